@@ -1,0 +1,51 @@
+import { readFileSync } from 'node:fs'
+
+/**
+ * One moment on the three clocks that can disagree. All in milliseconds.
+ *
+ * - `mono`: CLOCK_MONOTONIC, the same for every process on one kernel, so an instant taken by the agent
+ *   means the same to the launcher in the other container. It stands still while a machine is suspended.
+ * - `boot`: CLOCK_BOOTTIME (`/proc/uptime`, 10 ms steps): also counts the time a machine was suspended.
+ * - `wall`: Unix time. It can be set; it is never compared with a timestamp that another machine wrote.
+ */
+export interface Instant {
+  readonly mono: number
+  readonly boot: number
+  readonly wall: number
+}
+
+export interface Timer {
+  /** Does nothing when the timer has fired or was cancelled. */
+  cancel(): void
+}
+
+/** The only way time comes into the program; tests replace it with a virtual one. */
+export interface Clock {
+  now(): Instant
+  /** CLOCK_MONOTONIC in milliseconds, with fractions. */
+  mono(): number
+  /** Calls `fire` once, not before `delayMs` (>= 0) of monotonic time has passed. */
+  after(delayMs: number, fire: () => void): Timer
+}
+
+/** Longest delay that `setTimeout` takes; a longer one would fire at once. */
+const MAX_TIMEOUT_MS = 2 ** 31 - 1
+
+function readBootMs(): number {
+  return Number(readFileSync('/proc/uptime', 'latin1').split(' ', 1)[0]) * 1000
+}
+
+export const systemClock: Clock = {
+  now: () => ({ mono: systemClock.mono(), boot: readBootMs(), wall: Date.now() }),
+  // libuv's hrtime is CLOCK_MONOTONIC itself, unlike performance.now(), which counts from the process's start.
+  mono: () => Number(process.hrtime.bigint()) / 1e6,
+  after(delayMs, fire) {
+    const timer = setTimeout(fire, Math.min(Math.max(0, Math.ceil(delayMs)), MAX_TIMEOUT_MS))
+    return { cancel: () => clearTimeout(timer) }
+  },
+}
+
+/** The instant `ms` milliseconds after `from`, on each clock. */
+export function later(from: Instant, ms: number): Instant {
+  return { mono: from.mono + ms, boot: from.boot + ms, wall: from.wall + ms }
+}

@@ -1,0 +1,70 @@
+import type { Lease } from './lease.ts'
+
+/** Why a request to the Lease API failed. */
+export type LeaseErrorCode =
+  | 'conflict' // 409 on an update: the object has another resourceVersion
+  | 'already_exists' // 409 on a create
+  | 'not_found' // 404
+  | 'unauthorized' // 401, after credentials were read again once
+  | 'forbidden' // 403: RBAC; the message names verb and resource
+  | 'throttled' // 429
+  | 'gone' // 410: a watch must start anew
+  | 'invalid' // other 4xx
+  | 'server' // 5xx
+  | 'timeout' // no answer within the request's deadline
+  | 'network' // not connected, TLS error, connection reset, an answer that is no JSON
+
+/** A failed request to the Lease API. */
+export class LeaseApiError extends Error {
+  readonly code: LeaseErrorCode
+  /**
+   * `false` when the API server certainly did not apply the write; `true` when it may have, although the
+   * answer never came. Connection refused and every 4xx are certain; timeouts, resets and 5xx are not.
+   */
+  readonly mayHaveCommitted: boolean
+  readonly status: number | undefined
+  constructor(
+    code: LeaseErrorCode,
+    message: string,
+    options: { mayHaveCommitted?: boolean; status?: number | undefined; cause?: unknown } = {},
+  ) {
+    super(message, { cause: options.cause })
+    this.name = 'LeaseApiError'
+    this.code = code
+    this.mayHaveCommitted = options.mayHaveCommitted ?? false
+    this.status = options.status
+  }
+}
+
+export type WatchEvent =
+  | { type: 'changed'; lease: Lease }
+  | { type: 'deleted'; resourceVersion: string | undefined }
+  | { type: 'bookmark'; resourceVersion: string | undefined }
+
+export interface WatchHandlers {
+  event(event: WatchEvent): void
+  /** Called exactly once, unless `close()` came first. A server ending the watch in order gives no error. */
+  ended(error?: LeaseApiError): void
+}
+
+export interface OpenWatch {
+  close(): void
+}
+
+/**
+ * One Lease object in one namespace. Every request has a deadline of its own, in milliseconds, after which its
+ * connection is destroyed and the promise rejects with code `timeout`. All rejections are `LeaseApiError`.
+ */
+export interface LeaseApi {
+  /** A consistent (quorum) read; `null` where the Lease does not exist. */
+  read(deadlineMs: number): Promise<Lease | null>
+  /** Compare-and-swap on `lease.metadata.resourceVersion`. */
+  update(lease: Lease, deadlineMs: number): Promise<Lease>
+  create(lease: Lease, deadlineMs: number): Promise<Lease>
+  /**
+   * Opens a watch on this one object. Without `resourceVersion` the server first sends its present state, if any.
+   * Resolves once the server has answered 200.
+   */
+  watch(resourceVersion: string | undefined, handlers: WatchHandlers, deadlineMs: number): Promise<OpenWatch>
+  close(): void
+}

@@ -1,0 +1,83 @@
+import type { Instant } from '../clock.ts'
+
+/**
+ * The agent and the launcher talk in JSON lines over a unix socket: rights and orders go down, facts go up.
+ * A line is at most 64 KiB.
+ */
+export const MAX_LINE_BYTES = 64 * 1024
+
+/** The right to run the workload until a fixed instant. It holds on the launcher's own clocks. */
+export interface Grant {
+  readonly epoch: number
+  readonly identity: string
+  /** From here on leadership is in doubt: nothing may execute until a newer grant arrives. */
+  readonly doubtAt: Instant
+  /** From here on nothing may live. */
+  readonly killAt: Instant
+  readonly onDoubt: 'freeze' | 'stop'
+}
+
+export type WorkloadState =
+  | 'idle' // nothing lives, and the port is free: confirmed
+  | 'running'
+  | 'frozen'
+  | 'stopping' // told to end, not confirmed yet
+  | 'unstoppable' // something lives after SIGKILL, or holds the port
+
+/** What the launcher knows of the workload. */
+export interface WorkloadView {
+  readonly state: WorkloadState
+  /** Of the grant it runs or last ran under; `null` before the first. */
+  readonly epoch: number | null
+  readonly identity: string | null
+  /** The direct child. */
+  readonly pid: number | null
+  /** `killAt.mono` of the grant in force; `null` without one. */
+  readonly killAt: number | null
+  /** How often the launcher acted on its own because no grant came. */
+  readonly deadmanFirings: number
+  readonly freezes: number
+}
+
+/** Why the view changed, for the log and for decisions. */
+export type WorkloadCause =
+  | { kind: 'started' }
+  | { kind: 'start_refused'; reason: string } // e.g. the port is taken, the command does not exist
+  | { kind: 'exited'; code: number | null; signal: string | null }
+  | { kind: 'frozen' }
+  | { kind: 'thawed' }
+  | { kind: 'stopping' }
+  | { kind: 'stopped'; durationMs: number }
+  | { kind: 'killed'; durationMs: number; by: 'order' | 'deadman' }
+  | { kind: 'stop_failed'; reason: string }
+  | { kind: 'grant_refused'; reason: string }
+
+export type ToAgent =
+  | {
+      type: 'hello'
+      version: 1
+      /** From an earlier `welcome`; absent on a launcher's first connection. */
+      token?: string
+      pid: number
+      /** The launcher and its init are alone in a PID namespace: when they die, the kernel kills the rest. */
+      alone: boolean
+      /** The launcher's CLOCK_MONOTONIC in ms, to find out whether both share one clock. */
+      mono: number
+      view: WorkloadView
+    }
+  | { type: 'workload'; view: WorkloadView; cause: WorkloadCause }
+  | { type: 'pong'; id: number }
+  /** The launcher itself was asked to end (SIGTERM): stop the workload, then hand over. */
+  | { type: 'terminating' }
+
+export type ToLauncher =
+  | { type: 'welcome'; token: string; /** Marks the workload's processes. */ tree: string; port: number }
+  | { type: 'refused'; reason: string }
+  | { type: 'ping'; id: number }
+  | { type: 'grant'; grant: Grant }
+  /** Start the workload under the grant in force, which must be of this epoch. */
+  | { type: 'start'; epoch: number }
+  /** SIGTERM, SIGKILL after `graceMs`, then confirm. The grant goes on meanwhile. */
+  | { type: 'stop'; graceMs: number }
+  /** SIGKILL everything now; ends the grant. */
+  | { type: 'kill' }
