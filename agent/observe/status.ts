@@ -1,0 +1,62 @@
+import type { WorkloadView } from '../workload/messages.ts'
+
+/** One named condition behind `/readyz?verbose`, in the words of `kubectl get --raw /readyz?verbose`. */
+export interface Check {
+  readonly name: 'leadership' | 'lease' | 'launcher' | 'workload' | 'gate'
+  readonly ok: boolean
+  readonly detail: string
+}
+
+/** The whole view of one replica: what `/status` and `langflow-leader status` show. Never holds a secret. */
+export interface AgentStatus {
+  readonly identity: string
+  readonly version: string
+  readonly now: string
+  /** What this replica is to the Lease. */
+  readonly role: 'leader' | 'follower'
+  /** The last decision, as one sentence for people. */
+  readonly decision: string
+  /** What keeps this replica from working as it should, e.g. a missing RBAC permission; `null`: nothing. */
+  readonly problem: string | null
+  readonly lease: {
+    readonly namespace: string
+    readonly name: string
+    /** `null`: not seen yet, or the Lease does not exist. */
+    readonly holder: string | null
+    readonly self: boolean
+    readonly epoch: number
+    /** RFC 3339, when the holder acquired it; `null`: nobody holds it. */
+    readonly since: string | null
+    readonly watch: 'up' | 'down'
+  }
+  readonly leadership: {
+    readonly doubt: boolean
+    /** Milliseconds until the deadman stops the workload; `null` where this replica does not lead. */
+    readonly killInMs: number | null
+    readonly steppingDown: string | null
+    /** Milliseconds until this replica campaigns again; `null`: no cool-down. */
+    readonly coolDownMs: number | null
+  }
+  readonly workload: WorkloadView & {
+    readonly launcher: 'connected' | 'missing' | 'silent'
+    readonly healthy: boolean
+    readonly lastProbe: string | null
+  }
+  readonly standby: { readonly wanted: string; readonly mode: string; readonly state: 'ready' | 'preparing' | 'none' }
+  readonly traffic: { readonly mode: string; readonly gate: 'open' | 'closed' }
+  /** In the order that `/readyz?verbose` prints them. */
+  readonly checks: readonly Check[]
+}
+
+/** What the HTTP routes read. */
+export interface StatusSource {
+  status(): AgentStatus
+  /** False once the agent's own loop is stuck: `/livez`. Never false because the API server is away. */
+  live(): boolean
+  /** `/readyz`: the leader with a healthy LangFlow and an open gate. */
+  ready(): boolean
+  /** `/readyz?exclude=leadership`: could take over, or serves. */
+  couldServe(): boolean
+  /** `/workloadz`: the launcher answers. */
+  launcherAnswers(): boolean
+}
