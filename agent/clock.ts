@@ -49,3 +49,14 @@ export const systemClock: Clock = {
 export function later(from: Instant, ms: number): Instant {
   return { mono: from.mono + ms, boot: from.boot + ms, wall: from.wall + ms }
 }
+
+/** /proc/uptime counts in steps of 10 ms; two readings may disagree with the monotonic clock by twice that. */
+const BOOT_RESOLUTION_MS = 20
+
+/**
+ * Whether an instant has come: on the monotonic clock, or on the one that also counts a suspended machine's sleep.
+ * The wall clock does not count, since anybody may set it.
+ */
+export function reached(now: Instant, at: Instant): boolean {
+  return now.mono >= at.mono || now.boot >= at.boot + BOOT_RESOLUTION_MS
+}

@@ -71,7 +71,7 @@ export type ToAgent =
   | { type: 'terminating' }
 
 export type ToLauncher =
-  | { type: 'welcome'; token: string; /** Marks the workload's processes. */ tree: string; port: number }
+  | { type: 'welcome'; token: string /** Marks the workload's processes. */; tree: string; port: number }
   | { type: 'refused'; reason: string }
   | { type: 'ping'; id: number }
   | { type: 'grant'; grant: Grant }

@@ -22,7 +22,11 @@ export interface ProcessTree {
    * Starts the command in a session of its own, its output passed through. Rejects with one sentence where the
    * command cannot be started. `exited` is called once, when the direct child has ended; others may live on.
    */
-  start(command: readonly string[], env: NodeJS.ProcessEnv, exited: (exit: Exit) => void): Promise<{ pid: number }>
+  start(
+    command: readonly string[],
+    env: NodeJS.ProcessEnv,
+    exited: (exit: Exit) => void,
+  ): Promise<{ pid: number }>
   /** Every live process of the set, now. */
   alive(): LiveProcess[]
   /** SIGTERM to the process group of the direct child (and SIGCONT, so that a stopped one can act on it). */

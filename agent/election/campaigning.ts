@@ -1,0 +1,134 @@
+import { durationOf, epochOf, holderOf, isVacant } from '../lease/lease.ts'
+import { coolDownUntil } from './cool-down.ts'
+import type { Seen } from './state.ts'
+import type { Turn } from './turn.ts'
+
+/** What everybody but the holder does: watch, wait, and take the Lease once it is free. */
+export function campaign(turn: Turn): void {
+  reportHolder(turn)
+  if (turn.state.ending !== null) {
+    leave(turn)
+    return
+  }
+  if (turn.state.inFlight) {
+    turn.decide('waiting for the API server')
+    return
+  }
+  if (settleLiveWorkload(turn)) return
+  if (poll(turn)) return
+  take(turn)
+}
+
+function reportHolder(turn: Turn): void {
+  const { seen, reportedHolder } = turn.state
+  if (seen === null) return
+  const holder = seen.lease === null ? '' : holderOf(seen.lease)
+  if (holder === reportedHolder) return
+  turn.set({ reportedHolder: holder })
+  if (holder !== '') turn.event('leader_observed', undefined, { holder })
+}
+
+function leave(turn: Turn): void {
+  const { pending, workload, ending } = turn.state
+  if (pending !== null) {
+    turn.decide('ending: waiting for the answer to the last write')
+  } else if (workload.alive !== 'no') {
+    if (turn.fact.type !== 'tick') turn.emit({ type: 'kill' })
+    turn.decide('ending: waiting until nothing of the workload lives')
+  } else {
+    turn.set({ ended: true })
+    turn.emit({ type: 'exit', code: ending?.code ?? 0 })
+    turn.decide(`ended: ${ending?.reason ?? ''}`)
+  }
+}
+
+/**
+ * A live workload without a term: an agent was restarted and may take its grant back (rule 8), or it is a remnant.
+ * Returns whether it keeps this replica from campaigning.
+ */
+function settleLiveWorkload(turn: Turn): boolean {
+  const { workload, seen } = turn.state
+  if (workload.alive === 'no') return false
+  if (workload.alive === 'maybe') {
+    turn.decide('waiting for proof that nothing of the workload lives')
+    return false
+  }
+  if (seen === null) {
+    turn.decide('a workload lives: reading the Lease to see whether it is this replica’s own')
+    return false
+  }
+  if (!canResume(turn, seen)) {
+    if (turn.fact.type !== 'tick') turn.emit({ type: 'kill' })
+    turn.decide('killing a workload that has no leadership behind it')
+    return false
+  }
+  if (turn.now.mono >= turn.state.nextAttemptAt) turn.write('resume')
+  else turn.wake(turn.state.nextAttemptAt)
+  turn.decide('taking back the grant that the launcher kept')
+  return true
+}
+
+function canResume(turn: Turn, seen: Seen): boolean {
+  const { workload } = turn.state
+  return (
+    seen.lease !== null &&
+    holderOf(seen.lease) === turn.config.identity &&
+    workload.identity === turn.config.identity &&
+    workload.epoch === epochOf(seen.lease) &&
+    workload.killAt !== null &&
+    turn.now.mono < workload.killAt
+  )
+}
+
+/** Returns whether a read is on its way. While the watch lives, only a refused write leads to one. */
+function poll(turn: Turn): boolean {
+  const { mustRead, watchUp, nextPollAt, nextAttemptAt } = turn.state
+  const due = mustRead ? nextAttemptAt : watchUp ? Number.POSITIVE_INFINITY : nextPollAt
+  if (turn.now.mono < due) {
+    turn.wake(due)
+    return mustRead
+  }
+  turn.read()
+  turn.decide('reading the Lease')
+  return true
+}
+
+function take(turn: Turn): void {
+  const { seen, workload, nextAttemptAt } = turn.state
+  if (seen === null) {
+    turn.decide('the Lease was not seen yet')
+    return
+  }
+  const holder = seen.lease === null ? '' : holderOf(seen.lease)
+  const standing = holder === '' ? 'nobody holds the Lease' : `${holder} holds the Lease`
+  if (!workload.canRun) {
+    turn.decide(`${standing}; no idle launcher is connected, so this replica does not campaign`)
+    return
+  }
+  const free = freeAt(turn, seen)
+  const cool = coolDownUntil(turn)
+  const at = Math.max(free, cool, nextAttemptAt)
+  if (turn.now.mono >= at) {
+    turn.write('acquire')
+    turn.decide(`${standing}: taking it`)
+    return
+  }
+  turn.wake(at)
+  const wait = `${((at - turn.now.mono) / 1000).toFixed(1)} s`
+  if (cool > free) turn.decide(`${standing}; cooling down for ${wait} after the workload failed here`)
+  else turn.decide(`${standing}; free in ${wait} unless renewed`)
+}
+
+/**
+ * Monotonic ms from when the Lease may be taken. Rule 6: only what this process itself saw, on its own clock, counts;
+ * whoever the holder is, `renewTime` is compared with nothing.
+ */
+function freeAt(turn: Turn, seen: Seen): number {
+  const { written, vacantNotBefore } = turn.state
+  const { lease } = seen
+  if (lease === null || isVacant(lease)) return vacantNotBefore
+  const mine = holderOf(lease) === turn.config.identity && written.includes(lease.spec?.renewTime ?? '')
+  // A write of this very process that came through after it had given up; its workload is dead by now.
+  if (mine) return seen.changedAt
+  return seen.changedAt + durationOf(lease, turn.config.leaseDurationMs)
+}

@@ -1,0 +1,142 @@
+import type { Clock, Timer } from '../clock.ts'
+import { type LeaseApi, LeaseApiError } from '../lease/lease-api.ts'
+import { LeaseWatcher } from '../lease/lease-watcher.ts'
+import type { Metrics } from '../observe/metrics.ts'
+import {
+  type CandidateConfig,
+  type Effect,
+  type ElectionState,
+  type Fact,
+  initialState,
+  type Write,
+} from './state.ts'
+import { transition } from './transition.ts'
+
+/** Effects that concern others than the Lease: the workload, the log, the process. */
+export type OutwardEffect = Exclude<Effect, { type: 'write' } | { type: 'read' }>
+
+export interface ElectorOptions {
+  readonly config: CandidateConfig
+  readonly api: LeaseApi
+  readonly clock: Clock
+  readonly metrics: Pick<Metrics, 'renewal' | 'slowPath'>
+  /** Runs what was decided. It may hand in further facts; they are taken after the present one. */
+  readonly run: (effect: OutwardEffect) => void
+  /** Called after each transition. */
+  readonly changed: (state: ElectionState, decision: string) => void
+}
+
+/** How many retry periods the watch of a held Lease may be silent: its holder renews once in each. */
+const SILENT_RETRY_PERIODS = 7
+
+/** The loop around the transition function: feeds it facts, and carries out what it decides about the Lease. */
+export class Elector {
+  private readonly options: ElectorOptions
+  private readonly watcher: LeaseWatcher
+  private readonly queue: Fact[] = []
+  private running = false
+  private timer: Timer | null = null
+  private dueAt = Number.POSITIVE_INFINITY
+  state: ElectionState = initialState()
+  decision = 'starting'
+
+  constructor(options: ElectorOptions) {
+    this.options = options
+    this.watcher = new LeaseWatcher(
+      options.api,
+      options.clock,
+      {
+        observed: (lease) => this.tell({ type: 'lease', lease, fresh: false }),
+        up: () => this.tell({ type: 'watch', up: true, problem: null }),
+        down: (error) => this.tell({ type: 'watch', up: false, problem: error?.message ?? null }),
+      },
+      {
+        retryPeriodMs: options.config.retryPeriodMs,
+        silenceMs: SILENT_RETRY_PERIODS * options.config.retryPeriodMs,
+      },
+    )
+  }
+
+  start(): void {
+    this.watcher.start()
+    this.tell({ type: 'tick' })
+  }
+
+  /** Ends all traffic; what is in flight is abandoned. */
+  stop(): void {
+    this.watcher.stop()
+    this.timer?.cancel()
+    this.options.api.close()
+  }
+
+  /** Monotonic ms by which the loop is late; above a few seconds it is stuck. */
+  lateness(): number {
+    return Math.max(0, this.options.clock.mono() - this.dueAt)
+  }
+
+  tell(fact: Fact): void {
+    this.queue.push(fact)
+    if (this.running) return
+    this.running = true
+    try {
+      for (let next = this.queue.shift(); next !== undefined; next = this.queue.shift()) this.turn(next)
+    } finally {
+      this.running = false
+    }
+  }
+
+  private turn(fact: Fact): void {
+    const { clock, config } = this.options
+    const result = transition(config, this.state, fact, clock.now())
+    this.state = result.state
+    if (result.decision !== '') this.decision = result.decision
+    for (const effect of result.effects) this.carryOut(effect)
+    this.arm(result.wakeAt)
+    this.options.changed(this.state, this.decision)
+  }
+
+  private arm(at: number): void {
+    this.timer?.cancel()
+    this.dueAt = at
+    if (at === Number.POSITIVE_INFINITY) return
+    this.timer = this.options.clock.after(Math.max(0, at - this.options.clock.mono()), () =>
+      this.tell({ type: 'tick' }),
+    )
+  }
+
+  private carryOut(effect: Effect): void {
+    if (effect.type === 'write') void this.write(effect.write, effect.deadlineMs)
+    else if (effect.type === 'read') void this.read(effect.deadlineMs)
+    else this.options.run(effect)
+  }
+
+  private async write(write: Write, deadlineMs: number): Promise<void> {
+    const { api, clock, metrics } = this.options
+    const create = write.lease.metadata.resourceVersion === undefined
+    try {
+      const lease = await (create ? api.create(write.lease, deadlineMs) : api.update(write.lease, deadlineMs))
+      metrics.renewal('acknowledged', clock.mono() - write.sentAt.mono)
+      this.tell({ type: 'written', id: write.id, lease })
+    } catch (cause) {
+      const error = asLeaseApiError(cause)
+      metrics.renewal(error.code === 'conflict' ? 'conflict' : 'failed', clock.mono() - write.sentAt.mono)
+      this.tell({ type: 'write_failed', id: write.id, error })
+    }
+  }
+
+  private async read(deadlineMs: number): Promise<void> {
+    const { api, metrics } = this.options
+    if (this.state.term !== null) metrics.slowPath()
+    try {
+      this.tell({ type: 'lease', lease: await api.read(deadlineMs), fresh: true })
+    } catch (cause) {
+      this.tell({ type: 'read_failed', error: asLeaseApiError(cause) })
+    }
+  }
+}
+
+function asLeaseApiError(cause: unknown): LeaseApiError {
+  if (cause instanceof LeaseApiError) return cause
+  // A defect must not stop the election; the write counts as one that may have been applied.
+  return new LeaseApiError('network', String(cause), { mayHaveCommitted: true, cause })
+}

@@ -1,0 +1,126 @@
+import { reached } from '../clock.ts'
+import { isVacant } from '../lease/lease.ts'
+import { coolDownAfter } from './cool-down.ts'
+import { doubtAt, killAt } from './deadlines.ts'
+import type { StepDown, Term } from './state.ts'
+import type { Turn } from './turn.ts'
+
+/** Clock synchronisation slews small errors; a step of more than this is a jump. */
+const WALL_JUMP_MS = 1_000
+
+/** What the holder does: renew, doubt, lose, or step down in the planned order. */
+export function hold(turn: Turn): void {
+  const term = turn.state.term as Term
+  const { config, now } = turn
+  if (reached(now, killAt(config, term.renewedAt))) {
+    turn.lose('no renewal was acknowledged in time')
+    return
+  }
+  if (!term.doubt && reached(now, doubtAt(config, term.renewedAt))) {
+    turn.setTerm({ doubt: true })
+    turn.set({ nextAttemptAt: Math.min(turn.state.nextAttemptAt, now.mono + config.retryPeriodMs / 4) })
+    turn.event('doubt', turn.state.writeProblem ?? 'no renewal was acknowledged by the renew deadline')
+  }
+  noticeWallJump(turn)
+  startWorkload(turn)
+  advanceStepDown(turn)
+  request(turn)
+  plan(turn)
+}
+
+/** A clock set forward may mean that the machine was paused without its other clocks noticing: ask at once. */
+function noticeWallJump(turn: Turn): void {
+  const { attemptedAt } = turn.state
+  if (attemptedAt === null) return
+  const jump = turn.now.wall - attemptedAt.wall - (turn.now.mono - attemptedAt.mono)
+  if (jump > WALL_JUMP_MS) turn.set({ nextAttemptAt: turn.now.mono })
+}
+
+function startWorkload(turn: Turn): void {
+  const { term, workload } = turn.state
+  if (term === null || term.startOrdered || term.stepDown !== null || term.doubt || !workload.canRun) return
+  turn.setTerm({ startOrdered: true })
+  turn.emit({ type: 'start', epoch: term.epoch })
+}
+
+/** Rule 3: close the gate, drain while renewing, stop, have it confirmed, release. */
+export function beginStepDown(turn: Turn, reason: string, failed: boolean): void {
+  const { term } = turn.state
+  if (term === null || term.stepDown !== null) return
+  turn.setTerm({ stepDown: { reason, failed, stage: 'draining', since: turn.now.mono, drained: false } })
+  turn.event('draining', reason)
+  turn.emit({ type: 'drain' })
+}
+
+function advanceStepDown(turn: Turn): void {
+  const step = turn.state.term?.stepDown
+  if (!step) return
+  const to = (stage: StepDown['stage']) =>
+    turn.setTerm({ stepDown: { ...step, stage, since: turn.now.mono } })
+  const { alive } = turn.state.workload
+  if (step.stage === 'draining') {
+    if (alive === 'no') {
+      to('releasing')
+    } else if (step.drained || turn.now.mono >= step.since + turn.config.drainTimeoutMs) {
+      to('stopping')
+      turn.emit({ type: 'stop', graceMs: turn.config.stopTimeoutMs })
+    }
+  } else if (step.stage === 'stopping' && alive === 'no') {
+    to('releasing')
+  }
+}
+
+function request(turn: Turn): void {
+  const { state, now } = turn
+  const term = state.term as Term
+  const releasing = term.stepDown?.stage === 'releasing'
+  if (state.inFlight) return
+  // The release of a stopped workload need not wait for the next renewal; a failed one is retried like any write.
+  const released = releasing && state.unresolved.some((write) => write.kind === 'release')
+  const due = now.mono >= state.nextAttemptAt || (releasing && !released)
+  if (!due) return
+  if (state.mustRead) turn.read()
+  else if (releasing) release(turn)
+  else turn.write(state.seen?.lease ? 'renew' : 'recreate')
+}
+
+function release(turn: Turn): void {
+  const lease = turn.state.seen?.lease ?? null
+  // Deleted or cleared meanwhile: there is nothing left to give back.
+  if (lease === null || isVacant(lease)) endTerm(turn)
+  else turn.write('release')
+}
+
+/** The planned end: nothing lives, nothing is held. */
+export function endTerm(turn: Turn): void {
+  const step = turn.state.term?.stepDown
+  if (!step) return
+  turn.event('released', step.reason)
+  turn.event('stepped_down', step.reason)
+  if (step.failed) coolDownAfter(turn)
+  turn.set({ term: null, reportedHolder: null })
+  turn.decide(`stepped down: ${step.reason}`)
+}
+
+function plan(turn: Turn): void {
+  const { state, config, now } = turn
+  const { term } = state
+  if (term === null) return
+  turn.wake((term.doubt ? killAt(config, term.renewedAt) : doubtAt(config, term.renewedAt)).mono)
+  if (!state.inFlight) turn.wake(state.nextAttemptAt)
+  const step = term.stepDown
+  if (step?.stage === 'draining') turn.wake(step.since + config.drainTimeoutMs)
+  const left = Math.max(0, killAt(config, term.renewedAt).mono - now.mono)
+  turn.decide(sentence(turn, term, left))
+}
+
+function sentence(turn: Turn, term: Term, leftMs: number): string {
+  const { workload } = turn.state
+  const left = `${(leftMs / 1000).toFixed(1)} s left`
+  if (term.stepDown !== null) {
+    const waits = workload.stopFailed === null ? '' : `; ALARM: ${workload.stopFailed}, so the Lease is kept`
+    return `stepping down (${term.stepDown.stage}): ${term.stepDown.reason}${waits}`
+  }
+  if (term.doubt) return `leadership is in doubt, the workload is stopped or frozen, ${left}`
+  return `holding the Lease in epoch ${term.epoch}, ${left}`
+}

@@ -1,0 +1,253 @@
+import { reached } from '../clock.ts'
+import { durationOf, epochOf, holderOf, isNewer, isVacant, type Lease, sameRecord } from '../lease/lease.ts'
+import type { LeaseApiError } from '../lease/lease-api.ts'
+import { doubtAt, grantOf, killAt } from './deadlines.ts'
+import { beginStepDown, endTerm } from './holding.ts'
+import type { Write } from './state.ts'
+import type { Turn } from './turn.ts'
+
+/** Outcomes that can still surface are those of the last few writes. */
+const REMEMBERED_FAILURES = 16
+
+/** One sighting may be a predecessor's write that was still under way; a second one is somebody alive. */
+const STRANGER_SIGHTINGS = 2
+
+/** Folds the fact into the state. Only what cannot wait is decided here: another holder, an acknowledged write. */
+export function learn(turn: Turn): void {
+  const { fact } = turn
+  switch (fact.type) {
+    case 'lease':
+      if (fact.fresh) turn.set({ inFlight: false })
+      // After a refused write a read is believed even if it is older: etcd may have been restored from a backup.
+      if (fact.fresh && turn.state.mustRead) slowDown(turn, fact.lease)
+      else if (isStale(turn, fact.lease)) return
+      observe(turn, fact.lease)
+      return
+    case 'watch':
+      turn.set({ watchUp: fact.up, watchProblem: fact.problem })
+      return
+    case 'written':
+      turn.set({ inFlight: false, writeProblem: null })
+      acknowledged(turn, fact.id, fact.lease)
+      return
+    case 'write_failed':
+      turn.set({ inFlight: false })
+      failed(turn, fact.id, fact.error)
+      return
+    case 'read_failed':
+      turn.set({ inFlight: false, writeProblem: fact.error.message })
+      // With the watch alive only a refused write asks for a read: it is due again after a retry period.
+      if (turn.state.mustRead) turn.set({ nextAttemptAt: turn.now.mono + turn.config.retryPeriodMs })
+      return
+    case 'workload':
+      turn.set({ workload: fact.workload })
+      return
+    case 'workload_failed':
+      if (turn.state.term !== null) beginStepDown(turn, fact.reason, true)
+      return
+    case 'drained':
+      if (turn.state.term?.stepDown?.stage === 'draining') {
+        turn.setTerm({ stepDown: { ...turn.state.term.stepDown, drained: true } })
+      }
+      return
+    case 'step_down':
+      if (turn.state.term !== null) beginStepDown(turn, fact.reason, false)
+      return
+    case 'terminate':
+      turn.end(fact.reason, 0)
+      if (turn.state.term !== null) beginStepDown(turn, fact.reason, false)
+      return
+    case 'tick':
+      return
+  }
+}
+
+function isStale(turn: Turn, lease: Lease | null): boolean {
+  const known = turn.state.seen?.lease
+  if (lease === null || !known) return false
+  return !isNewer(lease.metadata.resourceVersion, known.metadata.resourceVersion)
+}
+
+/** A refusal that the Lease itself does not explain must not turn into a loop as fast as the network. */
+function slowDown(turn: Turn, lease: Lease | null): void {
+  const { seen, attemptedAt, term } = turn.state
+  if (attemptedAt === null || seen?.lease?.metadata.resourceVersion !== lease?.metadata.resourceVersion)
+    return
+  const wait = term?.doubt ? turn.config.retryPeriodMs / 4 : turn.config.retryPeriodMs
+  turn.set({ nextAttemptAt: Math.max(turn.now.mono, attemptedAt.mono + wait) })
+}
+
+function observe(turn: Turn, lease: Lease | null): void {
+  if (lease === null) observeAbsence(turn)
+  else observeLease(turn, lease, ownWrite(turn, lease))
+}
+
+/** Rule 7: nobody's, but its live holder may re-create it; everybody else waits a whole lease duration. */
+function observeAbsence(turn: Turn): void {
+  const { seen } = turn.state
+  if (seen !== null && seen.lease === null) return
+  const fallback = turn.config.leaseDurationMs
+  const wait = seen?.lease ? Math.max(fallback, durationOf(seen.lease, fallback)) : fallback
+  turn.set({
+    seen: { lease: null, changedAt: turn.now.mono },
+    vacantNotBefore: turn.now.mono + wait,
+    mustRead: false,
+  })
+  if (turn.state.term !== null) turn.set({ nextAttemptAt: turn.now.mono })
+}
+
+function observeLease(turn: Turn, lease: Lease, own: Write | undefined): void {
+  const before = turn.state.seen
+  const known = before?.lease ?? null
+  const changed = known === null || known.metadata.uid !== lease.metadata.uid || !sameRecord(known, lease)
+  guardVacancy(turn, known, lease)
+  turn.set({
+    seen: { lease, changedAt: changed || before === null ? turn.now.mono : before.changedAt },
+    highestEpoch: Math.max(turn.state.highestEpoch, epochOf(lease)),
+    mustRead: false,
+  })
+  if (own !== undefined) committed(turn, own, lease)
+  else if (turn.state.term !== null) checkTerm(turn, lease)
+  else if (changed && before !== null) lookForStranger(turn, lease)
+}
+
+/**
+ * An object that was deleted and made anew while somebody held it looks as if nobody ever did. It counts as vacant
+ * only after a whole lease duration, or once a holder has written it again.
+ */
+function guardVacancy(turn: Turn, known: Lease | null, lease: Lease): void {
+  if (holderOf(lease) !== '' || (isVacant(lease) && lease.spec?.renewTime)) turn.set({ vacantNotBefore: 0 })
+  else if (known !== null && known.metadata.uid !== lease.metadata.uid && !isVacant(known)) {
+    const wait = durationOf(known, turn.config.leaseDurationMs)
+    turn.set({ vacantNotBefore: turn.now.mono + wait })
+  }
+}
+
+function ownWrite(turn: Turn, lease: Lease): Write | undefined {
+  const { pending, unresolved } = turn.state
+  const candidates = pending === null ? unresolved : [...unresolved, pending]
+  return candidates.find(
+    (write) => write.renewTime === lease.spec?.renewTime && holderOf(write.lease) === holderOf(lease),
+  )
+}
+
+/** A write is in the Lease, whether its answer came, came late or never will: deadlines count from its sending. */
+function committed(turn: Turn, write: Write, lease: Lease): void {
+  const { pending, unresolved, term } = turn.state
+  turn.set({
+    // Earlier writes were compare-and-swaps on versions that are gone now.
+    unresolved: unresolved.filter((other) => other.id > write.id),
+    pending: pending === write ? null : pending,
+  })
+  if (write.kind === 'release') {
+    if (term !== null) endTerm(turn)
+    return
+  }
+  if (write.kind === 'acquire' || write.kind === 'resume') {
+    if (term === null) beginTerm(turn, write, lease)
+    return
+  }
+  if (term === null || write.sentAt.mono <= term.renewedAt.mono) return
+  turn.setTerm({ renewedAt: write.sentAt })
+  extend(turn)
+}
+
+function beginTerm(turn: Turn, write: Write, lease: Lease): void {
+  if (reached(turn.now, killAt(turn.config, write.sentAt))) return
+  const resumed = write.kind === 'resume'
+  turn.set({
+    coolDown: null,
+    strangers: 0,
+    reportedHolder: turn.config.identity,
+    term: {
+      epoch: epochOf(lease),
+      acquireTime: lease.spec?.acquireTime ?? write.renewTime,
+      renewedAt: write.sentAt,
+      startedAt: turn.now.mono,
+      doubt: false,
+      startOrdered: resumed,
+      stepDown: null,
+    },
+  })
+  turn.event('acquired', resumed ? 'took its grant back from the launcher' : 'the Lease was free', {
+    acquireMs: Math.round(turn.now.mono - write.sentAt.mono),
+    unchangedMs: Math.round(write.unchangedMs),
+  })
+  extend(turn)
+  const { ending, workload } = turn.state
+  if (ending !== null) beginStepDown(turn, ending.reason, false)
+  else if (!resumed && !workload.canRun) beginStepDown(turn, 'the launcher went away', false)
+}
+
+/** Passes on what the last acknowledged write earned; a doubt that it ends is over (compare-and-swap: nobody else held it). */
+function extend(turn: Turn): void {
+  const { term } = turn.state
+  if (term === null || reached(turn.now, killAt(turn.config, term.renewedAt))) return
+  if (!reached(turn.now, doubtAt(turn.config, term.renewedAt))) turn.setTerm({ doubt: false })
+  turn.emit({ type: 'grant', grant: grantOf(turn.config, term) })
+}
+
+/** What the Lease says while this replica leads, when it was not this replica that wrote it. */
+function checkTerm(turn: Turn, lease: Lease): void {
+  const { term } = turn.state
+  const holder = holderOf(lease)
+  if (term === null) return
+  if (holder === turn.config.identity && epochOf(lease) === term.epoch) return
+  if (holder === turn.config.identity) {
+    turn.lose('somebody else acquired the Lease in this name')
+    turn.end(strangerReason(turn), 1)
+    return
+  }
+  if (holder !== '') {
+    turn.lose(`the Lease is held by ${holder}`)
+    return
+  }
+  // Cleared by hand. Nobody else may believe it yet, and a compare-and-swap tells whether somebody did.
+  turn.set({ nextAttemptAt: turn.now.mono })
+}
+
+function lookForStranger(turn: Turn, lease: Lease): void {
+  if (holderOf(lease) !== turn.config.identity) return
+  if (turn.state.written.includes(lease.spec?.renewTime ?? '')) return
+  turn.set({ strangers: turn.state.strangers + 1 })
+  if (turn.state.strangers >= STRANGER_SIGHTINGS) turn.end(strangerReason(turn), 1)
+}
+
+function strangerReason(turn: Turn): string {
+  return `the identity "${turn.config.identity}" is used by another live process: give each replica its own --identity`
+}
+
+function acknowledged(turn: Turn, id: number, lease: Lease): void {
+  const { pending, unresolved } = turn.state
+  const write = pending?.id === id ? pending : unresolved.find((other) => other.id === id)
+  if (write === undefined) return // the watch was faster
+  if (!isStale(turn, lease)) {
+    observeLease(turn, lease, write)
+    return
+  }
+  // Something newer than this answer was seen already.
+  committed(turn, write, lease)
+  const newest = turn.state.seen?.lease
+  if (newest && ownWrite(turn, newest) === undefined && newest.spec?.renewTime !== write.renewTime) {
+    if (turn.state.term !== null) checkTerm(turn, newest)
+  }
+}
+
+function failed(turn: Turn, id: number, error: LeaseApiError): void {
+  const { pending, unresolved, seen, term } = turn.state
+  if (pending?.id !== id) return // resolved by what was seen meanwhile
+  // Even a refusal is remembered: a 409 can be the answer to a retry of a write that had succeeded.
+  turn.set({ pending: null, unresolved: [...unresolved.slice(-REMEMBERED_FAILURES), pending] })
+  if (error.code === 'not_found') {
+    observe(turn, null)
+  } else if (error.code === 'conflict' || error.code === 'already_exists') {
+    const base = pending.lease.metadata.resourceVersion
+    const newest = seen?.lease?.metadata.resourceVersion
+    const behind = newest === undefined || (base !== undefined && !isNewer(newest, base))
+    turn.set({ mustRead: behind, nextAttemptAt: turn.now.mono, writeProblem: null })
+  } else {
+    turn.set({ writeProblem: error.message })
+    // In doubt the first moment in which the API server answers again counts.
+    if (term?.doubt) turn.set({ nextAttemptAt: turn.now.mono + turn.config.retryPeriodMs / 4 })
+  }
+}

@@ -1,0 +1,84 @@
+import type { Instant } from '../clock.ts'
+import { epochOf, type Lease, type LeaseSpec } from '../lease/lease.ts'
+import type { CandidateConfig, ElectionState, Term, Write, WriteKind } from './state.ts'
+
+/** Writes that can still surface as committed are few: one request is in flight at a time. */
+const REMEMBERED_WRITES = 32
+
+/** Unix ms as the API's MicroTime; the microseconds are the writer's own mark. */
+function microTime(wall: number, micros: number): string {
+  const millis = new Date(wall).toISOString().slice(0, -1)
+  return `${millis}${String(micros).padStart(3, '0')}Z`
+}
+
+/**
+ * The next write of a kind, and the state that remembers it. The body keeps everything of the Lease that this program
+ * does not own, and its `resourceVersion`: every write is a compare-and-swap (rule 4), except for a creation,
+ * which the API server refuses when the Lease exists.
+ */
+export function prepareWrite(
+  config: CandidateConfig,
+  state: ElectionState,
+  kind: WriteKind,
+  now: Instant,
+): { state: ElectionState; write: Write } {
+  const id = state.nextWriteId
+  const renewTime = microTime(now.wall, (config.salt + id) % 1000)
+  const base = state.seen?.lease ?? null
+  const write: Write = {
+    id,
+    kind,
+    renewTime,
+    sentAt: now,
+    unchangedMs: state.seen === null ? 0 : now.mono - state.seen.changedAt,
+    lease: {
+      ...(base ?? { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease', metadata: {} }),
+      spec: { ...base?.spec, ...specFor(config, state, kind, base, renewTime) },
+    },
+  }
+  return {
+    write,
+    state: {
+      ...state,
+      inFlight: true,
+      pending: write,
+      attemptedAt: now,
+      nextWriteId: id + 1,
+      nextAttemptAt: now.mono + config.retryPeriodMs,
+      written: [...state.written.slice(-REMEMBERED_WRITES), renewTime],
+    },
+  }
+}
+
+function specFor(
+  config: CandidateConfig,
+  state: ElectionState,
+  kind: WriteKind,
+  base: Lease | null,
+  renewTime: string,
+): LeaseSpec {
+  const held = {
+    holderIdentity: config.identity,
+    leaseDurationSeconds: config.leaseDurationMs / 1000,
+    renewTime,
+  }
+  const term = state.term as Term
+  switch (kind) {
+    case 'acquire':
+      return { ...held, acquireTime: renewTime, leaseTransitions: state.highestEpoch + 1 }
+    case 'resume':
+      return { ...held, leaseTransitions: base === null ? 0 : epochOf(base) }
+    case 'renew':
+    case 'recreate':
+      return { ...held, acquireTime: term.acquireTime, leaseTransitions: term.epoch }
+    case 'release':
+      // client-go's form of a release: no holder, one second.
+      return {
+        holderIdentity: '',
+        leaseDurationSeconds: 1,
+        acquireTime: renewTime,
+        renewTime,
+        leaseTransitions: term.epoch,
+      }
+  }
+}

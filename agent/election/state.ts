@@ -1,0 +1,208 @@
+import type { Instant } from '../clock.ts'
+import type { Lease } from '../lease/lease.ts'
+import type { LeaseApiError } from '../lease/lease-api.ts'
+import type { EventName } from '../observe/events.ts'
+import type { Grant } from '../workload/messages.ts'
+
+/** What one candidate is told at start. All times in milliseconds. */
+export interface CandidateConfig {
+  readonly identity: string
+  readonly leaseDurationMs: number
+  readonly renewDeadlineMs: number
+  readonly retryPeriodMs: number
+  readonly killMarginMs: number
+  readonly drainTimeoutMs: number
+  readonly stopTimeoutMs: number
+  readonly onDoubt: 'freeze' | 'stop'
+  /** 0 to 999, random for each process: makes the renew times it writes its own, down to the microsecond. */
+  readonly salt: number
+}
+
+export type WriteKind = 'acquire' | 'resume' | 'renew' | 'recreate' | 'release'
+
+/** One attempt to write the Lease. Its outcome may stay unknown for good. */
+export interface Write {
+  readonly id: number
+  readonly kind: WriteKind
+  readonly lease: Lease
+  /** `spec.renewTime` as written: by it the write is recognised in what the API server shows later. */
+  readonly renewTime: string
+  /** The moment before it was sent: the origin of every deadline it earns (rule 2). */
+  readonly sentAt: Instant
+  /** Of an `acquire`: how long the Lease had been unchanged before, in milliseconds. */
+  readonly unchangedMs: number
+}
+
+export interface StepDown {
+  readonly reason: string
+  readonly stage: 'draining' | 'stopping' | 'releasing'
+  readonly since: number
+  /** No request is in flight any more. */
+  readonly drained: boolean
+  /** Whether the workload is to blame, so that this replica waits before it campaigns again. */
+  readonly failed: boolean
+}
+
+/** This replica's hold on the Lease. */
+export interface Term {
+  readonly epoch: number
+  readonly acquireTime: string
+  /** Send time of the last acknowledged write. */
+  readonly renewedAt: Instant
+  readonly startedAt: number
+  readonly doubt: boolean
+  /** Whether `start` was ordered; the launcher refuses a second one by itself. */
+  readonly startOrdered: boolean
+  readonly stepDown: StepDown | null
+}
+
+/**
+ * The workload as far as election is concerned. `maybe`: the launcher is gone or silent and nothing proves that its
+ * processes are dead. The agent's supervisor keeps this up to date.
+ */
+export interface Workload {
+  readonly alive: 'no' | 'maybe' | 'yes'
+  /** A launcher is connected, idle, and would start the workload on a grant. */
+  readonly canRun: boolean
+  /** Of the grant that live processes run under, where the launcher told it. */
+  readonly epoch: number | null
+  readonly identity: string | null
+  /** Monotonic ms: until when that grant lasts. */
+  readonly killAt: number | null
+  readonly stopFailed: string | null
+}
+
+/** What the Lease said last. */
+export interface Seen {
+  readonly lease: Lease | null
+  /** Monotonic ms, when the last change of the record was received (rule 6) or its absence noticed (rule 7). */
+  readonly changedAt: number
+}
+
+export interface CoolDown {
+  readonly failures: number
+  /** Monotonic ms. `early` counts only while nobody else has taken the Lease. */
+  readonly early: number
+  readonly full: number
+}
+
+export interface ElectionState {
+  /** `null` until the first read or event. */
+  readonly seen: Seen | null
+  /** Monotonic ms: a vacancy is not believed before; 0: no such reason. */
+  readonly vacantNotBefore: number
+  readonly highestEpoch: number
+  readonly watchUp: boolean
+  /** One request at a time is on its way to the API server. */
+  readonly inFlight: boolean
+  /** The write among them, until its outcome is known: the watch may tell it before the answer comes. */
+  readonly pending: Write | null
+  /** When the last write was sent. */
+  readonly attemptedAt: Instant | null
+  /** Writes that failed, newest last: each may still show up as committed. */
+  readonly unresolved: readonly Write[]
+  /** Renew times this process wrote, newest last. */
+  readonly written: readonly string[]
+  readonly nextWriteId: number
+  /** Monotonic ms: no write before. */
+  readonly nextAttemptAt: number
+  /** Monotonic ms: no poll before, and none at all while the watch lives. */
+  readonly nextPollAt: number
+  /** The last write was refused by compare-and-swap and nothing newer was seen since. */
+  readonly mustRead: boolean
+  readonly term: Term | null
+  readonly workload: Workload
+  readonly coolDown: CoolDown | null
+  readonly failures: number
+  /** This process is to end, once it holds nothing and nothing of the workload lives; `null`: it goes on. */
+  readonly ending: { readonly reason: string; readonly code: 0 | 1 } | null
+  readonly ended: boolean
+  /** How often somebody else wrote the Lease in this replica's name (rule 8). */
+  readonly strangers: number
+  /** Holder last reported with `leader_observed`. */
+  readonly reportedHolder: string | null
+  /** What keeps the Lease from being written or watched, in words; `null`: nothing. */
+  readonly writeProblem: string | null
+  readonly watchProblem: string | null
+}
+
+export type Fact =
+  /** The object as a watch event or a read showed it; `fresh`: from a read that was sent after the last fact. */
+  | { readonly type: 'lease'; readonly lease: Lease | null; readonly fresh: boolean }
+  | { readonly type: 'watch'; readonly up: boolean; readonly problem: string | null }
+  | { readonly type: 'written'; readonly id: number; readonly lease: Lease }
+  | { readonly type: 'write_failed'; readonly id: number; readonly error: LeaseApiError }
+  | { readonly type: 'read_failed'; readonly error: LeaseApiError }
+  | { readonly type: 'workload'; readonly workload: Workload }
+  /** The workload does not do its work: hand over. */
+  | { readonly type: 'workload_failed'; readonly reason: string }
+  /** No request is in flight any more. */
+  | { readonly type: 'drained' }
+  /** The launcher is ending: stop, release, and go on as an observer. */
+  | { readonly type: 'step_down'; readonly reason: string }
+  /** Stop, release, and end this process. */
+  | { readonly type: 'terminate'; readonly reason: string }
+  | { readonly type: 'tick' }
+
+export type Effect =
+  | { readonly type: 'write'; readonly write: Write; readonly deadlineMs: number }
+  | { readonly type: 'read'; readonly deadlineMs: number }
+  | { readonly type: 'grant'; readonly grant: Grant }
+  | { readonly type: 'start'; readonly epoch: number }
+  | { readonly type: 'drain' }
+  | { readonly type: 'stop'; readonly graceMs: number }
+  | { readonly type: 'kill' }
+  | {
+      readonly type: 'event'
+      readonly event: EventName
+      readonly epoch: number
+      readonly reason?: string
+      readonly detail?: Readonly<Record<string, string | number | boolean>>
+    }
+  | { readonly type: 'exit'; readonly code: 0 | 1 }
+
+export interface Transition {
+  readonly state: ElectionState
+  readonly effects: readonly Effect[]
+  /** What was decided and why, in one sentence. */
+  readonly decision: string
+  /** Monotonic ms: when to come back with a `tick` at the latest. */
+  readonly wakeAt: number
+}
+
+export const NO_WORKLOAD: Workload = {
+  alive: 'no',
+  canRun: false,
+  epoch: null,
+  identity: null,
+  killAt: null,
+  stopFailed: null,
+}
+
+export function initialState(): ElectionState {
+  return {
+    seen: null,
+    vacantNotBefore: 0,
+    highestEpoch: 0,
+    watchUp: false,
+    inFlight: false,
+    pending: null,
+    attemptedAt: null,
+    unresolved: [],
+    written: [],
+    nextWriteId: 1,
+    nextAttemptAt: 0,
+    nextPollAt: 0,
+    mustRead: false,
+    term: null,
+    workload: NO_WORKLOAD,
+    coolDown: null,
+    failures: 0,
+    ending: null,
+    ended: false,
+    strangers: 0,
+    reportedHolder: null,
+    writeProblem: null,
+    watchProblem: null,
+  }
+}

@@ -1,0 +1,98 @@
+import { request } from 'undici'
+import type { Clock, Timer } from '../clock.ts'
+
+export interface HealthOptions {
+  /** LangFlow's base URL. */
+  readonly target: URL
+  readonly intervalMs: number
+  readonly timeoutMs: number
+  /** Consecutive failures of `/health` after which LangFlow counts as unhealthy. */
+  readonly failures: number
+  readonly clock: Clock
+}
+
+export interface HealthHandlers {
+  /** `/health_check` answered 200: database and cache work. */
+  healthy(): void
+  /** As many probes as configured failed in a row. */
+  unhealthy(reason: string): void
+  probed(outcome: string): void
+}
+
+/** While LangFlow starts, its probe repeats faster: each interval would be time without service. */
+const STARTING_INTERVAL_MS = 250
+
+/**
+ * Asks LangFlow how it is. To be promoted it must answer `/health_check`, which really asks database and cache;
+ * once it serves only `/health` counts, since a database outage hits every replica alike.
+ */
+export class HealthProbe {
+  private readonly options: HealthOptions
+  private readonly handlers: HealthHandlers
+  private timer: Timer | null = null
+  private round = 0
+
+  constructor(options: HealthOptions, handlers: HealthHandlers) {
+    this.options = options
+    this.handlers = handlers
+  }
+
+  /** Probes until LangFlow is healthy, then watches it. */
+  start(): void {
+    this.stop()
+    void this.awaitHealthy(++this.round)
+  }
+
+  /** Nothing of an earlier round is reported after this. */
+  stop(): void {
+    this.round++
+    this.timer?.cancel()
+  }
+
+  private async awaitHealthy(round: number): Promise<void> {
+    const problem = await this.probe('/health_check')
+    if (round !== this.round) return
+    this.handlers.probed(problem ?? '/health_check: 200')
+    if (problem === null) {
+      this.handlers.healthy()
+      this.next(round, this.options.intervalMs, () => this.watch(round, 0))
+    } else {
+      this.next(round, Math.min(STARTING_INTERVAL_MS, this.options.intervalMs), () =>
+        this.awaitHealthy(round),
+      )
+    }
+  }
+
+  private async watch(round: number, failed: number): Promise<void> {
+    const problem = await this.probe('/health')
+    if (round !== this.round) return
+    this.handlers.probed(problem ?? '/health: 200')
+    const failures = problem === null ? 0 : failed + 1
+    if (problem !== null && failures >= this.options.failures) {
+      this.handlers.unhealthy(`${problem} (${failures} times in a row)`)
+    } else {
+      this.next(round, this.options.intervalMs, () => this.watch(round, failures))
+    }
+  }
+
+  private next(round: number, ms: number, probe: () => Promise<void>): void {
+    if (round === this.round) this.timer = this.options.clock.after(ms, () => void probe())
+  }
+
+  /** What is wrong, or `null`. Each probe has a connection of its own, so that none outlives the gate. */
+  private async probe(path: string): Promise<string | null> {
+    const { target, timeoutMs, clock } = this.options
+    const abort = new AbortController()
+    const deadline = clock.after(timeoutMs, () => abort.abort())
+    try {
+      const { statusCode, body } = await request(new URL(path, target), { reset: true, signal: abort.signal })
+      await body.dump()
+      return statusCode === 200 ? null : `${path}: ${statusCode}`
+    } catch (error) {
+      if (abort.signal.aborted) return `${path}: no answer within ${timeoutMs / 1000} s`
+      return `${path}: ${(error as NodeJS.ErrnoException).code ?? (error as Error).message}`
+    } finally {
+      deadline.cancel()
+    }
+  }
+}

@@ -1,0 +1,114 @@
+import { randomBytes, timingSafeEqual } from 'node:crypto'
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Clock } from '../clock.ts'
+import { FatalError } from '../exit.ts'
+
+interface Stored {
+  readonly token: string
+  /** Marks the processes of this pod's workload; outlives launchers, so that a new one finds an old one's remains. */
+  readonly tree: string
+  readonly bootId: string
+}
+
+export type Admission =
+  | { readonly refused: string }
+  | {
+      readonly refused?: undefined
+      readonly token: string
+      readonly tree: string
+      readonly returning: boolean
+    }
+
+/**
+ * Tells the launcher from a flow that runs beside it under the same user. The launcher connects before any flow runs
+ * and is given a token; while that launcher may live, nobody is let in without it.
+ */
+export class LauncherKeys {
+  private readonly file: string
+  private readonly clock: Clock
+  private readonly trustAfter: number
+  private stored: Stored | null
+  private fresh: boolean
+
+  /**
+   * Reads what an earlier agent in this pod left in `directory`, which only the agent's container may mount. Its
+   * launcher is waited for during `grantLifeMs`: after that its deadman has ended all it ran.
+   * @throws FatalError where the directory cannot be written
+   */
+  constructor(directory: string, clock: Clock, grantLifeMs: number) {
+    this.file = join(directory, 'launcher.json')
+    this.clock = clock
+    this.trustAfter = clock.mono() + grantLifeMs
+    this.stored = load(this.file)
+    this.fresh = this.stored === null
+    if (this.stored === null) {
+      this.stored = { token: newSecret(), tree: newSecret(), bootId: bootId() }
+      try {
+        mkdirSync(directory, { recursive: true, mode: 0o700 })
+        this.save()
+      } catch (error) {
+        throw new FatalError(
+          `cannot write to --state-dir ${directory} (${(error as NodeJS.ErrnoException).code}): make it writable, on a volume that only the agent mounts`,
+        )
+      }
+    }
+  }
+
+  /** Marks the workload's processes in their environment. */
+  get tree(): string {
+    return (this.stored as Stored).tree
+  }
+
+  admit(token: string | undefined, occupied: boolean): Admission {
+    const stored = this.stored as Stored
+    const { tree } = stored
+    if (token !== undefined) {
+      if (!same(token, stored.token)) return { refused: 'the token is not the one this agent gave out' }
+      this.fresh = false
+      return { token, tree, returning: true }
+    }
+    if (occupied) return { refused: 'another launcher is connected' }
+    if (!this.fresh && this.clock.mono() < this.trustAfter) {
+      return { refused: 'waiting for the launcher that an earlier agent of this pod was connected to' }
+    }
+    this.fresh = false
+    this.stored = { ...stored, token: newSecret() }
+    this.save()
+    return { token: this.stored.token, tree, returning: false }
+  }
+
+  /** The connection of an accepted launcher ended: it is dead, and the next one is new. */
+  launcherGone(): void {
+    this.fresh = true
+  }
+
+  private save(): void {
+    const draft = `${this.file}.new`
+    writeFileSync(draft, JSON.stringify(this.stored), { mode: 0o600 })
+    renameSync(draft, this.file)
+  }
+}
+
+function load(file: string): Stored | null {
+  try {
+    const stored = JSON.parse(readFileSync(file, 'utf8')) as Stored
+    // After a reboot nothing of the old launcher lives, whatever was written before.
+    return typeof stored.token === 'string' && stored.bootId === bootId() ? stored : null
+  } catch {
+    return null
+  }
+}
+
+function bootId(): string {
+  return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
+}
+
+function newSecret(): string {
+  return randomBytes(32).toString('hex')
+}
+
+function same(a: string, b: string): boolean {
+  const [left, right] = [Buffer.from(a), Buffer.from(b)]
+  return left.length === right.length && timingSafeEqual(left, right)
+}

@@ -1,0 +1,280 @@
+import { type Clock, reached, type Timer } from '../clock.ts'
+import type { Grant, ToLauncher, WorkloadCause, WorkloadState, WorkloadView } from './messages.ts'
+import type { Exit, LiveProcess, ProcessTree } from './process-tree.ts'
+
+/** What the launcher needs of the machine; a seam for the simulation. */
+export interface LauncherMachine {
+  readonly clock: Clock
+  /** Made anew for each start. */
+  tree(): ProcessTree
+  /** `null` where the port is free, otherwise one sentence that says who holds it. */
+  portHolder(port: number): Promise<string | null>
+  /** The workload's environment under a grant. */
+  environment(grant: Grant): NodeJS.ProcessEnv
+}
+
+/** How often the clocks are compared while something lives: a suspended machine wakes up without its timers firing. */
+const CLOCK_CHECK_MS = 200
+/** How often a stop is looked after. */
+const STOP_CHECK_MS = 50
+/** How long SIGKILL may take before the workload counts as unstoppable, and how often it is tried again. */
+const KILL_WITHIN_MS = 3_000
+const KILL_AGAIN_MS = 1_000
+
+type Told = (view: WorkloadView, cause: WorkloadCause) => void
+
+/**
+ * Holds the workload: runs it only while a grant lasts, on its own clocks. It trusts the agent for the right to run,
+ * never for the end of it: the deadman freezes and kills without any message.
+ */
+export class Launcher {
+  private readonly command: readonly string[]
+  private readonly machine: LauncherMachine
+  private readonly told: Told
+  private grant: Grant | null = null
+  /** Grants of these epochs are over for good: the agent ordered a kill. */
+  private closedEpoch = -1
+  private tree: ProcessTree | null = null
+  private state: WorkloadState = 'idle'
+  private pid: number | null = null
+  private ran: { epoch: number; identity: string } | null = null
+  private deadmanFirings = 0
+  private freezes = 0
+  private timer: Timer | null = null
+  private stopTimer: Timer | null = null
+  private killing = false
+  port = 0
+
+  constructor(command: readonly string[], machine: LauncherMachine, told: Told) {
+    this.command = command
+    this.machine = machine
+    this.told = told
+  }
+
+  view(): WorkloadView {
+    return {
+      state: this.state,
+      epoch: this.ran?.epoch ?? null,
+      identity: this.ran?.identity ?? null,
+      pid: this.pid,
+      killAt: this.grant?.killAt.mono ?? null,
+      deadmanFirings: this.deadmanFirings,
+      freezes: this.freezes,
+    }
+  }
+
+  receive(message: ToLauncher): void {
+    if (message.type === 'grant') this.accept(message.grant)
+    else if (message.type === 'start') void this.start(message.epoch)
+    else if (message.type === 'stop') this.stop(message.graceMs)
+    else if (message.type === 'kill') this.kill()
+  }
+
+  /** SIGTERM, SIGKILL after `graceMs`, confirm. What is frozen, or in doubt, must not execute: it is killed. */
+  stop(graceMs: number): void {
+    if (this.state === 'idle') {
+      this.tell({ kind: 'stopped', durationMs: 0 })
+      return
+    }
+    if (this.state === 'frozen' || !this.mayExecute()) {
+      void this.end('order')
+      return
+    }
+    if (this.state !== 'running') return
+    this.move('stopping', { kind: 'stopping' })
+    this.tree?.terminate()
+    this.awaitEnd(graceMs)
+  }
+
+  /** SIGKILL everything now. */
+  kill(): void {
+    if (this.grant !== null) this.closedEpoch = Math.max(this.closedEpoch, this.grant.epoch)
+    this.grant = null
+    if (this.state !== 'idle') void this.end('order')
+  }
+
+  private accept(grant: Grant): void {
+    const now = this.machine.clock.now()
+    const held = this.grant
+    const refused =
+      grant.epoch <= this.closedEpoch || (held !== null && grant.epoch < held.epoch)
+        ? `epoch ${grant.epoch} is over`
+        : held !== null && grant.epoch === held.epoch && grant.killAt.mono <= held.killAt.mono
+          ? 'it is no newer than the one in force'
+          : reached(now, grant.killAt)
+            ? 'it has expired'
+            : this.state !== 'idle' && this.ran !== null && this.ran.epoch !== grant.epoch
+              ? `processes of epoch ${this.ran.epoch} still live`
+              : null
+    if (refused !== null) {
+      this.tell({ kind: 'grant_refused', reason: refused })
+      return
+    }
+    this.grant = grant
+    if (this.state === 'frozen' && this.mayExecute()) {
+      this.tree?.thaw()
+      this.move('running', { kind: 'thawed' })
+    }
+    this.watchClocks()
+  }
+
+  private async start(epoch: number): Promise<void> {
+    const { grant } = this
+    if (grant === null || grant.epoch !== epoch || !this.mayExecute() || this.state !== 'idle') {
+      this.tell({ kind: 'start_refused', reason: `no grant of epoch ${epoch} allows it` })
+      return
+    }
+    const tree = this.machine.tree()
+    this.tree = tree
+    this.ran = { epoch, identity: grant.identity }
+    this.state = 'running'
+    try {
+      const holder = await this.machine.portHolder(this.port)
+      if (holder !== null) throw new Error(holder)
+      if (this.tree !== tree || !this.mayExecute()) throw new Error('the grant ended before the start')
+      const { pid } = await tree.start(this.command, this.machine.environment(grant), (exit) =>
+        this.exited(tree, exit),
+      )
+      this.pid = pid
+      // The grant ended while the command was being started.
+      if (this.tree !== tree) {
+        await tree.kill(KILL_WITHIN_MS)
+        return
+      }
+    } catch (error) {
+      if (this.tree === tree) this.rest({ kind: 'start_refused', reason: (error as Error).message })
+      return
+    }
+    this.tell({ kind: 'started' })
+    this.watchClocks()
+  }
+
+  /** The direct child has ended; others of its tree may go on serving without it. */
+  private exited(tree: ProcessTree, exit: Exit): void {
+    if (tree !== this.tree || this.state === 'idle' || this.state === 'unstoppable') return
+    if (this.state === 'stopping') return
+    this.move('stopping', { kind: 'exited', code: exit.code, signal: exit.signal })
+    void this.end('order')
+  }
+
+  private mayExecute(): boolean {
+    const { grant } = this
+    return grant !== null && !reached(this.machine.clock.now(), grant.doubtAt)
+  }
+
+  /** The deadman: looks at the clocks at each deadline of the grant, and in between for a machine that slept. */
+  private watchClocks(): void {
+    this.timer?.cancel()
+    this.timer = null
+    const { grant } = this
+    if (grant === null || this.state === 'idle') return
+    const now = this.machine.clock.now()
+    if (reached(now, grant.killAt)) {
+      this.fire()
+      return
+    }
+    const doubt = reached(now, grant.doubtAt)
+    // The wall clock alone may be wrong: it stops nothing for good, but nothing runs until the agent has asked.
+    if (doubt || now.wall >= grant.killAt.wall) this.suspend(grant, doubt)
+    const next = doubt ? grant.killAt.mono : grant.doubtAt.mono
+    const wait = Math.min(CLOCK_CHECK_MS, Math.max(0, next - now.mono))
+    this.timer = this.machine.clock.after(wait, () => this.watchClocks())
+  }
+
+  private fire(): void {
+    this.grant = null
+    if (this.state === 'idle' || this.killing) return
+    this.deadmanFirings++
+    void this.end('deadman')
+  }
+
+  private suspend(grant: Grant, doubt: boolean): void {
+    if (this.state === 'stopping') {
+      if (doubt) void this.end('deadman')
+      return
+    }
+    if (this.state !== 'running') return
+    if (grant.onDoubt === 'freeze') {
+      this.tree?.freeze()
+      this.freezes++
+      this.move('frozen', { kind: 'frozen' })
+    } else if (doubt) {
+      this.deadmanFirings++
+      this.move('stopping', { kind: 'stopping' })
+      this.tree?.terminate()
+      this.awaitEnd(grant.killAt.mono - this.machine.clock.mono())
+    }
+  }
+
+  private awaitEnd(graceMs: number): void {
+    const { clock } = this.machine
+    const since = clock.mono()
+    const look = async () => {
+      const gone = this.tree?.alive().length === 0 && (await this.machine.portHolder(this.port)) === null
+      if (this.state !== 'stopping' || this.killing) return
+      const waited = clock.mono() - since
+      if (gone) {
+        this.rest({ kind: 'stopped', durationMs: waited })
+      } else if (waited >= graceMs) {
+        void this.end('order')
+      } else {
+        this.stopTimer = clock.after(Math.min(STOP_CHECK_MS, graceMs - waited), () => void look())
+      }
+    }
+    void look()
+  }
+
+  /** SIGKILL until nothing lives and the port is free; an alarm, and another try, for as long as that fails. */
+  private async end(by: 'order' | 'deadman'): Promise<void> {
+    if (this.killing) return
+    this.killing = true
+    this.stopTimer?.cancel()
+    const since = this.machine.clock.mono()
+    if (this.state !== 'stopping') this.move('stopping', { kind: 'stopping' })
+    for (;;) {
+      const survivors = (await this.tree?.kill(KILL_WITHIN_MS)) ?? []
+      const holder = survivors.length === 0 ? await this.portFreed() : null
+      if (survivors.length === 0 && holder === null) break
+      this.move('unstoppable', { kind: 'stop_failed', reason: holder ?? describe(survivors) })
+      await this.pause(KILL_AGAIN_MS)
+    }
+    this.killing = false
+    this.rest({ kind: 'killed', durationMs: this.machine.clock.mono() - since, by })
+  }
+
+  /** The kernel closes a killed process's sockets a moment after it is gone. */
+  private async portFreed(): Promise<string | null> {
+    const { clock } = this.machine
+    const until = clock.mono() + KILL_WITHIN_MS
+    for (;;) {
+      const holder = await this.machine.portHolder(this.port)
+      if (holder === null || clock.mono() >= until) return holder
+      await this.pause(STOP_CHECK_MS / 5)
+    }
+  }
+
+  private pause(ms: number): Promise<void> {
+    return new Promise((resolve) => this.machine.clock.after(ms, resolve))
+  }
+
+  private rest(cause: WorkloadCause): void {
+    this.timer?.cancel()
+    this.tree = null
+    this.pid = null
+    this.move('idle', cause)
+  }
+
+  private move(state: WorkloadState, cause: WorkloadCause): void {
+    this.state = state
+    this.tell(cause)
+  }
+
+  private tell(cause: WorkloadCause): void {
+    this.told(this.view(), cause)
+  }
+}
+
+function describe(survivors: readonly LiveProcess[]): string {
+  const names = survivors.slice(0, 5).map(({ pid, comm, state }) => `${comm} (pid ${pid}, state ${state})`)
+  return `SIGKILL did not end ${names.join(', ')}`
+}

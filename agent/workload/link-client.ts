@@ -1,0 +1,90 @@
+import { connect, type Socket } from 'node:net'
+import type { Clock, Timer } from '../clock.ts'
+import { readLines, writeLine } from './json-lines.ts'
+import type { ToAgent, ToLauncher } from './messages.ts'
+
+const RECONNECT_MS = 200
+
+export interface LinkClientHandlers {
+  /** The hello to send on a new connection, without its token. */
+  hello(): Omit<Extract<ToAgent, { type: 'hello' }>, 'token'>
+  received(message: ToLauncher): void
+  /** The link is down, or could not be made; told once until it is up again. */
+  down(reason: string): void
+}
+
+/** The launcher's end of the link: connects again for as long as it lives, with the token it was given. */
+export class LinkClient {
+  private readonly path: string
+  private readonly clock: Clock
+  private readonly handlers: LinkClientHandlers
+  private socket: Socket | null = null
+  private token: string | undefined
+  private welcomed = false
+  private closed = false
+  private told = false
+  private retry: Timer | null = null
+
+  constructor(path: string, clock: Clock, handlers: LinkClientHandlers) {
+    this.path = path
+    this.clock = clock
+    this.handlers = handlers
+  }
+
+  get connected(): boolean {
+    return this.welcomed
+  }
+
+  start(): void {
+    const socket = connect(this.path)
+    this.socket = socket
+    let reason = 'the agent closed the connection'
+    socket.on('connect', () => {
+      const hello = this.handlers.hello()
+      writeLine(socket, this.token === undefined ? hello : { ...hello, token: this.token })
+    })
+    readLines<ToLauncher>(socket, (message) => {
+      if (message.type === 'refused') reason = message.reason
+      if (message.type === 'welcome') {
+        this.token = message.token
+        this.welcomed = true
+        this.told = false
+      }
+      if (message.type === 'welcome' || this.welcomed) this.handlers.received(message)
+    })
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      reason = describe(error, this.path)
+    })
+    socket.on('close', () => {
+      this.welcomed = false
+      if (this.closed) return
+      if (!this.told) this.handlers.down(reason)
+      this.told = true
+      this.retry = this.clock.after(RECONNECT_MS, () => this.start())
+    })
+  }
+
+  send(message: ToAgent): void {
+    if (this.welcomed && this.socket !== null) writeLine(this.socket, message)
+  }
+
+  /** Flushes what was sent, then ends. */
+  close(): void {
+    this.closed = true
+    this.retry?.cancel()
+    this.socket?.end()
+  }
+}
+
+function describe(error: NodeJS.ErrnoException, path: string): string {
+  switch (error.code) {
+    case 'ENOENT':
+      return `there is no socket at ${path} yet: does the agent run, with the same --socket?`
+    case 'ECONNREFUSED':
+      return `no agent listens on ${path}`
+    case 'EACCES':
+      return `no permission to connect to ${path}: run both containers as one user, or share a group with fsGroup`
+    default:
+      return error.message
+  }
+}

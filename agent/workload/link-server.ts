@@ -1,0 +1,182 @@
+import { chmodSync, mkdirSync, statSync, unlinkSync } from 'node:fs'
+import { connect, createServer, type Server, type Socket } from 'node:net'
+import { dirname } from 'node:path'
+import type { Clock, Timer } from '../clock.ts'
+import { FatalError } from '../exit.ts'
+import { readLines, writeLine } from './json-lines.ts'
+import type { LauncherKeys } from './launcher-keys.ts'
+import type { ToAgent, ToLauncher } from './messages.ts'
+
+export type Hello = Extract<ToAgent, { type: 'hello' }>
+
+export interface LinkHandlers {
+  /** A launcher is connected; `returning`: it proved to be the one that this agent's keys were given to. */
+  connected(hello: Hello, returning: boolean): void
+  received(message: Exclude<ToAgent, Hello>): void
+  gone(): void
+}
+
+export interface LinkServerOptions {
+  readonly path: string
+  /** The workload's port, told to the launcher. */
+  readonly port: number
+  readonly keys: LauncherKeys
+  readonly clock: Clock
+  readonly handlers: LinkHandlers
+}
+
+/** Longest path of a unix socket on Linux, without its final zero byte. */
+const MAX_SOCKET_PATH_BYTES = 107
+const HELLO_WITHIN_MS = 2_000
+const MAX_STRANGERS = 8
+/** Both ends must read one and the same monotonic clock; a hello does not travel longer than this. */
+const CLOCK_TOLERANCE_MS = 5_000
+
+/**
+ * The agent's end of the link: one launcher at a time. Whoever connects is a stranger until its hello is accepted,
+ * and strangers are few, short-lived, and heard for one line only.
+ */
+export class LinkServer {
+  private readonly options: LinkServerOptions
+  private readonly server: Server
+  private readonly strangers = new Set<Socket>()
+  private launcher: Socket | null = null
+
+  constructor(options: LinkServerOptions) {
+    this.options = options
+    this.server = createServer((socket) => this.accept(socket))
+  }
+
+  /** Rejects with a `FatalError` where the socket cannot be made, or another agent answers on it. */
+  async listen(): Promise<void> {
+    const { path } = this.options
+    if (Buffer.byteLength(path) > MAX_SOCKET_PATH_BYTES) {
+      throw new FatalError(
+        `the socket path is longer than ${MAX_SOCKET_PATH_BYTES} bytes: choose a shorter --socket`,
+      )
+    }
+    try {
+      mkdirSync(dirname(path), { recursive: true })
+    } catch (error) {
+      throw new FatalError(`cannot create the directory of --socket ${path}: ${reasonOf(error)}`)
+    }
+    await removeStale(path)
+    await new Promise<void>((resolve, reject) => {
+      this.server.once('error', (error) =>
+        reject(
+          new FatalError(
+            `cannot listen on --socket ${path}: ${reasonOf(error)}; make its directory writable`,
+          ),
+        ),
+      )
+      this.server.listen(path, resolve)
+    })
+    // The other container may run under another user that shares the group of the volume (fsGroup).
+    chmodSync(path, 0o660)
+  }
+
+  get connected(): boolean {
+    return this.launcher !== null
+  }
+
+  send(message: ToLauncher): boolean {
+    return this.launcher !== null && writeLine(this.launcher, message)
+  }
+
+  close(): void {
+    this.server.close()
+    for (const socket of this.strangers) socket.destroy()
+    const { launcher } = this
+    this.launcher = null
+    launcher?.end()
+    launcher?.unref()
+  }
+
+  private accept(socket: Socket): void {
+    const [oldest] = this.strangers
+    if (this.strangers.size >= MAX_STRANGERS) oldest?.destroy()
+    this.strangers.add(socket)
+    const impatience: Timer = this.options.clock.after(HELLO_WITHIN_MS, () => socket.destroy())
+    socket.on('error', () => {}) // 'close' follows
+    socket.on('close', () => {
+      impatience.cancel()
+      this.strangers.delete(socket)
+      if (this.launcher !== socket) return
+      this.launcher = null
+      this.options.keys.launcherGone()
+      this.options.handlers.gone()
+    })
+    readLines<ToAgent>(socket, (message) => {
+      if (this.launcher === socket) {
+        if (message.type === 'hello') socket.destroy()
+        else this.options.handlers.received(message)
+      } else if (message.type === 'hello') {
+        impatience.cancel()
+        this.greet(socket, message)
+      } else {
+        socket.destroy()
+      }
+    })
+  }
+
+  private greet(socket: Socket, hello: Hello): void {
+    const { keys, clock, port, handlers } = this.options
+    const refuse = (reason: string) => {
+      writeLine(socket, { type: 'refused', reason } satisfies ToLauncher)
+      socket.end()
+    }
+    if (hello.version !== 1)
+      return refuse('agent and launcher are of different versions: install the same one')
+    if (!(Math.abs(clock.mono() - hello.mono) < CLOCK_TOLERANCE_MS)) {
+      return refuse('agent and launcher do not share one monotonic clock: run both on one kernel')
+    }
+    const admission = keys.admit(hello.token, this.launcher !== null)
+    if (admission.refused !== undefined) return refuse(admission.refused)
+    const previous = this.launcher
+    this.launcher = socket
+    this.strangers.delete(socket)
+    previous?.destroy()
+    writeLine(socket, {
+      type: 'welcome',
+      token: admission.token,
+      tree: admission.tree,
+      port,
+    } satisfies ToLauncher)
+    handlers.connected(hello, admission.returning)
+  }
+}
+
+async function removeStale(path: string): Promise<void> {
+  let socketThere = false
+  try {
+    socketThere = statSync(path).isSocket()
+  } catch {
+    return
+  }
+  if (!socketThere)
+    throw new FatalError(`--socket ${path} exists and is no socket: remove it or choose another path`)
+  const answered = await new Promise<boolean>((resolve) => {
+    const probe = connect(path)
+    probe.once('connect', () => resolve(true))
+    probe.once('error', () => resolve(false))
+    probe.once('close', () => probe.destroy())
+    probe.setTimeout(HELLO_WITHIN_MS, () => resolve(true))
+  })
+  if (answered)
+    throw new FatalError(`another agent answers on --socket ${path}: stop it or choose another path`)
+  try {
+    unlinkSync(path)
+  } catch (error) {
+    throw new FatalError(
+      `cannot replace the socket that an earlier agent left at ${path}: ${reasonOf(error)}`,
+    )
+  }
+}
+
+function reasonOf(error: unknown): string {
+  const { code, message } = error as NodeJS.ErrnoException
+  if (code === 'EACCES' || code === 'EPERM') return 'permission denied'
+  if (code === 'EROFS') return 'the file system is read-only'
+  if (code === 'ENOTDIR' || code === 'EEXIST') return 'a part of the path is no directory'
+  return code ?? message
+}

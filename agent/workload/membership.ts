@@ -1,0 +1,84 @@
+import type { ProcessStat, ProcessTable } from './proc.ts'
+
+/** What earlier scans learnt. It outlives the evidence: an environment can be cleared, a parent can end. */
+export interface Known {
+  /** Start time of each member of the last scan, by pid. */
+  readonly members: ReadonlyMap<number, string>
+  /** Start time of the leader of each session that a member made, by session id. */
+  readonly sessions: ReadonlyMap<number, string>
+}
+
+export const NOTHING_KNOWN: Known = { members: new Map(), sessions: new Map() }
+
+/**
+ * Who belongs to the workload where others share the PID namespace. A process does if
+ *
+ * 1. it did in the last scan (same pid and start time), or
+ * 2. its session was made by a member: nobody can join a session from outside, or
+ * 3. it carries the marker, which survives setsid, double forks and reparenting, or
+ * 4. its parent belongs.
+ *
+ * 1 and 2 are for processes without a readable marker: a cleared environment, one that setproctitle wrote over
+ * (gunicorn, PostgreSQL), or a process that is not dumpable. Such a process is lost only if it also left its
+ * session and its parent between two scans.
+ *
+ * `self` and its ancestors never belong, whatever they carry.
+ */
+export function findMembers(
+  table: ProcessTable,
+  known: Known,
+  isMarked: (stat: ProcessStat) => boolean,
+  self: number,
+): { members: Map<number, ProcessStat>; known: Known } {
+  const excluded = ancestry(table, self)
+  const sessions = new Map([...known.sessions].filter(([id, start]) => isStillTheirs(table, id, start)))
+  const members = new Map<number, ProcessStat>()
+  const children = new Map<number, ProcessStat[]>()
+  for (const stat of table.values()) {
+    if (excluded.has(stat.pid)) continue
+    const siblings = children.get(stat.ppid)
+    if (siblings) siblings.push(stat)
+    else children.set(stat.ppid, [stat])
+    if (known.members.get(stat.pid) === stat.startTime || sessions.has(stat.session) || isMarked(stat)) {
+      members.set(stat.pid, stat)
+    }
+  }
+  // A Map's iterator also visits what is added meanwhile: this goes down to the leaves.
+  for (const [pid, parent] of members) {
+    for (const child of children.get(pid) ?? [])
+      if (!startedBefore(child, parent)) members.set(child.pid, child)
+  }
+  return { members, known: remember(members, sessions) }
+}
+
+function remember(members: ReadonlyMap<number, ProcessStat>, sessions: ReadonlyMap<number, string>): Known {
+  const starts = new Map<number, string>()
+  const made = new Map<number, string>()
+  for (const stat of members.values()) {
+    starts.set(stat.pid, stat.startTime)
+    // Only a session whose leader belongs: a marked process may well sit in the session of somebody's terminal.
+    const start = members.get(stat.session)?.startTime ?? sessions.get(stat.session)
+    if (start !== undefined) made.set(stat.session, start)
+  }
+  return { members: starts, sessions: made }
+}
+
+/**
+ * The kernel gives a pid to nobody else while a session has it as its id, so that a live leader is either the one
+ * that was seen or proof that the old session is empty.
+ */
+function isStillTheirs(table: ProcessTable, session: number, leaderStart: string): boolean {
+  const leader = table.get(session)
+  return leader === undefined || leader.startTime === leaderStart
+}
+
+/** Scans are not atomic: a parent's pid may already be another process's. */
+function startedBefore(child: ProcessStat, parent: ProcessStat): boolean {
+  return Number(child.startTime) < Number(parent.startTime)
+}
+
+function ancestry(table: ProcessTable, self: number): Set<number> {
+  const pids = new Set<number>([self, 1])
+  for (let pid = table.get(self)?.ppid; pid && !pids.has(pid); pid = table.get(pid)?.ppid) pids.add(pid)
+  return pids
+}

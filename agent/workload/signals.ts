@@ -1,0 +1,49 @@
+import { isSame, type ProcessStat, type ProcessTable, readStat } from './proc.ts'
+
+/** One look at /proc, and who of it belongs to the workload. */
+export interface Scan {
+  readonly table: ProcessTable
+  readonly members: ReadonlyMap<number, ProcessStat>
+}
+
+/**
+ * Signals the targets, a whole process group at once where everybody in the group belongs: a group signal reaches
+ * children that are being forked, which no walk over pids can. Each target is looked at again right before its
+ * signal, so that a reused pid is never hit.
+ */
+export function signalAll(
+  targets: readonly ProcessStat[],
+  { table, members }: Scan,
+  signal: NodeJS.Signals,
+): void {
+  const shared = new Set<number>()
+  for (const stat of table.values()) if (!members.has(stat.pid)) shared.add(stat.pgrp)
+  const done = new Set<number>()
+  for (const target of targets) {
+    if (done.has(target.pgrp)) continue
+    const now = readStat(target.pid)
+    if (!now || !isSame(target, now)) continue
+    // While this one is in its group, the group's number can be nobody else's.
+    if (now.pgrp > 1 && now.pgrp === target.pgrp && !shared.has(now.pgrp)) {
+      done.add(now.pgrp)
+      send(-now.pgrp, signal)
+    } else {
+      send(target.pid, signal)
+    }
+  }
+}
+
+/** Signals a process group whose number is certain to be the workload's own. */
+export function signalGroup(pgrp: number, signal: NodeJS.Signals): void {
+  if (pgrp > 1) send(-pgrp, signal)
+}
+
+function send(target: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(target, signal)
+  } catch (error) {
+    // ESRCH: it ended meanwhile. EPERM: it runs as another user; it will show up among the survivors.
+    const { code } = error as NodeJS.ErrnoException
+    if (code !== 'ESRCH' && code !== 'EPERM') throw error
+  }
+}

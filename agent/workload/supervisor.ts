@@ -1,0 +1,341 @@
+import type { Clock, Timer } from '../clock.ts'
+import type { Fact, Workload } from '../election/state.ts'
+import type { Log } from '../observe/log.ts'
+import type { Metrics } from '../observe/metrics.ts'
+import { type HealthOptions, HealthProbe } from './health-probe.ts'
+import type { LauncherKeys } from './launcher-keys.ts'
+import { type Hello, LinkServer } from './link-server.ts'
+import type { Grant, ToAgent, WorkloadCause, WorkloadView } from './messages.ts'
+
+/** What the agent needs of the machine; a seam for tests. */
+export interface SupervisorMachine {
+  readonly clock: Clock
+  /** Whether nothing listens on the workload's port. */
+  portFree(): Promise<boolean>
+  /** Established connections to the workload's port; `null` where that cannot be known. */
+  connections(): number | null
+  /**
+   * Only where agent and launcher share one process tree (`run`): kills the launcher and everything it left, and
+   * resolves once nothing of it lives.
+   */
+  readonly reclaim?: () => Promise<void>
+}
+
+export interface SupervisorOptions {
+  readonly socket: string
+  readonly port: number
+  readonly keys: LauncherKeys
+  readonly machine: SupervisorMachine
+  readonly health: Omit<HealthOptions, 'clock'>
+  readonly startTimeoutMs: number
+  readonly log: Log
+  readonly metrics: Pick<Metrics, 'takeover' | 'stopped'>
+  readonly tell: (fact: Fact) => void
+  /** Something that the gate or the status depends on has changed. */
+  readonly changed: () => void
+}
+
+const PING_MS = 1_000
+/** A launcher that answered none of this many pings is frozen or stuck. */
+const SILENT_PINGS = 4
+/** How long the kernel is given to end a PID namespace whose init has died. */
+const NAMESPACE_END_MS = 250
+const PORT_CHECK_MS = 50
+/** How long an ordered kill may stay unconfirmed before the agent does it itself, where it can. */
+const KILL_CONFIRM_MS = 500
+const DRAIN_CHECK_MS = 100
+
+const NOTHING: WorkloadView = {
+  state: 'idle',
+  epoch: null,
+  identity: null,
+  pid: null,
+  killAt: null,
+  deadmanFirings: 0,
+  freezes: 0,
+}
+
+/** The agent's side of the workload: turns orders into messages, and what the launcher and LangFlow say into facts. */
+export class Supervisor {
+  private readonly options: SupervisorOptions
+  private readonly link: LinkServer
+  private readonly probe: HealthProbe
+  private alone = false
+  /** Live processes that nobody answers for: the launcher is gone without a confirmed stop. */
+  private orphaned = false
+  private ending = false
+  private pings: { next: number; unanswered: number; timer: Timer | null } = {
+    next: 0,
+    unanswered: 0,
+    timer: null,
+  }
+  private startTimer: Timer | null = null
+  private drainTimer: Timer | null = null
+  private killTimer: Timer | null = null
+  private startedAt = 0
+  private granted: Grant | null = null
+  private ordered: 'stop' | 'kill' | null = null
+  view: WorkloadView = NOTHING
+  healthy = false
+  served = false
+  lastProbe: string | null = null
+
+  constructor(options: SupervisorOptions) {
+    this.options = options
+    const { clock } = options.machine
+    this.link = new LinkServer({
+      path: options.socket,
+      port: options.port,
+      keys: options.keys,
+      clock,
+      handlers: {
+        connected: (hello, returning) => this.connected(hello, returning),
+        received: (message) => this.received(message),
+        gone: () => this.gone(),
+      },
+    })
+    this.probe = new HealthProbe(
+      { ...options.health, clock },
+      {
+        healthy: () => this.becameHealthy(),
+        unhealthy: (reason) => this.fail(`LangFlow is unhealthy: ${reason}`),
+        probed: (outcome) => {
+          this.lastProbe = outcome
+        },
+      },
+    )
+  }
+
+  /** Rejects with a `FatalError` where the socket cannot be made. */
+  async listen(): Promise<void> {
+    await this.link.listen()
+    this.ping()
+  }
+
+  close(): void {
+    this.probe.stop()
+    for (const timer of [this.pings.timer, this.startTimer, this.drainTimer, this.killTimer]) timer?.cancel()
+    this.link.close()
+  }
+
+  get launcher(): 'connected' | 'missing' | 'silent' {
+    if (!this.link.connected) return 'missing'
+    return this.pings.unanswered >= SILENT_PINGS ? 'silent' : 'connected'
+  }
+
+  /** A launcher answers, runs nothing, and was not asked to end. */
+  get canRun(): boolean {
+    return this.launcher === 'connected' && this.view.state === 'idle' && !this.ending && !this.orphaned
+  }
+
+  grant(grant: Grant): void {
+    this.granted = grant
+    this.link.send({ type: 'grant', grant })
+  }
+
+  start(epoch: number): void {
+    const { clock } = this.options.machine
+    this.ordered = null
+    this.served = false
+    this.startedAt = clock.mono()
+    this.startTimer?.cancel()
+    this.startTimer = clock.after(this.options.startTimeoutMs, () =>
+      this.fail(`LangFlow was not healthy within ${this.options.startTimeoutMs / 1000} s of its start`),
+    )
+    this.link.send({ type: 'start', epoch })
+  }
+
+  /** The gate is closed; goes on as soon as no connection to LangFlow is left. */
+  drain(): void {
+    this.stopProbing()
+    const { machine, tell } = this.options
+    const look = () => {
+      if (machine.connections() === 0) tell({ type: 'drained' })
+      else this.drainTimer = machine.clock.after(DRAIN_CHECK_MS, look)
+    }
+    this.drainTimer?.cancel()
+    this.drainTimer = machine.clock.after(0, look)
+  }
+
+  stop(graceMs: number): void {
+    this.drainTimer?.cancel()
+    this.stopProbing()
+    this.ordered = 'stop'
+    this.link.send({ type: 'stop', graceMs })
+  }
+
+  kill(): void {
+    this.drainTimer?.cancel()
+    this.stopProbing()
+    this.ordered = 'kill'
+    this.link.send({ type: 'kill' })
+    const { reclaim, clock } = this.options.machine
+    if (reclaim === undefined || this.view.state === 'idle') return
+    // The launcher may be frozen, and then its deadman is too.
+    this.killTimer?.cancel()
+    this.killTimer = clock.after(KILL_CONFIRM_MS, () => {
+      if (this.view.state !== 'idle') void this.reclaim('the launcher did not confirm a kill')
+    })
+  }
+
+  private connected(hello: Hello, returning: boolean): void {
+    const { log } = this.options
+    log.info(`launcher ${returning ? 're' : ''}connected`, { launcherPid: hello.pid, alone: hello.alone })
+    this.alone = hello.alone
+    this.orphaned = false
+    this.ending = false
+    this.pings.unanswered = 0
+    this.see(hello.view)
+    if (hello.view.state === 'running') this.probe.start()
+    // A grant that was on its way while the link was down.
+    if (returning && this.granted !== null) this.link.send({ type: 'grant', grant: this.granted })
+  }
+
+  private received(message: Exclude<ToAgent, Hello>): void {
+    switch (message.type) {
+      case 'pong':
+        if (this.pings.unanswered >= SILENT_PINGS) this.report()
+        this.pings.unanswered = 0
+        return
+      case 'terminating':
+        this.ending = true
+        this.report()
+        this.options.tell({ type: 'step_down', reason: 'the LangFlow container is ending' })
+        return
+      case 'workload':
+        this.see(message.view)
+        this.hear(message.cause)
+        return
+    }
+  }
+
+  private see(view: WorkloadView): void {
+    this.view = view
+    if (view.state !== 'running') this.stopProbing()
+    this.report()
+  }
+
+  private hear(cause: WorkloadCause): void {
+    const { metrics, machine, log } = this.options
+    switch (cause.kind) {
+      case 'started':
+        metrics.takeover('start', machine.clock.mono() - this.startedAt)
+        this.probe.start()
+        return
+      case 'thawed':
+        this.probe.start()
+        return
+      case 'start_refused':
+        this.fail(`LangFlow was not started: ${cause.reason}`)
+        return
+      case 'exited':
+        this.fail(`LangFlow ended by itself (${cause.signal ?? `exit code ${cause.code}`})`)
+        return
+      case 'killed':
+      case 'stopped':
+        this.killTimer?.cancel()
+        metrics.stopped(cause.durationMs)
+        // Nobody ordered it: the launcher’s own deadman did.
+        if (this.ordered === null) this.fail('the launcher stopped LangFlow by itself')
+        return
+      case 'stop_failed':
+        log.error(`ALARM: ${cause.reason}; the Lease is kept while something may live`)
+        return
+      case 'grant_refused':
+        log.debug(`the launcher refused a grant: ${cause.reason}`)
+        return
+      case 'frozen':
+      case 'stopping':
+        return
+    }
+  }
+
+  private becameHealthy(): void {
+    const { metrics, machine } = this.options
+    this.startTimer?.cancel()
+    this.healthy = true
+    if (!this.served) metrics.takeover('healthy', machine.clock.mono() - this.startedAt)
+    this.options.changed()
+    this.served = true
+  }
+
+  private stopProbing(): void {
+    this.probe.stop()
+    this.startTimer?.cancel()
+    if (!this.healthy) return
+    this.healthy = false
+    this.options.changed()
+  }
+
+  private fail(reason: string): void {
+    this.options.tell({ type: 'workload_failed', reason })
+  }
+
+  private gone(): void {
+    const { reclaim } = this.options.machine
+    this.stopProbing()
+    if (this.view.state === 'idle') {
+      this.report()
+      return
+    }
+    this.orphaned = true
+    this.report()
+    this.fail('the launcher is gone')
+    if (reclaim !== undefined) void this.reclaim('the launcher is gone')
+    else if (this.alone) this.awaitNamespaceEnd()
+  }
+
+  /**
+   * The launcher was the only child of its namespace's init, so the kernel is ending everything in it. This is what
+   * an out-of-memory kill of the whole container looks like.
+   */
+  private awaitNamespaceEnd(): void {
+    const { clock, portFree } = this.options.machine
+    const look = async () => {
+      const free = await portFree()
+      if (!this.orphaned) return
+      if (free) this.settle()
+      else clock.after(PORT_CHECK_MS, () => void look())
+    }
+    clock.after(NAMESPACE_END_MS, () => void look())
+  }
+
+  private async reclaim(reason: string): Promise<void> {
+    this.options.log.warn(`killing the workload without its launcher: ${reason}`)
+    await this.options.machine.reclaim?.()
+    this.settle()
+  }
+
+  private settle(): void {
+    this.orphaned = false
+    this.see({ ...this.view, state: 'idle', pid: null, killAt: null })
+  }
+
+  private report(): void {
+    const { view } = this
+    const workload: Workload = {
+      alive: this.orphaned ? 'maybe' : view.state === 'idle' ? 'no' : 'yes',
+      canRun: this.canRun,
+      epoch: view.epoch,
+      identity: view.identity,
+      killAt: view.killAt,
+      stopFailed: view.state === 'unstoppable' ? 'the workload could not be stopped' : null,
+    }
+    this.options.tell({ type: 'workload', workload })
+    this.options.changed()
+  }
+
+  private ping(): void {
+    const { clock, reclaim } = this.options.machine
+    if (this.link.connected) {
+      this.link.send({ type: 'ping', id: this.pings.next++ })
+      this.pings.unanswered++
+      if (this.pings.unanswered === SILENT_PINGS) {
+        this.report()
+        if (this.view.state !== 'idle') this.fail('the launcher does not answer')
+        if (reclaim !== undefined) void this.reclaim('the launcher does not answer')
+      }
+    }
+    this.pings.timer = clock.after(PING_MS, () => this.ping())
+  }
+}

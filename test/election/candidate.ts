@@ -1,0 +1,160 @@
+import assert from 'node:assert/strict'
+import type { Instant } from '../../agent/clock.ts'
+import {
+  type CandidateConfig,
+  type Effect,
+  type ElectionState,
+  type Fact,
+  initialState,
+  NO_WORKLOAD,
+  type Transition,
+  type Workload,
+  type Write,
+} from '../../agent/election/state.ts'
+import { transition } from '../../agent/election/transition.ts'
+import type { Lease, LeaseSpec } from '../../agent/lease/lease.ts'
+import { LeaseApiError, type LeaseErrorCode } from '../../agent/lease/lease-api.ts'
+
+export const CONFIG: CandidateConfig = {
+  identity: 'me',
+  leaseDurationMs: 15_000,
+  renewDeadlineMs: 10_000,
+  retryPeriodMs: 2_000,
+  killMarginMs: 1_000,
+  drainTimeoutMs: 20_000,
+  stopTimeoutMs: 30_000,
+  onDoubt: 'freeze',
+  salt: 1,
+}
+
+const IDLE: Workload = { ...NO_WORKLOAD, canRun: true }
+
+export function leaseOf(spec: LeaseSpec, resourceVersion: number, uid = 'u1'): Lease {
+  return {
+    metadata: { name: 'lock', namespace: 'ns', uid, resourceVersion: String(resourceVersion) },
+    spec,
+  }
+}
+
+export function heldBy(holder: string, resourceVersion: number, more: LeaseSpec = {}): Lease {
+  return leaseOf(
+    {
+      holderIdentity: holder,
+      leaseDurationSeconds: 15,
+      acquireTime: 'then',
+      renewTime: `r${resourceVersion}`,
+      leaseTransitions: 3,
+      ...more,
+    },
+    resourceVersion,
+  )
+}
+
+export function released(resourceVersion: number): Lease {
+  return heldBy('', resourceVersion, { leaseDurationSeconds: 1 })
+}
+
+export function failure(code: LeaseErrorCode, mayHaveCommitted = false): LeaseApiError {
+  return new LeaseApiError(code, `the API server said ${code}`, { mayHaveCommitted })
+}
+
+/** One candidate under a clock that the test sets; every effect is kept for the test to look at. */
+export class Candidate {
+  readonly config: CandidateConfig
+  state: ElectionState = initialState()
+  last!: Transition
+  all: Effect[] = []
+  mono = 1_000_000
+  bootAhead = 0
+  wallAhead = 1_700_000_000_000
+  private version = 100
+
+  constructor(config: Partial<CandidateConfig> = {}) {
+    this.config = { ...CONFIG, ...config }
+  }
+
+  get now(): Instant {
+    return { mono: this.mono, boot: this.mono + this.bootAhead, wall: this.mono + this.wallAhead }
+  }
+
+  tell(fact: Fact): this {
+    this.last = transition(this.config, this.state, fact, this.now)
+    this.state = this.last.state
+    this.all.push(...this.last.effects)
+    return this
+  }
+
+  sees(lease: Lease | null, fresh = false): this {
+    return this.tell({ type: 'lease', lease, fresh })
+  }
+
+  workload(patch: Partial<Workload>): this {
+    return this.tell({ type: 'workload', workload: { ...this.state.workload, ...patch } })
+  }
+
+  /** Lets time pass; every wake-up that was asked for on the way is given. */
+  pass(ms: number): this {
+    const until = this.mono + ms
+    while (this.last.wakeAt <= until) {
+      assert.ok(this.last.wakeAt >= this.mono - 1 || this.last.effects.length > 0, 'woken again and again')
+      const before = this.mono
+      this.mono = Math.max(this.mono, this.last.wakeAt)
+      this.tell({ type: 'tick' })
+      if (this.mono === before && this.last.wakeAt <= this.mono) break
+    }
+    this.mono = until
+    return this.tell({ type: 'tick' })
+  }
+
+  effects(type: Effect['type']): Effect[] {
+    return this.all.filter((effect) => effect.type === type)
+  }
+
+  events(): string[] {
+    return this.all.flatMap((effect) => (effect.type === 'event' ? [effect.event] : []))
+  }
+
+  /** The write that is on its way. */
+  get write(): Write {
+    assert.ok(this.state.pending, `nothing is being written: ${this.last.decision}`)
+    return this.state.pending
+  }
+
+  /** The API server's answer to the write on its way. */
+  acknowledge(write = this.write): this {
+    return this.tell({ type: 'written', id: write.id, lease: this.commit(write) })
+  }
+
+  /** What the Lease looks like after the write was applied. */
+  commit(write = this.write): Lease {
+    return {
+      ...write.lease,
+      metadata: {
+        ...write.lease.metadata,
+        uid: write.lease.metadata.uid ?? 'u2',
+        resourceVersion: String(++this.version),
+      },
+    }
+  }
+
+  fail(code: LeaseErrorCode, mayHaveCommitted = false, write = this.write): this {
+    return this.tell({ type: 'write_failed', id: write.id, error: failure(code, mayHaveCommitted) })
+  }
+
+  forget(): this {
+    this.all = []
+    return this
+  }
+
+  /** A follower with an idle launcher and a live watch. */
+  static follower(config: Partial<CandidateConfig> = {}): Candidate {
+    return new Candidate(config).tell({ type: 'watch', up: true, problem: null }).workload(IDLE)
+  }
+
+  /** A leader in epoch 4 whose workload runs; the last acknowledged write was sent now. */
+  static leader(config: Partial<CandidateConfig> = {}): Candidate {
+    const candidate = Candidate.follower(config).sees(released(50)).acknowledge()
+    candidate.workload({ alive: 'yes', canRun: false, epoch: 4, identity: 'me' })
+    return candidate.forget()
+  }
+}

@@ -1,0 +1,392 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { Candidate, heldBy, leaseOf, released } from './candidate.ts'
+
+describe('a candidate', () => {
+  test('takes a released Lease on the event that shows it', () => {
+    const c = Candidate.follower().sees(heldBy('other', 10)).pass(500).sees(released(11))
+    assert.equal(c.write.kind, 'acquire')
+    assert.equal(c.write.lease.metadata.resourceVersion, '11')
+    assert.equal(c.write.lease.spec?.leaseTransitions, 4)
+  })
+
+  test('takes a Lease that nobody ever held at once', () => {
+    const c = Candidate.follower().sees(leaseOf({}, 1))
+    assert.equal(c.write.lease.spec?.holderIdentity, 'me')
+    assert.equal(c.write.lease.spec?.leaseTransitions, 1)
+  })
+
+  test('takes a held Lease only after it stood unchanged for the record’s duration', () => {
+    const c = Candidate.follower().sees(heldBy('other', 10, { leaseDurationSeconds: 30 }))
+    c.pass(29_999)
+    assert.equal(c.effects('write').length, 0)
+    c.pass(1)
+    assert.equal(c.write.kind, 'acquire')
+  })
+
+  test('starts counting again with every change of the record', () => {
+    const c = Candidate.follower()
+      .sees(heldBy('other', 10))
+      .pass(14_000)
+      .sees(heldBy('other', 11))
+      .pass(14_999)
+    assert.equal(c.effects('write').length, 0)
+    assert.equal(c.pass(1).write.kind, 'acquire')
+  })
+
+  test('does not start counting again for an annotation', () => {
+    const c = Candidate.follower().sees(heldBy('other', 10)).pass(14_000)
+    const touched = heldBy('other', 11, { renewTime: 'r10' })
+    c.sees({ ...touched, metadata: { ...touched.metadata, annotations: { note: 'x' } } }).pass(1_000)
+    assert.equal(c.write.lease.metadata.resourceVersion, '11')
+  })
+
+  test('ignores what the holder and the wall clock say about the time', () => {
+    const c = Candidate.follower().sees(heldBy('other', 10, { renewTime: '1970-01-01T00:00:00.000000Z' }))
+    c.wallAhead += 3_600_000
+    c.pass(14_999)
+    assert.equal(c.effects('write').length, 0)
+  })
+
+  test('ignores events older than what it knows', () => {
+    const c = Candidate.follower().sees(heldBy('other', 10)).sees(released(9))
+    assert.equal(c.effects('write').length, 0)
+  })
+
+  test('waits out a lease duration after the Lease was deleted, also when it reappears empty', () => {
+    const c = Candidate.follower().sees(heldBy('other', 10)).pass(1_000).sees(null).pass(5_000)
+    c.sees(leaseOf({}, 12, 'u2')).pass(9_999)
+    assert.equal(c.effects('write').length, 0)
+    assert.equal(c.pass(1).write.kind, 'acquire')
+  })
+
+  test('does not believe an empty Lease that replaced a held one behind its back', () => {
+    const c = Candidate.follower()
+      .sees(heldBy('other', 10))
+      .sees(leaseOf({}, 12, 'u2'))
+      .pass(14_999)
+    assert.equal(c.effects('write').length, 0)
+  })
+
+  test('creates a Lease that has not existed for a lease duration, in a higher epoch', () => {
+    const c = Candidate.follower().sees(heldBy('other', 10)).sees(null).pass(15_000)
+    assert.equal(c.write.lease.metadata.resourceVersion, undefined)
+    assert.equal(c.write.lease.spec?.leaseTransitions, 4)
+  })
+
+  test('does not take a Lease whose holder was cleared by hand before its duration is over', () => {
+    const c = Candidate.follower().sees(heldBy('other', 10)).sees(heldBy('', 11)).pass(14_999)
+    assert.equal(c.effects('write').length, 0)
+    assert.equal(c.pass(1).write.kind, 'acquire')
+  })
+
+  test('does not campaign without an idle launcher', () => {
+    const c = Candidate.follower().workload({ canRun: false }).sees(released(10)).pass(60_000)
+    assert.equal(c.effects('write').length, 0)
+    assert.match(c.last.decision, /no idle launcher/)
+    assert.equal(c.workload({ canRun: true }).write.kind, 'acquire')
+  })
+
+  test('sends nothing while the watch lives, and polls each retry period while it does not', () => {
+    const c = Candidate.follower().sees(heldBy('other', 10)).pass(14_000)
+    assert.equal(c.effects('read').length, 0)
+    c.tell({ type: 'watch', up: false, problem: 'cut' })
+    for (let poll = 1; poll <= 5; poll++) {
+      assert.equal(c.effects('read').length, poll)
+      c.sees(heldBy('other', 10 + poll), true).pass(2_000)
+    }
+  })
+
+  test('reads after a lost race and follows the winner', () => {
+    const c = Candidate.follower().sees(released(10)).fail('conflict')
+    assert.equal(c.effects('read').length, 1)
+    c.sees(heldBy('winner', 11), true).pass(10_000)
+    assert.equal(c.effects('write').length, 1)
+  })
+
+  test('does not loop when every write is refused for no visible reason', () => {
+    const c = Candidate.follower().sees(released(10))
+    for (let round = 0; round < 3; round++) {
+      c.fail('conflict').sees(released(10), true)
+      assert.equal(c.state.pending, null)
+      c.pass(2_000)
+    }
+    assert.equal(c.effects('write').length, 4)
+  })
+
+  test('recognises its own acquisition whose answer was lost, from the watch', () => {
+    const c = Candidate.follower().sees(released(10))
+    const committed = c.commit()
+    c.pass(3_000).fail('timeout', true).sees(committed)
+    assert.equal(c.state.term?.epoch, 4)
+    assert.equal(c.state.term?.renewedAt.mono, c.mono - 3_000)
+  })
+
+  test('recognises a write that was refused with 409 although it had succeeded', () => {
+    const c = Candidate.follower().sees(released(10))
+    const committed = c.commit()
+    c.fail('conflict').sees(committed, true)
+    assert.equal(c.state.term?.epoch, 4)
+  })
+
+  test('takes back at once what came through in its name after it had given up', () => {
+    const c = Candidate.leader().pass(2_000)
+    const late = c.commit()
+    c.fail('timeout', true)
+    while (c.state.term !== null) {
+      c.pass(500)
+      if (c.state.pending) c.fail('network')
+    }
+    assert.ok(c.events().includes('lost'))
+    c.workload({ alive: 'no', canRun: true, epoch: null }).sees(late)
+    assert.equal(c.write.kind, 'acquire')
+    assert.equal(c.write.lease.spec?.leaseTransitions, 5)
+  })
+})
+
+describe('the leader', () => {
+  test('renews every retry period with a compare-and-swap on its own last write', () => {
+    const c = Candidate.leader()
+    for (let round = 0; round < 5; round++) {
+      const before = c.state.seen?.lease?.metadata.resourceVersion
+      c.pass(2_000)
+      assert.equal(c.write.lease.metadata.resourceVersion, before)
+      c.acknowledge()
+    }
+    assert.equal(c.effects('write').length, 5)
+  })
+
+  test('counts every deadline from the sending of the acknowledged write', () => {
+    const c = Candidate.leader().pass(2_000)
+    const sentAt = c.mono
+    c.pass(4_000).acknowledge()
+    const grant = c.effects('grant').at(-1)
+    assert.ok(grant?.type === 'grant')
+    assert.equal(grant.grant.doubtAt.mono, sentAt + 10_000)
+    assert.equal(grant.grant.killAt.mono, sentAt + 14_000)
+  })
+
+  test('is in doubt at the renew deadline, and loses at lease duration less kill margin, without releasing', () => {
+    const c = Candidate.leader().pass(2_000).fail('timeout', true).pass(7_999)
+    assert.deepEqual(c.events(), [])
+    c.pass(1)
+    assert.deepEqual(c.events(), ['doubt'])
+    c.pass(3_999)
+    assert.equal(c.effects('kill').length, 0)
+    c.pass(1)
+    assert.deepEqual(c.events(), ['doubt', 'lost'])
+    assert.equal(c.effects('kill').length, 1)
+    assert.ok(c.effects('write').every((e) => e.type === 'write' && e.write.kind === 'renew'))
+  })
+
+  test('goes on in the same epoch when a renewal succeeds in doubt', () => {
+    const c = Candidate.leader().pass(2_000).fail('network').pass(8_000)
+    assert.equal(c.state.term?.doubt, true)
+    c.pass(2_000).acknowledge()
+    assert.equal(c.state.term?.doubt, false)
+    assert.equal(c.state.term?.epoch, 4)
+    assert.equal(c.effects('kill').length, 0)
+  })
+
+  test('kills at once when the Lease shows another holder, and does not write', () => {
+    const c = Candidate.leader().sees(heldBy('other', 500))
+    assert.equal(c.effects('kill').length, 1)
+    assert.deepEqual(c.events(), ['lost', 'leader_observed'])
+    assert.equal(c.pass(14_000).effects('write').length, 0)
+  })
+
+  test('never writes over another holder that it learns of through a conflict', () => {
+    const c = Candidate.leader().pass(2_000).fail('conflict')
+    assert.equal(c.effects('read').length, 1)
+    c.sees(heldBy('other', 500), true)
+    assert.equal(c.state.term, null)
+    assert.equal(c.effects('write').length, 1)
+  })
+
+  test('survives an annotation that changes its resourceVersion', () => {
+    const c = Candidate.leader()
+    const mine = c.state.seen?.lease as NonNullable<NonNullable<typeof c.state.seen>['lease']>
+    c.sees({ ...mine, metadata: { ...mine.metadata, resourceVersion: '900', annotations: { a: 'b' } } })
+    c.pass(2_000)
+    assert.equal(c.write.lease.metadata.resourceVersion, '900')
+    assert.deepEqual(c.write.lease.metadata.annotations, { a: 'b' })
+  })
+
+  test('re-creates a deleted Lease at once, in the same epoch', () => {
+    const c = Candidate.leader().pass(500).sees(null)
+    assert.equal(c.write.kind, 'recreate')
+    assert.equal(c.write.lease.spec?.leaseTransitions, 4)
+    c.acknowledge()
+    assert.equal(c.state.term?.epoch, 4)
+    assert.equal(c.effects('kill').length, 0)
+  })
+
+  test('asserts its Lease at once when its holder was cleared by hand', () => {
+    const c = Candidate.leader().pass(500).sees(heldBy('', 500))
+    assert.equal(c.write.kind, 'renew')
+    assert.equal(c.write.lease.metadata.resourceVersion, '500')
+  })
+
+  test('asks at once after the wall clock was set forward, and loses nothing', () => {
+    const c = Candidate.leader().pass(500)
+    c.wallAhead += 3_600_000
+    c.tell({ type: 'tick' })
+    assert.equal(c.write.kind, 'renew')
+    c.acknowledge().pass(1_000)
+    assert.equal(c.effects('write').length, 1)
+    c.wallAhead -= 7_200_000
+    c.pass(500)
+    assert.deepEqual(c.events(), [])
+  })
+
+  test('is expired when the machine slept past its deadline, whatever the monotonic clock says', () => {
+    const c = Candidate.leader().pass(500)
+    c.bootAhead += 30_000
+    c.tell({ type: 'tick' })
+    assert.deepEqual(c.events(), ['lost'])
+  })
+
+  test('keeps its term through refusals of every kind until the deadline', () => {
+    for (const code of ['unauthorized', 'forbidden', 'throttled', 'server', 'network', 'timeout'] as const) {
+      const c = Candidate.leader().pass(2_000).fail(code).pass(2_000).fail(code).pass(2_000).acknowledge()
+      assert.equal(c.state.term?.epoch, 4, code)
+      assert.deepEqual(c.events(), [], code)
+    }
+  })
+})
+
+describe('stepping down', () => {
+  const terminate = { type: 'terminate', reason: 'SIGTERM' } as const
+
+  test('drains and stops while renewing, releases only when nothing lives, then ends with code 0', () => {
+    const c = Candidate.leader().tell(terminate)
+    assert.deepEqual(c.events(), ['draining'])
+    c.pass(2_000)
+    assert.equal(c.write.kind, 'renew')
+    c.acknowledge().tell({ type: 'drained' })
+    assert.equal(c.effects('stop').length, 1)
+    c.pass(2_000).acknowledge().pass(2_000).acknowledge()
+    assert.ok(c.effects('write').every((e) => e.type === 'write' && e.write.kind === 'renew'))
+    c.workload({ alive: 'no' })
+    assert.equal(c.write.kind, 'release')
+    assert.equal(c.write.lease.spec?.holderIdentity, '')
+    c.acknowledge()
+    assert.deepEqual(c.events(), ['draining', 'released', 'stepped_down'])
+    assert.deepEqual(c.effects('exit'), [{ type: 'exit', code: 0 }])
+  })
+
+  test('keeps the Lease while the stop is not confirmed', () => {
+    const c = Candidate.leader().tell(terminate).tell({ type: 'drained' })
+    c.workload({ alive: 'maybe', stopFailed: 'the workload could not be stopped' })
+    for (let round = 0; round < 30; round++) c.pass(2_000).acknowledge()
+    assert.ok(c.effects('write').every((e) => e.type === 'write' && e.write.kind === 'renew'))
+    assert.match(c.last.decision, /ALARM/)
+  })
+
+  test('stops draining at the drain timeout', () => {
+    const c = Candidate.leader({ drainTimeoutMs: 3_000 }).tell(terminate).pass(2_999)
+    assert.equal(c.effects('stop').length, 0)
+    c.acknowledge().pass(1)
+    assert.equal(c.effects('stop').length, 1)
+  })
+
+  test('does not release over another holder that appeared while stopping', () => {
+    const c = Candidate.leader().tell(terminate).tell({ type: 'drained' }).sees(heldBy('other', 500))
+    assert.equal(c.effects('kill').length, 1)
+    c.workload({ alive: 'no' }).pass(60_000)
+    assert.equal(c.effects('write').length, 0)
+    assert.deepEqual(c.effects('exit'), [{ type: 'exit', code: 0 }])
+  })
+
+  test('finds out by reading when the answer to the release was lost', () => {
+    const c = Candidate.leader().tell(terminate).workload({ alive: 'no' })
+    const done = c.commit()
+    c.fail('network', true).pass(2_000).fail('conflict').sees(done, true)
+    assert.deepEqual(c.events(), ['draining', 'released', 'stepped_down'])
+    assert.equal(c.effects('exit').length, 1)
+  })
+
+  test('of a follower ends at once', () => {
+    const c = Candidate.follower().sees(heldBy('other', 10)).tell(terminate)
+    assert.deepEqual(c.effects('exit'), [{ type: 'exit', code: 0 }])
+  })
+
+  test('in the middle of an acquisition gives back what it got', () => {
+    const c = Candidate.follower().sees(released(10)).tell(terminate)
+    assert.equal(c.effects('exit').length, 0)
+    c.acknowledge()
+    assert.equal(c.effects('start').length, 0)
+    assert.equal(c.write.kind, 'release')
+    assert.equal(c.acknowledge().effects('exit').length, 1)
+  })
+
+  test('after a failure waits, longer each time, and shorter while nobody else takes the Lease', () => {
+    const c = Candidate.leader()
+    for (const early of [4_000, 8_000, 16_000, 32_000, 60_000, 60_000]) {
+      c.tell({ type: 'workload_failed', reason: 'it ended' }).workload({ alive: 'no', canRun: true })
+      c.acknowledge().forget()
+      c.pass(early - 1)
+      assert.equal(c.effects('write').length, 0)
+      c.pass(1)
+      c.acknowledge().workload({ alive: 'yes', canRun: false })
+    }
+  })
+
+  test('after a failure leaves a Lease that another took and released alone until the full cool-down', () => {
+    const c = Candidate.leader().tell({ type: 'workload_failed', reason: 'it ended' })
+    c.workload({ alive: 'no', canRun: true })
+      .acknowledge()
+      .sees(heldBy('other', 500))
+      .sees(released(501))
+      .forget()
+    c.pass(14_999)
+    assert.equal(c.effects('write').length, 0)
+    assert.equal(c.pass(1).write.kind, 'acquire')
+  })
+})
+
+describe('identity', () => {
+  const live = { alive: 'yes', canRun: false, epoch: 3, identity: 'me', killAt: 1_009_000 } as const
+
+  test('a restarted agent takes its grant back through the launcher, in the same epoch, without a start', () => {
+    const c = Candidate.follower().workload(live).sees(heldBy('me', 10))
+    assert.equal(c.write.kind, 'resume')
+    c.acknowledge()
+    assert.equal(c.state.term?.epoch, 3)
+    assert.equal(c.effects('start').length, 0)
+    assert.equal(c.effects('kill').length, 0)
+  })
+
+  test('a live workload of another epoch, or whose grant is over, is killed', () => {
+    const over = Candidate.follower()
+      .workload({ ...live, killAt: 999_000 })
+      .sees(heldBy('me', 10))
+    const other = Candidate.follower()
+      .workload({ ...live, epoch: 2 })
+      .sees(heldBy('me', 10))
+    const taken = Candidate.follower().workload(live).sees(heldBy('other', 10))
+    for (const c of [over, other, taken]) {
+      assert.equal(c.effects('kill').length, 1)
+      assert.equal(c.effects('write').length, 0)
+    }
+  })
+
+  test('without a launcher’s proof its own name counts as a stranger’s, and is waited for', () => {
+    const c = Candidate.follower().sees(heldBy('me', 10)).pass(14_999)
+    assert.equal(c.effects('write').length, 0)
+    assert.equal(c.pass(1).write.lease.spec?.leaseTransitions, 4)
+  })
+
+  test('one that finds its identity in use by a live stranger stops and says so', () => {
+    const c = Candidate.follower().sees(heldBy('me', 10)).sees(heldBy('me', 11)).sees(heldBy('me', 12))
+    assert.deepEqual(c.effects('exit'), [{ type: 'exit', code: 1 }])
+    assert.ok(c.events().includes('fatal'))
+  })
+
+  test('a leader whose name somebody else acquires with kills and stops', () => {
+    const c = Candidate.leader().sees(heldBy('me', 500, { leaseTransitions: 9 }))
+    assert.equal(c.effects('kill').length, 1)
+    assert.ok(c.events().includes('fatal'))
+    assert.deepEqual(c.workload({ alive: 'no' }).effects('exit'), [{ type: 'exit', code: 1 }])
+  })
+})
