@@ -1,5 +1,5 @@
 import { durationOf, epochOf, holderOf, isVacant } from '../lease/lease.ts'
-import { coolDownUntil } from './cool-down.ts'
+import { coolDownEnds } from './cool-down.ts'
 import type { Seen } from './state.ts'
 import type { Turn } from './turn.ts'
 
@@ -106,7 +106,7 @@ function take(turn: Turn): void {
     return
   }
   const free = freeAt(turn, seen)
-  const cool = coolDownUntil(turn)
+  const cool = coolDownEnds(turn.state)
   const at = Math.max(free, cool, nextAttemptAt)
   if (turn.now.mono >= at) {
     turn.write('acquire')

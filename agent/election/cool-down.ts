@@ -1,4 +1,5 @@
 import { isVacant } from '../lease/lease.ts'
+import type { ElectionState } from './state.ts'
 import type { Turn } from './turn.ts'
 
 const LONGEST_EARLY_MS = 60_000
@@ -24,8 +25,8 @@ export function coolDownAfter(turn: Turn): void {
 }
 
 /** Monotonic ms until when this replica does not campaign; it is shortened while the Lease stands as it was released. */
-export function coolDownUntil(turn: Turn): number {
-  const { coolDown, seen, written } = turn.state
+export function coolDownEnds(state: ElectionState): number {
+  const { coolDown, seen, written } = state
   if (coolDown === null) return 0
   const lease = seen?.lease ?? null
   const untaken = lease !== null && isVacant(lease) && written.includes(lease.spec?.renewTime ?? '')

@@ -23,16 +23,24 @@ export class LeaseApiError extends Error {
    */
   readonly mayHaveCommitted: boolean
   readonly status: number | undefined
+  /** How long the API server asked to wait before the next request. */
+  readonly retryAfterMs: number | undefined
   constructor(
     code: LeaseErrorCode,
     message: string,
-    options: { mayHaveCommitted?: boolean; status?: number | undefined; cause?: unknown } = {},
+    options: {
+      mayHaveCommitted?: boolean
+      status?: number | undefined
+      retryAfterMs?: number | undefined
+      cause?: unknown
+    } = {},
   ) {
     super(message, { cause: options.cause })
     this.name = 'LeaseApiError'
     this.code = code
     this.mayHaveCommitted = options.mayHaveCommitted ?? false
     this.status = options.status
+    this.retryAfterMs = options.retryAfterMs
   }
 }
 

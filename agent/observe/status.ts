@@ -42,7 +42,11 @@ export interface AgentStatus {
     readonly healthy: boolean
     readonly lastProbe: string | null
   }
-  readonly standby: { readonly wanted: string; readonly mode: string; readonly state: 'ready' | 'preparing' | 'none' }
+  readonly standby: {
+    readonly wanted: string
+    readonly mode: string
+    readonly state: 'ready' | 'preparing' | 'none'
+  }
   readonly traffic: { readonly mode: string; readonly gate: 'open' | 'closed' }
   /** In the order that `/readyz?verbose` prints them. */
   readonly checks: readonly Check[]

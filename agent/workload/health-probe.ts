@@ -2,8 +2,8 @@ import { request } from 'undici'
 import type { Clock, Timer } from '../clock.ts'
 
 export interface HealthOptions {
-  /** LangFlow's base URL. */
-  readonly target: URL
+  /** LangFlow's scheme, host and port. */
+  readonly origin: string
   readonly intervalMs: number
   readonly timeoutMs: number
   /** Consecutive failures of `/health` after which LangFlow counts as unhealthy. */
@@ -81,11 +81,11 @@ export class HealthProbe {
 
   /** What is wrong, or `null`. Each probe has a connection of its own, so that none outlives the gate. */
   private async probe(path: string): Promise<string | null> {
-    const { target, timeoutMs, clock } = this.options
+    const { origin, timeoutMs, clock } = this.options
     const abort = new AbortController()
     const deadline = clock.after(timeoutMs, () => abort.abort())
     try {
-      const { statusCode, body } = await request(new URL(path, target), { reset: true, signal: abort.signal })
+      const { statusCode, body } = await request(new URL(path, origin), { reset: true, signal: abort.signal })
       await body.dump()
       return statusCode === 200 ? null : `${path}: ${statusCode}`
     } catch (error) {

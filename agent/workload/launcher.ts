@@ -43,7 +43,7 @@ export class Launcher {
   private timer: Timer | null = null
   private stopTimer: Timer | null = null
   private killing = false
-  port = 0
+  private port = 0
 
   constructor(command: readonly string[], machine: LauncherMachine, told: Told) {
     this.command = command
@@ -63,6 +63,17 @@ export class Launcher {
     }
   }
 
+  /**
+   * What the agent tells a launcher when they meet: the workload's port, and how its processes are marked. Remains
+   * of an earlier launcher are killed before this one counts as idle.
+   */
+  meet(port: number, remains: ProcessTree | null): void {
+    this.port = port
+    if (this.state !== 'idle' || remains === null || remains.alive().length === 0) return
+    this.tree = remains
+    void this.end()
+  }
+
   receive(message: ToLauncher): void {
     if (message.type === 'grant') this.accept(message.grant)
     else if (message.type === 'start') void this.start(message.epoch)
@@ -77,7 +88,7 @@ export class Launcher {
       return
     }
     if (this.state === 'frozen' || !this.mayExecute()) {
-      void this.end('order')
+      void this.end()
       return
     }
     if (this.state !== 'running') return
@@ -90,7 +101,7 @@ export class Launcher {
   kill(): void {
     if (this.grant !== null) this.closedEpoch = Math.max(this.closedEpoch, this.grant.epoch)
     this.grant = null
-    if (this.state !== 'idle') void this.end('order')
+    if (this.state !== 'idle') void this.end()
   }
 
   private accept(grant: Grant): void {
@@ -154,7 +165,7 @@ export class Launcher {
     if (tree !== this.tree || this.state === 'idle' || this.state === 'unstoppable') return
     if (this.state === 'stopping') return
     this.move('stopping', { kind: 'exited', code: exit.code, signal: exit.signal })
-    void this.end('order')
+    void this.end()
   }
 
   private mayExecute(): boolean {
@@ -184,13 +195,16 @@ export class Launcher {
   private fire(): void {
     this.grant = null
     if (this.state === 'idle' || this.killing) return
-    this.deadmanFirings++
-    void this.end('deadman')
+    this.deadman('the grant is over')
+    void this.end()
   }
 
   private suspend(grant: Grant, doubt: boolean): void {
     if (this.state === 'stopping') {
-      if (doubt) void this.end('deadman')
+      if (doubt && !this.killing) {
+        this.deadman('leadership is in doubt while stopping')
+        void this.end()
+      }
       return
     }
     if (this.state !== 'running') return
@@ -199,7 +213,7 @@ export class Launcher {
       this.freezes++
       this.move('frozen', { kind: 'frozen' })
     } else if (doubt) {
-      this.deadmanFirings++
+      this.deadman('leadership is in doubt')
       this.move('stopping', { kind: 'stopping' })
       this.tree?.terminate()
       this.awaitEnd(grant.killAt.mono - this.machine.clock.mono())
@@ -216,7 +230,7 @@ export class Launcher {
       if (gone) {
         this.rest({ kind: 'stopped', durationMs: waited })
       } else if (waited >= graceMs) {
-        void this.end('order')
+        void this.end()
       } else {
         this.stopTimer = clock.after(Math.min(STOP_CHECK_MS, graceMs - waited), () => void look())
       }
@@ -225,7 +239,7 @@ export class Launcher {
   }
 
   /** SIGKILL until nothing lives and the port is free; an alarm, and another try, for as long as that fails. */
-  private async end(by: 'order' | 'deadman'): Promise<void> {
+  private async end(): Promise<void> {
     if (this.killing) return
     this.killing = true
     this.stopTimer?.cancel()
@@ -239,7 +253,7 @@ export class Launcher {
       await this.pause(KILL_AGAIN_MS)
     }
     this.killing = false
-    this.rest({ kind: 'killed', durationMs: this.machine.clock.mono() - since, by })
+    this.rest({ kind: 'killed', durationMs: this.machine.clock.mono() - since })
   }
 
   /** The kernel closes a killed process's sockets a moment after it is gone. */
@@ -255,6 +269,11 @@ export class Launcher {
 
   private pause(ms: number): Promise<void> {
     return new Promise((resolve) => this.machine.clock.after(ms, resolve))
+  }
+
+  private deadman(reason: string): void {
+    this.deadmanFirings++
+    this.tell({ kind: 'deadman', reason })
   }
 
   private rest(cause: WorkloadCause): void {

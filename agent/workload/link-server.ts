@@ -120,18 +120,15 @@ export class LinkServer {
   }
 
   private greet(socket: Socket, hello: Hello): void {
-    const { keys, clock, port, handlers } = this.options
-    const refuse = (reason: string) => {
-      writeLine(socket, { type: 'refused', reason } satisfies ToLauncher)
+    const { keys, port, handlers } = this.options
+    const mismatch = this.mismatch(hello)
+    const admission =
+      mismatch === null ? keys.admit(hello.token, this.launcher !== null) : { refused: mismatch }
+    if (admission.refused !== undefined) {
+      writeLine(socket, { type: 'refused', reason: admission.refused } satisfies ToLauncher)
       socket.end()
+      return
     }
-    if (hello.version !== 1)
-      return refuse('agent and launcher are of different versions: install the same one')
-    if (!(Math.abs(clock.mono() - hello.mono) < CLOCK_TOLERANCE_MS)) {
-      return refuse('agent and launcher do not share one monotonic clock: run both on one kernel')
-    }
-    const admission = keys.admit(hello.token, this.launcher !== null)
-    if (admission.refused !== undefined) return refuse(admission.refused)
     const previous = this.launcher
     this.launcher = socket
     this.strangers.delete(socket)
@@ -143,6 +140,12 @@ export class LinkServer {
       port,
     } satisfies ToLauncher)
     handlers.connected(hello, admission.returning)
+  }
+
+  private mismatch(hello: Hello): string | null {
+    if (hello.version !== 1) return 'agent and launcher are of different versions: install the same one'
+    if (Math.abs(this.options.clock.mono() - hello.mono) < CLOCK_TOLERANCE_MS) return null
+    return 'agent and launcher do not share one monotonic clock: run both on one kernel'
   }
 }
 

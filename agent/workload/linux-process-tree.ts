@@ -1,6 +1,6 @@
 import type { Clock, Timer } from '../clock.ts'
 import { findAloneMembers, killNamespace } from './alone.ts'
-import { findMembers, type Known, NOTHING_KNOWN } from './membership.ts'
+import { findMembers, isKnownMember, type Known, NOTHING_KNOWN } from './membership.ts'
 import { carries, isDead, type ProcessStat, readProcesses, readStat } from './proc.ts'
 import type { LiveProcess, ProcessTree } from './process-tree.ts'
 import { type Scan, signalAll, signalGroup } from './signals.ts'
@@ -23,6 +23,8 @@ export interface ProcessTreeOptions {
 const FREEZE_WITHIN_MS = 250
 const LONGEST_STEP_MS = 16
 const WATCH_EVERY_MS = 1000
+/** An execve takes 0.1 ms between its old and its new environment; this many looks at it take more than 2 ms. */
+const BLANK_ROUNDS = 20
 /** The watch may use a 500th of a core, however many processes the machine has. */
 const WATCH_SHARE = 500
 
@@ -38,9 +40,19 @@ export function createProcessTree({ marker, clock, alone }: ProcessTreeOptions):
   let watch: Timer | undefined
 
   function scan(): Scan {
-    const table = readProcesses()
-    if (alone) return { table, members: findAloneMembers(table, process.pid) }
-    const found = findMembers(table, known, (stat) => carries(stat.pid, variable), process.pid)
+    if (alone) {
+      const table = readProcesses()
+      return { table, members: findAloneMembers(table, process.pid) }
+    }
+    const marked = new Set<number>()
+    const table = readProcesses((stat, round) => {
+      // PID 1 and this process never belong, and PID 1 may never show an environment.
+      if (stat.pid === 1 || stat.pid === process.pid || isKnownMember(known, stat)) return true
+      const answer = carries(stat.pid, variable)
+      if (answer === 'yes') marked.add(stat.pid)
+      return answer !== 'gone' && (answer !== 'blank' || round >= BLANK_ROUNDS)
+    })
+    const found = findMembers(table, known, marked, process.pid)
     known = found.known
     return { table, members: found.members }
   }

@@ -22,12 +22,13 @@ export const NOTHING_KNOWN: Known = { members: new Map(), sessions: new Map() }
  * (gunicorn, PostgreSQL), or a process that is not dumpable. Such a process is lost only if it also left its
  * session and its parent between two scans.
  *
+ * `marked` holds the pids that carry the marker; it may leave out those of rule 1 (`isKnownMember`).
  * `self` and its ancestors never belong, whatever they carry.
  */
 export function findMembers(
   table: ProcessTable,
   known: Known,
-  isMarked: (stat: ProcessStat) => boolean,
+  marked: ReadonlySet<number>,
   self: number,
 ): { members: Map<number, ProcessStat>; known: Known } {
   const excluded = ancestry(table, self)
@@ -39,7 +40,7 @@ export function findMembers(
     const siblings = children.get(stat.ppid)
     if (siblings) siblings.push(stat)
     else children.set(stat.ppid, [stat])
-    if (known.members.get(stat.pid) === stat.startTime || sessions.has(stat.session) || isMarked(stat)) {
+    if (isKnownMember(known, stat) || sessions.has(stat.session) || marked.has(stat.pid)) {
       members.set(stat.pid, stat)
     }
   }
@@ -49,6 +50,11 @@ export function findMembers(
       if (!startedBefore(child, parent)) members.set(child.pid, child)
   }
   return { members, known: remember(members, sessions) }
+}
+
+/** Whether the process needs no other evidence. */
+export function isKnownMember(known: Known, stat: ProcessStat): boolean {
+  return known.members.get(stat.pid) === stat.startTime
 }
 
 function remember(members: ReadonlyMap<number, ProcessStat>, sessions: ReadonlyMap<number, string>): Known {

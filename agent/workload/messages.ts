@@ -48,7 +48,9 @@ export type WorkloadCause =
   | { kind: 'thawed' }
   | { kind: 'stopping' }
   | { kind: 'stopped'; durationMs: number }
-  | { kind: 'killed'; durationMs: number; by: 'order' | 'deadman' }
+  | { kind: 'killed'; durationMs: number }
+  /** The launcher ended the workload by itself. */
+  | { kind: 'deadman'; reason: string }
   | { kind: 'stop_failed'; reason: string }
   | { kind: 'grant_refused'; reason: string }
 

@@ -14,15 +14,16 @@ export interface ProcessStat {
   readonly startTime: string
 }
 
+/** Each takes 0.1-1 ms. On a busy machine two or three do. */
+const MAX_ROUNDS = 200
+
 export type ProcessTable = ReadonlyMap<number, ProcessStat>
 
 // Everything here reads synchronously, so that one buffer does: a scan costs 8 us a process instead of 18.
 const scratch = Buffer.allocUnsafeSlow(64 * 1024)
+const FORBIDDEN = Buffer.alloc(0)
 
-/** What a process that ended, or one of another user, answers. Anything else (EMFILE…) must not look like that. */
-const NOT_OURS_TO_SEE = new Set(['ENOENT', 'ESRCH', 'EACCES', 'EPERM'])
-
-/** A whole file, valid until the next call; `undefined` where the process has gone or may not be looked at. */
+/** A whole file, valid until the next call; `undefined` where the process has gone, FORBIDDEN if not to be read. */
 function readProc(path: string): Buffer | undefined {
   let fd: number | undefined
   try {
@@ -33,7 +34,10 @@ function readProc(path: string): Buffer | undefined {
     for (; length > 0; length = readSync(fd, scratch)) chunks.push(Buffer.from(scratch.subarray(0, length)))
     return Buffer.concat(chunks)
   } catch (error) {
-    if (NOT_OURS_TO_SEE.has((error as NodeJS.ErrnoException).code ?? '')) return undefined
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ENOENT' || code === 'ESRCH') return undefined
+    if (code === 'EACCES' || code === 'EPERM') return FORBIDDEN
+    // E.g. EMFILE: it must not look as if the process had ended.
     throw error
   } finally {
     if (fd !== undefined) closeSync(fd)
@@ -66,31 +70,57 @@ export function readStat(pid: number): ProcessStat | undefined {
 }
 
 /**
- * Every process that /proc shows, in the order of pids. Not one instant: a process can end or fork meanwhile.
- * Throws where /proc cannot be read, since nothing may then be called dead.
+ * Every process that /proc shows. Not one instant, but none is missed: whatever ended before it was read may have left
+ * a child behind, so that the list is read again until each of its entries was read. `settle` looks further into a
+ * process; its `false` asks for another round. Throws where /proc cannot be read, or not fast enough: then nothing may
+ * be called dead.
  */
-export function readProcesses(): Map<number, ProcessStat> {
+export function readProcesses(
+  settle: (stat: ProcessStat, round: number) => boolean = () => true,
+): Map<number, ProcessStat> {
   const table = new Map<number, ProcessStat>()
-  for (const name of readdirSync('/proc')) {
-    if (!isPid(name)) continue
-    const stat = readStat(Number(name))
-    if (stat) table.set(stat.pid, stat)
+  const done = new Set<string>()
+  for (let round = 0; round < MAX_ROUNDS; round++) {
+    let missed = false
+    for (const name of readdirSync('/proc')) {
+      if (!isPid(name) || done.has(name)) continue
+      const bytes = readProc(`/proc/${name}/stat`)
+      const stat = bytes && parseStat(bytes.toString('latin1'))
+      if (bytes === FORBIDDEN || (stat && settle(stat, round))) done.add(name)
+      else missed = true
+      if (stat && done.has(name)) table.set(stat.pid, stat)
+    }
+    if (!missed) return table
   }
-  return table
+  throw new Error('cannot tell which processes live: they come and go faster than /proc can be read')
 }
 
 /**
- * Whether the process was executed with exactly this variable, given as `NAME=value`. False as well where its
- * environment is not readable.
+ * Whether the process was executed with exactly this variable, given as `NAME=value`. Also `no` where its environment
+ * may not be read; `blank` where it has none yet, because it is within execve(2) (some never get one).
  */
-export function carries(pid: number, variable: string): boolean {
-  const environ = readProc(`/proc/${pid}/environ`)
-  if (!environ) return false
+export function carries(pid: number, variable: string): 'yes' | 'no' | 'blank' | 'gone' {
+  const path = `/proc/${pid}/environ`
+  let environ = readProc(path)
+  if (environ?.length === 0 && environ !== FORBIDDEN) {
+    if (!hasEmptyEnvironment(pid)) return 'blank'
+    // Twice, since execve also passes through this state.
+    environ = readProc(path)
+  }
+  if (!environ) return 'gone'
   const wanted = Buffer.from(`${variable}\0`)
   for (let at = environ.indexOf(wanted); at >= 0; at = environ.indexOf(wanted, at + 1)) {
-    if (at === 0 || environ[at - 1] === 0) return true
+    if (at === 0 || environ[at - 1] === 0) return 'yes'
   }
-  return false
+  return 'no'
+}
+
+/** Kernel threads and zombies (no memory), and programs started with none; not those within execve(2). */
+function hasEmptyEnvironment(pid: number): boolean {
+  const line = readProc(`/proc/${pid}/stat`)?.toString('latin1') ?? ''
+  const fields = line.slice(line.lastIndexOf(')') + 2).split(' ')
+  const [memory, start, end] = [fields[20], fields[47], fields[48]]
+  return memory === '0' || (start === end && end !== '0')
 }
 
 /**

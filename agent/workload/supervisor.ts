@@ -246,6 +246,7 @@ export class Supervisor {
         return
       case 'frozen':
       case 'stopping':
+      case 'deadman':
         return
     }
   }

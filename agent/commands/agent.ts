@@ -1,0 +1,72 @@
+import type { Command } from 'commander'
+import { systemClock } from '../clock.ts'
+import { type AgentOptions, agentOptions, parseAgentOptions } from '../config/options.ts'
+import { connectLeaseApi } from '../lease/connect-lease-api.ts'
+import { createLog, type Log } from '../observe/log.ts'
+import { Replica } from '../replica.ts'
+import { VERSION } from '../version.ts'
+import { countConnections } from '../workload/connections.ts'
+import { LauncherKeys } from '../workload/launcher-keys.ts'
+import { isPortFree } from '../workload/port.ts'
+
+export function addAgent(program: Command): void {
+  const command = program
+    .command('agent')
+    .description('elect, gate and hand over: the sidecar beside a launcher')
+  agentOptions(command).action(async () => {
+    const options = parseAgentOptions(command)
+    process.exitCode = await runAgent(options, newKeys(options))
+  })
+}
+
+export function newKeys(options: AgentOptions): LauncherKeys {
+  return new LauncherKeys(options.stateDir, systemClock, options.leaseDurationMs)
+}
+
+/** Runs a replica's agent until it is told to end. `reclaim`: see `SupervisorMachine`. Resolves to the exit code. */
+export async function runAgent(
+  options: AgentOptions,
+  keys: LauncherKeys,
+  own: { reclaim?: () => Promise<void>; started?: () => void; log?: Log } = {},
+): Promise<number> {
+  const log =
+    own.log ?? createLog({ component: 'agent', level: options.logLevel, identity: options.identity })
+  const { port } = options.target
+  const connection = await connectLeaseApi({
+    name: options.leaseName,
+    ...(options.leaseNamespace === null ? {} : { namespace: options.leaseNamespace }),
+    ...(options.kubeconfig === null ? {} : { kubeconfig: options.kubeconfig }),
+    clock: systemClock,
+    userAgent: `langflow-leader/${VERSION} (${options.identity})`,
+    onRequest: (verb, code) => metrics?.apiRequest(verb, code),
+  })
+  let metrics: Parameters<ConstructorParameters<typeof Replica>[0]['api']>[0] | undefined
+  const replica = new Replica({
+    options,
+    namespace: connection.namespace,
+    api: (own) => {
+      metrics = own
+      return connection.api
+    },
+    clock: systemClock,
+    log,
+    keys,
+    machine: {
+      clock: systemClock,
+      portFree: () => isPortFree(port),
+      connections: () => countConnections(port),
+      ...(own.reclaim === undefined ? {} : { reclaim: own.reclaim }),
+    },
+  })
+  try {
+    await replica.start()
+  } catch (error) {
+    connection.api.close()
+    throw error
+  }
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => replica.terminate(signal))
+  }
+  own.started?.()
+  return replica.end()
+}

@@ -1,0 +1,44 @@
+import type { Command } from 'commander'
+import { systemClock } from '../clock.ts'
+import { type LauncherOptions, launcherOptions, parseLauncherOptions } from '../config/options.ts'
+import { createLog } from '../observe/log.ts'
+import { isAlone } from '../workload/alone.ts'
+import { workloadEnvironment } from '../workload/environment.ts'
+import { serveLauncher } from '../workload/launcher-service.ts'
+import { createProcessTree } from '../workload/linux-process-tree.ts'
+import { describeTaken, isPortFree } from '../workload/port.ts'
+
+/** Variable that marks the workload's processes, so that they are found wherever they went. */
+export const MARKER = 'LANGFLOW_LEADER_TREE'
+
+export function addLaunch(program: Command): void {
+  const command = program
+    .command('launch')
+    .description('run LangFlow as the agent in the other container says')
+  launcherOptions(command).action(async () => {
+    process.exitCode = await launch(parseLauncherOptions(command))
+  })
+}
+
+async function launch(options: LauncherOptions): Promise<number> {
+  const alone = isAlone()
+  const log = createLog({ component: 'launcher', level: options.logLevel, identity: '' })
+  return serveLauncher({
+    socket: options.socket,
+    command: options.command,
+    stopTimeoutMs: options.stopTimeoutMs,
+    alone,
+    log,
+    machine: {
+      clock: systemClock,
+      tree: (mark) => createProcessTree({ marker: { name: MARKER, value: mark }, clock: systemClock, alone }),
+      portHolder: async (port) => ((await isPortFree(port)) ? null : describeTaken(port)),
+      environment: (grant) => workloadEnvironment(process.env, grant),
+    },
+    // `run` marks the launcher that it starts, which then must not outlive it.
+    parentGone: process.env[WITH_AGENT] === undefined ? null : process.stdin,
+  })
+}
+
+/** Set by `run` for its own launcher, whose standard input it holds open. */
+export const WITH_AGENT = 'LANGFLOW_LEADER_WITH_AGENT'

@@ -1,0 +1,65 @@
+import { mkdirSync, rmSync } from 'node:fs'
+import type { Command } from 'commander'
+import { systemClock } from '../clock.ts'
+import { parseRunOptions, type RunOptions, runOptions } from '../config/options.ts'
+import { LauncherProcess } from '../workload/launcher-process.ts'
+import { killMarked } from '../workload/linux-process-tree.ts'
+import { newKeys, runAgent } from './agent.ts'
+import { MARKER, WITH_AGENT } from './launch.ts'
+
+/** How long one round of SIGKILL goes on before the next. */
+const KILL_WITHIN_MS = 3_000
+
+export function addRun(program: Command): void {
+  const command = program
+    .command('run')
+    .description('agent and launcher in one, for a single container or a VM')
+  runOptions(command).action(async () => {
+    process.exitCode = await run(parseRunOptions(command))
+  })
+}
+
+async function run(options: RunOptions): Promise<number> {
+  const { privateDir } = options
+  if (privateDir !== null) mkdirSync(privateDir, { recursive: true, mode: 0o700 })
+  try {
+    const keys = newKeys(options.agent)
+    const launcher = new LauncherProcess({
+      command: launcherCommand(options),
+      env: launcherEnvironment(),
+      clock: systemClock,
+    })
+    const marker = { name: MARKER, value: keys.tree }
+    const code = await runAgent(options.agent, keys, {
+      started: () => launcher.start(),
+      reclaim: async () => {
+        await launcher.kill()
+        while ((await killMarked(marker, KILL_WITHIN_MS, systemClock)).length > 0);
+      },
+    })
+    await launcher.close()
+    return code
+  } finally {
+    if (privateDir !== null) rmSync(privateDir, { recursive: true, force: true })
+  }
+}
+
+function launcherCommand({ launcher }: RunOptions): [string, ...string[]] {
+  return [
+    process.execPath,
+    ...process.execArgv,
+    process.argv[1] as string,
+    'launch',
+    `--socket=${launcher.socket}`,
+    `--stop-timeout=${launcher.stopTimeoutMs}ms`,
+    `--log-level=${launcher.logLevel}`,
+    '--',
+    ...launcher.command,
+  ]
+}
+
+/** The agent's own settings are none of the launcher's. */
+function launcherEnvironment(): NodeJS.ProcessEnv {
+  const kept = Object.entries(process.env).filter(([name]) => !name.startsWith('LEADER_'))
+  return { ...Object.fromEntries(kept), [WITH_AGENT]: '1' }
+}

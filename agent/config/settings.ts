@@ -1,0 +1,138 @@
+import { parseListen, parseTarget } from './address.ts'
+import { parseDuration } from './duration.ts'
+import { parseIdentity, parseNamespace, parseObjectName, parsePath, parseSocket } from './names.ts'
+import { reads, type Setting } from './setting.ts'
+
+/** What pino knows, from all to nothing. */
+const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
+
+function duration(fallback: string, minMs: number, group: string, about: string) {
+  return {
+    argument: '<duration>',
+    fallback,
+    about,
+    group,
+    schema: reads((text) => parseDuration(text, minMs)),
+  } as const
+}
+
+function choice<const T extends string>(choices: readonly T[], group: string, about: string) {
+  const schema = reads((text): T => {
+    const found = choices.find((one) => one === text)
+    if (found !== undefined) return found
+    throw new Error(
+      choices.length === 1 ? `this version knows only ${choices[0]}` : `use one of ${choices.join(', ')}`,
+    )
+  })
+  return { argument: '<choice>', about: `${about}: ${choices.join(', ')}`, group, schema } as const
+}
+
+function parseCount(text: string): number {
+  if (!/^[1-9]\d{0,2}$/.test(text)) throw new Error('use a whole number from 1 to 999, such as 3')
+  return Number(text)
+}
+
+function parseLeaseDuration(text: string): number {
+  const ms = parseDuration(text, 1000)
+  if (ms % 1000 !== 0) throw new Error(`a Lease counts whole seconds: use ${Math.ceil(ms / 1000)}s`)
+  return ms
+}
+
+/** Which Lease, and how to reach it. */
+export const LEASE_SETTINGS = {
+  leaseName: {
+    argument: '<name>',
+    fallback: 'langflow-leader-lock',
+    about: 'the Lease that the replicas compete for',
+    group: 'Lease',
+    schema: reads(parseObjectName),
+  },
+  leaseNamespace: {
+    argument: '<namespace>',
+    otherwise: "the pod's own, else the kubeconfig's",
+    about: 'where the Lease is',
+    group: 'Lease',
+    schema: reads(parseNamespace),
+  },
+  kubeconfig: {
+    argument: '<file>',
+    otherwise: 'in-cluster, else $KUBECONFIG, else ~/.kube/config',
+    about: 'how to reach the API server',
+    group: 'Lease',
+    schema: reads(parsePath),
+  },
+} as const satisfies Record<string, Setting<unknown>>
+
+/** What agent and launcher must agree on, or both want. */
+export const SHARED_SETTINGS = {
+  socket: {
+    argument: '<path>',
+    fallback: '/run/langflow-leader/launcher.sock',
+    about: 'the unix socket between agent and launcher',
+    group: 'LangFlow',
+    schema: reads(parseSocket),
+  },
+  stopTimeout: duration('30s', 0, 'LangFlow', 'from SIGTERM to SIGKILL'),
+  logLevel: { ...choice(LOG_LEVELS, 'Output', 'the least that is logged'), fallback: 'info' },
+} as const satisfies Record<string, Setting<unknown>>
+
+export const AGENT_SETTINGS = {
+  ...LEASE_SETTINGS,
+  identity: {
+    argument: '<name>',
+    otherwise: '<POD_NAME>_<POD_UID>, else <hostname>_<random>',
+    about: "this replica's name in the Lease, which no other may have",
+    group: 'Lease',
+    schema: reads(parseIdentity),
+  },
+  leaseDuration: {
+    ...duration('15s', 1000, 'Timing', "how long a Lease that is not renewed stays its holder's"),
+    schema: reads(parseLeaseDuration),
+  },
+  renewDeadline: duration('10s', 1, 'Timing', 'without a renewal for so long, leadership is in doubt'),
+  retryPeriod: duration('2s', 1, 'Timing', 'between two renewals, or two polls while there is no watch'),
+  // The clock that also counts a machine's sleep has steps of 10 ms, and killing takes a moment.
+  killMargin: duration('1s', 100, 'Timing', 'how long before the Lease expires LangFlow is killed'),
+  onDoubt: {
+    ...choice(['freeze', 'stop'], 'Timing', 'what happens to LangFlow while leadership is in doubt'),
+    fallback: 'freeze',
+  },
+  target: {
+    argument: '<url>',
+    fallback: 'http://127.0.0.1:7860',
+    about: 'where LangFlow answers',
+    group: 'LangFlow',
+    schema: reads(parseTarget),
+  },
+  stateDir: {
+    argument: '<dir>',
+    fallback: '/var/lib/langflow-leader',
+    about: 'what a restarted agent must know; only its own container may mount it',
+    group: 'LangFlow',
+    schema: reads(parsePath),
+  },
+  standby: { ...choice(['cold'], 'LangFlow', 'what a follower keeps ready'), fallback: 'cold' },
+  startTimeout: duration('10m', 1, 'LangFlow', 'from start to the first healthy answer'),
+  drainTimeout: duration('20s', 0, 'LangFlow', 'how long requests in flight may take before a stop'),
+  healthInterval: duration('1s', 1, 'Health and traffic', 'between two health requests'),
+  healthTimeout: duration('2s', 1, 'Health and traffic', 'how long a health request may take'),
+  healthFailures: {
+    argument: '<count>',
+    fallback: '3',
+    about: 'failed health requests in a row until another replica takes over',
+    group: 'Health and traffic',
+    schema: reads(parseCount),
+  },
+  traffic: {
+    ...choice(['readiness'], 'Health and traffic', 'how only the leader is reached'),
+    fallback: 'readiness',
+  },
+  listen: {
+    argument: '<address>',
+    fallback: ':8090',
+    about: 'where /readyz, /metrics and the other endpoints answer',
+    group: 'Health and traffic',
+    schema: reads(parseListen),
+  },
+  ...SHARED_SETTINGS,
+} as const satisfies Record<string, Setting<unknown>>

@@ -1,0 +1,40 @@
+/** The command line or the environment is wrong: exit code 2, nothing was started. */
+export class UsageError extends Error {
+  readonly exitCode = 2
+  /** @param command as the user typed it, e.g. `langflow-leader agent` */
+  constructor(command: string, problem: string) {
+    super(`${command}: ${problem}; see '${command} --help'`)
+    this.name = 'UsageError'
+  }
+}
+
+/** A failure that a person has to mend: exit code 1. The message is one sentence that says what to change. */
+export class FatalError extends Error {
+  readonly exitCode = 1
+  constructor(sentence: string, options: { cause?: unknown } = {}) {
+    super(sentence, options)
+    this.name = 'FatalError'
+  }
+}
+
+/** 2 for a wrong command line, 1 for everything else. */
+export function exitCodeOf(error: unknown): 1 | 2 {
+  return error instanceof UsageError ? 2 : 1
+}
+
+/** What to print for an error: one line where it was foreseen, with the stack where it is a defect. */
+export function reportOf(error: unknown): string {
+  if (error instanceof UsageError) return oneLine(error.message)
+  if (error instanceof FatalError) return `langflow-leader: ${oneLine(error.message)}`
+  return `langflow-leader: unexpected error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`
+}
+
+/** Line breaks and other control characters shown as escapes, so that no input can forge a second line. */
+export function oneLine(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, escaped)
+}
+
+function escaped(c: string): string {
+  return `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`
+}

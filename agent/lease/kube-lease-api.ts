@@ -1,0 +1,154 @@
+import type { Reply } from './kube-connections.ts'
+import { nonsense } from './kube-errors.ts'
+import { type Call, KubeRequests, type KubeRequestsOptions, type Stream } from './kube-requests.ts'
+import type { Lease } from './lease.ts'
+import { type LeaseApi, LeaseApiError, type OpenWatch, type WatchHandlers } from './lease-api.ts'
+import { cutShort, garbled, LineReader, parseWatchLine } from './watch-stream.ts'
+
+/** Seconds. As in client-go's reflector a random time from here to its double, so that not all watches end at once. */
+const LEAST_WATCH_SECONDS = 300
+
+/** One Lease in a Kubernetes API server. */
+export class KubeLeaseApi implements LeaseApi {
+  private readonly namespace: string
+  private readonly name: string
+  private readonly collection: string
+  private readonly object: string
+  private readonly requests: KubeRequests
+  private readonly watches = new Set<{ close(): void; reopen(): void }>()
+
+  constructor(options: KubeRequestsOptions) {
+    this.namespace = options.namespace
+    this.name = options.name
+    this.collection = `/apis/coordination.k8s.io/v1/namespaces/${encodeURIComponent(this.namespace)}/leases`
+    this.object = `${this.collection}/${encodeURIComponent(this.name)}`
+    // What was opened under the old CA ends in order, and whoever watches opens it again under the new one.
+    this.requests = new KubeRequests(options, () => {
+      for (const watch of this.watches) watch.reopen()
+    })
+  }
+
+  async read(deadlineMs: number): Promise<Lease | null> {
+    const call: Call = { verb: 'get', method: 'GET', path: this.object }
+    try {
+      return this.leaseIn(call, await this.requests.send(call, deadlineMs))
+    } catch (error) {
+      if (error instanceof LeaseApiError && error.code === 'not_found') return null
+      throw error
+    }
+  }
+
+  async update(lease: Lease, deadlineMs: number): Promise<Lease> {
+    // Without a version the API server overwrites whatever is there.
+    if (!lease.metadata.resourceVersion)
+      throw new LeaseApiError('invalid', 'an update needs a resourceVersion')
+    const body = this.bodyOf(lease, lease.metadata)
+    const call: Call = { verb: 'update', method: 'PUT', path: this.object, body }
+    return this.leaseIn(call, await this.requests.send(call, deadlineMs))
+  }
+
+  async create(lease: Lease, deadlineMs: number): Promise<Lease> {
+    // What the API server gives to an object is refused, or misleading, in one that does not exist yet.
+    const {
+      resourceVersion: _v,
+      uid: _u,
+      creationTimestamp: _t,
+      managedFields: _f,
+      ...metadata
+    } = lease.metadata
+    const body = this.bodyOf(lease, metadata)
+    const call: Call = { verb: 'create', method: 'POST', path: this.collection, body }
+    return this.leaseIn(call, await this.requests.send(call, deadlineMs))
+  }
+
+  async watch(
+    resourceVersion: string | undefined,
+    handlers: WatchHandlers,
+    deadlineMs: number,
+  ): Promise<OpenWatch> {
+    const query = new URLSearchParams({
+      watch: '1',
+      fieldSelector: `metadata.name=${this.name}`,
+      allowWatchBookmarks: 'true',
+      timeoutSeconds: String(Math.round(LEAST_WATCH_SECONDS * (1 + Math.random()))),
+      ...(resourceVersion === undefined ? {} : { resourceVersion }),
+    })
+    const call: Call = { verb: 'watch', method: 'GET', path: `${this.collection}?${query}` }
+    const lines = new LineReader()
+    let stream: Stream | undefined
+    let over = false
+
+    const end = (error?: LeaseApiError) => {
+      if (over) return
+      over = true
+      this.watches.delete(watch)
+      stream?.cut()
+      handlers.ended(error)
+    }
+    const watch = {
+      reopen: () => end(),
+      close: () => {
+        over = true
+        this.watches.delete(watch)
+        stream?.cut()
+      },
+    }
+    const data = (chunk: Buffer) => {
+      const complete = lines.push(chunk)
+      for (const line of complete ?? []) {
+        if (over) return
+        const event = parseWatchLine(line, this.requests.target(call))
+        if (event instanceof LeaseApiError) end(event)
+        else handlers.event(event)
+      }
+      if (complete === null) end(garbled(this.requests.target(call)))
+    }
+
+    stream = await this.requests.stream(call, unguarded(data), deadlineMs)
+    if (over) stream.cut()
+    else this.watches.add(watch)
+    stream.ended.then(
+      () => end(lines.complete ? undefined : cutShort(this.requests.target(call))),
+      (error: LeaseApiError) => end(error),
+    )
+    return watch
+  }
+
+  close(): void {
+    for (const watch of this.watches) watch.close()
+    this.requests.close()
+  }
+
+  private bodyOf(lease: Lease, metadata: Lease['metadata']): string {
+    return JSON.stringify({
+      ...lease,
+      apiVersion: 'coordination.k8s.io/v1',
+      kind: 'Lease',
+      metadata: { ...metadata, name: this.name, namespace: this.namespace },
+    })
+  }
+
+  private leaseIn(call: Call, { status, body }: Reply): Lease {
+    let value: { metadata?: { resourceVersion?: unknown } } | null
+    try {
+      value = JSON.parse(body)
+    } catch {
+      throw nonsense(this.requests.target(call), 'something that is no JSON', status)
+    }
+    if (typeof value?.metadata?.resourceVersion === 'string') return value as Lease
+    throw nonsense(this.requests.target(call), 'something that is no Lease', status)
+  }
+}
+
+/** The HTTP client takes an exception in its data handler for a broken stream; a defect of ours must not hide there. */
+function unguarded(data: (chunk: Buffer) => void): (chunk: Buffer) => void {
+  return (chunk) => {
+    try {
+      data(chunk)
+    } catch (defect) {
+      queueMicrotask(() => {
+        throw defect
+      })
+    }
+  }
+}

@@ -1,0 +1,10 @@
+import { addAgent } from './commands/agent.ts'
+import { addLaunch } from './commands/launch.ts'
+import { addRun } from './commands/run.ts'
+import { createProgram, runProgram } from './config/program.ts'
+
+const program = createProgram()
+addAgent(program)
+addLaunch(program)
+addRun(program)
+process.exitCode = await runProgram(program, process.argv.slice(2))

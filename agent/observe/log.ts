@@ -1,0 +1,105 @@
+import { type DestinationStream, destination, pino } from 'pino'
+import { type Clock, systemClock } from '../clock.ts'
+import type { LogLevel } from '../config/options.ts'
+import type { EventName } from './events.ts'
+import { redact, redactText } from './redact.ts'
+
+export type Fields = Readonly<Record<string, unknown>>
+
+export interface EventFields extends Fields {
+  /** `leaseTransitions`; 0 before any is known. */
+  readonly epoch: number
+  readonly reason?: string | undefined
+  /** Whom it happened to, where that is not the log's own identity: a launcher learns it from its grants. */
+  readonly identity?: string
+  /** The line for people; by default the event's own. */
+  readonly msg?: string
+}
+
+/** JSON lines: `level`, `time`, `component`, `identity`, then what happened, `msg` last. */
+export interface Log {
+  event(name: EventName, fields: EventFields): void
+  debug(msg: string, fields?: Fields): void
+  info(msg: string, fields?: Fields): void
+  warn(msg: string, fields?: Fields): void
+  error(msg: string, fields?: Fields): void
+}
+
+export interface LogOptions {
+  /** '' where there is none yet. */
+  readonly identity: string
+  readonly level: LogLevel
+  readonly component: 'agent' | 'launcher'
+  readonly clock?: Clock
+  /** Standard output by default, written before the call returns, so that nothing is lost when the process ends. */
+  readonly stream?: DestinationStream
+}
+
+type Level = 'debug' | 'info' | 'warn' | 'error' | 'fatal'
+
+const SENTENCES: Readonly<Record<EventName, readonly [Level, string]>> = {
+  campaigning: ['info', 'waiting for the Lease'],
+  leader_observed: ['info', 'another replica leads'],
+  acquired: ['info', 'acquired the Lease'],
+  workload_started: ['info', 'started LangFlow'],
+  serving: ['info', 'LangFlow is healthy, the gate is open'],
+  doubt: ['warn', 'leadership is in doubt, the gate is closed'],
+  workload_frozen: ['warn', 'froze LangFlow'],
+  workload_thawed: ['info', 'thawed LangFlow'],
+  lost: ['warn', 'lost the Lease'],
+  draining: ['info', 'the gate is closed, waiting for requests in flight'],
+  workload_stopped: ['info', 'LangFlow is stopped, confirmed'],
+  released: ['info', 'released the Lease'],
+  stepped_down: ['info', 'stepped down'],
+  standby_ready: ['info', 'the standby is ready'],
+  deadman_fired: ['warn', 'no grant came in time, the launcher acted on its own'],
+  fatal: ['fatal', 'cannot go on'],
+}
+
+/** Not for callers to set: a second one in the same line would leave a reader to guess. */
+const OWN_FIELDS = new Set(['level', 'time', 'component', 'event', 'msg'])
+
+export function createLog(options: LogOptions): Log {
+  const {
+    identity,
+    level,
+    component,
+    clock = systemClock,
+    stream = destination({ fd: 1, sync: true }),
+  } = options
+  const out = pino(
+    {
+      level,
+      base: { component },
+      timestamp: () => `,"time":"${new Date(clock.now().wall).toISOString()}"`,
+      formatters: { level: (label) => ({ level: label }) },
+    },
+    stream,
+  )
+  const plain =
+    (at: Level) =>
+    (msg: string, fields: Fields = {}) => {
+      if (out.isLevelEnabled(at)) out[at]({ ...own(identity), ...extra(fields) }, redactText(msg))
+    }
+  return {
+    event(name, { epoch, reason, identity: whom = identity, msg, ...fields }) {
+      const [at, sentence] = SENTENCES[name]
+      if (!out.isLevelEnabled(at)) return
+      const said = reason === undefined ? {} : { reason: redactText(reason) }
+      out[at]({ identity: whom, epoch, event: name, ...said, ...extra(fields) }, redactText(msg ?? sentence))
+    },
+    debug: plain('debug'),
+    info: plain('info'),
+    warn: plain('warn'),
+    error: plain('error'),
+  }
+}
+
+function own(identity: string): Fields {
+  return identity === '' ? {} : { identity }
+}
+
+function extra(fields: Fields): Fields {
+  const kept = Object.entries(fields).filter(([key]) => !OWN_FIELDS.has(key))
+  return redact(Object.fromEntries(kept)) as Fields
+}

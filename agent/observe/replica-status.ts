@@ -1,0 +1,86 @@
+import type { Instant } from '../clock.ts'
+import type { AgentOptions } from '../config/options.ts'
+import { coolDownEnds } from '../election/cool-down.ts'
+import { killAt } from '../election/deadlines.ts'
+import type { ElectionState } from '../election/state.ts'
+import { epochOf, holderOf } from '../lease/lease.ts'
+import { gateChecks } from '../traffic/gate.ts'
+import { VERSION } from '../version.ts'
+import type { WorkloadView } from '../workload/messages.ts'
+import type { AgentStatus, Check } from './status.ts'
+
+export interface ReplicaFacts {
+  readonly options: AgentOptions
+  readonly namespace: string
+  readonly now: Instant
+  readonly state: ElectionState
+  readonly decision: string
+  readonly workload: {
+    readonly view: WorkloadView
+    readonly launcher: 'connected' | 'missing' | 'silent'
+    readonly canRun: boolean
+    readonly healthy: boolean
+    readonly lastProbe: string | null
+  }
+}
+
+/** The whole view of one replica, put together from what election and workload know. */
+export function describeReplica(facts: ReplicaFacts): AgentStatus {
+  const checks = checksOf(facts)
+  const { options, state, now, workload } = facts
+  const { term } = state
+  const lease = state.seen?.lease ?? null
+  const holder = lease === null ? null : holderOf(lease)
+  const view = workload.view
+  return {
+    identity: options.identity,
+    version: VERSION,
+    now: new Date(now.wall).toISOString(),
+    role: term === null ? 'follower' : 'leader',
+    decision: facts.decision,
+    problem: state.ending?.code === 1 ? state.ending.reason : (state.writeProblem ?? state.watchProblem),
+    lease: {
+      namespace: facts.namespace,
+      name: options.leaseName,
+      holder,
+      self: term !== null,
+      epoch: lease === null ? state.highestEpoch : epochOf(lease),
+      since: holder ? (lease?.spec?.acquireTime ?? null) : null,
+      watch: state.watchUp ? 'up' : 'down',
+    },
+    leadership: {
+      doubt: term?.doubt ?? false,
+      killInMs: term === null ? null : Math.max(0, Math.round(killAt(options, term.renewedAt).mono - now.mono)),
+      steppingDown: term?.stepDown?.reason ?? null,
+      coolDownMs: coolDownEnds(state) > now.mono ? Math.round(coolDownEnds(state) - now.mono) : null,
+    },
+    workload: {
+      ...view,
+      launcher: workload.launcher,
+      healthy: workload.healthy,
+      lastProbe: workload.lastProbe,
+    },
+    standby: {
+      wanted: options.standby,
+      mode: options.standby,
+      state: term === null && workload.canRun ? 'ready' : 'none',
+    },
+    traffic: { mode: options.traffic, gate: checks.every(({ ok }) => ok) ? 'open' : 'closed' },
+    checks,
+  }
+}
+
+function checksOf({ state, workload }: ReplicaFacts): Check[] {
+  const { term } = state
+  const holder = state.seen?.lease ? holderOf(state.seen.lease) : ''
+  return gateChecks({
+    leads: term !== null,
+    standing: term !== null ? 'this replica leads' : holder ? `${holder} leads` : 'nobody leads',
+    doubt: term?.doubt ?? false,
+    steppingDown: term?.stepDown?.reason ?? null,
+    launcher: workload.launcher,
+    workload: workload.view.state,
+    healthy: workload.healthy,
+    lastProbe: workload.lastProbe,
+  })
+}

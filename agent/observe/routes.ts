@@ -1,0 +1,80 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { PAGE_POLICY, renderPage } from './page.ts'
+import type { Exposition } from './prometheus.ts'
+import { readiness } from './readyz.ts'
+import { redactText } from './redact.ts'
+import type { AgentStatus, StatusSource } from './status.ts'
+
+const TEXT = 'text/plain; charset=utf-8'
+const JSON_TYPE = 'application/json; charset=utf-8'
+
+type Handler = (request: FastifyRequest, reply: FastifyReply) => FastifyReply | Promise<FastifyReply>
+
+function send(reply: FastifyReply, code: number, type: string, body: string): FastifyReply {
+  return reply.code(code).type(type).send(body)
+}
+
+function json(reply: FastifyReply, code: number, value: unknown): FastifyReply {
+  return send(reply, code, JSON_TYPE, `${redactText(JSON.stringify(value))}\n`)
+}
+
+/** Adds every route of the contract; all are GET and HEAD, none changes anything. */
+export function addRoutes(server: FastifyInstance, source: StatusSource, metrics: Exposition): void {
+  const routes: Readonly<Record<string, Handler>> = {
+    '/livez': (_, reply) => probe(reply, source.live(), "the agent's own loop is stuck"),
+    '/readyz': (request, reply) => {
+      const query = request.query as Record<string, string | string[] | undefined>
+      const excluded = [query.exclude ?? []].flat()
+      const { ok, text } = readiness(source, 'verbose' in query, excluded)
+      return send(reply, ok ? 200 : 503, TEXT, text)
+    },
+    '/workloadz': (_, reply) => probe(reply, source.launcherAnswers(), 'the launcher does not answer'),
+    '/leader': (_, reply) => json(reply, 200, leaderOf(source.status())),
+    '/status': (_, reply) => json(reply, 200, source.status()),
+    '/': (_, reply) => {
+      reply.header('content-security-policy', PAGE_POLICY).header('referrer-policy', 'no-referrer')
+      return send(reply, 200, 'text/html; charset=utf-8', redactText(renderPage(source.status())))
+    },
+    '/metrics': async (_, reply) => send(reply, 200, metrics.contentType, await metrics.expose()),
+  }
+  for (const [url, handler] of Object.entries(routes)) server.get(url, handler)
+  server.setNotFoundHandler((_, reply) => notFound(reply))
+  server.addHook('onRequest', (request, reply, done) => {
+    reply.header('x-content-type-options', 'nosniff').header('cache-control', 'no-store')
+    if (request.method !== 'GET' && request.method !== 'HEAD') {
+      // Its body, if any, is not read: the connection cannot be used again.
+      reply.header('connection', 'close')
+      if (!Object.hasOwn(routes, request.url.split('?', 1)[0]!)) return void notFound(reply)
+      reply.header('allow', 'GET, HEAD')
+      return void json(reply, 405, { error: 'nothing can be changed here: use GET or HEAD' })
+    }
+    if (hasBody(request)) {
+      reply.header('connection', 'close')
+      return void json(reply, 400, { error: 'send the request without a body' })
+    }
+    done()
+  })
+  server.setErrorHandler<Error & { statusCode?: number }>((error, _, reply) => {
+    const code = error.statusCode ?? 500
+    json(reply, code, { error: code < 500 ? error.message : 'the status cannot be told' })
+  })
+}
+
+function probe(reply: FastifyReply, ok: boolean, problem: string): FastifyReply {
+  return ok ? send(reply, 200, TEXT, 'ok\n') : send(reply, 503, TEXT, `${problem}\n`)
+}
+
+/** Exactly these four fields, in this order: other programs read them. */
+function leaderOf({ lease }: AgentStatus): object {
+  return { holder: lease.holder ?? '', self: lease.self, epoch: lease.epoch, since: lease.since }
+}
+
+function hasBody({ headers }: FastifyRequest): boolean {
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) !== 0
+}
+
+function notFound(reply: FastifyReply): FastifyReply {
+  return json(reply, 404, {
+    error: 'no such page: there are /, /livez, /readyz, /workloadz, /leader, /status and /metrics',
+  })
+}

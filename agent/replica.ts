@@ -1,0 +1,211 @@
+import { type Clock, reached } from './clock.ts'
+import type { AgentOptions } from './config/options.ts'
+import { coolDownEnds } from './election/cool-down.ts'
+import { doubtAt } from './election/deadlines.ts'
+import { Elector, type OutwardEffect } from './election/elector.ts'
+import type { CandidateConfig, ElectionState } from './election/state.ts'
+import type { LeaseApi } from './lease/lease-api.ts'
+import type { HttpServer } from './observe/http-server.ts'
+import { startHttpServer } from './observe/http-server.ts'
+import type { Log } from './observe/log.ts'
+import { createMetrics } from './observe/prometheus.ts'
+import { Repeats } from './observe/repeats.ts'
+import { describeReplica } from './observe/replica-status.ts'
+import type { AgentStatus, StatusSource } from './observe/status.ts'
+import type { LauncherKeys } from './workload/launcher-keys.ts'
+import { Supervisor, type SupervisorMachine } from './workload/supervisor.ts'
+
+export interface ReplicaParts {
+  readonly options: AgentOptions
+  readonly namespace: string
+  readonly api: (metrics: ReturnType<typeof createMetrics>) => LeaseApi
+  readonly clock: Clock
+  readonly log: Log
+  readonly keys: LauncherKeys
+  readonly machine: SupervisorMachine
+}
+
+/** A loop that is this late is stuck; long enough for any pause that a busy node causes. */
+const STUCK_AFTER_MS = 10_000
+
+/** One replica: election, workload and gate put together. Whoever reads it (HTTP, metrics) changes nothing. */
+export class Replica implements StatusSource {
+  private readonly parts: ReplicaParts
+  private readonly metrics: ReturnType<typeof createMetrics>
+  private readonly elector: Elector
+  private readonly supervisor: Supervisor
+  private readonly repeats: Repeats
+  private readonly ended = Promise.withResolvers<0 | 1>()
+  private http: HttpServer | null = null
+  private wasReady = false
+  private wasStandby = false
+
+  constructor(parts: ReplicaParts) {
+    const { options, clock, log } = parts
+    this.parts = parts
+    this.repeats = new Repeats(log, clock)
+    this.metrics = createMetrics({ leaseName: options.leaseName, status: () => this.status() })
+    this.elector = new Elector({
+      config: candidateConfig(options),
+      api: parts.api(this.metrics),
+      clock,
+      metrics: this.metrics,
+      run: (effect) => this.run(effect),
+      changed: (state) => this.electionChanged(state),
+    })
+    this.supervisor = new Supervisor({
+      socket: options.socket,
+      port: options.target.port,
+      keys: parts.keys,
+      machine: parts.machine,
+      health: {
+        origin: options.target.origin,
+        intervalMs: options.healthIntervalMs,
+        timeoutMs: options.healthTimeoutMs,
+        failures: options.healthFailures,
+      },
+      startTimeoutMs: options.startTimeoutMs,
+      log,
+      metrics: this.metrics,
+      tell: (fact) => this.elector.tell(fact),
+      changed: () => this.gateChanged(),
+    })
+  }
+
+  /** Rejects with a `FatalError` where socket or HTTP port cannot be had; then nothing was started. */
+  async start(): Promise<void> {
+    const { options, log } = this.parts
+    await this.supervisor.listen()
+    try {
+      this.http = await startHttpServer({ listen: options.listen, source: this, metrics: this.metrics })
+    } catch (error) {
+      this.supervisor.close()
+      throw error
+    }
+    log.event('campaigning', { epoch: 0, lease: `${this.parts.namespace}/${options.leaseName}` })
+    log.info('answering HTTP', { port: this.http.port })
+    this.elector.start()
+  }
+
+  /** Hands over in the planned order and ends; a second call does not wait for requests in flight. */
+  terminate(reason: string): void {
+    if (this.elector.state.ending !== null) this.elector.tell({ type: 'drained' })
+    else this.elector.tell({ type: 'terminate', reason })
+  }
+
+  /** Resolves to the exit code once nothing is held and nothing lives. */
+  async end(): Promise<0 | 1> {
+    const code = await this.ended.promise
+    this.elector.stop()
+    this.supervisor.close()
+    await this.http?.close()
+    return code
+  }
+
+  status(): AgentStatus {
+    const { options, namespace, clock } = this.parts
+    const { state, decision } = this.elector
+    return describeReplica({
+      options,
+      namespace,
+      now: clock.now(),
+      state,
+      decision,
+      workload: this.supervisor,
+    })
+  }
+
+  live(): boolean {
+    return this.elector.lateness() < STUCK_AFTER_MS
+  }
+
+  ready(): boolean {
+    const { term } = this.elector.state
+    // Asked of the clock as well: a timer that is late must not hold the gate open.
+    if (
+      term === null ||
+      reached(this.parts.clock.now(), doubtAt(candidateConfig(this.parts.options), term.renewedAt))
+    )
+      return false
+    return this.supervisor.view.epoch === term.epoch && this.status().checks.every((check) => check.ok)
+  }
+
+  couldServe(): boolean {
+    return this.ready() || this.standsBy()
+  }
+
+  launcherAnswers(): boolean {
+    return this.supervisor.launcher === 'connected'
+  }
+
+  private standsBy(): boolean {
+    const { state } = this.elector
+    const cooling = this.parts.clock.mono() < coolDownEnds(state)
+    return state.term === null && state.ending === null && !cooling && this.supervisor.canRun
+  }
+
+  private run(effect: OutwardEffect): void {
+    switch (effect.type) {
+      case 'grant':
+        this.supervisor.grant(effect.grant)
+        return
+      case 'start':
+        this.supervisor.start(effect.epoch)
+        return
+      case 'drain':
+        this.supervisor.drain()
+        return
+      case 'stop':
+        this.supervisor.stop(effect.graceMs)
+        return
+      case 'kill':
+        this.supervisor.kill()
+        return
+      case 'exit':
+        this.ended.resolve(effect.code)
+        return
+      case 'event':
+        this.record(effect)
+        return
+    }
+  }
+
+  private record({ event, epoch, reason, detail }: Extract<OutwardEffect, { type: 'event' }>): void {
+    this.parts.log.event(event, { epoch, reason, ...detail })
+    if (event === 'acquired') {
+      this.metrics.leading(true)
+      this.metrics.transition('acquired', reason ?? '')
+      this.metrics.takeover('detect', Number(detail?.unchangedMs ?? 0))
+      this.metrics.takeover('acquire', Number(detail?.acquireMs ?? 0))
+    } else if (event === 'lost' || event === 'stepped_down') {
+      this.metrics.leading(false)
+      this.metrics.transition(event, reason ?? '')
+    }
+  }
+
+  private electionChanged(state: ElectionState): void {
+    const problem = state.writeProblem ?? state.watchProblem
+    if (problem !== null) this.repeats.happened('lease', problem, { decision: this.elector.decision })
+    else this.repeats.over('lease', 'the Lease can be reached again')
+    this.gateChanged()
+  }
+
+  private gateChanged(): void {
+    const { log } = this.parts
+    const { term, highestEpoch } = this.elector.state
+    const ready = this.ready()
+    if (ready && !this.wasReady) log.event('serving', { epoch: term?.epoch ?? highestEpoch })
+    this.wasReady = ready
+    const standby = this.standsBy()
+    if (standby && !this.wasStandby) {
+      log.event('standby_ready', { epoch: highestEpoch, mode: this.parts.options.standby })
+    }
+    this.wasStandby = standby
+  }
+}
+
+function candidateConfig(options: AgentOptions): CandidateConfig {
+  return { ...options, salt: SALT }
+}
+
+const SALT = Math.floor(Math.random() * 1000)

@@ -1,0 +1,38 @@
+import type { Check } from '../observe/status.ts'
+
+/** What the gate looks at. */
+export interface GateFacts {
+  readonly leads: boolean
+  /** Whoever leads, for people. */
+  readonly standing: string
+  readonly doubt: boolean
+  readonly steppingDown: string | null
+  readonly launcher: 'connected' | 'missing' | 'silent'
+  readonly workload: string
+  readonly healthy: boolean
+  readonly lastProbe: string | null
+}
+
+/** The readiness gate as its conditions, in the order in which `/readyz?verbose` prints them; open when all hold. */
+export function gateChecks(facts: GateFacts): Check[] {
+  const { leads, doubt, steppingDown, launcher, workload, healthy, lastProbe } = facts
+  return [
+    { name: 'leadership', ok: leads, detail: facts.standing },
+    {
+      name: 'lease',
+      ok: !doubt,
+      detail: doubt ? 'no renewal was acknowledged by the renew deadline' : 'renewed in time',
+    },
+    { name: 'launcher', ok: launcher === 'connected', detail: `the launcher is ${launcher}` },
+    {
+      name: 'workload',
+      ok: workload === 'running' && healthy,
+      detail: `${workload}; ${lastProbe ?? 'not asked yet'}`,
+    },
+    {
+      name: 'gate',
+      ok: steppingDown === null,
+      detail: steppingDown === null ? 'open' : `closed: ${steppingDown}`,
+    },
+  ]
+}

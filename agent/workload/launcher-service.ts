@@ -1,0 +1,123 @@
+import type { Readable } from 'node:stream'
+import type { Log } from '../observe/log.ts'
+import { Launcher, type LauncherMachine } from './launcher.ts'
+import { LinkClient } from './link-client.ts'
+import type { ToLauncher, WorkloadCause, WorkloadView } from './messages.ts'
+import type { ProcessTree } from './process-tree.ts'
+
+export interface LauncherServiceOptions {
+  readonly socket: string
+  readonly command: readonly string[]
+  /** From SIGTERM to SIGKILL, where no agent is there to decide. */
+  readonly stopTimeoutMs: number
+  readonly alone: boolean
+  readonly log: Log
+  readonly machine: Omit<LauncherMachine, 'tree'> & { tree(mark: string): ProcessTree }
+  /** Ends with the agent that started this launcher; `null`: an agent of another container. */
+  readonly parentGone: Readable | null
+}
+
+/** Runs a launcher on its link until it is told to end. Resolves to the exit code once nothing of the workload lives. */
+export async function serveLauncher(options: LauncherServiceOptions): Promise<number> {
+  const { log, machine, stopTimeoutMs } = options
+  let mark = ''
+  let ending = false
+  const ended = Promise.withResolvers<number>()
+
+  const finishIfIdle = (view: WorkloadView) => {
+    if (ending && view.state === 'idle') ended.resolve(0)
+  }
+  const launcher = new Launcher(
+    options.command,
+    { ...machine, tree: () => machine.tree(mark) },
+    (view, cause) => {
+      report(log, view, cause)
+      link.send({ type: 'workload', view, cause })
+      finishIfIdle(view)
+    },
+  )
+  const link = new LinkClient(options.socket, machine.clock, {
+    hello: () => ({
+      type: 'hello',
+      version: 1,
+      pid: process.pid,
+      alone: options.alone,
+      mono: machine.clock.mono(),
+      view: launcher.view(),
+    }),
+    received: (message: ToLauncher) => {
+      if (message.type === 'welcome') {
+        mark = message.tree
+        log.info('connected to the agent')
+        launcher.meet(message.port, options.alone ? null : machine.tree(mark))
+        if (ending) link.send({ type: 'terminating' })
+      } else if (message.type === 'ping') {
+        link.send({ type: 'pong', id: message.id })
+      } else {
+        launcher.receive(message)
+      }
+    },
+    down: (reason) => {
+      log.warn(`no agent: ${reason}`)
+      // Without an agent nobody can drain and hand over; the deadman would come to the same end, later.
+      if (ending) launcher.stop(stopTimeoutMs)
+    },
+  })
+
+  const terminate = () => {
+    if (ending) return
+    ending = true
+    if (link.connected && launcher.view().state !== 'idle') link.send({ type: 'terminating' })
+    else launcher.stop(stopTimeoutMs)
+  }
+  process.on('SIGTERM', terminate)
+  process.on('SIGINT', terminate)
+  options.parentGone?.resume().on('close', () => {
+    ending = true
+    launcher.kill()
+    finishIfIdle(launcher.view())
+  })
+
+  link.start()
+  const code = await ended.promise
+  link.close()
+  return code
+}
+
+function report(log: Log, view: WorkloadView, cause: WorkloadCause): void {
+  const about = { epoch: view.epoch ?? 0, identity: view.identity ?? '' }
+  switch (cause.kind) {
+    case 'started':
+      log.event('workload_started', { ...about, pid: view.pid })
+      return
+    case 'start_refused':
+      log.error(`LangFlow was not started: ${cause.reason}`, about)
+      return
+    case 'exited':
+      log.warn('LangFlow ended by itself', { ...about, code: cause.code, signal: cause.signal })
+      return
+    case 'frozen':
+      log.event('workload_frozen', about)
+      return
+    case 'thawed':
+      log.event('workload_thawed', about)
+      return
+    case 'stopped':
+      log.event('workload_stopped', { ...about, reason: 'SIGTERM', durationMs: Math.round(cause.durationMs) })
+      return
+    case 'killed':
+      log.event('workload_stopped', { ...about, reason: 'SIGKILL', durationMs: Math.round(cause.durationMs) })
+      return
+    case 'deadman':
+      log.event('deadman_fired', { ...about, reason: cause.reason })
+      return
+    case 'stop_failed':
+      log.error(`ALARM: the workload lives on: ${cause.reason}`, about)
+      return
+    case 'grant_refused':
+      log.debug(`refused a grant: ${cause.reason}`, about)
+      return
+    case 'stopping':
+      return
+  }
+}

@@ -1,0 +1,60 @@
+import type { Clock, Instant, Timer } from '../../agent/clock.ts'
+
+/** A clock that moves only when told to; timers fire in order, each with the clock at its own time. */
+export class VirtualClock implements Clock {
+  private time: number
+  private timers: { at: number; order: number; fire: () => void }[] = []
+  private order = 0
+  /** How far the other clocks are ahead of the monotonic one, in ms. */
+  bootAhead = 0
+  wallAhead = 1_700_000_000_000
+
+  constructor(start = 1_000_000) {
+    this.time = start
+  }
+
+  mono = (): number => this.time
+
+  now = (): Instant => ({
+    mono: this.time,
+    boot: this.time + this.bootAhead,
+    wall: this.time + this.wallAhead,
+  })
+
+  after = (delayMs: number, fire: () => void): Timer => {
+    const timer = { at: this.time + Math.max(0, delayMs), order: this.order++, fire }
+    this.timers.push(timer)
+    return { cancel: () => this.drop(timer) }
+  }
+
+  /** When the next timer fires; Infinity where none is set. */
+  next(): number {
+    return Math.min(...this.timers.map(({ at }) => at))
+  }
+
+  /** Lets time pass; between two timers everything that was promised gets its turn. */
+  async pass(ms: number): Promise<void> {
+    const until = this.time + ms
+    await settled()
+    for (;;) {
+      const [due] = this.timers
+        .filter(({ at }) => at <= until)
+        .sort((a, b) => a.at - b.at || a.order - b.order)
+      if (due === undefined) break
+      this.drop(due)
+      this.time = Math.max(this.time, due.at)
+      due.fire()
+      await settled()
+    }
+    this.time = until
+  }
+
+  private drop(timer: { at: number }): void {
+    this.timers = this.timers.filter((other) => other !== timer)
+  }
+}
+
+/** Resolves once all promises that need no timer or I/O have had their turn. */
+export function settled(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
+}

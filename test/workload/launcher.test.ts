@@ -1,0 +1,302 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { later } from '../../agent/clock.ts'
+import { Launcher } from '../../agent/workload/launcher.ts'
+import type { Grant, WorkloadCause, WorkloadView } from '../../agent/workload/messages.ts'
+import type { Exit, LiveProcess, ProcessTree } from '../../agent/workload/process-tree.ts'
+import { settled, VirtualClock } from '../support/virtual-clock.ts'
+
+const PROCESS: LiveProcess = { pid: 42, startTime: '1', state: 'S', comm: 'langflow' }
+
+/** A workload made of flags: what a real one does is tested with real processes. */
+class FakeTree implements ProcessTree {
+  running = false
+  frozen = false
+  obeysTerm = true
+  obeysKill = true
+  exited: (exit: Exit) => void = () => {}
+  readonly calls: string[] = []
+
+  async start(_command: readonly string[], _env: NodeJS.ProcessEnv, exited: (exit: Exit) => void) {
+    this.calls.push('start')
+    this.running = true
+    this.exited = exited
+    return { pid: 42 }
+  }
+  alive = () => (this.running ? [PROCESS] : [])
+  terminate() {
+    this.calls.push('terminate')
+    if (this.obeysTerm) this.end({ code: 0, signal: null })
+  }
+  freeze() {
+    this.calls.push('freeze')
+    this.frozen = true
+    return 1
+  }
+  thaw() {
+    this.calls.push('thaw')
+    this.frozen = false
+  }
+  async kill() {
+    this.calls.push('kill')
+    if (this.obeysKill) this.end({ code: null, signal: 'SIGKILL' })
+    return this.alive()
+  }
+  end(exit: Exit) {
+    if (!this.running) return
+    this.running = false
+    this.exited(exit)
+  }
+}
+
+class Bench {
+  readonly clock = new VirtualClock()
+  readonly tree = new FakeTree()
+  readonly causes: WorkloadCause[] = []
+  readonly launcher: Launcher
+  port: string | null = null
+  view: WorkloadView
+  renewedAt = this.clock.now()
+
+  constructor() {
+    this.launcher = new Launcher(
+      ['langflow'],
+      {
+        clock: this.clock,
+        tree: () => this.tree,
+        portHolder: async () => this.port,
+        environment: () => ({}),
+      },
+      (view, cause) => {
+        this.view = view
+        this.causes.push(cause)
+      },
+    )
+    this.view = this.launcher.view()
+  }
+
+  grantOf(epoch: number, onDoubt: 'freeze' | 'stop' = 'freeze', renewedAt = this.clock.now()): Grant {
+    return {
+      epoch,
+      identity: 'me',
+      doubtAt: later(renewedAt, 10_000),
+      killAt: later(renewedAt, 14_000),
+      onDoubt,
+    }
+  }
+
+  grant(epoch = 1, onDoubt: 'freeze' | 'stop' = 'freeze'): void {
+    this.launcher.receive({ type: 'grant', grant: this.grantOf(epoch, onDoubt) })
+  }
+
+  async started(onDoubt: 'freeze' | 'stop' = 'freeze'): Promise<this> {
+    this.grant(1, onDoubt)
+    this.launcher.receive({ type: 'start', epoch: 1 })
+    await settled()
+    assert.equal(this.view.state, 'running')
+    this.causes.length = 0
+    return this
+  }
+
+  kinds(): string[] {
+    return this.causes.map(({ kind }) => kind)
+  }
+}
+
+describe('a grant', () => {
+  test('lets the workload start in its own epoch only', async () => {
+    const b = new Bench()
+    b.launcher.receive({ type: 'start', epoch: 1 })
+    b.grant(2)
+    b.launcher.receive({ type: 'start', epoch: 1 })
+    await settled()
+    assert.deepEqual(b.kinds(), ['start_refused', 'start_refused'])
+    assert.deepEqual(b.tree.calls, [])
+  })
+
+  test('that is older, a duplicate, or late extends nothing', async () => {
+    const b = await new Bench().started()
+    const first = b.grantOf(1)
+    await b.clock.pass(1_000)
+    b.grant(1)
+    const { killAt } = b.view
+    for (const grant of [first, b.grantOf(1), b.grantOf(0)]) b.launcher.receive({ type: 'grant', grant })
+    b.launcher.receive({ type: 'grant', grant: b.grantOf(1, 'freeze', later(b.clock.now(), -14_000)) })
+    assert.deepEqual(b.kinds(), ['grant_refused', 'grant_refused', 'grant_refused', 'grant_refused'])
+    assert.equal(b.launcher.view().killAt, b.clock.mono() + 14_000)
+    assert.ok(killAt === null || killAt <= b.clock.mono() + 14_000)
+  })
+
+  test('of an epoch that was ended by a kill is refused for good', async () => {
+    const b = await new Bench().started()
+    b.launcher.receive({ type: 'kill' })
+    await settled()
+    b.grant(1)
+    assert.deepEqual(b.kinds().slice(-1), ['grant_refused'])
+    b.grant(2)
+    b.launcher.receive({ type: 'start', epoch: 2 })
+    await settled()
+    assert.equal(b.view.epoch, 2)
+  })
+})
+
+describe('the deadman', () => {
+  test('freezes at the doubt and kills at the end of the grant, without any message', async () => {
+    const b = await new Bench().started()
+    await b.clock.pass(9_999)
+    assert.deepEqual(b.tree.calls, ['start'])
+    await b.clock.pass(1)
+    assert.deepEqual(b.tree.calls, ['start', 'freeze'])
+    await b.clock.pass(3_999)
+    assert.equal(b.view.state, 'frozen')
+    await b.clock.pass(1)
+    assert.equal(b.view.state, 'idle')
+    assert.deepEqual(b.kinds(), ['frozen', 'deadman', 'stopping', 'killed'])
+    assert.equal(b.view.deadmanFirings, 1)
+  })
+
+  test('thaws on a newer grant: same process, no restart', async () => {
+    const b = await new Bench().started()
+    await b.clock.pass(12_000)
+    b.grant()
+    assert.deepEqual(b.tree.calls, ['start', 'freeze', 'thaw'])
+    assert.equal(b.view.state, 'running')
+    assert.equal(b.view.pid, 42)
+    await b.clock.pass(9_999)
+    assert.equal(b.view.state, 'running')
+  })
+
+  test('does not thaw on a grant that is itself in doubt already', async () => {
+    const b = await new Bench().started()
+    await b.clock.pass(1_000)
+    const late = b.grantOf(1)
+    await b.clock.pass(11_500)
+    b.launcher.receive({ type: 'grant', grant: late })
+    assert.equal(b.view.state, 'frozen')
+  })
+
+  test('with on-doubt=stop stops instead of freezing, and kills what does not obey in time', async () => {
+    const b = await new Bench().started('stop')
+    b.tree.obeysTerm = false
+    await b.clock.pass(10_000)
+    assert.deepEqual(b.tree.calls, ['start', 'terminate'])
+    await b.clock.pass(4_000)
+    assert.equal(b.view.state, 'idle')
+    assert.ok(!b.tree.calls.includes('freeze'))
+  })
+
+  test('kills at once when the machine wakes up from a sleep past the deadline', async () => {
+    const b = await new Bench().started()
+    await b.clock.pass(1_000)
+    b.clock.bootAhead += 30_000
+    await b.clock.pass(200)
+    assert.equal(b.view.state, 'idle')
+  })
+
+  test('only pauses when the wall clock alone jumps ahead, until the agent has asked', async () => {
+    const b = await new Bench().started()
+    await b.clock.pass(1_000)
+    b.clock.wallAhead += 3_600_000
+    await b.clock.pass(200)
+    assert.equal(b.view.state, 'frozen')
+    b.grant()
+    assert.equal(b.view.state, 'running')
+    b.clock.wallAhead -= 7_200_000
+    await b.clock.pass(200)
+    assert.equal(b.view.state, 'running')
+  })
+
+  test('kills what is still stopping when leadership comes into doubt', async () => {
+    const b = await new Bench().started()
+    b.tree.obeysTerm = false
+    await b.clock.pass(5_000)
+    b.launcher.receive({ type: 'stop', graceMs: 30_000 })
+    await b.clock.pass(5_000)
+    assert.equal(b.view.state, 'idle')
+    assert.equal(b.clock.mono(), 1_010_000)
+  })
+})
+
+describe('a stop', () => {
+  test('is confirmed only when nothing lives and the port is free', async () => {
+    const b = await new Bench().started()
+    b.port = 'port 7860 is already taken'
+    b.launcher.receive({ type: 'stop', graceMs: 3_000 })
+    await b.clock.pass(1_000)
+    assert.equal(b.view.state, 'stopping')
+    b.port = null
+    await b.clock.pass(100)
+    assert.equal(b.view.state, 'idle')
+    assert.deepEqual(b.kinds(), ['stopping', 'stopped'])
+  })
+
+  test('becomes a kill after its grace', async () => {
+    const b = await new Bench().started()
+    b.tree.obeysTerm = false
+    b.launcher.receive({ type: 'stop', graceMs: 3_000 })
+    await b.clock.pass(2_999)
+    assert.deepEqual(b.tree.calls, ['start', 'terminate'])
+    await b.clock.pass(1)
+    assert.equal(b.view.state, 'idle')
+    assert.equal(b.kinds().at(-1), 'killed')
+  })
+
+  test('that cannot be completed raises an alarm and is tried again until it is', async () => {
+    const b = await new Bench().started()
+    b.tree.obeysKill = false
+    b.launcher.receive({ type: 'kill' })
+    await b.clock.pass(5_000)
+    assert.equal(b.view.state, 'unstoppable')
+    b.tree.obeysKill = true
+    await b.clock.pass(5_000)
+    assert.equal(b.view.state, 'idle')
+  })
+
+  test('of a frozen workload kills it: nothing may execute in doubt', async () => {
+    const b = await new Bench().started()
+    await b.clock.pass(10_000)
+    b.launcher.receive({ type: 'stop', graceMs: 3_000 })
+    await settled()
+    assert.deepEqual(b.tree.calls, ['start', 'freeze', 'kill'])
+  })
+})
+
+describe('the workload', () => {
+  test('is not started on a taken port', async () => {
+    const b = new Bench()
+    b.port = 'port 7860 is already taken by "nginx" (pid 7)'
+    b.grant()
+    b.launcher.receive({ type: 'start', epoch: 1 })
+    await settled()
+    assert.deepEqual(b.causes, [{ kind: 'start_refused', reason: b.port }])
+    assert.deepEqual(b.tree.calls, [])
+  })
+
+  test('that ends by itself is cleaned up after, since its children may serve on', async () => {
+    const b = await new Bench().started()
+    b.tree.exited({ code: 1, signal: null })
+    await settled()
+    assert.deepEqual(b.kinds(), ['exited', 'killed'])
+    assert.equal(b.tree.running, false)
+  })
+
+  test('whose grant ended while it was being started is killed', async () => {
+    const b = new Bench()
+    b.grant()
+    b.launcher.receive({ type: 'start', epoch: 1 })
+    b.launcher.receive({ type: 'kill' })
+    await settled()
+    assert.equal(b.tree.running, false)
+    assert.equal(b.launcher.view().state, 'idle')
+  })
+
+  test('of an earlier launcher is killed before this one counts as idle', async () => {
+    const b = new Bench()
+    b.tree.running = true
+    b.launcher.meet(7860, b.tree)
+    assert.notEqual(b.launcher.view().state, 'idle')
+    await settled()
+    assert.equal(b.launcher.view().state, 'idle')
+    assert.deepEqual(b.tree.calls, ['kill'])
+  })
+})

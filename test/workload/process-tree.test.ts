@@ -1,0 +1,319 @@
+import assert from 'node:assert/strict'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { systemClock } from '../../agent/clock.ts'
+import { createProcessTree, killMarked } from '../../agent/workload/linux-process-tree.ts'
+import { isDead, readStat } from '../../agent/workload/proc.ts'
+import type { Exit } from '../../agent/workload/process-tree.ts'
+import { describeFamily, type Member, until } from './fixtures/family.ts'
+
+const KILL_MS = 5000
+const fixture = (name: string) => join(import.meta.dirname, 'fixtures', name)
+
+/** A tree whose marker no other test has; whatever is left of it is killed at the end. */
+function plant() {
+  const marker = { name: 'LANGFLOW_LEADER_TREE', value: randomUUID() }
+  const tree = createProcessTree({ marker, clock: systemClock, alone: false })
+  let tellExit: (exit: Exit) => void
+  const exited = new Promise<Exit>((resolve) => {
+    tellExit = resolve
+  })
+  return {
+    marker,
+    tree,
+    exited,
+    start: async (command: readonly string[]) =>
+      (await tree.start(command, process.env, (exit) => tellExit(exit))).pid,
+    [Symbol.asyncDispose]: async () => void (await tree.kill(KILL_MS)),
+  }
+}
+
+function isAlive(pid: number): boolean {
+  const stat = readStat(pid)
+  return stat !== undefined && !isDead(stat)
+}
+
+const livingOf = (pids: readonly number[]) => pids.filter(isAlive)
+const sorted = (pids: readonly number[]) => [...pids].sort((a, b) => a - b)
+
+/** Processes that look like the workload's and are not: same command, same variable, but another value. */
+function bystanders() {
+  const env = { ...process.env, LANGFLOW_LEADER_TREE: 'another' }
+  const children: ChildProcess[] = [true, false].map((detached) =>
+    spawn('sleep', ['60'], { detached, env, stdio: 'ignore' }),
+  )
+  return {
+    living: () =>
+      children.filter((child) => child.exitCode === null && child.signalCode === null && isAlive(child.pid!)),
+    [Symbol.dispose]: () => {
+      for (const child of children) child.kill('SIGKILL')
+    },
+  }
+}
+
+test('a command runs with the marker in a session of its own, and its exit is told once', async () => {
+  await using planted = plant()
+  const pid = await planted.start([
+    'sh',
+    '-c',
+    `[ "$LANGFLOW_LEADER_TREE" = ${planted.marker.value} ] && exit 7`,
+  ])
+  assert.deepEqual(await planted.exited, { code: 7, signal: null })
+  assert.equal(isAlive(pid), false)
+  assert.deepEqual(planted.tree.alive(), [])
+})
+
+test('a command that cannot be started is one clear sentence', async () => {
+  await using planted = plant()
+  const { start } = planted
+  await assert.rejects(start(['no-such-command']), {
+    message: 'cannot start "no-such-command": no such command in PATH',
+  })
+  await assert.rejects(start(['/no/such/file']), { message: 'cannot start "/no/such/file": no such file' })
+  await assert.rejects(start(['/']), {
+    message: 'cannot start "/": it is not an executable file, or this user may not execute it',
+  })
+  await assert.rejects(start([]), { message: 'cannot start the workload: give a command after "--"' })
+})
+
+test('terminate ends what listens to SIGTERM, even when it is frozen', async () => {
+  await using planted = plant()
+  using family = describeFamily({ children: [{}, {}] })
+  await planted.start(family.command)
+  const pids = await family.ready()
+  assert.equal(planted.tree.freeze(), 3)
+  planted.tree.terminate()
+  assert.deepEqual(await planted.exited, { code: null, signal: 'SIGTERM' })
+  await until('no process of the group', () => livingOf(pids).length === 0)
+})
+
+test('terminate tells every process once their parent, who would have passed it on, is gone', async () => {
+  await using planted = plant()
+  using family = describeFamily({ children: [{ start: 'setsid' }, { start: 'daemon' }] })
+  const pid = await planted.start(family.command)
+  const pids = await family.ready()
+  process.kill(pid, 'SIGKILL')
+  await planted.exited
+  assert.equal(planted.tree.alive().length, 2)
+  planted.tree.terminate()
+  await until('no daemon', () => livingOf(pids).length === 0)
+})
+
+const ESCAPES: Record<string, Member> = {
+  'one that ignores SIGTERM': { ignoresTerm: true },
+  'a child in a session of its own': { children: [{ start: 'setsid', ignoresTerm: true }] },
+  'a daemon that PID 1 adopted': { children: [{ start: 'daemon', children: [{}, { start: 'setsid' }] }] },
+  'a child without the environment': { children: [{ clearsEnv: true, children: [{ start: 'setsid' }] }] },
+  'stopped processes': { stopped: true, children: [{ stopped: true }, { start: 'daemon', stopped: true }] },
+}
+
+for (const [name, member] of Object.entries(ESCAPES)) {
+  test(`kill ends ${name}, and nobody else`, async () => {
+    using others = bystanders()
+    await using planted = plant()
+    using family = describeFamily(member)
+    await planted.start(family.command)
+    const pids = await family.ready()
+    assert.deepEqual(sorted(planted.tree.alive().map(({ pid }) => pid)), sorted(pids))
+    planted.tree.terminate()
+    assert.deepEqual(await planted.tree.kill(KILL_MS), [])
+    assert.deepEqual(livingOf(pids), [])
+    assert.equal(others.living().length, 2)
+  })
+}
+
+test('a worker outlives its SIGKILLed parent, is still found, and killed', async () => {
+  await using planted = plant()
+  using family = describeFamily({ children: [{ children: [{}] }] })
+  const pid = await planted.start(family.command)
+  const pids = await family.ready()
+  process.kill(pid, 'SIGKILL')
+  assert.deepEqual(await planted.exited, { code: null, signal: 'SIGKILL' })
+  assert.deepEqual(sorted(planted.tree.alive().map((live) => live.pid)), sorted(pids.slice(1)))
+  assert.deepEqual(await planted.tree.kill(KILL_MS), [])
+  assert.deepEqual(livingOf(pids), [])
+})
+
+test('a daemon without environment, parent or session is known from having been seen', async () => {
+  await using planted = plant()
+  using family = describeFamily({
+    children: [{ start: 'setsid', clearsEnv: true, children: [{ start: 'child' }, { start: 'setsid' }] }],
+  })
+  await planted.start(family.command)
+  const pids = await family.ready()
+  planted.tree.alive()
+  for (const pid of pids.slice(0, 2)) process.kill(pid, 'SIGKILL')
+  await until('the parents to be gone', () => livingOf(pids.slice(0, 2)).length === 0)
+  assert.deepEqual(sorted(planted.tree.alive().map(({ pid }) => pid)), sorted(pids.slice(2)))
+  assert.deepEqual(await planted.tree.kill(KILL_MS), [])
+  assert.deepEqual(livingOf(pids), [])
+})
+
+for (const command of [
+  ['sh', fixture('forker.sh'), '3000'],
+  ['sh', fixture('chain.sh'), '5000'],
+  ['sh', fixture('chain.sh'), '5000', 'setsid'],
+]) {
+  test(`kill catches what forks meanwhile: ${command.slice(1).join(' ').replace(/^.*\//, '')}`, async () => {
+    using others = bystanders()
+    await using planted = plant()
+    const pid = await planted.start(command)
+    await until('some children', () => planted.tree.alive().some((live) => live.pid > pid + 20))
+    assert.deepEqual(await planted.tree.kill(KILL_MS), [])
+    assert.deepEqual(planted.tree.alive(), [])
+    assert.equal(others.living().length, 2)
+  })
+}
+
+test('freeze catches what forks meanwhile', async () => {
+  await using planted = plant()
+  const pid = await planted.start(['sh', fixture('forker.sh'), '3000'])
+  await until('some children', () => planted.tree.alive().some((live) => live.pid > pid + 20))
+  const stopped = planted.tree.freeze()
+  const states = planted.tree.alive().map(({ state }) => state)
+  assert.equal(states.length, stopped)
+  assert.deepEqual(new Set(states), new Set('T'))
+})
+
+test('nothing beats between freeze and thaw, and the same process goes on', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'beats-'))
+  const server = createServer().listen(join(dir, 'socket'))
+  await once(server, 'listening')
+  try {
+    await using planted = plant()
+    const pid = await planted.start([process.execPath, fixture('beater.mjs'), join(dir, 'socket')])
+    const [connection] = await once(server, 'connection')
+    const beats: bigint[] = []
+    const lines = createInterface({ input: connection }).on('line', (line) => beats.push(BigInt(line)))
+    while (beats.length < 5) await once(lines, 'line')
+
+    assert.equal(planted.tree.freeze(), 1)
+    const frozenAt = process.hrtime.bigint()
+    assert.deepEqual(
+      planted.tree.alive().map((live) => [live.pid, live.state]),
+      [[pid, 'T']],
+    )
+    assert.equal(planted.tree.freeze(), 1)
+    await new Promise((resolve) => systemClock.after(100, () => resolve(undefined)))
+    const thawnAt = process.hrtime.bigint()
+    planted.tree.thaw()
+
+    while (!(beats.at(-1)! > thawnAt)) await once(lines, 'line')
+    assert.deepEqual(
+      beats.filter((beat) => beat > frozenAt && beat < thawnAt),
+      [],
+    )
+    assert.deepEqual(
+      planted.tree.alive().map((live) => live.pid),
+      [pid],
+    )
+    await planted.tree.kill(KILL_MS)
+  } finally {
+    server.close()
+    rmSync(dir, { recursive: true })
+  }
+})
+
+test('zombies do not count as alive', async () => {
+  await using planted = plant()
+  // The parent does not wait for its child: `exec` makes it a program that knows of none.
+  const parent = await planted.start(['sh', '-c', 'sleep 0.01 & exec sleep 60'])
+  await until('a zombie', () => {
+    const child = [...Array(200).keys()]
+      .map((n) => readStat(parent + 1 + n))
+      .find((stat) => stat?.ppid === parent)
+    return child?.state === 'Z'
+  })
+  assert.deepEqual(
+    planted.tree.alive().map(({ pid }) => pid),
+    [parent],
+  )
+})
+
+test('what a dead launcher left behind is found by the marker alone', async () => {
+  using others = bystanders()
+  await using planted = plant()
+  using family = describeFamily({ ignoresTerm: true, children: [{ start: 'daemon' }, { clearsEnv: true }] })
+  await planted.start(family.command)
+  const pids = await family.ready()
+  assert.deepEqual(
+    await killMarked({ ...planted.marker, value: `${planted.marker.value}0` }, 0, systemClock),
+    [],
+  )
+  assert.equal(livingOf(pids).length, 3)
+  assert.deepEqual(await killMarked(planted.marker, KILL_MS, systemClock), [])
+  assert.deepEqual(livingOf(pids), [])
+  assert.equal(others.living().length, 2)
+})
+
+test('a marked process in the session of a stranger does not make the stranger a member', async () => {
+  await using planted = plant()
+  const { name, value } = planted.marker
+  using others = bystanders()
+  const marked = spawn('sleep', ['60'], { env: { ...process.env, [name]: value }, stdio: 'ignore' })
+  await once(marked, 'spawn')
+  assert.deepEqual(
+    planted.tree.alive().map(({ pid }) => pid),
+    [marked.pid],
+  )
+  assert.deepEqual(await planted.tree.kill(KILL_MS), [])
+  assert.equal(others.living().length, 2)
+})
+
+test('kill leaves nothing of any family alive, and nobody else dead', async () => {
+  const { member } = fc.letrec<{ member: Member }>((tie) => ({
+    member: fc.record({
+      start: fc.constantFrom('child' as const, 'setsid' as const, 'daemon' as const),
+      ignoresTerm: fc.boolean(),
+      stopped: fc.boolean(),
+      clearsEnv: fc.boolean(),
+      children: fc.oneof(
+        { maxDepth: 3, withCrossShrink: true },
+        fc.constant([]),
+        fc.array(tie('member'), { maxLength: 3 }),
+      ),
+    }),
+  }))
+  // A daemon without environment escapes if nobody saw it before: the watch's documented limit.
+  const findable = (one: Member, cleared = false): Member => {
+    const clears = cleared || (one.clearsEnv === true && one.start !== 'daemon')
+    return {
+      ...one,
+      start: cleared && one.start === 'daemon' ? 'setsid' : one.start!,
+      clearsEnv: clears,
+      children: (one.children ?? []).map((child) => findable(child, clears)),
+    }
+  }
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(member, { maxLength: 4 }),
+      fc.boolean(),
+      fc.boolean(),
+      async (children, orphans, freezes) => {
+        using others = bystanders()
+        await using planted = plant()
+        using family = describeFamily(findable({ start: 'child', children }))
+        const root = await planted.start(family.command)
+        const pids = await family.ready()
+        assert.deepEqual(sorted(planted.tree.alive().map(({ pid }) => pid)), sorted(pids))
+        if (orphans) {
+          process.kill(root, 'SIGKILL')
+          await planted.exited
+        }
+        if (freezes) assert.equal(planted.tree.freeze(), pids.length - (orphans ? 1 : 0))
+        assert.deepEqual(await planted.tree.kill(KILL_MS), [])
+        assert.deepEqual(livingOf(pids), [])
+        assert.equal(others.living().length, 2)
+      },
+    ),
+    { numRuns: Number(process.env.PROCESS_TREE_RUNS ?? 25) },
+  )
+})
