@@ -22,6 +22,8 @@ export function addLaunch(program: Command): void {
 
 async function launch(options: LauncherOptions): Promise<number> {
   const alone = isAlone()
+  const leashed = process.env[WITH_AGENT] !== undefined
+  delete process.env[WITH_AGENT] // none of the workload's business
   const log = createLog({ component: 'launcher', level: options.logLevel, identity: '' })
   return serveLauncher({
     socket: options.socket,
@@ -35,10 +37,9 @@ async function launch(options: LauncherOptions): Promise<number> {
       portHolder: async (port) => ((await isPortFree(port)) ? null : describeTaken(port)),
       environment: (grant) => workloadEnvironment(process.env, grant),
     },
-    // `run` marks the launcher that it starts, which then must not outlive it.
-    parentGone: process.env[WITH_AGENT] === undefined ? null : process.stdin,
+    parentGone: leashed ? process.stdin : null,
   })
 }
 
-/** Set by `run` for its own launcher, whose standard input it holds open. */
+/** Set by `run` for its own launcher, whose standard input it holds open: that launcher must not outlive it. */
 export const WITH_AGENT = 'LANGFLOW_LEADER_WITH_AGENT'

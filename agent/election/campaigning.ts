@@ -62,7 +62,7 @@ function settleLiveWorkload(turn: Turn): boolean {
     turn.decide('killing a workload that has no leadership behind it')
     return false
   }
-  if (turn.now.mono >= turn.state.nextAttemptAt) turn.write('resume')
+  if (turn.now.mono >= turn.state.nextAttemptAt) turn.write('resume', 'took its grant back from the launcher')
   else turn.wake(turn.state.nextAttemptAt)
   turn.decide('taking back the grant that the launcher kept')
   return true
@@ -109,7 +109,7 @@ function take(turn: Turn): void {
   const cool = coolDownEnds(turn.state)
   const at = Math.max(free, cool, nextAttemptAt)
   if (turn.now.mono >= at) {
-    turn.write('acquire')
+    turn.write('acquire', whyFree(turn, seen))
     turn.decide(`${standing}: taking it`)
     return
   }
@@ -117,6 +117,15 @@ function take(turn: Turn): void {
   const wait = `${((at - turn.now.mono) / 1000).toFixed(1)} s`
   if (cool > free) turn.decide(`${standing}; cooling down for ${wait} after the workload failed here`)
   else turn.decide(`${standing}; free in ${wait} unless renewed`)
+}
+
+function whyFree(turn: Turn, { lease }: Seen): string {
+  if (lease === null) return 'the Lease was gone for a whole lease duration'
+  if (isVacant(lease)) return lease.spec?.renewTime ? 'its holder released it' : 'nobody held it before'
+  const holder = holderOf(lease)
+  if (holder === '') return 'its holder was cleared by hand, and its duration is over'
+  if (holder === turn.config.identity) return 'it was still in this replica’s name'
+  return `${holder} did not renew it in time`
 }
 
 /**

@@ -26,9 +26,6 @@ export interface ElectorOptions {
   readonly changed: (state: ElectionState, decision: string) => void
 }
 
-/** How many retry periods the watch of a held Lease may be silent: its holder renews once in each. */
-const SILENT_RETRY_PERIODS = 7
-
 /** The loop around the transition function: feeds it facts, and carries out what it decides about the Lease. */
 export class Elector {
   private readonly options: ElectorOptions
@@ -52,7 +49,8 @@ export class Elector {
       },
       {
         retryPeriodMs: options.config.retryPeriodMs,
-        silenceMs: SILENT_RETRY_PERIODS * options.config.retryPeriodMs,
+        // Its holder renews in each retry period; past its expiry somebody would have taken it.
+        silenceMs: options.config.leaseDurationMs + options.config.retryPeriodMs,
       },
     )
   }

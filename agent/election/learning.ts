@@ -169,7 +169,7 @@ function beginTerm(turn: Turn, write: Write, lease: Lease): void {
       stepDown: null,
     },
   })
-  turn.event('acquired', resumed ? 'took its grant back from the launcher' : 'the Lease was free', {
+  turn.event('acquired', write.because, {
     acquireMs: Math.round(turn.now.mono - write.sentAt.mono),
     unchangedMs: Math.round(write.unchangedMs),
   })

@@ -20,6 +20,7 @@ export function prepareWrite(
   config: CandidateConfig,
   state: ElectionState,
   kind: WriteKind,
+  because: string,
   now: Instant,
 ): { state: ElectionState; write: Write } {
   const id = state.nextWriteId
@@ -30,6 +31,7 @@ export function prepareWrite(
     kind,
     renewTime,
     sentAt: now,
+    because,
     unchangedMs: state.seen === null ? 0 : now.mono - state.seen.changedAt,
     lease: {
       ...(base ?? { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease', metadata: {} }),

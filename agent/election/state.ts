@@ -29,7 +29,8 @@ export interface Write {
   readonly renewTime: string
   /** The moment before it was sent: the origin of every deadline it earns (rule 2). */
   readonly sentAt: Instant
-  /** Of an `acquire`: how long the Lease had been unchanged before, in milliseconds. */
+  /** Of an `acquire`: why the Lease was free, and how long it had been unchanged, in milliseconds. */
+  readonly because: string
   readonly unchangedMs: number
 }
 

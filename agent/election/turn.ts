@@ -53,8 +53,8 @@ export class Turn {
     this.wakeAt = Math.min(this.wakeAt, at)
   }
 
-  write(kind: WriteKind): void {
-    const { write, state } = prepareWrite(this.config, this.state, kind, this.now)
+  write(kind: WriteKind, because = ''): void {
+    const { write, state } = prepareWrite(this.config, this.state, kind, because, this.now)
     this.state = state
     this.emit({ type: 'write', write, deadlineMs: this.requestDeadline() })
   }

@@ -164,7 +164,7 @@ export class KubeRequests {
   private failed(call: Call, lane: Lane, error: unknown, deadline: Deadline): LeaseApiError {
     if (error instanceof LeaseApiError) return error
     lane.destroy()
-    const { cause, handedOver } = error instanceof ExchangeError ? error : { cause: error, handedOver: false }
+    const { cause, handedOver } = error instanceof ExchangeError ? error : { cause: error, handedOver: true }
     if (deadline.passed) return lateness(this.target(call), deadline.ms, handedOver)
     return breakdown(this.target(call), cause, handedOver)
   }

@@ -20,7 +20,7 @@ export interface HealthHandlers {
 }
 
 /** While LangFlow starts, its probe repeats faster: each interval would be time without service. */
-const STARTING_INTERVAL_MS = 250
+const STARTING_INTERVAL_MS = 100
 
 /**
  * Asks LangFlow how it is. To be promoted it must answer `/health_check`, which really asks database and cache;

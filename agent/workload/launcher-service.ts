@@ -67,7 +67,8 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
   const terminate = () => {
     if (ending) return
     ending = true
-    if (link.connected && launcher.view().state !== 'idle') link.send({ type: 'terminating' })
+    if (launcher.view().state === 'idle') ended.resolve(0)
+    else if (link.connected) link.send({ type: 'terminating' })
     else launcher.stop(stopTimeoutMs)
   }
   process.on('SIGTERM', terminate)
@@ -81,6 +82,7 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
   link.start()
   const code = await ended.promise
   link.close()
+  options.parentGone?.destroy()
   return code
 }
 

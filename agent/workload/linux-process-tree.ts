@@ -1,7 +1,15 @@
 import type { Clock, Timer } from '../clock.ts'
 import { findAloneMembers, killNamespace } from './alone.ts'
 import { findMembers, isKnownMember, type Known, NOTHING_KNOWN } from './membership.ts'
-import { carries, isDead, type ProcessStat, readProcesses, readStat } from './proc.ts'
+import {
+  carries,
+  isDead,
+  isEnding,
+  isKernelThread,
+  type ProcessStat,
+  readProcesses,
+  readStat,
+} from './proc.ts'
 import type { LiveProcess, ProcessTree } from './process-tree.ts'
 import { type Scan, signalAll, signalGroup } from './signals.ts'
 import { spawnCommand } from './spawn.ts'
@@ -34,7 +42,7 @@ const WATCH_SHARE = 500
  * cannot be read; the direct child's process group has had its signal by then.
  */
 export function createProcessTree({ marker, clock, alone }: ProcessTreeOptions): ProcessTree {
-  const variable = `${marker.name}=${marker.value}`
+  const variable = Buffer.from(`${marker.name}=${marker.value}\0`)
   let known: Known = NOTHING_KNOWN
   let child: { pid: number; startTime: string; exited: boolean } | undefined
   let watch: Timer | undefined
@@ -46,8 +54,9 @@ export function createProcessTree({ marker, clock, alone }: ProcessTreeOptions):
     }
     const marked = new Set<number>()
     const table = readProcesses((stat, round) => {
-      // PID 1 and this process never belong, and PID 1 may never show an environment.
-      if (stat.pid === 1 || stat.pid === process.pid || isKnownMember(known, stat)) return true
+      if (isKnownMember(known, stat) || isEnding(stat) || isKernelThread(stat)) return true
+      // These two never belong, and PID 1 may never show an environment.
+      if (stat.pid === 1 || stat.pid === process.pid) return true
       const answer = carries(stat.pid, variable)
       if (answer === 'yes') marked.add(stat.pid)
       return answer !== 'gone' && (answer !== 'blank' || round >= BLANK_ROUNDS)

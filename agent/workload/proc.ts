@@ -9,6 +9,8 @@ export interface ProcessStat {
   readonly ppid: number
   readonly pgrp: number
   readonly session: number
+  /** PF_* of include/linux/sched.h. */
+  readonly flags: number
   readonly threads: number
   /** Clock ticks since boot, as written; with the pid it names a process for good. */
   readonly startTime: string
@@ -19,29 +21,35 @@ const MAX_ROUNDS = 200
 
 export type ProcessTable = ReadonlyMap<number, ProcessStat>
 
-// Everything here reads synchronously, so that one buffer does: a scan costs 8 us a process instead of 18.
-const scratch = Buffer.allocUnsafeSlow(64 * 1024)
-const FORBIDDEN = Buffer.alloc(0)
+// Everything here reads synchronously, so that one buffer does: a scan costs 8 us a process instead of 18, and leaves
+// little garbage.
+let scratch = Buffer.allocUnsafeSlow(32 * 1024)
 
-/** A whole file, valid until the next call; `undefined` where the process has gone, FORBIDDEN if not to be read. */
-function readProc(path: string): Buffer | undefined {
+/** Reads a whole file to the start of `scratch`; tells its length, or why there is none. */
+function readProc(path: string): number | 'gone' | 'forbidden' {
   let fd: number | undefined
   try {
     fd = openSync(path, 'r')
     let length = readSync(fd, scratch)
-    if (length < scratch.length) return scratch.subarray(0, length)
-    const chunks: Buffer[] = []
-    for (; length > 0; length = readSync(fd, scratch)) chunks.push(Buffer.from(scratch.subarray(0, length)))
-    return Buffer.concat(chunks)
+    while (length === scratch.length) {
+      scratch = Buffer.allocUnsafeSlow(scratch.length * 2)
+      length = readSync(fd, scratch, 0, scratch.length, 0)
+    }
+    return length
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
-    if (code === 'ENOENT' || code === 'ESRCH') return undefined
-    if (code === 'EACCES' || code === 'EPERM') return FORBIDDEN
+    if (code === 'ENOENT' || code === 'ESRCH') return 'gone'
+    if (code === 'EACCES' || code === 'EPERM') return 'forbidden'
     // E.g. EMFILE: it must not look as if the process had ended.
     throw error
   } finally {
     if (fd !== undefined) closeSync(fd)
   }
+}
+
+function readStatLine(pid: number | string): string | 'gone' | 'forbidden' {
+  const length = readProc(`/proc/${pid}/stat`)
+  return typeof length === 'number' ? scratch.toString('latin1', 0, length) : length
 }
 
 /** Parses /proc/PID/stat; `comm` may itself hold spaces, parentheses and newlines, so its end is the last `)`. */
@@ -58,6 +66,7 @@ export function parseStat(line: string): ProcessStat | undefined {
     ppid: Number(fields[1]),
     pgrp: Number(fields[2]),
     session: Number(fields[3]),
+    flags: Number(fields[6]),
     threads: Number(fields[17]),
     startTime: fields[19]!,
   }
@@ -65,15 +74,14 @@ export function parseStat(line: string): ProcessStat | undefined {
 
 /** The process as it is now; `undefined` where there is none, or none that may be looked at. */
 export function readStat(pid: number): ProcessStat | undefined {
-  const bytes = readProc(`/proc/${pid}/stat`)
-  return bytes && parseStat(bytes.toString('latin1'))
+  return parseStat(readStatLine(pid))
 }
 
 /**
- * Every process that /proc shows. Not one instant, but none is missed: whatever ended before it was read may have left
- * a child behind, so that the list is read again until each of its entries was read. `settle` looks further into a
- * process; its `false` asks for another round. Throws where /proc cannot be read, or not fast enough: then nothing may
- * be called dead.
+ * Every process that /proc shows. Not one instant, but none is missed: whatever ended around the time it was read may
+ * have left a child behind, so that the list is read again until each new entry was alive when it was read. `settle`
+ * looks further into a process; its `false` asks for another round. Throws where /proc cannot be read, or not fast
+ * enough: then nothing may be called dead.
  */
 export function readProcesses(
   settle: (stat: ProcessStat, round: number) => boolean = () => true,
@@ -84,11 +92,17 @@ export function readProcesses(
     let missed = false
     for (const name of readdirSync('/proc')) {
       if (!isPid(name) || done.has(name)) continue
-      const bytes = readProc(`/proc/${name}/stat`)
-      const stat = bytes && parseStat(bytes.toString('latin1'))
-      if (bytes === FORBIDDEN || (stat && settle(stat, round))) done.add(name)
-      else missed = true
-      if (stat && done.has(name)) table.set(stat.pid, stat)
+      const line = readStatLine(name)
+      const stat = parseStat(line)
+      if (line === 'forbidden') {
+        done.add(name)
+      } else if (!stat || !settle(stat, round)) {
+        missed = true
+      } else {
+        done.add(name)
+        table.set(stat.pid, stat)
+        missed ||= isEnding(stat)
+      }
     }
     if (!missed) return table
   }
@@ -96,31 +110,45 @@ export function readProcesses(
 }
 
 /**
- * Whether the process was executed with exactly this variable, given as `NAME=value`. Also `no` where its environment
- * may not be read; `blank` where it has none yet, because it is within execve(2) (some never get one).
+ * Whether a user process was executed with exactly this variable, given as `NAME=value\\0`. Also `no` where its
+ * environment may not be read; `blank` where it has none yet, because it is within execve(2); `gone` where it ends.
  */
-export function carries(pid: number, variable: string): 'yes' | 'no' | 'blank' | 'gone' {
+export function carries(pid: number, variable: Buffer): 'yes' | 'no' | 'blank' | 'gone' {
   const path = `/proc/${pid}/environ`
-  let environ = readProc(path)
-  if (environ?.length === 0 && environ !== FORBIDDEN) {
-    if (!hasEmptyEnvironment(pid)) return 'blank'
+  let length = readProc(path)
+  if (length === 0 || length === 'gone') {
+    const layout = environmentLayout(pid)
+    if (layout !== 'empty') return layout
     // Twice, since execve also passes through this state.
-    environ = readProc(path)
+    length = readProc(path)
   }
-  if (!environ) return 'gone'
-  const wanted = Buffer.from(`${variable}\0`)
-  for (let at = environ.indexOf(wanted); at >= 0; at = environ.indexOf(wanted, at + 1)) {
-    if (at === 0 || environ[at - 1] === 0) return 'yes'
+  if (typeof length !== 'number') return length === 'gone' ? 'gone' : 'no'
+  for (let at = scratch.indexOf(variable); at >= 0; at = scratch.indexOf(variable, at + 1)) {
+    // What lies behind `length` is left over from another read.
+    if (at + variable.length > length) return 'no'
+    if (at === 0 || scratch[at - 1] === 0) return 'yes'
   }
   return 'no'
 }
 
-/** Kernel threads and zombies (no memory), and programs started with none; not those within execve(2). */
-function hasEmptyEnvironment(pid: number): boolean {
-  const line = readProc(`/proc/${pid}/stat`)?.toString('latin1') ?? ''
+/** Tells a program that was started without any environment from one within execve, and one without memory. */
+function environmentLayout(pid: number): 'empty' | 'blank' | 'gone' {
+  const line = readStatLine(pid)
+  if (line === 'gone') return 'gone'
   const fields = line.slice(line.lastIndexOf(')') + 2).split(' ')
   const [memory, start, end] = [fields[20], fields[47], fields[48]]
-  return memory === '0' || (start === end && end !== '0')
+  if (memory === '0') return 'gone'
+  return start === end && end !== '0' ? 'empty' : 'blank'
+}
+
+/** It has no environment, and is nobody's workload. */
+export function isKernelThread(stat: ProcessStat): boolean {
+  return (stat.flags & 0x0020_0000) !== 0
+}
+
+/** It executes no more instructions of its own, although it may not be a zombie yet. */
+export function isEnding(stat: ProcessStat): boolean {
+  return (stat.flags & 0x4) !== 0 && stat.threads <= 1
 }
 
 /**

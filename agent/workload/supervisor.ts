@@ -275,13 +275,11 @@ export class Supervisor {
   private gone(): void {
     const { reclaim } = this.options.machine
     this.stopProbing()
-    if (this.view.state === 'idle') {
-      this.report()
-      return
-    }
-    this.orphaned = true
+    this.orphaned = this.view.state !== 'idle'
     this.report()
+    // Also an idle one may have been told to start.
     this.fail('the launcher is gone')
+    if (!this.orphaned) return
     if (reclaim !== undefined) void this.reclaim('the launcher is gone')
     else if (this.alone) this.awaitNamespaceEnd()
   }

@@ -93,7 +93,10 @@ export function decodeLease(body: Json): Lease {
       resourceVersion: text(meta, 'resourceVersion', own),
       labels: strings(meta, 'labels'),
       annotations: strings(meta, 'annotations'),
-      ownerReferences: Array.isArray(meta.ownerReferences) && meta.ownerReferences.length > 0 ? meta.ownerReferences : undefined,
+      ownerReferences:
+        Array.isArray(meta.ownerReferences) && meta.ownerReferences.length > 0
+          ? meta.ownerReferences
+          : undefined,
     }) as Lease['metadata'],
     spec: present({
       holderIdentity: text(spec, 'holderIdentity', 'LeaseSpec.spec'),
@@ -119,7 +122,11 @@ export function validateLease(lease: Lease): void {
       reason: 'FieldValueRequired',
     })
   else if (!SUBDOMAIN.test(name) || name.length > 253)
-    refuse('metadata.name', name, 'a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters')
+    refuse(
+      'metadata.name',
+      name,
+      'a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters',
+    )
   for (const key of Object.keys(metadata.annotations ?? {}))
     if (!ANNOTATION_KEY.test(key))
       refuse('metadata.annotations', key, 'name part must consist of alphanumeric characters')

@@ -17,7 +17,8 @@ const rejected = () =>
 
 /** RFC 6902 on the nested objects of a Lease: add, replace, remove and test of a member. */
 function applyOperations(target: Json, operations: unknown): Json {
-  if (!Array.isArray(operations)) throw badRequest('error decoding patch: json: cannot unmarshal object into a list')
+  if (!Array.isArray(operations))
+    throw badRequest('error decoding patch: json: cannot unmarshal object into a list')
   const result = structuredClone(target)
   for (const operation of operations as { op?: string; path?: string; value?: unknown }[]) {
     const path = (operation.path ?? '').split('/').slice(1)
@@ -30,7 +31,8 @@ function applyOperations(target: Json, operations: unknown): Json {
     if (operation.op === 'add') parent[last] = operation.value
     else if (operation.op === 'replace' && known) parent[last] = operation.value
     else if (operation.op === 'remove' && known) delete parent[last]
-    else if (operation.op !== 'test' || JSON.stringify(parent[last]) !== JSON.stringify(operation.value)) throw rejected()
+    else if (operation.op !== 'test' || JSON.stringify(parent[last]) !== JSON.stringify(operation.value))
+      throw rejected()
   }
   return result
 }

@@ -57,10 +57,14 @@ export const alreadyExists = (name: string) =>
   new ApiStatus(409, 'AlreadyExists', `leases.${GROUP} "${name}" already exists`, named(name))
 
 export const conflict = (name: string, why = MODIFIED) =>
-  new ApiStatus(409, 'Conflict', `Operation cannot be fulfilled on leases.${GROUP} "${name}": ${why}`, named(name))
+  new ApiStatus(
+    409,
+    'Conflict',
+    `Operation cannot be fulfilled on leases.${GROUP} "${name}": ${why}`,
+    named(name),
+  )
 
-const MODIFIED =
-  'the object has been modified; please apply your changes to the latest version and try again'
+const MODIFIED = 'the object has been modified; please apply your changes to the latest version and try again'
 
 /** An update that names a uid which the stored object does not have; '' where there is no object. */
 export const wrongUid = (namespace: string, name: string, asked: string, stored: string) =>
@@ -92,7 +96,12 @@ export const unknownPath = () =>
   new ApiStatus(404, 'NotFound', 'the server could not find the requested resource', {})
 
 export const methodNotAllowed = () =>
-  new ApiStatus(405, 'MethodNotAllowed', 'the server does not allow this method on the requested resource', {})
+  new ApiStatus(
+    405,
+    'MethodNotAllowed',
+    'the server does not allow this method on the requested resource',
+    {},
+  )
 
 export const unsupportedMediaType = (message: string) => new ApiStatus(415, 'UnsupportedMediaType', message)
 

@@ -3,7 +3,16 @@ import { isDeepStrictEqual } from 'node:util'
 import type { Clock } from '../../clock.ts'
 import type { Lease } from '../lease.ts'
 import { validateLease } from './decode.ts'
-import { alreadyExists, badRequest, badVersion, conflict, expired, invalid, notFound, wrongUid } from './status.ts'
+import {
+  ApiStatus,
+  alreadyExists,
+  badVersion,
+  conflict,
+  expired,
+  invalid,
+  notFound,
+  wrongUid,
+} from './status.ts'
 
 export interface Change {
   readonly type: 'ADDED' | 'MODIFIED' | 'DELETED'
@@ -54,9 +63,10 @@ export class LeaseStore {
 
   create(namespace: string, lease: Lease): Lease {
     const { generateName } = lease.metadata
-    const name = lease.metadata.name || (generateName ? `${generateName}${randomBytes(3).toString('hex').slice(1)}` : '')
+    const name =
+      lease.metadata.name || (generateName ? `${generateName}${randomBytes(3).toString('hex').slice(1)}` : '')
     const { resourceVersion, ...metadata } = lease.metadata
-    if (resourceVersion) throw badVersionOnCreate()
+    if (resourceVersion) throw versionOnCreate()
     const created = this.#stamp({ ...lease, metadata: { ...metadata, namespace, name } })
     validateLease(created)
     if (this.find(namespace, name)) throw alreadyExists(name)
@@ -86,11 +96,18 @@ export class LeaseStore {
     return stored ? this.#replace(stored, lease) : this.create(namespace, { ...lease, metadata })
   }
 
-  delete(namespace: string, name: string, preconditions: { uid?: string; resourceVersion?: string } = {}): Lease {
+  delete(
+    namespace: string,
+    name: string,
+    preconditions: { uid?: string; resourceVersion?: string } = {},
+  ): Lease {
     const stored = this.get(namespace, name)
     const { uid, resourceVersion } = stored.metadata
     if (preconditions.uid !== undefined && preconditions.uid !== uid)
-      throw conflict(name, `the UID in the precondition (${preconditions.uid}) does not match the UID in record (${uid})`)
+      throw conflict(
+        name,
+        `the UID in the precondition (${preconditions.uid}) does not match the UID in record (${uid})`,
+      )
     if (preconditions.resourceVersion !== undefined && preconditions.resourceVersion !== resourceVersion)
       throw conflict(
         name,
@@ -113,8 +130,20 @@ export class LeaseStore {
 
   #replace(stored: Lease, lease: Lease): Lease {
     const { name, namespace, uid, creationTimestamp, resourceVersion } = stored.metadata
-    const metadata = { ...lease.metadata, name, namespace, uid, creationTimestamp, resourceVersion } as Lease['metadata']
-    const next: Lease = { kind: 'Lease', apiVersion: 'coordination.k8s.io/v1', metadata, spec: lease.spec ?? {} }
+    const metadata = {
+      ...lease.metadata,
+      name,
+      namespace,
+      uid,
+      creationTimestamp,
+      resourceVersion,
+    } as Lease['metadata']
+    const next: Lease = {
+      kind: 'Lease',
+      apiVersion: 'coordination.k8s.io/v1',
+      metadata,
+      spec: lease.spec ?? {},
+    }
     validateLease(next)
     return isDeepStrictEqual(next, stored) ? stored : this.#commit('MODIFIED', next)
   }
@@ -144,4 +173,5 @@ const MUST_BE_SPECIFIED = {
   message: 'Invalid value: 0: must be specified for an update',
 }
 
-const badVersionOnCreate = () => badRequest('resourceVersion should not be set on objects to be created')
+const versionOnCreate = () =>
+  new ApiStatus(500, undefined, 'resourceVersion should not be set on objects to be created')

@@ -1,0 +1,245 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { UsageError } from '../../agent/exit.ts'
+import { parse } from './commands.ts'
+
+const POD = { POD_NAME: 'langflow-0', POD_UID: '3f1c' }
+
+/** The contract's defaults, word for word where a flag takes words. */
+const DEFAULTS = {
+  identity: 'langflow-0_3f1c',
+  leaseName: 'langflow-leader-lock',
+  leaseNamespace: null,
+  leaseDurationMs: 15_000,
+  renewDeadlineMs: 10_000,
+  retryPeriodMs: 2000,
+  killMarginMs: 1000,
+  kubeconfig: null,
+  listen: { host: null, port: 8090 },
+  socket: '/run/langflow-leader/launcher.sock',
+  stateDir: '/var/lib/langflow-leader',
+  target: { origin: 'http://127.0.0.1:7860', port: 7860 },
+  standby: 'cold',
+  onDoubt: 'freeze',
+  healthIntervalMs: 1000,
+  healthTimeoutMs: 2000,
+  healthFailures: 3,
+  startTimeoutMs: 600_000,
+  drainTimeoutMs: 20_000,
+  stopTimeoutMs: 30_000,
+  traffic: 'readiness',
+  logLevel: 'info',
+}
+
+/** Each flag with a value other than its default, and what that value means. */
+const FLAGS: [flag: string, variable: string, text: string, meaning: object][] = [
+  ['--lease-name', 'LEADER_LEASE_NAME', 'other', { leaseName: 'other' }],
+  ['--lease-namespace', 'LEADER_LEASE_NAMESPACE', 'team', { leaseNamespace: 'team' }],
+  ['--lease-duration', 'LEADER_LEASE_DURATION', '20s', { leaseDurationMs: 20_000 }],
+  ['--renew-deadline', 'LEADER_RENEW_DEADLINE', '9s', { renewDeadlineMs: 9000 }],
+  ['--retry-period', 'LEADER_RETRY_PERIOD', '500ms', { retryPeriodMs: 500 }],
+  ['--kill-margin', 'LEADER_KILL_MARGIN', '2s', { killMarginMs: 2000 }],
+  ['--identity', 'LEADER_IDENTITY', 'me', { identity: 'me' }],
+  ['--kubeconfig', 'LEADER_KUBECONFIG', '/etc/k', { kubeconfig: '/etc/k' }],
+  ['--listen', 'LEADER_LISTEN', '127.0.0.1:0', { listen: { host: '127.0.0.1', port: 0 } }],
+  ['--socket', 'LEADER_SOCKET', '/run/s', { socket: '/run/s' }],
+  ['--state-dir', 'LEADER_STATE_DIR', '/var/s', { stateDir: '/var/s' }],
+  ['--target', 'LEADER_TARGET', 'http://localhost:1', { target: { origin: 'http://localhost:1', port: 1 } }],
+  ['--standby', 'LEADER_STANDBY', 'cold', { standby: 'cold' }],
+  ['--on-doubt', 'LEADER_ON_DOUBT', 'stop', { onDoubt: 'stop' }],
+  ['--health-interval', 'LEADER_HEALTH_INTERVAL', '3s', { healthIntervalMs: 3000 }],
+  ['--health-timeout', 'LEADER_HEALTH_TIMEOUT', '4s', { healthTimeoutMs: 4000 }],
+  ['--health-failures', 'LEADER_HEALTH_FAILURES', '5', { healthFailures: 5 }],
+  ['--start-timeout', 'LEADER_START_TIMEOUT', '1m', { startTimeoutMs: 60_000 }],
+  ['--drain-timeout', 'LEADER_DRAIN_TIMEOUT', '0', { drainTimeoutMs: 0 }],
+  ['--stop-timeout', 'LEADER_STOP_TIMEOUT', '0s', { stopTimeoutMs: 0 }],
+  ['--traffic', 'LEADER_TRAFFIC', 'readiness', { traffic: 'readiness' }],
+  ['--log-level', 'LEADER_LOG_LEVEL', 'debug', { logLevel: 'debug' }],
+]
+
+describe("the agent's options", () => {
+  it('have the defaults of the contract', async () => {
+    assert.deepEqual((await parse(['agent'], POD)).agent, DEFAULTS)
+  })
+
+  for (const [flag, variable, text, meaning] of FLAGS) {
+    it(`take ${flag} from the command line or from ${variable}`, async () => {
+      assert.deepEqual((await parse(['agent', flag, text], POD)).agent, { ...DEFAULTS, ...meaning })
+      assert.deepEqual((await parse(['agent', `${flag}=${text}`], POD)).agent, { ...DEFAULTS, ...meaning })
+      assert.deepEqual((await parse(['agent'], { ...POD, [variable]: text })).agent, {
+        ...DEFAULTS,
+        ...meaning,
+      })
+    })
+  }
+
+  it('are no others', async () => {
+    assert.equal(FLAGS.length, Object.keys(DEFAULTS).length)
+  })
+
+  it('follow the flag where the environment says something else, even something wrong', async () => {
+    const { agent } = await parse(['agent', '--lease-duration', '20s'], {
+      ...POD,
+      LEADER_LEASE_DURATION: 'soon',
+    })
+    assert.equal(agent?.leaseDurationMs, 20_000)
+  })
+
+  it('take an empty variable for one that is not set', async () => {
+    const { agent } = await parse(['agent'], { ...POD, LEADER_LEASE_NAMESPACE: '', LEADER_TARGET: '' })
+    assert.deepEqual(agent, DEFAULTS)
+  })
+
+  it('take --identity instead of an incomplete pod identity', async () => {
+    const { agent } = await parse(['agent', '--identity', 'me'], { POD_NAME: 'langflow-0' })
+    assert.equal(agent?.identity, 'me')
+  })
+})
+
+describe('an option that cannot be used', () => {
+  const cases: [args: string[], env: NodeJS.ProcessEnv, problem: string][] = [
+    [['--lease-duration', '15'], {}, "--lease-duration '15': a duration needs a unit, such as 15s or 15ms"],
+    [
+      [],
+      { LEADER_LEASE_DURATION: '15' },
+      "LEADER_LEASE_DURATION '15': a duration needs a unit, such as 15s or 15ms",
+    ],
+    [
+      ['--lease-duration', '15500ms'],
+      {},
+      "--lease-duration '15500ms': a Lease counts whole seconds: use 16s",
+    ],
+    [['--lease-duration', '0'], {}, "--lease-duration '0': use at least 1s"],
+    [['--kill-margin', '0'], {}, "--kill-margin '0': use at least 100ms"],
+    [['--retry-period', '0s'], {}, "--retry-period '0s': use at least 1ms"],
+    [['--health-failures', '0'], {}, "--health-failures '0': use a whole number from 1 to 999, such as 3"],
+    [
+      ['--health-failures', '1.5'],
+      {},
+      "--health-failures '1.5': use a whole number from 1 to 999, such as 3",
+    ],
+    [['--standby', 'frozen'], {}, "--standby 'frozen': this version knows only cold"],
+    [['--traffic', 'label'], {}, "--traffic 'label': this version knows only readiness"],
+    [['--on-doubt', 'kill'], {}, "--on-doubt 'kill': use one of freeze, stop"],
+    [
+      ['--log-level', 'loud'],
+      {},
+      "--log-level 'loud': use one of trace, debug, info, warn, error, fatal, silent",
+    ],
+    [['--listen', '8090'], {}, "--listen '8090': write it as :8090, 127.0.0.1:8090 or [::1]:8090"],
+    [['--socket', 's'], {}, "--socket 's': use an absolute path, such as /run/langflow-leader"],
+    [
+      ['--identity', ''],
+      {},
+      "--identity '': use 1 to 512 printable ASCII characters without spaces, such as langflow-0_3f1c",
+    ],
+    [
+      ['--target', 'http://u:hunter2@127.0.0.1:1'],
+      {},
+      "--target 'http://***@127.0.0.1:1': leave out user and password, such as http://127.0.0.1:7860",
+    ],
+    [
+      ['--lease-duration', '11s'],
+      {},
+      '--lease-duration (11s) must be longer than --renew-deadline (10s) and --kill-margin (1s) together: set --lease-duration to at least 12s, or lower one of the others',
+    ],
+    [
+      ['--kill-margin', '5500ms'],
+      {},
+      '--lease-duration (15s) must be longer than --renew-deadline (10s) and --kill-margin (5s500ms) together: set --lease-duration to at least 16s, or lower one of the others',
+    ],
+    [
+      ['--renew-deadline', '2400ms'],
+      {},
+      '--renew-deadline (2s400ms) must be longer than 1.2 times --retry-period (2s): set --renew-deadline to at least 2s500ms, or lower --retry-period',
+    ],
+  ]
+  for (const [args, env, problem] of cases) {
+    it(`is told in one sentence: ${problem}`, async () => {
+      await assert.rejects(parse(['agent', ...args], { ...POD, ...env }), (error) => {
+        assert.ok(error instanceof UsageError)
+        assert.equal(error.message, `langflow-leader agent: ${problem}; see 'langflow-leader agent --help'`)
+        return true
+      })
+    })
+  }
+
+  it('is not told at endless length', async () => {
+    await assert.rejects(
+      parse(['agent', '--lease-name', 'A'.repeat(10_000)], POD),
+      ({ message }: Error) => message.length < 500,
+    )
+  })
+
+  it('may be right at the edge of what contradicts nothing', async () => {
+    const { agent } = await parse(['agent', '--lease-duration', '12s', '--retry-period', '8333ms'], POD)
+    assert.equal(agent?.retryPeriodMs, 8333)
+  })
+})
+
+describe("the launcher's options", () => {
+  it('have the defaults of the contract', async () => {
+    assert.deepEqual((await parse(['launch', '--', 'langflow', 'run'])).launcher, {
+      socket: '/run/langflow-leader/launcher.sock',
+      stopTimeoutMs: 30_000,
+      logLevel: 'info',
+      command: ['langflow', 'run'],
+    })
+  })
+
+  it('leave everything after -- untouched', async () => {
+    const command = ['sh', '-c', 'a "$@"', '--', '--socket', '/x', '--help', '-V', '', '--no-such=1']
+    const { launcher } = await parse(['launch', '--socket', '/run/s', '--', ...command])
+    assert.deepEqual(launcher?.command, command)
+    assert.equal(launcher?.socket, '/run/s')
+  })
+
+  it('leave the command untouched where -- was forgotten', async () => {
+    const { launcher } = await parse(['launch', 'langflow', 'run', '--log-level', 'debug'])
+    assert.deepEqual(launcher?.command, ['langflow', 'run', '--log-level', 'debug'])
+    assert.equal(launcher?.logLevel, 'info')
+  })
+
+  for (const name of ['launch', 'run']) {
+    it(`are nothing without a command to ${name}`, async () => {
+      for (const args of [[name], [name, '--'], [name, '--', '']]) {
+        await assert.rejects(parse(args), {
+          name: 'UsageError',
+          message: `langflow-leader ${name}: missing the command to run, such as: langflow-leader ${name} -- langflow run --host 0.0.0.0; see 'langflow-leader ${name} --help'`,
+        })
+      }
+    })
+  }
+})
+
+describe('the options of run', () => {
+  it('put socket and state into one private directory', async () => {
+    const { run } = await parse(['run', '--', 'langflow'], POD)
+    assert.match(run?.privateDir ?? '', /\/langflow-leader-[0-9a-f]{16}$/)
+    assert.equal(run?.agent.socket, `${run?.privateDir}/launcher.sock`)
+    assert.equal(run?.agent.stateDir, `${run?.privateDir}/state`)
+    assert.equal(run?.launcher.socket, run?.agent.socket)
+    assert.deepEqual(run?.agent, { ...DEFAULTS, socket: run?.agent.socket, stateDir: run?.agent.stateDir })
+  })
+
+  it('need no private directory where both are named', async () => {
+    const { run } = await parse([
+      'run',
+      '--socket',
+      '/run/s',
+      '--state-dir',
+      '/var/s',
+      '--stop-timeout',
+      '1s',
+      '--',
+      'x',
+    ])
+    assert.equal(run?.privateDir, null)
+    assert.deepEqual(run?.launcher, {
+      socket: '/run/s',
+      stopTimeoutMs: 1000,
+      logLevel: 'info',
+      command: ['x'],
+    })
+  })
+})

@@ -1,0 +1,384 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { Clock, Timer } from '../../agent/clock.ts'
+import type { Lease } from '../../agent/lease/lease.ts'
+import {
+  type LeaseApi,
+  LeaseApiError,
+  type WatchEvent,
+  type WatchHandlers,
+} from '../../agent/lease/lease-api.ts'
+import { LeaseWatcher } from '../../agent/lease/lease-watcher.ts'
+import { leaseAt } from './fixtures/scripted-server.ts'
+
+const RETRY_MS = 2_000
+const SILENCE_MS = 14_000
+
+/** Time stands still until it is moved. */
+class ManualClock implements Clock {
+  private time = 0
+  private readonly timers = new Map<Timer, { at: number; fire: () => void }>()
+
+  mono = () => this.time
+  now = () => ({ mono: this.time, boot: this.time, wall: this.time })
+
+  after(delayMs: number, fire: () => void): Timer {
+    const timer = { cancel: () => void this.timers.delete(timer) }
+    this.timers.set(timer, { at: this.time + delayMs, fire })
+    return timer
+  }
+
+  async advance(ms: number): Promise<void> {
+    const end = this.time + ms
+    for (;;) {
+      const [timer, next] = [...this.timers].sort((a, b) => a[1].at - b[1].at)[0] ?? []
+      if (timer === undefined || next === undefined || next.at > end) break
+      this.time = next.at
+      this.timers.delete(timer)
+      next.fire()
+      await settled()
+    }
+    this.time = end
+  }
+}
+
+/** Lets every promise that can go on do so. */
+function settled(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
+}
+
+/** One watcher on a scripted API, and everything it did, in order. */
+class Scene {
+  readonly clock = new ManualClock()
+  readonly log: string[] = []
+  reads: (() => Lease | null | Promise<Lease | null>)[] = []
+  opens: (() => void | Promise<void>)[] = []
+  open: WatchHandlers | undefined
+  openWatches = 0
+  readonly watcher: LeaseWatcher
+
+  constructor() {
+    const api: Partial<LeaseApi> = {
+      read: async () => {
+        this.log.push('read')
+        return (this.reads.length > 1 ? this.reads.shift()! : this.reads[0]!)()
+      },
+      watch: async (resourceVersion, handlers) => {
+        this.log.push(`watch ${resourceVersion ?? '-'}`)
+        await this.opens.shift()?.()
+        this.open = handlers
+        this.openWatches++
+        return { close: () => void this.openWatches-- }
+      },
+    }
+    this.watcher = new LeaseWatcher(
+      api as LeaseApi,
+      this.clock,
+      {
+        observed: (lease) =>
+          this.log.push(`observed ${lease === null ? 'nothing' : lease.metadata.resourceVersion}`),
+        up: () => this.log.push('up'),
+        down: (error) => this.log.push(`down ${error?.code ?? '-'}`),
+      },
+      { retryPeriodMs: RETRY_MS, silenceMs: SILENCE_MS },
+    )
+  }
+
+  static async started(lease: Lease | null = leaseAt('5')): Promise<Scene> {
+    const scene = new Scene()
+    scene.reads = [() => lease]
+    scene.watcher.start()
+    await settled()
+    return scene
+  }
+
+  async event(event: WatchEvent): Promise<void> {
+    this.open?.event(event)
+    await settled()
+  }
+
+  async end(error?: LeaseApiError): Promise<void> {
+    this.open?.ended(error)
+    await settled()
+  }
+
+  /** What happened since the last call. */
+  news(): string[] {
+    return this.log.splice(0)
+  }
+}
+
+const changed = (version: string, holder?: string): WatchEvent => ({
+  type: 'changed',
+  lease: leaseAt(version, holder),
+})
+const lost = new LeaseApiError('network', 'lost')
+const gone = new LeaseApiError('gone', 'too old')
+
+test('it reads once and watches from there', async () => {
+  const scene = await Scene.started()
+  assert.deepEqual(scene.news(), ['read', 'observed 5', 'watch 5', 'up'])
+  await scene.event(changed('6'))
+  await scene.event(changed('7'))
+  await scene.event({ type: 'deleted', resourceVersion: '8' })
+  await scene.event(changed('9'))
+  assert.deepEqual(scene.news(), ['observed 6', 'observed 7', 'observed nothing', 'observed 9'])
+})
+
+test('without a Lease it watches for one', async () => {
+  const scene = await Scene.started(null)
+  assert.deepEqual(scene.news(), ['read', 'observed nothing', 'watch -', 'up'])
+  await scene.event(changed('3'))
+  assert.deepEqual(scene.news(), ['observed 3'])
+})
+
+test('an orderly end is no loss: it goes on from the last version it saw, bookmarks included', async () => {
+  const scene = await Scene.started()
+  await scene.clock.advance(RETRY_MS)
+  await scene.event(changed('6'))
+  await scene.event({ type: 'bookmark', resourceVersion: '90' })
+  scene.news()
+  await scene.end()
+  assert.deepEqual(scene.news(), ['watch 90'])
+  await scene.clock.advance(RETRY_MS)
+  await scene.event(changed('91'))
+  assert.deepEqual(scene.news(), ['observed 91'])
+})
+
+test('an error is a loss, told once; it is up again after a fresh read', async () => {
+  const scene = await Scene.started()
+  await scene.clock.advance(RETRY_MS)
+  scene.news()
+  scene.reads = [() => Promise.reject(lost), () => Promise.reject(lost), () => leaseAt('8')]
+  await scene.end(lost)
+  assert.deepEqual(scene.news(), ['down network'])
+  await scene.clock.advance(3 * RETRY_MS)
+  assert.deepEqual(scene.news(), ['read', 'read', 'read', 'observed 8', 'watch 8', 'up'])
+})
+
+test('the first failed attempt is told, and later ones are not', async () => {
+  const scene = new Scene()
+  scene.reads = [() => Promise.reject(lost)]
+  scene.watcher.start()
+  await settled()
+  assert.deepEqual(scene.news(), ['read', 'down network'])
+  await scene.clock.advance(10 * RETRY_MS)
+  const reads = scene.news()
+  assert.deepEqual([...new Set(reads)], ['read'])
+  assert.ok(reads.length >= 10 && reads.length <= 30, `${reads.length} attempts in ${10 * RETRY_MS} ms`)
+})
+
+test('the first new attempt comes within 100 ms, and none at once', async () => {
+  const scene = await Scene.started()
+  await scene.clock.advance(RETRY_MS)
+  await scene.end(lost)
+  scene.news()
+  await scene.clock.advance(49)
+  assert.deepEqual(scene.news(), [])
+  await scene.clock.advance(51)
+  assert.deepEqual(scene.news(), ['read', 'observed 5', 'watch 5', 'up'])
+})
+
+test('a server that asks to wait is obeyed', async () => {
+  const scene = new Scene()
+  scene.reads = [() => Promise.reject(new LeaseApiError('throttled', 'slow', { retryAfterMs: 7_000 }))]
+  scene.watcher.start()
+  await settled()
+  scene.news()
+  await scene.clock.advance(6_999)
+  assert.deepEqual(scene.news(), [])
+  await scene.clock.advance(1)
+  assert.deepEqual(scene.news(), ['read'])
+})
+
+test('watches that end as soon as they open, in order or not, are no hot loop', async () => {
+  for (const error of [undefined, lost, gone]) {
+    const scene = await Scene.started()
+    let openings = 0
+    for (const end = scene.clock.mono() + 20_000; scene.clock.mono() < end; await scene.clock.advance(10)) {
+      if (scene.openWatches === 0) continue
+      openings++
+      await scene.end(error)
+    }
+    assert.ok(openings < 30, `${openings} watches in 20 s`)
+    assert.equal(scene.log.filter((entry) => entry.startsWith('down')).length > 0, true)
+  }
+})
+
+test('410 means to read again and start a new watch, without a loss', async () => {
+  const scene = await Scene.started()
+  await scene.clock.advance(RETRY_MS)
+  scene.news()
+  scene.reads = [() => leaseAt('70')]
+  await scene.end(gone)
+  assert.deepEqual(scene.news(), ['read', 'observed 70', 'watch 70'])
+})
+
+test('410 on the attempt to go on from an old version means the same', async () => {
+  const scene = await Scene.started()
+  await scene.clock.advance(RETRY_MS)
+  scene.news()
+  scene.opens = [() => Promise.reject(gone)]
+  await scene.end()
+  assert.deepEqual(scene.news(), ['watch 5', 'read', 'observed 5', 'watch 5'])
+})
+
+test('what was told is never followed by something older', async () => {
+  const scene = await Scene.started()
+  await scene.event(changed('10'))
+  scene.news()
+  await scene.event(changed('9'))
+  await scene.event(changed('10'))
+  await scene.event({ type: 'deleted', resourceVersion: '9' })
+  assert.deepEqual(scene.news(), [])
+  await scene.event(changed('11'))
+  assert.deepEqual(scene.news(), ['observed 11'])
+})
+
+test('a fresh read counts even where its version is lower: etcd may have been restored', async () => {
+  const scene = await Scene.started(leaseAt('500'))
+  await scene.clock.advance(RETRY_MS)
+  scene.reads = [() => leaseAt('20')]
+  await scene.end(lost)
+  scene.news()
+  await scene.clock.advance(RETRY_MS)
+  assert.deepEqual(scene.news(), ['read', 'observed 20', 'watch 20', 'up'])
+  await scene.event(changed('21'))
+  assert.deepEqual(scene.news(), ['observed 21'])
+})
+
+test('a change of annotations alone is told', async () => {
+  const scene = await Scene.started()
+  scene.news()
+  const lease = leaseAt('6')
+  lease.metadata.annotations = { 'langflow-leader/paused': 'true' }
+  await scene.event({ type: 'changed', lease })
+  assert.deepEqual(scene.news(), ['observed 6'])
+})
+
+test('silence while somebody holds the Lease is a loss', async () => {
+  const scene = await Scene.started()
+  scene.news()
+  await scene.clock.advance(SILENCE_MS - 1)
+  await scene.event(changed('6'))
+  await scene.clock.advance(SILENCE_MS - 1)
+  assert.deepEqual(scene.news(), ['observed 6'])
+  await scene.clock.advance(1)
+  assert.deepEqual(scene.news(), ['down timeout'])
+  assert.equal(scene.openWatches, 0)
+  await scene.clock.advance(RETRY_MS)
+  assert.deepEqual(scene.news(), ['read', 'observed 5', 'watch 5', 'up'])
+})
+
+test('a holder that is itself silent is looked after more and more rarely', async () => {
+  const scene = await Scene.started()
+  await scene.clock.advance(10 * 60_000)
+  const downs = scene.log.filter((entry) => entry.startsWith('down')).length
+  assert.ok(downs >= 4 && downs <= 7, `${downs} times in ten minutes`)
+  await scene.event(changed('6'))
+  scene.news()
+  await scene.clock.advance(SILENCE_MS)
+  assert.deepEqual(scene.news(), ['down timeout'])
+})
+
+test('a holder with a longer lease may be silent for longer', async () => {
+  const slow = leaseAt('5')
+  slow.spec!.leaseDurationSeconds = 60
+  const scene = await Scene.started(slow)
+  scene.news()
+  await scene.clock.advance(39_999)
+  assert.deepEqual(scene.news(), [])
+  await scene.clock.advance(1)
+  assert.deepEqual(scene.news(), ['down timeout'])
+})
+
+test('silence means nothing while nobody holds the Lease', async () => {
+  for (const lease of [null, leaseAt('5', '')]) {
+    const scene = await Scene.started(lease)
+    scene.news()
+    await scene.clock.advance(100 * SILENCE_MS)
+    assert.deepEqual(scene.news(), [])
+  }
+})
+
+test('refresh reads again at once and replaces the watch, without a loss', async () => {
+  const scene = await Scene.started()
+  scene.news()
+  scene.reads = [() => leaseAt('12')]
+  const before = scene.open
+  scene.watcher.refresh()
+  await settled()
+  assert.deepEqual(scene.news(), ['read', 'observed 12', 'watch 12'])
+  assert.equal(scene.openWatches, 1)
+  before?.event(changed('99'))
+  before?.ended(lost)
+  await settled()
+  assert.deepEqual(scene.news(), [])
+})
+
+test('after stop nothing is told, wherever it stood', async () => {
+  const open = await Scene.started()
+  open.watcher.stop()
+  assert.equal(open.openWatches, 0)
+  open.news()
+  open.open?.event(changed('6'))
+  open.open?.ended(lost)
+  await open.clock.advance(100_000)
+  assert.deepEqual(open.news(), [])
+
+  const opening = new Scene()
+  opening.reads = [() => leaseAt('5')]
+  opening.opens = [() => opening.watcher.stop()]
+  opening.watcher.start()
+  await settled()
+  assert.deepEqual(opening.news(), ['read', 'observed 5', 'watch 5'])
+  assert.equal(opening.openWatches, 0)
+
+  const reading = new Scene()
+  reading.reads = [
+    () => {
+      reading.watcher.stop()
+      return leaseAt('5')
+    },
+  ]
+  reading.watcher.start()
+  await settled()
+  assert.deepEqual(reading.news(), ['read'])
+
+  const waiting = await Scene.started()
+  await waiting.end(lost)
+  waiting.watcher.stop()
+  waiting.news()
+  await waiting.clock.advance(100_000)
+  assert.deepEqual(waiting.news(), [])
+})
+
+test('an event that comes before the opened watch is counted; so is an end', async () => {
+  const scene = new Scene()
+  scene.reads = [() => leaseAt('5')]
+  let handlers: WatchHandlers | undefined
+  const watcher = new LeaseWatcher(
+    {
+      read: async () => leaseAt('5'),
+      watch: async (_version: string | undefined, given: WatchHandlers) => {
+        if (handlers === undefined) {
+          given.event(changed('6'))
+          given.ended()
+        }
+        handlers = given
+        return { close: () => {} }
+      },
+    } as Partial<LeaseApi> as LeaseApi,
+    scene.clock,
+    {
+      observed: (lease) => scene.log.push(`observed ${lease?.metadata.resourceVersion}`),
+      up: () => scene.log.push('up'),
+      down: () => scene.log.push('down'),
+    },
+    { retryPeriodMs: RETRY_MS, silenceMs: SILENCE_MS },
+  )
+  watcher.start()
+  await settled()
+  assert.deepEqual(scene.log, ['observed 5', 'observed 6', 'up'])
+  watcher.stop()
+})

@@ -1,0 +1,133 @@
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { describe, it } from 'node:test'
+import { EVENTS } from '../../agent/observe/events.ts'
+import { createLog, type LogOptions } from '../../agent/observe/log.ts'
+import { VirtualClock } from '../support/virtual-clock.ts'
+
+function logged(options: Partial<LogOptions> = {}) {
+  const lines: string[] = []
+  const log = createLog({
+    identity: 'me',
+    level: 'info',
+    component: 'agent',
+    clock: new VirtualClock(0),
+    stream: { write: (line) => lines.push(line) },
+    ...options,
+  })
+  return { log, lines, last: () => JSON.parse(lines.at(-1) ?? 'null') }
+}
+
+const TIME = '2023-11-14T22:13:20.000Z'
+
+describe('a line of the log', () => {
+  it('of an event has level, time, component, identity, epoch, event, reason and msg, in this order', () => {
+    const { log, lines } = logged()
+    log.event('lost', { epoch: 7, reason: 'renew_deadline', afterMs: 14_000 })
+    assert.equal(
+      lines[0],
+      `{"level":"warn","time":"${TIME}","component":"agent","identity":"me","epoch":7,"event":"lost","reason":"renew_deadline","afterMs":14000,"msg":"lost the Lease"}\n`,
+    )
+  })
+
+  for (const name of EVENTS) {
+    it(`of ${name} has identity, epoch and a sentence`, () => {
+      const { log, last } = logged()
+      log.event(name, { epoch: 0 })
+      const { level, identity, epoch, event, msg, ...rest } = last()
+      assert.match(level, /^(info|warn|fatal)$/)
+      assert.deepEqual([identity, epoch, event], ['me', 0, name])
+      assert.ok(msg.length > 5)
+      assert.deepEqual(rest, { time: TIME, component: 'agent' })
+    })
+  }
+
+  it('may be about another identity and say it in other words', () => {
+    const { log, lines } = logged({ component: 'launcher', identity: '' })
+    log.event('workload_frozen', { epoch: 3, identity: 'pod_uid', msg: 'froze 4 processes' })
+    assert.equal(
+      lines[0],
+      `{"level":"warn","time":"${TIME}","component":"launcher","identity":"pod_uid","epoch":3,"event":"workload_frozen","msg":"froze 4 processes"}\n`,
+    )
+  })
+
+  it('of anything else has the identity where there is one, and its fields', () => {
+    const { log, lines } = logged()
+    log.error('cannot renew', { code: 'timeout' })
+    assert.equal(
+      lines[0],
+      `{"level":"error","time":"${TIME}","component":"agent","identity":"me","code":"timeout","msg":"cannot renew"}\n`,
+    )
+    const { log: anonymous, last } = logged({ identity: '' })
+    anonymous.info('hello')
+    assert.equal('identity' in last(), false)
+  })
+
+  it('is not written below the level', () => {
+    const { log, lines } = logged({ level: 'warn' })
+    log.info('x')
+    log.debug('x')
+    log.event('acquired', { epoch: 1 })
+    assert.deepEqual(lines, [])
+    log.warn('x')
+    assert.equal(lines.length, 1)
+  })
+
+  it('has each key once, and stays one line', () => {
+    const { log, lines } = logged()
+    log.event('acquired', { epoch: 1, level: 'x', time: 'x', component: 'x', event: 'x' })
+    log.info('a\nb', { msg: 'x', level: 'x', text: 'c\nd' })
+    assert.equal(lines[0]?.match(/"(level|time|component|event|msg)":/g)?.length, 5)
+    assert.equal(JSON.parse(lines[1]!).msg, 'a\nb')
+    for (const line of lines) assert.equal(line.indexOf('\n'), line.length - 1)
+  })
+})
+
+describe('a secret in the log', () => {
+  const JWT = 'eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJzeXN0ZW0ifQ.c2lnbmF0dXJl'
+
+  it('is not shown, whatever key or text it hides in', () => {
+    const { log, lines } = logged()
+    const error = new Error(`refused Bearer ${JWT}`, {
+      cause: { headers: { Authorization: 'Basic aHVudGVyMg==' } },
+    })
+    log.warn(`401 for ${JWT}`, {
+      token: 'hunter2',
+      nested: { clientKey: 'hunter2', list: [`Bearer hunter2`] },
+      error,
+    })
+    log.event('fatal', { epoch: 1, reason: `Bearer ${JWT}`, password: 'hunter2' })
+    for (const line of lines) assert.doesNotMatch(line, /hunter2|eyJ|aHVudGVy/)
+    assert.match(lines[0]!, /"token":"\[redacted\]"/)
+    assert.match(lines[0]!, /"message":"refused Bearer \[redacted\]"/)
+  })
+
+  it('is looked for without getting lost', () => {
+    const { log, last } = logged()
+    const circle: Record<string, unknown> = {}
+    circle.self = circle
+    log.info('x', { circle, big: 1n, none: null, when: new Date(0) })
+    assert.equal(last().big, '1')
+    assert.equal(last().when, '1970-01-01T00:00:00.000Z')
+  })
+})
+
+describe('the log of a process that ends at once', () => {
+  it('is complete', () => {
+    const script = `
+      import { createLog } from './agent/observe/log.ts'
+      const log = createLog({ identity: 'me', level: 'info', component: 'agent' })
+      for (let i = 0; i < 2000; i++) log.event('campaigning', { epoch: i })
+      log.event('fatal', { epoch: 2000, reason: 'gone' })
+      process.kill(process.pid, 'SIGKILL')`
+    const { stdout, signal } = spawnSync(process.execPath, ['--input-type=module-typescript', '-e', script], {
+      cwd: new URL('../..', import.meta.url),
+      encoding: 'utf8',
+      timeout: 20_000,
+    })
+    const lines = stdout.trimEnd().split('\n')
+    assert.equal(signal, 'SIGKILL')
+    assert.equal(lines.length, 2001)
+    assert.equal(JSON.parse(lines.at(-1)!).event, 'fatal')
+  })
+})

@@ -1,0 +1,160 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { VERSION } from '../../agent/version.ts'
+import { readExposition } from './exposition.ts'
+import { FOLLOWING, Replica, SERVING } from './replica.ts'
+
+async function scrape(replica: Replica) {
+  const families = readExposition(await replica.metrics.expose())
+  const value = (sample: string) =>
+    families.get(sample.replace(/(_bucket|_sum|_count)?(\{.*)?$/, ''))?.samples.get(sample)
+  return { families, value }
+}
+
+describe('the metrics', () => {
+  it('follow the naming conventions of Prometheus', async () => {
+    const { families } = await scrape(new Replica())
+    for (const [name, { type, help }] of families) {
+      assert.match(name, /^(langflow_leader|leader_election|process)_[a-z_]+$/)
+      assert.equal(name.endsWith('_total'), type === 'counter', name)
+      assert.doesNotMatch(name, /_(ms|milliseconds|duration)$/)
+      assert.match(help, /\.$/)
+    }
+  })
+
+  it('use the names of client-go for what client-go counts', async () => {
+    const replica = new Replica()
+    const status = 'leader_election_master_status{name="langflow-leader-lock"}'
+    const slow = 'leader_election_slowpath_total{name="langflow-leader-lock"}'
+    let { value, families } = await scrape(replica)
+    assert.deepEqual([value(status), value(slow)], [0, 0])
+    assert.equal(families.get('leader_election_master_status')?.type, 'gauge')
+    assert.equal(families.get('leader_election_slowpath_total')?.type, 'counter')
+    replica.metrics.leading(true)
+    replica.metrics.slowPath()
+    replica.metrics.slowPath()
+    ;({ value } = await scrape(replica))
+    assert.deepEqual([value(status), value(slow)], [1, 2])
+    replica.metrics.leading(false)
+    assert.equal((await scrape(replica)).value(status), 0)
+  })
+
+  it('show the seconds left until the kill deadline, as of the scrape, and only on the leader', async () => {
+    const replica = new Replica()
+    const name = 'langflow_leader_kill_deadline_seconds'
+    assert.equal((await scrape(replica)).value(name), 13.25)
+    replica.now = { ...SERVING, leadership: { ...SERVING.leadership, killInMs: 1000 } }
+    assert.equal((await scrape(replica)).value(name), 1)
+    replica.now = { ...SERVING, leadership: { ...SERVING.leadership, killInMs: -5 } }
+    assert.equal((await scrape(replica)).value(name), 0)
+    replica.now = FOLLOWING
+    assert.equal((await scrape(replica)).value(name), undefined)
+    replica.now = SERVING
+    assert.equal((await scrape(replica)).value(name), 13.25)
+  })
+
+  it('time and count what happens', async () => {
+    const replica = new Replica()
+    const { metrics } = replica
+    metrics.renewal('acknowledged', 4)
+    metrics.renewal('acknowledged', 600)
+    metrics.renewal('conflict', 4)
+    metrics.renewal('failed', 5000)
+    metrics.takeover('start', 40)
+    metrics.takeover('healthy', 37_000)
+    metrics.stopped(7000)
+    metrics.apiRequest('update', '200')
+    metrics.apiRequest('watch', 'network')
+    metrics.transition('lost', 'renew_deadline')
+    const { value } = await scrape(replica)
+    const expected = {
+      'langflow_leader_renewals_total{outcome="acknowledged"}': 2,
+      'langflow_leader_renewals_total{outcome="conflict"}': 1,
+      'langflow_leader_renewals_total{outcome="failed"}': 1,
+      langflow_leader_renew_duration_seconds_count: 2,
+      langflow_leader_renew_duration_seconds_sum: 0.604,
+      'langflow_leader_renew_duration_seconds_bucket{le="0.005"}': 1,
+      'langflow_leader_takeover_duration_seconds_sum{phase="healthy"}': 37,
+      'langflow_leader_takeover_duration_seconds_count{phase="start"}': 1,
+      langflow_leader_stop_duration_seconds_sum: 7,
+      'langflow_leader_api_requests_total{verb="update",code="200"}': 1,
+      'langflow_leader_api_requests_total{verb="watch",code="network"}': 1,
+      'langflow_leader_transitions_total{direction="lost",reason="renew_deadline"}': 1,
+    }
+    for (const [sample, number] of Object.entries(expected)) assert.equal(value(sample), number, sample)
+  })
+
+  it('show what the status says', async () => {
+    const replica = new Replica()
+    const shown = async () => {
+      const { value } = await scrape(replica)
+      const short = ['doubt', 'lease_epoch', 'watch_up', 'gate_open', 'workload_healthy', 'problem']
+      return short.map((name) => value(`langflow_leader_${name}`))
+    }
+    assert.deepEqual(await shown(), [0, 7, 1, 1, 1, 0])
+    replica.now = {
+      ...FOLLOWING,
+      problem: 'forbidden',
+      lease: { ...FOLLOWING.lease, epoch: 8, watch: 'down' },
+      leadership: { ...FOLLOWING.leadership, doubt: true },
+    }
+    assert.deepEqual(await shown(), [1, 8, 0, 0, 0, 1])
+  })
+
+  it('show what the launcher counted, also when a new launcher counts from zero', async () => {
+    const replica = new Replica()
+    for (const [freezes, deadmanFirings] of [
+      [3, 2],
+      [3, 2],
+      [0, 0],
+    ] as const) {
+      replica.now = { ...SERVING, workload: { ...SERVING.workload, freezes, deadmanFirings } }
+      const { value } = await scrape(replica)
+      assert.equal(value('langflow_leader_freezes_total'), freezes)
+      assert.equal(value('langflow_leader_deadman_firings_total'), deadmanFirings)
+    }
+  })
+
+  it('show the standby in one state at a time', async () => {
+    const replica = new Replica({ ...SERVING, standby: { wanted: 'cold', mode: 'cold', state: 'ready' } })
+    const { families } = await scrape(replica)
+    assert.deepEqual(Object.fromEntries(families.get('langflow_leader_standby_state')!.samples), {
+      'langflow_leader_standby_state{mode="cold",state="ready"}': 1,
+      'langflow_leader_standby_state{mode="cold",state="preparing"}': 0,
+      'langflow_leader_standby_state{mode="cold",state="none"}': 0,
+    })
+  })
+
+  it('tell the version and what the process uses', async () => {
+    const { value } = await scrape(new Replica())
+    assert.equal(value(`langflow_leader_build_info{version="${VERSION}",node="${process.versions.node}"}`), 1)
+    assert.ok(value('process_resident_memory_bytes')! > 20e6)
+    assert.ok(value('process_cpu_seconds_total')! > 0)
+    assert.ok(Math.abs(value('process_start_time_seconds')! * 1000 - performance.timeOrigin) < 1000)
+  })
+
+  it('stay few, whatever reasons and codes there are', async () => {
+    const replica = new Replica()
+    for (let i = 0; i < 500; i++) {
+      replica.metrics.transition('stepped_down', `exited with code ${i}`)
+      replica.metrics.transition('lost', `reason ${String.fromCharCode(97 + (i % 26), 97 + i / 26)}"\n\\`)
+      replica.metrics.apiRequest('get', `net${'x'.repeat(i)}`)
+    }
+    const { families, value } = await scrape(replica)
+    assert.equal(
+      value('langflow_leader_transitions_total{direction="stepped_down",reason="exited_with_code"}'),
+      500,
+    )
+    assert.ok(families.get('langflow_leader_transitions_total')!.samples.size <= 35)
+    assert.ok(families.get('langflow_leader_api_requests_total')!.samples.size <= 33)
+  })
+
+  it('of two agents in one process are apart', async () => {
+    const [one, other] = [new Replica(), new Replica()]
+    one.metrics.slowPath()
+    assert.equal(
+      (await scrape(other)).value('leader_election_slowpath_total{name="langflow-leader-lock"}'),
+      0,
+    )
+  })
+})

@@ -1,0 +1,90 @@
+import { createMetrics } from '../../agent/observe/prometheus.ts'
+import type { AgentStatus, StatusSource } from '../../agent/observe/status.ts'
+
+/** A leader that serves. */
+export const SERVING: AgentStatus = {
+  identity: 'langflow-0_3f1c',
+  version: '0.1.0',
+  now: '2026-01-02T03:04:05.678Z',
+  role: 'leader',
+  decision: 'holding the Lease in epoch 7, 13.2 s left',
+  problem: null,
+  lease: {
+    namespace: 'team',
+    name: 'langflow-leader-lock',
+    holder: 'langflow-0_3f1c',
+    self: true,
+    epoch: 7,
+    since: '2026-01-02T03:00:00.000000Z',
+    watch: 'up',
+  },
+  leadership: { doubt: false, killInMs: 13_250, steppingDown: null, coolDownMs: null },
+  workload: {
+    state: 'running',
+    epoch: 7,
+    identity: 'langflow-0_3f1c',
+    pid: 42,
+    killAt: 1,
+    deadmanFirings: 2,
+    freezes: 3,
+    launcher: 'connected',
+    healthy: true,
+    lastProbe: '/health 200',
+  },
+  standby: { wanted: 'cold', mode: 'cold', state: 'none' },
+  traffic: { mode: 'readiness', gate: 'open' },
+  checks: [
+    { name: 'leadership', ok: true, detail: 'holds the Lease' },
+    { name: 'lease', ok: true, detail: 'watched' },
+    { name: 'launcher', ok: true, detail: 'connected' },
+    { name: 'workload', ok: true, detail: 'healthy' },
+    { name: 'gate', ok: true, detail: 'open' },
+  ],
+}
+
+/** A follower that could take over. */
+export const FOLLOWING: AgentStatus = {
+  ...SERVING,
+  role: 'follower',
+  decision: 'langflow-1_9d2e leads',
+  lease: { ...SERVING.lease, holder: 'langflow-1_9d2e', self: false },
+  leadership: { ...SERVING.leadership, killInMs: null },
+  workload: { ...SERVING.workload, state: 'idle', pid: null, healthy: false },
+  traffic: { mode: 'readiness', gate: 'closed' },
+  checks: [
+    { name: 'leadership', ok: false, detail: 'held by langflow-1_9d2e' },
+    { name: 'lease', ok: true, detail: 'watched' },
+    { name: 'launcher', ok: true, detail: 'connected' },
+    { name: 'workload', ok: false, detail: 'not running' },
+    { name: 'gate', ok: false, detail: 'closed' },
+  ],
+}
+
+/** What the HTTP routes read, to be changed in the middle of a test. */
+export class Replica implements StatusSource {
+  now: AgentStatus
+  alive = true
+  answers = true
+  takesOver = true
+  readonly metrics = createMetrics({ leaseName: 'langflow-leader-lock', status: () => this.now })
+
+  constructor(now: AgentStatus = SERVING) {
+    this.now = now
+  }
+
+  status(): AgentStatus {
+    return this.now
+  }
+  live(): boolean {
+    return this.alive
+  }
+  ready(): boolean {
+    return this.now.checks.every(({ ok }) => ok)
+  }
+  couldServe(): boolean {
+    return this.takesOver
+  }
+  launcherAnswers(): boolean {
+    return this.answers
+  }
+}
