@@ -65,6 +65,7 @@ export class Replica implements StatusSource {
         failures: options.healthFailures,
       },
       startTimeoutMs: options.startTimeoutMs,
+      killMarginMs: options.killMarginMs,
       log,
       metrics: this.metrics,
       tell: (fact) => this.elector.tell(fact),

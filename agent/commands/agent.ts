@@ -1,9 +1,8 @@
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
 import { type AgentOptions, agentOptions, parseAgentOptions } from '../config/options.ts'
-import { connectLeaseApi } from '../lease/connect-lease-api.ts'
 import { createLog, type Log } from '../observe/log.ts'
-import { Replica } from '../replica.ts'
+import type { ReplicaParts } from '../replica.ts'
 import { VERSION } from '../version.ts'
 import { countConnections } from '../workload/connections.ts'
 import { LauncherKeys } from '../workload/launcher-keys.ts'
@@ -32,6 +31,9 @@ export async function runAgent(
   const log =
     own.log ?? createLog({ component: 'agent', level: options.logLevel, identity: options.identity })
   const { port } = options.target
+  // Loaded here, so that a launcher, which runs from the same file, does not pay their memory.
+  const { connectLeaseApi } = await import('../lease/connect-lease-api.ts')
+  const { Replica } = await import('../replica.ts')
   const connection = await connectLeaseApi({
     name: options.leaseName,
     ...(options.leaseNamespace === null ? {} : { namespace: options.leaseNamespace }),
@@ -40,7 +42,7 @@ export async function runAgent(
     userAgent: `langflow-leader/${VERSION} (${options.identity})`,
     onRequest: (verb, code) => metrics?.apiRequest(verb, code),
   })
-  let metrics: Parameters<ConstructorParameters<typeof Replica>[0]['api']>[0] | undefined
+  let metrics: Parameters<ReplicaParts['api']>[0] | undefined
   const replica = new Replica({
     options,
     namespace: connection.namespace,

@@ -50,7 +50,8 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
     },
     leadership: {
       doubt: term?.doubt ?? false,
-      killInMs: term === null ? null : Math.max(0, Math.round(killAt(options, term.renewedAt).mono - now.mono)),
+      killInMs:
+        term === null ? null : Math.max(0, Math.round(killAt(options, term.renewedAt).mono - now.mono)),
       steppingDown: term?.stepDown?.reason ?? null,
       coolDownMs: coolDownEnds(state) > now.mono ? Math.round(coolDownEnds(state) - now.mono) : null,
     },

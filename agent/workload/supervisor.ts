@@ -28,6 +28,8 @@ export interface SupervisorOptions {
   readonly machine: SupervisorMachine
   readonly health: Omit<HealthOptions, 'clock'>
   readonly startTimeoutMs: number
+  /** How long before the Lease expires everything must be dead. */
+  readonly killMarginMs: number
   readonly log: Log
   readonly metrics: Pick<Metrics, 'takeover' | 'stopped'>
   readonly tell: (fact: Fact) => void
@@ -41,8 +43,6 @@ const SILENT_PINGS = 4
 /** How long the kernel is given to end a PID namespace whose init has died. */
 const NAMESPACE_END_MS = 250
 const PORT_CHECK_MS = 50
-/** How long an ordered kill may stay unconfirmed before the agent does it itself, where it can. */
-const KILL_CONFIRM_MS = 500
 const DRAIN_CHECK_MS = 100
 
 const NOTHING: WorkloadView = {
@@ -171,9 +171,9 @@ export class Supervisor {
     this.link.send({ type: 'kill' })
     const { reclaim, clock } = this.options.machine
     if (reclaim === undefined || this.view.state === 'idle') return
-    // The launcher may be frozen, and then its deadman is too.
+    // The launcher may be frozen, and then its deadman is too: half the margin is left to do without it.
     this.killTimer?.cancel()
-    this.killTimer = clock.after(KILL_CONFIRM_MS, () => {
+    this.killTimer = clock.after(this.options.killMarginMs / 2, () => {
       if (this.view.state !== 'idle') void this.reclaim('the launcher did not confirm a kill')
     })
   }

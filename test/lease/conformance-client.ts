@@ -2,17 +2,27 @@ import assert from 'node:assert/strict'
 import { Agent, type Dispatcher } from 'undici'
 import type { Lease } from '../../agent/lease/lease.ts'
 
+/** What a server may answer, all in one: which fields there are depends on the answer. */
+export interface ApiObject extends Lease {
+  readonly status: string
+  readonly code: number
+  readonly reason: string
+  readonly message: string
+  readonly details: { readonly uid: string; readonly causes: readonly { readonly field: string }[] }
+  readonly items: Lease[]
+}
+
 export interface Reply {
   readonly status: number
   readonly contentType: string
   readonly text: string
-  /** The body, where it is JSON. */
-  readonly json: any
+  /** The body; there is none where it is no JSON. */
+  readonly json: ApiObject
 }
 
 export interface Seen {
   readonly type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK' | 'ERROR'
-  readonly object: any
+  readonly object: ApiObject
 }
 
 /** Where the cases run: a server, and a namespace that exists there. */

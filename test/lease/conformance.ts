@@ -228,7 +228,7 @@ export const requestCases: Case[] = [
       ]) {
         const reply = await client.update({ ...made, spec: wrong })
         failed(reply, 422, 'Invalid')
-        assert.equal(reply.json.details.causes[0].field, `spec.${Object.keys(wrong)[0]}`)
+        assert.equal(reply.json.details.causes[0]?.field, `spec.${Object.keys(wrong)[0]}`)
         assert.match(reply.json.message, /^Lease\.coordination\.k8s\.io ".*" is invalid: spec\./)
       }
       const types = [

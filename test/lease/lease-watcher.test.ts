@@ -356,16 +356,15 @@ test('after stop nothing is told, wherever it stood', async () => {
 test('an event that comes before the opened watch is counted; so is an end', async () => {
   const scene = new Scene()
   scene.reads = [() => leaseAt('5')]
-  let handlers: WatchHandlers | undefined
+  let opened = 0
   const watcher = new LeaseWatcher(
     {
       read: async () => leaseAt('5'),
       watch: async (_version: string | undefined, given: WatchHandlers) => {
-        if (handlers === undefined) {
+        if (opened++ === 0) {
           given.event(changed('6'))
           given.ended()
         }
-        handlers = given
         return { close: () => {} }
       },
     } as Partial<LeaseApi> as LeaseApi,

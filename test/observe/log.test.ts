@@ -118,7 +118,7 @@ describe('the log of a process that ends at once', () => {
       import { createLog } from './agent/observe/log.ts'
       const log = createLog({ identity: 'me', level: 'info', component: 'agent' })
       for (let i = 0; i < 2000; i++) log.event('campaigning', { epoch: i })
-      log.event('fatal', { epoch: 2000, reason: 'gone' })
+      log.event('lost', { epoch: 2000, reason: 'gone' })
       process.kill(process.pid, 'SIGKILL')`
     const { stdout, signal } = spawnSync(process.execPath, ['--input-type=module-typescript', '-e', script], {
       cwd: new URL('../..', import.meta.url),
@@ -128,6 +128,6 @@ describe('the log of a process that ends at once', () => {
     const lines = stdout.trimEnd().split('\n')
     assert.equal(signal, 'SIGKILL')
     assert.equal(lines.length, 2001)
-    assert.equal(JSON.parse(lines.at(-1)!).event, 'fatal')
+    assert.equal(JSON.parse(lines.at(-1)!).event, 'lost')
   })
 })

@@ -1,0 +1,60 @@
+/** One sign that an actor executed at an instant: a line it wrote, or an answer it gave. */
+export interface Beat {
+  /** One process that acts, e.g. a replica's workload in one epoch. */
+  readonly actor: string
+  /** CLOCK_MONOTONIC in milliseconds. */
+  readonly at: number
+}
+
+export interface Interval {
+  readonly actor: string
+  readonly from: number
+  readonly to: number
+}
+
+export interface Rhythm {
+  /** Milliseconds from one beat to the next; the actor may go on for so long after its last one. */
+  readonly periodMs: number
+  /**
+   * A longer silence, in milliseconds, is one in which the actor did not execute (frozen, or dead). Too long finds
+   * overlaps that were none, too short hides real ones: so it is much longer than a busy machine delays a beat.
+   */
+  readonly silenceMs: number
+}
+
+/** When each actor acted, in the order of its beats. */
+export function actingIntervals(beats: readonly Beat[], { periodMs, silenceMs }: Rhythm): Interval[] {
+  const intervals: Interval[] = []
+  for (const [actor, own] of Map.groupBy(beats, (beat) => beat.actor)) {
+    const times = own.map((beat) => beat.at).sort((a, b) => a - b)
+    let from = times[0]!
+    for (const [n, at] of times.entries()) {
+      const next = times[n + 1]
+      if (next !== undefined && next - at <= silenceMs) continue
+      intervals.push({ actor, from, to: at + periodMs })
+      from = next ?? at
+    }
+  }
+  return intervals
+}
+
+/** Milliseconds during which at least two different actors acted; 0 when they only touch. */
+export function overlapMs(intervals: readonly Interval[]): number {
+  const edges = intervals
+    .flatMap(({ actor, from, to }) => [
+      { at: from, actor, step: 1 },
+      { at: to, actor, step: -1 },
+    ])
+    .sort((a, b) => a.at - b.at)
+  const depth = new Map<string, number>()
+  let total = 0
+  let since = 0
+  for (const { at, actor, step } of edges) {
+    if (depth.size > 1) total += at - since
+    since = at
+    const now = (depth.get(actor) ?? 0) + step
+    if (now === 0) depth.delete(actor)
+    else depth.set(actor, now)
+  }
+  return total
+}

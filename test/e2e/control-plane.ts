@@ -1,0 +1,252 @@
+import { execFile } from 'node:child_process'
+import { generateKeyPairSync, randomBytes } from 'node:crypto'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Agent, request } from 'undici'
+import { controlPlaneAssets } from './assets.ts'
+import { type AuditFilter, type AuditRecord, matchesAudit, POLICY, readAudit } from './audit.ts'
+import { freePort, Guard, ServerProcess } from './server-process.ts'
+
+export interface ControlPlaneOptions {
+  /** Also run kube-controller-manager (default no): namespaces get their ServiceAccounts, Pods their slices. */
+  controllerManager?: boolean
+  /** Write an audit log (default no), which `requests()` reads. */
+  audit?: boolean
+}
+
+/** A real etcd and kube-apiserver on loopback, with RBAC and bound tokens. Nothing of it outlives the test. */
+export class ControlPlane {
+  readonly serverUrl: string
+  readonly adminKubeconfig: string
+  readonly adminToken = randomBytes(16).toString('hex')
+  readonly #assets = controlPlaneAssets()
+  readonly #dir = mkdtempSync(join(tmpdir(), 'control-plane-'))
+  readonly #guard = new Guard(this.#dir)
+  readonly #options: ControlPlaneOptions
+  readonly #port: number
+  readonly #etcdPort: number
+  readonly #etcdPeerPort: number
+  #etcd: ServerProcess | undefined
+  #api: ServerProcess | undefined
+  #controllers: ServerProcess | undefined
+  #files = 0
+
+  /** @internal */
+  constructor(options: ControlPlaneOptions, ports: readonly [number, number, number]) {
+    this.#options = options
+    ;[this.#port, this.#etcdPort, this.#etcdPeerPort] = ports
+    this.serverUrl = `https://127.0.0.1:${this.#port}`
+    const keys = generateKeyPairSync('rsa', {
+      modulusLength: 2048,
+      publicKeyEncoding: { type: 'spki', format: 'pem' },
+      privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
+    })
+    this.#write('sa.key', keys.privateKey)
+    this.#write('sa.pub', keys.publicKey)
+    this.#write('tokens.csv', `${this.adminToken},admin,1,"system:masters"\n`)
+    this.#write('audit-policy.json', JSON.stringify(POLICY))
+    this.adminKubeconfig = this.#kubeconfig('default', 'admin', this.adminToken)
+  }
+
+  /** The certificate to trust. Its content changes where `startApiServer` makes a new one, its path does not. */
+  get caFile(): string {
+    return this.#path('certs/apiserver.crt')
+  }
+
+  /** @internal */
+  async start(): Promise<void> {
+    const client = `http://127.0.0.1:${this.#etcdPort}`
+    const peer = `http://127.0.0.1:${this.#etcdPeerPort}`
+    this.#etcd = this.#spawn('etcd', [
+      `--data-dir=${this.#path('etcd')}`,
+      '--unsafe-no-fsync',
+      '--log-level=error',
+      `--listen-client-urls=${client}`,
+      `--advertise-client-urls=${client}`,
+      `--listen-peer-urls=${peer}`,
+      `--initial-advertise-peer-urls=${peer}`,
+      `--initial-cluster=default=${peer}`,
+    ])
+    await this.startApiServer()
+    if (this.#options.controllerManager)
+      this.#controllers = this.#spawn('kube-controller-manager', this.#controllerArgs())
+    this.#watch()
+  }
+
+  /**
+   * Starts kube-apiserver over the same etcd and on the same port, and resolves once it is ready. Its watch history
+   * starts anew. `newCertificate`: with another certificate authority, in the same `caFile`.
+   */
+  async startApiServer(options: { newCertificate?: boolean } = {}): Promise<void> {
+    if (options.newCertificate) rmSync(this.#path('certs'), { recursive: true })
+    this.#api = this.#spawn('kube-apiserver', this.#apiArgs())
+    this.#watch()
+    await this.#api.ready('kube-apiserver', () => this.#ready())
+  }
+
+  /** Ends kube-apiserver: connections are refused. With SIGKILL they are cut, without a farewell. */
+  async stopApiServer(signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM'): Promise<void> {
+    await this.#api?.stop(signal)
+    this.#watch()
+  }
+
+  /** Freezes kube-apiserver: connections are taken by the kernel, nothing is answered. */
+  pause(): void {
+    this.#api?.signal('SIGSTOP')
+  }
+
+  resume(): void {
+    this.#api?.signal('SIGCONT')
+  }
+
+  /** Runs kubectl as admin. Rejects with what it says on stderr. */
+  kubectl(args: readonly string[], stdin = ''): Promise<{ stdout: string }> {
+    const all = [
+      `--kubeconfig=${this.adminKubeconfig}`,
+      `--cache-dir=${this.#path('kubectl-cache')}`,
+      ...args,
+    ]
+    return new Promise((resolve, reject) => {
+      const child = execFile(
+        join(this.#assets, 'kubectl'),
+        all,
+        { maxBuffer: 2 ** 26 },
+        (error, stdout, stderr) => {
+          if (error) reject(new Error(`kubectl ${args.join(' ')}: ${stderr.trim() || error.message}`))
+          else resolve({ stdout })
+        },
+      )
+      child.stdin!.on('error', () => {})
+      child.stdin!.end(stdin)
+    })
+  }
+
+  async newNamespace(): Promise<string> {
+    const name = `test-${randomBytes(4).toString('hex')}`
+    await this.kubectl(['create', 'namespace', name])
+    return name
+  }
+
+  /** A bound token of an existing ServiceAccount, from TokenRequest. `duration`: at least 10m, the default. */
+  async serviceAccountToken(namespace: string, account: string, duration = '10m'): Promise<string> {
+    const args = ['create', 'token', account, `--namespace=${namespace}`, `--duration=${duration}`]
+    return (await this.kubectl(args)).stdout.trim()
+  }
+
+  /** Writes a kubeconfig with such a token, and returns its path. */
+  async serviceAccountKubeconfig(
+    namespace: string,
+    account: string,
+    options: { duration?: string } = {},
+  ): Promise<string> {
+    return this.#kubeconfig(
+      namespace,
+      account,
+      await this.serviceAccountToken(namespace, account, options.duration),
+    )
+  }
+
+  /** What was asked of kube-apiserver, from its audit log (option `audit`): a watch counts once, when it opens. */
+  requests(filter: AuditFilter = {}): AuditRecord[] {
+    if (!this.#options.audit)
+      throw new Error('start the control plane with { audit: true } to count requests')
+    return readAudit(readFileSync(this.#path('audit.log'), 'utf8')).filter((record) =>
+      matchesAudit(filter, record),
+    )
+  }
+
+  async close(): Promise<void> {
+    for (const one of [this.#controllers, this.#api, this.#etcd]) await one?.stop()
+    this.#watch()
+    await this.#guard.close()
+  }
+
+  #apiArgs(): string[] {
+    const audit = [
+      `--audit-policy-file=${this.#path('audit-policy.json')}`,
+      `--audit-log-path=${this.#path('audit.log')}`,
+    ]
+    return [
+      `--etcd-servers=http://127.0.0.1:${this.#etcdPort}`,
+      `--cert-dir=${this.#path('certs')}`,
+      `--secure-port=${this.#port}`,
+      '--bind-address=127.0.0.1',
+      '--service-cluster-ip-range=10.0.0.0/24',
+      '--service-account-issuer=https://kubernetes.default.svc',
+      `--service-account-key-file=${this.#path('sa.pub')}`,
+      `--service-account-signing-key-file=${this.#path('sa.key')}`,
+      `--token-auth-file=${this.#path('tokens.csv')}`,
+      '--authorization-mode=RBAC',
+      '--disable-admission-plugins=ServiceAccount',
+      ...(this.#options.audit ? audit : []),
+    ]
+  }
+
+  #controllerArgs(): string[] {
+    return [
+      `--kubeconfig=${this.adminKubeconfig}`,
+      `--service-account-private-key-file=${this.#path('sa.key')}`,
+      `--root-ca-file=${this.caFile}`,
+      '--leader-elect=false',
+      '--secure-port=0',
+    ]
+  }
+
+  async #ready(): Promise<boolean> {
+    if (!existsSync(this.caFile)) return false
+    const dispatcher = new Agent({ connect: { ca: readFileSync(this.caFile) } })
+    try {
+      const headers = { authorization: `Bearer ${this.adminToken}` }
+      const answer = await request(`${this.serverUrl}/readyz`, { dispatcher, headers })
+      return (await answer.body.text()) === 'ok'
+    } finally {
+      await dispatcher.destroy()
+    }
+  }
+
+  #spawn(name: string, args: readonly string[]): ServerProcess {
+    return new ServerProcess(join(this.#assets, name), args, this.#path(`${name}.log`))
+  }
+
+  #watch(): void {
+    this.#guard.watch([this.#etcd, this.#api, this.#controllers].filter((one) => one !== undefined))
+  }
+
+  #kubeconfig(namespace: string, user: string, token: string): string {
+    const config = {
+      apiVersion: 'v1',
+      kind: 'Config',
+      clusters: [{ name: 'e2e', cluster: { server: this.serverUrl, 'certificate-authority': this.caFile } }],
+      users: [{ name: user, user: { token } }],
+      contexts: [{ name: 'e2e', context: { cluster: 'e2e', user, namespace } }],
+      'current-context': 'e2e',
+    }
+    this.#files += 1
+    return this.#write(`kubeconfigs/${user}-${this.#files}.json`, JSON.stringify(config))
+  }
+
+  #write(name: string, text: string): string {
+    const path = this.#path(name)
+    mkdirSync(join(path, '..'), { recursive: true })
+    writeFileSync(path, text, { mode: 0o600 })
+    return path
+  }
+
+  #path(name: string): string {
+    return join(this.#dir, name)
+  }
+}
+
+/** Starts a control plane; about two seconds. Throws one sentence where the binaries are missing. */
+export async function startControlPlane(options: ControlPlaneOptions = {}): Promise<ControlPlane> {
+  controlPlaneAssets()
+  const plane = new ControlPlane(options, [await freePort(), await freePort(), await freePort()])
+  try {
+    await plane.start()
+  } catch (error) {
+    await plane.close()
+    throw error
+  }
+  return plane
+}

@@ -1,0 +1,104 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { closeSync, openSync, readFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+
+const TERM_MS = 5_000
+
+/** One server started by a test, its output in a file. */
+export class ServerProcess {
+  readonly pid: number
+  readonly #child: ChildProcess
+  readonly #log: string
+  readonly #exited: Promise<unknown>
+
+  constructor(command: string, args: readonly string[], log: string) {
+    const output = openSync(log, 'a')
+    this.#child = spawn(command, args, { stdio: ['ignore', output, output] })
+    closeSync(output)
+    this.#log = log
+    this.#exited = once(this.#child, 'exit')
+    if (this.#child.pid === undefined) throw new Error(`cannot start ${command}`)
+    this.pid = this.#child.pid
+  }
+
+  get alive(): boolean {
+    return this.#child.exitCode === null && this.#child.signalCode === null
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    if (this.alive) process.kill(this.pid, signal)
+  }
+
+  /** SIGTERM, SIGKILL after five seconds; resolves once it has ended. */
+  async stop(first: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+    this.signal(first)
+    this.signal('SIGCONT')
+    const timer = setTimeout(() => this.signal('SIGKILL'), TERM_MS)
+    if (this.alive) await this.#exited
+    clearTimeout(timer)
+  }
+
+  /** Resolves once `probe` says yes; rejects with the end of the log when the process dies or takes too long. */
+  async ready(name: string, probe: () => Promise<boolean>, withinMs = 60_000): Promise<void> {
+    const until = performance.now() + withinMs
+    while (!(await probe().catch(() => false))) {
+      const why = !this.alive
+        ? 'ended'
+        : performance.now() > until
+          ? `was not ready within ${withinMs} ms`
+          : undefined
+      if (why) throw new Error(`${name} ${why}:\n${readFileSync(this.#log, 'utf8').slice(-2000)}`)
+      await new Promise((resolve) => setTimeout(resolve, 50))
+    }
+  }
+}
+
+/**
+ * Ends what a test started when the test itself dies, however it dies: a shell that waits for the end of its input
+ * and then kills the processes it was told of last, and removes the directory.
+ */
+export class Guard {
+  readonly #child: ChildProcess
+  readonly #exited: Promise<unknown>
+
+  constructor(dir: string) {
+    const script = 'while read -r line; do pids=$line; done; [ -z "$pids" ] || kill -KILL $pids; rm -rf "$1"'
+    this.#child = spawn('sh', ['-c', script, 'guard', dir], {
+      stdio: ['pipe', 'ignore', 'ignore'],
+      detached: true,
+    })
+    this.#exited = once(this.#child, 'exit')
+    this.#child.stdin!.on('error', () => {})
+  }
+
+  watch(processes: readonly ServerProcess[]): void {
+    this.#child.stdin!.write(
+      `${processes
+        .filter((one) => one.alive)
+        .map((one) => one.pid)
+        .join(' ')}\n`,
+    )
+  }
+
+  async close(): Promise<void> {
+    this.#child.stdin!.end()
+    await this.#exited
+  }
+}
+
+/**
+ * A loopback port that is free now, below the range that the kernel gives to outgoing connections: nothing takes
+ * it by chance while its server is down.
+ */
+export async function freePort(): Promise<number> {
+  for (;;) {
+    const port = 20_000 + Math.floor(Math.random() * 12_000)
+    const server = createServer()
+    const free = await new Promise<boolean>((resolve) => {
+      server.once('error', () => resolve(false))
+      server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)))
+    })
+    if (free) return port
+  }
+}

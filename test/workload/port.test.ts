@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { type AddressInfo, connect, createServer, type Server } from 'node:net'
+import { test } from 'node:test'
+import { countConnections } from '../../agent/workload/connections.ts'
+import { canListen, describeTaken, findHolder, isPortFree } from '../../agent/workload/port.ts'
+import { parseSockets } from '../../agent/workload/sockets.ts'
+
+async function listening(host: string): Promise<{ server: Server; port: number }> {
+  const server = createServer().listen(0, host)
+  await once(server, 'listening')
+  return { server, port: (server.address() as AddressInfo).port }
+}
+
+async function closed(server: Server): Promise<void> {
+  server.close()
+  await once(server, 'close')
+}
+
+for (const host of ['127.0.0.1', '0.0.0.0', '::1', '::']) {
+  test(`a port is taken while something listens on ${host}, and free afterwards`, async (t) => {
+    const { server, port } = await listening(host).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EADDRNOTAVAIL' && error.code !== 'EAFNOSUPPORT') throw error
+      return { server: undefined, port: 0 }
+    })
+    if (!server) return t.skip('SKIPPED: this machine has no IPv6')
+    assert.equal(await isPortFree(port), false)
+    const bindable = await Promise.all([canListen(port, '0.0.0.0'), canListen(port, '::')])
+    assert.ok(bindable.includes(false))
+    await closed(server)
+    assert.equal(await isPortFree(port), true)
+    assert.deepEqual(await Promise.all([canListen(port, '0.0.0.0'), canListen(port, '::')]), [true, true])
+  })
+}
+
+test('who holds a port is named with its pid', async () => {
+  const { server, port } = await listening('127.0.0.1')
+  const holder = findHolder(port)
+  assert.equal(holder?.pid, process.pid)
+  assert.equal(describeTaken(port), `port ${port} is already taken by "${holder?.comm}" (pid ${process.pid})`)
+  await closed(server)
+  assert.equal(findHolder(port), undefined)
+  assert.equal(
+    describeTaken(port),
+    `port ${port} is already taken by a process that cannot be seen from here`,
+  )
+})
+
+test('open connections are counted at the server’s end only', async () => {
+  const { server, port } = await listening('127.0.0.1')
+  assert.equal(countConnections(port), 0)
+  const clients = []
+  for (let n = 1; n <= 2; n++) {
+    const accepted = once(server, 'connection')
+    clients.push(connect(port, '127.0.0.1'))
+    await accepted
+    assert.equal(countConnections(port), n)
+  }
+  assert.equal(countConnections(clients[0]!.localPort!), 1)
+  for (const client of clients) client.destroy()
+  await closed(server)
+  assert.equal(countConnections(port), 0)
+})
+
+test('/proc/net/tcp is parsed for both address lengths', () => {
+  const text = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:1EB4 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 4711 1 0 100 0 0 10 0
+  10: 00000000000000000000000001000000:0050 00000000000000000000000000000000:0000 01 00000000:00000000 00:00000000 00000000     0        0 12 1 0
+`
+  assert.deepEqual(parseSockets(text), [
+    { localPort: 7860, state: '0A', inode: '4711' },
+    { localPort: 80, state: '01', inode: '12' },
+  ])
+})
