@@ -7,5 +7,6 @@ import { ESTABLISHED, readSockets } from './sockets.ts'
 export function countConnections(port: number): number | null {
   const sockets = readSockets()
   if (!sockets) return null
-  return sockets.filter((socket) => socket.localPort === port && socket.state === ESTABLISHED).length
+  const open = sockets.filter((socket) => socket.localPort === port && socket.state === ESTABLISHED)
+  return new Set(open.map((socket) => socket.ends)).size
 }

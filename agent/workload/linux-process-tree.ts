@@ -53,13 +53,17 @@ export function createProcessTree({ marker, clock, alone }: ProcessTreeOptions):
       return { table, members: findAloneMembers(table, process.pid) }
     }
     const marked = new Set<number>()
-    const table = readProcesses((stat, round) => {
+    const blanks = new Map<number, number>()
+    const table = readProcesses((stat) => {
       if (isKnownMember(known, stat) || isEnding(stat) || isKernelThread(stat)) return true
       // These two never belong, and PID 1 may never show an environment.
       if (stat.pid === 1 || stat.pid === process.pid) return true
       const answer = carries(stat.pid, variable)
       if (answer === 'yes') marked.add(stat.pid)
-      return answer !== 'gone' && (answer !== 'blank' || round >= BLANK_ROUNDS)
+      if (answer !== 'blank') return answer !== 'gone'
+      const looks = (blanks.get(stat.pid) ?? 0) + 1
+      blanks.set(stat.pid, looks)
+      return looks > BLANK_ROUNDS
     })
     const found = findMembers(table, known, marked, process.pid)
     known = found.known

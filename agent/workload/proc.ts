@@ -83,9 +83,7 @@ export function readStat(pid: number): ProcessStat | undefined {
  * looks further into a process; its `false` asks for another round. Throws where /proc cannot be read, or not fast
  * enough: then nothing may be called dead.
  */
-export function readProcesses(
-  settle: (stat: ProcessStat, round: number) => boolean = () => true,
-): Map<number, ProcessStat> {
+export function readProcesses(settle: (stat: ProcessStat) => boolean = () => true): Map<number, ProcessStat> {
   const table = new Map<number, ProcessStat>()
   const done = new Set<string>()
   for (let round = 0; round < MAX_ROUNDS; round++) {
@@ -96,7 +94,7 @@ export function readProcesses(
       const stat = parseStat(line)
       if (line === 'forbidden') {
         done.add(name)
-      } else if (!stat || !settle(stat, round)) {
+      } else if (!stat || !settle(stat)) {
         missed = true
       } else {
         done.add(name)
@@ -111,7 +109,7 @@ export function readProcesses(
 
 /**
  * Whether a user process was executed with exactly this variable, given as `NAME=value\\0`. Also `no` where its
- * environment may not be read; `blank` where it has none yet, because it is within execve(2); `gone` where it ends.
+ * environment may not be read; `blank` where it has none for now: within execve(2), or its main thread has ended.
  */
 export function carries(pid: number, variable: Buffer): 'yes' | 'no' | 'blank' | 'gone' {
   const path = `/proc/${pid}/environ`
@@ -131,14 +129,13 @@ export function carries(pid: number, variable: Buffer): 'yes' | 'no' | 'blank' |
   return 'no'
 }
 
-/** Tells a program that was started without any environment from one within execve, and one without memory. */
+/** Tells a program that was started without any environment from one within execve, or without memory. */
 function environmentLayout(pid: number): 'empty' | 'blank' | 'gone' {
   const line = readStatLine(pid)
   if (line === 'gone') return 'gone'
   const fields = line.slice(line.lastIndexOf(')') + 2).split(' ')
   const [memory, start, end] = [fields[20], fields[47], fields[48]]
-  if (memory === '0') return 'gone'
-  return start === end && end !== '0' ? 'empty' : 'blank'
+  return memory !== '0' && start === end && end !== '0' ? 'empty' : 'blank'
 }
 
 /** It has no environment, and is nobody's workload. */

@@ -1,11 +1,9 @@
 import assert from 'node:assert/strict'
-import { isNewer, type Lease } from '../../agent/lease/lease.ts'
-import type { Case } from './conformance.ts'
+import { isNewer } from '../../agent/lease/lease.ts'
+import { type Case, spec, versionOf } from './conformance-case.ts'
 import type { Seen } from './conformance-client.ts'
 
 const only = (name: string) => ({ fieldSelector: `metadata.name=${name}` })
-const spec = (holderIdentity: string) => ({ holderIdentity, leaseDurationSeconds: 15 })
-const versionOf = (lease: Lease) => lease.metadata.resourceVersion!
 const seen = (event: Seen) => [event.type, event.object.spec?.holderIdentity]
 const INITIAL_END = { 'k8s.io/initial-events-end': 'true' }
 

@@ -1,45 +1,27 @@
-import { after, before, describe, test } from 'node:test'
+import { after, before, describe } from 'node:test'
 import {
   type EmbeddedLeaseApi,
   startEmbeddedLeaseApi,
 } from '../../agent/lease/embedded/embedded-lease-api.ts'
-import { type Case, requestCases } from './conformance.ts'
-import { LeaseClient, type Target } from './conformance-client.ts'
-import { expiryCase, watchCases } from './conformance-watch.ts'
+import { cases, testCase } from './conformance.ts'
+import { expiryCase } from './conformance-watch.ts'
 
-describe('the embedded Lease API', { concurrency: true }, () => {
+describe('the embedded Lease API', () => {
   let api: EmbeddedLeaseApi
-  let target: Target
+  const target = () => ({
+    url: api.urlFor('conformance'),
+    namespace: 'default',
+    expireHistory: async () => api.faults.compact(),
+  })
   before(async () => {
     api = await startEmbeddedLeaseApi()
-    target = {
-      url: api.urlFor('conformance'),
-      namespace: 'default',
-      expireHistory: async () => api.faults.compact(),
-    }
   })
   after(() => api.close())
 
-  const run = ({ name, run }: Case, index: number) =>
-    test(name, async () => {
-      const client = new LeaseClient(target)
-      try {
-        await run(client, `lease-${index}`, target)
-      } finally {
-        await client.close()
-      }
+  describe('answers as kube-apiserver', { concurrency: true }, () => {
+    cases.forEach((one, index) => {
+      testCase(one, `lease-${index}`, target)
     })
-  ;[...requestCases, ...watchCases].forEach(run)
-
-  test(expiryCase.name, async () => {
-    const own = await startEmbeddedLeaseApi()
-    const target = { url: own.url, namespace: 'default', expireHistory: async () => own.faults.compact() }
-    const client = new LeaseClient(target)
-    try {
-      await expiryCase.run(client, 'lease', target)
-    } finally {
-      await client.close()
-      await own.close()
-    }
   })
+  testCase(expiryCase, 'expiring', target)
 })

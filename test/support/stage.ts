@@ -10,6 +10,7 @@ import {
 import type { LeaseSpec } from '../../agent/lease/lease.ts'
 import { isDead, readStat } from '../../agent/workload/proc.ts'
 import { overlapMs, readBeats } from './beats.ts'
+import type { Pod } from './pod.ts'
 import { Replica, type ReplicaOptions } from './replica.ts'
 
 export const LEASE = 'langflow-leader-lock'
@@ -20,6 +21,7 @@ export class Stage {
   readonly dir: string
   readonly beats: string
   readonly replicas: Replica[] = []
+  readonly pods: Pod[] = []
 
   private constructor(api: EmbeddedLeaseApi) {
     this.api = api
@@ -38,11 +40,17 @@ export class Stage {
   }
 
   async replica(identity: string, more: Partial<ReplicaOptions> = {}): Promise<Replica> {
-    const kubeconfig = join(this.dir, `${identity}-${this.replicas.length}.kubeconfig`)
-    writeFileSync(kubeconfig, this.api.kubeconfig(identity))
+    const kubeconfig = this.kubeconfig(identity)
     const replica = await Replica.start({ identity, kubeconfig, beats: this.beats, ...more })
     this.replicas.push(replica)
     return replica
+  }
+
+  /** By which the API tells this client from others. */
+  kubeconfig(client: string): string {
+    const file = join(this.dir, `${client}.kubeconfig`)
+    writeFileSync(file, this.api.kubeconfig(client))
+    return file
   }
 
   /** A serving leader and a follower that is ready to take over. */
@@ -75,7 +83,7 @@ export class Stage {
 
   private async close(): Promise<void> {
     this.api.faults.clear()
-    await Promise.all(this.replicas.map((replica) => replica.stop()))
+    await Promise.all([...this.replicas, ...this.pods].map((one) => one.stop()))
     await this.api.close()
     const beats = readBeats(this.beats)
     rmSync(this.dir, { recursive: true })

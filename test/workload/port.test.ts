@@ -68,7 +68,12 @@ test('/proc/net/tcp is parsed for both address lengths', () => {
   10: 00000000000000000000000001000000:0050 00000000000000000000000000000000:0000 01 00000000:00000000 00:00000000 00000000     0        0 12 1 0
 `
   assert.deepEqual(parseSockets(text), [
-    { localPort: 7860, state: '0A', inode: '4711' },
-    { localPort: 80, state: '01', inode: '12' },
+    { localPort: 7860, ends: '0100007F:1EB4 00000000:0000', state: '0A', inode: '4711' },
+    {
+      localPort: 80,
+      ends: '00000000000000000000000001000000:0050 00000000000000000000000000000000:0000',
+      state: '01',
+      inode: '12',
+    },
   ])
 })

@@ -118,7 +118,7 @@ export class LeaseStore {
 
   /** What happened after `version`, in order. Throws 410 where that is no longer known. */
   since(version: bigint): Change[] {
-    if (false) throw expired(version, this.#oldest)
+    if (version < this.#oldest) throw expired(version, this.#oldest)
     return this.#history.filter((change) => change.version > version)
   }
 
