@@ -3,7 +3,15 @@ import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { test } from 'node:test'
 import { LeaseApiError } from '../../agent/lease/lease-api.ts'
-import { apiFor, fixedAccess, leaseAt, reply, ScriptedServer, status } from './fixtures/scripted-server.ts'
+import {
+  apiFor,
+  fixedAccess,
+  leaseAt,
+  reply,
+  ScriptedServer,
+  status,
+  within,
+} from './fixtures/scripted-server.ts'
 
 const PATH = '/apis/coordination.k8s.io/v1/namespaces/ns/leases'
 const LATER_MS = 5_000
@@ -12,7 +20,7 @@ const SOON_MS = 150
 
 async function failure(promise: Promise<unknown>): Promise<LeaseApiError> {
   try {
-    await promise
+    await within(promise)
   } catch (error) {
     assert.ok(error instanceof LeaseApiError, String(error))
     assert.doesNotMatch(error.message, /secret-token/)
@@ -77,7 +85,7 @@ test('at its deadline a request destroys its socket, and the next one uses a new
   assert.equal(error.mayHaveCommitted, true)
   assert.match(error.message, /did not answer "update" within 150 ms$/)
   const hung = server.requests[0]?.socket
-  if (hung?.closed === false) await once(hung, 'close')
+  if (hung?.closed === false) await within(once(hung, 'close'))
 
   server.script = (_, response) => reply(response, 200, leaseAt('8'))
   await api.update(leaseAt('7'), LATER_MS)
@@ -130,7 +138,7 @@ test('a connection that is not made in time was certainly no write', async () =>
     assert.equal(error.code, 'timeout')
     assert.equal(error.mayHaveCommitted, false)
     assert.match(error.message, /^no connection to the API server at https:.* within 150 ms$/)
-    if (accepted[0]?.closed === false) await once(accepted[0], 'close')
+    if (accepted[0]?.closed === false) await within(once(accepted[0], 'close'))
   } finally {
     mute.close()
   }

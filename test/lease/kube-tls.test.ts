@@ -11,7 +11,7 @@ import { systemClock } from '../../agent/clock.ts'
 import { connectLeaseApi } from '../../agent/lease/connect-lease-api.ts'
 import { LeaseApiError } from '../../agent/lease/lease-api.ts'
 import { LeaseWatcher } from '../../agent/lease/lease-watcher.ts'
-import { leaseAt, reply, ScriptedServer } from './fixtures/scripted-server.ts'
+import { leaseAt, reply, ScriptedServer, within } from './fixtures/scripted-server.ts'
 
 const LATER_MS = 5_000
 const missing = hasOpenssl() ? false : 'SKIPPED: install openssl to test TLS and CA rotation'
@@ -104,8 +104,9 @@ test('a rotated token and a rotated CA count at once, and the watch is opened ag
     },
     { retryPeriodMs: 100, silenceMs: 60_000 },
   )
+  using _ = { [Symbol.dispose]: () => watcher.stop() }
   watcher.start()
-  await opened.promise
+  await within(opened.promise)
   await api.read(LATER_MS)
   assert.equal(before.requests.at(-1)?.headers.authorization, 'Bearer one')
   const { connections } = before
@@ -123,8 +124,7 @@ test('a rotated token and a rotated CA count at once, and the watch is opened ag
   }
   mount('two', `${old.cert}\n${fresh.cert}`)
   await api.read(LATER_MS)
-  await reopened.promise
-  watcher.stop()
+  await within(reopened.promise)
   assert.deepEqual(told, ['up'], 'the change of CA is no loss of the watch')
   assert.ok(before.connections > connections)
 })

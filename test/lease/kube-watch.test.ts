@@ -4,7 +4,15 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { type LeaseApi, LeaseApiError, type OpenWatch, type WatchEvent } from '../../agent/lease/lease-api.ts'
 import { LineReader } from '../../agent/lease/watch-stream.ts'
-import { apiFor, fixedAccess, leaseAt, reply, ScriptedServer, status } from './fixtures/scripted-server.ts'
+import {
+  apiFor,
+  fixedAccess,
+  leaseAt,
+  reply,
+  ScriptedServer,
+  status,
+  within,
+} from './fixtures/scripted-server.ts'
 
 const LATER_MS = 5_000
 
@@ -18,9 +26,9 @@ class Recorder {
   private arrived: () => void = () => {}
 
   constructor() {
-    this.ended = new Promise((resolve) => {
-      this.finish = resolve
-    })
+    const { promise, resolve } = Promise.withResolvers<LeaseApiError | undefined>()
+    this.ended = promise
+    this.finish = resolve
   }
 
   async open(api: LeaseApi, resourceVersion?: string, deadlineMs = LATER_MS): Promise<this> {
@@ -43,9 +51,9 @@ class Recorder {
 
   async received(count: number): Promise<WatchEvent[]> {
     while (this.events.length < count) {
-      await new Promise<void>((resolve) => {
-        this.arrived = resolve
-      })
+      const { promise, resolve } = Promise.withResolvers<void>()
+      this.arrived = resolve
+      await within(promise)
     }
     return this.events
   }
@@ -56,8 +64,8 @@ const line = (type: string, object: object) => `${JSON.stringify({ type, object 
 test('the watch is on the one object, with bookmarks, and for 5 to 10 minutes', async () => {
   await using server = await ScriptedServer.start((_, response) => response.writeHead(200).end())
   using api = apiFor(fixedAccess(server.url))
-  await (await new Recorder().open(api, '41')).ended
-  await (await new Recorder().open(api)).ended
+  await within((await new Recorder().open(api, '41')).ended)
+  await within((await new Recorder().open(api)).ended)
   const [first, second] = server.requests.map(({ url }) => url)
   assert.equal(first?.pathname, '/apis/coordination.k8s.io/v1/namespaces/ns/leases')
   const { timeoutSeconds, ...query } = Object.fromEntries(first?.searchParams ?? [])
@@ -79,7 +87,7 @@ test('events arrive as they are sent, and an orderly end is no error', async () 
   })
   using api = apiFor(fixedAccess(server.url))
   const recorder = await new Recorder().open(api)
-  assert.equal(await recorder.ended, undefined)
+  assert.equal(await within(recorder.ended), undefined)
   assert.deepEqual(recorder.events, [
     { type: 'changed', lease: leaseAt('1') },
     { type: 'changed', lease: leaseAt('2') },
@@ -111,7 +119,7 @@ for (const [name, text, code, message] of ENDINGS) {
     })
     using api = apiFor(fixedAccess(server.url))
     const recorder = await new Recorder().open(api)
-    const error = await recorder.ended
+    const error = await within(recorder.ended)
     assert.equal(error?.code, code)
     assert.match(error?.message ?? '', message)
     assert.equal(error?.mayHaveCommitted, false)
@@ -128,7 +136,7 @@ test('a cut connection ends the watch with an error', async () => {
   const recorder = await new Recorder().open(api)
   await recorder.received(1)
   server.reset()
-  assert.equal((await recorder.ended)?.code, 'network')
+  assert.equal((await within(recorder.ended))?.code, 'network')
 })
 
 test('an open watch outlives its deadline, and requests go over another connection meanwhile', async () => {
@@ -169,7 +177,7 @@ test('a watch is opened again with fresh credentials after a 401', async () => {
   )
   const access = fixedAccess(server.url)
   using api = apiFor(access)
-  assert.equal(await (await new Recorder().open(api)).ended, undefined)
+  assert.equal(await within((await new Recorder().open(api)).ended), undefined)
   assert.equal(access.reloads, 1)
 })
 
@@ -185,7 +193,7 @@ test('after close nothing is delivered and the socket is gone', async () => {
   const closed = new Promise((resolve) => stream?.once('close', resolve))
   recorder.watch?.close()
   stream?.write(line('MODIFIED', leaseAt('2')))
-  await closed
+  await within(closed)
   assert.equal(recorder.events.length, 1)
   assert.equal(recorder.endings, 0)
 })
