@@ -14,6 +14,8 @@ const LEFT_OUT = [
   /^@fastify\/(ajv|fast-json-stringify)-compiler$/,
   /^light-my-request$/,
   /^semver$/,
+  // pino: nothing is written by another thread.
+  /^thread-stream$/,
   // undici: HTTP/1 only, no form is sent, no SOCKS proxy.
   /\/client-h2(\.js)?$/,
   /\/web\/fetch\/body(\.js)?$/,
@@ -53,20 +55,23 @@ const undici = {
   },
 }
 
-/** Node's own modules are loaded by whoever needs them: as imports they would all be loaded at the start. */
+/** Node's own modules are loaded by the first use of something in them: as imports they would all be loaded at the start. */
 const lazyBuiltins = {
   name: 'lazy-builtins',
   setup({ onResolve, onLoad }) {
     const names = builtinModules.map((name) => name.replace(/^node:/, ''))
     const filter = new RegExp(`^(node:)?(${names.join('|')})$`)
-    onResolve({ filter }, ({ path, kind }) =>
-      kind === 'require-call'
-        ? { path, external: true }
-        : { path: path.replace(/^(node:)?/, 'node:'), namespace: 'builtin' },
-    )
-    onLoad({ filter: /.*/, namespace: 'builtin' }, ({ path }) => ({
-      contents: `module.exports = process.getBuiltinModule(${JSON.stringify(path)})`,
-    }))
+    onResolve({ filter }, ({ path }) => ({ path: path.replace(/^(node:)?/, 'node:'), namespace: 'builtin' }))
+    onLoad({ filter: /.*/, namespace: 'builtin' }, ({ path }) => {
+      const builtin = process.getBuiltinModule(path)
+      const load = `process.getBuiltinModule(${JSON.stringify(path)})`
+      if (path === 'node:worker_threads') return { contents: 'exports.isMainThread = true' }
+      if (typeof builtin === 'function') return { contents: `module.exports = ${load}` }
+      const keys = JSON.stringify(Object.keys(builtin))
+      return {
+        contents: `for (const key of ${keys}) Object.defineProperty(exports, key, { enumerable: true, get: () => ${load}[key] })`,
+      }
+    })
   },
 }
 
