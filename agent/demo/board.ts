@@ -29,7 +29,7 @@ export function drawBoard(scene: Scene, isOpen: (name: string) => boolean, paint
 }
 
 function row({ name, agent, role, epoch, workload }: ReplicaView, open: boolean, paint: Paint): string[] {
-  const gone = agent === 'ended'
+  const gone = agent === 'killed'
   return [
     role === 'leader' ? paint.strong(name) : name,
     agent === 'running' ? agent : paint.bad(agent),
@@ -46,5 +46,5 @@ function stepLine({ kind, state }: Step, scene: Scene, paint: Paint): string {
   const takeover = scene.takeovers.find((one) => one.kind === kind)
   if (takeover === undefined) return `${paint.wait('>')} ${title}`
   const { from, to, gapMs } = takeover
-  return `${paint.good('ok')}`.padEnd(0) + ` ${title}: ${from} -> ${to}, gap ${readable(gapMs)}`
+  return `${paint.good('\u2713')} ${title}: ${from} -> ${to}, gap ${readable(gapMs)}`
 }

@@ -8,8 +8,8 @@ import { FatalError } from '../exit.ts'
 import { clearUp, KEEP_LOGS, LOGS } from './keeper.ts'
 import { selfCommand } from './self.ts'
 
-/** A unix socket's path has at most 107 bytes, and the replicas' sockets lie up to 40 bytes deeper. */
-const LONGEST_DIR = 67
+/** A unix socket's path has at most 107 bytes; the replicas' sockets lie 54 bytes deeper than this. */
+const LONGEST_PARENT = 50
 
 /**
  * Where a demo takes place: a temporary directory, and the marks of the processes that it starts. A keeper, in a
@@ -61,21 +61,15 @@ export class Ground {
 
 function makeDir(): string {
   const parent = tmpdir()
-  let dir: string
+  if (Buffer.byteLength(parent) > LONGEST_PARENT) {
+    throw new FatalError(`${parent} is too long for the path of a unix socket: set TMPDIR to a shorter one`)
+  }
   try {
-    dir = mkdtempSync(join(parent, 'langflow-leader-demo-'))
+    return mkdtempSync(join(parent, 'langflow-leader-demo-'))
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     throw new FatalError(
       `cannot make a directory in ${parent} (${code}): set TMPDIR to one that can be written`,
     )
   }
-  return dir
-}
-
-/** Throws a `FatalError` where sockets in the temporary directory would have paths that are too long. */
-export function checkTemporaryDirectory(): void {
-  const length = Buffer.byteLength(join(tmpdir(), 'langflow-leader-demo-123456'))
-  if (length > LONGEST_DIR)
-    throw new FatalError(`TMPDIR is too long for a unix socket's path: set it to a shorter one, such as /tmp`)
 }

@@ -4,20 +4,23 @@ import type { Happening } from './journal.ts'
 /** One replica as its own log tells it, for the board. */
 export interface ReplicaView {
   readonly name: string
-  readonly agent: 'starting' | 'running' | 'hanging' | 'ended'
+  readonly agent: 'starting' | 'running' | 'hanging' | 'ending' | 'killed'
   readonly role: 'leader' | 'follower' | '-'
   /** Of the last term that it had itself. */
   readonly epoch: number | null
+  /** Ready to take over. */
+  readonly standby: boolean
   readonly workload: 'none' | 'starting' | 'healthy' | 'frozen' | 'draining'
 }
 
 export function newView(name: string): ReplicaView {
-  return { name, agent: 'starting', role: '-', epoch: null, workload: 'none' }
+  return { name, agent: 'starting', role: '-', epoch: null, standby: false, workload: 'none' }
 }
 
 const MEANS: Readonly<Partial<Record<EventName, Partial<ReplicaView>>>> = {
-  campaigning: { agent: 'running', role: 'follower', workload: 'none' },
-  acquired: { role: 'leader' },
+  campaigning: { agent: 'running', role: 'follower', standby: false, workload: 'none' },
+  standby_ready: { standby: true },
+  acquired: { role: 'leader', standby: false },
   workload_started: { workload: 'starting' },
   serving: { workload: 'healthy' },
   draining: { workload: 'draining' },

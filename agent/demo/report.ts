@@ -1,9 +1,9 @@
 import Table from 'cli-table3'
 import { formatDuration } from '../config/duration.ts'
-import type { Paint } from './paint.ts'
-import type { Result } from './result.ts'
 import { ANSWERING } from './answers.ts'
 import { BEATING } from './beats.ts'
+import type { Paint } from './paint.ts'
+import type { Result } from './result.ts'
 import type { Takeover } from './takeover.ts'
 
 /** `86 ms`, `15.4 s`. */
@@ -38,9 +38,14 @@ export function reportOf(result: Result, paint: Paint): string {
       failedRequests,
     ])
   }
-  return [table.toString(), ...LEGEND.map(paint.faint), '', ...takeovers.map(storyOf), '', verdict(result, paint)].join(
-    '\n',
-  )
+  return [
+    table.toString(),
+    ...LEGEND.map(paint.faint),
+    '',
+    ...takeovers.map(storyOf),
+    '',
+    verdict(result, paint),
+  ].join('\n')
 }
 
 const LEGEND = [
@@ -50,10 +55,12 @@ const LEGEND = [
 
 function storyOf({ kind, from, to, oldDeadMs, frozenMs, handoverMs }: Takeover): string {
   const label = kind.padEnd(6)
-  if (kind === 'crash') return `${label} nobody was left to release the Lease: it had to run out before ${to} took it`
+  if (kind === 'crash')
+    return `${label} nobody was left to release the Lease: it had to run out before ${to} took it`
   const dead = oldDeadMs === null ? 'its end was not confirmed' : `was dead after ${readable(oldDeadMs)}`
   if (kind === 'stop') {
-    const handover = handoverMs === null ? '' : `; ${to} had the Lease ${readable(handoverMs)} after its release`
+    const handover =
+      handoverMs === null ? '' : `; ${to} had the Lease ${readable(handoverMs)} after its release`
     return `${label} the workload of ${from} ${dead}${handover}`
   }
   const frozen = frozenMs === null ? '' : `was frozen after ${readable(frozenMs)} and `

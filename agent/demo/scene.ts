@@ -1,3 +1,4 @@
+import type { Clock } from '../clock.ts'
 import type { Happening } from './journal.ts'
 import { newView, type ReplicaView, sentenceOf, viewAfter } from './replica-view.ts'
 import { KINDS, type Kind, type Takeover } from './takeover.ts'
@@ -18,24 +19,28 @@ export interface Step {
 /** All that is there to be shown, whoever shows it. */
 export class Scene {
   readonly replicas: Map<string, ReplicaView>
+  /** Of the front door. */
+  readonly url: string
   readonly takeovers: Takeover[] = []
   readonly told: Told[] = []
   /** What is being waited for, as one sentence. */
   doing = 'starting'
-  url = ''
   /** The fault under way. */
   current: Kind | null = null
-  readonly #elapsed: () => number
+  readonly #clock: Clock
+  readonly #began: number
   readonly #heard: (told: Told) => void
 
-  constructor(names: readonly string[], elapsed: () => number, heard: (told: Told) => void) {
+  constructor(names: readonly string[], url: string, clock: Clock, heard: (told: Told) => void) {
     this.replicas = new Map(names.map((name) => [name, newView(name)]))
-    this.#elapsed = elapsed
+    this.url = url
+    this.#clock = clock
+    this.#began = clock.mono()
     this.#heard = heard
   }
 
   get elapsedMs(): number {
-    return this.#elapsed()
+    return this.#clock.mono() - this.#began
   }
 
   get steps(): Step[] {
@@ -47,7 +52,7 @@ export class Scene {
   }
 
   tell(text: string, replica: string | null = null): void {
-    const told = { atMs: this.#elapsed(), replica, text }
+    const told = { atMs: this.elapsedMs, replica, text }
     this.told.push(told)
     this.#heard(told)
   }

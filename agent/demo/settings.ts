@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { type Listen, parseListen } from '../config/address.ts'
-import { addSettings, reads, readSettings, type Setting } from '../config/setting.ts'
+import { addSettings, readSettings, reads, type Setting } from '../config/setting.ts'
 import { AGENT_SETTINGS } from '../config/settings.ts'
 import { contradiction, type Timings } from '../config/timings.ts'
 import { findExecutable, splitWords } from './words.ts'
@@ -40,7 +40,10 @@ const DEMO_SETTINGS = {
 /** Adds the demo's flags to its command. */
 export function demoOptions(command: Command): Command {
   addSettings(command, DEMO_SETTINGS)
-  return command.option('--json', 'progress on stderr, and the result as one JSON object on stdout (LEADER_JSON)')
+  return command.option(
+    '--json',
+    'progress on stderr, and the result as one JSON object on stdout (LEADER_JSON)',
+  )
 }
 
 /** Reads what `demoOptions` added. Ends with a usage error where something is wrong. */

@@ -7,15 +7,17 @@ import { repeat } from './repeat.ts'
 import { reportOf } from './report.ts'
 import type { Result } from './result.ts'
 import type { Scene, Told } from './scene.ts'
+import { EVERY_MS } from './steady-client.ts'
 
 /** How a demo is shown. */
 export interface Show {
   /** The first lines, and from then on whatever the scene has. */
   open(title: string, scene: Scene, isOpen: (name: string) => boolean): void
   told(told: Told): void
-  /** The last frame, if there is one; nothing is drawn after it. */
-  close(): void
+  /** In place of anything live. */
   result(result: Result): void
+  /** Without a result: the last frame stays. */
+  close(): void
 }
 
 const FRAME_MS = 100
@@ -28,7 +30,11 @@ export function createShow(stream: NodeJS.WriteStream, clock: Clock): Show {
 function plainShow(stream: NodeJS.WriteStream): Show {
   const paint = createPaint(stream)
   return {
-    open: (title) => void stream.write(`${title}\n\n`),
+    open(title, { url }) {
+      stream.write(
+        `${title}\nfront door ${url}, which follows the gates; a client asks it each ${EVERY_MS} ms\n\n`,
+      )
+    },
     told: (told) => void stream.write(`${lineOf(told, paint)}\n`),
     close: () => {},
     result: (result) => void stream.write(`\n${reportOf(result, paint)}\n`),
@@ -50,7 +56,9 @@ function liveShow(stream: NodeJS.WriteStream, clock: Clock): Show {
       draw.done()
     },
     result(result) {
+      stop()
       draw.clear()
+      draw.done()
       stream.write(`${reportOf(result, paint)}\n`)
     },
   }

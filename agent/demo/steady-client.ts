@@ -17,7 +17,7 @@ export interface SteadyClientOptions {
   readonly port: number
   readonly path: string
   /** Who gave this good answer. */
-  readonly sender: (answer: Answer) => string | null
+  readonly sender: (answer: Answer) => unknown
   readonly clock: Clock
 }
 
@@ -40,6 +40,7 @@ export class SteadyClient {
   readonly #agent = new Agent({ keepAlive: true })
   #inFlight = 0
   #stop = () => {}
+  #stopped = false
 
   constructor(options: SteadyClientOptions) {
     this.#options = options
@@ -52,6 +53,7 @@ export class SteadyClient {
   }
 
   stop(): void {
+    this.#stopped = true
     this.#stop()
     this.#agent.destroy()
   }
@@ -77,11 +79,15 @@ export class SteadyClient {
     const { host, port, path, clock, sender } = this.#options
     const sentAt = clock.mono()
     this.#inFlight++
-    const replica = await ask({ host, port, path, timeoutMs: TIMEOUT_MS, agent: this.#agent, clock }).then(
-      (answer) => (answer.status === 200 ? sender(answer) : null),
-      () => null,
-    )
+    const replica = await ask({ host, port, path, timeoutMs: TIMEOUT_MS, agent: this.#agent, clock })
+      .then((answer) => (answer.status === 200 ? sender(answer) : null))
+      .catch(() => null)
     this.#inFlight--
-    this.requests.push({ sentAt, endedAt: clock.mono(), replica })
+    if (this.#stopped) return
+    this.requests.push({
+      sentAt,
+      endedAt: clock.mono(),
+      replica: typeof replica === 'string' ? replica : null,
+    })
   }
 }

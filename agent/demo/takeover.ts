@@ -1,6 +1,7 @@
 import type { Clock } from '../clock.ts'
 import type { Happening, Journal } from './journal.ts'
 import type { ReplicaProcess } from './replica-process.ts'
+import type { ReplicaView } from './replica-view.ts'
 import type { SteadyClient } from './steady-client.ts'
 
 export type Kind = 'crash' | 'stop' | 'hang'
@@ -36,6 +37,8 @@ export interface Stage {
   readonly client: SteadyClient
   readonly clock: Clock
   readonly replica: (name: string) => ReplicaProcess
+  /** What was done to an agent, which its own log cannot tell. */
+  readonly agentIs: (name: string, agent: ReplicaView['agent']) => void
   /** Awaits a first answer other than `undefined` and `null`; rejects after `withinMs`, naming `what`. */
   readonly until: <T>(what: string, withinMs: number, look: () => T | null | undefined) => Promise<T>
   /** How long the Lease, and then the workload, may need. */
@@ -49,6 +52,8 @@ const STRIKES: Readonly<Record<Kind, (leader: ReplicaProcess) => Promise<void> |
   hang: (leader) => leader.freezeAgent(),
 }
 
+const STRUCK = { crash: 'killed', stop: 'ending', hang: 'hanging' } as const
+
 /** Does `kind` to the leader and measures what follows, until another replica has answered the client. */
 export async function takeOver(kind: Kind, from: string, stage: Stage): Promise<Takeover> {
   const { journal, client, clock, until } = stage
@@ -56,6 +61,7 @@ export async function takeOver(kind: Kind, from: string, stage: Stage): Promise<
   const first = (event: Happening['event'], matches: (happening: Happening) => boolean) =>
     journal.find(mark, (one) => one.event === event && matches(one))
   const faultAt = clock.mono()
+  stage.agentIs(from, STRUCK[kind])
   await STRIKES[kind](stage.replica(from))
 
   const acquired = await until('another replica to acquire the Lease', stage.acquireWithinMs, () =>
@@ -100,9 +106,11 @@ export async function recover({ kind, from }: Takeover, stage: Stage): Promise<v
   const mark = stage.journal.entries.length
   if (kind === 'hang') {
     replica.thawAgent()
+    stage.agentIs(from, 'running')
   } else {
     await stage.until(`${from} to end`, stage.acquireWithinMs, endOf(replica))
     replica.start()
+    stage.agentIs(from, 'starting')
   }
   await stage.until(`${from} to stand by again`, stage.acquireWithinMs, () =>
     stage.journal.find(mark, (one) => one.replica === from && one.event === 'standby_ready'),

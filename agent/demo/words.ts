@@ -13,7 +13,11 @@ export function splitWords(text: string): string[] {
   if (rest !== '') throw new Error(`the quote ${rest[0]} is not closed`)
   return [...text.matchAll(WORD)].map(([word]) =>
     word.replace(PIECE, (_, plain?: string, single?: string, double?: string) =>
-      plain !== undefined ? plain : single !== undefined ? single : (double ?? '').replace(/\\(["\\$`])/g, '$1'),
+      plain !== undefined
+        ? plain
+        : single !== undefined
+          ? single
+          : (double ?? '').replace(/\\(["\\$`])/g, '$1'),
     ),
   )
 }

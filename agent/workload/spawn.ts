@@ -29,6 +29,8 @@ function reasonOf(error: NodeJS.ErrnoException, file: string): string {
       if (!file.includes('/')) return 'no such command in PATH'
       return existsSync(file) ? 'the interpreter that its first line names does not exist' : 'no such file'
     case 'EACCES':
+      // A search that met a directory it may not read ends like this, too.
+      if (!file.includes('/')) return 'no such command in PATH that this user may execute'
       return 'it is not an executable file, or this user may not execute it'
     case 'ENOEXEC':
       return 'it is no program for this machine, nor a script with a "#!" line'

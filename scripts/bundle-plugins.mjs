@@ -1,9 +1,5 @@
-// Writes dist/langflow-leader.mjs: the whole program in one file that needs nothing beside it but Node.
-// Both of a pod's processes hold the file's text in memory, so what the program never calls is left out of it.
-import { chmod } from 'node:fs/promises'
 import { builtinModules, createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
-import { build } from 'esbuild'
 
 const require = createRequire(import.meta.url)
 const UNDICI = join(dirname(require.resolve('undici/package.json')), 'lib')
@@ -26,7 +22,7 @@ const LEFT_OUT = [
   /^socks(-proxy-agent)?$/,
 ]
 
-const leaveOut = {
+export const leaveOut = {
   name: 'leave-out',
   setup({ onResolve, onLoad }) {
     for (const filter of LEFT_OUT) onResolve({ filter }, ({ path }) => ({ path, namespace: 'left-out' }))
@@ -37,62 +33,44 @@ const leaveOut = {
 }
 
 /** The parts of undici that are used; its index would load fetch, web sockets, mocks and caches. */
-const undici = {
+export const undici = {
   name: 'undici',
   setup({ onResolve, onLoad }) {
     onResolve({ filter: /^undici$/ }, () => ({ path: 'undici', namespace: 'undici' }))
     onLoad({ filter: /.*/, namespace: 'undici' }, () => ({
       resolveDir: UNDICI,
       contents: `
-        export { default as Client } from './dispatcher/client.js'
-        export { default as Agent } from './dispatcher/agent.js'
-        export { default as ProxyAgent } from './dispatcher/proxy-agent.js'
         import Agent from './dispatcher/agent.js'
         import api from './api/api-request.js'
-        let agent
-        export const request = (url, o) => api.call(agent??=new Agent(),{...o,origin:url.origin,path:url.pathname+url.search,method:'GET'})`,
+        export { default as Client } from './dispatcher/client.js'
+        export { default as ProxyAgent } from './dispatcher/proxy-agent.js'
+        export { Agent }
+        const agent = new Agent()
+        export const request = ({ origin, pathname, search }, options) =>
+          api.call(agent, { method: 'GET', ...options, origin, path: pathname + search })`,
     }))
   },
 }
 
-/** Node's own modules are loaded by the first use of something in them: as imports they would all be loaded at the start. */
-const lazyBuiltins = {
+/**
+ * Node's own modules are loaded by the first use of something in them; as imports they would all be loaded at the
+ * start, whether used or not.
+ */
+export const lazyBuiltins = {
   name: 'lazy-builtins',
   setup({ onResolve, onLoad }) {
     const names = builtinModules.map((name) => name.replace(/^node:/, ''))
     const filter = new RegExp(`^(node:)?(${names.join('|')})$`)
     onResolve({ filter }, ({ path }) => ({ path: path.replace(/^(node:)?/, 'node:'), namespace: 'builtin' }))
     onLoad({ filter: /.*/, namespace: 'builtin' }, ({ path }) => {
+      // Pino asks for nothing else, and asks at once.
+      if (path === 'node:worker_threads') return { contents: 'exports.isMainThread = true' }
       const builtin = process.getBuiltinModule(path)
       const load = `process.getBuiltinModule(${JSON.stringify(path)})`
-      if (path === 'node:worker_threads') return { contents: 'exports.isMainThread = true' }
       if (typeof builtin === 'function') return { contents: `module.exports = ${load}` }
       const keys = JSON.stringify(Object.keys(builtin))
-      return {
-        contents: `for (const key of ${keys}) Object.defineProperty(exports, key, { enumerable: true, get: () => ${load}[key] })`,
-      }
+      const getter = `{ enumerable: true, get: () => ${load}[key] }`
+      return { contents: `for (const key of ${keys}) Object.defineProperty(exports, key, ${getter})` }
     })
   },
 }
-
-const outfile = 'dist/langflow-leader.mjs'
-await build({
-  entryPoints: ['agent/main.ts'],
-  outfile,
-  absWorkingDir: import.meta.dirname,
-  bundle: true,
-  platform: 'node',
-  target: 'node24',
-  format: 'esm',
-  minify: true,
-  legalComments: 'none',
-  logLevel: 'warning',
-  // CommonJS inside an ES module has no require of its own.
-  banner: {
-    js: "#!/usr/bin/env node\nimport{createRequire}from'node:module';const require=createRequire(import.meta.url);",
-  },
-  // The name by which undici knows that it is bundled: it then leaves out its second, experimental parser.
-  define: { esbuildDetection: 'true' },
-  plugins: [lazyBuiltins, leaveOut, undici],
-})
-await chmod(join(import.meta.dirname, outfile), 0o755)
