@@ -73,6 +73,7 @@ async function play({ scene, stage, journal, client }: Theatre): Promise<void> {
     journal.find(0, ({ event }) => event === 'serving'),
   )
   let leader = first.replica
+  client.start()
   await stage.until(
     'all three replicas',
     stage.acquireWithinMs,
@@ -83,10 +84,12 @@ async function play({ scene, stage, journal, client }: Theatre): Promise<void> {
       client.requests.findLast(({ replica }) => replica === leader),
     )
     scene.current = kind
-    scene.tell(`${n + 1} of ${KINDS.length}, ${kind}: ${TITLES[kind]}: ${leader}`)
+    scene.announce(`${n + 1} of ${KINDS.length}: ${kind} of ${leader}: ${TITLES[kind]}`)
     const takeover = await takeOver(kind, leader, stage)
     scene.takeovers.push(takeover)
-    scene.tell(`${takeover.to} has taken over; the client waited ${readable(takeover.gapMs)} for it`)
+    scene.tell(
+      `${takeover.to} has taken over; the client was without answers for ${readable(takeover.gapMs)}`,
+    )
     await recover(takeover, stage)
     scene.current = null
     leader = takeover.to

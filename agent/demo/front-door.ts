@@ -49,7 +49,10 @@ export class FrontDoor {
 
   #pass(incoming: IncomingMessage, outgoing: ServerResponse): void {
     const place = this.#route()
-    if (place === null) return refuse(outgoing, 503, 'no replica is ready')
+    if (place === null) {
+      refuse(outgoing, 503, 'no replica is ready')
+      return
+    }
     const { connection: _, ...headers } = incoming.headers
     const { method, url } = incoming
     // A connection of its own for each request: an idle one would look like work that a drain has to wait for.

@@ -11,9 +11,9 @@ export function readable(ms: number): string {
   return ms < 1_000 ? `${Math.round(ms)} ms` : `${(ms / 1_000).toFixed(1)} s`
 }
 
-/** What a fault is, for people. */
+/** What is done to the leader, for people. */
 export const TITLES = {
-  crash: 'SIGKILL to the whole replica',
+  crash: 'SIGKILL to agent, launcher and workload',
   stop: 'SIGTERM to the agent, a planned handover',
   hang: 'SIGSTOP to the agent, its launcher is on its own',
 } as const
@@ -55,29 +55,34 @@ const LEGEND = [
 
 function storyOf({ kind, from, to, oldDeadMs, frozenMs, handoverMs }: Takeover): string {
   const label = kind.padEnd(6)
-  if (kind === 'crash')
-    return `${label} nobody was left to release the Lease: it had to run out before ${to} took it`
-  const dead = oldDeadMs === null ? 'its end was not confirmed' : `was dead after ${readable(oldDeadMs)}`
-  if (kind === 'stop') {
-    const handover =
-      handoverMs === null ? '' : `; ${to} had the Lease ${readable(handoverMs)} after its release`
-    return `${label} the workload of ${from} ${dead}${handover}`
+  if (kind === 'crash') return `${label} nobody was left to release the Lease: it had to run out`
+  const dead = oldDeadMs === null ? 'its end was not confirmed' : `dead after ${readable(oldDeadMs)}`
+  if (kind === 'hang') {
+    const frozen = frozenMs === null ? '' : `frozen after ${readable(frozenMs)}, `
+    return `${label} workload of ${from} ${frozen}${dead}, by its launcher alone`
   }
-  const frozen = frozenMs === null ? '' : `was frozen after ${readable(frozenMs)} and `
-  return `${label} the workload of ${from} ${frozen}${dead}, without its agent; ${from} is a follower now`
+  const handover = handoverMs === null ? '' : `, then the release; ${to} led ${readable(handoverMs)} later`
+  return `${label} workload of ${from} ${dead}${handover}`
 }
 
-function verdict({ ok, overlapMs, overlapFrom, samples, requests }: Result, paint: Paint): string {
-  const count = samples.toLocaleString('en')
+function verdict(result: Result, paint: Paint): string {
+  const { ok, overlapMs, overlapFrom, samples, requests, takeovers } = result
   const source =
     overlapFrom === 'beats'
-      ? `from ${count} beats that the workloads wrote, one each ${BEATING.periodMs} ms`
-      : `from ${count} answers of the workloads' own ports, asked each ${ANSWERING.periodMs} ms (this workload writes no beats)`
-  const colour = overlapMs === 0 && ok ? paint.good : paint.bad
+      ? `from ${counted(samples)} beats that the workloads wrote, one each ${BEATING.periodMs} ms.`
+      : `from ${counted(samples)} answers of the workloads' own ports, asked each ${ANSWERING.periodMs} ms:\nthis workload writes no beats.`
+  const inGaps = takeovers.reduce((sum, { failedRequests }) => sum + failedRequests, 0)
+  const where =
+    inGaps === requests.failed ? 'all of them in these gaps' : `${counted(inGaps)} of them in these gaps`
+  const colour = ok ? paint.good : paint.bad
   return [
-    `${colour(`Two replicas acting at once: ${readable(overlapMs)}`)}, computed ${source}.`,
-    `The client sent ${requests.sent.toLocaleString('en')} requests; ${requests.failed.toLocaleString('en')} had no good answer.`,
+    `${colour(`Two replicas acting at once: ${readable(overlapMs)}`)}, ${source}`,
+    `The client sent ${counted(requests.sent)} requests; ${counted(requests.failed)} had no good answer, ${where}.`,
   ].join('\n')
+}
+
+function counted(count: number): string {
+  return count.toLocaleString('en')
 }
 
 /** `replica-a` -> `a` */

@@ -9,6 +9,8 @@ export interface Told {
   readonly atMs: number
   readonly replica: string | null
   readonly text: string
+  /** Begins something new. */
+  readonly heading: boolean
 }
 
 export interface Step {
@@ -52,9 +54,11 @@ export class Scene {
   }
 
   tell(text: string, replica: string | null = null): void {
-    const told = { atMs: this.elapsedMs, replica, text }
-    this.told.push(told)
-    this.#heard(told)
+    this.#add({ atMs: this.elapsedMs, replica, text, heading: false })
+  }
+
+  announce(text: string): void {
+    this.#add({ atMs: this.elapsedMs, replica: null, text, heading: true })
   }
 
   /** Takes an event of a replica's log. */
@@ -68,5 +72,10 @@ export class Scene {
   change(replica: string, by: (view: ReplicaView) => ReplicaView): void {
     const view = this.replicas.get(replica)
     if (view !== undefined) this.replicas.set(replica, by(view))
+  }
+
+  #add(told: Told): void {
+    this.told.push(told)
+    this.#heard(told)
   }
 }

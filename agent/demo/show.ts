@@ -35,7 +35,7 @@ function plainShow(stream: NodeJS.WriteStream): Show {
         `${title}\nfront door ${url}, which follows the gates; a client asks it each ${EVERY_MS} ms\n\n`,
       )
     },
-    told: (told) => void stream.write(`${lineOf(told, paint)}\n`),
+    told: (told) => void stream.write(`${told.heading ? '\n' : ''}${lineOf(told, paint)}\n`),
     close: () => {},
     result: (result) => void stream.write(`\n${reportOf(result, paint)}\n`),
   }

@@ -115,7 +115,6 @@ export class Theatre {
     for (const replica of this.#troupe.values()) replica.start()
     this.#gates.start()
     this.answers?.start()
-    this.client.start()
   }
 
   /** Resolves once nothing of it lives; on disk nothing is left but the logs, where they are to stay. */

@@ -1,4 +1,4 @@
-import { durationOf, epochOf, holderOf, isVacant } from '../lease/lease.ts'
+import { durationOf, epochOf, holderOf, isVacant, type Lease } from '../lease/lease.ts'
 import { coolDownEnds } from './cool-down.ts'
 import type { Seen } from './state.ts'
 import type { Turn } from './turn.ts'
@@ -124,7 +124,8 @@ function whyFree(turn: Turn, { lease }: Seen): string {
   if (isVacant(lease)) return lease.spec?.renewTime ? 'its holder released it' : 'nobody held it before'
   const holder = holderOf(lease)
   if (holder === '') return 'its holder was cleared by hand, and its duration is over'
-  if (holder === turn.config.identity) return 'it was still in this replica’s name'
+  if (isOwn(turn, lease)) return 'a late write of this replica itself holds it'
+  if (holder === turn.config.identity) return 'an earlier agent of this replica did not renew it in time'
   return `${holder} did not renew it in time`
 }
 
@@ -133,11 +134,14 @@ function whyFree(turn: Turn, { lease }: Seen): string {
  * whoever the holder is, `renewTime` is compared with nothing.
  */
 function freeAt(turn: Turn, seen: Seen): number {
-  const { written, vacantNotBefore } = turn.state
+  const { vacantNotBefore } = turn.state
   const { lease } = seen
   if (lease === null || isVacant(lease)) return vacantNotBefore
-  const mine = holderOf(lease) === turn.config.identity && written.includes(lease.spec?.renewTime ?? '')
-  // A write of this very process that came through after it had given up; its workload is dead by now.
-  if (mine) return seen.changedAt
+  if (isOwn(turn, lease)) return seen.changedAt
   return seen.changedAt + durationOf(lease, turn.config.leaseDurationMs)
+}
+
+/** Written by this very process, and come through after it had given up; its workload is dead by now. */
+function isOwn(turn: Turn, lease: Lease): boolean {
+  return holderOf(lease) === turn.config.identity && turn.state.written.includes(lease.spec?.renewTime ?? '')
 }

@@ -30,6 +30,7 @@ export class HealthProbe {
   private readonly options: HealthOptions
   private readonly handlers: HealthHandlers
   private timer: Timer | null = null
+  private asking: AbortController | null = null
   private round = 0
 
   constructor(options: HealthOptions, handlers: HealthHandlers) {
@@ -47,6 +48,7 @@ export class HealthProbe {
   stop(): void {
     this.round++
     this.timer?.cancel()
+    this.asking?.abort()
   }
 
   private async awaitHealthy(round: number): Promise<void> {
@@ -83,6 +85,7 @@ export class HealthProbe {
   private async probe(path: string): Promise<string | null> {
     const { origin, timeoutMs, clock } = this.options
     const abort = new AbortController()
+    this.asking = abort
     const deadline = clock.after(timeoutMs, () => abort.abort())
     try {
       const { statusCode, body } = await request(new URL(path, origin), { reset: true, signal: abort.signal })

@@ -49,8 +49,8 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
       if (message.type === 'welcome') {
         mark = message.tree
         log.info('connected to the agent')
-        launcher.meet(message.port, options.alone ? null : machine.tree(mark))
         if (ending) link.send({ type: 'terminating' })
+        launcher.meet(message.port, options.alone ? null : machine.tree(mark))
       } else if (message.type === 'ping') {
         link.send({ type: 'pong', id: message.id })
       } else {
@@ -119,6 +119,7 @@ function report(log: Log, view: WorkloadView, cause: WorkloadCause): void {
     case 'grant_refused':
       log.debug(`refused a grant: ${cause.reason}`, about)
       return
+    case 'met':
     case 'stopping':
       return
   }

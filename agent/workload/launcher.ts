@@ -69,9 +69,11 @@ export class Launcher {
    */
   meet(port: number, remains: ProcessTree | null): void {
     this.port = port
-    if (this.state !== 'idle' || remains === null || remains.alive().length === 0) return
-    this.tree = remains
-    void this.end()
+    if (this.state === 'idle' && remains !== null && remains.alive().length > 0) {
+      this.tree = remains
+      void this.end()
+    }
+    this.tell({ kind: 'met' })
   }
 
   receive(message: ToLauncher): void {

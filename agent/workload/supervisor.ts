@@ -61,6 +61,8 @@ export class Supervisor {
   private readonly link: LinkServer
   private readonly probe: HealthProbe
   private alone = false
+  /** The launcher has looked for what an earlier one left: its `idle` can be believed. */
+  private met = false
   /** Live processes that nobody answers for: the launcher is gone without a confirmed stop. */
   private orphaned = false
   private ending = false
@@ -72,12 +74,11 @@ export class Supervisor {
   private startTimer: Timer | null = null
   private drainTimer: Timer | null = null
   private killTimer: Timer | null = null
-  private startedAt = 0
+  private startedAt: number | null = null
   private granted: Grant | null = null
   private ordered: 'stop' | 'kill' | null = null
   view: WorkloadView = NOTHING
   healthy = false
-  served = false
   lastProbe: string | null = null
 
   constructor(options: SupervisorOptions) {
@@ -125,7 +126,13 @@ export class Supervisor {
 
   /** A launcher answers, runs nothing, and was not asked to end. */
   get canRun(): boolean {
-    return this.launcher === 'connected' && this.view.state === 'idle' && !this.ending && !this.orphaned
+    return (
+      this.launcher === 'connected' &&
+      this.met &&
+      this.view.state === 'idle' &&
+      !this.ending &&
+      !this.orphaned
+    )
   }
 
   grant(grant: Grant): void {
@@ -136,7 +143,6 @@ export class Supervisor {
   start(epoch: number): void {
     const { clock } = this.options.machine
     this.ordered = null
-    this.served = false
     this.startedAt = clock.mono()
     this.startTimer?.cancel()
     this.startTimer = clock.after(this.options.startTimeoutMs, () =>
@@ -168,6 +174,7 @@ export class Supervisor {
     this.drainTimer?.cancel()
     this.stopProbing()
     this.ordered = 'kill'
+    this.granted = null
     this.link.send({ type: 'kill' })
     const { reclaim, clock } = this.options.machine
     if (reclaim === undefined || this.view.state === 'idle') return
@@ -182,7 +189,8 @@ export class Supervisor {
     const { log } = this.options
     log.info(`launcher ${returning ? 're' : ''}connected`, { launcherPid: hello.pid, alone: hello.alone })
     this.alone = hello.alone
-    this.orphaned = false
+    this.met = returning
+    if (returning) this.orphaned = false
     this.ending = false
     this.pings.unanswered = 0
     this.see(hello.view)
@@ -203,6 +211,10 @@ export class Supervisor {
         this.options.tell({ type: 'step_down', reason: 'the LangFlow container is ending' })
         return
       case 'workload':
+        if (message.cause.kind === 'met') {
+          this.met = true
+          this.orphaned = false
+        }
         this.see(message.view)
         this.hear(message.cause)
         return
@@ -216,10 +228,10 @@ export class Supervisor {
   }
 
   private hear(cause: WorkloadCause): void {
-    const { metrics, machine, log } = this.options
+    const { metrics, log } = this.options
     switch (cause.kind) {
       case 'started':
-        metrics.takeover('start', machine.clock.mono() - this.startedAt)
+        metrics.takeover('start', this.sinceStart())
         this.probe.start()
         return
       case 'thawed':
@@ -244,6 +256,7 @@ export class Supervisor {
       case 'grant_refused':
         log.debug(`the launcher refused a grant: ${cause.reason}`)
         return
+      case 'met':
       case 'frozen':
       case 'stopping':
       case 'deadman':
@@ -252,12 +265,20 @@ export class Supervisor {
   }
 
   private becameHealthy(): void {
-    const { metrics, machine } = this.options
     this.startTimer?.cancel()
     this.healthy = true
-    if (!this.served) metrics.takeover('healthy', machine.clock.mono() - this.startedAt)
+    // A LangFlow that a restarted agent found running was not started by this takeover.
+    if (this.startedAt !== null) this.options.metrics.takeover('healthy', this.sinceStart())
+    this.startedAt = null
     this.options.changed()
-    this.served = true
+  }
+
+  /** Milliseconds since the last phase of the takeover began; the next one begins now. */
+  private sinceStart(): number {
+    const now = this.options.machine.clock.mono()
+    const ms = now - (this.startedAt ?? now)
+    this.startedAt = now
+    return ms
   }
 
   private stopProbing(): void {
@@ -318,10 +339,15 @@ export class Supervisor {
       epoch: view.epoch,
       identity: view.identity,
       killAt: view.killAt,
-      stopFailed: view.state === 'unstoppable' ? 'the workload could not be stopped' : null,
+      stopFailed: this.stopFailure(),
     }
     this.options.tell({ type: 'workload', workload })
     this.options.changed()
+  }
+
+  private stopFailure(): string | null {
+    if (this.view.state === 'unstoppable') return 'the workload could not be stopped'
+    return this.orphaned ? 'the launcher is gone, and nothing proves yet that its processes are dead' : null
   }
 
   private ping(): void {

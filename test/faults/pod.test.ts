@@ -2,9 +2,12 @@ import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { Pod, podObstacle } from '../support/pod.ts'
+import { FAST } from '../support/replica.ts'
 import { mono, Stage } from '../support/stage.ts'
 
-async function open(t: TestContext): Promise<{ stage: Stage; pod(identity: string): Promise<Pod> } | null> {
+async function open(
+  t: TestContext,
+): Promise<{ stage: Stage; pod(identity: string, flags?: readonly string[]): Promise<Pod> } | null> {
   const obstacle = podObstacle()
   if (obstacle !== undefined) {
     t.diagnostic(`SKIPPED: ${obstacle}`)
@@ -14,9 +17,9 @@ async function open(t: TestContext): Promise<{ stage: Stage; pod(identity: strin
   const stage = await Stage.open(t)
   return {
     stage,
-    pod: async (identity) => {
+    pod: async (identity, flags = FAST) => {
       const pod = await Pod.start(
-        { identity, kubeconfig: stage.kubeconfig(identity), beats: stage.beats },
+        { identity, flags, kubeconfig: stage.kubeconfig(identity), beats: stage.beats },
         join(stage.dir, identity),
       )
       stage.pods.push(pod)
@@ -30,7 +33,8 @@ describe('in a pod', { concurrency: 3 }, () => {
     const scene = await open(t)
     if (scene === null) return
     const { stage, pod } = scene
-    const a = await pod('a')
+    const a = // With the default timings: a restart on a busy machine takes longer than a fast lease lasts.
+      await pod('a', [])
     await a.agent.event('serving')
     a.agent.signal('SIGKILL')
     await a.agent.exited

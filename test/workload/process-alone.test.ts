@@ -50,6 +50,8 @@ async function withLoneLauncher(t: TestContext, use: (lone: Lone) => Promise<voi
   const dir = mkdtempSync(join(tmpdir(), 'alone-'))
   const launcher = [process.execPath, join(import.meta.dirname, 'fixtures', 'lone-launcher.ts')]
   const unshare = spawn('unshare', [...NAMESPACE, ...initCommand(dir), ...launcher], {
+    // It is killed in the end, and cannot clean up itself.
+    env: { ...process.env, TMPDIR: dir },
     stdio: ['pipe', 'pipe', 'inherit'],
   })
   const lines = createInterface({ input: unshare.stdout })
