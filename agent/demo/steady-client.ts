@@ -70,7 +70,7 @@ export class SteadyClient {
     )
     if (!first || !last) return null
     const between = this.requests.filter(
-      ({ sentAt, replica }) => replica === null && sentAt >= last.sentAt && sentAt <= first.sentAt,
+      ({ sentAt, endedAt, replica }) => replica === null && endedAt >= last.sentAt && sentAt <= first.endedAt,
     )
     return { gapMs: first.endedAt - last.endedAt, failed: between.length }
   }

@@ -1,11 +1,12 @@
 import { readdirSync, readlinkSync } from 'node:fs'
 import { createServer } from 'node:net'
+import { basename } from 'node:path'
 import { isPid, readStat } from './proc.ts'
 import { LISTEN, readSockets } from './sockets.ts'
 
 export interface PortHolder {
   readonly pid: number
-  readonly comm: string
+  readonly name: string
 }
 
 /**
@@ -21,7 +22,7 @@ export async function isPortFree(port: number): Promise<boolean> {
 /** One sentence for a taken port, naming who holds it where that can be seen. */
 export function describeTaken(port: number): string {
   const holder = findHolder(port)
-  const who = holder ? `"${holder.comm}" (pid ${holder.pid})` : 'a process that cannot be seen from here'
+  const who = holder ? `"${holder.name}" (pid ${holder.pid})` : 'a process that cannot be seen from here'
   return `port ${port} is already taken by ${who}`
 }
 
@@ -31,8 +32,9 @@ export function findHolder(port: number): PortHolder | undefined {
   if (wanted.size === 0) return undefined
   for (const pid of readdirSync('/proc').filter(isPid)) {
     if (!openFiles(pid).some((file) => wanted.has(file))) continue
-    const comm = readStat(Number(pid))?.comm
-    if (comm !== undefined) return { pid: Number(pid), comm }
+    // The program's name; a process may call its main thread anything.
+    const name = basename(linkOf(`/proc/${pid}/exe`)) || readStat(Number(pid))?.comm
+    if (name !== undefined) return { pid: Number(pid), name }
   }
   return undefined
 }

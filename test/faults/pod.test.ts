@@ -33,8 +33,8 @@ describe('in a pod', { concurrency: 3 }, () => {
     const scene = await open(t)
     if (scene === null) return
     const { stage, pod } = scene
-    const a = // With the default timings: a restart on a busy machine takes longer than a fast lease lasts.
-      await pod('a', [])
+    // With the default timings: a restart on a busy machine takes longer than a fast lease lasts.
+    const a = await pod('a', [])
     await a.agent.event('serving')
     a.agent.signal('SIGKILL')
     await a.agent.exited

@@ -37,7 +37,7 @@ test('who holds a port is named with its pid', async () => {
   const { server, port } = await listening('127.0.0.1')
   const holder = findHolder(port)
   assert.equal(holder?.pid, process.pid)
-  assert.equal(describeTaken(port), `port ${port} is already taken by "${holder?.comm}" (pid ${process.pid})`)
+  assert.equal(describeTaken(port), `port ${port} is already taken by "${holder?.name}" (pid ${process.pid})`)
   await closed(server)
   assert.equal(findHolder(port), undefined)
   assert.equal(
