@@ -247,7 +247,8 @@ function failed(turn: Turn, id: number, error: LeaseApiError): void {
     turn.set({ mustRead: behind, nextAttemptAt: turn.now.mono, writeProblem: null })
   } else {
     turn.set({ writeProblem: error.message })
-    // In doubt the first moment in which the API server answers again counts.
-    if (term?.doubt) turn.set({ nextAttemptAt: turn.now.mono + turn.config.retryPeriodMs / 4 })
+    // In doubt the first moment in which the API server answers again counts; a timeout has waited already.
+    const pause = error.code === 'timeout' ? 0 : turn.config.retryPeriodMs / 4
+    if (term?.doubt) turn.set({ nextAttemptAt: turn.now.mono + pause })
   }
 }

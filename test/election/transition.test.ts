@@ -188,6 +188,15 @@ describe('the leader', () => {
     assert.equal(c.effects('kill').length, 0)
   })
 
+  test('asks again at once in doubt: a timeout has waited already, a refusal waits a quarter of a retry period', () => {
+    const c = Candidate.leader().pass(2_000).fail('network').pass(8_000)
+    const first = c.write.id
+    assert.equal(c.fail('timeout', true).write.id, first + 1)
+    c.fail('network').pass(499)
+    assert.equal(c.state.pending, null)
+    assert.equal(c.pass(1).write.id, first + 2)
+  })
+
   test('kills at once when the Lease shows another holder, and does not write', () => {
     const c = Candidate.leader().sees(heldBy('other', 500))
     assert.equal(c.effects('kill').length, 1)
