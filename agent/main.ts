@@ -1,10 +1,14 @@
 import { addAgent } from './commands/agent.ts'
+import { addDemo } from './commands/demo.ts'
 import { addLaunch } from './commands/launch.ts'
 import { addRun } from './commands/run.ts'
 import { createProgram, runProgram } from './config/program.ts'
+import { beFrugal } from './frugal.ts'
 
+beFrugal()
 const program = createProgram()
 addAgent(program)
+addDemo(program)
 addLaunch(program)
 addRun(program)
 process.exitCode = await runProgram(program, process.argv.slice(2))

@@ -12,7 +12,9 @@ import { createMetrics } from './observe/prometheus.ts'
 import { Repeats } from './observe/repeats.ts'
 import { describeReplica } from './observe/replica-status.ts'
 import type { AgentStatus, StatusSource } from './observe/status.ts'
+import { HealthProbe } from './workload/health-probe.ts'
 import type { LauncherKeys } from './workload/launcher-keys.ts'
+import { LinkServer } from './workload/link-server.ts'
 import { Supervisor, type SupervisorMachine } from './workload/supervisor.ts'
 
 export interface ReplicaParts {
@@ -54,16 +56,26 @@ export class Replica implements StatusSource {
       changed: (state) => this.electionChanged(state),
     })
     this.supervisor = new Supervisor({
-      socket: options.socket,
-      port: options.target.port,
-      keys: parts.keys,
       machine: parts.machine,
-      health: {
-        origin: options.target.origin,
-        intervalMs: options.healthIntervalMs,
-        timeoutMs: options.healthTimeoutMs,
-        failures: options.healthFailures,
-      },
+      link: (handlers) =>
+        new LinkServer({
+          path: options.socket,
+          port: options.target.port,
+          keys: parts.keys,
+          clock,
+          handlers,
+        }),
+      probe: (handlers) =>
+        new HealthProbe(
+          {
+            origin: options.target.origin,
+            intervalMs: options.healthIntervalMs,
+            timeoutMs: options.healthTimeoutMs,
+            failures: options.healthFailures,
+            clock,
+          },
+          handlers,
+        ),
       startTimeoutMs: options.startTimeoutMs,
       killMarginMs: options.killMarginMs,
       log,

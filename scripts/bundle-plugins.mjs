@@ -67,10 +67,16 @@ export const lazyBuiltins = {
       if (path === 'node:worker_threads') return { contents: 'exports.isMainThread = true' }
       const builtin = process.getBuiltinModule(path)
       const load = `process.getBuiltinModule(${JSON.stringify(path)})`
-      if (typeof builtin === 'function') return { contents: `module.exports = ${load}` }
+      // One that is a class itself, such as node:events, has to be there to be extended.
+      const isClass = typeof builtin === 'function' && Object.keys(builtin.prototype).length > 0
+      if (isClass) return { contents: `module.exports = ${load}` }
       const keys = JSON.stringify(Object.keys(builtin))
       const getter = `{ enumerable: true, get: () => ${load}[key] }`
-      return { contents: `for (const key of ${keys}) Object.defineProperty(exports, key, ${getter})` }
+      return {
+        contents: `
+          ${typeof builtin === 'function' ? `module.exports = (...args) => ${load}(...args)` : ''}
+          for (const key of ${keys}) Object.defineProperty(module.exports, key, ${getter})`,
+      }
     })
   },
 }

@@ -38,9 +38,8 @@ function start(chunks) {
     load(url, context, next) {
       if (!url.startsWith(scheme)) return next(url, context)
       const text = chunks[url.slice(scheme.length)]
-      const { brotliDecompressSync } = process.getBuiltinModule('node:zlib')
-      const source = typeof text === 'string' ? text : brotliDecompressSync(Buffer.from(text[0], 'base64'))
-      return { format: 'module', source, shortCircuit: true }
+      return { format: 'module', source: typeof text === 'string' ? text : unpack(text[0]), shortCircuit: true }
     },
   })
+  const unpack = (packed) => process.getBuiltinModule('node:zlib').brotliDecompressSync(Buffer.from(packed, 'base64'))
 }

@@ -1,4 +1,3 @@
-import { setFlagsFromString } from 'node:v8'
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
 import { type AgentOptions, agentOptions, parseAgentOptions } from '../config/options.ts'
@@ -32,8 +31,6 @@ export async function runAgent(
   const log =
     own.log ?? createLog({ component: 'agent', level: options.logLevel, identity: options.identity })
   const { port } = options.target
-  // undici parses HTTP in WebAssembly: optimising that takes 10 MB for good and gains nothing at a request a second.
-  setFlagsFromString('--no-wasm-tier-up --no-wasm-dynamic-tiering')
   // Loaded here, so that a launcher, which runs from the same file, does not pay their memory.
   const { connectLeaseApi } = await import('../lease/connect-lease-api.ts')
   const { Replica } = await import('../replica.ts')

@@ -1,14 +1,12 @@
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
-import { runDemo } from '../demo/demo.ts'
-import { keepWatch } from '../demo/keeper.ts'
 import { demoOptions, parseDemoOptions } from '../demo/settings.ts'
-import { serveStandIn } from '../demo/stand-in.ts'
 
 /** `demo`, and the two hidden commands by which it starts its stand-ins and what clears up behind it. */
 export function addDemo(program: Command): void {
   const command = program.command('demo').description('watch three replicas take over from each other')
   demoOptions(command).action(async () => {
+    const { runDemo } = await import('../demo/demo.ts')
     process.exitCode = await runDemo(parseDemoOptions(command), process.env, systemClock)
   })
   program
@@ -16,6 +14,7 @@ export function addDemo(program: Command): void {
     .argument('<port>')
     .argument('<beats>')
     .action(async (port: string, beats: string) => {
+      const { serveStandIn } = await import('../demo/stand-in.ts')
       process.exitCode = await serveStandIn(Number(port), beats, process.env, systemClock)
     })
   program
@@ -23,6 +22,7 @@ export function addDemo(program: Command): void {
     .argument('<dir>')
     .argument('<marks...>')
     .action(async (dir: string, marks: string[]) => {
+      const { keepWatch } = await import('../demo/keeper.ts')
       process.exitCode = await keepWatch(process.stdin, dir, marks, systemClock)
     })
 }

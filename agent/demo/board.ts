@@ -2,7 +2,7 @@ import Table from 'cli-table3'
 import { lineOf } from './lines.ts'
 import type { Paint } from './paint.ts'
 import type { ReplicaView } from './replica-view.ts'
-import { readable, TITLES } from './report.ts'
+import { readable, short, TITLES } from './report.ts'
 import type { Scene, Step } from './scene.ts'
 
 /** How many of the last happenings the board shows. */
@@ -14,6 +14,7 @@ export function drawBoard(scene: Scene, isOpen: (name: string) => boolean, paint
     head: ['replica', 'agent', 'role', 'epoch', 'workload', 'gate'].map(paint.strong),
     colWidths: [12, 11, 11, 8, 11, 9],
     style: { head: [], border: [] },
+    chars: { mid: '', 'left-mid': '', 'mid-mid': '', 'right-mid': '' },
   })
   for (const view of scene.replicas.values()) table.push(row(view, isOpen(view.name), paint))
   return [
@@ -46,5 +47,5 @@ function stepLine({ kind, state }: Step, scene: Scene, paint: Paint): string {
   const takeover = scene.takeovers.find((one) => one.kind === kind)
   if (takeover === undefined) return `${paint.wait('>')} ${title}`
   const { from, to, gapMs } = takeover
-  return `${paint.good('\u2713')} ${title}: ${from} -> ${to}, gap ${readable(gapMs)}`
+  return `${paint.good('\u2713')} ${title}: ${short(from)} -> ${short(to)}, gap ${readable(gapMs)}`
 }

@@ -10,6 +10,9 @@ import { Theatre } from './theatre.ts'
 import { beatsDir } from './troupe.ts'
 import { judge } from './verdict.ts'
 
+/** How long the new leader is watched before the lost replica comes back and might hide that it still acts. */
+const WATCH_MS = 1_000
+
 /**
  * Shows three takeovers, each of a kind, and measures them. Resolves to the exit code; rejects with a `FatalError` that
  * says what went wrong and where the logs are. Whatever happens, nothing but those logs is left.
@@ -68,11 +71,13 @@ async function perform(theatre: Theatre, options: DemoOptions, show: Show): Prom
 }
 
 /** The first leader, and then one takeover after the other. */
-async function play({ scene, stage, journal, client }: Theatre): Promise<void> {
+async function play(theatre: Theatre): Promise<void> {
+  const { scene, stage, journal, client } = theatre
   const first = await stage.until('the first leader to serve', stage.serveWithinMs, () =>
     journal.find(0, ({ event }) => event === 'serving'),
   )
   let leader = first.replica
+  await stage.until('the front door to open', stage.acquireWithinMs, () => theatre.isOpen(leader) || null)
   client.start()
   await stage.until(
     'all three replicas',
@@ -90,6 +95,9 @@ async function play({ scene, stage, journal, client }: Theatre): Promise<void> {
     scene.tell(
       `${takeover.to} has taken over; the client was without answers for ${readable(takeover.gapMs)}`,
     )
+    const since = stage.clock.mono()
+    const watched = () => stage.clock.mono() - since >= WATCH_MS || null
+    await stage.until('whether the old workload still acts', stage.acquireWithinMs, watched)
     await recover(takeover, stage)
     scene.current = null
     leader = takeover.to

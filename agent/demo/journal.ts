@@ -38,7 +38,9 @@ export class Journal {
   #read(replica: string, line: string): Happening | null {
     if (!line.startsWith('{')) return null
     try {
-      const { event, epoch, reason, time } = JSON.parse(line) as Record<string, unknown>
+      const { event, epoch, reason, time, component } = JSON.parse(line) as Record<string, unknown>
+      // A workload may log JSON lines of its own.
+      if (component !== 'agent' && component !== 'launcher') return null
       if (!EVENTS.includes(event as EventName) || typeof time !== 'string') return null
       const { mono, wall } = this.#clock.now()
       // When it was written, not when it was heard: a busy machine hears late.

@@ -31,6 +31,7 @@ export class ReplicaProcess {
   #child: ChildProcess | null = null
   #ended: Promise<void> = Promise.resolve()
   #mayEnd = false
+  #dismissed = false
   #incarnation = 0
 
   constructor(options: ReplicaProcessOptions) {
@@ -45,6 +46,7 @@ export class ReplicaProcess {
     let lastWords = ''
     const read = (stream: Readable, heard: (line: string) => void) =>
       createInterface({ input: stream }).on('line', (line) => {
+        if (this.#dismissed) return
         appendFileSync(this.#options.logFile, `${line}\n`)
         heard(line)
       })
@@ -82,6 +84,12 @@ export class ReplicaProcess {
 
   thawAgent(): void {
     this.#child?.kill('SIGCONT')
+  }
+
+  /** From now on it may end, and nothing that it says is heard. */
+  dismiss(): void {
+    this.#mayEnd = true
+    this.#dismissed = true
   }
 
   /** Resolves once the agent has ended and all of its output was read. */

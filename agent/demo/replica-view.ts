@@ -46,7 +46,7 @@ const SENTENCES: Readonly<Partial<Record<EventName, string>>> = {
   workload_stopped: 'workload is dead, confirmed',
   draining: 'closed its gate and drains',
   released: 'released the Lease',
-  lost: 'knows that it lost the Lease',
+  lost: 'lost the Lease',
   standby_ready: 'stands by',
 }
 

@@ -15,7 +15,7 @@ export function readable(ms: number): string {
 export const TITLES = {
   crash: 'SIGKILL to agent, launcher and workload',
   stop: 'SIGTERM to the agent, a planned handover',
-  hang: 'SIGSTOP to the agent, its launcher is on its own',
+  hang: 'SIGSTOP to the agent, the launcher is alone',
 } as const
 
 /** The final table, its legend, and the verdict. */
@@ -49,14 +49,15 @@ export function reportOf(result: Result, paint: Paint): string {
 }
 
 const LEGEND = [
-  'detect: fault to the next acquired Lease; start: to the started workload; healthy: to the',
-  'open gate; gap: what a client saw, last good answer before to first good answer after',
+  'detect: fault to acquired Lease; start: to started workload; healthy: to open gate;',
+  'gap: last good answer of the old leader to the first of the new one, seen by a client',
 ]
 
 function storyOf({ kind, from, to, oldDeadMs, frozenMs, handoverMs }: Takeover): string {
   const label = kind.padEnd(6)
   if (kind === 'crash') return `${label} nobody was left to release the Lease: it had to run out`
-  const dead = oldDeadMs === null ? 'its end was not confirmed' : `dead after ${readable(oldDeadMs)}`
+  if (oldDeadMs === null) return `${label} nobody confirmed the end of the workload of ${from}`
+  const dead = `dead after ${readable(oldDeadMs)}`
   if (kind === 'hang') {
     const frozen = frozenMs === null ? '' : `frozen after ${readable(frozenMs)}, `
     return `${label} workload of ${from} ${frozen}${dead}, by its launcher alone`
@@ -69,8 +70,8 @@ function verdict(result: Result, paint: Paint): string {
   const { ok, overlapMs, overlapFrom, samples, requests, takeovers } = result
   const source =
     overlapFrom === 'beats'
-      ? `from ${counted(samples)} beats that the workloads wrote, one each ${BEATING.periodMs} ms.`
-      : `from ${counted(samples)} answers of the workloads' own ports, asked each ${ANSWERING.periodMs} ms:\nthis workload writes no beats.`
+      ? `from ${counted(samples)} beats of the workloads, one each ${BEATING.periodMs} ms.`
+      : `from ${counted(samples)} answers of the workloads' own\nports, asked each ${ANSWERING.periodMs} ms, since this workload writes no beats.`
   const inGaps = takeovers.reduce((sum, { failedRequests }) => sum + failedRequests, 0)
   const where =
     inGaps === requests.failed ? 'all of them in these gaps' : `${counted(inGaps)} of them in these gaps`
@@ -86,7 +87,7 @@ function counted(count: number): string {
 }
 
 /** `replica-a` -> `a` */
-function short(name: string): string {
+export function short(name: string): string {
   return name.replace(/^replica-/, '')
 }
 

@@ -20,7 +20,7 @@ const DEMO_SETTINGS = {
   command: {
     argument: '<command>',
     otherwise: 'a small stand-in',
-    about: 'what is elected, such as "langflow run --backend-only"',
+    about: 'what is elected, such as "langflow run --backend-only"; it listens on $LANGFLOW_PORT',
     group: 'Demo',
     schema: reads(parseCommand),
   },

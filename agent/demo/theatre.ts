@@ -10,6 +10,7 @@ import { Journal } from './journal.ts'
 import { Patience } from './patience.ts'
 import type { ReplicaProcess } from './replica-process.ts'
 import { Scene } from './scene.ts'
+import { Setbacks } from './setbacks.ts'
 import type { DemoOptions } from './settings.ts'
 import type { Show } from './show.ts'
 import { SteadyClient } from './steady-client.ts'
@@ -55,7 +56,13 @@ export class Theatre {
     this.#gates = gates
     this.ground = new Ground(NAMES, clock)
     this.scene = new Scene(NAMES, door.url, clock, (told) => show.told(told))
-    this.journal = new Journal(clock, (happening) => this.scene.happened(happening))
+    const setbacks = new Setbacks()
+    const failed = (sentence: string) => abort.abort(new FatalError(sentence))
+    this.journal = new Journal(clock, (happening) => {
+      this.scene.happened(happening)
+      const hopeless = setbacks.hear(happening)
+      if (hopeless !== null) failed(hopeless)
+    })
     this.#troupe = createTroupe({
       options,
       env,
@@ -64,7 +71,7 @@ export class Theatre {
       places,
       clock,
       heard: (replica, line) => this.journal.hear(replica, line),
-      failed: (sentence) => abort.abort(new FatalError(sentence)),
+      failed,
     })
     const standIn = options.command === null
     this.client = new SteadyClient({
@@ -124,6 +131,7 @@ export class Theatre {
     this.answers?.stop()
     this.#gates.stop()
     this.#door.close()
+    for (const replica of this.#troupe.values()) replica.dismiss()
     await this.ground.leave(keepLogs)
     await this.#api.close()
   }

@@ -10,6 +10,7 @@ const PIECE = /\\(.)|'([^']*)'|"((?:[^"\\]|\\.)*)"/gs
  */
 export function splitWords(text: string): string[] {
   const rest = text.replace(WORD, '').trim()
+  if (rest === '\\') throw new Error('the backslash at its end has nothing after it')
   if (rest !== '') throw new Error(`the quote ${rest[0]} is not closed`)
   return [...text.matchAll(WORD)].map(([word]) =>
     word.replace(PIECE, (_, plain?: string, single?: string, double?: string) =>

@@ -120,6 +120,7 @@ function report(log: Log, view: WorkloadView, cause: WorkloadCause): void {
       log.debug(`refused a grant: ${cause.reason}`, about)
       return
     case 'met':
+    case 'nothing':
     case 'stopping':
       return
   }

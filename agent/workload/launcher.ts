@@ -86,7 +86,7 @@ export class Launcher {
   /** SIGTERM, SIGKILL after `graceMs`, confirm. What is frozen, or in doubt, must not execute: it is killed. */
   stop(graceMs: number): void {
     if (this.state === 'idle') {
-      this.tell({ kind: 'stopped', durationMs: 0 })
+      this.tell({ kind: 'nothing' })
       return
     }
     if (this.state === 'frozen' || !this.mayExecute()) {

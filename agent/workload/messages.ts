@@ -42,6 +42,7 @@ export interface WorkloadView {
 /** Why the view changed, for the log and for decisions. */
 export type WorkloadCause =
   | { kind: 'met' } // after a welcome: what an earlier launcher left was looked for
+  | { kind: 'nothing' } // told to stop, with nothing to stop
   | { kind: 'started' }
   | { kind: 'start_refused'; reason: string } // e.g. the port is taken, the command does not exist
   | { kind: 'exited'; code: number | null; signal: string | null }

@@ -2,10 +2,9 @@ import type { Clock, Timer } from '../clock.ts'
 import type { Fact, Workload } from '../election/state.ts'
 import type { Log } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
-import { type HealthOptions, HealthProbe } from './health-probe.ts'
-import type { LauncherKeys } from './launcher-keys.ts'
-import { type Hello, LinkServer } from './link-server.ts'
-import type { Grant, ToAgent, WorkloadCause, WorkloadView } from './messages.ts'
+import type { HealthHandlers } from './health-probe.ts'
+import type { Hello, LinkHandlers } from './link-server.ts'
+import type { Grant, ToAgent, ToLauncher, WorkloadCause, WorkloadView } from './messages.ts'
 
 /** What the agent needs of the machine; a seam for tests. */
 export interface SupervisorMachine {
@@ -21,12 +20,18 @@ export interface SupervisorMachine {
   readonly reclaim?: () => Promise<void>
 }
 
+/** The way to the launcher: what the supervisor needs of a `LinkServer`. */
+export interface LauncherLink {
+  readonly connected: boolean
+  listen(): Promise<void>
+  send(message: ToLauncher): void
+  close(): void
+}
+
 export interface SupervisorOptions {
-  readonly socket: string
-  readonly port: number
-  readonly keys: LauncherKeys
   readonly machine: SupervisorMachine
-  readonly health: Omit<HealthOptions, 'clock'>
+  readonly link: (handlers: LinkHandlers) => LauncherLink
+  readonly probe: (handlers: HealthHandlers) => { start(): void; stop(): void }
   readonly startTimeoutMs: number
   /** How long before the Lease expires everything must be dead. */
   readonly killMarginMs: number
@@ -58,8 +63,8 @@ const NOTHING: WorkloadView = {
 /** The agent's side of the workload: turns orders into messages, and what the launcher and LangFlow say into facts. */
 export class Supervisor {
   private readonly options: SupervisorOptions
-  private readonly link: LinkServer
-  private readonly probe: HealthProbe
+  private readonly link: LauncherLink
+  private readonly probe: ReturnType<SupervisorOptions['probe']>
   private alone = false
   /** The launcher has looked for what an earlier one left: its `idle` can be believed. */
   private met = false
@@ -83,28 +88,18 @@ export class Supervisor {
 
   constructor(options: SupervisorOptions) {
     this.options = options
-    const { clock } = options.machine
-    this.link = new LinkServer({
-      path: options.socket,
-      port: options.port,
-      keys: options.keys,
-      clock,
-      handlers: {
-        connected: (hello, returning) => this.connected(hello, returning),
-        received: (message) => this.received(message),
-        gone: () => this.gone(),
+    this.link = options.link({
+      connected: (hello, returning) => this.connected(hello, returning),
+      received: (message) => this.received(message),
+      gone: () => this.gone(),
+    })
+    this.probe = options.probe({
+      healthy: () => this.becameHealthy(),
+      unhealthy: (reason) => this.fail(`LangFlow is unhealthy: ${reason}`),
+      probed: (outcome) => {
+        this.lastProbe = outcome
       },
     })
-    this.probe = new HealthProbe(
-      { ...options.health, clock },
-      {
-        healthy: () => this.becameHealthy(),
-        unhealthy: (reason) => this.fail(`LangFlow is unhealthy: ${reason}`),
-        probed: (outcome) => {
-          this.lastProbe = outcome
-        },
-      },
-    )
   }
 
   /** Rejects with a `FatalError` where the socket cannot be made. */
@@ -257,6 +252,7 @@ export class Supervisor {
         log.debug(`the launcher refused a grant: ${cause.reason}`)
         return
       case 'met':
+      case 'nothing':
       case 'frozen':
       case 'stopping':
       case 'deadman':

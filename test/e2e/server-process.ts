@@ -72,7 +72,7 @@ export class Guard {
     this.#child.stdin!.on('error', () => {})
   }
 
-  watch(processes: readonly ServerProcess[]): void {
+  watch(processes: readonly { readonly alive: boolean; readonly pid: number }[]): void {
     this.#child.stdin!.write(
       `${processes
         .filter((one) => one.alive)

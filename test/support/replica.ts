@@ -37,6 +37,8 @@ export interface ReplicaOptions {
   readonly command?: readonly string[]
   readonly port?: number
   readonly env?: NodeJS.ProcessEnv
+  /** The program, by default from its sources. */
+  readonly main?: string
 }
 
 /** The agent's flags, and what it is to run. */
@@ -73,7 +75,8 @@ export class Replica extends LoggedProcess {
 
   private constructor(options: ReplicaOptions, port: number, httpPort: number) {
     const { agent, workload } = commandLine(options, port, httpPort)
-    super(options.identity, [process.execPath, MAIN, 'run', ...agent, '--', ...workload], options.env)
+    const main = options.main ?? MAIN
+    super(options.identity, [process.execPath, main, 'run', ...agent, '--', ...workload], options.env)
     this.port = port
     this.httpPort = httpPort
   }

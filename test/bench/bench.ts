@@ -1,0 +1,104 @@
+// usage: node test/bench/bench.ts [--quick] [--out FILE]
+import { writeFileSync } from 'node:fs'
+import { parseArgs } from 'node:util'
+import { measureCrashes } from './crash.ts'
+import { Ground } from './ground.ts'
+import { measureHandovers } from './handover.ts'
+import { machineFacts } from './machine.ts'
+import { OurSide } from './ours.ts'
+import { overlapSection } from './overlap.ts'
+import { buildPeer, PeerSide } from './peer.ts'
+import { say } from './progress.ts'
+import { markdown, type Report, shortcomings } from './report.ts'
+import type { Section } from './row.ts'
+import { FULL, QUICK, type Sizes } from './sizes.ts'
+import { measureStarts } from './start.ts'
+import { measureSteady } from './steady.ts'
+import { steadySections } from './steady-sections.ts'
+
+const USAGE = 'usage: node test/bench/bench.ts [--quick] [--out FILE]'
+
+function parse(): { quick: boolean; out: string | undefined } {
+  try {
+    const { values } = parseArgs({ options: { quick: { type: 'boolean' }, out: { type: 'string' } } })
+    return { quick: values.quick ?? false, out: values.out }
+  } catch (error) {
+    process.stderr.write(`${(error as Error).message}\n${USAGE}\n`)
+    process.exit(2)
+  }
+}
+
+async function measure(ground: Ground, sizes: Sizes, quick: boolean): Promise<Report> {
+  say('building the peer')
+  const built = await buildPeer(ground)
+  if (typeof built === 'string') say(`client-go is not measured: ${built}`)
+  const peer = typeof built === 'string' ? built : new PeerSide(ground, built)
+  const ours = new OurSide(ground)
+  const facts = await machineFacts(ground.plane, built)
+  const handovers = await measureHandovers(ground, ours, peer, sizes.handovers)
+  const crashes = await measureCrashes(ground, ours, peer, sizes.crashes)
+  const steady = await steadily(ground, ours, peer, sizes)
+  const starts = await measureStarts(ground, sizes.starts)
+  const overlap = overlapSection(ours.beats, expectedTerms(sizes))
+  return { facts, sections: [handovers, crashes, overlap, ...steady, starts], quick }
+}
+
+async function steadily(
+  ground: Ground,
+  ours: OurSide,
+  peer: PeerSide | string,
+  sizes: Sizes,
+): Promise<Section[]> {
+  const notes = typeof peer === 'string' ? [`client-go was not measured: ${peer}.`] : []
+  try {
+    return steadySections(await measureSteady(ground, ours, peer, sizes.steady), sizes.steady, notes)
+  } catch (error) {
+    const failure = (error as Error).message
+    return [{ title: 'Load, memory and CPU', shape: 'figure', about: [], rows: [], notes, failure }]
+  }
+}
+
+/** Each Lease has a first term, and each takeover begins another. */
+function expectedTerms({ handovers, crashes }: Sizes): number {
+  return 1 + handovers.ours + crashes.ours.leases * (1 + crashes.ours.rounds) + 1
+}
+
+async function main(): Promise<void> {
+  const { quick, out } = parse()
+  const sizes = quick ? QUICK : FULL
+  const ground = await Ground.open().catch((error: Error) => {
+    process.stderr.write(`${error.message}\n`)
+    process.exit(1)
+  })
+  let closing: Promise<void> | undefined
+  const close = () => (closing ??= ground.close())
+  const giveUp = (why: string, code: number) => {
+    process.stderr.write(`${why}: ending what was started\n`)
+    void close().finally(() => process.exit(code))
+  }
+  for (const [signal, code] of [
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const)
+    process.once(signal, () => giveUp(signal, code))
+  const bound = setTimeout(
+    () => giveUp(`not done after ${sizes.boundMinutes} minutes`, 1),
+    sizes.boundMinutes * 60_000,
+  )
+  let report: Report
+  try {
+    report = await measure(ground, sizes, quick)
+  } finally {
+    await close()
+    clearTimeout(bound)
+  }
+  const text = markdown(report)
+  if (out === undefined) process.stdout.write(text)
+  else writeFileSync(out, text)
+  const wrong = shortcomings(report.sections)
+  say(wrong.length === 0 ? 'every target was met' : `missed:\n${wrong.join('\n')}`)
+  // Not left to the end of the last timer of a patience that is no longer needed.
+  process.exit(wrong.length === 0 ? 0 : 1)
+}
+
+await main()

@@ -1,0 +1,97 @@
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type ControlPlane, startControlPlane } from '../e2e/control-plane.ts'
+import { Guard } from '../e2e/server-process.ts'
+import type { LoggedProcess } from '../support/logged-process.ts'
+
+const BUNDLE = join(import.meta.dirname, '../../dist/langflow-leader.mjs')
+/** A replica that is told to end has drained, stopped and released by then. */
+const END_WITHIN_MS = 20_000
+
+/** What the bench stands on: the API server, a directory, and the knowledge of everything that it started. */
+export class Ground {
+  readonly plane: ControlPlane
+  readonly dir: string
+  /** The bundle, copied, so that a build meanwhile changes nothing. */
+  readonly main: string
+  readonly #processes = new Set<LoggedProcess>()
+  readonly #strays = new Set<number>()
+  readonly #guard: Guard
+  #files = 0
+  #closing = false
+
+  private constructor(plane: ControlPlane) {
+    this.plane = plane
+    this.dir = mkdtempSync(join(tmpdir(), 'bench-'))
+    this.#guard = new Guard(this.dir)
+    this.main = join(this.dir, 'langflow-leader.mjs')
+    copyFileSync(BUNDLE, this.main)
+    mkdirSync(join(this.dir, 'tmp'))
+  }
+
+  /** Throws one sentence where the bundle or the control plane's binaries are missing. */
+  static async open(): Promise<Ground> {
+    if (!existsSync(BUNDLE))
+      throw new Error('there is no dist/langflow-leader.mjs: run `npm run build` first')
+    return new Ground(await startControlPlane({ audit: true }))
+  }
+
+  /** What processes under test are given, so that what a killed one leaves behind goes with the bench. */
+  get env(): NodeJS.ProcessEnv {
+    return { TMPDIR: join(this.dir, 'tmp') }
+  }
+
+  /** A path that nothing has yet. */
+  path(name: string): string {
+    this.#files += 1
+    return join(this.dir, `${name}-${this.#files}`)
+  }
+
+  /** Sees to it that a process does not outlive the bench. Throws where the bench is ending already. */
+  keep<P extends LoggedProcess>(one: P): P {
+    if (this.#closing) {
+      one.signal('SIGKILL')
+      throw new Error('the bench is ending')
+    }
+    this.#processes.add(one)
+    void one.exited.then(() => {
+      this.#processes.delete(one)
+      this.#tellGuard()
+    })
+    this.#tellGuard()
+    return one
+  }
+
+  /** The same for a process that another one started, and which nothing else would end. */
+  keepStray(pid: number): void {
+    this.#strays.add(pid)
+    this.#tellGuard()
+  }
+
+  forgetStray(pid: number): void {
+    this.#strays.delete(pid)
+    this.#tellGuard()
+  }
+
+  async close(): Promise<void> {
+    this.#closing = true
+    await Promise.all([...this.#processes].map(end))
+    await this.plane.close()
+    await this.#guard.close()
+    rmSync(this.dir, { recursive: true, force: true })
+  }
+
+  #tellGuard(): void {
+    const strays = [...this.#strays].map((pid) => ({ pid, alive: true }))
+    const own = [...this.#processes].map((one) => ({ pid: one.pid, alive: !one.ended }))
+    this.#guard.watch([...own, ...strays])
+  }
+}
+
+/** In the planned way, by SIGKILL if that takes too long. */
+export async function end(one: LoggedProcess): Promise<void> {
+  const timer = setTimeout(() => one.signal('SIGKILL'), END_WITHIN_MS)
+  await one.stop()
+  clearTimeout(timer)
+}

@@ -1,0 +1,111 @@
+import type { Fact } from './machine.ts'
+import { missed, type Row, type Section } from './row.ts'
+import { summarise } from './statistics.ts'
+
+export interface Report {
+  readonly facts: readonly Fact[]
+  readonly sections: readonly Section[]
+  /** Only to see that the bench works. */
+  readonly quick: boolean
+}
+
+/** One line for each target that was missed and each measurement that broke off; empty: all is well. */
+export function shortcomings(sections: readonly Section[]): string[] {
+  return sections.flatMap(({ title, rows, failure }) => [
+    ...(failure === undefined ? [] : [`${title}: broke off`]),
+    ...rows.filter(missed).map(({ what, target }) => `${title}: ${what}, target ${target?.text}`),
+  ])
+}
+
+/** The whole as Markdown. */
+export function markdown({ facts, sections, quick }: Report): string {
+  const wrong = shortcomings(sections)
+  const verdict =
+    wrong.length === 0
+      ? 'Every target was met in this run.'
+      : ['**Missed in this run:**', '', ...wrong.map((line) => `- ${line}`)].join('\n')
+  return `${[
+    '# Benchmarks',
+    'Written by `npm run bench`: the built program on a real etcd and kube-apiserver, side by side with client-go’s elector. Percentiles are nearest-rank.',
+    ...(quick ? ['**A quick run: too few values, and no quiet machine, to conclude anything from.**'] : []),
+    verdict,
+    table(
+      ['measured on', ''],
+      ['-', '-'],
+      facts.map(([name, value]) => [name, value]),
+    ),
+    ...sections.flatMap(describe),
+    REPRODUCE,
+  ].join('\n\n')}\n`
+}
+
+const REPRODUCE = `## How to reproduce
+
+\`\`\`sh
+npm ci
+npm run build
+npm run bench                 # about 15 minutes; --quick for one minute that shows that it works
+\`\`\`
+
+It needs etcd, kube-apiserver and kubectl in \`$KUBEBUILDER_ASSETS\`, and for the comparison Go and
+\`../shared/peer-clientgo\`. Let the machine do nothing else meanwhile. It ends with exit code 1 where a target is missed.`
+
+function describe({ title, about, shape, rows, notes, failure }: Section): string[] {
+  return [
+    `## ${title}`,
+    about.map((line) => `- ${line}`).join('\n'),
+    ...(failure === undefined
+      ? []
+      : [`**MISSED: this measurement broke off:**\n\n\`\`\`text\n${failure.slice(0, 2_000)}\n\`\`\``]),
+    ...(rows.length === 0 ? [] : [shape === 'spread' ? spread(rows) : figures(rows)]),
+    ...(notes.length === 0 ? [] : [notes.map((line) => `- ${line}`).join('\n')]),
+  ]
+}
+
+function spread(rows: readonly Row[]): string {
+  const head = ['', 'unit', 'n', 'min', 'median', 'p95', 'p99', 'max', 'target', '']
+  return table(head, ['-', '-', ...Array(6).fill('-:'), '-', '-'], rows.map(spreadRow))
+}
+
+function spreadRow(row: Row): string[] {
+  const { what, unit, values, target } = row
+  const numbers =
+    values.length === 0
+      ? ['0', '', '', '', '', '']
+      : Object.values(summarise(values)).map((value, column) => (column === 0 ? `${value}` : show(value)))
+  return [what, unit, ...numbers, target?.text ?? '', verdictOf(row)]
+}
+
+function figures(rows: readonly Row[]): string {
+  return table(
+    ['', '', 'unit', 'target', ''],
+    ['-', '-:', '-', '-', '-'],
+    rows.map((row) => [
+      row.what,
+      row.values[0] === undefined ? 'nothing' : show(row.values[0]),
+      row.unit,
+      row.target?.text ?? '',
+      verdictOf(row),
+    ]),
+  )
+}
+
+function verdictOf(row: Row): string {
+  if (row.target === undefined) return ''
+  return missed(row) ? '**MISSED**' : 'met'
+}
+
+/** As many digits as the measurement is worth. */
+function show(value: number): string {
+  if (Number.isInteger(value)) return `${value}`
+  return value.toFixed(Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 1 ? 1 : 2)
+}
+
+function table(
+  head: readonly string[],
+  align: readonly string[],
+  rows: readonly (readonly string[])[],
+): string {
+  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`
+  return [line(head), line(align), ...rows.map(line)].join('\n')
+}

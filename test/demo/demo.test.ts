@@ -1,0 +1,135 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+import { describe, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import type { Result } from '../../agent/demo/result.ts'
+import { DemoProcess, FAST } from './demo-process.ts'
+
+const SILENT = fileURLToPath(new URL('./fixtures/silent-workload.mjs', import.meta.url))
+
+function resultOf(demo: DemoProcess): Result {
+  return JSON.parse(demo.stdout.at(-1) ?? '') as Result
+}
+
+function checkTakeovers({ takeovers }: Result): void {
+  assert.deepEqual(
+    takeovers.map(({ kind }) => kind),
+    ['crash', 'stop', 'hang'],
+  )
+  let leader = takeovers[0]?.from
+  for (const { from, to, epoch, gapMs, detectMs, startMs, healthyMs, failedRequests } of takeovers) {
+    assert.equal(from, leader)
+    assert.notEqual(to, from)
+    for (const measure of [epoch, gapMs, detectMs, startMs, healthyMs, failedRequests]) {
+      assert.ok(Number.isInteger(measure) && measure >= 0, JSON.stringify(takeovers))
+    }
+    assert.ok(gapMs > 0)
+    leader = to
+  }
+  const [crash, stop, hang] = takeovers
+  assert.deepEqual([crash?.epoch, stop?.epoch, hang?.epoch], [2, 3, 4])
+  // The handover does not wait for the Lease to run out, and the other two must.
+  assert.ok(stop!.handoverMs! < 1_000 && stop!.oldDeadMs! <= stop!.detectMs)
+  assert.ok(hang!.frozenMs! < hang!.oldDeadMs! && hang!.oldDeadMs! <= hang!.detectMs)
+  assert.equal(crash?.oldDeadMs, null)
+}
+
+describe('demo', { concurrency: 2 }, () => {
+  test('three takeovers, nothing acts twice, and one JSON object on the last line', async (t) => {
+    const demo = new DemoProcess(['--json', ...FAST])
+    t.after(() => demo.dispose())
+    assert.equal(await demo.ended, 0)
+    assert.deepEqual([demo.alive(), demo.files()], [[], []])
+    const result = resultOf(demo)
+    checkTakeovers(result)
+    assert.equal(result.ok, true)
+    assert.equal(result.overlapMs, 0)
+    assert.equal(result.overlapFrom, 'beats')
+    assert.ok(result.samples > 100)
+    assert.ok(result.requests.sent > result.requests.failed)
+    assert.equal(result.logs, null)
+    assert.equal(demo.stdout.length, 1)
+    const told = demo.stderr.join('\n')
+    assert.match(told, /1 of 3: crash of replica-[abc]: SIGKILL/)
+    assert.match(told, /│ hang {2}│ [abc] -> [abc] │ {5}4 │/)
+    assert.match(told, /Two replicas acting at once: 0 ms, from/)
+    assert.ok(!told.includes('\u001b'), 'a pipe gets no colours')
+  })
+
+  test('a workload that writes no beats is judged by the answers of its ports', async (t) => {
+    const demo = new DemoProcess(['--command', `'${process.execPath}' '${SILENT}'`, ...FAST], {
+      LEADER_JSON: 'true',
+    })
+    t.after(() => demo.dispose())
+    assert.equal(await demo.ended, 0, demo.stderr.join('\n'))
+    const result = resultOf(demo)
+    checkTakeovers(result)
+    assert.equal(result.overlapMs, 0)
+    assert.equal(result.overlapFrom, 'answers')
+    assert.match(demo.stderr.join('\n'), /since this workload writes no beats/)
+    assert.deepEqual([demo.alive(), demo.files()], [[], []])
+  })
+
+  test('Ctrl-C leaves nothing behind, not even a stopped agent', async (t) => {
+    const demo = new DemoProcess(FAST)
+    t.after(() => demo.dispose())
+    await demo.line(/3 of 3: hang/)
+    demo.signal('SIGINT')
+    assert.equal(await demo.ended, 130)
+    assert.deepEqual([demo.alive(), demo.files()], [[], []])
+    assert.match(demo.stderr.at(-1) ?? '', /ended by SIGINT/)
+  })
+
+  test('a demo that is killed leaves nothing behind', async (t) => {
+    const demo = new DemoProcess(FAST)
+    t.after(() => demo.dispose())
+    await demo.line(/1 of 3: crash/)
+    demo.signal('SIGKILL')
+    await demo.ended
+    await demo.gone()
+  })
+
+  test('SIGTERM before anybody leads leaves nothing behind', async (t) => {
+    const demo = new DemoProcess(FAST)
+    t.after(() => demo.dispose())
+    await demo.line(/front door/)
+    demo.signal('SIGTERM')
+    assert.equal(await demo.ended, 143)
+    assert.deepEqual([demo.alive(), demo.files()], [[], []])
+  })
+
+  test('a workload that never runs is told in one sentence, and the logs stay', async (t) => {
+    const demo = new DemoProcess(['--command', `'${process.execPath}' -e 'process.exit(3)'`, ...FAST])
+    t.after(() => demo.dispose())
+    assert.equal(await demo.ended, 1)
+    assert.match(
+      demo.stderr.join('\n'),
+      /^langflow-leader: 3 leaders in a row .* \(exit code 3\): see the logs in \S+\/logs$/,
+    )
+    assert.deepEqual(demo.alive(), [])
+    assert.ok(demo.files().every((file) => /^[^/]+(?:\/logs(?:\/.*)?)?$/.test(file)))
+    assert.ok(demo.files().some((file) => file.endsWith('/logs/replica-a.log')))
+  })
+
+  test('bad input is one line, and nothing is started', async (t) => {
+    const taken = createServer().listen(0, '127.0.0.1')
+    await once(taken, 'listening')
+    t.after(() => taken.close())
+    const { port } = taken.address() as { port: number }
+    for (const [args, code, sentence] of [
+      [['--command', 'no-such-program run'], 2, /there is no program no-such-program in PATH/],
+      [['--command', '"langflow'], 2, /the quote " is not closed/],
+      [['--lease-duration=5s'], 2, /set --lease-duration to at least 12s/],
+      [[`--listen=127.0.0.1:${port}`], 1, /the port is in use/],
+    ] as const) {
+      const demo = new DemoProcess(args)
+      assert.equal(await demo.ended, code)
+      assert.deepEqual(demo.stdout, [])
+      assert.equal(demo.stderr.length, 1, demo.stderr.join('\n'))
+      assert.match(demo.stderr[0] ?? '', sentence)
+      assert.deepEqual(demo.files(), [])
+      await demo.dispose()
+    }
+  })
+})

@@ -1,0 +1,77 @@
+import type { Instant } from '../../agent/clock.ts'
+import type { Random } from './random.ts'
+import type { Timeline } from './timeline.ts'
+
+/** What the safety argument assumes of a quartz clock: it runs at most this much too fast or too slow. */
+const MAX_DRIFT = 200e-6
+/** CLOCK_BOOTTIME is read from /proc/uptime, in steps. */
+const BOOT_STEP_MS = 10
+
+/** One machine: its three clocks, which agree with nobody else's, and whether it runs at all. */
+export class Kernel {
+  readonly timeline: Timeline
+  /** Monotonic milliseconds in one real one. */
+  readonly rate: number
+  private readonly monoStart: number
+  private readonly bootStart: number
+  private wallAhead = 1_700_000_000_000
+  private bootAhead = 0
+  private slept = 0
+  private asleepSince: number | null = null
+  private readonly sleepers: (() => void)[] = []
+  /** Real time of the last wake-up. */
+  wokeAt = Number.NEGATIVE_INFINITY
+
+  constructor(timeline: Timeline, random: Random) {
+    this.timeline = timeline
+    this.rate = 1 + random.between(-MAX_DRIFT, MAX_DRIFT)
+    this.monoStart = random.between(1_000, 1e9)
+    this.bootStart = random.between(0, 1e6)
+    this.wallAhead += random.between(-5_000, 5_000)
+  }
+
+  get asleep(): boolean {
+    return this.asleepSince !== null
+  }
+
+  mono(): number {
+    const until = this.asleepSince ?? this.timeline.now
+    return this.monoStart + this.rate * (until - this.slept)
+  }
+
+  now(): Instant {
+    const mono = this.mono()
+    const boot = mono + this.bootStart + this.bootAhead
+    return { mono, boot: Math.floor(boot / BOOT_STEP_MS) * BOOT_STEP_MS, wall: mono + this.wallAhead }
+  }
+
+  /** When, in real time, the monotonic clock will show `mono`, unless the machine sleeps meanwhile. */
+  realTimeOf(mono: number): number {
+    return (mono - this.monoStart) / this.rate + this.slept
+  }
+
+  /** Nothing of the machine runs until it wakes up. */
+  sleep(): void {
+    this.asleepSince ??= this.timeline.now
+  }
+
+  /** `hidden`: a hypervisor paused the machine, and only its wall clock was set right afterwards. */
+  wake(hidden: boolean): void {
+    if (this.asleepSince === null) return
+    const ms = this.timeline.now - this.asleepSince
+    this.slept += ms
+    this.wallAhead += ms
+    if (!hidden) this.bootAhead += ms * this.rate
+    this.asleepSince = null
+    this.wokeAt = this.timeline.now
+    for (const wake of this.sleepers.splice(0)) wake()
+  }
+
+  whenAwake(wake: () => void): void {
+    this.sleepers.push(wake)
+  }
+
+  setWall(byMs: number): void {
+    this.wallAhead += byMs
+  }
+}
