@@ -1,3 +1,4 @@
+import { rmSync } from 'node:fs'
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
 import { type LauncherOptions, launcherOptions, parseLauncherOptions } from '../config/options.ts'
@@ -22,10 +23,10 @@ export function addLaunch(program: Command): void {
 
 async function launch(options: LauncherOptions): Promise<number> {
   const alone = isAlone()
-  const leashed = process.env[WITH_AGENT] !== undefined
+  const leash = process.env[WITH_AGENT]
   delete process.env[WITH_AGENT] // none of the workload's business
   const log = createLog({ component: 'launcher', level: options.logLevel, identity: '' })
-  return serveLauncher({
+  const code = await serveLauncher({
     socket: options.socket,
     command: options.command,
     stopTimeoutMs: options.stopTimeoutMs,
@@ -37,9 +38,15 @@ async function launch(options: LauncherOptions): Promise<number> {
       portHolder: async (port) => ((await isPortFree(port)) ? null : describeTaken(port)),
       environment: (grant) => workloadEnvironment(process.env, grant),
     },
-    parentGone: leashed ? process.stdin : null,
+    parentGone: leash === undefined ? null : process.stdin,
   })
+  // An agent that was killed could not do it.
+  if (leash) rmSync(leash, { recursive: true, force: true })
+  return code
 }
 
-/** Set by `run` for its own launcher, whose standard input it holds open: that launcher must not outlive it. */
+/**
+ * Set by `run` for its own launcher, whose standard input it holds open: that launcher must not outlive it. The value is
+ * the directory that goes with both, or ''.
+ */
 export const WITH_AGENT = 'LANGFLOW_LEADER_WITH_AGENT'

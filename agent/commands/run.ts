@@ -26,7 +26,7 @@ async function run(options: RunOptions): Promise<number> {
     const keys = newKeys(options.agent)
     const launcher = new LauncherProcess({
       command: launcherCommand(options),
-      env: launcherEnvironment(),
+      env: launcherEnvironment(privateDir ?? ''),
       clock: systemClock,
     })
     const marker = { name: MARKER, value: keys.tree }
@@ -59,7 +59,7 @@ function launcherCommand({ launcher }: RunOptions): [string, ...string[]] {
 }
 
 /** The agent's own settings are none of the launcher's. */
-function launcherEnvironment(): NodeJS.ProcessEnv {
+function launcherEnvironment(privateDir: string): NodeJS.ProcessEnv {
   const kept = Object.entries(process.env).filter(([name]) => !name.startsWith('LEADER_'))
-  return { ...Object.fromEntries(kept), [WITH_AGENT]: '1' }
+  return { ...Object.fromEntries(kept), [WITH_AGENT]: privateDir }
 }

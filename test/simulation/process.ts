@@ -90,6 +90,7 @@ export class Process implements Clock {
 
   /** The event loop looks at timers and at sockets in turn: either may come first. */
   private catchUp(): void {
+    if (this.kernel.asleep) this.kernel.whenAwake(() => this.catchUp())
     if (!this.runs) return
     const late = this.late.splice(0)
     const timersFirst = this.random.chance(0.5)

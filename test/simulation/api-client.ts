@@ -1,0 +1,131 @@
+import type { Lease } from '../../agent/lease/lease.ts'
+import {
+  type LeaseApi,
+  LeaseApiError,
+  type LeaseErrorCode,
+  type OpenWatch,
+  type WatchHandlers,
+} from '../../agent/lease/lease-api.ts'
+import type { ApiServer, Reply } from './api-server.ts'
+import type { Network } from './network.ts'
+import type { Process } from './process.ts'
+import type { Random } from './random.ts'
+import { WatchStream } from './watch-stream.ts'
+
+export interface ApiClientParts {
+  readonly name: string
+  readonly server: ApiServer
+  readonly network: Network
+  readonly process: Process
+  readonly random: Random
+  /** A write leaves; every deadline it may earn counts from this moment. */
+  readonly sent: (lease: Lease) => void
+  /** This client has been shown a version of the Lease. */
+  readonly shown: (lease: Lease) => void
+}
+
+/** An agent's way to the Lease: the real interface on the model's network. */
+export class ApiClient implements LeaseApi {
+  private readonly parts: ApiClientParts
+  private closed = false
+
+  constructor(parts: ApiClientParts) {
+    this.parts = parts
+  }
+
+  read(deadlineMs: number): Promise<Lease | null> {
+    return this.request('reads', deadlineMs, () => this.parts.server.read())
+  }
+
+  update(lease: Lease, deadlineMs: number): Promise<Lease> {
+    this.parts.sent(lease)
+    const { server, name } = this.parts
+    return this.request('writes', deadlineMs, () => server.update(lease, name)) as Promise<Lease>
+  }
+
+  create(lease: Lease, deadlineMs: number): Promise<Lease> {
+    this.parts.sent(lease)
+    const { server, name } = this.parts
+    return this.request('writes', deadlineMs, () => server.create(lease, name)) as Promise<Lease>
+  }
+
+  async watch(from: string | undefined, handlers: WatchHandlers, deadlineMs: number): Promise<OpenWatch> {
+    const { server, network } = this.parts
+    const stream = new WatchStream(this.parts, handlers)
+    await this.request('reads', deadlineMs, () => {
+      if (network.has(({ watchCut }) => watchCut)) return { error: 'network' }
+      const refused = server.watch(from, stream)
+      return refused === null ? { lease: null } : { error: refused }
+    }).catch((error: unknown) => {
+      stream.close()
+      throw error
+    })
+    return stream
+  }
+
+  close(): void {
+    this.closed = true
+  }
+
+  private request(kind: 'reads' | 'writes', deadlineMs: number, handle: () => Reply): Promise<Lease | null> {
+    const { process, network, server, random, shown } = this.parts
+    const { timeline } = process.kernel
+    return new Promise((resolve, reject) => {
+      let open = true
+      const fail = (code: LeaseErrorCode, mayHaveCommitted: boolean) => {
+        if (open && !this.closed) reject(new LeaseApiError(code, `the API server: ${code}`, { mayHaveCommitted }))
+        open = false
+        deadline.cancel()
+      }
+      const deadline = process.after(deadlineMs, () => fail('timeout', true))
+      const answer = (reply: Reply) =>
+        process.deliver(() => {
+          if (!open) return
+          if ('error' in reply) return fail(reply.error, uncertain(reply.error))
+          open = false
+          deadline.cancel()
+          if (reply.lease !== null) shown(reply.lease)
+          if (!this.closed) resolve(reply.lease)
+        })
+      const back = (reply: Reply) => {
+        if (kind === 'writes' && network.has(({ answersLost }) => answersLost)) return
+        whenOpen(network, random, () => void timeline.in(network.latency(), () => answer(reply)))
+      }
+      const arrive = () =>
+        server.receive(
+          () => {
+            const { error } = network
+            if (error !== undefined && !(uncertain(error) && random.chance(0.5))) return back({ error })
+            const reply = handle()
+            if (error !== undefined) return back({ error })
+            const lies = kind === 'writes' && network.has(({ lyingConflict }) => lyingConflict)
+            back(lies ? { error: 'conflict' } : reply)
+          },
+          () => back({ error: 'network' }),
+        )
+      if (network.has(({ refused }) => refused)) {
+        timeline.in(1, () => process.deliver(() => fail('network', false)))
+      } else if (!network.has(({ lost }) => lost === kind)) {
+        const late = kind === 'writes' ? network.lateness() : 0
+        whenOpen(network, random, () => void timeline.in(network.latency() + late, arrive))
+      }
+    })
+  }
+}
+
+/** Errors that leave open whether the write was applied. */
+function uncertain(code: LeaseErrorCode): boolean {
+  return code === 'server' || code === 'network' || code === 'timeout'
+}
+
+/** Packets sent into a cut are lost for good, or are sent again and come through once the way is open. */
+function whenOpen(network: Network, random: Random, go: () => void): void {
+  const isCut = () => network.has(({ cut }) => cut)
+  if (!isCut()) return go()
+  if (random.chance(0.5)) return
+  const off = network.onChange(() => {
+    if (isCut()) return
+    off()
+    go()
+  })
+}

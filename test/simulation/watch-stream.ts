@@ -1,0 +1,74 @@
+import { LeaseApiError, type LeaseErrorCode, type OpenWatch, type WatchEvent, type WatchHandlers } from '../../agent/lease/lease-api.ts'
+import type { ApiClientParts } from './api-client.ts'
+import type { Watcher } from './api-server.ts'
+
+/** One open watch: a connection on which events keep their order, may come late, and may stop coming. */
+export class WatchStream implements Watcher, OpenWatch {
+  private readonly parts: ApiClientParts
+  private readonly handlers: WatchHandlers
+  private readonly offNetwork: () => void
+  private readonly held: (() => void)[] = []
+  private open = true
+  private lastArrival = 0
+
+  constructor(parts: ApiClientParts, handlers: WatchHandlers) {
+    this.parts = parts
+    this.handlers = handlers
+    this.offNetwork = parts.network.onChange(() => this.networkChanged())
+    parts.process.onDeath(() => this.close())
+  }
+
+  push(event: WatchEvent): void {
+    this.send(() => {
+      if (event.type === 'changed') this.parts.shown(event.lease)
+      this.handlers.event(event)
+    })
+  }
+
+  end(code?: LeaseErrorCode): void {
+    this.send(() => {
+      this.close()
+      this.handlers.ended(code === undefined ? undefined : new LeaseApiError(code, `the watch: ${code}`))
+    })
+  }
+
+  close(): void {
+    this.open = false
+    this.offNetwork()
+    this.parts.server.unwatch(this)
+  }
+
+  private send(deliver: () => void): void {
+    if (this.silent) this.held.push(deliver)
+    else this.transmit(deliver)
+  }
+
+  private transmit(deliver: () => void): void {
+    const { process, network } = this.parts
+    const { timeline } = process.kernel
+    // A byte stream: nothing overtakes what was sent before.
+    this.lastArrival = Math.max(this.lastArrival, timeline.now + network.latency() + network.lag())
+    timeline.at(this.lastArrival, () => process.deliver(() => this.open && deliver()))
+  }
+
+  private get silent(): boolean {
+    return this.parts.network.has(({ cut, watchSilent }) => cut || watchSilent)
+  }
+
+  private networkChanged(): void {
+    const { network, process, server, random } = this.parts
+    if (network.has(({ watchCut }) => watchCut)) {
+      server.unwatch(this)
+      process.deliver(() => {
+        if (!this.open) return
+        this.close()
+        this.handlers.ended(new LeaseApiError('network', 'the watch was cut'))
+      })
+    } else if (this.held.length > 0 && !this.silent) {
+      // The connection may have been forgotten on the way: then it stays open, and nothing ever comes.
+      if (random.chance(0.3)) server.unwatch(this)
+      else for (const deliver of this.held) this.transmit(deliver)
+      this.held.length = 0
+    }
+  }
+}

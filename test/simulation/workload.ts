@@ -1,0 +1,171 @@
+import type { Exit, LiveProcess, ProcessTree } from '../../agent/workload/process-tree.ts'
+import type { Process } from './process.ts'
+import type { Random } from './random.ts'
+
+/** How the workload of a replica behaves at the moment; faults change it. */
+export interface Behaviour {
+  /** Milliseconds from its start until it answers as healthy. */
+  startMs: number
+  healthy: boolean
+  /** SIGTERM is ignored. */
+  ignoresTerm: boolean
+  /** Milliseconds that a killed process lingers in the kernel, executing nothing. */
+  lingersMs: number
+  /** Ends by itself right after its start. */
+  diesAtStart: boolean
+  /** The port is held by somebody else. */
+  portTaken: boolean
+  /** Open connections, which hold up a drain. */
+  connected: boolean
+}
+
+export function wellBehaved(random: Random): Behaviour {
+  return {
+    startMs: random.between(300, 3_000),
+    healthy: true,
+    ignoresTerm: false,
+    lingersMs: 0,
+    diesAtStart: false,
+    portTaken: false,
+    connected: false,
+  }
+}
+
+/** How long the kernel takes to end a process after SIGKILL. */
+const KILL_TAKES_MS = 20
+/** SIGTERM of an idle LangFlow takes seconds. */
+const LONGEST_TERM_MS = 4_000
+
+/** The processes of one started workload, from which alone it is judged whether two act at once. */
+export class Workload {
+  readonly owner: string
+  readonly epoch: number
+  /** Of the machine's processes this one is no child: it is frozen and killed by signals. */
+  readonly process: Process
+  readonly startedAt: number
+  stopped = false
+  /** Code runs in it, unless it is stopped or the machine sleeps. */
+  live = true
+  /** Something of it is still in the process table, and holds the port. */
+  present = true
+  private exited: (exit: Exit) => void
+  private readonly random: Random
+  private readonly behaviour: Behaviour
+  private dying = false
+
+  constructor(
+    owner: string,
+    epoch: number,
+    process: Process,
+    random: Random,
+    behaviour: Behaviour,
+    exited: (exit: Exit) => void,
+  ) {
+    this.owner = owner
+    this.epoch = epoch
+    this.process = process
+    this.random = random
+    this.behaviour = behaviour
+    this.exited = exited
+    this.startedAt = process.kernel.timeline.now
+  }
+
+  get executes(): boolean {
+    return this.live && !this.stopped && !this.process.kernel.asleep
+  }
+
+  get healthy(): boolean {
+    const age = this.process.kernel.timeline.now - this.startedAt
+    return this.executes && this.behaviour.healthy && age >= this.behaviour.startMs
+  }
+
+  terminate(): void {
+    this.stopped = false
+    if (this.behaviour.ignoresTerm) return
+    this.process.after(this.random.between(10, LONGEST_TERM_MS), () => {
+      if (!this.stopped) this.gone({ code: 0, signal: null })
+    })
+  }
+
+  kill(withinMs = KILL_TAKES_MS): void {
+    if (this.dying) return
+    this.dying = true
+    this.process.after(this.random.between(0, withinMs), () => {
+      this.live = false
+      this.process.after(this.behaviour.lingersMs, () => this.gone({ code: null, signal: 'SIGKILL' }))
+    })
+  }
+
+  /** The direct child ends by itself; `leaving`: something it started goes on without it. */
+  exit(leaving: boolean): void {
+    if (leaving) this.tellExit({ code: 1, signal: null })
+    else this.gone({ code: 1, signal: null })
+  }
+
+  private gone(exit: Exit): void {
+    if (!this.present) return
+    this.live = false
+    this.present = false
+    this.process.kill()
+    this.tellExit(exit)
+  }
+
+  private tellExit(exit: Exit): void {
+    this.exited(exit)
+    this.exited = () => {}
+  }
+}
+
+const SPAWN_MS = 5
+const LOOK_MS = 5
+
+/** What the launcher does to the workload's processes, on the model's. */
+export class WorkloadTree implements ProcessTree {
+  private readonly launcher: Process
+  private readonly spawn: (epoch: number, exited: (exit: Exit) => void) => Workload
+  private workload: Workload | null = null
+
+  constructor(launcher: Process, spawn: (epoch: number, exited: (exit: Exit) => void) => Workload) {
+    this.launcher = launcher
+    this.spawn = spawn
+  }
+
+  start(_command: readonly string[], env: NodeJS.ProcessEnv, exited: (exit: Exit) => void) {
+    return new Promise<{ pid: number }>((resolve) => {
+      this.launcher.after(SPAWN_MS, () => {
+        this.workload = this.spawn(Number(env.LEADER_EPOCH), (exit) => this.launcher.deliver(() => exited(exit)))
+        resolve({ pid: 42 })
+      })
+    })
+  }
+
+  alive(): LiveProcess[] {
+    return this.workload?.present ? [{ pid: 42, startTime: '1', state: 'S', comm: 'langflow' }] : []
+  }
+
+  terminate(): void {
+    this.workload?.terminate()
+  }
+
+  freeze(): number {
+    if (this.workload !== null) this.workload.stopped = true
+    return 1
+  }
+
+  thaw(): void {
+    if (this.workload !== null) this.workload.stopped = false
+  }
+
+  kill(withinMs: number): Promise<LiveProcess[]> {
+    this.workload?.kill()
+    const until = this.launcher.mono() + withinMs
+    return new Promise((resolve) => {
+      const look = () => {
+        const alive = this.alive()
+        if (alive.length === 0 || this.launcher.mono() >= until) resolve(alive)
+        else this.launcher.after(LOOK_MS, look)
+      }
+      look()
+    })
+  }
+}
