@@ -1,5 +1,6 @@
 import { addAgent } from './commands/agent.ts'
 import { addDemo } from './commands/demo.ts'
+import { addInstall } from './commands/install.ts'
 import { addLaunch } from './commands/launch.ts'
 import { addRun } from './commands/run.ts'
 import { createProgram, runProgram } from './config/program.ts'
@@ -9,6 +10,7 @@ beFrugal()
 const program = createProgram()
 addAgent(program)
 addDemo(program)
+addInstall(program)
 addLaunch(program)
 addRun(program)
 process.exitCode = await runProgram(program, process.argv.slice(2))

@@ -1,7 +1,8 @@
-import { mkdirSync, rmSync } from 'node:fs'
+import { rmSync } from 'node:fs'
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
 import { parseRunOptions, type RunOptions, runOptions } from '../config/options.ts'
+import { makeDirectory } from '../directory.ts'
 import { LauncherProcess } from '../workload/launcher-process.ts'
 import { killMarked } from '../workload/linux-process-tree.ts'
 import { newKeys, runAgent } from './agent.ts'
@@ -21,7 +22,7 @@ export function addRun(program: Command): void {
 
 async function run(options: RunOptions): Promise<number> {
   const { privateDir } = options
-  if (privateDir !== null) mkdirSync(privateDir, { recursive: true, mode: 0o700 })
+  if (privateDir !== null) makeDirectory(privateDir, 0o700)
   try {
     const keys = newKeys(options.agent)
     const launcher = new LauncherProcess({

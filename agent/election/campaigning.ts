@@ -10,11 +10,11 @@ export function campaign(turn: Turn): void {
     leave(turn)
     return
   }
+  if (settleLiveWorkload(turn)) return
   if (turn.state.inFlight) {
     turn.decide('waiting for the API server')
     return
   }
-  if (settleLiveWorkload(turn)) return
   if (poll(turn)) return
   take(turn)
 }
@@ -62,7 +62,9 @@ function settleLiveWorkload(turn: Turn): boolean {
     turn.decide('killing a workload that has no leadership behind it')
     return false
   }
-  if (turn.now.mono >= turn.state.nextAttemptAt) turn.write('resume', 'took its grant back from the launcher')
+  if (turn.state.inFlight) turn.wake(workload.killAt ?? turn.now.mono)
+  else if (turn.now.mono >= turn.state.nextAttemptAt)
+    turn.write('resume', 'took its grant back from the launcher')
   else turn.wake(turn.state.nextAttemptAt)
   turn.decide('taking back the grant that the launcher kept')
   return true
@@ -71,6 +73,7 @@ function settleLiveWorkload(turn: Turn): boolean {
 function canResume(turn: Turn, seen: Seen): boolean {
   const { workload } = turn.state
   return (
+    !turn.state.killOrdered &&
     seen.lease !== null &&
     holderOf(seen.lease) === turn.config.identity &&
     workload.identity === turn.config.identity &&
@@ -108,6 +111,12 @@ function take(turn: Turn): void {
   const free = freeAt(turn, seen)
   const cool = coolDownEnds(turn.state)
   const at = Math.max(free, cool, nextAttemptAt)
+  if (turn.now.mono >= at && seen.lease === null && !confirmsAbsence(turn)) {
+    if (turn.now.mono >= turn.state.nextPollAt) turn.read()
+    else turn.wake(turn.state.nextPollAt)
+    turn.decide(`${standing}: making sure of it`)
+    return
+  }
   if (turn.now.mono >= at) {
     turn.write('acquire', whyFree(turn, seen))
     turn.decide(`${standing}: taking it`)
@@ -117,6 +126,14 @@ function take(turn: Turn): void {
   const wait = `${((at - turn.now.mono) / 1000).toFixed(1)} s`
   if (cool > free) turn.decide(`${standing}; cooling down for ${wait} after the workload failed here`)
   else turn.decide(`${standing}; free in ${wait} unless renewed`)
+}
+
+/**
+ * A creation has no version to compare with. Where this process could not run for a while, whatever happened meanwhile
+ * still lies in its connections, and is heard before the answer to a read.
+ */
+function confirmsAbsence({ fact }: Turn): boolean {
+  return fact.type === 'lease' && fact.fresh && fact.lease === null
 }
 
 function whyFree(turn: Turn, { lease }: Seen): string {

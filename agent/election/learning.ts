@@ -126,9 +126,7 @@ function guardVacancy(turn: Turn, known: Lease | null, lease: Lease): void {
 function ownWrite(turn: Turn, lease: Lease): Write | undefined {
   const { pending, unresolved } = turn.state
   const candidates = pending === null ? unresolved : [...unresolved, pending]
-  return candidates.find(
-    (write) => write.renewTime === lease.spec?.renewTime && holderOf(write.lease) === holderOf(lease),
-  )
+  return candidates.find((write) => sameRecord(write.lease, lease))
 }
 
 /** A write is in the Lease, whether its answer came, came late or never will: deadlines count from its sending. */
@@ -177,6 +175,8 @@ function beginTerm(turn: Turn, write: Write, lease: Lease): void {
   const { ending, workload } = turn.state
   if (ending !== null) beginStepDown(turn, ending.reason, false)
   else if (!resumed && !workload.canRun) beginStepDown(turn, 'the launcher went away', false)
+  else if (resumed && workload.alive === 'no')
+    beginStepDown(turn, 'the workload ended without its agent', true)
 }
 
 /** Passes on what the last acknowledged write earned; a doubt that it ends is over (compare-and-swap: nobody else held it). */
@@ -200,6 +200,10 @@ function checkTerm(turn: Turn, lease: Lease): void {
   }
   if (holder !== '') {
     turn.lose(`the Lease is held by ${holder}`)
+    return
+  }
+  if (epochOf(lease) !== term.epoch) {
+    turn.lose('somebody else held the Lease meanwhile')
     return
   }
   // Cleared by hand. Nobody else may believe it yet, and a compare-and-swap tells whether somebody did.

@@ -113,6 +113,8 @@ export interface ElectionState {
   readonly mustRead: boolean
   readonly term: Term | null
   readonly workload: Workload
+  /** This process has ended a workload of its own: one that still shows up alive runs under no grant to take back. */
+  readonly killOrdered: boolean
   readonly coolDown: CoolDown | null
   readonly failures: number
   /** This process is to end, once it holds nothing and nothing of the workload lives; `null`: it goes on. */
@@ -197,6 +199,7 @@ export function initialState(): ElectionState {
     mustRead: false,
     term: null,
     workload: NO_WORKLOAD,
+    killOrdered: false,
     coolDown: null,
     failures: 0,
     ending: null,

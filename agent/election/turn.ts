@@ -30,7 +30,10 @@ export class Turn {
   }
 
   emit(effect: Effect): void {
-    if (effect.type === 'kill' && this.effects.some((other) => other.type === 'kill')) return
+    if (effect.type === 'kill') {
+      if (this.effects.some((other) => other.type === 'kill')) return
+      this.set({ killOrdered: true })
+    }
     this.effects.push(effect)
   }
 

@@ -1,7 +1,8 @@
 import { randomBytes, timingSafeEqual } from 'node:crypto'
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Clock } from '../clock.ts'
+import { makeDirectory } from '../directory.ts'
 import { FatalError } from '../exit.ts'
 
 interface Stored {
@@ -45,7 +46,7 @@ export class LauncherKeys {
     if (this.stored === null) {
       this.stored = { token: newSecret(), tree: newSecret(), bootId: bootId() }
       try {
-        mkdirSync(directory, { recursive: true, mode: 0o700 })
+        makeDirectory(directory, 0o700)
         this.save()
       } catch (error) {
         throw new FatalError(

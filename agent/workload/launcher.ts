@@ -203,14 +203,15 @@ export class Launcher {
 
   private suspend(grant: Grant, doubt: boolean): void {
     if (this.state === 'stopping') {
-      if (doubt && !this.killing) {
+      // Frozen it could not end, and going on would be execution: by either clock.
+      if (!this.killing) {
         this.deadman('leadership is in doubt while stopping')
         void this.end()
       }
       return
     }
     if (this.state !== 'running') return
-    if (grant.onDoubt === 'freeze') {
+    if (grant.onDoubt === 'freeze' || !doubt) {
       this.tree?.freeze()
       this.freezes++
       this.move('frozen', { kind: 'frozen' })

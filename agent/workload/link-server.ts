@@ -1,7 +1,8 @@
-import { chmodSync, mkdirSync, statSync, unlinkSync } from 'node:fs'
+import { chmodSync, statSync, unlinkSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { dirname } from 'node:path'
 import type { Clock, Timer } from '../clock.ts'
+import { makeDirectory } from '../directory.ts'
 import { FatalError } from '../exit.ts'
 import { readLines, writeLine } from './json-lines.ts'
 import type { LauncherKeys } from './launcher-keys.ts'
@@ -56,7 +57,7 @@ export class LinkServer {
       )
     }
     try {
-      mkdirSync(dirname(path), { recursive: true })
+      makeDirectory(dirname(path))
     } catch (error) {
       throw new FatalError(`cannot create the directory of --socket ${path}: ${reasonOf(error)}`)
     }

@@ -197,8 +197,7 @@ export class Supervisor {
   private received(message: Exclude<ToAgent, Hello>): void {
     switch (message.type) {
       case 'pong':
-        if (this.pings.unanswered >= SILENT_PINGS) this.report()
-        this.pings.unanswered = 0
+        this.heard()
         return
       case 'terminating':
         this.ending = true
@@ -214,6 +213,12 @@ export class Supervisor {
         this.hear(message.cause)
         return
     }
+  }
+
+  private heard(): void {
+    const wasSilent = this.pings.unanswered >= SILENT_PINGS
+    this.pings.unanswered = 0
+    if (wasSilent) this.report()
   }
 
   private see(view: WorkloadView): void {
@@ -292,7 +297,8 @@ export class Supervisor {
   private gone(): void {
     const { reclaim } = this.options.machine
     this.stopProbing()
-    this.orphaned = this.view.state !== 'idle'
+    // One that came and went before it had looked for what is left changes nothing.
+    this.orphaned ||= this.view.state !== 'idle'
     this.report()
     // Also an idle one may have been told to start.
     this.fail('the launcher is gone')
@@ -319,7 +325,7 @@ export class Supervisor {
   private async reclaim(reason: string): Promise<void> {
     this.options.log.warn(`killing the workload without its launcher: ${reason}`)
     await this.options.machine.reclaim?.()
-    this.settle()
+    if (this.orphaned) this.settle()
   }
 
   private settle(): void {

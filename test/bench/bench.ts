@@ -1,5 +1,6 @@
 // usage: node test/bench/bench.ts [--quick] [--out FILE]
-import { writeFileSync } from 'node:fs'
+import { accessSync, constants, writeFileSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
 import { measureCrashes } from './crash.ts'
 import { Ground } from './ground.ts'
@@ -21,6 +22,8 @@ const USAGE = 'usage: node test/bench/bench.ts [--quick] [--out FILE]'
 function parse(): { quick: boolean; out: string | undefined } {
   try {
     const { values } = parseArgs({ options: { quick: { type: 'boolean' }, out: { type: 'string' } } })
+    // Not only after ten minutes.
+    if (values.out !== undefined) accessSync(dirname(values.out), constants.W_OK)
     return { quick: values.quick ?? false, out: values.out }
   } catch (error) {
     process.stderr.write(`${(error as Error).message}\n${USAGE}\n`)
@@ -70,11 +73,9 @@ async function main(): Promise<void> {
     process.stderr.write(`${error.message}\n`)
     process.exit(1)
   })
-  let closing: Promise<void> | undefined
-  const close = () => (closing ??= ground.close())
   const giveUp = (why: string, code: number) => {
     process.stderr.write(`${why}: ending what was started\n`)
-    void close().finally(() => process.exit(code))
+    void ground.close().finally(() => process.exit(code))
   }
   for (const [signal, code] of [
     ['SIGINT', 130],
@@ -89,7 +90,7 @@ async function main(): Promise<void> {
   try {
     report = await measure(ground, sizes, quick)
   } finally {
-    await close()
+    await ground.close()
     clearTimeout(bound)
   }
   const text = markdown(report)

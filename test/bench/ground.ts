@@ -19,7 +19,7 @@ export class Ground {
   readonly #strays = new Set<number>()
   readonly #guard: Guard
   #files = 0
-  #closing = false
+  #closed: Promise<void> | undefined
 
   private constructor(plane: ControlPlane) {
     this.plane = plane
@@ -50,7 +50,7 @@ export class Ground {
 
   /** Sees to it that a process does not outlive the bench. Throws where the bench is ending already. */
   keep<P extends LoggedProcess>(one: P): P {
-    if (this.#closing) {
+    if (this.#closed !== undefined) {
       one.signal('SIGKILL')
       throw new Error('the bench is ending')
     }
@@ -74,8 +74,13 @@ export class Ground {
     this.#tellGuard()
   }
 
-  async close(): Promise<void> {
-    this.#closing = true
+  /** Ends everything that was started; a second call waits for the same end. */
+  close(): Promise<void> {
+    this.#closed ??= this.#close()
+    return this.#closed
+  }
+
+  async #close(): Promise<void> {
     await Promise.all([...this.#processes].map(end))
     await this.plane.close()
     await this.#guard.close()

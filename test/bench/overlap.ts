@@ -5,7 +5,7 @@ import { atMost, type Section } from './row.ts'
 export function overlapSection(beats: readonly string[], expectedTerms: number): Section {
   const files = beats.map(readBeats)
   const spans = files.map(spansOf)
-  const terms = spans.map((one) => new Set(one.map(({ owner }) => owner)).size).reduce((a, b) => a + b, 0)
+  const terms = sum(spans.map((one) => new Set(one.map(({ owner }) => owner)).size))
   const gaps = spans.flatMap(changes)
   return {
     title: 'Two acting at once',
@@ -17,7 +17,7 @@ export function overlapSection(beats: readonly string[], expectedTerms: number):
       {
         what: 'time in which two replicas’ workloads acted at once',
         unit: 'ms',
-        values: files.map(overlapMs).length === 0 ? [] : [files.map(overlapMs).reduce((a, b) => a + b, 0)],
+        values: [sum(files.map(overlapMs))],
         target: atMost(0, 'ms'),
       },
       {
@@ -47,4 +47,8 @@ function changes(spans: ReturnType<typeof spansOf>): number[] {
     const before = inOrder[n - 1]
     return before === undefined || before.owner === span.owner ? [] : [span.from - before.to]
   })
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((a, b) => a + b, 0)
 }

@@ -44,7 +44,8 @@ const REPRODUCE = `## How to reproduce
 \`\`\`sh
 npm ci
 npm run build
-npm run bench                 # about 15 minutes; --quick for one minute that shows that it works
+npm run bench                           # about 10 minutes
+node test/bench/bench.ts --quick        # about 1 minute: only shows that it works
 \`\`\`
 
 It needs etcd, kube-apiserver and kubectl in \`$KUBEBUILDER_ASSETS\`, and for the comparison Go and

@@ -45,8 +45,9 @@ export class ApiClient implements LeaseApi {
 
   create(lease: Lease, deadlineMs: number): Promise<Lease> {
     this.parts.sent(lease)
-    const { server, name } = this.parts
-    return this.request('writes', deadlineMs, () => server.create(lease, name)) as Promise<Lease>
+    const { server, name, process } = this.parts
+    const sentAt = process.kernel.timeline.now
+    return this.request('writes', deadlineMs, () => server.create(lease, name, sentAt)) as Promise<Lease>
   }
 
   async watch(from: string | undefined, handlers: WatchHandlers, deadlineMs: number): Promise<OpenWatch> {
@@ -73,7 +74,8 @@ export class ApiClient implements LeaseApi {
     return new Promise((resolve, reject) => {
       let open = true
       const fail = (code: LeaseErrorCode, mayHaveCommitted: boolean) => {
-        if (open && !this.closed) reject(new LeaseApiError(code, `the API server: ${code}`, { mayHaveCommitted }))
+        if (open && !this.closed)
+          reject(new LeaseApiError(code, `the API server: ${code}`, { mayHaveCommitted }))
         open = false
         deadline.cancel()
       }

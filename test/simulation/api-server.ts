@@ -18,6 +18,8 @@ export interface Commit {
   readonly writer: string | null
 }
 
+const SEEN_WITHIN_MS = 1_000
+
 /** The API server with its one Lease: resource versions, compare-and-swap, watches. */
 export class ApiServer {
   private readonly timeline: Timeline
@@ -26,6 +28,8 @@ export class ApiServer {
   private uids = 0
   private history: { version: number; event: WatchEvent }[] = []
   private compactedTo = 0
+  private createdAt = Number.NEGATIVE_INFINITY
+  private deletedAt = Number.NEGATIVE_INFINITY
   private readonly watchers = new Set<Watcher>()
   private waiting: (() => void)[] = []
   lease: Lease | null = null
@@ -51,11 +55,17 @@ export class ApiServer {
   update(lease: Lease, writer: string): Reply {
     if (this.lease === null) return { error: 'not_found' }
     if (lease.metadata.resourceVersion !== this.lease.metadata.resourceVersion) return { error: 'conflict' }
-    return { lease: this.commit({ ...lease, metadata: { ...this.lease.metadata, ...lease.metadata } }, writer) }
+    return {
+      lease: this.commit({ ...lease, metadata: { ...this.lease.metadata, ...lease.metadata } }, writer),
+    }
   }
 
-  create(lease: Lease, writer: string): Reply {
+  /** `sentAt`: real time. */
+  create(lease: Lease, writer: string, sentAt: number): Reply {
+    // A documented limit: a creation compares nothing, so it must not be under way while somebody deletes the Lease.
+    if (sentAt < this.deletedAt) return { error: 'network' }
     if (this.lease !== null) return { error: 'already_exists' }
+    this.createdAt = this.timeline.now
     const metadata = { ...lease.metadata, name: 'lock', namespace: 'ns', uid: `uid-${++this.uids}` }
     return { lease: this.commit({ ...lease, metadata }, writer) }
   }
@@ -66,9 +76,11 @@ export class ApiServer {
   }
 
   delete(): void {
-    if (this.lease === null) return
+    // The other: a Lease that comes and goes before anybody has seen it cannot be waited out.
+    if (this.lease === null || this.timeline.now - this.createdAt < SEEN_WITHIN_MS) return
     const before = this.lease
     this.lease = null
+    this.deletedAt = this.timeline.now
     this.publish({ type: 'deleted', resourceVersion: String(++this.version) })
     this.committed({ before, after: null, writer: null })
   }

@@ -94,7 +94,10 @@ export class Process implements Clock {
     if (!this.runs) return
     const late = this.late.splice(0)
     const timersFirst = this.random.chance(0.5)
-    const [first, second] = [late.filter(({ timer }) => timer === timersFirst), late.filter(({ timer }) => timer !== timersFirst)]
+    const [first, second] = [
+      late.filter(({ timer }) => timer === timersFirst),
+      late.filter(({ timer }) => timer !== timersFirst),
+    ]
     for (const { work } of [...first, ...second]) {
       // Each in a turn of its own, so that promises settle in between.
       this.kernel.timeline.in(0, () => this.perform(work, false))

@@ -1,4 +1,10 @@
-import { LeaseApiError, type LeaseErrorCode, type OpenWatch, type WatchEvent, type WatchHandlers } from '../../agent/lease/lease-api.ts'
+import {
+  LeaseApiError,
+  type LeaseErrorCode,
+  type OpenWatch,
+  type WatchEvent,
+  type WatchHandlers,
+} from '../../agent/lease/lease-api.ts'
 import type { ApiClientParts } from './api-client.ts'
 import type { Watcher } from './api-server.ts'
 
@@ -39,6 +45,7 @@ export class WatchStream implements Watcher, OpenWatch {
   }
 
   private send(deliver: () => void): void {
+    if (!this.open) return
     if (this.silent) this.held.push(deliver)
     else this.transmit(deliver)
   }

@@ -42,6 +42,8 @@ export class Workload {
   readonly epoch: number
   /** Of the machine's processes this one is no child: it is frozen and killed by signals. */
   readonly process: Process
+  /** The launcher that started it, and that alone guards it. */
+  readonly guard: Process
   readonly startedAt: number
   stopped = false
   /** Code runs in it, unless it is stopped or the machine sleeps. */
@@ -57,6 +59,7 @@ export class Workload {
     owner: string,
     epoch: number,
     process: Process,
+    guard: Process,
     random: Random,
     behaviour: Behaviour,
     exited: (exit: Exit) => void,
@@ -64,6 +67,7 @@ export class Workload {
     this.owner = owner
     this.epoch = epoch
     this.process = process
+    this.guard = guard
     this.random = random
     this.behaviour = behaviour
     this.exited = exited
@@ -116,27 +120,28 @@ export class Workload {
   }
 }
 
-const SPAWN_MS = 5
 const LOOK_MS = 5
 
 /** What the launcher does to the workload's processes, on the model's. */
 export class WorkloadTree implements ProcessTree {
   private readonly launcher: Process
   private readonly spawn: (epoch: number, exited: (exit: Exit) => void) => Workload
-  private workload: Workload | null = null
+  private workload: Workload | null
 
-  constructor(launcher: Process, spawn: (epoch: number, exited: (exit: Exit) => void) => Workload) {
+  /** `workload`: what already lives. */
+  constructor(
+    launcher: Process,
+    spawn: (epoch: number, exited: (exit: Exit) => void) => Workload,
+    workload: Workload | null,
+  ) {
     this.launcher = launcher
     this.spawn = spawn
+    this.workload = workload
   }
 
   start(_command: readonly string[], env: NodeJS.ProcessEnv, exited: (exit: Exit) => void) {
-    return new Promise<{ pid: number }>((resolve) => {
-      this.launcher.after(SPAWN_MS, () => {
-        this.workload = this.spawn(Number(env.LEADER_EPOCH), (exit) => this.launcher.deliver(() => exited(exit)))
-        resolve({ pid: 42 })
-      })
-    })
+    this.workload = this.spawn(Number(env.LEADER_EPOCH), (exit) => this.launcher.deliver(() => exited(exit)))
+    return Promise.resolve({ pid: 42 })
   }
 
   alive(): LiveProcess[] {

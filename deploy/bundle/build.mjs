@@ -1,11 +1,11 @@
-// Writes dist/langflow-leader.mjs: the whole program in one file that needs nothing beside it but Node.
+// Writes dist/langflow-leader.mjs, or the file that is named: the whole program, which needs nothing beside it but Node.
 import { mkdir, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { build } from 'esbuild'
 import { lazyBuiltins, leaveOut, undici } from './bundle-plugins.mjs'
 import { oneFile } from './one-file.mjs'
 
-const root = join(import.meta.dirname, '..')
+const root = join(import.meta.dirname, '../..')
 const { outputFiles, metafile } = await build({
   entryPoints: ['agent/main.ts'],
   outdir: 'dist',
@@ -25,5 +25,6 @@ const { outputFiles, metafile } = await build({
   define: { esbuildDetection: 'true' },
   plugins: [lazyBuiltins, leaveOut, undici],
 })
-await mkdir(join(root, 'dist'), { recursive: true })
-await writeFile(join(root, 'dist/langflow-leader.mjs'), oneFile(outputFiles, metafile), { mode: 0o755 })
+const target = resolve(process.argv[2] ?? join(root, 'dist/langflow-leader.mjs'))
+await mkdir(dirname(target), { recursive: true })
+await writeFile(target, oneFile(outputFiles, metafile), { mode: 0o755 })

@@ -41,10 +41,13 @@ export const undici = {
       resolveDir: UNDICI,
       contents: `
         import Agent from './dispatcher/agent.js'
+        import Dispatcher from './dispatcher/dispatcher.js'
         import api from './api/api-request.js'
+        import connect from './api/api-connect.js'
         export { default as Client } from './dispatcher/client.js'
         export { default as ProxyAgent } from './dispatcher/proxy-agent.js'
         export { Agent }
+        Dispatcher.prototype.connect = connect // ProxyAgent opens its tunnels with it
         const agent = new Agent()
         export const request = ({ origin, pathname, search }, options) =>
           api.call(agent, { method: 'GET', ...options, origin, path: pathname + search })`,

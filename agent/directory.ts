@@ -1,0 +1,13 @@
+import { existsSync, mkdirSync } from 'node:fs'
+import { dirname } from 'node:path'
+
+/**
+ * Makes a directory and what is missing above it. Throws the system's error. Node's own recursive mkdir never returns
+ * where a file system refuses directories with ENOENT, as /proc does.
+ */
+export function makeDirectory(path: string, mode = 0o777): void {
+  if (existsSync(path)) return
+  const parent = dirname(path)
+  if (parent !== path) makeDirectory(parent)
+  mkdirSync(path, { mode })
+}

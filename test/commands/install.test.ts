@@ -1,0 +1,97 @@
+import assert from 'node:assert/strict'
+import { execFile, spawnSync } from 'node:child_process'
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { promisify } from 'node:util'
+import { VERSION } from '../../agent/version.ts'
+
+const ROOT = join(import.meta.dirname, '../..')
+/** As much of tini as the check of an installation needs, so that the tests need none. */
+const TINI = '#!/bin/sh\n[ "$1 $2" = "-s --" ] || exit 64\nshift 2\nexec "$@"\n'
+
+describe('install', () => {
+  const scratch = mkdtempSync(join(tmpdir(), 'install-test-'))
+  const bundle = join(scratch, 'langflow-leader.mjs')
+  const bin = join(scratch, 'bin')
+
+  before(async () => {
+    await promisify(execFile)(process.execPath, [join(ROOT, 'deploy/bundle/build.mjs'), bundle])
+    mkdirSync(bin)
+    writeFileSync(join(bin, 'tini-static'), TINI, { mode: 0o755 })
+  })
+  after(() => rmSync(scratch, { recursive: true, force: true }))
+
+  const run = (program: string, args: readonly string[], path = bin) =>
+    spawnSync(process.execPath, [program, ...args], {
+      encoding: 'utf8',
+      env: { PATH: `${path}:/usr/bin:/bin` },
+    })
+  const fails = (result: ReturnType<typeof run>, sentence: RegExp) => {
+    assert.match(result.stderr, sentence)
+    assert.equal(result.stderr.trim().split('\n').length, 1, result.stderr)
+    assert.equal(result.status, 1)
+  }
+
+  test('copies three programs that start by themselves, and a second time over them', () => {
+    const target = join(scratch, 'installed')
+    for (const round of ['first', 'second']) {
+      const { status, stdout, stderr } = run(bundle, ['install', target])
+      assert.equal(status, 0, `${round}: ${stderr}`)
+      assert.match(
+        stdout,
+        new RegExp(`^installed tini, node ${process.version} and langflow-leader ${VERSION} in `),
+      )
+    }
+    assert.deepEqual(readdirSync(target).sort(), ['langflow-leader.mjs', 'node', 'tini'])
+    for (const name of readdirSync(target))
+      assert.equal(statSync(join(target, name)).mode & 0o777, 0o755, name)
+
+    const args = ['-s', '--', join(target, 'node'), join(target, 'langflow-leader.mjs'), 'launch', '--help']
+    const started = spawnSync(join(target, 'tini'), args, { encoding: 'utf8', env: {}, cwd: '/' })
+    assert.match(started.stdout, /run LangFlow as the agent in the other container says/)
+  })
+
+  test('an old file is replaced as a whole: who has it open keeps the old one', () => {
+    const target = join(scratch, 'replaced')
+    mkdirSync(target)
+    writeFileSync(join(target, 'tini'), 'old')
+    const { ino } = statSync(join(target, 'tini'))
+    assert.equal(run(bundle, ['install', target]).status, 0)
+    assert.notEqual(statSync(join(target, 'tini')).ino, ino)
+  })
+
+  test('a file in place of the directory is named', () => {
+    const file = join(scratch, 'file')
+    writeFileSync(file, '')
+    fails(run(bundle, ['install', file]), /cannot write to .*file: it is not a directory; name another one/)
+  })
+
+  test('a directory in a place that does not exist is not made up', () => {
+    fails(run(bundle, ['install', join(scratch, 'no/where')]), /does not exist; make that first/)
+    fails(run(bundle, ['install', '/proc/nowhere']), /does not exist; make that first/)
+  })
+
+  test('a directory of somebody else', {
+    skip: process.getuid?.() === 0 && 'root may write anywhere',
+  }, () => {
+    const target = join(scratch, 'closed')
+    mkdirSync(target)
+    chmodSync(target, 0o555)
+    fails(run(bundle, ['install', target]), /cannot write to .*closed: user \d+ may not; mount a volume/)
+  })
+
+  test('what does not start is not called installed', () => {
+    const broken = join(scratch, 'broken')
+    mkdirSync(broken)
+    writeFileSync(join(broken, 'tini-static'), '#!/bin/sh\necho "wrong machine" >&2\nexit 1\n', {
+      mode: 0o755,
+    })
+    fails(run(bundle, ['install', join(scratch, 'unstarted')], broken), /does not start: wrong machine/)
+  })
+
+  test('from its source the program says how to get a built one', () => {
+    fails(run(join(ROOT, 'agent/main.ts'), ['install', join(scratch, 'source')]), /run npm run build, then/)
+  })
+})

@@ -1,0 +1,113 @@
+import { reached } from '../../agent/clock.ts'
+import { doubtAt } from '../../agent/election/deadlines.ts'
+import { Elector, type OutwardEffect } from '../../agent/election/elector.ts'
+import type { CandidateConfig } from '../../agent/election/state.ts'
+import type { LeaseApi } from '../../agent/lease/lease-api.ts'
+import { gateChecks } from '../../agent/traffic/gate.ts'
+import {
+  Supervisor,
+  type SupervisorMachine,
+  type SupervisorOptions,
+} from '../../agent/workload/supervisor.ts'
+import type { Process } from './process.ts'
+
+export interface AgentHostParts {
+  readonly config: CandidateConfig
+  readonly api: LeaseApi
+  readonly process: Process
+  readonly machine: Omit<SupervisorMachine, 'clock'>
+  readonly link: SupervisorOptions['link']
+  readonly probe: SupervisorOptions['probe']
+  readonly startTimeoutMs: number
+  readonly trace: (line: () => string) => void
+  readonly exited: (code: 0 | 1) => void
+}
+
+const ignore = (): void => {}
+const SILENT = { event: ignore, debug: ignore, info: ignore, warn: ignore, error: ignore }
+const UNCOUNTED = { renewal: ignore, slowPath: ignore, takeover: ignore, stopped: ignore }
+
+/** One agent process: the real elector and supervisor, put together as `Replica` does it, without HTTP and log. */
+export class AgentHost {
+  private readonly parts: AgentHostParts
+  readonly elector: Elector
+  readonly supervisor: Supervisor
+
+  constructor(parts: AgentHostParts) {
+    const { process, trace } = parts
+    this.parts = parts
+    this.elector = new Elector({
+      config: parts.config,
+      api: parts.api,
+      clock: process,
+      metrics: UNCOUNTED,
+      run: (effect) => this.run(effect),
+      changed: ignore,
+    })
+    this.supervisor = new Supervisor({
+      machine: { ...parts.machine, clock: process },
+      link: parts.link,
+      probe: parts.probe,
+      startTimeoutMs: parts.startTimeoutMs,
+      killMarginMs: parts.config.killMarginMs,
+      log: {
+        ...SILENT,
+        warn: (msg) => trace(() => `agent: ${msg}`),
+        error: (msg) => trace(() => `agent: ${msg}`),
+      },
+      metrics: UNCOUNTED,
+      tell: (fact) => {
+        if (fact.type !== 'workload' && fact.type !== 'tick')
+          trace(() => `agent is told: ${JSON.stringify(fact)}`)
+        this.elector.tell(fact)
+      },
+      changed: ignore,
+    })
+    void this.supervisor.listen().then(() => this.elector.start())
+  }
+
+  terminate(): void {
+    this.elector.tell({ type: 'terminate', reason: 'SIGTERM' })
+  }
+
+  /** Whether traffic is let through: `Replica.ready`. */
+  get ready(): boolean {
+    const { process, config } = this.parts
+    const { term } = this.elector.state
+    if (term === null || reached(process.now(), doubtAt(config, term.renewedAt))) return false
+    const { view, launcher, healthy, lastProbe } = this.supervisor
+    const checks = gateChecks({
+      leads: true,
+      standing: '',
+      doubt: term.doubt,
+      steppingDown: term.stepDown?.reason ?? null,
+      launcher,
+      workload: view.state,
+      healthy,
+      lastProbe,
+    })
+    return view.epoch === term.epoch && checks.every(({ ok }) => ok)
+  }
+
+  private run(effect: OutwardEffect): void {
+    const { trace } = this.parts
+    switch (effect.type) {
+      case 'grant':
+        return this.supervisor.grant(effect.grant)
+      case 'start':
+        return this.supervisor.start(effect.epoch)
+      case 'drain':
+        return this.supervisor.drain()
+      case 'stop':
+        return this.supervisor.stop(effect.graceMs)
+      case 'kill':
+        return this.supervisor.kill()
+      case 'exit':
+        return this.parts.exited(effect.code)
+      case 'event':
+        return trace(
+          () => `agent: ${effect.event}, epoch ${effect.epoch}${effect.reason ? `: ${effect.reason}` : ''}`,
+        )
+    }
+  }
+}

@@ -1,0 +1,97 @@
+import { Launcher } from '../../agent/workload/launcher.ts'
+import type { WorkloadView } from '../../agent/workload/messages.ts'
+import type { Exit } from '../../agent/workload/process-tree.ts'
+import { LauncherEnd, type Socket } from './link.ts'
+import type { Process } from './process.ts'
+import { type Workload, WorkloadTree } from './workload.ts'
+
+export interface LauncherHostParts {
+  readonly process: Process
+  readonly socket: Socket
+  /** In a PID namespace of its own, which ends with it. */
+  readonly alone: boolean
+  readonly stopTimeoutMs: number
+  readonly portTaken: () => boolean
+  readonly spawn: (epoch: number, exited: (exit: Exit) => void) => Workload
+  /** What an earlier launcher left on this machine. */
+  readonly remains: () => Workload | null
+  readonly trace: (line: () => string) => void
+  readonly exited: () => void
+}
+
+const PORT_LOOK_MS = 1
+
+/** One launcher process: the real launcher on the model's link and processes, as `serveLauncher` runs it. */
+export class LauncherHost {
+  private readonly parts: LauncherHostParts
+  private readonly launcher: Launcher
+  private readonly link: LauncherEnd
+  private ending = false
+
+  constructor(parts: LauncherHostParts) {
+    const { process, trace } = parts
+    this.parts = parts
+    this.launcher = new Launcher(
+      ['langflow'],
+      {
+        clock: process,
+        tree: () => new WorkloadTree(process, parts.spawn, null),
+        portHolder: () =>
+          new Promise((resolve) => {
+            process.after(PORT_LOOK_MS, () => resolve(parts.portTaken() ? 'the port is taken' : null))
+          }),
+        environment: (grant) => ({ LEADER_EPOCH: String(grant.epoch) }),
+      },
+      (view, cause) => {
+        if (cause.kind !== 'grant_refused') trace(() => `launcher: ${JSON.stringify(cause)}, ${view.state}`)
+        this.link.send({ type: 'workload', view, cause })
+        this.finishIfIdle(view)
+      },
+    )
+    this.link = new LauncherEnd(parts.socket, process, {
+      hello: () => ({
+        type: 'hello',
+        version: 1,
+        pid: 1,
+        alone: parts.alone,
+        mono: process.mono(),
+        view: this.launcher.view(),
+      }),
+      received: (message) => {
+        if (message.type === 'welcome') {
+          if (this.ending) this.link.send({ type: 'terminating' })
+          const remains = parts.alone ? null : new WorkloadTree(process, parts.spawn, parts.remains())
+          this.launcher.meet(message.port, remains)
+        } else if (message.type === 'ping') {
+          this.link.send({ type: 'pong', id: message.id })
+        } else {
+          this.launcher.receive(message)
+        }
+      },
+      down: () => {
+        if (this.ending) this.launcher.stop(parts.stopTimeoutMs)
+      },
+    })
+    this.link.start()
+  }
+
+  /** SIGTERM. */
+  terminate(): void {
+    if (this.ending) return
+    this.ending = true
+    if (this.launcher.view().state === 'idle') this.parts.exited()
+    else if (this.link.connected) this.link.send({ type: 'terminating' })
+    else this.launcher.stop(this.parts.stopTimeoutMs)
+  }
+
+  /** The agent that started this launcher is gone (`run`). */
+  orphan(): void {
+    this.ending = true
+    this.launcher.kill()
+    this.finishIfIdle(this.launcher.view())
+  }
+
+  private finishIfIdle(view: WorkloadView): void {
+    if (this.ending && view.state === 'idle') this.parts.exited()
+  }
+}

@@ -1,0 +1,227 @@
+import type { Hello, LinkHandlers } from '../../agent/workload/link-server.ts'
+import type { ToAgent, ToLauncher } from '../../agent/workload/messages.ts'
+import type { LauncherLink } from '../../agent/workload/supervisor.ts'
+import type { Process } from './process.ts'
+import type { Random } from './random.ts'
+
+/** How the link of a replica behaves at the moment; faults change it. */
+export interface LinkBehaviour {
+  /** Up to this many milliseconds for each message. */
+  slowMs: number
+  /** Grants are delivered a second time, this much later at most: behind newer ones. */
+  repeatMs: number
+}
+
+/** What the agent's private directory keeps: to which launcher its token was given. */
+export interface Keys {
+  admitted: Process | null
+}
+
+interface Connection {
+  readonly launcher: Process
+  readonly received: (message: ToLauncher) => void
+  readonly closed: (reason: string) => void
+  open: boolean
+  /** Real time of the last message each way: nothing overtakes. */
+  lastUp: number
+  lastDown: number
+}
+
+const RECONNECT_MS = 200
+const CLOCK_TOLERANCE_MS = 5_000
+
+/** The socket of one replica: it is there while an agent listens on it. */
+export class Socket {
+  readonly random: Random
+  readonly behaviour: LinkBehaviour = { slowMs: 0, repeatMs: 0 }
+  agent: AgentEnd | null = null
+
+  constructor(random: Random) {
+    this.random = random
+  }
+
+  travel(): number {
+    return this.random.between(0.05, 1) + this.random.between(0, this.behaviour.slowMs)
+  }
+}
+
+/** The agent's end: it lets in one launcher by the rules of `LinkServer` and `LauncherKeys`. */
+export class AgentEnd implements LauncherLink {
+  private readonly socket: Socket
+  private readonly process: Process
+  private readonly handlers: LinkHandlers
+  private readonly keys: Keys
+  private readonly trustAfter: number
+  private fresh: boolean
+  private launcher: Connection | null = null
+  private readonly connections = new Set<Connection>()
+
+  constructor(socket: Socket, process: Process, keys: Keys, grantLifeMs: number, handlers: LinkHandlers) {
+    this.socket = socket
+    this.process = process
+    this.handlers = handlers
+    this.keys = keys
+    this.fresh = keys.admitted === null
+    this.trustAfter = process.mono() + grantLifeMs
+    process.onDeath(() => this.close())
+  }
+
+  get connected(): boolean {
+    return this.launcher !== null
+  }
+
+  async listen(): Promise<void> {
+    this.socket.agent = this
+  }
+
+  send(message: ToLauncher): void {
+    const { launcher } = this
+    if (launcher === null) return
+    this.down(launcher, message)
+    const { repeatMs } = this.socket.behaviour
+    if (message.type !== 'grant' || repeatMs === 0) return
+    const { timeline } = this.process.kernel
+    timeline.in(this.socket.random.between(0, repeatMs), () => this.hand(launcher, message))
+  }
+
+  close(): void {
+    if (this.socket.agent === this) this.socket.agent = null
+    this.launcher = null
+    for (const connection of [...this.connections]) this.drop(connection, 'the agent closed the connection')
+  }
+
+  /** A launcher connects; this much is done by the kernel, whatever the agent does. */
+  accept(connection: Connection, hello: Hello): void {
+    this.connections.add(connection)
+    connection.launcher.onDeath(() => this.hangUp(connection))
+    this.up(connection, () => this.greet(connection, hello))
+  }
+
+  receive(connection: Connection, message: Exclude<ToAgent, Hello>): void {
+    this.up(connection, () => {
+      if (this.launcher === connection) this.handlers.received(message)
+    })
+  }
+
+  private greet(connection: Connection, hello: Hello): void {
+    const returning = this.keys.admitted === connection.launcher
+    const refused =
+      Math.abs(this.process.mono() - hello.mono) >= CLOCK_TOLERANCE_MS
+        ? 'agent and launcher do not share one monotonic clock'
+        : returning
+          ? null
+          : this.launcher !== null
+            ? 'another launcher is connected'
+            : !this.fresh && this.process.mono() < this.trustAfter
+              ? 'waiting for the launcher that an earlier agent was connected to'
+              : null
+    if (refused !== null) return this.drop(connection, refused)
+    this.fresh = false
+    this.keys.admitted = connection.launcher
+    const previous = this.launcher
+    this.launcher = connection
+    if (previous !== null) this.drop(previous, 'another connection took its place')
+    this.down(connection, { type: 'welcome', token: 'token', tree: 'tree', port: 7860 })
+    this.handlers.connected(hello, returning)
+  }
+
+  /** The launcher's end of the connection is gone. */
+  private hangUp(connection: Connection): void {
+    this.up(connection, () => {
+      connection.open = false
+      this.connections.delete(connection)
+      if (this.launcher !== connection) return
+      this.launcher = null
+      this.fresh = true
+      this.handlers.gone()
+    })
+  }
+
+  private drop(connection: Connection, reason: string): void {
+    this.connections.delete(connection)
+    const at = this.arrival(connection.lastDown)
+    connection.lastDown = at
+    this.process.kernel.timeline.at(at, () =>
+      connection.launcher.deliver(() => {
+        if (!connection.open) return
+        connection.open = false
+        connection.closed(reason)
+      }),
+    )
+  }
+
+  private up(connection: Connection, deliver: () => void): void {
+    connection.lastUp = this.arrival(connection.lastUp)
+    this.process.kernel.timeline.at(connection.lastUp, () =>
+      this.process.deliver(() => this.connections.has(connection) && deliver()),
+    )
+  }
+
+  private down(connection: Connection, message: ToLauncher): void {
+    connection.lastDown = this.arrival(connection.lastDown)
+    this.process.kernel.timeline.at(connection.lastDown, () => this.hand(connection, message))
+  }
+
+  private hand(connection: Connection, message: ToLauncher): void {
+    connection.launcher.deliver(() => connection.open && connection.received(message))
+  }
+
+  private arrival(last: number): number {
+    return Math.max(last, this.process.kernel.timeline.now + this.socket.travel())
+  }
+}
+
+export interface LauncherEndHandlers {
+  hello(): Omit<Hello, 'token'>
+  received(message: ToLauncher): void
+  down(reason: string): void
+}
+
+/** The launcher's end: connects again for as long as it lives, as `LinkClient` does. */
+export class LauncherEnd {
+  private readonly socket: Socket
+  private readonly process: Process
+  private readonly handlers: LauncherEndHandlers
+  private connection: Connection | null = null
+  private agent: AgentEnd | null = null
+  private told = false
+  connected = false
+
+  constructor(socket: Socket, process: Process, handlers: LauncherEndHandlers) {
+    this.socket = socket
+    this.process = process
+    this.handlers = handlers
+  }
+
+  start(): void {
+    const { agent } = this.socket
+    if (agent === null) return this.closed('no agent listens')
+    this.agent = agent
+    this.connection = {
+      launcher: this.process,
+      open: true,
+      lastUp: 0,
+      lastDown: 0,
+      received: (message) => {
+        if (message.type === 'welcome') {
+          this.connected = true
+          this.told = false
+        }
+        if (this.connected) this.handlers.received(message)
+      },
+      closed: (reason) => this.closed(reason),
+    }
+    agent.accept(this.connection, this.handlers.hello())
+  }
+
+  send(message: Exclude<ToAgent, Hello>): void {
+    if (this.connected && this.connection !== null) this.agent?.receive(this.connection, message)
+  }
+
+  private closed(reason: string): void {
+    this.connected = false
+    if (!this.told) this.handlers.down(reason)
+    this.told = true
+    this.process.after(RECONNECT_MS, () => this.start())
+  }
+}
