@@ -172,7 +172,9 @@ export class Launcher {
 
   private mayExecute(): boolean {
     const { grant } = this
-    return grant !== null && !reached(this.machine.clock.now(), grant.doubtAt)
+    if (grant === null) return false
+    const now = this.machine.clock.now()
+    return !reached(now, grant.doubtAt) && now.wall < grant.killAt.wall
   }
 
   /** The deadman: looks at the clocks at each deadline of the grant, and in between for a machine that slept. */

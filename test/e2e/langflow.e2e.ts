@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { carries, readProcesses } from '../../agent/workload/proc.ts'
-import { freePort, Replica } from '../support/replica.ts'
+import { BUNDLE, freePort, Replica } from '../support/replica.ts'
 import { type ControlPlane, startControlPlane } from './control-plane.ts'
 import { deployRights } from './deploy-rights.ts'
 import { LANGFLOW_MISSING, langflowBinary, langflowEnvironment, runEcho, writeEchoFlow } from './langflow.ts'
@@ -40,6 +40,7 @@ test('a real LangFlow behind a real API server gives the same answer before and 
       namespace,
       port,
       beats: join(dir, 'unused'),
+      main: BUNDLE,
       flags: ['--stop-timeout=60s'],
       command: [binary, 'run', '--backend-only'],
       env: langflowEnvironment(join(dir, identity), port, flows),

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import { overlapMs, readBeats } from '../support/beats.ts'
-import { FAST, Replica, type ReplicaOptions } from '../support/replica.ts'
+import { BUNDLE, FAST, Replica, type ReplicaOptions } from '../support/replica.ts'
 import { lives } from '../support/stage.ts'
 import { type ControlPlane, startControlPlane } from './control-plane.ts'
 import { deployRights } from './deploy-rights.ts'
@@ -41,7 +41,15 @@ class Scene {
     more: Partial<ReplicaOptions> = {},
   ): Promise<Replica> {
     const { kubeconfig, namespace, beats } = this
-    const replica = await Replica.start({ identity, kubeconfig, namespace, beats, flags, ...more })
+    const replica = await Replica.start({
+      identity,
+      kubeconfig,
+      namespace,
+      beats,
+      flags,
+      main: BUNDLE,
+      ...more,
+    })
     this.replicas.push(replica)
     return replica
   }

@@ -1,5 +1,6 @@
 import { durationOf, epochOf, holderOf, isVacant, type Lease, sameRecord } from '../../agent/lease/lease.ts'
 import type { Commit } from './api-server.ts'
+import { type Fault, type FaultKind, isHarsh } from './faults.ts'
 import type { Process } from './process.ts'
 import type { Replica } from './replica.ts'
 import type { Workload } from './workload.ts'
@@ -13,6 +14,7 @@ export type Invariant =
   | 'rule 5' // seeing another holder stops the workload at once
   | 'rules 6, 7' // a held, cleared or deleted Lease is waited out
   | 'epochs grow'
+  | 'availability' // nothing is frozen while its Lease is renewed
   | 'liveness' // after the last fault heals exactly one serves, and goes on serving
 
 export class Violation extends Error {
@@ -42,6 +44,8 @@ const CLOCK_CHECK_MS = 205
 /** /proc/uptime counts in steps; the product allows for two of them, and the model's clock is one behind. */
 const BOOT_STEPS_MS = 30
 const AT_ONCE_MS = 250
+const GRANT_TAKES_MS = 500
+const UNSTEADY: readonly FaultKind[] = ['suspended', 'paused', 'wall clock set']
 
 /** Judges a run by what the model's processes and its API server really did, and by nothing that the product says. */
 export class Judge {
@@ -50,6 +54,7 @@ export class Judge {
   private readonly now: () => number
   /** Whether something in this run can take a Lease away from a replica whose launcher is frozen. */
   private readonly harsh: boolean
+  private readonly clocksAreSteady: boolean
   private changedAt = 0
   private lastHolder = ''
   private existed = false
@@ -61,11 +66,12 @@ export class Judge {
   /** Real time in which a workload executed although it should not, for a documented reason. */
   excused = 0
 
-  constructor(config: JudgeConfig, replicas: readonly Replica[], now: () => number, harsh: boolean) {
+  constructor(config: JudgeConfig, replicas: readonly Replica[], now: () => number, plan: readonly Fault[]) {
     this.config = config
     this.replicas = replicas
     this.now = now
-    this.harsh = harsh
+    this.harsh = isHarsh(plan)
+    this.clocksAreSteady = !plan.some(({ kind }) => UNSTEADY.includes(kind))
   }
 
   /** After each step. */
@@ -77,6 +83,7 @@ export class Judge {
       if (hindered(replica)) this.hindered.add(replica)
       else this.hindered.delete(replica)
       const { workload } = replica
+      if (workload?.stopped) this.checkFreeze(replica, workload)
       if (!workload?.executes) continue
       this.checkDeadlines(replica, workload)
       if (other !== null) {
@@ -168,6 +175,16 @@ export class Judge {
       'rule 5',
       `${nameOf(replica)} executes ${Math.round(this.now() - otherSeenAt)} ms after another holder was seen`,
     )
+  }
+
+  /** A grant takes a moment from the acknowledged write to the launcher; on a disturbed way longer. */
+  private checkFreeze(replica: Replica, workload: Workload): void {
+    const from = Math.max(this.hinderedAt.get(replica) ?? 0, replica.linkSlowUntil, replica.learntAt)
+    if (!this.clocksAreSteady || !workload.live || this.now() - from <= GRANT_TAKES_MS) return
+    const since = this.now() - replica.acknowledgedAt
+    const renewed = this.config.renewDeadlineMs - REACTION_MS
+    if (since > renewed || replica.otherSeenAt !== null) return
+    throw new Violation('availability', `${nameOf(replica)} is frozen ${Math.round(since)} ms after a write`)
   }
 
   /**

@@ -59,6 +59,8 @@ export class Replica {
   private sentAt = new Map<string, number>()
   /** Real time at which the last write was sent that this replica knows to be in the Lease. */
   acknowledgedAt = Number.NEGATIVE_INFINITY
+  /** Real time at which this replica learnt of it. */
+  learntAt = Number.NEGATIVE_INFINITY
   /** Real time since which this replica has known that somebody else holds the Lease. */
   otherSeenAt: number | null = null
   /** How often a hypervisor paused the machine without its monotonic and boot clocks noticing. */
@@ -279,8 +281,10 @@ export class Replica {
   private shown(lease: Lease): void {
     const sent = this.sentAt.get(lease.spec?.renewTime ?? '')
     const holder = holderOf(lease)
-    if (sent !== undefined && holder === this.identity)
-      this.acknowledgedAt = Math.max(this.acknowledgedAt, sent)
+    if (sent !== undefined && holder === this.identity && sent > this.acknowledgedAt) {
+      this.acknowledgedAt = sent
+      this.learntAt = this.world.timeline.now
+    }
     if (!isNewer(lease.metadata.resourceVersion, this.newest)) return
     this.newest = lease.metadata.resourceVersion
     if (holder === '' || holder === this.identity) this.otherSeenAt = null

@@ -50,6 +50,8 @@ export class Workload {
   live = true
   /** Something of it is still in the process table, and holds the port. */
   present = true
+  /** Called when it is continued: however short, that is execution. */
+  continued = (): void => {}
   private exited: (exit: Exit) => void
   private readonly random: Random
   private readonly behaviour: Behaviour
@@ -81,6 +83,11 @@ export class Workload {
   get healthy(): boolean {
     const age = this.process.kernel.timeline.now - this.startedAt
     return this.executes && this.behaviour.healthy && age >= this.behaviour.startMs
+  }
+
+  thaw(): void {
+    this.stopped = false
+    this.continued()
   }
 
   terminate(): void {
@@ -158,7 +165,7 @@ export class WorkloadTree implements ProcessTree {
   }
 
   thaw(): void {
-    if (this.workload !== null) this.workload.stopped = false
+    this.workload?.thaw()
   }
 
   kill(withinMs: number): Promise<LiveProcess[]> {

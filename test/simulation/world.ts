@@ -1,6 +1,6 @@
 import { coolDownEnds } from '../../agent/election/cool-down.ts'
 import { ApiServer } from './api-server.ts'
-import { FAULTS, type Fault, isHarsh, planFaults } from './faults.ts'
+import { FAULTS, type Fault, planFaults } from './faults.ts'
 import { Judge, Violation } from './judge.ts'
 import { Random } from './random.ts'
 import { type Mode, Replica, type ReplicaWorld } from './replica.ts'
@@ -26,6 +26,8 @@ const LONGEST_START_MS = 3_200
 const REQUEST_MS = 5_000
 /** SIGTERM to a whole pod, and whatever starts again. */
 const RESTART_MS = 3_000
+/** A run has 1,500 or so; one that has far more turns in circles. */
+const MOST_STEPS = 100_000
 /** No run is longer than this after its last fault; cool-downs included. */
 const PATIENCE_MS = 200_000
 
@@ -69,7 +71,7 @@ export class World implements ReplicaWorld {
       this.judge.committed(commit)
     })
     this.replicas = Array.from({ length: size }, (_, index) => new Replica(this, index, mode))
-    this.judge = new Judge(this.config, this.replicas, () => this.timeline.now, isHarsh(this.plan))
+    this.judge = new Judge(this.config, this.replicas, () => this.timeline.now, this.plan)
     if (leaseExists) this.server.create({ metadata: {}, spec: {} }, 'deploy', 0)
   }
 
@@ -77,8 +79,10 @@ export class World implements ReplicaWorld {
     this.lines?.push(`${(this.timeline.now / 1000).toFixed(3).padStart(8)} ${who.padEnd(5)} ${line()}`)
   }
 
-  started: ReplicaWorld['started'] = (replica, workload, earlier) =>
+  started: ReplicaWorld['started'] = (replica, workload, earlier) => {
+    workload.continued = () => this.guard(() => this.judge.look())
     this.guard(() => this.judge.started(replica, workload, earlier))
+  }
 
   sends: ReplicaWorld['sends'] = (replica, lease) => this.guard(() => this.judge.sends(replica, lease))
 
@@ -137,6 +141,7 @@ export class World implements ReplicaWorld {
       this.steps++
       await settled()
       this.judge.look()
+      if (this.steps > MOST_STEPS) throw new Violation('liveness', `${MOST_STEPS} steps, and no end`)
       if (this.violation !== null) throw this.violation
     }
   }

@@ -5,6 +5,8 @@ import type { AgentStatus } from '../../agent/observe/status.ts'
 import { LoggedProcess } from './logged-process.ts'
 
 export const MAIN = fileURLToPath(new URL('../../agent/main.ts', import.meta.url))
+/** The one file that is delivered; `npm run build` writes it. */
+export const BUNDLE = fileURLToPath(new URL('../../dist/langflow-leader.mjs', import.meta.url))
 export const WORKLOAD = fileURLToPath(new URL('./workload.mjs', import.meta.url))
 
 /** A lease that fits a test: everything five times faster than by default. */

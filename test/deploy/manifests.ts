@@ -1,0 +1,78 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { parse } from 'yaml'
+
+export const BASE = join(import.meta.dirname, '../../deploy/base')
+
+interface EnvVar {
+  name: string
+  value?: string
+  valueFrom?: { fieldRef?: { fieldPath: string }; secretKeyRef?: { name: string; key: string } }
+}
+
+interface Probe {
+  httpGet: { path: string; port: string | number }
+  periodSeconds?: number
+  timeoutSeconds?: number
+  failureThreshold?: number
+}
+
+export interface Container {
+  name: string
+  image: string
+  command?: string[]
+  args?: string[]
+  env?: EnvVar[]
+  restartPolicy?: string
+  ports?: { name: string; containerPort: number }[]
+  volumeMounts: { name: string; mountPath: string; readOnly?: boolean }[]
+  securityContext: Record<string, unknown>
+  resources?: { requests?: Record<string, string>; limits?: Record<string, string> }
+  readinessProbe?: Probe
+  livenessProbe?: Probe
+  startupProbe?: Probe
+}
+
+export interface PodSpec {
+  serviceAccountName: string
+  automountServiceAccountToken: boolean
+  terminationGracePeriodSeconds: number
+  shareProcessNamespace?: boolean
+  securityContext: Record<string, unknown>
+  initContainers: Container[]
+  containers: Container[]
+  volumes: { name: string; emptyDir?: object; projected?: { sources: Record<string, unknown>[] } }[]
+}
+
+export interface Manifest {
+  apiVersion: string
+  kind: string
+  metadata: { name: string; labels?: Record<string, string> }
+  // biome-ignore lint/suspicious/noExplicitAny: each kind has its own; the tests name the fields that they read.
+  [field: string]: any
+}
+
+/** What each file of a folder holds: one manifest a file, as the API server will read it. */
+export function readManifests(directory: string): Map<string, Manifest> {
+  const files = readdirSync(directory).filter((file) => file.endsWith('.yaml'))
+  // YAML 1.1 merge keys and 1.2 core types: what kubectl and kustomize agree on; a repeated key throws.
+  return new Map(files.map((file) => [file, parse(readFileSync(join(directory, file), 'utf8')) as Manifest]))
+}
+
+export function only(manifests: Iterable<Manifest>, kind: string): Manifest {
+  const found = [...manifests].filter((manifest) => manifest.kind === kind)
+  if (found.length !== 1) throw new Error(`${found.length} manifests of kind ${kind}`)
+  return found[0] as Manifest
+}
+
+export function named<T extends { name: string }>(list: readonly T[], name: string): T {
+  const found = list.find((one) => one.name === name)
+  if (found === undefined) throw new Error(`nothing is named ${name}`)
+  return found
+}
+
+/** The port of a probe, which may name one of its own container's. */
+export function portOf(probe: Probe | undefined, { ports = [] }: Container): number {
+  const port = probe?.httpGet.port
+  return typeof port === 'string' ? named(ports, port).containerPort : (port as number)
+}
