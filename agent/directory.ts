@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync } from 'node:fs'
+import { mkdirSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 
 /**
@@ -6,7 +6,7 @@ import { dirname } from 'node:path'
  * where a file system refuses directories with ENOENT, as /proc does.
  */
 export function makeDirectory(path: string, mode = 0o777): void {
-  if (existsSync(path)) return
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) return
   const parent = dirname(path)
   if (parent !== path) makeDirectory(parent)
   mkdirSync(path, { mode })

@@ -1,17 +1,8 @@
 import { execFileSync } from 'node:child_process'
-import {
-  accessSync,
-  chmodSync,
-  constants,
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  realpathSync,
-  renameSync,
-  rmSync,
-} from 'node:fs'
+import { accessSync, chmodSync, constants, copyFileSync, realpathSync, renameSync, rmSync } from 'node:fs'
 import { delimiter, dirname, extname, join, resolve } from 'node:path'
 import type { Command } from 'commander'
+import { makeDirectory } from '../directory.ts'
 import { FatalError } from '../exit.ts'
 import { VERSION } from '../version.ts'
 
@@ -46,8 +37,7 @@ function install(target: string, { program, path }: { program: string; path: str
   const tini = findTini([...path.split(delimiter), dirname(process.execPath)])
   const wanted = { tini, node: process.execPath, 'langflow-leader.mjs': bundle }
   try {
-    // One level only: Node's own recursion never ends where a parent refuses with ENOENT, as /proc does.
-    if (!existsSync(target)) mkdirSync(target)
+    makeDirectory(target)
     for (const [name, source] of Object.entries(wanted)) replace(source, join(target, name))
   } catch (error) {
     throw new FatalError(`cannot write to ${target}: ${reasonOf(error as NodeJS.ErrnoException)}`, {
@@ -99,7 +89,7 @@ function reasonOf({ code, message }: NodeJS.ErrnoException): string {
     case 'ENOSPC':
       return 'there is no space left; it takes 130 MB'
     case 'ENOENT':
-      return 'the directory that it would be in does not exist; make that first'
+      return 'there can be no directory in that place; name another one'
     case 'ENOTDIR':
       return 'it is not a directory; name another one'
     default:

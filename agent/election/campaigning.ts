@@ -83,12 +83,18 @@ function canResume(turn: Turn, seen: Seen): boolean {
   )
 }
 
-/** Returns whether a read is on its way. While the watch lives, only a refused write leads to one. */
+/**
+ * Returns whether a read is on its way. While the watch lives, only a refused write leads to one, and an absent Lease:
+ * that its watch brings nothing proves nothing.
+ */
 function poll(turn: Turn): boolean {
-  const { mustRead, watchUp, nextPollAt, nextAttemptAt } = turn.state
-  const due = mustRead ? nextAttemptAt : watchUp ? Number.POSITIVE_INFINITY : nextPollAt
-  if (turn.now.mono < due) {
-    turn.wake(due)
+  const { mustRead, watchUp, nextPollAt, nextAttemptAt, seen } = turn.state
+  const absent = seen !== null && seen.lease === null
+  const due = mustRead ? nextAttemptAt : watchUp && !absent ? Number.POSITIVE_INFINITY : nextPollAt
+  // Just read, and free: the time to write, however slow the answers are.
+  const toBeCreated = confirmsAbsence(turn) && turn.now.mono >= turn.state.vacantNotBefore
+  if (turn.now.mono < due || toBeCreated) {
+    turn.wake(Math.max(due, turn.now.mono + (toBeCreated ? turn.config.retryPeriodMs / 2 : 0)))
     return mustRead
   }
   turn.read()
@@ -112,8 +118,6 @@ function take(turn: Turn): void {
   const cool = coolDownEnds(turn.state)
   const at = Math.max(free, cool, nextAttemptAt)
   if (turn.now.mono >= at && seen.lease === null && !confirmsAbsence(turn)) {
-    if (turn.now.mono >= turn.state.nextPollAt) turn.read()
-    else turn.wake(turn.state.nextPollAt)
     turn.decide(`${standing}: making sure of it`)
     return
   }

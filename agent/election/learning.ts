@@ -9,6 +9,9 @@ import type { Turn } from './turn.ts'
 /** Outcomes that can still surface are those of the last few writes. */
 const REMEMBERED_FAILURES = 16
 
+/** Retry periods from one proof that the Lease is absent to the next, at most. */
+const ABSENCE_GAP_RETRIES = 2
+
 /** One sighting may be a predecessor's write that was still under way; a second one is somebody alive. */
 const STRANGER_SIGHTINGS = 2
 
@@ -84,14 +87,16 @@ function observe(turn: Turn, lease: Lease | null): void {
 
 /** Rule 7: nobody's, but its live holder may re-create it; everybody else waits a whole lease duration. */
 function observeAbsence(turn: Turn): void {
-  const { seen } = turn.state
-  if (seen !== null && seen.lease === null) return
+  const { seen, absenceSeenAt } = turn.state
+  turn.set({ absenceSeenAt: turn.now.mono, mustRead: false })
+  // What was not looked at for a while may have come and gone meanwhile: the wait begins anew.
+  const unbroken = turn.now.mono - absenceSeenAt <= ABSENCE_GAP_RETRIES * turn.config.retryPeriodMs
+  if (seen !== null && seen.lease === null && unbroken) return
   const fallback = turn.config.leaseDurationMs
   const wait = seen?.lease ? Math.max(fallback, durationOf(seen.lease, fallback)) : fallback
   turn.set({
     seen: { lease: null, changedAt: turn.now.mono },
     vacantNotBefore: turn.now.mono + wait,
-    mustRead: false,
   })
   if (turn.state.term !== null) turn.set({ nextAttemptAt: turn.now.mono })
 }

@@ -92,6 +92,8 @@ export interface ElectionState {
   readonly seen: Seen | null
   /** Monotonic ms: a vacancy is not believed before; 0: no such reason. */
   readonly vacantNotBefore: number
+  /** Monotonic ms: when the Lease was last known not to exist. */
+  readonly absenceSeenAt: number
   readonly highestEpoch: number
   readonly watchUp: boolean
   /** One request at a time is on its way to the API server. */
@@ -186,6 +188,7 @@ export function initialState(): ElectionState {
   return {
     seen: null,
     vacantNotBefore: 0,
+    absenceSeenAt: 0,
     highestEpoch: 0,
     watchUp: false,
     inFlight: false,

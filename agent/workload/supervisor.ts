@@ -50,6 +50,14 @@ const NAMESPACE_END_MS = 250
 const PORT_CHECK_MS = 50
 const DRAIN_CHECK_MS = 100
 
+/** With these the launcher has seen the order to start, whatever became of it. */
+const ANSWERS_TO_START: ReadonlySet<WorkloadCause['kind']> = new Set([
+  'started',
+  'start_refused',
+  'stopped',
+  'killed',
+])
+
 const NOTHING: WorkloadView = {
   state: 'idle',
   epoch: null,
@@ -70,6 +78,8 @@ export class Supervisor {
   private met = false
   /** Live processes that nobody answers for: the launcher is gone without a confirmed stop. */
   private orphaned = false
+  /** A start was ordered and the launcher has not answered it yet: its last view is older than that. */
+  private starting = false
   private ending = false
   private pings: { next: number; unanswered: number; timer: Timer | null } = {
     next: 0,
@@ -121,13 +131,7 @@ export class Supervisor {
 
   /** A launcher answers, runs nothing, and was not asked to end. */
   get canRun(): boolean {
-    return (
-      this.launcher === 'connected' &&
-      this.met &&
-      this.view.state === 'idle' &&
-      !this.ending &&
-      !this.orphaned
-    )
+    return this.launcher === 'connected' && this.met && !this.mayLive && !this.ending && !this.orphaned
   }
 
   grant(grant: Grant): void {
@@ -138,12 +142,14 @@ export class Supervisor {
   start(epoch: number): void {
     const { clock } = this.options.machine
     this.ordered = null
+    this.starting = true
     this.startedAt = clock.mono()
     this.startTimer?.cancel()
     this.startTimer = clock.after(this.options.startTimeoutMs, () =>
       this.fail(`LangFlow was not healthy within ${this.options.startTimeoutMs / 1000} s of its start`),
     )
     this.link.send({ type: 'start', epoch })
+    this.report()
   }
 
   /** The gate is closed; goes on as soon as no connection to LangFlow is left. */
@@ -172,11 +178,11 @@ export class Supervisor {
     this.granted = null
     this.link.send({ type: 'kill' })
     const { reclaim, clock } = this.options.machine
-    if (reclaim === undefined || this.view.state === 'idle') return
+    if (reclaim === undefined || !this.mayLive) return
     // The launcher may be frozen, and then its deadman is too: half the margin is left to do without it.
     this.killTimer?.cancel()
     this.killTimer = clock.after(this.options.killMarginMs / 2, () => {
-      if (this.view.state !== 'idle') void this.reclaim('the launcher did not confirm a kill')
+      if (this.mayLive) void this.reclaim('the launcher did not confirm a kill')
     })
   }
 
@@ -187,6 +193,7 @@ export class Supervisor {
     this.met = returning
     if (returning) this.orphaned = false
     this.ending = false
+    this.starting = false
     this.pings.unanswered = 0
     this.see(hello.view)
     if (hello.view.state === 'running') this.probe.start()
@@ -209,6 +216,7 @@ export class Supervisor {
           this.met = true
           this.orphaned = false
         }
+        if (ANSWERS_TO_START.has(message.cause.kind)) this.starting = false
         this.see(message.view)
         this.hear(message.cause)
         return
@@ -298,7 +306,8 @@ export class Supervisor {
     const { reclaim } = this.options.machine
     this.stopProbing()
     // One that came and went before it had looked for what is left changes nothing.
-    this.orphaned ||= this.view.state !== 'idle'
+    this.orphaned ||= this.mayLive
+    this.starting = false
     this.report()
     // Also an idle one may have been told to start.
     this.fail('the launcher is gone')
@@ -336,7 +345,7 @@ export class Supervisor {
   private report(): void {
     const { view } = this
     const workload: Workload = {
-      alive: this.orphaned ? 'maybe' : view.state === 'idle' ? 'no' : 'yes',
+      alive: this.orphaned ? 'maybe' : this.mayLive ? 'yes' : 'no',
       canRun: this.canRun,
       epoch: view.epoch,
       identity: view.identity,
@@ -345,6 +354,10 @@ export class Supervisor {
     }
     this.options.tell({ type: 'workload', workload })
     this.options.changed()
+  }
+
+  private get mayLive(): boolean {
+    return this.starting || this.view.state !== 'idle'
   }
 
   private stopFailure(): string | null {
@@ -359,7 +372,7 @@ export class Supervisor {
       this.pings.unanswered++
       if (this.pings.unanswered === SILENT_PINGS) {
         this.report()
-        if (this.view.state !== 'idle') this.fail('the launcher does not answer')
+        if (this.mayLive) this.fail('the launcher does not answer')
         if (reclaim !== undefined) void this.reclaim('the launcher does not answer')
       }
     }

@@ -18,6 +18,7 @@ describe('install', () => {
 
   before(async () => {
     await promisify(execFile)(process.execPath, [join(ROOT, 'deploy/bundle/build.mjs'), bundle])
+    chmodSync(scratch, 0o755)
     mkdirSync(bin)
     writeFileSync(join(bin, 'tini-static'), TINI, { mode: 0o755 })
   })
@@ -68,18 +69,26 @@ describe('install', () => {
     fails(run(bundle, ['install', file]), /cannot write to .*file: it is not a directory; name another one/)
   })
 
-  test('a directory in a place that does not exist is not made up', () => {
-    fails(run(bundle, ['install', join(scratch, 'no/where')]), /does not exist; make that first/)
-    fails(run(bundle, ['install', '/proc/nowhere']), /does not exist; make that first/)
+  test('a directory is made with all above it, where it can be', () => {
+    assert.equal(run(bundle, ['install', join(scratch, 'made/for/it')]).status, 0)
+    fails(
+      run(bundle, ['install', '/proc/nowhere']),
+      /there can be no directory in that place; name another one/,
+    )
   })
 
-  test('a directory of somebody else', {
-    skip: process.getuid?.() === 0 && 'root may write anywhere',
-  }, () => {
-    const target = join(scratch, 'closed')
-    mkdirSync(target)
-    chmodSync(target, 0o555)
-    fails(run(bundle, ['install', target]), /cannot write to .*closed: user \d+ may not; mount a volume/)
+  test('a directory of somebody else', () => {
+    const [target, own] = [join(scratch, 'closed'), join(scratch, 'own')]
+    assert.equal(run(bundle, ['install', own]).status, 0)
+    mkdirSync(target, { mode: 0o555 })
+    // Root may write anywhere, so it becomes somebody who can read what was installed but not this checkout.
+    const user = process.getuid?.() === 0 ? { uid: 65534, gid: 65534 } : {}
+    const args = [join(own, 'langflow-leader.mjs'), 'install', target]
+    const options = { encoding: 'utf8', env: { PATH: bin }, cwd: '/', ...user } as const
+    fails(
+      spawnSync(join(own, 'node'), args, options),
+      /cannot write to .*closed: user \d+ may not; mount a volume/,
+    )
   })
 
   test('what does not start is not called installed', () => {

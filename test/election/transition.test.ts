@@ -55,7 +55,7 @@ describe('a candidate', () => {
 
   test('waits out a lease duration after the Lease was deleted, also when it reappears empty', () => {
     const c = Candidate.follower().sees(heldBy('other', 10)).pass(1_000).sees(null).pass(5_000)
-    c.sees(leaseOf({}, 12, 'u2')).pass(9_999)
+    c.sees(leaseOf({}, 12, 'u2'), true).pass(9_999)
     assert.equal(c.effects('write').length, 0)
     assert.equal(c.pass(1).write.kind, 'acquire')
   })
@@ -69,9 +69,26 @@ describe('a candidate', () => {
   })
 
   test('creates a Lease that has not existed for a lease duration, in a higher epoch', () => {
-    const c = Candidate.follower().sees(heldBy('other', 10)).sees(null).pass(15_000)
+    const c = Candidate.follower().sees(heldBy('other', 10)).sees(null)
+    for (let looks = 0; looks < 8; looks++) c.pass(2_000).sees(null, true)
     assert.equal(c.write.lease.metadata.resourceVersion, undefined)
     assert.equal(c.write.lease.spec?.leaseTransitions, 4)
+  })
+
+  test('begins the wait for an absent Lease anew where it did not look for a while', () => {
+    const c = Candidate.follower().sees(heldBy('other', 10)).sees(null)
+    c.pass(14_000).sees(null, true)
+    for (let looks = 0; looks < 7; looks++) c.pass(2_000).sees(null, true)
+    assert.equal(c.effects('write').length, 0)
+    assert.equal(c.pass(2_000).sees(null, true).write.kind, 'acquire')
+  })
+
+  test('creates a Lease only upon a read that shows it absent', () => {
+    const c = Candidate.follower().sees(null)
+    for (let looks = 0; looks < 7; looks++) c.pass(2_000).sees(null, true)
+    assert.equal(c.pass(2_000).effects('write').length, 0)
+    c.sees(heldBy('other', 10)).sees(null).sees(null, true)
+    assert.equal(c.effects('write').length, 0)
   })
 
   test('does not take a Lease whose holder was cleared by hand before its duration is over', () => {
@@ -231,9 +248,26 @@ describe('the leader', () => {
   })
 
   test('asserts its Lease at once when its holder was cleared by hand', () => {
-    const c = Candidate.leader().pass(500).sees(heldBy('', 500))
+    const c = Candidate.leader()
+      .pass(500)
+      .sees(heldBy('', 500, { leaseTransitions: 4 }))
     assert.equal(c.write.kind, 'renew')
     assert.equal(c.write.lease.metadata.resourceVersion, '500')
+  })
+
+  test('loses a Lease that somebody else held and released behind its back', () => {
+    const c = Candidate.leader().pass(500).sees(heldBy('', 500, { leaseTransitions: 5, leaseDurationSeconds: 1 }))
+    assert.deepEqual(c.events(), ['lost'])
+    assert.equal(c.effects('kill').length, 1)
+  })
+
+  test('does not take an edit that keeps its renew time for its own write', () => {
+    const c = Candidate.leader().pass(2_000)
+    const { write } = c
+    c.fail('timeout', true, write).forget()
+    const committed = c.commit(write)
+    c.sees({ ...committed, spec: { ...committed.spec, leaseTransitions: 5 } })
+    assert.ok(c.events().includes('lost'))
   })
 
   test('asks at once after the wall clock was set forward, and loses nothing', () => {
@@ -378,6 +412,27 @@ describe('identity', () => {
       assert.equal(c.effects('kill').length, 1)
       assert.equal(c.effects('write').length, 0)
     }
+  })
+
+  test('a live workload is killed on another holder also while a write is under way', () => {
+    const c = Candidate.follower().workload(live).sees(heldBy('me', 10)).sees(heldBy('other', 11))
+    assert.equal(c.effects('kill').length, 1)
+  })
+
+  test('an agent does not take back what it has ordered to be killed', () => {
+    const c = Candidate.leader().pass(500)
+    c.bootAhead += 60_000
+    c.tell({ type: 'tick' })
+    assert.ok(c.events().includes('lost'))
+    c.forget().workload({ alive: 'yes', epoch: 4, identity: 'me', killAt: c.mono + 9_000 })
+    c.sees(heldBy('me', 600, { leaseTransitions: 4 })).pass(1_000)
+    assert.deepEqual(c.effects('write'), [])
+  })
+
+  test('a workload that ended while its grant was taken back is handed over, not left unserved', () => {
+    const c = Candidate.follower().workload(live).sees(heldBy('me', 10))
+    c.workload({ alive: 'no', canRun: true, killAt: null }).acknowledge()
+    assert.ok(c.events().includes('draining'))
   })
 
   test('without a launcher’s proof its own name counts as a stranger’s, and is waited for', () => {

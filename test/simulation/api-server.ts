@@ -18,7 +18,7 @@ export interface Commit {
   readonly writer: string | null
 }
 
-const SEEN_WITHIN_MS = 1_000
+const SEEN_WITHIN_MS = 5_000
 
 /** The API server with its one Lease: resource versions, compare-and-swap, watches. */
 export class ApiServer {
@@ -76,7 +76,7 @@ export class ApiServer {
   }
 
   delete(): void {
-    // The other: a Lease that comes and goes before anybody has seen it cannot be waited out.
+    // The other: a Lease that comes and goes between two looks cannot be waited out.
     if (this.lease === null || this.timeline.now - this.createdAt < SEEN_WITHIN_MS) return
     const before = this.lease
     this.lease = null

@@ -173,6 +173,7 @@ export class Replica {
     if (this.agent !== null || this.gone) return
     const { world, kernel, network, behaviour, identity } = this
     const process = new Process(kernel, world.random)
+    const mine = new Set<string>()
     const api = new ApiClient({
       name: identity,
       server: world.server,
@@ -180,10 +181,11 @@ export class Replica {
       process,
       random: world.random,
       sent: (lease) => {
+        mine.add(lease.spec?.renewTime ?? '')
         this.sentAt.set(lease.spec?.renewTime ?? '', world.timeline.now)
         world.sends(this, lease)
       },
-      shown: (lease) => this.shown(lease),
+      shown: (lease) => this.shown(lease, mine),
     })
     const host = new AgentHost({
       config: { ...world.config, identity, salt: world.random.whole(0, 999) },
@@ -278,12 +280,13 @@ export class Replica {
     })
   }
 
-  private shown(lease: Lease): void {
+  private shown(lease: Lease, mine: ReadonlySet<string>): void {
     const sent = this.sentAt.get(lease.spec?.renewTime ?? '')
     const holder = holderOf(lease)
     if (sent !== undefined && holder === this.identity && sent > this.acknowledgedAt) {
       this.acknowledgedAt = sent
-      this.learntAt = this.world.timeline.now
+      // An agent cannot know what an earlier one had under way.
+      this.learntAt = mine.has(lease.spec?.renewTime ?? '') ? this.world.timeline.now : Number.POSITIVE_INFINITY
     }
     if (!isNewer(lease.metadata.resourceVersion, this.newest)) return
     this.newest = lease.metadata.resourceVersion
