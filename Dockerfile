@@ -2,7 +2,7 @@
 FROM docker.io/library/node:24-bookworm-slim AS build
 WORKDIR /src
 COPY package.json package-lock.json .npmrc ./
-RUN npm ci --ignore-scripts --omit=optional && node node_modules/esbuild/install.js
+RUN npm ci --ignore-scripts
 COPY agent ./agent
 COPY deploy/bundle ./deploy/bundle
 RUN node deploy/bundle/build.mjs

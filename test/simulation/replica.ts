@@ -286,7 +286,9 @@ export class Replica {
     if (sent !== undefined && holder === this.identity && sent > this.acknowledgedAt) {
       this.acknowledgedAt = sent
       // An agent cannot know what an earlier one had under way.
-      this.learntAt = mine.has(lease.spec?.renewTime ?? '') ? this.world.timeline.now : Number.POSITIVE_INFINITY
+      this.learntAt = mine.has(lease.spec?.renewTime ?? '')
+        ? this.world.timeline.now
+        : Number.POSITIVE_INFINITY
     }
     if (!isNewer(lease.metadata.resourceVersion, this.newest)) return
     this.newest = lease.metadata.resourceVersion
