@@ -90,6 +90,7 @@ function reasonOf({ code, message }: NodeJS.ErrnoException): string {
       return 'there is no space left; it takes 130 MB'
     case 'ENOENT':
       return 'there can be no directory in that place; name another one'
+    case 'EEXIST':
     case 'ENOTDIR':
       return 'it is not a directory; name another one'
     default:

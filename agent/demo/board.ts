@@ -36,7 +36,7 @@ function row({ name, agent, role, epoch, workload }: ReplicaView, open: boolean,
     agent === 'running' ? agent : paint.bad(agent),
     role === 'leader' ? paint.good(role) : role,
     role === 'leader' && epoch !== null ? String(epoch) : '-',
-    workload === 'healthy' ? paint.good(workload) : workload === 'none' || gone ? '-' : paint.wait(workload),
+    gone || workload === 'none' ? '-' : workload === 'healthy' ? paint.good(workload) : paint.wait(workload),
     open ? paint.good('open') : 'closed',
   ]
 }

@@ -44,6 +44,7 @@ export function learn(turn: Turn): void {
       return
     case 'workload':
       turn.set({ workload: fact.workload })
+      noticeEnd(turn)
       return
     case 'workload_failed':
       if (turn.state.term !== null) beginStepDown(turn, fact.reason, true)
@@ -63,6 +64,13 @@ export function learn(turn: Turn): void {
     case 'tick':
       return
   }
+}
+
+/** How it ended may have been told while the launcher had no agent to tell it to. */
+function noticeEnd(turn: Turn): void {
+  const { term, workload } = turn.state
+  if (term === null || !term.startOrdered || workload.alive !== 'no' || !workload.canRun) return
+  beginStepDown(turn, 'the workload runs no more', true)
 }
 
 function isStale(turn: Turn, lease: Lease | null): boolean {

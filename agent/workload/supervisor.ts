@@ -217,8 +217,9 @@ export class Supervisor {
           this.orphaned = false
         }
         if (ANSWERS_TO_START.has(message.cause.kind)) this.starting = false
-        this.see(message.view)
+        // First why, then what: the reason for a hand-over is the cause, not what came of it.
         this.hear(message.cause)
+        this.see(message.view)
         return
     }
   }

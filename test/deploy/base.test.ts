@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { dirname } from 'node:path'
 import { describe, test } from 'node:test'
+import { VERSION } from '../../agent/version.ts'
 import { parse } from '../config/commands.ts'
 import { BASE, type Container, named, only, type PodSpec, portOf, readManifests } from './manifests.ts'
 
@@ -34,6 +35,11 @@ describe('deploy/base', () => {
   test('kustomization.yaml names every file', () => {
     const others = [...files.keys()].filter((file) => file !== 'kustomization.yaml')
     assert.deepEqual([...kustomization.resources].sort(), others.sort())
+  })
+
+  test("the image is this version's", () => {
+    assert.deepEqual(kustomization.images, [{ name: agent.image, newName: agent.image, newTag: VERSION }])
+    assert.equal(install.image, agent.image)
   })
 
   test('selectors select the pods of the Deployment', () => {

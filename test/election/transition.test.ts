@@ -435,6 +435,12 @@ describe('identity', () => {
     assert.ok(c.events().includes('draining'))
   })
 
+  test('a workload that ended unheard while its grant was taken back is handed over as well', () => {
+    const c = Candidate.follower().workload(live).sees(heldBy('me', 10)).acknowledge()
+    c.workload({ alive: 'no', canRun: true, killAt: null })
+    assert.ok(c.events().includes('draining'))
+  })
+
   test('without a launcher’s proof its own name counts as a stranger’s, and is waited for', () => {
     const c = Candidate.follower().sees(heldBy('me', 10)).pass(14_999)
     assert.equal(c.effects('write').length, 0)

@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { createServer } from 'node:net'
+import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { AgentStatus } from '../../agent/observe/status.ts'
 import { LoggedProcess } from './logged-process.ts'
@@ -78,7 +79,9 @@ export class Replica extends LoggedProcess {
   private constructor(options: ReplicaOptions, port: number, httpPort: number) {
     const { agent, workload } = commandLine(options, port, httpPort)
     const main = options.main ?? MAIN
-    super(options.identity, [process.execPath, main, 'run', ...agent, '--', ...workload], options.env)
+    // A replica that is killed whole cannot remove its private directory: it lies where the test's own things do.
+    const env = { TMPDIR: dirname(options.kubeconfig), ...options.env }
+    super(options.identity, [process.execPath, main, 'run', ...agent, '--', ...workload], env)
     this.port = port
     this.httpPort = httpPort
   }
