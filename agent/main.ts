@@ -4,9 +4,7 @@ import { addInstall } from './commands/install.ts'
 import { addLaunch } from './commands/launch.ts'
 import { addRun } from './commands/run.ts'
 import { createProgram, runProgram } from './config/program.ts'
-import { beFrugal } from './frugal.ts'
 
-beFrugal()
 const program = createProgram()
 addAgent(program)
 addDemo(program)

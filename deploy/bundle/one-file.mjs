@@ -18,6 +18,7 @@ export function oneFile(files, { outputs }) {
   })
   return [
     '#!/usr/bin/env node',
+    `(${beFrugal})();`,
     `(${start})({${chunks.join(',\n')}});`,
     unpack,
     'await import("langflow-leader:/main.js")\n',
@@ -33,6 +34,25 @@ function importedBy(name, outputs) {
       if (kind === 'import-statement') found.add(basename(path))
   }
   return found
+}
+
+/**
+ * Runs in the written file, first: has V8 interpret everything, and keep the space for young objects small. What
+ * optimises JavaScript, and the WebAssembly in which undici parses HTTP, takes some 20 MB for good, and a program that
+ * does a few things a second gains nothing by it. V8 takes some of these flags only at its start, so the process starts
+ * itself anew: same pid, parent and standard streams, 40 ms. Only with Node 24: another might not know a flag, and then
+ * would not start at all.
+ */
+function beFrugal() {
+  const flags = ['--no-opt', '--no-maglev', '--no-sparkplug', '--liftoff-only', '--max-semi-space-size=1']
+  const missing = flags.filter((flag) => !process.execArgv.includes(flag))
+  if (missing.length === 0 || !process.version.startsWith('v24.') || process.execve === undefined) return
+  process.execve(process.execPath, [
+    process.execPath,
+    ...process.execArgv,
+    ...missing,
+    ...process.argv.slice(1),
+  ])
 }
 
 /** Runs in the written file: lets its chunks import each other. */

@@ -256,7 +256,9 @@ describe('the leader', () => {
   })
 
   test('loses a Lease that somebody else held and released behind its back', () => {
-    const c = Candidate.leader().pass(500).sees(heldBy('', 500, { leaseTransitions: 5, leaseDurationSeconds: 1 }))
+    const c = Candidate.leader()
+      .pass(500)
+      .sees(heldBy('', 500, { leaseTransitions: 5, leaseDurationSeconds: 1 }))
     assert.deepEqual(c.events(), ['lost'])
     assert.equal(c.effects('kill').length, 1)
   })

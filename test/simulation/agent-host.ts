@@ -93,21 +93,27 @@ export class AgentHost {
     const { trace } = this.parts
     switch (effect.type) {
       case 'grant':
-        return this.supervisor.grant(effect.grant)
+        this.supervisor.grant(effect.grant)
+        return
       case 'start':
-        return this.supervisor.start(effect.epoch)
+        this.supervisor.start(effect.epoch)
+        return
       case 'drain':
-        return this.supervisor.drain()
+        this.supervisor.drain()
+        return
       case 'stop':
-        return this.supervisor.stop(effect.graceMs)
+        this.supervisor.stop(effect.graceMs)
+        return
       case 'kill':
-        return this.supervisor.kill()
+        this.supervisor.kill()
+        return
       case 'exit':
-        return this.parts.exited(effect.code)
-      case 'event':
-        return trace(
-          () => `agent: ${effect.event}, epoch ${effect.epoch}${effect.reason ? `: ${effect.reason}` : ''}`,
-        )
+        this.parts.exited(effect.code)
+        return
+      case 'event': {
+        const { event, epoch, reason } = effect
+        trace(() => `agent: ${event}, epoch ${epoch}${reason === undefined ? '' : `: ${reason}`}`)
+      }
     }
   }
 }

@@ -123,7 +123,10 @@ function uncertain(code: LeaseErrorCode): boolean {
 /** Packets sent into a cut are lost for good, or are sent again and come through once the way is open. */
 function whenOpen(network: Network, random: Random, go: () => void): void {
   const isCut = () => network.has(({ cut }) => cut)
-  if (!isCut()) return go()
+  if (!isCut()) {
+    go()
+    return
+  }
   if (random.chance(0.5)) return
   const off = network.onChange(() => {
     if (isCut()) return

@@ -1,6 +1,6 @@
 import { durationOf, epochOf, holderOf, isVacant, type Lease, sameRecord } from '../../agent/lease/lease.ts'
 import type { Commit } from './api-server.ts'
-import { type Fault, type FaultKind, isHarsh } from './faults.ts'
+import { type Fault, type FaultKind, isHarsh, mostStarts } from './faults.ts'
 import type { Process } from './process.ts'
 import type { Replica } from './replica.ts'
 import type { Workload } from './workload.ts'
@@ -14,7 +14,7 @@ export type Invariant =
   | 'rule 5' // seeing another holder stops the workload at once
   | 'rules 6, 7' // a held, cleared or deleted Lease is waited out
   | 'epochs grow'
-  | 'availability' // nothing is frozen while its Lease is renewed
+  | 'availability' // nothing is frozen while its Lease is renewed, or hands over for no reason
   | 'liveness' // after the last fault heals exactly one serves, and goes on serving
 
 export class Violation extends Error {
@@ -55,6 +55,7 @@ export class Judge {
   /** Whether something in this run can take a Lease away from a replica whose launcher is frozen. */
   private readonly harsh: boolean
   private readonly clocksAreSteady: boolean
+  private startsLeft: number
   private changedAt = 0
   private lastHolder = ''
   private existed = false
@@ -71,6 +72,7 @@ export class Judge {
     this.replicas = replicas
     this.now = now
     this.harsh = isHarsh(plan)
+    this.startsLeft = mostStarts(plan)
     this.clocksAreSteady = !plan.some(({ kind }) => UNSTEADY.includes(kind))
   }
 
@@ -102,6 +104,7 @@ export class Judge {
       throw new Violation('epochs grow', `epoch ${workload.epoch} started after epoch ${this.highestEpoch}`)
     }
     this.highestEpoch = Math.max(this.highestEpoch, workload.epoch)
+    if (--this.startsLeft < 0) throw new Violation('availability', `${nameOf(replica)} started for no reason`)
   }
 
   sends(replica: Replica, lease: Lease): void {

@@ -115,7 +115,10 @@ export class AgentEnd implements LauncherLink {
             : !this.fresh && this.process.mono() < this.trustAfter
               ? 'waiting for the launcher that an earlier agent was connected to'
               : null
-    if (refused !== null) return this.drop(connection, refused)
+    if (refused !== null) {
+      this.drop(connection, refused)
+      return
+    }
     this.fresh = false
     this.keys.admitted = connection.launcher
     const previous = this.launcher
@@ -195,7 +198,10 @@ export class LauncherEnd {
 
   start(): void {
     const { agent } = this.socket
-    if (agent === null) return this.closed('no agent listens')
+    if (agent === null) {
+      this.closed('no agent listens')
+      return
+    }
     this.agent = agent
     this.connection = {
       launcher: this.process,

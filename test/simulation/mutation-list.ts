@@ -73,8 +73,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'ignores another holder until the deadline',
     file: `${ELECTION}/learning.ts`,
-    from: '    turn.lose(`the Lease is held by ${holder}`)\n',
-    to: '',
+    from: '    turn.lose(`the Lease is held by',
+    to: '    String(`the Lease is held by',
   },
   {
     name: 'ignores that another one held the Lease and released it',

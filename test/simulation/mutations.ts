@@ -9,13 +9,13 @@ import { MUTATIONS, type Mutation } from './mutation-list.ts'
  * invariant must break. Arguments: a part of the names of those to try (default: all).
  */
 const ROOT = join(import.meta.dirname, '..', '..')
-const SEEDS = 30_000
+const SEEDS = 80_000
 const PLAY = `
   const { playUntilFailure } = await import('./test/simulation/play.ts')
   const { runs, failure } = await playUntilFailure(1, ${SEEDS}, Infinity)
   console.log(JSON.stringify({ runs, invariant: failure?.violation.invariant, message: failure?.violation.message }))
 `
-const LONGEST_MS = 120_000
+const LONGEST_MS = 240_000
 
 interface Verdict {
   readonly runs: number

@@ -29,7 +29,10 @@ export class ModelProbe {
   }
 
   private awaitHealthy(): void {
-    if (!this.healthy()) return this.next(STARTING_INTERVAL_MS, () => this.awaitHealthy())
+    if (!this.healthy()) {
+      this.next(STARTING_INTERVAL_MS, () => this.awaitHealthy())
+      return
+    }
     this.next(INTERVAL_MS, () => this.watch(0))
     this.handlers.healthy()
   }

@@ -81,7 +81,7 @@ export class Replica {
   }
 
   get ready(): boolean {
-    return this.agent !== null && this.agent.process.runs && this.agent.host.ready
+    return (this.agent?.process.runs && this.agent.host.ready) ?? false
   }
 
   /** A new pod, or a new `run`: nobody has ever used its identity. */

@@ -130,8 +130,8 @@ export class World implements ReplicaWorld {
     )
     this.healedAt = Math.max(this.healedAt, fault.at + fault.ms)
     for (const target of targets) {
-      const heal = FAULTS[fault.kind](this, fault, target)
-      if (heal !== undefined) this.timeline.in(fault.ms, heal)
+      const heal: unknown = FAULTS[fault.kind](this, fault, target)
+      if (typeof heal === 'function') this.timeline.in(fault.ms, () => heal())
     }
     this.timeline.in(fault.ms, () => this.trace('fault', () => `#${fault.id} ${fault.kind}: over`))
   }

@@ -103,6 +103,32 @@ class Bench {
   }
 }
 
+describe('a wall clock that is ahead of the grant', () => {
+  test('freezes in either mode, and a grant from before does not thaw', async () => {
+    for (const onDoubt of ['freeze', 'stop'] as const) {
+      const b = await new Bench().started(onDoubt)
+      const old = b.grantOf(1, onDoubt, later(b.clock.now(), 100))
+      b.clock.wallAhead += 3_600_000
+      await b.clock.pass(400)
+      assert.equal(b.view.state, 'frozen')
+      b.launcher.receive({ type: 'grant', grant: old })
+      assert.ok(!b.tree.calls.includes('thaw'))
+      b.grant(1, onDoubt)
+      assert.equal(b.view.state, 'running')
+    }
+  })
+
+  test('does not let a workload go on that is being stopped', async () => {
+    const b = await new Bench().started()
+    b.tree.obeysTerm = false
+    b.launcher.stop(30_000)
+    b.clock.wallAhead += 3_600_000
+    await b.clock.pass(400)
+    assert.deepEqual(b.tree.calls.slice(-1), ['kill'])
+    assert.equal(b.view.state, 'idle')
+  })
+})
+
 describe('a grant', () => {
   test('lets the workload start in its own epoch only', async () => {
     const b = new Bench()

@@ -1,0 +1,75 @@
+import assert from 'node:assert/strict'
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { promisify } from 'node:util'
+import { VERSION } from '../../agent/version.ts'
+
+const ROOT = join(import.meta.dirname, '../..')
+const run = promisify(execFile)
+/** In bytes: the launcher's 55 MB less bare Node's 43 MB. */
+const LAUNCHER_OVER_NODE = 12e6
+
+describe('the built file', () => {
+  const scratch = mkdtempSync(join(tmpdir(), 'bundle-test-'))
+  const bundle = join(scratch, 'langflow-leader.mjs')
+  const started: ChildProcess[] = []
+
+  before(() => run(process.execPath, [join(ROOT, 'deploy/bundle/build.mjs'), bundle]))
+  after(async () => {
+    for (const child of started) {
+      if (child.exitCode !== null || child.signalCode !== null) continue
+      child.kill('SIGKILL')
+      await once(child, 'exit')
+    }
+    rmSync(scratch, { recursive: true, force: true })
+  })
+
+  /** Starts Node away from the checkout, and resolves once it has written something to stdout. */
+  async function start(...args: string[]): Promise<number> {
+    const child = spawn(process.execPath, args, {
+      cwd: scratch,
+      env: {},
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    started.push(child)
+    await once(child.stdout!, 'data')
+    return child.pid as number
+  }
+  const residentBytes = (pid: number) =>
+    Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) * 1024
+  const launch = () => start(bundle, 'launch', `--socket=${scratch}/none.sock`, '--', 'true')
+
+  test('needs nothing beside it, and says nothing on stderr', async () => {
+    assert.deepEqual(readdirSync(scratch), ['langflow-leader.mjs'])
+    const { stdout, stderr } = await run(process.execPath, [bundle, '--version'], { cwd: scratch, env: {} })
+    assert.deepEqual([stdout, stderr], [`${VERSION}\n`, ''])
+  })
+
+  test('has every command', async () => {
+    const { stdout } = await run(process.execPath, [bundle, '--help'], { cwd: scratch, env: {} })
+    const commands = [...stdout.matchAll(/^ {2}([a-z]+) /gm)].map(([, name]) => name as string)
+    for (const name of ['agent', 'demo', 'install', 'launch', 'run']) assert.ok(commands.includes(name), name)
+    for (const name of commands.filter((command) => command !== 'help')) {
+      const help = await run(process.execPath, [bundle, name, '--help'], { cwd: scratch, env: {} })
+      assert.match(help.stdout, new RegExp(`^Usage: langflow-leader ${name}`))
+    }
+  })
+
+  test('starts itself anew with its flags, once, as the same process', async () => {
+    const pid = await launch()
+    const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')
+    assert.equal(words.filter((word) => word === '--no-opt').length, 1)
+    assert.ok(words.indexOf('--no-opt') < words.indexOf(bundle))
+  })
+
+  test('a launcher takes at most 12 MB more than a Node that does nothing', async () => {
+    const bare = await start('-e', 'console.log(1);setInterval(() => {}, 1000)')
+    const launcher = await launch()
+    const over = residentBytes(launcher) - residentBytes(bare)
+    assert.ok(over <= LAUNCHER_OVER_NODE, `${Math.round(over / 1e5) / 10} MB`)
+  })
+})
