@@ -88,8 +88,8 @@ export class Replica implements StatusSource {
   /** Rejects with a `FatalError` where socket or HTTP port cannot be had; then nothing was started. */
   async start(): Promise<void> {
     const { options, log } = this.parts
-    await this.supervisor.listen()
     try {
+      await this.supervisor.listen()
       this.http = await startHttpServer({ listen: options.listen, source: this, metrics: this.metrics })
     } catch (error) {
       this.supervisor.close()
@@ -197,7 +197,7 @@ export class Replica implements StatusSource {
   }
 
   private electionChanged(state: ElectionState): void {
-    const problem = state.writeProblem ?? state.watchProblem
+    const problem = state.writeProblem ?? state.readProblem ?? state.watchProblem
     if (problem !== null) this.repeats.happened('lease', problem, { decision: this.elector.decision })
     else this.repeats.over('lease', 'the Lease can be reached again')
     this.gateChanged()

@@ -30,6 +30,7 @@ export async function runAgent(
 ): Promise<number> {
   const log =
     own.log ?? createLog({ component: 'agent', level: options.logLevel, identity: options.identity })
+  const signals = hearSignals()
   const { port } = options.target
   // Loaded here, so that a launcher, which runs from the same file, does not pay their memory.
   const { connectLeaseApi } = await import('../lease/connect-lease-api.ts')
@@ -66,9 +67,20 @@ export async function runAgent(
     connection.api.close()
     throw error
   }
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    process.on(signal, () => replica.terminate(signal))
-  }
   own.started?.()
+  signals.to((signal) => replica.terminate(signal))
   return replica.end()
+}
+
+/** From the first moment on a signal asks for the planned end; one that comes too early is kept. */
+function hearSignals(): { to(listener: (signal: string) => void): void } {
+  const early: string[] = []
+  let listener = (signal: string): void => void early.push(signal)
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => listener(signal))
+  return {
+    to(given) {
+      listener = given
+      for (const signal of early) given(signal)
+    },
+  }
 }

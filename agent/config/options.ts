@@ -128,6 +128,9 @@ function toAgentOptions(
   }
   const problem = contradiction(timings)
   if (problem !== null) command.error(problem)
+  if (rest.listen.port !== 0 && rest.listen.port === rest.target.port) {
+    command.error(`--listen and --target have the same port (${rest.listen.port}): give each its own`)
+  }
   return {
     ...rest,
     ...timings,

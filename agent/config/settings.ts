@@ -33,7 +33,8 @@ function parseCount(text: string): number {
 }
 
 function parseLeaseDuration(text: string): number {
-  const ms = parseDuration(text, 1000)
+  // One second is how a holder says that it gave the Lease up.
+  const ms = parseDuration(text, 2000)
   if (ms % 1000 !== 0) throw new Error(`a Lease counts whole seconds: use ${Math.ceil(ms / 1000)}s`)
   return ms
 }

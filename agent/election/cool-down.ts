@@ -17,7 +17,6 @@ export function coolDownAfter(turn: Turn): void {
   turn.set({
     failures,
     coolDown: {
-      failures,
       early: now.mono + Math.min(2 * config.retryPeriodMs * factor, LONGEST_EARLY_MS),
       full: now.mono + Math.min(config.leaseDurationMs * factor, LONGEST_FULL_MS),
     },

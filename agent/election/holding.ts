@@ -22,6 +22,7 @@ export function hold(turn: Turn): void {
     turn.event('doubt', turn.state.writeProblem ?? 'no renewal was acknowledged by the renew deadline')
   }
   noticeWallJump(turn)
+  if (turn.state.workload.ending) beginStepDown(turn, 'the LangFlow container is ending', false)
   startWorkload(turn)
   advanceStepDown(turn)
   request(turn)

@@ -20,6 +20,7 @@ export function learn(turn: Turn): void {
   const { fact } = turn
   switch (fact.type) {
     case 'lease':
+      turn.set({ readProblem: null })
       if (fact.fresh) turn.set({ inFlight: false })
       // After a refused write a read is believed even if it is older: etcd may have been restored from a backup.
       if (fact.fresh && turn.state.mustRead) slowDown(turn, fact.lease)
@@ -38,12 +39,16 @@ export function learn(turn: Turn): void {
       failed(turn, fact.id, fact.error)
       return
     case 'read_failed':
-      turn.set({ inFlight: false, writeProblem: fact.error.message })
+      turn.set({ inFlight: false, readProblem: fact.error.message })
       // With the watch alive only a refused write asks for a read: it is due again after a retry period.
       if (turn.state.mustRead) turn.set({ nextAttemptAt: turn.now.mono + turn.config.retryPeriodMs })
       return
     case 'workload':
-      turn.set({ workload: fact.workload })
+      // A launcher that lived on while the Lease was made anew knows higher epochs than the Lease does.
+      turn.set({
+        workload: fact.workload,
+        highestEpoch: Math.max(turn.state.highestEpoch, fact.workload.epoch ?? 0),
+      })
       noticeEnd(turn)
       return
     case 'workload_failed':
@@ -53,9 +58,6 @@ export function learn(turn: Turn): void {
       if (turn.state.term?.stepDown?.stage === 'draining') {
         turn.setTerm({ stepDown: { ...turn.state.term.stepDown, drained: true } })
       }
-      return
-    case 'step_down':
-      if (turn.state.term !== null) beginStepDown(turn, fact.reason, false)
       return
     case 'terminate':
       turn.end(fact.reason, 0)

@@ -65,6 +65,8 @@ export interface Workload {
   readonly alive: 'no' | 'maybe' | 'yes'
   /** A launcher is connected, idle, and would start the workload on a grant. */
   readonly canRun: boolean
+  /** The launcher was asked to end: its workload has to be handed over. */
+  readonly ending: boolean
   /** Of the grant that live processes run under, where the launcher told it. */
   readonly epoch: number | null
   readonly identity: string | null
@@ -81,7 +83,6 @@ export interface Seen {
 }
 
 export interface CoolDown {
-  readonly failures: number
   /** Monotonic ms. `early` counts only while nobody else has taken the Lease. */
   readonly early: number
   readonly full: number
@@ -128,6 +129,7 @@ export interface ElectionState {
   readonly reportedHolder: string | null
   /** What keeps the Lease from being written or watched, in words; `null`: nothing. */
   readonly writeProblem: string | null
+  readonly readProblem: string | null
   readonly watchProblem: string | null
 }
 
@@ -143,8 +145,6 @@ export type Fact =
   | { readonly type: 'workload_failed'; readonly reason: string }
   /** No request is in flight any more. */
   | { readonly type: 'drained' }
-  /** The launcher is ending: stop, release, and go on as an observer. */
-  | { readonly type: 'step_down'; readonly reason: string }
   /** Stop, release, and end this process. */
   | { readonly type: 'terminate'; readonly reason: string }
   | { readonly type: 'tick' }
@@ -178,6 +178,7 @@ export interface Transition {
 export const NO_WORKLOAD: Workload = {
   alive: 'no',
   canRun: false,
+  ending: false,
   epoch: null,
   identity: null,
   killAt: null,
@@ -210,6 +211,7 @@ export function initialState(): ElectionState {
     strangers: 0,
     reportedHolder: null,
     writeProblem: null,
+    readProblem: null,
     watchProblem: null,
   }
 }

@@ -69,8 +69,8 @@ export class Turn {
 
   /** The end of leadership without consent: kill first, and never release (rule 3). */
   lose(reason: string): void {
-    this.event('lost', reason)
     this.emit({ type: 'kill' })
+    this.event('lost', reason)
     this.set({ term: null, nextAttemptAt: this.now.mono })
     this.decide(`lost the Lease: ${reason}`)
   }

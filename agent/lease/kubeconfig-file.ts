@@ -27,8 +27,12 @@ const PATH_FIELDS = {
 export function fileSignature(paths: readonly string[]): string {
   return paths
     .map((path) => {
-      const stat = statSync(path, { throwIfNoEntry: false, bigint: true })
-      return stat === undefined ? '-' : `${stat.dev}:${stat.ino}:${stat.size}:${stat.mtimeNs}`
+      try {
+        const stat = statSync(path, { throwIfNoEntry: false, bigint: true })
+        return stat === undefined ? '-' : `${stat.dev}:${stat.ino}:${stat.size}:${stat.mtimeNs}`
+      } catch (error) {
+        return String((error as NodeJS.ErrnoException).code) // what reads it says the rest
+      }
     })
     .join(',')
 }

@@ -31,7 +31,7 @@ export interface LogOptions {
   readonly level: LogLevel
   readonly component: 'agent' | 'launcher'
   readonly clock?: Clock
-  /** Standard output by default, written before the call returns, so that nothing is lost when the process ends. */
+  /** Standard output by default. */
   readonly stream?: DestinationStream
 }
 
@@ -59,14 +59,21 @@ const SENTENCES: Readonly<Record<EventName, readonly [Level, string]>> = {
 /** Not for callers to set: a second one in the same line would leave a reader to guess. */
 const OWN_FIELDS = new Set(['level', 'time', 'component', 'event', 'msg'])
 
+/** What may wait for a reader that has stalled, in bytes; what comes after is dropped. */
+const BACKLOG_BYTES = 4 * 1024 * 1024
+
+/**
+ * Never blocks and never throws: a reader that stalls, or a disk that is full, must not stop the deadman. Written in
+ * the background, and to the end before the process ends by itself.
+ */
+function standardOutput(): DestinationStream {
+  const stream = destination({ fd: 1, sync: false, maxLength: BACKLOG_BYTES })
+  stream.on('error', () => {})
+  return stream
+}
+
 export function createLog(options: LogOptions): Log {
-  const {
-    identity,
-    level,
-    component,
-    clock = systemClock,
-    stream = destination({ fd: 1, sync: true }),
-  } = options
+  const { identity, level, component, clock = systemClock, stream = standardOutput() } = options
   const out = pino(
     {
       level,

@@ -38,7 +38,10 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
     now: new Date(now.wall).toISOString(),
     role: term === null ? 'follower' : 'leader',
     decision: facts.decision,
-    problem: state.ending?.code === 1 ? state.ending.reason : (state.writeProblem ?? state.watchProblem),
+    problem:
+      state.ending?.code === 1
+        ? state.ending.reason
+        : (state.writeProblem ?? state.readProblem ?? state.watchProblem),
     lease: {
       namespace: facts.namespace,
       name: options.leaseName,

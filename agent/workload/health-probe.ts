@@ -1,4 +1,4 @@
-import { request } from 'undici'
+import { Agent, request } from 'undici'
 import type { Clock, Timer } from '../clock.ts'
 
 export interface HealthOptions {
@@ -32,16 +32,19 @@ export class HealthProbe {
   private timer: Timer | null = null
   private asking: AbortController | null = null
   private round = 0
+  /** The target is this pod itself, where no certificate authority has a say. */
+  private readonly dispatcher = new Agent({ connect: { rejectUnauthorized: false } })
 
   constructor(options: HealthOptions, handlers: HealthHandlers) {
     this.options = options
     this.handlers = handlers
   }
 
-  /** Probes until LangFlow is healthy, then watches it. */
-  start(): void {
+  /** Probes until LangFlow is healthy, or until as many probes have failed as may, then watches it. */
+  start(patience: 'until healthy' | 'failures count'): void {
     this.stop()
-    void this.awaitHealthy(++this.round)
+    const allowed = patience === 'until healthy' ? Number.POSITIVE_INFINITY : this.options.failures
+    void this.awaitHealthy(++this.round, allowed)
   }
 
   /** Nothing of an earlier round is reported after this. */
@@ -51,16 +54,19 @@ export class HealthProbe {
     this.asking?.abort()
   }
 
-  private async awaitHealthy(round: number): Promise<void> {
+  private async awaitHealthy(round: number, allowed: number): Promise<void> {
     const problem = await this.probe('/health_check')
     if (round !== this.round) return
     this.handlers.probed(problem ?? '/health_check: 200')
     if (problem === null) {
       this.handlers.healthy()
       this.next(round, this.options.intervalMs, () => this.watch(round, 0))
+    } else if (allowed <= 1) {
+      this.handlers.unhealthy(`${problem} (${this.options.failures} times in a row)`)
     } else {
-      this.next(round, Math.min(STARTING_INTERVAL_MS, this.options.intervalMs), () =>
-        this.awaitHealthy(round),
+      const interval = Number.isFinite(allowed) ? this.options.intervalMs : STARTING_INTERVAL_MS
+      this.next(round, Math.min(interval, this.options.intervalMs), () =>
+        this.awaitHealthy(round, allowed - 1),
       )
     }
   }
@@ -88,7 +94,11 @@ export class HealthProbe {
     this.asking = abort
     const deadline = clock.after(timeoutMs, () => abort.abort())
     try {
-      const { statusCode, body } = await request(new URL(path, origin), { reset: true, signal: abort.signal })
+      const { statusCode, body } = await request(new URL(path, origin), {
+        dispatcher: this.dispatcher,
+        reset: true,
+        signal: abort.signal,
+      })
       await body.dump()
       return statusCode === 200 ? null : `${path}: ${statusCode}`
     } catch (error) {

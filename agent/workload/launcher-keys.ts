@@ -1,6 +1,6 @@
 import { randomBytes, timingSafeEqual } from 'node:crypto'
 import { readFileSync, renameSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { Clock } from '../clock.ts'
 import { makeDirectory } from '../directory.ts'
 import { FatalError } from '../exit.ts'
@@ -47,7 +47,7 @@ export class LauncherKeys {
       this.stored = { token: newSecret(), tree: newSecret(), bootId: bootId() }
       try {
         makeDirectory(directory, 0o700)
-        this.save()
+        this.save(this.stored)
       } catch (error) {
         throw new FatalError(
           `cannot write to --state-dir ${directory} (${(error as NodeJS.ErrnoException).code}): make it writable, on a volume that only the agent mounts`,
@@ -73,10 +73,17 @@ export class LauncherKeys {
     if (!this.fresh && this.clock.mono() < this.trustAfter) {
       return { refused: 'waiting for the launcher that an earlier agent of this pod was connected to' }
     }
+    const next = { ...stored, token: newSecret() }
+    try {
+      this.save(next)
+    } catch (error) {
+      return {
+        refused: `the agent cannot write to its --state-dir (${(error as NodeJS.ErrnoException).code})`,
+      }
+    }
     this.fresh = false
-    this.stored = { ...stored, token: newSecret() }
-    this.save()
-    return { token: this.stored.token, tree, returning: false }
+    this.stored = next
+    return { token: next.token, tree, returning: false }
   }
 
   /** The connection of an accepted launcher ended: it is dead, and the next one is new. */
@@ -84,9 +91,10 @@ export class LauncherKeys {
     this.fresh = true
   }
 
-  private save(): void {
+  private save(stored: Stored): void {
+    makeDirectory(dirname(this.file), 0o700)
     const draft = `${this.file}.new`
-    writeFileSync(draft, JSON.stringify(this.stored), { mode: 0o600 })
+    writeFileSync(draft, JSON.stringify(stored), { mode: 0o600 })
     renameSync(draft, this.file)
   }
 }

@@ -9,6 +9,7 @@ export interface LauncherProcessOptions {
 }
 
 const RESTART_MS = 500
+const END_WITHIN_MS = 2_000
 
 /** The launcher of `run`: a child of the agent, started again when it dies, and never outliving it. */
 export class LauncherProcess {
@@ -53,6 +54,9 @@ export class LauncherProcess {
     if (child === null) return
     const gone = new Promise<void>((resolve) => child.once('exit', () => resolve()))
     child.kill(signal)
+    // It is idle; one that is frozen would never hear the first signal.
+    const last = this.options.clock.after(END_WITHIN_MS, () => child.kill('SIGKILL'))
     await gone
+    last.cancel()
   }
 }

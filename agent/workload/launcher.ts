@@ -43,6 +43,8 @@ export class Launcher {
   private timer: Timer | null = null
   private stopTimer: Timer | null = null
   private killing = false
+  /** The stop under way began with the doubt itself: it has until the end of the grant. */
+  private stoppedInDoubt = false
   private port = 0
 
   constructor(command: readonly string[], machine: LauncherMachine, told: Told) {
@@ -165,7 +167,11 @@ export class Launcher {
   /** The direct child has ended; others of its tree may go on serving without it. */
   private exited(tree: ProcessTree, exit: Exit): void {
     if (tree !== this.tree || this.state === 'idle' || this.state === 'unstoppable') return
-    if (this.state === 'stopping') return
+    if (this.state === 'stopping') {
+      // Whoever it would have passed the signal on to has yet to hear of it.
+      if (!this.killing) this.tree?.terminate()
+      return
+    }
     this.move('stopping', { kind: 'exited', code: exit.code, signal: exit.signal })
     void this.end()
   }
@@ -206,18 +212,21 @@ export class Launcher {
   private suspend(grant: Grant, doubt: boolean): void {
     if (this.state === 'stopping') {
       // Frozen it could not end, and going on would be execution: by either clock.
-      if (!this.killing) {
+      if (!this.killing && !this.stoppedInDoubt) {
         this.deadman('leadership is in doubt while stopping')
         void this.end()
       }
       return
     }
+    // Once more: what was being born during the first freeze may have got away.
+    if (this.state === 'frozen') this.tree?.freeze()
     if (this.state !== 'running') return
     if (grant.onDoubt === 'freeze' || !doubt) {
       this.tree?.freeze()
       this.freezes++
       this.move('frozen', { kind: 'frozen' })
     } else if (doubt) {
+      this.stoppedInDoubt = true
       this.deadman('leadership is in doubt')
       this.move('stopping', { kind: 'stopping' })
       this.tree?.terminate()
@@ -285,6 +294,7 @@ export class Launcher {
     this.timer?.cancel()
     this.tree = null
     this.pid = null
+    this.stoppedInDoubt = false
     this.move('idle', cause)
   }
 

@@ -3,13 +3,13 @@ import type { Clock, Timer } from '../clock.ts'
 import { readLines, writeLine } from './json-lines.ts'
 import type { ToAgent, ToLauncher } from './messages.ts'
 
-const RECONNECT_MS = 200
+const RECONNECT_MS = 50
 
 export interface LinkClientHandlers {
   /** The hello to send on a new connection, without its token. */
   hello(): Omit<Extract<ToAgent, { type: 'hello' }>, 'token'>
   received(message: ToLauncher): void
-  /** The link is down, or could not be made; told once until it is up again. */
+  /** The link is down, or could not be made; told once for each reason until it is up again. */
   down(reason: string): void
 }
 
@@ -22,7 +22,7 @@ export class LinkClient {
   private token: string | undefined
   private welcomed = false
   private closed = false
-  private told = false
+  private told: string | null = null
   private retry: Timer | null = null
 
   constructor(path: string, clock: Clock, handlers: LinkClientHandlers) {
@@ -44,11 +44,15 @@ export class LinkClient {
       writeLine(socket, this.token === undefined ? hello : { ...hello, token: this.token })
     })
     readLines<ToLauncher>(socket, (message) => {
-      if (message.type === 'refused') reason = message.reason
+      if (message.type === 'refused') {
+        reason = message.reason
+        // An agent that forgot it; one that runs nothing may come as a new launcher.
+        if (this.handlers.hello().view.state === 'idle') this.token = undefined
+      }
       if (message.type === 'welcome') {
         this.token = message.token
         this.welcomed = true
-        this.told = false
+        this.told = null
       }
       if (message.type === 'welcome' || this.welcomed) this.handlers.received(message)
     })
@@ -58,8 +62,8 @@ export class LinkClient {
     socket.on('close', () => {
       this.welcomed = false
       if (this.closed) return
-      if (!this.told) this.handlers.down(reason)
-      this.told = true
+      if (this.told !== reason) this.handlers.down(reason)
+      this.told = reason
       this.retry = this.clock.after(RECONNECT_MS, () => this.start())
     })
   }

@@ -1,4 +1,4 @@
-import { chmodSync, statSync, unlinkSync } from 'node:fs'
+import { chmodSync, existsSync, statSync, unlinkSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { dirname } from 'node:path'
 import type { Clock, Timer } from '../clock.ts'
@@ -14,7 +14,8 @@ export interface LinkHandlers {
   /** A launcher is connected; `returning`: it proved to be the one that this agent's keys were given to. */
   connected(hello: Hello, returning: boolean): void
   received(message: Exclude<ToAgent, Hello>): void
-  gone(): void
+  /** `byPeer`: the launcher's own end closed the connection, as its death does; not this agent. */
+  gone(byPeer: boolean): void
 }
 
 export interface LinkServerOptions {
@@ -30,6 +31,7 @@ export interface LinkServerOptions {
 const MAX_SOCKET_PATH_BYTES = 107
 const HELLO_WITHIN_MS = 2_000
 const MAX_STRANGERS = 8
+const LOOK_MS = 1_000
 /** Both ends must read one and the same monotonic clock; a hello does not travel longer than this. */
 const CLOCK_TOLERANCE_MS = 5_000
 
@@ -42,6 +44,7 @@ export class LinkServer {
   private readonly server: Server
   private readonly strangers = new Set<Socket>()
   private launcher: Socket | null = null
+  private watch: Timer | null = null
 
   constructor(options: LinkServerOptions) {
     this.options = options
@@ -62,6 +65,12 @@ export class LinkServer {
       throw new FatalError(`cannot create the directory of --socket ${path}: ${reasonOf(error)}`)
     }
     await removeStale(path)
+    await this.bind()
+    this.look()
+  }
+
+  private async bind(): Promise<void> {
+    const { path } = this.options
     await new Promise<void>((resolve, reject) => {
       this.server.once('error', (error) =>
         reject(
@@ -76,6 +85,17 @@ export class LinkServer {
     chmodSync(path, 0o660)
   }
 
+  /** A socket that somebody removed is made again: nobody could connect any more. */
+  private look(): void {
+    this.watch = this.options.clock.after(LOOK_MS, async () => {
+      if (!existsSync(this.options.path)) {
+        await new Promise((resolve) => this.server.close(resolve))
+        await this.bind().catch(() => {}) // tried again at the next look
+      }
+      this.look()
+    })
+  }
+
   get connected(): boolean {
     return this.launcher !== null
   }
@@ -85,6 +105,7 @@ export class LinkServer {
   }
 
   close(): void {
+    this.watch?.cancel()
     this.server.close()
     for (const socket of this.strangers) socket.destroy()
     const { launcher } = this
@@ -98,14 +119,20 @@ export class LinkServer {
     if (this.strangers.size >= MAX_STRANGERS) oldest?.destroy()
     this.strangers.add(socket)
     const impatience: Timer = this.options.clock.after(HELLO_WITHIN_MS, () => socket.destroy())
-    socket.on('error', () => {}) // 'close' follows
+    let byPeer = false
+    socket.on('end', () => {
+      byPeer = true
+    })
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'ECONNRESET' || error.code === 'EPIPE') byPeer = true
+    }) // 'close' follows
     socket.on('close', () => {
       impatience.cancel()
       this.strangers.delete(socket)
       if (this.launcher !== socket) return
       this.launcher = null
-      this.options.keys.launcherGone()
-      this.options.handlers.gone()
+      if (byPeer) this.options.keys.launcherGone()
+      this.options.handlers.gone(byPeer)
     })
     readLines<ToAgent>(socket, (message) => {
       if (this.launcher === socket) {

@@ -2,7 +2,7 @@ import type { Clock, Timer } from '../clock.ts'
 import type { Fact, Workload } from '../election/state.ts'
 import type { Log } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
-import type { HealthHandlers } from './health-probe.ts'
+import type { HealthHandlers, HealthProbe } from './health-probe.ts'
 import type { Hello, LinkHandlers } from './link-server.ts'
 import type { Grant, ToAgent, ToLauncher, WorkloadCause, WorkloadView } from './messages.ts'
 
@@ -31,7 +31,7 @@ export interface LauncherLink {
 export interface SupervisorOptions {
   readonly machine: SupervisorMachine
   readonly link: (handlers: LinkHandlers) => LauncherLink
-  readonly probe: (handlers: HealthHandlers) => { start(): void; stop(): void }
+  readonly probe: (handlers: HealthHandlers) => Pick<HealthProbe, 'start' | 'stop'>
   readonly startTimeoutMs: number
   /** How long before the Lease expires everything must be dead. */
   readonly killMarginMs: number
@@ -46,7 +46,7 @@ const PING_MS = 1_000
 /** A launcher that answered none of this many pings is frozen or stuck. */
 const SILENT_PINGS = 4
 /** How long the kernel is given to end a PID namespace whose init has died. */
-const NAMESPACE_END_MS = 250
+const NAMESPACE_END_MS = 500
 const PORT_CHECK_MS = 50
 const DRAIN_CHECK_MS = 100
 
@@ -91,7 +91,10 @@ export class Supervisor {
   private killTimer: Timer | null = null
   private startedAt: number | null = null
   private granted: Grant | null = null
-  private ordered: 'stop' | 'kill' | null = null
+  /** What was ordered last, if it was to end the workload. */
+  private ordered: Extract<ToLauncher, { type: 'stop' | 'kill' }> | null = null
+  /** LangFlow was healthy once since its start. */
+  private served = false
   view: WorkloadView = NOTHING
   healthy = false
   lastProbe: string | null = null
@@ -101,7 +104,7 @@ export class Supervisor {
     this.link = options.link({
       connected: (hello, returning) => this.connected(hello, returning),
       received: (message) => this.received(message),
-      gone: () => this.gone(),
+      gone: (byPeer) => this.gone(byPeer),
     })
     this.probe = options.probe({
       healthy: () => this.becameHealthy(),
@@ -143,11 +146,9 @@ export class Supervisor {
     const { clock } = this.options.machine
     this.ordered = null
     this.starting = true
+    this.served = false
     this.startedAt = clock.mono()
-    this.startTimer?.cancel()
-    this.startTimer = clock.after(this.options.startTimeoutMs, () =>
-      this.fail(`LangFlow was not healthy within ${this.options.startTimeoutMs / 1000} s of its start`),
-    )
+    this.limitStart()
     this.link.send({ type: 'start', epoch })
     this.report()
   }
@@ -167,21 +168,22 @@ export class Supervisor {
   stop(graceMs: number): void {
     this.drainTimer?.cancel()
     this.stopProbing()
-    this.ordered = 'stop'
-    this.link.send({ type: 'stop', graceMs })
+    this.ordered = { type: 'stop', graceMs }
+    this.link.send(this.ordered)
   }
 
   kill(): void {
     this.drainTimer?.cancel()
     this.stopProbing()
-    this.ordered = 'kill'
+    this.ordered = { type: 'kill' }
     this.granted = null
-    this.link.send({ type: 'kill' })
+    this.link.send(this.ordered)
     const { reclaim, clock } = this.options.machine
     if (reclaim === undefined || !this.mayLive) return
     // The launcher may be frozen, and then its deadman is too: half the margin is left to do without it.
-    this.killTimer?.cancel()
-    this.killTimer = clock.after(this.options.killMarginMs / 2, () => {
+    // Ordered again, it must not be put off: the time counts from the first order.
+    this.killTimer ??= clock.after(this.options.killMarginMs / 2, () => {
+      this.killTimer = null
       if (this.mayLive) void this.reclaim('the launcher did not confirm a kill')
     })
   }
@@ -196,9 +198,11 @@ export class Supervisor {
     this.starting = false
     this.pings.unanswered = 0
     this.see(hello.view)
-    if (hello.view.state === 'running') this.probe.start()
-    // A grant that was on its way while the link was down.
-    if (returning && this.granted !== null) this.link.send({ type: 'grant', grant: this.granted })
+    if (hello.view.state === 'running') this.awaitHealth()
+    if (!returning) return
+    // What was on its way while the link was down.
+    if (this.granted !== null) this.link.send({ type: 'grant', grant: this.granted })
+    if (this.ordered !== null) this.link.send(this.ordered)
   }
 
   private received(message: Exclude<ToAgent, Hello>): void {
@@ -209,7 +213,6 @@ export class Supervisor {
       case 'terminating':
         this.ending = true
         this.report()
-        this.options.tell({ type: 'step_down', reason: 'the LangFlow container is ending' })
         return
       case 'workload':
         if (message.cause.kind === 'met') {
@@ -241,10 +244,10 @@ export class Supervisor {
     switch (cause.kind) {
       case 'started':
         metrics.takeover('start', this.sinceStart())
-        this.probe.start()
+        this.awaitHealth()
         return
       case 'thawed':
-        this.probe.start()
+        this.awaitHealth()
         return
       case 'start_refused':
         this.fail(`LangFlow was not started: ${cause.reason}`)
@@ -255,6 +258,7 @@ export class Supervisor {
       case 'killed':
       case 'stopped':
         this.killTimer?.cancel()
+        this.killTimer = null
         metrics.stopped(cause.durationMs)
         // Nobody ordered it: the launcher’s own deadman did.
         if (this.ordered === null) this.fail('the launcher stopped LangFlow by itself')
@@ -277,10 +281,25 @@ export class Supervisor {
   private becameHealthy(): void {
     this.startTimer?.cancel()
     this.healthy = true
+    this.served = true
     // A LangFlow that a restarted agent found running was not started by this takeover.
     if (this.startedAt !== null) this.options.metrics.takeover('healthy', this.sinceStart())
     this.startedAt = null
     this.options.changed()
+  }
+
+  /** One that served before is given as many failures as when it serves; one that starts, its whole start. */
+  private awaitHealth(): void {
+    if (!this.served) this.limitStart()
+    this.probe.start(this.served ? 'failures count' : 'until healthy')
+  }
+
+  private limitStart(): void {
+    const { startTimeoutMs, machine } = this.options
+    this.startTimer?.cancel()
+    this.startTimer = machine.clock.after(startTimeoutMs, () =>
+      this.fail(`LangFlow was not healthy within ${startTimeoutMs / 1000} s of its start`),
+    )
   }
 
   /** Milliseconds since the last phase of the takeover began; the next one begins now. */
@@ -303,7 +322,7 @@ export class Supervisor {
     this.options.tell({ type: 'workload_failed', reason })
   }
 
-  private gone(): void {
+  private gone(byPeer: boolean): void {
     const { reclaim } = this.options.machine
     this.stopProbing()
     // One that came and went before it had looked for what is left changes nothing.
@@ -314,11 +333,12 @@ export class Supervisor {
     this.fail('the launcher is gone')
     if (!this.orphaned) return
     if (reclaim !== undefined) void this.reclaim('the launcher is gone')
-    else if (this.alone) this.awaitNamespaceEnd()
+    else if (this.alone && byPeer) this.awaitNamespaceEnd()
   }
 
   /**
-   * The launcher was the only child of its namespace's init, so the kernel is ending everything in it. This is what
+   * Its end closed the connection, and a launcher that still lived would be back by now. It was the only child of its
+   * namespace's init, so the kernel is ending everything in it. This is what
    * an out-of-memory kill of the whole container looks like.
    */
   private awaitNamespaceEnd(): void {
@@ -348,6 +368,7 @@ export class Supervisor {
     const workload: Workload = {
       alive: this.orphaned ? 'maybe' : this.mayLive ? 'yes' : 'no',
       canRun: this.canRun,
+      ending: this.ending,
       epoch: view.epoch,
       identity: view.identity,
       killAt: view.killAt,

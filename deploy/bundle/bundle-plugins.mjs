@@ -49,8 +49,8 @@ export const undici = {
         export { Agent }
         Dispatcher.prototype.connect = connect // ProxyAgent opens its tunnels with it
         const agent = new Agent()
-        export const request = ({ origin, pathname, search }, options) =>
-          api.call(agent, { method: 'GET', ...options, origin, path: pathname + search })`,
+        export const request = ({ origin, pathname, search }, { dispatcher = agent, ...options } = {}) =>
+          api.call(dispatcher, { method: 'GET', ...options, origin, path: pathname + search })`,
     }))
   },
 }

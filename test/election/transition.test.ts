@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { Candidate, heldBy, leaseOf, released } from './candidate.ts'
+import { Candidate, failure, heldBy, leaseOf, released } from './candidate.ts'
 
 describe('a candidate', () => {
   test('takes a released Lease on the event that shows it', () => {
@@ -328,6 +328,21 @@ describe('stepping down', () => {
     assert.match(c.last.decision, /ALARM/)
   })
 
+  test('follows when the launcher is ending, also one that said so while a grant was being taken back', () => {
+    const c = Candidate.leader().workload({ ending: true })
+    assert.deepEqual(c.events(), ['draining'])
+    const live = {
+      alive: 'yes',
+      canRun: false,
+      epoch: 3,
+      identity: 'me',
+      killAt: 1_009_000,
+      ending: true,
+    } as const
+    const back = Candidate.follower().workload(live).sees(heldBy('me', 10)).acknowledge()
+    assert.deepEqual(back.events(), ['leader_observed', 'acquired', 'draining'])
+  })
+
   test('stops draining at the drain timeout', () => {
     const c = Candidate.leader({ drainTimeoutMs: 3_000 }).tell(terminate).pass(2_999)
     assert.equal(c.effects('stop').length, 0)
@@ -390,7 +405,24 @@ describe('stepping down', () => {
   })
 })
 
+describe('what keeps a follower from working', () => {
+  test('is over when the Lease is seen again', () => {
+    const c = Candidate.follower()
+      .sees(heldBy('other', 10))
+      .tell({ type: 'watch', up: false, problem: 'cut' })
+    c.tell({ type: 'read_failed', error: failure('network') })
+    assert.match(c.state.readProblem ?? '', /network/)
+    c.tell({ type: 'watch', up: true, problem: null }).sees(heldBy('other', 11))
+    assert.deepEqual([c.state.readProblem, c.state.watchProblem, c.state.writeProblem], [null, null, null])
+  })
+})
+
 describe('identity', () => {
+  test('an epoch that the launcher has seen is never used again, whatever the Lease says', () => {
+    const c = Candidate.follower().workload({ epoch: 501 }).sees(leaseOf({}, 1))
+    assert.equal(c.write.lease.spec?.leaseTransitions, 502)
+  })
+
   const live = { alive: 'yes', canRun: false, epoch: 3, identity: 'me', killAt: 1_009_000 } as const
 
   test('a restarted agent takes its grant back through the launcher, in the same epoch, without a start', () => {

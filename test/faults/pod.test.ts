@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { Pod, podObstacle } from '../support/pod.ts'
@@ -66,6 +67,39 @@ describe('in a pod', { concurrency: 3 }, () => {
     assert.ok(last - killed < 2_000 + 100, `acted for ${last - killed} ms`)
     a.startAgent()
     await a.agent.event('leader_observed')
+  })
+
+  test('nobody reads the container’s log any more: the deadman fires all the same', async (t) => {
+    const scene = await open(t)
+    if (scene === null) return
+    const { stage, pod } = scene
+    const a = await pod('a')
+    await a.agent.event('serving')
+    const b = await pod('b')
+    await b.agent.event('standby_ready')
+    // The workload fills the pipe that the launcher writes to as well.
+    a.container.stopReading()
+    await fetch(`http://127.0.0.1:${a.port}/shout`)
+    const killed = mono()
+    a.agent.signal('SIGKILL')
+    await b.agent.event('serving')
+    const last = Math.max(...stage.beatsOf('a').map((beat) => beat.mono))
+    assert.ok(last - killed < 2_000 + 100, `acted for ${last - killed} ms`)
+    process.kill(a.initPid(), 'SIGKILL')
+  })
+
+  test('a socket that was removed is made again', async (t) => {
+    const scene = await open(t)
+    if (scene === null) return
+    const { pod } = scene
+    const a = await pod('a')
+    await a.agent.event('serving')
+    rmSync(join(a.directory, 'run', 'launcher.sock'))
+    process.kill(a.initPid(), 'SIGKILL')
+    await a.container.exited
+    await a.agent.event('released')
+    a.startContainer()
+    await a.agent.find('serving again', (line) => line.event === 'serving' && line.epoch === 2)
   })
 
   test('the launcher is killed: the kernel ends the container, and the agent hands over at once', async (t) => {

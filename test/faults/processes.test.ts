@@ -59,6 +59,14 @@ describe('of one replica', { concurrency: 4 }, () => {
     await b.event('serving')
   })
 
+  test('the launcher of a follower is frozen: the replica ends all the same', async (t) => {
+    const stage = await Stage.open(t)
+    const [, b] = await stage.pair()
+    process.kill(b.launcherPid(), 'SIGSTOP')
+    b.signal('SIGTERM')
+    assert.deepEqual(await b.exited, { code: 0, signal: null })
+  })
+
   test('the whole tree is frozen past its lease: nothing acts when it wakes up', async (t) => {
     const stage = await Stage.open(t)
     const [a, b] = await stage.pair()

@@ -44,6 +44,7 @@ const CLOCK_CHECK_MS = 205
 /** /proc/uptime counts in steps; the product allows for two of them, and the model's clock is one behind. */
 const BOOT_STEPS_MS = 30
 const AT_ONCE_MS = 250
+const NAMESPACE_ENDS_MS = 80
 const GRANT_TAKES_MS = 500
 const UNSTEADY: readonly FaultKind[] = ['suspended', 'paused', 'wall clock set']
 
@@ -198,8 +199,9 @@ export class Judge {
     const awakeFor = this.now() - kernel.wokeAt
     if (awakeFor < CLOCK_CHECK_MS + REACTION_MS) return true
     if (workload === null || !this.stands(workload.guard)) return false
-    // The kernel ends the namespace of a launcher that is dead.
-    if (mode === 'pod') return this.harsh && launcher !== null
+    // The kernel ends the namespace of a launcher that is dead, a moment later.
+    const { diedAt } = workload.guard
+    if (mode === 'pod') return this.harsh && (launcher !== null || this.now() - diedAt < NAMESPACE_ENDS_MS)
     const patience = this.config.killMarginMs / 2 + CLOCK_CHECK_MS
     if (awakeFor < this.config.retryPeriodMs + patience) return true
     return agent === null || !agent.process.runs || this.now() - agent.process.thawedAt < patience

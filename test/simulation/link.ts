@@ -136,7 +136,7 @@ export class AgentEnd implements LauncherLink {
       if (this.launcher !== connection) return
       this.launcher = null
       this.fresh = true
-      this.handlers.gone()
+      this.handlers.gone(true)
     })
   }
 

@@ -113,12 +113,6 @@ export const MUTATIONS: readonly Mutation[] = [
     to: '',
   },
   {
-    name: 'takes back a grant whose workload it has had killed',
-    file: `${ELECTION}/campaigning.ts`,
-    from: '    !turn.state.killOrdered &&\n',
-    to: '',
-  },
-  {
     name: 'waits for the API server before it kills what has no leadership',
     file: `${ELECTION}/campaigning.ts`,
     from: '  if (settleLiveWorkload(turn)) return\n',
@@ -157,8 +151,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'goes on in doubt when it was told to stop',
     file: `${WORKLOAD}/launcher.ts`,
-    from: '      if (!this.killing) {\n',
-    to: "      if (!this.killing && grant.onDoubt !== 'freeze') {\n",
+    from: '      if (!this.killing && !this.stoppedInDoubt) {\n',
+    to: "      if (!this.killing && !this.stoppedInDoubt && grant.onDoubt !== 'freeze') {\n",
   },
   {
     name: 'does not look at the clock that counts a suspended machine’s sleep',

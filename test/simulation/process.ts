@@ -19,6 +19,9 @@ export class Process implements Clock {
   /** Real time of the last thaw. */
   thawedAt = Number.NEGATIVE_INFINITY
 
+  /** Real time of its end. */
+  diedAt = Number.POSITIVE_INFINITY
+
   constructor(kernel: Kernel, random: Random) {
     this.kernel = kernel
     this.random = random
@@ -71,6 +74,7 @@ export class Process implements Clock {
   kill(): void {
     if (!this.alive) return
     this.alive = false
+    this.diedAt = this.kernel.timeline.now
     for (const farewell of this.farewells.splice(0)) farewell()
   }
 

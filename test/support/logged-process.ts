@@ -46,6 +46,11 @@ export class LoggedProcess {
     )
   }
 
+  /** As a log collector that hangs: whatever is written stays in the pipe. */
+  stopReading(): void {
+    this.process.stdout?.pause()
+  }
+
   get pid(): number {
     return this.process.pid as number
   }

@@ -31,6 +31,9 @@ let sick = false
 
 const server = createServer((request, response) => {
   if (request.url === '/sicken') sick = true
+  // More than a pipe holds, without waiting for it.
+  if (request.url === '/shout')
+    spawn('sh', ['-c', 'head -c 1000000 /dev/zero'], { stdio: ['ignore', 'inherit', 'ignore'] })
   const failing = request.url === '/health_check' ? unhealthy-- > 0 : request.url === '/health' && sick
   response.writeHead(failing ? 500 : 200, { 'content-type': 'application/json' })
   const answer = () =>

@@ -29,7 +29,7 @@ class FakeTree implements ProcessTree {
     if (this.obeysTerm) this.end({ code: 0, signal: null })
   }
   freeze() {
-    this.calls.push('freeze')
+    if (!this.frozen) this.calls.push('freeze')
     this.frozen = true
     return 1
   }
@@ -211,6 +211,16 @@ describe('the deadman', () => {
     assert.ok(!b.tree.calls.includes('freeze'))
   })
 
+  test('with on-doubt=stop leaves the stop until the end of the grant, and fires once', async () => {
+    const b = await new Bench().started('stop')
+    b.tree.obeysTerm = false
+    await b.clock.pass(13_999)
+    assert.deepEqual(b.tree.calls, ['start', 'terminate'])
+    assert.equal(b.view.deadmanFirings, 1)
+    await b.clock.pass(1)
+    assert.equal(b.view.state, 'idle')
+  })
+
   test('kills at once when the machine wakes up from a sleep past the deadline', async () => {
     const b = await new Bench().started()
     await b.clock.pass(1_000)
@@ -254,6 +264,15 @@ describe('a stop', () => {
     await b.clock.pass(100)
     assert.equal(b.view.state, 'idle')
     assert.deepEqual(b.kinds(), ['stopping', 'stopped'])
+  })
+
+  test('reaches those whom the first process left without passing it on', async () => {
+    const b = await new Bench().started()
+    b.tree.obeysTerm = false
+    b.launcher.receive({ type: 'stop', graceMs: 3_000 })
+    b.tree.exited({ code: 0, signal: null })
+    assert.deepEqual(b.tree.calls, ['start', 'terminate', 'terminate'])
+    await b.clock.pass(3_000)
   })
 
   test('becomes a kill after its grace', async () => {

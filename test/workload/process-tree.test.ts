@@ -15,7 +15,7 @@ import { isDead, readStat } from '../../agent/workload/proc.ts'
 import type { Exit } from '../../agent/workload/process-tree.ts'
 import { describeFamily, type Member, until } from './fixtures/family.ts'
 
-const KILL_MS = 5000
+const KILL_MS = 20_000
 const fixture = (name: string) => join(import.meta.dirname, 'fixtures', name)
 
 /** A tree whose marker no other test has; whatever is left of it is killed at the end. */

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { Fact, Workload } from '../../agent/election/state.ts'
+import type { HealthHandlers } from '../../agent/workload/health-probe.ts'
 import type { Hello, LinkHandlers } from '../../agent/workload/link-server.ts'
 import type { ToLauncher, WorkloadCause, WorkloadView } from '../../agent/workload/messages.ts'
 import { Supervisor } from '../../agent/workload/supervisor.ts'
@@ -23,7 +24,10 @@ class Bench {
   readonly sent: ToLauncher[] = []
   readonly facts: Fact[] = []
   readonly supervisor: Supervisor
+  readonly probes: string[] = []
+  probe!: HealthHandlers
   connected = false
+  alone = false
   private handlers!: LinkHandlers
 
   constructor(reclaim?: () => Promise<void>) {
@@ -46,7 +50,10 @@ class Bench {
           close: ignore,
         }
       },
-      probe: () => ({ start: ignore, stop: ignore }),
+      probe: (handlers) => {
+        this.probe = handlers
+        return { start: (patience) => this.probes.push(patience), stop: ignore }
+      },
       startTimeoutMs: 60_000,
       killMarginMs: 1_000,
       log: { event: ignore, debug: ignore, info: ignore, warn: ignore, error: ignore },
@@ -56,31 +63,35 @@ class Bench {
     })
   }
 
-  /** A new launcher, which has not looked for remains yet. */
-  connect(): void {
+  /** A launcher; a new one has not looked for remains yet. */
+  connect(view: Partial<WorkloadView> = {}, returning = false): void {
     this.connected = true
     const hello: Hello = {
       type: 'hello',
       version: 1,
       pid: 1,
-      alone: false,
+      alone: this.alone,
       mono: this.clock.mono(),
-      view: IDLE,
+      view: { ...IDLE, ...view },
     }
-    this.handlers.connected(hello, false)
+    this.handlers.connected(hello, returning)
   }
 
   hear(cause: WorkloadCause, view: Partial<WorkloadView> = {}): void {
     this.handlers.received({ type: 'workload', view: { ...IDLE, ...view }, cause })
   }
 
+  terminating(): void {
+    this.handlers.received({ type: 'terminating' })
+  }
+
   pong(): void {
     this.handlers.received({ type: 'pong', id: 0 })
   }
 
-  disconnect(): void {
+  disconnect(byPeer = true): void {
     this.connected = false
-    this.handlers.gone()
+    this.handlers.gone(byPeer)
   }
 
   get workload(): Workload {
@@ -127,6 +138,82 @@ describe('the workload, as its agent knows it', () => {
     b.disconnect()
     assert.equal(b.workload.alive, 'maybe')
     b.supervisor.close()
+  })
+
+  test('is reclaimed half a kill margin after the first order to kill, however often that is repeated', async () => {
+    let reclaimed = 0
+    const b = await new Bench(async () => {
+      reclaimed++
+    }).idle()
+    b.supervisor.start(3)
+    b.hear({ kind: 'started' }, { state: 'running', epoch: 3 })
+    b.supervisor.kill()
+    await b.clock.pass(400)
+    b.supervisor.kill()
+    await b.clock.pass(100)
+    assert.equal(reclaimed, 1)
+    b.supervisor.close()
+  })
+
+  test('is told again to stop when the first order was lost with the link', async () => {
+    const b = await new Bench().idle()
+    b.supervisor.start(3)
+    b.hear({ kind: 'started' }, { state: 'running', epoch: 3 })
+    b.disconnect()
+    b.supervisor.stop(5_000)
+    b.sent.length = 0
+    b.connect({ state: 'running', epoch: 3 }, true)
+    assert.deepEqual(b.sent, [{ type: 'stop', graceMs: 5_000 }])
+    b.supervisor.close()
+  })
+
+  test('counts its failures after a thaw where it served before, and has its whole start where it did not', async () => {
+    const b = await new Bench().idle()
+    b.supervisor.start(3)
+    b.hear({ kind: 'started' }, { state: 'running', epoch: 3 })
+    b.hear({ kind: 'frozen' }, { state: 'frozen', epoch: 3 })
+    b.hear({ kind: 'thawed' }, { state: 'running', epoch: 3 })
+    b.probe.healthy()
+    b.hear({ kind: 'frozen' }, { state: 'frozen', epoch: 3 })
+    b.hear({ kind: 'thawed' }, { state: 'running', epoch: 3 })
+    assert.deepEqual(b.probes, ['until healthy', 'until healthy', 'failures count'])
+    b.supervisor.close()
+  })
+
+  test('that a restarted agent finds running has a limited time to become healthy', async () => {
+    const b = new Bench()
+    await b.supervisor.listen()
+    b.connect({ state: 'running', epoch: 3 }, true)
+    b.facts.length = 0
+    for (let second = 0; second < 60; second++) {
+      b.pong()
+      await b.clock.pass(1_000)
+    }
+    assert.ok(
+      b.facts.some((fact) => fact.type === 'workload_failed' && /not healthy within 60 s/.test(fact.reason)),
+    )
+    b.supervisor.close()
+  })
+
+  test('of a launcher that is ending has to be handed over', async () => {
+    const b = await new Bench().idle()
+    b.terminating()
+    assert.deepEqual([b.workload.ending, b.workload.canRun], [true, false])
+    b.supervisor.close()
+  })
+
+  test('is dead with a launcher that was alone and closed the link itself, not with one that this agent cut off', async () => {
+    for (const byPeer of [true, false]) {
+      const b = new Bench()
+      b.alone = true
+      await b.idle()
+      b.supervisor.start(3)
+      b.hear({ kind: 'started' }, { state: 'running', epoch: 3 })
+      b.disconnect(byPeer)
+      await b.clock.pass(5_000)
+      assert.equal(b.workload.alive, byPeer ? 'no' : 'maybe')
+      b.supervisor.close()
+    }
   })
 
   test('may still live after a launcher came and went without having looked', async () => {
