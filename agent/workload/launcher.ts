@@ -212,7 +212,8 @@ export class Launcher {
   private suspend(grant: Grant, doubt: boolean): void {
     if (this.state === 'stopping') {
       // Frozen it could not end, and going on would be execution: by either clock.
-      if (!this.killing && !this.stoppedInDoubt) {
+      const over = this.machine.clock.now().wall >= grant.killAt.wall
+      if (!this.killing && (!this.stoppedInDoubt || over)) {
         this.deadman('leadership is in doubt while stopping')
         void this.end()
       }

@@ -151,8 +151,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'goes on in doubt when it was told to stop',
     file: `${WORKLOAD}/launcher.ts`,
-    from: '      if (!this.killing && !this.stoppedInDoubt) {\n',
-    to: "      if (!this.killing && !this.stoppedInDoubt && grant.onDoubt !== 'freeze') {\n",
+    from: '      if (!this.killing && (!this.stoppedInDoubt || over)) {\n',
+    to: "      if (!this.killing && (!this.stoppedInDoubt || over) && grant.onDoubt !== 'freeze') {\n",
   },
   {
     name: 'does not look at the clock that counts a suspended machine’s sleep',
