@@ -171,6 +171,8 @@ describe('on a real API server', { concurrency: 4 }, () => {
     assert.equal((await a.get('/livez')).status, 200)
     await deployRights(plane, scene.namespace)
     await a.event('serving')
+    // Its watch is opened again a moment after a poll has seen the Lease.
+    await a.find('the end of the problem', (line) => /can be reached again/.test(line.msg))
     assert.equal((await a.status()).problem, null)
   })
 })
