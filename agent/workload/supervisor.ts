@@ -338,8 +338,8 @@ export class Supervisor {
 
   /**
    * Its end closed the connection, and a launcher that still lived would be back by now. It was the only child of its
-   * namespace's init, so the kernel is ending everything in it. This is what
-   * an out-of-memory kill of the whole container looks like.
+   * namespace's init, so the kernel is ending everything in it. This is what an out-of-memory kill of the whole
+   * container looks like.
    */
   private awaitNamespaceEnd(): void {
     const { clock, portFree } = this.options.machine
