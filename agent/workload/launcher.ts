@@ -71,7 +71,7 @@ export class Launcher {
    */
   meet(port: number, remains: ProcessTree | null): void {
     this.port = port
-    if (this.state === 'idle' && remains !== null && remains.alive().length > 0) {
+    if (this.state === 'idle' && remains !== null && !isGone(remains)) {
       this.tree = remains
       void this.end()
     }
@@ -220,10 +220,10 @@ export class Launcher {
       return
     }
     // Once more: what was being born during the first freeze may have got away.
-    if (this.state === 'frozen') this.tree?.freeze()
+    if (this.state === 'frozen') this.freeze()
     if (this.state !== 'running') return
     if (grant.onDoubt === 'freeze' || !doubt) {
-      this.tree?.freeze()
+      if (!this.freeze()) return
       this.freezes++
       this.move('frozen', { kind: 'frozen' })
     } else if (doubt) {
@@ -235,11 +235,23 @@ export class Launcher {
     }
   }
 
+  /** Returns false where it cannot be told what to freeze: then all of it is killed. */
+  private freeze(): boolean {
+    try {
+      this.tree?.freeze()
+      return true
+    } catch {
+      this.deadman('the workload could not be frozen')
+      void this.end()
+      return false
+    }
+  }
+
   private awaitEnd(graceMs: number): void {
     const { clock } = this.machine
     const since = clock.mono()
     const look = async () => {
-      const gone = this.tree?.alive().length === 0 && (await this.machine.portHolder(this.port)) === null
+      const gone = isGone(this.tree) && (await this.machine.portHolder(this.port)) === null
       if (this.state !== 'stopping' || this.killing) return
       const waited = clock.mono() - since
       if (gone) {
@@ -261,14 +273,24 @@ export class Launcher {
     const since = this.machine.clock.mono()
     if (this.state !== 'stopping') this.move('stopping', { kind: 'stopping' })
     for (;;) {
-      const survivors = (await this.tree?.kill(KILL_WITHIN_MS)) ?? []
-      const holder = survivors.length === 0 ? await this.portFreed() : null
-      if (survivors.length === 0 && holder === null) break
-      this.move('unstoppable', { kind: 'stop_failed', reason: holder ?? describe(survivors) })
+      const alive = await this.strike()
+      const left = alive ?? (await this.portFreed())
+      if (left === null) break
+      this.move('unstoppable', { kind: 'stop_failed', reason: left })
       await this.pause(KILL_AGAIN_MS)
     }
     this.killing = false
     this.rest({ kind: 'killed', durationMs: this.machine.clock.mono() - since })
+  }
+
+  /** SIGKILL to all; `null` where nothing lives any more, otherwise what does. */
+  private async strike(): Promise<string | null> {
+    try {
+      const survivors = (await this.tree?.kill(KILL_WITHIN_MS)) ?? []
+      return survivors.length === 0 ? null : describe(survivors)
+    } catch (error) {
+      return (error as Error).message
+    }
   }
 
   /** The kernel closes a killed process's sockets a moment after it is gone. */
@@ -306,6 +328,15 @@ export class Launcher {
 
   private tell(cause: WorkloadCause): void {
     this.told(this.view(), cause)
+  }
+}
+
+/** What cannot be told counts as alive. */
+function isGone(tree: ProcessTree | null): boolean {
+  try {
+    return tree === null || tree.alive().length === 0
+  } catch {
+    return false
   }
 }
 

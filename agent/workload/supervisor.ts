@@ -2,9 +2,9 @@ import type { Clock, Timer } from '../clock.ts'
 import type { Fact, Workload } from '../election/state.ts'
 import type { Log } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
-import type { HealthHandlers, HealthProbe } from './health-probe.ts'
 import type { Hello, LinkHandlers } from './link-server.ts'
 import type { Grant, ToAgent, ToLauncher, WorkloadCause, WorkloadView } from './messages.ts'
+import { WorkloadHealth, type WorkloadHealthOptions } from './workload-health.ts'
 
 /** What the agent needs of the machine; a seam for tests. */
 export interface SupervisorMachine {
@@ -31,7 +31,7 @@ export interface LauncherLink {
 export interface SupervisorOptions {
   readonly machine: SupervisorMachine
   readonly link: (handlers: LinkHandlers) => LauncherLink
-  readonly probe: (handlers: HealthHandlers) => Pick<HealthProbe, 'start' | 'stop'>
+  readonly probe: WorkloadHealthOptions['probe']
   readonly startTimeoutMs: number
   /** How long before the Lease expires everything must be dead. */
   readonly killMarginMs: number
@@ -72,7 +72,7 @@ const NOTHING: WorkloadView = {
 export class Supervisor {
   private readonly options: SupervisorOptions
   private readonly link: LauncherLink
-  private readonly probe: ReturnType<SupervisorOptions['probe']>
+  private readonly health: WorkloadHealth
   private alone = false
   /** The launcher has looked for what an earlier one left: its `idle` can be believed. */
   private met = false
@@ -86,18 +86,12 @@ export class Supervisor {
     unanswered: 0,
     timer: null,
   }
-  private startTimer: Timer | null = null
   private drainTimer: Timer | null = null
   private killTimer: Timer | null = null
-  private startedAt: number | null = null
   private granted: Grant | null = null
   /** What was ordered last, if it was to end the workload. */
   private ordered: Extract<ToLauncher, { type: 'stop' | 'kill' }> | null = null
-  /** LangFlow was healthy once since its start. */
-  private served = false
   view: WorkloadView = NOTHING
-  healthy = false
-  lastProbe: string | null = null
 
   constructor(options: SupervisorOptions) {
     this.options = options
@@ -106,12 +100,14 @@ export class Supervisor {
       received: (message) => this.received(message),
       gone: (byPeer) => this.gone(byPeer),
     })
-    this.probe = options.probe({
-      healthy: () => this.becameHealthy(),
-      unhealthy: (reason) => this.fail(`LangFlow is unhealthy: ${reason}`),
-      probed: (outcome) => {
-        this.lastProbe = outcome
-      },
+    const { probe, startTimeoutMs, metrics, changed, machine } = options
+    this.health = new WorkloadHealth({
+      probe,
+      startTimeoutMs,
+      metrics,
+      changed,
+      clock: machine.clock,
+      failed: (reason) => this.fail(reason),
     })
   }
 
@@ -122,9 +118,17 @@ export class Supervisor {
   }
 
   close(): void {
-    this.probe.stop()
-    for (const timer of [this.pings.timer, this.startTimer, this.drainTimer, this.killTimer]) timer?.cancel()
+    this.health.stop()
+    for (const timer of [this.pings.timer, this.drainTimer, this.killTimer]) timer?.cancel()
     this.link.close()
+  }
+
+  get healthy(): boolean {
+    return this.health.healthy
+  }
+
+  get lastProbe(): string | null {
+    return this.health.lastProbe
   }
 
   get launcher(): 'connected' | 'missing' | 'silent' {
@@ -143,19 +147,16 @@ export class Supervisor {
   }
 
   start(epoch: number): void {
-    const { clock } = this.options.machine
     this.ordered = null
     this.starting = true
-    this.served = false
-    this.startedAt = clock.mono()
-    this.limitStart()
+    this.health.ordered()
     this.link.send({ type: 'start', epoch })
     this.report()
   }
 
   /** The gate is closed; goes on as soon as no connection to LangFlow is left. */
   drain(): void {
-    this.stopProbing()
+    this.health.stop()
     const { machine, tell } = this.options
     const look = () => {
       if (machine.connections() === 0) tell({ type: 'drained' })
@@ -167,14 +168,14 @@ export class Supervisor {
 
   stop(graceMs: number): void {
     this.drainTimer?.cancel()
-    this.stopProbing()
+    this.health.stop()
     this.ordered = { type: 'stop', graceMs }
     this.link.send(this.ordered)
   }
 
   kill(): void {
     this.drainTimer?.cancel()
-    this.stopProbing()
+    this.health.stop()
     this.ordered = { type: 'kill' }
     this.granted = null
     this.link.send(this.ordered)
@@ -198,7 +199,7 @@ export class Supervisor {
     this.starting = false
     this.pings.unanswered = 0
     this.see(hello.view)
-    if (hello.view.state === 'running') this.awaitHealth()
+    if (hello.view.state === 'running') this.health.watch()
     if (!returning) return
     // What was on its way while the link was down.
     if (this.granted !== null) this.link.send({ type: 'grant', grant: this.granted })
@@ -235,7 +236,7 @@ export class Supervisor {
 
   private see(view: WorkloadView): void {
     this.view = view
-    if (view.state !== 'running') this.stopProbing()
+    if (view.state !== 'running') this.health.stop()
     this.report()
   }
 
@@ -243,11 +244,10 @@ export class Supervisor {
     const { metrics, log } = this.options
     switch (cause.kind) {
       case 'started':
-        metrics.takeover('start', this.sinceStart())
-        this.awaitHealth()
+        this.health.started()
         return
       case 'thawed':
-        this.awaitHealth()
+        this.health.watch()
         return
       case 'start_refused':
         this.fail(`LangFlow was not started: ${cause.reason}`)
@@ -278,53 +278,13 @@ export class Supervisor {
     }
   }
 
-  private becameHealthy(): void {
-    this.startTimer?.cancel()
-    this.healthy = true
-    this.served = true
-    // A LangFlow that a restarted agent found running was not started by this takeover.
-    if (this.startedAt !== null) this.options.metrics.takeover('healthy', this.sinceStart())
-    this.startedAt = null
-    this.options.changed()
-  }
-
-  /** One that served before is given as many failures as when it serves; one that starts, its whole start. */
-  private awaitHealth(): void {
-    if (!this.served) this.limitStart()
-    this.probe.start(this.served ? 'failures count' : 'until healthy')
-  }
-
-  private limitStart(): void {
-    const { startTimeoutMs, machine } = this.options
-    this.startTimer?.cancel()
-    this.startTimer = machine.clock.after(startTimeoutMs, () =>
-      this.fail(`LangFlow was not healthy within ${startTimeoutMs / 1000} s of its start`),
-    )
-  }
-
-  /** Milliseconds since the last phase of the takeover began; the next one begins now. */
-  private sinceStart(): number {
-    const now = this.options.machine.clock.mono()
-    const ms = now - (this.startedAt ?? now)
-    this.startedAt = now
-    return ms
-  }
-
-  private stopProbing(): void {
-    this.probe.stop()
-    this.startTimer?.cancel()
-    if (!this.healthy) return
-    this.healthy = false
-    this.options.changed()
-  }
-
   private fail(reason: string): void {
     this.options.tell({ type: 'workload_failed', reason })
   }
 
   private gone(byPeer: boolean): void {
     const { reclaim } = this.options.machine
-    this.stopProbing()
+    this.health.stop()
     // One that came and went before it had looked for what is left changes nothing.
     this.orphaned ||= this.mayLive
     this.starting = false

@@ -306,6 +306,32 @@ describe('a stop', () => {
   })
 })
 
+describe('a workload of which it cannot be told what lives', () => {
+  test('counts as alive: its stop is not confirmed, and goes on until it can be told', async () => {
+    const b = await new Bench().started()
+    const look = b.tree.alive
+    b.tree.alive = () => {
+      throw new Error('cannot tell')
+    }
+    b.launcher.receive({ type: 'stop', graceMs: 1_000 })
+    await b.clock.pass(5_000)
+    assert.equal(b.view.state, 'unstoppable')
+    b.tree.alive = look
+    await b.clock.pass(2_000)
+    assert.equal(b.view.state, 'idle')
+  })
+
+  test('is killed where it should be frozen', async () => {
+    const b = await new Bench().started()
+    b.tree.freeze = () => {
+      throw new Error('cannot tell')
+    }
+    await b.clock.pass(10_000)
+    assert.equal(b.view.state, 'idle')
+    assert.equal(b.view.deadmanFirings, 1)
+  })
+})
+
 describe('the workload', () => {
   test('is not started on a taken port', async () => {
     const b = new Bench()

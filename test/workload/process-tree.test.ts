@@ -12,7 +12,7 @@ import fc from 'fast-check'
 import { systemClock } from '../../agent/clock.ts'
 import { createProcessTree, killMarked } from '../../agent/workload/linux-process-tree.ts'
 import { isDead, readStat } from '../../agent/workload/proc.ts'
-import type { Exit } from '../../agent/workload/process-tree.ts'
+import type { Exit, LiveProcess, ProcessTree } from '../../agent/workload/process-tree.ts'
 import { describeFamily, type Member, until } from './fixtures/family.ts'
 
 const KILL_MS = 20_000
@@ -158,6 +158,14 @@ test('a daemon without environment, parent or session is known from having been 
   assert.deepEqual(livingOf(pids), [])
 })
 
+function answerOf(tree: ProcessTree): LiveProcess[] | string {
+  try {
+    return tree.alive()
+  } catch (error) {
+    return (error as Error).message
+  }
+}
+
 for (const command of [
   ['sh', fixture('forker.sh'), '3000'],
   ['sh', fixture('chain.sh'), '30000'],
@@ -167,9 +175,13 @@ for (const command of [
     using others = bystanders()
     await using planted = plant()
     const pid = await planted.start(command)
-    await until('some children', () => planted.tree.alive().some((live) => live.pid > pid + 20))
+    await until('some children', () => {
+      const seen = answerOf(planted.tree)
+      return typeof seen !== 'string' && seen.some((live) => live.pid > pid + 20)
+    })
     // One is alive at any moment, and every scan has to see it, or a stop would be confirmed that never was.
-    for (let scan = 0; scan < 50; scan++) assert.notDeepEqual(planted.tree.alive(), [])
+    // So does the answer that it cannot be told, which a busy machine may give.
+    for (let scan = 0; scan < 50; scan++) assert.notDeepEqual(answerOf(planted.tree), [])
     assert.deepEqual(await planted.tree.kill(KILL_MS), [])
     assert.deepEqual(planted.tree.alive(), [])
     assert.equal(others.living().length, 2)

@@ -1,0 +1,91 @@
+import type { Clock, Timer } from '../clock.ts'
+import type { Metrics } from '../observe/metrics.ts'
+import type { HealthHandlers, HealthProbe } from './health-probe.ts'
+
+export interface WorkloadHealthOptions {
+  readonly probe: (handlers: HealthHandlers) => Pick<HealthProbe, 'start' | 'stop'>
+  readonly clock: Clock
+  /** From the order to start to the first healthy answer. */
+  readonly startTimeoutMs: number
+  readonly metrics: Pick<Metrics, 'takeover'>
+  readonly failed: (reason: string) => void
+  readonly changed: () => void
+}
+
+/** Whether LangFlow does its work: how long its start may take, what its probes say, and how long each phase took. */
+export class WorkloadHealth {
+  private readonly options: WorkloadHealthOptions
+  private readonly probe: ReturnType<WorkloadHealthOptions['probe']>
+  private startTimer: Timer | null = null
+  /** Monotonic ms, when the present phase of a takeover began; `null`: none is under way. */
+  private phaseBegan: number | null = null
+  /** It was healthy once since its start. */
+  private served = false
+  healthy = false
+  lastProbe: string | null = null
+
+  constructor(options: WorkloadHealthOptions) {
+    this.options = options
+    this.probe = options.probe({
+      healthy: () => this.becameHealthy(),
+      unhealthy: (reason) => options.failed(`LangFlow is unhealthy: ${reason}`),
+      probed: (outcome) => {
+        this.lastProbe = outcome
+      },
+    })
+  }
+
+  /** A start was ordered. */
+  ordered(): void {
+    this.served = false
+    this.phaseBegan = this.options.clock.mono()
+    this.limitStart()
+  }
+
+  /** LangFlow's process runs now. */
+  started(): void {
+    this.options.metrics.takeover('start', this.endPhase())
+    this.watch()
+  }
+
+  /** One that served before is given as many failures as when it serves; one that starts, its whole start. */
+  watch(): void {
+    if (!this.served) this.limitStart()
+    this.probe.start(this.served ? 'failures count' : 'until healthy')
+  }
+
+  /** Nothing is asked of it any more, and it does not count as healthy. */
+  stop(): void {
+    this.probe.stop()
+    this.startTimer?.cancel()
+    if (!this.healthy) return
+    this.healthy = false
+    this.options.changed()
+  }
+
+  private becameHealthy(): void {
+    this.startTimer?.cancel()
+    this.healthy = true
+    this.served = true
+    // A LangFlow that a restarted agent found running was not started by this takeover.
+    if (this.phaseBegan !== null) this.options.metrics.takeover('healthy', this.endPhase())
+    this.phaseBegan = null
+    this.options.changed()
+  }
+
+  private limitStart(): void {
+    const { clock, startTimeoutMs, failed } = this.options
+    this.startTimer?.cancel()
+    this.startTimer = clock.after(startTimeoutMs, () =>
+      failed(`LangFlow was not healthy within ${startTimeoutMs / 1000} s of its start`),
+    )
+  }
+
+  /** Milliseconds that the present phase took; the next one begins now. */
+  private endPhase(): number {
+    const now = this.options.clock.mono()
+    const ms = now - (this.phaseBegan ?? now)
+    this.phaseBegan = now
+    return ms
+  }
+}
