@@ -43,6 +43,7 @@ export async function runAgent(
     userAgent: `langflow-leader/${VERSION} (${options.identity})`,
     onRequest: (verb, code) => metrics?.apiRequest(verb, code),
   })
+  log.info('the Lease is reached through', { server: connection.server, source: connection.source })
   let metrics: Parameters<ReplicaParts['api']>[0] | undefined
   const replica = new Replica({
     options,

@@ -71,13 +71,6 @@ export class LeaseWatcher {
     this.abandon()
   }
 
-  /** Reads the Lease again and opens a new watch, where something else has shown that this one is behind. */
-  refresh(): void {
-    if (this.watch === null) return
-    this.mustRead = true
-    void this.open()
-  }
-
   private async open(): Promise<void> {
     this.abandon()
     const attempt = this.attempt

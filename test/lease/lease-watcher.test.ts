@@ -301,21 +301,6 @@ test('silence means nothing while nobody holds the Lease', async () => {
   }
 })
 
-test('refresh reads again at once and replaces the watch, without a loss', async () => {
-  const scene = await Scene.started()
-  scene.news()
-  scene.reads = [() => leaseAt('12')]
-  const before = scene.open
-  scene.watcher.refresh()
-  await settled()
-  assert.deepEqual(scene.news(), ['read', 'observed 12', 'watch 12'])
-  assert.equal(scene.openWatches, 1)
-  before?.event(changed('99'))
-  before?.ended(lost)
-  await settled()
-  assert.deepEqual(scene.news(), [])
-})
-
 test('after stop nothing is told, wherever it stood', async () => {
   const open = await Scene.started()
   open.watcher.stop()
