@@ -1,6 +1,7 @@
 import { join } from 'node:path'
+import { freePort } from '../support/free-port.ts'
 import { LoggedProcess } from '../support/logged-process.ts'
-import { commandLine, freePort } from '../support/replica.ts'
+import { commandLine } from '../support/replica.ts'
 import { end, type Ground } from './ground.ts'
 import { DEFAULT_TIMINGS } from './ours.ts'
 

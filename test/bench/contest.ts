@@ -1,6 +1,6 @@
+import { LeaseWatch } from '../e2e/lease-watch.ts'
 import type { Candidate, Side } from './candidate.ts'
 import { end, type Ground } from './ground.ts'
-import { LeaseWatch } from './lease-watch.ts'
 
 /** Candidates of one side on one Lease, in a namespace of their own, and the bench's eye on it. */
 export class Contest {

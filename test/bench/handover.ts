@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { mono } from '../support/stage.ts'
 import type { Side } from './candidate.ts'
 import { Contest } from './contest.ts'
 import type { Ground } from './ground.ts'
@@ -25,7 +26,7 @@ async function handOver(contest: Contest): Promise<Handover> {
   await sleep(Math.random() * SPREAD_MS)
   const old = contest.leader()
   const from = watch.length
-  const told = performance.now()
+  const told = mono()
   old.process.signal('SIGTERM')
   const released = await watch.next('a released Lease', ({ holder }) => holder === '', from)
   const taken = await watch.next('the next holder', ({ holder }) => holder !== '', released.index)

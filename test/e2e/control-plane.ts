@@ -4,9 +4,10 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Agent, request } from 'undici'
+import { freePort } from '../support/free-port.ts'
 import { controlPlaneAssets } from './assets.ts'
 import { type AuditFilter, type AuditRecord, matchesAudit, POLICY, readAudit } from './audit.ts'
-import { freePort, Guard, ServerProcess } from './server-process.ts'
+import { Guard, ServerProcess } from './server-process.ts'
 
 export interface ControlPlaneOptions {
   /** Also run kube-controller-manager (default no): namespaces get their ServiceAccounts, Pods their slices. */

@@ -1,7 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, openSync, readFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 
 const TERM_MS = 5_000
 
@@ -84,21 +83,5 @@ export class Guard {
   async close(): Promise<void> {
     this.#child.stdin!.end()
     await this.#exited
-  }
-}
-
-/**
- * A loopback port that is free now, below the range that the kernel gives to outgoing connections: nothing takes
- * it by chance while its server is down.
- */
-export async function freePort(): Promise<number> {
-  for (;;) {
-    const port = 20_000 + Math.floor(Math.random() * 12_000)
-    const server = createServer()
-    const free = await new Promise<boolean>((resolve) => {
-      server.once('error', () => resolve(false))
-      server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)))
-    })
-    if (free) return port
   }
 }

@@ -2,8 +2,9 @@ import { spawnSync } from 'node:child_process'
 import { mkdirSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { isDead, readProcesses } from '../../agent/workload/proc.ts'
+import { freePort } from './free-port.ts'
 import { LoggedProcess } from './logged-process.ts'
-import { ask, commandLine, freePort, MAIN, type ReplicaOptions } from './replica.ts'
+import { ask, commandLine, MAIN, type ReplicaOptions } from './replica.ts'
 
 const asRoot = process.getuid?.() === 0
 const NAMESPACE = [...(asRoot ? [] : ['--user', '--map-root-user']), '--pid', '--fork', '--mount-proc']
@@ -50,33 +51,39 @@ export class Pod {
 
   startAgent(): void {
     const { agent } = commandLine(this.options, this.port, this.httpPort)
-    this.agent = new LoggedProcess(`agent of ${this.options.identity}`, [
-      process.execPath,
-      MAIN,
-      'agent',
-      ...agent,
-      `--socket=${this.directory}/run/launcher.sock`,
-      `--state-dir=${this.directory}/state`,
-    ])
+    this.agent = new LoggedProcess(
+      `agent of ${this.options.identity}`,
+      [
+        process.execPath,
+        this.main,
+        'agent',
+        ...agent,
+        `--socket=${this.directory}/run/launcher.sock`,
+        `--state-dir=${this.directory}/state`,
+      ],
+      this.options.env,
+    )
   }
 
   startContainer(): void {
     const { workload } = commandLine(this.options, this.port, this.httpPort)
     const launch = [
       process.execPath,
-      MAIN,
+      this.main,
       'launch',
       `--socket=${this.directory}/run/launcher.sock`,
       '--',
       ...workload,
     ]
-    this.container = new LoggedProcess(`container of ${this.options.identity}`, [
-      'unshare',
-      ...NAMESPACE,
-      findTini() as string,
-      '--',
-      ...launch,
-    ])
+    this.container = new LoggedProcess(
+      `container of ${this.options.identity}`,
+      ['unshare', ...NAMESPACE, ...(this.options.entry ?? []), findTini() as string, '--', ...launch],
+      this.options.env,
+    )
+  }
+
+  private get main(): string {
+    return this.options.main ?? MAIN
   }
 
   get(path: string): Promise<{ status: number; text: string }> {

@@ -1,8 +1,7 @@
-import { once } from 'node:events'
-import { createServer } from 'node:net'
 import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { AgentStatus } from '../../agent/observe/status.ts'
+import { freePort } from './free-port.ts'
 import { LoggedProcess } from './logged-process.ts'
 
 export const MAIN = fileURLToPath(new URL('../../agent/main.ts', import.meta.url))
@@ -18,15 +17,6 @@ export const FAST = [
   '--kill-margin=300ms',
 ]
 
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  server.close()
-  await once(server, 'close')
-  return port
-}
-
 export interface ReplicaOptions {
   readonly identity: string
   readonly kubeconfig: string
@@ -40,6 +30,8 @@ export interface ReplicaOptions {
   readonly command?: readonly string[]
   readonly port?: number
   readonly env?: NodeJS.ProcessEnv
+  /** Of a pod: a command that makes ready what its container sees, and executes the rest of its arguments. */
+  readonly entry?: readonly string[]
   /** The program, by default from its sources. */
   readonly main?: string
 }

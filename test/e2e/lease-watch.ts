@@ -1,18 +1,22 @@
 import { readFileSync } from 'node:fs'
 import { Agent, request } from 'undici'
-import type { ControlPlane } from '../e2e/control-plane.ts'
+import { mono } from '../support/stage.ts'
+import type { ControlPlane } from './control-plane.ts'
 
-/** One version of a Lease, as the bench itself received it. */
+/** One version of a Lease, as the test itself received it. */
 export interface Sighting {
   /** Its place in the order of receipt. */
   readonly index: number
   /** CLOCK_MONOTONIC in ms: when the bytes came in. */
   readonly at: number
-  /** '' where nobody holds it. */
+  /** '' where nobody holds it, or the Lease was deleted. */
   readonly holder: string
+  readonly deleted: boolean
+  /** leaseTransitions; 0 where it has none. */
+  readonly epoch: number
 }
 
-/** How long an awaited record may take; no measurement, only the end of a bench that hangs. */
+/** How long an awaited record may take; no measurement, only the end of a test that hangs. */
 const PATIENCE_MS = 90_000
 const WATCH_SECONDS = 7_200
 
@@ -21,7 +25,7 @@ interface Waiting {
   fail(why: string): void
 }
 
-/** The bench's own eye on one Lease, with nothing of the product in it; both contenders are measured by it. */
+/** A test's own eye on one Lease, with nothing of the product in it; a bench measures both contenders by it. */
 export class LeaseWatch {
   readonly sightings: Sighting[] = []
   readonly #dispatcher: Agent
@@ -42,9 +46,9 @@ export class LeaseWatch {
     const headers = { authorization: `Bearer ${plane.adminToken}` }
     const { statusCode, body } = await request(url, { dispatcher, headers })
     if (statusCode !== 200)
-      throw new Error(`the bench's watch was answered ${statusCode}: ${await body.text()}`)
+      throw new Error(`the test's watch was answered ${statusCode}: ${await body.text()}`)
     body.setEncoding('utf8')
-    body.on('data', (chunk: string) => watch.#receive(performance.now(), chunk))
+    body.on('data', (chunk: string) => watch.#receive(mono(), chunk))
     body.once('error', (error) => watch.#end(error.message))
     body.once('end', () => watch.#end('the API server ended it'))
     return watch
@@ -88,7 +92,7 @@ export class LeaseWatch {
   }
 
   async close(): Promise<void> {
-    this.#end('the bench closed it')
+    this.#end('the test closed it')
     await this.#dispatcher.destroy()
   }
 
@@ -98,19 +102,26 @@ export class LeaseWatch {
     for (const line of lines) {
       const { type, object } = JSON.parse(line) as {
         type: string
-        object: { spec?: { holderIdentity?: string } }
+        object: { spec?: { holderIdentity?: string; leaseTransitions?: number } }
       }
-      if (type !== 'ADDED' && type !== 'MODIFIED') {
+      if (type !== 'ADDED' && type !== 'MODIFIED' && type !== 'DELETED') {
         this.#end(`it said ${line}`)
         break
       }
-      this.sightings.push({ index: this.length, at, holder: object.spec?.holderIdentity ?? '' })
+      const deleted = type === 'DELETED'
+      this.sightings.push({
+        index: this.length,
+        at,
+        deleted,
+        holder: deleted ? '' : (object.spec?.holderIdentity ?? ''),
+        epoch: object.spec?.leaseTransitions ?? 0,
+      })
     }
     for (const one of [...this.#waiting]) one.look()
   }
 
   #end(why: string): void {
-    this.#ended ??= `the bench's watch ended: ${why}`
+    this.#ended ??= `the test's watch ended: ${why}`
     for (const one of [...this.#waiting]) one.fail(this.#ended)
   }
 }
