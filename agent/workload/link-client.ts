@@ -4,6 +4,7 @@ import { readLines, writeLine } from './json-lines.ts'
 import type { ToAgent, ToLauncher } from './messages.ts'
 
 const RECONNECT_MS = 50
+const CLOSE_WITHIN_MS = 1_000
 
 export interface LinkClientHandlers {
   /** The hello to send on a new connection, without its token. */
@@ -22,7 +23,7 @@ export class LinkClient {
   private token: string | undefined
   private welcomed = false
   private closed = false
-  private told: string | null = null
+  private readonly told = new Set<string>()
   private retry: Timer | null = null
 
   constructor(path: string, clock: Clock, handlers: LinkClientHandlers) {
@@ -52,7 +53,7 @@ export class LinkClient {
       if (message.type === 'welcome') {
         this.token = message.token
         this.welcomed = true
-        this.told = null
+        this.told.clear()
       }
       if (message.type === 'welcome' || this.welcomed) this.handlers.received(message)
     })
@@ -62,8 +63,10 @@ export class LinkClient {
     socket.on('close', () => {
       this.welcomed = false
       if (this.closed) return
-      if (this.told !== reason) this.handlers.down(reason)
-      this.told = reason
+      // Reasons may alternate, twenty times a second.
+      const news = !this.told.has(reason)
+      this.told.add(reason)
+      if (news) this.handlers.down(reason)
       this.retry = this.clock.after(RECONNECT_MS, () => this.start())
     })
   }
@@ -72,11 +75,15 @@ export class LinkClient {
     if (this.welcomed && this.socket !== null) writeLine(this.socket, message)
   }
 
-  /** Flushes what was sent, then ends. */
+  /** Flushes what was sent, then ends: at once where the agent closes its side as well, otherwise after a second. */
   close(): void {
     this.closed = true
     this.retry?.cancel()
-    this.socket?.end()
+    const { socket } = this
+    if (socket === null || socket.destroyed) return
+    socket.end()
+    const impatience = this.clock.after(CLOSE_WITHIN_MS, () => socket.destroy())
+    socket.once('close', () => impatience.cancel())
   }
 }
 

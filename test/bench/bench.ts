@@ -2,13 +2,14 @@
 import { accessSync, constants, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
+import { machineFacts } from '../support/machine.ts'
 import { measureCrashes } from './crash.ts'
 import { Ground } from './ground.ts'
 import { measureHandovers } from './handover.ts'
-import { machineFacts } from './machine.ts'
 import { OurSide } from './ours.ts'
 import { overlapSection } from './overlap.ts'
 import { buildPeer, PeerSide } from './peer.ts'
+import { peerFact } from './peer-fact.ts'
 import { say } from './progress.ts'
 import { markdown, type Report, shortcomings } from './report.ts'
 import type { Section } from './row.ts'
@@ -37,7 +38,7 @@ async function measure(ground: Ground, sizes: Sizes, quick: boolean): Promise<Re
   if (typeof built === 'string') say(`client-go is not measured: ${built}`)
   const peer = typeof built === 'string' ? built : new PeerSide(ground, built)
   const ours = new OurSide(ground)
-  const facts = await machineFacts(ground.plane, built)
+  const facts = [...machineFacts(), peerFact(built)]
   const handovers = await measureHandovers(ground, ours, peer, sizes.handovers)
   const crashes = await measureCrashes(ground, ours, peer, sizes.crashes)
   const steady = await steadily(ground, ours, peer, sizes)

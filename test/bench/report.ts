@@ -1,4 +1,5 @@
-import type { Fact } from './machine.ts'
+import type { Fact } from '../support/machine.ts'
+import { table } from '../support/markdown.ts'
 import { missed, type Row, type Section } from './row.ts'
 import { summarise } from './statistics.ts'
 
@@ -100,13 +101,4 @@ function verdictOf(row: Row): string {
 function show(value: number): string {
   if (Number.isInteger(value)) return `${value}`
   return value.toFixed(Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 1 ? 1 : 2)
-}
-
-function table(
-  head: readonly string[],
-  align: readonly string[],
-  rows: readonly (readonly string[])[],
-): string {
-  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`
-  return [line(head), line(align), ...rows.map(line)].join('\n')
 }

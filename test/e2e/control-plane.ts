@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { generateKeyPairSync, randomBytes } from 'node:crypto'
+import { generateKeyPairSync, randomBytes, sign } from 'node:crypto'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -15,6 +15,9 @@ export interface ControlPlaneOptions {
   /** Write an audit log (default no), which `requests()` reads. */
   audit?: boolean
 }
+
+const ISSUER = 'https://kubernetes.default.svc'
+const LEEWAY_SECONDS = 60
 
 /** A real etcd and kube-apiserver on loopback, with RBAC and bound tokens. Nothing of it outlives the test. */
 export class ControlPlane {
@@ -57,18 +60,7 @@ export class ControlPlane {
 
   /** @internal */
   async start(): Promise<void> {
-    const client = `http://127.0.0.1:${this.#etcdPort}`
-    const peer = `http://127.0.0.1:${this.#etcdPeerPort}`
-    this.#etcd = this.#spawn('etcd', [
-      `--data-dir=${this.#path('etcd')}`,
-      '--unsafe-no-fsync',
-      '--log-level=error',
-      `--listen-client-urls=${client}`,
-      `--advertise-client-urls=${client}`,
-      `--listen-peer-urls=${peer}`,
-      `--initial-advertise-peer-urls=${peer}`,
-      `--initial-cluster=default=${peer}`,
-    ])
+    await this.startEtcd()
     await this.startApiServer()
     if (this.#options.controllerManager)
       this.#controllers = this.#spawn('kube-controller-manager', this.#controllerArgs())
@@ -84,6 +76,46 @@ export class ControlPlane {
     this.#api = this.#spawn('kube-apiserver', this.#apiArgs())
     this.#watch()
     await this.#api.ready('kube-apiserver', () => this.#ready())
+  }
+
+  /** Starts etcd over the same data, and resolves once it answers. */
+  async startEtcd(): Promise<void> {
+    const client = `http://127.0.0.1:${this.#etcdPort}`
+    const peer = `http://127.0.0.1:${this.#etcdPeerPort}`
+    this.#etcd = this.#spawn('etcd', [
+      `--data-dir=${this.#path('etcd')}`,
+      '--unsafe-no-fsync',
+      '--log-level=error',
+      `--listen-client-urls=${client}`,
+      `--advertise-client-urls=${client}`,
+      `--listen-peer-urls=${peer}`,
+      `--initial-advertise-peer-urls=${peer}`,
+      `--initial-cluster=default=${peer}`,
+    ])
+    this.#watch()
+    await this.#etcd.ready(
+      'etcd',
+      async () => (await this.#askEtcd('kv/range', { key: 'AA==' })) !== undefined,
+    )
+  }
+
+  /** Kills etcd: kube-apiserver answers with errors. */
+  async stopEtcd(): Promise<void> {
+    await this.#etcd?.stop('SIGKILL')
+    this.#watch()
+  }
+
+  /** Forgets every earlier version: a watch that goes on from one is answered 410. */
+  async compact(): Promise<void> {
+    const { header } = await this.#askEtcd('kv/range', { key: 'AA==' })
+    await this.#askEtcd('kv/compaction', { revision: header.revision, physical: true })
+  }
+
+  async #askEtcd(path: string, body: object): Promise<{ header: { revision: string } }> {
+    const url = `http://127.0.0.1:${this.#etcdPort}/v3/${path}`
+    const answer = await request(url, { method: 'POST', body: JSON.stringify(body), headersTimeout: 5_000 })
+    if (answer.statusCode !== 200) throw new Error(`etcd: ${path}: ${await answer.body.text()}`)
+    return (await answer.body.json()) as { header: { revision: string } }
   }
 
   /** Ends kube-apiserver: connections are refused. With SIGKILL they are cut, without a farewell. */
@@ -135,6 +167,36 @@ export class ControlPlane {
     return (await this.kubectl(args)).stdout.trim()
   }
 
+  /**
+   * A token of an existing ServiceAccount that expires `seconds` from now, by the API server's clock and the minute
+   * that it allows for clocks that differ: TokenRequest gives none shorter than 10 minutes.
+   */
+  async expiringToken(namespace: string, account: string, seconds: number): Promise<string> {
+    const { stdout } = await this.kubectl([
+      'get',
+      'serviceaccount',
+      account,
+      `--namespace=${namespace}`,
+      '-ojson',
+    ])
+    const { uid } = (JSON.parse(stdout) as { metadata: { uid: string } }).metadata
+    const now = Math.floor(Date.now() / 1000)
+    const claims = {
+      iss: ISSUER,
+      aud: [ISSUER],
+      sub: `system:serviceaccount:${namespace}:${account}`,
+      iat: now - 600,
+      nbf: now - 600,
+      exp: now + seconds - LEEWAY_SECONDS,
+      'kubernetes.io': { namespace, serviceaccount: { name: account, uid } },
+    }
+    const text = [{ alg: 'RS256', typ: 'JWT' }, claims]
+      .map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'))
+      .join('.')
+    const signature = sign('sha256', Buffer.from(text), readFileSync(this.#path('sa.key'), 'utf8'))
+    return `${text}.${signature.toString('base64url')}`
+  }
+
   /** Writes a kubeconfig with such a token, and returns its path. */
   async serviceAccountKubeconfig(
     namespace: string,
@@ -174,7 +236,7 @@ export class ControlPlane {
       `--secure-port=${this.#port}`,
       '--bind-address=127.0.0.1',
       '--service-cluster-ip-range=10.0.0.0/24',
-      '--service-account-issuer=https://kubernetes.default.svc',
+      `--service-account-issuer=${ISSUER}`,
       `--service-account-key-file=${this.#path('sa.pub')}`,
       `--service-account-signing-key-file=${this.#path('sa.key')}`,
       `--token-auth-file=${this.#path('tokens.csv')}`,

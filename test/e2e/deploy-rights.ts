@@ -4,7 +4,7 @@ import type { ControlPlane } from './control-plane.ts'
 
 const BASE = join(import.meta.dirname, '../../deploy/base')
 /** What deploy/base calls the ServiceAccount. */
-const ACCOUNT = 'langflow-leader'
+export const ACCOUNT = 'langflow-leader'
 
 /** Applies the Lease and the rights of deploy/base, and returns a kubeconfig with a bound token of its ServiceAccount. */
 export async function deployRights(plane: ControlPlane, namespace: string): Promise<string> {

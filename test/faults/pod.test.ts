@@ -88,6 +88,18 @@ describe('in a pod', { concurrency: 3 }, () => {
     process.kill(a.initPid(), 'SIGKILL')
   })
 
+  test('a container that is told to end does not wait for an agent that hangs', async (t) => {
+    const scene = await open(t)
+    if (scene === null) return
+    const { pod } = scene
+    const a = await pod('a')
+    await a.agent.event('serving')
+    a.agent.signal('SIGSTOP')
+    process.kill(a.initPid(), 'SIGTERM')
+    await a.container.event('workload_stopped')
+    assert.equal((await a.container.exited).code, 0)
+  })
+
   test('a socket that was removed is made again', async (t) => {
     const scene = await open(t)
     if (scene === null) return

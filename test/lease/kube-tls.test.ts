@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -11,6 +10,7 @@ import { systemClock } from '../../agent/clock.ts'
 import { connectLeaseApi } from '../../agent/lease/connect-lease-api.ts'
 import { LeaseApiError } from '../../agent/lease/lease-api.ts'
 import { LeaseWatcher } from '../../agent/lease/lease-watcher.ts'
+import { hasOpenssl, makeCertificate } from '../support/certificate.ts'
 import { leaseAt, reply, ScriptedServer, within } from './fixtures/scripted-server.ts'
 
 const LATER_MS = 5_000
@@ -18,30 +18,6 @@ const missing = hasOpenssl() ? false : 'SKIPPED: install openssl to test TLS and
 if (missing) console.error(missing)
 const dir = mkdtempSync(join(tmpdir(), 'kube-tls-'))
 after(() => rmSync(dir, { recursive: true, force: true }))
-
-function hasOpenssl(): boolean {
-  try {
-    execFileSync('openssl', ['version'], { stdio: 'ignore' })
-    return true
-  } catch {
-    return false
-  }
-}
-
-interface Pair {
-  readonly key: string
-  readonly cert: string
-}
-
-/** A self-signed certificate for 127.0.0.1, which is its own CA. */
-function certificate(name: string): Pair {
-  const [key, cert] = [join(dir, `${name}.key`), join(dir, `${name}.crt`)]
-  const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1']
-  const names = ['-subj', `/CN=${name}`, '-addext', 'subjectAltName=IP:127.0.0.1']
-  const files = ['-nodes', '-keyout', key, '-out', cert, '-days', '2']
-  execFileSync('openssl', ['req', '-x509', ...curve, ...names, ...files], { stdio: 'ignore' })
-  return { key: readFileSync(key, 'utf8'), cert: readFileSync(cert, 'utf8') }
-}
 
 /** Looks like the directory that the kubelet mounts. */
 function mount(token: string, ca: string): string {
@@ -80,7 +56,7 @@ async function tunnel(asked: string[]): Promise<{ url: string } & AsyncDisposabl
 test('a rotated token and a rotated CA count at once, and the watch is opened again under the new CA', {
   skip: missing,
 }, async () => {
-  const [old, fresh] = [certificate('old'), certificate('fresh')]
+  const [old, fresh] = [makeCertificate(dir, 'old'), makeCertificate(dir, 'fresh')]
   await using before = await ScriptedServer.start((request, response) => {
     if (!request.url.searchParams.has('watch')) return reply(response, 200, leaseAt('8'))
     response.writeHead(200).flushHeaders()
@@ -132,7 +108,7 @@ test('a rotated token and a rotated CA count at once, and the watch is opened ag
 test('a server under a CA that is not trusted gets neither token nor write, until the CA is', {
   skip: missing,
 }, async () => {
-  const [mine, other] = [certificate('mine'), certificate('other')]
+  const [mine, other] = [makeCertificate(dir, 'mine'), makeCertificate(dir, 'other')]
   await using server = await ScriptedServer.start((_, response) => reply(response, 200, leaseAt('8')), other)
   const directory = mount('one', mine.cert)
   using api = await inPod(server.port, directory)
@@ -152,7 +128,7 @@ test('a server under a CA that is not trusted gets neither token nor write, unti
 })
 
 test('a certificate for another host is refused', { skip: missing }, async () => {
-  const { key, cert } = certificate('elsewhere')
+  const { key, cert } = makeCertificate(dir, 'elsewhere')
   await using server = await ScriptedServer.start(() => {}, { key, cert })
   const env = { KUBERNETES_SERVICE_HOST: 'localhost', KUBERNETES_SERVICE_PORT: String(server.port) }
   const options = { name: 'lock', clock: systemClock, userAgent: 'test/1' }
@@ -162,7 +138,7 @@ test('a certificate for another host is refused', { skip: missing }, async () =>
 })
 
 test('a kubeconfig may skip verification, name a CA, or go through a proxy', { skip: missing }, async () => {
-  const { key, cert } = certificate('named')
+  const { key, cert } = makeCertificate(dir, 'named')
   await using server = await ScriptedServer.start((_, response) => reply(response, 200, leaseAt('8')), {
     key,
     cert,

@@ -7,6 +7,8 @@ export interface Beat {
   readonly what: 'start' | 'beat' | 'stop'
   /** CLOCK_MONOTONIC in ms. */
   readonly mono: number
+  /** Of a tree of several: which of its processes. */
+  readonly role?: 'parent' | 'master' | 'worker'
 }
 
 /** Beats come each 10 ms; a longer silence than this is time in which a process did not execute. */
@@ -54,4 +56,18 @@ export function overlapMs(beats: readonly Beat[]): number {
     }
   }
   return total
+}
+
+/**
+ * Signs of life of a term after the first one of a later term: unlike the overlap, this takes no silence for the end
+ * of a process.
+ */
+export function lateBeats(beats: readonly Beat[]): Beat[] {
+  let newest = 0
+  return [...beats]
+    .sort((a, b) => a.mono - b.mono)
+    .filter(({ epoch }) => {
+      newest = Math.max(newest, epoch)
+      return epoch < newest
+    })
 }

@@ -1,13 +1,15 @@
 import { spawnSync } from 'node:child_process'
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
+import type { AgentStatus } from '../../agent/observe/status.ts'
 import { isDead, readProcesses } from '../../agent/workload/proc.ts'
 import { freePort } from './free-port.ts'
 import { LoggedProcess } from './logged-process.ts'
 import { ask, commandLine, MAIN, type ReplicaOptions } from './replica.ts'
+import { until } from './until.ts'
 
 const asRoot = process.getuid?.() === 0
-const NAMESPACE = [...(asRoot ? [] : ['--user', '--map-root-user']), '--pid', '--fork', '--mount-proc']
+export const NAMESPACE = [...(asRoot ? [] : ['--user', '--map-root-user']), '--pid', '--fork', '--mount-proc']
 
 function findTini(): string | undefined {
   return (process.env.PATH ?? '')
@@ -43,7 +45,7 @@ export class Pod {
   }
 
   static async start(options: ReplicaOptions, directory: string): Promise<Pod> {
-    const pod = new Pod(options, directory, await freePort(), await freePort())
+    const pod = new Pod(options, directory, options.port ?? (await freePort()), await freePort())
     pod.startAgent()
     pod.startContainer()
     return pod
@@ -54,6 +56,7 @@ export class Pod {
     this.agent = new LoggedProcess(
       `agent of ${this.options.identity}`,
       [
+        ...(this.options.agentEntry ?? []),
         process.execPath,
         this.main,
         'agent',
@@ -82,6 +85,14 @@ export class Pod {
     )
   }
 
+  /** Resolves once its agent says that its watch of the Lease is open; rejects after 30 s. */
+  watching(): Promise<void> {
+    return until(`${this.options.identity} watches the Lease`, async () => {
+      const status = JSON.parse((await this.get('/status')).text) as AgentStatus
+      return status.lease.watch === 'up'
+    })
+  }
+
   private get main(): string {
     return this.options.main ?? MAIN
   }
@@ -108,6 +119,17 @@ export class Pod {
     return first.pid
   }
 
+  /** A process of the container, seen from here, by what it calls itself. */
+  hostPid(pid: number): number {
+    const init = this.initPid()
+    const pattern = new RegExp(`^NSpid:\\s.*\\s${pid}$`, 'm')
+    const found = [...readProcesses().values()].find(
+      (stat) => namespaceOf(stat.pid) === namespaceOf(init) && pattern.test(statusOf(stat.pid)),
+    )
+    if (found === undefined) throw new Error(`the container has no process ${pid}`)
+    return found.pid
+  }
+
   /** As the kubelet ends a pod: the LangFlow container first, the sidecar after it. */
   async stop(): Promise<void> {
     if (!this.container.ended) {
@@ -119,5 +141,21 @@ export class Pod {
     }
     await this.container.exited
     await this.agent.stop()
+  }
+}
+
+function namespaceOf(pid: number): string {
+  try {
+    return readlinkSync(`/proc/${pid}/ns/pid`)
+  } catch {
+    return ''
+  }
+}
+
+function statusOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/status`, 'latin1')
+  } catch {
+    return ''
   }
 }

@@ -26,12 +26,16 @@ export interface ReplicaOptions {
   /** Options of the stand-in workload. */
   readonly workload?: readonly string[]
   readonly flags?: readonly string[]
-  /** Instead of the stand-in workload. */
+  /** Instead of the stand-in workload; it is given the port and the log as that one is. */
+  readonly program?: readonly string[]
+  /** Instead of any workload of ours. */
   readonly command?: readonly string[]
   readonly port?: number
   readonly env?: NodeJS.ProcessEnv
   /** Of a pod: a command that makes ready what its container sees, and executes the rest of its arguments. */
   readonly entry?: readonly string[]
+  /** The same for its agent. */
+  readonly agentEntry?: readonly string[]
   /** The program, by default from its sources. */
   readonly main?: string
 }
@@ -48,8 +52,7 @@ export function commandLine(options: ReplicaOptions, port: number, httpPort: num
       ...(options.flags ?? FAST),
     ],
     workload: options.command ?? [
-      process.execPath,
-      WORKLOAD,
+      ...(options.program ?? [process.execPath, WORKLOAD]),
       String(port),
       options.beats,
       ...(options.workload ?? []),

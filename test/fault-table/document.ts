@@ -1,0 +1,72 @@
+import type { Fact } from '../support/machine.ts'
+import { table } from '../support/markdown.ts'
+import type { FaultRecord } from './record.ts'
+import { type FaultCase, TABLE } from './table.ts'
+
+const HEAD = ['case', 'done', 'must hold', 'measured', 'client-go']
+
+/** One sentence for each case that a run did not come through. */
+export function shortcomings(records: readonly FaultRecord[]): string[] {
+  return cases().flatMap(({ name, wakesUp = false }) => {
+    const record = records.find((one) => one.name === name)
+    if (record === undefined) return [`${name}: failed, or was not played`]
+    return record.overlapMs > 0 && !wakesUp ? [`${name}: two acted at once for ${record.overlapMs} ms`] : []
+  })
+}
+
+/** The whole as Markdown. */
+export function markdown(records: readonly FaultRecord[], facts: readonly Fact[]): string {
+  const faults = [...new Set(cases().map(({ fault }) => fault))].sort(byNumber)
+  const wrong = shortcomings(records)
+  const beats = records.reduce((sum, one) => sum + one.beats, 0)
+  const woken = cases().filter(({ wakesUp }) => wakesUp)
+  const overlapOf = (one: { readonly name: string }) => records.find(({ name }) => name === one.name)?.overlapMs ?? 0
+  return `${[
+    '# Fault table',
+    'Written by `npm run test:faults`: the built program on a real etcd and kube-apiserver, with the rights of `deploy/base`. What is done to it, what must hold, what this run measured, and what client-go does in that case, where the project measured it.',
+    wrong.length === 0
+      ? `Each case was played once, and each came through. Two replicas acted at once for **0 ms**, judged from ${beats} signs of life${woken.map((one) => `; but for “${one.name}”: ${overlapOf(one).toFixed(1)} ms, see below`).join('')}.`
+      : ['**Missed in this run:**', '', ...wrong.map((line) => `- ${line}`)].join('\n'),
+    table(['measured on', ''], ['-', '-'], facts),
+    HOW,
+    ...faults.map((fault) => describeFault(fault, records)),
+    REPRODUCE,
+  ].join('\n\n')}\n`
+}
+
+const HOW = `- A replica is an agent, and a container of its own PID namespace with tini and the launcher, as in a pod; each reaches the API server over a link of its own, which can be cut, held, reset and delayed. Timings are the defaults: 15 s, 10 s, 2 s, kill margin 1 s.
+- LangFlow is a program that writes who it is, its epoch and the monotonic time to a shared log every 10 ms while it executes. **Overlap is computed from that log alone**: between the first and the last sign of life of one term nobody else may show any.
+- The exception is a process that was stopped from outside and woke up under a later term (a suspended machine): nothing can run before it. Such a case is named above with its overlap.
+- A figure is one run on a shared machine: an example, not a distribution. \`docs/benchmarks.md\` has distributions.`
+
+const REPRODUCE = `## How to reproduce
+
+\`\`\`sh
+npm ci
+npm run test:faults
+\`\`\`
+
+It needs etcd, kube-apiserver and kubectl in \`$KUBEBUILDER_ASSETS\`, and tini, faketime, openssl and Python 3; Linux, and root
+or unprivileged user namespaces. It ends with exit code 1 where a case does not come through.`
+
+function describeFault(fault: string, records: readonly FaultRecord[]): string {
+  const rows = cases()
+    .filter((one) => one.fault === fault)
+    .map(({ name, done, must, clientGo }) => {
+      const measured = records.find((one) => one.name === name)?.measured ?? '**nothing**'
+      return [name, done, must, measured, clientGo ?? '']
+    })
+  return `## ${fault}\n\n${table(
+    HEAD,
+    HEAD.map(() => '-'),
+    rows,
+  )}`
+}
+
+function cases(): (FaultCase & { name: string })[] {
+  return Object.entries(TABLE).map(([name, one]) => ({ name, ...one }))
+}
+
+function byNumber(a: string, b: string): number {
+  return Number(a.slice(1)) - Number(b.slice(1))
+}

@@ -1,0 +1,173 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+import { after, before, describe } from 'node:test'
+import { type ControlPlane, startControlPlane } from '../e2e/control-plane.ts'
+import type { Pod } from '../support/pod.ts'
+import { mono } from '../support/stage.ts'
+import { faultTest, type Linked, seconds } from './scene.ts'
+
+let plane: ControlPlane
+
+before(async () => {
+  plane = await startControlPlane()
+})
+
+after(() => plane?.close())
+
+/** As the kubelet ends a pod: both containers must end with code 0. Returns how long that took, in ms. */
+async function ends(pod: Linked<Pod>): Promise<number> {
+  const began = mono()
+  await pod.stop()
+  assert.equal((await pod.container.exited).code, 0, pod.container.output.join('\n'))
+  assert.equal((await pod.agent.exited).code, 0, pod.agent.output.join('\n'))
+  return mono() - began
+}
+
+describe('SIGTERM', { concurrency: 5 }, () => {
+  faultTest(
+    'SIGTERM without an API server',
+    () => plane,
+    async (scene) => {
+      const a = await scene.pod('a', {}, (link) => link.refuse())
+      await a.agent.find('the refused connection', ({ level }) => level === 'warn')
+      return `ended after ${seconds(await ends(a))}`
+    },
+  )
+
+  faultTest(
+    'SIGTERM while following',
+    () => plane,
+    async (scene) => {
+      const [a, b] = await scene.pair()
+      const took = await ends(b)
+      await scene.watch.next('a renewal', ({ holder }) => holder === 'a', scene.watch.length)
+      assert.ok(!a.agent.events().includes('doubt'))
+      return `ended after ${seconds(took)}; the leader renewed on`
+    },
+  )
+
+  faultTest(
+    'SIGTERM while LangFlow starts',
+    () => plane,
+    async (scene) => {
+      const a = await scene.pod('a', { workload: ['unhealthy=1000000'] })
+      await a.container.event('workload_started')
+      const b = await scene.follower('b')
+      const took = await ends(a)
+      await b.agent.event('serving')
+      const released = await scene.watch.next('the release', ({ holder }) => holder === '', 1)
+      const taken = await scene.watch.next('the next holder', ({ holder }) => holder === 'b', released.index)
+      return `ended after ${seconds(took)}; next holder ${Math.round(taken.at - released.at)} ms after the release`
+    },
+  )
+
+  faultTest(
+    'SIGTERM while serving',
+    () => plane,
+    async (scene) => {
+      const [a, b] = await scene.pair()
+      const took = await ends(a)
+      await b.agent.event('serving')
+      const released = await scene.watch.next('the release', ({ holder }) => holder === '', 1)
+      assert.ok(scene.lastBeat('a') < released.at, 'released before the stop')
+      const taken = await scene.watch.next('the next holder', ({ holder }) => holder === 'b', released.index)
+      return `ended after ${seconds(took)}; next holder ${Math.round(taken.at - released.at)} ms after the release`
+    },
+  )
+
+  faultTest(
+    'SIGTERM while in doubt',
+    () => plane,
+    async (scene) => {
+      const [a, b] = await scene.pair()
+      a.link.partition()
+      await a.container.event('workload_frozen')
+      const beats = scene.beats('a').length
+      const took = await ends(a)
+      assert.equal(scene.beats('a').length, beats, 'LangFlow executed once more')
+      await b.agent.event('serving')
+      assert.ok(!scene.watch.sightings.slice(1).some(({ holder }) => holder === ''), 'released')
+      return `ended after ${seconds(took)} without another sign of life; never released`
+    },
+  )
+
+  faultTest(
+    'SIGTERM while draining',
+    () => plane,
+    async (scene) => {
+      const [a, b] = await scene.pair()
+      const answer = fetch(`http://127.0.0.1:${a.port}/slow=4000`)
+      // Its connection is established once another one, opened later, has been answered.
+      await fetch(`http://127.0.0.1:${a.port}/`, { headers: { connection: 'close' } })
+      a.agent.signal('SIGTERM')
+      await a.agent.event('draining')
+      a.agent.signal('SIGTERM')
+      assert.equal((await answer).status, 200)
+      const answered = mono()
+      assert.equal((await a.agent.exited).code, 0)
+      const took = mono() - answered
+      await b.agent.event('serving')
+      return `the request was answered; the agent ended ${seconds(took)} later`
+    },
+  )
+
+  faultTest(
+    'SIGTERM while cooling down',
+    () => plane,
+    async (scene) => {
+      const a = await scene.pod('a', { workload: ['exit=3'] })
+      await a.agent.event('stepped_down')
+      return `ended after ${seconds(await ends(a))}`
+    },
+  )
+})
+
+describe('LangFlow', { concurrency: 2 }, () => {
+  faultTest(
+    'the port is taken',
+    () => plane,
+    async (scene, t) => {
+      const server = createServer().listen(0, '127.0.0.1')
+      await once(server, 'listening')
+      t.after(() => server.close())
+      const { port } = server.address() as { port: number }
+      const a = await scene.pod('a', { port })
+      const { reason = '' } = await a.agent.event('stepped_down')
+      assert.match(reason, new RegExp(`port ${port} is already taken`))
+      const b = await scene.pod('b')
+      await b.agent.event('serving')
+      assert.deepEqual(scene.beats('a'), [])
+      return `“${reason.replace(String(port), '7860')}”; the other serves`
+    },
+  )
+
+  faultTest(
+    'LangFlow exits at once, again and again',
+    () => plane,
+    async (scene) => {
+      const flags = [
+        '--lease-duration=2s',
+        '--renew-deadline=1s',
+        '--retry-period=100ms',
+        '--kill-margin=200ms',
+      ]
+      const a = await scene.pod('a', { workload: ['exit=3'], flags })
+      const starts: number[] = []
+      for (let from = 0; starts.length < 7; ) {
+        const acquired = await a.agent.event('acquired', from)
+        starts.push(Date.parse(acquired.time))
+        from = a.agent.lines.indexOf(acquired) + 1
+      }
+      const pauses = starts.slice(1).map((at, n) => at - (starts[n] ?? at))
+      assert.deepEqual(
+        [...pauses].sort((x, y) => x - y),
+        pauses,
+        'the pauses do not grow',
+      )
+      const b = await scene.pod('b', { flags })
+      await b.agent.event('serving')
+      return `pauses of ${pauses.map((ms) => seconds(ms)).join(', ')}; the other serves`
+    },
+  )
+})

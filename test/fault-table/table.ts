@@ -1,0 +1,273 @@
+/** One case of the fault table: what is done, what must hold, and what client-go does where that was measured. */
+export interface FaultCase {
+  /** Of the design's fault table. */
+  readonly fault: string
+  readonly done: string
+  readonly must: string
+  /** From the design's measurements; absent where it names none. */
+  readonly clientGo?: string
+  /** Processes are stopped from outside and wake up in a later term: nothing can run before they do. */
+  readonly wakesUp?: true
+}
+
+const CRASH = 'next holder 17.6 s after the last renewal (median), 19.7 s at most'
+const CUT = 'two leaders for 2.5-6.7 s in 50 of 50 black-holed links (ReleaseOnCancel)'
+const LATE = 'leads for 16.9-21.9 s on a 15 s Lease'
+const FOREIGN = 'releases what someone else holds (HEAD): two leaders for 11.2 s'
+const KILLS = 'kills at 10 s'
+
+/** Every case, by the name of its test. */
+export const TABLE = {
+  'a planned stop is cut off, another takes over, and the link heals': {
+    fault: 'T1',
+    done: 'The leader is told to end while a long request holds up its drain; its link is black-holed with the next renewal inside, and heals once another holds the Lease: what was held back is delivered then.',
+    must: 'The new holder is never cleared; the old one acts no more.',
+    clientGo: FOREIGN,
+  },
+  'in doubt with --on-doubt=stop, and the link heals while stopping': {
+    fault: 'T1',
+    done: 'The leader’s link is black-holed; LangFlow ignores the SIGTERM of the renew deadline; the link heals 2 s later.',
+    must: 'The Lease is released only after the stop, and only by its holder.',
+    clientGo: CUT,
+  },
+  'the Lease is edited to another live holder': {
+    fault: 'T2',
+    done: '`kubectl patch` names another holder, three times.',
+    must: 'LangFlow’s last sign of life at most 250 ms after the API server told of it; the stranger is left alone.',
+  },
+  'a renewal commits and its reply is lost': {
+    fault: 'T3',
+    done: 'From one renewal on, the leader’s requests reach the API server and no reply comes back, for good.',
+    must: 'LangFlow stops 10 s and is dead 14 s after the send of the last acknowledged renewal, although a later one had committed.',
+    clientGo: LATE,
+  },
+  'a renewal’s reply is late, and nothing follows it': {
+    fault: 'T3',
+    done: 'A reply comes 4 s late; from then on the link is black-holed.',
+    must: 'The deadlines count from the send, not from the reply.',
+    clientGo: LATE,
+  },
+  'the API server hangs for 12 s': {
+    fault: 'T4',
+    done: 'SIGSTOP of kube-apiserver, SIGCONT 12 s later.',
+    must: 'Frozen at 10 s and thawed: same process, same epoch, nobody else acts.',
+    clientGo: KILLS,
+  },
+  'the API server hangs for 60 s': {
+    fault: 'T4',
+    done: 'SIGSTOP of kube-apiserver, SIGCONT 60 s later.',
+    must: 'Dead within 14 s of the last renewal; afterwards exactly one serves.',
+    clientGo: KILLS,
+  },
+  'the link is cut while stopping': {
+    fault: 'T5',
+    done: 'The leader is told to end, LangFlow ignores SIGTERM (stop timeout 30 s); the link is black-holed meanwhile.',
+    must: 'No release before nothing lives; the next holder comes when the Lease has expired.',
+    clientGo: CUT,
+  },
+  'the agent is killed and comes back': {
+    fault: 'T6',
+    done: 'SIGKILL of the agent in a pod; it is started again at once.',
+    must: 'The same LangFlow process goes on in the same term.',
+  },
+  'the agent is killed and stays away': {
+    fault: 'T6',
+    done: 'SIGKILL of the agent in a pod, for good.',
+    must: 'The launcher freezes 10 s and kills 14 s after the last renewal at the latest; another takes over then.',
+    clientGo: CRASH,
+  },
+  'the agent is frozen': {
+    fault: 'T6',
+    done: 'SIGSTOP of the agent for 20 s.',
+    must: 'As if it were dead; when it wakes up it follows.',
+    clientGo: CRASH,
+  },
+  'the launcher is killed': {
+    fault: 'T6',
+    done: 'SIGKILL of the launcher in a pod: the kernel ends the container.',
+    must: 'Released once nothing lives; another serves at once.',
+  },
+  'the launcher is frozen': {
+    fault: 'T6',
+    done: 'SIGSTOP of the launcher in a pod; its liveness probe kills the container after 15 s.',
+    must: 'The Lease is kept until the container is gone.',
+  },
+  'the socket is removed': {
+    fault: 'T6',
+    done: 'The agent’s socket is deleted, then the container restarts.',
+    must: 'The running term goes on; the socket is made again, and the new launcher is let in.',
+  },
+  'agent and launcher of one tree: the agent is killed': {
+    fault: 'T6',
+    done: 'SIGKILL of the agent of `run`, where the launcher is its child.',
+    must: 'The launcher ends LangFlow by itself.',
+    clientGo: CRASH,
+  },
+  'the whole replica is killed': {
+    fault: 'T6',
+    done: 'SIGKILL of agent, launcher and LangFlow at one instant.',
+    must: 'The next holder at most 15.3 s after the last renewal.',
+    clientGo: CRASH,
+  },
+  'renewals succeed, and their replies are lost': {
+    fault: 'T7',
+    done: 'Three renewals commit, and their replies are lost with the connection: the Lease has a version that the leader does not know.',
+    must: 'The leader recognises its own write and goes on.',
+  },
+  'a renewal is answered by a conflict, and nobody else holds the Lease': {
+    fault: 'T7',
+    done: 'Three times the Lease is annotated while the agent is stopped for 2.5 s, so that its next renewal meets a version it does not know (409).',
+    must: 'The leader reads the Lease again, finds itself in it and goes on.',
+  },
+  'the right to the Lease is withdrawn for a while': {
+    fault: 'T7',
+    done: 'The RoleBinding is deleted (403) for 6 s.',
+    must: 'The leader goes on, and says which right is missing.',
+  },
+  'the API server answers 429': {
+    fault: 'T7',
+    done: 'Every write of the Lease is answered 429 for 4 s (by an admission webhook).',
+    must: 'The leader goes on.',
+  },
+  'the API server answers 5xx': {
+    fault: 'T7',
+    done: 'The same with 500, 503 and 504, one after another.',
+    must: 'The leader goes on.',
+  },
+  'etcd is down for a while': {
+    fault: 'T7',
+    done: 'etcd is killed, and started again once the leader has noticed.',
+    must: 'The leader goes on.',
+  },
+  'watches are truncated': {
+    fault: 'T7',
+    done: 'The follower’s watch is ended in mid-stream, then reset, five times each.',
+    must: 'It watches again, and follows the next release at once.',
+  },
+  'the history is compacted': {
+    fault: 'T7',
+    done: 'etcd compacts its history and kube-apiserver starts again: resuming the watch is answered 410.',
+    must: 'The follower watches from the present, and follows the next release at once.',
+  },
+  'LangFlow ignores SIGTERM and leaves daemons': {
+    fault: 'T8',
+    done: 'Planned stop of a LangFlow that ignores SIGTERM and has left a process in a session of its own that does as well.',
+    must: 'All of it is dead before the release.',
+  },
+  'LangFlow’s parent is killed': {
+    fault: 'T8',
+    done: 'SIGKILL of the parent of gunicorn’s master (imitated tree); master and worker live on.',
+    must: 'Seen within 1 s; all dead before the release.',
+  },
+  'LangFlow’s master is killed': {
+    fault: 'T8',
+    done: 'SIGKILL of gunicorn’s master (imitated tree); the worker lives on and answers.',
+    must: 'Seen within 1 s; all dead before the release.',
+  },
+  'LangFlow’s worker is killed': {
+    fault: 'T8',
+    done: 'SIGKILL of the worker (imitated tree); the master would start another 7 s later.',
+    must: 'Seen within 1 s; all dead before the release.',
+  },
+  'the Lease is deleted while held': {
+    fault: 'T9',
+    done: '`kubectl delete lease`, with a follower, and a candidate that has just started.',
+    must: 'Its holder makes it again; nobody else takes it.',
+  },
+  'the Lease is deleted while its holder is cut off': {
+    fault: 'T9',
+    done: 'The leader’s link is black-holed, then the Lease is deleted.',
+    must: 'Nobody takes it before the old leader’s LangFlow is dead.',
+  },
+  'a second agent with the same identity': {
+    fault: 'T10',
+    done: 'Another replica is started under the leader’s identity.',
+    must: 'The later one refuses and ends with code 1; the leader goes on.',
+  },
+  'the leader’s wall clock jumps by an hour': {
+    fault: 'T11',
+    done: 'The leader’s wall clock is set one hour back, and forward again.',
+    must: 'No takeover; at most a pause.',
+  },
+  'the follower’s wall clock jumps by an hour': {
+    fault: 'T11',
+    done: 'The follower’s wall clock is set one hour forward, and back again.',
+    must: 'It takes nothing.',
+  },
+  'the machine is suspended for 30 s': {
+    fault: 'T11',
+    done: 'Every process of the leader’s pod is stopped; 30 s later all go on at once.',
+    must: 'Expired at wake-up: LangFlow is killed at the first look at the clocks (each 200 ms).',
+    clientGo: CRASH,
+    wakesUp: true,
+  },
+  'the boot clock runs ahead of the monotonic clock': {
+    fault: 'T11',
+    done: 'The leader’s /proc/uptime jumps 30 s ahead, as after a suspension that the monotonic clock did not count.',
+    must: 'Expired: LangFlow is killed at the first look at the clocks (each 200 ms).',
+  },
+  'the agent’s event loop is blocked for 20 s': {
+    fault: 'T12',
+    done: 'A busy loop of 20 s in the agent.',
+    must: 'The launcher’s deadman fires in time; afterwards the agent follows.',
+    clientGo: CRASH,
+  },
+  'the token expires': {
+    fault: 'T13',
+    done: 'The API server no longer takes the agents’ tokens (401); new ones are in the files by then.',
+    must: 'Read again; no interruption.',
+  },
+  'the certificate authority changes': {
+    fault: 'T13',
+    done: 'kube-apiserver starts again with a certificate of another authority, which replaces the old one in the file.',
+    must: 'Read again; no interruption.',
+  },
+  'SIGTERM without an API server': {
+    fault: 'T14',
+    done: 'SIGTERM of a candidate that has not reached the API server yet.',
+    must: 'Ends cleanly, code 0.',
+  },
+  'SIGTERM while following': {
+    fault: 'T14',
+    done: 'SIGTERM of a follower.',
+    must: 'Ends cleanly, code 0; the leader notices nothing.',
+  },
+  'SIGTERM while LangFlow starts': {
+    fault: 'T14',
+    done: 'SIGTERM of a leader whose LangFlow is not healthy yet.',
+    must: 'Clean handover, code 0.',
+  },
+  'SIGTERM while serving': {
+    fault: 'T14',
+    done: 'SIGTERM of the leader.',
+    must: 'Clean handover, code 0.',
+    clientGo: 'next holder 0.9 s after the release (median), 2.7 s at most',
+  },
+  'SIGTERM while in doubt': {
+    fault: 'T14',
+    done: 'SIGTERM of a leader that is cut off and has frozen LangFlow.',
+    must: 'Killed without executing again; never released; code 0.',
+  },
+  'SIGTERM while draining': {
+    fault: 'T14',
+    done: 'A second SIGTERM while the first one’s drain waits for a request.',
+    must: 'Clean handover, code 0; the request is answered.',
+  },
+  'SIGTERM while cooling down': {
+    fault: 'T14',
+    done: 'SIGTERM of a replica that has stepped down after a failure of LangFlow.',
+    must: 'Ends cleanly, code 0.',
+  },
+  'the port is taken': {
+    fault: 'T15',
+    done: 'Another process listens on LangFlow’s port of the first candidate.',
+    must: 'One clear sentence; it steps down, and the other serves.',
+  },
+  'LangFlow exits at once, again and again': {
+    fault: 'T15',
+    done: 'LangFlow exits with code 3 at every start of the first candidate, seven times; then a healthy candidate joins. Retry period 100 ms, so that the back-off fits (the simulation goes through 20 starts).',
+    must: 'Each pause is longer than the one before; the other serves.',
+  },
+} as const satisfies Record<string, FaultCase>
+
+export type CaseName = keyof typeof TABLE

@@ -1,0 +1,21 @@
+import { execFileSync } from 'node:child_process'
+import { cpus, release, totalmem, type } from 'node:os'
+import { join } from 'node:path'
+import { controlPlaneAssets } from '../e2e/assets.ts'
+
+export type Fact = readonly [name: string, value: string]
+
+/** On what and when something was measured against a real control plane. */
+export function machineFacts(): Fact[] {
+  const server = join(controlPlaneAssets(), 'kube-apiserver')
+  const version = execFileSync(server, ['--version'], { encoding: 'utf8' }).trim().split(' ').at(-1)
+  const processors = cpus()
+  return [
+    ['date', new Date().toISOString().slice(0, 16).replace('T', ' ').concat(' UTC')],
+    ['cores', `${processors.length} (${processors[0]?.model.trim() || 'model unknown'})`],
+    ['memory', `${(totalmem() / 2 ** 30).toFixed(0)} GiB`],
+    ['kernel', `${type()} ${release()}`],
+    ['Node', process.version],
+    ['kube-apiserver', `${version}, with one etcd without fsync, all on loopback`],
+  ]
+}

@@ -1,0 +1,121 @@
+import { once } from 'node:events'
+import { connect, createServer, type Server, type Socket } from 'node:net'
+import { type Flow, ProxiedConnection } from './proxied-connection.ts'
+
+export type { Flow } from './proxied-connection.ts'
+
+/**
+ * The network between one replica and the API server, on loopback: it may hold, delay, lose, cut and refuse what passes
+ * through it, but never reorders or changes a byte.
+ */
+export class TcpProxy {
+  readonly port: number
+  readonly #target: number
+  readonly #connections = new Set<ProxiedConnection>()
+  /** A peer for the socket that keeps the port ours while nobody listens on it. */
+  readonly #berth: Server
+  readonly #flow: { toServer: Flow; toClient: Flow } = { toServer: 'pass', toClient: 'pass' }
+  #server: Server | undefined
+  #placeholder: Socket | undefined
+
+  private constructor(target: number, berth: Server, server: Server) {
+    this.#target = target
+    this.#berth = berth
+    this.#server = server.on('connection', (client) => this.#accept(client))
+    this.port = portOf(server)
+  }
+
+  /** A proxy to `port` on 127.0.0.1. The target need not listen yet: whoever connects before it does is reset. */
+  static async open(port: number): Promise<TcpProxy> {
+    const berth = createServer((socket) => socket.on('error', () => {}).resume())
+    return new TcpProxy(port, await listening(berth, 0), await listening(createProxyServer(), 0))
+  }
+
+  /** Present connections. */
+  get connections(): number {
+    return this.#connections.size
+  }
+
+  /**
+   * What happens to the bytes of each direction, on present and later connections; a direction that is not named stays as
+   * it is. `hold`: kept, and delivered in order once it passes again, as TCP retransmits after a partition. A delay counts
+   * from a byte's arrival here; the end and the reset of a connection take their turn after the bytes before them.
+   */
+  flow(directions: { toServer?: Flow; toClient?: Flow }): void {
+    Object.assign(this.#flow, directions)
+    for (const connection of this.#connections) connection.flowChanged()
+  }
+
+  /** Black hole: both directions held. New connections are accepted, as by the kernel, but answered by nobody. */
+  partition(): void {
+    this.flow({ toServer: 'hold', toClient: 'hold' })
+  }
+
+  /** New connections are refused, present ones reset. */
+  async refuse(): Promise<void> {
+    if (this.#server === undefined) return
+    this.#server.close()
+    this.#server = undefined
+    // A port that nobody has bound may go to any other process of the machine.
+    this.#placeholder = connect({
+      port: portOf(this.#berth),
+      host: '127.0.0.1',
+      localPort: this.port,
+      localAddress: '127.0.0.1',
+    })
+    this.reset()
+    await once(this.#placeholder, 'connect')
+  }
+
+  /** Everything passes again, and new connections are accepted again; held bytes are delivered. */
+  async heal(): Promise<void> {
+    this.flow({ toServer: 'pass', toClient: 'pass' })
+    if (this.#server !== undefined) return
+    const server = createProxyServer().on('connection', (client) => this.#accept(client))
+    this.#server = server
+    await listening(server, this.port)
+    // Not its end but a reset: the pair of ports would otherwise stay in TIME_WAIT.
+    this.#placeholder?.resetAndDestroy()
+  }
+
+  /** Resets (RST) every present connection; held bytes are lost with it. */
+  reset(): void {
+    for (const connection of this.#connections) connection.reset()
+  }
+
+  /** Ends (FIN) the server-to-client side of every present connection in mid-stream, then closes it. */
+  truncate(): void {
+    for (const connection of this.#connections) connection.truncate()
+  }
+
+  async close(): Promise<void> {
+    const closed = [this.#server, this.#berth]
+      .filter((server) => server !== undefined)
+      .map((server) => new Promise((resolve) => server.close(resolve)))
+    this.#server = undefined
+    this.#placeholder?.resetAndDestroy()
+    this.reset()
+    await Promise.all(closed)
+  }
+
+  #accept(client: Socket): void {
+    const server = connect({ port: this.#target, host: '127.0.0.1', allowHalfOpen: true, noDelay: true })
+    const connection = new ProxiedConnection(client, server, this.#flow)
+    this.#connections.add(connection)
+    connection.closed.then(() => this.#connections.delete(connection))
+  }
+}
+
+function createProxyServer(): Server {
+  return createServer({ allowHalfOpen: true, noDelay: true })
+}
+
+async function listening(server: Server, port: number): Promise<Server> {
+  server.listen(port, '127.0.0.1')
+  await once(server, 'listening')
+  return server
+}
+
+function portOf(server: Server): number {
+  return (server.address() as { port: number }).port
+}
