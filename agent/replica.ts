@@ -64,6 +64,7 @@ export class Replica implements StatusSource {
           keys: parts.keys,
           clock,
           handlers,
+          alarm: (what) => this.repeats.happened('link', what),
         }),
       probe: (handlers) =>
         new HealthProbe(

@@ -1,15 +1,17 @@
-import type { AddressInfo, Server, Socket } from 'node:net'
 import fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
+import { type Clock, systemClock } from '../clock.ts'
 import { formatListen, type Listen } from '../config/address.ts'
 import { FatalError } from '../exit.ts'
 import type { Exposition } from './prometheus.ts'
 import { addRoutes } from './routes.ts'
 import type { StatusSource } from './status.ts'
+import { MAX_HEAD_BYTES, type Refusal, Turnstile } from './turnstile.ts'
 
 export interface HttpServerOptions {
   readonly listen: Listen
   readonly source: StatusSource
   readonly metrics: Exposition
+  readonly clock?: Clock
 }
 
 export interface HttpServer {
@@ -19,15 +21,6 @@ export interface HttpServer {
   /** Resolves once nothing listens and no connection is open; never waits for a client. */
   close(): Promise<void>
 }
-
-/** Whoever can reach the port may hold connections open; these bounds keep them from costing much. */
-const MAX_CONNECTIONS = 512
-const MAX_HEADER_BYTES = 8 * 1024
-const HEADERS_TIMEOUT_MS = 5000
-const REQUEST_TIMEOUT_MS = 10_000
-const IDLE_TIMEOUT_MS = 10_000
-const KEEP_ALIVE_MS = 5000
-const SWEEP_MS = 1000
 
 /**
  * Starts answering. Without a host it listens on every address, IPv4 and IPv6, or only IPv4 where the machine has no
@@ -45,39 +38,35 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
 }
 
 async function listen(options: HttpServerOptions, host: string, port: number): Promise<HttpServer> {
+  const { source, metrics, clock = systemClock } = options
   const server = createServer()
-  addRoutes(server, options.source, options.metrics)
+  addRoutes(server, source, metrics)
+  await server.ready()
+  const turnstile = new Turnstile({ http: server.server, clock, refusal })
   try {
-    await server.listen({ host, port, ipv6Only: false })
+    const bound = await turnstile.listen(host, port)
+    const close = async () => {
+      await turnstile.close()
+      await server.close()
+    }
+    return { address: bound.address, port: bound.port, close }
   } catch (error) {
     await server.close()
-    throw new FatalError(refusal(options.listen, error as NodeJS.ErrnoException), { cause: error })
+    throw new FatalError(noAddress(options.listen, error as NodeJS.ErrnoException), { cause: error })
   }
-  const bound = server.server.address() as AddressInfo
-  return { address: bound.address, port: bound.port, close: () => server.close() }
 }
 
 function createServer(): FastifyInstance {
-  const server = fastify({
+  return fastify({
     logger: false,
     // No route has a schema; without these the compilers, a tenth of the agent's memory, are loaded all the same.
     schemaController: { compilersFactory: { buildValidator: noSchema, buildSerializer: noSchema } },
-    forceCloseConnections: true,
-    requestTimeout: REQUEST_TIMEOUT_MS,
-    connectionTimeout: IDLE_TIMEOUT_MS,
-    keepAliveTimeout: KEEP_ALIVE_MS,
-    http: {
-      maxHeaderSize: MAX_HEADER_BYTES,
-      headersTimeout: HEADERS_TIMEOUT_MS,
-      connectionsCheckingInterval: SWEEP_MS,
-    },
     frameworkErrors: malformed,
     clientErrorHandler(error, socket) {
-      refuse(socket, error.code)
+      if (socket.writable && error.code !== 'ECONNRESET') socket.end(refusal('no http'))
+      else socket.destroy()
     },
   })
-  boundConnections(server.server)
-  return server
 }
 
 function noSchema(): never {
@@ -88,32 +77,22 @@ function noSchema(): never {
 function malformed(_error: Error, _request: unknown, reply: unknown): void {
   const json = 'application/json; charset=utf-8'
   const body = `${JSON.stringify({ error: 'the path is malformed' })}\n`
-  ;(reply as FastifyReply).code(400).header('x-content-type-options', 'nosniff').type(json).send(body)
+  const answer = (reply as FastifyReply).code(400).header('connection', 'close')
+  answer.header('x-content-type-options', 'nosniff').type(json).send(body)
 }
 
-/** Makes room for a new connection by ending the oldest: a crowd of idle ones cannot lock out a probe. */
-function boundConnections(server: Server): void {
-  const open = new Set<Socket>()
-  server.on('connection', (socket) => {
-    open.add(socket)
-    socket.once('close', () => open.delete(socket))
-    const [oldest] = open
-    if (open.size > MAX_CONNECTIONS && oldest !== undefined) {
-      open.delete(oldest)
-      oldest.destroy()
-    }
-  })
+const REFUSALS: Readonly<Record<Refusal | 'no http', readonly [status: string, error: string]>> = {
+  'too long': [
+    '431 Request Header Fields Too Large',
+    `the request line and the headers are longer than ${MAX_HEAD_BYTES} bytes`,
+  ],
+  'too late': ['408 Request Timeout', 'the request took too long to arrive'],
+  'no http': ['400 Bad Request', 'this is no HTTP request'],
 }
 
-/** Answers what is no HTTP request, and ends its connection. */
-function refuse(socket: Socket, code: string): void {
-  if (!socket.writable || code === 'ECONNRESET') return void socket.destroy()
-  const [status, error] =
-    code === 'HPE_HEADER_OVERFLOW'
-      ? ['431 Request Header Fields Too Large', `the headers are longer than ${MAX_HEADER_BYTES} bytes`]
-      : code === 'ERR_HTTP_REQUEST_TIMEOUT'
-        ? ['408 Request Timeout', 'the request took too long to arrive']
-        : ['400 Bad Request', 'this is no HTTP request']
+/** What is sent where there is no request to answer; the connection ends with it. */
+function refusal(why: keyof typeof REFUSALS): string {
+  const [status, error] = REFUSALS[why]
   const body = `${JSON.stringify({ error })}\n`
   const head = [
     `HTTP/1.1 ${status}`,
@@ -122,7 +101,7 @@ function refuse(socket: Socket, code: string): void {
     'X-Content-Type-Options: nosniff',
     'Connection: close',
   ]
-  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`, () => socket.destroy())
+  return `${head.join('\r\n')}\r\n\r\n${body}`
 }
 
 function isWithoutIPv6(error: unknown): boolean {
@@ -130,7 +109,7 @@ function isWithoutIPv6(error: unknown): boolean {
   return cause?.code === 'EAFNOSUPPORT' || cause?.code === 'EADDRNOTAVAIL'
 }
 
-function refusal(where: Listen, { code, message }: NodeJS.ErrnoException): string {
+function noAddress(where: Listen, { code, message }: NodeJS.ErrnoException): string {
   const address = formatListen(where)
   switch (code) {
     case 'EADDRINUSE':

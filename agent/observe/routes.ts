@@ -40,18 +40,15 @@ export function addRoutes(server: FastifyInstance, source: StatusSource, metrics
   for (const [url, handler] of Object.entries(routes)) server.get(url, handler)
   server.setNotFoundHandler((_, reply) => notFound(reply))
   server.addHook('onRequest', (request, reply, done) => {
+    // A connection is for one request: see `Turnstile`.
+    reply.header('connection', 'close')
     reply.header('x-content-type-options', 'nosniff').header('cache-control', 'no-store')
     if (request.method !== 'GET' && request.method !== 'HEAD') {
-      // Its body, if any, is not read: the connection cannot be used again.
-      reply.header('connection', 'close')
       if (!Object.hasOwn(routes, request.url.split('?', 1)[0]!)) return void notFound(reply)
       reply.header('allow', 'GET, HEAD')
       return void json(reply, 405, { error: 'nothing can be changed here: use GET or HEAD' })
     }
-    if (hasBody(request)) {
-      reply.header('connection', 'close')
-      return void json(reply, 400, { error: 'send the request without a body' })
-    }
+    if (hasBody(request)) return void json(reply, 400, { error: 'send the request without a body' })
     done()
   })
   server.setErrorHandler<Error & { statusCode?: number }>((error, _, reply) => {

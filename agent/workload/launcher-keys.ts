@@ -21,6 +21,9 @@ export type Admission =
       readonly returning: boolean
     }
 
+/** As long as the kernel may need to end the PID namespace of a launcher that has died. */
+const ENDING_MS = 500
+
 /**
  * Tells the launcher from a flow that runs beside it under the same user. The launcher connects before any flow runs
  * and is given a token; while that launcher may live, nobody is let in without it.
@@ -28,9 +31,10 @@ export type Admission =
 export class LauncherKeys {
   private readonly file: string
   private readonly clock: Clock
-  private readonly trustAfter: number
-  private stored: Stored | null
-  private fresh: boolean
+  private readonly grantLifeMs: number
+  private stored: Stored
+  /** Until then, in monotonic ms, a launcher without the token is turned away, for this reason. */
+  private closed: { readonly until: number; readonly reason: string } | null
 
   /**
    * Reads what an earlier agent in this pod left in `directory`, which only the agent's container may mount. Its
@@ -40,11 +44,12 @@ export class LauncherKeys {
   constructor(directory: string, clock: Clock, grantLifeMs: number) {
     this.file = join(directory, 'launcher.json')
     this.clock = clock
-    this.trustAfter = clock.mono() + grantLifeMs
-    this.stored = load(this.file)
-    this.fresh = this.stored === null
-    if (this.stored === null) {
-      this.stored = { token: newSecret(), tree: newSecret(), bootId: bootId() }
+    this.grantLifeMs = grantLifeMs
+    const stored = load(this.file)
+    this.closed =
+      stored === null ? null : this.closedTo(grantLifeMs, 'an earlier agent of this pod was connected to')
+    this.stored = stored ?? { token: newSecret(), tree: newSecret(), bootId: bootId() }
+    if (stored === null) {
       try {
         makeDirectory(directory, 0o700)
         this.save(this.stored)
@@ -58,21 +63,18 @@ export class LauncherKeys {
 
   /** Marks the workload's processes in their environment. */
   get tree(): string {
-    return (this.stored as Stored).tree
+    return this.stored.tree
   }
 
   admit(token: string | undefined, occupied: boolean): Admission {
-    const stored = this.stored as Stored
+    const { stored, closed } = this
     const { tree } = stored
     if (token !== undefined) {
       if (!same(token, stored.token)) return { refused: 'the token is not the one this agent gave out' }
-      this.fresh = false
       return { token, tree, returning: true }
     }
     if (occupied) return { refused: 'another launcher is connected' }
-    if (!this.fresh && this.clock.mono() < this.trustAfter) {
-      return { refused: 'waiting for the launcher that an earlier agent of this pod was connected to' }
-    }
+    if (closed !== null && this.clock.mono() < closed.until) return { refused: closed.reason }
     const next = { ...stored, token: newSecret() }
     try {
       this.save(next)
@@ -81,14 +83,22 @@ export class LauncherKeys {
         refused: `the agent cannot write to its --state-dir (${(error as NodeJS.ErrnoException).code})`,
       }
     }
-    this.fresh = false
     this.stored = next
     return { token: next.token, tree, returning: false }
   }
 
-  /** The connection of an accepted launcher ended: it is dead, and the next one is new. */
-  launcherGone(): void {
-    this.fresh = true
+  /**
+   * The connection of the accepted launcher ended. `byPeer`: its own end closed it, so that it is dead; but what it
+   * ran may outlive it for a moment, and is not to pose as the next one. Otherwise it may live and come back.
+   */
+  launcherGone(byPeer: boolean): void {
+    this.closed = byPeer
+      ? this.closedTo(ENDING_MS, 'that has just ended, until what it ran has ended as well')
+      : this.closedTo(this.grantLifeMs, 'whose connection was cut')
+  }
+
+  private closedTo(ms: number, which: string): { until: number; reason: string } {
+    return { until: this.clock.mono() + ms, reason: `waiting for the launcher ${which}` }
   }
 
   private save(stored: Stored): void {

@@ -4,13 +4,14 @@ import { readLines, writeLine } from './json-lines.ts'
 import type { ToAgent, ToLauncher } from './messages.ts'
 
 const RECONNECT_MS = 50
+const MAX_REASONS = 10
 const CLOSE_WITHIN_MS = 1_000
 
 export interface LinkClientHandlers {
   /** The hello to send on a new connection, without its token. */
   hello(): Omit<Extract<ToAgent, { type: 'hello' }>, 'token'>
   received(message: ToLauncher): void
-  /** The link is down, or could not be made; told once for each reason until it is up again. */
+  /** The link is down, or could not be made; told once for each of a few reasons until it is up again. */
   down(reason: string): void
 }
 
@@ -63,10 +64,12 @@ export class LinkClient {
     socket.on('close', () => {
       this.welcomed = false
       if (this.closed) return
-      // Reasons may alternate, twenty times a second.
-      const news = !this.told.has(reason)
-      this.told.add(reason)
-      if (news) this.handlers.down(reason)
+      // Reasons may alternate, twenty times a second, and whoever answers on the socket may make them up.
+      const news = !this.told.has(reason) && this.told.size < MAX_REASONS
+      if (news) {
+        this.told.add(reason)
+        this.handlers.down(reason)
+      }
       this.retry = this.clock.after(RECONNECT_MS, () => this.start())
     })
   }

@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, statSync, unlinkSync } from 'node:fs'
+import { chmodSync, lstatSync, rmSync, statSync, unlinkSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { dirname } from 'node:path'
 import type { Clock, Timer } from '../clock.ts'
@@ -25,6 +25,11 @@ export interface LinkServerOptions {
   readonly keys: LauncherKeys
   readonly clock: Clock
   readonly handlers: LinkHandlers
+  /**
+   * Somebody did what no launcher does, or the socket was tampered with: one of a few sentences. It may be told
+   * thousands of times a second.
+   */
+  readonly alarm: (what: string) => void
 }
 
 /** Longest path of a unix socket on Linux, without its final zero byte. */
@@ -41,14 +46,23 @@ const CLOCK_TOLERANCE_MS = 5_000
  */
 export class LinkServer {
   private readonly options: LinkServerOptions
-  private readonly server: Server
+  private server: Server
+  /** Of the socket that this agent made. */
+  private inode = 0
   private readonly strangers = new Set<Socket>()
   private launcher: Socket | null = null
   private watch: Timer | null = null
 
   constructor(options: LinkServerOptions) {
     this.options = options
-    this.server = createServer((socket) => this.accept(socket))
+    this.server = this.newServer()
+  }
+
+  private newServer(): Server {
+    const server = createServer((socket) => this.accept(socket))
+    // E.g. no file descriptor is left for a connection: others may be accepted.
+    server.on('error', () => {})
+    return server
   }
 
   /** Rejects with a `FatalError` where the socket cannot be made, or another agent answers on it. */
@@ -83,17 +97,33 @@ export class LinkServer {
     })
     // The other container may run under another user that shares the group of the volume (fsGroup).
     chmodSync(path, 0o660)
+    this.inode = inodeOf(path)
   }
 
-  /** A socket that somebody removed is made again: nobody could connect any more. */
+  /** A socket that somebody removed or replaced is made again: nobody could connect any more. */
   private look(): void {
     this.watch = this.options.clock.after(LOOK_MS, async () => {
-      if (!existsSync(this.options.path)) {
-        await new Promise((resolve) => this.server.close(resolve))
-        await this.bind().catch(() => {}) // tried again at the next look
-      }
+      await this.restore()
       this.look()
     })
+  }
+
+  private async restore(): Promise<void> {
+    const { path, alarm } = this.options
+    const found = inodeOf(path)
+    if (found === this.inode) return
+    alarm(
+      `the socket was ${found === 0 ? 'removed' : 'replaced'}: only the agent may mount its directory writable`,
+    )
+    // Not awaited: it ends with its last connection, and the launcher's is to stay.
+    this.server.close()
+    this.server = this.newServer()
+    try {
+      rmSync(path, { force: true })
+      await this.bind()
+    } catch {
+      // Tried again at the next look.
+    }
   }
 
   get connected(): boolean {
@@ -115,10 +145,22 @@ export class LinkServer {
   }
 
   private accept(socket: Socket): void {
+    const { alarm, clock, keys, handlers } = this.options
+    const turnAway = (reason: string) => {
+      socket.destroy()
+      alarm(`turned somebody away from the launcher's socket: ${reason}`)
+    }
     const [oldest] = this.strangers
-    if (this.strangers.size >= MAX_STRANGERS) oldest?.destroy()
+    if (oldest !== undefined && this.strangers.size >= MAX_STRANGERS) {
+      // At once: more may arrive before it is closed.
+      this.strangers.delete(oldest)
+      oldest.destroy()
+      alarm(
+        `turned somebody away from the launcher's socket: more than ${MAX_STRANGERS} that said nothing yet`,
+      )
+    }
     this.strangers.add(socket)
-    const impatience: Timer = this.options.clock.after(HELLO_WITHIN_MS, () => socket.destroy())
+    const impatience: Timer = clock.after(HELLO_WITHIN_MS, () => turnAway('it said nothing'))
     let byPeer = false
     socket.on('end', () => {
       byPeer = true
@@ -131,31 +173,39 @@ export class LinkServer {
       this.strangers.delete(socket)
       if (this.launcher !== socket) return
       this.launcher = null
-      if (byPeer) this.options.keys.launcherGone()
-      this.options.handlers.gone(byPeer)
+      keys.launcherGone(byPeer)
+      handlers.gone(byPeer)
     })
-    readLines<ToAgent>(socket, (message) => {
-      if (this.launcher === socket) {
-        if (message.type === 'hello') socket.destroy()
-        else this.options.handlers.received(message)
-      } else if (message.type === 'hello') {
-        impatience.cancel()
-        this.greet(socket, message)
-      } else {
-        socket.destroy()
-      }
-    })
+    // A stranger is heard for one line: what follows it was sent before the answer could be read.
+    let heard = false
+    readLines<ToAgent>(
+      socket,
+      (message) => {
+        if (this.launcher === socket) {
+          if (message.type === 'hello') turnAway('a second hello')
+          else handlers.received(message)
+        } else if (!heard && isHello(message)) {
+          heard = true
+          if (this.greet(socket, message)) impatience.cancel()
+        } else {
+          turnAway(heard ? 'more than a hello' : 'its first line is no hello')
+        }
+      },
+      turnAway,
+    )
   }
 
-  private greet(socket: Socket, hello: Hello): void {
-    const { keys, port, handlers } = this.options
+  /** Returns whether it is the launcher now. */
+  private greet(socket: Socket, hello: Hello): boolean {
+    const { keys, port, handlers, alarm } = this.options
     const mismatch = this.mismatch(hello)
     const admission =
       mismatch === null ? keys.admit(hello.token, this.launcher !== null) : { refused: mismatch }
     if (admission.refused !== undefined) {
       writeLine(socket, { type: 'refused', reason: admission.refused } satisfies ToLauncher)
-      socket.end()
-      return
+      socket.destroySoon()
+      alarm(`turned somebody away from the launcher's socket: ${admission.refused}`)
+      return false
     }
     const previous = this.launcher
     this.launcher = socket
@@ -168,12 +218,35 @@ export class LinkServer {
       port,
     } satisfies ToLauncher)
     handlers.connected(hello, admission.returning)
+    return true
   }
 
   private mismatch(hello: Hello): string | null {
     if (hello.version !== 1) return 'agent and launcher are of different versions: install the same one'
     if (Math.abs(this.options.clock.mono() - hello.mono) < CLOCK_TOLERANCE_MS) return null
     return 'agent and launcher do not share one monotonic clock: run both on one kernel'
+  }
+}
+
+/** Whoever has not been let in may have sent anything. */
+function isHello(message: ToAgent): message is Hello {
+  if (message.type !== 'hello') return false
+  const { token, pid, alone, mono, view } = message as Partial<Hello>
+  return (
+    (token === undefined || typeof token === 'string') &&
+    typeof pid === 'number' &&
+    typeof alone === 'boolean' &&
+    typeof mono === 'number' &&
+    typeof view?.state === 'string'
+  )
+}
+
+/** 0 where there is nothing, or nothing that can be looked at. A link is not followed. */
+function inodeOf(path: string): number {
+  try {
+    return lstatSync(path).ino
+  } catch {
+    return 0
   }
 }
 

@@ -7,10 +7,12 @@ import { text } from 'node:stream/consumers'
 import { describe, it } from 'node:test'
 import { FatalError } from '../../agent/exit.ts'
 import { startHttpServer } from '../../agent/observe/http-server.ts'
-import { ask, closed, open, serve } from './client.ts'
+import { VirtualClock } from '../support/virtual-clock.ts'
+import { ask, closed, open, say, serve } from './client.ts'
 import { Replica } from './replica.ts'
 
 const DEADLINE = { timeout: 30_000 }
+const REQUEST = 'GET /livez HTTP/1.1\r\nHost: x\r\n\r\n'
 
 function start(host: string | null, port = 0) {
   const replica = new Replica()
@@ -111,6 +113,24 @@ describe('a crowd of connections', () => {
     assert.equal((await ask(server, '/livez')).status, 200)
   })
 
+  it('does not push out who has asked and waits', DEADLINE, async (t) => {
+    const replica = new Replica()
+    const exposed = Promise.withResolvers<string>()
+    const server = await startHttpServer({
+      listen: { host: '127.0.0.1', port: 0 },
+      source: replica,
+      metrics: { contentType: replica.metrics.contentType, expose: () => exposed.promise },
+    })
+    t.after(() => server.close())
+    const answer = ask(server, '/metrics')
+    assert.equal((await ask(server, '/livez')).status, 200)
+    const gone = closed((await open(t, server)).resume())
+    for (let i = 0; i < 6; i++) await Promise.all(Array.from({ length: 100 }, () => open(t, server)))
+    await gone
+    exposed.resolve('up 1\n')
+    assert.equal((await answer).body, 'up 1\n')
+  })
+
   // Sooner than any connection is ended for saying nothing.
   it('that is larger than what is kept loses its oldest, not the newest', { timeout: 4000 }, async (t) => {
     const server = await serve(t, new Replica())
@@ -122,12 +142,87 @@ describe('a crowd of connections', () => {
   })
 })
 
-describe('two requests on one connection', () => {
-  it('are answered one after the other', async (t) => {
+describe('a connection', () => {
+  it('is for one request: its answer says so, and ends it, whatever else was sent', DEADLINE, async (t) => {
+    const replica = new Replica()
+    const asked = t.mock.method(replica, 'live')
+    const server = await serve(t, replica)
+    const answer = await say(t, server, REQUEST.repeat(1000))
+    assert.deepEqual(answer.match(/^HTTP.*|^connection:.*/gim), ['HTTP/1.1 200 OK', 'connection: close'])
+    assert.equal(asked.mock.callCount(), 1)
+  })
+
+  it('is made anew by a client that keeps them', DEADLINE, async (t) => {
+    const server = await serve(t, new Replica())
+    const agent = new http.Agent({ keepAlive: true, maxSockets: 1 })
+    t.after(() => agent.destroy())
+    for (let i = 0; i < 3; i++) assert.equal((await ask(server, '/livez', { agent })).body, 'ok\n')
+  })
+
+  it('is ended when its client goes on sending, and never reads', DEADLINE, async (t) => {
     const server = await serve(t, new Replica())
     const socket = await open(t, server)
-    const one = 'GET /livez HTTP/1.1\r\nHost: x\r\n\r\n'
-    socket.write(one + one.replace('Host: x', 'Host: x\r\nConnection: close'))
-    assert.equal((await text(socket)).match(/HTTP\/1\.1 200 OK/g)?.length, 2)
+    const gone = closed(socket)
+    const more = () => {
+      while (!socket.destroyed && socket.write(REQUEST.repeat(1000)));
+    }
+    socket.on('drain', more)
+    more()
+    await gone
+    assert.ok(socket.bytesWritten < 64 * 1024 * 1024)
+  })
+
+  it('that has said half a request after 5 s is told so; one that said nothing just ends', async (t) => {
+    const clock = new VirtualClock()
+    const replica = new Replica()
+    const asked = t.mock.method(replica, 'live')
+    const server = await startHttpServer({
+      listen: { host: '127.0.0.1', port: 0 },
+      source: replica,
+      metrics: replica.metrics,
+      clock,
+    })
+    t.after(() => server.close())
+    const half = await open(t, server)
+    const silent = await open(t, server)
+    half.write(REQUEST.slice(0, -2))
+    // Once this is answered, what was sent before it has been read.
+    assert.equal((await ask(server, '/livez')).status, 200)
+    const answers = Promise.all([text(half), text(silent)])
+    await clock.pass(4999)
+    assert.equal(half.readyState, 'open')
+    await clock.pass(1)
+    half.write('\r\n')
+    const [told, nothing] = await answers
+    assert.match(told, /^HTTP\/1\.1 408 Request Timeout\r\n/)
+    assert.doesNotMatch(told, /200 OK/)
+    assert.equal(nothing, '')
+    assert.equal(asked.mock.callCount(), 1)
+  })
+})
+
+describe('a crowd of requests', () => {
+  it('leaves the event loop to others after every few', DEADLINE, async (t) => {
+    const replica = new Replica()
+    const perTurn: number[] = []
+    let answered = 0
+    t.mock.method(replica, 'live', () => {
+      if (answered++ === 0) {
+        setImmediate(() => {
+          perTurn.push(answered)
+          answered = 0
+        })
+      }
+      return true
+    })
+    const server = await serve(t, replica)
+    const clients = await Promise.all(Array.from({ length: 200 }, () => open(t, server)))
+    // Connections are accepted in their order: once this is answered, they all are.
+    await ask(server, '/livez')
+    const answers = Promise.all(clients.map((socket) => text(socket)))
+    for (const socket of clients) socket.write(REQUEST)
+    assert.ok((await answers).every((answer) => answer.startsWith('HTTP/1.1 200 OK')))
+    // What is counted may reach into the next turn.
+    assert.ok(Math.max(...perTurn) <= 2 * 4, `answered in each turn: ${perTurn}`)
   })
 })

@@ -1,12 +1,21 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { connect, type Socket } from 'node:net'
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { connect, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { afterEach, beforeEach, describe, test } from 'node:test'
-import { systemClock } from '../../agent/clock.ts'
+import { type Clock, systemClock } from '../../agent/clock.ts'
 import { FatalError } from '../../agent/exit.ts'
 import { LauncherKeys } from '../../agent/workload/launcher-keys.ts'
 import { LinkClient } from '../../agent/workload/link-client.ts'
@@ -17,6 +26,7 @@ import {
   type ToLauncher,
   type WorkloadView,
 } from '../../agent/workload/messages.ts'
+import { VirtualClock } from '../support/virtual-clock.ts'
 
 const VIEW: WorkloadView = {
   state: 'running',
@@ -67,24 +77,26 @@ function keysAt(grantLifeMs = 60_000): LauncherKeys {
   return new LauncherKeys(join(dir, 'state'), systemClock, grantLifeMs)
 }
 
-async function agent(keys = keysAt()) {
+async function agent(keys = keysAt(), clock: Clock = systemClock) {
   const connected = new Mailbox<{ hello: Hello; returning: boolean }>()
   const received = new Mailbox<ToAgent>()
   const gone = new Mailbox<true>()
+  const alarms = new Mailbox<string>()
   const server = new LinkServer({
     path: join(dir, 'run', 'launcher.sock'),
     port: 7860,
     keys,
-    clock: systemClock,
+    clock,
     handlers: {
       connected: (hello, returning) => connected.put({ hello, returning }),
       received: received.put,
       gone: () => gone.put(true),
     },
+    alarm: alarms.put,
   })
   await server.listen()
   open.push(() => server.close())
-  return { server, connected, received, gone }
+  return { server, connected, received, gone, alarms }
 }
 
 function launcher() {
@@ -197,6 +209,52 @@ describe('the link', () => {
     assert.deepEqual(await a.received.next(), { type: 'pong', id: 1 })
   })
 
+  test('hears a stranger for one line, and ends one whose hello lacks something', async () => {
+    const a = await agent()
+    const { socket } = await stranger()
+    const closed = once(socket, 'close')
+    const forged = { ...hello, mono: systemClock.mono(), token: 'f'.repeat(64) }
+    socket.write(`${JSON.stringify(forged)}\n${JSON.stringify({ ...forged, token: undefined })}\n`)
+    await closed
+    assert.match(await a.alarms.next(), /turned somebody away .*: the token is not the one/)
+    for (const part of ['pid', 'alone', 'mono', 'view']) {
+      const { socket } = await stranger({ ...hello, mono: systemClock.mono(), [part]: null })
+      await once(socket, 'close')
+      // The first stranger’s second line may be told of as well.
+      while (!/its first line is no hello/.test(await a.alarms.next()));
+    }
+    assert.ok(a.received.empty && a.connected.empty)
+  })
+
+  test('ends a launcher that says hello again', async () => {
+    const a = await agent()
+    const { socket } = await stranger({ ...hello, mono: systemClock.mono() })
+    await a.connected.next()
+    socket.write(`${JSON.stringify({ ...hello, mono: systemClock.mono() })}\n`)
+    await a.gone.next()
+    assert.match(await a.alarms.next(), /a second hello/)
+  })
+
+  test('raises an alarm for whoever is turned away', async () => {
+    const a = await agent()
+    launcher()
+    await a.connected.next()
+    const cases: [what: string, alarm: RegExp][] = [
+      [`${JSON.stringify({ ...hello, mono: systemClock.mono() })}\n`, /another launcher is connected/],
+      [`${JSON.stringify({ type: 'pong', id: 1 })}\n`, /its first line is no hello/],
+      ['nonsense\n', /a line that is no message/],
+      ['x'.repeat(MAX_LINE_BYTES + 1), /a line of more than 64 KiB/],
+    ]
+    for (const [what, alarm] of cases) {
+      const { socket } = await stranger()
+      socket.write(what)
+      assert.match(await a.alarms.next(), alarm)
+    }
+    for (let n = 0; n < 9; n++) await stranger()
+    assert.match(await a.alarms.next(), /more than 8 that said nothing yet/)
+    assert.ok(a.gone.empty)
+  })
+
   test('cannot be held open by strangers that say nothing', async () => {
     const a = await agent()
     for (let n = 0; n < 40; n++) await stranger()
@@ -211,8 +269,26 @@ describe('the link', () => {
     await first.received.next()
     first.client.close()
     await a.gone.next()
+    const hasty = await stranger({ ...hello, mono: systemClock.mono() })
+    const answer = await hasty.lines.next()
+    assert.ok(answer.type === 'refused' && /that has just ended/.test(answer.reason))
     launcher()
     assert.equal((await a.connected.next()).returning, false)
+  })
+
+  test('tells a few of the reasons that somebody in the agent’s place makes up', async () => {
+    mkdirSync(join(dir, 'run'))
+    const twentieth = Promise.withResolvers<void>()
+    let made = 0
+    const fake = createServer((socket) => {
+      if (++made === 20) twentieth.resolve()
+      socket.on('error', () => {}).end(`${JSON.stringify({ type: 'refused', reason: `reason ${made}` })}\n`)
+    }).listen(join(dir, 'run', 'launcher.sock'))
+    open.push(() => fake.close())
+    const { down } = launcher()
+    await twentieth.promise
+    for (let n = 1; n <= 10; n++) assert.equal(await down.next(), `reason ${n}`)
+    assert.ok(down.empty)
   })
 
   test('tells the launcher why there is no agent, once', async () => {
@@ -241,6 +317,54 @@ describe('the socket', () => {
     )
   })
 
+  const damages: [what: string, damage: (path: string) => void, alarm: RegExp][] = [
+    ['removed', (path) => rmSync(path), /the socket was removed/],
+    [
+      'replaced',
+      (path) => {
+        renameSync(path, `${path}.old`)
+        open.push(() => another.close())
+        const another = createServer().listen(path)
+      },
+      /the socket was replaced/,
+    ],
+    [
+      'turned into a link that leads nowhere',
+      (path) => {
+        rmSync(path)
+        symlinkSync(path, path)
+      },
+      /the socket was replaced/,
+    ],
+  ]
+  for (const [what, damage, alarm] of damages) {
+    test(`that was ${what} is made again, with an alarm, and the launcher stays connected`, async () => {
+      const a = await agent()
+      const first = launcher()
+      await a.connected.next()
+      await first.received.next()
+      damage(join(dir, 'run', 'launcher.sock'))
+      assert.match(await a.alarms.next(), alarm)
+      first.client.send({ type: 'pong', id: 3 })
+      assert.deepEqual(await a.received.next(), { type: 'pong', id: 3 })
+      first.client.close()
+      await a.gone.next()
+      launcher()
+      await a.connected.next()
+    })
+  }
+
+  test('is not made again by an agent that ends meanwhile', async () => {
+    const clock = new VirtualClock()
+    const a = await agent(keysAt(), clock)
+    rmSync(join(dir, 'run', 'launcher.sock'))
+    void a.alarms.next().then(() => a.server.close())
+    await clock.pass(1000)
+    await clock.pass(1000)
+    assert.equal(clock.next(), Infinity)
+    await assert.rejects(stranger(), /ENOENT|ECONNREFUSED/)
+  })
+
   test('is for user and group only', async () => {
     await agent()
     assert.equal(statSync(join(dir, 'run', 'launcher.sock')).mode & 0o777, 0o660)
@@ -261,6 +385,23 @@ describe('the keys', () => {
     const file = join(dir, 'state', 'launcher.json')
     assert.equal(statSync(file).mode & 0o777, 0o600)
     assert.equal(keysAt().tree, tree)
+  })
+
+  test('let nobody in without the token while the launcher, or what it ran, may live', async () => {
+    const clock = new VirtualClock()
+    const keys = new LauncherKeys(join(dir, 'state'), clock, 15_000)
+    const { token } = keys.admit(undefined, false) as { token: string }
+    for (const [byPeer, ms, why] of [
+      [true, 500, /that has just ended/],
+      [false, 15_000, /whose connection was cut/],
+    ] as const) {
+      keys.launcherGone(byPeer)
+      await clock.pass(ms - 1)
+      assert.match(keys.admit(undefined, false).refused ?? '', why)
+      assert.deepEqual(keys.admit(token, false), { token, tree: keys.tree, returning: true })
+      await clock.pass(1)
+    }
+    assert.equal(keys.admit(undefined, false).refused, undefined)
   })
 
   test('of an earlier boot count for nothing', () => {

@@ -1,0 +1,165 @@
+import type { Server as HttpServer } from 'node:http'
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
+import { Duplex } from 'node:stream'
+import type { Clock } from '../clock.ts'
+
+/** Why a connection gets no answer from the HTTP server. */
+export type Refusal = 'too late' | 'too long'
+
+export interface TurnstileOptions {
+  /** Answers what is let through, one request a connection; it does not listen itself. */
+  readonly http: HttpServer
+  readonly clock: Clock
+  /** What is sent instead of an answer. */
+  readonly refusal: (why: Refusal) => string
+}
+
+/** Of a request up to the empty line that ends it. */
+export const MAX_HEAD_BYTES = 8 * 1024
+const END_OF_HEAD = '\r\n\r\n'
+/** Connections whose request is not complete, and as many that wait for their answer or its end. */
+const MAX_OF_EACH = 256
+/** Connections that the kernel keeps until they are accepted. One that finds no room there tries again a second later. */
+const BACKLOG = 4096
+/** From the connection to the end of what is sent back. */
+const WITHIN_MS = 5000
+/** A client is given time to read its answer; so much of what it goes on sending is thrown away. */
+const LINGER_MS = 1000
+const LINGER_BYTES = 64 * 1024
+/** The Lease is renewed between two turns of the event loop: they have to be short, whatever is asked. */
+const REQUESTS_A_TURN = 4
+
+/**
+ * Stands before an HTTP server that shares its event loop with the election, so that nobody who can reach the port
+ * costs the election its turn. A connection is for one request; what else comes on it is never parsed: a client may
+ * send thousands in one packet, and the parser would answer them all at once. A few requests pass in each turn of the
+ * loop, in the order in which they were complete. Of too many connections the oldest ends, and a crowd that has not asked
+ * yet pushes out nobody who has.
+ */
+export class Turnstile {
+  private readonly options: TurnstileOptions
+  private readonly server: Server
+  private readonly asking = new Set<Socket>()
+  private readonly asked = new Set<Socket>()
+  private readonly waiting: { readonly socket: Socket; readonly head: Buffer }[] = []
+
+  constructor(options: TurnstileOptions) {
+    this.options = options
+    this.server = createServer((socket) => this.arrive(socket))
+  }
+
+  /** Rejects with the system's error. */
+  async listen(host: string, port: number): Promise<AddressInfo> {
+    await new Promise<void>((resolve, reject) => {
+      this.server.once('error', reject)
+      this.server.listen({ host, port, ipv6Only: false, backlog: BACKLOG }, resolve)
+    })
+    // E.g. no file descriptor is left for a connection: others may be accepted.
+    this.server.on('error', () => {})
+    return this.server.address() as AddressInfo
+  }
+
+  /** Resolves once nothing listens and no connection is open; never waits for a client. */
+  async close(): Promise<void> {
+    const closed = new Promise((resolve) => this.server.close(resolve))
+    for (const socket of [...this.asking, ...this.asked]) socket.destroy()
+    await closed
+  }
+
+  private arrive(socket: Socket): void {
+    addTo(this.asking, socket)
+    let head: Buffer = Buffer.alloc(0)
+    const hear = (chunk: Buffer) => {
+      // Copied: the chunk may be a small part of the 64 KiB that were made for it.
+      head = Buffer.concat([head, chunk.subarray(0, MAX_HEAD_BYTES - head.length)])
+      const end = head.indexOf(END_OF_HEAD)
+      if (end < 0 && beginsLikeHttp(head)) {
+        if (head.length === MAX_HEAD_BYTES) refuse('too long')
+        return
+      }
+      stopHearing()
+      this.waitForTurn(socket, end < 0 ? head : head.subarray(0, end + END_OF_HEAD.length))
+    }
+    const stopHearing = () => {
+      this.asking.delete(socket)
+      addTo(this.asked, socket)
+      socket.off('data', hear).pause()
+    }
+    const refuse = (why: Refusal) => {
+      stopHearing()
+      socket.write(this.options.refusal(why))
+      this.linger(socket)
+    }
+    const deadline = this.options.clock.after(WITHIN_MS, () => {
+      if (this.asking.has(socket) && head.length > 0) refuse('too late')
+      else socket.destroy()
+    })
+    socket.on('data', hear)
+    socket.on('error', () => {}) // 'close' follows
+    socket.once('close', () => {
+      deadline.cancel()
+      this.asking.delete(socket)
+      this.asked.delete(socket)
+    })
+  }
+
+  private waitForTurn(socket: Socket, head: Buffer): void {
+    this.waiting.push({ socket, head })
+    if (this.waiting.length === 1) setImmediate(() => this.turn())
+  }
+
+  private turn(): void {
+    for (const { socket, head } of this.waiting.splice(0, REQUESTS_A_TURN)) {
+      if (!socket.destroyed) this.options.http.emit('connection', this.only(socket, head))
+    }
+    if (this.waiting.length > 0) setImmediate(() => this.turn())
+  }
+
+  /** A connection on which nothing came but `head`. An HTTP server may be given any duplex stream as one. */
+  private only(socket: Socket, head: Buffer): Duplex {
+    const connection = new Duplex({
+      read() {},
+      write: (chunk, encoding, done) => void socket.write(chunk, encoding, done),
+      final: (done) => {
+        this.linger(socket)
+        done()
+      },
+      destroy: (error, done) => {
+        if (!socket.writableEnded) socket.destroy()
+        done(error)
+      },
+    })
+    connection.push(head)
+    socket.once('close', () => connection.destroy())
+    return connection
+  }
+
+  /** Ends after what was written. Closed with something unread, it would be reset, and the answer lost on its way. */
+  private linger(socket: Socket): void {
+    let thrownAway = 0
+    socket.on('data', (chunk: Buffer) => {
+      thrownAway += chunk.length
+      if (thrownAway > LINGER_BYTES) socket.destroy()
+    })
+    socket.resume().end()
+    const timer = this.options.clock.after(LINGER_MS, () => socket.destroy())
+    socket.once('close', () => timer.cancel())
+  }
+}
+
+/** Ends the oldest of a crowd to make room. */
+function addTo(crowd: Set<Socket>, socket: Socket): void {
+  const [oldest] = crowd
+  if (oldest !== undefined && crowd.size >= MAX_OF_EACH) {
+    // At once: more may arrive before it is closed.
+    crowd.delete(oldest)
+    oldest.destroy()
+  }
+  crowd.add(socket)
+}
+
+/** Anything else is for the parser to refuse, at once. */
+function beginsLikeHttp(head: Buffer): boolean {
+  const first = head[0] as number
+  return first >= 0x41 && first <= 0x5a
+}

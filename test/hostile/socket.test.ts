@@ -1,0 +1,141 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { MAX_LINE_BYTES } from '../../agent/workload/messages.ts'
+import type { Conversation, Findings } from './fixtures/attacks.ts'
+import { careless, Siege } from './siege.ts'
+
+const IDLE = {
+  state: 'idle',
+  epoch: null,
+  identity: null,
+  pid: null,
+  killAt: null,
+  deadmanFirings: 0,
+  freezes: 0,
+}
+const HELLO = { type: 'hello', version: 1, pid: 9, alone: true, mono: 'MONO', view: IDLE }
+const LATER = { mono: 1e15, boot: 1e15, wall: 1e15 }
+const GRANT = { epoch: 99, identity: 'a', doubtAt: LATER, killAt: LATER, onDoubt: 'freeze' }
+const CONFIRMED = ['stopped', 'killed', 'met', 'nothing'].map((kind) => ({
+  type: 'workload',
+  view: IDLE,
+  cause: { kind, durationMs: 1 },
+}))
+const lines = (...messages: object[]) => messages.map((one) => `${JSON.stringify(one)}\n`).join('')
+
+const FORGED: [what: string, text: string][] = [
+  ['a launcher', lines(HELLO)],
+  ['a launcher that comes back', lines({ ...HELLO, token: 'f'.repeat(64) })],
+  ['a launcher with an empty token', lines({ ...HELLO, token: '' })],
+  ['a launcher with half of a hello', lines({ type: 'hello', version: 1 })],
+  ['a launcher that confirms a stop in one breath', lines(HELLO, ...CONFIRMED)],
+  ...CONFIRMED.map((fact): [string, string] => [`the fact “${fact.cause.kind}”`, lines(fact)]),
+  ['a launcher that was told to end', lines({ type: 'terminating' })],
+  ['an answer to a ping', lines({ type: 'pong', id: 0 })],
+  ['an agent’s grant', lines({ type: 'grant', grant: GRANT }, { type: 'start', epoch: 99 })],
+  ['an agent’s order to kill', lines({ type: 'kill' })],
+  ['nonsense', 'x\n'],
+  ['JSON that is no object', '[]\nnull\n'],
+]
+
+describe('a hostile process in the LangFlow container', () => {
+  test('changes nothing over the socket, whatever it does there', async (t) => {
+    const siege = await Siege.begin(t)
+    if (siege === undefined) return
+
+    await t.test('forging what launcher and agent say', async () => {
+      await siege.unnoticed(async () => {
+        for (const [what, text] of FORGED) {
+          const { answers, closed } = await siege.attack<Conversation>('say', { text, forMs: 5000 })
+          assert.ok(closed, what)
+          assert.ok(
+            answers.every((answer) => JSON.parse(answer).type === 'refused'),
+            `${what}: ${answers}`,
+          )
+        }
+      })
+      const alarms = siege.alarms()
+      assert.ok(alarms.some((alarm) => /another launcher is connected/.test(alarm)))
+      assert.ok(alarms.some((alarm) => /the token is not the one/.test(alarm)))
+    })
+
+    await t.test('flooding it with connections', async () => {
+      const { made } = await siege.unnoticed(() =>
+        siege.attack<{ made: number }>('flood', { text: lines(HELLO), forMs: 3000, width: 200 }),
+      )
+      assert.ok(made > 1000, `${made} connections were made`)
+    })
+
+    await t.test('holding hundreds of connections open', async () => {
+      const { open } = await siege.unnoticed(() =>
+        siege.attack<{ open: number }>('hold', { count: 500, forMs: 3000 }),
+      )
+      assert.equal(open, 0)
+    })
+
+    await t.test('sending 100 MB without a newline', async () => {
+      const bytes = 100 * 1024 * 1024
+      const { taken } = await siege.unnoticed(() => siege.attack<{ taken: number }>('endless', { bytes }))
+      assert.ok(taken < bytes / 10, `${taken} bytes were taken`)
+    })
+
+    await t.test('sending a line byte by byte, for ever', async () => {
+      const text = 'x'.repeat(MAX_LINE_BYTES)
+      const { forMs } = await siege.unnoticed(() => siege.attack<{ forMs: number }>('drip', { text }))
+      assert.ok(forMs < 4000, `was put up with for ${forMs} ms`)
+    })
+
+    await t.test('removing the socket, or putting its own in its place', async () => {
+      const outcomes = await siege.unnoticed(() => siege.attack<Record<string, string>>('deface'))
+      for (const [what, outcome] of Object.entries(outcomes)) assert.notEqual(outcome, 'done', what)
+    })
+
+    await t.test('looking for the token where any process may look', async () => {
+      const found = await siege.unnoticed(() => siege.attack<Findings>('search'))
+      const token = siege.token()
+      const readable = [found.launcherEnvironment, found.ownEnvironment, ...found.environments]
+      assert.ok(readable.every((text) => !text.includes(token)))
+      assert.ok(found.reopened.length > 0 && found.reopened.every((outcome) => outcome !== 'done'))
+      // docs/safety.md says on what this depends.
+      t.diagnostic(`opening the launcher's memory: ${found.memory}`)
+    })
+
+    await t.test('cannot fill the log', () => {
+      assert.ok(siege.alarms().length <= 15, siege.alarms().join('\n'))
+    })
+  })
+
+  test('that kills the launcher dies with it, and cannot pose as the next one', async (t) => {
+    const siege = await Siege.begin(t)
+    if (siege === undefined) return
+    const { leader, follower, stage } = siege
+    await siege
+      .attack('usurp', {
+        lines: lines(HELLO, ...CONFIRMED)
+          .trim()
+          .split('\n'),
+      })
+      .catch(() => {})
+    await leader.container.exited
+    await follower.agent.event('serving')
+    assert.equal(stage.holder(), 'b')
+    const connected = leader.agent.lines.filter(({ msg }) => /^launcher (re)?connected/.test(msg))
+    assert.equal(connected.length, 1)
+    stage.assertNoOverlap()
+  })
+
+  test('that can replace the socket, by a careless mount, fools nobody who is connected', async (t) => {
+    const siege = await Siege.begin(t, careless)
+    if (siege === undefined) return
+    const heard = await siege.unnoticed(() =>
+      siege.attack<string[]>('replace', {
+        text: lines({ type: 'welcome', token: 'f'.repeat(64), tree: 'x', port: 1 }, { type: 'kill' }),
+        forMs: 2500,
+      }),
+    )
+    assert.deepEqual(heard, [])
+    await siege.leader.agent.find('the alarm', ({ msg }) => /the socket was replaced/.test(msg))
+    const { answers } = await siege.attack<Conversation>('say', { text: lines(HELLO), forMs: 5000 })
+    assert.match(answers[0] ?? '', /another launcher is connected/)
+  })
+})
