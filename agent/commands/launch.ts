@@ -8,6 +8,7 @@ import { workloadEnvironment } from '../workload/environment.ts'
 import { serveLauncher } from '../workload/launcher-service.ts'
 import { createProcessTree } from '../workload/linux-process-tree.ts'
 import { describeTaken, isPortFree } from '../workload/port.ts'
+import { ServingProcesses } from '../workload/serving-processes.ts'
 
 /** Variable that marks the workload's processes, so that they are found wherever they went. */
 export const MARKER = 'LANGFLOW_LEADER_TREE'
@@ -36,6 +37,8 @@ async function launch(options: LauncherOptions): Promise<number> {
       clock: systemClock,
       tree: (mark) => createProcessTree({ marker: { name: MARKER, value: mark }, clock: systemClock, alone }),
       portHolder: async (port) => ((await isPortFree(port)) ? null : describeTaken(port)),
+      serving: (port, child) =>
+        new ServingProcesses({ port, child, clock: systemClock, note: (level, text) => log[level](text) }),
       environment: (grant) => workloadEnvironment(process.env, grant),
     },
     parentGone: leash === undefined ? null : process.stdin,

@@ -2,7 +2,7 @@ import type { Readable } from 'node:stream'
 import type { Log } from '../observe/log.ts'
 import { Launcher, type LauncherMachine } from './launcher.ts'
 import { LinkClient } from './link-client.ts'
-import type { ToLauncher, WorkloadCause, WorkloadView } from './messages.ts'
+import { describeLoss, type ToLauncher, type WorkloadCause, type WorkloadView } from './messages.ts'
 import type { ProcessTree } from './process-tree.ts'
 
 export interface LauncherServiceOptions {
@@ -97,6 +97,9 @@ function report(log: Log, view: WorkloadView, cause: WorkloadCause): void {
       return
     case 'exited':
       log.warn('LangFlow ended by itself', { ...about, code: cause.code, signal: cause.signal })
+      return
+    case 'bereft':
+      log.warn(describeLoss(cause.loss), about)
       return
     case 'frozen':
       log.event('workload_frozen', about)

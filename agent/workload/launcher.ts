@@ -1,5 +1,5 @@
 import { type Clock, reached, type Timer } from '../clock.ts'
-import type { Grant, ToLauncher, WorkloadCause, WorkloadState, WorkloadView } from './messages.ts'
+import type { Grant, Loss, ToLauncher, WorkloadCause, WorkloadState, WorkloadView } from './messages.ts'
 import type { Exit, LiveProcess, ProcessTree } from './process-tree.ts'
 
 /** What the launcher needs of the machine; a seam for the simulation. */
@@ -9,11 +9,16 @@ export interface LauncherMachine {
   tree(): ProcessTree
   /** `null` where the port is free, otherwise one sentence that says who holds it. */
   portHolder(port: number): Promise<string | null>
+  /** Watches who serves the port, beginning with the start of the workload's first process. */
+  serving(port: number, child: number): { check(): Loss | null }
   /** The workload's environment under a grant. */
   environment(grant: Grant): NodeJS.ProcessEnv
 }
 
-/** How often the clocks are compared while something lives: a suspended machine wakes up without its timers firing. */
+/**
+ * How often the clocks are compared while something lives: a suspended machine wakes up without its timers firing. It is
+ * also looked then whether those that serve still live.
+ */
 const CLOCK_CHECK_MS = 200
 /** How often a stop is looked after. */
 const STOP_CHECK_MS = 50
@@ -35,6 +40,7 @@ export class Launcher {
   /** Grants of these epochs are over for good: the agent ordered a kill. */
   private closedEpoch = -1
   private tree: ProcessTree | null = null
+  private serving: ReturnType<LauncherMachine['serving']> | null = null
   private state: WorkloadState = 'idle'
   private pid: number | null = null
   private ran: { epoch: number; identity: string } | null = null
@@ -156,6 +162,7 @@ export class Launcher {
         await tree.kill(KILL_WITHIN_MS)
         return
       }
+      this.serving = this.machine.serving(this.port, pid)
     } catch (error) {
       if (this.tree === tree) this.rest({ kind: 'start_refused', reason: (error as Error).message })
       return
@@ -200,6 +207,13 @@ export class Launcher {
     const next = doubt ? grant.killAt.mono : grant.doubtAt.mono
     const wait = Math.min(CLOCK_CHECK_MS, Math.max(0, next - now.mono))
     this.timer = this.machine.clock.after(wait, () => this.watchClocks())
+    if (this.state === 'running') this.lookAfterServing()
+  }
+
+  /** Whether to go on is the agent's to say, who closes the gate first. */
+  private lookAfterServing(): void {
+    const loss = this.serving?.check() ?? null
+    if (loss !== null) this.tell({ kind: 'bereft', loss })
   }
 
   private fire(): void {
@@ -316,6 +330,7 @@ export class Launcher {
   private rest(cause: WorkloadCause): void {
     this.timer?.cancel()
     this.tree = null
+    this.serving = null
     this.pid = null
     this.stoppedInDoubt = false
     this.move('idle', cause)

@@ -39,6 +39,20 @@ export interface WorkloadView {
   readonly freezes: number
 }
 
+/**
+ * Those that served the port are gone while the workload's first process lives. `worker`: nobody accepts connections any
+ * more; `master`: somebody may, but nobody looks after it.
+ */
+export interface Loss {
+  readonly role: 'worker' | 'master'
+  readonly pids: readonly number[]
+}
+
+/** For the log, and as the reason of a handover. */
+export function describeLoss({ role, pids }: Loss): string {
+  return `LangFlow lost its ${role} (pid ${pids.join(', ')})`
+}
+
 /** Why the view changed, for the log and for decisions. */
 export type WorkloadCause =
   | { kind: 'met' } // after a welcome: what an earlier launcher left was looked for
@@ -46,6 +60,7 @@ export type WorkloadCause =
   | { kind: 'started' }
   | { kind: 'start_refused'; reason: string } // e.g. the port is taken, the command does not exist
   | { kind: 'exited'; code: number | null; signal: string | null }
+  | { kind: 'bereft'; loss: Loss } // it runs, and serves no more
   | { kind: 'frozen' }
   | { kind: 'thawed' }
   | { kind: 'stopping' }

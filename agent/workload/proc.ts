@@ -107,6 +107,13 @@ export function readProcesses(settle: (stat: ProcessStat) => boolean = () => tru
   throw new Error('cannot tell which processes live: they come and go faster than /proc can be read')
 }
 
+/** Those that live long enough to be met by one look at /proc, however many others come and go. */
+export function glanceAtProcesses(): ProcessStat[] {
+  return readdirSync('/proc')
+    .filter(isPid)
+    .flatMap((name) => readStat(Number(name)) ?? [])
+}
+
 /**
  * Whether a user process was executed with exactly this variable, given as `NAME=value\\0`. Also `no` where its
  * environment may not be read; `blank` where it has none for now: within execve(2), or its main thread has ended.

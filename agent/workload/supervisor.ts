@@ -3,7 +3,14 @@ import type { Fact, Workload } from '../election/state.ts'
 import type { Log } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import type { Hello, LinkHandlers } from './link-server.ts'
-import type { Grant, ToAgent, ToLauncher, WorkloadCause, WorkloadView } from './messages.ts'
+import {
+  describeLoss,
+  type Grant,
+  type ToAgent,
+  type ToLauncher,
+  type WorkloadCause,
+  type WorkloadView,
+} from './messages.ts'
 import { WorkloadHealth, type WorkloadHealthOptions } from './workload-health.ts'
 
 /** What the agent needs of the machine; a seam for tests. */
@@ -80,6 +87,8 @@ export class Supervisor {
   private orphaned = false
   /** A start was ordered and the launcher has not answered it yet: its last view is older than that. */
   private starting = false
+  /** Nobody accepts connections any more. */
+  private unserved = false
   private ending = false
   private pings: { next: number; unanswered: number; timer: Timer | null } = {
     next: 0,
@@ -148,6 +157,7 @@ export class Supervisor {
 
   start(epoch: number): void {
     this.ordered = null
+    this.unserved = false
     this.starting = true
     this.health.ordered()
     this.link.send({ type: 'start', epoch })
@@ -159,7 +169,8 @@ export class Supervisor {
     this.health.stop()
     const { machine, tell } = this.options
     const look = () => {
-      if (machine.connections() === 0) tell({ type: 'drained' })
+      // What nobody has accepted stays open for as long as its client waits.
+      if (this.unserved || machine.connections() === 0) tell({ type: 'drained' })
       else this.drainTimer = machine.clock.after(DRAIN_CHECK_MS, look)
     }
     this.drainTimer?.cancel()
@@ -169,7 +180,8 @@ export class Supervisor {
   stop(graceMs: number): void {
     this.drainTimer?.cancel()
     this.health.stop()
-    this.ordered = { type: 'stop', graceMs }
+    // Without its workers it has nothing to end in order.
+    this.ordered = { type: 'stop', graceMs: this.unserved ? 0 : graceMs }
     this.link.send(this.ordered)
   }
 
@@ -254,6 +266,10 @@ export class Supervisor {
         return
       case 'exited':
         this.fail(`LangFlow ended by itself (${cause.signal ?? `exit code ${cause.code}`})`)
+        return
+      case 'bereft':
+        this.unserved = cause.loss.role === 'worker'
+        this.fail(describeLoss(cause.loss))
         return
       case 'killed':
       case 'stopped':

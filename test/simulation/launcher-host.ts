@@ -13,7 +13,7 @@ export interface LauncherHostParts {
   readonly stopTimeoutMs: number
   readonly portTaken: () => boolean
   readonly spawn: (epoch: number, exited: (exit: Exit) => void) => Workload
-  /** What an earlier launcher left on this machine. */
+  /** What was started last on this machine, by this launcher or an earlier one. */
   readonly remains: () => Workload | null
   readonly trace: (line: () => string) => void
   readonly exited: () => void
@@ -40,6 +40,7 @@ export class LauncherHost {
           new Promise((resolve) => {
             process.after(PORT_LOOK_MS, () => resolve(parts.portTaken() ? 'the port is taken' : null))
           }),
+        serving: () => ({ check: () => parts.remains()?.takeLoss() ?? null }),
         environment: (grant) => ({ LEADER_EPOCH: String(grant.epoch) }),
       },
       (view, cause) => {

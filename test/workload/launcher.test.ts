@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { later } from '../../agent/clock.ts'
 import { Launcher } from '../../agent/workload/launcher.ts'
-import type { Grant, WorkloadCause, WorkloadView } from '../../agent/workload/messages.ts'
+import type { Grant, Loss, WorkloadCause, WorkloadView } from '../../agent/workload/messages.ts'
 import type { Exit, LiveProcess, ProcessTree } from '../../agent/workload/process-tree.ts'
 import { settled, VirtualClock } from '../support/virtual-clock.ts'
 
@@ -55,6 +55,8 @@ class Bench {
   readonly causes: WorkloadCause[] = []
   readonly launcher: Launcher
   port: string | null = null
+  /** What is lost at the next look at those that serve. */
+  loss: Loss | null = null
   view: WorkloadView
   renewedAt = this.clock.now()
 
@@ -65,6 +67,13 @@ class Bench {
         clock: this.clock,
         tree: () => this.tree,
         portHolder: async () => this.port,
+        serving: () => ({
+          check: () => {
+            const { loss } = this
+            this.loss = null
+            return loss
+          },
+        }),
         environment: () => ({}),
       },
       (view, cause) => {
@@ -329,6 +338,38 @@ describe('a workload of which it cannot be told what lives', () => {
     await b.clock.pass(10_000)
     assert.equal(b.view.state, 'idle')
     assert.equal(b.view.deadmanFirings, 1)
+  })
+})
+
+describe('those that serve', () => {
+  const loss: Loss = { role: 'worker', pids: [43] }
+
+  test('are looked at each 200 ms; their loss is told once, and is for the agent to act on', async () => {
+    const b = await new Bench().started()
+    b.loss = loss
+    await b.clock.pass(200)
+    assert.deepEqual(b.causes, [{ kind: 'bereft', loss }])
+    await b.clock.pass(1_000)
+    assert.deepEqual([b.view.state, b.causes.length, b.tree.calls], ['running', 1, ['start']])
+  })
+
+  test('are not looked at while they are frozen; what was lost meanwhile is told with the thaw', async () => {
+    const b = await new Bench().started()
+    await b.clock.pass(10_000)
+    b.loss = loss
+    await b.clock.pass(2_000)
+    assert.deepEqual(b.kinds(), ['frozen'])
+    b.grant()
+    assert.deepEqual(b.kinds(), ['frozen', 'thawed', 'bereft'])
+  })
+
+  test('are not looked at while the workload ends, or after it', async () => {
+    const b = await new Bench().started()
+    b.tree.obeysTerm = false
+    b.launcher.stop(2_000)
+    b.loss = loss
+    await b.clock.pass(5_000)
+    assert.deepEqual([b.view.state, b.kinds()], ['idle', ['stopping', 'killed']])
   })
 })
 

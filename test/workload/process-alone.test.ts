@@ -1,37 +1,20 @@
 import assert from 'node:assert/strict'
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { copyFileSync, mkdtempSync, realpathSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { delimiter, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { type TestContext, test } from 'node:test'
 import { findAloneMembers, isAlone } from '../../agent/workload/alone.ts'
 import { carries, type ProcessStat, readProcesses } from '../../agent/workload/proc.ts'
+import { BLOCKED } from './fixtures/bystanders.ts'
 import { until } from './fixtures/family.ts'
+import { asRoot, withNamespace } from './fixtures/namespace.ts'
 
-const asRoot = process.getuid?.() === 0
-const NAMESPACE = [...(asRoot ? [] : ['--user', '--map-root-user']), '--pid', '--fork', '--mount-proc']
+const VALUE = randomUUID()
 const marked = () =>
   [...readProcesses().keys()].filter(
-    (pid) => carries(pid, Buffer.from('LANGFLOW_LEADER_TREE=alone\0')) === 'yes',
+    (pid) => carries(pid, Buffer.from(`LANGFLOW_LEADER_TREE=${VALUE}\0`)) === 'yes',
   )
-
-function missing(): string | undefined {
-  const tried = spawnSync('unshare', [...NAMESPACE, 'true'], { encoding: 'utf8' })
-  return tried.status === 0
-    ? undefined
-    : `no PID namespace to be had: ${tried.error?.message ?? tried.stderr}`
-}
-
-/** The real tini, or a shell of that name, which as PID 1 does the same: it ends with its only child. */
-function initCommand(dir: string): string[] {
-  const tini = (process.env.PATH ?? '').split(delimiter).map((path) => join(path, 'tini'))
-  const found = tini.find((path) => spawnSync(path, ['--version']).status === 0)
-  if (found) return [found, '--']
-  copyFileSync(realpathSync('/bin/sh'), join(dir, 'tini'))
-  return [join(dir, 'tini'), '-c', '"$0" "$@"; exit']
-}
 
 interface Lone {
   readonly unshare: ChildProcess
@@ -41,38 +24,19 @@ interface Lone {
 }
 
 async function withLoneLauncher(t: TestContext, use: (lone: Lone) => Promise<void>): Promise<void> {
-  const reason = missing()
-  if (reason) {
-    t.diagnostic(`SKIPPED: ${reason}`)
-    t.skip(reason)
-    return
-  }
-  const dir = mkdtempSync(join(tmpdir(), 'alone-'))
-  const launcher = [process.execPath, join(import.meta.dirname, 'fixtures', 'lone-launcher.ts')]
-  const unshare = spawn('unshare', [...NAMESPACE, ...initCommand(dir), ...launcher], {
-    // It is killed in the end, and cannot clean up itself.
-    env: { ...process.env, TMPDIR: dir },
-    stdio: ['pipe', 'pipe', 'inherit'],
-  })
-  const lines = createInterface({ input: unshare.stdout })
-  const answer = async () => JSON.parse((await once(lines, 'line'))[0])
-  try {
-    const hello = await answer()
+  await withNamespace(t, ['lone-launcher.ts', VALUE], async (unshare) => {
+    const lines = createInterface({ input: unshare.stdout! })
+    const answer = async () => JSON.parse((await once(lines, 'line'))[0])
     await use({
       unshare,
-      hello,
+      hello: await answer(),
       ask: async (word) => {
         const next = answer()
-        unshare.stdin.write(`${word}\n`)
+        unshare.stdin!.write(`${word}\n`)
         return next
       },
     })
-  } finally {
-    unshare.kill('SIGKILL')
-    for (const stat of readProcesses().values())
-      if (stat.ppid === unshare.pid) process.kill(stat.pid, 'SIGKILL')
-    rmSync(dir, { recursive: true })
-  }
+  })
 }
 
 test('alone with its init, a launcher owns whatever lives, visitors from outside excepted', async (t) => {
@@ -90,12 +54,13 @@ test('alone with its init, a launcher owns whatever lives, visitors from outside
       '--pid',
       '--mount',
     ]
-    const visit = spawn('nsenter', [...where, 'sleep', '60'], { stdio: 'ignore' })
+    const visit = spawn('nsenter', [...where, ...BLOCKED], { stdio: 'ignore' })
     try {
       const frozen = await ask('freeze')
       assert.equal(frozen.stopped, 4)
       assert.deepEqual(frozen.states, ['T', 'T', 'T', 'T'])
-      assert.equal(frozen.visitor, 'S')
+      assert.deepEqual(frozen.touched, [])
+      assert.deepEqual((await ask('thaw and terminate')).touched, [])
       assert.deepEqual((await ask('kill')).survivors, [])
       assert.deepEqual(marked(), [])
     } finally {

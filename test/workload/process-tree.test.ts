@@ -8,7 +8,6 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { test } from 'node:test'
-import fc from 'fast-check'
 import { systemClock } from '../../agent/clock.ts'
 import { createProcessTree, killMarked } from '../../agent/workload/linux-process-tree.ts'
 import { isDead, readStat } from '../../agent/workload/proc.ts'
@@ -92,8 +91,8 @@ test('terminate ends what listens to SIGTERM, even when it is frozen', async () 
   const pids = await family.ready()
   assert.equal(planted.tree.freeze(), 3)
   planted.tree.terminate()
-  assert.deepEqual(await planted.exited, { code: null, signal: 'SIGTERM' })
   await until('no process of the group', () => livingOf(pids).length === 0)
+  assert.deepEqual(await planted.exited, { code: null, signal: 'SIGTERM' })
 })
 
 test('terminate tells every process once their parent, who would have passed it on, is gone', async () => {
@@ -198,6 +197,25 @@ test('freeze catches what forks meanwhile', async () => {
   assert.deepEqual(new Set(states), new Set('T'))
 })
 
+test('freeze catches who is never in one session for long', async () => {
+  let inTime = 0
+  // One look at the processes is enough about every second time.
+  for (let round = 0; round < 6; round++) {
+    await using planted = plant()
+    const pid = await planted.start(['sh', fixture('chain.sh'), '3000', 'setsid'])
+    await until('some links', () => planted.tree.alive().some((live) => live.pid > pid + 5))
+    const began = systemClock.mono()
+    const stopped = planted.tree.freeze()
+    // Then it has given up for now, as it may on a busy machine.
+    if (systemClock.mono() - began > 250) continue
+    inTime++
+    const states = planted.tree.alive().map(({ state }) => state)
+    assert.equal(states.length, stopped)
+    assert.deepEqual(new Set(states), new Set('T'))
+  }
+  assert.ok(inTime > 0)
+})
+
 test('nothing beats between freeze and thaw, and the same process goes on', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'beats-'))
   const server = createServer().listen(join(dir, 'socket'))
@@ -221,7 +239,7 @@ test('nothing beats between freeze and thaw, and the same process goes on', asyn
     const thawnAt = process.hrtime.bigint()
     planted.tree.thaw()
 
-    while (!(beats.at(-1)! > thawnAt)) await once(lines, 'line')
+    await until('a beat after the thaw', () => beats.at(-1)! > thawnAt)
     assert.deepEqual(
       beats.filter((beat) => beat > frozenAt && beat < thawnAt),
       [],
@@ -281,54 +299,4 @@ test('a marked process in the session of a stranger does not make the stranger a
   )
   assert.deepEqual(await planted.tree.kill(KILL_MS), [])
   assert.equal(others.living().length, 2)
-})
-
-test('kill leaves nothing of any family alive, and nobody else dead', async () => {
-  const { member } = fc.letrec<{ member: Member }>((tie) => ({
-    member: fc.record({
-      start: fc.constantFrom('child' as const, 'setsid' as const, 'daemon' as const),
-      ignoresTerm: fc.boolean(),
-      stopped: fc.boolean(),
-      clearsEnv: fc.boolean(),
-      children: fc.oneof(
-        { maxDepth: 3, withCrossShrink: true },
-        fc.constant([]),
-        fc.array(tie('member'), { maxLength: 3 }),
-      ),
-    }),
-  }))
-  // A daemon without environment escapes if nobody saw it before: the watch's documented limit.
-  const findable = (one: Member, cleared = false): Member => {
-    const clears = cleared || (one.clearsEnv === true && one.start !== 'daemon')
-    return {
-      ...one,
-      start: cleared && one.start === 'daemon' ? 'setsid' : one.start!,
-      clearsEnv: clears,
-      children: (one.children ?? []).map((child) => findable(child, clears)),
-    }
-  }
-  await fc.assert(
-    fc.asyncProperty(
-      fc.array(member, { maxLength: 4 }),
-      fc.boolean(),
-      fc.boolean(),
-      async (children, orphans, freezes) => {
-        using others = bystanders()
-        await using planted = plant()
-        using family = describeFamily(findable({ start: 'child', children }))
-        const root = await planted.start(family.command)
-        const pids = await family.ready()
-        assert.deepEqual(sorted(planted.tree.alive().map(({ pid }) => pid)), sorted(pids))
-        if (orphans) {
-          process.kill(root, 'SIGKILL')
-          await planted.exited
-        }
-        if (freezes) assert.equal(planted.tree.freeze(), pids.length - (orphans ? 1 : 0))
-        assert.deepEqual(await planted.tree.kill(KILL_MS), [])
-        assert.deepEqual(livingOf(pids), [])
-        assert.equal(others.living().length, 2)
-      },
-    ),
-    { numRuns: Number(process.env.PROCESS_TREE_RUNS ?? 25) },
-  )
 })

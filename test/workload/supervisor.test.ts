@@ -28,6 +28,7 @@ class Bench {
   probe!: HealthHandlers
   connected = false
   alone = false
+  connections = 0
   private handlers!: LinkHandlers
 
   constructor(reclaim?: () => Promise<void>) {
@@ -35,7 +36,7 @@ class Bench {
       machine: {
         clock: this.clock,
         portFree: async () => true,
-        connections: () => 0,
+        connections: () => this.connections,
         ...(reclaim === undefined ? {} : { reclaim }),
       },
       link: (handlers) => {
@@ -177,6 +178,44 @@ describe('the workload, as its agent knows it', () => {
     b.hear({ kind: 'frozen' }, { state: 'frozen', epoch: 3 })
     b.hear({ kind: 'thawed' }, { state: 'running', epoch: 3 })
     assert.deepEqual(b.probes, ['until healthy', 'until healthy', 'failures count'])
+    b.supervisor.close()
+  })
+
+  test('without a worker is handed over at once: nobody answers what is open, and nothing ends in order', async () => {
+    const b = await new Bench().idle()
+    b.supervisor.start(3)
+    b.hear({ kind: 'started' }, { state: 'running', epoch: 3 })
+    b.connections = 2
+    b.facts.length = 0
+    b.hear({ kind: 'bereft', loss: { role: 'worker', pids: [1234] } }, { state: 'running', epoch: 3 })
+    assert.deepEqual(b.facts[0], { type: 'workload_failed', reason: 'LangFlow lost its worker (pid 1234)' })
+    b.supervisor.drain()
+    await b.clock.pass(0)
+    assert.deepEqual(b.facts.at(-1), { type: 'drained' })
+    b.supervisor.stop(30_000)
+    assert.deepEqual(b.sent.at(-1), { type: 'stop', graceMs: 0 })
+    b.supervisor.start(4)
+    b.supervisor.stop(30_000)
+    assert.deepEqual(b.sent.at(-1), { type: 'stop', graceMs: 30_000 })
+    b.supervisor.close()
+  })
+
+  test('without a master is handed over in order: its workers may still answer', async () => {
+    const b = await new Bench().idle()
+    b.supervisor.start(3)
+    b.hear({ kind: 'started' }, { state: 'running', epoch: 3 })
+    b.connections = 2
+    b.facts.length = 0
+    b.hear({ kind: 'bereft', loss: { role: 'master', pids: [12] } }, { state: 'running', epoch: 3 })
+    assert.deepEqual(b.facts[0], { type: 'workload_failed', reason: 'LangFlow lost its master (pid 12)' })
+    b.supervisor.drain()
+    await b.clock.pass(1_000)
+    assert.ok(!b.facts.some(({ type }) => type === 'drained'))
+    b.connections = 0
+    await b.clock.pass(100)
+    assert.ok(b.facts.some(({ type }) => type === 'drained'))
+    b.supervisor.stop(30_000)
+    assert.deepEqual(b.sent.at(-1), { type: 'stop', graceMs: 30_000 })
     b.supervisor.close()
   })
 

@@ -1,0 +1,158 @@
+import type { Clock } from '../clock.ts'
+import { findAcceptors } from './acceptors.ts'
+import { describeLoss, type Loss } from './messages.ts'
+import { glanceAtProcesses, isDead, isEnding, type ProcessStat, readStat } from './proc.ts'
+
+export interface ServingOptions {
+  /** The workload's TCP port. */
+  readonly port: number
+  /** The workload's first process, whose end others tell. */
+  readonly child: number
+  readonly clock: Clock
+  /** One sentence for the log. */
+  readonly note: (level: 'info' | 'warn', sentence: string) => void
+}
+
+type Identity = Pick<ProcessStat, 'pid' | 'startTime'>
+
+/** A process that accepts connections, and its ancestors within the workload, nearest first. */
+interface Worker {
+  readonly self: Identity
+  readonly masters: readonly Identity[]
+}
+
+/** How often it is looked for who serves until somebody does, for a start. */
+const SEARCH_MS = 1_000
+/** A search takes 1-5 ms, and 80 on a busy machine of a thousand processes: a 20th of a core then, at the most. */
+const SEARCH_COST = 20
+/** Then it becomes as rare as this part of the time that it has gone on, for a workload that is never found to serve. */
+const SEARCH_SHARE = 1 / 20
+
+/**
+ * Notices that a workload of several processes serves no more while its first process lives on: LangFlow's worker was
+ * killed for its memory, and the next one takes 7 s to start, or the gunicorn master was. Health requests tell only once
+ * three of them have timed out. Once they are found, only the few processes that serve are looked at, until one of them ends.
+ */
+export class ServingProcesses {
+  private readonly options: ServingOptions
+  private workers: readonly Worker[] = []
+  /** Monotonic ms: since when nobody is known to serve, and before when it is not looked again who does. */
+  private since: number
+  private searchAt: number
+  private blind = false
+
+  constructor(options: ServingOptions) {
+    this.options = options
+    this.since = options.clock.mono()
+    this.searchAt = this.since + SEARCH_MS
+  }
+
+  /**
+   * The loss since the last call of all that served, told once; `null` where something serves, or nothing has served
+   * yet. Not to be asked about a workload that is stopped or told to end. Never throws: what cannot be told counts as
+   * alive.
+   */
+  check(): Loss | null {
+    const { clock, note } = this.options
+    const now = clock.mono()
+    const known = this.workers
+    const watched = new Set(known.flatMap((one) => [one.self, ...one.masters]))
+    const gone = new Set([...watched].filter((one) => !this.lives(one)))
+    if ((known.length > 0 && gone.size === 0) || now < this.searchAt) return null
+    if (known.length > 0) this.since = now
+    // Others may have joined. One that the master starts in place of a lost one does not accept yet.
+    const found = this.search()
+    if (found === 'unknown') return null
+    const workers = known.filter(({ self }) => !gone.has(self))
+    const orphans = workers.filter(({ masters }) => masters.some((one) => gone.has(one)))
+    // A worker that accepts nothing for a moment, e.g. for want of file descriptors, is still one.
+    this.serves(found.length > 0 ? found : workers.filter((one) => !orphans.includes(one)))
+    if (gone.size === 0) return null
+    const role = orphans.length > 0 ? 'master' : 'worker'
+    const lost = role === 'master' ? orphans.flatMap(({ masters }) => masters) : known.map(({ self }) => self)
+    const pids = new Set(lost.filter((one) => gone.has(one)).map(({ pid }) => pid))
+    const loss: Loss = { role, pids: [...pids] }
+    if (this.workers.length === 0) return loss
+    note('warn', `${describeLoss(loss)}; pid ${pidsOf(this.workers)} goes on serving`)
+    return null
+  }
+
+  /**
+   * Those that serve; puts off the next search. Whoever has left the first process does not count: a worker whose master
+   * has ended may go on accepting, and so may what a worker had forked before it was killed.
+   */
+  private search(): readonly Worker[] | 'unknown' {
+    const { clock, port, child } = this.options
+    const began = clock.mono()
+    try {
+      const lines = lineages(
+        glanceAtProcesses().filter((stat) => stat.pid === child || executes(stat)),
+        child,
+      )
+      const { pids, hidden } = findAcceptors(port, [...lines.keys()])
+      if (pids.length === 0 && hidden) this.isBlind('files of its processes may not be looked at')
+      const workers = pids.map((pid) => lines.get(pid) as Worker)
+      // A process that was forked by a worker shares its epoll instance, and accepts nothing.
+      return workers.filter(({ masters }) => !masters.some(({ pid }) => pids.includes(pid)))
+    } catch (error) {
+      this.isBlind((error as Error).message)
+      return 'unknown'
+    } finally {
+      const now = clock.mono()
+      this.searchAt =
+        now + Math.max(SEARCH_MS, (now - began) * SEARCH_COST, (now - this.since) * SEARCH_SHARE)
+    }
+  }
+
+  private isBlind(reason: string): void {
+    if (this.blind) return
+    this.blind = true
+    const { port, note } = this.options
+    note(
+      'warn',
+      `cannot see who serves port ${port}, so that health requests only tell when nobody does: ${reason}`,
+    )
+  }
+
+  private serves(workers: readonly Worker[]): void {
+    const news = workers.length > 0 && pidsOf(workers) !== pidsOf(this.workers)
+    this.workers = workers
+    if (workers.length > 0) this.searchAt = 0
+    if (!news) return
+    const masters = [...new Set(workers.flatMap((one) => one.masters.map(({ pid }) => pid)))]
+    const beneath = masters.length === 0 ? '' : `, beneath pid ${masters.join(', ')}`
+    this.options.note('info', `LangFlow is served by pid ${pidsOf(workers)}${beneath}`)
+  }
+
+  private lives({ pid, startTime }: Identity): boolean {
+    if (pid === this.options.child) return true
+    try {
+      const stat = readStat(pid)
+      return stat?.startTime === startTime && executes(stat)
+    } catch {
+      return true
+    }
+  }
+}
+
+function executes(stat: ProcessStat): boolean {
+  return !isDead(stat) && !isEnding(stat)
+}
+
+/** A process and all that descend from it, each with its ancestors. */
+function lineages(processes: readonly ProcessStat[], root: number): Map<number, Worker> {
+  const children = Map.groupBy(processes, ({ ppid }) => ppid)
+  const found = new Map<number, Worker>()
+  const add = (self: Identity, masters: readonly Identity[]) => {
+    // Nobody descends from itself: pids were reused while they were read.
+    if (found.has(self.pid)) return
+    found.set(self.pid, { self, masters })
+    for (const child of children.get(self.pid) ?? []) add(child, [self, ...masters])
+  }
+  for (const one of processes) if (one.pid === root) add(one, [])
+  return found
+}
+
+function pidsOf(workers: readonly Worker[]): string {
+  return workers.map(({ self }) => self.pid).join(', ')
+}

@@ -1,0 +1,28 @@
+import assert from 'node:assert/strict'
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { text } from 'node:stream/consumers'
+import { type TestContext, test } from 'node:test'
+import { standBy } from './fixtures/bystanders.ts'
+import { checkFamilies } from './fixtures/family-properties.ts'
+import { withNamespace } from './fixtures/namespace.ts'
+import { VALUE, VARIABLE } from './fixtures/random-families.ts'
+
+test('whatever a family does and however it is ended, nothing of it lives, and nobody else was signalled', async () => {
+  using others = await standBy(VARIABLE, [`${VALUE}0`, VALUE.slice(0, -1), 'another'])
+  await checkFamilies(false, others)
+})
+
+async function inside(t: TestContext, where: string): Promise<void> {
+  await withNamespace(t, ['families-inside.ts', where], async (unshare: ChildProcess) => {
+    const ended = once(unshare, 'exit')
+    const said = await text(unshare.stdout!)
+    assert.deepEqual([said, ...(await ended)], ['', 0, null])
+  })
+}
+
+test('the same in a PID namespace that the launcher has to itself', (t) => inside(t, 'alone'))
+
+test('the same in a PID namespace with others in it', (t) => inside(t, 'among-others'))
+
+test('whoever gets the pid of a member that has ended is not signalled', (t) => inside(t, 'reused-pids'))
