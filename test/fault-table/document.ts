@@ -20,7 +20,8 @@ export function markdown(records: readonly FaultRecord[], facts: readonly Fact[]
   const wrong = shortcomings(records)
   const beats = records.reduce((sum, one) => sum + one.beats, 0)
   const woken = cases().filter(({ wakesUp }) => wakesUp)
-  const overlapOf = (one: { readonly name: string }) => records.find(({ name }) => name === one.name)?.overlapMs ?? 0
+  const overlapOf = (one: { readonly name: string }) =>
+    records.find(({ name }) => name === one.name)?.overlapMs ?? 0
   return `${[
     '# Fault table',
     'Written by `npm run test:faults`: the built program on a real etcd and kube-apiserver, with the rights of `deploy/base`. What is done to it, what must hold, what this run measured, and what client-go does in that case, where the project measured it.',

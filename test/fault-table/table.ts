@@ -7,7 +7,7 @@ export interface FaultCase {
   /** From the design's measurements; absent where it names none. */
   readonly clientGo?: string
   /** Processes are stopped from outside and wake up in a later term: nothing can run before they do. */
-  readonly wakesUp?: true
+  readonly wakesUp?: boolean
 }
 
 const CRASH = 'next holder 17.6 s after the last renewal (median), 19.7 s at most'
@@ -266,7 +266,7 @@ export const TABLE = {
   'LangFlow exits at once, again and again': {
     fault: 'T15',
     done: 'LangFlow exits with code 3 at every start of the first candidate, seven times; then a healthy candidate joins. Retry period 100 ms, so that the back-off fits (the simulation goes through 20 starts).',
-    must: 'Each pause is longer than the one before; the other serves.',
+    must: 'Each pause before the next try is twice the one before; the other serves.',
   },
 } as const satisfies Record<string, FaultCase>
 
