@@ -2,6 +2,8 @@
 const PERIOD_MS = 5_000
 const TIMEOUT_MS = 3_000
 const FAILURES = 3
+/** From SIGTERM to SIGKILL, once the probe has failed. */
+export const GRACE_MS = 5_000
 
 /** The kubelet's liveness probe in small. */
 export class LivenessProbe {

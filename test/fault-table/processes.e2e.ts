@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { after, before, describe } from 'node:test'
 import { type ControlPlane, startControlPlane } from '../e2e/control-plane.ts'
 import { mono } from '../support/stage.ts'
-import { LivenessProbe } from './liveness-probe.ts'
+import { GRACE_MS, LivenessProbe } from './liveness-probe.ts'
 import { faultTest, type Scene, seconds } from './scene.ts'
 
 let plane: ControlPlane
@@ -109,11 +109,14 @@ describe('a process', { concurrency: 5 }, () => {
       await probe.failed
       const failed = mono()
       assert.equal(scene.watch.last().holder, 'a')
+      process.kill(a.initPid(), 'SIGTERM')
+      await new Promise((resolve) => setTimeout(resolve, GRACE_MS))
+      assert.equal(scene.watch.last().holder, 'a')
       process.kill(a.initPid(), 'SIGKILL')
       const released = await scene.watch.next('the release', ({ holder }) => holder === '', 1)
       assert.ok(scene.lastBeat('a') < released.at)
       await b.agent.event('serving')
-      return `liveness probe failed ${seconds(failed - frozen)} after the freeze; released ${seconds(released.at - failed)} after its kill`
+      return `liveness probe failed ${seconds(failed - frozen)} after the freeze; released ${seconds(released.at - frozen)} after it`
     },
   )
 

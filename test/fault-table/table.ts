@@ -89,7 +89,7 @@ export const TABLE = {
   },
   'the launcher is frozen': {
     fault: 'T6',
-    done: 'SIGSTOP of the launcher in a pod; its liveness probe kills the container after 15 s.',
+    done: 'SIGSTOP of the launcher in a pod; its liveness probe has failed after 15 s: SIGTERM, SIGKILL 5 s later, as `deploy/base` sets it.',
     must: 'The Lease is kept until the container is gone.',
   },
   'the socket is removed': {

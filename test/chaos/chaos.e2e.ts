@@ -1,0 +1,38 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { podObstacle } from '../support/pod.ts'
+import { BUNDLE } from '../support/replica.ts'
+import { playChaos } from './chaos.ts'
+import { markdown, summarise } from './report.ts'
+import { testify } from './testimony.ts'
+
+const MINUTES = 3
+const SEED = 4
+
+test(`${MINUTES} minutes of chaos break no invariant`, async (t) => {
+  const obstacle = podObstacle()
+  if (obstacle !== undefined) {
+    t.skip(obstacle)
+    return
+  }
+  const said: string[] = []
+  const outcome = await playChaos({
+    minutes: MINUTES,
+    seed: SEED,
+    main: BUNDLE,
+    say: (sentence) => said.push(sentence),
+    signal: t.signal,
+  })
+  const { violation, evidence, judge } = outcome
+  if (violation !== null)
+    assert.fail(`${testify(outcome, violation, evidence as string)}\n\n${said.join('\n')}`)
+  const summary = summarise(outcome)
+  t.diagnostic(markdown(summary))
+  assert.ok(summary.takeovers >= 1)
+  assert.ok(summary.faults.struck >= 15, `${summary.faults.struck} faults`)
+  // Every invariant was really looked at.
+  assert.ok(judge.counts.beats > 3_000, `${judge.counts.beats} beats`)
+  assert.ok(judge.counts.readyPolls > 100, `${judge.counts.readyPolls} polls of a ready replica`)
+  assert.ok(judge.counts.recoveries >= 1)
+  assert.equal(new Set(judge.terms.list.map(({ epoch }) => epoch)).size, judge.terms.list.length)
+})

@@ -1,0 +1,166 @@
+import { rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { exitOf, resume, signalSame, treeOf } from '../container.ts'
+import type { Kind } from './fault.ts'
+import { Missed } from './fault.ts'
+
+const BLOCKED_MS = 20_000
+
+/** The processes of one pod, and what a kubelet does to them. */
+export const PROCESS_FAULTS = {
+  'agent is killed': {
+    hits: 'agent',
+    strike: async (_ground, { pod }) => {
+      pod.agent.signal('SIGKILL')
+      return undefined
+    },
+  },
+  'agent is killed and stays away': {
+    hits: 'agent',
+    ms: [5_000, 25_000],
+    strike: async (_ground, { pod, kubelet }, { ms }) => {
+      kubelet.hold('agent', ms)
+      pod.agent.signal('SIGKILL')
+      return () => {}
+    },
+  },
+  'agent is told to end': {
+    hits: 'agent',
+    strike: async (_ground, { pod }) => {
+      pod.agent.signal('SIGTERM')
+      return undefined
+    },
+  },
+  'agent is frozen': {
+    hits: 'agent',
+    ms: [1_000, 30_000],
+    strike: async (_ground, { pod: { agent } }) => {
+      agent.signal('SIGSTOP')
+      return () => agent.signal('SIGCONT')
+    },
+  },
+  'agent’s event loop is blocked': {
+    hits: 'agent',
+    ms: [BLOCKED_MS, BLOCKED_MS],
+    strike: async (_ground, { pod }) => {
+      pod.agent.signal('SIGUSR2')
+      return () => {}
+    },
+  },
+  'log collector hangs': {
+    hits: 'agent',
+    ms: [5_000, 30_000],
+    strike: async (_ground, { pod: { agent } }) => {
+      agent.stopReading()
+      return () => agent.process.stdout?.resume()
+    },
+  },
+  'socket is removed': {
+    hits: 'agent',
+    strike: async (_ground, { pod }) => {
+      rmSync(join(pod.directory, 'run', 'launcher.sock'), { force: true })
+      return undefined
+    },
+  },
+  'launcher is killed': {
+    hits: 'container',
+    strike: async (_ground, { pod }) => {
+      signalSame(treeOf(pod).launcher, 'SIGKILL')
+      return undefined
+    },
+  },
+  'launcher is frozen': {
+    hits: 'container',
+    ms: [1_000, 30_000],
+    strike: async ({ stillness }, { pod }) => {
+      const { launcher } = treeOf(pod)
+      const over = stillness.begin(pod.options.identity)
+      exitOf(pod.container).then(over)
+      signalSame(launcher, 'SIGSTOP')
+      return () => {
+        signalSame(launcher, 'SIGCONT')
+        over()
+      }
+    },
+  },
+  'container is killed': {
+    hits: 'container',
+    strike: async (_ground, { pod }) => {
+      signalSame(treeOf(pod).init, 'SIGKILL')
+      return undefined
+    },
+  },
+  'container is told to end': {
+    hits: 'container',
+    strike: async (_ground, { pod }) => {
+      signalSame(treeOf(pod).init, 'SIGTERM')
+      return undefined
+    },
+  },
+  'workload is killed': {
+    hits: 'container',
+    strike: async (_ground, { pod }) => {
+      const [first] = treeOf(pod).workload
+      if (first === undefined) throw new Missed('no workload there')
+      signalSame(first, 'SIGKILL')
+      return undefined
+    },
+  },
+  'workload is frozen': {
+    hits: 'container',
+    ms: [1_000, 15_000],
+    strike: async (_ground, { pod }) => {
+      const running = treeOf(pod).workload.filter(({ state }) => state !== 'T')
+      if (running.length === 0) throw new Missed('no running workload there')
+      for (const one of running) signalSame(one, 'SIGSTOP')
+      const { container } = pod
+      return () => {
+        // What the launcher has frozen meanwhile is the launcher's to thaw.
+        const last = container.events().findLast((event) => event.startsWith('workload_'))
+        if (last !== 'workload_frozen') for (const one of running) signalSame(one, 'SIGCONT')
+      }
+    },
+  },
+  'workload falls ill': {
+    hits: 'container',
+    strike: async ({ asker }, { pod }) => {
+      if ((await asker.ask(pod.port, '/sicken', 1_000)) === undefined) throw new Missed('no workload there')
+      return undefined
+    },
+  },
+  'pod is suspended': {
+    hits: 'pod',
+    ms: [1_000, 30_000],
+    strike: async ({ stillness }, { pod }) => {
+      const { init, launcher, workload } = treeOf(pod)
+      const running = workload.filter(({ state }) => state !== 'T')
+      const { agent } = pod
+      const over = stillness.begin(pod.options.identity)
+      exitOf(pod.container).then(over)
+      agent.signal('SIGSTOP')
+      for (const one of [launcher, init, ...running]) signalSame(one, 'SIGSTOP')
+      return () => {
+        // The workload first: the worst that can happen.
+        for (const one of [...running, launcher, init]) signalSame(one, 'SIGCONT')
+        resume(agent)
+        over()
+      }
+    },
+  },
+  'pod is replaced': {
+    hits: 'pod',
+    ms: [0, 0],
+    strike: async (_ground, seat) => {
+      const replaced = seat.replace()
+      return () => replaced
+    },
+  },
+  'node is lost': {
+    hits: 'pod',
+    ms: [500, 20_000],
+    strike: async (_ground, seat) => {
+      await seat.kubelet.kill()
+      return () => seat.fill()
+    },
+  },
+} as const satisfies Record<string, Kind>

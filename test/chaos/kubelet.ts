@@ -1,0 +1,144 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { BASE, type Container, named, only, type PodSpec, readManifests } from '../deploy/manifests.ts'
+import type { LoggedProcess } from '../support/logged-process.ts'
+import type { Pod } from '../support/pod.ts'
+import { mono } from '../support/stage.ts'
+import type { Asker } from './asker.ts'
+import { BackOff } from './back-off.ts'
+import { exitOf, initOf, signalSame } from './container.ts'
+
+type Part = 'agent' | 'container'
+
+const SECOND_MS = 1_000
+
+const SPEC = only(readManifests(BASE).values(), 'Deployment').spec.template.spec as PodSpec
+/** The kubelet's own, where a probe names none. */
+const DEFAULTS = {
+  periodSeconds: 10,
+  timeoutSeconds: 1,
+  failureThreshold: 3,
+  terminationGracePeriodSeconds: SPEC.terminationGracePeriodSeconds,
+}
+const CONTAINERS: Record<Part, Container> = {
+  agent: named(SPEC.initContainers, 'agent'),
+  container: named(SPEC.containers, 'langflow'),
+}
+
+/** Restarts, probes and ends one pod as the kubelet would, with what deploy/base says about it. */
+export class Kubelet {
+  readonly #pod: Pod
+  readonly #asker: Asker
+  readonly #started: (process: LoggedProcess, part: Part) => void
+  readonly #ended = new AbortController()
+  readonly #notBefore = { agent: 0, container: 0 }
+  restarts = 0
+  /** Ends that a liveness or startup probe brought about. */
+  probeKills = 0
+
+  /** For a pod whose two processes have just been started. */
+  constructor(pod: Pod, asker: Asker, started: (process: LoggedProcess, part: Part) => void) {
+    this.#pod = pod
+    this.#asker = asker
+    this.#started = started
+    this.#keep('agent')
+    this.#keep('container')
+  }
+
+  /** Not started again within the next `ms`. */
+  hold(part: Part, ms: number): void {
+    this.#notBefore[part] = mono() + ms
+  }
+
+  /** A planned end: the LangFlow container first, the sidecar after it, SIGKILL after the grace period. */
+  async end(): Promise<void> {
+    this.#ended.abort()
+    const graceEnds = mono() + SPEC.terminationGracePeriodSeconds * SECOND_MS
+    for (const part of ['container', 'agent'] as const) await this.#stop(part, graceEnds)
+  }
+
+  /** A lost node: everything at one instant. */
+  async kill(): Promise<void> {
+    this.#ended.abort()
+    this.#signal('agent', 'SIGKILL')
+    this.#signal('container', 'SIGKILL')
+    await Promise.all([exitOf(this.#pod.agent), exitOf(this.#pod.container)])
+    this.#pod.agent.process.stdout?.resume()
+  }
+
+  async #keep(part: Part): Promise<void> {
+    const backOff = new BackOff()
+    for (;;) {
+      const process = this.#pod[part]
+      this.#started(process, part)
+      const began = mono()
+      const over = new AbortController()
+      this.#probe(part, process, AbortSignal.any([over.signal, this.#ended.signal]))
+      await exitOf(process)
+      over.abort()
+      await this.#pause(backOff.after(mono() - began))
+      await this.#pause(this.#notBefore[part] - mono())
+      if (this.#ended.signal.aborted) return
+      this.restarts += 1
+      if (part === 'agent') this.#pod.startAgent()
+      else this.#pod.startContainer()
+    }
+  }
+
+  async #pause(ms: number): Promise<void> {
+    if (ms > 0) await sleep(ms, undefined, { signal: this.#ended.signal }).catch(() => {})
+  }
+
+  /** The startup probe until it succeeds once, then the liveness probe. */
+  async #probe(part: Part, process: LoggedProcess, signal: AbortSignal): Promise<void> {
+    const { startupProbe, livenessProbe } = CONTAINERS[part]
+    for (const probe of [startupProbe, livenessProbe]) {
+      if (probe === undefined) continue
+      const set = { ...DEFAULTS, ...probe }
+      const { periodSeconds, timeoutSeconds, failureThreshold } = set
+      for (let failures = 0; failures < failureThreshold; ) {
+        await sleep(periodSeconds * SECOND_MS, undefined, { signal }).catch(() => {})
+        if (signal.aborted) return
+        const ok = await this.#succeeds(probe.httpGet.path, timeoutSeconds * SECOND_MS)
+        if (signal.aborted) return
+        if (ok && probe === startupProbe) break
+        failures = ok ? 0 : failures + 1
+        if (failures < failureThreshold) continue
+        this.probeKills += 1
+        await this.#stop(part, mono() + set.terminationGracePeriodSeconds * SECOND_MS, process)
+        return
+      }
+    }
+  }
+
+  async #succeeds(path: string, timeoutMs: number): Promise<boolean> {
+    const answer = await this.#asker.ask(this.#pod.httpPort, path, timeoutMs)
+    return answer !== undefined && answer.status >= 200 && answer.status < 400
+  }
+
+  /** SIGTERM, and SIGKILL at that time; resolves with its end. */
+  async #stop(part: Part, killAt: number, process = this.#pod[part]): Promise<void> {
+    const exited = exitOf(process)
+    this.#signal(part, 'SIGTERM')
+    const over = new AbortController()
+    await Promise.race([
+      exited,
+      sleep(Math.max(0, killAt - mono()), undefined, { signal: over.signal }).catch(() => {}),
+    ])
+    over.abort()
+    if (!process.ended) this.#signal(part, 'SIGKILL')
+    await exited
+  }
+
+  /** To the agent; of a container to its init, which is all that the kubelet can reach. */
+  #signal(part: Part, signal: 'SIGTERM' | 'SIGKILL'): void {
+    const process = this.#pod[part]
+    if (process.ended) return
+    if (part === 'agent') {
+      process.signal(signal)
+      return
+    }
+    const init = initOf(this.#pod)
+    if (init === undefined) process.signal(signal)
+    else signalSame(init, signal)
+  }
+}
