@@ -194,7 +194,7 @@ describe('a process', { concurrency: 5 }, () => {
         const beat = scene.beats('a').find((one) => one.role === role) ?? assert.fail(`no ${role}`)
         const killed = mono()
         process.kill(a.hostPid(beat.pid), 'SIGKILL')
-        const draining = await a.agent.event('stepped_down')
+        const draining = await a.agent.event('draining')
         const seen = mono() - killed
         const released = await scene.watch.next('the release', ({ holder }) => holder === '', 1)
         const early = released.at - scene.lastBeat('a')

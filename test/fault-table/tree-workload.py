@@ -8,6 +8,7 @@ after it lost one, and a worker serves on when parent and master are gone.
 
 import json
 import os
+import select
 import signal
 import socket
 import sys
@@ -57,7 +58,11 @@ def work(listener):
     live("worker")
     body = b'{"status":"ok"}'
     head = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    # As uvicorn's event loop waits.
+    epoll = select.epoll()
+    epoll.register(listener, select.EPOLLIN)
     while True:
+        epoll.poll()
         connection, _ = listener.accept()
         with connection:
             connection.recv(65536)
