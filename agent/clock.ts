@@ -58,5 +58,10 @@ const BOOT_RESOLUTION_MS = 20
  * The wall clock does not count, since anybody may set it.
  */
 export function reached(now: Instant, at: Instant): boolean {
-  return now.mono >= at.mono || now.boot >= at.boot + BOOT_RESOLUTION_MS
+  return untilReached(now, at) <= 0
+}
+
+/** Milliseconds of running time until an instant comes; 0 or less: it has. */
+export function untilReached(now: Instant, at: Instant): number {
+  return Math.min(at.mono - now.mono, at.boot + BOOT_RESOLUTION_MS - now.boot)
 }

@@ -2,6 +2,7 @@ import { durationOf, epochOf, holderOf, isVacant, type Lease } from '../lease/le
 import { coolDownEnds } from './cool-down.ts'
 import type { Seen } from './state.ts'
 import type { Turn } from './turn.ts'
+import { looksNeverHeld } from './vacancy.ts'
 
 /** What everybody but the holder does: watch, wait, and take the Lease once it is free. */
 export function campaign(turn: Turn): void {
@@ -62,10 +63,11 @@ function settleLiveWorkload(turn: Turn): boolean {
     turn.decide('killing a workload that has no leadership behind it')
     return false
   }
-  if (turn.state.inFlight) turn.wake(workload.killAt ?? turn.now.mono)
-  else if (turn.now.mono >= turn.state.nextAttemptAt)
-    turn.write('resume', 'took its grant back from the launcher')
-  else turn.wake(turn.state.nextAttemptAt)
+  const { inFlight, nextAttemptAt, mustRead } = turn.state
+  if (inFlight) turn.wake(workload.killAt ?? turn.now.mono)
+  else if (turn.now.mono < nextAttemptAt) turn.wake(nextAttemptAt)
+  else if (mustRead) turn.read()
+  else turn.write('resume', 'took its grant back from the launcher')
   turn.decide('taking back the grant that the launcher kept')
   return true
 }
@@ -84,13 +86,14 @@ function canResume(turn: Turn, seen: Seen): boolean {
 }
 
 /**
- * Returns whether a read is on its way. While the watch lives, only a refused write leads to one, and an absent Lease:
- * that its watch brings nothing proves nothing.
+ * Returns whether a read is on its way. While the watch lives, only a refused write leads to one, and a Lease that is
+ * absent or was emptied: nobody renews it, so that its watch brings nothing proves nothing.
  */
 function poll(turn: Turn): boolean {
-  const { mustRead, watchUp, nextPollAt, nextAttemptAt, seen } = turn.state
-  const absent = seen !== null && seen.lease === null
-  const due = mustRead ? nextAttemptAt : watchUp && !absent ? Number.POSITIVE_INFINITY : nextPollAt
+  const { mustRead, watchUp, nextPollAt, nextAttemptAt, seen, vacantNotBefore } = turn.state
+  const vanished =
+    seen !== null && (seen.lease === null || (looksNeverHeld(seen.lease) && turn.now.mono < vacantNotBefore))
+  const due = mustRead ? nextAttemptAt : watchUp && !vanished ? Number.POSITIVE_INFINITY : nextPollAt
   // Just read, and free: the time to write, however slow the answers are.
   const toBeCreated = confirmsAbsence(turn) && turn.now.mono >= turn.state.vacantNotBefore
   if (turn.now.mono < due || toBeCreated) {

@@ -1,9 +1,10 @@
-import { reached } from '../clock.ts'
-import { isVacant } from '../lease/lease.ts'
+import { reached, untilReached } from '../clock.ts'
+import { epochOf, isVacant } from '../lease/lease.ts'
 import { coolDownAfter } from './cool-down.ts'
 import { doubtAt, killAt } from './deadlines.ts'
 import type { StepDown, Term } from './state.ts'
 import type { Turn } from './turn.ts'
+import { looksNeverHeld } from './vacancy.ts'
 
 /** Clock synchronisation slews small errors; a step of more than this is a jump. */
 const WALL_JUMP_MS = 1_000
@@ -14,6 +15,10 @@ export function hold(turn: Turn): void {
   const { config, now } = turn
   if (reached(now, killAt(config, term.renewedAt))) {
     turn.lose('no renewal was acknowledged in time')
+    return
+  }
+  if (isUnproven(turn, term)) {
+    turn.lose('the Lease is gone, and by the wall clock so is the time it was held for')
     return
   }
   if (!term.doubt && reached(now, doubtAt(config, term.renewedAt))) {
@@ -27,6 +32,17 @@ export function hold(turn: Turn): void {
   advanceStepDown(turn)
   request(turn)
   plan(turn)
+}
+
+/**
+ * A machine that was paused without its other clocks noticing may have lost the Lease long ago. A compare-and-swap on
+ * one's own last write would tell; to write what was deleted or emptied, or made anew by a late creation of an earlier
+ * term, tells nothing.
+ */
+function isUnproven({ state, config, now }: Turn, term: Term): boolean {
+  const lease = state.seen?.lease ?? null
+  if (lease !== null && !looksNeverHeld(lease) && epochOf(lease) === term.epoch) return false
+  return now.wall >= killAt(config, term.renewedAt).wall
 }
 
 /** A clock set forward may mean that the machine was paused without its other clocks noticing: ask at once. */
@@ -107,11 +123,12 @@ function plan(turn: Turn): void {
   const { state, config, now } = turn
   const { term } = state
   if (term === null) return
-  turn.wake((term.doubt ? killAt(config, term.renewedAt) : doubtAt(config, term.renewedAt)).mono)
+  const deadline = (term.doubt ? killAt : doubtAt)(config, term.renewedAt)
+  turn.wake(now.mono + untilReached(now, deadline))
   if (!state.inFlight) turn.wake(state.nextAttemptAt)
   const step = term.stepDown
   if (step?.stage === 'draining') turn.wake(step.since + config.drainTimeoutMs)
-  const left = Math.max(0, killAt(config, term.renewedAt).mono - now.mono)
+  const left = Math.max(0, untilReached(now, killAt(config, term.renewedAt)))
   turn.decide(sentence(turn, term, left))
 }
 

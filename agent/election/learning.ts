@@ -1,16 +1,14 @@
 import { reached } from '../clock.ts'
-import { durationOf, epochOf, holderOf, isNewer, isVacant, type Lease, sameRecord } from '../lease/lease.ts'
+import { epochOf, holderOf, isNewer, type Lease, sameRecord } from '../lease/lease.ts'
 import type { LeaseApiError } from '../lease/lease-api.ts'
 import { doubtAt, grantOf, killAt } from './deadlines.ts'
 import { beginStepDown, endTerm } from './holding.ts'
 import type { Write } from './state.ts'
 import type { Turn } from './turn.ts'
+import { guardVacancy, looksNeverHeld, observeAbsence } from './vacancy.ts'
 
 /** Outcomes that can still surface are those of the last few writes. */
 const REMEMBERED_FAILURES = 16
-
-/** Retry periods from one proof that the Lease is absent to the next, at most. */
-const ABSENCE_GAP_RETRIES = 2
 
 /** One sighting may be a predecessor's write that was still under way; a second one is somebody alive. */
 const STRANGER_SIGHTINGS = 2
@@ -50,6 +48,7 @@ export function learn(turn: Turn): void {
         highestEpoch: Math.max(turn.state.highestEpoch, fact.workload.epoch ?? 0),
       })
       noticeEnd(turn)
+      noticeFailure(turn)
       return
     case 'workload_failed':
       if (turn.state.term !== null) beginStepDown(turn, fact.reason, true)
@@ -75,10 +74,18 @@ function noticeEnd(turn: Turn): void {
   beginStepDown(turn, 'the workload runs no more', true)
 }
 
-function isStale(turn: Turn, lease: Lease | null): boolean {
-  const known = turn.state.seen?.lease
-  if (lease === null || !known) return false
-  return !isNewer(lease.metadata.resourceVersion, known.metadata.resourceVersion)
+/** It serves nobody; an earlier agent may have ended before it could act on that. */
+function noticeFailure(turn: Turn): void {
+  const { term, workload } = turn.state
+  if (term !== null && workload.failed !== null) beginStepDown(turn, workload.failed, true)
+}
+
+function isStale({ state, fact }: Turn, lease: Lease | null): boolean {
+  const { seen, readAfter } = state
+  if (!seen?.lease) return false
+  if (lease !== null) return !isNewer(lease.metadata.resourceVersion, seen.lease.metadata.resourceVersion)
+  // An absence has no version: one that a read brings is older than a Lease that was seen after the read was sent.
+  return fact.type === 'lease' && fact.fresh && seen !== readAfter
 }
 
 /** A refusal that the Lease itself does not explain must not turn into a loop as fast as the network. */
@@ -95,27 +102,11 @@ function observe(turn: Turn, lease: Lease | null): void {
   else observeLease(turn, lease, ownWrite(turn, lease))
 }
 
-/** Rule 7: nobody's, but its live holder may re-create it; everybody else waits a whole lease duration. */
-function observeAbsence(turn: Turn): void {
-  const { seen, absenceSeenAt } = turn.state
-  turn.set({ absenceSeenAt: turn.now.mono, mustRead: false })
-  // What was not looked at for a while may have come and gone meanwhile: the wait begins anew.
-  const unbroken = turn.now.mono - absenceSeenAt <= ABSENCE_GAP_RETRIES * turn.config.retryPeriodMs
-  if (seen !== null && seen.lease === null && unbroken) return
-  const fallback = turn.config.leaseDurationMs
-  const wait = seen?.lease ? Math.max(fallback, durationOf(seen.lease, fallback)) : fallback
-  turn.set({
-    seen: { lease: null, changedAt: turn.now.mono },
-    vacantNotBefore: turn.now.mono + wait,
-  })
-  if (turn.state.term !== null) turn.set({ nextAttemptAt: turn.now.mono })
-}
-
 function observeLease(turn: Turn, lease: Lease, own: Write | undefined): void {
   const before = turn.state.seen
   const known = before?.lease ?? null
   const changed = known === null || known.metadata.uid !== lease.metadata.uid || !sameRecord(known, lease)
-  guardVacancy(turn, known, lease)
+  guardVacancy(turn, before, lease)
   turn.set({
     seen: { lease, changedAt: changed || before === null ? turn.now.mono : before.changedAt },
     highestEpoch: Math.max(turn.state.highestEpoch, epochOf(lease)),
@@ -124,18 +115,6 @@ function observeLease(turn: Turn, lease: Lease, own: Write | undefined): void {
   if (own !== undefined) committed(turn, own, lease)
   else if (turn.state.term !== null) checkTerm(turn, lease)
   else if (changed && before !== null) lookForStranger(turn, lease)
-}
-
-/**
- * An object that was deleted and made anew while somebody held it looks as if nobody ever did. It counts as vacant
- * only after a whole lease duration, or once a holder has written it again.
- */
-function guardVacancy(turn: Turn, known: Lease | null, lease: Lease): void {
-  if (holderOf(lease) !== '' || (isVacant(lease) && lease.spec?.renewTime)) turn.set({ vacantNotBefore: 0 })
-  else if (known !== null && known.metadata.uid !== lease.metadata.uid && !isVacant(known)) {
-    const wait = durationOf(known, turn.config.leaseDurationMs)
-    turn.set({ vacantNotBefore: turn.now.mono + wait })
-  }
 }
 
 function ownWrite(turn: Turn, lease: Lease): Write | undefined {
@@ -151,6 +130,8 @@ function committed(turn: Turn, write: Write, lease: Lease): void {
     // Earlier writes were compare-and-swaps on versions that are gone now.
     unresolved: unresolved.filter((other) => other.id > write.id),
     pending: pending === write ? null : pending,
+    // However it was answered, nothing is urgent any more.
+    nextAttemptAt: Math.max(turn.state.nextAttemptAt, write.sentAt.mono + turn.config.retryPeriodMs),
   })
   if (write.kind === 'release') {
     if (term !== null) endTerm(turn)
@@ -192,6 +173,7 @@ function beginTerm(turn: Turn, write: Write, lease: Lease): void {
   else if (!resumed && !workload.canRun) beginStepDown(turn, 'the launcher went away', false)
   else if (resumed && workload.alive === 'no')
     beginStepDown(turn, 'the workload ended without its agent', true)
+  else noticeFailure(turn)
 }
 
 /** Passes on what the last acknowledged write earned; a doubt that it ends is over (compare-and-swap: nobody else held it). */
@@ -204,24 +186,25 @@ function extend(turn: Turn): void {
 
 /** What the Lease says while this replica leads, when it was not this replica that wrote it. */
 function checkTerm(turn: Turn, lease: Lease): void {
-  const { term } = turn.state
+  const { term, written } = turn.state
   const holder = holderOf(lease)
   if (term === null) return
-  if (holder === turn.config.identity && epochOf(lease) === term.epoch) return
   if (holder === turn.config.identity) {
-    turn.lose('somebody else acquired the Lease in this name')
-    turn.end(strangerReason(turn), 1)
-    return
-  }
-  if (holder !== '') {
+    if (epochOf(lease) === term.epoch) return
+    // A creation of an earlier term may come late, after the Lease was deleted.
+    if (epochOf(lease) > term.epoch || !written.includes(lease.spec?.renewTime ?? '')) {
+      turn.lose('somebody else acquired the Lease in this name')
+      turn.end(strangerReason(turn), 1)
+      return
+    }
+  } else if (holder !== '') {
     turn.lose(`the Lease is held by ${holder}`)
     return
-  }
-  if (epochOf(lease) !== term.epoch) {
+  } else if (epochOf(lease) !== term.epoch && !looksNeverHeld(lease)) {
     turn.lose('somebody else held the Lease meanwhile')
     return
   }
-  // Cleared by hand. Nobody else may believe it yet, and a compare-and-swap tells whether somebody did.
+  // Cleared, emptied or made anew. Nobody else may believe it yet, and a compare-and-swap tells whether somebody did.
   turn.set({ nextAttemptAt: turn.now.mono })
 }
 

@@ -72,6 +72,8 @@ export interface Workload {
   readonly identity: string | null
   /** Monotonic ms: until when that grant lasts. */
   readonly killAt: number | null
+  /** Why it serves nobody, although it lives. */
+  readonly failed: string | null
   readonly stopFailed: string | null
 }
 
@@ -99,6 +101,8 @@ export interface ElectionState {
   readonly watchUp: boolean
   /** One request at a time is on its way to the API server. */
   readonly inFlight: boolean
+  /** What was seen last when the read among them was sent. */
+  readonly readAfter: Seen | null
   /** The write among them, until its outcome is known: the watch may tell it before the answer comes. */
   readonly pending: Write | null
   /** When the last write was sent. */
@@ -182,6 +186,7 @@ export const NO_WORKLOAD: Workload = {
   epoch: null,
   identity: null,
   killAt: null,
+  failed: null,
   stopFailed: null,
 }
 
@@ -193,6 +198,7 @@ export function initialState(): ElectionState {
     highestEpoch: 0,
     watchUp: false,
     inFlight: false,
+    readAfter: null,
     pending: null,
     attemptedAt: null,
     unresolved: [],

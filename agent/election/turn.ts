@@ -63,7 +63,8 @@ export class Turn {
   }
 
   read(): void {
-    this.set({ inFlight: true, nextPollAt: this.now.mono + this.config.retryPeriodMs })
+    const { retryPeriodMs } = this.config
+    this.set({ inFlight: true, readAfter: this.state.seen, nextPollAt: this.now.mono + retryPeriodMs })
     this.emit({ type: 'read', deadlineMs: this.requestDeadline() })
   }
 

@@ -1,4 +1,4 @@
-import { type Clock, reached, type Timer } from '../clock.ts'
+import { type Clock, reached, type Timer, untilReached } from '../clock.ts'
 import type { Grant, Loss, ToLauncher, WorkloadCause, WorkloadState, WorkloadView } from './messages.ts'
 import type { Exit, LiveProcess, ProcessTree } from './process-tree.ts'
 
@@ -40,6 +40,7 @@ export class Launcher {
   /** Grants of these epochs are over for good: the agent ordered a kill. */
   private closedEpoch = -1
   private tree: ProcessTree | null = null
+  private loss: Loss | null = null
   private serving: ReturnType<LauncherMachine['serving']> | null = null
   private state: WorkloadState = 'idle'
   private pid: number | null = null
@@ -68,6 +69,7 @@ export class Launcher {
       killAt: this.grant?.killAt.mono ?? null,
       deadmanFirings: this.deadmanFirings,
       freezes: this.freezes,
+      loss: this.loss,
     }
   }
 
@@ -204,8 +206,8 @@ export class Launcher {
     const doubt = reached(now, grant.doubtAt)
     // The wall clock alone may be wrong: it stops nothing for good, but nothing runs until the agent has asked.
     if (doubt || now.wall >= grant.killAt.wall) this.suspend(grant, doubt)
-    const next = doubt ? grant.killAt.mono : grant.doubtAt.mono
-    const wait = Math.min(CLOCK_CHECK_MS, Math.max(0, next - now.mono))
+    const left = untilReached(now, doubt ? grant.killAt : grant.doubtAt)
+    const wait = Math.min(CLOCK_CHECK_MS, Math.max(0, left))
     this.timer = this.machine.clock.after(wait, () => this.watchClocks())
     if (this.state === 'running') this.lookAfterServing()
   }
@@ -213,7 +215,9 @@ export class Launcher {
   /** Whether to go on is the agent's to say, who closes the gate first. */
   private lookAfterServing(): void {
     const loss = this.serving?.check() ?? null
-    if (loss !== null) this.tell({ kind: 'bereft', loss })
+    if (loss === null) return
+    this.loss = loss
+    this.tell({ kind: 'bereft', loss })
   }
 
   private fire(): void {
@@ -331,6 +335,7 @@ export class Launcher {
     this.timer?.cancel()
     this.tree = null
     this.serving = null
+    this.loss = null
     this.pid = null
     this.stoppedInDoubt = false
     this.move('idle', cause)

@@ -37,6 +37,8 @@ export interface WorkloadView {
   /** How often the launcher acted on its own because no grant came. */
   readonly deadmanFirings: number
   readonly freezes: number
+  /** What the running workload has lost of those that served. */
+  readonly loss: Loss | null
 }
 
 /**

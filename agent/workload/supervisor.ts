@@ -73,6 +73,7 @@ const NOTHING: WorkloadView = {
   killAt: null,
   deadmanFirings: 0,
   freezes: 0,
+  loss: null,
 }
 
 /** The agent's side of the workload: turns orders into messages, and what the launcher and LangFlow say into facts. */
@@ -87,8 +88,6 @@ export class Supervisor {
   private orphaned = false
   /** A start was ordered and the launcher has not answered it yet: its last view is older than that. */
   private starting = false
-  /** Nobody accepts connections any more. */
-  private unserved = false
   private ending = false
   private pings: { next: number; unanswered: number; timer: Timer | null } = {
     next: 0,
@@ -157,7 +156,6 @@ export class Supervisor {
 
   start(epoch: number): void {
     this.ordered = null
-    this.unserved = false
     this.starting = true
     this.health.ordered()
     this.link.send({ type: 'start', epoch })
@@ -267,10 +265,6 @@ export class Supervisor {
       case 'exited':
         this.fail(`LangFlow ended by itself (${cause.signal ?? `exit code ${cause.code}`})`)
         return
-      case 'bereft':
-        this.unserved = cause.loss.role === 'worker'
-        this.fail(describeLoss(cause.loss))
-        return
       case 'killed':
       case 'stopped':
         this.killTimer?.cancel()
@@ -287,6 +281,7 @@ export class Supervisor {
         return
       case 'met':
       case 'nothing':
+      case 'bereft':
       case 'frozen':
       case 'stopping':
       case 'deadman':
@@ -348,10 +343,16 @@ export class Supervisor {
       epoch: view.epoch,
       identity: view.identity,
       killAt: view.killAt,
+      failed: view.loss === null ? null : describeLoss(view.loss),
       stopFailed: this.stopFailure(),
     }
     this.options.tell({ type: 'workload', workload })
     this.options.changed()
+  }
+
+  /** Nobody accepts connections any more. */
+  private get unserved(): boolean {
+    return this.view.loss?.role === 'worker'
   }
 
   private get mayLive(): boolean {

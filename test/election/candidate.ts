@@ -106,6 +106,16 @@ export class Candidate {
     return this.tell({ type: 'tick' })
   }
 
+  /** Lets time pass while the API server answers each read with the Lease as it was seen last. */
+  wait(ms: number): this {
+    for (const until = this.mono + ms; this.mono < until; ) {
+      this.pass(Math.min(100, until - this.mono))
+      const { inFlight, pending, seen } = this.state
+      if (inFlight && pending === null && seen !== null) this.sees(seen.lease, true)
+    }
+    return this
+  }
+
   effects(type: Effect['type']): Effect[] {
     return this.all.filter((effect) => effect.type === type)
   }

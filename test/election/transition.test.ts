@@ -54,18 +54,66 @@ describe('a candidate', () => {
   })
 
   test('waits out a lease duration after the Lease was deleted, also when it reappears empty', () => {
-    const c = Candidate.follower().sees(heldBy('other', 10)).pass(1_000).sees(null).pass(5_000)
-    c.sees(leaseOf({}, 12, 'u2'), true).pass(9_999)
+    const c = Candidate.follower().sees(heldBy('other', 10)).pass(1_000).sees(null).wait(5_000)
+    c.sees(leaseOf({}, 12, 'u2'), true).wait(9_999)
     assert.equal(c.effects('write').length, 0)
-    assert.equal(c.pass(1).write.kind, 'acquire')
+    assert.equal(c.wait(1).write.kind, 'acquire')
   })
 
   test('does not believe an empty Lease that replaced a held one behind its back', () => {
     const c = Candidate.follower()
       .sees(heldBy('other', 10))
       .sees(leaseOf({}, 12, 'u2'))
-      .pass(14_999)
+      .wait(14_999)
     assert.equal(c.effects('write').length, 0)
+  })
+
+  test('does not believe a held Lease that somebody emptied', () => {
+    const c = Candidate.follower().sees(heldBy('other', 10)).sees(leaseOf({}, 11)).wait(14_999)
+    assert.equal(c.effects('write').length, 0)
+    assert.equal(c.wait(1).write.lease.spec?.leaseTransitions, 4)
+  })
+
+  test('waits for an emptied Lease as long as its record said, where that is longer', () => {
+    const c = Candidate.follower().sees(heldBy('other', 10, { leaseDurationSeconds: 30 }))
+    c.sees(leaseOf({}, 11)).wait(29_999)
+    assert.equal(c.effects('write').length, 0)
+    assert.equal(c.wait(1).write.kind, 'acquire')
+  })
+
+  test('does not believe an empty Lease that it could not look for: somebody may have held it meanwhile', () => {
+    const c = Candidate.follower().sees(null).pass(60_000)
+    c.sees(leaseOf({}, 13), true).wait(14_999)
+    assert.equal(c.effects('write').length, 0)
+    assert.equal(c.wait(1).write.lease.metadata.resourceVersion, '13')
+  })
+
+  test('looks at an emptied Lease each retry period: nobody renews it, so that silence proves nothing', () => {
+    const c = Candidate.follower().sees(heldBy('other', 10)).sees(leaseOf({}, 11), true).pass(2_000)
+    assert.equal(c.effects('read').length, 1)
+    c.sees(leaseOf({}, 11), true).pass(2_000)
+    assert.equal(c.effects('read').length, 2)
+  })
+
+  test('does not believe an empty Lease that was changed: somebody may have held it between two looks', () => {
+    for (const before of [leaseOf({}, 11), released(11)]) {
+      const c = Candidate.follower().workload({ canRun: false }).sees(before).pass(60_000)
+      c.sees(leaseOf({}, 13)).workload({ canRun: true }).wait(14_999)
+      assert.equal(c.effects('write').length, 0)
+      assert.equal(c.wait(1).write.lease.metadata.resourceVersion, '13')
+    }
+  })
+
+  test('does not believe an absence that was read before the Lease was seen again', () => {
+    const c = Candidate.follower().sees(heldBy('other', 10)).sees(null)
+    assert.equal(c.effects('read').length, 1)
+    c.sees(leaseOf(heldBy('other', 12).spec ?? {}, 12, 'u2')).sees(null, true)
+    c.pass(1_900)
+      .sees(null)
+      .sees(leaseOf({}, 14, 'u3'))
+      .wait(14_999)
+    assert.equal(c.effects('write').length, 0)
+    assert.equal(c.wait(1).write.kind, 'acquire')
   })
 
   test('creates a Lease that has not existed for a lease duration, in a higher epoch', () => {
@@ -144,6 +192,16 @@ describe('a candidate', () => {
     const committed = c.commit()
     c.fail('conflict').sees(committed, true)
     assert.equal(c.state.term?.epoch, 4)
+  })
+
+  test('does not write as fast as the network while each of its writes is refused although it succeeds', () => {
+    const c = Candidate.leader()
+    for (let n = 0; n < 3; n++) {
+      c.pass(n === 0 ? 2_000 : 100)
+      const committed = c.commit()
+      c.fail('conflict').sees(committed, true).pass(1_900)
+      assert.equal(c.state.pending, null)
+    }
   })
 
   test('takes back at once what came through in its name after it had given up', () => {
@@ -245,6 +303,54 @@ describe('the leader', () => {
     c.acknowledge()
     assert.equal(c.state.term?.epoch, 4)
     assert.equal(c.effects('kill').length, 0)
+  })
+
+  test('counts what is left of its time on the clock that is ahead', () => {
+    const c = Candidate.leader()
+    c.bootAhead += 9_000
+    c.pass(2_000).fail('timeout', true)
+    assert.deepEqual(c.events(), ['doubt'])
+    c.pass(3_019)
+    assert.deepEqual(c.events(), ['doubt'])
+    c.pass(1)
+    assert.deepEqual(c.events(), ['doubt', 'lost'])
+  })
+
+  test('asserts its Lease at once when somebody emptied it, or made it anew', () => {
+    for (const uid of ['u1', 'u2']) {
+      const c = Candidate.leader()
+        .pass(500)
+        .sees(leaseOf({}, 900, uid))
+      assert.equal(c.write.kind, 'renew')
+      assert.equal(c.write.lease.metadata.resourceVersion, '900')
+      assert.equal(c.write.lease.spec?.leaseTransitions, 4)
+      assert.equal(c.effects('kill').length, 0)
+    }
+  })
+
+  test('does not re-create a Lease whose time is over by the wall clock', () => {
+    for (const lease of [null, leaseOf({}, 900)]) {
+      const c = Candidate.leader().pass(500)
+      c.wallAhead += 20_000
+      c.sees(lease)
+      assert.deepEqual(c.events(), ['lost'])
+      assert.equal(c.effects('kill').length, 1)
+      assert.equal(c.effects('write').length, 0)
+    }
+  })
+
+  test('asserts its Lease at once when a creation of an earlier term came late', () => {
+    const c = Candidate.follower().sees(null)
+    for (let looks = 0; looks < 8; looks++) c.pass(2_000).sees(null, true)
+    const early = c.write
+    c.fail('timeout', true, early).sees(released(10), true).pass(2_000).acknowledge().forget()
+    assert.equal(c.state.term?.epoch, 4)
+    c.sees(null).fail('timeout', true).forget()
+    c.sees({ ...early.lease, metadata: { ...early.lease.metadata, resourceVersion: '900', uid: 'u9' } }, true)
+    assert.equal(c.write.kind, 'renew')
+    assert.equal(c.write.lease.metadata.resourceVersion, '900')
+    assert.equal(c.write.lease.spec?.leaseTransitions, 4)
+    assert.deepEqual(c.events(), [])
   })
 
   test('asserts its Lease at once when its holder was cleared by hand', () => {
@@ -473,6 +579,26 @@ describe('identity', () => {
     const c = Candidate.follower().workload(live).sees(heldBy('me', 10)).acknowledge()
     c.workload({ alive: 'no', canRun: true, killAt: null })
     assert.ok(c.events().includes('draining'))
+  })
+
+  test('a workload that lost its worker while no agent was there is handed over', () => {
+    const failed = 'LangFlow lost its worker (pid 7)'
+    const early = Candidate.follower()
+      .workload({ ...live, failed })
+      .sees(heldBy('me', 10))
+      .acknowledge()
+    const late = Candidate.follower().workload(live).sees(heldBy('me', 10)).acknowledge().workload({ failed })
+    for (const c of [early, late]) assert.equal(c.state.term?.stepDown?.reason, failed)
+  })
+
+  test('a refused attempt to take the grant back is followed by a look, not by another attempt', () => {
+    const c = Candidate.follower().workload(live).sees(heldBy('me', 10))
+    const committed = c.commit()
+    c.fail('conflict')
+    assert.equal(c.state.pending, null)
+    assert.equal(c.effects('read').length, 1)
+    c.sees(committed, true)
+    assert.deepEqual(c.events(), ['leader_observed', 'acquired'])
   })
 
   test('without a launcher’s proof its own name counts as a stranger’s, and is waited for', () => {

@@ -12,6 +12,7 @@ const IDLE = {
   killAt: null,
   deadmanFirings: 0,
   freezes: 0,
+  loss: null,
 }
 const HELLO = { type: 'hello', version: 1, pid: 9, alone: true, mono: 'MONO', view: IDLE }
 const LATER = { mono: 1e15, boot: 1e15, wall: 1e15 }

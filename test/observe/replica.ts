@@ -27,6 +27,7 @@ export const SERVING: AgentStatus = {
     killAt: 1,
     deadmanFirings: 2,
     freezes: 3,
+    loss: null,
     launcher: 'connected',
     healthy: true,
     lastProbe: '/health 200',

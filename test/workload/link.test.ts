@@ -36,6 +36,7 @@ const VIEW: WorkloadView = {
   killAt: 5,
   deadmanFirings: 0,
   freezes: 0,
+  loss: null,
 }
 
 /** Collects values and lets a test wait for the next one. */

@@ -16,6 +16,7 @@ const IDLE: WorkloadView = {
   killAt: null,
   deadmanFirings: 0,
   freezes: 0,
+  loss: null,
 }
 
 /** A supervisor whose launcher is the test. */

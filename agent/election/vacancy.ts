@@ -1,0 +1,48 @@
+import { durationOf, holderOf, type Lease } from '../lease/lease.ts'
+import type { Seen } from './state.ts'
+import type { Turn } from './turn.ts'
+
+/** Retry periods from one proof that the Lease is absent to the next, at most. */
+const ABSENCE_GAP_RETRIES = 2
+
+/** Rule 7: nobody's, but its live holder may re-create it; everybody else waits a whole lease duration. */
+export function observeAbsence(turn: Turn): void {
+  const { seen, absenceSeenAt } = turn.state
+  turn.set({ absenceSeenAt: turn.now.mono, mustRead: false })
+  if (seen !== null && seen.lease === null && wasLookedAt(turn, absenceSeenAt)) return
+  turn.set({
+    seen: { lease: null, changedAt: turn.now.mono },
+    vacantNotBefore: waitedOut(turn, seen?.lease ?? null),
+  })
+  if (turn.state.term !== null) turn.set({ nextAttemptAt: turn.now.mono })
+}
+
+/**
+ * An object that was emptied, or deleted and made anew, while somebody held it looks as if nobody ever did, and who held
+ * it between two looks of this replica was never seen. Only at first sight does it count as vacant; otherwise after a
+ * whole lease duration, or once a holder has written it again.
+ */
+export function guardVacancy(turn: Turn, before: Seen | null, lease: Lease): void {
+  if (!looksNeverHeld(lease)) {
+    turn.set({ vacantNotBefore: 0 })
+  } else if (before !== null && (before.lease !== null || !wasLookedAt(turn, turn.state.absenceSeenAt))) {
+    turn.set({ vacantNotBefore: waitedOut(turn, before.lease) })
+  }
+}
+
+/** What was not looked at for a while may have come and gone meanwhile. */
+function wasLookedAt({ now, config }: Turn, absenceSeenAt: number): boolean {
+  return now.mono - absenceSeenAt <= ABSENCE_GAP_RETRIES * config.retryPeriodMs
+}
+
+/** As `deploy/` makes it; no candidate ever writes it like this. */
+export function looksNeverHeld(lease: Lease): boolean {
+  return holderOf(lease) === '' && !lease.spec?.renewTime
+}
+
+/** Monotonic ms: by then whoever held the Lease has lost it, by the record's duration and by this replica's own. */
+function waitedOut(turn: Turn, known: Lease | null): number {
+  const { leaseDurationMs } = turn.config
+  const recorded = known === null ? 0 : durationOf(known, leaseDurationMs)
+  return turn.now.mono + Math.max(leaseDurationMs, recorded)
+}
