@@ -20,8 +20,24 @@ export interface AgentHostParts {
   readonly probe: SupervisorOptions['probe']
   readonly startTimeoutMs: number
   readonly trace: (line: () => string) => void
+  readonly moved: (stage: Stage) => void
   readonly exited: (code: 0 | 1) => void
 }
+
+/** What an agent is at, for the ways in which it can be told to end. */
+export const STAGES = [
+  'starting',
+  'following',
+  'acquiring',
+  'starting its workload',
+  'serving',
+  'in doubt',
+  'draining',
+  'stopping',
+  'releasing',
+  'ending',
+] as const
+export type Stage = (typeof STAGES)[number]
 
 const ignore = (): void => {}
 const SILENT = { event: ignore, debug: ignore, info: ignore, warn: ignore, error: ignore }
@@ -42,7 +58,7 @@ export class AgentHost {
       clock: process,
       metrics: UNCOUNTED,
       run: (effect) => this.run(effect),
-      changed: ignore,
+      changed: () => parts.moved(this.stage),
     })
     this.supervisor = new Supervisor({
       machine: { ...parts.machine, clock: process },
@@ -66,15 +82,26 @@ export class AgentHost {
     void this.supervisor.listen().then(() => this.elector.start())
   }
 
+  /** `Replica.terminate` */
   terminate(): void {
-    this.elector.tell({ type: 'terminate', reason: 'SIGTERM' })
+    if (this.elector.state.ending !== null) this.elector.tell({ type: 'drained' })
+    else this.elector.tell({ type: 'terminate', reason: 'SIGTERM' })
+  }
+
+  get stage(): Stage {
+    const { term, ending, pending, seen } = this.elector.state
+    if (ending !== null) return 'ending'
+    if (term === null) return pending !== null ? 'acquiring' : seen === null ? 'starting' : 'following'
+    if (term.stepDown !== null) return term.stepDown.stage
+    if (term.doubt) return 'in doubt'
+    return this.supervisor.healthy ? 'serving' : 'starting its workload'
   }
 
   /** Whether traffic is let through: `Replica.ready`. */
   get ready(): boolean {
     const { process, config } = this.parts
     const { term } = this.elector.state
-    if (term === null || reached(process.now(), doubtAt(config, term.renewedAt))) return false
+    if (term === null || reached(process.kernel.now(), doubtAt(config, term.renewedAt))) return false
     const { view, launcher, healthy, lastProbe } = this.supervisor
     const checks = gateChecks({
       leads: true,
@@ -108,7 +135,7 @@ export class AgentHost {
         this.supervisor.kill()
         return
       case 'exit':
-        this.parts.exited(effect.code)
+        this.parts.process.act(() => this.parts.exited(effect.code))
         return
       case 'event': {
         const { event, epoch, reason } = effect

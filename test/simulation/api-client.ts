@@ -13,16 +13,19 @@ import type { Random } from './random.ts'
 import { WatchStream } from './watch-stream.ts'
 
 export interface ApiClientParts {
-  readonly name: string
+  /** Whose writes they are, to the judge. */
+  readonly instance: string
   readonly server: ApiServer
   readonly network: Network
   readonly process: Process
   readonly random: Random
   /** A write leaves; every deadline it may earn counts from this moment. */
-  readonly sent: (lease: Lease) => void
+  readonly sends: (lease: Lease) => void
   /** This client has been shown a version of the Lease. */
   readonly shown: (lease: Lease) => void
 }
+
+const RETRY_AFTER_MS = 3_000
 
 /** An agent's way to the Lease: the real interface on the model's network. */
 export class ApiClient implements LeaseApi {
@@ -38,16 +41,11 @@ export class ApiClient implements LeaseApi {
   }
 
   update(lease: Lease, deadlineMs: number): Promise<Lease> {
-    this.parts.sent(lease)
-    const { server, name } = this.parts
-    return this.request('writes', deadlineMs, () => server.update(lease, name)) as Promise<Lease>
+    return this.write(lease, deadlineMs, () => this.parts.server.update(lease, this.parts.instance))
   }
 
   create(lease: Lease, deadlineMs: number): Promise<Lease> {
-    this.parts.sent(lease)
-    const { server, name, process } = this.parts
-    const sentAt = process.kernel.timeline.now
-    return this.request('writes', deadlineMs, () => server.create(lease, name, sentAt)) as Promise<Lease>
+    return this.write(lease, deadlineMs, () => this.parts.server.create(lease, this.parts.instance))
   }
 
   async watch(from: string | undefined, handlers: WatchHandlers, deadlineMs: number): Promise<OpenWatch> {
@@ -68,6 +66,11 @@ export class ApiClient implements LeaseApi {
     this.closed = true
   }
 
+  private write(lease: Lease, deadlineMs: number, handle: () => Reply): Promise<Lease> {
+    this.parts.process.act(() => this.parts.sends(lease))
+    return this.request('writes', deadlineMs, handle) as Promise<Lease>
+  }
+
   private request(kind: 'reads' | 'writes', deadlineMs: number, handle: () => Reply): Promise<Lease | null> {
     const { process, network, server, random, shown } = this.parts
     const { timeline } = process.kernel
@@ -75,7 +78,9 @@ export class ApiClient implements LeaseApi {
       let open = true
       const fail = (code: LeaseErrorCode, mayHaveCommitted: boolean) => {
         if (open && !this.closed)
-          reject(new LeaseApiError(code, `the API server: ${code}`, { mayHaveCommitted }))
+          reject(
+            new LeaseApiError(code, `the API server: ${code}`, { mayHaveCommitted, ...retryAfter(code) }),
+          )
         open = false
         deadline.cancel()
       }
@@ -105,14 +110,22 @@ export class ApiClient implements LeaseApi {
           },
           () => back({ error: 'network' }),
         )
-      if (network.has(({ refused }) => refused)) {
-        timeline.in(1, () => process.deliver(() => fail('network', false)))
-      } else if (!network.has(({ lost }) => lost === kind)) {
-        const late = kind === 'writes' ? network.lateness() : 0
-        whenOpen(network, random, () => void timeline.in(network.latency() + late, arrive))
+      const send = () => {
+        if (network.has(({ refused }) => refused)) {
+          timeline.in(1, () => process.deliver(() => fail('network', false)))
+        } else if (!network.has(({ lost }) => lost === kind)) {
+          const late = kind === 'writes' ? network.lateness() : 0
+          whenOpen(network, random, () => void timeline.in(network.latency() + late, arrive))
+        }
       }
+      process.act(send)
     })
   }
+}
+
+/** A server that is busy says for how long. */
+function retryAfter(code: LeaseErrorCode): { retryAfterMs?: number } {
+  return code === 'throttled' ? { retryAfterMs: RETRY_AFTER_MS } : {}
 }
 
 /** Errors that leave open whether the write was applied. */

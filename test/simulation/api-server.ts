@@ -14,11 +14,9 @@ export interface Watcher {
 export interface Commit {
   readonly before: Lease | null
   readonly after: Lease | null
-  /** The replica that wrote, or `null`: a person. */
+  /** The instance that wrote, or `null`: a person. */
   readonly writer: string | null
 }
-
-const SEEN_WITHIN_MS = 5_000
 
 /** The API server with its one Lease: resource versions, compare-and-swap, watches. */
 export class ApiServer {
@@ -28,8 +26,6 @@ export class ApiServer {
   private uids = 0
   private history: { version: number; event: WatchEvent }[] = []
   private compactedTo = 0
-  private createdAt = Number.NEGATIVE_INFINITY
-  private deletedAt = Number.NEGATIVE_INFINITY
   private readonly watchers = new Set<Watcher>()
   private waiting: (() => void)[] = []
   lease: Lease | null = null
@@ -60,12 +56,8 @@ export class ApiServer {
     }
   }
 
-  /** `sentAt`: real time. */
-  create(lease: Lease, writer: string, sentAt: number): Reply {
-    // A documented limit: a creation compares nothing, so it must not be under way while somebody deletes the Lease.
-    if (sentAt < this.deletedAt) return { error: 'network' }
+  create(lease: Lease, writer: string | null): Reply {
     if (this.lease !== null) return { error: 'already_exists' }
-    this.createdAt = this.timeline.now
     const metadata = { ...lease.metadata, name: 'lock', namespace: 'ns', uid: `uid-${++this.uids}` }
     return { lease: this.commit({ ...lease, metadata }, writer) }
   }
@@ -75,14 +67,19 @@ export class ApiServer {
     if (this.lease !== null) this.commit(change(this.lease), null)
   }
 
-  delete(): void {
-    // The other: a Lease that comes and goes between two looks cannot be waited out.
-    if (this.lease === null || this.timeline.now - this.createdAt < SEEN_WITHIN_MS) return
+  /** Returns whether there was one. */
+  delete(): boolean {
+    if (this.lease === null) return false
     const before = this.lease
     this.lease = null
-    this.deletedAt = this.timeline.now
     this.publish({ type: 'deleted', resourceVersion: String(++this.version) })
     this.committed({ before, after: null, writer: null })
+    return true
+  }
+
+  /** `kubectl apply -f deploy/base/lease.yaml` */
+  apply(): void {
+    this.create({ metadata: {}, spec: {} }, null)
   }
 
   /** Sends what is newer than `from` and goes on from there. */

@@ -1,31 +1,14 @@
-import { durationOf, epochOf, holderOf, isVacant, type Lease, sameRecord } from '../../agent/lease/lease.ts'
+import { holderOf, type Lease, sameRecord } from '../../agent/lease/lease.ts'
 import type { Commit } from './api-server.ts'
-import { type Fault, type FaultKind, isHarsh, mostStarts } from './faults.ts'
-import type { Process } from './process.ts'
+import type { Fault } from './faults/fault.ts'
+import { type FaultKind, mostStarts } from './faults/kinds.ts'
+import { CLOCK_CHECK_MS, Guard, REACTION_MS } from './guard.ts'
+import { isAcquisition, renewTimeOf } from './knowledge.ts'
+import { LeaseRules } from './lease-rules.ts'
+import type { Limit } from './limits.ts'
 import type { Replica } from './replica.ts'
+import { Violation } from './violation.ts'
 import type { Workload } from './workload.ts'
-
-export type Invariant =
-  | 'one acts' // no two workloads execute at one instant
-  | 'rule 1' // nothing executes past the deadline that the last acknowledged write earned
-  | 'doubt' // nothing executes past the renew deadline of the last acknowledged write, in `freeze`
-  | 'rule 3' // nothing is released while something of the workload lives
-  | 'rule 4' // nobody writes over another holder
-  | 'rule 5' // seeing another holder stops the workload at once
-  | 'rules 6, 7' // a held, cleared or deleted Lease is waited out
-  | 'epochs grow'
-  | 'availability' // nothing is frozen while its Lease is renewed, or hands over for no reason
-  | 'liveness' // after the last fault heals exactly one serves, and goes on serving
-
-export class Violation extends Error {
-  readonly invariant: Invariant
-
-  constructor(invariant: Invariant, message: string) {
-    super(`${invariant}: ${message}`)
-    this.name = 'Violation'
-    this.invariant = invariant
-  }
-}
 
 export interface JudgeConfig {
   readonly leaseDurationMs: number
@@ -35,17 +18,12 @@ export interface JudgeConfig {
   readonly onDoubt: 'freeze' | 'stop'
 }
 
-/** A late timer (2), clocks that drift (3 in 15 s) and the kernel at work on SIGKILL (20), in milliseconds. */
-const REACTION_MS = 30
-/** How far two clocks within the assumed drift come apart in one lease duration. */
-const DRIFT_MS = 5
-/** The launcher compares its clocks this often: a machine that slept may execute for as long after it wakes up. */
-const CLOCK_CHECK_MS = 205
 /** /proc/uptime counts in steps; the product allows for two of them, and the model's clock is one behind. */
 const BOOT_STEPS_MS = 30
 const AT_ONCE_MS = 250
-const NAMESPACE_ENDS_MS = 80
 const GRANT_TAKES_MS = 500
+/** Writes of another one in its name after which an agent must have noticed: the first may be what it finds. */
+const STRANGERS_NOTICED = 3
 const UNSTEADY: readonly FaultKind[] = ['suspended', 'paused', 'wall clock set']
 
 /** Judges a run by what the model's processes and its API server really did, and by nothing that the product says. */
@@ -53,33 +31,66 @@ export class Judge {
   private readonly config: JudgeConfig
   private readonly replicas: readonly Replica[]
   private readonly now: () => number
-  /** Whether something in this run can take a Lease away from a replica whose launcher is frozen. */
-  private readonly harsh: boolean
+  private readonly rules: LeaseRules
+  private readonly guard: Guard
   private readonly clocksAreSteady: boolean
   private startsLeft: number
-  private changedAt = 0
-  private lastHolder = ''
-  private existed = false
-  private deletedAt = 0
-  private deletions = 0
-  private highestEpoch = 0
+  private highestStarted = 0
+  /** Identities that somebody else wrote into the Lease as its holder. */
+  private readonly borrowed = new Set<string>()
+  /** Which instance wrote a renew time. */
+  private readonly writers = new Map<string, string>()
+  /** Whose Lease was taken although they still counted on it, when, and by which limit. */
+  private readonly overtaken = new Map<Workload, { readonly at: number; readonly limit: Limit }>()
+  /** Instances and epochs that began again below the highest one. */
+  private readonly forgotten = new Set<string>()
   private readonly hindered = new Set<Replica>()
   private readonly hinderedAt = new Map<Replica, number>()
-  /** Real time in which a workload executed although it should not, for a documented reason. */
-  excused = 0
+  private readonly acting: Replica[] = []
+  /** The documented limits that this run came to. */
+  readonly limits = new Set<Limit>()
+  takeovers = 0
 
   constructor(config: JudgeConfig, replicas: readonly Replica[], now: () => number, plan: readonly Fault[]) {
     this.config = config
     this.replicas = replicas
     this.now = now
-    this.harsh = isHarsh(plan)
+    this.guard = new Guard(config, now)
     this.startsLeft = mostStarts(plan)
     this.clocksAreSteady = !plan.some(({ kind }) => UNSTEADY.includes(kind))
+    this.rules = new LeaseRules({
+      leaseDurationMs: config.leaseDurationMs,
+      // Two retry periods from one answer to the next, and the first was on its way for a request deadline.
+      looksMs: 2 * config.retryPeriodMs + config.renewDeadlineMs / 2 + AT_ONCE_MS,
+      now,
+      replicaOf: (instance) => replicas.find((replica) => replica.instance === instance),
+      instanceNamed: (name) => replicas.find(({ identity }) => identity === name)?.instance ?? null,
+      highestStarted: () => this.highestStarted,
+      tookEarly: (limit, owner) => {
+        this.limits.add(limit)
+        const workload = replicas.find(({ instance }) => instance === owner)?.workload
+        if (workload) this.overtaken.set(workload, { at: now(), limit })
+      },
+      forgot: (instance, epoch) => {
+        this.limits.add('epoch forgotten')
+        this.forgotten.add(`${instance} ${epoch}`)
+      },
+    })
+  }
+
+  struck(fault: Fault): void {
+    this.guard.struck(fault)
+  }
+
+  /** A fault was left out, since what it does is outside the guarantee. */
+  withheld(limit: Limit): void {
+    this.limits.add(limit)
   }
 
   /** After each step. */
   look(): void {
-    let other: Replica | null = null
+    const { acting } = this
+    acting.length = 0
     for (const replica of this.replicas) {
       // What hindered it at the last look did so until now.
       if (this.hindered.has(replica)) this.hinderedAt.set(replica, this.now())
@@ -89,89 +100,97 @@ export class Judge {
       if (workload?.stopped) this.checkFreeze(replica, workload)
       if (!workload?.executes) continue
       this.checkDeadlines(replica, workload)
-      if (other !== null) {
-        const pair = `${nameOf(other)} and ${nameOf(replica)} execute at one instant`
-        if (this.unguarded(replica) || this.unguarded(other)) this.excused++
-        else throw new Violation('one acts', pair)
-      }
-      other = replica
+      for (const other of acting) this.checkPair(other, replica)
+      acting.push(replica)
     }
   }
 
   started(replica: Replica, workload: Workload, earlier: Workload | null): void {
     if (earlier?.present)
       throw new Violation('one acts', `${nameOf(replica)} started beside an earlier workload`)
-    if (workload.epoch <= this.highestEpoch && this.deletions === 0) {
-      throw new Violation('epochs grow', `epoch ${workload.epoch} started after epoch ${this.highestEpoch}`)
-    }
-    this.highestEpoch = Math.max(this.highestEpoch, workload.epoch)
+    const { epoch } = workload
+    if (epoch <= this.highestStarted && !this.forgotten.delete(`${replica.instance} ${epoch}`))
+      throw new Violation('epochs grow', `epoch ${epoch} started after epoch ${this.highestStarted}`)
+    this.highestStarted = Math.max(this.highestStarted, epoch)
     if (--this.startsLeft < 0) throw new Violation('availability', `${nameOf(replica)} started for no reason`)
   }
 
   sends(replica: Replica, lease: Lease): void {
-    if (holderOf(lease) === '' && replica.workload?.present) {
-      throw new Violation('rule 3', `${replica.identity} releases while ${nameOf(replica)} lives`)
+    const { identity, instance, workload, knowledge } = replica
+    knowledge.sends(lease)
+    if (identity !== instance) this.borrowed.add(identity)
+    this.writers.set(renewTimeOf(lease), instance)
+    if (holderOf(lease) === '') {
+      if (workload?.present)
+        throw new Violation('rule 3', `${identity} releases while ${nameOf(replica)} lives`)
+    } else if (isAcquisition(lease) && knowledge.strangers.size >= STRANGERS_NOTICED) {
+      throw new Violation('rule 8', `${identity} campaigns although another one writes in its name`)
     }
   }
 
-  committed({ before, after, writer }: Commit): void {
-    if (writer !== null && after !== null) this.checkWrite(before, after, writer)
-    if (after === null) {
-      this.deletedAt = this.now()
-      this.deletions++
-    } else {
-      this.existed = true
-      if (before === null || !sameRecord(before, after)) this.changedAt = this.now()
-      if (holderOf(after) !== '') this.lastHolder = holderOf(after)
-    }
+  shown(replica: Replica, lease: Lease): void {
+    const writer = this.writers.get(renewTimeOf(lease))
+    const byTwin = writer !== undefined && writer !== replica.instance
+    replica.knowledge.shown(lease, replica.identity, byTwin)
   }
 
-  private checkWrite(before: Lease | null, after: Lease, writer: string): void {
-    const holder = before === null ? '' : holderOf(before)
-    if (holderOf(after) === '') {
-      if (holder !== '' && holder !== writer)
-        throw new Violation('rule 4', `${writer} released what ${holder} holds`)
-      return
-    }
-    if (before !== null && epochOf(after) < epochOf(before)) {
-      throw new Violation('epochs grow', `${writer} wrote epoch ${epochOf(after)} over ${epochOf(before)}`)
-    }
-    if (holder === writer || (before !== null && isVacant(before))) return
-    // The holder itself may take back what was deleted or cleared by hand, for as long as nobody else can hold it.
-    const own = this.replicas.find(({ identity }) => identity === writer)
-    const held = own !== undefined && this.now() - own.acknowledgedAt < this.config.leaseDurationMs
-    if (holder === '' && (held || writer === this.lastHolder)) return
-    if (before === null && !this.existed) return
-    const needed =
-      before === null ? this.config.leaseDurationMs : durationOf(before, this.config.leaseDurationMs)
-    const waited = this.now() - (before === null ? this.deletedAt : this.changedAt)
-    if (waited >= needed - DRIFT_MS) return
-    const what =
-      before === null ? 'a deleted Lease' : holder === '' ? 'a cleared Lease' : `the Lease of ${holder}`
-    const rule = holder !== '' && waited < needed / 2 ? 'rule 4' : 'rules 6, 7'
-    throw new Violation(rule, `${writer} took ${what} after ${Math.round(waited)} of ${needed} ms`)
+  committed(commit: Commit): void {
+    const { writer, before, after } = commit
+    const edited = writer === null && after !== null && (before === null || !sameRecord(before, after))
+    if (edited) this.borrowed.add(holderOf(after))
+    if (this.rules.committed(commit)) this.takeovers++
+  }
+
+  /** `told`: it was asked to end. */
+  ended(replica: Replica, code: 0 | 1, told: boolean): void {
+    const { identity, instance } = replica
+    if (this.borrowed.has(identity) || identity !== instance || (told && code === 0)) return
+    const what = told ? `with exit code ${code}` : 'although nobody asked for it'
+    throw new Violation('rule 9', `the agent of ${instance} ended ${what}`)
+  }
+
+  private checkPair(a: Replica, b: Replica): void {
+    const limit =
+      this.guard.limit(a) ?? this.guard.limit(b) ?? this.overtakenBy(a, b) ?? this.overtakenBy(b, a)
+    if (limit === null)
+      throw new Violation('one acts', `${nameOf(a)} and ${nameOf(b)} execute at one instant`)
+    this.limits.add(limit)
+  }
+
+  /** Why `other` could begin while `replica` still counted on its term. */
+  private overtakenBy({ workload }: Replica, other: Replica): Limit | null {
+    const taking = workload === null ? undefined : this.overtaken.get(workload)
+    const after = taking !== undefined && (other.workload?.startedAt ?? 0) >= taking.at
+    return after ? taking.limit : null
   }
 
   private checkDeadlines(replica: Replica, workload: Workload): void {
     const { leaseDurationMs, killMarginMs, renewDeadlineMs, onDoubt } = this.config
-    const since = this.now() - replica.acknowledgedAt
-    const guarded = !this.unguarded(replica)
+    const { acknowledgedAt, otherSeenAt } = replica.knowledge
+    const { wokeAt, pausedUntil } = replica.kernel
+    const since = this.now() - acknowledgedAt
     // After a sleep its timers come late, and only the regular comparison of the clocks is left.
-    const slept = replica.hiddenPauses > 0 || replica.kernel.wokeAt > replica.acknowledgedAt
-    const grace = REACTION_MS + (slept ? CLOCK_CHECK_MS + BOOT_STEPS_MS : 0)
+    const grace = REACTION_MS + (wokeAt > acknowledgedAt ? CLOCK_CHECK_MS + BOOT_STEPS_MS : 0)
     // In `run` the agent does without a launcher that does not answer, within half the margin.
-    const stands = this.stands(workload.guard)
-    const reclaim = stands ? killMarginMs / 2 : 0
-    if (since > leaseDurationMs - killMarginMs + grace + reclaim) {
-      if (!guarded) this.excused++
-      else
-        throw new Violation('rule 1', `${nameOf(replica)} executes ${Math.round(since)} ms after the write`)
-    } else if (since > renewDeadlineMs + grace && onDoubt === 'freeze' && guarded && !stands) {
-      if (replica.hiddenPauses === 0) {
-        throw new Violation('doubt', `${nameOf(replica)} executes ${Math.round(since)} ms after the write`)
-      }
+    const stands = this.guard.stands(workload.guard)
+    if (since > leaseDurationMs - killMarginMs + grace + (stands ? killMarginMs / 2 : 0)) {
+      this.unlessExcused(
+        replica,
+        'rule 1',
+        () => `${nameOf(replica)} executes ${Math.round(since)} ms after the write`,
+      )
+    } else if (
+      since > renewDeadlineMs + grace &&
+      onDoubt === 'freeze' &&
+      !stands &&
+      pausedUntil < acknowledgedAt
+    ) {
+      this.unlessExcused(
+        replica,
+        'doubt',
+        () => `${nameOf(replica)} executes ${Math.round(since)} ms after the write`,
+      )
     }
-    const { otherSeenAt } = replica
     if (otherSeenAt === null || workload.startedAt > otherSeenAt) return
     const from = Math.max(otherSeenAt, this.hinderedAt.get(replica) ?? 0, replica.linkSlowUntil)
     if (this.now() - from <= AT_ONCE_MS) return
@@ -181,34 +200,20 @@ export class Judge {
     )
   }
 
+  private unlessExcused(replica: Replica, invariant: 'rule 1' | 'doubt', message: () => string): void {
+    const limit = this.guard.limit(replica)
+    if (limit === null) throw new Violation(invariant, message())
+    this.limits.add(limit)
+  }
+
   /** A grant takes a moment from the acknowledged write to the launcher; on a disturbed way longer. */
   private checkFreeze(replica: Replica, workload: Workload): void {
-    const from = Math.max(this.hinderedAt.get(replica) ?? 0, replica.linkSlowUntil, replica.learntAt)
+    const { acknowledgedAt, learntAt, otherSeenAt } = replica.knowledge
+    const from = Math.max(this.hinderedAt.get(replica) ?? 0, replica.linkSlowUntil, learntAt)
     if (!this.clocksAreSteady || !workload.live || this.now() - from <= GRANT_TAKES_MS) return
-    const since = this.now() - replica.acknowledgedAt
-    const renewed = this.config.renewDeadlineMs - REACTION_MS
-    if (since > renewed || replica.otherSeenAt !== null) return
+    const since = this.now() - acknowledgedAt
+    if (since > this.config.renewDeadlineMs - REACTION_MS || otherSeenAt !== null) return
     throw new Violation('availability', `${nameOf(replica)} is frozen ${Math.round(since)} ms after a write`)
-  }
-
-  /**
-   * The documented limits. Nothing guards a workload while its launcher is frozen (in `run` the agent does, unless it
-   * cannot run either), nor before the launcher has compared its clocks after a sleep of the machine.
-   */
-  private unguarded({ kernel, launcher, agent, mode, workload }: Replica): boolean {
-    const awakeFor = this.now() - kernel.wokeAt
-    if (awakeFor < CLOCK_CHECK_MS + REACTION_MS) return true
-    if (workload === null || !this.stands(workload.guard)) return false
-    // The kernel ends the namespace of a launcher that is dead, a moment later.
-    const { diedAt } = workload.guard
-    if (mode === 'pod') return this.harsh && (launcher !== null || this.now() - diedAt < NAMESPACE_ENDS_MS)
-    const patience = this.config.killMarginMs / 2 + CLOCK_CHECK_MS
-    if (awakeFor < this.config.retryPeriodMs + patience) return true
-    return agent === null || !agent.process.runs || this.now() - agent.process.thawedAt < patience
-  }
-
-  private stands(guard: Process): boolean {
-    return !guard.runs || this.now() - guard.thawedAt < REACTION_MS
   }
 }
 
@@ -225,6 +230,6 @@ function hindered({ agent, launcher, kernel, socket }: Replica): boolean {
   )
 }
 
-function nameOf({ identity, workload }: Replica): string {
-  return `the workload of ${identity} in epoch ${workload?.epoch}`
+function nameOf({ instance, workload }: Replica): string {
+  return `the workload of ${instance} in epoch ${workload?.epoch}`
 }

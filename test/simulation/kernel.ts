@@ -21,6 +21,11 @@ export class Kernel {
   private readonly sleepers: (() => void)[] = []
   /** Real time of the last wake-up. */
   wokeAt = Number.NEGATIVE_INFINITY
+  /** Real time of the last wake-up from a pause that neither the monotonic nor the boot clock noticed. */
+  pausedUntil = Number.NEGATIVE_INFINITY
+  /** When the wall clock was last set back, and when a pause was last hidden, in monotonic milliseconds. */
+  private setBackAt = Number.NEGATIVE_INFINITY
+  private hiddenAt = Number.NEGATIVE_INFINITY
 
   constructor(timeline: Timeline, random: Random) {
     this.timeline = timeline
@@ -39,8 +44,9 @@ export class Kernel {
     return this.monoStart + this.rate * (until - this.slept)
   }
 
-  now(): Instant {
-    const mono = this.mono()
+  /** What the clocks show; `ahead`: in so many monotonic milliseconds. */
+  now(ahead = 0): Instant {
+    const mono = this.mono() + ahead
     const boot = mono + this.bootStart + this.bootAhead
     return { mono, boot: Math.floor(boot / BOOT_STEP_MS) * BOOT_STEP_MS, wall: mono + this.wallAhead }
   }
@@ -55,23 +61,44 @@ export class Kernel {
     this.asleepSince ??= this.timeline.now
   }
 
-  /** `hidden`: a hypervisor paused the machine, and only its wall clock was set right afterwards. */
-  wake(hidden: boolean): void {
+  wake(): void {
     if (this.asleepSince === null) return
     const ms = this.timeline.now - this.asleepSince
     this.slept += ms
     this.wallAhead += ms
-    if (!hidden) this.bootAhead += ms * this.rate
+    this.bootAhead += ms * this.rate
     this.asleepSince = null
     this.wokeAt = this.timeline.now
     for (const wake of this.sleepers.splice(0)) wake()
+  }
+
+  /**
+   * A hypervisor paused the machine, and only its wall clock was set right afterwards. Not where that was also set
+   * back within `withinMs`: then nothing at all shows the pause, and the answer is false.
+   */
+  wakeUnnoticed(withinMs: number): boolean {
+    if (this.asleepSince === null) return true
+    const shows = this.mono() - this.setBackAt > withinMs
+    if (shows) {
+      this.bootAhead -= (this.timeline.now - this.asleepSince) * this.rate
+      this.hiddenAt = this.mono()
+      this.pausedUntil = this.timeline.now
+    }
+    this.wake()
+    return shows
   }
 
   whenAwake(wake: () => void): void {
     this.sleepers.push(wake)
   }
 
-  setWall(byMs: number): void {
+  /** Not back within `withinMs` of a hidden pause, which would show nowhere then: the answer is false. */
+  setWall(byMs: number, withinMs: number): boolean {
+    if (byMs < 0) {
+      if (this.mono() - this.hiddenAt <= withinMs) return false
+      this.setBackAt = this.mono()
+    }
     this.wallAhead += byMs
+    return true
   }
 }

@@ -27,14 +27,20 @@ interface Connection {
   lastDown: number
 }
 
-const RECONNECT_MS = 200
+const RECONNECT_MS = 50
+/** How often the agent looks whether its socket is still there. */
+const LOOK_MS = 1_000
 const CLOCK_TOLERANCE_MS = 5_000
+/** For how long after a launcher's end what it ran is kept from posing as the next one. */
+const ENDING_MS = 500
 
 /** The socket of one replica: it is there while an agent listens on it. */
 export class Socket {
   readonly random: Random
   readonly behaviour: LinkBehaviour = { slowMs: 0, repeatMs: 0 }
   agent: AgentEnd | null = null
+  /** Somebody deleted its file; connections that exist go on. */
+  removed = false
 
   constructor(random: Random) {
     this.random = random
@@ -51,8 +57,8 @@ export class AgentEnd implements LauncherLink {
   private readonly process: Process
   private readonly handlers: LinkHandlers
   private readonly keys: Keys
-  private readonly trustAfter: number
-  private fresh: boolean
+  /** Until then, in monotonic ms, nobody but the launcher that was let in last may connect. */
+  private closedUntil: number
   private launcher: Connection | null = null
   private readonly connections = new Set<Connection>()
 
@@ -61,8 +67,7 @@ export class AgentEnd implements LauncherLink {
     this.process = process
     this.handlers = handlers
     this.keys = keys
-    this.fresh = keys.admitted === null
-    this.trustAfter = process.mono() + grantLifeMs
+    this.closedUntil = keys.admitted === null ? 0 : process.mono() + grantLifeMs
     process.onDeath(() => this.close())
   }
 
@@ -72,11 +77,20 @@ export class AgentEnd implements LauncherLink {
 
   async listen(): Promise<void> {
     this.socket.agent = this
+    this.look()
+  }
+
+  private look(): void {
+    this.socket.removed = false
+    this.process.after(LOOK_MS, () => this.look())
   }
 
   send(message: ToLauncher): void {
     const { launcher } = this
-    if (launcher === null) return
+    if (launcher !== null) this.process.act(() => this.transmit(launcher, message))
+  }
+
+  private transmit(launcher: Connection, message: ToLauncher): void {
     this.down(launcher, message)
     const { repeatMs } = this.socket.behaviour
     if (message.type !== 'grant' || repeatMs === 0) return
@@ -112,14 +126,13 @@ export class AgentEnd implements LauncherLink {
           ? null
           : this.launcher !== null
             ? 'another launcher is connected'
-            : !this.fresh && this.process.mono() < this.trustAfter
-              ? 'waiting for the launcher that an earlier agent was connected to'
+            : this.process.mono() < this.closedUntil
+              ? 'waiting for the launcher that was connected last'
               : null
     if (refused !== null) {
       this.drop(connection, refused)
       return
     }
-    this.fresh = false
     this.keys.admitted = connection.launcher
     const previous = this.launcher
     this.launcher = connection
@@ -135,7 +148,7 @@ export class AgentEnd implements LauncherLink {
       this.connections.delete(connection)
       if (this.launcher !== connection) return
       this.launcher = null
-      this.fresh = true
+      this.closedUntil = this.process.mono() + ENDING_MS
       this.handlers.gone(true)
     })
   }
@@ -197,8 +210,8 @@ export class LauncherEnd {
   }
 
   start(): void {
-    const { agent } = this.socket
-    if (agent === null) {
+    const { agent, removed } = this.socket
+    if (agent === null || removed) {
       this.closed('no agent listens')
       return
     }
@@ -221,7 +234,8 @@ export class LauncherEnd {
   }
 
   send(message: Exclude<ToAgent, Hello>): void {
-    if (this.connected && this.connection !== null) this.agent?.receive(this.connection, message)
+    const { agent, connection } = this
+    if (this.connected && connection !== null) this.process.act(() => agent?.receive(connection, message))
   }
 
   private closed(reason: string): void {

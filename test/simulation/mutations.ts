@@ -1,57 +1,91 @@
-import { spawnSync } from 'node:child_process'
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { spawn } from 'node:child_process'
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { MUTATIONS, type Mutation } from './mutation-list.ts'
+import { ELECTION_MUTATIONS } from './mutations/election.ts'
+import type { Mutation } from './mutations/mutation.ts'
+import { WORKLOAD_MUTATIONS } from './mutations/workload.ts'
 
 /**
  * Shows that the simulation can fail: each deliberate defect of the product is put into a copy of it, for which some
  * invariant must break. Arguments: a part of the names of those to try (default: all).
  */
+const MUTATIONS = [...ELECTION_MUTATIONS, ...WORKLOAD_MUTATIONS]
 const ROOT = join(import.meta.dirname, '..', '..')
-const SEEDS = 80_000
-const PLAY = `
+const SEEDS = 6_000
+const play = (seeds: number, among: Mutation['among']) => `
   const { playUntilFailure } = await import('./test/simulation/play.ts')
-  const { runs, failure } = await playUntilFailure(1, ${SEEDS}, Infinity)
-  console.log(JSON.stringify({ runs, invariant: failure?.violation.invariant, message: failure?.violation.message }))
+  const { tally, failure } = await playUntilFailure(1, ${seeds}, ${JSON.stringify(among)})
+  console.log(JSON.stringify({ seeds: tally.runs, by: failure?.violation.invariant ?? null }))
 `
 const LONGEST_MS = 240_000
 
 interface Verdict {
-  readonly runs: number
-  readonly invariant?: string
-  readonly message?: string
+  /** How many seeds were played; `null`: a unit test was run instead. */
+  readonly seeds: number | null
+  /** The invariant or the test that broke; `null`: the defect went unnoticed. */
+  readonly by: string | null
 }
 
-function mutate(directory: string, { name, file, from, to }: Mutation): void {
-  const path = join(directory, file)
-  const [before, after, ...more] = readFileSync(path, 'utf8').split(from)
+/** The file of the product with the defect in it. */
+function mutated({ name, file, from, to }: Mutation): string {
+  const [before, after, ...more] = readFileSync(join(ROOT, file), 'utf8').split(from)
   if (before === undefined || after === undefined || more.length > 0) {
     throw new Error(
-      `"${name}" must match exactly once in ${file}: bring test/simulation/mutation-list.ts up to date`,
+      `"${name}" must match exactly once in ${file}: bring test/simulation/mutations up to date`,
     )
   }
-  writeFileSync(path, before + to + after)
+  return before + to + after
 }
 
-function judge(mutation: Mutation): Verdict {
+/** Runs Node in the copy; resolves with its exit code and what it printed. */
+function run(
+  cwd: string,
+  args: readonly string[],
+): Promise<{ code: number | null; out: string; err: string }> {
+  return new Promise((resolve) => {
+    const child = spawn(process.execPath, args, { cwd, timeout: LONGEST_MS })
+    let out = ''
+    let err = ''
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      out += text
+    })
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      err += text
+    })
+    child.on('close', (code) => resolve({ code, out, err }))
+  })
+}
+
+async function judge(mutation: Mutation): Promise<Verdict> {
   const directory = mkdtempSync(join(tmpdir(), 'mutation-'))
   try {
-    for (const part of ['agent', 'test/simulation'])
+    for (const part of ['agent', 'test', 'package.json'])
       cpSync(join(ROOT, part), join(directory, part), { recursive: true })
-    writeFileSync(join(directory, 'package.json'), '{"type":"module"}')
-    mutate(directory, mutation)
-    const { stdout, stderr, error } = spawnSync(process.execPath, ['--input-type=module', '--eval', PLAY], {
-      cwd: directory,
-      encoding: 'utf8',
-      timeout: LONGEST_MS,
-    })
-    if (error !== undefined) return { runs: 0, message: error.message }
-    if (stdout === '') throw new Error(`"${mutation.name}" cannot be played: ${stderr}`)
-    return JSON.parse(stdout) as Verdict
+    symlinkSync(join(ROOT, 'node_modules'), join(directory, 'node_modules'))
+    writeFileSync(join(directory, mutation.file), mutated(mutation))
+    if (mutation.test !== undefined) {
+      const { code } = await run(directory, ['--test', mutation.test])
+      return { seeds: null, by: code === 0 ? null : mutation.test }
+    }
+    const { out, err } = await run(directory, ['--input-type=module', '--eval', play(SEEDS, mutation.among)])
+    if (out === '')
+      throw new Error(`"${mutation.name}" cannot be played: ${err || `not within ${LONGEST_MS} ms`}`)
+    const verdict = JSON.parse(out) as Verdict
+    await checkProduct(mutation, verdict)
+    return verdict
   } finally {
     rmSync(directory, { recursive: true, force: true })
   }
+}
+
+/** The same runs must pass without the defect; those with any faults are part of `npm test`. */
+async function checkProduct({ name, among }: Mutation, { seeds, by }: Verdict): Promise<void> {
+  if (among === undefined || by === null || seeds === null) return
+  const { out } = await run(ROOT, ['--input-type=module', '--eval', play(seeds, among)])
+  const sound = JSON.parse(out) as Verdict
+  if (sound.by !== null)
+    throw new Error(`"${name}": the product itself breaks ${sound.by} in seed ${sound.seeds}`)
 }
 
 const wanted = process.argv[2] ?? ''
@@ -60,12 +94,25 @@ if (chosen.length === 0) {
   console.error(`no mutation has "${wanted}" in its name: leave it out to try all`)
   process.exit(2)
 }
-console.log('| a product that … | breaks | in run |\n|---|---|---|')
-let survived = 0
-for (const mutation of chosen) {
-  const { runs, invariant, message } = judge(mutation)
-  if (invariant === undefined) survived++
-  console.log(`| ${mutation.name} | ${invariant ?? `**nothing** ${message ?? ''}`} | ${runs} |`)
+for (const mutation of chosen) mutated(mutation)
+const verdicts = new Map<Mutation, Verdict>()
+const waiting = [...chosen]
+const say = (mutation: Mutation, verdict: Verdict) => {
+  verdicts.set(mutation, verdict)
+  process.stderr.write(
+    `${verdicts.size} of ${chosen.length}: ${mutation.name}: ${verdict.by ?? 'NOT CAUGHT'}\n`,
+  )
 }
+const work = async () => {
+  for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) say(next, await judge(next))
+}
+await Promise.all(Array.from({ length: Math.min(availableParallelism(), chosen.length) }, work))
+
+console.log('| a product that … | rule | caught by | seeds |\n|---|---|---|---|')
+for (const mutation of chosen) {
+  const { seeds, by } = verdicts.get(mutation) as Verdict
+  console.log(`| ${mutation.name} | ${mutation.rule} | ${by ?? '**nothing**'} | ${seeds ?? '-'} |`)
+}
+const survived = chosen.filter((mutation) => verdicts.get(mutation)?.by === null).length
 console.log(`\n${chosen.length - survived} of ${chosen.length} mutations are caught`)
 if (survived > 0) process.exitCode = 1

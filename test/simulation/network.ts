@@ -23,6 +23,8 @@ export interface Disturbance {
   readonly watchLag?: number
   /** The server answers this instead of doing what it was asked. */
   readonly error?: LeaseErrorCode
+  /** How likely it does; 1 where nothing is said. */
+  readonly errorChance?: number
   /** Writes are applied, and answered with a conflict: the answer to a retry underway. */
   readonly lyingConflict?: boolean
 }
@@ -59,7 +61,9 @@ export class Network {
   }
 
   get error(): LeaseErrorCode | undefined {
-    for (const { error } of this.faults) if (error !== undefined) return error
+    for (const { error, errorChance = 1 } of this.faults) {
+      if (error !== undefined && (errorChance === 1 || this.random.chance(errorChance))) return error
+    }
     return undefined
   }
 

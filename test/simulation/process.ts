@@ -4,6 +4,9 @@ import type { Random } from './random.ts'
 
 /** How late a timer fires on a machine that is not idle. */
 const TIMER_LATENESS_MS = 2
+/** The chance that a blocked event loop is blocked at a given look at the clock, and not later. */
+const BLOCKED_AT_LOOK = 0.3
+const BLOCKED_WITHIN_MS = 1_000
 
 /**
  * One program that runs on a machine and can be frozen or killed. What happens to it while it cannot run waits: timers
@@ -13,12 +16,19 @@ export class Process implements Clock {
   readonly kernel: Kernel
   private readonly random: Random
   private readonly late: { timer: boolean; work: () => void }[] = []
+  /** What it did after its event loop was blocked in the middle: done once that is over. */
+  private readonly outstanding: (() => void)[] = []
   private readonly farewells: (() => void)[] = []
   alive = true
   frozen = false
-  /** Real time of the last thaw. */
+  /** Real time since when it has run again. */
   thawedAt = Number.NEGATIVE_INFINITY
-
+  /** It stood still in the middle of a turn, which goes on with what it knew before. */
+  stoodInTurn = false
+  /** Milliseconds for which the event loop is to be blocked in the middle of what it does next. */
+  private blocking: number | null = null
+  /** Monotonic milliseconds until which the event loop is blocked. */
+  private blockedUntil: number | null = null
   /** Real time of its end. */
   diedAt = Number.POSITIVE_INFINITY
 
@@ -28,12 +38,18 @@ export class Process implements Clock {
   }
 
   get runs(): boolean {
-    return this.alive && !this.frozen && !this.kernel.asleep
+    return this.alive && !this.frozen && this.blockedUntil === null && !this.kernel.asleep
   }
 
-  mono = (): number => this.kernel.mono()
+  mono = (): number => {
+    this.blockPerhaps()
+    return this.blockedUntil ?? this.kernel.mono()
+  }
 
-  now = (): Instant => this.kernel.now()
+  now = (): Instant => {
+    const ahead = this.mono() - this.kernel.mono()
+    return this.kernel.now(ahead)
+  }
 
   after = (delayMs: number, fire: () => void): Timer => {
     const due = this.mono() + Math.ceil(Math.max(0, delayMs)) + this.random.between(0.05, TIMER_LATENESS_MS)
@@ -42,7 +58,7 @@ export class Process implements Clock {
       this.kernel.timeline.at(this.kernel.realTimeOf(due), () => {
         if (cancelled || !this.alive) return
         if (this.kernel.asleep) this.kernel.whenAwake(arm)
-        else if (this.mono() < due - 0.01) arm()
+        else if (this.kernel.mono() < due - 0.01) arm()
         else this.perform(() => cancelled || fire(), true)
       })
     }
@@ -53,6 +69,23 @@ export class Process implements Clock {
         cancelled = true
       },
     }
+  }
+
+  /**
+   * Its event loop does not turn for `ms`, from somewhere in the middle of a turn: between one look at the clock and
+   * the next, as a garbage collection or a slow system call would have it. One that looks at no clock soon is blocked
+   * between two turns. One that is blocked already is so no longer for it.
+   */
+  block(ms: number): void {
+    if (this.blockedUntil !== null) return
+    this.blocking = ms
+    this.kernel.timeline.in(BLOCKED_WITHIN_MS, () => this.blockNow())
+  }
+
+  /** What it does to the world outside: later, where it is blocked meanwhile. */
+  act(deed: () => void): void {
+    if (this.blockedUntil === null) deed()
+    else this.outstanding.push(deed)
   }
 
   /** Something from outside arrives. */
@@ -67,6 +100,7 @@ export class Process implements Clock {
   thaw(): void {
     if (!this.frozen) return
     this.frozen = false
+    this.stoodInTurn = false
     this.thawedAt = this.kernel.timeline.now
     this.catchUp()
   }
@@ -88,7 +122,7 @@ export class Process implements Clock {
       work()
       return
     }
-    if (this.late.length === 0 && !this.frozen) this.kernel.whenAwake(() => this.catchUp())
+    if (this.late.length === 0 && this.kernel.asleep) this.kernel.whenAwake(() => this.catchUp())
     this.late.push({ timer, work })
   }
 
@@ -96,6 +130,7 @@ export class Process implements Clock {
   private catchUp(): void {
     if (this.kernel.asleep) this.kernel.whenAwake(() => this.catchUp())
     if (!this.runs) return
+    for (const deed of this.outstanding.splice(0)) deed()
     const late = this.late.splice(0)
     const timersFirst = this.random.chance(0.5)
     const [first, second] = [
@@ -106,5 +141,28 @@ export class Process implements Clock {
       // Each in a turn of its own, so that promises settle in between.
       this.kernel.timeline.in(0, () => this.perform(work, false))
     }
+  }
+  private blockPerhaps(): void {
+    if (this.blocking !== null && this.random.chance(BLOCKED_AT_LOOK)) this.blockNow()
+  }
+
+  private blockNow(): void {
+    if (this.blocking === null || !this.alive) return
+    this.blockedUntil = this.kernel.mono() + this.blocking
+    this.blocking = null
+    this.unblockAt(this.blockedUntil)
+  }
+
+  private unblockAt(mono: number): void {
+    this.kernel.timeline.at(this.kernel.realTimeOf(mono), () => {
+      if (this.kernel.asleep) this.kernel.whenAwake(() => this.unblockAt(mono))
+      else if (this.kernel.mono() < mono - 0.01) this.unblockAt(mono)
+      else {
+        this.blockedUntil = null
+        this.stoodInTurn = true
+        this.thawedAt = this.kernel.timeline.now
+        this.catchUp()
+      }
+    })
   }
 }

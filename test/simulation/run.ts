@@ -1,24 +1,24 @@
 import { parseArgs } from 'node:util'
 import { replayCommand, report } from './shrink.ts'
+import { soak } from './soak.ts'
 import { World } from './world.ts'
 
-const USAGE = `usage: node test/simulation/run.ts [--seed N] [--keep ID,ID,...] [--trace] [--seeds N | --minutes N]
-  --seed N        the first seed, or the only one where nothing else is given (default: 1)
+const DEFAULT_MINUTES = 10
+const MINUTE_MS = 60_000
+/** Soaks begin at a seed of their own, so that each one plays new ones. */
+const SEED_RANGE = 1e9
+
+const USAGE = `usage: node test/simulation/run.ts [--minutes N | --seeds N] [--seed N]
+       node test/simulation/run.ts --seed N [--keep ID,ID,...] [--trace]
+  --minutes N     play one seed after the other for this long (default: ${DEFAULT_MINUTES})
+  --seeds N       play this many seeds
+  --seed N        the first seed (default: another one each time); alone: the only one
   --keep ID,...   only these faults strike, of those that the seed decides on; "none": none of them
   --trace         print what happened
-  --seeds N       play this many seeds
-  --minutes N     play seeds for this long`
-
-const MINUTE_MS = 60_000
-
-function wholeNumber(name: string, text: string): number {
-  const number = Number(text)
-  if (Number.isSafeInteger(number) && number >= 0) return number
-  return fail(`--${name} must be a whole number from 0 on, not "${text}"`)
-}
+  --help          print this`
 
 function fail(sentence: string): never {
-  console.error(`${sentence}\n\n${USAGE}`)
+  console.error(`${sentence} (--help says what there is)`)
   process.exit(2)
 }
 
@@ -26,42 +26,59 @@ function parse() {
   try {
     return parseArgs({
       options: {
-        seed: { type: 'string', default: '1' },
+        seed: { type: 'string' },
         keep: { type: 'string' },
         trace: { type: 'boolean', default: false },
         seeds: { type: 'string' },
         minutes: { type: 'string' },
+        help: { type: 'boolean', default: false },
       },
     }).values
   } catch (error) {
-    return fail((error as Error).message)
+    return fail((error as Error).message.split(/\. |\n/)[0] as string)
   }
 }
 
+function wholeNumber(name: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined
+  const number = Number(text)
+  if (text !== '' && Number.isSafeInteger(number) && number >= 0) return number
+  return fail(`--${name} must be a whole number from 0 on, not "${text}"`)
+}
+
+async function replay(seed: number, keep: readonly number[] | undefined, trace: boolean): Promise<boolean> {
+  const outcome = await new World(seed, { keep, trace }).play()
+  if (trace) console.log(outcome.trace.join('\n'))
+  if (outcome.violation === null) console.log('no invariant was broken')
+  else if (trace)
+    console.log(`${outcome.violation.message}\nreplay it: ${replayCommand(outcome, keep === undefined)}`)
+  else console.log(await report(outcome))
+  return outcome.violation === null
+}
+
 const options = parse()
-const first = wholeNumber('seed', options.seed)
-const seeds = options.seeds === undefined ? undefined : wholeNumber('seeds', options.seeds)
+if (options.help) {
+  console.log(USAGE)
+  process.exit(0)
+}
+const seed = wholeNumber('seed', options.seed)
+const seeds = wholeNumber('seeds', options.seeds)
 const minutes = options.minutes === undefined ? undefined : Number(options.minutes)
 if (minutes !== undefined && !(minutes > 0)) fail(`--minutes must be above 0, not "${options.minutes}"`)
-const keep = options.keep?.split(',').flatMap((id) => (id === 'none' ? [] : [wholeNumber('keep', id)]))
+const keep = options.keep
+  ?.split(',')
+  .flatMap((id) => (id === 'none' ? [] : [wholeNumber('keep', id) as number]))
 
-const count = seeds ?? (minutes === undefined ? 1 : Number.POSITIVE_INFINITY)
-const until = performance.now() + (minutes === undefined ? Number.POSITIVE_INFINITY : minutes * MINUTE_MS)
-let [played, steps, excused, failures] = [0, 0, 0, 0]
-
-for (let seed = first; seed < first + count && performance.now() < until; seed++) {
-  const outcome = await new World(seed, { keep, trace: options.trace }).play()
-  played++
-  steps += outcome.steps
-  if (outcome.excused > 0) excused++
-  if (options.trace) console.log(outcome.trace.join('\n'))
-  if (outcome.violation === null) continue
-  failures++
-  process.exitCode = 1
-  if (options.trace)
-    console.log(`${outcome.violation.message}\nreplay it: ${replayCommand(outcome, keep === undefined)}`)
-  else console.log(`${await report(outcome)}\n`)
+let passed: boolean
+if (seed !== undefined && seeds === undefined && minutes === undefined) {
+  passed = await replay(seed, keep, options.trace)
+} else {
+  if (keep !== undefined || options.trace) fail('--keep and --trace go with --seed alone')
+  const longest = minutes ?? (seeds === undefined ? DEFAULT_MINUTES : Number.POSITIVE_INFINITY)
+  passed = await soak({
+    first: seed ?? Math.floor(Math.random() * SEED_RANGE),
+    seeds: seeds ?? Number.POSITIVE_INFINITY,
+    until: performance.now() + longest * MINUTE_MS,
+  })
 }
-console.log(
-  `${played} runs, ${steps} steps, ${failures} broke an invariant; in ${excused} something acted within a documented limit`,
-)
+if (!passed) process.exitCode = 1

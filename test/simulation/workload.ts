@@ -1,3 +1,4 @@
+import type { Loss } from '../../agent/workload/messages.ts'
 import type { Exit, LiveProcess, ProcessTree } from '../../agent/workload/process-tree.ts'
 import type { Process } from './process.ts'
 import type { Random } from './random.ts'
@@ -19,18 +20,20 @@ export interface Behaviour {
   connected: boolean
 }
 
-export function wellBehaved(random: Random): Behaviour {
-  return {
-    startMs: random.between(300, 3_000),
-    healthy: true,
-    ignoresTerm: false,
-    lingersMs: 0,
-    diesAtStart: false,
-    portTaken: false,
-    connected: false,
-  }
+export const GOOD_BEHAVIOUR: Omit<Behaviour, 'startMs'> = {
+  healthy: true,
+  ignoresTerm: false,
+  lingersMs: 0,
+  diesAtStart: false,
+  portTaken: false,
+  connected: false,
 }
 
+export function wellBehaved(random: Random): Behaviour {
+  return { startMs: random.between(300, LONGEST_START_MS), ...GOOD_BEHAVIOUR }
+}
+
+const LONGEST_START_MS = 3_000
 /** How long the kernel takes to end a process after SIGKILL. */
 const KILL_TAKES_MS = 20
 /** SIGTERM of an idle LangFlow takes seconds. */
@@ -48,6 +51,11 @@ export class Workload {
   stopped = false
   /** Code runs in it, unless it is stopped or the machine sleeps. */
   live = true
+  /** Somebody other than the launcher stopped it. */
+  private halted = false
+  /** What it lost of those that serve. */
+  private loss: Loss | null = null
+  private lossUntold: Loss | null = null
   /** Something of it is still in the process table, and holds the port. */
   present = true
   /** Called when it is continued: however short, that is execution. */
@@ -77,21 +85,26 @@ export class Workload {
   }
 
   get executes(): boolean {
-    return this.live && !this.stopped && !this.process.kernel.asleep
+    return this.live && !this.stopped && !this.halted && !this.process.kernel.asleep
   }
 
   get healthy(): boolean {
     const age = this.process.kernel.timeline.now - this.startedAt
-    return this.executes && this.behaviour.healthy && age >= this.behaviour.startMs
+    const serves = this.behaviour.healthy && this.loss?.role !== 'worker'
+    return this.executes && serves && age >= this.behaviour.startMs
+  }
+
+  freeze(): void {
+    this.stopped = true
   }
 
   thaw(): void {
-    this.stopped = false
+    this.stopped = this.halted = false
     this.continued()
   }
 
   terminate(): void {
-    this.stopped = false
+    this.stopped = this.halted = false
     if (this.behaviour.ignoresTerm) return
     this.process.after(this.random.between(10, LONGEST_TERM_MS), () => {
       if (!this.stopped) this.gone({ code: 0, signal: null })
@@ -105,6 +118,27 @@ export class Workload {
       this.live = false
       this.process.after(this.behaviour.lingersMs, () => this.gone({ code: null, signal: 'SIGKILL' }))
     })
+  }
+
+  /** SIGSTOP by somebody else, who continues it unless the launcher has frozen it meanwhile. */
+  halt(): () => void {
+    this.halted = true
+    return () => {
+      if (this.halted && !this.stopped) this.thaw()
+    }
+  }
+
+  /** Of those that serve one is killed; the direct child goes on. */
+  lose(role: Loss['role']): void {
+    this.loss ??= { role, pids: [43] }
+    this.lossUntold = this.loss
+  }
+
+  /** What the launcher finds when it looks, once. */
+  takeLoss(): Loss | null {
+    const loss = this.lossUntold
+    this.lossUntold = null
+    return loss
   }
 
   /** The direct child ends by itself; `leaving`: something it started goes on without it. */
@@ -147,7 +181,10 @@ export class WorkloadTree implements ProcessTree {
   }
 
   start(_command: readonly string[], env: NodeJS.ProcessEnv, exited: (exit: Exit) => void) {
-    this.workload = this.spawn(Number(env.LEADER_EPOCH), (exit) => this.launcher.deliver(() => exited(exit)))
+    this.launcher.act(() => {
+      const { LEADER_EPOCH } = env
+      this.workload = this.spawn(Number(LEADER_EPOCH), (exit) => this.launcher.deliver(() => exited(exit)))
+    })
     return Promise.resolve({ pid: 42 })
   }
 
@@ -156,20 +193,20 @@ export class WorkloadTree implements ProcessTree {
   }
 
   terminate(): void {
-    this.workload?.terminate()
+    this.launcher.act(() => this.workload?.terminate())
   }
 
   freeze(): number {
-    if (this.workload !== null) this.workload.stopped = true
+    this.launcher.act(() => this.workload?.freeze())
     return 1
   }
 
   thaw(): void {
-    this.workload?.thaw()
+    this.launcher.act(() => this.workload?.thaw())
   }
 
   kill(withinMs: number): Promise<LiveProcess[]> {
-    this.workload?.kill()
+    this.launcher.act(() => this.workload?.kill())
     const until = this.launcher.mono() + withinMs
     return new Promise((resolve) => {
       const look = () => {

@@ -1,35 +1,22 @@
-import { coolDownEnds } from '../../agent/election/cool-down.ts'
+import { contradiction } from '../../agent/config/timings.ts'
+import type { Stage } from './agent-host.ts'
 import { ApiServer } from './api-server.ts'
-import { FAULTS, type Fault, planFaults } from './faults.ts'
-import { Judge, Violation } from './judge.ts'
+import { type Fault, MISSED } from './faults/fault.ts'
+import { FAULTS, type FaultKind } from './faults/kinds.ts'
+import { planFaults } from './faults/plan.ts'
+import { Judge } from './judge.ts'
+import type { Limit } from './limits.ts'
 import { Random } from './random.ts'
+import { type Recovered, Recovery } from './recovery.ts'
 import { type Mode, Replica, type ReplicaWorld } from './replica.ts'
 import { settled, Timeline } from './timeline.ts'
-
-const TIMINGS = {
-  leaseDurationMs: 15_000,
-  renewDeadlineMs: 10_000,
-  retryPeriodMs: 2_000,
-  killMarginMs: 1_000,
-  drainTimeoutMs: 5_000,
-  stopTimeoutMs: 6_000,
-} as const
+import { Violation } from './violation.ts'
 
 /** The first workload serves by then, and the faults begin. */
 const FIRST_FAULT_MS = 6_000
 const SPAN_MS = 45_000
-const LOOK_MS = 500
-/** One that serves must go on for this long to count. */
-const STEADY_MS = 4_000
-const LONGEST_START_MS = 3_200
-/** A request sent before the last fault healed may hang for as long. */
-const REQUEST_MS = 5_000
-/** SIGTERM to a whole pod, and whatever starts again. */
-const RESTART_MS = 3_000
 /** A run has 1,500 or so; one that has far more turns in circles. */
 const MOST_STEPS = 100_000
-/** No run is longer than this after its last fault; cool-downs included. */
-const PATIENCE_MS = 200_000
 
 export interface Outcome {
   readonly seed: number
@@ -37,8 +24,26 @@ export interface Outcome {
   readonly violation: Violation | null
   readonly trace: readonly string[]
   readonly steps: number
-  /** How often two workloads acted, or one acted too long, within the documented limits. */
-  readonly excused: number
+  /** Milliseconds of model time. */
+  readonly simulatedMs: number
+  /** How often the Lease went from one instance to another. */
+  readonly takeovers: number
+  /** The documented limits that it came to. */
+  readonly limits: ReadonlySet<Limit>
+  /** The faults of the plan that found something to strike. */
+  readonly struck: readonly FaultKind[]
+  /** What agents were at when they were told to end. */
+  readonly asked: readonly Stage[]
+  /** How it went on after the last fault. */
+  readonly recovery: Recovered | null
+}
+
+export interface WorldOptions {
+  /** The ids of the faults that strike; `undefined`: all that the seed decides on. */
+  readonly keep?: readonly number[] | undefined
+  /** The seed decides on faults of these kinds only. */
+  readonly among?: readonly FaultKind[] | undefined
+  readonly trace?: boolean
 }
 
 /** One run: machines, network, API server, and the faults that a seed decides on. */
@@ -49,30 +54,35 @@ export class World implements ReplicaWorld {
   readonly replicas: readonly Replica[]
   readonly config: ReplicaWorld['config']
   readonly judge: Judge
+  readonly asked = (stage: Stage): void => void this.stages.push(stage)
   private readonly plan: readonly Fault[]
   private readonly seed: number
   private readonly lines: string[] | null
-  private healedAt = FIRST_FAULT_MS
+  private readonly recovery: Recovery
+  private readonly stages: Stage[] = []
+  private readonly struck: FaultKind[] = []
+  private violation: Violation | null = null
   private steps = 0
 
-  /** `keep`: the ids of the faults that strike; `undefined`: all that the seed decides on. */
-  constructor(seed: number, options: { keep?: readonly number[] | undefined; trace?: boolean } = {}) {
+  constructor(seed: number, options: WorldOptions = {}) {
     this.seed = seed
     this.lines = options.trace ? [] : null
     this.random = new Random(seed)
     const mode: Mode = this.random.chance(0.7) ? 'pod' : 'run'
-    const size = this.random.whole(2, 4)
-    this.config = { ...TIMINGS, onDoubt: this.random.chance(0.75) ? 'freeze' : 'stop' }
+    const size = this.random.whole(2, 5)
+    this.config = drawConfig(this.random)
     const leaseExists = this.random.chance(0.8)
-    const plan = planFaults(this.random, size, FIRST_FAULT_MS, SPAN_MS)
+    const plan = planFaults(this.random, size, FIRST_FAULT_MS, SPAN_MS, options.among)
     this.plan = plan.filter(({ id }) => options.keep?.includes(id) ?? true)
     this.server = new ApiServer(this.timeline, (commit) => {
       this.trace('api', () => describe(commit.after))
-      this.judge.committed(commit)
+      if (commit.after !== null) this.recovery.written(commit.after)
+      this.guard(() => this.judge.committed(commit))
     })
     this.replicas = Array.from({ length: size }, (_, index) => new Replica(this, index, mode))
     this.judge = new Judge(this.config, this.replicas, () => this.timeline.now, this.plan)
-    if (leaseExists) this.server.create({ metadata: {}, spec: {} }, 'deploy', 0)
+    this.recovery = new Recovery(this)
+    if (leaseExists) this.server.apply()
   }
 
   trace(who: string, line: () => string): void {
@@ -86,25 +96,39 @@ export class World implements ReplicaWorld {
 
   sends: ReplicaWorld['sends'] = (replica, lease) => this.guard(() => this.judge.sends(replica, lease))
 
+  shown: ReplicaWorld['shown'] = (replica, lease) => this.judge.shown(replica, lease)
+
+  ended: ReplicaWorld['ended'] = (replica, code, told) =>
+    this.guard(() => this.judge.ended(replica, code, told))
+
   /** Plays the run to its end. It must be the only one in the process meanwhile: it replaces `Math.random`. */
   async play(): Promise<Outcome> {
     const { random } = Math
     Math.random = this.random.next
     try {
       this.begin()
-      await this.run(FIRST_FAULT_MS + SPAN_MS)
-      await this.settle()
+      await this.run(this.plan.at(-1)?.at ?? FIRST_FAULT_MS)
+      await this.recovery.await((until) => this.run(until))
     } catch (error) {
       if (!(error instanceof Violation)) throw error
       this.violation ??= error
     } finally {
       Math.random = random
     }
-    const { seed, plan, violation, steps } = this
-    return { seed, plan, violation, trace: this.lines ?? [], steps, excused: this.judge.excused }
+    return {
+      seed: this.seed,
+      plan: this.plan,
+      violation: this.violation,
+      trace: this.lines ?? [],
+      steps: this.steps,
+      simulatedMs: this.timeline.now,
+      takeovers: this.judge.takeovers,
+      limits: this.judge.limits,
+      struck: this.struck,
+      asked: this.stages,
+      recovery: this.recovery.result,
+    }
   }
-
-  private violation: Violation | null = null
 
   /** The product catches what its parts throw; a violation in there must not be lost. */
   private guard(judge: () => void): void {
@@ -123,17 +147,19 @@ export class World implements ReplicaWorld {
 
   private strike(fault: Fault): void {
     const targets = fault.targets.map((index) => this.replicas[index] as Replica)
-    this.trace(
-      'fault',
-      () =>
-        `#${fault.id} ${fault.kind}: ${targets.map(({ name }) => name).join(', ')} for ${Math.round(fault.ms)} ms`,
-    )
-    this.healedAt = Math.max(this.healedAt, fault.at + fault.ms)
-    for (const target of targets) {
-      const heal: unknown = FAULTS[fault.kind](this, fault, target)
-      if (typeof heal === 'function') this.timeline.in(fault.ms, () => heal())
-    }
-    this.timeline.in(fault.ms, () => this.trace('fault', () => `#${fault.id} ${fault.kind}: over`))
+    const names = targets.map(({ name }) => name).join(', ')
+    this.trace('fault', () => `#${fault.id} ${fault.kind}: ${names} for ${Math.round(fault.ms)} ms`)
+    this.judge.struck(fault)
+    this.recovery.faulty(this.timeline.now)
+    const outcomes = targets.map((target) => FAULTS[fault.kind].strike(this, fault, target))
+    if (outcomes.some((outcome) => outcome !== MISSED)) this.struck.push(fault.kind)
+    const heals = outcomes.filter((outcome): outcome is () => void => typeof outcome === 'function')
+    if (heals.length === 0) return
+    this.recovery.faulty(fault.at + fault.ms + (FAULTS[fault.kind].trails?.(fault.degree) ?? 0))
+    this.timeline.at(fault.at + fault.ms, () => {
+      this.trace('fault', () => `#${fault.id} ${fault.kind}: over`)
+      for (const heal of heals) heal()
+    })
   }
 
   private async run(until: number): Promise<void> {
@@ -145,45 +171,29 @@ export class World implements ReplicaWorld {
       if (this.violation !== null) throw this.violation
     }
   }
+}
 
-  /** After the last fault exactly one must serve in time, and go on. */
-  private async settle(): Promise<void> {
-    await this.run(Math.max(this.timeline.now, this.healedAt))
-    const patienceEnds = this.timeline.now + PATIENCE_MS
-    let steadySince: number | null = null
-    let serving: Replica | null = null
-    for (;;) {
-      await this.run(this.timeline.now + LOOK_MS)
-      const now = this.replicas.filter(({ ready }) => ready)
-      const one = now.length === 1 ? (now[0] as Replica) : null
-      if (one !== serving) steadySince = this.timeline.now
-      serving = one
-      if (serving !== null && this.timeline.now - (steadySince as number) >= STEADY_MS) return
-      const due = Math.min(this.dueAt(), patienceEnds)
-      if (serving === null && this.timeline.now > due) {
-        throw new Violation(
-          'liveness',
-          `${now.length} serve ${Math.round(this.timeline.now - this.healedAt)} ms after the last fault`,
-        )
-      }
-    }
+const DEFAULTS = {
+  leaseDurationMs: 15_000,
+  renewDeadlineMs: 10_000,
+  retryPeriodMs: 2_000,
+  killMarginMs: 1_000,
+}
+
+/** Two thirds of the runs have the default timings, the others any that the product accepts. */
+function drawConfig(random: Random): ReplicaWorld['config'] {
+  const drawn = {
+    leaseDurationMs: 1_000 * random.whole(5, 25),
+    renewDeadlineMs: 100 * random.whole(30, 200),
+    retryPeriodMs: 100 * random.whole(5, 50),
+    killMarginMs: 100 * random.whole(3, 25),
   }
-
-  /** When somebody must serve at the latest, in real time. */
-  private dueAt(): number {
-    const { leaseDurationMs, retryPeriodMs, drainTimeoutMs, stopTimeoutMs } = this.config
-    const had = (...kinds: Fault['kind'][]) => this.plan.some(({ kind }) => kinds.includes(kind))
-    let ms = leaseDurationMs + retryPeriodMs + LONGEST_START_MS + REQUEST_MS + RESTART_MS
-    // A handover may be under way, with a drain and a slow stop.
-    ms += drainTimeoutMs + stopTimeoutMs
-    // A watch that died without a word is noticed by its silence, and the Lease is waited out from then on.
-    if (had('cut', 'watch silent', 'writes late, watch silent')) ms += leaseDurationMs + retryPeriodMs
-    // A restarted agent lets no new launcher in for a lease duration.
-    if (had('agent killed', 'agent ended', 'epoch raised', 'holder is another replica')) ms += leaseDurationMs
-    const cool = this.replicas.map(({ agent, kernel }) =>
-      agent === null ? 0 : kernel.realTimeOf(coolDownEnds(agent.host.elector.state)),
-    )
-    return Math.max(this.healedAt, Math.min(...cool)) + ms
+  const timings = random.chance(2 / 3) || contradiction(drawn) !== null ? DEFAULTS : drawn
+  return {
+    ...timings,
+    drainTimeoutMs: 5_000,
+    stopTimeoutMs: 6_000,
+    onDoubt: random.chance(0.75) ? 'freeze' : 'stop',
   }
 }
 

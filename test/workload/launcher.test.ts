@@ -349,6 +349,7 @@ describe('those that serve', () => {
     b.loss = loss
     await b.clock.pass(200)
     assert.deepEqual(b.causes, [{ kind: 'bereft', loss }])
+    assert.deepEqual(b.view.loss, loss, 'for an agent that was not there to hear it')
     await b.clock.pass(1_000)
     assert.deepEqual([b.view.state, b.causes.length, b.tree.calls], ['running', 1, ['start']])
   })

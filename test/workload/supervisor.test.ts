@@ -187,14 +187,15 @@ describe('the workload, as its agent knows it', () => {
     b.supervisor.start(3)
     b.hear({ kind: 'started' }, { state: 'running', epoch: 3 })
     b.connections = 2
-    b.facts.length = 0
-    b.hear({ kind: 'bereft', loss: { role: 'worker', pids: [1234] } }, { state: 'running', epoch: 3 })
-    assert.deepEqual(b.facts[0], { type: 'workload_failed', reason: 'LangFlow lost its worker (pid 1234)' })
+    const loss = { role: 'worker', pids: [1234] } as const
+    b.hear({ kind: 'bereft', loss }, { state: 'running', epoch: 3, loss })
+    assert.equal(b.workload.failed, 'LangFlow lost its worker (pid 1234)')
     b.supervisor.drain()
     await b.clock.pass(0)
     assert.deepEqual(b.facts.at(-1), { type: 'drained' })
     b.supervisor.stop(30_000)
     assert.deepEqual(b.sent.at(-1), { type: 'stop', graceMs: 0 })
+    b.hear({ kind: 'killed', durationMs: 5 }, { state: 'idle', loss: null })
     b.supervisor.start(4)
     b.supervisor.stop(30_000)
     assert.deepEqual(b.sent.at(-1), { type: 'stop', graceMs: 30_000 })
@@ -206,9 +207,9 @@ describe('the workload, as its agent knows it', () => {
     b.supervisor.start(3)
     b.hear({ kind: 'started' }, { state: 'running', epoch: 3 })
     b.connections = 2
-    b.facts.length = 0
-    b.hear({ kind: 'bereft', loss: { role: 'master', pids: [12] } }, { state: 'running', epoch: 3 })
-    assert.deepEqual(b.facts[0], { type: 'workload_failed', reason: 'LangFlow lost its master (pid 12)' })
+    const loss = { role: 'master', pids: [12] } as const
+    b.hear({ kind: 'bereft', loss }, { state: 'running', epoch: 3, loss })
+    assert.equal(b.workload.failed, 'LangFlow lost its master (pid 12)')
     b.supervisor.drain()
     await b.clock.pass(1_000)
     assert.ok(!b.facts.some(({ type }) => type === 'drained'))

@@ -1,0 +1,66 @@
+import { API_SERVER_FAULTS } from './api-server-faults.ts'
+import type { Fault, Kind } from './fault.ts'
+import { LEASE_EDITS } from './lease-edits.ts'
+import { LINK_FAULTS } from './link-faults.ts'
+import { NETWORK_FAULTS } from './network-faults.ts'
+import { PROCESS_FAULTS } from './process-faults.ts'
+import { WORKLOAD_FAULTS } from './workload-faults.ts'
+
+const ALL = {
+  ...NETWORK_FAULTS,
+  ...API_SERVER_FAULTS,
+  ...LEASE_EDITS,
+  ...PROCESS_FAULTS,
+  ...LINK_FAULTS,
+  ...WORKLOAD_FAULTS,
+}
+
+export type FaultKind = keyof typeof ALL
+
+export const FAULTS: Readonly<Record<FaultKind, Kind>> = ALL
+
+export const KINDS = Object.keys(ALL) as FaultKind[]
+
+/** Faults that leave a replica its Lease, so that even one whose launcher is frozen must not be overtaken. */
+export const GENTLE: readonly FaultKind[] = [
+  'annotated',
+  'acquire time edited',
+  'watches end',
+  'grants repeated',
+  'socket removed',
+  'launcher frozen',
+  'launcher blocked',
+  'ignores SIGTERM',
+  'unhealthy',
+  'exits',
+  'loses its worker',
+  'loses its master',
+  'stopped by hand',
+  'connected',
+  'lingers when killed',
+]
+
+/** Faults of the watch, which cost a leader nothing. */
+export const CALM: readonly FaultKind[] = [
+  'watch lags',
+  'watch silent',
+  'watch cut',
+  'watches expire',
+  'watches end',
+  'socket removed',
+  'annotated',
+]
+
+/** Ends of a replica, and how many handovers each costs at most. */
+const ENDS: Partial<Record<FaultKind, number>> = { evicted: 1, 'replica lost': 1, twin: 2 }
+export const HANDOVERS = Object.keys(ENDS) as FaultKind[]
+
+/** How often a workload may start at most under these faults; `Infinity`: nobody can say. */
+export function mostStarts(plan: readonly Fault[]): number {
+  let most = 1
+  for (const { kind, targets } of plan) {
+    const each = ENDS[kind] ?? (CALM.includes(kind) ? 0 : Number.POSITIVE_INFINITY)
+    most += each * targets.length
+  }
+  return most
+}

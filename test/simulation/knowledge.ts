@@ -1,0 +1,104 @@
+import { epochOf, holderOf, isNewer, type Lease, sameRecord } from '../../agent/lease/lease.ts'
+
+interface Sent {
+  readonly lease: Lease
+  /** Real time. */
+  readonly at: number
+  /** The highest epoch that its agent had been shown by then. */
+  readonly highestEpoch: number
+  /** The last version with a holder that it had been shown. */
+  readonly heldVersion: number
+}
+
+/** What a replica can know of the Lease: what it wrote, and what it was shown. All times are real ones. */
+export class Knowledge {
+  private readonly now: () => number
+  /** The writes of this instance, by their renew time. */
+  private readonly sent = new Map<string, Sent>()
+  /** Renew times that the present agent wrote. */
+  private readonly written = new Set<string>()
+  private newest: string | undefined
+  /** When the last write was sent that this replica knows to be in the Lease. */
+  acknowledgedAt = Number.NEGATIVE_INFINITY
+  /** When this replica learnt of it; infinite where it cannot know: an earlier agent wrote it, or a person edited it since. */
+  learntAt = Number.NEGATIVE_INFINITY
+  /** Since when this replica has known that somebody else holds the Lease. */
+  otherSeenAt: number | null = null
+  /** The last version with a holder that the present agent was shown, and the highest epoch. */
+  heldVersion = 0
+  highestEpoch = 0
+  /** Real time of the present agent's start. */
+  agentSince = 0
+  /** Renew times of others in this replica's name, which the present agent was shown. */
+  readonly strangers = new Set<string>()
+
+  constructor(now: () => number) {
+    this.now = now
+  }
+
+  newInstance(): void {
+    this.sent.clear()
+    this.acknowledgedAt = Number.NEGATIVE_INFINITY
+  }
+
+  newAgent(): void {
+    this.agentSince = this.now()
+    this.written.clear()
+    this.strangers.clear()
+    this.heldVersion = 0
+    this.highestEpoch = 0
+  }
+
+  sends(lease: Lease): void {
+    this.written.add(renewTimeOf(lease))
+    const { highestEpoch, heldVersion } = this
+    this.sent.set(renewTimeOf(lease), { lease, at: this.now(), highestEpoch, heldVersion })
+  }
+
+  /** One of this instance's writes. */
+  sentAs(lease: Lease): Sent | undefined {
+    return this.sent.get(renewTimeOf(lease))
+  }
+
+  /** `byTwin`: another instance of the same identity wrote it. */
+  shown(lease: Lease, identity: string, byTwin: boolean): void {
+    const sent = this.sent.get(renewTimeOf(lease))
+    const holder = holderOf(lease)
+    if (sent !== undefined && holder === identity && sent.at > this.acknowledgedAt) {
+      this.acknowledgedAt = sent.at
+      const recognised = this.written.has(renewTimeOf(lease)) && sameRecord(sent.lease, lease)
+      this.learntAt = recognised ? this.now() : Number.POSITIVE_INFINITY
+    }
+    if (!isVacant(lease)) this.heldVersion = Math.max(this.heldVersion, versionOf(lease))
+    if (!isNewer(lease.metadata.resourceVersion, this.newest)) return
+    this.newest = lease.metadata.resourceVersion
+    this.highestEpoch = Math.max(this.highestEpoch, epochOf(lease))
+    const own = holder === identity && !byTwin
+    if (holder === identity && byTwin) this.strangers.add(renewTimeOf(lease))
+    if (holder === '' || own) this.otherSeenAt = null
+    else this.otherSeenAt ??= this.now()
+  }
+}
+
+/** It looks as `deploy/base` makes it. */
+export function neverHeld(lease: Lease): boolean {
+  return holderOf(lease) === '' && !lease.spec?.renewTime
+}
+
+/** Free to be taken at once. Judged by these lines, not by those of the product. */
+export function isVacant(lease: Lease): boolean {
+  return neverHeld(lease) || (holderOf(lease) === '' && (lease.spec?.leaseDurationSeconds ?? 0) <= 1)
+}
+
+export function versionOf(lease: Lease): number {
+  return Number(lease.metadata.resourceVersion)
+}
+
+/** Whether this write begins a term; later ones keep its acquire time. */
+export function isAcquisition(lease: Lease): boolean {
+  return holderOf(lease) !== '' && lease.spec?.acquireTime === lease.spec?.renewTime
+}
+
+export function renewTimeOf(lease: Lease): string {
+  return lease.spec?.renewTime ?? ''
+}

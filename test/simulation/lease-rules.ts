@@ -1,0 +1,173 @@
+import { durationOf, epochOf, holderOf, type Lease, sameRecord } from '../../agent/lease/lease.ts'
+import type { Commit } from './api-server.ts'
+import { isAcquisition, isVacant, neverHeld, versionOf } from './knowledge.ts'
+import type { Limit } from './limits.ts'
+import type { Replica } from './replica.ts'
+import { Violation } from './violation.ts'
+
+/** Who may count on the Lease, and for how long. */
+interface Claim {
+  /** The instance; `null`: a person wrote a name that is nobody's. */
+  readonly owner: string | null
+  /** Real time of its first write. */
+  readonly begunAt: number
+  /** Real time of the last change. */
+  readonly since: number
+  /** How long it must be left alone from then on. */
+  readonly ms: number
+  /** How long its owner counts on it. */
+  readonly promisedMs: number
+  /** The version it began with: who was shown it, or a later one, knows of it. */
+  readonly version: number
+  /** A person made the Lease look as if its holder had released it. */
+  readonly faked: boolean
+}
+
+export interface LeaseRulesOptions {
+  readonly leaseDurationMs: number
+  /** The longest time between two looks at an absent Lease that count as an unbroken series. */
+  readonly looksMs: number
+  readonly now: () => number
+  /** The replica that is, or was last, the instance of this name. */
+  readonly replicaOf: (instance: string) => Replica | undefined
+  readonly instanceNamed: (identity: string) => string | null
+  /** The highest epoch in which a workload was started. */
+  readonly highestStarted: () => number
+  /** The Lease was taken from `owner`, who still counts on it. */
+  readonly tookEarly: (limit: Limit, owner: string | null) => void
+  /** `writer` counts from an epoch that is not the highest. */
+  readonly forgot: (writer: string, epoch: number) => void
+}
+
+/** How far two clocks within the assumed drift come apart, and a millisecond for rounding. */
+function drift(ms: number): number {
+  return 1 + 2 * 200e-6 * ms
+}
+
+/** Rules 4, 6 and 7, and that epochs grow: judges each write by who held the Lease, or may still count on it. */
+export class LeaseRules {
+  private readonly options: LeaseRulesOptions
+  private claim: Claim | null = null
+  /** Owners whose name a person replaced, and until when, in real time, they counted on the Lease. */
+  private displaced: { readonly owner: string | null; readonly until: number }[] = []
+
+  constructor(options: LeaseRulesOptions) {
+    this.options = options
+  }
+
+  /** The Lease is given from one instance to another from here on. Returns whether it was. */
+  committed(commit: Commit): boolean {
+    const before = this.claim?.owner
+    if (commit.writer === null) this.edited(commit.before, commit.after)
+    else if (commit.after !== null) this.written(commit.before, commit.after, commit.writer)
+    return commit.writer !== null && this.claim !== null && this.claim.owner !== before
+  }
+
+  private written(before: Lease | null, after: Lease, writer: string): void {
+    const epoch = epochOf(after)
+    if (before !== null && epoch < epochOf(before)) {
+      throw new Violation('epochs grow', `${writer} wrote epoch ${epoch} over ${epochOf(before)}`)
+    }
+    if (holderOf(after) === '') {
+      if (before !== null && holderOf(before) !== '' && this.claim?.owner !== writer)
+        throw new Violation('rule 4', `${writer} released what ${holderOf(before)} holds`)
+      this.claim = null
+      return
+    }
+    if (isAcquisition(after)) this.checkEpoch(after, writer)
+    if (this.claim?.owner !== writer) this.taken(before, after, writer)
+    const { now, leaseDurationMs } = this.options
+    const ms = durationOf(after, leaseDurationMs)
+    const goesOn = this.claim?.owner === writer && before !== null
+    this.claim = {
+      owner: writer,
+      begunAt: goesOn ? (this.claim as Claim).begunAt : now(),
+      since: now(),
+      ms,
+      promisedMs: ms,
+      version: goesOn ? (this.claim as Claim).version : versionOf(after),
+      faked: false,
+    }
+  }
+
+  private checkEpoch(after: Lease, writer: string): void {
+    const { replicaOf, highestStarted, forgot } = this.options
+    const epoch = epochOf(after)
+    if (epoch > highestStarted()) return
+    const known = replicaOf(writer)?.knowledge.sentAs(after)?.highestEpoch ?? 0
+    if (known >= highestStarted())
+      throw new Violation('epochs grow', `${writer} took the Lease in epoch ${epoch} after ${known}`)
+    forgot(writer, epoch)
+  }
+
+  private taken(before: Lease | null, after: Lease, writer: string): void {
+    const { claim } = this
+    this.displaced = this.displaced.filter(({ until }) => until > this.options.now())
+    for (const { owner } of this.displaced)
+      if (owner !== writer) this.options.tookEarly('duration shortened', owner)
+    if (claim === null) return
+    const { now, tookEarly } = this.options
+    const waited = now() - claim.since
+    if (waited >= claim.promisedMs - drift(claim.promisedMs) && waited >= claim.ms - drift(claim.ms)) return
+    const limit =
+      waited >= claim.ms - drift(claim.ms) ? 'duration shortened' : this.limit(before, after, writer)
+    if (limit !== null) {
+      tookEarly(limit, claim.owner)
+      return
+    }
+    const holder = before === null ? '' : holderOf(before)
+    const what =
+      before === null ? 'a deleted Lease' : holder === '' ? 'a cleared Lease' : `the Lease of ${holder}`
+    throw new Violation(
+      holder !== '' && waited < claim.ms / 2 ? 'rule 4' : 'rules 6, 7',
+      `${writer} took ${what} after ${Math.round(waited)} of ${claim.ms} ms`,
+    )
+  }
+
+  /** Why one could not know that the Lease is claimed. */
+  private limit(before: Lease | null, after: Lease, writer: string): Limit | null {
+    const claim = this.claim as Claim
+    if (claim.faked) return 'release faked'
+    const knowledge = this.options.replicaOf(writer)?.knowledge
+    if (knowledge === undefined || (before !== null && !neverHeld(before))) return null
+    const sent = knowledge.sentAs(after)
+    if (before === null && sent !== undefined && sent.at < claim.since) return 'creation under way'
+    if ((sent ?? knowledge).heldVersion >= claim.version) return null
+    // One that has looked before notices where it could not look for longer than this.
+    const between = claim.since - claim.begunAt <= this.options.looksMs
+    return between || knowledge.agentSince > claim.begunAt ? 'holder unseen' : null
+  }
+
+  /** A person changed or deleted it. */
+  private edited(before: Lease | null, after: Lease | null): void {
+    const { leaseDurationMs, now, instanceNamed } = this.options
+    const { claim } = this
+    if (before === null && claim?.owner === null && claim.promisedMs === 0) {
+      // Nobody counted on what was deleted, and one that looks at it only now cannot know that it was.
+      this.claim = null
+    } else if (after === null && claim !== null && (before === null || neverHeld(before))) {
+      // Made anew and deleted again, while its owner has not written: the wait goes on.
+    } else if (after === null) {
+      this.claim = {
+        ...(claim ?? { owner: null, begunAt: now(), promisedMs: 0, version: 0, faked: false }),
+        since: now(),
+        ms: leaseDurationMs,
+      }
+    } else if (before !== null && holderOf(after) !== '' && holderOf(after) !== holderOf(before)) {
+      const ms = durationOf(after, leaseDurationMs)
+      const owner = instanceNamed(holderOf(after))
+      if (claim !== null) this.displaced.push({ owner: claim.owner, until: claim.since + claim.promisedMs })
+      const version = versionOf(after)
+      this.claim = { owner, begunAt: now(), since: now(), ms, promisedMs: ms, version, faked: false }
+    } else if (before !== null && claim !== null) {
+      const faked = isVacant(after) && !neverHeld(after)
+      if (isVacant(after) && isVacant(before)) this.claim = { ...claim, faked }
+      else if (isVacant(after)) {
+        // What the record said is gone with it: its owner's promise counts, or a whole lease duration.
+        const ms = neverHeld(after) ? Math.max(leaseDurationMs, claim.promisedMs) : claim.ms
+        this.claim = { ...claim, since: now(), ms, faked }
+      } else if (!sameRecord(before, after))
+        this.claim = { ...claim, since: now(), ms: durationOf(after, leaseDurationMs), faked }
+    }
+  }
+}

@@ -1,0 +1,125 @@
+import { coolDownEnds } from '../../agent/election/cool-down.ts'
+import { durationOf, type Lease } from '../../agent/lease/lease.ts'
+import { isVacant } from './knowledge.ts'
+import type { Replica } from './replica.ts'
+import { Violation } from './violation.ts'
+import type { World } from './world.ts'
+
+const LOOK_MS = 100
+/** One that serves must go on for this long to count. */
+const STEADY_MS = 4_000
+/** Probes of a starting workload, messages, and the looks of this file. */
+const STEPS_MS = 300
+/** The longest grace period, and the longest pause before a lost replica is replaced. */
+const LAST_RESTART_MS = 60_000
+
+/** What may take longer than lease duration, retry period and start together, and why. */
+export const DELAYS = {
+  'record says longer':
+    'Rule 6: a candidate waits for as long as the record says, and a person wrote a longer duration than the candidates have.',
+  'Lease is gone':
+    'Rule 7: an absent Lease is looked for each retry period. One may pass before the wait begins, and one after it has ended.',
+  'cooling down': 'A workload that failed on each replica is tried again later, and later each time.',
+  'request under way':
+    'A request that was sent before the faults were over is waited for until its deadline.',
+} as const
+export type Delay = keyof typeof DELAYS
+
+export interface Recovered {
+  /** Milliseconds from when all faults were over, and everything ran again, to when one served for good. */
+  readonly ms: number
+  /** Lease duration, retry period and start. */
+  readonly plainMs: number
+  /** The delays without which it would have been too late. */
+  readonly delays: readonly Delay[]
+}
+
+/** After the last fault exactly one must serve in time, and go on. */
+export class Recovery {
+  private readonly world: World
+  private healedAt = 0
+  private recordedMs = 0
+  /** Real time from which some replica has cooled down. */
+  private coolFrom = 0
+  private requestMs = 0
+  private goneMs = 0
+  result: Recovered | null = null
+
+  constructor(world: World) {
+    this.world = world
+  }
+
+  faulty(until: number): void {
+    this.healedAt = Math.max(this.healedAt, until)
+  }
+
+  /** The Lease was written. */
+  written(lease: Lease): void {
+    if (!isVacant(lease)) this.recordedMs = durationOf(lease, 0)
+  }
+
+  async await(run: (until: number) => Promise<void>): Promise<void> {
+    const { timeline, replicas, config } = this.world
+    await run(this.healedAt)
+    const recordedMs = this.recordedMs
+    const waiting = replicas.some(({ agent }) => agent?.host.elector.state.inFlight)
+    if (waiting) this.requestMs = config.renewDeadlineMs / 2
+    if (this.world.server.lease === null) this.goneMs = config.retryPeriodMs
+    let since = timeline.now
+    let serving: Replica | null = null
+    for (;;) {
+      this.coolFrom = Math.max(this.coolFrom, this.coolDownEnd)
+      const ready = replicas.filter((replica) => replica.ready)
+      const one = ready.length === 1 ? (ready[0] as Replica) : null
+      if (one !== serving) since = timeline.now
+      serving = one
+      const ms = (serving === null ? timeline.now : since) - this.start
+      const delays = this.delays(ms, recordedMs)
+      if (delays === null)
+        throw new Violation('liveness', `${ready.length} serve ${Math.round(ms)} ms after the last fault`)
+      if (serving !== null && timeline.now - since >= STEADY_MS) {
+        this.result = { ms, plainMs: this.plainMs, delays }
+        return
+      }
+      await run(timeline.now + LOOK_MS)
+    }
+  }
+
+  /** The faults are over, and whatever they ended was started again. */
+  private get start(): number {
+    const resumed = Math.max(...this.world.replicas.map(({ resumedAt }) => resumedAt))
+    return Math.max(this.healedAt, Math.min(resumed, this.healedAt + LAST_RESTART_MS))
+  }
+
+  private get plainMs(): number {
+    const { config, replicas } = this.world
+    const startMs = Math.max(...replicas.map(({ behaviour }) => behaviour.startMs))
+    return config.leaseDurationMs + config.retryPeriodMs + startMs + STEPS_MS
+  }
+
+  /** Those that `ms` cannot do without; `null`: it is too long all the same. */
+  private delays(ms: number, recordedMs: number): Delay[] | null {
+    const allowed: [Delay, number][] = [
+      ['record says longer', Math.max(0, recordedMs - this.world.config.leaseDurationMs)],
+      ['Lease is gone', this.goneMs],
+      ['cooling down', Math.max(0, this.coolFrom - this.start)],
+      ['request under way', this.requestMs],
+    ]
+    let left = ms - this.plainMs
+    const needed: Delay[] = []
+    for (const [delay, most] of allowed) {
+      if (left > 0 && most > 0) needed.push(delay)
+      left -= most
+    }
+    return left > 0 ? null : needed
+  }
+
+  /** Real time; 0: some replica does not cool down. */
+  private get coolDownEnd(): number {
+    const ends = this.world.replicas.map(({ agent, kernel }) => {
+      const end = agent === null ? 0 : coolDownEnds(agent.host.elector.state)
+      return end === 0 ? 0 : kernel.realTimeOf(end)
+    })
+    return Math.min(...ends)
+  }
+}

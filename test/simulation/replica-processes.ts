@@ -1,0 +1,106 @@
+import type { Exit } from '../../agent/workload/process-tree.ts'
+import { AgentHost } from './agent-host.ts'
+import { ApiClient } from './api-client.ts'
+import { LauncherHost } from './launcher-host.ts'
+import { AgentEnd } from './link.ts'
+import { ModelProbe } from './probe.ts'
+import { Process } from './process.ts'
+import { RESPAWN_MS, type Replica, type ReplicaWorld } from './replica.ts'
+import { Workload } from './workload.ts'
+
+const START_TIMEOUT_MS = 30_000
+const RECLAIM_LOOK_MS = 5
+
+export interface Running<Host> {
+  readonly process: Process
+  readonly host: Host
+}
+
+/** An agent process of a replica, on its machine and its network. */
+export function startAgent(
+  replica: Replica,
+  world: ReplicaWorld,
+  exited: (process: Process, code: 0 | 1) => void,
+): Running<AgentHost> {
+  const { identity, instance, kernel, network, behaviour } = replica
+  const process = new Process(kernel, world.random)
+  const api = new ApiClient({
+    instance,
+    server: world.server,
+    network,
+    process,
+    random: world.random,
+    sends: (lease) => world.sends(replica, lease),
+    shown: (lease) => world.shown(replica, lease),
+  })
+  const host = new AgentHost({
+    config: { ...world.config, identity, salt: world.random.whole(0, 999) },
+    api,
+    process,
+    startTimeoutMs: START_TIMEOUT_MS,
+    machine: {
+      portFree: async () => !replica.portTaken,
+      connections: () => (behaviour.connected ? 1 : 0),
+      ...(replica.mode === 'run' ? { reclaim: () => reclaim(replica, process) } : {}),
+    },
+    link: (handlers) =>
+      new AgentEnd(replica.socket, process, replica.keys, world.config.leaseDurationMs, handlers),
+    probe: (handlers) => new ModelProbe(process, () => replica.workload?.healthy ?? false, handlers),
+    trace: (line) => world.trace(instance, line),
+    moved: (stage) => replica.agentMoved(stage),
+    exited: (code) => exited(process, code),
+  })
+  return { process, host }
+}
+
+/** A launcher process of a replica. */
+export function startLauncher(
+  replica: Replica,
+  world: ReplicaWorld,
+  exited: (process: Process) => void,
+): Running<LauncherHost> {
+  const process = new Process(replica.kernel, world.random)
+  const host = new LauncherHost({
+    process,
+    socket: replica.socket,
+    alone: replica.mode === 'pod',
+    stopTimeoutMs: world.config.stopTimeoutMs,
+    portTaken: () => replica.portTaken,
+    spawn: (epoch, workloadExited) => spawn(replica, world, process, epoch, workloadExited),
+    remains: () => replica.workload,
+    trace: (line) => world.trace(replica.instance, line),
+    exited: () => exited(process),
+  })
+  return { process, host }
+}
+
+function spawn(
+  replica: Replica,
+  world: ReplicaWorld,
+  launcher: Process,
+  epoch: number,
+  exited: (exit: Exit) => void,
+): Workload {
+  const { name, behaviour, kernel, workload: earlier } = replica
+  const process = new Process(kernel, world.random)
+  const workload = new Workload(name, epoch, process, launcher, world.random, behaviour, exited)
+  replica.workload = workload
+  if (behaviour.diesAtStart) process.after(world.random.between(10, 500), () => workload.exit(false))
+  world.started(replica, workload, earlier)
+  return workload
+}
+
+/** `run`: the agent kills the launcher and all that it left. Resolves once nothing of it lives. */
+function reclaim(replica: Replica, agent: Process): Promise<void> {
+  agent.act(() => {
+    replica.crashLauncher(RESPAWN_MS)
+    replica.workload?.kill()
+  })
+  return new Promise((resolve) => {
+    const look = () => {
+      if (replica.workload?.present) agent.after(RECLAIM_LOOK_MS, look)
+      else resolve()
+    }
+    look()
+  })
+}
