@@ -43,6 +43,6 @@ export function looksNeverHeld(lease: Lease): boolean {
 /** Monotonic ms: by then whoever held the Lease has lost it, by the record's duration and by this replica's own. */
 function waitedOut(turn: Turn, known: Lease | null): number {
   const { leaseDurationMs } = turn.config
-  const recorded = known === null ? 0 : durationOf(known, leaseDurationMs)
-  return turn.now.mono + Math.max(leaseDurationMs, recorded)
+  const recorded = known === null || looksNeverHeld(known) ? 0 : durationOf(known, leaseDurationMs)
+  return Math.max(turn.state.vacantNotBefore, turn.now.mono + Math.max(leaseDurationMs, recorded))
 }

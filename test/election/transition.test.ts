@@ -88,6 +88,15 @@ describe('a candidate', () => {
     assert.equal(c.wait(1).write.lease.metadata.resourceVersion, '13')
   })
 
+  test('does not wait less because an emptied Lease was changed once more', () => {
+    const c = Candidate.follower().sees(heldBy('other', 10, { leaseDurationSeconds: 30 }))
+    c.sees(leaseOf({}, 11), true).wait(5_000)
+    c.sees(leaseOf({ leaseDurationSeconds: 40 }, 12), true).wait(1_000)
+    c.sees(leaseOf({ leaseDurationSeconds: 1 }, 13), true).wait(23_999)
+    assert.equal(c.effects('write').length, 0)
+    assert.equal(c.wait(1).write.kind, 'acquire')
+  })
+
   test('looks at an emptied Lease each retry period: nobody renews it, so that silence proves nothing', () => {
     const c = Candidate.follower().sees(heldBy('other', 10)).sees(leaseOf({}, 11), true).pass(2_000)
     assert.equal(c.effects('read').length, 1)

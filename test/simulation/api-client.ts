@@ -21,8 +21,8 @@ export interface ApiClientParts {
   readonly random: Random
   /** A write leaves; every deadline it may earn counts from this moment. */
   readonly sends: (lease: Lease) => void
-  /** This client has been shown a version of the Lease. */
-  readonly shown: (lease: Lease) => void
+  /** This client has been shown a version of the Lease, or that there is none. */
+  readonly shown: (lease: Lease | null) => void
 }
 
 const RETRY_AFTER_MS = 3_000
@@ -36,8 +36,10 @@ export class ApiClient implements LeaseApi {
     this.parts = parts
   }
 
-  read(deadlineMs: number): Promise<Lease | null> {
-    return this.request('reads', deadlineMs, () => this.parts.server.read())
+  async read(deadlineMs: number): Promise<Lease | null> {
+    const lease = await this.request('reads', deadlineMs, () => this.parts.server.read())
+    if (lease === null) this.parts.shown(null)
+    return lease
   }
 
   update(lease: Lease, deadlineMs: number): Promise<Lease> {

@@ -128,7 +128,9 @@ export class Judge {
     }
   }
 
-  shown(replica: Replica, lease: Lease): void {
+  shown(replica: Replica, lease: Lease | null): void {
+    replica.knowledge.looked()
+    if (lease === null) return
     const writer = this.writers.get(renewTimeOf(lease))
     const byTwin = writer !== undefined && writer !== replica.instance
     replica.knowledge.shown(lease, replica.identity, byTwin)

@@ -8,6 +8,7 @@ interface Sent {
   readonly highestEpoch: number
   /** The last version with a holder that it had been shown. */
   readonly heldVersion: number
+  readonly lookedSince: number
 }
 
 /** What a replica can know of the Lease: what it wrote, and what it was shown. All times are real ones. */
@@ -27,8 +28,8 @@ export class Knowledge {
   /** The last version with a holder that the present agent was shown, and the highest epoch. */
   heldVersion = 0
   highestEpoch = 0
-  /** Real time of the present agent's start. */
-  agentSince = 0
+  /** Real time of the first answer that the present agent had. */
+  lookedSince = Number.POSITIVE_INFINITY
   /** Renew times of others in this replica's name, which the present agent was shown. */
   readonly strangers = new Set<string>()
 
@@ -42,7 +43,7 @@ export class Knowledge {
   }
 
   newAgent(): void {
-    this.agentSince = this.now()
+    this.lookedSince = Number.POSITIVE_INFINITY
     this.written.clear()
     this.strangers.clear()
     this.heldVersion = 0
@@ -51,13 +52,17 @@ export class Knowledge {
 
   sends(lease: Lease): void {
     this.written.add(renewTimeOf(lease))
-    const { highestEpoch, heldVersion } = this
-    this.sent.set(renewTimeOf(lease), { lease, at: this.now(), highestEpoch, heldVersion })
+    const { highestEpoch, heldVersion, lookedSince } = this
+    this.sent.set(renewTimeOf(lease), { lease, at: this.now(), highestEpoch, heldVersion, lookedSince })
   }
 
   /** One of this instance's writes. */
   sentAs(lease: Lease): Sent | undefined {
     return this.sent.get(renewTimeOf(lease))
+  }
+
+  looked(): void {
+    this.lookedSince = Math.min(this.lookedSince, this.now())
   }
 
   /** `byTwin`: another instance of the same identity wrote it. */

@@ -132,10 +132,11 @@ export class LeaseRules {
     if (knowledge === undefined || (before !== null && !neverHeld(before))) return null
     const sent = knowledge.sentAs(after)
     if (before === null && sent !== undefined && sent.at < claim.since) return 'creation under way'
-    if ((sent ?? knowledge).heldVersion >= claim.version) return null
+    const { heldVersion, lookedSince } = sent ?? knowledge
+    if (heldVersion >= claim.version) return null
     // One that has looked before notices where it could not look for longer than this.
     const between = claim.since - claim.begunAt <= this.options.looksMs
-    return between || knowledge.agentSince > claim.begunAt ? 'holder unseen' : null
+    return between || lookedSince > claim.begunAt ? 'holder unseen' : null
   }
 
   /** A person changed or deleted it. */

@@ -24,7 +24,7 @@ export interface ReplicaWorld {
   trace(who: string, line: () => string): void
   started(replica: Replica, workload: Workload, earlier: Workload | null): void
   sends(replica: Replica, lease: Lease): void
-  shown(replica: Replica, lease: Lease): void
+  shown(replica: Replica, lease: Lease | null): void
   /** Its agent is told to end, while it is at this. */
   asked(stage: Stage): void
   ended(replica: Replica, code: 0 | 1, told: boolean): void
