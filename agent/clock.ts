@@ -53,6 +53,11 @@ export function later(from: Instant, ms: number): Instant {
 /** /proc/uptime counts in steps of 10 ms; two readings may disagree with the monotonic clock by twice that. */
 const BOOT_RESOLUTION_MS = 20
 
+/** Milliseconds from one instant to another on the clock that counts most: a machine may have slept in between. */
+export function elapsed(from: Instant, to: Instant): number {
+  return Math.max(to.mono - from.mono, to.boot - from.boot - BOOT_RESOLUTION_MS, to.wall - from.wall)
+}
+
 /**
  * Whether an instant has come: on the monotonic clock, or on the one that also counts a suspended machine's sleep.
  * The wall clock does not count, since anybody may set it.

@@ -2,7 +2,7 @@ import { durationOf, epochOf, holderOf, isVacant, type Lease } from '../lease/le
 import { coolDownEnds } from './cool-down.ts'
 import type { Seen } from './state.ts'
 import type { Turn } from './turn.ts'
-import { looksNeverHeld } from './vacancy.ts'
+import { isTimely, looksNeverHeld } from './vacancy.ts'
 
 /** What everybody but the holder does: watch, wait, and take the Lease once it is free. */
 export function campaign(turn: Turn): void {
@@ -139,8 +139,9 @@ function take(turn: Turn): void {
  * A creation has no version to compare with. Where this process could not run for a while, whatever happened meanwhile
  * still lies in its connections, and is heard before the answer to a read.
  */
-function confirmsAbsence({ fact }: Turn): boolean {
-  return fact.type === 'lease' && fact.fresh && fact.lease === null
+function confirmsAbsence(turn: Turn): boolean {
+  const { fact } = turn
+  return fact.type === 'lease' && fact.fresh && fact.lease === null && isTimely(turn)
 }
 
 function whyFree(turn: Turn, { lease }: Seen): string {
@@ -165,7 +166,11 @@ function freeAt(turn: Turn, seen: Seen): number {
   return seen.changedAt + durationOf(lease, turn.config.leaseDurationMs)
 }
 
-/** Written by this very process, and come through after it had given up; its workload is dead by now. */
-function isOwn(turn: Turn, lease: Lease): boolean {
-  return holderOf(lease) === turn.config.identity && turn.state.written.includes(lease.spec?.renewTime ?? '')
+/**
+ * Written by this very process, and come through after it had given up; its workload is dead by now. A creation is no
+ * compare-and-swap: another may have held the Lease, and lost it, since it was sent.
+ */
+function isOwn({ config, state: { written, created } }: Turn, lease: Lease): boolean {
+  const renewTime = lease.spec?.renewTime ?? ''
+  return holderOf(lease) === config.identity && written.includes(renewTime) && !created.includes(renewTime)
 }

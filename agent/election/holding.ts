@@ -50,7 +50,12 @@ function noticeWallJump(turn: Turn): void {
   const { attemptedAt } = turn.state
   if (attemptedAt === null) return
   const jump = turn.now.wall - attemptedAt.wall - (turn.now.mono - attemptedAt.mono)
-  if (jump > WALL_JUMP_MS) turn.set({ nextAttemptAt: turn.now.mono })
+  if (jump <= WALL_JUMP_MS) return
+  // Once for each jump: an attempt that fails is repeated no sooner for it.
+  turn.set({
+    nextAttemptAt: turn.now.mono,
+    attemptedAt: { ...attemptedAt, wall: attemptedAt.wall + jump },
+  })
 }
 
 function startWorkload(turn: Turn): void {

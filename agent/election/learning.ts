@@ -3,7 +3,7 @@ import { epochOf, holderOf, isNewer, type Lease, sameRecord } from '../lease/lea
 import type { LeaseApiError } from '../lease/lease-api.ts'
 import { doubtAt, grantOf, killAt } from './deadlines.ts'
 import { beginStepDown, endTerm } from './holding.ts'
-import type { Write } from './state.ts'
+import type { Seen, Write } from './state.ts'
 import type { Turn } from './turn.ts'
 import { guardVacancy, looksNeverHeld, observeAbsence } from './vacancy.ts'
 
@@ -70,8 +70,9 @@ export function learn(turn: Turn): void {
 /** How it ended may have been told while the launcher had no agent to tell it to. */
 function noticeEnd(turn: Turn): void {
   const { term, workload } = turn.state
-  if (term === null || !term.startOrdered || workload.alive !== 'no' || !workload.canRun) return
-  beginStepDown(turn, 'the workload runs no more', true)
+  if (term === null || workload.alive !== 'no') return
+  if (term.startOrdered && workload.canRun) beginStepDown(turn, 'the workload runs no more', true)
+  else if (!term.startOrdered && !workload.canRun) beginStepDown(turn, 'the launcher went away', false)
 }
 
 /** It serves nobody; an earlier agent may have ended before it could act on that. */
@@ -112,9 +113,15 @@ function observeLease(turn: Turn, lease: Lease, own: Write | undefined): void {
     highestEpoch: Math.max(turn.state.highestEpoch, epochOf(lease)),
     mustRead: false,
   })
-  if (own !== undefined) committed(turn, own, lease)
+  if (own !== undefined && !cameTooLate(before, own)) committed(turn, own, lease)
   else if (turn.state.term !== null) checkTerm(turn, lease)
   else if (changed && before !== null) lookForStranger(turn, lease)
+}
+
+/** A creation is no compare-and-swap: another may have held the Lease, and lost it, since it was sent. */
+function cameTooLate(before: Seen | null, { kind, lease, sentAt }: Write): boolean {
+  if (kind !== 'acquire' || lease.metadata.resourceVersion !== undefined || before === null) return false
+  return before.lease !== null || before.changedAt > sentAt.mono
 }
 
 function ownWrite(turn: Turn, lease: Lease): Write | undefined {

@@ -48,6 +48,7 @@ export function prepareWrite(
       nextWriteId: id + 1,
       nextAttemptAt: now.mono + config.retryPeriodMs,
       written: [...state.written.slice(-REMEMBERED_WRITES), renewTime],
+      created: base === null ? [...state.created.slice(-REMEMBERED_WRITES), renewTime] : state.created,
     },
   }
 }

@@ -95,13 +95,14 @@ export interface ElectionState {
   readonly seen: Seen | null
   /** Monotonic ms: a vacancy is not believed before; 0: no such reason. */
   readonly vacantNotBefore: number
-  /** Monotonic ms: when the Lease was last known not to exist. */
-  readonly absenceSeenAt: number
+  /** When the Lease was last known not to exist. */
+  readonly absenceSeenAt: Instant | null
   readonly highestEpoch: number
   readonly watchUp: boolean
   /** One request at a time is on its way to the API server. */
   readonly inFlight: boolean
-  /** What was seen last when the read among them was sent. */
+  /** When the last read was sent, and what had been seen by then. */
+  readonly readSentAt: Instant | null
   readonly readAfter: Seen | null
   /** The write among them, until its outcome is known: the watch may tell it before the answer comes. */
   readonly pending: Write | null
@@ -109,8 +110,9 @@ export interface ElectionState {
   readonly attemptedAt: Instant | null
   /** Writes that failed, newest last: each may still show up as committed. */
   readonly unresolved: readonly Write[]
-  /** Renew times this process wrote, newest last. */
+  /** Renew times this process wrote, newest last; those of creations also apart. */
   readonly written: readonly string[]
+  readonly created: readonly string[]
   readonly nextWriteId: number
   /** Monotonic ms: no write before. */
   readonly nextAttemptAt: number
@@ -194,15 +196,17 @@ export function initialState(): ElectionState {
   return {
     seen: null,
     vacantNotBefore: 0,
-    absenceSeenAt: 0,
+    absenceSeenAt: null,
     highestEpoch: 0,
     watchUp: false,
     inFlight: false,
+    readSentAt: null,
     readAfter: null,
     pending: null,
     attemptedAt: null,
     unresolved: [],
     written: [],
+    created: [],
     nextWriteId: 1,
     nextAttemptAt: 0,
     nextPollAt: 0,

@@ -63,8 +63,9 @@ export class Turn {
   }
 
   read(): void {
-    const { retryPeriodMs } = this.config
-    this.set({ inFlight: true, readAfter: this.state.seen, nextPollAt: this.now.mono + retryPeriodMs })
+    const { state, now, config } = this
+    const nextPollAt = now.mono + config.retryPeriodMs
+    this.set({ inFlight: true, readSentAt: now, readAfter: state.seen, nextPollAt })
     this.emit({ type: 'read', deadlineMs: this.requestDeadline() })
   }
 

@@ -1,15 +1,17 @@
+import { elapsed } from '../clock.ts'
 import { durationOf, holderOf, type Lease } from '../lease/lease.ts'
 import type { Seen } from './state.ts'
 import type { Turn } from './turn.ts'
 
-/** Retry periods from one proof that the Lease is absent to the next, at most. */
+/** Retry periods from one proof that the Lease is absent to the next look for it, at most. */
 const ABSENCE_GAP_RETRIES = 2
 
 /** Rule 7: nobody's, but its live holder may re-create it; everybody else waits a whole lease duration. */
 export function observeAbsence(turn: Turn): void {
-  const { seen, absenceSeenAt } = turn.state
-  turn.set({ absenceSeenAt: turn.now.mono, mustRead: false })
-  if (seen !== null && seen.lease === null && wasLookedAt(turn, absenceSeenAt)) return
+  const { seen } = turn.state
+  const unbroken = wasLookedFor(turn)
+  turn.set({ absenceSeenAt: turn.now, mustRead: false })
+  if (seen !== null && seen.lease === null && unbroken) return
   turn.set({
     seen: { lease: null, changedAt: turn.now.mono },
     vacantNotBefore: waitedOut(turn, seen?.lease ?? null),
@@ -25,14 +27,24 @@ export function observeAbsence(turn: Turn): void {
 export function guardVacancy(turn: Turn, before: Seen | null, lease: Lease): void {
   if (!looksNeverHeld(lease)) {
     turn.set({ vacantNotBefore: 0 })
-  } else if (before !== null && (before.lease !== null || !wasLookedAt(turn, turn.state.absenceSeenAt))) {
+  } else if (before !== null && (before.lease !== null || !wasLookedFor(turn))) {
     turn.set({ vacantNotBefore: waitedOut(turn, before.lease) })
   }
 }
 
-/** What was not looked at for a while may have come and gone meanwhile. */
-function wasLookedAt({ now, config }: Turn, absenceSeenAt: number): boolean {
-  return now.mono - absenceSeenAt <= ABSENCE_GAP_RETRIES * config.retryPeriodMs
+/** What was not looked for a while may have come and gone meanwhile; an answer counts from when it was asked for. */
+function wasLookedFor(turn: Turn): boolean {
+  const { fact, now, config, state } = turn
+  const { absenceSeenAt, readSentAt } = state
+  const askedAt = fact.type === 'lease' && fact.fresh && readSentAt !== null ? readSentAt : now
+  const limit = ABSENCE_GAP_RETRIES * config.retryPeriodMs
+  return absenceSeenAt !== null && elapsed(absenceSeenAt, askedAt) <= limit && isTimely(turn)
+}
+
+/** An answer that lay in its connection while the machine slept says nothing of what happened meanwhile. */
+export function isTimely({ fact, now, config, state: { readSentAt } }: Turn): boolean {
+  if (fact.type !== 'lease' || !fact.fresh || readSentAt === null) return true
+  return elapsed(readSentAt, now) <= config.renewDeadlineMs / 2 + config.retryPeriodMs
 }
 
 /** As `deploy/` makes it; no candidate ever writes it like this. */

@@ -155,6 +155,9 @@ export class Supervisor {
   }
 
   start(epoch: number): void {
+    // A kill that met nothing is answered by nothing.
+    this.killTimer?.cancel()
+    this.killTimer = null
     this.ordered = null
     this.starting = true
     this.health.ordered()

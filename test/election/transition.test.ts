@@ -97,6 +97,43 @@ describe('a candidate', () => {
     assert.equal(c.wait(1).write.kind, 'acquire')
   })
 
+  test('does not take its own late creation for leadership once it has seen another holder', () => {
+    for (const heldMs of [4_000, 16_000]) {
+      const c = Candidate.follower().sees(null)
+      while (c.state.pending === null) c.wait(100)
+      const { write } = c
+      c.sees(heldBy('other', 60, { leaseTransitions: 1 })).fail('timeout', true, write)
+      c.pass(heldMs)
+        .sees(heldBy('other', 61, { leaseTransitions: 1 }))
+        .sees(null)
+        .forget()
+      c.sees(
+        { ...write.lease, metadata: { ...write.lease.metadata, uid: 'u9', resourceVersion: '70' } },
+        true,
+      )
+      assert.equal(c.state.term, null)
+      assert.equal(c.wait(14_999).effects('write').length, 0)
+      assert.equal(c.wait(1).write.kind, 'acquire')
+    }
+  })
+
+  test('creates an absent Lease although each answer takes almost as long as a request may', () => {
+    const c = Candidate.follower().sees(null)
+    for (let n = 0; n < 5 && c.state.pending === null; n++) {
+      while (!c.state.inFlight) c.pass(10)
+      c.pass(4_500).sees(null, true)
+    }
+    assert.equal(c.write.kind, 'acquire')
+  })
+
+  test('does not believe an answer that lay in its connection while the machine slept', () => {
+    const c = Candidate.follower().sees(null).wait(14_000)
+    while (!c.state.inFlight || c.mono < 1_015_000) c.pass(100)
+    c.bootAhead += 30_000
+    c.sees(null, true)
+    assert.equal(c.effects('write').length, 0)
+  })
+
   test('looks at an emptied Lease each retry period: nobody renews it, so that silence proves nothing', () => {
     const c = Candidate.follower().sees(heldBy('other', 10)).sees(leaseOf({}, 11), true).pass(2_000)
     assert.equal(c.effects('read').length, 1)
@@ -387,6 +424,26 @@ describe('the leader', () => {
     assert.ok(c.events().includes('lost'))
   })
 
+  test('asks once for each jump of the wall clock, however often that fails', () => {
+    const c = Candidate.leader().pass(2_000)
+    c.wallAhead += 5_000
+    c.fail('conflict')
+    assert.equal(c.effects('read').length, 1)
+    c.tell({ type: 'read_failed', error: failure('network') }).pass(1_900)
+    assert.equal(c.effects('read').length, 1)
+  })
+
+  test('steps down where its launcher goes away before the workload was started', () => {
+    const c = Candidate.follower().sees(released(50))
+    const { write } = c
+    c.fail('timeout', true).pass(5_000)
+    if (c.state.pending) c.fail('timeout', true)
+    c.pass(6_000).sees(c.commit(write))
+    assert.deepEqual([c.state.term?.doubt, c.effects('start').length], [true, 0])
+    c.workload({ canRun: false })
+    assert.equal(c.state.term?.stepDown?.reason, 'the launcher went away')
+  })
+
   test('asks at once after the wall clock was set forward, and loses nothing', () => {
     const c = Candidate.leader().pass(500)
     c.wallAhead += 3_600_000
@@ -505,6 +562,23 @@ describe('stepping down', () => {
       c.pass(1)
       c.acknowledge().workload({ alive: 'yes', canRun: false })
     }
+  })
+
+  test('twenty failures in a row: hands over after each, and tries again ever later, at last once a minute', () => {
+    const c = Candidate.leader()
+    const pauses: number[] = []
+    for (let n = 0; n < 20; n++) {
+      c.tell({ type: 'workload_failed', reason: 'it ended' }).workload({ alive: 'no', canRun: true })
+      assert.equal(c.write.kind, 'release')
+      c.acknowledge().forget()
+      const releasedAt = c.mono
+      while (c.state.pending === null) c.pass(100)
+      pauses.push(c.mono - releasedAt)
+      assert.equal(c.write.kind, 'acquire')
+      c.acknowledge().workload({ alive: 'yes', canRun: false, epoch: c.state.term?.epoch ?? null })
+    }
+    assert.deepEqual(pauses.slice(0, 6), [4_000, 8_000, 16_000, 32_000, 60_000, 60_000])
+    assert.deepEqual([pauses.length, pauses.at(-1)], [20, 60_000])
   })
 
   test('after a failure leaves a Lease that another took and released alone until the full cool-down', () => {

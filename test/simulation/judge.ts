@@ -111,6 +111,8 @@ export class Judge {
     const { epoch } = workload
     if (epoch <= this.highestStarted && !this.forgotten.delete(`${replica.instance} ${epoch}`))
       throw new Violation('epochs grow', `epoch ${epoch} started after epoch ${this.highestStarted}`)
+    if (replica.knowledge.isOutdated(epoch))
+      throw new Violation('rules 6, 7', `${nameOf(replica)} started upon a creation of before another holder`)
     this.highestStarted = Math.max(this.highestStarted, epoch)
     if (--this.startsLeft < 0) throw new Violation('availability', `${nameOf(replica)} started for no reason`)
   }

@@ -25,6 +25,8 @@ export class Knowledge {
   learntAt = Number.NEGATIVE_INFINITY
   /** Since when this replica has known that somebody else holds the Lease. */
   otherSeenAt: number | null = null
+  /** When it was last shown that somebody else holds the Lease. */
+  private otherShownAt = Number.NEGATIVE_INFINITY
   /** The last version with a holder that the present agent was shown, and the highest epoch. */
   heldVersion = 0
   highestEpoch = 0
@@ -61,6 +63,14 @@ export class Knowledge {
     return this.sent.get(renewTimeOf(lease))
   }
 
+  /** Whether another one was seen to hold the Lease after this replica sent the creation that began an epoch. */
+  isOutdated(epoch: number): boolean {
+    const creations = [...this.sent.values()].filter(
+      ({ lease }) => lease.metadata.resourceVersion === undefined && epochOf(lease) === epoch,
+    )
+    return creations.length > 0 && creations.every(({ at }) => at < this.otherShownAt)
+  }
+
   looked(): void {
     this.lookedSince = Math.min(this.lookedSince, this.now())
   }
@@ -81,7 +91,10 @@ export class Knowledge {
     const own = holder === identity && !byTwin
     if (holder === identity && byTwin) this.strangers.add(renewTimeOf(lease))
     if (holder === '' || own) this.otherSeenAt = null
-    else this.otherSeenAt ??= this.now()
+    else {
+      this.otherShownAt = this.now()
+      this.otherSeenAt ??= this.now()
+    }
   }
 }
 

@@ -89,6 +89,10 @@ async function checkProduct({ name, among }: Mutation, { seeds, by }: Verdict): 
 }
 
 const wanted = process.argv[2] ?? ''
+if (wanted === '--help') {
+  console.log('usage: npm run test:mutations -- [PART OF A NAME]    (default: all of them)')
+  process.exit(0)
+}
 const chosen = MUTATIONS.filter(({ name }) => name.includes(wanted))
 if (chosen.length === 0) {
   console.error(`no mutation has "${wanted}" in its name: leave it out to try all`)

@@ -8,8 +8,10 @@ const MINUTE_MS = 60_000
 /** Soaks begin at a seed of their own, so that each one plays new ones. */
 const SEED_RANGE = 1e9
 
-const USAGE = `usage: node test/simulation/run.ts [--minutes N | --seeds N] [--seed N]
-       node test/simulation/run.ts --seed N [--keep ID,ID,...] [--trace]
+const LONGEST_MINUTES = 10_000
+
+const USAGE = `usage: npm run test:soak -- [--minutes N | --seeds N] [--seed N]
+       npm run test:soak -- --seed N [--keep ID,ID,...] [--trace]
   --minutes N     play one seed after the other for this long (default: ${DEFAULT_MINUTES})
   --seeds N       play this many seeds
   --seed N        the first seed (default: another one each time); alone: the only one
@@ -35,19 +37,25 @@ function parse() {
       },
     }).values
   } catch (error) {
-    return fail((error as Error).message.split(/\. |\n/)[0] as string)
+    // Of a value that looks like a flag Node says more than one needs to know.
+    const [sentence = ''] = (error as Error).message
+      .replace(/ is ambiguous.*/s, ' is missing')
+      .split(/\. |\n/)
+    return fail(sentence)
   }
 }
 
 function wholeNumber(name: string, text: string | undefined): number | undefined {
   if (text === undefined) return undefined
   const number = Number(text)
-  if (text !== '' && Number.isSafeInteger(number) && number >= 0) return number
+  if (/^\d+$/.test(text) && Number.isSafeInteger(number)) return number
   return fail(`--${name} must be a whole number from 0 on, not "${text}"`)
 }
 
 async function replay(seed: number, keep: readonly number[] | undefined, trace: boolean): Promise<boolean> {
   const outcome = await new World(seed, { keep, trace }).play()
+  const known = outcome.plan.length
+  if (known < (keep?.length ?? 0)) fail(`--keep names faults that seed ${seed} does not have`)
   if (trace) console.log(outcome.trace.join('\n'))
   if (outcome.violation === null) console.log('no invariant was broken')
   else if (trace)
@@ -64,7 +72,9 @@ if (options.help) {
 const seed = wholeNumber('seed', options.seed)
 const seeds = wholeNumber('seeds', options.seeds)
 const minutes = options.minutes === undefined ? undefined : Number(options.minutes)
-if (minutes !== undefined && !(minutes > 0)) fail(`--minutes must be above 0, not "${options.minutes}"`)
+if (minutes !== undefined && !(minutes > 0 && minutes <= LONGEST_MINUTES))
+  fail(`--minutes must be above 0 and at most ${LONGEST_MINUTES}, not "${options.minutes}"`)
+if (seeds === 0) fail('--seeds must be at least 1')
 const keep = options.keep
   ?.split(',')
   .flatMap((id) => (id === 'none' ? [] : [wholeNumber('keep', id) as number]))

@@ -1,11 +1,15 @@
 import { type Outcome, World } from './world.ts'
 
+type Play = (seed: number, keep: readonly number[]) => Promise<Outcome>
+
+const playAgain: Play = (seed, keep) => new World(seed, { keep, trace: true }).play()
+
 /** Leaves out one fault after the other for as long as the run still breaks the same invariant. */
-export async function shrink(failed: Outcome): Promise<Outcome> {
+export async function shrink(failed: Outcome, play = playAgain): Promise<Outcome> {
   let smallest = failed
   for (let index = 0; index < smallest.plan.length; ) {
     const keep = smallest.plan.filter((_, other) => other !== index).map(({ id }) => id)
-    const outcome = await new World(failed.seed, { keep, trace: true }).play()
+    const outcome = await play(failed.seed, keep)
     if (outcome.violation?.invariant === failed.violation?.invariant) {
       smallest = outcome
       index = 0
@@ -13,14 +17,16 @@ export async function shrink(failed: Outcome): Promise<Outcome> {
       index++
     }
   }
-  const keep = smallest.plan.map(({ id }) => id)
-  return new World(failed.seed, { keep, trace: true }).play()
+  return play(
+    failed.seed,
+    smallest.plan.map(({ id }) => id),
+  )
 }
 
 /** The command that plays a run again. */
 export function replayCommand({ seed, plan }: Outcome, whole = false): string {
   const keep = whole ? '' : ` --keep ${plan.map(({ id }) => id).join(',') || 'none'}`
-  return `node test/simulation/run.ts --seed ${seed}${keep} --trace`
+  return `npm run test:soak -- --seed ${seed}${keep} --trace`
 }
 
 const SHOWN_LINES = 60

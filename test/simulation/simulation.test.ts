@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { STAGES } from './agent-host.ts'
+import type { Fault } from './faults/fault.ts'
 import { FAULTS, KINDS } from './faults/kinds.ts'
 import { FAULT_TABLE, type Row } from './faults/table.ts'
 import { playUntilFailure } from './play.ts'
-import { report } from './shrink.ts'
-import { World } from './world.ts'
+import { replayCommand, report, shrink } from './shrink.ts'
+import { Violation } from './violation.ts'
+import { type Outcome, World } from './world.ts'
 
 const RUNS = 5_000
 /** Each kind of fault must have found something to strike this often. */
@@ -30,6 +32,20 @@ test('every row of the fault table is played', () => {
     Object.keys(FAULT_TABLE).filter((row) => !played.has(row as Row)),
     [],
   )
+})
+
+test('a failure is shrunk to the faults that it takes', async () => {
+  const whole = await new World(7).play()
+  const plan = [0, 1, 2, 3, 4, 5].map((id) => ({ ...(whole.plan[0] as Fault), id }))
+  const violation = new Violation('rule 3', 'too early')
+  const play = async (_seed: number, keep: readonly number[]): Promise<Outcome> => ({
+    ...whole,
+    plan: plan.filter(({ id }) => keep.includes(id)),
+    violation: keep.includes(2) && keep.includes(5) ? violation : new Violation('rule 9', 'another one'),
+  })
+  const small = await shrink({ ...whole, plan, violation }, play)
+  assert.deepEqual([small.plan.map(({ id }) => id), small.violation], [[2, 5], violation])
+  assert.equal(replayCommand(small), 'npm run test:soak -- --seed 7 --keep 2,5 --trace')
 })
 
 test('a seed plays the same run each time', async () => {

@@ -130,8 +130,8 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
     name: 'waits for an absent Lease although it could not look',
     rule: '7',
     file: 'agent/election/vacancy.ts',
-    from: 'now.mono - absenceSeenAt <= ABSENCE_GAP_RETRIES * config.retryPeriodMs',
-    to: 'absenceSeenAt >= 0',
+    from: 'absenceSeenAt !== null && elapsed(absenceSeenAt, askedAt) <= limit && isTimely(turn)',
+    to: 'absenceSeenAt !== null',
     among: ['lease deleted', 'agent frozen', 'cut', 'watch silent', 'replica lost'],
   },
   {
@@ -148,6 +148,14 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
     from: "return fact.type === 'lease' && fact.fresh && seen !== readAfter",
     to: 'return readAfter === undefined',
     among: ['lease deleted', 'lease deleted and applied', 'lease deleted, candidates restart', 'slow'],
+  },
+  {
+    name: 'takes its own late creation for leadership',
+    rule: '7',
+    file: 'agent/election/learning.ts',
+    from: 'own !== undefined && !cameTooLate(before, own)',
+    to: 'own !== undefined',
+    among: ['late writes', 'lease deleted'],
   },
   {
     name: 're-creates a Lease whose time is over by the wall clock',
