@@ -63,12 +63,14 @@ export class Knowledge {
     return this.sent.get(renewTimeOf(lease))
   }
 
-  /** Whether another one was seen to hold the Lease after this replica sent the creation that began an epoch. */
+  /** Whether another one was seen to hold the Lease after this replica sent the creation that alone may have begun an epoch. */
   isOutdated(epoch: number): boolean {
-    const creations = [...this.sent.values()].filter(
-      ({ lease }) => lease.metadata.resourceVersion === undefined && epochOf(lease) === epoch,
+    const begun = [...this.sent.values()].filter(
+      ({ lease }) => isAcquisition(lease) && epochOf(lease) === epoch,
     )
-    return creations.length > 0 && creations.every(({ at }) => at < this.otherShownAt)
+    const outdated = ({ lease, at }: Sent) =>
+      lease.metadata.resourceVersion === undefined && at < this.otherShownAt
+    return begun.length > 0 && begun.every(outdated)
   }
 
   looked(): void {
