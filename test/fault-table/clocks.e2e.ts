@@ -7,6 +7,7 @@ import { type ControlPlane, startControlPlane } from '../e2e/control-plane.ts'
 import type { Pod } from '../support/pod.ts'
 import { mono } from '../support/stage.ts'
 import { BootClock } from './boot-clock.ts'
+import { SLACK_MS } from './deadlines.ts'
 import { faultTest, type Linked, type Scene, seconds } from './scene.ts'
 import { WallClock } from './wall-clock.ts'
 
@@ -20,10 +21,12 @@ after(() => plane?.close())
 
 /** The launcher compares its clocks each 200 ms; a kill and a beat under way come on top. */
 const LOOK_MS = 200
-const SLACK_MS = 150
 
 /** Long enough for a Lease to be lost, and taken by somebody else. */
 const LONG_ENOUGH_MS = 18_000
+
+/** No freeze that anybody would notice; the machine is busy with other cases meanwhile. */
+const LONGEST_PAUSE_MS = 500
 
 function longestPause(scene: Scene, identity: string): number {
   const beats = scene.beats(identity)
@@ -46,16 +49,16 @@ describe('a clock', { concurrency: 4 }, () => {
     async (scene) => {
       const clock = new WallClock(join(scene.dir, 'wall'))
       const [a, b] = await scene.pair({ env: clock.env })
-      const pauses: number[] = []
       for (const offset of [-3600, 0, 3600]) {
         clock.set(offset)
         await sleep(LONG_ENOUGH_MS)
-        pauses.push(longestPause(scene, 'a'))
       }
       assert.deepEqual(scene.beats('b'), [])
       assert.ok(!a.agent.events().includes('lost') && !b.agent.events().includes('acquired'))
       assert.equal(new Set(scene.beats('a').map(({ pid }) => pid)).size, 1)
-      return `the same process and term went on; longest silence ${Math.round(Math.max(...pauses))} ms`
+      const pause = longestPause(scene, 'a')
+      assert.ok(pause <= LONGEST_PAUSE_MS, `silent for ${pause} ms`)
+      return `the same process and term went on; longest silence ${Math.round(pause)} ms`
     },
   )
 
@@ -83,9 +86,10 @@ describe('a clock', { concurrency: 4 }, () => {
     async (scene) => {
       const [a, b] = await scene.pair()
       const processes = processesOf(a)
+      const stopped = mono()
       for (const pid of processes) process.kill(pid, 'SIGSTOP')
       await b.agent.event('serving')
-      await sleep(12_000)
+      await sleep(Math.max(0, stopped + 30_000 - mono()))
       const woke = mono()
       const before = scene.beats('a').length
       // The workload first: the worst that can happen.

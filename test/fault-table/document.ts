@@ -5,12 +5,17 @@ import { type FaultCase, TABLE } from './table.ts'
 
 const HEAD = ['case', 'done', 'must hold', 'measured', 'client-go']
 
-/** One sentence for each case that a run did not come through. */
+/** One sentence for each thing that went wrong; none: the run came through every case. */
 export function shortcomings(records: readonly FaultRecord[]): string[] {
   return cases().flatMap(({ name, wakesUp = false }) => {
     const record = records.find((one) => one.name === name)
     if (record === undefined) return [`${name}: failed, or was not played`]
-    return record.overlapMs > 0 && !wakesUp ? [`${name}: two acted at once for ${record.overlapMs} ms`] : []
+    if (wakesUp) return []
+    const { overlapMs, late } = record
+    return [
+      ...(overlapMs > 0 ? [`${name}: two acted at once for ${overlapMs} ms`] : []),
+      ...(late > 0 ? [`${name}: acted ${late} times after a later term had begun`] : []),
+    ]
   })
 }
 
@@ -20,13 +25,15 @@ export function markdown(records: readonly FaultRecord[], facts: readonly Fact[]
   const wrong = shortcomings(records)
   const beats = records.reduce((sum, one) => sum + one.beats, 0)
   const woken = cases().filter(({ wakesUp }) => wakesUp)
-  const overlapOf = (one: { readonly name: string }) =>
-    records.find(({ name }) => name === one.name)?.overlapMs ?? 0
+  const describeLate = (one: { readonly name: string }) => {
+    const { late = 0, lateMs = 0 } = records.find(({ name }) => name === one.name) ?? {}
+    return `; but for “${one.name}”: ${late} after a later term had begun, ${lateMs.toFixed(1)} ms from the first to the last of them, see below`
+  }
   return `${[
     '# Fault table',
-    'Written by `npm run test:faults`: the built program on a real etcd and kube-apiserver, with the rights of `deploy/base`. What is done to it, what must hold, what this run measured, and what client-go does in that case, where the project measured it.',
+    'Written by `npm run test:faults`: the built program on a real etcd and kube-apiserver, with the rights of `deploy/base`. What is done to it, what must hold, what this run measured, and what client-go does in that very case, where the project measured it.',
     wrong.length === 0
-      ? `Each case was played once, and each came through. Two replicas acted at once for **0 ms**, judged from ${beats} signs of life${woken.map((one) => `; but for “${one.name}”: ${overlapOf(one).toFixed(1)} ms, see below`).join('')}.`
+      ? `Each case was played once, and each came through. Two replicas acted at once for **0 ms**, judged from ${beats} signs of life${woken.map(describeLate).join('')}.`
       : ['**Missed in this run:**', '', ...wrong.map((line) => `- ${line}`)].join('\n'),
     table(['measured on', ''], ['-', '-'], facts),
     HOW,
@@ -35,9 +42,10 @@ export function markdown(records: readonly FaultRecord[], facts: readonly Fact[]
   ].join('\n\n')}\n`
 }
 
-const HOW = `- A replica is an agent, and a container of its own PID namespace with tini and the launcher, as in a pod; each reaches the API server over a link of its own, which can be cut, held, reset and delayed. Timings are the defaults: 15 s, 10 s, 2 s, kill margin 1 s.
-- LangFlow is a program that writes who it is, its epoch and the monotonic time to a shared log every 10 ms while it executes. **Overlap is computed from that log alone**: between the first and the last sign of life of one term nobody else may show any.
-- The exception is a process that was stopped from outside and woke up under a later term (a suspended machine): nothing can run before it. Such a case is named above with its overlap.
+const HOW = `- A replica is an agent, and a container of its own PID namespace with tini and the launcher, as in a pod (both in one tree where a row names \`run\`); each reaches the API server over a link of its own, which can be cut, held, reset and delayed. Timings are the defaults (Lease 15 s, renew deadline 10 s, retry period 2 s, kill margin 1 s, stop timeout 30 s), but for rows that name others: one each of T8, T14 and T15.
+- LangFlow is a program that writes who it is, its epoch and the monotonic time to a shared log every 10 ms while it executes. **Overlap is computed from that log alone**: between the first and the last sign of life of one term nobody else may show any, nor a term any after a later one has begun.
+- The exception is a process that was stopped from outside and woke up under a later term (a suspended machine): nothing can run before it. Such a case is named above with what it did then.
+- T14 has each stage that lasts; the simulation tells a replica to end while it acquires or releases the Lease, too.
 - A figure is one run on a shared machine: an example, not a distribution. \`docs/benchmarks.md\` has distributions.`
 
 const REPRODUCE = `## How to reproduce

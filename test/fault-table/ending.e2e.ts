@@ -2,9 +2,11 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { after, before, describe } from 'node:test'
+import type { AgentStatus } from '../../agent/observe/status.ts'
 import { type ControlPlane, startControlPlane } from '../e2e/control-plane.ts'
 import type { Pod } from '../support/pod.ts'
 import { mono } from '../support/stage.ts'
+import { until } from '../support/until.ts'
 import { faultTest, type Linked, seconds } from './scene.ts'
 
 let plane: ControlPlane
@@ -109,6 +111,30 @@ describe('SIGTERM', { concurrency: 5 }, () => {
       const took = mono() - answered
       await b.agent.event('serving')
       return `the request was answered; the agent ended ${seconds(took)} later`
+    },
+  )
+
+  faultTest(
+    'SIGTERM while stopping',
+    () => plane,
+    async (scene) => {
+      const [a, b] = await scene.pair({ flags: ['--stop-timeout=3s'], workload: ['ignore-term'] })
+      a.agent.signal('SIGTERM')
+      await until('LangFlow is being stopped', async () => {
+        const { workload } = JSON.parse((await a.get('/status')).text) as AgentStatus
+        return workload.state === 'stopping'
+      })
+      const began = mono()
+      a.agent.signal('SIGTERM')
+      process.kill(a.initPid(), 'SIGTERM')
+      assert.equal((await a.container.exited).code, 0, a.container.output.join('\n'))
+      assert.equal((await a.agent.exited).code, 0, a.agent.output.join('\n'))
+      const took = mono() - began
+      const released = await scene.watch.next('the release', ({ holder }) => holder === '', 1)
+      assert.ok(scene.lastBeat('a') < released.at, 'released before the stop')
+      await b.agent.event('serving')
+      const taken = await scene.watch.next('the next holder', ({ holder }) => holder === 'b', released.index)
+      return `ended after ${seconds(took)}; next holder ${Math.round(taken.at - released.at)} ms after the release`
     },
   )
 

@@ -3,7 +3,8 @@ import { after, before, describe } from 'node:test'
 import { type ControlPlane, startControlPlane } from '../e2e/control-plane.ts'
 import { LEASE, mono } from '../support/stage.ts'
 import { until } from '../support/until.ts'
-import { faultTest, type Scene, seconds } from './scene.ts'
+import { DEAD_MS, DOUBT_MS, LEASE_MS, SLACK_MS } from './deadlines.ts'
+import { confirmedDead, faultTest, type Scene, seconds } from './scene.ts'
 
 let plane: ControlPlane
 
@@ -12,11 +13,6 @@ before(async () => {
 })
 
 after(() => plane?.close())
-
-/** From the send of the last acknowledged renewal until nothing may execute: the renew deadline. */
-const DOUBT_MS = 10_000
-/** Until the launcher's timer has fired and a beat that was under way is written. */
-const SLACK_MS = 150
 
 function conflicts(scene: Scene): number {
   return plane.requests({ namespace: scene.namespace, verb: 'update' }).filter(({ code }) => code === 409)
@@ -77,12 +73,14 @@ describe('the network', { concurrency: 5 }, () => {
       const acknowledged = await scene.renewal(a)
       a.link.flow({ toClient: 'hold' })
       const committed = await scene.watch.next('the last renewal', () => true, acknowledged.index + 1)
+      const dead = (await confirmedDead(a)) - acknowledged.at
       const taken = await scene.watch.next('the next holder', ({ holder }) => holder === 'b', committed.index)
       await b.agent.event('serving')
       const acted = scene.lastBeat('a') - acknowledged.at
       assert.ok(acted <= DOUBT_MS + SLACK_MS, `acted ${acted} ms after the last acknowledged renewal`)
-      assert.ok(taken.at - committed.at >= 15_000)
-      return `acted until ${seconds(acted)} after the last acknowledged renewal had committed; the next holder came ${seconds(taken.at - committed.at)} after the one whose reply was lost`
+      assert.ok(dead <= DEAD_MS, `dead ${dead} ms after it`)
+      assert.ok(taken.at - committed.at >= LEASE_MS)
+      return `acted until ${seconds(acted)}, dead ${seconds(dead)} after the last acknowledged renewal had committed; the next holder came ${seconds(taken.at - committed.at)} after the one whose reply was lost`
     },
   )
 
@@ -97,6 +95,7 @@ describe('the network', { concurrency: 5 }, () => {
       await new Promise((resolve) => setTimeout(resolve, 4_000))
       // The reply goes through, the next renewal does not.
       a.link.flow({ toServer: 'hold', toClient: 'pass' })
+      const dead = (await confirmedDead(a)) - committed.at
       const taken = await scene.watch.next('the next holder', ({ holder }) => holder === 'b', committed.index)
       await b.agent.event('serving')
       const last = scene.watch.sightings[taken.index - 1]
@@ -105,7 +104,8 @@ describe('the network', { concurrency: 5 }, () => {
       const acted = scene.lastBeat('a') - committed.at
       assert.ok(acted <= DOUBT_MS + SLACK_MS, `acted ${acted} ms after the last renewal committed`)
       assert.ok(acted > DOUBT_MS - 2_500, 'the late reply was not taken at all')
-      return `acted until ${seconds(acted)} after that renewal had committed; the next holder came after ${seconds(taken.at - committed.at)}`
+      assert.ok(dead <= DEAD_MS, `dead ${dead} ms after it`)
+      return `acted until ${seconds(acted)}, dead ${seconds(dead)} after that renewal had committed; the next holder came after ${seconds(taken.at - committed.at)}`
     },
   )
 

@@ -4,8 +4,9 @@ import { join } from 'node:path'
 import { after, before, describe } from 'node:test'
 import { type ControlPlane, startControlPlane } from '../e2e/control-plane.ts'
 import { mono } from '../support/stage.ts'
+import { DEAD_MS, DOUBT_MS, LEASE_MS, SLACK_MS } from './deadlines.ts'
 import { GRACE_MS, LivenessProbe } from './liveness-probe.ts'
-import { faultTest, type Scene, seconds } from './scene.ts'
+import { confirmedDead, faultTest, type Scene, seconds } from './scene.ts'
 
 let plane: ControlPlane
 
@@ -15,20 +16,17 @@ before(async () => {
 
 after(() => plane?.close())
 
-const RENEW_DEADLINE_MS = 10_000
-const LEASE_MS = 15_000
-/** Until a timer has fired and a beat that was under way is written. */
-const SLACK_MS = 150
-
-/** How the next holder came, in words; fails where it came late, or LangFlow acted for too long. */
-async function afterCrash(scene: Scene): Promise<string> {
+/** How the next holder came, in words; fails where it came late, or LangFlow acted or lived (until `dead`) for too long. */
+async function afterCrash(scene: Scene, dead: number): Promise<string> {
   const taken = await scene.watch.next('the next holder', ({ holder }) => holder === 'b', 0)
   const last = scene.watch.sightings[taken.index - 1]
   assert.ok(last !== undefined)
   const [waited, acted] = [taken.at - last.at, scene.lastBeat('a') - last.at]
   assert.ok(waited >= LEASE_MS && waited <= LEASE_MS + 300, `taken after ${waited} ms`)
-  assert.ok(acted <= RENEW_DEADLINE_MS + SLACK_MS, `acted for ${acted} ms`)
-  return `acted until ${seconds(Math.max(0, acted))} after the last renewal; next holder ${seconds(waited)} after it`
+  assert.ok(acted <= DOUBT_MS + SLACK_MS, `acted for ${acted} ms`)
+  const lived = dead - last.at
+  assert.ok(lived <= DEAD_MS, `dead after ${lived} ms`)
+  return `acted until ${seconds(Math.max(0, acted))}, dead ${seconds(lived)} after the last renewal; next holder ${seconds(waited)} after it`
 }
 
 describe('a process', { concurrency: 5 }, () => {
@@ -60,8 +58,9 @@ describe('a process', { concurrency: 5 }, () => {
       const [a, b] = await scene.pair()
       a.agent.signal('SIGKILL')
       await a.container.event('deadman_fired')
+      const dead = await confirmedDead(a)
       await b.agent.event('serving')
-      return afterCrash(scene)
+      return afterCrash(scene, dead)
     },
   )
 
@@ -73,8 +72,9 @@ describe('a process', { concurrency: 5 }, () => {
       const stopped = mono()
       a.agent.signal('SIGSTOP')
       await a.container.event('deadman_fired')
+      const dead = await confirmedDead(a)
       await b.agent.event('serving')
-      const measured = await afterCrash(scene)
+      const measured = await afterCrash(scene, dead)
       await new Promise((resolve) => setTimeout(resolve, Math.max(0, stopped + 20_000 - mono())))
       a.agent.signal('SIGCONT')
       await a.agent.event('lost')
@@ -150,8 +150,11 @@ describe('a process', { concurrency: 5 }, () => {
       const b = await scene.follower('b')
       const killed = mono()
       a.signal('SIGKILL')
+      // Its output ends with the last process that writes to it.
+      await a.exited
+      const dead = mono()
       await b.agent.event('serving')
-      const measured = await afterCrash(scene)
+      const measured = await afterCrash(scene, dead)
       return `LangFlow’s last sign of life ${Math.max(0, Math.round(scene.lastBeat('a') - killed))} ms after the kill; ${measured}`
     },
   )
@@ -163,8 +166,10 @@ describe('a process', { concurrency: 5 }, () => {
       const [a, b] = await scene.pair()
       a.agent.signal('SIGKILL')
       process.kill(a.initPid(), 'SIGKILL')
+      await a.container.exited
+      const dead = mono()
       await b.agent.event('serving')
-      return afterCrash(scene)
+      return afterCrash(scene, dead)
     },
   )
 
@@ -214,8 +219,9 @@ describe('a process', { concurrency: 5 }, () => {
       const [a, b] = await scene.pair({ env: { NODE_OPTIONS: `--import=${block}` } })
       a.agent.signal('SIGUSR2')
       await a.container.event('deadman_fired')
+      const dead = await confirmedDead(a)
       await b.agent.event('serving')
-      const measured = await afterCrash(scene)
+      const measured = await afterCrash(scene, dead)
       await a.agent.event('leader_observed')
       assert.equal(scene.watch.last().holder, 'b')
       return measured

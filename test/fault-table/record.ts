@@ -7,6 +7,10 @@ export interface FaultRecord {
   readonly measured: string
   /** Milliseconds during which workloads of two terms executed at once. */
   readonly overlapMs: number
+  /** Signs of life of a term after a later one had begun: a lone one makes no overlap. */
+  readonly late: number
+  /** From the first to the last of them. */
+  readonly lateMs: number
   /** Signs of life that were judged. */
   readonly beats: number
 }

@@ -10,7 +10,7 @@ import { LeaseWatch, type Sighting } from '../e2e/lease-watch.ts'
 import { type Beat, lateBeats, overlapMs, readBeats } from '../support/beats.ts'
 import { Pod, podObstacle } from '../support/pod.ts'
 import { BUNDLE, Replica, type ReplicaOptions } from '../support/replica.ts'
-import { LEASE } from '../support/stage.ts'
+import { LEASE, mono } from '../support/stage.ts'
 import { TcpProxy } from '../support/tcp-proxy.ts'
 import { until } from '../support/until.ts'
 import { record } from './record.ts'
@@ -174,13 +174,26 @@ export function faultTest(
     } finally {
       beats = await scene.finish()
     }
-    const overlap = overlapMs(beats)
-    record({ name, measured, overlapMs: overlap, beats: beats.length })
+    const [overlap, late] = [overlapMs(beats), lateBeats(beats)]
+    record({
+      name,
+      measured,
+      overlapMs: overlap,
+      late: late.length,
+      lateMs: (late.at(-1)?.mono ?? 0) - (late[0]?.mono ?? 0),
+      beats: beats.length,
+    })
     const { wakesUp = false }: FaultCase = TABLE[name]
     if (wakesUp) return
     assert.equal(overlap, 0, 'two workloads acted at once')
-    assert.deepEqual(lateBeats(beats), [], 'a workload acted after a later term had begun')
+    assert.deepEqual(late, [], 'a workload acted after a later term had begun')
   })
+}
+
+/** Monotonic ms at which the launcher's confirmation was read that nothing of its first workload lives. */
+export async function confirmedDead(pod: Pod): Promise<number> {
+  await pod.container.event('workload_stopped')
+  return mono()
 }
 
 /** "1.23 s" */

@@ -3,7 +3,8 @@ import { join } from 'node:path'
 
 const LIBRARIES = '/usr/lib'
 
-function findLibrary(): string {
+/** Throws one sentence where it is not installed. */
+export function faketimeLibrary(): string {
   const found = ['', ...readdirSync(LIBRARIES)]
     .map((folder) => join(LIBRARIES, folder, 'faketime/libfaketime.so.1'))
     .find((path) => existsSync(path))
@@ -19,7 +20,7 @@ export class WallClock {
   constructor(file: string) {
     this.#file = file
     this.env = {
-      LD_PRELOAD: findLibrary(),
+      LD_PRELOAD: faketimeLibrary(),
       FAKETIME_TIMESTAMP_FILE: file,
       FAKETIME_NO_CACHE: '1',
       FAKETIME_DONT_FAKE_MONOTONIC: '1',
