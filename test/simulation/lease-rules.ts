@@ -74,7 +74,10 @@ export class LeaseRules {
       this.claim = null
       return
     }
-    if (isAcquisition(after)) this.checkEpoch(after, writer)
+    if (isAcquisition(after)) {
+      this.checkEpoch(after, writer)
+      this.overtakeDisplaced(writer)
+    }
     if (this.claim?.owner !== writer) this.taken(before, after, writer)
     const { now, leaseDurationMs } = this.options
     const ms = durationOf(after, leaseDurationMs)
@@ -100,11 +103,15 @@ export class LeaseRules {
     forgot(writer, epoch)
   }
 
+  private overtakeDisplaced(writer: string): void {
+    const { now, tookEarly } = this.options
+    this.displaced = this.displaced.filter(({ until }) => until > now())
+    const limit = this.claim?.faked ? 'release faked' : 'duration shortened'
+    for (const { owner } of this.displaced) if (owner !== writer) tookEarly(limit, owner)
+  }
+
   private taken(before: Lease | null, after: Lease, writer: string): void {
     const { claim } = this
-    this.displaced = this.displaced.filter(({ until }) => until > this.options.now())
-    for (const { owner } of this.displaced)
-      if (owner !== writer) this.options.tookEarly('duration shortened', owner)
     if (claim === null) return
     const { now, tookEarly } = this.options
     const waited = now() - claim.since
