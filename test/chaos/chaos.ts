@@ -3,6 +3,7 @@ import { mono } from '../support/stage.ts'
 import { BeatLog } from './beat-log.ts'
 import { Ground } from './ground.ts'
 import { Judge, type Poll, Violation } from './judge.ts'
+import { leaseTaken } from './lease-taken.ts'
 import { type Memory, measureMemory } from './memory.ts'
 import { pollReadiness } from './readiness.ts'
 import { type Recovery, recover } from './recovery.ts'
@@ -33,6 +34,8 @@ export interface ChaosOptions {
 export interface Outcome {
   readonly seed: number
   readonly minutes: number
+  /** The program that ran. */
+  readonly main: string
   readonly ranMs: number
   readonly interrupted: boolean
   readonly kubernetes: string
@@ -85,7 +88,9 @@ class Run {
     this.#options = options
     this.#log = new BeatLog(ground.beats)
     this.#judge = new Judge({
-      launcherStoodStill: (replica, at) => ground.stillness.at(replica, at),
+      stillSince: (replica, at) => ground.stillness.since(replica, at),
+      leaseTaken: (term, next, stillSince) =>
+        leaseTaken({ term, next, because: this.#because(next), stillSince }, this.#strikes.list),
       epochForgotten: (replica, epoch, since) => this.#epochForgotten(replica, epoch, since),
     })
     this.#strikes = new Strikes({
@@ -120,7 +125,6 @@ class Run {
     this.#over.abort()
     await watching
     this.#log.close()
-    this.#judge.finish()
     const failure = this.#failure
     if (failure !== undefined && !(failure instanceof Violation)) throw failure
     const sum = (of: (seat: (typeof seats)[number]) => number) =>
@@ -128,6 +132,7 @@ class Run {
     return {
       seed: this.#options.seed,
       minutes,
+      main: this.#options.main,
       ranMs: mono() - this.#began,
       interrupted: this.#options.signal.aborted,
       kubernetes,
@@ -193,16 +198,24 @@ class Run {
   /** Reads on in the workloads' log, and has it judged. */
   async #watch(): Promise<void> {
     while (!this.#over.signal.aborted) {
-      const now = mono()
-      try {
-        for (const beat of this.#log.read()) this.#judge.beat(beat)
-        this.#judge.settle(now - KNOWN_MS)
-        this.#learnReasons()
-      } catch (error) {
-        this.#fail(error)
-      }
-      if (now - this.#saidAt > PROGRESS_MS) this.#say(`${this.#judge.terms.list.length} terms so far`)
+      this.#look()
+      if (mono() - this.#saidAt > PROGRESS_MS) this.#say(`${this.#judge.terms.list.length} terms so far`)
       await this.#pause(LOOK_MS)
+    }
+    // What was written up to the end may be what breaks a rule.
+    this.#look()
+    this.#judge.finish(mono())
+  }
+
+  #look(): void {
+    const now = mono()
+    try {
+      for (const beat of this.#log.read()) this.#judge.beat(beat)
+      this.#judge.settle(now - KNOWN_MS)
+      this.#learnReasons()
+    } catch (error) {
+      this.#failure ??= error
+      this.#over.abort()
     }
   }
 
@@ -220,10 +233,14 @@ class Run {
   /** How each new term came about, in the words of its agent, while that still has them. */
   #learnReasons(): void {
     for (const term of this.#judge.terms.list.slice(this.#reasons.size)) {
-      const lines = this.#ground.seatOf(term.replica)?.pod.agent.lines ?? []
-      const acquired = lines.findLast(({ event, epoch }) => event === 'acquired' && epoch === term.epoch)
-      this.#reasons.set(term, (acquired?.reason ?? 'unknown').replace(/^\S+-\d+ did/, 'its holder did'))
+      this.#reasons.set(term, this.#because(term) ?? 'unknown')
     }
+  }
+
+  #because({ replica, epoch }: Term): string | undefined {
+    const lines = this.#ground.seatOf(replica)?.pod.agent.lines ?? []
+    const acquired = lines.findLast((line) => line.event === 'acquired' && line.epoch === epoch)
+    return acquired?.reason?.replace(/^\S+-\d+ did/, 'its holder did')
   }
 
   #epochForgotten(replica: string, epoch: number, since: number): boolean {

@@ -4,7 +4,12 @@ import type { Beat } from '../support/beats.ts'
 import { type Invariant, Judge, type JudgeOptions, Violation } from './judge.ts'
 
 function judge(options: Partial<JudgeOptions> = {}): Judge {
-  return new Judge({ launcherStoodStill: () => false, epochForgotten: () => false, ...options })
+  return new Judge({
+    stillSince: () => undefined,
+    leaseTaken: () => true,
+    epochForgotten: () => false,
+    ...options,
+  })
 }
 
 function beat(replica: string, epoch: number, mono: number): Beat {
@@ -31,7 +36,7 @@ describe('the judge', () => {
     acts(one, 'a-1', 1, 0, 1_000)
     acts(one, 'b-1', 2, 1_010, 2_000)
     acts(one, 'a-1', 4, 2_400, 3_000)
-    one.finish()
+    one.finish(3_010)
     assert.equal(one.overlapMs, 0)
     assert.equal(one.terms.list.length, 3)
     assert.deepEqual(
@@ -47,7 +52,7 @@ describe('the judge', () => {
     breaks('one acts', /a-1 \(epoch 1\) acted at 1030\.0 ms, 20\.0 ms after that of b-1/, () =>
       one.beat(beat('a-1', 1, 1_030)),
     )
-    one.finish()
+    one.finish(1_030)
     assert.equal(one.overlapMs, 10)
   })
 
@@ -65,14 +70,54 @@ describe('the judge', () => {
   })
 
   test('excuses a workload whose launcher stood still then, and nothing else', () => {
-    const one = judge({ launcherStoodStill: (replica, at) => replica === 'a-1' && at < 2_000 })
+    const one = judge({ stillSince: (replica, at) => (replica === 'a-1' && at < 2_000 ? 900 : undefined) })
     acts(one, 'a-1', 1, 0, 1_000)
     acts(one, 'b-1', 2, 1_010, 1_500)
     acts(one, 'a-1', 1, 1_100, 1_200)
     assert.deepEqual(one.excused['launcher stood still'], { signs: 11, incidents: 1, longestMs: 190 })
     breaks('one acts', /a-1/, () => one.beat(beat('a-1', 1, 2_010)))
-    one.finish()
+    one.finish(2_010)
     assert.ok(one.overlapMs >= 100)
+  })
+
+  test('excuses no workload whose Lease nothing took while its launcher stood still', () => {
+    const asked: unknown[] = []
+    const one = judge({
+      stillSince: () => 900,
+      leaseTaken: (term, next, stillSince) => {
+        asked.push([term.replica, next.replica, stillSince])
+        return false
+      },
+    })
+    acts(one, 'a-1', 1, 0, 1_000)
+    acts(one, 'b-1', 2, 1_010, 1_500)
+    breaks('one acts', /a-1 \(epoch 1\)/, () => one.beat(beat('a-1', 1, 1_100)))
+    assert.deepEqual(asked, [['a-1', 'b-1', 900]])
+  })
+
+  test('asks who took the Lease of the term right after, whoever acts by now', () => {
+    const asked: unknown[] = []
+    const one = judge({
+      stillSince: () => 900,
+      leaseTaken: (term, next) => asked.push([term.replica, next.replica]) > 0,
+    })
+    acts(one, 'a-1', 1, 0, 1_000)
+    acts(one, 'a-1', 1, 2_000, 2_000)
+    one.beat(beat('b-1', 2, 1_200))
+    one.beat(beat('c-1', 3, 1_500))
+    one.beat(beat('a-1', 1, 2_010))
+    assert.deepEqual(asked, Array(3).fill(['a-1', 'b-1']))
+  })
+
+  test('counts the time without a workload, and without a ready replica, that ended the run', () => {
+    const one = judge()
+    acts(one, 'a-1', 1, 0, 1_000)
+    one.poll({ replica: 'a-1', sentAt: 500, answeredAt: 505, ready: true })
+    one.poll({ replica: 'a-1', sentAt: 900, answeredAt: 905, ready: false })
+    one.finish(61_000)
+    const last = { to: 61_000, after: null }
+    assert.deepEqual(one.silences.list, [{ from: 1_000, before: 'a-1/1', ...last }])
+    assert.deepEqual(one.outages.list, [{ from: 505, before: 'a-1', ...last }])
   })
 
   test('catches an epoch that is not higher than the last one', () => {
@@ -119,12 +164,12 @@ describe('the judge', () => {
   })
 
   test('sums up the overlap of a long log piece by piece', () => {
-    const one = judge({ launcherStoodStill: () => true })
+    const one = judge({ stillSince: () => 0 })
     for (let minute = 0; minute < 4; minute++) {
       acts(one, 'a-1', 1, minute * 61_000, minute * 61_000 + 100)
       acts(one, 'b-1', 2, minute * 61_000 + 50, minute * 61_000 + 150)
     }
-    one.finish()
+    one.finish(4 * 61_000)
     assert.equal(one.overlapMs, 200)
     assert.deepEqual(one.recent.at(-1), beat('b-1', 2, 3 * 61_000 + 150))
   })

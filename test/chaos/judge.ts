@@ -1,6 +1,6 @@
 import { type Beat, overlapMs } from '../support/beats.ts'
 import { Gaps } from './gaps.ts'
-import { type Finding, Terms } from './terms.ts'
+import { type Finding, type Term, Terms } from './terms.ts'
 
 export type Invariant = 'one acts' | 'epochs grow' | 'one is ready' | 'one serves again'
 
@@ -17,7 +17,7 @@ export class Violation extends Error {
 /** The documented limits; each excuses nothing but the one check that it is named in, and is counted. */
 export const EXCUSES = {
   'launcher stood still':
-    'In a pod only the launcher can end the workload. The run had frozen it (alone, or with the whole pod), and a second fault took the Lease away meanwhile: the workload went on until the launcher ran again or the liveness probe ended the container.',
+    'In a pod only the launcher can end the workload. The run had frozen it, and a second fault (or the first, where it froze the whole pod) took the Lease away meanwhile: the workload went on until the launcher ran again or the liveness probe ended the container. No term that was released is excused.',
   'epoch forgotten':
     'Epochs live in the Lease. A person had deleted it, and the candidate that made it anew was never shown the last epoch.',
 } as const
@@ -34,8 +34,10 @@ export interface Poll {
 }
 
 export interface JudgeOptions {
-  /** Whether the replica's launcher was kept from executing by the run at that time. */
-  readonly launcherStoodStill: (replica: string, at: number) => boolean
+  /** Since when the replica's launcher was kept from executing by the run at that time; `undefined`: it was not. */
+  readonly stillSince: (replica: string, at: number) => number | undefined
+  /** Whether a fault took the Lease from a term whose launcher stood still since then. */
+  readonly leaseTaken: (term: Term, next: Term, stillSince: number) => boolean
   /** Whether the replica cannot know that this epoch was used, since the Lease was deleted after `since`. */
   readonly epochForgotten: (replica: string, epoch: number, since: number) => boolean
 }
@@ -114,8 +116,11 @@ export class Judge {
     throw new Violation('one serves again', sentence)
   }
 
-  finish(): void {
+  /** The end of the run, in monotonic ms. */
+  finish(now: number): void {
     this.#sumUp()
+    this.silences.finish(now)
+    this.outages.finish(now)
   }
 
   #sumUp(): void {
@@ -136,7 +141,9 @@ export class Judge {
       return
     }
     const lateMs = at - other.first
-    if (!this.#options.launcherStoodStill(term.replica, at))
+    const stillSince = this.#options.stillSince(term.replica, at)
+    const next = this.terms.after(term) as Term
+    if (stillSince === undefined || !this.#options.leaseTaken(term, next, stillSince))
       throw new Violation(
         'one acts',
         `the workload of ${term.replica} (epoch ${term.epoch}) acted at ${ms(at)}, ${ms(lateMs)} after that of ${other.replica} (epoch ${other.epoch}) had begun`,

@@ -1,4 +1,5 @@
-import { existsSync } from 'node:fs'
+import { accessSync, constants, existsSync, statSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
 import { BUNDLE } from '../support/replica.ts'
 
@@ -14,11 +15,12 @@ the first violation and keeps everything that was written.
 
   --minutes N         how long, from 1 to ${LONGEST_MINUTES} (default: ${DEFAULT_MINUTES})
   --seed S            decides on the faults, from 0 to ${SEEDS - 1} (default: another one each time)
-  --report FILE-BASE  write FILE-BASE.json and FILE-BASE.md
+  --report FILE-BASE  write FILE-BASE.json and FILE-BASE.md, in a directory that exists
   --main FILE         the program to run instead of dist/langflow-leader.mjs, to see that a broken one is caught
   --help              show this
 
-Exit code 0: no violation; 1: a violation; 2: wrong usage, or no run is possible here; 130: interrupted.`
+Exit code 0: no violation; 1: a violation; 2: wrong usage, no run is possible here, or its report
+could not be written; 130: interrupted.`
 
 export interface Options {
   readonly minutes: number
@@ -38,7 +40,7 @@ export function parseOptions(args: readonly string[]): Options | 'help' {
   const seed =
     values.seed === undefined ? Math.floor(Math.random() * SEEDS) : number('seed', values.seed, 0, SEEDS - 1)
   if (!Number.isInteger(seed)) throw new UsageError(`--seed must be a whole number, not "${values.seed}"`)
-  if (values.report === '') throw new UsageError('--report must name a file, without its ending')
+  if (values.report !== undefined) checkReport(values.report)
   const main = values.main ?? BUNDLE
   if (!existsSync(main))
     throw new UsageError(
@@ -49,10 +51,23 @@ export function parseOptions(args: readonly string[]): Options | 'help' {
   return { minutes, seed, report: values.report, main }
 }
 
+/** A directory that is missing must not show only after the run. */
+function checkReport(base: string): void {
+  const directory = dirname(base)
+  if (base === '' || base.endsWith('/')) throw new UsageError('--report must name a file, without its ending')
+  if (!statSync(directory, { throwIfNoEntry: false })?.isDirectory())
+    throw new UsageError(`--report: there is no directory ${directory}`)
+  try {
+    accessSync(directory, constants.W_OK)
+  } catch {
+    throw new UsageError(`--report: the directory ${directory} cannot be written to`)
+  }
+}
+
 function parse(args: readonly string[]) {
   try {
     return parseArgs({
-      args: [...args],
+      args: withValues(args),
       options: {
         minutes: { type: 'string' },
         seed: { type: 'string' },
@@ -62,8 +77,20 @@ function parse(args: readonly string[]) {
       },
     }).values
   } catch (error) {
-    throw new UsageError((error as Error).message.split('\n', 1)[0])
+    // Its first sentence; what follows is advice for other programs.
+    throw new UsageError((error as Error).message.split(/\.?\n|\. /, 1)[0])
   }
+}
+
+/** Node refuses `--seed -1` before anybody can say what is allowed: it gets `--seed=-1`. */
+function withValues(args: readonly string[]): string[] {
+  const whole: string[] = []
+  for (const arg of args) {
+    const option = whole.at(-1) ?? ''
+    if (/^-[^-]/.test(arg) && /^--\w+$/.test(option)) whole[whole.length - 1] = `${option}=${arg}`
+    else whole.push(arg)
+  }
+  return whole
 }
 
 function number(name: string, text: string, least: number, most: number): number {

@@ -48,7 +48,7 @@ function by(key: (gap: Gap) => string, gaps: readonly Gap[]): Record<string, Tim
 export function summarise(outcome: Outcome) {
   const { judge, strikes, recoveries, violation } = outcome
   const silences = judge.silences.list
-  const handovers = silences.filter(({ before, after }) => before !== after)
+  const handovers = silences.filter(({ before, after }) => after !== null && before !== after)
   const terms = judge.terms.list
   const cause = (gap: Gap) => causeOf(gap, strikes.list)
   const reason = ({ after }: Gap) => {

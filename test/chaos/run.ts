@@ -3,7 +3,7 @@ import { controlPlaneAssets } from '../e2e/assets.ts'
 import { podObstacle } from '../support/pod.ts'
 import { type Outcome, playChaos } from './chaos.ts'
 import { type Options, parseOptions, USAGE, UsageError } from './options.ts'
-import { markdown, summarise } from './report.ts'
+import { markdown, type Summary, summarise } from './report.ts'
 import { testify } from './testimony.ts'
 
 const say = (sentence: string) => console.error(sentence)
@@ -15,7 +15,7 @@ async function main(): Promise<number> {
     options = parseOptions(process.argv.slice(2))
   } catch (error) {
     if (!(error instanceof UsageError)) throw error
-    say(`${error.message}\n\n${USAGE}`)
+    say(`${error.message} (--help says what there is)`)
     return 2
   }
   if (options === 'help') {
@@ -57,17 +57,28 @@ async function play(options: Options): Promise<number> {
   }
   const summary = summarise(outcome)
   const text = markdown(summary)
-  if (options.report !== undefined) {
-    writeFileSync(`${options.report}.json`, `${JSON.stringify(summary, null, 2)}\n`)
-    writeFileSync(`${options.report}.md`, `${text}\n`)
-    say(`report: ${options.report}.json, ${options.report}.md`)
-  }
+  // First of all: what hours have come to must not be lost with a file.
   console.log(text)
+  const written = options.report === undefined || write(options.report, summary, text)
   if (outcome.violation !== null && outcome.evidence !== null) {
     console.error(`\n${testify(outcome, outcome.violation, outcome.evidence)}`)
     return 1
   }
+  if (!written) return 2
   return outcome.interrupted ? 130 : 0
+}
+
+/** Returns whether that was possible. */
+function write(base: string, summary: Summary, text: string): boolean {
+  try {
+    writeFileSync(`${base}.json`, `${JSON.stringify(summary, null, 2)}\n`)
+    writeFileSync(`${base}.md`, `${text}\n`)
+  } catch (error) {
+    say(`the report could not be written: ${(error as Error).message}`)
+    return false
+  }
+  say(`report: ${base}.json, ${base}.md`)
+  return true
 }
 
 process.exit(await main())

@@ -6,13 +6,13 @@ test('a launcher stands still from its freeze until it has had time to look at i
   let now = 1_000
   const stillness = new Stillness(() => now)
   const over = stillness.begin('a-1')
-  assert.equal(stillness.at('a-1', 999), false)
-  assert.equal(stillness.at('a-1', 50_000), true)
-  assert.equal(stillness.at('b-1', 50_000), false)
+  assert.equal(stillness.since('a-1', 999), undefined)
+  assert.equal(stillness.since('a-1', 50_000), 1_000)
+  assert.equal(stillness.since('b-1', 50_000), undefined)
   now = 60_000
   over()
   now = 90_000
   over()
-  assert.equal(stillness.at('a-1', 61_000), true)
-  assert.equal(stillness.at('a-1', 61_001), false)
+  assert.equal(stillness.since('a-1', 60_500), 1_000)
+  assert.equal(stillness.since('a-1', 60_501), undefined)
 })

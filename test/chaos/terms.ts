@@ -30,12 +30,17 @@ export class Terms {
     return this.list.findLast(({ first }) => first <= time)
   }
 
+  /** The term that began next after this one. */
+  after(term: Term): Term | undefined {
+    return this.list[this.list.lastIndexOf(term) + 1]
+  }
+
   add({ replica, epoch, mono }: Beat): Finding[] {
     const owner = `${replica}/${epoch}`
     const term = this.#byOwner.get(owner)
     if (term !== undefined) {
       term.last = Math.max(term.last, mono)
-      const next = this.list[this.list.lastIndexOf(term) + 1]
+      const next = this.after(term)
       return next !== undefined && mono > next.first ? [{ what: 'late', term, other: next, at: mono }] : []
     }
     const begun: Term = { replica, epoch, first: mono, last: mono }

@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import type { Beat } from '../support/beats.ts'
+import { BUNDLE } from '../support/replica.ts'
 import { mono } from '../support/stage.ts'
 import type { Outcome } from './chaos.ts'
 import type { Violation } from './judge.ts'
@@ -11,7 +12,9 @@ const FAULTS_MS = 60_000
 
 /** What a violation leaves behind, in words; the whole of it goes into the directory that is kept. */
 export function testify(outcome: Outcome, violation: Violation, evidence: string): string {
-  const { judge, strikes, minutes, seed } = outcome
+  const { judge, strikes, minutes, seed, main } = outcome
+  // npm runs it in another directory than it may have been started in.
+  const program = main === BUNDLE ? '' : ` --main '${resolve(main)}'`
   const now = mono()
   writeFileSync(join(evidence, 'faults.json'), JSON.stringify(strikes.list, null, 2))
   const late = strikes.list.filter(({ healedAt }) => healedAt >= now - FAULTS_MS)
@@ -31,7 +34,7 @@ export function testify(outcome: Outcome, violation: Violation, evidence: string
     }),
     '',
     `everything is in ${evidence}: logs/ of all pods, beats, faults.json`,
-    `again: npm run chaos -- --minutes ${minutes} --seed ${seed}`,
+    `again: npm run chaos -- --minutes ${minutes} --seed ${seed}${program}`,
     '(the same faults in the same order; processes and the machine are real, so that their timing is not repeated exactly)',
   ].join('\n')
 }

@@ -28,6 +28,16 @@ export class MemoryWatch {
   }
 }
 
+/** The most that a process has held since it began, by the kernel's own count. */
+export function mostResidentMiB(pid: number): number {
+  return statusMiB(pid, 'VmHWM')
+}
+
 function residentMiB(pid: number): number {
-  return Number(/^VmRSS:\s*(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024
+  return statusMiB(pid, 'VmRSS')
+}
+
+function statusMiB(pid: number, field: string): number {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8')
+  return Number(new RegExp(`^${field}:\\s*(\\d+)`, 'm').exec(status)?.[1]) / 1024
 }

@@ -3,14 +3,14 @@ import { type IncomingMessage, request } from 'node:http'
 import { text } from 'node:stream/consumers'
 
 const PROBE_EVERY_MS = 100
-/** As long as the kubelet waits for an answer. */
+/** As long as the kubelet waits for an answer, to its last byte. */
 const PROBE_WITHIN_MS = 1000
 
 /** Probes as the kubelet does: each time on a new connection. Tells how long the answers took, in ms. */
 export class Prober {
   readonly tookMs: number[] = []
   readonly failures: string[] = []
-  /** The most failures in a row, late answers among them. */
+  /** The most failures in a row, answers that did not come in time among them. */
   unreadyAfter = 0
   private inARow = 0
   private asking = true
@@ -43,7 +43,8 @@ export class Prober {
 }
 
 async function askOnce(port: number, path: string): Promise<number> {
-  const call = request({ host: '127.0.0.1', port, path, agent: false })
+  const signal = AbortSignal.timeout(PROBE_WITHIN_MS)
+  const call = request({ host: '127.0.0.1', port, path, agent: false, signal })
   call.end()
   const [response] = (await once(call, 'response')) as [IncomingMessage]
   await text(response)
