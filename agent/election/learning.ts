@@ -119,9 +119,14 @@ function observeLease(turn: Turn, lease: Lease, own: Write | undefined): void {
 }
 
 /** A creation is no compare-and-swap: another may have held the Lease, and lost it, since it was sent. */
-function cameTooLate(before: Seen | null, { kind, lease, sentAt }: Write): boolean {
-  if (kind !== 'acquire' || lease.metadata.resourceVersion !== undefined || before === null) return false
-  return before.lease !== null || before.changedAt > sentAt.mono
+function cameTooLate(before: Seen | null, write: Write): boolean {
+  if (!isCreation(write) || before === null) return false
+  return before.lease !== null || before.changedAt >= write.sentAt.mono
+}
+
+/** Of one that did not hold the Lease. */
+function isCreation({ kind, lease }: Write): boolean {
+  return kind === 'acquire' && lease.metadata.resourceVersion === undefined
 }
 
 function ownWrite(turn: Turn, lease: Lease): Write | undefined {
@@ -234,7 +239,11 @@ function acknowledged(turn: Turn, id: number, lease: Lease): void {
     observeLease(turn, lease, write)
     return
   }
-  // Something newer than this answer was seen already.
+  // This, or something newer, was seen already; a creation was judged then.
+  if (isCreation(write)) {
+    turn.set({ pending: pending === write ? null : pending })
+    return
+  }
   committed(turn, write, lease)
   const newest = turn.state.seen?.lease
   if (newest && ownWrite(turn, newest) === undefined && newest.spec?.renewTime !== write.renewTime) {

@@ -117,6 +117,18 @@ describe('a candidate', () => {
     }
   })
 
+  test('does not take it for leadership either when its answer comes after the event that showed it', () => {
+    const c = Candidate.follower().sees(null)
+    while (c.state.pending === null) c.wait(100)
+    const { write } = c
+    const created = { ...c.commit(write), metadata: { ...c.commit(write).metadata, resourceVersion: '70' } }
+    c.sees(heldBy('other', 60, { leaseTransitions: 1 }))
+      .sees(null)
+      .sees(created)
+    c.tell({ type: 'written', id: write.id, lease: created })
+    assert.deepEqual([c.state.term, c.state.pending], [null, null])
+  })
+
   test('creates an absent Lease although each answer takes almost as long as a request may', () => {
     const c = Candidate.follower().sees(null)
     for (let n = 0; n < 5 && c.state.pending === null; n++) {

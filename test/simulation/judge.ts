@@ -109,8 +109,12 @@ export class Judge {
     if (earlier?.present)
       throw new Violation('one acts', `${nameOf(replica)} started beside an earlier workload`)
     const { epoch } = workload
-    if (epoch <= this.highestStarted && !this.forgotten.delete(`${replica.instance} ${epoch}`))
-      throw new Violation('epochs grow', `epoch ${epoch} started after epoch ${this.highestStarted}`)
+    if (epoch <= this.highestStarted && !this.forgotten.delete(`${replica.instance} ${epoch}`)) {
+      // Acquired before the other had started, after a Lease that it was never shown.
+      if (replica.knowledge.knownBefore(epoch) >= this.highestStarted)
+        throw new Violation('epochs grow', `epoch ${epoch} started after epoch ${this.highestStarted}`)
+      this.limits.add('epoch forgotten')
+    }
     if (replica.knowledge.isOutdated(epoch))
       throw new Violation('rules 6, 7', `${nameOf(replica)} started upon a creation of before another holder`)
     this.highestStarted = Math.max(this.highestStarted, epoch)

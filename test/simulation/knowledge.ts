@@ -65,12 +65,19 @@ export class Knowledge {
 
   /** Whether another one was seen to hold the Lease after this replica sent the creation that alone may have begun an epoch. */
   isOutdated(epoch: number): boolean {
-    const begun = [...this.sent.values()].filter(
-      ({ lease }) => isAcquisition(lease) && epochOf(lease) === epoch,
-    )
+    const begun = this.acquisitions(epoch)
     const outdated = ({ lease, at }: Sent) =>
       lease.metadata.resourceVersion === undefined && at < this.otherShownAt
     return begun.length > 0 && begun.every(outdated)
+  }
+
+  /** The highest epoch that it had been shown when it sent what began an epoch. */
+  knownBefore(epoch: number): number {
+    return Math.max(...this.acquisitions(epoch).map(({ highestEpoch }) => highestEpoch), 0)
+  }
+
+  private acquisitions(epoch: number): Sent[] {
+    return [...this.sent.values()].filter(({ lease }) => isAcquisition(lease) && epochOf(lease) === epoch)
   }
 
   looked(): void {
