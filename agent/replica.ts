@@ -61,6 +61,8 @@ export class Replica implements StatusSource {
         new LinkServer({
           path: options.socket,
           port: options.target.port,
+          standby: options.standby,
+          patienceMs: options.startTimeoutMs,
           keys: parts.keys,
           clock,
           handlers,
@@ -155,7 +157,9 @@ export class Replica implements StatusSource {
   private standsBy(): boolean {
     const { state } = this.elector
     const cooling = this.parts.clock.mono() < coolDownEnds(state)
-    return state.term === null && state.ending === null && !cooling && this.supervisor.canRun
+    const { canRun, view } = this.supervisor
+    const prepared = view.standby.mode === 'cold' || view.standby.state === 'ready'
+    return state.term === null && state.ending === null && !cooling && canRun && prepared
   }
 
   private run(effect: OutwardEffect): void {
@@ -212,7 +216,7 @@ export class Replica implements StatusSource {
     this.wasReady = ready
     const standby = this.standsBy()
     if (standby && !this.wasStandby) {
-      log.event('standby_ready', { epoch: highestEpoch, mode: this.parts.options.standby })
+      log.event('standby_ready', { epoch: highestEpoch, mode: this.supervisor.view.standby.mode })
     }
     this.wasStandby = standby
   }

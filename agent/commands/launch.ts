@@ -4,11 +4,12 @@ import { systemClock } from '../clock.ts'
 import { type LauncherOptions, launcherOptions, parseLauncherOptions } from '../config/options.ts'
 import { createLog } from '../observe/log.ts'
 import { isAlone } from '../workload/alone.ts'
-import { workloadEnvironment } from '../workload/environment.ts'
+import { standbyEnvironment, workloadEnvironment } from '../workload/environment.ts'
 import { serveLauncher } from '../workload/launcher-service.ts'
 import { createProcessTree } from '../workload/linux-process-tree.ts'
 import { describeTaken, isPortFree } from '../workload/port.ts'
 import { ServingProcesses } from '../workload/serving-processes.ts'
+import { spawnCommand } from '../workload/spawn.ts'
 
 /** Variable that marks the workload's processes, so that they are found wherever they went. */
 export const MARKER = 'LANGFLOW_LEADER_TREE'
@@ -35,7 +36,18 @@ async function launch(options: LauncherOptions): Promise<number> {
     log,
     machine: {
       clock: systemClock,
-      tree: (mark) => createProcessTree({ marker: { name: MARKER, value: mark }, clock: systemClock, alone }),
+      tree: (mark, standby) =>
+        createProcessTree({
+          marker: { name: MARKER, value: mark },
+          clock: systemClock,
+          alone,
+          async spawn(command, env, spawned) {
+            const child = standby?.take(env) ?? null
+            if (child === null) await spawnCommand(command, env, spawned)
+            else spawned(child)
+          },
+        }),
+      standbyEnvironment: (mark) => ({ ...standbyEnvironment(process.env), [MARKER]: mark }),
       portHolder: async (port) => ((await isPortFree(port)) ? null : describeTaken(port)),
       serving: (port, child) =>
         new ServingProcesses({ port, child, clock: systemClock, note: (level, text) => log[level](text) }),

@@ -31,7 +31,7 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
   const { term } = state
   const lease = state.seen?.lease ?? null
   const holder = lease === null ? null : holderOf(lease)
-  const view = workload.view
+  const { standby, ...view } = workload.view
   return {
     identity: options.identity,
     version: VERSION,
@@ -66,12 +66,19 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
     },
     standby: {
       wanted: options.standby,
-      mode: options.standby,
-      state: term === null && workload.canRun ? 'ready' : 'none',
+      ...standby,
+      state: standbyState(facts),
     },
     traffic: { mode: options.traffic, gate: checks.every(({ ok }) => ok) ? 'open' : 'closed' },
     checks,
   }
+}
+
+/** A cold one is ready as soon as nothing is in the way. */
+function standbyState({ state, workload }: ReplicaFacts): AgentStatus['standby']['state'] {
+  const { standby } = workload.view
+  if (standby.state !== 'none') return standby.state
+  return standby.mode === 'cold' && state.term === null && workload.canRun ? 'ready' : 'none'
 }
 
 function checksOf({ state, workload }: ReplicaFacts): Check[] {

@@ -43,6 +43,10 @@ export function scrapedMetrics(registers: Registry[], prefix: string): (status: 
     labelNames: ['mode', 'state'],
     registers,
   })
+  const standbyMemory = gauge(
+    `${prefix}standby_memory_bytes`,
+    'Memory (PSS) that the standby held when it became ready; absent where there is none.',
+  )
   const memory = gauge('process_resident_memory_bytes', 'Resident memory size in bytes.')
   const cpu = counter('process_cpu_seconds_total', 'User and system CPU time spent, in seconds.')
   gauge('process_start_time_seconds', 'When the process started, in seconds since the Unix epoch.').set(
@@ -65,6 +69,8 @@ export function scrapedMetrics(registers: Registry[], prefix: string): (status: 
     for (const state of STANDBY_STATES) {
       standby.set({ mode: status.standby.mode, state }, status.standby.state === state ? 1 : 0)
     }
+    if (status.standby.memoryBytes === null) standbyMemory.remove()
+    else standbyMemory.set(status.standby.memoryBytes)
     memory.set(process.memoryUsage.rss())
     const { user, system } = process.cpuUsage()
     countTo(cpu, (user + system) / 1e6)

@@ -1,4 +1,5 @@
 import type { WorkloadView } from '../workload/messages.ts'
+import type { StandbyMode, StandbyView } from '../workload/standby.ts'
 
 /** One named condition behind `/readyz?verbose`, in the words of `kubectl get --raw /readyz?verbose`. */
 export interface Check {
@@ -37,16 +38,12 @@ export interface AgentStatus {
     /** Milliseconds until this replica campaigns again; `null`: no cool-down. */
     readonly coolDownMs: number | null
   }
-  readonly workload: WorkloadView & {
+  readonly workload: Omit<WorkloadView, 'standby'> & {
     readonly launcher: 'connected' | 'missing' | 'silent'
     readonly healthy: boolean
     readonly lastProbe: string | null
   }
-  readonly standby: {
-    readonly wanted: string
-    readonly mode: string
-    readonly state: 'ready' | 'preparing' | 'none'
-  }
+  readonly standby: StandbyView & { readonly wanted: StandbyMode }
   readonly traffic: { readonly mode: string; readonly gate: 'open' | 'closed' }
   /** In the order that `/readyz?verbose` prints them. */
   readonly checks: readonly Check[]

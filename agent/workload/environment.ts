@@ -6,13 +6,17 @@ export interface Leadership {
 
 /**
  * The workload's environment: the launcher's, without every `KUBERNETES_*` and `LEADER_*` variable, so that no flow
- * finds the API server or this program's settings in it, and with `LEADER_EPOCH` and `LEADER_IDENTITY`. Other
- * service links (`FOO_SERVICE_HOST`) stay: a flow may use them.
+ * finds the API server or this program's settings in it. Other service links (`FOO_SERVICE_HOST`) stay: a flow may
+ * use them.
  */
+export function standbyEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !/^(KUBERNETES|LEADER)_/.test(name)))
+}
+
+/** The same, with `LEADER_EPOCH` and `LEADER_IDENTITY`. */
 export function workloadEnvironment(
   env: NodeJS.ProcessEnv,
   { epoch, identity }: Leadership,
 ): NodeJS.ProcessEnv {
-  const kept = Object.entries(env).filter(([name]) => !/^(KUBERNETES|LEADER)_/.test(name))
-  return { ...Object.fromEntries(kept), LEADER_EPOCH: String(epoch), LEADER_IDENTITY: identity }
+  return { ...standbyEnvironment(env), LEADER_EPOCH: String(epoch), LEADER_IDENTITY: identity }
 }

@@ -3,6 +3,7 @@ import type { Log } from '../observe/log.ts'
 import { Launcher, type LauncherMachine } from './launcher.ts'
 import { LinkClient } from './link-client.ts'
 import { describeLoss, type ToLauncher, type WorkloadCause, type WorkloadView } from './messages.ts'
+import { PrewarmedStandby } from './prewarmed-standby.ts'
 import type { ProcessTree } from './process-tree.ts'
 
 export interface LauncherServiceOptions {
@@ -12,7 +13,12 @@ export interface LauncherServiceOptions {
   readonly stopTimeoutMs: number
   readonly alone: boolean
   readonly log: Log
-  readonly machine: Omit<LauncherMachine, 'tree'> & { tree(mark: string): ProcessTree }
+  readonly machine: Omit<LauncherMachine, 'tree' | 'standby'> & {
+    /** `standby`: what its start may go on from. */
+    tree(mark: string, standby: PrewarmedStandby | null): ProcessTree
+    /** The environment of what waits for a grant. */
+    standbyEnvironment(mark: string): NodeJS.ProcessEnv
+  }
   /** Ends with the agent that started this launcher; `null`: an agent of another container. */
   readonly parentGone: Readable | null
 }
@@ -22,6 +28,7 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
   const { log, machine, stopTimeoutMs } = options
   let mark = ''
   let ending = false
+  let standby = null as PrewarmedStandby | null
   const ended = Promise.withResolvers<number>()
 
   const finishIfIdle = (view: WorkloadView) => {
@@ -29,7 +36,7 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
   }
   const launcher = new Launcher(
     options.command,
-    { ...machine, tree: () => machine.tree(mark) },
+    { ...machine, tree: () => machine.tree(mark, standby), standby: () => (ending ? null : standby) },
     (view, cause) => {
       report(log, view, cause)
       link.send({ type: 'workload', view, cause })
@@ -50,7 +57,16 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
         mark = message.tree
         log.info('connected to the agent')
         if (ending) link.send({ type: 'terminating' })
-        launcher.meet(message.port, options.alone ? null : machine.tree(mark))
+        if (message.standby === 'prewarmed') {
+          standby ??= new PrewarmedStandby({
+            command: options.command,
+            environment: () => machine.standbyEnvironment(mark),
+            clock: machine.clock,
+            patienceMs: message.patienceMs,
+            changed: () => launcher.standbyChanged(),
+          })
+        }
+        launcher.meet(message.port, options.alone ? null : machine.tree(mark, null))
       } else if (message.type === 'ping') {
         link.send({ type: 'pong', id: message.id })
       } else {
@@ -81,6 +97,7 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
 
   link.start()
   const code = await ended.promise
+  standby?.discard()
   link.close()
   options.parentGone?.destroy()
   return code
@@ -121,6 +138,9 @@ function report(log: Log, view: WorkloadView, cause: WorkloadCause): void {
       return
     case 'grant_refused':
       log.debug(`refused a grant: ${cause.reason}`, about)
+      return
+    case 'standby':
+      if (view.standby.reason !== null) log.warn(view.standby.reason)
       return
     case 'met':
     case 'nothing':

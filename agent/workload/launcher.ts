@@ -1,6 +1,7 @@
 import { type Clock, reached, type Timer, untilReached } from '../clock.ts'
 import type { Grant, Loss, ToLauncher, WorkloadCause, WorkloadState, WorkloadView } from './messages.ts'
 import type { Exit, LiveProcess, ProcessTree } from './process-tree.ts'
+import { COLD, type Standby } from './standby.ts'
 
 /** What the launcher needs of the machine; a seam for the simulation. */
 export interface LauncherMachine {
@@ -11,6 +12,8 @@ export interface LauncherMachine {
   portHolder(port: number): Promise<string | null>
   /** Watches who serves the port, beginning with the start of the workload's first process. */
   serving(port: number, child: number): { check(): Loss | null }
+  /** What the workload is started from; `null`: from nothing. */
+  standby(): Standby | null
   /** The workload's environment under a grant. */
   environment(grant: Grant): NodeJS.ProcessEnv
 }
@@ -53,6 +56,7 @@ export class Launcher {
   /** The stop under way began with the doubt itself: it has until the end of the grant. */
   private stoppedInDoubt = false
   private port = 0
+  private met = false
 
   constructor(command: readonly string[], machine: LauncherMachine, told: Told) {
     this.command = command
@@ -70,20 +74,29 @@ export class Launcher {
       deadmanFirings: this.deadmanFirings,
       freezes: this.freezes,
       loss: this.loss,
+      standby: this.machine.standby()?.view ?? COLD,
     }
   }
 
   /**
    * What the agent tells a launcher when they meet: the workload's port, and how its processes are marked. Remains
-   * of an earlier launcher are killed before this one counts as idle.
+   * of an earlier launcher are killed before this one counts as idle; it leaves none itself.
    */
   meet(port: number, remains: ProcessTree | null): void {
     this.port = port
-    if (this.state === 'idle' && remains !== null && !isGone(remains)) {
+    if (this.state === 'idle' && !this.met && remains !== null && !isGone(remains)) {
       this.tree = remains
       void this.end()
     }
+    this.met = true
+    // First, so that nobody takes it for prepared.
+    if (this.state === 'idle') this.machine.standby()?.prepare()
     this.tell({ kind: 'met' })
+  }
+
+  /** The standby is another one now. */
+  standbyChanged(): void {
+    this.tell({ kind: 'standby' })
   }
 
   receive(message: ToLauncher): void {
@@ -154,6 +167,8 @@ export class Launcher {
     try {
       const holder = await this.machine.portHolder(this.port)
       if (holder !== null) throw new Error(holder)
+      // Before the last look at the clocks: it may take as long as a cold start.
+      await this.machine.standby()?.settled()
       if (this.tree !== tree || !this.mayExecute()) throw new Error('the grant ended before the start')
       const { pid } = await tree.start(this.command, this.machine.environment(grant), (exit) =>
         this.exited(tree, exit),
@@ -338,6 +353,7 @@ export class Launcher {
     this.loss = null
     this.pid = null
     this.stoppedInDoubt = false
+    this.machine.standby()?.prepare()
     this.move('idle', cause)
   }
 

@@ -7,6 +7,7 @@ import { FatalError } from '../exit.ts'
 import { readLines, writeLine } from './json-lines.ts'
 import type { LauncherKeys } from './launcher-keys.ts'
 import type { ToAgent, ToLauncher } from './messages.ts'
+import type { StandbyMode } from './standby.ts'
 
 export type Hello = Extract<ToAgent, { type: 'hello' }>
 
@@ -22,6 +23,9 @@ export interface LinkServerOptions {
   readonly path: string
   /** The workload's port, told to the launcher. */
   readonly port: number
+  /** What the launcher is to keep ready, and how long that may take. */
+  readonly standby: StandbyMode
+  readonly patienceMs: number
   readonly keys: LauncherKeys
   readonly clock: Clock
   readonly handlers: LinkHandlers
@@ -197,7 +201,7 @@ export class LinkServer {
 
   /** Returns whether it is the launcher now. */
   private greet(socket: Socket, hello: Hello): boolean {
-    const { keys, port, handlers, alarm } = this.options
+    const { keys, port, standby, patienceMs, handlers, alarm } = this.options
     const mismatch = this.mismatch(hello)
     const admission =
       mismatch === null ? keys.admit(hello.token, this.launcher !== null) : { refused: mismatch }
@@ -216,6 +220,8 @@ export class LinkServer {
       token: admission.token,
       tree: admission.tree,
       port,
+      standby,
+      patienceMs,
     } satisfies ToLauncher)
     handlers.connected(hello, admission.returning)
     return true

@@ -25,6 +25,8 @@ export interface ProcessTreeOptions {
   readonly clock: Clock
   /** What `isAlone()` said when this process started. */
   readonly alone: boolean
+  /** How the command is started; by default from nothing. */
+  readonly spawn?: typeof spawnCommand
 }
 
 /** The launcher's own loop stands still meanwhile; signals to a tree of 50 processes take 1-5 ms. */
@@ -41,7 +43,12 @@ const WATCH_SHARE = 500
  * carries the marker, that is on what an earlier launcher left behind. All of them throw (or reject) where /proc
  * cannot be read; the direct child's process group has had its signal by then.
  */
-export function createProcessTree({ marker, clock, alone }: ProcessTreeOptions): ProcessTree {
+export function createProcessTree({
+  marker,
+  clock,
+  alone,
+  spawn = spawnCommand,
+}: ProcessTreeOptions): ProcessTree {
   const variable = Buffer.from(`${marker.name}=${marker.value}\0`)
   let known: Known = NOTHING_KNOWN
   let child: { pid: number; startTime: string; exited: boolean } | undefined
@@ -113,7 +120,7 @@ export function createProcessTree({ marker, clock, alone }: ProcessTreeOptions):
   return {
     async start(command, env, exited) {
       let pid = 0
-      await spawnCommand(command, { ...env, [marker.name]: marker.value }, (started) => {
+      await spawn(command, { ...env, [marker.name]: marker.value }, (started) => {
         pid = started.pid
         const mine = { pid, startTime: readStat(pid)?.startTime ?? '', exited: false }
         child = mine

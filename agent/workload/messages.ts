@@ -1,4 +1,5 @@
 import type { Instant } from '../clock.ts'
+import type { StandbyMode, StandbyView } from './standby.ts'
 
 /**
  * The agent and the launcher talk in JSON lines over a unix socket: rights and orders go down, facts go up.
@@ -39,6 +40,7 @@ export interface WorkloadView {
   readonly freezes: number
   /** What the running workload has lost of those that served. */
   readonly loss: Loss | null
+  readonly standby: StandbyView
 }
 
 /**
@@ -72,6 +74,7 @@ export type WorkloadCause =
   | { kind: 'deadman'; reason: string }
   | { kind: 'stop_failed'; reason: string }
   | { kind: 'grant_refused'; reason: string }
+  | { kind: 'standby' }
 
 export type ToAgent =
   | {
@@ -92,7 +95,16 @@ export type ToAgent =
   | { type: 'terminating' }
 
 export type ToLauncher =
-  | { type: 'welcome'; token: string /** Marks the workload's processes. */; tree: string; port: number }
+  | {
+      type: 'welcome'
+      token: string
+      /** Marks the workload's processes. */
+      tree: string
+      port: number
+      standby: StandbyMode
+      /** How long the standby may take to be prepared. */
+      patienceMs: number
+    }
   | { type: 'refused'; reason: string }
   | { type: 'ping'; id: number }
   | { type: 'grant'; grant: Grant }

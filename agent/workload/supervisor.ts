@@ -11,6 +11,7 @@ import {
   type WorkloadCause,
   type WorkloadView,
 } from './messages.ts'
+import { COLD } from './standby.ts'
 import { WorkloadHealth, type WorkloadHealthOptions } from './workload-health.ts'
 
 /** What the agent needs of the machine; a seam for tests. */
@@ -74,6 +75,7 @@ const NOTHING: WorkloadView = {
   deadmanFirings: 0,
   freezes: 0,
   loss: null,
+  standby: COLD,
 }
 
 /** The agent's side of the workload: turns orders into messages, and what the launcher and LangFlow say into facts. */
@@ -284,6 +286,7 @@ export class Supervisor {
         return
       case 'met':
       case 'nothing':
+      case 'standby':
       case 'bereft':
       case 'frozen':
       case 'stopping':

@@ -119,7 +119,7 @@ describe('an option that cannot be used', () => {
       {},
       "--health-failures '1.5': use a whole number from 1 to 999, such as 3",
     ],
-    [['--standby', 'frozen'], {}, "--standby 'frozen': this version knows only cold"],
+    [['--standby', 'frozen'], {}, "--standby 'frozen': use one of cold, prewarmed"],
     [['--traffic', 'label'], {}, "--traffic 'label': this version knows only readiness"],
     [['--on-doubt', 'kill'], {}, "--on-doubt 'kill': use one of freeze, stop"],
     [

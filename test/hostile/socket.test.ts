@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { MAX_LINE_BYTES } from '../../agent/workload/messages.ts'
+import { COLD } from '../../agent/workload/standby.ts'
 import type { Conversation, Findings } from './fixtures/attacks.ts'
 import { careless, Siege } from './siege.ts'
 
@@ -13,6 +14,7 @@ const IDLE = {
   deadmanFirings: 0,
   freezes: 0,
   loss: null,
+  standby: COLD,
 }
 const HELLO = { type: 'hello', version: 1, pid: 9, alone: true, mono: 'MONO', view: IDLE }
 const LATER = { mono: 1e15, boot: 1e15, wall: 1e15 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { VERSION } from '../../agent/version.ts'
+import { COLD } from '../../agent/workload/standby.ts'
 import { readExposition } from './exposition.ts'
 import { FOLLOWING, Replica, SERVING } from './replica.ts'
 
@@ -116,7 +117,7 @@ describe('the metrics', () => {
   })
 
   it('show the standby in one state at a time', async () => {
-    const replica = new Replica({ ...SERVING, standby: { wanted: 'cold', mode: 'cold', state: 'ready' } })
+    const replica = new Replica({ ...SERVING, standby: { ...COLD, wanted: 'cold', state: 'ready' } })
     const { families } = await scrape(replica)
     assert.deepEqual(Object.fromEntries(families.get('langflow_leader_standby_state')!.samples), {
       'langflow_leader_standby_state{mode="cold",state="ready"}': 1,

@@ -1,5 +1,6 @@
 import { createMetrics } from '../../agent/observe/prometheus.ts'
 import type { AgentStatus, StatusSource } from '../../agent/observe/status.ts'
+import { COLD } from '../../agent/workload/standby.ts'
 
 /** A leader that serves. */
 export const SERVING: AgentStatus = {
@@ -32,7 +33,7 @@ export const SERVING: AgentStatus = {
     healthy: true,
     lastProbe: '/health 200',
   },
-  standby: { wanted: 'cold', mode: 'cold', state: 'none' },
+  standby: { ...COLD, wanted: 'cold' },
   traffic: { mode: 'readiness', gate: 'open' },
   checks: [
     { name: 'leadership', ok: true, detail: 'holds the Lease' },

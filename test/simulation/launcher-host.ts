@@ -41,6 +41,7 @@ export class LauncherHost {
             process.after(PORT_LOOK_MS, () => resolve(parts.portTaken() ? 'the port is taken' : null))
           }),
         serving: () => ({ check: () => parts.remains()?.takeLoss() ?? null }),
+        standby: () => null,
         environment: (grant) => ({ LEADER_EPOCH: String(grant.epoch) }),
       },
       (view, cause) => {

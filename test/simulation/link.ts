@@ -137,7 +137,14 @@ export class AgentEnd implements LauncherLink {
     const previous = this.launcher
     this.launcher = connection
     if (previous !== null) this.drop(previous, 'another connection took its place')
-    this.down(connection, { type: 'welcome', token: 'token', tree: 'tree', port: 7860 })
+    this.down(connection, {
+      type: 'welcome',
+      token: 'token',
+      tree: 'tree',
+      port: 7860,
+      standby: 'cold',
+      patienceMs: 60_000,
+    })
     this.handlers.connected(hello, returning)
   }
 

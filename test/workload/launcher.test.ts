@@ -4,6 +4,7 @@ import { later } from '../../agent/clock.ts'
 import { Launcher } from '../../agent/workload/launcher.ts'
 import type { Grant, Loss, WorkloadCause, WorkloadView } from '../../agent/workload/messages.ts'
 import type { Exit, LiveProcess, ProcessTree } from '../../agent/workload/process-tree.ts'
+import { COLD, type Standby } from '../../agent/workload/standby.ts'
 import { settled, VirtualClock } from '../support/virtual-clock.ts'
 
 const PROCESS: LiveProcess = { pid: 42, startTime: '1', state: 'S', comm: 'langflow' }
@@ -57,6 +58,7 @@ class Bench {
   port: string | null = null
   /** What is lost at the next look at those that serve. */
   loss: Loss | null = null
+  standby: Standby | null = null
   view: WorkloadView
   renewedAt = this.clock.now()
 
@@ -74,6 +76,7 @@ class Bench {
             return loss
           },
         }),
+        standby: () => this.standby,
         environment: () => ({}),
       },
       (view, cause) => {
@@ -338,6 +341,64 @@ describe('a workload of which it cannot be told what lives', () => {
     await b.clock.pass(10_000)
     assert.equal(b.view.state, 'idle')
     assert.equal(b.view.deadmanFirings, 1)
+  })
+})
+
+describe('a standby', () => {
+  function fakeStandby() {
+    const settling = Promise.withResolvers<void>()
+    const standby = {
+      view: COLD,
+      prepared: 0,
+      prepare: () => void standby.prepared++,
+      settled: () => settling.promise,
+    }
+    return { standby, settle: settling.resolve }
+  }
+
+  test('is prepared when a launcher meets its agent, and again after each term', async () => {
+    const b = new Bench()
+    const { standby, settle } = fakeStandby()
+    settle()
+    b.standby = standby
+    b.launcher.meet(7860, null)
+    assert.equal(standby.prepared, 1)
+    b.grant()
+    b.launcher.receive({ type: 'start', epoch: 1 })
+    await b.clock.pass(0)
+    assert.deepEqual([b.view.state, standby.prepared], ['running', 1])
+    b.launcher.receive({ type: 'kill' })
+    await b.clock.pass(100)
+    assert.deepEqual([b.view.state, standby.prepared], ['idle', 2])
+  })
+
+  test('is waited for by a start, but not past the end of its grant', async () => {
+    const b = new Bench()
+    const { standby, settle } = fakeStandby()
+    b.standby = standby
+    b.launcher.meet(7860, null)
+    b.grant()
+    b.launcher.receive({ type: 'start', epoch: 1 })
+    await b.clock.pass(9_000)
+    assert.equal(b.tree.calls.length, 0)
+    await b.clock.pass(5_000)
+    settle()
+    await b.clock.pass(1_000)
+    assert.equal(b.tree.calls.filter((call) => call === 'start').length, 0)
+    assert.equal(b.view.state, 'idle')
+  })
+
+  test('of an earlier launcher is ended at the first meeting; its own is left alone at later ones', async () => {
+    const b = new Bench()
+    b.tree.running = true
+    b.launcher.meet(7860, b.tree)
+    await b.clock.pass(100)
+    assert.ok(b.tree.calls.includes('kill'))
+    b.tree.calls.length = 0
+    b.tree.running = true
+    b.launcher.meet(7860, b.tree)
+    await b.clock.pass(100)
+    assert.deepEqual(b.tree.calls, [])
   })
 })
 

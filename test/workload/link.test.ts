@@ -26,6 +26,7 @@ import {
   type ToLauncher,
   type WorkloadView,
 } from '../../agent/workload/messages.ts'
+import { COLD } from '../../agent/workload/standby.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
 
 const VIEW: WorkloadView = {
@@ -37,6 +38,7 @@ const VIEW: WorkloadView = {
   deadmanFirings: 0,
   freezes: 0,
   loss: null,
+  standby: COLD,
 }
 
 /** Collects values and lets a test wait for the next one. */
@@ -86,6 +88,8 @@ async function agent(keys = keysAt(), clock: Clock = systemClock) {
   const server = new LinkServer({
     path: join(dir, 'run', 'launcher.sock'),
     port: 7860,
+    standby: 'prewarmed',
+    patienceMs: 60_000,
     keys,
     clock,
     handlers: {

@@ -4,6 +4,7 @@ import type { Fact, Workload } from '../../agent/election/state.ts'
 import type { HealthHandlers } from '../../agent/workload/health-probe.ts'
 import type { Hello, LinkHandlers } from '../../agent/workload/link-server.ts'
 import type { ToLauncher, WorkloadCause, WorkloadView } from '../../agent/workload/messages.ts'
+import { COLD } from '../../agent/workload/standby.ts'
 import { Supervisor } from '../../agent/workload/supervisor.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
 
@@ -17,6 +18,7 @@ const IDLE: WorkloadView = {
   deadmanFirings: 0,
   freezes: 0,
   loss: null,
+  standby: COLD,
 }
 
 /** A supervisor whose launcher is the test. */

@@ -1,0 +1,40 @@
+/**
+ * What the interpreter of a prewarmed standby runs, with the descriptor of its link and the first entry of `sys.path` as
+ * arguments. It imports what `langflow run` imports, says "ready", and waits for one line: the environment of a
+ * term. Then it goes on as LangFlow's own command does. Its end of the link closes with the launcher, and then it ends, also
+ * in the middle of an import.
+ */
+export const PREWARM_SCRIPT = `
+import gc, json, os, socket, sys, threading
+link = socket.socket(fileno=int(sys.argv[1]))
+link.set_inheritable(False)
+sys.path[0] = sys.argv[2]
+argv = sys.argv[3:]
+order, given = [], threading.Event()
+
+def listen():
+    line = link.makefile().readline()
+    if not line.endswith("\\n"):
+        os._exit(0)
+    order.append(json.loads(line))
+    given.set()
+
+listener = threading.Thread(target=listen, daemon=True)
+listener.start()
+try:
+    from langflow.langflow_launcher import main
+    import langflow.__main__, langflow.main, langflow.server
+except BaseException as error:
+    link.sendall(f"{type(error).__name__}: {error}\\n".encode())
+    raise
+gc.collect()
+gc.freeze()
+link.sendall(b"ready\\n")
+given.wait()
+listener.join()
+link.close()
+os.environ.update(order[0])
+sys.argv = argv
+del gc, json, socket, threading, link, listener, listen, given, order, argv
+sys.exit(main())
+`

@@ -1,0 +1,151 @@
+import assert from 'node:assert/strict'
+import { spawn, spawnSync } from 'node:child_process'
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, type TestContext, test } from 'node:test'
+import { systemClock } from '../../agent/clock.ts'
+import { PrewarmedStandby, type PrewarmedStandbyOptions } from '../../agent/workload/prewarmed-standby.ts'
+import type { StandbyView } from '../../agent/workload/standby.ts'
+import { until } from '../support/until.ts'
+
+const PYTHON = spawnSync('python3', ['-c', 'import sys; print(sys.executable)'], {
+  encoding: 'utf8',
+}).stdout?.trim()
+const ROOT = join(import.meta.dirname, '../..')
+const skip = PYTHON ? false : 'there is no python3'
+
+/** A `langflow` that writes down what it was started with; `imports` is what its import does. */
+function fakeLangflow(t: TestContext, imports = '', more: Partial<PrewarmedStandbyOptions> = {}) {
+  const dir = mkdtempSync(join(tmpdir(), 'standby-'))
+  const bin = join(dir, 'bin')
+  mkdirSync(join(bin, 'langflow'), { recursive: true })
+  const module = (name: string, text: string) => writeFileSync(join(bin, 'langflow', `${name}.py`), text)
+  for (const name of ['__init__', '__main__', 'server']) module(name, '')
+  module('main', `import os\nopen("${dir}/pid", "w").write(str(os.getpid()) + ".")\n${imports}`)
+  module(
+    'langflow_launcher',
+    `
+import json, os, sys
+def main():
+    with open("${dir}/seen.tmp", "w") as file:
+        json.dump({"argv": sys.argv, "epoch": os.environ.get("LEADER_EPOCH"), "links": [fd for fd in ("3", "4") if os.path.realpath("/proc/self/fd/" + fd).find("socket:") >= 0]}, file)
+    os.rename("${dir}/seen.tmp", "${dir}/seen")
+    sys.exit(7)
+`,
+  )
+  const command = join(dir, 'langflow')
+  writeFileSync(command, `#!${PYTHON}\n`)
+  chmodSync(command, 0o755)
+  const views: StandbyView[] = []
+  const options: PrewarmedStandbyOptions = {
+    command: [command, 'run', '--port', '1'],
+    environment: () => ({ ...process.env, PYTHONPATH: bin, LEADER_MARK: 'x' }),
+    clock: systemClock,
+    patienceMs: 20_000,
+    changed: (view) => views.push(view),
+    ...more,
+  }
+  const standby = new PrewarmedStandby(options)
+  t.after(() => {
+    standby.discard()
+    rmSync(dir, { recursive: true, force: true })
+  })
+  const pid = async () => {
+    const file = join(dir, 'pid')
+    await until('it imports', async () => existsSync(file) && readFileSync(file, 'utf8').endsWith('.'))
+    return Number.parseInt(readFileSync(file, 'utf8'), 10)
+  }
+  return {
+    dir,
+    bin,
+    command,
+    standby,
+    views,
+    pid,
+    seen: () => JSON.parse(readFileSync(join(dir, 'seen'), 'utf8')),
+  }
+}
+
+describe('a prewarmed standby', { skip }, () => {
+  test('imports, waits, and goes on as the command with the environment of its term', async (t) => {
+    const { dir, command, standby, views, seen } = fakeLangflow(t, 'import time')
+    standby.prepare()
+    standby.prepare()
+    await standby.settled()
+    assert.deepEqual(
+      views.map(({ mode, state }) => [mode, state]),
+      [
+        ['prewarmed', 'preparing'],
+        ['prewarmed', 'ready'],
+      ],
+    )
+    assert.ok((standby.view.memoryBytes ?? 0) > 1e6)
+    assert.ok(!existsSync(join(dir, 'seen')))
+    const child = standby.take({ ...process.env, LEADER_EPOCH: '9' })
+    assert.ok(child)
+    const code = await new Promise((resolve) => child.once('exit', resolve))
+    assert.equal(code, 7)
+    assert.deepEqual([seen().argv, seen().epoch], [[command, 'run', '--port', '1'], '9'])
+    assert.deepEqual(seen().links, [], 'its link is closed')
+    assert.deepEqual(standby.view, { mode: 'prewarmed', state: 'none', reason: null, memoryBytes: null })
+    assert.equal(standby.take({}), null)
+  })
+
+  test('is cold where an import fails, and says why', async (t) => {
+    const { standby, views } = fakeLangflow(t, 'raise ImportError("no module named x")')
+    standby.prepare()
+    await standby.settled()
+    assert.equal(views.at(-1)?.mode, 'cold')
+    assert.match(standby.view.reason ?? '', /cannot be prewarmed: ImportError: no module named x/)
+    assert.equal(standby.take({}), null)
+  })
+
+  test('is cold where an import ends the interpreter, or takes too long', async (t) => {
+    const dying = fakeLangflow(t, 'import os; os._exit(3)')
+    dying.standby.prepare()
+    await dying.standby.settled()
+    assert.match(dying.standby.view.reason ?? '', /it ended \(exit code 3\)/)
+    const slow = fakeLangflow(t, 'import time; time.sleep(60)', { patienceMs: 300 })
+    slow.standby.prepare()
+    await slow.standby.settled()
+    assert.match(slow.standby.view.reason ?? '', /its imports took longer than 300 ms/)
+  })
+
+  test('is cold for a command that is not LangFlow’s', async (t) => {
+    const { standby } = fakeLangflow(t, '', { command: ['uvicorn', 'app'] })
+    standby.prepare()
+    await standby.settled()
+    assert.match(standby.view.reason ?? '', /^LangFlow cannot be prewarmed: "uvicorn" is not "langflow run/)
+  })
+
+  test('ends with the launcher, also in the middle of an import', async (t) => {
+    const { bin, command, pid } = fakeLangflow(t, 'import time; time.sleep(60)')
+    const launcher = spawn(process.execPath, [
+      '--input-type=module',
+      '--eval',
+      `
+      import { systemClock as clock } from '${ROOT}/agent/clock.ts'
+      import { PrewarmedStandby } from '${ROOT}/agent/workload/prewarmed-standby.ts'
+      const environment = () => ({ ...process.env, PYTHONPATH: ${JSON.stringify(bin)} })
+      const command = ${JSON.stringify([command, 'run'])}
+      new PrewarmedStandby({ command, environment, clock, patienceMs: 20_000, changed: () => {} }).prepare()
+      `,
+    ])
+    const child = await pid()
+    launcher.kill('SIGKILL')
+    await until('it ends', async () => !existsSync(`/proc/${child}/fd/0`))
+  })
+
+  test('is cold once it was killed, and is prepared again', async (t) => {
+    const { standby, views, pid } = fakeLangflow(t)
+    standby.prepare()
+    await standby.settled()
+    process.kill(await pid(), 'SIGKILL')
+    await until('it is missed', async () => standby.view.mode === 'cold')
+    assert.match(standby.view.reason ?? '', /it ended \(SIGKILL\)/)
+    standby.prepare()
+    await standby.settled()
+    assert.equal(views.at(-1)?.state, 'ready')
+  })
+})
