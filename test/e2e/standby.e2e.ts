@@ -56,11 +56,7 @@ test('a prewarmed LangFlow is imported before its term, and touches nothing unti
       const { standby } = await b.status()
       assert.equal(standby.state, 'ready')
       t.diagnostic(`a prewarmed standby holds ${Math.round((standby.memoryBytes ?? 0) / 1e6)} MB`)
-      assert.deepEqual(
-        readdirSync(join(dir, 'b')),
-        [],
-        'nothing of LangFlow was written before the grant',
-      )
+      assert.deepEqual(readdirSync(join(dir, 'b')), [], 'nothing of LangFlow was written before the grant')
       a.signal('SIGTERM')
       const released = await a.event('released')
       const serving = await b.event('serving')

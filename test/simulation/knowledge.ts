@@ -27,6 +27,8 @@ export class Knowledge {
   otherSeenAt: number | null = null
   /** When it was last shown that somebody else holds the Lease. */
   private otherShownAt = Number.NEGATIVE_INFINITY
+  /** Its writes that it was shown, and whether they were creations of before it saw another holder. */
+  private readonly overtaken = new Map<string, boolean>()
   /** The last version with a holder that the present agent was shown, and the highest epoch. */
   heldVersion = 0
   highestEpoch = 0
@@ -63,12 +65,10 @@ export class Knowledge {
     return this.sent.get(renewTimeOf(lease))
   }
 
-  /** Whether another one was seen to hold the Lease after this replica sent the creation that alone may have begun an epoch. */
+  /** Whether another one was seen to hold the Lease between the sending and the sight of what began an epoch: a creation. */
   isOutdated(epoch: number): boolean {
-    const begun = this.acquisitions(epoch)
-    const outdated = ({ lease, at }: Sent) =>
-      lease.metadata.resourceVersion === undefined && at < this.otherShownAt
-    return begun.length > 0 && begun.every(outdated)
+    const begun = this.acquisitions(epoch).filter(({ lease }) => this.overtaken.has(renewTimeOf(lease)))
+    return begun.length > 0 && begun.every(({ lease }) => this.overtaken.get(renewTimeOf(lease)))
   }
 
   /** The highest epoch that it had been shown when it sent what began an epoch. */
@@ -86,8 +86,13 @@ export class Knowledge {
 
   /** `byTwin`: another instance of the same identity wrote it. */
   shown(lease: Lease, identity: string, byTwin: boolean): void {
-    const sent = this.sent.get(renewTimeOf(lease))
+    const renewTime = renewTimeOf(lease)
+    const sent = this.sent.get(renewTime)
     const holder = holderOf(lease)
+    if (sent !== undefined && !this.overtaken.has(renewTime)) {
+      const created = sent.lease.metadata.resourceVersion === undefined
+      this.overtaken.set(renewTime, created && sent.at < this.otherShownAt)
+    }
     if (sent !== undefined && holder === identity && sent.at > this.acknowledgedAt) {
       this.acknowledgedAt = sent.at
       const recognised = this.written.has(renewTimeOf(lease)) && sameRecord(sent.lease, lease)

@@ -75,13 +75,14 @@ export class Network {
 
   lateness(): number {
     let ms = 0
-    for (const { lateWrites } of this.faults) if (lateWrites) ms += this.random.between(0, lateWrites)
+    for (const { lateWrites } of this.faults)
+      if (lateWrites) ms = Math.max(ms, this.random.between(0, lateWrites))
     return ms
   }
 
   lag(): number {
     let ms = 0
-    for (const { watchLag } of this.faults) ms += watchLag ?? 0
+    for (const { watchLag = 0 } of this.faults) ms = Math.max(ms, watchLag)
     return ms
   }
 }
