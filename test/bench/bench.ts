@@ -14,6 +14,7 @@ import { say } from './progress.ts'
 import { markdown, type Report, shortcomings } from './report.ts'
 import type { Section } from './row.ts'
 import { FULL, QUICK, type Sizes } from './sizes.ts'
+import { measureStandbys } from './standby.ts'
 import { measureStarts } from './start.ts'
 import { measureSteady } from './steady.ts'
 import { steadySections } from './steady-sections.ts'
@@ -43,8 +44,9 @@ async function measure(ground: Ground, sizes: Sizes, quick: boolean): Promise<Re
   const crashes = await measureCrashes(ground, ours, peer, sizes.crashes)
   const steady = await steadily(ground, ours, peer, sizes)
   const starts = await measureStarts(ground, sizes.starts)
+  const standbys = await measureStandbys(ground, sizes.standbys)
   const overlap = overlapSection(ours.beats, expectedTerms(sizes))
-  return { facts, sections: [handovers, crashes, overlap, ...steady, starts], quick }
+  return { facts, sections: [handovers, crashes, overlap, ...steady, starts, standbys], quick }
 }
 
 async function steadily(

@@ -6,6 +6,8 @@ export interface Sizes {
   readonly crashes: { readonly ours: Crashes; readonly peer: Crashes }
   readonly steady: { readonly settleMs: number; readonly windowMs: number; readonly sampleMs: number }
   readonly starts: number
+  /** Of a real LangFlow, in each standby mode. */
+  readonly standbys: number
   /** The bench gives up after this many minutes. */
   readonly boundMinutes: number
 }
@@ -20,6 +22,7 @@ export const FULL: Sizes = {
   crashes: { ours: { leases: 4, rounds: 5 }, peer: { leases: 2, rounds: 4 } },
   steady: { settleMs: 60_000, windowMs: 60_000, sampleMs: 5_000 },
   starts: 20,
+  standbys: 5,
   boundMinutes: 40,
 }
 
@@ -29,5 +32,6 @@ export const QUICK: Sizes = {
   crashes: { ours: { leases: 2, rounds: 1 }, peer: { leases: 1, rounds: 1 } },
   steady: { settleMs: 4_000, windowMs: 10_000, sampleMs: 2_000 },
   starts: 3,
+  standbys: 1,
   boundMinutes: 5,
 }

@@ -1,0 +1,117 @@
+import { deployRights } from '../e2e/deploy-rights.ts'
+import {
+  LANGFLOW_MISSING,
+  langflowBinary,
+  langflowEnvironment,
+  runEcho,
+  writeEchoFlow,
+} from '../e2e/langflow.ts'
+import { freePort } from '../support/free-port.ts'
+import { Replica } from '../support/replica.ts'
+import { end, type Ground } from './ground.ts'
+import { say } from './progress.ts'
+import { atMost, type Row, type Section } from './row.ts'
+import { percentile } from './statistics.ts'
+
+const LIMIT_MS = 10_000
+const LEASE = 'langflow-leader-lock'
+/** Longer than any standby takes to be prepared. */
+const HELD_SECONDS = 600
+const MODES = ['cold', 'prewarmed'] as const
+
+/** A follower with a real LangFlow behind a Lease that the bench holds, and releases once the follower stands by. */
+export async function measureStandbys(ground: Ground, count: number): Promise<Section> {
+  const served: Record<(typeof MODES)[number], number[]> = { cold: [], prewarmed: [] }
+  const prepared: number[] = []
+  const memory: number[] = []
+  const section = (more: Partial<Section>): Section => ({
+    title: 'Start of a real LangFlow after the grant',
+    shape: 'spread',
+    about: [
+      'One follower, SQLite, one echo flow. Its Lease is held by the bench, and released once the follower stands by. The modes take turns.',
+      '**acquired → serving**: by the follower’s own log, `/health_check` answers 200 then. Each one then ran the flow.',
+    ],
+    rows: [
+      ...MODES.map(
+        (mode): Row => ({
+          what: `${mode}: acquired → serving`,
+          unit: 'ms',
+          values: served[mode],
+          ...(mode === 'prewarmed' ? { target: atMost(LIMIT_MS, 'ms') } : {}),
+        }),
+      ),
+      { what: 'prewarmed: until it stands by', unit: 'ms', values: prepared },
+      { what: 'prewarmed: memory of the standby (PSS)', unit: 'MB', values: memory },
+    ],
+    notes: [],
+    ...more,
+  })
+  const binary = langflowBinary()
+  if (binary === undefined) return section({ rows: [], notes: [`Not measured: ${LANGFLOW_MISSING}.`] })
+  try {
+    const namespace = await ground.plane.newNamespace()
+    const kubeconfig = await deployRights(ground.plane, namespace)
+    const flows = writeEchoFlow(binary, ground.path('flows'))
+    for (let n = 1; n <= count; n++) {
+      for (const mode of MODES) {
+        await write(ground, namespace, 'bench', HELD_SECONDS)
+        const port = await freePort()
+        const identity = `${mode}-${n}`
+        const begun = performance.now()
+        const replica = ground.keep(
+          await Replica.start({
+            identity,
+            kubeconfig,
+            namespace,
+            port,
+            beats: ground.path('unused'),
+            main: ground.main,
+            flags: [`--standby=${mode}`],
+            command: [binary, 'run', '--backend-only'],
+            env: { ...ground.env, ...langflowEnvironment(ground.path('langflow'), port, flows) },
+          }),
+        )
+        try {
+          const ready = await replica.event('standby_ready')
+          if (ready.mode !== mode) throw new Error(`the standby is ${ready.mode}, not ${mode}`)
+          if (mode === 'prewarmed') {
+            prepared.push(performance.now() - begun)
+            memory.push(((await replica.status()).standby.memoryBytes ?? 0) / 1e6)
+          }
+          // As a holder releases it.
+          await write(ground, namespace, '', 1)
+          const acquired = await replica.event('acquired')
+          const serving = await replica.event('serving')
+          served[mode].push(Date.parse(serving.time) - Date.parse(acquired.time))
+          await runEcho(port, 'hello')
+        } finally {
+          await end(replica)
+        }
+        say(`${mode} ${n}/${count}: ${served[mode].at(-1)} ms`)
+      }
+    }
+    return section({
+      notes: [`prewarmed / cold, ratio of the medians: **${ratioOf(served.prewarmed, served.cold)}**`],
+    })
+  } catch (error) {
+    return section({ failure: (error as Error).message })
+  }
+}
+
+function ratioOf(values: readonly number[], others: readonly number[]): string {
+  return (percentile(values, 0.5) / percentile(others, 0.5)).toPrecision(2)
+}
+
+async function write(ground: Ground, namespace: string, holder: string, seconds: number): Promise<void> {
+  const now = new Date().toISOString().replace('Z', '000Z')
+  const spec = { holderIdentity: holder, leaseDurationSeconds: seconds, acquireTime: now, renewTime: now }
+  await ground.plane.kubectl([
+    'patch',
+    'lease',
+    LEASE,
+    `--namespace=${namespace}`,
+    '--type=merge',
+    '-p',
+    JSON.stringify({ spec }),
+  ])
+}
