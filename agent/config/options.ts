@@ -2,7 +2,6 @@ import { randomBytes } from 'node:crypto'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Command } from 'commander'
-import type { StandbyMode } from '../workload/standby.ts'
 import type { Listen, Target } from './address.ts'
 import { defaultIdentity } from './names.ts'
 import { addSettings, readSettings, type Values } from './setting.ts'
@@ -25,7 +24,7 @@ export interface AgentOptions extends Timings {
   /** A directory that only the agent can write: its launcher's token survives a restart there. */
   readonly stateDir: string
   readonly target: Target
-  readonly standby: StandbyMode
+  readonly standby: 'cold' | 'prewarmed'
   readonly traffic: 'readiness'
   readonly healthIntervalMs: number
   readonly healthTimeoutMs: number

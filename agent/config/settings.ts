@@ -1,4 +1,3 @@
-import { STANDBY_MODES } from '../workload/standby.ts'
 import { parseListen, parseTarget } from './address.ts'
 import { parseDuration } from './duration.ts'
 import { parseIdentity, parseNamespace, parseObjectName, parsePath, parseSocket } from './names.ts'
@@ -113,7 +112,7 @@ export const AGENT_SETTINGS = {
     group: 'LangFlow',
     schema: reads(parsePath),
   },
-  standby: { ...choice(STANDBY_MODES, 'LangFlow', 'what a follower keeps ready'), fallback: 'cold' },
+  standby: { ...choice(['cold', 'prewarmed'], 'LangFlow', 'what a follower keeps ready'), fallback: 'cold' },
   startTimeout: duration('10m', 1, 'LangFlow', 'from start to the first healthy answer'),
   drainTimeout: duration('20s', 0, 'LangFlow', 'how long requests in flight may take before a stop'),
   healthInterval: duration('1s', 1, 'Health and traffic', 'between two health requests'),

@@ -19,7 +19,7 @@ const KNOWN = '"langflow run …", "python -m langflow run …", or "sh -c" with
 /**
  * Finds LangFlow's interpreter in the command that starts it: by the first line of the script, or because the
  * command names it. Throws one sentence where the command does anything else, since that must not happen before
- * its time.
+ * its time. The sentence is shown to everybody, and names no argument and no value: they may hold secrets.
  */
 export function readLangflowCommand(
   command: readonly string[],
@@ -31,7 +31,7 @@ export function readLangflowCommand(
   if (SHELLS.has(name)) return readShell(args, env, cwd)
   if (/^python[\d.]*$/.test(name)) return readModule(program, args, cwd)
   if (name !== 'langflow') throw new Error(`"${program}" is not ${KNOWN}`)
-  if (args[0] !== 'run') throw new Error(`"langflow ${args[0] ?? ''}" is not ${KNOWN}`)
+  if (args[0] !== 'run') throw new Error(`"langflow" without "run" is not ${KNOWN}`)
   const script = findProgram(program, env)
   return {
     interpreter: interpreterOf(script, env),
@@ -45,7 +45,7 @@ function readModule(program: string, args: readonly string[], cwd: string): Lang
   const at = args.indexOf('-m')
   const [, module = '', ...rest] = at < 0 ? [] : args.slice(at)
   if ((module !== 'langflow' && module !== 'langflow.__main__') || rest[0] !== 'run')
-    throw new Error(`"${[program, ...args].join(' ')}" is not ${KNOWN}`)
+    throw new Error(`"${program}" with anything but LangFlow is not ${KNOWN}`)
   return {
     interpreter: [program, ...args.slice(0, at)],
     argv: ['langflow', ...rest],
@@ -80,8 +80,7 @@ function readWords(script: string, env: NodeJS.ProcessEnv): string[] {
   for (let at = 0; at < text.length; ) {
     WORD.lastIndex = at
     const found = WORD.exec(text)
-    if (found === null)
-      throw new Error(`the shell command does more than start LangFlow: "${script}" is not ${KNOWN}`)
+    if (found === null) throw new Error(`the shell command does more than start LangFlow: it is not ${KNOWN}`)
     const [whole, single, double, bare] = found
     if (/^\s/.test(whole) && at > 0) {
       words.push(word)
@@ -97,7 +96,7 @@ function insertVariables(text: string, env: NodeJS.ProcessEnv, splits: boolean):
   return text.replace(/\$\{?(\w+)\}?/g, (_, name: string) => {
     const value = env[name] ?? ''
     if (splits && /[\s*?[]|^$/.test(value))
-      throw new Error(`put "$${name}" in quotes: "${value}" is not one word`)
+      throw new Error(`put "$${name}" in quotes: its value is not one word`)
     return value
   })
 }

@@ -1,5 +1,5 @@
 import type { Instant } from '../clock.ts'
-import type { StandbyMode, StandbyView } from './standby.ts'
+import { COLD, type StandbyMode, type StandbyView } from './standby.ts'
 
 /**
  * The agent and the launcher talk in JSON lines over a unix socket: rights and orders go down, facts go up.
@@ -41,6 +41,19 @@ export interface WorkloadView {
   /** What the running workload has lost of those that served. */
   readonly loss: Loss | null
   readonly standby: StandbyView
+}
+
+/** Of a launcher that has run nothing yet. */
+export const NOTHING: WorkloadView = {
+  state: 'idle',
+  epoch: null,
+  identity: null,
+  pid: null,
+  killAt: null,
+  deadmanFirings: 0,
+  freezes: 0,
+  loss: null,
+  standby: COLD,
 }
 
 /**

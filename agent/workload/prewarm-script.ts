@@ -2,7 +2,8 @@
  * What the interpreter of a prewarmed standby runs, with the descriptor of its link and the first entry of `sys.path` as
  * arguments. It imports what `langflow run` imports, says "ready", and waits for one line: the environment of a
  * term. Then it goes on as LangFlow's own command does. Its end of the link closes with the launcher, and then it ends, also
- * in the middle of an import.
+ * in the middle of an import. Of an error it tells the kind alone, since messages may hold secrets: its traceback is in
+ * LangFlow's own output.
  */
 export const PREWARM_SCRIPT = `
 import gc, json, os, socket, sys, threading
@@ -25,7 +26,8 @@ try:
     from langflow.langflow_launcher import main
     import langflow.__main__, langflow.main, langflow.server
 except BaseException as error:
-    link.sendall(f"{type(error).__name__}: {error}\\n".encode())
+    what = error.name if isinstance(error, ImportError) else ""
+    link.sendall(f"{type(error).__name__} {what or ''}".strip().encode() + b"\\n")
     raise
 gc.collect()
 gc.freeze()

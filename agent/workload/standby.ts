@@ -1,6 +1,5 @@
 /** What a follower keeps ready. */
-export const STANDBY_MODES = ['cold', 'prewarmed'] as const
-export type StandbyMode = (typeof STANDBY_MODES)[number]
+export type StandbyMode = 'cold' | 'prewarmed'
 
 export interface StandbyView {
   /** What it would start from now: `cold` also where something warmer could not be prepared. */

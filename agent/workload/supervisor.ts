@@ -6,12 +6,12 @@ import type { Hello, LinkHandlers } from './link-server.ts'
 import {
   describeLoss,
   type Grant,
+  NOTHING,
   type ToAgent,
   type ToLauncher,
   type WorkloadCause,
   type WorkloadView,
 } from './messages.ts'
-import { COLD } from './standby.ts'
 import { WorkloadHealth, type WorkloadHealthOptions } from './workload-health.ts'
 
 /** What the agent needs of the machine; a seam for tests. */
@@ -65,18 +65,6 @@ const ANSWERS_TO_START: ReadonlySet<WorkloadCause['kind']> = new Set([
   'stopped',
   'killed',
 ])
-
-const NOTHING: WorkloadView = {
-  state: 'idle',
-  epoch: null,
-  identity: null,
-  pid: null,
-  killAt: null,
-  deadmanFirings: 0,
-  freezes: 0,
-  loss: null,
-  standby: COLD,
-}
 
 /** The agent's side of the workload: turns orders into messages, and what the launcher and LangFlow say into facts. */
 export class Supervisor {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { after, before, test } from 'node:test'
+import { after, before, type TestContext, test } from 'node:test'
 import { carries, readProcesses } from '../../agent/workload/proc.ts'
 import { freePort } from '../support/free-port.ts'
 import { BUNDLE, Replica } from '../support/replica.ts'
@@ -23,16 +23,22 @@ after(async () => {
   rmSync(dir, { recursive: true, force: true })
 })
 
-test('a real LangFlow behind a real API server gives the same answer before and after a takeover', async (t) => {
+/** What starts replicas with a real LangFlow in a namespace of their own; `undefined`: there is none, and the test is skipped. */
+async function troupe(
+  t: TestContext,
+  commandOf: (binary: string, port: number) => readonly string[],
+  ...flags: string[]
+) {
   const binary = langflowBinary()
   if (binary === undefined) {
     t.diagnostic(`SKIPPED: ${LANGFLOW_MISSING}`)
     t.skip(LANGFLOW_MISSING)
-    return
+    return undefined
   }
   const namespace = await plane.newNamespace()
   const kubeconfig = await deployRights(plane, namespace)
-  const flows = writeEchoFlow(binary, join(dir, 'flows'))
+  const own = join(dir, namespace)
+  const flows = writeEchoFlow(binary, join(own, 'flows'))
   const start = async (identity: string) => {
     const port = await freePort()
     return Replica.start({
@@ -40,13 +46,20 @@ test('a real LangFlow behind a real API server gives the same answer before and 
       kubeconfig,
       namespace,
       port,
-      beats: join(dir, 'unused'),
+      beats: join(own, 'unused'),
       main: BUNDLE,
-      flags: ['--stop-timeout=60s'],
-      command: [binary, 'run', '--backend-only'],
-      env: langflowEnvironment(join(dir, identity), port, flows),
+      flags: ['--stop-timeout=60s', ...flags],
+      command: commandOf(binary, port),
+      env: langflowEnvironment(join(own, identity), port, flows),
     })
   }
+  return { own, start }
+}
+
+test('a real LangFlow behind a real API server gives the same answer before and after a takeover', async (t) => {
+  const found = await troupe(t, (binary) => [binary, 'run', '--backend-only'])
+  if (found === undefined) return
+  const { start } = found
   const a = await start('a')
   const b = await start('b')
   try {
@@ -77,5 +90,41 @@ test('a real LangFlow behind a real API server gives the same answer before and 
     assert.equal(await runEcho(standby.port, 'what is left of it?'), 'what is left of it?')
   } finally {
     await Promise.all([a.stop(), b.stop()])
+  }
+})
+
+test('a prewarmed LangFlow is imported before its term, and touches nothing until then', async (t) => {
+  const command = (binary: string, port: number) => [
+    'sh',
+    '-c',
+    `exec ${binary} run --backend-only --port ${port}`,
+  ]
+  const found = await troupe(t, command, '--standby=prewarmed')
+  if (found === undefined) return
+  const { own, start } = found
+  const a = await start('a')
+  try {
+    await a.event('serving')
+    const b = await start('b')
+    try {
+      const ready = await b.event('standby_ready')
+      assert.equal(ready.mode, 'prewarmed')
+      const { standby } = await b.status()
+      assert.equal(standby.state, 'ready')
+      t.diagnostic(`a prewarmed standby holds ${Math.round((standby.memoryBytes ?? 0) / 1e6)} MB`)
+      assert.deepEqual(readdirSync(join(own, 'b')), [], 'nothing of LangFlow was written before the grant')
+      a.signal('SIGTERM')
+      const released = await a.event('released')
+      const serving = await b.event('serving')
+      const ms = Date.parse(serving.time) - Date.parse(released.time)
+      t.diagnostic(`from the release to the next one that serves: ${ms} ms`)
+      assert.equal(await runEcho(b.port, 'what is left of it?'), 'what is left of it?')
+      const environ = readFileSync(`/proc/${b.workloadPid()}/environ`, 'utf8')
+      assert.match(environ, /LANGFLOW_LEADER_TREE=/)
+    } finally {
+      await b.stop()
+    }
+  } finally {
+    await a.stop()
   }
 })

@@ -1,27 +1,15 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { MAX_LINE_BYTES } from '../../agent/workload/messages.ts'
-import { COLD } from '../../agent/workload/standby.ts'
+import { MAX_LINE_BYTES, NOTHING } from '../../agent/workload/messages.ts'
 import type { Conversation, Findings } from './fixtures/attacks.ts'
 import { careless, Siege } from './siege.ts'
 
-const IDLE = {
-  state: 'idle',
-  epoch: null,
-  identity: null,
-  pid: null,
-  killAt: null,
-  deadmanFirings: 0,
-  freezes: 0,
-  loss: null,
-  standby: COLD,
-}
-const HELLO = { type: 'hello', version: 1, pid: 9, alone: true, mono: 'MONO', view: IDLE }
+const HELLO = { type: 'hello', version: 1, pid: 9, alone: true, mono: 'MONO', view: NOTHING }
 const LATER = { mono: 1e15, boot: 1e15, wall: 1e15 }
 const GRANT = { epoch: 99, identity: 'a', doubtAt: LATER, killAt: LATER, onDoubt: 'freeze' }
 const CONFIRMED = ['stopped', 'killed', 'met', 'nothing'].map((kind) => ({
   type: 'workload',
-  view: IDLE,
+  view: NOTHING,
   cause: { kind, durationMs: 1 },
 }))
 const lines = (...messages: object[]) => messages.map((one) => `${JSON.stringify(one)}\n`).join('')

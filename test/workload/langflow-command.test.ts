@@ -75,9 +75,9 @@ describe('the command of LangFlow', () => {
 
   for (const [command, reason] of [
     [['uvicorn', 'app'], /^"uvicorn" is not "langflow run …"/],
-    [['langflow', 'migration'], /^"langflow migration" is not/],
-    [['python', 'app.py'], /^"python app.py" is not/],
-    [['python', '-m', 'flask', 'run'], /^"python -m flask run" is not/],
+    [['langflow', 'migration'], /^"langflow" without "run" is not/],
+    [['python', 'app.py'], /^"python" with anything but LangFlow is not/],
+    [['python', '-m', 'flask', 'run'], /^"python" with anything but LangFlow is not/],
     [['sh', 'start.sh'], /a shell that is not started as "sh -c COMMAND"/],
     [['sh', '-c', 'alembic upgrade head && langflow run'], /does more than start LangFlow/],
     [['sh', '-c', 'langflow run > log'], /does more than start LangFlow/],
@@ -91,6 +91,21 @@ describe('the command of LangFlow', () => {
       assert.throws(() => read(...command), { message: reason })
     })
   }
+
+  test('is never shown where it may hold a secret', (t) => {
+    const { read } = installed(t, '#!/opt/venv/bin/python')
+    for (const command of [
+      ['langflow', 's3cret'],
+      ['python', 's3cret'],
+      ['sh', '-c', 'A=s3cret langflow run; true'],
+      ['sh', '-c', 'A="s3cret x" langflow run $A $NOTE'],
+      ['sh', 's3cret'],
+    ])
+      assert.throws(
+        () => read(...command),
+        ({ message }: Error) => !message.includes('s3cret') && !message.includes('two words'),
+      )
+  })
 
   test('names no interpreter where its script is none of Python', (t) => {
     for (const head of ['#!/bin/bash', 'plain text', '']) {

@@ -22,23 +22,20 @@ import { LinkClient } from '../../agent/workload/link-client.ts'
 import { type Hello, LinkServer } from '../../agent/workload/link-server.ts'
 import {
   MAX_LINE_BYTES,
+  NOTHING,
   type ToAgent,
   type ToLauncher,
   type WorkloadView,
 } from '../../agent/workload/messages.ts'
-import { COLD } from '../../agent/workload/standby.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
 
 const VIEW: WorkloadView = {
+  ...NOTHING,
   state: 'running',
   epoch: 3,
   identity: 'me',
   pid: 42,
   killAt: 5,
-  deadmanFirings: 0,
-  freezes: 0,
-  loss: null,
-  standby: COLD,
 }
 
 /** Collects values and lets a test wait for the next one. */

@@ -93,12 +93,19 @@ describe('a prewarmed standby', { skip }, () => {
   })
 
   test('is cold where an import fails, and says why', async (t) => {
-    const { standby, views } = fakeLangflow(t, 'raise ImportError("no module named x")')
+    const { standby, views } = fakeLangflow(t, 'import no_such_module')
     standby.prepare()
     await standby.settled()
     assert.equal(views.at(-1)?.mode, 'cold')
-    assert.match(standby.view.reason ?? '', /cannot be prewarmed: ImportError: no module named x/)
+    assert.match(standby.view.reason ?? '', /cannot be prewarmed: ModuleNotFoundError no_such_module$/)
     assert.equal(standby.take({}), null)
+  })
+
+  test('tells the kind of an error alone', async (t) => {
+    const { standby } = fakeLangflow(t, 'raise ValueError("postgresql://user:s3cret@host")')
+    standby.prepare()
+    await standby.settled()
+    assert.equal(standby.view.reason, 'LangFlow cannot be prewarmed: ValueError')
   })
 
   test('is cold where an import ends the interpreter, or takes too long', async (t) => {

@@ -3,23 +3,16 @@ import { describe, test } from 'node:test'
 import type { Fact, Workload } from '../../agent/election/state.ts'
 import type { HealthHandlers } from '../../agent/workload/health-probe.ts'
 import type { Hello, LinkHandlers } from '../../agent/workload/link-server.ts'
-import type { ToLauncher, WorkloadCause, WorkloadView } from '../../agent/workload/messages.ts'
-import { COLD } from '../../agent/workload/standby.ts'
+import {
+  NOTHING,
+  type ToLauncher,
+  type WorkloadCause,
+  type WorkloadView,
+} from '../../agent/workload/messages.ts'
 import { Supervisor } from '../../agent/workload/supervisor.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
 
 const ignore = (): void => {}
-const IDLE: WorkloadView = {
-  state: 'idle',
-  epoch: null,
-  identity: null,
-  pid: null,
-  killAt: null,
-  deadmanFirings: 0,
-  freezes: 0,
-  loss: null,
-  standby: COLD,
-}
 
 /** A supervisor whose launcher is the test. */
 class Bench {
@@ -76,13 +69,13 @@ class Bench {
       pid: 1,
       alone: this.alone,
       mono: this.clock.mono(),
-      view: { ...IDLE, ...view },
+      view: { ...NOTHING, ...view },
     }
     this.handlers.connected(hello, returning)
   }
 
   hear(cause: WorkloadCause, view: Partial<WorkloadView> = {}): void {
-    this.handlers.received({ type: 'workload', view: { ...IDLE, ...view }, cause })
+    this.handlers.received({ type: 'workload', view: { ...NOTHING, ...view }, cause })
   }
 
   terminating(): void {

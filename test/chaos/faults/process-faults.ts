@@ -1,10 +1,16 @@
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { exitOf, resume, signalSame, treeOf } from '../container.ts'
-import type { Kind } from './fault.ts'
-import { Missed } from './fault.ts'
+import { type Kind, Missed } from './fault.ts'
 
 const BLOCKED_MS = 20_000
+
+function signals(role: 'init' | 'launcher', signal: NodeJS.Signals): Kind['strike'] {
+  return async (_ground, { pod }) => {
+    signalSame(treeOf(pod)[role], signal)
+    return undefined
+  }
+}
 
 /** The processes of one pod, and what a kubelet does to them. */
 export const PROCESS_FAULTS = {
@@ -64,10 +70,7 @@ export const PROCESS_FAULTS = {
   },
   'launcher is killed': {
     hits: 'container',
-    strike: async (_ground, { pod }) => {
-      signalSame(treeOf(pod).launcher, 'SIGKILL')
-      return undefined
-    },
+    strike: signals('launcher', 'SIGKILL'),
   },
   'launcher is frozen': {
     hits: 'container',
@@ -85,17 +88,11 @@ export const PROCESS_FAULTS = {
   },
   'container is killed': {
     hits: 'container',
-    strike: async (_ground, { pod }) => {
-      signalSame(treeOf(pod).init, 'SIGKILL')
-      return undefined
-    },
+    strike: signals('init', 'SIGKILL'),
   },
   'container is told to end': {
     hits: 'container',
-    strike: async (_ground, { pod }) => {
-      signalSame(treeOf(pod).init, 'SIGTERM')
-      return undefined
-    },
+    strike: signals('init', 'SIGTERM'),
   },
   'workload is killed': {
     hits: 'container',
