@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
 import { performance } from 'node:perf_hooks'
+import { reset } from './reset.ts'
 
 export type Flow = 'pass' | 'hold' | { readonly delayMs: number }
 
@@ -66,7 +67,7 @@ class Direction {
   #deliver(item: Item): void {
     const gone = this.#to.destroyed
     if (item === 'reset') {
-      if (!gone) this.#to.resetAndDestroy()
+      if (!gone) reset(this.#to)
     } else if (item === 'end') {
       if (!gone) this.#to.end()
     } else {
@@ -102,8 +103,8 @@ export class ProxiedConnection {
   }
 
   reset(): void {
-    this.#client.resetAndDestroy()
-    this.#server.resetAndDestroy()
+    reset(this.#client)
+    reset(this.#server)
   }
 
   truncate(): void {
