@@ -1,6 +1,5 @@
 import { type Clock, reached } from './clock.ts'
 import type { AgentOptions } from './config/options.ts'
-import { coolDownEnds } from './election/cool-down.ts'
 import { doubtAt } from './election/deadlines.ts'
 import { Elector, type OutwardEffect } from './election/elector.ts'
 import type { CandidateConfig, ElectionState } from './election/state.ts'
@@ -10,8 +9,10 @@ import { startHttpServer } from './observe/http-server.ts'
 import type { Log } from './observe/log.ts'
 import { createMetrics } from './observe/prometheus.ts'
 import { Repeats } from './observe/repeats.ts'
-import { describeReplica } from './observe/replica-status.ts'
+import { describeReplica, type ReplicaFacts, standsBy } from './observe/replica-status.ts'
 import type { AgentStatus, StatusSource } from './observe/status.ts'
+import { remedyFor } from './operate/crash-policy.ts'
+import { Peers } from './operate/peers.ts'
 import { HealthProbe } from './workload/health-probe.ts'
 import type { LauncherKeys } from './workload/launcher-keys.ts'
 import { LinkServer } from './workload/link-server.ts'
@@ -37,6 +38,7 @@ export class Replica implements StatusSource {
   private readonly elector: Elector
   private readonly supervisor: Supervisor
   private readonly repeats: Repeats
+  private readonly peers: Peers | null
   private readonly ended = Promise.withResolvers<0 | 1>()
   private http: HttpServer | null = null
   private wasReady = false
@@ -46,6 +48,8 @@ export class Replica implements StatusSource {
     const { options, clock, log } = parts
     this.parts = parts
     this.repeats = new Repeats(log, clock)
+    const { peers: at, identity } = options
+    this.peers = at === null ? null : new Peers({ at, identity, clock, repeats: this.repeats })
     this.metrics = createMetrics({ leaseName: options.leaseName, status: () => this.status() })
     this.elector = new Elector({
       config: candidateConfig(options),
@@ -61,8 +65,10 @@ export class Replica implements StatusSource {
         new LinkServer({
           path: options.socket,
           port: options.target.port,
+          origin: options.target.origin,
           standby: options.standby,
           patienceMs: options.startTimeoutMs,
+          thawMs: options.thawTimeoutMs,
           keys: parts.keys,
           clock,
           handlers,
@@ -83,6 +89,7 @@ export class Replica implements StatusSource {
       killMarginMs: options.killMarginMs,
       log,
       metrics: this.metrics,
+      remedy: (servedMs) => remedyFor(options, servedMs, this.peers?.view?.ready ?? null),
       tell: (fact) => this.elector.tell(fact),
       changed: () => this.gateChanged(),
     })
@@ -114,21 +121,13 @@ export class Replica implements StatusSource {
     const code = await this.ended.promise
     this.elector.stop()
     this.supervisor.close()
+    this.peers?.close()
     await this.http?.close()
     return code
   }
 
   status(): AgentStatus {
-    const { options, namespace, clock } = this.parts
-    const { state, decision } = this.elector
-    return describeReplica({
-      options,
-      namespace,
-      now: clock.now(),
-      state,
-      decision,
-      workload: this.supervisor,
-    })
+    return describeReplica(this.facts)
   }
 
   live(): boolean {
@@ -147,19 +146,18 @@ export class Replica implements StatusSource {
   }
 
   couldServe(): boolean {
-    return this.ready() || this.standsBy()
+    return this.ready() || standsBy(this.facts)
   }
 
   launcherAnswers(): boolean {
     return this.supervisor.launcher === 'connected'
   }
 
-  private standsBy(): boolean {
-    const { state } = this.elector
-    const cooling = this.parts.clock.mono() < coolDownEnds(state)
-    const { canRun, view } = this.supervisor
-    const prepared = view.standby.mode === 'cold' || view.standby.state === 'ready'
-    return state.term === null && state.ending === null && !cooling && canRun && prepared
+  private get facts(): ReplicaFacts {
+    const { options, namespace, clock } = this.parts
+    const { state, decision } = this.elector
+    const peers = this.peers?.view ?? null
+    return { options, namespace, now: clock.now(), state, decision, workload: this.supervisor, peers }
   }
 
   private run(effect: OutwardEffect): void {
@@ -176,6 +174,9 @@ export class Replica implements StatusSource {
       case 'stop':
         this.supervisor.stop(effect.graceMs)
         return
+      case 'restart':
+        this.restart(effect)
+        return
       case 'kill':
         this.supervisor.kill()
         return
@@ -186,6 +187,15 @@ export class Replica implements StatusSource {
         this.record(effect)
         return
     }
+  }
+
+  private restart({ reason, graceMs }: Extract<OutwardEffect, { type: 'restart' }>): void {
+    const { log, options } = this.parts
+    const why = options.onCrash === 'restart' ? '--on-crash=restart' : 'no other replica is ready'
+    const epoch = this.elector.state.term?.epoch ?? this.elector.state.highestEpoch
+    log.warn(`LangFlow is restarted in place: ${reason}; ${why}`, { epoch })
+    this.metrics.restarted(reason)
+    this.supervisor.stop(graceMs)
   }
 
   private record({ event, epoch, reason, detail }: Extract<OutwardEffect, { type: 'event' }>): void {
@@ -205,6 +215,7 @@ export class Replica implements StatusSource {
     const problem = state.writeProblem ?? state.readProblem ?? state.watchProblem
     if (problem !== null) this.repeats.happened('lease', problem, { decision: this.elector.decision })
     else this.repeats.over('lease', 'the Lease can be reached again')
+    this.peers?.ask(state.term !== null)
     this.gateChanged()
   }
 
@@ -214,7 +225,7 @@ export class Replica implements StatusSource {
     const ready = this.ready()
     if (ready && !this.wasReady) log.event('serving', { epoch: term?.epoch ?? highestEpoch })
     this.wasReady = ready
-    const standby = this.standsBy()
+    const standby = standsBy(this.facts)
     if (standby && !this.wasStandby) {
       log.event('standby_ready', { epoch: highestEpoch, mode: this.supervisor.view.standby.mode })
     }

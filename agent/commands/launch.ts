@@ -5,6 +5,7 @@ import { type LauncherOptions, launcherOptions, parseLauncherOptions } from '../
 import { createLog } from '../observe/log.ts'
 import { isAlone } from '../workload/alone.ts'
 import { standbyEnvironment, workloadEnvironment } from '../workload/environment.ts'
+import { askHealth } from '../workload/health-request.ts'
 import { serveLauncher } from '../workload/launcher-service.ts'
 import { createProcessTree } from '../workload/linux-process-tree.ts'
 import { describeTaken, isPortFree } from '../workload/port.ts'
@@ -51,6 +52,7 @@ async function launch(options: LauncherOptions): Promise<number> {
       portHolder: async (port) => ((await isPortFree(port)) ? null : describeTaken(port)),
       serving: (port, child) =>
         new ServingProcesses({ port, child, clock: systemClock, note: (level, text) => log[level](text) }),
+      health: askHealth,
       environment: (grant) => workloadEnvironment(process.env, grant),
     },
     parentGone: leash === undefined ? null : process.stdin,

@@ -14,6 +14,14 @@ export interface Target {
   readonly port: number
 }
 
+/** Where the agents of all replicas answer. */
+export interface Peer {
+  /** A DNS name or an IP address, without brackets. */
+  readonly host: string
+  /** 1 to 65535. */
+  readonly port: number
+}
+
 /** Reads `:8090`, `127.0.0.1:0` or `[::1]:8090`. Throws an Error that says what to write instead. */
 export function parseListen(text: string): Listen {
   const parts = /^(?:\[(?<v6>[^\]]*)\]|(?<v4>[^:]*)):(?<port>[^:]*)$/.exec(text)?.groups
@@ -53,6 +61,22 @@ export function parseTarget(text: string): Target {
   if (Number(port) === 0) throw new Error(`the port is a number from 1 to 65535, ${like}`)
   return { origin: `${url.protocol}//${url.hostname}:${Number(port)}`, port: Number(port) }
 }
+
+/** Reads `langflow-members:8090`, `10.0.0.7:8090` or `[fd00::7]:8090`. Throws an Error that says what to write instead. */
+export function parsePeers(text: string): Peer {
+  const parts = /^(?:\[(?<v6>[^\]]*)\]|(?<name>[^:[\]]+)):(?<port>[^:]*)$/.exec(text)?.groups
+  if (!parts) throw new Error('write it as langflow-members:8090, 10.0.0.7:8090 or [fd00::7]:8090')
+  const { v6, name = '', port = '' } = parts
+  if (!/^\d{1,5}$/.test(port) || Number(port) === 0 || Number(port) > 65_535)
+    throw new Error('the port is a number from 1 to 65535, such as langflow-members:8090')
+  if (v6 !== undefined && isIP(v6) !== 6)
+    throw new Error('in brackets goes an IPv6 address, such as [fd00::7]:8090')
+  if (v6 === undefined && !DNS_NAME.test(name))
+    throw new Error('the host is a DNS name or an IP address, such as langflow-members:8090')
+  return { host: v6 ?? name, port: Number(port) }
+}
+
+const DNS_NAME = /^(?=.{1,253}$)[a-z\d]([-a-z\d]*[a-z\d])?(\.[a-z\d]([-a-z\d]*[a-z\d])?)*\.?$/i
 
 function isLoopback(hostname: string): boolean {
   return hostname === 'localhost' || hostname === '[::1]' || (isIPv4(hostname) && hostname.startsWith('127.'))

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Command } from 'commander'
-import type { Listen, Target } from './address.ts'
+import type { Listen, Peer, Target } from './address.ts'
 import { defaultIdentity } from './names.ts'
 import { addSettings, readSettings, type Values } from './setting.ts'
 import { AGENT_SETTINGS, SHARED_SETTINGS } from './settings.ts'
@@ -24,13 +24,17 @@ export interface AgentOptions extends Timings {
   /** A directory that only the agent can write: its launcher's token survives a restart there. */
   readonly stateDir: string
   readonly target: Target
-  readonly standby: 'cold' | 'prewarmed'
+  readonly standby: 'cold' | 'prewarmed' | 'frozen'
+  readonly onCrash: 'handover' | 'restart'
+  /** `null`: nobody is asked. */
+  readonly peers: Peer | null
   readonly traffic: 'readiness'
   readonly healthIntervalMs: number
   readonly healthTimeoutMs: number
   /** 1 to 999. */
   readonly healthFailures: number
   readonly startTimeoutMs: number
+  readonly thawTimeoutMs: number
   /** From 0. */
   readonly drainTimeoutMs: number
   /** From 0. */
@@ -119,7 +123,8 @@ function toAgentOptions(
   env: NodeJS.ProcessEnv,
 ): AgentOptions {
   const { leaseDuration, renewDeadline, retryPeriod, killMargin, ...others } = values
-  const { healthInterval, healthTimeout, startTimeout, drainTimeout, stopTimeout, ...rest } = others
+  const { healthInterval, healthTimeout, startTimeout, thawTimeout, drainTimeout, stopTimeout, ...rest } =
+    others
   const timings: Timings = {
     leaseDurationMs: leaseDuration,
     renewDeadlineMs: renewDeadline,
@@ -138,6 +143,7 @@ function toAgentOptions(
     healthIntervalMs: healthInterval,
     healthTimeoutMs: healthTimeout,
     startTimeoutMs: startTimeout,
+    thawTimeoutMs: thawTimeout,
     drainTimeoutMs: drainTimeout,
     stopTimeoutMs: stopTimeout,
   }

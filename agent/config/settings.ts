@@ -1,4 +1,4 @@
-import { parseListen, parseTarget } from './address.ts'
+import { parseListen, parsePeers, parseTarget } from './address.ts'
 import { parseDuration } from './duration.ts'
 import { parseIdentity, parseNamespace, parseObjectName, parsePath, parseSocket } from './names.ts'
 import { reads, type Setting } from './setting.ts'
@@ -112,8 +112,12 @@ export const AGENT_SETTINGS = {
     group: 'LangFlow',
     schema: reads(parsePath),
   },
-  standby: { ...choice(['cold', 'prewarmed'], 'LangFlow', 'what a follower keeps ready'), fallback: 'cold' },
+  standby: {
+    ...choice(['cold', 'prewarmed', 'frozen'], 'LangFlow', 'what a follower keeps ready'),
+    fallback: 'cold',
+  },
   startTimeout: duration('10m', 1, 'LangFlow', 'from start to the first healthy answer'),
+  thawTimeout: duration('2s', 1, 'LangFlow', 'how long a thawed standby may take to answer'),
   drainTimeout: duration('20s', 0, 'LangFlow', 'how long requests in flight may take before a stop'),
   healthInterval: duration('1s', 1, 'Health and traffic', 'between two health requests'),
   healthTimeout: duration('2s', 1, 'Health and traffic', 'how long a health request may take'),
@@ -123,6 +127,21 @@ export const AGENT_SETTINGS = {
     about: 'failed health requests in a row until another replica takes over',
     group: 'Health and traffic',
     schema: reads(parseCount),
+  },
+  onCrash: {
+    ...choice(
+      ['handover', 'restart'],
+      'Health and traffic',
+      'what happens when LangFlow fails on the leader',
+    ),
+    fallback: 'handover',
+  },
+  peers: {
+    argument: '<host:port>',
+    otherwise: 'nobody is asked',
+    about: 'a name with the addresses of all replicas, to learn whether another one is ready',
+    group: 'Health and traffic',
+    schema: reads(parsePeers),
   },
   traffic: {
     ...choice(['readiness'], 'Health and traffic', 'how only the leader is reached'),

@@ -69,7 +69,8 @@ function startWorkload(turn: Turn): void {
 export function beginStepDown(turn: Turn, reason: string, failed: boolean): void {
   const { term } = turn.state
   if (term === null || term.stepDown !== null) return
-  turn.setTerm({ stepDown: { reason, failed, stage: 'draining', since: turn.now.mono, drained: false } })
+  const since = turn.now.mono
+  turn.setTerm({ restarting: null, stepDown: { reason, failed, stage: 'draining', since, drained: false } })
   turn.event('draining', reason)
   turn.emit({ type: 'drain' })
 }
@@ -140,10 +141,11 @@ function plan(turn: Turn): void {
 function sentence(turn: Turn, term: Term, leftMs: number): string {
   const { workload } = turn.state
   const left = `${(leftMs / 1000).toFixed(1)} s left`
+  const waits = workload.stopFailed === null ? '' : `; ALARM: ${workload.stopFailed}, so the Lease is kept`
   if (term.stepDown !== null) {
-    const waits = workload.stopFailed === null ? '' : `; ALARM: ${workload.stopFailed}, so the Lease is kept`
     return `stepping down (${term.stepDown.stage}): ${term.stepDown.reason}${waits}`
   }
   if (term.doubt) return `leadership is in doubt, the workload is stopped or frozen, ${left}`
+  if (term.restarting !== null) return `restarting the workload in place: ${term.restarting}${waits}`
   return `holding the Lease in epoch ${term.epoch}, ${left}`
 }

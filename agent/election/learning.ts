@@ -2,6 +2,7 @@ import { reached } from '../clock.ts'
 import { epochOf, holderOf, isNewer, type Lease, sameRecord } from '../lease/lease.ts'
 import type { LeaseApiError } from '../lease/lease-api.ts'
 import { doubtAt, grantOf, killAt } from './deadlines.ts'
+import { noticeEnd, noticeFailure, remedyFailure } from './failing.ts'
 import { beginStepDown, endTerm } from './holding.ts'
 import type { Seen, Write } from './state.ts'
 import type { Turn } from './turn.ts'
@@ -51,7 +52,7 @@ export function learn(turn: Turn): void {
       noticeFailure(turn)
       return
     case 'workload_failed':
-      if (turn.state.term !== null) beginStepDown(turn, fact.reason, true)
+      remedyFailure(turn, fact.reason, fact.remedy)
       return
     case 'drained':
       if (turn.state.term?.stepDown?.stage === 'draining') {
@@ -65,20 +66,6 @@ export function learn(turn: Turn): void {
     case 'tick':
       return
   }
-}
-
-/** How it ended may have been told while the launcher had no agent to tell it to. */
-function noticeEnd(turn: Turn): void {
-  const { term, workload } = turn.state
-  if (term === null || workload.alive !== 'no') return
-  if (term.startOrdered && workload.canRun) beginStepDown(turn, 'the workload runs no more', true)
-  else if (!term.startOrdered && !workload.canRun) beginStepDown(turn, 'the launcher went away', false)
-}
-
-/** It serves nobody; an earlier agent may have ended before it could act on that. */
-function noticeFailure(turn: Turn): void {
-  const { term, workload } = turn.state
-  if (term !== null && workload.failed !== null) beginStepDown(turn, workload.failed, true)
 }
 
 function isStale({ state, fact }: Turn, lease: Lease | null): boolean {
@@ -172,6 +159,7 @@ function beginTerm(turn: Turn, write: Write, lease: Lease): void {
       startedAt: turn.now.mono,
       doubt: false,
       startOrdered: resumed,
+      restarting: null,
       stepDown: null,
     },
   })

@@ -54,6 +54,8 @@ export interface Term {
   readonly doubt: boolean
   /** Whether `start` was ordered; the launcher refuses a second one by itself. */
   readonly startOrdered: boolean
+  /** Why the workload is being stopped, to be started again in this term once nothing of it lives. */
+  readonly restarting: string | null
   readonly stepDown: StepDown | null
 }
 
@@ -139,6 +141,9 @@ export interface ElectionState {
   readonly watchProblem: string | null
 }
 
+/** What is to be done about a workload that failed: another replica takes over, or it is started again here. */
+export type Remedy = 'handover' | 'restart'
+
 export type Fact =
   /** The object as a watch event or a read showed it; `fresh`: from a read that was sent after the last fact. */
   | { readonly type: 'lease'; readonly lease: Lease | null; readonly fresh: boolean }
@@ -147,8 +152,8 @@ export type Fact =
   | { readonly type: 'write_failed'; readonly id: number; readonly error: LeaseApiError }
   | { readonly type: 'read_failed'; readonly error: LeaseApiError }
   | { readonly type: 'workload'; readonly workload: Workload }
-  /** The workload does not do its work: hand over. */
-  | { readonly type: 'workload_failed'; readonly reason: string }
+  /** The workload does not do its work. */
+  | { readonly type: 'workload_failed'; readonly reason: string; readonly remedy: Remedy }
   /** No request is in flight any more. */
   | { readonly type: 'drained' }
   /** Stop, release, and end this process. */
@@ -162,6 +167,8 @@ export type Effect =
   | { readonly type: 'start'; readonly epoch: number }
   | { readonly type: 'drain' }
   | { readonly type: 'stop'; readonly graceMs: number }
+  /** A stop as well; the start follows in the same epoch. */
+  | { readonly type: 'restart'; readonly reason: string; readonly graceMs: number }
   | { readonly type: 'kill' }
   | {
       readonly type: 'event'

@@ -11,6 +11,8 @@ export interface Metrics {
   renewal(outcome: 'acknowledged' | 'conflict' | 'failed', latencyMs: number): void
   /** Leadership changed here, e.g. `acquired`, `lost:renew_deadline`, `stepped_down:unhealthy`. */
   transition(direction: 'acquired' | 'lost' | 'stepped_down', reason: string): void
+  /** LangFlow failed and is started again in the same term. */
+  restarted(reason: string): void
   takeover(phase: TakeoverPhase, durationMs: number): void
   stopped(durationMs: number): void
   /** Lease API requests by verb and outcome, so that load can be seen. */

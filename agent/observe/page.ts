@@ -25,7 +25,7 @@ export const PAGE_POLICY =
 
 /** The status as a page that renews itself every two seconds and needs no script. */
 export function renderPage(status: AgentStatus): string {
-  const { identity, role, lease, leadership, workload, standby, traffic } = status
+  const { identity, role, lease, leadership, workload, standby, peers, traffic } = status
   return `<!doctype html>
 <html lang="en">
 <head>
@@ -66,6 +66,7 @@ ${section('LangFlow', [
     'Standby',
     `${standby.mode}, ${standby.state}${standby.wanted === standby.mode ? '' : ` (wanted: ${standby.wanted})`}`,
   ],
+  ['Peers ready', peers === null ? null : `${peers.ready} of ${peers.seen}`],
   ['Gate', `${traffic.gate} (${traffic.mode})`],
 ])}
 <h2>Checks</h2>

@@ -59,6 +59,12 @@ export function createMetrics(options: {
     labelNames: ['direction', 'reason'],
     registers,
   })
+  const restarts = new Counter({
+    name: `${PREFIX}restarts_total`,
+    help: 'Failures of the workload after which it was started again in place, by reason.',
+    labelNames: ['reason'],
+    registers,
+  })
   const takeover = new Histogram({
     name: `${PREFIX}takeover_duration_seconds`,
     help: 'Phases of a takeover, each from the end of the one before.',
@@ -90,6 +96,7 @@ export function createMetrics(options: {
   slowPath.inc({ name }, 0)
   for (const outcome of ['acknowledged', 'conflict', 'failed']) renewals.inc({ outcome }, 0)
   const reasonLabel = boundedLabel(32)
+  const failureLabel = boundedLabel(32)
   const codeLabel = boundedLabel(32)
 
   return {
@@ -100,6 +107,7 @@ export function createMetrics(options: {
       if (outcome === 'acknowledged') renewDuration.observe(latencyMs / 1000)
     },
     transition: (direction, reason) => transitions.inc({ direction, reason: reasonLabel(reason) }),
+    restarted: (reason) => restarts.inc({ reason: failureLabel(reason) }),
     takeover: (phase, durationMs) => takeover.observe({ phase }, durationMs / 1000),
     stopped: (durationMs) => stop.observe(durationMs / 1000),
     apiRequest: (verb, code) => apiRequests.inc({ verb, code: codeLabel(code) }),

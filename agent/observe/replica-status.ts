@@ -7,7 +7,7 @@ import { epochOf, holderOf } from '../lease/lease.ts'
 import { gateChecks } from '../traffic/gate.ts'
 import { VERSION } from '../version.ts'
 import type { WorkloadView } from '../workload/messages.ts'
-import type { AgentStatus, Check } from './status.ts'
+import type { AgentStatus, Check, PeersView } from './status.ts'
 
 export interface ReplicaFacts {
   readonly options: AgentOptions
@@ -22,6 +22,7 @@ export interface ReplicaFacts {
     readonly healthy: boolean
     readonly lastProbe: string | null
   }
+  readonly peers: PeersView | null
 }
 
 /** The whole view of one replica, put together from what election and workload know. */
@@ -37,6 +38,7 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
     version: VERSION,
     now: new Date(now.wall).toISOString(),
     role: term === null ? 'follower' : 'leader',
+    couldTakeOver: standsBy(facts),
     decision: facts.decision,
     problem:
       state.ending?.code === 1
@@ -69,9 +71,21 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
       ...standby,
       state: standbyState(facts),
     },
+    peers: facts.peers,
     traffic: { mode: options.traffic, gate: checks.every(({ ok }) => ok) ? 'open' : 'closed' },
     checks,
   }
+}
+
+/** A follower that would take over now: nothing is in its way, and what it is to keep ready is. */
+export function standsBy({
+  state,
+  now,
+  workload: { canRun, view },
+}: Pick<ReplicaFacts, 'state' | 'now' | 'workload'>): boolean {
+  const cooling = now.mono < coolDownEnds(state)
+  const prepared = view.standby.mode === 'cold' || view.standby.state === 'ready'
+  return state.term === null && state.ending === null && !cooling && canRun && prepared
 }
 
 /** A cold one is ready as soon as nothing is in the way. */

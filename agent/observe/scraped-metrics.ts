@@ -47,6 +47,10 @@ export function scrapedMetrics(registers: Registry[], prefix: string): (status: 
     `${prefix}standby_memory_bytes`,
     'Memory (PSS) that the standby held when it became ready; absent where there is none.',
   )
+  const peersReady = gauge(
+    `${prefix}peers_ready`,
+    'Other replicas that would take over now; absent where this one does not lead, or does not ask.',
+  )
   const memory = gauge('process_resident_memory_bytes', 'Resident memory size in bytes.')
   const cpu = counter('process_cpu_seconds_total', 'User and system CPU time spent, in seconds.')
   gauge('process_start_time_seconds', 'When the process started, in seconds since the Unix epoch.').set(
@@ -71,6 +75,8 @@ export function scrapedMetrics(registers: Registry[], prefix: string): (status: 
     }
     if (status.standby.memoryBytes === null) standbyMemory.remove()
     else standbyMemory.set(status.standby.memoryBytes)
+    if (status.peers === null) peersReady.remove()
+    else peersReady.set(status.peers.ready)
     memory.set(process.memoryUsage.rss())
     const { user, system } = process.cpuUsage()
     countTo(cpu, (user + system) / 1e6)

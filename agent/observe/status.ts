@@ -8,6 +8,14 @@ export interface Check {
   readonly detail: string
 }
 
+/** What the leader was told by the other replicas. */
+export interface PeersView {
+  /** How many would take over now. */
+  readonly ready: number
+  /** How many answered lately. */
+  readonly seen: number
+}
+
 /** The whole view of one replica: what `/status` and `langflow-leader status` show. Never holds a secret. */
 export interface AgentStatus {
   readonly identity: string
@@ -15,6 +23,8 @@ export interface AgentStatus {
   readonly now: string
   /** What this replica is to the Lease. */
   readonly role: 'leader' | 'follower'
+  /** A follower that nothing keeps from taking over now. */
+  readonly couldTakeOver: boolean
   /** The last decision, as one sentence for people. */
   readonly decision: string
   /** What keeps this replica from working as it should, e.g. a missing RBAC permission; `null`: nothing. */
@@ -44,6 +54,8 @@ export interface AgentStatus {
     readonly lastProbe: string | null
   }
   readonly standby: StandbyView & { readonly wanted: StandbyMode }
+  /** `null`: nobody is asked, without `--peers` or because this replica does not lead. */
+  readonly peers: PeersView | null
   readonly traffic: { readonly mode: string; readonly gate: 'open' | 'closed' }
   /** In the order that `/readyz?verbose` prints them. */
   readonly checks: readonly Check[]

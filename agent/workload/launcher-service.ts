@@ -1,10 +1,12 @@
 import type { Readable } from 'node:stream'
 import type { Log } from '../observe/log.ts'
+import { FrozenStandby } from './frozen-standby.ts'
 import { Launcher, type LauncherMachine } from './launcher.ts'
 import { LinkClient } from './link-client.ts'
 import { describeLoss, type ToLauncher, type WorkloadCause, type WorkloadView } from './messages.ts'
 import { PrewarmedStandby } from './prewarmed-standby.ts'
 import type { ProcessTree } from './process-tree.ts'
+import { StandbyLadder } from './standby-ladder.ts'
 
 export interface LauncherServiceOptions {
   readonly socket: string
@@ -18,17 +20,23 @@ export interface LauncherServiceOptions {
     tree(mark: string, standby: PrewarmedStandby | null): ProcessTree
     /** The environment of what waits for a grant. */
     standbyEnvironment(mark: string): NodeJS.ProcessEnv
+    /** What is wrong with LangFlow at this origin, or `null`. */
+    health(origin: string, timeoutMs: number): Promise<string | null>
   }
   /** Ends with the agent that started this launcher; `null`: an agent of another container. */
   readonly parentGone: Readable | null
 }
+
+type Welcome = Extract<ToLauncher, { type: 'welcome' }>
 
 /** Runs a launcher on its link until it is told to end. Resolves to the exit code once nothing of the workload lives. */
 export async function serveLauncher(options: LauncherServiceOptions): Promise<number> {
   const { log, machine, stopTimeoutMs } = options
   let mark = ''
   let ending = false
-  let standby = null as PrewarmedStandby | null
+  let prewarmed = null as PrewarmedStandby | null
+  let standby = null as StandbyLadder | null
+  let toldReason = null as string | null
   const ended = Promise.withResolvers<number>()
 
   const finishIfIdle = (view: WorkloadView) => {
@@ -36,13 +44,42 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
   }
   const launcher = new Launcher(
     options.command,
-    { ...machine, tree: () => machine.tree(mark, standby), standby: () => (ending ? null : standby) },
+    { ...machine, tree: () => machine.tree(mark, prewarmed), standby: () => (ending ? null : standby) },
     (view, cause) => {
       report(log, view, cause)
+      const { reason } = view.standby
+      if (reason !== null && reason !== toldReason) log.warn(reason)
+      toldReason = reason
       link.send({ type: 'workload', view, cause })
       finishIfIdle(view)
     },
   )
+  const newStandby = ({ standby: mode, port, origin, patienceMs, thawMs }: Welcome) => {
+    const shared = {
+      command: options.command,
+      environment: () => machine.standbyEnvironment(mark),
+      clock: machine.clock,
+      patienceMs,
+    }
+    prewarmed = new PrewarmedStandby({ ...shared, changed: () => prewarmed && standby?.changed(prewarmed) })
+    const frozen: FrozenStandby | null =
+      mode === 'frozen'
+        ? new FrozenStandby({
+            ...shared,
+            tree: () => machine.tree(mark, null),
+            portHolder: () => machine.portHolder(port),
+            health: (timeoutMs) => machine.health(origin, timeoutMs),
+            thawMs,
+            changed: () => frozen && standby?.changed(frozen),
+            stale: () => {
+              log.info('the flows have changed: the frozen standby is prepared again')
+              if (frozen !== null) void standby?.renew(frozen)
+            },
+            note: (level, sentence) => log[level](sentence),
+          })
+        : null
+    return new StandbyLadder(frozen, prewarmed, machine.clock, () => launcher.standbyChanged())
+  }
   const link = new LinkClient(options.socket, machine.clock, {
     hello: () => ({
       type: 'hello',
@@ -57,15 +94,7 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
         mark = message.tree
         log.info('connected to the agent')
         if (ending) link.send({ type: 'terminating' })
-        if (message.standby === 'prewarmed') {
-          standby ??= new PrewarmedStandby({
-            command: options.command,
-            environment: () => machine.standbyEnvironment(mark),
-            clock: machine.clock,
-            patienceMs: message.patienceMs,
-            changed: () => launcher.standbyChanged(),
-          })
-        }
+        if (message.standby !== 'cold') standby ??= newStandby(message)
         launcher.meet(message.port, options.alone ? null : machine.tree(mark, null))
       } else if (message.type === 'ping') {
         link.send({ type: 'pong', id: message.id })
@@ -97,7 +126,7 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
 
   link.start()
   const code = await ended.promise
-  standby?.discard()
+  await standby?.discard()
   link.close()
   options.parentGone?.destroy()
   return code
@@ -139,10 +168,8 @@ function report(log: Log, view: WorkloadView, cause: WorkloadCause): void {
     case 'grant_refused':
       log.debug(`refused a grant: ${cause.reason}`, about)
       return
-    case 'standby':
-      if (view.standby.reason !== null) log.warn(view.standby.reason)
-      return
     case 'met':
+    case 'standby':
     case 'nothing':
     case 'stopping':
       return

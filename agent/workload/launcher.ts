@@ -11,7 +11,7 @@ export interface LauncherMachine {
   /** `null` where the port is free, otherwise one sentence that says who holds it. */
   portHolder(port: number): Promise<string | null>
   /** Watches who serves the port, beginning with the start of the workload's first process. */
-  serving(port: number, child: number): { check(): Loss | null }
+  serving(port: number, child: number): { check(): Loss | null; finish(): void }
   /** What the workload is started from; `null`: from nothing. */
   standby(): Standby | null
   /** The workload's environment under a grant. */
@@ -22,9 +22,11 @@ export interface LauncherMachine {
  * How often the clocks are compared while something lives: a suspended machine wakes up without its timers firing. It is
  * also looked then whether those that serve still live.
  */
-const CLOCK_CHECK_MS = 200
+const CLOCK_CHECK_MS = 100
 /** How often a stop is looked after. */
-const STOP_CHECK_MS = 50
+const STOP_CHECK_MS = 25
+/** How often it is looked whether the kernel has closed a killed process's sockets. */
+const PORT_CHECK_MS = 10
 /** How long SIGKILL may take before the workload counts as unstoppable, and how often it is tried again. */
 const KILL_WITHIN_MS = 3_000
 const KILL_AGAIN_MS = 1_000
@@ -160,15 +162,21 @@ export class Launcher {
       this.tell({ kind: 'start_refused', reason: `no grant of epoch ${epoch} allows it` })
       return
     }
-    const tree = this.machine.tree()
-    this.tree = tree
+    const waiting = this.machine.tree()
+    this.tree = waiting
     this.ran = { epoch, identity: grant.identity }
     this.state = 'running'
+    // Before any look at the clocks: it may take as long as a cold start.
+    await this.machine.standby()?.use()
+    // Otherwise it was ended meanwhile, which is told by itself.
+    if (this.tree === waiting && !(await this.wake())) await this.launch(grant, this.tree)
+  }
+
+  /** From nothing, or from what is prewarmed. */
+  private async launch(grant: Grant, tree: ProcessTree): Promise<void> {
     try {
       const holder = await this.machine.portHolder(this.port)
       if (holder !== null) throw new Error(holder)
-      // Before the last look at the clocks: it may take as long as a cold start.
-      await this.machine.standby()?.settled()
       if (this.tree !== tree || !this.mayExecute()) throw new Error('the grant ended before the start')
       const { pid } = await tree.start(this.command, this.machine.environment(grant), (exit) =>
         this.exited(tree, exit),
@@ -179,13 +187,49 @@ export class Launcher {
         await tree.kill(KILL_WITHIN_MS)
         return
       }
-      this.serving = this.machine.serving(this.port, pid)
     } catch (error) {
       if (this.tree === tree) this.rest({ kind: 'start_refused', reason: (error as Error).message })
       return
     }
+    this.begun()
+  }
+
+  private begun(): void {
+    this.serving = this.machine.serving(this.port, this.pid as number)
     this.tell({ kind: 'started' })
     this.watchClocks()
+  }
+
+  /** Thaws what stands by frozen. False: there is none, or nothing of it is left, and it has to be started. */
+  private async wake(): Promise<boolean> {
+    if (!this.mayExecute() || this.state !== 'running') return false
+    let replaced = false
+    const frozen = this.machine.standby()?.takeFrozen((exit) => {
+      if (!replaced && frozen) this.exited(frozen.tree, exit)
+    })
+    if (!frozen) return false
+    const { tree, pid } = frozen
+    const goesOn = () => this.tree === tree && this.state === 'running'
+    this.tree = tree
+    this.pid = pid
+    tree.thaw()
+    this.watchClocks()
+    const problem = await frozen.answers()
+    // Ended meanwhile, which is told by itself, or in doubt: then its agent judges it once it is thawed again.
+    if (problem === null || !goesOn()) {
+      if (this.tree === tree) this.begun()
+      return true
+    }
+    replaced = true
+    const left = await this.leftOf(tree)
+    if (!goesOn()) return true
+    if (left !== null) {
+      void this.end()
+      return true
+    }
+    this.pid = null
+    this.tree = this.machine.tree()
+    return false
   }
 
   /** The direct child has ended; others of its tree may go on serving without it. */
@@ -284,6 +328,7 @@ export class Launcher {
     const { clock } = this.machine
     const since = clock.mono()
     const look = async () => {
+      this.serving?.finish()
       const gone = isGone(this.tree) && (await this.machine.portHolder(this.port)) === null
       if (this.state !== 'stopping' || this.killing) return
       const waited = clock.mono() - since
@@ -306,8 +351,7 @@ export class Launcher {
     const since = this.machine.clock.mono()
     if (this.state !== 'stopping') this.move('stopping', { kind: 'stopping' })
     for (;;) {
-      const alive = await this.strike()
-      const left = alive ?? (await this.portFreed())
+      const left = await this.leftOf(this.tree)
       if (left === null) break
       this.move('unstoppable', { kind: 'stop_failed', reason: left })
       await this.pause(KILL_AGAIN_MS)
@@ -316,11 +360,11 @@ export class Launcher {
     this.rest({ kind: 'killed', durationMs: this.machine.clock.mono() - since })
   }
 
-  /** SIGKILL to all; `null` where nothing lives any more, otherwise what does. */
-  private async strike(): Promise<string | null> {
+  /** SIGKILL to all; `null` where nothing lives any more and the port is free, otherwise what is left. */
+  private async leftOf(tree: ProcessTree | null): Promise<string | null> {
     try {
-      const survivors = (await this.tree?.kill(KILL_WITHIN_MS)) ?? []
-      return survivors.length === 0 ? null : describe(survivors)
+      const survivors = (await tree?.kill(KILL_WITHIN_MS)) ?? []
+      return survivors.length === 0 ? await this.portFreed() : describe(survivors)
     } catch (error) {
       return (error as Error).message
     }
@@ -333,7 +377,7 @@ export class Launcher {
     for (;;) {
       const holder = await this.machine.portHolder(this.port)
       if (holder === null || clock.mono() >= until) return holder
-      await this.pause(STOP_CHECK_MS / 5)
+      await this.pause(PORT_CHECK_MS)
     }
   }
 

@@ -1,11 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import type { Duplex } from 'node:stream'
 import type { Clock } from '../clock.ts'
 import { readLangflowCommand } from './langflow-command.ts'
 import { PREWARM_SCRIPT } from './prewarm-script.ts'
-import { COLD, type Standby, type StandbyView } from './standby.ts'
+import { memoryOf } from './proc.ts'
+import { COLD, type Rung, type StandbyView } from './standby.ts'
 
 export interface PrewarmedStandbyOptions {
   /** The workload's command, as it stood after `--`. */
@@ -24,11 +24,12 @@ const LINK_FD = 3
  * LangFlow's interpreter with everything imported that `langflow run` imports, waiting for a grant: no port, no
  * database, no file of LangFlow's is touched before. What cannot be prepared is cold, and says why.
  */
-export class PrewarmedStandby implements Standby {
+export class PrewarmedStandby implements Rung {
   private readonly options: PrewarmedStandbyOptions
   private child: (ChildProcess & { pid: number }) | null = null
   private initial: NodeJS.ProcessEnv = {}
   private settling: PromiseWithResolvers<void> = settledAlready()
+  unfit = false
   view: StandbyView = COLD
 
   constructor(options: PrewarmedStandbyOptions) {
@@ -39,10 +40,17 @@ export class PrewarmedStandby implements Standby {
     if (this.child !== null) return
     this.settling = Promise.withResolvers<void>()
     try {
+      this.unfit = false
       this.begin()
     } catch (error) {
+      this.unfit = true
       this.fail((error as Error).message)
     }
+  }
+
+  /** Its imports alone can tell. */
+  async obstacle(): Promise<null> {
+    return null
   }
 
   settled(): Promise<void> {
@@ -63,8 +71,13 @@ export class PrewarmedStandby implements Standby {
     return child
   }
 
-  /** SIGKILL; nothing is told any more. */
-  discard(): void {
+  async discard(): Promise<void> {
+    this.letGo()
+    this.view = COLD
+    this.settling.resolve()
+  }
+
+  private letGo(): void {
     const { child } = this
     this.child = null
     child?.removeAllListeners()
@@ -108,7 +121,7 @@ export class PrewarmedStandby implements Standby {
   }
 
   private fail(reason: string): void {
-    this.discard()
+    this.letGo()
     this.become({ ...COLD, reason: `LangFlow cannot be prewarmed: ${reason}` })
     this.settling.resolve()
   }
@@ -123,13 +136,4 @@ function settledAlready(): PromiseWithResolvers<void> {
   const settled = Promise.withResolvers<void>()
   settled.resolve()
   return settled
-}
-
-function memoryOf(pid: number): number | null {
-  try {
-    const [, kilobytes] = /^Pss:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'latin1')) ?? []
-    return kilobytes === undefined ? null : Number(kilobytes) * 1024
-  } catch {
-    return null
-  }
 }

@@ -1,4 +1,4 @@
-import { closeSync, openSync, readdirSync, readSync } from 'node:fs'
+import { closeSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs'
 
 /** One line of /proc/PID/stat, as far as it is needed here (proc_pid_stat(5)). */
 export interface ProcessStat {
@@ -15,6 +15,9 @@ export interface ProcessStat {
   /** Clock ticks since boot, as written; with the pid it names a process for good. */
   readonly startTime: string
 }
+
+/** Names a process for good. */
+export type ProcessIdentity = Pick<ProcessStat, 'pid' | 'startTime'>
 
 /** Each takes 0.1-1 ms. On a busy machine two or three do. */
 const MAX_ROUNDS = 200
@@ -166,6 +169,30 @@ export function isDead(stat: ProcessStat): boolean {
 /** The pid and start time name the same process. */
 export function isSame(a: ProcessStat, b: ProcessStat | undefined): boolean {
   return b !== undefined && a.pid === b.pid && a.startTime === b.startTime
+}
+
+/** Clock ticks (10 ms) that all its threads have used; `null`: it cannot be told. */
+export function cpuTicks(pid: number): number | null {
+  const line = readStatLine(pid)
+  const fields = line.slice(line.lastIndexOf(')') + 2).split(' ', 13)
+  const ticks = Number(fields[11]) + Number(fields[12])
+  return Number.isNaN(ticks) ? null : ticks
+}
+
+/** Its arguments, each with a final zero byte; `''`: it has none any more, or they may not be read. */
+export function commandLineOf(pid: number): string {
+  const length = readProc(`/proc/${pid}/cmdline`)
+  return typeof length === 'number' ? scratch.toString('latin1', 0, length) : ''
+}
+
+/** Its proportional share of memory (PSS) in bytes; `null`: it cannot be told. */
+export function memoryOf(pid: number): number | null {
+  try {
+    const [, kilobytes] = /^Pss:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'latin1')) ?? []
+    return kilobytes === undefined ? null : Number(kilobytes) * 1024
+  } catch {
+    return null
+  }
 }
 
 /** Whether a name in /proc is a process. */

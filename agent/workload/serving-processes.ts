@@ -1,7 +1,17 @@
+import { basename } from 'node:path'
 import type { Clock } from '../clock.ts'
 import { findAcceptors } from './acceptors.ts'
 import { describeLoss, type Loss } from './messages.ts'
-import { glanceAtProcesses, isDead, isEnding, type ProcessStat, readStat } from './proc.ts'
+import {
+  commandLineOf,
+  glanceAtProcesses,
+  isDead,
+  isEnding,
+  type ProcessIdentity,
+  type ProcessStat,
+  readStat,
+} from './proc.ts'
+import { signalSame } from './signals.ts'
 
 export interface ServingOptions {
   /** The workload's TCP port. */
@@ -13,13 +23,15 @@ export interface ServingOptions {
   readonly note: (level: 'info' | 'warn', sentence: string) => void
 }
 
-type Identity = Pick<ProcessStat, 'pid' | 'startTime'>
-
 /** A process that accepts connections, and its ancestors within the workload, nearest first. */
 interface Worker {
-  readonly self: Identity
-  readonly masters: readonly Identity[]
+  readonly self: ProcessIdentity
+  readonly masters: readonly ProcessIdentity[]
+  /** Its command line. */
+  readonly command: string
 }
+
+type Lineage = Omit<Worker, 'command'>
 
 /** How often it is looked for who serves until somebody does, for a start. */
 const SEARCH_MS = 1_000
@@ -78,6 +90,32 @@ export class ServingProcesses {
   }
 
   /**
+   * For a workload that was told to end: once all of LangFlow that served has ended, SIGKILL to what they were forked from.
+   * Requests, background tasks and whatever waits to be written are the workers' own; their parents have nothing left to do
+   * but to free their memory, which takes 2 to 8 s (LangFlow 1.13). Another program's parent may have: it is left alone.
+   */
+  finish(): void {
+    const [first] = this.workers
+    if (
+      first === undefined ||
+      !isLangflow(first.command) ||
+      this.workers.some(({ self }) => this.lives(self))
+    )
+      return
+    const masters = new Map(this.workers.flatMap((one) => one.masters.map((master) => [master.pid, master])))
+    const forked = (pid: number) => commandLineOf(pid) === first.command
+    // One that joined later is no known worker.
+    const served = (stat: ProcessStat) =>
+      masters.has(stat.ppid) && !masters.has(stat.pid) && executes(stat) && forked(stat.pid)
+    try {
+      if (glanceAtProcesses().some(served)) return
+      for (const master of masters.values()) if (forked(master.pid)) signalSame(master, 'SIGKILL')
+    } catch {
+      // They end by themselves.
+    }
+  }
+
+  /**
    * Those that serve; puts off the next search. Whoever has left the first process does not count: a worker whose master
    * has ended may go on accepting, and so may what a worker had forked before it was killed.
    */
@@ -91,7 +129,7 @@ export class ServingProcesses {
       )
       const { pids, hidden } = findAcceptors(port, [...lines.keys()])
       if (pids.length === 0 && hidden) this.isBlind('files of its processes may not be looked at')
-      const workers = pids.map((pid) => lines.get(pid) as Worker)
+      const workers = pids.map((pid) => ({ ...(lines.get(pid) as Lineage), command: commandLineOf(pid) }))
       // A process that was forked by a worker shares its epoll instance, and accepts nothing.
       return workers.filter(({ masters }) => !masters.some(({ pid }) => pids.includes(pid)))
     } catch (error) {
@@ -124,7 +162,7 @@ export class ServingProcesses {
     this.options.note('info', `LangFlow is served by pid ${pidsOf(workers)}${beneath}`)
   }
 
-  private lives({ pid, startTime }: Identity): boolean {
+  private lives({ pid, startTime }: ProcessIdentity): boolean {
     if (pid === this.options.child) return true
     try {
       const stat = readStat(pid)
@@ -140,10 +178,10 @@ function executes(stat: ProcessStat): boolean {
 }
 
 /** A process and all that descend from it, each with its ancestors. */
-function lineages(processes: readonly ProcessStat[], root: number): Map<number, Worker> {
+function lineages(processes: readonly ProcessStat[], root: number): Map<number, Lineage> {
   const children = Map.groupBy(processes, ({ ppid }) => ppid)
-  const found = new Map<number, Worker>()
-  const add = (self: Identity, masters: readonly Identity[]) => {
+  const found = new Map<number, Lineage>()
+  const add = (self: ProcessIdentity, masters: readonly ProcessIdentity[]) => {
     // Nobody descends from itself: pids were reused while they were read.
     if (found.has(self.pid)) return
     found.set(self.pid, { self, masters })
@@ -151,6 +189,11 @@ function lineages(processes: readonly ProcessStat[], root: number): Map<number, 
   }
   for (const one of processes) if (one.pid === root) add(one, [])
   return found
+}
+
+function isLangflow(command: string): boolean {
+  const words = command.split('\0').map((word) => basename(word))
+  return words.includes('langflow') && words.includes('run')
 }
 
 function pidsOf(workers: readonly Worker[]): string {

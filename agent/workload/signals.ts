@@ -1,4 +1,4 @@
-import { isSame, type ProcessStat, type ProcessTable, readStat } from './proc.ts'
+import { isSame, type ProcessIdentity, type ProcessStat, type ProcessTable, readStat } from './proc.ts'
 
 /** One look at /proc, and who of it belongs to the workload. */
 export interface Scan {
@@ -31,6 +31,11 @@ export function signalAll(
       send(target.pid, signal)
     }
   }
+}
+
+/** Signals this one process, as long as it is still the same. */
+export function signalSame(one: ProcessIdentity, signal: NodeJS.Signals): void {
+  if (readStat(one.pid)?.startTime === one.startTime) send(one.pid, signal)
 }
 
 /** Signals a process group whose number is certain to be the workload's own. */

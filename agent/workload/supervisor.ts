@@ -1,5 +1,5 @@
 import type { Clock, Timer } from '../clock.ts'
-import type { Fact, Workload } from '../election/state.ts'
+import type { Fact, Remedy, Workload } from '../election/state.ts'
 import type { Log } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import type { Hello, LinkHandlers } from './link-server.ts'
@@ -45,6 +45,8 @@ export interface SupervisorOptions {
   readonly killMarginMs: number
   readonly log: Log
   readonly metrics: Pick<Metrics, 'takeover' | 'stopped'>
+  /** What to do about LangFlow's own failure, after it served for so long since its start; `null`: it never did. */
+  readonly remedy: (servedMs: number | null) => Remedy
   readonly tell: (fact: Fact) => void
   /** Something that the gate or the status depends on has changed. */
   readonly changed: () => void
@@ -105,7 +107,7 @@ export class Supervisor {
       metrics,
       changed,
       clock: machine.clock,
-      failed: (reason) => this.fail(reason),
+      failed: (reason) => this.failed(reason),
     })
   }
 
@@ -224,7 +226,8 @@ export class Supervisor {
           this.orphaned = false
         }
         if (ANSWERS_TO_START.has(message.cause.kind)) this.starting = false
-        // First why, then what: the reason for a hand-over is the cause, not what came of it.
+        this.view = message.view
+        // First why, then what is reported: the reason for a hand-over is the cause, not what came of it.
         this.hear(message.cause)
         this.see(message.view)
         return
@@ -256,7 +259,10 @@ export class Supervisor {
         this.fail(`LangFlow was not started: ${cause.reason}`)
         return
       case 'exited':
-        this.fail(`LangFlow ended by itself (${cause.signal ?? `exit code ${cause.code}`})`)
+        this.failed(`LangFlow ended by itself (${cause.signal ?? `exit code ${cause.code}`})`)
+        return
+      case 'bereft':
+        this.failed(describeLoss(cause.loss))
         return
       case 'killed':
       case 'stopped':
@@ -275,7 +281,6 @@ export class Supervisor {
       case 'met':
       case 'nothing':
       case 'standby':
-      case 'bereft':
       case 'frozen':
       case 'stopping':
       case 'deadman':
@@ -283,8 +288,13 @@ export class Supervisor {
     }
   }
 
-  private fail(reason: string): void {
-    this.options.tell({ type: 'workload_failed', reason })
+  /** LangFlow itself did, and its launcher could start it again. */
+  private failed(reason: string): void {
+    this.fail(reason, this.options.remedy(this.health.servedMs))
+  }
+
+  private fail(reason: string, remedy: Remedy = 'handover'): void {
+    this.options.tell({ type: 'workload_failed', reason, remedy })
   }
 
   private gone(byPeer: boolean): void {

@@ -19,8 +19,8 @@ export class WorkloadHealth {
   private startTimer: Timer | null = null
   /** Monotonic ms, when the present phase of a takeover began; `null`: none is under way. */
   private phaseBegan: number | null = null
-  /** It was healthy once since its start. */
-  private served = false
+  /** Monotonic ms, when it was healthy for the first time since its start. */
+  private servedSince: number | null = null
   healthy = false
   lastProbe: string | null = null
 
@@ -35,9 +35,14 @@ export class WorkloadHealth {
     })
   }
 
+  /** Since it was healthy for the first time after its start; `null`: it never was. */
+  get servedMs(): number | null {
+    return this.servedSince === null ? null : this.options.clock.mono() - this.servedSince
+  }
+
   /** A start was ordered. */
   ordered(): void {
-    this.served = false
+    this.servedSince = null
     this.phaseBegan = this.options.clock.mono()
     this.limitStart()
   }
@@ -50,8 +55,9 @@ export class WorkloadHealth {
 
   /** One that served before is given as many failures as when it serves; one that starts, its whole start. */
   watch(): void {
-    if (!this.served) this.limitStart()
-    this.probe.start(this.served ? 'failures count' : 'until healthy')
+    const served = this.servedSince !== null
+    if (!served) this.limitStart()
+    this.probe.start(served ? 'failures count' : 'until healthy')
   }
 
   /** Nothing is asked of it any more, and it does not count as healthy. */
@@ -66,7 +72,7 @@ export class WorkloadHealth {
   private becameHealthy(): void {
     this.startTimer?.cancel()
     this.healthy = true
-    this.served = true
+    this.servedSince ??= this.options.clock.mono()
     // A LangFlow that a restarted agent found running was not started by this takeover.
     if (this.phaseBegan !== null) this.options.metrics.takeover('healthy', this.endPhase())
     this.phaseBegan = null

@@ -1,7 +1,7 @@
 import { mono } from '../support/stage.ts'
 
-/** After a launcher runs again: it looks at its clocks each 200 ms, as documented. */
-const LOOK_MS = 200
+/** After a launcher runs again: it looks at its clocks each 100 ms, as documented. */
+const LOOK_MS = 100
 /**
  * And from that look until the kernel has ended what it kills: the fault table allows 150 ms for a pair of replicas, and
  * here more than twice as many processes want the same cores.

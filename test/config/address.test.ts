@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { formatListen, parseListen, parseTarget } from '../../agent/config/address.ts'
+import { formatListen, parseListen, parsePeers, parseTarget } from '../../agent/config/address.ts'
 
 describe('where to listen', () => {
   const good: [string, string | null, number][] = [
@@ -65,5 +65,38 @@ describe('where the workload answers', () => {
   ]
   for (const [text, sentence] of bad) {
     it(`refuses '${text}'`, () => assert.throws(() => parseTarget(text), { message: sentence }))
+  }
+})
+
+describe('where the other replicas answer', () => {
+  const good: [string, string, number][] = [
+    ['langflow-members:8090', 'langflow-members', 8090],
+    ['langflow-members.team.svc.cluster.local.:1', 'langflow-members.team.svc.cluster.local.', 1],
+    ['10.0.0.7:65535', '10.0.0.7', 65_535],
+    ['[fd00::7]:8090', 'fd00::7', 8090],
+  ]
+  for (const [text, host, port] of good) {
+    it(`reads ${text}`, () => assert.deepEqual(parsePeers(text), { host, port }))
+  }
+
+  const bad: [string, RegExp][] = [
+    ['langflow-members', /write it as langflow-members:8090, 10\.0\.0\.7:8090 or \[fd00::7\]:8090/],
+    ['', /write it as langflow-members:8090/],
+    [':8090', /write it as langflow-members:8090/],
+    ['fd00::7:8090', /write it as langflow-members:8090/],
+    ['http://langflow-members:8090', /write it as langflow-members:8090/],
+    ['langflow-members:8090/status', /the port is a number from 1 to 65535/],
+    ['langflow-members:0', /the port is a number from 1 to 65535/],
+    ['langflow-members:65536', /the port is a number/],
+    ['langflow-members:http', /the port is a number/],
+    ['[langflow-members]:8090', /in brackets goes an IPv6 address/],
+    ['[]:8090', /in brackets goes an IPv6 address/],
+    ['user@host:8090', /the host is a DNS name or an IP address/],
+    ['-members:8090', /the host is a DNS name or an IP address/],
+    ['a..b:8090', /the host is a DNS name or an IP address/],
+    [`${'a'.repeat(254)}:8090`, /the host is a DNS name or an IP address/],
+  ]
+  for (const [text, sentence] of bad) {
+    it(`refuses '${text}'`, () => assert.throws(() => parsePeers(text), { message: sentence }))
   }
 })

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { dirname } from 'node:path'
 import { describe, test } from 'node:test'
+import { isDeepStrictEqual } from 'node:util'
 import { VERSION } from '../../agent/version.ts'
 import { parse } from '../config/commands.ts'
 import { BASE, type Container, named, only, type PodSpec, portOf, readManifests } from './manifests.ts'
@@ -46,11 +47,27 @@ describe('deploy/base', () => {
     const labels = deployment.spec.template.metadata.labels
     for (const selector of [
       deployment.spec.selector.matchLabels,
-      only(manifests, 'Service').spec.selector,
+      ...manifests.filter(({ kind }) => kind === 'Service').map(({ spec }) => spec.selector),
       only(manifests, 'NetworkPolicy').spec.podSelector.matchLabels,
     ]) {
       assert.deepEqual({ ...labels, ...selector }, labels)
     }
+  })
+
+  test('the leader reaches the other agents, Ready or not, and each one under an address of its own', () => {
+    const members = files.get('members-service.yaml')!
+    const [port] = members.spec.ports
+    assert.deepEqual([members.spec.clusterIP, members.spec.publishNotReadyAddresses], ['None', true])
+    assert.deepEqual(options.peers, { host: members.metadata.name, port: port.port })
+    // A headless Service maps no ports.
+    assert.deepEqual([port.port, named(agent.ports!, port.targetPort).containerPort], [8090, 8090])
+    const { ingress, podSelector } = only(manifests, 'NetworkPolicy').spec
+    assert.ok(
+      ingress.some(
+        ({ from, ports }: { from: unknown[]; ports: { port: string }[] }) =>
+          isDeepStrictEqual(from, [{ podSelector }]) && isDeepStrictEqual(ports, [{ port: port.targetPort }]),
+      ),
+    )
   })
 
   test('a rollout never waits for a second Ready pod', () => {

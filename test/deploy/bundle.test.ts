@@ -2,11 +2,16 @@ import assert from 'node:assert/strict'
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { promisify } from 'node:util'
 import { VERSION } from '../../agent/version.ts'
+import { FAST } from '../support/replica.ts'
+import { Stage } from '../support/stage.ts'
+import { until } from '../support/until.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const run = promisify(execFile)
@@ -64,6 +69,17 @@ describe('the built file', () => {
     const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')
     assert.equal(words.filter((word) => word === '--no-opt').length, 1)
     assert.ok(words.indexOf('--no-opt') < words.indexOf(bundle))
+  })
+
+  test('leads, serves, and asks its peers', async (t) => {
+    const peer = createServer((_, response) => response.end('{"identity":"b","couldTakeOver":true}'))
+    await once(peer.listen(0, '127.0.0.1'), 'listening')
+    t.after(() => peer.close())
+    const stage = await Stage.open(t)
+    const flags = [...FAST, `--peers=localhost:${(peer.address() as AddressInfo).port}`]
+    const a = await stage.replica('a', { main: bundle, flags })
+    await a.event('serving')
+    await until('its peer answers', async () => (await a.status()).peers?.ready === 1)
   })
 
   test('a launcher takes at most 12 MB more than a Node that does nothing', async () => {

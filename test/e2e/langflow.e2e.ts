@@ -2,13 +2,11 @@ import assert from 'node:assert/strict'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { after, before, type TestContext, test } from 'node:test'
+import { after, before, test } from 'node:test'
 import { carries, readProcesses } from '../../agent/workload/proc.ts'
-import { freePort } from '../support/free-port.ts'
-import { BUNDLE, Replica } from '../support/replica.ts'
 import { type ControlPlane, startControlPlane } from './control-plane.ts'
-import { deployRights } from './deploy-rights.ts'
-import { LANGFLOW_MISSING, langflowBinary, langflowEnvironment, runEcho, writeEchoFlow } from './langflow.ts'
+import { runEcho } from './langflow.ts'
+import { langflowReplicas } from './langflow-replicas.ts'
 
 let plane: ControlPlane
 let dir: string
@@ -23,41 +21,8 @@ after(async () => {
   rmSync(dir, { recursive: true, force: true })
 })
 
-/** What starts replicas with a real LangFlow in a namespace of their own; `undefined`: there is none, and the test is skipped. */
-async function troupe(
-  t: TestContext,
-  commandOf: (binary: string, port: number) => readonly string[],
-  ...flags: string[]
-) {
-  const binary = langflowBinary()
-  if (binary === undefined) {
-    t.diagnostic(`SKIPPED: ${LANGFLOW_MISSING}`)
-    t.skip(LANGFLOW_MISSING)
-    return undefined
-  }
-  const namespace = await plane.newNamespace()
-  const kubeconfig = await deployRights(plane, namespace)
-  const own = join(dir, namespace)
-  const flows = writeEchoFlow(binary, join(own, 'flows'))
-  const start = async (identity: string) => {
-    const port = await freePort()
-    return Replica.start({
-      identity,
-      kubeconfig,
-      namespace,
-      port,
-      beats: join(own, 'unused'),
-      main: BUNDLE,
-      flags: ['--stop-timeout=60s', ...flags],
-      command: commandOf(binary, port),
-      env: langflowEnvironment(join(own, identity), port, flows),
-    })
-  }
-  return { own, start }
-}
-
 test('a real LangFlow behind a real API server gives the same answer before and after a takeover', async (t) => {
-  const found = await troupe(t, (binary) => [binary, 'run', '--backend-only'])
+  const found = await langflowReplicas(t, plane, dir)
   if (found === undefined) return
   const { start } = found
   const a = await start('a')
@@ -99,9 +64,9 @@ test('a prewarmed LangFlow is imported before its term, and touches nothing unti
     '-c',
     `exec ${binary} run --backend-only --port ${port}`,
   ]
-  const found = await troupe(t, command, '--standby=prewarmed')
+  const found = await langflowReplicas(t, plane, dir, ['--standby=prewarmed'], command)
   if (found === undefined) return
-  const { own, start } = found
+  const { dir: own, start } = found
   const a = await start('a')
   try {
     await a.event('serving')

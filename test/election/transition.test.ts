@@ -567,7 +567,10 @@ describe('stepping down', () => {
   test('after a failure waits, longer each time, and shorter while nobody else takes the Lease', () => {
     const c = Candidate.leader()
     for (const early of [4_000, 8_000, 16_000, 32_000, 60_000, 60_000]) {
-      c.tell({ type: 'workload_failed', reason: 'it ended' }).workload({ alive: 'no', canRun: true })
+      c.tell({ type: 'workload_failed', reason: 'it ended', remedy: 'handover' }).workload({
+        alive: 'no',
+        canRun: true,
+      })
       c.acknowledge().forget()
       c.pass(early - 1)
       assert.equal(c.effects('write').length, 0)
@@ -580,7 +583,10 @@ describe('stepping down', () => {
     const c = Candidate.leader()
     const pauses: number[] = []
     for (let n = 0; n < 20; n++) {
-      c.tell({ type: 'workload_failed', reason: 'it ended' }).workload({ alive: 'no', canRun: true })
+      c.tell({ type: 'workload_failed', reason: 'it ended', remedy: 'handover' }).workload({
+        alive: 'no',
+        canRun: true,
+      })
       assert.equal(c.write.kind, 'release')
       c.acknowledge().forget()
       const releasedAt = c.mono
@@ -594,7 +600,7 @@ describe('stepping down', () => {
   })
 
   test('after a failure leaves a Lease that another took and released alone until the full cool-down', () => {
-    const c = Candidate.leader().tell({ type: 'workload_failed', reason: 'it ended' })
+    const c = Candidate.leader().tell({ type: 'workload_failed', reason: 'it ended', remedy: 'handover' })
     c.workload({ alive: 'no', canRun: true })
       .acknowledge()
       .sees(heldBy('other', 500))

@@ -19,8 +19,8 @@ before(async () => {
 
 after(() => plane?.close())
 
-/** The launcher compares its clocks each 200 ms; a kill and a beat under way come on top. */
-const LOOK_MS = 200
+/** The launcher compares its clocks each 100 ms; a kill and a beat under way come on top. */
+const LOOK_MS = 100
 
 /** Long enough for a Lease to be lost, and taken by somebody else. */
 const LONG_ENOUGH_MS = 18_000

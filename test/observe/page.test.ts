@@ -21,6 +21,7 @@ describe('the page', () => {
     assert.match(page, /<p>holding the Lease in epoch 7, 13\.2 s left<\/p>/)
     assert.match(page, /<th scope="row">Holder<\/th><td>langflow-0_3f1c \(this replica\)<\/td>/)
     assert.match(page, /<th scope="row">Killed in<\/th><td>13\.3 s<\/td>/)
+    assert.match(page, /<th scope="row">Peers ready<\/th><td>1 of 2<\/td>/)
     assert.doesNotMatch(page, /role="alert"/)
   })
 
@@ -36,6 +37,7 @@ describe('the page', () => {
       /<p class="problem" role="alert">forbidden: leases &quot;x&quot; may not be updated<\/p>/,
     )
     assert.match(page, /<td>nobody<\/td>/)
+    assert.match(page, /<th scope="row">Peers ready<\/th><td>-<\/td>/)
     assert.match(page, /<th scope="row">Since<\/th><td>-<\/td>/)
     assert.match(page, /<span class="bad">failed<\/span> held by langflow-1_9d2e/)
   })

@@ -64,6 +64,8 @@ describe('the metrics', () => {
     metrics.takeover('start', 40)
     metrics.takeover('healthy', 37_000)
     metrics.stopped(7000)
+    metrics.restarted('LangFlow lost its worker (pid 7)')
+    metrics.restarted('LangFlow lost its worker (pid 43)')
     metrics.apiRequest('update', '200')
     metrics.apiRequest('watch', 'network')
     metrics.transition('lost', 'renew_deadline')
@@ -78,6 +80,7 @@ describe('the metrics', () => {
       'langflow_leader_takeover_duration_seconds_sum{phase="healthy"}': 37,
       'langflow_leader_takeover_duration_seconds_count{phase="start"}': 1,
       langflow_leader_stop_duration_seconds_sum: 7,
+      'langflow_leader_restarts_total{reason="langflow_lost_its_worker_pid"}': 2,
       'langflow_leader_api_requests_total{verb="update",code="200"}': 1,
       'langflow_leader_api_requests_total{verb="watch",code="network"}': 1,
       'langflow_leader_transitions_total{direction="lost",reason="renew_deadline"}': 1,
@@ -126,6 +129,16 @@ describe('the metrics', () => {
     })
   })
 
+  it('show how many peers are ready, and nothing where nobody is asked', async () => {
+    const replica = new Replica()
+    const name = 'langflow_leader_peers_ready'
+    assert.equal((await scrape(replica)).value(name), 1)
+    replica.now = { ...SERVING, peers: { ready: 0, seen: 0 } }
+    assert.equal((await scrape(replica)).value(name), 0)
+    replica.now = FOLLOWING
+    assert.equal((await scrape(replica)).value(name), undefined)
+  })
+
   it('tell the version and what the process uses', async () => {
     const { value } = await scrape(new Replica())
     assert.equal(value(`langflow_leader_build_info{version="${VERSION}",node="${process.versions.node}"}`), 1)
@@ -139,6 +152,7 @@ describe('the metrics', () => {
     for (let i = 0; i < 500; i++) {
       replica.metrics.transition('stepped_down', `exited with code ${i}`)
       replica.metrics.transition('lost', `reason ${String.fromCharCode(97 + (i % 26), 97 + i / 26)}"\n\\`)
+      replica.metrics.restarted(`reason ${String.fromCharCode(97 + (i % 26), 97 + i / 26)}`)
       replica.metrics.apiRequest('get', `net${'x'.repeat(i)}`)
     }
     const { families, value } = await scrape(replica)
@@ -147,6 +161,7 @@ describe('the metrics', () => {
       500,
     )
     assert.ok(families.get('langflow_leader_transitions_total')!.samples.size <= 35)
+    assert.ok(families.get('langflow_leader_restarts_total')!.samples.size <= 33)
     assert.ok(families.get('langflow_leader_api_requests_total')!.samples.size <= 33)
   })
 

@@ -8,6 +8,7 @@ export const SERVING: AgentStatus = {
   version: '0.1.0',
   now: '2026-01-02T03:04:05.678Z',
   role: 'leader',
+  couldTakeOver: false,
   decision: 'holding the Lease in epoch 7, 13.2 s left',
   problem: null,
   lease: {
@@ -34,6 +35,7 @@ export const SERVING: AgentStatus = {
     lastProbe: '/health 200',
   },
   standby: { ...COLD, wanted: 'cold' },
+  peers: { ready: 1, seen: 2 },
   traffic: { mode: 'readiness', gate: 'open' },
   checks: [
     { name: 'leadership', ok: true, detail: 'holds the Lease' },
@@ -48,10 +50,12 @@ export const SERVING: AgentStatus = {
 export const FOLLOWING: AgentStatus = {
   ...SERVING,
   role: 'follower',
+  couldTakeOver: true,
   decision: 'langflow-1_9d2e leads',
   lease: { ...SERVING.lease, holder: 'langflow-1_9d2e', self: false },
   leadership: { ...SERVING.leadership, killInMs: null },
   workload: { ...SERVING.workload, state: 'idle', pid: null, healthy: false },
+  peers: null,
   traffic: { mode: 'readiness', gate: 'closed' },
   checks: [
     { name: 'leadership', ok: false, detail: 'held by langflow-1_9d2e' },

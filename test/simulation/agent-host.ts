@@ -19,6 +19,7 @@ export interface AgentHostParts {
   readonly link: SupervisorOptions['link']
   readonly probe: SupervisorOptions['probe']
   readonly startTimeoutMs: number
+  readonly remedy: SupervisorOptions['remedy']
   readonly trace: (line: () => string) => void
   readonly moved: (stage: Stage) => void
   readonly exited: (code: 0 | 1) => void
@@ -65,6 +66,7 @@ export class AgentHost {
       link: parts.link,
       probe: parts.probe,
       startTimeoutMs: parts.startTimeoutMs,
+      remedy: parts.remedy,
       killMarginMs: parts.config.killMarginMs,
       log: {
         ...SILENT,
@@ -128,6 +130,7 @@ export class AgentHost {
       case 'drain':
         this.supervisor.drain()
         return
+      case 'restart':
       case 'stop':
         this.supervisor.stop(effect.graceMs)
         return

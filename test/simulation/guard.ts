@@ -8,7 +8,7 @@ import type { Workload } from './workload.ts'
 /** A late timer (2), clocks that drift (3 in 15 s) and the kernel at work on SIGKILL (20), in milliseconds. */
 export const REACTION_MS = 30
 /** The launcher compares its clocks this often: a machine that slept may execute for as long after it wakes up. */
-export const CLOCK_CHECK_MS = 205
+export const CLOCK_CHECK_MS = 105
 const NAMESPACE_ENDS_MS = 80
 
 export interface GuardTimings {

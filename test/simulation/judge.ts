@@ -21,6 +21,8 @@ export interface JudgeConfig {
 /** /proc/uptime counts in steps; the product allows for two of them, and the model's clock is one behind. */
 const BOOT_STEPS_MS = 30
 const AT_ONCE_MS = 250
+/** Clocks go up to 0.02 % too fast. */
+const SLOWEST_RATE = 0.9995
 const GRANT_TAKES_MS = 500
 /** Writes of another one in its name after which an agent must have noticed: the first may be what it finds. */
 const STRANGERS_NOTICED = 3
@@ -36,6 +38,8 @@ export class Judge {
   private readonly clocksAreSteady: boolean
   private startsLeft: number
   private highestStarted = 0
+  /** The instance that started a workload last. */
+  private startedBy = ''
   /** Identities that somebody else wrote into the Lease as its holder. */
   private readonly borrowed = new Set<string>()
   /** Which instance wrote a renew time. */
@@ -50,6 +54,8 @@ export class Judge {
   /** The documented limits that this run came to. */
   readonly limits = new Set<Limit>()
   takeovers = 0
+  /** Workloads that were started again in the term of the one before. */
+  restarts = 0
 
   constructor(config: JudgeConfig, replicas: readonly Replica[], now: () => number, plan: readonly Fault[]) {
     this.config = config
@@ -109,7 +115,11 @@ export class Judge {
     if (earlier?.present)
       throw new Violation('one acts', `${nameOf(replica)} started beside an earlier workload`)
     const { epoch } = workload
-    if (epoch <= this.highestStarted && !this.forgotten.delete(`${replica.instance} ${epoch}`)) {
+    const again =
+      epoch === this.highestStarted && earlier?.epoch === epoch && this.startedBy === replica.instance
+    this.startedBy = replica.instance
+    if (again) this.checkRestart(replica, earlier)
+    else if (epoch <= this.highestStarted && !this.forgotten.delete(`${replica.instance} ${epoch}`)) {
       // Acquired before the other had started, after a Lease that it was never shown.
       if (replica.knowledge.knownBefore(epoch) >= this.highestStarted)
         throw new Violation('epochs grow', `epoch ${epoch} started after epoch ${this.highestStarted}`)
@@ -155,6 +165,15 @@ export class Judge {
     if (this.borrowed.has(identity) || identity !== instance || (told && code === 0)) return
     const what = told ? `with exit code ${code}` : 'although nobody asked for it'
     throw new Violation('rule 9', `the agent of ${instance} ended ${what}`)
+  }
+
+  /** Only one that had served for a lease duration is worth another try in the same term. */
+  private checkRestart(replica: Replica, earlier: Workload): void {
+    const leastMs = (replica.behaviour.startMs + this.config.leaseDurationMs) * SLOWEST_RATE
+    const ageMs = this.now() - earlier.startedAt
+    if (ageMs < leastMs)
+      throw new Violation('availability', `${nameOf(replica)} is started again after ${Math.round(ageMs)} ms`)
+    this.restarts++
   }
 
   private checkPair(a: Replica, b: Replica): void {

@@ -40,7 +40,7 @@ export class LauncherHost {
           new Promise((resolve) => {
             process.after(PORT_LOOK_MS, () => resolve(parts.portTaken() ? 'the port is taken' : null))
           }),
-        serving: () => ({ check: () => parts.remains()?.takeLoss() ?? null }),
+        serving: () => ({ check: () => parts.remains()?.takeLoss() ?? null, finish: () => {} }),
         standby: () => null,
         environment: (grant) => ({ LEADER_EPOCH: String(grant.epoch) }),
       },

@@ -10,7 +10,7 @@ export const LIMITS = {
   'launcher stands still on a machine that woke up':
     'In `run`, after a sleep of the machine, the agent finds out at its next renewal that its Lease is gone, and only then kills without a frozen launcher.',
   'machine woke up':
-    'What ran when a machine fell asleep runs again when it wakes up, until the launcher has compared its clocks: it does so each 200 ms.',
+    'What ran when a machine fell asleep runs again when it wakes up, until the launcher has compared its clocks: it does so each 100 ms.',
   'namespace is ending': 'The kernel takes a moment to end the PID namespace of a launcher that was killed.',
   'release faked':
     'A person who writes into the Lease what its holder writes to release it is believed; the holder stops once it is shown the next one.',

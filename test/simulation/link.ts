@@ -142,8 +142,10 @@ export class AgentEnd implements LauncherLink {
       token: 'token',
       tree: 'tree',
       port: 7860,
+      origin: 'http://127.0.0.1:7860',
       standby: 'cold',
       patienceMs: 60_000,
+      thawMs: 2_000,
     })
     this.handlers.connected(hello, returning)
   }

@@ -12,7 +12,7 @@ import { WORKLOAD_MUTATIONS } from './mutations/workload.ts'
  */
 const MUTATIONS = [...ELECTION_MUTATIONS, ...WORKLOAD_MUTATIONS]
 const ROOT = join(import.meta.dirname, '..', '..')
-const SEEDS = 6_000
+const SEEDS = 10_000
 const play = (seeds: number, among: Mutation['among']) => `
   const { playUntilFailure } = await import('./test/simulation/play.ts')
   const { tally, failure } = await playUntilFailure(1, ${seeds}, ${JSON.stringify(among)})

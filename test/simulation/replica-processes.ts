@@ -38,6 +38,7 @@ export function startAgent(
     api,
     process,
     startTimeoutMs: START_TIMEOUT_MS,
+    remedy: (servedMs) => world.remedy(servedMs),
     machine: {
       portFree: async () => !replica.portTaken,
       connections: () => (behaviour.connected ? 1 : 0),

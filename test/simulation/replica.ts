@@ -1,4 +1,4 @@
-import type { CandidateConfig } from '../../agent/election/state.ts'
+import type { CandidateConfig, Remedy } from '../../agent/election/state.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
 import type { AgentHost, Stage } from './agent-host.ts'
 import type { ApiServer } from './api-server.ts'
@@ -21,6 +21,8 @@ export interface ReplicaWorld {
   readonly random: Random
   readonly server: ApiServer
   readonly config: Omit<CandidateConfig, 'identity' | 'salt'>
+  /** What an agent decides on upon a failure of its workload. */
+  remedy(servedMs: number | null): Remedy
   trace(who: string, line: () => string): void
   started(replica: Replica, workload: Workload, earlier: Workload | null): void
   sends(replica: Replica, lease: Lease): void

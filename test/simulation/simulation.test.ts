@@ -12,16 +12,20 @@ import { type Outcome, World } from './world.ts'
 const RUNS = 5_000
 /** Each kind of fault must have found something to strike this often. */
 const FEWEST_STRIKES = 30
+const FEWEST_RESTARTS = 150
 
 test('no run breaks an invariant, whatever goes wrong', async (t) => {
   const { tally, failure } = await playUntilFailure(1, RUNS)
-  const { runs, simulatedHours, takeovers, limits, delays } = tally
-  t.diagnostic(`${runs} runs, ${simulatedHours.toFixed(0)} simulated hours, ${takeovers} takeovers`)
+  const { runs, simulatedHours, takeovers, restarts, limits, delays } = tally
+  t.diagnostic(
+    `${runs} runs, ${simulatedHours.toFixed(0)} simulated hours, ${takeovers} takeovers, ${restarts} restarts in place`,
+  )
   for (const [limit, count] of limits) t.diagnostic(`${count} runs came to a documented limit: ${limit}`)
   for (const [delay, count] of delays) t.diagnostic(`${count} runs took longer at their end: ${delay}`)
   assert.equal(failure, null, failure === null ? '' : await report(failure))
   const rare = KINDS.filter((kind) => (tally.faults.get(kind) ?? 0) < FEWEST_STRIKES)
   assert.deepEqual(rare, [], `every kind of fault strikes at least ${FEWEST_STRIKES} times`)
+  assert.ok(restarts >= FEWEST_RESTARTS, `${restarts} restarts in place`)
   const untold = STAGES.filter((stage) => !tally.asked.has(stage))
   assert.deepEqual(untold, [], 'agents are told to end at every stage')
 })

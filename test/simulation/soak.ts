@@ -42,7 +42,7 @@ function summary(first: number, tally: Tally): string {
   return [
     '',
     `seeds ${first} to ${first + tally.runs - 1}: ${headline(tally)}`,
-    `${tally.takeovers} takeovers, ${tally.steps} steps`,
+    `${tally.takeovers} takeovers, ${tally.restarts} restarts in place, ${tally.steps} steps`,
     `longest time from the last fault to one that serves: ${(tally.longestRecoveryMs / 1000).toFixed(1)} s`,
     '',
     'faults by kind:',

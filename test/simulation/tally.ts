@@ -11,6 +11,7 @@ export class Tally {
   runs = 0
   steps = 0
   takeovers = 0
+  restarts = 0
   failures = 0
   simulatedMs = 0
   /** How often each kind of fault struck something. */
@@ -24,10 +25,21 @@ export class Tally {
   /** How often an agent was told to end at each stage. */
   readonly asked = new Map<Stage, number>()
 
-  add({ struck, steps, takeovers, simulatedMs, limits, asked, recovery, violation }: Outcome): void {
+  add({
+    struck,
+    steps,
+    takeovers,
+    restarts,
+    simulatedMs,
+    limits,
+    asked,
+    recovery,
+    violation,
+  }: Outcome): void {
     this.runs++
     this.steps += steps
     this.takeovers += takeovers
+    this.restarts += restarts
     this.simulatedMs += simulatedMs
     if (violation !== null) this.failures++
     for (const kind of struck) count(this.faults, kind)

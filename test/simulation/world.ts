@@ -1,4 +1,5 @@
 import { contradiction } from '../../agent/config/timings.ts'
+import { remedyFor } from '../../agent/operate/crash-policy.ts'
 import type { Stage } from './agent-host.ts'
 import { ApiServer } from './api-server.ts'
 import { type Fault, MISSED } from './faults/fault.ts'
@@ -17,6 +18,8 @@ const FIRST_FAULT_MS = 6_000
 const SPAN_MS = 45_000
 /** A run has 1,500 or so; one that has far more turns in circles. */
 const MOST_STEPS = 100_000
+/** No seed of a run is that high. */
+const CRASHES = 2 ** 40
 
 export interface Outcome {
   readonly seed: number
@@ -34,6 +37,8 @@ export interface Outcome {
   readonly struck: readonly FaultKind[]
   /** What agents were at when they were told to end. */
   readonly asked: readonly Stage[]
+  /** How often a workload was started again in its term. */
+  readonly restarts: number
   /** How it went on after the last fault. */
   readonly recovery: Recovered | null
 }
@@ -55,6 +60,9 @@ export class World implements ReplicaWorld {
   readonly config: ReplicaWorld['config']
   readonly judge: Judge
   readonly asked = (stage: Stage): void => void this.stages.push(stage)
+  /** Apart from the other draws, which a failure then leaves as they are. */
+  private readonly crashes: Random
+  private readonly onCrash: 'handover' | 'restart'
   private readonly plan: readonly Fault[]
   private readonly seed: number
   private readonly lines: string[] | null
@@ -68,6 +76,8 @@ export class World implements ReplicaWorld {
     this.seed = seed
     this.lines = options.trace ? [] : null
     this.random = new Random(seed)
+    this.crashes = new Random(seed + CRASHES)
+    this.onCrash = this.crashes.chance(0.3) ? 'restart' : 'handover'
     const mode: Mode = this.random.chance(0.7) ? 'pod' : 'run'
     const size = this.random.whole(2, 5)
     this.config = drawConfig(this.random)
@@ -83,6 +93,12 @@ export class World implements ReplicaWorld {
     this.judge = new Judge(this.config, this.replicas, () => this.timeline.now, this.plan)
     this.recovery = new Recovery(this)
     if (leaseExists) this.server.apply()
+  }
+
+  /** The product's policy, with any number of peers that are ready; `null`: nobody knows. */
+  remedy: ReplicaWorld['remedy'] = (servedMs) => {
+    const { leaseDurationMs } = this.config
+    return remedyFor({ onCrash: this.onCrash, leaseDurationMs }, servedMs, this.crashes.pick([null, 0, 1]))
   }
 
   trace(who: string, line: () => string): void {
@@ -123,6 +139,7 @@ export class World implements ReplicaWorld {
       steps: this.steps,
       simulatedMs: this.timeline.now,
       takeovers: this.judge.takeovers,
+      restarts: this.judge.restarts,
       limits: this.judge.limits,
       struck: this.struck,
       asked: this.stages,

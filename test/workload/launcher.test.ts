@@ -4,7 +4,7 @@ import { later } from '../../agent/clock.ts'
 import { Launcher } from '../../agent/workload/launcher.ts'
 import type { Grant, Loss, WorkloadCause, WorkloadView } from '../../agent/workload/messages.ts'
 import type { Exit, LiveProcess, ProcessTree } from '../../agent/workload/process-tree.ts'
-import { COLD, type Standby } from '../../agent/workload/standby.ts'
+import { COLD, type FrozenWorkload, type Standby } from '../../agent/workload/standby.ts'
 import { settled, VirtualClock } from '../support/virtual-clock.ts'
 
 const PROCESS: LiveProcess = { pid: 42, startTime: '1', state: 'S', comm: 'langflow' }
@@ -58,6 +58,8 @@ class Bench {
   port: string | null = null
   /** What is lost at the next look at those that serve. */
   loss: Loss | null = null
+  /** How often it was looked whether those that serve have ended. */
+  finished = 0
   standby: Standby | null = null
   view: WorkloadView
   renewedAt = this.clock.now()
@@ -75,6 +77,7 @@ class Bench {
             this.loss = null
             return loss
           },
+          finish: () => void this.finished++,
         }),
         standby: () => this.standby,
         environment: () => ({}),
@@ -293,6 +296,7 @@ describe('a stop', () => {
     b.launcher.receive({ type: 'stop', graceMs: 3_000 })
     await b.clock.pass(2_999)
     assert.deepEqual(b.tree.calls, ['start', 'terminate'])
+    assert.ok(b.finished > 100, 'it is looked all along whether those that serve have ended')
     await b.clock.pass(1)
     assert.equal(b.view.state, 'idle')
     assert.equal(b.kinds().at(-1), 'killed')
@@ -351,7 +355,8 @@ describe('a standby', () => {
       view: COLD,
       prepared: 0,
       prepare: () => void standby.prepared++,
-      settled: () => settling.promise,
+      use: () => settling.promise,
+      takeFrozen: (_exited: (exit: Exit) => void): FrozenWorkload | null => null,
     }
     return { standby, settle: settling.resolve }
   }
@@ -388,6 +393,93 @@ describe('a standby', () => {
     assert.equal(b.view.state, 'idle')
   })
 
+  /** One that is frozen; `answer` ends the wait for its health. */
+  async function thawing() {
+    const b = new Bench()
+    const { standby, settle } = fakeStandby()
+    settle()
+    const tree = new FakeTree()
+    await tree.start([], {}, (exit) => told(exit))
+    tree.frozen = true
+    b.port = 'port 7860 is already taken by "langflow" (pid 7)'
+    let told: (exit: Exit) => void = () => {}
+    const answer = Promise.withResolvers<string | null>()
+    standby.takeFrozen = (exited) => {
+      told = exited
+      return { tree, pid: 7, answers: () => answer.promise }
+    }
+    b.standby = standby
+    b.launcher.meet(7860, null)
+    b.grant()
+    b.launcher.receive({ type: 'start', epoch: 1 })
+    await settled()
+    return { b, tree, answer: answer.resolve }
+  }
+
+  test('that is frozen is thawed by the start, and counts as started once it answers', async () => {
+    const { b, tree, answer } = await thawing()
+    assert.deepEqual(tree.calls, ['start', 'thaw'])
+    assert.ok(!b.kinds().includes('started'))
+    answer(null)
+    await settled()
+    assert.deepEqual([b.kinds().at(-1), b.view.state, b.view.pid], ['started', 'running', 7])
+    assert.deepEqual(b.tree.calls, [], 'nothing else was started')
+    tree.end({ code: 1, signal: null })
+    assert.ok(b.kinds().includes('exited'))
+  })
+
+  test('that is frozen and does not answer is killed, and the workload started from nothing', async () => {
+    const { b, tree, answer } = await thawing()
+    const end = tree.end.bind(tree)
+    tree.end = (exit) => {
+      end(exit)
+      b.port = null
+    }
+    answer('/health_check: no answer within 2 s')
+    await b.clock.pass(10)
+    assert.deepEqual(tree.calls, ['start', 'thaw', 'kill'])
+    assert.ok(!b.kinds().includes('exited'), 'its end is no end of the workload')
+    assert.deepEqual([b.tree.calls, b.view.state, b.view.pid], [['start'], 'running', 42])
+    assert.equal(b.kinds().at(-1), 'started')
+  })
+
+  test('that is thawed executes no longer than its grant, also before it has answered', async () => {
+    const { b, tree, answer } = await thawing()
+    await b.clock.pass(10_100)
+    assert.deepEqual([tree.calls.at(-1), b.view.state], ['freeze', 'frozen'])
+    b.port = null
+    await b.clock.pass(4_000)
+    assert.ok(tree.calls.includes('kill'))
+    assert.equal(b.view.state, 'idle')
+    answer('/health_check: no answer within 2 s')
+    await b.clock.pass(100)
+    assert.deepEqual(b.tree.calls, [], 'nothing is started after the grant')
+    assert.equal(b.view.state, 'idle')
+  })
+
+  test('that can be neither thawed nor killed is told as unstoppable, and nothing is started beside it', async () => {
+    const { b, tree, answer } = await thawing()
+    tree.obeysKill = false
+    answer('/health_check: no answer within 2 s')
+    await b.clock.pass(100)
+    assert.equal(b.view.state, 'unstoppable')
+    assert.deepEqual(b.tree.calls, [])
+  })
+
+  test('is not thawed where the grant has ended', async () => {
+    const b = new Bench()
+    const { standby, settle } = fakeStandby()
+    b.standby = standby
+    standby.takeFrozen = () => assert.fail('taken')
+    b.launcher.meet(7860, null)
+    b.grant()
+    b.launcher.receive({ type: 'start', epoch: 1 })
+    await b.clock.pass(11_000)
+    settle()
+    await b.clock.pass(4_000)
+    assert.equal(b.view.state, 'idle')
+  })
+
   test('of an earlier launcher is ended at the first meeting; its own is left alone at later ones', async () => {
     const b = new Bench()
     b.tree.running = true
@@ -405,10 +497,10 @@ describe('a standby', () => {
 describe('those that serve', () => {
   const loss: Loss = { role: 'worker', pids: [43] }
 
-  test('are looked at each 200 ms; their loss is told once, and is for the agent to act on', async () => {
+  test('are looked at each 100 ms; their loss is told once, and is for the agent to act on', async () => {
     const b = await new Bench().started()
     b.loss = loss
-    await b.clock.pass(200)
+    await b.clock.pass(100)
     assert.deepEqual(b.causes, [{ kind: 'bereft', loss }])
     assert.deepEqual(b.view.loss, loss, 'for an agent that was not there to hear it')
     await b.clock.pass(1_000)

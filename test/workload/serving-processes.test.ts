@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
-import { closeSync, openSync } from 'node:fs'
+import { closeSync, copyFileSync, existsSync, mkdtempSync, openSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { test } from 'node:test'
+import { describe, type TestContext, test } from 'node:test'
 import { systemClock } from '../../agent/clock.ts'
 import { createProcessTree } from '../../agent/workload/linux-process-tree.ts'
 import { isDead, readStat } from '../../agent/workload/proc.ts'
@@ -205,4 +206,63 @@ test('a helper that a worker forked is no worker, although it has the same files
   await end(worker)
   assert.ok(served.tree.alive().some(({ pid }) => pid === helper))
   assert.deepEqual(served.serving.check(), { role: 'worker', pids: [worker] })
+})
+
+describe('a workload that was told to end', {
+  skip: spawnSync('python3', ['--version']).status !== 0,
+}, () => {
+  /** `program` is what the script is called. */
+  async function ending(t: TestContext, program: string, wrap = (command: string[]) => command) {
+    const dir = mkdtempSync(join(tmpdir(), 'ending-'))
+    const file = join(dir, 'written')
+    const script = join(dir, program)
+    copyFileSync(join(import.meta.dirname, 'fixtures', 'forked-tree.py'), script)
+    const served = await serve((port) => wrap(['python3', script, 'run', String(port), file]))
+    t.after(async () => {
+      await served[Symbol.asyncDispose]()
+      rmSync(dir, { recursive: true })
+    })
+    await until('it serves', () => {
+      served.clock.pass(1_000)
+      served.serving.check()
+      return served.notes.some((note) => note.startsWith('LangFlow is served'))
+    })
+    served.serving.finish()
+    assert.ok(served.tree.alive().length >= 3, 'nothing is ended that serves')
+    served.tree.terminate()
+    const written = () => existsSync(file)
+    await until('the worker has written', () => {
+      served.serving.finish()
+      return written()
+    })
+    return served
+  }
+
+  test('is over once its worker has ended, which had the time it needed', async (t) => {
+    const { tree, serving } = await ending(t, 'langflow')
+    await until('nothing of it lives', () => {
+      serving.finish()
+      return tree.alive().length === 0
+    })
+  })
+
+  test('is left alone where it is not LangFlow', async (t) => {
+    const { tree, serving } = await ending(t, 'another')
+    await until('the worker has ended', () => tree.alive().length === 2)
+    serving.finish()
+    assert.equal(tree.alive().length, 2)
+  })
+
+  test('is left alone where it was not forked: a shell around it may have more to do', async (t) => {
+    const { tree, serving, child } = await ending(t, 'langflow', (command) => [
+      'sh',
+      '-c',
+      `trap : TERM; ${command.join(' ')}; sleep 600`,
+    ])
+    await until('LangFlow has ended', () => {
+      serving.finish()
+      return tree.alive().every(({ comm }) => comm !== 'python3')
+    })
+    assert.ok(tree.alive().some(({ pid }) => pid === child))
+  })
 })

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import type { Fact, Workload } from '../../agent/election/state.ts'
+import type { Fact, Remedy, Workload } from '../../agent/election/state.ts'
 import type { HealthHandlers } from '../../agent/workload/health-probe.ts'
 import type { Hello, LinkHandlers } from '../../agent/workload/link-server.ts'
 import {
@@ -25,6 +25,9 @@ class Bench {
   connected = false
   alone = false
   connections = 0
+  remedy: Remedy = 'handover'
+  /** What it was asked about. */
+  readonly served: (number | null)[] = []
   private handlers!: LinkHandlers
 
   constructor(reclaim?: () => Promise<void>) {
@@ -55,6 +58,10 @@ class Bench {
       killMarginMs: 1_000,
       log: { event: ignore, debug: ignore, info: ignore, warn: ignore, error: ignore },
       metrics: { takeover: ignore, stopped: ignore },
+      remedy: (servedMs) => {
+        this.served.push(servedMs)
+        return this.remedy
+      },
       tell: (fact) => this.facts.push(fact),
       changed: ignore,
     })
@@ -95,6 +102,24 @@ class Bench {
     const last = this.facts.findLast((fact) => fact.type === 'workload')
     assert.ok(last)
     return last.workload
+  }
+
+  get failures(): Fact[] {
+    return this.facts.filter(({ type }) => type === 'workload_failed')
+  }
+
+  /** A workload that has served for so long. */
+  async serving(ms: number): Promise<this> {
+    await this.idle()
+    this.supervisor.start(3)
+    this.hear({ kind: 'started' }, { state: 'running', epoch: 3 })
+    await this.clock.pass(500)
+    this.probe.healthy()
+    for (let left = ms; left > 0; left -= 1_000) {
+      this.pong()
+      await this.clock.pass(Math.min(left, 1_000))
+    }
+    return this
   }
 
   async idle(): Promise<this> {
@@ -213,6 +238,76 @@ describe('the workload, as its agent knows it', () => {
     assert.ok(b.facts.some(({ type }) => type === 'drained'))
     b.supervisor.stop(30_000)
     assert.deepEqual(b.sent.at(-1), { type: 'stop', graceMs: 30_000 })
+    b.supervisor.close()
+  })
+
+  test('may be restarted where LangFlow itself failed: it is told for how long that had served', async () => {
+    const loss = { role: 'worker', pids: [7] } as const
+    const failures: [(b: Bench) => void, string][] = [
+      [
+        (b) => b.hear({ kind: 'exited', code: null, signal: 'SIGKILL' }, { state: 'stopping', epoch: 3 }),
+        'LangFlow ended by itself (SIGKILL)',
+      ],
+      [
+        (b) => b.hear({ kind: 'bereft', loss }, { state: 'running', epoch: 3, loss }),
+        'LangFlow lost its worker (pid 7)',
+      ],
+      [(b) => b.probe.unhealthy('/health: 500'), 'LangFlow is unhealthy: /health: 500'],
+    ]
+    for (const [fail, reason] of failures) {
+      const b = await new Bench().serving(20_000)
+      b.remedy = 'restart'
+      fail(b)
+      assert.deepEqual(b.served, [20_000])
+      assert.deepEqual(b.failures, [{ type: 'workload_failed', reason, remedy: 'restart' }])
+      b.supervisor.close()
+    }
+  })
+
+  test('counts how long it has served anew with each start, and through a freeze', async () => {
+    const b = await new Bench().serving(20_000)
+    b.hear({ kind: 'frozen' }, { state: 'frozen', epoch: 3 })
+    b.hear({ kind: 'thawed' }, { state: 'running', epoch: 3 })
+    b.probe.healthy()
+    b.hear({ kind: 'exited', code: 1, signal: null }, { state: 'stopping', epoch: 3 })
+    b.hear({ kind: 'killed', durationMs: 5 }, { state: 'idle', epoch: 3 })
+    b.supervisor.start(3)
+    b.hear({ kind: 'exited', code: 1, signal: null }, { state: 'stopping', epoch: 3 })
+    assert.deepEqual(b.served, [20_000, null])
+    b.supervisor.close()
+  })
+
+  test('is handed over where its launcher is at fault, or would not start it', async () => {
+    const failures: ((b: Bench) => unknown)[] = [
+      (b) => b.disconnect(),
+      (b) => b.clock.pass(5_000),
+      (b) => b.hear({ kind: 'start_refused', reason: 'the port is taken' }, { state: 'idle' }),
+      (b) => b.hear({ kind: 'killed', durationMs: 5 }, { state: 'idle' }),
+    ]
+    for (const fail of failures) {
+      const b = await new Bench().serving(20_000)
+      b.remedy = 'restart'
+      await fail(b)
+      assert.deepEqual(
+        b.failures.map((fact) => fact.type === 'workload_failed' && fact.remedy),
+        ['handover'],
+      )
+      b.supervisor.close()
+    }
+  })
+
+  test('without a worker is stopped at once also where the order comes with the news', async () => {
+    const b = await new Bench().serving(20_000)
+    const loss = { role: 'worker', pids: [7] } as const
+    const tell = b.facts.push.bind(b.facts)
+    b.facts.push = (fact) => {
+      if (fact?.type === 'workload_failed') b.supervisor.stop(30_000)
+      return tell(fact as Fact)
+    }
+    b.hear({ kind: 'bereft', loss }, { state: 'running', epoch: 3, loss })
+    assert.deepEqual(b.sent.at(-1), { type: 'stop', graceMs: 0 })
+    b.hear({ kind: 'killed', durationMs: 5 }, { state: 'idle' })
+    assert.equal(b.failures.length, 1)
     b.supervisor.close()
   })
 

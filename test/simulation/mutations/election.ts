@@ -124,7 +124,7 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
     file: 'agent/election/campaigning.ts',
     from: "return fact.type === 'lease' && fact.fresh && fact.lease === null",
     to: "return fact.type !== 'terminate'",
-    among: ['lease deleted', 'agent frozen', 'agent blocked', 'cut', 'watch silent', 'replica lost'],
+    among: ['lease deleted', 'agent blocked', 'replica lost'],
   },
   {
     name: 'waits for an absent Lease although it could not look',
@@ -132,7 +132,7 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
     file: 'agent/election/vacancy.ts',
     from: 'absenceSeenAt !== null && elapsed(absenceSeenAt, askedAt) <= limit && isTimely(turn)',
     to: 'absenceSeenAt !== null',
-    among: ['lease deleted', 'agent frozen', 'cut', 'watch silent', 'replica lost'],
+    among: ['lease deleted', 'cut'],
   },
   {
     name: 'believes a held Lease that was emptied',
@@ -163,7 +163,7 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
     file: 'agent/election/holding.ts',
     from: 'if (isUnproven(turn, term)) {',
     to: 'if (isUnproven(turn, term) && turn.now.mono < 0) {',
-    among: ['paused', 'lease deleted'],
+    test: 'test/election/transition.test.ts',
   },
   {
     name: 'takes a grant back whoever holds the Lease',
@@ -208,6 +208,36 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
     from: 'if (renewDeadlineMs <= JITTER_FACTOR * retryPeriodMs) {',
     to: 'if (renewDeadlineMs < 0) {',
     test: 'test/config/options.test.ts',
+  },
+  {
+    name: 'starts again in place before nothing of the old workload lives',
+    rule: 'restart',
+    file: 'agent/election/failing.ts',
+    from: "workload.alive !== 'no'",
+    to: "(workload.alive !== 'no' && term.restarting === null)",
+    test: 'test/election/failing.test.ts',
+  },
+  {
+    name: 'starts again in place what never served, for ever',
+    rule: 'restart',
+    file: 'agent/operate/crash-policy.ts',
+    from: 'if (servedMs === null || servedMs < leaseDurationMs)',
+    to: 'if (leaseDurationMs === 0)',
+  },
+  {
+    name: 'forgets to start what it stopped in order to start it again',
+    rule: 'restart',
+    file: 'agent/election/failing.ts',
+    from: 'turn.setTerm({ restarting: null, startOrdered: false })',
+    to: 'turn.setTerm({ restarting: null })',
+  },
+  {
+    name: 'kills what it is to start again',
+    rule: 'restart',
+    file: 'agent/election/failing.ts',
+    from: "  turn.emit({ type: 'restart', reason, graceMs: turn.config.stopTimeoutMs })\n",
+    to: "  turn.emit({ type: 'kill' })\n",
+    test: 'test/election/failing.test.ts',
   },
   {
     name: 'begins each term in the epoch of the last one',

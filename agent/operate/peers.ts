@@ -1,0 +1,154 @@
+import { lookup } from 'node:dns/promises'
+import { isIPv6 } from 'node:net'
+import { Agent, request } from 'undici'
+import * as z from 'zod/mini'
+import type { Clock, Timer } from '../clock.ts'
+import type { Peer } from '../config/address.ts'
+import type { Repeats } from '../observe/repeats.ts'
+import type { PeersView } from '../observe/status.ts'
+
+export interface PeersOptions {
+  /** A name with the addresses of all replicas, such as a headless Service, and the port that their agents listen on. */
+  readonly at: Peer
+  /** This replica, which is among them. */
+  readonly identity: string
+  readonly clock: Clock
+  readonly repeats: Pick<Repeats, 'happened' | 'over'>
+  readonly resolve?: (host: string) => Promise<readonly string[]>
+}
+
+const POLL_MS = 5_000
+const DEADLINE_MS = 1_000
+/** One answer may be missed. */
+const ANSWER_COUNTS_MS = 2 * POLL_MS + DEADLINE_MS
+const LONGEST_ANSWER = 64 * 1024
+const MOST_PEERS = 32
+
+/** Of a peer's `/status`. */
+const Answer = z.object({ identity: z.string(), couldTakeOver: z.boolean() })
+
+/** The other replicas, asked by the leader whether one of them would take over now. Nothing depends on an answer. */
+export class Peers {
+  private readonly options: PeersOptions
+  private readonly dispatcher = new Agent({ maxResponseSize: LONGEST_ANSWER })
+  /** By identity: what it said, and when it was asked. */
+  private readonly answers = new Map<string, { readonly ready: boolean; readonly askedAt: number }>()
+  /** Addresses at which this replica itself answered. */
+  private readonly own = new Set<string>()
+  private asking = false
+  private timer: Timer | null = null
+  private nextAt = 0
+  private polling = false
+
+  constructor(options: PeersOptions) {
+    this.options = options
+  }
+
+  /** Asks from now on, or no more: only a leader has somebody to hand over to. */
+  ask(yes: boolean): void {
+    if (yes === this.asking) return
+    this.asking = yes
+    this.timer?.cancel()
+    if (yes) this.schedule()
+  }
+
+  close(): void {
+    this.ask(false)
+    void this.dispatcher.destroy()
+  }
+
+  /** How many others answered lately, and how many of them would take over now; `null`: nobody is asked. */
+  get view(): PeersView | null {
+    if (!this.asking) return null
+    const oldest = this.options.clock.mono() - ANSWER_COUNTS_MS
+    const lately = [...this.answers.values()].filter(({ askedAt }) => askedAt >= oldest)
+    return { ready: lately.filter(({ ready }) => ready).length, seen: lately.length }
+  }
+
+  private schedule(): void {
+    if (this.polling) return
+    const { clock } = this.options
+    this.timer = clock.after(Math.max(0, this.nextAt - clock.mono()), () => void this.poll())
+  }
+
+  /** One at a time: a name that is resolved slowly must not be asked for again and again. */
+  private async poll(): Promise<void> {
+    const { clock, repeats } = this.options
+    this.polling = true
+    this.nextAt = clock.mono() + POLL_MS
+    const problems = await this.round()
+    this.polling = false
+    // What failed because it was given up, or for nobody, is no trouble.
+    if (!this.asking) return
+    for (const problem of problems) repeats.happened('peers', problem)
+    if (problems.length === 0) repeats.over('peers', 'every peer answers')
+    this.schedule()
+  }
+
+  /** Resolves to what went wrong. */
+  private async round(): Promise<string[]> {
+    const { at, resolve = addressesOf, clock } = this.options
+    let addresses: readonly string[]
+    try {
+      addresses = await resolve(at.host)
+    } catch (error) {
+      return [`the peers' name ${at.host} cannot be resolved: ${codeOf(error)}`]
+    }
+    // Asked of now, since the name may have taken a while.
+    this.nextAt = clock.mono() + POLL_MS
+    const others = [...new Set(addresses)].filter((address) => !this.own.has(address)).slice(0, MOST_PEERS)
+    const problems = await Promise.all(others.map((address) => this.askOne(address)))
+    return problems.filter((problem) => problem !== null)
+  }
+
+  /** What is wrong, or `null`. */
+  private async askOne(address: string): Promise<string | null> {
+    const { at, clock, identity } = this.options
+    const { origin } = new URL(`http://${isIPv6(address) ? `[${address}]` : address}:${at.port}`)
+    const askedAt = clock.mono()
+    const abort = new AbortController()
+    const deadline = clock.after(DEADLINE_MS, () => abort.abort())
+    try {
+      const { statusCode, body } = await request(new URL('/status', origin), {
+        dispatcher: this.dispatcher,
+        reset: true,
+        signal: abort.signal,
+      })
+      const text = await body.text()
+      if (statusCode !== 200) return `peer ${origin} answered ${statusCode}`
+      const answer = z.safeParse(Answer, parsed(text))
+      if (!answer.success) return `peer ${origin} answered with something else than a status`
+      if (answer.data.identity === identity) this.own.add(address)
+      else this.remember(answer.data.identity, answer.data.couldTakeOver, askedAt)
+      return null
+    } catch (error) {
+      if (abort.signal.aborted) return `peer ${origin} did not answer within ${DEADLINE_MS / 1000} s`
+      return `peer ${origin} cannot be asked: ${codeOf(error)}`
+    } finally {
+      deadline.cancel()
+    }
+  }
+
+  /** Pods come and go under new names: what is too old to count is forgotten. */
+  private remember(identity: string, ready: boolean, askedAt: number): void {
+    for (const [name, answer] of this.answers)
+      if (answer.askedAt < askedAt - ANSWER_COUNTS_MS) this.answers.delete(name)
+    this.answers.set(identity, { ready, askedAt })
+  }
+}
+
+async function addressesOf(host: string): Promise<string[]> {
+  return (await lookup(host, { all: true })).map(({ address }) => address)
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return null
+  }
+}
+
+function codeOf(error: unknown): string {
+  return (error as NodeJS.ErrnoException).code ?? (error as Error).message
+}

@@ -1,0 +1,44 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { type ElectionState, initialState } from '../../agent/election/state.ts'
+import { type ReplicaFacts, standsBy } from '../../agent/observe/replica-status.ts'
+import { NOTHING } from '../../agent/workload/messages.ts'
+import { COLD, type StandbyView } from '../../agent/workload/standby.ts'
+
+const NOW = { mono: 1_000, boot: 1_000, wall: 1_000 }
+
+/** Of a follower whose launcher is idle. */
+function facts(state: Partial<ElectionState>, standby: Partial<StandbyView> = {}, canRun = true) {
+  const view = { ...NOTHING, standby: { ...COLD, ...standby } }
+  const workload = { view, canRun, launcher: 'connected', healthy: false, lastProbe: null }
+  return { state: { ...initialState(), ...state }, now: NOW, workload } as Pick<
+    ReplicaFacts,
+    'state' | 'now' | 'workload'
+  >
+}
+
+describe('a replica could take over', () => {
+  it('as a follower with an idle launcher, cold or with its standby ready', () => {
+    assert.ok(standsBy(facts({})))
+    assert.ok(standsBy(facts({}, { mode: 'prewarmed', state: 'ready' })))
+    assert.ok(standsBy(facts({ coolDown: { early: 900, full: 1_000 } })))
+  })
+
+  it('not while it leads, ends, cools down, has no idle launcher, or still prepares its standby', () => {
+    const term = {
+      epoch: 1,
+      acquireTime: '',
+      renewedAt: NOW,
+      startedAt: 0,
+      doubt: false,
+      startOrdered: true,
+      restarting: null,
+      stepDown: null,
+    }
+    assert.ok(!standsBy(facts({ term })))
+    assert.ok(!standsBy(facts({ ending: { reason: 'SIGTERM', code: 0 } })))
+    assert.ok(!standsBy(facts({ coolDown: { early: 900, full: 1_001 } })))
+    assert.ok(!standsBy(facts({}, {}, false)))
+    assert.ok(!standsBy(facts({}, { mode: 'prewarmed', state: 'preparing' })))
+  })
+})
