@@ -13,6 +13,8 @@ interface Claim {
   readonly begunAt: number
   /** Real time of the last change. */
   readonly since: number
+  /** What its record has said since its owner's last write, and from when on: who saw only that again saw no change. */
+  readonly said: readonly { readonly lease: Lease; readonly since: number }[]
   /** How long it must be left alone from then on. */
   readonly ms: number
   /** How long its owner counts on it. */
@@ -86,6 +88,7 @@ export class LeaseRules {
       owner: writer,
       begunAt: goesOn ? (this.claim as Claim).begunAt : now(),
       since: now(),
+      said: [{ lease: after, since: now() }],
       ms,
       promisedMs: ms,
       version: goesOn ? (this.claim as Claim).version : versionOf(after),
@@ -158,6 +161,7 @@ export class LeaseRules {
     } else if (after === null) {
       this.claim = {
         ...(claim ?? { owner: null, begunAt: now(), promisedMs: 0, version: 0, faked: false }),
+        said: [],
         since: now(),
         ms: leaseDurationMs,
       }
@@ -166,7 +170,9 @@ export class LeaseRules {
       const owner = instanceNamed(holderOf(after))
       if (claim !== null) this.displaced.push({ owner: claim.owner, until: claim.since + claim.promisedMs })
       const version = versionOf(after)
-      this.claim = { owner, begunAt: now(), since: now(), ms, promisedMs: ms, version, faked: false }
+      const since = now()
+      const said = [{ lease: after, since }]
+      this.claim = { owner, begunAt: since, since, said, ms, promisedMs: ms, version, faked: false }
     } else if (before !== null && claim !== null) {
       const faked = isVacant(after) && !neverHeld(after)
       if (isVacant(after) && isVacant(before)) this.claim = { ...claim, faked }
@@ -174,8 +180,11 @@ export class LeaseRules {
         // What the record said is gone with it: its owner's promise counts, or a whole lease duration.
         const ms = neverHeld(after) ? Math.max(leaseDurationMs, claim.promisedMs) : claim.ms
         this.claim = { ...claim, since: now(), ms, faked }
-      } else if (!sameRecord(before, after))
-        this.claim = { ...claim, since: now(), ms: durationOf(after, leaseDurationMs), faked }
+      } else if (!sameRecord(before, after)) {
+        const since = claim.said.find(({ lease }) => sameRecord(lease, after))?.since ?? now()
+        const said = [...claim.said, { lease: after, since }]
+        this.claim = { ...claim, since, said, ms: durationOf(after, leaseDurationMs), faked }
+      }
     }
   }
 }
