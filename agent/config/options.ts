@@ -6,7 +6,7 @@ import type { Listen, Peer, Target } from './address.ts'
 import { defaultIdentity } from './names.ts'
 import { addSettings, readSettings, type Values } from './setting.ts'
 import { AGENT_SETTINGS, SHARED_SETTINGS } from './settings.ts'
-import { contradiction, type Timings } from './timings.ts'
+import { contradiction, type Timings, timingsOf } from './timings.ts'
 
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent'
 
@@ -122,15 +122,10 @@ function toAgentOptions(
   values: Values<typeof AGENT_SETTINGS>,
   env: NodeJS.ProcessEnv,
 ): AgentOptions {
-  const { leaseDuration, renewDeadline, retryPeriod, killMargin, ...others } = values
+  const { preset, leaseDuration, renewDeadline, retryPeriod, killMargin, ...others } = values
   const { healthInterval, healthTimeout, startTimeout, thawTimeout, drainTimeout, stopTimeout, ...rest } =
     others
-  const timings: Timings = {
-    leaseDurationMs: leaseDuration,
-    renewDeadlineMs: renewDeadline,
-    retryPeriodMs: retryPeriod,
-    killMarginMs: killMargin,
-  }
+  const timings = timingsOf({ preset, leaseDuration, renewDeadline, retryPeriod, killMargin })
   const problem = contradiction(timings)
   if (problem !== null) command.error(problem)
   if (rest.listen.port !== 0 && rest.listen.port === rest.target.port) {

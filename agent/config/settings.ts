@@ -1,7 +1,8 @@
 import { parseListen, parsePeers, parseTarget } from './address.ts'
-import { parseDuration } from './duration.ts'
+import { formatDuration, parseDuration } from './duration.ts'
 import { parseIdentity, parseNamespace, parseObjectName, parsePath, parseSocket } from './names.ts'
 import { reads, type Setting } from './setting.ts'
+import { PRESETS } from './timings.ts'
 
 /** What pino knows, from all to nothing. */
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
@@ -14,6 +15,13 @@ function duration(fallback: string, minMs: number, group: string, about: string)
     group,
     schema: reads((text) => parseDuration(text, minMs)),
   } as const
+}
+
+/** A duration that `--preset` decides on where it is not set. */
+function preset(timing: keyof typeof PRESETS.default, about: string) {
+  const otherwise = `${formatDuration(PRESETS.default[timing])}; fast: ${formatDuration(PRESETS.fast[timing])}`
+  const { fallback: _, ...setting } = duration('', 1, 'Timing', about)
+  return { ...setting, otherwise }
 }
 
 function choice<const T extends string>(choices: readonly T[], group: string, about: string) {
@@ -86,12 +94,20 @@ export const AGENT_SETTINGS = {
     group: 'Lease',
     schema: reads(parseIdentity),
   },
+  preset: {
+    ...choice(
+      Object.keys(PRESETS) as (keyof typeof PRESETS)[],
+      'Timing',
+      'the timings that are not set one by one',
+    ),
+    fallback: 'default',
+  },
   leaseDuration: {
-    ...duration('15s', 1000, 'Timing', "how long a Lease that is not renewed stays its holder's"),
+    ...preset('leaseDurationMs', "how long a Lease that is not renewed stays its holder's"),
     schema: reads(parseLeaseDuration),
   },
-  renewDeadline: duration('10s', 1, 'Timing', 'without a renewal for so long, leadership is in doubt'),
-  retryPeriod: duration('2s', 1, 'Timing', 'between two renewals, or two polls while there is no watch'),
+  renewDeadline: preset('renewDeadlineMs', 'without a renewal for so long, leadership is in doubt'),
+  retryPeriod: preset('retryPeriodMs', 'between two renewals, or two polls while there is no watch'),
   // The clock that also counts a machine's sleep has steps of 10 ms, and killing takes a moment.
   killMargin: duration('1s', 100, 'Timing', 'how long before the Lease expires LangFlow is killed'),
   onDoubt: {

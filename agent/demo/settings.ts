@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import { type Listen, parseListen } from '../config/address.ts'
 import { addSettings, readSettings, reads, type Setting } from '../config/setting.ts'
 import { AGENT_SETTINGS } from '../config/settings.ts'
-import { contradiction, type Timings } from '../config/timings.ts'
+import { contradiction, type Timings, timingsOf } from '../config/timings.ts'
 import { findExecutable, splitWords } from './words.ts'
 
 /** All that a demo is told. Times in milliseconds. */
@@ -14,7 +14,7 @@ export interface DemoOptions extends Timings {
   readonly json: boolean
 }
 
-const { leaseDuration, renewDeadline, retryPeriod, killMargin } = AGENT_SETTINGS
+const { preset, leaseDuration, renewDeadline, retryPeriod, killMargin } = AGENT_SETTINGS
 
 const DEMO_SETTINGS = {
   command: {
@@ -31,6 +31,7 @@ const DEMO_SETTINGS = {
     group: 'Demo',
     schema: reads(parseListen),
   },
+  preset,
   leaseDuration,
   renewDeadline,
   retryPeriod,
@@ -49,12 +50,7 @@ export function demoOptions(command: Command): Command {
 /** Reads what `demoOptions` added. Ends with a usage error where something is wrong. */
 export function parseDemoOptions(command: Command, env: NodeJS.ProcessEnv = process.env): DemoOptions {
   const values = readSettings(command, DEMO_SETTINGS, env)
-  const timings: Timings = {
-    leaseDurationMs: values.leaseDuration,
-    renewDeadlineMs: values.renewDeadline,
-    retryPeriodMs: values.retryPeriod,
-    killMarginMs: values.killMargin,
-  }
+  const timings = timingsOf(values)
   const problem = contradiction(timings)
   if (problem !== null) command.error(problem)
   const { command: workload, listen } = values

@@ -83,6 +83,14 @@ describe("the agent's options", () => {
     assert.equal(FLAGS.length, Object.keys(DEFAULTS).length)
   })
 
+  it('take what is not set one by one from --preset', async () => {
+    const fast = { leaseDurationMs: 6_000, renewDeadlineMs: 4_000, retryPeriodMs: 1_000 }
+    assert.deepEqual((await parse(['agent', '--preset=fast'], POD)).agent, { ...DEFAULTS, ...fast })
+    const { agent } = await parse(['agent', '--lease-duration=8s'], { ...POD, LEADER_PRESET: 'fast' })
+    assert.deepEqual(agent, { ...DEFAULTS, ...fast, leaseDurationMs: 8_000 })
+    assert.deepEqual((await parse(['agent', '--preset=default'], POD)).agent, DEFAULTS)
+  })
+
   it('follow the flag where the environment says something else, even something wrong', async () => {
     const { agent } = await parse(['agent', '--lease-duration', '20s'], {
       ...POD,
@@ -127,6 +135,12 @@ describe('an option that cannot be used', () => {
     ],
     [['--standby', 'warm'], {}, "--standby 'warm': use one of cold, prewarmed, frozen"],
     [['--traffic', 'label'], {}, "--traffic 'label': this version knows only readiness"],
+    [['--preset', 'slow'], {}, "--preset 'slow': use one of default, fast"],
+    [
+      ['--preset=fast', '--renew-deadline=10s'],
+      {},
+      '--lease-duration (6s) must be longer than --renew-deadline (10s) and --kill-margin (1s) together: set --lease-duration to at least 12s, or lower one of the others',
+    ],
     [['--on-doubt', 'kill'], {}, "--on-doubt 'kill': use one of freeze, stop"],
     [['--on-crash', 'ignore'], {}, "--on-crash 'ignore': use one of handover, restart"],
     [

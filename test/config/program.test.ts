@@ -122,7 +122,10 @@ describe('the program', () => {
     const { code, stdout } = await run(t, ['agent', '--help'])
     assert.equal(code, 0)
     const help = stdout.replace(/\s+/g, ' ')
-    assert.match(help, /Timing: --lease-duration <duration> .*\(default: 15s; LEADER_LEASE_DURATION\)/)
+    assert.match(
+      help,
+      /Timing: --preset .* --lease-duration <duration> .*\(default: 15s; fast: 6s; LEADER_LEASE_DURATION\)/,
+    )
     assert.match(help, /--listen <address> .*\(default: :8090; LEADER_LISTEN\)/)
     assert.match(
       help,

@@ -69,7 +69,9 @@ export class Judge {
       // Two retry periods from one answer to the next, and the first was on its way for a request deadline.
       looksMs: 2 * config.retryPeriodMs + config.renewDeadlineMs / 2 + AT_ONCE_MS,
       now,
-      replicaOf: (instance) => replicas.find((replica) => replica.instance === instance),
+      replicaOf: (instance) =>
+        replicas.find((replica) => replica.instance === instance) ??
+        replicas.find(({ name }) => name === instance.replace(/_\d+$/, '')),
       instanceNamed: (name) => replicas.find(({ identity }) => identity === name)?.instance ?? null,
       highestStarted: () => this.highestStarted,
       tookEarly: (limit, owner) => {

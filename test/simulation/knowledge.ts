@@ -16,6 +16,7 @@ export class Knowledge {
   private readonly now: () => number
   /** The writes of this instance, by their renew time. */
   private readonly sent = new Map<string, Sent>()
+  private readonly earlier = new Map<string, Sent>()
   /** Renew times that the present agent wrote. */
   private readonly written = new Set<string>()
   private newest: string | undefined
@@ -42,6 +43,7 @@ export class Knowledge {
   }
 
   newInstance(): void {
+    for (const [renewTime, sent] of this.sent) this.earlier.set(renewTime, sent)
     this.sent.clear()
     this.acknowledgedAt = Number.NEGATIVE_INFINITY
   }
@@ -60,9 +62,9 @@ export class Knowledge {
     this.sent.set(renewTimeOf(lease), { lease, at: this.now(), highestEpoch, heldVersion, lookedSince })
   }
 
-  /** One of this instance's writes. */
+  /** One of this instance's writes, or of an earlier one's: it may come long after its sender is gone. */
   sentAs(lease: Lease): Sent | undefined {
-    return this.sent.get(renewTimeOf(lease))
+    return this.sent.get(renewTimeOf(lease)) ?? this.earlier.get(renewTimeOf(lease))
   }
 
   /** Whether another one was seen to hold the Lease between the sending and the sight of what began an epoch: a creation. */

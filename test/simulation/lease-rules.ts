@@ -30,7 +30,7 @@ export interface LeaseRulesOptions {
   /** The longest time between two looks at an absent Lease that count as an unbroken series. */
   readonly looksMs: number
   readonly now: () => number
-  /** The replica that is, or was last, the instance of this name. */
+  /** The replica that is, or once was, the instance of this name. */
   readonly replicaOf: (instance: string) => Replica | undefined
   readonly instanceNamed: (identity: string) => string | null
   /** The highest epoch in which a workload was started. */
