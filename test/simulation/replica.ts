@@ -193,8 +193,10 @@ export class Replica {
   }
 
   private replaced(): void {
-    // A new pod is not started, nor a `run` by its supervisor, while the old processes still live.
-    if (this.launcher?.process.alive || (this.ending && this.workload?.present)) {
+    // A new pod is not started, nor a `run` by its service manager, while the old processes still live.
+    if (this.launcher?.process.alive || this.workload?.present) {
+      // What is left where agent and launcher have both died is ended by the service manager, as documented.
+      if (this.launcher === null && this.mode === 'run') this.workload?.kill(0)
       this.in(RESTART_MS, () => this.replaced())
     } else {
       this.appear()
