@@ -139,13 +139,13 @@ export class FrozenStandby implements Rung {
 
   /** Until it is healthy, idle, and frozen. */
   private async bringUp(attempt: object): Promise<void> {
-    const { clock, command, note, tree: newTree, patienceMs } = this.options
+    const { clock, note, tree: newTree, patienceMs } = this.options
     const goesOn = () => this.attempt === attempt
     // Its end would be that of this one, too: they carry the same mark.
     await this.gone
     const obstacle = await this.obstacle()
     if (obstacle !== null) throw new Error(obstacle)
-    const { env, notes, flows } = this.plan()
+    const { command, env, notes, flows } = this.plan()
     const digest = new FlowsDigest(flows)
     await digest.changed()
     if (!goesOn()) return

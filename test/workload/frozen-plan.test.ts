@@ -215,3 +215,22 @@ test('no sentence holds a value', () => {
     }),
   )
 })
+
+describe('a frozen LangFlow is started', () => {
+  const env = { LANGFLOW_DATABASE_URL: 'postgresql://db/langflow' }
+
+  test('with everything imported that its first flow needs, where its command tells how', () => {
+    const { command, env: set } = planFrozen(['sh', '-c', 'A=1 exec python3 -m langflow run --port 1'], env)
+    assert.deepEqual(
+      [command[0], command[1], ...command.slice(3)],
+      ['python3', '-c', process.cwd(), 'langflow', 'run', '--port', '1'],
+    )
+    assert.match(command[2] ?? '', /__import__\("langflow\.services\.tracing\."/)
+    assert.equal(set.A, '1')
+  })
+
+  test('by its command as it is where that does more', () => {
+    const wrapped = ['sh', '-c', 'prepare; langflow run']
+    assert.deepEqual(planFrozen(wrapped, env).command, wrapped)
+  })
+})
