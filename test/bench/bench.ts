@@ -1,5 +1,5 @@
 // usage: node test/bench/bench.ts [--quick] [--out FILE]
-import { accessSync, constants, writeFileSync } from 'node:fs'
+import { accessSync, constants, existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
 import { machineFacts } from '../support/machine.ts'
@@ -8,6 +8,7 @@ import { Ground } from './ground.ts'
 import { measureHandovers } from './handover.ts'
 import { OurSide } from './ours.ts'
 import { overlapSection } from './overlap.ts'
+import { keepingPart } from './page-part.ts'
 import { buildPeer, PeerSide } from './peer.ts'
 import { peerFact } from './peer-fact.ts'
 import { say } from './progress.ts'
@@ -18,6 +19,7 @@ import { measureStandbys } from './standby.ts'
 import { measureStarts } from './start.ts'
 import { measureSteady } from './steady.ts'
 import { steadySections } from './steady-sections.ts'
+import { TAKEOVER_PART } from './takeover/page.ts'
 
 const USAGE = 'usage: node test/bench/bench.ts [--quick] [--out FILE]'
 
@@ -98,7 +100,7 @@ async function main(): Promise<void> {
   }
   const text = markdown(report)
   if (out === undefined) process.stdout.write(text)
-  else writeFileSync(out, text)
+  else writeFileSync(out, keepingPart(text, existsSync(out) ? readFileSync(out, 'utf8') : '', TAKEOVER_PART))
   const wrong = shortcomings(report.sections)
   say(wrong.length === 0 ? 'every target was met' : `missed:\n${wrong.join('\n')}`)
   // Not left to the end of the last timer of a patience that is no longer needed.

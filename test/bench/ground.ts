@@ -4,8 +4,8 @@ import { join } from 'node:path'
 import { type ControlPlane, startControlPlane } from '../e2e/control-plane.ts'
 import { Guard } from '../e2e/server-process.ts'
 import type { LoggedProcess } from '../support/logged-process.ts'
+import { BUNDLE } from '../support/replica.ts'
 
-const BUNDLE = join(import.meta.dirname, '../../dist/langflow-leader.mjs')
 /** A replica that is told to end has drained, stopped and released by then. */
 const END_WITHIN_MS = 20_000
 
@@ -18,23 +18,23 @@ export class Ground {
   readonly #processes = new Set<LoggedProcess>()
   readonly #strays = new Set<number>()
   readonly #guard: Guard
+  readonly #first: (() => Promise<unknown>)[] = []
   #files = 0
   #closed: Promise<void> | undefined
 
-  private constructor(plane: ControlPlane) {
+  private constructor(plane: ControlPlane, main: string) {
     this.plane = plane
     this.dir = mkdtempSync(join(tmpdir(), 'bench-'))
     this.#guard = new Guard(this.dir)
     this.main = join(this.dir, 'langflow-leader.mjs')
-    copyFileSync(BUNDLE, this.main)
+    copyFileSync(main, this.main)
     mkdirSync(join(this.dir, 'tmp'))
   }
 
   /** Throws one sentence where the bundle or the control plane's binaries are missing. */
-  static async open(): Promise<Ground> {
-    if (!existsSync(BUNDLE))
-      throw new Error('there is no dist/langflow-leader.mjs: run `npm run build` first')
-    return new Ground(await startControlPlane({ audit: true }))
+  static async open(main = BUNDLE): Promise<Ground> {
+    if (!existsSync(main)) throw new Error(`there is no ${main}: run \`npm run build\` first`)
+    return new Ground(await startControlPlane({ audit: true }), main)
   }
 
   /** What processes under test are given, so that what a killed one leaves behind goes with the bench. */
@@ -74,6 +74,11 @@ export class Ground {
     this.#tellGuard()
   }
 
+  /** What is to be ended before all else, the latest first. */
+  endFirst(end: () => Promise<unknown>): void {
+    this.#first.push(end)
+  }
+
   /** Ends everything that was started; a second call waits for the same end. */
   close(): Promise<void> {
     this.#closed ??= this.#close()
@@ -81,6 +86,7 @@ export class Ground {
   }
 
   async #close(): Promise<void> {
+    for (const end of this.#first.reverse()) await end()
     await Promise.all([...this.#processes].map(end))
     await this.plane.close()
     await this.#guard.close()

@@ -20,24 +20,30 @@ export function shortcomings(sections: readonly Section[]): string[] {
 
 /** The whole as Markdown. */
 export function markdown({ facts, sections, quick }: Report): string {
-  const wrong = shortcomings(sections)
-  const verdict =
-    wrong.length === 0
-      ? 'Every target was met in this run.'
-      : ['**Missed in this run:**', '', ...wrong.map((line) => `- ${line}`)].join('\n')
   return `${[
     '# Benchmarks',
     'Written by `npm run bench`: the built program on a real etcd and kube-apiserver, side by side with client-go’s elector. Percentiles are nearest-rank.',
     ...(quick ? ['**A quick run: too few values, and no quiet machine, to conclude anything from.**'] : []),
-    verdict,
-    table(
-      ['measured on', ''],
-      ['-', '-'],
-      facts.map(([name, value]) => [name, value]),
-    ),
-    ...sections.flatMap(describe),
+    verdict(sections),
+    factTable(facts),
+    ...sections.flatMap((section) => describe(section)),
     REPRODUCE,
   ].join('\n\n')}\n`
+}
+
+export function verdict(sections: readonly Section[]): string {
+  const wrong = shortcomings(sections)
+  return wrong.length === 0
+    ? 'Every target was met in this run.'
+    : ['**Missed in this run:**', '', ...wrong.map((line) => `- ${line}`)].join('\n')
+}
+
+export function factTable(facts: readonly Fact[]): string {
+  return table(
+    ['measured on', ''],
+    ['-', '-'],
+    facts.map(([name, value]) => [name, value]),
+  )
 }
 
 const REPRODUCE = `## How to reproduce
@@ -52,9 +58,11 @@ node test/bench/bench.ts --quick        # about 1 minute: only shows that it wor
 It needs etcd, kube-apiserver and kubectl in \`$KUBEBUILDER_ASSETS\`, and for the comparison Go and
 \`../shared/peer-clientgo\`. Let the machine do nothing else meanwhile. It ends with exit code 1 where a target is missed.`
 
-function describe({ title, about, shape, rows, notes, failure }: Section): string[] {
+/** A section as paragraphs. `heading`: how deep it stands. */
+export function describe(section: Section, heading = '##'): string[] {
+  const { title, about, shape, rows, notes, failure } = section
   return [
-    `## ${title}`,
+    `${heading} ${title}`,
     about.map((line) => `- ${line}`).join('\n'),
     ...(failure === undefined
       ? []
@@ -98,7 +106,7 @@ function verdictOf(row: Row): string {
 }
 
 /** As many digits as the measurement is worth. */
-function show(value: number): string {
+export function show(value: number): string {
   if (Number.isInteger(value)) return `${value}`
   return value.toFixed(Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 1 ? 1 : 2)
 }

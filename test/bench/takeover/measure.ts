@@ -1,0 +1,92 @@
+import type { StandbyMode } from '../../../agent/workload/standby.ts'
+import type { Pod } from '../../support/pod.ts'
+import type { Postgres } from '../../support/postgres.ts'
+import { say } from '../progress.ts'
+import { FAULT, FAULTS, type FaultName } from './faults.ts'
+import type { Options } from './options.ts'
+import { Pair, type Shared } from './pair.ts'
+import { playRound, type Round } from './round.ts'
+import type { Measured } from './sections.ts'
+import { DEFAULT, FAST, type Preset } from './settings.ts'
+
+/** Where the fast preset is measured beside the default one: there the length of the Lease decides. */
+const FAST_AS_WELL: readonly FaultName[] = ['replica', 'api']
+
+/** What is shown of a log where a measurement breaks off. */
+const LAST_LINES = 20
+
+/** What is measured of one fault under one preset. */
+interface Sheet {
+  readonly fault: FaultName
+  readonly preset: Preset
+  readonly rounds: Map<StandbyMode, Round[]>
+  failure?: string
+}
+
+/** One pair of replicas for each mode and preset, and each fault in turn for as many rounds as are wanted. */
+export async function measureTakeovers(
+  shared: Shared,
+  postgres: Postgres,
+  options: Options,
+): Promise<Measured[]> {
+  const sheets = sheetsFor(options)
+  const presets = [...new Set(sheets.map(({ preset }) => preset))]
+  for (const mode of options.modes) {
+    for (const preset of presets) {
+      const mine = sheets.filter((sheet) => sheet.preset === preset)
+      for (const { rounds } of mine) rounds.set(mode, [])
+      await measureMode(shared, postgres, mode, mine, options.rounds)
+    }
+  }
+  return sheets
+}
+
+/** In the order of the page. */
+export function sheetsFor({ faults, preset }: Pick<Options, 'faults' | 'preset'>): Sheet[] {
+  return FAULTS.filter((fault) => faults.includes(fault)).flatMap((fault) => {
+    const presets = preset ? [preset] : FAST_AS_WELL.includes(fault) ? [DEFAULT, FAST] : [DEFAULT]
+    return presets.map((one) => ({ fault, preset: one, rounds: new Map() }))
+  })
+}
+
+/** A fault that fails ends this: nobody knows what the pair is up to. */
+async function measureMode(
+  shared: Shared,
+  postgres: Postgres,
+  mode: StandbyMode,
+  sheets: readonly Sheet[],
+  rounds: number,
+): Promise<void> {
+  let pair: Pair | undefined
+  let current = sheets[0]
+  try {
+    say(`${mode}, ${sheets[0]?.preset.name}: starting two replicas`)
+    pair = await Pair.open(shared, mode, sheets[0]!.preset, await postgres.newDatabase())
+    for (let n = 1; n <= rounds; n++) {
+      for (const sheet of sheets) {
+        current = sheet
+        const round = await playRound(pair, sheet.fault, shared.ground.plane)
+        sheet.rounds.get(mode)!.push(round)
+        say(`${mode}, ${sheet.preset.name}: ${FAULT[sheet.fault].short} ${n}/${rounds}: ${inWords(round)}`)
+      }
+    }
+  } catch (error) {
+    const { message } = error as Error
+    current!.failure = [current!.failure ?? [], `${mode}: ${message}`].flat().join('\n')
+    say(`${mode}: ${current!.fault} broke off: ${message}`)
+    for (const pod of pair?.pods ?? []) process.stderr.write(lastWordsOf(pod))
+  } finally {
+    await pair?.close()
+  }
+}
+
+function lastWordsOf({ agent, container }: Pod): string {
+  const ends = [agent, container].flatMap(({ name, output }) => [`-- ${name}:`, ...output.slice(-LAST_LINES)])
+  return `${ends.join('\n')}\n`
+}
+
+function inWords({ outageMs, calls, phases }: Round): string {
+  const parts = Object.entries(phases).map(([phase, ms]) => `${phase} ${Math.round(ms)}`)
+  const failed = `${calls.failed} of ${calls.sent} failed`
+  return [`${outageMs.toFixed(0)} ms`, failed, ...(parts.length === 0 ? [] : [parts.join(', ')])].join('; ')
+}

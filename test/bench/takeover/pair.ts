@@ -1,0 +1,180 @@
+import { join } from 'node:path'
+import type { AgentStatus } from '../../../agent/observe/status.ts'
+import type { StandbyMode } from '../../../agent/workload/standby.ts'
+import { deployRights } from '../../e2e/deploy-rights.ts'
+import { langflowEnvironment } from '../../e2e/langflow.ts'
+import { freePort } from '../../support/free-port.ts'
+import { Pod } from '../../support/pod.ts'
+import type { Ground } from '../ground.ts'
+import type { Preset } from './settings.ts'
+import { eventually } from './wait.ts'
+
+/** A cold start, and a standby prepared after it, on a machine that does nothing else. */
+const SETTLED_WITHIN_MS = 240_000
+const UP_WITHIN_MS = 10_000
+
+/** What all replicas of the bench share. */
+export interface Shared {
+  readonly ground: Ground
+  /** The `langflow` program. */
+  readonly binary: string
+  /** The directory of the echo flow. */
+  readonly flows: string
+}
+
+/** Two replicas of LangFlow on one Lease and one database, as pods: one leads, the other stands by. */
+export class Pair {
+  readonly mode: StandbyMode
+  readonly preset: Preset
+  readonly #shared: Shared
+  readonly #namespace: string
+  readonly #kubeconfig: string
+  readonly #database: string
+  #pods: Pod[] = []
+  #started = 0
+
+  private constructor(
+    shared: Shared,
+    mode: StandbyMode,
+    preset: Preset,
+    place: { namespace: string; kubeconfig: string; database: string },
+  ) {
+    this.#shared = shared
+    this.mode = mode
+    this.preset = preset
+    this.#namespace = place.namespace
+    this.#kubeconfig = place.kubeconfig
+    this.#database = place.database
+  }
+
+  /** Resolves once one serves and the other stands by. `database`: the URL of an empty one. */
+  static async open(shared: Shared, mode: StandbyMode, preset: Preset, database: string): Promise<Pair> {
+    const namespace = await shared.ground.plane.newNamespace()
+    const kubeconfig = await deployRights(shared.ground.plane, namespace)
+    const pair = new Pair(shared, mode, preset, { namespace, kubeconfig, database })
+    shared.ground.endFirst(() => pair.close())
+    await pair.#add()
+    // Not both at once: two that find an empty database would both make its tables.
+    await eventually(
+      'the first replica serves',
+      SETTLED_WITHIN_MS,
+      async () => (await pair.#leader()) !== undefined,
+    )
+    await pair.#add()
+    await pair.settle()
+    return pair
+  }
+
+  get pods(): readonly Pod[] {
+    return this.#pods
+  }
+
+  /** With which all of them let a client in. */
+  get apiKey(): string {
+    return this.#pods[0]?.options.env?.LANGFLOW_API_KEY ?? ''
+  }
+
+  /** Waits until one serves and the other would take over from a standby of the wanted mode. */
+  async settle(): Promise<{ leader: Pod; standby: Pod }> {
+    let found: { leader: Pod; standby: Pod } | undefined
+    await eventually(`one serves and the other stands by (${this.mode})`, SETTLED_WITHIN_MS, async () => {
+      const leader = await this.#leader()
+      const standby = this.#pods.find((pod) => pod !== leader)
+      if (leader === undefined || standby === undefined || !(await this.#standsBy(standby))) return false
+      found = { leader, standby }
+      return true
+    })
+    return found!
+  }
+
+  /** As the kubelet does with a sidecar that has ended. */
+  restartAgent(pod: Pod): void {
+    pod.startAgent()
+    this.#shared.ground.keep(pod.agent)
+  }
+
+  /** Starts another pod in the place of one that is gone. */
+  async replace(gone: Pod): Promise<void> {
+    await Promise.all([gone.agent.exited, gone.container.exited])
+    this.#pods = this.#pods.filter((pod) => pod !== gone)
+    await this.#add()
+  }
+
+  /** Kills all of it: nothing of it is wanted any more. */
+  async close(): Promise<void> {
+    const pods = this.#pods
+    for (const pod of pods) killPod(pod)
+    await Promise.all(pods.flatMap((pod) => [pod.agent.exited, pod.container.exited]))
+  }
+
+  async #leader(): Promise<Pod | undefined> {
+    for (const pod of this.#pods)
+      if ((await pod.get('/readyz').catch(() => undefined))?.status === 200) return pod
+    return undefined
+  }
+
+  async #standsBy(pod: Pod): Promise<boolean> {
+    if ((await pod.get('/readyz?exclude=leadership').catch(() => undefined))?.status !== 200) return false
+    const { standby } = await statusOf(pod)
+    if (standby.reason !== null)
+      throw new Error(`${pod.options.identity} is a ${standby.mode} standby: ${standby.reason}`)
+    return this.mode === 'cold' || (standby.mode === this.mode && standby.state === 'ready')
+  }
+
+  async #add(): Promise<void> {
+    const { ground, binary, flows } = this.#shared
+    this.#started += 1
+    const identity = `${this.mode}-${this.#started}`
+    const own = ground.path('langflow')
+    const port = await freePort()
+    const pod = await Pod.start(
+      {
+        identity,
+        kubeconfig: this.#kubeconfig,
+        namespace: this.#namespace,
+        port,
+        beats: join(own, 'unused'),
+        main: ground.main,
+        flags: [`--standby=${this.mode}`, ...this.preset.flags],
+        command: [binary, 'run', '--backend-only'],
+        env: {
+          ...langflowEnvironment(own, port, flows),
+          LANGFLOW_DATABASE_URL: this.#database,
+          // Each its own, as a container has: LangFlow takes over what those that are dead left there.
+          TMPDIR: own,
+        },
+      },
+      ground.path(identity),
+    )
+    this.#pods.push(pod)
+    await eventually(`${identity} is up`, UP_WITHIN_MS, () => initOf(pod) !== undefined)
+    try {
+      ground.keep(pod.agent)
+    } catch (error) {
+      killPod(pod)
+      throw error
+    }
+    const init = pod.initPid()
+    ground.keepStray(init)
+    void pod.container.exited.then(() => ground.forgetStray(init))
+  }
+}
+
+function initOf(pod: Pod): number | undefined {
+  try {
+    return pod.container.ended ? undefined : pod.initPid()
+  } catch {
+    return undefined
+  }
+}
+
+/** SIGKILL to the agent and to everything in the container, at once. */
+export function killPod(pod: Pod): void {
+  const init = initOf(pod)
+  pod.agent.signal('SIGKILL')
+  if (init !== undefined) process.kill(init, 'SIGKILL')
+}
+
+export async function statusOf(pod: Pod): Promise<AgentStatus> {
+  return JSON.parse((await pod.get('/status')).text) as AgentStatus
+}

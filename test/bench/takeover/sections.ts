@@ -1,0 +1,119 @@
+import type { StandbyMode } from '../../../agent/workload/standby.ts'
+import { atMost, type Row, type Section, type Target } from '../row.ts'
+import { FAULT, type FaultName, survives } from './faults.ts'
+import { PHASES } from './phases.ts'
+import type { Round } from './round.ts'
+import type { Preset } from './settings.ts'
+
+/** One fault with one preset, in all modes that were measured. */
+export interface Measured {
+  readonly fault: FaultName
+  readonly preset: Preset
+  readonly rounds: ReadonlyMap<StandbyMode, readonly Round[]>
+  /** Why it broke off. */
+  readonly failure?: string
+}
+
+const PHASE_TEXT: Readonly<Record<(typeof PHASES)[number], string>> = {
+  detect: 'detect: fault → the old leader gives way, or its Lease runs out',
+  stop: 'stop: → LangFlow stopped, Lease released',
+  acquire: 'acquire: → the next holder has the Lease',
+  start: 'start or thaw: → LangFlow’s process runs',
+  healthy: 'healthy: → LangFlow serves',
+  answer: 'answer: → its first good answer',
+}
+
+/** How long the flow may be away, in ms; `undefined`: measured for comparison. */
+export function outageLimit(fault: FaultName, mode: StandbyMode, { leaseMs }: Preset): number | undefined {
+  if (fault === 'worker') return { frozen: 1_000, prewarmed: 10_000, cold: undefined }[mode]
+  if (mode !== 'frozen') return undefined
+  if (fault === 'switchover') return 1_500
+  return fault === 'replica' ? leaseMs + 500 : undefined
+}
+
+function outageTarget(fault: FaultName, mode: StandbyMode, preset: Preset): Target | undefined {
+  const limit = outageLimit(fault, mode, preset)
+  return limit === undefined ? undefined : atMost(limit, 'ms')
+}
+
+/** The tables of one fault. */
+export function sectionOf({ fault, preset, rounds, failure }: Measured): Section {
+  const { title, about, moves } = FAULT[fault]
+  return {
+    title: titleOf(title, preset),
+    shape: 'spread',
+    about: [about, ...(moves ? [] : [aboutHolding(fault, preset)])],
+    rows: [...rounds].flatMap(([mode, all]) => rowsOf(fault, mode, preset, all)),
+    notes: [...rounds].flatMap(([mode, all]) => failuresOf(mode, all)),
+    ...(failure === undefined ? {} : { failure }),
+  }
+}
+
+function titleOf(title: string, preset: Preset): string {
+  return `${title}${preset.name === 'default' ? '' : ` (${preset.name}: ${preset.text})`}`
+}
+
+function aboutHolding(fault: FaultName, preset: Preset): string {
+  return survives(fault, preset)
+    ? 'The same LangFlow process went on in each round: a run in which it did not breaks off.'
+    : 'The Lease runs out meanwhile: LangFlow is killed in time, and started again once the API server answers.'
+}
+
+function rowsOf(fault: FaultName, mode: StandbyMode, preset: Preset, rounds: readonly Round[]): Row[] {
+  const row = (what: string, unit: string, values: readonly number[], target?: Target): Row => ({
+    what: `${mode}: ${what}`,
+    unit,
+    values,
+    ...(target && { target }),
+  })
+  const failed = (target?: Target) =>
+    row(
+      'failed requests',
+      '',
+      rounds.map(({ calls }) => calls.failed),
+      target,
+    )
+  const outage = rounds.map(({ outageMs }) => outageMs)
+  if (FAULT[fault].moves) {
+    return [
+      row('fault → first good answer of the next holder', 'ms', outage, outageTarget(fault, mode, preset)),
+      failed(),
+      ...PHASES.flatMap((phase) => {
+        const values = rounds.flatMap(({ phases }) => phases[phase] ?? [])
+        return values.length === 0 ? [] : [row(PHASE_TEXT[phase], 'ms', values)]
+      }),
+    ]
+  }
+  const closed = rounds.map(({ closedMs }) => closedMs)
+  return [
+    failed(fault === 'api' && survives(fault, preset) ? atMost(0, 'requests') : undefined),
+    ...(fault === 'agent'
+      ? [
+          row(
+            'of them in flight at the fault',
+            '',
+            rounds.map(({ calls }) => calls.inFlight),
+            atMost(0, 'requests'),
+          ),
+        ]
+      : []),
+    row('no agent says to be ready', 'ms', closed, fault === 'agent' ? atMost(2_000, 'ms') : undefined),
+    row('longest time without a good answer', 'ms', outage),
+    row(
+      'slowest good answer',
+      'ms',
+      rounds.map((one) => one.slowestMs),
+    ),
+  ]
+}
+
+/** Why requests failed, all rounds of a mode together. */
+function failuresOf(mode: StandbyMode, rounds: readonly Round[]): string[] {
+  const counted = new Map<string, number>()
+  for (const { reasons } of rounds)
+    for (const [why, times] of reasons) counted.set(why, (counted.get(why) ?? 0) + times)
+  if (counted.size === 0) return []
+  const sent = rounds.reduce((sum, { calls }) => sum + calls.sent, 0)
+  const listed = [...counted].sort((a, b) => b[1] - a[1]).map(([why, times]) => `${why}: ${times}`)
+  return [`${mode}: of ${sent} requests from the fault on, ${listed.join('; ')}.`]
+}

@@ -1,0 +1,62 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { isDead, readProcesses } from '../../../agent/workload/proc.ts'
+import type { ControlPlane } from '../../e2e/control-plane.ts'
+import type { Pod } from '../../support/pod.ts'
+import { API_FREEZE_MS, type FaultName } from './faults.ts'
+import { killPod, type Pair } from './pair.ts'
+import type { Routes } from './routes.ts'
+
+export interface Target {
+  readonly pair: Pair
+  readonly leader: Pod
+  readonly plane: ControlPlane
+  readonly routes: Routes
+}
+
+/** Strikes the leader. Resolves once the fault itself is over. */
+export const STRIKE: Readonly<Record<FaultName, (target: Target) => Promise<void>>> = {
+  async worker({ leader }) {
+    process.kill(workerOf(leader), 'SIGKILL')
+  },
+  async replica({ leader }) {
+    killPod(leader)
+  },
+  async switchover({ leader }) {
+    leader.agent.signal('SIGTERM')
+  },
+  async agent({ pair, leader }) {
+    leader.agent.signal('SIGKILL')
+    await leader.agent.exited
+    pair.restartAgent(leader)
+  },
+  async api({ plane, routes }) {
+    routes.hold()
+    plane.pause()
+    try {
+      await sleep(API_FREEZE_MS)
+    } finally {
+      plane.resume()
+      routes.release()
+    }
+  },
+}
+
+/** Brings back what a fault has taken away. */
+export const MEND: Readonly<Partial<Record<FaultName, (pair: Pair, struck: Pod) => Promise<void>>>> = {
+  replica: (pair, struck) => pair.replace(struck),
+  async switchover(pair, struck) {
+    const { code } = await struck.agent.exited
+    if (code !== 0) throw new Error(`the agent that was told to end ended with exit code ${code}`)
+    pair.restartAgent(struck)
+  },
+}
+
+/** LangFlow's worker, as seen from here: launcher, LangFlow, gunicorn's master, worker. */
+function workerOf(pod: Pod): number {
+  const living = [...readProcesses().values()].filter((stat) => !isDead(stat))
+  const childrenOf = (pids: readonly number[]) =>
+    living.filter(({ ppid }) => pids.includes(ppid)).map(({ pid }) => pid)
+  const worker = childrenOf(childrenOf(childrenOf([pod.launcherPid()])))[0]
+  if (worker === undefined) throw new Error(`${pod.options.identity} has no worker`)
+  return worker
+}
