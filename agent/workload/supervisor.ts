@@ -124,7 +124,7 @@ export class Supervisor {
   }
 
   get healthy(): boolean {
-    return this.health.healthy
+    return this.view.state !== 'frozen' && this.health.healthy
   }
 
   get lastProbe(): string | null {
@@ -242,7 +242,8 @@ export class Supervisor {
 
   private see(view: WorkloadView): void {
     this.view = view
-    if (view.state !== 'running') this.health.stop()
+    if (view.state === 'frozen') this.health.pause()
+    else if (view.state !== 'running') this.health.stop()
     this.report()
   }
 

@@ -60,10 +60,15 @@ export class WorkloadHealth {
     this.probe.start(served ? 'failures count' : 'until healthy')
   }
 
-  /** Nothing is asked of it any more, and it does not count as healthy. */
-  stop(): void {
+  /** It stands still: nothing is asked of it, and once it goes on it is as healthy as it was. */
+  pause(): void {
     this.probe.stop()
     this.startTimer?.cancel()
+  }
+
+  /** Nothing is asked of it any more, and it does not count as healthy. */
+  stop(): void {
+    this.pause()
     if (!this.healthy) return
     this.healthy = false
     this.options.changed()

@@ -189,6 +189,26 @@ describe('the workload, as its agent knows it', () => {
     b.supervisor.close()
   })
 
+  test('is as healthy after a thaw as before its freeze, and asked again at once', () => {
+    const b = new Bench()
+    b.connect({}, true)
+    b.supervisor.start(3)
+    b.hear({ kind: 'started' }, { state: 'running', epoch: 3 })
+    const freeze = () => b.hear({ kind: 'frozen' }, { state: 'frozen', epoch: 3 })
+    const thaw = () => b.hear({ kind: 'thawed' }, { state: 'running', epoch: 3 })
+    freeze()
+    thaw()
+    assert.equal(b.supervisor.healthy, false)
+    b.probe.healthy()
+    freeze()
+    assert.equal(b.supervisor.healthy, false)
+    thaw()
+    assert.equal(b.supervisor.healthy, true)
+    assert.equal(b.probes.at(-1), 'failures count')
+    b.hear({ kind: 'stopping' }, { state: 'stopping', epoch: 3 })
+    assert.equal(b.supervisor.healthy, false)
+  })
+
   test('counts its failures after a thaw where it served before, and has its whole start where it did not', async () => {
     const b = await new Bench().idle()
     b.supervisor.start(3)
