@@ -13,6 +13,6 @@ test('a launcher stands still from its freeze until it has had time to look at i
   over()
   now = 90_000
   over()
-  assert.equal(stillness.since('a-1', 60_500), 1_000)
-  assert.equal(stillness.since('a-1', 60_501), undefined)
+  assert.equal(stillness.since('a-1', 60_400), 1_000)
+  assert.equal(stillness.since('a-1', 60_401), undefined)
 })
