@@ -31,16 +31,21 @@ async function run(options: RunOptions): Promise<number> {
       clock: systemClock,
     })
     const marker = { name: MARKER, value: keys.tree }
+    const killRest = async () => {
+      // What cannot be told counts as alive.
+      const left = () => killMarked(marker, KILL_WITHIN_MS, systemClock).catch(() => ['unknown'])
+      while ((await left()).length > 0);
+    }
     const code = await runAgent(options.agent, keys, {
       started: () => launcher.start(),
       reclaim: async () => {
         await launcher.kill()
-        // What cannot be told counts as alive.
-        const left = () => killMarked(marker, KILL_WITHIN_MS, systemClock).catch(() => ['unknown'])
-        while ((await left()).length > 0);
+        await killRest()
       },
     })
     await launcher.close()
+    // A launcher that died while it prepared a standby has left it.
+    await killRest()
     return code
   } finally {
     if (privateDir !== null) rmSync(privateDir, { recursive: true, force: true })

@@ -134,13 +134,13 @@ export const AGENT_SETTINGS = {
   },
   startTimeout: duration('10m', 1, 'LangFlow', 'from start to the first healthy answer'),
   thawTimeout: duration('2s', 1, 'LangFlow', 'how long a thawed standby may take to answer'),
-  drainTimeout: duration('20s', 0, 'LangFlow', 'how long requests in flight may take before a stop'),
+  drainTimeout: duration('20s', 0, 'LangFlow', 'how long connections may stay open before a planned stop'),
   healthInterval: duration('1s', 1, 'Health and traffic', 'between two health requests'),
   healthTimeout: duration('2s', 1, 'Health and traffic', 'how long a health request may take'),
   healthFailures: {
     argument: '<count>',
     fallback: '3',
-    about: 'failed health requests in a row until another replica takes over',
+    about: 'failed health requests in a row until LangFlow counts as failed',
     group: 'Health and traffic',
     schema: reads(parseCount),
   },
@@ -155,7 +155,8 @@ export const AGENT_SETTINGS = {
   peers: {
     argument: '<host:port>',
     otherwise: 'nobody is asked',
-    about: 'a name with the addresses of all replicas, to learn whether another one is ready',
+    about:
+      'where all replicas’ agents answer: with none of them ready, a LangFlow that fails is restarted in place',
     group: 'Health and traffic',
     schema: reads(parsePeers),
   },

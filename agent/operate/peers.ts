@@ -33,8 +33,8 @@ export class Peers {
   private readonly dispatcher = new Agent({ maxResponseSize: LONGEST_ANSWER })
   /** By identity: what it said, and when it was asked. */
   private readonly answers = new Map<string, { readonly ready: boolean; readonly askedAt: number }>()
-  /** Addresses at which this replica itself answered. */
-  private readonly own = new Set<string>()
+  /** When this replica itself answered at an address; another pod may have it later. */
+  private readonly own = new Map<string, number>()
   private asking = false
   private timer: Timer | null = null
   private nextAt = 0
@@ -96,7 +96,9 @@ export class Peers {
     }
     // Asked of now, since the name may have taken a while.
     this.nextAt = clock.mono() + POLL_MS
-    const others = [...new Set(addresses)].filter((address) => !this.own.has(address)).slice(0, MOST_PEERS)
+    const oldest = clock.mono() - ANSWER_COUNTS_MS
+    const isOwn = (address: string) => (this.own.get(address) ?? Number.NEGATIVE_INFINITY) >= oldest
+    const others = [...new Set(addresses)].filter((address) => !isOwn(address)).slice(0, MOST_PEERS)
     const problems = await Promise.all(others.map((address) => this.askOne(address)))
     return problems.filter((problem) => problem !== null)
   }
@@ -118,7 +120,7 @@ export class Peers {
       if (statusCode !== 200) return `peer ${origin} answered ${statusCode}`
       const answer = z.safeParse(Answer, parsed(text))
       if (!answer.success) return `peer ${origin} answered with something else than a status`
-      if (answer.data.identity === identity) this.own.add(address)
+      if (answer.data.identity === identity) this.own.set(address, askedAt)
       else this.remember(answer.data.identity, answer.data.couldTakeOver, askedAt)
       return null
     } catch (error) {

@@ -40,9 +40,13 @@ export class HealthProbe {
     this.handlers = handlers
   }
 
-  /** Probes until LangFlow is healthy, or until as many probes have failed as may, then watches it. */
-  start(patience: 'until healthy' | 'failures count'): void {
+  /** Probes until LangFlow is healthy, or until as many probes have failed as may, then watches it; one that is healthy at once. */
+  start(patience: 'until healthy' | 'failures count' | 'healthy'): void {
     this.stop()
+    if (patience === 'healthy') {
+      void this.watch(++this.round, 0)
+      return
+    }
     const allowed = patience === 'until healthy' ? Number.POSITIVE_INFINITY : this.options.failures
     void this.awaitHealthy(++this.round, allowed)
   }

@@ -98,6 +98,9 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
         launcher.meet(message.port, options.alone ? null : machine.tree(mark, null))
       } else if (message.type === 'ping') {
         link.send({ type: 'pong', id: message.id })
+      } else if (message.type === 'start' && ending) {
+        const cause = { kind: 'start_refused', reason: 'the launcher is ending' } as const
+        link.send({ type: 'workload', view: launcher.view(), cause })
       } else {
         launcher.receive(message)
       }
@@ -112,9 +115,9 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
   const terminate = () => {
     if (ending) return
     ending = true
+    if (link.connected) link.send({ type: 'terminating' })
     if (launcher.view().state === 'idle') ended.resolve(0)
-    else if (link.connected) link.send({ type: 'terminating' })
-    else launcher.stop(stopTimeoutMs)
+    else if (!link.connected) launcher.stop(stopTimeoutMs)
   }
   process.on('SIGTERM', terminate)
   process.on('SIGINT', terminate)

@@ -149,10 +149,7 @@ export class Launcher {
       return
     }
     this.grant = grant
-    if (this.state === 'frozen' && this.mayExecute()) {
-      this.tree?.thaw()
-      this.move('running', { kind: 'thawed' })
-    }
+    if (this.state === 'frozen' && this.mayExecute() && this.thaw()) this.move('running', { kind: 'thawed' })
     this.watchClocks()
   }
 
@@ -176,8 +173,9 @@ export class Launcher {
   private async launch(grant: Grant, tree: ProcessTree): Promise<void> {
     try {
       const holder = await this.machine.portHolder(this.port)
+      if (this.isEnding(tree)) return
       if (holder !== null) throw new Error(holder)
-      if (this.tree !== tree || !this.mayExecute()) throw new Error('the grant ended before the start')
+      if (!this.mayExecute()) throw new Error('the grant ended before the start')
       const { pid } = await tree.start(this.command, this.machine.environment(grant), (exit) =>
         this.exited(tree, exit),
       )
@@ -187,11 +185,18 @@ export class Launcher {
         await tree.kill(KILL_WITHIN_MS)
         return
       }
+      // An end that was ordered meanwhile could not reach it yet.
+      if (this.state === 'stopping' && !this.killing) tree.terminate()
     } catch (error) {
-      if (this.tree === tree) this.rest({ kind: 'start_refused', reason: (error as Error).message })
+      if (!this.isEnding(tree)) this.rest({ kind: 'start_refused', reason: (error as Error).message })
       return
     }
     this.begun()
+  }
+
+  /** The end of this start is under way, or has come: it is told by itself. */
+  private isEnding(tree: ProcessTree): boolean {
+    return this.tree !== tree || this.state === 'stopping' || this.state === 'unstoppable'
   }
 
   private begun(): void {
@@ -212,7 +217,7 @@ export class Launcher {
     const goesOn = () => this.tree === tree && this.state === 'running'
     this.tree = tree
     this.pid = pid
-    tree.thaw()
+    if (!this.thaw()) return true
     this.watchClocks()
     const problem = await frozen.answers()
     // Ended meanwhile, which is told by itself, or in doubt: then its agent judges it once it is thawed again.
@@ -222,9 +227,9 @@ export class Launcher {
     }
     replaced = true
     const left = await this.leftOf(tree)
-    if (!goesOn()) return true
-    if (left !== null) {
-      void this.end()
+    // Also one that came to be in doubt: what is dead must not be thawed.
+    if (!goesOn() || left !== null) {
+      if (!this.isEnding(tree)) void this.end()
       return true
     }
     this.pid = null
@@ -319,6 +324,18 @@ export class Launcher {
       return true
     } catch {
       this.deadman('the workload could not be frozen')
+      void this.end()
+      return false
+    }
+  }
+
+  /** The same for a thaw. */
+  private thaw(): boolean {
+    try {
+      this.tree?.thaw()
+      return true
+    } catch {
+      this.deadman('the workload could not be thawed')
       void this.end()
       return false
     }

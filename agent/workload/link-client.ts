@@ -46,6 +46,7 @@ export class LinkClient {
       writeLine(socket, this.token === undefined ? hello : { ...hello, token: this.token })
     })
     readLines<ToLauncher>(socket, (message) => {
+      if (this.closed) return
       if (message.type === 'refused') {
         reason = message.reason
         // An agent that forgot it; one that runs nothing may come as a new launcher.
@@ -81,6 +82,8 @@ export class LinkClient {
   /** Flushes what was sent, then ends: at once where the agent closes its side as well, otherwise after a second. */
   close(): void {
     this.closed = true
+    // What still comes is not obeyed.
+    this.welcomed = false
     this.retry?.cancel()
     const { socket } = this
     if (socket === null || socket.destroyed) return

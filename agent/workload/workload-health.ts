@@ -57,7 +57,7 @@ export class WorkloadHealth {
   watch(): void {
     const served = this.servedSince !== null
     if (!served) this.limitStart()
-    this.probe.start(served ? 'failures count' : 'until healthy')
+    this.probe.start(this.healthy ? 'healthy' : served ? 'failures count' : 'until healthy')
   }
 
   /** It stands still: nothing is asked of it, and once it goes on it is as healthy as it was. */

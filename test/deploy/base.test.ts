@@ -60,7 +60,10 @@ describe('deploy/base', () => {
     assert.deepEqual([members.spec.clusterIP, members.spec.publishNotReadyAddresses], ['None', true])
     assert.deepEqual(options.peers, { host: members.metadata.name, port: port.port })
     // A headless Service maps no ports.
-    assert.deepEqual([port.port, named(agent.ports!, port.targetPort).containerPort], [8090, 8090])
+    assert.deepEqual(
+      [port.port, port.targetPort, named(agent.ports!, 'agent').containerPort],
+      [8090, 8090, 8090],
+    )
     const { ingress, podSelector } = only(manifests, 'NetworkPolicy').spec
     assert.ok(
       ingress.some(

@@ -155,9 +155,13 @@ test('a request in flight across an API outage of 12 s completes, and LangFlow i
     assert.equal(await runEcho(a.port, 'first'), 'first')
     const pid = a.workloadPid()
     const from = a.lines.length
+    // Right after a renewal: 2 s later 12 s would be as long as the grant.
+    await until(
+      'a renewal was acknowledged',
+      async () => ((await a.status()).leadership.killInMs ?? 0) > 13_500,
+    )
     plane.pause()
     const paused = performance.now()
-    // A renewal may have been on its way: leadership is in doubt 8 to 10 s after the last one.
     await until('the lock is about to be taken', async () => performance.now() - paused > 7_000)
     // The flow waits for its table until after the thaw.
     const lock = postgres.sql(

@@ -393,6 +393,63 @@ describe('a standby', () => {
     assert.equal(b.view.state, 'idle')
   })
 
+  /** A start that waits for its standby. */
+  async function waiting() {
+    const b = new Bench()
+    const { standby, settle } = fakeStandby()
+    b.standby = standby
+    b.launcher.meet(7860, null)
+    b.grant()
+    b.launcher.receive({ type: 'start', epoch: 1 })
+    await settled()
+    return { b, standby, settle }
+  }
+
+  test('is waited for by a start that is over once it is told to stop', async () => {
+    const { b, settle } = await waiting()
+    b.tree.running = true // the standby's own processes
+    b.tree.obeysTerm = false
+    b.launcher.receive({ type: 'stop', graceMs: 3_000 })
+    settle()
+    await b.clock.pass(100)
+    assert.deepEqual([b.view.state, b.kinds().includes('started')], ['stopping', false])
+    b.tree.running = false
+    await b.clock.pass(100)
+    assert.deepEqual([b.view.state, b.kinds().at(-1)], ['idle', 'stopped'])
+    assert.ok(!b.tree.calls.includes('start'))
+  })
+
+  test('is waited for by a start that is over once it is killed, and idle only after that', async () => {
+    const { b, standby, settle } = await waiting()
+    b.tree.running = true
+    b.tree.obeysKill = false
+    b.launcher.receive({ type: 'kill' })
+    settle()
+    await b.clock.pass(100)
+    assert.deepEqual([b.view.state, standby.prepared], ['unstoppable', 1])
+    b.tree.obeysKill = true
+    await b.clock.pass(2_000)
+    assert.deepEqual([b.view.state, b.kinds().at(-1), standby.prepared], ['idle', 'killed', 2])
+    assert.ok(!b.kinds().includes('start_refused'))
+  })
+
+  test('that did not thaw, and is killed while leadership comes to be in doubt, is not thawed again', async () => {
+    const { b, tree, answer } = await thawing()
+    const killed = Promise.withResolvers<void>()
+    const kill = tree.kill.bind(tree)
+    tree.kill = async () => {
+      await killed.promise
+      return kill()
+    }
+    answer('/health_check: no answer within 2 s')
+    await b.clock.pass(10_100)
+    assert.equal(b.view.state, 'frozen')
+    b.port = null
+    killed.resolve()
+    await b.clock.pass(100)
+    assert.deepEqual([b.view.state, b.kinds().at(-1)], ['idle', 'killed'])
+  })
+
   /** One that is frozen; `answer` ends the wait for its health. */
   async function thawing() {
     const b = new Bench()

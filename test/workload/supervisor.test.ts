@@ -204,7 +204,7 @@ describe('the workload, as its agent knows it', () => {
     assert.equal(b.supervisor.healthy, false)
     thaw()
     assert.equal(b.supervisor.healthy, true)
-    assert.equal(b.probes.at(-1), 'failures count')
+    assert.equal(b.probes.at(-1), 'healthy')
     b.hear({ kind: 'stopping' }, { state: 'stopping', epoch: 3 })
     assert.equal(b.supervisor.healthy, false)
   })
@@ -218,7 +218,7 @@ describe('the workload, as its agent knows it', () => {
     b.probe.healthy()
     b.hear({ kind: 'frozen' }, { state: 'frozen', epoch: 3 })
     b.hear({ kind: 'thawed' }, { state: 'running', epoch: 3 })
-    assert.deepEqual(b.probes, ['until healthy', 'until healthy', 'failures count'])
+    assert.deepEqual(b.probes, ['until healthy', 'until healthy', 'healthy'])
     b.supervisor.close()
   })
 

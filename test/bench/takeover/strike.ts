@@ -1,7 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { AgentStatus } from '../../../agent/observe/status.ts'
 import { isDead, readProcesses } from '../../../agent/workload/proc.ts'
 import type { ControlPlane } from '../../e2e/control-plane.ts'
 import type { Pod } from '../../support/pod.ts'
+import { until } from '../../support/until.ts'
 import { API_FREEZE_MS, type FaultName } from './faults.ts'
 import { killPod, type Pair } from './pair.ts'
 import type { Routes } from './routes.ts'
@@ -29,7 +31,9 @@ export const STRIKE: Readonly<Record<FaultName, (target: Target) => Promise<void
     await leader.agent.exited
     pair.restartAgent(leader)
   },
-  async api({ plane, routes }) {
+  async api({ leader, plane, routes }) {
+    // One retry period later 12 s would be as long as the grant.
+    await renewal(leader)
     routes.hold()
     plane.pause()
     try {
@@ -49,6 +53,16 @@ export const MEND: Readonly<Partial<Record<FaultName, (pair: Pair, struck: Pod) 
     if (code !== 0) throw new Error(`the agent that was told to end ended with exit code ${code}`)
     pair.restartAgent(struck)
   },
+}
+
+/** Resolves soon after the leader's next renewal was acknowledged. */
+async function renewal(leader: Pod): Promise<void> {
+  let left = Number.POSITIVE_INFINITY
+  await until('a renewal', async () => {
+    const before = left
+    left = (JSON.parse((await leader.get('/status')).text) as AgentStatus).leadership.killInMs ?? 0
+    return left > before
+  })
 }
 
 /** LangFlow's worker, as seen from here: launcher, LangFlow, gunicorn's master, worker. */
