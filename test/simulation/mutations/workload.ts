@@ -91,8 +91,8 @@ export const WORKLOAD_MUTATIONS: readonly Mutation[] = [
     name: 'thaws on a grant that is in doubt already',
     rule: 'doubt',
     file: 'agent/workload/launcher.ts',
-    from: "if (this.state === 'frozen' && this.mayExecute())",
-    to: "if (this.state === 'frozen')",
+    from: "if (this.state === 'frozen' && this.mayExecute() && this.thaw())",
+    to: "if (this.state === 'frozen' && this.thaw())",
   },
   {
     name: 'goes on in doubt when it was told to stop',
