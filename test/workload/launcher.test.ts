@@ -377,22 +377,6 @@ describe('a standby', () => {
     assert.deepEqual([b.view.state, standby.prepared], ['idle', 2])
   })
 
-  test('is waited for by a start, but not past the end of its grant', async () => {
-    const b = new Bench()
-    const { standby, settle } = fakeStandby()
-    b.standby = standby
-    b.launcher.meet(7860, null)
-    b.grant()
-    b.launcher.receive({ type: 'start', epoch: 1 })
-    await b.clock.pass(9_000)
-    assert.equal(b.tree.calls.length, 0)
-    await b.clock.pass(5_000)
-    settle()
-    await b.clock.pass(1_000)
-    assert.equal(b.tree.calls.filter((call) => call === 'start').length, 0)
-    assert.equal(b.view.state, 'idle')
-  })
-
   /** A start that waits for its standby. */
   async function waiting() {
     const b = new Bench()
@@ -404,6 +388,17 @@ describe('a standby', () => {
     await settled()
     return { b, standby, settle }
   }
+
+  test('is waited for by a start, but not past the end of its grant', async () => {
+    const { b, settle } = await waiting()
+    await b.clock.pass(9_000)
+    assert.equal(b.tree.calls.length, 0)
+    await b.clock.pass(5_000)
+    settle()
+    await b.clock.pass(1_000)
+    assert.equal(b.tree.calls.filter((call) => call === 'start').length, 0)
+    assert.equal(b.view.state, 'idle')
+  })
 
   test('is waited for by a start that is over once it is told to stop', async () => {
     const { b, settle } = await waiting()
@@ -524,13 +519,8 @@ describe('a standby', () => {
   })
 
   test('is not thawed where the grant has ended', async () => {
-    const b = new Bench()
-    const { standby, settle } = fakeStandby()
-    b.standby = standby
+    const { b, standby, settle } = await waiting()
     standby.takeFrozen = () => assert.fail('taken')
-    b.launcher.meet(7860, null)
-    b.grant()
-    b.launcher.receive({ type: 'start', epoch: 1 })
     await b.clock.pass(11_000)
     settle()
     await b.clock.pass(4_000)
