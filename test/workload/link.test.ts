@@ -150,6 +150,20 @@ describe('the link', () => {
     assert.deepEqual(await a.received.next(), { type: 'pong', id: 5 })
   })
 
+  test('brings a launcher that ends no more orders', async () => {
+    const a = await agent()
+    const l = launcher()
+    await a.connected.next()
+    assert.equal((await l.received.next()).type, 'welcome')
+    l.client.close()
+    a.server.send({ type: 'start', epoch: 3 })
+    await a.gone.next()
+    // Its welcome comes after whatever was sent before.
+    assert.equal((await launcher().received.next()).type, 'welcome')
+    assert.ok(l.received.empty)
+    assert.equal(l.client.connected, false)
+  })
+
   test('serves one launcher at a time', async () => {
     const a = await agent()
     launcher()
