@@ -188,7 +188,10 @@ export class Launcher {
       // An end that was ordered meanwhile could not reach it yet.
       if (this.state === 'stopping' && !this.killing) tree.terminate()
     } catch (error) {
-      if (!this.isEnding(tree)) this.rest({ kind: 'start_refused', reason: (error as Error).message })
+      if (this.isEnding(tree)) return
+      // In doubt before it was started: a standby that stands still now would never take up its work again.
+      if (this.state === 'frozen') await this.end()
+      else this.rest({ kind: 'start_refused', reason: (error as Error).message })
       return
     }
     this.begun()

@@ -56,6 +56,7 @@ class Bench {
   readonly causes: WorkloadCause[] = []
   readonly launcher: Launcher
   port: string | null = null
+  holder = async () => this.port
   /** What is lost at the next look at those that serve. */
   loss: Loss | null = null
   /** How often it was looked whether those that serve have ended. */
@@ -70,7 +71,7 @@ class Bench {
       {
         clock: this.clock,
         tree: () => this.tree,
-        portHolder: async () => this.port,
+        portHolder: () => this.holder(),
         serving: () => ({
           check: () => {
             const { loss } = this
@@ -583,6 +584,22 @@ describe('the workload', () => {
     await settled()
     assert.deepEqual(b.causes, [{ kind: 'start_refused', reason: b.port }])
     assert.deepEqual(b.tree.calls, [])
+  })
+
+  test('that came to be in doubt before it was started leaves nothing that stands still', async () => {
+    const b = new Bench()
+    const asked = Promise.withResolvers<string | null>()
+    b.holder = () => asked.promise
+    b.grant(1)
+    b.launcher.receive({ type: 'start', epoch: 1 })
+    await b.clock.pass(1_000)
+    b.grant(1)
+    await b.clock.pass(10_000)
+    assert.equal(b.view.state, 'frozen')
+    b.holder = async () => null
+    asked.resolve(null)
+    await settled()
+    assert.deepEqual([b.view.state, ...b.tree.calls], ['idle', 'freeze', 'kill'])
   })
 
   test('that ends by itself is cleaned up after, since its children may serve on', async () => {
