@@ -1,9 +1,11 @@
 import { execFileSync } from 'node:child_process'
 import { accessSync, chmodSync, constants, copyFileSync, realpathSync, renameSync, rmSync } from 'node:fs'
-import { delimiter, dirname, extname, join, resolve } from 'node:path'
+import { basename, delimiter, dirname, extname, join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { makeDirectory } from '../directory.ts'
 import { FatalError } from '../exit.ts'
+import { writeInterpreter } from '../install/interpreter.ts'
+import { LIBRARIES, PortableNode } from '../install/portable-node.ts'
 import { VERSION } from '../version.ts'
 
 /** The static one first: it starts in any image. */
@@ -26,7 +28,10 @@ export function addInstall(program: Command): void {
     })
 }
 
-/** Puts the three files into `target`, each at once or not at all, and starts them. Throws `FatalError`. */
+/**
+ * Puts the three programs into `target`, each at once or not at all, and starts them; with them the libraries that the
+ * image's node has of its own. Throws `FatalError`.
+ */
 function install(target: string, { program, path }: { program: string; path: string }): void {
   const bundle = realpathSync(program)
   if (extname(bundle) === '.ts') {
@@ -35,10 +40,18 @@ function install(target: string, { program, path }: { program: string; path: str
     )
   }
   const tini = findTini([...path.split(delimiter), dirname(process.execPath)])
-  const wanted = { tini, node: process.execPath, 'langflow-leader.mjs': bundle }
+  const portable = PortableNode.of(process.execPath)
+  const loader = portable?.loaderIn(target)
   try {
     makeDirectory(target)
-    for (const [name, source] of Object.entries(wanted)) replace(source, join(target, name))
+    if (portable) makeDirectory(join(target, LIBRARIES))
+    for (const library of portable?.libraries ?? [])
+      replace(library, join(target, LIBRARIES, basename(library)))
+    replace(tini, join(target, 'tini'))
+    replace(process.execPath, join(target, 'node'), (draft) => {
+      if (loader) writeInterpreter(draft, loader)
+    })
+    replace(bundle, join(target, 'langflow-leader.mjs'))
   } catch (error) {
     throw new FatalError(`cannot write to ${target}: ${reasonOf(error as NodeJS.ErrnoException)}`, {
       cause: error,
@@ -67,11 +80,12 @@ function isExecutable(path: string): boolean {
 }
 
 /** Whoever starts the old file meanwhile gets the whole old file. */
-function replace(source: string, target: string): void {
+function replace(source: string, target: string, prepare?: (draft: string) => void): void {
   const draft = `${target}.new`
   try {
     copyFileSync(source, draft)
     chmodSync(draft, 0o755)
+    prepare?.(draft)
     renameSync(draft, target)
   } catch (error) {
     rmSync(draft, { force: true })

@@ -1,10 +1,20 @@
 import assert from 'node:assert/strict'
 import { execFile, spawnSync } from 'node:child_process'
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { promisify } from 'node:util'
+import { readInterpreter, writeInterpreter } from '../../agent/install/interpreter.ts'
 import { VERSION } from '../../agent/version.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
@@ -52,6 +62,33 @@ describe('install', () => {
     const args = ['-s', '--', join(target, 'node'), join(target, 'langflow-leader.mjs'), 'launch', '--help']
     const started = spawnSync(join(target, 'tini'), args, { encoding: 'utf8', env: {}, cwd: '/' })
     assert.match(started.stdout, /run LangFlow as the agent in the other container says/)
+  })
+
+  test('a node with a loader of its own is copied with it, to where the path has room', (t) => {
+    // As short as the path of this machine's own loader, whose place it takes.
+    const [own, target] = [mkdtempSync('/tmp/i'), mkdtempSync('/tmp/j')] as const
+    t.after(() => [own, target].forEach((path) => void rmSync(path, { recursive: true })))
+    const { path: loader, room } = readInterpreter(process.execPath) ?? assert.fail('node is static')
+    mkdirSync(join(own, 'lib'))
+    copyFileSync(loader, join(own, 'lib/ld.so'))
+    copyFileSync(process.execPath, join(own, 'node'))
+    writeInterpreter(join(own, 'node'), join(own, 'lib/ld.so'))
+    const install = (dir: string) =>
+      spawnSync(join(own, 'node'), [bundle, 'install', dir], { encoding: 'utf8', env: { PATH: bin } })
+
+    const { status, stderr } = install(target)
+    assert.equal(status, 0, stderr)
+    assert.deepEqual(readdirSync(target).sort(), ['langflow-leader.mjs', 'lib', 'node', 'tini'])
+    assert.deepEqual(readdirSync(join(target, 'lib')), ['ld.so'])
+    assert.equal(readInterpreter(join(target, 'node'))?.path, join(target, 'lib/ld.so'))
+
+    const deep = join(target, 'x'.repeat(room))
+    fails(
+      install(deep),
+      new RegExp(
+        `the path of ${deep} is too long for node to start from: name one of at most ${room - 10} bytes`,
+      ),
+    )
   })
 
   test('an old file is replaced as a whole: who has it open keeps the old one', () => {

@@ -1,0 +1,73 @@
+import { closeSync, openSync, readSync, writeSync } from 'node:fs'
+import { endianness } from 'node:os'
+
+const LITTLE = endianness() === 'LE'
+const MAGIC = 0x7f454c46
+const CLASS_64 = 2
+const HEADER_BYTES = 64
+const ENTRY_BYTES = 56
+const PT_INTERP = 3
+/** What the kernel accepts (PATH_MAX). */
+const LONGEST = 4096
+
+/** The program that the kernel starts to start another one: its dynamic loader. */
+export interface Interpreter {
+  readonly path: string
+  /** How many bytes another path may have in its place. */
+  readonly room: number
+}
+
+/** What a program of this machine names as its interpreter; `undefined` for a static one and for a script. */
+export function readInterpreter(file: string): Interpreter | undefined {
+  const fd = openSync(file, 'r')
+  try {
+    const place = find(fd)
+    if (place === undefined) return undefined
+    const text = read(fd, place.offset, place.size).toString()
+    return { path: text.slice(0, text.indexOf('\0')), room: place.size - 1 }
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** Puts another path there, in a file that no process executes. Throws `RangeError` where there is no room for it. */
+export function writeInterpreter(file: string, path: string): void {
+  const fd = openSync(file, 'r+')
+  try {
+    const place = find(fd)
+    const text = Buffer.from(path)
+    if (place === undefined || text.length >= place.size)
+      throw new RangeError(`no room for ${path} in ${file}`)
+    const padded = Buffer.alloc(place.size)
+    text.copy(padded)
+    writeSync(fd, padded, 0, padded.length, place.offset)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** Where it stands: ELF's program header of type PT_INTERP, in the byte order of this machine. */
+function find(fd: number): { offset: number; size: number } | undefined {
+  const header = read(fd, 0, HEADER_BYTES)
+  if (header.length < HEADER_BYTES || header.readUInt32BE(0) !== MAGIC || header[4] !== CLASS_64)
+    return undefined
+  const [table, entry, count] = [word(header, 32), half(header, 54), half(header, 56)]
+  if (entry < ENTRY_BYTES) return undefined
+  const entries = read(fd, table, entry * count)
+  for (let at = 0; at + entry <= entries.length; at += entry) {
+    const type = LITTLE ? entries.readUInt32LE(at) : entries.readUInt32BE(at)
+    if (type !== PT_INTERP) continue
+    const size = word(entries, at + 32)
+    return size > 1 && size <= LONGEST ? { offset: word(entries, at + 8), size } : undefined
+  }
+  return undefined
+}
+
+const word = (bytes: Buffer, at: number) =>
+  Number(LITTLE ? bytes.readBigUInt64LE(at) : bytes.readBigUInt64BE(at))
+const half = (bytes: Buffer, at: number) => (LITTLE ? bytes.readUInt16LE(at) : bytes.readUInt16BE(at))
+
+function read(fd: number, offset: number, size: number): Buffer {
+  const bytes = Buffer.alloc(size)
+  return bytes.subarray(0, readSync(fd, bytes, 0, size, offset))
+}

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# attest-sbom.sh IMAGE DIGEST: attests the bill of materials of each platform's image, as it lies in that image, in the
+# registry. Needs docker with buildx, jq, and a cosign that may sign.
+set -euo pipefail
+image=$1
+digest=$2
+bill=$(mktemp)
+trap 'rm -f "$bill"' EXIT
+
+# Beside the platforms' images an index holds buildx's own attestations, of platform "unknown".
+platforms=$(docker buildx imagetools inspect --raw "$image@$digest" |
+  jq -r '.manifests[] | select(.platform.os != "unknown") | "\(.digest) \(.platform.os)/\(.platform.architecture)"')
+[ -n "$platforms" ] || { echo "$image@$digest names no platform" >&2; exit 1; }
+
+while read -r one platform; do
+  container=$(docker create --quiet --platform "$platform" "$image@$one")
+  docker cp --quiet "$container:/usr/share/langflow-leader/sbom.cdx.json" "$bill"
+  docker rm "$container" > /dev/null
+  cosign attest --yes --type cyclonedx --predicate "$bill" "$image@$one"
+done <<< "$platforms"

@@ -1,0 +1,41 @@
+#!/bin/sh
+# collect.sh ROOT: fills the root directory of the image with all but the program itself. Runs in Debian's node image.
+# node gets its own dynamic loader and libraries beside it, so that it starts in any image, whatever that one's C library
+# is; nothing in the environment, which LangFlow would inherit, is needed for it.
+set -eu
+root=$1
+home=/usr/lib/langflow-leader
+node=$(command -v node)
+mkdir -p "$root$home/lib" "$root/etc" "$root/var/lib/dpkg/status.d"
+
+libraries=$(ldd "$node" | grep -o '/[^ ]*')
+for library in $libraries; do
+  install -m 755 "$library" "$root$home/lib/"
+done
+install -m 755 /usr/bin/tini-static "$root$home/tini"
+install -m 755 "$node" "$root$home/node"
+# First strip: it does not know what to do with a patched file.
+strip "$root$home/node"
+# The kernel starts the loader by an absolute path. The dots are room for the path of another directory: `install` puts
+# it there. RPATH, not RUNPATH: it holds for the libraries of libraries too, and goes before LD_LIBRARY_PATH. What lies
+# behind the new first pages moves by 64 KiB: by one page it would lie askew to the blocks in which Linux maps a file,
+# and each process would hold 4 MB more.
+loader=$(basename "$(patchelf --print-interpreter "$node")")
+patchelf --page-size 65536 --force-rpath --set-rpath '$ORIGIN/lib' \
+  --set-interpreter "$home/$(printf './%.0s' $(seq 120))lib/$loader" "$root$home/node"
+
+# Which Debian packages that was, in the place where scanners of images look for it; and their licences.
+packages=$(for library in $libraries; do dpkg-query -S "*/${library##*/}"; done | cut -d: -f1 | sort -u)
+for package in $packages tini; do
+  dpkg-query -s "$package" > "$root/var/lib/dpkg/status.d/$package"
+  licence=/usr/share/doc/$package/copyright
+  [ ! -e "$licence" ] || install -D -m 644 "$licence" "$root$licence"
+done
+for licence in /usr/share/common-licenses/LGPL-2.1 /usr/share/common-licenses/GPL-3; do
+  [ ! -e "$licence" ] || install -D -m 644 "$licence" "$root$licence"
+done
+[ ! -e /usr/local/LICENSE ] || install -D -m 644 /usr/local/LICENSE "$root/usr/share/doc/node/copyright"
+install -m 644 /etc/os-release "$root/etc/os-release"
+
+printf '%s\n' 'root:x:0:0:root:/:/none' 'langflow-leader:x:1000:1000:langflow-leader:/:/none' > "$root/etc/passwd"
+printf '%s\n' 'root:x:0:' 'langflow-leader:x:1000:' > "$root/etc/group"

@@ -1,0 +1,76 @@
+import { chownSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { basename, join } from 'node:path'
+import { LoggedProcess } from '../support/logged-process.ts'
+
+const USER = 1000
+
+export interface Mount {
+  readonly source: string
+  readonly destination: string
+  readonly readOnly?: boolean
+}
+
+export interface ContainerOptions {
+  readonly root: string
+  readonly args: readonly string[]
+  readonly env?: readonly string[]
+  readonly mounts?: readonly Mount[]
+}
+
+/**
+ * A container of runc as restricted Pod Security has it: user 1000, no capability, no new privileges, a read-only root.
+ * It shares this machine's network. Signals go to its init, and its end is that of the init.
+ */
+export class Container extends LoggedProcess {
+  constructor(options: ContainerOptions) {
+    const directory = mkdtempSync(join(tmpdir(), 'container-'))
+    const bundle = join(directory, 'bundle')
+    mkdirSync(bundle)
+    writeFileSync(join(bundle, 'config.json'), JSON.stringify(specification(options)))
+    const command = ['run', '--bundle', bundle, basename(directory)]
+    super(options.args.join(' '), ['runc', '--root', join(directory, 'state'), ...command])
+    this.exited.then(() => rmSync(directory, { recursive: true, force: true }))
+  }
+
+  /** All that it printed, and its exit code, once it has ended. */
+  async result(): Promise<{ code: number | null; output: string }> {
+    const { code } = await this.exited
+    return { code, output: this.output.join('\n') }
+  }
+}
+
+/** A directory of its own in `dir`, which a container may write to. */
+export function makeVolume(dir: string): string {
+  const volume = mkdtempSync(join(dir, 'volume-'))
+  chownSync(volume, USER, USER)
+  return volume
+}
+
+/** https://github.com/opencontainers/runtime-spec/blob/main/config.md */
+function specification({ root, args, env = [], mounts = [] }: ContainerOptions): object {
+  const none: string[] = []
+  return {
+    ociVersion: '1.0.2',
+    process: {
+      user: { uid: USER, gid: USER },
+      args,
+      env,
+      cwd: '/',
+      capabilities: { bounding: none, effective: none, inheritable: none, permitted: none, ambient: none },
+      noNewPrivileges: true,
+    },
+    root: { path: root, readonly: true },
+    mounts: [
+      { destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'noexec', 'nodev'] },
+      { destination: '/dev', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'mode=755', 'size=64k'] },
+      ...mounts.map(({ source, destination, readOnly }) => ({
+        destination,
+        type: 'bind',
+        source,
+        options: ['bind', readOnly ? 'ro' : 'rw'],
+      })),
+    ],
+    linux: { namespaces: ['pid', 'mount', 'ipc', 'uts'].map((type) => ({ type })) },
+  }
+}

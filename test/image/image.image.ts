@@ -1,0 +1,134 @@
+import assert from 'node:assert/strict'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { VERSION } from '../../agent/version.ts'
+import { freePort } from '../support/free-port.ts'
+import { ask } from '../support/replica.ts'
+import { until } from '../support/until.ts'
+import { makeVolume } from './container.ts'
+import { Image, PROGRAM } from './image.ts'
+import { requireTools } from './requirements.ts'
+import { kubeconfigOf } from './tls-api.ts'
+
+const MEGABYTE = 1_000_000
+const LARGEST = 65 * MEGABYTE
+const PACKAGE = JSON.parse(readFileSync(join(import.meta.dirname, '../../package.json'), 'utf8'))
+
+describe('the image', () => {
+  let scratch: string
+  let image: Image
+
+  before(async () => {
+    requireTools()
+    scratch = mkdtempSync(join(tmpdir(), 'image-test-'))
+    image = await Image.unpack(scratch)
+  })
+  after(() => scratch && rmSync(scratch, { recursive: true }))
+
+  test('starts the agent under tini, as a user who is not root', () => {
+    const { User, Entrypoint, Cmd } = image.config
+    assert.equal(User, '1000:1000')
+    const [tini, dashes, node, program, ...more] = Entrypoint
+    assert.deepEqual([tini, dashes, node], [`${PROGRAM}/tini`, '--', `${PROGRAM}/node`])
+    assert.equal(program, `${PROGRAM}/langflow-leader.mjs`)
+    assert.deepEqual([...more, ...Cmd], ['agent'])
+    assert.match(readFileSync(image.path('/etc/passwd'), 'utf8'), /^langflow-leader:x:1000:1000:/m)
+  })
+
+  test('has the labels that registries show, with the version of the package', () => {
+    const label = (name: string) => image.config.Labels[`org.opencontainers.image.${name}`]
+    assert.equal(label('title'), PACKAGE.name)
+    assert.equal(label('licenses'), PACKAGE.license)
+    assert.equal(label('version'), VERSION, 'ARG VERSION of the Dockerfile is that of package.json')
+    assert.ok(label('description'))
+    assert.ok(label('revision'))
+  })
+
+  test('holds three programs and the libraries of node: no shell, no package manager', () => {
+    const programs = image.programs().filter((path) => !path.startsWith(`${PROGRAM}/lib/`))
+    assert.deepEqual(programs, [`${PROGRAM}/langflow-leader.mjs`, `${PROGRAM}/node`, `${PROGRAM}/tini`])
+    const libraries = image.files().filter((path) => path.startsWith(`${PROGRAM}/lib/`))
+    assert.ok(libraries.length >= 5, `${libraries}`)
+    for (const path of libraries) assert.match(path, /\.so(\.\d+)*$/)
+  })
+
+  test('takes at most 65 MB of a registry', (t) => {
+    const size = image.compressedSize()
+    t.diagnostic(`compressed size: ${(size / MEGABYTE).toFixed(1)} MB`)
+    assert.ok(size <= LARGEST, `${size} bytes`)
+  })
+
+  test('its bill of materials names the packages, node, tini and the C libraries', () => {
+    const bill = JSON.parse(readFileSync(image.path('/usr/share/langflow-leader/sbom.cdx.json'), 'utf8'))
+    assert.equal(bill.bomFormat, 'CycloneDX')
+    assert.equal(bill.metadata.component.name, 'langflow-leader')
+    assert.equal(bill.metadata.component.version, VERSION)
+    const components = bill.components as { name: string; version: string; purl: string; 'bom-ref': string }[]
+    const versionsOf = (name: string) =>
+      components.filter((one) => one.name === name).map((one) => one.version)
+    for (const [name, version] of Object.entries(PACKAGE.dependencies))
+      assert.ok(versionsOf(name).includes(version as string), `${name} ${version}`)
+    for (const name of ['typescript', 'esbuild', '@biomejs/biome']) assert.deepEqual(versionsOf(name), [])
+    assert.match(versionsOf('node').join(), /^24\./)
+    for (const name of ['libc6', 'libgcc-s1', 'libstdc++6', 'tini'])
+      assert.match(versionsOf(name).join(), /^\d[^,]*$/, name)
+    for (const { name, purl } of components) assert.match(purl, /^pkg:(npm|deb|generic)\//, name)
+    const known = new Set(components.map((one) => one['bom-ref']).concat(bill.metadata.component['bom-ref']))
+    for (const { ref, dependsOn } of bill.dependencies)
+      for (const one of [ref, ...dependsOn]) assert.ok(known.has(one), `${one} is a component`)
+  })
+
+  test('scanners of images find the Debian packages where they look', () => {
+    for (const name of ['libc6', 'tini'])
+      assert.match(
+        readFileSync(image.path(`/var/lib/dpkg/status.d/${name}`), 'utf8'),
+        new RegExp(`^Package: ${name}$`, 'm'),
+      )
+    assert.match(readFileSync(image.path('/etc/os-release'), 'utf8'), /^ID=debian$/m)
+  })
+
+  describe('read-only, without a capability', () => {
+    test('says its version, also to who starts it by its name', async () => {
+      assert.deepEqual(await image.start(['--version']).result(), { code: 0, output: VERSION })
+      assert.deepEqual(await image.execute(['langflow-leader', '--version']).result(), {
+        code: 0,
+        output: VERSION,
+      })
+    })
+
+    test('a wrong flag is one sentence and exit code 2', async () => {
+      const { code, output } = await image.start(['agent', '--lease-duraton=1s']).result()
+      assert.match(output, /^langflow-leader agent: unknown option '--lease-duraton=1s'[^\n]*$/)
+      assert.equal(code, 2)
+    })
+
+    test('the agent lives while no API server answers, and ends when it is told to', async (t) => {
+      const [listen, nobody] = [await freePort(), await freePort()]
+      const kubeconfig = join(scratch, 'dead.kubeconfig')
+      writeFileSync(kubeconfig, kubeconfigOf({ server: `http://127.0.0.1:${nobody}` }))
+      const agent = image.start(
+        [
+          'agent',
+          '--kubeconfig=/dev/kubeconfig',
+          '--identity=a',
+          '--lease-namespace=default',
+          `--listen=127.0.0.1:${listen}`,
+        ],
+        [
+          { source: makeVolume(scratch), destination: '/run/langflow-leader' },
+          { source: makeVolume(scratch), destination: '/var/lib/langflow-leader' },
+          { source: kubeconfig, destination: '/dev/kubeconfig', readOnly: true },
+        ],
+      )
+      t.after(() => agent.stop())
+      await until('the agent lives', async () => {
+        assert.ok(!agent.ended, agent.output.join('\n'))
+        return (await ask(listen, '/livez').catch(() => undefined))?.status === 200
+      })
+      assert.equal((await ask(listen, '/readyz')).status, 503)
+      assert.equal(await agent.stop(), 0, agent.output.join('\n'))
+    })
+  })
+})

@@ -1,0 +1,205 @@
+import assert from 'node:assert/strict'
+import {
+  copyFileSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { basename, join } from 'node:path'
+import { after, before, describe, type TestContext, test } from 'node:test'
+import { readInterpreter } from '../../agent/install/interpreter.ts'
+import { VERSION } from '../../agent/version.ts'
+import { freePort } from '../support/free-port.ts'
+import { ask, FAST } from '../support/replica.ts'
+import { Container, type Mount, makeVolume } from './container.ts'
+import { Image, PROGRAM } from './image.ts'
+import { BUSYBOX, requireTools } from './requirements.ts'
+import { TlsApi } from './tls-api.ts'
+
+const DIRECTORY = '/opt/langflow-leader'
+const SOCKETS = '/run/langflow-leader'
+/** One byte more than the longest name of a file. */
+const SEGMENT = `/${'x'.repeat(49)}`
+
+describe('what the image gives to other images', () => {
+  let scratch: string
+  let image: Image
+  /** The root of an image that holds one static program. */
+  let foreign: string
+
+  before(async () => {
+    requireTools()
+    scratch = mkdtempSync(join(tmpdir(), 'install-image-'))
+    image = await Image.unpack(scratch)
+    foreign = makeForeignRoot(join(scratch, 'foreign'))
+  })
+  after(() => scratch && rmSync(scratch, { recursive: true }))
+
+  /** As the init container does; what it says, and the volume that it wrote to. */
+  async function install(directory: string) {
+    const volume = makeVolume(scratch)
+    const container = image.start(['install', directory], [{ source: volume, destination: directory }])
+    return { volume, ...(await container.result()) }
+  }
+
+  async function installed(directory: string): Promise<Mount> {
+    const { volume, code, output } = await install(directory)
+    assert.equal(code, 0, output)
+    assert.match(
+      output,
+      new RegExp(`^installed tini, node v24.* and langflow-leader ${VERSION} in ${directory};`),
+    )
+    return { source: volume, destination: directory, readOnly: true }
+  }
+
+  const tini = (directory: string, args: readonly string[]) => [
+    `${directory}/tini`,
+    '--',
+    `${directory}/node`,
+    `${directory}/langflow-leader.mjs`,
+    ...args,
+  ]
+
+  /** A replica as a pod has it, LangFlow's container from another image. Resolves once it serves. */
+  async function serve(t: TestContext, program: Mount) {
+    const api = await TlsApi.start(mkdtempSync(join(scratch, 'tls-')))
+    t.after(() => api.close())
+    const kubeconfig = join(mkdtempSync(join(scratch, 'kubeconfig-')), 'kubeconfig')
+    writeFileSync(kubeconfig, api.kubeconfig)
+    const [port, listen] = [await freePort(), await freePort()]
+    const sockets = { source: makeVolume(scratch), destination: SOCKETS }
+    const agent = image.start(
+      [
+        'agent',
+        ...FAST,
+        '--kubeconfig=/dev/kubeconfig',
+        '--lease-namespace=default',
+        '--identity=a',
+        `--listen=127.0.0.1:${listen}`,
+        `--target=http://127.0.0.1:${port}`,
+      ],
+      [
+        sockets,
+        { source: makeVolume(scratch), destination: '/var/lib/langflow-leader' },
+        { source: kubeconfig, destination: '/dev/kubeconfig', readOnly: true },
+      ],
+    )
+    t.after(() => agent.stop())
+    const langflow = ['/bin/busybox', 'httpd', '-f', '-p', `127.0.0.1:${port}`, '-h', '/www']
+    const container = new Container({
+      root: foreign,
+      args: tini(program.destination, ['launch', '--', ...langflow]),
+      env: ['PATH=/bin', 'HOME=/', 'OWN=1'],
+      mounts: [program, { ...sockets, readOnly: true }],
+    })
+    t.after(() => container.stop())
+    await agent.event('serving')
+    return { agent, container, port, listen, api }
+  }
+
+  const ways: [title: string, program: () => Promise<Mount>][] = [
+    [`installed in ${DIRECTORY}`, () => installed(DIRECTORY)],
+    ['installed in another directory', () => installed('/srv/a b/leader')],
+    [
+      'as an image volume',
+      async () => ({ source: image.path(PROGRAM), destination: PROGRAM, readOnly: true }),
+    ],
+  ]
+  for (const [title, program] of ways) {
+    test(`${title}, it starts LangFlow in an image without a single library`, async (t) => {
+      const { agent, container, port, listen, api } = await serve(t, await program())
+      assert.equal((await ask(port, '/health')).status, 200)
+      assert.equal((await ask(listen, '/readyz')).status, 200)
+      assert.equal((await ask(listen, '/workloadz')).status, 200)
+      assert.equal(api.lease().holderIdentity, 'a')
+      // Nothing that node needs to start is left for LangFlow to inherit.
+      const environment = readFileSync(`/proc/${pidOf('httpd', port)}/environ`, 'utf8')
+        .split('\0')
+        .sort()
+      assert.deepEqual(
+        environment.map((pair) => pair.replace(/=.*/, '')).filter((name) => name !== ''),
+        ['HOME', 'LANGFLOW_LEADER_TREE', 'LEADER_EPOCH', 'LEADER_IDENTITY', 'OWN', 'PATH'],
+      )
+      assert.equal(await agent.stop(), 0)
+      assert.equal(await container.stop(), 0)
+      assert.ok(container.events().includes('workload_stopped'))
+      assert.ok(agent.events().includes('released'))
+    })
+  }
+
+  test('it starts beside libraries that are not the ones it was built with', async () => {
+    const root = join(scratch, 'hostile')
+    cpSync(foreign, root, { recursive: true })
+    const libraries = readdirSync(image.path(`${PROGRAM}/lib`))
+    for (const directory of [
+      '/lib',
+      '/lib64',
+      '/usr/lib',
+      '/usr/lib/x86_64-linux-gnu',
+      '/usr/lib/aarch64-linux-gnu',
+    ]) {
+      mkdirSync(join(root, directory), { recursive: true })
+      for (const name of libraries) writeFileSync(join(root, directory, name), 'another one', { mode: 0o755 })
+    }
+    const { code, output } = await new Container({
+      root,
+      args: tini(DIRECTORY, ['--version']),
+      env: ['LD_LIBRARY_PATH=/usr/lib:/lib'],
+      mounts: [await installed(DIRECTORY)],
+    }).result()
+    assert.equal(output, VERSION)
+    assert.equal(code, 0)
+  })
+
+  test('a directory whose path is too long for the loader is refused; the longest that fits is not', async () => {
+    const refused = await install(SEGMENT.repeat(8))
+    assert.match(
+      refused.output,
+      /^langflow-leader: the path of \S+ is too long [^\n]*: name one of at most \d+ bytes$/,
+    )
+    assert.equal(refused.code, 1)
+    assert.deepEqual(readdirSync(refused.volume), [])
+    const longest = Number(/(\d+) bytes$/.exec(refused.output)?.[1])
+    const directory = SEGMENT.repeat(8).slice(0, longest)
+    const program = await installed(directory)
+    const { path } = readInterpreter(join(program.source, 'node')) ?? assert.fail('it has no loader')
+    assert.equal(path, `${directory}/lib/${basename(path)}`)
+    const { output } = await new Container({
+      root: foreign,
+      args: tini(directory, ['--version']),
+      mounts: [program],
+    }).result()
+    assert.equal(output, VERSION)
+  })
+})
+
+function makeForeignRoot(root: string): string {
+  for (const directory of ['bin', 'www']) mkdirSync(join(root, directory), { recursive: true })
+  copyFileSync(BUSYBOX, join(root, 'bin/busybox'))
+  for (const path of ['health', 'health_check']) writeFileSync(join(root, 'www', path), '{"status":"ok"}')
+  return root
+}
+
+/** The process that has both among its arguments, as seen from this machine, with the pid it has here. */
+function pidOf(applet: string, port: number): number {
+  const pids = readdirSync('/proc').map(Number).filter(Boolean)
+  const found = pids.filter((pid) => {
+    const args = argumentsOf(pid)
+    return args[1] === applet && args.includes(`127.0.0.1:${port}`)
+  })
+  assert.equal(found.length, 1, `one ${applet} on port ${port}`)
+  return found[0] as number
+}
+
+function argumentsOf(pid: number): string[] {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')
+  } catch {
+    return []
+  }
+}

@@ -1,0 +1,55 @@
+import assert from 'node:assert/strict'
+import { accessSync, constants, readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import { parse } from 'yaml'
+import { VERSION } from '../../agent/version.ts'
+
+const ROOT = join(import.meta.dirname, '../..')
+const WORKFLOWS = join(ROOT, '.github/workflows')
+
+interface Step {
+  readonly uses?: string
+  readonly run?: string
+}
+
+interface Workflow {
+  readonly permissions: Readonly<Record<string, string>>
+  readonly jobs: Readonly<
+    Record<
+      string,
+      { permissions?: Record<string, string>; steps: readonly Step[]; 'timeout-minutes': number }
+    >
+  >
+}
+
+describe('the workflows', () => {
+  for (const name of readdirSync(WORKFLOWS)) {
+    const text = readFileSync(join(WORKFLOWS, name), 'utf8')
+    const workflow = parse(text) as Workflow
+    const jobs = Object.values(workflow.jobs)
+    const steps = jobs.flatMap((job) => job.steps)
+
+    test(`${name} names each action by a commit, with its version beside it`, () => {
+      const used = text.split('\n').filter((line) => /^\s*(- )?uses:/.test(line))
+      assert.equal(used.length, steps.filter(({ uses }) => uses !== undefined).length)
+      for (const line of used) assert.match(line, /uses: [\w-]+\/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$/)
+    })
+
+    test(`${name} gives a token no right that a job does not name, and each job an end`, () => {
+      const written = Object.entries(workflow.permissions).filter(([, right]) => right !== 'read')
+      assert.deepEqual(written, [])
+      for (const job of jobs) assert.ok(job['timeout-minutes'] > 0)
+    })
+
+    test(`${name} runs scripts of this repository that can be executed`, () => {
+      const scripts = steps.flatMap(({ run = '' }) => run.match(/(?<![\w/])(\.ci|deploy)\/[\w./-]+/g) ?? [])
+      assert.ok(scripts.length > 0)
+      for (const script of scripts) accessSync(join(ROOT, script), constants.X_OK)
+    })
+  }
+
+  test('an image that is built without arguments is labelled with the version of the package', () => {
+    assert.match(readFileSync(join(ROOT, 'Dockerfile'), 'utf8'), new RegExp(`^ARG VERSION=${VERSION}$`, 'm'))
+  })
+})
