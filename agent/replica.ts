@@ -1,7 +1,8 @@
-import { type Clock, reached } from './clock.ts'
+import { type Clock, reached, type Timer } from './clock.ts'
 import type { AgentOptions } from './config/options.ts'
 import { doubtAt } from './election/deadlines.ts'
 import { Elector, type OutwardEffect } from './election/elector.ts'
+import { ownerProblem } from './election/ownership.ts'
 import type { CandidateConfig, ElectionState } from './election/state.ts'
 import type { LeaseApi } from './lease/lease-api.ts'
 import type { HttpServer } from './observe/http-server.ts'
@@ -12,7 +13,12 @@ import { Repeats } from './observe/repeats.ts'
 import { describeReplica, type ReplicaFacts, standsBy } from './observe/replica-status.ts'
 import type { AgentStatus, StatusSource } from './observe/status.ts'
 import { remedyFor } from './operate/crash-policy.ts'
+import { LauncherAbsence } from './operate/launcher-absence.ts'
 import { Peers } from './operate/peers.ts'
+import { podAge } from './operate/pod-age.ts'
+import { succession } from './operate/succession.ts'
+import { Intention } from './traffic/intention.ts'
+import { followed, type Traffic } from './traffic/traffic.ts'
 import { HealthProbe } from './workload/health-probe.ts'
 import type { LauncherKeys } from './workload/launcher-keys.ts'
 import { LinkServer } from './workload/link-server.ts'
@@ -22,10 +28,14 @@ export interface ReplicaParts {
   readonly options: AgentOptions
   readonly namespace: string
   readonly api: (metrics: ReturnType<typeof createMetrics>) => LeaseApi
+  /** Called once; `changed`: what its view shows may have changed. */
+  readonly traffic: (changed: () => void) => Traffic
   readonly clock: Clock
   readonly log: Log
   readonly keys: LauncherKeys
   readonly machine: SupervisorMachine
+  /** The API server's version, such as `1.37`. */
+  readonly serverVersion: () => Promise<string | null>
 }
 
 /** A loop that is this late is stuck; long enough for any pause that a busy node causes. */
@@ -39,7 +49,15 @@ export class Replica implements StatusSource {
   private readonly supervisor: Supervisor
   private readonly repeats: Repeats
   private readonly peers: Peers | null
+  private readonly podAge: () => number | null
+  private readonly absence: LauncherAbsence
+  /** Replicas of a newer revision for which this one stepped down: it does so once for each. */
+  private readonly madeWayFor = new Set<string>()
   private readonly ended = Promise.withResolvers<0 | 1>()
+  private readonly traffic: Traffic
+  private readonly intention: Intention
+  private intentionTimer: Timer | null = null
+  private routedTo: string | null = null
   private http: HttpServer | null = null
   private wasReady = false
   private wasStandby = false
@@ -49,7 +67,19 @@ export class Replica implements StatusSource {
     this.parts = parts
     this.repeats = new Repeats(log, clock)
     const { peers: at, identity } = options
-    this.peers = at === null ? null : new Peers({ at, identity, clock, repeats: this.repeats })
+    this.traffic = parts.traffic(() => this.trafficChanged())
+    this.intention = new Intention(clock.mono() + options.leaseDurationMs)
+    this.podAge = podAge(options.stateDir, clock)
+    this.absence = new LauncherAbsence({
+      clock,
+      socket: options.socket,
+      serverVersion: parts.serverVersion,
+      changed: () => this.absenceChanged(),
+    })
+    this.peers =
+      at === null
+        ? null
+        : new Peers({ at, identity, clock, repeats: this.repeats, asked: () => this.peersAsked() })
     this.metrics = createMetrics({ leaseName: options.leaseName, status: () => this.status() })
     this.elector = new Elector({
       config: candidateConfig(options),
@@ -97,7 +127,7 @@ export class Replica implements StatusSource {
 
   /** Rejects with a `FatalError` where socket or HTTP port cannot be had; then nothing was started. */
   async start(): Promise<void> {
-    const { options, log } = this.parts
+    const { options, clock, log } = this.parts
     try {
       await this.supervisor.listen()
       this.http = await startHttpServer({ listen: options.listen, source: this, metrics: this.metrics })
@@ -107,7 +137,10 @@ export class Replica implements StatusSource {
     }
     log.event('campaigning', { epoch: 0, lease: `${this.parts.namespace}/${options.leaseName}` })
     log.info('answering HTTP', { port: this.http.port })
+    if (options.pod.problem !== null) log.warn(options.pod.problem)
     this.elector.start()
+    // By then it is known what traffic is to be, whatever was heard.
+    this.intentionTimer = clock.after(options.leaseDurationMs, () => this.gateChanged())
   }
 
   /** Hands over in the planned order and ends; a second call does not wait for requests in flight. */
@@ -121,7 +154,10 @@ export class Replica implements StatusSource {
     const code = await this.ended.promise
     this.elector.stop()
     this.supervisor.close()
+    this.absence.close()
     this.peers?.close()
+    this.intentionTimer?.cancel()
+    this.traffic.close()
     await this.http?.close()
     return code
   }
@@ -157,7 +193,35 @@ export class Replica implements StatusSource {
     const { options, namespace, clock } = this.parts
     const { state, decision } = this.elector
     const peers = this.peers?.view ?? null
-    return { options, namespace, now: clock.now(), state, decision, workload: this.supervisor, peers }
+    return {
+      options,
+      namespace,
+      now: clock.now(),
+      state,
+      decision,
+      workload: this.supervisor,
+      peers,
+      podAgeMs: this.podAge(),
+      routedTo: this.traffic.view.routedTo,
+      problem: this.absence.problem ?? this.ownerProblem ?? this.traffic.view.problem ?? options.pod.problem,
+    }
+  }
+
+  private get ownerProblem(): string | null {
+    return ownerProblem(this.parts.options.pod.owner, this.elector.state.seen?.lease ?? null)
+  }
+
+  /** Whoever is best prepared follows; one of a newer revision, as in a rollout, at once. */
+  private peersAsked(): void {
+    const { term } = this.elector.state
+    if (term === null || this.peers === null) return
+    const own = { revision: this.parts.options.pod.revision, podAgeMs: this.podAge() }
+    const { successor, newer } = succession(own, this.peers.members)
+    this.elector.tell({ type: 'successor', identity: successor })
+    if (!newer || successor === null || this.madeWayFor.has(successor) || term.doubt) return
+    this.madeWayFor.add(successor)
+    this.parts.log.info('a replica of a newer revision is ready: handing over to it', { successor })
+    this.elector.tell({ type: 'step_down', reason: 'a replica of a newer revision is ready' })
   }
 
   private run(effect: OutwardEffect): void {
@@ -169,7 +233,7 @@ export class Replica implements StatusSource {
         this.supervisor.start(effect.epoch)
         return
       case 'drain':
-        this.supervisor.drain()
+        void this.drain()
         return
       case 'stop':
         this.supervisor.stop(effect.graceMs)
@@ -187,6 +251,13 @@ export class Replica implements StatusSource {
         this.record(effect)
         return
     }
+  }
+
+  /** No new request is to come before those that came are waited for. The elector's own timeout runs meanwhile. */
+  private async drain(): Promise<void> {
+    this.steer(this.ready())
+    await followed(this.traffic, this.parts.clock)
+    if (this.elector.state.term?.stepDown?.stage === 'draining') this.supervisor.drain()
   }
 
   private restart({ reason, graceMs }: Extract<OutwardEffect, { type: 'restart' }>): void {
@@ -215,14 +286,24 @@ export class Replica implements StatusSource {
     const problem = state.writeProblem ?? state.readProblem ?? state.watchProblem
     if (problem !== null) this.repeats.happened('lease', problem, { decision: this.elector.decision })
     else this.repeats.over('lease', 'the Lease can be reached again')
+    if (this.ownerProblem !== null) this.repeats.happened('owner', this.ownerProblem)
+    else this.repeats.over('owner', 'the Lease belongs to this replica’s own')
     this.peers?.ask(state.term !== null)
     this.gateChanged()
   }
 
+  private absenceChanged(): void {
+    const { problem } = this.absence
+    if (problem !== null) this.repeats.happened('launcher', problem)
+    else this.repeats.over('launcher', 'a launcher has connected')
+  }
+
   private gateChanged(): void {
+    if (this.supervisor.launcher === 'connected') this.absence.came()
     const { log } = this.parts
     const { term, highestEpoch } = this.elector.state
     const ready = this.ready()
+    this.steer(ready)
     if (ready && !this.wasReady) log.event('serving', { epoch: term?.epoch ?? highestEpoch })
     this.wasReady = ready
     const standby = standsBy(this.facts)
@@ -231,10 +312,25 @@ export class Replica implements StatusSource {
     }
     this.wasStandby = standby
   }
+
+  private steer(ready: boolean): void {
+    const { options, clock } = this.parts
+    const { state } = this.elector
+    this.traffic.want(this.intention.of({ state, identity: options.identity, ready, now: clock.mono() }))
+  }
+
+  private trafficChanged(): void {
+    const { problem, routedTo } = this.traffic.view
+    if (problem !== null) this.repeats.happened('traffic', problem)
+    else this.repeats.over('traffic', 'the API server leads traffic as the gate says')
+    if (routedTo === null || routedTo === this.routedTo) return
+    this.routedTo = routedTo
+    this.parts.log.info('the API server leads traffic to', { pod: routedTo || 'nobody, or another pod' })
+  }
 }
 
 function candidateConfig(options: AgentOptions): CandidateConfig {
-  return { ...options, salt: SALT }
+  return { ...options, owner: options.pod.owner, salt: SALT }
 }
 
 const SALT = Math.floor(Math.random() * 1000)

@@ -35,6 +35,7 @@ export async function runAgent(
   // Loaded here, so that a launcher, which runs from the same file, does not pay their memory.
   const { connectLeaseApi } = await import('../lease/connect-lease-api.ts')
   const { Replica } = await import('../replica.ts')
+  const { connectTraffic } = await import('../traffic/connect-traffic.ts')
   const connection = await connectLeaseApi({
     name: options.leaseName,
     ...(options.leaseNamespace === null ? {} : { namespace: options.leaseNamespace }),
@@ -52,6 +53,8 @@ export async function runAgent(
       metrics = own
       return connection.api
     },
+    serverVersion: connection.serverVersion,
+    traffic: await connectTraffic({ options, objects: connection.objects, clock: systemClock }),
     clock: systemClock,
     log,
     keys,

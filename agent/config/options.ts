@@ -4,15 +4,18 @@ import { join } from 'node:path'
 import type { Command } from 'commander'
 import type { Listen, Peer, Target } from './address.ts'
 import { defaultIdentity } from './names.ts'
+import { type Pod, podOf } from './pod.ts'
 import { addSettings, readSettings, type Values } from './setting.ts'
 import { AGENT_SETTINGS, SHARED_SETTINGS } from './settings.ts'
 import { contradiction, type Timings, timingsOf } from './timings.ts'
+import { type SaidTraffic, type TrafficOptions, trafficOf } from './traffic.ts'
 
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent'
 
 /** All that an agent is told. Times in milliseconds. */
 export interface AgentOptions extends Timings {
   readonly identity: string
+  readonly pod: Pod
   readonly leaseName: string
   /** `null`: the pod's own, else the kubeconfig's. */
   readonly leaseNamespace: string | null
@@ -28,7 +31,7 @@ export interface AgentOptions extends Timings {
   readonly onCrash: 'handover' | 'restart'
   /** `null`: nobody is asked. */
   readonly peers: Peer | null
-  readonly traffic: 'readiness'
+  readonly traffic: TrafficOptions
   readonly healthIntervalMs: number
   readonly healthTimeoutMs: number
   /** 1 to 999. */
@@ -123,18 +126,23 @@ function toAgentOptions(
   env: NodeJS.ProcessEnv,
 ): AgentOptions {
   const { preset, leaseDuration, renewDeadline, retryPeriod, killMargin, ...others } = values
-  const { healthInterval, healthTimeout, startTimeout, thawTimeout, drainTimeout, stopTimeout, ...rest } =
+  const { healthInterval, healthTimeout, startTimeout, thawTimeout, drainTimeout, stopTimeout, ...more } =
     others
+  const { traffic, endpointSlice, ...rest } = more
   const timings = timingsOf({ preset, leaseDuration, renewDeadline, retryPeriod, killMargin })
   const problem = contradiction(timings)
   if (problem !== null) command.error(problem)
   if (rest.listen.port !== 0 && rest.listen.port === rest.target.port) {
     command.error(`--listen and --target have the same port (${rest.listen.port}): give each its own`)
   }
+  const identity = rest.identity ?? ownIdentity(command, env)
+  const pod = podOf(env, rest.identity !== null)
   return {
     ...rest,
     ...timings,
-    identity: rest.identity ?? ownIdentity(command, env),
+    identity,
+    pod,
+    traffic: ownTraffic(command, { traffic, endpointSlice }, pod),
     healthIntervalMs: healthInterval,
     healthTimeoutMs: healthTimeout,
     startTimeoutMs: startTimeout,
@@ -147,6 +155,14 @@ function toAgentOptions(
 function ownIdentity(command: Command, env: NodeJS.ProcessEnv): string {
   try {
     return defaultIdentity(env)
+  } catch (error) {
+    return command.error((error as Error).message)
+  }
+}
+
+function ownTraffic(command: Command, said: SaidTraffic, pod: Pod): TrafficOptions {
+  try {
+    return trafficOf(said, pod)
   } catch (error) {
     return command.error((error as Error).message)
   }

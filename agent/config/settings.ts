@@ -161,8 +161,15 @@ export const AGENT_SETTINGS = {
     schema: reads(parsePeers),
   },
   traffic: {
-    ...choice(['readiness'], 'Health and traffic', 'how only the leader is reached'),
+    ...choice(['readiness', 'label', 'slice'], 'Health and traffic', 'how only the leader is reached'),
     fallback: 'readiness',
+  },
+  endpointSlice: {
+    argument: '<name>',
+    otherwise: 'langflow-leader; only for --traffic=slice',
+    about: "the EndpointSlice that holds the leader's address",
+    group: 'Health and traffic',
+    schema: reads(parseObjectName),
   },
   listen: {
     argument: '<address>',

@@ -1,5 +1,6 @@
-import { durationOf, epochOf, holderOf, isVacant, type Lease } from '../lease/lease.ts'
+import { durationOf, epochOf, holderOf, isVacant, type Lease, ownerOf, successorOf } from '../lease/lease.ts'
 import { coolDownEnds } from './cool-down.ts'
+import { foreignOwner } from './ownership.ts'
 import type { Seen } from './state.ts'
 import type { Turn } from './turn.ts'
 import { isTimely, looksNeverHeld } from './vacancy.ts'
@@ -119,7 +120,9 @@ function take(turn: Turn): void {
   }
   const free = freeAt(turn, seen)
   const cool = coolDownEnds(turn.state)
-  const at = Math.max(free, cool, nextAttemptAt)
+  const wait = precedence(turn, seen)
+  const first = wait === 0 ? free : Math.max(free, seen.changedAt) + wait
+  const at = Math.max(first, cool, nextAttemptAt)
   if (turn.now.mono >= at && seen.lease === null && !confirmsAbsence(turn)) {
     turn.decide(`${standing}: making sure of it`)
     return
@@ -130,9 +133,10 @@ function take(turn: Turn): void {
     return
   }
   turn.wake(at)
-  const wait = `${((at - turn.now.mono) / 1000).toFixed(1)} s`
-  if (cool > free) turn.decide(`${standing}; cooling down for ${wait} after the workload failed here`)
-  else turn.decide(`${standing}; free in ${wait} unless renewed`)
+  const left = `${((at - turn.now.mono) / 1000).toFixed(1)} s`
+  if (cool > first) turn.decide(`${standing}; cooling down for ${left} after the workload failed here`)
+  else if (first > free) turn.decide(`${standing}; ${whoIsFirst(seen)} has precedence for ${left}`)
+  else turn.decide(`${standing}; free in ${left} unless renewed`)
 }
 
 /**
@@ -167,10 +171,28 @@ function freeAt(turn: Turn, seen: Seen): number {
 }
 
 /**
+ * Milliseconds for which a free Lease is left to others: a retry period to the successor that was named, a lease duration
+ * to the Deployment that it belongs to. Both may be gone for good, so that nobody waits longer.
+ */
+function precedence({ config, state }: Turn, { lease }: Seen): number {
+  if (lease === null || isOwn({ config, state }, lease)) return 0
+  if (foreignOwner(config.owner, lease) !== null) return config.leaseDurationMs
+  const successor = isVacant(lease) ? successorOf(lease) : null
+  return successor === null || successor === config.identity ? 0 : config.retryPeriodMs
+}
+
+function whoIsFirst({ lease }: Seen): string {
+  return (lease && (successorOf(lease) ?? ownerOf(lease))) ?? 'another'
+}
+
+/**
  * Written by this very process, and come through after it had given up; its workload is dead by now. A creation is no
  * compare-and-swap: another may have held the Lease, and lost it, since it was sent.
  */
-function isOwn({ config, state: { written, created } }: Turn, lease: Lease): boolean {
+function isOwn(
+  { config, state: { written, created } }: Pick<Turn, 'config' | 'state'>,
+  lease: Lease,
+): boolean {
   const renewTime = lease.spec?.renewTime ?? ''
   return holderOf(lease) === config.identity && written.includes(renewTime) && !created.includes(renewTime)
 }

@@ -59,6 +59,12 @@ export function learn(turn: Turn): void {
         turn.setTerm({ stepDown: { ...turn.state.term.stepDown, drained: true } })
       }
       return
+    case 'successor':
+      turn.set({ successor: fact.identity })
+      return
+    case 'step_down':
+      beginStepDown(turn, fact.reason, false)
+      return
     case 'terminate':
       turn.end(fact.reason, 0)
       if (turn.state.term !== null) beginStepDown(turn, fact.reason, false)
@@ -151,6 +157,7 @@ function beginTerm(turn: Turn, write: Write, lease: Lease): void {
   turn.set({
     coolDown: null,
     strangers: 0,
+    successor: null,
     reportedHolder: turn.config.identity,
     term: {
       epoch: epochOf(lease),

@@ -1,5 +1,5 @@
 import type { Instant } from '../clock.ts'
-import { epochOf, type Lease, type LeaseSpec } from '../lease/lease.ts'
+import { annotated, epochOf, type Lease, type LeaseSpec } from '../lease/lease.ts'
 import type { CandidateConfig, ElectionState, Term, Write, WriteKind } from './state.ts'
 
 /** Writes that can still surface as committed are few: one request is in flight at a time. */
@@ -26,6 +26,7 @@ export function prepareWrite(
   const id = state.nextWriteId
   const renewTime = microTime(now.wall, (config.salt + id) % 1000)
   const base = state.seen?.lease ?? null
+  const metadata = base?.metadata ?? {}
   const write: Write = {
     id,
     kind,
@@ -34,7 +35,8 @@ export function prepareWrite(
     because,
     unchangedMs: state.seen === null ? 0 : now.mono - state.seen.changedAt,
     lease: {
-      ...(base ?? { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease', metadata: {} }),
+      ...(base ?? { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease' }),
+      metadata: kind === 'renew' ? metadata : annotated(metadata, annotationsFor(config, state, kind)),
       spec: { ...base?.spec, ...specFor(config, state, kind, base, renewTime) },
     },
   }
@@ -51,6 +53,11 @@ export function prepareWrite(
       created: base === null ? [...state.created.slice(-REMEMBERED_WRITES), renewTime] : state.created,
     },
   }
+}
+
+/** A successor is for the one Lease that was released to it. */
+function annotationsFor({ owner }: CandidateConfig, { successor }: ElectionState, kind: WriteKind) {
+  return { owner, successor: kind === 'release' ? successor : null }
 }
 
 function specFor(

@@ -14,6 +14,8 @@ export interface CandidateConfig {
   readonly drainTimeoutMs: number
   readonly stopTimeoutMs: number
   readonly onDoubt: 'freeze' | 'stop'
+  /** The Deployment or StatefulSet that this replica is of, as `Kind/name`; `null`: unknown. */
+  readonly owner: string | null
   /** 0 to 999, random for each process: makes the renew times it writes its own, down to the microsecond. */
   readonly salt: number
 }
@@ -128,6 +130,8 @@ export interface ElectionState {
   readonly killOrdered: boolean
   readonly coolDown: CoolDown | null
   readonly failures: number
+  /** Whom this replica would have follow it; `null`: whoever comes first. */
+  readonly successor: string | null
   /** This process is to end, once it holds nothing and nothing of the workload lives; `null`: it goes on. */
   readonly ending: { readonly reason: string; readonly code: 0 | 1 } | null
   readonly ended: boolean
@@ -156,6 +160,10 @@ export type Fact =
   | { readonly type: 'workload_failed'; readonly reason: string; readonly remedy: Remedy }
   /** No request is in flight any more. */
   | { readonly type: 'drained' }
+  /** Who is best prepared to follow a release. */
+  | { readonly type: 'successor'; readonly identity: string | null }
+  /** Hand over to that successor, in the planned order. */
+  | { readonly type: 'step_down'; readonly reason: string }
   /** Stop, release, and end this process. */
   | { readonly type: 'terminate'; readonly reason: string }
   | { readonly type: 'tick' }
@@ -223,6 +231,7 @@ export function initialState(): ElectionState {
     killOrdered: false,
     coolDown: null,
     failures: 0,
+    successor: null,
     ending: null,
     ended: false,
     strangers: 0,

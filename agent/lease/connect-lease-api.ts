@@ -6,6 +6,7 @@ import { inClusterAccess } from './in-cluster.ts'
 import { type KubeAccess, KubeConfigError } from './kube-access.ts'
 import type { Verb } from './kube-errors.ts'
 import { KubeLeaseApi } from './kube-lease-api.ts'
+import type { ObjectsApi } from './kube-objects.ts'
 import type { LeaseApi } from './lease-api.ts'
 
 export interface LeaseConnectionOptions {
@@ -25,6 +26,10 @@ export interface LeaseConnectionOptions {
 export interface LeaseConnection {
   readonly api: LeaseApi
   readonly namespace: string
+  /** The objects around this pod: in the namespace of whoever asks, wherever the Lease is. Whoever opens it closes it. */
+  objects(): Promise<ObjectsApi>
+  /** The API server's version, such as `1.37`; `null` where it says none. Rejects with `LeaseApiError`. */
+  serverVersion(): Promise<string | null>
   /** The API server's URL, for messages. */
   readonly server: string
   /** Where the credentials come from, for messages. */
@@ -36,8 +41,21 @@ export async function connectLeaseApi(options: LeaseConnectionOptions): Promise<
   const access = await findAccess(options)
   const namespace = options.namespace ?? access.namespace ?? 'default'
   const { name, clock, userAgent, onRequest } = options
-  const api = new KubeLeaseApi({ access, namespace, name, clock, userAgent, onRequest })
-  return { api, namespace, server: access.server.origin + access.server.pathname, source: access.source }
+  const common = { access, clock, userAgent, onRequest }
+  return {
+    api: new KubeLeaseApi({ ...common, namespace, name }),
+    namespace,
+    objects: async () => {
+      const { KubeObjects } = await import('./kube-objects.ts')
+      return new KubeObjects({ ...common, namespace: access.namespace ?? namespace })
+    },
+    serverVersion: async () => {
+      const { askVersion } = await import('./server-version.ts')
+      return askVersion({ ...common, namespace })
+    },
+    server: access.server.origin + access.server.pathname,
+    source: access.source,
+  }
 }
 
 async function findAccess({

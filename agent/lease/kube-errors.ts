@@ -1,12 +1,21 @@
 import { LeaseApiError, type LeaseErrorCode } from './lease-api.ts'
 
-export type Verb = 'get' | 'update' | 'create' | 'watch'
+export type Verb = 'get' | 'list' | 'update' | 'patch' | 'create' | 'watch'
+
+/** What a request is about, in the words of `kubectl` and of RBAC. */
+export interface Subject {
+  /** E.g. `Lease`. */
+  readonly kind: string
+  /** E.g. `leases.coordination.k8s.io`. */
+  readonly resource: string
+  /** `null`: all of them. */
+  readonly name: string | null
+}
 
 /** What a request was about, for its error message. */
-export interface Target {
+export interface Target extends Subject {
   readonly verb: Verb
   readonly namespace: string
-  readonly name: string
   /** The API server's address, without credentials. */
   readonly server: string
   /** Where the credentials came from. */
@@ -48,7 +57,7 @@ export function refusal(
 
 function codeOf(verb: Verb, status: number, detail: Status | undefined): LeaseErrorCode {
   if (status >= 500) return 'server'
-  // A 404 without a Status is not about the Lease: the path itself is unknown, e.g. to a proxy in between.
+  // A 404 without a Status is not about the object: the path itself is unknown, e.g. to a proxy in between.
   if (status === 404) return detail?.reason === 'NotFound' ? 'not_found' : 'invalid'
   if (status === 409)
     return verb === 'create' && detail?.reason === 'AlreadyExists' ? 'already_exists' : 'conflict'
@@ -62,7 +71,8 @@ function codeOf(verb: Verb, status: number, detail: Status | undefined): LeaseEr
 }
 
 function sentence(target: Target, code: LeaseErrorCode, status: number, detail: Status | undefined): string {
-  const { verb, namespace, name, server, source } = target
+  const { verb, kind, namespace, name, server, source } = target
+  const what = name === null ? target.resource : `the ${kind} "${name}"`
   const said = detail?.message === undefined ? '' : `: ${detail.message.replace(/\s+/g, ' ').slice(0, 400)}`
   switch (code) {
     case 'forbidden':
@@ -70,26 +80,27 @@ function sentence(target: Target, code: LeaseErrorCode, status: number, detail: 
     case 'unauthorized':
       return `the API server at ${server} does not accept ${source} (401 Unauthorized)`
     case 'conflict':
-      return `the Lease "${name}" has changed since it was read`
+      return `${what} has changed since it was read`
     case 'already_exists':
-      return `the Lease "${name}" already exists in namespace "${namespace}"`
+      return `${what} already exists in namespace "${namespace}"`
     case 'not_found':
       return verb === 'create'
         ? `namespace "${namespace}" does not exist`
-        : `there is no Lease "${name}" in namespace "${namespace}"`
+        : `there is no ${kind} "${name}" in namespace "${namespace}"`
     case 'throttled':
       return `the API server at ${server} asks to slow down (429 Too Many Requests)`
     case 'gone':
       return 'the watch must start anew: its resource version is too old'
     default:
       if (status === 404)
-        return `${server} answered 404 without naming the Lease: is it a Kubernetes API server?`
-      return `the API server at ${server} answered ${status} to "${verb}" of the Lease "${name}"${said}`
+        return `${server} answered 404 without naming the ${kind}: is it a Kubernetes API server?`
+      return `the API server at ${server} answered ${status} to "${verb}" of ${what}${said}`
   }
 }
 
-function forbidden({ verb, namespace, name }: Target, said: string): string {
-  const what = `leases.coordination.k8s.io ${verb === 'create' ? '' : `"${name}" `}in namespace "${namespace}"`
+function forbidden({ verb, resource, namespace, name }: Target, said: string): string {
+  const named = verb === 'create' || name === null ? '' : `"${name}" `
+  const what = `${resource} ${named}in namespace "${namespace}"`
   const user = /User "([^"]+)" cannot /.exec(said)?.[1]
   // Not every 403 comes from RBAC: a namespace that is being deleted, or an admission rule, gives one as well.
   if (user === undefined) return `the API server forbids to "${verb}" ${what}${said}`
@@ -130,7 +141,7 @@ export function nonsense({ verb, server }: Target, what: string, status?: number
 }
 
 function writes(verb: Verb): boolean {
-  return verb === 'update' || verb === 'create'
+  return verb === 'update' || verb === 'patch' || verb === 'create'
 }
 
 interface Failure {

@@ -1,5 +1,5 @@
 import type { Reply } from './kube-connections.ts'
-import { nonsense } from './kube-errors.ts'
+import { nonsense, type Subject } from './kube-errors.ts'
 import { type Call, KubeRequests, type KubeRequestsOptions, type Stream } from './kube-requests.ts'
 import type { Lease } from './lease.ts'
 import { type LeaseApi, LeaseApiError, type OpenWatch, type WatchHandlers } from './lease-api.ts'
@@ -8,20 +8,26 @@ import { cutShort, garbled, LineReader, parseWatchLine } from './watch-stream.ts
 /** Seconds. As in client-go's reflector a random time from here to its double, so that not all watches end at once. */
 const LEAST_WATCH_SECONDS = 300
 
+export interface KubeLeaseApiOptions extends KubeRequestsOptions {
+  readonly name: string
+}
+
 /** One Lease in a Kubernetes API server. */
 export class KubeLeaseApi implements LeaseApi {
   private readonly namespace: string
   private readonly name: string
   private readonly collection: string
   private readonly object: string
+  private readonly about: Subject
   private readonly requests: KubeRequests
   private readonly watches = new Set<{ close(): void; reopen(): void }>()
 
-  constructor(options: KubeRequestsOptions) {
+  constructor(options: KubeLeaseApiOptions) {
     this.namespace = options.namespace
     this.name = options.name
     this.collection = `/apis/coordination.k8s.io/v1/namespaces/${encodeURIComponent(this.namespace)}/leases`
     this.object = `${this.collection}/${encodeURIComponent(this.name)}`
+    this.about = { kind: 'Lease', resource: 'leases.coordination.k8s.io', name: this.name }
     // What was opened under the old CA ends in order, and whoever watches opens it again under the new one.
     this.requests = new KubeRequests(options, () => {
       for (const watch of this.watches) watch.reopen()
@@ -29,7 +35,7 @@ export class KubeLeaseApi implements LeaseApi {
   }
 
   async read(deadlineMs: number): Promise<Lease | null> {
-    const call: Call = { verb: 'get', method: 'GET', path: this.object }
+    const call: Call = { verb: 'get', about: this.about, method: 'GET', path: this.object }
     try {
       return this.leaseIn(call, await this.requests.send(call, deadlineMs))
     } catch (error) {
@@ -43,7 +49,7 @@ export class KubeLeaseApi implements LeaseApi {
     if (!lease.metadata.resourceVersion)
       throw new LeaseApiError('invalid', 'an update needs a resourceVersion')
     const body = this.bodyOf(lease, lease.metadata)
-    const call: Call = { verb: 'update', method: 'PUT', path: this.object, body }
+    const call: Call = { verb: 'update', about: this.about, method: 'PUT', path: this.object, body }
     return this.leaseIn(call, await this.requests.send(call, deadlineMs))
   }
 
@@ -57,7 +63,7 @@ export class KubeLeaseApi implements LeaseApi {
       ...metadata
     } = lease.metadata
     const body = this.bodyOf(lease, metadata)
-    const call: Call = { verb: 'create', method: 'POST', path: this.collection, body }
+    const call: Call = { verb: 'create', about: this.about, method: 'POST', path: this.collection, body }
     return this.leaseIn(call, await this.requests.send(call, deadlineMs))
   }
 
@@ -73,7 +79,12 @@ export class KubeLeaseApi implements LeaseApi {
       timeoutSeconds: String(Math.round(LEAST_WATCH_SECONDS * (1 + Math.random()))),
       ...(resourceVersion === undefined ? {} : { resourceVersion }),
     })
-    const call: Call = { verb: 'watch', method: 'GET', path: `${this.collection}?${query}` }
+    const call: Call = {
+      verb: 'watch',
+      about: this.about,
+      method: 'GET',
+      path: `${this.collection}?${query}`,
+    }
     const lines = new LineReader()
     let stream: Stream | undefined
     let over = false

@@ -3,13 +3,21 @@ import type { Clock } from '../clock.ts'
 import { Deadline } from './deadline.ts'
 import { type KubeAccess, KubeConfigError, type KubeCredentials } from './kube-access.ts'
 import { ExchangeError, exchange, KubeConnections, type Lane, type Reply } from './kube-connections.ts'
-import { breakdown, lateness, nonsense, parseStatus, refusal, type Target, type Verb } from './kube-errors.ts'
+import {
+  breakdown,
+  lateness,
+  nonsense,
+  parseStatus,
+  refusal,
+  type Subject,
+  type Target,
+  type Verb,
+} from './kube-errors.ts'
 import { LeaseApiError } from './lease-api.ts'
 
 export interface KubeRequestsOptions {
   readonly access: KubeAccess
   readonly namespace: string
-  readonly name: string
   readonly clock: Clock
   /** Its part before the slash becomes the field manager in `metadata.managedFields`. */
   readonly userAgent: string
@@ -19,11 +27,19 @@ export interface KubeRequestsOptions {
 
 export interface Call {
   readonly verb: Verb
-  readonly method: 'GET' | 'PUT' | 'POST'
+  readonly about: Subject
+  readonly method: 'GET' | 'PUT' | 'POST' | 'PATCH'
   /** Below the server's own base path. */
   readonly path: string
   readonly body?: string
 }
+
+const CONTENT_TYPES = {
+  GET: 'application/json',
+  PUT: 'application/json',
+  POST: 'application/json',
+  PATCH: 'application/merge-patch+json',
+} as const
 
 /** A reply that goes on. */
 export interface Stream {
@@ -33,7 +49,7 @@ export interface Stream {
 }
 
 /**
- * Requests about one Lease, each with a deadline, after which its connection is destroyed. A request is sent once; only
+ * Requests to the API server, each with a deadline, after which its connection is destroyed. A request is sent once; only
  * after a 401, which says that nothing was done, a second time with credentials read anew.
  */
 export class KubeRequests {
@@ -99,10 +115,10 @@ export class KubeRequests {
     })
   }
 
-  target({ verb }: Call): Target {
-    const { namespace, name, access } = this.options
+  target({ verb, about }: Call): Target {
+    const { namespace, access } = this.options
     const { origin, pathname } = access.server
-    return { verb, namespace, name, server: origin + pathname.replace(/\/$/, ''), source: access.source }
+    return { ...about, verb, namespace, server: origin + pathname.replace(/\/$/, ''), source: access.source }
   }
 
   close(): void {
@@ -149,7 +165,7 @@ export class KubeRequests {
       headers: {
         accept: 'application/json',
         'user-agent': this.options.userAgent,
-        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        ...(body === undefined ? {} : { 'content-type': CONTENT_TYPES[method] }),
         ...headers,
       },
       body: body ?? null,

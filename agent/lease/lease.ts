@@ -29,6 +29,35 @@ export interface Lease {
   spec?: LeaseSpec | null
 }
 
+/** Which Deployment or StatefulSet the Lease belongs to, as `Kind/name`. */
+const OWNER = 'langflow-leader/owner'
+/** Whom the leader that released the Lease would have follow it. */
+const SUCCESSOR = 'langflow-leader/successor'
+
+export function ownerOf(lease: Lease): string | null {
+  return lease.metadata.annotations?.[OWNER] || null
+}
+
+export function successorOf(lease: Lease): string | null {
+  return lease.metadata.annotations?.[SUCCESSOR] || null
+}
+
+/** The metadata with owner and successor set; `null`: not set, for the owner: left as it is. */
+export function annotated(
+  metadata: Lease['metadata'],
+  { owner, successor }: { owner: string | null; successor: string | null },
+): Lease['metadata'] {
+  const { [SUCCESSOR]: _, ...others } = metadata.annotations ?? {}
+  const annotations = {
+    ...others,
+    ...(owner === null ? {} : { [OWNER]: owner }),
+    ...(successor === null ? {} : { [SUCCESSOR]: successor }),
+  }
+  if (Object.keys(annotations).length > 0) return { ...metadata, annotations }
+  const { annotations: _none, ...bare } = metadata
+  return bare
+}
+
 /** The holder's identity, or '' where nobody holds it. */
 export function holderOf(lease: Lease): string {
   return lease.spec?.holderIdentity ?? ''

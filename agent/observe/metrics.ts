@@ -15,6 +15,6 @@ export interface Metrics {
   restarted(reason: string): void
   takeover(phase: TakeoverPhase, durationMs: number): void
   stopped(durationMs: number): void
-  /** Lease API requests by verb and outcome, so that load can be seen. */
-  apiRequest(verb: 'get' | 'update' | 'create' | 'watch', code: string): void
+  /** Requests to the API server by verb and outcome, so that load can be seen. */
+  apiRequest(verb: 'get' | 'list' | 'update' | 'patch' | 'create' | 'watch', code: string): void
 }

@@ -68,6 +68,7 @@ ${section('LangFlow', [
   ],
   ['Peers ready', peers === null ? null : `${peers.ready} of ${peers.seen}`],
   ['Gate', `${traffic.gate} (${traffic.mode})`],
+  ['Routed to', traffic.routedTo === '' ? 'nobody, or another pod' : traffic.routedTo],
 ])}
 <h2>Checks</h2>
 <table>

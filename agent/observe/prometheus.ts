@@ -80,7 +80,7 @@ export function createMetrics(options: {
   })
   const apiRequests = new Counter({
     name: `${PREFIX}api_requests_total`,
-    help: 'Requests to the Lease API by verb and answer.',
+    help: 'Requests to the API server by verb and answer.',
     labelNames: ['verb', 'code'],
     registers,
   })

@@ -23,6 +23,11 @@ export interface ReplicaFacts {
     readonly lastProbe: string | null
   }
   readonly peers: PeersView | null
+  readonly podAgeMs: number | null
+  /** See `AgentStatus`. */
+  readonly routedTo: string | null
+  /** What else keeps this replica from working as it should. */
+  readonly problem: string | null
 }
 
 /** The whole view of one replica, put together from what election and workload know. */
@@ -36,6 +41,8 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
   return {
     identity: options.identity,
     version: VERSION,
+    revision: options.pod.revision,
+    podAgeMs: facts.podAgeMs,
     now: new Date(now.wall).toISOString(),
     role: term === null ? 'follower' : 'leader',
     couldTakeOver: standsBy(facts),
@@ -43,7 +50,7 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
     problem:
       state.ending?.code === 1
         ? state.ending.reason
-        : (state.writeProblem ?? state.readProblem ?? state.watchProblem),
+        : (state.writeProblem ?? state.readProblem ?? state.watchProblem ?? facts.problem),
     lease: {
       namespace: facts.namespace,
       name: options.leaseName,
@@ -72,7 +79,11 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
       state: standbyState(facts),
     },
     peers: facts.peers,
-    traffic: { mode: options.traffic, gate: checks.every(({ ok }) => ok) ? 'open' : 'closed' },
+    traffic: {
+      mode: options.traffic.mode,
+      gate: checks.every(({ ok }) => ok) ? 'open' : 'closed',
+      routedTo: facts.routedTo,
+    },
     checks,
   }
 }

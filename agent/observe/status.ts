@@ -20,6 +20,10 @@ export interface PeersView {
 export interface AgentStatus {
   readonly identity: string
   readonly version: string
+  /** Of the template that the pod was made from; `null`: unknown. */
+  readonly revision: string | null
+  /** Since the first agent of the pod started; `null`: unknown. */
+  readonly podAgeMs: number | null
   readonly now: string
   /** What this replica is to the Lease. */
   readonly role: 'leader' | 'follower'
@@ -56,7 +60,15 @@ export interface AgentStatus {
   readonly standby: StandbyView & { readonly wanted: StandbyMode }
   /** `null`: nobody is asked, without `--peers` or because this replica does not lead. */
   readonly peers: PeersView | null
-  readonly traffic: { readonly mode: string; readonly gate: 'open' | 'closed' }
+  readonly traffic: {
+    readonly mode: string
+    readonly gate: 'open' | 'closed'
+    /**
+     * The pod to which the API server was last known to lead traffic; '': none that this replica knows of; `null`: not
+     * known, as always in readiness mode, where the kubelet tells it.
+     */
+    readonly routedTo: string | null
+  }
   /** In the order that `/readyz?verbose` prints them. */
   readonly checks: readonly Check[]
 }

@@ -6,6 +6,7 @@ import type { Clock, Timer } from '../clock.ts'
 import type { Peer } from '../config/address.ts'
 import type { Repeats } from '../observe/repeats.ts'
 import type { PeersView } from '../observe/status.ts'
+import type { Member } from './succession.ts'
 
 export interface PeersOptions {
   /** A name with the addresses of all replicas, such as a headless Service, and the port that their agents listen on. */
@@ -15,6 +16,8 @@ export interface PeersOptions {
   readonly clock: Clock
   readonly repeats: Pick<Repeats, 'happened' | 'over'>
   readonly resolve?: (host: string) => Promise<readonly string[]>
+  /** Called when all of them have been asked once more. */
+  readonly asked?: () => void
 }
 
 const POLL_MS = 5_000
@@ -24,15 +27,21 @@ const ANSWER_COUNTS_MS = 2 * POLL_MS + DEADLINE_MS
 const LONGEST_ANSWER = 64 * 1024
 const MOST_PEERS = 32
 
-/** Of a peer's `/status`. */
-const Answer = z.object({ identity: z.string(), couldTakeOver: z.boolean() })
+/** Of a peer's `/status`; what an earlier version did not tell may be missing. */
+const Answer = z.object({
+  identity: z.string(),
+  couldTakeOver: z.boolean(),
+  revision: z._default(z.nullable(z.string()), null),
+  podAgeMs: z._default(z.nullable(z.number()), null),
+  standby: z.optional(z.object({ wanted: z.string(), mode: z.string() })),
+})
 
 /** The other replicas, asked by the leader whether one of them would take over now. Nothing depends on an answer. */
 export class Peers {
   private readonly options: PeersOptions
   private readonly dispatcher = new Agent({ maxResponseSize: LONGEST_ANSWER })
   /** By identity: what it said, and when it was asked. */
-  private readonly answers = new Map<string, { readonly ready: boolean; readonly askedAt: number }>()
+  private readonly answers = new Map<string, Member & { readonly askedAt: number }>()
   /** When this replica itself answered at an address; another pod may have it later. */
   private readonly own = new Map<string, number>()
   private asking = false
@@ -60,9 +69,14 @@ export class Peers {
   /** How many others answered lately, and how many of them would take over now; `null`: nobody is asked. */
   get view(): PeersView | null {
     if (!this.asking) return null
+    const { members } = this
+    return { ready: members.filter(({ ready }) => ready).length, seen: members.length }
+  }
+
+  /** Those that answered lately. */
+  get members(): readonly Member[] {
     const oldest = this.options.clock.mono() - ANSWER_COUNTS_MS
-    const lately = [...this.answers.values()].filter(({ askedAt }) => askedAt >= oldest)
-    return { ready: lately.filter(({ ready }) => ready).length, seen: lately.length }
+    return [...this.answers.values()].filter(({ askedAt }) => askedAt >= oldest)
   }
 
   private schedule(): void {
@@ -82,6 +96,7 @@ export class Peers {
     if (!this.asking) return
     for (const problem of problems) repeats.happened('peers', problem)
     if (problems.length === 0) repeats.over('peers', 'every peer answers')
+    this.options.asked?.()
     this.schedule()
   }
 
@@ -120,8 +135,9 @@ export class Peers {
       if (statusCode !== 200) return `peer ${origin} answered ${statusCode}`
       const answer = z.safeParse(Answer, parsed(text))
       if (!answer.success) return `peer ${origin} answered with something else than a status`
-      if (answer.data.identity === identity) this.own.set(address, askedAt)
-      else this.remember(answer.data.identity, answer.data.couldTakeOver, askedAt)
+      const { couldTakeOver: ready, standby, ...said } = answer.data
+      if (said.identity === identity) this.own.set(address, askedAt)
+      else this.remember({ ...said, ready, prepared: standby?.mode === standby?.wanted }, askedAt)
       return null
     } catch (error) {
       if (abort.signal.aborted) return `peer ${origin} did not answer within ${DEADLINE_MS / 1000} s`
@@ -132,10 +148,10 @@ export class Peers {
   }
 
   /** Pods come and go under new names: what is too old to count is forgotten. */
-  private remember(identity: string, ready: boolean, askedAt: number): void {
+  private remember(member: Member, askedAt: number): void {
     for (const [name, answer] of this.answers)
       if (answer.askedAt < askedAt - ANSWER_COUNTS_MS) this.answers.delete(name)
-    this.answers.set(identity, { ready, askedAt })
+    this.answers.set(member.identity, { ...member, askedAt })
   }
 }
 

@@ -8,6 +8,7 @@ const POD = { POD_NAME: 'langflow-0', POD_UID: '3f1c' }
 /** The contract's defaults, word for word where a flag takes words. */
 const DEFAULTS = {
   identity: 'langflow-0_3f1c',
+  pod: { name: 'langflow-0', uid: '3f1c', ip: null, revision: null, owner: null, problem: null },
   leaseName: 'langflow-leader-lock',
   leaseNamespace: null,
   leaseDurationMs: 15_000,
@@ -30,7 +31,7 @@ const DEFAULTS = {
   stopTimeoutMs: 30_000,
   onCrash: 'handover',
   peers: null,
-  traffic: 'readiness',
+  traffic: { mode: 'readiness' },
   logLevel: 'info',
 }
 
@@ -59,7 +60,12 @@ const FLAGS: [flag: string, variable: string, text: string, meaning: object][] =
   ['--stop-timeout', 'LEADER_STOP_TIMEOUT', '0s', { stopTimeoutMs: 0 }],
   ['--on-crash', 'LEADER_ON_CRASH', 'restart', { onCrash: 'restart' }],
   ['--peers', 'LEADER_PEERS', '[fd00::7]:8090', { peers: { host: 'fd00::7', port: 8090 } }],
-  ['--traffic', 'LEADER_TRAFFIC', 'readiness', { traffic: 'readiness' }],
+  [
+    '--traffic',
+    'LEADER_TRAFFIC',
+    'label',
+    { traffic: { mode: 'label', pod: { name: 'langflow-0', uid: '3f1c' } } },
+  ],
   ['--log-level', 'LEADER_LOG_LEVEL', 'debug', { logLevel: 'debug' }],
 ]
 
@@ -80,7 +86,8 @@ describe("the agent's options", () => {
   }
 
   it('are no others', async () => {
-    assert.equal(FLAGS.length, Object.keys(DEFAULTS).length)
+    const { pod: _, ...flags } = DEFAULTS
+    assert.equal(FLAGS.length, Object.keys(flags).length)
   })
 
   it('take what is not set one by one from --preset', async () => {
@@ -89,6 +96,15 @@ describe("the agent's options", () => {
     const { agent } = await parse(['agent', '--lease-duration=8s'], { ...POD, LEADER_PRESET: 'fast' })
     assert.deepEqual(agent, { ...DEFAULTS, ...fast, leaseDurationMs: 8_000 })
     assert.deepEqual((await parse(['agent', '--preset=default'], POD)).agent, DEFAULTS)
+  })
+
+  it('lead traffic by an EndpointSlice, by default the one of the manifests, with the pod’s address', async () => {
+    const pod = { name: 'langflow-0', uid: '3f1c', ip: 'fd00::7' }
+    const env = { ...POD, POD_IP: pod.ip, LEADER_TRAFFIC: 'slice' }
+    const { agent } = await parse(['agent'], env)
+    assert.deepEqual(agent?.traffic, { mode: 'slice', pod, endpointSlice: 'langflow-leader' })
+    const { agent: other } = await parse(['agent', '--endpoint-slice=web'], env)
+    assert.deepEqual(other?.traffic, { mode: 'slice', pod, endpointSlice: 'web' })
   })
 
   it('follow the flag where the environment says something else, even something wrong', async () => {
@@ -106,7 +122,7 @@ describe("the agent's options", () => {
 
   it('take --identity instead of an incomplete pod identity', async () => {
     const { agent } = await parse(['agent', '--identity', 'me'], { POD_NAME: 'langflow-0' })
-    assert.equal(agent?.identity, 'me')
+    assert.deepEqual([agent?.identity, agent?.pod.name], ['me', 'langflow-0'])
   })
 })
 
@@ -134,7 +150,28 @@ describe('an option that cannot be used', () => {
       "--health-failures '1.5': use a whole number from 1 to 999, such as 3",
     ],
     [['--standby', 'warm'], {}, "--standby 'warm': use one of cold, prewarmed, frozen"],
-    [['--traffic', 'label'], {}, "--traffic 'label': this version knows only readiness"],
+    [['--traffic', 'mesh'], {}, "--traffic 'mesh': use one of readiness, label, slice"],
+    [
+      ['--endpoint-slice', 'Web'],
+      {},
+      "--endpoint-slice 'Web': use at most 253 lower-case letters, digits, - and ., with a letter or digit at both ends, such as langflow-leader-lock",
+    ],
+    [
+      ['--traffic=label', '--endpoint-slice=web'],
+      {},
+      '--endpoint-slice is only for --traffic=slice, not for label: leave it out',
+    ],
+    [
+      ['--traffic=slice'],
+      {},
+      "--traffic=slice needs POD_IP: add it to the container's env with valueFrom.fieldRef.fieldPath status.podIP; outside of a pod only --traffic=readiness works",
+    ],
+    [['--traffic=slice'], { POD_IP: 'me' }, "POD_IP 'me' is no IP address: take it from status.podIP"],
+    [
+      ['--traffic=label', '--identity=me'],
+      { POD_NAME: '', POD_UID: '' },
+      "--traffic=label needs POD_NAME and POD_UID: add them to the container's env with valueFrom.fieldRef.fieldPath metadata.name and metadata.uid; outside of a pod only --traffic=readiness works",
+    ],
     [['--preset', 'slow'], {}, "--preset 'slow': use one of default, fast"],
     [
       ['--preset=fast', '--renew-deadline=10s'],

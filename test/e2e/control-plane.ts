@@ -14,6 +14,8 @@ export interface ControlPlaneOptions {
   controllerManager?: boolean
   /** Write an audit log (default no), which `requests()` reads. */
   audit?: boolean
+  /** Admit pods as a cluster does (default no): each needs its ServiceAccount, and is given its token. */
+  podAdmission?: boolean
 }
 
 const ISSUER = 'https://kubernetes.default.svc'
@@ -133,8 +135,8 @@ export class ControlPlane {
     this.#api?.signal('SIGCONT')
   }
 
-  /** Runs kubectl as admin. Rejects with what it says on stderr. */
-  kubectl(args: readonly string[], stdin = ''): Promise<{ stdout: string }> {
+  /** Runs kubectl as admin. Rejects with what it says on stderr; else that holds only warnings. */
+  kubectl(args: readonly string[], stdin = ''): Promise<{ stdout: string; stderr: string }> {
     const all = [
       `--kubeconfig=${this.adminKubeconfig}`,
       `--cache-dir=${this.#path('kubectl-cache')}`,
@@ -147,7 +149,7 @@ export class ControlPlane {
         { maxBuffer: 2 ** 26 },
         (error, stdout, stderr) => {
           if (error) reject(new Error(`kubectl ${args.join(' ')}: ${stderr.trim() || error.message}`))
-          else resolve({ stdout })
+          else resolve({ stdout, stderr })
         },
       )
       child.stdin!.on('error', () => {})
@@ -241,7 +243,7 @@ export class ControlPlane {
       `--service-account-signing-key-file=${this.#path('sa.key')}`,
       `--token-auth-file=${this.#path('tokens.csv')}`,
       '--authorization-mode=RBAC',
-      '--disable-admission-plugins=ServiceAccount',
+      ...(this.#options.podAdmission ? [] : ['--disable-admission-plugins=ServiceAccount']),
       ...(this.#options.audit ? audit : []),
     ]
   }

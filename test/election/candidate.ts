@@ -24,6 +24,7 @@ export const CONFIG: CandidateConfig = {
   drainTimeoutMs: 20_000,
   stopTimeoutMs: 30_000,
   onDoubt: 'freeze',
+  owner: null,
   salt: 1,
 }
 

@@ -6,6 +6,8 @@ import { COLD } from '../../agent/workload/standby.ts'
 export const SERVING: AgentStatus = {
   identity: 'langflow-0_3f1c',
   version: '0.1.0',
+  revision: '7d9c5b8f4',
+  podAgeMs: 90_000,
   now: '2026-01-02T03:04:05.678Z',
   role: 'leader',
   couldTakeOver: false,
@@ -36,7 +38,7 @@ export const SERVING: AgentStatus = {
   },
   standby: { ...COLD, wanted: 'cold' },
   peers: { ready: 1, seen: 2 },
-  traffic: { mode: 'readiness', gate: 'open' },
+  traffic: { mode: 'readiness', gate: 'open', routedTo: null },
   checks: [
     { name: 'leadership', ok: true, detail: 'holds the Lease' },
     { name: 'lease', ok: true, detail: 'watched' },
@@ -56,7 +58,7 @@ export const FOLLOWING: AgentStatus = {
   leadership: { ...SERVING.leadership, killInMs: null },
   workload: { ...SERVING.workload, state: 'idle', pid: null, healthy: false },
   peers: null,
-  traffic: { mode: 'readiness', gate: 'closed' },
+  traffic: { mode: 'readiness', gate: 'closed', routedTo: null },
   checks: [
     { name: 'leadership', ok: false, detail: 'held by langflow-1_9d2e' },
     { name: 'lease', ok: true, detail: 'watched' },

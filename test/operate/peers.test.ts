@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { describe, type TestContext, test } from 'node:test'
 import { Repeats } from '../../agent/observe/repeats.ts'
 import { Peers } from '../../agent/operate/peers.ts'
+import type { Member } from '../../agent/operate/succession.ts'
 import { settled, VirtualClock } from '../support/virtual-clock.ts'
 
 const ME = '127.0.0.1'
@@ -24,6 +25,7 @@ class Bench {
   private port = 0
   private readonly t: TestContext
   private readonly servers = new Map<string, Server>()
+  roundsAsked = 0
   private roundEnds = Promise.withResolvers<void>()
 
   constructor(t: TestContext) {
@@ -59,6 +61,9 @@ class Bench {
       at: { host: 'localhost', port: this.port },
       identity: 'me',
       clock,
+      asked: () => {
+        this.roundsAsked++
+      },
       repeats: {
         happened: (key, msg) => this.ended(() => repeats.happened(key, msg)),
         over: (key, msg) => this.ended(() => repeats.over(key, msg)),
@@ -98,6 +103,27 @@ describe('the peers of a leader', () => {
     assert.deepEqual(b.peers.view, { ready: 1, seen: 2 })
     assert.deepEqual(b.asked.sort(), [`${ME}/status`, `${OTHER}/status`, `${THIRD}/status`])
     assert.deepEqual(b.lines, [])
+  })
+
+  test('tell what they are made from, how old and how well prepared they are; earlier versions do not', async (t) => {
+    const bench = new Bench(t)
+    const told = { identity: 'new', couldTakeOver: true, revision: 'r2', podAgeMs: 9_000 }
+    const tells =
+      (standby: object): RequestListener =>
+      (_, response) =>
+        response.end(JSON.stringify({ ...told, standby: { ...standby, more: 'ignored' } }))
+    await bench.answers(OTHER, tells({ wanted: 'frozen', mode: 'cold' }))
+    await bench.answers(THIRD, says('earlier', true))
+    await bench.open().round()
+    const known = (members: readonly Member[]) =>
+      members
+        .map(({ identity, prepared, revision, podAgeMs }) => [identity, prepared, revision, podAgeMs])
+        .sort()
+    assert.deepEqual(known(bench.peers.members), [
+      ['earlier', true, null, null],
+      ['new', false, 'r2', 9_000],
+    ])
+    assert.equal(bench.roundsAsked, 1)
   })
 
   test('are each asked once in 5 s, and its own address no more', async (t) => {

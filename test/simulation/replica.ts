@@ -168,6 +168,19 @@ export class Replica {
     this.backInMs = backInMs
   }
 
+  /** As `Replica` does with what it learnt of its peers. */
+  nameSuccessor(successor: Replica | undefined): void {
+    const { agent } = this
+    const identity = successor?.identity ?? null
+    agent?.process.deliver(() => agent.host.elector.tell({ type: 'successor', identity }))
+  }
+
+  /** As a leader of an old revision does for one of the new. */
+  stepDown(): void {
+    const { agent } = this
+    agent?.process.deliver(() => agent.host.elector.tell({ type: 'step_down', reason: 'a newer revision' }))
+  }
+
   terminateAgent(): void {
     const { agent } = this
     agent?.process.deliver(() => {

@@ -211,6 +211,7 @@ function drawConfig(random: Random): ReplicaWorld['config'] {
     drainTimeoutMs: 5_000,
     stopTimeoutMs: 6_000,
     onDoubt: random.chance(0.75) ? 'freeze' : 'stop',
+    owner: null,
   }
 }
 

@@ -8,6 +8,9 @@ const BLOCKED_MS = 20_000
 const HOUR_MS = 3_600_000
 /** What is started again is so after this part of the fault's duration. */
 const BACK_AFTER = 1 / 4
+/** Degrees below which a replica that is evicted names who is to follow it, dead or alive, and below which it lives on. */
+const NAMES_A_SUCCESSOR = 1 / 2
+const STEPS_DOWN = 1 / 4
 
 function frozen(program: (replica: Replica) => { readonly process: Process } | null): Strike {
   return (_world, _fault, replica) => {
@@ -70,9 +73,12 @@ export const PROCESS_FAULTS = {
   },
   evicted: {
     rows: ['T14'],
-    strike: (_world, { ms }, replica) => {
+    strike: (world, { ms, degree }, replica) => {
       if (replica.agent === null) return MISSED
-      replica.evict(ms * BACK_AFTER)
+      if (degree < NAMES_A_SUCCESSOR)
+        replica.nameSuccessor(world.replicas[Math.floor(degree * 64) % world.replicas.length])
+      if (degree < STEPS_DOWN) replica.stepDown()
+      else replica.evict(ms * BACK_AFTER)
       return undefined
     },
   },

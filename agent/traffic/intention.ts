@@ -1,0 +1,50 @@
+import type { ElectionState } from '../election/state.ts'
+import { holderOf } from '../lease/lease.ts'
+import type { Wanted } from './traffic.ts'
+
+export interface IntentionFacts {
+  readonly state: Pick<ElectionState, 'term' | 'seen' | 'workload' | 'killOrdered' | 'ending'>
+  readonly identity: string
+  /** `/readyz`: the leader, whose LangFlow is healthy. */
+  readonly ready: boolean
+  /** Monotonic ms. */
+  readonly now: number
+}
+
+const UNKNOWN: Wanted = { gate: 'unknown' }
+
+/** What traffic is to be. Known from the first moment in which this process leads, or cannot go on leading. */
+export class Intention {
+  private readonly until: number
+  private known = false
+
+  /** @param until monotonic ms: by then the launcher's deadman has ended whatever an earlier agent left */
+  constructor(until: number) {
+    this.until = until
+  }
+
+  of(facts: IntentionFacts): Wanted {
+    const { term } = facts.state
+    this.known ||= facts.ready || facts.now >= this.until || !mayGoOn(facts)
+    if (!this.known) return UNKNOWN
+    if (term === null) return { gate: 'closed', epoch: null }
+    if (facts.ready) return { gate: 'open', epoch: term.epoch }
+    // On its way out, or in doubt, a leader takes nothing from anybody.
+    return { gate: 'closed', epoch: term.stepDown !== null || term.doubt ? null : term.epoch }
+  }
+}
+
+/** Whether an earlier agent of this pod may have served, and this one may take that over without a gap. */
+function mayGoOn({
+  state: { term, seen, workload, killOrdered, ending },
+  identity,
+}: IntentionFacts): boolean {
+  if (ending !== null || killOrdered) return false
+  if (term !== null) {
+    const undisturbed = term.stepDown === null && !term.doubt && term.restarting === null
+    return term.startOrdered && undisturbed && workload.alive !== 'no'
+  }
+  if (seen === null) return true
+  // A launcher that is idle keeps no grant to take back.
+  return seen.lease !== null && holderOf(seen.lease) === identity && !workload.canRun
+}

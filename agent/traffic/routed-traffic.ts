@@ -1,0 +1,132 @@
+import type { Clock, Timer } from '../clock.ts'
+import { LeaseApiError } from '../lease/lease-api.ts'
+import type { Known, Traffic, TrafficView, Wanted } from './traffic.ts'
+
+/** A way to lead traffic through an object in the API server. */
+export interface Route {
+  /** See `TrafficView`. */
+  readonly routedTo: string | null
+  /**
+   * Reads what the API server has, and writes what is not as wanted, one request after the other. Rejects with an Error
+   * whose message is one sentence.
+   */
+  bring(wanted: Known): Promise<void>
+  close(): void
+}
+
+/** What only a person can put right. */
+export class RouteError extends Error {}
+
+/** Of one request: two fit into the wait of a planned stop only where the API server answers. */
+export const REQUEST_MS = 2_000
+const RETRY_MS = 1_000
+/** What only a person can put right is not put right within a second. */
+const REFUSED_MS = 5_000
+/**
+ * The leader alone looks after what it wrote, since anybody may edit it, or apply a manifest again: a request or two for
+ * each five that it sends to renew the Lease.
+ */
+const CHECK_MS = 5_000
+const REFUSALS: ReadonlySet<string> = new Set(['forbidden', 'not_found', 'invalid'])
+/** A pod is also written by its kubelet: whoever reads it anew has the last word soon. */
+const CONFLICTS_AT_ONCE = 3
+
+export interface RoutedTrafficOptions {
+  readonly route: Route
+  readonly clock: Clock
+  /** Called when something that the view shows may have changed. */
+  readonly changed: () => void
+}
+
+/**
+ * Brings the API server in line with the gate: at once when what is wanted changes, again and again while it cannot be
+ * reached. One round at a time, and always for what is wanted now: nothing queues up.
+ */
+export class RoutedTraffic implements Traffic {
+  private readonly options: RoutedTrafficOptions
+  private wanted: Wanted = { gate: 'unknown' }
+  /** `null`: the API server has acknowledged what is wanted. */
+  private settling: PromiseWithResolvers<void> | null = null
+  private busy = false
+  private closed = false
+  private conflicts = 0
+  private problem: string | null = null
+  private timer: Timer | null = null
+
+  constructor(options: RoutedTrafficOptions) {
+    this.options = options
+  }
+
+  get view(): TrafficView {
+    return { routedTo: this.options.route.routedTo, problem: this.problem }
+  }
+
+  want(wanted: Wanted): void {
+    if (isSame(wanted, this.wanted)) return
+    this.wanted = wanted
+    this.settling ??= Promise.withResolvers()
+    this.conflicts = 0
+    this.begin()
+  }
+
+  settled(): Promise<void> {
+    return this.settling?.promise ?? Promise.resolve()
+  }
+
+  close(): void {
+    this.closed = true
+    this.timer?.cancel()
+    this.options.route.close()
+  }
+
+  private begin(): void {
+    this.timer?.cancel()
+    if (this.busy || this.closed || this.wanted.gate === 'unknown') return
+    void this.round(this.wanted)
+  }
+
+  private async round(wanted: Known): Promise<void> {
+    const { route, clock, changed } = this.options
+    this.busy = true
+    let again: number | null
+    try {
+      await route.bring(wanted)
+      again = this.succeeded(wanted)
+    } catch (error) {
+      again = this.failed(error)
+    }
+    this.busy = false
+    if (this.closed) return
+    if (!isSame(wanted, this.wanted)) this.begin()
+    else if (again !== null) this.timer = clock.after(again, () => this.begin())
+    changed()
+  }
+
+  /** Milliseconds until the next round; `null`: none. */
+  private succeeded(wanted: Known): number | null {
+    this.problem = null
+    this.conflicts = 0
+    if (isSame(wanted, this.wanted)) {
+      this.settling?.resolve()
+      this.settling = null
+    }
+    return wanted.epoch === null ? null : jittered(CHECK_MS)
+  }
+
+  private failed(error: unknown): number {
+    const { code, retryAfterMs = 0 } =
+      error instanceof LeaseApiError ? error : { code: error instanceof RouteError ? 'invalid' : '' }
+    if (code === 'conflict' && ++this.conflicts <= CONFLICTS_AT_ONCE) return 0
+    this.problem = error instanceof Error ? error.message : String(error)
+    return jittered(Math.max(REFUSALS.has(code) ? REFUSED_MS : RETRY_MS, retryAfterMs))
+  }
+}
+
+function isSame(a: Wanted, b: Wanted): boolean {
+  if (a.gate === 'unknown' || b.gate === 'unknown') return a.gate === b.gate
+  return a.gate === b.gate && a.epoch === b.epoch
+}
+
+function jittered(ms: number): number {
+  return ms * (1 + Math.random() / 5)
+}

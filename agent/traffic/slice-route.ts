@@ -1,0 +1,139 @@
+import { isIP } from 'node:net'
+import { isDeepStrictEqual } from 'node:util'
+import type { Clock } from '../clock.ts'
+import { ENDPOINT_SLICE, type KubeObject, type ObjectsApi } from '../lease/kube-objects.ts'
+import { LeaseApiError } from '../lease/lease-api.ts'
+import { REQUEST_MS, type Route, RouteError } from './routed-traffic.ts'
+import type { Known } from './traffic.ts'
+import { CHANGED_AT, EPOCH, epochIn, LEASE, WrittenObject } from './written-object.ts'
+
+export interface SliceRouteOptions {
+  readonly api: Pick<ObjectsApi, 'get' | 'update' | 'close' | 'namespace'>
+  readonly name: string
+  readonly pod: { readonly name: string; readonly uid: string; readonly ip: string }
+  readonly identity: string
+  readonly leaseName: string
+  readonly clock: Clock
+}
+
+/** Whose epoch it is. */
+const HOLDER = 'langflow-leader/holder'
+
+interface Endpoint {
+  readonly addresses?: readonly string[]
+  readonly targetRef?: { readonly name?: string }
+}
+
+/**
+ * Traffic by one EndpointSlice, which a Service without a selector has: the leader writes its own address into it, and
+ * nothing else. It belongs to the highest epoch that wrote to it.
+ */
+export class SliceRoute implements Route {
+  private readonly options: SliceRouteOptions
+  private readonly written: WrittenObject
+  routedTo: string | null = null
+
+  constructor(options: SliceRouteOptions) {
+    this.options = options
+    this.written = new WrittenObject(options.clock)
+  }
+
+  async bring(wanted: Known): Promise<void> {
+    const { api } = this.options
+    const slice = await this.read()
+    this.routedTo = podIn(slice)
+    this.check(slice)
+    const next = this.nextOf(slice, wanted)
+    if (next === null) return
+    this.routedTo = null
+    this.routedTo = podIn(await this.written.write(slice, () => api.update(ENDPOINT_SLICE, next, REQUEST_MS)))
+  }
+
+  close(): void {
+    this.options.api.close()
+  }
+
+  private async read(): Promise<KubeObject> {
+    const { api, name } = this.options
+    try {
+      return await api.get(ENDPOINT_SLICE, name, REQUEST_MS)
+    } catch (error) {
+      if (!(error instanceof LeaseApiError) || error.code !== 'not_found') throw error
+      throw new RouteError(
+        `${error.message}: apply the one of deploy/components/traffic-slice, or name yours with --endpoint-slice`,
+      )
+    }
+  }
+
+  /** What is wrong with it however the gate stands, so that a standby tells it before it leads. */
+  private check({ metadata, addressType }: KubeObject): void {
+    const { name, leaseName, pod } = this.options
+    const lease = metadata.annotations?.[LEASE]
+    if (lease !== undefined && lease !== leaseName) {
+      throw new RouteError(
+        `the EndpointSlice "${name}" belongs to the Lease "${lease}", not to "${leaseName}": give each LangFlow its own ` +
+          `with --endpoint-slice, or free it with kubectl annotate endpointslice ${name} ${LEASE}- ${EPOCH}- ${HOLDER}-`,
+      )
+    }
+    const family = `IPv${isIP(pod.ip)}`
+    if (addressType !== family) {
+      throw new RouteError(
+        `the EndpointSlice "${name}" is for ${String(addressType)}, and this pod's address ${pod.ip} is ${family}: ` +
+          `delete it and make it anew with addressType ${family}`,
+      )
+    }
+  }
+
+  /** What to write; `null`: nothing. */
+  private nextOf(slice: KubeObject, wanted: Known): KubeObject | null {
+    const { name, identity, leaseName } = this.options
+    const annotations = slice.metadata.annotations ?? {}
+    const mine = annotations[HOLDER] === identity
+    // Whoever does not lead gives back what is his, and that is all.
+    if (wanted.epoch === null && !mine) return null
+    const its = epochIn(slice)
+    const epoch = wanted.epoch ?? its
+    if (its > epoch) {
+      throw new RouteError(
+        `the EndpointSlice "${name}" was written in epoch ${its}, and this replica leads in epoch ${epoch}: ` +
+          `if the Lease was made anew, run kubectl annotate endpointslice ${name} ${EPOCH}-`,
+      )
+    }
+    const endpoints = wanted.gate === 'open' ? [this.endpoint()] : []
+    const isSo =
+      mine &&
+      its === epoch &&
+      annotations[LEASE] === leaseName &&
+      isDeepStrictEqual(slice.endpoints ?? [], endpoints)
+    if (isSo && !this.written.mayChange(slice)) return null
+    return {
+      ...slice,
+      metadata: {
+        ...slice.metadata,
+        annotations: {
+          ...annotations,
+          [HOLDER]: identity,
+          [EPOCH]: String(epoch),
+          [LEASE]: leaseName,
+          [CHANGED_AT]: this.written.changedAt(),
+        },
+      },
+      endpoints,
+    }
+  }
+
+  private endpoint(): object {
+    const { api, pod } = this.options
+    return {
+      addresses: [pod.ip],
+      conditions: { ready: true, serving: true, terminating: false },
+      targetRef: { kind: 'Pod', namespace: api.namespace, name: pod.name, uid: pod.uid },
+    }
+  }
+}
+
+/** As people know it: the pod's name, or an address that somebody else wrote. */
+function podIn({ endpoints }: KubeObject): string {
+  const [first] = (endpoints ?? []) as readonly Endpoint[]
+  return first?.targetRef?.name ?? first?.addresses?.[0] ?? ''
+}

@@ -1,0 +1,53 @@
+import type { Clock } from '../clock.ts'
+
+/** What this replica's gate is to be, for whoever leads traffic to it. */
+export type Wanted =
+  /** Not known yet, so that nothing is changed: an agent that was restarted may find that its leader goes on. */
+  | { readonly gate: 'unknown' }
+  /** `epoch`: this replica leads in it, so that nobody else is to be reached either; `null`: it does not, or not for sure. */
+  | { readonly gate: 'closed'; readonly epoch: number | null }
+  | { readonly gate: 'open'; readonly epoch: number }
+
+export type Known = Exclude<Wanted, { gate: 'unknown' }>
+
+export interface TrafficView {
+  /**
+   * The pod to which the API server was last known to lead traffic; '': none that this replica knows of; `null`: not
+   * known, because nothing was asked yet or because the kubelet says it (`readiness`).
+   */
+  readonly routedTo: string | null
+  /** What keeps the API server from following the gate, in one sentence; `null`: nothing. */
+  readonly problem: string | null
+}
+
+/** How only the leader is reached. */
+export interface Traffic {
+  readonly view: TrafficView
+  want(wanted: Wanted): void
+  /** Resolves once the API server has acknowledged what is wanted; at once where there is nothing to tell it. */
+  settled(): Promise<void>
+  /** Ends it; what is in flight is abandoned. */
+  close(): void
+}
+
+/** The kubelet asks `/readyz` and tells the API server: there is nothing to do. */
+export const READINESS: Traffic = {
+  view: { routedTo: null, problem: null },
+  want: () => {},
+  settled: () => Promise.resolve(),
+  close: () => {},
+}
+
+/**
+ * How long a planned stop waits for the API server to take traffic away. One that answers needs milliseconds; while it is
+ * away nobody would learn of it either, and of the 20 s for draining most must be left.
+ */
+export const CLOSED_WITHIN_MS = 2_000
+
+/** Resolves once the API server follows the gate, or the time for it is up. */
+export async function followed(traffic: Pick<Traffic, 'settled'>, clock: Clock): Promise<void> {
+  const late = Promise.withResolvers<void>()
+  const timer = clock.after(CLOSED_WITHIN_MS, late.resolve)
+  await Promise.race([traffic.settled(), late.promise])
+  timer.cancel()
+}

@@ -1,0 +1,49 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { podOf } from '../../agent/config/pod.ts'
+
+describe("the agent's pod", () => {
+  test('is known by the downward API', () => {
+    const env = {
+      POD_NAME: 'langflow-7d9c5b8f4-x2x7q',
+      POD_UID: '3f1c',
+      POD_IP: '10.0.0.7',
+      POD_TEMPLATE_HASH: '7d9c5b8f4',
+    }
+    assert.deepEqual(podOf({ ...env, CONTROLLER_REVISION_HASH: '' }), {
+      name: 'langflow-7d9c5b8f4-x2x7q',
+      uid: '3f1c',
+      ip: '10.0.0.7',
+      revision: '7d9c5b8f4',
+      owner: 'Deployment/langflow',
+      problem: null,
+    })
+  })
+
+  test('of a StatefulSet has its revision and owner as well', () => {
+    const { revision, owner } = podOf({
+      POD_NAME: 'lang-flow-12',
+      POD_TEMPLATE_HASH: '',
+      CONTROLLER_REVISION_HASH: 'lang-flow-5d4f9',
+    })
+    assert.deepEqual([revision, owner], ['lang-flow-5d4f9', 'StatefulSet/lang-flow'])
+  })
+
+  test('is unknown where nothing was asked for, or a name was cut', () => {
+    const nothing = { name: null, uid: null, ip: null, revision: null, owner: null, problem: null }
+    assert.deepEqual(podOf({}), nothing)
+    assert.equal(podOf({ POD_NAME: 'a-very-long-name-x2x7q', POD_TEMPLATE_HASH: '7d9c5b8f4' }).owner, null)
+    assert.equal(podOf({ POD_NAME: 'alone' }).owner, null)
+    assert.equal(podOf({ POD_NAME: 'alone', CONTROLLER_REVISION_HASH: 'x' }).owner, null)
+  })
+
+  test('that does not say who it is has a problem, unless the replica was named otherwise or is in no pod', () => {
+    const env = { KUBERNETES_SERVICE_HOST: '10.0.0.1' }
+    assert.match(
+      podOf(env).problem ?? '',
+      /^this pod does not say who it is: add POD_NAME \(metadata.name\) and POD_UID/,
+    )
+    assert.equal(podOf(env, true).problem, null)
+    assert.equal(podOf({ ...env, POD_NAME: 'a' }).problem, null)
+  })
+})

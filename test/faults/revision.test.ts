@@ -1,0 +1,53 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import type { AgentStatus } from '../../agent/observe/status.ts'
+import { freePort } from '../support/free-port.ts'
+import { ask, FAST } from '../support/replica.ts'
+import { Stage } from '../support/stage.ts'
+import { until } from '../support/until.ts'
+
+const revision = (hash: string) => ({ POD_TEMPLATE_HASH: hash })
+
+describe('a rollout', { concurrency: 2 }, () => {
+  test('the leader of the old revision hands over once to a prepared replica of the new one', async (t) => {
+    const stage = await Stage.open(t)
+    const port = await freePort()
+    const a = await stage.replica('a', {
+      flags: [...FAST, `--peers=localhost:${port}`],
+      env: revision('old'),
+    })
+    const { epoch } = await a.event('serving')
+    const b = await stage.replica('b', {
+      flags: [...FAST, `--listen=127.0.0.1:${port}`, `--peers=localhost:${a.httpPort}`],
+      env: revision('new'),
+    })
+    const served = await b.event('serving')
+    assert.equal(served.epoch, (epoch as number) + 1)
+    assert.equal((await a.event('stepped_down')).reason, 'a replica of a newer revision is ready')
+    await a.event('standby_ready', a.lines.indexOf(await a.event('stepped_down')))
+    const status = async () => JSON.parse((await ask(port, '/status')).text) as AgentStatus
+    await until('b knows that a is ready', async () => (await status()).peers?.ready === 1)
+    assert.equal((await status()).revision, 'new')
+    assert.ok(!b.events().includes('draining'))
+  })
+
+  test('one that gave the Lease back is not made way for again', async (t) => {
+    const stage = await Stage.open(t)
+    const port = await freePort()
+    const a = await stage.replica('a', {
+      flags: [...FAST, `--peers=localhost:${port}`],
+      env: revision('old'),
+    })
+    await a.event('serving')
+    const b = await stage.replica('b', {
+      flags: [...FAST, `--listen=127.0.0.1:${port}`],
+      env: revision('new'),
+      workload: ['exit=1'],
+    })
+    await b.event('stepped_down')
+    const again = await a.event('serving', a.lines.indexOf(await a.event('stepped_down')))
+    await until('a knows that b is ready', async () => (await a.status()).peers?.ready === 1)
+    assert.equal((await a.status()).lease.epoch, again.epoch)
+    assert.equal(a.events().filter((event) => event === 'stepped_down').length, 1)
+  })
+})

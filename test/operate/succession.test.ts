@@ -1,0 +1,101 @@
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync, utimesSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import { podAge } from '../../agent/operate/pod-age.ts'
+import { type Member, succession } from '../../agent/operate/succession.ts'
+import { VirtualClock } from '../support/virtual-clock.ts'
+
+const OLD = { revision: 'old', podAgeMs: 600_000 }
+
+function member(identity: string, more: Partial<Member> = {}): Member {
+  return { identity, ready: true, prepared: true, revision: 'old', podAgeMs: 500_000, ...more }
+}
+
+describe('who follows a leader', () => {
+  test('is nobody where none is ready', () => {
+    const others = [
+      member('a', { ready: false }),
+      member('b', { ready: false, revision: 'new', podAgeMs: 1 }),
+    ]
+    assert.deepEqual(succession(OLD, others), { successor: null, newer: false })
+  })
+
+  test('is one of the newest revision, also where one of the old is better prepared', () => {
+    const others = [member('a'), member('b', { revision: 'new', podAgeMs: 10_000, prepared: false })]
+    assert.deepEqual(succession(OLD, others), { successor: 'b', newer: true })
+  })
+
+  test('is the better prepared one of a revision', () => {
+    const others = [member('a', { prepared: false }), member('b')]
+    assert.deepEqual(succession(OLD, others), { successor: 'b', newer: false })
+  })
+
+  test('is none of an older revision where one of the own is ready', () => {
+    const own = { revision: 'new', podAgeMs: 20_000 }
+    const others = [member('a'), member('b', { revision: 'new', podAgeMs: 10_000 })]
+    assert.deepEqual(succession(own, others), { successor: 'b', newer: false })
+  })
+
+  test('is one of an older revision where nobody else is ready, which is no reason to hand over', () => {
+    const own = { revision: 'new', podAgeMs: 20_000 }
+    assert.deepEqual(succession(own, [member('a')]), { successor: 'a', newer: false })
+  })
+})
+
+describe('a revision is newer', () => {
+  test('when its oldest pod is the younger one, as after a rollback to the hash of before', () => {
+    const leader = { revision: 'second', podAgeMs: 300_000 }
+    assert.equal(succession(leader, [member('a', { revision: 'first', podAgeMs: 9_000 })]).newer, true)
+  })
+
+  test('and not because a pod of it was made anew in the middle of a rollout', () => {
+    const leader = { revision: 'new', podAgeMs: 30_000 }
+    const others = [member('old one', { ready: false }), member('made anew', { podAgeMs: 2_000 })]
+    assert.equal(succession(leader, others).newer, false)
+  })
+
+  test('also for a young leader of the old revision, whose elder tells', () => {
+    const leader = { revision: 'old', podAgeMs: 5_000 }
+    const others = [member('elder'), member('b', { revision: 'new', podAgeMs: 20_000 })]
+    assert.deepEqual(succession(leader, others), { successor: 'b', newer: true })
+  })
+
+  test('never where revision or age is unknown', () => {
+    const newer = member('b', { revision: 'new', podAgeMs: 10_000 })
+    assert.equal(succession({ revision: null, podAgeMs: 600_000 }, [newer]).newer, false)
+    assert.equal(succession({ revision: 'old', podAgeMs: null }, [newer]).newer, false)
+    assert.equal(succession(OLD, [{ ...newer, podAgeMs: null }]).newer, false)
+    assert.equal(succession(OLD, [{ ...newer, revision: null }]).newer, false)
+  })
+
+  test('for one of two replicas at most, whatever their ages', () => {
+    for (const [first, second] of [
+      [1_000, 1_000],
+      [1_000, 2_000],
+      [2_000, 1_000],
+    ] as const) {
+      const says = (own: number, other: number) =>
+        succession({ revision: `${own}`, podAgeMs: own }, [member('x', { revision: 'x', podAgeMs: other })])
+          .newer
+      assert.ok(!(says(first, second) && says(second, first)))
+    }
+  })
+})
+
+describe("a pod's age", () => {
+  test('goes on when its agent is restarted', (t) => {
+    const directory = mkdtempSync(join(tmpdir(), 'pod-age-'))
+    t.after(() => rmSync(directory, { recursive: true }))
+    const clock = new VirtualClock()
+    podAge(directory, clock)
+    const bornAt = clock.now().wall / 1000 - 90
+    utimesSync(join(directory, 'born'), bornAt, bornAt)
+    assert.equal(Math.round(podAge(directory, clock)() ?? 0), 90_000)
+  })
+
+  test('is unknown where nothing can be written', () => {
+    assert.equal(podAge('/proc/nowhere', new VirtualClock())(), null)
+  })
+})

@@ -1,0 +1,235 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { LabelRoute } from '../../agent/traffic/label-route.ts'
+import { RoutedTraffic } from '../../agent/traffic/routed-traffic.ts'
+import { settled, VirtualClock } from '../support/virtual-clock.ts'
+import { forbidden, StoredObjects, unanswered } from './stored-objects.ts'
+
+const ROLE = 'langflow-leader/role'
+const LEASE = 'langflow-leader/lease'
+const EPOCH = 'langflow-leader/epoch'
+const COST = 'controller.kubernetes.io/pod-deletion-cost'
+
+/** Pods of one namespace, and the agents that label them. */
+class Namespace {
+  readonly clock = new VirtualClock()
+  readonly api = new StoredObjects()
+
+  /** A pod, and the traffic of its agent. */
+  agent(name: string, { leaseName = 'lock', uid = `uid-of-${name}` } = {}): RoutedTraffic {
+    if (!this.api.objects.has(name)) this.api.put(name)
+    const { api, clock } = this
+    const route = new LabelRoute({ api, pod: { name, uid }, leaseName, clock })
+    return new RoutedTraffic({ route, clock, changed: () => {} })
+  }
+
+  role(name: string): string | undefined {
+    return this.api.labels(name)[ROLE]
+  }
+
+  /** A pod that a leader of `epoch` left labelled. */
+  stale(name: string, epoch: number, leaseName = 'lock'): void {
+    const labels = { app: 'langflow', [ROLE]: 'leader', [LEASE]: leaseName }
+    this.api.put(name, { metadata: { labels, annotations: { [EPOCH]: String(epoch), [COST]: '1000' } } })
+  }
+}
+
+describe('the label mode', () => {
+  it('labels a leader’s pod with its role, its Lease and its epoch, and makes it the last to be scaled away', async () => {
+    const scene = new Namespace()
+    const traffic = scene.agent('a')
+    traffic.want({ gate: 'open', epoch: 7 })
+    await traffic.settled()
+    assert.deepEqual(scene.api.labels('a'), { [ROLE]: 'leader', [LEASE]: 'lock' })
+    assert.equal(scene.api.annotations('a')[EPOCH], '7')
+    assert.equal(scene.api.annotations('a')[COST], '1000')
+    assert.deepEqual(traffic.view, { routedTo: 'a', problem: null })
+  })
+
+  it('takes all of it back when the gate closes', async () => {
+    const scene = new Namespace()
+    const traffic = scene.agent('a')
+    traffic.want({ gate: 'open', epoch: 7 })
+    await traffic.settled()
+    traffic.want({ gate: 'closed', epoch: null })
+    await traffic.settled()
+    assert.deepEqual(scene.api.labels('a'), { [ROLE]: 'standby', [LEASE]: 'lock' })
+    assert.deepEqual(Object.keys(scene.api.annotations('a')), ['langflow-leader/changed-at'])
+    assert.equal(traffic.view.routedTo, '')
+  })
+
+  it('changes nothing of a leader’s pod after a restart of its agent, and asks nothing before that is known', async () => {
+    const scene = new Namespace()
+    const before = scene.agent('a')
+    before.want({ gate: 'open', epoch: 7 })
+    await before.settled()
+    before.close()
+    const { resourceVersion } = scene.api.objects.get('a')!.metadata
+    scene.api.calls.length = 0
+
+    const after = scene.agent('a')
+    after.want({ gate: 'unknown' })
+    await scene.clock.pass(60_000)
+    assert.deepEqual(scene.api.calls, [])
+    after.want({ gate: 'open', epoch: 7 })
+    await after.settled()
+    assert.deepEqual(scene.api.calls, ['list', 'get a'])
+    assert.equal(scene.api.objects.get('a')!.metadata.resourceVersion, resourceVersion)
+  })
+
+  it('relabels what former leaders left as soon as a term begins, before LangFlow is healthy', async () => {
+    const scene = new Namespace()
+    scene.stale('gone', 6)
+    scene.stale('older', 3)
+    const traffic = scene.agent('a')
+    traffic.want({ gate: 'closed', epoch: 7 })
+    await traffic.settled()
+    assert.deepEqual(
+      [scene.role('gone'), scene.role('older'), scene.role('a')],
+      ['standby', 'standby', 'standby'],
+    )
+    assert.equal(scene.api.labels('gone').app, 'langflow')
+    assert.equal(scene.api.annotations('gone')[COST], undefined)
+  })
+
+  it('is never labelled as the leader beside a former one', async () => {
+    const scene = new Namespace()
+    scene.stale('gone', 6)
+    const traffic = scene.agent('a')
+    traffic.want({ gate: 'open', epoch: 7 })
+    await traffic.settled()
+    assert.deepEqual(scene.api.writes, ['patch gone', 'patch a'])
+  })
+
+  it('leaves another LangFlow’s leader in the same namespace alone', async () => {
+    const scene = new Namespace()
+    const [ours, theirs] = [scene.agent('a'), scene.agent('b', { leaseName: 'other' })]
+    theirs.want({ gate: 'open', epoch: 2 })
+    await theirs.settled()
+    ours.want({ gate: 'open', epoch: 7 })
+    await ours.settled()
+    assert.deepEqual([scene.role('a'), scene.role('b')], ['leader', 'leader'])
+  })
+
+  it('tells LangFlows apart by Leases whose names are longer than a label', async () => {
+    const scene = new Namespace()
+    const long = 'l'.repeat(200)
+    const [ours, theirs] = [
+      scene.agent('a', { leaseName: `${long}a` }),
+      scene.agent('b', { leaseName: `${long}b` }),
+    ]
+    theirs.want({ gate: 'open', epoch: 2 })
+    await theirs.settled()
+    ours.want({ gate: 'open', epoch: 7 })
+    await ours.settled()
+    assert.deepEqual([scene.role('a'), scene.role('b')], ['leader', 'leader'])
+    assert.match(scene.api.labels('a')[LEASE]!, /^l{46}-[0-9a-f]{16}$/)
+  })
+
+  it('never takes the label from a later leader, and says what that may mean', async () => {
+    const scene = new Namespace()
+    scene.stale('b', 8)
+    const traffic = scene.agent('a')
+    traffic.want({ gate: 'closed', epoch: 7 })
+    await scene.clock.pass(20_000)
+    assert.equal(scene.role('b'), 'leader')
+    assert.match(
+      traffic.view.problem!,
+      /"b" is labelled as the leader of epoch 8, .* in epoch 7: .* kubectl label pod b /,
+    )
+  })
+
+  it('takes no label from a pod that became the leader after it was listed', async () => {
+    const scene = new Namespace()
+    scene.stale('b', 3)
+    const traffic = scene.agent('a')
+    scene.api.meet = async (call, carryOut) => {
+      // The agent sleeps between its list and its patch, and another leads meanwhile.
+      if (call === 'patch b' && scene.api.annotations('b')[EPOCH] === '3') scene.stale('b', 8)
+      return carryOut()
+    }
+    traffic.want({ gate: 'closed', epoch: 7 })
+    await scene.clock.pass(2_000)
+    assert.deepEqual([scene.role('b'), scene.api.annotations('b')[EPOCH]], ['leader', '8'])
+  })
+
+  it('touches no pod but its own while it does not lead', async () => {
+    const scene = new Namespace()
+    scene.stale('b', 3)
+    const traffic = scene.agent('a')
+    traffic.want({ gate: 'closed', epoch: null })
+    await traffic.settled()
+    assert.deepEqual(scene.api.calls, ['get a', 'patch a'])
+    assert.equal(scene.role('b'), 'leader')
+  })
+
+  it('does not mind a former leader’s pod that is gone by then', async () => {
+    const scene = new Namespace()
+    scene.stale('b', 3)
+    const traffic = scene.agent('a')
+    scene.api.meet = async (call, carryOut) => {
+      if (call === 'patch b') scene.api.objects.delete('b')
+      return carryOut()
+    }
+    traffic.want({ gate: 'open', epoch: 7 })
+    await traffic.settled()
+    assert.deepEqual(traffic.view, { routedTo: 'a', problem: null })
+  })
+
+  it('touches no namesake of its pod, and says so', async () => {
+    const scene = new Namespace()
+    const traffic = scene.agent('a', { uid: 'another' })
+    traffic.want({ gate: 'open', epoch: 7 })
+    await settled()
+    assert.deepEqual(scene.api.writes, [])
+    assert.match(traffic.view.problem!, /"a" has the UID uid-of-a, and POD_UID says another: take POD_NAME/)
+  })
+
+  it('leads traffic to its pod although others cannot be listed, and says which right is missing', async () => {
+    const scene = new Namespace()
+    const traffic = scene.agent('a')
+    scene.api.meet = async (call, carryOut) => {
+      if (call === 'list') throw forbidden('"list" pods in namespace "team"')
+      return carryOut()
+    }
+    traffic.want({ gate: 'open', epoch: 7 })
+    await settled()
+    assert.equal(scene.role('a'), 'leader')
+    assert.equal(traffic.view.routedTo, 'a')
+    assert.match(traffic.view.problem!, /may not "list" pods .* add the verb to its Role/)
+  })
+
+  it('leaves a deletion cost alone that somebody else has set', async () => {
+    const scene = new Namespace()
+    scene.api.put('a', { metadata: { annotations: { [COST]: '5' } } })
+    const traffic = scene.agent('a')
+    traffic.want({ gate: 'closed', epoch: null })
+    await traffic.settled()
+    assert.equal(scene.api.annotations('a')[COST], '5')
+    assert.equal(scene.role('a'), 'standby')
+  })
+
+  it('refuses an opening that comes late, after the gate has closed again', async () => {
+    const scene = new Namespace()
+    const traffic = scene.agent('a')
+    traffic.want({ gate: 'closed', epoch: null })
+    await traffic.settled()
+    let late = (): unknown => {
+      throw new Error('it was not sent')
+    }
+    scene.api.meet = async (call, carryOut) => {
+      if (!call.startsWith('patch')) return carryOut()
+      late = carryOut
+      throw unanswered()
+    }
+    traffic.want({ gate: 'open', epoch: 7 })
+    await settled()
+    assert.equal(traffic.view.routedTo, null)
+    await scene.clock.pass(100)
+    scene.api.meet = async (_, carryOut) => carryOut()
+    traffic.want({ gate: 'closed', epoch: null })
+    await traffic.settled()
+    assert.throws(late, { code: 'conflict' })
+    assert.equal(scene.role('a'), 'standby')
+  })
+})

@@ -1,0 +1,212 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { LeaseApiError } from '../../agent/lease/lease-api.ts'
+import { LabelRoute } from '../../agent/traffic/label-route.ts'
+import { type Route, RoutedTraffic } from '../../agent/traffic/routed-traffic.ts'
+import { CLOSED_WITHIN_MS, followed, type Known, READINESS } from '../../agent/traffic/traffic.ts'
+import { settled, VirtualClock } from '../support/virtual-clock.ts'
+import { StoredObjects, unreachable } from './stored-objects.ts'
+
+const OPEN: Known = { gate: 'open', epoch: 7 }
+const STANDING_BY: Known = { gate: 'closed', epoch: null }
+
+/** A route that does as each test says, and remembers what it was asked for. */
+class Scene {
+  readonly clock = new VirtualClock()
+  readonly asked: string[] = []
+  changes = 0
+  bring: (wanted: Known) => Promise<void> = async () => {}
+  readonly traffic: RoutedTraffic
+
+  constructor() {
+    const route: Route = {
+      routedTo: null,
+      bring: (wanted) => {
+        this.asked.push(wanted.gate)
+        return this.bring(wanted)
+      },
+      close: () => {},
+    }
+    this.traffic = new RoutedTraffic({ route, clock: this.clock, changed: () => this.changes++ })
+  }
+}
+
+/** Whether it resolves without any time passing. */
+async function isSettled({ traffic }: Scene): Promise<boolean> {
+  let done = false
+  void traffic.settled().then(() => {
+    done = true
+  })
+  await settled()
+  return done
+}
+
+describe('traffic that the API server leads', () => {
+  it('follows at once, and is settled only when the API server has acknowledged', async () => {
+    const scene = new Scene()
+    assert.ok(await isSettled(scene), 'nothing is wanted yet')
+    const answer = Promise.withResolvers<void>()
+    scene.bring = () => answer.promise
+    scene.traffic.want(OPEN)
+    assert.deepEqual(scene.asked, ['open'])
+    assert.ok(!(await isSettled(scene)))
+    answer.resolve()
+    assert.ok(await isSettled(scene))
+  })
+
+  it('brings about only what is wanted last, once the round before is over', async () => {
+    const scene = new Scene()
+    const answer = Promise.withResolvers<void>()
+    scene.bring = () => answer.promise
+    for (let epoch = 1; epoch <= 100; epoch++) {
+      scene.traffic.want({ gate: 'open', epoch })
+      scene.traffic.want({ gate: 'closed', epoch })
+    }
+    scene.traffic.want(STANDING_BY)
+    await scene.clock.pass(60_000)
+    assert.deepEqual(scene.asked, ['open'])
+    answer.resolve()
+    await settled()
+    assert.deepEqual(scene.asked, ['open', 'closed'])
+    assert.ok(await isSettled(scene))
+  })
+
+  it('is not settled by the late answer to what was wanted before', async () => {
+    const scene = new Scene()
+    const [first, second] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    scene.bring = ({ gate }) => (gate === 'open' ? first.promise : second.promise)
+    scene.traffic.want(OPEN)
+    scene.traffic.want(STANDING_BY)
+    first.resolve()
+    assert.ok(!(await isSettled(scene)))
+    second.resolve()
+    assert.ok(await isSettled(scene))
+  })
+
+  it('tries about once a second while the API server is away, and says so', async () => {
+    const scene = new Scene()
+    scene.bring = () => Promise.reject(unreachable())
+    scene.traffic.want(STANDING_BY)
+    await scene.clock.pass(60_000)
+    assert.ok(scene.asked.length >= 50 && scene.asked.length <= 61, `${scene.asked.length}`)
+    assert.equal(scene.traffic.view.problem, 'cannot reach the API server')
+    scene.bring = async () => {}
+    await scene.clock.pass(1_200)
+    assert.equal(scene.traffic.view.problem, null)
+    assert.ok(await isSettled(scene))
+  })
+
+  it('does not wait for the next try when the gate moves', async () => {
+    const scene = new Scene()
+    scene.bring = () => Promise.reject(unreachable())
+    scene.traffic.want(OPEN)
+    await settled()
+    scene.traffic.want(STANDING_BY)
+    assert.deepEqual(scene.asked, ['open', 'closed'])
+  })
+
+  it('asks less often for what only a person can put right, and as seldom as the API server wishes', async () => {
+    for (const error of [
+      new LeaseApiError('forbidden', 'no'),
+      new LeaseApiError('throttled', 'slowly', { retryAfterMs: 5_000 }),
+    ]) {
+      const scene = new Scene()
+      scene.bring = () => Promise.reject(error)
+      scene.traffic.want(STANDING_BY)
+      await scene.clock.pass(60_000)
+      assert.ok(scene.asked.length >= 10 && scene.asked.length <= 13, `${error.code}: ${scene.asked.length}`)
+    }
+  })
+
+  it('reads anew after a conflict at once, and does not fight for ever', async () => {
+    const scene = new Scene()
+    scene.bring = () => Promise.reject(new LeaseApiError('conflict', 'it has changed'))
+    scene.traffic.want(STANDING_BY)
+    await scene.clock.pass(500)
+    assert.equal(scene.asked.length, 4)
+    assert.equal(scene.traffic.view.problem, 'it has changed')
+  })
+
+  it('costs a follower nothing once it is settled, and a leader a look each few seconds', async () => {
+    const scene = new Scene()
+    scene.traffic.want(STANDING_BY)
+    await scene.clock.pass(3_600_000)
+    assert.equal(scene.asked.length, 1)
+    scene.traffic.want(OPEN)
+    await scene.clock.pass(60_000)
+    assert.ok(scene.asked.length >= 11 && scene.asked.length <= 14, `${scene.asked.length}`)
+  })
+
+  it('stays settled while a later look fails', async () => {
+    const scene = new Scene()
+    scene.traffic.want(OPEN)
+    await settled()
+    scene.bring = () => Promise.reject(unreachable())
+    await scene.clock.pass(6_000)
+    assert.notEqual(scene.traffic.view.problem, null)
+    assert.ok(await isSettled(scene))
+  })
+
+  it('ends with its process: nothing is sent any more, and nobody told', async () => {
+    const scene = new Scene()
+    const answer = Promise.withResolvers<void>()
+    scene.bring = () => answer.promise
+    scene.traffic.want(OPEN)
+    scene.traffic.close()
+    answer.reject(unreachable())
+    scene.traffic.want(STANDING_BY)
+    await scene.clock.pass(60_000)
+    assert.deepEqual([scene.asked, scene.changes], [['open'], 0])
+    assert.equal(scene.clock.next(), Number.POSITIVE_INFINITY)
+  })
+
+  it('has one request under way at a time, however it fails', async () => {
+    const clock = new VirtualClock()
+    const api = new StoredObjects()
+    for (const name of ['a', 'b', 'c'])
+      api.put(name, {
+        metadata: { labels: { 'langflow-leader/role': 'leader', 'langflow-leader/lease': 'lock' } },
+      })
+    let count = 0
+    api.meet = async (_, carryOut) => {
+      await new Promise<void>((resolve) => clock.after(300, resolve))
+      if (++count % 3 === 0) throw unreachable()
+      return carryOut()
+    }
+    const route = new LabelRoute({ api, pod: { name: 'a', uid: 'uid-of-a' }, leaseName: 'lock', clock })
+    const traffic = new RoutedTraffic({ route, clock, changed: () => {} })
+    for (let i = 0; i < 50; i++) {
+      traffic.want(i % 2 === 0 ? OPEN : STANDING_BY)
+      await clock.pass(370)
+    }
+    assert.equal(api.mostInFlight, 1)
+    await clock.pass(20_000)
+    assert.equal(api.labels('a')['langflow-leader/role'], 'standby')
+  })
+})
+
+describe('a planned stop', () => {
+  it('goes on as soon as the API server follows', async () => {
+    const scene = new Scene()
+    scene.traffic.want(STANDING_BY)
+    const before = scene.clock.mono()
+    await followed(scene.traffic, scene.clock)
+    assert.equal(scene.clock.mono(), before)
+    assert.equal(scene.clock.next(), Number.POSITIVE_INFINITY, 'no timer keeps the process alive')
+  })
+
+  it('goes on without the API server after two seconds, and at once where nothing is to be told', async () => {
+    const scene = new Scene()
+    scene.bring = () => new Promise(() => {})
+    scene.traffic.want(STANDING_BY)
+    let done = false
+    const waiting = followed(scene.traffic, scene.clock).then(() => {
+      done = true
+    })
+    await scene.clock.pass(CLOSED_WITHIN_MS - 1)
+    assert.ok(!done)
+    await scene.clock.pass(1)
+    await waiting
+    await followed(READINESS, scene.clock)
+  })
+})

@@ -1,0 +1,131 @@
+import type { Kind, KubeObject, MergePatch, ObjectsApi } from '../../agent/lease/kube-objects.ts'
+import { LeaseApiError } from '../../agent/lease/lease-api.ts'
+
+type Changes = Readonly<Record<string, string | null>> | undefined
+type Answer<T> = () => T
+
+/** What a test says of an object. */
+interface Given {
+  readonly metadata?: Partial<KubeObject['metadata']> | { readonly [field: string]: unknown }
+  readonly [field: string]: unknown
+}
+
+/** The objects of one namespace as an API server keeps them; `meet` makes each request end as a test says. */
+export class StoredObjects implements ObjectsApi {
+  readonly namespace = 'team'
+  readonly calls: string[] = []
+  readonly objects = new Map<string, KubeObject>()
+  inFlight = 0
+  mostInFlight = 0
+  private version = 0
+
+  /** Called with what is asked, such as `patch a`, and what carries it out; by default that is done at once. */
+  meet: <T>(call: string, carryOut: Answer<T>) => Promise<T> = async (_, carryOut) => carryOut()
+
+  put(name: string, given: Given = {}): void {
+    const metadata = {
+      uid: `uid-of-${name}`,
+      ...given.metadata,
+      name,
+      resourceVersion: String(++this.version),
+    }
+    this.objects.set(name, { ...given, metadata })
+  }
+
+  /** As somebody else changes it. */
+  edit(name: string, change: (object: KubeObject) => Given): void {
+    const object = this.found(name)
+    this.put(name, { ...object, ...change(object) })
+  }
+
+  labels(name: string): Readonly<Record<string, string>> {
+    return this.found(name).metadata.labels ?? {}
+  }
+
+  annotations(name: string): Readonly<Record<string, string>> {
+    return this.found(name).metadata.annotations ?? {}
+  }
+
+  /** Those that were not reads. */
+  get writes(): string[] {
+    return this.calls.filter((call) => /^(patch|update)/.test(call))
+  }
+
+  get = (_: Kind, name: string): Promise<KubeObject> => this.answer(`get ${name}`, () => this.found(name))
+
+  list = (_: Kind, labels: Readonly<Record<string, string>>): Promise<KubeObject[]> =>
+    this.answer('list', () =>
+      [...this.objects.values()].filter(({ metadata }) =>
+        Object.entries(labels).every(([name, value]) => metadata.labels?.[name] === value),
+      ),
+    )
+
+  patch = (_: Kind, name: string, patch: MergePatch): Promise<KubeObject> =>
+    this.answer(`patch ${name}`, () => {
+      const { metadata, ...rest } = this.found(name)
+      const { uid, resourceVersion, labels, annotations } = patch.metadata
+      if (uid !== metadata.uid || resourceVersion !== metadata.resourceVersion) throw conflict()
+      const changed = {
+        ...metadata,
+        labels: merged(metadata.labels, labels),
+        annotations: merged(metadata.annotations, annotations),
+      }
+      return this.stored(name, { ...rest, metadata: changed })
+    })
+
+  update = (_: Kind, object: KubeObject): Promise<KubeObject> =>
+    this.answer(`update ${object.metadata.name}`, () => {
+      const { name, resourceVersion } = object.metadata
+      if (resourceVersion !== this.found(name).metadata.resourceVersion) throw conflict()
+      return this.stored(name, object)
+    })
+
+  close(): void {}
+
+  /** As in an API server, what changes nothing makes no new version. */
+  private stored(name: string, object: KubeObject): KubeObject {
+    if (JSON.stringify(object) !== JSON.stringify(this.found(name))) this.put(name, object)
+    return this.found(name)
+  }
+
+  private found(name: string): KubeObject {
+    const object = this.objects.get(name)
+    if (object === undefined) throw new LeaseApiError('not_found', `there is no "${name}"`)
+    return object
+  }
+
+  private async answer<T>(call: string, carryOut: Answer<T>): Promise<T> {
+    this.calls.push(call)
+    this.mostInFlight = Math.max(this.mostInFlight, ++this.inFlight)
+    try {
+      return await this.meet(call, carryOut)
+    } finally {
+      this.inFlight--
+    }
+  }
+}
+
+function merged(before: object | null | undefined, changes: Changes): Record<string, string> {
+  const all: Record<string, string | null> = { ...before, ...changes }
+  return Object.fromEntries(
+    Object.entries(all).flatMap(([name, value]) => (value === null ? [] : [[name, value]])),
+  )
+}
+
+function conflict(): LeaseApiError {
+  return new LeaseApiError('conflict', 'it has changed since it was read')
+}
+
+/** The API server is away. */
+export function unreachable(): LeaseApiError {
+  return new LeaseApiError('network', 'cannot reach the API server')
+}
+
+/** A write that was sent, and whose answer never came. */
+export function unanswered(): LeaseApiError {
+  return new LeaseApiError('timeout', 'the API server did not answer', { mayHaveCommitted: true })
+}
+
+export function forbidden(what: string): LeaseApiError {
+  return new LeaseApiError('forbidden', `ServiceAccount "team/x" may not ${what}: add the verb to its Role`)
+}
