@@ -4,6 +4,7 @@ import { describe, test } from 'node:test'
 import { isDeepStrictEqual } from 'node:util'
 import { VERSION } from '../../agent/version.ts'
 import { parse } from '../config/commands.ts'
+import { agentOptionsOf, assertConsistent, plainEnv } from './consistency.ts'
 import { BASE, type Container, named, only, type PodSpec, portOf, readManifests } from './manifests.ts'
 
 const files = readManifests(BASE)
@@ -25,12 +26,7 @@ const mounting = (volume: string) =>
   containers
     .filter(({ volumeMounts }) => volumeMounts.some(({ name }) => name === volume))
     .map(({ name }) => name)
-/** As the agent will read its flags and environment. */
-const options = (await parse(agent.args!, { ...plainEnv(agent), POD_NAME: 'a', POD_UID: 'b' })).agent!
-
-function plainEnv({ env = [] }: Container): Record<string, string> {
-  return Object.fromEntries(env.flatMap(({ name, value }) => (value === undefined ? [] : [[name, value]])))
-}
+const options = await agentOptionsOf(agent)
 
 describe('deploy/base', () => {
   test('kustomization.yaml names every file', () => {
@@ -76,6 +72,36 @@ describe('deploy/base', () => {
   test('a rollout never waits for a second Ready pod', () => {
     assert.equal(deployment.spec.replicas, 2)
     assert.deepEqual(deployment.spec.strategy.rollingUpdate, { maxSurge: 0, maxUnavailable: 1 })
+    assert.ok(!manifests.some(({ kind }) => kind === 'PodDisruptionBudget'))
+  })
+
+  test('what it says in several places is the same in all of them', async () => {
+    const { traffic, standby } = await assertConsistent(manifests)
+    assert.deepEqual([traffic.mode, standby], ['readiness', 'cold'])
+  })
+
+  test('replicas go to several nodes where there are several, and do without where not', () => {
+    const [spread] = deployment.spec.template.spec.topologySpreadConstraints
+    assert.equal(spread.topologyKey, 'kubernetes.io/hostname')
+    assert.equal(spread.whenUnsatisfiable, 'ScheduleAnyway')
+    assert.deepEqual(spread.labelSelector, deployment.spec.selector)
+  })
+
+  test('LangFlow is called by whom a label names, the agent by Prometheus and the other replicas', () => {
+    const { policyTypes, ingress } = only(manifests, 'NetworkPolicy').spec
+    assert.deepEqual(policyTypes, ['Ingress'])
+    const client = { matchLabels: { 'langflow-leader/client': 'true' } }
+    const callers = Object.groupBy(
+      ingress as { from: object[]; ports: { port: string | number }[] }[],
+      ({ ports }) => String(ports.map(({ port }) => port)),
+    )
+    const from = (port: string) => callers[port]!.flatMap((rule) => rule.from)
+    assert.deepEqual(Object.keys(callers).sort(), ['8090', 'http'])
+    assert.deepEqual(from('http'), [{ podSelector: client }, { namespaceSelector: client }])
+    assert.deepEqual(from('8090'), [
+      { podSelector: deployment.spec.selector },
+      { namespaceSelector: { matchLabels: { 'langflow-leader/monitoring': 'true' } } },
+    ])
   })
 })
 
@@ -88,21 +114,6 @@ describe('the pod', () => {
         ['agent', 'Always'],
       ],
     )
-  })
-
-  test('each container meets the Pod Security Standard "restricted", with a read-only root', () => {
-    const { runAsNonRoot, runAsUser, runAsGroup, fsGroup, seccompProfile } = pod.securityContext
-    assert.deepEqual([runAsNonRoot, runAsUser, runAsGroup, fsGroup], [true, 1000, 1000, 1000])
-    assert.deepEqual(seccompProfile, { type: 'RuntimeDefault' })
-    for (const { name, securityContext } of containers) {
-      const wanted = {
-        allowPrivilegeEscalation: false,
-        readOnlyRootFilesystem: true,
-        capabilities: { drop: ['ALL'] },
-      }
-      assert.deepEqual(securityContext, wanted, name)
-    }
-    assert.equal(pod.shareProcessNamespace, undefined)
   })
 
   test('only the agent has a token', () => {
@@ -136,11 +147,6 @@ describe('the pod', () => {
     assert.deepEqual(mounting(mount(agent, options.stateDir).name), ['agent'])
   })
 
-  test('every mounted volume exists, and every volume is mounted', () => {
-    const mounted = new Set(containers.flatMap(({ volumeMounts }) => volumeMounts.map(({ name }) => name)))
-    assert.deepEqual([...mounted].sort(), pod.volumes.map(({ name }) => name).sort())
-  })
-
   test('what each container runs is known to the program', async () => {
     assert.deepEqual(install.args, ['install', '/opt/langflow-leader'])
     const [tini, dashes, node, program, ...rest] = langflow.command!
@@ -158,11 +164,6 @@ describe('the pod', () => {
     )
   })
 
-  test('the identity is made of what names the pod', () => {
-    const source = (name: string) => named(agent.env!, name).valueFrom?.fieldRef?.fieldPath
-    assert.deepEqual([source('POD_NAME'), source('POD_UID')], ['metadata.name', 'metadata.uid'])
-  })
-
   test('each probe asks the agent, and only readiness is about leadership', () => {
     const paths = (container: Container) =>
       [container.startupProbe, container.livenessProbe, container.readinessProbe].map(
@@ -178,20 +179,27 @@ describe('the pod', () => {
     assert.equal(options.listen.host, null)
   })
 
-  test('there is time to drain and to stop before the kubelet kills', () => {
-    const neededMs = options.drainTimeoutMs + options.stopTimeoutMs
-    assert.ok(pod.terminationGracePeriodSeconds * 1000 >= neededMs + 10_000)
-  })
-
-  test('replicas share the secret key and the database', () => {
-    const from = (name: string) => named(langflow.env!, name).valueFrom?.secretKeyRef?.name
-    assert.deepEqual([from('LANGFLOW_SECRET_KEY'), from('LANGFLOW_DATABASE_URL')], ['langflow', 'langflow'])
-  })
-
-  test('each container says what memory it needs and may have', () => {
-    for (const { name, resources } of containers) {
-      assert.ok(resources?.requests?.memory && resources.limits?.memory, name)
+  test('replicas share the secret key, the first user and the database', () => {
+    const from = (name: string) => named(langflow.env!, name).valueFrom?.secretKeyRef
+    for (const [name, key] of [
+      ['LANGFLOW_SECRET_KEY', 'secret-key'],
+      ['LANGFLOW_SUPERUSER_PASSWORD', 'superuser-password'],
+      ['LANGFLOW_DATABASE_URL', 'database-url'],
+    ] as const) {
+      assert.deepEqual([from(name)?.name, from(name)?.key], ['langflow', key])
     }
+  })
+
+  test('what LangFlow writes, it writes to volumes', () => {
+    const { HOME, ...env } = plainEnv(langflow)
+    const writable = langflow.volumeMounts
+      .filter(({ readOnly }) => !readOnly)
+      .map(({ mountPath }) => mountPath)
+    assert.deepEqual(writable.sort(), ['/app/data', '/tmp'])
+    assert.deepEqual(
+      [HOME, env.LANGFLOW_CONFIG_DIR, env.LANGFLOW_SAVE_DB_IN_CONFIG_DIR],
+      ['/app/data', '/app/data', 'true'],
+    )
   })
 })
 

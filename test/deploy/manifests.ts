@@ -2,12 +2,16 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parse } from 'yaml'
 
-export const BASE = join(import.meta.dirname, '../../deploy/base')
+export const DEPLOY = join(import.meta.dirname, '../../deploy')
+export const BASE = join(DEPLOY, 'base')
 
 interface EnvVar {
   name: string
   value?: string
-  valueFrom?: { fieldRef?: { fieldPath: string }; secretKeyRef?: { name: string; key: string } }
+  valueFrom?: {
+    fieldRef?: { fieldPath: string }
+    secretKeyRef?: { name: string; key: string; optional?: boolean }
+  }
 }
 
 interface Probe {
@@ -20,6 +24,7 @@ interface Probe {
 export interface Container {
   name: string
   image: string
+  imagePullPolicy?: string
   command?: string[]
   args?: string[]
   env?: EnvVar[]
@@ -37,6 +42,7 @@ export interface PodSpec {
   serviceAccountName: string
   automountServiceAccountToken: boolean
   terminationGracePeriodSeconds: number
+  hostPID?: boolean
   shareProcessNamespace?: boolean
   securityContext: Record<string, unknown>
   initContainers: Container[]
@@ -47,7 +53,7 @@ export interface PodSpec {
 export interface Manifest {
   apiVersion: string
   kind: string
-  metadata: { name: string; labels?: Record<string, string> }
+  metadata: { name: string; labels?: Record<string, string>; annotations?: Record<string, string> }
   // biome-ignore lint/suspicious/noExplicitAny: each kind has its own; the tests name the fields that they read.
   [field: string]: any
 }

@@ -1,0 +1,171 @@
+import assert from 'node:assert/strict'
+import type { AgentOptions } from '../../agent/config/options.ts'
+import { parse } from '../config/commands.ts'
+import { type Container, type Manifest, named, only, type PodSpec, portOf } from './manifests.ts'
+
+/** What the downward API is asked for, and what it gives to a Deployment's pod. */
+const DOWNWARD = {
+  POD_NAME: ['metadata.name', 'langflow-6d4cf56db6-x2x5p'],
+  POD_UID: ['metadata.uid', 'b9d8'],
+  POD_IP: ['status.podIP', '10.0.0.7'],
+  POD_TEMPLATE_HASH: ["metadata.labels['pod-template-hash']", '6d4cf56db6'],
+  CONTROLLER_REVISION_HASH: ["metadata.labels['controller-revision-hash']", ''],
+} as const
+const LEASES = { apiGroups: ['coordination.k8s.io'], resources: ['leases'] }
+const LEADER = { 'langflow-leader/role': 'leader' }
+const MIB = { Mi: 1, Gi: 1024 } as const
+
+/** The Deployment or StatefulSet of LangFlow itself. */
+export function workloadOf(manifests: readonly Manifest[]): Manifest {
+  const found = manifests.filter(
+    ({ kind, metadata }) => ['Deployment', 'StatefulSet'].includes(kind) && metadata.name === 'langflow',
+  )
+  assert.equal(found.length, 1)
+  return found[0] as Manifest
+}
+
+export interface PodTemplate {
+  metadata: Manifest['metadata']
+  spec: PodSpec
+}
+
+export function podTemplates(manifests: readonly Manifest[]): PodTemplate[] {
+  return manifests.flatMap(({ spec }) => (spec?.template ? [spec.template as PodTemplate] : []))
+}
+
+export function plainEnv({ env = [] }: Container): Record<string, string> {
+  return Object.fromEntries(env.flatMap(({ name, value }) => (value === undefined ? [] : [[name, value]])))
+}
+
+/** A container's flags and variables as the program reads them in a Deployment's pod. */
+export async function agentOptionsOf(container: Container): Promise<AgentOptions> {
+  for (const [name, [path]] of Object.entries(DOWNWARD)) {
+    assert.equal(named(container.env!, name).valueFrom?.fieldRef?.fieldPath, path)
+  }
+  const told = Object.fromEntries(Object.entries(DOWNWARD).map(([name, [, value]]) => [name, value]))
+  return (await parse(container.args!, { ...plainEnv(container), ...told })).agent!
+}
+
+/** That every pod may run under the Pod Security Standard "restricted", with a read-only root. */
+export function assertRestricted({ spec }: PodTemplate): void {
+  const { runAsNonRoot, runAsUser, seccompProfile } = spec.securityContext
+  assert.deepEqual([runAsNonRoot, seccompProfile], [true, { type: 'RuntimeDefault' }])
+  assert.ok((runAsUser as number) > 0)
+  for (const { name, securityContext } of [...(spec.initContainers ?? []), ...spec.containers]) {
+    const wanted = {
+      allowPrivilegeEscalation: false,
+      readOnlyRootFilesystem: true,
+      capabilities: { drop: ['ALL'] },
+    }
+    assert.deepEqual(securityContext, wanted, name)
+  }
+  assert.equal(spec.automountServiceAccountToken, false)
+  assert.deepEqual([spec.hostPID, spec.shareProcessNamespace], [undefined, undefined])
+}
+
+/** That the names within every pod fit together. */
+export function assertWhole({ spec }: PodTemplate): void {
+  const containers = [...(spec.initContainers ?? []), ...spec.containers]
+  const mounted = new Set(containers.flatMap(({ volumeMounts }) => volumeMounts.map(({ name }) => name)))
+  assert.deepEqual([...mounted].sort(), spec.volumes.map(({ name }) => name).sort())
+  for (const { name, env = [], volumeMounts, resources } of containers) {
+    for (const keys of [env.map((one) => one.name), volumeMounts.map(({ mountPath }) => mountPath)]) {
+      assert.equal(new Set(keys).size, keys.length, `${name}: ${keys}`)
+    }
+    assert.ok(resources?.requests?.memory && resources.limits?.memory, name)
+  }
+}
+
+/** What a pod with agent and launcher must have whatever else was built into it. Returns what its agent was told. */
+export async function assertConsistent(manifests: readonly Manifest[]): Promise<AgentOptions> {
+  podTemplates(manifests).forEach(assertRestricted)
+  podTemplates(manifests).forEach(assertWhole)
+  const workload = workloadOf(manifests)
+  const pod = workload.spec.template.spec as PodSpec
+  const names = pod.initContainers.map(({ name, restartPolicy }) => [name, restartPolicy])
+  assert.deepEqual(names, [
+    ['install', undefined],
+    ['agent', 'Always'],
+  ])
+  const agent = named(pod.initContainers, 'agent')
+  const langflow = named(pod.containers, 'langflow')
+  const options = await agentOptionsOf(agent)
+  const neededMs = options.drainTimeoutMs + options.stopTimeoutMs + 10_000
+  assert.ok(pod.terminationGracePeriodSeconds * 1000 >= neededMs)
+
+  const { mode } = options.traffic
+  const ready = mode === 'readiness' ? '/readyz' : '/readyz?exclude=leadership'
+  assert.equal(agent.readinessProbe?.httpGet.path, ready)
+  assert.equal(portOf(agent.readinessProbe, agent), options.listen.port)
+  assert.equal(langflow.readinessProbe, undefined)
+  assertReached(manifests, options)
+  assertRights(manifests, options)
+  assertStrategy(workload, mode)
+  assertMemory(langflow, options.standby)
+  return options
+}
+
+/** That the Service leads to the leader, and only there. */
+function assertReached(manifests: readonly Manifest[], { traffic }: AgentOptions): void {
+  const labels = workloadOf(manifests).spec.template.metadata.labels
+  const services = manifests.filter(isKind('Service'))
+  const { spec } = services.find(({ metadata }) => metadata.name === 'langflow') as Manifest
+  const slices = manifests.filter(isKind('EndpointSlice'))
+  if (traffic.mode === 'slice') {
+    assert.equal(spec.selector, undefined)
+    assert.equal(slices.length, 1)
+    const { metadata, ports, endpoints } = slices[0] as Manifest
+    assert.equal(metadata.name, traffic.endpointSlice)
+    assert.equal(metadata.labels!['kubernetes.io/service-name'], 'langflow')
+    assert.equal(endpoints, undefined, 'applying it again would take the endpoint of the leader')
+    assert.deepEqual([ports[0].name, ports[0].port], [spec.ports[0].name, 7860])
+    return
+  }
+  assert.deepEqual(slices, [])
+  const wanted = traffic.mode === 'label' ? { ...labels, ...LEADER } : labels
+  assert.deepEqual(spec.selector, wanted)
+}
+
+/** One Role, with what the traffic mode needs and nothing else. */
+function assertRights(manifests: readonly Manifest[], { leaseName, traffic }: AgentOptions): void {
+  const more = {
+    readiness: [],
+    label: [{ apiGroups: [''], resources: ['pods'], verbs: ['get', 'list', 'patch'] }],
+    slice: [
+      {
+        apiGroups: ['discovery.k8s.io'],
+        resources: ['endpointslices'],
+        resourceNames: ['langflow-leader'],
+        verbs: ['get', 'update'],
+      },
+    ],
+  }
+  assert.deepEqual(only(manifests, 'Role').rules, [
+    { ...LEASES, resourceNames: [leaseName], verbs: ['get', 'watch', 'update'] },
+    { ...LEASES, verbs: ['create'] },
+    ...more[traffic.mode],
+  ])
+}
+
+/** Where only the leader's pod is Ready, no rollout may wait for another, and no budget may protect it. */
+function assertStrategy({ kind, spec }: Manifest, mode: string): void {
+  const { rollingUpdate } = kind === 'Deployment' ? spec.strategy : spec.updateStrategy
+  if (kind === 'StatefulSet') assert.equal(spec.podManagementPolicy, 'Parallel')
+  if (mode !== 'readiness') return
+  assert.equal(rollingUpdate.maxSurge ?? 0, 0)
+  assert.equal(rollingUpdate.maxUnavailable, spec.replicas - 1)
+}
+
+/** What a standby holds is reserved, and LangFlow has as much again for its flows. */
+function assertMemory({ resources }: Container, standby: AgentOptions['standby']): void {
+  const holdsMiB = { cold: 0, prewarmed: 480, frozen: 860 }[standby]
+  assert.ok(mib(resources!.requests!.memory!) > holdsMiB)
+  assert.ok(mib(resources!.limits!.memory!) >= 2 * Math.max(holdsMiB, 1024))
+}
+
+function mib(quantity: string): number {
+  const [, amount, unit] = /^(\d+)(Mi|Gi)$/.exec(quantity)!
+  return Number(amount) * MIB[unit as keyof typeof MIB]
+}
+
+const isKind = (wanted: string) => (manifest: Manifest) => manifest.kind === wanted

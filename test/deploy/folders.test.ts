@@ -1,0 +1,97 @@
+import assert from 'node:assert/strict'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import { AGENT_SETTINGS } from '../../agent/config/settings.ts'
+import { VERSION } from '../../agent/version.ts'
+import { parse } from '../config/commands.ts'
+import { BASE, DEPLOY, named, readManifests } from './manifests.ts'
+
+interface Patch {
+  path?: string
+  target?: { kind: string; name?: string; labelSelector?: string }
+}
+
+const folders = (under: string) =>
+  readdirSync(join(DEPLOY, under), { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('kustomization.yaml'))
+    .map((file) => join(under, file, '..'))
+const kustomizationOf = (folder: string) =>
+  readManifests(join(DEPLOY, folder)).get('kustomization.yaml') as unknown as Record<string, unknown>
+
+describe('the folders of deploy/', () => {
+  for (const folder of ['production', ...folders('components'), ...folders('examples')]) {
+    test(`${folder}: kustomization.yaml names every file`, () => {
+      const {
+        resources = [],
+        patches = [],
+        configMapGenerator = [],
+      } = kustomizationOf(folder) as {
+        resources?: string[]
+        patches?: Patch[]
+        configMapGenerator?: { files: string[] }[]
+      }
+      const generated = configMapGenerator.flatMap(({ files }) => files.map((file) => file.split('=').at(-1)))
+      const patched = patches.flatMap(({ path }) => path ?? [])
+      const mentioned = [...resources.filter((name) => name.endsWith('.yaml')), ...patched, ...generated]
+      const files = readdirSync(join(DEPLOY, folder)).filter((file) => file.endsWith('.yaml'))
+      assert.deepEqual(mentioned.sort(), files.filter((file) => file !== 'kustomization.yaml').sort())
+    })
+  }
+
+  for (const folder of folders('components').filter((folder) => !folder.includes('namespace'))) {
+    test(`${folder}: is a component, for a Deployment and for a StatefulSet`, () => {
+      const { kind, patches = [] } = kustomizationOf(folder) as { kind: string; patches?: Patch[] }
+      assert.equal(kind, 'Component')
+      for (const { target } of patches) {
+        assert.ok(target)
+        if (!/Deployment|StatefulSet/.test(target.kind)) continue
+        assert.deepEqual(target, {
+          kind: 'Deployment|StatefulSet',
+          labelSelector: 'app.kubernetes.io/name=langflow',
+        })
+      }
+    })
+  }
+
+  test('auto-inject: both policies know the flags of the agent that a pod may choose', () => {
+    const fixed = ['identity', 'kubeconfig', 'socket', 'stateDir', 'listen']
+    const chosen = Object.keys(AGENT_SETTINGS).filter((name) => !fixed.includes(name))
+    const flags = chosen.map((name) => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`))
+    const files = readManifests(join(DEPLOY, 'components/auto-inject'))
+    for (const file of ['mutating-policy.yaml', 'validating-policy.yaml']) {
+      const { expression } = named(
+        files.get(file)!.spec.variables as { name: string; expression: string }[],
+        'flags',
+      )
+      const known = [...expression.split(']')[0]!.matchAll(/'([a-z-]+)'/g)].map(([, flag]) => flag)
+      assert.deepEqual(known.sort(), flags.sort(), file)
+    }
+  })
+
+  test('auto-inject gives the image of this version', () => {
+    const { data } = readManifests(join(DEPLOY, 'components/auto-inject/namespace')).get('settings.yaml')!
+    const [{ newName, newTag }] = readManifests(BASE).get('kustomization.yaml')!.images
+    assert.equal(data.image, `${newName}:${newTag}`)
+    assert.equal(newTag, VERSION)
+  })
+})
+
+describe('the systemd unit', () => {
+  const text = readFileSync(join(DEPLOY, 'examples/systemd/langflow-leader.service'), 'utf8')
+  const lines = text.replaceAll('\\\n', ' ').split('\n')
+  const value = (name: string) => lines.find((line) => line.startsWith(`${name}=`))?.slice(name.length + 1)
+
+  test('starts what the program understands, and gives it time to end', async () => {
+    const words = value('ExecStart')!.split(/\s+/)
+    const { run } = await parse(words.slice(2))
+    assert.deepEqual(run!.launcher.command.slice(0, 2), ['/opt/langflow/bin/langflow', 'run'])
+    const neededMs = run!.agent.drainTimeoutMs + run!.agent.stopTimeoutMs + 10_000
+    assert.ok(Number(value('TimeoutStopSec')) * 1000 >= neededMs)
+  })
+
+  test('asks the agent alone to end, kills whatever is left, and starts no usage error again', () => {
+    assert.deepEqual([value('KillMode'), value('OOMPolicy')], ['mixed', 'continue'])
+    assert.deepEqual([value('Restart'), value('RestartPreventExitStatus')], ['always', '2'])
+  })
+})
