@@ -1,5 +1,6 @@
 import { addAgent } from './commands/agent.ts'
 import { addDemo } from './commands/demo.ts'
+import { addInject } from './commands/inject.ts'
 import { addInstall } from './commands/install.ts'
 import { addLaunch } from './commands/launch.ts'
 import { addRun } from './commands/run.ts'
@@ -8,6 +9,7 @@ import { createProgram, runProgram } from './config/program.ts'
 const program = createProgram()
 addAgent(program)
 addDemo(program)
+addInject(program)
 addInstall(program)
 addLaunch(program)
 addRun(program)

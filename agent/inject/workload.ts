@@ -1,0 +1,106 @@
+import { createHash } from 'node:crypto'
+import type { Target } from './langflow.ts'
+import type { Manifest } from './manifest.ts'
+import type { InjectOptions } from './settings.ts'
+import { asFields, asList, asNumber, asText, dig, type Fields, isTrue } from './value.ts'
+
+/** What is to be known of a LangFlow to wrap it. */
+export interface Workload {
+  readonly manifest: Manifest
+  readonly spec: Fields
+  readonly template: Fields
+  readonly pod: Fields
+  readonly langflow: Fields
+  readonly container: string
+  /** Where LangFlow listens. */
+  readonly port: number
+  readonly replicas: number
+  readonly names: Names
+  /** Whether the pods get an account of their own. */
+  readonly ownAccount: boolean
+}
+
+/** Of the objects that go with it. */
+export interface Names {
+  readonly account: string
+  readonly role: string
+  readonly lease: string
+  readonly members: string
+}
+
+export function readWorkload({ manifest, container }: Target, options: InjectOptions): Workload {
+  const spec = asFields(manifest.value.spec)
+  const template = asFields(spec.template)
+  const pod = asFields(template.spec)
+  const langflow = asFields(asList(pod.containers).find((one) => dig(one, 'name') === container))
+  const account = asText(pod.serviceAccountName) || asText(pod.serviceAccount)
+  const { name } = manifest
+  return {
+    manifest,
+    spec,
+    template,
+    pod,
+    langflow,
+    container,
+    port: portOf(langflow),
+    replicas: asNumber(spec.replicas) ?? 1,
+    names: {
+      account: account || subdomain(name, '-langflow-leader'),
+      role: subdomain(name, '-langflow-leader'),
+      lease: options.leaseName ?? subdomain(name, '-leader'),
+      members: label(name, '-members'),
+    },
+    ownAccount: account === '',
+  }
+}
+
+/** The labels that all pods of it have, and as far as can be seen no others. */
+export function podLabels({ spec, template }: Workload): Fields {
+  const selector = asFields(dig(spec, 'selector', 'matchLabels'))
+  return Object.keys(selector).length > 0 ? selector : asFields(dig(template, 'metadata', 'labels'))
+}
+
+/** The containers and native sidecars that run beside LangFlow, by their names. */
+export function neighbours({ pod, container }: Workload): string[] {
+  const sidecars = asList(pod.initContainers).filter((one) => dig(one, 'restartPolicy') === 'Always')
+  return [...asList(pod.containers), ...sidecars]
+    .map((one) => asText(dig(one, 'name')))
+    .filter((name) => name !== container)
+}
+
+export function mountsToken({ pod }: Workload): boolean {
+  const said = pod.automountServiceAccountToken
+  return said === undefined || said === null || isTrue(said)
+}
+
+const DEFAULT_PORT = 7860
+
+/** From what LangFlow is told, else from what its container declares. */
+function portOf(langflow: Fields): number {
+  const words = [...asList(langflow.command), ...asList(langflow.args)].join(' ')
+  const flags = new Set([...words.matchAll(/--port[ =]["']?(\d+)\b/g)].map(([, port]) => Number(port)))
+  const [flag] = flags
+  if (flags.size === 1 && flag !== undefined) return flag
+  const variable = asList(langflow.env).find((one) => dig(one, 'name') === 'LANGFLOW_PORT')
+  const said = Number(dig(variable, 'value'))
+  if (said > 0) return said
+  const declared = asList(langflow.ports).map((port) => asNumber(dig(port, 'containerPort')))
+  return declared.length === 1 && declared[0] ? declared[0] : DEFAULT_PORT
+}
+
+const LONGEST_SUBDOMAIN = 253
+const LONGEST_LABEL = 63
+
+function subdomain(name: string, suffix: string): string {
+  return name.length + suffix.length <= LONGEST_SUBDOMAIN ? name + suffix : short(name) + suffix
+}
+
+/** A Service's name has no dots and begins with a letter; a workload's may be otherwise. */
+function label(name: string, suffix: string): string {
+  const fits = name.length + suffix.length <= LONGEST_LABEL && /^[a-z][-a-z0-9]*$/.test(name)
+  return fits ? name + suffix : short(name) + suffix
+}
+
+function short(name: string): string {
+  return `langflow-${createHash('sha256').update(name).digest('hex').slice(0, 8)}`
+}

@@ -1,0 +1,173 @@
+import assert from 'node:assert/strict'
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, describe, test } from 'node:test'
+import { VERSION } from '../../agent/version.ts'
+import { deployment, find, fixture, podOf } from './streams.ts'
+
+const MAIN = join(import.meta.dirname, '../../agent/main.ts')
+const dir = mkdtempSync(join(tmpdir(), 'inject-test-'))
+after(() => rmSync(dir, { recursive: true, force: true }))
+
+interface Outcome {
+  code: number
+  stdout: string
+  stderr: string
+}
+
+function run(
+  args: string[],
+  { stdin = '', env = {} }: { stdin?: string; env?: NodeJS.ProcessEnv } = {},
+): Promise<Outcome> {
+  return new Promise((resolve) => {
+    const child = execFile(process.execPath, [MAIN, 'inject', ...args], { env }, (error, stdout, stderr) =>
+      resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr }),
+    )
+    child.stdin?.on('error', () => {}) // It may end without having read.
+    child.stdin?.end(stdin)
+  })
+}
+
+function file(name: string, text: string): string {
+  const path = join(dir, name)
+  writeFileSync(path, text)
+  return path
+}
+
+const app = file('app.yaml', deployment())
+
+describe('langflow-leader inject', () => {
+  test('reads files, several as one stream, and standard input, and can take all of it out', async () => {
+    const byFile = await run(['-f', app])
+    assert.deepEqual([byFile.code, byFile.stderr], [0, ''])
+    for (const args of [[], ['-f', '-']]) {
+      assert.deepEqual(await run(args, { stdin: deployment() }), byFile)
+    }
+    const service = file('service.yaml', 'kind: Service\nmetadata: { name: s }')
+    const both = await run(['-f', service, '--filename', app])
+    assert.equal(find(both.stdout, 'Service', 's').metadata.name, 's')
+    const out = await run(['--uninject'], { stdin: both.stdout })
+    assert.equal(out.stdout, `kind: Service\nmetadata: { name: s }\n---\n${deployment()}`)
+  })
+
+  test('is a post-renderer: the chart in, the chart out, and warnings aside', async () => {
+    const chart = fixture('runtime-deployment').replace('replicas: 3', 'replicas: 1')
+    const { code, stdout, stderr } = await run(['--traffic', 'label'], { stdin: chart })
+    assert.equal(code, 0)
+    assert.equal(
+      find(stdout, 'Service', 'flows-langflow-runtime').spec.selector['langflow-leader/role'],
+      'leader',
+    )
+    assert.equal(
+      stderr,
+      'langflow-leader: Deployment/flows-langflow-runtime: it has one replica, so that none can take over: set replicas to 2 or more\n',
+    )
+  })
+
+  test('has a variable for each flag', async () => {
+    const env = {
+      LEADER_FILENAME: file('bare.yaml', deployment({ command: '' })),
+      LEADER_ENTRYPOINT: `sh -c 'exec langflow run'`,
+      LEADER_IMAGE: 'registry.example.org/leader:7',
+      LEADER_CONTAINER: 'langflow',
+    }
+    const { stdout } = await run([], { env })
+    const pod = podOf(stdout)
+    assert.deepEqual(pod.containers[0]?.command?.slice(6), ['sh', '-c', 'exec langflow run'])
+    assert.equal(pod.initContainers[0]?.image, 'registry.example.org/leader:7')
+    const out = await run([], { stdin: stdout, env: { LEADER_UNINJECT: 'true' } })
+    assert.equal(out.stdout, deployment({ command: '' }))
+  })
+
+  test('adds the image of its own version', async () => {
+    const { stdout } = await run(['-f', app])
+    assert.equal(podOf(stdout).initContainers[0]?.image, `langflow-leader:${VERSION}`)
+  })
+
+  test('says that there was nothing to take out, and passes it on', async () => {
+    const { code, stdout, stderr } = await run(['--uninject', '-f', app])
+    assert.deepEqual([code, stdout], [0, deployment()])
+    assert.equal(stderr, 'langflow-leader: nothing in this stream was put in by inject\n')
+  })
+
+  test('writes a long stream whole, and ends where nobody reads on', async () => {
+    const data = Array.from({ length: 20_000 }, (_, i) => `  k${i}: some value that takes its room\n`).join(
+      '',
+    )
+    const text = `kind: ConfigMap\nmetadata: { name: big }\ndata:\n${data}---\n${deployment()}`
+    const big = file('big.yaml', text)
+    const { stdout } = await run(['-f', big])
+    assert.equal((await run(['--uninject'], { stdin: stdout })).stdout, text)
+    const child = spawn(process.execPath, [MAIN, 'inject', '-f', big], { stdio: ['ignore', 'pipe', 'pipe'] })
+    child.stdout.destroy()
+    let stderr = ''
+    child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
+      stderr += chunk
+    })
+    const [code] = await once(child, 'close')
+    assert.deepEqual([code, stderr], [1, 'langflow-leader: cannot write to standard output: write EPIPE\n'])
+  })
+})
+
+describe('a wrong command line is one sentence and exit code 2', () => {
+  for (const [args, message] of [
+    [['--traffic', 'slice'], /^langflow-leader inject: --traffic 'slice': .*: use readiness or label; see/],
+    [['--traffic', 'x'], /--traffic 'x': use readiness or label/],
+    [['--standby', 'hot'], /--standby 'hot': use one of cold, prewarmed, frozen/],
+    [['--container', 'A B'], /--container 'A B': use at most 63/],
+    [['--image', 'a b'], /--image 'a b': use an image as a pod names it/],
+    [['--lease-name', 'A'], /--lease-name 'A': use at most 253/],
+    [['--entrypoint', `"langflow`], /--entrypoint '"langflow': the quote " is not closed/],
+    [['--uninject', '--traffic', 'label'], /--traffic means nothing to --uninject/],
+    [['-f', '-', '-f', '-'], /--filename - is there twice/],
+    [['-f', ''], /--filename '': name a file/],
+    [['--nope'], /unknown option '--nope'/],
+    [['app.yaml'], /too many arguments/],
+  ] as const) {
+    test(args.join(' '), async () => {
+      const { code, stdout, stderr } = await run([...args], { stdin: deployment() })
+      assert.deepEqual([code, stdout], [2, ''])
+      assert.match(stderr, message)
+      assert.match(stderr, /^langflow-leader inject: [^\n]+\n$/)
+    })
+  }
+
+  test('a variable as well', async () => {
+    const { code, stderr } = await run([], { stdin: deployment(), env: { LEADER_UNINJECT: 'please' } })
+    assert.equal(code, 2)
+    assert.match(stderr, /LEADER_UNINJECT 'please': use true or false/)
+  })
+})
+
+describe('what cannot be handled is one sentence, exit code 1, and nothing on standard output', () => {
+  for (const [name, text, message] of [
+    [
+      'a pod that is refused',
+      deployment({ pod: 'hostPID: true' }),
+      /^langflow-leader: Deployment\/app: with hostPID/,
+    ],
+    ['broken YAML', 'a: [\n', /^langflow-leader: standard input, line \d: not valid YAML/],
+    ['a stream without LangFlow', 'kind: ConfigMap\n', /^langflow-leader: found no LangFlow/],
+    ['nothing', '', /found no LangFlow/],
+  ] as const) {
+    test(name, async () => {
+      const { code, stdout, stderr } = await run([], { stdin: text })
+      assert.deepEqual([code, stdout], [1, ''])
+      assert.match(stderr, message)
+      assert.match(stderr, /^[^\n]+\n$/)
+    })
+  }
+
+  test('a file that cannot be read', async () => {
+    for (const [path, why] of [
+      [join(dir, 'none.yaml'), 'there is no such file'],
+      [dir, 'it is a directory: name its files one by one'],
+    ] as const) {
+      const { code, stderr } = await run(['-f', path])
+      assert.deepEqual([code, stderr], [1, `langflow-leader: cannot read ${path}: ${why}\n`])
+    }
+  })
+})

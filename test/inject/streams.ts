@@ -1,0 +1,92 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { parseAllDocuments } from 'yaml'
+import { inject, uninject } from '../../agent/inject/inject.ts'
+import type { Input } from '../../agent/inject/input.ts'
+import type { InjectOptions } from '../../agent/inject/settings.ts'
+import type { Container, Manifest, PodSpec } from '../deploy/manifests.ts'
+
+export const DEFAULTS: InjectOptions = {
+  container: null,
+  entrypoint: null,
+  image: 'langflow-leader:1.2.3',
+  standby: 'cold',
+  traffic: 'readiness',
+  leaseName: null,
+}
+
+/** The shapes of the official charts: `stateful-backend` of langflow-ide, `runtime-deployment` of langflow-runtime. */
+export function fixture(name: 'stateful-backend' | 'runtime-deployment'): string {
+  return readFileSync(join(import.meta.dirname, 'fixtures', `${name}.yaml`), 'utf8')
+}
+
+export function asInput(text: string): Input {
+  return { text, parts: [{ name: 'app.yaml', firstLine: 0 }] }
+}
+
+export function injected(text: string, options: Partial<InjectOptions> = {}): string {
+  return inject(asInput(text), { ...DEFAULTS, ...options }).text
+}
+
+export function warningsOf(text: string, options: Partial<InjectOptions> = {}): readonly string[] {
+  return inject(asInput(text), { ...DEFAULTS, ...options }).warnings
+}
+
+export function uninjected(text: string): string {
+  return uninject(asInput(text)).text
+}
+
+/** What the stream says; with the merge keys of YAML 1.1, which kubectl knows. */
+export function documentsIn(text: string): unknown[] {
+  return parseAllDocuments(text, { merge: true }).map((document) => {
+    if (document.errors[0] !== undefined) throw document.errors[0]
+    return document.toJS()
+  })
+}
+
+export function manifestsIn(text: string): Manifest[] {
+  return (documentsIn(text) as (Manifest | null)[]).filter((manifest) => manifest !== null)
+}
+
+export function find(text: string, kind: string, name?: string): Manifest {
+  const found = manifestsIn(text).filter(
+    (manifest) => manifest.kind === kind && (name === undefined || manifest.metadata.name === name),
+  )
+  if (found.length !== 1) throw new Error(`${found.length} manifests of kind ${kind}`)
+  return found[0] as Manifest
+}
+
+export function podOf(text: string, kind = 'Deployment', name?: string): PodSpec {
+  return find(text, kind, name).spec.template.spec
+}
+
+export function agentOf(pod: PodSpec): Container {
+  return pod.initContainers.find(({ name }) => name === 'agent') as Container
+}
+
+export function variable(container: Container, name: string): string | undefined {
+  return container.env?.find((one) => one.name === name)?.value
+}
+
+/** A Deployment with one container as given, and what its pod and its spec have beside that: all as YAML of one line. */
+export function deployment({
+  container = '',
+  pod = '',
+  spec = '',
+  metadata = '',
+  command = 'command: [langflow, run]',
+} = {}) {
+  return `apiVersion: apps/v1
+kind: Deployment
+metadata: { name: app${metadata} }
+spec:
+  replicas: 2
+  selector: { matchLabels: { app: flows } }
+${spec && `  ${spec}\n`}  template:
+    metadata: { labels: { app: flows } }
+    spec:
+${pod && `      ${pod}\n`}      containers:
+        - name: langflow
+          image: langflowai/langflow:1.13.0
+${command && `          ${command}\n`}${container && `          ${container}\n`}`
+}
