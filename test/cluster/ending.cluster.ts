@@ -1,0 +1,100 @@
+import assert from 'node:assert/strict'
+import { after, before } from 'node:test'
+import { eventually } from '../bench/takeover/wait.ts'
+import { mono } from './client.ts'
+import { Installation } from './installation.ts'
+import { Kube } from './kube.ts'
+import { momentOf } from './moment.ts'
+import { identityOf } from './objects.ts'
+import { scenario } from './scenario.ts'
+
+/** From what the API server says of an endpoint to what kube-proxy does. */
+const PROXY_MS = 1_000
+
+const kube = new Kube()
+let base: Installation
+
+before(async () => {
+  base = await Installation.start(kube)
+})
+after(async () => {
+  await base?.close()
+  await kube.close()
+})
+
+scenario(
+  'a third replica joins as a standby, and the leader stays',
+  () => base,
+  async (one) => {
+    await one.settled()
+    const { epoch, from } = await momentOf(one)
+    await one.kubectl('scale', one.workload, '--replicas=3')
+    await one.settled(3)
+    assert.equal(one.lease.epoch, epoch)
+    assert.equal(one.client.since(from).failed, 0)
+  },
+)
+
+scenario(
+  'scaled from three to one the leader stays',
+  () => base,
+  async (one) => {
+    await one.settled(3)
+    const { epoch, from } = await momentOf(one)
+    await one.kubectl('scale', one.workload, '--replicas=1')
+    await one.settled(1)
+    assert.equal(one.lease.epoch, epoch)
+    assert.equal(one.client.since(from).failed, 0)
+  },
+)
+
+scenario(
+  'a pod that ends gets no request once its gate is closed, even with no other to send it to',
+  () => base,
+  async (one, t) => {
+    await one.settled(1)
+    const { leader, epoch } = await momentOf(one)
+    const identity = identityOf(leader)
+    // What the drain waits for: meanwhile LangFlow could answer.
+    const inFlight = one.askPod(leader, '/slow=8000', 20_000)
+    await one.kubectl('delete', 'pod', leader.metadata.name, '--wait=false')
+    await eventually('its gate is closed', 10_000, async () => {
+      const answer = await fetch(`http://${leader.status.podIP}:8090/readyz`)
+      return answer.status === 503
+    })
+    const closedAt = mono()
+    await eventually('its endpoint serves no more', 10_000, async () => {
+      const found = (await one.endpoints()).find(({ addresses }) =>
+        addresses.includes(leader.status.podIP ?? ''),
+      )
+      return !found?.conditions.serving
+    })
+    const toldAt = mono()
+    assert.equal((await inFlight).epoch, epoch)
+    const answers = one.client.answers.filter(
+      ({ replica, mono: at }) => replica === identity && at > closedAt,
+    )
+    const last = answers.at(-1)?.mono ?? closedAt
+    t.diagnostic(`gate closed; its endpoint is no more used after ${(last - closedAt).toFixed(0)} ms`)
+    t.diagnostic(`its endpoint serves no more after ${(toldAt - closedAt).toFixed(0)} ms`)
+    assert.ok(last < toldAt + PROXY_MS)
+    await one.served(epoch + 1)
+    await one.settled(1)
+  },
+)
+
+scenario(
+  'scaled to nothing and back, another term begins',
+  () => base,
+  async (one) => {
+    await one.kubectl('scale', one.workload, '--replicas=2')
+    await one.settled()
+    const { epoch } = await momentOf(one)
+    await one.kubectl('scale', one.workload, '--replicas=0')
+    await eventually('all pods are gone', 60_000, async () => (await one.pods()).length === 0)
+    assert.equal(one.lease.holder, '')
+    await one.kubectl('scale', one.workload, '--replicas=2')
+    await one.served(epoch + 1)
+    await one.settled()
+  },
+)

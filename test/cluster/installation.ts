@@ -1,0 +1,260 @@
+import { randomBytes } from 'node:crypto'
+import type { AgentStatus } from '../../agent/observe/status.ts'
+import { eventually } from '../bench/takeover/wait.ts'
+import { lateBeats, overlapMs } from '../support/beats.ts'
+import { askOnce, mono, SteadyClient } from './client.ts'
+import { Collector } from './collector.ts'
+import { evidenceOf } from './evidence.ts'
+import type { Kube } from './kube.ts'
+import { LeaseHistory, wrongAnswers } from './lease-history.ts'
+import { type EndpointSlice, identityOf, isReady, type List, type Manifest, type Pod } from './objects.ts'
+import { type Overlay, renderOverlay } from './overlay.ts'
+import { PodLogs } from './pod-logs.ts'
+import {
+  asStatefulSet,
+  fitToNode,
+  type Kind,
+  STAND_IN,
+  scaled,
+  type Traffic,
+  type Workload,
+} from './workload.ts'
+
+export interface InstallationOptions extends Partial<Overlay> {
+  readonly kind?: Kind
+  readonly replicas?: number
+  /** Instead of the stand-in. */
+  readonly workload?: Workload
+  /** Not readiness: its component is added, and it rolls out as deploy/production does. */
+  readonly traffic?: Traffic
+  /** Changes what is applied, after everything else. */
+  readonly change?: (manifests: Manifest[]) => void
+}
+
+/** What production asks for, and a stand-in does without. */
+const NO_DATABASE = 'postgresql://nobody@127.0.0.1:9/none'
+const START_MS = 60_000
+const POD = 'app.kubernetes.io/name=langflow'
+
+/** What deploy/ installs, in a namespace of its own, with a client that never stops asking. */
+export class Installation {
+  readonly kube: Kube
+  readonly namespace: string
+  readonly kind: Kind
+  readonly traffic: Traffic
+  readonly collector: Collector
+  readonly lease: LeaseHistory
+  readonly logs: PodLogs
+  client!: SteadyClient
+  /** Of the Service. */
+  url = ''
+  readonly #workload: Workload
+  readonly #end = new AbortController()
+  #changes = 0
+
+  private constructor(kube: Kube, namespace: string, collector: Collector, options: InstallationOptions) {
+    this.kube = kube
+    this.namespace = namespace
+    this.kind = options.kind ?? 'Deployment'
+    this.traffic = options.traffic ?? (options.base === 'production' ? 'label' : 'readiness')
+    this.#workload = options.workload ?? STAND_IN
+    this.collector = collector
+    this.lease = LeaseHistory.follow(kube, namespace, this.#end.signal)
+    this.logs = new PodLogs(namespace)
+  }
+
+  /** Applies it all, and resolves once the first leader answers through the Service. */
+  static async start(kube: Kube, options: InstallationOptions = {}): Promise<Installation> {
+    const namespace = `leader-${randomBytes(3).toString('hex')}`
+    const collector = await Collector.open()
+    const one = new Installation(kube, namespace, collector, options)
+    try {
+      await one.#apply(options)
+      await one.served(0, one.#workload.startMs)
+    } catch (error) {
+      process.stderr.write(`${await evidenceOf(one)}\n`)
+      await one.close()
+      throw error
+    }
+    return one
+  }
+
+  async #apply(options: InstallationOptions): Promise<void> {
+    const { kube, namespace, kind, traffic, collector } = this
+    const rendered = await renderOverlay(kube, {
+      base: options.base ?? 'base',
+      components: [
+        ...(traffic === 'readiness' || options.base === 'production' ? [] : [`traffic-${traffic}`]),
+        ...(options.components ?? []),
+      ],
+      images: options.images ?? {},
+    })
+    const served = this.#workload.prepare(rendered, `${kube.nodeAddress}:${collector.port}`)
+    fitToNode(served)
+    scaled(served, options.replicas ?? 2, traffic)
+    const manifests = kind === 'StatefulSet' ? asStatefulSet(served, traffic) : served
+    options.change?.(manifests)
+    const own: Manifest[] = [
+      {
+        apiVersion: 'v1',
+        kind: 'Namespace',
+        metadata: { name: namespace, labels: { 'pod-security.kubernetes.io/enforce': 'restricted' } },
+      },
+      {
+        apiVersion: 'v1',
+        kind: 'Secret',
+        metadata: { name: 'langflow', namespace },
+        stringData: {
+          'secret-key': randomBytes(32).toString('hex'),
+          ...(options.base === 'production' ? { 'database-url': NO_DATABASE } : {}),
+        },
+      },
+    ]
+    const items = [...own, ...manifests.map((one) => inNamespace(one, namespace))]
+    await kube.kubectl(['apply', '-f', '-'], JSON.stringify({ apiVersion: 'v1', kind: 'List', items }))
+    const service = await kube.get<{ spec: { clusterIP: string } }>(
+      `/api/v1/namespaces/${namespace}/services/langflow`,
+    )
+    this.url = `http://${service.spec.clusterIP}:7860`
+    this.client = new SteadyClient(`${this.url}${this.#workload.path}`, this.#workload.read)
+  }
+
+  /** Runs kubectl in its namespace. */
+  kubectl(...args: string[]): Promise<string> {
+    return this.kube.kubectl([`--namespace=${this.namespace}`, ...args])
+  }
+
+  /** The same, ended with `signal`. */
+  kubectlUntil(signal: AbortSignal, ...args: string[]): Promise<string> {
+    return this.kube.kubectl([`--namespace=${this.namespace}`, ...args], '', signal)
+  }
+
+  /** `deployment/langflow`, or what stands for it. */
+  get workload(): string {
+    return `${this.kind.toLowerCase()}/langflow`
+  }
+
+  async pods(): Promise<readonly Pod[]> {
+    const path = `/api/v1/namespaces/${this.namespace}/pods?labelSelector=${encodeURIComponent(POD)}`
+    return (await this.kube.get<List<Pod>>(path)).items
+  }
+
+  async endpoints(): Promise<EndpointSlice['endpoints']> {
+    const of = encodeURIComponent('kubernetes.io/service-name=langflow')
+    const path = `/apis/discovery.k8s.io/v1/namespaces/${this.namespace}/endpointslices?labelSelector=${of}`
+    return (await this.kube.get<List<EndpointSlice>>(path)).items.flatMap(({ endpoints }) => endpoints ?? [])
+  }
+
+  async status(pod: Pod): Promise<AgentStatus> {
+    const answer = await fetch(`http://${pod.status.podIP}:8090/status`, {
+      signal: AbortSignal.timeout(2_000),
+    })
+    return (await answer.json()) as AgentStatus
+  }
+
+  /** The pod that the Lease names. Rejects where there is none. */
+  async leader(): Promise<Pod> {
+    const found = (await this.pods()).find((pod) => identityOf(pod) === this.lease.holder)
+    if (found === undefined)
+      throw new Error(`the Lease names ${this.lease.holder || 'nobody'}, which is no pod`)
+    return found
+  }
+
+  async followers(): Promise<Pod[]> {
+    return (await this.pods()).filter(
+      (pod) => identityOf(pod) !== this.lease.holder && pod.metadata.deletionTimestamp === undefined,
+    )
+  }
+
+  /** Resolves once an answer of at least this epoch came through the Service. */
+  async served(epoch = 0, withinMs = START_MS): Promise<void> {
+    await eventually(`an answer of epoch ${epoch} or later`, withinMs, () =>
+      this.client.calls.some(({ answer }) => answer !== null && answer.epoch >= epoch),
+    )
+  }
+
+  /** Resolves once somebody serves and every other replica could take over: what each scenario begins with. */
+  async settled(replicas = 2, withinMs = START_MS): Promise<void> {
+    await eventually(
+      `${replicas} replicas, of which one serves and the others could take over`,
+      withinMs,
+      () => this.#isSettled(replicas).catch(() => false),
+    )
+  }
+
+  async #isSettled(replicas: number): Promise<boolean> {
+    const pods = await this.pods()
+    if (pods.length !== replicas || pods.some(({ metadata }) => metadata.deletionTimestamp)) return false
+    const states = await Promise.all(pods.map((pod) => this.status(pod)))
+    const leaders = states.filter(({ role, traffic }) => role === 'leader' && traffic.gate === 'open')
+    const standbys = states.filter(({ couldTakeOver }) => couldTakeOver)
+    const ready = pods.filter(isReady).length
+    return (
+      leaders.length === 1 &&
+      standbys.length === replicas - 1 &&
+      ready === (this.traffic === 'readiness' ? 1 : replicas) &&
+      (await this.answeredSince(mono()))
+    )
+  }
+
+  /** Resolves once all have been Ready for as long as a rollout waits for it. */
+  async available(replicas: number): Promise<void> {
+    const path = `/apis/apps/v1/namespaces/${this.namespace}/${this.kind.toLowerCase()}s/langflow`
+    await eventually(`${replicas} available replicas`, START_MS, async () => {
+      const { status } = await this.kube.get<{ status: { availableReplicas?: number } }>(path)
+      return status.availableReplicas === replicas
+    })
+  }
+
+  private async answeredSince(from: number): Promise<boolean> {
+    await eventually('an answer through the Service', 2_000, () =>
+      this.client.calls.some(({ answer, sentAt }) => answer !== null && sentAt >= from),
+    )
+    return true
+  }
+
+  /** Changes the pod template, and returns what its pods carry from now on. */
+  async changeTemplate(): Promise<string> {
+    this.#changes += 1
+    const change = String(this.#changes)
+    const patch = { spec: { template: { metadata: { annotations: { 'test/change': change } } } } }
+    await this.kubectl('patch', this.workload, '--patch', JSON.stringify(patch))
+    return change
+  }
+
+  /** Asks a pod itself, past the Service. */
+  askPod(pod: Pod, path: string, timeoutMs?: number) {
+    return askOnce(`http://${pod.status.podIP}:7860${path}`, this.#workload.read, timeoutMs)
+  }
+
+  /** What must never be, of all that was seen until now; empty: nothing. */
+  violations(): string[] {
+    const { beats } = this.collector
+    const overlap = overlapMs(beats)
+    const late = lateBeats(beats)
+    return [
+      ...(overlap > 0 ? [`two acted at once for ${overlap.toFixed(1)} ms`] : []),
+      ...(late.length > 0 ? [`a term went on after a later one: ${JSON.stringify(late[0])}`] : []),
+      ...wrongAnswers(this.client.answers, this.lease.terms),
+      ...this.lease.contradictions,
+    ]
+  }
+
+  /** Deletes its namespace, without waiting for the end of its pods. */
+  async close(): Promise<void> {
+    this.#end.abort()
+    this.client?.stop()
+    this.collector.close()
+    this.logs.close()
+    const all = [`--namespace=${this.namespace}`, 'delete', 'pods', '--all', '--force', '--grace-period=0']
+    await this.kube.kubectl(['delete', 'namespace', this.namespace, '--wait=false', '--ignore-not-found'])
+    await this.kube.kubectl(all).catch(() => {})
+  }
+}
+
+/** Whole clusters' objects have none. */
+function inNamespace(manifest: Manifest, namespace: string): Manifest {
+  const metadata = { ...manifest.metadata, namespace }
+  const subjects = manifest.subjects?.map((one: object) => ({ ...one, namespace }))
+  return { ...manifest, metadata, ...(subjects ? { subjects } : {}) }
+}

@@ -1,0 +1,63 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import type { ContainerStatus, Pod } from './objects.ts'
+
+export interface Process {
+  readonly pid: number
+  readonly command: string
+}
+
+/** The processes of one container of a pod, as seen from the node. Throws where it has none. */
+export function processesOf(pod: Pod, container: string): Process[] {
+  const { containerStatuses = [], initContainerStatuses = [] } = pod.status
+  const status = [...containerStatuses, ...initContainerStatuses].find(({ name }) => name === container)
+  const id = status && idOf(status)
+  const found = id ? processes((cgroups) => cgroups.includes(id)) : []
+  if (found.length === 0) throw new Error(`container ${container} of ${pod.metadata.name} has no process`)
+  return found
+}
+
+/** Every process of every pod on this node. */
+export function podProcesses(): Process[] {
+  return processes((cgroups) => cgroups.includes('/kubepods'))
+}
+
+/** A program of the node, e.g. `kube-apiserver`. Throws where it does not run. */
+export function nodeProgram(name: string): Process {
+  const found = processes(() => true).find(
+    ({ command }) => command.split('\0')[0]?.split('/').at(-1) === name,
+  )
+  if (found === undefined) throw new Error(`no ${name} runs here`)
+  return found
+}
+
+/** The one process whose command line has all these words. Throws where it is not one. */
+export function theOne(all: readonly Process[], ...words: readonly string[]): Process {
+  const found = all.filter(({ command }) => words.every((word) => command.includes(word)))
+  if (found.length !== 1 || found[0] === undefined)
+    throw new Error(`${found.length} processes have ${words.join(' and ')} in their command line`)
+  return found[0]
+}
+
+export function isAlive(pid: number): boolean {
+  return read(pid, 'stat').match(/\) [^ZX]/) !== null
+}
+
+function idOf({ containerID }: ContainerStatus): string | undefined {
+  return containerID?.split('//')[1]
+}
+
+function processes(matches: (cgroups: string) => boolean): Process[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => isAlive(pid) && matches(read(pid, 'cgroup')))
+    .map((pid) => ({ pid, command: read(pid, 'cmdline') }))
+}
+
+function read(pid: number, file: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/${file}`, 'utf8')
+  } catch {
+    return ''
+  }
+}

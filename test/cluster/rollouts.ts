@@ -1,0 +1,61 @@
+// What npm run bench:rollouts runs inside a cluster: one rollout of each combination of traffic mode, kind and replicas;
+// writes its part of docs/deploy.md. With arguments only those combinations, on stdout: label/Deployment/2, or slice/
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { withPart } from '../bench/page-part.ts'
+import { evidenceOf } from './evidence.ts'
+import { Installation } from './installation.ts'
+import { Kube } from './kube.ts'
+import { type Rollout, rollOut, stateInWords } from './rollout.ts'
+import {
+  COMBINATIONS,
+  type Combination,
+  nameOf,
+  ROLLOUTS_PART,
+  rolloutsText,
+  shortcomings,
+} from './rollout-table.ts'
+
+const PAGE = join(import.meta.dirname, '../../docs/deploy.md')
+
+const wanted = process.argv.slice(2)
+const chosen = COMBINATIONS.filter(
+  (one) => wanted.length === 0 || wanted.some((name) => nameOf(one).startsWith(name)),
+)
+if (chosen.length === 0) {
+  process.stderr.write(
+    `no such combination: use ${COMBINATIONS.map(nameOf).join(', ')}, or how one of these begins\n`,
+  )
+  process.exit(2)
+}
+
+const kube = new Kube()
+const measured: [Combination, Rollout][] = []
+const missed: string[] = []
+for (const combination of chosen) {
+  const one = await Installation.start(kube, combination)
+  try {
+    await one.settled(combination.replicas)
+    const rollout = await rollOut(one, combination.replicas)
+    measured.push([combination, rollout])
+    const wrong = shortcomings(combination, rollout)
+    process.stderr.write(
+      `${nameOf(combination)}: ${wrong.join('; ') || 'as it should be'} (${await stateInWords(one)})\n`,
+    )
+    if (wrong.length > 0) {
+      missed.push(nameOf(combination))
+      process.stderr.write(`${await evidenceOf(one)}\n`)
+    }
+  } finally {
+    await one.close()
+  }
+}
+const { gitVersion } = await kube.get<{ gitVersion: string }>('/version')
+const text = rolloutsText(measured, [
+  ['date', new Date().toISOString().slice(0, 10)],
+  ['Kubernetes', gitVersion],
+])
+if (wanted.length > 0) process.stdout.write(`${text}\n`)
+else writeFileSync(PAGE, withPart(existsSync(PAGE) ? readFileSync(PAGE, 'utf8') : '', ROLLOUTS_PART, text))
+await kube.close()
+process.exitCode = missed.length === 0 ? 0 : 1
