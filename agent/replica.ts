@@ -1,4 +1,4 @@
-import { type Clock, reached, type Timer } from './clock.ts'
+import { type Clock, reached } from './clock.ts'
 import type { AgentOptions } from './config/options.ts'
 import { doubtAt } from './election/deadlines.ts'
 import { Elector, type OutwardEffect } from './election/elector.ts'
@@ -14,11 +14,10 @@ import { describeReplica, type ReplicaFacts, standsBy } from './observe/replica-
 import type { AgentStatus, StatusSource } from './observe/status.ts'
 import { remedyFor } from './operate/crash-policy.ts'
 import { LauncherAbsence } from './operate/launcher-absence.ts'
+import { MakingWay } from './operate/making-way.ts'
 import { Peers } from './operate/peers.ts'
 import { podAge } from './operate/pod-age.ts'
-import { succession } from './operate/succession.ts'
-import { Intention } from './traffic/intention.ts'
-import { followed, type Traffic } from './traffic/traffic.ts'
+import { Steering, type SteeringOptions } from './traffic/steering.ts'
 import { HealthProbe } from './workload/health-probe.ts'
 import type { LauncherKeys } from './workload/launcher-keys.ts'
 import { LinkServer } from './workload/link-server.ts'
@@ -28,8 +27,8 @@ export interface ReplicaParts {
   readonly options: AgentOptions
   readonly namespace: string
   readonly api: (metrics: ReturnType<typeof createMetrics>) => LeaseApi
-  /** Called once; `changed`: what its view shows may have changed. */
-  readonly traffic: (changed: () => void) => Traffic
+  /** Called once. */
+  readonly traffic: SteeringOptions['traffic']
   readonly clock: Clock
   readonly log: Log
   readonly keys: LauncherKeys
@@ -37,6 +36,9 @@ export interface ReplicaParts {
   /** The API server's version, such as `1.37`. */
   readonly serverVersion: () => Promise<string | null>
 }
+
+/** A gate that closed is known to the kubelet within a second, and to every kube-proxy within another one. */
+const LINGER_MS = 2_000
 
 /** A loop that is this late is stuck; long enough for any pause that a busy node causes. */
 const STUCK_AFTER_MS = 10_000
@@ -51,13 +53,9 @@ export class Replica implements StatusSource {
   private readonly peers: Peers | null
   private readonly podAge: () => number | null
   private readonly absence: LauncherAbsence
-  /** Replicas of a newer revision for which this one stepped down: it does so once for each. */
-  private readonly madeWayFor = new Set<string>()
+  private readonly makingWay: MakingWay
   private readonly ended = Promise.withResolvers<0 | 1>()
-  private readonly traffic: Traffic
-  private readonly intention: Intention
-  private intentionTimer: Timer | null = null
-  private routedTo: string | null = null
+  private readonly steering: Steering
   private http: HttpServer | null = null
   private wasReady = false
   private wasStandby = false
@@ -67,8 +65,18 @@ export class Replica implements StatusSource {
     this.parts = parts
     this.repeats = new Repeats(log, clock)
     const { peers: at, identity } = options
-    this.traffic = parts.traffic(() => this.trafficChanged())
-    this.intention = new Intention(clock.mono() + options.leaseDurationMs)
+    this.steering = new Steering({
+      traffic: parts.traffic,
+      identity,
+      leaseDurationMs: options.leaseDurationMs,
+      lingerMs: options.pod.name === null ? 0 : LINGER_MS,
+      clock,
+      log,
+      repeats: this.repeats,
+      state: () => this.elector.state,
+      ready: () => this.ready(),
+      inDoubt: () => this.inDoubt,
+    })
     this.podAge = podAge(options.stateDir, clock)
     this.absence = new LauncherAbsence({
       clock,
@@ -76,10 +84,19 @@ export class Replica implements StatusSource {
       serverVersion: parts.serverVersion,
       changed: () => this.absenceChanged(),
     })
-    this.peers =
-      at === null
-        ? null
-        : new Peers({ at, identity, clock, repeats: this.repeats, asked: () => this.peersAsked() })
+    const lease = { namespace: parts.namespace, name: options.leaseName }
+    const asked = () => this.makingWay.asked()
+    this.peers = at === null ? null : new Peers({ at, identity, lease, clock, repeats: this.repeats, asked })
+    this.makingWay = new MakingWay({
+      peers: this.peers,
+      revision: options.pod.revision,
+      podAgeMs: this.podAge,
+      leaseDurationMs: options.leaseDurationMs,
+      clock,
+      log,
+      term: () => this.elector.state.term,
+      tell: (fact) => this.elector.tell(fact),
+    })
     this.metrics = createMetrics({ leaseName: options.leaseName, status: () => this.status() })
     this.elector = new Elector({
       config: candidateConfig(options),
@@ -127,7 +144,7 @@ export class Replica implements StatusSource {
 
   /** Rejects with a `FatalError` where socket or HTTP port cannot be had; then nothing was started. */
   async start(): Promise<void> {
-    const { options, clock, log } = this.parts
+    const { options, log } = this.parts
     try {
       await this.supervisor.listen()
       this.http = await startHttpServer({ listen: options.listen, source: this, metrics: this.metrics })
@@ -139,8 +156,8 @@ export class Replica implements StatusSource {
     log.info('answering HTTP', { port: this.http.port })
     if (options.pod.problem !== null) log.warn(options.pod.problem)
     this.elector.start()
-    // By then it is known what traffic is to be, whatever was heard.
-    this.intentionTimer = clock.after(options.leaseDurationMs, () => this.gateChanged())
+    this.absence.start()
+    this.steering.start()
   }
 
   /** Hands over in the planned order and ends; a second call does not wait for requests in flight. */
@@ -156,8 +173,7 @@ export class Replica implements StatusSource {
     this.supervisor.close()
     this.absence.close()
     this.peers?.close()
-    this.intentionTimer?.cancel()
-    this.traffic.close()
+    await this.steering.end()
     await this.http?.close()
     return code
   }
@@ -172,21 +188,31 @@ export class Replica implements StatusSource {
 
   ready(): boolean {
     const { term } = this.elector.state
-    // Asked of the clock as well: a timer that is late must not hold the gate open.
-    if (
-      term === null ||
-      reached(this.parts.clock.now(), doubtAt(candidateConfig(this.parts.options), term.renewedAt))
-    )
-      return false
+    if (term === null || this.inDoubt) return false
     return this.supervisor.view.epoch === term.epoch && this.status().checks.every((check) => check.ok)
   }
 
   couldServe(): boolean {
-    return this.ready() || standsBy(this.facts)
+    return this.ready() || standsBy(this.facts) || this.pauses
+  }
+
+  /** In doubt it serves nobody, and nobody else could: there is nowhere better to go. */
+  private get pauses(): boolean {
+    const { term } = this.elector.state
+    const { epoch, state } = this.supervisor.view
+    const lives = state === 'frozen' || state === 'running'
+    return term !== null && term.stepDown === null && this.inDoubt && epoch === term.epoch && lives
   }
 
   launcherAnswers(): boolean {
     return this.supervisor.launcher === 'connected'
+  }
+
+  /** Asked of the clock as well: a timer that is late must not hold the gate open. */
+  private get inDoubt(): boolean {
+    const { options, clock } = this.parts
+    const { term } = this.elector.state
+    return term !== null && reached(clock.now(), doubtAt(candidateConfig(options), term.renewedAt))
   }
 
   private get facts(): ReplicaFacts {
@@ -202,26 +228,18 @@ export class Replica implements StatusSource {
       workload: this.supervisor,
       peers,
       podAgeMs: this.podAge(),
-      routedTo: this.traffic.view.routedTo,
-      problem: this.absence.problem ?? this.ownerProblem ?? this.traffic.view.problem ?? options.pod.problem,
+      routedTo: this.steering.view.routedTo,
+      problem:
+        this.absence.problem ??
+        this.ownerProblem ??
+        this.steering.view.problem ??
+        this.makingWay.problem ??
+        options.pod.problem,
     }
   }
 
   private get ownerProblem(): string | null {
     return ownerProblem(this.parts.options.pod.owner, this.elector.state.seen?.lease ?? null)
-  }
-
-  /** Whoever is best prepared follows; one of a newer revision, as in a rollout, at once. */
-  private peersAsked(): void {
-    const { term } = this.elector.state
-    if (term === null || this.peers === null) return
-    const own = { revision: this.parts.options.pod.revision, podAgeMs: this.podAge() }
-    const { successor, newer } = succession(own, this.peers.members)
-    this.elector.tell({ type: 'successor', identity: successor })
-    if (!newer || successor === null || this.madeWayFor.has(successor) || term.doubt) return
-    this.madeWayFor.add(successor)
-    this.parts.log.info('a replica of a newer revision is ready: handing over to it', { successor })
-    this.elector.tell({ type: 'step_down', reason: 'a replica of a newer revision is ready' })
   }
 
   private run(effect: OutwardEffect): void {
@@ -233,10 +251,12 @@ export class Replica implements StatusSource {
         this.supervisor.start(effect.epoch)
         return
       case 'drain':
-        void this.drain()
+        // Whoever was ready a moment ago may be gone: the successor is named when the stop is over.
+        this.peers?.askAgain()
+        this.steering.drain(() => this.supervisor.drain())
         return
       case 'stop':
-        this.supervisor.stop(effect.graceMs)
+        this.steering.stop(() => this.supervisor.stop(effect.graceMs))
         return
       case 'restart':
         this.restart(effect)
@@ -251,13 +271,6 @@ export class Replica implements StatusSource {
         this.record(effect)
         return
     }
-  }
-
-  /** No new request is to come before those that came are waited for. The elector's own timeout runs meanwhile. */
-  private async drain(): Promise<void> {
-    this.steer(this.ready())
-    await followed(this.traffic, this.parts.clock)
-    if (this.elector.state.term?.stepDown?.stage === 'draining') this.supervisor.drain()
   }
 
   private restart({ reason, graceMs }: Extract<OutwardEffect, { type: 'restart' }>): void {
@@ -287,7 +300,7 @@ export class Replica implements StatusSource {
     if (problem !== null) this.repeats.happened('lease', problem, { decision: this.elector.decision })
     else this.repeats.over('lease', 'the Lease can be reached again')
     if (this.ownerProblem !== null) this.repeats.happened('owner', this.ownerProblem)
-    else this.repeats.over('owner', 'the Lease belongs to this replica’s own')
+    else this.repeats.over('owner', 'the Lease belongs to no other Deployment or StatefulSet any more')
     this.peers?.ask(state.term !== null)
     this.gateChanged()
   }
@@ -303,7 +316,7 @@ export class Replica implements StatusSource {
     const { log } = this.parts
     const { term, highestEpoch } = this.elector.state
     const ready = this.ready()
-    this.steer(ready)
+    this.steering.look(ready)
     if (ready && !this.wasReady) log.event('serving', { epoch: term?.epoch ?? highestEpoch })
     this.wasReady = ready
     const standby = standsBy(this.facts)
@@ -311,21 +324,6 @@ export class Replica implements StatusSource {
       log.event('standby_ready', { epoch: highestEpoch, mode: this.supervisor.view.standby.mode })
     }
     this.wasStandby = standby
-  }
-
-  private steer(ready: boolean): void {
-    const { options, clock } = this.parts
-    const { state } = this.elector
-    this.traffic.want(this.intention.of({ state, identity: options.identity, ready, now: clock.mono() }))
-  }
-
-  private trafficChanged(): void {
-    const { problem, routedTo } = this.traffic.view
-    if (problem !== null) this.repeats.happened('traffic', problem)
-    else this.repeats.over('traffic', 'the API server leads traffic as the gate says')
-    if (routedTo === null || routedTo === this.routedTo) return
-    this.routedTo = routedTo
-    this.parts.log.info('the API server leads traffic to', { pod: routedTo || 'nobody, or another pod' })
   }
 }
 

@@ -136,7 +136,7 @@ function toAgentOptions(
     command.error(`--listen and --target have the same port (${rest.listen.port}): give each its own`)
   }
   const identity = rest.identity ?? ownIdentity(command, env)
-  const pod = podOf(env, rest.identity !== null)
+  const pod = podOf(env, { named: rest.identity !== null, hasPeers: rest.peers !== null })
   return {
     ...rest,
     ...timings,

@@ -1,4 +1,4 @@
-import { durationOf, epochOf, holderOf, isVacant, type Lease, ownerOf, successorOf } from '../lease/lease.ts'
+import { durationOf, epochOf, holderOf, isVacant, type Lease, successorOf } from '../lease/lease.ts'
 import { coolDownEnds } from './cool-down.ts'
 import { foreignOwner } from './ownership.ts'
 import type { Seen } from './state.ts'
@@ -135,7 +135,8 @@ function take(turn: Turn): void {
   turn.wake(at)
   const left = `${((at - turn.now.mono) / 1000).toFixed(1)} s`
   if (cool > first) turn.decide(`${standing}; cooling down for ${left} after the workload failed here`)
-  else if (first > free) turn.decide(`${standing}; ${whoIsFirst(seen)} has precedence for ${left}`)
+  else if (first > free && holder === '')
+    turn.decide(`${standing}; ${whoIsFirst(turn, seen)} has precedence for ${left}`)
   else turn.decide(`${standing}; free in ${left} unless renewed`)
 }
 
@@ -176,13 +177,14 @@ function freeAt(turn: Turn, seen: Seen): number {
  */
 function precedence({ config, state }: Turn, { lease }: Seen): number {
   if (lease === null || isOwn({ config, state }, lease)) return 0
-  if (foreignOwner(config.owner, lease) !== null) return config.leaseDurationMs
   const successor = isVacant(lease) ? successorOf(lease) : null
-  return successor === null || successor === config.identity ? 0 : config.retryPeriodMs
+  if (successor === config.identity) return 0
+  if (foreignOwner(config.owner, lease) !== null) return config.leaseDurationMs
+  return successor === null ? 0 : config.retryPeriodMs
 }
 
-function whoIsFirst({ lease }: Seen): string {
-  return (lease && (successorOf(lease) ?? ownerOf(lease))) ?? 'another'
+function whoIsFirst({ config }: Turn, { lease }: Seen): string {
+  return foreignOwner(config.owner, lease) ?? (lease && successorOf(lease)) ?? 'another'
 }
 
 /**

@@ -18,18 +18,23 @@ const NATIVE_SIDECARS = { major: 1, minor: 29 }
 /** Says what may be wrong where no launcher has come since the start. */
 export class LauncherAbsence {
   private readonly options: LauncherAbsenceOptions
-  private timer: Timer | null
+  private timer: Timer | null = null
+  private hasCome = false
   problem: string | null = null
 
   constructor(options: LauncherAbsenceOptions) {
     this.options = options
-    this.timer = options.clock.after(PATIENCE_MS, () => void this.look())
+  }
+
+  /** Waits for one from now on. */
+  start(): void {
+    if (!this.hasCome) this.timer = this.options.clock.after(PATIENCE_MS, () => void this.look())
   }
 
   /** One that came once is not absent in this sense. */
   came(): void {
-    this.timer?.cancel()
-    this.timer = null
+    this.hasCome = true
+    this.close()
     if (this.problem === null) return
     this.problem = null
     this.options.changed()

@@ -13,6 +13,8 @@ export interface PeersOptions {
   readonly at: Peer
   /** This replica, which is among them. */
   readonly identity: string
+  /** What they compete for; others under the same name are no peers. */
+  readonly lease: { readonly namespace: string; readonly name: string }
   readonly clock: Clock
   readonly repeats: Pick<Repeats, 'happened' | 'over'>
   readonly resolve?: (host: string) => Promise<readonly string[]>
@@ -29,25 +31,31 @@ const MOST_PEERS = 32
 
 /** Of a peer's `/status`; what an earlier version did not tell may be missing. */
 const Answer = z.object({
-  identity: z.string(),
+  identity: z.string().check(z.regex(/^[\x21-\x7e]{1,512}$/)),
   couldTakeOver: z.boolean(),
-  revision: z._default(z.nullable(z.string()), null),
+  lease: z.object({ namespace: z.string(), name: z.string() }),
+  revision: z._default(z.nullable(z.string().check(z.maxLength(253))), null),
   podAgeMs: z._default(z.nullable(z.number()), null),
   standby: z.optional(z.object({ wanted: z.string(), mode: z.string() })),
 })
 
-/** The other replicas, asked by the leader whether one of them would take over now. Nothing depends on an answer. */
+/**
+ * The other replicas, asked by the leader whether one of them would take over now. No rule rests on an answer; a wrong one
+ * costs a handover, or a restart in place.
+ */
 export class Peers {
   private readonly options: PeersOptions
   private readonly dispatcher = new Agent({ maxResponseSize: LONGEST_ANSWER })
-  /** By identity: what it said, and when it was asked. */
-  private readonly answers = new Map<string, Member & { readonly askedAt: number }>()
+  /** By identity: what it said, where, and when it was asked. */
+  private readonly answers = new Map<string, Member & { readonly at: string; readonly askedAt: number }>()
   /** When this replica itself answered at an address; another pod may have it later. */
   private readonly own = new Map<string, number>()
   private asking = false
   private timer: Timer | null = null
   private nextAt = 0
   private polling = false
+  /** Once more after this round. */
+  private again = false
 
   constructor(options: PeersOptions) {
     this.options = options
@@ -59,6 +67,16 @@ export class Peers {
     this.asking = yes
     this.timer?.cancel()
     if (yes) this.schedule()
+  }
+
+  /** Asks once more, out of turn: one that was ready a moment ago may be gone. */
+  askAgain(): void {
+    if (!this.asking) return
+    this.again = this.polling
+    if (this.polling) return
+    this.timer?.cancel()
+    this.nextAt = this.options.clock.mono()
+    this.schedule()
   }
 
   close(): void {
@@ -75,8 +93,13 @@ export class Peers {
 
   /** Those that answered lately. */
   get members(): readonly Member[] {
-    const oldest = this.options.clock.mono() - ANSWER_COUNTS_MS
-    return [...this.answers.values()].filter(({ askedAt }) => askedAt >= oldest)
+    const now = this.options.clock.mono()
+    return [...this.answers.values()]
+      .filter(({ askedAt }) => askedAt >= now - ANSWER_COUNTS_MS)
+      .map(({ askedAt, at: _, ...member }) => ({
+        ...member,
+        podAgeMs: member.podAgeMs === null ? null : member.podAgeMs + now - askedAt,
+      }))
   }
 
   private schedule(): void {
@@ -97,6 +120,8 @@ export class Peers {
     for (const problem of problems) repeats.happened('peers', problem)
     if (problems.length === 0) repeats.over('peers', 'every peer answers')
     this.options.asked?.()
+    if (this.again) this.nextAt = clock.mono()
+    this.again = false
     this.schedule()
   }
 
@@ -109,6 +134,7 @@ export class Peers {
     } catch (error) {
       return [`the peers' name ${at.host} cannot be resolved: ${codeOf(error)}`]
     }
+    this.forget(({ at }) => !addresses.includes(at))
     // Asked of now, since the name may have taken a while.
     this.nextAt = clock.mono() + POLL_MS
     const oldest = clock.mono() - ANSWER_COUNTS_MS
@@ -120,7 +146,7 @@ export class Peers {
 
   /** What is wrong, or `null`. */
   private async askOne(address: string): Promise<string | null> {
-    const { at, clock, identity } = this.options
+    const { at, clock, identity, lease: own } = this.options
     const { origin } = new URL(`http://${isIPv6(address) ? `[${address}]` : address}:${at.port}`)
     const askedAt = clock.mono()
     const abort = new AbortController()
@@ -135,23 +161,30 @@ export class Peers {
       if (statusCode !== 200) return `peer ${origin} answered ${statusCode}`
       const answer = z.safeParse(Answer, parsed(text))
       if (!answer.success) return `peer ${origin} answered with something else than a status`
-      const { couldTakeOver: ready, standby, ...said } = answer.data
+      const { couldTakeOver: ready, lease, standby, ...said } = answer.data
+      if (lease.namespace !== own.namespace || lease.name !== own.name) return null
       if (said.identity === identity) this.own.set(address, askedAt)
-      else this.remember({ ...said, ready, prepared: standby?.mode === standby?.wanted }, askedAt)
+      else
+        this.remember({ ...said, ready, prepared: standby?.mode === standby?.wanted, at: address, askedAt })
       return null
     } catch (error) {
       if (abort.signal.aborted) return `peer ${origin} did not answer within ${DEADLINE_MS / 1000} s`
+      // Nobody is there any more; one that is only slow may answer the next time.
+      this.forget(({ at }) => at === address)
       return `peer ${origin} cannot be asked: ${codeOf(error)}`
     } finally {
       deadline.cancel()
     }
   }
 
-  /** Pods come and go under new names: what is too old to count is forgotten. */
-  private remember(member: Member, askedAt: number): void {
-    for (const [name, answer] of this.answers)
-      if (answer.askedAt < askedAt - ANSWER_COUNTS_MS) this.answers.delete(name)
-    this.answers.set(member.identity, { ...member, askedAt })
+  private remember(answer: Member & { readonly at: string; readonly askedAt: number }): void {
+    // Pods come and go under new names.
+    this.forget(({ askedAt }) => askedAt < answer.askedAt - ANSWER_COUNTS_MS)
+    this.answers.set(answer.identity, answer)
+  }
+
+  private forget(which: (answer: { readonly at: string; readonly askedAt: number }) => boolean): void {
+    for (const [identity, answer] of this.answers) if (which(answer)) this.answers.delete(identity)
   }
 }
 

@@ -11,6 +11,8 @@ export interface Member {
   readonly podAgeMs: number | null
 }
 
+export type Own = Pick<Member, 'revision' | 'podAgeMs'>
+
 export interface Succession {
   /** Who should follow a leader that releases now; `null`: nobody is ready. */
   readonly successor: string | null
@@ -18,37 +20,47 @@ export interface Succession {
   readonly newer: boolean
 }
 
-/** The best of the others: of the newest revision first, then the best prepared, then the oldest. */
-export function succession(
-  own: Pick<Member, 'revision' | 'podAgeMs'>,
-  others: readonly Member[],
-): Succession {
-  const isNewer = ({ revision }: Member) => revision !== null && newerThanOwn(own, others, revision)
-  const isOlder = ({ revision }: Member) => revision !== own.revision
-  const rank = (member: Member) => (isNewer(member) ? 0 : isOlder(member) ? 4 : 2) + (member.prepared ? 0 : 1)
-  const [best] = others
-    .filter(({ ready }) => ready)
-    .sort((a, b) => rank(a) - rank(b) || (b.podAgeMs ?? 0) - (a.podAgeMs ?? 0))
-  return best === undefined
-    ? { successor: null, newer: false }
-    : { successor: best.identity, newer: isNewer(best) }
+/**
+ * The best of the others: of the newest revision first, then the best prepared, then the oldest. Those that were tried in
+ * vain come last, and are no reason to hand over.
+ */
+export function succession(own: Own, others: readonly Member[], inVain: ReadonlySet<string>): Succession {
+  const ages = new Map(others.map(({ revision }) => [revision, ageOf(revision, own, others)]))
+  const ownAge = ageOf(own.revision, own, others)
+  /** The younger the newer; one that is not known to be newer is as good as the own one, or worse. */
+  const rank = ({ revision }: Member): number => {
+    const age = ages.get(revision) ?? null
+    if (revision === own.revision) return Number.MAX_SAFE_INTEGER
+    return age !== null && ownAge !== null && age < ownAge ? age : Number.POSITIVE_INFINITY
+  }
+  const order = [
+    (member: Member) => Number(inVain.has(member.identity)),
+    rank,
+    ({ prepared }: Member) => Number(!prepared),
+    ({ podAgeMs }: Member) => -(podAgeMs ?? 0),
+  ]
+  const [best] = others.filter(({ ready }) => ready).sort((a, b) => compare(a, b, order))
+  return {
+    successor: best?.identity ?? null,
+    newer: best !== undefined && rank(best) < Number.MAX_SAFE_INTEGER && !inVain.has(best.identity),
+  }
 }
 
 /**
- * Which of two revisions came later: that whose oldest pod is the younger one. Hashes have no order, and a pod of an old
- * revision that is made anew in the middle of a rollout is young as well.
+ * How old a revision is: as its oldest pod. Hashes have no order, and a pod of an old revision that is made anew in the
+ * middle of a rollout is young as well.
  */
-function newerThanOwn(
-  own: Pick<Member, 'revision' | 'podAgeMs'>,
-  others: readonly Member[],
-  revision: string,
-): boolean {
-  if (own.revision === null || own.podAgeMs === null || revision === own.revision) return false
-  const oldest = (of: string, known: number) =>
-    others.reduce(
-      (age, member) => (member.revision === of ? Math.max(age, member.podAgeMs ?? 0) : age),
-      known,
-    )
-  const age = oldest(revision, 0)
-  return age > 0 && age < oldest(own.revision, own.podAgeMs)
+function ageOf(revision: string | null, own: Own, others: readonly Member[]): number | null {
+  const ages = [own, ...others].flatMap((one) =>
+    revision !== null && one.revision === revision && one.podAgeMs !== null ? [one.podAgeMs] : [],
+  )
+  return ages.length === 0 ? null : Math.max(...ages)
+}
+
+function compare<T>(a: T, b: T, order: readonly ((one: T) => number)[]): number {
+  for (const rank of order) {
+    const [first, second] = [rank(a), rank(b)]
+    if (first !== second) return first < second ? -1 : 1
+  }
+  return 0
 }

@@ -1,7 +1,7 @@
 import type { Clock } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
 import type { ObjectsApi } from '../lease/kube-objects.ts'
-import { READINESS, type Traffic } from './traffic.ts'
+import { READINESS, type Traffic, type TrafficListener } from './traffic.ts'
 
 export interface TrafficParts {
   readonly options: Pick<AgentOptions, 'traffic' | 'identity' | 'leaseName'>
@@ -9,8 +9,8 @@ export interface TrafficParts {
   readonly clock: Clock
 }
 
-/** Loaded on demand, so that whoever does without it does not pay its memory. `changed`: see `RoutedTraffic`. */
-export async function connectTraffic(parts: TrafficParts): Promise<(changed: () => void) => Traffic> {
+/** Loaded on demand, so that whoever does without it does not pay its memory. */
+export async function connectTraffic(parts: TrafficParts): Promise<(listener: TrafficListener) => Traffic> {
   const { traffic, identity, leaseName } = parts.options
   const { clock } = parts
   if (traffic.mode === 'readiness') return () => READINESS
@@ -19,10 +19,10 @@ export async function connectTraffic(parts: TrafficParts): Promise<(changed: () 
   if (traffic.mode === 'label') {
     const { LabelRoute } = await import('./label-route.ts')
     const route = new LabelRoute({ api, pod: traffic.pod, leaseName, clock })
-    return (changed) => new RoutedTraffic({ route, clock, changed })
+    return (listener) => new RoutedTraffic({ route, clock, listener })
   }
   const { SliceRoute } = await import('./slice-route.ts')
   const { pod, endpointSlice: name } = traffic
   const route = new SliceRoute({ api, name, pod, identity, leaseName, clock })
-  return (changed) => new RoutedTraffic({ route, clock, changed })
+  return (listener) => new RoutedTraffic({ route, clock, listener })
 }

@@ -7,6 +7,8 @@ export interface IntentionFacts {
   readonly identity: string
   /** `/readyz`: the leader, whose LangFlow is healthy. */
   readonly ready: boolean
+  /** By the clock, whether or not the election has noticed. */
+  readonly inDoubt: boolean
   /** Monotonic ms. */
   readonly now: number
 }
@@ -29,8 +31,12 @@ export class Intention {
     if (!this.known) return UNKNOWN
     if (term === null) return { gate: 'closed', epoch: null }
     if (facts.ready) return { gate: 'open', epoch: term.epoch }
-    // On its way out, or in doubt, a leader takes nothing from anybody.
-    return { gate: 'closed', epoch: term.stepDown !== null || term.doubt ? null : term.epoch }
+    // On its way out a leader takes nothing from anybody.
+    if (term.stepDown !== null) return { gate: 'closed', epoch: null }
+    // A pause for whoever is on the way here, and no reason to be sent elsewhere: there is nobody else as yet. What would be
+    // written while the API server is away would arrive when the doubt is over.
+    if (facts.inDoubt || term.doubt) return UNKNOWN
+    return { gate: 'closed', epoch: term.epoch }
   }
 }
 
@@ -38,10 +44,11 @@ export class Intention {
 function mayGoOn({
   state: { term, seen, workload, killOrdered, ending },
   identity,
+  inDoubt,
 }: IntentionFacts): boolean {
   if (ending !== null || killOrdered) return false
   if (term !== null) {
-    const undisturbed = term.stepDown === null && !term.doubt && term.restarting === null
+    const undisturbed = term.stepDown === null && !term.doubt && !inDoubt && term.restarting === null
     return term.startOrdered && undisturbed && workload.alive !== 'no'
   }
   if (seen === null) return true

@@ -15,9 +15,22 @@ export interface LabelRouteOptions {
 
 /** What the Service selects by. */
 const ROLE = 'langflow-leader/role'
-/** A ReplicaSet that is scaled down deletes the pods with the lowest cost first; without one it counts as 0. */
+/**
+ * A ReplicaSet that is scaled down deletes the pods with the lowest cost first; without one it counts as 0. One that
+ * somebody else has set is left alone.
+ */
 const DELETION_COST = 'controller.kubernetes.io/pod-deletion-cost'
 const LEADER_COST = '1000'
+
+/** What a round left as it was. */
+interface Left {
+  /** Why a pod of a former leader, or all of them. */
+  readonly failure: unknown
+  /** Of a higher epoch. */
+  readonly later: RouteError | null
+}
+
+const NOTHING_LEFT: Left = { failure: null, later: null }
 
 /**
  * Traffic by a label: the leader's pod carries `leader`, every other `standby`. Each agent labels its own pod; a leader
@@ -35,44 +48,41 @@ export class LabelRoute implements Route {
     this.own = new WrittenObject(options.clock)
   }
 
-  async bring(wanted: Known): Promise<void> {
-    // First, so that no two are reached. A failure must not keep this pod from its own label.
-    const failure = wanted.epoch === null ? null : await this.strip(wanted.epoch)
-    await this.labelOwn(wanted)
-    if (failure !== null) throw failure
+  async bring(wanted: Known, still: () => boolean): Promise<void> {
+    // First, so that no two are reached. A failure must not keep this pod from its own label; a later leader does.
+    const { failure, later } = wanted.epoch === null ? NOTHING_LEFT : await this.strip(wanted.epoch, still)
+    if (wanted.epoch !== null && !still()) return
+    await this.labelOwn(wanted, () => later === null && still())
+    if (later !== null || failure !== null) throw later ?? failure
   }
 
   close(): void {
     this.options.api.close()
   }
 
-  /** Relabels what former leaders left. Resolves to the first failure. */
-  private async strip(epoch: number): Promise<unknown> {
+  /** Relabels what former leaders left, for as long as this one leads. */
+  private async strip(epoch: number, still: () => boolean): Promise<Left> {
     const { api, pod } = this.options
-    let failure: unknown = null
+    let left = NOTHING_LEFT
     try {
       const labels = { [ROLE]: 'leader', [LEASE]: this.lease }
       for (const other of await api.list(POD, labels, REQUEST_MS)) {
+        if (!still()) break
         if (other.metadata.uid === pod.uid) continue
-        await this.stripOne(other, epoch).catch((error: unknown) => {
-          failure ??= error
-        })
+        if (epochIn(other) > epoch) left = { ...left, later: laterLeader(other, epoch) }
+        else
+          await this.stripOne(other).catch((failure: unknown) => {
+            left = { ...left, failure }
+          })
       }
-    } catch (error) {
-      failure = error
+    } catch (failure) {
+      left = { ...left, failure }
     }
-    return failure
+    return left
   }
 
-  private async stripOne(pod: KubeObject, epoch: number): Promise<void> {
+  private async stripOne(pod: KubeObject): Promise<void> {
     const { name } = pod.metadata
-    const its = epochIn(pod)
-    if (its > epoch) {
-      throw new RouteError(
-        `the pod "${name}" is labelled as the leader of epoch ${its}, and this replica leads in epoch ${epoch}: ` +
-          `if the Lease was made anew, run kubectl label pod ${name} ${ROLE}-`,
-      )
-    }
     try {
       await this.options.api.patch(POD, name, this.patchFor(pod, null), REQUEST_MS)
     } catch (error) {
@@ -80,18 +90,21 @@ export class LabelRoute implements Route {
     }
   }
 
-  private async labelOwn(wanted: Known): Promise<void> {
+  /** @param mayLead whether this pod may still be made the one that is reached */
+  private async labelOwn(wanted: Known, mayLead: () => boolean): Promise<void> {
     const { api, pod: own } = this.options
     const epoch = wanted.gate === 'open' ? wanted.epoch : null
     const pod = await api.get(POD, own.name, REQUEST_MS)
     if (pod.metadata.uid !== own.uid) {
+      this.routedTo = null
       throw new RouteError(
-        `the pod "${own.name}" has the UID ${pod.metadata.uid}, and POD_UID says ${own.uid}: ` +
-          'take POD_NAME and POD_UID from metadata.name and metadata.uid of this very pod',
+        `this pod was deleted, and another has its name: "${own.name}" has the UID ${pod.metadata.uid}, and POD_UID ` +
+          `says ${own.uid}; if it was not deleted, take POD_NAME and POD_UID from metadata.name and metadata.uid`,
       )
     }
     if (!this.isSo(pod, epoch) || this.own.mayChange(pod)) {
       this.routedTo = null
+      if (epoch !== null && !mayLead()) return
       await this.own.write(pod, () => api.patch(POD, own.name, this.patchFor(pod, epoch), REQUEST_MS))
     }
     this.routedTo = epoch === null ? '' : own.name
@@ -100,18 +113,16 @@ export class LabelRoute implements Route {
   private isSo({ metadata: { labels, annotations } }: KubeObject, epoch: number | null): boolean {
     const role = epoch === null ? 'standby' : 'leader'
     if (labels?.[ROLE] !== role || labels[LEASE] !== this.lease) return false
-    const costs = annotations?.[DELETION_COST] === LEADER_COST
+    const cost = annotations?.[DELETION_COST]
     return epoch === null
-      ? annotations?.[EPOCH] === undefined && !costs
-      : annotations?.[EPOCH] === String(epoch) && costs
+      ? annotations?.[EPOCH] === undefined && cost !== LEADER_COST
+      : annotations?.[EPOCH] === String(epoch) && cost !== undefined
   }
 
   /** @param epoch in which the pod leads; `null`: it does not */
   private patchFor({ metadata }: KubeObject, epoch: number | null): MergePatch {
     const { uid, resourceVersion, annotations } = metadata
-    // A cost of somebody else's is left alone.
-    const cost =
-      epoch !== null ? LEADER_COST : annotations?.[DELETION_COST] === LEADER_COST ? null : undefined
+    const foreign = ![undefined, LEADER_COST].includes(annotations?.[DELETION_COST])
     return {
       metadata: {
         uid,
@@ -120,11 +131,19 @@ export class LabelRoute implements Route {
         annotations: {
           [EPOCH]: epoch === null ? null : String(epoch),
           [CHANGED_AT]: this.own.changedAt(),
-          ...(cost === undefined ? {} : { [DELETION_COST]: cost }),
+          ...(foreign ? {} : { [DELETION_COST]: epoch === null ? null : LEADER_COST }),
         },
       },
     }
   }
+}
+
+function laterLeader(pod: KubeObject, epoch: number): RouteError {
+  const { name } = pod.metadata
+  return new RouteError(
+    `the pod "${name}" is labelled as the leader of epoch ${epochIn(pod)}, and this replica leads in epoch ${epoch}: ` +
+      `if the Lease was made anew, run kubectl label pod ${name} ${ROLE}-`,
+  )
 }
 
 /** A Lease's name may be longer than a label's value; what is cut off still tells two apart. */

@@ -1,6 +1,6 @@
 import type { Clock, Timer } from '../clock.ts'
 import { LeaseApiError } from '../lease/lease-api.ts'
-import type { Known, Traffic, TrafficView, Wanted } from './traffic.ts'
+import type { Known, Traffic, TrafficListener, TrafficView, Wanted } from './traffic.ts'
 
 /** A way to lead traffic through an object in the API server. */
 export interface Route {
@@ -9,8 +9,11 @@ export interface Route {
   /**
    * Reads what the API server has, and writes what is not as wanted, one request after the other. Rejects with an Error
    * whose message is one sentence.
+   *
+   * @param still whether it is still wanted; where not, it resolves early, and what a leader alone may write is not
+   * written. To be asked before each such write, since a request, or a pause of the process, may have taken long.
    */
-  bring(wanted: Known): Promise<void>
+  bring(wanted: Known, still: () => boolean): Promise<void>
   close(): void
 }
 
@@ -34,8 +37,7 @@ const CONFLICTS_AT_ONCE = 3
 export interface RoutedTrafficOptions {
   readonly route: Route
   readonly clock: Clock
-  /** Called when something that the view shows may have changed. */
-  readonly changed: () => void
+  readonly listener: TrafficListener
 }
 
 /**
@@ -61,6 +63,10 @@ export class RoutedTraffic implements Traffic {
     return { routedTo: this.options.route.routedTo, problem: this.problem }
   }
 
+  get isSettled(): boolean {
+    return this.settling === null
+  }
+
   want(wanted: Wanted): void {
     if (isSame(wanted, this.wanted)) return
     this.wanted = wanted
@@ -79,6 +85,18 @@ export class RoutedTraffic implements Traffic {
     this.options.route.close()
   }
 
+  /** What was wanted when a timer was set may be wanted no more. */
+  private lookAndBegin(): void {
+    this.options.listener.look()
+    this.begin()
+  }
+
+  private isStill(wanted: Known): boolean {
+    if (this.closed) return false
+    this.options.listener.look()
+    return isSame(wanted, this.wanted)
+  }
+
   private begin(): void {
     this.timer?.cancel()
     if (this.busy || this.closed || this.wanted.gate === 'unknown') return
@@ -86,11 +104,11 @@ export class RoutedTraffic implements Traffic {
   }
 
   private async round(wanted: Known): Promise<void> {
-    const { route, clock, changed } = this.options
+    const { route, clock, listener } = this.options
     this.busy = true
     let again: number | null
     try {
-      await route.bring(wanted)
+      await route.bring(wanted, () => this.isStill(wanted))
       again = this.succeeded(wanted)
     } catch (error) {
       again = this.failed(error)
@@ -98,18 +116,18 @@ export class RoutedTraffic implements Traffic {
     this.busy = false
     if (this.closed) return
     if (!isSame(wanted, this.wanted)) this.begin()
-    else if (again !== null) this.timer = clock.after(again, () => this.begin())
-    changed()
+    else if (again !== null) this.timer = clock.after(again, () => this.lookAndBegin())
+    listener.changed()
   }
 
   /** Milliseconds until the next round; `null`: none. */
   private succeeded(wanted: Known): number | null {
-    this.problem = null
     this.conflicts = 0
-    if (isSame(wanted, this.wanted)) {
-      this.settling?.resolve()
-      this.settling = null
-    }
+    // Another round follows, and knows more.
+    if (!isSame(wanted, this.wanted)) return null
+    this.problem = null
+    this.settling?.resolve()
+    this.settling = null
     return wanted.epoch === null ? null : jittered(CHECK_MS)
   }
 

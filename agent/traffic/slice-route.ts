@@ -38,13 +38,13 @@ export class SliceRoute implements Route {
     this.written = new WrittenObject(options.clock)
   }
 
-  async bring(wanted: Known): Promise<void> {
+  async bring(wanted: Known, still: () => boolean): Promise<void> {
     const { api } = this.options
     const slice = await this.read()
     this.routedTo = podIn(slice)
     this.check(slice)
     const next = this.nextOf(slice, wanted)
-    if (next === null) return
+    if (next === null || (wanted.epoch !== null && !still())) return
     this.routedTo = null
     this.routedTo = podIn(await this.written.write(slice, () => api.update(ENDPOINT_SLICE, next, REQUEST_MS)))
   }
@@ -89,8 +89,8 @@ export class SliceRoute implements Route {
     const { name, identity, leaseName } = this.options
     const annotations = slice.metadata.annotations ?? {}
     const mine = annotations[HOLDER] === identity
-    // Whoever does not lead gives back what is his, and that is all.
-    if (wanted.epoch === null && !mine) return null
+    // Whoever does not lead gives back what is his, and that is all. What he sent and got no answer to must not come late.
+    if (wanted.epoch === null && !mine) return this.written.mayChange(slice) ? this.touched(slice, {}) : null
     const its = epochIn(slice)
     const epoch = wanted.epoch ?? its
     if (its > epoch) {
@@ -106,20 +106,15 @@ export class SliceRoute implements Route {
       annotations[LEASE] === leaseName &&
       isDeepStrictEqual(slice.endpoints ?? [], endpoints)
     if (isSo && !this.written.mayChange(slice)) return null
-    return {
-      ...slice,
-      metadata: {
-        ...slice.metadata,
-        annotations: {
-          ...annotations,
-          [HOLDER]: identity,
-          [EPOCH]: String(epoch),
-          [LEASE]: leaseName,
-          [CHANGED_AT]: this.written.changedAt(),
-        },
-      },
-      endpoints,
-    }
+    const claim = { [HOLDER]: identity, [EPOCH]: String(epoch), [LEASE]: leaseName }
+    return { ...this.touched(slice, claim), endpoints }
+  }
+
+  /** A new version of it, so that a write to this one is refused from then on. */
+  private touched(slice: KubeObject, more: Readonly<Record<string, string>>): KubeObject {
+    const { metadata } = slice
+    const annotations = { ...metadata.annotations, ...more, [CHANGED_AT]: this.written.changedAt() }
+    return { ...slice, metadata: { ...metadata, annotations } }
   }
 
   private endpoint(): object {

@@ -23,16 +23,30 @@ export interface TrafficView {
 /** How only the leader is reached. */
 export interface Traffic {
   readonly view: TrafficView
+  /** The API server has acknowledged what is wanted, or there is nothing to tell it. */
+  readonly isSettled: boolean
   want(wanted: Wanted): void
-  /** Resolves once the API server has acknowledged what is wanted; at once where there is nothing to tell it. */
+  /** Resolves once it `isSettled`. */
   settled(): Promise<void>
   /** Ends it; what is in flight is abandoned. */
   close(): void
 }
 
+/** Whoever has traffic led to it. */
+export interface TrafficListener {
+  /**
+   * Says what is wanted by the clock as it is now. Asked before anything is begun by a timer, and again before a pod is
+   * made the one that is reached: a process that stood still may have lost the Lease without having noticed.
+   */
+  look(): void
+  /** Something that the view shows may have changed. */
+  changed(): void
+}
+
 /** The kubelet asks `/readyz` and tells the API server: there is nothing to do. */
 export const READINESS: Traffic = {
   view: { routedTo: null, problem: null },
+  isSettled: true,
   want: () => {},
   settled: () => Promise.resolve(),
   close: () => {},
@@ -44,8 +58,15 @@ export const READINESS: Traffic = {
  */
 export const CLOSED_WITHIN_MS = 2_000
 
-/** Resolves once the API server follows the gate, or the time for it is up. */
-export async function followed(traffic: Pick<Traffic, 'settled'>, clock: Clock): Promise<void> {
+/** Resolves once the API server follows the gate, or the time for it is up; `null`: it follows already. */
+export function followed(
+  traffic: Pick<Traffic, 'isSettled' | 'settled'>,
+  clock: Clock,
+): Promise<void> | null {
+  return traffic.isSettled ? null : inTime(traffic, clock)
+}
+
+async function inTime(traffic: Pick<Traffic, 'settled'>, clock: Clock): Promise<void> {
   const late = Promise.withResolvers<void>()
   const timer = clock.after(CLOSED_WITHIN_MS, late.resolve)
   await Promise.race([traffic.settled(), late.promise])

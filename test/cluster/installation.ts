@@ -106,6 +106,7 @@ export class Installation {
         metadata: { name: 'langflow', namespace },
         stringData: {
           'secret-key': randomBytes(32).toString('hex'),
+          'superuser-password': randomBytes(16).toString('hex'),
           ...(options.base === 'production' ? { 'database-url': NO_DATABASE } : {}),
         },
       },

@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { podOf } from '../../agent/config/pod.ts'
+import { type Otherwise, podOf as podFrom } from '../../agent/config/pod.ts'
+
+function podOf(env: NodeJS.ProcessEnv, otherwise: Partial<Otherwise> = {}) {
+  return podFrom(env, { named: false, hasPeers: false, ...otherwise })
+}
 
 describe("the agent's pod", () => {
   test('is known by the downward API', () => {
@@ -34,6 +38,7 @@ describe("the agent's pod", () => {
     assert.deepEqual(podOf({}), nothing)
     assert.equal(podOf({ POD_NAME: 'a-very-long-name-x2x7q', POD_TEMPLATE_HASH: '7d9c5b8f4' }).owner, null)
     assert.equal(podOf({ POD_NAME: 'alone' }).owner, null)
+    assert.equal(podOf({ POD_NAME: 'a-24567', CONTROLLER_REVISION_HASH: '5d4f9' }).owner, null)
     assert.equal(podOf({ POD_NAME: 'alone', CONTROLLER_REVISION_HASH: 'x' }).owner, null)
   })
 
@@ -43,7 +48,17 @@ describe("the agent's pod", () => {
       podOf(env).problem ?? '',
       /^this pod does not say who it is: add POD_NAME \(metadata.name\) and POD_UID/,
     )
-    assert.equal(podOf(env, true).problem, null)
+    assert.equal(podOf(env, { named: true }).problem, null)
     assert.equal(podOf({ ...env, POD_NAME: 'a' }).problem, null)
+  })
+
+  test('that does not say its revision has a problem where there are others to make way for', () => {
+    const env = { KUBERNETES_SERVICE_HOST: '10.0.0.1', POD_NAME: 'a', POD_UID: 'b' }
+    const problem = /^this pod does not say of which revision it is: add POD_TEMPLATE_HASH/
+    assert.match(podOf(env, { hasPeers: true }).problem ?? '', problem)
+    assert.equal(podOf(env).problem, null)
+    const asked = { ...env, POD_TEMPLATE_HASH: '', CONTROLLER_REVISION_HASH: '' }
+    assert.equal(podOf(asked, { hasPeers: true }).problem, null)
+    assert.equal(podOf({ POD_NAME: 'a', POD_UID: 'b' }, { hasPeers: true }).problem, null)
   })
 })

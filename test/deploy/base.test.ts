@@ -116,6 +116,10 @@ describe('the pod', () => {
     )
   })
 
+  test('no Service of the namespace becomes a setting of LangFlow', () => {
+    assert.equal(pod.enableServiceLinks, false)
+  })
+
   test('only the agent has a token', () => {
     assert.equal(pod.automountServiceAccountToken, false)
     assert.equal(only(manifests, 'ServiceAccount').automountServiceAccountToken, false)

@@ -72,7 +72,9 @@ describe('the built file', () => {
   })
 
   test('leads, serves, and asks its peers', async (t) => {
-    const peer = createServer((_, response) => response.end('{"identity":"b","couldTakeOver":true}'))
+    const lease = { namespace: 'default', name: 'langflow-leader-lock' }
+    const says = { identity: 'b', couldTakeOver: true, lease }
+    const peer = createServer((_, response) => response.end(JSON.stringify(says)))
     await once(peer.listen(0, '127.0.0.1'), 'listening')
     t.after(() => peer.close())
     const stage = await Stage.open(t)

@@ -41,6 +41,7 @@ export interface Container {
 export interface PodSpec {
   serviceAccountName: string
   automountServiceAccountToken: boolean
+  enableServiceLinks?: boolean
   terminationGracePeriodSeconds: number
   hostPID?: boolean
   shareProcessNamespace?: boolean

@@ -7,6 +7,7 @@ import { CLOSED_WITHIN_MS } from '../../agent/traffic/traffic.ts'
 import { countConnections } from '../../agent/workload/connections.ts'
 import { readBeats } from '../support/beats.ts'
 import { podObstacle } from '../support/pod.ts'
+import { FAST } from '../support/replica.ts'
 import { mono } from '../support/stage.ts'
 import { until } from '../support/until.ts'
 import { type ControlPlane, startControlPlane } from './control-plane.ts'
@@ -59,6 +60,19 @@ for (const mode of MODES) {
         JSON.stringify(scene.history()),
       )
       assert.equal((await b.status()).traffic.routedTo, 'b')
+    })
+
+    test('a handover without time to drain takes traffic away before LangFlow stops as well', async (t) => {
+      const scene = await TrafficScene.open(t, plane, mode)
+      const a = await scene.replica('a', [...FAST, '--drain-timeout=0s'])
+      await scene.opened('a')
+      const from = scene.watch.versions.length
+      a.signal('SIGTERM')
+      const closed = await scene.closed('a', from)
+      assert.equal((await a.exited).code, 0)
+      const stop = readBeats(scene.beats).find(({ what }) => what === 'stop')
+      assert.ok(stop)
+      assert.ok(closed.at < stop.mono, `closed ${closed.at - stop.mono} ms after LangFlow was told to stop`)
     })
 
     test('a leader that freezes as a whole loses traffic to the next one, and takes nothing back', async (t) => {

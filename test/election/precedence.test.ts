@@ -95,6 +95,19 @@ describe('a Lease that belongs to a Deployment', () => {
     assert.equal(c.pass(1).write.kind, 'acquire')
   })
 
+  test('is taken at once by another’s that its last leader named, as after a change of name', () => {
+    const named = { ...theirs, [SUCCESSOR]: 'me' }
+    const c = Candidate.follower(own)
+      .sees(noted(heldBy('leader', 10), theirs))
+      .sees(noted(released(11), named))
+    assert.deepEqual(annotationsOf(c), { [OWNER]: 'Deployment/mine' })
+  })
+
+  test('is said to be waited for only once nobody holds it', () => {
+    const c = Candidate.follower(own).sees(noted(heldBy('leader', 10), theirs))
+    assert.match(c.last.decision, /^leader holds the Lease; free in 30.0 s unless renewed$/)
+  })
+
   test('is taken as ever by its own, and by one that does not know whose it is', () => {
     for (const owner of ['Deployment/theirs', null]) {
       const c = Candidate.follower({ owner })

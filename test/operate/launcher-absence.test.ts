@@ -20,6 +20,7 @@ class Bench {
       },
       changed: () => void this.changes++,
     })
+    this.absence.start()
   }
 
   async pass(ms: number): Promise<void> {

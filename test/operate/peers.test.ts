@@ -11,8 +11,10 @@ import { settled, VirtualClock } from '../support/virtual-clock.ts'
 const ME = '127.0.0.1'
 const [OTHER, THIRD] = ['127.0.0.2', '127.0.0.3']
 
-function says(identity: string, couldTakeOver: boolean): RequestListener {
-  return (_, response) => response.end(JSON.stringify({ identity, couldTakeOver, more: 'ignored' }))
+const LEASE = { namespace: 'team', name: 'lock' }
+
+function says(identity: string, couldTakeOver: boolean, lease: object = LEASE): RequestListener {
+  return (_, response) => response.end(JSON.stringify({ identity, couldTakeOver, lease, more: 'ignored' }))
 }
 
 /** Agents that answer on one port of several loopback addresses, and the replica `me` that asks them. */
@@ -60,6 +62,7 @@ class Bench {
     this.peers = new Peers({
       at: { host: 'localhost', port: this.port },
       identity: 'me',
+      lease: LEASE,
       clock,
       asked: () => {
         this.roundsAsked++
@@ -107,7 +110,7 @@ describe('the peers of a leader', () => {
 
   test('tell what they are made from, how old and how well prepared they are; earlier versions do not', async (t) => {
     const bench = new Bench(t)
-    const told = { identity: 'new', couldTakeOver: true, revision: 'r2', podAgeMs: 9_000 }
+    const told = { identity: 'new', couldTakeOver: true, lease: LEASE, revision: 'r2', podAgeMs: 9_000 }
     const tells =
       (standby: object): RequestListener =>
       (_, response) =>
@@ -156,14 +159,66 @@ describe('the peers of a leader', () => {
   })
 
   test('count by their last answer for two more polls, and then no more', async (t) => {
-    const b = await (await three(t)).open().round()
-    b.silence(OTHER)
+    const b = new Bench(t)
+    let failing = false
+    const other = says('other', true)
+    await b.answers(OTHER, (request, response) =>
+      failing ? response.writeHead(500).end() : other(request, response),
+    )
+    await (await b.answers(THIRD, says('third', false))).open().round()
+    failing = true
     await b.round(5_000)
     await b.round(5_000)
     await b.clock.pass(1_000)
     assert.deepEqual(b.peers.view, { ready: 1, seen: 2 })
     await b.clock.pass(1)
     assert.deepEqual(b.peers.view, { ready: 0, seen: 1 })
+  })
+
+  test('count no more once nobody is there, or the name has their address no more', async (t) => {
+    const b = await (await three(t)).open().round()
+    b.silence(OTHER)
+    await b.round(5_000)
+    assert.deepEqual(b.peers.view, { ready: 0, seen: 1 })
+    b.addresses.splice(b.addresses.indexOf(THIRD), 1)
+    await b.round(5_000)
+    assert.deepEqual(b.peers.view, { ready: 0, seen: 0 })
+  })
+
+  test('are asked out of turn when they are needed', async (t) => {
+    const b = await (await three(t)).open().round()
+    b.asked.length = 0
+    b.peers.askAgain()
+    b.peers.askAgain()
+    await b.round(1)
+    assert.equal(b.asked.length, 2)
+    await b.clock.pass(4_990)
+    assert.equal(b.asked.length, 2)
+  })
+
+  test('are asked once more where they are needed in the middle of a round', async (t) => {
+    const b = new Bench(t)
+    const other = says('other', true)
+    await b.answers(OTHER, (request, response) => {
+      if (b.asked.length === 1) b.peers.askAgain()
+      other(request, response)
+    })
+    await b.open().round()
+    await b.round(1)
+    assert.equal(b.asked.length, 2)
+  })
+
+  test('that compete for another Lease are none', async (t) => {
+    const b = new Bench(t)
+    await b.answers(OTHER, says('other', true, { ...LEASE, name: 'another' }))
+    await b.answers(THIRD, says('third', true, { ...LEASE, namespace: 'another' }))
+    await b.open().round()
+    assert.deepEqual([b.peers.view, b.lines], [{ ready: 0, seen: 0 }, []])
+  })
+
+  test('under a name that no Lease could hold are none', async (t) => {
+    const b = await (await new Bench(t).answers(OTHER, says('a b', true))).open().round()
+    assert.deepEqual(b.peers.view, { ready: 0, seen: 0 })
   })
 
   test('that fail are one line in the log, however often, and one when they answer again', async (t) => {
@@ -188,7 +243,9 @@ describe('the peers of a leader', () => {
     [
       'more than 64 KiB',
       (_, response) =>
-        response.end(JSON.stringify({ identity: 'x', couldTakeOver: true, pad: 'x'.repeat(65_536) })),
+        response.end(
+          JSON.stringify({ identity: 'x', couldTakeOver: true, lease: LEASE, pad: 'x'.repeat(65_536) }),
+        ),
       /cannot be asked: UND_ERR_RES_EXCEEDED_MAX_SIZE$/,
     ],
     ['nothing', (_, response) => response.destroy(), /cannot be asked: \w+$/],

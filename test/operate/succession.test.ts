@@ -1,13 +1,17 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync, utimesSync } from 'node:fs'
+import { mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { describe, test } from 'node:test'
+import { describe, type TestContext, test } from 'node:test'
 import { podAge } from '../../agent/operate/pod-age.ts'
-import { type Member, succession } from '../../agent/operate/succession.ts'
+import { succession as choose, type Member, type Own } from '../../agent/operate/succession.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
 
 const OLD = { revision: 'old', podAgeMs: 600_000 }
+
+function succession(own: Own, others: readonly Member[], ...inVain: string[]) {
+  return choose(own, others, new Set(inVain))
+}
 
 function member(identity: string, more: Partial<Member> = {}): Member {
   return { identity, ready: true, prepared: true, revision: 'old', podAgeMs: 500_000, ...more }
@@ -41,6 +45,26 @@ describe('who follows a leader', () => {
   test('is one of an older revision where nobody else is ready, which is no reason to hand over', () => {
     const own = { revision: 'new', podAgeMs: 20_000 }
     assert.deepEqual(succession(own, [member('a')]), { successor: 'a', newer: false })
+  })
+})
+
+describe('among several newer revisions', () => {
+  const others = [
+    member('second', { revision: 'b', podAgeMs: 300_000 }),
+    member('third', { revision: 'c', podAgeMs: 20_000, prepared: false }),
+  ]
+
+  test('the newest is chosen, whatever is prepared', () => {
+    assert.deepEqual(succession(OLD, others), { successor: 'third', newer: true })
+  })
+
+  test('one that was tried in vain gives way to the other, and is no reason to hand over when it is the only one', () => {
+    assert.deepEqual(succession(OLD, others, 'third'), { successor: 'second', newer: true })
+    assert.deepEqual(succession(OLD, others, 'third', 'second'), { successor: 'third', newer: false })
+    assert.deepEqual(succession(OLD, [member('a'), ...others], 'third', 'second'), {
+      successor: 'a',
+      newer: false,
+    })
   })
 })
 
@@ -85,17 +109,34 @@ describe('a revision is newer', () => {
 })
 
 describe("a pod's age", () => {
-  test('goes on when its agent is restarted', (t) => {
-    const directory = mkdtempSync(join(tmpdir(), 'pod-age-'))
-    t.after(() => rmSync(directory, { recursive: true }))
+  function directory(t: TestContext): string {
+    const path = mkdtempSync(join(tmpdir(), 'pod-age-'))
+    t.after(() => rmSync(path, { recursive: true }))
+    return path
+  }
+
+  test('goes on when its agent is restarted, whatever becomes of the wall clock', async (t) => {
+    const path = directory(t)
     const clock = new VirtualClock()
-    podAge(directory, clock)
-    const bornAt = clock.now().wall / 1000 - 90
-    utimesSync(join(directory, 'born'), bornAt, bornAt)
-    assert.equal(Math.round(podAge(directory, clock)() ?? 0), 90_000)
+    podAge(path, clock)
+    clock.wallAhead += 3_600_000
+    await clock.pass(90_000)
+    assert.equal(podAge(path, clock)(), 90_000)
   })
 
-  test('is unknown where nothing can be written', () => {
+  test('goes on by the wall clock when its machine was restarted', (t) => {
+    const path = directory(t)
+    const clock = new VirtualClock()
+    writeFileSync(join(path, 'born'), JSON.stringify({ bootId: 'an earlier one', boot: 5 }))
+    const bornAt = clock.now().wall / 1000 - 90
+    utimesSync(join(path, 'born'), bornAt, bornAt)
+    assert.equal(podAge(path, clock)(), 90_000)
+  })
+
+  test('is unknown where nothing can be written, or what was written is no age', (t) => {
     assert.equal(podAge('/proc/nowhere', new VirtualClock())(), null)
+    const path = directory(t)
+    writeFileSync(join(path, 'born'), '')
+    assert.equal(podAge(path, new VirtualClock())(), null)
   })
 })

@@ -27,8 +27,8 @@ function heldBy(holderIdentity: string): Pick<ElectionState, 'seen'> {
 /** What one agent wants, as it learns more. */
 function agent() {
   const intention = new Intention(UNTIL)
-  return (state: Partial<ElectionState>, ready = false, now = 0) =>
-    intention.of({ state: { ...initialState(), ...state }, identity: 'me', ready, now })
+  return (state: Partial<ElectionState>, ready = false, now = 0, inDoubt = false) =>
+    intention.of({ state: { ...initialState(), ...state }, identity: 'me', ready, inDoubt, now })
 }
 
 describe('what traffic is to be', () => {
@@ -40,11 +40,19 @@ describe('what traffic is to be', () => {
     assert.deepEqual(wants({ term: null }, false), CLOSED)
   })
 
-  it('takes nothing from others in doubt or while stepping down', () => {
+  it('takes nothing from others while stepping down, also in doubt', () => {
     const wants = agent()
     wants({ term: TERM }, true)
-    assert.deepEqual(wants({ term: { ...TERM, doubt: true } }), CLOSED)
     assert.deepEqual(wants({ term: { ...TERM, stepDown: STEP_DOWN } }), CLOSED)
+    assert.deepEqual(wants({ term: { ...TERM, stepDown: STEP_DOWN, doubt: true } }), CLOSED)
+  })
+
+  it('is left as it is in doubt, and closed once the term is lost', () => {
+    const wants = agent()
+    wants({ term: TERM }, true)
+    assert.deepEqual(wants({ term: { ...TERM, doubt: true } }), UNKNOWN)
+    assert.deepEqual(wants({ term: TERM }, false, 0, true), UNKNOWN, 'by the clock')
+    assert.deepEqual(wants({ term: null }, false, 0, false), CLOSED)
   })
 
   it('is closed as soon as the Lease is somebody else’s, nobody’s, or not there', () => {
@@ -73,7 +81,6 @@ describe('what traffic is to be', () => {
 
   it('is closed by a restarted agent whose term does not go on undisturbed', () => {
     const taken = { ...heldBy('me'), workload: ALIVE }
-    assert.deepEqual(agent()({ ...taken, term: { ...TERM, doubt: true } }), CLOSED)
     assert.deepEqual(agent()({ ...taken, term: { ...TERM, stepDown: STEP_DOWN } }), CLOSED)
     for (const state of [
       { ...taken, term: { ...TERM, restarting: 'it failed' } },

@@ -3,6 +3,7 @@ import { describe, it } from 'node:test'
 import { LabelRoute } from '../../agent/traffic/label-route.ts'
 import { RoutedTraffic } from '../../agent/traffic/routed-traffic.ts'
 import { settled, VirtualClock } from '../support/virtual-clock.ts'
+import { NOBODY } from './nobody.ts'
 import { forbidden, StoredObjects, unanswered } from './stored-objects.ts'
 
 const ROLE = 'langflow-leader/role'
@@ -16,11 +17,11 @@ class Namespace {
   readonly api = new StoredObjects()
 
   /** A pod, and the traffic of its agent. */
-  agent(name: string, { leaseName = 'lock', uid = `uid-of-${name}` } = {}): RoutedTraffic {
+  agent(name: string, { leaseName = 'lock', uid = `uid-of-${name}`, look = () => {} } = {}): RoutedTraffic {
     if (!this.api.objects.has(name)) this.api.put(name)
     const { api, clock } = this
     const route = new LabelRoute({ api, pod: { name, uid }, leaseName, clock })
-    return new RoutedTraffic({ route, clock, changed: () => {} })
+    return new RoutedTraffic({ route, clock, listener: { ...NOBODY, look } })
   }
 
   role(name: string): string | undefined {
@@ -130,13 +131,76 @@ describe('the label mode', () => {
     const scene = new Namespace()
     scene.stale('b', 8)
     const traffic = scene.agent('a')
-    traffic.want({ gate: 'closed', epoch: 7 })
-    await scene.clock.pass(20_000)
-    assert.equal(scene.role('b'), 'leader')
-    assert.match(
-      traffic.view.problem!,
-      /"b" is labelled as the leader of epoch 8, .* in epoch 7: .* kubectl label pod b /,
-    )
+    for (const gate of ['closed', 'open'] as const) {
+      traffic.want({ gate, epoch: 7 })
+      await scene.clock.pass(20_000)
+      assert.deepEqual([scene.role('a'), scene.role('b')], ['standby', 'leader'])
+      assert.match(
+        traffic.view.problem!,
+        /"b" is labelled as the leader of epoch 8, .* in epoch 7: .* kubectl label pod b /,
+      )
+    }
+    // As the sentence says.
+    scene.api.edit('b', ({ metadata }) => ({ metadata: { ...metadata, labels: {} } }))
+    await scene.clock.pass(6_000)
+    assert.equal(scene.role('a'), 'leader')
+    assert.deepEqual(traffic.view, { routedTo: 'a', problem: null })
+  })
+
+  it('labels no leader that wakes up late, whose time is over by the clock', async () => {
+    const scene = new Namespace()
+    const traffic = scene.agent('a', { look: () => late && traffic.want({ gate: 'closed', epoch: null }) })
+    let late = false
+    traffic.want({ gate: 'open', epoch: 5 })
+    await traffic.settled()
+    const next = scene.agent('b')
+    next.want({ gate: 'open', epoch: 6 })
+    await next.settled()
+    next.close()
+    late = true
+    const seen: unknown[] = []
+    scene.api.meet = async (_, carryOut) => {
+      const answer = carryOut()
+      seen.push([scene.role('a'), scene.role('b')])
+      return answer
+    }
+    await scene.clock.pass(60_000)
+    assert.deepEqual(seen, [['standby', 'leader']])
+    assert.equal(traffic.view.routedTo, '')
+  })
+
+  for (const call of ['list', 'get a']) {
+    it(`labels no leader that learns during its "${call}" that it leads no more`, async () => {
+      const scene = new Namespace()
+      const traffic = scene.agent('a')
+      scene.stale('b', 6)
+      scene.api.meet = async (what, carryOut) => {
+        if (what === call) traffic.want({ gate: 'closed', epoch: null })
+        return carryOut()
+      }
+      traffic.want({ gate: 'open', epoch: 7 })
+      await traffic.settled()
+      const former = call === 'list' ? [] : ['patch b']
+      assert.deepEqual(scene.api.writes, [...former, 'patch a'])
+      assert.equal(scene.role('a'), 'standby')
+    })
+  }
+
+  it('does not let the end of a term wait until all that former leaders left is relabelled', async () => {
+    const scene = new Namespace()
+    for (const name of ['a', 'b', 'c', 'd', 'e']) scene.stale(name, 3)
+    const traffic = scene.agent('a')
+    scene.api.meet = async (call, carryOut) => {
+      if (!/^patch [b-e]$/.test(call)) return carryOut()
+      await new Promise<void>((resolve) => scene.clock.after(2_000, resolve))
+      throw unanswered()
+    }
+    traffic.want({ gate: 'open', epoch: 5 })
+    await scene.clock.pass(100)
+    traffic.want({ gate: 'closed', epoch: null })
+    await scene.clock.pass(1_900)
+    assert.ok(traffic.isSettled)
+    assert.deepEqual(scene.api.calls, ['list', 'patch b', 'get a', 'patch a'])
   })
 
   it('takes no label from a pod that became the leader after it was listed', async () => {
@@ -182,7 +246,22 @@ describe('the label mode', () => {
     traffic.want({ gate: 'open', epoch: 7 })
     await settled()
     assert.deepEqual(scene.api.writes, [])
-    assert.match(traffic.view.problem!, /"a" has the UID uid-of-a, and POD_UID says another: take POD_NAME/)
+    assert.match(
+      traffic.view.problem!,
+      /this pod was deleted, and another has its name: "a" has the UID uid-of-a, and POD_UID says another; if .* take POD_NAME/,
+    )
+  })
+
+  it('is not known to be reached any more once another pod has its name', async () => {
+    const scene = new Namespace()
+    const traffic = scene.agent('a')
+    traffic.want({ gate: 'open', epoch: 7 })
+    await traffic.settled()
+    assert.equal(traffic.view.routedTo, 'a')
+    scene.api.put('a', { metadata: { uid: 'another' } })
+    await scene.clock.pass(6_000)
+    assert.equal(traffic.view.routedTo, null)
+    assert.deepEqual(scene.api.labels('a'), {})
   })
 
   it('leads traffic to its pod although others cannot be listed, and says which right is missing', async () => {
@@ -203,10 +282,32 @@ describe('the label mode', () => {
     const scene = new Namespace()
     scene.api.put('a', { metadata: { annotations: { [COST]: '5' } } })
     const traffic = scene.agent('a')
-    traffic.want({ gate: 'closed', epoch: null })
+    for (const [wanted, role] of [
+      [{ gate: 'closed', epoch: null }, 'standby'],
+      [{ gate: 'open', epoch: 7 }, 'leader'],
+      [{ gate: 'closed', epoch: null }, 'standby'],
+    ] as const) {
+      traffic.want(wanted)
+      await traffic.settled()
+      assert.deepEqual([scene.api.annotations('a')[COST], scene.role('a')], ['5', role])
+    }
+    assert.equal(scene.api.writes.length, 3)
+    scene.stale('b', 6)
+    scene.api.edit('b', ({ metadata }) => ({
+      metadata: { ...metadata, annotations: { ...metadata.annotations, [COST]: '5' } },
+    }))
+    traffic.want({ gate: 'closed', epoch: 8 })
     await traffic.settled()
-    assert.equal(scene.api.annotations('a')[COST], '5')
-    assert.equal(scene.role('a'), 'standby')
+    assert.deepEqual([scene.api.annotations('b')[COST], scene.role('b')], ['5', 'standby'])
+  })
+
+  it('writes nothing again for a deletion cost that somebody else has set', async () => {
+    const scene = new Namespace()
+    scene.api.put('a', { metadata: { annotations: { [COST]: '5' } } })
+    const traffic = scene.agent('a')
+    traffic.want({ gate: 'open', epoch: 7 })
+    await scene.clock.pass(60_000)
+    assert.deepEqual(scene.api.writes, ['patch a'])
   })
 
   it('refuses an opening that comes late, after the gate has closed again', async () => {

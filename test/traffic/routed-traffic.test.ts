@@ -5,6 +5,7 @@ import { LabelRoute } from '../../agent/traffic/label-route.ts'
 import { type Route, RoutedTraffic } from '../../agent/traffic/routed-traffic.ts'
 import { CLOSED_WITHIN_MS, followed, type Known, READINESS } from '../../agent/traffic/traffic.ts'
 import { settled, VirtualClock } from '../support/virtual-clock.ts'
+import { NOBODY } from './nobody.ts'
 import { StoredObjects, unreachable } from './stored-objects.ts'
 
 const OPEN: Known = { gate: 'open', epoch: 7 }
@@ -14,20 +15,24 @@ const STANDING_BY: Known = { gate: 'closed', epoch: null }
 class Scene {
   readonly clock = new VirtualClock()
   readonly asked: string[] = []
-  changes = 0
-  bring: (wanted: Known) => Promise<void> = async () => {}
+  /** What kept traffic from following, each time that something changed. */
+  readonly problems: (string | null)[] = []
+  bring: (wanted: Known, still: () => boolean) => Promise<void> = async () => {}
+  /** What the process learns when it asks the clock. */
+  look = (): void => {}
   readonly traffic: RoutedTraffic
 
   constructor() {
     const route: Route = {
       routedTo: null,
-      bring: (wanted) => {
+      bring: (wanted, still) => {
         this.asked.push(wanted.gate)
-        return this.bring(wanted)
+        return this.bring(wanted, still)
       },
       close: () => {},
     }
-    this.traffic = new RoutedTraffic({ route, clock: this.clock, changed: () => this.changes++ })
+    const listener = { look: () => this.look(), changed: () => this.problems.push(this.traffic.view.problem) }
+    this.traffic = new RoutedTraffic({ route, clock: this.clock, listener })
   }
 }
 
@@ -127,6 +132,51 @@ describe('traffic that the API server leads', () => {
     assert.equal(scene.traffic.view.problem, 'it has changed')
   })
 
+  it('asks what is wanted by now before a timer begins anything', async () => {
+    const scene = new Scene()
+    scene.traffic.want(OPEN)
+    await settled()
+    scene.look = () => scene.traffic.want(STANDING_BY)
+    await scene.clock.pass(60_000)
+    assert.deepEqual(scene.asked, ['open', 'closed'])
+  })
+
+  it('tells a round under way that it is wanted no more, also where only the clock knows', async () => {
+    for (const unwanted of [
+      (scene: Scene) => scene.traffic.want(STANDING_BY),
+      (scene: Scene) => {
+        scene.look = () => scene.traffic.want(STANDING_BY)
+      },
+      (scene: Scene) => scene.traffic.close(),
+    ]) {
+      const scene = new Scene()
+      let isStill = (): boolean => assert.fail('nothing was begun')
+      scene.bring = (_, still) => {
+        isStill = still
+        return new Promise(() => {})
+      }
+      scene.traffic.want(OPEN)
+      assert.ok(isStill())
+      unwanted(scene)
+      assert.ok(!isStill())
+    }
+  })
+
+  it('does not take a problem for over because a round was given up', async () => {
+    const scene = new Scene()
+    scene.bring = () => Promise.reject(unreachable())
+    scene.traffic.want(OPEN)
+    await settled()
+    const answer = Promise.withResolvers<void>()
+    scene.bring = ({ gate }) => (gate === 'open' ? answer.promise : Promise.reject(unreachable()))
+    await scene.clock.pass(1_200)
+    scene.traffic.want(STANDING_BY)
+    answer.resolve()
+    await settled()
+    assert.deepEqual(scene.asked, ['open', 'open', 'closed'])
+    assert.deepEqual(scene.problems, Array(3).fill('cannot reach the API server'))
+  })
+
   it('costs a follower nothing once it is settled, and a leader a look each few seconds', async () => {
     const scene = new Scene()
     scene.traffic.want(STANDING_BY)
@@ -156,7 +206,7 @@ describe('traffic that the API server leads', () => {
     answer.reject(unreachable())
     scene.traffic.want(STANDING_BY)
     await scene.clock.pass(60_000)
-    assert.deepEqual([scene.asked, scene.changes], [['open'], 0])
+    assert.deepEqual([scene.asked, scene.problems], [['open'], []])
     assert.equal(scene.clock.next(), Number.POSITIVE_INFINITY)
   })
 
@@ -174,7 +224,7 @@ describe('traffic that the API server leads', () => {
       return carryOut()
     }
     const route = new LabelRoute({ api, pod: { name: 'a', uid: 'uid-of-a' }, leaseName: 'lock', clock })
-    const traffic = new RoutedTraffic({ route, clock, changed: () => {} })
+    const traffic = new RoutedTraffic({ route, clock, listener: NOBODY })
     for (let i = 0; i < 50; i++) {
       traffic.want(i % 2 === 0 ? OPEN : STANDING_BY)
       await clock.pass(370)
@@ -200,13 +250,14 @@ describe('a planned stop', () => {
     scene.bring = () => new Promise(() => {})
     scene.traffic.want(STANDING_BY)
     let done = false
-    const waiting = followed(scene.traffic, scene.clock).then(() => {
+    const waiting = followed(scene.traffic, scene.clock)?.then(() => {
       done = true
     })
     await scene.clock.pass(CLOSED_WITHIN_MS - 1)
     assert.ok(!done)
     await scene.clock.pass(1)
     await waiting
-    await followed(READINESS, scene.clock)
+    assert.ok(done)
+    assert.equal(followed(READINESS, scene.clock), null)
   })
 })

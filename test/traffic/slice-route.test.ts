@@ -4,6 +4,7 @@ import type { KubeObject } from '../../agent/lease/kube-objects.ts'
 import { RoutedTraffic } from '../../agent/traffic/routed-traffic.ts'
 import { SliceRoute } from '../../agent/traffic/slice-route.ts'
 import { settled, VirtualClock } from '../support/virtual-clock.ts'
+import { NOBODY } from './nobody.ts'
 import { forbidden, StoredObjects, unanswered } from './stored-objects.ts'
 
 const NAME = 'langflow-leader'
@@ -32,7 +33,7 @@ class Namespace {
     const { api, clock } = this
     const pod = { name, uid: `uid-of-${name}`, ip }
     const route = new SliceRoute({ api, name: slice, pod, identity: `${name}_id`, leaseName, clock })
-    return new RoutedTraffic({ route, clock, changed: () => {} })
+    return new RoutedTraffic({ route, clock, listener: NOBODY })
   }
 
   get slice(): KubeObject {
@@ -238,6 +239,44 @@ describe('the slice mode', () => {
     scene.api.edit(NAME, () => ({ endpoints: [] }))
     await scene.clock.pass(6_000)
     assert.deepEqual(scene.addresses, ['10.0.0.8'])
+  })
+
+  it('refuses an opening that comes late also where the slice is still a former leader’s', async () => {
+    const scene = new Namespace()
+    const former = await scene.held('b', 6)
+    former.want({ gate: 'closed', epoch: null })
+    await former.settled()
+    const traffic = scene.agent('a')
+    let late = (): unknown => {
+      throw new Error('it was not sent')
+    }
+    scene.api.meet = async (call, carryOut) => {
+      if (!call.startsWith('update')) return carryOut()
+      late = carryOut
+      throw unanswered()
+    }
+    traffic.want({ gate: 'open', epoch: 7 })
+    await settled()
+    await scene.clock.pass(100)
+    scene.api.meet = async (_, carryOut) => carryOut()
+    traffic.want({ gate: 'closed', epoch: null })
+    await traffic.settled()
+    assert.throws(late, { code: 'conflict' })
+    assert.deepEqual(scene.addresses, [])
+    assert.deepEqual([scene.annotation(HOLDER), scene.annotation(EPOCH)], ['b_id', '6'])
+  })
+
+  it('gets no address of a leader that learns during its read that it leads no more', async () => {
+    const scene = new Namespace()
+    const traffic = scene.agent('a')
+    scene.api.meet = async (_, carryOut) => {
+      traffic.want({ gate: 'closed', epoch: null })
+      return carryOut()
+    }
+    traffic.want({ gate: 'open', epoch: 7 })
+    await traffic.settled()
+    assert.deepEqual(scene.api.writes, [])
+    assert.equal(traffic.view.routedTo, '')
   })
 
   it('refuses an opening that comes late, after the gate has closed again', async () => {

@@ -1,0 +1,87 @@
+import type { Clock } from '../clock.ts'
+import { formatDuration } from '../config/duration.ts'
+import type { Fact, Term } from '../election/state.ts'
+import type { Log } from '../observe/log.ts'
+import type { PeersView } from '../observe/status.ts'
+import type { Peers } from './peers.ts'
+import { succession } from './succession.ts'
+
+export interface MakingWayOptions {
+  /** `null`: nobody is asked. */
+  readonly peers: Pick<Peers, 'members' | 'view'> | null
+  /** Of this replica's own pod. */
+  readonly revision: string | null
+  readonly podAgeMs: () => number | null
+  readonly leaseDurationMs: number
+  readonly clock: Pick<Clock, 'mono'>
+  readonly log: Pick<Log, 'info'>
+  readonly term: () => Term | null
+  readonly tell: (fact: Fact) => void
+}
+
+interface Try {
+  readonly count: number
+  /** Monotonic ms. */
+  readonly notBefore: number
+}
+
+/** One that gave the Lease back, or never came for it, is tried again after so long, and later each time. */
+const AGAIN_AFTER_MS = 120_000
+const LATEST_AGAIN_MS = 3_600_000
+/** Lease durations between two handovers for a newer revision, whoever asks for them: what lies can cost. */
+const APART_LEASES = 4
+
+/** Has the leader name who is best prepared to follow it, and hand over to a newer revision of its own accord. */
+export class MakingWay {
+  private readonly options: MakingWayOptions
+  private readonly tries = new Map<string, Try>()
+  private nextAt = Number.NEGATIVE_INFINITY
+  /** Monotonic ms: when one of a newer revision is tried again that was tried in vain; `null`: there is none. */
+  private waitsUntil: number | null = null
+
+  constructor(options: MakingWayOptions) {
+    this.options = options
+  }
+
+  get view(): PeersView | null {
+    return this.options.peers?.view ?? null
+  }
+
+  /** One sentence; `null`: nothing is wrong. */
+  get problem(): string | null {
+    const { clock, term } = this.options
+    if (this.waitsUntil === null || term() === null) return null
+    const left = formatDuration(Math.ceil(Math.max(0, this.waitsUntil - clock.mono()) / 1_000) * 1_000)
+    return `a replica of a newer revision did not keep the Lease that was handed over to it: see its log; it is tried again in ${left}`
+  }
+
+  /** To be called when all peers were asked once more. */
+  asked(): void {
+    const { peers, clock, revision, podAgeMs, term, tell } = this.options
+    const present = term()
+    if (present === null || peers === null) return
+    const now = clock.mono()
+    const { members } = peers
+    for (const identity of this.tries.keys())
+      if (!members.some((member) => member.identity === identity)) this.tries.delete(identity)
+    const waiting = [...this.tries].filter(([, { notBefore }]) => notBefore > now)
+    const inVain = new Set(waiting.map(([identity]) => identity))
+    const own = { revision, podAgeMs: podAgeMs() }
+    const { successor, newer } = succession(own, members, inVain)
+    const ends = waiting.map(([, { notBefore }]) => notBefore)
+    this.waitsUntil = ends.length > 0 && !newer ? Math.min(...ends) : null
+    tell({ type: 'successor', identity: successor })
+    if (newer && successor !== null) this.handOver(successor, present, now)
+  }
+
+  private handOver(successor: string, { doubt, stepDown }: Term, now: number): void {
+    const { leaseDurationMs, log, tell } = this.options
+    if (doubt || stepDown !== null || now < this.nextAt) return
+    const count = (this.tries.get(successor)?.count ?? 0) + 1
+    const wait = Math.min(AGAIN_AFTER_MS * 2 ** (count - 1), LATEST_AGAIN_MS)
+    this.tries.set(successor, { count, notBefore: now + wait })
+    this.nextAt = now + APART_LEASES * leaseDurationMs
+    log.info('a replica of a newer revision is ready: handing over to it', { successor })
+    tell({ type: 'step_down', reason: 'a replica of a newer revision is ready' })
+  }
+}

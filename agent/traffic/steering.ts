@@ -1,0 +1,122 @@
+import type { Clock, Timer } from '../clock.ts'
+import type { ElectionState, StepDown } from '../election/state.ts'
+import type { Log } from '../observe/log.ts'
+import type { Repeats } from '../observe/repeats.ts'
+import { Intention } from './intention.ts'
+import { followed, type Traffic, type TrafficListener, type TrafficView } from './traffic.ts'
+
+export interface SteeringOptions {
+  readonly traffic: (listener: TrafficListener) => Traffic
+  readonly identity: string
+  readonly leaseDurationMs: number
+  /** For how long after the gate has closed this process stays, in milliseconds. */
+  readonly lingerMs: number
+  readonly clock: Clock
+  readonly log: Pick<Log, 'info'>
+  readonly repeats: Pick<Repeats, 'happened' | 'over'>
+  readonly state: () => ElectionState
+  /** Both ask the clock: a timer that is late must not hold the gate open. */
+  readonly ready: () => boolean
+  readonly inDoubt: () => boolean
+}
+
+/** Keeps traffic in line with the gate, and a planned stop behind it. */
+export class Steering {
+  private readonly options: SteeringOptions
+  private readonly traffic: Traffic
+  private readonly intention: Intention
+  private timer: Timer | null = null
+  private routedTo: string | null = null
+  private open = false
+  /** Monotonic ms. */
+  private closedAt = Number.NEGATIVE_INFINITY
+  /** Of the step down that began last; `null`: it has not to be waited for. */
+  private closing: Promise<void> | null = null
+
+  constructor(options: SteeringOptions) {
+    this.options = options
+    this.intention = new Intention(options.clock.mono() + options.leaseDurationMs)
+    this.traffic = options.traffic({ look: () => this.look(), changed: () => this.changed() })
+  }
+
+  get view(): TrafficView {
+    return this.traffic.view
+  }
+
+  start(): void {
+    const { clock, leaseDurationMs } = this.options
+    // By then it is known what traffic is to be, whatever was heard.
+    this.timer = clock.after(leaseDurationMs, () => this.look())
+  }
+
+  /** To be called whenever the gate may have moved. */
+  look(ready = this.options.ready()): void {
+    const { state, identity, inDoubt, clock } = this.options
+    if (this.open && !ready) this.closedAt = clock.mono()
+    this.open = ready
+    this.traffic.want(
+      this.intention.of({ state: state(), identity, ready, inDoubt: inDoubt(), now: clock.mono() }),
+    )
+  }
+
+  /**
+   * A step down begins: no new request is to come before those that came are waited for. The elector's own timeout runs
+   * meanwhile.
+   *
+   * @param drain not called where the step down has gone on without it
+   */
+  drain(drain: () => void): void {
+    this.look()
+    this.closing = followed(this.traffic, this.options.clock)
+    this.onceClosed('draining', drain)
+  }
+
+  /**
+   * With a short drain the stop comes before the API server knows; until it does, or the time for it is up, requests
+   * would meet nothing.
+   *
+   * @param stop not called once nothing is left to be stopped, or a kill has overtaken it
+   */
+  stop(stop: () => void): void {
+    this.onceClosed('stopping', stop)
+  }
+
+  /**
+   * Ends it once the API server has acknowledged that the gate is closed, or the time for it is up, and no sooner than
+   * whoever routes can have heard of it: a pod's network ends with its last container, and then a connection hangs that
+   * would have been refused.
+   */
+  async end(): Promise<void> {
+    const { clock, lingerMs } = this.options
+    this.timer?.cancel()
+    this.look()
+    await followed(this.traffic, clock)
+    const left = this.closedAt + lingerMs - clock.mono()
+    if (left > 0) await new Promise<void>((resolve) => clock.after(left, resolve))
+    this.traffic.close()
+  }
+
+  private onceClosed(stage: StepDown['stage'], go: () => void): void {
+    if (this.closing === null) {
+      go()
+      return
+    }
+    const { state } = this.options
+    const epoch = state().term?.epoch
+    // A later term may be in the same stage.
+    void this.closing.then(() => {
+      const { term } = state()
+      if (term?.epoch === epoch && term?.stepDown?.stage === stage) go()
+    })
+  }
+
+  private changed(): void {
+    const { log, repeats } = this.options
+    const { problem, routedTo } = this.traffic.view
+    if (problem !== null) repeats.happened('traffic', problem)
+    else repeats.over('traffic', 'the API server leads traffic as the gate says')
+    if (routedTo === null || routedTo === this.routedTo) return
+    this.routedTo = routedTo
+    log.info('the API server leads traffic to', { pod: routedTo || 'nobody, or another pod' })
+  }
+}
