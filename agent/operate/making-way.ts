@@ -21,6 +21,8 @@ export interface MakingWayOptions {
 
 interface Try {
   readonly count: number
+  /** Of the term that was given up for it; until that has ended it is no try in vain. */
+  readonly epoch: number
   /** Monotonic ms. */
   readonly notBefore: number
 }
@@ -64,7 +66,9 @@ export class MakingWay {
     const { members } = peers
     for (const identity of this.tries.keys())
       if (!members.some((member) => member.identity === identity)) this.tries.delete(identity)
-    const waiting = [...this.tries].filter(([, { notBefore }]) => notBefore > now)
+    const waiting = [...this.tries].filter(
+      ([, { notBefore, epoch }]) => notBefore > now && epoch !== present.epoch,
+    )
     const inVain = new Set(waiting.map(([identity]) => identity))
     const own = { revision, podAgeMs: podAgeMs() }
     const { successor, newer } = succession(own, members, inVain)
@@ -74,12 +78,12 @@ export class MakingWay {
     if (newer && successor !== null) this.handOver(successor, present, now)
   }
 
-  private handOver(successor: string, { doubt, stepDown }: Term, now: number): void {
+  private handOver(successor: string, { epoch, doubt, stepDown }: Term, now: number): void {
     const { leaseDurationMs, log, tell } = this.options
     if (doubt || stepDown !== null || now < this.nextAt) return
     const count = (this.tries.get(successor)?.count ?? 0) + 1
     const wait = Math.min(AGAIN_AFTER_MS * 2 ** (count - 1), LATEST_AGAIN_MS)
-    this.tries.set(successor, { count, notBefore: now + wait })
+    this.tries.set(successor, { count, epoch, notBefore: now + wait })
     this.nextAt = now + APART_LEASES * leaseDurationMs
     log.info('a replica of a newer revision is ready: handing over to it', { successor })
     tell({ type: 'step_down', reason: 'a replica of a newer revision is ready' })

@@ -1,15 +1,14 @@
 import assert from 'node:assert/strict'
 import { after, before } from 'node:test'
 import { eventually } from '../bench/takeover/wait.ts'
-import { mono } from './client.ts'
 import { Installation } from './installation.ts'
 import { Kube } from './kube.ts'
-import { eventsOf, type Moment, momentOf } from './moment.ts'
-import { isAlive, nodeProgram } from './processes.ts'
+import { eventsOf } from './moment.ts'
+import { withoutApiServer } from './outage.ts'
 import { scenario } from './scenario.ts'
 
 const KILLED_AFTER_MS = 14_000
-/** Frozen for some 2 s, and the kubelet's and kube-proxy's second around them. */
+/** Frozen for some 2 s; then the kubelet, which has seen the closed gate, says so first, and that it is open again. */
 const PAUSE_MS = 5_000
 
 const kube = new Kube()
@@ -62,22 +61,3 @@ scenario(
     assert.equal(one.lease.epoch, epoch + 1)
   },
 )
-
-/** Stops the API server for so long, right after a renewal: some of the grant is used up in any case. */
-async function withoutApiServer(one: Installation, ms: number): Promise<Moment> {
-  await one.settled()
-  const leader = await one.leader()
-  await eventually('a renewal was acknowledged', 10_000, async () => {
-    const { leadership } = await one.status(leader)
-    return (leadership.killInMs ?? 0) > 13_700
-  })
-  const { pid } = nodeProgram('kube-apiserver')
-  const moment = { ...(await momentOf(one)), from: mono(), wall: Date.now() }
-  process.kill(pid, 'SIGSTOP')
-  try {
-    await eventually(`${ms} ms have passed`, 2 * ms, () => mono() - moment.from >= ms)
-  } finally {
-    if (isAlive(pid)) process.kill(pid, 'SIGCONT')
-  }
-  return moment
-}

@@ -4,12 +4,15 @@ import { eventually } from '../bench/takeover/wait.ts'
 import { mono } from './client.ts'
 import { Installation } from './installation.ts'
 import { Kube } from './kube.ts'
-import { momentOf, workerOf } from './moment.ts'
+import { eventsOf, momentOf, workerOf } from './moment.ts'
 import { identityOf, isReady } from './objects.ts'
+import { withoutApiServer } from './outage.ts'
 import { rollOut } from './rollout.ts'
 import { scenario } from './scenario.ts'
 
 const SWITCHOVER_MS = 6_000
+/** LangFlow is frozen from the renew deadline until the API server is back. */
+const PAUSE_MS = 4_000
 
 const kube = new Kube()
 let production: Installation
@@ -66,6 +69,26 @@ scenario(
     assert.notEqual(one.lease.holder, identityOf(leader))
     await one.settled()
     assert.equal(one.lease.epoch, epoch + 1)
+  },
+)
+
+scenario(
+  'with deploy/production an API server that is stopped for 12 s costs a pause and no request',
+  () => production,
+  async (one, t) => {
+    const { epoch, pid, leader, from, wall } = await withoutApiServer(one, 12_000)
+    await eventually(
+      'LangFlow is thawed',
+      10_000,
+      () => eventsOf(one, leader, wall, 'workload_thawed').length > 0,
+    )
+    const thawed = mono()
+    await eventually('100 calls after it', 20_000, () => one.client.since(thawed).calls >= 100)
+    const tally = one.client.since(from)
+    t.diagnostic(JSON.stringify(tally))
+    assert.deepEqual([one.lease.epoch, (await one.askPod(leader, '/')).pid], [epoch, pid])
+    assert.equal(tally.failed, 0)
+    assert.ok(tally.longestSilenceMs < PAUSE_MS)
   },
 )
 

@@ -6,7 +6,8 @@ import type { Member } from '../../agent/operate/succession.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
 
 const NEWER: Member = { identity: 'n', ready: true, prepared: true, revision: 'new', podAgeMs: 9_000 }
-const TERM = { doubt: false, stepDown: null } as Term
+const TERM = { epoch: 1, doubt: false, stepDown: null } as Term
+const STEPPING_DOWN = { ...TERM, stepDown: { reason: '' } as never }
 
 class Bench {
   readonly clock = new VirtualClock()
@@ -37,8 +38,13 @@ class Bench {
 
   /** How often it has stepped down by then, asked each 5 s. */
   async after(ms: number): Promise<number> {
-    for (const until = this.clock.mono() + ms; this.clock.mono() < until; await this.clock.pass(5_000))
+    for (const until = this.clock.mono() + ms; this.clock.mono() < until; await this.clock.pass(5_000)) {
+      const { stepDowns } = this
       this.makingWay.asked()
+      // The Lease comes back to it in a later term.
+      if (this.term !== null && this.stepDowns > stepDowns)
+        this.term = { ...this.term, epoch: this.term.epoch + 2 }
+    }
     return this.stepDowns
   }
 
@@ -56,6 +62,22 @@ describe('a leader makes way for a newer revision', () => {
       { type: 'step_down', reason: 'a replica of a newer revision is ready' },
     ])
     assert.deepEqual(b.lines, ['a replica of a newer revision is ready: handing over to it'])
+  })
+
+  test('and goes on to name it while it steps down for it, however often it asks', () => {
+    const b = new Bench()
+    b.members = [{ ...NEWER, identity: 'old', revision: 'old', podAgeMs: 500_000 }, NEWER]
+    b.makingWay.asked()
+    b.term = STEPPING_DOWN
+    b.makingWay.asked()
+    assert.deepEqual(
+      b.told.filter(({ type }) => type === 'successor'),
+      [
+        { type: 'successor', identity: 'n' },
+        { type: 'successor', identity: 'n' },
+      ],
+    )
+    assert.equal(b.makingWay.problem, null)
   })
 
   test('again where it gave the Lease back: after two minutes, then four, and says so meanwhile', async () => {
