@@ -24,10 +24,12 @@ export function nameOf({ traffic, kind, replicas }: Combination): string {
 }
 
 /** What a rollout was to be and was not; empty: nothing. */
-export function shortcomings({ traffic }: Combination, rollout: Rollout): string[] {
+export function shortcomings({ traffic, kind }: Combination, rollout: Rollout): string[] {
+  // A StatefulSet replaces its highest ordinal first, and a leader there has nobody new to hand over to.
+  const most = kind === 'StatefulSet' && traffic !== 'readiness' ? 2 : 1
   return [
     ...(rollout.allNewMs === null ? ['old pods are left'] : []),
-    ...(rollout.handovers === 1 ? [] : [`${rollout.handovers} handovers`]),
+    ...(rollout.handovers >= 1 && rollout.handovers <= most ? [] : [`${rollout.handovers} handovers`]),
     ...(traffic !== 'readiness' && rollout.statusMs === null
       ? ['kubectl rollout status did not succeed']
       : []),

@@ -99,7 +99,8 @@ export function scaled(manifests: readonly Manifest[], replicas: number, traffic
 export function asStatefulSet(manifests: readonly Manifest[], traffic: Traffic): Manifest[] {
   const deployment = pick(manifests, 'Deployment', 'langflow')
   const { strategy: _, progressDeadlineSeconds: __, replicas, ...spec } = deployment.spec
-  const maxUnavailable = traffic === 'readiness' ? Math.max(1, replicas - 1) : 1
+  const byReadiness = traffic === 'readiness'
+  const maxUnavailable = byReadiness ? Math.max(1, replicas - 1) : 1
   const set: Manifest = {
     ...deployment,
     kind: 'StatefulSet',
@@ -107,7 +108,8 @@ export function asStatefulSet(manifests: readonly Manifest[], traffic: Traffic):
       ...spec,
       replicas,
       serviceName: 'langflow-members',
-      podManagementPolicy: 'Parallel',
+      // As the components for traffic have it: in parallel a leader that has yet to start LangFlow would be replaced next.
+      podManagementPolicy: byReadiness ? 'Parallel' : 'OrderedReady',
       updateStrategy: { type: 'RollingUpdate', rollingUpdate: { maxUnavailable } },
     },
   }
