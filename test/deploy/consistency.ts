@@ -150,7 +150,9 @@ function assertRights(manifests: readonly Manifest[], { leaseName, traffic }: Ag
 /** Where only the leader's pod is Ready, no rollout may wait for another, and no budget may protect it. */
 function assertStrategy({ kind, spec }: Manifest, mode: string): void {
   const { rollingUpdate } = kind === 'Deployment' ? spec.strategy : spec.updateStrategy
-  if (kind === 'StatefulSet') assert.equal(spec.podManagementPolicy, 'Parallel')
+  // One after the other waits for a Ready standby, which only readiness mode has not.
+  const policy = mode === 'readiness' ? 'Parallel' : 'OrderedReady'
+  if (kind === 'StatefulSet') assert.equal(spec.podManagementPolicy, policy)
   if (mode !== 'readiness') return
   assert.equal(rollingUpdate.maxSurge ?? 0, 0)
   assert.equal(rollingUpdate.maxUnavailable, spec.replicas - 1)
