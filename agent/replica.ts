@@ -1,4 +1,4 @@
-import { type Clock, reached } from './clock.ts'
+import { type Clock, type Instant, reached } from './clock.ts'
 import type { AgentOptions } from './config/options.ts'
 import { doubtAt } from './election/deadlines.ts'
 import { Elector, type OutwardEffect } from './election/elector.ts'
@@ -51,7 +51,7 @@ export class Replica implements StatusSource {
   private readonly supervisor: Supervisor
   private readonly repeats: Repeats
   private readonly peers: Peers | null
-  private readonly podAge: () => number | null
+  private readonly podAge: (now: Instant) => number | null
   private readonly absence: LauncherAbsence
   private readonly makingWay: MakingWay
   private readonly ended = Promise.withResolvers<0 | 1>()
@@ -90,7 +90,7 @@ export class Replica implements StatusSource {
     this.makingWay = new MakingWay({
       peers: this.peers,
       revision: options.pod.revision,
-      podAgeMs: this.podAge,
+      podAgeMs: () => this.podAge(clock.now()),
       leaseDurationMs: options.leaseDurationMs,
       clock,
       log,
@@ -219,15 +219,16 @@ export class Replica implements StatusSource {
     const { options, namespace, clock } = this.parts
     const { state, decision } = this.elector
     const peers = this.peers?.view ?? null
+    const now = clock.now()
     return {
       options,
       namespace,
-      now: clock.now(),
+      now,
       state,
       decision,
       workload: this.supervisor,
       peers,
-      podAgeMs: this.podAge(),
+      podAgeMs: this.podAge(now),
       routedTo: this.steering.view.routedTo,
       problem:
         this.absence.problem ??

@@ -2,13 +2,12 @@ import type { Clock } from '../clock.ts'
 import { formatDuration } from '../config/duration.ts'
 import type { Fact, Term } from '../election/state.ts'
 import type { Log } from '../observe/log.ts'
-import type { PeersView } from '../observe/status.ts'
 import type { Peers } from './peers.ts'
 import { succession } from './succession.ts'
 
 export interface MakingWayOptions {
   /** `null`: nobody is asked. */
-  readonly peers: Pick<Peers, 'members' | 'view'> | null
+  readonly peers: Pick<Peers, 'members'> | null
   /** Of this replica's own pod. */
   readonly revision: string | null
   readonly podAgeMs: () => number | null
@@ -43,10 +42,6 @@ export class MakingWay {
 
   constructor(options: MakingWayOptions) {
     this.options = options
-  }
-
-  get view(): PeersView | null {
-    return this.options.peers?.view ?? null
   }
 
   /** One sentence; `null`: nothing is wrong. */

@@ -1,6 +1,6 @@
 import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Clock } from '../clock.ts'
+import type { Clock, Instant } from '../clock.ts'
 
 const BOOT_ID = '/proc/sys/kernel/random/boot_id'
 
@@ -9,7 +9,7 @@ const BOOT_ID = '/proc/sys/kernel/random/boot_id'
  * the clock that no one sets; over a restart of the machine by the wall clock, so that only an order of pods may rest on
  * it. Throws nothing: `null` where it cannot be told.
  */
-export function podAge(directory: string, clock: Clock): () => number | null {
+export function podAge(directory: string, clock: Clock): (now: Instant) => number | null {
   const file = join(directory, 'born')
   try {
     const bootId = readFileSync(BOOT_ID, 'utf8').trim()
@@ -21,10 +21,7 @@ export function podAge(directory: string, clock: Clock): () => number | null {
     const { bootId, boot } = JSON.parse(readFileSync(file, 'utf8')) as { bootId: string; boot: number }
     const wall = statSync(file).mtimeMs
     const sameBoot = bootId === readFileSync(BOOT_ID, 'utf8').trim() && Number.isFinite(boot)
-    return () => {
-      const now = clock.now()
-      return Math.max(1, Math.round(sameBoot ? now.boot - boot : now.wall - wall))
-    }
+    return (now) => Math.max(1, Math.round(sameBoot ? now.boot - boot : now.wall - wall))
   } catch {
     return () => null
   }

@@ -1,30 +1,17 @@
 import assert from 'node:assert/strict'
-import { after, before } from 'node:test'
 import { eventually } from '../bench/takeover/wait.ts'
-import { Installation } from './installation.ts'
-import { Kube } from './kube.ts'
 import { eventsOf } from './moment.ts'
 import { withoutApiServer } from './outage.ts'
-import { scenario } from './scenario.ts'
+import { scenariosOn } from './scenario.ts'
 
 const KILLED_AFTER_MS = 14_000
 /** Frozen for some 2 s; then the kubelet, which has seen the closed gate, says so first, and that it is open again. */
 const PAUSE_MS = 5_000
 
-const kube = new Kube()
-let base: Installation
-
-before(async () => {
-  base = await Installation.start(kube)
-})
-after(async () => {
-  await base?.close()
-  await kube.close()
-})
+const scenario = scenariosOn()
 
 scenario(
   'an API server that is stopped for 12 s costs a pause: the same LangFlow goes on, in the same term',
-  () => base,
   async (one, t) => {
     const { leader, epoch, pid, from, wall } = await withoutApiServer(one, 12_000)
     await eventually(
@@ -46,18 +33,14 @@ scenario(
   },
 )
 
-scenario(
-  'an API server that is stopped for 60 s: killed in time, one leader later',
-  () => base,
-  async (one, t) => {
-    const { leader, epoch, from, wall } = await withoutApiServer(one, 60_000)
-    const last = Math.max(...one.collector.beats.flatMap((beat) => (beat.epoch === epoch ? [beat.mono] : [])))
-    t.diagnostic(`the last sign of life came ${(last - from).toFixed(0)} ms after the API server had stopped`)
-    assert.ok(last < from + KILLED_AFTER_MS)
-    await one.served(epoch + 1)
-    await one.settled()
-    t.diagnostic(JSON.stringify(one.client.since(from)))
-    assert.deepEqual(eventsOf(one, leader, wall, 'lost'), ['lost'])
-    assert.equal(one.lease.epoch, epoch + 1)
-  },
-)
+scenario('an API server that is stopped for 60 s: killed in time, one leader later', async (one, t) => {
+  const { leader, epoch, from, wall } = await withoutApiServer(one, 60_000)
+  const last = Math.max(...one.collector.beats.flatMap((beat) => (beat.epoch === epoch ? [beat.mono] : [])))
+  t.diagnostic(`the last sign of life came ${(last - from).toFixed(0)} ms after the API server had stopped`)
+  assert.ok(last < from + KILLED_AFTER_MS)
+  await one.served(epoch + 1)
+  await one.settled()
+  t.diagnostic(JSON.stringify(one.client.since(from)))
+  assert.deepEqual(eventsOf(one, leader, wall, 'lost'), ['lost'])
+  assert.equal(one.lease.epoch, epoch + 1)
+})

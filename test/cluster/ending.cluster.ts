@@ -1,56 +1,35 @@
 import assert from 'node:assert/strict'
-import { after, before } from 'node:test'
 import { eventually } from '../bench/takeover/wait.ts'
 import { mono } from './client.ts'
-import { Installation } from './installation.ts'
-import { Kube } from './kube.ts'
 import { momentOf } from './moment.ts'
 import { identityOf } from './objects.ts'
-import { scenario } from './scenario.ts'
+import { scenariosOn } from './scenario.ts'
 
 /** From what the API server says of an endpoint to what kube-proxy does. */
 const PROXY_MS = 1_000
 
-const kube = new Kube()
-let base: Installation
+const scenario = scenariosOn()
 
-before(async () => {
-  base = await Installation.start(kube)
+scenario('a third replica joins as a standby, and the leader stays', async (one) => {
+  await one.settled()
+  const { epoch, from } = await momentOf(one)
+  await one.kubectl('scale', one.workload, '--replicas=3')
+  await one.settled(3)
+  assert.equal(one.lease.epoch, epoch)
+  assert.equal(one.client.since(from).failed, 0)
 })
-after(async () => {
-  await base?.close()
-  await kube.close()
+
+scenario('scaled from three to one the leader stays', async (one) => {
+  await one.settled(3)
+  const { epoch, from } = await momentOf(one)
+  await one.kubectl('scale', one.workload, '--replicas=1')
+  await one.settled(1)
+  assert.equal(one.lease.epoch, epoch)
+  assert.equal(one.client.since(from).failed, 0)
 })
-
-scenario(
-  'a third replica joins as a standby, and the leader stays',
-  () => base,
-  async (one) => {
-    await one.settled()
-    const { epoch, from } = await momentOf(one)
-    await one.kubectl('scale', one.workload, '--replicas=3')
-    await one.settled(3)
-    assert.equal(one.lease.epoch, epoch)
-    assert.equal(one.client.since(from).failed, 0)
-  },
-)
-
-scenario(
-  'scaled from three to one the leader stays',
-  () => base,
-  async (one) => {
-    await one.settled(3)
-    const { epoch, from } = await momentOf(one)
-    await one.kubectl('scale', one.workload, '--replicas=1')
-    await one.settled(1)
-    assert.equal(one.lease.epoch, epoch)
-    assert.equal(one.client.since(from).failed, 0)
-  },
-)
 
 scenario(
   'a pod that ends gets no request once its gate is closed, even with no other to send it to',
-  () => base,
   async (one, t) => {
     await one.settled(1)
     const { leader, epoch } = await momentOf(one)
@@ -83,18 +62,14 @@ scenario(
   },
 )
 
-scenario(
-  'scaled to nothing and back, another term begins',
-  () => base,
-  async (one) => {
-    await one.kubectl('scale', one.workload, '--replicas=2')
-    await one.settled()
-    const { epoch } = await momentOf(one)
-    await one.kubectl('scale', one.workload, '--replicas=0')
-    await eventually('all pods are gone', 60_000, async () => (await one.pods()).length === 0)
-    assert.equal(one.lease.holder, '')
-    await one.kubectl('scale', one.workload, '--replicas=2')
-    await one.served(epoch + 1)
-    await one.settled()
-  },
-)
+scenario('scaled to nothing and back, another term begins', async (one) => {
+  await one.kubectl('scale', one.workload, '--replicas=2')
+  await one.settled()
+  const { epoch } = await momentOf(one)
+  await one.kubectl('scale', one.workload, '--replicas=0')
+  await eventually('all pods are gone', 60_000, async () => (await one.pods()).length === 0)
+  assert.equal(one.lease.holder, '')
+  await one.kubectl('scale', one.workload, '--replicas=2')
+  await one.served(epoch + 1)
+  await one.settled()
+})

@@ -1,33 +1,20 @@
 import assert from 'node:assert/strict'
-import { after, before } from 'node:test'
 import { eventually } from '../bench/takeover/wait.ts'
 import { mono } from './client.ts'
-import { Installation } from './installation.ts'
-import { Kube } from './kube.ts'
 import { eventsOf, momentOf, workerOf } from './moment.ts'
 import { identityOf, isReady } from './objects.ts'
 import { withoutApiServer } from './outage.ts'
 import { rollOut } from './rollout.ts'
-import { scenario } from './scenario.ts'
+import { scenariosOn } from './scenario.ts'
 
 const SWITCHOVER_MS = 6_000
 /** LangFlow is frozen from the renew deadline until the API server is back. */
 const PAUSE_MS = 4_000
 
-const kube = new Kube()
-let production: Installation
-
-before(async () => {
-  production = await Installation.start(kube, { base: 'production' })
-})
-after(async () => {
-  await production?.close()
-  await kube.close()
-})
+const scenario = scenariosOn({ base: 'production' })
 
 scenario(
   'deploy/production installs, both of its pods are Ready, and only the leader is asked',
-  () => production,
   async (one) => {
     await one.kubectl('rollout', 'status', one.workload, '--timeout=60s')
     await one.settled()
@@ -43,23 +30,18 @@ scenario(
   },
 )
 
-scenario(
-  'a rollout of deploy/production ends with success and one handover',
-  () => production,
-  async (one, t) => {
-    await one.settled()
-    const rollout = await rollOut(one, 2)
-    t.diagnostic(JSON.stringify(rollout))
-    assert.notEqual(rollout.allNewMs, null)
-    assert.notEqual(rollout.statusMs, null)
-    assert.equal(rollout.handovers, 1)
-    assert.ok(rollout.awayMs < SWITCHOVER_MS)
-  },
-)
+scenario('a rollout of deploy/production ends with success and one handover', async (one, t) => {
+  await one.settled()
+  const rollout = await rollOut(one, 2)
+  t.diagnostic(JSON.stringify(rollout))
+  assert.notEqual(rollout.allNewMs, null)
+  assert.notEqual(rollout.statusMs, null)
+  assert.equal(rollout.handovers, 1)
+  assert.ok(rollout.awayMs < SWITCHOVER_MS)
+})
 
 scenario(
   'with deploy/production a LangFlow that loses its worker is followed by the other at once',
-  () => production,
   async (one, t) => {
     await one.settled()
     const { leader, epoch, from } = await momentOf(one)
@@ -74,7 +56,6 @@ scenario(
 
 scenario(
   'with deploy/production an API server that is stopped for 12 s costs a pause and no request',
-  () => production,
   async (one, t) => {
     const { epoch, pid, leader, from, wall } = await withoutApiServer(one, 12_000)
     await eventually(
@@ -92,46 +73,42 @@ scenario(
   },
 )
 
-scenario(
-  'a drain evicts one pod, waits for its successor, and ends',
-  () => production,
-  async (one, t) => {
-    await one.settled()
-    await one.available(2)
-    const { epoch, from } = await momentOf(one)
-    const before = new Set((await one.pods()).map(({ metadata }) => metadata.uid))
-    const node = (await one.leader()).spec.nodeName as string
-    const drain = one.kubectl(
-      'drain',
-      node,
-      '--ignore-daemonsets',
-      '--delete-emptydir-data',
-      '--pod-selector=app.kubernetes.io/name=langflow',
-      '--timeout=120s',
+scenario('a drain evicts one pod, waits for its successor, and ends', async (one, t) => {
+  await one.settled()
+  await one.available(2)
+  const { epoch, from } = await momentOf(one)
+  const before = new Set((await one.pods()).map(({ metadata }) => metadata.uid))
+  const node = (await one.leader()).spec.nodeName as string
+  const drain = one.kubectl(
+    'drain',
+    node,
+    '--ignore-daemonsets',
+    '--delete-emptydir-data',
+    '--pod-selector=app.kubernetes.io/name=langflow',
+    '--timeout=120s',
+  )
+  try {
+    // The only node: whoever replaces the first pod has nowhere to go until it takes pods again.
+    await eventually(
+      'the first pod is gone, the second serves, and a third waits for a node',
+      60_000,
+      async () => {
+        const pods = await one.pods()
+        const left = pods.filter(({ metadata: { uid } }) => before.has(uid))
+        return (
+          left.length === 1 &&
+          left.every((pod) => isReady(pod) && pod.metadata.deletionTimestamp === undefined) &&
+          pods.some(({ status }) => status.phase === 'Pending')
+        )
+      },
     )
-    try {
-      // The only node: whoever replaces the first pod has nowhere to go until it takes pods again.
-      await eventually(
-        'the first pod is gone, the second serves, and a third waits for a node',
-        60_000,
-        async () => {
-          const pods = await one.pods()
-          const left = pods.filter(({ metadata: { uid } }) => before.has(uid))
-          return (
-            left.length === 1 &&
-            left.every((pod) => isReady(pod) && pod.metadata.deletionTimestamp === undefined) &&
-            pods.some(({ status }) => status.phase === 'Pending')
-          )
-        },
-      )
-    } finally {
-      await one.kubectl('uncordon', node)
-    }
-    await drain
-    await one.settled()
-    t.diagnostic(JSON.stringify(one.client.since(from)))
-    assert.ok((await one.pods()).every(({ metadata: { uid } }) => !before.has(uid)))
-    assert.ok(one.lease.epoch > epoch)
-    assert.ok(one.client.since(from).longestSilenceMs < SWITCHOVER_MS)
-  },
-)
+  } finally {
+    await one.kubectl('uncordon', node)
+  }
+  await drain
+  await one.settled()
+  t.diagnostic(JSON.stringify(one.client.since(from)))
+  assert.ok((await one.pods()).every(({ metadata: { uid } }) => !before.has(uid)))
+  assert.ok(one.lease.epoch > epoch)
+  assert.ok(one.client.since(from).longestSilenceMs < SWITCHOVER_MS)
+})

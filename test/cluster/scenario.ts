@@ -1,25 +1,32 @@
 import assert from 'node:assert/strict'
-import { type TestContext, test } from 'node:test'
+import { after, before, type TestContext, test } from 'node:test'
 import { evidenceOf } from './evidence.ts'
-import type { Installation } from './installation.ts'
+import { Installation, type InstallationOptions } from './installation.ts'
+import { Kube } from './kube.ts'
 
 /**
- * A test of an installation that others use as well. Whatever it does, in the end nothing must have acted or answered
- * that was not the leader. When it fails, what is needed to understand it is printed.
+ * Tests of one installation, which is made before the first and removed after the last. Whatever a test does, in the end
+ * nothing must have acted or answered that was not the leader. When it fails, what is needed to understand it is printed.
  */
-export function scenario(
-  name: string,
-  installation: () => Installation,
-  play: (installation: Installation, t: TestContext) => Promise<void>,
-): void {
-  test(name, async (t) => {
-    const one = installation()
-    try {
-      await play(one, t)
-      assert.deepEqual(one.violations(), [])
-    } catch (error) {
-      process.stderr.write(`${name}\n${await evidenceOf(one)}\n`)
-      throw error
-    }
+export function scenariosOn(options: InstallationOptions = {}) {
+  const kube = new Kube()
+  let one: Installation
+  before(async () => {
+    one = await Installation.start(kube, options)
   })
+  after(async () => {
+    await one?.close()
+    await kube.close()
+  })
+  return (name: string, play: (one: Installation, t: TestContext) => Promise<void>): void => {
+    test(name, async (t) => {
+      try {
+        await play(one, t)
+        assert.deepEqual(one.violations(), [])
+      } catch (error) {
+        process.stderr.write(`${name}\n${await evidenceOf(one)}\n`)
+        throw error
+      }
+    })
+  }
 }

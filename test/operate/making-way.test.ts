@@ -24,7 +24,6 @@ class Bench {
         get members() {
           return bench.members
         },
-        view: null,
       },
       revision: 'old',
       podAgeMs: () => 600_000,

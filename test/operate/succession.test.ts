@@ -121,7 +121,7 @@ describe("a pod's age", () => {
     podAge(path, clock)
     clock.wallAhead += 3_600_000
     await clock.pass(90_000)
-    assert.equal(podAge(path, clock)(), 90_000)
+    assert.equal(podAge(path, clock)(clock.now()), 90_000)
   })
 
   test('goes on by the wall clock when its machine was restarted', (t) => {
@@ -130,13 +130,13 @@ describe("a pod's age", () => {
     writeFileSync(join(path, 'born'), JSON.stringify({ bootId: 'an earlier one', boot: 5 }))
     const bornAt = clock.now().wall / 1000 - 90
     utimesSync(join(path, 'born'), bornAt, bornAt)
-    assert.equal(podAge(path, clock)(), 90_000)
+    assert.equal(podAge(path, clock)(clock.now()), 90_000)
   })
 
   test('is unknown where nothing can be written, or what was written is no age', (t) => {
-    assert.equal(podAge('/proc/nowhere', new VirtualClock())(), null)
+    assert.equal(podAge('/proc/nowhere', new VirtualClock())(new VirtualClock().now()), null)
     const path = directory(t)
     writeFileSync(join(path, 'born'), '')
-    assert.equal(podAge(path, new VirtualClock())(), null)
+    assert.equal(podAge(path, new VirtualClock())(new VirtualClock().now()), null)
   })
 })

@@ -315,22 +315,15 @@ describe('the label mode', () => {
     const traffic = scene.agent('a')
     traffic.want({ gate: 'closed', epoch: null })
     await traffic.settled()
-    let late = (): unknown => {
-      throw new Error('it was not sent')
-    }
-    scene.api.meet = async (call, carryOut) => {
-      if (!call.startsWith('patch')) return carryOut()
-      late = carryOut
-      throw unanswered()
-    }
+    const lost = scene.api.loseAnswers('patch')
     traffic.want({ gate: 'open', epoch: 7 })
     await settled()
     assert.equal(traffic.view.routedTo, null)
     await scene.clock.pass(100)
-    scene.api.meet = async (_, carryOut) => carryOut()
+    lost.answerAgain()
     traffic.want({ gate: 'closed', epoch: null })
     await traffic.settled()
-    assert.throws(late, { code: 'conflict' })
+    assert.throws(lost.late, { code: 'conflict' })
     assert.equal(scene.role('a'), 'standby')
   })
 })

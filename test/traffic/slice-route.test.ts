@@ -5,7 +5,7 @@ import { RoutedTraffic } from '../../agent/traffic/routed-traffic.ts'
 import { SliceRoute } from '../../agent/traffic/slice-route.ts'
 import { settled, VirtualClock } from '../support/virtual-clock.ts'
 import { NOBODY } from './nobody.ts'
-import { forbidden, StoredObjects, unanswered } from './stored-objects.ts'
+import { forbidden, StoredObjects } from './stored-objects.ts'
 
 const NAME = 'langflow-leader'
 const HOLDER = 'langflow-leader/holder'
@@ -247,21 +247,14 @@ describe('the slice mode', () => {
     former.want({ gate: 'closed', epoch: null })
     await former.settled()
     const traffic = scene.agent('a')
-    let late = (): unknown => {
-      throw new Error('it was not sent')
-    }
-    scene.api.meet = async (call, carryOut) => {
-      if (!call.startsWith('update')) return carryOut()
-      late = carryOut
-      throw unanswered()
-    }
+    const lost = scene.api.loseAnswers('update')
     traffic.want({ gate: 'open', epoch: 7 })
     await settled()
     await scene.clock.pass(100)
-    scene.api.meet = async (_, carryOut) => carryOut()
+    lost.answerAgain()
     traffic.want({ gate: 'closed', epoch: null })
     await traffic.settled()
-    assert.throws(late, { code: 'conflict' })
+    assert.throws(lost.late, { code: 'conflict' })
     assert.deepEqual(scene.addresses, [])
     assert.deepEqual([scene.annotation(HOLDER), scene.annotation(EPOCH)], ['b_id', '6'])
   })
@@ -284,21 +277,14 @@ describe('the slice mode', () => {
     const traffic = scene.agent('a')
     traffic.want({ gate: 'closed', epoch: 7 })
     await traffic.settled()
-    let late = (): unknown => {
-      throw new Error('it was not sent')
-    }
-    scene.api.meet = async (call, carryOut) => {
-      if (!call.startsWith('update')) return carryOut()
-      late = carryOut
-      throw unanswered()
-    }
+    const lost = scene.api.loseAnswers('update')
     traffic.want({ gate: 'open', epoch: 7 })
     await settled()
     await scene.clock.pass(100)
-    scene.api.meet = async (_, carryOut) => carryOut()
+    lost.answerAgain()
     traffic.want({ gate: 'closed', epoch: null })
     await traffic.settled()
-    assert.throws(late, { code: 'conflict' })
+    assert.throws(lost.late, { code: 'conflict' })
     assert.deepEqual(scene.addresses, [])
   })
 })

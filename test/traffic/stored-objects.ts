@@ -22,6 +22,24 @@ export class StoredObjects implements ObjectsApi {
   /** Called with what is asked, such as `patch a`, and what carries it out; by default that is done at once. */
   meet: <T>(call: string, carryOut: Answer<T>) => Promise<T> = async (_, carryOut) => carryOut()
 
+  /** Requests of this verb get no answer until it answers again; `late` carries the last one out. */
+  loseAnswers(verb: string): { late: () => unknown; answerAgain(): void } {
+    const lost = {
+      late: (): unknown => {
+        throw new Error('it was not sent')
+      },
+      answerAgain: () => {
+        this.meet = async (_, carryOut) => carryOut()
+      },
+    }
+    this.meet = async (call, carryOut) => {
+      if (!call.startsWith(verb)) return carryOut()
+      lost.late = carryOut
+      throw unanswered()
+    }
+    return lost
+  }
+
   put(name: string, given: Given = {}): void {
     const metadata = {
       uid: `uid-of-${name}`,
