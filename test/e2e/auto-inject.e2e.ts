@@ -22,11 +22,11 @@ describe('deploy/components/auto-inject on kube-apiserver', () => {
     plane = await startControlPlane({ podAdmission: true })
     await plane.kubectl(['apply', '-k', FOLDER, '--validate=strict'])
     namespace = await preparedNamespace()
-    // A policy is in force some moments after it was made.
-    await until(
-      'the policy is in force',
-      async () => (await admitted(plainPod())).spec.initContainers !== undefined,
-    )
+    // Each policy, and what it reads, is in force some moments after it was made, in no order.
+    const unfit = plainPod({ spec: { hostPID: true } })
+    const refused = async () => /ValidatingAdmissionPolicy.*hostPID/.test(await refusal(unfit))
+    await until('the validating policy is in force', refused)
+    await until('the mutating policy is in force', async () => (await refusal(plainPod())) === '')
   })
   after(() => plane?.close())
 
@@ -47,6 +47,8 @@ describe('deploy/components/auto-inject on kube-apiserver', () => {
     const args = ['create', '--dry-run=server', '--output=json', `--namespace=${inNamespace}`, '-f', '-']
     return JSON.parse((await plane.kubectl(args, JSON.stringify(pod))).stdout) as Pod
   }
+  /** Why the API server refuses the pod, empty if it does not. */
+  const refusal = (pod: object, inNamespace = namespace) => admitted(pod, inNamespace).then(() => '', String)
 
   test('a labelled pod comes out as deploy/base has it', async () => {
     const { spec } = await admitted(plainPod())
@@ -216,7 +218,13 @@ describe('deploy/components/auto-inject on kube-apiserver', () => {
       'langflow-leader/stop-timeout': '20s',
       'langflow-leader/entrypoint': 'tini -- langflow  run',
     }
-    const { spec } = await admitted(plainPod({ annotations, langflow: { command: undefined } }), own)
+    const pod = plainPod({ annotations, langflow: { command: undefined } })
+    const patched = async () => {
+      const { spec } = await admitted(pod, own)
+      return plainEnv(named(spec.initContainers, 'agent')).LEADER_DRAIN_TIMEOUT === '5s'
+    }
+    await until('the policies read what was patched', () => patched().catch(() => false))
+    const { spec } = await admitted(pod, own)
     const agent = named(spec.initContainers, 'agent')
     const told = await agentOptionsOf(agent)
     assert.deepEqual(
@@ -284,13 +292,17 @@ describe('deploy/components/auto-inject on kube-apiserver', () => {
     await plane.kubectl(['create', 'serviceaccount', 'default', `--namespace=${bare}`])
     await assert.rejects(admitted(plainPod(), bare), /no params found/)
     await plane.kubectl(['create', 'configmap', 'langflow-leader', `--namespace=${bare}`])
-    await assert.rejects(admitted(plainPod(), bare), /names no image: set image to where/)
+    await until('the policy reads the ConfigMap', async () =>
+      /names no image: set image to where/.test(await refusal(plainPod(), bare)),
+    )
   })
 
   test('refused, not run unprotected: the mutating policy is gone', async () => {
     await plane.kubectl(['delete', 'mutatingadmissionpolicybinding', 'langflow-leader-inject'])
-    const refusal = () => admitted(plainPod()).then(() => '', String)
-    await until('it is in force no more', async () => (await refusal()) !== '')
-    assert.match(await refusal(), /was not given the launcher: is the MutatingAdmissionPolicy .* there/)
+    await until('it is in force no more', async () => (await refusal(plainPod())) !== '')
+    assert.match(
+      await refusal(plainPod()),
+      /was not given the launcher: is the MutatingAdmissionPolicy .* there/,
+    )
   })
 })
