@@ -14,7 +14,7 @@ import { headOf, splitDocuments, withBefore, withoutDocuments } from './text/str
 import { type Path, YamlText } from './text/yaml-text.ts'
 import { Unfit } from './unfit.ts'
 import { asFields, dig } from './value.ts'
-import { warningsFor } from './warnings.ts'
+import { strangersTo, warningsFor } from './warnings.ts'
 import { readWorkload, type Workload } from './workload.ts'
 import { wrap } from './wrap.ts'
 
@@ -27,6 +27,7 @@ export interface Injected {
 /** Wraps each LangFlow of the stream, anew where it was wrapped already. Throws `FatalError`, and then nothing is done. */
 export function inject(input: Input, options: InjectOptions): Injected {
   const clean = uninject(input).text
+  const wrapped = new Set(wrappedIn(input))
   const documents = parse({ text: clean, parts: input.parts })
   const manifests = documents.flatMap((yaml, i) => manifestsIn(i, yaml.before))
   const workloads = findLangflows(manifests, options.container).map((target) => read(target, options))
@@ -36,9 +37,8 @@ export function inject(input: Input, options: InjectOptions): Injected {
     const services = servicesOf(workload, manifests)
     for (const service of services) leading.add(service)
     edit(workload, options, documents)
-    return warningsFor(workload, options.traffic, services.length).map(
-      (warning) => `${titleOf(workload.manifest)}: ${warning}`,
-    )
+    const more = { services: services.length, wrapped: wrapped.has(placeOf(workload.manifest)) }
+    return titled(workload.manifest, warningsFor(workload, options.traffic, more))
   })
   if (options.traffic === 'label') for (const service of leading) restrict(service, documents)
   const text = addObjects(workloads, options, documents)
@@ -52,6 +52,7 @@ export function inject(input: Input, options: InjectOptions): Injected {
 /** Takes out of the stream all that `inject` put in. Throws `FatalError`. */
 export function uninject(input: Input): Injected {
   let found = 0
+  const warnings: string[] = []
   const documents = parse(input)
   const added = new Set<number>()
   for (const [i, yaml] of documents.entries()) {
@@ -60,13 +61,30 @@ export function uninject(input: Input): Injected {
       const isAdded = ADDED_FOR in annotations
       if (!isAdded && !(RECORD in annotations)) continue
       found += 1
+      warnings.unshift(...titled(manifest, strangersTo(manifest)))
       if (isAdded && manifest.root.length === 0) added.add(i)
       else about(manifest, () => (isAdded ? removeListed(yaml, manifest.root) : undo(yaml, manifest.root)))
     }
   }
   const texts = documents.map(({ text }) => text)
-  const warnings = found > 0 ? [] : ['nothing in this stream was put in by inject']
+  if (found === 0) warnings.push('nothing in this stream was put in by inject')
   return { text: withoutDocuments(texts, (i) => added.has(i)).join(''), warnings }
+}
+
+/** Those that are wrapped already. */
+function wrappedIn(input: Input): string[] {
+  return parse(input)
+    .flatMap((yaml, i) => manifestsIn(i, yaml.before))
+    .filter(({ value }) => RECORD in asFields(dig(value, 'metadata', 'annotations')))
+    .map(placeOf)
+}
+
+function placeOf(manifest: Manifest): string {
+  return `${manifest.namespace ?? ''}/${titleOf(manifest)}`
+}
+
+function titled(manifest: Manifest, sentences: readonly string[]): string[] {
+  return sentences.map((sentence) => `${titleOf(manifest)}: ${sentence}`)
 }
 
 function removeListed(yaml: YamlText, root: Path): void {

@@ -1,12 +1,21 @@
+import type { Manifest } from './manifest.ts'
 import type { Traffic } from './settings.ts'
+import { asNumber, dig } from './value.ts'
 import { mountsToken, neighbours, type Workload } from './workload.ts'
 
-/** What whoever applies the result should know: sentences without their subject. `services`: those that lead to it. */
-export function warningsFor(workload: Workload, traffic: Traffic, services: number): string[] {
+/**
+ * What whoever applies the result should know: sentences without their subject. `services`: those that lead to it.
+ * `wrapped`: it was already.
+ */
+export function warningsFor(
+  workload: Workload,
+  traffic: Traffic,
+  { services, wrapped }: { services: number; wrapped: boolean },
+): string[] {
   const { manifest, replicas, spec } = workload
   const others = neighbours(workload)
   const ordered = manifest.kind === 'StatefulSet' && spec.podManagementPolicy !== 'Parallel'
-  const warnings: string[] = []
+  const warnings = wrapped ? [] : strangersTo(manifest)
   if (replicas === 1)
     warnings.push('it has one replica, so that none can take over: set replicas to 2 or more')
   if (ordered && traffic === 'readiness' && replicas > 2)
@@ -22,4 +31,13 @@ export function warningsFor(workload: Workload, traffic: Traffic, services: numb
       `${others.join(' and ')} ${others.length > 1 ? 'lose' : 'loses'} the API server's token, which only the agent has from now on: mount a projected one where it is needed`,
     )
   return warnings
+}
+
+/** Of what a cluster gave out: old pods and new ones, of which only some know the Lease, would act at once. */
+export function strangersTo({ value }: Manifest): string[] {
+  const running = asNumber(dig(value, 'status', 'replicas')) ?? 0
+  if (running === 0) return []
+  return [
+    `it has ${running} running ${running === 1 ? 'pod' : 'pods'}: scale it to 0 before you apply this, and back afterwards, since pods with an agent and pods without one act at once`,
+  ]
 }

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import { uninject } from '../../agent/inject/inject.ts'
 import { BASE, only, readManifests } from '../deploy/manifests.ts'
 import {
   agentOf,
+  asInput,
   deployment,
   find,
   fixture,
@@ -383,6 +385,17 @@ describe('a warning', () => {
       '      automountServiceAccountToken: false\n      containers:',
     )
     assert.deepEqual(warningsOf(without), [])
+  })
+
+  test('says that pods which run without an agent would act beside those with one, and the other way round', () => {
+    const sentence =
+      'Deployment/app: it has 2 running pods: scale it to 0 before you apply this, and back afterwards, since pods with an agent and pods without one act at once'
+    const running = `${deployment()}status: { replicas: 2 }\n`
+    assert.deepEqual(warningsOf(running), [sentence])
+    const wrapped = injected(running)
+    assert.deepEqual(warningsOf(wrapped), [])
+    assert.deepEqual(uninject(asInput(wrapped)).warnings, [sentence])
+    assert.deepEqual(warningsOf(running.replace('{ replicas: 2 }', '{}')), [])
   })
 })
 
