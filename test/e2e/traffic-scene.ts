@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
@@ -8,6 +8,7 @@ import type { KubeObject } from '../../agent/lease/kube-objects.ts'
 import { overlapMs, readBeats } from '../support/beats.ts'
 import { Pod } from '../support/pod.ts'
 import { BUNDLE, FAST, Replica, type ReplicaOptions } from '../support/replica.ts'
+import { TcpProxy } from '../support/tcp-proxy.ts'
 import type { ControlPlane } from './control-plane.ts'
 import { ACCOUNT, deployRights } from './deploy-rights.ts'
 import { ObjectWatch } from './object-watch.ts'
@@ -44,6 +45,7 @@ export class TrafficScene {
   readonly slices: ObjectWatch
   private readonly plane: ControlPlane
   private readonly running: (Replica | Pod)[] = []
+  private readonly links: TcpProxy[] = []
   private addresses = 0
 
   private constructor(
@@ -104,6 +106,20 @@ export class TrafficScene {
 
   async replica(name: string, flags: readonly string[] = FAST): Promise<Replica> {
     const replica = await Replica.start(await this.options(name, flags))
+    this.running.push(replica)
+    return replica
+  }
+
+  /** The same, over a network on which each answer of the API server takes `delayMs` longer. */
+  async distantReplica(name: string, flags: readonly string[], delayMs: number): Promise<Replica> {
+    const link = await TcpProxy.open(Number(new URL(this.plane.serverUrl).port))
+    this.links.push(link)
+    link.flow({ toClient: { delayMs } })
+    const config = JSON.parse(readFileSync(this.kubeconfig, 'utf8'))
+    config.clusters[0].cluster.server = `https://127.0.0.1:${link.port}`
+    const kubeconfig = join(this.dir, `${name}.kubeconfig`)
+    writeFileSync(kubeconfig, JSON.stringify(config))
+    const replica = await Replica.start({ ...(await this.options(name, flags)), kubeconfig })
     this.running.push(replica)
     return replica
   }
@@ -169,7 +185,7 @@ export class TrafficScene {
 
   private async close(): Promise<void> {
     await Promise.all(this.running.map((one) => one.stop()))
-    await Promise.all([this.pods.close(), this.slices.close()])
+    await Promise.all([this.pods, this.slices, ...this.links].map((one) => one.close()))
     const beats = readBeats(this.beats)
     rmSync(this.dir, { recursive: true })
     assert.equal(overlapMs(beats), 0, 'two workloads acted at once')

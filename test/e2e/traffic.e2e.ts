@@ -19,6 +19,9 @@ const LATER_MS = 5_000
 /** Longer than the wait for the API server, shorter than the drain. */
 const SLOW_MS = 1_500
 
+/** Time enough for this test to hear of a write before whoever wrote, and some requests of it within the wait. */
+const ANSWERS_LATER_MS = 300
+
 /** Where somebody must not lose the Lease because the machine is busy. */
 const UNHURRIED = ['--preset=fast']
 
@@ -62,17 +65,23 @@ for (const mode of MODES) {
       assert.equal((await b.status()).traffic.routedTo, 'b')
     })
 
-    test('a handover without time to drain takes traffic away before LangFlow stops as well', async (t) => {
+    test('a handover without time to drain stops LangFlow once traffic is known to be taken away', async (t) => {
       const scene = await TrafficScene.open(t, plane, mode)
-      const a = await scene.replica('a', [...FAST, '--drain-timeout=0s'])
+      const flags = [...FAST, '--drain-timeout=0s']
+      const a = await scene.distantReplica('a', flags, ANSWERS_LATER_MS)
       await scene.opened('a')
       const from = scene.watch.versions.length
+      const told = mono()
       a.signal('SIGTERM')
       const closed = await scene.closed('a', from)
       assert.equal((await a.exited).code, 0)
       const stop = readBeats(scene.beats).find(({ what }) => what === 'stop')
       assert.ok(stop)
       assert.ok(closed.at < stop.mono, `closed ${closed.at - stop.mono} ms after LangFlow was told to stop`)
+      assert.ok(
+        stop.mono - told >= ANSWERS_LATER_MS,
+        `stopped after ${stop.mono - told} ms, before any answer`,
+      )
     })
 
     test('a leader that freezes as a whole loses traffic to the next one, and takes nothing back', async (t) => {
