@@ -9,6 +9,7 @@ import type { Kube } from './kube.ts'
 import { LeaseHistory, wrongAnswers } from './lease-history.ts'
 import { type EndpointSlice, identityOf, isReady, type List, type Manifest, type Pod } from './objects.ts'
 import { type Overlay, renderOverlay } from './overlay.ts'
+import { plainLangflow } from './plain-langflow.ts'
 import { PodLogs } from './pod-logs.ts'
 import {
   asStatefulSet,
@@ -29,6 +30,8 @@ export interface InstallationOptions extends Partial<Overlay> {
   readonly traffic?: Traffic
   /** Changes what is applied, after everything else. */
   readonly change?: (manifests: Manifest[]) => void
+  /** Is given a LangFlow as others deploy it, without an agent, and installs it: instead of what deploy/ has. */
+  readonly adopt?: (one: Installation, plain: readonly Manifest[]) => Promise<void>
 }
 
 /** What production asks for, and a stand-in does without. */
@@ -81,14 +84,16 @@ export class Installation {
 
   async #apply(options: InstallationOptions): Promise<void> {
     const { kube, namespace, kind, traffic, collector } = this
-    const rendered = await renderOverlay(kube, {
-      base: options.base ?? 'base',
-      components: [
-        ...(traffic === 'readiness' || options.base === 'production' ? [] : [`traffic-${traffic}`]),
-        ...(options.components ?? []),
-      ],
-      images: options.images ?? {},
-    })
+    const rendered = options.adopt
+      ? plainLangflow()
+      : await renderOverlay(kube, {
+          base: options.base ?? 'base',
+          components: [
+            ...(traffic === 'readiness' || options.base === 'production' ? [] : [`traffic-${traffic}`]),
+            ...(options.components ?? []),
+          ],
+          images: options.images ?? {},
+        })
     const served = this.#workload.prepare(rendered, `${kube.nodeAddress}:${collector.port}`)
     fitToNode(served)
     scaled(served, options.replicas ?? 2, traffic)
@@ -103,7 +108,7 @@ export class Installation {
       {
         apiVersion: 'v1',
         kind: 'Secret',
-        metadata: { name: 'langflow', namespace },
+        metadata: { name: 'langflow' },
         stringData: {
           'secret-key': randomBytes(32).toString('hex'),
           'superuser-password': randomBytes(16).toString('hex'),
@@ -111,13 +116,19 @@ export class Installation {
         },
       },
     ]
-    const items = [...own, ...manifests.map((one) => inNamespace(one, namespace))]
-    await kube.kubectl(['apply', '-f', '-'], JSON.stringify({ apiVersion: 'v1', kind: 'List', items }))
+    await this.apply(own)
+    await (options.adopt?.(this, manifests) ?? this.apply(manifests))
     const service = await kube.get<{ spec: { clusterIP: string } }>(
       `/api/v1/namespaces/${namespace}/services/langflow`,
     )
     this.url = `http://${service.spec.clusterIP}:7860`
     this.client = new SteadyClient(`${this.url}${this.#workload.path}`, this.#workload.read)
+  }
+
+  /** In its namespace. */
+  async apply(manifests: readonly Manifest[]): Promise<void> {
+    const items = manifests.map((one) => inNamespace(one, this.namespace))
+    await this.kube.kubectl(['apply', '-f', '-'], JSON.stringify({ apiVersion: 'v1', kind: 'List', items }))
   }
 
   /** Runs kubectl in its namespace. */
@@ -232,7 +243,8 @@ export class Installation {
   violations(): string[] {
     const { beats } = this.collector
     const overlap = overlapMs(beats)
-    const late = lateBeats(beats)
+    // What runs without an agent belongs to no term.
+    const late = lateBeats(beats.filter(({ replica }) => replica !== undefined))
     return [
       ...(overlap > 0 ? [`two acted at once for ${overlap.toFixed(1)} ms`] : []),
       ...(late.length > 0 ? [`a term went on after a later one: ${JSON.stringify(late[0])}`] : []),
@@ -253,8 +265,8 @@ export class Installation {
   }
 }
 
-/** Whole clusters' objects have none. */
 function inNamespace(manifest: Manifest, namespace: string): Manifest {
+  if (manifest.kind === 'Namespace') return manifest
   const metadata = { ...manifest.metadata, namespace }
   const subjects = manifest.subjects?.map((one: object) => ({ ...one, namespace }))
   return { ...manifest, metadata, ...(subjects ? { subjects } : {}) }

@@ -5,8 +5,7 @@ import { mono } from './client.ts'
 import { evidenceOf } from './evidence.ts'
 import { Installation } from './installation.ts'
 import { Kube } from './kube.ts'
-import { POSTGRES_IMAGE } from './postgres-image/build.ts'
-import { LANGFLOW } from './workload.ts'
+import { REAL_PRODUCTION } from './real-langflow.ts'
 
 const NAME = 'written before the takeover'
 /** LangFlow's own end takes some seconds; the standby is thawed in less than one. */
@@ -16,12 +15,7 @@ const kube = new Kube()
 let langflow: Installation
 
 before(async () => {
-  langflow = await Installation.start(kube, {
-    base: 'production',
-    components: ['postgresql'],
-    images: { 'docker.io/library/postgres': POSTGRES_IMAGE },
-    workload: LANGFLOW,
-  })
+  langflow = await Installation.start(kube, REAL_PRODUCTION)
 })
 after(async () => {
   await langflow?.close()

@@ -14,8 +14,9 @@ const rollout: Rollout = {
   violations: [],
 }
 
-test('every traffic mode is combined with both kinds and one to three replicas', () => {
-  assert.equal(new Set(COMBINATIONS.map(nameOf)).size, 18)
+test('every traffic mode is combined with both kinds and one to three replicas, and one is the real LangFlow', () => {
+  assert.equal(new Set(COMBINATIONS.map(nameOf)).size, 19)
+  assert.equal(COMBINATIONS.filter(({ real }) => real).length, 1)
 })
 
 test('kubectl rollout status need not succeed where readiness is leadership, and else must', () => {
@@ -32,18 +33,20 @@ test('old pods, a second handover and whatever must never be are shortcomings', 
   ])
 })
 
-test('the table has a row for each combination', () => {
-  const text = rolloutsText(
-    [
-      [
-        { traffic: 'label', kind: 'StatefulSet', replicas: 3 },
-        { ...rollout, statusMs: 20_040 },
-      ],
-    ],
-    [['Kubernetes', 'v1']],
+test('the table has a row for each combination: medians, the longest, and each rollout’s handovers', () => {
+  const combination = { traffic: 'label', kind: 'StatefulSet', replicas: 3 } as const
+  const row = (...rollouts: Rollout[]) =>
+    rolloutsText([[combination, rollouts]], [])
+      .split('\n')
+      .at(-1)
+  const first = { ...rollout, statusMs: 20_040 }
+  assert.equal(
+    row(first, { ...first, handovers: 2, awayMs: 4_000, overlapMs: 3 }, first),
+    '| label | StatefulSet | 3 | 10.9 s (10.9) | 1, 2, 1 | success after 20.0 s (20.0) | 2.5 s (4.0) | 144 of 600 | 3 ms |',
   )
+  assert.match(row(first, { ...first, statusMs: null }) ?? '', /success after 20\.0 s; \*\*1 did not end\*\*/)
   assert.match(
-    text,
-    /^\| label \| StatefulSet \| 3 \| 10\.9 s \| 1 \| success after 20\.0 s \| 2\.5 s \| 48 of 200 \| 0 ms \|$/m,
+    row(rollout, { ...rollout, allNewMs: null }) ?? '',
+    /\| \*\*never\*\* \| 1, 1 \| does not end \|/,
   )
 })

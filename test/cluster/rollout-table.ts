@@ -6,21 +6,25 @@ export interface Combination {
   readonly traffic: Traffic
   readonly kind: Kind
   readonly replicas: number
+  /** deploy/production with the real LangFlow, instead of the stand-in. */
+  readonly real?: true
 }
 
 /** The name of the part of docs/deploy.md that is measured. */
 export const ROLLOUTS_PART = 'rollouts'
 
-export const COMBINATIONS: readonly Combination[] = (['readiness', 'label', 'slice'] as const).flatMap(
-  (traffic) =>
+export const COMBINATIONS: readonly Combination[] = [
+  ...(['readiness', 'label', 'slice'] as const).flatMap((traffic) =>
     (['Deployment', 'StatefulSet'] as const).flatMap((kind) =>
       [1, 2, 3].map((replicas) => ({ traffic, kind, replicas })),
     ),
-)
+  ),
+  { traffic: 'label', kind: 'Deployment', replicas: 2, real: true },
+]
 
-/** As it is asked for: `label/Deployment/2`. */
-export function nameOf({ traffic, kind, replicas }: Combination): string {
-  return `${traffic}/${kind}/${replicas}`
+/** As it is asked for: `label/Deployment/2`, or `langflow`. */
+export function nameOf({ traffic, kind, replicas, real }: Combination): string {
+  return real ? 'langflow' : `${traffic}/${kind}/${replicas}`
 }
 
 /** What a rollout was to be and was not; empty: nothing. */
@@ -37,13 +41,16 @@ export function shortcomings({ traffic, kind }: Combination, rollout: Rollout): 
   ]
 }
 
-/** The part of the page. `facts`: on what and when it was measured. */
+/**
+ * The part of the page. `measured`: the rollouts of each combination, one after the other on one installation. `facts`: on
+ * what and when it was measured.
+ */
 export function rolloutsText(
-  measured: readonly (readonly [Combination, Rollout])[],
+  measured: readonly (readonly [Combination, readonly Rollout[]])[],
   facts: readonly (readonly [string, string])[],
 ): string {
   return [
-    `Written by \`npm run bench:rollouts\` on a cluster of one node (${facts.map(([name, value]) => `${name}: ${value}`).join('; ')}). LangFlow is a stand-in that starts in one second, behind a client that asks the Service 20 times a second and never tries twice.`,
+    `Written by \`npm run bench:rollouts\` on a cluster of one node (${facts.map(([name, value]) => `${name}: ${value}`).join('; ')}). LangFlow is a stand-in that starts in one second, but for the last row: deploy/production with the real one, frozen, on PostgreSQL. A client asks the Service 20 times a second and never tries twice. The rollouts of a row follow each other on one installation: times are the median and, in brackets, the longest.`,
     table(
       [
         'traffic',
@@ -57,21 +64,39 @@ export function rolloutsText(
         'two acting',
       ],
       ['-', '-', '-:', '-:', '-:', '-', '-:', '-:', '-:'],
-      measured.map(([{ traffic, kind, replicas }, rollout]) => [
-        traffic,
+      measured.map(([{ traffic, kind, replicas, real }, rollouts]) => [
+        real ? `${traffic}, real LangFlow` : traffic,
         kind,
         String(replicas),
-        rollout.allNewMs === null ? '**never**' : seconds(rollout.allNewMs),
-        String(rollout.handovers),
-        rollout.statusMs === null ? 'does not end' : `success after ${seconds(rollout.statusMs)}`,
-        seconds(rollout.awayMs),
-        `${rollout.failed} of ${rollout.calls}`,
-        `${rollout.overlapMs.toFixed(0)} ms`,
+        seconds(rollouts.map(({ allNewMs }) => allNewMs)) ?? '**never**',
+        rollouts.map(({ handovers }) => handovers).join(', '),
+        successes(rollouts),
+        seconds(rollouts.map(({ awayMs }) => awayMs)) as string,
+        `${sum(rollouts.map(({ failed }) => failed))} of ${sum(rollouts.map(({ calls }) => calls))}`,
+        real ? 'not told' : `${Math.max(...rollouts.map(({ overlapMs }) => overlapMs)).toFixed(0)} ms`,
       ]),
     ),
   ].join('\n\n')
 }
 
-function seconds(ms: number): string {
-  return `${(ms / 1000).toFixed(1)} s`
+function successes(rollouts: readonly Rollout[]): string {
+  const ended = rollouts.filter(({ statusMs }) => statusMs !== null)
+  if (ended.length === 0) return 'does not end'
+  const after = `success after ${seconds(ended.map(({ statusMs }) => statusMs))}`
+  return ended.length === rollouts.length
+    ? after
+    : `${after}; **${rollouts.length - ended.length} did not end**`
+}
+
+/** Median and, in brackets, the longest; `null`: one of them never ended. */
+function seconds(times: readonly (number | null)[]): string | null {
+  const known = times.filter((time) => time !== null).sort((a, b) => a - b)
+  if (known.length < times.length) return null
+  const [median, longest] = [known[(known.length - 1) >> 1], known.at(-1)] as [number, number]
+  const text = (ms: number) => (ms / 1000).toFixed(1)
+  return known.length === 1 ? `${text(median)} s` : `${text(median)} s (${text(longest)})`
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, one) => total + one, 0)
 }

@@ -25,8 +25,11 @@ const ALL_NEW_MS = 120_000
 /** How much longer `kubectl rollout status` is given once nothing changes any more. */
 const STATUS_MS = 15_000
 
-/** Changes the pod template of a settled installation, and resolves once all is settled again or cannot become so. */
-export async function rollOut(one: Installation, replicas: number): Promise<Rollout> {
+/**
+ * Changes the pod template of a settled installation, and resolves once all is settled again or cannot become so.
+ * `withinMs`: how long all new pods may take.
+ */
+export async function rollOut(one: Installation, replicas: number, withinMs = ALL_NEW_MS): Promise<Rollout> {
   await one.available(one.traffic === 'readiness' ? 1 : replicas)
   const { epoch } = one.lease
   const beatsBefore = one.collector.beats.length
@@ -38,14 +41,14 @@ export async function rollOut(one: Installation, replicas: number): Promise<Roll
     .then(() => mono() - from)
     .catch(() => null)
   const isNew = (pod: Pod) => pod.metadata.annotations?.['test/change'] === change
-  const allNewMs = await eventually('every pod is a new one', ALL_NEW_MS, async () => {
+  const allNewMs = await eventually('every pod is a new one', withinMs, async () => {
     const pods = await one.pods().catch(() => [])
     return pods.length === replicas && pods.every((pod) => isNew(pod) && !pod.metadata.deletionTimestamp)
   })
     .then(() => mono() - from)
     .catch(() => null)
   // Where it is stuck, this is what it is stuck in.
-  await one.settled(replicas, allNewMs === null ? 1_000 : undefined).catch(() => {})
+  await one.settled(replicas, allNewMs === null ? 1_000 : withinMs).catch(() => {})
   const ended = await Promise.race([status, patience(STATUS_MS)])
   giveUp.abort()
   const statusMs = ended === 'too long' ? null : ended

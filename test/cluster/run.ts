@@ -8,15 +8,21 @@ import { buildPostgresImage } from './postgres-image/build.ts'
 import { Workbench } from './workbench.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
-const USAGE = `usage: npm run test:cluster -- [--keep DIR] [--script FILE] [FILE ...]
+const USAGE = `usage: npm run test:cluster -- [--keep DIR] [--script FILE] [--langflow] [FILE ...]
 
   FILE          only these, by default test/cluster/*.cluster.ts
   --keep DIR    the cluster in DIR, started where it does not run, and left running
-  --script FILE a program that is run inside instead of tests; it is given all that follows --`
+  --script FILE a program that is run inside instead of tests; it is given all that follows --
+  --langflow    with the images of LangFlow and PostgreSQL, which only some tests need and get`
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { keep: { type: 'string' }, script: { type: 'string' }, help: { type: 'boolean' } },
+  options: {
+    keep: { type: 'string' },
+    script: { type: 'string' },
+    langflow: { type: 'boolean' },
+    help: { type: 'boolean' },
+  },
 })
 if (values.help) {
   process.stdout.write(`${USAGE}\n`)
@@ -55,7 +61,7 @@ async function main(): Promise<number> {
     if (stopped === 0) await step(name, play)
   }
   try {
-    const langflow = files.some((file) => file.includes('langflow.cluster'))
+    const langflow = values.langflow || files.some((file) => file.endsWith('/langflow.cluster.ts'))
     if (!existsSync(join(bench.images, 'node.tar')))
       await step('base images', () => bench.script('build-images'))
     process.env.NODE_IMAGE_TAR ??= join(bench.images, 'node.tar')

@@ -1,0 +1,132 @@
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { after, before, describe } from 'node:test'
+import { parseAllDocuments } from 'yaml'
+import { eventually } from '../bench/takeover/wait.ts'
+import { mono } from './client.ts'
+import type { Installation } from './installation.ts'
+import { Kube } from './kube.ts'
+import { eventsOf, momentOf } from './moment.ts'
+import type { Manifest, Pod } from './objects.ts'
+import { pick } from './overlay.ts'
+import { plainLangflow } from './plain-langflow.ts'
+import { rollOut } from './rollout.ts'
+import { scenariosOn } from './scenario.ts'
+
+const ROOT = join(import.meta.dirname, '../..')
+const POLICIES = join(ROOT, 'deploy/components/auto-inject')
+/** The one whose history is followed; also what auto-inject takes by default. */
+const LEASE = 'langflow-leader-lock'
+
+async function failsOver(one: Installation): Promise<void> {
+  await one.settled()
+  const { leader, epoch, from, wall } = await momentOf(one)
+  await one.kubectl('delete', 'pod', leader.metadata.name, '--wait=false')
+  await one.served(epoch + 1)
+  await one.settled()
+  assert.equal(one.lease.epoch, epoch + 1)
+  const ended = ['draining', 'workload_stopped', 'released']
+  assert.deepEqual(eventsOf(one, leader, wall, ...ended), ended)
+  assert.ok(one.client.since(from).longestSilenceMs < 6_000)
+}
+
+describe('langflow-leader inject, as docs/inject.md says', () => {
+  const scenario = scenariosOn({ traffic: 'label', adopt })
+
+  scenario('a LangFlow that ran without an agent fails over', failsOver)
+
+  scenario('a rollout of it ends with success and one handover', async (one, t) => {
+    const rollout = await rollOut(one, 2)
+    t.diagnostic(JSON.stringify(rollout))
+    assert.notEqual(rollout.statusMs, null)
+    assert.equal(rollout.handovers, 1)
+  })
+
+  scenario('taken out again, it runs without one', async (one) => {
+    one.client.stop()
+    await stopped(one)
+    await rewrite(one, '--uninject')
+    await one.kubectl('scale', one.workload, '--replicas=1')
+    await one.kubectl('rollout', 'status', one.workload, '--timeout=60s')
+    assert.deepEqual((await one.pods()).map(containersOf), [['langflow']])
+    assert.equal((await fetch(one.url)).status, 200)
+  })
+
+  async function adopt(one: Installation, plain: readonly Manifest[]): Promise<void> {
+    await one.apply(plain)
+    await one.kubectl('rollout', 'status', one.workload, '--timeout=60s')
+    assert.deepEqual((await one.pods()).map(containersOf), [['langflow'], ['langflow']])
+    await stopped(one)
+    await rewrite(one, '--traffic=label', `--lease-name=${LEASE}`)
+    await one.kubectl('scale', one.workload, '--replicas=2')
+  }
+
+  async function stopped(one: Installation): Promise<void> {
+    await one.kubectl('scale', one.workload, '--replicas=0')
+    await one.kubectl('wait', '--for=delete', 'pods', '--all', '--timeout=60s')
+  }
+
+  /** What the cluster has, changed by `inject`, and applied. */
+  async function rewrite(one: Installation, ...args: string[]): Promise<void> {
+    const found = await one.kubectl('get', 'deployment,service', '--output=yaml')
+    const child = spawn(process.execPath, [join(ROOT, 'agent/main.ts'), 'inject', ...args], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    })
+    child.stdin.end(found)
+    const written = await text(child.stdout)
+    await one.kube.kubectl([`--namespace=${one.namespace}`, 'apply', '-f', '-'], written)
+  }
+})
+
+describe('deploy/components/auto-inject', () => {
+  const kube = new Kube()
+  before(async () => {
+    await kube.kubectl(['apply', '-k', POLICIES])
+    const probe = 'auto-inject-probe'
+    await kube.kubectl(['create', 'namespace', probe])
+    await kube.kubectl(['apply', '-k', join(POLICIES, 'namespace'), `--namespace=${probe}`])
+    const { spec, metadata } = pick(labelled(plainLangflow()), 'Deployment', 'langflow').spec.template
+    const pod = { apiVersion: 'v1', kind: 'Pod', metadata: { ...metadata, name: 'probe' }, spec }
+    const create = ['create', '--dry-run=server', '--output=json', `--namespace=${probe}`, '-f', '-']
+    await eventually('the policies are in force', 30_000, async () => {
+      const made = await kube.kubectl(create, JSON.stringify(pod)).catch(() => null)
+      return made !== null && (JSON.parse(made) as Manifest).spec.initContainers !== undefined
+    })
+    await kube.kubectl(['delete', 'namespace', probe, '--wait=false'])
+  })
+  after(async () => {
+    await kube.kubectl(['delete', '-k', POLICIES])
+    await kube.close()
+  })
+
+  const scenario = scenariosOn({ adopt })
+
+  scenario('a LangFlow whose pods have the label gets an agent, and fails over', failsOver)
+
+  scenario('requests through the Service reach only its leader', async (one) => {
+    await one.settled()
+    const from = mono()
+    await eventually('100 calls', 10_000, () => one.client.since(from).calls >= 100)
+    assert.equal(one.client.since(from).failed, 0)
+  })
+
+  async function adopt(one: Installation, plain: readonly Manifest[]): Promise<void> {
+    const rendered = await kube.kubectl(['kustomize', join(POLICIES, 'namespace')])
+    await one.apply(parseAllDocuments(rendered).map((document) => document.toJS() as Manifest))
+    await one.apply(labelled(plain))
+  }
+
+  function labelled(manifests: readonly Manifest[]): readonly Manifest[] {
+    const { metadata } = pick(manifests, 'Deployment', 'langflow').spec.template
+    metadata.labels = { ...metadata.labels, 'langflow-leader/inject': 'true' }
+    return manifests
+  }
+})
+
+function containersOf({ status }: Pod): string[] {
+  return [...(status.initContainerStatuses ?? []), ...(status.containerStatuses ?? [])].map(
+    ({ name }) => name,
+  )
+}
