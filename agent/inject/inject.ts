@@ -38,7 +38,7 @@ export function inject(input: Input, options: InjectOptions): Injected {
     for (const service of services) leading.add(service)
     edit(workload, options, documents)
     const more = { services: services.length, wrapped: wrapped.has(placeOf(workload.manifest)) }
-    return titled(workload.manifest, warningsFor(workload, options.traffic, more))
+    return titled(workload.manifest, warningsFor(workload, options, more))
   })
   if (options.traffic === 'label') for (const service of leading) restrict(service, documents)
   const text = addObjects(workloads, options, documents)

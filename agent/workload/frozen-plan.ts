@@ -63,9 +63,9 @@ function readDatabase(text: string | undefined): Address | null {
   if (scheme !== 'postgresql' && scheme !== 'postgres') {
     const what = text
       ? `its database is ${scheme === 'sqlite' ? 'SQLite' : 'no PostgreSQL'}`
-      : 'its database is SQLite'
+      : 'LANGFLOW_DATABASE_URL is not in its environment, so that its database is SQLite unless its own script sets one'
     throw new UnfitError(
-      `${what}, and a frozen standby needs a PostgreSQL that all replicas share: set LANGFLOW_DATABASE_URL, or use --standby=prewarmed`,
+      `${what}, and a frozen standby needs a PostgreSQL that all replicas share: set LANGFLOW_DATABASE_URL for the container, or use --standby=prewarmed`,
     )
   }
   try {

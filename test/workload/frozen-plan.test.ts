@@ -36,10 +36,12 @@ function refusal(command: readonly string[], env: NodeJS.ProcessEnv): string {
 
 describe('a database that LangFlow cannot share is refused', () => {
   const rest =
-    ', and a frozen standby needs a PostgreSQL that all replicas share: set LANGFLOW_DATABASE_URL, or use --standby=prewarmed'
+    ', and a frozen standby needs a PostgreSQL that all replicas share: set LANGFLOW_DATABASE_URL for the container, or use --standby=prewarmed'
+  const unset =
+    'LANGFLOW_DATABASE_URL is not in its environment, so that its database is SQLite unless its own script sets one'
   const cases: [string, string | undefined, string][] = [
-    ['none, which is SQLite', undefined, 'its database is SQLite'],
-    ['an empty one, which is SQLite', '', 'its database is SQLite'],
+    ['none that is known', undefined, unset],
+    ['an empty one', '', unset],
     ['SQLite', 'sqlite:////data/s3cret.db', 'its database is SQLite'],
     ['SQLite with a driver', 'sqlite+aiosqlite:///./s3cret.db', 'its database is SQLite'],
     ['SQLite in capitals', 'SQLITE:///s3cret.db', 'its database is SQLite'],
@@ -173,7 +175,7 @@ describe('an env file', () => {
   test('that cannot be read counts as empty', (t) => {
     const missing = `${envFile(t, '')}.missing`
     assert.deepEqual(plan({}, '--env-file', missing).database, { host: 'db.example', port: 5432 })
-    assert.match(refusal([...COMMAND, '--env-file', missing], {}), /^its database is SQLite/)
+    assert.match(refusal([...COMMAND, '--env-file', missing], {}), /so that its database is SQLite/)
   })
 
   test('that is not named is none', () => {
