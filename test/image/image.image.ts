@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { VERSION } from '../../agent/version.ts'
+import { deployment, podOf } from '../inject/streams.ts'
 import { freePort } from '../support/free-port.ts'
 import { ask } from '../support/replica.ts'
 import { until } from '../support/until.ts'
@@ -102,6 +103,16 @@ describe('the image', () => {
       const { code, output } = await image.start(['agent', '--lease-duraton=1s']).result()
       assert.match(output, /^langflow-leader agent: unknown option '--lease-duraton=1s'[^\n]*$/)
       assert.equal(code, 2)
+    })
+
+    test('`inject` runs in it as well, for whoever has no Node', async () => {
+      const manifest = join(scratch, 'app.yaml')
+      writeFileSync(manifest, deployment())
+      const destination = '/dev/app.yaml'
+      const mounts = [{ source: manifest, destination, readOnly: true }]
+      const { code, output } = await image.start(['inject', '-f', destination], mounts).result()
+      assert.equal(code, 0, output)
+      assert.equal(podOf(output).initContainers[0]?.image, `langflow-leader:${VERSION}`)
     })
 
     test('the agent lives while no API server answers, and ends when it is told to', async (t) => {
