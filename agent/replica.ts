@@ -1,6 +1,5 @@
-import { type Clock, type Instant, reached } from './clock.ts'
+import type { Clock, Instant } from './clock.ts'
 import type { AgentOptions } from './config/options.ts'
-import { doubtAt } from './election/deadlines.ts'
 import { Elector, type OutwardEffect } from './election/elector.ts'
 import { ownerProblem } from './election/ownership.ts'
 import type { CandidateConfig, ElectionState } from './election/state.ts'
@@ -10,18 +9,19 @@ import { startHttpServer } from './observe/http-server.ts'
 import type { Log } from './observe/log.ts'
 import { createMetrics } from './observe/prometheus.ts'
 import { Repeats } from './observe/repeats.ts'
-import { describeReplica, type ReplicaFacts, standsBy } from './observe/replica-status.ts'
+import { describeReplica, type ReplicaFacts } from './observe/replica-status.ts'
 import type { AgentStatus, StatusSource } from './observe/status.ts'
 import { remedyFor } from './operate/crash-policy.ts'
 import { LauncherAbsence } from './operate/launcher-absence.ts'
 import { MakingWay } from './operate/making-way.ts'
 import { Peers } from './operate/peers.ts'
 import { podAge } from './operate/pod-age.ts'
+import { ReplicaChronicle } from './replica-chronicle.ts'
+import { ReplicaGate } from './replica-gate.ts'
 import { Steering, type SteeringOptions } from './traffic/steering.ts'
-import { HealthProbe } from './workload/health-probe.ts'
+import { connectSupervisor } from './workload/connect-supervisor.ts'
 import type { LauncherKeys } from './workload/launcher-keys.ts'
-import { LinkServer } from './workload/link-server.ts'
-import { Supervisor, type SupervisorMachine } from './workload/supervisor.ts'
+import type { Supervisor, SupervisorMachine } from './workload/supervisor.ts'
 
 export interface ReplicaParts {
   readonly options: AgentOptions
@@ -49,7 +49,8 @@ export class Replica implements StatusSource {
   private readonly metrics: ReturnType<typeof createMetrics>
   private readonly elector: Elector
   private readonly supervisor: Supervisor
-  private readonly repeats: Repeats
+  private readonly chronicle: ReplicaChronicle
+  private readonly gate: ReplicaGate
   private readonly peers: Peers | null
   private readonly podAge: (now: Instant) => number | null
   private readonly absence: LauncherAbsence
@@ -57,13 +58,19 @@ export class Replica implements StatusSource {
   private readonly ended = Promise.withResolvers<0 | 1>()
   private readonly steering: Steering
   private http: HttpServer | null = null
-  private wasReady = false
-  private wasStandby = false
 
   constructor(parts: ReplicaParts) {
     const { options, clock, log } = parts
     this.parts = parts
-    this.repeats = new Repeats(log, clock)
+    const repeats = new Repeats(log, clock)
+    this.gate = new ReplicaGate({
+      timings: options,
+      clock,
+      log,
+      state: () => this.elector.state,
+      workload: () => this.supervisor,
+      checks: () => this.status().checks,
+    })
     const { peers: at, identity } = options
     this.steering = new Steering({
       traffic: parts.traffic,
@@ -72,21 +79,21 @@ export class Replica implements StatusSource {
       lingerMs: options.pod.name === null ? 0 : LINGER_MS,
       clock,
       log,
-      repeats: this.repeats,
+      repeats,
       state: () => this.elector.state,
-      ready: () => this.ready(),
-      inDoubt: () => this.inDoubt,
+      ready: () => this.gate.ready(),
+      inDoubt: () => this.gate.inDoubt,
     })
     this.podAge = podAge(options.stateDir, clock)
     this.absence = new LauncherAbsence({
       clock,
       socket: options.socket,
       serverVersion: parts.serverVersion,
-      changed: () => this.absenceChanged(),
+      changed: () => this.chronicle.launcher(this.absence.problem),
     })
     const lease = { namespace: parts.namespace, name: options.leaseName }
     const asked = () => this.makingWay.asked()
-    this.peers = at === null ? null : new Peers({ at, identity, lease, clock, repeats: this.repeats, asked })
+    this.peers = at === null ? null : new Peers({ at, identity, lease, clock, repeats, asked })
     this.makingWay = new MakingWay({
       peers: this.peers,
       revision: options.pod.revision,
@@ -98,44 +105,24 @@ export class Replica implements StatusSource {
       tell: (fact) => this.elector.tell(fact),
     })
     this.metrics = createMetrics({ leaseName: options.leaseName, status: () => this.status() })
+    const { metrics } = this
+    this.chronicle = new ReplicaChronicle({ onCrash: options.onCrash, log, metrics, repeats })
     this.elector = new Elector({
       config: candidateConfig(options),
-      api: parts.api(this.metrics),
+      api: parts.api(metrics),
       clock,
-      metrics: this.metrics,
+      metrics,
       run: (effect) => this.run(effect),
       changed: (state) => this.electionChanged(state),
     })
-    this.supervisor = new Supervisor({
+    this.supervisor = connectSupervisor({
+      options,
       machine: parts.machine,
-      link: (handlers) =>
-        new LinkServer({
-          path: options.socket,
-          port: options.target.port,
-          origin: options.target.origin,
-          standby: options.standby,
-          patienceMs: options.startTimeoutMs,
-          thawMs: options.thawTimeoutMs,
-          keys: parts.keys,
-          clock,
-          handlers,
-          alarm: (what) => this.repeats.happened('link', what),
-        }),
-      probe: (handlers) =>
-        new HealthProbe(
-          {
-            origin: options.target.origin,
-            intervalMs: options.healthIntervalMs,
-            timeoutMs: options.healthTimeoutMs,
-            failures: options.healthFailures,
-            clock,
-          },
-          handlers,
-        ),
-      startTimeoutMs: options.startTimeoutMs,
-      killMarginMs: options.killMarginMs,
+      clock,
+      keys: parts.keys,
       log,
-      metrics: this.metrics,
+      metrics,
+      alarm: (what) => repeats.happened('link', what),
       remedy: (servedMs) => remedyFor(options, servedMs, this.peers?.view?.ready ?? null),
       tell: (fact) => this.elector.tell(fact),
       changed: () => this.gateChanged(),
@@ -187,32 +174,15 @@ export class Replica implements StatusSource {
   }
 
   ready(): boolean {
-    const { term } = this.elector.state
-    if (term === null || this.inDoubt) return false
-    return this.supervisor.view.epoch === term.epoch && this.status().checks.every((check) => check.ok)
+    return this.gate.ready()
   }
 
   couldServe(): boolean {
-    return this.ready() || standsBy(this.facts) || this.pauses
-  }
-
-  /** In doubt it serves nobody, and nobody else could: there is nowhere better to go. */
-  private get pauses(): boolean {
-    const { term } = this.elector.state
-    const { epoch, state } = this.supervisor.view
-    const lives = state === 'frozen' || state === 'running'
-    return term !== null && term.stepDown === null && this.inDoubt && epoch === term.epoch && lives
+    return this.gate.couldServe()
   }
 
   launcherAnswers(): boolean {
     return this.supervisor.launcher === 'connected'
-  }
-
-  /** Asked of the clock as well: a timer that is late must not hold the gate open. */
-  private get inDoubt(): boolean {
-    const { options, clock } = this.parts
-    const { term } = this.elector.state
-    return term !== null && reached(clock.now(), doubtAt(candidateConfig(options), term.renewedAt))
   }
 
   private get facts(): ReplicaFacts {
@@ -260,7 +230,8 @@ export class Replica implements StatusSource {
         this.steering.stop(() => this.supervisor.stop(effect.graceMs))
         return
       case 'restart':
-        this.restart(effect)
+        this.chronicle.restart(effect.reason, this.elector.state)
+        this.supervisor.stop(effect.graceMs)
         return
       case 'kill':
         this.supervisor.kill()
@@ -269,62 +240,23 @@ export class Replica implements StatusSource {
         this.ended.resolve(effect.code)
         return
       case 'event':
-        this.record(effect)
+        this.chronicle.event(effect)
         return
     }
   }
 
-  private restart({ reason, graceMs }: Extract<OutwardEffect, { type: 'restart' }>): void {
-    const { log, options } = this.parts
-    const why = options.onCrash === 'restart' ? '--on-crash=restart' : 'no other replica is ready'
-    const epoch = this.elector.state.term?.epoch ?? this.elector.state.highestEpoch
-    log.warn(`LangFlow is restarted in place: ${reason}; ${why}`, { epoch })
-    this.metrics.restarted(reason)
-    this.supervisor.stop(graceMs)
-  }
-
-  private record({ event, epoch, reason, detail }: Extract<OutwardEffect, { type: 'event' }>): void {
-    this.parts.log.event(event, { epoch, reason, ...detail })
-    if (event === 'acquired') {
-      this.metrics.leading(true)
-      this.metrics.transition('acquired', reason ?? '')
-      this.metrics.takeover('detect', Number(detail?.unchangedMs ?? 0))
-      this.metrics.takeover('acquire', Number(detail?.acquireMs ?? 0))
-    } else if (event === 'lost' || event === 'stepped_down') {
-      this.metrics.leading(false)
-      this.metrics.transition(event, reason ?? '')
-    }
-  }
-
   private electionChanged(state: ElectionState): void {
-    const problem = state.writeProblem ?? state.readProblem ?? state.watchProblem
-    if (problem !== null) this.repeats.happened('lease', problem, { decision: this.elector.decision })
-    else this.repeats.over('lease', 'the Lease can be reached again')
-    if (this.ownerProblem !== null) this.repeats.happened('owner', this.ownerProblem)
-    else this.repeats.over('owner', 'the Lease belongs to no other Deployment or StatefulSet any more')
+    this.chronicle.lease(state, this.elector.decision)
+    this.chronicle.owner(this.ownerProblem)
     this.peers?.ask(state.term !== null)
     this.gateChanged()
   }
 
-  private absenceChanged(): void {
-    const { problem } = this.absence
-    if (problem !== null) this.repeats.happened('launcher', problem)
-    else this.repeats.over('launcher', 'a launcher has connected')
-  }
-
   private gateChanged(): void {
     if (this.supervisor.launcher === 'connected') this.absence.came()
-    const { log } = this.parts
-    const { term, highestEpoch } = this.elector.state
-    const ready = this.ready()
+    const ready = this.gate.ready()
     this.steering.look(ready)
-    if (ready && !this.wasReady) log.event('serving', { epoch: term?.epoch ?? highestEpoch })
-    this.wasReady = ready
-    const standby = standsBy(this.facts)
-    if (standby && !this.wasStandby) {
-      log.event('standby_ready', { epoch: highestEpoch, mode: this.supervisor.view.standby.mode })
-    }
-    this.wasStandby = standby
+    this.gate.look(ready)
   }
 }
 

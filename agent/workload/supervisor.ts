@@ -1,31 +1,26 @@
-import type { Clock, Timer } from '../clock.ts'
-import type { Fact, Remedy, Workload } from '../election/state.ts'
+import type { Timer } from '../clock.ts'
+import type { Fact, Remedy } from '../election/state.ts'
 import type { Log } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import type { Hello, LinkHandlers } from './link-server.ts'
 import {
   describeLoss,
   type Grant,
-  NOTHING,
   type ToAgent,
   type ToLauncher,
   type WorkloadCause,
   type WorkloadView,
 } from './messages.ts'
+import { Orders } from './orders.ts'
+import { Orphans, type OrphansMachine } from './orphans.ts'
+import { Pings } from './pings.ts'
 import { WorkloadHealth, type WorkloadHealthOptions } from './workload-health.ts'
+import { WorkloadKnowledge } from './workload-knowledge.ts'
 
 /** What the agent needs of the machine; a seam for tests. */
-export interface SupervisorMachine {
-  readonly clock: Clock
-  /** Whether nothing listens on the workload's port. */
-  portFree(): Promise<boolean>
+export interface SupervisorMachine extends OrphansMachine {
   /** Established connections to the workload's port; `null` where that cannot be known. */
   connections(): number | null
-  /**
-   * Only where agent and launcher share one process tree (`run`): kills the launcher and everything it left, and
-   * resolves once nothing of it lives.
-   */
-  readonly reclaim?: () => Promise<void>
 }
 
 /** The way to the launcher: what the supervisor needs of a `LinkServer`. */
@@ -52,46 +47,19 @@ export interface SupervisorOptions {
   readonly changed: () => void
 }
 
-const PING_MS = 1_000
-/** A launcher that answered none of this many pings is frozen or stuck. */
-const SILENT_PINGS = 4
-/** How long the kernel is given to end a PID namespace whose init has died. */
-const NAMESPACE_END_MS = 500
-const PORT_CHECK_MS = 50
 const DRAIN_CHECK_MS = 100
-
-/** With these the launcher has seen the order to start, whatever became of it. */
-const ANSWERS_TO_START: ReadonlySet<WorkloadCause['kind']> = new Set([
-  'started',
-  'start_refused',
-  'stopped',
-  'killed',
-])
 
 /** The agent's side of the workload: turns orders into messages, and what the launcher and LangFlow say into facts. */
 export class Supervisor {
   private readonly options: SupervisorOptions
   private readonly link: LauncherLink
+  private readonly orders: Orders
+  private readonly pings: Pings
+  private readonly known = new WorkloadKnowledge()
+  private readonly orphans: Orphans
   private readonly health: WorkloadHealth
   private alone = false
-  /** The launcher has looked for what an earlier one left: its `idle` can be believed. */
-  private met = false
-  /** Live processes that nobody answers for: the launcher is gone without a confirmed stop. */
-  private orphaned = false
-  /** A start was ordered and the launcher has not answered it yet: its last view is older than that. */
-  private starting = false
-  private ending = false
-  private pings: { next: number; unanswered: number; timer: Timer | null } = {
-    next: 0,
-    unanswered: 0,
-    timer: null,
-  }
   private drainTimer: Timer | null = null
-  private killTimer: Timer | null = null
-  private granted: Grant | null = null
-  /** What was ordered last, if it was to end the workload. */
-  private ordered: Extract<ToLauncher, { type: 'stop' | 'kill' }> | null = null
-  view: WorkloadView = NOTHING
 
   constructor(options: SupervisorOptions) {
     this.options = options
@@ -100,7 +68,11 @@ export class Supervisor {
       received: (message) => this.received(message),
       gone: (byPeer) => this.gone(byPeer),
     })
-    const { probe, startTimeoutMs, metrics, changed, machine } = options
+    const { probe, startTimeoutMs, killMarginMs, log, metrics, changed, machine } = options
+    const { link, known } = this
+    this.orders = new Orders((order) => link.send(order))
+    this.pings = new Pings({ clock: machine.clock, link, silent: () => this.silent() })
+    this.orphans = new Orphans({ machine, killMarginMs, log, known, dead: () => this.provedDead() })
     this.health = new WorkloadHealth({
       probe,
       startTimeoutMs,
@@ -114,13 +86,20 @@ export class Supervisor {
   /** Rejects with a `FatalError` where the socket cannot be made. */
   async listen(): Promise<void> {
     await this.link.listen()
-    this.ping()
+    this.pings.start()
   }
 
   close(): void {
     this.health.stop()
-    for (const timer of [this.pings.timer, this.drainTimer, this.killTimer]) timer?.cancel()
+    this.pings.close()
+    this.drainTimer?.cancel()
+    this.orphans.close()
     this.link.close()
+  }
+
+  /** As the launcher told it last. */
+  get view(): WorkloadView {
+    return this.known.view
   }
 
   get healthy(): boolean {
@@ -133,27 +112,24 @@ export class Supervisor {
 
   get launcher(): 'connected' | 'missing' | 'silent' {
     if (!this.link.connected) return 'missing'
-    return this.pings.unanswered >= SILENT_PINGS ? 'silent' : 'connected'
+    return this.pings.isSilent ? 'silent' : 'connected'
   }
 
   /** A launcher answers, runs nothing, and was not asked to end. */
   get canRun(): boolean {
-    return this.launcher === 'connected' && this.met && !this.mayLive && !this.ending && !this.orphaned
+    return this.launcher === 'connected' && this.known.isFree
   }
 
   grant(grant: Grant): void {
-    this.granted = grant
-    this.link.send({ type: 'grant', grant })
+    this.orders.grant(grant)
   }
 
   start(epoch: number): void {
     // A kill that met nothing is answered by nothing.
-    this.killTimer?.cancel()
-    this.killTimer = null
-    this.ordered = null
-    this.starting = true
+    this.orphans.killOver()
+    this.known.startOrdered()
     this.health.ordered()
-    this.link.send({ type: 'start', epoch })
+    this.orders.start(epoch)
     this.report()
   }
 
@@ -163,7 +139,7 @@ export class Supervisor {
     const { machine, tell } = this.options
     const look = () => {
       // What nobody has accepted stays open for as long as its client waits.
-      if (this.unserved || machine.connections() === 0) tell({ type: 'drained' })
+      if (this.known.unserved || machine.connections() === 0) tell({ type: 'drained' })
       else this.drainTimer = machine.clock.after(DRAIN_CHECK_MS, look)
     }
     this.drainTimer?.cancel()
@@ -174,41 +150,25 @@ export class Supervisor {
     this.drainTimer?.cancel()
     this.health.stop()
     // Without its workers it has nothing to end in order.
-    this.ordered = { type: 'stop', graceMs: this.unserved ? 0 : graceMs }
-    this.link.send(this.ordered)
+    this.orders.stop(this.known.unserved ? 0 : graceMs)
   }
 
   kill(): void {
     this.drainTimer?.cancel()
     this.health.stop()
-    this.ordered = { type: 'kill' }
-    this.granted = null
-    this.link.send(this.ordered)
-    const { reclaim, clock } = this.options.machine
-    if (reclaim === undefined || !this.mayLive) return
-    // The launcher may be frozen, and then its deadman is too: half the margin is left to do without it.
-    // Ordered again, it must not be put off: the time counts from the first order.
-    this.killTimer ??= clock.after(this.options.killMarginMs / 2, () => {
-      this.killTimer = null
-      if (this.mayLive) void this.reclaim('the launcher did not confirm a kill')
-    })
+    this.orders.kill()
+    this.orphans.killOrdered()
   }
 
   private connected(hello: Hello, returning: boolean): void {
     const { log } = this.options
     log.info(`launcher ${returning ? 're' : ''}connected`, { launcherPid: hello.pid, alone: hello.alone })
     this.alone = hello.alone
-    this.met = returning
-    if (returning) this.orphaned = false
-    this.ending = false
-    this.starting = false
-    this.pings.unanswered = 0
-    this.see(hello.view)
+    this.known.connected(hello.view, returning)
+    this.pings.heard()
+    this.viewed()
     if (hello.view.state === 'running') this.health.watch()
-    if (!returning) return
-    // What was on its way while the link was down.
-    if (this.granted !== null) this.link.send({ type: 'grant', grant: this.granted })
-    if (this.ordered !== null) this.link.send(this.ordered)
+    if (returning) this.orders.repeat()
   }
 
   private received(message: Exclude<ToAgent, Hello>): void {
@@ -217,33 +177,28 @@ export class Supervisor {
         this.heard()
         return
       case 'terminating':
-        this.ending = true
+        this.known.launcherEnds()
         this.report()
         return
       case 'workload':
-        if (message.cause.kind === 'met') {
-          this.met = true
-          this.orphaned = false
-        }
-        if (ANSWERS_TO_START.has(message.cause.kind)) this.starting = false
-        this.view = message.view
+        this.known.told(message.view, message.cause)
         // First why, then what is reported: the reason for a hand-over is the cause, not what came of it.
         this.hear(message.cause)
-        this.see(message.view)
+        this.viewed()
         return
     }
   }
 
   private heard(): void {
-    const wasSilent = this.pings.unanswered >= SILENT_PINGS
-    this.pings.unanswered = 0
+    const wasSilent = this.pings.isSilent
+    this.pings.heard()
     if (wasSilent) this.report()
   }
 
-  private see(view: WorkloadView): void {
-    this.view = view
-    if (view.state === 'frozen') this.health.pause()
-    else if (view.state !== 'running') this.health.stop()
+  private viewed(): void {
+    const { state } = this.view
+    if (state === 'frozen') this.health.pause()
+    else if (state !== 'running') this.health.stop()
     this.report()
   }
 
@@ -267,11 +222,10 @@ export class Supervisor {
         return
       case 'killed':
       case 'stopped':
-        this.killTimer?.cancel()
-        this.killTimer = null
+        this.orphans.killOver()
         metrics.stopped(cause.durationMs)
         // Nobody ordered it: the launcher’s own deadman did.
-        if (this.ordered === null) this.fail('the launcher stopped LangFlow by itself')
+        if (!this.orders.areToEnd) this.fail('the launcher stopped LangFlow by itself')
         return
       case 'stop_failed':
         log.error(`ALARM: ${cause.reason}; the Lease is kept while something may live`)
@@ -299,87 +253,27 @@ export class Supervisor {
   }
 
   private gone(byPeer: boolean): void {
-    const { reclaim } = this.options.machine
     this.health.stop()
-    // One that came and went before it had looked for what is left changes nothing.
-    this.orphaned ||= this.mayLive
-    this.starting = false
+    this.known.launcherGone()
     this.report()
     // Also an idle one may have been told to start.
     this.fail('the launcher is gone')
-    if (!this.orphaned) return
-    if (reclaim !== undefined) void this.reclaim('the launcher is gone')
-    else if (this.alone && byPeer) this.awaitNamespaceEnd()
+    this.orphans.launcherGone(this.alone && byPeer)
   }
 
-  /**
-   * Its end closed the connection, and a launcher that still lived would be back by now. It was the only child of its
-   * namespace's init, so the kernel is ending everything in it. This is what an out-of-memory kill of the whole
-   * container looks like.
-   */
-  private awaitNamespaceEnd(): void {
-    const { clock, portFree } = this.options.machine
-    const look = async () => {
-      const free = await portFree()
-      if (!this.orphaned) return
-      if (free) this.settle()
-      else clock.after(PORT_CHECK_MS, () => void look())
-    }
-    clock.after(NAMESPACE_END_MS, () => void look())
+  private silent(): void {
+    this.report()
+    if (this.known.mayLive) this.fail('the launcher does not answer')
+    this.orphans.launcherSilent()
   }
 
-  private async reclaim(reason: string): Promise<void> {
-    this.options.log.warn(`killing the workload without its launcher: ${reason}`)
-    await this.options.machine.reclaim?.()
-    if (this.orphaned) this.settle()
-  }
-
-  private settle(): void {
-    this.orphaned = false
-    this.see({ ...this.view, state: 'idle', pid: null, killAt: null })
+  private provedDead(): void {
+    this.known.provedDead()
+    this.viewed()
   }
 
   private report(): void {
-    const { view } = this
-    const workload: Workload = {
-      alive: this.orphaned ? 'maybe' : this.mayLive ? 'yes' : 'no',
-      canRun: this.canRun,
-      ending: this.ending,
-      epoch: view.epoch,
-      identity: view.identity,
-      killAt: view.killAt,
-      failed: view.loss === null ? null : describeLoss(view.loss),
-      stopFailed: this.stopFailure(),
-    }
-    this.options.tell({ type: 'workload', workload })
+    this.options.tell({ type: 'workload', workload: this.known.report(this.canRun) })
     this.options.changed()
-  }
-
-  /** Nobody accepts connections any more. */
-  private get unserved(): boolean {
-    return this.view.loss?.role === 'worker'
-  }
-
-  private get mayLive(): boolean {
-    return this.starting || this.view.state !== 'idle'
-  }
-
-  private stopFailure(): string | null {
-    if (this.view.state === 'unstoppable') return 'the workload could not be stopped'
-    return this.orphaned ? 'the launcher is gone, and nothing proves yet that its processes are dead' : null
-  }
-
-  private ping(): void {
-    const { clock, reclaim } = this.options.machine
-    if (this.link.connected) {
-      this.link.send({ type: 'ping', id: this.pings.next++ })
-      this.pings.unanswered++
-      if (this.pings.unanswered === SILENT_PINGS) {
-        this.report()
-        if (this.mayLive) this.fail('the launcher does not answer')
-        if (reclaim !== undefined) void this.reclaim('the launcher does not answer')
-      }
-    }
-    this.pings.timer = clock.after(PING_MS, () => this.ping())
   }
 }

@@ -3,52 +3,10 @@ import { describe, test } from 'node:test'
 import { later } from '../../agent/clock.ts'
 import { Launcher } from '../../agent/workload/launcher.ts'
 import type { Grant, Loss, WorkloadCause, WorkloadView } from '../../agent/workload/messages.ts'
-import type { Exit, LiveProcess, ProcessTree } from '../../agent/workload/process-tree.ts'
+import type { Exit } from '../../agent/workload/process-tree.ts'
 import { COLD, type FrozenWorkload, type Standby } from '../../agent/workload/standby.ts'
 import { settled, VirtualClock } from '../support/virtual-clock.ts'
-
-const PROCESS: LiveProcess = { pid: 42, startTime: '1', state: 'S', comm: 'langflow' }
-
-/** A workload made of flags: what a real one does is tested with real processes. */
-class FakeTree implements ProcessTree {
-  running = false
-  frozen = false
-  obeysTerm = true
-  obeysKill = true
-  exited: (exit: Exit) => void = () => {}
-  readonly calls: string[] = []
-
-  async start(_command: readonly string[], _env: NodeJS.ProcessEnv, exited: (exit: Exit) => void) {
-    this.calls.push('start')
-    this.running = true
-    this.exited = exited
-    return { pid: 42 }
-  }
-  alive = () => (this.running ? [PROCESS] : [])
-  terminate() {
-    this.calls.push('terminate')
-    if (this.obeysTerm) this.end({ code: 0, signal: null })
-  }
-  freeze() {
-    if (!this.frozen) this.calls.push('freeze')
-    this.frozen = true
-    return 1
-  }
-  thaw() {
-    this.calls.push('thaw')
-    this.frozen = false
-  }
-  async kill() {
-    this.calls.push('kill')
-    if (this.obeysKill) this.end({ code: null, signal: 'SIGKILL' })
-    return this.alive()
-  }
-  end(exit: Exit) {
-    if (!this.running) return
-    this.running = false
-    this.exited(exit)
-  }
-}
+import { FakeTree } from './fixtures/fake-tree.ts'
 
 class Bench {
   readonly clock = new VirtualClock()

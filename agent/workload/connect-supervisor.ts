@@ -1,0 +1,59 @@
+import type { Clock } from '../clock.ts'
+import type { AgentOptions } from '../config/options.ts'
+import { HealthProbe } from './health-probe.ts'
+import type { LauncherKeys } from './launcher-keys.ts'
+import { LinkServer, type LinkServerOptions } from './link-server.ts'
+import { Supervisor, type SupervisorOptions } from './supervisor.ts'
+
+type Needs = 'machine' | 'log' | 'metrics' | 'remedy' | 'tell' | 'changed'
+
+export interface SupervisorParts extends Pick<SupervisorOptions, Needs> {
+  readonly options: Pick<
+    AgentOptions,
+    | 'socket'
+    | 'target'
+    | 'standby'
+    | 'startTimeoutMs'
+    | 'thawTimeoutMs'
+    | 'killMarginMs'
+    | 'healthIntervalMs'
+    | 'healthTimeoutMs'
+    | 'healthFailures'
+  >
+  readonly clock: Clock
+  readonly keys: LauncherKeys
+  readonly alarm: LinkServerOptions['alarm']
+}
+
+/** A supervisor whose launcher comes to the socket of the options, and whose LangFlow is asked at their target. */
+export function connectSupervisor({ options, clock, keys, alarm, ...others }: SupervisorParts): Supervisor {
+  return new Supervisor({
+    ...others,
+    link: (handlers) =>
+      new LinkServer({
+        path: options.socket,
+        port: options.target.port,
+        origin: options.target.origin,
+        standby: options.standby,
+        patienceMs: options.startTimeoutMs,
+        thawMs: options.thawTimeoutMs,
+        keys,
+        clock,
+        handlers,
+        alarm,
+      }),
+    probe: (handlers) =>
+      new HealthProbe(
+        {
+          origin: options.target.origin,
+          intervalMs: options.healthIntervalMs,
+          timeoutMs: options.healthTimeoutMs,
+          failures: options.healthFailures,
+          clock,
+        },
+        handlers,
+      ),
+    startTimeoutMs: options.startTimeoutMs,
+    killMarginMs: options.killMarginMs,
+  })
+}

@@ -1,0 +1,19 @@
+import type { Clock } from '../clock.ts'
+import type { Grant, Loss } from './messages.ts'
+import type { ProcessTree } from './process-tree.ts'
+import type { Standby } from './standby.ts'
+
+/** What the launcher needs of the machine; a seam for the simulation. */
+export interface LauncherMachine {
+  readonly clock: Clock
+  /** Made anew for each start. */
+  tree(): ProcessTree
+  /** `null` where the port is free, otherwise one sentence that says who holds it. */
+  portHolder(port: number): Promise<string | null>
+  /** Watches who serves the port, beginning with the start of the workload's first process. */
+  serving(port: number, child: number): { check(): Loss | null; finish(): void }
+  /** What the workload is started from; `null`: from nothing. */
+  standby(): Standby | null
+  /** The workload's environment under a grant. */
+  environment(grant: Grant): NodeJS.ProcessEnv
+}

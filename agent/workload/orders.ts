@@ -1,0 +1,47 @@
+import type { Grant, ToLauncher } from './messages.ts'
+
+/** What an agent tells its launcher to do, and tells it again where that may have been lost with the link. */
+export class Orders {
+  private readonly send: (message: ToLauncher) => void
+  private granted: Grant | null = null
+  /** What was ordered last, if it was to end the workload. */
+  private ending: Extract<ToLauncher, { type: 'stop' | 'kill' }> | null = null
+
+  constructor(send: (message: ToLauncher) => void) {
+    this.send = send
+  }
+
+  /** The workload was ordered to end, and not to start since. */
+  get areToEnd(): boolean {
+    return this.ending !== null
+  }
+
+  grant(grant: Grant): void {
+    this.granted = grant
+    this.send({ type: 'grant', grant })
+  }
+
+  /** Not told again: a launcher that was gone meanwhile is to end what it may have started. */
+  start(epoch: number): void {
+    this.ending = null
+    this.send({ type: 'start', epoch })
+  }
+
+  stop(graceMs: number): void {
+    this.ending = { type: 'stop', graceMs }
+    this.send(this.ending)
+  }
+
+  /** Ends the grant, too. */
+  kill(): void {
+    this.ending = { type: 'kill' }
+    this.granted = null
+    this.send(this.ending)
+  }
+
+  /** The same launcher is back: what was on its way while the link was down. */
+  repeat(): void {
+    if (this.granted !== null) this.send({ type: 'grant', grant: this.granted })
+    if (this.ending !== null) this.send(this.ending)
+  }
+}

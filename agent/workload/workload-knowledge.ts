@@ -1,0 +1,100 @@
+import type { Workload } from '../election/state.ts'
+import { describeLoss, NOTHING, type WorkloadCause, type WorkloadView } from './messages.ts'
+
+/** With these the launcher has seen the order to start, whatever became of it. */
+const ANSWERS_TO_START: ReadonlySet<WorkloadCause['kind']> = new Set([
+  'started',
+  'start_refused',
+  'stopped',
+  'killed',
+])
+
+/**
+ * What an agent knows of the workload: what its launcher told last, and what that leaves open. Where something may live,
+ * it counts as alive.
+ */
+export class WorkloadKnowledge {
+  /** The launcher has looked for what an earlier one left: its `idle` can be believed. */
+  private met = false
+  /** A start was ordered and the launcher has not answered it yet: its last view is older than that. */
+  private starting = false
+  private ending = false
+  /** Live processes that nobody answers for: the launcher is gone without a confirmed stop. */
+  orphaned = false
+  /** As the launcher told it last. */
+  view: WorkloadView = NOTHING
+
+  get mayLive(): boolean {
+    return this.starting || this.view.state !== 'idle'
+  }
+
+  /** Nobody accepts connections any more. */
+  get unserved(): boolean {
+    return this.view.loss?.role === 'worker'
+  }
+
+  /** Nothing runs, by all that is known, and the launcher was not asked to end. */
+  get isFree(): boolean {
+    return this.met && !this.mayLive && !this.ending && !this.orphaned
+  }
+
+  /** A launcher has connected. `returning`: it is the one that was here before. */
+  connected(view: WorkloadView, returning: boolean): void {
+    this.met = returning
+    if (returning) this.orphaned = false
+    this.ending = false
+    this.starting = false
+    this.view = view
+  }
+
+  /** The launcher has told what it does now, and why. */
+  told(view: WorkloadView, cause: WorkloadCause): void {
+    if (cause.kind === 'met') {
+      this.met = true
+      this.orphaned = false
+    }
+    if (ANSWERS_TO_START.has(cause.kind)) this.starting = false
+    this.view = view
+  }
+
+  startOrdered(): void {
+    this.starting = true
+  }
+
+  /** The launcher was asked to end. */
+  launcherEnds(): void {
+    this.ending = true
+  }
+
+  launcherGone(): void {
+    // One that came and went before it had looked for what is left changes nothing.
+    this.orphaned ||= this.mayLive
+    this.starting = false
+  }
+
+  /** Nothing lives any more, although no launcher says so. */
+  provedDead(): void {
+    this.orphaned = false
+    this.view = { ...this.view, state: 'idle', pid: null, killAt: null }
+  }
+
+  /** For the election. `canRun`: see `Workload`. */
+  report(canRun: boolean): Workload {
+    const { view } = this
+    return {
+      alive: this.orphaned ? 'maybe' : this.mayLive ? 'yes' : 'no',
+      canRun,
+      ending: this.ending,
+      epoch: view.epoch,
+      identity: view.identity,
+      killAt: view.killAt,
+      failed: view.loss === null ? null : describeLoss(view.loss),
+      stopFailed: this.stopFailure(),
+    }
+  }
+
+  private stopFailure(): string | null {
+    if (this.view.state === 'unstoppable') return 'the workload could not be stopped'
+    return this.orphaned ? 'the launcher is gone, and nothing proves yet that its processes are dead' : null
+  }
+}

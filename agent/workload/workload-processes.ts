@@ -1,0 +1,260 @@
+import type { Timer } from '../clock.ts'
+import { isGone, KILL_WITHIN_MS, killAll, type ServedPort } from './killing.ts'
+import type { LauncherMachine } from './launcher-machine.ts'
+import type { Grant, Loss, WorkloadCause, WorkloadState } from './messages.ts'
+import type { Exit, ProcessTree } from './process-tree.ts'
+
+export interface WorkloadHandlers {
+  /** Whether anything may execute now. */
+  mayExecute(): boolean
+  /** Something executes from now on: whether it may has to be watched. */
+  executes(): void
+  /** Nothing lives any more, or ever began to: there is nothing to watch. */
+  rests(): void
+  /** What has happened, once `state` and the like say so. */
+  told(cause: WorkloadCause): void
+}
+
+/** How often a stop is looked after. */
+const STOP_CHECK_MS = 25
+/** How often a kill that failed is tried again. */
+const KILL_AGAIN_MS = 1_000
+
+/**
+ * The workload's processes, from the order to start until nothing of them lives, and the state they are in. When they are
+ * to be started, frozen, thawed or ended is for others to say; but what fails to start, ends by itself, or can be neither
+ * frozen nor thawed is ended without being told to.
+ */
+export class WorkloadProcesses {
+  private readonly command: readonly string[]
+  private readonly machine: LauncherMachine
+  private readonly handlers: WorkloadHandlers
+  private readonly served: ServedPort
+  private port = 0
+  private tree: ProcessTree | null = null
+  private serving: ReturnType<LauncherMachine['serving']> | null = null
+  private stopTimer: Timer | null = null
+  /** SIGKILL is under way. */
+  isBeingKilled = false
+  state: WorkloadState = 'idle'
+  /** The direct child. */
+  pid: number | null = null
+  /** What they have lost of those that served. */
+  loss: Loss | null = null
+  /** Under which grant they run or last ran; `null` before the first. */
+  ran: { readonly epoch: number; readonly identity: string } | null = null
+
+  constructor(command: readonly string[], machine: LauncherMachine, handlers: WorkloadHandlers) {
+    this.command = command
+    this.machine = machine
+    this.handlers = handlers
+    this.served = { clock: machine.clock, holder: () => machine.portHolder(this.port) }
+  }
+
+  /** The epoch of those that live; `null`: none do, or it is unknown. */
+  get livingEpoch(): number | null {
+    return this.state === 'idle' ? null : (this.ran?.epoch ?? null)
+  }
+
+  /** They were told to end, and may still do so by themselves. */
+  get isEndingInOrder(): boolean {
+    return this.state === 'stopping' && !this.isBeingKilled
+  }
+
+  /** Where they serve, and what may be left of earlier ones: that is killed before these count as idle. */
+  meet(port: number, remains: ProcessTree | null): void {
+    this.port = port
+    if (this.state !== 'idle' || remains === null || isGone(remains)) return
+    this.tree = remains
+    void this.end()
+  }
+
+  /** Only from `idle`. Told once they run, or why they do not. */
+  async start(grant: Grant): Promise<void> {
+    const waiting = this.machine.tree()
+    this.tree = waiting
+    this.ran = { epoch: grant.epoch, identity: grant.identity }
+    this.state = 'running'
+    // Before any look at the clocks: it may take as long as a cold start.
+    await this.machine.standby()?.use()
+    // Otherwise it was ended meanwhile, which is told by itself.
+    if (this.tree === waiting && !(await this.wake())) await this.launch(grant, this.tree)
+  }
+
+  /** Those that run, or once more those that are frozen. */
+  freeze(): void {
+    if (!this.signal('frozen', (tree) => tree.freeze()) || this.state !== 'running') return
+    this.move('frozen', { kind: 'frozen' })
+  }
+
+  /** Only from `frozen`. */
+  thaw(): void {
+    if (this.signalThaw()) this.move('running', { kind: 'thawed' })
+  }
+
+  /** Only from `running`: SIGTERM. `killAfter` has to follow: it confirms the end. */
+  terminate(): void {
+    this.move('stopping', { kind: 'stopping' })
+    this.tree?.terminate()
+  }
+
+  /** Waits for the end of what was told to end, and kills it once `graceMs` have passed. */
+  killAfter(graceMs: number): void {
+    const { clock } = this.machine
+    const since = clock.mono()
+    const look = async () => {
+      this.serving?.finish()
+      const gone = isGone(this.tree) && (await this.served.holder()) === null
+      if (!this.isEndingInOrder) return
+      const waited = clock.mono() - since
+      if (gone) {
+        this.rest({ kind: 'stopped', durationMs: waited })
+      } else if (waited >= graceMs) {
+        void this.end()
+      } else {
+        this.stopTimer = clock.after(Math.min(STOP_CHECK_MS, graceMs - waited), () => void look())
+      }
+    }
+    void look()
+  }
+
+  /** SIGKILL until nothing lives and the port is free; an alarm, and another try, for as long as that fails. */
+  async end(): Promise<void> {
+    if (this.isBeingKilled) return
+    const { clock } = this.machine
+    this.isBeingKilled = true
+    this.stopTimer?.cancel()
+    const since = clock.mono()
+    if (this.state !== 'stopping') this.move('stopping', { kind: 'stopping' })
+    for (;;) {
+      const left = await killAll(this.tree, this.served)
+      if (left === null) break
+      this.move('unstoppable', { kind: 'stop_failed', reason: left })
+      await new Promise<void>((resolve) => clock.after(KILL_AGAIN_MS, resolve))
+    }
+    this.isBeingKilled = false
+    this.rest({ kind: 'killed', durationMs: clock.mono() - since })
+  }
+
+  /** Only in `running`. Whether to go on without them is the agent's to say, who closes the gate first. */
+  lookAfterServing(): void {
+    const loss = this.serving?.check() ?? null
+    if (loss === null) return
+    this.loss = loss
+    this.handlers.told({ kind: 'bereft', loss })
+  }
+
+  /** From nothing, or from what is prewarmed. */
+  private async launch(grant: Grant, tree: ProcessTree): Promise<void> {
+    try {
+      const holder = await this.served.holder()
+      if (this.isEnding(tree)) return
+      if (holder !== null) throw new Error(holder)
+      if (!this.handlers.mayExecute()) throw new Error('the grant ended before the start')
+      const { pid } = await tree.start(this.command, this.machine.environment(grant), (exit) =>
+        this.exited(tree, exit),
+      )
+      this.pid = pid
+      // The grant ended while the command was being started.
+      if (this.tree !== tree) {
+        await tree.kill(KILL_WITHIN_MS)
+        return
+      }
+      // An end that was ordered meanwhile could not reach it yet.
+      if (this.isEndingInOrder) tree.terminate()
+    } catch (error) {
+      if (this.isEnding(tree)) return
+      // In doubt before it was started: a standby that stands still now would never take up its work again.
+      if (this.state === 'frozen') await this.end()
+      else this.rest({ kind: 'start_refused', reason: (error as Error).message })
+      return
+    }
+    this.begun()
+  }
+
+  /** The end of this start is under way, or has come: it is told by itself. */
+  private isEnding(tree: ProcessTree): boolean {
+    return this.tree !== tree || this.state === 'stopping' || this.state === 'unstoppable'
+  }
+
+  private begun(): void {
+    this.serving = this.machine.serving(this.port, this.pid as number)
+    this.handlers.told({ kind: 'started' })
+    this.handlers.executes()
+  }
+
+  /** Thaws what stands by frozen. False: there is none, or nothing of it is left, and it has to be started. */
+  private async wake(): Promise<boolean> {
+    if (!this.handlers.mayExecute() || this.state !== 'running') return false
+    let replaced = false
+    const frozen = this.machine.standby()?.takeFrozen((exit) => {
+      if (!replaced && frozen) this.exited(frozen.tree, exit)
+    })
+    if (!frozen) return false
+    const { tree, pid } = frozen
+    const goesOn = () => this.tree === tree && this.state === 'running'
+    this.tree = tree
+    this.pid = pid
+    if (!this.signalThaw()) return true
+    this.handlers.executes()
+    const problem = await frozen.answers()
+    // Ended meanwhile, which is told by itself, or in doubt: then its agent judges it once it is thawed again.
+    if (problem === null || !goesOn()) {
+      if (this.tree === tree) this.begun()
+      return true
+    }
+    replaced = true
+    const left = await killAll(tree, this.served)
+    // Also one that came to be in doubt: what is dead must not be thawed.
+    if (!goesOn() || left !== null) {
+      if (!this.isEnding(tree)) void this.end()
+      return true
+    }
+    this.pid = null
+    this.tree = this.machine.tree()
+    return false
+  }
+
+  /** The direct child has ended; others of its tree may go on serving without it. */
+  private exited(tree: ProcessTree, exit: Exit): void {
+    if (tree !== this.tree || this.state === 'idle' || this.state === 'unstoppable') return
+    if (this.state === 'stopping') {
+      // Whoever it would have passed the signal on to has yet to hear of it.
+      if (!this.isBeingKilled) this.tree?.terminate()
+      return
+    }
+    this.move('stopping', { kind: 'exited', code: exit.code, signal: exit.signal })
+    void this.end()
+  }
+
+  private signalThaw(): boolean {
+    return this.signal('thawed', (tree) => tree.thaw())
+  }
+
+  /** Returns false where it cannot be told what to signal: then all of it is killed. */
+  private signal(outcome: 'frozen' | 'thawed', send: (tree: ProcessTree) => void): boolean {
+    try {
+      if (this.tree !== null) send(this.tree)
+      return true
+    } catch {
+      this.handlers.told({ kind: 'deadman', reason: `the workload could not be ${outcome}` })
+      void this.end()
+      return false
+    }
+  }
+
+  private rest(cause: WorkloadCause): void {
+    this.handlers.rests()
+    this.tree = null
+    this.serving = null
+    this.loss = null
+    this.pid = null
+    this.machine.standby()?.prepare()
+    this.move('idle', cause)
+  }
+
+  private move(state: WorkloadState, cause: WorkloadCause): void {
+    this.state = state
+    this.handlers.told(cause)
+  }
+}
