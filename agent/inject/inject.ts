@@ -26,8 +26,8 @@ export interface Injected {
 
 /** Wraps each LangFlow of the stream, anew where it was wrapped already. Throws `FatalError`, and then nothing is done. */
 export function inject(input: Input, options: InjectOptions): Injected {
-  const clean = uninject(input).text
-  const wrapped = new Set(wrappedIn(input))
+  const { text: clean, found } = strip(input)
+  const wrapped = new Set(found.map(placeOf))
   const documents = parse({ text: clean, parts: input.parts })
   const manifests = documents.flatMap((yaml, i) => manifestsIn(i, yaml.before))
   const workloads = findLangflows(manifests, options.container).map((target) => read(target, options))
@@ -42,7 +42,7 @@ export function inject(input: Input, options: InjectOptions): Injected {
   })
   if (options.traffic === 'label') for (const service of leading) restrict(service, documents)
   const text = addObjects(workloads, options, documents)
-  if (uninject({ text, parts: input.parts }).text !== clean)
+  if (strip({ text, parts: input.parts }).text !== clean)
     throw new FatalError(
       `${workloads.map(({ manifest }) => titleOf(manifest)).join(', ')}: written in a form of YAML that could not be restored afterwards: write it plainly, as kubectl create --dry-run=client -o yaml does`,
     )
@@ -51,32 +51,29 @@ export function inject(input: Input, options: InjectOptions): Injected {
 
 /** Takes out of the stream all that `inject` put in. Throws `FatalError`. */
 export function uninject(input: Input): Injected {
-  let found = 0
-  const warnings: string[] = []
+  const { text, found } = strip(input)
+  if (found.length === 0) return { text, warnings: ['nothing in this stream was put in by inject'] }
+  return { text, warnings: found.flatMap((manifest) => titled(manifest, strangersTo(manifest))) }
+}
+
+/** The stream without what `inject` put in, and what of it was changed or added by it. */
+function strip(input: Input): { readonly text: string; readonly found: readonly Manifest[] } {
+  const found: Manifest[] = []
   const documents = parse(input)
   const added = new Set<number>()
   for (const [i, yaml] of documents.entries()) {
+    // From the end, so that places in a List stay what they are.
     for (const manifest of manifestsIn(i, yaml.before).reverse()) {
       const annotations = asFields(dig(manifest.value, 'metadata', 'annotations'))
       const isAdded = ADDED_FOR in annotations
       if (!isAdded && !(RECORD in annotations)) continue
-      found += 1
-      warnings.unshift(...titled(manifest, strangersTo(manifest)))
+      found.push(manifest)
       if (isAdded && manifest.root.length === 0) added.add(i)
       else about(manifest, () => (isAdded ? removeListed(yaml, manifest.root) : undo(yaml, manifest.root)))
     }
   }
   const texts = documents.map(({ text }) => text)
-  if (found === 0) warnings.push('nothing in this stream was put in by inject')
-  return { text: withoutDocuments(texts, (i) => added.has(i)).join(''), warnings }
-}
-
-/** Those that are wrapped already. */
-function wrappedIn(input: Input): string[] {
-  return parse(input)
-    .flatMap((yaml, i) => manifestsIn(i, yaml.before))
-    .filter(({ value }) => RECORD in asFields(dig(value, 'metadata', 'annotations')))
-    .map(placeOf)
+  return { text: withoutDocuments(texts, (i) => added.has(i)).join(''), found }
 }
 
 function placeOf(manifest: Manifest): string {

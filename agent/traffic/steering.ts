@@ -1,4 +1,4 @@
-import type { Clock, Timer } from '../clock.ts'
+import { type Clock, pause, type Timer } from '../clock.ts'
 import type { ElectionState, StepDown } from '../election/state.ts'
 import type { Log } from '../observe/log.ts'
 import type { Repeats } from '../observe/repeats.ts'
@@ -92,7 +92,7 @@ export class Steering {
     this.look()
     await followed(this.traffic, clock)
     const left = this.closedAt + lingerMs - clock.mono()
-    if (left > 0) await new Promise<void>((resolve) => clock.after(left, resolve))
+    if (left > 0) await pause(clock, left)
     this.traffic.close()
   }
 

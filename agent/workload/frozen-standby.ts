@@ -1,4 +1,4 @@
-import type { Clock } from '../clock.ts'
+import { type Clock, pause } from '../clock.ts'
 import { FlowsDigest } from './flows-digest.ts'
 import { type FrozenPlan, planFrozen, UnfitError } from './frozen-plan.ts'
 import { cpuTicks, memoryOf } from './proc.ts'
@@ -159,7 +159,7 @@ export class FrozenStandby implements Rung {
     const deadline = clock.mono() + patienceMs
     while (goesOn() && (await this.options.health(HEALTH_WITHIN_MS)) !== null) {
       if (clock.mono() >= deadline) throw new Error(`it was not healthy within ${patienceMs / 1000} s`)
-      await this.pause(HEALTH_EVERY_MS)
+      await pause(this.options.clock, HEALTH_EVERY_MS)
     }
     await this.untilQuiet(held, goesOn)
     if (!goesOn()) return
@@ -174,7 +174,7 @@ export class FrozenStandby implements Rung {
     const { clock } = this.options
     const deadline = clock.mono() + QUIET_WITHIN_MS
     for (let before = sumOf(held, cpuTicks); goesOn() && !this.awaited && clock.mono() < deadline; ) {
-      await this.pause(QUIET_MS)
+      await pause(this.options.clock, QUIET_MS)
       const now = sumOf(held, cpuTicks)
       if (before !== null && now !== null && now - before < QUIET_TICKS) return
       before = now
@@ -209,7 +209,7 @@ export class FrozenStandby implements Rung {
       const problem = await health(Math.max(1, deadline - clock.mono()))
       if (problem === null) return null
       if (clock.mono() + THAW_CHECK_MS < deadline) {
-        await this.pause(THAW_CHECK_MS)
+        await pause(this.options.clock, THAW_CHECK_MS)
         continue
       }
       const reason = `the frozen LangFlow was not healthy within ${thawMs / 1000} s of its thaw (${problem})`
@@ -226,10 +226,6 @@ export class FrozenStandby implements Rung {
     if (this.attempt !== attempt) return
     this.become({ ...COLD, mode: 'frozen', state: 'preparing' })
     await this.letGo(() => this.become({ ...COLD, reason: `LangFlow cannot be kept frozen: ${reason}` }))
-  }
-
-  private pause(ms: number): Promise<void> {
-    return new Promise((resolve) => this.options.clock.after(ms, resolve))
   }
 
   private become(view: StandbyView): void {

@@ -1,4 +1,4 @@
-import type { Clock } from '../clock.ts'
+import { type Clock, pause } from '../clock.ts'
 import type { LiveProcess, ProcessTree } from './process-tree.ts'
 
 /** The port on which the tree serves. */
@@ -42,7 +42,7 @@ async function freed({ clock, holder: holderNow }: ServedPort): Promise<string |
   for (;;) {
     const holder = await holderNow()
     if (holder === null || clock.mono() >= until) return holder
-    await new Promise<void>((resolve) => clock.after(PORT_CHECK_MS, resolve))
+    await pause(clock, PORT_CHECK_MS)
   }
 }
 

@@ -1,4 +1,4 @@
-import type { Clock, Timer } from '../clock.ts'
+import { type Clock, pause, type Timer } from '../clock.ts'
 import { findAloneMembers, killNamespace } from './alone.ts'
 import { findMembers, isKnownMember, type Known, NOTHING_KNOWN } from './membership.ts'
 import {
@@ -181,7 +181,7 @@ export function createProcessTree({
         } catch (error) {
           if (late) throw error
         }
-        await new Promise<void>((resolve) => clock.after(stepMs, resolve))
+        await pause(clock, stepMs)
       }
     },
   }

@@ -1,4 +1,4 @@
-import type { Timer } from '../clock.ts'
+import { pause, type Timer } from '../clock.ts'
 import { isGone, KILL_WITHIN_MS, killAll, type ServedPort } from './killing.ts'
 import type { LauncherMachine } from './launcher-machine.ts'
 import type { Grant, Loss, WorkloadCause, WorkloadState } from './messages.ts'
@@ -130,7 +130,7 @@ export class WorkloadProcesses {
       const left = await killAll(this.tree, this.served)
       if (left === null) break
       this.move('unstoppable', { kind: 'stop_failed', reason: left })
-      await new Promise<void>((resolve) => clock.after(KILL_AGAIN_MS, resolve))
+      await pause(clock, KILL_AGAIN_MS)
     }
     this.isBeingKilled = false
     this.rest({ kind: 'killed', durationMs: clock.mono() - since })

@@ -1,10 +1,11 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type ControlPlane, startControlPlane } from '../e2e/control-plane.ts'
 import { ACCOUNT, deployRights } from '../e2e/deploy-rights.ts'
 import { Refusals } from '../fault-table/refusals.ts'
+import { linkedKubeconfig } from '../support/linked-kubeconfig.ts'
 import { Asker } from './asker.ts'
 import { Seat } from './seat.ts'
 import { Stillness } from './stillness.ts'
@@ -70,11 +71,7 @@ export class Ground {
 
   /** With the rights of deploy/, over the link on that port. */
   kubeconfig(identity: string, port: number): string {
-    const config = JSON.parse(readFileSync(this.#rights, 'utf8'))
-    config.clusters[0].cluster.server = `https://127.0.0.1:${port}`
-    const file = join(this.dir, `${identity}.kubeconfig`)
-    writeFileSync(file, JSON.stringify(config))
-    return file
+    return linkedKubeconfig(this.#rights, port, join(this.dir, `${identity}.kubeconfig`))
   }
 
   seatOf(identity: string): Seat | undefined {

@@ -5,10 +5,9 @@ import { text } from 'node:stream/consumers'
 import { after, before, describe } from 'node:test'
 import { parseAllDocuments } from 'yaml'
 import { eventually } from '../bench/takeover/wait.ts'
-import { mono } from './client.ts'
 import type { Installation } from './installation.ts'
 import { Kube } from './kube.ts'
-import { eventsOf, momentOf } from './moment.ts'
+import { deletedLeaderHandsOver, onlyLeaderAnswers } from './leadership.ts'
 import type { Manifest, Pod } from './objects.ts'
 import { pick } from './overlay.ts'
 import { plainLangflow } from './plain-langflow.ts'
@@ -20,22 +19,10 @@ const POLICIES = join(ROOT, 'deploy/components/auto-inject')
 /** The one whose history is followed; also what auto-inject takes by default. */
 const LEASE = 'langflow-leader-lock'
 
-async function failsOver(one: Installation): Promise<void> {
-  await one.settled()
-  const { leader, epoch, from, wall } = await momentOf(one)
-  await one.kubectl('delete', 'pod', leader.metadata.name, '--wait=false')
-  await one.served(epoch + 1)
-  await one.settled()
-  assert.equal(one.lease.epoch, epoch + 1)
-  const ended = ['draining', 'workload_stopped', 'released']
-  assert.deepEqual(eventsOf(one, leader, wall, ...ended), ended)
-  assert.ok(one.client.since(from).longestSilenceMs < 6_000)
-}
-
 describe('langflow-leader inject, as docs/inject.md says', () => {
   const scenario = scenariosOn({ traffic: 'label', adopt })
 
-  scenario('a LangFlow that ran without an agent fails over', failsOver)
+  scenario('a LangFlow that ran without an agent fails over', deletedLeaderHandsOver)
 
   scenario('a rollout of it ends with success and one handover', async (one, t) => {
     const rollout = await rollOut(one, 2)
@@ -103,14 +90,9 @@ describe('deploy/components/auto-inject', () => {
 
   const scenario = scenariosOn({ adopt })
 
-  scenario('a LangFlow whose pods have the label gets an agent, and fails over', failsOver)
+  scenario('a LangFlow whose pods have the label gets an agent, and fails over', deletedLeaderHandsOver)
 
-  scenario('requests through the Service reach only its leader', async (one) => {
-    await one.settled()
-    const from = mono()
-    await eventually('100 calls', 10_000, () => one.client.since(from).calls >= 100)
-    assert.equal(one.client.since(from).failed, 0)
-  })
+  scenario('requests through the Service reach only its leader', onlyLeaderAnswers)
 
   async function adopt(one: Installation, plain: readonly Manifest[]): Promise<void> {
     const rendered = await kube.kubectl(['kustomize', join(POLICIES, 'namespace')])

@@ -1,69 +1,61 @@
 import assert from 'node:assert/strict'
-import { after, before, test } from 'node:test'
 import { eventually } from '../bench/takeover/wait.ts'
 import { mono } from './client.ts'
-import { evidenceOf } from './evidence.ts'
-import { Installation } from './installation.ts'
-import { Kube } from './kube.ts'
+import type { Installation } from './installation.ts'
 import { REAL_PRODUCTION } from './real-langflow.ts'
+import { scenariosOn } from './scenario.ts'
 
 const NAME = 'written before the takeover'
 /** LangFlow's own end takes some seconds; the standby is thawed in less than one. */
 const AWAY_MS = 15_000
 
-const kube = new Kube()
-let langflow: Installation
+const scenario = scenariosOn(REAL_PRODUCTION)
 
-before(async () => {
-  langflow = await Installation.start(kube, REAL_PRODUCTION)
-})
-after(async () => {
-  await langflow?.close()
-  await kube.close()
-})
-
-test('a real LangFlow is taken over by its frozen standby when its pod is deleted, with the same data', async (t) => {
-  try {
-    await langflow.settled(2, 120_000)
-    const [standby] = await langflow.followers()
+scenario(
+  'a real LangFlow is taken over by its frozen standby when its pod is deleted, with the same data',
+  async (one, t) => {
+    await one.settled(2, 120_000)
+    const [standby] = await one.followers()
     assert.ok(standby)
-    assert.equal((await langflow.status(standby)).standby.mode, 'frozen')
+    assert.equal((await one.status(standby)).standby.mode, 'frozen')
 
-    const token = await logIn()
-    const { id } = await ask<{ id: string }>('POST', '/api/v1/flows/', token, {
+    const token = await logIn(one)
+    const { id } = await ask<{ id: string }>(one, 'POST', '/api/v1/flows/', token, {
       name: NAME,
       data: { nodes: [], edges: [] },
     })
-    const { epoch } = langflow.lease
-    const leader = await langflow.leader()
+    const { epoch } = one.lease
+    const leader = await one.leader()
     const from = mono()
-    await langflow.kubectl('delete', 'pod', leader.metadata.name, '--wait=false')
+    await one.kubectl('delete', 'pod', leader.metadata.name, '--wait=false')
     await eventually('the standby serves', 60_000, async () => {
-      const { traffic, lease } = await langflow.status(standby)
+      const { traffic, lease } = await one.status(standby)
       return lease.epoch === epoch + 1 && lease.self && traffic.gate === 'open'
     })
     const taken = mono()
     await eventually('an answer through the Service', 10_000, () =>
-      langflow.client.calls.some(({ answer, sentAt }) => answer !== null && sentAt > taken),
+      one.client.calls.some(({ answer, sentAt }) => answer !== null && sentAt > taken),
     )
-    const tally = langflow.client.since(from)
+    const tally = one.client.since(from)
     t.diagnostic(JSON.stringify(tally))
     assert.ok(tally.longestSilenceMs < AWAY_MS)
-    assert.equal((await ask<{ name: string }>('GET', `/api/v1/flows/${id}`, token)).name, NAME)
-    assert.deepEqual(langflow.lease.contradictions, [])
-  } catch (error) {
-    process.stderr.write(`${await evidenceOf(langflow)}\n`)
-    throw error
-  }
-})
+    assert.equal((await ask<{ name: string }>(one, 'GET', `/api/v1/flows/${id}`, token)).name, NAME)
+  },
+)
 
 /** A token of the replica that serves: any other accepts it as well, since they share the secret. */
-async function logIn(): Promise<string> {
-  return (await ask<{ access_token: string }>('GET', '/api/v1/auto_login')).access_token
+async function logIn(one: Installation): Promise<string> {
+  return (await ask<{ access_token: string }>(one, 'GET', '/api/v1/auto_login')).access_token
 }
 
-async function ask<T>(method: string, path: string, token?: string, body?: object): Promise<T> {
-  const response = await fetch(`${langflow.url}${path}`, {
+async function ask<T>(
+  { url }: Installation,
+  method: string,
+  path: string,
+  token?: string,
+  body?: object,
+): Promise<T> {
+  const response = await fetch(`${url}${path}`, {
     method,
     headers: { 'content-type': 'application/json', ...(token ? { authorization: `Bearer ${token}` } : {}) },
     ...(body ? { body: JSON.stringify(body) } : {}),

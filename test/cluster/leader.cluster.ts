@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { eventually } from '../bench/takeover/wait.ts'
-import { mono } from './client.ts'
-import { agentOf, eventsOf, momentOf, workerOf } from './moment.ts'
+import { deletedLeaderHandsOver, onlyLeaderAnswers } from './leadership.ts'
+import { agentOf, momentOf, workerOf } from './moment.ts'
 import { identityOf, isReady } from './objects.ts'
 import { scenariosOn } from './scenario.ts'
 
@@ -15,32 +15,9 @@ scenario('deploy/base installs under restricted Pod Security, and one of two pod
   assert.equal(problem, null)
 })
 
-scenario('requests through the Service reach only the leader, and none fails', async (one) => {
-  await one.settled()
-  const from = mono()
-  await eventually('100 calls', 10_000, () => one.client.since(from).calls >= 100)
-  assert.equal(one.client.since(from).failed, 0)
-  const replicas = new Set(
-    one.client.answers.filter((answer) => answer.mono >= from).map(({ replica }) => replica),
-  )
-  assert.deepEqual([...replicas], [one.lease.holder])
-})
+scenario('requests through the Service reach only the leader, and none fails', onlyLeaderAnswers)
 
-scenario('a leader whose pod is deleted hands over before it ends', async (one, t) => {
-  await one.settled()
-  const { leader, epoch, from, wall } = await momentOf(one)
-  await one.kubectl('delete', 'pod', leader.metadata.name, '--wait=false')
-  await one.served(epoch + 1)
-  t.diagnostic(JSON.stringify(one.client.since(from)))
-  await one.settled()
-  assert.equal(one.lease.epoch, epoch + 1)
-  assert.deepEqual(eventsOf(one, leader, wall, 'draining', 'workload_stopped', 'released'), [
-    'draining',
-    'workload_stopped',
-    'released',
-  ])
-  assert.ok(one.client.since(from).longestSilenceMs < 6_000)
-})
+scenario('a leader whose pod is deleted hands over before it ends', deletedLeaderHandsOver)
 
 scenario('a leader whose LangFlow loses its worker hands over at once', async (one, t) => {
   await one.settled()

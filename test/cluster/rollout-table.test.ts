@@ -44,7 +44,10 @@ test('the table has a row for each combination: medians, the longest, and each r
     row(first, { ...first, handovers: 2, awayMs: 4_000, overlapMs: 3 }, first),
     '| label | StatefulSet | 3 | 10.9 s (10.9) | 1, 2, 1 | success after 20.0 s (20.0) | 2.5 s (4.0) | 144 of 600 | 3 ms |',
   )
-  assert.match(row(first, { ...first, statusMs: null }) ?? '', /success after 20\.0 s; \*\*1 did not end\*\*/)
+  assert.match(
+    row(first, { ...first, statusMs: null }) ?? '',
+    /success after 20\.0 s \(20\.0\); \*\*1 did not end\*\*/,
+  )
   assert.match(
     row(rollout, { ...rollout, allNewMs: null }) ?? '',
     /\| \*\*never\*\* \| 1, 1 \| does not end \|/,

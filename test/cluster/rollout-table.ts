@@ -1,3 +1,4 @@
+import { summarise } from '../bench/statistics.ts'
 import { table } from '../support/markdown.ts'
 import type { Rollout } from './rollout.ts'
 import type { Kind, Traffic } from './workload.ts'
@@ -68,10 +69,10 @@ export function rolloutsText(
         real ? `${traffic}, real LangFlow` : traffic,
         kind,
         String(replicas),
-        seconds(rollouts.map(({ allNewMs }) => allNewMs)) ?? '**never**',
+        allNew(rollouts),
         rollouts.map(({ handovers }) => handovers).join(', '),
         successes(rollouts),
-        seconds(rollouts.map(({ awayMs }) => awayMs)) as string,
+        seconds(rollouts.map(({ awayMs }) => awayMs)),
         `${sum(rollouts.map(({ failed }) => failed))} of ${sum(rollouts.map(({ calls }) => calls))}`,
         real ? 'not told' : `${Math.max(...rollouts.map(({ overlapMs }) => overlapMs)).toFixed(0)} ms`,
       ]),
@@ -79,22 +80,26 @@ export function rolloutsText(
   ].join('\n\n')
 }
 
-function successes(rollouts: readonly Rollout[]): string {
-  const ended = rollouts.filter(({ statusMs }) => statusMs !== null)
-  if (ended.length === 0) return 'does not end'
-  const after = `success after ${seconds(ended.map(({ statusMs }) => statusMs))}`
-  return ended.length === rollouts.length
-    ? after
-    : `${after}; **${rollouts.length - ended.length} did not end**`
+function allNew(rollouts: readonly Rollout[]): string {
+  const times = known(rollouts.map(({ allNewMs }) => allNewMs))
+  return times.length < rollouts.length ? '**never**' : seconds(times)
 }
 
-/** Median and, in brackets, the longest; `null`: one of them never ended. */
-function seconds(times: readonly (number | null)[]): string | null {
-  const known = times.filter((time) => time !== null).sort((a, b) => a - b)
-  if (known.length < times.length) return null
-  const [median, longest] = [known[(known.length - 1) >> 1], known.at(-1)] as [number, number]
-  const text = (ms: number) => (ms / 1000).toFixed(1)
-  return known.length === 1 ? `${text(median)} s` : `${text(median)} s (${text(longest)})`
+function successes(rollouts: readonly Rollout[]): string {
+  const times = known(rollouts.map(({ statusMs }) => statusMs))
+  if (times.length === 0) return 'does not end'
+  const missing = rollouts.length - times.length
+  return `success after ${seconds(times)}${missing > 0 ? `; **${missing} did not end**` : ''}`
+}
+
+function known(times: readonly (number | null)[]): number[] {
+  return times.filter((time) => time !== null)
+}
+
+/** Median and, in brackets, the longest. */
+function seconds(times: readonly number[]): string {
+  const { median, max } = summarise(times)
+  return `${(median / 1000).toFixed(1)} s (${(max / 1000).toFixed(1)})`
 }
 
 function sum(numbers: readonly number[]): number {

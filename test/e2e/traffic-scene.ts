@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { parse } from 'yaml'
 import type { KubeObject } from '../../agent/lease/kube-objects.ts'
 import { overlapMs, readBeats } from '../support/beats.ts'
+import { linkedKubeconfig } from '../support/linked-kubeconfig.ts'
 import { Pod } from '../support/pod.ts'
 import { BUNDLE, FAST, Replica, type ReplicaOptions } from '../support/replica.ts'
 import { TcpProxy } from '../support/tcp-proxy.ts'
@@ -115,10 +116,7 @@ export class TrafficScene {
     const link = await TcpProxy.open(Number(new URL(this.plane.serverUrl).port))
     this.links.push(link)
     link.flow({ toClient: { delayMs } })
-    const config = JSON.parse(readFileSync(this.kubeconfig, 'utf8'))
-    config.clusters[0].cluster.server = `https://127.0.0.1:${link.port}`
-    const kubeconfig = join(this.dir, `${name}.kubeconfig`)
-    writeFileSync(kubeconfig, JSON.stringify(config))
+    const kubeconfig = linkedKubeconfig(this.kubeconfig, link.port, join(this.dir, `${name}.kubeconfig`))
     const replica = await Replica.start({ ...(await this.options(name, flags)), kubeconfig })
     this.running.push(replica)
     return replica

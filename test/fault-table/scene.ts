@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
@@ -8,6 +8,7 @@ import type { ControlPlane } from '../e2e/control-plane.ts'
 import { deployRights } from '../e2e/deploy-rights.ts'
 import { LeaseWatch, type Sighting } from '../e2e/lease-watch.ts'
 import { type Beat, lateBeats, overlapMs, readBeats } from '../support/beats.ts'
+import { linkedKubeconfig } from '../support/linked-kubeconfig.ts'
 import { Pod, podObstacle } from '../support/pod.ts'
 import { BUNDLE, Replica, type ReplicaOptions } from '../support/replica.ts'
 import { LEASE, mono } from '../support/stage.ts'
@@ -99,12 +100,10 @@ export class Scene {
   async #options(identity: string, more: Partial<ReplicaOptions>) {
     const link = await TcpProxy.open(Number(new URL(this.plane.serverUrl).port))
     this.#ended.push(() => link.close())
-    const kubeconfig = join(this.dir, `${identity}-${this.#ended.length}.kubeconfig`)
-    const config = JSON.parse(readFileSync(this.#rights, 'utf8'))
-    config.clusters[0].cluster.server = `https://127.0.0.1:${link.port}`
-    if (this.tokenFile !== undefined) config.users[0].user = { tokenFile: this.tokenFile }
-    writeFileSync(kubeconfig, JSON.stringify(config))
-    const { namespace } = this
+    const file = join(this.dir, `${identity}-${this.#ended.length}.kubeconfig`)
+    const { namespace, tokenFile } = this
+    const user = tokenFile === undefined ? undefined : { tokenFile }
+    const kubeconfig = linkedKubeconfig(this.#rights, link.port, file, user)
     const options = {
       identity,
       kubeconfig,

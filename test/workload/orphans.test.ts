@@ -31,6 +31,15 @@ class Bench {
   }
 }
 
+/** Of which the launcher is gone, and something may live. */
+function orphaned(mode: 'pod' | 'run', diedAlone = true, portFree = false): Bench {
+  const bench = new Bench(mode)
+  bench.portFree = portFree
+  bench.known.orphaned = true
+  bench.orphans.launcherGone(diedAlone)
+  return bench
+}
+
 describe('a launcher that was told to kill', () => {
   test('and does not is done without after half the kill margin, in `run`', async () => {
     const b = new Bench('run')
@@ -79,9 +88,7 @@ describe('a launcher that was told to kill', () => {
 
 describe('what a launcher left that is gone', () => {
   test('is killed by the agent in `run`, and dead once that is done', async () => {
-    const b = new Bench('run')
-    b.known.orphaned = true
-    b.orphans.launcherGone(true)
+    const b = orphaned('run')
     await settled()
     assert.deepEqual(b.warnings, ['killing the workload without its launcher: the launcher is gone'])
     assert.equal(b.deaths, 0)
@@ -91,9 +98,7 @@ describe('what a launcher left that is gone', () => {
   })
 
   test('is somebody’s again where a launcher has come meanwhile', async () => {
-    const b = new Bench('run')
-    b.known.orphaned = true
-    b.orphans.launcherGone(true)
+    const b = orphaned('run')
     b.known.orphaned = false
     b.reclaimed.resolve()
     await settled()
@@ -101,18 +106,13 @@ describe('what a launcher left that is gone', () => {
   })
 
   test('ends with its namespace in a pod: dead once the port is free, and no sooner than after half a second', async () => {
-    const b = new Bench('pod')
-    b.known.orphaned = true
-    b.orphans.launcherGone(true)
+    const b = orphaned('pod')
     await b.clock.pass(2_000)
     assert.equal(b.deaths, 0)
     b.portFree = true
     await b.clock.pass(50)
     assert.equal(b.deaths, 1)
-    const quick = new Bench('pod')
-    quick.portFree = true
-    quick.known.orphaned = true
-    quick.orphans.launcherGone(true)
+    const quick = orphaned('pod', true, true)
     await quick.clock.pass(499)
     assert.equal(quick.deaths, 0)
     await quick.clock.pass(1)
@@ -120,15 +120,11 @@ describe('what a launcher left that is gone', () => {
   })
 
   test('is not looked for where a launcher has come, nothing was left, or it may live on elsewhere', async () => {
-    const returned = new Bench('pod')
-    returned.known.orphaned = true
-    returned.orphans.launcherGone(true)
+    const returned = orphaned('pod')
     returned.known.orphaned = false
     const nothing = new Bench('pod')
     nothing.orphans.launcherGone(true)
-    const elsewhere = new Bench('pod')
-    elsewhere.known.orphaned = true
-    elsewhere.orphans.launcherGone(false)
+    const elsewhere = orphaned('pod', false)
     for (const b of [returned, nothing, elsewhere]) {
       b.portFree = true
       await b.clock.pass(5_000)
