@@ -130,7 +130,7 @@ function toAgentOptions(
     others
   const { traffic, endpointSlice, ...rest } = more
   const timings = timingsOf({ preset, leaseDuration, renewDeadline, retryPeriod, killMargin })
-  const problem = contradiction(timings)
+  const problem = contradiction({ ...timings, onDoubt: rest.onDoubt })
   if (problem !== null) command.error(problem)
   if (rest.listen.port !== 0 && rest.listen.port === rest.target.port) {
     command.error(`--listen and --target have the same port (${rest.listen.port}): give each its own`)

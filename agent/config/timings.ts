@@ -2,6 +2,10 @@ import { formatDuration } from './duration.ts'
 
 /** What retries may be stretched by, as client-go's `JitterFactor`. */
 const JITTER_FACTOR = 1.2
+/** What a kill, or a freeze, takes at most: K of docs/safety.md, in milliseconds. */
+const LONGEST_KILL_MS = 250
+/** By how much the clock rates of two nodes may differ at least: NTP slews each by 0.05 % at most. */
+const LEAST_DRIFT = 0.001
 
 export interface Timings {
   readonly leaseDurationMs: number
@@ -36,8 +40,8 @@ export function timingsOf(said: SaidTimings): Timings {
 }
 
 /** What contradicts what in the timings (rule 10), in one sentence that says what to change; `null`: nothing. */
-export function contradiction(timings: Timings): string | null {
-  const { leaseDurationMs, renewDeadlineMs, retryPeriodMs, killMarginMs } = timings
+export function contradiction(timings: Timings & { readonly onDoubt: 'freeze' | 'stop' }): string | null {
+  const { leaseDurationMs, renewDeadlineMs, retryPeriodMs, killMarginMs, onDoubt } = timings
   const needed = renewDeadlineMs + killMarginMs
   if (leaseDurationMs <= needed) {
     const better = formatDuration((Math.floor(needed / 1000) + 1) * 1000)
@@ -53,6 +57,22 @@ export function contradiction(timings: Timings): string | null {
       `--renew-deadline (${formatDuration(renewDeadlineMs)}) must be longer than 1.2 times --retry-period ` +
       `(${formatDuration(retryPeriodMs)}): set --renew-deadline to at least ${better}, ` +
       'or lower --retry-period'
+    )
+  }
+  // What executes does so until the freeze, or without one until the kill, and has ended before another may begin.
+  const latestMs = Math.floor(leaseDurationMs / (1 + LEAST_DRIFT)) - LONGEST_KILL_MS
+  if (onDoubt === 'stop' && leaseDurationMs - killMarginMs > latestMs) {
+    const better = formatDuration(Math.ceil((leaseDurationMs - latestMs) / 100) * 100)
+    return (
+      `--kill-margin (${formatDuration(killMarginMs)}) is too short for a kill and for clocks whose rates differ by 0.1 %: ` +
+      `with --on-doubt=stop and --lease-duration ${formatDuration(leaseDurationMs)} set it to at least ${better}`
+    )
+  }
+  if (onDoubt === 'freeze' && renewDeadlineMs > latestMs) {
+    const better = formatDuration(Math.floor(latestMs / 100) * 100)
+    return (
+      `--renew-deadline (${formatDuration(renewDeadlineMs)}) leaves no time for a freeze and for clocks whose rates differ ` +
+      `by 0.1 %: with --lease-duration ${formatDuration(leaseDurationMs)} set it to at most ${better}`
     )
   }
   return null

@@ -51,7 +51,7 @@ export function demoOptions(command: Command): Command {
 export function parseDemoOptions(command: Command, env: NodeJS.ProcessEnv = process.env): DemoOptions {
   const values = readSettings(command, DEMO_SETTINGS, env)
   const timings = timingsOf(values)
-  const problem = contradiction(timings)
+  const problem = contradiction({ ...timings, onDoubt: 'freeze' })
   if (problem !== null) command.error(problem)
   const { command: workload, listen } = values
   return { ...timings, listen, command: workload, json: readJson(command, env) }

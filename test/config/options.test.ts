@@ -217,6 +217,16 @@ describe('an option that cannot be used', () => {
       {},
       '--renew-deadline (2s400ms) must be longer than 1.2 times --retry-period (2s): set --renew-deadline to at least 2s500ms, or lower --retry-period',
     ],
+    [
+      ['--kill-margin=100ms', '--on-doubt=stop'],
+      {},
+      '--kill-margin (100ms) is too short for a kill and for clocks whose rates differ by 0.1 %: with --on-doubt=stop and --lease-duration 15s set it to at least 300ms',
+    ],
+    [
+      ['--kill-margin=100ms', '--renew-deadline=14800ms'],
+      {},
+      '--renew-deadline (14s800ms) leaves no time for a freeze and for clocks whose rates differ by 0.1 %: with --lease-duration 15s set it to at most 14s700ms',
+    ],
   ]
   for (const [args, env, problem] of cases) {
     it(`is told in one sentence: ${problem}`, async () => {
@@ -238,6 +248,14 @@ describe('an option that cannot be used', () => {
   it('may be right at the edge of what contradicts nothing', async () => {
     const { agent } = await parse(['agent', '--lease-duration', '12s', '--retry-period', '8333ms'], POD)
     assert.equal(agent?.retryPeriodMs, 8333)
+    for (const args of [
+      ['--on-doubt=stop', '--kill-margin=265ms'],
+      ['--renew-deadline=14735ms', '--kill-margin=100ms'],
+    ]) {
+      assert.ok((await parse(['agent', ...args], POD)).agent)
+      const tighter = args.map((arg) => arg.replace('265', '264').replace('14735', '14736'))
+      await assert.rejects(parse(['agent', ...tighter], POD), UsageError)
+    }
   })
 })
 

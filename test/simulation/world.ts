@@ -205,7 +205,8 @@ function drawConfig(random: Random): ReplicaWorld['config'] {
     retryPeriodMs: 100 * random.whole(5, 50),
     killMarginMs: 100 * random.whole(3, 25),
   }
-  const timings = random.chance(2 / 3) || contradiction(drawn) !== null ? DEFAULTS : drawn
+  const timings =
+    random.chance(2 / 3) || contradiction({ ...drawn, onDoubt: 'stop' }) !== null ? DEFAULTS : drawn
   return {
     ...timings,
     drainTimeoutMs: 5_000,
