@@ -30,7 +30,7 @@ export class HealthProbe {
   private readonly options: HealthOptions
   private readonly handlers: HealthHandlers
   private timer: Timer | null = null
-  private asking: AbortController | null = null
+  private readonly asking = new Set<AbortController>()
   private round = 0
   /** The target is this pod itself, where no certificate authority has a say. */
   private readonly dispatcher = new Agent({ connect: { rejectUnauthorized: false } })
@@ -40,38 +40,43 @@ export class HealthProbe {
     this.handlers = handlers
   }
 
-  /** Probes until LangFlow is healthy, or until as many probes have failed as may, then watches it; one that is healthy at once. */
+  /**
+   * Probes until LangFlow is healthy, then watches it; one that is healthy at once. Where failures count, those of `/health`
+   * do, as they do while it is watched.
+   */
   start(patience: 'until healthy' | 'failures count' | 'healthy'): void {
     this.stop()
     if (patience === 'healthy') {
       void this.watch(++this.round, 0)
       return
     }
-    const allowed = patience === 'until healthy' ? Number.POSITIVE_INFINITY : this.options.failures
-    void this.awaitHealthy(++this.round, allowed)
+    void this.awaitHealthy(++this.round, patience === 'failures count' ? 0 : null)
   }
 
   /** Nothing of an earlier round is reported after this. */
   stop(): void {
     this.round++
     this.timer?.cancel()
-    this.asking?.abort()
+    for (const asking of this.asking) asking.abort()
   }
 
-  private async awaitHealthy(round: number, allowed: number): Promise<void> {
+  /** `failed`: how often in a row; `null`: failures do not count. */
+  private async awaitHealthy(round: number, failed: number | null): Promise<void> {
+    const { intervalMs, failures } = this.options
+    const counted = failed === null ? null : this.probe('/health')
     const problem = await this.probe('/health_check')
+    const fault = await counted
     if (round !== this.round) return
     this.handlers.probed(problem ?? '/health_check: 200')
     if (problem === null) {
       this.handlers.healthy()
-      this.next(round, this.options.intervalMs, () => this.watch(round, 0))
-    } else if (allowed <= 1) {
-      this.handlers.unhealthy(`${problem} (${this.options.failures} times in a row)`)
+      this.next(round, intervalMs, () => this.watch(round, 0))
+    } else if (failed === null) {
+      this.next(round, Math.min(STARTING_INTERVAL_MS, intervalMs), () => this.awaitHealthy(round, null))
+    } else if (fault !== null && failed + 1 >= failures) {
+      this.handlers.unhealthy(`${fault} (${failures} times in a row)`)
     } else {
-      const interval = Number.isFinite(allowed) ? this.options.intervalMs : STARTING_INTERVAL_MS
-      this.next(round, Math.min(interval, this.options.intervalMs), () =>
-        this.awaitHealthy(round, allowed - 1),
-      )
+      this.next(round, intervalMs, () => this.awaitHealthy(round, fault === null ? 0 : failed + 1))
     }
   }
 
@@ -95,7 +100,7 @@ export class HealthProbe {
   private async probe(path: string): Promise<string | null> {
     const { origin, timeoutMs, clock } = this.options
     const abort = new AbortController()
-    this.asking = abort
+    this.asking.add(abort)
     const deadline = clock.after(timeoutMs, () => abort.abort())
     try {
       const { statusCode, body } = await request(new URL(path, origin), {
@@ -110,6 +115,7 @@ export class HealthProbe {
       return `${path}: ${(error as NodeJS.ErrnoException).code ?? (error as Error).message}`
     } finally {
       deadline.cancel()
+      this.asking.delete(abort)
     }
   }
 }

@@ -43,7 +43,7 @@ export class Launcher {
   }
 
   view(): WorkloadView {
-    const { state, ran, pid, loss } = this.processes
+    const { state, ran, pid, orderedAt, servedSince, loss } = this.processes
     return {
       state,
       epoch: ran?.epoch ?? null,
@@ -52,6 +52,8 @@ export class Launcher {
       killAt: this.held.grant?.killAt.mono ?? null,
       deadmanFirings: this.deadmanFirings,
       freezes: this.freezes,
+      orderedAt,
+      servedSince,
       loss,
       standby: this.machine.standby()?.view ?? COLD,
     }
@@ -77,6 +79,7 @@ export class Launcher {
   receive(message: ToLauncher): void {
     if (message.type === 'grant') this.accept(message.grant)
     else if (message.type === 'start') this.start(message.epoch)
+    else if (message.type === 'healthy') this.processes.serves()
     else if (message.type === 'stop') this.stop(message.graceMs)
     else if (message.type === 'kill') this.kill()
   }

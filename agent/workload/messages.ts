@@ -38,6 +38,10 @@ export interface WorkloadView {
   /** How often the launcher acted on its own because no grant came. */
   readonly deadmanFirings: number
   readonly freezes: number
+  /** CLOCK_MONOTONIC in ms, when what lives was ordered to start; `null`: nothing lives. */
+  readonly orderedAt: number | null
+  /** The same, when an agent first said that it is healthy; `null`: none has. */
+  readonly servedSince: number | null
   /** What the running workload has lost of those that served. */
   readonly loss: Loss | null
   readonly standby: StandbyView
@@ -52,6 +56,8 @@ export const NOTHING: WorkloadView = {
   killAt: null,
   deadmanFirings: 0,
   freezes: 0,
+  orderedAt: null,
+  servedSince: null,
   loss: null,
   standby: COLD,
 }
@@ -126,6 +132,8 @@ export type ToLauncher =
   | { type: 'grant'; grant: Grant }
   /** Start the workload under the grant in force, which must be of this epoch. */
   | { type: 'start'; epoch: number }
+  /** The workload has become healthy: an agent that is started anew learns so from the view. */
+  | { type: 'healthy' }
   /** SIGTERM, SIGKILL after `graceMs`, then confirm. The grant goes on meanwhile. */
   | { type: 'stop'; graceMs: number }
   /** SIGKILL everything now; ends the grant. */

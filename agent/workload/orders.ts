@@ -27,6 +27,11 @@ export class Orders {
     this.send({ type: 'start', epoch })
   }
 
+  /** Told again with each time that this is found: the launcher keeps the first. */
+  healthy(): void {
+    this.send({ type: 'healthy' })
+  }
+
   stop(graceMs: number): void {
     this.ending = { type: 'stop', graceMs }
     this.send(this.ending)

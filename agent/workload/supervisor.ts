@@ -80,6 +80,7 @@ export class Supervisor {
       changed,
       clock: machine.clock,
       failed: (reason) => this.failed(reason),
+      served: () => this.orders.healthy(),
     })
   }
 
@@ -167,7 +168,7 @@ export class Supervisor {
     this.known.connected(hello.view, returning)
     this.pings.heard()
     this.viewed()
-    if (hello.view.state === 'running') this.health.watch()
+    if (hello.view.state === 'running') this.health.found(hello.view)
     if (returning) this.orders.repeat()
   }
 
@@ -198,7 +199,8 @@ export class Supervisor {
   private viewed(): void {
     const { state } = this.view
     if (state === 'frozen') this.health.pause()
-    else if (state !== 'running') this.health.stop()
+    // What was told before the order to start came says nothing of that start.
+    else if (state !== 'running' && !this.known.starting) this.health.stop()
     this.report()
   }
 

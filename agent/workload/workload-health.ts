@@ -1,6 +1,7 @@
 import type { Clock, Timer } from '../clock.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import type { HealthHandlers, HealthProbe } from './health-probe.ts'
+import type { WorkloadView } from './messages.ts'
 
 export interface WorkloadHealthOptions {
   readonly probe: (handlers: HealthHandlers) => Pick<HealthProbe, 'start' | 'stop'>
@@ -9,6 +10,7 @@ export interface WorkloadHealthOptions {
   readonly startTimeoutMs: number
   readonly metrics: Pick<Metrics, 'takeover'>
   readonly failed: (reason: string) => void
+  readonly served: () => void
   readonly changed: () => void
 }
 
@@ -19,6 +21,8 @@ export class WorkloadHealth {
   private startTimer: Timer | null = null
   /** Monotonic ms, when the present phase of a takeover began; `null`: none is under way. */
   private phaseBegan: number | null = null
+  /** Monotonic ms, when its start was ordered. */
+  private orderedAt: number
   /** Monotonic ms, when it was healthy for the first time since its start. */
   private servedSince: number | null = null
   healthy = false
@@ -26,6 +30,7 @@ export class WorkloadHealth {
 
   constructor(options: WorkloadHealthOptions) {
     this.options = options
+    this.orderedAt = options.clock.mono()
     this.probe = options.probe({
       healthy: () => this.becameHealthy(),
       unhealthy: (reason) => options.failed(`LangFlow is unhealthy: ${reason}`),
@@ -43,8 +48,16 @@ export class WorkloadHealth {
   /** A start was ordered. */
   ordered(): void {
     this.servedSince = null
-    this.phaseBegan = this.options.clock.mono()
+    this.orderedAt = this.options.clock.mono()
+    this.phaseBegan = this.orderedAt
     this.limitStart()
+  }
+
+  /** A launcher came with a LangFlow that runs: what an earlier agent knew of it counts. */
+  found({ orderedAt, servedSince }: Pick<WorkloadView, 'orderedAt' | 'servedSince'>): void {
+    this.orderedAt = orderedAt ?? this.options.clock.mono()
+    this.servedSince ??= servedSince ?? null
+    this.watch()
   }
 
   /** LangFlow's process runs now. */
@@ -53,7 +66,7 @@ export class WorkloadHealth {
     this.watch()
   }
 
-  /** One that served before is given as many failures as when it serves; one that starts, its whole start. */
+  /** One that served before is given as many failures as when it serves; one that starts, what is left of its start. */
   watch(): void {
     const served = this.servedSince !== null
     if (!served) this.limitStart()
@@ -78,16 +91,19 @@ export class WorkloadHealth {
     this.startTimer?.cancel()
     this.healthy = true
     this.servedSince ??= this.options.clock.mono()
+    this.options.served()
     // A LangFlow that a restarted agent found running was not started by this takeover.
     if (this.phaseBegan !== null) this.options.metrics.takeover('healthy', this.endPhase())
     this.phaseBegan = null
     this.options.changed()
   }
 
+  /** Counted once, from the order: also what its launcher waits for, and what doubt takes, is time without service. */
   private limitStart(): void {
     const { clock, startTimeoutMs, failed } = this.options
     this.startTimer?.cancel()
-    this.startTimer = clock.after(startTimeoutMs, () =>
+    const left = this.orderedAt + startTimeoutMs - clock.mono()
+    this.startTimer = clock.after(Math.max(0, left), () =>
       failed(`LangFlow was not healthy within ${startTimeoutMs / 1000} s of its start`),
     )
   }

@@ -17,7 +17,7 @@ export class WorkloadKnowledge {
   /** The launcher has looked for what an earlier one left: its `idle` can be believed. */
   private met = false
   /** A start was ordered and the launcher has not answered it yet: its last view is older than that. */
-  private starting = false
+  starting = false
   private ending = false
   /** Live processes that nobody answers for: the launcher is gone without a confirmed stop. */
   orphaned = false
@@ -75,7 +75,14 @@ export class WorkloadKnowledge {
   /** Nothing lives any more, although no launcher says so. */
   provedDead(): void {
     this.orphaned = false
-    this.view = { ...this.view, state: 'idle', pid: null, killAt: null }
+    this.view = {
+      ...this.view,
+      state: 'idle',
+      pid: null,
+      killAt: null,
+      orderedAt: null,
+      servedSince: null,
+    }
   }
 
   /** For the election. `canRun`: see `Workload`. */

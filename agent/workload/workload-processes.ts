@@ -39,6 +39,9 @@ export class WorkloadProcesses {
   state: WorkloadState = 'idle'
   /** The direct child. */
   pid: number | null = null
+  /** Monotonic ms, when they were ordered to start, and when they were first said to be healthy. */
+  orderedAt: number | null = null
+  servedSince: number | null = null
   /** What they have lost of those that served. */
   loss: Loss | null = null
   /** Under which grant they run or last ran; `null` before the first. */
@@ -75,10 +78,16 @@ export class WorkloadProcesses {
     this.tree = waiting
     this.ran = { epoch: grant.epoch, identity: grant.identity }
     this.state = 'running'
+    this.orderedAt = this.machine.clock.mono()
     // Before any look at the clocks: it may take as long as a cold start.
     await this.machine.standby()?.use()
     // Otherwise it was ended meanwhile, which is told by itself.
     if (this.tree === waiting && !(await this.wake())) await this.launch(grant, this.tree)
+  }
+
+  /** They are healthy. */
+  serves(): void {
+    if (this.orderedAt !== null) this.servedSince ??= this.machine.clock.mono()
   }
 
   /** Those that run, or once more those that are frozen. */
@@ -249,6 +258,8 @@ export class WorkloadProcesses {
     this.serving = null
     this.loss = null
     this.pid = null
+    this.orderedAt = null
+    this.servedSince = null
     this.machine.standby()?.prepare()
     this.move('idle', cause)
   }

@@ -31,6 +31,8 @@ export const SERVING: AgentStatus = {
     killAt: 1,
     deadmanFirings: 2,
     freezes: 3,
+    orderedAt: 1,
+    servedSince: 2,
     loss: null,
     launcher: 'connected',
     healthy: true,

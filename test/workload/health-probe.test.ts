@@ -7,11 +7,16 @@ import { systemClock } from '../../agent/clock.ts'
 import { HealthProbe } from '../../agent/workload/health-probe.ts'
 
 /** Asks a LangFlow whose database is away; tells how often each path was asked when `until` has come true. */
-async function ask(t: TestContext, patience: Parameters<HealthProbe['start']>[0], until: RegExp) {
+async function ask(
+  t: TestContext,
+  patience: Parameters<HealthProbe['start']>[0],
+  until: RegExp,
+  health = 200,
+) {
   const asked: string[] = []
   const server = createServer(({ url = '' }, response) => {
     asked.push(url)
-    response.writeHead(url === '/health' ? 200 : 500).end()
+    response.writeHead(url === '/health' ? health : 500).end()
   }).listen(0, '127.0.0.1')
   await once(server, 'listening')
   const done = Promise.withResolvers<string>()
@@ -45,10 +50,15 @@ test('one that was healthy is not given up for its database, which every replica
   assert.deepEqual([...asked], ['/health'])
 })
 
-test('one whose failures count must answer for its database as well', async (t) => {
-  const { told, asked } = await ask(t, 'failures count', /unhealthy/)
+test('one whose failures count is not given up for its database either, and not healthy without it', async (t) => {
+  const { told, asked } = await ask(t, 'failures count', /(probed ){5}/)
+  assert.doesNotMatch(told, /healthy/)
+  assert.deepEqual([...asked].sort(), ['/health', '/health_check'])
+})
+
+test('one whose failures count is given up once it does not answer at all', async (t) => {
+  const { told } = await ask(t, 'failures count', /unhealthy/, 500)
   assert.equal(told, 'probed probed probed unhealthy')
-  assert.deepEqual([...asked], ['/health_check'])
 })
 
 test('one that starts has as many failures as it takes', async (t) => {

@@ -560,6 +560,24 @@ describe('the workload', () => {
     assert.deepEqual([b.view.state, ...b.tree.calls], ['idle', 'freeze', 'kill'])
   })
 
+  test('is remembered to have been ordered, and to have been healthy, for as long as it lives', async () => {
+    const b = await new Bench().started()
+    const { orderedAt } = b.view
+    assert.equal(orderedAt, b.clock.mono())
+    await b.clock.pass(5_000)
+    const servedSince = b.clock.mono()
+    b.launcher.receive({ type: 'healthy' })
+    await b.clock.pass(1_000)
+    b.launcher.receive({ type: 'healthy' })
+    const remembered = () => [b.launcher.view().orderedAt, b.launcher.view().servedSince]
+    assert.deepEqual(remembered(), [orderedAt, servedSince])
+    b.launcher.receive({ type: 'kill' })
+    await settled()
+    assert.deepEqual(remembered(), [null, null])
+    b.launcher.receive({ type: 'healthy' })
+    assert.deepEqual(remembered(), [null, null])
+  })
+
   test('that ends by itself is cleaned up after, since its children may serve on', async () => {
     const b = await new Bench().started()
     b.tree.exited({ code: 1, signal: null })

@@ -346,6 +346,73 @@ describe('the workload, as its agent knows it', () => {
     b.supervisor.close()
   })
 
+  test('that a restarted agent finds starting has what is left of its start', async () => {
+    const b = new Bench()
+    await b.supervisor.listen()
+    b.connect({ state: 'running', epoch: 3, orderedAt: b.clock.mono() - 59_000 }, true)
+    assert.deepEqual(b.probes, ['until healthy'])
+    await b.clock.pass(999)
+    assert.deepEqual(b.failures, [])
+    await b.clock.pass(1)
+    assert.equal(b.failures.length, 1)
+    b.supervisor.close()
+  })
+
+  test('that was healthy before its agent restarted has as many failures as when it serves, and counts on', async () => {
+    const b = new Bench()
+    await b.supervisor.listen()
+    const now = b.clock.mono()
+    b.connect({ state: 'running', epoch: 3, orderedAt: now - 70_000, servedSince: now - 20_000 }, true)
+    assert.deepEqual(b.probes, ['failures count'])
+    b.probe.unhealthy('/health: no answer within 2 s')
+    assert.deepEqual([b.failures.length, b.served], [1, [20_000]])
+    b.supervisor.close()
+  })
+
+  test('that became healthy is told to its launcher, again where that may have been lost', async () => {
+    const b = await new Bench().serving(1_000)
+    const told = () => b.sent.filter(({ type }) => type === 'healthy').length
+    assert.equal(told(), 1)
+    b.disconnect()
+    b.connect({ state: 'running', epoch: 3 }, true)
+    assert.equal(b.probes.at(-1), 'failures count')
+    b.probe.healthy()
+    assert.equal(told(), 2)
+    b.supervisor.close()
+  })
+
+  test('is given up one start timeout after the order, however long its launcher waited before it started', async () => {
+    const b = await new Bench().idle()
+    b.supervisor.start(3)
+    // Sent before the order had come.
+    b.hear({ kind: 'standby' }, { state: 'idle' })
+    const pass = async (ms: number) => {
+      for (const until = b.clock.mono() + ms; b.clock.mono() < until; b.pong()) {
+        await b.clock.pass(Math.min(1_000, until - b.clock.mono()))
+      }
+    }
+    await pass(40_000)
+    b.hear({ kind: 'started' }, { state: 'running', epoch: 3 })
+    await pass(10_000)
+    b.hear({ kind: 'frozen' }, { state: 'frozen', epoch: 3 })
+    await pass(4_000)
+    b.hear({ kind: 'thawed' }, { state: 'running', epoch: 3 })
+    await pass(5_999)
+    assert.deepEqual(b.failures, [])
+    await pass(1)
+    assert.equal(b.failures.length, 1)
+    b.supervisor.close()
+  })
+
+  test('is given up in time also where its launcher never starts it', async () => {
+    const b = await new Bench().idle()
+    b.supervisor.start(3)
+    b.hear({ kind: 'standby' }, { state: 'idle' })
+    for (let second = 0; second < 60; second++, b.pong()) await b.clock.pass(1_000)
+    assert.equal(b.failures.length, 1)
+    b.supervisor.close()
+  })
+
   test('of a launcher that is ending has to be handed over', async () => {
     const b = await new Bench().idle()
     b.terminating()
