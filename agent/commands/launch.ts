@@ -9,6 +9,7 @@ import { askHealth } from '../workload/health-request.ts'
 import { serveLauncher } from '../workload/launcher-service.ts'
 import { createProcessTree } from '../workload/linux-process-tree.ts'
 import { describeTaken, isPortFree } from '../workload/port.ts'
+import { faultOfSecretKey } from '../workload/secret-key.ts'
 import { ServingProcesses } from '../workload/serving-processes.ts'
 import { spawnCommand } from '../workload/spawn.ts'
 
@@ -29,6 +30,8 @@ async function launch(options: LauncherOptions): Promise<number> {
   const leash = process.env[WITH_AGENT]
   delete process.env[WITH_AGENT] // none of the workload's business
   const log = createLog({ component: 'launcher', level: options.logLevel, identity: '' })
+  const fault = faultOfSecretKey(options.command, process.env)
+  if (fault !== null) log.warn(fault)
   const code = await serveLauncher({
     socket: options.socket,
     command: options.command,

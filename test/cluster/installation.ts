@@ -110,7 +110,7 @@ export class Installation {
         kind: 'Secret',
         metadata: { name: 'langflow' },
         stringData: {
-          'secret-key': randomBytes(32).toString('hex'),
+          'secret-key': randomBytes(32).toString('base64url'),
           'superuser-password': randomBytes(16).toString('hex'),
           ...(options.base === 'production' ? { 'database-url': NO_DATABASE } : {}),
         },

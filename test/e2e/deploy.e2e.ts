@@ -48,10 +48,10 @@ describe('deploy/ as kustomize builds it', () => {
     }
   })
 
-  test('production: standbys are Ready and whole, rollouts add before they take, drains end', async () => {
+  test('production: standbys are Ready and prewarmed, rollouts add before they take, drains end', async () => {
     const { manifests } = await rendered('production')
     const told = await assertConsistent(manifests)
-    assert.deepEqual([told.traffic.mode, told.standby], ['label', 'frozen'])
+    assert.deepEqual([told.traffic.mode, told.standby], ['label', 'prewarmed'])
     const { spec } = workloadOf(manifests)
     assert.deepEqual(spec.strategy.rollingUpdate, { maxSurge: 1, maxUnavailable: 0 })
     const budget = only(manifests, 'PodDisruptionBudget').spec

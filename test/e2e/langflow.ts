@@ -34,7 +34,7 @@ export function langflowEnvironment(directory: string, port: number, flows: stri
     LANGFLOW_SKIP_AUTH_AUTO_LOGIN: 'true',
     LANGFLOW_SUPERUSER: 'admin',
     LANGFLOW_SUPERUSER_PASSWORD: 'e2e-password',
-    LANGFLOW_SECRET_KEY: 'e2e-secret-key-that-all-replicas-share-0001',
+    LANGFLOW_SECRET_KEY: 'ZTJlIHNlY3JldCBrZXkgdGhhdCBldmVyeSBvbmUgaGE=',
     LANGFLOW_API_KEY_SOURCE: 'env',
     LANGFLOW_API_KEY: API_KEY,
     LANGFLOW_CONFIG_DIR: directory,

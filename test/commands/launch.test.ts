@@ -1,0 +1,30 @@
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { test } from 'node:test'
+
+const MAIN = join(import.meta.dirname, '../../agent/main.ts')
+
+test('launch says first of all, and without the key, that LangFlow can encrypt nothing with it', async (t) => {
+  const scratch = mkdtempSync(join(tmpdir(), 'launch-test-'))
+  const key = '0123456789abcdef'.repeat(4)
+  const words = [MAIN, 'launch', `--socket=${join(scratch, 'none.sock')}`, '--', 'langflow', 'run']
+  const child = spawn(process.execPath, words, {
+    env: { LANGFLOW_SECRET_KEY: key },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  t.after(async () => {
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+    rmSync(scratch, { recursive: true })
+  })
+  const [line] = (await once(createInterface(child.stdout), 'line')) as [string]
+  const { level, component, msg } = JSON.parse(line)
+  assert.deepEqual([level, component], ['warn', 'launcher'])
+  assert.match(msg, /^LANGFLOW_SECRET_KEY is not 32 url-safe base64-encoded bytes: /)
+  assert.ok(!line.includes(key))
+})
