@@ -224,14 +224,14 @@ export class Replica implements StatusSource {
       case 'drain':
         // Whoever was ready a moment ago may be gone: the successor is named when the stop is over.
         this.peers?.askAgain()
-        this.steering.drain(() => this.supervisor.drain())
+        this.steering.drain(() => this.supervisor.drain(effect.until))
         return
       case 'stop':
         this.steering.stop(() => this.supervisor.stop(effect.graceMs))
         return
       case 'restart':
         this.chronicle.restart(effect.reason, this.elector.state)
-        this.supervisor.stop(effect.graceMs)
+        this.supervisor.stop(effect.graceMs, this.parts.options.drainTimeoutMs)
         return
       case 'kill':
         this.supervisor.kill()

@@ -39,7 +39,14 @@ class Bench {
 
   runs(state: WorkloadState, epoch = 3) {
     const view = { ...NOTHING, state, epoch }
-    return { view, launcher: 'connected' as const, canRun: state === 'idle', healthy: true, lastProbe: null }
+    return {
+      view,
+      launcher: 'connected' as const,
+      canRun: state === 'idle',
+      healthy: true,
+      lastProbe: null,
+      draining: null,
+    }
   }
 
   /** Another one leads now. */

@@ -4,7 +4,7 @@ import { type AgentOptions, agentOptions, parseAgentOptions } from '../config/op
 import { createLog, type Log } from '../observe/log.ts'
 import type { ReplicaParts } from '../replica.ts'
 import { VERSION } from '../version.ts'
-import { countConnections } from '../workload/connections.ts'
+import { openConnections } from '../workload/connections.ts'
 import { LauncherKeys } from '../workload/launcher-keys.ts'
 import { isPortFree } from '../workload/port.ts'
 
@@ -61,7 +61,7 @@ export async function runAgent(
     machine: {
       clock: systemClock,
       portFree: () => isPortFree(port),
-      connections: () => countConnections(port),
+      connections: () => openConnections(port),
       ...(own.reclaim === undefined ? {} : { reclaim: own.reclaim }),
     },
   })

@@ -6,6 +6,8 @@ import { createLog } from '../observe/log.ts'
 import { isAlone } from '../workload/alone.ts'
 import { standbyEnvironment, workloadEnvironment } from '../workload/environment.ts'
 import { askHealth } from '../workload/health-request.ts'
+import { startWith } from '../workload/langflow-command.ts'
+import { PLAIN_SCRIPT } from '../workload/langflow-scripts.ts'
 import { serveLauncher } from '../workload/launcher-service.ts'
 import { createProcessTree } from '../workload/linux-process-tree.ts'
 import { describeTaken, isPortFree } from '../workload/port.ts'
@@ -47,8 +49,9 @@ async function launch(options: LauncherOptions): Promise<number> {
           alone,
           async spawn(command, env, spawned) {
             const child = standby?.take(env) ?? null
-            if (child === null) await spawnCommand(command, env, spawned)
-            else spawned(child)
+            if (child !== null) return spawned(child)
+            const start = startWith(PLAIN_SCRIPT, command, env)
+            await spawnCommand(start.command, start.env, spawned)
           },
         }),
       standbyEnvironment: (mark) => ({ ...standbyEnvironment(process.env), [MARKER]: mark }),

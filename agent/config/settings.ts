@@ -81,7 +81,7 @@ export const SHARED_SETTINGS = {
     group: 'LangFlow',
     schema: reads(parseSocket),
   },
-  stopTimeout: duration('30s', 0, 'LangFlow', 'from SIGTERM to SIGKILL'),
+  stopTimeout: duration('30s', 0, 'LangFlow', 'from SIGTERM to SIGKILL, where no connection is open'),
   logLevel: { ...choice(LOG_LEVELS, 'Output', 'the least that is logged'), fallback: 'info' },
 } as const satisfies Record<string, Setting<unknown>>
 
@@ -134,7 +134,12 @@ export const AGENT_SETTINGS = {
   },
   startTimeout: duration('10m', 1, 'LangFlow', 'from start to the first healthy answer'),
   thawTimeout: duration('2s', 1, 'LangFlow', 'how long a thawed standby may take to answer'),
-  drainTimeout: duration('20s', 0, 'LangFlow', 'how long connections may stay open before a planned stop'),
+  drainTimeout: duration(
+    '5s',
+    0,
+    'LangFlow',
+    'how long a planned stop waits for connections that are open; then they are cut off',
+  ),
   healthInterval: duration('1s', 1, 'Health and traffic', 'between two health requests'),
   healthTimeout: duration('2s', 1, 'Health and traffic', 'how long a health request may take'),
   healthFailures: {

@@ -72,7 +72,7 @@ export function beginStepDown(turn: Turn, reason: string, failed: boolean): void
   const since = turn.now.mono
   turn.setTerm({ restarting: null, stepDown: { reason, failed, stage: 'draining', since, drained: false } })
   turn.event('draining', reason)
-  turn.emit({ type: 'drain' })
+  turn.emit({ type: 'drain', until: since + turn.config.drainTimeoutMs })
 }
 
 function advanceStepDown(turn: Turn): void {

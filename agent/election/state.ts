@@ -173,7 +173,8 @@ export type Effect =
   | { readonly type: 'read'; readonly deadlineMs: number }
   | { readonly type: 'grant'; readonly grant: Grant }
   | { readonly type: 'start'; readonly epoch: number }
-  | { readonly type: 'drain' }
+  /** `until`: monotonic ms, when what is still open will be waited for no longer. */
+  | { readonly type: 'drain'; readonly until: number }
   | { readonly type: 'stop'; readonly graceMs: number }
   /** A stop as well; the start follows in the same epoch. */
   | { readonly type: 'restart'; readonly reason: string; readonly graceMs: number }

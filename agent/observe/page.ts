@@ -58,6 +58,7 @@ ${section('LangFlow', [
   ['State', workload.state],
   ['Healthy', workload.healthy],
   ['Last health request', workload.lastProbe],
+  ['Waits for', workload.draining],
   ['Launcher', workload.launcher],
   ['Process', workload.pid],
   ['Freezes', workload.freezes],

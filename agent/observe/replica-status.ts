@@ -21,6 +21,7 @@ export interface ReplicaFacts {
     readonly canRun: boolean
     readonly healthy: boolean
     readonly lastProbe: string | null
+    readonly draining: string | null
   }
   readonly peers: PeersView | null
   readonly podAgeMs: number | null
@@ -72,6 +73,7 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
       launcher: workload.launcher,
       healthy: workload.healthy,
       lastProbe: workload.lastProbe,
+      draining: workload.draining,
     },
     standby: {
       wanted: options.standby,

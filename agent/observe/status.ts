@@ -56,6 +56,8 @@ export interface AgentStatus {
     readonly launcher: 'connected' | 'missing' | 'silent'
     readonly healthy: boolean
     readonly lastProbe: string | null
+    /** What a planned stop waits for, such as `1 connection from 10.1.2.3`; `null`: nothing. */
+    readonly draining: string | null
   }
   readonly standby: StandbyView & { readonly wanted: StandbyMode }
   /** `null`: nobody is asked, without `--peers` or because this replica does not lead. */

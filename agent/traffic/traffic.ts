@@ -54,7 +54,7 @@ export const READINESS: Traffic = {
 
 /**
  * How long a planned stop waits for the API server to take traffic away. One that answers needs milliseconds; while it is
- * away nobody would learn of it either, and of the 20 s for draining most must be left.
+ * away nobody would learn of it either, and of the 5 s for draining most must be left.
  */
 export const CLOSED_WITHIN_MS = 2_000
 

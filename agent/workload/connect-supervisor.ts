@@ -14,6 +14,7 @@ export interface SupervisorParts extends Pick<SupervisorOptions, Needs> {
     | 'target'
     | 'standby'
     | 'startTimeoutMs'
+    | 'stopTimeoutMs'
     | 'thawTimeoutMs'
     | 'killMarginMs'
     | 'healthIntervalMs'
@@ -54,6 +55,7 @@ export function connectSupervisor({ options, clock, keys, alarm, ...others }: Su
         handlers,
       ),
     startTimeoutMs: options.startTimeoutMs,
+    stopTimeoutMs: options.stopTimeoutMs,
     killMarginMs: options.killMarginMs,
   })
 }

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { parseEnv } from 'node:util'
-import { readLangflowCommand } from './langflow-command.ts'
-import { IMPORTED_SCRIPT } from './prewarm-script.ts'
+import { startWith } from './langflow-command.ts'
+import { IMPORTED_SCRIPT } from './langflow-scripts.ts'
 import type { Address } from './reach.ts'
 
 /** Trying again will not help: the command or its environment has to be changed. */
@@ -43,19 +43,9 @@ export function planFrozen(command: readonly string[], env: NodeJS.ProcessEnv): 
       `${WORKER_TIMEOUT} is not 0: LangFlow replaces its worker when it is thawed after a longer time than that; unset it`,
     )
   }
-  const start = importedFirst(command, env)
+  const start = startWith(IMPORTED_SCRIPT, command, env)
   const flows = set.LANGFLOW_LOAD_FLOWS_PATH || null
   return { command: start.command, env: { ...env, ...start.env, ...more }, notes, database, flows }
-}
-
-/** Where it can be told how: with the imports of its first flow as well. */
-function importedFirst(command: readonly string[], env: NodeJS.ProcessEnv) {
-  try {
-    const { interpreter, argv, importsFrom, environment } = readLangflowCommand(command, env, process.cwd())
-    return { command: [...interpreter, '-c', IMPORTED_SCRIPT, importsFrom, ...argv], env: environment }
-  } catch {
-    return { command, env: {} }
-  }
 }
 
 function readDatabase(text: string | undefined): Address | null {

@@ -41,6 +41,27 @@ export function readLangflowCommand(
   }
 }
 
+/**
+ * The command with a script of `langflow-scripts.ts` before it, where it can be told how; otherwise as it is.
+ *
+ * @param env of the command; what a shell around it would set is in that of the result
+ */
+export function startWith(
+  script: string,
+  command: readonly string[],
+  env: NodeJS.ProcessEnv,
+): { readonly command: readonly string[]; readonly env: NodeJS.ProcessEnv } {
+  try {
+    const { interpreter, argv, importsFrom, environment } = readLangflowCommand(command, env, process.cwd())
+    return {
+      command: [...interpreter, '-c', script, importsFrom, ...argv],
+      env: { ...env, ...environment },
+    }
+  } catch {
+    return { command, env }
+  }
+}
+
 function readModule(program: string, args: readonly string[], cwd: string): LangflowStart {
   const at = args.indexOf('-m')
   const [, module = '', ...rest] = at < 0 ? [] : args.slice(at)

@@ -1,6 +1,7 @@
 import type { Clock } from '../clock.ts'
-import type { Grant, Loss } from './messages.ts'
+import type { Grant } from './messages.ts'
 import type { ProcessTree } from './process-tree.ts'
+import type { ServingProcesses } from './serving-processes.ts'
 import type { Standby } from './standby.ts'
 
 /** What the launcher needs of the machine; a seam for the simulation. */
@@ -11,7 +12,7 @@ export interface LauncherMachine {
   /** `null` where the port is free, otherwise one sentence that says who holds it. */
   portHolder(port: number): Promise<string | null>
   /** Watches who serves the port, beginning with the start of the workload's first process. */
-  serving(port: number, child: number): { check(): Loss | null; finish(): void }
+  serving(port: number, child: number): Pick<ServingProcesses, 'check' | 'finish' | 'cutOff'>
   /** What the workload is started from; `null`: from nothing. */
   standby(): Standby | null
   /** The workload's environment under a grant. */

@@ -84,7 +84,10 @@ export class Launcher {
     else if (message.type === 'kill') this.kill()
   }
 
-  /** SIGTERM, SIGKILL after `graceMs`, confirm. What is frozen, or in doubt, must not execute: it is killed. */
+  /**
+   * SIGTERM, SIGKILL after `graceMs`, confirm; again, it can only be earlier. What is frozen, or in doubt, must not execute:
+   * it is killed.
+   */
   stop(graceMs: number): void {
     const { processes } = this
     if (processes.state === 'idle') {
@@ -95,10 +98,11 @@ export class Launcher {
       void processes.end()
       return
     }
-    if (processes.state !== 'running') return
-    this.stoppedInDoubt = false
-    processes.terminate()
-    processes.killAfter(graceMs)
+    if (processes.state === 'running') {
+      this.stoppedInDoubt = false
+      processes.terminate()
+    }
+    if (processes.isEndingInOrder) processes.killAfter(graceMs)
   }
 
   /** SIGKILL everything now. */

@@ -47,6 +47,12 @@ export interface WorkloadView {
   readonly standby: StandbyView
 }
 
+/**
+ * How long before SIGKILL LangFlow is told to cut off what it is still doing: it cancels that, writes what it holds back, and
+ * ends (half a second). So a stop with no more than this does it at once.
+ */
+export const CUT_OFF_MS = 1_000
+
 /** Of a launcher that has run nothing yet. */
 export const NOTHING: WorkloadView = {
   state: 'idle',
@@ -134,7 +140,7 @@ export type ToLauncher =
   | { type: 'start'; epoch: number }
   /** The workload has become healthy: an agent that is started anew learns so from the view. */
   | { type: 'healthy' }
-  /** SIGTERM, SIGKILL after `graceMs`, then confirm. The grant goes on meanwhile. */
+  /** SIGTERM, SIGKILL after `graceMs`, then confirm; told again, it can only be earlier. The grant goes on meanwhile. */
   | { type: 'stop'; graceMs: number }
   /** SIGKILL everything now; ends the grant. */
   | { type: 'kill' }

@@ -3,7 +3,7 @@ import { createInterface } from 'node:readline'
 import type { Duplex } from 'node:stream'
 import type { Clock } from '../clock.ts'
 import { readLangflowCommand } from './langflow-command.ts'
-import { PREWARM_SCRIPT } from './prewarm-script.ts'
+import { PREWARM_SCRIPT } from './langflow-scripts.ts'
 import { memoryOf } from './proc.ts'
 import { COLD, type Rung, type StandbyView } from './standby.ts'
 

@@ -1,6 +1,7 @@
 import { basename } from 'node:path'
 import type { Clock } from '../clock.ts'
 import { findAcceptors } from './acceptors.ts'
+import { CUT_OFF } from './langflow-scripts.ts'
 import { describeLoss, type Loss } from './messages.ts'
 import {
   commandLineOf,
@@ -102,17 +103,44 @@ export class ServingProcesses {
       this.workers.some(({ self }) => this.lives(self))
     )
       return
-    const masters = new Map(this.workers.flatMap((one) => one.masters.map((master) => [master.pid, master])))
-    const forked = (pid: number) => commandLineOf(pid) === first.command
-    // One that joined later is no known worker.
-    const served = (stat: ProcessStat) =>
-      masters.has(stat.ppid) && !masters.has(stat.pid) && executes(stat) && forked(stat.pid)
     try {
-      if (glanceAtProcesses().some(served)) return
-      for (const master of masters.values()) if (forked(master.pid)) signalSame(master, 'SIGKILL')
+      // One that joined later is no known worker.
+      if (this.forked(first).length > 0) return
+      for (const master of this.masters())
+        if (commandLineOf(master.pid) === first.command) signalSame(master, 'SIGKILL')
     } catch {
       // They end by themselves.
     }
+  }
+
+  /**
+   * For a workload that was told to end: what LangFlow's workers are still doing is cancelled, as far as they were started so
+   * that they can (`CUT_OFF`).
+   */
+  cutOff(): void {
+    const [first] = this.workers
+    if (first === undefined || !first.command.includes(CUT_OFF)) return
+    try {
+      for (const worker of this.forked(first)) signalSame(worker, 'SIGINT')
+    } catch {
+      // They are killed.
+    }
+  }
+
+  private masters(): ProcessIdentity[] {
+    return [...new Map(this.workers.flatMap((one) => one.masters.map((each) => [each.pid, each]))).values()]
+  }
+
+  /** Workers that live, also those that joined later: what the same masters have forked. */
+  private forked({ command }: Worker): ProcessStat[] {
+    const masters = new Set(this.masters().map(({ pid }) => pid))
+    return glanceAtProcesses().filter(
+      (stat) =>
+        masters.has(stat.ppid) &&
+        !masters.has(stat.pid) &&
+        executes(stat) &&
+        commandLineOf(stat.pid) === command,
+    )
   }
 
   /**

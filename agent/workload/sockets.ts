@@ -1,9 +1,11 @@
 import { readFileSync } from 'node:fs'
+import { SocketAddress } from 'node:net'
+import { endianness } from 'node:os'
 
 /** One TCP socket of this network namespace. */
 export interface Socket {
   readonly localPort: number
-  /** Both addresses: they name a connection, whose inode is 0 until the server accepts it. */
+  /** Local and remote address: they name a connection, whose inode is 0 until the server accepts it. */
   readonly ends: string
   /** As in /proc/net/tcp: 01 ESTABLISHED, 0A LISTEN. */
   readonly state: string
@@ -40,6 +42,21 @@ export function parseSockets(text: string): Socket[] {
     })
   }
   return sockets
+}
+
+/** The IP address in one of the `ends` of a socket, e.g. `0100007F:1F90`: words of 4 bytes, each as the machine stores it. */
+export function addressOf(end: string): string {
+  const words = end.slice(0, end.lastIndexOf(':')).match(/.{8}/g) ?? []
+  const bytes = words.flatMap((word) => {
+    const stored = [...Buffer.from(word, 'hex')]
+    return endianness() === 'LE' ? stored.reverse() : stored
+  })
+  const ipv4 = bytes.slice(-4).join('.')
+  if (bytes.length <= 4) return ipv4
+  const isMapped = bytes.slice(0, 10).every((byte) => byte === 0) && bytes[10] === 255 && bytes[11] === 255
+  if (isMapped) return ipv4
+  const address = Buffer.from(bytes).toString('hex').match(/.{4}/g)?.join(':') ?? ''
+  return new SocketAddress({ address, family: 'ipv6' }).address
 }
 
 /** Absent on a kernel without IPv6. */

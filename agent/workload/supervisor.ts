@@ -2,8 +2,11 @@ import type { Timer } from '../clock.ts'
 import type { Fact, Remedy } from '../election/state.ts'
 import type { Log } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
+import { describeConnections } from './connections.ts'
+import { Drain } from './drain.ts'
 import type { Hello, LinkHandlers } from './link-server.ts'
 import {
+  CUT_OFF_MS,
   describeLoss,
   type Grant,
   type ToAgent,
@@ -19,8 +22,8 @@ import { WorkloadKnowledge } from './workload-knowledge.ts'
 
 /** What the agent needs of the machine; a seam for tests. */
 export interface SupervisorMachine extends OrphansMachine {
-  /** Established connections to the workload's port; `null` where that cannot be known. */
-  connections(): number | null
+  /** From where connections to the workload's port are open, an address for each; `null` where that cannot be known. */
+  connections(): readonly string[] | null
 }
 
 /** The way to the launcher: what the supervisor needs of a `LinkServer`. */
@@ -36,6 +39,7 @@ export interface SupervisorOptions {
   readonly link: (handlers: LinkHandlers) => LauncherLink
   readonly probe: WorkloadHealthOptions['probe']
   readonly startTimeoutMs: number
+  readonly stopTimeoutMs: number
   /** How long before the Lease expires everything must be dead. */
   readonly killMarginMs: number
   readonly log: Log
@@ -47,8 +51,6 @@ export interface SupervisorOptions {
   readonly changed: () => void
 }
 
-const DRAIN_CHECK_MS = 100
-
 /** The agent's side of the workload: turns orders into messages, and what the launcher and LangFlow say into facts. */
 export class Supervisor {
   private readonly options: SupervisorOptions
@@ -59,7 +61,9 @@ export class Supervisor {
   private readonly orphans: Orphans
   private readonly health: WorkloadHealth
   private alone = false
-  private drainTimer: Timer | null = null
+  private readonly waiting: Drain
+  /** Of a stop that began without a drain. */
+  private patience: Timer | null = null
 
   constructor(options: SupervisorOptions) {
     this.options = options
@@ -73,6 +77,13 @@ export class Supervisor {
     this.orders = new Orders((order) => link.send(order))
     this.pings = new Pings({ clock: machine.clock, link, silent: () => this.silent() })
     this.orphans = new Orphans({ machine, killMarginMs, log, known, dead: () => this.provedDead() })
+    this.waiting = new Drain({
+      clock: machine.clock,
+      // What nobody has accepted stays open for as long as its client waits.
+      connections: () => (known.unserved ? [] : machine.connections()),
+      log,
+      changed,
+    })
     this.health = new WorkloadHealth({
       probe,
       startTimeoutMs,
@@ -93,7 +104,7 @@ export class Supervisor {
   close(): void {
     this.health.stop()
     this.pings.close()
-    this.drainTimer?.cancel()
+    this.rest()
     this.orphans.close()
     this.link.close()
   }
@@ -126,6 +137,7 @@ export class Supervisor {
   }
 
   start(epoch: number): void {
+    this.rest()
     // A kill that met nothing is answered by nothing.
     this.orphans.killOver()
     this.known.startOrdered()
@@ -134,31 +146,68 @@ export class Supervisor {
     this.report()
   }
 
-  /** The gate is closed; goes on as soon as no connection to LangFlow is left. */
-  drain(): void {
+  /**
+   * The gate is closed; goes on as soon as no connection to LangFlow is left. Once everybody knows that the gate is closed,
+   * LangFlow is told to end: it closes connections that idle, which look like those with a request, and each of the others
+   * after its answer.
+   *
+   * @param until monotonic ms: `stop` follows then at the latest
+   */
+  drain(until: number): void {
+    const { stopTimeoutMs, tell } = this.options
     this.health.stop()
-    const { machine, tell } = this.options
-    const look = () => {
-      // What nobody has accepted stays open for as long as its client waits.
-      if (this.known.unserved || machine.connections() === 0) tell({ type: 'drained' })
-      else this.drainTimer = machine.clock.after(DRAIN_CHECK_MS, look)
-    }
-    this.drainTimer?.cancel()
-    this.drainTimer = machine.clock.after(0, look)
+    this.waiting.begin(until, {
+      over: () => tell({ type: 'drained' }),
+      known: () => {
+        // What is frozen would be killed for it.
+        if (this.view.state === 'frozen') return false
+        this.orders.stop(stopTimeoutMs)
+        return true
+      },
+    })
   }
 
-  stop(graceMs: number): void {
-    this.drainTimer?.cancel()
+  /**
+   * What is open once it has had `patienceMs` is not waited for any longer, but cut off.
+   *
+   * @param graceMs from SIGTERM to SIGKILL, where nothing is open
+   */
+  stop(graceMs: number, patienceMs = 0): void {
+    const { machine, log } = this.options
+    this.rest()
     this.health.stop()
     // Without its workers it has nothing to end in order.
-    this.orders.stop(this.known.unserved ? 0 : graceMs)
+    if (this.known.unserved) {
+      this.orders.stop(0)
+      return
+    }
+    if (patienceMs > 0) {
+      this.orders.stop(graceMs)
+      this.patience = machine.clock.after(patienceMs, () => this.stop(graceMs))
+      return
+    }
+    const open = machine.connections()
+    const isOpen = open?.length !== 0
+    if (isOpen && this.known.mayLive) log.warn(`cut off: ${describeConnections(open)}`)
+    this.orders.stop(isOpen ? Math.min(graceMs, CUT_OFF_MS) : graceMs)
   }
 
   kill(): void {
-    this.drainTimer?.cancel()
+    this.rest()
     this.health.stop()
     this.orders.kill()
     this.orphans.killOrdered()
+  }
+
+  /** What a planned stop waits for, e.g. `1 connection from 10.1.2.3`; `null`: nothing. */
+  get draining(): string | null {
+    return this.waiting.view
+  }
+
+  private rest(): void {
+    this.waiting.end()
+    this.patience?.cancel()
+    this.patience = null
   }
 
   private connected(hello: Hello, returning: boolean): void {
@@ -198,6 +247,7 @@ export class Supervisor {
 
   private viewed(): void {
     const { state } = this.view
+    if (!this.known.mayLive) this.rest()
     if (state === 'frozen') this.health.pause()
     // What was told before the order to start came says nothing of that start.
     else if (state !== 'running' && !this.known.starting) this.health.stop()

@@ -1,7 +1,7 @@
 import { pause, type Timer } from '../clock.ts'
 import { isGone, KILL_WITHIN_MS, killAll, type ServedPort } from './killing.ts'
 import type { LauncherMachine } from './launcher-machine.ts'
-import type { Grant, Loss, WorkloadCause, WorkloadState } from './messages.ts'
+import { CUT_OFF_MS, type Grant, type Loss, type WorkloadCause, type WorkloadState } from './messages.ts'
 import type { Exit, ProcessTree } from './process-tree.ts'
 
 export interface WorkloadHandlers {
@@ -34,6 +34,8 @@ export class WorkloadProcesses {
   private tree: ProcessTree | null = null
   private serving: ReturnType<LauncherMachine['serving']> | null = null
   private stopTimer: Timer | null = null
+  /** Monotonic ms: when what was told to end is killed; `null`: it is not waited for. */
+  private killAt: number | null = null
   /** SIGKILL is under way. */
   isBeingKilled = false
   state: WorkloadState = 'idle'
@@ -107,22 +109,36 @@ export class WorkloadProcesses {
     this.tree?.terminate()
   }
 
-  /** Waits for the end of what was told to end, and kills it once `graceMs` have passed. */
+  /**
+   * Waits for the end of what was told to end, and kills it once `graceMs` have passed; again, it can only be earlier. What it
+   * is still doing by then is cut off in time.
+   */
   killAfter(graceMs: number): void {
     const { clock } = this.machine
     const since = clock.mono()
+    const isWaitedFor = this.killAt !== null
+    this.killAt = Math.min(this.killAt ?? Number.POSITIVE_INFINITY, since + graceMs)
+    if (isWaitedFor) return
+    let cut = false
     const look = async () => {
       this.serving?.finish()
       const gone = isGone(this.tree) && (await this.served.holder()) === null
-      if (!this.isEndingInOrder) return
-      const waited = clock.mono() - since
+      const { killAt } = this
+      if (!this.isEndingInOrder || killAt === null) return
+      const now = clock.mono()
       if (gone) {
-        this.rest({ kind: 'stopped', durationMs: waited })
-      } else if (waited >= graceMs) {
-        void this.end()
-      } else {
-        this.stopTimer = clock.after(Math.min(STOP_CHECK_MS, graceMs - waited), () => void look())
+        this.rest({ kind: 'stopped', durationMs: now - since })
+        return
       }
+      if (now >= killAt) {
+        void this.end()
+        return
+      }
+      if (!cut && now >= killAt - CUT_OFF_MS) {
+        cut = true
+        this.serving?.cutOff()
+      }
+      this.stopTimer = clock.after(Math.min(STOP_CHECK_MS, killAt - now), () => void look())
     }
     void look()
   }
@@ -133,6 +149,7 @@ export class WorkloadProcesses {
     const { clock } = this.machine
     this.isBeingKilled = true
     this.stopTimer?.cancel()
+    this.killAt = null
     const since = clock.mono()
     if (this.state !== 'stopping') this.move('stopping', { kind: 'stopping' })
     for (;;) {
@@ -254,6 +271,7 @@ export class WorkloadProcesses {
 
   private rest(cause: WorkloadCause): void {
     this.handlers.rests()
+    this.killAt = null
     this.tree = null
     this.serving = null
     this.loss = null

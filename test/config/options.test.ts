@@ -27,7 +27,7 @@ const DEFAULTS = {
   healthFailures: 3,
   startTimeoutMs: 600_000,
   thawTimeoutMs: 2_000,
-  drainTimeoutMs: 20_000,
+  drainTimeoutMs: 5_000,
   stopTimeoutMs: 30_000,
   onCrash: 'handover',
   peers: null,

@@ -4,7 +4,7 @@ import { systemClock } from '../../agent/clock.ts'
 import { connectLeaseApi } from '../../agent/lease/connect-lease-api.ts'
 import { ENDPOINT_SLICE, POD } from '../../agent/lease/kube-objects.ts'
 import { CLOSED_WITHIN_MS } from '../../agent/traffic/traffic.ts'
-import { countConnections } from '../../agent/workload/connections.ts'
+import { openConnections } from '../../agent/workload/connections.ts'
 import { readBeats } from '../support/beats.ts'
 import { podObstacle } from '../support/pod.ts'
 import { FAST } from '../support/replica.ts'
@@ -45,7 +45,7 @@ for (const mode of MODES) {
       const from = scene.watch.versions.length
 
       const slow = fetch(`http://127.0.0.1:${a.port}/slow=${SLOW_MS}`)
-      await until('the request is being answered', async () => (countConnections(a.port) ?? 0) > 0)
+      await until('the request is being answered', async () => (openConnections(a.port) ?? []).length > 0)
       a.signal('SIGTERM')
       const closed = await scene.closed('a', from)
       assert.equal((await slow).status, 200)

@@ -37,6 +37,7 @@ export const SERVING: AgentStatus = {
     launcher: 'connected',
     healthy: true,
     lastProbe: '/health 200',
+    draining: null,
   },
   standby: { ...COLD, wanted: 'cold' },
   peers: { ready: 1, seen: 2 },

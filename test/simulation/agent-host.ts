@@ -66,6 +66,7 @@ export class AgentHost {
       link: parts.link,
       probe: parts.probe,
       startTimeoutMs: parts.startTimeoutMs,
+      stopTimeoutMs: parts.config.stopTimeoutMs,
       remedy: parts.remedy,
       killMarginMs: parts.config.killMarginMs,
       log: {
@@ -128,9 +129,11 @@ export class AgentHost {
         this.supervisor.start(effect.epoch)
         return
       case 'drain':
-        this.supervisor.drain()
+        this.supervisor.drain(effect.until)
         return
       case 'restart':
+        this.supervisor.stop(effect.graceMs, this.parts.config.drainTimeoutMs)
+        return
       case 'stop':
         this.supervisor.stop(effect.graceMs)
         return

@@ -40,7 +40,11 @@ export class LauncherHost {
           new Promise((resolve) => {
             process.after(PORT_LOOK_MS, () => resolve(parts.portTaken() ? 'the port is taken' : null))
           }),
-        serving: () => ({ check: () => parts.remains()?.takeLoss() ?? null, finish: () => {} }),
+        serving: () => ({
+          check: () => parts.remains()?.takeLoss() ?? null,
+          finish: () => {},
+          cutOff: () => {},
+        }),
         standby: () => null,
         environment: (grant) => ({ LEADER_EPOCH: String(grant.epoch) }),
       },

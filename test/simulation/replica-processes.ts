@@ -41,7 +41,7 @@ export function startAgent(
     remedy: (servedMs) => world.remedy(servedMs),
     machine: {
       portFree: async () => !replica.portTaken,
-      connections: () => (behaviour.connected ? 1 : 0),
+      connections: () => (behaviour.connected ? ['10.1.2.3'] : []),
       ...(replica.mode === 'run' ? { reclaim: () => reclaim(replica, process) } : {}),
     },
     link: (handlers) =>

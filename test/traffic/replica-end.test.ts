@@ -47,7 +47,7 @@ test('an agent ends only once the API server leads no traffic to it any more', a
     clock: systemClock,
     log: createLog({ component: 'agent', level: 'silent', identity: 'me' }),
     keys: new LauncherKeys(options.stateDir, systemClock, options.leaseDurationMs),
-    machine: { clock: systemClock, portFree: async () => true, connections: () => 0 },
+    machine: { clock: systemClock, portFree: async () => true, connections: () => [] },
     serverVersion: async () => null,
   })
   await replica.start()

@@ -37,6 +37,7 @@ class Bench {
             return loss
           },
           finish: () => void this.finished++,
+          cutOff: () => this.tree.calls.push('cut off'),
         }),
         standby: () => this.standby,
         environment: () => ({}),
@@ -189,7 +190,7 @@ describe('the deadman', () => {
     const b = await new Bench().started('stop')
     b.tree.obeysTerm = false
     await b.clock.pass(13_999)
-    assert.deepEqual(b.tree.calls, ['start', 'terminate'])
+    assert.deepEqual(b.tree.calls, ['start', 'terminate', 'cut off'])
     assert.equal(b.view.deadmanFirings, 1)
     await b.clock.pass(1)
     assert.equal(b.view.state, 'idle')
@@ -249,12 +250,44 @@ describe('a stop', () => {
     await b.clock.pass(3_000)
   })
 
+  test('that is told again can only become shorter, and cuts off a second before its end', async () => {
+    const b = await new Bench().started()
+    b.tree.obeysTerm = false
+    b.launcher.receive({ type: 'stop', graceMs: 10_000 })
+    await b.clock.pass(2_000)
+    b.launcher.receive({ type: 'stop', graceMs: 1_000 })
+    b.launcher.receive({ type: 'stop', graceMs: 30_000 })
+    await b.clock.pass(100)
+    assert.deepEqual(b.tree.calls, ['start', 'terminate', 'cut off'])
+    await b.clock.pass(899)
+    assert.equal(b.view.state, 'stopping')
+    await b.clock.pass(1)
+    assert.deepEqual(b.kinds(), ['stopping', 'killed'])
+    assert.deepEqual(b.tree.calls, ['start', 'terminate', 'cut off', 'kill'])
+  })
+
+  test('takes nothing over from an earlier one', async () => {
+    const b = await new Bench().started()
+    b.launcher.receive({ type: 'stop', graceMs: 1_000 })
+    await b.clock.pass(100)
+    assert.equal(b.view.state, 'idle')
+    b.tree.obeysTerm = false
+    await b.started()
+    b.launcher.receive({ type: 'stop', graceMs: 5_000 })
+    await b.clock.pass(3_900)
+    assert.ok(!b.tree.calls.includes('cut off'))
+    await b.clock.pass(1_100)
+    assert.equal(b.view.state, 'idle')
+  })
+
   test('becomes a kill after its grace', async () => {
     const b = await new Bench().started()
     b.tree.obeysTerm = false
     b.launcher.receive({ type: 'stop', graceMs: 3_000 })
-    await b.clock.pass(2_999)
+    await b.clock.pass(1_900)
     assert.deepEqual(b.tree.calls, ['start', 'terminate'])
+    await b.clock.pass(1_099)
+    assert.deepEqual(b.tree.calls, ['start', 'terminate', 'cut off'])
     assert.ok(b.finished > 100, 'it is looked all along whether those that serve have ended')
     await b.clock.pass(1)
     assert.equal(b.view.state, 'idle')

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Server } from 'node:net'
 import { test } from 'node:test'
-import { countConnections } from '../../agent/workload/connections.ts'
+import { describeConnections, openConnections } from '../../agent/workload/connections.ts'
 import { canListen, describeTaken, findHolder, isPortFree } from '../../agent/workload/port.ts'
-import { parseSockets } from '../../agent/workload/sockets.ts'
+import { addressOf, parseSockets } from '../../agent/workload/sockets.ts'
 
 async function listening(host: string): Promise<{ server: Server; port: number }> {
   const server = createServer().listen(0, host)
@@ -46,20 +46,20 @@ test('who holds a port is named with its pid', async () => {
   )
 })
 
-test('open connections are counted at the server’s end only', async () => {
+test('open connections are told by the address of their client, at the server’s end only', async () => {
   const { server, port } = await listening('127.0.0.1')
-  assert.equal(countConnections(port), 0)
+  assert.deepEqual(openConnections(port), [])
   const clients = []
   for (let n = 1; n <= 2; n++) {
     const accepted = once(server, 'connection')
     clients.push(connect(port, '127.0.0.1'))
     await accepted
-    assert.equal(countConnections(port), n)
+    assert.deepEqual(openConnections(port), Array(n).fill('127.0.0.1'))
   }
-  assert.equal(countConnections(clients[0]!.localPort!), 1)
+  assert.equal(openConnections(clients[0]!.localPort!)?.length, 1)
   for (const client of clients) client.destroy()
   await closed(server)
-  assert.equal(countConnections(port), 0)
+  assert.deepEqual(openConnections(port), [])
 })
 
 test('/proc/net/tcp is parsed for both address lengths', () => {
@@ -76,4 +76,25 @@ test('/proc/net/tcp is parsed for both address lengths', () => {
       inode: '12',
     },
   ])
+})
+
+test('an address is told in either form, and an IPv4 one behind an IPv6 socket as itself', () => {
+  assert.equal(addressOf('0302010A:1F90'), '10.1.2.3')
+  assert.equal(addressOf('0000000000000000FFFF00000302010A:1F90'), '10.1.2.3')
+  assert.equal(addressOf('000080FE00000000FF005450B6AD1DFE:0050'), 'fe80::5054:ff:fe1d:adb6')
+})
+
+test('connections are described by those who have the most, and no more than three of them', () => {
+  assert.equal(describeConnections(['10.1.2.3']), '1 connection from 10.1.2.3')
+  assert.equal(
+    describeConnections(['10.1.2.4', '10.1.2.3', '10.1.2.3']),
+    '3 connections from 10.1.2.3 (2), 10.1.2.4',
+  )
+  const many = ['10.0.0.1', '10.0.0.2', '10.0.0.3', '10.0.0.4']
+  assert.equal(
+    describeConnections(many),
+    '4 connections from 10.0.0.1, 10.0.0.2, 10.0.0.3 and 1 other address',
+  )
+  assert.match(describeConnections([...many, '10.0.0.5']), / and 2 other addresses$/)
+  assert.equal(describeConnections(null), 'what is open cannot be told')
 })

@@ -24,8 +24,9 @@ class Bench {
   probe!: HealthHandlers
   connected = false
   alone = false
-  connections = 0
+  connections: readonly string[] | null = []
   remedy: Remedy = 'handover'
+  readonly said: string[] = []
   /** What it was asked about. */
   readonly served: (number | null)[] = []
   private handlers!: LinkHandlers
@@ -55,8 +56,15 @@ class Bench {
         return { start: (patience) => this.probes.push(patience), stop: ignore }
       },
       startTimeoutMs: 60_000,
+      stopTimeoutMs: 30_000,
       killMarginMs: 1_000,
-      log: { event: ignore, debug: ignore, info: ignore, warn: ignore, error: ignore },
+      log: {
+        event: ignore,
+        debug: ignore,
+        info: (line) => this.said.push(line),
+        warn: (line) => this.said.push(line),
+        error: ignore,
+      },
       metrics: { takeover: ignore, stopped: ignore },
       remedy: (servedMs) => {
         this.served.push(servedMs)
@@ -102,6 +110,11 @@ class Bench {
     const last = this.facts.findLast((fact) => fact.type === 'workload')
     assert.ok(last)
     return last.workload
+  }
+
+  /** But for pings. */
+  get orders(): ToLauncher[] {
+    return this.sent.filter(({ type }) => type !== 'ping')
   }
 
   get failures(): Fact[] {
@@ -226,16 +239,17 @@ describe('the workload, as its agent knows it', () => {
     const b = await new Bench().idle()
     b.supervisor.start(3)
     b.hear({ kind: 'started' }, { state: 'running', epoch: 3 })
-    b.connections = 2
+    b.connections = ['10.1.2.3', '10.1.2.3']
     const loss = { role: 'worker', pids: [1234] } as const
     b.hear({ kind: 'bereft', loss }, { state: 'running', epoch: 3, loss })
     assert.equal(b.workload.failed, 'LangFlow lost its worker (pid 1234)')
-    b.supervisor.drain()
+    b.supervisor.drain(b.clock.mono() + 5_000)
     await b.clock.pass(0)
     assert.deepEqual(b.facts.at(-1), { type: 'drained' })
     b.supervisor.stop(30_000)
     assert.deepEqual(b.sent.at(-1), { type: 'stop', graceMs: 0 })
     b.hear({ kind: 'killed', durationMs: 5 }, { state: 'idle', loss: null })
+    b.connections = []
     b.supervisor.start(4)
     b.supervisor.stop(30_000)
     assert.deepEqual(b.sent.at(-1), { type: 'stop', graceMs: 30_000 })
@@ -246,18 +260,99 @@ describe('the workload, as its agent knows it', () => {
     const b = await new Bench().idle()
     b.supervisor.start(3)
     b.hear({ kind: 'started' }, { state: 'running', epoch: 3 })
-    b.connections = 2
+    b.connections = ['10.1.2.3', '10.1.2.3']
     const loss = { role: 'master', pids: [12] } as const
     b.hear({ kind: 'bereft', loss }, { state: 'running', epoch: 3, loss })
     assert.equal(b.workload.failed, 'LangFlow lost its master (pid 12)')
-    b.supervisor.drain()
+    b.supervisor.drain(b.clock.mono() + 5_000)
     await b.clock.pass(1_000)
     assert.ok(!b.facts.some(({ type }) => type === 'drained'))
-    b.connections = 0
+    b.connections = []
     await b.clock.pass(100)
     assert.ok(b.facts.some(({ type }) => type === 'drained'))
     b.supervisor.stop(30_000)
     assert.deepEqual(b.sent.at(-1), { type: 'stop', graceMs: 30_000 })
+    b.supervisor.close()
+  })
+
+  test('is told to end while it drains, once everybody knows that the gate is closed', async () => {
+    const b = await new Bench().serving(1_000)
+    b.connections = ['10.1.2.3']
+    b.said.length = b.sent.length = 0
+    b.supervisor.drain(b.clock.mono() + 5_000)
+    await b.clock.pass(1_900)
+    assert.deepEqual(b.orders, [])
+    assert.equal(b.supervisor.draining, '1 connection from 10.1.2.3')
+    await b.clock.pass(200)
+    b.pong()
+    assert.deepEqual(b.orders, [{ type: 'stop', graceMs: 30_000 }])
+    b.hear({ kind: 'stopping' }, { state: 'stopping', epoch: 3 })
+    b.connections = ['10.1.2.3', '10.1.2.3']
+    await b.clock.pass(1_500)
+    b.connections = []
+    await b.clock.pass(100)
+    assert.deepEqual(b.facts.at(-1), { type: 'drained' })
+    assert.equal(b.supervisor.draining, null)
+    assert.deepEqual(b.said, [
+      'draining: 1 connection from 10.1.2.3, 5 s left',
+      'draining: 2 connections from 10.1.2.3 (2), 3 s left',
+    ])
+    b.supervisor.stop(30_000)
+    assert.deepEqual(b.orders, Array(2).fill({ type: 'stop', graceMs: 30_000 }))
+    b.supervisor.close()
+  })
+
+  test('is not told to end while it drains where it stands still: it would be killed', async () => {
+    const b = await new Bench().serving(1_000)
+    b.connections = ['10.1.2.3']
+    b.hear({ kind: 'frozen' }, { state: 'frozen', epoch: 3 })
+    b.sent.length = 0
+    b.supervisor.drain(b.clock.mono() + 5_000)
+    await b.clock.pass(3_000)
+    assert.deepEqual(b.orders, [])
+    b.hear({ kind: 'thawed' }, { state: 'running', epoch: 3 })
+    await b.clock.pass(100)
+    assert.deepEqual(b.orders, [{ type: 'stop', graceMs: 30_000 }])
+    b.supervisor.close()
+  })
+
+  test('does not wait for what is still open when it is stopped, or cannot be told', async () => {
+    for (const open of [['10.1.2.3'], null]) {
+      const b = await new Bench().serving(1_000)
+      b.connections = open
+      b.sent.length = 0
+      b.supervisor.stop(30_000)
+      b.supervisor.stop(200)
+      assert.deepEqual(b.orders, [
+        { type: 'stop', graceMs: 1_000 },
+        { type: 'stop', graceMs: 200 },
+      ])
+      b.supervisor.close()
+    }
+  })
+
+  test('that is stopped without a drain has the time of one for what is open', async () => {
+    const b = await new Bench().serving(1_000)
+    b.connections = ['10.1.2.3']
+    b.sent.length = 0
+    b.supervisor.stop(30_000, 5_000)
+    await b.clock.pass(4_900)
+    assert.deepEqual(b.orders, [{ type: 'stop', graceMs: 30_000 }])
+    await b.clock.pass(100)
+    assert.deepEqual(b.orders.at(-1), { type: 'stop', graceMs: 1_000 })
+    b.supervisor.close()
+  })
+
+  test('that is started again is not stopped for what was open before', async () => {
+    const b = await new Bench().serving(1_000)
+    b.supervisor.stop(30_000, 5_000)
+    b.hear({ kind: 'stopped', durationMs: 5 }, { state: 'idle', epoch: 3 })
+    b.supervisor.start(3)
+    b.hear({ kind: 'started' }, { state: 'running', epoch: 3 })
+    b.connections = ['10.1.2.3']
+    b.sent.length = 0
+    await b.clock.pass(6_000)
+    assert.deepEqual(b.orders, [])
     b.supervisor.close()
   })
 

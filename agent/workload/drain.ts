@@ -1,0 +1,82 @@
+import type { Clock, Timer } from '../clock.ts'
+import type { Log } from '../observe/log.ts'
+import { describeConnections } from './connections.ts'
+
+export interface DrainOptions {
+  readonly clock: Clock
+  /** From where connections to LangFlow are open; `null`: that cannot be known. */
+  readonly connections: () => readonly string[] | null
+  readonly log: Pick<Log, 'info'>
+  /** What `view` says has changed. */
+  readonly changed: () => void
+}
+
+/** What comes of one drain. */
+export interface DrainHandlers {
+  /** Nothing is open any more. */
+  over(): void
+  /**
+   * Whoever routes knows by now that the gate is closed: what is new comes from those that are connected already. Returns
+   * false to be asked again soon.
+   */
+  known(): boolean
+}
+
+const CHECK_MS = 100
+/** A gate that closed is known to the kubelet within a second, and to every kube-proxy within another one. */
+export const GATE_KNOWN_MS = 2_000
+/** How often the log says what is waited for: where that changes, and where it does not. */
+const SAY_MS = 1_000
+const REPEAT_MS = 10_000
+
+/** Waits until no connection to LangFlow is open, and says meanwhile for whom. */
+export class Drain {
+  private readonly options: DrainOptions
+  private timer: Timer | null = null
+  /** What is waited for, e.g. `1 connection from 10.1.2.3`; `null`: nothing. */
+  view: string | null = null
+
+  constructor(options: DrainOptions) {
+    this.options = options
+  }
+
+  /** @param until monotonic ms: others end the wait by then */
+  begin(until: number, handlers: DrainHandlers): void {
+    const { clock, connections, log } = this.options
+    const knownAt = clock.mono() + GATE_KNOWN_MS
+    let isKnown = false
+    let said = { what: '', at: Number.NEGATIVE_INFINITY }
+    const look = () => {
+      const open = connections()
+      if (open?.length === 0) {
+        this.end()
+        handlers.over()
+        return
+      }
+      const now = clock.mono()
+      const what = describeConnections(open)
+      this.become(what)
+      if (now >= said.at + (what === said.what ? REPEAT_MS : SAY_MS)) {
+        said = { what, at: now }
+        log.info(`draining: ${what}, ${Math.max(0, Math.ceil((until - now) / 1000))} s left`)
+      }
+      this.timer = clock.after(CHECK_MS, look)
+      if (isKnown || now < knownAt) return
+      isKnown = handlers.known()
+    }
+    this.timer?.cancel()
+    this.timer = clock.after(0, look)
+  }
+
+  end(): void {
+    this.timer?.cancel()
+    this.timer = null
+    this.become(null)
+  }
+
+  private become(view: string | null): void {
+    if (this.view === view) return
+    this.view = view
+    this.options.changed()
+  }
+}
