@@ -102,6 +102,7 @@ export class Replica implements StatusSource {
       clock,
       log,
       term: () => this.elector.state.term,
+      startsColder: () => this.supervisor.startsColder,
       tell: (fact) => this.elector.tell(fact),
     })
     this.metrics = createMetrics({ leaseName: options.leaseName, status: () => this.status() })

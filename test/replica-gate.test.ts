@@ -103,7 +103,14 @@ describe('a replica', () => {
     b.workload = b.runs('stopping')
     assert.equal(b.gate.couldServe(), false)
     b.workload = b.runs('frozen')
-    const stepDown = { reason: '', stage: 'draining', since: 0, drained: false, failed: false } as const
+    const stepDown = {
+      reason: '',
+      stage: 'draining',
+      since: 0,
+      drained: false,
+      failed: false,
+      graceMs: 1,
+    } as const
     b.state = { ...b.state, term: b.term({ renewedAt, stepDown }) }
     assert.equal(b.gate.couldServe(), false)
   })

@@ -132,7 +132,7 @@ export const AGENT_SETTINGS = {
     ...choice(['cold', 'prewarmed', 'frozen'], 'LangFlow', 'what a follower keeps ready'),
     fallback: 'cold',
   },
-  startTimeout: duration('10m', 1, 'LangFlow', 'from start to the first healthy answer'),
+  startTimeout: duration('10m', 1, 'LangFlow', 'from the order to start to the first healthy answer'),
   thawTimeout: duration('2s', 1, 'LangFlow', 'how long a thawed standby may take to answer'),
   drainTimeout: duration(
     '5s',

@@ -121,7 +121,7 @@ function take(turn: Turn): void {
   const free = freeAt(turn, seen)
   const cool = coolDownEnds(turn.state)
   const wait = precedence(turn, seen)
-  const first = wait === 0 ? free : Math.max(free, seen.changedAt) + wait
+  const first = wait.ms === 0 ? free : Math.max(free, seen.changedAt) + wait.ms
   const at = Math.max(first, cool, nextAttemptAt)
   if (turn.now.mono >= at && seen.lease === null && !confirmsAbsence(turn)) {
     turn.decide(`${standing}: making sure of it`)
@@ -135,8 +135,7 @@ function take(turn: Turn): void {
   turn.wake(at)
   const left = `${((at - turn.now.mono) / 1000).toFixed(1)} s`
   if (cool > first) turn.decide(`${standing}; cooling down for ${left} after the workload failed here`)
-  else if (first > free && holder === '')
-    turn.decide(`${standing}; ${whoIsFirst(turn, seen)} has precedence for ${left}`)
+  else if (first > free && holder === '') turn.decide(`${standing}; ${wait.of} has precedence for ${left}`)
   else turn.decide(`${standing}; free in ${left} unless renewed`)
 }
 
@@ -172,19 +171,20 @@ function freeAt(turn: Turn, seen: Seen): number {
 }
 
 /**
- * Milliseconds for which a free Lease is left to others: a retry period to the successor that was named, a lease duration
- * to the Deployment that it belongs to. Both may be gone for good, so that nobody waits longer.
+ * For how long, in milliseconds, a free Lease is left to others, and to whom: a retry period to the successor that was
+ * named, another one to those whose standby is prepared where this one's is not, a lease duration to the Deployment that
+ * it belongs to. All of them may be gone for good, so that nobody waits longer.
  */
-function precedence({ config, state }: Turn, { lease }: Seen): number {
-  if (lease === null || isOwn({ config, state }, lease)) return 0
-  const successor = isVacant(lease) ? successorOf(lease) : null
-  if (successor === config.identity) return 0
-  if (foreignOwner(config.owner, lease) !== null) return config.leaseDurationMs
-  return successor === null ? 0 : config.retryPeriodMs
-}
-
-function whoIsFirst({ config }: Turn, { lease }: Seen): string {
-  return foreignOwner(config.owner, lease) ?? (lease && successorOf(lease)) ?? 'another'
+function precedence({ config, state }: Turn, { lease }: Seen): { ms: number; of: string } {
+  const none = { ms: 0, of: '' }
+  if (lease !== null && isOwn({ config, state }, lease)) return none
+  const successor = lease !== null && isVacant(lease) ? successorOf(lease) : null
+  if (successor === config.identity) return none
+  const owner = foreignOwner(config.owner, lease)
+  if (owner !== null) return { ms: config.leaseDurationMs, of: owner }
+  const first = successor === null ? none : { ms: config.retryPeriodMs, of: successor }
+  if (state.workload.prepared) return first
+  return { ms: first.ms + config.retryPeriodMs, of: successor ?? 'a replica whose standby is prepared' }
 }
 
 /**

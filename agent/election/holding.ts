@@ -66,11 +66,19 @@ function startWorkload(turn: Turn): void {
 }
 
 /** Rule 3: close the gate, drain while renewing, stop, have it confirmed, release. */
-export function beginStepDown(turn: Turn, reason: string, failed: boolean): void {
+export function beginStepDown(
+  turn: Turn,
+  reason: string,
+  failed: boolean,
+  graceMs = turn.config.stopTimeoutMs,
+): void {
   const { term } = turn.state
   if (term === null || term.stepDown !== null) return
   const since = turn.now.mono
-  turn.setTerm({ restarting: null, stepDown: { reason, failed, stage: 'draining', since, drained: false } })
+  turn.setTerm({
+    restarting: null,
+    stepDown: { reason, failed, graceMs, stage: 'draining', since, drained: false },
+  })
   turn.event('draining', reason)
   turn.emit({ type: 'drain', until: since + turn.config.drainTimeoutMs })
 }
@@ -86,7 +94,7 @@ function advanceStepDown(turn: Turn): void {
       to('releasing')
     } else if (step.drained || turn.now.mono >= step.since + turn.config.drainTimeoutMs) {
       to('stopping')
-      turn.emit({ type: 'stop', graceMs: turn.config.stopTimeoutMs })
+      turn.emit({ type: 'stop', graceMs: step.graceMs })
     }
   } else if (step.stage === 'stopping' && alive === 'no') {
     to('releasing')

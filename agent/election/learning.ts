@@ -63,7 +63,7 @@ export function learn(turn: Turn): void {
       turn.set({ successor: fact.identity })
       return
     case 'step_down':
-      beginStepDown(turn, fact.reason, false)
+      beginStepDown(turn, fact.reason, false, fact.graceMs)
       return
     case 'terminate':
       turn.end(fact.reason, 0)

@@ -44,6 +44,8 @@ export interface StepDown {
   readonly drained: boolean
   /** Whether the workload is to blame, so that this replica waits before it campaigns again. */
   readonly failed: boolean
+  /** From SIGTERM to SIGKILL. */
+  readonly graceMs: number
 }
 
 /** This replica's hold on the Lease. */
@@ -69,6 +71,8 @@ export interface Workload {
   readonly alive: 'no' | 'maybe' | 'yes'
   /** A launcher is connected, idle, and would start the workload on a grant. */
   readonly canRun: boolean
+  /** It would start from the standby that was asked for, and not from a colder one or one that is being prepared. */
+  readonly prepared: boolean
   /** The launcher was asked to end: its workload has to be handed over. */
   readonly ending: boolean
   /** Of the grant that live processes run under, where the launcher told it. */
@@ -162,8 +166,8 @@ export type Fact =
   | { readonly type: 'drained' }
   /** Who is best prepared to follow a release. */
   | { readonly type: 'successor'; readonly identity: string | null }
-  /** Hand over to that successor, in the planned order. */
-  | { readonly type: 'step_down'; readonly reason: string }
+  /** Hand over to that successor, in the planned order. `graceMs`: other than the stop timeout. */
+  | { readonly type: 'step_down'; readonly reason: string; readonly graceMs?: number }
   /** Stop, release, and end this process. */
   | { readonly type: 'terminate'; readonly reason: string }
   | { readonly type: 'tick' }
@@ -200,6 +204,7 @@ export interface Transition {
 export const NO_WORKLOAD: Workload = {
   alive: 'no',
   canRun: false,
+  prepared: false,
   ending: false,
   epoch: null,
   identity: null,

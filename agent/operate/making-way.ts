@@ -15,11 +15,15 @@ export interface MakingWayOptions {
   readonly clock: Pick<Clock, 'mono'>
   readonly log: Pick<Log, 'info'>
   readonly term: () => Term | null
+  /** Whether LangFlow, never healthy in this term, starts from a colder standby than was asked for. */
+  readonly startsColder: () => boolean
   readonly tell: (fact: Fact) => void
 }
 
 interface Try {
   readonly count: number
+  /** Whether it was for its revision. */
+  readonly newer: boolean
   /** Of the term that was given up for it; until that has ended it is no try in vain. */
   readonly epoch: number
   /** Monotonic ms. */
@@ -29,10 +33,15 @@ interface Try {
 /** One that gave the Lease back, or never came for it, is tried again after so long, and later each time. */
 const AGAIN_AFTER_MS = 120_000
 const LATEST_AGAIN_MS = 3_600_000
-/** Lease durations between two handovers for a newer revision, whoever asks for them: what lies can cost. */
+/** Lease durations between two handovers of a leader’s own accord, whoever asks for them: what lies can cost. */
 const APART_LEASES = 4
+/** What has served nobody yet holds nothing back that is worth more time. */
+const STARTING_GRACE_MS = 5_000
 
-/** Has the leader name who is best prepared to follow it, and hand over to a newer revision of its own accord. */
+/**
+ * Has the leader name who is best prepared to follow it, and hand over of its own accord: to a newer revision, and, while it
+ * still starts, to a replica that serves sooner.
+ */
 export class MakingWay {
   private readonly options: MakingWayOptions
   private readonly tries = new Map<string, Try>()
@@ -66,21 +75,29 @@ export class MakingWay {
     )
     const inVain = new Set(waiting.map(([identity]) => identity))
     const own = { revision, podAgeMs: podAgeMs() }
-    const { successor, newer } = succession(own, members, inVain)
-    const ends = waiting.map(([, { notBefore }]) => notBefore)
+    const { successor, newer, faster } = succession(own, members, inVain)
+    const ends = waiting.flatMap(([, { notBefore, newer }]) => (newer ? [notBefore] : []))
     this.waitsUntil = ends.length > 0 && !newer ? Math.min(...ends) : null
     tell({ type: 'successor', identity: successor })
-    if (newer && successor !== null) this.handOver(successor, present, now)
+    if (successor !== null && (newer || (faster && this.options.startsColder())))
+      this.handOver(successor, newer, present, now)
   }
 
-  private handOver(successor: string, { epoch, doubt, stepDown }: Term, now: number): void {
+  private handOver(successor: string, newer: boolean, { epoch, doubt, stepDown }: Term, now: number): void {
     const { leaseDurationMs, log, tell } = this.options
     if (doubt || stepDown !== null || now < this.nextAt) return
     const count = (this.tries.get(successor)?.count ?? 0) + 1
     const wait = Math.min(AGAIN_AFTER_MS * 2 ** (count - 1), LATEST_AGAIN_MS)
-    this.tries.set(successor, { count, epoch, notBefore: now + wait })
+    this.tries.set(successor, { count, newer, epoch, notBefore: now + wait })
     this.nextAt = now + APART_LEASES * leaseDurationMs
-    log.info('a replica of a newer revision is ready: handing over to it', { successor })
-    tell({ type: 'step_down', reason: 'a replica of a newer revision is ready' })
+    const reason = newer
+      ? 'a replica of a newer revision is ready'
+      : 'a replica whose standby is ready serves sooner than this one starts'
+    log.info(`${reason}: handing over to it`, { successor })
+    tell({
+      type: 'step_down',
+      reason,
+      ...(this.options.startsColder() ? { graceMs: STARTING_GRACE_MS } : {}),
+    })
   }
 }

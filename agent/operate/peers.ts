@@ -165,7 +165,14 @@ export class Peers {
       if (lease.namespace !== own.namespace || lease.name !== own.name) return null
       if (said.identity === identity) this.own.set(address, askedAt)
       else
-        this.remember({ ...said, ready, prepared: standby?.mode === standby?.wanted, at: address, askedAt })
+        this.remember({
+          ...said,
+          ready,
+          prepared: standby?.mode === standby?.wanted,
+          warm: (standby?.mode ?? 'cold') !== 'cold',
+          at: address,
+          askedAt,
+        })
       return null
     } catch (error) {
       if (abort.signal.aborted) return `peer ${origin} did not answer within ${DEADLINE_MS / 1000} s`

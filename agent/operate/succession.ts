@@ -5,6 +5,8 @@ export interface Member {
   readonly ready: boolean
   /** Whether its standby is as warm as was asked for. */
   readonly prepared: boolean
+  /** Whether it stands by with more than nothing. */
+  readonly warm: boolean
   /** Of its pod's template; `null`: it does not know. */
   readonly revision: string | null
   /** How long ago its pod started, in milliseconds by its own clock; `null`: it does not know. */
@@ -18,6 +20,8 @@ export interface Succession {
   readonly successor: string | null
   /** Whether it is of a newer revision, so that the leader should hand over of its own accord. */
   readonly newer: boolean
+  /** Whether it serves sooner than a leader that has just begun to start from nothing, and is of no older revision. */
+  readonly faster: boolean
 }
 
 /**
@@ -40,9 +44,12 @@ export function succession(own: Own, others: readonly Member[], inVain: Readonly
     ({ podAgeMs }: Member) => -(podAgeMs ?? 0),
   ]
   const [best] = others.filter(({ ready }) => ready).sort((a, b) => compare(a, b, order))
+  if (best === undefined) return { successor: null, newer: false, faster: false }
+  const promising = !inVain.has(best.identity)
   return {
-    successor: best?.identity ?? null,
-    newer: best !== undefined && rank(best) < Number.MAX_SAFE_INTEGER && !inVain.has(best.identity),
+    successor: best.identity,
+    newer: promising && rank(best) < Number.MAX_SAFE_INTEGER,
+    faster: promising && rank(best) <= Number.MAX_SAFE_INTEGER && best.prepared && best.warm,
   }
 }
 

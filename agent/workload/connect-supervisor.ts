@@ -54,6 +54,7 @@ export function connectSupervisor({ options, clock, keys, alarm, ...others }: Su
         },
         handlers,
       ),
+    standby: options.standby,
     startTimeoutMs: options.startTimeoutMs,
     stopTimeoutMs: options.stopTimeoutMs,
     killMarginMs: options.killMarginMs,

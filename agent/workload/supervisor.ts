@@ -17,6 +17,7 @@ import {
 import { Orders } from './orders.ts'
 import { Orphans, type OrphansMachine } from './orphans.ts'
 import { Pings } from './pings.ts'
+import type { StandbyMode } from './standby.ts'
 import { WorkloadHealth, type WorkloadHealthOptions } from './workload-health.ts'
 import { WorkloadKnowledge } from './workload-knowledge.ts'
 
@@ -38,6 +39,8 @@ export interface SupervisorOptions {
   readonly machine: SupervisorMachine
   readonly link: (handlers: LinkHandlers) => LauncherLink
   readonly probe: WorkloadHealthOptions['probe']
+  /** What the launcher is to keep ready. */
+  readonly standby: StandbyMode
   readonly startTimeoutMs: number
   readonly stopTimeoutMs: number
   /** How long before the Lease expires everything must be dead. */
@@ -57,10 +60,12 @@ export class Supervisor {
   private readonly link: LauncherLink
   private readonly orders: Orders
   private readonly pings: Pings
-  private readonly known = new WorkloadKnowledge()
+  private readonly known: WorkloadKnowledge
   private readonly orphans: Orphans
   private readonly health: WorkloadHealth
   private alone = false
+  /** In which LangFlow was healthy. */
+  private servedEpoch: number | null = null
   private readonly waiting: Drain
   /** Of a stop that began without a drain. */
   private patience: Timer | null = null
@@ -72,6 +77,7 @@ export class Supervisor {
       received: (message) => this.received(message),
       gone: (byPeer) => this.gone(byPeer),
     })
+    this.known = new WorkloadKnowledge(options.standby)
     const { probe, startTimeoutMs, killMarginMs, log, metrics, changed, machine } = options
     const { link, known } = this
     this.orders = new Orders((order) => link.send(order))
@@ -91,7 +97,10 @@ export class Supervisor {
       changed,
       clock: machine.clock,
       failed: (reason) => this.failed(reason),
-      served: () => this.orders.healthy(),
+      served: () => {
+        this.servedEpoch = this.view.epoch
+        this.orders.healthy()
+      },
     })
   }
 
@@ -120,6 +129,13 @@ export class Supervisor {
 
   get lastProbe(): string | null {
     return this.health.lastProbe
+  }
+
+  /** It starts, was never healthy in its term, and not from the standby that was asked for, at least not yet. */
+  get startsColder(): boolean {
+    const { view, known, health, servedEpoch } = this
+    if (!known.mayLive || health.servedMs !== null || servedEpoch === view.epoch) return false
+    return view.standby.mode !== this.options.standby || view.standby.state === 'preparing'
   }
 
   get launcher(): 'connected' | 'missing' | 'silent' {

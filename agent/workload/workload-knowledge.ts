@@ -1,5 +1,6 @@
 import type { Workload } from '../election/state.ts'
 import { describeLoss, NOTHING, type WorkloadCause, type WorkloadView } from './messages.ts'
+import { isPrepared, type StandbyMode } from './standby.ts'
 
 /** With these the launcher has seen the order to start, whatever became of it. */
 const ANSWERS_TO_START: ReadonlySet<WorkloadCause['kind']> = new Set([
@@ -14,6 +15,7 @@ const ANSWERS_TO_START: ReadonlySet<WorkloadCause['kind']> = new Set([
  * it counts as alive.
  */
 export class WorkloadKnowledge {
+  private readonly wanted: StandbyMode
   /** The launcher has looked for what an earlier one left: its `idle` can be believed. */
   private met = false
   /** A start was ordered and the launcher has not answered it yet: its last view is older than that. */
@@ -23,6 +25,11 @@ export class WorkloadKnowledge {
   orphaned = false
   /** As the launcher told it last. */
   view: WorkloadView = NOTHING
+
+  /** @param wanted what the launcher is to keep ready */
+  constructor(wanted: StandbyMode) {
+    this.wanted = wanted
+  }
 
   get mayLive(): boolean {
     return this.starting || this.view.state !== 'idle'
@@ -91,6 +98,7 @@ export class WorkloadKnowledge {
     return {
       alive: this.orphaned ? 'maybe' : this.mayLive ? 'yes' : 'no',
       canRun,
+      prepared: isPrepared(view.standby, this.wanted),
       ending: this.ending,
       epoch: view.epoch,
       identity: view.identity,

@@ -28,7 +28,7 @@ export const CONFIG: CandidateConfig = {
   salt: 1,
 }
 
-const IDLE: Workload = { ...NO_WORKLOAD, canRun: true }
+const IDLE: Workload = { ...NO_WORKLOAD, canRun: true, prepared: true }
 
 export function leaseOf(spec: LeaseSpec, resourceVersion: number, uid = 'u1'): Lease {
   return {

@@ -128,3 +128,15 @@ describe('a failure without a term', () => {
     }
   })
 })
+
+test('a step down gives the workload the stop timeout, or what it was told to', () => {
+  for (const [graceMs, expected] of [
+    [undefined, 30_000],
+    [5_000, 5_000],
+  ] as const) {
+    const c = Candidate.leader()
+    c.tell({ type: 'step_down', reason: 'x', ...(graceMs === undefined ? {} : { graceMs }) })
+    c.tell({ type: 'drained' })
+    assert.deepEqual(c.effects('stop'), [{ type: 'stop', graceMs: expected }])
+  }
+})

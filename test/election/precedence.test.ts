@@ -67,6 +67,68 @@ describe('a successor that the leader named', () => {
   })
 })
 
+describe('a replica whose standby is prepared', () => {
+  const unprepared = (config = {}) => Candidate.follower(config).workload({ prepared: false })
+
+  test('is waited for by one whose standby is not, for one retry period after the release', () => {
+    const c = unprepared().sees(heldBy('leader', 10)).sees(released(11)).pass(1_999)
+    assert.equal(c.effects('write').length, 0)
+    assert.match(
+      c.last.decision,
+      /nobody holds the Lease; a replica whose standby is prepared has precedence/,
+    )
+    assert.equal(c.pass(1).write.kind, 'acquire')
+  })
+
+  test('is waited for as long after the expiry, and where the Lease is gone', () => {
+    const c = unprepared().sees(heldBy('leader', 10)).pass(16_999)
+    assert.equal(c.effects('write').length, 0)
+    assert.equal(c.pass(1).write.kind, 'acquire')
+    const gone = unprepared().sees(null, true).wait(16_999)
+    assert.equal(gone.effects('write').length, 0)
+    assert.equal(gone.wait(2_000).write.kind, 'acquire')
+  })
+
+  test('takes the Lease at once, at release as at expiry', () => {
+    assert.equal(Candidate.follower().sees(heldBy('leader', 10)).sees(released(11)).write.kind, 'acquire')
+    assert.equal(Candidate.follower().sees(heldBy('leader', 10)).pass(15_000).write.kind, 'acquire')
+  })
+
+  test('goes before another also where the named successor does not come', () => {
+    const toOther = noted(released(11), { [SUCCESSOR]: 'other' })
+    assert.equal(Candidate.follower().sees(heldBy('a', 10)).sees(toOther).pass(2_000).write.kind, 'acquire')
+    const c = unprepared().sees(heldBy('a', 10)).sees(toOther).pass(3_999)
+    assert.equal(c.effects('write').length, 0)
+    assert.equal(c.pass(1).write.kind, 'acquire')
+  })
+
+  test('does not go before a successor that the leader named, nor for longer than that where another owns the Lease', () => {
+    const toMe = noted(released(11), { [SUCCESSOR]: 'me' })
+    assert.equal(unprepared().sees(heldBy('a', 10)).sees(toMe).write.kind, 'acquire')
+    const theirs = noted(released(11), { [OWNER]: 'Deployment/theirs' })
+    const c = unprepared({ owner: 'Deployment/mine' }).sees(heldBy('a', 10)).sees(theirs)
+    assert.equal(c.pass(15_000).write.kind, 'acquire')
+  })
+
+  test('is this one as soon as its standby is ready', () => {
+    const c = unprepared().sees(heldBy('leader', 10)).sees(released(11)).pass(500)
+    assert.equal(c.effects('write').length, 0)
+    assert.equal(c.workload({ prepared: true }).write.kind, 'acquire')
+  })
+
+  test('need not be looked for in what this very process wrote', () => {
+    const c = Candidate.leader().workload({ prepared: false }).pass(2_000)
+    const late = c.commit()
+    c.fail('timeout', true)
+    while (c.state.term !== null) {
+      c.pass(500)
+      if (c.state.pending) c.fail('network')
+    }
+    c.workload({ alive: 'no', canRun: true, epoch: null }).sees(late)
+    assert.equal(c.write.kind, 'acquire')
+  })
+})
+
 describe('a Lease that belongs to a Deployment', () => {
   const own = { owner: 'Deployment/mine' }
   const theirs = { [OWNER]: 'Deployment/theirs' }

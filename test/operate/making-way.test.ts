@@ -5,7 +5,14 @@ import { MakingWay } from '../../agent/operate/making-way.ts'
 import type { Member } from '../../agent/operate/succession.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
 
-const NEWER: Member = { identity: 'n', ready: true, prepared: true, revision: 'new', podAgeMs: 9_000 }
+const NEWER: Member = {
+  identity: 'n',
+  ready: true,
+  prepared: true,
+  warm: true,
+  revision: 'new',
+  podAgeMs: 9_000,
+}
 const TERM = { epoch: 1, doubt: false, stepDown: null } as Term
 const STEPPING_DOWN = { ...TERM, stepDown: { reason: '' } as never }
 
@@ -15,6 +22,7 @@ class Bench {
   readonly lines: string[] = []
   members: Member[] = [NEWER]
   term: Term | null = TERM
+  startsColder = false
   readonly makingWay: MakingWay
 
   constructor() {
@@ -31,6 +39,7 @@ class Bench {
       clock: this.clock,
       log: { info: (msg: string) => void this.lines.push(msg) },
       term: () => this.term,
+      startsColder: () => this.startsColder,
       tell: (fact) => void this.told.push(fact),
     })
   }
@@ -130,5 +139,41 @@ describe('a leader makes way for a newer revision', () => {
     b.term = null
     assert.equal(await b.after(10_000), 0)
     assert.deepEqual([b.told, b.makingWay.problem], [[], null])
+  })
+})
+
+describe('a leader that still starts, from less than was asked for,', () => {
+  const PREPARED: Member = { ...NEWER, identity: 'p', revision: 'old' }
+
+  test('hands over to one whose standby is ready, and is stopped soon', () => {
+    const b = new Bench()
+    b.members = [PREPARED]
+    b.startsColder = true
+    b.makingWay.asked()
+    const reason = 'a replica whose standby is ready serves sooner than this one starts'
+    assert.deepEqual(b.told, [
+      { type: 'successor', identity: 'p' },
+      { type: 'step_down', reason, graceMs: 5_000 },
+    ])
+    assert.equal(b.makingWay.problem, null)
+  })
+
+  test('goes on where nobody is prepared, and once it is healthy', async () => {
+    const b = new Bench()
+    b.members = [{ ...PREPARED, prepared: false }]
+    b.startsColder = true
+    assert.equal(await b.after(60_000), 0)
+    b.members = [PREPARED]
+    b.startsColder = false
+    assert.equal(await b.after(60_000), 0)
+  })
+
+  test('does not hand over to and fro: one that gave the Lease back is left alone for two minutes', async () => {
+    const b = new Bench()
+    b.members = [PREPARED]
+    b.startsColder = true
+    assert.equal(await b.after(115_000), 1)
+    assert.equal(b.makingWay.problem, null)
+    assert.equal(await b.after(10_000), 2)
   })
 })

@@ -10,11 +10,12 @@ import { VirtualClock } from '../support/virtual-clock.ts'
 const OLD = { revision: 'old', podAgeMs: 600_000 }
 
 function succession(own: Own, others: readonly Member[], ...inVain: string[]) {
-  return choose(own, others, new Set(inVain))
+  const { successor, newer } = choose(own, others, new Set(inVain))
+  return { successor, newer }
 }
 
 function member(identity: string, more: Partial<Member> = {}): Member {
-  return { identity, ready: true, prepared: true, revision: 'old', podAgeMs: 500_000, ...more }
+  return { identity, ready: true, prepared: true, warm: false, revision: 'old', podAgeMs: 500_000, ...more }
 }
 
 describe('who follows a leader', () => {
@@ -138,5 +139,25 @@ describe("a pod's age", () => {
     const path = directory(t)
     writeFileSync(join(path, 'born'), '')
     assert.equal(podAge(path, new VirtualClock())(new VirtualClock().now()), null)
+  })
+})
+
+describe('who serves sooner than a leader that starts from nothing', () => {
+  const faster = (own: Own, others: readonly Member[], ...inVain: string[]) =>
+    choose(own, others, new Set(inVain)).faster
+
+  test('is a ready one with a warm standby, as warm as was asked for', () => {
+    assert.equal(faster(OLD, [member('a', { warm: true })]), true)
+    assert.equal(faster(OLD, [member('a')]), false)
+    assert.equal(faster(OLD, [member('a', { warm: true, prepared: false })]), false)
+    assert.equal(faster(OLD, [member('a', { warm: true, ready: false })]), false)
+    assert.equal(faster(OLD, [member('a', { warm: true })], 'a'), false)
+    assert.equal(faster(OLD, []), false)
+  })
+
+  test('is none of an older revision: it would have to hand over again', () => {
+    const own = { revision: 'new', podAgeMs: 20_000 }
+    assert.equal(faster(own, [member('a', { warm: true })]), false)
+    assert.equal(faster(own, [member('a', { warm: true, revision: 'new', podAgeMs: 10_000 })]), true)
   })
 })

@@ -65,6 +65,7 @@ export class AgentHost {
       machine: { ...parts.machine, clock: process },
       link: parts.link,
       probe: parts.probe,
+      standby: 'cold',
       startTimeoutMs: parts.startTimeoutMs,
       stopTimeoutMs: parts.config.stopTimeoutMs,
       remedy: parts.remedy,

@@ -17,7 +17,14 @@ const TERM: Term = {
   restarting: null,
   stepDown: null,
 }
-const STEP_DOWN = { reason: 'SIGTERM', stage: 'draining', since: 0, drained: false, failed: false } as const
+const STEP_DOWN = {
+  reason: 'SIGTERM',
+  stage: 'draining',
+  since: 0,
+  drained: false,
+  failed: false,
+  graceMs: 1,
+} as const
 const ALIVE = { ...NO_WORKLOAD, alive: 'yes', epoch: 7, identity: 'me' } as const
 
 function heldBy(holderIdentity: string): Pick<ElectionState, 'seen'> {

@@ -9,6 +9,7 @@ import {
   type WorkloadCause,
   type WorkloadView,
 } from '../../agent/workload/messages.ts'
+import type { StandbyMode } from '../../agent/workload/standby.ts'
 import { Supervisor } from '../../agent/workload/supervisor.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
 
@@ -31,7 +32,7 @@ class Bench {
   readonly served: (number | null)[] = []
   private handlers!: LinkHandlers
 
-  constructor(reclaim?: () => Promise<void>) {
+  constructor(reclaim?: () => Promise<void>, standby: StandbyMode = 'cold') {
     this.supervisor = new Supervisor({
       machine: {
         clock: this.clock,
@@ -55,6 +56,7 @@ class Bench {
         this.probe = handlers
         return { start: (patience) => this.probes.push(patience), stop: ignore }
       },
+      standby,
       startTimeoutMs: 60_000,
       stopTimeoutMs: 30_000,
       killMarginMs: 1_000,
@@ -505,6 +507,28 @@ describe('the workload, as its agent knows it', () => {
     b.hear({ kind: 'standby' }, { state: 'idle' })
     for (let second = 0; second < 60; second++, b.pong()) await b.clock.pass(1_000)
     assert.equal(b.failures.length, 1)
+    b.supervisor.close()
+  })
+
+  test('starts from less than was asked for until it is healthy once in its term, or goes on from the standby', async () => {
+    const warm = { mode: 'prewarmed', state: 'none', reason: null, memoryBytes: null } as const
+    const b = await new Bench(undefined, 'prewarmed').idle()
+    assert.equal(b.supervisor.startsColder, false)
+    b.supervisor.start(3)
+    const running = { state: 'running', epoch: 3 } as const
+    b.hear({ kind: 'standby' }, { ...running, standby: { ...warm, state: 'preparing' } })
+    assert.equal(b.supervisor.startsColder, true)
+    b.hear({ kind: 'started' }, { ...running, standby: warm })
+    assert.equal(b.supervisor.startsColder, false)
+    b.hear({ kind: 'started' }, running)
+    assert.equal(b.supervisor.startsColder, true)
+    b.probe.healthy()
+    assert.equal(b.supervisor.startsColder, false)
+    // Started again in place.
+    b.hear({ kind: 'killed', durationMs: 5 }, { state: 'idle', epoch: 3 })
+    b.supervisor.start(3)
+    b.hear({ kind: 'started' }, running)
+    assert.equal(b.supervisor.startsColder, false)
     b.supervisor.close()
   })
 

@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { NOTHING, type WorkloadView } from '../../agent/workload/messages.ts'
+import { COLD, type StandbyMode, type StandbyView } from '../../agent/workload/standby.ts'
 import { WorkloadKnowledge } from '../../agent/workload/workload-knowledge.ts'
 
 const RUNNING: WorkloadView = { ...NOTHING, state: 'running', epoch: 3, identity: 'me', pid: 42, killAt: 9 }
 
 /** Of a launcher that has looked for remains and found none. */
 function free(): WorkloadKnowledge {
-  const known = new WorkloadKnowledge()
+  const known = new WorkloadKnowledge('cold')
   known.connected(NOTHING, false)
   known.told(NOTHING, { kind: 'met' })
   return known
@@ -22,7 +23,7 @@ function running(): WorkloadKnowledge {
 
 describe('a launcher that says it is idle', () => {
   test('is believed once it has looked for what an earlier one left', () => {
-    const known = new WorkloadKnowledge()
+    const known = new WorkloadKnowledge('cold')
     assert.equal(known.isFree, false)
     known.connected(NOTHING, false)
     assert.equal(known.isFree, false)
@@ -31,7 +32,7 @@ describe('a launcher that says it is idle', () => {
   })
 
   test('is believed at once where it is the one that was here before', () => {
-    const known = new WorkloadKnowledge()
+    const known = new WorkloadKnowledge('cold')
     known.connected(NOTHING, true)
     assert.equal(known.isFree, true)
   })
@@ -77,6 +78,19 @@ describe('a workload', () => {
     known.told({ ...RUNNING, state: 'unstoppable' }, { kind: 'stop_failed', reason: 'it lives' })
     assert.equal(known.report(false).stopFailed, 'the workload could not be stopped')
     assert.equal(known.unserved, false)
+  })
+
+  test('is prepared while what stands by is ready, and as warm as was asked for', () => {
+    const prepared = (wanted: StandbyMode, standby: Partial<StandbyView>) => {
+      const known = new WorkloadKnowledge(wanted)
+      known.connected({ ...NOTHING, standby: { ...COLD, ...standby } }, true)
+      return known.report(true).prepared
+    }
+    assert.equal(prepared('cold', {}), true)
+    assert.equal(prepared('prewarmed', { mode: 'prewarmed', state: 'ready' }), true)
+    assert.equal(prepared('prewarmed', {}), false)
+    assert.equal(prepared('prewarmed', { mode: 'prewarmed', state: 'preparing' }), false)
+    assert.equal(prepared('frozen', { mode: 'prewarmed', state: 'ready' }), false)
   })
 
   test('is an orphan where its launcher went away, until one has looked or its death is proved', () => {
