@@ -47,11 +47,7 @@ export class Elector {
         up: () => this.tell({ type: 'watch', up: true, problem: null }),
         down: (error) => this.tell({ type: 'watch', up: false, problem: error?.message ?? null }),
       },
-      {
-        retryPeriodMs: options.config.retryPeriodMs,
-        // Its holder renews in each retry period; past its expiry somebody would have taken it.
-        silenceMs: options.config.leaseDurationMs + options.config.retryPeriodMs,
-      },
+      options.config,
     )
   }
 
@@ -114,6 +110,7 @@ export class Elector {
     try {
       const lease = await (create ? api.create(write.lease, deadlineMs) : api.update(write.lease, deadlineMs))
       metrics.renewal('acknowledged', clock.mono() - write.sentAt.mono)
+      this.watcher.expect(lease)
       this.tell({ type: 'written', id: write.id, lease })
     } catch (cause) {
       const error = asLeaseApiError(cause)
@@ -126,7 +123,9 @@ export class Elector {
     const { api, metrics } = this.options
     if (this.state.term !== null) metrics.slowPath()
     try {
-      this.tell({ type: 'lease', lease: await api.read(deadlineMs), fresh: true })
+      const lease = await api.read(deadlineMs)
+      this.watcher.expect(lease)
+      this.tell({ type: 'lease', lease, fresh: true })
     } catch (cause) {
       this.tell({ type: 'read_failed', error: asLeaseApiError(cause) })
     }

@@ -20,9 +20,9 @@ export interface Lane {
 }
 
 /**
- * The connections to the API server. Requests that follow each other share one; a request that finds it busy gets
- * another, so that nothing ever waits behind a request that hangs. No timer of undici's takes part: whoever takes a
- * lane destroys it when it is late.
+ * The connections to the API server. Requests that follow each other share the one that was answered last; a request
+ * that finds it busy gets another, so that nothing ever waits behind a request that hangs. No timer of undici's takes
+ * part: whoever takes a lane destroys it when it is late.
  */
 export class KubeConnections {
   private readonly replaced: () => void
@@ -43,16 +43,20 @@ export class KubeConnections {
     return idle ?? this.open(credentials)
   }
 
-  /** A connection that is never shared. */
-  dedicated(credentials: KubeCredentials): Lane {
+  /** A new connection in any case. Give it back, or destroy it. */
+  takeNew(credentials: KubeCredentials): Lane {
     this.meet(credentials)
     return this.open(credentials)
   }
 
-  /** After a reply that was read to its end. */
+  /** After a reply that was read to its end: whatever lay idle before is less sure to lead to a server. */
   give(lane: Lane): void {
-    if (this.idle === undefined && lane.key === this.key && this.lanes.has(lane)) this.idle = lane
-    else lane.destroy()
+    if (lane.key !== this.key || !this.lanes.has(lane)) {
+      lane.destroy()
+      return
+    }
+    this.idle?.destroy()
+    this.idle = lane
   }
 
   close(): void {

@@ -1,12 +1,16 @@
+import type { Clock } from '../clock.ts'
+import { hedged } from './hedge.ts'
 import type { Reply } from './kube-connections.ts'
-import { nonsense, type Subject } from './kube-errors.ts'
+import { lateness, nonsense, type Subject } from './kube-errors.ts'
 import { type Call, KubeRequests, type KubeRequestsOptions, type Stream } from './kube-requests.ts'
-import type { Lease } from './lease.ts'
+import { type Lease, sameRecord } from './lease.ts'
 import { type LeaseApi, LeaseApiError, type OpenWatch, type WatchHandlers } from './lease-api.ts'
 import { cutShort, garbled, LineReader, parseWatchLine } from './watch-stream.ts'
 
 /** Seconds. As in client-go's reflector a random time from here to its double, so that not all watches end at once. */
 const LEAST_WATCH_SECONDS = 300
+/** Of an update's deadline: so long it is waited for, and then so long for a read. */
+const LOOK_PART = 0.4
 
 export interface KubeLeaseApiOptions extends KubeRequestsOptions {
   readonly name: string
@@ -16,6 +20,7 @@ export interface KubeLeaseApiOptions extends KubeRequestsOptions {
 export class KubeLeaseApi implements LeaseApi {
   private readonly namespace: string
   private readonly name: string
+  private readonly clock: Clock
   private readonly collection: string
   private readonly object: string
   private readonly about: Subject
@@ -25,6 +30,7 @@ export class KubeLeaseApi implements LeaseApi {
   constructor(options: KubeLeaseApiOptions) {
     this.namespace = options.namespace
     this.name = options.name
+    this.clock = options.clock
     this.collection = `/apis/coordination.k8s.io/v1/namespaces/${encodeURIComponent(this.namespace)}/leases`
     this.object = `${this.collection}/${encodeURIComponent(this.name)}`
     this.about = { kind: 'Lease', resource: 'leases.coordination.k8s.io', name: this.name }
@@ -34,14 +40,8 @@ export class KubeLeaseApi implements LeaseApi {
     })
   }
 
-  async read(deadlineMs: number): Promise<Lease | null> {
-    const call: Call = { verb: 'get', about: this.about, method: 'GET', path: this.object }
-    try {
-      return this.leaseIn(call, await this.requests.send(call, deadlineMs))
-    } catch (error) {
-      if (error instanceof LeaseApiError && error.code === 'not_found') return null
-      throw error
-    }
+  read(deadlineMs: number): Promise<Lease | null> {
+    return hedged(this.clock, deadlineMs, (leftMs) => this.readOnce(leftMs))
   }
 
   async update(lease: Lease, deadlineMs: number): Promise<Lease> {
@@ -50,7 +50,8 @@ export class KubeLeaseApi implements LeaseApi {
       throw new LeaseApiError('invalid', 'an update needs a resourceVersion')
     const body = this.bodyOf(lease, lease.metadata)
     const call: Call = { verb: 'update', about: this.about, method: 'PUT', path: this.object, body }
-    return this.leaseIn(call, await this.requests.send(call, deadlineMs))
+    const answer = this.requests.send(call, deadlineMs).then((reply) => this.leaseIn(call, reply))
+    return this.lookedAfter(call, lease, answer, deadlineMs)
   }
 
   async create(lease: Lease, deadlineMs: number): Promise<Lease> {
@@ -128,6 +129,38 @@ export class KubeLeaseApi implements LeaseApi {
   close(): void {
     for (const watch of this.watches) watch.close()
     this.requests.close()
+  }
+
+  private async readOnce(deadlineMs: number): Promise<Lease | null> {
+    const call: Call = { verb: 'get', about: this.about, method: 'GET', path: this.object }
+    try {
+      return this.leaseIn(call, await this.requests.send(call, deadlineMs, 'a new connection'))
+    } catch (error) {
+      if (error instanceof LeaseApiError && error.code === 'not_found') return null
+      throw error
+    }
+  }
+
+  /**
+   * The connection of an update that is not answered may be dead, or the server slow. A read over a new connection tells
+   * what became of it, and is itself the way for the next one. The update is left to itself until its own deadline: a slow
+   * server may still carry it out.
+   */
+  private lookedAfter(call: Call, lease: Lease, answer: Promise<Lease>, deadlineMs: number): Promise<Lease> {
+    const { promise, resolve, reject } = Promise.withResolvers<Lease>()
+    const look = async () => {
+      const present = await this.read(LOOK_PART * deadlineMs).catch(() => undefined)
+      if (present === undefined) return
+      if (present === null || present.metadata.resourceVersion !== lease.metadata.resourceVersion) {
+        if (present !== null && sameRecord(present, lease)) resolve(present)
+        else reject(new LeaseApiError('conflict', `the Lease "${this.name}" has changed since it was read`))
+      } else {
+        reject(lateness(this.requests.target(call), LOOK_PART * deadlineMs, true))
+      }
+    }
+    const timer = this.clock.after(LOOK_PART * deadlineMs, () => void look())
+    answer.then(resolve, reject).finally(() => timer.cancel())
+    return promise
   }
 
   private bodyOf(lease: Lease, metadata: Lease['metadata']): string {

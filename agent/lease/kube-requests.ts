@@ -63,10 +63,15 @@ export class KubeRequests {
     this.connections = new KubeConnections(replaced)
   }
 
-  /** Resolves with a reply of success; rejects with `LeaseApiError`. */
-  send(call: Call, deadlineMs: number): Promise<Reply> {
+  /** Resolves with a reply of success; rejects with `LeaseApiError`. `by`: over the connection that was answered last. */
+  send(
+    call: Call,
+    deadlineMs: number,
+    by: 'any connection' | 'a new connection' = 'any connection',
+  ): Promise<Reply> {
     return this.authenticated(call, deadlineMs, async (credentials, deadline) => {
-      const lane = this.connections.take(credentials)
+      const { connections } = this
+      const lane = by === 'any connection' ? connections.take(credentials) : connections.takeNew(credentials)
       const off = deadline.onPassed(() => lane.destroy())
       try {
         const reply = await exchange(lane, this.wire(call, credentials))
@@ -86,7 +91,7 @@ export class KubeRequests {
   /** Resolves when the server has answered 200; the deadline ends there. `data` may be called before. */
   stream(call: Call, data: (chunk: Buffer) => void, deadlineMs: number): Promise<Stream> {
     return this.authenticated(call, deadlineMs, (credentials, deadline) => {
-      const lane = this.connections.dedicated(credentials)
+      const lane = this.connections.take(credentials)
       const off = deadline.onPassed(() => lane.destroy())
       return new Promise<Stream>((resolve, reject) => {
         let open = false

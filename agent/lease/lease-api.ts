@@ -64,9 +64,15 @@ export interface OpenWatch {
  * connection is destroyed and the promise rejects with code `timeout`. All rejections are `LeaseApiError`.
  */
 export interface LeaseApi {
-  /** A consistent (quorum) read; `null` where the Lease does not exist. */
+  /**
+   * A consistent (quorum) read; `null` where the Lease does not exist. Over a new connection, and over others where that
+   * one brings no answer soon, so that it tells whether there is a way to an API server.
+   */
   read(deadlineMs: number): Promise<Lease | null>
-  /** Compare-and-swap on `lease.metadata.resourceVersion`. */
+  /**
+   * Compare-and-swap on `lease.metadata.resourceVersion`. One that is not answered in two fifths of its time is looked
+   * after by a read; where that is answered, it settles what became of the update so far.
+   */
   update(lease: Lease, deadlineMs: number): Promise<Lease>
   create(lease: Lease, deadlineMs: number): Promise<Lease>
   /**

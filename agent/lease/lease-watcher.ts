@@ -12,20 +12,20 @@ export interface WatcherHandlers {
 }
 
 export interface WatcherTimings {
-  /** The longest pause between two attempts. */
+  /** How often a holder renews, and the longest pause between two attempts. */
   readonly retryPeriodMs: number
-  /** How long the watch of a held Lease may bring nothing before it is taken for dead. */
-  readonly silenceMs: number
+  /** A holder whose record says a longer one renews more rarely. */
+  readonly leaseDurationMs: number
 }
 
-/** A holder renews at least once in this part of its lease duration: client-go's default renew deadline. */
-const RENEWED_WITHIN = 2 / 3
-/** For a read and for opening a watch; not for its whole life. */
+/** Retry periods for which the watch of a held Lease may bring no change: that is news, and is looked into. */
+const SILENT_RETRIES = 2.5
+/** The longest for a read and for opening a watch; not for its whole life. */
 const REQUEST_DEADLINE_MS = 5_000
 const FIRST_PAUSE_MS = 100
 /** The longest that a server's Retry-After is obeyed. */
 const LONGEST_RETRY_AFTER_MS = 30_000
-/** Times the permitted silence: 4 minutes at the defaults. */
+/** Times the permitted silence: 80 s at the defaults. */
 const LONGEST_PATIENCE = 16
 
 /** Keeps one watch on the one Lease open for as long as the process lives. */
@@ -42,10 +42,15 @@ export class LeaseWatcher {
   private openSince: number | null = null
   private pause: Timer | null = null
   private silence: Timer | null = null
+  /** Counts the changes that came, and when the last one did (monotonic ms). */
+  private changes = 0
+  private changedAt = 0
+  /** The newest version that others than the watch have shown. */
+  private expected: string | undefined
   private told: 'nothing' | 'up' | 'down' = 'nothing'
   /** How many watches in a row did not live for a retry period. */
   private shortLived = 0
-  /** By how much the permitted silence is stretched, since the last one turned out to be the holder's own. */
+  /** By how much the permitted silence is stretched, since this holder turned out to renew more rarely. */
   private patience = 1
   private mustRead = true
   private seen: Lease | null = null
@@ -65,6 +70,16 @@ export class LeaseWatcher {
     void this.open()
   }
 
+  /** Others have been shown this version, so that the watch is to bring it soon, whoever holds the Lease. */
+  expect(lease: Lease | null): void {
+    const version = lease?.metadata.resourceVersion
+    if (this.watch === null || version === undefined || !isNewer(version, this.position)) return
+    if (this.expected === undefined || isNewer(version, this.expected)) this.expected = version
+    if (this.silence !== null && this.patience === 1) return
+    this.patience = 1
+    this.listen()
+  }
+
   /** Nothing is called any more after this. */
   stop(): void {
     this.running = false
@@ -78,7 +93,7 @@ export class LeaseWatcher {
 
     // 1. Where the watch cannot go on from what is known, read the present state.
     if (this.mustRead) {
-      const lease = await this.api.read(REQUEST_DEADLINE_MS).catch(asFailure)
+      const lease = await this.api.read(this.deadlineMs()).catch(asFailure)
       if (!current()) return
       if (lease instanceof LeaseApiError) return this.ended(lease)
       this.believe(lease)
@@ -90,7 +105,7 @@ export class LeaseWatcher {
       event: (event: WatchEvent) => current() && this.take(event),
       ended: (error?: LeaseApiError) => current() && this.ended(error),
     }
-    const watch = await this.api.watch(this.position, handlers, REQUEST_DEADLINE_MS).catch(asFailure)
+    const watch = await this.api.watch(this.position, handlers, this.deadlineMs()).catch(asFailure)
     if (watch instanceof LeaseApiError) return void handlers.ended(watch)
     if (!current()) return watch.close()
 
@@ -106,34 +121,74 @@ export class LeaseWatcher {
   /** A read is the truth, whatever its version: etcd may have been restored from a backup. */
   private believe(lease: Lease | null): void {
     this.mustRead = false
-    if (lease?.metadata.resourceVersion !== this.seen?.metadata.resourceVersion) this.patience = 1
+    this.expected = undefined
+    if (!this.isAsSeen(lease)) this.changed(lease)
     this.position = lease?.metadata.resourceVersion
-    this.seen = lease
     this.handlers.observed(lease)
   }
 
   private take(event: WatchEvent): void {
     const lease = event.type === 'changed' ? event.lease : null
     const version = event.type === 'changed' ? event.lease.metadata.resourceVersion : event.resourceVersion
-    this.patience = 1
     const news = isNewer(version, this.position)
     if (news) this.position = version ?? this.position
-    if (news && event.type !== 'bookmark') this.seen = lease
+    // A bookmark says how far the server is, and nothing of the holder.
+    if (!news || event.type === 'bookmark') return
+    this.changed(lease)
     this.listen()
-    if (news && event.type !== 'bookmark') this.handlers.observed(lease)
+    this.handlers.observed(lease)
   }
 
-  /** Something must come while the Lease is held, for its holder renews it. */
+  private isAsSeen(lease: Lease | null): boolean {
+    return lease?.metadata.resourceVersion === this.seen?.metadata.resourceVersion
+  }
+
+  private changed(lease: Lease | null): void {
+    const holder = (of: Lease | null) => (of === null ? '' : holderOf(of))
+    const gap = this.clock.mono() - this.changedAt
+    // A holder that was found to be slow stays slow until it renews like others, or is another.
+    if (gap <= this.silenceMs(lease) || holder(lease) !== holder(this.seen)) this.patience = 1
+    this.changes++
+    this.changedAt = this.clock.mono()
+    this.seen = lease
+  }
+
+  /** How long nothing may come from the holder of this record. */
+  private silenceMs(lease: Lease | null): number {
+    const { retryPeriodMs, leaseDurationMs } = this.timings
+    const duration = lease === null ? 0 : durationOf(lease, leaseDurationMs)
+    return SILENT_RETRIES * retryPeriodMs * Math.max(1, duration / leaseDurationMs)
+  }
+
+  /** A change must come while the Lease is held, for its holder renews it; and what others were shown. */
   private listen(): void {
     this.silence?.cancel()
-    if (this.seen === null || holderOf(this.seen) === '') return
-    const { silenceMs } = this.timings
-    const ms = Math.max(silenceMs, RENEWED_WITHIN * durationOf(this.seen, silenceMs)) * this.patience
-    this.silence = this.clock.after(ms, () => {
+    this.silence = null
+    const behind = this.expected !== undefined && isNewer(this.expected, this.position)
+    const held = this.seen !== null && holderOf(this.seen) !== ''
+    if (!behind && !held) return
+    this.silence = this.clock.after(this.silenceMs(this.seen) * this.patience, () => void this.look())
+  }
+
+  /**
+   * The holder is silent, or the watch is dead without knowing it: the server lost its power, and nobody sends an end or a
+   * reset. A read goes over a new connection, so that it tells. Where it does not tell in time, the watch counts as lost.
+   */
+  private async look(): Promise<void> {
+    this.silence = null
+    const { attempt, changes } = this
+    const lease = await this.api.read(this.timings.retryPeriodMs).catch(asFailure)
+    // What the watch brought meanwhile shows that it lives, and is no older.
+    if (this.attempt !== attempt || this.changes !== changes) return
+    if (lease instanceof LeaseApiError) return this.ended(lease)
+    if (this.isAsSeen(lease)) {
+      this.expected = undefined
       this.patience = Math.min(this.patience * 2, LONGEST_PATIENCE)
-      const seconds = Math.round(ms / 1000)
-      this.ended(new LeaseApiError('timeout', `the watch of a held Lease brought nothing for ${seconds} s`))
-    })
+      this.listen()
+      return
+    }
+    this.believe(lease)
+    if (this.attempt === attempt) void this.open()
   }
 
   private ended(error: LeaseApiError | undefined): void {
@@ -162,10 +217,16 @@ export class LeaseWatcher {
     return Math.max(asked, longest * (0.5 + Math.random() / 2))
   }
 
+  /** Short at first, where another connection is worth more than a late answer; longer where servers turn out to be slow. */
+  private deadlineMs(): number {
+    return Math.min(REQUEST_DEADLINE_MS, this.timings.retryPeriodMs * 2 ** Math.min(this.shortLived, 16))
+  }
+
   private abandon(): void {
     this.attempt++
     this.pause?.cancel()
     this.silence?.cancel()
+    this.silence = null
     this.watch?.close()
     this.watch = null
     this.openSince = null

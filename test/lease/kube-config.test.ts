@@ -162,9 +162,9 @@ test('a token file is read for every request', async () => {
   await using server = await leaseServer()
   const tokenFile = write('token', 'one')
   using connection = await connect({ kubeconfig: write('config', kubeconfig(server.url, { tokenFile })) })
-  await connection.api.read(LATER_MS)
+  await connection.api.update(leaseAt('7'), LATER_MS)
   write('token', 'two')
-  await connection.api.read(LATER_MS)
+  await connection.api.update(leaseAt('7'), LATER_MS)
   assert.deepEqual(
     server.requests.map(({ headers }) => headers.authorization),
     ['Bearer one', 'Bearer two'],

@@ -78,18 +78,18 @@ test('a rotated token and a rotated CA count at once, and the watch is opened ag
       },
       down: (error) => told.push(`down ${error?.message}`),
     },
-    { retryPeriodMs: 100, silenceMs: 60_000 },
+    { retryPeriodMs: 30_000, leaseDurationMs: 60_000 },
   )
   using _ = { [Symbol.dispose]: () => watcher.stop() }
   watcher.start()
   await within(opened.promise)
-  await api.read(LATER_MS)
+  await api.update(leaseAt('8'), LATER_MS)
   assert.equal(before.requests.at(-1)?.headers.authorization, 'Bearer one')
   const { connections } = before
 
   // The API server's certificate is exchanged for one of the new CA, as when control planes are renewed.
   mount('two', old.cert)
-  await api.read(LATER_MS)
+  await api.update(leaseAt('8'), LATER_MS)
   assert.equal(before.requests.at(-1)?.headers.authorization, 'Bearer two')
   assert.equal(before.connections, connections, 'a new token needs no new connection')
 

@@ -150,7 +150,7 @@ test('an open watch outlives its deadline, and requests go over another connecti
   const recorder = await new Recorder().open(api, '1', 100)
   // Passes 100 ms with real requests, which also time out where the watch holds them up.
   const start = performance.now()
-  while (performance.now() - start < 150) await api.read(LATER_MS)
+  while (performance.now() - start < 150) await api.update(leaseAt('1'), LATER_MS)
   stream?.write(line('MODIFIED', leaseAt('2')))
   await recorder.received(1)
   assert.equal(server.connections, 2)

@@ -12,7 +12,9 @@ import { LeaseWatcher } from '../../agent/lease/lease-watcher.ts'
 import { leaseAt } from './fixtures/scripted-server.ts'
 
 const RETRY_MS = 2_000
-const SILENCE_MS = 14_000
+const LEASE_MS = 15_000
+/** Two and a half retry periods. */
+const SILENCE_MS = 5_000
 
 /** Time stands still until it is moved. */
 class ManualClock implements Clock {
@@ -80,7 +82,7 @@ class Scene {
         up: () => this.log.push('up'),
         down: (error) => this.log.push(`down ${error?.code ?? '-'}`),
       },
-      { retryPeriodMs: RETRY_MS, silenceMs: SILENCE_MS },
+      { retryPeriodMs: RETRY_MS, leaseDurationMs: LEASE_MS },
     )
   }
 
@@ -152,7 +154,7 @@ test('an error is a loss, told once; it is up again after a fresh read', async (
   scene.reads = [() => Promise.reject(lost), () => Promise.reject(lost), () => leaseAt('8')]
   await scene.end(lost)
   assert.deepEqual(scene.news(), ['down network'])
-  await scene.clock.advance(3 * RETRY_MS)
+  await scene.clock.advance(2 * RETRY_MS)
   assert.deepEqual(scene.news(), ['read', 'read', 'read', 'observed 8', 'watch 8', 'up'])
 })
 
@@ -256,29 +258,103 @@ test('a change of annotations alone is told', async () => {
   assert.deepEqual(scene.news(), ['observed 6'])
 })
 
-test('silence while somebody holds the Lease is a loss', async () => {
+test('silence while somebody holds the Lease is looked into by one read, and the watch stays where that shows nothing new', async () => {
   const scene = await Scene.started()
   scene.news()
   await scene.clock.advance(SILENCE_MS - 1)
   await scene.event(changed('6'))
+  scene.reads = [() => leaseAt('6')]
   await scene.clock.advance(SILENCE_MS - 1)
   assert.deepEqual(scene.news(), ['observed 6'])
   await scene.clock.advance(1)
-  assert.deepEqual(scene.news(), ['down timeout'])
-  assert.equal(scene.openWatches, 0)
-  await scene.clock.advance(RETRY_MS)
-  assert.deepEqual(scene.news(), ['read', 'observed 5', 'watch 5', 'up'])
+  assert.deepEqual(scene.news(), ['read'])
+  assert.equal(scene.openWatches, 1)
+  await scene.event(changed('7'))
+  assert.deepEqual(scene.news(), ['observed 7'])
 })
 
-test('a holder that is itself silent is looked after more and more rarely', async () => {
+test('where the read shows what the watch did not bring, that is told and watched from, without a loss', async () => {
+  for (const next of [leaseAt('8'), leaseAt('8', ''), leaseAt('2'), null]) {
+    const scene = await Scene.started()
+    scene.news()
+    scene.reads = [() => next]
+    await scene.clock.advance(SILENCE_MS)
+    const version = next?.metadata.resourceVersion
+    assert.deepEqual(scene.news(), ['read', `observed ${version ?? 'nothing'}`, `watch ${version ?? '-'}`])
+    assert.equal(scene.openWatches, 1)
+  }
+})
+
+test('a read that is not answered is a loss: it reads again within a retry period', async () => {
   const scene = await Scene.started()
+  scene.news()
+  scene.reads = [() => Promise.reject(lost), () => leaseAt('8')]
+  await scene.clock.advance(SILENCE_MS)
+  assert.deepEqual(scene.news(), ['read', 'down network'])
+  assert.equal(scene.openWatches, 0)
+  await scene.clock.advance(100)
+  assert.deepEqual(scene.news(), ['read', 'observed 8', 'watch 8', 'up'])
+})
+
+test('what the watch brings while it reads counts, and the answer does not', async () => {
+  const scene = await Scene.started()
+  const answer = Promise.withResolvers<Lease>()
+  scene.reads = [() => answer.promise]
+  await scene.clock.advance(SILENCE_MS)
+  scene.news()
+  await scene.event(changed('7'))
+  answer.resolve(leaseAt('6'))
+  await settled()
+  assert.deepEqual(scene.news(), ['observed 7'])
+  await scene.clock.advance(SILENCE_MS - 1)
+  assert.deepEqual(scene.news(), [])
+  assert.equal(scene.openWatches, 1)
+})
+
+test('a bookmark is no sign of the holder', async () => {
+  const scene = await Scene.started()
+  scene.news()
+  await scene.clock.advance(SILENCE_MS - 1)
+  await scene.event({ type: 'bookmark', resourceVersion: '90' })
+  await scene.clock.advance(1)
+  assert.deepEqual(scene.news(), ['read'])
+})
+
+test('a holder that is silent for good is looked after more and more rarely', async () => {
+  const scene = await Scene.started()
+  scene.news()
   await scene.clock.advance(10 * 60_000)
-  const downs = scene.log.filter((entry) => entry.startsWith('down')).length
-  assert.ok(downs >= 4 && downs <= 7, `${downs} times in ten minutes`)
-  await scene.event(changed('6'))
+  const reads = scene.news()
+  assert.deepEqual([...new Set(reads)], ['read'])
+  assert.ok(reads.length >= 6 && reads.length <= 12, `${reads.length} times in ten minutes`)
+})
+
+test('a holder that renews more rarely is not asked after for ever, and one that renews like others again is', async () => {
+  const scene = await Scene.started()
+  let version = 5
+  const renew = async (everyMs: number, times: number) => {
+    for (let n = 0; n < times; n++) {
+      await scene.clock.advance(everyMs)
+      const next = String(++version)
+      scene.reads = [() => leaseAt(next)]
+      await scene.event(changed(next))
+    }
+    return scene.news().filter((entry) => entry === 'read').length
+  }
+  await renew(12_000, 3)
+  assert.equal(await renew(12_000, 50), 0)
+  await renew(RETRY_MS, 1)
+  await scene.clock.advance(SILENCE_MS)
+  assert.deepEqual(scene.news(), ['read'])
+})
+
+test('another holder is expected to renew like others', async () => {
+  const scene = await Scene.started()
+  await scene.clock.advance(60_000)
+  await scene.event(changed('6', 'b'))
   scene.news()
   await scene.clock.advance(SILENCE_MS)
-  assert.deepEqual(scene.news(), ['down timeout'])
+  assert.deepEqual(scene.news().slice(0, 1), ['read'])
 })
 
 test('a holder with a longer lease may be silent for longer', async () => {
@@ -286,10 +362,49 @@ test('a holder with a longer lease may be silent for longer', async () => {
   slow.spec!.leaseDurationSeconds = 60
   const scene = await Scene.started(slow)
   scene.news()
-  await scene.clock.advance(39_999)
+  await scene.clock.advance(4 * SILENCE_MS - 1)
   assert.deepEqual(scene.news(), [])
   await scene.clock.advance(1)
-  assert.deepEqual(scene.news(), ['down timeout'])
+  assert.deepEqual(scene.news(), ['read'])
+})
+
+test('what others were shown is to come soon, also where nobody held the Lease, or its holder is slow', async () => {
+  for (const [known, waitedMs] of [
+    [null, 0],
+    [leaseAt('5', ''), 0],
+    [leaseAt('5'), 20_000],
+  ] as const) {
+    const scene = await Scene.started(known)
+    await scene.clock.advance(waitedMs)
+    scene.reads = [() => leaseAt('9', 'b')]
+    scene.watcher.expect(leaseAt('9', 'b'))
+    scene.news()
+    await scene.clock.advance(SILENCE_MS - 1)
+    assert.deepEqual(scene.news(), [])
+    await scene.clock.advance(1)
+    assert.deepEqual(scene.news(), ['read', 'observed 9', 'watch 9'])
+  }
+})
+
+test('what comes as expected, or was known, is nothing to look into', async () => {
+  const scene = await Scene.started(leaseAt('5', ''))
+  scene.watcher.expect(leaseAt('5', ''))
+  scene.watcher.expect(leaseAt('6', ''))
+  await scene.event(changed('6', ''))
+  scene.news()
+  await scene.clock.advance(100 * SILENCE_MS)
+  assert.deepEqual(scene.news(), [])
+})
+
+test('a leader whose watch is dead does not wait for ever because it goes on writing', async () => {
+  const scene = await Scene.started()
+  scene.reads = [() => leaseAt('8')]
+  scene.news()
+  for (let version = 6; version <= 8; version++) {
+    await scene.clock.advance(RETRY_MS)
+    scene.watcher.expect(leaseAt(String(version)))
+  }
+  assert.deepEqual(scene.news(), ['read', 'observed 8', 'watch 8'])
 })
 
 test('silence means nothing while nobody holds the Lease', async () => {
@@ -359,7 +474,7 @@ test('an event that comes before the opened watch is counted; so is an end', asy
       up: () => scene.log.push('up'),
       down: () => scene.log.push('down'),
     },
-    { retryPeriodMs: RETRY_MS, silenceMs: SILENCE_MS },
+    { retryPeriodMs: RETRY_MS, leaseDurationMs: LEASE_MS },
   )
   watcher.start()
   await settled()

@@ -1,0 +1,183 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { Lease } from '../../agent/lease/lease.ts'
+import { LeaseApiError } from '../../agent/lease/lease-api.ts'
+import { VirtualClock } from '../support/virtual-clock.ts'
+import {
+  apiFor,
+  fixedAccess,
+  leaseAt,
+  type Received,
+  reply,
+  ScriptedServer,
+} from './fixtures/scripted-server.ts'
+
+const DEADLINE_MS = 5_000
+
+/** A server whose answers wait until the test gives them, and an API on it. */
+class Scene implements AsyncDisposable {
+  readonly clock = new VirtualClock()
+  readonly server: ScriptedServer
+  readonly api: ReturnType<typeof apiFor>
+  private readonly came: ((request: Asked) => void)[] = []
+  private readonly asked: Asked[] = []
+
+  private constructor(server: ScriptedServer) {
+    this.server = server
+    this.api = apiFor(fixedAccess(server.url), { clock: this.clock })
+    server.script = (request, response) => {
+      const asked: Asked = { request, answer: (status, lease) => reply(response, status, lease) }
+      const waiting = this.came.shift()
+      if (waiting === undefined) this.asked.push(asked)
+      else waiting(asked)
+    }
+  }
+
+  static async open(): Promise<Scene> {
+    return new Scene(await ScriptedServer.start(() => {}))
+  }
+
+  /** The next request that reaches the server. */
+  async next(): Promise<Asked> {
+    return this.asked.shift() ?? new Promise((resolve) => this.came.push(resolve))
+  }
+
+  /** A connection over which an update was answered, and the next one is not. */
+  async deadUpdate(): Promise<{ result: Promise<Lease | LeaseApiError>; asked: Asked }> {
+    const first = this.api.update(written('1'), DEADLINE_MS)
+    ;(await this.next()).answer(200, leaseAt('5'))
+    await first
+    const result = this.api.update(written('5'), DEADLINE_MS).catch((error: LeaseApiError) => error)
+    return { result, asked: await this.next() }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.api.close()
+    await this.server[Symbol.asyncDispose]()
+  }
+}
+
+interface Asked {
+  readonly request: Received
+  answer(status: number, lease: Lease | object): void
+}
+
+/** What the update writes, as the API server has it in `version`. */
+function written(version: string): Lease {
+  const lease = leaseAt(version, 'me')
+  return { ...lease, spec: { ...lease.spec, renewTime: '2025-01-01T00:00:02.000777Z' } }
+}
+
+test('a read goes over a new connection, and what follows goes over the same', async () => {
+  await using scene = await Scene.open()
+  const first = scene.api.update(written('1'), DEADLINE_MS)
+  const update = await scene.next()
+  update.answer(200, leaseAt('5'))
+  await first
+  const reading = scene.api.read(DEADLINE_MS)
+  const read = await scene.next()
+  assert.notEqual(read.request.socket, update.request.socket)
+  read.answer(200, leaseAt('5'))
+  await reading
+  const second = scene.api.update(written('5'), DEADLINE_MS)
+  const next = await scene.next()
+  assert.equal(next.request.socket, read.request.socket)
+  next.answer(200, leaseAt('6'))
+  await second
+})
+
+test('a read that meets a dead server is tried over up to two more connections, and the first answer counts', async () => {
+  await using scene = await Scene.open()
+  const reading = scene.api.read(DEADLINE_MS)
+  const sockets = [(await scene.next()).request.socket]
+  await scene.clock.pass(DEADLINE_MS / 4)
+  sockets.push((await scene.next()).request.socket)
+  await scene.clock.pass(DEADLINE_MS / 4)
+  const third = await scene.next()
+  assert.equal(new Set([...sockets, third.request.socket]).size, 3)
+  third.answer(200, leaseAt('7'))
+  assert.equal((await reading)?.metadata.resourceVersion, '7')
+})
+
+test('a slow server is waited for until the deadline', async () => {
+  await using scene = await Scene.open()
+  const reading = scene.api.read(DEADLINE_MS)
+  const first = await scene.next()
+  await scene.clock.pass(DEADLINE_MS / 2)
+  await scene.next()
+  await scene.next()
+  await scene.clock.pass(DEADLINE_MS / 2 - 1)
+  first.answer(200, leaseAt('7'))
+  assert.equal((await reading)?.metadata.resourceVersion, '7')
+})
+
+test('a refusal is an answer, and a read that nobody answers fails once', async () => {
+  await using scene = await Scene.open()
+  const refused = scene.api.read(DEADLINE_MS).catch((error: LeaseApiError) => error.code)
+  ;(await scene.next()).answer(403, {})
+  assert.equal(await refused, 'forbidden')
+  const unheard = scene.api.read(DEADLINE_MS).catch((error: LeaseApiError) => error.message)
+  await scene.next()
+  await scene.clock.pass(DEADLINE_MS)
+  assert.match(String(await unheard), /did not answer "get" within 5000 ms$/)
+})
+
+test('an update without an answer is given up once a read over a new connection shows the Lease unchanged', async () => {
+  await using scene = await Scene.open()
+  const { result, asked } = await scene.deadUpdate()
+  await scene.clock.pass(2_000)
+  const read = await scene.next()
+  assert.notEqual(read.request.socket, asked.request.socket)
+  read.answer(200, leaseAt('5'))
+  const error = await result
+  assert.ok(error instanceof LeaseApiError)
+  assert.deepEqual([error.code, error.mayHaveCommitted], ['timeout', true])
+  // Its connection lives on: a server that is only slow may still carry it out.
+  assert.equal(asked.request.socket.closed, false)
+  const again = scene.api.update(written('5'), DEADLINE_MS)
+  const next = await scene.next()
+  assert.equal(next.request.socket, read.request.socket)
+  next.answer(200, leaseAt('6'))
+  await again
+})
+
+test('an update whose answer was lost is acknowledged by the read that shows it', async () => {
+  await using scene = await Scene.open()
+  const { result } = await scene.deadUpdate()
+  await scene.clock.pass(2_000)
+  ;(await scene.next()).answer(200, written('6'))
+  assert.deepEqual(await result, written('6'))
+})
+
+test('an update that can no longer be carried out is a conflict', async () => {
+  for (const [status, now] of [
+    [200, leaseAt('9', 'other')],
+    [404, { kind: 'Status', reason: 'NotFound' }],
+  ] as const) {
+    await using scene = await Scene.open()
+    const { result } = await scene.deadUpdate()
+    await scene.clock.pass(2_000)
+    ;(await scene.next()).answer(status, now)
+    assert.equal(((await result) as LeaseApiError).code, 'conflict')
+  }
+})
+
+test('an update is waited for until its own deadline while reads are not answered either', async () => {
+  await using scene = await Scene.open()
+  const { result, asked } = await scene.deadUpdate()
+  await scene.clock.pass(2_000)
+  await scene.next()
+  await scene.clock.pass(2_000)
+  asked.answer(200, leaseAt('6'))
+  assert.deepEqual(await result, leaseAt('6'))
+})
+
+test('an update that is answered in time costs no read', async () => {
+  await using scene = await Scene.open()
+  const { result, asked } = await scene.deadUpdate()
+  await scene.clock.pass(1_999)
+  asked.answer(200, leaseAt('6'))
+  await result
+  await scene.clock.pass(DEADLINE_MS)
+  assert.equal(scene.server.requests.length, 2)
+})
