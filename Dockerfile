@@ -40,5 +40,5 @@ COPY --from=programs /image/ /
 COPY LICENSE /LICENSE
 ENV NODE_ENV=production PATH=/usr/local/bin:/usr/lib/langflow-leader
 USER 1000:1000
-ENTRYPOINT ["/usr/lib/langflow-leader/tini", "--", "/usr/lib/langflow-leader/node", "/usr/lib/langflow-leader/langflow-leader.mjs"]
+ENTRYPOINT ["/usr/lib/langflow-leader/tini", "--", "/usr/lib/langflow-leader/node", "--disable-sigusr1", "/usr/lib/langflow-leader/langflow-leader.mjs"]
 CMD ["agent"]

@@ -23,7 +23,7 @@ export function addInstall(program: Command): void {
       install(target, { program: process.argv[1] as string, path: process.env.PATH ?? '' })
       process.stdout.write(
         `installed tini, node ${process.version} and langflow-leader ${VERSION} in ${target}; start LangFlow with:\n` +
-          `  ${target}/tini -- ${target}/node ${target}/langflow-leader.mjs launch -- langflow run ...\n`,
+          `  ${target}/node --disable-sigusr1 ${target}/langflow-leader.mjs launch -- langflow run ...\n`,
       )
     })
 }

@@ -1,10 +1,11 @@
-import { rmSync } from 'node:fs'
+import { existsSync, rmSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
 import { type LauncherOptions, launcherOptions, parseLauncherOptions } from '../config/options.ts'
 import { createLog } from '../observe/log.ts'
-import { isAlone } from '../workload/alone.ts'
-import { standbyEnvironment, workloadEnvironment } from '../workload/environment.ts'
+import { countUnreaped, isAlone } from '../workload/alone.ts'
+import { givenEnvironment, standbyEnvironment, workloadEnvironment } from '../workload/environment.ts'
 import { askHealth } from '../workload/health-request.ts'
 import { startWith } from '../workload/langflow-command.ts'
 import { PLAIN_SCRIPT } from '../workload/langflow-scripts.ts'
@@ -32,7 +33,15 @@ async function launch(options: LauncherOptions): Promise<number> {
   const leash = process.env[WITH_AGENT]
   delete process.env[WITH_AGENT] // none of the workload's business
   const log = createLog({ component: 'launcher', level: options.logLevel, identity: '' })
-  const fault = faultOfSecretKey(options.command, process.env)
+  const given = givenEnvironment(process.env)
+  const parentage = { reaper: alone ? findReaper() : [], warn: once((sentence) => log.warn(sentence)) }
+  if (alone && parentage.reaper.length === 0)
+    log.warn(`there is no tini beside ${process.execPath}: nobody reaps what LangFlow's processes leave`)
+  if (!alone && leash === undefined)
+    log.warn(
+      'the launcher is not PID 1, so that a flow can stop or kill it: make it the command of its container',
+    )
+  const fault = faultOfSecretKey(options.command, given)
   if (fault !== null) log.warn(fault)
   const code = await serveLauncher({
     socket: options.socket,
@@ -40,6 +49,7 @@ async function launch(options: LauncherOptions): Promise<number> {
     stopTimeoutMs: options.stopTimeoutMs,
     alone,
     log,
+    parentage,
     machine: {
       clock: systemClock,
       tree: (mark, standby) =>
@@ -47,25 +57,41 @@ async function launch(options: LauncherOptions): Promise<number> {
           marker: { name: MARKER, value: mark },
           clock: systemClock,
           alone,
+          parentage,
           async spawn(command, env, spawned) {
             const child = standby?.take(env) ?? null
             if (child !== null) return spawned(child)
             const start = startWith(PLAIN_SCRIPT, command, env)
-            await spawnCommand(start.command, start.env, spawned)
+            await spawnCommand(start.command, start.env, spawned, parentage)
           },
         }),
-      standbyEnvironment: (mark) => ({ ...standbyEnvironment(process.env), [MARKER]: mark }),
+      standbyEnvironment: (mark) => ({ ...standbyEnvironment(given), [MARKER]: mark }),
       portHolder: async (port) => ((await isPortFree(port)) ? null : describeTaken(port)),
       serving: (port, child) =>
         new ServingProcesses({ port, child, clock: systemClock, note: (level, text) => log[level](text) }),
       health: askHealth,
-      environment: (grant) => workloadEnvironment(process.env, grant),
+      environment: (grant) => workloadEnvironment(given, grant),
+      unreaped: countUnreaped,
     },
     parentGone: leash === undefined ? null : process.stdin,
   })
   // An agent that was killed could not do it.
   if (leash) rmSync(leash, { recursive: true, force: true })
   return code
+}
+
+/** The tini that was installed beside this node. */
+function findReaper(): string[] {
+  const tini = join(dirname(process.execPath), 'tini')
+  return existsSync(tini) ? [tini, '-s', '--'] : []
+}
+
+function once(tell: (sentence: string) => void): (sentence: string) => void {
+  let told = false
+  return (sentence) => {
+    if (!told) tell(sentence)
+    told = true
+  }
 }
 
 /**

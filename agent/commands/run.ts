@@ -1,5 +1,6 @@
 import { rmSync } from 'node:fs'
 import type { Command } from 'commander'
+import { setAside } from '../anew.ts'
 import { systemClock } from '../clock.ts'
 import { parseRunOptions, type RunOptions, runOptions } from '../config/options.ts'
 import { makeDirectory } from '../directory.ts'
@@ -69,5 +70,5 @@ function launcherCommand({ launcher }: RunOptions): [string, ...string[]] {
 /** The agent's own settings are none of the launcher's. */
 function launcherEnvironment(privateDir: string): NodeJS.ProcessEnv {
   const kept = Object.entries(process.env).filter(([name]) => !name.startsWith('LEADER_'))
-  return { ...Object.fromEntries(kept), [WITH_AGENT]: privateDir }
+  return { ...setAside(Object.fromEntries(kept), 'launch'), [WITH_AGENT]: privateDir }
 }

@@ -1,11 +1,22 @@
+import { ASIDE } from '../anew.ts'
+
 /** Who runs the workload: what its own code may use as a fencing token. */
 export interface Leadership {
   readonly epoch: number
   readonly identity: string
 }
 
+/** What LangFlow's container was given, by the names that it was given it, from the environment of its launcher. */
+export function givenEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const given = ([name, value]: [string, string | undefined]) => [
+    name.startsWith(ASIDE) ? name.slice(ASIDE.length) : name,
+    value,
+  ]
+  return Object.fromEntries(Object.entries(env).map(given))
+}
+
 /**
- * The workload's environment: the launcher's, without every `KUBERNETES_*` and `LEADER_*` variable, so that no flow
+ * The workload's environment: what its container was given, without every `KUBERNETES_*` and `LEADER_*` variable, so that no flow
  * finds the API server or this program's settings in it. Other service links (`FOO_SERVICE_HOST`) stay: a flow may
  * use them.
  */

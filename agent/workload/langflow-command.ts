@@ -151,6 +151,15 @@ function interpreterOf(script: string, env: NodeJS.ProcessEnv): [string, ...stri
   throw new Error(`the first line of ${script} names no Python interpreter`)
 }
 
+/** What the first line of a script names; `undefined`: it is none, or cannot be read. */
+export function shebangOf(file: string): string | undefined {
+  try {
+    return /^#!\s*(\S+)/.exec(headOf(file))?.[1]
+  } catch {
+    return undefined
+  }
+}
+
 const HEAD_BYTES = 1024
 
 function headOf(file: string): string {

@@ -4,9 +4,16 @@ import { FrozenStandby } from './frozen-standby.ts'
 import { Launcher } from './launcher.ts'
 import type { LauncherMachine } from './launcher-machine.ts'
 import { LinkClient } from './link-client.ts'
-import { describeLoss, type ToLauncher, type WorkloadCause, type WorkloadView } from './messages.ts'
+import {
+  describeExit,
+  describeLoss,
+  type ToLauncher,
+  type WorkloadCause,
+  type WorkloadView,
+} from './messages.ts'
 import { PrewarmedStandby } from './prewarmed-standby.ts'
 import type { ProcessTree } from './process-tree.ts'
+import type { Parentage } from './spawn.ts'
 import { StandbyLadder } from './standby-ladder.ts'
 
 export interface LauncherServiceOptions {
@@ -23,10 +30,16 @@ export interface LauncherServiceOptions {
     standbyEnvironment(mark: string): NodeJS.ProcessEnv
     /** What is wrong with LangFlow at this origin, or `null`. */
     health(origin: string, timeoutMs: number): Promise<string | null>
+    /** How many processes have ended that nobody will ever reap. */
+    unreaped(): number
   }
+  readonly parentage: Parentage
   /** Ends with the agent that started this launcher; `null`: an agent of another container. */
   readonly parentGone: Readable | null
 }
+
+/** Each kill leaves a handful, and a whole container may have a thousand. */
+const MOST_UNREAPED = 100
 
 type Welcome = Extract<ToLauncher, { type: 'welcome' }>
 
@@ -37,11 +50,19 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
   let ending = false
   let prewarmed = null as PrewarmedStandby | null
   let standby = null as StandbyLadder | null
+  let exitCode = 0
   let toldReason = null as string | null
   const ended = Promise.withResolvers<number>()
 
   const finishIfIdle = (view: WorkloadView) => {
-    if (ending && view.state === 'idle') ended.resolve(0)
+    if (ending && view.state === 'idle') ended.resolve(exitCode)
+  }
+  /** The whole container is to be made anew, as soon as nothing runs. */
+  const wearOut = (reason: string) => {
+    if (ending) return
+    log.error(`${reason}: the launcher ends, so that its container is started again`)
+    exitCode = 1
+    terminate()
   }
   const launcher = new Launcher(
     options.command,
@@ -51,6 +72,10 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
       const { reason } = view.standby
       if (reason !== null && reason !== toldReason) log.warn(reason)
       toldReason = reason
+      // Before the agent can order the next start.
+      if (cause.kind === 'exited' && cause.unreaped) wearOut('nobody reaps what LangFlow leaves any more')
+      const unreaped = view.state === 'idle' && options.alone ? machine.unreaped() : 0
+      if (unreaped > MOST_UNREAPED) wearOut(`${unreaped} processes have ended that nobody reaps`)
       link.send({ type: 'workload', view, cause })
       finishIfIdle(view)
     },
@@ -58,6 +83,7 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
   const newStandby = ({ standby: mode, port, origin, patienceMs, thawMs }: Welcome) => {
     const shared = {
       command: options.command,
+      parentage: options.parentage,
       environment: () => machine.standbyEnvironment(mark),
       clock: machine.clock,
       patienceMs,
@@ -117,7 +143,7 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
     if (ending) return
     ending = true
     if (link.connected) link.send({ type: 'terminating' })
-    if (launcher.view().state === 'idle') ended.resolve(0)
+    if (launcher.view().state === 'idle') ended.resolve(exitCode)
     else if (!link.connected) launcher.stop(stopTimeoutMs)
   }
   process.on('SIGTERM', terminate)
@@ -146,7 +172,7 @@ function report(log: Log, view: WorkloadView, cause: WorkloadCause): void {
       log.error(`LangFlow was not started: ${cause.reason}`, about)
       return
     case 'exited':
-      log.warn('LangFlow ended by itself', { ...about, code: cause.code, signal: cause.signal })
+      log.warn(describeExit(cause), { ...about, code: cause.code, signal: cause.signal })
       return
     case 'bereft':
       log.warn(describeLoss(cause.loss), about)

@@ -6,13 +6,14 @@ import {
   isDead,
   isEnding,
   isKernelThread,
+  type ProcessIdentity,
   type ProcessStat,
   readProcesses,
   readStat,
 } from './proc.ts'
 import type { LiveProcess, ProcessTree } from './process-tree.ts'
 import { type Scan, signalAll, signalGroup } from './signals.ts'
-import { spawnCommand } from './spawn.ts'
+import { DIRECT, exitOf, firstProcess, type Parentage, type Started, spawnCommand } from './spawn.ts'
 
 /** Names the workload's processes in their environment. The value must be unlike that of any other workload. */
 export interface Marker {
@@ -25,6 +26,7 @@ export interface ProcessTreeOptions {
   readonly clock: Clock
   /** What `isAlone()` said when this process started. */
   readonly alone: boolean
+  readonly parentage?: Parentage
   /** How the command is started; by default from nothing. */
   readonly spawn?: typeof spawnCommand
 }
@@ -47,17 +49,19 @@ export function createProcessTree({
   marker,
   clock,
   alone,
+  parentage = DIRECT,
   spawn = spawnCommand,
 }: ProcessTreeOptions): ProcessTree {
   const variable = Buffer.from(`${marker.name}=${marker.value}\0`)
   let known: Known = NOTHING_KNOWN
   let child: { pid: number; startTime: string; exited: boolean } | undefined
+  let first: ProcessIdentity | undefined
   let watch: Timer | undefined
 
   function scan(): Scan {
     if (alone) {
       const table = readProcesses()
-      return { table, members: findAloneMembers(table, process.pid) }
+      return { table, members: findAloneMembers(table) }
     }
     const marked = new Set<number>()
     const blanks = new Map<number, number>()
@@ -103,9 +107,14 @@ export function createProcessTree({
     watch = clock.after(WATCH_EVERY_MS, look)
   }
 
-  /** Needs no /proc, and is safe: as long as the child was not reaped, its pid and group are its own. */
+  /**
+   * Needs no /proc, and is safe: as long as the child was not reaped, its pid and group are its own. So are those of what it
+   * has forked, which it outlives.
+   */
   function signalChildGroup(signal: NodeJS.Signals): void {
-    if (child && !child.exited) signalGroup(child.pid, signal)
+    if (child === undefined || child.exited) return
+    signalGroup(child.pid, signal)
+    if (first !== undefined && first.pid !== child.pid) signalGroup(first.pid, signal)
   }
 
   function strike(): LiveProcess[] {
@@ -119,14 +128,15 @@ export function createProcessTree({
 
   return {
     async start(command, env, exited) {
-      let pid = 0
-      await spawn(command, { ...env, [marker.name]: marker.value }, (started) => {
-        pid = started.pid
+      let own: Started | undefined
+      const hear = (started: Started) => {
+        own = started
+        const { pid } = started
         const mine = { pid, startTime: readStat(pid)?.startTime ?? '', exited: false }
         child = mine
         started.once('exit', (code, signal) => {
           mine.exited = true
-          exited({ code, signal })
+          exited(exitOf(code, signal, parentage))
         })
         // A later failure to deliver a signal is no news; without a listener it would end the launcher.
         started.on('error', () => {})
@@ -136,8 +146,11 @@ export function createProcessTree({
           sessions: new Map(known.sessions).set(pid, mine.startTime),
         }
         keepWatch()
-      })
-      return { pid }
+      }
+      await spawn(command, { ...env, [marker.name]: marker.value }, hear, parentage)
+      const { pid } = own as Started
+      first = (await firstProcess(own as Started, parentage, clock)) ?? undefined
+      return { pid: first?.pid ?? pid }
     },
 
     alive: () => living(scan()).map(toLiveProcess),
@@ -145,9 +158,11 @@ export function createProcessTree({
     terminate() {
       const found = scan()
       const targets = living(found)
-      const leader = targets.find((stat) => stat.pid === child?.pid && stat.startTime === child.startTime)
+      const known = first ?? child
+      const leader = targets.find((stat) => stat.pid === known?.pid && stat.startTime === known.startTime)
       // Without its parent nobody would pass the signal on: each has to be told.
-      signalAll(leader ? targets.filter((stat) => stat.pgrp === leader.pid) : targets, found, 'SIGTERM')
+      const led = targets.filter((stat) => stat === leader || stat.pgrp === leader?.pid)
+      signalAll(leader ? led : targets, found, 'SIGTERM')
       signalAll(targets.filter(isStopped), found, 'SIGCONT')
     },
 

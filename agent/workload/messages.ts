@@ -1,4 +1,5 @@
 import type { Instant } from '../clock.ts'
+import type { Exit } from './process-tree.ts'
 import { COLD, type StandbyMode, type StandbyView } from './standby.ts'
 
 /**
@@ -31,7 +32,7 @@ export interface WorkloadView {
   /** Of the grant it runs or last ran under; `null` before the first. */
   readonly epoch: number | null
   readonly identity: string | null
-  /** The direct child. */
+  /** The first process of the command. */
   readonly pid: number | null
   /** `killAt.mono` of the grant in force; `null` without one. */
   readonly killAt: number | null
@@ -77,6 +78,12 @@ export interface Loss {
   readonly pids: readonly number[]
 }
 
+/** How a process ended, for the log and as the reason of a handover. */
+export function describeExit({ code, signal, unreaped }: Exit): string {
+  const how = signal ?? `exit code ${code}`
+  return unreaped ? `LangFlow's parent, tini, was killed (${how})` : `LangFlow ended by itself (${how})`
+}
+
 /** For the log, and as the reason of a handover. */
 export function describeLoss({ role, pids }: Loss): string {
   return `LangFlow lost its ${role} (pid ${pids.join(', ')})`
@@ -88,7 +95,8 @@ export type WorkloadCause =
   | { kind: 'nothing' } // told to stop, with nothing to stop
   | { kind: 'started' }
   | { kind: 'start_refused'; reason: string } // e.g. the port is taken, the command does not exist
-  | { kind: 'exited'; code: number | null; signal: string | null }
+  /** `unreaped`: not LangFlow's first process but tini, its parent, was killed; the launcher ends, for a new container. */
+  | { kind: 'exited'; code: number | null; signal: NodeJS.Signals | null; unreaped?: true }
   | { kind: 'bereft'; loss: Loss } // it runs, and serves no more
   | { kind: 'frozen' }
   | { kind: 'thawed' }
@@ -108,7 +116,7 @@ export type ToAgent =
       /** From an earlier `welcome`; absent on a launcher's first connection. */
       token?: string
       pid: number
-      /** The launcher and its init are alone in a PID namespace: when they die, the kernel kills the rest. */
+      /** The launcher is PID 1, alone in its namespace: when it dies, the kernel kills the rest. */
       alone: boolean
       /** The launcher's CLOCK_MONOTONIC in ms, to find out whether both share one clock. */
       mono: number

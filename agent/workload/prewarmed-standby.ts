@@ -1,10 +1,11 @@
-import { type ChildProcess, spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import type { Duplex } from 'node:stream'
 import type { Clock } from '../clock.ts'
 import { readLangflowCommand } from './langflow-command.ts'
 import { PREWARM_SCRIPT } from './langflow-scripts.ts'
-import { memoryOf } from './proc.ts'
+import { memoryOf, type ProcessIdentity } from './proc.ts'
+import { signalSame } from './signals.ts'
+import { exitOf, firstProcess, type Parentage, type Started, spawnBelow } from './spawn.ts'
 import { COLD, type Rung, type StandbyView } from './standby.ts'
 
 export interface PrewarmedStandbyOptions {
@@ -13,6 +14,7 @@ export interface PrewarmedStandbyOptions {
   /** The workload's environment, but for what a grant adds to it. */
   readonly environment: () => NodeJS.ProcessEnv
   readonly clock: Clock
+  readonly parentage: Parentage
   /** How long the imports may take. */
   readonly patienceMs: number
   readonly changed: (view: StandbyView) => void
@@ -26,7 +28,9 @@ const LINK_FD = 3
  */
 export class PrewarmedStandby implements Rung {
   private readonly options: PrewarmedStandbyOptions
-  private child: (ChildProcess & { pid: number }) | null = null
+  private child: Started | null = null
+  /** The interpreter: the child itself, or what its reaper has forked. */
+  private first: ProcessIdentity | null = null
   private initial: NodeJS.ProcessEnv = {}
   private settling: PromiseWithResolvers<void> = settledAlready()
   unfit = false
@@ -58,11 +62,12 @@ export class PrewarmedStandby implements Rung {
   }
 
   /** The process that goes on as the workload, with `env` added to its environment; `null`: start it cold. */
-  take(env: NodeJS.ProcessEnv): (ChildProcess & { pid: number }) | null {
+  take(env: NodeJS.ProcessEnv): Started | null {
     const { child, view } = this
     if (child === null || view.state !== 'ready' || child.exitCode !== null || child.signalCode !== null)
       return null
     this.child = null
+    this.first = null
     child.removeAllListeners()
     const link = child.stdio[LINK_FD] as Duplex
     const added = Object.entries(env).filter(([name, value]) => this.initial[name] !== value)
@@ -78,34 +83,41 @@ export class PrewarmedStandby implements Rung {
   }
 
   private letGo(): void {
-    const { child } = this
+    const { child, first } = this
     this.child = null
-    child?.removeAllListeners()
-    child?.kill('SIGKILL')
+    this.first = null
+    if (child === null) return
+    child.removeAllListeners()
+    // A reaper ends with what it has forked; in the moment before it is known, that ends with its link.
+    if (first === null) child.kill('SIGKILL')
+    else signalSame(first, 'SIGKILL')
+    const link = child.stdio[LINK_FD] as Duplex
+    link.destroy()
   }
 
   private begin(): void {
-    const { command, clock, patienceMs } = this.options
+    const { command, clock, patienceMs, parentage } = this.options
     const env = this.options.environment()
     const start = readLangflowCommand(command, env, process.cwd())
     this.initial = { ...env, ...start.environment }
     const [file, ...flags] = start.interpreter
-    const child = spawn(
-      file,
-      [...flags, '-c', PREWARM_SCRIPT, String(LINK_FD), start.importsFrom, ...start.argv],
-      {
-        env: this.initial,
-        detached: true,
-        stdio: ['ignore', 'inherit', 'inherit', 'pipe'],
-      },
-    )
+    const child = spawnBelow(
+      parentage,
+      [file, ...flags, '-c', PREWARM_SCRIPT, String(LINK_FD), start.importsFrom, ...start.argv],
+      this.initial,
+      ['ignore', 'inherit', 'inherit', 'pipe'],
+    ) as Started // or an error follows
     const link = child.stdio[LINK_FD] as Duplex
-    this.child = child as ChildProcess & { pid: number }
+    this.child = child
+    if (child.pid !== undefined) void this.know(child)
     this.become({ ...COLD, mode: 'prewarmed', state: 'preparing' })
     const patience = clock.after(patienceMs, () => this.fail(`its imports took longer than ${patienceMs} ms`))
     let last = ''
     child.once('error', (error) => this.fail(error.message))
-    child.once('exit', (code, signal) => this.fail(last || `it ended (${signal ?? `exit code ${code}`})`))
+    child.once('exit', (...end) => {
+      const { code, signal } = exitOf(...end, parentage)
+      this.fail(last || `it ended (${signal ?? `exit code ${code}`})`)
+    })
     link.on('error', () => {}) // its end is told by the process
     createInterface(link).on('line', (line) => {
       if (this.child !== child) return
@@ -114,10 +126,15 @@ export class PrewarmedStandby implements Rung {
         return
       }
       patience.cancel()
-      this.become({ ...this.view, state: 'ready', memoryBytes: memoryOf(this.child.pid) })
+      this.become({ ...this.view, state: 'ready', memoryBytes: memoryOf((this.first ?? child).pid) })
       this.settling.resolve()
     })
     this.settling.promise.then(() => patience.cancel())
+  }
+
+  private async know(child: Started): Promise<void> {
+    const first = await firstProcess(child, this.options.parentage, this.options.clock)
+    if (this.child === child) this.first = first
   }
 
   private fail(reason: string): void {

@@ -11,6 +11,8 @@ export interface LiveProcess {
 export interface Exit {
   readonly code: number | null
   readonly signal: NodeJS.Signals | null
+  /** Nobody reaps what lives on, or will be killed: tini, which would have, was killed itself. */
+  readonly unreaped?: true
 }
 
 /**
@@ -21,7 +23,7 @@ export interface Exit {
 export interface ProcessTree {
   /**
    * Starts the command in a session of its own, its output passed through. Rejects with one sentence where the
-   * command cannot be started. `exited` is called once, when the direct child has ended; others may live on.
+   * command cannot be started. `exited` is called once, when its first process has ended; others may live on.
    */
   start(
     command: readonly string[],
@@ -30,7 +32,7 @@ export interface ProcessTree {
   ): Promise<{ pid: number }>
   /** Every live process of the set, now. */
   alive(): LiveProcess[]
-  /** SIGTERM to the process group of the direct child (and SIGCONT, so that a stopped one can act on it). */
+  /** SIGTERM to the process group of the first process (and SIGCONT, so that a stopped one can act on it). */
   terminate(): void
   /** SIGSTOP until a scan finds nothing that is not stopped. Returns how many are stopped. */
   freeze(): number

@@ -7,6 +7,7 @@ import { Drain } from './drain.ts'
 import type { Hello, LinkHandlers } from './link-server.ts'
 import {
   CUT_OFF_MS,
+  describeExit,
   describeLoss,
   type Grant,
   type ToAgent,
@@ -283,7 +284,9 @@ export class Supervisor {
         this.fail(`LangFlow was not started: ${cause.reason}`)
         return
       case 'exited':
-        this.failed(`LangFlow ended by itself (${cause.signal ?? `exit code ${cause.code}`})`)
+        // Its launcher ends as well, and starts nothing any more.
+        if (cause.unreaped) this.fail(describeExit(cause))
+        else this.failed(describeExit(cause))
         return
       case 'bereft':
         this.failed(describeLoss(cause.loss))

@@ -39,7 +39,7 @@ export class WorkloadProcesses {
   /** SIGKILL is under way. */
   isBeingKilled = false
   state: WorkloadState = 'idle'
-  /** The direct child. */
+  /** Their first process. */
   pid: number | null = null
   /** Monotonic ms, when they were ordered to start, and when they were first said to be healthy. */
   orderedAt: number | null = null
@@ -186,6 +186,8 @@ export class WorkloadProcesses {
         await tree.kill(KILL_WITHIN_MS)
         return
       }
+      // It has ended already, or is to.
+      if (this.isBeingKilled) return
       // An end that was ordered meanwhile could not reach it yet.
       if (this.isEndingInOrder) tree.terminate()
     } catch (error) {
@@ -241,7 +243,7 @@ export class WorkloadProcesses {
     return false
   }
 
-  /** The direct child has ended; others of its tree may go on serving without it. */
+  /** The first process has ended; others of its tree may go on serving without it. */
   private exited(tree: ProcessTree, exit: Exit): void {
     if (tree !== this.tree || this.state === 'idle' || this.state === 'unstoppable') return
     if (this.state === 'stopping') {
@@ -249,7 +251,7 @@ export class WorkloadProcesses {
       if (!this.isBeingKilled) this.tree?.terminate()
       return
     }
-    this.move('stopping', { kind: 'exited', code: exit.code, signal: exit.signal })
+    this.move('stopping', { kind: 'exited', ...exit })
     void this.end()
   }
 

@@ -7,7 +7,8 @@ import { oneFile } from './one-file.mjs'
 
 const root = join(import.meta.dirname, '../..')
 const { outputFiles, metafile } = await build({
-  entryPoints: ['agent/main.ts'],
+  // Not agent/main.ts: the file begins with what that one does first.
+  entryPoints: { main: 'agent/commands/program.ts' },
   outdir: 'dist',
   absWorkingDir: root,
   write: false,

@@ -1,5 +1,6 @@
 import { basename } from 'node:path'
 import { brotliCompressSync } from 'node:zlib'
+import { ASIDE, setAside, startAnew } from '../../agent/anew.ts'
 
 /**
  * Packs esbuild's chunks into one ES module. V8 spends some ten bytes of memory on every byte of code that it parses,
@@ -18,7 +19,7 @@ export function oneFile(files, { outputs }) {
   })
   return [
     '#!/usr/bin/env node',
-    `(${beFrugal})();`,
+    `{const ASIDE=${JSON.stringify(ASIDE)};${setAside}\n${startAnew}\nstartAnew(${JSON.stringify(FRUGAL)},"${FOR_NODE}")}`,
     `(${start})({${chunks.join(',\n')}});`,
     unpack,
     'await import("langflow-leader:/main.js")\n',
@@ -37,23 +38,11 @@ function importedBy(name, outputs) {
 }
 
 /**
- * Runs in the written file, first: has V8 interpret everything, and keep the space for young objects small. What
- * optimises JavaScript, and the WebAssembly in which undici parses HTTP, takes some 20 MB for good, and a program that
- * does a few things a second gains nothing by it. V8 takes some of these flags only at its start, so the process starts
- * itself anew: same pid, parent and standard streams, 40 ms. Only with Node 24: another might not know a flag, and then
- * would not start at all.
+ * V8 interprets everything, and keeps the space for young objects small. What optimises JavaScript, and the WebAssembly in
+ * which undici parses HTTP, takes some 20 MB for good, and a program that does a few things a second gains nothing by it.
  */
-function beFrugal() {
-  const flags = ['--no-opt', '--no-maglev', '--no-sparkplug', '--liftoff-only', '--max-semi-space-size=1']
-  const missing = flags.filter((flag) => !process.execArgv.includes(flag))
-  if (missing.length === 0 || !process.version.startsWith('v24.') || process.execve === undefined) return
-  process.execve(process.execPath, [
-    process.execPath,
-    ...process.execArgv,
-    ...missing,
-    ...process.argv.slice(1),
-  ])
-}
+const FRUGAL = ['--no-opt', '--no-maglev', '--no-sparkplug', '--liftoff-only', '--max-semi-space-size=1']
+const FOR_NODE = 'v24.'
 
 /** Runs in the written file: lets its chunks import each other. */
 function start(chunks) {

@@ -5,8 +5,10 @@ import type { Pod } from '../support/pod.ts'
 import { Missed } from './faults/fault.ts'
 
 export interface ContainerTree {
-  readonly init: ProcessStat
+  /** PID 1. */
   readonly launcher: ProcessStat
+  /** What reaps for the workload; `undefined` while none runs. */
+  readonly tini: ProcessStat | undefined
   /** Everything else that lives in the container, the oldest first. */
   readonly workload: readonly ProcessStat[]
 }
@@ -20,21 +22,20 @@ function lineage(): (pid: number) => ProcessStat[] {
       .sort((a, b) => Number(a.startTime) - Number(b.startTime) || a.pid - b.pid)
 }
 
-/** The init of a pod's container, as seen from here; `undefined` before it is started and after its end. */
-export function initOf(pod: Pod): ProcessStat | undefined {
+/** PID 1 of a pod's container, as seen from here; `undefined` before it is started and after its end. */
+export function launcherOf(pod: Pod): ProcessStat | undefined {
   return lineage()(pod.container.pid)[0]
 }
 
 /** The processes of a pod's container, as seen from here. Throws `Missed` while it is not up. */
 export function treeOf(pod: Pod): ContainerTree {
   const childrenOf = lineage()
-  const init = childrenOf(pod.container.pid)[0]
-  if (init === undefined) throw new Missed('its container is not up')
-  const [launcher, ...orphans] = childrenOf(init.pid)
-  if (launcher === undefined) throw new Missed('its launcher is not up')
-  const workload = [...childrenOf(launcher.pid), ...orphans]
+  const launcher = childrenOf(pod.container.pid)[0]
+  if (launcher === undefined) throw new Missed('its container is not up')
+  const [tini] = childrenOf(launcher.pid)
+  const workload = tini === undefined ? [] : childrenOf(tini.pid)
   for (const one of workload) workload.push(...childrenOf(one.pid))
-  return { init, launcher, workload }
+  return { launcher, tini, workload }
 }
 
 /** Signals the process that was looked at, and no other that has its number by now. */

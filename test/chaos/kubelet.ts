@@ -5,7 +5,7 @@ import type { Pod } from '../support/pod.ts'
 import { mono } from '../support/stage.ts'
 import type { Asker } from './asker.ts'
 import { BackOff } from './back-off.ts'
-import { exitOf, initOf, signalSame } from './container.ts'
+import { exitOf, launcherOf, signalSame } from './container.ts'
 
 type Part = 'agent' | 'container'
 
@@ -129,7 +129,7 @@ export class Kubelet {
     await exited
   }
 
-  /** To the agent; of a container to its init, which is all that the kubelet can reach. */
+  /** To the agent; of a container to its PID 1, which is all that the kubelet can reach. */
   #signal(part: Part, signal: 'SIGTERM' | 'SIGKILL'): void {
     const process = this.#pod[part]
     if (process.ended) return
@@ -137,8 +137,8 @@ export class Kubelet {
       process.signal(signal)
       return
     }
-    const init = initOf(this.#pod)
-    if (init === undefined) process.signal(signal)
-    else signalSame(init, signal)
+    const launcher = launcherOf(this.#pod)
+    if (launcher === undefined) process.signal(signal)
+    else signalSame(launcher, signal)
   }
 }

@@ -72,7 +72,7 @@ export class Seat {
         ...(this.#random.chance(0.2) ? ['daemon'] : []),
         ...(this.#random.chance(0.2) ? ['unhealthy=2'] : []),
       ],
-      agentEntry: ['env', `NODE_OPTIONS=--import=${BLOCK}`],
+      agentFlags: [`--import=${BLOCK}`],
     }
     this.pod = await Pod.start(options, join(ground.dir, identity))
     this.kubelet = new Kubelet(this.pod, ground.asker, (process, part) => this.#keepLog(process, part))

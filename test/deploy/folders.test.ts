@@ -87,7 +87,8 @@ describe('the systemd unit', () => {
 
   test('starts what the program understands, and gives it time to end', async () => {
     const words = value('ExecStart')!.split(/\s+/)
-    const { run } = await parse(words.slice(2))
+    assert.equal(words[1], '--disable-sigusr1')
+    const { run } = await parse(words.slice(3))
     assert.deepEqual(run!.launcher.command.slice(0, 2), ['/opt/langflow/bin/langflow', 'run'])
     const neededMs = run!.agent.drainTimeoutMs + run!.agent.stopTimeoutMs + 10_000
     assert.ok(Number(value('TimeoutStopSec')) * 1000 >= neededMs)

@@ -36,7 +36,7 @@ function longestPause(scene: Scene, identity: string): number {
 /** Every process of a pod: the agent, and all that lives in the container. */
 function processesOf(pod: Linked<Pod>): number[] {
   const table = readProcesses()
-  const found = [pod.initPid()]
+  const found = [pod.launcherPid()]
   for (const pid of found)
     found.push(...[...table.values()].filter(({ ppid }) => ppid === pid).map((stat) => stat.pid))
   return [...found, pod.agent.pid]
@@ -48,7 +48,7 @@ describe('a clock', { concurrency: 4 }, () => {
     () => plane,
     async (scene) => {
       const clock = new WallClock(join(scene.dir, 'wall'))
-      const [a, b] = await scene.pair({ env: clock.env })
+      const [a, b] = await scene.pair(clock.flags)
       for (const offset of [-3600, 0, 3600]) {
         clock.set(offset)
         await sleep(LONG_ENOUGH_MS)
@@ -69,7 +69,7 @@ describe('a clock', { concurrency: 4 }, () => {
       const clock = new WallClock(join(scene.dir, 'wall'))
       const a = await scene.pod('a')
       await a.agent.event('serving')
-      const b = await scene.follower('b', { env: clock.env })
+      const b = await scene.follower('b', clock.flags)
       for (const offset of [3600, 0, -3600]) {
         clock.set(offset)
         await sleep(LONG_ENOUGH_MS)

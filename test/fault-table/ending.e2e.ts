@@ -126,7 +126,7 @@ describe('SIGTERM', { concurrency: 5 }, () => {
       })
       const began = mono()
       a.agent.signal('SIGTERM')
-      process.kill(a.initPid(), 'SIGTERM')
+      process.kill(a.launcherPid(), 'SIGTERM')
       assert.equal((await a.container.exited).code, 0, a.container.output.join('\n'))
       assert.equal((await a.agent.exited).code, 0, a.agent.output.join('\n'))
       const took = mono() - began

@@ -109,10 +109,10 @@ describe('a process', { concurrency: 5 }, () => {
       await probe.failed
       const failed = mono()
       assert.equal(scene.watch.last().holder, 'a')
-      process.kill(a.initPid(), 'SIGTERM')
+      process.kill(a.launcherPid(), 'SIGTERM')
       await new Promise((resolve) => setTimeout(resolve, GRACE_MS))
       assert.equal(scene.watch.last().holder, 'a')
-      process.kill(a.initPid(), 'SIGKILL')
+      process.kill(a.launcherPid(), 'SIGKILL')
       const released = await scene.watch.next('the release', ({ holder }) => holder === '', 1)
       assert.ok(scene.lastBeat('a') < released.at)
       await b.agent.event('serving')
@@ -131,7 +131,7 @@ describe('a process', { concurrency: 5 }, () => {
       await scene.watch.next('the next but one renewal', () => true, removed + 1)
       assert.equal(scene.beats('a').at(-1)?.pid, pid)
       assert.ok(!a.agent.events().includes('doubt'))
-      process.kill(a.initPid(), 'SIGKILL')
+      process.kill(a.launcherPid(), 'SIGKILL')
       await a.container.exited
       await a.agent.event('released')
       const from = a.agent.lines.length
@@ -165,7 +165,7 @@ describe('a process', { concurrency: 5 }, () => {
     async (scene) => {
       const [a, b] = await scene.pair()
       a.agent.signal('SIGKILL')
-      process.kill(a.initPid(), 'SIGKILL')
+      process.kill(a.launcherPid(), 'SIGKILL')
       await a.container.exited
       const dead = mono()
       await b.agent.event('serving')
@@ -216,7 +216,7 @@ describe('a process', { concurrency: 5 }, () => {
     () => plane,
     async (scene) => {
       const block = join(import.meta.dirname, 'block-event-loop.mjs')
-      const [a, b] = await scene.pair({ env: { NODE_OPTIONS: `--import=${block}` } })
+      const [a, b] = await scene.pair({ agentFlags: [`--import=${block}`] })
       a.agent.signal('SIGUSR2')
       await a.container.event('deadman_fired')
       const dead = await confirmedDead(a)

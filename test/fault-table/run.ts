@@ -20,7 +20,6 @@ import { podObstacle } from '../support/pod.ts'
 import { BUNDLE } from '../support/replica.ts'
 import { markdown, shortcomings } from './document.ts'
 import { type FaultRecord, readRecords, recordsInto } from './record.ts'
-import { faketimeLibrary } from './wall-clock.ts'
 
 const USAGE = `usage: node test/fault-table/run.ts [--out FILE]
 
@@ -64,7 +63,6 @@ function obstacle(out: string | undefined): string | undefined {
   try {
     if (out !== undefined) checkWritable(out)
     controlPlaneAssets()
-    faketimeLibrary()
   } catch (error) {
     return (error as Error).message
   }

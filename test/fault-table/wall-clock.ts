@@ -1,35 +1,22 @@
-import { existsSync, readdirSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 
-const LIBRARIES = '/usr/lib'
-
-/** Throws one sentence where it is not installed. */
-export function faketimeLibrary(): string {
-  const found = ['', ...readdirSync(LIBRARIES)]
-    .map((folder) => join(LIBRARIES, folder, 'faketime/libfaketime.so.1'))
-    .find((path) => existsSync(path))
-  if (found === undefined) throw new Error('libfaketime is not installed (package faketime)')
-  return found
-}
-
-/** The wall clock of those processes that are started with its environment, and of no others. */
+/** The wall clock of those programs that are started with its flags, and of no others. */
 export class WallClock {
   readonly #file: string
-  readonly env: NodeJS.ProcessEnv
+  readonly flags: { readonly agentFlags: readonly string[]; readonly launcherFlags: readonly string[] }
 
   constructor(file: string) {
     this.#file = file
-    this.env = {
-      LD_PRELOAD: faketimeLibrary(),
-      FAKETIME_TIMESTAMP_FILE: file,
-      FAKETIME_NO_CACHE: '1',
-      FAKETIME_DONT_FAKE_MONOTONIC: '1',
-    }
+    const url = pathToFileURL(join(import.meta.dirname, 'shift-wall-clock.mjs'))
+    url.searchParams.set('file', file)
+    this.flags = { agentFlags: [`--import=${url}`], launcherFlags: [`--import=${url}`] }
     this.set(0)
   }
 
   /** Seconds ahead of the machine's (negative: behind). */
   set(offset: number): void {
-    writeFileSync(this.#file, `${offset < 0 ? '' : '+'}${offset}\n`)
+    writeFileSync(this.#file, String(offset))
   }
 }

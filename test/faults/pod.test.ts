@@ -85,7 +85,7 @@ describe('in a pod', { concurrency: 3 }, () => {
     await b.agent.event('serving')
     const last = Math.max(...stage.beatsOf('a').map((beat) => beat.mono))
     assert.ok(last - killed < 2_000 + 100, `acted for ${last - killed} ms`)
-    process.kill(a.initPid(), 'SIGKILL')
+    process.kill(a.launcherPid(), 'SIGKILL')
   })
 
   test('a container that is told to end does not wait for an agent that hangs', async (t) => {
@@ -95,7 +95,7 @@ describe('in a pod', { concurrency: 3 }, () => {
     const a = await pod('a')
     await a.agent.event('serving')
     a.agent.signal('SIGSTOP')
-    process.kill(a.initPid(), 'SIGTERM')
+    process.kill(a.launcherPid(), 'SIGTERM')
     await a.container.event('workload_stopped')
     assert.equal((await a.container.exited).code, 0)
   })
@@ -107,7 +107,7 @@ describe('in a pod', { concurrency: 3 }, () => {
     const a = await pod('a')
     await a.agent.event('serving')
     rmSync(join(a.directory, 'run', 'launcher.sock'))
-    process.kill(a.initPid(), 'SIGKILL')
+    process.kill(a.launcherPid(), 'SIGKILL')
     await a.container.exited
     await a.agent.event('released')
     a.startContainer()
@@ -148,7 +148,7 @@ describe('in a pod', { concurrency: 3 }, () => {
     assert.equal((await a.get('/readyz')).status, 503)
     assert.equal(stage.holder(), 'a')
     // What the kubelet does after the failed liveness probe.
-    process.kill(a.initPid(), 'SIGKILL')
+    process.kill(a.launcherPid(), 'SIGKILL')
     await a.agent.event('released')
   })
 
@@ -158,7 +158,7 @@ describe('in a pod', { concurrency: 3 }, () => {
     const { stage, pod } = scene
     const a = await pod('a')
     await a.agent.event('serving')
-    process.kill(a.initPid(), 'SIGTERM')
+    process.kill(a.launcherPid(), 'SIGTERM')
     await a.agent.event('released')
     assert.equal(stage.holder(), '')
     assert.equal((await a.container.exited).code, 0)

@@ -26,8 +26,8 @@ const restricted = (directory: string) => ['sh', '-c', `${READ_ONLY} && ${UNPRIV
 /** With the directory of the socket writable, by mistake. */
 export const careless = (directory: string) => ['sh', '-c', UNPRIVILEGED, directory]
 
-/** Young objects as the delivered program bounds them, and old ones so that the whole fits into the agent's container. */
-const FRUGAL = { NODE_OPTIONS: '--max-semi-space-size=1 --max-old-space-size=96' }
+/** So that the whole fits into the agent's container. */
+const FRUGAL = ['--max-old-space-size=96']
 
 /** Renewals as fast as `FAST`, deadlines further off: the attackers share the machine with the attacked. */
 const TIMINGS = ['--lease-duration=6s', '--renew-deadline=4s', '--retry-period=400ms', '--kill-margin=300ms']
@@ -100,7 +100,8 @@ export class Siege {
           beats: stage.beats,
           command: [process.execPath, FLOW, String(port), stage.beats, control, socket],
           entry: entry(`${directory}/run`),
-          env: FRUGAL,
+          agentFlags: FRUGAL,
+          launcherFlags: FRUGAL,
           main,
         },
         directory,

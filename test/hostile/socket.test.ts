@@ -96,25 +96,6 @@ describe('a hostile process in the LangFlow container', () => {
     })
   })
 
-  test('that kills the launcher dies with it, and cannot pose as the next one', async (t) => {
-    const siege = await Siege.begin(t)
-    if (siege === undefined) return
-    const { leader, follower, stage } = siege
-    await siege
-      .attack('usurp', {
-        lines: lines(HELLO, ...CONFIRMED)
-          .trim()
-          .split('\n'),
-      })
-      .catch(() => {})
-    await leader.container.exited
-    await follower.agent.event('serving')
-    assert.equal(stage.holder(), 'b')
-    const connected = leader.agent.lines.filter(({ msg }) => /^launcher (re)?connected/.test(msg))
-    assert.equal(connected.length, 1)
-    stage.assertNoOverlap()
-  })
-
   test('that can replace the socket, by a careless mount, fools nobody who is connected', async (t) => {
     const siege = await Siege.begin(t, careless)
     if (siege === undefined) return

@@ -31,9 +31,9 @@ describe('the image', () => {
   test('starts the agent under tini, as a user who is not root', () => {
     const { User, Entrypoint, Cmd } = image.config
     assert.equal(User, '1000:1000')
-    const [tini, dashes, node, program, ...more] = Entrypoint
+    const [tini, dashes, node, flag, program, ...more] = Entrypoint
     assert.deepEqual([tini, dashes, node], [`${PROGRAM}/tini`, '--', `${PROGRAM}/node`])
-    assert.equal(program, `${PROGRAM}/langflow-leader.mjs`)
+    assert.deepEqual([flag, program], ['--disable-sigusr1', `${PROGRAM}/langflow-leader.mjs`])
     assert.deepEqual([...more, ...Cmd], ['agent'])
     assert.match(readFileSync(image.path('/etc/passwd'), 'utf8'), /^langflow-leader:x:1000:1000:/m)
   })

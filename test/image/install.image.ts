@@ -57,10 +57,9 @@ describe('what the image gives to other images', () => {
     return { source: volume, destination: directory, readOnly: true }
   }
 
-  const tini = (directory: string, args: readonly string[]) => [
-    `${directory}/tini`,
-    '--',
+  const launcher = (directory: string, args: readonly string[]) => [
     `${directory}/node`,
+    '--disable-sigusr1',
     `${directory}/langflow-leader.mjs`,
     ...args,
   ]
@@ -93,7 +92,7 @@ describe('what the image gives to other images', () => {
     const langflow = ['/bin/busybox', 'httpd', '-f', '-p', `127.0.0.1:${port}`, '-h', '/www']
     const container = new Container({
       root: foreign,
-      args: tini(program.destination, ['launch', '--', ...langflow]),
+      args: launcher(program.destination, ['launch', '--', ...langflow]),
       env: ['PATH=/bin', 'HOME=/', 'OWN=1'],
       mounts: [program, { ...sockets, readOnly: true }],
     })
@@ -148,7 +147,7 @@ describe('what the image gives to other images', () => {
     }
     const { code, output } = await new Container({
       root,
-      args: tini(DIRECTORY, ['--version']),
+      args: launcher(DIRECTORY, ['--version']),
       env: ['LD_LIBRARY_PATH=/usr/lib:/lib'],
       mounts: [await installed(DIRECTORY)],
     }).result()
@@ -171,7 +170,7 @@ describe('what the image gives to other images', () => {
     assert.equal(path, `${directory}/lib/${basename(path)}`)
     const { output } = await new Container({
       root: foreign,
-      args: tini(directory, ['--version']),
+      args: launcher(directory, ['--version']),
       mounts: [program],
     }).result()
     assert.equal(output, VERSION)

@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { copyFileSync, linkSync, mkdirSync, mkdtempSync, readFileSync, readlinkSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import type { AgentStatus } from '../../agent/observe/status.ts'
 import { isDead, readProcesses } from '../../agent/workload/proc.ts'
@@ -12,10 +13,28 @@ const asRoot = process.getuid?.() === 0
 export const NAMESPACE = [...(asRoot ? [] : ['--user', '--map-root-user']), '--pid', '--fork', '--mount-proc']
 
 function findTini(): string | undefined {
-  return (process.env.PATH ?? '')
-    .split(delimiter)
-    .map((path) => join(path, 'tini'))
-    .find((path) => spawnSync(path, ['--version']).status === 0)
+  const places = (process.env.PATH ?? '').split(delimiter)
+  const found = ['tini-static', 'tini'].flatMap((name) => places.map((path) => join(path, name)))
+  return found.find((path) => spawnSync(path, ['--version']).status === 0)
+}
+
+/** This node with a tini beside it, as `install` puts them into LangFlow's container. */
+let programs: string | undefined
+
+function installedNode(): string {
+  if (programs === undefined) {
+    programs = mkdtempSync(join(tmpdir(), 'programs-'))
+    const directory = programs
+    process.once('exit', () => rmSync(directory, { recursive: true, force: true }))
+    copyFileSync(findTini() as string, join(directory, 'tini'))
+    try {
+      linkSync(process.execPath, join(directory, 'node'))
+    } catch {
+      // It lies on another disk.
+      copyFileSync(process.execPath, join(directory, 'node'))
+    }
+  }
+  return join(programs, 'node')
 }
 
 /** Why a pod cannot be imitated on this machine; `undefined`: it can. */
@@ -27,7 +46,7 @@ export function podObstacle(): string | undefined {
     : `no PID namespace to be had: ${tried.error?.message ?? tried.stderr}`
 }
 
-/** Agent and LangFlow container as in a pod: the launcher and its tini alone in a PID namespace, a socket between them. */
+/** Agent and LangFlow container as in a pod: the launcher is PID 1 of a namespace of its own, with a socket between them. */
 export class Pod {
   readonly options: ReplicaOptions
   readonly port: number
@@ -58,6 +77,7 @@ export class Pod {
       [
         ...(this.options.agentEntry ?? []),
         process.execPath,
+        ...(this.options.agentFlags ?? []),
         this.main,
         'agent',
         ...agent,
@@ -71,7 +91,9 @@ export class Pod {
   startContainer(): void {
     const { workload } = commandLine(this.options, this.port, this.httpPort)
     const launch = [
-      process.execPath,
+      installedNode(),
+      '--disable-sigusr1',
+      ...(this.options.launcherFlags ?? []),
       this.main,
       'launch',
       `--socket=${this.directory}/run/launcher.sock`,
@@ -80,7 +102,7 @@ export class Pod {
     ]
     this.container = new LoggedProcess(
       `container of ${this.options.identity}`,
-      ['unshare', ...NAMESPACE, ...(this.options.entry ?? []), findTini() as string, '--', ...launch],
+      ['unshare', ...NAMESPACE, ...(this.options.entry ?? []), ...launch],
       this.options.env,
     )
   }
@@ -101,30 +123,21 @@ export class Pod {
     return ask(this.httpPort, path)
   }
 
-  /** The container's init, as seen from here: what the kubelet signals. */
-  initPid(): number {
-    const init = [...readProcesses().values()].find(
+  /** The launcher, which is the container's PID 1, as seen from here: what the kubelet signals. */
+  launcherPid(): number {
+    const launcher = [...readProcesses().values()].find(
       (stat) => stat.ppid === this.container.pid && !isDead(stat),
     )
-    if (init === undefined) throw new Error('the container has no init')
-    return init.pid
-  }
-
-  /** The launcher, as seen from here: the init's only child at first. */
-  launcherPid(): number {
-    const init = this.initPid()
-    const children = [...readProcesses().values()].filter((stat) => stat.ppid === init)
-    const first = children.sort((a, b) => Number(a.startTime) - Number(b.startTime))[0]
-    if (first === undefined) throw new Error('the container has no launcher')
-    return first.pid
+    if (launcher === undefined) throw new Error('the container has no launcher')
+    return launcher.pid
   }
 
   /** A process of the container, seen from here, by what it calls itself. */
   hostPid(pid: number): number {
-    const init = this.initPid()
+    const launcher = this.launcherPid()
     const pattern = new RegExp(`^NSpid:\\s.*\\s${pid}$`, 'm')
     const found = [...readProcesses().values()].find(
-      (stat) => namespaceOf(stat.pid) === namespaceOf(init) && pattern.test(statusOf(stat.pid)),
+      (stat) => namespaceOf(stat.pid) === namespaceOf(launcher) && pattern.test(statusOf(stat.pid)),
     )
     if (found === undefined) throw new Error(`the container has no process ${pid}`)
     return found.pid
@@ -134,7 +147,7 @@ export class Pod {
   async stop(): Promise<void> {
     if (!this.container.ended) {
       try {
-        process.kill(this.initPid(), 'SIGTERM')
+        process.kill(this.launcherPid(), 'SIGTERM')
       } catch {
         this.container.signal('SIGTERM')
       }

@@ -36,6 +36,9 @@ export interface ReplicaOptions {
   readonly entry?: readonly string[]
   /** The same for its agent. */
   readonly agentEntry?: readonly string[]
+  /** Options of the node that its agent, or its launcher, runs in. */
+  readonly agentFlags?: readonly string[]
+  readonly launcherFlags?: readonly string[]
   /** The program, by default from its sources. */
   readonly main?: string
 }

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { systemClock } from '../../agent/clock.ts'
 import { PrewarmedStandby, type PrewarmedStandbyOptions } from '../../agent/workload/prewarmed-standby.ts'
+import { DIRECT } from '../../agent/workload/spawn.ts'
 import type { StandbyView } from '../../agent/workload/standby.ts'
 import { until } from '../support/until.ts'
 
@@ -42,6 +43,7 @@ def main():
     command: [command, 'run', '--port', '1'],
     environment: () => ({ ...process.env, PYTHONPATH: bin, LEADER_MARK: 'x' }),
     clock: systemClock,
+    parentage: DIRECT,
     patienceMs: 20_000,
     changed: (view) => views.push(view),
     ...more,
@@ -134,9 +136,10 @@ describe('a prewarmed standby', { skip }, () => {
       `
       import { systemClock as clock } from '${ROOT}/agent/clock.ts'
       import { PrewarmedStandby } from '${ROOT}/agent/workload/prewarmed-standby.ts'
+      import { DIRECT as parentage } from '${ROOT}/agent/workload/spawn.ts'
       const environment = () => ({ ...process.env, PYTHONPATH: ${JSON.stringify(bin)} })
       const command = ${JSON.stringify([command, 'run'])}
-      new PrewarmedStandby({ command, environment, clock, patienceMs: 20_000, changed: () => {} }).prepare()
+      new PrewarmedStandby({ command, environment, clock, parentage, patienceMs: 20_000, changed: () => {} }).prepare()
       `,
     ])
     const child = await pid()

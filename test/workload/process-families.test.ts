@@ -13,17 +13,19 @@ test('whatever a family does and however it is ended, nothing of it lives, and n
   await checkFamilies(false, others, (sentence) => t.diagnostic(sentence))
 })
 
-async function inside(t: TestContext, where: string): Promise<void> {
-  await withNamespace(t, ['families-inside.ts', where], async (unshare: ChildProcess) => {
+async function inside(t: TestContext, where: string, reaped: boolean): Promise<void> {
+  const use = async (unshare: ChildProcess) => {
     const ended = once(unshare, 'exit')
     const said = await text(unshare.stdout!)
     assert.deepEqual(await ended, [0, null], said)
     t.diagnostic(said.trim())
-  })
+  }
+  await withNamespace(t, ['families-inside.ts', where], use, { reaped })
 }
 
-test('the same in a PID namespace that the launcher has to itself', (t) => inside(t, 'alone'))
+test('the same in a PID namespace that the launcher has to itself', (t) => inside(t, 'alone', false))
 
-test('the same in a PID namespace with others in it', (t) => inside(t, 'among-others'))
+test('the same in a PID namespace with others in it', (t) => inside(t, 'among-others', true))
 
-test('whoever gets the pid of a member that has ended is not signalled', (t) => inside(t, 'reused-pids'))
+test('whoever gets the pid of a member that has ended is not signalled', (t) =>
+  inside(t, 'reused-pids', true))

@@ -154,7 +154,7 @@ export class Pair {
       killPod(pod)
       throw error
     }
-    const init = pod.initPid()
+    const init = pod.launcherPid()
     ground.keepStray(init)
     void pod.container.exited.then(() => ground.forgetStray(init))
   }
@@ -162,7 +162,7 @@ export class Pair {
 
 function initOf(pod: Pod): number | undefined {
   try {
-    return pod.container.ended ? undefined : pod.initPid()
+    return pod.container.ended ? undefined : pod.launcherPid()
   } catch {
     return undefined
   }

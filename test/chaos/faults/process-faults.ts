@@ -5,9 +5,9 @@ import { type Kind, Missed } from './fault.ts'
 
 const BLOCKED_MS = 20_000
 
-function signals(role: 'init' | 'launcher', signal: NodeJS.Signals): Kind['strike'] {
+function signals(signal: NodeJS.Signals): Kind['strike'] {
   return async (_ground, { pod }) => {
-    signalSame(treeOf(pod)[role], signal)
+    signalSame(treeOf(pod).launcher, signal)
     return undefined
   }
 }
@@ -68,10 +68,6 @@ export const PROCESS_FAULTS = {
       return undefined
     },
   },
-  'launcher is killed': {
-    hits: 'container',
-    strike: signals('launcher', 'SIGKILL'),
-  },
   'launcher is frozen': {
     hits: 'container',
     ms: [1_000, 30_000],
@@ -88,11 +84,20 @@ export const PROCESS_FAULTS = {
   },
   'container is killed': {
     hits: 'container',
-    strike: signals('init', 'SIGKILL'),
+    strike: signals('SIGKILL'),
   },
   'container is told to end': {
     hits: 'container',
-    strike: signals('init', 'SIGTERM'),
+    strike: signals('SIGTERM'),
+  },
+  'tini is killed': {
+    hits: 'container',
+    strike: async (_ground, { pod }) => {
+      const { tini } = treeOf(pod)
+      if (tini === undefined) throw new Missed('no workload there')
+      signalSame(tini, 'SIGKILL')
+      return undefined
+    },
   },
   'workload is killed': {
     hits: 'container',
@@ -129,16 +134,16 @@ export const PROCESS_FAULTS = {
     hits: 'pod',
     ms: [1_000, 30_000],
     strike: async ({ stillness }, { pod }) => {
-      const { init, launcher, workload } = treeOf(pod)
+      const { launcher, workload } = treeOf(pod)
       const running = workload.filter(({ state }) => state !== 'T')
       const { agent } = pod
       const over = stillness.begin(pod.options.identity)
       exitOf(pod.container).then(over)
       agent.signal('SIGSTOP')
-      for (const one of [launcher, init, ...running]) signalSame(one, 'SIGSTOP')
+      for (const one of [launcher, ...running]) signalSame(one, 'SIGSTOP')
       return () => {
         // The workload first: the worst that can happen.
-        for (const one of [...running, launcher, init]) signalSame(one, 'SIGCONT')
+        for (const one of [...running, launcher]) signalSame(one, 'SIGCONT')
         resume(agent)
         over()
       }

@@ -1,0 +1,34 @@
+/** How a variable of LangFlow's is called in a process of this program that must not be changed by it. */
+export const ASIDE = 'LANGFLOW_LEADER_ASIDE_'
+
+/**
+ * The environment for this program, with what would change it under other names (`ASIDE`), so that LangFlow can be given it
+ * as it was. A launcher takes nothing but its own options from LangFlow's container: everything else is LangFlow's. Agent
+ * and the other commands live in an environment of their own, or in that of an operator: there only what changes Node or
+ * its loader goes (docs/decisions.md), and what a kubeconfig, a proxy or a certificate needs stays.
+ */
+export function setAside(env: NodeJS.ProcessEnv, command: string | undefined): NodeJS.ProcessEnv {
+  const own = /^(LEADER|LANGFLOW_LEADER)_/
+  const changesNode = /^(NODE_(?!(EXTRA_CA_CERTS|USE_SYSTEM_CA|USE_ENV_PROXY)$)|LD_|UV_|GLIBC_TUNABLES$)/
+  const stays = (name: string) => own.test(name) || (command !== 'launch' && !changesNode.test(name))
+  return Object.fromEntries(
+    Object.entries(env).map(([name, value]) => [stays(name) ? name : ASIDE + name, value]),
+  )
+}
+
+/**
+ * Has Node start this process again with the flags that it must have: same pid, parent and standard streams, 40 ms. Without
+ * `--disable-sigusr1` whoever may signal the process could open its debugger, and with it do everything in its name.
+ * The built file holds this function and `setAside` as text, and runs them before all else: they use nothing else of any module.
+ * @param flags for V8, by the version of Node that they are for: another might not know one, and then would not start at all
+ */
+export function startAnew(flags: readonly string[] = [], version = ''): void {
+  const { execArgv, execPath, argv, env } = process
+  const wanted = ['--disable-sigusr1', ...(process.version.startsWith(version) ? flags : [])]
+  const missing = wanted.filter((flag) => !execArgv.includes(flag))
+  const clean = setAside(env, argv[2])
+  if (missing.length === 0 && Object.keys(clean).every((name) => name in env)) return
+  if (process.execve === undefined)
+    throw new Error(`langflow-leader needs Node 24, and this is ${process.version}`)
+  process.execve(execPath, [execPath, ...execArgv, ...missing, ...argv.slice(1)], clean)
+}

@@ -1,0 +1,16 @@
+import { createProgram, runProgram } from '../config/program.ts'
+import { addAgent } from './agent.ts'
+import { addDemo } from './demo.ts'
+import { addInject } from './inject.ts'
+import { addInstall } from './install.ts'
+import { addLaunch } from './launch.ts'
+import { addRun } from './run.ts'
+
+const program = createProgram()
+addAgent(program)
+addDemo(program)
+addInject(program)
+addInstall(program)
+addLaunch(program)
+addRun(program)
+process.exitCode = await runProgram(program, process.argv.slice(2))
