@@ -9,11 +9,11 @@ const TOKEN_DIR = '/var/run/secrets/kubernetes.io/serviceaccount'
 export const AGENT_PORT = 8090
 const LANGFLOW_PORT = 7860
 
-/** What LangFlow's own command is put behind. */
+/** What LangFlow's own command is put behind: the launcher is PID 1. */
 export const LAUNCH = [
-  `${PROGRAM_DIR}/tini`,
-  '--',
   `${PROGRAM_DIR}/node`,
+  // On SIGUSR1, which any flow can send, Node would let itself be debugged.
+  '--disable-sigusr1',
   `${PROGRAM_DIR}/langflow-leader.mjs`,
   'launch',
   '--',

@@ -7,8 +7,8 @@ import { userFor } from './user.ts'
 import { asFields, asList, asNumber } from './value.ts'
 import type { Workload } from './workload.ts'
 
-/** Time to drain (20 s) and to stop (30 s), and some to spare. */
-const GRACE_SECONDS = 75
+/** Time to drain (5 s) and to stop (30 s), and some to spare. */
+const GRACE_SECONDS = 45
 const POD: Path = ['spec', 'template', 'spec']
 
 /** Edits the workload's manifest: everything but its record. Throws `Unfit`. */

@@ -153,9 +153,9 @@ describe('the pod', () => {
 
   test('what each container runs is known to the program', async () => {
     assert.deepEqual(install.args, ['install', '/opt/langflow-leader'])
-    const [tini, dashes, node, program, ...rest] = langflow.command!
+    const [node, flag, program, ...rest] = langflow.command!
     const dir = install.args!.at(-1)
-    assert.deepEqual([tini, dashes, node], [`${dir}/tini`, '--', `${dir}/node`])
+    assert.deepEqual([node, flag], [`${dir}/node`, '--disable-sigusr1'])
     assert.equal(program, `${dir}/langflow-leader.mjs`)
     const launcher = (await parse([...rest, ...langflow.args!], plainEnv(langflow))).launcher!
     assert.equal(launcher.socket, options.socket)

@@ -76,7 +76,7 @@ describe('langflow-leader inject', () => {
     }
     const { stdout } = await run([], { env })
     const pod = podOf(stdout)
-    assert.deepEqual(pod.containers[0]?.command?.slice(6), ['sh', '-c', 'exec langflow run'])
+    assert.deepEqual(pod.containers[0]?.command?.slice(5), ['sh', '-c', 'exec langflow run'])
     assert.equal(pod.initContainers[0]?.image, 'registry.example.org/leader:7')
     const out = await run([], { stdin: stdout, env: { LEADER_UNINJECT: 'true' } })
     assert.equal(out.stdout, deployment({ command: '' }))

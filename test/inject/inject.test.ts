@@ -17,9 +17,8 @@ import {
 } from './streams.ts'
 
 const LAUNCH = [
-  '/opt/langflow-leader/tini',
-  '--',
   '/opt/langflow-leader/node',
+  '--disable-sigusr1',
   '/opt/langflow-leader/langflow-leader.mjs',
   'launch',
   '--',
@@ -229,9 +228,9 @@ describe('the rollout', () => {
   })
 
   test('leaves time to drain and to stop, and a longer time alone', () => {
-    assert.equal(podOf(injected(deployment())).terminationGracePeriodSeconds, 75)
+    assert.equal(podOf(injected(deployment())).terminationGracePeriodSeconds, 45)
     for (const [seconds, wanted] of [
-      [30, 75],
+      [30, 45],
       [300, 300],
     ]) {
       const text = deployment({ pod: `terminationGracePeriodSeconds: ${seconds}` })

@@ -131,7 +131,7 @@ describe('whatever the stream looks like', () => {
         const [was] = before.filter(({ kind }) => /^(Deployment|StatefulSet)$/.test(kind))
         const [pod, podBefore] = [own?.spec.template.spec, was?.spec.template.spec]
         const [langflow, langflowBefore] = [pod.containers[0], podBefore.containers[0]]
-        assert.deepEqual(langflow.command, [...langflow.command.slice(0, 6), ...langflowBefore.command])
+        assert.deepEqual(langflow.command, [...langflow.command.slice(0, 5), ...langflowBefore.command])
         assert.deepEqual(rest(langflow), rest(langflowBefore))
         assert.deepEqual(rest(pod), rest(podBefore))
         assert.deepEqual(pod.containers.slice(1), podBefore.containers.slice(1))
