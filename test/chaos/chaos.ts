@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { mono } from '../support/stage.ts'
+import type { Term } from '../support/terms.ts'
 import { BeatLog } from './beat-log.ts'
 import { Ground } from './ground.ts'
 import { Judge, type Poll, Violation } from './judge.ts'
@@ -9,7 +10,6 @@ import { pollReadiness } from './readiness.ts'
 import { type Recovery, recover } from './recovery.ts'
 import { planFaults } from './schedule.ts'
 import { Strikes } from './strikes.ts'
-import type { Term } from './terms.ts'
 
 const MINUTE_MS = 60_000
 /** After so much planned time everything may heal, and one must serve. */

@@ -1,6 +1,6 @@
 import { type Beat, overlapMs } from '../support/beats.ts'
+import { type Finding, type Term, Terms } from '../support/terms.ts'
 import { Gaps } from './gaps.ts'
-import { type Finding, type Term, Terms } from './terms.ts'
 
 export type Invariant = 'one acts' | 'epochs grow' | 'one is ready' | 'one serves again'
 

@@ -1,6 +1,6 @@
+import type { Term } from '../support/terms.ts'
 import { mayCostLease } from './faults/kinds.ts'
 import type { Struck } from './strikes.ts'
-import type { Term } from './terms.ts'
 
 /** What an agent says of a Lease whose holder gave it back. */
 export const RELEASED = 'its holder released it'

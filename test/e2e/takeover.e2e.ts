@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
-import { overlapMs, readBeats } from '../support/beats.ts'
+import { assertOneActed, readBeats } from '../support/beats.ts'
 import { BUNDLE, FAST, Replica, type ReplicaOptions } from '../support/replica.ts'
 import { lives } from '../support/stage.ts'
 import { type ControlPlane, startControlPlane } from './control-plane.ts'
@@ -74,7 +74,7 @@ class Scene {
     await Promise.all(this.replicas.map((replica) => replica.stop()))
     const beats = readBeats(this.beats)
     rmSync(this.dir, { recursive: true })
-    assert.equal(overlapMs(beats), 0, 'two workloads acted at once')
+    assertOneActed(beats)
   }
 }
 

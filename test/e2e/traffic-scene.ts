@@ -1,11 +1,10 @@
-import assert from 'node:assert/strict'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { parse } from 'yaml'
 import type { KubeObject } from '../../agent/lease/kube-objects.ts'
-import { overlapMs, readBeats } from '../support/beats.ts'
+import { assertOneActed, readBeats } from '../support/beats.ts'
 import { linkedKubeconfig } from '../support/linked-kubeconfig.ts'
 import { Pod } from '../support/pod.ts'
 import { BUNDLE, FAST, Replica, type ReplicaOptions } from '../support/replica.ts'
@@ -186,6 +185,6 @@ export class TrafficScene {
     await Promise.all([this.pods, this.slices, ...this.links].map((one) => one.close()))
     const beats = readBeats(this.beats)
     rmSync(this.dir, { recursive: true })
-    assert.equal(overlapMs(beats), 0, 'two workloads acted at once')
+    assertOneActed(beats)
   }
 }

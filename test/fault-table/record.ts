@@ -7,7 +7,7 @@ export interface FaultRecord {
   readonly measured: string
   /** Milliseconds during which workloads of two terms executed at once. */
   readonly overlapMs: number
-  /** Signs of life of a term after a later one had begun: a lone one makes no overlap. */
+  /** Signs of life of a term after a later one had begun: also where that one stood still. */
   readonly late: number
   /** From the first to the last of them. */
   readonly lateMs: number

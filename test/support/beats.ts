@@ -1,4 +1,6 @@
+import assert from 'node:assert/strict'
 import { existsSync, readFileSync } from 'node:fs'
+import { Terms } from './terms.ts'
 
 export interface Beat {
   readonly replica: string
@@ -11,7 +13,8 @@ export interface Beat {
   readonly role?: 'parent' | 'master' | 'worker'
 }
 
-/** Beats come each 10 ms; a longer silence than this is time in which a process did not execute. */
+const PERIOD_MS = 10
+/** A longer silence than this is time in which a process did not execute. */
 const SILENCE_MS = 100
 
 export function readBeats(file: string): Beat[] {
@@ -32,7 +35,7 @@ interface Span {
 export function spansOf(beats: readonly Beat[]): Span[] {
   const spans: Span[] = []
   const last = new Map<string, Span>()
-  for (const { replica, epoch, pid, mono } of [...beats].sort((a, b) => a.mono - b.mono)) {
+  for (const { replica, epoch, pid, mono } of inOrder(beats)) {
     const key = `${replica}/${epoch}/${pid}`
     const span = last.get(key)
     if (span !== undefined && mono - span.to <= SILENCE_MS) {
@@ -46,28 +49,37 @@ export function spansOf(beats: readonly Beat[]): Span[] {
   return spans
 }
 
-/** Milliseconds during which workloads of two replicas, or of two epochs, executed at once. */
+/**
+ * Milliseconds during which workloads of two replicas, or of two epochs, executed at once. A sign of life that lies alone
+ * in another one's time stands for the period in which such signs come.
+ */
 export function overlapMs(beats: readonly Beat[]): number {
   const spans = spansOf(beats)
   let total = 0
   for (const [n, a] of spans.entries()) {
     for (const b of spans.slice(n + 1)) {
-      if (a.owner !== b.owner) total += Math.max(0, Math.min(a.to, b.to) - Math.max(a.from, b.from))
+      const shared = Math.min(a.to, b.to) - Math.max(a.from, b.from)
+      if (a.owner !== b.owner && shared >= 0) total += Math.max(PERIOD_MS, shared)
     }
   }
   return total
 }
 
 /**
- * Signs of life of a term after the first one of a later term: unlike the overlap, this takes no silence for the end
- * of a process.
+ * Signs of life of a term after a later one had begun, or of one in an epoch that is not the highest: unlike the overlap,
+ * this takes no silence for the end of a process.
  */
 export function lateBeats(beats: readonly Beat[]): Beat[] {
-  let newest = 0
-  return [...beats]
-    .sort((a, b) => a.mono - b.mono)
-    .filter(({ epoch }) => {
-      newest = Math.max(newest, epoch)
-      return epoch < newest
-    })
+  const terms = new Terms()
+  return inOrder(beats).filter((beat) => terms.add(beat).length > 0)
+}
+
+/** Throws where two acted at once, or a term did after a later one had begun. */
+export function assertOneActed(beats: readonly Beat[]): void {
+  assert.equal(overlapMs(beats), 0, 'two workloads acted at once')
+  assert.deepEqual(lateBeats(beats), [], 'a workload acted after a later term had begun')
+}
+
+function inOrder(beats: readonly Beat[]): Beat[] {
+  return [...beats].sort((a, b) => a.mono - b.mono)
 }

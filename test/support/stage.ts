@@ -9,7 +9,7 @@ import {
 } from '../../agent/lease/embedded/embedded-lease-api.ts'
 import type { LeaseSpec } from '../../agent/lease/lease.ts'
 import { isDead, readStat } from '../../agent/workload/proc.ts'
-import { overlapMs, readBeats } from './beats.ts'
+import { assertOneActed, readBeats } from './beats.ts'
 import type { Pod } from './pod.ts'
 import { Replica, type ReplicaOptions } from './replica.ts'
 
@@ -78,7 +78,7 @@ export class Stage {
   }
 
   assertNoOverlap(): void {
-    assert.equal(overlapMs(readBeats(this.beats)), 0, 'two workloads acted at once')
+    assertOneActed(readBeats(this.beats))
   }
 
   private async close(): Promise<void> {
@@ -87,7 +87,7 @@ export class Stage {
     await this.api.close()
     const beats = readBeats(this.beats)
     rmSync(this.dir, { recursive: true })
-    assert.equal(overlapMs(beats), 0, 'two workloads acted at once')
+    assertOneActed(beats)
     // A pod's workload knows only its pid in a namespace that is gone.
     const here = new Set(this.replicas.map(({ name }) => name))
     const pids = new Set(beats.filter(({ replica }) => here.has(replica)).map(({ pid }) => pid))

@@ -1,4 +1,4 @@
-import type { Beat } from '../support/beats.ts'
+import type { Beat } from './beats.ts'
 
 /** One term of one replica, by what its workload wrote. */
 export interface Term {
