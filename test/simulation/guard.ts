@@ -11,30 +11,24 @@ export const REACTION_MS = 30
 export const CLOCK_CHECK_MS = 105
 const NAMESPACE_ENDS_MS = 80
 
-export interface GuardTimings {
-  readonly leaseDurationMs: number
-  readonly retryPeriodMs: number
-  readonly killMarginMs: number
-}
-
 /** Whether anything is there that could end a workload in time, and if not, which documented limit that is. */
 export class Guard {
-  private readonly timings: GuardTimings
   private readonly now: () => number
-  /** Until when the faults that struck so far may cost a replica its Lease. */
-  private riskUntil = Number.NEGATIVE_INFINITY
+  /** Until when the faults that struck a replica so far may cost it its Lease. */
+  private readonly riskUntil = new Map<Replica, number>()
   /** Workloads that lost their Lease while nothing could end them: they stay unguarded until something can. */
   private readonly lost = new WeakSet<Workload>()
 
-  constructor(timings: GuardTimings, now: () => number) {
-    this.timings = timings
+  constructor(now: () => number) {
     this.now = now
   }
 
-  struck({ kind, at, ms }: Fault): void {
+  /** One that concerns this replica, or all of them. */
+  struck(replica: Replica, { kind, at, ms }: Fault): void {
     if (GENTLE.includes(kind)) return
-    const { leaseDurationMs, retryPeriodMs } = this.timings
-    this.riskUntil = Math.max(this.riskUntil, at + ms + leaseDurationMs + retryPeriodMs)
+    const { leaseDurationMs, retryPeriodMs } = replica.config
+    const until = at + ms + leaseDurationMs + retryPeriodMs
+    this.riskUntil.set(replica, Math.max(this.risk(replica), until))
   }
 
   /** Asked only where a workload acts that should not. */
@@ -43,21 +37,25 @@ export class Guard {
     const awakeFor = this.now() - kernel.wokeAt
     if (awakeFor < CLOCK_CHECK_MS + REACTION_MS) return 'machine woke up'
     if (workload === null || !this.stands(workload.guard)) return null
-    if (mode === 'pod') return this.podLimit(workload)
-    const patience = this.timings.killMarginMs / 2 + CLOCK_CHECK_MS
-    if (awakeFor < this.timings.retryPeriodMs + patience)
-      return 'launcher stands still on a machine that woke up'
+    if (mode === 'pod') return this.podLimit(replica, workload)
+    const { killMarginMs, retryPeriodMs } = replica.config
+    const patience = killMarginMs / 2 + CLOCK_CHECK_MS
+    if (awakeFor < retryPeriodMs + patience) return 'launcher stands still on a machine that woke up'
     const helpless = agent === null || !agent.process.runs || this.now() - agent.process.thawedAt < patience
     return helpless ? 'launcher and agent stand still' : null
   }
 
-  private podLimit(workload: Workload): Limit | null {
+  private podLimit(replica: Replica, workload: Workload): Limit | null {
     const { alive, diedAt } = workload.guard
     if (!alive) return this.now() - diedAt < NAMESPACE_ENDS_MS ? 'namespace is ending' : null
     // A leader with a frozen launcher keeps its Lease, unless something else takes it away.
-    if (this.now() > this.riskUntil && !this.lost.has(workload)) return null
+    if (this.now() > this.risk(replica) && !this.lost.has(workload)) return null
     this.lost.add(workload)
     return 'launcher stands still'
+  }
+
+  private risk(replica: Replica): number {
+    return this.riskUntil.get(replica) ?? Number.NEGATIVE_INFINITY
   }
 
   /** Frozen or dead, or only just running again: one that stood still while it looked at its clocks looks again later. */

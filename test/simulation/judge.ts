@@ -1,7 +1,7 @@
 import { holderOf, type Lease, sameRecord } from '../../agent/lease/lease.ts'
 import type { Commit } from './api-server.ts'
 import type { Fault } from './faults/fault.ts'
-import { type FaultKind, mostStarts } from './faults/kinds.ts'
+import { concerned, type FaultKind, mostStarts } from './faults/kinds.ts'
 import { CLOCK_CHECK_MS, Guard, REACTION_MS } from './guard.ts'
 import { isAcquisition, renewTimeOf } from './knowledge.ts'
 import { LeaseRules } from './lease-rules.ts'
@@ -9,14 +9,6 @@ import type { Limit } from './limits.ts'
 import type { Replica } from './replica.ts'
 import { Violation } from './violation.ts'
 import type { Workload } from './workload.ts'
-
-export interface JudgeConfig {
-  readonly leaseDurationMs: number
-  readonly renewDeadlineMs: number
-  readonly retryPeriodMs: number
-  readonly killMarginMs: number
-  readonly onDoubt: 'freeze' | 'stop'
-}
 
 /** /proc/uptime counts in steps; the product allows for two of them, and the model's clock is one behind. */
 const BOOT_STEPS_MS = 30
@@ -30,12 +22,12 @@ const UNSTEADY: readonly FaultKind[] = ['suspended', 'paused', 'wall clock set']
 
 /** Judges a run by what the model's processes and its API server really did, and by nothing that the product says. */
 export class Judge {
-  private readonly config: JudgeConfig
   private readonly replicas: readonly Replica[]
   private readonly now: () => number
   private readonly rules: LeaseRules
   private readonly guard: Guard
-  private readonly clocksAreSteady: boolean
+  /** Those whose clocks are never tampered with. */
+  private readonly steady: ReadonlySet<Replica>
   private startsLeft: number
   private highestStarted = 0
   /** The instance that started a workload last. */
@@ -57,17 +49,14 @@ export class Judge {
   /** Workloads that were started again in the term of the one before. */
   restarts = 0
 
-  constructor(config: JudgeConfig, replicas: readonly Replica[], now: () => number, plan: readonly Fault[]) {
-    this.config = config
+  constructor(replicas: readonly Replica[], now: () => number, plan: readonly Fault[]) {
     this.replicas = replicas
     this.now = now
-    this.guard = new Guard(config, now)
+    this.guard = new Guard(now)
     this.startsLeft = mostStarts(plan)
-    this.clocksAreSteady = !plan.some(({ kind }) => UNSTEADY.includes(kind))
+    const unsteady = plan.filter(({ kind }) => UNSTEADY.includes(kind)).flatMap(({ targets }) => targets)
+    this.steady = new Set(replicas.filter((_, index) => !unsteady.includes(index)))
     this.rules = new LeaseRules({
-      leaseDurationMs: config.leaseDurationMs,
-      // Two retry periods from one answer to the next, and the first was on its way for a request deadline.
-      looksMs: 2 * config.retryPeriodMs + config.renewDeadlineMs / 2 + AT_ONCE_MS,
       now,
       replicaOf: (instance) =>
         replicas.find((replica) => replica.instance === instance) ??
@@ -87,7 +76,8 @@ export class Judge {
   }
 
   struck(fault: Fault): void {
-    this.guard.struck(fault)
+    for (const index of concerned(fault, this.replicas.length))
+      this.guard.struck(this.replicas[index] as Replica, fault)
   }
 
   /** A fault was left out, since what it does is outside the guarantee. */
@@ -171,7 +161,7 @@ export class Judge {
 
   /** Only one that had served for a lease duration is worth another try in the same term. */
   private checkRestart(replica: Replica, earlier: Workload): void {
-    const leastMs = (replica.behaviour.startMs + this.config.leaseDurationMs) * SLOWEST_RATE
+    const leastMs = (replica.behaviour.startMs + replica.config.leaseDurationMs) * SLOWEST_RATE
     const ageMs = this.now() - earlier.startedAt
     if (ageMs < leastMs)
       throw new Violation('availability', `${nameOf(replica)} is started again after ${Math.round(ageMs)} ms`)
@@ -194,7 +184,7 @@ export class Judge {
   }
 
   private checkDeadlines(replica: Replica, workload: Workload): void {
-    const { leaseDurationMs, killMarginMs, renewDeadlineMs, onDoubt } = this.config
+    const { leaseDurationMs, killMarginMs, renewDeadlineMs, onDoubt } = replica.config
     const { acknowledgedAt, otherSeenAt } = replica.knowledge
     const { wokeAt, pausedUntil } = replica.kernel
     const since = this.now() - acknowledgedAt
@@ -239,9 +229,9 @@ export class Judge {
   private checkFreeze(replica: Replica, workload: Workload): void {
     const { acknowledgedAt, learntAt, otherSeenAt } = replica.knowledge
     const from = Math.max(this.hinderedAt.get(replica) ?? 0, replica.linkSlowUntil, learntAt)
-    if (!this.clocksAreSteady || !workload.live || this.now() - from <= GRANT_TAKES_MS) return
+    if (!this.steady.has(replica) || !workload.live || this.now() - from <= GRANT_TAKES_MS) return
     const since = this.now() - acknowledgedAt
-    if (since > this.config.renewDeadlineMs - REACTION_MS || otherSeenAt !== null) return
+    if (since > replica.config.renewDeadlineMs - REACTION_MS || otherSeenAt !== null) return
     throw new Violation('availability', `${nameOf(replica)} is frozen ${Math.round(since)} ms after a write`)
   }
 }

@@ -2,7 +2,7 @@ import { durationOf, epochOf, holderOf, type Lease, sameRecord } from '../../age
 import type { Commit } from './api-server.ts'
 import { isAcquisition, isVacant, neverHeld, versionOf } from './knowledge.ts'
 import type { Limit } from './limits.ts'
-import type { Replica } from './replica.ts'
+import type { Replica, ReplicaConfig } from './replica.ts'
 import { Violation } from './violation.ts'
 
 /** Who may count on the Lease, and for how long. */
@@ -15,8 +15,8 @@ interface Claim {
   readonly since: number
   /** What its record has said since its owner's last write, and from when on: who saw only that again saw no change. */
   readonly said: readonly { readonly lease: Lease; readonly since: number }[]
-  /** How long it must be left alone from then on. */
-  readonly ms: number
+  /** How long it must be left alone from then on; `null`: for the lease duration of whoever takes it. */
+  readonly ms: number | null
   /** How long its owner counts on it. */
   readonly promisedMs: number
   /** The version it began with: who was shown it, or a later one, knows of it. */
@@ -26,9 +26,6 @@ interface Claim {
 }
 
 export interface LeaseRulesOptions {
-  readonly leaseDurationMs: number
-  /** The longest time between two looks at an absent Lease that count as an unbroken series. */
-  readonly looksMs: number
   readonly now: () => number
   /** The replica that is, or once was, the instance of this name. */
   readonly replicaOf: (instance: string) => Replica | undefined
@@ -39,6 +36,20 @@ export interface LeaseRulesOptions {
   readonly tookEarly: (limit: Limit, owner: string | null) => void
   /** `writer` counts from an epoch that is not the highest. */
   readonly forgot: (writer: string, epoch: number) => void
+}
+
+/** A request is answered, and told, within so long after its deadline. */
+const ANSWERED_MS = 250
+
+/** The longest time between two looks at an absent Lease that count as an unbroken series. */
+function looksMs({ retryPeriodMs, renewDeadlineMs }: ReplicaConfig): number {
+  // Two retry periods from one answer to the next, and the first was on its way for a request deadline.
+  return 2 * retryPeriodMs + renewDeadlineMs / 2 + ANSWERED_MS
+}
+
+/** What the record says; `null`: nothing. */
+function recorded(lease: Lease): number | null {
+  return durationOf(lease, 0) || null
 }
 
 /** How far two clocks within the assumed drift come apart, and a millisecond for rounding. */
@@ -81,8 +92,8 @@ export class LeaseRules {
       this.overtakeDisplaced(writer)
     }
     if (this.claim?.owner !== writer) this.taken(before, after, writer)
-    const { now, leaseDurationMs } = this.options
-    const ms = durationOf(after, leaseDurationMs)
+    const { now } = this.options
+    const ms = durationOf(after, 0)
     const goesOn = this.claim?.owner === writer && before !== null
     this.claim = {
       owner: writer,
@@ -116,11 +127,12 @@ export class LeaseRules {
   private taken(before: Lease | null, after: Lease, writer: string): void {
     const { claim } = this
     if (claim === null) return
-    const { now, tookEarly } = this.options
+    const { now, tookEarly, replicaOf } = this.options
+    const ms = claim.ms ?? replicaOf(writer)?.config.leaseDurationMs ?? 0
     const waited = now() - claim.since
-    if (waited >= claim.promisedMs - drift(claim.promisedMs) && waited >= claim.ms - drift(claim.ms)) return
-    const limit =
-      waited >= claim.ms - drift(claim.ms) ? 'duration shortened' : this.limit(before, after, writer)
+    const waitedFor = (wanted: number) => waited >= wanted - drift(wanted)
+    if (waitedFor(claim.promisedMs) && waitedFor(ms)) return
+    const limit = waitedFor(ms) ? 'duration shortened' : this.limit(before, after, writer)
     if (limit !== null) {
       tookEarly(limit, claim.owner)
       return
@@ -129,8 +141,8 @@ export class LeaseRules {
     const what =
       before === null ? 'a deleted Lease' : holder === '' ? 'a cleared Lease' : `the Lease of ${holder}`
     throw new Violation(
-      holder !== '' && waited < claim.ms / 2 ? 'rule 4' : 'rules 6, 7',
-      `${writer} took ${what} after ${Math.round(waited)} of ${claim.ms} ms`,
+      holder !== '' && waited < ms / 2 ? 'rule 4' : 'rules 6, 7',
+      `${writer} took ${what} after ${Math.round(waited)} of ${ms} ms`,
     )
   }
 
@@ -138,20 +150,21 @@ export class LeaseRules {
   private limit(before: Lease | null, after: Lease, writer: string): Limit | null {
     const claim = this.claim as Claim
     if (claim.faked) return 'release faked'
-    const knowledge = this.options.replicaOf(writer)?.knowledge
-    if (knowledge === undefined || (before !== null && !neverHeld(before))) return null
+    const replica = this.options.replicaOf(writer)
+    if (replica === undefined || (before !== null && !neverHeld(before))) return null
+    const { knowledge, config } = replica
     const sent = knowledge.sentAs(after)
     if (before === null && sent !== undefined && sent.at < claim.since) return 'creation under way'
     const { heldVersion, lookedSince } = sent ?? knowledge
     if (heldVersion >= claim.version) return null
     // One that has looked before notices where it could not look for longer than this.
-    const between = claim.since - claim.begunAt <= this.options.looksMs
+    const between = claim.since - claim.begunAt <= looksMs(config)
     return between || lookedSince > claim.begunAt ? 'holder unseen' : null
   }
 
   /** A person changed or deleted it. */
   private edited(before: Lease | null, after: Lease | null): void {
-    const { leaseDurationMs, now, instanceNamed } = this.options
+    const { now, instanceNamed } = this.options
     const { claim } = this
     if (before === null && claim?.owner === null && claim.promisedMs === 0) {
       // Nobody counted on what was deleted, and one that looks at it only now cannot know that it was.
@@ -163,27 +176,27 @@ export class LeaseRules {
         ...(claim ?? { owner: null, begunAt: now(), promisedMs: 0, version: 0, faked: false }),
         said: [],
         since: now(),
-        ms: leaseDurationMs,
+        ms: null,
       }
     } else if (before !== null && holderOf(after) !== '' && holderOf(after) !== holderOf(before)) {
-      const ms = durationOf(after, leaseDurationMs)
+      const ms = recorded(after)
       const owner = instanceNamed(holderOf(after))
       if (claim !== null) this.displaced.push({ owner: claim.owner, until: claim.since + claim.promisedMs })
       const version = versionOf(after)
       const since = now()
       const said = [{ lease: after, since }]
-      this.claim = { owner, begunAt: since, since, said, ms, promisedMs: ms, version, faked: false }
+      this.claim = { owner, begunAt: since, since, said, ms, promisedMs: ms ?? 0, version, faked: false }
     } else if (before !== null && claim !== null) {
       const faked = isVacant(after) && !neverHeld(after)
       if (isVacant(after) && isVacant(before)) this.claim = { ...claim, faked }
       else if (isVacant(after)) {
-        // What the record said is gone with it: its owner's promise counts, or a whole lease duration.
-        const ms = neverHeld(after) ? Math.max(leaseDurationMs, claim.promisedMs) : claim.ms
+        // What the record said is gone with it: its owner's promise counts, and a whole lease duration.
+        const ms = neverHeld(after) ? null : claim.ms
         this.claim = { ...claim, since: now(), ms, faked }
       } else if (!sameRecord(before, after)) {
         const since = claim.said.find(({ lease }) => sameRecord(lease, after))?.since ?? now()
         const said = [...claim.said, { lease: after, since }]
-        this.claim = { ...claim, since, said, ms: durationOf(after, leaseDurationMs), faked }
+        this.claim = { ...claim, since, said, ms: recorded(after), faked }
       }
     }
   }

@@ -59,12 +59,12 @@ export class Recovery {
   }
 
   async await(run: (until: number) => Promise<void>): Promise<void> {
-    const { timeline, replicas, config } = this.world
+    const { timeline, replicas } = this.world
     await run(this.healedAt)
     const recordedMs = this.recordedMs
     const waiting = replicas.some(({ agent }) => agent?.host.elector.state.inFlight)
-    if (waiting) this.requestMs = config.renewDeadlineMs / 2
-    if (this.world.server.lease === null) this.goneMs = config.retryPeriodMs
+    if (waiting) this.requestMs = this.longest('renewDeadlineMs') / 2
+    if (this.world.server.lease === null) this.goneMs = this.longest('retryPeriodMs')
     let since = timeline.now
     let serving: Replica | null = null
     for (;;) {
@@ -92,15 +92,19 @@ export class Recovery {
   }
 
   private get plainMs(): number {
-    const { config, replicas } = this.world
-    const startMs = Math.max(...replicas.map(({ behaviour }) => behaviour.startMs))
-    return config.leaseDurationMs + config.retryPeriodMs + startMs + STEPS_MS
+    const startMs = Math.max(...this.world.replicas.map(({ behaviour }) => behaviour.startMs))
+    return this.longest('leaseDurationMs') + this.longest('retryPeriodMs') + startMs + STEPS_MS
+  }
+
+  /** Of all replicas: any of them may be the next one. */
+  private longest(timing: 'leaseDurationMs' | 'renewDeadlineMs' | 'retryPeriodMs'): number {
+    return Math.max(...this.world.replicas.map(({ config }) => config[timing]))
   }
 
   /** Those that `ms` cannot do without; `null`: it is too long all the same. */
   private delays(ms: number, recordedMs: number): Delay[] | null {
     const allowed: [Delay, number][] = [
-      ['record says longer', Math.max(0, recordedMs - this.world.config.leaseDurationMs)],
+      ['record says longer', Math.max(0, recordedMs - this.longest('leaseDurationMs'))],
       ['Lease is gone', this.goneMs],
       ['cooling down', Math.max(0, this.coolFrom - this.start)],
       ['request under way', this.requestMs],

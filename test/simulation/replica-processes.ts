@@ -22,7 +22,7 @@ export function startAgent(
   world: ReplicaWorld,
   exited: (process: Process, code: 0 | 1) => void,
 ): Running<AgentHost> {
-  const { identity, instance, kernel, network, behaviour } = replica
+  const { identity, instance, config, kernel, network, behaviour } = replica
   const process = new Process(kernel, world.random)
   const api = new ApiClient({
     instance,
@@ -34,18 +34,17 @@ export function startAgent(
     shown: (lease) => world.shown(replica, lease),
   })
   const host = new AgentHost({
-    config: { ...world.config, identity, salt: world.random.whole(0, 999) },
+    config: { ...config, identity, salt: world.random.whole(0, 999) },
     api,
     process,
     startTimeoutMs: START_TIMEOUT_MS,
-    remedy: (servedMs) => world.remedy(servedMs),
+    remedy: (servedMs) => world.remedy(config, servedMs),
     machine: {
       portFree: async () => !replica.portTaken,
       connections: () => (behaviour.connected ? ['10.1.2.3'] : []),
       ...(replica.mode === 'run' ? { reclaim: () => reclaim(replica, process) } : {}),
     },
-    link: (handlers) =>
-      new AgentEnd(replica.socket, process, replica.keys, world.config.leaseDurationMs, handlers),
+    link: (handlers) => new AgentEnd(replica.socket, process, replica.keys, config.leaseDurationMs, handlers),
     probe: (handlers) => new ModelProbe(process, () => replica.workload?.healthy ?? false, handlers),
     trace: (line) => world.trace(instance, line),
     moved: (stage) => replica.agentMoved(stage),
@@ -65,7 +64,7 @@ export function startLauncher(
     process,
     socket: replica.socket,
     alone: replica.mode === 'pod',
-    stopTimeoutMs: world.config.stopTimeoutMs,
+    stopTimeoutMs: replica.config.stopTimeoutMs,
     portTaken: () => replica.portTaken,
     spawn: (epoch, workloadExited) => spawn(replica, world, process, epoch, workloadExited),
     remains: () => replica.workload,

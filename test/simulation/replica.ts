@@ -16,13 +16,16 @@ import { type Behaviour, type Workload, wellBehaved } from './workload.ts'
 /** `pod`: two containers, the launcher alone in a PID namespace. `run`: the agent starts the launcher itself. */
 export type Mode = 'pod' | 'run'
 
+export type ReplicaConfig = Omit<CandidateConfig, 'identity' | 'salt'>
+
 export interface ReplicaWorld {
   readonly timeline: Timeline
   readonly random: Random
   readonly server: ApiServer
-  readonly config: Omit<CandidateConfig, 'identity' | 'salt'>
+  /** Of the next instance of a replica; `again`: there was one before. */
+  config(again: boolean): ReplicaConfig
   /** What an agent decides on upon a failure of its workload. */
-  remedy(servedMs: number | null): Remedy
+  remedy(config: ReplicaConfig, servedMs: number | null): Remedy
   trace(who: string, line: () => string): void
   started(replica: Replica, workload: Workload, earlier: Workload | null): void
   sends(replica: Replica, lease: Lease): void
@@ -59,6 +62,8 @@ export class Replica {
   private backInMs = RESTART_MS
   keys: Keys = { admitted: null }
   socket: Socket
+  /** Of its present instance. */
+  config: ReplicaConfig
   /** Names this pod, or this `run`, for good. */
   instance = ''
   /** What it calls itself: its instance, unless somebody gave it another one's. */
@@ -80,6 +85,7 @@ export class Replica {
     this.kernel = new Kernel(world.timeline, world.random)
     this.network = new Network(world.random)
     this.socket = new Socket(world.random)
+    this.config = world.config(false)
     this.behaviour = wellBehaved(world.random)
     this.knowledge = new Knowledge(() => world.timeline.now)
   }
@@ -104,6 +110,7 @@ export class Replica {
     this.ending = this.gone = false
     this.instance = `${this.name}_${++this.instances}`
     this.identity = this.posingAs ?? this.instance
+    if (this.instances > 1) this.config = this.world.config(true)
     const { behaviour } = this.socket
     this.socket = new Socket(this.world.random)
     Object.assign(this.socket.behaviour, behaviour)

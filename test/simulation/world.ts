@@ -1,4 +1,3 @@
-import { contradiction } from '../../agent/config/timings.ts'
 import { remedyFor } from '../../agent/operate/crash-policy.ts'
 import type { Stage } from './agent-host.ts'
 import { ApiServer } from './api-server.ts'
@@ -11,6 +10,7 @@ import { Random } from './random.ts'
 import { type Recovered, Recovery } from './recovery.ts'
 import { type Mode, Replica, type ReplicaWorld } from './replica.ts'
 import { settled, Timeline } from './timeline.ts'
+import { Timings } from './timings.ts'
 import { Violation } from './violation.ts'
 
 /** The first workload serves by then, and the faults begin. */
@@ -57,13 +57,13 @@ export class World implements ReplicaWorld {
   readonly random: Random
   readonly server: ApiServer
   readonly replicas: readonly Replica[]
-  readonly config: ReplicaWorld['config']
   readonly judge: Judge
   readonly asked = (stage: Stage): void => void this.stages.push(stage)
   /** Apart from the other draws, which a failure then leaves as they are. */
   private readonly crashes: Random
   private readonly onCrash: 'handover' | 'restart'
   private readonly plan: readonly Fault[]
+  private readonly timings: Timings
   private readonly seed: number
   private readonly lines: string[] | null
   private readonly recovery: Recovery
@@ -80,7 +80,7 @@ export class World implements ReplicaWorld {
     this.onCrash = this.crashes.chance(0.3) ? 'restart' : 'handover'
     const mode: Mode = this.random.chance(0.7) ? 'pod' : 'run'
     const size = this.random.whole(2, 5)
-    this.config = drawConfig(this.random)
+    this.timings = new Timings(this.random)
     const leaseExists = this.random.chance(0.8)
     const plan = planFaults(this.random, size, FIRST_FAULT_MS, SPAN_MS, options.among)
     this.plan = plan.filter(({ id }) => options.keep?.includes(id) ?? true)
@@ -90,16 +90,16 @@ export class World implements ReplicaWorld {
       this.guard(() => this.judge.committed(commit))
     })
     this.replicas = Array.from({ length: size }, (_, index) => new Replica(this, index, mode))
-    this.judge = new Judge(this.config, this.replicas, () => this.timeline.now, this.plan)
+    this.judge = new Judge(this.replicas, () => this.timeline.now, this.plan)
     this.recovery = new Recovery(this)
     if (leaseExists) this.server.apply()
   }
 
   /** The product's policy, with any number of peers that are ready; `null`: nobody knows. */
-  remedy: ReplicaWorld['remedy'] = (servedMs) => {
-    const { leaseDurationMs } = this.config
-    return remedyFor({ onCrash: this.onCrash, leaseDurationMs }, servedMs, this.crashes.pick([null, 0, 1]))
-  }
+  remedy: ReplicaWorld['remedy'] = ({ leaseDurationMs }, servedMs) =>
+    remedyFor({ onCrash: this.onCrash, leaseDurationMs }, servedMs, this.crashes.pick([null, 0, 1]))
+
+  config: ReplicaWorld['config'] = (again) => this.timings.next(again)
 
   trace(who: string, line: () => string): void {
     this.lines?.push(`${(this.timeline.now / 1000).toFixed(3).padStart(8)} ${who.padEnd(5)} ${line()}`)
@@ -187,32 +187,6 @@ export class World implements ReplicaWorld {
       if (this.steps > MOST_STEPS) throw new Violation('liveness', `${MOST_STEPS} steps, and no end`)
       if (this.violation !== null) throw this.violation
     }
-  }
-}
-
-const DEFAULTS = {
-  leaseDurationMs: 15_000,
-  renewDeadlineMs: 10_000,
-  retryPeriodMs: 2_000,
-  killMarginMs: 1_000,
-}
-
-/** Two thirds of the runs have the default timings, the others any that the product accepts. */
-function drawConfig(random: Random): ReplicaWorld['config'] {
-  const drawn = {
-    leaseDurationMs: 1_000 * random.whole(5, 25),
-    renewDeadlineMs: 100 * random.whole(30, 200),
-    retryPeriodMs: 100 * random.whole(5, 50),
-    killMarginMs: 100 * random.whole(3, 25),
-  }
-  const timings =
-    random.chance(2 / 3) || contradiction({ ...drawn, onDoubt: 'stop' }) !== null ? DEFAULTS : drawn
-  return {
-    ...timings,
-    drainTimeoutMs: 5_000,
-    stopTimeoutMs: 6_000,
-    onDoubt: random.chance(0.75) ? 'freeze' : 'stop',
-    owner: null,
   }
 }
 

@@ -4,6 +4,7 @@ import { type Kind, shared } from './fault.ts'
 export const API_SERVER_FAULTS = {
   'api restarts': {
     rows: ['T4'],
+    shared: true,
     strike: shared(({ server }) => {
       server.stop()
       return () => server.start()
@@ -11,6 +12,7 @@ export const API_SERVER_FAULTS = {
   },
   'api hangs': {
     rows: ['T4'],
+    shared: true,
     strike: shared(({ server }) => {
       server.hangs = true
       return () => server.resume()
@@ -18,6 +20,7 @@ export const API_SERVER_FAULTS = {
   },
   'watches expire': {
     rows: ['T7'],
+    shared: true,
     strike: shared(({ server }) => {
       server.compact()
       return undefined
@@ -25,6 +28,7 @@ export const API_SERVER_FAULTS = {
   },
   'watches end': {
     rows: ['T7'],
+    shared: true,
     strike: shared(({ server }) => {
       server.endWatches()
       return undefined

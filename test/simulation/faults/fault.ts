@@ -25,6 +25,8 @@ export type Strike = (world: World, fault: Fault, target: Replica) => unknown
 export interface Kind {
   /** The rows of the fault table that it belongs to; none: it goes beyond the table. */
   readonly rows: readonly Row[]
+  /** What all replicas depend on: it concerns each of them, whatever its targets. */
+  readonly shared?: true
   readonly strike: Strike
   /** For how many milliseconds after its end something of it may still arrive. */
   readonly trails?: (degree: number) => number

@@ -40,6 +40,11 @@ export const GENTLE: readonly FaultKind[] = [
   'lingers when killed',
 ]
 
+/** The indexes of the replicas that a fault concerns. */
+export function concerned({ kind, targets }: Fault, replicas: number): readonly number[] {
+  return FAULTS[kind].shared ? Array.from({ length: replicas }, (_, index) => index) : targets
+}
+
 /** Faults of the watch, which cost a leader nothing. */
 export const CALM: readonly FaultKind[] = [
   'watch lags',

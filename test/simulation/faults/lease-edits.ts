@@ -42,10 +42,12 @@ const DURATIONS_S = [1, 3, 10, 20, 40]
 export const LEASE_EDITS = {
   'lease deleted': {
     rows: ['T9'],
+    shared: true,
     strike: onLease(({ server }) => void server.delete()),
   },
   'lease deleted, candidates restart': {
     rows: ['T9'],
+    shared: true,
     strike: (world, fault, target) => {
       if (fault.targets[0] === world.replicas.indexOf(target)) world.server.delete()
       target.crashAgent(fault.degree * 2_000)
@@ -55,6 +57,7 @@ export const LEASE_EDITS = {
   // kubectl delete; kubectl apply -f deploy/base/lease.yaml
   'lease deleted and applied': {
     rows: ['T9'],
+    shared: true,
     strike: onLease(({ server, timeline }, { degree }) => {
       server.delete()
       timeline.in(degree ** 3 * 3_000, () => server.apply())
@@ -65,6 +68,7 @@ export const LEASE_EDITS = {
   'spec emptied': { rows: ['T9'], strike: edit(() => ({})) },
   'holder replaced': {
     rows: ['T2'],
+    shared: true,
     strike: onLease((world, { at, degree }) => {
       const holder = `stranger-${at}`
       const raise = degree % 0.2 < 0.1
@@ -79,6 +83,7 @@ export const LEASE_EDITS = {
   },
   'holder is another replica': {
     rows: ['T2'],
+    shared: true,
     strike: onLease((world, { targets }) => {
       const { identity } = world.replicas[targets[0] as number] as Replica
       world.server.edit((lease) => takenBy(identity, true, world, lease))
@@ -88,6 +93,7 @@ export const LEASE_EDITS = {
   'holder cleared': { rows: ['T2'], strike: edit((spec) => ({ ...spec, holderIdentity: '' })) },
   'release faked': {
     rows: ['T2'],
+    shared: true,
     strike: edit((spec, world, { degree }) => ({
       ...spec,
       holderIdentity: '',
@@ -97,10 +103,12 @@ export const LEASE_EDITS = {
   },
   'epoch raised': {
     rows: [],
+    shared: true,
     strike: edit((spec) => ({ ...spec, leaseTransitions: (spec.leaseTransitions ?? 0) + 1 })),
   },
   'renew time edited': {
     rows: [],
+    shared: true,
     strike: edit((spec, world, { degree }) => ({
       ...spec,
       renewTime: timestamp(world, (degree < 0.5 ? -1 : 1) * HOUR_MS),
@@ -108,10 +116,12 @@ export const LEASE_EDITS = {
   },
   'acquire time edited': {
     rows: [],
+    shared: true,
     strike: edit((spec, world) => ({ ...spec, acquireTime: timestamp(world) })),
   },
   'duration edited': {
     rows: [],
+    shared: true,
     strike: edit((spec, _world, { degree }) => ({
       ...spec,
       leaseDurationSeconds: DURATIONS_S[Math.floor(degree * DURATIONS_S.length)] as number,
@@ -119,6 +129,7 @@ export const LEASE_EDITS = {
   },
   annotated: {
     rows: [],
+    shared: true,
     strike: onLease((world) => {
       const annotations = { note: String(world.timeline.now) }
       world.server.edit((lease) => ({ ...lease, metadata: { ...lease.metadata, annotations } }))

@@ -63,6 +63,8 @@ export const PROCESS_FAULTS = {
   },
   twin: {
     rows: ['T10'],
+    // Also the one whose identity is taken.
+    shared: true,
     strike: (world, { targets, degree }, replica) => {
       const others = world.replicas.filter((_, index) => !targets.includes(index))
       const original = others[Math.floor(degree * others.length)]
@@ -122,20 +124,19 @@ export const PROCESS_FAULTS = {
   },
   paused: {
     rows: ['T11'],
-    strike: (world, _fault, { kernel }) => {
+    strike: (world, _fault, { kernel, config }) => {
       kernel.sleep()
       return () => {
-        if (!kernel.wakeUnnoticed(world.config.leaseDurationMs))
-          world.judge.withheld('no clock shows a pause')
+        if (!kernel.wakeUnnoticed(config.leaseDurationMs)) world.judge.withheld('no clock shows a pause')
       }
     },
   },
   'wall clock set': {
     rows: ['T11'],
-    strike: (world, { degree }, { kernel }) => {
+    strike: (world, { degree }, { kernel, config }) => {
       if (kernel.asleep) return MISSED
       const byMs = (degree < 0.5 ? -1 : 1) * HOUR_MS
-      if (!kernel.setWall(byMs, world.config.leaseDurationMs)) world.judge.withheld('no clock shows a pause')
+      if (!kernel.setWall(byMs, config.leaseDurationMs)) world.judge.withheld('no clock shows a pause')
       return undefined
     },
   },

@@ -1,0 +1,48 @@
+import { contradiction, PRESETS } from '../../agent/config/timings.ts'
+import type { Random } from './random.ts'
+import type { ReplicaConfig } from './replica.ts'
+
+const KILL_MARGIN_MS = 1_000
+
+/** What the replicas of a run are configured with, which a rolling change may make two things at a time. */
+export class Timings {
+  private readonly random: Random
+  private readonly before: ReplicaConfig
+  /** `null`: nothing changes in this run. */
+  private readonly after: ReplicaConfig | null
+
+  /** Each fourth run is one in the middle of a change. */
+  constructor(random: Random) {
+    this.random = random
+    this.before = draw(random)
+    this.after = random.chance(0.25) ? change(random, this.before) : null
+  }
+
+  /** `again`: of a replica that was there before, and comes back as the change would have it. */
+  next(again: boolean): ReplicaConfig {
+    const { before, after } = this
+    return after !== null && (again || this.random.chance(0.3)) ? after : before
+  }
+}
+
+/** Two thirds have the default timings, the others any that the product accepts. */
+function draw(random: Random): ReplicaConfig {
+  const drawn = {
+    leaseDurationMs: 1_000 * random.whole(5, 25),
+    renewDeadlineMs: 100 * random.whole(30, 200),
+    retryPeriodMs: 100 * random.whole(5, 50),
+    killMarginMs: 100 * random.whole(3, 25),
+  }
+  const onDoubt = random.chance(0.75) ? 'freeze' : 'stop'
+  const usual = { ...PRESETS.default, killMarginMs: KILL_MARGIN_MS }
+  const timings = random.chance(2 / 3) || contradiction({ ...drawn, onDoubt }) !== null ? usual : drawn
+  return { ...timings, onDoubt, drainTimeoutMs: 5_000, stopTimeoutMs: 6_000, owner: null }
+}
+
+/** To `--preset=fast`, or away from it, or to anything. */
+function change(random: Random, before: ReplicaConfig): ReplicaConfig {
+  if (random.chance(0.3)) return draw(random)
+  const { leaseDurationMs } = PRESETS.fast
+  const preset = before.leaseDurationMs === leaseDurationMs ? PRESETS.default : PRESETS.fast
+  return { ...before, ...preset, killMarginMs: KILL_MARGIN_MS }
+}
