@@ -161,7 +161,7 @@ export class Judge {
 
   /** Only one that had served for a lease duration is worth another try in the same term. */
   private checkRestart(replica: Replica, earlier: Workload): void {
-    const leastMs = (replica.behaviour.startMs + replica.config.leaseDurationMs) * SLOWEST_RATE
+    const leastMs = (earlier.startMs + replica.config.leaseDurationMs) * SLOWEST_RATE
     const ageMs = this.now() - earlier.startedAt
     if (ageMs < leastMs)
       throw new Violation('availability', `${nameOf(replica)} is started again after ${Math.round(ageMs)} ms`)

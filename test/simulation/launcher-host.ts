@@ -1,9 +1,12 @@
 import { Launcher } from '../../agent/workload/launcher.ts'
 import type { WorkloadView } from '../../agent/workload/messages.ts'
 import type { Exit } from '../../agent/workload/process-tree.ts'
+import { StandbyLadder } from '../../agent/workload/standby-ladder.ts'
 import { LauncherEnd, type Socket } from './link.ts'
 import type { Process } from './process.ts'
-import { type Workload, WorkloadTree } from './workload.ts'
+import type { Random } from './random.ts'
+import { ModelStandby, type Preparing } from './standby.ts'
+import { type Start, type Workload, WorkloadTree } from './workload.ts'
 
 export interface LauncherHostParts {
   readonly process: Process
@@ -12,7 +15,9 @@ export interface LauncherHostParts {
   readonly alone: boolean
   readonly stopTimeoutMs: number
   readonly portTaken: () => boolean
-  readonly spawn: (epoch: number, exited: (exit: Exit) => void) => Workload
+  readonly spawn: (start: Start, exited: (exit: Exit) => void) => Workload
+  readonly random: Random
+  readonly preparing: Preparing
   /** What was started last on this machine, by this launcher or an earlier one. */
   readonly remains: () => Workload | null
   readonly trace: (line: () => string) => void
@@ -27,6 +32,8 @@ export class LauncherHost {
   private readonly launcher: Launcher
   private readonly link: LauncherEnd
   private ending = false
+  private prepared: ModelStandby | null = null
+  private standby: StandbyLadder | null = null
 
   constructor(parts: LauncherHostParts) {
     const { process, trace } = parts
@@ -35,7 +42,7 @@ export class LauncherHost {
       ['langflow'],
       {
         clock: process,
-        tree: () => new WorkloadTree(process, parts.spawn, null),
+        tree: () => this.tree(null),
         portHolder: () =>
           new Promise((resolve) => {
             process.after(PORT_LOOK_MS, () => resolve(parts.portTaken() ? 'the port is taken' : null))
@@ -45,7 +52,7 @@ export class LauncherHost {
           finish: () => {},
           cutOff: () => {},
         }),
-        standby: () => null,
+        standby: () => (this.ending ? null : this.standby),
         environment: (grant) => ({ LEADER_EPOCH: String(grant.epoch) }),
       },
       (view, cause) => {
@@ -66,8 +73,8 @@ export class LauncherHost {
       received: (message) => {
         if (message.type === 'welcome') {
           if (this.ending) this.link.send({ type: 'terminating' })
-          const remains = parts.alone ? null : new WorkloadTree(process, parts.spawn, parts.remains())
-          this.launcher.meet(message.port, remains)
+          if (message.standby !== 'cold') this.standby ??= this.newStandby(message.patienceMs)
+          this.launcher.meet(message.port, parts.alone ? null : this.tree(parts.remains()))
         } else if (message.type === 'ping') {
           this.link.send({ type: 'pong', id: message.id })
         } else {
@@ -79,6 +86,28 @@ export class LauncherHost {
       },
     })
     this.link.start()
+  }
+
+  /** Real time since when it has had a standby that is ready; `null`: it has none. */
+  get preparedSince(): number | null {
+    return this.prepared?.readySince ?? null
+  }
+
+  loseStandby(): void {
+    this.parts.process.deliver(() => this.prepared?.lose())
+  }
+
+  private tree(remains: Workload | null): WorkloadTree {
+    const { process, spawn } = this.parts
+    return new WorkloadTree(process, spawn, () => this.prepared?.take() ?? false, remains)
+  }
+
+  /** As `serveLauncher` makes it. */
+  private newStandby(patienceMs: number): StandbyLadder {
+    const { process: launcher, random, preparing } = this.parts
+    const changed = () => this.prepared && this.standby?.changed(this.prepared)
+    this.prepared = new ModelStandby({ launcher, random, preparing, patienceMs, changed })
+    return new StandbyLadder(null, this.prepared, launcher, () => this.launcher.standbyChanged())
   }
 
   /** SIGTERM. */

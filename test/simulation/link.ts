@@ -51,18 +51,33 @@ export class Socket {
   }
 }
 
+type Welcome = Extract<ToLauncher, { type: 'welcome' }>
+
+export interface AgentEndOptions extends Pick<Welcome, 'standby' | 'patienceMs'> {
+  /** How long a grant lasts at most. */
+  readonly grantLifeMs: number
+}
+
 /** The agent's end: it lets in one launcher by the rules of `LinkServer` and `LauncherKeys`. */
 export class AgentEnd implements LauncherLink {
   private readonly socket: Socket
   private readonly process: Process
   private readonly handlers: LinkHandlers
   private readonly keys: Keys
+  private readonly asked: Pick<Welcome, 'standby' | 'patienceMs'>
   /** Until then, in monotonic ms, nobody but the launcher that was let in last may connect. */
   private closedUntil: number
   private launcher: Connection | null = null
   private readonly connections = new Set<Connection>()
 
-  constructor(socket: Socket, process: Process, keys: Keys, grantLifeMs: number, handlers: LinkHandlers) {
+  constructor(
+    socket: Socket,
+    process: Process,
+    keys: Keys,
+    { grantLifeMs, ...asked }: AgentEndOptions,
+    handlers: LinkHandlers,
+  ) {
+    this.asked = asked
     this.socket = socket
     this.process = process
     this.handlers = handlers
@@ -143,8 +158,7 @@ export class AgentEnd implements LauncherLink {
       tree: 'tree',
       port: 7860,
       origin: 'http://127.0.0.1:7860',
-      standby: 'cold',
-      patienceMs: 60_000,
+      ...this.asked,
       thawMs: 2_000,
     })
     this.handlers.connected(hello, returning)

@@ -6,7 +6,7 @@ import { AgentEnd } from './link.ts'
 import { ModelProbe } from './probe.ts'
 import { Process } from './process.ts'
 import { RESPAWN_MS, type Replica, type ReplicaWorld } from './replica.ts'
-import { Workload } from './workload.ts'
+import { type Start, Workload } from './workload.ts'
 
 const START_TIMEOUT_MS = 30_000
 const RECLAIM_LOOK_MS = 5
@@ -44,7 +44,14 @@ export function startAgent(
       connections: () => (behaviour.connected ? ['10.1.2.3'] : []),
       ...(replica.mode === 'run' ? { reclaim: () => reclaim(replica, process) } : {}),
     },
-    link: (handlers) => new AgentEnd(replica.socket, process, replica.keys, config.leaseDurationMs, handlers),
+    link: (handlers) =>
+      new AgentEnd(
+        replica.socket,
+        process,
+        replica.keys,
+        { grantLifeMs: config.leaseDurationMs, standby: config.standby, patienceMs: START_TIMEOUT_MS },
+        handlers,
+      ),
     probe: (handlers) => new ModelProbe(process, () => replica.workload?.healthy ?? false, handlers),
     trace: (line) => world.trace(instance, line),
     moved: (stage) => replica.agentMoved(stage),
@@ -66,7 +73,9 @@ export function startLauncher(
     alone: replica.mode === 'pod',
     stopTimeoutMs: replica.config.stopTimeoutMs,
     portTaken: () => replica.portTaken,
-    spawn: (epoch, workloadExited) => spawn(replica, world, process, epoch, workloadExited),
+    spawn: (start, workloadExited) => spawn(replica, world, process, start, workloadExited),
+    random: world.random,
+    preparing: replica.preparing,
     remains: () => replica.workload,
     trace: (line) => world.trace(replica.instance, line),
     exited: () => exited(process),
@@ -78,12 +87,12 @@ function spawn(
   replica: Replica,
   world: ReplicaWorld,
   launcher: Process,
-  epoch: number,
+  start: Start,
   exited: (exit: Exit) => void,
 ): Workload {
   const { name, behaviour, kernel, workload: earlier } = replica
   const process = new Process(kernel, world.random)
-  const workload = new Workload(name, epoch, process, launcher, world.random, behaviour, exited)
+  const workload = new Workload(name, start, process, launcher, world.random, behaviour, exited)
   replica.workload = workload
   if (behaviour.diesAtStart) process.after(world.random.between(10, 500), () => workload.exit(false))
   world.started(replica, workload, earlier)

@@ -10,13 +10,16 @@ import { Network } from './network.ts'
 import type { Process } from './process.ts'
 import type { Random } from './random.ts'
 import { type Running, startAgent, startLauncher } from './replica-processes.ts'
+import { type Preparing, preparing } from './standby.ts'
 import type { Timeline } from './timeline.ts'
 import { type Behaviour, type Workload, wellBehaved } from './workload.ts'
 
 /** `pod`: two containers, the launcher alone in a PID namespace. `run`: the agent starts the launcher itself. */
 export type Mode = 'pod' | 'run'
 
-export type ReplicaConfig = Omit<CandidateConfig, 'identity' | 'salt'>
+export interface ReplicaConfig extends Omit<CandidateConfig, 'identity' | 'salt'> {
+  readonly standby: 'cold' | 'prewarmed'
+}
 
 export interface ReplicaWorld {
   readonly timeline: Timeline
@@ -50,6 +53,7 @@ export class Replica {
   readonly kernel: Kernel
   readonly network: Network
   readonly behaviour: Behaviour
+  readonly preparing: Preparing
   readonly knowledge: Knowledge
   private readonly world: ReplicaWorld
   private instances = 0
@@ -87,6 +91,7 @@ export class Replica {
     this.socket = new Socket(world.random)
     this.config = world.config(false)
     this.behaviour = wellBehaved(world.random)
+    this.preparing = preparing(world.random)
     this.knowledge = new Knowledge(() => world.timeline.now)
   }
 

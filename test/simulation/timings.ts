@@ -36,7 +36,8 @@ function draw(random: Random): ReplicaConfig {
   const onDoubt = random.chance(0.75) ? 'freeze' : 'stop'
   const usual = { ...PRESETS.default, killMarginMs: KILL_MARGIN_MS }
   const timings = random.chance(2 / 3) || contradiction({ ...drawn, onDoubt }) !== null ? usual : drawn
-  return { ...timings, onDoubt, drainTimeoutMs: 5_000, stopTimeoutMs: 6_000, owner: null }
+  const standby = random.chance(0.6) ? 'prewarmed' : 'cold'
+  return { ...timings, onDoubt, standby, drainTimeoutMs: 5_000, stopTimeoutMs: 6_000, owner: null }
 }
 
 /** To `--preset=fast`, or away from it, or to anything. */

@@ -5,8 +5,9 @@ import type { Random } from './random.ts'
 
 /** How the workload of a replica behaves at the moment; faults change it. */
 export interface Behaviour {
-  /** Milliseconds from its start until it answers as healthy. */
+  /** Milliseconds from its start until it answers as healthy, from nothing and from a prepared standby. */
   startMs: number
+  preparedStartMs: number
   healthy: boolean
   /** SIGTERM is ignored. */
   ignoresTerm: boolean
@@ -20,7 +21,7 @@ export interface Behaviour {
   connected: boolean
 }
 
-export const GOOD_BEHAVIOUR: Omit<Behaviour, 'startMs'> = {
+export const GOOD_BEHAVIOUR: Omit<Behaviour, 'startMs' | 'preparedStartMs'> = {
   healthy: true,
   ignoresTerm: false,
   lingersMs: 0,
@@ -30,7 +31,8 @@ export const GOOD_BEHAVIOUR: Omit<Behaviour, 'startMs'> = {
 }
 
 export function wellBehaved(random: Random): Behaviour {
-  return { startMs: random.between(300, LONGEST_START_MS), ...GOOD_BEHAVIOUR }
+  const startMs = random.between(300, LONGEST_START_MS)
+  return { startMs, preparedStartMs: startMs * random.between(0.05, 0.3), ...GOOD_BEHAVIOUR }
 }
 
 const LONGEST_START_MS = 3_000
@@ -38,6 +40,12 @@ const LONGEST_START_MS = 3_000
 const KILL_TAKES_MS = 20
 /** SIGTERM of an idle LangFlow takes seconds. */
 const LONGEST_TERM_MS = 4_000
+
+export interface Start {
+  readonly epoch: number
+  /** From a standby that was ready. */
+  readonly prepared: boolean
+}
 
 /** The processes of one started workload, from which alone it is judged whether two act at once. */
 export class Workload {
@@ -58,6 +66,8 @@ export class Workload {
   private lossUntold: Loss | null = null
   /** Something of it is still in the process table, and holds the port. */
   present = true
+  /** Milliseconds from its start until it answers as healthy. */
+  readonly startMs: number
   /** Called when it is continued: however short, that is execution. */
   continued = (): void => {}
   private exited: (exit: Exit) => void
@@ -67,7 +77,7 @@ export class Workload {
 
   constructor(
     owner: string,
-    epoch: number,
+    { epoch, prepared }: Start,
     process: Process,
     guard: Process,
     random: Random,
@@ -82,6 +92,7 @@ export class Workload {
     this.behaviour = behaviour
     this.exited = exited
     this.startedAt = process.kernel.timeline.now
+    this.startMs = prepared ? behaviour.preparedStartMs : behaviour.startMs
   }
 
   get executes(): boolean {
@@ -91,7 +102,7 @@ export class Workload {
   get healthy(): boolean {
     const age = this.process.kernel.timeline.now - this.startedAt
     const serves = this.behaviour.healthy && this.loss?.role !== 'worker'
-    return this.executes && serves && age >= this.behaviour.startMs
+    return this.executes && serves && age >= this.startMs
   }
 
   freeze(): void {
@@ -166,24 +177,27 @@ const LOOK_MS = 5
 /** What the launcher does to the workload's processes, on the model's. */
 export class WorkloadTree implements ProcessTree {
   private readonly launcher: Process
-  private readonly spawn: (epoch: number, exited: (exit: Exit) => void) => Workload
+  private readonly spawn: (start: Start, exited: (exit: Exit) => void) => Workload
+  private readonly takeStandby: () => boolean
   private workload: Workload | null
 
-  /** `workload`: what already lives. */
+  /** `takeStandby`: whether a start goes on from a prepared one; `workload`: what already lives. */
   constructor(
     launcher: Process,
-    spawn: (epoch: number, exited: (exit: Exit) => void) => Workload,
+    spawn: (start: Start, exited: (exit: Exit) => void) => Workload,
+    takeStandby: () => boolean,
     workload: Workload | null,
   ) {
     this.launcher = launcher
     this.spawn = spawn
+    this.takeStandby = takeStandby
     this.workload = workload
   }
 
   start(_command: readonly string[], env: NodeJS.ProcessEnv, exited: (exit: Exit) => void) {
     this.launcher.act(() => {
-      const { LEADER_EPOCH } = env
-      this.workload = this.spawn(Number(LEADER_EPOCH), (exit) => this.launcher.deliver(() => exited(exit)))
+      const start = { epoch: Number(env.LEADER_EPOCH), prepared: this.takeStandby() }
+      this.workload = this.spawn(start, (exit) => this.launcher.deliver(() => exited(exit)))
     })
     return Promise.resolve({ pid: 42 })
   }

@@ -4,6 +4,7 @@ import { LEASE_EDITS } from './lease-edits.ts'
 import { LINK_FAULTS } from './link-faults.ts'
 import { NETWORK_FAULTS } from './network-faults.ts'
 import { PROCESS_FAULTS } from './process-faults.ts'
+import { STANDBY_FAULTS } from './standby-faults.ts'
 import { WORKLOAD_FAULTS } from './workload-faults.ts'
 
 const ALL = {
@@ -12,6 +13,7 @@ const ALL = {
   ...LEASE_EDITS,
   ...PROCESS_FAULTS,
   ...LINK_FAULTS,
+  ...STANDBY_FAULTS,
   ...WORKLOAD_FAULTS,
 }
 
@@ -38,6 +40,9 @@ export const GENTLE: readonly FaultKind[] = [
   'stopped by hand',
   'connected',
   'lingers when killed',
+  'standby lost',
+  'standby fails',
+  'standby hangs',
 ]
 
 /** The indexes of the replicas that a fault concerns. */
@@ -45,7 +50,7 @@ export function concerned({ kind, targets }: Fault, replicas: number): readonly 
   return FAULTS[kind].shared ? Array.from({ length: replicas }, (_, index) => index) : targets
 }
 
-/** Faults of the watch, which cost a leader nothing. */
+/** Faults of the watch and of the standby, which cost a leader nothing. */
 export const CALM: readonly FaultKind[] = [
   'watch lags',
   'watch silent',
@@ -54,6 +59,9 @@ export const CALM: readonly FaultKind[] = [
   'watches end',
   'socket removed',
   'annotated',
+  'standby lost',
+  'standby fails',
+  'standby hangs',
 ]
 
 /** Ends of a replica, and how many handovers each costs at most. */

@@ -70,6 +70,7 @@ const GROUPS: readonly (readonly FaultKind[])[] = [
     'agent ended twice',
     'agent ended at a stage',
   ],
+  ['standby lost', 'standby fails', 'standby hangs', 'replica lost', 'evicted', 'cut', 'exits'],
   ['release faked', 'duration edited', 'renew time edited', 'cut', 'watch lags', 'agent blocked', 'evicted'],
 ]
 

@@ -1,0 +1,110 @@
+import type { Timer } from '../../agent/clock.ts'
+import { COLD, type Rung, type StandbyView } from '../../agent/workload/standby.ts'
+import type { Process } from './process.ts'
+import type { Random } from './random.ts'
+
+/** How the standby of a replica behaves at the moment; faults change it. */
+export interface Preparing {
+  /** Milliseconds until one is ready. */
+  prepareMs: number
+  /** What is being prepared ends before it is ready. */
+  fails: boolean
+  /** What is begun to be prepared never gets ready. */
+  hangs: boolean
+}
+
+export const GOOD_PREPARING: Omit<Preparing, 'prepareMs'> = { fails: false, hangs: false }
+
+const LONGEST_PREPARING_MS = 8_000
+
+export function preparing(random: Random): Preparing {
+  return { prepareMs: random.between(200, LONGEST_PREPARING_MS), ...GOOD_PREPARING }
+}
+
+export interface ModelStandbyParts {
+  readonly launcher: Process
+  readonly random: Random
+  readonly preparing: Preparing
+  readonly patienceMs: number
+  readonly changed: () => void
+}
+
+/** A prewarmed process of the model, a child of the launcher: what `PrewarmedStandby` is on a real machine. */
+export class ModelStandby implements Rung {
+  private readonly parts: ModelStandbyParts
+  private timers: Timer[] = []
+  private kept = false
+  private settling = Promise.withResolvers<void>()
+  readonly unfit = false
+  view: StandbyView = COLD
+  /** Real time since when it has been ready; `null`: it is not. */
+  readySince: number | null = null
+
+  constructor(parts: ModelStandbyParts) {
+    this.parts = parts
+    this.settling.resolve()
+  }
+
+  prepare(): void {
+    if (this.kept) return
+    const { launcher, random, preparing, patienceMs } = this.parts
+    const { prepareMs, fails, hangs } = preparing
+    this.kept = true
+    this.settling = Promise.withResolvers<void>()
+    this.become({ ...COLD, mode: 'prewarmed', state: 'preparing' })
+    this.timers = [launcher.after(patienceMs, () => this.fail('it took too long'))]
+    if (fails) this.timers.push(launcher.after(random.between(0, prepareMs), () => this.fail('it ended')))
+    else if (!hangs) this.timers.push(launcher.after(prepareMs, () => this.ready()))
+  }
+
+  async obstacle(): Promise<null> {
+    return null
+  }
+
+  settled(): Promise<void> {
+    return this.settling.promise
+  }
+
+  /** Whether a start may go on from it, which uses it up. */
+  take(): boolean {
+    if (this.readySince === null) return false
+    this.letGo()
+    this.become({ ...COLD, mode: 'prewarmed' })
+    return true
+  }
+
+  async discard(): Promise<void> {
+    this.letGo()
+    this.view = COLD
+    this.settling.resolve()
+  }
+
+  /** It ends by itself, whatever it is at. */
+  lose(): void {
+    if (this.kept) this.fail('it ended')
+  }
+
+  private ready(): void {
+    for (const timer of this.timers) timer.cancel()
+    this.readySince = this.parts.launcher.kernel.timeline.now
+    this.become({ ...this.view, state: 'ready' })
+    this.settling.resolve()
+  }
+
+  private fail(reason: string): void {
+    this.letGo()
+    this.become({ ...COLD, reason })
+    this.settling.resolve()
+  }
+
+  private letGo(): void {
+    for (const timer of this.timers) timer.cancel()
+    this.kept = false
+    this.readySince = null
+  }
+
+  private become(view: StandbyView): void {
+    this.view = view
+    this.parts.changed()
+  }
+}
