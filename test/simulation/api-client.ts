@@ -7,7 +7,7 @@ import {
   type WatchHandlers,
 } from '../../agent/lease/lease-api.ts'
 import type { ApiServer, Reply } from './api-server.ts'
-import type { Network } from './network.ts'
+import type { Connection, Network } from './network.ts'
 import type { Process } from './process.ts'
 import type { Random } from './random.ts'
 import { WatchStream } from './watch-stream.ts'
@@ -30,6 +30,8 @@ const RETRY_AFTER_MS = 3_000
 /** An agent's way to the Lease: the real interface on the model's network. */
 export class ApiClient implements LeaseApi {
   private readonly parts: ApiClientParts
+  /** Kept alive for the next request, as `KubeConnections` does. */
+  private idle: Connection | null = null
   private closed = false
 
   constructor(parts: ApiClientParts) {
@@ -37,7 +39,7 @@ export class ApiClient implements LeaseApi {
   }
 
   async read(deadlineMs: number): Promise<Lease | null> {
-    const lease = await this.request('reads', deadlineMs, () => this.parts.server.read())
+    const lease = await this.request('reads', deadlineMs, this.take(), () => this.parts.server.read())
     if (lease === null) this.parts.shown(null)
     return lease
   }
@@ -52,8 +54,9 @@ export class ApiClient implements LeaseApi {
 
   async watch(from: string | undefined, handlers: WatchHandlers, deadlineMs: number): Promise<OpenWatch> {
     const { server, network } = this.parts
-    const stream = new WatchStream(this.parts, handlers)
-    await this.request('reads', deadlineMs, () => {
+    const connection = network.connect('watch')
+    const stream = new WatchStream(this.parts, connection, handlers)
+    await this.request('reads', deadlineMs, connection, () => {
       if (network.has(({ watchCut }) => watchCut)) return { error: 'network' }
       const refused = server.watch(from, stream)
       return refused === null ? { lease: null } : { error: refused }
@@ -70,10 +73,30 @@ export class ApiClient implements LeaseApi {
 
   private write(lease: Lease, deadlineMs: number, handle: () => Reply): Promise<Lease> {
     this.parts.process.act(() => this.parts.sends(lease))
-    return this.request('writes', deadlineMs, handle) as Promise<Lease>
+    return this.request('writes', deadlineMs, this.take(), handle) as Promise<Lease>
   }
 
-  private request(kind: 'reads' | 'writes', deadlineMs: number, handle: () => Reply): Promise<Lease | null> {
+  /** The idle connection, or a new one. */
+  private take(): Connection {
+    const { idle } = this
+    this.idle = null
+    return idle ?? this.parts.network.connect('requests')
+  }
+
+  /** After a reply. */
+  private give(connection: Connection): void {
+    connection.proven = true
+    if (connection.use === 'watch') return
+    if (this.idle === null) this.idle = connection
+    else this.parts.network.disconnect(connection)
+  }
+
+  private request(
+    kind: 'reads' | 'writes',
+    deadlineMs: number,
+    connection: Connection,
+    handle: () => Reply,
+  ): Promise<Lease | null> {
     const { process, network, server, random, shown } = this.parts
     const { timeline } = process.kernel
     return new Promise((resolve, reject) => {
@@ -83,21 +106,26 @@ export class ApiClient implements LeaseApi {
           reject(
             new LeaseApiError(code, `the API server: ${code}`, { mayHaveCommitted, ...retryAfter(code) }),
           )
+        end(code === 'network' || code === 'timeout')
+      }
+      const end = (destroy: boolean) => {
+        if (!open) return
         open = false
         deadline.cancel()
+        if (destroy) network.disconnect(connection)
+        else this.give(connection)
       }
       const deadline = process.after(deadlineMs, () => fail('timeout', true))
       const answer = (reply: Reply) =>
         process.deliver(() => {
           if (!open) return
           if ('error' in reply) return fail(reply.error, uncertain(reply.error))
-          open = false
-          deadline.cancel()
+          end(false)
           if (reply.lease !== null) shown(reply.lease)
           if (!this.closed) resolve(reply.lease)
         })
       const back = (reply: Reply) => {
-        if (kind === 'writes' && network.has(({ answersLost }) => answersLost)) return
+        if (connection.dead || (kind === 'writes' && network.has(({ answersLost }) => answersLost))) return
         whenOpen(network, random, () => void timeline.in(network.latency(), () => answer(reply)))
       }
       const arrive = () =>
@@ -113,9 +141,9 @@ export class ApiClient implements LeaseApi {
           () => back({ error: 'network' }),
         )
       const send = () => {
-        if (network.has(({ refused }) => refused)) {
+        if (network.has(({ refused, newRefused }) => refused || (newRefused && !connection.proven))) {
           timeline.in(1, () => process.deliver(() => fail('network', false)))
-        } else if (!network.has(({ lost }) => lost === kind)) {
+        } else if (!connection.dead && !network.has(({ lost }) => lost === kind)) {
           const late = kind === 'writes' ? network.lateness() : 0
           whenOpen(network, random, () => void timeline.in(network.latency() + late, arrive))
         }

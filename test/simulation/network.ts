@@ -7,6 +7,10 @@ export interface Disturbance {
   readonly cut?: boolean
   /** Nobody answers at the address: certain, and at once. */
   readonly refused?: boolean
+  /** The same for connections that are made now; those that exist go on. */
+  readonly newRefused?: boolean
+  /** How likely a connection that is made now leads nowhere: to a server that lost its power, while others answer. */
+  readonly newDead?: number
   /** Only these requests are lost on their way in. */
   readonly lost?: 'reads' | 'writes'
   /** Writes are applied, and their answers vanish. */
@@ -29,11 +33,20 @@ export interface Disturbance {
   readonly lyingConflict?: boolean
 }
 
+/** One connection to an API server. A dead one carries nothing, and nobody is told. */
+export interface Connection {
+  readonly use: 'requests' | 'watch'
+  /** A server answered over it. */
+  proven: boolean
+  dead: boolean
+}
+
 /** The way between one machine and the API server, with the faults it has at the moment. */
 export class Network {
   private readonly random: Random
   private readonly faults = new Set<Disturbance>()
   private readonly changes = new Set<() => void>()
+  private readonly connections = new Set<Connection>()
 
   constructor(random: Random) {
     this.random = random
@@ -47,6 +60,34 @@ export class Network {
   remove(fault: Disturbance): void {
     this.faults.delete(fault)
     for (const changed of [...this.changes]) changed()
+  }
+
+  connect(use: Connection['use']): Connection {
+    const connection = { use, proven: false, dead: this.random.chance(this.newDead) }
+    this.connections.add(connection)
+    return connection
+  }
+
+  disconnect(connection: Connection): void {
+    this.connections.delete(connection)
+  }
+
+  /** What goes over these from now on, and what is on its way, is lost; new ones are as good as ever. */
+  blackHole(uses: readonly Connection['use'][]): void {
+    for (const connection of this.connections) if (uses.includes(connection.use)) connection.dead = true
+    for (const changed of [...this.changes]) changed()
+  }
+
+  /** Whether it has one that is dead, and does not know. */
+  get blackHoled(): boolean {
+    for (const { dead } of this.connections) if (dead) return true
+    return false
+  }
+
+  private get newDead(): number {
+    let chance = 0
+    for (const { newDead = 0 } of this.faults) chance = Math.max(chance, newDead)
+    return chance
   }
 
   /** Calls back at each change until the returned function is called. */

@@ -7,18 +7,25 @@ import {
 } from '../../agent/lease/lease-api.ts'
 import type { ApiClientParts } from './api-client.ts'
 import type { Watcher } from './api-server.ts'
+import type { Connection } from './network.ts'
+
+/** From the last sign of life of the other end until the kernel gives a connection up. */
+const KEEP_ALIVE_MS = 25_000
 
 /** One open watch: a connection on which events keep their order, may come late, and may stop coming. */
 export class WatchStream implements Watcher, OpenWatch {
   private readonly parts: ApiClientParts
+  private readonly connection: Connection
   private readonly handlers: WatchHandlers
   private readonly offNetwork: () => void
   private readonly held: (() => void)[] = []
   private open = true
+  private givenUp = false
   private lastArrival = 0
 
-  constructor(parts: ApiClientParts, handlers: WatchHandlers) {
+  constructor(parts: ApiClientParts, connection: Connection, handlers: WatchHandlers) {
     this.parts = parts
+    this.connection = connection
     this.handlers = handlers
     this.offNetwork = parts.network.onChange(() => this.networkChanged())
     parts.process.onDeath(() => this.close())
@@ -42,10 +49,11 @@ export class WatchStream implements Watcher, OpenWatch {
     this.open = false
     this.offNetwork()
     this.parts.server.unwatch(this)
+    this.parts.network.disconnect(this.connection)
   }
 
   private send(deliver: () => void): void {
-    if (!this.open) return
+    if (!this.open || this.connection.dead) return
     if (this.silent) this.held.push(deliver)
     else this.transmit(deliver)
   }
@@ -55,11 +63,23 @@ export class WatchStream implements Watcher, OpenWatch {
     const { timeline } = process.kernel
     // A byte stream: nothing overtakes what was sent before.
     this.lastArrival = Math.max(this.lastArrival, timeline.now + network.latency() + network.lag())
-    timeline.at(this.lastArrival, () => process.deliver(() => this.open && deliver()))
+    timeline.at(this.lastArrival, () =>
+      process.deliver(() => this.open && !this.connection.dead && deliver()),
+    )
   }
 
   private get silent(): boolean {
     return this.parts.network.has(({ cut, watchSilent }) => cut || watchSilent)
+  }
+
+  /** Nobody answers the kernel's own questions: one day it gives the connection up. */
+  private awaitKernel(): void {
+    this.givenUp = true
+    this.parts.process.after(KEEP_ALIVE_MS, () => {
+      if (!this.open) return
+      this.close()
+      this.handlers.ended(new LeaseApiError('network', 'the watch is dead'))
+    })
   }
 
   private networkChanged(): void {
@@ -73,9 +93,10 @@ export class WatchStream implements Watcher, OpenWatch {
       })
     } else if (this.held.length > 0 && !this.silent) {
       // The connection may have been forgotten on the way: then it stays open, and nothing ever comes.
-      if (random.chance(0.3)) server.unwatch(this)
+      if (random.chance(0.3)) this.connection.dead = true
       else for (const deliver of this.held) this.transmit(deliver)
       this.held.length = 0
     }
+    if (this.connection.dead && !this.givenUp) this.awaitKernel()
   }
 }

@@ -55,6 +55,7 @@ export const CALM: readonly FaultKind[] = [
   'watch lags',
   'watch silent',
   'watch cut',
+  'watch black-holed',
   'watches expire',
   'watches end',
   'socket removed',

@@ -1,5 +1,5 @@
 import type { LeaseErrorCode } from '../../../agent/lease/lease-api.ts'
-import type { Disturbance } from '../network.ts'
+import type { Connection, Disturbance } from '../network.ts'
 import type { Kind, Strike } from './fault.ts'
 
 function disturbed(disturb: (degree: number) => Disturbance): Strike {
@@ -8,6 +8,10 @@ function disturbed(disturb: (degree: number) => Disturbance): Strike {
     network.add(disturbance)
     return () => network.remove(disturbance)
   }
+}
+
+function blackHoled(uses: readonly Connection['use'][]): Strike {
+  return (_world, _fault, { network }) => void network.blackHole(uses)
 }
 
 const answers = (error: LeaseErrorCode): Strike => disturbed(() => ({ error }))
@@ -58,7 +62,18 @@ export const NETWORK_FAULTS = {
   'conflict after success': { rows: ['T7'], strike: disturbed(() => ({ lyingConflict: true })) },
   'token expired': { rows: ['T7', 'T13'], strike: answers('unauthorized') },
   // Connections that exist go on; new ones are not trusted.
-  'CA rotated': { rows: ['T13'], strike: disturbed(() => ({ refused: true })) },
+  'CA rotated': { rows: ['T13'], strike: disturbed(() => ({ newRefused: true })) },
+  // The one server that this replica is connected to, of several: it loses its power, or a link to it does.
+  'watch black-holed': { rows: ['T16'], strike: blackHoled(['watch']) },
+  'requests black-holed': { rows: ['T16'], strike: blackHoled(['requests']) },
+  'connections black-holed': { rows: ['T16'], strike: blackHoled(['watch', 'requests']) },
+  'new connections black-holed': {
+    rows: ['T16'],
+    strike: (world, fault, replica) => {
+      blackHoled(['watch', 'requests'])(world, fault, replica)
+      return disturbed((degree) => ({ newDead: 0.2 + degree / 2 }))(world, fault, replica)
+    },
+  },
   forbidden: { rows: ['T7'], strike: answers('forbidden') },
   throttled: { rows: ['T7'], strike: answers('throttled') },
   'server errors': { rows: ['T7'], strike: answers('server') },

@@ -71,6 +71,15 @@ const GROUPS: readonly (readonly FaultKind[])[] = [
     'agent ended at a stage',
   ],
   ['standby lost', 'standby fails', 'standby hangs', 'replica lost', 'evicted', 'cut', 'exits'],
+  [
+    'watch black-holed',
+    'requests black-holed',
+    'connections black-holed',
+    'new connections black-holed',
+    'evicted',
+    'replica lost',
+    'cut',
+  ],
   ['release faked', 'duration edited', 'renew time edited', 'cut', 'watch lags', 'agent blocked', 'evicted'],
 ]
 

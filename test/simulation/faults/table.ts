@@ -15,6 +15,7 @@ export const FAULT_TABLE = {
   T13: 'token expires, CA rotates',
   T14: 'SIGTERM in every state',
   T15: 'port already taken; workload exits at once, again and again',
+  T16: 'the API server that a follower watches loses its power, the others answer',
   T18: 'a candidate whose standby never gets ready, beside a prepared one',
 } as const
 
