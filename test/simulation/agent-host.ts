@@ -18,6 +18,7 @@ export interface AgentHostParts {
   readonly machine: Omit<SupervisorMachine, 'clock'>
   readonly link: SupervisorOptions['link']
   readonly probe: SupervisorOptions['probe']
+  readonly standby: SupervisorOptions['standby']
   readonly startTimeoutMs: number
   readonly remedy: SupervisorOptions['remedy']
   readonly trace: (line: () => string) => void
@@ -65,7 +66,7 @@ export class AgentHost {
       machine: { ...parts.machine, clock: process },
       link: parts.link,
       probe: parts.probe,
-      standby: 'cold',
+      standby: parts.standby,
       startTimeoutMs: parts.startTimeoutMs,
       stopTimeoutMs: parts.config.stopTimeoutMs,
       remedy: parts.remedy,

@@ -7,6 +7,7 @@ import { isAcquisition, renewTimeOf } from './knowledge.ts'
 import { LeaseRules } from './lease-rules.ts'
 import type { Limit } from './limits.ts'
 import type { Replica } from './replica.ts'
+import { Standings } from './standings.ts'
 import { Violation } from './violation.ts'
 import type { Workload } from './workload.ts'
 
@@ -26,6 +27,7 @@ export class Judge {
   private readonly now: () => number
   private readonly rules: LeaseRules
   private readonly guard: Guard
+  private readonly standings: Standings
   /** Those whose clocks are never tampered with. */
   private readonly steady: ReadonlySet<Replica>
   private startsLeft: number
@@ -53,6 +55,7 @@ export class Judge {
     this.replicas = replicas
     this.now = now
     this.guard = new Guard(now)
+    this.standings = new Standings(replicas, now)
     this.startsLeft = mostStarts(plan)
     const unsteady = plan.filter(({ kind }) => UNSTEADY.includes(kind)).flatMap(({ targets }) => targets)
     this.steady = new Set(replicas.filter((_, index) => !unsteady.includes(index)))
@@ -76,6 +79,7 @@ export class Judge {
   }
 
   struck(fault: Fault): void {
+    this.standings.struck(fault)
     for (const index of concerned(fault, this.replicas.length))
       this.guard.struck(this.replicas[index] as Replica, fault)
   }
@@ -101,6 +105,7 @@ export class Judge {
       for (const other of acting) this.checkPair(other, replica)
       acting.push(replica)
     }
+    this.standings.look()
   }
 
   started(replica: Replica, workload: Workload, earlier: Workload | null): void {
@@ -149,6 +154,7 @@ export class Judge {
     const edited = writer === null && after !== null && (before === null || !sameRecord(before, after))
     if (edited) this.borrowed.add(holderOf(after))
     if (this.rules.committed(commit)) this.takeovers++
+    this.standings.committed(commit)
   }
 
   /** `told`: it was asked to end. */

@@ -37,6 +37,7 @@ export function startAgent(
     config: { ...config, identity, salt: world.random.whole(0, 999) },
     api,
     process,
+    standby: config.standby,
     startTimeoutMs: START_TIMEOUT_MS,
     remedy: (servedMs) => world.remedy(config, servedMs),
     machine: {

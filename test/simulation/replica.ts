@@ -57,7 +57,8 @@ export class Replica {
   readonly knowledge: Knowledge
   private readonly world: ReplicaWorld
   private instances = 0
-  private ending = false
+  /** It was told to end, or has; another one is to come. */
+  ending = false
   /** Everything of it has ended, and another one is to come. */
   private gone = false
   private agentTold = false
@@ -97,6 +98,11 @@ export class Replica {
 
   get ready(): boolean {
     return (this.agent?.process.runs && this.agent.host.ready) ?? false
+  }
+
+  /** What it is to keep ready is ready. */
+  get prepared(): boolean {
+    return this.config.standby === 'cold' || (this.launcher?.host.preparedSince ?? null) !== null
   }
 
   /** Real time since when all of it that runs has been running. */

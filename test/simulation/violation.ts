@@ -8,6 +8,7 @@ export type Invariant =
   | 'rules 6, 7' // a held, cleared or deleted Lease is waited out
   | 'rule 8' // nobody goes on where another one writes in its name
   | 'rule 9' // an agent ends only when it is told to, and then with exit code 0
+  | 'rule 11' // a prepared candidate that nothing disturbs leads in time, first, and serves
   | 'epochs grow'
   | 'availability' // nothing is frozen while its Lease is renewed, or hands over for no reason
   | 'liveness' // after the last fault heals exactly one serves in time, and goes on serving

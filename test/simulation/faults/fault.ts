@@ -27,6 +27,8 @@ export interface Kind {
   readonly rows: readonly Row[]
   /** What all replicas depend on: it concerns each of them, whatever its targets. */
   readonly shared?: true
+  /** It leaves connections dead that exist, and touches nothing else. */
+  readonly connections?: true
   readonly strike: Strike
   /** For how many milliseconds after its end something of it may still arrive. */
   readonly trails?: (degree: number) => number

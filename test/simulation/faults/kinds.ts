@@ -45,6 +45,8 @@ export const GENTLE: readonly FaultKind[] = [
   'standby hangs',
 ]
 
+export const LEASE_KINDS = Object.keys(LEASE_EDITS) as FaultKind[]
+
 /** The indexes of the replicas that a fault concerns. */
 export function concerned({ kind, targets }: Fault, replicas: number): readonly number[] {
   return FAULTS[kind].shared ? Array.from({ length: replicas }, (_, index) => index) : targets

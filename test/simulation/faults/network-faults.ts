@@ -64,9 +64,9 @@ export const NETWORK_FAULTS = {
   // Connections that exist go on; new ones are not trusted.
   'CA rotated': { rows: ['T13'], strike: disturbed(() => ({ newRefused: true })) },
   // The one server that this replica is connected to, of several: it loses its power, or a link to it does.
-  'watch black-holed': { rows: ['T16'], strike: blackHoled(['watch']) },
-  'requests black-holed': { rows: ['T16'], strike: blackHoled(['requests']) },
-  'connections black-holed': { rows: ['T16'], strike: blackHoled(['watch', 'requests']) },
+  'watch black-holed': { rows: ['T16'], connections: true, strike: blackHoled(['watch']) },
+  'requests black-holed': { rows: ['T16'], connections: true, strike: blackHoled(['requests']) },
+  'connections black-holed': { rows: ['T16'], connections: true, strike: blackHoled(['watch', 'requests']) },
   'new connections black-holed': {
     rows: ['T16'],
     strike: (world, fault, replica) => {

@@ -1,0 +1,182 @@
+import { coolDownEnds } from '../../agent/election/cool-down.ts'
+import { holderOf, type Lease, successorOf } from '../../agent/lease/lease.ts'
+import type { Commit } from './api-server.ts'
+import type { Fault } from './faults/fault.ts'
+import { concerned, FAULTS, LEASE_KINDS } from './faults/kinds.ts'
+import { isAcquisition } from './knowledge.ts'
+import type { Replica } from './replica.ts'
+import { Violation } from './violation.ts'
+
+/** Timers, answers, and what two clocks differ by in a lease duration. */
+const SLACK_MS = 150
+/** From the write that acquires to the start, and from health to the probe that notices it. */
+const STEPS_MS = 500
+/** For reading, or opening a watch, before it is tried again. */
+const REQUEST_MS = 5_000
+/** Silence of a watch that is looked into, and the look. */
+const SILENT_RETRIES = 2.5
+const LOOK_MS = 500
+/** Two of one identity: until both have noticed, and were started again. */
+const TWINS_MS = 60_000
+
+interface Standing {
+  /** Real time until which a fault concerns it. */
+  disturbedUntil: number
+  /** Real time since when it could take over, with nothing in its way; `null`: it could not. */
+  fitSince: number | null
+  /** Real time at which a connection of its was dead for the last time. */
+  deadAt: number
+}
+
+interface Taking {
+  readonly by: Replica
+  readonly instance: string
+  /** Real time by which it must serve. */
+  readonly servesBy: number
+}
+
+/**
+ * Rule 11, judged all along, whatever happens to others: a candidate that is prepared, and that nothing disturbs, leads
+ * within lease duration and retry period of the last renewal, before any that is not prepared, and serves after its start.
+ */
+export class Standings {
+  private readonly replicas: readonly Replica[]
+  private readonly now: () => number
+  private readonly standings: ReadonlyMap<Replica, Standing>
+  /** Real time of the last write, and for how long the Lease must be left alone from then on. */
+  private writtenAt = 0
+  private waitMs = 0
+  /** People wrote it last: for whoever waits for it, its wait may begin only when it looks the next time. */
+  private edited = true
+  private lease: Lease | null = null
+  private taking: Taking | null = null
+  /** How often one led that nothing had disturbed, and how often its connections were dead. */
+  readonly counts = { led: 0, ledThoughDead: 0 }
+
+  constructor(replicas: readonly Replica[], now: () => number) {
+    this.replicas = replicas
+    this.now = now
+    const begun = () => ({ disturbedUntil: 0, fitSince: null, deadAt: Number.NEGATIVE_INFINITY })
+    this.standings = new Map(replicas.map((replica) => [replica, begun()]))
+  }
+
+  struck(fault: Fault): void {
+    const { kind, at, ms, degree } = fault
+    // They are writes like others, and judged as such.
+    if (LEASE_KINDS.includes(kind)) return
+    const until = at + ms + (FAULTS[kind].trails?.(degree) ?? 0) + (kind === 'twin' ? TWINS_MS : 0)
+    for (const index of concerned(fault, this.replicas.length)) {
+      const standing = this.of(this.replicas[index] as Replica)
+      // Of dead connections nobody is told; others are as good as ever, and so is this replica.
+      if (FAULTS[kind].connections) continue
+      standing.disturbedUntil = Math.max(standing.disturbedUntil, until)
+      standing.fitSince = null
+    }
+  }
+
+  committed({ before, after, writer }: Commit): void {
+    if (writer !== null && after !== null && isAcquisition(after)) this.taken(before, writer)
+    const recorded = (lease: Lease | null) => (lease?.spec?.leaseDurationSeconds ?? 0) * 1_000
+    this.edited = writer === null
+    if (this.edited) this.waitMs = Math.max(this.waitMs, recorded(before), recorded(after))
+    else this.waitMs = after !== null && holderOf(after) !== '' ? recorded(after) : 0
+    this.writtenAt = this.now()
+    this.lease = after
+    if (this.edited) this.taking = null
+  }
+
+  /** After each step. */
+  look(): void {
+    const now = this.now()
+    for (const replica of this.replicas) {
+      const standing = this.of(replica)
+      if (replica.network.blackHoled) standing.deadAt = now
+      if (now < standing.disturbedUntil || !isFit(replica)) standing.fitSince = null
+      else standing.fitSince ??= now
+      if (standing.fitSince !== null && now > this.leadsBy(replica, standing)) this.late(replica, standing)
+    }
+    this.checkTaking(now)
+  }
+
+  private leadsBy({ config, identity }: Replica, { fitSince, deadAt }: Standing): number {
+    const { retryPeriodMs, renewDeadlineMs, leaseDurationMs } = config
+    const { writtenAt, waitMs, edited, lease } = this
+    const since = fitSince as number
+    // One that was disturbed, or has only just begun, looks at the Lease first.
+    const from = since < writtenAt ? writtenAt : Math.max(writtenAt, since + REQUEST_MS + retryPeriodMs)
+    const wait = edited ? Math.max(waitMs, leaseDurationMs) + 2 * retryPeriodMs : waitMs
+    const dead = Math.max(SILENT_RETRIES * retryPeriodMs, renewDeadlineMs / 5) + LOOK_MS
+    const named = lease === null ? null : successorOf(lease)
+    const courtesy = waitMs === 0 && named !== null && named !== identity ? retryPeriodMs : 0
+    return from + wait + (deadAt >= writtenAt ? dead + courtesy : retryPeriodMs) + SLACK_MS
+  }
+
+  private late(replica: Replica, { fitSince, deadAt }: Standing): never {
+    const ago = (time: number) => `${Math.round(this.now() - time)} ms`
+    const dead = deadAt >= this.writtenAt ? ', over connections that had died,' : ''
+    throw new Violation(
+      'rule 11',
+      `${replica.instance} is prepared, and nothing has disturbed it for ${ago(fitSince as number)}${dead} but it does not lead ${ago(this.writtenAt)} after the last write`,
+    )
+  }
+
+  private taken(before: Lease | null, writer: string): void {
+    const by = this.replicas.find(({ instance }) => instance === writer)
+    this.taking = null
+    if (by === undefined) return
+    const { fitSince, deadAt } = this.of(by)
+    if (fitSince !== null) {
+      this.counts.led++
+      if (deadAt >= this.writtenAt) this.counts.ledThoughDead++
+      const startMs = by.config.standby === 'cold' ? by.behaviour.startMs : by.behaviour.preparedStartMs
+      this.taking = { by, instance: writer, servesBy: this.now() + startMs + STEPS_MS }
+    } else if (!by.prepared) this.checkPrecedence(before, by)
+  }
+
+  /** One that is not prepared has taken the Lease. */
+  private checkPrecedence(before: Lease | null, by: Replica): void {
+    if (this.edited || before === null) return
+    // What was given to it, or was its own.
+    if (successorOf(before) === by.identity || holderOf(before) === by.identity) return
+    for (const other of this.replicas) {
+      const { fitSince, deadAt } = this.of(other)
+      const { retryPeriodMs } = other.config
+      if (other === by || other.config.standby === 'cold' || fitSince === null) continue
+      const undisturbed = fitSince + REQUEST_MS + retryPeriodMs < this.writtenAt && deadAt < this.writtenAt
+      // Of different retry periods the shorter one may be over first.
+      if (!undisturbed || 2 * by.config.retryPeriodMs < retryPeriodMs + SLACK_MS) continue
+      throw new Violation(
+        'rule 11',
+        `${by.instance} took the Lease unprepared, although ${other.instance} stood by prepared`,
+      )
+    }
+  }
+
+  private checkTaking(now: number): void {
+    if (this.taking === null) return
+    const { by, instance, servesBy } = this.taking
+    const { term } = by.agent?.host.elector.state ?? { term: null }
+    const goesOn = by.instance === instance && isUndisturbed(by) && now >= this.of(by).disturbedUntil
+    if (by.ready || !goesOn || term === null || term.stepDown !== null) this.taking = null
+    else if (now > servesBy)
+      throw new Violation('rule 11', `${instance} took the Lease prepared, and does not serve in time`)
+  }
+
+  private of(replica: Replica): Standing {
+    return this.standings.get(replica) as Standing
+  }
+}
+
+/** It could begin at any moment. */
+function isFit(replica: Replica): boolean {
+  const { agent, workload } = replica
+  if (!isUndisturbed(replica) || workload?.present || !replica.prepared) return false
+  const { state } = agent?.host.elector ?? {}
+  if (state === undefined || agent === null || state.term !== null || state.ending !== null) return false
+  return coolDownEnds(state) <= agent.process.kernel.mono()
+}
+
+function isUndisturbed({ agent, launcher, socket, instance, identity, ending }: Replica): boolean {
+  if (!agent?.process.runs || !launcher?.process.runs || !socket.agent?.connected) return false
+  return identity === instance && !ending
+}
