@@ -1,8 +1,11 @@
 import type { Clock } from '../clock.ts'
+import { type Lease, sameRecord } from './lease.ts'
 import { LeaseApiError } from './lease-api.ts'
 
 /** Parts of the deadline after which another attempt begins. */
 const FURTHER_ATTEMPTS = [1 / 4, 1 / 2]
+/** Of an update's deadline: so long it is waited for, and then so long for a read. */
+const LOOK_PART = 0.4
 
 /**
  * The first answer of up to three attempts, each of which goes another way: while nobody answers, the next begins, and those
@@ -41,4 +44,35 @@ export function hedged<T>(
     )
     begin(0, deadlineMs)
   })
+}
+
+export interface Update {
+  /** The body that was sent. */
+  readonly lease: Lease
+  readonly answer: Promise<Lease>
+  readonly deadlineMs: number
+  /** Over another connection. */
+  read(deadlineMs: number): Promise<Lease | null>
+  /** It was not carried out `afterMs` after it was sent, and may still be. */
+  late(afterMs: number): LeaseApiError
+}
+
+/**
+ * The connection of an update that is not answered may be dead, or the server slow. A read over a new connection tells
+ * what became of it, and is itself the way for the next one. The update is left to itself until its own deadline: a slow
+ * server may still carry it out.
+ */
+export function lookedAfter(clock: Clock, { lease, answer, deadlineMs, read, late }: Update): Promise<Lease> {
+  const { promise, resolve, reject } = Promise.withResolvers<Lease>()
+  const look = async () => {
+    const present = await read(LOOK_PART * deadlineMs).catch(() => undefined)
+    if (present === undefined) return
+    if (present?.metadata.resourceVersion === lease.metadata.resourceVersion)
+      reject(late(LOOK_PART * deadlineMs))
+    else if (present !== null && sameRecord(present, lease)) resolve(present)
+    else reject(new LeaseApiError('conflict', 'the Lease has changed since it was read'))
+  }
+  const timer = clock.after(LOOK_PART * deadlineMs, () => void look())
+  answer.then(resolve, reject).finally(() => timer.cancel())
+  return promise
 }

@@ -1,16 +1,14 @@
 import type { Clock } from '../clock.ts'
-import { hedged } from './hedge.ts'
+import { hedged, lookedAfter } from './hedge.ts'
 import type { Reply } from './kube-connections.ts'
 import { lateness, nonsense, type Subject } from './kube-errors.ts'
 import { type Call, KubeRequests, type KubeRequestsOptions, type Stream } from './kube-requests.ts'
-import { type Lease, sameRecord } from './lease.ts'
+import type { Lease } from './lease.ts'
 import { type LeaseApi, LeaseApiError, type OpenWatch, type WatchHandlers } from './lease-api.ts'
 import { cutShort, garbled, LineReader, parseWatchLine } from './watch-stream.ts'
 
 /** Seconds. As in client-go's reflector a random time from here to its double, so that not all watches end at once. */
 const LEAST_WATCH_SECONDS = 300
-/** Of an update's deadline: so long it is waited for, and then so long for a read. */
-const LOOK_PART = 0.4
 
 export interface KubeLeaseApiOptions extends KubeRequestsOptions {
   readonly name: string
@@ -51,7 +49,13 @@ export class KubeLeaseApi implements LeaseApi {
     const body = this.bodyOf(lease, lease.metadata)
     const call: Call = { verb: 'update', about: this.about, method: 'PUT', path: this.object, body }
     const answer = this.requests.send(call, deadlineMs).then((reply) => this.leaseIn(call, reply))
-    return this.lookedAfter(call, lease, answer, deadlineMs)
+    return lookedAfter(this.clock, {
+      lease,
+      answer,
+      deadlineMs,
+      read: (ms) => this.read(ms),
+      late: (afterMs) => lateness(this.requests.target(call), afterMs, true),
+    })
   }
 
   async create(lease: Lease, deadlineMs: number): Promise<Lease> {
@@ -139,28 +143,6 @@ export class KubeLeaseApi implements LeaseApi {
       if (error instanceof LeaseApiError && error.code === 'not_found') return null
       throw error
     }
-  }
-
-  /**
-   * The connection of an update that is not answered may be dead, or the server slow. A read over a new connection tells
-   * what became of it, and is itself the way for the next one. The update is left to itself until its own deadline: a slow
-   * server may still carry it out.
-   */
-  private lookedAfter(call: Call, lease: Lease, answer: Promise<Lease>, deadlineMs: number): Promise<Lease> {
-    const { promise, resolve, reject } = Promise.withResolvers<Lease>()
-    const look = async () => {
-      const present = await this.read(LOOK_PART * deadlineMs).catch(() => undefined)
-      if (present === undefined) return
-      if (present === null || present.metadata.resourceVersion !== lease.metadata.resourceVersion) {
-        if (present !== null && sameRecord(present, lease)) resolve(present)
-        else reject(new LeaseApiError('conflict', `the Lease "${this.name}" has changed since it was read`))
-      } else {
-        reject(lateness(this.requests.target(call), LOOK_PART * deadlineMs, true))
-      }
-    }
-    const timer = this.clock.after(LOOK_PART * deadlineMs, () => void look())
-    answer.then(resolve, reject).finally(() => timer.cancel())
-    return promise
   }
 
   private bodyOf(lease: Lease, metadata: Lease['metadata']): string {

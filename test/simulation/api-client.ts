@@ -1,3 +1,4 @@
+import { hedged, lookedAfter } from '../../agent/lease/hedge.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
 import {
   type LeaseApi,
@@ -26,6 +27,8 @@ export interface ApiClientParts {
 }
 
 const RETRY_AFTER_MS = 3_000
+/** Any status will do: a server has answered. */
+const REFUSED = 400
 
 /** An agent's way to the Lease: the real interface on the model's network. */
 export class ApiClient implements LeaseApi {
@@ -38,14 +41,19 @@ export class ApiClient implements LeaseApi {
     this.parts = parts
   }
 
-  async read(deadlineMs: number): Promise<Lease | null> {
-    const lease = await this.request('reads', deadlineMs, this.take(), () => this.parts.server.read())
-    if (lease === null) this.parts.shown(null)
-    return lease
+  read(deadlineMs: number): Promise<Lease | null> {
+    return hedged(this.parts.process, deadlineMs, (leftMs) => this.readOnce(leftMs))
   }
 
   update(lease: Lease, deadlineMs: number): Promise<Lease> {
-    return this.write(lease, deadlineMs, () => this.parts.server.update(lease, this.parts.instance))
+    const { server, process, instance } = this.parts
+    return lookedAfter(process, {
+      lease,
+      deadlineMs,
+      answer: this.write(lease, deadlineMs, () => server.update(lease, instance)),
+      read: (ms) => this.read(ms),
+      late: () => failure('timeout', true),
+    })
   }
 
   create(lease: Lease, deadlineMs: number): Promise<Lease> {
@@ -54,7 +62,7 @@ export class ApiClient implements LeaseApi {
 
   async watch(from: string | undefined, handlers: WatchHandlers, deadlineMs: number): Promise<OpenWatch> {
     const { server, network } = this.parts
-    const connection = network.connect('watch')
+    const connection = this.take('watch')
     const stream = new WatchStream(this.parts, connection, handlers)
     await this.request('reads', deadlineMs, connection, () => {
       if (network.has(({ watchCut }) => watchCut)) return { error: 'network' }
@@ -76,19 +84,28 @@ export class ApiClient implements LeaseApi {
     return this.request('writes', deadlineMs, this.take(), handle) as Promise<Lease>
   }
 
+  /** Over a new connection, as `KubeLeaseApi` does. */
+  private async readOnce(deadlineMs: number): Promise<Lease | null> {
+    const { network, server, shown } = this.parts
+    const lease = await this.request('reads', deadlineMs, network.connect(), () => server.read())
+    if (lease === null) shown(null)
+    return lease
+  }
+
   /** The idle connection, or a new one. */
-  private take(): Connection {
-    const { idle } = this
+  private take(use: Connection['use'] = 'requests'): Connection {
+    const connection = this.idle ?? this.parts.network.connect()
     this.idle = null
-    return idle ?? this.parts.network.connect('requests')
+    connection.use = use
+    return connection
   }
 
   /** After a reply. */
   private give(connection: Connection): void {
     connection.proven = true
     if (connection.use === 'watch') return
-    if (this.idle === null) this.idle = connection
-    else this.parts.network.disconnect(connection)
+    if (this.idle !== null) this.parts.network.disconnect(this.idle)
+    this.idle = connection
   }
 
   private request(
@@ -102,10 +119,7 @@ export class ApiClient implements LeaseApi {
     return new Promise((resolve, reject) => {
       let open = true
       const fail = (code: LeaseErrorCode, mayHaveCommitted: boolean) => {
-        if (open && !this.closed)
-          reject(
-            new LeaseApiError(code, `the API server: ${code}`, { mayHaveCommitted, ...retryAfter(code) }),
-          )
+        if (open && !this.closed) reject(failure(code, mayHaveCommitted))
         end(code === 'network' || code === 'timeout')
       }
       const end = (destroy: boolean) => {
@@ -153,9 +167,11 @@ export class ApiClient implements LeaseApi {
   }
 }
 
-/** A server that is busy says for how long. */
-function retryAfter(code: LeaseErrorCode): { retryAfterMs?: number } {
-  return code === 'throttled' ? { retryAfterMs: RETRY_AFTER_MS } : {}
+function failure(code: LeaseErrorCode, mayHaveCommitted: boolean): LeaseApiError {
+  // A server that is busy says for how long.
+  const retryAfterMs = code === 'throttled' ? RETRY_AFTER_MS : undefined
+  const status = code === 'timeout' || code === 'network' ? undefined : REFUSED
+  return new LeaseApiError(code, `the API server: ${code}`, { mayHaveCommitted, status, retryAfterMs })
 }
 
 /** Errors that leave open whether the write was applied. */

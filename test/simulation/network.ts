@@ -35,7 +35,7 @@ export interface Disturbance {
 
 /** One connection to an API server. A dead one carries nothing, and nobody is told. */
 export interface Connection {
-  readonly use: 'requests' | 'watch'
+  use: 'requests' | 'watch'
   /** A server answered over it. */
   proven: boolean
   dead: boolean
@@ -62,8 +62,8 @@ export class Network {
     for (const changed of [...this.changes]) changed()
   }
 
-  connect(use: Connection['use']): Connection {
-    const connection = { use, proven: false, dead: this.random.chance(this.newDead) }
+  connect(): Connection {
+    const connection = { use: 'requests' as const, proven: false, dead: this.random.chance(this.newDead) }
     this.connections.add(connection)
     return connection
   }
