@@ -108,7 +108,11 @@ export class Elector {
     const { api, clock, metrics } = this.options
     const create = write.lease.metadata.resourceVersion === undefined
     try {
-      const lease = await (create ? api.create(write.lease, deadlineMs) : api.update(write.lease, deadlineMs))
+      const lease = await (create
+        ? api.create(write.lease, deadlineMs)
+        : api.update(write.lease, deadlineMs, (seen) =>
+            this.tell({ type: 'lease', lease: seen, fresh: false }),
+          ))
       metrics.renewal('acknowledged', clock.mono() - write.sentAt.mono)
       this.watcher.expect(lease)
       this.tell({ type: 'written', id: write.id, lease })

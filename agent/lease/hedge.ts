@@ -55,6 +55,8 @@ export interface Update {
   read(deadlineMs: number): Promise<Lease | null>
   /** It was not carried out `afterMs` after it was sent, and may still be. */
   late(afterMs: number): LeaseApiError
+  /** Told what the read showed where that is news, and an answer that comes after the outcome was settled. */
+  seen(lease: Lease): void
 }
 
 /**
@@ -62,17 +64,31 @@ export interface Update {
  * what became of it, and is itself the way for the next one. The update is left to itself until its own deadline: a slow
  * server may still carry it out.
  */
-export function lookedAfter(clock: Clock, { lease, answer, deadlineMs, read, late }: Update): Promise<Lease> {
+export function lookedAfter(clock: Clock, update: Update): Promise<Lease> {
+  const { lease, answer, deadlineMs, read, late, seen } = update
   const { promise, resolve, reject } = Promise.withResolvers<Lease>()
+  let settled = false
   const look = async () => {
     const present = await read(LOOK_PART * deadlineMs).catch(() => undefined)
-    if (present === undefined) return
+    if (present === undefined || settled) return
+    settled = true
     if (present?.metadata.resourceVersion === lease.metadata.resourceVersion)
       reject(late(LOOK_PART * deadlineMs))
     else if (present !== null && sameRecord(present, lease)) resolve(present)
-    else reject(new LeaseApiError('conflict', 'the Lease has changed since it was read'))
+    else {
+      if (present !== null) seen(present)
+      reject(new LeaseApiError('conflict', 'the Lease has changed since it was read'))
+    }
   }
   const timer = clock.after(LOOK_PART * deadlineMs, () => void look())
-  answer.then(resolve, reject).finally(() => timer.cancel())
+  answer
+    .then(
+      (written) => (settled ? seen(written) : resolve(written)),
+      (error) => reject(error),
+    )
+    .finally(() => {
+      settled = true
+      timer.cancel()
+    })
   return promise
 }

@@ -42,7 +42,7 @@ export class KubeLeaseApi implements LeaseApi {
     return hedged(this.clock, deadlineMs, (leftMs) => this.readOnce(leftMs))
   }
 
-  async update(lease: Lease, deadlineMs: number): Promise<Lease> {
+  async update(lease: Lease, deadlineMs: number, seen: (lease: Lease) => void = () => {}): Promise<Lease> {
     // Without a version the API server overwrites whatever is there.
     if (!lease.metadata.resourceVersion)
       throw new LeaseApiError('invalid', 'an update needs a resourceVersion')
@@ -54,6 +54,7 @@ export class KubeLeaseApi implements LeaseApi {
       answer,
       deadlineMs,
       read: (ms) => this.read(ms),
+      seen,
       late: (afterMs) => lateness(this.requests.target(call), afterMs, true),
     })
   }

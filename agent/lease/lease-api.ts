@@ -71,9 +71,10 @@ export interface LeaseApi {
   read(deadlineMs: number): Promise<Lease | null>
   /**
    * Compare-and-swap on `lease.metadata.resourceVersion`. One that is not answered in two fifths of its time is looked
-   * after by a read; where that is answered, it settles what became of the update so far.
+   * after by a read; where that is answered, it settles what became of the update so far. `seen` is told what else that
+   * showed of the Lease, and the answer where it comes after all.
    */
-  update(lease: Lease, deadlineMs: number): Promise<Lease>
+  update(lease: Lease, deadlineMs: number, seen?: (lease: Lease) => void): Promise<Lease>
   create(lease: Lease, deadlineMs: number): Promise<Lease>
   /**
    * Opens a watch on this one object. Without `resourceVersion` the server first sends its present state, if any.

@@ -43,11 +43,13 @@ class Scene implements AsyncDisposable {
   }
 
   /** A connection over which an update was answered, and the next one is not. */
-  async deadUpdate(): Promise<{ result: Promise<Lease | LeaseApiError>; asked: Asked }> {
+  async deadUpdate(
+    seen?: (lease: Lease) => void,
+  ): Promise<{ result: Promise<Lease | LeaseApiError>; asked: Asked }> {
     const first = this.api.update(written('1'), DEADLINE_MS)
     ;(await this.next()).answer(200, leaseAt('5'))
     await first
-    const result = this.api.update(written('5'), DEADLINE_MS).catch((error: LeaseApiError) => error)
+    const result = this.api.update(written('5'), DEADLINE_MS, seen).catch((error: LeaseApiError) => error)
     return { result, asked: await this.next() }
   }
 
@@ -160,6 +162,27 @@ test('an update that can no longer be carried out is a conflict', async () => {
     ;(await scene.next()).answer(status, now)
     assert.equal(((await result) as LeaseApiError).code, 'conflict')
   }
+})
+
+test('an update that was given up, and is answered after all, is told', async () => {
+  await using scene = await Scene.open()
+  const told = Promise.withResolvers<Lease>()
+  const { result, asked } = await scene.deadUpdate(told.resolve)
+  await scene.clock.pass(2_000)
+  ;(await scene.next()).answer(200, leaseAt('5'))
+  assert.ok((await result) instanceof LeaseApiError)
+  asked.answer(200, written('6'))
+  assert.deepEqual(await told.promise, written('6'))
+})
+
+test('what stands in the way of an update is told with the conflict', async () => {
+  await using scene = await Scene.open()
+  const told: Lease[] = []
+  const { result } = await scene.deadUpdate((lease) => told.push(lease))
+  await scene.clock.pass(2_000)
+  ;(await scene.next()).answer(200, leaseAt('9', 'other'))
+  await result
+  assert.deepEqual(told, [leaseAt('9', 'other')])
 })
 
 test('an update is waited for until its own deadline while reads are not answered either', async () => {
