@@ -41,11 +41,15 @@ export class ApiClient implements LeaseApi {
     this.parts = parts
   }
 
-  read(deadlineMs: number): Promise<Lease | null> {
-    return hedged(this.parts.process, deadlineMs, (leftMs) => this.readOnce(leftMs))
+  async read(deadlineMs: number): Promise<Lease | null> {
+    const { process, shown } = this.parts
+    const lease = await hedged(process, deadlineMs, (leftMs) => this.readOnce(leftMs))
+    // Of several answers the first one counts, and nobody is shown the others.
+    shown(lease)
+    return lease
   }
 
-  update(lease: Lease, deadlineMs: number): Promise<Lease> {
+  update(lease: Lease, deadlineMs: number, seen: (lease: Lease) => void = () => {}): Promise<Lease> {
     const { server, process, instance } = this.parts
     return lookedAfter(process, {
       lease,
@@ -53,6 +57,7 @@ export class ApiClient implements LeaseApi {
       answer: this.write(lease, deadlineMs, () => server.update(lease, instance)),
       read: (ms) => this.read(ms),
       late: () => failure('timeout', true),
+      seen,
     })
   }
 
@@ -85,11 +90,9 @@ export class ApiClient implements LeaseApi {
   }
 
   /** Over a new connection, as `KubeLeaseApi` does. */
-  private async readOnce(deadlineMs: number): Promise<Lease | null> {
-    const { network, server, shown } = this.parts
-    const lease = await this.request('reads', deadlineMs, network.connect(), () => server.read())
-    if (lease === null) shown(null)
-    return lease
+  private readOnce(deadlineMs: number): Promise<Lease | null> {
+    const { network, server } = this.parts
+    return this.request('reads', deadlineMs, network.connect(), () => server.read())
   }
 
   /** The idle connection, or a new one. */
@@ -135,7 +138,7 @@ export class ApiClient implements LeaseApi {
           if (!open) return
           if ('error' in reply) return fail(reply.error, uncertain(reply.error))
           end(false)
-          if (reply.lease !== null) shown(reply.lease)
+          if (kind === 'writes' && reply.lease !== null) shown(reply.lease)
           if (!this.closed) resolve(reply.lease)
         })
       const back = (reply: Reply) => {

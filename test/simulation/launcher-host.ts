@@ -93,6 +93,11 @@ export class LauncherHost {
     return this.prepared?.readySince ?? null
   }
 
+  /** It was ordered to start, and its standby is being prepared still. */
+  get waitsForStandby(): boolean {
+    return this.launcher.view().state !== 'idle' && this.prepared?.view.state === 'preparing'
+  }
+
   loseStandby(): void {
     this.parts.process.deliver(() => this.prepared?.lose())
   }

@@ -2,6 +2,7 @@ import { coolDownEnds } from '../../agent/election/cool-down.ts'
 import { durationOf, type Lease } from '../../agent/lease/lease.ts'
 import { isVacant } from './knowledge.ts'
 import type { Replica } from './replica.ts'
+import { START_TIMEOUT_MS } from './replica-processes.ts'
 import { Violation } from './violation.ts'
 import type { World } from './world.ts'
 
@@ -20,6 +21,8 @@ export const DELAYS = {
   'Lease is gone':
     'Rule 7: an absent Lease is looked for each retry period. One may pass before the wait begins, and one after it has ended.',
   'cooling down': 'A workload that failed on each replica is tried again later, and later each time.',
+  'standby never gets ready':
+    'Who was ordered to start while its standby hangs waits for it as long as a start may take, and hands over.',
   'request under way':
     'A request that was sent before the faults were over is waited for until its deadline.',
 } as const
@@ -43,6 +46,7 @@ export class Recovery {
   private coolFrom = 0
   private requestMs = 0
   private goneMs = 0
+  private hangingMs = 0
   result: Recovered | null = null
 
   constructor(world: World) {
@@ -65,6 +69,10 @@ export class Recovery {
     const waiting = replicas.some(({ agent }) => agent?.host.elector.state.inFlight)
     if (waiting) this.requestMs = this.longest('renewDeadlineMs') / 2
     if (this.world.server.lease === null) this.goneMs = this.longest('retryPeriodMs')
+    const hangs = replicas.some(
+      ({ launcher, workload }) => launcher?.host.waitsForStandby && !workload?.present,
+    )
+    if (hangs) this.hangingMs = START_TIMEOUT_MS + this.longest('stopTimeoutMs')
     let since = timeline.now
     let serving: Replica | null = null
     for (;;) {
@@ -97,7 +105,7 @@ export class Recovery {
   }
 
   /** Of all replicas: any of them may be the next one. */
-  private longest(timing: 'leaseDurationMs' | 'renewDeadlineMs' | 'retryPeriodMs'): number {
+  private longest(timing: 'leaseDurationMs' | 'renewDeadlineMs' | 'retryPeriodMs' | 'stopTimeoutMs'): number {
     return Math.max(...this.world.replicas.map(({ config }) => config[timing]))
   }
 
@@ -108,6 +116,7 @@ export class Recovery {
       ['Lease is gone', this.goneMs],
       ['cooling down', Math.max(0, this.coolFrom - this.start)],
       ['request under way', this.requestMs],
+      ['standby never gets ready', this.hangingMs],
     ]
     let left = ms - this.plainMs
     const needed: Delay[] = []

@@ -8,7 +8,7 @@ import { Process } from './process.ts'
 import { RESPAWN_MS, type Replica, type ReplicaWorld } from './replica.ts'
 import { type Start, Workload } from './workload.ts'
 
-const START_TIMEOUT_MS = 30_000
+export const START_TIMEOUT_MS = 30_000
 const RECLAIM_LOOK_MS = 5
 
 export interface Running<Host> {
