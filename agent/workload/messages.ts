@@ -148,7 +148,10 @@ export type ToLauncher =
   | { type: 'start'; epoch: number }
   /** The workload has become healthy: an agent that is started anew learns so from the view. */
   | { type: 'healthy' }
-  /** SIGTERM, SIGKILL after `graceMs`, then confirm; told again, it can only be earlier. The grant goes on meanwhile. */
+  /**
+   * SIGTERM, SIGKILL after `graceMs`, then confirm; told again, it can only be earlier. The grant goes on
+   * meanwhile.
+   */
   | { type: 'stop'; graceMs: number }
   /** SIGKILL everything now; ends the grant. */
   | { type: 'kill' }

@@ -114,16 +114,18 @@ export class ServingProcesses {
   }
 
   /**
-   * For a workload that was told to end: what LangFlow's workers are still doing is cancelled, as far as they were started so
-   * that they can (`CUT_OFF`).
+   * For a workload that was told to end: tells LangFlow's workers to cancel what they are still doing. Returns false where
+   * nobody would hear it, since they were not started so that they can (`CUT_OFF`).
    */
-  cutOff(): void {
+  cutOff(): boolean {
     const [first] = this.workers
-    if (first === undefined || !first.command.includes(CUT_OFF)) return
+    if (first === undefined || !first.command.includes(CUT_OFF)) return false
     try {
-      for (const worker of this.forked(first)) signalSame(worker, 'SIGINT')
+      const workers = this.forked(first)
+      for (const worker of workers) signalSame(worker, 'SIGINT')
+      return workers.length > 0
     } catch {
-      // They are killed.
+      return false
     }
   }
 

@@ -36,6 +36,8 @@ export class WorkloadProcesses {
   private stopTimer: Timer | null = null
   /** Monotonic ms: when what was told to end is killed; `null`: it is not waited for. */
   private killAt: number | null = null
+  /** That became earlier. */
+  private hurried = false
   /** SIGKILL is under way. */
   isBeingKilled = false
   state: WorkloadState = 'idle'
@@ -110,35 +112,33 @@ export class WorkloadProcesses {
   }
 
   /**
-   * Waits for the end of what was told to end, and kills it once `graceMs` have passed; again, it can only be earlier. What it
-   * is still doing by then is cut off in time.
+   * Waits for the end of what was told to end, and kills it once `graceMs` have passed. What it is still doing by then is cut
+   * off in time. Again, it can only be earlier: then who cannot be told to cut anything off has had its time.
    */
   killAfter(graceMs: number): void {
     const { clock } = this.machine
     const since = clock.mono()
-    const isWaitedFor = this.killAt !== null
-    this.killAt = Math.min(this.killAt ?? Number.POSITIVE_INFINITY, since + graceMs)
-    if (isWaitedFor) return
+    const { killAt: before } = this
+    this.killAt = Math.min(before ?? Number.POSITIVE_INFINITY, since + graceMs)
+    this.hurried = before !== null && this.killAt < before
+    if (before !== null) return
     let cut = false
     const look = async () => {
       this.serving?.finish()
       const gone = isGone(this.tree) && (await this.served.holder()) === null
-      const { killAt } = this
-      if (!this.isEndingInOrder || killAt === null) return
+      if (!this.isEndingInOrder || this.killAt === null) return
       const now = clock.mono()
       if (gone) {
         this.rest({ kind: 'stopped', durationMs: now - since })
         return
       }
-      if (now >= killAt) {
-        void this.end()
-        return
-      }
-      if (!cut && now >= killAt - CUT_OFF_MS) {
+      if (!cut && now >= this.killAt - CUT_OFF_MS) {
         cut = true
-        this.serving?.cutOff()
+        const hears = this.serving?.cutOff() ?? false
+        if (!hears && this.hurried) this.killAt = Math.min(this.killAt, since + CUT_OFF_MS)
       }
-      this.stopTimer = clock.after(Math.min(STOP_CHECK_MS, killAt - now), () => void look())
+      if (now >= this.killAt) void this.end()
+      else this.stopTimer = clock.after(Math.min(STOP_CHECK_MS, this.killAt - now), () => void look())
     }
     void look()
   }

@@ -2,7 +2,12 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import { describe, test } from 'node:test'
+import { HELD, hold } from '../support/held-connections.ts'
+import { FAST } from '../support/replica.ts'
 import { lives, mono, Stage } from '../support/stage.ts'
+
+/** The stop timeout, less some. How long it takes to the millisecond is for the fault table. */
+const STOP_MS = 15_000
 
 describe('a takeover', { concurrency: 4 }, () => {
   test('clean: the stop is confirmed before the release, and the next holder follows at once', async (t) => {
@@ -135,5 +140,37 @@ describe('a takeover', { concurrency: 4 }, () => {
     assert.equal((await answer).status, 200)
     assert.ok(mono() - began >= 1_500)
     await b.event('serving')
+  })
+
+  test('what does not end is cut off after the drain timeout, and it is said for whom was waited', async (t) => {
+    const stage = await Stage.open(t)
+    const [a, b] = await stage.pair({ flags: [...FAST, '--drain-timeout=1s'] })
+    const held = await Promise.all(HELD.map((kind) => hold(kind, `http://127.0.0.1:${a.port}`)))
+    const began = mono()
+    a.signal('SIGTERM')
+    await b.event('acquired')
+    const took = mono() - began
+    assert.ok(took >= 1_000 && took < STOP_MS, `it took ${took} ms`)
+    await Promise.all(held.map(({ ended }) => ended))
+    assert.equal((await a.exited).code, 0)
+    const said = a.lines.filter(({ msg }) => /^(draining|cut off): /.test(msg)).map(({ msg }) => msg)
+    assert.deepEqual(said, [
+      'draining: 4 connections from 127.0.0.1 (4), 1 s left',
+      'cut off: 4 connections from 127.0.0.1 (4)',
+    ])
+  })
+
+  test('a second SIGTERM waits for nobody', async (t) => {
+    const stage = await Stage.open(t)
+    const [a, b] = await stage.pair({ flags: [...FAST, '--drain-timeout=60s'] })
+    const { ended } = await hold('request', `http://127.0.0.1:${a.port}`)
+    a.signal('SIGTERM')
+    await a.find('for whom it waits', ({ msg }) => msg === 'draining: 1 connection from 127.0.0.1, 60 s left')
+    assert.equal((await a.status()).workload.draining, '1 connection from 127.0.0.1')
+    const again = mono()
+    a.signal('SIGTERM')
+    await b.event('acquired')
+    assert.ok(mono() - again < STOP_MS, `it took ${mono() - again} ms`)
+    assert.notEqual(await ended, 'HTTP 200')
   })
 })

@@ -50,7 +50,7 @@ export class LauncherHost {
         serving: () => ({
           check: () => parts.remains()?.takeLoss() ?? null,
           finish: () => {},
-          cutOff: () => {},
+          cutOff: () => false,
         }),
         standby: () => (this.ending ? null : this.standby),
         environment: (grant) => ({ LEADER_EPOCH: String(grant.epoch) }),

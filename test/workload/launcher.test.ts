@@ -2,7 +2,13 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { later } from '../../agent/clock.ts'
 import { Launcher } from '../../agent/workload/launcher.ts'
-import type { Grant, Loss, WorkloadCause, WorkloadView } from '../../agent/workload/messages.ts'
+import {
+  CUT_OFF_MS,
+  type Grant,
+  type Loss,
+  type WorkloadCause,
+  type WorkloadView,
+} from '../../agent/workload/messages.ts'
 import type { Exit } from '../../agent/workload/process-tree.ts'
 import { COLD, type FrozenWorkload, type Standby } from '../../agent/workload/standby.ts'
 import { settled, VirtualClock } from '../support/virtual-clock.ts'
@@ -20,6 +26,8 @@ class Bench {
   /** How often it was looked whether those that serve have ended. */
   finished = 0
   standby: Standby | null = null
+  /** It can be told to cut off what it does. */
+  hears = true
   view: WorkloadView
   renewedAt = this.clock.now()
 
@@ -37,7 +45,7 @@ class Bench {
             return loss
           },
           finish: () => void this.finished++,
-          cutOff: () => this.tree.calls.push('cut off'),
+          cutOff: () => this.tree.calls.push('cut off') > 0 && this.hears,
         }),
         standby: () => this.standby,
         environment: () => ({}),
@@ -250,20 +258,47 @@ describe('a stop', () => {
     await b.clock.pass(3_000)
   })
 
-  test('that is told again can only become shorter, and cuts off a second before its end', async () => {
+  test('that is told again can only become shorter, and cuts off before its end', async () => {
     const b = await new Bench().started()
     b.tree.obeysTerm = false
     b.launcher.receive({ type: 'stop', graceMs: 10_000 })
     await b.clock.pass(2_000)
-    b.launcher.receive({ type: 'stop', graceMs: 1_000 })
+    b.launcher.receive({ type: 'stop', graceMs: CUT_OFF_MS })
     b.launcher.receive({ type: 'stop', graceMs: 30_000 })
     await b.clock.pass(100)
     assert.deepEqual(b.tree.calls, ['start', 'terminate', 'cut off'])
-    await b.clock.pass(899)
+    await b.clock.pass(CUT_OFF_MS - 101)
     assert.equal(b.view.state, 'stopping')
     await b.clock.pass(1)
     assert.deepEqual(b.kinds(), ['stopping', 'killed'])
     assert.deepEqual(b.tree.calls, ['start', 'terminate', 'cut off', 'kill'])
+  })
+
+  test('that is told again does not wait for who has had its time, and cannot be told to cut anything off', async () => {
+    for (const [afterMs, leftMs] of [
+      [2_000, 25],
+      [400, 600],
+    ] as const) {
+      const b = await new Bench().started()
+      b.tree.obeysTerm = b.hears = false
+      b.launcher.receive({ type: 'stop', graceMs: 10_000 })
+      await b.clock.pass(afterMs)
+      b.launcher.receive({ type: 'stop', graceMs: CUT_OFF_MS })
+      await b.clock.pass(leftMs - 25)
+      assert.equal(b.view.state, 'stopping')
+      await b.clock.pass(25)
+      assert.equal(b.view.state, 'idle')
+    }
+  })
+
+  test('that is not told again has all its grace, whatever it can be told', async () => {
+    const b = await new Bench().started()
+    b.tree.obeysTerm = b.hears = false
+    b.launcher.receive({ type: 'stop', graceMs: 3_000 })
+    await b.clock.pass(2_999)
+    assert.equal(b.view.state, 'stopping')
+    await b.clock.pass(1)
+    assert.equal(b.view.state, 'idle')
   })
 
   test('takes nothing over from an earlier one', async () => {
@@ -274,9 +309,9 @@ describe('a stop', () => {
     b.tree.obeysTerm = false
     await b.started()
     b.launcher.receive({ type: 'stop', graceMs: 5_000 })
-    await b.clock.pass(3_900)
+    await b.clock.pass(3_700)
     assert.ok(!b.tree.calls.includes('cut off'))
-    await b.clock.pass(1_100)
+    await b.clock.pass(1_300)
     assert.equal(b.view.state, 'idle')
   })
 
@@ -284,9 +319,9 @@ describe('a stop', () => {
     const b = await new Bench().started()
     b.tree.obeysTerm = false
     b.launcher.receive({ type: 'stop', graceMs: 3_000 })
-    await b.clock.pass(1_900)
+    await b.clock.pass(1_700)
     assert.deepEqual(b.tree.calls, ['start', 'terminate'])
-    await b.clock.pass(1_099)
+    await b.clock.pass(1_299)
     assert.deepEqual(b.tree.calls, ['start', 'terminate', 'cut off'])
     assert.ok(b.finished > 100, 'it is looked all along whether those that serve have ended')
     await b.clock.pass(1)

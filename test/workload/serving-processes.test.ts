@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { systemClock } from '../../agent/clock.ts'
+import { CUT_OFF } from '../../agent/workload/langflow-scripts.ts'
 import { createProcessTree } from '../../agent/workload/linux-process-tree.ts'
 import { isDead, readStat } from '../../agent/workload/proc.ts'
 import { ServingProcesses } from '../../agent/workload/serving-processes.ts'
@@ -211,8 +212,8 @@ test('a helper that a worker forked is no worker, although it has the same files
 describe('a workload that was told to end', {
   skip: spawnSync('python3', ['--version']).status !== 0,
 }, () => {
-  /** `program` is what the script is called. */
-  async function ending(t: TestContext, program: string, wrap = (command: string[]) => command) {
+  /** It serves. `program` is what the script is called. */
+  async function serves(t: TestContext, program: string, wrap = (command: string[]) => command) {
     const dir = mkdtempSync(join(tmpdir(), 'ending-'))
     const file = join(dir, 'written')
     const script = join(dir, program)
@@ -227,6 +228,12 @@ describe('a workload that was told to end', {
       served.serving.check()
       return served.notes.some((note) => note.startsWith('LangFlow is served'))
     })
+    return { ...served, file }
+  }
+
+  async function ending(...args: Parameters<typeof serves>) {
+    const served = await serves(...args)
+    const { file } = served
     served.serving.finish()
     assert.ok(served.tree.alive().length >= 3, 'nothing is ended that serves')
     served.tree.terminate()
@@ -251,6 +258,19 @@ describe('a workload that was told to end', {
     await until('the worker has ended', () => tree.alive().length === 2)
     serving.finish()
     assert.equal(tree.alive().length, 2)
+  })
+
+  test('hears that it is to cut off what it does, but only its workers, and where they can', async (t) => {
+    for (const [script, hears] of [
+      [CUT_OFF, true],
+      ['', false],
+    ] as const) {
+      const { tree, serving } = await serves(t, 'langflow', (command) => [...command, script])
+      const before = tree.alive().length
+      assert.equal(serving.cutOff(), hears)
+      if (hears) await until('the worker has ended', () => tree.alive().length < before)
+      assert.equal(tree.alive().length, hears ? before - 1 : before)
+    }
   })
 
   test('is left alone where it was not forked: a shell around it may have more to do', async (t) => {

@@ -4,6 +4,7 @@ import type { Fact, Remedy, Workload } from '../../agent/election/state.ts'
 import type { HealthHandlers } from '../../agent/workload/health-probe.ts'
 import type { Hello, LinkHandlers } from '../../agent/workload/link-server.ts'
 import {
+  CUT_OFF_MS,
   NOTHING,
   type ToLauncher,
   type WorkloadCause,
@@ -326,7 +327,7 @@ describe('the workload, as its agent knows it', () => {
       b.supervisor.stop(30_000)
       b.supervisor.stop(200)
       assert.deepEqual(b.orders, [
-        { type: 'stop', graceMs: 1_000 },
+        { type: 'stop', graceMs: CUT_OFF_MS },
         { type: 'stop', graceMs: 200 },
       ])
       b.supervisor.close()
@@ -341,7 +342,7 @@ describe('the workload, as its agent knows it', () => {
     await b.clock.pass(4_900)
     assert.deepEqual(b.orders, [{ type: 'stop', graceMs: 30_000 }])
     await b.clock.pass(100)
-    assert.deepEqual(b.orders.at(-1), { type: 'stop', graceMs: 1_000 })
+    assert.deepEqual(b.orders.at(-1), { type: 'stop', graceMs: CUT_OFF_MS })
     b.supervisor.close()
   })
 

@@ -19,7 +19,7 @@ class Bench {
       clock: this.clock,
       tree: () => this.tree,
       portHolder: async () => this.port,
-      serving: () => ({ check: () => null, finish: () => {}, cutOff: () => void this.told.push('cut off') }),
+      serving: () => ({ check: () => null, finish: () => {}, cutOff: () => this.told.push('cut off') > 0 }),
       standby: () => null,
       environment: () => ({}),
     },
