@@ -6,7 +6,10 @@ import { type ReplicaFacts, standsBy } from './observe/replica-status.ts'
 import type { Check } from './observe/status.ts'
 
 export interface ReplicaGateOptions {
-  readonly timings: Pick<CandidateConfig, 'leaseDurationMs' | 'renewDeadlineMs' | 'killMarginMs'>
+  readonly timings: Pick<
+    CandidateConfig,
+    'leaseDurationMs' | 'renewDeadlineMs' | 'retryPeriodMs' | 'killMarginMs'
+  >
   readonly clock: Pick<Clock, 'now'>
   readonly log: Pick<Log, 'event'>
   readonly state: () => ElectionState
@@ -61,8 +64,8 @@ export class ReplicaGate {
   }
 
   private standsBy(): boolean {
-    const { clock, state, workload } = this.options
-    return standsBy({ state: state(), now: clock.now(), workload: workload() })
+    const { timings, clock, state, workload } = this.options
+    return standsBy({ options: timings, state: state(), now: clock.now(), workload: workload() })
   }
 
   /** In doubt it serves nobody, and nobody else could: there is nowhere better to go. */

@@ -7,6 +7,14 @@ import { ReplicaGate } from '../agent/replica-gate.ts'
 import { NOTHING, type WorkloadState } from '../agent/workload/messages.ts'
 import { VirtualClock } from './support/virtual-clock.ts'
 
+/** Saw a Lease that nobody holds, and may write it. */
+const ABLE = {
+  seen: { lease: null, changedAt: 0 },
+  sightedAt: 0,
+  watchUp: true,
+  writeRight: 'granted',
+} as const
+
 /** A replica that leads in epoch 3, serves, and may be changed. */
 class Bench {
   readonly clock = new VirtualClock()
@@ -15,7 +23,7 @@ class Bench {
   state: ElectionState = { ...initialState(), highestEpoch: 3, term: this.term() }
   workload = this.runs('running')
   readonly gate = new ReplicaGate({
-    timings: { leaseDurationMs: 15_000, renewDeadlineMs: 10_000, killMarginMs: 1_000 },
+    timings: { leaseDurationMs: 15_000, renewDeadlineMs: 10_000, retryPeriodMs: 2_000, killMarginMs: 1_000 },
     clock: this.clock,
     log: { event: (name, fields) => void this.events.push([name, fields]) },
     state: () => this.state,
@@ -51,7 +59,7 @@ class Bench {
 
   /** Another one leads now. */
   follow(): void {
-    this.state = { ...this.state, term: null }
+    this.state = { ...this.state, ...ABLE, term: null }
     this.workload = this.runs('idle')
   }
 

@@ -1,4 +1,5 @@
 import type { Clock, Timer } from '../clock.ts'
+import type { Lease } from '../lease/lease.ts'
 import { type LeaseApi, LeaseApiError } from '../lease/lease-api.ts'
 import { LeaseWatcher } from '../lease/lease-watcher.ts'
 import type { Metrics } from '../observe/metrics.ts'
@@ -13,7 +14,7 @@ import {
 import { transition } from './transition.ts'
 
 /** Effects that concern others than the Lease: the workload, the log, the process. */
-export type OutwardEffect = Exclude<Effect, { type: 'write' } | { type: 'read' }>
+export type OutwardEffect = Exclude<Effect, { type: 'write' | 'read' | 'rehearse' }>
 
 export interface ElectorOptions {
   readonly config: CandidateConfig
@@ -101,6 +102,7 @@ export class Elector {
   private carryOut(effect: Effect): void {
     if (effect.type === 'write') void this.write(effect.write, effect.deadlineMs)
     else if (effect.type === 'read') void this.read(effect.deadlineMs)
+    else if (effect.type === 'rehearse') void this.rehearse(effect.lease, effect.deadlineMs)
     else this.options.run(effect)
   }
 
@@ -120,6 +122,15 @@ export class Elector {
       const error = asLeaseApiError(cause)
       metrics.renewal(error.code === 'conflict' ? 'conflict' : 'failed', clock.mono() - write.sentAt.mono)
       this.tell({ type: 'write_failed', id: write.id, error })
+    }
+  }
+
+  private async rehearse(lease: Lease | null, deadlineMs: number): Promise<void> {
+    try {
+      await this.options.api.rehearse(lease, deadlineMs)
+      this.tell({ type: 'rehearsed', error: null })
+    } catch (cause) {
+      this.tell({ type: 'rehearsed', error: asLeaseApiError(cause) })
     }
   }
 

@@ -1,6 +1,7 @@
 import { reached } from '../clock.ts'
 import { epochOf, holderOf, isNewer, type Lease, sameRecord } from '../lease/lease.ts'
 import type { LeaseApiError } from '../lease/lease-api.ts'
+import { learnRight, mayWrite, rehearseAgain, rehearsed } from './ability.ts'
 import { doubtAt, grantOf, killAt } from './deadlines.ts'
 import { noticeEnd, noticeFailure, remedyFailure } from './failing.ts'
 import { beginStepDown, endTerm } from './holding.ts'
@@ -19,7 +20,7 @@ export function learn(turn: Turn): void {
   const { fact } = turn
   switch (fact.type) {
     case 'lease':
-      turn.set({ readProblem: null })
+      turn.set({ readProblem: null, sightedAt: turn.now.mono })
       if (fact.fresh) turn.set({ inFlight: false })
       // After a refused write a read is believed even if it is older: etcd may have been restored from a backup.
       if (fact.fresh && turn.state.mustRead) slowDown(turn, fact.lease)
@@ -27,15 +28,23 @@ export function learn(turn: Turn): void {
       observe(turn, fact.lease)
       return
     case 'watch':
+      if (fact.up) turn.set({ sightedAt: turn.now.mono })
+      // Whatever kept it from watching may have changed its rights as well.
+      if (fact.up && turn.state.watchProblem !== null) rehearseAgain(turn)
       turn.set({ watchUp: fact.up, watchProblem: fact.problem })
       return
     case 'written':
-      turn.set({ inFlight: false, writeProblem: null })
+      turn.set({ inFlight: false, writeProblem: null, sightedAt: turn.now.mono })
+      mayWrite(turn)
       acknowledged(turn, fact.id, fact.lease)
       return
     case 'write_failed':
       turn.set({ inFlight: false })
+      learnRight(turn, fact.error)
       failed(turn, fact.id, fact.error)
+      return
+    case 'rehearsed':
+      rehearsed(turn, fact.error)
       return
     case 'read_failed':
       turn.set({ inFlight: false, readProblem: fact.error.message })
@@ -92,6 +101,9 @@ function slowDown(turn: Turn, lease: Lease | null): void {
 }
 
 function observe(turn: Turn, lease: Lease | null): void {
+  const { seen } = turn.state
+  // To create it is another right than to update it.
+  if (seen !== null && (seen.lease === null) !== (lease === null)) rehearseAgain(turn)
   if (lease === null) observeAbsence(turn)
   else observeLease(turn, lease, ownWrite(turn, lease))
 }

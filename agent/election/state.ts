@@ -92,6 +92,17 @@ export interface Seen {
   readonly changedAt: number
 }
 
+/** A write that is tried without being made, to learn whether this replica may write. */
+export interface Rehearsal {
+  /** It is to be made. */
+  readonly due: boolean
+  readonly underWay: boolean
+  /** Monotonic ms. */
+  readonly notBefore: number
+  /** How many in a row brought no consent. */
+  readonly failures: number
+}
+
 export interface CoolDown {
   /** Monotonic ms. `early` counts only while nobody else has taken the Lease. */
   readonly early: number
@@ -107,6 +118,11 @@ export interface ElectionState {
   readonly absenceSeenAt: Instant | null
   readonly highestEpoch: number
   readonly watchUp: boolean
+  /** Monotonic ms: when the API server last showed the Lease to this replica, or took a write of it; `null`: never. */
+  readonly sightedAt: number | null
+  /** Whether this replica may write the Lease, as far as the API server has told. */
+  readonly writeRight: 'unknown' | 'granted' | 'refused'
+  readonly rehearsal: Rehearsal
   /** One request at a time is on its way to the API server. */
   readonly inFlight: boolean
   /** When the last read was sent, and what had been seen by then. */
@@ -159,6 +175,8 @@ export type Fact =
   | { readonly type: 'written'; readonly id: number; readonly lease: Lease }
   | { readonly type: 'write_failed'; readonly id: number; readonly error: LeaseApiError }
   | { readonly type: 'read_failed'; readonly error: LeaseApiError }
+  /** `null`: the write would have been made. */
+  | { readonly type: 'rehearsed'; readonly error: LeaseApiError | null }
   | { readonly type: 'workload'; readonly workload: Workload }
   /** The workload does not do its work. */
   | { readonly type: 'workload_failed'; readonly reason: string; readonly remedy: Remedy }
@@ -175,6 +193,8 @@ export type Fact =
 export type Effect =
   | { readonly type: 'write'; readonly write: Write; readonly deadlineMs: number }
   | { readonly type: 'read'; readonly deadlineMs: number }
+  /** An update of the Lease as it was seen last, or its creation, as a dry run. */
+  | { readonly type: 'rehearse'; readonly lease: Lease | null; readonly deadlineMs: number }
   | { readonly type: 'grant'; readonly grant: Grant }
   | { readonly type: 'start'; readonly epoch: number }
   /** `until`: monotonic ms, when what is still open will be waited for no longer. */
@@ -220,6 +240,9 @@ export function initialState(): ElectionState {
     absenceSeenAt: null,
     highestEpoch: 0,
     watchUp: false,
+    sightedAt: null,
+    writeRight: 'unknown',
+    rehearsal: { due: true, underWay: false, notBefore: 0, failures: 0 },
     inFlight: false,
     readSentAt: null,
     readAfter: null,

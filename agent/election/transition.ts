@@ -1,4 +1,5 @@
 import type { Instant } from '../clock.ts'
+import { rehearse } from './ability.ts'
 import { campaign } from './campaigning.ts'
 import { hold } from './holding.ts'
 import { learn } from './learning.ts'
@@ -22,6 +23,9 @@ export function transition(
   if (state.ended) return turn.finish()
   learn(turn)
   if (turn.state.term !== null) hold(turn)
-  if (turn.state.term === null) campaign(turn)
+  if (turn.state.term === null) {
+    campaign(turn)
+    rehearse(turn)
+  }
   return turn.finish()
 }

@@ -43,11 +43,7 @@ export class KubeLeaseApi implements LeaseApi {
   }
 
   async update(lease: Lease, deadlineMs: number, seen: (lease: Lease) => void = () => {}): Promise<Lease> {
-    // Without a version the API server overwrites whatever is there.
-    if (!lease.metadata.resourceVersion)
-      throw new LeaseApiError('invalid', 'an update needs a resourceVersion')
-    const body = this.bodyOf(lease, lease.metadata)
-    const call: Call = { verb: 'update', about: this.about, method: 'PUT', path: this.object, body }
+    const call = this.updating(lease)
     const answer = this.requests.send(call, deadlineMs).then((reply) => this.leaseIn(call, reply))
     return lookedAfter(this.clock, {
       lease,
@@ -60,17 +56,14 @@ export class KubeLeaseApi implements LeaseApi {
   }
 
   async create(lease: Lease, deadlineMs: number): Promise<Lease> {
-    // What the API server gives to an object is refused, or misleading, in one that does not exist yet.
-    const {
-      resourceVersion: _v,
-      uid: _u,
-      creationTimestamp: _t,
-      managedFields: _f,
-      ...metadata
-    } = lease.metadata
-    const body = this.bodyOf(lease, metadata)
-    const call: Call = { verb: 'create', about: this.about, method: 'POST', path: this.collection, body }
+    const call = this.creating(lease)
     return this.leaseIn(call, await this.requests.send(call, deadlineMs))
+  }
+
+  async rehearse(lease: Lease | null, deadlineMs: number): Promise<void> {
+    const { body, path, ...call } =
+      lease === null ? this.creating({ metadata: {}, spec: {} }) : this.updating(lease)
+    await this.requests.send({ ...call, body, path: `${path}?dryRun=All` }, deadlineMs)
   }
 
   async watch(
@@ -144,6 +137,27 @@ export class KubeLeaseApi implements LeaseApi {
       if (error instanceof LeaseApiError && error.code === 'not_found') return null
       throw error
     }
+  }
+
+  private updating(lease: Lease) {
+    // Without a version the API server overwrites whatever is there.
+    if (!lease.metadata.resourceVersion)
+      throw new LeaseApiError('invalid', 'an update needs a resourceVersion')
+    const body = this.bodyOf(lease, lease.metadata)
+    return { verb: 'update', about: this.about, method: 'PUT', path: this.object, body } satisfies Call
+  }
+
+  private creating(lease: Lease) {
+    // What the API server gives to an object is refused, or misleading, in one that does not exist yet.
+    const {
+      resourceVersion: _v,
+      uid: _u,
+      creationTimestamp: _t,
+      managedFields: _f,
+      ...metadata
+    } = lease.metadata
+    const body = this.bodyOf(lease, metadata)
+    return { verb: 'create', about: this.about, method: 'POST', path: this.collection, body } satisfies Call
   }
 
   private bodyOf(lease: Lease, metadata: Lease['metadata']): string {

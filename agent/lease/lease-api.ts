@@ -77,6 +77,11 @@ export interface LeaseApi {
   update(lease: Lease, deadlineMs: number, seen?: (lease: Lease) => void): Promise<Lease>
   create(lease: Lease, deadlineMs: number): Promise<Lease>
   /**
+   * Has the API server say whether it would take an update of this Lease, or its creation where there is `null`, without
+   * making it. Rejects as the write itself would: e.g. with `conflict`, which the right to write does not stand behind.
+   */
+  rehearse(lease: Lease | null, deadlineMs: number): Promise<void>
+  /**
    * Opens a watch on this one object. Without `resourceVersion` the server first sends its present state, if any.
    * Resolves once the server has answered 200.
    */

@@ -1,8 +1,9 @@
 import type { Instant } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
+import { inability } from '../election/ability.ts'
 import { coolDownEnds } from '../election/cool-down.ts'
 import { killAt } from '../election/deadlines.ts'
-import type { ElectionState } from '../election/state.ts'
+import type { CandidateConfig, ElectionState } from '../election/state.ts'
 import { epochOf, holderOf } from '../lease/lease.ts'
 import { gateChecks } from '../traffic/gate.ts'
 import { VERSION } from '../version.ts'
@@ -31,9 +32,14 @@ export interface ReplicaFacts {
   readonly problem: string | null
 }
 
+interface StandbyFacts extends Pick<ReplicaFacts, 'state' | 'now' | 'workload'> {
+  readonly options: Pick<CandidateConfig, 'leaseDurationMs' | 'retryPeriodMs'>
+}
+
 /** The whole view of one replica, put together from what election and workload know. */
 export function describeReplica(facts: ReplicaFacts): AgentStatus {
   const checks = checksOf(facts)
+  const unable = inabilityOf(facts)
   const { options, state, now, workload } = facts
   const { term } = state
   const lease = state.seen?.lease ?? null
@@ -51,7 +57,7 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
     problem:
       state.ending?.code === 1
         ? state.ending.reason
-        : (state.writeProblem ?? state.readProblem ?? state.watchProblem ?? facts.problem),
+        : (state.writeProblem ?? state.readProblem ?? state.watchProblem ?? facts.problem ?? unable),
     lease: {
       namespace: facts.namespace,
       name: options.leaseName,
@@ -91,14 +97,31 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
 }
 
 /** A follower that would take over now: nothing is in its way, and what it is to keep ready is. */
-export function standsBy({
-  state,
-  now,
-  workload: { canRun, view },
-}: Pick<ReplicaFacts, 'state' | 'now' | 'workload'>): boolean {
+export function standsBy(facts: StandbyFacts): boolean {
+  const {
+    state,
+    now,
+    workload: { canRun, view },
+  } = facts
   const cooling = now.mono < coolDownEnds(state)
   const prepared = view.standby.mode === 'cold' || view.standby.state === 'ready'
-  return state.term === null && state.ending === null && !cooling && canRun && prepared
+  return (
+    state.term === null &&
+    state.ending === null &&
+    !cooling &&
+    canRun &&
+    prepared &&
+    inabilityOf(facts) === null
+  )
+}
+
+/** See `inability`; a leader has shown that it is able. */
+function inabilityOf({
+  options,
+  state,
+  now,
+}: Pick<StandbyFacts, 'options' | 'state' | 'now'>): string | null {
+  return state.term === null ? inability(options, state, now.mono) : null
 }
 
 /** A cold one is ready as soon as nothing is in the way. */
@@ -108,13 +131,14 @@ function standbyState({ state, workload }: ReplicaFacts): AgentStatus['standby']
   return standby.mode === 'cold' && state.term === null && workload.canRun ? 'ready' : 'none'
 }
 
-function checksOf({ state, workload }: ReplicaFacts): Check[] {
+function checksOf({ options, state, now, workload }: ReplicaFacts): Check[] {
   const { term } = state
   const holder = state.seen?.lease ? holderOf(state.seen.lease) : ''
   return gateChecks({
     leads: term !== null,
     standing: term !== null ? 'this replica leads' : holder ? `${holder} leads` : 'nobody leads',
     doubt: term?.doubt ?? false,
+    inability: inabilityOf({ options, state, now }),
     steppingDown: term?.stepDown?.reason ?? null,
     launcher: workload.launcher,
     workload: workload.view.state,

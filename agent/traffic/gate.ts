@@ -6,6 +6,8 @@ export interface GateFacts {
   /** Whoever leads, for people. */
   readonly standing: string
   readonly doubt: boolean
+  /** What keeps it from taking the Lease over; `null`: nothing, or it has it. */
+  readonly inability: string | null
   readonly steppingDown: string | null
   readonly launcher: 'connected' | 'missing' | 'silent'
   readonly workload: string
@@ -15,13 +17,15 @@ export interface GateFacts {
 
 /** The readiness gate as its conditions, in the order in which `/readyz?verbose` prints them; open when all hold. */
 export function gateChecks(facts: GateFacts): Check[] {
-  const { leads, doubt, steppingDown, launcher, workload, healthy, lastProbe } = facts
+  const { leads, doubt, inability, steppingDown, launcher, workload, healthy, lastProbe } = facts
   return [
     { name: 'leadership', ok: leads, detail: facts.standing },
     {
       name: 'lease',
-      ok: !doubt,
-      detail: doubt ? 'no renewal was acknowledged by the renew deadline' : 'renewed in time',
+      ok: !doubt && inability === null,
+      detail: doubt
+        ? 'no renewal was acknowledged by the renew deadline'
+        : (inability ?? (leads ? 'renewed in time' : 'seen')),
     },
     { name: 'launcher', ok: launcher === 'connected', detail: `the launcher is ${launcher}` },
     {

@@ -149,6 +149,24 @@ export const writeCases: Case[] = [
     },
   },
   {
+    name: 'a dry run is answered as the write would be, and changes nothing',
+    async run(client, name) {
+      const made = await client.made(name)
+      const dry = (method: string, path: string, body: unknown) =>
+        client.send(method, `${path}?dryRun=All`, body)
+      const next = { ...made, spec: spec('b') }
+      assert.equal((await dry('PUT', client.one(name), next)).status, 200)
+      const old = { ...next, metadata: { ...made.metadata, resourceVersion: '1' } }
+      failed(await dry('PUT', client.one(name), old), 409, 'Conflict')
+      failed(await dry('POST', client.collection, { metadata: { name }, spec: {} }), 409, 'AlreadyExists')
+      const other = { metadata: { name: `${name}-2` }, spec: {} }
+      assert.equal((await dry('POST', client.collection, other)).status, 201)
+      failed(await client.get(`${name}-2`), 404, 'NotFound')
+      failed(await client.send('PUT', `${client.one(name)}?dryRun=some`, next), 422, 'Invalid')
+      assert.deepEqual((await client.get(name)).json, made)
+    },
+  },
+  {
     name: 'a list has a version of its own, and a field selector picks one Lease',
     async run(client, name) {
       const made = await client.made(`${name}-1`)

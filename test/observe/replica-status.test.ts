@@ -11,10 +11,9 @@ const NOW = { mono: 1_000, boot: 1_000, wall: 1_000 }
 function facts(state: Partial<ElectionState>, standby: Partial<StandbyView> = {}, canRun = true) {
   const view = { ...NOTHING, standby: { ...COLD, ...standby } }
   const workload = { view, canRun, launcher: 'connected', healthy: false, lastProbe: null }
-  return { state: { ...initialState(), ...state }, now: NOW, workload } as Pick<
-    ReplicaFacts,
-    'state' | 'now' | 'workload'
-  >
+  const options = { leaseDurationMs: 15_000, retryPeriodMs: 2_000 }
+  const seen = { seen: { lease: null, changedAt: 0 }, sightedAt: 900, writeRight: 'granted' } as const
+  return { options, state: { ...initialState(), ...seen, ...state }, now: NOW, workload } as ReplicaFacts
 }
 
 describe('a replica could take over', () => {
@@ -22,6 +21,11 @@ describe('a replica could take over', () => {
     assert.ok(standsBy(facts({})))
     assert.ok(standsBy(facts({}, { mode: 'prewarmed', state: 'ready' })))
     assert.ok(standsBy(facts({ coolDown: { early: 900, full: 1_000 } })))
+  })
+
+  it('not where it has not seen the Lease, or may not write it', () => {
+    assert.ok(!standsBy(facts({ seen: null, sightedAt: null })))
+    assert.ok(!standsBy(facts({ writeRight: 'refused' })))
   })
 
   it('not while it leads, ends, cools down, has no idle launcher, or still prepares its standby', () => {

@@ -112,6 +112,7 @@ export class AgentHost {
       leads: true,
       standing: '',
       doubt: term.doubt,
+      inability: null,
       steppingDown: term.stepDown?.reason ?? null,
       launcher,
       workload: view.state,

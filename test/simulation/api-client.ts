@@ -65,6 +65,11 @@ export class ApiClient implements LeaseApi {
     return this.write(lease, deadlineMs, () => this.parts.server.create(lease, this.parts.instance))
   }
 
+  async rehearse(lease: Lease | null, deadlineMs: number): Promise<void> {
+    const { server } = this.parts
+    await this.request('reads', deadlineMs, this.take(), () => server.rehearse(lease))
+  }
+
   async watch(from: string | undefined, handlers: WatchHandlers, deadlineMs: number): Promise<OpenWatch> {
     const { server, network } = this.parts
     const connection = this.take('watch')

@@ -56,6 +56,12 @@ export class ApiServer {
     }
   }
 
+  /** A dry run. */
+  rehearse(lease: Lease | null): Reply {
+    if (lease?.metadata.resourceVersion !== this.lease?.metadata.resourceVersion) return { error: 'conflict' }
+    return { lease: null }
+  }
+
   create(lease: Lease, writer: string | null): Reply {
     if (this.lease !== null) return { error: 'already_exists' }
     const metadata = { ...lease.metadata, name: 'lock', namespace: 'ns', uid: `uid-${++this.uids}` }

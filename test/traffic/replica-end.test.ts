@@ -17,6 +17,7 @@ import { settled } from '../support/virtual-clock.ts'
 const TAKEN: LeaseApi = {
   read: async () => heldBy('other', 1),
   update: () => assert.fail('the Lease is not ours'),
+  rehearse: async () => {},
   create: () => assert.fail('the Lease is there'),
   watch: async () => ({ close: () => {} }),
   close: () => {},

@@ -20,8 +20,17 @@ export interface Answer {
 
 /** Answers everything about Leases but a watch. Throws `ApiStatus`. */
 export function answerLeases(store: LeaseStore, request: ApiRequest, body: string): Answer {
+  const dryRun = request.query.get('dryRun')
+  if (!dryRun) return answer(store, request, body)
+  if (dryRun !== 'All')
+    throw invalid('', [
+      { field: 'dryRun', message: `Unsupported value: "${dryRun}": supported values: "All"` },
+    ])
+  return store.dryRun(() => answer(store, request, body))
+}
+
+function answer(store: LeaseStore, request: ApiRequest, body: string): Answer {
   const { namespace, name } = request
-  if (request.query.get('dryRun')) throw badRequest('the embedded Lease API has no dry run')
   if (request.target === 'collection') {
     if (request.verb === 'list') return { code: 200, body: list(store, request) }
     if (request.verb !== 'create') throw methodNotAllowed()

@@ -35,6 +35,7 @@ export class LeaseStore {
   #version = 1n
   /** A watch from before this version cannot be served any more. */
   #oldest = 1n
+  #dry = false
 
   constructor(clock: Clock, changed: (change: Change) => void, historyLimit = 1000) {
     this.#clock = clock
@@ -44,6 +45,16 @@ export class LeaseStore {
 
   get version(): bigint {
     return this.#version
+  }
+
+  /** What `work` does is answered as if it had been done. */
+  dryRun<T>(work: () => T): T {
+    this.#dry = true
+    try {
+      return work()
+    } finally {
+      this.#dry = false
+    }
   }
 
   list(matches: (lease: Lease) => boolean = () => true): Lease[] {
@@ -155,6 +166,7 @@ export class LeaseStore {
   }
 
   #commit(type: Change['type'], lease: Lease): Lease {
+    if (this.#dry) return lease
     this.#version += 1n
     const stored = { ...lease, metadata: { ...lease.metadata, resourceVersion: `${this.#version}` } }
     const key = `${stored.metadata.namespace}/${stored.metadata.name}`

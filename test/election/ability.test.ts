@@ -1,0 +1,151 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { inability } from '../../agent/election/ability.ts'
+import type { LeaseErrorCode } from '../../agent/lease/lease-api.ts'
+import { Candidate, failure, heldBy, leaseOf, released } from './candidate.ts'
+
+function unable(c: Candidate): string | null {
+  return inability(c.config, c.state, c.mono)
+}
+
+function answered(c: Candidate, code: LeaseErrorCode | null = null): Candidate {
+  return c.tell({ type: 'rehearsed', error: code === null ? null : failure(code) })
+}
+
+/** One that follows a leader, and knows that it may write. */
+function able(): Candidate {
+  return answered(Candidate.follower().sees(heldBy('leader', 10))).forget()
+}
+
+function rehearsals(c: Candidate): number {
+  return c.effects('rehearse').length
+}
+
+describe('a follower is able to take the Lease over', () => {
+  test('once it has seen it, and was told that it may write it', () => {
+    const c = new Candidate().workload({ canRun: true, prepared: true })
+    assert.equal(unable(c), 'this replica has not seen the Lease yet')
+    c.tell({ type: 'watch', up: false, problem: '401 Unauthorized' })
+    assert.equal(unable(c), 'this replica has not seen the Lease yet: 401 Unauthorized')
+    c.sees(heldBy('leader', 10), true)
+    assert.match(unable(c) ?? '', /not known yet whether this replica may write/)
+    assert.deepEqual(c.effects('rehearse'), [
+      { type: 'rehearse', lease: heldBy('leader', 10), deadlineMs: 5_000 },
+    ])
+    assert.equal(unable(answered(c)), null)
+  })
+
+  test('for a lease duration and a retry period after the last sign of it, not for longer', () => {
+    const c = able()
+    c.tell({ type: 'watch', up: false, problem: 'connection refused' }).workload({ canRun: false })
+    c.pass(17_000)
+    assert.equal(unable(c), null)
+    c.pass(1_000)
+    assert.equal(unable(c), 'this replica has not seen the Lease for 18 s: connection refused')
+    assert.equal(unable(c.sees(heldBy('leader', 11))), null)
+  })
+
+  test('for as long as the record says, where that is longer', () => {
+    const c = answered(Candidate.follower().sees(heldBy('leader', 10, { leaseDurationSeconds: 60 })))
+    assert.equal(unable(c.pass(61_000)), null)
+    assert.match(unable(c.workload({ canRun: false }).pass(2_000)) ?? '', /not seen the Lease for 63 s/)
+  })
+
+  test('while its watch is open and nobody holds the Lease, so that nothing comes', () => {
+    const c = Candidate.follower().workload({ canRun: false }).sees(released(10))
+    answered(c).pass(3_600_000)
+    assert.equal(unable(c), null)
+    c.tell({ type: 'watch', up: false, problem: 'connection refused' })
+    assert.match(unable(c) ?? '', /not seen the Lease/)
+  })
+
+  test('not while a dry run is refused for its credentials, and again after one that is not', () => {
+    for (const code of ['unauthorized', 'forbidden'] as const) {
+      const c = Candidate.follower().sees(heldBy('leader', 10))
+      answered(c, code)
+      assert.equal(unable(c), `the API server said ${code}`)
+      assert.equal(c.state.writeProblem, `the API server said ${code}`)
+      answered(c.sees(heldBy('leader', 11)).pass(2_000))
+      assert.deepEqual([unable(c), c.state.writeProblem], [null, null])
+    }
+  })
+
+  test('not after a write of its own was refused for its credentials, until one succeeds', () => {
+    const c = Candidate.follower().sees(heldBy('leader', 10)).sees(released(11)).fail('forbidden')
+    assert.equal(unable(c), 'the API server said forbidden')
+    c.pass(2_000).acknowledge()
+    assert.deepEqual([c.state.writeRight, c.state.writeProblem], ['granted', null])
+  })
+
+  test('where the dry run was refused for anything but its credentials', () => {
+    for (const code of ['conflict', 'not_found', 'already_exists', 'invalid'] as const) {
+      assert.equal(unable(answered(Candidate.follower().sees(heldBy('leader', 10)), code)), null, code)
+    }
+  })
+
+  test('not before the dry run is answered; one that was not says nothing', () => {
+    for (const code of ['timeout', 'network', 'server', 'throttled'] as const) {
+      const c = answered(Candidate.follower().sees(heldBy('leader', 10)), code)
+      assert.match(unable(c) ?? '', /not known yet/)
+      assert.equal(unable(answered(able(), code)), null)
+    }
+  })
+})
+
+describe('a dry run', () => {
+  test('is made once, however long nothing goes wrong', () => {
+    const c = able()
+    for (let version = 11; version < 100; version++) c.pass(2_000).sees(heldBy('leader', version))
+    assert.equal(rehearsals(c), 0)
+  })
+
+  test('is made again once the watch is back after trouble, but not after an end in order', () => {
+    const c = able()
+    c.tell({ type: 'watch', up: false, problem: null }).tell({ type: 'watch', up: true, problem: null })
+    assert.equal(rehearsals(c), 0)
+    c.tell({ type: 'watch', up: false, problem: '401 Unauthorized' }).tell({
+      type: 'read_failed',
+      error: failure('unauthorized'),
+    })
+    assert.equal(rehearsals(c), 0)
+    c.tell({ type: 'watch', up: true, problem: null })
+    assert.equal(rehearsals(c), 1)
+  })
+
+  test('that was refused, or not answered, is repeated ever later, at most a minute apart', () => {
+    for (const code of ['forbidden', 'network'] as const) {
+      const c = Candidate.follower().workload({ canRun: false }).sees(heldBy('leader', 10))
+      const gaps: number[] = []
+      for (let n = 0; n < 8; n++) {
+        const from = c.mono
+        answered(c.forget(), code)
+        while (rehearsals(c) === 0) c.pass(1_000)
+        gaps.push(c.mono - from)
+      }
+      assert.deepEqual(gaps, [2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000, 60_000])
+    }
+  })
+
+  test('is of a creation where the Lease is gone, which is another right', () => {
+    const c = able().sees(null).sees(null, true)
+    assert.deepEqual(c.effects('rehearse'), [{ type: 'rehearse', lease: null, deadlineMs: 5_000 }])
+    answered(c, 'forbidden').sees(leaseOf({}, 20))
+    assert.equal(rehearsals(c), 2)
+    assert.equal(unable(answered(c)), null)
+  })
+
+  test('is not made while a request is under way, while this replica leads, or ends', () => {
+    const c = Candidate.follower().sees(released(50))
+    assert.deepEqual([c.write.kind, rehearsals(c)], ['acquire', 0])
+    c.acknowledge().pass(60_000)
+    assert.equal(rehearsals(c), 0)
+    const ending = new Candidate().tell({ type: 'terminate', reason: 'SIGTERM' })
+    assert.equal(rehearsals(ending.sees(heldBy('leader', 10))), 0)
+  })
+
+  test('is needed no more by one that has written the Lease itself', () => {
+    const c = Candidate.leader()
+    c.sees(heldBy('third', 900)).workload({ alive: 'no', canRun: true })
+    assert.deepEqual([rehearsals(c), unable(c)], [0, null])
+  })
+})
