@@ -9,7 +9,6 @@ import type { Workload } from './workload.ts'
 export const REACTION_MS = 30
 /** The launcher compares its clocks this often: a machine that slept may execute for as long after it wakes up. */
 export const CLOCK_CHECK_MS = 105
-const NAMESPACE_ENDS_MS = 80
 
 /** Whether anything is there that could end a workload in time, and if not, which documented limit that is. */
 export class Guard {
@@ -33,7 +32,8 @@ export class Guard {
 
   /** Asked only where a workload acts that should not. */
   limit(replica: Replica): Limit | null {
-    const { kernel, mode, workload, agent } = replica
+    const { kernel, mode, workload, agent, knowledge } = replica
+    if (kernel.unseenSince(knowledge.acknowledgedAt) > 0) return 'no clock shows a pause'
     const awakeFor = this.now() - kernel.wokeAt
     if (awakeFor < CLOCK_CHECK_MS + REACTION_MS) return 'machine woke up'
     if (workload === null || !this.stands(workload.guard)) return null
@@ -46,8 +46,8 @@ export class Guard {
   }
 
   private podLimit(replica: Replica, workload: Workload): Limit | null {
-    const { alive, diedAt } = workload.guard
-    if (!alive) return this.now() - diedAt < NAMESPACE_ENDS_MS ? 'namespace is ending' : null
+    // The launcher is PID 1: with its end the kernel ends everything else, without anybody being scheduled.
+    if (!workload.guard.alive) return null
     // A leader with a frozen launcher keeps its Lease, unless something else takes it away.
     if (this.now() > this.risk(replica) && !this.lost.has(workload)) return null
     this.lost.add(workload)

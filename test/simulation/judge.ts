@@ -19,7 +19,7 @@ const SLOWEST_RATE = 0.9995
 const GRANT_TAKES_MS = 500
 /** Writes of another one in its name after which an agent must have noticed: the first may be what it finds. */
 const STRANGERS_NOTICED = 3
-const UNSTEADY: readonly FaultKind[] = ['suspended', 'paused', 'wall clock set']
+const UNSTEADY: readonly FaultKind[] = ['suspended', 'paused', 'stands still', 'wall clock set']
 
 /** Judges a run by what the model's processes and its API server really did, and by nothing that the product says. */
 export class Judge {
@@ -174,9 +174,11 @@ export class Judge {
     this.restarts++
   }
 
+  /** Of two the one that began first should have ended: what excuses the other one is no excuse. */
   private checkPair(a: Replica, b: Replica): void {
-    const limit =
-      this.guard.limit(a) ?? this.guard.limit(b) ?? this.overtakenBy(a, b) ?? this.overtakenBy(b, a)
+    const startedAt = ({ workload }: Replica) => (workload as Workload).startedAt
+    const [first, second] = startedAt(a) <= startedAt(b) ? [a, b] : [b, a]
+    const limit = this.guard.limit(first) ?? this.overtakenBy(first, second)
     if (limit === null)
       throw new Violation('one acts', `${nameOf(a)} and ${nameOf(b)} execute at one instant`)
     this.limits.add(limit)
@@ -193,7 +195,8 @@ export class Judge {
     const { leaseDurationMs, killMarginMs, renewDeadlineMs, onDoubt } = replica.config
     const { acknowledgedAt, otherSeenAt } = replica.knowledge
     const { wokeAt, pausedUntil } = replica.kernel
-    const since = this.now() - acknowledgedAt
+    // By its own clocks, which is all that it can be held to: the rest is a limit where another one acts.
+    const since = this.now() - acknowledgedAt - replica.kernel.unseenSince(acknowledgedAt)
     // After a sleep its timers come late, and only the regular comparison of the clocks is left.
     const grace = REACTION_MS + (wokeAt > acknowledgedAt ? CLOCK_CHECK_MS + BOOT_STEPS_MS : 0)
     // In `run` the agent does without a launcher that does not answer, within half the margin.

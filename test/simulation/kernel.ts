@@ -23,6 +23,8 @@ export class Kernel {
   wokeAt = Number.NEGATIVE_INFINITY
   /** Real time of the last wake-up from a pause that neither the monotonic nor the boot clock noticed. */
   pausedUntil = Number.NEGATIVE_INFINITY
+  /** Pauses that none of its clocks has noticed, in real time. */
+  private readonly unseen: { readonly until: number; readonly ms: number }[] = []
   /** When the wall clock was last set back, and when a pause was last hidden, in monotonic milliseconds. */
   private setBackAt = Number.NEGATIVE_INFINITY
   private hiddenAt = Number.NEGATIVE_INFINITY
@@ -86,6 +88,21 @@ export class Kernel {
     }
     this.wake()
     return shows
+  }
+
+  /** A hypervisor paused the machine, and all of its clocks with it. */
+  wakeUnseen(): void {
+    if (this.asleepSince === null) return
+    const ms = this.timeline.now - this.asleepSince
+    this.unseen.push({ until: this.timeline.now, ms })
+    this.bootAhead -= ms * this.rate
+    this.wallAhead -= ms
+    this.wake()
+  }
+
+  /** Milliseconds since a real time that none of its clocks shows. */
+  unseenSince(time: number): number {
+    return this.unseen.reduce((sum, { until, ms }) => sum + (until > time ? ms : 0), 0)
   }
 
   whenAwake(wake: () => void): void {

@@ -57,6 +57,8 @@ export class LauncherHost {
       },
       (view, cause) => {
         if (cause.kind !== 'grant_refused') trace(() => `launcher: ${JSON.stringify(cause)}, ${view.state}`)
+        // Before the agent can order the next start: its container is to be made anew.
+        if (cause.kind === 'exited' && cause.unreaped) this.terminate()
         this.link.send({ type: 'workload', view, cause })
         this.finishIfIdle(view)
       },

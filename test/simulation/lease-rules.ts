@@ -152,7 +152,8 @@ export class LeaseRules {
     if (claim.faked) return 'release faked'
     const replica = this.options.replicaOf(writer)
     if (replica === undefined || (before !== null && !neverHeld(before))) return null
-    const { knowledge, config } = replica
+    const { knowledge, config, kernel } = replica
+    if (kernel.unseenSince(claim.begunAt) > 0) return 'no clock shows a pause'
     const sent = knowledge.sentAs(after)
     if (before === null && sent !== undefined && sent.at < claim.since) return 'creation under way'
     const { heldVersion, lookedSince } = sent ?? knowledge

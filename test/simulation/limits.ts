@@ -4,14 +4,13 @@
  */
 export const LIMITS = {
   'launcher stands still':
-    'In a pod only the launcher can end the workload: while it is frozen and a second fault takes the Lease away, the workload goes on until the launcher runs again or the kubelet’s liveness probe ends the container.',
+    'In a pod only the launcher can end the workload, and nothing in its container can freeze it. While somebody outside does, and a second fault of that replica takes the Lease away, the workload goes on until the launcher runs again or the kubelet’s liveness probe ends the container.',
   'launcher and agent stand still':
     'In `run` the agent kills without a launcher that does not answer, but not while it is frozen or dead itself.',
   'launcher stands still on a machine that woke up':
     'In `run`, after a sleep of the machine, the agent finds out at its next renewal that its Lease is gone, and only then kills without a frozen launcher.',
   'machine woke up':
     'What ran when a machine fell asleep runs again when it wakes up, until the launcher has compared its clocks: it does so each 100 ms.',
-  'namespace is ending': 'The kernel takes a moment to end the PID namespace of a launcher that was killed.',
   'release faked':
     'A person who writes into the Lease what its holder writes to release it is believed; the holder stops once it is shown the next one.',
   'duration shortened':
@@ -23,7 +22,7 @@ export const LIMITS = {
   'epoch forgotten':
     'Epochs live in the Lease: where it was deleted or emptied, a candidate that was never shown the last one counts from what it knows.',
   'no clock shows a pause':
-    'Left out: a pause of the machine that only its wall clock could show, where somebody also sets that back within one lease duration.',
+    'What stood still together with all its clocks goes on for what was left of its grant, or until its agent is shown the next holder, whichever comes first; and its agent takes what it knew before for what is.',
 } as const
 
 export type Limit = keyof typeof LIMITS

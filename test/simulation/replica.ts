@@ -43,7 +43,6 @@ const RESTART_MS = 1_000
 /** `LauncherProcess` starts its launcher again after this long. */
 export const RESPAWN_MS = 500
 const GRACE_PERIOD_MS = 45_000
-const NAMESPACE_END_MS = 50
 const RESTART_LOOK_MS = 50
 
 /** One machine with one replica on it, and whoever starts it again when it ends. */
@@ -154,7 +153,7 @@ export class Replica {
     if (this.launcher === null) return
     this.launcher.process.kill()
     this.launcher = null
-    if (this.mode === 'pod') this.workload?.kill(NAMESPACE_END_MS)
+    if (this.mode === 'pod') this.workload?.kill()
     if (this.mode === 'pod') this.in(backInMs, () => this.startLauncher())
     else this.respawn()
   }

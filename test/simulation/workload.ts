@@ -152,10 +152,11 @@ export class Workload {
     return loss
   }
 
-  /** The direct child ends by itself; `leaving`: something it started goes on without it. */
-  exit(leaving: boolean): void {
-    if (leaving) this.tellExit({ code: 1, signal: null })
-    else this.gone({ code: 1, signal: null })
+  /** The direct child ends by itself; `leaving`: something it started goes on without it; `tini`: it was their parent. */
+  exit(leaving: boolean, tini = false): void {
+    const exit: Exit = tini ? { code: null, signal: 'SIGKILL', unreaped: true } : { code: 1, signal: null }
+    if (leaving) this.tellExit(exit)
+    else this.gone(exit)
   }
 
   private gone(exit: Exit): void {

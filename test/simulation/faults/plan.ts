@@ -71,6 +71,7 @@ const GROUPS: readonly (readonly FaultKind[])[] = [
     'agent ended at a stage',
   ],
   ['standby lost', 'standby fails', 'standby hangs', 'replica lost', 'evicted', 'cut', 'exits'],
+  ['stands still', 'container frozen', 'cut', 'lease deleted', 'evicted', 'holder replaced', 'tini killed'],
   [
     'watch black-holed',
     'requests black-holed',

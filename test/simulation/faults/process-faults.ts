@@ -131,6 +131,27 @@ export const PROCESS_FAULTS = {
       }
     },
   },
+  'stands still': {
+    rows: ['T11'],
+    strike: (_world, _fault, { kernel }) => {
+      kernel.sleep()
+      return () => kernel.wakeUnseen()
+    },
+  },
+  // A cgroup freezer: by the kubelet, a runtime, or whoever is root on the node.
+  'container frozen': {
+    rows: ['T6'],
+    strike: (_world, _fault, { mode, agent, launcher, workload }) => {
+      if (launcher === null) return MISSED
+      const frozen = mode === 'pod' ? [launcher] : [agent, launcher]
+      for (const one of frozen) one?.process.freeze()
+      const goOn = workload?.halt()
+      return () => {
+        goOn?.()
+        for (const one of frozen) one?.process.thaw()
+      }
+    },
+  },
   'wall clock set': {
     rows: ['T11'],
     strike: (world, { degree }, { kernel, config }) => {

@@ -25,6 +25,11 @@ export const WORKLOAD_FAULTS = {
   'lingers when killed': { rows: ['T8'], strike: behaves((degree) => ({ lingersMs: degree * 6_000 })) },
   exits: { rows: ['T8'], strike: befalls((workload) => workload.exit(false)) },
   'leaves a child': { rows: ['T8'], strike: befalls((workload) => workload.exit(true)) },
+  'tini killed': {
+    rows: ['T8'],
+    strike: (_world, { degree }, { mode, workload }) =>
+      mode === 'pod' && workload?.live ? workload.exit(degree < 0.5, true) : MISSED,
+  },
   'loses its worker': { rows: ['T8'], strike: befalls((workload) => workload.lose('worker')) },
   'loses its master': { rows: ['T8'], strike: befalls((workload) => workload.lose('master')) },
   'stopped by hand': { rows: [], strike: befalls((workload) => workload.halt()) },
