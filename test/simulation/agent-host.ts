@@ -3,6 +3,9 @@ import { doubtAt } from '../../agent/election/deadlines.ts'
 import { Elector, type OutwardEffect } from '../../agent/election/elector.ts'
 import type { CandidateConfig } from '../../agent/election/state.ts'
 import type { LeaseApi } from '../../agent/lease/lease-api.ts'
+import { standsBy } from '../../agent/observe/replica-status.ts'
+import { MakingWay } from '../../agent/operate/making-way.ts'
+import type { Member } from '../../agent/operate/succession.ts'
 import { gateChecks } from '../../agent/traffic/gate.ts'
 import {
   Supervisor,
@@ -21,6 +24,11 @@ export interface AgentHostParts {
   readonly standby: SupervisorOptions['standby']
   readonly startTimeoutMs: number
   readonly remedy: SupervisorOptions['remedy']
+  /** Of its pod's template. */
+  readonly revision: string
+  readonly podAgeMs: () => number
+  /** What the others would answer now; `null`: they are not asked. */
+  readonly peers: (() => readonly Member[]) | null
   readonly trace: (line: () => string) => void
   readonly moved: (stage: Stage) => void
   readonly exited: (code: 0 | 1) => void
@@ -41,6 +49,8 @@ export const STAGES = [
 ] as const
 export type Stage = (typeof STAGES)[number]
 
+/** How often a leader asks the others: as `Peers` does. */
+export const ASK_MS = 5_000
 const ignore = (): void => {}
 const SILENT = { event: ignore, debug: ignore, info: ignore, warn: ignore, error: ignore }
 const UNCOUNTED = { renewal: ignore, slowPath: ignore, takeover: ignore, stopped: ignore }
@@ -50,6 +60,9 @@ export class AgentHost {
   private readonly parts: AgentHostParts
   readonly elector: Elector
   readonly supervisor: Supervisor
+  private readonly makingWay: MakingWay
+  private members: readonly Member[] = []
+  private asking = false
 
   constructor(parts: AgentHostParts) {
     const { process, trace } = parts
@@ -60,7 +73,10 @@ export class AgentHost {
       clock: process,
       metrics: UNCOUNTED,
       run: (effect) => this.run(effect),
-      changed: () => parts.moved(this.stage),
+      changed: () => {
+        parts.moved(this.stage)
+        this.ask()
+      },
     })
     this.supervisor = new Supervisor({
       machine: { ...parts.machine, clock: process },
@@ -84,6 +100,22 @@ export class AgentHost {
       },
       changed: ignore,
     })
+    const members = () => this.members
+    this.makingWay = new MakingWay({
+      peers: {
+        get members() {
+          return members()
+        },
+      },
+      revision: parts.revision,
+      podAgeMs: parts.podAgeMs,
+      leaseDurationMs: parts.config.leaseDurationMs,
+      clock: process,
+      log: SILENT,
+      term: () => this.elector.state.term,
+      startsColder: () => this.supervisor.startsColder,
+      tell: (fact) => this.elector.tell(fact),
+    })
     void this.supervisor.listen().then(() => this.elector.start())
   }
 
@@ -91,6 +123,35 @@ export class AgentHost {
   terminate(): void {
     if (this.elector.state.ending !== null) this.elector.tell({ type: 'drained' })
     else this.elector.tell({ type: 'terminate', reason: 'SIGTERM' })
+  }
+
+  /** What it tells others of itself. */
+  get member(): Member {
+    const { process, config, standby, revision } = this.parts
+    const { elector, supervisor } = this
+    const { mode } = supervisor.view.standby
+    return {
+      identity: config.identity,
+      ready: standsBy({ state: elector.state, now: process.now(), workload: supervisor }),
+      prepared: mode === standby,
+      warm: mode !== 'cold',
+      revision,
+      podAgeMs: this.parts.podAgeMs(),
+    }
+  }
+
+  /** For as long as it leads. */
+  private ask(): void {
+    const { peers, process } = this.parts
+    if (peers === null || this.asking || this.elector.state.term === null) return
+    this.asking = true
+    process.after(ASK_MS, () => {
+      this.asking = false
+      if (this.elector.state.term === null) return
+      this.members = peers()
+      this.makingWay.asked()
+      this.ask()
+    })
   }
 
   get stage(): Stage {

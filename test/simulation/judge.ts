@@ -51,12 +51,12 @@ export class Judge {
   /** Workloads that were started again in the term of the one before. */
   restarts = 0
 
-  constructor(replicas: readonly Replica[], now: () => number, plan: readonly Fault[]) {
+  constructor(replicas: readonly Replica[], now: () => number, plan: readonly Fault[], ownAccord: number) {
     this.replicas = replicas
     this.now = now
     this.guard = new Guard(now)
     this.standings = new Standings(replicas, now)
-    this.startsLeft = mostStarts(plan)
+    this.startsLeft = mostStarts(plan, ownAccord)
     const unsteady = plan.filter(({ kind }) => UNSTEADY.includes(kind)).flatMap(({ targets }) => targets)
     this.steady = new Set(replicas.filter((_, index) => !unsteady.includes(index)))
     this.rules = new LeaseRules({

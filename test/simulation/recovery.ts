@@ -1,5 +1,6 @@
 import { coolDownEnds } from '../../agent/election/cool-down.ts'
 import { durationOf, type Lease } from '../../agent/lease/lease.ts'
+import { ASK_MS } from './agent-host.ts'
 import { isVacant } from './knowledge.ts'
 import type { Replica } from './replica.ts'
 import { START_TIMEOUT_MS } from './replica-processes.ts'
@@ -23,6 +24,8 @@ export const DELAYS = {
   'cooling down': 'A workload that failed on each replica is tried again later, and later each time.',
   'standby never gets ready':
     'Who was ordered to start while its standby hangs waits for it as long as a start may take, and hands over.',
+  'hands over':
+    'A leader that asks the others hands over of its own accord: to a newer revision, or to one that serves sooner than it starts.',
   'request under way':
     'A request that was sent before the faults were over is waited for until its deadline.',
 } as const
@@ -104,8 +107,14 @@ export class Recovery {
     return this.longest('leaseDurationMs') + this.longest('retryPeriodMs') + startMs + STEPS_MS
   }
 
+  private get handoverMs(): number {
+    return ASK_MS + this.longest('drainTimeoutMs') + this.longest('stopTimeoutMs') + this.plainMs
+  }
+
   /** Of all replicas: any of them may be the next one. */
-  private longest(timing: 'leaseDurationMs' | 'renewDeadlineMs' | 'retryPeriodMs' | 'stopTimeoutMs'): number {
+  private longest(
+    timing: 'leaseDurationMs' | 'renewDeadlineMs' | 'retryPeriodMs' | 'drainTimeoutMs' | 'stopTimeoutMs',
+  ): number {
     return Math.max(...this.world.replicas.map(({ config }) => config[timing]))
   }
 
@@ -117,6 +126,7 @@ export class Recovery {
       ['cooling down', Math.max(0, this.coolFrom - this.start)],
       ['request under way', this.requestMs],
       ['standby never gets ready', this.hangingMs],
+      ['hands over', this.world.peers === null ? 0 : this.handoverMs],
     ]
     let left = ms - this.plainMs
     const needed: Delay[] = []

@@ -38,6 +38,9 @@ export function startAgent(
     api,
     process,
     standby: config.standby,
+    revision: config.revision,
+    podAgeMs: () => kernel.mono() - replica.appearedAt,
+    peers: world.peers === null ? null : () => world.peers?.(replica) ?? [],
     startTimeoutMs: START_TIMEOUT_MS,
     remedy: (servedMs) => world.remedy(config, servedMs),
     machine: {

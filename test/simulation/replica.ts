@@ -1,5 +1,6 @@
 import type { CandidateConfig, Remedy } from '../../agent/election/state.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
+import type { Member } from '../../agent/operate/succession.ts'
 import type { AgentHost, Stage } from './agent-host.ts'
 import type { ApiServer } from './api-server.ts'
 import { Kernel } from './kernel.ts'
@@ -19,6 +20,8 @@ export type Mode = 'pod' | 'run'
 
 export interface ReplicaConfig extends Omit<CandidateConfig, 'identity' | 'salt'> {
   readonly standby: 'cold' | 'prewarmed'
+  /** Of its pod's template. */
+  readonly revision: string
 }
 
 export interface ReplicaWorld {
@@ -29,6 +32,8 @@ export interface ReplicaWorld {
   config(again: boolean): ReplicaConfig
   /** What an agent decides on upon a failure of its workload. */
   remedy(config: ReplicaConfig, servedMs: number | null): Remedy
+  /** What the others of a replica answer to it; `null`: nobody is asked. */
+  readonly peers: ((replica: Replica) => readonly Member[]) | null
   trace(who: string, line: () => string): void
   started(replica: Replica, workload: Workload, earlier: Workload | null): void
   sends(replica: Replica, lease: Lease): void
@@ -70,6 +75,8 @@ export class Replica {
   config: ReplicaConfig
   /** Names this pod, or this `run`, for good. */
   instance = ''
+  /** Monotonic ms. */
+  appearedAt = 0
   /** What it calls itself: its instance, unless somebody gave it another one's. */
   identity = ''
   agent: Running<AgentHost> | null = null
@@ -120,6 +127,7 @@ export class Replica {
     this.ending = this.gone = false
     this.instance = `${this.name}_${++this.instances}`
     this.identity = this.posingAs ?? this.instance
+    this.appearedAt = this.kernel.mono()
     if (this.instances > 1) this.config = this.world.config(true)
     const { behaviour } = this.socket
     this.socket = new Socket(this.world.random)

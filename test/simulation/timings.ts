@@ -14,8 +14,13 @@ export class Timings {
   /** Each fourth run is one in the middle of a change. */
   constructor(random: Random) {
     this.random = random
-    this.before = draw(random)
+    this.before = draw(random, 'old')
     this.after = random.chance(0.25) ? change(random, this.before) : null
+  }
+
+  /** Whether replicas of two revisions meet. */
+  get change(): boolean {
+    return this.after !== null
   }
 
   /** `again`: of a replica that was there before, and comes back as the change would have it. */
@@ -26,7 +31,7 @@ export class Timings {
 }
 
 /** Two thirds have the default timings, the others any that the product accepts. */
-function draw(random: Random): ReplicaConfig {
+function draw(random: Random, revision: string): ReplicaConfig {
   const drawn = {
     leaseDurationMs: 1_000 * random.whole(5, 25),
     renewDeadlineMs: 100 * random.whole(30, 200),
@@ -37,13 +42,13 @@ function draw(random: Random): ReplicaConfig {
   const usual = { ...PRESETS.default, killMarginMs: KILL_MARGIN_MS }
   const timings = random.chance(2 / 3) || contradiction({ ...drawn, onDoubt }) !== null ? usual : drawn
   const standby = random.chance(0.6) ? 'prewarmed' : 'cold'
-  return { ...timings, onDoubt, standby, drainTimeoutMs: 5_000, stopTimeoutMs: 6_000, owner: null }
+  return { ...timings, onDoubt, standby, revision, drainTimeoutMs: 5_000, stopTimeoutMs: 6_000, owner: null }
 }
 
 /** To `--preset=fast`, or away from it, or to anything. */
 function change(random: Random, before: ReplicaConfig): ReplicaConfig {
-  if (random.chance(0.3)) return draw(random)
+  if (random.chance(0.3)) return draw(random, 'new')
   const { leaseDurationMs } = PRESETS.fast
   const preset = before.leaseDurationMs === leaseDurationMs ? PRESETS.default : PRESETS.fast
-  return { ...before, ...preset, killMarginMs: KILL_MARGIN_MS }
+  return { ...before, ...preset, killMarginMs: KILL_MARGIN_MS, revision: 'new' }
 }

@@ -1,4 +1,5 @@
 import { remedyFor } from '../../agent/operate/crash-policy.ts'
+import type { Member } from '../../agent/operate/succession.ts'
 import type { Stage } from './agent-host.ts'
 import { ApiServer } from './api-server.ts'
 import { type Fault, MISSED } from './faults/fault.ts'
@@ -62,6 +63,7 @@ export class World implements ReplicaWorld {
   /** Apart from the other draws, which a failure then leaves as they are. */
   private readonly crashes: Random
   private readonly onCrash: 'handover' | 'restart'
+  readonly peers: ReplicaWorld['peers']
   private readonly plan: readonly Fault[]
   private readonly timings: Timings
   private readonly seed: number
@@ -81,6 +83,7 @@ export class World implements ReplicaWorld {
     const mode: Mode = this.random.chance(0.7) ? 'pod' : 'run'
     const size = this.random.whole(2, 5)
     this.timings = new Timings(this.random)
+    this.peers = this.random.chance(0.5) ? (replica) => this.others(replica) : null
     const leaseExists = this.random.chance(0.8)
     const plan = planFaults(this.random, size, FIRST_FAULT_MS, SPAN_MS, options.among)
     this.plan = plan.filter(({ id }) => options.keep?.includes(id) ?? true)
@@ -90,7 +93,7 @@ export class World implements ReplicaWorld {
       this.guard(() => this.judge.committed(commit))
     })
     this.replicas = Array.from({ length: size }, (_, index) => new Replica(this, index, mode))
-    this.judge = new Judge(this.replicas, () => this.timeline.now, this.plan)
+    this.judge = new Judge(this.replicas, () => this.timeline.now, this.plan, this.ownAccord)
     this.recovery = new Recovery(this)
     if (leaseExists) this.server.apply()
   }
@@ -98,6 +101,18 @@ export class World implements ReplicaWorld {
   /** The product's policy, with any number of peers that are ready; `null`: nobody knows. */
   remedy: ReplicaWorld['remedy'] = ({ leaseDurationMs }, servedMs) =>
     remedyFor({ onCrash: this.onCrash, leaseDurationMs }, servedMs, this.crashes.pick([null, 0, 1]))
+
+  /** To one that is prepared, at its start and after each one that is replaced; to newer revisions any number of times. */
+  private get ownAccord(): number {
+    if (this.peers === null) return 0
+    return this.timings.change ? Number.POSITIVE_INFINITY : 1 + this.plan.length
+  }
+
+  private others(asking: Replica): Member[] {
+    return this.replicas.flatMap((replica) =>
+      replica !== asking && replica.agent?.process.runs ? [replica.agent.host.member] : [],
+    )
+  }
 
   config: ReplicaWorld['config'] = (again) => this.timings.next(again)
 

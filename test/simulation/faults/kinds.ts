@@ -73,9 +73,12 @@ export const CALM: readonly FaultKind[] = [
 const ENDS: Partial<Record<FaultKind, number>> = { evicted: 1, 'replica lost': 1, twin: 2 }
 export const HANDOVERS = Object.keys(ENDS) as FaultKind[]
 
-/** How often a workload may start at most under these faults; `Infinity`: nobody can say. */
-export function mostStarts(plan: readonly Fault[]): number {
-  let most = 1
+/**
+ * How often a workload may start at most under these faults; `Infinity`: nobody can say. `ownAccord`: how often a leader may
+ * hand over without any.
+ */
+export function mostStarts(plan: readonly Fault[], ownAccord: number): number {
+  let most = 1 + ownAccord
   for (const { kind, targets } of plan) {
     const each = ENDS[kind] ?? (CALM.includes(kind) ? 0 : Number.POSITIVE_INFINITY)
     most += each * targets.length
