@@ -4,7 +4,22 @@ import type { FaultKind } from '../faults/kinds.ts'
 export interface Mutation {
   readonly name: string
   /** The rule of the design that it breaks. */
-  readonly rule: '1' | '2' | '3' | '4' | '5' | '6' | '7' | '8' | '9' | '10' | 'epochs' | 'doubt' | 'restart'
+  readonly rule:
+    | '1'
+    | '2'
+    | '3'
+    | '4'
+    | '5'
+    | '6'
+    | '7'
+    | '8'
+    | '9'
+    | '10'
+    | '11'
+    | '12'
+    | 'epochs'
+    | 'doubt'
+    | 'restart'
   readonly file: string
   readonly from: string
   readonly to: string
