@@ -132,7 +132,7 @@ export class AgentHost {
     const { mode } = supervisor.view.standby
     return {
       identity: config.identity,
-      ready: standsBy({ state: elector.state, now: process.now(), workload: supervisor }),
+      ready: standsBy({ options: config, state: elector.state, now: process.now(), workload: supervisor }),
       prepared: mode === standby,
       warm: mode !== 'cold',
       revision,
