@@ -16,11 +16,11 @@ import { LauncherAbsence } from './operate/launcher-absence.ts'
 import { MakingWay } from './operate/making-way.ts'
 import { Peers } from './operate/peers.ts'
 import { podAge } from './operate/pod-age.ts'
-import { Rivals } from './operate/rivals.ts'
 import { ReplicaChronicle } from './replica-chronicle.ts'
 import { ReplicaGate } from './replica-gate.ts'
 import { Steering, type SteeringOptions } from './traffic/steering.ts'
 import { connectSupervisor } from './workload/connect-supervisor.ts'
+import { GATE_KNOWN_MS } from './workload/drain.ts'
 import type { LauncherKeys } from './workload/launcher-keys.ts'
 import type { Supervisor, SupervisorMachine } from './workload/supervisor.ts'
 
@@ -38,9 +38,6 @@ export interface ReplicaParts {
   readonly serverVersion: () => Promise<string | null>
 }
 
-/** A gate that closed is known to the kubelet within a second, and to every kube-proxy within another one. */
-const LINGER_MS = 2_000
-
 /** A loop that is this late is stuck; long enough for any pause that a busy node causes. */
 const STUCK_AFTER_MS = 10_000
 
@@ -56,7 +53,6 @@ export class Replica implements StatusSource {
   private readonly podAge: (now: Instant) => number | null
   private readonly absence: LauncherAbsence
   private readonly makingWay: MakingWay
-  private readonly rivals: Rivals
   private readonly ended = Promise.withResolvers<0 | 1>()
   private readonly steering: Steering
   private http: HttpServer | null = null
@@ -78,7 +74,7 @@ export class Replica implements StatusSource {
       traffic: parts.traffic,
       identity,
       leaseDurationMs: options.leaseDurationMs,
-      lingerMs: options.pod.name === null ? 0 : LINGER_MS,
+      lingerMs: options.pod.name === null ? 0 : GATE_KNOWN_MS,
       clock,
       log,
       repeats,
@@ -105,15 +101,6 @@ export class Replica implements StatusSource {
       log,
       term: () => this.elector.state.term,
       startsColder: () => this.supervisor.startsColder,
-      tell: (fact) => this.elector.tell(fact),
-    })
-    this.rivals = new Rivals({
-      peers: this.peers,
-      lease,
-      podAgeMs: () => this.podAge(clock.now()),
-      leads: () => this.elector.state.term !== null,
-      clock,
-      repeats,
       tell: (fact) => this.elector.tell(fact),
     })
     this.metrics = createMetrics({ leaseName: options.leaseName, status: () => this.status() })
@@ -154,7 +141,6 @@ export class Replica implements StatusSource {
     log.event('campaigning', { epoch: 0, lease: `${this.parts.namespace}/${options.leaseName}` })
     log.info('answering HTTP', { port: this.http.port })
     if (options.pod.problem !== null) log.warn(options.pod.problem)
-    this.rivals.start()
     this.elector.start()
     this.absence.start()
     this.steering.start()
@@ -172,7 +158,6 @@ export class Replica implements StatusSource {
     this.elector.stop()
     this.supervisor.close()
     this.absence.close()
-    this.rivals.close()
     this.peers?.close()
     await this.steering.end()
     await this.http?.close()

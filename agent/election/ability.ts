@@ -73,8 +73,7 @@ type Timings = Pick<CandidateConfig, 'leaseDurationMs' | 'retryPeriodMs'>
  * @param mono monotonic ms
  */
 export function inability(config: Timings, state: ElectionState, mono: number): string | null {
-  const { barred, seen, sightedAt, watchUp, writeRight, writeProblem, readProblem, watchProblem } = state
-  if (barred !== null) return barred
+  const { seen, sightedAt, watchUp, writeRight, writeProblem, readProblem, watchProblem } = state
   const cause = readProblem ?? watchProblem
   const because = cause === null ? '' : `: ${cause}`
   if (seen === null || sightedAt === null) return `this replica has not seen the Lease yet${because}`

@@ -16,15 +16,19 @@ export interface DrainHandlers {
   /** Nothing is open any more. */
   over(): void
   /**
-   * Whoever routes knows by now that the gate is closed: what is new comes from those that are connected already. Returns
-   * false to be asked again soon.
+   * LangFlow can be told to end: whoever routes knows by now that the gate is closed, so that what is new comes from those that
+   * are connected already. Returns false to be asked again soon.
+   *
+   * @param leftMs of the drain
    */
-  known(): boolean
+  endable(leftMs: number): boolean
 }
 
 const CHECK_MS = 100
 /** A gate that closed is known to the kubelet within a second, and to every kube-proxy within another one. */
 export const GATE_KNOWN_MS = 2_000
+/** LangFlow (gunicorn) ends requests by itself 30 s after SIGTERM: of a longer drain they are to have all. */
+const ENDS_WITHIN_MS = 25_000
 /** How often the log says what is waited for: where that changes, and where it does not. */
 const SAY_MS = 1_000
 const REPEAT_MS = 10_000
@@ -43,8 +47,8 @@ export class Drain {
   /** @param until monotonic ms: others end the wait by then */
   begin(until: number, handlers: DrainHandlers): void {
     const { clock, connections, log } = this.options
-    const knownAt = clock.mono() + GATE_KNOWN_MS
-    let isKnown = false
+    const endableAt = Math.max(clock.mono() + GATE_KNOWN_MS, until - ENDS_WITHIN_MS)
+    let toldToEnd = false
     let said = { what: '', at: Number.NEGATIVE_INFINITY }
     const look = () => {
       const open = connections()
@@ -61,8 +65,7 @@ export class Drain {
         log.info(`draining: ${what}, ${Math.max(0, Math.ceil((until - now) / 1000))} s left`)
       }
       this.timer = clock.after(CHECK_MS, look)
-      if (isKnown || now < knownAt) return
-      isKnown = handlers.known()
+      if (!toldToEnd && now >= endableAt) toldToEnd = handlers.endable(until - now)
     }
     this.timer?.cancel()
     this.timer = clock.after(0, look)

@@ -175,10 +175,10 @@ export class Supervisor {
     this.health.stop()
     this.waiting.begin(until, {
       over: () => tell({ type: 'drained' }),
-      known: () => {
+      endable: (leftMs) => {
         // What is frozen would be killed for it.
         if (this.view.state === 'frozen') return false
-        this.orders.stop(stopTimeoutMs)
+        this.orders.stop(leftMs + stopTimeoutMs)
         return true
       },
     })

@@ -36,7 +36,7 @@ export class WorkloadProcesses {
   private stopTimer: Timer | null = null
   /** Monotonic ms: when what was told to end is killed; `null`: it is not waited for. */
   private killAt: number | null = null
-  /** That became earlier. */
+  /** It was told again to end, and to be quick. */
   private hurried = false
   /** SIGKILL is under way. */
   isBeingKilled = false
@@ -120,7 +120,7 @@ export class WorkloadProcesses {
     const since = clock.mono()
     const { killAt: before } = this
     this.killAt = Math.min(before ?? Number.POSITIVE_INFINITY, since + graceMs)
-    this.hurried = before !== null && this.killAt < before
+    this.hurried = before !== null && (this.hurried || graceMs <= CUT_OFF_MS)
     if (before !== null) return
     let cut = false
     const look = async () => {

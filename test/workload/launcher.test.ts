@@ -291,6 +291,18 @@ describe('a stop', () => {
     }
   })
 
+  test('that is told again without being hurried has all its grace', async () => {
+    const b = await new Bench().started()
+    b.tree.obeysTerm = b.hears = false
+    b.launcher.receive({ type: 'stop', graceMs: 30_000 })
+    await b.clock.pass(2_000)
+    b.launcher.receive({ type: 'stop', graceMs: 5_000 })
+    await b.clock.pass(4_999)
+    assert.equal(b.view.state, 'stopping')
+    await b.clock.pass(1)
+    assert.equal(b.view.state, 'idle')
+  })
+
   test('that is not told again has all its grace, whatever it can be told', async () => {
     const b = await new Bench().started()
     b.tree.obeysTerm = b.hears = false

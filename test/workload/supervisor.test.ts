@@ -288,7 +288,7 @@ describe('the workload, as its agent knows it', () => {
     assert.equal(b.supervisor.draining, '1 connection from 10.1.2.3')
     await b.clock.pass(200)
     b.pong()
-    assert.deepEqual(b.orders, [{ type: 'stop', graceMs: 30_000 }])
+    assert.deepEqual(b.orders, [{ type: 'stop', graceMs: 33_000 }])
     b.hear({ kind: 'stopping' }, { state: 'stopping', epoch: 3 })
     b.connections = ['10.1.2.3', '10.1.2.3']
     await b.clock.pass(1_500)
@@ -301,7 +301,7 @@ describe('the workload, as its agent knows it', () => {
       'draining: 2 connections from 10.1.2.3 (2), 3 s left',
     ])
     b.supervisor.stop(30_000)
-    assert.deepEqual(b.orders, Array(2).fill({ type: 'stop', graceMs: 30_000 }))
+    assert.deepEqual(b.orders.at(-1), { type: 'stop', graceMs: 30_000 })
     b.supervisor.close()
   })
 
@@ -315,7 +315,19 @@ describe('the workload, as its agent knows it', () => {
     assert.deepEqual(b.orders, [])
     b.hear({ kind: 'thawed' }, { state: 'running', epoch: 3 })
     await b.clock.pass(100)
-    assert.deepEqual(b.orders, [{ type: 'stop', graceMs: 30_000 }])
+    assert.deepEqual(b.orders, [{ type: 'stop', graceMs: 31_900 }])
+    b.supervisor.close()
+  })
+
+  test('is told to end late in a long drain: it would end its requests by itself after 30 s', async () => {
+    const b = await new Bench().serving(1_000)
+    b.connections = ['10.1.2.3']
+    b.sent.length = 0
+    b.supervisor.drain(b.clock.mono() + 60_000)
+    await b.clock.pass(34_900)
+    assert.deepEqual(b.orders, [])
+    await b.clock.pass(100)
+    assert.deepEqual(b.orders, [{ type: 'stop', graceMs: 55_000 }])
     b.supervisor.close()
   })
 
