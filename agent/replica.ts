@@ -16,6 +16,7 @@ import { LauncherAbsence } from './operate/launcher-absence.ts'
 import { MakingWay } from './operate/making-way.ts'
 import { Peers } from './operate/peers.ts'
 import { podAge } from './operate/pod-age.ts'
+import { Rivals } from './operate/rivals.ts'
 import { ReplicaChronicle } from './replica-chronicle.ts'
 import { ReplicaGate } from './replica-gate.ts'
 import { Steering, type SteeringOptions } from './traffic/steering.ts'
@@ -53,6 +54,7 @@ export class Replica implements StatusSource {
   private readonly podAge: (now: Instant) => number | null
   private readonly absence: LauncherAbsence
   private readonly makingWay: MakingWay
+  private readonly rivals: Rivals
   private readonly ended = Promise.withResolvers<0 | 1>()
   private readonly steering: Steering
   private http: HttpServer | null = null
@@ -103,6 +105,15 @@ export class Replica implements StatusSource {
       startsColder: () => this.supervisor.startsColder,
       tell: (fact) => this.elector.tell(fact),
     })
+    this.rivals = new Rivals({
+      peers: this.peers,
+      lease,
+      podAgeMs: () => this.podAge(clock.now()),
+      leads: () => this.elector.state.term !== null,
+      clock,
+      repeats,
+      tell: (fact) => this.elector.tell(fact),
+    })
     this.metrics = createMetrics({ leaseName: options.leaseName, status: () => this.status() })
     const { metrics } = this
     this.chronicle = new ReplicaChronicle({ onCrash: options.onCrash, log, metrics, repeats })
@@ -141,6 +152,7 @@ export class Replica implements StatusSource {
     log.event('campaigning', { epoch: 0, lease: `${this.parts.namespace}/${options.leaseName}` })
     log.info('answering HTTP', { port: this.http.port })
     if (options.pod.problem !== null) log.warn(options.pod.problem)
+    this.rivals.start()
     this.elector.start()
     this.absence.start()
     this.steering.start()
@@ -158,6 +170,7 @@ export class Replica implements StatusSource {
     this.elector.stop()
     this.supervisor.close()
     this.absence.close()
+    this.rivals.close()
     this.peers?.close()
     await this.steering.end()
     await this.http?.close()

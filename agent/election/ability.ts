@@ -73,7 +73,8 @@ type Timings = Pick<CandidateConfig, 'leaseDurationMs' | 'retryPeriodMs'>
  * @param mono monotonic ms
  */
 export function inability(config: Timings, state: ElectionState, mono: number): string | null {
-  const { seen, sightedAt, watchUp, writeRight, writeProblem, readProblem, watchProblem } = state
+  const { barred, seen, sightedAt, watchUp, writeRight, writeProblem, readProblem, watchProblem } = state
+  if (barred !== null) return barred
   const cause = readProblem ?? watchProblem
   const because = cause === null ? '' : `: ${cause}`
   if (seen === null || sightedAt === null) return `this replica has not seen the Lease yet${because}`

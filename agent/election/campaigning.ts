@@ -107,13 +107,17 @@ function poll(turn: Turn): boolean {
 }
 
 function take(turn: Turn): void {
-  const { seen, workload, nextAttemptAt } = turn.state
+  const { seen, workload, nextAttemptAt, barred } = turn.state
   if (seen === null) {
     turn.decide('the Lease was not seen yet')
     return
   }
   const holder = seen.lease === null ? '' : holderOf(seen.lease)
   const standing = holder === '' ? 'nobody holds the Lease' : `${holder} holds the Lease`
+  if (barred !== null) {
+    turn.decide(`${standing}; ${barred}`)
+    return
+  }
   if (!workload.canRun) {
     turn.decide(`${standing}; no idle launcher is connected, so this replica does not campaign`)
     return

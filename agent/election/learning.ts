@@ -71,6 +71,9 @@ export function learn(turn: Turn): void {
     case 'successor':
       turn.set({ successor: fact.identity })
       return
+    case 'barred':
+      turn.set({ barred: fact.reason })
+      return
     case 'step_down':
       beginStepDown(turn, fact.reason, false, fact.graceMs)
       return

@@ -145,6 +145,8 @@ export interface ElectionState {
   /** The last write was refused by compare-and-swap and nothing newer was seen since. */
   readonly mustRead: boolean
   readonly term: Term | null
+  /** Why this replica is not to compete for the Lease, in words; `null`: it is. */
+  readonly barred: string | null
   readonly workload: Workload
   /** This process has ended a workload of its own: one that still shows up alive runs under no grant to take back. */
   readonly killOrdered: boolean
@@ -184,6 +186,8 @@ export type Fact =
   | { readonly type: 'drained' }
   /** Who is best prepared to follow a release. */
   | { readonly type: 'successor'; readonly identity: string | null }
+  /** Whether this replica is to compete for the Lease; see `ElectionState`. */
+  | { readonly type: 'barred'; readonly reason: string | null }
   /** Hand over to that successor, in the planned order. `graceMs`: other than the stop timeout. */
   | { readonly type: 'step_down'; readonly reason: string; readonly graceMs?: number }
   /** Stop, release, and end this process. */
@@ -256,6 +260,7 @@ export function initialState(): ElectionState {
     nextPollAt: 0,
     mustRead: false,
     term: null,
+    barred: null,
     workload: NO_WORKLOAD,
     killOrdered: false,
     coolDown: null,

@@ -13,7 +13,7 @@ export interface PeersOptions {
   readonly at: Peer
   /** This replica, which is among them. */
   readonly identity: string
-  /** What they compete for; others under the same name are no peers. */
+  /** What they compete for; others under the same name are rivals. */
   readonly lease: { readonly namespace: string; readonly name: string }
   readonly clock: Clock
   readonly repeats: Pick<Repeats, 'happened' | 'over'>
@@ -32,12 +32,26 @@ const MOST_PEERS = 32
 /** Of a peer's `/status`; what an earlier version did not tell may be missing. */
 const Answer = z.object({
   identity: z.string().check(z.regex(/^[\x21-\x7e]{1,512}$/)),
+  role: z._default(z.enum(['leader', 'follower']), 'follower'),
   couldTakeOver: z.boolean(),
   lease: z.object({ namespace: z.string(), name: z.string() }),
   revision: z._default(z.nullable(z.string().check(z.maxLength(253))), null),
   podAgeMs: z._default(z.nullable(z.number()), null),
   standby: z.optional(z.object({ wanted: z.string(), mode: z.string() })),
 })
+
+/** One under the same name that competes for another Lease. */
+export interface Rival extends Pick<Member, 'identity' | 'podAgeMs'> {
+  /** Namespace and name. */
+  readonly lease: string
+  readonly leads: boolean
+}
+
+interface Heard extends Member, Rival {
+  /** At which address it answered, and when it was asked. */
+  readonly at: string
+  readonly askedAt: number
+}
 
 /**
  * The other replicas, asked by the leader whether one of them would take over now. No rule rests on an answer; a wrong one
@@ -46,8 +60,8 @@ const Answer = z.object({
 export class Peers {
   private readonly options: PeersOptions
   private readonly dispatcher = new Agent({ maxResponseSize: LONGEST_ANSWER })
-  /** By identity: what it said, where, and when it was asked. */
-  private readonly answers = new Map<string, Member & { readonly at: string; readonly askedAt: number }>()
+  /** By identity. */
+  private readonly answers = new Map<string, Heard>()
   /** When this replica itself answered at an address; another pod may have it later. */
   private readonly own = new Map<string, number>()
   private asking = false
@@ -93,13 +107,28 @@ export class Peers {
 
   /** Those that answered lately. */
   get members(): readonly Member[] {
+    return this.heard
+      .filter(({ lease }) => lease === this.lease)
+      .map(({ askedAt: _a, at: _b, lease: _c, leads: _d, ...member }) => member)
+  }
+
+  /** Asks everybody once, also for one that does not lead: who competes for another Lease, or did so a moment ago. */
+  async survey(): Promise<readonly Rival[]> {
+    await this.round()
+    return this.heard
+      .filter(({ lease }) => lease !== this.lease)
+      .map(({ identity, podAgeMs, lease, leads }) => ({ identity, podAgeMs, lease, leads }))
+  }
+
+  private get lease(): string {
+    return leaseIn(this.options.lease)
+  }
+
+  private get heard(): readonly Heard[] {
     const now = this.options.clock.mono()
     return [...this.answers.values()]
       .filter(({ askedAt }) => askedAt >= now - ANSWER_COUNTS_MS)
-      .map(({ askedAt, at: _, ...member }) => ({
-        ...member,
-        podAgeMs: member.podAgeMs === null ? null : member.podAgeMs + now - askedAt,
-      }))
+      .map((one) => ({ ...one, podAgeMs: one.podAgeMs === null ? null : one.podAgeMs + now - one.askedAt }))
   }
 
   private schedule(): void {
@@ -146,7 +175,7 @@ export class Peers {
 
   /** What is wrong, or `null`. */
   private async askOne(address: string): Promise<string | null> {
-    const { at, clock, identity, lease: own } = this.options
+    const { at, clock, identity } = this.options
     const { origin } = new URL(`http://${isIPv6(address) ? `[${address}]` : address}:${at.port}`)
     const askedAt = clock.mono()
     const abort = new AbortController()
@@ -161,12 +190,13 @@ export class Peers {
       if (statusCode !== 200) return `peer ${origin} answered ${statusCode}`
       const answer = z.safeParse(Answer, parsed(text))
       if (!answer.success) return `peer ${origin} answered with something else than a status`
-      const { couldTakeOver: ready, lease, standby, ...said } = answer.data
-      if (lease.namespace !== own.namespace || lease.name !== own.name) return null
+      const { couldTakeOver: ready, role, lease, standby, ...said } = answer.data
       if (said.identity === identity) this.own.set(address, askedAt)
       else
         this.remember({
           ...said,
+          lease: leaseIn(lease),
+          leads: role === 'leader',
           ready,
           prepared: standby?.mode === standby?.wanted,
           warm: (standby?.mode ?? 'cold') !== 'cold',
@@ -184,15 +214,19 @@ export class Peers {
     }
   }
 
-  private remember(answer: Member & { readonly at: string; readonly askedAt: number }): void {
+  private remember(answer: Heard): void {
     // Pods come and go under new names.
     this.forget(({ askedAt }) => askedAt < answer.askedAt - ANSWER_COUNTS_MS)
     this.answers.set(answer.identity, answer)
   }
 
-  private forget(which: (answer: { readonly at: string; readonly askedAt: number }) => boolean): void {
+  private forget(which: (answer: Heard) => boolean): void {
     for (const [identity, answer] of this.answers) if (which(answer)) this.answers.delete(identity)
   }
+}
+
+function leaseIn({ namespace, name }: PeersOptions['lease']): string {
+  return `${namespace}/${name}`
 }
 
 async function addressesOf(host: string): Promise<string[]> {

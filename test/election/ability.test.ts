@@ -149,3 +149,26 @@ describe('a dry run', () => {
     assert.deepEqual([rehearsals(c), unable(c)], [0, null])
   })
 })
+
+describe('a candidate that is barred', () => {
+  test('takes nothing, is not able, and says why; it campaigns once it is not any more', () => {
+    const c = able().tell({ type: 'barred', reason: 'other leads by another Lease' }).sees(released(11))
+    assert.deepEqual([c.effects('write'), unable(c)], [[], 'other leads by another Lease'])
+    assert.match(c.last.decision, /nobody holds the Lease; other leads by another Lease/)
+    assert.equal(c.pass(60_000).effects('write').length, 0)
+    assert.equal(c.tell({ type: 'barred', reason: null }).write.kind, 'acquire')
+  })
+
+  test('takes its own grant back all the same', () => {
+    const c = new Candidate()
+      .tell({ type: 'barred', reason: 'x' })
+      .tell({ type: 'watch', up: true, problem: null })
+    c.workload({ alive: 'yes', epoch: 3, identity: 'me', killAt: c.mono + 9_000 }).sees(
+      heldBy('me', 10),
+      true,
+    )
+    assert.equal(c.write.kind, 'resume')
+    c.acknowledge().pass(2_000)
+    assert.equal(c.write.kind, 'renew')
+  })
+})

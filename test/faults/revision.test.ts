@@ -50,4 +50,32 @@ describe('a rollout', { concurrency: 2 }, () => {
     assert.equal((await a.status()).lease.epoch, again.epoch)
     assert.equal(a.events().filter((event) => event === 'stepped_down').length, 1)
   })
+
+  test('that changes the name of the Lease starts no second election beside the first', async (t) => {
+    const stage = await Stage.open(t)
+    const port = await freePort()
+    const a = await stage.replica('a', { flags: [...FAST, `--peers=localhost:${port}`] })
+    await a.event('serving')
+    const b = await stage.replica('b', {
+      flags: [
+        ...FAST,
+        `--listen=127.0.0.1:${port}`,
+        `--peers=localhost:${a.httpPort}`,
+        '--lease-name=renamed',
+      ],
+    })
+    const refusal = await b.find(
+      'the refusal',
+      ({ level, msg }) => level === 'warn' && /two leaders/.test(msg),
+    )
+    assert.match(
+      refusal.msg,
+      /^a leads by the Lease "default\/langflow-leader-lock", .* for "default\/renamed", .* set --lease-name/,
+    )
+    assert.equal((await ask(port, '/readyz?exclude=leadership')).status, 503)
+    const { problem, couldTakeOver } = JSON.parse((await ask(port, '/status')).text) as AgentStatus
+    assert.deepEqual([problem, couldTakeOver], [refusal.msg, false])
+    assert.equal((await a.get('/readyz')).status, 200)
+    assert.ok(!b.events().includes('acquired'))
+  })
 })

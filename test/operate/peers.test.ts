@@ -216,6 +216,24 @@ describe('the peers of a leader', () => {
     assert.deepEqual([b.peers.view, b.lines], [{ ready: 0, seen: 0 }, []])
   })
 
+  test('that compete for another Lease are told of to one that asks before it competes, also where one answer is missed', async (t) => {
+    const b = new Bench(t)
+    const another = { ...LEASE, name: 'another' }
+    const told = { identity: 'other', role: 'leader', couldTakeOver: false, lease: another, podAgeMs: 9_000 }
+    await b.answers(OTHER, (_, response) => response.end(JSON.stringify(told)))
+    await b.answers(THIRD, says('third', true))
+    b.open()
+    const rival = { identity: 'other', lease: 'team/another', leads: true, podAgeMs: 9_000 }
+    assert.deepEqual(await b.peers.survey(), [rival])
+    let resolved = b.addresses
+    b.peers.close()
+    b.open(async () => resolved)
+    await b.peers.survey()
+    await b.clock.pass(5_000)
+    resolved = []
+    assert.deepEqual(await b.peers.survey(), [])
+  })
+
   test('under a name that no Lease could hold are none', async (t) => {
     const b = await (await new Bench(t).answers(OTHER, says('a b', true))).open().round()
     assert.deepEqual(b.peers.view, { ready: 0, seen: 0 })

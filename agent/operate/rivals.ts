@@ -1,0 +1,80 @@
+import { type Clock, pause } from '../clock.ts'
+import type { Fact } from '../election/state.ts'
+import type { Repeats } from '../observe/repeats.ts'
+import type { Peers, Rival } from './peers.ts'
+
+export interface RivalsOptions {
+  /** `null`: nobody can be asked. */
+  readonly peers: Pick<Peers, 'survey'> | null
+  /** What this replica competes for. */
+  readonly lease: { readonly namespace: string; readonly name: string }
+  /** Of this replica's own pod. */
+  readonly podAgeMs: () => number | null
+  readonly leads: () => boolean
+  readonly clock: Clock
+  readonly repeats: Pick<Repeats, 'happened' | 'over'>
+  readonly tell: (fact: Fact) => void
+}
+
+/** Nobody waits longer than this for peers that cannot be reached. */
+const PATIENCE_MS = 2_000
+const AGAIN_MS = 5_000
+
+/**
+ * Keeps a replica that starts from competing for a Lease of its own while others of the same LangFlow compete for another
+ * one, as when its name is changed in a rolling update: two elections have two leaders. Who was there first goes on.
+ */
+export class Rivals {
+  private readonly options: RivalsOptions
+  private closed = false
+
+  constructor(options: RivalsOptions) {
+    this.options = options
+  }
+
+  /** To be called before this replica campaigns. */
+  start(): void {
+    if (this.options.peers === null) return
+    this.bar('asking the other replicas which Lease they compete for')
+    void this.look(this.options.peers)
+  }
+
+  close(): void {
+    this.closed = true
+  }
+
+  private async look(peers: Pick<Peers, 'survey'>): Promise<void> {
+    const { clock, repeats, leads } = this.options
+    for (;;) {
+      const rivals = await Promise.race([peers.survey(), pause(clock, PATIENCE_MS).then(() => [])])
+      if (this.closed) return
+      // One that took its own grant back was there before.
+      const rival = leads() ? undefined : rivals.find((one) => this.wasFirst(one))
+      if (rival === undefined) break
+      const problem = this.describe(rival)
+      this.bar(problem)
+      repeats.happened('rivals', problem)
+      await pause(clock, AGAIN_MS)
+    }
+    repeats.over('rivals', 'no other replica competes for another Lease any more')
+    this.bar(null)
+  }
+
+  private bar(reason: string | null): void {
+    this.options.tell({ type: 'barred', reason })
+  }
+
+  private wasFirst({ leads, podAgeMs }: Rival): boolean {
+    const own = this.options.podAgeMs()
+    return leads || (own !== null && podAgeMs !== null && podAgeMs > own)
+  }
+
+  private describe({ identity, lease, leads }: Rival): string {
+    const { namespace, name } = this.options.lease
+    return (
+      `${identity} ${leads ? 'leads by' : 'was here first and competes for'} the Lease "${lease}", and this replica is to compete ` +
+      `for "${namespace}/${name}", which would make two leaders: set --lease-name and --lease-namespace as there, or end ` +
+      `all replicas that compete for "${lease}" first`
+    )
+  }
+}
