@@ -22,6 +22,8 @@ export interface ApiClientParts {
   readonly random: Random
   /** A write leaves; every deadline it may earn counts from this moment. */
   readonly sends: (lease: Lease) => void
+  /** The API server has answered, or sent something. */
+  readonly heard: () => void
   /** This client has been shown a version of the Lease, or that there is none. */
   readonly shown: (lease: Lease | null) => void
 }
@@ -143,6 +145,7 @@ export class ApiClient implements LeaseApi {
           if (!open) return
           if ('error' in reply) return fail(reply.error, uncertain(reply.error))
           end(false)
+          this.parts.heard()
           if (kind === 'writes' && reply.lease !== null) shown(reply.lease)
           if (!this.closed) resolve(reply.lease)
         })

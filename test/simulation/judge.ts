@@ -1,4 +1,5 @@
 import { holderOf, type Lease, sameRecord } from '../../agent/lease/lease.ts'
+import type { Member } from '../../agent/operate/succession.ts'
 import type { Commit } from './api-server.ts'
 import type { Fault } from './faults/fault.ts'
 import { concerned, type FaultKind, mostStarts } from './faults/kinds.ts'
@@ -155,6 +156,11 @@ export class Judge {
     if (edited) this.borrowed.add(holderOf(after))
     if (this.rules.committed(commit)) this.takeovers++
     this.standings.committed(commit)
+  }
+
+  /** To a leader that asks it whether it could take over. */
+  answers(replica: Replica, { ready }: Member): void {
+    if (ready) this.standings.saidReady(replica)
   }
 
   /** `told`: it was asked to end. */

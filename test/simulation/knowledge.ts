@@ -35,6 +35,8 @@ export class Knowledge {
   highestEpoch = 0
   /** Real time of the first answer that the present agent had. */
   lookedSince = Number.POSITIVE_INFINITY
+  /** Real time at which the API server answered its present agent last. */
+  heardAt = Number.NEGATIVE_INFINITY
   /** Renew times of others in this replica's name, which the present agent was shown. */
   readonly strangers = new Set<string>()
 
@@ -54,6 +56,11 @@ export class Knowledge {
     this.strangers.clear()
     this.heldVersion = 0
     this.highestEpoch = 0
+    this.heardAt = Number.NEGATIVE_INFINITY
+  }
+
+  heard(): void {
+    this.heardAt = this.now()
   }
 
   sends(lease: Lease): void {

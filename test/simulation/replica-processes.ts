@@ -31,6 +31,7 @@ export function startAgent(
     process,
     random: world.random,
     sends: (lease) => world.sends(replica, lease),
+    heard: () => replica.knowledge.heard(),
     shown: (lease) => world.shown(replica, lease),
   })
   const host = new AgentHost({

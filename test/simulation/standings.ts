@@ -50,6 +50,8 @@ export class Standings {
   private edited = true
   private lease: Lease | null = null
   private taking: Taking | null = null
+  /** The longest duration that a record has said. */
+  private longestMs = 0
   /** How often one led that nothing had disturbed, and how often its connections were dead. */
   readonly counts = { led: 0, ledThoughDead: 0 }
 
@@ -78,11 +80,24 @@ export class Standings {
     if (writer !== null && after !== null && isAcquisition(after)) this.taken(before, writer)
     const recorded = (lease: Lease | null) => (lease?.spec?.leaseDurationSeconds ?? 0) * 1_000
     this.edited = writer === null
+    this.longestMs = Math.max(this.longestMs, recorded(after))
     if (this.edited) this.waitMs = Math.max(this.waitMs, recorded(before), recorded(after))
     else this.waitMs = after !== null && holderOf(after) !== '' ? recorded(after) : 0
     this.writtenAt = this.now()
     this.lease = after
     if (this.edited) this.taking = null
+  }
+
+  /** Whoever says that it could take over has heard from the API server lately. */
+  saidReady({ instance, config, knowledge }: Replica): void {
+    if (this.waitMs === 0) return
+    const toleratedMs = Math.max(config.leaseDurationMs, this.waitMs, this.longestMs) + config.retryPeriodMs
+    const deafMs = this.now() - knowledge.heardAt
+    if (deafMs > toleratedMs + SLACK_MS)
+      throw new Violation(
+        'rule 11',
+        `${instance} says that it could take over, and has not heard from the API server for ${Math.round(deafMs)} ms`,
+      )
   }
 
   /** After each step. */

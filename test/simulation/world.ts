@@ -110,8 +110,15 @@ export class World implements ReplicaWorld {
 
   private others(asking: Replica): Member[] {
     return this.replicas.flatMap((replica) =>
-      replica !== asking && replica.agent?.process.runs ? [replica.agent.host.member] : [],
+      replica !== asking && replica.agent?.process.runs
+        ? [this.answer(replica, replica.agent.host.member)]
+        : [],
     )
+  }
+
+  private answer(replica: Replica, member: Member): Member {
+    this.guard(() => this.judge.answers(replica, member))
+    return member
   }
 
   config: ReplicaWorld['config'] = (again) => this.timings.next(again)

@@ -319,6 +319,22 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
     among: ['replica lost', 'standby lost', 'evicted'],
   },
   {
+    name: 'says that it could take over although it has not seen the Lease for long',
+    rule: '11',
+    file: 'agent/election/ability.ts',
+    from: 'blindMs > toleratedMs(config, seen.lease)',
+    to: 'blindMs < 0',
+    among: ['cut', 'refused', 'forbidden', 'token expired'],
+  },
+  {
+    name: 'says that it could take over although it may not write the Lease',
+    rule: '11',
+    file: 'agent/election/ability.ts',
+    from: "if (writeRight === 'refused')",
+    to: 'if (seen === null)',
+    test: 'test/election/ability.test.ts',
+  },
+  {
     name: 'prepares no standby again after a term',
     rule: '11',
     file: 'agent/workload/workload-processes.ts',
