@@ -105,16 +105,7 @@ export class Installation {
         kind: 'Namespace',
         metadata: { name: namespace, labels: { 'pod-security.kubernetes.io/enforce': 'restricted' } },
       },
-      {
-        apiVersion: 'v1',
-        kind: 'Secret',
-        metadata: { name: 'langflow' },
-        stringData: {
-          'secret-key': randomBytes(32).toString('base64url'),
-          'superuser-password': randomBytes(16).toString('hex'),
-          ...(options.base === 'production' ? { 'database-url': NO_DATABASE } : {}),
-        },
-      },
+      ...(options.adopt ? [] : [secretFor(options)]),
     ]
     await this.apply(own)
     await (options.adopt?.(this, manifests) ?? this.apply(manifests))
@@ -262,6 +253,20 @@ export class Installation {
     const all = [`--namespace=${this.namespace}`, 'delete', 'pods', '--all', '--force', '--grace-period=0']
     await this.kube.kubectl(['delete', 'namespace', this.namespace, '--wait=false', '--ignore-not-found'])
     await this.kube.kubectl(all).catch(() => {})
+  }
+}
+
+/** What README has a user make. */
+function secretFor({ base }: InstallationOptions): Manifest {
+  return {
+    apiVersion: 'v1',
+    kind: 'Secret',
+    metadata: { name: 'langflow' },
+    stringData: {
+      'secret-key': randomBytes(32).toString('base64url'),
+      'superuser-password': randomBytes(16).toString('hex'),
+      ...(base === 'production' ? { 'database-url': NO_DATABASE } : {}),
+    },
   }
 }
 

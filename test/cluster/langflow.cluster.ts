@@ -1,29 +1,37 @@
 import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { eventually } from '../bench/takeover/wait.ts'
 import { mono } from './client.ts'
 import type { Installation } from './installation.ts'
-import { REAL_PRODUCTION } from './real-langflow.ts'
+import { ask, QUICK_START } from './real-langflow.ts'
 import { scenariosOn } from './scenario.ts'
 
-const NAME = 'written before the takeover'
-/** LangFlow's own end takes some seconds; the standby is thawed in less than one. */
+const FLOW = join(import.meta.dirname, 'credential-flow.py')
+const CREDENTIAL = 'only LangFlow can read it'
+/** LangFlow's own end takes some seconds, and its start from a prewarmed interpreter as well. */
 const AWAY_MS = 15_000
 
-const scenario = scenariosOn(REAL_PRODUCTION)
+const scenario = scenariosOn(QUICK_START)
 
 scenario(
-  'a real LangFlow is taken over by its frozen standby when its pod is deleted, with the same data',
+  'installed as README says, a flow uses a stored credential, by a stored API key, also after a failover',
   async (one, t) => {
     await one.settled(2, 120_000)
     const [standby] = await one.followers()
     assert.ok(standby)
-    assert.equal((await one.status(standby)).standby.mode, 'frozen')
+    assert.equal((await one.status(standby)).standby.mode, 'prewarmed')
 
     const token = await logIn(one)
-    const { id } = await ask<{ id: string }>(one, 'POST', '/api/v1/flows/', token, {
-      name: NAME,
-      data: { nodes: [], edges: [] },
-    })
+    const post = <T>(path: string, body: object) =>
+      ask<T>(one, path, { method: 'POST', headers: { authorization: `Bearer ${token}` }, body })
+    const { api_key: apiKey } = await post<{ api_key: string }>('/api/v1/api_key/', { name: 'quick start' })
+    const variable = { name: 'QUICK_START', value: CREDENTIAL, type: 'Credential', default_fields: [] }
+    await post('/api/v1/variables/', variable)
+    const { id } = await post<{ id: string }>('/api/v1/flows/', await credentialFlow(one))
+    await assertUsesCredential(one, id, apiKey)
+
     const { epoch } = one.lease
     const leader = await one.leader()
     const from = mono()
@@ -39,28 +47,56 @@ scenario(
     const tally = one.client.since(from)
     t.diagnostic(JSON.stringify(tally))
     assert.ok(tally.longestSilenceMs < AWAY_MS)
-    assert.equal((await ask<{ name: string }>(one, 'GET', `/api/v1/flows/${id}`, token)).name, NAME)
+    await assertUsesCredential(one, id, apiKey)
   },
 )
 
-/** A token of the replica that serves: any other accepts it as well, since they share the secret. */
+scenario('PID 1 of its container is the launcher, and kubectl exec reaches it', async (one) => {
+  const { metadata } = await one.leader()
+  const words = await one.kubectl(
+    'exec',
+    metadata.name,
+    '--container=langflow',
+    '--',
+    'cat',
+    '/proc/1/cmdline',
+  )
+  const [program, ...more] = words.split('\0')
+  assert.equal(program, '/opt/langflow-leader/node')
+  assert.ok(more.includes('--disable-sigusr1') && more.includes('launch'), words)
+})
+
+/** As the user whose password README has made. */
 async function logIn(one: Installation): Promise<string> {
-  return (await ask<{ access_token: string }>(one, 'GET', '/api/v1/auto_login')).access_token
+  const secret = await one.kubectl(
+    'get',
+    'secret',
+    'langflow',
+    '--output=jsonpath={.data.superuser-password}',
+  )
+  const password = Buffer.from(secret, 'base64').toString()
+  const body = new URLSearchParams({ username: 'langflow', password })
+  return (await ask<{ access_token: string }>(one, '/api/v1/login', { method: 'POST', body })).access_token
 }
 
-async function ask<T>(
-  { url }: Installation,
-  method: string,
-  path: string,
-  token?: string,
-  body?: object,
-): Promise<T> {
-  const response = await fetch(`${url}${path}`, {
-    method,
-    headers: { 'content-type': 'application/json', ...(token ? { authorization: `Bearer ${token}` } : {}) },
-    ...(body ? { body: JSON.stringify(body) } : {}),
+/** Of the components of the LangFlow that runs there. */
+async function credentialFlow(one: Installation): Promise<object> {
+  const { metadata } = await one.leader()
+  const exec = ['exec', '--stdin', metadata.name, '--container=langflow', '--', 'python', '-']
+  const written = await one.kube.kubectl(
+    [`--namespace=${one.namespace}`, ...exec],
+    readFileSync(FLOW, 'utf8'),
+  )
+  return JSON.parse(written.slice(written.indexOf('{'))) as object
+}
+
+async function assertUsesCredential(one: Installation, id: string, apiKey: string): Promise<void> {
+  const answer = await ask(one, `/api/v1/run/${id}?stream=false`, {
+    method: 'POST',
+    headers: { 'x-api-key': apiKey },
+    // Its input is no chat, and keeps the credential.
+    body: { input_value: '', input_type: 'chat', output_type: 'chat' },
   })
-  const text = await response.text()
-  if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text.slice(0, 500)}`)
-  return JSON.parse(text) as T
+  const wanted = createHash('sha256').update(CREDENTIAL).digest('hex')
+  assert.ok(JSON.stringify(answer).includes(wanted), JSON.stringify(answer).slice(0, 2_000))
 }

@@ -1,6 +1,6 @@
 // What npm run test:cluster runs: makes the images, starts a cluster, plays the tests inside it, and ends it.
 import { once } from 'node:events'
-import { existsSync, globSync } from 'node:fs'
+import { existsSync, globSync, readFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { parseArgs } from 'node:util'
 import { buildImage } from '../image/build.ts'
@@ -61,7 +61,9 @@ async function main(): Promise<number> {
     if (stopped === 0) await step(name, play)
   }
   try {
-    const langflow = values.langflow || files.some((file) => file.endsWith('/langflow.cluster.ts'))
+    const langflow =
+      values.langflow ||
+      files.some((file) => readFileSync(join(ROOT, file), 'utf8').includes('real-langflow.ts'))
     if (!existsSync(join(bench.images, 'node.tar')))
       await step('base images', () => bench.script('build-images'))
     process.env.NODE_IMAGE_TAR ??= join(bench.images, 'node.tar')
@@ -69,7 +71,7 @@ async function main(): Promise<number> {
     if (langflow) {
       const tar = join(bench.images, 'on-demand/langflow.tar')
       if (!existsSync(tar)) await unlessStopped('LangFlow image', () => bench.script('build-langflow-image'))
-      images.push(await step('PostgreSQL image', async () => buildPostgresImage(bench.images, tar)), tar)
+      images.push(await step('PostgreSQL image', async () => buildPostgresImage(bench.images)), tar)
     }
     await unlessStopped('cluster', () => bench.up())
     await unlessStopped('load images', () => bench.script('load-image', ...images))

@@ -4,7 +4,6 @@ import { parse } from 'yaml'
 import { type Answer, mono } from './client.ts'
 import type { Manifest } from './objects.ts'
 import { pick } from './overlay.ts'
-import { POSTGRES_IMAGE } from './postgres-image/build.ts'
 
 export type Kind = 'Deployment' | 'StatefulSet'
 export type Traffic = 'readiness' | 'label' | 'slice'
@@ -50,21 +49,7 @@ export const LANGFLOW: Workload = {
   startMs: 120_000,
   prepare(manifests) {
     const { spec } = pick(manifests, 'Deployment', 'langflow').spec.template
-    const langflow = named(spec.containers, 'langflow')
-    // The image of these tests lacks what the official one has: how Python talks to PostgreSQL.
-    const extra = { name: 'psycopg', mountPath: '/opt/extra' }
-    spec.volumes.push({ name: 'psycopg', emptyDir: {} })
-    spec.initContainers.unshift({
-      ...named(spec.initContainers, 'install'),
-      name: 'psycopg',
-      image: POSTGRES_IMAGE,
-      command: ['cp', '-r', '/opt/psycopg/.', '/opt/extra'],
-      args: [],
-      volumeMounts: [extra],
-    })
-    langflow.volumeMounts.push({ ...extra, readOnly: true })
-    langflow.env.push(
-      { name: 'PYTHONPATH', value: '/opt/extra' },
+    named(spec.containers, 'langflow').env.push(
       { name: 'DO_NOT_TRACK', value: 'true' },
       { name: 'LANGFLOW_AUTO_LOGIN', value: 'true' },
       { name: 'LANGFLOW_CREATE_STARTER_PROJECTS', value: 'false' },
