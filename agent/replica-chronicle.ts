@@ -7,7 +7,7 @@ import type { Repeats } from './observe/repeats.ts'
 
 export interface ReplicaChronicleOptions {
   readonly onCrash: AgentOptions['onCrash']
-  readonly log: Pick<Log, 'event' | 'warn'>
+  readonly log: Pick<Log, 'event' | 'warn' | 'error'>
   readonly metrics: Pick<Metrics, 'leading' | 'transition' | 'takeover' | 'restarted'>
   readonly repeats: Pick<Repeats, 'happened' | 'over'>
 }
@@ -15,6 +15,7 @@ export interface ReplicaChronicleOptions {
 /** What happens to a replica, as its log and its metrics tell it; a trouble that lasts is not told each time. */
 export class ReplicaChronicle {
   private readonly options: ReplicaChronicleOptions
+  private epochsFull = false
 
   constructor(options: ReplicaChronicleOptions) {
     this.options = options
@@ -58,6 +59,12 @@ export class ReplicaChronicle {
     const { repeats } = this.options
     if (problem !== null) repeats.happened('owner', problem)
     else repeats.over('owner', 'the Lease belongs to no other Deployment or StatefulSet any more')
+  }
+
+  /** Whether epochs have left their field; see `epochProblem`. */
+  epoch(problem: string | null): void {
+    if (problem !== null && !this.epochsFull) this.options.log.error(`ALARM: ${problem}`)
+    this.epochsFull = problem !== null
   }
 
   /** Whether a launcher has come; see `LauncherAbsence`. */

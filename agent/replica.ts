@@ -3,6 +3,7 @@ import type { AgentOptions } from './config/options.ts'
 import { Elector, type OutwardEffect } from './election/elector.ts'
 import { ownerProblem } from './election/ownership.ts'
 import type { CandidateConfig, ElectionState } from './election/state.ts'
+import { epochProblem } from './lease/lease.ts'
 import type { LeaseApi } from './lease/lease-api.ts'
 import type { HttpServer } from './observe/http-server.ts'
 import { startHttpServer } from './observe/http-server.ts'
@@ -215,6 +216,7 @@ export class Replica implements StatusSource {
       problem:
         this.absence.problem ??
         this.ownerProblem ??
+        epochProblem(state.seen?.lease ?? null) ??
         this.steering.view.problem ??
         this.makingWay.problem ??
         options.pod.problem,
@@ -260,6 +262,7 @@ export class Replica implements StatusSource {
   private electionChanged(state: ElectionState): void {
     this.chronicle.lease(state, this.elector.decision)
     this.chronicle.owner(this.ownerProblem)
+    this.chronicle.epoch(epochProblem(state.seen?.lease ?? null))
     this.peers?.ask(state.term !== null)
     this.gateChanged()
   }

@@ -11,6 +11,7 @@ function setUp(onCrash: 'handover' | 'restart' = 'handover') {
   const log = {
     event: (...event: unknown[]) => void lines.push(event),
     warn: (...line: unknown[]) => void lines.push(line),
+    error: (...line: unknown[]) => void lines.push(line),
     info: (...line: unknown[]) => void lines.push(line),
   }
   const count =
@@ -101,5 +102,13 @@ describe('a trouble', () => {
         'a launcher has connected',
       ],
     )
+  })
+})
+
+describe('epochs that have left their field', () => {
+  test('are an alarm, once', () => {
+    const { lines, chronicle } = setUp()
+    for (const problem of [null, 'it is full', 'it is full', null, 'it is full']) chronicle.epoch(problem)
+    assert.deepEqual(lines, [['ALARM: it is full'], ['ALARM: it is full']])
   })
 })

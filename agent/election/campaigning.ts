@@ -1,4 +1,4 @@
-import { durationOf, epochOf, holderOf, isVacant, type Lease, successorOf } from '../lease/lease.ts'
+import { epochOf, holderOf, type Lease, successorOf } from '../lease/lease.ts'
 import { coolDownEnds } from './cool-down.ts'
 import { foreignOwner } from './ownership.ts'
 import type { Seen } from './state.ts'
@@ -152,11 +152,11 @@ function confirmsAbsence(turn: Turn): boolean {
   return fact.type === 'lease' && fact.fresh && fact.lease === null && isTimely(turn)
 }
 
-function whyFree(turn: Turn, { lease }: Seen): string {
+function whyFree(turn: Turn, { lease, heldMs }: Seen): string {
   if (lease === null) return 'the Lease was gone for a whole lease duration'
-  if (isVacant(lease)) return lease.spec?.renewTime ? 'its holder released it' : 'nobody held it before'
+  if (heldMs === 0) return lease.spec?.renewTime ? 'its holder released it' : 'nobody held it before'
   const holder = holderOf(lease)
-  if (holder === '') return 'its holder was cleared by hand, and its duration is over'
+  if (holder === '') return 'nobody who held it gave it back, and a whole lease duration is over'
   if (isOwn(turn, lease)) return 'a late write of this replica itself holds it'
   if (holder === turn.config.identity) return 'an earlier agent of this replica did not renew it in time'
   return `${holder} did not renew it in time`
@@ -169,9 +169,9 @@ function whyFree(turn: Turn, { lease }: Seen): string {
 function freeAt(turn: Turn, seen: Seen): number {
   const { vacantNotBefore } = turn.state
   const { lease } = seen
-  if (lease === null || isVacant(lease)) return vacantNotBefore
+  if (lease === null || seen.heldMs === 0) return vacantNotBefore
   if (isOwn(turn, lease)) return seen.changedAt
-  return seen.changedAt + durationOf(lease, turn.config.leaseDurationMs)
+  return seen.changedAt + seen.heldMs
 }
 
 /**
@@ -179,10 +179,10 @@ function freeAt(turn: Turn, seen: Seen): number {
  * named, another one to those whose standby is prepared where this one's is not, a lease duration to the Deployment that
  * it belongs to. All of them may be gone for good, so that nobody waits longer.
  */
-function precedence({ config, state }: Turn, { lease }: Seen): { ms: number; of: string } {
+function precedence({ config, state }: Turn, { lease, heldMs }: Seen): { ms: number; of: string } {
   const none = { ms: 0, of: '' }
   if (lease !== null && isOwn({ config, state }, lease)) return none
-  const successor = lease !== null && isVacant(lease) ? successorOf(lease) : null
+  const successor = lease !== null && heldMs === 0 ? successorOf(lease) : null
   if (successor === config.identity) return none
   const owner = foreignOwner(config.owner, lease)
   if (owner !== null) return { ms: config.leaseDurationMs, of: owner }

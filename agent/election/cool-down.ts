@@ -1,4 +1,3 @@
-import { isVacant } from '../lease/lease.ts'
 import type { ElectionState } from './state.ts'
 import type { Turn } from './turn.ts'
 
@@ -27,7 +26,6 @@ export function coolDownAfter(turn: Turn): void {
 export function coolDownEnds(state: ElectionState): number {
   const { coolDown, seen, written } = state
   if (coolDown === null) return 0
-  const lease = seen?.lease ?? null
-  const untaken = lease !== null && isVacant(lease) && written.includes(lease.spec?.renewTime ?? '')
+  const untaken = seen?.heldMs === 0 && written.includes(seen.lease?.spec?.renewTime ?? '')
   return untaken ? coolDown.early : coolDown.full
 }

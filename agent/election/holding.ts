@@ -1,5 +1,5 @@
 import { reached, untilReached } from '../clock.ts'
-import { epochOf, isVacant } from '../lease/lease.ts'
+import { epochOf } from '../lease/lease.ts'
 import { coolDownAfter } from './cool-down.ts'
 import { doubtAt, killAt } from './deadlines.ts'
 import type { StepDown, Term } from './state.ts'
@@ -116,9 +116,8 @@ function request(turn: Turn): void {
 }
 
 function release(turn: Turn): void {
-  const lease = turn.state.seen?.lease ?? null
-  // Deleted or cleared meanwhile: there is nothing left to give back.
-  if (lease === null || isVacant(lease)) endTerm(turn)
+  // Deleted or emptied meanwhile: there is nothing left to give back.
+  if (!turn.state.seen?.heldMs) endTerm(turn)
   else turn.write('release')
 }
 

@@ -7,7 +7,7 @@ import { noticeEnd, noticeFailure, remedyFailure } from './failing.ts'
 import { beginStepDown, endTerm } from './holding.ts'
 import type { Seen, Write } from './state.ts'
 import type { Turn } from './turn.ts'
-import { guardVacancy, looksNeverHeld, observeAbsence } from './vacancy.ts'
+import { guardVacancy, heldFor, looksNeverHeld, observeAbsence } from './vacancy.ts'
 
 /** Outcomes that can still surface are those of the last few writes. */
 const REMEMBERED_FAILURES = 16
@@ -114,10 +114,16 @@ function observe(turn: Turn, lease: Lease | null): void {
 function observeLease(turn: Turn, lease: Lease, own: Write | undefined): void {
   const before = turn.state.seen
   const known = before?.lease ?? null
+  const holder = holderOf(lease)
   const changed = known === null || known.metadata.uid !== lease.metadata.uid || !sameRecord(known, lease)
   guardVacancy(turn, before, lease)
   turn.set({
-    seen: { lease, changedAt: changed || before === null ? turn.now.mono : before.changedAt },
+    seen: {
+      lease,
+      changedAt: changed || before === null ? turn.now.mono : before.changedAt,
+      heldMs: heldFor(turn, before, lease),
+    },
+    lastHolder: holder === '' ? turn.state.lastHolder : { holder, epoch: epochOf(lease) },
     highestEpoch: Math.max(turn.state.highestEpoch, epochOf(lease)),
     mustRead: false,
   })

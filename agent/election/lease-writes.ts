@@ -1,5 +1,13 @@
 import type { Instant } from '../clock.ts'
-import { annotated, epochOf, type Lease, type LeaseSpec } from '../lease/lease.ts'
+import {
+  annotated,
+  epochAfter,
+  epochOf,
+  LARGEST_TRANSITIONS,
+  type Lease,
+  type LeaseSpec,
+  type Notes,
+} from '../lease/lease.ts'
 import type { CandidateConfig, ElectionState, Term, Write, WriteKind } from './state.ts'
 
 /** Writes that can still surface as committed are few: one request is in flight at a time. */
@@ -26,7 +34,7 @@ export function prepareWrite(
   const id = state.nextWriteId
   const renewTime = microTime(now.wall, (config.salt + id) % 1000)
   const base = state.seen?.lease ?? null
-  const metadata = base?.metadata ?? {}
+  const epoch = epochFor(state, kind, base)
   const write: Write = {
     id,
     kind,
@@ -36,8 +44,12 @@ export function prepareWrite(
     unchangedMs: state.seen === null ? 0 : now.mono - state.seen.changedAt,
     lease: {
       ...(base ?? { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease' }),
-      metadata: kind === 'renew' ? metadata : annotated(metadata, annotationsFor(config, state, kind)),
-      spec: { ...base?.spec, ...specFor(config, state, kind, base, renewTime) },
+      metadata: annotated(base?.metadata ?? {}, notesFor(config, state, kind, epoch)),
+      spec: {
+        ...base?.spec,
+        ...specFor(config, state, kind, renewTime),
+        leaseTransitions: Math.min(epoch, LARGEST_TRANSITIONS),
+      },
     },
   }
   return {
@@ -55,16 +67,29 @@ export function prepareWrite(
   }
 }
 
-/** A successor is for the one Lease that was released to it. */
-function annotationsFor({ owner }: CandidateConfig, { successor }: ElectionState, kind: WriteKind) {
-  return { owner, successor: kind === 'release' ? successor : null }
+function epochFor({ highestEpoch, term }: ElectionState, kind: WriteKind, base: Lease | null): number {
+  if (kind === 'acquire') return epochAfter(highestEpoch)
+  if (kind === 'resume') return base === null ? 0 : epochOf(base)
+  return (term as Term).epoch
+}
+
+/** A successor is for the one Lease that was released to it, and so is the word of who released it. */
+function notesFor(
+  { owner, identity }: CandidateConfig,
+  { successor }: ElectionState,
+  kind: WriteKind,
+  epoch: number,
+): Notes {
+  if (kind === 'renew') return { epoch }
+  const own = owner === null ? {} : { owner }
+  if (kind === 'release') return { ...own, successor, released: { identity, epoch }, epoch }
+  return { ...own, successor: null, released: null, epoch }
 }
 
 function specFor(
   config: CandidateConfig,
   state: ElectionState,
   kind: WriteKind,
-  base: Lease | null,
   renewTime: string,
 ): LeaseSpec {
   const held = {
@@ -72,23 +97,16 @@ function specFor(
     leaseDurationSeconds: config.leaseDurationMs / 1000,
     renewTime,
   }
-  const term = state.term as Term
   switch (kind) {
     case 'acquire':
-      return { ...held, acquireTime: renewTime, leaseTransitions: state.highestEpoch + 1 }
+      return { ...held, acquireTime: renewTime }
     case 'resume':
-      return { ...held, leaseTransitions: base === null ? 0 : epochOf(base) }
+      return held
     case 'renew':
     case 'recreate':
-      return { ...held, acquireTime: term.acquireTime, leaseTransitions: term.epoch }
+      return { ...held, acquireTime: (state.term as Term).acquireTime }
     case 'release':
       // client-go's form of a release: no holder, one second.
-      return {
-        holderIdentity: '',
-        leaseDurationSeconds: 1,
-        acquireTime: renewTime,
-        renewTime,
-        leaseTransitions: term.epoch,
-      }
+      return { holderIdentity: '', leaseDurationSeconds: 1, acquireTime: renewTime, renewTime }
   }
 }

@@ -90,6 +90,14 @@ export interface Seen {
   readonly lease: Lease | null
   /** Monotonic ms, when the last change of the record was received (rule 6) or its absence noticed (rule 7). */
   readonly changedAt: number
+  /** Milliseconds for which everybody else leaves it alone from then on; 0: it was released, or looks as if never held. */
+  readonly heldMs: number
+}
+
+/** Who was last seen to hold the Lease. */
+export interface Sighting {
+  readonly holder: string
+  readonly epoch: number
 }
 
 /** A write that is tried without being made, to learn whether this replica may write. */
@@ -112,6 +120,7 @@ export interface CoolDown {
 export interface ElectionState {
   /** `null` until the first read or event. */
   readonly seen: Seen | null
+  readonly lastHolder: Sighting | null
   /** Monotonic ms: a vacancy is not believed before; 0: no such reason. */
   readonly vacantNotBefore: number
   /** When the Lease was last known not to exist. */
@@ -240,6 +249,7 @@ export const NO_WORKLOAD: Workload = {
 export function initialState(): ElectionState {
   return {
     seen: null,
+    lastHolder: null,
     vacantNotBefore: 0,
     absenceSeenAt: null,
     highestEpoch: 0,

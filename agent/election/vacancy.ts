@@ -1,6 +1,6 @@
 import { elapsed } from '../clock.ts'
-import { durationOf, holderOf, type Lease } from '../lease/lease.ts'
-import type { Seen } from './state.ts'
+import { durationOf, epochOf, holderOf, type Lease, looksReleased, releaseOf } from '../lease/lease.ts'
+import type { Seen, Sighting } from './state.ts'
 import type { Turn } from './turn.ts'
 
 /** Retry periods from one proof that the Lease is absent to the next look for it, at most. */
@@ -13,7 +13,7 @@ export function observeAbsence(turn: Turn): void {
   turn.set({ absenceSeenAt: turn.now, mustRead: false })
   if (seen !== null && seen.lease === null && unbroken) return
   turn.set({
-    seen: { lease: null, changedAt: turn.now.mono },
+    seen: { lease: null, changedAt: turn.now.mono, heldMs: 0 },
     vacantNotBefore: waitedOut(turn, seen?.lease ?? null),
   })
   if (turn.state.term !== null) turn.set({ nextAttemptAt: turn.now.mono })
@@ -45,6 +45,31 @@ function wasLookedFor(turn: Turn): boolean {
 export function isTimely({ fact, now, config, state: { readSentAt } }: Turn): boolean {
   if (fact.type !== 'lease' || !fact.fresh || readSentAt === null) return true
   return elapsed(readSentAt, now) <= config.renewDeadlineMs / 2 + config.retryPeriodMs
+}
+
+/**
+ * Milliseconds for which this record is to be left alone from its last change on; 0: its holder gave the Lease up, or nobody
+ * ever held it, and `vacantNotBefore` tells from when that is believed.
+ */
+export function heldFor(turn: Turn, before: Seen | null, lease: Lease): number {
+  const { config, state } = turn
+  if (looksNeverHeld(lease) || isReleased(lease, state.lastHolder)) return 0
+  const cleared = holderOf(lease) === ''
+  // Its holder writes a renew time with whatever it changes. Whoever else shortened it took time from a holder that lives.
+  const edited = cleared || before?.lease?.spec?.renewTime === lease.spec?.renewTime
+  return Math.max(
+    durationOf(lease, config.leaseDurationMs),
+    cleared ? config.leaseDurationMs : 0,
+    edited ? (before?.heldMs ?? 0) : 0,
+  )
+}
+
+/** A release names who released which term, and nobody releases what another one holds. */
+function isReleased(lease: Lease, last: Sighting | null): boolean {
+  const release = releaseOf(lease)
+  if (!looksReleased(lease) || release === null || release.epoch !== epochOf(lease)) return false
+  if (last === null || release.epoch > last.epoch) return true
+  return release.epoch === last.epoch && release.identity === last.holder
 }
 
 /** As `deploy/` makes it; no candidate ever writes it like this. */

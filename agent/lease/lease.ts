@@ -33,6 +33,15 @@ export interface Lease {
 const OWNER = 'langflow-leader/owner'
 /** Whom the leader that released the Lease would have follow it. */
 const SUCCESSOR = 'langflow-leader/successor'
+/** Who released the Lease, and in which epoch. */
+const RELEASED = 'langflow-leader/released'
+/** The epoch, once it is larger than `leaseTransitions` can be. */
+const EPOCH = 'langflow-leader/epoch'
+
+/** `leaseTransitions` is an int32 to the API server. */
+export const LARGEST_TRANSITIONS = 2 ** 31 - 1
+/** Far beyond any that is counted; a larger number was written by hand. */
+const LARGEST_EPOCH = 10 ** 15 - 1
 
 export function ownerOf(lease: Lease): string | null {
   return lease.metadata.annotations?.[OWNER] || null
@@ -42,17 +51,30 @@ export function successorOf(lease: Lease): string | null {
   return lease.metadata.annotations?.[SUCCESSOR] || null
 }
 
-/** The metadata with owner and successor set; `null`: not set, for the owner: left as it is. */
-export function annotated(
-  metadata: Lease['metadata'],
-  { owner, successor }: { owner: string | null; successor: string | null },
-): Lease['metadata'] {
-  const { [SUCCESSOR]: _, ...others } = metadata.annotations ?? {}
-  const annotations = {
-    ...others,
-    ...(owner === null ? {} : { [OWNER]: owner }),
-    ...(successor === null ? {} : { [SUCCESSOR]: successor }),
+/** Who says to have released the Lease, and in which epoch; `null`: nobody. */
+export function releaseOf(lease: Lease): { identity: string; epoch: number } | null {
+  const [, identity, epoch] = /^(\S+) (\d{1,15})$/.exec(lease.metadata.annotations?.[RELEASED] ?? '') ?? []
+  return identity === undefined ? null : { identity, epoch: Number(epoch) }
+}
+
+/** What a write notes beside the spec; `null`: removed, absent: left as it is. */
+export interface Notes {
+  readonly owner?: string
+  readonly successor?: string | null
+  readonly released?: { readonly identity: string; readonly epoch: number } | null
+  readonly epoch: number
+}
+
+export function annotated(metadata: Lease['metadata'], notes: Notes): Lease['metadata'] {
+  const annotations = { ...metadata.annotations }
+  const note = (key: string, value: string | null | undefined) => {
+    if (value === null) delete annotations[key]
+    else if (value !== undefined) annotations[key] = value
   }
+  note(OWNER, notes.owner)
+  note(SUCCESSOR, notes.successor)
+  note(RELEASED, notes.released && `${notes.released.identity} ${notes.released.epoch}`)
+  note(EPOCH, notes.epoch > LARGEST_TRANSITIONS ? String(notes.epoch) : null)
   if (Object.keys(annotations).length > 0) return { ...metadata, annotations }
   const { annotations: _none, ...bare } = metadata
   return bare
@@ -63,9 +85,33 @@ export function holderOf(lease: Lease): string {
   return lease.spec?.holderIdentity ?? ''
 }
 
-/** `leaseTransitions`: the epoch, the fencing token. It only grows. */
+/**
+ * The epoch, the fencing token. It only grows: in `leaseTransitions`, and in an annotation once that is full. What cannot
+ * be one counts as none.
+ */
 export function epochOf(lease: Lease): number {
-  return lease.spec?.leaseTransitions ?? 0
+  const { leaseTransitions = 0 } = lease.spec ?? {}
+  if (!Number.isSafeInteger(leaseTransitions) || Number(leaseTransitions) < 0) return 0
+  const counted = Math.min(Number(leaseTransitions), LARGEST_TRANSITIONS)
+  const noted = lease.metadata.annotations?.[EPOCH] ?? ''
+  return counted === LARGEST_TRANSITIONS && /^\d{10,15}$/.test(noted)
+    ? Math.max(counted, Number(noted))
+    : counted
+}
+
+/** The one after the highest that is known. */
+export function epochAfter(highest: number): number {
+  return Math.min(highest + 1, LARGEST_EPOCH)
+}
+
+/** What is wrong with a Lease whose epochs no longer fit into its field, and what to do about it; `null`: nothing. */
+export function epochProblem(lease: Lease | null): string | null {
+  if (lease === null || epochOf(lease) < LARGEST_TRANSITIONS) return null
+  return (
+    `leaseTransitions of the Lease "${lease.metadata.name}" is as large as it can be (${LARGEST_TRANSITIONS}), which is no ` +
+    `count of takeovers: epochs go on in its annotation ${EPOCH}, and candidates of other programs can no longer take it; ` +
+    'stop all replicas, delete it and apply it anew once nothing compares LEADER_EPOCH with earlier ones any more'
+  )
 }
 
 /** The record's own duration in milliseconds, or `fallbackMs` where it says none or nonsense. */
@@ -75,13 +121,11 @@ export function durationOf(lease: Lease, fallbackMs: number): number {
 }
 
 /**
- * Whether the holder itself gave the Lease up, or nobody ever held it: the only two cases in which an empty
- * holder may be replaced at once. client-go and this program release by writing a duration of 1 s; a holder
- * that someone cleared by hand leaves its duration, and may still be acting.
+ * Whether a record has the form of a release: client-go and this program write a duration of 1 s. A holder that someone
+ * cleared by hand leaves its duration.
  */
-export function isVacant(lease: Lease): boolean {
-  if (holderOf(lease) !== '') return false
-  return !lease.spec?.renewTime || (lease.spec.leaseDurationSeconds ?? 0) <= 1
+export function looksReleased(lease: Lease): boolean {
+  return holderOf(lease) === '' && (lease.spec?.leaseDurationSeconds ?? 0) <= 1
 }
 
 /** Whether two versions say the same about leadership; annotations and labels do not count. */

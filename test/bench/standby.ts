@@ -104,7 +104,9 @@ function ratioOf(values: readonly number[], others: readonly number[]): string {
 
 async function write(ground: Ground, namespace: string, holder: string, seconds: number): Promise<void> {
   const now = new Date().toISOString().replace('Z', '000Z')
-  const spec = { holderIdentity: holder, leaseDurationSeconds: seconds, acquireTime: now, renewTime: now }
+  const times = { acquireTime: now, renewTime: now }
+  const spec = { holderIdentity: holder, leaseDurationSeconds: seconds, ...times, leaseTransitions: 1 }
+  const annotations = { 'langflow-leader/released': holder === '' ? 'bench 1' : null }
   await ground.plane.kubectl([
     'patch',
     'lease',
@@ -112,6 +114,6 @@ async function write(ground: Ground, namespace: string, holder: string, seconds:
     `--namespace=${namespace}`,
     '--type=merge',
     '-p',
-    JSON.stringify({ spec }),
+    JSON.stringify({ metadata: { annotations }, spec }),
   ])
 }

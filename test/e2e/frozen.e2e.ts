@@ -46,9 +46,10 @@ async function standsBy(replica: Replica, from = 0): Promise<void> {
 /** Writes the Lease as another holder would; `''` releases it. */
 function hold({ namespace }: LangflowReplicas, holderIdentity: string, leaseDurationSeconds: number) {
   const now = new Date().toISOString().replace('Z', '000Z')
-  const spec = { holderIdentity, leaseDurationSeconds, acquireTime: now, renewTime: now }
+  const spec = { holderIdentity, leaseDurationSeconds, acquireTime: now, renewTime: now, leaseTransitions: 1 }
+  const annotations = { 'langflow-leader/released': holderIdentity === '' ? 'another 1' : null }
   const args = ['patch', 'lease', 'langflow-leader-lock', `--namespace=${namespace}`, '--type=merge']
-  return plane.kubectl([...args, '-p', JSON.stringify({ spec })])
+  return plane.kubectl([...args, '-p', JSON.stringify({ metadata: { annotations }, spec })])
 }
 
 async function pair(found: LangflowReplicas): Promise<{ a: Replica; b: Replica; url: string; name: string }> {

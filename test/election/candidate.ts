@@ -30,6 +30,8 @@ export const CONFIG: CandidateConfig = {
 
 const IDLE: Workload = { ...NO_WORKLOAD, canRun: true, prepared: true }
 
+export const RELEASED = 'langflow-leader/released'
+
 export function leaseOf(spec: LeaseSpec, resourceVersion: number, uid = 'u1'): Lease {
   return {
     metadata: { name: 'lock', namespace: 'ns', uid, resourceVersion: String(resourceVersion) },
@@ -51,8 +53,11 @@ export function heldBy(holder: string, resourceVersion: number, more: LeaseSpec 
   )
 }
 
-export function released(resourceVersion: number): Lease {
-  return heldBy('', resourceVersion, { leaseDurationSeconds: 1 })
+/** As `by` releases it, in epoch 3 where nothing else is said. */
+export function released(resourceVersion: number, by = 'other', more: LeaseSpec = {}): Lease {
+  const lease = heldBy('', resourceVersion, { leaseDurationSeconds: 1, ...more })
+  const annotations = { [RELEASED]: `${by} ${lease.spec?.leaseTransitions}` }
+  return { ...lease, metadata: { ...lease.metadata, annotations } }
 }
 
 export function failure(code: LeaseErrorCode, mayHaveCommitted = false): LeaseApiError {

@@ -2,13 +2,16 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { ownerProblem } from '../../agent/election/ownership.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
-import { Candidate, heldBy, leaseOf, released } from './candidate.ts'
+import { Candidate, heldBy, leaseOf, RELEASED, released } from './candidate.ts'
 
 const OWNER = 'langflow-leader/owner'
 const SUCCESSOR = 'langflow-leader/successor'
 
 function noted(lease: Lease, annotations: Record<string, string>): Lease {
-  return { ...lease, metadata: { ...lease.metadata, annotations } }
+  return {
+    ...lease,
+    metadata: { ...lease.metadata, annotations: { ...lease.metadata.annotations, ...annotations } },
+  }
 }
 
 function annotationsOf(candidate: Candidate): Record<string, string> | null | undefined {
@@ -16,12 +19,12 @@ function annotationsOf(candidate: Candidate): Record<string, string> | null | un
 }
 
 describe('a successor that the leader named', () => {
-  const toOther = () => noted(released(11), { [SUCCESSOR]: 'other', team: 'x' })
+  const toOther = () => noted(released(11, 'leader'), { [SUCCESSOR]: 'other', team: 'x' })
 
   test('takes the Lease at once, and its name goes', () => {
     const c = Candidate.follower()
       .sees(heldBy('leader', 10))
-      .sees(noted(released(11), { [SUCCESSOR]: 'me', team: 'x' }))
+      .sees(noted(released(11, 'leader'), { [SUCCESSOR]: 'me', team: 'x' }))
     assert.equal(c.write.kind, 'acquire')
     assert.deepEqual(annotationsOf(c), { team: 'x' })
   })
@@ -49,7 +52,7 @@ describe('a successor that the leader named', () => {
     c.acknowledge().tell({ type: 'step_down', reason: 'a newer one' }).tell({ type: 'drained' })
     c.workload({ alive: 'no', canRun: true })
     assert.equal(c.write.kind, 'release')
-    assert.deepEqual(annotationsOf(c), { [SUCCESSOR]: 'other' })
+    assert.deepEqual(annotationsOf(c), { [SUCCESSOR]: 'other', [RELEASED]: 'me 4' })
   })
 
   test('comes before the leader that stepped down for it, which takes the Lease back where it does not come', () => {
@@ -62,7 +65,10 @@ describe('a successor that the leader named', () => {
 
   test('is forgotten with the term', () => {
     const c = Candidate.leader().tell({ type: 'successor', identity: 'other' })
-    c.sees(heldBy('third', 900)).workload({ alive: 'no', canRun: true }).sees(released(901)).acknowledge()
+    c.sees(heldBy('third', 900))
+      .workload({ alive: 'no', canRun: true })
+      .sees(released(901, 'third'))
+      .acknowledge()
     assert.equal(c.state.successor, null)
   })
 })
@@ -71,7 +77,7 @@ describe('a replica whose standby is prepared', () => {
   const unprepared = (config = {}) => Candidate.follower(config).workload({ prepared: false })
 
   test('is waited for by one whose standby is not, for one retry period after the release', () => {
-    const c = unprepared().sees(heldBy('leader', 10)).sees(released(11)).pass(1_999)
+    const c = unprepared().sees(heldBy('leader', 10)).sees(released(11, 'leader')).pass(1_999)
     assert.equal(c.effects('write').length, 0)
     assert.match(
       c.last.decision,
@@ -90,28 +96,34 @@ describe('a replica whose standby is prepared', () => {
   })
 
   test('takes the Lease at once, at release as at expiry', () => {
-    assert.equal(Candidate.follower().sees(heldBy('leader', 10)).sees(released(11)).write.kind, 'acquire')
+    assert.equal(
+      Candidate.follower().sees(heldBy('leader', 10)).sees(released(11, 'leader')).write.kind,
+      'acquire',
+    )
     assert.equal(Candidate.follower().sees(heldBy('leader', 10)).pass(15_000).write.kind, 'acquire')
   })
 
   test('goes before another also where the named successor does not come', () => {
-    const toOther = noted(released(11), { [SUCCESSOR]: 'other' })
-    assert.equal(Candidate.follower().sees(heldBy('a', 10)).sees(toOther).pass(2_000).write.kind, 'acquire')
-    const c = unprepared().sees(heldBy('a', 10)).sees(toOther).pass(3_999)
+    const toOther = noted(released(11, 'leader'), { [SUCCESSOR]: 'other' })
+    assert.equal(
+      Candidate.follower().sees(heldBy('leader', 10)).sees(toOther).pass(2_000).write.kind,
+      'acquire',
+    )
+    const c = unprepared().sees(heldBy('leader', 10)).sees(toOther).pass(3_999)
     assert.equal(c.effects('write').length, 0)
     assert.equal(c.pass(1).write.kind, 'acquire')
   })
 
   test('does not go before a successor that the leader named, nor for longer than that where another owns the Lease', () => {
-    const toMe = noted(released(11), { [SUCCESSOR]: 'me' })
-    assert.equal(unprepared().sees(heldBy('a', 10)).sees(toMe).write.kind, 'acquire')
-    const theirs = noted(released(11), { [OWNER]: 'Deployment/theirs' })
-    const c = unprepared({ owner: 'Deployment/mine' }).sees(heldBy('a', 10)).sees(theirs)
+    const toMe = noted(released(11, 'leader'), { [SUCCESSOR]: 'me' })
+    assert.equal(unprepared().sees(heldBy('leader', 10)).sees(toMe).write.kind, 'acquire')
+    const theirs = noted(released(11, 'leader'), { [OWNER]: 'Deployment/theirs' })
+    const c = unprepared({ owner: 'Deployment/mine' }).sees(heldBy('leader', 10)).sees(theirs)
     assert.equal(c.pass(15_000).write.kind, 'acquire')
   })
 
   test('is this one as soon as its standby is ready', () => {
-    const c = unprepared().sees(heldBy('leader', 10)).sees(released(11)).pass(500)
+    const c = unprepared().sees(heldBy('leader', 10)).sees(released(11, 'leader')).pass(500)
     assert.equal(c.effects('write').length, 0)
     assert.equal(c.workload({ prepared: true }).write.kind, 'acquire')
   })
@@ -141,7 +153,7 @@ describe('a Lease that belongs to a Deployment', () => {
   test('is left to its own replicas for a lease duration when they release it', () => {
     const c = Candidate.follower(own)
       .sees(noted(heldBy('leader', 10), theirs))
-      .sees(noted(released(11), theirs))
+      .sees(noted(released(11, 'leader'), theirs))
     c.pass(14_999)
     assert.equal(c.effects('write').length, 0)
     assert.match(c.last.decision, /Deployment\/theirs has precedence/)
@@ -161,7 +173,7 @@ describe('a Lease that belongs to a Deployment', () => {
     const named = { ...theirs, [SUCCESSOR]: 'me' }
     const c = Candidate.follower(own)
       .sees(noted(heldBy('leader', 10), theirs))
-      .sees(noted(released(11), named))
+      .sees(noted(released(11, 'leader'), named))
     assert.deepEqual(annotationsOf(c), { [OWNER]: 'Deployment/mine' })
   })
 
@@ -174,7 +186,7 @@ describe('a Lease that belongs to a Deployment', () => {
     for (const owner of ['Deployment/theirs', null]) {
       const c = Candidate.follower({ owner })
         .sees(noted(heldBy('leader', 10), theirs))
-        .sees(noted(released(11), theirs))
+        .sees(noted(released(11, 'leader'), theirs))
       assert.equal(c.write.kind, 'acquire')
       assert.deepEqual(annotationsOf(c), theirs)
     }

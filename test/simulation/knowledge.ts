@@ -128,7 +128,10 @@ export function neverHeld(lease: Lease): boolean {
 
 /** Free to be taken at once. Judged by these lines, not by those of the product. */
 export function isVacant(lease: Lease): boolean {
-  return neverHeld(lease) || (holderOf(lease) === '' && (lease.spec?.leaseDurationSeconds ?? 0) <= 1)
+  const { holderIdentity, leaseDurationSeconds, leaseTransitions } = lease.spec ?? {}
+  const said = lease.metadata.annotations?.['langflow-leader/released'] ?? ''
+  const released = !holderIdentity && (leaseDurationSeconds ?? 0) <= 1
+  return neverHeld(lease) || (released && said.endsWith(` ${leaseTransitions}`))
 }
 
 export function versionOf(lease: Lease): number {

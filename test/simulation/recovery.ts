@@ -1,5 +1,5 @@
 import { coolDownEnds } from '../../agent/election/cool-down.ts'
-import { durationOf, type Lease } from '../../agent/lease/lease.ts'
+import { durationOf, holderOf, type Lease } from '../../agent/lease/lease.ts'
 import { ASK_MS } from './agent-host.ts'
 import { isVacant } from './knowledge.ts'
 import type { Replica } from './replica.ts'
@@ -45,6 +45,7 @@ export class Recovery {
   private readonly world: World
   private healedAt = 0
   private recordedMs = 0
+  private recordedAt = ''
   /** Real time from which some replica has cooled down. */
   private coolFrom = 0
   private requestMs = 0
@@ -62,7 +63,12 @@ export class Recovery {
 
   /** The Lease was written. */
   written(lease: Lease): void {
-    if (!isVacant(lease)) this.recordedMs = durationOf(lease, 0)
+    if (isVacant(lease)) return
+    // Only what its holder wrote may be shorter than what it said before.
+    const renewTime = lease.spec?.renewTime ?? ''
+    const edited = holderOf(lease) === '' || renewTime === this.recordedAt
+    this.recordedMs = Math.max(durationOf(lease, 0), edited ? this.recordedMs : 0)
+    this.recordedAt = renewTime
   }
 
   async await(run: (until: number) => Promise<void>): Promise<void> {

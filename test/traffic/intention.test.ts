@@ -28,7 +28,7 @@ const STEP_DOWN = {
 const ALIVE = { ...NO_WORKLOAD, alive: 'yes', epoch: 7, identity: 'me' } as const
 
 function heldBy(holderIdentity: string): Pick<ElectionState, 'seen'> {
-  return { seen: { lease: { metadata: {}, spec: { holderIdentity } }, changedAt: 0 } }
+  return { seen: { lease: { metadata: {}, spec: { holderIdentity } }, changedAt: 0, heldMs: 0 } }
 }
 
 /** What one agent wants, as it learns more. */
@@ -65,7 +65,7 @@ describe('what traffic is to be', () => {
   it('is closed as soon as the Lease is somebody else’s, nobody’s, or not there', () => {
     assert.deepEqual(agent()(heldBy('other')), CLOSED)
     assert.deepEqual(agent()(heldBy('')), CLOSED)
-    assert.deepEqual(agent()({ seen: { lease: null, changedAt: 0 } }), CLOSED)
+    assert.deepEqual(agent()({ seen: { lease: null, changedAt: 0, heldMs: 0 } }), CLOSED)
   })
 
   it('is not known to a restarted agent until it has taken its term back and LangFlow has answered', () => {

@@ -91,15 +91,25 @@ export const LEASE_EDITS = {
     }),
   },
   'holder cleared': { rows: ['T2'], strike: edit((spec) => ({ ...spec, holderIdentity: '' })) },
+  // Without the word of who released it nobody believes it; with that it is what a release looks like.
   'release faked': {
     rows: ['T2'],
     shared: true,
-    strike: edit((spec, world, { degree }) => ({
-      ...spec,
-      holderIdentity: '',
-      leaseDurationSeconds: 1,
-      ...(degree < 0.5 ? {} : { renewTime: timestamp(world), acquireTime: timestamp(world) }),
-    })),
+    strike: onLease((world, { degree }) =>
+      world.server.edit((lease) => {
+        const { holderIdentity, leaseTransitions } = lease.spec ?? {}
+        const said = { 'langflow-leader/released': `${holderIdentity} ${leaseTransitions}` }
+        return {
+          metadata: degree % 0.5 < 0.25 ? lease.metadata : { ...lease.metadata, annotations: said },
+          spec: {
+            ...lease.spec,
+            holderIdentity: '',
+            leaseDurationSeconds: 1,
+            ...(degree < 0.5 ? {} : { renewTime: timestamp(world), acquireTime: timestamp(world) }),
+          },
+        }
+      }),
+    ),
   },
   'epoch raised': {
     rows: [],

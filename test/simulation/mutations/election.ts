@@ -86,8 +86,8 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
     name: 'takes a held Lease by its renew time and the wall clock',
     rule: '6',
     file: 'agent/election/campaigning.ts',
-    from: 'return seen.changedAt + durationOf(lease, turn.config.leaseDurationMs)',
-    to: "return turn.now.mono + Date.parse(lease.spec?.renewTime ?? '') + durationOf(lease, turn.config.leaseDurationMs) - turn.now.wall",
+    from: 'return seen.changedAt + seen.heldMs',
+    to: "return turn.now.mono + Date.parse(lease.spec?.renewTime ?? '') + seen.heldMs - turn.now.wall",
   },
   {
     name: 'waits from the first sight of a holder, not from its last renewal',
@@ -99,9 +99,9 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
   {
     name: 'believes a holder that was cleared by hand',
     rule: '6',
-    file: 'agent/lease/lease.ts',
-    from: 'return !lease.spec?.renewTime || (lease.spec.leaseDurationSeconds ?? 0) <= 1',
-    to: 'return true',
+    file: 'agent/election/vacancy.ts',
+    from: 'looksNeverHeld(lease) || isReleased(lease, state.lastHolder)',
+    to: "holderOf(lease) === ''",
   },
   {
     name: 'acts on stale reads and events',
