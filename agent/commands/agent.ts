@@ -54,7 +54,12 @@ export async function runAgent(
       return connection.api
     },
     serverVersion: connection.serverVersion,
-    traffic: await connectTraffic({ options, objects: connection.objects, clock: systemClock }),
+    traffic: await connectTraffic({
+      options,
+      objects: connection.objects,
+      lease: connection.api,
+      clock: systemClock,
+    }),
     clock: systemClock,
     log,
     keys,

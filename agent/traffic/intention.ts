@@ -19,6 +19,7 @@ const UNKNOWN: Wanted = { gate: 'unknown' }
 export class Intention {
   private readonly until: number
   private known = false
+  private leaseUid: string | undefined
 
   /** @param until monotonic ms: by then the launcher's deadman has ended whatever an earlier agent left */
   constructor(until: number) {
@@ -30,13 +31,21 @@ export class Intention {
     this.known ||= facts.ready || facts.now >= this.until || !mayGoOn(facts)
     if (!this.known) return UNKNOWN
     if (term === null) return { gate: 'closed', epoch: null }
-    if (facts.ready) return { gate: 'open', epoch: term.epoch }
+    const led = { epoch: term.epoch, ...this.heldLease(facts) }
+    if (facts.ready) return { gate: 'open', ...led }
     // On its way out a leader takes nothing from anybody.
     if (term.stepDown !== null) return { gate: 'closed', epoch: null }
     // A pause for whoever is on the way here, and no reason to be sent elsewhere: there is nobody else as yet. What would be
     // written while the API server is away would arrive when the doubt is over.
     if (facts.inDoubt || term.doubt) return UNKNOWN
-    return { gate: 'closed', epoch: term.epoch }
+    return { gate: 'closed', ...led }
+  }
+
+  /** One that was deleted, or made anew by others, is not held yet. */
+  private heldLease({ state, identity }: IntentionFacts): { leaseUid?: string } {
+    const lease = state.seen?.lease ?? null
+    if (lease !== null && holderOf(lease) === identity) this.leaseUid = lease.metadata.uid
+    return this.leaseUid === undefined ? {} : { leaseUid: this.leaseUid }
   }
 }
 

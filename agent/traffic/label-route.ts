@@ -3,13 +3,22 @@ import type { Clock } from '../clock.ts'
 import { type KubeObject, type MergePatch, type ObjectsApi, POD } from '../lease/kube-objects.ts'
 import { LeaseApiError } from '../lease/lease-api.ts'
 import { REQUEST_MS, type Route, RouteError } from './routed-traffic.ts'
-import type { Known } from './traffic.ts'
-import { CHANGED_AT, EPOCH, epochIn, LEASE, WrittenObject } from './written-object.ts'
+import type { Known, Leads } from './traffic.ts'
+import {
+  CHANGED_AT,
+  EPOCH,
+  epochIn,
+  isOfAnotherLease,
+  LEASE,
+  LEASE_UID,
+  WrittenObject,
+} from './written-object.ts'
 
 export interface LabelRouteOptions {
   readonly api: Pick<ObjectsApi, 'get' | 'list' | 'patch' | 'close'>
   readonly pod: { readonly name: string; readonly uid: string }
   readonly leaseName: string
+  readonly leads: Leads
   readonly clock: Clock
 }
 
@@ -50,7 +59,8 @@ export class LabelRoute implements Route {
 
   async bring(wanted: Known, still: () => boolean): Promise<void> {
     // First, so that no two are reached. A failure must not keep this pod from its own label; a later leader does.
-    const { failure, later } = wanted.epoch === null ? NOTHING_LEFT : await this.strip(wanted.epoch, still)
+    const { failure, later } =
+      wanted.epoch === null ? NOTHING_LEFT : await this.strip(wanted, wanted.epoch, still)
     if (wanted.epoch !== null && !still()) return
     await this.labelOwn(wanted, () => later === null && still())
     if (later !== null || failure !== null) throw later ?? failure
@@ -61,15 +71,20 @@ export class LabelRoute implements Route {
   }
 
   /** Relabels what former leaders left, for as long as this one leads. */
-  private async strip(epoch: number, still: () => boolean): Promise<Left> {
-    const { api, pod } = this.options
+  private async strip(wanted: Known, epoch: number, still: () => boolean): Promise<Left> {
+    const { api, pod, leads } = this.options
     let left = NOTHING_LEFT
+    let ours: boolean | undefined
     try {
       const labels = { [ROLE]: 'leader', [LEASE]: this.lease }
       for (const other of await api.list(POD, labels, REQUEST_MS)) {
         if (!still()) break
         if (other.metadata.uid === pod.uid) continue
-        if (epochIn(other) > epoch) left = { ...left, later: laterLeader(other, epoch) }
+        const anew = isOfAnotherLease(other, wanted)
+        // Asked after the pods were read: whatever is written to them from then on makes a write to that version void.
+        if (anew) ours ??= await leads(wanted)
+        if (anew && !ours) left = { ...left, later: ofAnotherLease(other) }
+        else if (!anew && epochIn(other) > epoch) left = { ...left, later: laterLeader(other, epoch) }
         else
           await this.stripOne(other).catch((failure: unknown) => {
             left = { ...left, failure }
@@ -84,7 +99,7 @@ export class LabelRoute implements Route {
   private async stripOne(pod: KubeObject): Promise<void> {
     const { name } = pod.metadata
     try {
-      await this.options.api.patch(POD, name, this.patchFor(pod, null), REQUEST_MS)
+      await this.options.api.patch(POD, name, this.patchFor(pod, null, undefined), REQUEST_MS)
     } catch (error) {
       if (!(error instanceof LeaseApiError) || error.code !== 'not_found') throw error
     }
@@ -102,25 +117,32 @@ export class LabelRoute implements Route {
           `says ${own.uid}; if it was not deleted, take POD_NAME and POD_UID from metadata.name and metadata.uid`,
       )
     }
-    if (!this.isSo(pod, epoch) || this.own.mayChange(pod)) {
+    const { leaseUid } = wanted
+    if (!this.isSo(pod, epoch, leaseUid) || this.own.mayChange(pod)) {
       this.routedTo = null
       if (epoch !== null && !mayLead()) return
-      await this.own.write(pod, () => api.patch(POD, own.name, this.patchFor(pod, epoch), REQUEST_MS))
+      await this.own.write(pod, () =>
+        api.patch(POD, own.name, this.patchFor(pod, epoch, leaseUid), REQUEST_MS),
+      )
     }
     this.routedTo = epoch === null ? '' : own.name
   }
 
-  private isSo({ metadata: { labels, annotations } }: KubeObject, epoch: number | null): boolean {
+  private isSo(
+    { metadata: { labels, annotations } }: KubeObject,
+    epoch: number | null,
+    leaseUid: string | undefined,
+  ): boolean {
     const role = epoch === null ? 'standby' : 'leader'
     if (labels?.[ROLE] !== role || labels[LEASE] !== this.lease) return false
     const cost = annotations?.[DELETION_COST]
     return epoch === null
       ? annotations?.[EPOCH] === undefined && cost !== LEADER_COST
-      : annotations?.[EPOCH] === String(epoch) && cost !== undefined
+      : annotations?.[EPOCH] === String(epoch) && annotations[LEASE_UID] === leaseUid && cost !== undefined
   }
 
   /** @param epoch in which the pod leads; `null`: it does not */
-  private patchFor({ metadata }: KubeObject, epoch: number | null): MergePatch {
+  private patchFor({ metadata }: KubeObject, epoch: number | null, leaseUid: string | undefined): MergePatch {
     const { uid, resourceVersion, annotations } = metadata
     const foreign = ![undefined, LEADER_COST].includes(annotations?.[DELETION_COST])
     return {
@@ -130,6 +152,7 @@ export class LabelRoute implements Route {
         labels: { [ROLE]: epoch === null ? 'standby' : 'leader', [LEASE]: this.lease },
         annotations: {
           [EPOCH]: epoch === null ? null : String(epoch),
+          [LEASE_UID]: epoch === null ? null : (leaseUid ?? null),
           [CHANGED_AT]: this.own.changedAt(),
           ...(foreign ? {} : { [DELETION_COST]: epoch === null ? null : LEADER_COST }),
         },
@@ -142,7 +165,14 @@ function laterLeader(pod: KubeObject, epoch: number): RouteError {
   const { name } = pod.metadata
   return new RouteError(
     `the pod "${name}" is labelled as the leader of epoch ${epochIn(pod)}, and this replica leads in epoch ${epoch}: ` +
-      `if the Lease was made anew, run kubectl label pod ${name} ${ROLE}-`,
+      `if the epoch in the Lease was set back by hand, run kubectl label pod ${name} ${ROLE}-`,
+  )
+}
+
+function ofAnotherLease({ metadata: { name } }: KubeObject): RouteError {
+  return new RouteError(
+    `the pod "${name}" is labelled as the leader by another Lease of this name than the one in which this replica leads, and ` +
+      'the one that exists now is not held by it: the label is left to whoever holds that',
   )
 }
 

@@ -142,7 +142,7 @@ export class RoutedTraffic implements Traffic {
 
 function isSame(a: Wanted, b: Wanted): boolean {
   if (a.gate === 'unknown' || b.gate === 'unknown') return a.gate === b.gate
-  return a.gate === b.gate && a.epoch === b.epoch
+  return a.gate === b.gate && a.epoch === b.epoch && a.leaseUid === b.leaseUid
 }
 
 function jittered(ms: number): number {

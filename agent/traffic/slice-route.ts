@@ -4,8 +4,16 @@ import type { Clock } from '../clock.ts'
 import { ENDPOINT_SLICE, type KubeObject, type ObjectsApi } from '../lease/kube-objects.ts'
 import { LeaseApiError } from '../lease/lease-api.ts'
 import { REQUEST_MS, type Route, RouteError } from './routed-traffic.ts'
-import type { Known } from './traffic.ts'
-import { CHANGED_AT, EPOCH, epochIn, LEASE, WrittenObject } from './written-object.ts'
+import type { Known, Leads } from './traffic.ts'
+import {
+  CHANGED_AT,
+  EPOCH,
+  epochIn,
+  isOfAnotherLease,
+  LEASE,
+  LEASE_UID,
+  WrittenObject,
+} from './written-object.ts'
 
 export interface SliceRouteOptions {
   readonly api: Pick<ObjectsApi, 'get' | 'update' | 'close' | 'namespace'>
@@ -13,6 +21,7 @@ export interface SliceRouteOptions {
   readonly pod: { readonly name: string; readonly uid: string; readonly ip: string }
   readonly identity: string
   readonly leaseName: string
+  readonly leads: Leads
   readonly clock: Clock
 }
 
@@ -26,7 +35,7 @@ interface Endpoint {
 
 /**
  * Traffic by one EndpointSlice, which a Service without a selector has: the leader writes its own address into it, and
- * nothing else. It belongs to the highest epoch that wrote to it.
+ * nothing else. It belongs to the highest epoch that wrote to it, of the Lease that exists now.
  */
 export class SliceRoute implements Route {
   private readonly options: SliceRouteOptions
@@ -43,7 +52,9 @@ export class SliceRoute implements Route {
     const slice = await this.read()
     this.routedTo = podIn(slice)
     this.check(slice)
-    const next = this.nextOf(slice, wanted)
+    const anew = isOfAnotherLease(slice, wanted)
+    if (anew) await this.askLease(wanted)
+    const next = this.nextOf(slice, wanted, anew)
     if (next === null || (wanted.epoch !== null && !still())) return
     this.routedTo = null
     this.routedTo = podIn(await this.written.write(slice, () => api.update(ENDPOINT_SLICE, next, REQUEST_MS)))
@@ -72,7 +83,7 @@ export class SliceRoute implements Route {
     if (lease !== undefined && lease !== leaseName) {
       throw new RouteError(
         `the EndpointSlice "${name}" belongs to the Lease "${lease}", not to "${leaseName}": give each LangFlow its own ` +
-          `with --endpoint-slice, or free it with kubectl annotate endpointslice ${name} ${LEASE}- ${EPOCH}- ${HOLDER}-`,
+          `with --endpoint-slice, or free it with kubectl annotate endpointslice ${name} ${LEASE}- ${LEASE_UID}- ${EPOCH}- ${HOLDER}-`,
       )
     }
     const family = `IPv${isIP(pod.ip)}`
@@ -84,8 +95,22 @@ export class SliceRoute implements Route {
     }
   }
 
-  /** What to write; `null`: nothing. */
-  private nextOf(slice: KubeObject, wanted: Known): KubeObject | null {
+  /** Asked after the slice was read: whatever is written to it from then on makes the write to that version void. */
+  private async askLease(wanted: Known): Promise<void> {
+    const { name, leads, leaseName } = this.options
+    if (await leads(wanted)) return
+    throw new RouteError(
+      `the EndpointSlice "${name}" is of another Lease "${leaseName}" than the one in which this replica leads, and the one ` +
+        'that exists now is not held by it: the slice is left to whoever holds that',
+    )
+  }
+
+  /**
+   * What to write; `null`: nothing.
+   *
+   * @param anew the epoch in it is of a Lease that is no more
+   */
+  private nextOf(slice: KubeObject, wanted: Known, anew: boolean): KubeObject | null {
     const { name, identity, leaseName } = this.options
     const annotations = slice.metadata.annotations ?? {}
     const mine = annotations[HOLDER] === identity
@@ -93,20 +118,22 @@ export class SliceRoute implements Route {
     if (wanted.epoch === null && !mine) return this.written.mayChange(slice) ? this.touched(slice, {}) : null
     const its = epochIn(slice)
     const epoch = wanted.epoch ?? its
-    if (its > epoch) {
+    if (its > epoch && !anew) {
       throw new RouteError(
         `the EndpointSlice "${name}" was written in epoch ${its}, and this replica leads in epoch ${epoch}: ` +
-          `if the Lease was made anew, run kubectl annotate endpointslice ${name} ${EPOCH}-`,
+          `if the epoch in the Lease was set back by hand, run kubectl annotate endpointslice ${name} ${EPOCH}-`,
       )
     }
     const endpoints = wanted.gate === 'open' ? [this.endpoint()] : []
     const isSo =
       mine &&
       its === epoch &&
+      (wanted.leaseUid ?? annotations[LEASE_UID]) === annotations[LEASE_UID] &&
       annotations[LEASE] === leaseName &&
       isDeepStrictEqual(slice.endpoints ?? [], endpoints)
     if (isSo && !this.written.mayChange(slice)) return null
-    const claim = { [HOLDER]: identity, [EPOCH]: String(epoch), [LEASE]: leaseName }
+    const uid = wanted.leaseUid === undefined ? {} : { [LEASE_UID]: wanted.leaseUid }
+    const claim = { [HOLDER]: identity, [EPOCH]: String(epoch), [LEASE]: leaseName, ...uid }
     return { ...this.touched(slice, claim), endpoints }
   }
 

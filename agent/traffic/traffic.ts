@@ -4,11 +4,17 @@ import type { Clock } from '../clock.ts'
 export type Wanted =
   /** Not known yet, so that nothing is changed: an agent that was restarted may find that its leader goes on. */
   | { readonly gate: 'unknown' }
-  /** `epoch`: this replica leads in it, so that nobody else is to be reached either; `null`: it does not, or not for sure. */
-  | { readonly gate: 'closed'; readonly epoch: number | null }
-  | { readonly gate: 'open'; readonly epoch: number }
+  /**
+   * `epoch`: this replica leads in it, so that nobody else is to be reached either; `null`: it does not, or not for sure.
+   * `leaseUid`: of the Lease that it was last seen to hold in it.
+   */
+  | { readonly gate: 'closed'; readonly epoch: number | null; readonly leaseUid?: string }
+  | { readonly gate: 'open'; readonly epoch: number; readonly leaseUid?: string }
 
 export type Known = Exclude<Wanted, { gate: 'unknown' }>
+
+/** Asks the API server, by a quorum read, whether this replica holds the Lease that exists now as is wanted. */
+export type Leads = (wanted: Known) => Promise<boolean>
 
 export interface TrafficView {
   /**

@@ -1,11 +1,14 @@
 import type { Clock } from '../clock.ts'
 import type { KubeObject } from '../lease/kube-objects.ts'
 import { LeaseApiError } from '../lease/lease-api.ts'
+import type { Known } from './traffic.ts'
 
 /** When the gate was last moved, RFC 3339. It also makes each write a change, and so the object a new version. */
 export const CHANGED_AT = 'langflow-leader/changed-at'
 /** In which epoch its writer led. */
 export const EPOCH = 'langflow-leader/epoch'
+/** The UID of the Lease that has this epoch: one made anew begins again. */
+export const LEASE_UID = 'langflow-leader/lease-uid'
 /** The Lease of the LangFlow that it belongs to. */
 export const LEASE = 'langflow-leader/lease'
 
@@ -39,6 +42,16 @@ export class WrittenObject {
       throw error
     }
   }
+}
+
+/**
+ * Whether only the Lease itself can tell who may write: the object names the epoch of another one of the same name, or a higher
+ * epoch of one that it does not name.
+ */
+export function isOfAnotherLease(object: KubeObject, { epoch, leaseUid }: Known): boolean {
+  const its = object.metadata.annotations?.[LEASE_UID]
+  if (epoch === null || leaseUid === undefined || its === leaseUid) return false
+  return its !== undefined || epochIn(object) > epoch
 }
 
 /** The epoch that an object names; 0: none. */

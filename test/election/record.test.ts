@@ -150,6 +150,12 @@ describe('an epoch', () => {
     assert.deepEqual(c.events(), [])
   })
 
+  test('is higher than any that was seen, also where the Lease was made anew', () => {
+    const c = Candidate.follower().sees(heldBy('other', 10)).sees(null).wait(1_000)
+    c.sees(leaseOf({}, 12, 'u2'), true).wait(15_000)
+    assert.equal(c.write.lease.spec?.leaseTransitions, 4)
+  })
+
   test('is read from what can be one', () => {
     const of = (leaseTransitions: unknown, said?: string) =>
       epochOf(

@@ -47,6 +47,19 @@ describe('what traffic is to be', () => {
     assert.deepEqual(wants({ term: null }, false), CLOSED)
   })
 
+  it('names the Lease that this replica was last seen to hold, also while it is deleted or made anew', () => {
+    const wants = agent()
+    const of = (holderIdentity: string, uid: string) => ({
+      term: TERM,
+      seen: { lease: { metadata: { uid }, spec: { holderIdentity } }, changedAt: 0, heldMs: 0 },
+    })
+    assert.deepEqual(wants(of('me', 'u1'), true), { gate: 'open', epoch: 7, leaseUid: 'u1' })
+    const gone = { term: TERM, seen: { lease: null, changedAt: 0, heldMs: 0 } }
+    assert.deepEqual(wants(gone, true), { gate: 'open', epoch: 7, leaseUid: 'u1' })
+    assert.deepEqual(wants(of('', 'u2'), true), { gate: 'open', epoch: 7, leaseUid: 'u1' })
+    assert.deepEqual(wants(of('me', 'u2'), false), { gate: 'closed', epoch: 7, leaseUid: 'u2' })
+  })
+
   it('takes nothing from others while stepping down, also in doubt', () => {
     const wants = agent()
     wants({ term: TERM }, true)

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { LabelRoute } from '../../agent/traffic/label-route.ts'
 import { RoutedTraffic } from '../../agent/traffic/routed-traffic.ts'
+import type { Known } from '../../agent/traffic/traffic.ts'
 import { settled, VirtualClock } from '../support/virtual-clock.ts'
 import { NOBODY } from './nobody.ts'
 import { forbidden, StoredObjects, unanswered } from './stored-objects.ts'
@@ -20,8 +21,24 @@ class Namespace {
   agent(name: string, { leaseName = 'lock', uid = `uid-of-${name}`, look = () => {} } = {}): RoutedTraffic {
     if (!this.api.objects.has(name)) this.api.put(name)
     const { api, clock } = this
-    const route = new LabelRoute({ api, pod: { name, uid }, leaseName, clock })
+    const route = new LabelRoute({
+      api,
+      pod: { name, uid },
+      leaseName,
+      leads: (wanted) => this.leads(name, wanted),
+      clock,
+    })
     return new RoutedTraffic({ route, clock, listener: { ...NOBODY, look } })
+  }
+
+  /** Which agent holds the Lease that exists now; what it leads in is the truth. */
+  holder: string | undefined
+  lease = 'u1'
+  asked = 0
+
+  private async leads(name: string, { leaseUid }: Known): Promise<boolean> {
+    this.asked++
+    return name === this.holder && leaseUid === this.lease
   }
 
   role(name: string): string | undefined {
@@ -325,5 +342,69 @@ describe('the label mode', () => {
     await traffic.settled()
     assert.throws(lost.late, { code: 'conflict' })
     assert.equal(scene.role('a'), 'standby')
+  })
+
+  describe('with a Lease that was made anew', () => {
+    const UID = 'langflow-leader/lease-uid'
+
+    /** A former leader of the Lease u1 left its pod labelled in epoch 8; u2 exists now, and `holder` holds it. */
+    function anew(holder: string, uid: string | undefined = 'u1'): Namespace {
+      const scene = new Namespace()
+      scene.stale('gone', 8)
+      if (uid !== undefined)
+        scene.api.edit('gone', ({ metadata }) => ({
+          metadata: { ...metadata, annotations: { ...metadata.annotations, [UID]: uid } },
+        }))
+      Object.assign(scene, { holder, lease: 'u2' })
+      return scene
+    }
+
+    it('leads traffic to its holder, whose epochs begin again, whatever pods of the old one say', async () => {
+      for (const uid of ['u1', undefined]) {
+        const scene = anew('a', uid)
+        const traffic = scene.agent('a')
+        traffic.want({ gate: 'open', epoch: 1, leaseUid: 'u2' })
+        await traffic.settled()
+        assert.deepEqual([scene.role('a'), scene.role('gone')], ['leader', 'standby'])
+        assert.deepEqual(
+          [scene.api.annotations('a')[UID], scene.api.annotations('gone')[UID]],
+          ['u2', undefined],
+        )
+        assert.equal(scene.asked, 1)
+      }
+    })
+
+    it('is left to its holder by a leader of the old one, of whatever epoch', async () => {
+      const scene = anew('gone', 'u2')
+      const late = scene.agent('a')
+      for (const epoch of [1, 9]) {
+        late.want({ gate: 'open', epoch, leaseUid: 'u1' })
+        await scene.clock.pass(20_000)
+        assert.deepEqual([scene.role('a'), scene.role('gone')], [undefined, 'leader'])
+        assert.match(
+          late.view.problem!,
+          /"gone" is labelled as the leader by another Lease .* not held by it/,
+        )
+      }
+    })
+
+    it('by its own holder changes nothing for those who are served', async () => {
+      const scene = anew('a')
+      const traffic = scene.agent('a')
+      traffic.want({ gate: 'open', epoch: 1, leaseUid: 'u2' })
+      await traffic.settled()
+      traffic.want({ gate: 'open', epoch: 1, leaseUid: 'u3' })
+      await traffic.settled()
+      assert.deepEqual([scene.role('a'), scene.api.annotations('a')[UID]], ['leader', 'u3'])
+    })
+
+    it('is not asked for where a pod is of this one: a higher epoch is a later leader', async () => {
+      const scene = anew('a', 'u2')
+      const traffic = scene.agent('a')
+      traffic.want({ gate: 'open', epoch: 7, leaseUid: 'u2' })
+      await settled()
+      assert.match(traffic.view.problem!, /epoch 8, .* in epoch 7: .* set back by hand/)
+      assert.equal(scene.asked, 0)
+    })
   })
 })

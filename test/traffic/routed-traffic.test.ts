@@ -223,7 +223,13 @@ describe('traffic that the API server leads', () => {
       if (++count % 3 === 0) throw unreachable()
       return carryOut()
     }
-    const route = new LabelRoute({ api, pod: { name: 'a', uid: 'uid-of-a' }, leaseName: 'lock', clock })
+    const route = new LabelRoute({
+      api,
+      pod: { name: 'a', uid: 'uid-of-a' },
+      leaseName: 'lock',
+      leads: async () => false,
+      clock,
+    })
     const traffic = new RoutedTraffic({ route, clock, listener: NOBODY })
     for (let i = 0; i < 50; i++) {
       traffic.want(i % 2 === 0 ? OPEN : STANDING_BY)

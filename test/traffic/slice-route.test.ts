@@ -3,6 +3,7 @@ import { describe, it } from 'node:test'
 import type { KubeObject } from '../../agent/lease/kube-objects.ts'
 import { RoutedTraffic } from '../../agent/traffic/routed-traffic.ts'
 import { SliceRoute } from '../../agent/traffic/slice-route.ts'
+import type { Known } from '../../agent/traffic/traffic.ts'
 import { settled, VirtualClock } from '../support/virtual-clock.ts'
 import { NOBODY } from './nobody.ts'
 import { forbidden, StoredObjects } from './stored-objects.ts'
@@ -32,8 +33,19 @@ class Namespace {
   agent(name: string, { ip = '10.0.0.7', leaseName = 'lock', slice = NAME } = {}): RoutedTraffic {
     const { api, clock } = this
     const pod = { name, uid: `uid-of-${name}`, ip }
-    const route = new SliceRoute({ api, name: slice, pod, identity: `${name}_id`, leaseName, clock })
+    const leads = (wanted: Known) => this.leads(name, wanted)
+    const route = new SliceRoute({ api, name: slice, pod, identity: `${name}_id`, leaseName, leads, clock })
     return new RoutedTraffic({ route, clock, listener: NOBODY })
+  }
+
+  /** Which agent holds the Lease that exists now; what it leads in is the truth. */
+  holder: string | undefined
+  lease = 'u1'
+  asked = 0
+
+  private async leads(name: string, { leaseUid }: Known): Promise<boolean> {
+    this.asked++
+    return name === this.holder && leaseUid === this.lease
   }
 
   get slice(): KubeObject {
@@ -286,5 +298,92 @@ describe('the slice mode', () => {
     await traffic.settled()
     assert.throws(lost.late, { code: 'conflict' })
     assert.deepEqual(scene.addresses, [])
+  })
+
+  describe('with a Lease that was made anew', () => {
+    const UID = 'langflow-leader/lease-uid'
+
+    /** A former leader of the Lease u1 wrote in epoch 8; u2 exists now, and `holder` holds it. */
+    async function anew(holder: string): Promise<Namespace> {
+      const scene = new Namespace()
+      const former = scene.agent('b', { ip: '10.0.0.8' })
+      former.want({ gate: 'open', epoch: 8, leaseUid: 'u1' })
+      await former.settled()
+      former.close()
+      assert.equal(scene.annotation(UID), 'u1')
+      Object.assign(scene, { holder, lease: 'u2' })
+      return scene
+    }
+
+    it('leads traffic to its holder, whose epochs begin again', async () => {
+      const scene = await anew('a')
+      const traffic = scene.agent('a')
+      traffic.want({ gate: 'closed', epoch: 1, leaseUid: 'u2' })
+      await traffic.settled()
+      assert.deepEqual([scene.addresses, scene.annotation(EPOCH), scene.annotation(UID)], [[], '1', 'u2'])
+      traffic.want({ gate: 'open', epoch: 1, leaseUid: 'u2' })
+      await traffic.settled()
+      assert.deepEqual(scene.addresses, ['10.0.0.7'])
+      assert.equal(scene.asked, 1, 'the Lease is asked only where the slice is of another one')
+    })
+
+    it('leaves it alone where its leader does not hold the Lease that exists now, of whatever epoch', async () => {
+      const scene = await anew('c')
+      const late = scene.agent('a')
+      for (const epoch of [1, 9]) {
+        late.want({ gate: 'open', epoch, leaseUid: 'u0' })
+        await settled()
+        assert.deepEqual([scene.addresses, scene.annotation(EPOCH)], [['10.0.0.8'], '8'])
+        assert.match(late.view.problem!, /another Lease "lock" .* not held by it/)
+      }
+    })
+
+    it('does not let a leader of the old one write after the holder of the new one did', async () => {
+      const scene = await anew('a')
+      // What was true when it asked: the new Lease was not there yet.
+      Object.assign(scene, { holder: 'late', lease: 'u0' })
+      const [late, leader] = [scene.agent('late', { ip: '10.0.0.9' }), scene.agent('a')]
+      const hold = scene.api.loseAnswers('update')
+      late.want({ gate: 'open', epoch: 9, leaseUid: 'u0' })
+      await settled()
+      late.close()
+      hold.answerAgain()
+      Object.assign(scene, { holder: 'a', lease: 'u2' })
+      leader.want({ gate: 'open', epoch: 1, leaseUid: 'u2' })
+      await leader.settled()
+      assert.throws(hold.late, { code: 'conflict' })
+      assert.deepEqual([scene.addresses, scene.annotation(UID)], [['10.0.0.7'], 'u2'])
+    })
+
+    it('by its own holder changes nothing for those who are served', async () => {
+      const scene = new Namespace()
+      const traffic = scene.agent('a')
+      traffic.want({ gate: 'open', epoch: 7, leaseUid: 'u1' })
+      await traffic.settled()
+      Object.assign(scene, { holder: 'a', lease: 'u2' })
+      traffic.want({ gate: 'open', epoch: 7, leaseUid: 'u2' })
+      await traffic.settled()
+      assert.deepEqual([scene.addresses, scene.annotation(UID)], [['10.0.0.7'], 'u2'])
+      assert.deepEqual(scene.api.writes.length, 2)
+    })
+
+    it('is asked for as well where the slice does not say of which Lease its higher epoch is', async () => {
+      const scene = new Namespace()
+      await scene.held('b', 8)
+      Object.assign(scene, { holder: 'a', lease: 'u2' })
+      const traffic = scene.agent('a')
+      traffic.want({ gate: 'open', epoch: 1, leaseUid: 'u2' })
+      await traffic.settled()
+      assert.deepEqual(scene.addresses, ['10.0.0.7'])
+    })
+
+    it('is not asked for where the slice is of this one: a higher epoch is a later leader', async () => {
+      const scene = await anew('a')
+      const traffic = scene.agent('a')
+      traffic.want({ gate: 'open', epoch: 7, leaseUid: 'u1' })
+      await settled()
+      assert.match(traffic.view.problem!, /written in epoch 8, .* in epoch 7: .* set back by hand/)
+      assert.equal(scene.asked, 0)
+    })
   })
 })

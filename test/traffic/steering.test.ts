@@ -203,7 +203,7 @@ describe('steering', () => {
   it('opens nothing again for a leader that the clock puts in doubt, whatever the election knows', async () => {
     const scene = new Scene()
     await settled()
-    assert.deepEqual(scene.asked, [{ gate: 'open', epoch: 4 }])
+    assert.deepEqual(scene.asked, [{ gate: 'open', epoch: 4, leaseUid: 'u1' }])
     scene.inDoubt = true
     scene.answer()
     await scene.clock.pass(60_000)
