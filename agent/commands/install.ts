@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { accessSync, chmodSync, constants, copyFileSync, realpathSync, renameSync, rmSync } from 'node:fs'
-import { basename, delimiter, dirname, extname, join, resolve } from 'node:path'
+import { delimiter, dirname, extname, join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { makeDirectory } from '../directory.ts'
 import { FatalError } from '../exit.ts'
@@ -10,6 +10,11 @@ import { VERSION } from '../version.ts'
 
 /** The static one first: it starts in any image. */
 const TINI_NAMES = ['tini-static', 'tini']
+/**
+ * With a program that its user may not read, the kernel lets no other process of that user trace what is started from it,
+ * or look into its memory: a flow runs as the user that its launcher runs as.
+ */
+const EXECUTE_ONLY = 0o111
 /** For a first start from a cold disk. */
 const CHECK_TIMEOUT_MS = 60_000
 
@@ -40,16 +45,16 @@ function install(target: string, { program, path }: { program: string; path: str
     )
   }
   const tini = findTini([...path.split(delimiter), dirname(process.execPath)])
-  const portable = PortableNode.of(process.execPath)
+  const portable = readNode(process.execPath)
   const loader = portable?.loaderIn(target)
   try {
     makeDirectory(target)
     if (portable) makeDirectory(join(target, LIBRARIES))
-    for (const library of portable?.libraries ?? [])
-      replace(library, join(target, LIBRARIES, basename(library)))
+    for (const [name, library] of portable?.libraries ?? []) replace(library, join(target, LIBRARIES, name))
     replace(tini, join(target, 'tini'))
     replace(process.execPath, join(target, 'node'), (draft) => {
       if (loader) writeInterpreter(draft, loader)
+      chmodSync(draft, EXECUTE_ONLY)
     })
     replace(bundle, join(target, 'langflow-leader.mjs'))
   } catch (error) {
@@ -58,6 +63,17 @@ function install(target: string, { program, path }: { program: string; path: str
     })
   }
   check(target)
+}
+
+function readNode(node: string): PortableNode | undefined {
+  try {
+    return PortableNode.of(node)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EACCES') throw error
+    throw new FatalError(
+      `${node} may be executed and not read, as a copy of install's is: install from the image, or as root`,
+    )
+  }
 }
 
 function findTini(directories: readonly string[]): string {
@@ -83,6 +99,8 @@ function isExecutable(path: string): boolean {
 function replace(source: string, target: string, prepare?: (draft: string) => void): void {
   const draft = `${target}.new`
   try {
+    // What an install that was killed left may not be writable.
+    rmSync(draft, { force: true })
     copyFileSync(source, draft)
     chmodSync(draft, 0o755)
     prepare?.(draft)

@@ -1,7 +1,13 @@
-import { readdirSync, realpathSync } from 'node:fs'
+import { existsSync, readdirSync, realpathSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { FatalError } from '../exit.ts'
 import { type Interpreter, readInterpreter } from './interpreter.ts'
+
+/**
+ * Beside the image's node: a copy of its dynamic loader. The loader itself may be executed and not read there, for the same
+ * reason as a node that was installed (an image volume); node is readable, since it is copied.
+ */
+const READABLE_LOADER = 'loader'
 
 /** Where the image's node has its dynamic loader and its libraries: in a directory of this name beside it. */
 export const LIBRARIES = 'lib'
@@ -11,11 +17,11 @@ export const LIBRARIES = 'lib'
  * copy of it. The path of its loader is absolute, and another one in each directory.
  */
 export class PortableNode {
-  /** The files of `LIBRARIES`. */
-  readonly libraries: readonly string[]
+  /** What to copy into `LIBRARIES`, by the name that it has there. */
+  readonly libraries: ReadonlyMap<string, string>
   private readonly interpreter: Interpreter
 
-  private constructor(libraries: readonly string[], interpreter: Interpreter) {
+  private constructor(libraries: ReadonlyMap<string, string>, interpreter: Interpreter) {
     this.libraries = libraries
     this.interpreter = interpreter
   }
@@ -26,10 +32,10 @@ export class PortableNode {
     if (interpreter === undefined) return undefined
     const directory = join(dirname(node), LIBRARIES)
     if (real(dirname(interpreter.path)) !== real(directory)) return undefined
-    return new PortableNode(
-      readdirSync(directory).map((name) => join(directory, name)),
-      interpreter,
-    )
+    const libraries = new Map(readdirSync(directory).map((name) => [name, join(directory, name)]))
+    const loader = join(dirname(node), READABLE_LOADER)
+    if (existsSync(loader)) libraries.set(basename(interpreter.path), loader)
+    return new PortableNode(libraries, interpreter)
   }
 
   /** The path of the loader of a copy in `directory`. Throws `FatalError` when the copy has no room for it. */

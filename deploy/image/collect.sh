@@ -24,6 +24,12 @@ loader=$(basename "$(patchelf --print-interpreter "$node")")
 patchelf --page-size 65536 --force-rpath --set-rpath '$ORIGIN/lib' \
   --set-interpreter "$home/$(printf './%.0s' $(seq 120))lib/$loader" "$root$home/node"
 
+# LangFlow's container may start node from here (an image volume). With a loader that its user may execute and not read, the
+# kernel lets no other process of that user trace what is started with it, or look into its memory; `install` gives its copy
+# of node that mode, and copies the loader from beside it.
+install -m 644 "$root$home/lib/$loader" "$root$home/loader"
+chmod 111 "$root$home/lib/$loader"
+
 # Which Debian packages that was, in the place where scanners of images look for it; and their licences.
 packages=$(for library in $libraries; do dpkg-query -S "*/${library##*/}"; done | cut -d: -f1 | sort -u)
 for package in $packages tini; do

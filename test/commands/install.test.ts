@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { execFile, spawnSync } from 'node:child_process'
 import {
   chmodSync,
+  chownSync,
   copyFileSync,
   mkdirSync,
   mkdtempSync,
@@ -17,6 +18,9 @@ import { promisify } from 'node:util'
 import { readInterpreter, writeInterpreter } from '../../agent/install/interpreter.ts'
 import { VERSION } from '../../agent/version.ts'
 
+const asRoot = process.getuid?.() === 0
+/** Root may read and write anywhere, so it becomes somebody who can read what was installed but not this checkout. */
+const SOMEBODY = { encoding: 'utf8', cwd: '/', ...(asRoot ? { uid: 65534, gid: 65534 } : {}) } as const
 const ROOT = join(import.meta.dirname, '../..')
 /** As much of tini as the check of an installation needs, so that the tests need none. */
 const TINI = '#!/bin/sh\n[ "$1 $2" = "-s --" ] || exit 64\nshift 2\nexec "$@"\n'
@@ -57,7 +61,7 @@ describe('install', () => {
     }
     assert.deepEqual(readdirSync(target).sort(), ['langflow-leader.mjs', 'node', 'tini'])
     for (const name of readdirSync(target))
-      assert.equal(statSync(join(target, name)).mode & 0o777, 0o755, name)
+      assert.equal(statSync(join(target, name)).mode & 0o777, name === 'node' ? 0o111 : 0o755, name)
 
     const args = ['-s', '--', join(target, 'node'), join(target, 'langflow-leader.mjs'), 'launch', '--help']
     const started = spawnSync(join(target, 'tini'), args, { encoding: 'utf8', env: {}, cwd: '/' })
@@ -118,14 +122,44 @@ describe('install', () => {
     const [target, own] = [join(scratch, 'closed'), join(scratch, 'own')]
     assert.equal(run(bundle, ['install', own]).status, 0)
     mkdirSync(target, { mode: 0o555 })
-    // Root may write anywhere, so it becomes somebody who can read what was installed but not this checkout.
-    const user = process.getuid?.() === 0 ? { uid: 65534, gid: 65534 } : {}
+    chmodSync(join(own, 'node'), 0o755)
     const args = [join(own, 'langflow-leader.mjs'), 'install', target]
-    const options = { encoding: 'utf8', env: { PATH: bin }, cwd: '/', ...user } as const
     fails(
-      spawnSync(join(own, 'node'), args, options),
+      spawnSync(join(own, 'node'), args, { ...SOMEBODY, env: { PATH: bin } }),
       /cannot write to .*closed: user \d+ may not; mount a volume/,
     )
+  })
+
+  test('a user who may not read the copy cannot copy it, trace it or look into it, but can install over it', async () => {
+    const [own, copy] = [join(scratch, 'source'), join(scratch, 'copy')]
+    assert.equal(run(bundle, ['install', own]).status, 0)
+    chmodSync(join(own, 'node'), 0o755)
+    mkdirSync(copy)
+    if (asRoot) chownSync(copy, 65534, 65534)
+    const install = (from: string, to: string) =>
+      spawnSync(join(from, 'node'), [join(from, 'langflow-leader.mjs'), 'install', to], {
+        ...SOMEBODY,
+        env: { PATH: bin },
+      })
+    for (const round of ['first', 'second']) assert.equal(install(own, copy).status, 0, round)
+    fails(
+      install(copy, join(scratch, 'never')),
+      /node may be executed and not read, .*: install from the image/,
+    )
+
+    const look = `
+      const { openSync, readlinkSync } = require('node:fs')
+      const tried = (act) => { try { act(); return 'done' } catch ({ code }) { return code } }
+      const of = (pid) => ['mem', 'environ', 'maps'].map((file) => tried(() => openSync('/proc/' + pid + '/' + file)))
+      console.log(JSON.stringify({ parent: of(process.ppid), self: of(process.pid) }))`
+    const parent = `
+      const { stdout } = require('node:child_process').spawnSync(${JSON.stringify(join(own, 'node'))}, ['-e', ${JSON.stringify(look)}])
+      process.stdout.write(stdout)`
+    const { stdout } = spawnSync(join(copy, 'node'), ['-e', parent], { ...SOMEBODY, env: { PATH: bin } })
+    assert.deepEqual(JSON.parse(stdout), {
+      parent: ['EACCES', 'EACCES', 'EACCES'],
+      self: ['done', 'done', 'done'],
+    })
   })
 
   test('what does not start is not called installed', () => {
