@@ -5,7 +5,8 @@ import { readFileSync } from 'node:fs'
  *
  * - `mono`: CLOCK_MONOTONIC, the same for every process on one kernel, so an instant taken by the agent
  *   means the same to the launcher in the other container. It stands still while a machine is suspended.
- * - `boot`: CLOCK_BOOTTIME (`/proc/uptime`, 10 ms steps): also counts the time a machine was suspended.
+ * - `boot`: CLOCK_BOOTTIME (`/proc/uptime`, 10 ms steps): also counts the time a machine was suspended. Read after `mono`; a
+ *   container may count from a start of its own (see `BootOffset`).
  * - `wall`: Unix time. It can be set; it is never compared with a timestamp that another machine wrote.
  */
 export interface Instant {
@@ -56,7 +57,7 @@ export function later(from: Instant, ms: number): Instant {
 }
 
 /** /proc/uptime counts in steps of 10 ms; two readings may disagree with the monotonic clock by twice that. */
-const BOOT_RESOLUTION_MS = 20
+export const BOOT_RESOLUTION_MS = 20
 
 /** Milliseconds from one instant to another on the clock that counts most: a machine may have slept in between. */
 export function elapsed(from: Instant, to: Instant): number {

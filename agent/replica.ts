@@ -132,6 +132,7 @@ export class Replica implements StatusSource {
       clock,
       keys: parts.keys,
       log,
+      repeats,
       metrics,
       alarm: (what) => repeats.happened('link', what),
       remedy: (servedMs) => remedyFor(options, servedMs, this.peers?.view?.ready ?? null),
@@ -215,6 +216,7 @@ export class Replica implements StatusSource {
       routedTo: this.steering.view.routedTo,
       problem:
         this.absence.problem ??
+        this.supervisor.refusedGrant ??
         this.ownerProblem ??
         epochProblem(state.seen?.lease ?? null) ??
         this.steering.view.problem ??

@@ -5,7 +5,7 @@ import type { LauncherKeys } from './launcher-keys.ts'
 import { LinkServer, type LinkServerOptions } from './link-server.ts'
 import { Supervisor, type SupervisorOptions } from './supervisor.ts'
 
-type Needs = 'machine' | 'log' | 'metrics' | 'remedy' | 'tell' | 'changed'
+type Needs = 'machine' | 'log' | 'repeats' | 'metrics' | 'remedy' | 'tell' | 'changed'
 
 export interface SupervisorParts extends Pick<SupervisorOptions, Needs> {
   readonly options: Pick<

@@ -24,6 +24,8 @@ export class HeldGrant {
    * @returns why it is refused, for people; `null`: it is in force now
    */
   accept(grant: Grant, livingEpoch: number | null): string | null {
+    // Told again after the link was down: nothing changes.
+    if (grant.epoch === this.held?.epoch && grant.killAt.mono === this.held.killAt.mono) return null
     const refused = this.refusal(grant, this.clock.now(), livingEpoch)
     if (refused === null) this.held = grant
     return refused
@@ -53,8 +55,8 @@ export class HeldGrant {
     if (grant.epoch <= this.closedEpoch || (held !== null && grant.epoch < held.epoch)) {
       return `epoch ${grant.epoch} is over`
     }
-    if (held !== null && grant.epoch === held.epoch && grant.killAt.mono <= held.killAt.mono) {
-      return 'it is no newer than the one in force'
+    if (held !== null && grant.epoch === held.epoch && grant.killAt.mono < held.killAt.mono) {
+      return 'it is older than the one in force'
     }
     if (reached(now, grant.killAt)) return 'it has expired'
     if (livingEpoch === null || livingEpoch === grant.epoch) return null

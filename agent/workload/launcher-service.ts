@@ -1,5 +1,7 @@
 import type { Readable } from 'node:stream'
 import type { Log } from '../observe/log.ts'
+import { Repeats } from '../observe/repeats.ts'
+import { readBoot } from './boot-offset.ts'
 import { FrozenStandby } from './frozen-standby.ts'
 import { Launcher } from './launcher.ts'
 import type { LauncherMachine } from './launcher-machine.ts'
@@ -50,6 +52,7 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
   let ending = false
   let prewarmed = null as PrewarmedStandby | null
   let standby = null as StandbyLadder | null
+  const repeats = new Repeats(log, machine.clock)
   let exitCode = 0
   let toldReason = null as string | null
   const ended = Promise.withResolvers<number>()
@@ -68,7 +71,7 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
     options.command,
     { ...machine, tree: () => machine.tree(mark, prewarmed), standby: () => (ending ? null : standby) },
     (view, cause) => {
-      report(log, view, cause)
+      report(log, repeats, view, cause)
       const { reason } = view.standby
       if (reason !== null && reason !== toldReason) log.warn(reason)
       toldReason = reason
@@ -114,6 +117,7 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
       pid: process.pid,
       alone: options.alone,
       mono: machine.clock.mono(),
+      clocks: readBoot(machine.clock),
       view: launcher.view(),
     }),
     received: (message: ToLauncher) => {
@@ -124,7 +128,7 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
         if (message.standby !== 'cold') standby ??= newStandby(message)
         launcher.meet(message.port, options.alone ? null : machine.tree(mark, null))
       } else if (message.type === 'ping') {
-        link.send({ type: 'pong', id: message.id })
+        link.send({ type: 'pong', id: message.id, clocks: readBoot(machine.clock) })
       } else if (message.type === 'start' && ending) {
         const cause = { kind: 'start_refused', reason: 'the launcher is ending' } as const
         link.send({ type: 'workload', view: launcher.view(), cause })
@@ -162,7 +166,7 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
   return code
 }
 
-function report(log: Log, view: WorkloadView, cause: WorkloadCause): void {
+function report(log: Log, repeats: Repeats, view: WorkloadView, cause: WorkloadCause): void {
   const about = { epoch: view.epoch ?? 0, identity: view.identity ?? '' }
   switch (cause.kind) {
     case 'started':
@@ -196,7 +200,10 @@ function report(log: Log, view: WorkloadView, cause: WorkloadCause): void {
       log.error(`ALARM: the workload lives on: ${cause.reason}`, about)
       return
     case 'grant_refused':
-      log.debug(`refused a grant: ${cause.reason}`, about)
+      repeats.happened('grant', `refused a grant: ${cause.reason}`, about)
+      return
+    case 'grant_accepted':
+      repeats.over('grant', 'a grant is accepted again', about)
       return
     case 'met':
     case 'standby':

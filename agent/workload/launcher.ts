@@ -29,6 +29,7 @@ export class Launcher {
   /** The stop under way began with the doubt itself: it has until the end of the grant. */
   private stoppedInDoubt = false
   private met = false
+  private refusing = false
 
   constructor(command: readonly string[], machine: LauncherMachine, told: Told) {
     this.machine = machine
@@ -115,9 +116,12 @@ export class Launcher {
     const { processes } = this
     const refused = this.held.accept(grant, processes.livingEpoch)
     if (refused !== null) {
+      this.refusing = true
       this.tell({ kind: 'grant_refused', reason: refused })
       return
     }
+    if (this.refusing) this.tell({ kind: 'grant_accepted' })
+    this.refusing = false
     if (processes.state === 'frozen' && this.held.mayExecute()) processes.thaw()
     this.watchClocks()
   }

@@ -4,6 +4,7 @@ import { dirname } from 'node:path'
 import type { Clock, Timer } from '../clock.ts'
 import { makeDirectory } from '../directory.ts'
 import { FatalError } from '../exit.ts'
+import { BootOffset, type BootReading } from './boot-offset.ts'
 import { readLines, writeLine } from './json-lines.ts'
 import type { LauncherKeys } from './launcher-keys.ts'
 import type { ToAgent, ToLauncher } from './messages.ts'
@@ -57,6 +58,7 @@ export class LinkServer {
   private inode = 0
   private readonly strangers = new Set<Socket>()
   private launcher: Socket | null = null
+  private readonly bootOffset = new BootOffset()
   private watch: Timer | null = null
 
   constructor(options: LinkServerOptions) {
@@ -137,7 +139,9 @@ export class LinkServer {
   }
 
   send(message: ToLauncher): boolean {
-    return this.launcher !== null && writeLine(this.launcher, message)
+    const said =
+      message.type === 'grant' ? { ...message, grant: this.bootOffset.translate(message.grant) } : message
+    return this.launcher !== null && writeLine(this.launcher, said)
   }
 
   close(): void {
@@ -188,6 +192,7 @@ export class LinkServer {
       socket,
       (message) => {
         if (this.launcher === socket) {
+          if (message.type === 'pong') this.compare(message.clocks)
           if (message.type === 'hello') turnAway('a second hello')
           else handlers.received(message)
         } else if (!heard && isHello(message)) {
@@ -215,6 +220,8 @@ export class LinkServer {
     }
     const previous = this.launcher
     this.launcher = socket
+    this.bootOffset.forget()
+    this.compare(hello.clocks)
     this.strangers.delete(socket)
     previous?.destroy()
     writeLine(socket, {
@@ -231,6 +238,10 @@ export class LinkServer {
     return true
   }
 
+  private compare(theirs: BootReading | undefined): void {
+    if (theirs !== undefined) this.bootOffset.heard(theirs, this.options.clock.now())
+  }
+
   private mismatch(hello: Hello): string | null {
     if (hello.version !== 1) return 'agent and launcher are of different versions: install the same one'
     if (Math.abs(this.options.clock.mono() - hello.mono) < CLOCK_TOLERANCE_MS) return null
@@ -241,12 +252,13 @@ export class LinkServer {
 /** Whoever has not been let in may have sent anything. */
 function isHello(message: ToAgent): message is Hello {
   if (message.type !== 'hello') return false
-  const { token, pid, alone, mono, view } = message as Partial<Hello>
+  const { token, pid, alone, mono, clocks, view } = message as Partial<Hello>
   return (
     (token === undefined || typeof token === 'string') &&
     typeof pid === 'number' &&
     typeof alone === 'boolean' &&
     typeof mono === 'number' &&
+    (clocks === undefined || (typeof clocks?.boot === 'number' && typeof clocks.mono === 'number')) &&
     typeof view?.state === 'string'
   )
 }

@@ -1,4 +1,5 @@
 import type { Instant } from '../clock.ts'
+import type { BootReading } from './boot-offset.ts'
 import type { Exit } from './process-tree.ts'
 import { COLD, type StandbyMode, type StandbyView } from './standby.ts'
 
@@ -107,6 +108,7 @@ export type WorkloadCause =
   | { kind: 'deadman'; reason: string }
   | { kind: 'stop_failed'; reason: string }
   | { kind: 'grant_refused'; reason: string }
+  | { kind: 'grant_accepted' } // told after a refusal alone
   | { kind: 'standby' }
 
 export type ToAgent =
@@ -120,10 +122,12 @@ export type ToAgent =
       alone: boolean
       /** The launcher's CLOCK_MONOTONIC in ms, to find out whether both share one clock. */
       mono: number
+      /** To find out how far apart the two boot clocks are; absent: they are one. */
+      clocks?: BootReading
       view: WorkloadView
     }
   | { type: 'workload'; view: WorkloadView; cause: WorkloadCause }
-  | { type: 'pong'; id: number }
+  | { type: 'pong'; id: number; clocks?: BootReading }
   /** The launcher itself was asked to end (SIGTERM): stop the workload, then hand over. */
   | { type: 'terminating' }
 
@@ -143,6 +147,7 @@ export type ToLauncher =
     }
   | { type: 'refused'; reason: string }
   | { type: 'ping'; id: number }
+  /** Its instants are those of the launcher's clocks. */
   | { type: 'grant'; grant: Grant }
   /** Start the workload under the grant in force, which must be of this epoch. */
   | { type: 'start'; epoch: number }

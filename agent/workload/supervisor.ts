@@ -2,6 +2,7 @@ import type { Timer } from '../clock.ts'
 import type { Fact, Remedy } from '../election/state.ts'
 import type { Log } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
+import type { Repeats } from '../observe/repeats.ts'
 import { describeConnections } from './connections.ts'
 import { Drain } from './drain.ts'
 import type { Hello, LinkHandlers } from './link-server.ts'
@@ -47,6 +48,7 @@ export interface SupervisorOptions {
   /** How long before the Lease expires everything must be dead. */
   readonly killMarginMs: number
   readonly log: Log
+  readonly repeats: Pick<Repeats, 'happened' | 'over'>
   readonly metrics: Pick<Metrics, 'takeover' | 'stopped'>
   /** What to do about LangFlow's own failure, after it served for so long since its start; `null`: it never did. */
   readonly remedy: (servedMs: number | null) => Remedy
@@ -65,6 +67,8 @@ export class Supervisor {
   private readonly orphans: Orphans
   private readonly health: WorkloadHealth
   private alone = false
+  /** Why the launcher accepted no grant lately, in one sentence; `null`: it did, or there was none. */
+  refusedGrant: string | null = null
   /** In which LangFlow was healthy. */
   private servedEpoch: number | null = null
   private readonly waiting: Drain
@@ -231,6 +235,7 @@ export class Supervisor {
     const { log } = this.options
     log.info(`launcher ${returning ? 're' : ''}connected`, { launcherPid: hello.pid, alone: hello.alone })
     this.alone = hello.alone
+    this.refusedGrant = null
     this.known.connected(hello.view, returning)
     this.pings.heard()
     this.viewed()
@@ -272,7 +277,7 @@ export class Supervisor {
   }
 
   private hear(cause: WorkloadCause): void {
-    const { metrics, log } = this.options
+    const { metrics, log, repeats } = this.options
     switch (cause.kind) {
       case 'started':
         this.health.started()
@@ -302,7 +307,12 @@ export class Supervisor {
         log.error(`ALARM: ${cause.reason}; the Lease is kept while something may live`)
         return
       case 'grant_refused':
-        log.debug(`the launcher refused a grant: ${cause.reason}`)
+        this.refusedGrant = `the launcher refuses grants: ${cause.reason}`
+        repeats.happened('grant', this.refusedGrant)
+        return
+      case 'grant_accepted':
+        this.refusedGrant = null
+        repeats.over('grant', 'the launcher accepts grants again')
         return
       case 'met':
       case 'nothing':

@@ -7,12 +7,14 @@ export class BootClock {
   readonly entry: readonly string[]
   readonly #file: number
   readonly #timer: NodeJS.Timeout
-  #ahead = 0
+  #ahead: number
+  #gaining = 0
 
-  constructor(file: string) {
+  constructor(file: string, aheadMs = 0) {
+    this.#ahead = aheadMs
     this.#file = openSync(file, 'w')
     this.#write()
-    this.#timer = setInterval(() => this.#write(), EVERY_MS)
+    this.#timer = setInterval(() => this.jump(this.#gaining), EVERY_MS)
     this.entry = ['unshare', '--mount', 'sh', '-c', 'mount --bind "$0" /proc/uptime && exec "$@"', file]
   }
 
@@ -20,6 +22,11 @@ export class BootClock {
   jump(ms: number): void {
     this.#ahead += ms
     this.#write()
+  }
+
+  /** From now on it gains `ms` with each step of 10 ms. */
+  gain(ms: number): void {
+    this.#gaining = ms
   }
 
   stop(): void {

@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { AgentStatus } from '../../agent/observe/status.ts'
 import { readProcesses } from '../../agent/workload/proc.ts'
 import { type ControlPlane, startControlPlane } from '../e2e/control-plane.ts'
 import type { Pod } from '../support/pod.ts'
+import { preparedLangflow } from '../support/prepared-langflow.ts'
 import { mono } from '../support/stage.ts'
 import { BootClock } from './boot-clock.ts'
 import { SLACK_MS } from './deadlines.ts'
@@ -116,6 +119,71 @@ describe('a clock', { concurrency: 4 }, () => {
       const acted = scene.lastBeat('a', 1) - jumped
       assert.ok(acted <= LOOK_MS + SLACK_MS, `acted for ${acted} ms`)
       return `LangFlow dead ${Math.round(Math.max(0, acted))} ms after the jump`
+    },
+  )
+
+  for (const [name, prepared] of [
+    ['each container has an uptime of its own', false],
+    ['each container has an uptime of its own, and the standby is prepared', true],
+  ] as const) {
+    faultTest(
+      name,
+      () => plane,
+      async (scene, t) => {
+        const uptimeMs = Number(readFileSync('/proc/uptime', 'latin1').split(' ', 1)[0]) * 1000
+        const clocks = [3_000 - uptimeMs, 86_400_000].map((aheadMs, n) => {
+          const clock = new BootClock(join(scene.dir, `uptime-${n}`), aheadMs)
+          t.after(() => clock.stop())
+          return clock
+        })
+        const more = prepared ? preparedLangflow(scene.dir) : {}
+        const a = await scene.pod('a', { ...more, entry: clocks[0]!.entry })
+        await a.agent.event('serving')
+        const b = await scene.follower('b', { ...more, entry: clocks[1]!.entry })
+        if (prepared) assert.equal((await b.agent.event('standby_ready')).mode, 'prewarmed')
+        await sleep(LONG_ENOUGH_MS)
+        const pause = longestPause(scene, 'a')
+        a.agent.signal('SIGTERM')
+        await b.agent.event('serving')
+        const served = mono()
+        await sleep(LONG_ENOUGH_MS)
+        for (const { agent, container } of [a, b]) {
+          assert.ok(!agent.events().includes('doubt') && !container.events().includes('deadman_fired'))
+          assert.ok(!container.lines.some(({ msg }) => /refused a grant/.test(msg)))
+        }
+        assert.equal(scene.watch.last().holder, 'b')
+        assert.ok(pause <= LONGEST_PAUSE_MS, `silent for ${pause} ms`)
+        assert.ok(scene.lastBeat('b') - served > LONG_ENOUGH_MS - LONGEST_PAUSE_MS)
+        return `grants of agents at ${seconds(uptimeMs)} held at 3 s and at a day; longest silence ${Math.round(pause)} ms`
+      },
+    )
+  }
+
+  faultTest(
+    'a launcher’s uptime runs away',
+    () => plane,
+    async (scene, t) => {
+      const clock = new BootClock(join(scene.dir, 'uptime'))
+      t.after(() => clock.stop())
+      // A grant of 14 s is over before it arrives, whatever the launcher's last answer to a ping said.
+      clock.gain(5_000)
+      const a = await scene.pod('a', { entry: clock.entry })
+      const status = async () => JSON.parse((await a.get('/status')).text) as AgentStatus
+      const line = await a.agent.find('the refused grant', ({ msg }) =>
+        /the launcher refuses grants/.test(msg),
+      )
+      assert.equal(line.level, 'warn')
+      assert.match(line.msg, /it has expired/)
+      await a.container.find(
+        'the same of the launcher',
+        ({ msg, level }) => level === 'warn' && /refused a grant/.test(msg),
+      )
+      assert.match((await status()).problem ?? '', /the launcher refuses grants: it has expired/)
+      assert.deepEqual(scene.beats('a'), [])
+      clock.gain(0)
+      await a.agent.event('serving')
+      assert.equal((await status()).problem, null)
+      return `“${line.msg}”; served once the clock went right`
     },
   )
 })

@@ -79,6 +79,7 @@ export class AgentHost {
       },
     })
     this.supervisor = new Supervisor({
+      repeats: { happened: () => {}, over: () => {} },
       machine: { ...parts.machine, clock: process },
       link: parts.link,
       probe: parts.probe,

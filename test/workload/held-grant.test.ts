@@ -40,8 +40,8 @@ describe('a held grant', () => {
     const b = new Bench()
     b.accept(2, { renewedAgo: 1_000 })
     const { grant } = b.held
-    assert.equal(b.accept(2, { renewedAgo: 1_000 }), 'it is no newer than the one in force')
-    assert.equal(b.accept(2, { renewedAgo: 1_001 }), 'it is no newer than the one in force')
+    assert.equal(b.accept(2, { renewedAgo: 1_000 }), null)
+    assert.equal(b.accept(2, { renewedAgo: 1_001 }), 'it is older than the one in force')
     assert.equal(b.accept(1), 'epoch 1 is over')
     assert.equal(b.held.grant, grant)
   })

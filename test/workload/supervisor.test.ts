@@ -35,6 +35,7 @@ class Bench {
 
   constructor(reclaim?: () => Promise<void>, standby: StandbyMode = 'cold') {
     this.supervisor = new Supervisor({
+      repeats: { happened: () => {}, over: () => {} },
       machine: {
         clock: this.clock,
         portFree: async () => true,
@@ -162,7 +163,7 @@ describe('the workload, as its agent knows it', () => {
       const b = await new Bench().idle()
       b.supervisor.start(3)
       assert.deepEqual([b.workload.alive, b.workload.canRun], ['yes', false])
-      b.hear({ kind: 'grant_refused', reason: 'it is no newer than the one in force' })
+      b.hear({ kind: 'grant_refused', reason: 'it is older than the one in force' })
       assert.equal(b.workload.alive, 'yes')
       b.hear(answer === 'killed' ? { kind: answer, durationMs: 1 } : { kind: answer, reason: 'no grant' })
       assert.equal(b.workload.alive, 'no')
