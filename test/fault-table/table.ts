@@ -280,6 +280,30 @@ export const TABLE = {
     fault: 'T21',
     done: '/proc/uptime of a launcher gains 500 s a second, from its start until its first grant was refused.',
     must: 'A warning with the reason in both logs, and in /status, until a grant is accepted; LangFlow does not start before.',
+  'a newer revision that could not lead': {
+    fault: 'T17',
+    done: 'Beside a healthy leader, whose peers it is among, a replica of a newer revision starts: with a wrong token (401), without rights (403), with rights to read only, without a way to the API server, set to another namespace.',
+    must: 'The leader never makes way for it and serves all along; its `/readyz?exclude=leadership` is 503, with the reason.',
+  },
+  'released beside one whose standby never gets ready': {
+    fault: 'T18',
+    done: 'SIGTERM of the leader, beside one follower whose prewarmed standby hangs and one whose is ready, which hears of everything 0.3 s later.',
+    must: 'The prepared one leads.',
+  },
+  'expired beside one whose standby never gets ready': {
+    fault: 'T18',
+    done: 'The same, with SIGKILL of the whole leader.',
+    must: 'The prepared one leads, in time.',
+  },
+  'the leader’s standby never gets ready, and a peer’s is': {
+    fault: 'T18',
+    done: 'A leader waits for its prewarmed standby, which hangs; then a peer becomes ready whose standby does not.',
+    must: 'It hands over to the peer.',
+  },
+  'the agent is restarted beside a LangFlow that hangs': {
+    fault: 'T22',
+    done: 'LangFlow is stopped (SIGSTOP), then the agent is killed and started again; once more without the restart.',
+    must: 'Handed over as fast with the restart as without.',
   },
 } as const satisfies Record<string, FaultCase>
 
