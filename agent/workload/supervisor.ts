@@ -139,7 +139,8 @@ export class Supervisor {
   /** It starts, was never healthy in its term, and not from the standby that was asked for, at least not yet. */
   get startsColder(): boolean {
     const { view, known, health, servedEpoch } = this
-    if (!known.mayLive || health.servedMs !== null || servedEpoch === view.epoch) return false
+    const served = health.servedMs !== null || (servedEpoch !== null && servedEpoch === view.epoch)
+    if (!known.mayLive || served) return false
     return view.standby.mode !== this.options.standby || view.standby.state === 'preparing'
   }
 

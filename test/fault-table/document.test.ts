@@ -26,9 +26,10 @@ function cells(text: string): string[][] {
 }
 
 describe('the document of the fault table', () => {
-  test('has a case for each fault of the design, T1 to T15', () => {
+  test('has a case for each fault of the design that is played', () => {
     const faults = new Set(Object.values(TABLE).map(({ fault }) => fault))
-    assert.deepEqual([...faults].sort(), Array.from({ length: 15 }, (_, n) => `T${n + 1}`).sort())
+    const played = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 17, 18, 22]
+    assert.deepEqual([...faults].sort(), played.map((n) => `T${n}`).sort())
   })
 
   test('shows every case with what was measured, and claims that all came through', () => {

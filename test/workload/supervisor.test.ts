@@ -528,7 +528,10 @@ describe('the workload, as its agent knows it', () => {
     const warm = { mode: 'prewarmed', state: 'none', reason: null, memoryBytes: null } as const
     const b = await new Bench(undefined, 'prewarmed').idle()
     assert.equal(b.supervisor.startsColder, false)
+    // Of a launcher that has run nothing yet, and waits for its standby without a word.
+    b.hear({ kind: 'standby' }, { standby: { ...warm, state: 'preparing' } })
     b.supervisor.start(3)
+    assert.equal(b.supervisor.startsColder, true)
     const running = { state: 'running', epoch: 3 } as const
     b.hear({ kind: 'standby' }, { ...running, standby: { ...warm, state: 'preparing' } })
     assert.equal(b.supervisor.startsColder, true)
