@@ -27,9 +27,13 @@ function cells(text: string): string[][] {
 
 describe('the document of the fault table', () => {
   test('has a case for each fault of the design that is played', () => {
-    const faults = new Set(Object.values(TABLE).map(({ fault }) => fault))
-    const played = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 17, 18, 22]
-    assert.deepEqual([...faults].sort(), played.map((n) => `T${n}`).sort())
+    const faults = new Set<string>(Object.values(TABLE).map(({ fault }) => fault))
+    const notYet = ['T16', 'T19', 'T20']
+    const missing = Array.from({ length: 22 }, (_, n) => `T${n + 1}`).filter((fault) => !faults.has(fault))
+    assert.deepEqual(
+      missing.filter((fault) => !notYet.includes(fault)),
+      [],
+    )
   })
 
   test('shows every case with what was measured, and claims that all came through', () => {

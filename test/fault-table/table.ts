@@ -266,20 +266,6 @@ export const TABLE = {
     done: 'LangFlow exits with code 3 at every start of the first candidate, seven times; then a healthy candidate joins. Lease 2 s, renew deadline 1 s, retry period 100 ms, kill margin 200 ms, so that the back-off fits (a unit test, `test/election/transition.test.ts`, goes through 20).',
     must: 'Each pause before the next try is twice the one before; the other serves.',
   },
-  'each container has an uptime of its own': {
-    fault: 'T21',
-    done: 'LangFlow’s container of the one replica counts /proc/uptime from its own start, as under lxcfs or sysbox, that of the other one is a day ahead; 18 s, a planned handover, 18 s.',
-    must: 'Grants hold: same process throughout, no doubt, no grant refused.',
-  },
-  'each container has an uptime of its own, and the standby is prepared': {
-    fault: 'T21',
-    done: 'The same with a prewarmed standby.',
-    must: 'The same.',
-  },
-  'a launcher’s uptime runs away': {
-    fault: 'T21',
-    done: '/proc/uptime of a launcher gains 500 s a second, from its start until its first grant was refused.',
-    must: 'A warning with the reason in both logs, and in /status, until a grant is accepted; LangFlow does not start before.',
   'a newer revision that could not lead': {
     fault: 'T17',
     done: 'Beside a healthy leader, whose peers it is among, a replica of a newer revision starts: with a wrong token (401), without rights (403), with rights to read only, without a way to the API server, set to another namespace.',
@@ -299,6 +285,21 @@ export const TABLE = {
     fault: 'T18',
     done: 'A leader waits for its prewarmed standby, which hangs; then a peer becomes ready whose standby does not.',
     must: 'It hands over to the peer.',
+  },
+  'each container has an uptime of its own': {
+    fault: 'T21',
+    done: 'LangFlow’s container of the one replica counts /proc/uptime from its own start, as under lxcfs or sysbox, that of the other one is a day ahead; 18 s, a planned handover, 18 s.',
+    must: 'Grants hold: same process throughout, no doubt, no grant refused.',
+  },
+  'each container has an uptime of its own, and the standby is prepared': {
+    fault: 'T21',
+    done: 'The same with a prewarmed standby.',
+    must: 'The same.',
+  },
+  'a launcher’s uptime runs away': {
+    fault: 'T21',
+    done: '/proc/uptime of a launcher gains 500 s a second, from its start until its first grant was refused.',
+    must: 'A warning with the reason in both logs, and in /status, until a grant is accepted; LangFlow does not start before.',
   },
   'the agent is restarted beside a LangFlow that hangs': {
     fault: 'T22',
