@@ -52,11 +52,17 @@ export class Judge {
   /** Workloads that were started again in the term of the one before. */
   restarts = 0
 
-  constructor(replicas: readonly Replica[], now: () => number, plan: readonly Fault[], ownAccord: number) {
+  /** `ownAccord`: how often a leader may hand over for no fault; `asks`: whether it asks the others. */
+  constructor(
+    replicas: readonly Replica[],
+    now: () => number,
+    plan: readonly Fault[],
+    { ownAccord, asks }: { readonly ownAccord: number; readonly asks: boolean },
+  ) {
     this.replicas = replicas
     this.now = now
     this.guard = new Guard(now)
-    this.standings = new Standings(replicas, now)
+    this.standings = new Standings(replicas, now, asks)
     this.startsLeft = mostStarts(plan, ownAccord)
     const unsteady = plan.filter(({ kind }) => UNSTEADY.includes(kind)).flatMap(({ targets }) => targets)
     this.steady = new Set(replicas.filter((_, index) => !unsteady.includes(index)))

@@ -1,5 +1,6 @@
 import { coolDownEnds } from '../../agent/election/cool-down.ts'
 import { holderOf, type Lease, successorOf } from '../../agent/lease/lease.ts'
+import { ASK_MS } from './agent-host.ts'
 import type { Commit } from './api-server.ts'
 import type { Fault } from './faults/fault.ts'
 import { concerned, FAULTS, LEASE_KINDS } from './faults/kinds.ts'
@@ -16,6 +17,8 @@ const REQUEST_MS = 5_000
 /** Silence of a watch that is looked into, and the look. */
 const SILENT_RETRIES = 2.5
 const LOOK_MS = 500
+/** A leader has asked the others twice. */
+const ASKED_MS = 2 * ASK_MS + SLACK_MS
 /** Two of one identity: until both have noticed, and were started again. */
 const TWINS_MS = 60_000
 
@@ -42,6 +45,7 @@ interface Taking {
 export class Standings {
   private readonly replicas: readonly Replica[]
   private readonly now: () => number
+  private readonly asks: boolean
   private readonly standings: ReadonlyMap<Replica, Standing>
   /** Real time of the last write, and for how long the Lease must be left alone from then on. */
   private writtenAt = 0
@@ -50,13 +54,19 @@ export class Standings {
   private edited = true
   private lease: Lease | null = null
   private taking: Taking | null = null
+  /** Who leads, was not prepared, and has not served yet. */
+  private starting: { readonly by: Replica; readonly since: number } | null = null
+  /** Agents that have led: one that handed over of its own accord does so again only much later. */
+  private readonly led = new WeakSet<object>()
   /** The longest duration that a record has said. */
   private longestMs = 0
   /** How often one led that nothing had disturbed, and how often its connections were dead. */
   readonly counts = { led: 0, ledThoughDead: 0 }
 
-  constructor(replicas: readonly Replica[], now: () => number) {
+  /** `asks`: whether a leader asks the others. */
+  constructor(replicas: readonly Replica[], now: () => number, asks: boolean) {
     this.replicas = replicas
+    this.asks = asks
     this.now = now
     const begun = () => ({ disturbedUntil: 0, fitSince: null, deadAt: Number.NEGATIVE_INFINITY })
     this.standings = new Map(replicas.map((replica) => [replica, begun()]))
@@ -111,6 +121,7 @@ export class Standings {
       if (standing.fitSince !== null && now > this.leadsBy(replica, standing)) this.late(replica, standing)
     }
     this.checkTaking(now)
+    this.checkStarting(now)
   }
 
   private leadsBy({ config, identity }: Replica, { fitSince, deadAt }: Standing): number {
@@ -137,8 +148,12 @@ export class Standings {
 
   private taken(before: Lease | null, writer: string): void {
     const by = this.replicas.find(({ instance }) => instance === writer)
-    this.taking = null
+    this.taking = this.starting = null
     if (by === undefined) return
+    const { agent } = by
+    const first = agent !== null && !this.led.has(agent)
+    if (agent !== null) this.led.add(agent)
+    if (first && !by.prepared && this.asks) this.starting = { by, since: this.now() }
     const { fitSince, deadAt } = this.of(by)
     if (fitSince !== null) {
       this.counts.led++
@@ -175,6 +190,27 @@ export class Standings {
     if (by.ready || !goesOn || term === null || term.stepDown !== null) this.taking = null
     else if (now > servesBy)
       throw new Violation('rule 11', `${instance} took the Lease prepared, and does not serve in time`)
+  }
+
+  /** A leader that asks the others does not go on starting from nothing where another one would serve at once. */
+  private checkStarting(now: number): void {
+    if (this.starting === null) return
+    const { by, since } = this.starting
+    const { term } = by.agent?.host.elector.state ?? { term: null }
+    const goesOn = isUndisturbed(by) && now >= this.of(by).disturbedUntil
+    if (by.ready || !goesOn || this.edited || term === null || term.stepDown !== null) this.starting = null
+    else
+      for (const other of this.replicas) {
+        const { fitSince } = this.of(other)
+        const { standby, revision, retryPeriodMs } = other.config
+        if (standby === 'cold' || revision !== by.config.revision || fitSince === null) continue
+        const from = Math.max(since, fitSince + REQUEST_MS + retryPeriodMs)
+        if (now > from + ASKED_MS)
+          throw new Violation(
+            'rule 11',
+            `${by.instance} still starts, although ${other.instance} is prepared`,
+          )
+      }
   }
 
   private of(replica: Replica): Standing {

@@ -93,7 +93,9 @@ export class World implements ReplicaWorld {
       this.guard(() => this.judge.committed(commit))
     })
     this.replicas = Array.from({ length: size }, (_, index) => new Replica(this, index, mode))
-    this.judge = new Judge(this.replicas, () => this.timeline.now, this.plan, this.ownAccord)
+    const { ownAccord, peers } = this
+    const own = { ownAccord, asks: peers !== null }
+    this.judge = new Judge(this.replicas, () => this.timeline.now, this.plan, own)
     this.recovery = new Recovery(this)
     if (leaseExists) this.server.apply()
   }

@@ -24,7 +24,7 @@ const ERRORS: readonly LeaseErrorCode[] = ['unauthorized', 'throttled', 'server'
 
 /** The network between a machine and the API server, and what the API server answers to it. */
 export const NETWORK_FAULTS = {
-  cut: { rows: ['T1'], strike: disturbed(() => ({ cut: true })) },
+  cut: { rows: ['T1', 'T17'], strike: disturbed(() => ({ cut: true })) },
   refused: { rows: ['T1'], strike: disturbed(() => ({ refused: true, watchCut: true })) },
   'cut while stopping': {
     rows: ['T1', 'T5'],
@@ -60,7 +60,7 @@ export const NETWORK_FAULTS = {
     trails: lag,
   },
   'conflict after success': { rows: ['T7'], strike: disturbed(() => ({ lyingConflict: true })) },
-  'token expired': { rows: ['T7', 'T13'], strike: answers('unauthorized') },
+  'token expired': { rows: ['T7', 'T13', 'T17'], strike: answers('unauthorized') },
   // Connections that exist go on; new ones are not trusted.
   'CA rotated': { rows: ['T13'], strike: disturbed(() => ({ newRefused: true })) },
   // The one server that this replica is connected to, of several: it loses its power, or a link to it does.
@@ -74,7 +74,7 @@ export const NETWORK_FAULTS = {
       return disturbed((degree) => ({ newDead: 0.2 + degree / 2 }))(world, fault, replica)
     },
   },
-  forbidden: { rows: ['T7'], strike: answers('forbidden') },
+  forbidden: { rows: ['T7', 'T17'], strike: answers('forbidden') },
   throttled: { rows: ['T7'], strike: answers('throttled') },
   'server errors': { rows: ['T7'], strike: answers('server') },
   'refused as invalid': { rows: [], strike: answers('invalid') },

@@ -16,6 +16,7 @@ export const FAULT_TABLE = {
   T14: 'SIGTERM in every state',
   T15: 'port already taken; workload exits at once, again and again',
   T16: 'the API server that a follower watches loses its power, the others answer',
+  T17: 'a replica without a way to the API server, without rights, with a wrong token: nobody makes way for it',
   T18: 'a candidate whose standby never gets ready, beside a prepared one',
 } as const
 

@@ -383,6 +383,14 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
     test: 'test/election/ability.test.ts',
   },
   {
+    name: 'goes on starting from nothing although a prepared replica would serve at once',
+    rule: '11',
+    file: 'agent/operate/making-way.ts',
+    from: '(newer || (faster && this.options.startsColder()))',
+    to: 'newer',
+    among: ['standby hangs', 'standby fails', 'replica lost', 'evicted'],
+  },
+  {
     name: 'prepares no standby again after a term',
     rule: '11',
     file: 'agent/workload/workload-processes.ts',
