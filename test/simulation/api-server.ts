@@ -18,6 +18,11 @@ export interface Commit {
   readonly writer: string | null
 }
 
+/** What `leaseTransitions` is to it. */
+function isInt32({ spec }: Lease): boolean {
+  return ((spec?.leaseTransitions ?? 0) | 0) === (spec?.leaseTransitions ?? 0)
+}
+
 /** The API server with its one Lease: resource versions, compare-and-swap, watches. */
 export class ApiServer {
   private readonly timeline: Timeline
@@ -51,6 +56,7 @@ export class ApiServer {
   update(lease: Lease, writer: string): Reply {
     if (this.lease === null) return { error: 'not_found' }
     if (lease.metadata.resourceVersion !== this.lease.metadata.resourceVersion) return { error: 'conflict' }
+    if (!isInt32(lease)) return { error: 'invalid' }
     return {
       lease: this.commit({ ...lease, metadata: { ...this.lease.metadata, ...lease.metadata } }, writer),
     }
@@ -64,6 +70,7 @@ export class ApiServer {
 
   create(lease: Lease, writer: string | null): Reply {
     if (this.lease !== null) return { error: 'already_exists' }
+    if (!isInt32(lease)) return { error: 'invalid' }
     const metadata = { ...lease.metadata, name: 'lock', namespace: 'ns', uid: `uid-${++this.uids}` }
     return { lease: this.commit({ ...lease, metadata }, writer) }
   }

@@ -1,4 +1,4 @@
-import { epochOf, holderOf, isNewer, type Lease, sameRecord } from '../../agent/lease/lease.ts'
+import { durationOf, epochOf, holderOf, isNewer, type Lease, sameRecord } from '../../agent/lease/lease.ts'
 
 interface Sent {
   readonly lease: Lease
@@ -37,6 +37,10 @@ export class Knowledge {
   lookedSince = Number.POSITIVE_INFINITY
   /** Real time at which the API server answered its present agent last. */
   heardAt = Number.NEGATIVE_INFINITY
+  /** Whom it was shown last as the holder; '': nobody. */
+  holder = ''
+  /** The longest duration that the present agent was shown with a renew time, in milliseconds. */
+  private readonly durations = new Map<string, number>()
   /** Renew times of others in this replica's name, which the present agent was shown. */
   readonly strangers = new Set<string>()
 
@@ -54,9 +58,14 @@ export class Knowledge {
     this.lookedSince = Number.POSITIVE_INFINITY
     this.written.clear()
     this.strangers.clear()
+    this.durations.clear()
     this.heldVersion = 0
     this.highestEpoch = 0
     this.heardAt = Number.NEGATIVE_INFINITY
+  }
+
+  durationSaidWith(renewTime: string): number {
+    return this.durations.get(renewTime) ?? 0
   }
 
   heard(): void {
@@ -96,6 +105,7 @@ export class Knowledge {
   /** `byTwin`: another instance of the same identity wrote it. */
   shown(lease: Lease, identity: string, byTwin: boolean): void {
     const renewTime = renewTimeOf(lease)
+    this.durations.set(renewTime, Math.max(durationOf(lease, 0), this.durationSaidWith(renewTime)))
     const sent = this.sent.get(renewTime)
     const holder = holderOf(lease)
     if (sent !== undefined && !this.overtaken.has(renewTime)) {
@@ -111,6 +121,7 @@ export class Knowledge {
     if (!isNewer(lease.metadata.resourceVersion, this.newest)) return
     this.newest = lease.metadata.resourceVersion
     this.highestEpoch = Math.max(this.highestEpoch, epochOf(lease))
+    this.holder = holder
     const own = holder === identity && !byTwin
     if (holder === identity && byTwin) this.strangers.add(renewTimeOf(lease))
     if (holder === '' || own) this.otherSeenAt = null
@@ -129,9 +140,10 @@ export function neverHeld(lease: Lease): boolean {
 /** Free to be taken at once. Judged by these lines, not by those of the product. */
 export function isVacant(lease: Lease): boolean {
   const { holderIdentity, leaseDurationSeconds, leaseTransitions } = lease.spec ?? {}
-  const said = lease.metadata.annotations?.['langflow-leader/released'] ?? ''
+  const { 'langflow-leader/released': said = '', 'langflow-leader/epoch': epoch = leaseTransitions } =
+    lease.metadata.annotations ?? {}
   const released = !holderIdentity && (leaseDurationSeconds ?? 0) <= 1
-  return neverHeld(lease) || (released && said.endsWith(` ${leaseTransitions}`))
+  return neverHeld(lease) || (released && said.endsWith(` ${epoch}`))
 }
 
 export function versionOf(lease: Lease): number {

@@ -95,9 +95,9 @@ export class LauncherHost {
     return this.prepared?.readySince ?? null
   }
 
-  /** It was ordered to start, and its standby is being prepared still. */
-  get waitsForStandby(): boolean {
-    return this.launcher.view().state !== 'idle' && this.prepared?.view.state === 'preparing'
+  /** What is being prepared will never be ready. */
+  get standbyHangs(): boolean {
+    return this.prepared?.hangs ?? false
   }
 
   loseStandby(): void {

@@ -1,6 +1,6 @@
 import { durationOf, epochOf, holderOf, type Lease, sameRecord } from '../../agent/lease/lease.ts'
 import type { Commit } from './api-server.ts'
-import { isAcquisition, isVacant, neverHeld, versionOf } from './knowledge.ts'
+import { isAcquisition, isVacant, neverHeld, renewTimeOf, versionOf } from './knowledge.ts'
 import type { Limit } from './limits.ts'
 import type { Replica, ReplicaConfig } from './replica.ts'
 import { Violation } from './violation.ts'
@@ -132,7 +132,12 @@ export class LeaseRules {
     const waited = now() - claim.since
     const waitedFor = (wanted: number) => waited >= wanted - drift(wanted)
     if (waitedFor(claim.promisedMs) && waitedFor(ms)) return
-    const limit = waitedFor(ms) ? 'duration shortened' : this.limit(before, after, writer)
+    // Who was shown the longer one keeps to it: only its holder may shorten it, and writes another renew time with that.
+    const [first] = claim.said
+    const said =
+      first === undefined ? 0 : replicaOf(writer)?.knowledge.durationSaidWith(renewTimeOf(first.lease))
+    const shortened = waitedFor(ms) && (said ?? 0) < claim.promisedMs
+    const limit = shortened ? 'duration shortened' : this.limit(before, after, writer)
     if (limit !== null) {
       tookEarly(limit, claim.owner)
       return

@@ -78,9 +78,7 @@ export class Recovery {
     const waiting = replicas.some(({ agent }) => agent?.host.elector.state.inFlight)
     if (waiting) this.requestMs = this.longest('renewDeadlineMs') / 2
     if (this.world.server.lease === null) this.goneMs = this.longest('retryPeriodMs')
-    const hangs = replicas.some(
-      ({ launcher, workload }) => launcher?.host.waitsForStandby && !workload?.present,
-    )
+    const hangs = replicas.some(({ launcher }) => launcher?.host.standbyHangs)
     if (hangs) this.hangingMs = START_TIMEOUT_MS + this.longest('stopTimeoutMs')
     let since = timeline.now
     let serving: Replica | null = null

@@ -36,6 +36,8 @@ export class ModelStandby implements Rung {
   private kept = false
   private settling = Promise.withResolvers<void>()
   readonly unfit = false
+  /** It is being prepared, and will never be ready. */
+  hangs = false
   view: StandbyView = COLD
   /** Real time since when it has been ready; `null`: it is not. */
   readySince: number | null = null
@@ -50,6 +52,7 @@ export class ModelStandby implements Rung {
     const { launcher, random, preparing, patienceMs } = this.parts
     const { prepareMs, fails, hangs } = preparing
     this.kept = true
+    this.hangs = hangs && !fails
     this.settling = Promise.withResolvers<void>()
     this.become({ ...COLD, mode: 'prewarmed', state: 'preparing' })
     this.timers = [launcher.after(patienceMs, () => this.fail('it took too long'))]
@@ -99,7 +102,7 @@ export class ModelStandby implements Rung {
 
   private letGo(): void {
     for (const timer of this.timers) timer.cancel()
-    this.kept = false
+    this.kept = this.hangs = false
     this.readySince = null
   }
 

@@ -100,7 +100,8 @@ export class Standings {
 
   /** Whoever says that it could take over has heard from the API server lately. */
   saidReady({ instance, config, knowledge }: Replica): void {
-    if (this.waitMs === 0) return
+    // A Lease that nobody holds is renewed by nobody: that its watch brings nothing is as it should be.
+    if (this.waitMs === 0 || knowledge.holder === '') return
     const toleratedMs = Math.max(config.leaseDurationMs, this.waitMs, this.longestMs) + config.retryPeriodMs
     const deafMs = this.now() - knowledge.heardAt
     if (deafMs > toleratedMs + SLACK_MS)

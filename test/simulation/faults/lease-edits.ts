@@ -116,6 +116,11 @@ export const LEASE_EDITS = {
     shared: true,
     strike: edit((spec) => ({ ...spec, leaseTransitions: (spec.leaseTransitions ?? 0) + 1 })),
   },
+  'epochs used up': {
+    rows: [],
+    shared: true,
+    strike: edit((spec) => ({ ...spec, leaseTransitions: 2 ** 31 - 1 })),
+  },
   'renew time edited': {
     rows: [],
     shared: true,

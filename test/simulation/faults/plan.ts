@@ -81,6 +81,7 @@ const GROUPS: readonly (readonly FaultKind[])[] = [
     'replica lost',
     'cut',
   ],
+  ['epochs used up', 'evicted', 'exits', 'agent ended', 'cut', 'replica lost'],
   ['release faked', 'duration edited', 'renew time edited', 'cut', 'watch lags', 'agent blocked', 'evicted'],
 ]
 
