@@ -1,3 +1,4 @@
+import { readBoot } from '../../agent/workload/boot-offset.ts'
 import { Launcher } from '../../agent/workload/launcher.ts'
 import type { WorkloadView } from '../../agent/workload/messages.ts'
 import type { Exit } from '../../agent/workload/process-tree.ts'
@@ -70,6 +71,7 @@ export class LauncherHost {
         pid: 1,
         alone: parts.alone,
         mono: process.mono(),
+        clocks: readBoot(process),
         view: this.launcher.view(),
       }),
       received: (message) => {
@@ -78,7 +80,7 @@ export class LauncherHost {
           if (message.standby !== 'cold') this.standby ??= this.newStandby(message.patienceMs)
           this.launcher.meet(message.port, parts.alone ? null : this.tree(parts.remains()))
         } else if (message.type === 'ping') {
-          this.link.send({ type: 'pong', id: message.id })
+          this.link.send({ type: 'pong', id: message.id, clocks: readBoot(process) })
         } else {
           this.launcher.receive(message)
         }

@@ -1,3 +1,4 @@
+import { BootOffset, type BootReading } from '../../agent/workload/boot-offset.ts'
 import type { Hello, LinkHandlers } from '../../agent/workload/link-server.ts'
 import type { ToAgent, ToLauncher } from '../../agent/workload/messages.ts'
 import type { LauncherLink } from '../../agent/workload/supervisor.ts'
@@ -69,6 +70,7 @@ export class AgentEnd implements LauncherLink {
   private closedUntil: number
   private launcher: Connection | null = null
   private readonly connections = new Set<Connection>()
+  private readonly bootOffset = new BootOffset()
 
   constructor(
     socket: Socket,
@@ -102,7 +104,10 @@ export class AgentEnd implements LauncherLink {
 
   send(message: ToLauncher): void {
     const { launcher } = this
-    if (launcher !== null) this.process.act(() => this.transmit(launcher, message))
+    if (launcher === null) return
+    const said =
+      message.type === 'grant' ? { ...message, grant: this.bootOffset.translate(message.grant) } : message
+    this.process.act(() => this.transmit(launcher, said))
   }
 
   private transmit(launcher: Connection, message: ToLauncher): void {
@@ -128,7 +133,9 @@ export class AgentEnd implements LauncherLink {
 
   receive(connection: Connection, message: Exclude<ToAgent, Hello>): void {
     this.up(connection, () => {
-      if (this.launcher === connection) this.handlers.received(message)
+      if (this.launcher !== connection) return
+      if (message.type === 'pong') this.compare(message.clocks)
+      this.handlers.received(message)
     })
   }
 
@@ -149,6 +156,8 @@ export class AgentEnd implements LauncherLink {
       return
     }
     this.keys.admitted = connection.launcher
+    this.bootOffset.forget()
+    this.compare(hello.clocks)
     const previous = this.launcher
     this.launcher = connection
     if (previous !== null) this.drop(previous, 'another connection took its place')
@@ -162,6 +171,10 @@ export class AgentEnd implements LauncherLink {
       thawMs: 2_000,
     })
     this.handlers.connected(hello, returning)
+  }
+
+  private compare(theirs: BootReading | undefined): void {
+    if (theirs !== undefined) this.bootOffset.heard(theirs, this.process.now())
   }
 
   /** The launcher's end of the connection is gone. */

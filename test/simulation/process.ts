@@ -19,6 +19,8 @@ export class Process implements Clock {
   /** What it did after its event loop was blocked in the middle: done once that is over. */
   private readonly outstanding: (() => void)[] = []
   private readonly farewells: (() => void)[] = []
+  /** By how much its /proc/uptime is ahead of the machine's: a container may have one of its own. */
+  bootAhead = 0
   alive = true
   frozen = false
   /** Real time since when it has run again. */
@@ -48,7 +50,8 @@ export class Process implements Clock {
 
   now = (): Instant => {
     const ahead = this.mono() - this.kernel.mono()
-    return this.kernel.now(ahead)
+    const { boot, ...others } = this.kernel.now(ahead)
+    return { boot: boot + this.bootAhead, ...others }
   }
 
   after = (delayMs: number, fire: () => void): Timer => {

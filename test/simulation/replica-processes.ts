@@ -72,6 +72,7 @@ export function startLauncher(
   exited: (process: Process) => void,
 ): Running<LauncherHost> {
   const process = new Process(replica.kernel, world.random)
+  process.bootAhead = replica.bootAhead
   const host = new LauncherHost({
     process,
     socket: replica.socket,

@@ -58,6 +58,8 @@ export class Replica {
   readonly network: Network
   readonly behaviour: Behaviour
   readonly preparing: Preparing
+  /** Of the clock in LangFlow's container: see `Process`. */
+  readonly bootAhead: number
   readonly knowledge: Knowledge
   private readonly world: ReplicaWorld
   private instances = 0
@@ -99,6 +101,7 @@ export class Replica {
     this.config = world.config(false)
     this.behaviour = wellBehaved(world.random)
     this.preparing = preparing(world.random)
+    this.bootAhead = mode === 'pod' && world.random.chance(0.3) ? world.random.between(-1e6, 1e6) : 0
     this.knowledge = new Knowledge(() => world.timeline.now)
   }
 

@@ -13,7 +13,7 @@ export const WORKLOAD_MUTATIONS: readonly Mutation[] = [
     name: 'accepts older grants',
     rule: '1',
     file: 'agent/workload/held-grant.ts',
-    from: 'grant.epoch === held.epoch && grant.killAt.mono <= held.killAt.mono',
+    from: 'grant.epoch === held.epoch && grant.killAt.mono < held.killAt.mono',
     to: 'grant.epoch < held.epoch',
   },
   {
@@ -22,6 +22,21 @@ export const WORKLOAD_MUTATIONS: readonly Mutation[] = [
     file: 'agent/clock.ts',
     from: 'Math.min(at.mono - now.mono, at.boot + BOOT_RESOLUTION_MS - now.boot)',
     to: 'at.mono - now.mono',
+  },
+  {
+    name: 'hands grants on by a boot clock that its launcher does not have',
+    rule: '1',
+    file: 'agent/workload/boot-offset.ts',
+    from: 'boot: instant.boot - ms',
+    to: 'boot: instant.boot',
+  },
+  {
+    name: 'takes the largest difference of two boot clocks for the right one',
+    rule: '1',
+    file: 'agent/workload/boot-offset.ts',
+    from: 'this.ms = Math.min(ms, this.ms ?? ms)',
+    to: 'this.ms = Math.max(ms, this.ms ?? ms)',
+    test: 'test/workload/boot-offset.test.ts',
   },
   {
     name: 'does not look at the wall clock',
