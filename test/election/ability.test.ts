@@ -71,7 +71,7 @@ describe('a follower is able to take the Lease over', () => {
   })
 
   test('not after a write of its own was refused for its credentials, until one succeeds', () => {
-    const c = Candidate.follower().sees(heldBy('leader', 10)).sees(released(11)).fail('forbidden')
+    const c = Candidate.follower().sees(heldBy('leader', 10)).sees(released(11, 'leader')).fail('forbidden')
     assert.equal(unable(c), 'the API server said forbidden')
     c.pass(2_000).acknowledge()
     assert.deepEqual([c.state.writeRight, c.state.writeProblem], ['granted', null])

@@ -306,6 +306,31 @@ export const TABLE = {
     done: 'LangFlow is stopped (SIGSTOP), then the agent is killed and started again; once more without the restart.',
     must: 'Handed over as fast with the restart as without.',
   },
+  'the follower’s API server loses its power, and the leader hands over to a cold standby': {
+    fault: 'T16',
+    done: 'Nothing passes over the follower’s connections any more, no end either, nor over the next one that it opens; later ones lead to an API server that answers. The leader is told to end right after a renewal.',
+    must: 'The next holder at most three retry periods (6 s) after the release; before the fault the follower sends no request beside its watch.',
+  },
+  'the follower’s API server loses its power, and the leader is killed beside a cold standby': {
+    fault: 'T16',
+    done: 'The same; the leader renews once more, which the follower is not told of, and is killed with its launcher.',
+    must: 'The next holder at most 20.5 s (lease duration + 5.5 s) after the last renewal.',
+  },
+  'the follower’s API server loses its power, and the leader hands over to a prepared standby': {
+    fault: 'T16',
+    done: 'Nothing passes over the follower’s connections any more, no end either, nor over the next one that it opens; later ones lead to an API server that answers. The leader is told to end right after a renewal.',
+    must: 'The next holder at most three retry periods (6 s) after the release; before the fault the follower sends no request beside its watch.',
+  },
+  'the follower’s API server loses its power, and the leader is killed beside a prepared standby': {
+    fault: 'T16',
+    done: 'The same; the leader renews once more, which the follower is not told of, and is killed with its launcher.',
+    must: 'The next holder at most 20.5 s (lease duration + 5.5 s) after the last renewal.',
+  },
+  'the leader’s API server loses its power': {
+    fault: 'T16',
+    done: 'The same to the leader’s connections, its renewals’ and its watch’s.',
+    must: 'It renews over another connection: no doubt, the same process and term.',
+  },
 } as const satisfies Record<string, FaultCase>
 
 export type CaseName = keyof typeof TABLE

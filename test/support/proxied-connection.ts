@@ -85,13 +85,14 @@ export class ProxiedConnection {
   readonly #client: Socket
   readonly #server: Socket
   readonly #directions: readonly Direction[]
+  #stranded = false
 
   constructor(client: Socket, server: Socket, flow: { readonly toServer: Flow; readonly toClient: Flow }) {
     this.#client = client
     this.#server = server
     this.#directions = [
-      new Direction(client, server, () => flow.toServer),
-      new Direction(server, client, () => flow.toClient),
+      new Direction(client, server, () => (this.#stranded ? 'hold' : flow.toServer)),
+      new Direction(server, client, () => (this.#stranded ? 'hold' : flow.toClient)),
     ]
     this.closed = Promise.all(
       [client, server].map((end) => new Promise((resolve) => end.once('close', resolve))),
@@ -100,6 +101,12 @@ export class ProxiedConnection {
 
   flowChanged(): void {
     for (const direction of this.#directions) direction.pump()
+  }
+
+  /** Nothing passes any more, for good; the server's end goes with the client's. */
+  strand(): void {
+    this.#stranded = true
+    this.#client.once('end', () => this.reset()).once('close', () => this.reset())
   }
 
   reset(): void {

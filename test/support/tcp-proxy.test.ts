@@ -110,6 +110,27 @@ describe('the TCP proxy', { timeout: 20_000 }, () => {
     await client.until((end) => end.text === 'reply')
   })
 
+  test('a stranded connection brings nothing for good, nor do so many that follow; later ones pass', async () => {
+    const { client, server } = await pair()
+    proxy.strand(1)
+    server.socket.write('event')
+    client.socket.write('request')
+    const accepted = once(target, 'connection')
+    const next = dial()
+    await accepted
+    next.socket.write('again')
+    const last = await pair()
+    last.server.socket.write('answer')
+    await last.client.until((end) => end.text === 'answer')
+    assert.deepEqual([client.text, server.text, next.text], ['', '', ''])
+    await proxy.heal()
+    last.server.socket.write(', more')
+    await last.client.until((end) => end.text === 'answer, more')
+    assert.deepEqual([client.text, server.text], ['', ''])
+    client.socket.destroy()
+    await new Promise((resolve) => server.socket.once('close', resolve))
+  })
+
   test('a partition delivers nothing, and healing delivers all of it in order, ends included', async () => {
     const { client, server } = await pair()
     proxy.partition()

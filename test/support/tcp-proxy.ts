@@ -16,6 +16,8 @@ export class TcpProxy {
   readonly #berth: Server
   readonly #flow: { toServer: Flow; toClient: Flow } = { toServer: 'pass', toClient: 'pass' }
   #server: Server | undefined
+  /** Of the connections that come, so many are stranded. */
+  #stranded = 0
   #placeholder: Socket | undefined
 
   private constructor(target: number, berth: Server, server: Server) {
@@ -49,6 +51,15 @@ export class TcpProxy {
   /** Black hole: both directions held. New connections are accepted, as by the kernel, but answered by nobody. */
   partition(): void {
     this.flow({ toServer: 'hold', toClient: 'hold' })
+  }
+
+  /**
+   * The server behind the present connections, and behind the `next` ones that are made, has lost its power: nothing passes
+   * over them any more, no end either, until the client closes them. Later ones lead to another server.
+   */
+  strand(next = 0): void {
+    this.#stranded = next
+    for (const connection of this.#connections) connection.strand()
   }
 
   /** New connections are refused, present ones reset. */
@@ -102,6 +113,8 @@ export class TcpProxy {
     const server = connect({ port: this.#target, host: '127.0.0.1', allowHalfOpen: true, noDelay: true })
     const connection = new ProxiedConnection(client, server, this.#flow)
     this.#connections.add(connection)
+    if (this.#stranded-- > 0) connection.strand()
+    else this.#stranded = 0
     connection.closed.then(() => this.#connections.delete(connection))
   }
 }
