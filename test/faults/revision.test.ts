@@ -51,6 +51,40 @@ describe('a rollout', { concurrency: 2 }, () => {
     assert.equal(a.events().filter((event) => event === 'stepped_down').length, 1)
   })
 
+  for (const [what, match, code, reason] of [
+    [
+      'has a wrong token',
+      {},
+      401,
+      /\[-\]lease failed: this replica has not seen the Lease yet: .* \(401 Unauthorized\)/,
+    ],
+    ['may only read the Lease', { verb: 'update' }, 403, /\[-\]lease failed: .* may not "update" leases/],
+  ] as const)
+    test(`one that ${what} is not made way for, and says why it is not ready`, async (t) => {
+      const stage = await Stage.open(t)
+      const port = await freePort()
+      const a = await stage.replica('a', {
+        flags: [...FAST, `--peers=localhost:${port}`],
+        env: revision('old'),
+      })
+      await a.event('serving')
+      const fault = stage.api.faults.add({ client: 'b', ...match }, { kind: 'status', code })
+      const b = await stage.replica('b', {
+        flags: [...FAST, `--listen=127.0.0.1:${port}`],
+        env: revision('new'),
+      })
+      await b.find('its launcher', ({ msg }) => /launcher connected/.test(msg))
+      const readiness = () => ask(port, '/readyz?exclude=leadership&verbose')
+      await until('b says why', async () => reason.test((await readiness()).text))
+      await until('a has heard of b', async () => (await a.status()).peers?.seen === 1)
+      assert.equal((await readiness()).status, 503)
+      assert.equal((await a.status()).peers?.ready, 0)
+      assert.ok(!a.events().includes('draining'))
+      fault.remove()
+      assert.equal((await a.event('draining')).reason, 'a replica of a newer revision is ready')
+      await b.event('serving')
+    })
+
   test('that changes the name of the Lease starts no second election beside the first', async (t) => {
     const stage = await Stage.open(t)
     const port = await freePort()
