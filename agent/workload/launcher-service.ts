@@ -76,10 +76,10 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
       if (reason !== null && reason !== toldReason) log.warn(reason)
       toldReason = reason
       // Before the agent can order the next start.
-      if (cause.kind === 'exited' && cause.unreaped) wearOut('nobody reaps what LangFlow leaves any more')
       const unreaped = view.state === 'idle' && options.alone ? machine.unreaped() : 0
       if (unreaped > MOST_UNREAPED) wearOut(`${unreaped} processes have ended that nobody reaps`)
       link.send({ type: 'workload', view, cause })
+      if (cause.kind === 'exited' && cause.unreaped) wearOut('nobody reaps what LangFlow leaves any more')
       finishIfIdle(view)
     },
   )

@@ -286,6 +286,26 @@ export const TABLE = {
     done: 'A leader waits for its prewarmed standby, which hangs; then a peer becomes ready whose standby does not.',
     must: 'It hands over to the peer.',
   },
+  'a flow attacks its launcher': {
+    fault: 'T20',
+    done: 'A process of LangFlow’s user in its container sends every signal but SIGTERM and SIGINT to the launcher and to each of its threads, asks for its debugger (SIGUSR1), and tries ptrace, process_vm_readv and process_vm_writev, pidfd_getfd, and what /proc has of it. Then a planned handover.',
+    must: 'Same process and term; every attempt is refused; the handover is clean.',
+  },
+  'a flow attacks its launcher, and the standby is prepared': {
+    fault: 'T20',
+    done: 'The same with a prewarmed standby.',
+    must: 'The same.',
+  },
+  'a flow kills tini': {
+    fault: 'T20',
+    done: 'SIGKILL of tini, the parent of all that LangFlow started.',
+    must: 'Everything is dead before the release; another serves; the launcher ends, so that the container is made anew.',
+  },
+  'a flow kills tini, and the standby is prepared': {
+    fault: 'T20',
+    done: 'The same with a prewarmed standby.',
+    must: 'The same.',
+  },
   'each container has an uptime of its own': {
     fault: 'T21',
     done: 'LangFlow’s container of the one replica counts /proc/uptime from its own start, as under lxcfs or sysbox, that of the other one is a day ahead; 18 s, a planned handover, 18 s.',

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { chmodSync, readFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
@@ -25,6 +25,29 @@ const READ_ONLY = 'mkdir -p "$0" && mount --bind "$0" "$0" && mount -o remount,b
 const restricted = (directory: string) => ['sh', '-c', `${READ_ONLY} && ${UNPRIVILEGED}`, directory]
 /** With the directory of the socket writable, by mistake. */
 export const careless = (directory: string) => ['sh', '-c', UNPRIVILEGED, directory]
+
+/** The user and group of LangFlow's own image; a program is executed only once nothing of root is left. */
+export const AS_LANGFLOW = [
+  ...'setpriv --reuid=1000 --regid=0 --clear-groups --inh-caps=-all --bounding-set=-all --no-new-privs'.split(
+    ' ',
+  ),
+  ...['sh', '-c', 'exec "$@"', 'sh'],
+]
+/** As `deploy/base` has it. */
+export const asLangflow = (directory: string) => [
+  ...['sh', '-c', `${READ_ONLY} && exec "$@"`, directory],
+  ...AS_LANGFLOW,
+]
+
+export const BESIEGE = fileURLToPath(new URL('./fixtures/besiege.py', import.meta.url))
+
+/** What LangFlow's container starts, in `directory`, by `install`; returns where. */
+export function installPrograms(directory: string): string {
+  const [main, programs] = [join(directory, 'langflow-leader.mjs'), join(directory, 'programs')]
+  execFileSync(process.execPath, [BUILD, main])
+  execFileSync(process.execPath, [main, 'install', programs])
+  return programs
+}
 
 /** So that the whole fits into the agent's container. */
 const FRUGAL = ['--max-old-space-size=96']
@@ -75,7 +98,11 @@ export class Siege {
   }
 
   /** `undefined` where the test is skipped, since a pod cannot be imitated here. */
-  static async begin(t: TestContext, entry = restricted): Promise<Siege | undefined> {
+  static async begin(
+    t: TestContext,
+    entry = restricted,
+    env: NodeJS.ProcessEnv = {},
+  ): Promise<Siege | undefined> {
     const obstacle = podObstacle() ?? restrictionObstacle()
     if (obstacle !== undefined) {
       t.diagnostic(`SKIPPED: ${obstacle}`)
@@ -85,8 +112,9 @@ export class Siege {
     const stage = await Stage.open(t)
     const control = join(stage.dir, 'control.sock')
     // From its sources it takes twice the memory that is judged here.
-    const main = join(stage.dir, 'langflow-leader.mjs')
-    execFileSync(process.execPath, [BUILD, main])
+    const programs = installPrograms(stage.dir)
+    const main = join(programs, 'langflow-leader.mjs')
+    chmodSync(stage.dir, 0o777)
     const pod = async (identity: string, control: string) => {
       const directory = join(stage.dir, identity)
       const port = await freePort()
@@ -100,6 +128,8 @@ export class Siege {
           beats: stage.beats,
           command: [process.execPath, FLOW, String(port), stage.beats, control, socket],
           entry: entry(`${directory}/run`),
+          env,
+          programs,
           agentFlags: FRUGAL,
           launcherFlags: FRUGAL,
           main,

@@ -91,7 +91,7 @@ export class Pod {
   startContainer(): void {
     const { workload } = commandLine(this.options, this.port, this.httpPort)
     const launch = [
-      installedNode(),
+      this.options.programs === undefined ? installedNode() : join(this.options.programs, 'node'),
       '--disable-sigusr1',
       ...(this.options.launcherFlags ?? []),
       this.main,

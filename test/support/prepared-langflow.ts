@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ReplicaOptions } from './replica.ts'
@@ -11,9 +10,7 @@ const MODULES = ['__init__', '__main__', 'main', 'server']
  * processes of `tree-workload.py`. For a pod; its package is written below `dir`.
  */
 export function preparedLangflow(dir: string): Partial<ReplicaOptions> {
-  const python = execFileSync('python3', ['-c', 'import sys; print(sys.executable)'], {
-    encoding: 'utf8',
-  }).trim()
+  const python = '/usr/bin/python3' // one that every user may start
   const home = join(dir, 'prepared')
   const program = join(home, 'langflow')
   const modules = join(home, 'modules')

@@ -39,6 +39,8 @@ export interface ReplicaOptions {
   /** Options of the node that its agent, or its launcher, runs in. */
   readonly agentFlags?: readonly string[]
   readonly launcherFlags?: readonly string[]
+  /** Where the node and the tini of its launcher are, by default this node and the machine's tini. */
+  readonly programs?: string
   /** The program, by default from its sources. */
   readonly main?: string
 }

@@ -1,0 +1,139 @@
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import { NAMESPACE, podObstacle } from '../support/pod.ts'
+import { AS_LANGFLOW, asLangflow, BESIEGE, installPrograms, Siege } from './siege.ts'
+
+type Outcomes = Readonly<Record<string, string>>
+
+/** All that the kernel refuses to a process of the same user. */
+const REFUSED = ['EACCES', 'EPERM']
+
+describe('a flow against the process that is its launcher', () => {
+  test('can neither stop it, trace it, look into it nor open its debugger', async (t) => {
+    const siege = await Siege.begin(t, asLangflow)
+    if (siege === undefined) return
+    const outcomes = await siege.unnoticed(() => siege.attack<Outcomes>('besiege', { pid: 1 }))
+    const { state, debugger: debuggerSays, ...rest } = outcomes
+    assert.match(state ?? '', /^[RS]$/)
+    assert.equal(debuggerSays, 'ECONNREFUSED')
+    const others = Object.entries(rest).filter(([what]) => !what.startsWith('kill '))
+    assert.ok(others.length > 20)
+    assert.deepEqual(
+      others.filter(([, outcome]) => !REFUSED.includes(outcome)),
+      [],
+    )
+    t.diagnostic(
+      `${Object.keys(rest).length - others.length} signals sent, ${others.length} attempts refused`,
+    )
+    siege.stage.assertNoOverlap()
+  })
+
+  test('that tells it to end, as the kubelet does, is handed over in order', async (t) => {
+    const siege = await Siege.begin(t, asLangflow)
+    if (siege === undefined) return
+    const { leader, follower, stage } = siege
+    await siege.attack('tellToEnd').catch(() => {})
+    assert.equal((await leader.agent.event('draining')).reason, 'the LangFlow container is ending')
+    await leader.agent.event('released')
+    await follower.agent.event('serving')
+    assert.equal((await leader.container.exited).code, 0)
+    stage.assertNoOverlap()
+  })
+
+  test('that kills tini ends its own term: all of it dies, another serves, and the container ends', async (t) => {
+    const siege = await Siege.begin(t, asLangflow)
+    if (siege === undefined) return
+    const { leader, follower, stage } = siege
+    await siege.attack('killTini').catch(() => {})
+    const draining = await leader.agent.event('draining')
+    assert.match(draining.reason ?? '', /tini, was killed \(SIGKILL\)/)
+    await follower.agent.event('serving')
+    assert.equal((await leader.container.exited).code, 1)
+    assert.equal(stage.holder(), 'b')
+    stage.assertNoOverlap()
+    // As the kubelet does.
+    const from = leader.agent.lines.length
+    leader.startContainer()
+    await leader.agent.find('its new launcher', ({ msg }) => /^launcher connected/.test(msg), from)
+  })
+
+  test('finds nothing of LangFlow’s variables in effect in it, and LangFlow has them as they were', async (t) => {
+    const given = {
+      NODE_OPTIONS: '--max-http-header-size=12345',
+      NODE_REPL_EXTERNAL_MODULE: '/nowhere',
+      NODE_EXTRA_CA_CERTS: '/nowhere.pem',
+      LD_LIBRARY_PATH: '/nowhere',
+      LD_PRELOAD: '/nowhere.so',
+      UV_THREADPOOL_SIZE: '1',
+    }
+    const siege = await Siege.begin(t, asLangflow, given)
+    if (siege === undefined) return
+    const { leader } = siege
+    const variables = (pid: number) => readFileSync(`/proc/${pid}/environ`, 'latin1').split('\0')
+    const launcher = variables(leader.launcherPid()).filter(
+      (one) => !/^(LANGFLOW_LEADER|LEADER)_|^$/.test(one),
+    )
+    assert.deepEqual(launcher, [])
+    const agent = variables(leader.agent.pid)
+    for (const name of ['NODE_OPTIONS', 'NODE_REPL_EXTERNAL_MODULE', 'LD_LIBRARY_PATH', 'LD_PRELOAD'])
+      assert.ok(!agent.some((one) => one.startsWith(`${name}=`)), name)
+    const { pid } = (await siege.status()).workload
+    const langflow = variables(leader.hostPid(pid as number))
+    for (const [name, value] of Object.entries(given)) assert.ok(langflow.includes(`${name}=${value}`), name)
+  })
+})
+
+test('the same attacks succeed on a node as 0.1 had it: below tini, readable, with its usual signals', (t) => {
+  const obstacle = podObstacle()
+  if (obstacle !== undefined || process.getuid?.() !== 0) {
+    t.skip(obstacle ?? 'not root')
+    return
+  }
+  const dir = mkdtempSync(join(tmpdir(), 'besiege-'))
+  t.after(() => rmSync(dir, { recursive: true }))
+  chmodSync(dir, 0o755)
+  const programs = installPrograms(dir)
+  chmodSync(join(programs, 'node'), 0o755)
+  const attacked = (kind: string) => {
+    const script = `
+      "$0" -e 'setInterval(() => {}, 1000)' & node=$!
+      until [ -n "$(ls /proc/$node/task 2>/dev/null | tail -n +5)" ]; do :; done
+      "$1" ${BESIEGE} $node ${kind}
+      kill -KILL $node`
+    const [unshare, ...args] = [
+      'unshare',
+      ...NAMESPACE,
+      '--net',
+      'sh',
+      '-c',
+      'ip link set lo up; exec "$@"',
+      'sh',
+    ]
+    const command = [
+      ...AS_LANGFLOW,
+      join(programs, 'tini'),
+      '--',
+      'sh',
+      '-c',
+      script,
+      join(programs, 'node'),
+      '/usr/bin/python3',
+    ]
+    const { stdout, stderr } = spawnSync(unshare as string, [...args, ...command], { encoding: 'utf8' })
+    assert.ok(stdout !== '', stderr)
+    return JSON.parse(stdout) as Outcomes
+  }
+  assert.match(attacked('debugger').debugger ?? '', /HTTP\/1\.0 200 OK[\s\S]*"Browser": "node.js/)
+  assert.deepEqual(attacked('memory'), {
+    process_vm_readv: 'done',
+    process_vm_writev: 'done',
+    seize: 'done',
+  })
+  assert.equal(attacked('descriptors').pidfd_getfd, 'done')
+  const files = attacked('files')
+  for (const name of ['mem', 'environ', 'maps', 'fd', 'exe']) assert.equal(files[name], 'done', name)
+})
