@@ -1,11 +1,5 @@
 import { deployRights } from '../e2e/deploy-rights.ts'
-import {
-  LANGFLOW_MISSING,
-  langflowBinary,
-  langflowEnvironment,
-  runEcho,
-  writeEchoFlow,
-} from '../e2e/langflow.ts'
+import { LANGFLOW_MISSING, langflowBinary, langflowEnvironment, runEcho, writeFlow } from '../e2e/langflow.ts'
 import { freePort } from '../support/free-port.ts'
 import { Replica } from '../support/replica.ts'
 import { end, type Ground } from './ground.ts'
@@ -51,7 +45,7 @@ export async function measureStandbys(ground: Ground, count: number): Promise<Se
   try {
     const namespace = await ground.plane.newNamespace()
     const kubeconfig = await deployRights(ground.plane, namespace)
-    const flows = writeEchoFlow(binary, ground.path('flows'))
+    const flows = writeFlow(binary, ground.path('flows'))
     for (let n = 1; n <= count; n++) {
       for (const mode of MODES) {
         await write(ground, namespace, 'bench', HELD_SECONDS)

@@ -1,9 +1,11 @@
 // Stands in for LangFlow in a pod: a parent that serves nothing, and the worker it keeps, which does. Starts in a second,
 // and tells a collector over UDP each 20 ms that it executes.
+// /slow=MS answers after MS, /stream never ends, /socket is a websocket: SIGTERM waits for all of them.
 // usage: stand-in.mjs [start=MS] [collector=HOST:PORT]
 //   start      how long a worker needs before it answers (default 1000)
 //   collector  who is told
 import { spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import { createSocket } from 'node:dgram'
 import { createServer } from 'node:http'
 import { setTimeout as later } from 'node:timers/promises'
@@ -36,6 +38,12 @@ if (collector) {
 async function serve() {
   await later(Number(option('start') ?? 1000))
   const server = createServer(async (request, response) => {
+    if (request.url === '/stream') {
+      response.writeHead(200, { 'content-type': 'text/event-stream' })
+      const timer = setInterval(() => response.write('data: x\n\n'), 100)
+      response.once('close', () => clearInterval(timer))
+      return
+    }
     const slow = /^\/slow=(\d+)$/.exec(request.url)
     if (slow) await later(Number(slow[1]))
     const answer =
@@ -47,10 +55,29 @@ async function serve() {
     response.writeHead(200, { 'content-type': 'application/json' })
     response.end(JSON.stringify(answer))
   })
+  const sockets = new Set()
+  server.on('upgrade', (request, socket) => {
+    const key = `${request.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`
+    const accept = createHash('sha1').update(key).digest('base64')
+    socket.write(
+      `HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: ${accept}\r\n\r\n`,
+    )
+    const closed = new Promise((resolve) => {
+      socket.on('error', () => {})
+      socket.resume().once('close', resolve)
+    })
+    sockets.add(closed)
+  })
   server.listen(PORT)
-  process.once('SIGTERM', () => {
-    server.close(() => process.exit(0))
+  let stopping = false
+  // Twice, where the whole group is told and the parent passes it on.
+  process.on('SIGTERM', async () => {
+    if (stopping) return
+    stopping = true
+    const closed = new Promise((resolve) => server.close(resolve))
     server.closeIdleConnections()
+    await Promise.all([closed, ...sockets])
+    process.exit(0)
   })
 }
 
@@ -65,7 +92,7 @@ function keepWorker() {
       start()
     })
   }
-  process.once('SIGTERM', () => {
+  process.on('SIGTERM', () => {
     stopping = true
     worker.kill('SIGTERM')
   })

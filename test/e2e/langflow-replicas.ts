@@ -5,7 +5,7 @@ import { freePort } from '../support/free-port.ts'
 import { BUNDLE, Replica, type ReplicaOptions } from '../support/replica.ts'
 import type { ControlPlane } from './control-plane.ts'
 import { deployRights } from './deploy-rights.ts'
-import { LANGFLOW_MISSING, langflowBinary, langflowEnvironment, writeEchoFlow } from './langflow.ts'
+import { LANGFLOW_MISSING, langflowBinary, langflowEnvironment, writeFlow } from './langflow.ts'
 
 export interface LangflowReplicas {
   /** Where each replica has a directory of its own, by its identity. */
@@ -33,7 +33,7 @@ export async function langflowReplicas(
   const namespace = await plane.newNamespace()
   const kubeconfig = await deployRights(plane, namespace)
   const dir = join(root, namespace)
-  const flows = writeEchoFlow(binary, join(dir, 'flows'))
+  const flows = writeFlow(binary, join(dir, 'flows'))
   const optionsOf = async (identity: string, env: NodeJS.ProcessEnv = {}) => {
     const port = await freePort()
     // LangFlow has lock files there: in a pod they are its own.

@@ -15,11 +15,11 @@ export function langflowBinary(): string | undefined {
 export const LANGFLOW_MISSING =
   'no LangFlow: set LANGFLOW_BIN to a langflow program (pip install "langflow-base[postgresql]==1.13.0" in a Python 3.11 venv)'
 
-/** Writes the echo flow into a directory for LANGFLOW_LOAD_FLOWS_PATH. */
-export function writeEchoFlow(binary: string, directory: string): string {
+/** Writes the flow `echo`, or one that takes its time, into a directory for LANGFLOW_LOAD_FLOWS_PATH. */
+export function writeFlow(binary: string, directory: string, flow: 'echo' | 'hold' = 'echo'): string {
   mkdirSync(directory, { recursive: true })
   const python = join(dirname(binary), 'python')
-  execFileSync(python, [join(import.meta.dirname, 'echo-flow.py'), join(directory, 'echo.json')], {
+  execFileSync(python, [join(import.meta.dirname, `${flow}-flow.py`), join(directory, `${flow}.json`)], {
     env: { ...process.env, DO_NOT_TRACK: 'true' },
   })
   return directory
@@ -47,13 +47,18 @@ export function langflowEnvironment(directory: string, port: number, flows: stri
   }
 }
 
-/** Runs the echo flow. Resolves to what it said. */
-export async function runEcho(port: number, text: string): Promise<string> {
-  const response = await fetch(`http://127.0.0.1:${port}/api/v1/run/echo?stream=false`, {
+/** How a flow is told a text. */
+export function flowRequest(text: string) {
+  return {
     method: 'POST',
     headers: { 'content-type': 'application/json', 'x-api-key': API_KEY },
     body: JSON.stringify({ input_value: text, input_type: 'chat', output_type: 'chat' }),
-  })
+  }
+}
+
+/** Runs a flow that says what it hears. Resolves to what it said. */
+export async function runEcho(port: number, text: string, flow = 'echo'): Promise<string> {
+  const response = await fetch(`http://127.0.0.1:${port}/api/v1/run/${flow}?stream=false`, flowRequest(text))
   const body = await response.text()
   if (response.status !== 200) throw new Error(`the flow answered ${response.status}: ${body.slice(0, 500)}`)
   const answer = JSON.parse(body) as { outputs: { outputs: { results: { message: { text: string } } }[] }[] }

@@ -26,14 +26,9 @@ function cells(text: string): string[][] {
 }
 
 describe('the document of the fault table', () => {
-  test('has a case for each fault of the design that is played', () => {
+  test('has a case for each fault of the design, T1 to T22', () => {
     const faults = new Set<string>(Object.values(TABLE).map(({ fault }) => fault))
-    const notYet = ['T19', 'T20']
-    const missing = Array.from({ length: 22 }, (_, n) => `T${n + 1}`).filter((fault) => !faults.has(fault))
-    assert.deepEqual(
-      missing.filter((fault) => !notYet.includes(fault)),
-      [],
-    )
+    assert.deepEqual([...faults].sort(), Array.from({ length: 22 }, (_, n) => `T${n + 1}`).sort())
   })
 
   test('shows every case with what was measured, and claims that all came through', () => {

@@ -42,7 +42,7 @@ export function markdown(records: readonly FaultRecord[], facts: readonly Fact[]
   ].join('\n\n')}\n`
 }
 
-const HOW = `- A replica is an agent, and a container whose PID 1 is the launcher, with tini below it, as in a pod (both in one tree where a row names \`run\`); each reaches the API server over a link of its own, which can be cut, held, reset and delayed. Timings are the defaults (Lease 15 s, renew deadline 10 s, retry period 2 s, kill margin 1 s, stop timeout 30 s), but for rows that name others: one each of T8, T14 and T15.
+const HOW = `- A replica is an agent, and a container whose PID 1 is the launcher, with tini below it, as in a pod (both in one tree where a row names \`run\`); each reaches the API server over a link of its own, which can be cut, held, reset and delayed. Timings are the defaults (Lease 15 s, renew deadline 10 s, retry period 2 s, kill margin 1 s, drain timeout 5 s, stop timeout 30 s), but for rows that name others: one each of T8, T14 and T15.
 - LangFlow is a program that writes who it is, its epoch and the monotonic time to a shared log every 10 ms while it executes. **Overlap is computed from that log alone**: between the first and the last sign of life of one term nobody else may show any, nor a term any after a later one has begun.
 - The exception is a process that was stopped from outside and woke up under a later term (a suspended machine): nothing can run before it. Such a case is named above with what it did then.
 - T14 has each stage that lasts; the simulation tells a replica to end while it acquires or releases the Lease, too.

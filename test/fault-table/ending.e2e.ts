@@ -4,12 +4,21 @@ import { createServer } from 'node:net'
 import { after, before, describe } from 'node:test'
 import type { AgentStatus } from '../../agent/observe/status.ts'
 import { type ControlPlane, startControlPlane } from '../e2e/control-plane.ts'
+import { HELD, type HeldKind, hold } from '../support/held-connections.ts'
 import type { Pod } from '../support/pod.ts'
+import { preparedLangflow } from '../support/prepared-langflow.ts'
 import { mono } from '../support/stage.ts'
 import { until } from '../support/until.ts'
-import { faultTest, type Linked, seconds } from './scene.ts'
+import { faultTest, type Linked, type Scene, seconds } from './scene.ts'
 
 let plane: ControlPlane
+
+const NAMES = {
+  request: 'a request',
+  stream: 'an SSE stream',
+  websocket: 'a websocket',
+  idle: 'an idle connection',
+} as const
 
 before(async () => {
   plane = await startControlPlane()
@@ -99,18 +108,19 @@ describe('SIGTERM', { concurrency: 5 }, () => {
     () => plane,
     async (scene) => {
       const [a, b] = await scene.pair()
-      const answer = fetch(`http://127.0.0.1:${a.port}/slow=4000`)
-      // Its connection is established once another one, opened later, has been answered.
-      await fetch(`http://127.0.0.1:${a.port}/`, { headers: { connection: 'close' } })
+      const held = await hold('request', `http://127.0.0.1:${a.port}`)
       a.agent.signal('SIGTERM')
       await a.agent.event('draining')
       a.agent.signal('SIGTERM')
-      assert.equal((await answer).status, 200)
-      const answered = mono()
+      const again = mono()
+      const ended = await held.ended
+      const released = await scene.watch.next('the release', ({ holder }) => holder === '', 1)
+      const took = released.at - again
+      assert.ok(took <= CUT_MS, `released after ${took} ms`)
+      assert.ok(scene.lastBeat('a') < released.at, 'released before the stop')
       assert.equal((await a.agent.exited).code, 0)
-      const took = mono() - answered
       await b.agent.event('serving')
-      return `the request was answered; the agent ended ${seconds(took)} later`
+      return `released ${seconds(took)} later; the client of the request: ${ended}`
     },
   )
 
@@ -148,6 +158,59 @@ describe('SIGTERM', { concurrency: 5 }, () => {
     },
   )
 })
+
+/** By default. */
+const DRAIN_MS = 5_000
+/** What comes after the drain, until the Lease is released. */
+const CUT_MS = 1_500
+/** Until when a drain only waits, since new requests may still come. */
+const GATE_KNOWN_MS = 2_000
+const ENDING: ReadonlySet<string> = new Set(['draining', 'workload_stopped', 'released'])
+
+describe('a planned handover', { concurrency: 2 }, () => {
+  for (const kind of HELD)
+    faultTest(
+      `${NAMES[kind]} is held open on a planned handover`,
+      () => plane,
+      async (scene) => {
+        const [a, b] = await scene.pair()
+        const first = await handsOver(scene, a, b, kind)
+        const c = await scene.follower('c', preparedLangflow(scene.dir))
+        const second = await handsOver(scene, b, c, kind)
+        return `released after ${first.took}, and ${second.took} with a prepared standby; its client: ${first.client}; “${first.said}”`
+      },
+    )
+})
+
+/** As the kubelet ends a pod, with something held open. */
+async function handsOver(scene: Scene, from: Linked<Pod>, to: Linked<Pod>, kind: HeldKind) {
+  const held = await hold(kind, `http://127.0.0.1:${from.port}`)
+  const since = scene.watch.length
+  const began = mono()
+  process.kill(from.launcherPid(), 'SIGTERM')
+  const released = await scene.watch.next('the release', ({ holder }) => holder === '', since)
+  const took = released.at - began
+  assert.ok(scene.lastBeat(from.options.identity) < released.at, 'released before the stop')
+  const limit = (kind === 'idle' ? GATE_KNOWN_MS : DRAIN_MS) + CUT_MS
+  assert.ok(took <= limit, `released after ${took} ms: ${timeline(from)}`)
+  const { msg } = await from.agent.find('for whom it waits', ({ msg }) => msg.startsWith('draining: '))
+  assert.match(msg, /^draining: 1 connection from 127\.0\.0\.1, 5 s left$/)
+  const client = await held.ended
+  assert.equal((await from.container.exited).code, 0, from.container.output.join('\n'))
+  await from.agent.stop()
+  assert.equal((await from.agent.exited).code, 0, from.agent.output.join('\n'))
+  await to.agent.event('serving')
+  return { took: seconds(took), client, said: msg }
+}
+
+/** What agent and launcher said of the stop, and when. */
+function timeline({ agent, container }: Pod): string {
+  return [...agent.lines, ...container.lines]
+    .filter(({ event, msg }) => (event && ENDING.has(event)) || /^(draining|cut off): /.test(msg))
+    .sort((a, b) => a.time.localeCompare(b.time))
+    .map(({ time, event, msg }) => `${time.slice(-13, -1)} ${event ?? msg}`)
+    .join(', ')
+}
 
 const RETRY_MS = 100
 /** Two times of the log, in whole milliseconds, differ by so much more or less. */

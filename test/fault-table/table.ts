@@ -244,7 +244,7 @@ export const TABLE = {
   'SIGTERM while draining': {
     fault: 'T14',
     done: 'A second SIGTERM while the first one’s drain waits for a request.',
-    must: 'Clean handover, code 0; the request is answered.',
+    must: 'The request is not waited for any longer: released at most 1.5 s later; clean handover, code 0.',
   },
   'SIGTERM while stopping': {
     fault: 'T14',
@@ -350,6 +350,26 @@ export const TABLE = {
     fault: 'T16',
     done: 'The same to the leader’s connections, its renewals’ and its watch’s.',
     must: 'It renews over another connection: no doubt, the same process and term.',
+  },
+  'a request is held open on a planned handover': {
+    fault: 'T19',
+    done: 'A request that is not answered is held open while the leader’s pod ends; once with a cold standby, once with a prewarmed one.',
+    must: 'Released at most 6.5 s (drain timeout 5 s + 1.5 s) after SIGTERM; the log says for whom it waits; clean handover, code 0.',
+  },
+  'an SSE stream is held open on a planned handover': {
+    fault: 'T19',
+    done: 'An answer that does not end is held open while the leader’s pod ends; once with a cold standby, once with a prewarmed one.',
+    must: 'Released at most 6.5 s after SIGTERM; the log says for whom it waits; clean handover, code 0.',
+  },
+  'a websocket is held open on a planned handover': {
+    fault: 'T19',
+    done: 'A websocket is held open while the leader’s pod ends; once with a cold standby, once with a prewarmed one.',
+    must: 'Released at most 6.5 s after SIGTERM; the log says for whom it waits; clean handover, code 0.',
+  },
+  'an idle connection is held open on a planned handover': {
+    fault: 'T19',
+    done: 'A keep-alive connection without a request is held open while the leader’s pod ends; once with a cold standby, once with a prewarmed one.',
+    must: 'Released at most 3.5 s (2 s in which new requests may come + 1.5 s) after SIGTERM; the log says for whom it waits; clean handover, code 0.',
   },
 } as const satisfies Record<string, FaultCase>
 

@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { LANGFLOW_MISSING, langflowBinary, writeEchoFlow } from '../../e2e/langflow.ts'
+import { LANGFLOW_MISSING, langflowBinary, writeFlow } from '../../e2e/langflow.ts'
 import { type Fact, machineFacts } from '../../support/machine.ts'
 import { podObstacle } from '../../support/pod.ts'
 import { type Postgres, postgresMissing, startPostgres } from '../../support/postgres.ts'
@@ -33,7 +33,7 @@ function parse(): Options {
 async function measure(ground: Ground, binary: string, options: Options): Promise<Result> {
   const postgres = await startPostgres()
   ground.endFirst(() => postgres.close())
-  const flows = writeEchoFlow(binary, ground.path('flows'))
+  const flows = writeFlow(binary, ground.path('flows'))
   const measured = await measureTakeovers({ ground, binary, flows }, postgres, options)
   return {
     facts: [...machineFacts(), ...(await versions(binary, postgres))],
