@@ -12,9 +12,9 @@ export const LIMITS = {
   'machine woke up':
     'What ran when a machine fell asleep runs again when it wakes up, until the launcher has compared its clocks: it does so each 100 ms.',
   'release faked':
-    'A person who writes into the Lease what its holder writes to release it is believed; the holder stops once it is shown the next one.',
+    'A person who writes into the Lease what its holder writes to release it, down to who released it, is believed; the holder stops once it is shown the next one.',
   'duration shortened':
-    'A candidate waits for the duration that the record says; a person who shortens it takes time away that the holder counts on.',
+    'A candidate that was shown only the duration which a person had shortened waits for that, and takes time away that the holder counts on.',
   'holder unseen':
     'A candidate cannot wait out a holder that it was never shown: one of a Lease that was made and deleted, or deleted and made again, between two of its looks.',
   'creation under way':

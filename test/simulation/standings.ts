@@ -34,6 +34,7 @@ interface Standing {
 interface Taking {
   readonly by: Replica
   readonly instance: string
+  readonly takenAt: number
   /** Real time by which it must serve. */
   readonly servesBy: number
 }
@@ -160,7 +161,8 @@ export class Standings {
       this.counts.led++
       if (deadAt >= this.writtenAt) this.counts.ledThoughDead++
       const startMs = by.config.standby === 'cold' ? by.behaviour.startMs : by.behaviour.preparedStartMs
-      this.taking = { by, instance: writer, servesBy: this.now() + startMs + STEPS_MS }
+      const takenAt = this.now()
+      this.taking = { by, instance: writer, takenAt, servesBy: takenAt + startMs + STEPS_MS }
     } else if (!by.prepared) this.checkPrecedence(before, by)
   }
 
@@ -185,10 +187,9 @@ export class Standings {
 
   private checkTaking(now: number): void {
     if (this.taking === null) return
-    const { by, instance, servesBy } = this.taking
-    const { term } = by.agent?.host.elector.state ?? { term: null }
-    const goesOn = by.instance === instance && isUndisturbed(by) && now >= this.of(by).disturbedUntil
-    if (by.ready || !goesOn || term === null || term.stepDown !== null) this.taking = null
+    const { by, instance, takenAt, servesBy } = this.taking
+    const goesOn = by.instance === instance && this.leads(by, takenAt)
+    if (by.ready || !goesOn) this.taking = null
     else if (now > servesBy)
       throw new Violation('rule 11', `${instance} took the Lease prepared, and does not serve in time`)
   }
@@ -197,9 +198,7 @@ export class Standings {
   private checkStarting(now: number): void {
     if (this.starting === null) return
     const { by, since } = this.starting
-    const { term } = by.agent?.host.elector.state ?? { term: null }
-    const goesOn = isUndisturbed(by) && now >= this.of(by).disturbedUntil
-    if (by.ready || !goesOn || this.edited || term === null || term.stepDown !== null) this.starting = null
+    if (by.ready || this.edited || !this.leads(by, since)) this.starting = null
     else
       for (const other of this.replicas) {
         const { fitSince } = this.of(other)
@@ -212,6 +211,13 @@ export class Standings {
             `${by.instance} still starts, although ${other.instance} is prepared`,
           )
       }
+  }
+
+  /** One that took the Lease, undisturbed, and does not hand it over; of its success it hears a moment later. */
+  private leads(replica: Replica, takenAt: number): boolean {
+    if (!isUndisturbed(replica) || this.now() < this.of(replica).disturbedUntil) return false
+    const { term } = replica.agent?.host.elector.state ?? { term: null }
+    return term === null ? this.now() - takenAt < SLACK_MS : term.stepDown === null
   }
 
   private of(replica: Replica): Standing {
