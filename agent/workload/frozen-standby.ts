@@ -163,7 +163,7 @@ export class FrozenStandby implements Rung {
     }
     await this.untilQuiet(held, goesOn)
     if (!goesOn()) return
-    held.count = held.tree.freeze()
+    held.count = held.tree.freeze().stopped
     if (held.count === 0 || held.count < held.tree.alive().length) throw new Error('it could not be frozen')
     this.become({ ...this.view, state: 'ready', memoryBytes: sumOf(held, memoryOf) })
     this.settling.resolve()

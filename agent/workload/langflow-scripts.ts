@@ -79,10 +79,11 @@ sys.exit(main())
  * LangFlow's own output.
  */
 export const PREWARM_SCRIPT = `
-import gc, json, os, socket, sys, threading
+import sys
+sys.path[0] = sys.argv[2] # before any import: it was the current directory
+import gc, json, os, socket, threading
 link = socket.socket(fileno=int(sys.argv[1]))
 link.set_inheritable(False)
-sys.path[0] = sys.argv[2]
 argv = sys.argv[3:]
 order, given = [], threading.Event()
 

@@ -10,6 +10,7 @@ import {
   type ProcessStat,
   readProcesses,
   readStat,
+  threadStates,
 } from './proc.ts'
 import type { LiveProcess, ProcessTree } from './process-tree.ts'
 import { type Scan, signalAll, signalGroup } from './signals.ts'
@@ -57,6 +58,8 @@ export function createProcessTree({
   let child: { pid: number; startTime: string; exited: boolean } | undefined
   let first: ProcessIdentity | undefined
   let watch: Timer | undefined
+  /** Start time of what was sent SIGSTOP since the last thaw, by pid. */
+  const signalled = new Map<number, string>()
 
   function scan(): Scan {
     if (alone) {
@@ -169,12 +172,14 @@ export function createProcessTree({
     freeze() {
       signalChildGroup('SIGSTOP')
       const deadline = clock.mono() + FREEZE_WITHIN_MS
-      const signalled = new Map<number, string>()
+      let awake: number | undefined
       for (;;) {
         const found = scan()
         const targets = living(found)
         const loose = targets.filter((stat) => !isHeld(stat, signalled.get(stat.pid) === stat.startTime))
-        if (loose.length === 0 || clock.mono() > deadline) return targets.length - loose.length
+        awake ??= loose.length
+        if (loose.length === 0 || clock.mono() > deadline)
+          return { stopped: targets.length - loose.length, awake }
         signalAll(loose, found, 'SIGSTOP')
         for (const stat of loose) signalled.set(stat.pid, stat.startTime)
       }
@@ -182,6 +187,7 @@ export function createProcessTree({
 
     thaw() {
       const found = scan()
+      signalled.clear()
       signalAll(living(found).filter(isStopped), found, 'SIGCONT')
     },
 
@@ -211,12 +217,13 @@ export function killMarked(marker: Marker, withinMs: number, clock: Clock): Prom
 }
 
 /**
- * Whether it executes nothing until SIGCONT. With SIGSTOP pending, a process in an uninterruptible wait (D: e.g. a
- * vfork whose child is stopped), one whose main thread has ended (Z) and one that is traced (t) never show T, but
- * stop before their next instruction.
+ * Whether none of its threads executes anything until SIGCONT. With SIGSTOP pending, a thread in an uninterruptible wait
+ * (D: e.g. a vfork whose child is stopped), one that has ended (Z) and one that is traced (t) never show T, but stop before
+ * their next instruction. A thread whose tracer lets it go on runs while the others stand still.
  */
 function isHeld(stat: ProcessStat, signalled: boolean): boolean {
-  return stat.state === 'T' || (signalled && 'DZt'.includes(stat.state))
+  const held = (state: string) => state === 'T' || (signalled && 'DZtX'.includes(state))
+  return held(stat.state) && (stat.threads <= 1 || threadStates(stat.pid).every(held))
 }
 
 function isStopped(stat: ProcessStat): boolean {

@@ -1,3 +1,5 @@
+import { accessSync, constants, existsSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Duplex } from 'node:stream'
 import type { Clock } from '../clock.ts'
@@ -103,7 +105,16 @@ export class PrewarmedStandby implements Rung {
     const [file, ...flags] = start.interpreter
     const child = spawnBelow(
       parentage,
-      [file, ...flags, '-c', PREWARM_SCRIPT, String(LINK_FD), start.importsFrom, ...start.argv],
+      [
+        file,
+        ...flags,
+        ...(ownsUserSite(this.initial) ? ['-s'] : []),
+        '-c',
+        PREWARM_SCRIPT,
+        String(LINK_FD),
+        start.importsFrom,
+        ...start.argv,
+      ],
       this.initial,
       ['ignore', 'inherit', 'inherit', 'pipe'],
     ) as Started // or an error follows
@@ -146,6 +157,21 @@ export class PrewarmedStandby implements Rung {
   private become(view: StandbyView): void {
     this.view = view
     this.options.changed(view)
+  }
+}
+
+/**
+ * Whether a flow of an earlier term may have left code in the user's site-packages: Python would run it before the grant
+ * (`usercustomize`, `.pth`), so that the directory is left out (`-s`).
+ */
+function ownsUserSite(env: NodeJS.ProcessEnv): boolean {
+  let path = resolve(env.PYTHONUSERBASE || join(env.HOME || '/', '.local'))
+  while (!existsSync(path) && path !== '/') path = dirname(path)
+  try {
+    accessSync(path, constants.W_OK)
+    return true
+  } catch {
+    return false
   }
 }
 

@@ -171,6 +171,17 @@ export function isSame(a: ProcessStat, b: ProcessStat | undefined): boolean {
   return b !== undefined && a.pid === b.pid && a.startTime === b.startTime
 }
 
+/** State letter of each of its threads; none where it is gone. */
+export function threadStates(pid: number): string[] {
+  let names: string[]
+  try {
+    names = readdirSync(`/proc/${pid}/task`)
+  } catch {
+    return []
+  }
+  return names.flatMap((name) => parseStat(readStatLine(`${pid}/task/${name}`))?.state ?? [])
+}
+
 /** Clock ticks (10 ms) that all its threads have used; `null`: it cannot be told. */
 export function cpuTicks(pid: number): number | null {
   const line = readStatLine(pid)

@@ -34,8 +34,11 @@ export interface ProcessTree {
   alive(): LiveProcess[]
   /** SIGTERM to the process group of the first process (and SIGCONT, so that a stopped one can act on it). */
   terminate(): void
-  /** SIGSTOP until a scan finds nothing that is not stopped. Returns how many are stopped. */
-  freeze(): number
+  /**
+   * SIGSTOP until a scan finds nothing that is not stopped. Returns how many are stopped by then, and how many were awake
+   * when it began: once they are frozen, whoever is awake was thawed by another hand.
+   */
+  freeze(): { stopped: number; awake: number }
   /** SIGCONT to what `freeze` stopped. */
   thaw(): void
   /** SIGKILL until a scan finds nothing alive, for at most `withinMs`. Returns what still lives. */

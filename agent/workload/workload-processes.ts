@@ -17,6 +17,10 @@ export interface WorkloadHandlers {
 
 /** How often a stop is looked after. */
 const STOP_CHECK_MS = 25
+/** From the first SIGSTOP on: by then nobody can still be on its way to a stop, or be born. */
+const FREEZE_SETTLES_MS = 1_000
+/** How often in a row somebody may be met awake after that. */
+const AWAKE_LOOKS = 2
 /** How often a kill that failed is tried again. */
 const KILL_AGAIN_MS = 1_000
 
@@ -38,6 +42,9 @@ export class WorkloadProcesses {
   private killAt: number | null = null
   /** It was told again to end, and to be quick. */
   private hurried = false
+  /** Monotonic ms, of the first freeze since they last ran. */
+  private frozenSince: number | null = null
+  private awakeLooks = 0
   /** SIGKILL is under way. */
   isBeingKilled = false
   state: WorkloadState = 'idle'
@@ -96,12 +103,22 @@ export class WorkloadProcesses {
 
   /** Those that run, or once more those that are frozen. */
   freeze(): void {
-    if (!this.signal('frozen', (tree) => tree.freeze()) || this.state !== 'running') return
-    this.move('frozen', { kind: 'frozen' })
+    const now = this.machine.clock.mono()
+    this.frozenSince ??= now
+    let awake = 0
+    const stopped = this.signal('frozen', (tree) => {
+      awake = tree.freeze().awake
+    })
+    if (!stopped) return
+    const settled = now - this.frozenSince >= FREEZE_SETTLES_MS
+    this.awakeLooks = settled && awake > 0 ? this.awakeLooks + 1 : 0
+    if (this.awakeLooks >= AWAKE_LOOKS) this.giveUp('the workload does not stay frozen')
+    else if (this.state === 'running') this.move('frozen', { kind: 'frozen' })
   }
 
   /** Only from `frozen`. */
   thaw(): void {
+    this.frozenSince = null
     if (this.signalThaw()) this.move('running', { kind: 'thawed' })
   }
 
@@ -265,15 +282,20 @@ export class WorkloadProcesses {
       if (this.tree !== null) send(this.tree)
       return true
     } catch {
-      this.handlers.told({ kind: 'deadman', reason: `the workload could not be ${outcome}` })
-      void this.end()
+      this.giveUp(`the workload could not be ${outcome}`)
       return false
     }
+  }
+
+  private giveUp(reason: string): void {
+    this.handlers.told({ kind: 'deadman', reason })
+    void this.end()
   }
 
   private rest(cause: WorkloadCause): void {
     this.handlers.rests()
     this.killAt = null
+    this.frozenSince = null
     this.tree = null
     this.serving = null
     this.loss = null

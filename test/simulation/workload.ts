@@ -211,9 +211,10 @@ export class WorkloadTree implements ProcessTree {
     this.launcher.act(() => this.workload?.terminate())
   }
 
-  freeze(): number {
+  freeze(): { stopped: number; awake: number } {
+    const awake = this.workload?.executes ? 1 : 0
     this.launcher.act(() => this.workload?.freeze())
-    return 1
+    return { stopped: 1, awake }
   }
 
   thaw(): void {

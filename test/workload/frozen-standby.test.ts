@@ -58,9 +58,10 @@ class FakeTree implements ProcessTree {
     assert.fail('it has nothing to clean up')
   }
   freeze() {
-    if (this.awake > 0) this.calls.push('freeze')
+    const { awake } = this
+    if (awake > 0) this.calls.push('freeze')
     this.awake = 0
-    return this.pids.length
+    return { stopped: this.pids.length, awake }
   }
   thaw() {
     assert.fail('it is for the launcher to thaw')
@@ -283,7 +284,7 @@ describe('a LangFlow cannot be kept frozen', () => {
   })
 
   test('that does not stop, or of which that cannot be told', async () => {
-    for (const freeze of [() => 0, () => 1]) {
+    for (const freeze of [() => ({ stopped: 0, awake: 0 }), () => ({ stopped: 1, awake: 0 })]) {
       const b = new Bench()
       b.arrange = (tree) => {
         tree.freeze = freeze

@@ -70,6 +70,23 @@ def main():
 }
 
 describe('a prewarmed standby', { skip }, () => {
+  test('runs nothing that an earlier term has left in the user’s site-packages', async (t) => {
+    const base = mkdtempSync(join(tmpdir(), 'user-base-'))
+    t.after(() => rmSync(base, { recursive: true }))
+    const env = { ...process.env, PYTHONUSERBASE: base }
+    const site = spawnSync(PYTHON, ['-m', 'site', '--user-site'], { env, encoding: 'utf8' }).stdout.trim()
+    mkdirSync(site, { recursive: true })
+    writeFileSync(join(site, 'usercustomize.py'), `open("${base}/ran", "w")`)
+    const ran = () => existsSync(join(base, 'ran'))
+    spawnSync(PYTHON, ['-c', ''], { env })
+    assert.ok(ran())
+    rmSync(join(base, 'ran'))
+    const { bin, standby } = fakeLangflow(t, '', { environment: () => ({ ...env, PYTHONPATH: bin }) })
+    standby.prepare()
+    await standby.settled()
+    assert.deepEqual([standby.view.state, ran()], ['ready', false])
+  })
+
   test('imports, waits, and goes on as the command with the environment of its term', async (t) => {
     const { dir, command, standby, views, seen } = fakeLangflow(t, 'import time')
     standby.prepare()

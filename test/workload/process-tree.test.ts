@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -89,7 +89,7 @@ test('terminate ends what listens to SIGTERM, even when it is frozen', async () 
   using family = describeFamily({ children: [{}, {}] })
   await planted.start(family.command)
   const pids = await family.ready()
-  assert.equal(planted.tree.freeze(), 3)
+  assert.equal(planted.tree.freeze().stopped, 3)
   planted.tree.terminate()
   await until('no process of the group', () => livingOf(pids).length === 0)
   assert.deepEqual(await planted.exited, { code: null, signal: 'SIGTERM' })
@@ -191,7 +191,7 @@ test('freeze catches what forks meanwhile', async () => {
   await using planted = plant()
   const pid = await planted.start(['sh', fixture('forker.sh'), '3000'])
   await until('some children', () => planted.tree.alive().some((live) => live.pid > pid + 20))
-  const stopped = planted.tree.freeze()
+  const { stopped } = planted.tree.freeze()
   const states = planted.tree.alive().map(({ state }) => state)
   assert.equal(states.length, stopped)
   assert.deepEqual(new Set(states), new Set('T'))
@@ -205,7 +205,7 @@ test('freeze catches who is never in one session for long', async () => {
     const pid = await planted.start(['sh', fixture('chain.sh'), '3000', 'setsid'])
     await until('some links', () => planted.tree.alive().some((live) => live.pid > pid + 5))
     const began = systemClock.mono()
-    const stopped = planted.tree.freeze()
+    const { stopped } = planted.tree.freeze()
     // Then it has given up for now, as it may on a busy machine.
     if (systemClock.mono() - began > 250) continue
     inTime++
@@ -214,6 +214,38 @@ test('freeze catches who is never in one session for long', async () => {
     assert.deepEqual(new Set(states), new Set('T'))
   }
   assert.ok(inTime > 0)
+})
+
+test('a freeze tells of a process that another hand has woken', async () => {
+  await using planted = plant()
+  using family = describeFamily({ children: [{}] })
+  await planted.start(family.command)
+  const [, child] = await family.ready()
+  assert.equal(planted.tree.freeze().stopped, 2)
+  process.kill(child as number, 'SIGCONT')
+  assert.deepEqual(planted.tree.freeze(), { stopped: 2, awake: 1 })
+})
+
+test('a freeze tells of a thread that its tracer lets go on, although its process shows as stopped', async () => {
+  await using planted = plant()
+  const dir = mkdtempSync(join(tmpdir(), 'traced-'))
+  try {
+    await planted.start(['python3', fixture('traced-thread.py'), join(dir, 'thread')])
+    await until('its second thread', () => existsSync(join(dir, 'thread')))
+    const tid = readFileSync(join(dir, 'thread'), 'utf8')
+    const tracer = spawn('python3', [fixture('tracer.py'), tid], { stdio: ['ignore', 'pipe', 'inherit'] })
+    try {
+      await once(tracer.stdout, 'data')
+      planted.tree.freeze()
+      await until('the main thread to stop', () => planted.tree.alive()[0]?.state === 'T')
+      assert.equal(planted.tree.freeze().awake, 1)
+    } finally {
+      tracer.kill('SIGKILL')
+      await once(tracer, 'exit')
+    }
+  } finally {
+    rmSync(dir, { recursive: true })
+  }
 })
 
 test('nothing beats between freeze and thaw, and the same process goes on', async () => {
@@ -228,13 +260,13 @@ test('nothing beats between freeze and thaw, and the same process goes on', asyn
     const lines = createInterface({ input: connection }).on('line', (line) => beats.push(BigInt(line)))
     while (beats.length < 5) await once(lines, 'line')
 
-    assert.equal(planted.tree.freeze(), 1)
+    assert.equal(planted.tree.freeze().stopped, 1)
     const frozenAt = process.hrtime.bigint()
     assert.deepEqual(
       planted.tree.alive().map((live) => [live.pid, live.state]),
       [[pid, 'T']],
     )
-    assert.equal(planted.tree.freeze(), 1)
+    assert.deepEqual(planted.tree.freeze(), { stopped: 1, awake: 0 })
     await new Promise((resolve) => systemClock.after(100, () => resolve(undefined)))
     const thawnAt = process.hrtime.bigint()
     planted.tree.thaw()

@@ -51,6 +51,20 @@ function sentence(cause: WorkloadCause): string {
 }
 
 describe('the processes of a workload', () => {
+  test('that do not stay frozen are killed', async () => {
+    const b = await new Bench().started()
+    b.tree.staysFrozen = false
+    for (let looks = 0; looks < 11; looks++) {
+      b.processes.freeze()
+      await b.clock.pass(100)
+    }
+    assert.deepEqual(b.told.slice(2), ['frozen'])
+    b.processes.freeze()
+    await settled()
+    assert.deepEqual(b.told.slice(2, 5), ['frozen', 'deadman: the workload does not stay frozen', 'stopping'])
+    assert.equal(b.processes.state, 'idle')
+  })
+
   test('are those of the grant that they were started under, also when they have ended', async () => {
     const b = await new Bench().started()
     assert.deepEqual(b.told, ['started', 'executes'])
