@@ -9,7 +9,7 @@ import { VirtualClock } from './support/virtual-clock.ts'
 
 /** Saw a Lease that nobody holds, and may write it. */
 const ABLE = {
-  seen: { lease: null, changedAt: 0, heldMs: 0 },
+  seen: { lease: { metadata: {} }, changedAt: 0, heldMs: 0 },
   sightedAt: 0,
   watchUp: true,
   writeRight: 'granted',

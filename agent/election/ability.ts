@@ -78,8 +78,8 @@ export function inability(config: Timings, state: ElectionState, mono: number): 
   const cause = readProblem ?? watchProblem
   const because = cause === null ? '' : `: ${cause}`
   if (seen === null || sightedAt === null) return `this replica has not seen the Lease yet${because}`
-  // Nobody renews one that nobody holds.
-  const silentForGood = watchUp && (seen.lease === null || holderOf(seen.lease) === '')
+  // Nobody renews one that nobody holds. One that is absent is read each retry period, whatever the watch says.
+  const silentForGood = watchUp && seen.lease !== null && holderOf(seen.lease) === ''
   const blindMs = mono - sightedAt
   if (!silentForGood && blindMs > toleratedMs(config, seen.lease))
     return `this replica has not seen the Lease for ${Math.round(blindMs / 1000)} s${because}`

@@ -59,6 +59,13 @@ describe('a follower is able to take the Lease over', () => {
     assert.match(unable(c) ?? '', /not seen the Lease/)
   })
 
+  test('not where the Lease is absent and the reads for it are not answered, whatever the watch says', () => {
+    const c = able().sees(null).sees(null, true)
+    answered(c)
+    assert.equal(unable(c), null)
+    assert.match(unable(c.pass(20_000)) ?? '', /has not seen the Lease for/)
+  })
+
   test('not while a dry run is refused for its credentials, and again after one that is not', () => {
     for (const code of ['unauthorized', 'forbidden'] as const) {
       const c = Candidate.follower().sees(heldBy('leader', 10))
