@@ -5,6 +5,7 @@ import { learnRight, mayWrite, rehearseAgain, rehearsed } from './ability.ts'
 import { doubtAt, grantOf, killAt } from './deadlines.ts'
 import { noticeEnd, noticeFailure, remedyFailure } from './failing.ts'
 import { beginStepDown, endTerm } from './holding.ts'
+import { notKept } from './kept.ts'
 import type { Seen, Write } from './state.ts'
 import type { Turn } from './turn.ts'
 import { guardVacancy, heldFor, looksNeverHeld, observeAbsence } from './vacancy.ts'
@@ -34,8 +35,7 @@ export function learn(turn: Turn): void {
       turn.set({ watchUp: fact.up, watchProblem: fact.problem })
       return
     case 'written':
-      turn.set({ inFlight: false, writeProblem: null, sightedAt: turn.now.mono })
-      mayWrite(turn)
+      turn.set({ inFlight: false })
       acknowledged(turn, fact.id, fact.lease)
       return
     case 'write_failed':
@@ -238,7 +238,9 @@ function checkTerm(turn: Turn, lease: Lease): void {
 
 function lookForStranger(turn: Turn, lease: Lease): void {
   if (holderOf(lease) !== turn.config.identity) return
-  if (turn.state.written.includes(lease.spec?.renewTime ?? '')) return
+  const { renewTime, acquireTime } = lease.spec ?? {}
+  // An own acquisition whose renew time something on its way took away is still known by the other one.
+  if ([renewTime, acquireTime].some((time) => turn.state.written.includes(time ?? ''))) return
   turn.set({ strangers: turn.state.strangers + 1 })
   if (turn.state.strangers >= STRANGER_SIGHTINGS) turn.end(strangerReason(turn), 1)
 }
@@ -250,6 +252,13 @@ function strangerReason(turn: Turn): string {
 function acknowledged(turn: Turn, id: number, lease: Lease): void {
   const { pending, unresolved } = turn.state
   const write = pending?.id === id ? pending : unresolved.find((other) => other.id === id)
+  const refusal = write === undefined ? null : notKept(write, lease)
+  if (refusal !== null) {
+    dropped(turn, id, lease, refusal)
+    return
+  }
+  turn.set({ writeProblem: null, sightedAt: turn.now.mono })
+  mayWrite(turn)
   if (write === undefined) return // the watch was faster
   if (!isStale(turn, lease)) {
     observeLease(turn, lease, write)
@@ -265,6 +274,16 @@ function acknowledged(turn: Turn, id: number, lease: Lease): void {
   if (newest && ownWrite(turn, newest) === undefined && newest.spec?.renewTime !== write.renewTime) {
     if (turn.state.term !== null) checkTerm(turn, newest)
   }
+}
+
+/** It was answered with 200, and not carried out as it was written: the answer is a Lease that was seen, no more. */
+function dropped(turn: Turn, id: number, lease: Lease, error: LeaseApiError): void {
+  learnRight(turn, error)
+  failed(turn, id, error)
+  const { nextAttemptAt } = turn.state
+  if (!isStale(turn, lease)) observeLease(turn, lease, ownWrite(turn, lease))
+  // What it shows may call for another write at once, which would fare no better.
+  turn.set({ nextAttemptAt: Math.max(turn.state.nextAttemptAt, nextAttemptAt) })
 }
 
 function failed(turn: Turn, id: number, error: LeaseApiError): void {

@@ -38,6 +38,7 @@ export function prepareWrite(
   const write: Write = {
     id,
     kind,
+    base,
     renewTime,
     sentAt: now,
     because,

@@ -27,6 +27,8 @@ export interface Write {
   readonly id: number
   readonly kind: WriteKind
   readonly lease: Lease
+  /** The version that it is written upon; `null`: a creation. */
+  readonly base: Lease | null
   /** `spec.renewTime` as written: by it the write is recognised in what the API server shows later. */
   readonly renewTime: string
   /** The moment before it was sent: the origin of every deadline it earns (rule 2). */

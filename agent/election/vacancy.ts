@@ -65,7 +65,7 @@ export function heldFor(turn: Turn, before: Seen | null, lease: Lease): number {
 }
 
 /** A release names who released which term, and nobody releases what another one holds. */
-function isReleased(lease: Lease, last: Sighting | null): boolean {
+export function isReleased(lease: Lease, last: Sighting | null): boolean {
   const release = releaseOf(lease)
   if (!looksReleased(lease) || release === null || release.epoch !== epochOf(lease)) return false
   if (last === null || release.epoch > last.epoch) return true

@@ -8,6 +8,7 @@ export type LeaseErrorCode =
   | 'unauthorized' // 401, after credentials were read again once
   | 'forbidden' // 403: RBAC; the message names verb and resource
   | 'throttled' // 429
+  | 'not_kept' // 200, with a Lease that does not carry what was written
   | 'gone' // 410: a watch must start anew
   | 'invalid' // other 4xx
   | 'server' // 5xx

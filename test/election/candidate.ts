@@ -143,14 +143,28 @@ export class Candidate {
 
   /** What the Lease looks like after the write was applied. */
   commit(write = this.write): Lease {
+    this.version = Math.max(this.version, Number(write.lease.metadata.resourceVersion ?? 0)) + 1
     return {
       ...write.lease,
       metadata: {
         ...write.lease.metadata,
         uid: write.lease.metadata.uid ?? 'u2',
-        resourceVersion: String(++this.version),
+        resourceVersion: String(this.version),
       },
     }
+  }
+
+  /** The API server answers the write on its way with 200, and with a Lease in which it was changed. */
+  answers(change: {
+    spec?: LeaseSpec
+    annotations?: Record<string, string>
+    resourceVersion?: string
+  }): this {
+    const lease = this.commit()
+    const { resourceVersion = lease.metadata.resourceVersion ?? '', annotations } = change
+    const metadata = { ...lease.metadata, resourceVersion, ...(annotations && { annotations }) }
+    const answer = { ...lease, metadata, spec: { ...lease.spec, ...change.spec } }
+    return this.tell({ type: 'written', id: this.write.id, lease: answer })
   }
 
   fail(code: LeaseErrorCode, mayHaveCommitted = false, write = this.write): this {

@@ -52,11 +52,11 @@ export class ApiClient implements LeaseApi {
   }
 
   update(lease: Lease, deadlineMs: number, seen: (lease: Lease) => void = () => {}): Promise<Lease> {
-    const { server, process, instance } = this.parts
+    const { process } = this.parts
     return lookedAfter(process, {
       lease,
       deadlineMs,
-      answer: this.write(lease, deadlineMs, () => server.update(lease, instance)),
+      answer: this.write(lease, deadlineMs, () => this.apply(lease)),
       read: (ms) => this.read(ms),
       late: () => failure('timeout', true),
       seen,
@@ -89,6 +89,18 @@ export class ApiClient implements LeaseApi {
 
   close(): void {
     this.closed = true
+  }
+
+  /** What a proxy or a webhook makes of an update. */
+  private apply(lease: Lease): Reply {
+    const { server, network, instance } = this.parts
+    const present = server.lease
+    if (present !== null && network.has(({ dropped }) => dropped === 'updates')) return server.read()
+    const renewal = present?.spec?.acquireTime === lease.spec?.acquireTime
+    if (!renewal || !network.has(({ dropped }) => dropped === 'renew times'))
+      return server.update(lease, instance)
+    const renewTime = present?.spec?.renewTime ?? null
+    return server.update({ ...lease, spec: { ...lease.spec, renewTime } }, instance)
   }
 
   private write(lease: Lease, deadlineMs: number, handle: () => Reply): Promise<Lease> {

@@ -81,6 +81,8 @@ export class LeaseRules {
     if (before !== null && epoch < epochOf(before)) {
       throw new Violation('epochs grow', `${writer} wrote epoch ${epoch} over ${epochOf(before)}`)
     }
+    // Nobody who waits sees a renewal in it, so that its writer may not count on it either.
+    if (before !== null && sameRecord(before, after)) return
     if (holderOf(after) === '') {
       if (before !== null && holderOf(before) !== '' && this.claim?.owner !== writer)
         throw new Violation('rule 4', `${writer} released what ${holderOf(before)} holds`)

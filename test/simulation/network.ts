@@ -31,6 +31,8 @@ export interface Disturbance {
   readonly errorChance?: number
   /** Writes are applied, and answered with a conflict: the answer to a retry underway. */
   readonly lyingConflict?: boolean
+  /** Updates are answered with success, and dropped; or renewals are, and applied without their renew time. */
+  readonly dropped?: 'updates' | 'renew times'
 }
 
 /** One connection to an API server. A dead one carries nothing, and nobody is told. */

@@ -60,6 +60,8 @@ export const NETWORK_FAULTS = {
     trails: lag,
   },
   'conflict after success': { rows: ['T7'], strike: disturbed(() => ({ lyingConflict: true })) },
+  'updates dropped': { rows: [], strike: disturbed(() => ({ dropped: 'updates' })) },
+  'renew times dropped': { rows: [], strike: disturbed(() => ({ dropped: 'renew times' })) },
   'token expired': { rows: ['T7', 'T13', 'T17'], strike: answers('unauthorized') },
   // Connections that exist go on; new ones are not trusted.
   'CA rotated': { rows: ['T13'], strike: disturbed(() => ({ newRefused: true })) },

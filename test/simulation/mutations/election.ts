@@ -32,6 +32,14 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
     to: '      renewedAt: turn.now,\n',
   },
   {
+    name: 'takes any answer for an acknowledgement',
+    rule: '2',
+    file: 'agent/election/learning.ts',
+    from: 'write === undefined ? null : notKept(write, lease)',
+    to: 'null as ReturnType<typeof notKept>',
+    among: ['updates dropped', 'renew times dropped', 'cut', 'writes lost'],
+  },
+  {
     name: 'takes an edited record for its own write',
     rule: '2',
     file: 'agent/election/learning.ts',

@@ -1,0 +1,119 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import type { LeaseSpec } from '../../agent/lease/lease.ts'
+import { Candidate, heldBy, RELEASED, released } from './candidate.ts'
+
+/** A leader whose next renewal is on its way; `before`: its Lease. */
+function renewing(): { c: Candidate; before: LeaseSpec; version: string } {
+  const c = Candidate.leader()
+  const lease = c.state.seen?.lease
+  c.pass(2_000)
+  assert.equal(c.write.kind, 'renew')
+  return { c, before: lease?.spec ?? {}, version: lease?.metadata.resourceVersion ?? '' }
+}
+
+describe('an answer to a renewal', () => {
+  const { before, version } = renewing()
+  const lacking: [string, Parameters<Candidate['answers']>[0], RegExp][] = [
+    ['that is the Lease as it was', { spec: before, resourceVersion: version }, /it is no newer version/],
+    ['that repeats what was sent', { resourceVersion: version }, /it is no newer version/],
+    [
+      'that keeps the old renewTime',
+      { spec: { renewTime: before.renewTime ?? '' } },
+      /its renewTime is as before/,
+    ],
+    ['that has no renewTime', { spec: { renewTime: null } }, /its renewTime is as before/],
+    [
+      'that shortens its duration',
+      { spec: { leaseDurationSeconds: 5 } },
+      /its leaseDurationSeconds is 5 and not 15/,
+    ],
+    ['that counts another epoch', { spec: { leaseTransitions: 3 } }, /its epoch is 3 and not 4/],
+  ]
+  for (const [what, change, problem] of lacking) {
+    test(`${what} renews nothing: in doubt and lost in time, and says so`, () => {
+      const { c } = renewing()
+      const renewedAt = c.state.term?.renewedAt
+      c.answers(change)
+      assert.match(c.state.writeProblem ?? '', problem)
+      assert.match(
+        c.state.writeProblem ?? '',
+        /^the API server did not keep what was written: .*look for a webhook/,
+      )
+      assert.deepEqual(c.state.term?.renewedAt, renewedAt)
+      for (let n = 0; c.state.term !== null && n < 1_000; n++) {
+        if (c.state.pending !== null) c.answers(change)
+        c.pass(50)
+      }
+      assert.deepEqual(c.events(), ['doubt', 'lost'])
+      assert.ok(c.effects('write').length < 20, `${c.effects('write').length} writes`)
+      assert.deepEqual(c.effects('grant'), [])
+    })
+  }
+
+  test('that truncates the renewTime, or says more than was written, renews', () => {
+    const { c } = renewing()
+    const { sentAt } = c.write
+    c.answers({
+      spec: { renewTime: c.write.renewTime.replace(/\d{3}Z$/, '000Z'), leaseDurationSeconds: 20, more: 1 },
+    })
+    assert.deepEqual([c.state.term?.renewedAt, c.state.writeProblem], [sentAt, null])
+  })
+
+  test('that lacks it renews nothing, and an event that shows it does', () => {
+    const { c, before, version } = renewing()
+    const { write } = c
+    c.answers({ spec: before, resourceVersion: version }).sees(c.commit(write))
+    assert.deepEqual(c.state.term?.renewedAt, write.sentAt)
+  })
+
+  test('with another holder ends the term', () => {
+    const { c } = renewing()
+    c.answers({ spec: { holderIdentity: 'other' } })
+    assert.equal(c.state.term, null)
+    assert.equal(c.effects('kill').length, 1)
+  })
+})
+
+test('an acquisition that was not kept begins no term, and is tried again after a retry period', () => {
+  const c = Candidate.follower().sees(released(50))
+  c.answers({ spec: released(50).spec ?? {}, annotations: { [RELEASED]: 'other 3' } })
+  assert.deepEqual([c.state.term, c.events()], [null, []])
+  assert.match(c.state.writeProblem ?? '', /its holder is "" and not "me"/)
+  c.pass(1_999)
+  assert.equal(c.effects('write').length, 1)
+  c.pass(1)
+  assert.equal(c.effects('write').length, 2)
+})
+
+test('an acquisition whose renewTime is kept as it was begins no term, and is no stranger’s', () => {
+  const c = Candidate.follower().sees(heldBy('other', 50)).pass(15_000)
+  for (let n = 0; n < 3; n++) {
+    c.answers({ spec: { renewTime: 'r50' } })
+    assert.equal(c.state.term, null)
+    while (c.state.pending === null && c.state.ending === null) c.pass(1_000)
+  }
+  assert.equal(c.state.ending, null)
+})
+
+describe('an answer to a release', () => {
+  const releasing = () => {
+    const c = Candidate.leader().tell({ type: 'terminate', reason: 'SIGTERM' }).tell({ type: 'drained' })
+    c.workload({ alive: 'no' })
+    assert.equal(c.write.kind, 'release')
+    return c
+  }
+
+  test('that still names the holder is no release: it is tried again, until the time is over', () => {
+    const c = releasing()
+    c.answers({ spec: { holderIdentity: 'me', leaseDurationSeconds: 15 } })
+    assert.deepEqual(c.events(), ['draining'])
+    c.pass(2_000)
+    assert.equal(c.write.kind, 'release')
+    assert.ok(c.acknowledge().events().includes('released'))
+  })
+
+  test('that does not say who released it is a problem: everybody else waits it out', () => {
+    assert.match(releasing().answers({ annotations: {} }).state.writeProblem ?? '', /it is no release/)
+  })
+})
