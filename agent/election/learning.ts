@@ -219,10 +219,12 @@ function checkTerm(turn: Turn, lease: Lease): void {
   if (term === null) return
   if (holder === turn.config.identity) {
     if (epochOf(lease) === term.epoch) return
-    // A creation of an earlier term may come late, after the Lease was deleted.
-    if (epochOf(lease) > term.epoch || !written.includes(lease.spec?.renewTime ?? '')) {
+    // Whoever acquires writes times of its own; an own creation of an earlier term may come late, after a deletion.
+    const { renewTime, acquireTime } = lease.spec ?? {}
+    const edited = epochOf(lease) < term.epoch || acquireTime === term.acquireTime
+    if (!edited || !written.includes(renewTime ?? '')) {
       turn.lose('somebody else acquired the Lease in this name')
-      turn.end(strangerReason(turn), 1)
+      sighted(turn)
       return
     }
   } else if (holder !== '') {
@@ -241,12 +243,18 @@ function lookForStranger(turn: Turn, lease: Lease): void {
   const { renewTime, acquireTime } = lease.spec ?? {}
   // An own acquisition whose renew time something on its way took away is still known by the other one.
   if ([renewTime, acquireTime].some((time) => turn.state.written.includes(time ?? ''))) return
-  turn.set({ strangers: turn.state.strangers + 1 })
-  if (turn.state.strangers >= STRANGER_SIGHTINGS) turn.end(strangerReason(turn), 1)
+  sighted(turn)
 }
 
-function strangerReason(turn: Turn): string {
-  return `the identity "${turn.config.identity}" is used by another live process: give each replica its own --identity`
+/** Somebody else wrote the Lease in this name. */
+function sighted(turn: Turn): void {
+  turn.set({ strangers: turn.state.strangers + 1 })
+  if (turn.state.strangers < STRANGER_SIGHTINGS) return
+  const { identity } = turn.config
+  turn.end(
+    `the identity "${identity}" is used by another live process: give each replica its own --identity`,
+    1,
+  )
 }
 
 function acknowledged(turn: Turn, id: number, lease: Lease): void {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import type { Lease } from '../../agent/lease/lease.ts'
 import { Candidate, failure, heldBy, leaseOf, released } from './candidate.ts'
 
 describe('a candidate', () => {
@@ -432,8 +433,9 @@ describe('the leader', () => {
     const { write } = c
     c.fail('timeout', true, write).forget()
     const committed = c.commit(write)
+    const { renewedAt } = c.state.term ?? {}
     c.sees({ ...committed, spec: { ...committed.spec, leaseTransitions: 5 } })
-    assert.ok(c.events().includes('lost'))
+    assert.deepEqual(c.state.term?.renewedAt, renewedAt)
   })
 
   test('asks once for each jump of the wall clock, however often that fails', () => {
@@ -714,10 +716,55 @@ describe('identity', () => {
     assert.ok(c.events().includes('fatal'))
   })
 
-  test('a leader whose name somebody else acquires with kills and stops', () => {
+  test('a leader whose name somebody else acquires with kills, and stops at the second sighting', () => {
     const c = Candidate.leader().sees(heldBy('me', 500, { leaseTransitions: 9 }))
     assert.equal(c.effects('kill').length, 1)
-    assert.ok(c.events().includes('fatal'))
-    assert.deepEqual(c.workload({ alive: 'no' }).effects('exit'), [{ type: 'exit', code: 1 }])
+    c.workload({ alive: 'no', canRun: true })
+    assert.deepEqual([c.events(), c.effects('exit')], [['lost'], []])
+    c.sees(heldBy('me', 501, { leaseTransitions: 9 }))
+    assert.deepEqual(c.effects('exit'), [{ type: 'exit', code: 1 }])
+  })
+
+  test('a leader whose name was acquired once by what has ended since campaigns again, in a higher epoch', () => {
+    const c = Candidate.leader().sees(heldBy('me', 500, { leaseTransitions: 9 }))
+    c.workload({ alive: 'no', canRun: true }).pass(14_999)
+    assert.equal(c.effects('write').length, 0)
+    assert.equal(c.pass(1).acknowledge().state.term?.epoch, 10)
+  })
+})
+
+describe('an edit of its epoch under a leader', () => {
+  for (const leaseTransitions of [0, 3, 5, 50, 2 ** 31 - 1]) {
+    test(`to ${leaseTransitions} costs nothing: its own times are in it, so that nobody acquired it`, () => {
+      const c = Candidate.leader()
+      const lease = c.state.seen?.lease as Lease
+      c.pass(500)
+      c.sees({
+        metadata: { ...lease.metadata, resourceVersion: '500' },
+        spec: { ...lease.spec, leaseTransitions },
+      })
+      assert.deepEqual([c.events(), c.effects('kill')], [[], []])
+      assert.deepEqual([c.write.kind, c.write.lease.metadata.resourceVersion], ['renew', '500'])
+      assert.equal(c.acknowledge().state.seen?.lease?.spec?.leaseTransitions, 4)
+    })
+  }
+
+  test('is none where the renew time or the acquire time is another one', () => {
+    for (const times of [{ renewTime: 'x' }, { acquireTime: 'x' }]) {
+      const c = Candidate.leader()
+      const lease = c.state.seen?.lease as Lease
+      c.sees({
+        metadata: { ...lease.metadata, resourceVersion: '500' },
+        spec: { ...lease.spec, ...times, leaseTransitions: 5 },
+      })
+      assert.ok(c.events().includes('lost'))
+    }
+  })
+
+  test('is seen by the next term of another one, however the leader asserts its own again', () => {
+    const c = Candidate.follower().sees(heldBy('other', 10))
+    c.sees(heldBy('other', 11, { renewTime: 'r10', leaseTransitions: 50 })).sees(heldBy('other', 12))
+    c.sees(released(13))
+    assert.equal(c.write.lease.spec?.leaseTransitions, 51)
   })
 })
