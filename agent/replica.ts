@@ -103,6 +103,7 @@ export class Replica implements StatusSource {
       clock,
       log,
       term: () => this.elector.state.term,
+      served: () => this.supervisor.served,
       startsColder: () => this.supervisor.startsColder,
       tell: (fact) => this.elector.tell(fact),
     })

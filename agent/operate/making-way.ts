@@ -15,6 +15,8 @@ export interface MakingWayOptions {
   readonly clock: Pick<Clock, 'mono'>
   readonly log: Pick<Log, 'info'>
   readonly term: () => Term | null
+  /** Whether LangFlow was healthy in this term. */
+  readonly served: () => boolean
   /** Whether LangFlow, never healthy in this term, starts from a colder standby than was asked for. */
   readonly startsColder: () => boolean
   readonly tell: (fact: Fact) => void
@@ -39,8 +41,9 @@ const APART_LEASES = 4
 const STARTING_GRACE_MS = 5_000
 
 /**
- * Has the leader name who is best prepared to follow it, and hand over of its own accord: to a newer revision, and, while it
- * still starts, to a replica that serves sooner.
+ * Has the leader name who is best prepared to follow it, and hand over of its own accord: to a newer revision once it serves
+ * itself, so that one which only says that it is ready costs no start, and, while it still starts, to a replica that serves
+ * sooner.
  */
 export class MakingWay {
   private readonly options: MakingWayOptions
@@ -79,7 +82,8 @@ export class MakingWay {
     const ends = waiting.flatMap(([, { notBefore, newer }]) => (newer ? [notBefore] : []))
     this.waitsUntil = ends.length > 0 && !newer ? Math.min(...ends) : null
     tell({ type: 'successor', identity: successor })
-    if (successor !== null && (newer || (faster && this.options.startsColder())))
+    const { served, startsColder } = this.options
+    if (successor !== null && ((newer && served()) || (faster && startsColder())))
       this.handOver(successor, newer, present, now)
   }
 

@@ -136,10 +136,15 @@ export class Supervisor {
     return this.health.lastProbe
   }
 
+  /** It was healthy in its term. */
+  get served(): boolean {
+    const { health, servedEpoch, view } = this
+    return health.servedMs !== null || (servedEpoch !== null && servedEpoch === view.epoch)
+  }
+
   /** It starts, was never healthy in its term, and not from the standby that was asked for, at least not yet. */
   get startsColder(): boolean {
-    const { view, known, health, servedEpoch } = this
-    const served = health.servedMs !== null || (servedEpoch !== null && servedEpoch === view.epoch)
+    const { view, known, served } = this
     if (!known.mayLive || served) return false
     return view.standby.mode !== this.options.standby || view.standby.state === 'preparing'
   }

@@ -22,6 +22,7 @@ class Bench {
   readonly lines: string[] = []
   members: Member[] = [NEWER]
   term: Term | null = TERM
+  served = true
   startsColder = false
   readonly makingWay: MakingWay
 
@@ -39,6 +40,7 @@ class Bench {
       clock: this.clock,
       log: { info: (msg: string) => void this.lines.push(msg) },
       term: () => this.term,
+      served: () => this.served,
       startsColder: () => this.startsColder,
       tell: (fact) => void this.told.push(fact),
     })
@@ -132,6 +134,25 @@ describe('a leader makes way for a newer revision', () => {
       b.term = TERM
       assert.equal(await b.after(5_000), 1)
     }
+  })
+
+  test('only once it serves itself: one that lies costs no start', async () => {
+    const b = new Bench()
+    b.served = false
+    assert.equal(await b.after(60_000), 0)
+    assert.deepEqual(b.told.at(-1), { type: 'successor', identity: 'n' })
+    b.served = true
+    assert.equal(await b.after(5_000), 1)
+  })
+
+  test('before it serves where it starts from less than was asked for, and that one is prepared', async () => {
+    const b = new Bench()
+    b.served = false
+    b.startsColder = true
+    b.members = [{ ...NEWER, prepared: false }]
+    assert.equal(await b.after(60_000), 0)
+    b.members = [NEWER]
+    assert.equal(await b.after(5_000), 1)
   })
 
   test('not where it does not lead', async () => {

@@ -114,6 +114,7 @@ export class AgentHost {
       clock: process,
       log: SILENT,
       term: () => this.elector.state.term,
+      served: () => this.supervisor.served,
       startsColder: () => this.supervisor.startsColder,
       tell: (fact) => this.elector.tell(fact),
     })

@@ -539,13 +539,16 @@ describe('the workload, as its agent knows it', () => {
     assert.equal(b.supervisor.startsColder, false)
     b.hear({ kind: 'started' }, running)
     assert.equal(b.supervisor.startsColder, true)
+    assert.equal(b.supervisor.served, false)
     b.probe.healthy()
     assert.equal(b.supervisor.startsColder, false)
+    assert.equal(b.supervisor.served, true)
     // Started again in place.
     b.hear({ kind: 'killed', durationMs: 5 }, { state: 'idle', epoch: 3 })
     b.supervisor.start(3)
     b.hear({ kind: 'started' }, running)
     assert.equal(b.supervisor.startsColder, false)
+    assert.equal(b.supervisor.served, true)
     b.supervisor.close()
   })
 

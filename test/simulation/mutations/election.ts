@@ -394,8 +394,8 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
     name: 'goes on starting from nothing although a prepared replica would serve at once',
     rule: '11',
     file: 'agent/operate/making-way.ts',
-    from: '(newer || (faster && this.options.startsColder()))',
-    to: 'newer',
+    from: '((newer && served()) || (faster && startsColder()))',
+    to: '(newer && served())',
     among: ['standby hangs', 'standby fails', 'replica lost', 'evicted'],
   },
   {
