@@ -59,6 +59,7 @@ export class LinkServer {
   private readonly strangers = new Set<Socket>()
   private launcher: Socket | null = null
   private readonly bootOffset = new BootOffset()
+  private closed = false
   private watch: Timer | null = null
 
   constructor(options: LinkServerOptions) {
@@ -145,6 +146,7 @@ export class LinkServer {
   }
 
   close(): void {
+    this.closed = true
     this.watch?.cancel()
     this.server.close()
     for (const socket of this.strangers) socket.destroy()
@@ -195,6 +197,8 @@ export class LinkServer {
           if (message.type === 'pong') this.compare(message.clocks)
           if (message.type === 'hello') turnAway('a second hello')
           else handlers.received(message)
+        } else if (this.closed) {
+          // A launcher may still send when this agent ends.
         } else if (!heard && isHello(message)) {
           heard = true
           if (this.greet(socket, message)) impatience.cancel()

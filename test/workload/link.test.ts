@@ -164,6 +164,17 @@ describe('the link', () => {
     assert.equal(l.client.connected, false)
   })
 
+  test('says nothing of what its launcher still sends while it closes', async () => {
+    const a = await agent()
+    const l = launcher()
+    await a.connected.next()
+    await l.received.next()
+    a.server.close()
+    l.client.send({ type: 'pong', id: 5 })
+    assert.equal(await l.down.next(), 'the agent closed the connection')
+    assert.ok(a.alarms.empty, a.alarms.empty ? '' : await a.alarms.next())
+  })
+
   test('serves one launcher at a time', async () => {
     const a = await agent()
     launcher()
