@@ -9,6 +9,8 @@ import { LoggedProcess } from './logged-process.ts'
 import { ask, commandLine, MAIN, type ReplicaOptions } from './replica.ts'
 import { until } from './until.ts'
 
+/** As in deploy/base. */
+const GRACE_MS = 45_000
 const asRoot = process.getuid?.() === 0
 export const NAMESPACE = [...(asRoot ? [] : ['--user', '--map-root-user']), '--pid', '--fork', '--mount-proc']
 
@@ -143,16 +145,23 @@ export class Pod {
     return found.pid
   }
 
-  /** As the kubelet ends a pod: the LangFlow container first, the sidecar after it. */
+  /**
+   * As the kubelet ends a pod: the LangFlow container first, which is killed after its grace (PID 1 does not hear what comes
+   * before it has a handler), the sidecar after it.
+   */
   async stop(): Promise<void> {
-    if (!this.container.ended) {
+    const signal = (name: NodeJS.Signals) => {
+      if (this.container.ended) return
       try {
-        process.kill(this.launcherPid(), 'SIGTERM')
+        process.kill(this.launcherPid(), name)
       } catch {
-        this.container.signal('SIGTERM')
+        this.container.signal(name)
       }
     }
+    signal('SIGTERM')
+    const grace = setTimeout(() => signal('SIGKILL'), GRACE_MS)
     await this.container.exited
+    clearTimeout(grace)
     await this.agent.stop()
   }
 }
