@@ -41,13 +41,13 @@ const Answer = z.object({
 })
 
 /** One under the same name that competes for another Lease. */
-export interface Rival extends Pick<Member, 'identity' | 'podAgeMs'> {
+export interface Competitor extends Pick<Member, 'identity' | 'podAgeMs'> {
   /** Namespace and name. */
   readonly lease: string
   readonly leads: boolean
 }
 
-interface Heard extends Member, Rival {
+interface Heard extends Member, Competitor {
   /** At which address it answered, and when it was asked. */
   readonly at: string
   readonly askedAt: number
@@ -112,12 +112,10 @@ export class Peers {
       .map(({ askedAt: _a, at: _b, lease: _c, leads: _d, ...member }) => member)
   }
 
-  /** Asks everybody once, also for one that does not lead: who competes for another Lease, or did so a moment ago. */
-  async survey(): Promise<readonly Rival[]> {
+  /** Asks everybody once, also for one that does not lead: who competes for which Lease, now or a moment ago. */
+  async survey(): Promise<readonly Competitor[]> {
     await this.round()
-    return this.heard
-      .filter(({ lease }) => lease !== this.lease)
-      .map(({ identity, podAgeMs, lease, leads }) => ({ identity, podAgeMs, lease, leads }))
+    return this.heard.map(({ identity, podAgeMs, lease, leads }) => ({ identity, podAgeMs, lease, leads }))
   }
 
   private get lease(): string {
@@ -225,7 +223,7 @@ export class Peers {
   }
 }
 
-function leaseIn({ namespace, name }: PeersOptions['lease']): string {
+export function leaseIn({ namespace, name }: PeersOptions['lease']): string {
   return `${namespace}/${name}`
 }
 

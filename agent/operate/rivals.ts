@@ -1,7 +1,7 @@
 import { type Clock, pause } from '../clock.ts'
 import type { Fact } from '../election/state.ts'
 import type { Repeats } from '../observe/repeats.ts'
-import type { Peers, Rival } from './peers.ts'
+import { type Competitor, leaseIn, type Peers } from './peers.ts'
 
 export interface RivalsOptions {
   /** `null`: nobody can be asked. */
@@ -46,14 +46,20 @@ export class Rivals {
   private async look(peers: Pick<Peers, 'survey'>): Promise<void> {
     const { clock, repeats, leads } = this.options
     for (;;) {
-      const rivals = await Promise.race([peers.survey(), pause(clock, PATIENCE_MS).then(() => [])])
+      const others = await Promise.race([peers.survey(), pause(clock, PATIENCE_MS).then(() => [])])
       if (this.closed) return
       // One that took its own grant back was there before.
-      const rival = leads() ? undefined : rivals.find((one) => this.wasFirst(one))
-      if (rival === undefined) break
-      const problem = this.describe(rival)
-      this.bar(problem)
-      repeats.happened('rivals', problem)
+      if (leads()) break
+      const rival = others.find((one) => this.isRival(one))
+      if (rival !== undefined) {
+        const problem = this.describe(rival)
+        this.bar(problem)
+        repeats.happened('rivals', problem)
+      } else {
+        if (others.length > 0) break
+        // Who cannot be reached yet, such as before its name resolves, keeps nobody waiting, and is asked again.
+        this.bar(null)
+      }
       await pause(clock, AGAIN_MS)
     }
     repeats.over('rivals', 'no other replica competes for another Lease any more')
@@ -64,12 +70,13 @@ export class Rivals {
     this.options.tell({ type: 'barred', reason })
   }
 
-  private wasFirst({ leads, podAgeMs }: Rival): boolean {
+  private isRival({ lease, leads, podAgeMs }: Competitor): boolean {
+    if (lease === leaseIn(this.options.lease)) return false
     const own = this.options.podAgeMs()
     return leads || (own !== null && podAgeMs !== null && podAgeMs > own)
   }
 
-  private describe({ identity, lease, leads }: Rival): string {
+  private describe({ identity, lease, leads }: Competitor): string {
     const { namespace, name } = this.options.lease
     return (
       `${identity} ${leads ? 'leads by' : 'was here first and competes for'} the Lease "${lease}", and this replica is to compete ` +

@@ -224,7 +224,8 @@ describe('the peers of a leader', () => {
     await b.answers(THIRD, says('third', true))
     b.open()
     const rival = { identity: 'other', lease: 'team/another', leads: true, podAgeMs: 9_000 }
-    assert.deepEqual(await b.peers.survey(), [rival])
+    const fellow = { identity: 'third', lease: 'team/lock', leads: false, podAgeMs: null }
+    assert.deepEqual(await b.peers.survey(), [rival, fellow])
     let resolved = b.addresses
     b.peers.close()
     b.open(async () => resolved)

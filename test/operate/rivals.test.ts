@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { Fact } from '../../agent/election/state.ts'
-import type { Rival } from '../../agent/operate/peers.ts'
+import type { Competitor } from '../../agent/operate/peers.ts'
 import { Rivals } from '../../agent/operate/rivals.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
 
-const LEADER: Rival = { identity: 'old', lease: 'team/lock', leads: true, podAgeMs: 5_000 }
+const LEADER: Competitor = { identity: 'old', lease: 'team/lock', leads: true, podAgeMs: 5_000 }
+const FELLOW: Competitor = { ...LEADER, lease: 'team/lock-2' }
 const ASKING = 'asking the other replicas which Lease they compete for'
 
 class Bench {
@@ -14,7 +15,7 @@ class Bench {
   readonly lines: string[] = []
   surveys = 0
   leads = false
-  survey: () => Promise<readonly Rival[]> = async () => []
+  survey: () => Promise<readonly Competitor[]> = async () => [FELLOW]
   readonly rivals: Rivals
 
   constructor(withPeers = true) {
@@ -68,7 +69,7 @@ describe('a replica that starts', () => {
     assert.deepEqual([b.told, b.lines], [[ASKING, problem], [problem]])
     await b.clock.pass(10_000)
     assert.equal(b.surveys, 3)
-    b.survey = async () => []
+    b.survey = async () => [FELLOW]
     await b.clock.pass(5_000)
     assert.deepEqual(
       [b.told.at(-1), b.lines.at(-1)],
@@ -101,6 +102,16 @@ describe('a replica that starts', () => {
     assert.deepEqual(b.told, [ASKING])
     await b.clock.pass(1)
     assert.deepEqual(b.told, [ASKING, null])
+  })
+
+  test('asks again while nobody answers, and competes meanwhile', async () => {
+    const b = new Bench()
+    b.survey = async () => []
+    await b.start()
+    assert.deepEqual(b.told, [ASKING, null])
+    b.survey = async () => [LEADER]
+    await b.clock.pass(5_000)
+    assert.match(b.told.at(-1) ?? '', /^old leads by the Lease/)
   })
 
   test('goes on where it has taken its own grant back meanwhile', async () => {
