@@ -99,8 +99,8 @@ export const WORKLOAD_MUTATIONS: readonly Mutation[] = [
     name: 'does not freeze in doubt',
     rule: 'doubt',
     file: 'agent/workload/workload-processes.ts',
-    from: '(tree) => tree.freeze()',
-    to: '() => {}',
+    from: '      awake = tree.freeze().awake\n',
+    to: '',
   },
   {
     name: 'thaws on a grant that is in doubt already',
