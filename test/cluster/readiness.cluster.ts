@@ -40,9 +40,8 @@ const TRIES: readonly [what: string, reason: RegExp, change: (template: Template
     (template) => setEnv(template, 'KUBERNETES_SERVICE_HOST', '192.0.2.1'),
   ],
   [
-    // Both are true of it; which one comes first depends on whether its peers answer before the API server does.
     'another namespace',
-    /leads by the Lease|may not "(get|watch)"/,
+    /leads by the Lease/,
     (template) => setEnv(template, 'LEADER_LEASE_NAMESPACE', 'default'),
   ],
 ]
