@@ -40,7 +40,7 @@ const Answer = z.object({
   standby: z.optional(z.object({ wanted: z.string(), mode: z.string() })),
 })
 
-/** One under the same name that competes for another Lease. */
+/** Another replica, and the Lease that it competes for. */
 export interface Competitor extends Pick<Member, 'identity' | 'podAgeMs'> {
   /** Namespace and name. */
   readonly lease: string
