@@ -55,7 +55,7 @@ export interface Update {
   read(deadlineMs: number): Promise<Lease | null>
   /** It was not carried out `afterMs` after it was sent, and may still be. */
   late(afterMs: number): LeaseApiError
-  /** Told what the read showed where that is news, and an answer that comes after the outcome was settled. */
+  /** Told what is shown beside the outcome: by the read, and by an answer that comes after it. */
   seen(lease: Lease): void
 }
 
@@ -70,7 +70,12 @@ export function lookedAfter(clock: Clock, update: Update): Promise<Lease> {
   let settled = false
   const look = async () => {
     const present = await read(LOOK_PART * deadlineMs).catch(() => undefined)
-    if (present === undefined || settled) return
+    if (present === undefined) return
+    if (settled) {
+      // The answer was faster; what was read may be newer.
+      if (present !== null) seen(present)
+      return
+    }
     settled = true
     if (present?.metadata.resourceVersion === lease.metadata.resourceVersion)
       reject(late(LOOK_PART * deadlineMs))

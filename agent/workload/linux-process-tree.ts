@@ -58,6 +58,7 @@ export function createProcessTree({
   let child: { pid: number; startTime: string; exited: boolean } | undefined
   let first: ProcessIdentity | undefined
   let watch: Timer | undefined
+  let frozen = false
   /** Start time of what was sent SIGSTOP since the last thaw, by pid. */
   const signalled = new Map<number, string>()
 
@@ -170,13 +171,20 @@ export function createProcessTree({
     },
 
     freeze() {
-      signalChildGroup('SIGSTOP')
-      const deadline = clock.mono() + FREEZE_WITHIN_MS
+      const isLoose = (stat: ProcessStat) => !isHeld(stat, signalled.get(stat.pid) === stat.startTime)
       let awake: number | undefined
+      try {
+        // What another hand has woken shows only before it is stopped again.
+        if (frozen) awake = living(scan()).filter(isLoose).length
+      } finally {
+        frozen = true
+        signalChildGroup('SIGSTOP')
+      }
+      const deadline = clock.mono() + FREEZE_WITHIN_MS
       for (;;) {
         const found = scan()
         const targets = living(found)
-        const loose = targets.filter((stat) => !isHeld(stat, signalled.get(stat.pid) === stat.startTime))
+        const loose = targets.filter(isLoose)
         awake ??= loose.length
         if (loose.length === 0 || clock.mono() > deadline)
           return { stopped: targets.length - loose.length, awake }
@@ -187,6 +195,7 @@ export function createProcessTree({
 
     thaw() {
       const found = scan()
+      frozen = false
       signalled.clear()
       signalAll(living(found).filter(isStopped), found, 'SIGCONT')
     },

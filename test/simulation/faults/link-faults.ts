@@ -1,11 +1,14 @@
 import type { Kind } from './fault.ts'
 
+const slowness = (degree: number) => degree * 3_000
+
 /** Between agent and launcher. */
 export const LINK_FAULTS = {
   'link slow': {
     rows: [],
+    trails: slowness,
     strike: (_world, { at, ms, degree }, replica) => {
-      const slowMs = degree * 3_000
+      const slowMs = slowness(degree)
       replica.socket.behaviour.slowMs = slowMs
       replica.linkSlowUntil = Math.max(replica.linkSlowUntil, at + ms + slowMs)
       return () => {
