@@ -10,7 +10,7 @@ import { VirtualClock } from './support/virtual-clock.ts'
 /** Saw a Lease that nobody holds, and may write it. */
 const ABLE = {
   seen: { lease: { metadata: {} }, changedAt: 0, heldMs: 0 },
-  sightedAt: 0,
+  sightedAt: { mono: 0, boot: 0, wall: 0 },
   watchUp: true,
   writeRight: 'granted',
 } as const

@@ -1,3 +1,4 @@
+import { BOOT_RESOLUTION_MS, type Instant } from '../clock.ts'
 import { durationOf, holderOf, type Lease } from '../lease/lease.ts'
 import type { LeaseApiError } from '../lease/lease-api.ts'
 import type { CandidateConfig, ElectionState } from './state.ts'
@@ -68,11 +69,10 @@ type Timings = Pick<CandidateConfig, 'leaseDurationMs' | 'retryPeriodMs'>
 
 /**
  * Why this replica could not take the Lease over if it had to, as far as its own credentials and its way to the API server
- * go: one sentence; `null`: it could. Outages that end within a lease duration and a retry period do not count.
- *
- * @param mono monotonic ms
+ * go: one sentence; `null`: it could. Outages that end within a lease duration and a retry period do not count; the time in
+ * which the machine was suspended does.
  */
-export function inability(config: Timings, state: ElectionState, mono: number): string | null {
+export function inability(config: Timings, state: ElectionState, now: Instant): string | null {
   const { barred, seen, sightedAt, watchUp, writeRight, writeProblem, readProblem, watchProblem } = state
   if (barred !== null) return barred
   const cause = readProblem ?? watchProblem
@@ -80,7 +80,7 @@ export function inability(config: Timings, state: ElectionState, mono: number): 
   if (seen === null || sightedAt === null) return `this replica has not seen the Lease yet${because}`
   // Nobody renews one that nobody holds. One that is absent is read each retry period, whatever the watch says.
   const silentForGood = watchUp && seen.lease !== null && holderOf(seen.lease) === ''
-  const blindMs = mono - sightedAt
+  const blindMs = Math.max(now.mono - sightedAt.mono, now.boot - sightedAt.boot - BOOT_RESOLUTION_MS)
   if (!silentForGood && blindMs > toleratedMs(config, seen.lease))
     return `this replica has not seen the Lease for ${Math.round(blindMs / 1000)} s${because}`
   if (writeRight === 'refused') return writeProblem ?? 'this replica may not write the Lease'

@@ -21,7 +21,7 @@ export function learn(turn: Turn): void {
   const { fact } = turn
   switch (fact.type) {
     case 'lease':
-      turn.set({ readProblem: null, sightedAt: turn.now.mono })
+      turn.set({ readProblem: null, sightedAt: turn.now })
       if (fact.fresh) turn.set({ inFlight: false })
       // After a refused write a read is believed even if it is older: etcd may have been restored from a backup.
       if (fact.fresh && turn.state.mustRead) slowDown(turn, fact.lease)
@@ -29,7 +29,7 @@ export function learn(turn: Turn): void {
       observe(turn, fact.lease)
       return
     case 'watch':
-      if (fact.up) turn.set({ sightedAt: turn.now.mono })
+      if (fact.up) turn.set({ sightedAt: turn.now })
       // Whatever kept it from watching may have changed its rights as well.
       if (fact.up && turn.state.watchProblem !== null) rehearseAgain(turn)
       turn.set({ watchUp: fact.up, watchProblem: fact.problem })
@@ -265,7 +265,7 @@ function acknowledged(turn: Turn, id: number, lease: Lease): void {
     dropped(turn, id, lease, refusal)
     return
   }
-  turn.set({ writeProblem: null, sightedAt: turn.now.mono })
+  turn.set({ writeProblem: null, sightedAt: turn.now })
   mayWrite(turn)
   if (write === undefined) return // the watch was faster
   if (!isStale(turn, lease)) {

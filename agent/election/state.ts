@@ -129,8 +129,8 @@ export interface ElectionState {
   readonly absenceSeenAt: Instant | null
   readonly highestEpoch: number
   readonly watchUp: boolean
-  /** Monotonic ms: when the API server last showed the Lease to this replica, or took a write of it; `null`: never. */
-  readonly sightedAt: number | null
+  /** When the API server last showed the Lease to this replica, or took a write of it; `null`: never. */
+  readonly sightedAt: Instant | null
   /** Whether this replica may write the Lease, as far as the API server has told. */
   readonly writeRight: 'unknown' | 'granted' | 'refused'
   readonly rehearsal: Rehearsal

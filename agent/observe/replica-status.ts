@@ -121,7 +121,7 @@ function inabilityOf({
   state,
   now,
 }: Pick<StandbyFacts, 'options' | 'state' | 'now'>): string | null {
-  return state.term === null ? inability(options, state, now.mono) : null
+  return state.term === null ? inability(options, state, now) : null
 }
 
 /** A cold one is ready as soon as nothing is in the way. */

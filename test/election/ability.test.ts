@@ -5,7 +5,7 @@ import type { LeaseErrorCode } from '../../agent/lease/lease-api.ts'
 import { Candidate, failure, heldBy, leaseOf, released } from './candidate.ts'
 
 function unable(c: Candidate): string | null {
-  return inability(c.config, c.state, c.mono)
+  return inability(c.config, c.state, c.now)
 }
 
 function answered(c: Candidate, code: LeaseErrorCode | null = null): Candidate {
@@ -43,6 +43,12 @@ describe('a follower is able to take the Lease over', () => {
     c.pass(1_000)
     assert.equal(unable(c), 'this replica has not seen the Lease for 18 s: connection refused')
     assert.equal(unable(c.sees(heldBy('leader', 11))), null)
+  })
+
+  test('not once its machine was suspended for longer than that', () => {
+    const c = able()
+    c.bootAhead += 18_000
+    assert.equal(unable(c), 'this replica has not seen the Lease for 18 s')
   })
 
   test('for as long as the record says, where that is longer', () => {

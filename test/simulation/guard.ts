@@ -15,8 +15,6 @@ export class Guard {
   private readonly now: () => number
   /** Until when the faults that struck a replica so far may cost it its Lease. */
   private readonly riskUntil = new Map<Replica, number>()
-  /** Workloads that lost their Lease while nothing could end them: they stay unguarded until something can. */
-  private readonly lost = new WeakSet<Workload>()
 
   constructor(now: () => number) {
     this.now = now
@@ -49,9 +47,8 @@ export class Guard {
     // The launcher is PID 1: with its end the kernel ends everything else, without anybody being scheduled.
     if (!workload.guard.alive) return null
     // A leader with a frozen launcher keeps its Lease, unless something else takes it away.
-    if (this.now() > this.risk(replica) && !this.lost.has(workload)) return null
-    this.lost.add(workload)
-    return 'launcher stands still'
+    const lapsedAt = replica.knowledge.acknowledgedAt + replica.config.leaseDurationMs
+    return Math.min(this.now(), lapsedAt) > this.risk(replica) ? null : 'launcher stands still'
   }
 
   private risk(replica: Replica): number {

@@ -7,6 +7,12 @@ const MAX_DRIFT = 200e-6
 /** CLOCK_BOOTTIME is read from /proc/uptime, in steps. */
 const BOOT_STEP_MS = 10
 
+/** In real time, and in milliseconds. */
+interface Pause {
+  readonly until: number
+  readonly ms: number
+}
+
 /** One machine: its three clocks, which agree with nobody else's, and whether it runs at all. */
 export class Kernel {
   readonly timeline: Timeline
@@ -24,7 +30,8 @@ export class Kernel {
   /** Real time of the last wake-up from a pause that neither the monotonic nor the boot clock noticed. */
   pausedUntil = Number.NEGATIVE_INFINITY
   /** Pauses that none of its clocks has noticed, in real time. */
-  private readonly unseen: { readonly until: number; readonly ms: number }[] = []
+  private readonly unseen: Pause[] = []
+  private readonly shownByWall: Pause[] = []
   /** When the wall clock was last set back, and when a pause was last hidden, in monotonic milliseconds. */
   private setBackAt = Number.NEGATIVE_INFINITY
   private hiddenAt = Number.NEGATIVE_INFINITY
@@ -85,6 +92,7 @@ export class Kernel {
       this.bootAhead -= (this.timeline.now - this.asleepSince) * this.rate
       this.hiddenAt = this.mono()
       this.pausedUntil = this.timeline.now
+      this.shownByWall.push({ until: this.timeline.now, ms: this.timeline.now - this.asleepSince })
     }
     this.wake()
     return shows
@@ -102,7 +110,12 @@ export class Kernel {
 
   /** Milliseconds since a real time that none of its clocks shows. */
   unseenSince(time: number): number {
-    return this.unseen.reduce((sum, { until, ms }) => sum + (until > time ? ms : 0), 0)
+    return sumSince(this.unseen, time)
+  }
+
+  /** The same, and those which only the wall clock shows: anybody may set that. */
+  untoldSince(time: number): number {
+    return sumSince(this.unseen, time) + sumSince(this.shownByWall, time)
   }
 
   whenAwake(wake: () => void): void {
@@ -118,4 +131,8 @@ export class Kernel {
     this.wallAhead += byMs
     return true
   }
+}
+
+function sumSince(pauses: readonly Pause[], time: number): number {
+  return pauses.reduce((sum, { until, ms }) => sum + (until > time ? ms : 0), 0)
 }

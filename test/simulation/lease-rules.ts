@@ -109,14 +109,14 @@ export class LeaseRules {
     }
   }
 
-  /** A person raised the epoch of a term that goes on: nobody ever acted under it. */
+  /** A person raised the epoch of a term that goes on, or is being released: nobody ever acted under it. */
   private reasserts(after: Lease, writer: string): boolean {
     const [first] = this.claim?.said ?? []
     return (
       this.claim?.owner === writer &&
       first !== undefined &&
       epochOf(first.lease) === epochOf(after) &&
-      first.lease.spec?.acquireTime === after.spec?.acquireTime
+      (holderOf(after) === '' || first.lease.spec?.acquireTime === after.spec?.acquireTime)
     )
   }
 
@@ -146,9 +146,9 @@ export class LeaseRules {
     const waitedFor = (wanted: number) => waited >= wanted - drift(wanted)
     if (waitedFor(claim.promisedMs) && waitedFor(ms)) return
     // Who was shown the longer one keeps to it: only its holder may shorten it, and writes another renew time with that.
-    const [first] = claim.said
+    const last = claim.said.at(-1)
     const said =
-      first === undefined ? 0 : replicaOf(writer)?.knowledge.durationSaidWith(renewTimeOf(first.lease))
+      last === undefined ? 0 : replicaOf(writer)?.knowledge.durationSaidWith(renewTimeOf(last.lease))
     const shortened = waitedFor(ms) && (said ?? 0) < claim.promisedMs
     const limit = shortened ? 'duration shortened' : this.limit(before, after, writer)
     if (limit !== null) {

@@ -100,11 +100,11 @@ export class Standings {
   }
 
   /** Whoever says that it could take over has heard from the API server lately. */
-  saidReady({ instance, config, knowledge }: Replica): void {
+  saidReady({ instance, config, knowledge, kernel }: Replica): void {
     // A Lease that nobody holds is renewed by nobody: that its watch brings nothing is as it should be.
     if (this.waitMs === 0 || knowledge.holder === '') return
     const toleratedMs = Math.max(config.leaseDurationMs, this.waitMs, this.longestMs) + config.retryPeriodMs
-    const deafMs = this.now() - knowledge.heardAt
+    const deafMs = this.now() - knowledge.heardAt - kernel.untoldSince(knowledge.heardAt)
     if (deafMs > toleratedMs + SLACK_MS)
       throw new Violation(
         'rule 11',
@@ -132,7 +132,8 @@ export class Standings {
     const since = fitSince as number
     // One that was disturbed, or has only just begun, looks at the Lease first.
     const from = since < writtenAt ? writtenAt : Math.max(writtenAt, since + REQUEST_MS + retryPeriodMs)
-    const wait = edited ? Math.max(waitMs, leaseDurationMs) + 2 * retryPeriodMs : waitMs
+    // What a person has edited is left alone for as long as its holder may have been promised.
+    const wait = edited ? Math.max(this.longestMs, leaseDurationMs) + 2 * retryPeriodMs : waitMs
     const dead = Math.max(SILENT_RETRIES * retryPeriodMs, renewDeadlineMs / 5) + LOOK_MS
     const named = lease === null ? null : successorOf(lease)
     const courtesy = waitMs === 0 && named !== null && named !== identity ? retryPeriodMs : 0
