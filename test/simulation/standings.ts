@@ -134,7 +134,9 @@ export class Standings {
     const from = since < writtenAt ? writtenAt : Math.max(writtenAt, since + REQUEST_MS + retryPeriodMs)
     // What a person has edited is left alone for as long as its holder may have been promised.
     const wait = edited ? Math.max(this.longestMs, leaseDurationMs) + 2 * retryPeriodMs : waitMs
-    const dead = Math.max(SILENT_RETRIES * retryPeriodMs, renewDeadlineMs / 5) + LOOK_MS
+    // A holder whose record says a longer duration than one's own renews more rarely.
+    const silence = SILENT_RETRIES * retryPeriodMs * Math.max(1, this.longestMs / leaseDurationMs)
+    const dead = Math.max(silence, renewDeadlineMs / 5) + LOOK_MS
     const named = lease === null ? null : successorOf(lease)
     const courtesy = waitMs === 0 && named !== null && named !== identity ? retryPeriodMs : 0
     return from + wait + (deadAt >= writtenAt ? dead + courtesy : retryPeriodMs) + SLACK_MS
