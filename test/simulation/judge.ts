@@ -186,11 +186,16 @@ export class Judge {
     this.restarts++
   }
 
-  /** Of two the one that began first should have ended: what excuses the other one is no excuse. */
+  /**
+   * Of two the one that began first should have ended: what excuses the other one is no excuse, unless that is of an earlier
+   * term, and began late.
+   */
   private checkPair(a: Replica, b: Replica): void {
     const startedAt = ({ workload }: Replica) => (workload as Workload).startedAt
     const [first, second] = startedAt(a) <= startedAt(b) ? [a, b] : [b, a]
-    const limit = this.guard.limit(first) ?? this.overtakenBy(first, second)
+    const epochOf = ({ workload }: Replica) => (workload as Workload).epoch
+    const late = epochOf(second) < epochOf(first) ? this.guard.limit(second) : null
+    const limit = this.guard.limit(first) ?? this.overtakenBy(first, second) ?? late
     if (limit === null)
       throw new Violation('one acts', `${nameOf(a)} and ${nameOf(b)} execute at one instant`)
     this.limits.add(limit)

@@ -90,21 +90,27 @@ export class Standings {
   committed({ before, after, writer }: Commit): void {
     if (writer !== null && after !== null && isAcquisition(after)) this.taken(before, writer)
     const recorded = (lease: Lease | null) => (lease?.spec?.leaseDurationSeconds ?? 0) * 1_000
+    const wasEdited = this.edited
     this.edited = writer === null
     this.longestMs = Math.max(this.longestMs, recorded(after))
     if (this.edited) this.waitMs = Math.max(this.waitMs, recorded(before), recorded(after))
-    else this.waitMs = after !== null && holderOf(after) !== '' ? recorded(after) : 0
+    else if (after !== null && holderOf(after) !== '') this.waitMs = recorded(after)
+    // A release that undoes a person's epoch is believed by nobody who was shown that.
+    else this.waitMs = wasEdited ? this.longestMs : 0
     this.writtenAt = this.now()
     this.lease = after
     if (this.edited) this.taking = null
   }
 
   /** Whoever says that it could take over has heard from the API server lately. */
-  saidReady({ instance, config, knowledge, kernel }: Replica): void {
+  saidReady({ instance, config, knowledge, kernel, agent }: Replica): void {
     // A Lease that nobody holds is renewed by nobody: that its watch brings nothing is as it should be.
     if (this.waitMs === 0 || knowledge.holder === '') return
     const toleratedMs = Math.max(config.leaseDurationMs, this.waitMs, this.longestMs) + config.retryPeriodMs
-    const deafMs = this.now() - knowledge.heardAt - kernel.untoldSince(knowledge.heardAt)
+    // What stood still in the middle of a turn takes for new what it heard before.
+    const goneOnAt = agent?.process.stoodInTurn ? agent.process.thawedAt : Number.NEGATIVE_INFINITY
+    const heardAt = Math.max(knowledge.heardAt, goneOnAt)
+    const deafMs = this.now() - heardAt - kernel.untoldSince(heardAt)
     if (deafMs > toleratedMs + SLACK_MS)
       throw new Violation(
         'rule 11',
@@ -131,7 +137,7 @@ export class Standings {
     const { writtenAt, waitMs, edited, lease } = this
     const since = fitSince as number
     // One that was disturbed, or has only just begun, looks at the Lease first.
-    const from = since < writtenAt ? writtenAt : Math.max(writtenAt, since + REQUEST_MS + retryPeriodMs)
+    const from = Math.max(writtenAt, since + REQUEST_MS + retryPeriodMs)
     // What a person has edited is left alone for as long as its holder may have been promised.
     const wait = edited ? Math.max(this.longestMs, leaseDurationMs) + 2 * retryPeriodMs : waitMs
     // A holder whose record says a longer duration than one's own renews more rarely.
