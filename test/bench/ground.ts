@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type ControlPlane, startControlPlane } from '../e2e/control-plane.ts'
 import { Guard } from '../e2e/server-process.ts'
+import { BUNDLE } from '../support/bundle.ts'
 import type { LoggedProcess } from '../support/logged-process.ts'
-import { BUNDLE } from '../support/replica.ts'
 
 /** A replica that is told to end has drained, stopped and released by then. */
 const END_WITHIN_MS = 20_000

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { BUNDLE } from '../support/bundle.ts'
 import { podObstacle } from '../support/pod.ts'
-import { BUNDLE } from '../support/replica.ts'
 import { playChaos } from './chaos.ts'
 import { markdown, summarise } from './report.ts'
 import { testify } from './testimony.ts'

@@ -1,7 +1,7 @@
 import { accessSync, constants, existsSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
-import { BUNDLE } from '../support/replica.ts'
+import { BUNDLE } from '../support/bundle.ts'
 
 const DEFAULT_MINUTES = 10
 const LONGEST_MINUTES = 1_440
@@ -41,13 +41,8 @@ export function parseOptions(args: readonly string[]): Options | 'help' {
     values.seed === undefined ? Math.floor(Math.random() * SEEDS) : number('seed', values.seed, 0, SEEDS - 1)
   if (!Number.isInteger(seed)) throw new UsageError(`--seed must be a whole number, not "${values.seed}"`)
   if (values.report !== undefined) checkReport(values.report)
-  const main = values.main ?? BUNDLE
-  if (!existsSync(main))
-    throw new UsageError(
-      values.main === undefined
-        ? 'dist/langflow-leader.mjs is missing: npm run build'
-        : `--main: there is no file ${main}`,
-    )
+  const { main = BUNDLE } = values
+  if (!existsSync(main)) throw new UsageError(`--main: there is no file ${main}`)
   return { minutes, seed, report: values.report, main }
 }
 

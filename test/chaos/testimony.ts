@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import type { Beat } from '../support/beats.ts'
-import { BUNDLE } from '../support/replica.ts'
+import { BUNDLE } from '../support/bundle.ts'
 import { mono } from '../support/stage.ts'
 import type { Outcome } from './chaos.ts'
 import type { Violation } from './judge.ts'

@@ -5,9 +5,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
-import { fileURLToPath } from 'node:url'
+import { BUNDLE } from '../support/bundle.ts'
 
-const MAIN = fileURLToPath(new URL('../../agent/main.ts', import.meta.url))
 /** Five times faster than by default. */
 export const FAST = [
   '--lease-duration=3s',
@@ -29,7 +28,7 @@ export class DemoProcess {
   readonly #listeners = new Set<() => void>()
 
   constructor(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
-    this.#child = spawn(process.execPath, [MAIN, 'demo', ...args], {
+    this.#child = spawn(process.execPath, [BUNDLE, 'demo', ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, TMPDIR: this.#tmp, DEMO_TEST: this.#mark, ...env },
     })

@@ -2,7 +2,7 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { freePort } from '../support/free-port.ts'
-import { BUNDLE, Replica, type ReplicaOptions } from '../support/replica.ts'
+import { Replica, type ReplicaOptions } from '../support/replica.ts'
 import type { ControlPlane } from './control-plane.ts'
 import { deployRights } from './deploy-rights.ts'
 import { LANGFLOW_MISSING, langflowBinary, langflowEnvironment, writeFlow } from './langflow.ts'
@@ -45,7 +45,6 @@ export async function langflowReplicas(
       namespace,
       port,
       beats: join(dir, 'unused'),
-      main: BUNDLE,
       flags: ['--stop-timeout=60s', ...flags],
       command: commandOf(binary, port),
       env: { TMPDIR, ...langflowEnvironment(join(dir, identity), port, flows), ...env },

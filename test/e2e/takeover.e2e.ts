@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import { assertOneActed, readBeats } from '../support/beats.ts'
-import { BUNDLE, FAST, Replica, type ReplicaOptions } from '../support/replica.ts'
+import { FAST, Replica, type ReplicaOptions } from '../support/replica.ts'
 import { lives } from '../support/stage.ts'
 import { type ControlPlane, startControlPlane } from './control-plane.ts'
 import { deployRights } from './deploy-rights.ts'
@@ -47,7 +47,6 @@ class Scene {
       namespace,
       beats,
       flags,
-      main: BUNDLE,
       ...more,
     })
     this.replicas.push(replica)

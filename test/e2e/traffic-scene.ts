@@ -7,7 +7,7 @@ import type { KubeObject } from '../../agent/lease/kube-objects.ts'
 import { assertOneActed, readBeats } from '../support/beats.ts'
 import { linkedKubeconfig } from '../support/linked-kubeconfig.ts'
 import { Pod } from '../support/pod.ts'
-import { BUNDLE, FAST, Replica, type ReplicaOptions } from '../support/replica.ts'
+import { FAST, Replica, type ReplicaOptions } from '../support/replica.ts'
 import { TcpProxy } from '../support/tcp-proxy.ts'
 import type { ControlPlane } from './control-plane.ts'
 import { ACCOUNT, deployRights } from './deploy-rights.ts'
@@ -166,7 +166,7 @@ export class TrafficScene {
     const { kubeconfig, namespace, beats, mode } = this
     const env = { POD_NAME: name, POD_UID: uid, POD_IP: `10.9.0.${++this.addresses}` }
     const all = [...flags, `--traffic=${mode}`]
-    return { identity: name, kubeconfig, namespace, beats, flags: all, main: BUNDLE, env }
+    return { identity: name, kubeconfig, namespace, beats, flags: all, env }
   }
 
   private async makePod(name: string): Promise<string> {

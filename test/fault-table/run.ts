@@ -17,7 +17,6 @@ import { controlPlaneAssets } from '../e2e/assets.ts'
 import { hasOpenssl } from '../support/certificate.ts'
 import { machineFacts } from '../support/machine.ts'
 import { podObstacle } from '../support/pod.ts'
-import { BUNDLE } from '../support/replica.ts'
 import { markdown, shortcomings } from './document.ts'
 import { type FaultRecord, readRecords, recordsInto } from './record.ts'
 
@@ -66,7 +65,6 @@ function obstacle(out: string | undefined): string | undefined {
   } catch (error) {
     return (error as Error).message
   }
-  if (!existsSync(BUNDLE)) return 'dist/langflow-leader.mjs is missing: npm run build'
   if (!hasOpenssl()) return 'openssl is not installed (package openssl)'
   if (spawnSync('python3', ['--version']).status !== 0) return 'Python is not installed (package python3)'
   return podObstacle()

@@ -10,7 +10,7 @@ import { LeaseWatch, type Sighting } from '../e2e/lease-watch.ts'
 import { assertOneActed, type Beat, lateBeats, overlapMs, readBeats } from '../support/beats.ts'
 import { linkedKubeconfig } from '../support/linked-kubeconfig.ts'
 import { Pod, podObstacle } from '../support/pod.ts'
-import { BUNDLE, Replica, type ReplicaOptions } from '../support/replica.ts'
+import { Replica, type ReplicaOptions } from '../support/replica.ts'
 import { LEASE, mono } from '../support/stage.ts'
 import { TcpProxy } from '../support/tcp-proxy.ts'
 import { until } from '../support/until.ts'
@@ -110,7 +110,6 @@ export class Scene {
       namespace,
       beats: this.#beats,
       flags: [],
-      main: BUNDLE,
       ...more,
     }
     return { link, options }

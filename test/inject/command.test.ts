@@ -6,9 +6,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
 import { VERSION } from '../../agent/version.ts'
+import { BUNDLE } from '../support/bundle.ts'
 import { deployment, find, fixture, podOf } from './streams.ts'
 
-const MAIN = join(import.meta.dirname, '../../agent/main.ts')
 const dir = mkdtempSync(join(tmpdir(), 'inject-test-'))
 after(() => rmSync(dir, { recursive: true, force: true }))
 
@@ -23,7 +23,7 @@ function run(
   { stdin = '', env = {} }: { stdin?: string; env?: NodeJS.ProcessEnv } = {},
 ): Promise<Outcome> {
   return new Promise((resolve) => {
-    const child = execFile(process.execPath, [MAIN, 'inject', ...args], { env }, (error, stdout, stderr) =>
+    const child = execFile(process.execPath, [BUNDLE, 'inject', ...args], { env }, (error, stdout, stderr) =>
       resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr }),
     )
     child.stdin?.on('error', () => {}) // It may end without having read.
@@ -101,7 +101,9 @@ describe('langflow-leader inject', () => {
     const big = file('big.yaml', text)
     const { stdout } = await run(['-f', big])
     assert.equal((await run(['--uninject'], { stdin: stdout })).stdout, text)
-    const child = spawn(process.execPath, [MAIN, 'inject', '-f', big], { stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = spawn(process.execPath, [BUNDLE, 'inject', '-f', big], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
     child.stdout.destroy()
     let stderr = ''
     child.stderr.setEncoding('utf8').on('data', (chunk: string) => {

@@ -4,9 +4,10 @@ import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import type { AgentStatus } from '../../agent/observe/status.ts'
 import { isDead, readProcesses } from '../../agent/workload/proc.ts'
+import { BUNDLE } from './bundle.ts'
 import { freePort } from './free-port.ts'
 import { LoggedProcess } from './logged-process.ts'
-import { ask, commandLine, MAIN, type ReplicaOptions } from './replica.ts'
+import { ask, commandLine, type ReplicaOptions } from './replica.ts'
 import { until } from './until.ts'
 
 /** As in deploy/base. */
@@ -118,7 +119,7 @@ export class Pod {
   }
 
   private get main(): string {
-    return this.options.main ?? MAIN
+    return this.options.main ?? BUNDLE
   }
 
   get(path: string): Promise<{ status: number; text: string }> {

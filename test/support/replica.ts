@@ -1,12 +1,10 @@
 import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { AgentStatus } from '../../agent/observe/status.ts'
+import { BUNDLE } from './bundle.ts'
 import { freePort } from './free-port.ts'
 import { LoggedProcess } from './logged-process.ts'
 
-export const MAIN = fileURLToPath(new URL('../../agent/main.ts', import.meta.url))
-/** The one file that is delivered; `npm run build` writes it. */
-export const BUNDLE = fileURLToPath(new URL('../../dist/langflow-leader.mjs', import.meta.url))
 export const WORKLOAD = fileURLToPath(new URL('./workload.mjs', import.meta.url))
 
 /** A lease that fits a test: everything five times faster than by default. */
@@ -41,7 +39,7 @@ export interface ReplicaOptions {
   readonly launcherFlags?: readonly string[]
   /** Where the node and the tini of its launcher are, by default this node and the machine's tini. */
   readonly programs?: string
-  /** The program, by default from its sources. */
+  /** The program, by default as it is delivered. */
   readonly main?: string
 }
 
@@ -78,7 +76,7 @@ export class Replica extends LoggedProcess {
 
   private constructor(options: ReplicaOptions, port: number, httpPort: number) {
     const { agent, workload } = commandLine(options, port, httpPort)
-    const main = options.main ?? MAIN
+    const main = options.main ?? BUNDLE
     // A replica that is killed whole cannot remove its private directory: it lies where the test's own things do.
     const env = { TMPDIR: dirname(options.kubeconfig), ...options.env }
     super(options.identity, [process.execPath, main, 'run', ...agent, '--', ...workload], env)

@@ -2,7 +2,7 @@ import { accessSync, constants, existsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
 import type { StandbyMode } from '../../../agent/workload/standby.ts'
-import { BUNDLE } from '../../support/replica.ts'
+import { BUNDLE } from '../../support/bundle.ts'
 import { FAULTS, type FaultName } from './faults.ts'
 import { MODES, PRESETS, type Preset } from './settings.ts'
 
