@@ -60,7 +60,7 @@ function run(
 async function judge(mutation: Mutation): Promise<Verdict> {
   const directory = mkdtempSync(join(tmpdir(), 'mutation-'))
   try {
-    for (const part of ['agent', 'test', 'package.json'])
+    for (const part of ['agent', 'deploy', 'test', 'package.json'])
       cpSync(join(ROOT, part), join(directory, part), { recursive: true })
     symlinkSync(join(ROOT, 'node_modules'), join(directory, 'node_modules'))
     writeFileSync(join(directory, mutation.file), mutated(mutation))

@@ -391,6 +391,22 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
     test: 'test/election/ability.test.ts',
   },
   {
+    name: 'competes for a Lease of its own beside peers that compete for another one',
+    rule: '1',
+    file: 'agent/operate/rivals.ts',
+    from: 'if (lease === leaseIn(this.options.lease)) return false',
+    to: "if (lease !== '') return false",
+    test: 'test/operate/rivals.test.ts',
+  },
+  {
+    name: 'takes what its update’s read showed for no news where the answer came first',
+    rule: '5',
+    file: 'agent/lease/hedge.ts',
+    from: 'if (present !== null) seen(present)\n      return',
+    to: 'return',
+    among: ['slow', 'holder replaced', 'stands still'],
+  },
+  {
     name: 'goes on starting from nothing although a prepared replica would serve at once',
     rule: '11',
     file: 'agent/operate/making-way.ts',

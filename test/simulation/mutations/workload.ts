@@ -117,6 +117,22 @@ export const WORKLOAD_MUTATIONS: readonly Mutation[] = [
     to: "      if (processes.isEndingInOrder && (!this.stoppedInDoubt || over) && grant.onDoubt !== 'freeze') {\n",
   },
   {
+    name: 'does not see who of the frozen was woken',
+    rule: 'doubt',
+    file: 'agent/workload/linux-process-tree.ts',
+    from: 'if (frozen) awake =',
+    to: 'if (frozen && child === undefined) awake =',
+    test: 'test/workload/process-tree.test.ts',
+  },
+  {
+    name: 'leaves running what is woken again and again',
+    rule: 'doubt',
+    file: 'agent/workload/workload-processes.ts',
+    from: 'if (this.awakeLooks >= AWAKE_LOOKS)',
+    to: 'if (this.awakeLooks < 0)',
+    test: 'test/workload/workload-processes.test.ts',
+  },
+  {
     name: 'never thaws',
     rule: 'doubt',
     file: 'agent/workload/workload-processes.ts',
@@ -137,6 +153,14 @@ export const WORKLOAD_MUTATIONS: readonly Mutation[] = [
     file: 'agent/workload/workload-health.ts',
     from: '    this.servedSince ??= servedSince ?? null\n',
     to: '',
+    test: 'test/workload/supervisor.test.ts',
+  },
+  {
+    name: 'lets an open connection hold a stop up after its drain',
+    rule: '11',
+    file: 'agent/workload/supervisor.ts',
+    from: 'isOpen ? Math.min(graceMs, CUT_OFF_MS) : graceMs',
+    to: 'isOpen ? graceMs : graceMs',
     test: 'test/workload/supervisor.test.ts',
   },
   {
