@@ -53,13 +53,7 @@ describe('a takeover', { concurrency: 4 }, () => {
   test('when LangFlow answers /health with errors: the gate closes and another takes over', async (t) => {
     const stage = await Stage.open(t)
     const [a, b] = await stage.pair({
-      flags: [
-        '--lease-duration=3s',
-        '--renew-deadline=2s',
-        '--retry-period=400ms',
-        '--kill-margin=300ms',
-        '--health-interval=100ms',
-      ],
+      flags: [...FAST, '--health-interval=100ms'],
     })
     await fetch(`http://127.0.0.1:${a.port}/sicken`)
     await b.event('serving')
@@ -71,13 +65,7 @@ describe('a takeover', { concurrency: 4 }, () => {
     const stage = await Stage.open(t)
     const [a, b] = await stage.pair({
       workload: ['ignore-term', 'daemon'],
-      flags: [
-        '--lease-duration=3s',
-        '--renew-deadline=2s',
-        '--retry-period=400ms',
-        '--kill-margin=300ms',
-        '--stop-timeout=1s',
-      ],
+      flags: [...FAST, '--stop-timeout=1s'],
     })
     const pids = new Set(stage.beatsOf('a').map(({ pid }) => pid))
     a.signal('SIGTERM')

@@ -53,7 +53,7 @@ export function installPrograms(directory: string): string {
 const FRUGAL = ['--max-old-space-size=96']
 
 /** Renewals as fast as `FAST`, deadlines further off: the attackers share the machine with the attacked. */
-const TIMINGS = ['--lease-duration=6s', '--renew-deadline=4s', '--retry-period=400ms', '--kill-margin=300ms']
+const TIMINGS = ['--lease-duration=6s', '--renew-deadline=4s', '--retry-period=400ms', '--kill-margin=600ms']
 /** Half of the `--renew-deadline`: leadership would be in doubt after the whole of it. */
 const RENEWED_WITHIN_MS = 2000
 /** The workload shows a sign of life each 10 ms, where the machine lets it. */
