@@ -50,7 +50,8 @@ export class Rivals {
       if (this.closed) return
       // One that took its own grant back was there before.
       if (leads()) break
-      const rival = others.find((one) => this.isRival(one))
+      const rivals = others.filter((one) => this.isRival(one))
+      const rival = rivals.find((one) => one.leads) ?? rivals[0]
       if (rival !== undefined) {
         const problem = this.describe(rival)
         this.bar(problem)

@@ -86,6 +86,13 @@ describe('a replica that starts', () => {
     assert.match(b.told.at(-1) ?? '', /^old was here first and competes for the Lease "team\/lock"/)
   })
 
+  test('names the leader rather than another one that was there before', async () => {
+    const b = new Bench()
+    b.survey = async () => [{ ...LEADER, identity: 'older', leads: false, podAgeMs: 90_000 }, LEADER]
+    await b.start()
+    assert.match(b.told.at(-1) ?? '', /^old leads by the Lease "team\/lock"/)
+  })
+
   test('competes beside those that are younger, or of an unknown age, and do not lead', async () => {
     for (const podAgeMs of [59_999, null]) {
       const b = new Bench()
