@@ -260,7 +260,7 @@ function sighted(turn: Turn): void {
 function acknowledged(turn: Turn, id: number, lease: Lease): void {
   const { pending, unresolved } = turn.state
   const write = pending?.id === id ? pending : unresolved.find((other) => other.id === id)
-  const refusal = write === undefined ? null : notKept(write, lease)
+  const refusal = write === undefined ? null : notKept(write, lease, turn.state.written)
   if (refusal !== null) {
     dropped(turn, id, lease, refusal)
     return

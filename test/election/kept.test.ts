@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { LeaseSpec } from '../../agent/lease/lease.ts'
-import { Candidate, heldBy, RELEASED, released } from './candidate.ts'
+import { Candidate, failure, heldBy, RELEASED, released } from './candidate.ts'
 
 /** A leader whose next renewal is on its way; `before`: its Lease. */
 function renewing(): { c: Candidate; before: LeaseSpec; version: string } {
@@ -50,6 +50,17 @@ describe('an answer to a renewal', () => {
       assert.deepEqual(c.effects('grant'), [])
     })
   }
+
+  test('that is the Lease as an earlier renewal left it, of which no answer came, renews from that one alone', () => {
+    const { c } = renewing()
+    const first = c.write
+    const left = c.commit(first)
+    c.tell({ type: 'write_failed', id: first.id, error: failure('timeout', true) }).pass(4_000)
+    assert.notEqual(c.write.id, first.id)
+    c.tell({ type: 'written', id: c.write.id, lease: left })
+    assert.deepEqual(c.state.term?.renewedAt, first.sentAt)
+    assert.match(c.state.writeProblem ?? '', /its renewTime is that of an earlier write/)
+  })
 
   test('that truncates the renewTime, or says more than was written, renews', () => {
     const { c } = renewing()

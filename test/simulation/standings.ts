@@ -29,6 +29,8 @@ interface Standing {
   fitSince: number | null
   /** Real time at which a connection of its was dead for the last time. */
   deadAt: number
+  /** Real time at which it was prepared for the last time. */
+  preparedAt: number
 }
 
 interface Taking {
@@ -69,7 +71,12 @@ export class Standings {
     this.replicas = replicas
     this.asks = asks
     this.now = now
-    const begun = () => ({ disturbedUntil: 0, fitSince: null, deadAt: Number.NEGATIVE_INFINITY })
+    const begun = () => ({
+      disturbedUntil: 0,
+      fitSince: null,
+      deadAt: Number.NEGATIVE_INFINITY,
+      preparedAt: 0,
+    })
     this.standings = new Map(replicas.map((replica) => [replica, begun()]))
   }
 
@@ -88,7 +95,7 @@ export class Standings {
   }
 
   committed({ before, after, writer }: Commit): void {
-    if (writer !== null && after !== null && isAcquisition(after)) this.taken(before, writer)
+    if (writer !== null && after !== null && isAcquisition(after)) this.taken(before, after, writer)
     const recorded = (lease: Lease | null) => (lease?.spec?.leaseDurationSeconds ?? 0) * 1_000
     const wasEdited = this.edited
     this.edited = writer === null
@@ -124,6 +131,7 @@ export class Standings {
     for (const replica of this.replicas) {
       const standing = this.of(replica)
       if (replica.network.blackHoled) standing.deadAt = now
+      if (replica.prepared) standing.preparedAt = now
       if (now < standing.disturbedUntil || !isFit(replica)) standing.fitSince = null
       else standing.fitSince ??= now
       if (standing.fitSince !== null && now > this.leadsBy(replica, standing)) this.late(replica, standing)
@@ -157,7 +165,7 @@ export class Standings {
     )
   }
 
-  private taken(before: Lease | null, writer: string): void {
+  private taken(before: Lease | null, after: Lease, writer: string): void {
     const by = this.replicas.find(({ instance }) => instance === writer)
     this.taking = this.starting = null
     if (by === undefined) return
@@ -165,14 +173,16 @@ export class Standings {
     const first = agent !== null && !this.led.has(agent)
     if (agent !== null) this.led.add(agent)
     if (first && !by.prepared && this.asks) this.starting = { by, since: this.now() }
-    const { fitSince, deadAt } = this.of(by)
-    if (fitSince !== null) {
+    const { fitSince, deadAt, preparedAt } = this.of(by)
+    // What it was when it decided to, not what it is by now.
+    const sentAt = by.knowledge.sentAs(after)?.at ?? this.now()
+    if (fitSince !== null && fitSince <= sentAt) {
       this.counts.led++
       if (deadAt >= this.writtenAt) this.counts.ledThoughDead++
       const startMs = by.config.standby === 'cold' ? by.behaviour.startMs : by.behaviour.preparedStartMs
       const takenAt = this.now()
       this.taking = { by, instance: writer, takenAt, servesBy: takenAt + startMs + STEPS_MS }
-    } else if (!by.prepared) this.checkPrecedence(before, by)
+    } else if (!by.prepared && preparedAt < sentAt) this.checkPrecedence(before, by)
   }
 
   /** One that is not prepared has taken the Lease. */

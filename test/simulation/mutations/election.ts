@@ -35,7 +35,7 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
     name: 'takes any answer for an acknowledgement',
     rule: '2',
     file: 'agent/election/learning.ts',
-    from: 'write === undefined ? null : notKept(write, lease)',
+    from: 'write === undefined ? null : notKept(write, lease, turn.state.written)',
     to: 'null as ReturnType<typeof notKept>',
     among: ['updates dropped', 'renew times dropped', 'cut', 'writes lost'],
   },
