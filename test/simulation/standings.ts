@@ -182,7 +182,10 @@ export class Standings {
       const startMs = by.config.standby === 'cold' ? by.behaviour.startMs : by.behaviour.preparedStartMs
       const takenAt = this.now()
       this.taking = { by, instance: writer, takenAt, servesBy: takenAt + startMs + STEPS_MS }
-    } else if (!by.prepared && preparedAt < sentAt) this.checkPrecedence(before, by)
+    } else if (!by.prepared && preparedAt < sentAt && !agent?.host.elector.state.workload.prepared) {
+      // Nor what it has not heard of yet, such as the end of its launcher.
+      this.checkPrecedence(before, by)
+    }
   }
 
   /** One that is not prepared has taken the Lease. */
