@@ -91,10 +91,13 @@ function canResume(turn: Turn, seen: Seen): boolean {
  * absent or was emptied: nobody renews it, so that its watch brings nothing proves nothing.
  */
 function poll(turn: Turn): boolean {
-  const { mustRead, watchUp, nextPollAt, nextAttemptAt, seen, vacantNotBefore } = turn.state
+  const { mustRead, watchUp, nextPollAt, nextAttemptAt, readSentAt, seen, vacantNotBefore } = turn.state
   const vanished =
     seen !== null && (seen.lease === null || (looksNeverHeld(seen.lease) && turn.now.mono < vacantNotBefore))
-  const due = mustRead ? nextAttemptAt : watchUp && !vanished ? Number.POSITIVE_INFINITY : nextPollAt
+  // Also at the very moment from which it is free: whoever has waited for longest knows the most of it, its epoch above all.
+  const freed = seen?.lease === null && (readSentAt?.mono ?? 0) < vacantNotBefore
+  const next = freed ? Math.min(nextPollAt, vacantNotBefore) : nextPollAt
+  const due = mustRead ? nextAttemptAt : watchUp && !vanished ? Number.POSITIVE_INFINITY : next
   // Just read, and free: the time to write, however slow the answers are.
   const toBeCreated = confirmsAbsence(turn) && turn.now.mono >= turn.state.vacantNotBefore
   if (turn.now.mono < due || toBeCreated) {

@@ -54,6 +54,14 @@ describe('a candidate', () => {
     assert.equal(c.effects('write').length, 0)
   })
 
+  test('an absent Lease is made at the moment from which it is free, not at the next look', () => {
+    const c = Candidate.follower().sees(heldBy('leader', 10)).sees(null)
+    c.wait(14_900)
+    assert.equal(c.state.pending, null)
+    c.wait(200)
+    assert.equal(c.write.kind, 'acquire')
+  })
+
   test('waits out a lease duration after the Lease was deleted, also when it reappears empty', () => {
     const c = Candidate.follower().sees(heldBy('other', 10)).pass(1_000).sees(null).wait(5_000)
     c.sees(leaseOf({}, 12, 'u2'), true).wait(9_999)
