@@ -6,7 +6,7 @@ import { FAST, type Replica } from '../support/replica.ts'
 import { lives, Stage } from '../support/stage.ts'
 import { until } from '../support/until.ts'
 
-const LEASE_MS = 3_000
+const LEASE_MS = 4_000
 
 /** Long enough for another start in the same term. */
 async function served(a: Replica, serving: Line): Promise<void> {

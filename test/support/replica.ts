@@ -8,11 +8,11 @@ import { LoggedProcess } from './logged-process.ts'
 export const WORKLOAD = fileURLToPath(new URL('./workload.mjs', import.meta.url))
 
 /**
- * A lease that fits a test: everything five times faster than by default. Within half of the kill margin the launcher has to
- * kill, or its agent does without it, also where several tests share the machine.
+ * A lease that fits a test: four to five times faster than by default. Within half of the kill margin the launcher has to
+ * kill, or its agent does without it, also where several tests share the machine; and doubt lasts for long enough to end.
  */
 export const FAST = [
-  '--lease-duration=3s',
+  '--lease-duration=4s',
   '--renew-deadline=2s',
   '--retry-period=400ms',
   '--kill-margin=600ms',
