@@ -6,7 +6,6 @@ import { type LauncherOptions, launcherOptions, parseLauncherOptions } from '../
 import { createLog } from '../observe/log.ts'
 import { countUnreaped, isAlone } from '../workload/alone.ts'
 import { givenEnvironment, standbyEnvironment, workloadEnvironment } from '../workload/environment.ts'
-import { askHealth } from '../workload/health-request.ts'
 import { startWith } from '../workload/langflow-command.ts'
 import { PLAIN_SCRIPT } from '../workload/langflow-scripts.ts'
 import { serveLauncher } from '../workload/launcher-service.ts'
@@ -69,7 +68,6 @@ async function launch(options: LauncherOptions): Promise<number> {
       portHolder: async (port) => ((await isPortFree(port)) ? null : describeTaken(port)),
       serving: (port, child) =>
         new ServingProcesses({ port, child, clock: systemClock, note: (level, text) => log[level](text) }),
-      health: askHealth,
       environment: (grant) => workloadEnvironment(given, grant),
       unreaped: countUnreaped,
     },

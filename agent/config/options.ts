@@ -27,7 +27,7 @@ export interface AgentOptions extends Timings {
   /** A directory that only the agent can write: its launcher's token survives a restart there. */
   readonly stateDir: string
   readonly target: Target
-  readonly standby: 'cold' | 'prewarmed' | 'frozen'
+  readonly standby: 'cold' | 'prewarmed'
   readonly onCrash: 'handover' | 'restart'
   /** `null`: nobody is asked. */
   readonly peers: Peer | null
@@ -37,7 +37,6 @@ export interface AgentOptions extends Timings {
   /** 1 to 999. */
   readonly healthFailures: number
   readonly startTimeoutMs: number
-  readonly thawTimeoutMs: number
   /** From 0. */
   readonly drainTimeoutMs: number
   /** From 0. */
@@ -126,8 +125,7 @@ function toAgentOptions(
   env: NodeJS.ProcessEnv,
 ): AgentOptions {
   const { preset, leaseDuration, renewDeadline, retryPeriod, killMargin, ...others } = values
-  const { healthInterval, healthTimeout, startTimeout, thawTimeout, drainTimeout, stopTimeout, ...more } =
-    others
+  const { healthInterval, healthTimeout, startTimeout, drainTimeout, stopTimeout, ...more } = others
   const { traffic, endpointSlice, ...rest } = more
   const timings = timingsOf({ preset, leaseDuration, renewDeadline, retryPeriod, killMargin })
   const problem = contradiction({ ...timings, onDoubt: rest.onDoubt })
@@ -146,7 +144,6 @@ function toAgentOptions(
     healthIntervalMs: healthInterval,
     healthTimeoutMs: healthTimeout,
     startTimeoutMs: startTimeout,
-    thawTimeoutMs: thawTimeout,
     drainTimeoutMs: drainTimeout,
     stopTimeoutMs: stopTimeout,
   }

@@ -129,11 +129,10 @@ export const AGENT_SETTINGS = {
     schema: reads(parsePath),
   },
   standby: {
-    ...choice(['cold', 'prewarmed', 'frozen'], 'LangFlow', 'what a follower keeps ready'),
+    ...choice(['cold', 'prewarmed'], 'LangFlow', 'what a follower keeps ready'),
     fallback: 'cold',
   },
   startTimeout: duration('10m', 1, 'LangFlow', 'from the order to start to the first healthy answer'),
-  thawTimeout: duration('2s', 1, 'LangFlow', 'how long a thawed standby may take to answer'),
   drainTimeout: duration(
     '5s',
     0,

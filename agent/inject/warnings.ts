@@ -1,6 +1,6 @@
 import type { Manifest } from './manifest.ts'
 import type { InjectOptions } from './settings.ts'
-import { asList, asNumber, asText, dig } from './value.ts'
+import { asNumber, dig } from './value.ts'
 import { mountsToken, neighbours, type Workload } from './workload.ts'
 
 /**
@@ -9,7 +9,7 @@ import { mountsToken, neighbours, type Workload } from './workload.ts'
  */
 export function warningsFor(
   workload: Workload,
-  { traffic, standby }: Pick<InjectOptions, 'traffic' | 'standby'>,
+  { traffic }: Pick<InjectOptions, 'traffic'>,
   { services, wrapped }: { services: number; wrapped: boolean },
 ): string[] {
   const { manifest, replicas, spec } = workload
@@ -22,10 +22,6 @@ export function warningsFor(
     warnings.push(
       `of its ${replicas} replicas the third is never made, since the second one never gets Ready: set podManagementPolicy to Parallel, which an existing StatefulSet must be deleted for (kubectl delete --cascade=orphan), or use --traffic label`,
     )
-  if (standby === 'frozen' && !mayHaveDatabase(workload))
-    warnings.push(
-      'its env has no LANGFLOW_DATABASE_URL, without which nothing can be kept frozen: give it there the PostgreSQL that all replicas share (one that its script composes is not known in time)',
-    )
   if (traffic === 'label' && services === 0)
     warnings.push(
       'no Service in this stream leads to it: add langflow-leader/role: leader to the selector of the one that its clients use',
@@ -35,13 +31,6 @@ export function warningsFor(
       `${others.join(' and ')} ${others.length > 1 ? 'lose' : 'loses'} the API server's token, which only the agent has from now on: mount a projected one where it is needed`,
     )
   return warnings
-}
-
-/** Whether a PostgreSQL is named where the launcher can see it, as far as the template tells. */
-function mayHaveDatabase({ langflow }: Workload): boolean {
-  if (asList(langflow.envFrom).length > 0) return true
-  const url = asList(langflow.env).find((one) => dig(one, 'name') === 'LANGFLOW_DATABASE_URL')
-  return url !== undefined && !asText(dig(url, 'value')).startsWith('sqlite')
 }
 
 /** Of what a cluster gave out: old pods and new ones, of which only some know the Lease, would act at once. */

@@ -15,7 +15,6 @@ export interface SupervisorParts extends Pick<SupervisorOptions, Needs> {
     | 'standby'
     | 'startTimeoutMs'
     | 'stopTimeoutMs'
-    | 'thawTimeoutMs'
     | 'killMarginMs'
     | 'healthIntervalMs'
     | 'healthTimeoutMs'
@@ -34,10 +33,8 @@ export function connectSupervisor({ options, clock, keys, alarm, ...others }: Su
       new LinkServer({
         path: options.socket,
         port: options.target.port,
-        origin: options.target.origin,
         standby: options.standby,
         patienceMs: options.startTimeoutMs,
-        thawMs: options.thawTimeoutMs,
         keys,
         clock,
         handlers,

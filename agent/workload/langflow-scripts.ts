@@ -57,21 +57,6 @@ const IMPORTS = `
     del tracer`
 
 /**
- * Starts LangFlow as its own command does, with everything imported before its first request. Arguments: the first entry
- * of `sys.path`, and what `sys.argv` would be.
- */
-export const IMPORTED_SCRIPT = `
-import sys
-sys.path[0] = sys.argv[1]
-argv = sys.argv[2:]
-${CUT_OFF}
-if True:${IMPORTS}
-sys.argv = argv
-del argv
-sys.exit(main())
-`
-
-/**
  * What the interpreter of a prewarmed standby runs, with the descriptor of its link and the first entry of `sys.path` as
  * arguments. It imports what `langflow run` imports, says "ready", and waits for one line: the environment of a
  * term. Then it goes on as LangFlow's own command does. Its end of the link closes with the launcher, and then it ends, also

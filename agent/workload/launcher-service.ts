@@ -2,7 +2,7 @@ import type { Readable } from 'node:stream'
 import type { Log } from '../observe/log.ts'
 import { Repeats } from '../observe/repeats.ts'
 import { readBoot } from './boot-offset.ts'
-import { FrozenStandby } from './frozen-standby.ts'
+import { KeptStandby } from './kept-standby.ts'
 import { Launcher } from './launcher.ts'
 import type { LauncherMachine } from './launcher-machine.ts'
 import { LinkClient } from './link-client.ts'
@@ -16,7 +16,6 @@ import {
 import { PrewarmedStandby } from './prewarmed-standby.ts'
 import type { ProcessTree } from './process-tree.ts'
 import type { Parentage } from './spawn.ts'
-import { StandbyLadder } from './standby-ladder.ts'
 
 export interface LauncherServiceOptions {
   readonly socket: string
@@ -30,8 +29,6 @@ export interface LauncherServiceOptions {
     tree(mark: string, standby: PrewarmedStandby | null): ProcessTree
     /** The environment of what waits for a grant. */
     standbyEnvironment(mark: string): NodeJS.ProcessEnv
-    /** What is wrong with LangFlow at this origin, or `null`. */
-    health(origin: string, timeoutMs: number): Promise<string | null>
     /** How many processes have ended that nobody will ever reap. */
     unreaped(): number
   }
@@ -43,15 +40,12 @@ export interface LauncherServiceOptions {
 /** Each kill leaves a handful, and a whole container may have a thousand. */
 const MOST_UNREAPED = 100
 
-type Welcome = Extract<ToLauncher, { type: 'welcome' }>
-
 /** Runs a launcher on its link until it is told to end. Resolves to the exit code once nothing of the workload lives. */
 export async function serveLauncher(options: LauncherServiceOptions): Promise<number> {
   const { log, machine, stopTimeoutMs } = options
   let mark = ''
   let ending = false
-  let prewarmed = null as PrewarmedStandby | null
-  let standby = null as StandbyLadder | null
+  let standby = null as KeptStandby<PrewarmedStandby> | null
   const repeats = new Repeats(log, machine.clock)
   let exitCode = 0
   let toldReason = null as string | null
@@ -69,7 +63,11 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
   }
   const launcher = new Launcher(
     options.command,
-    { ...machine, tree: () => machine.tree(mark, prewarmed), standby: () => (ending ? null : standby) },
+    {
+      ...machine,
+      tree: () => machine.tree(mark, standby?.held ?? null),
+      standby: () => (ending ? null : standby),
+    },
     (view, cause) => {
       report(log, repeats, view, cause)
       const { reason } = view.standby
@@ -83,33 +81,20 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
       finishIfIdle(view)
     },
   )
-  const newStandby = ({ standby: mode, port, origin, patienceMs, thawMs }: Welcome) => {
-    const shared = {
-      command: options.command,
-      parentage: options.parentage,
-      environment: () => machine.standbyEnvironment(mark),
-      clock: machine.clock,
-      patienceMs,
-    }
-    prewarmed = new PrewarmedStandby({ ...shared, changed: () => prewarmed && standby?.changed(prewarmed) })
-    const frozen: FrozenStandby | null =
-      mode === 'frozen'
-        ? new FrozenStandby({
-            ...shared,
-            tree: () => machine.tree(mark, null),
-            portHolder: () => machine.portHolder(port),
-            health: (timeoutMs) => machine.health(origin, timeoutMs),
-            thawMs,
-            changed: () => frozen && standby?.changed(frozen),
-            stale: () => {
-              log.info('the flows have changed: the frozen standby is prepared again')
-              if (frozen !== null) void standby?.renew(frozen)
-            },
-            note: (level, sentence) => log[level](sentence),
-          })
-        : null
-    return new StandbyLadder(frozen, prewarmed, machine.clock, () => launcher.standbyChanged())
-  }
+  const newStandby = (patienceMs: number) =>
+    new KeptStandby(
+      (changed) =>
+        new PrewarmedStandby({
+          command: options.command,
+          parentage: options.parentage,
+          environment: () => machine.standbyEnvironment(mark),
+          clock: machine.clock,
+          patienceMs,
+          changed,
+        }),
+      machine.clock,
+      () => launcher.standbyChanged(),
+    )
   const link = new LinkClient(options.socket, machine.clock, {
     hello: () => ({
       type: 'hello',
@@ -125,7 +110,7 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
         mark = message.tree
         log.info('connected to the agent')
         if (ending) link.send({ type: 'terminating' })
-        if (message.standby !== 'cold') standby ??= newStandby(message)
+        if (message.standby !== 'cold') standby ??= newStandby(message.patienceMs)
         launcher.meet(message.port, options.alone ? null : machine.tree(mark, null))
       } else if (message.type === 'ping') {
         link.send({ type: 'pong', id: message.id, clocks: readBoot(machine.clock) })

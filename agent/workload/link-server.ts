@@ -22,13 +22,10 @@ export interface LinkHandlers {
 
 export interface LinkServerOptions {
   readonly path: string
-  /** The workload's port, and where it answers: told to the launcher. */
+  /** The workload's port, what the launcher is to keep ready, and how long that may take: told to the launcher. */
   readonly port: number
-  readonly origin: string
-  /** What the launcher is to keep ready, how long that may take, and a thawed LangFlow to answer. */
   readonly standby: StandbyMode
   readonly patienceMs: number
-  readonly thawMs: number
   readonly keys: LauncherKeys
   readonly clock: Clock
   readonly handlers: LinkHandlers
@@ -212,7 +209,7 @@ export class LinkServer {
 
   /** Returns whether it is the launcher now. */
   private greet(socket: Socket, hello: Hello): boolean {
-    const { keys, port, origin, standby, patienceMs, thawMs, handlers, alarm } = this.options
+    const { keys, port, standby, patienceMs, handlers, alarm } = this.options
     const mismatch = this.mismatch(hello)
     const admission =
       mismatch === null ? keys.admit(hello.token, this.launcher !== null) : { refused: mismatch }
@@ -233,10 +230,8 @@ export class LinkServer {
       token: admission.token,
       tree: admission.tree,
       port,
-      origin,
       standby,
       patienceMs,
-      thawMs,
     } satisfies ToLauncher)
     handlers.connected(hello, admission.returning)
     return true

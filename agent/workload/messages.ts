@@ -138,12 +138,9 @@ export type ToLauncher =
       /** Marks the workload's processes. */
       tree: string
       port: number
-      /** Where LangFlow answers. */
-      origin: string
       standby: StandbyMode
-      /** How long the standby may take to be prepared, and a thawed one to answer. */
+      /** How long the standby may take to be prepared. */
       patienceMs: number
-      thawMs: number
     }
   | { type: 'refused'; reason: string }
   | { type: 'ping'; id: number }

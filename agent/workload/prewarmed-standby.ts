@@ -8,7 +8,7 @@ import { PREWARM_SCRIPT } from './langflow-scripts.ts'
 import { memoryOf, type ProcessIdentity } from './proc.ts'
 import { signalSame } from './signals.ts'
 import { exitOf, firstProcess, type Parentage, type Started, spawnBelow } from './spawn.ts'
-import { COLD, type Rung, type StandbyView } from './standby.ts'
+import { COLD, type Preparable, type StandbyView } from './standby.ts'
 
 export interface PrewarmedStandbyOptions {
   /** The workload's command, as it stood after `--`. */
@@ -28,7 +28,7 @@ const LINK_FD = 3
  * LangFlow's interpreter with everything imported that `langflow run` imports, waiting for a grant: no port, no
  * database, no file of LangFlow's is touched before. What cannot be prepared is cold, and says why.
  */
-export class PrewarmedStandby implements Rung {
+export class PrewarmedStandby implements Preparable {
   private readonly options: PrewarmedStandbyOptions
   private child: Started | null = null
   /** The interpreter: the child itself, or what its reaper has forked. */
@@ -52,11 +52,6 @@ export class PrewarmedStandby implements Rung {
       this.unfit = true
       this.fail((error as Error).message)
     }
-  }
-
-  /** Its imports alone can tell. */
-  async obstacle(): Promise<null> {
-    return null
   }
 
   settled(): Promise<void> {

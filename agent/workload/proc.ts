@@ -182,14 +182,6 @@ export function threadStates(pid: number): string[] {
   return names.flatMap((name) => parseStat(readStatLine(`${pid}/task/${name}`))?.state ?? [])
 }
 
-/** Clock ticks (10 ms) that all its threads have used; `null`: it cannot be told. */
-export function cpuTicks(pid: number): number | null {
-  const line = readStatLine(pid)
-  const fields = line.slice(line.lastIndexOf(')') + 2).split(' ', 13)
-  const ticks = Number(fields[11]) + Number(fields[12])
-  return Number.isNaN(ticks) ? null : ticks
-}
-
 /** Its arguments, each with a final zero byte; `''`: it has none any more, or they may not be read. */
 export function commandLineOf(pid: number): string {
   const length = readProc(`/proc/${pid}/cmdline`)

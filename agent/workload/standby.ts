@@ -1,7 +1,5 @@
-import type { Exit, ProcessTree } from './process-tree.ts'
-
-/** What a follower keeps ready, from nothing to a whole LangFlow that only has to be thawed. */
-export type StandbyMode = 'cold' | 'prewarmed' | 'frozen'
+/** What a follower keeps ready: nothing, or LangFlow's interpreter with everything imported. */
+export type StandbyMode = 'cold' | 'prewarmed'
 
 export interface StandbyView {
   /** What it would start from now: `cold` also where something warmer could not be prepared. */
@@ -28,25 +26,14 @@ export interface Standby {
   prepare(): void
   /** The workload is about to start: nothing more is prepared. Resolves once it is ready, or never will be. */
   use(): Promise<void>
-  /** A workload that was started before and is frozen now; `null`: it has to be started. `exited` is told of its end. */
-  takeFrozen(exited: (exit: Exit) => void): FrozenWorkload | null
 }
 
-export interface FrozenWorkload {
-  readonly tree: ProcessTree
-  readonly pid: number
-  /** Once thawed: resolves to what is wrong, or to `null` as soon as it is healthy. */
-  answers(): Promise<string | null>
-}
-
-/** One way to stand by. */
-export interface Rung {
+/** What can be prepared once, and again after it has failed or was used up. */
+export interface Preparable {
   /** Of a failed one the mode is `cold`, and there is a reason. */
   readonly view: StandbyView
   /** It failed for a reason that trying again will not change. */
   readonly unfit: boolean
-  /** What stands in its way now, in one sentence. */
-  obstacle(): Promise<string | null>
   prepare(): void
   /** Resolves once it is ready, or has failed and left nothing. */
   settled(): Promise<void>

@@ -93,7 +93,7 @@ export class WorkloadProcesses {
     // Before any look at the clocks: it may take as long as a cold start.
     await this.machine.standby()?.use()
     // Otherwise it was ended meanwhile, which is told by itself.
-    if (this.tree === waiting && !(await this.wake())) await this.launch(grant, this.tree)
+    if (this.tree === waiting) await this.launch(grant, waiting)
   }
 
   /** They are healthy. */
@@ -119,7 +119,7 @@ export class WorkloadProcesses {
   /** Only from `frozen`. */
   thaw(): void {
     this.frozenSince = null
-    if (this.signalThaw()) this.move('running', { kind: 'thawed' })
+    if (this.signal('thawed', (tree) => tree.thaw())) this.move('running', { kind: 'thawed' })
   }
 
   /** Only from `running`: SIGTERM. `killAfter` has to follow: it confirms the end. */
@@ -228,38 +228,6 @@ export class WorkloadProcesses {
     this.handlers.executes()
   }
 
-  /** Thaws what stands by frozen. False: there is none, or nothing of it is left, and it has to be started. */
-  private async wake(): Promise<boolean> {
-    if (!this.handlers.mayExecute() || this.state !== 'running') return false
-    let replaced = false
-    const frozen = this.machine.standby()?.takeFrozen((exit) => {
-      if (!replaced && frozen) this.exited(frozen.tree, exit)
-    })
-    if (!frozen) return false
-    const { tree, pid } = frozen
-    const goesOn = () => this.tree === tree && this.state === 'running'
-    this.tree = tree
-    this.pid = pid
-    if (!this.signalThaw()) return true
-    this.handlers.executes()
-    const problem = await frozen.answers()
-    // Ended meanwhile, which is told by itself, or in doubt: then its agent judges it once it is thawed again.
-    if (problem === null || !goesOn()) {
-      if (this.tree === tree) this.begun()
-      return true
-    }
-    replaced = true
-    const left = await killAll(tree, this.served)
-    // Also one that came to be in doubt: what is dead must not be thawed.
-    if (!goesOn() || left !== null) {
-      if (!this.isEnding(tree)) void this.end()
-      return true
-    }
-    this.pid = null
-    this.tree = this.machine.tree()
-    return false
-  }
-
   /** The first process has ended; others of its tree may go on serving without it. */
   private exited(tree: ProcessTree, exit: Exit): void {
     if (tree !== this.tree || this.state === 'idle' || this.state === 'unstoppable') return
@@ -270,10 +238,6 @@ export class WorkloadProcesses {
     }
     this.move('stopping', { kind: 'exited', ...exit })
     void this.end()
-  }
-
-  private signalThaw(): boolean {
-    return this.signal('thawed', (tree) => tree.thaw())
   }
 
   /** Returns false where it cannot be told what to signal: then all of it is killed. */

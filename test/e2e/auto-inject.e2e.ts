@@ -209,11 +209,11 @@ describe('deploy/components/auto-inject on kube-apiserver', () => {
 
   test('every flag is an annotation of the pod, or a default of its namespace', async () => {
     const own = await preparedNamespace()
-    const data = { standby: 'prewarmed', 'drain-timeout': '5s' }
+    const data = { standby: 'cold', 'drain-timeout': '5s' }
     const settings = ['configmap', 'langflow-leader', `--namespace=${own}`]
     await plane.kubectl(['patch', ...settings, '--type=merge', '--patch', JSON.stringify({ data })])
     const annotations = {
-      'langflow-leader/standby': 'frozen',
+      'langflow-leader/standby': 'prewarmed',
       'langflow-leader/traffic': 'label',
       'langflow-leader/stop-timeout': '20s',
       'langflow-leader/entrypoint': 'tini -- langflow  run',
@@ -229,7 +229,7 @@ describe('deploy/components/auto-inject on kube-apiserver', () => {
     const told = await agentOptionsOf(agent)
     assert.deepEqual(
       [told.standby, told.traffic.mode, told.drainTimeoutMs, told.stopTimeoutMs],
-      ['frozen', 'label', 5_000, 20_000],
+      ['prewarmed', 'label', 5_000, 20_000],
     )
     assert.deepEqual(told.peers, { host: 'langflow-members', port: 8090 })
     assert.equal(agent.readinessProbe?.httpGet.path, '/readyz?exclude=leadership')
@@ -258,7 +258,7 @@ describe('deploy/components/auto-inject on kube-apiserver', () => {
       /finds no container named langflow: say in the annotation langflow-leader\/container/,
     ],
     'an annotation that nobody knows': [
-      { annotations: { 'langflow-leader/stand-by': 'frozen' } },
+      { annotations: { 'langflow-leader/stand-by': 'prewarmed' } },
       /does not know the annotation langflow-leader\/stand-by: use container, entrypoint, lease-name, /,
     ],
     'an agent that is not ours': [

@@ -12,7 +12,7 @@ import { type ControlPlane, startControlPlane } from './control-plane.ts'
 const KUBECTL = join(controlPlaneAssets(), 'kubectl')
 const component = (name: string) => `components/${name}`
 const TRAFFIC = [[], ['traffic-label'], ['traffic-slice']]
-const STANDBY = [[], ['standby-prewarmed'], ['standby-frozen']]
+const STANDBY = [[], ['standby-prewarmed']]
 const OTHERS = ['postgresql', 'monitoring', 'preset-fast']
 /** The others alone, and all of them with each mode, in both orders. */
 const COMBINATIONS = [
@@ -67,7 +67,7 @@ describe('deploy/ as kustomize builds it', () => {
 
   test('the StatefulSet takes every component', async () => {
     for (const traffic of TRAFFIC) {
-      for (const components of [traffic, [...traffic, 'standby-frozen', ...OTHERS]]) {
+      for (const components of [traffic, [...traffic, 'standby-prewarmed', ...OTHERS]]) {
         const { manifests } = await rendered('examples/statefulset', components)
         await assertConsistent(manifests)
         const { kind, spec } = workloadOf(manifests)
@@ -145,7 +145,7 @@ describe('deploy/ on kube-apiserver', () => {
     'the StatefulSet': { resources: ['examples/statefulset'] },
     'the StatefulSet in slice mode': {
       resources: ['examples/statefulset'],
-      components: ['traffic-slice', 'standby-frozen', ...OTHERS].map(component),
+      components: ['traffic-slice', 'standby-prewarmed', ...OTHERS].map(component),
     },
     'the single container': { resources: ['examples/single-container'] },
   }

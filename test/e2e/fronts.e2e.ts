@@ -70,7 +70,7 @@ for (const kind of FRONTS) {
       await until('requests have moved back', async () => (await served()) === 'a')
     })
 
-    test('a frozen standby is never used, and what LangFlow answers comes through as it is', async (t) => {
+    test('a LangFlow that is frozen is never used, and what LangFlow answers comes through as it is', async (t) => {
       const [a, b] = [await stub(t, 'a'), await stub(t, 'b')]
       Object.assign(a, { ready: true, frozen: false })
       const front = await opened(t, kind, [a, b])
@@ -79,7 +79,7 @@ for (const kind of FRONTS) {
         return text === JSON.stringify({ name, method: 'POST', body: 'hello' })
       }
       const found = (name: string) => answers(name).catch(() => false)
-      await until('the standby is known', async () => {
+      await until('the other one is known', async () => {
         await found('a')
         return b.checked > 0
       })
@@ -96,7 +96,7 @@ for (const kind of FRONTS) {
       }
       assert.equal(b.asked, unasked)
 
-      // Thawed before the gate opens, as the agent does it.
+      // The leader is in doubt, and the other one takes over.
       Object.assign(a, { ready: false, frozen: true })
       Object.assign(b, { frozen: false, ready: true })
       await until('requests have moved', () => found('b'))

@@ -386,20 +386,6 @@ describe('a warning', () => {
     assert.deepEqual(warningsOf(without), [])
   })
 
-  test('says that nothing can be kept frozen without a database that is known', () => {
-    const frozen = (env: string) =>
-      warningsOf(deployment().replace(/^( +)command:/m, `$1${env}\n$1command:`), { standby: 'frozen' })
-    const sentence =
-      /^Deployment\/app: its env has no LANGFLOW_DATABASE_URL, .* PostgreSQL that all replicas share/
-    const named = (value: string) => `env: [{ name: LANGFLOW_DATABASE_URL, ${value} }]`
-    assert.match(frozen('env: []')[0] ?? '', sentence)
-    assert.match(frozen(named('value: "sqlite:////data/a.db"'))[0] ?? '', sentence)
-    assert.deepEqual(frozen(named('value: "postgresql://a/b"')), [])
-    assert.deepEqual(frozen(named('valueFrom: { secretKeyRef: { name: a, key: b } }')), [])
-    assert.deepEqual(frozen('envFrom: [{ secretRef: { name: a } }]'), [])
-    assert.deepEqual(warningsOf(deployment()), [])
-  })
-
   test('says that pods which run without an agent would act beside those with one, and the other way round', () => {
     const sentence =
       'Deployment/app: it has 2 running pods: scale it to 0 before you apply this, and back afterwards, since pods with an agent and pods without one act at once'
@@ -413,7 +399,7 @@ describe('a warning', () => {
 })
 
 test('--standby and --image are the agent’s', () => {
-  const pod = podOf(injected(deployment(), { standby: 'frozen', image: 'registry.example.org/leader:2' }))
-  assert.equal(variable(agentOf(pod), 'LEADER_STANDBY'), 'frozen')
+  const pod = podOf(injected(deployment(), { standby: 'prewarmed', image: 'registry.example.org/leader:2' }))
+  assert.equal(variable(agentOf(pod), 'LEADER_STANDBY'), 'prewarmed')
   for (const { image } of pod.initContainers) assert.equal(image, 'registry.example.org/leader:2')
 })

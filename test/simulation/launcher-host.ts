@@ -1,8 +1,8 @@
 import { readBoot } from '../../agent/workload/boot-offset.ts'
+import { KeptStandby } from '../../agent/workload/kept-standby.ts'
 import { Launcher } from '../../agent/workload/launcher.ts'
 import type { WorkloadView } from '../../agent/workload/messages.ts'
 import type { Exit } from '../../agent/workload/process-tree.ts'
-import { StandbyLadder } from '../../agent/workload/standby-ladder.ts'
 import { LauncherEnd, type Socket } from './link.ts'
 import type { Process } from './process.ts'
 import type { Random } from './random.ts'
@@ -33,8 +33,7 @@ export class LauncherHost {
   private readonly launcher: Launcher
   private readonly link: LauncherEnd
   private ending = false
-  private prepared: ModelStandby | null = null
-  private standby: StandbyLadder | null = null
+  private standby: KeptStandby<ModelStandby> | null = null
 
   constructor(parts: LauncherHostParts) {
     const { process, trace } = parts
@@ -94,29 +93,31 @@ export class LauncherHost {
 
   /** Real time since when it has had a standby that is ready; `null`: it has none. */
   get preparedSince(): number | null {
-    return this.prepared?.readySince ?? null
+    return this.standby?.held.readySince ?? null
   }
 
   /** What is being prepared will never be ready. */
   get standbyHangs(): boolean {
-    return this.prepared?.hangs ?? false
+    return this.standby?.held.hangs ?? false
   }
 
   loseStandby(): void {
-    this.parts.process.deliver(() => this.prepared?.lose())
+    this.parts.process.deliver(() => this.standby?.held.lose())
   }
 
   private tree(remains: Workload | null): WorkloadTree {
     const { process, spawn } = this.parts
-    return new WorkloadTree(process, spawn, () => this.prepared?.take() ?? false, remains)
+    return new WorkloadTree(process, spawn, () => this.standby?.held.take() ?? false, remains)
   }
 
   /** As `serveLauncher` makes it. */
-  private newStandby(patienceMs: number): StandbyLadder {
+  private newStandby(patienceMs: number): KeptStandby<ModelStandby> {
     const { process: launcher, random, preparing } = this.parts
-    const changed = () => this.prepared && this.standby?.changed(this.prepared)
-    this.prepared = new ModelStandby({ launcher, random, preparing, patienceMs, changed })
-    return new StandbyLadder(null, this.prepared, launcher, () => this.launcher.standbyChanged())
+    return new KeptStandby(
+      (changed) => new ModelStandby({ launcher, random, preparing, patienceMs, changed }),
+      launcher,
+      () => this.launcher.standbyChanged(),
+    )
   }
 
   /** SIGTERM. */

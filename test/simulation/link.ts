@@ -166,9 +166,7 @@ export class AgentEnd implements LauncherLink {
       token: 'token',
       tree: 'tree',
       port: 7860,
-      origin: 'http://127.0.0.1:7860',
       ...this.asked,
-      thawMs: 2_000,
     })
     this.handlers.connected(hello, returning)
   }

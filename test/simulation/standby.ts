@@ -1,5 +1,5 @@
 import type { Timer } from '../../agent/clock.ts'
-import { COLD, type Rung, type StandbyView } from '../../agent/workload/standby.ts'
+import { COLD, type Preparable, type StandbyView } from '../../agent/workload/standby.ts'
 import type { Process } from './process.ts'
 import type { Random } from './random.ts'
 
@@ -30,7 +30,7 @@ export interface ModelStandbyParts {
 }
 
 /** A prewarmed process of the model, a child of the launcher: what `PrewarmedStandby` is on a real machine. */
-export class ModelStandby implements Rung {
+export class ModelStandby implements Preparable {
   private readonly parts: ModelStandbyParts
   private timers: Timer[] = []
   private kept = false
@@ -58,10 +58,6 @@ export class ModelStandby implements Rung {
     this.timers = [launcher.after(patienceMs, () => this.fail('it took too long'))]
     if (fails) this.timers.push(launcher.after(random.between(0, prepareMs), () => this.fail('it ended')))
     else if (!hangs) this.timers.push(launcher.after(prepareMs, () => this.ready()))
-  }
-
-  async obstacle(): Promise<null> {
-    return null
   }
 
   settled(): Promise<void> {

@@ -9,8 +9,7 @@ import {
   type WorkloadCause,
   type WorkloadView,
 } from '../../agent/workload/messages.ts'
-import type { Exit } from '../../agent/workload/process-tree.ts'
-import { COLD, type FrozenWorkload, type Standby } from '../../agent/workload/standby.ts'
+import { COLD, type Standby } from '../../agent/workload/standby.ts'
 import { settled, VirtualClock } from '../support/virtual-clock.ts'
 import { FakeTree } from './fixtures/fake-tree.ts'
 
@@ -396,7 +395,6 @@ describe('a standby', () => {
       prepared: 0,
       prepare: () => void standby.prepared++,
       use: () => settling.promise,
-      takeFrozen: (_exited: (exit: Exit) => void): FrozenWorkload | null => null,
     }
     return { standby, settle: settling.resolve }
   }
@@ -466,105 +464,6 @@ describe('a standby', () => {
     await b.clock.pass(2_000)
     assert.deepEqual([b.view.state, b.kinds().at(-1), standby.prepared], ['idle', 'killed', 2])
     assert.ok(!b.kinds().includes('start_refused'))
-  })
-
-  test('that did not thaw, and is killed while leadership comes to be in doubt, is not thawed again', async () => {
-    const { b, tree, answer } = await thawing()
-    const killed = Promise.withResolvers<void>()
-    const kill = tree.kill.bind(tree)
-    tree.kill = async () => {
-      await killed.promise
-      return kill()
-    }
-    answer('/health_check: no answer within 2 s')
-    await b.clock.pass(10_100)
-    assert.equal(b.view.state, 'frozen')
-    b.port = null
-    killed.resolve()
-    await b.clock.pass(100)
-    assert.deepEqual([b.view.state, b.kinds().at(-1)], ['idle', 'killed'])
-  })
-
-  /** One that is frozen; `answer` ends the wait for its health. */
-  async function thawing() {
-    const b = new Bench()
-    const { standby, settle } = fakeStandby()
-    settle()
-    const tree = new FakeTree()
-    await tree.start([], {}, (exit) => told(exit))
-    tree.frozen = true
-    b.port = 'port 7860 is already taken by "langflow" (pid 7)'
-    let told: (exit: Exit) => void = () => {}
-    const answer = Promise.withResolvers<string | null>()
-    standby.takeFrozen = (exited) => {
-      told = exited
-      return { tree, pid: 7, answers: () => answer.promise }
-    }
-    b.standby = standby
-    b.launcher.meet(7860, null)
-    b.grant()
-    b.launcher.receive({ type: 'start', epoch: 1 })
-    await settled()
-    return { b, tree, answer: answer.resolve }
-  }
-
-  test('that is frozen is thawed by the start, and counts as started once it answers', async () => {
-    const { b, tree, answer } = await thawing()
-    assert.deepEqual(tree.calls, ['start', 'thaw'])
-    assert.ok(!b.kinds().includes('started'))
-    answer(null)
-    await settled()
-    assert.deepEqual([b.kinds().at(-1), b.view.state, b.view.pid], ['started', 'running', 7])
-    assert.deepEqual(b.tree.calls, [], 'nothing else was started')
-    tree.end({ code: 1, signal: null })
-    assert.ok(b.kinds().includes('exited'))
-  })
-
-  test('that is frozen and does not answer is killed, and the workload started from nothing', async () => {
-    const { b, tree, answer } = await thawing()
-    const end = tree.end.bind(tree)
-    tree.end = (exit) => {
-      end(exit)
-      b.port = null
-    }
-    answer('/health_check: no answer within 2 s')
-    await b.clock.pass(10)
-    assert.deepEqual(tree.calls, ['start', 'thaw', 'kill'])
-    assert.ok(!b.kinds().includes('exited'), 'its end is no end of the workload')
-    assert.deepEqual([b.tree.calls, b.view.state, b.view.pid], [['start'], 'running', 42])
-    assert.equal(b.kinds().at(-1), 'started')
-  })
-
-  test('that is thawed executes no longer than its grant, also before it has answered', async () => {
-    const { b, tree, answer } = await thawing()
-    await b.clock.pass(10_100)
-    assert.deepEqual([tree.calls.at(-1), b.view.state], ['freeze', 'frozen'])
-    b.port = null
-    await b.clock.pass(4_000)
-    assert.ok(tree.calls.includes('kill'))
-    assert.equal(b.view.state, 'idle')
-    answer('/health_check: no answer within 2 s')
-    await b.clock.pass(100)
-    assert.deepEqual(b.tree.calls, [], 'nothing is started after the grant')
-    assert.equal(b.view.state, 'idle')
-  })
-
-  test('that can be neither thawed nor killed is told as unstoppable, and nothing is started beside it', async () => {
-    const { b, tree, answer } = await thawing()
-    tree.obeysKill = false
-    answer('/health_check: no answer within 2 s')
-    await b.clock.pass(100)
-    assert.equal(b.view.state, 'unstoppable')
-    assert.deepEqual(b.tree.calls, [])
-  })
-
-  test('is not thawed where the grant has ended', async () => {
-    const { b, standby, settle } = await waiting()
-    standby.takeFrozen = () => assert.fail('taken')
-    await b.clock.pass(11_000)
-    settle()
-    await b.clock.pass(4_000)
-    assert.equal(b.view.state, 'idle')
   })
 
   test('of an earlier launcher is ended at the first meeting; its own is left alone at later ones', async () => {

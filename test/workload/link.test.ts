@@ -85,10 +85,8 @@ async function agent(keys = keysAt(), clock: Clock = systemClock) {
   const server = new LinkServer({
     path: join(dir, 'run', 'launcher.sock'),
     port: 7860,
-    origin: 'http://127.0.0.1:7860',
     standby: 'prewarmed',
     patienceMs: 60_000,
-    thawMs: 2_000,
     keys,
     clock,
     handlers: {

@@ -90,7 +90,6 @@ describe('a workload', () => {
     assert.equal(prepared('prewarmed', { mode: 'prewarmed', state: 'ready' }), true)
     assert.equal(prepared('prewarmed', {}), false)
     assert.equal(prepared('prewarmed', { mode: 'prewarmed', state: 'preparing' }), false)
-    assert.equal(prepared('frozen', { mode: 'prewarmed', state: 'ready' }), false)
   })
 
   test('is an orphan where its launcher went away, until one has looked or its death is proved', () => {

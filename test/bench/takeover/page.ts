@@ -62,7 +62,7 @@ export function plotOf({ measured }: Result): string {
         mode,
         medianMs: median(rounds.map(({ outageMs }) => outageMs)),
         maxMs: Math.max(...rounds.map(({ outageMs }) => outageMs)),
-        limitMs: outageLimit(one.fault, mode, one.preset),
+        limitMs: outageLimit(one.fault, mode),
         text: inWords(rounds),
       })),
     }),

@@ -16,7 +16,7 @@ const NEXT = [
   said(-8_000, 'serving'),
   said(420, 'acquired', { acquireMs: 6 }),
   said(700, 'serving'),
-  said(450, 'workload_thawed'),
+  said(450, 'workload_started'),
 ]
 
 test('a leader that gives way: each phase from the end of the one before', () => {

@@ -7,7 +7,7 @@ export interface Phases {
   /** Until the old leader had stopped its LangFlow and released the Lease. */
   readonly stop?: number
   readonly acquire?: number
-  /** Until LangFlow's process ran, or went on. */
+  /** Until LangFlow's process ran. */
   readonly start?: number
   readonly healthy?: number
   /** Until the client had its first good answer. */
@@ -34,7 +34,7 @@ export function phasesOf(
   const acquired = firstOf(next, faultAt, ['acquired'])
   if (acquired === undefined) return {}
   const acquireMs = Number(acquired.line.acquireMs ?? 0)
-  const started = firstOf(next, acquired.at, ['workload_started', 'workload_thawed'])
+  const started = firstOf(next, acquired.at, ['workload_started'])
   const serving = firstOf(next, acquired.at, ['serving'])
   const given =
     gaveWay && released

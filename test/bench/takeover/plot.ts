@@ -28,7 +28,6 @@ const TO_MS = 100_000
 const COLOUR: Readonly<Record<StandbyMode, string>> = {
   cold: '#8da0b3',
   prewarmed: '#4f86c6',
-  frozen: '#1b998b',
 }
 const LIMIT_COLOUR = '#c0392b'
 

@@ -18,21 +18,18 @@ const PHASE_TEXT: Readonly<Record<(typeof PHASES)[number], string>> = {
   detect: 'detect: fault → the old leader gives way, or its Lease runs out',
   stop: 'stop: → LangFlow stopped, Lease released',
   acquire: 'acquire: → the next holder has the Lease',
-  start: 'start or thaw: → LangFlow’s process runs',
+  start: 'start: → LangFlow’s process runs',
   healthy: 'healthy: → LangFlow serves',
   answer: 'answer: → its first good answer',
 }
 
 /** How long the flow may be away, in ms; `undefined`: measured for comparison. */
-export function outageLimit(fault: FaultName, mode: StandbyMode, { leaseMs }: Preset): number | undefined {
-  if (fault === 'worker') return { frozen: 1_000, prewarmed: 10_000, cold: undefined }[mode]
-  if (mode !== 'frozen') return undefined
-  if (fault === 'switchover') return 1_500
-  return fault === 'replica' ? leaseMs + 500 : undefined
+export function outageLimit(fault: FaultName, mode: StandbyMode): number | undefined {
+  return fault === 'worker' && mode === 'prewarmed' ? 10_000 : undefined
 }
 
-function outageTarget(fault: FaultName, mode: StandbyMode, preset: Preset): Target | undefined {
-  const limit = outageLimit(fault, mode, preset)
+function outageTarget(fault: FaultName, mode: StandbyMode): Target | undefined {
+  const limit = outageLimit(fault, mode)
   return limit === undefined ? undefined : atMost(limit, 'ms')
 }
 
@@ -76,7 +73,7 @@ function rowsOf(fault: FaultName, mode: StandbyMode, preset: Preset, rounds: rea
   const outage = rounds.map(({ outageMs }) => outageMs)
   if (FAULT[fault].moves) {
     return [
-      row('fault → first good answer of the next holder', 'ms', outage, outageTarget(fault, mode, preset)),
+      row('fault → first good answer of the next holder', 'ms', outage, outageTarget(fault, mode)),
       failed(),
       ...PHASES.flatMap((phase) => {
         const values = rounds.flatMap(({ phases }) => phases[phase] ?? [])

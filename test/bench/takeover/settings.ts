@@ -1,7 +1,7 @@
 import type { StandbyMode } from '../../../agent/workload/standby.ts'
 
 /** The coldest first, as in all tables. */
-export const MODES: readonly StandbyMode[] = ['cold', 'prewarmed', 'frozen']
+export const MODES: readonly StandbyMode[] = ['cold', 'prewarmed']
 
 /** How fast a Lease is. */
 export interface Preset {

@@ -1,0 +1,67 @@
+import type { Clock, Timer } from '../clock.ts'
+import type { Preparable, Standby, StandbyView } from './standby.ts'
+
+/** How long until what failed is tried again; twice as long each time, since it costs a start of LangFlow. */
+const AGAIN_MS = 60_000
+const AGAIN_AT_MOST_MS = 15 * 60_000
+
+/** Keeps a standby between two terms: one that fails, also while it waits, is prepared again later. */
+export class KeptStandby<Kind extends Preparable> implements Standby {
+  /** What is kept. */
+  readonly held: Kind
+  private readonly clock: Clock
+  private readonly told: () => void
+  /** The workload does not run. */
+  private keeping = false
+  private failures = 0
+  private again: Timer | null = null
+
+  /**
+   * @param make is given what the new one has to call when its view has changed
+   * @param told the view has changed
+   */
+  constructor(make: (changed: () => void) => Kind, clock: Clock, told: () => void) {
+    this.held = make(() => this.changed())
+    this.clock = clock
+    this.told = told
+  }
+
+  get view(): StandbyView {
+    return this.held.view
+  }
+
+  prepare(): void {
+    if (this.keeping) return
+    this.keeping = true
+    if (!this.held.unfit) this.held.prepare()
+  }
+
+  async use(): Promise<void> {
+    this.rest()
+    this.failures = 0
+    await this.held.settled()
+  }
+
+  /** SIGKILL to what is kept, for good. */
+  async discard(): Promise<void> {
+    this.rest()
+    await this.held.discard()
+  }
+
+  private rest(): void {
+    this.keeping = false
+    this.again?.cancel()
+    this.again = null
+  }
+
+  private changed(): void {
+    this.told()
+    const { view, unfit } = this.held
+    if (!this.keeping || view.reason === null || unfit || this.again !== null) return
+    const wait = Math.min(AGAIN_MS * 2 ** this.failures++, AGAIN_AT_MOST_MS)
+    this.again = this.clock.after(wait, () => {
+      this.again = null
+      this.held.prepare()
+    })
+  }
+}
