@@ -27,7 +27,7 @@ export interface AgentOptions extends Timings {
   /** A directory that only the agent can write: its launcher's token survives a restart there. */
   readonly stateDir: string
   readonly target: Target
-  readonly standby: 'cold' | 'prewarmed'
+  readonly standby: 'cold' | 'warm'
   readonly onCrash: 'handover' | 'restart'
   /** `null`: nobody is asked. */
   readonly peers: Peer | null

@@ -129,7 +129,7 @@ export const AGENT_SETTINGS = {
     schema: reads(parsePath),
   },
   standby: {
-    ...choice(['cold', 'prewarmed'], 'LangFlow', 'what a follower keeps ready'),
+    ...choice(['cold', 'warm'], 'LangFlow', 'what a follower keeps ready'),
     fallback: 'cold',
   },
   startTimeout: duration('10m', 1, 'LangFlow', 'from the order to start to the first healthy answer'),

@@ -14,7 +14,7 @@ export interface InjectOptions {
   /** What the image starts where a template has no command; empty where that is nothing. `null`: not known. */
   readonly entrypoint: readonly string[] | null
   readonly image: string
-  readonly standby: 'cold' | 'prewarmed'
+  readonly standby: 'cold' | 'warm'
   readonly traffic: Traffic
   /** `null`: one that is named after the workload. */
   readonly leaseName: string | null

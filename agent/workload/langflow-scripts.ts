@@ -57,13 +57,13 @@ const IMPORTS = `
     del tracer`
 
 /**
- * What the interpreter of a prewarmed standby runs, with the descriptor of its link and the first entry of `sys.path` as
+ * What the interpreter of a warm standby runs, with the descriptor of its link and the first entry of `sys.path` as
  * arguments. It imports what `langflow run` imports, says "ready", and waits for one line: the environment of a
  * term. Then it goes on as LangFlow's own command does. Its end of the link closes with the launcher, and then it ends, also
  * in the middle of an import. Of an error it tells the kind alone, since messages may hold secrets: its traceback is in
  * LangFlow's own output.
  */
-export const PREWARM_SCRIPT = `
+export const WARM_SCRIPT = `
 import sys
 sys.path[0] = sys.argv[2] # before any import: it was the current directory
 import gc, json, os, socket, threading

@@ -13,9 +13,9 @@ import {
   type WorkloadCause,
   type WorkloadView,
 } from './messages.ts'
-import { PrewarmedStandby } from './prewarmed-standby.ts'
 import type { ProcessTree } from './process-tree.ts'
 import type { Parentage } from './spawn.ts'
+import { WarmStandby } from './warm-standby.ts'
 
 export interface LauncherServiceOptions {
   readonly socket: string
@@ -26,7 +26,7 @@ export interface LauncherServiceOptions {
   readonly log: Log
   readonly machine: Omit<LauncherMachine, 'tree' | 'standby'> & {
     /** `standby`: what its start may go on from. */
-    tree(mark: string, standby: PrewarmedStandby | null): ProcessTree
+    tree(mark: string, standby: WarmStandby | null): ProcessTree
     /** The environment of what waits for a grant. */
     standbyEnvironment(mark: string): NodeJS.ProcessEnv
     /** How many processes have ended that nobody will ever reap. */
@@ -45,7 +45,7 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
   const { log, machine, stopTimeoutMs } = options
   let mark = ''
   let ending = false
-  let standby = null as KeptStandby<PrewarmedStandby> | null
+  let standby = null as KeptStandby<WarmStandby> | null
   const repeats = new Repeats(log, machine.clock)
   let exitCode = 0
   let toldReason = null as string | null
@@ -84,7 +84,7 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
   const newStandby = (patienceMs: number) =>
     new KeptStandby(
       (changed) =>
-        new PrewarmedStandby({
+        new WarmStandby({
           command: options.command,
           parentage: options.parentage,
           environment: () => machine.standbyEnvironment(mark),

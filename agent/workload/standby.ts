@@ -1,5 +1,5 @@
-/** What a follower keeps ready: nothing, or LangFlow's interpreter with everything imported. */
-export type StandbyMode = 'cold' | 'prewarmed'
+/** What a follower keeps ready: nothing, or a LangFlow that waits for its grant. */
+export type StandbyMode = 'cold' | 'warm'
 
 export interface StandbyView {
   /** What it would start from now: `cold` also where something warmer could not be prepared. */

@@ -187,7 +187,7 @@ export class WorkloadProcesses {
     this.handlers.told({ kind: 'bereft', loss })
   }
 
-  /** From nothing, or from what is prewarmed. */
+  /** From nothing, or from the standby. */
   private async launch(grant: Grant, tree: ProcessTree): Promise<void> {
     try {
       const holder = await this.served.holder()

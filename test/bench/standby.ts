@@ -11,11 +11,11 @@ const LIMIT_MS = 10_000
 const LEASE = 'langflow-leader-lock'
 /** Longer than any standby takes to be prepared. */
 const HELD_SECONDS = 600
-const MODES = ['cold', 'prewarmed'] as const
+const MODES = ['cold', 'warm'] as const
 
 /** A follower with a real LangFlow behind a Lease that the bench holds, and releases once the follower stands by. */
 export async function measureStandbys(ground: Ground, count: number): Promise<Section> {
-  const served: Record<(typeof MODES)[number], number[]> = { cold: [], prewarmed: [] }
+  const served: Record<(typeof MODES)[number], number[]> = { cold: [], warm: [] }
   const prepared: number[] = []
   const memory: number[] = []
   const section = (more: Partial<Section>): Section => ({
@@ -31,11 +31,11 @@ export async function measureStandbys(ground: Ground, count: number): Promise<Se
           what: `${mode}: acquired → serving`,
           unit: 'ms',
           values: served[mode],
-          ...(mode === 'prewarmed' ? { target: atMost(LIMIT_MS, 'ms') } : {}),
+          ...(mode === 'warm' ? { target: atMost(LIMIT_MS, 'ms') } : {}),
         }),
       ),
-      { what: 'prewarmed: until it stands by', unit: 'ms', values: prepared },
-      { what: 'prewarmed: memory of the standby (PSS)', unit: 'MB', values: memory },
+      { what: 'warm: until it stands by', unit: 'ms', values: prepared },
+      { what: 'warm: memory of the standby (PSS)', unit: 'MB', values: memory },
     ],
     notes: [],
     ...more,
@@ -68,7 +68,7 @@ export async function measureStandbys(ground: Ground, count: number): Promise<Se
         try {
           const ready = await replica.event('standby_ready')
           if (ready.mode !== mode) throw new Error(`the standby is ${ready.mode}, not ${mode}`)
-          if (mode === 'prewarmed') {
+          if (mode === 'warm') {
             prepared.push(performance.now() - begun)
             memory.push(((await replica.status()).standby.memoryBytes ?? 0) / 1e6)
           }
@@ -85,7 +85,7 @@ export async function measureStandbys(ground: Ground, count: number): Promise<Se
       }
     }
     return section({
-      notes: [`prewarmed / cold, ratio of the medians: **${ratioOf(served.prewarmed, served.cold)}**`],
+      notes: [`warm / cold, ratio of the medians: **${ratioOf(served.warm, served.cold)}**`],
     })
   } catch (error) {
     return section({ failure: (error as Error).message })

@@ -10,7 +10,7 @@ import { scenariosOn } from './scenario.ts'
 
 const FLOW = join(import.meta.dirname, 'credential-flow.py')
 const CREDENTIAL = 'only LangFlow can read it'
-/** LangFlow's own end takes some seconds, and its start from a prewarmed interpreter as well. */
+/** LangFlow's own end takes some seconds, and its start from a warm interpreter as well. */
 const AWAY_MS = 15_000
 
 const scenario = scenariosOn(QUICK_START)
@@ -21,7 +21,7 @@ scenario(
     await one.settled(2, 120_000)
     const [standby] = await one.followers()
     assert.ok(standby)
-    assert.equal((await one.status(standby)).standby.mode, 'prewarmed')
+    assert.equal((await one.status(standby)).standby.mode, 'warm')
 
     const token = await logIn(one)
     const post = <T>(path: string, body: object) =>

@@ -51,7 +51,7 @@ export function rolloutsText(
   facts: readonly (readonly [string, string])[],
 ): string {
   return [
-    `Written by \`npm run bench:rollouts\` on a cluster of one node (${facts.map(([name, value]) => `${name}: ${value}`).join('; ')}). LangFlow is a stand-in that starts in one second, but for the last row: deploy/production with the real one, prewarmed, on PostgreSQL. A client asks the Service 20 times a second and never tries twice. The rollouts of a row follow each other on one installation: times are the median and, in brackets, the longest.`,
+    `Written by \`npm run bench:rollouts\` on a cluster of one node (${facts.map(([name, value]) => `${name}: ${value}`).join('; ')}). LangFlow is a stand-in that starts in one second, but for the last row: deploy/production with the real one, warm, on PostgreSQL. A client asks the Service 20 times a second and never tries twice. The rollouts of a row follow each other on one installation: times are the median and, in brackets, the longest.`,
     table(
       [
         'traffic',

@@ -48,7 +48,7 @@ const FLAGS: [flag: string, variable: string, text: string, meaning: object][] =
   ['--socket', 'LEADER_SOCKET', '/run/s', { socket: '/run/s' }],
   ['--state-dir', 'LEADER_STATE_DIR', '/var/s', { stateDir: '/var/s' }],
   ['--target', 'LEADER_TARGET', 'http://localhost:1', { target: { origin: 'http://localhost:1', port: 1 } }],
-  ['--standby', 'LEADER_STANDBY', 'prewarmed', { standby: 'prewarmed' }],
+  ['--standby', 'LEADER_STANDBY', 'warm', { standby: 'warm' }],
   ['--on-doubt', 'LEADER_ON_DOUBT', 'stop', { onDoubt: 'stop' }],
   ['--health-interval', 'LEADER_HEALTH_INTERVAL', '3s', { healthIntervalMs: 3000 }],
   ['--health-timeout', 'LEADER_HEALTH_TIMEOUT', '4s', { healthTimeoutMs: 4000 }],
@@ -147,7 +147,7 @@ describe('an option that cannot be used', () => {
       {},
       "--health-failures '1.5': use a whole number from 1 to 999, such as 3",
     ],
-    [['--standby', 'frozen'], {}, "--standby 'frozen': use one of cold, prewarmed"],
+    [['--standby', 'frozen'], {}, "--standby 'frozen': use one of cold, warm"],
     [['--traffic', 'mesh'], {}, "--traffic 'mesh': use one of readiness, label, slice"],
     [
       ['--endpoint-slice', 'Web'],

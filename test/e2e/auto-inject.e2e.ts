@@ -175,7 +175,7 @@ describe('deploy/components/auto-inject on kube-apiserver', () => {
     const text = stringify({ ...manifest, spec: { template: { metadata: { labels: { app: 'a' } }, spec } } })
     const written = inject(
       { text, parts: [{ name: 'a.yaml', firstLine: 0 }] },
-      { ...options, standby: 'prewarmed', traffic: 'label' },
+      { ...options, standby: 'warm', traffic: 'label' },
     )
     const manifests = parseAllDocuments(written.text).map((document) => document.toJS() as Manifest)
     const account = only(manifests, 'ServiceAccount').metadata.name
@@ -187,7 +187,7 @@ describe('deploy/components/auto-inject on kube-apiserver', () => {
     const annotations = {
       'langflow-leader/lease-name': only(manifests, 'Lease').metadata.name,
       'langflow-leader/peers': `${only(manifests, 'Service').metadata.name}:8090`,
-      'langflow-leader/standby': 'prewarmed',
+      'langflow-leader/standby': 'warm',
       'langflow-leader/traffic': 'label',
     }
     const pod = plainPod({ annotations })
@@ -213,7 +213,7 @@ describe('deploy/components/auto-inject on kube-apiserver', () => {
     const settings = ['configmap', 'langflow-leader', `--namespace=${own}`]
     await plane.kubectl(['patch', ...settings, '--type=merge', '--patch', JSON.stringify({ data })])
     const annotations = {
-      'langflow-leader/standby': 'prewarmed',
+      'langflow-leader/standby': 'warm',
       'langflow-leader/traffic': 'label',
       'langflow-leader/stop-timeout': '20s',
       'langflow-leader/entrypoint': 'tini -- langflow  run',
@@ -229,7 +229,7 @@ describe('deploy/components/auto-inject on kube-apiserver', () => {
     const told = await agentOptionsOf(agent)
     assert.deepEqual(
       [told.standby, told.traffic.mode, told.drainTimeoutMs, told.stopTimeoutMs],
-      ['prewarmed', 'label', 5_000, 20_000],
+      ['warm', 'label', 5_000, 20_000],
     )
     assert.deepEqual(told.peers, { host: 'langflow-members', port: 8090 })
     assert.equal(agent.readinessProbe?.httpGet.path, '/readyz?exclude=leadership')
@@ -258,7 +258,7 @@ describe('deploy/components/auto-inject on kube-apiserver', () => {
       /finds no container named langflow: say in the annotation langflow-leader\/container/,
     ],
     'an annotation that nobody knows': [
-      { annotations: { 'langflow-leader/stand-by': 'prewarmed' } },
+      { annotations: { 'langflow-leader/stand-by': 'warm' } },
       /does not know the annotation langflow-leader\/stand-by: use container, entrypoint, lease-name, /,
     ],
     'an agent that is not ours': [

@@ -12,7 +12,7 @@ import { type ControlPlane, startControlPlane } from './control-plane.ts'
 const KUBECTL = join(controlPlaneAssets(), 'kubectl')
 const component = (name: string) => `components/${name}`
 const TRAFFIC = [[], ['traffic-label'], ['traffic-slice']]
-const STANDBY = [[], ['standby-prewarmed']]
+const STANDBY = [[], ['standby-warm']]
 const OTHERS = ['postgresql', 'monitoring', 'preset-fast']
 /** The others alone, and all of them with each mode, in both orders. */
 const COMBINATIONS = [
@@ -48,10 +48,10 @@ describe('deploy/ as kustomize builds it', () => {
     }
   })
 
-  test('production: standbys are Ready and prewarmed, rollouts add before they take, drains end', async () => {
+  test('production: standbys are Ready and warm, rollouts add before they take, drains end', async () => {
     const { manifests } = await rendered('production')
     const told = await assertConsistent(manifests)
-    assert.deepEqual([told.traffic.mode, told.standby], ['label', 'prewarmed'])
+    assert.deepEqual([told.traffic.mode, told.standby], ['label', 'warm'])
     const { spec } = workloadOf(manifests)
     assert.deepEqual(spec.strategy.rollingUpdate, { maxSurge: 1, maxUnavailable: 0 })
     const budget = only(manifests, 'PodDisruptionBudget').spec
@@ -67,7 +67,7 @@ describe('deploy/ as kustomize builds it', () => {
 
   test('the StatefulSet takes every component', async () => {
     for (const traffic of TRAFFIC) {
-      for (const components of [traffic, [...traffic, 'standby-prewarmed', ...OTHERS]]) {
+      for (const components of [traffic, [...traffic, 'standby-warm', ...OTHERS]]) {
         const { manifests } = await rendered('examples/statefulset', components)
         await assertConsistent(manifests)
         const { kind, spec } = workloadOf(manifests)
@@ -138,14 +138,14 @@ describe('deploy/ on kube-apiserver', () => {
     'deploy/base': { resources: ['base'] },
     'deploy/production': { resources: ['production'] },
     'production on trial': { resources: ['production'], components: [component('postgresql')] },
-    'slice, prewarmed, fast': {
+    'slice, warm, fast': {
       resources: ['base'],
-      components: ['traffic-slice', 'standby-prewarmed', ...OTHERS].map(component),
+      components: ['traffic-slice', 'standby-warm', ...OTHERS].map(component),
     },
     'the StatefulSet': { resources: ['examples/statefulset'] },
     'the StatefulSet in slice mode': {
       resources: ['examples/statefulset'],
-      components: ['traffic-slice', 'standby-prewarmed', ...OTHERS].map(component),
+      components: ['traffic-slice', 'standby-warm', ...OTHERS].map(component),
     },
     'the single container': { resources: ['examples/single-container'] },
   }

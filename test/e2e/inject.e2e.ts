@@ -27,7 +27,7 @@ describe('injected manifests on kube-apiserver', () => {
     ['runtime-deployment', 'Deployment', 'flows-langflow-runtime'],
   ] as const) {
     for (const traffic of ['readiness', 'label'] as const) {
-      const text = injected(fixture(name), { traffic, standby: 'prewarmed' })
+      const text = injected(fixture(name), { traffic, standby: 'warm' })
 
       test(`${name}, ${traffic}: every object is taken, and has no unknown field`, async () => {
         for (const args of [[], ['--server-side']]) {

@@ -58,13 +58,13 @@ test('a real LangFlow behind a real API server gives the same answer before and 
   }
 })
 
-test('a prewarmed LangFlow is imported before its term, and touches nothing until then', async (t) => {
+test('a warm LangFlow is imported before its term, and touches nothing until then', async (t) => {
   const command = (binary: string, port: number) => [
     'sh',
     '-c',
     `exec ${binary} run --backend-only --port ${port}`,
   ]
-  const found = await langflowReplicas(t, plane, dir, ['--standby=prewarmed'], command)
+  const found = await langflowReplicas(t, plane, dir, ['--standby=warm'], command)
   if (found === undefined) return
   const { dir: own, start } = found
   const a = await start('a')
@@ -73,10 +73,10 @@ test('a prewarmed LangFlow is imported before its term, and touches nothing unti
     const b = await start('b')
     try {
       const ready = await b.event('standby_ready')
-      assert.equal(ready.mode, 'prewarmed')
+      assert.equal(ready.mode, 'warm')
       const { standby } = await b.status()
       assert.equal(standby.state, 'ready')
-      t.diagnostic(`a prewarmed standby holds ${Math.round((standby.memoryBytes ?? 0) / 1e6)} MB`)
+      t.diagnostic(`a warm standby holds ${Math.round((standby.memoryBytes ?? 0) / 1e6)} MB`)
       assert.deepEqual(readdirSync(join(own, 'b')), [], 'nothing of LangFlow was written before the grant')
       a.signal('SIGTERM')
       const released = await a.event('released')

@@ -16,7 +16,7 @@ const DRAIN_MS = 5_000
 const CUT_MS = 1_500
 /** Until LangFlow is told to end while something is open. */
 const GATE_KNOWN_MS = 2_000
-const STAND_BY = { cold: [], prewarmed: ['--standby=prewarmed'] } as const
+const STAND_BY = { cold: [], warm: ['--standby=warm'] } as const
 
 let plane: ControlPlane
 let postgres: Postgres | undefined
@@ -79,7 +79,7 @@ async function ends(
 }
 
 test('a held request and a stream are cut off after the drain timeout, and what was answered is written', async (t) => {
-  const one = await served(t, 'prewarmed')
+  const one = await served(t, 'warm')
   if (one === undefined) return
   await runEcho(one.replica.port, 'first', 'hold')
   const run = (stream: boolean, text: string) => ({
@@ -110,7 +110,7 @@ test('a request that sleeps in a thread, where nothing can cancel it, is cut off
 })
 
 test('an idle connection holds nothing up', async (t) => {
-  const one = await served(t, 'prewarmed')
+  const one = await served(t, 'warm')
   if (one === undefined) return
   const { ended } = await hold('idle', one.origin, { path: '/api/v1/run/hold', ...flowRequest('idle') })
   const took = await ends(one, 1)

@@ -140,7 +140,7 @@ describe('a clock', { concurrency: 4 }, () => {
         const a = await scene.pod('a', { ...more, entry: clocks[0]!.entry })
         await a.agent.event('serving')
         const b = await scene.follower('b', { ...more, entry: clocks[1]!.entry })
-        if (prepared) assert.equal((await b.agent.event('standby_ready')).mode, 'prewarmed')
+        if (prepared) assert.equal((await b.agent.event('standby_ready')).mode, 'warm')
         await sleep(LONG_ENOUGH_MS)
         const pause = longestPause(scene, 'a')
         a.agent.signal('SIGTERM')

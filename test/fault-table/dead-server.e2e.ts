@@ -28,7 +28,7 @@ async function pair(scene: Scene, standby: 'cold' | 'prepared'): Promise<[Linked
   await a.agent.event('serving')
   const b = await scene.follower('b', standby === 'cold' ? {} : prewarmable(join(scene.dir, 'prewarmable')))
   const ready = await b.agent.event('standby_ready')
-  assert.equal(ready.mode, standby === 'cold' ? 'cold' : 'prewarmed')
+  assert.equal(ready.mode, standby === 'cold' ? 'cold' : 'warm')
   return [a, b]
 }
 

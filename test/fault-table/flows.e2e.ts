@@ -40,7 +40,7 @@ async function pair(scene: Scene, prepared: boolean): Promise<[leader: Linked<Po
   const a = await scene.pod('a', options)
   await a.agent.event('serving')
   const b = await scene.follower('b', options)
-  if (prepared) assert.equal((await b.agent.event('standby_ready')).mode, 'prewarmed')
+  if (prepared) assert.equal((await b.agent.event('standby_ready')).mode, 'warm')
   return [a, b]
 }
 

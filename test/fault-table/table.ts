@@ -273,7 +273,7 @@ export const TABLE = {
   },
   'released beside one whose standby never gets ready': {
     fault: 'T18',
-    done: 'SIGTERM of the leader, beside one follower whose prewarmed standby hangs and one whose is ready, which hears of everything 0.3 s later.',
+    done: 'SIGTERM of the leader, beside one follower whose warm standby hangs and one whose is ready, which hears of everything 0.3 s later.',
     must: 'The prepared one leads.',
   },
   'expired beside one whose standby never gets ready': {
@@ -283,7 +283,7 @@ export const TABLE = {
   },
   'the leader’s standby never gets ready, and a peer’s is': {
     fault: 'T18',
-    done: 'A leader waits for its prewarmed standby, which hangs; then a peer becomes ready whose standby does not.',
+    done: 'A leader waits for its warm standby, which hangs; then a peer becomes ready whose standby does not.',
     must: 'It hands over to the peer.',
   },
   'a flow attacks its launcher': {
@@ -293,7 +293,7 @@ export const TABLE = {
   },
   'a flow attacks its launcher, and the standby is prepared': {
     fault: 'T20',
-    done: 'The same with a prewarmed standby.',
+    done: 'The same with a warm standby.',
     must: 'The same.',
   },
   'a flow kills tini': {
@@ -303,7 +303,7 @@ export const TABLE = {
   },
   'a flow kills tini, and the standby is prepared': {
     fault: 'T20',
-    done: 'The same with a prewarmed standby.',
+    done: 'The same with a warm standby.',
     must: 'The same.',
   },
   'each container has an uptime of its own': {
@@ -313,7 +313,7 @@ export const TABLE = {
   },
   'each container has an uptime of its own, and the standby is prepared': {
     fault: 'T21',
-    done: 'The same with a prewarmed standby.',
+    done: 'The same with a warm standby.',
     must: 'The same.',
   },
   'a launcher’s uptime runs away': {
@@ -353,22 +353,22 @@ export const TABLE = {
   },
   'a request is held open on a planned handover': {
     fault: 'T19',
-    done: 'A request that is not answered is held open while the leader’s pod ends; once with a cold standby, once with a prewarmed one.',
+    done: 'A request that is not answered is held open while the leader’s pod ends; once with a cold standby, once with a warm one.',
     must: 'Released at most 6.5 s (drain timeout 5 s + 1.5 s) after SIGTERM; the log says for whom it waits; clean handover, code 0.',
   },
   'an SSE stream is held open on a planned handover': {
     fault: 'T19',
-    done: 'An answer that does not end is held open while the leader’s pod ends; once with a cold standby, once with a prewarmed one.',
+    done: 'An answer that does not end is held open while the leader’s pod ends; once with a cold standby, once with a warm one.',
     must: 'Released at most 6.5 s after SIGTERM; the log says for whom it waits; clean handover, code 0.',
   },
   'a websocket is held open on a planned handover': {
     fault: 'T19',
-    done: 'A websocket is held open while the leader’s pod ends; once with a cold standby, once with a prewarmed one.',
+    done: 'A websocket is held open while the leader’s pod ends; once with a cold standby, once with a warm one.',
     must: 'Released at most 6.5 s after SIGTERM; the log says for whom it waits; clean handover, code 0.',
   },
   'an idle connection is held open on a planned handover': {
     fault: 'T19',
-    done: 'A keep-alive connection without a request is held open while the leader’s pod ends; once with a cold standby, once with a prewarmed one.',
+    done: 'A keep-alive connection without a request is held open while the leader’s pod ends; once with a cold standby, once with a warm one.',
     must: 'Released at most 3.5 s (2 s in which new requests may come + 1.5 s) after SIGTERM; the log says for whom it waits; clean handover, code 0.',
   },
 } as const satisfies Record<string, FaultCase>

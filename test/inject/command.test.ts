@@ -118,7 +118,7 @@ describe('a wrong command line is one sentence and exit code 2', () => {
   for (const [args, message] of [
     [['--traffic', 'slice'], /^langflow-leader inject: --traffic 'slice': .*: use readiness or label; see/],
     [['--traffic', 'x'], /--traffic 'x': use readiness or label/],
-    [['--standby', 'hot'], /--standby 'hot': use one of cold, prewarmed/],
+    [['--standby', 'hot'], /--standby 'hot': use one of cold, warm/],
     [['--container', 'A B'], /--container 'A B': use at most 63/],
     [['--image', 'a b'], /--image 'a b': use an image as a pod names it/],
     [['--lease-name', 'A'], /--lease-name 'A': use at most 253/],

@@ -399,7 +399,7 @@ describe('a warning', () => {
 })
 
 test('--standby and --image are the agent’s', () => {
-  const pod = podOf(injected(deployment(), { standby: 'prewarmed', image: 'registry.example.org/leader:2' }))
-  assert.equal(variable(agentOf(pod), 'LEADER_STANDBY'), 'prewarmed')
+  const pod = podOf(injected(deployment(), { standby: 'warm', image: 'registry.example.org/leader:2' }))
+  assert.equal(variable(agentOf(pod), 'LEADER_STANDBY'), 'warm')
   for (const { image } of pod.initContainers) assert.equal(image, 'registry.example.org/leader:2')
 })

@@ -16,7 +16,7 @@ import {
 
 /** A failure is not made smaller: each try takes a tenth of a second, and there would be thousands. */
 const RUNS = { numRuns: 60, endOnFailure: true }
-const OPTIONS = [{}, { traffic: 'label' }, { standby: 'prewarmed', leaseName: 'lock' }] as const
+const OPTIONS = [{}, { traffic: 'label' }, { standby: 'warm', leaseName: 'lock' }] as const
 
 const probe = { httpGet: { path: '/health', port: 'http' }, periodSeconds: 7 }
 const script = 'set -e\n\n# not a comment\nlangflow run --port 7860\n'

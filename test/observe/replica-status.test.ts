@@ -19,7 +19,7 @@ function facts(state: Partial<ElectionState>, standby: Partial<StandbyView> = {}
 describe('a replica could take over', () => {
   it('as a follower with an idle launcher, cold or with its standby ready', () => {
     assert.ok(standsBy(facts({})))
-    assert.ok(standsBy(facts({}, { mode: 'prewarmed', state: 'ready' })))
+    assert.ok(standsBy(facts({}, { mode: 'warm', state: 'ready' })))
     assert.ok(standsBy(facts({ coolDown: { early: 900, full: 1_000 } })))
   })
 
@@ -43,6 +43,6 @@ describe('a replica could take over', () => {
     assert.ok(!standsBy(facts({ ending: { reason: 'SIGTERM', code: 0 } })))
     assert.ok(!standsBy(facts({ coolDown: { early: 900, full: 1_001 } })))
     assert.ok(!standsBy(facts({}, {}, false)))
-    assert.ok(!standsBy(facts({}, { mode: 'prewarmed', state: 'preparing' })))
+    assert.ok(!standsBy(facts({}, { mode: 'warm', state: 'preparing' })))
   })
 })

@@ -115,7 +115,7 @@ describe('the peers of a leader', () => {
       (standby: object): RequestListener =>
       (_, response) =>
         response.end(JSON.stringify({ ...told, standby: { ...standby, more: 'ignored' } }))
-    await bench.answers(OTHER, tells({ wanted: 'prewarmed', mode: 'cold' }))
+    await bench.answers(OTHER, tells({ wanted: 'warm', mode: 'cold' }))
     await bench.answers(THIRD, says('earlier', true))
     await bench.open().round()
     const known = (members: readonly Member[]) =>

@@ -19,7 +19,7 @@ import { type Behaviour, type Workload, wellBehaved } from './workload.ts'
 export type Mode = 'pod' | 'run'
 
 export interface ReplicaConfig extends Omit<CandidateConfig, 'identity' | 'salt'> {
-  readonly standby: 'cold' | 'prewarmed'
+  readonly standby: 'cold' | 'warm'
   /** Of its pod's template. */
   readonly revision: string
 }

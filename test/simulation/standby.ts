@@ -29,7 +29,7 @@ export interface ModelStandbyParts {
   readonly changed: () => void
 }
 
-/** A prewarmed process of the model, a child of the launcher: what `PrewarmedStandby` is on a real machine. */
+/** A standby of the model, a child of the launcher: what `WarmStandby` is on a real machine. */
 export class ModelStandby implements Preparable {
   private readonly parts: ModelStandbyParts
   private timers: Timer[] = []
@@ -54,7 +54,7 @@ export class ModelStandby implements Preparable {
     this.kept = true
     this.hangs = hangs && !fails
     this.settling = Promise.withResolvers<void>()
-    this.become({ ...COLD, mode: 'prewarmed', state: 'preparing' })
+    this.become({ ...COLD, mode: 'warm', state: 'preparing' })
     this.timers = [launcher.after(patienceMs, () => this.fail('it took too long'))]
     if (fails) this.timers.push(launcher.after(random.between(0, prepareMs), () => this.fail('it ended')))
     else if (!hangs) this.timers.push(launcher.after(prepareMs, () => this.ready()))
@@ -68,7 +68,7 @@ export class ModelStandby implements Preparable {
   take(): boolean {
     if (this.readySince === null) return false
     this.letGo()
-    this.become({ ...COLD, mode: 'prewarmed' })
+    this.become({ ...COLD, mode: 'warm' })
     return true
   }
 

@@ -41,7 +41,7 @@ function draw(random: Random, revision: string): ReplicaConfig {
   const onDoubt = random.chance(0.75) ? 'freeze' : 'stop'
   const usual = { ...PRESETS.default, killMarginMs: KILL_MARGIN_MS }
   const timings = random.chance(2 / 3) || contradiction({ ...drawn, onDoubt }) !== null ? usual : drawn
-  const standby = random.chance(0.6) ? 'prewarmed' : 'cold'
+  const standby = random.chance(0.6) ? 'warm' : 'cold'
   return { ...timings, onDoubt, standby, revision, drainTimeoutMs: 5_000, stopTimeoutMs: 6_000, owner: null }
 }
 

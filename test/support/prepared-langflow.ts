@@ -6,7 +6,7 @@ const TREE = join(import.meta.dirname, '../fault-table/tree-workload.py')
 const MODULES = ['__init__', '__main__', 'main', 'server']
 
 /**
- * A stand-in for LangFlow that a launcher can keep prewarmed: a package of that name, whose `langflow run` becomes the
+ * A stand-in for LangFlow that a launcher can keep warm: a package of that name, whose `langflow run` becomes the
  * processes of `tree-workload.py`. For a pod; its package is written below `dir`.
  */
 export function preparedLangflow(dir: string): Partial<ReplicaOptions> {
@@ -27,5 +27,5 @@ def main():
   )
   const script = `#!${python}\nimport sys\nfrom langflow.langflow_launcher import main\nsys.exit(main())\n`
   writeFileSync(program, script, { mode: 0o755 })
-  return { program: [program, 'run'], flags: ['--standby=prewarmed'], env: { PYTHONPATH: modules } }
+  return { program: [program, 'run'], flags: ['--standby=warm'], env: { PYTHONPATH: modules } }
 }

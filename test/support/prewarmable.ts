@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { type ReplicaOptions, WORKLOAD } from './replica.ts'
 
 /**
- * Makes a `langflow` in `dir` that can be prewarmed, and then goes on as the stand-in workload: what a replica needs to run
+ * Makes a `langflow` in `dir` that can be warm, and then goes on as the stand-in workload: what a replica needs to run
  * it. `hangs`: its imports never end, but a cold start needs none of them.
  */
 export function prewarmable(
@@ -26,6 +26,6 @@ export function prewarmable(
   return {
     program: [script, 'run'],
     env: { PYTHONPATH: modules, ...(hangs ? { IMPORTS_HANG: '1' } : {}) },
-    flags: ['--standby=prewarmed'],
+    flags: ['--standby=warm'],
   }
 }

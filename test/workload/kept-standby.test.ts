@@ -29,7 +29,7 @@ class FakeStandby implements Preparable {
     this.calls.push('prepare')
     this.kept = true
     this.settling = Promise.withResolvers<void>()
-    this.become({ ...COLD, mode: 'prewarmed', state: 'preparing' })
+    this.become({ ...COLD, mode: 'warm', state: 'preparing' })
     this.begin()
   }
 
@@ -46,11 +46,11 @@ class FakeStandby implements Preparable {
   /** It goes on as the workload. */
   take(): void {
     this.kept = false
-    this.become({ ...COLD, mode: 'prewarmed' })
+    this.become({ ...COLD, mode: 'warm' })
   }
 
   ready(): void {
-    this.become({ ...COLD, mode: 'prewarmed', state: 'ready', memoryBytes: 1e6 })
+    this.become({ ...COLD, mode: 'warm', state: 'ready', memoryBytes: 1e6 })
     this.settling.resolve()
   }
 
@@ -91,7 +91,7 @@ describe('a standby that is kept', () => {
     standby.prepare()
     held.ready()
     standby.prepare()
-    assert.deepEqual(views, ['prewarmed preparing', 'prewarmed ready'])
+    assert.deepEqual(views, ['warm preparing', 'warm ready'])
     assert.deepEqual(standby.view, held.view)
     assert.deepEqual(held.calls, ['prepare'])
   })

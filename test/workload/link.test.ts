@@ -85,7 +85,7 @@ async function agent(keys = keysAt(), clock: Clock = systemClock) {
   const server = new LinkServer({
     path: join(dir, 'run', 'launcher.sock'),
     port: 7860,
-    standby: 'prewarmed',
+    standby: 'warm',
     patienceMs: 60_000,
     keys,
     clock,

@@ -525,8 +525,8 @@ describe('the workload, as its agent knows it', () => {
   })
 
   test('starts from less than was asked for until it is healthy once in its term, or goes on from the standby', async () => {
-    const warm = { mode: 'prewarmed', state: 'none', reason: null, memoryBytes: null } as const
-    const b = await new Bench(undefined, 'prewarmed').idle()
+    const warm = { mode: 'warm', state: 'none', reason: null, memoryBytes: null } as const
+    const b = await new Bench(undefined, 'warm').idle()
     assert.equal(b.supervisor.startsColder, false)
     // Of a launcher that has run nothing yet, and waits for its standby without a word.
     b.hear({ kind: 'standby' }, { standby: { ...warm, state: 'preparing' } })

@@ -87,9 +87,9 @@ describe('a workload', () => {
       return known.report(true).prepared
     }
     assert.equal(prepared('cold', {}), true)
-    assert.equal(prepared('prewarmed', { mode: 'prewarmed', state: 'ready' }), true)
-    assert.equal(prepared('prewarmed', {}), false)
-    assert.equal(prepared('prewarmed', { mode: 'prewarmed', state: 'preparing' }), false)
+    assert.equal(prepared('warm', { mode: 'warm', state: 'ready' }), true)
+    assert.equal(prepared('warm', {}), false)
+    assert.equal(prepared('warm', { mode: 'warm', state: 'preparing' }), false)
   })
 
   test('is an orphan where its launcher went away, until one has looked or its death is proved', () => {

@@ -8,7 +8,7 @@ test('without options everything is measured, three times', () => {
   const { out, preset, ...options } = parsed()
   assert.deepEqual(options, {
     rounds: 3,
-    modes: ['cold', 'prewarmed'],
+    modes: ['cold', 'warm'],
     faults: ['worker', 'replica', 'switchover', 'agent', 'api'],
     main: import.meta.filename,
   })
@@ -17,21 +17,15 @@ test('without options everything is measured, three times', () => {
 })
 
 test('lists are in the order of the tables, each member once', () => {
-  const options = parsed(
-    '--modes',
-    'prewarmed,cold,prewarmed',
-    '--faults=api,worker',
-    '--rounds=1',
-    '--preset=fast',
-  )
-  assert.deepEqual(options.modes, ['cold', 'prewarmed'])
+  const options = parsed('--modes', 'warm,cold,warm', '--faults=api,worker', '--rounds=1', '--preset=fast')
+  assert.deepEqual(options.modes, ['cold', 'warm'])
   assert.deepEqual(options.faults, ['worker', 'api'])
   assert.equal(options.rounds, 1)
   assert.equal(options.preset?.leaseMs, 6_000)
 })
 
 for (const [args, complaint] of [
-  [['--modes', 'frozen'], /--modes: 'frozen' is none of cold, prewarmed/],
+  [['--modes', 'frozen'], /--modes: 'frozen' is none of cold, warm/],
   [['--faults', 'worker,'], /--faults: '' is none of/],
   [['--rounds', '0'], /--rounds: '0' is no whole number from 1/],
   [['--rounds', '2.5'], /--rounds: '2.5'/],

@@ -29,14 +29,14 @@ function measured(fault: FaultName, mode: StandbyMode, rounds: readonly Round[],
 const NONE = { sent: 300, failed: 0, nobodyReady: 0, inFlight: 0 }
 
 for (const [what, one, missed] of [
-  ['a prewarmed one within ten seconds', measured('worker', 'prewarmed', [round(9_000)]), 0],
-  ['a prewarmed one that once takes longer', measured('worker', 'prewarmed', [round(500), round(10_001)]), 1],
+  ['a warm one within ten seconds', measured('worker', 'warm', [round(9_000)]), 0],
+  ['a warm one that once takes longer', measured('worker', 'warm', [round(500), round(10_001)]), 1],
   ['a cold one, of which nothing is asked', measured('worker', 'cold', [round(60_000)]), 0],
-  ['a failed request while the API server is frozen', measured('api', 'prewarmed', [round(2_000)]), 1],
-  ['none', measured('api', 'prewarmed', [round(2_000, { calls: NONE })]), 0],
-  ['one, but the Lease ran out', measured('api', 'prewarmed', [round(20_000)], FAST), 0],
+  ['a failed request while the API server is frozen', measured('api', 'warm', [round(2_000)]), 1],
+  ['none', measured('api', 'warm', [round(2_000, { calls: NONE })]), 0],
+  ['one, but the Lease ran out', measured('api', 'warm', [round(20_000)], FAST), 0],
   ['a gate that is closed for 3 s', measured('agent', 'cold', [round(100, { closedMs: 3_000 })]), 1],
-  ['nothing measured', measured('worker', 'prewarmed', []), 1],
+  ['nothing measured', measured('worker', 'warm', []), 1],
   ['a run that broke off', { ...measured('worker', 'cold', [round(1)]), failure: 'no worker' }, 1],
 ] as const) {
   test(`${missed === 0 ? 'met' : 'missed'}: ${what} (${one.fault})`, () => {
@@ -46,28 +46,28 @@ for (const [what, one, missed] of [
 
 test('the page tells numbers, verdicts and reasons, and shows the plot', () => {
   const all = [
-    measured('worker', 'prewarmed', [round(4_000), round(7_000), round(12_000)]),
-    measured('replica', 'prewarmed', [round(6_100)], FAST),
+    measured('worker', 'warm', [round(4_000), round(7_000), round(12_000)]),
+    measured('replica', 'warm', [round(6_100)], FAST),
   ]
   const text = partText({ facts: [['cores', '2']], rounds: 3, measured: all }, 'takeover.svg')
   assert.match(
     text,
-    /\*\*Missed in this run:\*\*\n\n- LangFlow’s worker is killed: prewarmed: fault → first good answer/,
+    /\*\*Missed in this run:\*\*\n\n- LangFlow’s worker is killed: warm: fault → first good answer/,
   )
   assert.match(text, /\| worker killed \| 7\.00 s \(12\.0 s\), 4 failed \| \*\*MISSED\*\* \|/)
   assert.match(text, /\| replica killed, fast \| 6\.10 s \(6\.10 s\), 4 failed \| met \|/)
-  assert.match(text, /prewarmed: of 150 requests from the fault on, nobody was ready: 9; ECONNRESET: 3\./)
-  assert.match(text, /\| prewarmed: stop: → LangFlow stopped, Lease released \| ms \| 3 \| 300 \|/)
+  assert.match(text, /warm: of 150 requests from the fault on, nobody was ready: 9; ECONNRESET: 3\./)
+  assert.match(text, /\| warm: stop: → LangFlow stopped, Lease released \| ms \| 3 \| 300 \|/)
   assert.match(text, /!\[.+\]\(takeover\.svg\)/)
 })
 
 test('the plot leaves out what was not measured', () => {
   const rounds = new Map<StandbyMode, Round[]>([
     ['cold', []],
-    ['prewarmed', [round(500)]],
+    ['warm', [round(500)]],
   ])
   const svg = plotOf({ facts: [], rounds: 1, measured: [{ fault: 'worker', preset: DEFAULT, rounds }] })
-  assert.match(svg, />prewarmed</)
+  assert.match(svg, />warm</)
   assert.doesNotMatch(svg, />cold</)
 })
 

@@ -31,7 +31,7 @@ const ABOUT = [
 const REPRODUCE = `### How to reproduce
 
 \`\`\`sh
-npm run bench:takeover -- --rounds 1 --modes prewarmed --faults worker,switchover
+npm run bench:takeover -- --rounds 1 --modes warm --faults worker,switchover
 npm run bench:takeover                  # all of it: about 40 minutes
 \`\`\`
 

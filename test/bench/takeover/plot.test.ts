@@ -13,7 +13,7 @@ test('what is off the axis stands at its end', () => {
 })
 
 test('a bar is as long as its median, its line goes to the longest, and words are escaped', () => {
-  const bars = [{ mode: 'prewarmed', medianMs: 1_000, maxMs: 10_000, text: '<1 & 2>' } as const]
+  const bars = [{ mode: 'warm', medianMs: 1_000, maxMs: 10_000, text: '<1 & 2>' } as const]
   const svg = plot('title', [{ label: 'worker', bars }])
   assert.match(svg, new RegExp(`width="${(xOf(1_000) - xOf(10)).toFixed(1)}"`))
   assert.match(svg, new RegExp(`x2="${xOf(10_000).toFixed(1)}" y2="\\d+" stroke="#333"`))

@@ -27,7 +27,7 @@ const FROM_MS = 10
 const TO_MS = 100_000
 const COLOUR: Readonly<Record<StandbyMode, string>> = {
   cold: '#8da0b3',
-  prewarmed: '#4f86c6',
+  warm: '#4f86c6',
 }
 const LIMIT_COLOUR = '#c0392b'
 

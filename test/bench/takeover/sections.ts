@@ -25,7 +25,7 @@ const PHASE_TEXT: Readonly<Record<(typeof PHASES)[number], string>> = {
 
 /** How long the flow may be away, in ms; `undefined`: measured for comparison. */
 export function outageLimit(fault: FaultName, mode: StandbyMode): number | undefined {
-  return fault === 'worker' && mode === 'prewarmed' ? 10_000 : undefined
+  return fault === 'worker' && mode === 'warm' ? 10_000 : undefined
 }
 
 function outageTarget(fault: FaultName, mode: StandbyMode): Target | undefined {

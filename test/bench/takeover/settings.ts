@@ -1,7 +1,7 @@
 import type { StandbyMode } from '../../../agent/workload/standby.ts'
 
 /** The coldest first, as in all tables. */
-export const MODES: readonly StandbyMode[] = ['cold', 'prewarmed']
+export const MODES: readonly StandbyMode[] = ['cold', 'warm']
 
 /** How fast a Lease is. */
 export interface Preset {

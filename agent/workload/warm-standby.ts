@@ -4,13 +4,13 @@ import { createInterface } from 'node:readline'
 import type { Duplex } from 'node:stream'
 import type { Clock } from '../clock.ts'
 import { readLangflowCommand } from './langflow-command.ts'
-import { PREWARM_SCRIPT } from './langflow-scripts.ts'
+import { WARM_SCRIPT } from './langflow-scripts.ts'
 import { memoryOf, type ProcessIdentity } from './proc.ts'
 import { signalSame } from './signals.ts'
 import { exitOf, firstProcess, type Parentage, type Started, spawnBelow } from './spawn.ts'
 import { COLD, type Preparable, type StandbyView } from './standby.ts'
 
-export interface PrewarmedStandbyOptions {
+export interface WarmStandbyOptions {
   /** The workload's command, as it stood after `--`. */
   readonly command: readonly string[]
   /** The workload's environment, but for what a grant adds to it. */
@@ -28,8 +28,8 @@ const LINK_FD = 3
  * LangFlow's interpreter with everything imported that `langflow run` imports, waiting for a grant: no port, no
  * database, no file of LangFlow's is touched before. What cannot be prepared is cold, and says why.
  */
-export class PrewarmedStandby implements Preparable {
-  private readonly options: PrewarmedStandbyOptions
+export class WarmStandby implements Preparable {
+  private readonly options: WarmStandbyOptions
   private child: Started | null = null
   /** The interpreter: the child itself, or what its reaper has forked. */
   private first: ProcessIdentity | null = null
@@ -38,7 +38,7 @@ export class PrewarmedStandby implements Preparable {
   unfit = false
   view: StandbyView = COLD
 
-  constructor(options: PrewarmedStandbyOptions) {
+  constructor(options: WarmStandbyOptions) {
     this.options = options
   }
 
@@ -69,7 +69,7 @@ export class PrewarmedStandby implements Preparable {
     const link = child.stdio[LINK_FD] as Duplex
     const added = Object.entries(env).filter(([name, value]) => this.initial[name] !== value)
     link.end(`${JSON.stringify(Object.fromEntries(added))}\n`)
-    this.become({ ...COLD, mode: 'prewarmed' })
+    this.become({ ...COLD, mode: 'warm' })
     return child
   }
 
@@ -105,7 +105,7 @@ export class PrewarmedStandby implements Preparable {
         ...flags,
         ...(ownsUserSite(this.initial) ? ['-s'] : []),
         '-c',
-        PREWARM_SCRIPT,
+        WARM_SCRIPT,
         String(LINK_FD),
         start.importsFrom,
         ...start.argv,
@@ -116,7 +116,7 @@ export class PrewarmedStandby implements Preparable {
     const link = child.stdio[LINK_FD] as Duplex
     this.child = child
     if (child.pid !== undefined) void this.know(child)
-    this.become({ ...COLD, mode: 'prewarmed', state: 'preparing' })
+    this.become({ ...COLD, mode: 'warm', state: 'preparing' })
     const patience = clock.after(patienceMs, () => this.fail(`its imports took longer than ${patienceMs} ms`))
     let last = ''
     child.once('error', (error) => this.fail(error.message))
@@ -145,7 +145,7 @@ export class PrewarmedStandby implements Preparable {
 
   private fail(reason: string): void {
     this.letGo()
-    this.become({ ...COLD, reason: `LangFlow cannot be prewarmed: ${reason}` })
+    this.become({ ...COLD, reason: `LangFlow cannot be kept warm: ${reason}` })
     this.settling.resolve()
   }
 

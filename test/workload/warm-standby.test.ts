@@ -5,9 +5,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { systemClock } from '../../agent/clock.ts'
-import { PrewarmedStandby, type PrewarmedStandbyOptions } from '../../agent/workload/prewarmed-standby.ts'
 import { DIRECT } from '../../agent/workload/spawn.ts'
 import type { StandbyView } from '../../agent/workload/standby.ts'
+import { WarmStandby, type WarmStandbyOptions } from '../../agent/workload/warm-standby.ts'
 import { until } from '../support/until.ts'
 
 const PYTHON = spawnSync('python3', ['-c', 'import sys; print(sys.executable)'], {
@@ -17,7 +17,7 @@ const ROOT = join(import.meta.dirname, '../..')
 const skip = PYTHON ? false : 'there is no python3'
 
 /** A `langflow` that writes down what it was started with; `imports` is what its import does. */
-function fakeLangflow(t: TestContext, imports = '', more: Partial<PrewarmedStandbyOptions> = {}) {
+function fakeLangflow(t: TestContext, imports = '', more: Partial<WarmStandbyOptions> = {}) {
   const dir = mkdtempSync(join(tmpdir(), 'standby-'))
   const bin = join(dir, 'bin')
   mkdirSync(join(bin, 'langflow'), { recursive: true })
@@ -39,7 +39,7 @@ def main():
   writeFileSync(command, `#!${PYTHON}\n`)
   chmodSync(command, 0o755)
   const views: StandbyView[] = []
-  const options: PrewarmedStandbyOptions = {
+  const options: WarmStandbyOptions = {
     command: [command, 'run', '--port', '1'],
     environment: () => ({ ...process.env, PYTHONPATH: bin, LEADER_MARK: 'x' }),
     clock: systemClock,
@@ -48,7 +48,7 @@ def main():
     changed: (view) => views.push(view),
     ...more,
   }
-  const standby = new PrewarmedStandby(options)
+  const standby = new WarmStandby(options)
   t.after(() => {
     standby.discard()
     rmSync(dir, { recursive: true, force: true })
@@ -69,7 +69,7 @@ def main():
   }
 }
 
-describe('a prewarmed standby', { skip }, () => {
+describe('a warm standby', { skip }, () => {
   test('runs nothing that an earlier term has left in the user’s site-packages', async (t) => {
     const base = mkdtempSync(join(tmpdir(), 'user-base-'))
     t.after(() => rmSync(base, { recursive: true }))
@@ -95,8 +95,8 @@ describe('a prewarmed standby', { skip }, () => {
     assert.deepEqual(
       views.map(({ mode, state }) => [mode, state]),
       [
-        ['prewarmed', 'preparing'],
-        ['prewarmed', 'ready'],
+        ['warm', 'preparing'],
+        ['warm', 'ready'],
       ],
     )
     assert.ok((standby.view.memoryBytes ?? 0) > 1e6)
@@ -107,7 +107,7 @@ describe('a prewarmed standby', { skip }, () => {
     assert.equal(code, 7)
     assert.deepEqual([seen().argv, seen().epoch], [[command, 'run', '--port', '1'], '9'])
     assert.deepEqual(seen().links, [], 'its link is closed')
-    assert.deepEqual(standby.view, { mode: 'prewarmed', state: 'none', reason: null, memoryBytes: null })
+    assert.deepEqual(standby.view, { mode: 'warm', state: 'none', reason: null, memoryBytes: null })
     assert.equal(standby.take({}), null)
   })
 
@@ -116,7 +116,7 @@ describe('a prewarmed standby', { skip }, () => {
     standby.prepare()
     await standby.settled()
     assert.equal(views.at(-1)?.mode, 'cold')
-    assert.match(standby.view.reason ?? '', /cannot be prewarmed: ModuleNotFoundError no_such_module$/)
+    assert.match(standby.view.reason ?? '', /cannot be kept warm: ModuleNotFoundError no_such_module$/)
     assert.equal(standby.take({}), null)
   })
 
@@ -124,7 +124,7 @@ describe('a prewarmed standby', { skip }, () => {
     const { standby } = fakeLangflow(t, 'raise ValueError("postgresql://user:s3cret@host")')
     standby.prepare()
     await standby.settled()
-    assert.equal(standby.view.reason, 'LangFlow cannot be prewarmed: ValueError')
+    assert.equal(standby.view.reason, 'LangFlow cannot be kept warm: ValueError')
   })
 
   test('is cold where an import ends the interpreter, or takes too long', async (t) => {
@@ -142,7 +142,7 @@ describe('a prewarmed standby', { skip }, () => {
     const { standby } = fakeLangflow(t, '', { command: ['uvicorn', 'app'] })
     standby.prepare()
     await standby.settled()
-    assert.match(standby.view.reason ?? '', /^LangFlow cannot be prewarmed: "uvicorn" is not "langflow run/)
+    assert.match(standby.view.reason ?? '', /^LangFlow cannot be kept warm: "uvicorn" is not "langflow run/)
   })
 
   test('ends with the launcher, also in the middle of an import', async (t) => {
@@ -152,11 +152,11 @@ describe('a prewarmed standby', { skip }, () => {
       '--eval',
       `
       import { systemClock as clock } from '${ROOT}/agent/clock.ts'
-      import { PrewarmedStandby } from '${ROOT}/agent/workload/prewarmed-standby.ts'
+      import { WarmStandby } from '${ROOT}/agent/workload/warm-standby.ts'
       import { DIRECT as parentage } from '${ROOT}/agent/workload/spawn.ts'
       const environment = () => ({ ...process.env, PYTHONPATH: ${JSON.stringify(bin)} })
       const command = ${JSON.stringify([command, 'run'])}
-      new PrewarmedStandby({ command, environment, clock, parentage, patienceMs: 20_000, changed: () => {} }).prepare()
+      new WarmStandby({ command, environment, clock, parentage, patienceMs: 20_000, changed: () => {} }).prepare()
       `,
     ])
     const child = await pid()
