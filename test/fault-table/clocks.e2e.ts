@@ -7,8 +7,8 @@ import type { AgentStatus } from '../../agent/observe/status.ts'
 import { readProcesses } from '../../agent/workload/proc.ts'
 import { type ControlPlane, startControlPlane } from '../e2e/control-plane.ts'
 import type { Pod } from '../support/pod.ts'
-import { preparedLangflow } from '../support/prepared-langflow.ts'
 import { mono } from '../support/stage.ts'
+import { warmLangflow } from '../support/warm-langflow.ts'
 import { BootClock } from './boot-clock.ts'
 import { SLACK_MS } from './deadlines.ts'
 import { faultTest, type Linked, type Scene, seconds } from './scene.ts'
@@ -136,7 +136,7 @@ describe('a clock', { concurrency: 4 }, () => {
           t.after(() => clock.stop())
           return clock
         })
-        const more = prepared ? preparedLangflow(scene.dir) : {}
+        const more = prepared ? warmLangflow(scene.dir, { kind: 'tree' }) : {}
         const a = await scene.pod('a', { ...more, entry: clocks[0]!.entry })
         await a.agent.event('serving')
         const b = await scene.follower('b', { ...more, entry: clocks[1]!.entry })

@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict'
-import { join } from 'node:path'
 import { after, before, describe } from 'node:test'
 import { type ControlPlane, startControlPlane } from '../e2e/control-plane.ts'
 import type { Sighting } from '../e2e/lease-watch.ts'
 import type { Pod } from '../support/pod.ts'
-import { prewarmable } from '../support/prewarmable.ts'
+import { warmLangflow } from '../support/warm-langflow.ts'
 import { LEASE_MS } from './deadlines.ts'
 import { faultTest, type Linked, type Scene, seconds } from './scene.ts'
 
@@ -26,7 +25,7 @@ after(() => plane?.close())
 async function pair(scene: Scene, standby: 'cold' | 'prepared'): Promise<[Linked<Pod>, Linked<Pod>]> {
   const a = await scene.pod('a')
   await a.agent.event('serving')
-  const b = await scene.follower('b', standby === 'cold' ? {} : prewarmable(join(scene.dir, 'prewarmable')))
+  const b = await scene.follower('b', standby === 'cold' ? {} : warmLangflow(scene.dir))
   const ready = await b.agent.event('standby_ready')
   assert.equal(ready.mode, standby === 'cold' ? 'cold' : 'warm')
   return [a, b]

@@ -6,9 +6,9 @@ import type { AgentStatus } from '../../agent/observe/status.ts'
 import { type ControlPlane, startControlPlane } from '../e2e/control-plane.ts'
 import { HELD, type HeldKind, hold } from '../support/held-connections.ts'
 import type { Pod } from '../support/pod.ts'
-import { preparedLangflow } from '../support/prepared-langflow.ts'
 import { mono } from '../support/stage.ts'
 import { until } from '../support/until.ts'
+import { warmLangflow } from '../support/warm-langflow.ts'
 import { faultTest, type Linked, type Scene, seconds } from './scene.ts'
 
 let plane: ControlPlane
@@ -175,7 +175,7 @@ describe('a planned handover', { concurrency: 2 }, () => {
       async (scene) => {
         const [a, b] = await scene.pair()
         const first = await handsOver(scene, a, b, kind)
-        const c = await scene.follower('c', preparedLangflow(scene.dir))
+        const c = await scene.follower('c', warmLangflow(scene.dir, { kind: 'tree' }))
         const second = await handsOver(scene, b, c, kind)
         return `released after ${first.took}, and ${second.took} with a prepared standby; its client: ${first.client}; “${first.said}”`
       },

@@ -7,9 +7,9 @@ import { readProcesses } from '../../agent/workload/proc.ts'
 import { type ControlPlane, startControlPlane } from '../e2e/control-plane.ts'
 import { AS_LANGFLOW, BESIEGE, installPrograms } from '../hostile/siege.ts'
 import type { Pod } from '../support/pod.ts'
-import { preparedLangflow } from '../support/prepared-langflow.ts'
 import type { ReplicaOptions } from '../support/replica.ts'
 import { mono } from '../support/stage.ts'
+import { warmLangflow } from '../support/warm-langflow.ts'
 import { faultTest, type Linked, type Scene, seconds } from './scene.ts'
 
 let plane: ControlPlane
@@ -32,7 +32,7 @@ async function besiege(pod: Linked<Pod>, pid: number): Promise<Outcomes> {
 
 async function pair(scene: Scene, prepared: boolean): Promise<[leader: Linked<Pod>, follower: Linked<Pod>]> {
   const options: Partial<ReplicaOptions> = {
-    ...(prepared ? preparedLangflow(scene.dir) : {}),
+    ...(prepared ? warmLangflow(scene.dir, { kind: 'tree' }) : {}),
     programs: installPrograms(scene.dir),
     entry: AS_LANGFLOW,
   }

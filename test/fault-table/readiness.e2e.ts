@@ -6,11 +6,11 @@ import type { AgentStatus } from '../../agent/observe/status.ts'
 import { type ControlPlane, startControlPlane } from '../e2e/control-plane.ts'
 import { freePort } from '../support/free-port.ts'
 import type { Pod } from '../support/pod.ts'
-import { prewarmable } from '../support/prewarmable.ts'
 import { ask, type ReplicaOptions } from '../support/replica.ts'
 import { mono } from '../support/stage.ts'
 import type { TcpProxy } from '../support/tcp-proxy.ts'
 import { until } from '../support/until.ts'
+import { warmLangflow } from '../support/warm-langflow.ts'
 import { LEASE_MS } from './deadlines.ts'
 import { faultTest, plain, type Scene, seconds } from './scene.ts'
 
@@ -56,7 +56,7 @@ async function prepared(scene: Scene, identity: string, more: Partial<ReplicaOpt
 }
 
 async function unprepared(scene: Scene, identity: string): Promise<Pod> {
-  const pod = await scene.pod(identity, prewarmable(scene.dir, { hangs: true }))
+  const pod = await scene.pod(identity, warmLangflow(scene.dir, { hangs: true }))
   await pod.agent.event('campaigning')
   await pod.watching()
   await pod.agent.find('its launcher', ({ msg }) => /launcher connected/.test(msg))
@@ -124,7 +124,7 @@ describe('readiness', { concurrency: 3 }, () => {
     'released beside one whose standby never gets ready',
     () => plane,
     async (scene) => {
-      const warm = prewarmable(scene.dir)
+      const warm = warmLangflow(scene.dir)
       const a = await scene.pod('a', warm)
       await a.agent.event('serving')
       await unprepared(scene, 'c')
@@ -142,7 +142,7 @@ describe('readiness', { concurrency: 3 }, () => {
     'expired beside one whose standby never gets ready',
     () => plane,
     async (scene) => {
-      const warm = prewarmable(scene.dir)
+      const warm = warmLangflow(scene.dir)
       const a = await scene.pod('a', warm)
       await a.agent.event('serving')
       await unprepared(scene, 'c')
@@ -163,8 +163,8 @@ describe('readiness', { concurrency: 3 }, () => {
     () => plane,
     async (scene) => {
       const port = await freePort()
-      const warm = prewarmable(scene.dir)
-      const hung = prewarmable(scene.dir, { hangs: true })
+      const warm = warmLangflow(scene.dir)
+      const hung = warmLangflow(scene.dir, { hangs: true })
       const c = await scene.pod('c', { ...hung, flags: [...hung.flags, `--peers=localhost:${port}`] })
       const { epoch } = await c.agent.event('acquired')
       const b = await scene.pod('b', { ...warm, flags: [...warm.flags, `--listen=127.0.0.1:${port}`] })

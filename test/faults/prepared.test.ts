@@ -4,19 +4,19 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { freePort } from '../support/free-port.ts'
 import { Pod, podObstacle } from '../support/pod.ts'
-import { prewarmable } from '../support/prewarmable.ts'
 import { Stage } from '../support/stage.ts'
 import { until } from '../support/until.ts'
+import { warmLangflow } from '../support/warm-langflow.ts'
 
 const skip = spawnSync('python3', ['--version']).status === 0 ? false : 'there is no python3'
 
 describe('a prepared standby', { concurrency: 2, skip }, () => {
   test('goes before one that hangs, when the leader releases the Lease', async (t) => {
     const stage = await Stage.open(t)
-    const warm = prewarmable(stage.dir)
+    const warm = warmLangflow(stage.dir)
     const a = await stage.replica('a', warm)
     await a.event('serving')
-    const c = await stage.replica('c', prewarmable(stage.dir, { hangs: true }))
+    const c = await stage.replica('c', warmLangflow(stage.dir, { hangs: true }))
     await c.find('its launcher', ({ msg }) => /launcher connected/.test(msg))
     await until('c prepares', async () => (await c.status()).standby.state === 'preparing')
     const b = await stage.replica('b', warm)
@@ -33,10 +33,10 @@ describe('a prepared standby', { concurrency: 2, skip }, () => {
   test('is handed the Lease by a leader that waits for its own, which hangs', async (t) => {
     const stage = await Stage.open(t)
     const port = await freePort()
-    const hung = prewarmable(stage.dir, { hangs: true })
+    const hung = warmLangflow(stage.dir, { hangs: true })
     const c = await stage.replica('c', { ...hung, flags: [...hung.flags, `--peers=localhost:${port}`] })
     const { epoch } = await c.event('acquired')
-    const warm = prewarmable(stage.dir)
+    const warm = warmLangflow(stage.dir)
     const b = await stage.replica('b', { ...warm, flags: [...warm.flags, `--listen=127.0.0.1:${port}`] })
     const { reason } = await c.event('draining')
     assert.equal(reason, 'a replica whose standby is ready serves sooner than this one starts')
