@@ -57,7 +57,7 @@ export class KeptStandby<Kind extends Preparable> implements Standby {
   private changed(): void {
     this.told()
     const { view, unfit } = this.held
-    if (!this.keeping || view.reason === null || unfit || this.again !== null) return
+    if (!this.keeping || view.mode !== 'cold' || view.reason === null || unfit || this.again !== null) return
     const wait = Math.min(AGAIN_MS * 2 ** this.failures++, AGAIN_AT_MOST_MS)
     this.again = this.clock.after(wait, () => {
       this.again = null

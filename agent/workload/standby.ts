@@ -6,7 +6,7 @@ export interface StandbyView {
   readonly mode: StandbyMode
   /** `none`: nothing is kept, since the mode needs nothing, or since the workload runs. */
   readonly state: 'none' | 'preparing' | 'ready'
-  /** Why it is colder than it was asked to be, in one sentence; `null`: it is not. */
+  /** Why it is colder than it was asked to be, or starts slower than it could, in one sentence; `null`: neither. */
   readonly reason: string | null
   /** What a ready one holds (PSS); `null`: nothing, or it cannot be told. */
   readonly memoryBytes: number | null

@@ -2,13 +2,14 @@ import { accessSync, constants, existsSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Duplex } from 'node:stream'
+import * as z from 'zod/mini'
 import type { Clock } from '../clock.ts'
 import { readLangflowCommand } from './langflow-command.ts'
-import { WARM_SCRIPT } from './langflow-scripts.ts'
 import { memoryOf, type ProcessIdentity } from './proc.ts'
 import { signalSame } from './signals.ts'
 import { exitOf, firstProcess, type Parentage, type Started, spawnBelow } from './spawn.ts'
 import { COLD, type Preparable, type StandbyView } from './standby.ts'
+import { WARM_SCRIPT } from './warm-script.ts'
 
 export interface WarmStandbyOptions {
   /** The workload's command, as it stood after `--`. */
@@ -17,16 +18,24 @@ export interface WarmStandbyOptions {
   readonly environment: () => NodeJS.ProcessEnv
   readonly clock: Clock
   readonly parentage: Parentage
-  /** How long the imports may take. */
+  /** How long it may take until it waits. */
   readonly patienceMs: number
   readonly changed: (view: StandbyView) => void
 }
 
+/** What the process says on its link. */
+const Said = z.union([
+  z.object({ ready: z.literal(true), at: z.string(), without: z.array(z.string()) }),
+  z.object({ error: z.string() }),
+])
+
 const LINK_FD = 3
+/** Where it waits once everything was done ahead that can be. */
+const SEAM = 'server'
 
 /**
- * LangFlow's interpreter with everything imported that `langflow run` imports, waiting for a grant: no port, no
- * database, no file of LangFlow's is touched before. What cannot be prepared is cold, and says why.
+ * LangFlow's own `langflow run`, waiting for a grant where its server would be made: no port, no database, no other process,
+ * no file that others see is touched before. What cannot be prepared is cold, and says why.
  */
 export class WarmStandby implements Preparable {
   private readonly options: WarmStandbyOptions
@@ -117,7 +126,7 @@ export class WarmStandby implements Preparable {
     this.child = child
     if (child.pid !== undefined) void this.know(child)
     this.become({ ...COLD, mode: 'warm', state: 'preparing' })
-    const patience = clock.after(patienceMs, () => this.fail(`its imports took longer than ${patienceMs} ms`))
+    const patience = clock.after(patienceMs, () => this.fail(`it took longer than ${patienceMs / 1000} s`))
     let last = ''
     child.once('error', (error) => this.fail(error.message))
     child.once('exit', (...end) => {
@@ -127,12 +136,14 @@ export class WarmStandby implements Preparable {
     link.on('error', () => {}) // its end is told by the process
     createInterface(link).on('line', (line) => {
       if (this.child !== child) return
-      if (line !== 'ready') {
-        last = line
+      const said = Said.parse(JSON.parse(line))
+      if ('error' in said) {
+        last = said.error
         return
       }
       patience.cancel()
-      this.become({ ...this.view, state: 'ready', memoryBytes: memoryOf((this.first ?? child).pid) })
+      const memoryBytes = memoryOf((this.first ?? child).pid)
+      this.become({ ...this.view, state: 'ready', reason: shortcoming(said), memoryBytes })
       this.settling.resolve()
     })
     this.settling.promise.then(() => patience.cancel())
@@ -153,6 +164,21 @@ export class WarmStandby implements Preparable {
     this.view = view
     this.options.changed(view)
   }
+}
+
+/** Why it starts slower than it could; `null`: it does not. */
+function shortcoming({
+  at,
+  without,
+}: {
+  readonly at: string
+  readonly without: readonly string[]
+}): string | null {
+  const causes = [
+    ...(at === SEAM ? [] : [`it waits before ${at} already`]),
+    ...(without.length === 0 ? [] : [`left out: ${without.join(', ')}`]),
+  ]
+  return causes.length === 0 ? null : `LangFlow is kept less warm than it could be: ${causes.join('; ')}`
 }
 
 /**

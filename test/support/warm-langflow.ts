@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { type ReplicaOptions, WORKLOAD } from './replica.ts'
 
 const TREE = join(import.meta.dirname, '../fault-table/tree-workload.py')
-const MODULES = ['__init__', '__main__', 'server']
+const MODULES = ['__init__', '__main__']
 const [node, workload, tree] = [process.execPath, WORKLOAD, TREE].map((path) => JSON.stringify(path))
 /** What `langflow run` becomes, and an interpreter for it. That of the tree is one that every user may start. */
 const KINDS = {
@@ -34,7 +34,14 @@ export function warmLangflow(
   const module = (name: string, text: string) => writeFileSync(join(modules, 'langflow', `${name}.py`), text)
   for (const name of MODULES) module(name, '')
   module('main', 'import os, time\nif os.environ.get("IMPORTS_HANG"): time.sleep(86400)\n')
-  module('langflow_launcher', `import sys\ndef main():\n    ${main}\n`)
+  module(
+    'server',
+    'class LangflowApplication:\n    def __init__(self, app_factory):\n        app_factory()\n',
+  )
+  module(
+    'langflow_launcher',
+    `import sys\ndef main():\n    import langflow.server; langflow.server.LangflowApplication(lambda: None); ${main}\n`,
+  )
   const script = `#!${python}\nimport sys\nfrom langflow.langflow_launcher import main\nsys.exit(main())\n`
   writeFileSync(program, script, { mode: 0o755 })
   return {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -16,19 +17,41 @@ const PYTHON = spawnSync('python3', ['-c', 'import sys; print(sys.executable)'],
 const ROOT = join(import.meta.dirname, '../..')
 const skip = PYTHON ? false : 'there is no python3'
 
-/** A `langflow` that writes down what it was started with; `imports` is what its import does. */
-function fakeLangflow(t: TestContext, imports = '', more: Partial<WarmStandbyOptions> = {}) {
+/** What `langflow run` of the stand-in does before it makes its server. */
+interface Fake extends Partial<WarmStandbyOptions> {
+  readonly before?: string
+  /** What makes its application. */
+  readonly factory?: string
+}
+
+/**
+ * A `langflow` that makes its server as the real one does, and then writes down what it was started with; `imports` is what
+ * its import does. Nothing else of LangFlow is there to be done ahead.
+ */
+function fakeLangflow(
+  t: TestContext,
+  imports = '',
+  { before = 'pass', factory = '"made"', ...more }: Fake = {},
+) {
   const dir = mkdtempSync(join(tmpdir(), 'standby-'))
   const bin = join(dir, 'bin')
   mkdirSync(join(bin, 'langflow'), { recursive: true })
+  mkdirSync(join(dir, 'tmp'))
   const module = (name: string, text: string) => writeFileSync(join(bin, 'langflow', `${name}.py`), text)
-  for (const name of ['__init__', '__main__', 'server']) module(name, '')
-  module('main', `import os\nopen("${dir}/pid", "w").write(str(os.getpid()) + ".")\n${imports}`)
+  for (const name of ['__init__', '__main__']) module(name, '')
+  module(
+    'server',
+    'class LangflowApplication:\n    def __init__(self, app_factory):\n        self.application = app_factory()\n',
+  )
+  module('main', `import os\nopen("${dir}/tmp/pid", "w").write(str(os.getpid()) + ".")\n${imports}`)
   module(
     'langflow_launcher',
     `
 import json, os, sys
 def main():
+    os.chdir("${dir}"); ${before}
+    from langflow.server import LangflowApplication
+    LangflowApplication(lambda: ${factory})
     with open("${dir}/seen.tmp", "w") as file:
         json.dump({"argv": sys.argv, "epoch": os.environ.get("LEADER_EPOCH"), "links": [fd for fd in ("3", "4") if os.path.realpath("/proc/self/fd/" + fd).find("socket:") >= 0]}, file)
     os.rename("${dir}/seen.tmp", "${dir}/seen")
@@ -41,7 +64,7 @@ def main():
   const views: StandbyView[] = []
   const options: WarmStandbyOptions = {
     command: [command, 'run', '--port', '1'],
-    environment: () => ({ ...process.env, PYTHONPATH: bin, LEADER_MARK: 'x' }),
+    environment: () => ({ ...process.env, PYTHONPATH: bin, TMPDIR: join(dir, 'tmp'), LEADER_MARK: 'x' }),
     clock: systemClock,
     parentage: DIRECT,
     patienceMs: 20_000,
@@ -54,7 +77,7 @@ def main():
     rmSync(dir, { recursive: true, force: true })
   })
   const pid = async () => {
-    const file = join(dir, 'pid')
+    const file = join(dir, 'tmp/pid')
     await until('it imports', async () => existsSync(file) && readFileSync(file, 'utf8').endsWith('.'))
     return Number.parseInt(readFileSync(file, 'utf8'), 10)
   }
@@ -67,6 +90,13 @@ def main():
     pid,
     seen: () => JSON.parse(readFileSync(join(dir, 'seen'), 'utf8')),
   }
+}
+
+/** Lets it go on to its end, with which the stand-in says that all went well. */
+async function ended(standby: WarmStandby): Promise<void> {
+  const child = standby.take({ ...process.env, LEADER_EPOCH: '9' })
+  assert.ok(child)
+  assert.deepEqual(await once(child, 'exit'), [7, null])
 }
 
 describe('a warm standby', { skip }, () => {
@@ -111,6 +141,57 @@ describe('a warm standby', { skip }, () => {
     assert.equal(standby.take({}), null)
   })
 
+  // What the process would do before it makes its server, by the name under which it is held.
+  const ACTS = {
+    'os.fork': 'os.fork() or os._exit(0)',
+    'subprocess.Popen': '__import__("subprocess").run(["true"])',
+    'os.system': 'os.system("true")',
+    'socket.connect': '__import__("socket").socket().connect_ex(("127.0.0.1", 9))',
+    'socket.bind': '__import__("socket").socket().bind(("127.0.0.1", 9))',
+    'socket.getaddrinfo': '__import__("socket").getaddrinfo("localhost", 80)',
+    'sqlite3.connect': '__import__("sqlite3").connect(":memory:")',
+    open: 'open("outside", "a").close()',
+    'os.mkdir': 'os.makedirs("outside", exist_ok=True)',
+    'os.remove': 'os.path.exists("outside") and os.remove("outside")',
+  }
+  for (const [name, act] of Object.entries(ACTS)) {
+    test(`is held before ${name}, which it does once it may`, async (t) => {
+      const { dir, standby } = fakeLangflow(t, '', { before: `${act}; open("did", "w").close()` })
+      const did = join(dir, 'did')
+      if (name === 'os.remove') writeFileSync(join(dir, 'outside'), '')
+      standby.prepare()
+      await standby.settled()
+      assert.equal(standby.view.state, 'ready')
+      assert.ok(standby.view.reason?.includes(`it waits before ${name} already`), standby.view.reason ?? '')
+      assert.equal(existsSync(did), false)
+      assert.equal(existsSync(join(dir, 'outside')), name === 'os.remove')
+      await ended(standby)
+      assert.ok(existsSync(did))
+    })
+  }
+
+  test('writes what is temporary, and asks for a port that is none in particular', async (t) => {
+    const { standby } = fakeLangflow(t, '', {
+      before:
+        'open(os.environ["TMPDIR"] + "/a", "w").close(); open("/dev/null", "w").close(); __import__("socket").socket().bind(("127.0.0.1", 0))',
+    })
+    standby.prepare()
+    await standby.settled()
+    assert.doesNotMatch(standby.view.reason ?? '', /it waits before/)
+  })
+
+  test('leaves out what would act, and what is not there, and names it', async (t) => {
+    const { dir, standby } = fakeLangflow(t, '', { factory: 'open("made", "w").close()' })
+    standby.prepare()
+    await standby.settled()
+    const { reason } = standby.view
+    assert.match(reason ?? '', /^LangFlow is kept less warm than it could be: left out: /)
+    assert.match(reason ?? '', /application \(NotBeforeGo\).* components \(ModuleNotFoundError\)/)
+    assert.ok(!existsSync(join(dir, 'made')))
+    await ended(standby)
+    assert.ok(existsSync(join(dir, 'made')))
+  })
+
   test('is cold where an import fails, and says why', async (t) => {
     const { standby, views } = fakeLangflow(t, 'import no_such_module')
     standby.prepare()
@@ -135,7 +216,7 @@ describe('a warm standby', { skip }, () => {
     const slow = fakeLangflow(t, 'import time; time.sleep(60)', { patienceMs: 300 })
     slow.standby.prepare()
     await slow.standby.settled()
-    assert.match(slow.standby.view.reason ?? '', /its imports took longer than 300 ms/)
+    assert.match(slow.standby.view.reason ?? '', /it took longer than 0.3 s/)
   })
 
   test('is cold for a command that is not LangFlow’s', async (t) => {

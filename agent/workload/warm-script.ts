@@ -1,0 +1,255 @@
+import { CUT_OFF } from './langflow-scripts.ts'
+
+/**
+ * What the interpreter of a warm standby runs, with the descriptor of its link and the first entry of `sys.path` as
+ * arguments. It goes on as `langflow run` does until LangFlow's server would be made, says `{"ready": …}`, and waits for one
+ * line: the environment of a term. Then it goes on. Its end of the link closes with the launcher, and then it ends, also in the
+ * middle of an import. Of an error it tells the kind alone, since messages may hold secrets: its traceback is in LangFlow's
+ * own output.
+ *
+ * Until then it acts nowhere: whatever would fork, bind, connect or change a file outside of the temporary directory is held
+ * by an audit hook (PEP 578), and what is rehearsed is refused it. So a LangFlow in which something has moved waits earlier, and
+ * is slower. What it relies on: docs/standby.md.
+ */
+export const WARM_SCRIPT = `
+import sys
+sys.path[0] = sys.argv[2] # before any import: it was the current directory
+
+def warm_up():
+    import gc, json, os, socket, tempfile, threading
+    link = socket.socket(fileno=int(sys.argv[1]))
+    link.set_inheritable(False)
+    argv = sys.argv[3:]
+    go, after_go, left_out = threading.Event(), [], []
+    is_ready = is_rehearsing = False
+    writes_no_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    temporary = os.path.realpath(tempfile.gettempdir()) + os.sep
+
+    def listen():
+        line = link.makefile().readline()
+        if not line.endswith("\\n"):
+            os._exit(0)
+        os.environ.update(json.loads(line))
+        sys.dont_write_bytecode = writes_no_bytecode
+        link.close()
+        go.set()
+
+    def say(**what):
+        link.sendall(json.dumps(what).encode() + b"\\n")
+
+    def hold(at):
+        nonlocal is_ready
+        if not is_ready:
+            is_ready = True
+            gc.collect()
+            gc.freeze()
+            say(ready=True, at=at, without=left_out)
+        go.wait()
+        listener.join()
+
+    # 1. The backstop.
+
+    acts = {
+        "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system", "os.kill", "os.killpg", "subprocess.Popen", "pty.spawn",
+        "socket.connect", "socket.sendto", "socket.sendmsg", "socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr",
+        "sqlite3.connect",
+    }
+    changes = {
+        "os.remove", "os.rename", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod", "os.chown", "os.utime",
+        "os.setxattr", "os.removexattr",
+    }
+
+    def is_outside(path):
+        if not isinstance(path, (str, bytes, os.PathLike)):
+            return False # an open file
+        path = os.path.realpath(os.fsdecode(path))
+        return not path.startswith((temporary, "/dev/"))
+
+    def is_held(event, args):
+        if event == "open":
+            path, _, flags = args
+            return bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)) and is_outside(path)
+        if event == "os.mkdir":
+            return is_outside(args[0]) and not os.path.isdir(args[0])
+        if event == "socket.bind":
+            # Nobody looks for it at a port that is none in particular: urllib3 asks so whether there is IPv6.
+            return not (isinstance(args[1], tuple) and args[1][1] == 0)
+        return event in acts or (event in changes and is_outside(args[0]))
+
+    class NotBeforeGo(Exception):
+        pass
+
+    def act(what):
+        if is_rehearsing:
+            raise NotBeforeGo(what)
+        hold(what)
+
+    def audit(event, args):
+        if not go.is_set() and is_held(event, args):
+            act(event)
+
+    # 2. What is done ahead. What is left out makes the start slower, and nothing else.
+
+    def step(name, work, *args):
+        nonlocal is_rehearsing
+        is_rehearsing = True
+        try:
+            return work(*args)
+        except BaseException as error:
+            left_out.append(f"{name} ({type(error).__name__})")
+        finally:
+            is_rehearsing = False
+
+    def asynchronously(work, *args):
+        """In a thread of its own: the main one has no event loop before LangFlow makes it."""
+        import asyncio
+        failures = []
+        def run():
+            try:
+                asyncio.run(work(*args))
+            except BaseException as error:
+                failures.append(error)
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+        if failures:
+            raise failures[0]
+
+    def import_tracers():
+        """What the first flow imports: 0.2 to 1.4 s. Another version may not have all of them."""
+        for tracer in "arize_phoenix langfuse langsmith langwatch native openlayer opik traceloop".split():
+            try:
+                __import__("langflow.services.tracing." + tracer)
+            except Exception:
+                pass
+
+    def import_drivers():
+        import bcrypt, sqlalchemy.dialects.postgresql.psycopg, sqlalchemy.dialects.sqlite.aiosqlite, sqlalchemy.ext.asyncio
+
+    def hold_database():
+        """libpq connects without telling Python."""
+        from sqlalchemy import Engine, event
+        def do_connect(*_):
+            if not go.is_set():
+                act("a connection to the database")
+        event.listen(Engine, "do_connect", do_connect)
+
+    def put_off_checks():
+        """What is asked before the server is made: PostgreSQL's version, and whether the port is free, which the launcher asks."""
+        import langflow.__main__ as cli
+        check, probe = cli.check_postgresql_version_sync, cli.is_port_in_use
+        def check_version(url):
+            if go.is_set():
+                return check(url)
+            after_go.append(lambda: check(url))
+        cli.check_postgresql_version_sync = check_version
+        cli.is_port_in_use = lambda *args, **more: go.is_set() and probe(*args, **more)
+
+    def put_off_key():
+        """LangFlow writes the key that it is given into a file of its own. One that it makes up is written at once, or held."""
+        from lfx.services.settings import auth
+        write = auth.write_secret_to_file
+        def write_secret(path, value):
+            if not go.is_set() and value == os.environ.get("LANGFLOW_SECRET_KEY"):
+                after_go.append(lambda: write(path, value))
+            else:
+                write(path, value)
+        auth.write_secret_to_file = write_secret
+
+    def request_health(application):
+        async def once():
+            async def receive():
+                return {"type": "http.request", "body": b"", "more_body": False}
+            async def send(message):
+                pass
+            await application({
+                "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": "GET",
+                "scheme": "http", "path": "/health", "raw_path": b"/health", "query_string": b"", "root_path": "",
+                "headers": [(b"host", b"localhost")], "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 1), "state": {},
+            }, receive, send)
+        asynchronously(once)
+
+    def remember_package_files():
+        """Which files the installed packages have: LangFlow looks through all of them for extensions."""
+        from importlib.metadata import Distribution
+        files, known = Distribution.files, {}
+        def remembered(self):
+            path = str(self._path)
+            if path not in known:
+                known[path] = files.fget(self)
+            return known[path]
+        Distribution.files = property(remembered)
+
+    def rehearse_components():
+        """Imports what the catalog of components is made of. The catalog is discarded: that of the term is made after go."""
+        from langflow.services.deps import get_settings_service
+        from langflow.services.utils import register_all_service_factories
+        from lfx.interface.components import component_cache, get_and_cache_all_types_dict
+        register_all_service_factories()
+        before = dict(vars(component_cache))
+        try:
+            asynchronously(get_and_cache_all_types_dict, get_settings_service(), None)
+        finally:
+            vars(component_cache).clear()
+            vars(component_cache).update(before)
+
+    def remember_revisions():
+        """Alembic loads each of LangFlow's revisions anew whenever it looks at a database."""
+        import alembic.autogenerate.api, alembic.command, alembic.runtime.environment, alembic.util.pyfiles as pyfiles, langflow
+        from alembic.config import Config
+        from alembic.script import ScriptDirectory
+        load, known = pyfiles.load_module_py, {}
+        def remembered(name, path):
+            path = str(path)
+            if os.path.basename(os.path.dirname(path)) != "versions":
+                return load(name, path)
+            if path not in known:
+                known[path] = load(name, path)
+            return known[path]
+        pyfiles.load_module_py = remembered
+        config = Config()
+        config.set_main_option("script_location", os.path.join(os.path.dirname(langflow.__file__), "alembic"))
+        ScriptDirectory.from_config(config).get_heads()
+
+    def hold_server():
+        """By then command line and settings are read, and nothing is bound, forked or connected."""
+        from langflow.server import LangflowApplication
+        usual = LangflowApplication.__init__
+        def held(self, app_factory, *args, **more):
+            if not go.is_set():
+                application = step("application", app_factory)
+                if application is not None:
+                    app_factory = lambda: application
+                    step("request", request_health, application)
+                step("package files", remember_package_files)
+                step("components", rehearse_components)
+                step("revisions", remember_revisions)
+                hold("server")
+            for work in after_go:
+                work()
+            usual(self, app_factory, *args, **more)
+        LangflowApplication.__init__ = held
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    sys.addaudithook(audit)
+    try:
+        from langflow.langflow_launcher import main
+        import langflow.__main__, langflow.main, langflow.server
+    except BaseException as error:
+        what = error.name if isinstance(error, ImportError) else ""
+        say(error=f"{type(error).__name__} {what or ''}".strip())
+        raise
+    step("tracers", import_tracers)
+    step("drivers", import_drivers)
+    step("database", hold_database)
+    step("checks", put_off_checks)
+    step("key", put_off_key)
+    step("server", hold_server)
+    sys.argv = argv
+    return main
+
+main = warm_up()
+del warm_up
+${CUT_OFF}sys.exit(main())
+`
