@@ -122,7 +122,8 @@ function insertVariables(text: string, env: NodeJS.ProcessEnv, splits: boolean):
   })
 }
 
-function findProgram(program: string, env: NodeJS.ProcessEnv): string {
+/** Throws one sentence where there is none. */
+export function findProgram(program: string, env: NodeJS.ProcessEnv): string {
   if (program.includes('/')) return program
   for (const directory of (env.PATH ?? '').split(delimiter)) {
     const file = join(directory, program)
