@@ -7,6 +7,7 @@ import { createLog } from '../observe/log.ts'
 import { countUnreaped, isAlone } from '../workload/alone.ts'
 import { givenEnvironment, standbyEnvironment, workloadEnvironment } from '../workload/environment.ts'
 import { startWith } from '../workload/langflow-command.ts'
+import { langflowVersion } from '../workload/langflow-package.ts'
 import { PLAIN_SCRIPT } from '../workload/langflow-scripts.ts'
 import { serveLauncher } from '../workload/launcher-service.ts'
 import { createProcessTree } from '../workload/linux-process-tree.ts'
@@ -45,6 +46,7 @@ async function launch(options: LauncherOptions): Promise<number> {
   const code = await serveLauncher({
     socket: options.socket,
     command: options.command,
+    langflow: langflowVersion(options.command, given),
     stopTimeoutMs: options.stopTimeoutMs,
     alone,
     log,

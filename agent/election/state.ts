@@ -77,6 +77,8 @@ export interface Workload {
   readonly prepared: boolean
   /** The launcher was asked to end: its workload has to be handed over. */
   readonly ending: boolean
+  /** The version of the LangFlow that its launcher starts; `null`: unknown. */
+  readonly langflow: string | null
   /** Of the grant that live processes run under, where the launcher told it. */
   readonly epoch: number | null
   readonly identity: string | null
@@ -241,6 +243,7 @@ export const NO_WORKLOAD: Workload = {
   canRun: false,
   prepared: false,
   ending: false,
+  langflow: null,
   epoch: null,
   identity: null,
   killAt: null,

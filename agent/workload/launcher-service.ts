@@ -20,6 +20,8 @@ import { WarmStandby } from './warm-standby.ts'
 export interface LauncherServiceOptions {
   readonly socket: string
   readonly command: readonly string[]
+  /** Of the LangFlow that it starts; `null`: unknown. */
+  readonly langflow: string | null
   /** From SIGTERM to SIGKILL, where no agent is there to decide. */
   readonly stopTimeoutMs: number
   readonly alone: boolean
@@ -103,6 +105,7 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
       alone: options.alone,
       mono: machine.clock.mono(),
       clocks: readBoot(machine.clock),
+      ...(options.langflow === null ? {} : { langflow: options.langflow }),
       view: launcher.view(),
     }),
     received: (message: ToLauncher) => {

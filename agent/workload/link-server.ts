@@ -4,6 +4,7 @@ import { dirname } from 'node:path'
 import type { Clock, Timer } from '../clock.ts'
 import { makeDirectory } from '../directory.ts'
 import { FatalError } from '../exit.ts'
+import { isVersion } from '../package-version.ts'
 import { BootOffset, type BootReading } from './boot-offset.ts'
 import { readLines, writeLine } from './json-lines.ts'
 import type { LauncherKeys } from './launcher-keys.ts'
@@ -251,13 +252,14 @@ export class LinkServer {
 /** Whoever has not been let in may have sent anything. */
 function isHello(message: ToAgent): message is Hello {
   if (message.type !== 'hello') return false
-  const { token, pid, alone, mono, clocks, view } = message as Partial<Hello>
+  const { token, pid, alone, mono, clocks, langflow, view } = message as Partial<Hello>
   return (
     (token === undefined || typeof token === 'string') &&
     typeof pid === 'number' &&
     typeof alone === 'boolean' &&
     typeof mono === 'number' &&
     (clocks === undefined || (typeof clocks?.boot === 'number' && typeof clocks.mono === 'number')) &&
+    (langflow === undefined || (typeof langflow === 'string' && isVersion(langflow))) &&
     typeof view?.state === 'string'
   )
 }

@@ -124,6 +124,8 @@ export type ToAgent =
       mono: number
       /** To find out how far apart the two boot clocks are; absent: they are one. */
       clocks?: BootReading
+      /** The version of the LangFlow that it would start, by its package; absent: unknown. */
+      langflow?: string
       view: WorkloadView
     }
   | { type: 'workload'; view: WorkloadView; cause: WorkloadCause }

@@ -239,10 +239,11 @@ export class Supervisor {
 
   private connected(hello: Hello, returning: boolean): void {
     const { log } = this.options
-    log.info(`launcher ${returning ? 're' : ''}connected`, { launcherPid: hello.pid, alone: hello.alone })
-    this.alone = hello.alone
+    const { pid, alone, langflow } = hello
+    log.info(`launcher ${returning ? 're' : ''}connected`, { launcherPid: pid, alone, langflow })
+    this.alone = alone
     this.refusedGrant = null
-    this.known.connected(hello.view, returning)
+    this.known.connected(hello.view, returning, langflow)
     this.pings.heard()
     this.viewed()
     if (hello.view.state === 'running') this.health.found(hello.view)

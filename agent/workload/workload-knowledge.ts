@@ -25,6 +25,8 @@ export class WorkloadKnowledge {
   orphaned = false
   /** As the launcher told it last. */
   view: WorkloadView = NOTHING
+  /** The version of the LangFlow that the launcher starts; `null`: unknown. */
+  private langflow: string | null = null
 
   /** @param wanted what the launcher is to keep ready */
   constructor(wanted: StandbyMode) {
@@ -45,13 +47,14 @@ export class WorkloadKnowledge {
     return this.met && !this.mayLive && !this.ending && !this.orphaned
   }
 
-  /** A launcher has connected. `returning`: it is the one that was here before. */
-  connected(view: WorkloadView, returning: boolean): void {
+  /** A launcher has connected. `returning`: it is the one that was here before; `langflow`: of which version its LangFlow is. */
+  connected(view: WorkloadView, returning: boolean, langflow?: string): void {
     this.met = returning
     if (returning) this.orphaned = false
     this.ending = false
     this.starting = false
     this.view = view
+    this.langflow = langflow ?? null
   }
 
   /** The launcher has told what it does now, and why. */
@@ -100,6 +103,7 @@ export class WorkloadKnowledge {
       canRun,
       prepared: isPrepared(view.standby, this.wanted),
       ending: this.ending,
+      langflow: this.langflow,
       epoch: view.epoch,
       identity: view.identity,
       killAt: view.killAt,

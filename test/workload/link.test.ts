@@ -244,7 +244,7 @@ describe('the link', () => {
     socket.write(`${JSON.stringify(forged)}\n${JSON.stringify({ ...forged, token: undefined })}\n`)
     await closed
     assert.match(await a.alarms.next(), /turned somebody away .*: the token is not the one/)
-    for (const part of ['pid', 'alone', 'mono', 'view']) {
+    for (const part of ['pid', 'alone', 'mono', 'langflow', 'view']) {
       const { socket } = await stranger({ ...hello, mono: systemClock.mono(), [part]: null })
       await once(socket, 'close')
       // The first stranger’s second line may be told of as well.

@@ -80,6 +80,16 @@ describe('a workload', () => {
     assert.equal(known.unserved, false)
   })
 
+  test('is of the version that its launcher says, also while that is away', () => {
+    const known = new WorkloadKnowledge('cold')
+    assert.equal(known.report(false).langflow, null)
+    known.connected(NOTHING, false, '1.13.0')
+    known.launcherGone()
+    assert.equal(known.report(false).langflow, '1.13.0')
+    known.connected(NOTHING, false)
+    assert.equal(known.report(false).langflow, null)
+  })
+
   test('is prepared while what stands by is ready, and as warm as was asked for', () => {
     const prepared = (wanted: StandbyMode, standby: Partial<StandbyView>) => {
       const known = new WorkloadKnowledge(wanted)
