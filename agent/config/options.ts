@@ -28,6 +28,8 @@ export interface AgentOptions extends Timings {
   readonly stateDir: string
   readonly target: Target
   readonly standby: 'cold' | 'warm'
+  /** LangFlow may take over also what a newer one has led. */
+  readonly allowOlder: boolean
   readonly onCrash: 'handover' | 'restart'
   /** `null`: nobody is asked. */
   readonly peers: Peer | null

@@ -3,7 +3,7 @@ import * as z from 'zod/mini'
 
 /** One value that the command line and the environment can set. */
 export interface Setting<T> {
-  /** As `--help` shows it, e.g. `<duration>`. */
+  /** As `--help` shows it, e.g. `<duration>`; '': a flag without a value, whose variable says `true` or `false`. */
   readonly argument: string
   /** As one would type it; without one the value may be absent. */
   readonly fallback?: string
@@ -55,7 +55,7 @@ export function addSettings(command: Command, settings: Settings): void {
     const flag = flagOf(key)
     const unset = fallback ?? otherwise
     const notes = unset === undefined ? variableOf(flag) : `default: ${unset}; ${variableOf(flag)}`
-    command.addOption(new Option(`${flag} ${argument}`, `${about} (${notes})`).helpGroup(`${group}:`))
+    command.addOption(new Option(`${flag} ${argument}`.trim(), `${about} (${notes})`).helpGroup(`${group}:`))
   }
 }
 
@@ -71,8 +71,9 @@ export function readSettings<S extends Settings>(
   const texts: Record<string, string | null> = {}
   const schemas: Record<string, z.ZodMiniType> = {}
   for (const [key, { fallback, schema }] of Object.entries(settings)) {
-    const text: string | undefined = command.getOptionValue(key) ?? (env[variableOf(flagOf(key))] || fallback)
-    texts[key] = text ?? null
+    const text: string | true | undefined =
+      command.getOptionValue(key) ?? (env[variableOf(flagOf(key))] || fallback)
+    texts[key] = text === undefined ? null : String(text)
     schemas[key] = z.nullable(schema)
   }
   const result = z.safeParse(z.object(schemas), texts)

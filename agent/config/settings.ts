@@ -35,6 +35,11 @@ function choice<const T extends string>(choices: readonly T[], group: string, ab
   return { argument: '<choice>', about: `${about}: ${choices.join(', ')}`, group, schema } as const
 }
 
+function parseSwitch(text: string): boolean {
+  if (text !== 'true' && text !== 'false') throw new Error('use true or false')
+  return text === 'true'
+}
+
 function parseCount(text: string): number {
   if (!/^[1-9]\d{0,2}$/.test(text)) throw new Error('use a whole number from 1 to 999, such as 3')
   return Number(text)
@@ -131,6 +136,13 @@ export const AGENT_SETTINGS = {
   standby: {
     ...choice(['cold', 'warm'], 'LangFlow', 'what a follower keeps ready'),
     fallback: 'cold',
+  },
+  allowOlder: {
+    argument: '',
+    fallback: 'false',
+    about: 'take over also what a newer LangFlow has led: only after a backup from before was restored',
+    group: 'LangFlow',
+    schema: reads(parseSwitch),
   },
   startTimeout: duration('10m', 1, 'LangFlow', 'from the order to start to the first healthy answer'),
   drainTimeout: duration(

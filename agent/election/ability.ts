@@ -1,6 +1,7 @@
 import { BOOT_RESOLUTION_MS, type Instant } from '../clock.ts'
 import { durationOf, holderOf, type Lease } from '../lease/lease.ts'
 import type { LeaseApiError } from '../lease/lease-api.ts'
+import { barrier } from './outdated.ts'
 import type { CandidateConfig, ElectionState } from './state.ts'
 import type { Turn } from './turn.ts'
 
@@ -73,8 +74,9 @@ type Timings = Pick<CandidateConfig, 'leaseDurationMs' | 'retryPeriodMs'>
  * which the machine was suspended does.
  */
 export function inability(config: Timings, state: ElectionState, now: Instant): string | null {
-  const { barred, seen, sightedAt, watchUp, writeRight, writeProblem, readProblem, watchProblem } = state
-  if (barred !== null) return barred
+  const { seen, sightedAt, watchUp, writeRight, writeProblem, readProblem, watchProblem } = state
+  const bar = barrier(state)
+  if (bar !== null) return bar
   const cause = readProblem ?? watchProblem
   const because = cause === null ? '' : `: ${cause}`
   if (seen === null || sightedAt === null) return `this replica has not seen the Lease yet${because}`

@@ -1,5 +1,6 @@
 import { epochOf, holderOf, type Lease, successorOf } from '../lease/lease.ts'
 import { coolDownEnds } from './cool-down.ts'
+import { barrier } from './outdated.ts'
 import { foreignOwner } from './ownership.ts'
 import type { Seen } from './state.ts'
 import type { Turn } from './turn.ts'
@@ -110,15 +111,16 @@ function poll(turn: Turn): boolean {
 }
 
 function take(turn: Turn): void {
-  const { seen, workload, nextAttemptAt, barred } = turn.state
+  const { seen, workload, nextAttemptAt } = turn.state
   if (seen === null) {
     turn.decide('the Lease was not seen yet')
     return
   }
   const holder = seen.lease === null ? '' : holderOf(seen.lease)
   const standing = holder === '' ? 'nobody holds the Lease' : `${holder} holds the Lease`
-  if (barred !== null) {
-    turn.decide(`${standing}; ${barred}`)
+  const bar = barrier(turn.state)
+  if (bar !== null) {
+    turn.decide(`${standing}; ${bar}`)
     return
   }
   if (!workload.canRun) {

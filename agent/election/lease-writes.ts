@@ -6,8 +6,10 @@ import {
   LARGEST_TRANSITIONS,
   type Lease,
   type LeaseSpec,
+  langflowOf,
   type Notes,
 } from '../lease/lease.ts'
+import { isOlder } from '../package-version.ts'
 import type { CandidateConfig, ElectionState, Term, Write, WriteKind } from './state.ts'
 
 /** Writes that can still surface as committed are few: one request is in flight at a time. */
@@ -45,7 +47,7 @@ export function prepareWrite(
     unchangedMs: state.seen === null ? 0 : now.mono - state.seen.changedAt,
     lease: {
       ...(base ?? { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease' }),
-      metadata: annotated(base?.metadata ?? {}, notesFor(config, state, kind, epoch)),
+      metadata: annotated(base?.metadata ?? {}, notesFor(config, state, kind, epoch, base)),
       spec: {
         ...base?.spec,
         ...specFor(config, state, kind, renewTime),
@@ -76,15 +78,29 @@ function epochFor({ highestEpoch, term }: ElectionState, kind: WriteKind, base: 
 
 /** A successor is for the one Lease that was released to it, and so is the word of who released it. */
 function notesFor(
-  { owner, identity }: CandidateConfig,
-  { successor }: ElectionState,
+  config: CandidateConfig,
+  state: ElectionState,
   kind: WriteKind,
   epoch: number,
+  base: Lease | null,
 ): Notes {
-  if (kind === 'renew') return { epoch }
-  const own = owner === null ? {} : { owner }
-  if (kind === 'release') return { ...own, successor, released: { identity, epoch }, epoch }
-  return { ...own, successor: null, released: null, epoch }
+  const { owner, identity } = config
+  const both = { epoch, ...langflowFor(config, state, base) }
+  if (kind === 'renew') return both
+  const own = owner === null ? both : { ...both, owner }
+  if (kind === 'release') return { ...own, successor: state.successor, released: { identity, epoch } }
+  return { ...own, successor: null, released: null }
+}
+
+/** The newest version that has led: written with what takes the Lease, and so before its LangFlow can act. */
+function langflowFor(
+  { allowOlder }: CandidateConfig,
+  { workload: { langflow } }: ElectionState,
+  base: Lease | null,
+): Pick<Notes, 'langflow'> {
+  if (langflow === null) return {}
+  const noted = base === null ? null : langflowOf(base)
+  return { langflow: noted !== null && !allowOlder && isOlder(langflow, noted) ? noted : langflow }
 }
 
 function specFor(

@@ -16,6 +16,8 @@ export interface CandidateConfig {
   readonly onDoubt: 'freeze' | 'stop'
   /** The Deployment or StatefulSet that this replica is of, as `Kind/name`; `null`: unknown. */
   readonly owner: string | null
+  /** It may take over what a newer LangFlow has led. */
+  readonly allowOlder: boolean
   /** 0 to 999, random for each process: makes the renew times it writes its own, down to the microsecond. */
   readonly salt: number
 }
@@ -160,6 +162,8 @@ export interface ElectionState {
   readonly term: Term | null
   /** Why this replica is not to compete for the Lease, in words; `null`: it is. */
   readonly barred: string | null
+  /** Why its LangFlow is too old for that, in words; `null`: it is not, or nobody knows. */
+  readonly outdated: string | null
   readonly workload: Workload
   /** This process has ended a workload of its own: one that still shows up alive runs under no grant to take back. */
   readonly killOrdered: boolean
@@ -276,6 +280,7 @@ export function initialState(): ElectionState {
     mustRead: false,
     term: null,
     barred: null,
+    outdated: null,
     workload: NO_WORKLOAD,
     killOrdered: false,
     coolDown: null,

@@ -3,6 +3,7 @@ import { rehearse } from './ability.ts'
 import { campaign } from './campaigning.ts'
 import { hold } from './holding.ts'
 import { learn } from './learning.ts'
+import { judgeVersion } from './outdated.ts'
 import type { CandidateConfig, ElectionState, Fact, Transition } from './state.ts'
 import { Turn } from './turn.ts'
 
@@ -23,6 +24,7 @@ export function transition(
   if (state.ended) return turn.finish()
   learn(turn)
   if (turn.state.term !== null) hold(turn)
+  judgeVersion(turn)
   if (turn.state.term === null) {
     campaign(turn)
     rehearse(turn)

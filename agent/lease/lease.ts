@@ -1,3 +1,5 @@
+import { isVersion } from '../package-version.ts'
+
 /**
  * What a Lease says. Field names follow `coordination.k8s.io/v1`; the meaning of an empty holder, of
  * `leaseTransitions` and of a released Lease follows client-go's `leaderelection`, so that both kinds of
@@ -37,6 +39,8 @@ const SUCCESSOR = 'langflow-leader/successor'
 const RELEASED = 'langflow-leader/released'
 /** The epoch, once it is larger than `leaseTransitions` can be. */
 const EPOCH = 'langflow-leader/epoch'
+/** The newest version of LangFlow that has led, as far as its leaders knew. */
+export const LANGFLOW = 'langflow-leader/langflow-version'
 
 /** `leaseTransitions` is an int32 to the API server. */
 export const LARGEST_TRANSITIONS = 2 ** 31 - 1
@@ -57,12 +61,28 @@ export function releaseOf(lease: Lease): { identity: string; epoch: number } | n
   return identity === undefined ? null : { identity, epoch: Number(epoch) }
 }
 
+/** What a write notes of LangFlow's version, or what somebody wrote there; `null`: nothing. */
+export function langflowOf(lease: Lease): string | null {
+  return lease.metadata.annotations?.[LANGFLOW] || null
+}
+
+/** What is wrong with what the Lease says of LangFlow's version; `null`: nothing. */
+export function langflowFault(lease: Lease | null): string | null {
+  const noted = lease === null ? null : langflowOf(lease)
+  if (noted === null || isVersion(noted)) return null
+  return (
+    `the annotation ${LANGFLOW} of the Lease "${lease?.metadata.name}" is "${noted.slice(0, 40)}", which is no version of a Python ` +
+    'package: it keeps no LangFlow from leading, and a leader that knows its own writes that instead'
+  )
+}
+
 /** What a write notes beside the spec; `null`: removed, absent: left as it is. */
 export interface Notes {
   readonly owner?: string
   readonly successor?: string | null
   readonly released?: { readonly identity: string; readonly epoch: number } | null
   readonly epoch: number
+  readonly langflow?: string
 }
 
 export function annotated(metadata: Lease['metadata'], notes: Notes): Lease['metadata'] {
@@ -75,6 +95,7 @@ export function annotated(metadata: Lease['metadata'], notes: Notes): Lease['met
   note(SUCCESSOR, notes.successor)
   note(RELEASED, notes.released && `${notes.released.identity} ${notes.released.epoch}`)
   note(EPOCH, notes.epoch > LARGEST_TRANSITIONS ? String(notes.epoch) : null)
+  note(LANGFLOW, notes.langflow)
   if (Object.keys(annotations).length > 0) return { ...metadata, annotations }
   const { annotations: _none, ...bare } = metadata
   return bare

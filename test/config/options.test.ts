@@ -21,6 +21,7 @@ const DEFAULTS = {
   stateDir: '/var/lib/langflow-leader',
   target: { origin: 'http://127.0.0.1:7860', port: 7860 },
   standby: 'cold',
+  allowOlder: false,
   onDoubt: 'freeze',
   healthIntervalMs: 1000,
   healthTimeoutMs: 2000,
@@ -67,6 +68,11 @@ const FLAGS: [flag: string, variable: string, text: string, meaning: object][] =
   ['--log-level', 'LEADER_LOG_LEVEL', 'debug', { logLevel: 'debug' }],
 ]
 
+/** And those without one, which their variables set to `true`. */
+const SWITCHES: [flag: string, variable: string, meaning: object][] = [
+  ['--allow-older', 'LEADER_ALLOW_OLDER', { allowOlder: true }],
+]
+
 describe("the agent's options", () => {
   it('have the defaults of the contract', async () => {
     assert.deepEqual((await parse(['agent'], POD)).agent, DEFAULTS)
@@ -83,9 +89,17 @@ describe("the agent's options", () => {
     })
   }
 
+  for (const [flag, variable, meaning] of SWITCHES)
+    it(`take ${flag} from the command line or from ${variable}`, async () => {
+      const on = { ...DEFAULTS, ...meaning }
+      assert.deepEqual((await parse(['agent', flag], POD)).agent, on)
+      assert.deepEqual((await parse(['agent'], { ...POD, [variable]: 'true' })).agent, on)
+      assert.deepEqual((await parse(['agent'], { ...POD, [variable]: 'false' })).agent, DEFAULTS)
+    })
+
   it('are no others', async () => {
     const { pod: _, ...flags } = DEFAULTS
-    assert.equal(FLAGS.length, Object.keys(flags).length)
+    assert.equal(FLAGS.length + SWITCHES.length, Object.keys(flags).length)
   })
 
   it('take what is not set one by one from --preset', async () => {
@@ -170,6 +184,7 @@ describe('an option that cannot be used', () => {
       { POD_NAME: '', POD_UID: '' },
       "--traffic=label needs POD_NAME and POD_UID: add them to the container's env with valueFrom.fieldRef.fieldPath metadata.name and metadata.uid; outside of a pod only --traffic=readiness works",
     ],
+    [[], { LEADER_ALLOW_OLDER: '1' }, "LEADER_ALLOW_OLDER '1': use true or false"],
     [['--preset', 'slow'], {}, "--preset 'slow': use one of default, fast"],
     [
       ['--preset=fast', '--renew-deadline=10s'],

@@ -25,6 +25,7 @@ export const CONFIG: CandidateConfig = {
   stopTimeoutMs: 30_000,
   onDoubt: 'freeze',
   owner: null,
+  allowOlder: false,
   salt: 1,
 }
 

@@ -42,7 +42,8 @@ function draw(random: Random, revision: string): ReplicaConfig {
   const usual = { ...PRESETS.default, killMarginMs: KILL_MARGIN_MS }
   const timings = random.chance(2 / 3) || contradiction({ ...drawn, onDoubt }) !== null ? usual : drawn
   const standby = random.chance(0.6) ? 'warm' : 'cold'
-  return { ...timings, onDoubt, standby, revision, drainTimeoutMs: 5_000, stopTimeoutMs: 6_000, owner: null }
+  const rest = { drainTimeoutMs: 5_000, stopTimeoutMs: 6_000, owner: null, allowOlder: false }
+  return { ...timings, ...rest, onDoubt, standby, revision }
 }
 
 /** To `--preset=fast`, or away from it, or to anything. */

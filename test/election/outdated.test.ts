@@ -1,0 +1,169 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { inability } from '../../agent/election/ability.ts'
+import { LANGFLOW, type Lease, langflowFault, langflowOf } from '../../agent/lease/lease.ts'
+import { Candidate, heldBy, leaseOf, released } from './candidate.ts'
+
+/** What the Lease says of who has led. */
+function noted(lease: Lease, version: string | null): Lease {
+  const { [LANGFLOW]: _, ...others } = lease.metadata.annotations ?? {}
+  const annotations = version === null ? others : { ...others, [LANGFLOW]: version }
+  return { ...lease, metadata: { ...lease.metadata, annotations } }
+}
+
+/** Follows a leader of 1.13.0, and knows that it may write. */
+function follower(langflow: string | null, allowOlder = false): Candidate {
+  const c = Candidate.follower({ allowOlder }).workload({ langflow })
+  c.sees(noted(heldBy('leader', 10), '1.13.0')).tell({ type: 'rehearsed', error: null })
+  return c.forget()
+}
+
+function leader(langflow: string | null, allowOlder = false): Candidate {
+  return Candidate.leader({ allowOlder }).workload({ langflow })
+}
+
+/** What somebody writes of versions into the Lease that a leader holds. */
+function edit(c: Candidate, version: string | null): Candidate {
+  const lease = c.state.seen?.lease as Lease
+  const resourceVersion = String(Number(lease.metadata.resourceVersion) + 10)
+  return c.sees(noted({ ...lease, metadata: { ...lease.metadata, resourceVersion } }, version))
+}
+
+const written = (c: Candidate): string | null => langflowOf(c.write.lease)
+const unable = (c: Candidate): string | null => inability(c.config, c.state, c.now)
+
+describe('a candidate whose LangFlow is older than one that has led', () => {
+  test('takes nothing, released, expired or never renewed, and says in one sentence what to change', () => {
+    const sentence =
+      'LangFlow 1.12.8 of this replica is older than 1.13.0, which has led, and would damage the database that 1.13.0 has ' +
+      'migrated: use 1.13.0 or newer here, or, where a backup from before is restored, --allow-older (LEADER_ALLOW_OLDER=true)'
+    const c = follower('1.12.8')
+    assert.equal(unable(c), sentence)
+    c.sees(noted(released(11, 'leader'), '1.13.0'))
+    assert.deepEqual([c.last.decision, unable(c)], [`nobody holds the Lease; ${sentence}`, sentence])
+    c.pass(60_000)
+      .sees(noted(heldBy('leader', 12), '1.13.0'))
+      .pass(60_000)
+    assert.deepEqual(c.effects('write'), [])
+  })
+
+  test('takes it once the Lease says nothing of that any more', () => {
+    const c = follower('1.12.8').sees(noted(released(11, 'leader'), '1.13.0'))
+    c.sees(noted(released(12, 'leader'), null))
+    assert.deepEqual([c.write.kind, written(c), unable(c)], ['acquire', '1.12.8', null])
+  })
+
+  test('takes it once another launcher has a newer one', () => {
+    const c = follower('1.12.8')
+      .sees(noted(released(11, 'leader'), '1.13.0'))
+      .workload({ langflow: '1.13.1' })
+    assert.deepEqual([c.write.kind, written(c)], ['acquire', '1.13.1'])
+  })
+
+  test('takes it where that is allowed, and writes its own version', () => {
+    const c = follower('1.12.8', true)
+    assert.equal(unable(c), null)
+    c.sees(noted(released(11, 'leader'), '1.13.0'))
+    assert.deepEqual([c.write.kind, written(c)], ['acquire', '1.12.8'])
+  })
+
+  test('keeps away also while it is barred for another reason, and after that', () => {
+    const c = follower('1.12.8').tell({ type: 'barred', reason: 'other leads by another Lease' })
+    assert.equal(unable(c), 'other leads by another Lease')
+    c.tell({ type: 'barred', reason: null }).sees(noted(released(11, 'leader'), '1.13.0'))
+    assert.match(unable(c) ?? '', /^LangFlow 1\.12\.8 of this replica is older/)
+    c.tell({ type: 'barred', reason: 'x' }).workload({ langflow: '1.13.0' })
+    assert.deepEqual([unable(c), c.effects('write')], ['x', []])
+  })
+
+  test('takes its own grant back all the same', () => {
+    const c = new Candidate().tell({ type: 'watch', up: true, problem: null })
+    c.workload({ alive: 'yes', epoch: 3, identity: 'me', killAt: c.mono + 9_000, langflow: '1.12.8' })
+    c.sees(noted(heldBy('me', 10), '1.13.0'), true)
+    assert.deepEqual([c.write.kind, written(c)], ['resume', '1.13.0'])
+  })
+})
+
+describe('a candidate takes the Lease', () => {
+  for (const [what, own, of] of [
+    ['of the same version', '1.13.0', '1.13.0'],
+    ['of a newer one', '1.13.1', '1.13.0'],
+    ['of an unknown one', null, '1.13.0'],
+    ['where the Lease does not say who has led', '1.12.8', null],
+    ['where what it says is no version', '1.12.8', 'latest'],
+  ] as const)
+    test(`with a LangFlow ${what}`, () => {
+      const c = Candidate.follower()
+        .workload({ langflow: own })
+        .sees(noted(released(11), of))
+      assert.deepEqual([c.write.kind, written(c)], ['acquire', own ?? of])
+    })
+
+  test('also where it makes it', () => {
+    const c = Candidate.follower().workload({ langflow: '1.12.8' }).sees(null).wait(20_000)
+    assert.deepEqual([c.write.kind, written(c)], ['acquire', '1.12.8'])
+  })
+})
+
+describe('a leader', () => {
+  test('writes its version with each renewal, also where somebody took it away or wrote an older one', () => {
+    const c = leader('1.13.0')
+    for (const version of [null, '1.12.8', 'latest']) {
+      edit(c, version).pass(2_000)
+      assert.deepEqual([c.write.kind, written(c)], ['renew', '1.13.0'])
+      c.acknowledge()
+    }
+  })
+
+  test('leaves what the Lease says as it is where it does not know its own', () => {
+    const c = edit(leader(null), '1.13.0').pass(2_000)
+    assert.equal(written(c), '1.13.0')
+  })
+
+  test('leaves its version behind where it releases', () => {
+    const c = leader('1.13.0').tell({ type: 'step_down', reason: 'asked' })
+    c.workload({ alive: 'no' })
+    assert.deepEqual([c.write.kind, written(c)], ['release', '1.13.0'])
+  })
+
+  test('writes it again where it makes the Lease anew', () => {
+    const c = leader('1.13.0').sees(null)
+    assert.deepEqual([c.write.kind, written(c)], ['recreate', '1.13.0'])
+  })
+
+  test('that is older than what the Lease says goes on, lowers nothing, and says so', () => {
+    const c = edit(leader('1.12.8'), '1.13.0').pass(2_000)
+    assert.deepEqual([c.write.kind, written(c)], ['renew', '1.13.0'])
+    assert.equal(
+      c.state.outdated,
+      'LangFlow 1.12.8 leads here although the Lease says that 1.13.0 has led: it goes on, and no replica of its version would ' +
+        "follow it; where no 1.13.0 has run, set the Lease's annotation langflow-leader/langflow-version to 1.12.8",
+    )
+    assert.deepEqual(c.effects('kill'), [])
+  })
+
+  test('that may be older lowers it', () => {
+    const c = edit(leader('1.12.8', true), '1.13.0').pass(2_000)
+    assert.deepEqual([written(c), c.state.outdated], ['1.12.8', null])
+  })
+
+  test('that loses the Lease to a newer one does not campaign', () => {
+    const c = leader('1.12.8').sees(noted(heldBy('newer', 900), '1.13.0'))
+    assert.equal(c.state.term, null)
+    assert.match(c.workload({ alive: 'no', canRun: true }).last.decision, /LangFlow 1\.12\.8 of this replica/)
+    assert.deepEqual(c.pass(60_000).effects('write'), [])
+  })
+})
+
+test('what the Lease says of versions is at fault where it is none', () => {
+  const lease = leaseOf({}, 10)
+  assert.deepEqual(
+    [langflowFault(null), langflowFault(lease), langflowFault(noted(lease, '1.13.0'))],
+    [null, null, null],
+  )
+  assert.equal(
+    langflowFault(noted(lease, 'latest')),
+    'the annotation langflow-leader/langflow-version of the Lease "lock" is "latest", which is no version of a Python package: it ' +
+      'keeps no LangFlow from leading, and a leader that knows its own writes that instead',
+  )
+})
