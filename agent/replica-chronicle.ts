@@ -16,6 +16,7 @@ export interface ReplicaChronicleOptions {
 export class ReplicaChronicle {
   private readonly options: ReplicaChronicleOptions
   private epochsFull = false
+  private versionProblem: string | null = null
 
   constructor(options: ReplicaChronicleOptions) {
     this.options = options
@@ -65,6 +66,12 @@ export class ReplicaChronicle {
   epoch(problem: string | null): void {
     if (problem !== null && !this.epochsFull) this.options.log.error(`ALARM: ${problem}`)
     this.epochsFull = problem !== null
+  }
+
+  /** Whether LangFlow is too old here, or what the Lease says of versions is none; see `outdated` and `langflowFault`. */
+  version(problem: string | null): void {
+    if (problem !== null && problem !== this.versionProblem) this.options.log.warn(problem)
+    this.versionProblem = problem
   }
 
   /** Whether a launcher has come; see `LauncherAbsence`. */

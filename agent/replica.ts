@@ -3,7 +3,7 @@ import type { AgentOptions } from './config/options.ts'
 import { Elector, type OutwardEffect } from './election/elector.ts'
 import { ownerProblem } from './election/ownership.ts'
 import type { CandidateConfig, ElectionState } from './election/state.ts'
-import { epochProblem } from './lease/lease.ts'
+import { epochProblem, langflowFault } from './lease/lease.ts'
 import type { LeaseApi } from './lease/lease-api.ts'
 import type { HttpServer } from './observe/http-server.ts'
 import { startHttpServer } from './observe/http-server.ts'
@@ -220,6 +220,7 @@ export class Replica implements StatusSource {
         this.supervisor.refusedGrant ??
         this.ownerProblem ??
         epochProblem(state.seen?.lease ?? null) ??
+        state.outdated ??
         this.steering.view.problem ??
         this.makingWay.problem ??
         options.pod.problem,
@@ -265,7 +266,9 @@ export class Replica implements StatusSource {
   private electionChanged(state: ElectionState): void {
     this.chronicle.lease(state, this.elector.decision)
     this.chronicle.owner(this.ownerProblem)
-    this.chronicle.epoch(epochProblem(state.seen?.lease ?? null))
+    const lease = state.seen?.lease ?? null
+    this.chronicle.epoch(epochProblem(lease))
+    this.chronicle.version(state.outdated ?? langflowFault(lease))
     this.peers?.ask(state.term !== null)
     this.gateChanged()
   }

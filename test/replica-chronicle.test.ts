@@ -105,6 +105,15 @@ describe('a trouble', () => {
   })
 })
 
+describe('what is wrong with versions of LangFlow', () => {
+  test('is a warning, once for each thing', () => {
+    const { lines, chronicle } = setUp()
+    for (const problem of [null, 'it is older', 'it is older', 'it is none', null, 'it is older'])
+      chronicle.version(problem)
+    assert.deepEqual(lines, [['it is older'], ['it is none'], ['it is older']])
+  })
+})
+
 describe('epochs that have left their field', () => {
   test('are an alarm, once', () => {
     const { lines, chronicle } = setUp()

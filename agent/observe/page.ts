@@ -25,7 +25,7 @@ export const PAGE_POLICY =
 
 /** The status as a page that renews itself every two seconds and needs no script. */
 export function renderPage(status: AgentStatus): string {
-  const { identity, role, lease, leadership, workload, standby, peers, traffic } = status
+  const { identity, role, lease, leadership, workload, langflow, standby, peers, traffic } = status
   return `<!doctype html>
 <html lang="en">
 <head>
@@ -56,6 +56,7 @@ ${section('Leadership', [
 ])}
 ${section('LangFlow', [
   ['State', workload.state],
+  ['Version', langflow.version],
   ['Healthy', workload.healthy],
   ['Last health request', workload.lastProbe],
   ['Waits for', workload.draining],

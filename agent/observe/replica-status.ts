@@ -4,7 +4,7 @@ import { inability } from '../election/ability.ts'
 import { coolDownEnds } from '../election/cool-down.ts'
 import { killAt } from '../election/deadlines.ts'
 import type { CandidateConfig, ElectionState } from '../election/state.ts'
-import { epochOf, holderOf } from '../lease/lease.ts'
+import { epochOf, holderOf, langflowOf } from '../lease/lease.ts'
 import { gateChecks } from '../traffic/gate.ts'
 import { VERSION } from '../version.ts'
 import type { WorkloadView } from '../workload/messages.ts'
@@ -80,6 +80,11 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
       healthy: workload.healthy,
       lastProbe: workload.lastProbe,
       draining: workload.draining,
+    },
+    langflow: {
+      version: state.workload.langflow,
+      newest: lease === null ? null : langflowOf(lease),
+      outdated: state.outdated !== null,
     },
     standby: {
       wanted: options.standby,

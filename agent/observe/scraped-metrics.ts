@@ -25,6 +25,10 @@ export function scrapedMetrics(registers: Registry[], prefix: string): (status: 
     `${prefix}workload_healthy`,
     'Whether the workload answers its health requests: 1 if so.',
   )
+  const outdated = gauge(
+    `${prefix}langflow_outdated`,
+    'Whether LangFlow here is older than one that has led, so that it does not take over: 1 if so.',
+  )
   const problem = gauge(
     `${prefix}problem`,
     'Whether something keeps this replica from working: 1 if so, see /status.',
@@ -66,6 +70,7 @@ export function scrapedMetrics(registers: Registry[], prefix: string): (status: 
     watchUp.set(status.lease.watch === 'up' ? 1 : 0)
     gate.set(status.traffic.gate === 'open' ? 1 : 0)
     healthy.set(status.workload.healthy ? 1 : 0)
+    outdated.set(status.langflow.outdated ? 1 : 0)
     problem.set(status.problem === null ? 0 : 1)
     countTo(freezes, status.workload.freezes)
     countTo(firings, status.workload.deadmanFirings)

@@ -59,6 +59,14 @@ export interface AgentStatus {
     /** What a planned stop waits for, such as `1 connection from 10.1.2.3`; `null`: nothing. */
     readonly draining: string | null
   }
+  readonly langflow: {
+    /** Of this replica, by its package's metadata; `null`: unknown. */
+    readonly version: string | null
+    /** The newest that has led; `null`: the Lease does not say. */
+    readonly newest: string | null
+    /** This replica's is older, so that it does not take the Lease. */
+    readonly outdated: boolean
+  }
   readonly standby: StandbyView & { readonly wanted: StandbyMode }
   /** `null`: nobody is asked, without `--peers` or because this replica does not lead. */
   readonly peers: PeersView | null

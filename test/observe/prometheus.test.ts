@@ -92,17 +92,18 @@ describe('the metrics', () => {
     const replica = new Replica()
     const shown = async () => {
       const { value } = await scrape(replica)
-      const short = ['doubt', 'lease_epoch', 'watch_up', 'gate_open', 'workload_healthy', 'problem']
-      return short.map((name) => value(`langflow_leader_${name}`))
+      const short = ['doubt', 'lease_epoch', 'watch_up', 'gate_open', 'workload_healthy']
+      return [...short, 'langflow_outdated', 'problem'].map((name) => value(`langflow_leader_${name}`))
     }
-    assert.deepEqual(await shown(), [0, 7, 1, 1, 1, 0])
+    assert.deepEqual(await shown(), [0, 7, 1, 1, 1, 0, 0])
     replica.now = {
       ...FOLLOWING,
       problem: 'forbidden',
+      langflow: { version: '1.12.8', newest: '1.13.0', outdated: true },
       lease: { ...FOLLOWING.lease, epoch: 8, watch: 'down' },
       leadership: { ...FOLLOWING.leadership, doubt: true },
     }
-    assert.deepEqual(await shown(), [1, 8, 0, 0, 0, 1])
+    assert.deepEqual(await shown(), [1, 8, 0, 0, 0, 1, 1])
   })
 
   it('show what the launcher counted, also when a new launcher counts from zero', async () => {

@@ -28,6 +28,10 @@ describe('a replica could take over', () => {
     assert.ok(!standsBy(facts({ writeRight: 'refused' })))
   })
 
+  it('not where its LangFlow is older than one that has led', () => {
+    assert.ok(!standsBy(facts({ outdated: 'LangFlow 1.12.8 of this replica is older' })))
+  })
+
   it('not while it leads, ends, cools down, has no idle launcher, or still prepares its standby', () => {
     const term = {
       epoch: 1,

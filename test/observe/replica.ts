@@ -39,6 +39,7 @@ export const SERVING: AgentStatus = {
     lastProbe: '/health 200',
     draining: null,
   },
+  langflow: { version: '1.13.0', newest: '1.13.0', outdated: false },
   standby: { ...COLD, wanted: 'cold' },
   peers: { ready: 1, seen: 2 },
   traffic: { mode: 'readiness', gate: 'open', routedTo: null },
