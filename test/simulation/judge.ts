@@ -9,6 +9,7 @@ import { LeaseRules } from './lease-rules.ts'
 import type { Limit } from './limits.ts'
 import type { Replica } from './replica.ts'
 import { Standings } from './standings.ts'
+import { Versions } from './versions.ts'
 import { Violation } from './violation.ts'
 import type { Workload } from './workload.ts'
 
@@ -29,6 +30,7 @@ export class Judge {
   private readonly rules: LeaseRules
   private readonly guard: Guard
   private readonly standings: Standings
+  private readonly versions = new Versions()
   /** Those whose clocks are never tampered with. */
   private readonly steady: ReadonlySet<Replica>
   private startsLeft: number
@@ -62,7 +64,7 @@ export class Judge {
     this.replicas = replicas
     this.now = now
     this.guard = new Guard(now)
-    this.standings = new Standings(replicas, now, asks)
+    this.standings = new Standings(replicas, now, asks, this.versions)
     this.startsLeft = mostStarts(plan, ownAccord)
     const unsteady = plan.filter(({ kind }) => UNSTEADY.includes(kind)).flatMap(({ targets }) => targets)
     this.steady = new Set(replicas.filter((_, index) => !unsteady.includes(index)))
@@ -132,6 +134,8 @@ export class Judge {
     if (replica.knowledge.isOutdated(epoch))
       throw new Violation('rules 6, 7', `${nameOf(replica)} started upon a creation of before another holder`)
     this.highestStarted = Math.max(this.highestStarted, epoch)
+    const limit = this.versions.started(replica)
+    if (limit !== null) this.limits.add(limit)
     if (--this.startsLeft < 0) throw new Violation('availability', `${nameOf(replica)} started for no reason`)
   }
 
@@ -161,7 +165,13 @@ export class Judge {
     const edited = writer === null && after !== null && (before === null || !sameRecord(before, after))
     if (edited) this.borrowed.add(holderOf(after))
     if (this.rules.committed(commit)) this.takeovers++
+    this.versions.committed(commit)
     this.standings.committed(commit)
+  }
+
+  /** It waits for a newer LangFlow. */
+  keepsAway({ config }: Replica): boolean {
+    return this.versions.keepsAway(config)
   }
 
   /** To a leader that asks it whether it could take over. */

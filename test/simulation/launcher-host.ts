@@ -14,6 +14,8 @@ export interface LauncherHostParts {
   readonly socket: Socket
   /** In a PID namespace of its own, which ends with it. */
   readonly alone: boolean
+  /** The version of its LangFlow; `null`: nobody knows. */
+  readonly langflow: string | null
   readonly stopTimeoutMs: number
   readonly portTaken: () => boolean
   readonly spawn: (start: Start, exited: (exit: Exit) => void) => Workload
@@ -71,6 +73,7 @@ export class LauncherHost {
         alone: parts.alone,
         mono: process.mono(),
         clocks: readBoot(process),
+        ...(parts.langflow === null ? {} : { langflow: parts.langflow }),
         view: this.launcher.view(),
       }),
       received: (message) => {

@@ -21,6 +21,8 @@ export const LIMITS = {
     'A creation has no version to compare with: one that was sent before the Lease came and was deleted again may succeed afterwards.',
   'epoch forgotten':
     'Epochs live in the Lease: where it was deleted or emptied, a candidate that was never shown the last one counts from what it knows.',
+  'version forgotten':
+    'Which LangFlow has led is written in the Lease: where a person deleted that, or what it says, an older one may lead.',
   'no clock shows a pause':
     'What stood still together with all its clocks goes on for what was left of its grant, or until its agent is shown the next holder, whichever comes first; and its agent takes what it knew before for what is.',
 } as const

@@ -143,7 +143,8 @@ export class Recovery {
 
   /** Real time; 0: some replica does not cool down. */
   private get coolDownEnd(): number {
-    const ends = this.world.replicas.map(({ agent, kernel }) => {
+    const competing = this.world.replicas.filter((replica) => !this.world.judge.keepsAway(replica))
+    const ends = competing.map(({ agent, kernel }) => {
       const end = agent === null ? 0 : coolDownEnds(agent.host.elector.state)
       return end === 0 ? 0 : kernel.realTimeOf(end)
     })

@@ -77,6 +77,7 @@ export function startLauncher(
     process,
     socket: replica.socket,
     alone: replica.mode === 'pod',
+    langflow: replica.config.langflow,
     stopTimeoutMs: replica.config.stopTimeoutMs,
     portTaken: () => replica.portTaken,
     spawn: (start, workloadExited) => spawn(replica, world, process, start, workloadExited),

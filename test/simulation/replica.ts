@@ -22,6 +22,8 @@ export interface ReplicaConfig extends Omit<CandidateConfig, 'identity' | 'salt'
   readonly standby: 'cold' | 'warm'
   /** Of its pod's template. */
   readonly revision: string
+  /** The version of its LangFlow; `null`: nobody knows. */
+  readonly langflow: string | null
 }
 
 export interface ReplicaWorld {

@@ -6,6 +6,7 @@ import type { Fault } from './faults/fault.ts'
 import { concerned, FAULTS, LEASE_KINDS } from './faults/kinds.ts'
 import { isAcquisition } from './knowledge.ts'
 import type { Replica } from './replica.ts'
+import type { Versions } from './versions.ts'
 import { Violation } from './violation.ts'
 
 /** Timers, answers, and what two clocks differ by in a lease duration. */
@@ -49,6 +50,7 @@ export class Standings {
   private readonly replicas: readonly Replica[]
   private readonly now: () => number
   private readonly asks: boolean
+  private readonly versions: Versions
   private readonly standings: ReadonlyMap<Replica, Standing>
   /** Real time of the last write, and for how long the Lease must be left alone from then on. */
   private writtenAt = 0
@@ -67,9 +69,10 @@ export class Standings {
   readonly counts = { led: 0, ledThoughDead: 0 }
 
   /** `asks`: whether a leader asks the others. */
-  constructor(replicas: readonly Replica[], now: () => number, asks: boolean) {
+  constructor(replicas: readonly Replica[], now: () => number, asks: boolean, versions: Versions) {
     this.replicas = replicas
     this.asks = asks
+    this.versions = versions
     this.now = now
     const begun = () => ({
       disturbedUntil: 0,
@@ -132,7 +135,8 @@ export class Standings {
       const standing = this.of(replica)
       if (replica.network.blackHoled) standing.deadAt = now
       if (replica.prepared) standing.preparedAt = now
-      if (now < standing.disturbedUntil || !isFit(replica)) standing.fitSince = null
+      const fit = isFit(replica) && !this.versions.keepsAway(replica.config)
+      if (now < standing.disturbedUntil || !fit) standing.fitSince = null
       else standing.fitSince ??= now
       if (standing.fitSince !== null && now > this.leadsBy(replica, standing)) this.late(replica, standing)
     }

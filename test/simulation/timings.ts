@@ -11,11 +11,14 @@ export class Timings {
   /** `null`: nothing changes in this run. */
   private readonly after: ReplicaConfig | null
 
-  /** Each fourth run is one in the middle of a change. */
-  constructor(random: Random) {
+  /** Each fourth run is one in the middle of a change. `versions`: apart from the other draws. */
+  constructor(random: Random, versions: Random) {
     this.random = random
-    this.before = draw(random, 'old')
-    this.after = random.chance(0.25) ? change(random, this.before) : null
+    const before = draw(random, 'old')
+    const after = random.chance(0.25) ? change(random, before) : null
+    const [older, newer] = versionsOf(versions)
+    this.before = { ...before, ...older }
+    this.after = after === null ? null : { ...after, ...newer }
   }
 
   /** Whether replicas of two revisions meet. */
@@ -42,8 +45,23 @@ function draw(random: Random, revision: string): ReplicaConfig {
   const usual = { ...PRESETS.default, killMarginMs: KILL_MARGIN_MS }
   const timings = random.chance(2 / 3) || contradiction({ ...drawn, onDoubt }) !== null ? usual : drawn
   const standby = random.chance(0.6) ? 'warm' : 'cold'
-  const rest = { drainTimeoutMs: 5_000, stopTimeoutMs: 6_000, owner: null, allowOlder: false }
+  const rest = { drainTimeoutMs: 5_000, stopTimeoutMs: 6_000, owner: null, ...UNKNOWN }
   return { ...timings, ...rest, onDoubt, standby, revision }
+}
+
+const UNKNOWN = { langflow: null, allowOlder: false }
+const OLDER = { langflow: '1.12.8', allowOlder: false }
+const NEWER = { langflow: '1.13.0', allowOlder: false }
+
+/** What is there before the change and after it: most often a newer LangFlow, or an older one after a backup was restored. */
+function versionsOf(random: Random) {
+  if (random.chance(0.6)) return [OLDER, NEWER] as const
+  if (random.chance(0.4)) return [NEWER, { ...OLDER, allowOlder: true }] as const
+  return random.pick([
+    [UNKNOWN, UNKNOWN],
+    [UNKNOWN, NEWER],
+    [NEWER, UNKNOWN],
+  ] as const)
 }
 
 /** To `--preset=fast`, or away from it, or to anything. */

@@ -21,6 +21,7 @@ const SPAN_MS = 45_000
 const MOST_STEPS = 100_000
 /** No seed of a run is that high. */
 const CRASHES = 2 ** 40
+const VERSIONS = 2 ** 41
 
 export interface Outcome {
   readonly seed: number
@@ -82,7 +83,7 @@ export class World implements ReplicaWorld {
     this.onCrash = this.crashes.chance(0.3) ? 'restart' : 'handover'
     const mode: Mode = this.random.chance(0.7) ? 'pod' : 'run'
     const size = this.random.whole(2, 5)
-    this.timings = new Timings(this.random)
+    this.timings = new Timings(this.random, new Random(seed + VERSIONS))
     this.peers = this.random.chance(0.5) ? (replica) => this.others(replica) : null
     const leaseExists = this.random.chance(0.8)
     const plan = planFaults(this.random, size, FIRST_FAULT_MS, SPAN_MS, options.among)

@@ -18,6 +18,7 @@ export interface Mutation {
     | '11'
     | '12'
     | 'epochs'
+    | 'versions'
     | 'doubt'
     | 'restart'
   readonly file: string
