@@ -1,0 +1,63 @@
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { LANGFLOW } from '../../agent/lease/lease.ts'
+import { FAST } from '../support/replica.ts'
+import { LEASE, Stage } from '../support/stage.ts'
+import { until } from '../support/until.ts'
+import { warmLangflow } from '../support/warm-langflow.ts'
+
+const skip = spawnSync('python3', ['--version']).status === 0 ? false : 'there is no python3'
+
+/** A stand-in with the metadata that an installed LangFlow has. */
+function langflow(stage: Stage, version: string) {
+  const made = warmLangflow(join(stage.dir, version))
+  const info = join(made.env.PYTHONPATH as string, `langflow_base-${version}.dist-info`)
+  mkdirSync(info, { recursive: true })
+  writeFileSync(join(info, 'METADATA'), `Metadata-Version: 2.4\nName: langflow-base\nVersion: ${version}\n`)
+  return { ...made, flags: [...made.flags, ...FAST] }
+}
+
+test('an older LangFlow does not take over what a newer one has led, unless it may', { skip }, async (t) => {
+  const stage = await Stage.open(t)
+  const [older, newer] = [langflow(stage, '1.12.8'), langflow(stage, '1.13.0')]
+  const noted = () => stage.api.lease(LEASE)?.metadata.annotations?.[LANGFLOW]
+
+  const a = await stage.replica('a', older)
+  await a.event('serving')
+  assert.equal(noted(), '1.12.8')
+  const b = await stage.replica('b', newer)
+  await b.event('standby_ready')
+  a.signal('SIGTERM')
+  await b.event('serving')
+  assert.equal(noted(), '1.13.0')
+
+  const c = await stage.replica('c', older)
+  const refusal = await c.find(
+    'why it is kept away',
+    ({ level, msg }) => level === 'warn' && /is older/.test(msg),
+  )
+  assert.match(
+    refusal.msg,
+    /^LangFlow 1\.12\.8 of this replica is older than 1\.13\.0, which has led, .*--allow-older/,
+  )
+  await until('c is ready but for that', async () => (await c.status()).standby.state === 'ready')
+  const { couldTakeOver, problem, langflow: told } = await c.status()
+  assert.deepEqual([couldTakeOver, problem], [false, refusal.msg])
+  assert.deepEqual(told, { version: '1.12.8', newest: '1.13.0', outdated: true })
+  const readiness = await c.get('/readyz?exclude=leadership')
+  assert.equal(readiness.status, 503)
+  assert.ok(readiness.text.includes(`[-]lease failed: ${refusal.msg}`), readiness.text)
+
+  b.signal('SIGTERM')
+  await b.event('released')
+  assert.deepEqual([stage.holder(), noted()], ['', '1.13.0'])
+  const d = await stage.replica('d', { ...older, env: { ...older.env, LEADER_ALLOW_OLDER: 'true' } })
+  await d.event('serving')
+  assert.equal(noted(), '1.12.8')
+  await c.event('standby_ready')
+  assert.ok(!c.events().includes('acquired'))
+  assert.equal(c.lines.filter(({ msg }) => msg === refusal.msg).length, 1)
+})
