@@ -54,27 +54,38 @@ def warm_up():
         "socket.connect", "socket.sendto", "socket.sendmsg", "socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr",
         "sqlite3.connect",
     }
+    # The paths that are changed, each with the directory that it is relative to, or -1.
     changes = {
-        "os.remove", "os.rename", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod", "os.chown", "os.utime",
-        "os.setxattr", "os.removexattr",
+        "os.remove": lambda path, at: [(path, at)],
+        "os.rmdir": lambda path, at: [(path, at)],
+        "os.mkdir": lambda path, mode, at: [] if os.path.isdir(full(path, at)) else [(path, at)],
+        "os.rename": lambda old, new, old_at, new_at: [(old, old_at), (new, new_at)],
+        "os.link": lambda old, new, old_at, new_at: [(new, new_at)],
+        "os.symlink": lambda old, new, at: [(new, at)],
+        "os.truncate": lambda path, length: [(path, -1)],
+        "os.chmod": lambda path, mode, at: [(path, at)],
+        "os.chown": lambda path, uid, gid, at: [(path, at)],
+        "os.utime": lambda path, times, ns, at: [(path, at)],
+        "os.setxattr": lambda path, *args: [(path, -1)],
+        "os.removexattr": lambda path, *args: [(path, -1)],
+        "open": lambda path, mode, flags: [(path, -1)] if flags & writes else [],
     }
+    writes = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
-    def is_outside(path):
-        if not isinstance(path, (str, bytes, os.PathLike)):
-            return False # an open file
-        path = os.path.realpath(os.fsdecode(path))
-        return not path.startswith((temporary, "/dev/"))
+    def full(path, at):
+        base = "" if at < 0 else os.readlink(f"/proc/self/fd/{at}")
+        return os.path.realpath(os.path.join(base, os.fsdecode(path)))
+
+    def is_outside(path, at):
+        # An open file has been looked at when it was opened.
+        return isinstance(path, (str, bytes, os.PathLike)) and not full(path, at).startswith((temporary, "/dev/"))
 
     def is_held(event, args):
-        if event == "open":
-            path, _, flags = args
-            return bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)) and is_outside(path)
-        if event == "os.mkdir":
-            return is_outside(args[0]) and not os.path.isdir(args[0])
         if event == "socket.bind":
             # Nobody looks for it at a port that is none in particular: urllib3 asks so whether there is IPv6.
             return not (isinstance(args[1], tuple) and args[1][1] == 0)
-        return event in acts or (event in changes and is_outside(args[0]))
+        changed = changes.get(event)
+        return event in acts if changed is None else any(is_outside(*one) for one in changed(*args))
 
     class NotBeforeGo(Exception):
         pass
@@ -125,6 +136,12 @@ def warm_up():
 
     def import_drivers():
         import bcrypt, sqlalchemy.dialects.postgresql.psycopg, sqlalchemy.dialects.sqlite.aiosqlite, sqlalchemy.ext.asyncio
+
+    def answer_for_file():
+        """\`platform.architecture\` asks the program \`file\`; who imports croniter wants the word size alone, which is known."""
+        import platform
+        usual = platform._syscmd_file
+        platform._syscmd_file = lambda target, default="": usual(target, default) if go.is_set() else default
 
     def hold_database():
         """libpq connects without telling Python."""
@@ -233,6 +250,7 @@ def warm_up():
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()
     sys.addaudithook(audit)
+    step("file", answer_for_file)
     try:
         from langflow.langflow_launcher import main
         import langflow.__main__, langflow.main, langflow.server
