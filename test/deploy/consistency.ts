@@ -160,7 +160,7 @@ function assertStrategy({ kind, spec }: Manifest, mode: string): void {
 
 /** What a standby holds is reserved, and LangFlow has as much again for its flows. */
 function assertMemory({ resources }: Container, standby: AgentOptions['standby']): void {
-  const holdsMiB = { cold: 0, warm: 490 }[standby]
+  const holdsMiB = { cold: 0, warm: 560 }[standby]
   assert.ok(mib(resources!.requests!.memory!) > holdsMiB)
   assert.ok(mib(resources!.limits!.memory!) >= 2 * Math.max(holdsMiB, 1024))
 }
