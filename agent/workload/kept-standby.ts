@@ -1,7 +1,10 @@
 import type { Clock, Timer } from '../clock.ts'
 import type { Preparable, Standby, StandbyView } from './standby.ts'
 
-/** How long until what failed is tried again; twice as long each time, since it costs a start of LangFlow. */
+/**
+ * From when it was last ready, or has failed without that, until it is tried again; twice as long each time, since it costs a
+ * start of LangFlow.
+ */
 const AGAIN_MS = 60_000
 const AGAIN_AT_MOST_MS = 15 * 60_000
 
@@ -14,6 +17,8 @@ export class KeptStandby<Kind extends Preparable> implements Standby {
   /** The workload does not run. */
   private keeping = false
   private failures = 0
+  /** Monotonic ms; `null`: it is not ready. */
+  private readySince: number | null = null
   private again: Timer | null = null
 
   /**
@@ -57,9 +62,13 @@ export class KeptStandby<Kind extends Preparable> implements Standby {
   private changed(): void {
     this.told()
     const { view, unfit } = this.held
+    const now = this.clock.mono()
+    const readyMs = this.readySince === null ? 0 : now - this.readySince
+    this.readySince = view.state === 'ready' ? (this.readySince ?? now) : null
     if (!this.keeping || view.mode !== 'cold' || view.reason === null || unfit || this.again !== null) return
+    if (readyMs >= AGAIN_AT_MOST_MS) this.failures = 0
     const wait = Math.min(AGAIN_MS * 2 ** this.failures++, AGAIN_AT_MOST_MS)
-    this.again = this.clock.after(wait, () => {
+    this.again = this.clock.after(Math.max(0, wait - readyMs), () => {
       this.again = null
       this.held.prepare()
     })

@@ -121,6 +121,30 @@ describe('a standby that is kept', () => {
     assert.deepEqual([standby.view.state, standby.view.reason, held.prepared], ['ready', null, 2])
   })
 
+  test('is prepared again at once after it was ready for long, and each time later where it never is', async () => {
+    const { clock, standby, held } = bench()
+    standby.prepare()
+    for (const minutes of [1, 2, 4]) {
+      held.ready()
+      const before = held.prepared
+      held.fail()
+      await clock.pass(minutes * MINUTE_MS - 1)
+      assert.equal(held.prepared, before, `not before ${minutes} min`)
+      await clock.pass(1)
+    }
+    for (const _ of 'twice') {
+      held.ready()
+      const before = held.prepared
+      await clock.pass(15 * MINUTE_MS)
+      held.fail()
+      await clock.pass(0)
+      assert.equal(held.prepared, before + 1)
+    }
+    held.fail()
+    await clock.pass(2 * MINUTE_MS)
+    assert.equal(held.prepared, 1 + 3 + 'twice'.length + 1)
+  })
+
   test('is tried at once after the next term, which also begins anew to count', async () => {
     const { clock, standby, held } = bench()
     standby.prepare()
