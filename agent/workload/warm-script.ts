@@ -10,13 +10,16 @@ import { CUT_OFF } from './langflow-scripts.ts'
  * Until then it acts nowhere: whatever would fork, bind, connect or change a file outside of the temporary directory is held
  * by an audit hook (PEP 578), and what is rehearsed is refused it. So a LangFlow in which something has moved waits earlier, and
  * is slower. What it relies on: docs/standby.md.
+ *
+ * The same hook sees what is read: `ready` tells each such path and what it was when it was first opened, for the launcher to
+ * find out whether it is still that.
  */
 export const WARM_SCRIPT = `
 import sys
 sys.path[0] = sys.argv[2] # before any import: it was the current directory
 
 def warm_up():
-    import gc, json, os, socket, tempfile, threading
+    import gc, importlib.util, itertools, json, os, socket, tempfile, threading
     link = socket.socket(fileno=int(sys.argv[1]))
     link.set_inheritable(False)
     argv = sys.argv[3:]
@@ -43,7 +46,9 @@ def warm_up():
             is_ready = True
             gc.collect()
             gc.freeze()
-            say(ready=True, at=at, without=left_out)
+            if len(read) > MOST_READ:
+                left_out.append(f"a look at all {len(read)} files that it has read")
+            say(ready=True, at=at, without=left_out, read=dict(itertools.islice(read.items(), MOST_READ)))
         go.wait()
         listener.join()
 
@@ -96,10 +101,56 @@ def warm_up():
         hold(what)
 
     def audit(event, args):
-        if not go.is_set() and is_held(event, args):
+        if go.is_set():
+            return
+        if event == "open":
+            remember(*args)
+        if is_held(event, args):
             act(event)
 
-    # 2. What is done ahead. What is left out makes the start slower, and nothing else.
+    # 2. What is read, each with what it was before that; None: it was not there.
+
+    read, MOST_READ = {}, 500
+
+    def state_of(path):
+        try:
+            stat = os.stat(path)
+        except OSError:
+            return None
+        return f"{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}"
+
+    def is_installation(directory):
+        """Its own modification time tells of each package that comes or goes: its files are too many."""
+        if (directory + os.sep).startswith((sys.prefix + os.sep, sys.base_prefix + os.sep)):
+            return True
+        try:
+            return any(name.endswith(".dist-info") for name in os.listdir(directory))
+        except OSError:
+            return False
+
+    installations = [directory for directory in sys.path[1:] if is_installation(directory)]
+    read.update((directory, state_of(directory)) for directory in installations)
+    unwatched = (
+        *(name + os.sep for directory in installations for name in (directory, os.path.realpath(directory))),
+        temporary, "/dev/", "/proc/", "/sys/",
+    )
+
+    def remember(path, mode, flags):
+        if flags & writes or not isinstance(path, (str, bytes, os.PathLike)):
+            return
+        try:
+            path = os.path.abspath(os.fsdecode(path))
+            if path.startswith(unwatched):
+                return
+            if path.endswith(".pyc"):
+                path = importlib.util.source_from_cache(path)
+            path.encode() # or nobody can be told of it
+            if path not in read and not os.path.realpath(path).startswith(unwatched):
+                read[path] = state_of(path)
+        except (OSError, ValueError):
+            pass
+
+    # 3. What is done ahead. What is left out makes the start slower, and nothing else.
 
     def step(name, work, *args):
         nonlocal is_rehearsing
@@ -125,6 +176,18 @@ def warm_up():
         thread.join()
         if failures:
             raise failures[0]
+
+    def remember_missing():
+        """Where dotenv looks for a file and finds none, it opens none."""
+        import dotenv.main as dotenv
+        walk = dotenv._walk_to_root
+        def walk_to_root(path):
+            for directory in walk(path):
+                if not go.is_set():
+                    file = os.path.join(directory, ".env")
+                    read.setdefault(file, state_of(file))
+                yield directory
+        dotenv._walk_to_root = walk_to_root
 
     def import_tracers():
         """What the first flow imports: 0.2 to 1.4 s. Another version may not have all of them."""
@@ -251,7 +314,10 @@ def warm_up():
     listener.start()
     sys.addaudithook(audit)
     step("file", answer_for_file)
+    step("missing files", remember_missing)
     try:
+        # As without this script: dotenv looks elsewhere where there is none.
+        globals()["__file__"] = argv[0] if os.sep in argv[0] else importlib.util.find_spec("langflow.__main__").origin
         from langflow.langflow_launcher import main
         import langflow.__main__, langflow.main, langflow.server
     except BaseException as error:

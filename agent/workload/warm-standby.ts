@@ -1,9 +1,10 @@
-import { accessSync, constants, existsSync } from 'node:fs'
+import { accessSync, type BigIntStats, constants, existsSync, statSync } from 'node:fs'
+import { stat } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Duplex } from 'node:stream'
 import * as z from 'zod/mini'
-import type { Clock } from '../clock.ts'
+import type { Clock, Timer } from '../clock.ts'
 import { readLangflowCommand } from './langflow-command.ts'
 import { memoryOf, type ProcessIdentity } from './proc.ts'
 import { signalSame } from './signals.ts'
@@ -25,17 +26,26 @@ export interface WarmStandbyOptions {
 
 /** What the process says on its link. */
 const Said = z.union([
-  z.object({ ready: z.literal(true), at: z.string(), without: z.array(z.string()) }),
+  z.object({
+    ready: z.literal(true),
+    at: z.string(),
+    without: z.array(z.string()),
+    /** Each path with what it was when it was read; `null`: it was not there. */
+    read: z.record(z.string(), z.nullable(z.string())),
+  }),
   z.object({ error: z.string() }),
 ])
 
 const LINK_FD = 3
 /** Where it waits once everything was done ahead that can be. */
 const SEAM = 'server'
+/** How often it is asked whether what it has read is still the same. */
+const LOOK_MS = 5_000
 
 /**
  * LangFlow's own `langflow run`, waiting for a grant where its server would be made: no port, no database, no other process,
- * no file that others see is touched before. What cannot be prepared is cold, and says why.
+ * no file that others see is touched before. What cannot be prepared is cold, and says why; so is one that has read what has
+ * changed since.
  */
 export class WarmStandby implements Preparable {
   private readonly options: WarmStandbyOptions
@@ -43,6 +53,8 @@ export class WarmStandby implements Preparable {
   /** The interpreter: the child itself, or what its reaper has forked. */
   private first: ProcessIdentity | null = null
   private initial: NodeJS.ProcessEnv = {}
+  private read: Read = []
+  private nextLook: Timer | null = null
   private settling: PromiseWithResolvers<void> = settledAlready()
   unfit = false
   view: StandbyView = COLD
@@ -72,6 +84,13 @@ export class WarmStandby implements Preparable {
     const { child, view } = this
     if (child === null || view.state !== 'ready' || child.exitCode !== null || child.signalCode !== null)
       return null
+    // A launcher that hangs here, e.g. on a network's file system, has nothing that executes.
+    const stale = this.read.find(([path, then]) => stateNow(path) !== then)
+    if (stale !== undefined) {
+      this.giveUp(stale[0])
+      return null
+    }
+    this.nextLook?.cancel()
     this.child = null
     this.first = null
     child.removeAllListeners()
@@ -92,6 +111,7 @@ export class WarmStandby implements Preparable {
     const { child, first } = this
     this.child = null
     this.first = null
+    this.nextLook?.cancel()
     if (child === null) return
     child.removeAllListeners()
     // A reaper ends with what it has forked; in the moment before it is known, that ends with its link.
@@ -141,10 +161,13 @@ export class WarmStandby implements Preparable {
         last = said.error
         return
       }
-      patience.cancel()
-      const memoryBytes = memoryOf((this.first ?? child).pid)
-      this.become({ ...this.view, state: 'ready', reason: shortcoming(said), memoryBytes })
-      this.settling.resolve()
+      this.read = Object.entries(said.read)
+      void this.look(child, () => {
+        patience.cancel()
+        const memoryBytes = memoryOf((this.first ?? child).pid)
+        this.become({ ...this.view, state: 'ready', reason: shortcoming(said), memoryBytes })
+        this.settling.resolve()
+      })
     })
     this.settling.promise.then(() => patience.cancel())
   }
@@ -154,15 +177,49 @@ export class WarmStandby implements Preparable {
     if (this.child === child) this.first = first
   }
 
+  /** Whether what it has read is still the same, now and from time to time. */
+  private async look(child: Started, isSame?: () => void): Promise<void> {
+    for (const [path, then] of this.read) {
+      const now = await stateOf(path)
+      if (this.child !== child) return
+      if (now !== then) return this.giveUp(path)
+    }
+    isSame?.()
+    this.nextLook = this.options.clock.after(LOOK_MS, () => void this.look(child))
+  }
+
+  private giveUp(path: string): void {
+    this.end(`what waited warm was given up: ${path} has changed since it was read`)
+  }
+
   private fail(reason: string): void {
+    this.end(`LangFlow cannot be kept warm: ${reason}`)
+  }
+
+  private end(reason: string): void {
     this.letGo()
-    this.become({ ...COLD, reason: `LangFlow cannot be kept warm: ${reason}` })
+    this.become({ ...COLD, reason })
     this.settling.resolve()
   }
 
   private become(view: StandbyView): void {
     this.view = view
     this.options.changed(view)
+  }
+}
+
+/** What a path was when it was read. */
+type Read = readonly (readonly [path: string, then: string | null])[]
+
+// As the script writes them.
+const describe = ({ ino, size, mtimeNs }: BigIntStats) => `${ino}:${size}:${mtimeNs}`
+const stateOf = (path: string) => stat(path, { bigint: true }).then(describe, () => null)
+
+function stateNow(path: string): string | null {
+  try {
+    return describe(statSync(path, { bigint: true }))
+  } catch {
+    return null
   }
 }
 

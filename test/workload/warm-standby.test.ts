@@ -1,7 +1,18 @@
 import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
@@ -53,7 +64,7 @@ def main():
     from langflow.server import LangflowApplication
     LangflowApplication(lambda: ${factory})
     with open("${dir}/seen.tmp", "w") as file:
-        json.dump({"argv": sys.argv, "epoch": os.environ.get("LEADER_EPOCH"), "links": [fd for fd in ("3", "4") if os.path.realpath("/proc/self/fd/" + fd).find("socket:") >= 0]}, file)
+        json.dump({"argv": sys.argv, "file": sys.modules["__main__"].__file__, "epoch": os.environ.get("LEADER_EPOCH"), "links": [fd for fd in ("3", "4") if os.path.realpath("/proc/self/fd/" + fd).find("socket:") >= 0]}, file)
     os.rename("${dir}/seen.tmp", "${dir}/seen")
     sys.exit(7)
 `,
@@ -136,6 +147,7 @@ describe('a warm standby', { skip }, () => {
     const code = await new Promise((resolve) => child.once('exit', resolve))
     assert.equal(code, 7)
     assert.deepEqual([seen().argv, seen().epoch], [[command, 'run', '--port', '1'], '9'])
+    assert.equal(seen().file, command, 'where dotenv looks depends on it')
     assert.deepEqual(seen().links, [], 'its link is closed')
     assert.deepEqual(standby.view, { mode: 'warm', state: 'none', reason: null, memoryBytes: null })
     assert.equal(standby.take({}), null)
@@ -255,5 +267,142 @@ describe('a warm standby', { skip }, () => {
     standby.prepare()
     await standby.settled()
     assert.equal(views.at(-1)?.state, 'ready')
+  })
+})
+
+/** What it looks for beside its modules, of which `.env` is only looked for. */
+const READS = `
+directory = os.path.dirname(os.environ["TMPDIR"])
+for name in ("settings", "missing"):
+    try:
+        open(f"{directory}/{name}").close()
+    except OSError:
+        pass
+from dotenv.main import _walk_to_root
+list(_walk_to_root(directory))
+`
+
+/** A hundred times as fast. */
+const FAST: Partial<WarmStandbyOptions> = {
+  clock: { ...systemClock, after: (ms, fire) => systemClock.after(ms / 100, fire) },
+  patienceMs: 2_000_000,
+}
+
+function fakeWithInputs(t: TestContext, imports = '', more: Fake = FAST) {
+  const fake = fakeLangflow(t, READS + imports, more)
+  mkdirSync(join(fake.bin, 'dotenv'))
+  writeFileSync(join(fake.bin, 'dotenv/__init__.py'), '')
+  writeFileSync(join(fake.bin, 'dotenv/main.py'), 'def _walk_to_root(path):\n    yield path\n')
+  writeSettings(join(fake.dir, 'settings'), 'old')
+  return fake
+}
+
+/** Always of the same age. */
+function writeSettings(path: string, text: string): void {
+  writeFileSync(path, text)
+  utimesSync(path, 1, 1)
+}
+
+describe('what a warm standby has read', { skip }, () => {
+  const CHANGES: Record<string, { path: string; change: (path: string, dir: string) => void }> = {
+    'a file is written': { path: 'settings', change: (path) => writeFileSync(path, 'another') },
+    'a file is removed': { path: 'settings', change: (path) => rmSync(path) },
+    'a file that was missing is made': { path: 'missing', change: (path) => writeFileSync(path, '') },
+    'a .env is made where one was looked for': { path: '.env', change: (path) => writeFileSync(path, '') },
+    'a module is written': {
+      path: 'bin/langflow/server.py',
+      change: (path) => appendFileSync(path, '# another'),
+    },
+    'a file is replaced by one of the same size and age': {
+      path: 'settings',
+      change: (path, dir) => {
+        writeSettings(join(dir, 'next'), 'new')
+        renameSync(join(dir, 'next'), path)
+      },
+    },
+  }
+  for (const [name, { path, change }] of Object.entries(CHANGES)) {
+    test(`makes it be given up and prepared again where ${name}`, async (t) => {
+      const { dir, standby, pid } = fakeWithInputs(t)
+      standby.prepare()
+      await standby.settled()
+      assert.equal(standby.view.state, 'ready', standby.view.reason ?? '')
+      const old = await pid()
+      change(join(dir, path), dir)
+      await until('it is seen', async () => standby.view.mode === 'cold')
+      assert.equal(
+        standby.view.reason,
+        `what waited warm was given up: ${join(dir, path)} has changed since it was read`,
+      )
+      await until('it ends', async () => !existsSync(`/proc/${old}/fd/0`))
+      standby.prepare()
+      await standby.settled()
+      assert.equal(standby.view.state, 'ready')
+    })
+  }
+
+  test('includes its installed packages as a whole, not each of their files', async (t) => {
+    const { bin, standby } = fakeWithInputs(t)
+    mkdirSync(join(bin, 'one-1.dist-info'))
+    standby.prepare()
+    await standby.settled()
+    writeFileSync(join(bin, 'langflow/server.py'), '# another')
+    await new Promise((resolve) => setTimeout(resolve, 200)) // four looks
+    assert.equal(standby.view.state, 'ready')
+    mkdirSync(join(bin, 'two-1.dist-info'))
+    await until('it is seen', async () => standby.view.mode === 'cold')
+    assert.ok(standby.view.reason?.includes(`: ${bin} has changed`), standby.view.reason ?? '')
+  })
+
+  test('is still the same where something else has changed', async (t) => {
+    const { dir, standby, views } = fakeWithInputs(t, 'open(os.environ["TMPDIR"] + "/pid").close()')
+    standby.prepare()
+    await standby.settled()
+    writeFileSync(join(dir, 'tmp/pid'), 'temporary')
+    writeFileSync(join(dir, 'other'), '')
+    await new Promise((resolve) => setTimeout(resolve, 200)) // four looks
+    assert.deepEqual(
+      views.map(({ state }) => state),
+      ['preparing', 'ready'],
+    )
+    await ended(standby)
+  })
+
+  test('is looked at from the moment on in which it is read', async (t) => {
+    const { dir, standby, views } = fakeWithInputs(
+      t,
+      `
+import time
+open(os.environ["TMPDIR"] + "/has-read", "w").close()
+while not os.path.exists(os.environ["TMPDIR"] + "/go-on"):
+    time.sleep(0.01)
+`,
+    )
+    standby.prepare()
+    await until('it has read', async () => existsSync(join(dir, 'tmp/has-read')))
+    writeFileSync(join(dir, 'settings'), 'another')
+    writeFileSync(join(dir, 'tmp/go-on'), '')
+    await standby.settled()
+    assert.deepEqual(
+      views.map(({ mode, state }) => [mode, state]),
+      [
+        ['warm', 'preparing'],
+        ['cold', 'none'],
+      ],
+    )
+    assert.match(standby.view.reason ?? '', /settings has changed since it was read$/)
+  })
+
+  test('is looked at once more before it goes on, and it starts cold where that has changed', async (t) => {
+    const { dir, standby, pid } = fakeWithInputs(t, '', {})
+    standby.prepare()
+    await standby.settled()
+    const old = await pid()
+    writeFileSync(join(dir, 'settings'), 'another')
+    assert.equal(standby.take({}), null)
+    assert.equal(standby.view.mode, 'cold')
+    assert.match(standby.view.reason ?? '', /settings has changed since it was read$/)
+    await until('it ends', async () => !existsSync(`/proc/${old}/fd/0`))
+    assert.ok(!existsSync(join(dir, 'seen')))
   })
 })

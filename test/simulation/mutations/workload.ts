@@ -164,6 +164,14 @@ export const WORKLOAD_MUTATIONS: readonly Mutation[] = [
     test: 'test/workload/supervisor.test.ts',
   },
   {
+    name: 'goes on from a standby that has read what has changed since',
+    rule: 'restart',
+    file: 'agent/workload/warm-standby.ts',
+    from: 'stateNow(path) !== then',
+    to: "stateNow(path) === ''",
+    test: 'test/workload/warm-standby.test.ts',
+  },
+  {
     name: 'goes on in a container in which nobody reaps the dead',
     rule: '12',
     file: 'agent/workload/launcher-service.ts',
