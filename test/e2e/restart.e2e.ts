@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { type Postgres, startPostgres } from '../support/postgres.ts'
+import { Replica } from '../support/replica.ts'
 import { until } from '../support/until.ts'
 import { type ControlPlane, startControlPlane } from './control-plane.ts'
 import { flowRequest, langflowBinary, runEcho, writeFlow } from './langflow.ts'
@@ -210,6 +211,9 @@ test('what waited warm answers, after its leader was killed, what a cold start a
   const a = await found.start('a', environment(shared, url))
   t.after(() => a.stop())
   await a.event('serving')
+  const copy = url.replace(/\w+$/, 'copy')
+  // While the leader has its port: LangFlow writes it into its database, and neither of the two that are compared has that one.
+  const plainOptions = await cold.optionsOf('c', environment(copied, copy))
   const b = await found.start('b', environment(shared, url))
   t.after(() => b.stop())
   const ready = await b.event('standby_ready')
@@ -221,7 +225,6 @@ test('what waited warm answers, after its leader was killed, what a cold start a
   await hold(found, 'another', 600)
   await a.event('workload_stopped')
   await a.stop()
-  const copy = url.replace(/\w+$/, 'copy')
   await until('the copy of its database', () =>
     postgres.sql(`CREATE DATABASE copy TEMPLATE ${url.split('/').at(-1)}`).then(
       () => true,
@@ -232,7 +235,7 @@ test('what waited warm answers, after its leader was killed, what a cold start a
 
   const from = b.lines.length
   await hold(found, '', 1)
-  const c = await cold.start('c', environment(copied, copy))
+  const c = await Replica.start(plainOptions)
   t.after(() => c.stop())
   const [serving] = await Promise.all([b.event('serving', from), c.event('serving')])
   t.diagnostic(`from the release to serving: ${Date.parse(serving.time) - Date.parse(killedAt)} ms`)
