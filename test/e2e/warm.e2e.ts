@@ -1,43 +1,43 @@
 import assert from 'node:assert/strict'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { after, before, type TestContext, test } from 'node:test'
 import { systemClock } from '../../agent/clock.ts'
 import { WarmStandby } from '../../agent/workload/warm-standby.ts'
 import { freePort } from '../support/free-port.ts'
 import { type Postgres, startPostgres } from '../support/postgres.ts'
 import { until } from '../support/until.ts'
-import { type ControlPlane, startControlPlane } from './control-plane.ts'
 import { LANGFLOW_MISSING, langflowBinary, langflowEnvironment, runEcho, writeFlow } from './langflow.ts'
 
 const PATIENCE_MS = 120_000
 const SYSCALLS = '%network,%process,openat,open,creat,mkdir,mkdirat,unlink,unlinkat,rename,renameat,renameat2'
 
-let plane: ControlPlane
 let postgres: Postgres
 let dir: string
 
 before(async () => {
   dir = mkdtempSync(join(tmpdir(), 'warm-e2e-'))
-  plane = await startControlPlane()
   postgres = await startPostgres()
 })
 
 after(async () => {
   await postgres?.close()
-  await plane?.close()
   rmSync(dir, { recursive: true, force: true })
 })
 
-/** A warm standby of a real LangFlow beneath strace, and each system call that others could notice. */
-async function traced(t: TestContext, args: readonly string[], env: NodeJS.ProcessEnv, port: number) {
-  const binary = langflowBinary() as string
-  const log = join(dir, `strace-${port}`)
-  const home = join(dir, `traced-${port}`)
+/** A LangFlow that waits warm, in a home of its own. */
+async function warm(
+  t: TestContext,
+  command: readonly string[],
+  env: NodeJS.ProcessEnv,
+  reaper: readonly string[] = [],
+) {
+  const port = await freePort()
+  const home = join(dir, String(port))
   const temporary = join(home, 'tmp')
   mkdirSync(temporary, { recursive: true })
-  const flows = writeFlow(binary, join(home, 'flows'))
+  const flows = writeFlow(langflowBinary() as string, join(home, 'flows'))
   const environment = {
     ...process.env,
     ...langflowEnvironment(home, port, flows),
@@ -45,22 +45,8 @@ async function traced(t: TestContext, args: readonly string[], env: NodeJS.Proce
     TMPDIR: temporary,
     ...env,
   }
-  const reaper = [
-    'strace',
-    '-f',
-    '-qq',
-    '-y',
-    '--seccomp-bpf',
-    '-s',
-    '200',
-    '-o',
-    log,
-    '-e',
-    `trace=${SYSCALLS}`,
-    '--',
-  ]
   const standby = new WarmStandby({
-    command: [binary, 'run', ...args],
+    command,
     environment: () => environment,
     clock: systemClock,
     parentage: { reaper, warn: () => {} },
@@ -70,11 +56,14 @@ async function traced(t: TestContext, args: readonly string[], env: NodeJS.Proce
   t.after(() => standby.discard())
   standby.prepare()
   await standby.settled()
-  const calls = () =>
-    readFileSync(log, 'utf8')
-      .split('\n')
-      .filter((line) => isSeen(line, temporary))
-  return { standby, calls, environment }
+  /** It goes on, until it answers. */
+  const go = async (run = () => runEcho(port, 'here')) => {
+    const child = standby.take({ ...environment, LEADER_EPOCH: '1' })
+    assert.ok(child)
+    t.after(() => process.kill(-child.pid, 'SIGKILL'))
+    await until('it serves', async () => (await run().catch(() => '')) === 'here', PATIENCE_MS)
+  }
+  return { standby, temporary, go }
 }
 
 /** Whether others could notice this call. */
@@ -95,25 +84,68 @@ function isSeen(line: string, temporary: string): boolean {
 }
 
 test('what waits has been seen by nobody: no connection, no port, no process, no file', async (t) => {
-  if (langflowBinary() === undefined) return t.skip(LANGFLOW_MISSING)
-  const port = await freePort()
+  const binary = langflowBinary()
+  if (binary === undefined) return t.skip(LANGFLOW_MISSING)
+  const log = join(dir, 'strace')
+  const options = ['-f', '-qq', '-y', '--seccomp-bpf', '-s', '200', '-o', log, '-e', `trace=${SYSCALLS}`]
   const url = await postgres.newDatabase()
-  const { standby, calls, environment } = await traced(
-    t,
-    ['--backend-only'],
-    { LANGFLOW_DATABASE_URL: url },
-    port,
-  )
+  const env = { LANGFLOW_DATABASE_URL: url }
+  const { standby, temporary, go } = await warm(t, [binary, 'run', '--backend-only'], env, [
+    'strace',
+    ...options,
+    '--',
+  ])
+  const calls = () =>
+    readFileSync(log, 'utf8')
+      .split('\n')
+      .filter((line) => isSeen(line, temporary))
   assert.deepEqual([standby.view.mode, standby.view.state, standby.view.reason], ['warm', 'ready', null])
   // strace starts it, and nothing follows.
   assert.deepEqual(calls().slice(1), [])
   const tables = `SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'`
   assert.equal(await postgres.sql(tables, url), '0')
 
-  const child = standby.take({ ...environment, LEADER_EPOCH: '1' })
-  assert.ok(child)
-  t.after(() => process.kill(-child.pid, 'SIGKILL'))
-  await until('it serves', async () => (await runEcho(port, 'here').catch(() => '')) === 'here', PATIENCE_MS)
+  await go()
   const seen = calls().join('\n')
   for (const call of [/connect\(.*AF_INET/, /bind\(/, /listen\(/, /clone/]) assert.match(seen, call)
+})
+
+test('a module with two workers waits and serves as well', async (t) => {
+  const binary = langflowBinary()
+  if (binary === undefined) return t.skip(LANGFLOW_MISSING)
+  const command = [
+    join(dirname(binary), 'python'),
+    '-m',
+    'langflow',
+    'run',
+    '--backend-only',
+    '--workers',
+    '2',
+  ]
+  const { standby, go } = await warm(t, command, {
+    LANGFLOW_DATABASE_URL: await postgres.newDatabase(),
+    // It refuses more than one without a Redis.
+    LANGFLOW_DANGEROUSLY_ALLOW_MULTI_WORKER_WITHOUT_SHARED_QUEUE: 'true',
+  })
+  assert.deepEqual([standby.view.state, standby.view.reason], ['ready', null])
+  t.diagnostic(`it holds ${Math.round((standby.view.memoryBytes ?? 0) / 1e6)} MB`)
+  await go()
+})
+
+test('a shell that starts all of it on SQLite waits and serves as well', async (t) => {
+  const binary = langflowBinary()
+  if (binary === undefined) return t.skip(LANGFLOW_MISSING)
+  const { standby, go } = await warm(t, ['sh', '-c', `exec ${binary} run`], {})
+  assert.deepEqual([standby.view.state, standby.view.reason], ['ready', null])
+  await go()
+})
+
+test('an older LangFlow waits and serves as well', async (t) => {
+  const binary = process.env.LANGFLOW_OLDER_BIN
+  if (binary === undefined) return t.skip('no older LangFlow: LANGFLOW_OLDER_BIN names none')
+  const env = { LANGFLOW_LOAD_FLOWS_PATH: undefined }
+  const { standby, go } = await warm(t, [binary, 'run', '--backend-only'], env)
+  assert.equal(standby.view.state, 'ready')
+  t.diagnostic(`it lacks: ${standby.view.reason}`)
+  await go(async () => 'here')
 })
