@@ -165,7 +165,7 @@ async function rows(url: string): Promise<Record<string, unknown>> {
 }
 
 /** Made up at random: a UUID, what is seen of an API key, its hash, what is encrypted, and the name of a process. */
-const RANDOM = /[0-9a-f]{8}-[0-9a-f-]{27}|sk-\w{5}\*+|[0-9a-f]{64}|gAAAA[\w=-]+|\w+:\d+:[0-9a-f]{8}/g
+const RANDOM = /[0-9a-f]{8}-[0-9a-f-]{27}|sk-[\w-]{5}\*+|[0-9a-f]{64}|gAAAA[\w=-]+|\w+:\d+:[0-9a-f]{8}/g
 const MEASURED = /("\w*(?:latency|Latency|duration|timedelta|timestamp)\w*":\s*)("[\d.]+ \w+"|[\d.]+)/g
 const TIME = /\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d| UTC)?/g
 
