@@ -249,7 +249,7 @@ export class Replica implements StatusSource {
         return
       case 'restart':
         this.chronicle.restart(effect.reason, this.elector.state)
-        this.supervisor.stop(effect.graceMs, this.parts.options.drainTimeoutMs)
+        this.supervisor.restart(effect.graceMs, this.parts.options.drainTimeoutMs)
         return
       case 'kill':
         this.supervisor.kill()

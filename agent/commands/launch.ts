@@ -59,6 +59,7 @@ async function launch(options: LauncherOptions): Promise<number> {
           clock: systemClock,
           alone,
           parentage,
+          spare: () => standby?.processes ?? [],
           async spawn(command, env, spawned) {
             const child = standby?.take(env) ?? null
             if (child !== null) return spawned(child)

@@ -28,6 +28,8 @@ export interface AgentOptions extends Timings {
   readonly stateDir: string
   readonly target: Target
   readonly standby: 'cold' | 'warm'
+  /** A warm one is also kept beside the LangFlow that serves, for it to be restarted from. */
+  readonly spare: boolean
   /** LangFlow may take over also what a newer one has led. */
   readonly allowOlder: boolean
   readonly onCrash: 'handover' | 'restart'
@@ -135,6 +137,8 @@ function toAgentOptions(
   if (rest.listen.port !== 0 && rest.listen.port === rest.target.port) {
     command.error(`--listen and --target have the same port (${rest.listen.port}): give each its own`)
   }
+  if (rest.spare && rest.standby !== 'warm')
+    command.error('--spare keeps a warm LangFlow beside the one that serves: set --standby=warm as well')
   const identity = rest.identity ?? ownIdentity(command, env)
   const pod = podOf(env, { named: rest.identity !== null, hasPeers: rest.peers !== null })
   return {

@@ -137,6 +137,13 @@ export const AGENT_SETTINGS = {
     ...choice(['cold', 'warm'], 'LangFlow', 'what a follower keeps ready'),
     fallback: 'cold',
   },
+  spare: {
+    argument: '',
+    fallback: 'false',
+    about: 'keep a warm one also beside the LangFlow that serves, to restart it from: 560 MB more',
+    group: 'LangFlow',
+    schema: reads(parseSwitch),
+  },
   allowOlder: {
     argument: '',
     fallback: 'false',

@@ -13,6 +13,7 @@ export interface SupervisorParts extends Pick<SupervisorOptions, Needs> {
     | 'socket'
     | 'target'
     | 'standby'
+    | 'spare'
     | 'startTimeoutMs'
     | 'stopTimeoutMs'
     | 'killMarginMs'
@@ -34,6 +35,7 @@ export function connectSupervisor({ options, clock, keys, alarm, ...others }: Su
         path: options.socket,
         port: options.target.port,
         standby: options.standby,
+        spare: options.spare,
         patienceMs: options.startTimeoutMs,
         keys,
         clock,

@@ -8,13 +8,13 @@ import type { Preparable, Standby, StandbyView } from './standby.ts'
 const AGAIN_MS = 60_000
 const AGAIN_AT_MOST_MS = 15 * 60_000
 
-/** Keeps a standby between two terms: one that fails, also while it waits, is prepared again later. */
+/** Keeps a standby: one that fails, also while it waits, is prepared again later. */
 export class KeptStandby<Kind extends Preparable> implements Standby {
   /** What is kept. */
   readonly held: Kind
   private readonly clock: Clock
   private readonly told: () => void
-  /** The workload does not run. */
+  /** There is to be one. */
   private keeping = false
   private failures = 0
   /** Monotonic ms; `null`: it is not ready. */
@@ -35,10 +35,12 @@ export class KeptStandby<Kind extends Preparable> implements Standby {
     return this.held.view
   }
 
-  prepare(): void {
+  prepare(afterMs = 0): void {
     if (this.keeping) return
     this.keeping = true
-    if (!this.held.unfit) this.held.prepare()
+    if (this.held.unfit) return
+    if (afterMs > 0) this.later(afterMs)
+    else this.held.prepare()
   }
 
   async use(): Promise<void> {
@@ -47,10 +49,9 @@ export class KeptStandby<Kind extends Preparable> implements Standby {
     await this.held.settled()
   }
 
-  /** SIGKILL to what is kept, for good. */
-  async discard(): Promise<void> {
+  discard(): void {
     this.rest()
-    await this.held.discard()
+    this.held.discard()
   }
 
   private rest(): void {
@@ -68,7 +69,11 @@ export class KeptStandby<Kind extends Preparable> implements Standby {
     if (!this.keeping || view.mode !== 'cold' || view.reason === null || unfit || this.again !== null) return
     if (readyMs >= AGAIN_AT_MOST_MS) this.failures = 0
     const wait = Math.min(AGAIN_MS * 2 ** this.failures++, AGAIN_AT_MOST_MS)
-    this.again = this.clock.after(Math.max(0, wait - readyMs), () => {
+    this.later(Math.max(0, wait - readyMs))
+  }
+
+  private later(afterMs: number): void {
+    this.again = this.clock.after(afterMs, () => {
       this.again = null
       this.held.prepare()
     })

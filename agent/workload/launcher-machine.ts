@@ -15,6 +15,8 @@ export interface LauncherMachine {
   serving(port: number, child: number): Pick<ServingProcesses, 'check' | 'finish' | 'cutOff'>
   /** What the workload is started from; `null`: from nothing. */
   standby(): Standby | null
+  /** The same, where one is to be kept beside a workload that serves. */
+  spare(): Standby | null
   /** The workload's environment under a grant. */
   environment(grant: Grant): NodeJS.ProcessEnv
 }

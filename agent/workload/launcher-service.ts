@@ -26,7 +26,7 @@ export interface LauncherServiceOptions {
   readonly stopTimeoutMs: number
   readonly alone: boolean
   readonly log: Log
-  readonly machine: Omit<LauncherMachine, 'tree' | 'standby'> & {
+  readonly machine: Omit<LauncherMachine, 'tree' | 'standby' | 'spare'> & {
     /** `standby`: what its start may go on from. */
     tree(mark: string, standby: WarmStandby | null): ProcessTree
     /** The environment of what waits for a grant. */
@@ -48,13 +48,16 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
   let mark = ''
   let ending = false
   let standby = null as KeptStandby<WarmStandby> | null
+  let keepsSpare = false
   const repeats = new Repeats(log, machine.clock)
   let exitCode = 0
   let toldReason = null as string | null
   const ended = Promise.withResolvers<number>()
 
   const finishIfIdle = (view: WorkloadView) => {
-    if (ending && view.state === 'idle') ended.resolve(exitCode)
+    if (!ending || view.state !== 'idle') return
+    if (view.spare) launcher.stop(0)
+    else ended.resolve(exitCode)
   }
   /** The whole container is to be made anew, as soon as nothing runs. */
   const wearOut = (reason: string) => {
@@ -69,6 +72,7 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
       ...machine,
       tree: () => machine.tree(mark, standby?.held ?? null),
       standby: () => (ending ? null : standby),
+      spare: () => (keepsSpare ? standby : null),
     },
     (view, cause) => {
       report(log, repeats, view, cause)
@@ -114,6 +118,7 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
         log.info('connected to the agent')
         if (ending) link.send({ type: 'terminating' })
         if (message.standby !== 'cold') standby ??= newStandby(message.patienceMs)
+        keepsSpare = message.spare
         launcher.meet(message.port, options.alone ? null : machine.tree(mark, null))
       } else if (message.type === 'ping') {
         link.send({ type: 'pong', id: message.id, clocks: readBoot(machine.clock) })
@@ -135,7 +140,7 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
     if (ending) return
     ending = true
     if (link.connected) link.send({ type: 'terminating' })
-    if (launcher.view().state === 'idle') ended.resolve(exitCode)
+    if (launcher.view().state === 'idle') finishIfIdle(launcher.view())
     else if (!link.connected) launcher.stop(stopTimeoutMs)
   }
   process.on('SIGTERM', terminate)
@@ -148,7 +153,7 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
 
   link.start()
   const code = await ended.promise
-  await standby?.discard()
+  standby?.discard()
   link.close()
   options.parentGone?.destroy()
   return code

@@ -38,13 +38,13 @@ export class Launcher {
     this.processes = new WorkloadProcesses(command, machine, {
       mayExecute: () => this.held.mayExecute(),
       executes: () => this.watchClocks(),
-      rests: () => this.timer?.cancel(),
+      rests: () => this.watchClocks(),
       told: (cause) => this.tell(cause),
     })
   }
 
   view(): WorkloadView {
-    const { state, ran, pid, orderedAt, servedSince, loss } = this.processes
+    const { state, ran, pid, orderedAt, servedSince, loss, hasSpare } = this.processes
     return {
       state,
       epoch: ran?.epoch ?? null,
@@ -56,6 +56,7 @@ export class Launcher {
       orderedAt,
       servedSince,
       loss,
+      spare: hasSpare,
       standby: this.machine.standby()?.view ?? COLD,
     }
   }
@@ -81,22 +82,26 @@ export class Launcher {
     if (message.type === 'grant') this.accept(message.grant)
     else if (message.type === 'start') this.start(message.epoch)
     else if (message.type === 'healthy') this.processes.serves()
-    else if (message.type === 'stop') this.stop(message.graceMs)
+    else if (message.type === 'stop') this.stop(message.graceMs, message.restarts)
     else if (message.type === 'kill') this.kill()
   }
 
   /**
    * SIGTERM, SIGKILL after `graceMs`, confirm; again, it can only be earlier. What is frozen, or in doubt, must not execute:
-   * it is killed.
+   * it is killed. `restarts`: a start follows under the same grant.
    */
-  stop(graceMs: number): void {
+  stop(graceMs: number, restarts = false): void {
     const { processes } = this
+    if (!restarts && processes.hasSpare) {
+      processes.dropSpare()
+      if (processes.state === 'idle') void processes.end()
+    }
     if (processes.state === 'idle') {
       this.tell({ kind: 'nothing' })
       return
     }
     if (processes.state === 'frozen' || !this.held.mayExecute()) {
-      void processes.end()
+      this.endAll()
       return
     }
     if (processes.state === 'running') {
@@ -109,7 +114,14 @@ export class Launcher {
   /** SIGKILL everything now. */
   kill(): void {
     this.held.close()
-    if (this.processes.state !== 'idle') void this.processes.end()
+    this.endAll()
+  }
+
+  private endAll(): void {
+    const { processes } = this
+    const lives = processes.state !== 'idle' || processes.hasSpare
+    processes.dropSpare()
+    if (lives) void processes.end()
   }
 
   private accept(grant: Grant): void {
@@ -141,7 +153,7 @@ export class Launcher {
     this.timer?.cancel()
     this.timer = null
     const { grant } = this.held
-    if (grant === null || this.processes.state === 'idle') return
+    if (grant === null || (this.processes.state === 'idle' && !this.processes.hasSpare)) return
     const now = this.machine.clock.now()
     if (reached(now, grant.killAt)) {
       this.fire()
@@ -159,6 +171,7 @@ export class Launcher {
   private fire(): void {
     const { processes } = this
     this.held.expire()
+    processes.dropSpare()
     if (processes.isBeingKilled) return
     this.deadman('the grant is over')
     void processes.end()
@@ -166,12 +179,14 @@ export class Launcher {
 
   private suspend(grant: Grant, doubt: boolean): void {
     const { processes } = this
+    if (processes.state === 'idle') this.endAll()
+    processes.dropSpare()
     if (processes.state === 'stopping') {
       // Frozen it could not end, and going on would be execution: by either clock.
       const over = this.machine.clock.now().wall >= grant.killAt.wall
       if (processes.isEndingInOrder && (!this.stoppedInDoubt || over)) {
         this.deadman('leadership is in doubt while stopping')
-        void processes.end()
+        this.endAll()
       }
       return
     }

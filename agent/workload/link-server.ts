@@ -26,6 +26,7 @@ export interface LinkServerOptions {
   /** The workload's port, what the launcher is to keep ready, and how long that may take: told to the launcher. */
   readonly port: number
   readonly standby: StandbyMode
+  readonly spare: boolean
   readonly patienceMs: number
   readonly keys: LauncherKeys
   readonly clock: Clock
@@ -210,7 +211,7 @@ export class LinkServer {
 
   /** Returns whether it is the launcher now. */
   private greet(socket: Socket, hello: Hello): boolean {
-    const { keys, port, standby, patienceMs, handlers, alarm } = this.options
+    const { keys, port, standby, spare, patienceMs, handlers, alarm } = this.options
     const mismatch = this.mismatch(hello)
     const admission =
       mismatch === null ? keys.admit(hello.token, this.launcher !== null) : { refused: mismatch }
@@ -232,6 +233,7 @@ export class LinkServer {
       tree: admission.tree,
       port,
       standby,
+      spare,
       patienceMs,
     } satisfies ToLauncher)
     handlers.connected(hello, admission.returning)

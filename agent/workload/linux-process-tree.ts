@@ -28,6 +28,8 @@ export interface ProcessTreeOptions {
   /** What `isAlone()` said when this process started. */
   readonly alone: boolean
   readonly parentage?: Parentage
+  /** What waits beside the workload, and is no part of it for as long as it is to be kept. */
+  readonly spare?: () => readonly ProcessIdentity[]
   /** How the command is started; by default from nothing. */
   readonly spawn?: typeof spawnCommand
 }
@@ -51,6 +53,7 @@ export function createProcessTree({
   clock,
   alone,
   parentage = DIRECT,
+  spare = () => [],
   spawn = spawnCommand,
 }: ProcessTreeOptions): ProcessTree {
   const variable = Buffer.from(`${marker.name}=${marker.value}\0`)
@@ -63,6 +66,13 @@ export function createProcessTree({
   const signalled = new Map<number, string>()
 
   function scan(): Scan {
+    const { table, members } = scanAll()
+    for (const { pid, startTime } of spare())
+      if (members.get(pid)?.startTime === startTime) members.delete(pid)
+    return { table, members }
+  }
+
+  function scanAll() {
     if (alone) {
       const table = readProcesses()
       return { table, members: findAloneMembers(table) }
@@ -123,7 +133,7 @@ export function createProcessTree({
 
   function strike(): LiveProcess[] {
     signalChildGroup('SIGKILL')
-    if (alone) killNamespace()
+    if (alone && spare().length === 0) killNamespace()
     const found = scan()
     const targets = living(found)
     signalAll(targets, found, 'SIGKILL')

@@ -46,6 +46,8 @@ export interface WorkloadView {
   readonly servedSince: number | null
   /** What the running workload has lost of those that served. */
   readonly loss: Loss | null
+  /** A standby was kept beside the workload: flows may have reached it, so that it is to end with the term. */
+  readonly spare: boolean
   readonly standby: StandbyView
 }
 
@@ -67,6 +69,7 @@ export const NOTHING: WorkloadView = {
   orderedAt: null,
   servedSince: null,
   loss: null,
+  spare: false,
   standby: COLD,
 }
 
@@ -141,6 +144,8 @@ export type ToLauncher =
       tree: string
       port: number
       standby: StandbyMode
+      /** One is also to be kept beside a workload that serves. */
+      spare: boolean
       /** How long the standby may take to be prepared. */
       patienceMs: number
     }
@@ -154,8 +159,8 @@ export type ToLauncher =
   | { type: 'healthy' }
   /**
    * SIGTERM, SIGKILL after `graceMs`, then confirm; told again, it can only be earlier. The grant goes on
-   * meanwhile.
+   * meanwhile. `restarts`: a start follows under it, so that the spare is kept.
    */
-  | { type: 'stop'; graceMs: number }
+  | { type: 'stop'; graceMs: number; restarts?: true }
   /** SIGKILL everything now; ends the grant. */
   | { type: 'kill' }

@@ -32,8 +32,9 @@ export class Orders {
     this.send({ type: 'healthy' })
   }
 
-  stop(graceMs: number): void {
-    this.ending = { type: 'stop', graceMs }
+  /** `restarts`: a start follows in the same epoch. */
+  stop(graceMs: number, restarts = false): void {
+    this.ending = { type: 'stop', graceMs, ...(restarts ? { restarts } : {}) }
     this.send(this.ending)
   }
 

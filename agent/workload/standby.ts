@@ -4,7 +4,7 @@ export type StandbyMode = 'cold' | 'warm'
 export interface StandbyView {
   /** What it would start from now: `cold` also where something warmer could not be prepared. */
   readonly mode: StandbyMode
-  /** `none`: nothing is kept, since the mode needs nothing, or since the workload runs. */
+  /** `none`: nothing is kept, since the mode needs nothing, or since the workload runs and has no spare. */
   readonly state: 'none' | 'preparing' | 'ready'
   /** Why it is colder than it was asked to be, or starts slower than it could, in one sentence; `null`: neither. */
   readonly reason: string | null
@@ -19,11 +19,13 @@ export function isPrepared({ mode, state }: StandbyView, wanted: StandbyMode): b
 
 export const COLD: StandbyView = { mode: 'cold', state: 'none', reason: null, memoryBytes: null }
 
-/** The launcher's standby: kept only while the workload does not run, and used up by its start. */
+/** The launcher's standby: kept while the workload does not run, or beside it as its spare, and used up by its start. */
 export interface Standby {
   readonly view: StandbyView
   /** Begins to prepare one, unless there is one already. */
-  prepare(): void
+  prepare(afterMs?: number): void
+  /** SIGKILL to what is kept, until it is to be prepared again. */
+  discard(): void
   /** The workload is about to start: nothing more is prepared. Resolves once it is ready, or never will be. */
   use(): Promise<void>
 }
@@ -37,6 +39,6 @@ export interface Preparable {
   prepare(): void
   /** Resolves once it is ready, or has failed and left nothing. */
   settled(): Promise<void>
-  /** SIGKILL; resolves once nothing of it lives. Nothing is told any more. */
-  discard(): Promise<void>
+  /** SIGKILL. Nothing is told any more. */
+  discard(): void
 }

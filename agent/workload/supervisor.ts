@@ -173,6 +173,12 @@ export class Supervisor {
     this.report()
   }
 
+  /** Stopped, to be started again in the same epoch; requests have `patienceMs` to end. */
+  restart(graceMs: number, patienceMs: number): void {
+    this.known.restarting = true
+    this.halt(graceMs, patienceMs)
+  }
+
   /**
    * The gate is closed; goes on as soon as no connection to LangFlow is left. Once everybody knows that the gate is closed,
    * LangFlow is told to end: it closes connections that idle, which look like those with a request, and each of the others
@@ -183,6 +189,8 @@ export class Supervisor {
   drain(until: number): void {
     const { stopTimeoutMs, tell } = this.options
     this.health.stop()
+    this.known.restarting = false
+    this.endRest()
     this.waiting.begin(until, {
       over: () => tell({ type: 'drained' }),
       endable: (leftMs) => {
@@ -195,31 +203,38 @@ export class Supervisor {
   }
 
   /**
-   * What is open once it has had `patienceMs` is not waited for any longer, but cut off.
+   * What is open is not waited for any longer, but cut off.
    *
    * @param graceMs from SIGTERM to SIGKILL, where nothing is open
    */
-  stop(graceMs: number, patienceMs = 0): void {
+  stop(graceMs: number): void {
+    this.known.restarting = false
+    this.halt(graceMs, 0)
+  }
+
+  private halt(graceMs: number, patienceMs: number): void {
     const { machine, log } = this.options
+    const { restarting } = this.known
     this.rest()
     this.health.stop()
     // Without its workers it has nothing to end in order.
     if (this.known.unserved) {
-      this.orders.stop(0)
+      this.orders.stop(0, restarting)
       return
     }
     if (patienceMs > 0) {
-      this.orders.stop(graceMs)
-      this.patience = machine.clock.after(patienceMs, () => this.stop(graceMs))
+      this.orders.stop(graceMs, restarting)
+      this.patience = machine.clock.after(patienceMs, () => this.halt(graceMs, 0))
       return
     }
     const open = machine.connections()
     const isOpen = open?.length !== 0
     if (isOpen && this.known.mayLive) log.warn(`cut off: ${describeConnections(open)}`)
-    this.orders.stop(isOpen ? Math.min(graceMs, CUT_OFF_MS) : graceMs)
+    this.orders.stop(isOpen ? Math.min(graceMs, CUT_OFF_MS) : graceMs, restarting)
   }
 
   kill(): void {
+    this.known.restarting = false
     this.rest()
     this.health.stop()
     this.orders.kill()
@@ -229,6 +244,11 @@ export class Supervisor {
   /** What a planned stop waits for, e.g. `1 connection from 10.1.2.3`; `null`: nothing. */
   get draining(): string | null {
     return this.waiting.view
+  }
+
+  /** What has waited beside a workload that has ended: flows may have reached it, so that it ends with their term. */
+  private endRest(): void {
+    if (this.known.hasRest) this.orders.stop(0)
   }
 
   private rest(): void {
@@ -280,6 +300,7 @@ export class Supervisor {
     if (state === 'frozen') this.health.pause()
     // What was told before the order to start came says nothing of that start.
     else if (state !== 'running' && !this.known.starting) this.health.stop()
+    this.endRest()
     this.report()
   }
 

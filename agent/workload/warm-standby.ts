@@ -6,7 +6,7 @@ import type { Duplex } from 'node:stream'
 import * as z from 'zod/mini'
 import type { Clock, Timer } from '../clock.ts'
 import { readLangflowCommand } from './langflow-command.ts'
-import { memoryOf, type ProcessIdentity } from './proc.ts'
+import { memoryOf, type ProcessIdentity, readStat } from './proc.ts'
 import { signalSame } from './signals.ts'
 import { exitOf, firstProcess, type Parentage, type Started, spawnBelow } from './spawn.ts'
 import { COLD, type Preparable, type StandbyView } from './standby.ts'
@@ -50,8 +50,8 @@ const LOOK_MS = 5_000
 export class WarmStandby implements Preparable {
   private readonly options: WarmStandbyOptions
   private child: Started | null = null
-  /** The interpreter: the child itself, or what its reaper has forked. */
-  private first: ProcessIdentity | null = null
+  /** The child and the interpreter, which its reaper has forked, as far as they are known. */
+  private known: ProcessIdentity[] = []
   private initial: NodeJS.ProcessEnv = {}
   private read: Read = []
   private nextLook: Timer | null = null
@@ -79,6 +79,11 @@ export class WarmStandby implements Preparable {
     return this.settling.promise
   }
 
+  /** What waits, or is being prepared for that: it has forked nothing. */
+  get processes(): readonly ProcessIdentity[] {
+    return this.known
+  }
+
   /** The process that goes on as the workload, with `env` added to its environment; `null`: start it cold. */
   take(env: NodeJS.ProcessEnv): Started | null {
     const { child, view } = this
@@ -91,8 +96,10 @@ export class WarmStandby implements Preparable {
       return null
     }
     this.nextLook?.cancel()
+    // A flow may have stopped it, while it waited beside that one.
+    for (const one of this.known) signalSame(one, 'SIGCONT')
     this.child = null
-    this.first = null
+    this.known = []
     child.removeAllListeners()
     const link = child.stdio[LINK_FD] as Duplex
     const added = Object.entries(env).filter(([name, value]) => this.initial[name] !== value)
@@ -101,21 +108,22 @@ export class WarmStandby implements Preparable {
     return child
   }
 
-  async discard(): Promise<void> {
+  discard(): void {
     this.letGo()
     this.view = COLD
     this.settling.resolve()
   }
 
   private letGo(): void {
-    const { child, first } = this
+    const { child, known } = this
     this.child = null
-    this.first = null
+    this.known = []
     this.nextLook?.cancel()
     if (child === null) return
     child.removeAllListeners()
     // A reaper ends with what it has forked; in the moment before it is known, that ends with its link.
-    if (first === null) child.kill('SIGKILL')
+    const first = known.at(-1)
+    if (first === undefined) child.kill('SIGKILL')
     else signalSame(first, 'SIGKILL')
     const link = child.stdio[LINK_FD] as Duplex
     link.destroy()
@@ -144,7 +152,11 @@ export class WarmStandby implements Preparable {
     ) as Started // or an error follows
     const link = child.stdio[LINK_FD] as Duplex
     this.child = child
-    if (child.pid !== undefined) void this.know(child)
+    if (child.pid !== undefined) {
+      const self = readStat(child.pid)
+      this.known = self === undefined ? [] : [self]
+      void this.know(child)
+    }
     this.become({ ...COLD, mode: 'warm', state: 'preparing' })
     const patience = clock.after(patienceMs, () => this.fail(`it took longer than ${patienceMs / 1000} s`))
     let last = ''
@@ -164,7 +176,7 @@ export class WarmStandby implements Preparable {
       this.read = Object.entries(said.read)
       void this.look(child, () => {
         patience.cancel()
-        const memoryBytes = memoryOf((this.first ?? child).pid)
+        const memoryBytes = memoryOf((this.known.at(-1) ?? child).pid)
         this.become({ ...this.view, state: 'ready', reason: shortcoming(said), memoryBytes })
         this.settling.resolve()
       })
@@ -174,7 +186,7 @@ export class WarmStandby implements Preparable {
 
   private async know(child: Started): Promise<void> {
     const first = await firstProcess(child, this.options.parentage, this.options.clock)
-    if (this.child === child) this.first = first
+    if (this.child === child && first !== null && first.pid !== child.pid) this.known.push(first)
   }
 
   /** Whether what it has read is still the same, now and from time to time. */

@@ -20,6 +20,8 @@ export class WorkloadKnowledge {
   private met = false
   /** A start was ordered and the launcher has not answered it yet: its last view is older than that. */
   starting = false
+  /** It is being stopped, and a start follows in the same term. */
+  restarting = false
   private ending = false
   /** Live processes that nobody answers for: the launcher is gone without a confirmed stop. */
   orphaned = false
@@ -34,7 +36,12 @@ export class WorkloadKnowledge {
   }
 
   get mayLive(): boolean {
-    return this.starting || this.view.state !== 'idle'
+    return this.starting || this.view.state !== 'idle' || this.hasRest
+  }
+
+  /** All that lives is what has waited beside the workload, for no start that is to follow. */
+  get hasRest(): boolean {
+    return this.view.state === 'idle' && this.view.spare && !this.starting && !this.restarting
   }
 
   /** Nobody accepts connections any more. */
@@ -53,6 +60,7 @@ export class WorkloadKnowledge {
     if (returning) this.orphaned = false
     this.ending = false
     this.starting = false
+    this.restarting = returning && this.restarting
     this.view = view
     this.langflow = langflow ?? null
   }
@@ -69,6 +77,7 @@ export class WorkloadKnowledge {
 
   startOrdered(): void {
     this.starting = true
+    this.restarting = false
   }
 
   /** The launcher was asked to end. */
@@ -92,6 +101,7 @@ export class WorkloadKnowledge {
       killAt: null,
       orderedAt: null,
       servedSince: null,
+      spare: false,
     }
   }
 

@@ -9,7 +9,7 @@ export interface WorkloadHandlers {
   mayExecute(): boolean
   /** Something executes from now on: whether it may has to be watched. */
   executes(): void
-  /** Nothing lives any more, or ever began to: there is nothing to watch. */
+  /** Nothing of them lives any more, or ever began to: a spare alone has to be watched. */
   rests(): void
   /** What has happened, once `state` and the like say so. */
   told(cause: WorkloadCause): void
@@ -23,6 +23,8 @@ const FREEZE_SETTLES_MS = 1_000
 const AWAKE_LOOKS = 2
 /** How often a kill that failed is tried again. */
 const KILL_AGAIN_MS = 1_000
+/** From when the workload is healthy: its first users come before its spare. */
+const SPARE_AFTER_MS = 10_000
 
 /**
  * The workload's processes, from the order to start until nothing of them lives, and the state they are in. When they are
@@ -47,6 +49,7 @@ export class WorkloadProcesses {
   private awakeLooks = 0
   /** SIGKILL is under way. */
   isBeingKilled = false
+  private keepsSpare = false
   state: WorkloadState = 'idle'
   /** Their first process. */
   pid: number | null = null
@@ -68,6 +71,11 @@ export class WorkloadProcesses {
   /** The epoch of those that live; `null`: none do, or it is unknown. */
   get livingEpoch(): number | null {
     return this.state === 'idle' ? null : (this.ran?.epoch ?? null)
+  }
+
+  /** One waits that their flows may have reached: it is to live only as long as the grant under which it was begun. */
+  get hasSpare(): boolean {
+    return this.keepsSpare && (this.machine.spare()?.view.state ?? 'none') !== 'none'
   }
 
   /** They were told to end, and may still do so by themselves. */
@@ -99,6 +107,21 @@ export class WorkloadProcesses {
   /** They are healthy. */
   serves(): void {
     if (this.orderedAt !== null) this.servedSince ??= this.machine.clock.mono()
+    this.keepSpare()
+  }
+
+  /** SIGKILL to what waits beside them. That it is gone is confirmed with their end. */
+  dropSpare(): void {
+    if (!this.keepsSpare) return
+    this.keepsSpare = false
+    this.machine.spare()?.discard()
+  }
+
+  private keepSpare(): void {
+    const spare = this.machine.spare()
+    if (spare === null || this.state !== 'running' || this.servedSince === null) return
+    this.keepsSpare = true
+    spare.prepare(SPARE_AFTER_MS)
   }
 
   /** Those that run, or once more those that are frozen. */
@@ -119,7 +142,9 @@ export class WorkloadProcesses {
   /** Only from `frozen`. */
   thaw(): void {
     this.frozenSince = null
-    if (this.signal('thawed', (tree) => tree.thaw())) this.move('running', { kind: 'thawed' })
+    if (!this.signal('thawed', (tree) => tree.thaw())) return
+    this.move('running', { kind: 'thawed' })
+    this.keepSpare()
   }
 
   /** Only from `running`: SIGTERM. `killAfter` has to follow: it confirms the end. */
@@ -142,7 +167,8 @@ export class WorkloadProcesses {
     let cut = false
     const look = async () => {
       this.serving?.finish()
-      const gone = isGone(this.tree) && (await this.served.holder()) === null
+      // Twice: a spare may be dropped meanwhile.
+      const gone = isGone(this.tree) && (await this.served.holder()) === null && isGone(this.tree)
       if (!this.isEndingInOrder || this.killAt === null) return
       const now = clock.mono()
       if (gone) {
@@ -160,18 +186,28 @@ export class WorkloadProcesses {
     void look()
   }
 
-  /** SIGKILL until nothing lives and the port is free; an alarm, and another try, for as long as that fails. */
+  /**
+   * SIGKILL until nothing lives, but for a spare that was not dropped, and the port is free; an alarm, and another try, for as
+   * long as that fails.
+   */
   async end(): Promise<void> {
     if (this.isBeingKilled) return
     const { clock } = this.machine
     this.isBeingKilled = true
+    this.tree ??= this.machine.tree()
     this.stopTimer?.cancel()
     this.killAt = null
     const since = clock.mono()
     if (this.state !== 'stopping') this.move('stopping', { kind: 'stopping' })
     for (;;) {
       const left = await killAll(this.tree, this.served)
-      if (left === null) break
+      if (left === null) {
+        // A spare may have been dropped since.
+        if (isGone(this.tree)) break
+        continue
+      }
+      // Without it the whole PID namespace can be killed.
+      this.dropSpare()
       this.move('unstoppable', { kind: 'stop_failed', reason: left })
       await pause(clock, KILL_AGAIN_MS)
     }
@@ -223,6 +259,7 @@ export class WorkloadProcesses {
   }
 
   private begun(): void {
+    this.keepsSpare = false
     this.serving = this.machine.serving(this.port, this.pid as number)
     this.handlers.told({ kind: 'started' })
     this.handlers.executes()
@@ -252,12 +289,12 @@ export class WorkloadProcesses {
   }
 
   private giveUp(reason: string): void {
+    this.dropSpare()
     this.handlers.told({ kind: 'deadman', reason })
     void this.end()
   }
 
   private rest(cause: WorkloadCause): void {
-    this.handlers.rests()
     this.killAt = null
     this.frozenSince = null
     this.tree = null
@@ -266,8 +303,11 @@ export class WorkloadProcesses {
     this.pid = null
     this.orderedAt = null
     this.servedSince = null
+    if (!this.hasSpare) this.dropSpare()
     this.machine.standby()?.prepare()
-    this.move('idle', cause)
+    this.state = 'idle'
+    this.handlers.rests()
+    this.handlers.told(cause)
   }
 
   private move(state: WorkloadState, cause: WorkloadCause): void {

@@ -4,7 +4,7 @@ import type { Side } from './candidate.ts'
 import { Contest } from './contest.ts'
 import type { Ground } from './ground.ts'
 import { say } from './progress.ts'
-import { p99AtMost, type Row, ratio, type Section } from './row.ts'
+import { percentileAtMost, type Row, ratio, type Section } from './row.ts'
 import type { Sizes } from './sizes.ts'
 
 const CANDIDATES = 3
@@ -100,7 +100,7 @@ function section(
       '**SIGTERM → next holder** contains what comes before the release. langflow-leader stops its workload and confirms that first; the peer is measured without a workload and releases at once.',
     ],
     rows: [
-      ...rows('langflow-leader', ours, { target: p99AtMost(100, 'ms') }),
+      ...rows('langflow-leader', ours, { target: percentileAtMost(99, 100, 'ms') }),
       ...(notMeasured === undefined ? rows('client-go', peer, {}) : []),
     ],
     notes: [

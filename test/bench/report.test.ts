@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { markdown, shortcomings } from './report.ts'
-import { atMost, p99AtMost, type Row, type Section } from './row.ts'
+import { atMost, percentileAtMost, type Row, type Section } from './row.ts'
 
 const hundred = Array.from({ length: 100 }, (_, n) => n + 1)
 
@@ -13,7 +13,7 @@ function section(row: Partial<Row>, more: Partial<Section> = {}): Section {
 const text = (one: Section) => markdown({ facts: [['Node', 'v24']], sections: [one], quick: false })
 
 test('a met target is told with its numbers', () => {
-  const one = section({ values: hundred, target: p99AtMost(99, 'ms') })
+  const one = section({ values: hundred, target: percentileAtMost(99, 99, 'ms') })
   assert.deepEqual(shortcomings([one]), [])
   assert.match(text(one), /\| something \| ms \| 100 \| 1 \| 50 \| 95 \| 99 \| 100 \| p99 ≤ 99 ms \| met \|/)
   assert.match(text(one), /Every target was met/)

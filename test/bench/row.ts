@@ -36,10 +36,11 @@ export function atMost(limit: number, unit: string): Target {
   }
 }
 
-export function p99AtMost(limit: number, unit: string): Target {
+/** `percent`: 1 to 100, of the values that are at most `limit`. */
+export function percentileAtMost(percent: number, limit: number, unit: string): Target {
   return {
-    text: `p99 ≤ ${limit} ${unit}`,
-    met: (values) => values.length > 0 && percentile(values, 0.99) <= limit,
+    text: `p${percent} ≤ ${limit} ${unit}`,
+    met: (values) => values.length > 0 && percentile(values, percent / 100) <= limit,
   }
 }
 

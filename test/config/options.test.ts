@@ -21,6 +21,7 @@ const DEFAULTS = {
   stateDir: '/var/lib/langflow-leader',
   target: { origin: 'http://127.0.0.1:7860', port: 7860 },
   standby: 'cold',
+  spare: false,
   allowOlder: false,
   onDoubt: 'freeze',
   healthIntervalMs: 1000,
@@ -71,6 +72,7 @@ const FLAGS: [flag: string, variable: string, text: string, meaning: object][] =
 /** And those without one, which their variables set to `true`. */
 const SWITCHES: [flag: string, variable: string, meaning: object][] = [
   ['--allow-older', 'LEADER_ALLOW_OLDER', { allowOlder: true }],
+  ['--spare', 'LEADER_SPARE', { spare: true }],
 ]
 
 describe("the agent's options", () => {
@@ -91,10 +93,13 @@ describe("the agent's options", () => {
 
   for (const [flag, variable, meaning] of SWITCHES)
     it(`take ${flag} from the command line or from ${variable}`, async () => {
-      const on = { ...DEFAULTS, ...meaning }
-      assert.deepEqual((await parse(['agent', flag], POD)).agent, on)
-      assert.deepEqual((await parse(['agent'], { ...POD, [variable]: 'true' })).agent, on)
-      assert.deepEqual((await parse(['agent'], { ...POD, [variable]: 'false' })).agent, DEFAULTS)
+      // A spare is a warm one.
+      const warm = ['agent', '--standby=warm']
+      const off = { ...DEFAULTS, standby: 'warm' }
+      const on = { ...off, ...meaning }
+      assert.deepEqual((await parse([...warm, flag], POD)).agent, on)
+      assert.deepEqual((await parse(warm, { ...POD, [variable]: 'true' })).agent, on)
+      assert.deepEqual((await parse(warm, { ...POD, [variable]: 'false' })).agent, off)
     })
 
   it('are no others', async () => {
@@ -153,6 +158,7 @@ describe('an option that cannot be used', () => {
     ],
     [['--lease-duration', '1s'], {}, "--lease-duration '1s': use at least 2s"],
     [['--listen', ':7860'], {}, '--listen and --target have the same port (7860): give each its own'],
+    [['--spare'], {}, '--spare keeps a warm LangFlow beside the one that serves: set --standby=warm as well'],
     [['--kill-margin', '0'], {}, "--kill-margin '0': use at least 100ms"],
     [['--retry-period', '0s'], {}, "--retry-period '0s': use at least 1ms"],
     [['--health-failures', '0'], {}, "--health-failures '0': use a whole number from 1 to 999, such as 3"],

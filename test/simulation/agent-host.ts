@@ -198,7 +198,7 @@ export class AgentHost {
         this.supervisor.drain(effect.until)
         return
       case 'restart':
-        this.supervisor.stop(effect.graceMs, this.parts.config.drainTimeoutMs)
+        this.supervisor.restart(effect.graceMs, this.parts.config.drainTimeoutMs)
         return
       case 'stop':
         this.supervisor.stop(effect.graceMs)

@@ -21,6 +21,9 @@ export interface LauncherHostParts {
   readonly spawn: (start: Start, exited: (exit: Exit) => void) => Workload
   readonly random: Random
   readonly preparing: Preparing
+  readonly beside: () => Workload | null
+  /** What was begun beside a workload last. */
+  readonly spare: () => Workload | null
   /** What was started last on this machine, by this launcher or an earlier one. */
   readonly remains: () => Workload | null
   readonly trace: (line: () => string) => void
@@ -36,6 +39,7 @@ export class LauncherHost {
   private readonly link: LauncherEnd
   private ending = false
   private standby: KeptStandby<ModelStandby> | null = null
+  private keepsSpare = false
 
   constructor(parts: LauncherHostParts) {
     const { process, trace } = parts
@@ -55,6 +59,7 @@ export class LauncherHost {
           cutOff: () => false,
         }),
         standby: () => (this.ending ? null : this.standby),
+        spare: () => (this.keepsSpare ? this.standby : null),
         environment: (grant) => ({ LEADER_EPOCH: String(grant.epoch) }),
       },
       (view, cause) => {
@@ -80,6 +85,7 @@ export class LauncherHost {
         if (message.type === 'welcome') {
           if (this.ending) this.link.send({ type: 'terminating' })
           if (message.standby !== 'cold') this.standby ??= this.newStandby(message.patienceMs)
+          this.keepsSpare = message.spare
           this.launcher.meet(message.port, parts.alone ? null : this.tree(parts.remains()))
         } else if (message.type === 'ping') {
           this.link.send({ type: 'pong', id: message.id, clocks: readBoot(process) })
@@ -109,15 +115,16 @@ export class LauncherHost {
   }
 
   private tree(remains: Workload | null): WorkloadTree {
-    const { process, spawn } = this.parts
-    return new WorkloadTree(process, spawn, () => this.standby?.held.take() ?? false, remains)
+    const { process, spawn, spare } = this.parts
+    const dropped = () => (spare() === this.standby?.held.spare ? null : spare())
+    return new WorkloadTree(process, spawn, () => this.standby?.held.take() ?? false, remains, dropped)
   }
 
   /** As `serveLauncher` makes it. */
   private newStandby(patienceMs: number): KeptStandby<ModelStandby> {
-    const { process: launcher, random, preparing } = this.parts
+    const { process: launcher, random, preparing, beside } = this.parts
     return new KeptStandby(
-      (changed) => new ModelStandby({ launcher, random, preparing, patienceMs, changed }),
+      (changed) => new ModelStandby({ launcher, random, preparing, patienceMs, beside, changed }),
       launcher,
       () => this.launcher.standbyChanged(),
     )
@@ -127,7 +134,7 @@ export class LauncherHost {
   terminate(): void {
     if (this.ending) return
     this.ending = true
-    if (this.launcher.view().state === 'idle') this.parts.exited()
+    if (this.launcher.view().state === 'idle') this.finishIfIdle(this.launcher.view())
     else if (this.link.connected) this.link.send({ type: 'terminating' })
     else this.launcher.stop(this.parts.stopTimeoutMs)
   }
@@ -140,6 +147,8 @@ export class LauncherHost {
   }
 
   private finishIfIdle(view: WorkloadView): void {
-    if (this.ending && view.state === 'idle') this.parts.exited()
+    if (!this.ending || view.state !== 'idle') return
+    if (view.spare) this.launcher.stop(0)
+    else this.parts.exited()
   }
 }

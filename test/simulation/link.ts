@@ -54,7 +54,7 @@ export class Socket {
 
 type Welcome = Extract<ToLauncher, { type: 'welcome' }>
 
-export interface AgentEndOptions extends Pick<Welcome, 'standby' | 'patienceMs'> {
+export interface AgentEndOptions extends Pick<Welcome, 'standby' | 'spare' | 'patienceMs'> {
   /** How long a grant lasts at most. */
   readonly grantLifeMs: number
 }
@@ -65,7 +65,7 @@ export class AgentEnd implements LauncherLink {
   private readonly process: Process
   private readonly handlers: LinkHandlers
   private readonly keys: Keys
-  private readonly asked: Pick<Welcome, 'standby' | 'patienceMs'>
+  private readonly asked: Pick<Welcome, 'standby' | 'spare' | 'patienceMs'>
   /** Until then, in monotonic ms, nobody but the launcher that was let in last may connect. */
   private closedUntil: number
   private launcher: Connection | null = null

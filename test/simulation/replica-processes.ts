@@ -54,7 +54,12 @@ export function startAgent(
         replica.socket,
         process,
         replica.keys,
-        { grantLifeMs: config.leaseDurationMs, standby: config.standby, patienceMs: START_TIMEOUT_MS },
+        {
+          grantLifeMs: config.leaseDurationMs,
+          standby: config.standby,
+          spare: config.spare,
+          patienceMs: START_TIMEOUT_MS,
+        },
         handlers,
       ),
     probe: (handlers) => new ModelProbe(process, () => replica.workload?.healthy ?? false, handlers),
@@ -83,6 +88,8 @@ export function startLauncher(
     spawn: (start, workloadExited) => spawn(replica, world, process, start, workloadExited),
     random: world.random,
     preparing: replica.preparing,
+    beside: () => spareOf(replica, world, process),
+    spare: () => replica.spare,
     remains: () => replica.workload,
     trace: (line) => world.trace(replica.instance, line),
     exited: () => exited(process),
@@ -106,15 +113,28 @@ function spawn(
   return workload
 }
 
+/** What waits beside the workload that runs now, for as long as it is kept: flows may have reached it. */
+function spareOf(replica: Replica, world: ReplicaWorld, launcher: Process): Workload | null {
+  const { name, behaviour, kernel, workload } = replica
+  if (!workload?.present) return null
+  const process = new Process(kernel, world.random)
+  const start = { epoch: workload.epoch, prepared: false }
+  const spare = new Workload(name, start, process, launcher, world.random, behaviour, () => {})
+  launcher.onDeath(() => spare.kill())
+  replica.spare = spare
+  return spare
+}
+
 /** `run`: the agent kills the launcher and all that it left. Resolves once nothing of it lives. */
 function reclaim(replica: Replica, agent: Process): Promise<void> {
   agent.act(() => {
     replica.crashLauncher(RESPAWN_MS)
     replica.workload?.kill()
+    replica.spare?.kill()
   })
   return new Promise((resolve) => {
     const look = () => {
-      if (replica.workload?.present) agent.after(RECLAIM_LOOK_MS, look)
+      if (replica.workload?.present || replica.spare?.present) agent.after(RECLAIM_LOOK_MS, look)
       else resolve()
     }
     look()

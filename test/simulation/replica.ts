@@ -20,6 +20,8 @@ export type Mode = 'pod' | 'run'
 
 export interface ReplicaConfig extends Omit<CandidateConfig, 'identity' | 'salt'> {
   readonly standby: 'cold' | 'warm'
+  /** One is also kept beside a workload that serves. */
+  readonly spare: boolean
   /** Of its pod's template. */
   readonly revision: string
   /** The version of its LangFlow; `null`: nobody knows. */
@@ -86,6 +88,8 @@ export class Replica {
   agent: Running<AgentHost> | null = null
   launcher: Running<LauncherHost> | null = null
   workload: Workload | null = null
+  /** What was begun to be kept beside it last. */
+  spare: Workload | null = null
   /** Its agent is told to end as soon as it is at this. */
   endAt: Stage | null = null
   /** Real time at which something of it was started last. */
@@ -184,6 +188,7 @@ export class Replica {
     this.agent = this.launcher = null
     this.ending = this.gone = true
     this.workload?.kill(0)
+    this.spare?.kill(0)
     this.in(backInMs, () => this.replaced())
   }
 

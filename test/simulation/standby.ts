@@ -2,6 +2,7 @@ import type { Timer } from '../../agent/clock.ts'
 import { COLD, type Preparable, type StandbyView } from '../../agent/workload/standby.ts'
 import type { Process } from './process.ts'
 import type { Random } from './random.ts'
+import type { Workload } from './workload.ts'
 
 /** How the standby of a replica behaves at the moment; faults change it. */
 export interface Preparing {
@@ -26,6 +27,8 @@ export interface ModelStandbyParts {
   readonly random: Random
   readonly preparing: Preparing
   readonly patienceMs: number
+  /** What lives of it, where it is begun beside a workload that runs, whose flows may reach it; otherwise `null`. */
+  readonly beside: () => Workload | null
   readonly changed: () => void
 }
 
@@ -34,6 +37,8 @@ export class ModelStandby implements Preparable {
   private readonly parts: ModelStandbyParts
   private timers: Timer[] = []
   private kept = false
+  /** What lives of the one that is kept, see `beside`. */
+  spare: Workload | null = null
   private settling = Promise.withResolvers<void>()
   readonly unfit = false
   /** It is being prepared, and will never be ready. */
@@ -52,6 +57,7 @@ export class ModelStandby implements Preparable {
     const { launcher, random, preparing, patienceMs } = this.parts
     const { prepareMs, fails, hangs } = preparing
     this.kept = true
+    this.spare = this.parts.beside()
     this.hangs = hangs && !fails
     this.settling = Promise.withResolvers<void>()
     this.become({ ...COLD, mode: 'warm', state: 'preparing' })
@@ -67,12 +73,14 @@ export class ModelStandby implements Preparable {
   /** Whether a start may go on from it, which uses it up. */
   take(): boolean {
     if (this.readySince === null) return false
+    // It goes on as the workload.
+    this.spare?.vanish()
     this.letGo()
     this.become({ ...COLD, mode: 'warm' })
     return true
   }
 
-  async discard(): Promise<void> {
+  discard(): void {
     this.letGo()
     this.view = COLD
     this.settling.resolve()
@@ -99,7 +107,14 @@ export class ModelStandby implements Preparable {
   private letGo(): void {
     for (const timer of this.timers) timer.cancel()
     this.kept = this.hangs = false
+    this.parts.launcher.act(this.killer())
     this.readySince = null
+  }
+
+  private killer(): () => void {
+    const { spare } = this
+    this.spare = null
+    return () => spare?.kill()
   }
 
   private become(view: StandbyView): void {

@@ -17,8 +17,9 @@ export class Timings {
     const before = draw(random, 'old')
     const after = random.chance(0.25) ? change(random, before) : null
     const [older, newer] = versionsOf(versions)
-    this.before = { ...before, ...older }
-    this.after = after === null ? null : { ...after, ...newer }
+    const spare = before.standby === 'warm' && versions.chance(0.5)
+    this.before = { ...before, ...older, spare }
+    this.after = after === null ? null : { ...after, ...newer, spare: spare && after.standby === 'warm' }
   }
 
   /** Whether replicas of two revisions meet. */
@@ -45,7 +46,7 @@ function draw(random: Random, revision: string): ReplicaConfig {
   const usual = { ...PRESETS.default, killMarginMs: KILL_MARGIN_MS }
   const timings = random.chance(2 / 3) || contradiction({ ...drawn, onDoubt }) !== null ? usual : drawn
   const standby = random.chance(0.6) ? 'warm' : 'cold'
-  const rest = { drainTimeoutMs: 5_000, stopTimeoutMs: 6_000, owner: null, ...UNKNOWN }
+  const rest = { drainTimeoutMs: 5_000, stopTimeoutMs: 6_000, owner: null, spare: false, ...UNKNOWN }
   return { ...timings, ...rest, onDoubt, standby, revision }
 }
 

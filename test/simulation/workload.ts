@@ -131,6 +131,11 @@ export class Workload {
     })
   }
 
+  /** What is left is another one's. */
+  vanish(): void {
+    this.live = this.present = false
+  }
+
   /** SIGSTOP by somebody else, who continues it unless the launcher has frozen it meanwhile. */
   halt(): () => void {
     this.halted = true
@@ -181,18 +186,24 @@ export class WorkloadTree implements ProcessTree {
   private readonly spawn: (start: Start, exited: (exit: Exit) => void) => Workload
   private readonly takeStandby: () => boolean
   private workload: Workload | null
+  private readonly dropped: () => Workload | null
 
-  /** `takeStandby`: whether a start goes on from a prepared one; `workload`: what already lives. */
+  /**
+   * `takeStandby`: whether a start goes on from a prepared one; `workload`: what already lives; `dropped`: a spare that is kept no
+   * more.
+   */
   constructor(
     launcher: Process,
     spawn: (start: Start, exited: (exit: Exit) => void) => Workload,
     takeStandby: () => boolean,
     workload: Workload | null,
+    dropped: () => Workload | null,
   ) {
     this.launcher = launcher
     this.spawn = spawn
     this.takeStandby = takeStandby
     this.workload = workload
+    this.dropped = dropped
   }
 
   start(_command: readonly string[], env: NodeJS.ProcessEnv, exited: (exit: Exit) => void) {
@@ -204,7 +215,8 @@ export class WorkloadTree implements ProcessTree {
   }
 
   alive(): LiveProcess[] {
-    return this.workload?.present ? [{ pid: 42, startTime: '1', state: 'S', comm: 'langflow' }] : []
+    const lives = this.workload?.present || this.dropped()?.present
+    return lives ? [{ pid: 42, startTime: '1', state: 'S', comm: 'langflow' }] : []
   }
 
   terminate(): void {

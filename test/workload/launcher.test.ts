@@ -25,6 +25,7 @@ class Bench {
   /** How often it was looked whether those that serve have ended. */
   finished = 0
   standby: Standby | null = null
+  keepsSpare = false
   /** It can be told to cut off what it does. */
   hears = true
   view: WorkloadView
@@ -47,6 +48,7 @@ class Bench {
           cutOff: () => this.tree.calls.push('cut off') > 0 && this.hears,
         }),
         standby: () => this.standby,
+        spare: () => (this.keepsSpare ? this.standby : null),
         environment: () => ({}),
       },
       (view, cause) => {
@@ -394,6 +396,7 @@ describe('a standby', () => {
       view: COLD,
       prepared: 0,
       prepare: () => void standby.prepared++,
+      discard: () => {},
       use: () => settling.promise,
     }
     return { standby, settle: settling.resolve }
@@ -584,5 +587,95 @@ describe('the workload', () => {
     await settled()
     assert.equal(b.launcher.view().state, 'idle')
     assert.deepEqual(b.tree.calls, ['kill'])
+  })
+})
+
+describe('a spare', () => {
+  /** A workload that serves, with a spare that is ready. */
+  async function spared() {
+    const b = new Bench()
+    const calls: string[] = []
+    const standby = {
+      view: COLD,
+      prepare: (afterMs = 0) => {
+        calls.push(`prepare after ${afterMs} ms`)
+        if (afterMs > 0) standby.view = { ...COLD, mode: 'warm', state: 'ready' }
+      },
+      discard: () => {
+        calls.push('discard')
+        standby.view = COLD
+      },
+      use: async () => void calls.push('use'),
+    }
+    b.standby = standby
+    b.keepsSpare = true
+    await b.started()
+    b.launcher.receive({ type: 'healthy' })
+    assert.deepEqual(calls, ['use', 'prepare after 10000 ms'])
+    calls.length = 0
+    return { b, calls }
+  }
+
+  test('is kept by a stop that a start follows, and used by that start', async () => {
+    const { b, calls } = await spared()
+    b.launcher.receive({ type: 'stop', graceMs: 3_000, restarts: true })
+    await b.clock.pass(100)
+    assert.deepEqual([b.view.state, b.view.spare], ['idle', true])
+    b.launcher.receive({ type: 'start', epoch: 1 })
+    await settled()
+    assert.deepEqual([b.view.state, calls.includes('discard'), calls.at(-1)], ['running', false, 'use'])
+  })
+
+  test('ends with any other stop, and a kill, before its workload counts as idle', async () => {
+    for (const order of [{ type: 'stop', graceMs: 3_000 }, { type: 'kill' }] as const) {
+      const { b, calls } = await spared()
+      b.tree.obeysTerm = b.tree.obeysKill = false
+      b.launcher.receive(order)
+      assert.deepEqual(calls, ['discard'])
+      await b.clock.pass(100)
+      assert.notEqual(b.view.state, 'idle')
+    }
+  })
+
+  test('outlives a workload that ends by itself, until it is told to stop', async () => {
+    const { b, calls } = await spared()
+    b.tree.end({ code: 1, signal: null })
+    await b.clock.pass(100)
+    assert.deepEqual([b.view.state, b.view.spare, calls.includes('discard')], ['idle', true, false])
+    b.tree.calls.length = b.causes.length = 0
+    b.launcher.receive({ type: 'stop', graceMs: 0 })
+    await b.clock.pass(100)
+    assert.deepEqual(b.tree.calls, ['kill'])
+    assert.deepEqual(b.kinds(), ['stopping', 'killed'])
+    assert.deepEqual([b.view.spare, calls.at(-1)], [false, 'prepare after 0 ms'])
+  })
+
+  test('ends in doubt, also where nothing runs any more, and is prepared again after a thaw', async () => {
+    const { b, calls } = await spared()
+    await b.clock.pass(10_100)
+    assert.deepEqual([b.view.state, calls], ['frozen', ['discard']])
+    b.grant()
+    assert.deepEqual([b.view.state, calls.at(-1)], ['running', 'prepare after 10000 ms'])
+    b.launcher.receive({ type: 'stop', graceMs: 3_000, restarts: true })
+    await b.clock.pass(100)
+    assert.deepEqual([b.view.state, b.view.spare], ['idle', true])
+    b.tree.calls.length = 0
+    await b.clock.pass(10_000)
+    assert.deepEqual([b.tree.calls, b.view.spare], [['kill'], false])
+  })
+
+  test('ends with the grant, also where the machine slept past its doubt', async () => {
+    const { b, calls } = await spared()
+    b.clock.bootAhead += 20_000
+    await b.clock.pass(200)
+    assert.deepEqual([b.view.state, calls], ['idle', ['discard', 'prepare after 0 ms']])
+  })
+
+  test('ends with a workload that SIGKILL does not end otherwise', async () => {
+    const { b, calls } = await spared()
+    b.tree.obeysTerm = b.tree.obeysKill = false
+    b.launcher.receive({ type: 'stop', graceMs: 0, restarts: true })
+    await b.clock.pass(0)
+    assert.deepEqual([b.view.state, calls], ['unstoppable', ['discard']])
   })
 })

@@ -86,6 +86,7 @@ async function agent(keys = keysAt(), clock: Clock = systemClock) {
     path: join(dir, 'run', 'launcher.sock'),
     port: 7860,
     standby: 'warm',
+    spare: true,
     patienceMs: 60_000,
     keys,
     clock,

@@ -73,6 +73,14 @@ test('as PID 1, a launcher owns whatever lives, visitors from outside excepted',
   })
 })
 
+test('as PID 1, a launcher spares what is to go on waiting, and nothing once it is to be spared no more', async (t) => {
+  await withLoneLauncher(t, async ({ ask }) => {
+    const { survivors, spare, living, members } = await ask('kill all but a spare')
+    assert.deepEqual({ survivors, living, members }, { survivors: [], living: [spare], members: 0 })
+    assert.deepEqual((await ask('kill')).survivors, [])
+  })
+})
+
 test('when PID 1 is SIGKILLed from outside, the kernel kills everything it had started', async (t) => {
   await withLoneLauncher(t, async ({ unshare }) => {
     assert.notDeepEqual(marked(), [])

@@ -10,7 +10,7 @@ import { createInterface } from 'node:readline'
 import { test } from 'node:test'
 import { systemClock } from '../../agent/clock.ts'
 import { createProcessTree, killMarked } from '../../agent/workload/linux-process-tree.ts'
-import { glanceAtProcesses, isDead, readStat } from '../../agent/workload/proc.ts'
+import { glanceAtProcesses, isDead, type ProcessIdentity, readStat } from '../../agent/workload/proc.ts'
 import type { Exit, LiveProcess, ProcessTree } from '../../agent/workload/process-tree.ts'
 import { describeFamily, type Member, until } from './fixtures/family.ts'
 
@@ -18,9 +18,9 @@ const KILL_MS = 20_000
 const fixture = (name: string) => join(import.meta.dirname, 'fixtures', name)
 
 /** A tree whose marker no other test has; whatever is left of it is killed at the end. */
-function plant() {
+function plant(spare: readonly ProcessIdentity[] = []) {
   const marker = { name: 'LANGFLOW_LEADER_TREE', value: randomUUID() }
-  const tree = createProcessTree({ marker, clock: systemClock, alone: false })
+  const tree = createProcessTree({ marker, clock: systemClock, alone: false, spare: () => spare })
   let tellExit: (exit: Exit) => void
   const exited = new Promise<Exit>((resolve) => {
     tellExit = resolve
@@ -57,6 +57,29 @@ function bystanders() {
     },
   }
 }
+
+test('a spare is no part of the workload, whatever becomes of that, for as long as it is to be kept', async () => {
+  const spare: ProcessIdentity[] = []
+  await using planted = plant(spare)
+  using family = describeFamily({ children: [{ start: 'setsid' }, { start: 'daemon' }] })
+  const pid = await planted.start(family.command)
+  await family.ready()
+  const env = { ...process.env, [planted.marker.name]: planted.marker.value }
+  const waiting = spawn('sleep', ['60'], { detached: true, env, stdio: 'ignore' })
+  spare.push(readStat(waiting.pid!)!)
+  // Without a parent each is told to end.
+  process.kill(pid, 'SIGKILL')
+  await planted.exited
+  planted.tree.freeze()
+  assert.equal(readStat(waiting.pid!)?.state, 'S')
+  planted.tree.terminate()
+  assert.deepEqual(await planted.tree.kill(KILL_MS), [])
+  assert.deepEqual([planted.tree.alive(), isAlive(waiting.pid!)], [[], true])
+  const ended = once(waiting, 'exit')
+  spare.length = 0
+  assert.deepEqual(await planted.tree.kill(KILL_MS), [])
+  assert.deepEqual(await ended, [null, 'SIGKILL'])
+})
 
 test('a command runs with the marker in a session of its own, and its exit is told once', async () => {
   await using planted = plant()

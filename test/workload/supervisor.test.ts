@@ -351,17 +351,35 @@ describe('the workload, as its agent knows it', () => {
     const b = await new Bench().serving(1_000)
     b.connections = ['10.1.2.3']
     b.sent.length = 0
-    b.supervisor.stop(30_000, 5_000)
+    b.supervisor.restart(30_000, 5_000)
     await b.clock.pass(4_900)
-    assert.deepEqual(b.orders, [{ type: 'stop', graceMs: 30_000 }])
+    assert.deepEqual(b.orders, [{ type: 'stop', graceMs: 30_000, restarts: true }])
     await b.clock.pass(100)
-    assert.deepEqual(b.orders.at(-1), { type: 'stop', graceMs: CUT_OFF_MS })
+    assert.deepEqual(b.orders.at(-1), { type: 'stop', graceMs: CUT_OFF_MS, restarts: true })
     b.supervisor.close()
+  })
+
+  test('that ends by itself leaves a spare, which ends before the term does unless a start follows', async () => {
+    for (const remedy of ['restart', 'handover'] as const) {
+      const b = await new Bench().serving(1_000)
+      b.sent.length = 0
+      if (remedy === 'restart') b.supervisor.restart(30_000, 5_000)
+      b.sent.length = 0
+      b.hear({ kind: 'killed', durationMs: 5 }, { state: 'idle', epoch: 3, spare: true })
+      const handedOver = remedy === 'handover'
+      assert.deepEqual(b.orders, handedOver ? [{ type: 'stop', graceMs: 0 }] : [])
+      assert.equal(b.workload.alive, handedOver ? 'yes' : 'no')
+      b.supervisor.drain(b.clock.mono() + 5_000)
+      assert.deepEqual(b.orders.at(-1), { type: 'stop', graceMs: 0 })
+      b.hear({ kind: 'killed', durationMs: 5 }, { state: 'idle', epoch: 3 })
+      assert.equal(b.workload.alive, 'no')
+      b.supervisor.close()
+    }
   })
 
   test('that is started again is not stopped for what was open before', async () => {
     const b = await new Bench().serving(1_000)
-    b.supervisor.stop(30_000, 5_000)
+    b.supervisor.restart(30_000, 5_000)
     b.hear({ kind: 'stopped', durationMs: 5 }, { state: 'idle', epoch: 3 })
     b.supervisor.start(3)
     b.hear({ kind: 'started' }, { state: 'running', epoch: 3 })

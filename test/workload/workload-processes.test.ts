@@ -21,6 +21,7 @@ class Bench {
       portHolder: async () => this.port,
       serving: () => ({ check: () => null, finish: () => {}, cutOff: () => this.told.push('cut off') > 0 }),
       standby: () => null,
+      spare: () => null,
       environment: () => ({}),
     },
     {

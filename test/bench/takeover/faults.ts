@@ -1,4 +1,4 @@
-import type { Preset } from './settings.ts'
+import type { Mode, Preset } from './settings.ts'
 
 export const FAULTS = ['worker', 'replica', 'switchover', 'agent', 'api'] as const
 
@@ -48,6 +48,11 @@ export const FAULT: Readonly<Record<FaultName, Fault>> = {
     about: `SIGSTOP to kube-apiserver, SIGCONT after ${API_FREEZE_MS / 1000} s. Until then requests go on to the replica that was ready before, and wait where it is frozen as well; then the client hears at once whether the gate is still closed.`,
     moves: false,
   },
+}
+
+/** A replica alone restarts its LangFlow in place; with another fault nobody would take over. */
+export function mayStrike(fault: FaultName, mode: Mode): boolean {
+  return mode !== 'spare' || fault === 'worker'
 }
 
 /** Whether the same LangFlow process must go on. A Lease that ends sooner than the API server comes back is lost. */

@@ -1,13 +1,12 @@
-import type { StandbyMode } from '../../../agent/workload/standby.ts'
 import type { Pod } from '../../support/pod.ts'
 import type { Postgres } from '../../support/postgres.ts'
 import { say } from '../progress.ts'
-import { FAULT, FAULTS, type FaultName } from './faults.ts'
+import { FAULT, FAULTS, type FaultName, mayStrike } from './faults.ts'
 import type { Options } from './options.ts'
 import { Pair, type Shared } from './pair.ts'
 import { playRound, type Round } from './round.ts'
 import type { Measured } from './sections.ts'
-import { DEFAULT, FAST, type Preset } from './settings.ts'
+import { DEFAULT, FAST, type Mode, type Preset } from './settings.ts'
 
 /** Where the fast preset is measured beside the default one: there the length of the Lease decides. */
 const FAST_AS_WELL: readonly FaultName[] = ['replica', 'api']
@@ -19,11 +18,11 @@ const LAST_LINES = 20
 interface Sheet {
   readonly fault: FaultName
   readonly preset: Preset
-  readonly rounds: Map<StandbyMode, Round[]>
+  readonly rounds: Map<Mode, Round[]>
   failure?: string
 }
 
-/** One pair of replicas for each mode and preset, and each fault in turn for as many rounds as are wanted. */
+/** Replicas for each mode and preset, and each fault in turn for as many rounds as are wanted. */
 export async function measureTakeovers(
   shared: Shared,
   postgres: Postgres,
@@ -33,9 +32,9 @@ export async function measureTakeovers(
   const presets = [...new Set(sheets.map(({ preset }) => preset))]
   for (const mode of options.modes) {
     for (const preset of presets) {
-      const mine = sheets.filter((sheet) => sheet.preset === preset)
+      const mine = sheets.filter((sheet) => sheet.preset === preset && mayStrike(sheet.fault, mode))
       for (const { rounds } of mine) rounds.set(mode, [])
-      await measureMode(shared, postgres, mode, mine, options.rounds)
+      if (mine.length > 0) await measureMode(shared, postgres, mode, mine, options.rounds)
     }
   }
   return sheets
@@ -53,14 +52,14 @@ export function sheetsFor({ faults, preset }: Pick<Options, 'faults' | 'preset'>
 async function measureMode(
   shared: Shared,
   postgres: Postgres,
-  mode: StandbyMode,
+  mode: Mode,
   sheets: readonly Sheet[],
   rounds: number,
 ): Promise<void> {
   let pair: Pair | undefined
   let current = sheets[0]
   try {
-    say(`${mode}, ${sheets[0]?.preset.name}: starting two replicas`)
+    say(`${mode}, ${sheets[0]?.preset.name}: starting replicas`)
     pair = await Pair.open(shared, mode, sheets[0]!.preset, await postgres.newDatabase())
     for (let n = 1; n <= rounds; n++) {
       for (const sheet of sheets) {

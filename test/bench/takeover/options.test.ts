@@ -8,7 +8,7 @@ test('without options everything is measured, three times', () => {
   const { out, preset, ...options } = parsed()
   assert.deepEqual(options, {
     rounds: 3,
-    modes: ['cold', 'warm'],
+    modes: ['cold', 'warm', 'spare'],
     faults: ['worker', 'replica', 'switchover', 'agent', 'api'],
     main: import.meta.filename,
   })

@@ -1,10 +1,9 @@
 import { accessSync, constants, existsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
-import type { StandbyMode } from '../../../agent/workload/standby.ts'
 import { BUNDLE } from '../../support/bundle.ts'
 import { FAULTS, type FaultName } from './faults.ts'
-import { MODES, PRESETS, type Preset } from './settings.ts'
+import { MODES, type Mode, PRESETS, type Preset } from './settings.ts'
 
 const ROUNDS = 3
 const MOST_ROUNDS = 100
@@ -28,7 +27,7 @@ measured here; 130: interrupted.`
 
 export interface Options {
   readonly rounds: number
-  readonly modes: readonly StandbyMode[]
+  readonly modes: readonly Mode[]
   readonly faults: readonly FaultName[]
   /** `undefined`: both, the fast one only where the length of the Lease decides. */
   readonly preset: Preset | undefined

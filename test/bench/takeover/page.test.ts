@@ -1,13 +1,12 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { StandbyMode } from '../../../agent/workload/standby.ts'
 import { shortcomings } from '../report.ts'
 import type { FaultName } from './faults.ts'
 import { sheetsFor } from './measure.ts'
 import { partText, plotOf } from './page.ts'
 import type { Round } from './round.ts'
 import { type Measured, sectionOf } from './sections.ts'
-import { DEFAULT, FAST, type Preset } from './settings.ts'
+import { DEFAULT, FAST, type Mode, type Preset } from './settings.ts'
 
 const round = (outageMs: number, more: Partial<Round> = {}): Round => ({
   calls: { sent: 50, failed: 4, nobodyReady: 3, inFlight: 0 },
@@ -22,15 +21,20 @@ const round = (outageMs: number, more: Partial<Round> = {}): Round => ({
   ...more,
 })
 
-function measured(fault: FaultName, mode: StandbyMode, rounds: readonly Round[], preset: Preset = DEFAULT) {
+function measured(fault: FaultName, mode: Mode, rounds: readonly Round[], preset: Preset = DEFAULT) {
   return { fault, preset, rounds: new Map([[mode, rounds]]) } satisfies Measured
 }
 
 const NONE = { sent: 300, failed: 0, nobodyReady: 0, inFlight: 0 }
 
 for (const [what, one, missed] of [
-  ['a warm one within ten seconds', measured('worker', 'warm', [round(9_000)]), 0],
-  ['a warm one that once takes longer', measured('worker', 'warm', [round(500), round(10_001)]), 1],
+  ['a warm one within 1.7 s', measured('worker', 'warm', [round(1_600)]), 0],
+  [
+    'a warm one that takes longer as often as not',
+    measured('worker', 'warm', [round(1_701), round(1_800)]),
+    1,
+  ],
+  ['a spare within 1.7 s', measured('worker', 'spare', [round(1_700)]), 0],
   ['a cold one, of which nothing is asked', measured('worker', 'cold', [round(60_000)]), 0],
   ['a failed request while the API server is frozen', measured('api', 'warm', [round(2_000)]), 1],
   ['none', measured('api', 'warm', [round(2_000, { calls: NONE })]), 0],
@@ -62,7 +66,7 @@ test('the page tells numbers, verdicts and reasons, and shows the plot', () => {
 })
 
 test('the plot leaves out what was not measured', () => {
-  const rounds = new Map<StandbyMode, Round[]>([
+  const rounds = new Map<Mode, Round[]>([
     ['cold', []],
     ['warm', [round(500)]],
   ])

@@ -1,4 +1,3 @@
-import type { StandbyMode } from '../../../agent/workload/standby.ts'
 import type { Fact } from '../../support/machine.ts'
 import { table } from '../../support/markdown.ts'
 import { describe, factTable, verdict } from '../report.ts'
@@ -8,7 +7,7 @@ import { FAULT } from './faults.ts'
 import { type Group, plot } from './plot.ts'
 import type { Round } from './round.ts'
 import { type Measured, outageLimit, sectionOf } from './sections.ts'
-import { MODES } from './settings.ts'
+import { MODES, type Mode } from './settings.ts'
 
 /** The name of the part of docs/benchmarks.md that this bench writes. */
 export const TAKEOVER_PART = 'takeover'
@@ -92,7 +91,7 @@ function nameOf({ fault, preset }: Measured): string {
   return `${FAULT[fault].short}${preset.name === 'default' ? '' : `, ${preset.name}`}`
 }
 
-function modesOf({ rounds }: Measured): [StandbyMode, readonly Round[]][] {
+function modesOf({ rounds }: Measured): [Mode, readonly Round[]][] {
   return [...rounds].filter(([, all]) => all.length > 0)
 }
 

@@ -1,12 +1,11 @@
 import { join } from 'node:path'
 import type { AgentStatus } from '../../../agent/observe/status.ts'
-import type { StandbyMode } from '../../../agent/workload/standby.ts'
 import { deployRights } from '../../e2e/deploy-rights.ts'
 import { langflowEnvironment } from '../../e2e/langflow.ts'
 import { freePort } from '../../support/free-port.ts'
 import { Pod } from '../../support/pod.ts'
 import type { Ground } from '../ground.ts'
-import type { Preset } from './settings.ts'
+import { MODE_FLAGS, type Mode, type Preset } from './settings.ts'
 import { eventually } from './wait.ts'
 
 /** A cold start, and a standby prepared after it, on a machine that does nothing else. */
@@ -22,9 +21,9 @@ export interface Shared {
   readonly flows: string
 }
 
-/** Two replicas of LangFlow on one Lease and one database, as pods: one leads, the other stands by. */
+/** Replicas of LangFlow on one Lease and one database, as pods: one leads, and the other, but in mode `spare`, stands by. */
 export class Pair {
-  readonly mode: StandbyMode
+  readonly mode: Mode
   readonly preset: Preset
   readonly #shared: Shared
   readonly #namespace: string
@@ -35,7 +34,7 @@ export class Pair {
 
   private constructor(
     shared: Shared,
-    mode: StandbyMode,
+    mode: Mode,
     preset: Preset,
     place: { namespace: string; kubeconfig: string; database: string },
   ) {
@@ -48,7 +47,7 @@ export class Pair {
   }
 
   /** Resolves once one serves and the other stands by. `database`: the URL of an empty one. */
-  static async open(shared: Shared, mode: StandbyMode, preset: Preset, database: string): Promise<Pair> {
+  static async open(shared: Shared, mode: Mode, preset: Preset, database: string): Promise<Pair> {
     const namespace = await shared.ground.plane.newNamespace()
     const kubeconfig = await deployRights(shared.ground.plane, namespace)
     const pair = new Pair(shared, mode, preset, { namespace, kubeconfig, database })
@@ -60,7 +59,7 @@ export class Pair {
       SETTLED_WITHIN_MS,
       async () => (await pair.#leader()) !== undefined,
     )
-    await pair.#add()
+    if (mode !== 'spare') await pair.#add()
     await pair.settle()
     return pair
   }
@@ -74,12 +73,12 @@ export class Pair {
     return this.#pods[0]?.options.env?.LANGFLOW_API_KEY ?? ''
   }
 
-  /** Waits until one serves and the other would take over from a standby of the wanted mode. */
+  /** Waits until one serves and the other, or in mode `spare` itself, would take over from a standby of the wanted mode. */
   async settle(): Promise<{ leader: Pod; standby: Pod }> {
     let found: { leader: Pod; standby: Pod } | undefined
     await eventually(`one serves and the other stands by (${this.mode})`, SETTLED_WITHIN_MS, async () => {
       const leader = await this.#leader()
-      const standby = this.#pods.find((pod) => pod !== leader)
+      const standby = this.mode === 'spare' ? leader : this.#pods.find((pod) => pod !== leader)
       if (leader === undefined || standby === undefined || !(await this.#standsBy(standby))) return false
       found = { leader, standby }
       return true
@@ -114,11 +113,12 @@ export class Pair {
   }
 
   async #standsBy(pod: Pod): Promise<boolean> {
-    if ((await pod.get('/readyz?exclude=leadership').catch(() => undefined))?.status !== 200) return false
+    const path = this.mode === 'spare' ? '/readyz' : '/readyz?exclude=leadership'
+    if ((await pod.get(path).catch(() => undefined))?.status !== 200) return false
     const { standby } = await statusOf(pod)
     if (standby.reason !== null)
       throw new Error(`${pod.options.identity} is a ${standby.mode} standby: ${standby.reason}`)
-    return this.mode === 'cold' || (standby.mode === this.mode && standby.state === 'ready')
+    return this.mode === 'cold' || (standby.mode === 'warm' && standby.state === 'ready')
   }
 
   async #add(): Promise<void> {
@@ -135,7 +135,7 @@ export class Pair {
         port,
         beats: join(own, 'unused'),
         main: ground.main,
-        flags: [`--standby=${this.mode}`, ...this.preset.flags],
+        flags: [...MODE_FLAGS[this.mode], ...this.preset.flags],
         command: [binary, 'run', '--backend-only'],
         env: {
           ...langflowEnvironment(own, port, flows),

@@ -1,8 +1,8 @@
-import type { StandbyMode } from '../../../agent/workload/standby.ts'
+import type { Mode } from './settings.ts'
 
 /** One bar: the median as its length, the longest as a line beyond it, the limit as a mark. */
 export interface Bar {
-  readonly mode: StandbyMode
+  readonly mode: Mode
   readonly medianMs: number
   readonly maxMs: number
   /** What may not be exceeded. */
@@ -25,9 +25,10 @@ const GAP = 4
 const BETWEEN = 16
 const FROM_MS = 10
 const TO_MS = 100_000
-const COLOUR: Readonly<Record<StandbyMode, string>> = {
+const COLOUR: Readonly<Record<Mode, string>> = {
   cold: '#8da0b3',
   warm: '#4f86c6',
+  spare: '#2e9e6b',
 }
 const LIMIT_COLOUR = '#c0392b'
 

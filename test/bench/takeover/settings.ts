@@ -1,7 +1,17 @@
 import type { StandbyMode } from '../../../agent/workload/standby.ts'
 
+/** `spare`: one replica alone, which restarts its LangFlow in place from a warm one beside it. */
+export type Mode = StandbyMode | 'spare'
+
 /** The coldest first, as in all tables. */
-export const MODES: readonly StandbyMode[] = ['cold', 'warm']
+export const MODES: readonly Mode[] = ['cold', 'warm', 'spare']
+
+/** What the replicas of a mode are told. */
+export const MODE_FLAGS: Readonly<Record<Mode, readonly string[]>> = {
+  cold: ['--standby=cold'],
+  warm: ['--standby=warm'],
+  spare: ['--standby=warm', '--spare', '--on-crash=restart'],
+}
 
 /** How fast a Lease is. */
 export interface Preset {

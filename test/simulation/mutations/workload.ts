@@ -187,4 +187,33 @@ export const WORKLOAD_MUTATIONS: readonly Mutation[] = [
     to: '',
     test: 'test/workload/process-alone.test.ts',
   },
+  {
+    name: 'releases beside its spare',
+    rule: '3',
+    file: 'agent/workload/supervisor.ts',
+    from: 'if (this.known.hasRest) this.orders.stop(0)',
+    to: '',
+  },
+  {
+    name: 'keeps its spare past the grant',
+    rule: '1',
+    file: 'agent/workload/launcher.ts',
+    from: '    this.held.expire()\n    processes.dropSpare()\n',
+    to: '    this.held.expire()\n',
+    test: 'test/workload/launcher.test.ts',
+  },
+  {
+    name: 'keeps its spare in doubt',
+    rule: 'doubt',
+    file: 'agent/workload/launcher.ts',
+    from: "    if (processes.state === 'idle') this.endAll()\n    processes.dropSpare()\n",
+    to: '',
+  },
+  {
+    name: 'keeps its spare through a planned stop',
+    rule: '3',
+    file: 'agent/workload/launcher.ts',
+    from: 'if (!restarts && processes.hasSpare) {',
+    to: 'if (!restarts && processes.hasSpare && graceMs < 0) {',
+  },
 ]
