@@ -37,6 +37,8 @@ const Said = z.union([
 ])
 
 const LINK_FD = 3
+const MORE_MEMORY = 'raise the memory limit of LangFlow’s container'
+const KILLED = `it was killed (SIGKILL), as the kernel does where memory runs out: ${MORE_MEMORY}`
 /** Where it waits once everything was done ahead that can be. */
 const SEAM = 'server'
 /** How often it is asked whether what it has read is still the same. */
@@ -163,14 +165,14 @@ export class WarmStandby implements Preparable {
     child.once('error', (error) => this.fail(error.message))
     child.once('exit', (...end) => {
       const { code, signal } = exitOf(...end, parentage)
-      this.fail(last || `it ended (${signal ?? `exit code ${code}`})`)
+      this.fail(last || (signal === 'SIGKILL' ? KILLED : `it ended (${signal ?? `exit code ${code}`})`))
     })
     link.on('error', () => {}) // its end is told by the process
     createInterface(link).on('line', (line) => {
       if (this.child !== child) return
       const said = Said.parse(JSON.parse(line))
       if ('error' in said) {
-        last = said.error
+        last = said.error === 'MemoryError' ? `there is too little memory: ${MORE_MEMORY}` : said.error
         return
       }
       this.read = Object.entries(said.read)

@@ -25,6 +25,8 @@ const AWAKE_LOOKS = 2
 const KILL_AGAIN_MS = 1_000
 /** From when the workload is healthy: its first users come before its spare. */
 const SPARE_AFTER_MS = 10_000
+/** From its end: its successor starts now, perhaps on the same node, and comes before the next standby. */
+const STANDBY_AFTER_MS = 3_000
 
 /**
  * The workload's processes, from the order to start until nothing of them lives, and the state they are in. When they are
@@ -304,7 +306,7 @@ export class WorkloadProcesses {
     this.orderedAt = null
     this.servedSince = null
     if (!this.hasSpare) this.dropSpare()
-    this.machine.standby()?.prepare()
+    this.machine.standby()?.prepare(STANDBY_AFTER_MS)
     this.state = 'idle'
     this.handlers.rests()
     this.handlers.told(cause)

@@ -140,6 +140,19 @@ test('a shell that starts all of it on SQLite waits and serves as well', async (
   await go()
 })
 
+test('where its home cannot be written it waits before it tries, and says so', async (t) => {
+  const binary = langflowBinary()
+  if (binary === undefined) return t.skip(LANGFLOW_MISSING)
+  // Where also root can make no directory.
+  const home = { HOME: '/proc', LANGFLOW_CONFIG_DIR: '/proc/langflow' }
+  const { standby } = await warm(t, [binary, 'run', '--backend-only'], home)
+  assert.deepEqual([standby.view.mode, standby.view.state], ['warm', 'ready'])
+  assert.equal(
+    standby.view.reason,
+    'LangFlow is kept less warm than it could be: it waits before os.mkdir already',
+  )
+})
+
 test('an older LangFlow waits and serves as well', async (t) => {
   const binary = process.env.LANGFLOW_OLDER_BIN
   if (binary === undefined) return t.skip('no older LangFlow: LANGFLOW_OLDER_BIN names none')

@@ -647,7 +647,7 @@ describe('a spare', () => {
     await b.clock.pass(100)
     assert.deepEqual(b.tree.calls, ['kill'])
     assert.deepEqual(b.kinds(), ['stopping', 'killed'])
-    assert.deepEqual([b.view.spare, calls.at(-1)], [false, 'prepare after 0 ms'])
+    assert.deepEqual([b.view.spare, calls.at(-1)], [false, 'prepare after 3000 ms'])
   })
 
   test('ends in doubt, also where nothing runs any more, and is prepared again after a thaw', async () => {
@@ -668,7 +668,7 @@ describe('a spare', () => {
     const { b, calls } = await spared()
     b.clock.bootAhead += 20_000
     await b.clock.pass(200)
-    assert.deepEqual([b.view.state, calls], ['idle', ['discard', 'prepare after 0 ms']])
+    assert.deepEqual([b.view.state, calls], ['idle', ['discard', 'prepare after 3000 ms']])
   })
 
   test('ends with a workload that SIGKILL does not end otherwise', async () => {

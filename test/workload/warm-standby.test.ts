@@ -220,6 +220,16 @@ describe('a warm standby', { skip }, () => {
     assert.equal(standby.view.reason, 'LangFlow cannot be kept warm: ValueError')
   })
 
+  test('is cold where memory runs out, and says what to raise', async (t) => {
+    const { standby } = fakeLangflow(t, 'bytearray(1 << 62)')
+    standby.prepare()
+    await standby.settled()
+    assert.equal(
+      standby.view.reason,
+      'LangFlow cannot be kept warm: there is too little memory: raise the memory limit of LangFlow’s container',
+    )
+  })
+
   test('is cold where an import ends the interpreter, or takes too long', async (t) => {
     const dying = fakeLangflow(t, 'import os; os._exit(3)')
     dying.standby.prepare()
@@ -263,7 +273,10 @@ describe('a warm standby', { skip }, () => {
     await standby.settled()
     process.kill(await pid(), 'SIGKILL')
     await until('it is missed', async () => standby.view.mode === 'cold')
-    assert.match(standby.view.reason ?? '', /it ended \(SIGKILL\)/)
+    assert.match(
+      standby.view.reason ?? '',
+      /it was killed \(SIGKILL\), .*: raise the memory limit of LangFlow’s container$/,
+    )
     standby.prepare()
     await standby.settled()
     assert.equal(views.at(-1)?.state, 'ready')
