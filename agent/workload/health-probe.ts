@@ -1,5 +1,5 @@
-import { Agent, request } from 'undici'
-import type { Clock, Timer } from '../clock.ts'
+import { Pool, request } from 'undici'
+import { type Clock, type Timer, untilNext } from '../clock.ts'
 
 export interface HealthOptions {
   /** LangFlow's scheme, host and port. */
@@ -33,11 +33,12 @@ export class HealthProbe {
   private readonly asking = new Set<AbortController>()
   private round = 0
   /** The target is this pod itself, where no certificate authority has a say. */
-  private readonly dispatcher = new Agent({ connect: { rejectUnauthorized: false } })
+  private readonly pool: Pool
 
   constructor(options: HealthOptions, handlers: HealthHandlers) {
     this.options = options
     this.handlers = handlers
+    this.pool = new Pool(options.origin, { connect: { rejectUnauthorized: false } })
   }
 
   /**
@@ -88,7 +89,9 @@ export class HealthProbe {
     if (problem !== null && failures >= this.options.failures) {
       this.handlers.unhealthy(`${problem} (${failures} times in a row)`)
     } else {
-      this.next(round, this.options.intervalMs, () => this.watch(round, failures))
+      this.next(round, untilNext(this.options.clock, this.options.intervalMs), () =>
+        this.watch(round, failures),
+      )
     }
   }
 
@@ -104,7 +107,7 @@ export class HealthProbe {
     const deadline = clock.after(timeoutMs, () => abort.abort())
     try {
       const { statusCode, body } = await request(new URL(path, origin), {
-        dispatcher: this.dispatcher,
+        dispatcher: this.pool,
         reset: true,
         signal: abort.signal,
       })

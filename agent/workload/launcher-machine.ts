@@ -12,7 +12,7 @@ export interface LauncherMachine {
   /** `null` where the port is free, otherwise one sentence that says who holds it. */
   portHolder(port: number): Promise<string | null>
   /** Watches who serves the port, beginning with the start of the workload's first process. */
-  serving(port: number, child: number): Pick<ServingProcesses, 'check' | 'finish' | 'cutOff'>
+  serving(port: number, child: number): Pick<ServingProcesses, 'check' | 'finish' | 'cutOff' | 'close'>
   /** What the workload is started from; `null`: from nothing. */
   standby(): Standby | null
   /** The same, where one is to be kept beside a workload that serves. */

@@ -1,7 +1,7 @@
 import { chmodSync, lstatSync, rmSync, statSync, unlinkSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { dirname } from 'node:path'
-import type { Clock, Timer } from '../clock.ts'
+import { type Clock, type Timer, untilNext } from '../clock.ts'
 import { makeDirectory } from '../directory.ts'
 import { FatalError } from '../exit.ts'
 import { isVersion } from '../package-version.ts'
@@ -110,7 +110,8 @@ export class LinkServer {
 
   /** A socket that somebody removed or replaced is made again: nobody could connect any more. */
   private look(): void {
-    this.watch = this.options.clock.after(LOOK_MS, async () => {
+    const { clock } = this.options
+    this.watch = clock.after(untilNext(clock, LOOK_MS), async () => {
       await this.restore()
       this.look()
     })

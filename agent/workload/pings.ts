@@ -1,4 +1,4 @@
-import type { Clock, Timer } from '../clock.ts'
+import { type Clock, type Timer, untilNext } from '../clock.ts'
 import type { ToLauncher } from './messages.ts'
 
 export interface PingsOptions {
@@ -52,6 +52,6 @@ export class Pings {
       this.unanswered++
       if (this.unanswered === SILENT_PINGS) silent()
     }
-    this.timer = clock.after(PING_MS, () => this.ask())
+    this.timer = clock.after(untilNext(clock, PING_MS), () => this.ask())
   }
 }

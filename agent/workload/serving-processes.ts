@@ -10,7 +10,7 @@ import {
   isEnding,
   type ProcessIdentity,
   type ProcessStat,
-  readStat,
+  WatchedProcess,
 } from './proc.ts'
 import { signalSame } from './signals.ts'
 
@@ -49,6 +49,8 @@ const SEARCH_SHARE = 1 / 20
 export class ServingProcesses {
   private readonly options: ServingOptions
   private workers: readonly Worker[] = []
+  /** These and their ancestors, each once. */
+  private watched: readonly WatchedProcess[] = []
   /** Monotonic ms: since when nobody is known to serve, and before when it is not looked again who does. */
   private since: number
   private searchAt: number
@@ -69,9 +71,9 @@ export class ServingProcesses {
     const { clock, note } = this.options
     const now = clock.mono()
     const known = this.workers
-    const watched = new Set(known.flatMap((one) => [one.self, ...one.masters]))
-    const gone = new Set([...watched].filter((one) => !this.lives(one)))
-    if ((known.length > 0 && gone.size === 0) || now < this.searchAt) return null
+    const ended = new Set(this.watched.filter((one) => !this.lives(one)).map(({ pid }) => pid))
+    if ((known.length > 0 && ended.size === 0) || now < this.searchAt) return null
+    const gone = { has: ({ pid }: ProcessIdentity) => ended.has(pid) }
     if (known.length > 0) this.since = now
     // Others may have joined. One that the master starts in place of a lost one does not accept yet.
     const found = this.search()
@@ -80,7 +82,7 @@ export class ServingProcesses {
     const orphans = workers.filter(({ masters }) => masters.some((one) => gone.has(one)))
     // A worker that accepts nothing for a moment, e.g. for want of file descriptors, is still one.
     this.serves(found.length > 0 ? found : workers.filter((one) => !orphans.includes(one)))
-    if (gone.size === 0) return null
+    if (ended.size === 0) return null
     const role = orphans.length > 0 ? 'master' : 'worker'
     const lost = role === 'master' ? orphans.flatMap(({ masters }) => masters) : known.map(({ self }) => self)
     const pids = new Set(lost.filter((one) => gone.has(one)).map(({ pid }) => pid))
@@ -100,7 +102,7 @@ export class ServingProcesses {
     if (
       first === undefined ||
       !isLangflow(first.command) ||
-      this.workers.some(({ self }) => this.lives(self))
+      this.workers.some(({ self }) => this.watched.some((one) => one.pid === self.pid && this.lives(one)))
     )
       return
     try {
@@ -127,6 +129,11 @@ export class ServingProcesses {
     } catch {
       return false
     }
+  }
+
+  /** Nothing is asked about it any more. */
+  close(): void {
+    for (const one of this.watched) one.close()
   }
 
   private masters(): ProcessIdentity[] {
@@ -185,6 +192,9 @@ export class ServingProcesses {
   private serves(workers: readonly Worker[]): void {
     const news = workers.length > 0 && pidsOf(workers) !== pidsOf(this.workers)
     this.workers = workers
+    this.close()
+    const all = new Map(workers.flatMap((one) => [one.self, ...one.masters]).map((one) => [one.pid, one]))
+    this.watched = [...all.values()].map((one) => new WatchedProcess(one))
     if (workers.length > 0) this.searchAt = 0
     if (!news) return
     const masters = [...new Set(workers.flatMap((one) => one.masters.map(({ pid }) => pid)))]
@@ -192,11 +202,11 @@ export class ServingProcesses {
     this.options.note('info', `LangFlow is served by pid ${pidsOf(workers)}${beneath}`)
   }
 
-  private lives({ pid, startTime }: ProcessIdentity): boolean {
-    if (pid === this.options.child) return true
+  private lives(one: WatchedProcess): boolean {
+    if (one.pid === this.options.child) return true
     try {
-      const stat = readStat(pid)
-      return stat?.startTime === startTime && executes(stat)
+      const stat = one.read()
+      return stat !== undefined && executes(stat)
     } catch {
       return true
     }

@@ -300,6 +300,7 @@ export class WorkloadProcesses {
     this.killAt = null
     this.frozenSince = null
     this.tree = null
+    this.serving?.close()
     this.serving = null
     this.loss = null
     this.pid = null

@@ -45,6 +45,7 @@ export const undici = {
         import api from './api/api-request.js'
         import connect from './api/api-connect.js'
         export { default as Client } from './dispatcher/client.js'
+        export { default as Pool } from './dispatcher/pool.js'
         export { default as ProxyAgent } from './dispatcher/proxy-agent.js'
         export { Agent }
         Dispatcher.prototype.connect = connect // ProxyAgent opens its tunnels with it

@@ -57,6 +57,7 @@ export class LauncherHost {
           check: () => parts.remains()?.takeLoss() ?? null,
           finish: () => {},
           cutOff: () => false,
+          close: () => {},
         }),
         standby: () => (this.ending ? null : this.standby),
         spare: () => (this.keepsSpare ? this.standby : null),

@@ -46,6 +46,7 @@ class Bench {
           },
           finish: () => void this.finished++,
           cutOff: () => this.tree.calls.push('cut off') > 0 && this.hears,
+          close: () => {},
         }),
         standby: () => this.standby,
         spare: () => (this.keepsSpare ? this.standby : null),

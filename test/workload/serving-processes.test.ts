@@ -143,6 +143,7 @@ test('while it cannot be told what lives nothing is lost, and a loss is told onc
   const blind = served.serving.check()
   for (const file of files) closeSync(file)
   assert.equal(blind, null)
+  await served.clock.pass(1_000)
   assert.deepEqual(served.serving.check(), { role: 'worker', pids: [worker] })
 })
 

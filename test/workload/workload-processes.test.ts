@@ -19,7 +19,12 @@ class Bench {
       clock: this.clock,
       tree: () => this.tree,
       portHolder: async () => this.port,
-      serving: () => ({ check: () => null, finish: () => {}, cutOff: () => this.told.push('cut off') > 0 }),
+      serving: () => ({
+        check: () => null,
+        finish: () => {},
+        cutOff: () => this.told.push('cut off') > 0,
+        close: () => {},
+      }),
       standby: () => null,
       spare: () => null,
       environment: () => ({}),
