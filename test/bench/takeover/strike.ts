@@ -1,6 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { AgentStatus } from '../../../agent/observe/status.ts'
-import { isDead, readProcesses } from '../../../agent/workload/proc.ts'
 import type { ControlPlane } from '../../e2e/control-plane.ts'
 import type { Pod } from '../../support/pod.ts'
 import { until } from '../../support/until.ts'
@@ -65,12 +64,10 @@ async function renewal(leader: Pod): Promise<void> {
   })
 }
 
-/** LangFlow's worker, as seen from here: launcher, LangFlow, gunicorn's master, worker. */
+/** LangFlow's worker, as its launcher has found it. */
 function workerOf(pod: Pod): number {
-  const living = [...readProcesses().values()].filter((stat) => !isDead(stat))
-  const childrenOf = (pids: readonly number[]) =>
-    living.filter(({ ppid }) => pids.includes(ppid)).map(({ pid }) => pid)
-  const worker = childrenOf(childrenOf(childrenOf([pod.launcherPid()])))[0]
-  if (worker === undefined) throw new Error(`${pod.options.identity} has no worker`)
-  return worker
+  const said = pod.container.lines.findLast(({ msg }) => /is served by pid/.test(msg ?? ''))
+  const pid = /served by pid (\d+)/.exec(said?.msg ?? '')?.[1]
+  if (pid === undefined) throw new Error(`${pod.options.identity} has no worker`)
+  return pod.hostPid(Number(pid))
 }
