@@ -189,16 +189,33 @@ def warm_up():
                 yield directory
         dotenv._walk_to_root = walk_to_root
 
-    def import_tracers():
-        """What the first flow imports: 0.2 to 1.4 s. Another version may not have all of them."""
-        for tracer in "arize_phoenix langfuse langsmith langwatch native openlayer opik traceloop".split():
-            try:
-                __import__("langflow.services.tracing." + tracer)
-            except Exception:
-                pass
+    # What is imported by the start of a server, and by the first flow. Another version may not have all of them.
+    later = {
+        "langflow.services.tracing": "arize_phoenix langfuse langsmith langwatch native openlayer opik traceloop",
+        "langflow.services": "audit.retention background_execution.factory background_execution.metrics_collector jobs.factory"
+            " memory_base.factory task.audit_cleanup task.model_provider_policy_refresh",
+        "langflow.services.triggers": "dispatcher factory scheduler source_runtime subscriptions",
+        "langflow.api.utils.mcp": "agentic_mcp backfill",
+        "langflow": "preload alembic.expand_compat alembic.warning_filters interface.importing.utils utils.security_posture",
+        "lfx": "fork base.io.chat base.models.models_dev_catalog custom.legacy_storage_compat extension.migration.loader"
+            " extension.migration.rewrite utils.python_repl_security",
+        "uvicorn": "lifespan.on loops.asyncio protocols.http.auto protocols.websockets.auto",
+        "gunicorn": "ctl.client ctl.handlers ctl.server",
+        "sqlalchemy": "ext.asyncio dialects.postgresql.psycopg dialects.sqlite.aiosqlite",
+        "opentelemetry.instrumentation": "sqlalchemy sqlcommenter_utils",
+        "fastapi": "telemetry._runtime",
+        "multiprocess": "popen_fork",
+        "psycopg2": "extras",
+    }
 
-    def import_drivers():
-        import bcrypt, sqlalchemy.dialects.postgresql.psycopg, sqlalchemy.dialects.sqlite.aiosqlite, sqlalchemy.ext.asyncio
+    def import_later():
+        import bcrypt, psycopg
+        for package, modules in later.items():
+            for module in modules.split():
+                try:
+                    __import__(f"{package}.{module}")
+                except Exception:
+                    pass
 
     def answer_for_file():
         """\`platform.architecture\` asks the program \`file\`; who imports croniter wants the word size alone, which is known."""
@@ -324,8 +341,7 @@ def warm_up():
         what = error.name if isinstance(error, ImportError) else ""
         say(error=f"{type(error).__name__} {what or ''}".strip())
         raise
-    step("tracers", import_tracers)
-    step("drivers", import_drivers)
+    step("modules", import_later)
     step("database", hold_database)
     step("checks", put_off_checks)
     step("key", put_off_key)
