@@ -16,8 +16,6 @@ class FakeStandby implements Preparable {
   view = COLD
   /** What happens at once where it is prepared. */
   begin = (): void => {}
-  /** What its discard waits for. */
-  gone: Promise<void> = Promise.resolve()
 
   constructor(changed: () => void) {
     this.changed = changed
@@ -35,11 +33,10 @@ class FakeStandby implements Preparable {
 
   settled = () => this.settling.promise
 
-  async discard(): Promise<void> {
+  discard(): void {
     if (this.kept) this.calls.push('discard')
     this.kept = false
     this.view = COLD
-    await this.gone
     this.settling.resolve()
   }
 
@@ -94,6 +91,22 @@ describe('a standby that is kept', () => {
     assert.deepEqual(views, ['warm preparing', 'warm ready'])
     assert.deepEqual(standby.view, held.view)
     assert.deepEqual(held.calls, ['prepare'])
+  })
+
+  test('is begun as late as it is asked for, unless it is used or discarded before', async () => {
+    const { clock, standby, held } = bench()
+    standby.prepare(3_000)
+    await clock.pass(2_900)
+    assert.equal(held.prepared, 0)
+    await clock.pass(100)
+    assert.equal(held.prepared, 1)
+    for (const end of ['use', 'discard'] as const) {
+      const other = bench()
+      other.standby.prepare(3_000)
+      await other.standby[end]()
+      await other.clock.pass(MINUTE_MS)
+      assert.equal(other.held.prepared, 0)
+    }
   })
 
   test('is tried again after it failed: after 60 s, then each time after twice as long, at most 15 min', async () => {
