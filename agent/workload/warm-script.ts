@@ -208,8 +208,21 @@ def warm_up():
         "psycopg2": "extras",
     }
 
+    def import_drivers():
+        """Where psycopg looks for libpq it starts programs; the name of that file is the same everywhere."""
+        import bcrypt, ctypes.util
+        usual, name = ctypes.util.find_library, "libpq.so.5"
+        try:
+            ctypes.CDLL(name)
+            ctypes.util.find_library = lambda library: name if library == "pq" else usual(library)
+        except OSError:
+            pass
+        try:
+            import psycopg
+        finally:
+            ctypes.util.find_library = usual
+
     def import_later():
-        import bcrypt, psycopg
         for package, modules in later.items():
             for module in modules.split():
                 try:
@@ -341,6 +354,7 @@ def warm_up():
         what = error.name if isinstance(error, ImportError) else ""
         say(error=f"{type(error).__name__} {what or ''}".strip())
         raise
+    step("drivers", import_drivers)
     step("modules", import_later)
     step("database", hold_database)
     step("checks", put_off_checks)
