@@ -1,4 +1,4 @@
-import { openSync, readSync } from 'node:fs'
+import { closeSync, openSync, readSync } from 'node:fs'
 
 /**
  * One moment on the three clocks that can disagree. All in milliseconds.
@@ -37,9 +37,22 @@ let uptime: number | null = null
 const text = Buffer.alloc(64)
 
 function readBootMs(): number {
+  try {
+    return readUptimeMs()
+  } catch {
+    // What shows a container its own may have been started anew.
+    if (uptime !== null) closeSync(uptime)
+    uptime = null
+    return readUptimeMs()
+  }
+}
+
+function readUptimeMs(): number {
   uptime ??= openSync('/proc/uptime', 'r')
   const length = readSync(uptime, text, 0, text.length, 0)
-  return Number.parseFloat(text.toString('latin1', 0, length)) * 1000
+  const seconds = Number.parseFloat(text.toString('latin1', 0, length))
+  if (Number.isNaN(seconds)) throw new Error('/proc/uptime tells no time')
+  return seconds * 1000
 }
 
 export const systemClock: Clock = {

@@ -35,7 +35,7 @@ function leave(turn: Turn): void {
   const { pending, workload, ending } = turn.state
   if (pending !== null) {
     turn.decide('ending: waiting for the answer to the last write')
-  } else if (workload.alive !== 'no') {
+  } else if (workload.alive !== 'no' || workload.spare) {
     if (turn.fact.type !== 'tick') turn.emit({ type: 'kill' })
     turn.decide('ending: waiting until nothing of the workload lives')
   } else {

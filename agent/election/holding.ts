@@ -88,15 +88,16 @@ function advanceStepDown(turn: Turn): void {
   if (!step) return
   const to = (stage: StepDown['stage']) =>
     turn.setTerm({ stepDown: { ...step, stage, since: turn.now.mono } })
-  const { alive } = turn.state.workload
+  const { alive, spare } = turn.state.workload
+  const gone = alive === 'no' && !spare
   if (step.stage === 'draining') {
-    if (alive === 'no') {
+    if (gone) {
       to('releasing')
     } else if (step.drained || turn.now.mono >= step.since + turn.config.drainTimeoutMs) {
       to('stopping')
       turn.emit({ type: 'stop', graceMs: step.graceMs })
     }
-  } else if (step.stage === 'stopping' && alive === 'no') {
+  } else if (step.stage === 'stopping' && gone) {
     to('releasing')
   }
 }

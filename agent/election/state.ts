@@ -77,6 +77,8 @@ export interface Workload {
   readonly canRun: boolean
   /** It would start from the standby that was asked for, and not from a colder one or one that is being prepared. */
   readonly prepared: boolean
+  /** One waits that its flows may have reached: it is to end with the term. */
+  readonly spare: boolean
   /** The launcher was asked to end: its workload has to be handed over. */
   readonly ending: boolean
   /** The version of the LangFlow that its launcher starts; `null`: unknown. */
@@ -246,6 +248,7 @@ export const NO_WORKLOAD: Workload = {
   alive: 'no',
   canRun: false,
   prepared: false,
+  spare: false,
   ending: false,
   langflow: null,
   epoch: null,

@@ -32,7 +32,9 @@ export class KeptStandby<Kind extends Preparable> implements Standby {
   }
 
   get view(): StandbyView {
-    return this.held.view
+    const { view } = this.held
+    // What is to be prepared soon is not ready, and nothing is wrong with it.
+    return this.again !== null && view.reason === null ? { ...view, mode: 'warm' } : view
   }
 
   prepare(afterMs = 0): void {

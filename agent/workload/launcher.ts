@@ -92,9 +92,10 @@ export class Launcher {
    */
   stop(graceMs: number, restarts = false): void {
     const { processes } = this
-    if (!restarts && processes.hasSpare) {
+    if (!restarts) {
+      const { hasSpare } = processes
       processes.dropSpare()
-      if (processes.state === 'idle') void processes.end()
+      if (hasSpare && processes.state === 'idle') void processes.end()
     }
     if (processes.state === 'idle') {
       this.tell({ kind: 'nothing' })

@@ -181,7 +181,8 @@ export function createProcessTree({
     },
 
     freeze() {
-      const isLoose = (stat: ProcessStat) => !isHeld(stat, signalled.get(stat.pid) === stat.startTime)
+      const isLoose = (stat: ProcessStat) =>
+        !isEnding(stat) && !isHeld(stat, signalled.get(stat.pid) === stat.startTime)
       let awake: number | undefined
       try {
         // What another hand has woken shows only before it is stopped again.

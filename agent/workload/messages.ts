@@ -46,7 +46,7 @@ export interface WorkloadView {
   readonly servedSince: number | null
   /** What the running workload has lost of those that served. */
   readonly loss: Loss | null
-  /** A standby was kept beside the workload: flows may have reached it, so that it is to end with the term. */
+  /** A standby is kept beside the workload: flows may have reached it, so that it is to end with the term. */
   readonly spare: boolean
   readonly standby: StandbyView
 }

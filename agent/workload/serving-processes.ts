@@ -73,19 +73,18 @@ export class ServingProcesses {
     const known = this.workers
     const ended = new Set(this.watched.filter((one) => !this.lives(one)).map(({ pid }) => pid))
     if ((known.length > 0 && ended.size === 0) || now < this.searchAt) return null
-    const gone = { has: ({ pid }: ProcessIdentity) => ended.has(pid) }
     if (known.length > 0) this.since = now
     // Others may have joined. One that the master starts in place of a lost one does not accept yet.
     const found = this.search()
     if (found === 'unknown') return null
-    const workers = known.filter(({ self }) => !gone.has(self))
-    const orphans = workers.filter(({ masters }) => masters.some((one) => gone.has(one)))
+    const workers = known.filter(({ self }) => !ended.has(self.pid))
+    const orphans = workers.filter(({ masters }) => masters.some((one) => ended.has(one.pid)))
     // A worker that accepts nothing for a moment, e.g. for want of file descriptors, is still one.
     this.serves(found.length > 0 ? found : workers.filter((one) => !orphans.includes(one)))
     if (ended.size === 0) return null
     const role = orphans.length > 0 ? 'master' : 'worker'
     const lost = role === 'master' ? orphans.flatMap(({ masters }) => masters) : known.map(({ self }) => self)
-    const pids = new Set(lost.filter((one) => gone.has(one)).map(({ pid }) => pid))
+    const pids = new Set(lost.map(({ pid }) => pid).filter((pid) => ended.has(pid)))
     const loss: Loss = { role, pids: [...pids] }
     if (this.workers.length === 0) return loss
     note('warn', `${describeLoss(loss)}; pid ${pidsOf(this.workers)} goes on serving`)

@@ -190,7 +190,8 @@ export class Supervisor {
     const { stopTimeoutMs, tell } = this.options
     this.health.stop()
     this.known.restarting = false
-    this.endRest()
+    this.endLoneSpare()
+    this.report()
     this.waiting.begin(until, {
       over: () => tell({ type: 'drained' }),
       endable: (leftMs) => {
@@ -247,8 +248,8 @@ export class Supervisor {
   }
 
   /** What has waited beside a workload that has ended: flows may have reached it, so that it ends with their term. */
-  private endRest(): void {
-    if (this.known.hasRest) this.orders.stop(0)
+  private endLoneSpare(): void {
+    if (this.known.hasLoneSpare) this.orders.stop(0)
   }
 
   private rest(): void {
@@ -300,7 +301,7 @@ export class Supervisor {
     if (state === 'frozen') this.health.pause()
     // What was told before the order to start came says nothing of that start.
     else if (state !== 'running' && !this.known.starting) this.health.stop()
-    this.endRest()
+    this.endLoneSpare()
     this.report()
   }
 
@@ -329,7 +330,8 @@ export class Supervisor {
         this.orphans.killOver()
         metrics.stopped(cause.durationMs)
         // Nobody ordered it: the launcher’s own deadman did.
-        if (!this.orders.areToEnd) this.fail('the launcher stopped LangFlow by itself')
+        if (!this.orders.areToEnd && !this.known.starting)
+          this.fail('the launcher stopped LangFlow by itself')
         return
       case 'stop_failed':
         log.error(`ALARM: ${cause.reason}; the Lease is kept while something may live`)

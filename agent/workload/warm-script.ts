@@ -209,14 +209,17 @@ def warm_up():
     }
 
     def import_drivers():
-        """Where psycopg looks for libpq it starts programs; the name of that file is the same everywhere."""
+        """psycopg looks for two libraries by starting programs; their names are the same everywhere."""
         import bcrypt, ctypes.util
-        usual, name = ctypes.util.find_library, "libpq.so.5"
-        try:
-            ctypes.CDLL(name)
-            ctypes.util.find_library = lambda library: name if library == "pq" else usual(library)
-        except OSError:
-            pass
+        if importlib.util.find_spec("psycopg") is None:
+            return
+        usual, names = ctypes.util.find_library, {"pq": "libpq.so.5", "c": "libc.so.6"}
+        def find_library(library):
+            try:
+                return ctypes.CDLL(names[library]) and names[library]
+            except (KeyError, OSError):
+                return usual(library)
+        ctypes.util.find_library = find_library
         try:
             import psycopg
         finally:
@@ -227,6 +230,8 @@ def warm_up():
             for module in modules.split():
                 try:
                     __import__(f"{package}.{module}")
+                except NotBeforeGo as error:
+                    left_out.append(f"{package}.{module} ({error})")
                 except Exception:
                     pass
 

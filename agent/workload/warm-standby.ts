@@ -1,7 +1,6 @@
 import { accessSync, type BigIntStats, constants, existsSync, statSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
-import { createInterface } from 'node:readline'
 import type { Duplex } from 'node:stream'
 import * as z from 'zod/mini'
 import type { Clock, Timer } from '../clock.ts'
@@ -24,19 +23,21 @@ export interface WarmStandbyOptions {
   readonly changed: (view: StandbyView) => void
 }
 
-/** What the process says on its link. */
+/** What the process says on its link, once. Where it is a spare, a flow may have got at it. */
 const Said = z.union([
   z.object({
     ready: z.literal(true),
-    at: z.string(),
-    without: z.array(z.string()),
+    at: z.string().check(z.maxLength(200)),
+    without: z.array(z.string().check(z.maxLength(200))).check(z.maxLength(50)),
     /** Each path with what it was when it was read; `null`: it was not there. */
     read: z.record(z.string(), z.nullable(z.string())),
   }),
-  z.object({ error: z.string() }),
+  z.object({ error: z.string().check(z.maxLength(200)) }),
 ])
 
 const LINK_FD = 3
+/** Some 500 paths. */
+const MOST_SAID = 4 * 1024 * 1024
 const MORE_MEMORY = 'raise the memory limit of LangFlow’s container'
 const KILLED = `it was killed (SIGKILL), as the kernel does where memory runs out: ${MORE_MEMORY}`
 /** Where it waits once everything was done ahead that can be. */
@@ -68,16 +69,26 @@ export class WarmStandby implements Preparable {
   prepare(): void {
     if (this.child !== null) return
     this.settling = Promise.withResolvers<void>()
+    const env = this.options.environment()
+    let start: ReturnType<typeof readLangflowCommand>
     try {
+      start = readLangflowCommand(this.options.command, env, process.cwd())
       this.unfit = false
-      this.begin()
     } catch (error) {
       this.unfit = true
+      this.fail((error as Error).message)
+      return
+    }
+    this.initial = { ...env, ...start.environment }
+    try {
+      this.begin(start)
+    } catch (error) {
       this.fail((error as Error).message)
     }
   }
 
   settled(): Promise<void> {
+    this.wake()
     return this.settling.promise
   }
 
@@ -98,8 +109,7 @@ export class WarmStandby implements Preparable {
       return null
     }
     this.nextLook?.cancel()
-    // A flow may have stopped it, while it waited beside that one.
-    for (const one of this.known) signalSame(one, 'SIGCONT')
+    this.wake()
     this.child = null
     this.known = []
     child.removeAllListeners()
@@ -112,8 +122,13 @@ export class WarmStandby implements Preparable {
 
   discard(): void {
     this.letGo()
-    this.view = COLD
+    if (!this.unfit) this.view = COLD
     this.settling.resolve()
+  }
+
+  /** A flow may have stopped it, while it waited beside that one. */
+  private wake(): void {
+    for (const one of this.known) signalSame(one, 'SIGCONT')
   }
 
   private letGo(): void {
@@ -131,11 +146,8 @@ export class WarmStandby implements Preparable {
     link.destroy()
   }
 
-  private begin(): void {
-    const { command, clock, patienceMs, parentage } = this.options
-    const env = this.options.environment()
-    const start = readLangflowCommand(command, env, process.cwd())
-    this.initial = { ...env, ...start.environment }
+  private begin(start: ReturnType<typeof readLangflowCommand>): void {
+    const { clock, patienceMs, parentage } = this.options
     const [file, ...flags] = start.interpreter
     const child = spawnBelow(
       parentage,
@@ -168,9 +180,13 @@ export class WarmStandby implements Preparable {
       this.fail(last || (signal === 'SIGKILL' ? KILLED : `it ended (${signal ?? `exit code ${code}`})`))
     })
     link.on('error', () => {}) // its end is told by the process
-    createInterface(link).on('line', (line) => {
+    readLine(link, (line) => {
       if (this.child !== child) return
-      const said = Said.parse(JSON.parse(line))
+      const said = parse(line)
+      if (said === null) {
+        this.fail('it said what none says')
+        return
+      }
       if ('error' in said) {
         last = said.error === 'MemoryError' ? `there is too little memory: ${MORE_MEMORY}` : said.error
         return
@@ -219,6 +235,27 @@ export class WarmStandby implements Preparable {
   private become(view: StandbyView): void {
     this.view = view
     this.options.changed(view)
+  }
+}
+
+/** Hears one line; of more than anybody says, no more. */
+function readLine(link: Duplex, heard: (line: string) => void): void {
+  let text = ''
+  const hear = (chunk: string) => {
+    text += chunk
+    const end = text.indexOf('\n')
+    if (end < 0 && text.length <= MOST_SAID) return
+    link.off('data', hear)
+    heard(text.slice(0, end))
+  }
+  link.setEncoding('utf8').on('data', hear)
+}
+
+function parse(line: string): z.infer<typeof Said> | null {
+  try {
+    return Said.parse(JSON.parse(line))
+  } catch {
+    return null
   }
 }
 

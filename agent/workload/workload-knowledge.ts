@@ -36,11 +36,11 @@ export class WorkloadKnowledge {
   }
 
   get mayLive(): boolean {
-    return this.starting || this.view.state !== 'idle' || this.hasRest
+    return this.starting || this.view.state !== 'idle' || this.hasLoneSpare
   }
 
   /** All that lives is what has waited beside the workload, for no start that is to follow. */
-  get hasRest(): boolean {
+  get hasLoneSpare(): boolean {
     return this.view.state === 'idle' && this.view.spare && !this.starting && !this.restarting
   }
 
@@ -71,7 +71,10 @@ export class WorkloadKnowledge {
       this.met = true
       this.orphaned = false
     }
-    if (ANSWERS_TO_START.has(cause.kind)) this.starting = false
+    // The end of a spare alone, which the launcher may tell while the order is on its way, is none.
+    const { state, orderedAt } = this.view
+    const ofSpare = orderedAt === null && (state === 'stopping' || state === 'unstoppable')
+    if (ANSWERS_TO_START.has(cause.kind) && !ofSpare) this.starting = false
     this.view = view
   }
 
@@ -87,7 +90,7 @@ export class WorkloadKnowledge {
 
   launcherGone(): void {
     // One that came and went before it had looked for what is left changes nothing.
-    this.orphaned ||= this.mayLive
+    this.orphaned ||= this.mayLive || this.view.spare
     this.starting = false
   }
 
@@ -112,6 +115,7 @@ export class WorkloadKnowledge {
       alive: this.orphaned ? 'maybe' : this.mayLive ? 'yes' : 'no',
       canRun,
       prepared: isPrepared(view.standby, this.wanted),
+      spare: view.spare,
       ending: this.ending,
       langflow: this.langflow,
       epoch: view.epoch,

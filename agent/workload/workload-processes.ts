@@ -72,7 +72,7 @@ export class WorkloadProcesses {
 
   /** The epoch of those that live; `null`: none do, or it is unknown. */
   get livingEpoch(): number | null {
-    return this.state === 'idle' ? null : (this.ran?.epoch ?? null)
+    return this.state === 'idle' && !this.hasSpare ? null : (this.ran?.epoch ?? null)
   }
 
   /** One waits that their flows may have reached: it is to live only as long as the grant under which it was begun. */
@@ -204,8 +204,8 @@ export class WorkloadProcesses {
     for (;;) {
       const left = await killAll(this.tree, this.served)
       if (left === null) {
-        // A spare may have been dropped since.
         if (isGone(this.tree)) break
+        // A spare was dropped meanwhile.
         continue
       }
       // Without it the whole PID namespace can be killed.

@@ -83,6 +83,18 @@ describe('a workload that is restarted in place', () => {
     }
   })
 
+  test('is handed over only once its spare is gone as well', () => {
+    const c = Candidate.leader()
+      .tell(restart)
+      .tell({ type: 'terminate', reason: 'SIGTERM' })
+      .workload({ ...ENDED, spare: true })
+    assert.equal(c.state.term?.stepDown?.stage, 'draining')
+    c.tell({ type: 'drained' })
+    assert.deepEqual([c.effects('stop').length, c.state.term?.stepDown?.stage], [1, 'stopping'])
+    c.workload({ ...ENDED, spare: false })
+    assert.equal(c.write.kind, 'release')
+  })
+
   test('is not restarted once its term is ending', () => {
     const c = Candidate.leader().tell({ type: 'terminate', reason: 'SIGTERM' }).tell(restart)
     assert.deepEqual([c.effects('restart').length, c.state.term?.restarting], [0, null])

@@ -22,6 +22,7 @@ export interface AgentHostParts {
   readonly link: SupervisorOptions['link']
   readonly probe: SupervisorOptions['probe']
   readonly standby: SupervisorOptions['standby']
+  readonly gateMs: number
   readonly startTimeoutMs: number
   readonly remedy: SupervisorOptions['remedy']
   /** Of its pod's template. */
@@ -185,6 +186,16 @@ export class AgentHost {
     return view.epoch === term.epoch && checks.every(({ ok }) => ok)
   }
 
+  /** As `Steering` puts it off. */
+  private steer(drain: () => void): void {
+    const { gateMs, process } = this.parts
+    if (gateMs === 0) drain()
+    else
+      process.after(gateMs, () => {
+        if (this.elector.state.term?.stepDown?.stage === 'draining') drain()
+      })
+  }
+
   private run(effect: OutwardEffect): void {
     const { trace } = this.parts
     switch (effect.type) {
@@ -195,7 +206,7 @@ export class AgentHost {
         this.supervisor.start(effect.epoch)
         return
       case 'drain':
-        this.supervisor.drain(effect.until)
+        this.steer(() => this.supervisor.drain(effect.until))
         return
       case 'restart':
         this.supervisor.restart(effect.graceMs, this.parts.config.drainTimeoutMs)

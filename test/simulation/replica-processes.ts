@@ -39,6 +39,7 @@ export function startAgent(
     api,
     process,
     standby: config.standby,
+    gateMs: config.gateMs,
     revision: config.revision,
     podAgeMs: () => kernel.mono() - replica.appearedAt,
     peers: world.peers === null ? null : () => world.peers?.(replica) ?? [],

@@ -22,6 +22,8 @@ export interface ReplicaConfig extends Omit<CandidateConfig, 'identity' | 'salt'
   readonly standby: 'cold' | 'warm'
   /** One is also kept beside a workload that serves. */
   readonly spare: boolean
+  /** From the order to drain until whoever routes to it is told: 0, but where the agent itself tells them. */
+  readonly gateMs: number
   /** Of its pod's template. */
   readonly revision: string
   /** The version of its LangFlow; `null`: nobody knows. */

@@ -18,8 +18,10 @@ export class Timings {
     const after = random.chance(0.25) ? change(random, before) : null
     const [older, newer] = versionsOf(versions)
     const spare = before.standby === 'warm' && versions.chance(0.5)
-    this.before = { ...before, ...older, spare }
-    this.after = after === null ? null : { ...after, ...newer, spare: spare && after.standby === 'warm' }
+    const gateMs = versions.chance(0.3) ? versions.between(0, 2_000) : 0
+    this.before = { ...before, ...older, spare, gateMs }
+    const isSpared = spare && after?.standby === 'warm'
+    this.after = after === null ? null : { ...after, ...newer, spare: isSpared, gateMs }
   }
 
   /** Whether replicas of two revisions meet. */
@@ -46,7 +48,14 @@ function draw(random: Random, revision: string): ReplicaConfig {
   const usual = { ...PRESETS.default, killMarginMs: KILL_MARGIN_MS }
   const timings = random.chance(2 / 3) || contradiction({ ...drawn, onDoubt }) !== null ? usual : drawn
   const standby = random.chance(0.6) ? 'warm' : 'cold'
-  const rest = { drainTimeoutMs: 5_000, stopTimeoutMs: 6_000, owner: null, spare: false, ...UNKNOWN }
+  const rest = {
+    drainTimeoutMs: 5_000,
+    stopTimeoutMs: 6_000,
+    owner: null,
+    spare: false,
+    gateMs: 0,
+    ...UNKNOWN,
+  }
   return { ...timings, ...rest, onDoubt, standby, revision }
 }
 

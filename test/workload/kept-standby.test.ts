@@ -98,6 +98,8 @@ describe('a standby that is kept', () => {
     standby.prepare(3_000)
     await clock.pass(2_900)
     assert.equal(held.prepared, 0)
+    // Nobody is to take it for a cold one, which is ready as it is.
+    assert.deepEqual([standby.view.mode, standby.view.state], ['warm', 'none'])
     await clock.pass(100)
     assert.equal(held.prepared, 1)
     for (const end of ['use', 'discard'] as const) {

@@ -220,6 +220,31 @@ describe('a warm standby', { skip }, () => {
     assert.equal(standby.view.reason, 'LangFlow cannot be kept warm: ValueError')
   })
 
+  test('is cold where it says what none says, or too much, as a flow might in its place', async (t) => {
+    for (const says of [
+      '"none"',
+      'b"x" * 5_000_000',
+      'b\'{"ready":true,"at":"\' + b"x" * 300 + b\'","without":[],"read":{}}\'',
+    ]) {
+      const { standby } = fakeLangflow(
+        t,
+        `
+import os, time
+text = ${says}
+data = (text if isinstance(text, bytes) else text.encode()) + b"\\n"
+while data:
+    try:
+        data = data[os.write(3, data):]
+    except BlockingIOError:
+        time.sleep(0.01)
+time.sleep(60)`,
+      )
+      standby.prepare()
+      await standby.settled()
+      assert.equal(standby.view.reason, 'LangFlow cannot be kept warm: it said what none says')
+    }
+  })
+
   test('is cold where memory runs out, and says what to raise', async (t) => {
     const { standby } = fakeLangflow(t, 'bytearray(1 << 62)')
     standby.prepare()

@@ -47,6 +47,16 @@ describe('a launcher that says it is idle', () => {
 })
 
 describe('a workload', () => {
+  test('may live from the order to start, also where the launcher tells of a spare’s end meanwhile', () => {
+    const known = free()
+    known.startOrdered()
+    known.told({ ...NOTHING, state: 'stopping' }, { kind: 'stopping' })
+    known.told(NOTHING, { kind: 'killed', durationMs: 1 })
+    assert.deepEqual([known.mayLive, known.report(false).alive], [true, 'yes'])
+    known.told(RUNNING, { kind: 'started' })
+    assert.equal(known.starting, false)
+  })
+
   test('may live from the order to start until that is answered', () => {
     for (const answer of ['start_refused', 'stopped', 'killed'] as const) {
       const known = free()

@@ -446,4 +446,11 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
     to: '',
     test: 'test/workload/launcher.test.ts',
   },
+  {
+    name: 'does not wait with a release for its spare',
+    rule: '3',
+    file: 'agent/election/holding.ts',
+    from: "const gone = alive === 'no' && !spare",
+    to: "const gone = alive === 'no' && spare !== null",
+  },
 ]

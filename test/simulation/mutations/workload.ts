@@ -191,7 +191,7 @@ export const WORKLOAD_MUTATIONS: readonly Mutation[] = [
     name: 'releases beside its spare',
     rule: '3',
     file: 'agent/workload/supervisor.ts',
-    from: 'if (this.known.hasRest) this.orders.stop(0)',
+    from: 'if (this.known.hasLoneSpare) this.orders.stop(0)',
     to: '',
   },
   {
@@ -213,7 +213,7 @@ export const WORKLOAD_MUTATIONS: readonly Mutation[] = [
     name: 'keeps its spare through a planned stop',
     rule: '3',
     file: 'agent/workload/launcher.ts',
-    from: 'if (!restarts && processes.hasSpare) {',
-    to: 'if (!restarts && processes.hasSpare && graceMs < 0) {',
+    from: "      processes.dropSpare()\n      if (hasSpare && processes.state === 'idle') void processes.end()\n",
+    to: "      if (hasSpare && processes.state === 'idle') void processes.end()\n",
   },
 ]
