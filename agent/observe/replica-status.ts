@@ -144,7 +144,7 @@ function checksOf({ options, state, now, workload }: ReplicaFacts): Check[] {
     standing: term !== null ? 'this replica leads' : holder ? `${holder} leads` : 'nobody leads',
     doubt: term?.doubt ?? false,
     inability: inabilityOf({ options, state, now }),
-    steppingDown: term?.stepDown?.reason ?? null,
+    closed: term?.stepDown?.reason ?? term?.restarting ?? null,
     launcher: workload.launcher,
     workload: workload.view.state,
     healthy: workload.healthy,

@@ -8,7 +8,8 @@ export interface GateFacts {
   readonly doubt: boolean
   /** What keeps it from taking the Lease over; `null`: nothing, or it has it. */
   readonly inability: string | null
-  readonly steppingDown: string | null
+  /** Why it is kept closed; `null`: it is not. */
+  readonly closed: string | null
   readonly launcher: 'connected' | 'missing' | 'silent'
   readonly workload: string
   readonly healthy: boolean
@@ -17,7 +18,7 @@ export interface GateFacts {
 
 /** The readiness gate as its conditions, in the order in which `/readyz?verbose` prints them; open when all hold. */
 export function gateChecks(facts: GateFacts): Check[] {
-  const { leads, doubt, inability, steppingDown, launcher, workload, healthy, lastProbe } = facts
+  const { leads, doubt, inability, closed, launcher, workload, healthy, lastProbe } = facts
   return [
     { name: 'leadership', ok: leads, detail: facts.standing },
     {
@@ -31,12 +32,12 @@ export function gateChecks(facts: GateFacts): Check[] {
     {
       name: 'workload',
       ok: workload === 'running' && healthy,
-      detail: `${workload}; ${lastProbe ?? 'not asked yet'}`,
+      detail: workload === 'running' ? `running; ${lastProbe ?? 'not asked yet'}` : workload,
     },
     {
       name: 'gate',
-      ok: steppingDown === null,
-      detail: steppingDown === null ? 'open' : `closed: ${steppingDown}`,
+      ok: closed === null,
+      detail: closed === null ? 'open' : `closed: ${closed}`,
     },
   ]
 }

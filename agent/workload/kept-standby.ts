@@ -46,8 +46,11 @@ export class KeptStandby<Kind extends Preparable> implements Standby {
   }
 
   async use(): Promise<void> {
+    // Due soon, it is waited for all the same; what has failed is not.
+    const isDue = this.again !== null && this.held.view.reason === null
     this.rest()
     this.failures = 0
+    if (isDue) this.held.prepare()
     await this.held.settled()
   }
 

@@ -118,7 +118,8 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
         log.info('connected to the agent')
         if (ending) link.send({ type: 'terminating' })
         if (message.standby !== 'cold') standby ??= newStandby(message.patienceMs)
-        keepsSpare = message.spare
+        // One that is kept already stays one.
+        keepsSpare ||= message.spare
         launcher.meet(message.port, options.alone ? null : machine.tree(mark, null))
       } else if (message.type === 'ping') {
         link.send({ type: 'pong', id: message.id, clocks: readBoot(machine.clock) })

@@ -178,7 +178,9 @@ def warm_up():
             raise failures[0]
 
     def remember_missing():
-        """Where dotenv looks for a file and finds none, it opens none."""
+        """Where a file of settings is looked for and there is none, none is opened."""
+        here = os.path.abspath(".env")
+        read.setdefault(here, state_of(here))
         import dotenv.main as dotenv
         walk = dotenv._walk_to_root
         def walk_to_root(path):

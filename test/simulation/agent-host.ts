@@ -177,7 +177,7 @@ export class AgentHost {
       standing: '',
       doubt: term.doubt,
       inability: null,
-      steppingDown: term.stepDown?.reason ?? null,
+      closed: term.stepDown?.reason ?? term.restarting,
       launcher,
       workload: view.state,
       healthy,

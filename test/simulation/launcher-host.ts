@@ -86,7 +86,7 @@ export class LauncherHost {
         if (message.type === 'welcome') {
           if (this.ending) this.link.send({ type: 'terminating' })
           if (message.standby !== 'cold') this.standby ??= this.newStandby(message.patienceMs)
-          this.keepsSpare = message.spare
+          this.keepsSpare ||= message.spare
           this.launcher.meet(message.port, parts.alone ? null : this.tree(parts.remains()))
         } else if (message.type === 'ping') {
           this.link.send({ type: 'pong', id: message.id, clocks: readBoot(process) })
