@@ -379,6 +379,19 @@ describe('what a warm standby has read', { skip }, () => {
     })
   }
 
+  test('includes a .env that is made in the working directory, which is looked for without being opened', async (t) => {
+    const { dir, standby } = fakeWithInputs(t)
+    const [before, work] = [process.cwd(), join(dir, 'work')]
+    mkdirSync(work)
+    process.chdir(work)
+    t.after(() => process.chdir(before))
+    standby.prepare()
+    await standby.settled()
+    writeFileSync('.env', '')
+    await until('it is seen', async () => standby.view.mode === 'cold')
+    assert.match(standby.view.reason ?? '', /work\/\.env has changed since it was read$/)
+  })
+
   test('includes its installed packages as a whole, not each of their files', async (t) => {
     const { bin, standby } = fakeWithInputs(t)
     mkdirSync(join(bin, 'one-1.dist-info'))
