@@ -67,6 +67,8 @@ export class Supervisor {
   private readonly orphans: Orphans
   private readonly health: WorkloadHealth
   private alone = false
+  /** What it was ordered to start last has begun, or was refused. */
+  private hasBegun = true
   /** Why the launcher accepted no grant lately, in one sentence; `null`: it did, or there was none. */
   refusedGrant: string | null = null
   /** In which LangFlow was healthy. */
@@ -281,6 +283,7 @@ export class Supervisor {
         this.report()
         return
       case 'workload':
+        this.hasBegun = !this.known.starting
         this.known.told(message.view, message.cause)
         // First why, then what is reported: the reason for a hand-over is the cause, not what came of it.
         this.hear(message.cause)
@@ -329,9 +332,10 @@ export class Supervisor {
       case 'stopped':
         this.orphans.killOver()
         metrics.stopped(cause.durationMs)
-        // Nobody ordered it: the launcher’s own deadman did.
-        if (!this.orders.areToEnd && !this.known.starting)
-          this.fail('the launcher stopped LangFlow by itself')
+        // Nobody ordered it: the launcher’s own deadman did. A start that still waited for its standby is ordered again.
+        if (this.orders.areToEnd || this.known.starting) return
+        if (this.hasBegun) this.fail('the launcher stopped LangFlow by itself')
+        else this.fail('the launcher gave up a start in doubt', 'restart')
         return
       case 'stop_failed':
         log.error(`ALARM: ${cause.reason}; the Lease is kept while something may live`)

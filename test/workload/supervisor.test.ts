@@ -359,6 +359,21 @@ describe('the workload, as its agent knows it', () => {
     b.supervisor.close()
   })
 
+  test('whose start was given up in doubt, while it waited for its standby, is started again', async () => {
+    const b = await new Bench().idle()
+    b.supervisor.start(3)
+    b.hear({ kind: 'frozen' }, { state: 'frozen', epoch: 3, orderedAt: 1 })
+    b.hear({ kind: 'stopping' }, { state: 'stopping', epoch: 3, orderedAt: 1 })
+    b.hear({ kind: 'killed', durationMs: 5 }, { state: 'idle', epoch: 3 })
+    const told = {
+      type: 'workload_failed',
+      reason: 'the launcher gave up a start in doubt',
+      remedy: 'restart',
+    }
+    assert.deepEqual(b.failures, [told])
+    b.supervisor.close()
+  })
+
   test('that ends by itself leaves a spare, which ends before the term does unless a start follows', async () => {
     for (const remedy of ['restart', 'handover'] as const) {
       const b = await new Bench().serving(1_000)
