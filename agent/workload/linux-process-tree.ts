@@ -170,7 +170,13 @@ export function createProcessTree({
     alive: () => living(scan()).map(toLiveProcess),
 
     terminate() {
-      const found = scan()
+      let found: Scan
+      try {
+        found = scan()
+      } catch (error) {
+        signalChildGroup('SIGTERM')
+        throw error
+      }
       const targets = living(found)
       const known = first ?? child
       const leader = targets.find((stat) => stat.pid === known?.pid && stat.startTime === known.startTime)

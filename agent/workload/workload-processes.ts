@@ -152,7 +152,7 @@ export class WorkloadProcesses {
   /** Only from `running`: SIGTERM. `killAfter` has to follow: it confirms the end. */
   terminate(): void {
     this.move('stopping', { kind: 'stopping' })
-    this.tree?.terminate()
+    this.tellToEnd()
   }
 
   /**
@@ -244,7 +244,7 @@ export class WorkloadProcesses {
       // It has ended already, or is to.
       if (this.isBeingKilled) return
       // An end that was ordered meanwhile could not reach it yet.
-      if (this.isEndingInOrder) tree.terminate()
+      if (this.isEndingInOrder) this.tellToEnd()
     } catch (error) {
       if (this.isEnding(tree)) return
       // In doubt before it was started: a standby that stands still now would never take up its work again.
@@ -272,11 +272,19 @@ export class WorkloadProcesses {
     if (tree !== this.tree || this.state === 'idle' || this.state === 'unstoppable') return
     if (this.state === 'stopping') {
       // Whoever it would have passed the signal on to has yet to hear of it.
-      if (!this.isBeingKilled) this.tree?.terminate()
+      if (!this.isBeingKilled) this.tellToEnd()
       return
     }
     this.move('stopping', { kind: 'exited', ...exit })
     void this.end()
+  }
+
+  private tellToEnd(): void {
+    try {
+      this.tree?.terminate()
+    } catch {
+      // Who lives cannot be told: whoever has not heard of it is killed once the time for that is over.
+    }
   }
 
   /** Returns false where it cannot be told what to signal: then all of it is killed. */

@@ -123,6 +123,19 @@ describe('the processes of a workload', () => {
     }
   })
 
+  test('are killed once their time is over where it cannot be told whom to tell to end', async () => {
+    const b = await new Bench().started()
+    b.tree.terminate = () => {
+      throw new Error('/proc cannot be read fast enough')
+    }
+    b.processes.terminate()
+    b.processes.killAfter(3_000)
+    await b.clock.pass(2_900)
+    assert.equal(b.processes.state, 'stopping')
+    await b.clock.pass(200)
+    assert.deepEqual([b.processes.state, b.told.at(-1)], ['idle', 'killed'])
+  })
+
   test('end in order, or are killed once their time for that is over', async () => {
     const b = await new Bench().started()
     b.tree.obeysTerm = false
