@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { type Call, reasons, recoveryMs, silenceMs, slowestMs, tally } from './calls.ts'
+import { type Call, reasons, recoveryMs, restartMs, silenceMs, slowestMs, tally } from './calls.ts'
 
 const good = (sentAt: number, endedAt: number, to = 'a'): Call => ({ sentAt, endedAt, to, failure: null })
 const bad = (sentAt: number, endedAt: number, failure: string, to: string | null = 'a'): Call => ({
@@ -52,4 +52,10 @@ test('reasons are counted, the most frequent first', () => {
     ['cut', 1],
     ['refused', 1],
   ])
+})
+
+test('in place counts from the fault to the first good answer to what was sent after it', () => {
+  const calls = [good(980, 1_010), bad(1_100, 1_101, 'refused'), good(1_900, 2_700)]
+  assert.equal(restartMs(calls, FAULT_AT), 1_700)
+  assert.equal(restartMs(calls.slice(0, 2), FAULT_AT), undefined)
 })

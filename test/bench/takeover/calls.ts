@@ -35,6 +35,14 @@ export function recoveryMs(calls: readonly Call[], faultAt: number, old: string)
   return answers.length === 0 ? undefined : Math.min(...answers) - faultAt
 }
 
+/** From the fault to the first good answer to a request that was sent after it; `undefined`: there was none. */
+export function restartMs(calls: readonly Call[], faultAt: number): number | undefined {
+  const answers = calls
+    .filter(({ sentAt, failure }) => failure === null && sentAt >= faultAt)
+    .map(({ endedAt }) => endedAt)
+  return answers.length === 0 ? undefined : Math.min(...answers) - faultAt
+}
+
 /** The longest time from one good answer to the next, of those that end after the fault. */
 export function silenceMs(calls: readonly Call[], faultAt: number): number {
   const answers = calls

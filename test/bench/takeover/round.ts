@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { ControlPlane } from '../../e2e/control-plane.ts'
 import type { Pod } from '../../support/pod.ts'
 import { mono } from '../../support/stage.ts'
-import { reasons, recoveryMs, silenceMs, slowestMs, type Tally, tally } from './calls.ts'
+import { reasons, recoveryMs, restartMs, silenceMs, slowestMs, type Tally, tally } from './calls.ts'
 import { Client } from './client.ts'
 import { FAULT, type FaultName, survives } from './faults.ts'
 import { type Pair, statusOf } from './pair.ts'
@@ -57,7 +57,9 @@ export async function playRound(pair: Pair, fault: FaultName, plane: ControlPlan
     const calls = client.calls.slice(from)
     const outageMs = moves
       ? (recoveryMs(calls, faultAt, nameOf(leader)) as number)
-      : silenceMs(calls, faultAt)
+      : pair.mode === 'spare'
+        ? (restartMs(calls, faultAt) as number)
+        : silenceMs(calls, faultAt)
     const times = { faultAt: faultWall, answeredAt: faultWall + outageMs }
     const round = {
       calls: tally(calls, faultAt),

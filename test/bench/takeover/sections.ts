@@ -74,7 +74,7 @@ function rowsOf(fault: FaultName, mode: Mode, preset: Preset, rounds: readonly R
   if (FAULT[fault].moves) {
     const until =
       mode === 'spare'
-        ? 'the longest time without a good answer'
+        ? 'fault → first good answer, in place'
         : 'fault → first good answer of the next holder'
     return [
       row(until, 'ms', outage, outageTarget(fault, mode)),
