@@ -92,11 +92,7 @@ export class Launcher {
    */
   stop(graceMs: number, restarts = false): void {
     const { processes } = this
-    if (!restarts) {
-      const { hasSpare } = processes
-      processes.dropSpare()
-      if (hasSpare && processes.state === 'idle') void processes.end()
-    }
+    if (!restarts) this.endSpare()
     if (processes.state === 'idle') {
       this.tell({ kind: 'nothing' })
       return
@@ -116,6 +112,12 @@ export class Launcher {
   kill(): void {
     this.held.close()
     this.endAll()
+  }
+
+  /** Alone, or with what it waits beside: that confirms its end as well. */
+  private endSpare(): void {
+    if (this.processes.state === 'idle') this.endAll()
+    else this.processes.dropSpare()
   }
 
   private endAll(): void {
@@ -180,8 +182,7 @@ export class Launcher {
 
   private suspend(grant: Grant, doubt: boolean): void {
     const { processes } = this
-    if (processes.state === 'idle') this.endAll()
-    processes.dropSpare()
+    this.endSpare()
     if (processes.state === 'stopping') {
       // Frozen it could not end, and going on would be execution: by either clock.
       const over = this.machine.clock.now().wall >= grant.killAt.wall

@@ -638,6 +638,14 @@ describe('a spare', () => {
     }
   })
 
+  test('that is only due is not begun beside a workload that is told to end', async () => {
+    const { b, calls } = await spared()
+    b.standby = Object.assign(b.standby as Standby, { view: COLD })
+    b.tree.obeysTerm = false
+    b.launcher.receive({ type: 'stop', graceMs: 3_000 })
+    assert.deepEqual([b.view.state, calls], ['stopping', ['discard']])
+  })
+
   test('outlives a workload that ends by itself, until it is told to stop', async () => {
     const { b, calls } = await spared()
     b.tree.end({ code: 1, signal: null })

@@ -153,6 +153,19 @@ describe('a warm standby', { skip }, () => {
     assert.equal(standby.take({}), null)
   })
 
+  test('goes on also where somebody has stopped it, while it was prepared or while it waited', async (t) => {
+    const { standby, pid, seen } = fakeLangflow(t, 'import time; time.sleep(0.3)')
+    standby.prepare()
+    process.kill(await pid(), 'SIGSTOP')
+    await standby.settled()
+    assert.equal(standby.view.state, 'ready')
+    process.kill(await pid(), 'SIGSTOP')
+    const child = standby.take({ ...process.env, LEADER_EPOCH: '9' })
+    assert.ok(child)
+    await new Promise((resolve) => child.once('exit', resolve))
+    assert.equal(seen().epoch, '9')
+  })
+
   // What the process would do before it makes its server, by the name under which it is held.
   const ACTS = {
     'os.fork': 'os.fork() or os._exit(0)',

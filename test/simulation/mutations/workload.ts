@@ -206,14 +206,14 @@ export const WORKLOAD_MUTATIONS: readonly Mutation[] = [
     name: 'keeps its spare in doubt',
     rule: 'doubt',
     file: 'agent/workload/launcher.ts',
-    from: "    if (processes.state === 'idle') this.endAll()\n    processes.dropSpare()\n",
-    to: '',
+    from: '    this.endSpare()\n    if (',
+    to: '    if (',
   },
   {
     name: 'keeps its spare through a planned stop',
     rule: '3',
     file: 'agent/workload/launcher.ts',
-    from: "      processes.dropSpare()\n      if (hasSpare && processes.state === 'idle') void processes.end()\n",
-    to: "      if (hasSpare && processes.state === 'idle') void processes.end()\n",
+    from: 'if (!restarts) this.endSpare()',
+    to: '',
   },
 ]
