@@ -22,7 +22,10 @@ interface Sheet {
   failure?: string
 }
 
-/** Replicas for each mode and preset, and each fault in turn for as many rounds as are wanted. */
+/** A replica that has lost its worker campaigns later each time: new replicas come before that takes minutes. */
+const ROUNDS_A_PAIR = 3
+
+/** Replicas for each mode and preset, and each fault in turn, until there are as many rounds as are wanted. Modes take turns. */
 export async function measureTakeovers(
   shared: Shared,
   postgres: Postgres,
@@ -30,11 +33,12 @@ export async function measureTakeovers(
 ): Promise<Measured[]> {
   const sheets = sheetsFor(options)
   const presets = [...new Set(sheets.map(({ preset }) => preset))]
-  for (const mode of options.modes) {
-    for (const preset of presets) {
-      const mine = sheets.filter((sheet) => sheet.preset === preset && mayStrike(sheet.fault, mode))
-      for (const { rounds } of mine) rounds.set(mode, [])
-      if (mine.length > 0) await measureMode(shared, postgres, mode, mine, options.rounds)
+  for (let left = options.rounds; left > 0; left -= ROUNDS_A_PAIR) {
+    for (const mode of options.modes) {
+      for (const preset of presets) {
+        const mine = sheets.filter((sheet) => sheet.preset === preset && mayStrike(sheet.fault, mode))
+        if (mine.length > 0) await measureMode(shared, postgres, mode, mine, Math.min(left, ROUNDS_A_PAIR))
+      }
     }
   }
   return sheets
@@ -65,8 +69,9 @@ async function measureMode(
       for (const sheet of sheets) {
         current = sheet
         const round = await playRound(pair, sheet.fault, shared.ground.plane)
-        sheet.rounds.get(mode)!.push(round)
-        say(`${mode}, ${sheet.preset.name}: ${FAULT[sheet.fault].short} ${n}/${rounds}: ${inWords(round)}`)
+        const played = [...(sheet.rounds.get(mode) ?? []), round]
+        sheet.rounds.set(mode, played)
+        say(`${mode}, ${sheet.preset.name}: ${FAULT[sheet.fault].short} ${played.length}: ${inWords(round)}`)
       }
     }
   } catch (error) {

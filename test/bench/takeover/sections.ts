@@ -33,6 +33,10 @@ function outageTarget(fault: FaultName, mode: Mode): Target | undefined {
   return limit === undefined ? undefined : percentileAtMost(50, limit, 'ms')
 }
 
+function goTarget(mode: Mode): Target | undefined {
+  return mode === 'warm' ? percentileAtMost(50, 1_300, 'ms') : undefined
+}
+
 /** The tables of one fault. */
 export function sectionOf({ fault, preset, rounds, failure }: Measured): Section {
   const { title, about, moves } = FAULT[fault]
@@ -76,6 +80,9 @@ function rowsOf(fault: FaultName, mode: Mode, preset: Preset, rounds: readonly R
       mode === 'spare'
         ? 'fault → first good answer, in place'
         : 'fault → first good answer of the next holder'
+    const sinceGo = rounds.flatMap(({ phases: { start, healthy, answer } }) =>
+      start === undefined || healthy === undefined || answer === undefined ? [] : [start + healthy + answer],
+    )
     return [
       row(until, 'ms', outage, outageTarget(fault, mode)),
       failed(),
@@ -83,6 +90,9 @@ function rowsOf(fault: FaultName, mode: Mode, preset: Preset, rounds: readonly R
         const values = rounds.flatMap(({ phases }) => phases[phase] ?? [])
         return values.length === 0 ? [] : [row(PHASE_TEXT[phase], 'ms', values)]
       }),
+      ...(sinceGo.length === 0
+        ? []
+        : [row('the last three together: go → first good answer', 'ms', sinceGo, goTarget(mode))]),
     ]
   }
   const closed = rounds.map(({ closedMs }) => closedMs)
