@@ -1,12 +1,12 @@
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
 import { type AgentOptions, agentOptions, parseAgentOptions } from '../config/options.ts'
+import { LauncherKeys } from '../link/keys.ts'
 import { createLog, type Log } from '../observe/log.ts'
-import type { ReplicaParts } from '../replica.ts'
+import { isPortFree } from '../processes/port.ts'
+import type { ReplicaParts } from '../replica/replica.ts'
+import { openConnections } from '../supervisor/connections.ts'
 import { VERSION } from '../version.ts'
-import { openConnections } from '../workload/connections.ts'
-import { LauncherKeys } from '../workload/launcher-keys.ts'
-import { isPortFree } from '../workload/port.ts'
 
 export function addAgent(program: Command): void {
   const command = program
@@ -33,8 +33,8 @@ export async function runAgent(
   const signals = hearSignals()
   const { port } = options.target
   // Loaded here, so that a launcher, which runs from the same file, does not pay their memory.
-  const { connectLeaseApi } = await import('../lease/connect-lease-api.ts')
-  const { Replica } = await import('../replica.ts')
+  const { connectLeaseApi } = await import('../lease/connect.ts')
+  const { Replica } = await import('../replica/replica.ts')
   const { connectTraffic } = await import('../traffic/connect-traffic.ts')
   const connection = await connectLeaseApi({
     name: options.leaseName,

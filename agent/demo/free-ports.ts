@@ -1,6 +1,6 @@
 import { randomInt } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { isPortFree } from '../workload/port.ts'
+import { isPortFree } from '../processes/port.ts'
 
 const LOWEST = 10_240
 const HIGHEST = 65_535

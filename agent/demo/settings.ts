@@ -3,7 +3,7 @@ import { type Listen, parseListen } from '../config/address.ts'
 import { addSettings, readSettings, reads, type Setting } from '../config/setting.ts'
 import { AGENT_SETTINGS } from '../config/settings.ts'
 import { contradiction, type Timings, timingsOf } from '../config/timings.ts'
-import { findExecutable, splitWords } from './words.ts'
+import { findExecutable, splitWords } from '../config/words.ts'
 
 /** All that a demo is told. Times in milliseconds. */
 export interface DemoOptions extends Timings {

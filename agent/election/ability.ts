@@ -1,6 +1,6 @@
 import { BOOT_RESOLUTION_MS, type Instant } from '../clock.ts'
+import type { ApiError } from '../kube/errors.ts'
 import { durationOf, holderOf, type Lease } from '../lease/lease.ts'
-import type { LeaseApiError } from '../lease/lease-api.ts'
 import { barrier } from './outdated.ts'
 import type { CandidateConfig, ElectionState } from './state.ts'
 import type { Turn } from './turn.ts'
@@ -29,7 +29,7 @@ export function mayWrite(turn: Turn): void {
 }
 
 /** What a failed write tells of the right to write. One that was refused for its credentials is expected to be again. */
-export function learnRight(turn: Turn, error: LeaseApiError): void {
+export function learnRight(turn: Turn, error: ApiError): void {
   if (isNoAnswer(error)) return
   if (error.code !== 'unauthorized' && error.code !== 'forbidden') {
     mayWrite(turn)
@@ -40,7 +40,7 @@ export function learnRight(turn: Turn, error: LeaseApiError): void {
 }
 
 /** How a dry run ended; `null`: the API server would have written. */
-export function rehearsed(turn: Turn, error: LeaseApiError | null): void {
+export function rehearsed(turn: Turn, error: ApiError | null): void {
   const { rehearsal, writeRight } = turn.state
   turn.set({ rehearsal: { ...rehearsal, underWay: false } })
   if (error !== null && isNoAnswer(error)) rehearseLater(turn)
@@ -62,7 +62,7 @@ function rehearseLater(turn: Turn): void {
 }
 
 /** It was not asked, or could not tell: that says nothing about rights. */
-function isNoAnswer({ code }: LeaseApiError): boolean {
+function isNoAnswer({ code }: ApiError): boolean {
   return code === 'timeout' || code === 'network' || code === 'server' || code === 'throttled'
 }
 

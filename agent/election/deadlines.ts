@@ -1,5 +1,5 @@
 import { type Instant, later } from '../clock.ts'
-import type { Grant } from '../workload/messages.ts'
+import type { Grant } from '../link/messages.ts'
 import type { CandidateConfig, Term } from './state.ts'
 
 type Timings = Pick<CandidateConfig, 'leaseDurationMs' | 'renewDeadlineMs' | 'killMarginMs'>

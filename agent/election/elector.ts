@@ -1,6 +1,7 @@
 import type { Clock, Timer } from '../clock.ts'
+import { ApiError } from '../kube/errors.ts'
 import type { Lease } from '../lease/lease.ts'
-import { type LeaseApi, LeaseApiError } from '../lease/lease-api.ts'
+import type { LeaseApi } from '../lease/lease-api.ts'
 import { LeaseWatcher } from '../lease/lease-watcher.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import {
@@ -119,7 +120,7 @@ export class Elector {
       this.watcher.expect(lease)
       this.tell({ type: 'written', id: write.id, lease })
     } catch (cause) {
-      const error = asLeaseApiError(cause)
+      const error = asApiError(cause)
       metrics.renewal(error.code === 'conflict' ? 'conflict' : 'failed', clock.mono() - write.sentAt.mono)
       this.tell({ type: 'write_failed', id: write.id, error })
     }
@@ -130,7 +131,7 @@ export class Elector {
       await this.options.api.rehearse(lease, deadlineMs)
       this.tell({ type: 'rehearsed', error: null })
     } catch (cause) {
-      this.tell({ type: 'rehearsed', error: asLeaseApiError(cause) })
+      this.tell({ type: 'rehearsed', error: asApiError(cause) })
     }
   }
 
@@ -142,13 +143,13 @@ export class Elector {
       this.watcher.expect(lease)
       this.tell({ type: 'lease', lease, fresh: true })
     } catch (cause) {
-      this.tell({ type: 'read_failed', error: asLeaseApiError(cause) })
+      this.tell({ type: 'read_failed', error: asApiError(cause) })
     }
   }
 }
 
-function asLeaseApiError(cause: unknown): LeaseApiError {
-  if (cause instanceof LeaseApiError) return cause
+function asApiError(cause: unknown): ApiError {
+  if (cause instanceof ApiError) return cause
   // A defect must not stop the election; the write counts as one that may have been applied.
-  return new LeaseApiError('network', String(cause), { mayHaveCommitted: true, cause })
+  return new ApiError('network', String(cause), { mayHaveCommitted: true, cause })
 }

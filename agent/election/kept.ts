@@ -1,5 +1,5 @@
+import { ApiError } from '../kube/errors.ts'
 import { epochOf, holderOf, isNewer, type Lease } from '../lease/lease.ts'
-import { LeaseApiError } from '../lease/lease-api.ts'
 import type { Write } from './state.ts'
 import { isReleased } from './vacancy.ts'
 
@@ -14,11 +14,11 @@ export function notKept(
   write: Pick<Write, 'lease' | 'base'>,
   answer: Lease,
   written: readonly string[],
-): LeaseApiError | null {
+): ApiError | null {
   const lack = lackOf(write, answer, written)
   if (lack === null) return null
   const message = `the API server did not keep what was written: ${lack}; look for a webhook or a proxy that changes Leases`
-  return new LeaseApiError('not_kept', message, { mayHaveCommitted: true })
+  return new ApiError('not_kept', message, { mayHaveCommitted: true })
 }
 
 function lackOf(

@@ -1,6 +1,6 @@
 import { reached } from '../clock.ts'
+import type { ApiError } from '../kube/errors.ts'
 import { epochOf, holderOf, isNewer, type Lease, sameRecord } from '../lease/lease.ts'
-import type { LeaseApiError } from '../lease/lease-api.ts'
 import { learnRight, mayWrite, rehearseAgain, rehearsed } from './ability.ts'
 import { doubtAt, grantOf, killAt } from './deadlines.ts'
 import { noticeEnd, noticeFailure, remedyFailure } from './failing.ts'
@@ -285,7 +285,7 @@ function acknowledged(turn: Turn, id: number, lease: Lease): void {
 }
 
 /** It was answered with 200, and not carried out as it was written: the answer is a Lease that was seen, no more. */
-function dropped(turn: Turn, id: number, lease: Lease, error: LeaseApiError): void {
+function dropped(turn: Turn, id: number, lease: Lease, error: ApiError): void {
   learnRight(turn, error)
   failed(turn, id, error)
   const { nextAttemptAt } = turn.state
@@ -294,7 +294,7 @@ function dropped(turn: Turn, id: number, lease: Lease, error: LeaseApiError): vo
   turn.set({ nextAttemptAt: Math.max(turn.state.nextAttemptAt, nextAttemptAt) })
 }
 
-function failed(turn: Turn, id: number, error: LeaseApiError): void {
+function failed(turn: Turn, id: number, error: ApiError): void {
   const { pending, unresolved, seen, term } = turn.state
   if (pending?.id !== id) return // resolved by what was seen meanwhile
   // Even a refusal is remembered: a 409 can be the answer to a retry of a write that had succeeded.

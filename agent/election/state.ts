@@ -1,8 +1,8 @@
 import type { Instant } from '../clock.ts'
+import type { ApiError } from '../kube/errors.ts'
 import type { Lease } from '../lease/lease.ts'
-import type { LeaseApiError } from '../lease/lease-api.ts'
+import type { Grant } from '../link/messages.ts'
 import type { EventName } from '../observe/events.ts'
-import type { Grant } from '../workload/messages.ts'
 
 /** What one candidate is told at start. All times in milliseconds. */
 export interface CandidateConfig {
@@ -194,10 +194,10 @@ export type Fact =
   | { readonly type: 'lease'; readonly lease: Lease | null; readonly fresh: boolean }
   | { readonly type: 'watch'; readonly up: boolean; readonly problem: string | null }
   | { readonly type: 'written'; readonly id: number; readonly lease: Lease }
-  | { readonly type: 'write_failed'; readonly id: number; readonly error: LeaseApiError }
-  | { readonly type: 'read_failed'; readonly error: LeaseApiError }
+  | { readonly type: 'write_failed'; readonly id: number; readonly error: ApiError }
+  | { readonly type: 'read_failed'; readonly error: ApiError }
   /** `null`: the write would have been made. */
-  | { readonly type: 'rehearsed'; readonly error: LeaseApiError | null }
+  | { readonly type: 'rehearsed'; readonly error: ApiError | null }
   | { readonly type: 'workload'; readonly workload: Workload }
   /** The workload does not do its work. */
   | { readonly type: 'workload_failed'; readonly reason: string; readonly remedy: Remedy }

@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import { parseNamespace, parseObjectName } from '../config/names.ts'
 import { addSettings, flagOf, readSettings, reads, type Setting } from '../config/setting.ts'
 import { AGENT_SETTINGS } from '../config/settings.ts'
-import { splitWords } from '../demo/words.ts'
+import { splitWords } from '../config/words.ts'
 import { VERSION } from '../version.ts'
 
 export type Traffic = 'readiness' | 'label'

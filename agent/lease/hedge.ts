@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.ts'
+import { ApiError } from '../kube/errors.ts'
 import { type Lease, sameRecord } from './lease.ts'
-import { LeaseApiError } from './lease-api.ts'
 
 /** Parts of the deadline after which another attempt begins. */
 const FURTHER_ATTEMPTS = [1 / 4, 1 / 2]
@@ -32,7 +32,7 @@ export function hedged<T>(
         (failure: unknown) => {
           running--
           failures[index] = failure
-          const refused = failure instanceof LeaseApiError && failure.status !== undefined
+          const refused = failure instanceof ApiError && failure.status !== undefined
           if (!refused && running > 0) return
           over()
           reject(refused ? failure : failures.find(Boolean))
@@ -54,7 +54,7 @@ export interface Update {
   /** Over another connection. */
   read(deadlineMs: number): Promise<Lease | null>
   /** It was not carried out `afterMs` after it was sent, and may still be. */
-  late(afterMs: number): LeaseApiError
+  late(afterMs: number): ApiError
   /** Told what is shown beside the outcome: by the read, and by an answer that comes after it. */
   seen(lease: Lease): void
 }
@@ -82,7 +82,7 @@ export function lookedAfter(clock: Clock, update: Update): Promise<Lease> {
     else if (present !== null && sameRecord(present, lease)) resolve(present)
     else {
       if (present !== null) seen(present)
-      reject(new LeaseApiError('conflict', 'the Lease has changed since it was read'))
+      reject(new ApiError('conflict', 'the Lease has changed since it was read'))
     }
   }
   const timer = clock.after(LOOK_PART * deadlineMs, () => void look())

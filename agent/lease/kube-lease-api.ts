@@ -1,11 +1,11 @@
 import type { Clock } from '../clock.ts'
+import type { Reply } from '../kube/connections.ts'
+import { ApiError, lateness, nonsense, type Subject } from '../kube/errors.ts'
+import { type Call, KubeRequests, type KubeRequestsOptions, type Stream } from '../kube/requests.ts'
+import { cutShort, garbled, LineReader, parseWatchLine } from '../kube/watch-stream.ts'
 import { hedged, lookedAfter } from './hedge.ts'
-import type { Reply } from './kube-connections.ts'
-import { lateness, nonsense, type Subject } from './kube-errors.ts'
-import { type Call, KubeRequests, type KubeRequestsOptions, type Stream } from './kube-requests.ts'
 import type { Lease } from './lease.ts'
-import { type LeaseApi, LeaseApiError, type OpenWatch, type WatchHandlers } from './lease-api.ts'
-import { cutShort, garbled, LineReader, parseWatchLine } from './watch-stream.ts'
+import type { LeaseApi, OpenWatch, WatchHandlers } from './lease-api.ts'
 
 /** Seconds. As in client-go's reflector a random time from here to its double, so that not all watches end at once. */
 const LEAST_WATCH_SECONDS = 300
@@ -88,7 +88,7 @@ export class KubeLeaseApi implements LeaseApi {
     let stream: Stream | undefined
     let over = false
 
-    const end = (error?: LeaseApiError) => {
+    const end = (error?: ApiError) => {
       if (over) return
       over = true
       this.watches.delete(watch)
@@ -108,7 +108,9 @@ export class KubeLeaseApi implements LeaseApi {
       for (const line of complete ?? []) {
         if (over) return
         const event = parseWatchLine(line, this.requests.target(call))
-        if (event instanceof LeaseApiError) end(event)
+        if (event instanceof ApiError) end(event)
+        else if (event.type === 'changed')
+          handlers.event({ type: 'changed', lease: event.object as unknown as Lease })
         else handlers.event(event)
       }
       if (complete === null) end(garbled(this.requests.target(call)))
@@ -119,7 +121,7 @@ export class KubeLeaseApi implements LeaseApi {
     else this.watches.add(watch)
     stream.ended.then(
       () => end(lines.complete ? undefined : cutShort(this.requests.target(call))),
-      (error: LeaseApiError) => end(error),
+      (error: ApiError) => end(error),
     )
     return watch
   }
@@ -134,15 +136,14 @@ export class KubeLeaseApi implements LeaseApi {
     try {
       return this.leaseIn(call, await this.requests.send(call, deadlineMs, 'a new connection'))
     } catch (error) {
-      if (error instanceof LeaseApiError && error.code === 'not_found') return null
+      if (error instanceof ApiError && error.code === 'not_found') return null
       throw error
     }
   }
 
   private updating(lease: Lease) {
     // Without a version the API server overwrites whatever is there.
-    if (!lease.metadata.resourceVersion)
-      throw new LeaseApiError('invalid', 'an update needs a resourceVersion')
+    if (!lease.metadata.resourceVersion) throw new ApiError('invalid', 'an update needs a resourceVersion')
     const body = this.bodyOf(lease, lease.metadata)
     return { verb: 'update', about: this.about, method: 'PUT', path: this.object, body } satisfies Call
   }

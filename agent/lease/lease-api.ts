@@ -1,49 +1,5 @@
+import type { ApiError } from '../kube/errors.ts'
 import type { Lease } from './lease.ts'
-
-/** Why a request to the Lease API failed. */
-export type LeaseErrorCode =
-  | 'conflict' // 409 on an update: the object has another resourceVersion
-  | 'already_exists' // 409 on a create
-  | 'not_found' // 404
-  | 'unauthorized' // 401, after credentials were read again once
-  | 'forbidden' // 403: RBAC; the message names verb and resource
-  | 'throttled' // 429
-  | 'not_kept' // 200, with a Lease that does not carry what was written
-  | 'gone' // 410: a watch must start anew
-  | 'invalid' // other 4xx
-  | 'server' // 5xx
-  | 'timeout' // no answer within the request's deadline
-  | 'network' // not connected, TLS error, connection reset, an answer that is no JSON
-
-/** A failed request to the Lease API. */
-export class LeaseApiError extends Error {
-  readonly code: LeaseErrorCode
-  /**
-   * `false` when the API server certainly did not apply the write; `true` when it may have, although the
-   * answer never came. Connection refused and every 4xx are certain; timeouts, resets and 5xx are not.
-   */
-  readonly mayHaveCommitted: boolean
-  readonly status: number | undefined
-  /** How long the API server asked to wait before the next request. */
-  readonly retryAfterMs: number | undefined
-  constructor(
-    code: LeaseErrorCode,
-    message: string,
-    options: {
-      mayHaveCommitted?: boolean
-      status?: number | undefined
-      retryAfterMs?: number | undefined
-      cause?: unknown
-    } = {},
-  ) {
-    super(message, { cause: options.cause })
-    this.name = 'LeaseApiError'
-    this.code = code
-    this.mayHaveCommitted = options.mayHaveCommitted ?? false
-    this.status = options.status
-    this.retryAfterMs = options.retryAfterMs
-  }
-}
 
 export type WatchEvent =
   | { type: 'changed'; lease: Lease }
@@ -53,7 +9,7 @@ export type WatchEvent =
 export interface WatchHandlers {
   event(event: WatchEvent): void
   /** Called exactly once, unless `close()` came first. A server ending the watch in order gives no error. */
-  ended(error?: LeaseApiError): void
+  ended(error?: ApiError): void
 }
 
 export interface OpenWatch {
@@ -62,7 +18,7 @@ export interface OpenWatch {
 
 /**
  * One Lease object in one namespace. Every request has a deadline of its own, in milliseconds, after which its
- * connection is destroyed and the promise rejects with code `timeout`. All rejections are `LeaseApiError`.
+ * connection is destroyed and the promise rejects with code `timeout`. All rejections are `ApiError`.
  */
 export interface LeaseApi {
   /**

@@ -1,6 +1,7 @@
 import type { Clock, Timer } from '../clock.ts'
+import { ApiError } from '../kube/errors.ts'
 import { durationOf, holderOf, isNewer, type Lease } from './lease.ts'
-import { type LeaseApi, LeaseApiError, type OpenWatch, type WatchEvent } from './lease-api.ts'
+import type { LeaseApi, OpenWatch, WatchEvent } from './lease-api.ts'
 
 export interface WatcherHandlers {
   /** The Lease as last seen; `null`: it does not exist. Never older than what was told before. */
@@ -8,7 +9,7 @@ export interface WatcherHandlers {
   /** The watch is open and up to date: no polling needed. */
   up(): void
   /** The watch is lost; called once for each `up`, and for the first failed attempt. */
-  down(error: LeaseApiError | undefined): void
+  down(error: ApiError | undefined): void
 }
 
 export interface WatcherTimings {
@@ -95,7 +96,7 @@ export class LeaseWatcher {
     if (this.mustRead) {
       const lease = await this.api.read(this.deadlineMs()).catch(asFailure)
       if (!current()) return
-      if (lease instanceof LeaseApiError) return this.ended(lease)
+      if (lease instanceof ApiError) return this.ended(lease)
       this.believe(lease)
       if (!current()) return
     }
@@ -103,10 +104,10 @@ export class LeaseWatcher {
     // 2. Watch from there. What is delivered from now on counts, also before `watch` resolves.
     const handlers = {
       event: (event: WatchEvent) => current() && this.take(event),
-      ended: (error?: LeaseApiError) => current() && this.ended(error),
+      ended: (error?: ApiError) => current() && this.ended(error),
     }
     const watch = await this.api.watch(this.position, handlers, this.deadlineMs()).catch(asFailure)
-    if (watch instanceof LeaseApiError) return void handlers.ended(watch)
+    if (watch instanceof ApiError) return void handlers.ended(watch)
     if (!current()) return watch.close()
 
     // 3. Say so, once.
@@ -180,7 +181,7 @@ export class LeaseWatcher {
     const lease = await this.api.read(this.timings.retryPeriodMs).catch(asFailure)
     // What the watch brought meanwhile shows that it lives, and is no older.
     if (this.attempt !== attempt || this.changes !== changes) return
-    if (lease instanceof LeaseApiError) return this.ended(lease)
+    if (lease instanceof ApiError) return this.ended(lease)
     if (this.isAsSeen(lease)) {
       this.expected = undefined
       this.patience = Math.min(this.patience * 2, LONGEST_PATIENCE)
@@ -191,7 +192,7 @@ export class LeaseWatcher {
     if (this.attempt === attempt) void this.open()
   }
 
-  private ended(error: LeaseApiError | undefined): void {
+  private ended(error: ApiError | undefined): void {
     const lived = this.openSince === null ? 0 : this.clock.mono() - this.openSince
     this.shortLived = lived >= this.timings.retryPeriodMs ? 0 : this.shortLived + 1
     const expected = error === undefined || error.code === 'gone'
@@ -211,7 +212,7 @@ export class LeaseWatcher {
   }
 
   /** Doubles up to the retry period; its random half keeps candidates from coming back in step. */
-  private pauseMs(error: LeaseApiError | undefined): number {
+  private pauseMs(error: ApiError | undefined): number {
     const longest = Math.min(this.timings.retryPeriodMs, FIRST_PAUSE_MS * 2 ** Math.min(this.shortLived, 16))
     const asked = Math.min(error?.retryAfterMs ?? 0, LONGEST_RETRY_AFTER_MS)
     return Math.max(asked, longest * (0.5 + Math.random() / 2))
@@ -233,7 +234,7 @@ export class LeaseWatcher {
   }
 }
 
-function asFailure(error: unknown): LeaseApiError {
-  if (error instanceof LeaseApiError) return error
+function asFailure(error: unknown): ApiError {
+  if (error instanceof ApiError) return error
   throw error
 }

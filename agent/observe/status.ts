@@ -1,5 +1,5 @@
-import type { WorkloadView } from '../workload/messages.ts'
-import type { StandbyMode, StandbyView } from '../workload/standby.ts'
+import type { WorkloadView } from '../link/messages.ts'
+import type { StandbyMode, StandbyView } from '../link/standby.ts'
 
 /** One named condition behind `/readyz?verbose`, in the words of `kubectl get --raw /readyz?verbose`. */
 export interface Check {

@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
-import type { ObjectsApi } from '../lease/kube-objects.ts'
+import type { ObjectsApi } from '../kube/objects.ts'
 import { epochOf, holderOf } from '../lease/lease.ts'
 import type { LeaseApi } from '../lease/lease-api.ts'
 import { type Leads, READINESS, type Traffic, type TrafficListener } from './traffic.ts'

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { Clock } from '../clock.ts'
-import { type KubeObject, type MergePatch, type ObjectsApi, POD } from '../lease/kube-objects.ts'
-import { LeaseApiError } from '../lease/lease-api.ts'
+import { ApiError } from '../kube/errors.ts'
+import { type KubeObject, type MergePatch, type ObjectsApi, POD } from '../kube/objects.ts'
 import { REQUEST_MS, type Route, RouteError } from './routed-traffic.ts'
 import type { Known, Leads } from './traffic.ts'
 import {
@@ -101,7 +101,7 @@ export class LabelRoute implements Route {
     try {
       await this.options.api.patch(POD, name, this.patchFor(pod, null, undefined), REQUEST_MS)
     } catch (error) {
-      if (!(error instanceof LeaseApiError) || error.code !== 'not_found') throw error
+      if (!(error instanceof ApiError) || error.code !== 'not_found') throw error
     }
   }
 

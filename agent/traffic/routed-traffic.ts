@@ -1,5 +1,5 @@
 import type { Clock, Timer } from '../clock.ts'
-import { LeaseApiError } from '../lease/lease-api.ts'
+import { ApiError } from '../kube/errors.ts'
 import type { Known, Traffic, TrafficListener, TrafficView, Wanted } from './traffic.ts'
 
 /** A way to lead traffic through an object in the API server. */
@@ -133,7 +133,7 @@ export class RoutedTraffic implements Traffic {
 
   private failed(error: unknown): number {
     const { code, retryAfterMs = 0 } =
-      error instanceof LeaseApiError ? error : { code: error instanceof RouteError ? 'invalid' : '' }
+      error instanceof ApiError ? error : { code: error instanceof RouteError ? 'invalid' : '' }
     if (code === 'conflict' && ++this.conflicts <= CONFLICTS_AT_ONCE) return 0
     this.problem = error instanceof Error ? error.message : String(error)
     return jittered(Math.max(REFUSALS.has(code) ? REFUSED_MS : RETRY_MS, retryAfterMs))

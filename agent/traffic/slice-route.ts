@@ -1,8 +1,8 @@
 import { isIP } from 'node:net'
 import { isDeepStrictEqual } from 'node:util'
 import type { Clock } from '../clock.ts'
-import { ENDPOINT_SLICE, type KubeObject, type ObjectsApi } from '../lease/kube-objects.ts'
-import { LeaseApiError } from '../lease/lease-api.ts'
+import { ApiError } from '../kube/errors.ts'
+import { ENDPOINT_SLICE, type KubeObject, type ObjectsApi } from '../kube/objects.ts'
 import { REQUEST_MS, type Route, RouteError } from './routed-traffic.ts'
 import type { Known, Leads } from './traffic.ts'
 import {
@@ -69,7 +69,7 @@ export class SliceRoute implements Route {
     try {
       return await api.get(ENDPOINT_SLICE, name, REQUEST_MS)
     } catch (error) {
-      if (!(error instanceof LeaseApiError) || error.code !== 'not_found') throw error
+      if (!(error instanceof ApiError) || error.code !== 'not_found') throw error
       throw new RouteError(
         `${error.message}: apply the one of deploy/components/traffic-slice, or name yours with --endpoint-slice`,
       )

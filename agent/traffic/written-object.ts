@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.ts'
-import type { KubeObject } from '../lease/kube-objects.ts'
-import { LeaseApiError } from '../lease/lease-api.ts'
+import { ApiError } from '../kube/errors.ts'
+import type { KubeObject } from '../kube/objects.ts'
 import type { Known } from './traffic.ts'
 
 /** When the gate was last moved, RFC 3339. It also makes each write a change, and so the object a new version. */
@@ -37,7 +37,7 @@ export class WrittenObject {
     try {
       return await send()
     } catch (error) {
-      if (!(error instanceof LeaseApiError) || error.mayHaveCommitted)
+      if (!(error instanceof ApiError) || error.mayHaveCommitted)
         this.uncertain = before.metadata.resourceVersion
       throw error
     }

@@ -1,5 +1,5 @@
 import type { ChildProcess } from 'node:child_process'
-import { isDead, isSame, type ProcessStat, readProcesses, readStat } from '../../agent/workload/proc.ts'
+import { isDead, isSame, type ProcessStat, readProcesses, readStat } from '../../agent/processes/proc.ts'
 import type { LoggedProcess } from '../support/logged-process.ts'
 import type { Pod } from '../support/pod.ts'
 import { Missed } from './faults/fault.ts'

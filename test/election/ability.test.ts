@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { inability } from '../../agent/election/ability.ts'
-import type { LeaseErrorCode } from '../../agent/lease/lease-api.ts'
+import type { ApiErrorCode } from '../../agent/kube/errors.ts'
 import { Candidate, failure, heldBy, leaseOf, released } from './candidate.ts'
 
 function unable(c: Candidate): string | null {
   return inability(c.config, c.state, c.now)
 }
 
-function answered(c: Candidate, code: LeaseErrorCode | null = null): Candidate {
+function answered(c: Candidate, code: ApiErrorCode | null = null): Candidate {
   return c.tell({ type: 'rehearsed', error: code === null ? null : failure(code) })
 }
 

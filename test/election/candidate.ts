@@ -12,8 +12,8 @@ import {
   type Write,
 } from '../../agent/election/state.ts'
 import { transition } from '../../agent/election/transition.ts'
+import { ApiError, type ApiErrorCode } from '../../agent/kube/errors.ts'
 import type { Lease, LeaseSpec } from '../../agent/lease/lease.ts'
-import { LeaseApiError, type LeaseErrorCode } from '../../agent/lease/lease-api.ts'
 
 export const CONFIG: CandidateConfig = {
   identity: 'me',
@@ -61,8 +61,8 @@ export function released(resourceVersion: number, by = 'other', more: LeaseSpec 
   return { ...lease, metadata: { ...lease.metadata, annotations } }
 }
 
-export function failure(code: LeaseErrorCode, mayHaveCommitted = false): LeaseApiError {
-  return new LeaseApiError(code, `the API server said ${code}`, { mayHaveCommitted })
+export function failure(code: ApiErrorCode, mayHaveCommitted = false): ApiError {
+  return new ApiError(code, `the API server said ${code}`, { mayHaveCommitted })
 }
 
 /** One candidate under a clock that the test sets; every effect is kept for the test to look at. */
@@ -168,7 +168,7 @@ export class Candidate {
     return this.tell({ type: 'written', id: this.write.id, lease: answer })
   }
 
-  fail(code: LeaseErrorCode, mayHaveCommitted = false, write = this.write): this {
+  fail(code: ApiErrorCode, mayHaveCommitted = false, write = this.write): this {
     return this.tell({ type: 'write_failed', id: write.id, error: failure(code, mayHaveCommitted) })
   }
 

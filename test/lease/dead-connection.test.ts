@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { ApiError } from '../../agent/kube/errors.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
-import { LeaseApiError } from '../../agent/lease/lease-api.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
 import {
   apiFor,
@@ -45,11 +45,11 @@ class Scene implements AsyncDisposable {
   /** A connection over which an update was answered, and the next one is not. */
   async deadUpdate(
     seen?: (lease: Lease) => void,
-  ): Promise<{ result: Promise<Lease | LeaseApiError>; asked: Asked }> {
+  ): Promise<{ result: Promise<Lease | ApiError>; asked: Asked }> {
     const first = this.api.update(written('1'), DEADLINE_MS)
     ;(await this.next()).answer(200, leaseAt('5'))
     await first
-    const result = this.api.update(written('5'), DEADLINE_MS, seen).catch((error: LeaseApiError) => error)
+    const result = this.api.update(written('5'), DEADLINE_MS, seen).catch((error: ApiError) => error)
     return { result, asked: await this.next() }
   }
 
@@ -115,10 +115,10 @@ test('a slow server is waited for until the deadline', async () => {
 
 test('a refusal is an answer, and a read that nobody answers fails once', async () => {
   await using scene = await Scene.open()
-  const refused = scene.api.read(DEADLINE_MS).catch((error: LeaseApiError) => error.code)
+  const refused = scene.api.read(DEADLINE_MS).catch((error: ApiError) => error.code)
   ;(await scene.next()).answer(403, {})
   assert.equal(await refused, 'forbidden')
-  const unheard = scene.api.read(DEADLINE_MS).catch((error: LeaseApiError) => error.message)
+  const unheard = scene.api.read(DEADLINE_MS).catch((error: ApiError) => error.message)
   await scene.next()
   await scene.clock.pass(DEADLINE_MS)
   assert.match(String(await unheard), /did not answer "get" within 5000 ms$/)
@@ -132,7 +132,7 @@ test('an update without an answer is given up once a read over a new connection 
   assert.notEqual(read.request.socket, asked.request.socket)
   read.answer(200, leaseAt('5'))
   const error = await result
-  assert.ok(error instanceof LeaseApiError)
+  assert.ok(error instanceof ApiError)
   assert.deepEqual([error.code, error.mayHaveCommitted], ['timeout', true])
   // Its connection lives on: a server that is only slow may still carry it out.
   assert.equal(asked.request.socket.closed, false)
@@ -160,7 +160,7 @@ test('an update that can no longer be carried out is a conflict', async () => {
     const { result } = await scene.deadUpdate()
     await scene.clock.pass(2_000)
     ;(await scene.next()).answer(status, now)
-    assert.equal(((await result) as LeaseApiError).code, 'conflict')
+    assert.equal(((await result) as ApiError).code, 'conflict')
   }
 })
 
@@ -170,7 +170,7 @@ test('an update that was given up, and is answered after all, is told', async ()
   const { result, asked } = await scene.deadUpdate(told.resolve)
   await scene.clock.pass(2_000)
   ;(await scene.next()).answer(200, leaseAt('5'))
-  assert.ok((await result) instanceof LeaseApiError)
+  assert.ok((await result) instanceof ApiError)
   asked.answer(200, written('6'))
   assert.deepEqual(await told.promise, written('6'))
 })

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { test } from 'node:test'
-import { LeaseApiError } from '../../agent/lease/lease-api.ts'
+import { ApiError } from '../../agent/kube/errors.ts'
 import {
   apiFor,
   fixedAccess,
@@ -18,11 +18,11 @@ const LATER_MS = 5_000
 /** Long enough for a loopback exchange, short enough to wait for. */
 const SOON_MS = 150
 
-async function failure(promise: Promise<unknown>): Promise<LeaseApiError> {
+async function failure(promise: Promise<unknown>): Promise<ApiError> {
   try {
     await within(promise)
   } catch (error) {
-    assert.ok(error instanceof LeaseApiError, String(error))
+    assert.ok(error instanceof ApiError, String(error))
     assert.doesNotMatch(error.message, /secret-token/)
     assert.doesNotMatch(error.message, /\n/)
     return error

@@ -1,13 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Clock, Timer } from '../../agent/clock.ts'
+import { ApiError } from '../../agent/kube/errors.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
-import {
-  type LeaseApi,
-  LeaseApiError,
-  type WatchEvent,
-  type WatchHandlers,
-} from '../../agent/lease/lease-api.ts'
+import type { LeaseApi, WatchEvent, WatchHandlers } from '../../agent/lease/lease-api.ts'
 import { LeaseWatcher } from '../../agent/lease/lease-watcher.ts'
 import { leaseAt } from './fixtures/scripted-server.ts'
 
@@ -99,7 +95,7 @@ class Scene {
     await settled()
   }
 
-  async end(error?: LeaseApiError): Promise<void> {
+  async end(error?: ApiError): Promise<void> {
     this.open?.ended(error)
     await settled()
   }
@@ -114,8 +110,8 @@ const changed = (version: string, holder?: string): WatchEvent => ({
   type: 'changed',
   lease: leaseAt(version, holder),
 })
-const lost = new LeaseApiError('network', 'lost')
-const gone = new LeaseApiError('gone', 'too old')
+const lost = new ApiError('network', 'lost')
+const gone = new ApiError('gone', 'too old')
 
 test('it reads once and watches from there', async () => {
   const scene = await Scene.started()
@@ -183,7 +179,7 @@ test('the first new attempt comes within 100 ms, and none at once', async () => 
 
 test('a server that asks to wait is obeyed', async () => {
   const scene = new Scene()
-  scene.reads = [() => Promise.reject(new LeaseApiError('throttled', 'slow', { retryAfterMs: 7_000 }))]
+  scene.reads = [() => Promise.reject(new ApiError('throttled', 'slow', { retryAfterMs: 7_000 }))]
   scene.watcher.start()
   await settled()
   scene.news()

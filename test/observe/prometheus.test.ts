@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import { COLD } from '../../agent/link/standby.ts'
 import { VERSION } from '../../agent/version.ts'
-import { COLD } from '../../agent/workload/standby.ts'
 import { readExposition } from './exposition.ts'
 import { FOLLOWING, Replica, SERVING } from './replica.ts'
 

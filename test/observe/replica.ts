@@ -1,6 +1,6 @@
+import { COLD } from '../../agent/link/standby.ts'
 import { createMetrics } from '../../agent/observe/prometheus.ts'
 import type { AgentStatus, StatusSource } from '../../agent/observe/status.ts'
-import { COLD } from '../../agent/workload/standby.ts'
 
 /** A leader that serves. */
 export const SERVING: AgentStatus = {

@@ -3,15 +3,15 @@ import { doubtAt } from '../../agent/election/deadlines.ts'
 import { Elector, type OutwardEffect } from '../../agent/election/elector.ts'
 import type { CandidateConfig } from '../../agent/election/state.ts'
 import type { LeaseApi } from '../../agent/lease/lease-api.ts'
-import { standsBy } from '../../agent/observe/replica-status.ts'
-import { MakingWay } from '../../agent/operate/making-way.ts'
-import type { Member } from '../../agent/operate/succession.ts'
-import { gateChecks } from '../../agent/traffic/gate.ts'
+import { MakingWay } from '../../agent/peers/making-way.ts'
+import type { Member } from '../../agent/peers/succession.ts'
+import { standsBy } from '../../agent/replica/status.ts'
 import {
   Supervisor,
   type SupervisorMachine,
   type SupervisorOptions,
-} from '../../agent/workload/supervisor.ts'
+} from '../../agent/supervisor/supervisor.ts'
+import { gateChecks } from '../../agent/traffic/gate.ts'
 import type { Process } from './process.ts'
 
 export interface AgentHostParts {

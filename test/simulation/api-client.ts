@@ -1,12 +1,7 @@
+import { ApiError, type ApiErrorCode } from '../../agent/kube/errors.ts'
 import { hedged, lookedAfter } from '../../agent/lease/hedge.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
-import {
-  type LeaseApi,
-  LeaseApiError,
-  type LeaseErrorCode,
-  type OpenWatch,
-  type WatchHandlers,
-} from '../../agent/lease/lease-api.ts'
+import type { LeaseApi, OpenWatch, WatchHandlers } from '../../agent/lease/lease-api.ts'
 import type { ApiServer, Reply } from './api-server.ts'
 import type { Connection, Network } from './network.ts'
 import type { Process } from './process.ts'
@@ -140,7 +135,7 @@ export class ApiClient implements LeaseApi {
     const { timeline } = process.kernel
     return new Promise((resolve, reject) => {
       let open = true
-      const fail = (code: LeaseErrorCode, mayHaveCommitted: boolean) => {
+      const fail = (code: ApiErrorCode, mayHaveCommitted: boolean) => {
         if (open && !this.closed) reject(failure(code, mayHaveCommitted))
         end(code === 'network' || code === 'timeout')
       }
@@ -190,15 +185,15 @@ export class ApiClient implements LeaseApi {
   }
 }
 
-function failure(code: LeaseErrorCode, mayHaveCommitted: boolean): LeaseApiError {
+function failure(code: ApiErrorCode, mayHaveCommitted: boolean): ApiError {
   // A server that is busy says for how long.
   const retryAfterMs = code === 'throttled' ? RETRY_AFTER_MS : undefined
   const status = code === 'timeout' || code === 'network' ? undefined : REFUSED
-  return new LeaseApiError(code, `the API server: ${code}`, { mayHaveCommitted, status, retryAfterMs })
+  return new ApiError(code, `the API server: ${code}`, { mayHaveCommitted, status, retryAfterMs })
 }
 
 /** Errors that leave open whether the write was applied. */
-function uncertain(code: LeaseErrorCode): boolean {
+function uncertain(code: ApiErrorCode): boolean {
   return code === 'server' || code === 'network' || code === 'timeout'
 }
 

@@ -1,14 +1,15 @@
+import type { ApiErrorCode } from '../../agent/kube/errors.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
-import type { LeaseErrorCode, WatchEvent } from '../../agent/lease/lease-api.ts'
+import type { WatchEvent } from '../../agent/lease/lease-api.ts'
 import type { Timeline } from './timeline.ts'
 
-export type Reply = { lease: Lease | null } | { error: LeaseErrorCode }
+export type Reply = { lease: Lease | null } | { error: ApiErrorCode }
 
 /** One watch as the server sees it. */
 export interface Watcher {
   push(event: WatchEvent): void
   /** Without a code: the server ends it in order. */
-  end(code?: LeaseErrorCode): void
+  end(code?: ApiErrorCode): void
 }
 
 export interface Commit {
@@ -96,7 +97,7 @@ export class ApiServer {
   }
 
   /** Sends what is newer than `from` and goes on from there. */
-  watch(from: string | undefined, watcher: Watcher): LeaseErrorCode | null {
+  watch(from: string | undefined, watcher: Watcher): ApiErrorCode | null {
     if (from === undefined) {
       if (this.lease !== null) watcher.push({ type: 'changed', lease: this.lease })
     } else if (Number(from) < this.compactedTo) {
@@ -119,7 +120,7 @@ export class ApiServer {
     this.endWatches('gone')
   }
 
-  endWatches(code?: LeaseErrorCode): void {
+  endWatches(code?: ApiErrorCode): void {
     for (const watcher of [...this.watchers]) watcher.end(code)
     this.watchers.clear()
   }

@@ -1,7 +1,7 @@
-import { BootOffset, type BootReading } from '../../agent/workload/boot-offset.ts'
-import type { Hello, LinkHandlers } from '../../agent/workload/link-server.ts'
-import type { ToAgent, ToLauncher } from '../../agent/workload/messages.ts'
-import type { LauncherLink } from '../../agent/workload/supervisor.ts'
+import { BootOffset, type BootReading } from '../../agent/link/boot-offset.ts'
+import type { ToAgent, ToLauncher } from '../../agent/link/messages.ts'
+import type { Hello, LinkHandlers } from '../../agent/link/server.ts'
+import type { LauncherLink } from '../../agent/supervisor/supervisor.ts'
 import type { Process } from './process.ts'
 import type { Random } from './random.ts'
 

@@ -1,4 +1,4 @@
-import type { LeaseErrorCode } from '../../agent/lease/lease-api.ts'
+import type { ApiErrorCode } from '../../agent/kube/errors.ts'
 import type { Random } from './random.ts'
 
 /** What a network fault does to the way between one machine and the API server. */
@@ -26,7 +26,7 @@ export interface Disturbance {
   /** Events come this many milliseconds later. */
   readonly watchLag?: number
   /** The server answers this instead of doing what it was asked. */
-  readonly error?: LeaseErrorCode
+  readonly error?: ApiErrorCode
   /** How likely it does; 1 where nothing is said. */
   readonly errorChance?: number
   /** Writes are applied, and answered with a conflict: the answer to a retry underway. */
@@ -103,7 +103,7 @@ export class Network {
     return false
   }
 
-  get error(): LeaseErrorCode | undefined {
+  get error(): ApiErrorCode | undefined {
     for (const { error, errorChance = 1 } of this.faults) {
       if (error !== undefined && (errorChance === 1 || this.random.chance(errorChance))) return error
     }

@@ -1,4 +1,4 @@
-import type { Exit } from '../../agent/workload/process-tree.ts'
+import type { Exit } from '../../agent/processes/process-tree.ts'
 import { AgentHost } from './agent-host.ts'
 import { ApiClient } from './api-client.ts'
 import { LauncherHost } from './launcher-host.ts'

@@ -1,5 +1,5 @@
 import type { Timer } from '../../agent/clock.ts'
-import { COLD, type Preparable, type StandbyView } from '../../agent/workload/standby.ts'
+import { COLD, type Preparable, type StandbyView } from '../../agent/link/standby.ts'
 import type { Process } from './process.ts'
 import type { Random } from './random.ts'
 import type { Workload } from './workload.ts'

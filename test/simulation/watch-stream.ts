@@ -1,10 +1,5 @@
-import {
-  LeaseApiError,
-  type LeaseErrorCode,
-  type OpenWatch,
-  type WatchEvent,
-  type WatchHandlers,
-} from '../../agent/lease/lease-api.ts'
+import { ApiError, type ApiErrorCode } from '../../agent/kube/errors.ts'
+import type { OpenWatch, WatchEvent, WatchHandlers } from '../../agent/lease/lease-api.ts'
 import type { ApiClientParts } from './api-client.ts'
 import type { Watcher } from './api-server.ts'
 import type { Connection } from './network.ts'
@@ -39,10 +34,10 @@ export class WatchStream implements Watcher, OpenWatch {
     })
   }
 
-  end(code?: LeaseErrorCode): void {
+  end(code?: ApiErrorCode): void {
     this.send(() => {
       this.close()
-      this.handlers.ended(code === undefined ? undefined : new LeaseApiError(code, `the watch: ${code}`))
+      this.handlers.ended(code === undefined ? undefined : new ApiError(code, `the watch: ${code}`))
     })
   }
 
@@ -79,7 +74,7 @@ export class WatchStream implements Watcher, OpenWatch {
     this.parts.process.after(KEEP_ALIVE_MS, () => {
       if (!this.open) return
       this.close()
-      this.handlers.ended(new LeaseApiError('network', 'the watch is dead'))
+      this.handlers.ended(new ApiError('network', 'the watch is dead'))
     })
   }
 
@@ -90,7 +85,7 @@ export class WatchStream implements Watcher, OpenWatch {
       process.deliver(() => {
         if (!this.open) return
         this.close()
-        this.handlers.ended(new LeaseApiError('network', 'the watch was cut'))
+        this.handlers.ended(new ApiError('network', 'the watch was cut'))
       })
     } else if (this.held.length > 0 && !this.silent) {
       // The connection may have been forgotten on the way: then it stays open, and nothing ever comes.

@@ -1,5 +1,5 @@
-import type { Loss } from '../../agent/workload/messages.ts'
-import type { Exit, LiveProcess, ProcessTree } from '../../agent/workload/process-tree.ts'
+import type { Loss } from '../../agent/link/messages.ts'
+import type { Exit, LiveProcess, ProcessTree } from '../../agent/processes/process-tree.ts'
 import type { Process } from './process.ts'
 import type { Random } from './random.ts'
 

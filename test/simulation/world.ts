@@ -1,5 +1,5 @@
-import { remedyFor } from '../../agent/operate/crash-policy.ts'
-import type { Member } from '../../agent/operate/succession.ts'
+import type { Member } from '../../agent/peers/succession.ts'
+import { remedyFor } from '../../agent/replica/crash-policy.ts'
 import type { Stage } from './agent-host.ts'
 import { ApiServer } from './api-server.ts'
 import { type Fault, MISSED } from './faults/fault.ts'

@@ -3,7 +3,7 @@ import { copyFileSync, linkSync, mkdirSync, mkdtempSync, readFileSync, readlinkS
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import type { AgentStatus } from '../../agent/observe/status.ts'
-import { isDead, readProcesses } from '../../agent/workload/proc.ts'
+import { isDead, readProcesses } from '../../agent/processes/proc.ts'
 import { BUNDLE } from './bundle.ts'
 import { freePort } from './free-port.ts'
 import { LoggedProcess } from './logged-process.ts'

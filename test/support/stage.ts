@@ -8,7 +8,7 @@ import {
   startEmbeddedLeaseApi,
 } from '../../agent/lease/embedded/embedded-lease-api.ts'
 import type { LeaseSpec } from '../../agent/lease/lease.ts'
-import { isDead, readStat } from '../../agent/workload/proc.ts'
+import { isDead, readStat } from '../../agent/processes/proc.ts'
 import { assertOneActed, readBeats } from './beats.ts'
 import type { Pod } from './pod.ts'
 import { Replica, type ReplicaOptions } from './replica.ts'

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { LeaseApiError } from '../../agent/lease/lease-api.ts'
+import { ApiError } from '../../agent/kube/errors.ts'
 import { LabelRoute } from '../../agent/traffic/label-route.ts'
 import { type Route, RoutedTraffic } from '../../agent/traffic/routed-traffic.ts'
 import { CLOSED_WITHIN_MS, followed, type Known, READINESS } from '../../agent/traffic/traffic.ts'
@@ -112,8 +112,8 @@ describe('traffic that the API server leads', () => {
 
   it('asks less often for what only a person can put right, and as seldom as the API server wishes', async () => {
     for (const error of [
-      new LeaseApiError('forbidden', 'no'),
-      new LeaseApiError('throttled', 'slowly', { retryAfterMs: 5_000 }),
+      new ApiError('forbidden', 'no'),
+      new ApiError('throttled', 'slowly', { retryAfterMs: 5_000 }),
     ]) {
       const scene = new Scene()
       scene.bring = () => Promise.reject(error)
@@ -125,7 +125,7 @@ describe('traffic that the API server leads', () => {
 
   it('reads anew after a conflict at once, and does not fight for ever', async () => {
     const scene = new Scene()
-    scene.bring = () => Promise.reject(new LeaseApiError('conflict', 'it has changed'))
+    scene.bring = () => Promise.reject(new ApiError('conflict', 'it has changed'))
     scene.traffic.want(STANDING_BY)
     await scene.clock.pass(500)
     assert.equal(scene.asked.length, 4)

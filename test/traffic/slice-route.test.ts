@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import type { KubeObject } from '../../agent/lease/kube-objects.ts'
+import type { KubeObject } from '../../agent/kube/objects.ts'
 import { RoutedTraffic } from '../../agent/traffic/routed-traffic.ts'
 import { SliceRoute } from '../../agent/traffic/slice-route.ts'
 import type { Known } from '../../agent/traffic/traffic.ts'

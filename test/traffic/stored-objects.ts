@@ -1,5 +1,5 @@
-import type { Kind, KubeObject, MergePatch, ObjectsApi } from '../../agent/lease/kube-objects.ts'
-import { LeaseApiError } from '../../agent/lease/lease-api.ts'
+import { ApiError } from '../../agent/kube/errors.ts'
+import type { Kind, KubeObject, MergePatch, ObjectsApi } from '../../agent/kube/objects.ts'
 
 type Changes = Readonly<Record<string, string | null>> | undefined
 type Answer<T> = () => T
@@ -108,7 +108,7 @@ export class StoredObjects implements ObjectsApi {
 
   private found(name: string): KubeObject {
     const object = this.objects.get(name)
-    if (object === undefined) throw new LeaseApiError('not_found', `there is no "${name}"`)
+    if (object === undefined) throw new ApiError('not_found', `there is no "${name}"`)
     return object
   }
 
@@ -130,20 +130,20 @@ function merged(before: object | null | undefined, changes: Changes): Record<str
   )
 }
 
-function conflict(): LeaseApiError {
-  return new LeaseApiError('conflict', 'it has changed since it was read')
+function conflict(): ApiError {
+  return new ApiError('conflict', 'it has changed since it was read')
 }
 
 /** The API server is away. */
-export function unreachable(): LeaseApiError {
-  return new LeaseApiError('network', 'cannot reach the API server')
+export function unreachable(): ApiError {
+  return new ApiError('network', 'cannot reach the API server')
 }
 
 /** A write that was sent, and whose answer never came. */
-export function unanswered(): LeaseApiError {
-  return new LeaseApiError('timeout', 'the API server did not answer', { mayHaveCommitted: true })
+export function unanswered(): ApiError {
+  return new ApiError('timeout', 'the API server did not answer', { mayHaveCommitted: true })
 }
 
-export function forbidden(what: string): LeaseApiError {
-  return new LeaseApiError('forbidden', `ServiceAccount "team/x" may not ${what}: add the verb to its Role`)
+export function forbidden(what: string): ApiError {
+  return new ApiError('forbidden', `ServiceAccount "team/x" may not ${what}: add the verb to its Role`)
 }

@@ -1,4 +1,4 @@
-import type { LeaseErrorCode } from '../../../agent/lease/lease-api.ts'
+import type { ApiErrorCode } from '../../../agent/kube/errors.ts'
 import type { Connection, Disturbance } from '../network.ts'
 import type { Kind, Strike } from './fault.ts'
 
@@ -14,13 +14,13 @@ function blackHoled(uses: readonly Connection['use'][]): Strike {
   return (_world, _fault, { network }) => void network.blackHole(uses)
 }
 
-const answers = (error: LeaseErrorCode): Strike => disturbed(() => ({ error }))
+const answers = (error: ApiErrorCode): Strike => disturbed(() => ({ error }))
 
 const lag = (degree: number) => 100 + degree * 15_000
 const lateness = (degree: number) => 1_000 + degree * 25_000
 
 /** Any error that leaves it open whether the next request fares better. */
-const ERRORS: readonly LeaseErrorCode[] = ['unauthorized', 'throttled', 'server', 'network']
+const ERRORS: readonly ApiErrorCode[] = ['unauthorized', 'throttled', 'server', 'network']
 
 /** The network between a machine and the API server, and what the API server answers to it. */
 export const NETWORK_FAULTS = {
@@ -83,7 +83,7 @@ export const NETWORK_FAULTS = {
   'errors in bursts': {
     rows: ['T7'],
     strike: disturbed((degree) => ({
-      error: ERRORS[Math.floor(degree * ERRORS.length)] as LeaseErrorCode,
+      error: ERRORS[Math.floor(degree * ERRORS.length)] as ApiErrorCode,
       errorChance: 0.2 + 0.6 * degree,
     })),
   },

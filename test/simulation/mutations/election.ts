@@ -252,7 +252,7 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
   {
     name: 'starts again in place what never served, for ever',
     rule: 'restart',
-    file: 'agent/operate/crash-policy.ts',
+    file: 'agent/replica/crash-policy.ts',
     from: 'if (servedMs === null || servedMs < leaseDurationMs)',
     to: 'if (leaseDurationMs === 0)',
   },
@@ -393,7 +393,7 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
   {
     name: 'starts a workload from nothing although its standby is ready',
     rule: '11',
-    file: 'agent/workload/workload-processes.ts',
+    file: 'agent/launcher/workload-processes.ts',
     from: '    await this.machine.standby()?.use()\n',
     to: '    await this.machine.standby()?.use().then(() => this.machine.standby()?.discard())\n',
     among: ['replica lost', 'standby lost', 'evicted'],
@@ -417,10 +417,10 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
   {
     name: 'competes for a Lease of its own beside peers that compete for another one',
     rule: '1',
-    file: 'agent/operate/rivals.ts',
+    file: 'agent/peers/rivals.ts',
     from: 'if (lease === leaseIn(this.options.lease)) return false',
     to: "if (lease !== '') return false",
-    test: 'test/operate/rivals.test.ts',
+    test: 'test/peers/rivals.test.ts',
   },
   {
     name: 'takes what its update’s read showed for no news where the answer came first',
@@ -433,7 +433,7 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
   {
     name: 'goes on starting from nothing although a prepared replica would serve at once',
     rule: '11',
-    file: 'agent/operate/making-way.ts',
+    file: 'agent/peers/making-way.ts',
     from: '((newer && served()) || (faster && startsColder()))',
     to: '(newer && served())',
     among: ['standby hangs', 'standby fails', 'replica lost', 'evicted'],
@@ -441,10 +441,10 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
   {
     name: 'prepares no standby again after a term',
     rule: '11',
-    file: 'agent/workload/workload-processes.ts',
+    file: 'agent/launcher/workload-processes.ts',
     from: '    this.machine.standby()?.prepare()\n',
     to: '',
-    test: 'test/workload/launcher.test.ts',
+    test: 'test/launcher/launcher.test.ts',
   },
   {
     name: 'does not wait with a release for its spare',

@@ -1,0 +1,222 @@
+/** Why a request to the API server failed. */
+export type ApiErrorCode =
+  | 'conflict' // 409 on an update: the object has another resourceVersion
+  | 'already_exists' // 409 on a create
+  | 'not_found' // 404
+  | 'unauthorized' // 401, after credentials were read again once
+  | 'forbidden' // 403: RBAC; the message names verb and resource
+  | 'throttled' // 429
+  | 'not_kept' // 200, with an object that does not carry what was written
+  | 'gone' // 410: a watch must start anew
+  | 'invalid' // other 4xx
+  | 'server' // 5xx
+  | 'timeout' // no answer within the request's deadline
+  | 'network' // not connected, TLS error, connection reset, an answer that is no JSON
+
+/** A failed request to the API server. */
+export class ApiError extends Error {
+  readonly code: ApiErrorCode
+  /**
+   * `false` when the API server certainly did not apply the write; `true` when it may have, although the
+   * answer never came. Connection refused and every 4xx are certain; timeouts, resets and 5xx are not.
+   */
+  readonly mayHaveCommitted: boolean
+  readonly status: number | undefined
+  /** How long the API server asked to wait before the next request. */
+  readonly retryAfterMs: number | undefined
+  constructor(
+    code: ApiErrorCode,
+    message: string,
+    options: {
+      mayHaveCommitted?: boolean
+      status?: number | undefined
+      retryAfterMs?: number | undefined
+      cause?: unknown
+    } = {},
+  ) {
+    super(message, { cause: options.cause })
+    this.name = 'ApiError'
+    this.code = code
+    this.mayHaveCommitted = options.mayHaveCommitted ?? false
+    this.status = options.status
+    this.retryAfterMs = options.retryAfterMs
+  }
+}
+
+export type Verb = 'get' | 'list' | 'update' | 'patch' | 'create' | 'watch'
+
+/** What a request is about, in the words of `kubectl` and of RBAC. */
+export interface Subject {
+  /** E.g. `Lease`. */
+  readonly kind: string
+  /** E.g. `leases.coordination.k8s.io`. */
+  readonly resource: string
+  /** `null`: all of them. */
+  readonly name: string | null
+}
+
+/** What a request was about, for its error message. */
+export interface Target extends Subject {
+  readonly verb: Verb
+  readonly namespace: string
+  /** The API server's address, without credentials. */
+  readonly server: string
+  /** Where the credentials came from. */
+  readonly source: string
+}
+
+/** The parts of a Kubernetes `Status` that say why a request failed. */
+export interface Status {
+  readonly code?: number
+  readonly reason?: string
+  readonly message?: string
+}
+
+/** `undefined` where the text is no `Status`, e.g. a proxy's own error page. */
+export function parseStatus(text: string): Status | undefined {
+  try {
+    const value: unknown = JSON.parse(text)
+    if (typeof value !== 'object' || value === null || !('kind' in value)) return undefined
+    return value.kind === 'Status' ? (value as Status) : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** The error for an HTTP status other than success, or for the same status inside of a watch. */
+export function refusal(
+  target: Target,
+  status: number,
+  detail: Status | undefined,
+  retryAfter?: string | string[],
+): ApiError {
+  const code = codeOf(target.verb, status, detail)
+  return new ApiError(code, sentence(target, code, status, detail), {
+    status,
+    mayHaveCommitted: status >= 500 && writes(target.verb),
+    retryAfterMs: /^\d{1,4}$/.test(String(retryAfter)) ? Number(retryAfter) * 1000 : undefined,
+  })
+}
+
+function codeOf(verb: Verb, status: number, detail: Status | undefined): ApiErrorCode {
+  if (status >= 500) return 'server'
+  // A 404 without a Status is not about the object: the path itself is unknown, e.g. to a proxy in between.
+  if (status === 404) return detail?.reason === 'NotFound' ? 'not_found' : 'invalid'
+  if (status === 409)
+    return verb === 'create' && detail?.reason === 'AlreadyExists' ? 'already_exists' : 'conflict'
+  const codes: Record<number, ApiErrorCode> = {
+    401: 'unauthorized',
+    403: 'forbidden',
+    410: 'gone',
+    429: 'throttled',
+  }
+  return codes[status] ?? 'invalid'
+}
+
+function sentence(target: Target, code: ApiErrorCode, status: number, detail: Status | undefined): string {
+  const { verb, kind, namespace, name, server, source } = target
+  const what = name === null ? target.resource : `the ${kind} "${name}"`
+  const said = detail?.message === undefined ? '' : `: ${detail.message.replace(/\s+/g, ' ').slice(0, 400)}`
+  switch (code) {
+    case 'forbidden':
+      return forbidden(target, said)
+    case 'unauthorized':
+      return `the API server at ${server} does not accept ${source} (401 Unauthorized)`
+    case 'conflict':
+      return `${what} has changed since it was read`
+    case 'already_exists':
+      return `${what} already exists in namespace "${namespace}"`
+    case 'not_found':
+      return verb === 'create'
+        ? `namespace "${namespace}" does not exist`
+        : `there is no ${kind} "${name}" in namespace "${namespace}"`
+    case 'throttled':
+      return `the API server at ${server} asks to slow down (429 Too Many Requests)`
+    case 'gone':
+      return 'the watch must start anew: its resource version is too old'
+    default:
+      if (status === 404)
+        return `${server} answered 404 without naming the ${kind}: is it a Kubernetes API server?`
+      return `the API server at ${server} answered ${status} to "${verb}" of ${what}${said}`
+  }
+}
+
+function forbidden({ verb, resource, namespace, name }: Target, said: string): string {
+  const named = verb === 'create' || name === null ? '' : `"${name}" `
+  const what = `${resource} ${named}in namespace "${namespace}"`
+  const user = /User "([^"]+)" cannot /.exec(said)?.[1]
+  // Not every 403 comes from RBAC: a namespace that is being deleted, or an admission rule, gives one as well.
+  if (user === undefined) return `the API server forbids to "${verb}" ${what}${said}`
+  const account = /^system:serviceaccount:([^:]+):([^:]+)$/.exec(user)
+  const who = account === null ? `user "${user}"` : `ServiceAccount "${account[1]}/${account[2]}"`
+  return `${who} may not "${verb}" ${what}: add the verb to its Role`
+}
+
+/** The error for a request whose deadline passed. */
+export function lateness({ verb, server }: Target, deadlineMs: number, handedOver: boolean): ApiError {
+  const ms = Math.round(deadlineMs)
+  return new ApiError(
+    'timeout',
+    handedOver
+      ? `the API server at ${server} did not answer "${verb}" within ${ms} ms`
+      : `no connection to the API server at ${server} within ${ms} ms`,
+    { mayHaveCommitted: handedOver && writes(verb) },
+  )
+}
+
+/** The error for a connection that could not be made, or broke before the reply was complete. */
+export function breakdown({ verb, server }: Target, cause: unknown, handedOver: boolean): ApiError {
+  const where = handedOver
+    ? `lost the connection to the API server at ${server}`
+    : `cannot reach the API server at ${server}`
+  return new ApiError('network', `${where}: ${explain(cause as Failure)}`, {
+    mayHaveCommitted: handedOver && writes(verb),
+    cause,
+  })
+}
+
+/** A reply of success that holds something else than was asked for. */
+export function nonsense({ verb, server }: Target, what: string, status?: number): ApiError {
+  return new ApiError('network', `the API server at ${server} answered "${verb}" with ${what}`, {
+    mayHaveCommitted: writes(verb),
+    status,
+  })
+}
+
+function writes(verb: Verb): boolean {
+  return verb === 'update' || verb === 'patch' || verb === 'create'
+}
+
+interface Failure {
+  readonly code?: string
+  readonly message: string
+}
+
+const EXPLANATIONS: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'connection refused',
+  ECONNRESET: 'connection reset',
+  EPIPE: 'connection reset',
+  ETIMEDOUT: 'the network gave up waiting for an answer',
+  EHOSTUNREACH: 'no route to the host',
+  ENETUNREACH: 'no route to the network',
+  ENOTFOUND: 'the host name is unknown',
+  EAI_AGAIN: 'the host name cannot be resolved at the moment',
+  UND_ERR_SOCKET: 'connection closed',
+  CERT_HAS_EXPIRED: 'its certificate has expired',
+  ERR_TLS_CERT_ALTNAME_INVALID: 'its certificate is for another host name',
+  DEPTH_ZERO_SELF_SIGNED_CERT: 'its certificate is not signed by the configured CA',
+  SELF_SIGNED_CERT_IN_CHAIN: 'its certificate is not signed by the configured CA',
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'its certificate is not signed by the configured CA',
+  UNABLE_TO_GET_ISSUER_CERT: 'its certificate is not signed by the configured CA',
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'its certificate is not signed by the configured CA',
+  CERT_SIGNATURE_FAILURE: 'its certificate is not signed by the configured CA',
+  ERR_SSL_WRONG_VERSION_NUMBER: 'it does not speak TLS',
+  ERR_SSL_PACKET_LENGTH_TOO_LONG: 'it does not speak TLS',
+}
+
+function explain({ code, message }: Failure): string {
+  const text = code === undefined ? undefined : EXPLANATIONS[code]
+  if (text !== undefined) return `${text} (${code})`
+  const line = message.split('\n', 1)[0]?.slice(0, 200) ?? ''
+  return code === undefined || line.includes(code) ? line : `${line} (${code})`
+}

@@ -1,0 +1,139 @@
+import { realpathSync } from 'node:fs'
+import { basename, dirname } from 'node:path'
+import { findProgram, headOf } from '../processes/program.ts'
+
+/** How the command of the user would start LangFlow in its own interpreter. */
+export interface LangflowStart {
+  /** The interpreter and its options. */
+  readonly interpreter: readonly [string, ...string[]]
+  /** What `sys.argv` would be. */
+  readonly argv: readonly string[]
+  /** What `sys.path[0]` would be. */
+  readonly importsFrom: string
+  /** What a shell around it would set. */
+  readonly environment: Readonly<Record<string, string>>
+}
+
+const SHELLS = new Set(['sh', 'bash', 'dash', 'ash'])
+const KNOWN = '"langflow run …", "python -m langflow run …", or "sh -c" with one of them and nothing else'
+
+/**
+ * Finds LangFlow's interpreter in the command that starts it: by the first line of the script, or because the
+ * command names it. Throws one sentence where the command does anything else, since that must not happen before
+ * its time. The sentence is shown to everybody, and names no argument and no value: they may hold secrets.
+ */
+export function readLangflowCommand(
+  command: readonly string[],
+  env: NodeJS.ProcessEnv,
+  cwd: string,
+): LangflowStart {
+  const [program = '', ...args] = command
+  const name = basename(program)
+  if (SHELLS.has(name)) return readShell(args, env, cwd)
+  if (/^python[\d.]*$/.test(name)) return readModule(program, args, cwd)
+  if (name !== 'langflow') throw new Error(`"${program}" is not ${KNOWN}`)
+  if (args[0] !== 'run') throw new Error(`"langflow" without "run" is not ${KNOWN}`)
+  const script = findProgram(program, env)
+  return {
+    interpreter: interpreterOf(script, env),
+    argv: [script, ...args],
+    importsFrom: dirname(realpathSync(script)),
+    environment: {},
+  }
+}
+
+/**
+ * The command with a script of `langflow-scripts.ts` before it, where it can be told how; otherwise as it is.
+ *
+ * @param env of the command; what a shell around it would set is in that of the result
+ */
+export function startWith(
+  script: string,
+  command: readonly string[],
+  env: NodeJS.ProcessEnv,
+): { readonly command: readonly string[]; readonly env: NodeJS.ProcessEnv } {
+  try {
+    const { interpreter, argv, importsFrom, environment } = readLangflowCommand(command, env, process.cwd())
+    return {
+      command: [...interpreter, '-c', script, importsFrom, ...argv],
+      env: { ...env, ...environment },
+    }
+  } catch {
+    return { command, env }
+  }
+}
+
+function readModule(program: string, args: readonly string[], cwd: string): LangflowStart {
+  const at = args.indexOf('-m')
+  const [, module = '', ...rest] = at < 0 ? [] : args.slice(at)
+  if ((module !== 'langflow' && module !== 'langflow.__main__') || rest[0] !== 'run')
+    throw new Error(`"${program}" with anything but LangFlow is not ${KNOWN}`)
+  return {
+    interpreter: [program, ...args.slice(0, at)],
+    argv: ['langflow', ...rest],
+    importsFrom: cwd,
+    environment: {},
+  }
+}
+
+function readShell(args: readonly string[], env: NodeJS.ProcessEnv, cwd: string): LangflowStart {
+  const [option = '', script, ...rest] = args
+  if (!/^-[a-z]*c$/.test(option) || script === undefined || rest.length > 0)
+    throw new Error(`a shell that is not started as "sh -c COMMAND" is not ${KNOWN}`)
+  const words = readWords(script, env)
+  const environment: Record<string, string> = {}
+  while (words[0] !== undefined && /^[A-Za-z_]\w*=/.test(words[0])) {
+    const [assignment] = words.splice(0, 1) as [string]
+    const at = assignment.indexOf('=')
+    environment[assignment.slice(0, at)] = assignment.slice(at + 1)
+  }
+  if (words[0] === 'exec') words.shift()
+  const start = readLangflowCommand(words, { ...env, ...environment }, cwd)
+  return { ...start, environment: { ...environment, ...start.environment } }
+}
+
+const WORD = /\s*(?:'([^']*)'|"((?:[^"\\$`]|\$\{?\w+\}?)*)"|((?:[\w@%+=:,./-]|\$\{?[A-Za-z_]\w*\}?)+))/y
+
+/** The words of one simple command. Throws where the shell would do more than split, unquote and insert variables. */
+function readWords(script: string, env: NodeJS.ProcessEnv): string[] {
+  const words: string[] = []
+  const text = script.trim()
+  let word = ''
+  for (let at = 0; at < text.length; ) {
+    WORD.lastIndex = at
+    const found = WORD.exec(text)
+    if (found === null) throw new Error(`the shell command does more than start LangFlow: it is not ${KNOWN}`)
+    const [whole, single, double, bare] = found
+    if (/^\s/.test(whole) && at > 0) {
+      words.push(word)
+      word = ''
+    }
+    word += single ?? insertVariables(double ?? bare ?? '', env, double === undefined)
+    at = WORD.lastIndex
+  }
+  return [...words, word]
+}
+
+function insertVariables(text: string, env: NodeJS.ProcessEnv, splits: boolean): string {
+  return text.replace(/\$\{?(\w+)\}?/g, (_, name: string) => {
+    const value = env[name] ?? ''
+    if (splits && /[\s*?[]|^$/.test(value))
+      throw new Error(`put "$${name}" in quotes: its value is not one word`)
+    return value
+  })
+}
+
+/** Of a script: what its first line names, also in the form that pip writes for paths that are too long for one. */
+function interpreterOf(script: string, env: NodeJS.ProcessEnv): [string, ...string[]] {
+  const [first = '', second = ''] = headOf(script).split('\n')
+  const [, long] = /^'''exec' "?([^"]+)"? "\$0"/.exec(second) ?? []
+  if (first === '#!/bin/sh' && long !== undefined) return [long.trimEnd()]
+  const [interpreter = '', ...options] = first
+    .replace(/^#!\s*/, '')
+    .trim()
+    .split(/\s+/)
+  if (first.startsWith('#!') && basename(interpreter) === 'env' && options[0] !== undefined)
+    return [findProgram(options[0], env), ...options.slice(1)]
+  if (first.startsWith('#!') && /^python[\d.]*$/.test(basename(interpreter))) return [interpreter, ...options]
+  throw new Error(`the first line of ${script} names no Python interpreter`)
+}

@@ -1,0 +1,85 @@
+import { readdirSync, readFileSync, realpathSync } from 'node:fs'
+import { basename, delimiter, dirname, join } from 'node:path'
+import { isVersion } from '../package-version.ts'
+import { findProgram } from '../processes/program.ts'
+import { readLangflowCommand } from './langflow-command.ts'
+
+/** As LangFlow itself looks for its version. */
+const PACKAGES = ['langflow', 'langflow_base', 'langflow_nightly', 'langflow_base_nightly']
+const LIBRARIES = ['lib', 'lib64', 'local/lib']
+const SITES = ['site-packages', 'dist-packages']
+
+/**
+ * The version of the LangFlow that a command would start, by the metadata of its package; `null`: the command starts none, or
+ * there is no metadata where its interpreter usually has it. Nothing is run for it: an interpreter would run what lies in its
+ * site-packages (`sitecustomize`, `.pth`).
+ *
+ * @param env of the command
+ */
+export function langflowVersion(
+  command: readonly string[],
+  env: NodeJS.ProcessEnv,
+  cwd = process.cwd(),
+): string | null {
+  try {
+    const { interpreter, argv, importsFrom, environment } = readLangflowCommand(command, env, cwd)
+    const given = { ...env, ...environment }
+    const python = findProgram(interpreter[0], given)
+    const path = (given.PYTHONPATH ?? '').split(delimiter).filter((entry) => entry !== '')
+    // A script lies beside the packages that it was installed with, also where its interpreter is the machine's.
+    const besideScript = argv[0]?.includes('/') ? [dirname(importsFrom)] : []
+    const real = realpathSync(python)
+    const prefixes = [...besideScript, dirname(dirname(python)), dirname(dirname(real))]
+    const sites = prefixes.flatMap((prefix) => sitesBelow(prefix, basename(real)))
+    for (const directory of [...path, importsFrom, ...sites]) {
+      const version = versionIn(directory)
+      if (version !== null) return version
+    }
+  } catch {
+    // It is not LangFlow, or not there.
+  }
+  return null
+}
+
+/** `python`: the name of the interpreter, which mostly says of which version it is. */
+function sitesBelow(prefix: string, python: string): string[] {
+  const own = /^python\d+\.\d+/.exec(python)?.[0]
+  return LIBRARIES.flatMap((library) => {
+    const versions = own !== undefined ? [own] : entriesOf(join(prefix, library)).filter(isPython)
+    return versions.flatMap((version) => SITES.map((site) => join(prefix, library, version, site)))
+  })
+}
+
+function isPython(name: string): boolean {
+  return /^python\d/.test(name)
+}
+
+function versionIn(directory: string): string | null {
+  const entries = entriesOf(directory).filter((name) => name.endsWith('.dist-info'))
+  for (const wanted of PACKAGES) {
+    for (const name of entries) {
+      if (name.split('-')[0] !== wanted) continue
+      const version = versionOf(join(directory, name, 'METADATA'))
+      if (version !== null) return version
+    }
+  }
+  return null
+}
+
+function versionOf(file: string): string | null {
+  try {
+    const [, version = ''] = /^Version: *(\S+)\s*$/im.exec(readFileSync(file, 'utf8')) ?? []
+    return isVersion(version) ? version : null
+  } catch {
+    // Half of it is left of another version.
+    return null
+  }
+}
+
+function entriesOf(directory: string): string[] {
+  try {
+    return readdirSync(directory)
+  } catch {
+    return []
+  }
+}

@@ -1,0 +1,208 @@
+import type { Readable } from 'node:stream'
+import { readBoot } from '../link/boot-offset.ts'
+import { LinkClient } from '../link/client.ts'
+import {
+  describeExit,
+  describeLoss,
+  type ToLauncher,
+  type WorkloadCause,
+  type WorkloadView,
+} from '../link/messages.ts'
+import type { Log } from '../observe/log.ts'
+import { Repeats } from '../observe/repeats.ts'
+import type { ProcessTree } from '../processes/process-tree.ts'
+import type { Parentage } from '../processes/spawn.ts'
+import { Launcher } from './launcher.ts'
+import type { LauncherMachine } from './machine.ts'
+import { KeptStandby } from './standby/kept-standby.ts'
+import { WarmStandby } from './standby/warm-standby.ts'
+
+export interface LauncherServiceOptions {
+  readonly socket: string
+  readonly command: readonly string[]
+  /** Of the LangFlow that it starts; `null`: unknown. */
+  readonly langflow: string | null
+  /** From SIGTERM to SIGKILL, where no agent is there to decide. */
+  readonly stopTimeoutMs: number
+  readonly alone: boolean
+  readonly log: Log
+  readonly machine: Omit<LauncherMachine, 'tree' | 'standby' | 'spare'> & {
+    /** `standby`: what its start may go on from. */
+    tree(mark: string, standby: WarmStandby | null): ProcessTree
+    /** The environment of what waits for a grant. */
+    standbyEnvironment(mark: string): NodeJS.ProcessEnv
+    /** How many processes have ended that nobody will ever reap. */
+    unreaped(): number
+  }
+  readonly parentage: Parentage
+  /** Ends with the agent that started this launcher; `null`: an agent of another container. */
+  readonly parentGone: Readable | null
+}
+
+/** Each kill leaves a handful, and a whole container may have a thousand. */
+const MOST_UNREAPED = 100
+
+/** Runs a launcher on its link until it is told to end. Resolves to the exit code once nothing of the workload lives. */
+export async function serveLauncher(options: LauncherServiceOptions): Promise<number> {
+  const { log, machine, stopTimeoutMs } = options
+  let mark = ''
+  let ending = false
+  let standby = null as KeptStandby<WarmStandby> | null
+  let keepsSpare = false
+  const repeats = new Repeats(log, machine.clock)
+  let exitCode = 0
+  let toldReason = null as string | null
+  const ended = Promise.withResolvers<number>()
+
+  const finishIfIdle = (view: WorkloadView) => {
+    if (!ending || view.state !== 'idle') return
+    if (view.spare) launcher.stop(0)
+    else ended.resolve(exitCode)
+  }
+  /** The whole container is to be made anew, as soon as nothing runs. */
+  const wearOut = (reason: string) => {
+    if (ending) return
+    log.error(`${reason}: the launcher ends, so that its container is started again`)
+    exitCode = 1
+    terminate()
+  }
+  const launcher = new Launcher(
+    options.command,
+    {
+      ...machine,
+      tree: () => machine.tree(mark, standby?.held ?? null),
+      standby: () => (ending ? null : standby),
+      spare: () => (keepsSpare ? standby : null),
+    },
+    (view, cause) => {
+      report(log, repeats, view, cause)
+      const { reason } = view.standby
+      if (reason !== null && reason !== toldReason) log.warn(reason)
+      toldReason = reason
+      // Before the agent can order the next start.
+      const unreaped = view.state === 'idle' && options.alone ? machine.unreaped() : 0
+      if (unreaped > MOST_UNREAPED) wearOut(`${unreaped} processes have ended that nobody reaps`)
+      link.send({ type: 'workload', view, cause })
+      if (cause.kind === 'exited' && cause.unreaped) wearOut('nobody reaps what LangFlow leaves any more')
+      finishIfIdle(view)
+    },
+  )
+  const newStandby = (patienceMs: number) =>
+    new KeptStandby(
+      (changed) =>
+        new WarmStandby({
+          command: options.command,
+          parentage: options.parentage,
+          environment: () => machine.standbyEnvironment(mark),
+          clock: machine.clock,
+          patienceMs,
+          changed,
+        }),
+      machine.clock,
+      () => launcher.standbyChanged(),
+    )
+  const link = new LinkClient(options.socket, machine.clock, {
+    hello: () => ({
+      type: 'hello',
+      version: 1,
+      pid: process.pid,
+      alone: options.alone,
+      mono: machine.clock.mono(),
+      clocks: readBoot(machine.clock),
+      ...(options.langflow === null ? {} : { langflow: options.langflow }),
+      view: launcher.view(),
+    }),
+    received: (message: ToLauncher) => {
+      if (message.type === 'welcome') {
+        mark = message.tree
+        log.info('connected to the agent')
+        if (ending) link.send({ type: 'terminating' })
+        if (message.standby !== 'cold') standby ??= newStandby(message.patienceMs)
+        // One that is kept already stays one.
+        keepsSpare ||= message.spare
+        launcher.meet(message.port, options.alone ? null : machine.tree(mark, null))
+      } else if (message.type === 'ping') {
+        link.send({ type: 'pong', id: message.id, clocks: readBoot(machine.clock) })
+      } else if (message.type === 'start' && ending) {
+        const cause = { kind: 'start_refused', reason: 'the launcher is ending' } as const
+        link.send({ type: 'workload', view: launcher.view(), cause })
+      } else {
+        launcher.receive(message)
+      }
+    },
+    down: (reason) => {
+      log.warn(`no agent: ${reason}`)
+      // Without an agent nobody can drain and hand over; the deadman would come to the same end, later.
+      if (ending) launcher.stop(stopTimeoutMs)
+    },
+  })
+
+  const terminate = () => {
+    if (ending) return
+    ending = true
+    if (link.connected) link.send({ type: 'terminating' })
+    if (launcher.view().state === 'idle') finishIfIdle(launcher.view())
+    else if (!link.connected) launcher.stop(stopTimeoutMs)
+  }
+  process.on('SIGTERM', terminate)
+  process.on('SIGINT', terminate)
+  options.parentGone?.resume().on('close', () => {
+    ending = true
+    launcher.kill()
+    finishIfIdle(launcher.view())
+  })
+
+  link.start()
+  const code = await ended.promise
+  standby?.discard()
+  link.close()
+  options.parentGone?.destroy()
+  return code
+}
+
+function report(log: Log, repeats: Repeats, view: WorkloadView, cause: WorkloadCause): void {
+  const about = { epoch: view.epoch ?? 0, identity: view.identity ?? '' }
+  switch (cause.kind) {
+    case 'started':
+      log.event('workload_started', { ...about, pid: view.pid })
+      return
+    case 'start_refused':
+      log.error(`LangFlow was not started: ${cause.reason}`, about)
+      return
+    case 'exited':
+      log.warn(describeExit(cause), { ...about, code: cause.code, signal: cause.signal })
+      return
+    case 'bereft':
+      log.warn(describeLoss(cause.loss), about)
+      return
+    case 'frozen':
+      log.event('workload_frozen', about)
+      return
+    case 'thawed':
+      log.event('workload_thawed', about)
+      return
+    case 'stopped':
+      log.event('workload_stopped', { ...about, reason: 'SIGTERM', durationMs: Math.round(cause.durationMs) })
+      return
+    case 'killed':
+      log.event('workload_stopped', { ...about, reason: 'SIGKILL', durationMs: Math.round(cause.durationMs) })
+      return
+    case 'deadman':
+      log.event('deadman_fired', { ...about, reason: cause.reason })
+      return
+    case 'stop_failed':
+      log.error(`ALARM: the workload lives on: ${cause.reason}`, about)
+      return
+    case 'grant_refused':
+      repeats.happened('grant', `refused a grant: ${cause.reason}`, about)
+      return
+    case 'grant_accepted':
+      repeats.over('grant', 'a grant is accepted again', about)
+      return
+    case 'met':
+    case 'standby':
+    case 'nothing':
+    case 'stopping':
+      return
+  }
+}

@@ -1,0 +1,240 @@
+import { basename } from 'node:path'
+import type { Clock } from '../clock.ts'
+import { describeLoss, type Loss } from '../link/messages.ts'
+import {
+  commandLineOf,
+  glanceAtProcesses,
+  isDead,
+  isEnding,
+  type ProcessIdentity,
+  type ProcessStat,
+  WatchedProcess,
+} from '../processes/proc.ts'
+import { signalSame } from '../processes/signals.ts'
+import { findAcceptors } from './acceptors.ts'
+import { CUT_OFF } from './langflow-scripts.ts'
+
+export interface ServingOptions {
+  /** The workload's TCP port. */
+  readonly port: number
+  /** The workload's first process, whose end others tell. */
+  readonly child: number
+  readonly clock: Clock
+  /** One sentence for the log. */
+  readonly note: (level: 'info' | 'warn', sentence: string) => void
+}
+
+/** A process that accepts connections, and its ancestors within the workload, nearest first. */
+interface Worker {
+  readonly self: ProcessIdentity
+  readonly masters: readonly ProcessIdentity[]
+  /** Its command line. */
+  readonly command: string
+}
+
+type Lineage = Omit<Worker, 'command'>
+
+/** How often it is looked for who serves until somebody does, for a start. */
+const SEARCH_MS = 1_000
+/** A search takes 1-5 ms, and 80 on a busy machine of a thousand processes: a 20th of a core then, at the most. */
+const SEARCH_COST = 20
+/** Then it becomes as rare as this part of the time that it has gone on, for a workload that is never found to serve. */
+const SEARCH_SHARE = 1 / 20
+
+/**
+ * Notices that a workload of several processes serves no more while its first process lives on: LangFlow's worker was
+ * killed for its memory, and the next one takes 7 s to start, or the gunicorn master was. Health requests tell only once
+ * three of them have timed out. Once they are found, only the few processes that serve are looked at, until one of them ends.
+ */
+export class ServingProcesses {
+  private readonly options: ServingOptions
+  private workers: readonly Worker[] = []
+  /** These and their ancestors, each once. */
+  private watched: readonly WatchedProcess[] = []
+  /** Monotonic ms: since when nobody is known to serve, and before when it is not looked again who does. */
+  private since: number
+  private searchAt: number
+  private blind = false
+
+  constructor(options: ServingOptions) {
+    this.options = options
+    this.since = options.clock.mono()
+    this.searchAt = this.since + SEARCH_MS
+  }
+
+  /**
+   * The loss since the last call of all that served, told once; `null` where something serves, or nothing has served
+   * yet. Not to be asked about a workload that is stopped or told to end. Never throws: what cannot be told counts as
+   * alive.
+   */
+  check(): Loss | null {
+    const { clock, note } = this.options
+    const now = clock.mono()
+    const known = this.workers
+    const ended = new Set(this.watched.filter((one) => !this.lives(one)).map(({ pid }) => pid))
+    if ((known.length > 0 && ended.size === 0) || now < this.searchAt) return null
+    if (known.length > 0) this.since = now
+    // Others may have joined. One that the master starts in place of a lost one does not accept yet.
+    const found = this.search()
+    if (found === 'unknown') return null
+    const workers = known.filter(({ self }) => !ended.has(self.pid))
+    const orphans = workers.filter(({ masters }) => masters.some((one) => ended.has(one.pid)))
+    // A worker that accepts nothing for a moment, e.g. for want of file descriptors, is still one.
+    this.serves(found.length > 0 ? found : workers.filter((one) => !orphans.includes(one)))
+    if (ended.size === 0) return null
+    const role = orphans.length > 0 ? 'master' : 'worker'
+    const lost = role === 'master' ? orphans.flatMap(({ masters }) => masters) : known.map(({ self }) => self)
+    const pids = new Set(lost.map(({ pid }) => pid).filter((pid) => ended.has(pid)))
+    const loss: Loss = { role, pids: [...pids] }
+    if (this.workers.length === 0) return loss
+    note('warn', `${describeLoss(loss)}; pid ${pidsOf(this.workers)} goes on serving`)
+    return null
+  }
+
+  /**
+   * For a workload that was told to end: once all of LangFlow that served has ended, SIGKILL to what they were forked from.
+   * Requests, background tasks and whatever waits to be written are the workers' own; their parents have nothing left to do
+   * but to free their memory, which takes 2 to 8 s (LangFlow 1.13). Another program's parent may have: it is left alone.
+   */
+  finish(): void {
+    const [first] = this.workers
+    if (
+      first === undefined ||
+      !isLangflow(first.command) ||
+      this.workers.some(({ self }) => this.watched.some((one) => one.pid === self.pid && this.lives(one)))
+    )
+      return
+    try {
+      // One that joined later is no known worker.
+      if (this.forked(first).length > 0) return
+      for (const master of this.masters())
+        if (commandLineOf(master.pid) === first.command) signalSame(master, 'SIGKILL')
+    } catch {
+      // They end by themselves.
+    }
+  }
+
+  /**
+   * For a workload that was told to end: tells LangFlow's workers to cancel what they are still doing. Returns false where
+   * nobody would hear it, since they were not started so that they can (`CUT_OFF`).
+   */
+  cutOff(): boolean {
+    const [first] = this.workers
+    if (first === undefined || !first.command.includes(CUT_OFF)) return false
+    try {
+      const workers = this.forked(first)
+      for (const worker of workers) signalSame(worker, 'SIGINT')
+      return workers.length > 0
+    } catch {
+      return false
+    }
+  }
+
+  /** Nothing is asked about it any more. */
+  close(): void {
+    for (const one of this.watched) one.close()
+  }
+
+  private masters(): ProcessIdentity[] {
+    return [...new Map(this.workers.flatMap((one) => one.masters.map((each) => [each.pid, each]))).values()]
+  }
+
+  /** Workers that live, also those that joined later: what the same masters have forked. */
+  private forked({ command }: Worker): ProcessStat[] {
+    const masters = new Set(this.masters().map(({ pid }) => pid))
+    return glanceAtProcesses().filter(
+      (stat) =>
+        masters.has(stat.ppid) &&
+        !masters.has(stat.pid) &&
+        executes(stat) &&
+        commandLineOf(stat.pid) === command,
+    )
+  }
+
+  /**
+   * Those that serve; puts off the next search. Whoever has left the first process does not count: a worker whose master
+   * has ended may go on accepting, and so may what a worker had forked before it was killed.
+   */
+  private search(): readonly Worker[] | 'unknown' {
+    const { clock, port, child } = this.options
+    const began = clock.mono()
+    try {
+      const lines = lineages(
+        glanceAtProcesses().filter((stat) => stat.pid === child || executes(stat)),
+        child,
+      )
+      const { pids, hidden } = findAcceptors(port, [...lines.keys()])
+      if (pids.length === 0 && hidden) this.isBlind('files of its processes may not be looked at')
+      const workers = pids.map((pid) => ({ ...(lines.get(pid) as Lineage), command: commandLineOf(pid) }))
+      // A process that was forked by a worker shares its epoll instance, and accepts nothing.
+      return workers.filter(({ masters }) => !masters.some(({ pid }) => pids.includes(pid)))
+    } catch (error) {
+      this.isBlind((error as Error).message)
+      return 'unknown'
+    } finally {
+      const now = clock.mono()
+      this.searchAt =
+        now + Math.max(SEARCH_MS, (now - began) * SEARCH_COST, (now - this.since) * SEARCH_SHARE)
+    }
+  }
+
+  private isBlind(reason: string): void {
+    if (this.blind) return
+    this.blind = true
+    const { port, note } = this.options
+    note(
+      'warn',
+      `cannot see who serves port ${port}, so that health requests only tell when nobody does: ${reason}`,
+    )
+  }
+
+  private serves(workers: readonly Worker[]): void {
+    const news = workers.length > 0 && pidsOf(workers) !== pidsOf(this.workers)
+    this.workers = workers
+    this.close()
+    const all = new Map(workers.flatMap((one) => [one.self, ...one.masters]).map((one) => [one.pid, one]))
+    this.watched = [...all.values()].map((one) => new WatchedProcess(one))
+    if (workers.length > 0) this.searchAt = 0
+    if (!news) return
+    const masters = [...new Set(workers.flatMap((one) => one.masters.map(({ pid }) => pid)))]
+    const beneath = masters.length === 0 ? '' : `, beneath pid ${masters.join(', ')}`
+    this.options.note('info', `LangFlow is served by pid ${pidsOf(workers)}${beneath}`)
+  }
+
+  private lives(one: WatchedProcess): boolean {
+    if (one.pid === this.options.child) return true
+    try {
+      const stat = one.read()
+      return stat !== undefined && executes(stat)
+    } catch {
+      return true
+    }
+  }
+}
+
+function executes(stat: ProcessStat): boolean {
+  return !isDead(stat) && !isEnding(stat)
+}
+
+/** A process and all that descend from it, each with its ancestors. */
+function lineages(processes: readonly ProcessStat[], root: number): Map<number, Lineage> {
+  const children = Map.groupBy(processes, ({ ppid }) => ppid)
+  const found = new Map<number, Lineage>()
+  const add = (self: ProcessIdentity, masters: readonly ProcessIdentity[]) => {
+    // Nobody descends from itself: pids were reused while they were read.
+    if (found.has(self.pid)) return
+    found.set(self.pid, { self, masters })
+    for (const child of children.get(self.pid) ?? []) add(child, [self, ...masters])
+  }
+  for (const one of processes) if (one.pid === root) add(one, [])
+  return found
+}
+
+function isLangflow(command: string): boolean {
+  const words = command.split('\0').map((word) => basename(word))
+  return words.includes('langflow') && words.includes('run')
+}
+
+function pidsOf(workers: readonly Worker[]): string {
+  return workers.map(({ self }) => self.pid).join(', ')
+}

@@ -1,0 +1,311 @@
+import { accessSync, type BigIntStats, constants, existsSync, statSync } from 'node:fs'
+import { stat } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
+import type { Duplex } from 'node:stream'
+import * as z from 'zod/mini'
+import type { Clock, Timer } from '../../clock.ts'
+import { COLD, type Preparable, type StandbyView } from '../../link/standby.ts'
+import { memoryOf, type ProcessIdentity, readStat } from '../../processes/proc.ts'
+import { signalSame } from '../../processes/signals.ts'
+import { exitOf, firstProcess, type Parentage, type Started, spawnBelow } from '../../processes/spawn.ts'
+import { readLangflowCommand } from '../langflow-command.ts'
+import { WARM_SCRIPT } from './warm-script.ts'
+
+export interface WarmStandbyOptions {
+  /** The workload's command, as it stood after `--`. */
+  readonly command: readonly string[]
+  /** The workload's environment, but for what a grant adds to it. */
+  readonly environment: () => NodeJS.ProcessEnv
+  readonly clock: Clock
+  readonly parentage: Parentage
+  /** How long it may take until it waits. */
+  readonly patienceMs: number
+  readonly changed: (view: StandbyView) => void
+}
+
+/** What the process says on its link, once. Where it is a spare, a flow may have got at it. */
+const Said = z.union([
+  z.object({
+    ready: z.literal(true),
+    at: z.string().check(z.maxLength(200)),
+    without: z.array(z.string().check(z.maxLength(200))).check(z.maxLength(50)),
+    /** Each path with what it was when it was read; `null`: it was not there. */
+    read: z.record(z.string(), z.nullable(z.string())),
+  }),
+  z.object({ error: z.string().check(z.maxLength(200)) }),
+])
+
+const LINK_FD = 3
+/** Some 500 paths. */
+const MOST_SAID = 4 * 1024 * 1024
+const MORE_MEMORY = 'raise the memory limit of LangFlow’s container'
+const KILLED = `it was killed (SIGKILL), as the kernel does where memory runs out: ${MORE_MEMORY}`
+/** Where it waits once everything was done ahead that can be. */
+const SEAM = 'server'
+/** How often it is asked whether what it has read is still the same. */
+const LOOK_MS = 5_000
+
+/**
+ * LangFlow's own `langflow run`, waiting for a grant where its server would be made: no port, no database, no other process,
+ * no file that others see is touched before. What cannot be prepared is cold, and says why; so is one that has read what has
+ * changed since.
+ */
+export class WarmStandby implements Preparable {
+  private readonly options: WarmStandbyOptions
+  private child: Started | null = null
+  /** The child and the interpreter, which its reaper has forked, as far as they are known. */
+  private known: ProcessIdentity[] = []
+  private initial: NodeJS.ProcessEnv = {}
+  private read: Read = []
+  private nextLook: Timer | null = null
+  private settling: PromiseWithResolvers<void> = settledAlready()
+  unfit = false
+  view: StandbyView = COLD
+
+  constructor(options: WarmStandbyOptions) {
+    this.options = options
+  }
+
+  prepare(): void {
+    if (this.child !== null) return
+    this.settling = Promise.withResolvers<void>()
+    const env = this.options.environment()
+    let start: ReturnType<typeof readLangflowCommand>
+    try {
+      start = readLangflowCommand(this.options.command, env, process.cwd())
+      this.unfit = false
+    } catch (error) {
+      this.unfit = true
+      this.fail((error as Error).message)
+      return
+    }
+    this.initial = { ...env, ...start.environment }
+    try {
+      this.begin(start)
+    } catch (error) {
+      this.fail((error as Error).message)
+    }
+  }
+
+  settled(): Promise<void> {
+    this.wake()
+    return this.settling.promise
+  }
+
+  /** What waits, or is being prepared for that: it has forked nothing. */
+  get processes(): readonly ProcessIdentity[] {
+    return this.known
+  }
+
+  /** The process that goes on as the workload, with `env` added to its environment; `null`: start it cold. */
+  take(env: NodeJS.ProcessEnv): Started | null {
+    const { child, view } = this
+    if (child === null || view.state !== 'ready' || child.exitCode !== null || child.signalCode !== null)
+      return null
+    // A launcher that hangs here, e.g. on a network's file system, has nothing that executes.
+    const stale = this.read.find(([path, then]) => stateNow(path) !== then)
+    if (stale !== undefined) {
+      this.giveUp(stale[0])
+      return null
+    }
+    this.nextLook?.cancel()
+    this.wake()
+    this.child = null
+    this.known = []
+    child.removeAllListeners()
+    const link = child.stdio[LINK_FD] as Duplex
+    const added = Object.entries(env).filter(([name, value]) => this.initial[name] !== value)
+    link.end(`${JSON.stringify(Object.fromEntries(added))}\n`)
+    this.become({ ...COLD, mode: 'warm' })
+    return child
+  }
+
+  discard(): void {
+    this.letGo()
+    if (!this.unfit) this.view = COLD
+    this.settling.resolve()
+  }
+
+  /** A flow may have stopped it, while it waited beside that one. */
+  private wake(): void {
+    for (const one of this.known) signalSame(one, 'SIGCONT')
+  }
+
+  private letGo(): void {
+    const { child, known } = this
+    this.child = null
+    this.known = []
+    this.nextLook?.cancel()
+    if (child === null) return
+    child.removeAllListeners()
+    // A reaper ends with what it has forked; in the moment before it is known, that ends with its link.
+    const first = known.at(-1)
+    if (first === undefined) child.kill('SIGKILL')
+    else signalSame(first, 'SIGKILL')
+    const link = child.stdio[LINK_FD] as Duplex
+    link.destroy()
+  }
+
+  private begin(start: ReturnType<typeof readLangflowCommand>): void {
+    const { clock, patienceMs, parentage } = this.options
+    const [file, ...flags] = start.interpreter
+    const child = spawnBelow(
+      parentage,
+      [
+        file,
+        ...flags,
+        ...(ownsUserSite(this.initial) ? ['-s'] : []),
+        '-c',
+        WARM_SCRIPT,
+        String(LINK_FD),
+        start.importsFrom,
+        ...start.argv,
+      ],
+      this.initial,
+      ['ignore', 'inherit', 'inherit', 'pipe'],
+    ) as Started // or an error follows
+    const link = child.stdio[LINK_FD] as Duplex
+    this.child = child
+    if (child.pid !== undefined) {
+      const self = readStat(child.pid)
+      this.known = self === undefined ? [] : [self]
+      void this.know(child)
+    }
+    this.become({ ...COLD, mode: 'warm', state: 'preparing' })
+    const patience = clock.after(patienceMs, () => this.fail(`it took longer than ${patienceMs / 1000} s`))
+    let last = ''
+    child.once('error', (error) => this.fail(error.message))
+    child.once('exit', (...end) => {
+      const { code, signal } = exitOf(...end, parentage)
+      this.fail(last || (signal === 'SIGKILL' ? KILLED : `it ended (${signal ?? `exit code ${code}`})`))
+    })
+    link.on('error', () => {}) // its end is told by the process
+    readLine(link, (line) => {
+      if (this.child !== child) return
+      const said = parse(line)
+      if (said === null) {
+        this.fail('it said what none says')
+        return
+      }
+      if ('error' in said) {
+        last = said.error === 'MemoryError' ? `there is too little memory: ${MORE_MEMORY}` : said.error
+        return
+      }
+      this.read = Object.entries(said.read)
+      void this.look(child, () => {
+        patience.cancel()
+        const memoryBytes = memoryOf((this.known.at(-1) ?? child).pid)
+        this.become({ ...this.view, state: 'ready', reason: shortcoming(said), memoryBytes })
+        this.settling.resolve()
+      })
+    })
+    this.settling.promise.then(() => patience.cancel())
+  }
+
+  private async know(child: Started): Promise<void> {
+    const first = await firstProcess(child, this.options.parentage, this.options.clock)
+    if (this.child === child && first !== null && first.pid !== child.pid) this.known.push(first)
+  }
+
+  /** Whether what it has read is still the same, now and from time to time. */
+  private async look(child: Started, isSame?: () => void): Promise<void> {
+    for (const [path, then] of this.read) {
+      const now = await stateOf(path)
+      if (this.child !== child) return
+      if (now !== then) return this.giveUp(path)
+    }
+    isSame?.()
+    this.nextLook = this.options.clock.after(LOOK_MS, () => void this.look(child))
+  }
+
+  private giveUp(path: string): void {
+    this.end(`what waited warm was given up: ${path} has changed since it was read`)
+  }
+
+  private fail(reason: string): void {
+    this.end(`LangFlow cannot be kept warm: ${reason}`)
+  }
+
+  private end(reason: string): void {
+    this.letGo()
+    this.become({ ...COLD, reason })
+    this.settling.resolve()
+  }
+
+  private become(view: StandbyView): void {
+    this.view = view
+    this.options.changed(view)
+  }
+}
+
+/** Hears one line; of more than anybody says, no more. */
+function readLine(link: Duplex, heard: (line: string) => void): void {
+  let text = ''
+  const hear = (chunk: string) => {
+    text += chunk
+    const end = text.indexOf('\n')
+    if (end < 0 && text.length <= MOST_SAID) return
+    link.off('data', hear)
+    heard(text.slice(0, end))
+  }
+  link.setEncoding('utf8').on('data', hear)
+}
+
+function parse(line: string): z.infer<typeof Said> | null {
+  try {
+    return Said.parse(JSON.parse(line))
+  } catch {
+    return null
+  }
+}
+
+/** What a path was when it was read. */
+type Read = readonly (readonly [path: string, then: string | null])[]
+
+// As the script writes them.
+const describe = ({ ino, size, mtimeNs }: BigIntStats) => `${ino}:${size}:${mtimeNs}`
+const stateOf = (path: string) => stat(path, { bigint: true }).then(describe, () => null)
+
+function stateNow(path: string): string | null {
+  try {
+    return describe(statSync(path, { bigint: true }))
+  } catch {
+    return null
+  }
+}
+
+/** Why it starts slower than it could; `null`: it does not. */
+function shortcoming({
+  at,
+  without,
+}: {
+  readonly at: string
+  readonly without: readonly string[]
+}): string | null {
+  const causes = [
+    ...(at === SEAM ? [] : [`it waits before ${at} already`]),
+    ...(without.length === 0 ? [] : [`left out: ${without.join(', ')}`]),
+  ]
+  return causes.length === 0 ? null : `LangFlow is kept less warm than it could be: ${causes.join('; ')}`
+}
+
+/**
+ * Whether a flow of an earlier term may have left code in the user's site-packages: Python would run it before the grant
+ * (`usercustomize`, `.pth`), so that the directory is left out (`-s`).
+ */
+function ownsUserSite(env: NodeJS.ProcessEnv): boolean {
+  let path = resolve(env.PYTHONUSERBASE || join(env.HOME || '/', '.local'))
+  while (!existsSync(path) && path !== '/') path = dirname(path)
+  try {
+    accessSync(path, constants.W_OK)
+    return true
+  } catch {
+    return false
+  }
+}
+
+function settledAlready(): PromiseWithResolvers<void> {
+  const settled = Promise.withResolvers<void>()
+  settled.resolve()
+  return settled
+}

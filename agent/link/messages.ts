@@ -1,0 +1,166 @@
+import type { Instant } from '../clock.ts'
+import type { Exit } from '../processes/process-tree.ts'
+import type { BootReading } from './boot-offset.ts'
+import { COLD, type StandbyMode, type StandbyView } from './standby.ts'
+
+/**
+ * The agent and the launcher talk in JSON lines over a unix socket: rights and orders go down, facts go up.
+ * A line is at most 64 KiB.
+ */
+export const MAX_LINE_BYTES = 64 * 1024
+
+/** The right to run the workload until a fixed instant. It holds on the launcher's own clocks. */
+export interface Grant {
+  readonly epoch: number
+  readonly identity: string
+  /** From here on leadership is in doubt: nothing may execute until a newer grant arrives. */
+  readonly doubtAt: Instant
+  /** From here on nothing may live. */
+  readonly killAt: Instant
+  readonly onDoubt: 'freeze' | 'stop'
+}
+
+export type WorkloadState =
+  | 'idle' // nothing lives, and the port is free: confirmed
+  | 'running'
+  | 'frozen'
+  | 'stopping' // told to end, not confirmed yet
+  | 'unstoppable' // something lives after SIGKILL, or holds the port
+
+/** What the launcher knows of the workload. */
+export interface WorkloadView {
+  readonly state: WorkloadState
+  /** Of the grant it runs or last ran under; `null` before the first. */
+  readonly epoch: number | null
+  readonly identity: string | null
+  /** The first process of the command. */
+  readonly pid: number | null
+  /** `killAt.mono` of the grant in force; `null` without one. */
+  readonly killAt: number | null
+  /** How often the launcher acted on its own because no grant came. */
+  readonly deadmanFirings: number
+  readonly freezes: number
+  /** CLOCK_MONOTONIC in ms, when what lives was ordered to start; `null`: nothing lives. */
+  readonly orderedAt: number | null
+  /** The same, when an agent first said that it is healthy; `null`: none has. */
+  readonly servedSince: number | null
+  /** What the running workload has lost of those that served. */
+  readonly loss: Loss | null
+  /** A standby is kept beside the workload: flows may have reached it, so that it is to end with the term. */
+  readonly spare: boolean
+  readonly standby: StandbyView
+}
+
+/**
+ * How long before SIGKILL LangFlow is told to cut off what it is still doing: it cancels that, writes what it holds back, and
+ * ends (half a second). So a stop with no more than this does it at once.
+ */
+export const CUT_OFF_MS = 1_000
+
+/** Of a launcher that has run nothing yet. */
+export const NOTHING: WorkloadView = {
+  state: 'idle',
+  epoch: null,
+  identity: null,
+  pid: null,
+  killAt: null,
+  deadmanFirings: 0,
+  freezes: 0,
+  orderedAt: null,
+  servedSince: null,
+  loss: null,
+  spare: false,
+  standby: COLD,
+}
+
+/**
+ * Those that served the port are gone while the workload's first process lives. `worker`: nobody accepts connections any
+ * more; `master`: somebody may, but nobody looks after it.
+ */
+export interface Loss {
+  readonly role: 'worker' | 'master'
+  readonly pids: readonly number[]
+}
+
+/** How a process ended, for the log and as the reason of a handover. */
+export function describeExit({ code, signal, unreaped }: Exit): string {
+  const how = signal ?? `exit code ${code}`
+  return unreaped ? `LangFlow's parent, tini, was killed (${how})` : `LangFlow ended by itself (${how})`
+}
+
+/** For the log, and as the reason of a handover. */
+export function describeLoss({ role, pids }: Loss): string {
+  return `LangFlow lost its ${role} (pid ${pids.join(', ')})`
+}
+
+/** Why the view changed, for the log and for decisions. */
+export type WorkloadCause =
+  | { kind: 'met' } // after a welcome: what an earlier launcher left was looked for
+  | { kind: 'nothing' } // told to stop, with nothing to stop
+  | { kind: 'started' }
+  | { kind: 'start_refused'; reason: string } // e.g. the port is taken, the command does not exist
+  /** `unreaped`: not LangFlow's first process but tini, its parent, was killed; the launcher ends, for a new container. */
+  | { kind: 'exited'; code: number | null; signal: NodeJS.Signals | null; unreaped?: true }
+  | { kind: 'bereft'; loss: Loss } // it runs, and serves no more
+  | { kind: 'frozen' }
+  | { kind: 'thawed' }
+  | { kind: 'stopping' }
+  | { kind: 'stopped'; durationMs: number }
+  | { kind: 'killed'; durationMs: number }
+  /** The launcher ended the workload by itself. */
+  | { kind: 'deadman'; reason: string }
+  | { kind: 'stop_failed'; reason: string }
+  | { kind: 'grant_refused'; reason: string }
+  | { kind: 'grant_accepted' } // told after a refusal alone
+  | { kind: 'standby' }
+
+export type ToAgent =
+  | {
+      type: 'hello'
+      version: 1
+      /** From an earlier `welcome`; absent on a launcher's first connection. */
+      token?: string
+      pid: number
+      /** The launcher is PID 1, alone in its namespace: when it dies, the kernel kills the rest. */
+      alone: boolean
+      /** The launcher's CLOCK_MONOTONIC in ms, to find out whether both share one clock. */
+      mono: number
+      /** To find out how far apart the two boot clocks are; absent: they are one. */
+      clocks?: BootReading
+      /** The version of the LangFlow that it would start, by its package; absent: unknown. */
+      langflow?: string
+      view: WorkloadView
+    }
+  | { type: 'workload'; view: WorkloadView; cause: WorkloadCause }
+  | { type: 'pong'; id: number; clocks?: BootReading }
+  /** The launcher itself was asked to end (SIGTERM): stop the workload, then hand over. */
+  | { type: 'terminating' }
+
+export type ToLauncher =
+  | {
+      type: 'welcome'
+      token: string
+      /** Marks the workload's processes. */
+      tree: string
+      port: number
+      standby: StandbyMode
+      /** One is also to be kept beside a workload that serves. */
+      spare: boolean
+      /** How long the standby may take to be prepared. */
+      patienceMs: number
+    }
+  | { type: 'refused'; reason: string }
+  | { type: 'ping'; id: number }
+  /** Its instants are those of the launcher's clocks. */
+  | { type: 'grant'; grant: Grant }
+  /** Start the workload under the grant in force, which must be of this epoch. */
+  | { type: 'start'; epoch: number }
+  /** The workload has become healthy: an agent that is started anew learns so from the view. */
+  | { type: 'healthy' }
+  /**
+   * SIGTERM, SIGKILL after `graceMs`, then confirm; told again, it can only be earlier. The grant goes on
+   * meanwhile. `restarts`: a start follows under it, so that the spare is kept.
+   */
+  | { type: 'stop'; graceMs: number; restarts?: true }
+  /** SIGKILL everything now; ends the grant. */
+  | { type: 'kill' }

@@ -1,0 +1,312 @@
+import { chmodSync, lstatSync, rmSync, statSync, unlinkSync } from 'node:fs'
+import { connect, createServer, type Server, type Socket } from 'node:net'
+import { dirname } from 'node:path'
+import { type Clock, type Timer, untilNext } from '../clock.ts'
+import { makeDirectory } from '../directory.ts'
+import { FatalError } from '../exit.ts'
+import { isVersion } from '../package-version.ts'
+import { BootOffset, type BootReading } from './boot-offset.ts'
+import { readLines, writeLine } from './json-lines.ts'
+import type { LauncherKeys } from './keys.ts'
+import type { ToAgent, ToLauncher } from './messages.ts'
+import type { StandbyMode } from './standby.ts'
+
+export type Hello = Extract<ToAgent, { type: 'hello' }>
+
+export interface LinkHandlers {
+  /** A launcher is connected; `returning`: it proved to be the one that this agent's keys were given to. */
+  connected(hello: Hello, returning: boolean): void
+  received(message: Exclude<ToAgent, Hello>): void
+  /** `byPeer`: the launcher's own end closed the connection, as its death does; not this agent. */
+  gone(byPeer: boolean): void
+}
+
+export interface LinkServerOptions {
+  readonly path: string
+  /** The workload's port, what the launcher is to keep ready, and how long that may take: told to the launcher. */
+  readonly port: number
+  readonly standby: StandbyMode
+  readonly spare: boolean
+  readonly patienceMs: number
+  readonly keys: LauncherKeys
+  readonly clock: Clock
+  readonly handlers: LinkHandlers
+  /**
+   * Somebody did what no launcher does, or the socket was tampered with: one of a few sentences. It may be told
+   * thousands of times a second.
+   */
+  readonly alarm: (what: string) => void
+}
+
+/** Longest path of a unix socket on Linux, without its final zero byte. */
+const MAX_SOCKET_PATH_BYTES = 107
+const HELLO_WITHIN_MS = 2_000
+const MAX_STRANGERS = 8
+const LOOK_MS = 1_000
+/** Both ends must read one and the same monotonic clock; a hello does not travel longer than this. */
+const CLOCK_TOLERANCE_MS = 5_000
+
+/**
+ * The agent's end of the link: one launcher at a time. Whoever connects is a stranger until its hello is accepted,
+ * and strangers are few, short-lived, and heard for one line only.
+ */
+export class LinkServer {
+  private readonly options: LinkServerOptions
+  private server: Server
+  /** Of the socket that this agent made. */
+  private inode = 0
+  private readonly strangers = new Set<Socket>()
+  private launcher: Socket | null = null
+  private readonly bootOffset = new BootOffset()
+  private closed = false
+  private watch: Timer | null = null
+
+  constructor(options: LinkServerOptions) {
+    this.options = options
+    this.server = this.newServer()
+  }
+
+  private newServer(): Server {
+    const server = createServer((socket) => this.accept(socket))
+    // E.g. no file descriptor is left for a connection: others may be accepted.
+    server.on('error', () => {})
+    return server
+  }
+
+  /** Rejects with a `FatalError` where the socket cannot be made, or another agent answers on it. */
+  async listen(): Promise<void> {
+    const { path } = this.options
+    if (Buffer.byteLength(path) > MAX_SOCKET_PATH_BYTES) {
+      throw new FatalError(
+        `the socket path is longer than ${MAX_SOCKET_PATH_BYTES} bytes: choose a shorter --socket`,
+      )
+    }
+    try {
+      makeDirectory(dirname(path))
+    } catch (error) {
+      throw new FatalError(`cannot create the directory of --socket ${path}: ${reasonOf(error)}`)
+    }
+    await removeStale(path)
+    await this.bind()
+    this.look()
+  }
+
+  private async bind(): Promise<void> {
+    const { path } = this.options
+    await new Promise<void>((resolve, reject) => {
+      this.server.once('error', (error) =>
+        reject(
+          new FatalError(
+            `cannot listen on --socket ${path}: ${reasonOf(error)}; make its directory writable`,
+          ),
+        ),
+      )
+      this.server.listen(path, resolve)
+    })
+    // The other container may run under another user that shares the group of the volume (fsGroup).
+    chmodSync(path, 0o660)
+    this.inode = inodeOf(path)
+  }
+
+  /** A socket that somebody removed or replaced is made again: nobody could connect any more. */
+  private look(): void {
+    const { clock } = this.options
+    this.watch = clock.after(untilNext(clock, LOOK_MS), async () => {
+      await this.restore()
+      this.look()
+    })
+  }
+
+  private async restore(): Promise<void> {
+    const { path, alarm } = this.options
+    const found = inodeOf(path)
+    if (found === this.inode) return
+    alarm(
+      `the socket was ${found === 0 ? 'removed' : 'replaced'}: only the agent may mount its directory writable`,
+    )
+    // Not awaited: it ends with its last connection, and the launcher's is to stay.
+    this.server.close()
+    this.server = this.newServer()
+    try {
+      rmSync(path, { force: true })
+      await this.bind()
+    } catch {
+      // Tried again at the next look.
+    }
+  }
+
+  get connected(): boolean {
+    return this.launcher !== null
+  }
+
+  send(message: ToLauncher): boolean {
+    const said =
+      message.type === 'grant' ? { ...message, grant: this.bootOffset.translate(message.grant) } : message
+    return this.launcher !== null && writeLine(this.launcher, said)
+  }
+
+  close(): void {
+    this.closed = true
+    this.watch?.cancel()
+    this.server.close()
+    for (const socket of this.strangers) socket.destroy()
+    const { launcher } = this
+    this.launcher = null
+    launcher?.end()
+    launcher?.unref()
+  }
+
+  private accept(socket: Socket): void {
+    const { alarm, clock, keys, handlers } = this.options
+    const turnAway = (reason: string) => {
+      socket.destroy()
+      alarm(`turned somebody away from the launcher's socket: ${reason}`)
+    }
+    const [oldest] = this.strangers
+    if (oldest !== undefined && this.strangers.size >= MAX_STRANGERS) {
+      // At once: more may arrive before it is closed.
+      this.strangers.delete(oldest)
+      oldest.destroy()
+      alarm(
+        `turned somebody away from the launcher's socket: more than ${MAX_STRANGERS} that said nothing yet`,
+      )
+    }
+    this.strangers.add(socket)
+    const impatience: Timer = clock.after(HELLO_WITHIN_MS, () => turnAway('it said nothing'))
+    let byPeer = false
+    socket.on('end', () => {
+      byPeer = true
+    })
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'ECONNRESET' || error.code === 'EPIPE') byPeer = true
+    }) // 'close' follows
+    socket.on('close', () => {
+      impatience.cancel()
+      this.strangers.delete(socket)
+      if (this.launcher !== socket) return
+      this.launcher = null
+      keys.launcherGone(byPeer)
+      handlers.gone(byPeer)
+    })
+    // A stranger is heard for one line: what follows it was sent before the answer could be read.
+    let heard = false
+    readLines<ToAgent>(
+      socket,
+      (message) => {
+        if (this.launcher === socket) {
+          if (message.type === 'pong') this.compare(message.clocks)
+          if (message.type === 'hello') turnAway('a second hello')
+          else handlers.received(message)
+        } else if (this.closed) {
+          // A launcher may still send when this agent ends.
+        } else if (!heard && isHello(message)) {
+          heard = true
+          if (this.greet(socket, message)) impatience.cancel()
+        } else {
+          turnAway(heard ? 'more than a hello' : 'its first line is no hello')
+        }
+      },
+      turnAway,
+    )
+  }
+
+  /** Returns whether it is the launcher now. */
+  private greet(socket: Socket, hello: Hello): boolean {
+    const { keys, port, standby, spare, patienceMs, handlers, alarm } = this.options
+    const mismatch = this.mismatch(hello)
+    const admission =
+      mismatch === null ? keys.admit(hello.token, this.launcher !== null) : { refused: mismatch }
+    if (admission.refused !== undefined) {
+      writeLine(socket, { type: 'refused', reason: admission.refused } satisfies ToLauncher)
+      socket.destroySoon()
+      alarm(`turned somebody away from the launcher's socket: ${admission.refused}`)
+      return false
+    }
+    const previous = this.launcher
+    this.launcher = socket
+    this.bootOffset.forget()
+    this.compare(hello.clocks)
+    this.strangers.delete(socket)
+    previous?.destroy()
+    writeLine(socket, {
+      type: 'welcome',
+      token: admission.token,
+      tree: admission.tree,
+      port,
+      standby,
+      spare,
+      patienceMs,
+    } satisfies ToLauncher)
+    handlers.connected(hello, admission.returning)
+    return true
+  }
+
+  private compare(theirs: BootReading | undefined): void {
+    if (theirs !== undefined) this.bootOffset.heard(theirs, this.options.clock.now())
+  }
+
+  private mismatch(hello: Hello): string | null {
+    if (hello.version !== 1) return 'agent and launcher are of different versions: install the same one'
+    if (Math.abs(this.options.clock.mono() - hello.mono) < CLOCK_TOLERANCE_MS) return null
+    return 'agent and launcher do not share one monotonic clock: run both on one kernel'
+  }
+}
+
+/** Whoever has not been let in may have sent anything. */
+function isHello(message: ToAgent): message is Hello {
+  if (message.type !== 'hello') return false
+  const { token, pid, alone, mono, clocks, langflow, view } = message as Partial<Hello>
+  return (
+    (token === undefined || typeof token === 'string') &&
+    typeof pid === 'number' &&
+    typeof alone === 'boolean' &&
+    typeof mono === 'number' &&
+    (clocks === undefined || (typeof clocks?.boot === 'number' && typeof clocks.mono === 'number')) &&
+    (langflow === undefined || (typeof langflow === 'string' && isVersion(langflow))) &&
+    typeof view?.state === 'string'
+  )
+}
+
+/** 0 where there is nothing, or nothing that can be looked at. A link is not followed. */
+function inodeOf(path: string): number {
+  try {
+    return lstatSync(path).ino
+  } catch {
+    return 0
+  }
+}
+
+async function removeStale(path: string): Promise<void> {
+  let socketThere = false
+  try {
+    socketThere = statSync(path).isSocket()
+  } catch {
+    return
+  }
+  if (!socketThere)
+    throw new FatalError(`--socket ${path} exists and is no socket: remove it or choose another path`)
+  const answered = await new Promise<boolean>((resolve) => {
+    const probe = connect(path)
+    probe.once('connect', () => resolve(true))
+    probe.once('error', () => resolve(false))
+    probe.once('close', () => probe.destroy())
+    probe.setTimeout(HELLO_WITHIN_MS, () => resolve(true))
+  })
+  if (answered)
+    throw new FatalError(`another agent answers on --socket ${path}: stop it or choose another path`)
+  try {
+    unlinkSync(path)
+  } catch (error) {
+    throw new FatalError(
+      `cannot replace the socket that an earlier agent left at ${path}: ${reasonOf(error)}`,
+    )
+  }
+}
+
+function reasonOf(error: unknown): string {
+  const { code, message } = error as NodeJS.ErrnoException
+  if (code === 'EACCES' || code === 'EPERM') return 'permission denied'
+  if (code === 'EROFS') return 'the file system is read-only'
+  if (code === 'ENOTDIR' || code === 'EEXIST') return 'a part of the path is no directory'
+  return code ?? message
+}

@@ -1,0 +1,83 @@
+import type { AgentOptions } from '../config/options.ts'
+import type { OutwardEffect } from '../election/elector.ts'
+import type { ElectionState } from '../election/state.ts'
+import type { Log } from '../observe/log.ts'
+import type { Metrics } from '../observe/metrics.ts'
+import type { Repeats } from '../observe/repeats.ts'
+
+export interface ReplicaChronicleOptions {
+  readonly onCrash: AgentOptions['onCrash']
+  readonly log: Pick<Log, 'event' | 'warn' | 'error'>
+  readonly metrics: Pick<Metrics, 'leading' | 'transition' | 'takeover' | 'restarted'>
+  readonly repeats: Pick<Repeats, 'happened' | 'over'>
+}
+
+/** What happens to a replica, as its log and its metrics tell it; a trouble that lasts is not told each time. */
+export class ReplicaChronicle {
+  private readonly options: ReplicaChronicleOptions
+  private epochsFull = false
+  private versionProblem: string | null = null
+
+  constructor(options: ReplicaChronicleOptions) {
+    this.options = options
+  }
+
+  event({ event, epoch, reason, detail }: Extract<OutwardEffect, { type: 'event' }>): void {
+    const { log, metrics } = this.options
+    log.event(event, { epoch, reason, ...detail })
+    if (event === 'acquired') {
+      metrics.leading(true)
+      metrics.transition('acquired', reason ?? '')
+      metrics.takeover('detect', Number(detail?.unchangedMs ?? 0))
+      metrics.takeover('acquire', Number(detail?.acquireMs ?? 0))
+    } else if (event === 'lost' || event === 'stepped_down') {
+      metrics.leading(false)
+      metrics.transition(event, reason ?? '')
+    }
+  }
+
+  /** LangFlow is to be started again in its term. */
+  restart(reason: string, { term, highestEpoch }: Pick<ElectionState, 'term' | 'highestEpoch'>): void {
+    const { log, metrics, onCrash } = this.options
+    const why = onCrash === 'restart' ? '--on-crash=restart' : 'no other replica is ready'
+    log.warn(`LangFlow is restarted in place: ${reason}; ${why}`, { epoch: term?.epoch ?? highestEpoch })
+    metrics.restarted(reason)
+  }
+
+  /** Whether the Lease can be written, read and watched. */
+  lease(
+    { writeProblem, readProblem, watchProblem }: Pick<ElectionState, `${'write' | 'read' | 'watch'}Problem`>,
+    decision: string,
+  ): void {
+    const { repeats } = this.options
+    const problem = writeProblem ?? readProblem ?? watchProblem
+    if (problem !== null) repeats.happened('lease', problem, { decision })
+    else repeats.over('lease', 'the Lease can be reached again')
+  }
+
+  /** Whether the Lease is another one's; see `ownerProblem`. */
+  owner(problem: string | null): void {
+    const { repeats } = this.options
+    if (problem !== null) repeats.happened('owner', problem)
+    else repeats.over('owner', 'the Lease belongs to no other Deployment or StatefulSet any more')
+  }
+
+  /** Whether epochs have left their field; see `epochProblem`. */
+  epoch(problem: string | null): void {
+    if (problem !== null && !this.epochsFull) this.options.log.error(`ALARM: ${problem}`)
+    this.epochsFull = problem !== null
+  }
+
+  /** Whether LangFlow is too old here, or what the Lease says of versions is none; see `outdated` and `langflowFault`. */
+  version(problem: string | null): void {
+    if (problem !== null && problem !== this.versionProblem) this.options.log.warn(problem)
+    this.versionProblem = problem
+  }
+
+  /** Whether a launcher has come; see `LauncherAbsence`. */
+  launcher(problem: string | null): void {
+    const { repeats } = this.options
+    if (problem !== null) repeats.happened('launcher', problem)
+    else repeats.over('launcher', 'a launcher has connected')
+  }
+}

@@ -1,0 +1,275 @@
+import assert from 'node:assert/strict'
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, test } from 'node:test'
+import { systemClock } from '../../agent/clock.ts'
+import { KubeConfigError } from '../../agent/kube/access.ts'
+import { ApiError } from '../../agent/kube/errors.ts'
+import { connectLeaseApi, type LeaseConnectionOptions } from '../../agent/lease/connect.ts'
+import { leaseAt, reply, ScriptedServer, status } from '../lease/fixtures/scripted-server.ts'
+
+const LATER_MS = 5_000
+let dir = ''
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'kube-config-'))
+})
+afterEach(() => rmSync(dir, { recursive: true, force: true }))
+
+function write(name: string, content: string | object): string {
+  const path = join(dir, name)
+  mkdirSync(join(path, '..'), { recursive: true })
+  // Replaced in one step, as the kubelet and kubectl do.
+  writeFileSync(`${path}.new`, typeof content === 'string' ? content : JSON.stringify(content))
+  renameSync(`${path}.new`, path)
+  return path
+}
+
+function kubeconfig(server: string, user: object, cluster: object = {}, context: object = {}): object {
+  return {
+    apiVersion: 'v1',
+    kind: 'Config',
+    'current-context': 'here',
+    contexts: [{ name: 'here', context: { cluster: 'c', user: 'u', ...context } }],
+    clusters: [{ name: 'c', cluster: { server, ...cluster } }],
+    users: [{ name: 'u', user }],
+  }
+}
+
+async function connect(options: Partial<LeaseConnectionOptions>) {
+  const connection = await connectLeaseApi({
+    name: 'lock',
+    clock: systemClock,
+    userAgent: 'test/1',
+    env: { HOME: join(dir, 'nobody') },
+    ...options,
+  })
+  return Object.assign(connection, { [Symbol.dispose]: () => connection.api.close() })
+}
+
+/** Answers every request with a Lease. */
+function leaseServer(): Promise<ScriptedServer> {
+  return ScriptedServer.start((_, response) => reply(response, 200, leaseAt('8')))
+}
+
+async function authorizationWith(user: object): Promise<string | undefined> {
+  await using server = await leaseServer()
+  using connection = await connect({ kubeconfig: write('config', kubeconfig(server.url, user)) })
+  await connection.api.read(LATER_MS)
+  return server.requests[0]?.headers.authorization
+}
+
+test('--kubeconfig comes before the pod, the pod before $KUBECONFIG, that before ~/.kube/config', async () => {
+  const named = (namespace: string) => kubeconfig('http://127.0.0.1:1', { token: 't' }, {}, { namespace })
+  const flag = write('flag', named('by-flag'))
+  const KUBECONFIG = write('env', named('by-env'))
+  write('.kube/config', named('by-home'))
+  for (const [file, text] of [
+    ['token', 't'],
+    ['ca.crt', 'ca'],
+    ['namespace', 'by-pod\n'],
+  ] as const) {
+    write(`pod/${file}`, text)
+  }
+  const pod = { KUBERNETES_SERVICE_HOST: 'fd00::1', KUBERNETES_SERVICE_PORT: '443' }
+  const where = { serviceAccountDirectory: join(dir, 'pod') }
+  const namespaceFor = async (options: Partial<LeaseConnectionOptions>) => {
+    using connection = await connect(options)
+    return connection.namespace
+  }
+
+  assert.equal(
+    await namespaceFor({ kubeconfig: flag, env: { ...pod, KUBECONFIG, HOME: dir }, ...where }),
+    'by-flag',
+  )
+  assert.equal(await namespaceFor({ env: { ...pod, KUBECONFIG, HOME: dir }, ...where }), 'by-pod')
+  assert.equal(await namespaceFor({ env: { KUBECONFIG, HOME: dir }, ...where }), 'by-env')
+  assert.equal(await namespaceFor({ env: { HOME: dir }, ...where }), 'by-home')
+  assert.equal(await namespaceFor({ env: { HOME: dir }, namespace: 'asked-for' }), 'asked-for')
+  using inPod = await connect({ env: pod, ...where })
+  assert.equal(inPod.server, 'https://[fd00::1]/')
+})
+
+test('a context without a namespace means "default"', async () => {
+  using connection = await connect({ kubeconfig: write('config', kubeconfig('http://127.0.0.1:1', {})) })
+  assert.equal(connection.namespace, 'default')
+})
+
+test('tokens, token files and basic authentication are shown as HTTP wants them', async () => {
+  assert.equal(await authorizationWith({}), undefined)
+  assert.equal(await authorizationWith({ token: 'abc' }), 'Bearer abc')
+  assert.equal(await authorizationWith({ username: 'mia', password: 'p' }), 'Basic bWlhOnA=')
+  write('sub/token', 'from-file\n')
+  assert.equal(await authorizationWith({ tokenFile: 'sub/token', token: 'older' }), 'Bearer from-file')
+})
+
+test('a credential plugin is asked once, and again after a 401', async () => {
+  const plugin = write(
+    'plugin.sh',
+    `#!/bin/sh
+echo run >> "${dir}/runs"
+echo "$KUBERNETES_EXEC_INFO" > "${dir}/info"
+echo '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"'$(wc -l < "${dir}/runs" | tr -d ' ')'"}}'
+`,
+  )
+  const exec = {
+    apiVersion: 'client.authentication.k8s.io/v1',
+    command: '/bin/sh',
+    args: [plugin],
+    provideClusterInfo: true,
+  }
+  await using server = await leaseServer()
+  using connection = await connect({ kubeconfig: write('config', kubeconfig(server.url, { exec })) })
+  await connection.api.read(LATER_MS)
+  await connection.api.read(LATER_MS)
+  server.script = (request, response) =>
+    request.headers.authorization === 'Bearer 1'
+      ? reply(response, 401, status(401, 'Unauthorized'))
+      : reply(response, 200, leaseAt('9'))
+  await connection.api.read(LATER_MS)
+  assert.deepEqual(
+    server.requests.map(({ headers }) => headers.authorization),
+    ['Bearer 1', 'Bearer 1', 'Bearer 1', 'Bearer 2'],
+  )
+  const info = JSON.parse(readFileSync(join(dir, 'info'), 'utf8'))
+  assert.equal(info.kind, 'ExecCredential')
+  assert.deepEqual(info.spec, { interactive: false, cluster: { server: server.url } })
+})
+
+test('a plugin that fails is named, and what it printed of a token is not', async () => {
+  const token = 'eyJhbGciOiJSUzI1NiIsImtpZCI6IjEyMyJ9.eyJpc3MiOiJrdWJlcm5ldGVzIn0.c2lnbmF0dXJl'
+  const failures: [exec: object, message: RegExp][] = [
+    [{ command: 'no-such-plugin' }, /credential plugin "no-such-plugin" of kubeconfig .* is not installed/],
+    [{ command: 'sh', args: ['-c', `echo "expired: ${token}" >&2; exit 3`] }, /"sh" .* failed: expired: …$/],
+    [{ command: 'sh', args: ['-c', `echo ${token}`] }, /"sh" .* printed no ExecCredential$/],
+    [{ command: 'sh', args: ['-c', `echo '{"token":"${token}"}'`] }, /"sh" .* printed no ExecCredential$/],
+  ]
+  for (const [exec, message] of failures) {
+    using connection = await connect({
+      kubeconfig: write('config', kubeconfig('http://127.0.0.1:1', { exec })),
+    })
+    await assert.rejects(connection.api.read(LATER_MS), (error: unknown) => {
+      assert.ok(error instanceof ApiError)
+      assert.equal(error.code, 'unauthorized')
+      assert.match(error.message, message)
+      assert.doesNotMatch(error.message, /eyJ/)
+      return true
+    })
+  }
+})
+
+test('a token file is read for every request', async () => {
+  await using server = await leaseServer()
+  const tokenFile = write('token', 'one')
+  using connection = await connect({ kubeconfig: write('config', kubeconfig(server.url, { tokenFile })) })
+  await connection.api.update(leaseAt('7'), LATER_MS)
+  write('token', 'two')
+  await connection.api.update(leaseAt('7'), LATER_MS)
+  assert.deepEqual(
+    server.requests.map(({ headers }) => headers.authorization),
+    ['Bearer one', 'Bearer two'],
+  )
+  assert.equal(server.connections, 1)
+})
+
+test('a changed kubeconfig counts at once; a broken one does not, nor does another current context', async () => {
+  await using server = await leaseServer()
+  const path = write('config', kubeconfig(server.url, { token: 'one' }))
+  using connection = await connect({ kubeconfig: path })
+  await connection.api.read(LATER_MS)
+  write('config', kubeconfig(server.url, { token: 'two' }))
+  await connection.api.read(LATER_MS)
+  write('config', '{ half')
+  await connection.api.read(LATER_MS)
+  const moved = kubeconfig(server.url, { token: 'three' }) as Record<string, unknown[]>
+  write('config', {
+    ...moved,
+    'current-context': 'elsewhere',
+    contexts: [{ name: 'elsewhere', context: { cluster: 'd', user: 'u' } }, ...(moved.contexts ?? [])],
+    clusters: [{ name: 'd', cluster: { server: 'http://127.0.0.1:1' } }, ...(moved.clusters ?? [])],
+  })
+  await connection.api.read(LATER_MS)
+  assert.deepEqual(
+    server.requests.map(({ headers }) => headers.authorization),
+    ['Bearer one', 'Bearer two', 'Bearer two', 'Bearer three'],
+  )
+})
+
+test('several files are merged as kubectl merges them', async () => {
+  await using server = await leaseServer()
+  const users = write('a/users', { users: [{ name: 'u', user: { tokenFile: 'token' } }] })
+  write('a/token', 'beside-its-file')
+  const rest = write('b/rest', kubeconfig(server.url, { token: 'second' }))
+  using connection = await connect({ env: { KUBECONFIG: `${join(dir, 'missing')}:${users}:${rest}` } })
+  await connection.api.read(LATER_MS)
+  assert.equal(server.requests[0]?.headers.authorization, 'Bearer beside-its-file')
+})
+
+test('a proxy is used', async () => {
+  await using proxy = await leaseServer()
+  const config = kubeconfig('http://api.invalid', {}, { 'proxy-url': proxy.url })
+  using connection = await connect({ kubeconfig: write('config', config) })
+  assert.equal((await connection.api.read(LATER_MS))?.metadata.resourceVersion, '8')
+  assert.equal(proxy.requests[0]?.url.host, 'api.invalid')
+})
+
+const base = kubeconfig('http://127.0.0.1:1', { token: 'secret-token' })
+const MISTAKES: [name: string, content: string | object | undefined, message: RegExp][] = [
+  ['a missing file', undefined, /config does not exist$/],
+  ['bad YAML', 'users: [{token: secret-token}, {\n  x', /config is no valid YAML at line 2: /],
+  ['a list', '- a', /is not a kubeconfig: it holds no YAML mapping$/],
+  ['an empty file', '', /config (is not a kubeconfig|is no valid YAML)/],
+  ['a scalar for contexts', { ...base, contexts: 'x' }, /"contexts" must be a list$/],
+  [
+    'no current-context',
+    { ...base, 'current-context': '' },
+    /has no current-context: choose one with 'kubectl config use-context NAME'$/,
+  ],
+  [
+    'an unknown context',
+    { ...base, 'current-context': 'x' },
+    /has no context "x", which current-context names \(it has here\)$/,
+  ],
+  [
+    'an unknown cluster',
+    { ...base, clusters: [] },
+    /has no cluster "c", which the context "here" names \(it has none\)$/,
+  ],
+  ['an unknown user', { ...base, users: [] }, /has no user "u"/],
+  [
+    'a server that is no URL',
+    kubeconfig('10.0.0.1:6443', {}),
+    /the server of the context "here" must be an http or https URL$/,
+  ],
+  [
+    'a SOCKS proxy',
+    kubeconfig('http://a', {}, { 'proxy-url': 'socks5://b' }),
+    /proxy-url .* must be an http or https URL$/,
+  ],
+]
+for (const [name, content, message] of MISTAKES) {
+  test(`${name} is said in one line`, async () => {
+    const path = content === undefined ? join(dir, 'config') : write('config', content)
+    await assert.rejects(connect({ kubeconfig: path }), (error: unknown) => {
+      assert.ok(error instanceof KubeConfigError, String(error))
+      assert.match(error.message, message)
+      assert.doesNotMatch(error.message, /secret-token|\n/)
+      return true
+    })
+  })
+}
+
+test('a missing certificate file is named', async () => {
+  const config = kubeconfig('https://127.0.0.1:1', {}, { 'certificate-authority': 'ca.pem' })
+  using connection = await connect({ kubeconfig: write('config', config) })
+  await assert.rejects(
+    connection.api.read(LATER_MS),
+    /cannot read .*ca\.pem, which kubeconfig .* names \(ENOENT\)$/,
+  )
+})
+
+test('nothing to go by is said in one line, in a pod and outside', async () => {
+  await assert.rejects(connect({}), /^KubeConfigError: no kubeconfig: give --kubeconfig or \$KUBECONFIG/)
+  const env = { KUBERNETES_SERVICE_HOST: '10.0.0.1', KUBERNETES_SERVICE_PORT: '443', HOME: dir }
+  await assert.rejects(connect({ env, serviceAccountDirectory: dir }), /this pod has no ServiceAccount token/)
+})

@@ -1,0 +1,111 @@
+import assert from 'node:assert/strict'
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { describe, type TestContext, test } from 'node:test'
+import { langflowVersion } from '../../agent/launcher/langflow-package.ts'
+
+/** Below one directory of its own: a Python of the machine, and a virtual environment with a `langflow`. */
+class Machine {
+  readonly dir: string
+  readonly venv: string
+
+  constructor(t: TestContext) {
+    this.dir = mkdtempSync(join(tmpdir(), 'package-'))
+    t.after(() => rmSync(this.dir, { recursive: true }))
+    this.venv = join(this.dir, 'venv')
+    this.program('usr/bin/python3.11', '')
+    mkdirSync(join(this.venv, 'bin'), { recursive: true })
+    symlinkSync(join(this.dir, 'usr/bin/python3.11'), join(this.venv, 'bin/python'))
+    this.program('venv/bin/langflow', `#!${this.venv}/bin/python\n`)
+  }
+
+  program(path: string, text: string): string {
+    const file = join(this.dir, path)
+    mkdirSync(dirname(file), { recursive: true })
+    writeFileSync(file, text)
+    chmodSync(file, 0o755)
+    return file
+  }
+
+  /** A package's metadata in a directory of packages. */
+  install(site: string, name: string, version: string): void {
+    const info = join(this.dir, site, `${name}-${version}.dist-info`)
+    mkdirSync(info, { recursive: true })
+    writeFileSync(join(info, 'METADATA'), `Metadata-Version: 2.4\nName: ${name}\nVersion: ${version}\n\nText`)
+  }
+
+  version(command = [join(this.venv, 'bin/langflow'), 'run'], env: NodeJS.ProcessEnv = {}): string | null {
+    return langflowVersion(command, { PATH: join(this.venv, 'bin'), ...env }, this.dir)
+  }
+}
+
+const SITE = 'venv/lib/python3.11/site-packages'
+
+describe('the version of LangFlow', () => {
+  test('is that of its package, however it is started', (t) => {
+    const machine = new Machine(t)
+    machine.install(SITE, 'langflow', '1.13.0')
+    machine.install(SITE, 'langflow_base', '0.13.0')
+    machine.install(SITE, 'langflow_helper', '7.0')
+    for (const command of [
+      [join(machine.venv, 'bin/langflow'), 'run'],
+      ['langflow', 'run', '--backend-only'],
+      ['python', '-m', 'langflow', 'run'],
+      ['sh', '-c', 'exec langflow run'],
+    ])
+      assert.equal(machine.version(command), '1.13.0', command.join(' '))
+  })
+
+  test('is that of langflow-base, or of a nightly build, where there is no other', (t) => {
+    for (const name of ['langflow_base', 'langflow_nightly', 'langflow_base_nightly']) {
+      const machine = new Machine(t)
+      machine.install(SITE, name, '1.13.0.dev4')
+      assert.equal(machine.version(), '1.13.0.dev4')
+    }
+  })
+
+  test('is that of what is imported first', (t) => {
+    const machine = new Machine(t)
+    machine.install(SITE, 'langflow', '1.12.8')
+    machine.install('usr/lib/python3.11/dist-packages', 'langflow', '1.0.0')
+    assert.equal(machine.version(), '1.12.8')
+    machine.install('modules', 'langflow', '1.13.0')
+    const PYTHONPATH = `/nowhere:${join(machine.dir, 'modules')}`
+    assert.equal(machine.version(undefined, { PYTHONPATH }), '1.13.0')
+    assert.equal(machine.version(['sh', '-c', `PYTHONPATH=${PYTHONPATH} langflow run`]), '1.13.0')
+  })
+
+  test('is found beside a script that the interpreter of the machine runs', (t) => {
+    const machine = new Machine(t)
+    const script = machine.program('home/.local/bin/langflow', `#!${machine.dir}/usr/bin/python3.11\n`)
+    machine.install('home/.local/lib/python3.11/site-packages', 'langflow', '1.13.0')
+    assert.equal(machine.version([script, 'run']), '1.13.0')
+  })
+
+  test('is found below an interpreter whose name does not say which Python it is', (t) => {
+    const machine = new Machine(t)
+    const python = machine.program('opt/bin/python', '')
+    machine.install('opt/lib/python3.12/site-packages', 'langflow', '1.13.0')
+    assert.equal(machine.version([python, '-m', 'langflow', 'run']), '1.13.0')
+  })
+
+  test('is not that of another Python below the same place', (t) => {
+    const machine = new Machine(t)
+    machine.install('venv/lib/python3.10/site-packages', 'langflow', '1.12.8')
+    assert.equal(machine.version(), null)
+  })
+
+  test('is not known of a command that does not start it, without metadata, and with what is none', (t) => {
+    const machine = new Machine(t)
+    assert.equal(machine.version(), null)
+    mkdirSync(join(machine.dir, SITE, 'langflow-1.12.8.dist-info'), { recursive: true })
+    assert.equal(machine.version(), null)
+    machine.install(SITE, 'langflow', 'unknown')
+    assert.equal(machine.version(), null)
+    machine.install(SITE, 'langflow', '1.13.0')
+    assert.equal(machine.version(), '1.13.0')
+    assert.equal(machine.version(['uvicorn', 'app']), null)
+    assert.equal(machine.version(['langflow', 'run'], { PATH: '' }), null)
+  })
+})

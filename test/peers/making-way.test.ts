@@ -1,0 +1,200 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import type { Fact, Term } from '../../agent/election/state.ts'
+import { MakingWay } from '../../agent/peers/making-way.ts'
+import type { Member } from '../../agent/peers/succession.ts'
+import { VirtualClock } from '../support/virtual-clock.ts'
+
+const NEWER: Member = {
+  identity: 'n',
+  ready: true,
+  prepared: true,
+  warm: true,
+  revision: 'new',
+  podAgeMs: 9_000,
+}
+const TERM = { epoch: 1, doubt: false, stepDown: null } as Term
+const STEPPING_DOWN = { ...TERM, stepDown: { reason: '' } as never }
+
+class Bench {
+  readonly clock = new VirtualClock()
+  readonly told: Fact[] = []
+  readonly lines: string[] = []
+  members: Member[] = [NEWER]
+  term: Term | null = TERM
+  served = true
+  startsColder = false
+  readonly makingWay: MakingWay
+
+  constructor() {
+    const bench = this
+    this.makingWay = new MakingWay({
+      peers: {
+        get members() {
+          return bench.members
+        },
+      },
+      revision: 'old',
+      podAgeMs: () => 600_000,
+      leaseDurationMs: 15_000,
+      clock: this.clock,
+      log: { info: (msg: string) => void this.lines.push(msg) },
+      term: () => this.term,
+      served: () => this.served,
+      startsColder: () => this.startsColder,
+      tell: (fact) => void this.told.push(fact),
+    })
+  }
+
+  /** How often it has stepped down by then, asked each 5 s. */
+  async after(ms: number): Promise<number> {
+    for (const until = this.clock.mono() + ms; this.clock.mono() < until; await this.clock.pass(5_000)) {
+      const { stepDowns } = this
+      this.makingWay.asked()
+      // The Lease comes back to it in a later term.
+      if (this.term !== null && this.stepDowns > stepDowns)
+        this.term = { ...this.term, epoch: this.term.epoch + 2 }
+    }
+    return this.stepDowns
+  }
+
+  get stepDowns(): number {
+    return this.told.filter(({ type }) => type === 'step_down').length
+  }
+}
+
+describe('a leader makes way for a newer revision', () => {
+  test('once, names it, and says so', () => {
+    const b = new Bench()
+    b.makingWay.asked()
+    assert.deepEqual(b.told, [
+      { type: 'successor', identity: 'n' },
+      { type: 'step_down', reason: 'a replica of a newer revision is ready' },
+    ])
+    assert.deepEqual(b.lines, ['a replica of a newer revision is ready: handing over to it'])
+  })
+
+  test('and goes on to name it while it steps down for it, however often it asks', () => {
+    const b = new Bench()
+    b.members = [{ ...NEWER, identity: 'old', revision: 'old', podAgeMs: 500_000 }, NEWER]
+    b.makingWay.asked()
+    b.term = STEPPING_DOWN
+    b.makingWay.asked()
+    assert.deepEqual(
+      b.told.filter(({ type }) => type === 'successor'),
+      [
+        { type: 'successor', identity: 'n' },
+        { type: 'successor', identity: 'n' },
+      ],
+    )
+    assert.equal(b.makingWay.problem, null)
+  })
+
+  test('again where it gave the Lease back: after two minutes, then four, and says so meanwhile', async () => {
+    const b = new Bench()
+    assert.equal(await b.after(115_000), 1)
+    assert.match(
+      b.makingWay.problem ?? '',
+      /did not keep the Lease that was handed over to it: .* again in 5s$/,
+    )
+    assert.equal(await b.after(10_000), 2)
+    assert.equal(await b.after(235_000), 2)
+    assert.equal(await b.after(10_000), 3)
+  })
+
+  test('at once where another one of it is ready, but no more often than every four lease durations', async () => {
+    const b = new Bench()
+    assert.equal(await b.after(5_000), 1)
+    b.members = [NEWER, { ...NEWER, identity: 'm' }]
+    assert.equal(await b.after(50_000), 1)
+    assert.equal(await b.after(10_000), 2)
+  })
+
+  test('no more often than that for one that answers under ever new names, and remembers none of them', async () => {
+    const b = new Bench()
+    for (let i = 0; i < 60; i++) {
+      b.members = [{ ...NEWER, identity: `liar ${i}` }]
+      await b.after(5_000)
+    }
+    assert.equal(b.stepDowns, 5)
+    b.members = []
+    b.makingWay.asked()
+    assert.equal(b.makingWay.problem, null)
+  })
+
+  test('not while it steps down anyway, or is in doubt; that is no try', async () => {
+    for (const term of [
+      { ...TERM, doubt: true },
+      { ...TERM, stepDown: { reason: '' } as never },
+    ]) {
+      const b = new Bench()
+      b.term = term
+      assert.equal(await b.after(10_000), 0)
+      assert.deepEqual(b.lines, [])
+      b.term = TERM
+      assert.equal(await b.after(5_000), 1)
+    }
+  })
+
+  test('only once it serves itself: one that lies costs no start', async () => {
+    const b = new Bench()
+    b.served = false
+    assert.equal(await b.after(60_000), 0)
+    assert.deepEqual(b.told.at(-1), { type: 'successor', identity: 'n' })
+    b.served = true
+    assert.equal(await b.after(5_000), 1)
+  })
+
+  test('before it serves where it starts from less than was asked for, and that one is prepared', async () => {
+    const b = new Bench()
+    b.served = false
+    b.startsColder = true
+    b.members = [{ ...NEWER, prepared: false }]
+    assert.equal(await b.after(60_000), 0)
+    b.members = [NEWER]
+    assert.equal(await b.after(5_000), 1)
+  })
+
+  test('not where it does not lead', async () => {
+    const b = new Bench()
+    b.term = null
+    assert.equal(await b.after(10_000), 0)
+    assert.deepEqual([b.told, b.makingWay.problem], [[], null])
+  })
+})
+
+describe('a leader that still starts, from less than was asked for,', () => {
+  const PREPARED: Member = { ...NEWER, identity: 'p', revision: 'old' }
+
+  test('hands over to one whose standby is ready, and is stopped soon', () => {
+    const b = new Bench()
+    b.members = [PREPARED]
+    b.startsColder = true
+    b.makingWay.asked()
+    const reason = 'a replica whose standby is ready serves sooner than this one starts'
+    assert.deepEqual(b.told, [
+      { type: 'successor', identity: 'p' },
+      { type: 'step_down', reason, graceMs: 5_000 },
+    ])
+    assert.equal(b.makingWay.problem, null)
+  })
+
+  test('goes on where nobody is prepared, and once it is healthy', async () => {
+    const b = new Bench()
+    b.members = [{ ...PREPARED, prepared: false }]
+    b.startsColder = true
+    assert.equal(await b.after(60_000), 0)
+    b.members = [PREPARED]
+    b.startsColder = false
+    assert.equal(await b.after(60_000), 0)
+  })
+
+  test('does not hand over to and fro: one that gave the Lease back is left alone for two minutes', async () => {
+    const b = new Bench()
+    b.members = [PREPARED]
+    b.startsColder = true
+    assert.equal(await b.after(115_000), 1)
+    assert.equal(b.makingWay.problem, null)
+    assert.equal(await b.after(10_000), 2)
+  })
+})

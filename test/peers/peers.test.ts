@@ -1,0 +1,338 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { describe, type TestContext, test } from 'node:test'
+import { Repeats } from '../../agent/observe/repeats.ts'
+import { Peers } from '../../agent/peers/peers.ts'
+import type { Member } from '../../agent/peers/succession.ts'
+import { settled, VirtualClock } from '../support/virtual-clock.ts'
+
+const ME = '127.0.0.1'
+const [OTHER, THIRD] = ['127.0.0.2', '127.0.0.3']
+
+const LEASE = { namespace: 'team', name: 'lock' }
+
+function says(identity: string, couldTakeOver: boolean, lease: object = LEASE): RequestListener {
+  return (_, response) => response.end(JSON.stringify({ identity, couldTakeOver, lease, more: 'ignored' }))
+}
+
+/** Agents that answer on one port of several loopback addresses, and the replica `me` that asks them. */
+class Bench {
+  readonly clock = new VirtualClock()
+  readonly asked: string[] = []
+  readonly lines: string[] = []
+  addresses: string[] = []
+  peers!: Peers
+  private port = 0
+  private readonly t: TestContext
+  private readonly servers = new Map<string, Server>()
+  roundsAsked = 0
+  private roundEnds = Promise.withResolvers<void>()
+
+  constructor(t: TestContext) {
+    this.t = t
+  }
+
+  async answers(address: string, listener: RequestListener): Promise<this> {
+    const server = createServer((request, response) => {
+      this.asked.push(`${address}${request.url}`)
+      listener(request, response)
+    })
+    server.listen(this.port, address)
+    await once(server, 'listening')
+    this.port = (server.address() as AddressInfo).port
+    this.servers.set(address, server)
+    this.addresses.push(address)
+    this.t.after(() => this.silence(address))
+    return this
+  }
+
+  silence(address: string): void {
+    const server = this.servers.get(address)
+    server?.close()
+    server?.closeAllConnections()
+  }
+
+  /** `resolve`: instead of the addresses of those that answer. */
+  open(resolve: ((host: string) => Promise<string[]>) | undefined = async () => this.addresses): this {
+    const { clock, lines } = this
+    const log = { warn: (msg: string) => void lines.push(msg), info: (msg: string) => void lines.push(msg) }
+    const repeats = new Repeats(log, clock)
+    this.peers = new Peers({
+      at: { host: 'localhost', port: this.port },
+      identity: 'me',
+      lease: LEASE,
+      clock,
+      asked: () => {
+        this.roundsAsked++
+      },
+      repeats: {
+        happened: (key, msg) => this.ended(() => repeats.happened(key, msg)),
+        over: (key, msg) => this.ended(() => repeats.over(key, msg)),
+      },
+      ...(resolve === undefined ? {} : { resolve }),
+    })
+    this.t.after(() => this.peers.close())
+    return this
+  }
+
+  /** Lets time pass until the round has ended that begins then. */
+  async round(ms = 0): Promise<this> {
+    this.roundEnds = Promise.withResolvers()
+    if (ms === 0) this.peers.ask(true)
+    await this.clock.pass(ms)
+    await this.roundEnds.promise
+    await settled()
+    return this
+  }
+
+  private ended(say: () => void): void {
+    say()
+    this.roundEnds.resolve()
+  }
+}
+
+async function three(t: TestContext): Promise<Bench> {
+  const b = new Bench(t)
+  await b.answers(ME, says('me', false))
+  await b.answers(OTHER, says('other', true))
+  return b.answers(THIRD, says('third', false))
+}
+
+describe('the peers of a leader', () => {
+  test('are counted: those that answer, and those that would take over; this replica is none of them', async (t) => {
+    const b = await (await three(t)).open().round()
+    assert.deepEqual(b.peers.view, { ready: 1, seen: 2 })
+    assert.deepEqual(b.asked.sort(), [`${ME}/status`, `${OTHER}/status`, `${THIRD}/status`])
+    assert.deepEqual(b.lines, [])
+  })
+
+  test('tell what they are made from, how old and how well prepared they are; earlier versions do not', async (t) => {
+    const bench = new Bench(t)
+    const told = { identity: 'new', couldTakeOver: true, lease: LEASE, revision: 'r2', podAgeMs: 9_000 }
+    const tells =
+      (standby: object): RequestListener =>
+      (_, response) =>
+        response.end(JSON.stringify({ ...told, standby: { ...standby, more: 'ignored' } }))
+    await bench.answers(OTHER, tells({ wanted: 'warm', mode: 'cold' }))
+    await bench.answers(THIRD, says('earlier', true))
+    await bench.open().round()
+    const known = (members: readonly Member[]) =>
+      members
+        .map(({ identity, prepared, revision, podAgeMs }) => [identity, prepared, revision, podAgeMs])
+        .sort()
+    assert.deepEqual(known(bench.peers.members), [
+      ['earlier', true, null, null],
+      ['new', false, 'r2', 9_000],
+    ])
+    assert.equal(bench.roundsAsked, 1)
+  })
+
+  test('are each asked once in 5 s, and its own address no more', async (t) => {
+    const b = await (await three(t)).open().round()
+    b.asked.length = 0
+    await b.clock.pass(4_999)
+    assert.deepEqual(b.asked, [])
+    await b.round(1)
+    await b.round(5_000)
+    assert.deepEqual(
+      b.asked.sort(),
+      [OTHER, OTHER, THIRD, THIRD].map((address) => `${address}/status`),
+    )
+  })
+
+  test('are asked only while it leads, and no sooner for having lost the Lease in between', async (t) => {
+    const b = (await three(t)).open()
+    await b.clock.pass(60_000)
+    assert.deepEqual([b.asked, b.peers.view], [[], null])
+    await b.round()
+    b.asked.length = 0
+    b.peers.ask(false)
+    assert.equal(b.peers.view, null)
+    await b.clock.pass(2_000)
+    b.peers.ask(true)
+    await b.clock.pass(2_999)
+    assert.deepEqual(b.asked, [])
+    await b.round(1)
+    assert.equal(b.asked.length, 2)
+  })
+
+  test('count by their last answer for two more polls, and then no more', async (t) => {
+    const b = new Bench(t)
+    let failing = false
+    const other = says('other', true)
+    await b.answers(OTHER, (request, response) =>
+      failing ? response.writeHead(500).end() : other(request, response),
+    )
+    await (await b.answers(THIRD, says('third', false))).open().round()
+    failing = true
+    await b.round(5_000)
+    await b.round(5_000)
+    await b.clock.pass(1_000)
+    assert.deepEqual(b.peers.view, { ready: 1, seen: 2 })
+    await b.clock.pass(1)
+    assert.deepEqual(b.peers.view, { ready: 0, seen: 1 })
+  })
+
+  test('count no more once nobody is there, or the name has their address no more', async (t) => {
+    const b = await (await three(t)).open().round()
+    b.silence(OTHER)
+    await b.round(5_000)
+    assert.deepEqual(b.peers.view, { ready: 0, seen: 1 })
+    b.addresses.splice(b.addresses.indexOf(THIRD), 1)
+    await b.round(5_000)
+    assert.deepEqual(b.peers.view, { ready: 0, seen: 0 })
+  })
+
+  test('are asked out of turn when they are needed', async (t) => {
+    const b = await (await three(t)).open().round()
+    b.asked.length = 0
+    b.peers.askAgain()
+    b.peers.askAgain()
+    await b.round(1)
+    assert.equal(b.asked.length, 2)
+    await b.clock.pass(4_990)
+    assert.equal(b.asked.length, 2)
+  })
+
+  test('are asked once more where they are needed in the middle of a round', async (t) => {
+    const b = new Bench(t)
+    const other = says('other', true)
+    await b.answers(OTHER, (request, response) => {
+      if (b.asked.length === 1) b.peers.askAgain()
+      other(request, response)
+    })
+    await b.open().round()
+    await b.round(1)
+    assert.equal(b.asked.length, 2)
+  })
+
+  test('that compete for another Lease are none', async (t) => {
+    const b = new Bench(t)
+    await b.answers(OTHER, says('other', true, { ...LEASE, name: 'another' }))
+    await b.answers(THIRD, says('third', true, { ...LEASE, namespace: 'another' }))
+    await b.open().round()
+    assert.deepEqual([b.peers.view, b.lines], [{ ready: 0, seen: 0 }, []])
+  })
+
+  test('that compete for another Lease are told of to one that asks before it competes, also where one answer is missed', async (t) => {
+    const b = new Bench(t)
+    const another = { ...LEASE, name: 'another' }
+    const told = { identity: 'other', role: 'leader', couldTakeOver: false, lease: another, podAgeMs: 9_000 }
+    await b.answers(OTHER, (_, response) => response.end(JSON.stringify(told)))
+    await b.answers(THIRD, says('third', true))
+    b.open()
+    const rival = { identity: 'other', lease: 'team/another', leads: true, podAgeMs: 9_000 }
+    const fellow = { identity: 'third', lease: 'team/lock', leads: false, podAgeMs: null }
+    assert.deepEqual(await b.peers.survey(), [rival, fellow])
+    let resolved = b.addresses
+    b.peers.close()
+    b.open(async () => resolved)
+    await b.peers.survey()
+    await b.clock.pass(5_000)
+    resolved = []
+    assert.deepEqual(await b.peers.survey(), [])
+  })
+
+  test('under a name that no Lease could hold are none', async (t) => {
+    const b = await (await new Bench(t).answers(OTHER, says('a b', true))).open().round()
+    assert.deepEqual(b.peers.view, { ready: 0, seen: 0 })
+  })
+
+  test('that fail are one line in the log, however often, and one when they answer again', async (t) => {
+    const b = await (await three(t)).open().round()
+    b.silence(OTHER)
+    for (let n = 0; n < 4; n++) await b.round(5_000)
+    assert.deepEqual(b.lines, [`peer http://${OTHER}:${portOf(b)} cannot be asked: ECONNREFUSED`])
+    b.addresses.splice(b.addresses.indexOf(OTHER), 1)
+    await b.round(5_000)
+    assert.deepEqual(b.lines.slice(1), ['every peer answers'])
+  })
+
+  const wrong: [string, RequestListener, RegExp][] = [
+    ['an error', (_, response) => response.writeHead(500).end('{}'), /answered 500$/],
+    [
+      'a redirection',
+      (_, response) => response.writeHead(302, { location: '/leader' }).end(),
+      /answered 302$/,
+    ],
+    ['no JSON', (_, response) => response.end('<html>'), /something else than a status$/],
+    ['another JSON', (_, response) => response.end('{"identity":"x"}'), /something else than a status$/],
+    [
+      'more than 64 KiB',
+      (_, response) =>
+        response.end(
+          JSON.stringify({ identity: 'x', couldTakeOver: true, lease: LEASE, pad: 'x'.repeat(65_536) }),
+        ),
+      /cannot be asked: UND_ERR_RES_EXCEEDED_MAX_SIZE$/,
+    ],
+    ['nothing', (_, response) => response.destroy(), /cannot be asked: \w+$/],
+  ]
+  for (const [what, listener, line] of wrong) {
+    test(`that answer with ${what} do not count`, async (t) => {
+      const b = await (await new Bench(t).answers(OTHER, listener)).open().round()
+      assert.deepEqual(b.peers.view, { ready: 0, seen: 0 })
+      assert.equal(b.lines.length, 1)
+      assert.match(b.lines[0] as string, line)
+    })
+  }
+
+  test('that do not answer are given up after 1 s', async (t) => {
+    const reached = Promise.withResolvers<void>()
+    const b = (await new Bench(t).answers(OTHER, () => reached.resolve())).open()
+    b.peers.ask(true)
+    await b.clock.pass(0)
+    await reached.promise
+    await b.clock.pass(999)
+    assert.deepEqual(b.lines, [])
+    await b.round(1)
+    assert.match(b.lines.join('\n'), /did not answer within 1 s$/)
+  })
+
+  test('that are being asked when this replica ends are no line in the log', async (t) => {
+    const asked = Promise.withResolvers<ServerResponse>()
+    const b = (await new Bench(t).answers(OTHER, (_, response) => asked.resolve(response))).open()
+    b.peers.ask(true)
+    await b.clock.pass(0)
+    const closed = once(await asked.promise, 'close')
+    b.peers.close()
+    await closed
+    await settled()
+    assert.deepEqual(b.lines, [])
+  })
+
+  test('under a name that cannot be resolved are none, and it is resolved once at a time', async (t) => {
+    const resolving: PromiseWithResolvers<string[]>[] = []
+    const b = (await three(t)).open(() => {
+      resolving.push(Promise.withResolvers())
+      return (resolving.at(-1) as PromiseWithResolvers<string[]>).promise
+    })
+    b.peers.ask(true)
+    await b.clock.pass(60_000)
+    b.peers.ask(false)
+    b.peers.ask(true)
+    await b.clock.pass(60_000)
+    assert.equal(resolving.length, 1)
+    resolving[0]?.reject(Object.assign(new Error('x'), { code: 'EAI_AGAIN' }))
+    await settled()
+    assert.deepEqual(b.lines, ["the peers' name localhost cannot be resolved: EAI_AGAIN"])
+    assert.deepEqual(b.peers.view, { ready: 0, seen: 0 })
+    await b.clock.pass(0)
+    assert.equal(resolving.length, 2)
+  })
+
+  test('are found by their name, and by IPv6', async (t) => {
+    const b = await (await new Bench(t).answers('::1', says('other', true))).open().round()
+    assert.deepEqual(b.peers.view, { ready: 1, seen: 1 })
+    const named = new Bench(t)
+    await named.answers(ME, says('other', true))
+    await named.answers('::1', says('other', true))
+    await named.open(undefined).round()
+    assert.deepEqual(named.peers.view, { ready: 1, seen: 1 })
+  })
+})
+
+function portOf({ lines }: Bench): string {
+  return /:(\d+) cannot/.exec(lines[0] ?? '')?.[1] ?? ''
+}

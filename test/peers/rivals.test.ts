@@ -1,0 +1,139 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import type { Fact } from '../../agent/election/state.ts'
+import type { Competitor } from '../../agent/peers/peers.ts'
+import { Rivals } from '../../agent/peers/rivals.ts'
+import { VirtualClock } from '../support/virtual-clock.ts'
+
+const LEADER: Competitor = { identity: 'old', lease: 'team/lock', leads: true, podAgeMs: 5_000 }
+const FELLOW: Competitor = { ...LEADER, lease: 'team/lock-2' }
+const ASKING = 'asking the other replicas which Lease they compete for'
+
+class Bench {
+  readonly clock = new VirtualClock()
+  readonly told: (string | null)[] = []
+  readonly lines: string[] = []
+  surveys = 0
+  leads = false
+  survey: () => Promise<readonly Competitor[]> = async () => [FELLOW]
+  readonly rivals: Rivals
+
+  constructor(withPeers = true) {
+    this.rivals = new Rivals({
+      peers: withPeers
+        ? {
+            survey: () => {
+              this.surveys++
+              return this.survey()
+            },
+          }
+        : null,
+      lease: { namespace: 'team', name: 'lock-2' },
+      podAgeMs: () => 60_000,
+      leads: () => this.leads,
+      clock: this.clock,
+      repeats: {
+        happened: (_, msg) => void this.lines.push(msg),
+        over: (_, msg) => void this.lines.push(msg),
+      },
+      tell: (fact: Fact) => void (fact.type === 'barred' && this.told.push(fact.reason)),
+    })
+  }
+
+  async start(): Promise<this> {
+    this.rivals.start()
+    await this.clock.pass(0)
+    return this
+  }
+}
+
+describe('a replica that starts', () => {
+  test('asks the others once before it competes', async () => {
+    const b = await new Bench().start()
+    assert.deepEqual(b.told, [ASKING, null])
+    await b.clock.pass(60_000)
+    assert.equal(b.surveys, 1)
+  })
+
+  test('competes at once where there is nobody to ask', async () => {
+    assert.deepEqual((await new Bench(false).start()).told, [])
+  })
+
+  test('does not compete while one leads by another Lease, and says in one sentence what to do', async () => {
+    const b = new Bench()
+    b.survey = async () => [LEADER]
+    await b.start()
+    const problem =
+      'old leads by the Lease "team/lock", and this replica is to compete for "team/lock-2", which would make two leaders: ' +
+      'set --lease-name and --lease-namespace as there, or end all replicas that compete for "team/lock" first'
+    assert.deepEqual([b.told, b.lines], [[ASKING, problem], [problem]])
+    await b.clock.pass(10_000)
+    assert.equal(b.surveys, 3)
+    b.survey = async () => [FELLOW]
+    await b.clock.pass(5_000)
+    assert.deepEqual(
+      [b.told.at(-1), b.lines.at(-1)],
+      [null, 'no other replica competes for another Lease any more'],
+    )
+    await b.clock.pass(60_000)
+    assert.equal(b.surveys, 4)
+  })
+
+  test('does not compete while one is older that competes for another Lease', async () => {
+    const b = new Bench()
+    b.survey = async () => [{ ...LEADER, leads: false, podAgeMs: 60_001 }]
+    await b.start()
+    assert.match(b.told.at(-1) ?? '', /^old was here first and competes for the Lease "team\/lock"/)
+  })
+
+  test('names the leader rather than another one that was there before', async () => {
+    const b = new Bench()
+    b.survey = async () => [{ ...LEADER, identity: 'older', leads: false, podAgeMs: 90_000 }, LEADER]
+    await b.start()
+    assert.match(b.told.at(-1) ?? '', /^old leads by the Lease "team\/lock"/)
+  })
+
+  test('competes beside those that are younger, or of an unknown age, and do not lead', async () => {
+    for (const podAgeMs of [59_999, null]) {
+      const b = new Bench()
+      b.survey = async () => [{ ...LEADER, leads: false, podAgeMs }]
+      assert.equal((await b.start()).told.at(-1), null)
+    }
+  })
+
+  test('does not wait longer than two seconds for others that cannot be reached', async () => {
+    const b = new Bench()
+    b.survey = () => new Promise(() => {})
+    await b.start()
+    await b.clock.pass(1_999)
+    assert.deepEqual(b.told, [ASKING])
+    await b.clock.pass(1)
+    assert.deepEqual(b.told, [ASKING, null])
+  })
+
+  test('asks again while nobody answers, and competes meanwhile', async () => {
+    const b = new Bench()
+    b.survey = async () => []
+    await b.start()
+    assert.deepEqual(b.told, [ASKING, null])
+    b.survey = async () => [LEADER]
+    await b.clock.pass(5_000)
+    assert.match(b.told.at(-1) ?? '', /^old leads by the Lease/)
+  })
+
+  test('goes on where it has taken its own grant back meanwhile', async () => {
+    const b = new Bench()
+    b.survey = async () => [LEADER]
+    b.leads = true
+    assert.deepEqual((await b.start()).told, [ASKING, null])
+  })
+
+  test('asks no more once it ends', async () => {
+    const b = new Bench()
+    b.survey = async () => [LEADER]
+    await b.start()
+    b.rivals.close()
+    await b.clock.pass(60_000)
+    assert.equal(b.told.length, 2)
+  })
+})

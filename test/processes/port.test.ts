@@ -1,0 +1,100 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { type AddressInfo, connect, createServer, type Server } from 'node:net'
+import { test } from 'node:test'
+import { canListen, describeTaken, findHolder, isPortFree } from '../../agent/processes/port.ts'
+import { addressOf, parseSockets } from '../../agent/processes/sockets.ts'
+import { describeConnections, openConnections } from '../../agent/supervisor/connections.ts'
+
+async function listening(host: string): Promise<{ server: Server; port: number }> {
+  const server = createServer().listen(0, host)
+  await once(server, 'listening')
+  return { server, port: (server.address() as AddressInfo).port }
+}
+
+async function closed(server: Server): Promise<void> {
+  server.close()
+  await once(server, 'close')
+}
+
+for (const host of ['127.0.0.1', '0.0.0.0', '::1', '::']) {
+  test(`a port is taken while something listens on ${host}, and free afterwards`, async (t) => {
+    const { server, port } = await listening(host).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EADDRNOTAVAIL' && error.code !== 'EAFNOSUPPORT') throw error
+      return { server: undefined, port: 0 }
+    })
+    if (!server) return t.skip('SKIPPED: this machine has no IPv6')
+    assert.equal(await isPortFree(port), false)
+    const bindable = await Promise.all([canListen(port, '0.0.0.0'), canListen(port, '::')])
+    assert.ok(bindable.includes(false))
+    await closed(server)
+    assert.equal(await isPortFree(port), true)
+    assert.deepEqual(await Promise.all([canListen(port, '0.0.0.0'), canListen(port, '::')]), [true, true])
+  })
+}
+
+test('who holds a port is named with its pid', async () => {
+  const { server, port } = await listening('127.0.0.1')
+  const holder = findHolder(port)
+  assert.equal(holder?.pid, process.pid)
+  assert.equal(describeTaken(port), `port ${port} is already taken by "${holder?.name}" (pid ${process.pid})`)
+  await closed(server)
+  assert.equal(findHolder(port), undefined)
+  assert.equal(
+    describeTaken(port),
+    `port ${port} is already taken by a process that cannot be seen from here`,
+  )
+})
+
+test('open connections are told by the address of their client, at the server’s end only', async () => {
+  const { server, port } = await listening('127.0.0.1')
+  assert.deepEqual(openConnections(port), [])
+  const clients = []
+  for (let n = 1; n <= 2; n++) {
+    const accepted = once(server, 'connection')
+    clients.push(connect(port, '127.0.0.1'))
+    await accepted
+    assert.deepEqual(openConnections(port), Array(n).fill('127.0.0.1'))
+  }
+  assert.equal(openConnections(clients[0]!.localPort!)?.length, 1)
+  for (const client of clients) client.destroy()
+  await closed(server)
+  assert.deepEqual(openConnections(port), [])
+})
+
+test('/proc/net/tcp is parsed for both address lengths', () => {
+  const text = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:1EB4 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 4711 1 0 100 0 0 10 0
+  10: 00000000000000000000000001000000:0050 00000000000000000000000000000000:0000 01 00000000:00000000 00:00000000 00000000     0        0 12 1 0
+`
+  assert.deepEqual(parseSockets(text), [
+    { localPort: 7860, ends: '0100007F:1EB4 00000000:0000', state: '0A', inode: '4711' },
+    {
+      localPort: 80,
+      ends: '00000000000000000000000001000000:0050 00000000000000000000000000000000:0000',
+      state: '01',
+      inode: '12',
+    },
+  ])
+})
+
+test('an address is told in either form, and an IPv4 one behind an IPv6 socket as itself', () => {
+  assert.equal(addressOf('0302010A:1F90'), '10.1.2.3')
+  assert.equal(addressOf('0000000000000000FFFF00000302010A:1F90'), '10.1.2.3')
+  assert.equal(addressOf('000080FE00000000FF005450B6AD1DFE:0050'), 'fe80::5054:ff:fe1d:adb6')
+})
+
+test('connections are described by those who have the most, and no more than three of them', () => {
+  assert.equal(describeConnections(['10.1.2.3']), '1 connection from 10.1.2.3')
+  assert.equal(
+    describeConnections(['10.1.2.4', '10.1.2.3', '10.1.2.3']),
+    '3 connections from 10.1.2.3 (2), 10.1.2.4',
+  )
+  const many = ['10.0.0.1', '10.0.0.2', '10.0.0.3', '10.0.0.4']
+  assert.equal(
+    describeConnections(many),
+    '4 connections from 10.0.0.1, 10.0.0.2, 10.0.0.3 and 1 other address',
+  )
+  assert.match(describeConnections([...many, '10.0.0.5']), / and 2 other addresses$/)
+  assert.equal(describeConnections(null), 'what is open cannot be told')
+})

@@ -1,0 +1,60 @@
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readdirSync, readFileSync } from 'node:fs'
+import { getPriority } from 'node:os'
+import { test } from 'node:test'
+import { setAside } from '../../agent/anew.ts'
+import { givenEnvironment } from '../../agent/launcher/environment.ts'
+import { giveWay } from '../../agent/processes/precedence.ts'
+
+const own = () => Number(readFileSync('/proc/self/oom_score_adj', 'latin1'))
+
+test('a process gives way with all its threads, what it has forked, and what it forks later', async (t) => {
+  const script = `
+    const { spawn } = require('node:child_process')
+    const fork = () => console.log(spawn('sleep', ['60']).pid)
+    process.stdin.on('data', fork)
+    fork()`
+  const child = spawn(process.execPath, ['-e', script], {
+    detached: true,
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
+  t.after(() => process.kill(-(child.pid as number), 'SIGKILL'))
+  const forked = async () => Number((await once(child.stdout, 'data'))[0])
+  const before = await forked()
+  assert.equal(giveWay(child.pid as number), null)
+  child.stdin.write('another\n')
+  for (const pid of [child.pid as number, before, await forked()]) {
+    assert.equal(Number(readFileSync(`/proc/${pid}/oom_score_adj`, 'latin1')), Math.min(1000, own() + 100))
+    for (const thread of readdirSync(`/proc/${pid}/task`))
+      assert.equal(getPriority(Number(thread)), Math.min(19, getPriority() + 5))
+  }
+})
+
+test('what has ended needs no word', async () => {
+  const child = spawn('true')
+  await once(child, 'exit')
+  assert.equal(giveWay(child.pid as number), null)
+})
+
+test('a launcher takes its own options alone, an agent what does not change Node; LangFlow is given all', () => {
+  const env = {
+    PATH: '/bin',
+    NODE_OPTIONS: '--inspect',
+    NODE_EXTRA_CA_CERTS: '/ca.pem',
+    LD_PRELOAD: '/jemalloc.so',
+    HTTPS_PROXY: 'http://proxy',
+    LEADER_SOCKET: '/socket',
+  }
+  const agent = setAside(env, 'agent')
+  for (const name of ['PATH', 'NODE_EXTRA_CA_CERTS', 'HTTPS_PROXY', 'LEADER_SOCKET']) assert.ok(name in agent)
+  for (const name of ['NODE_OPTIONS', 'LD_PRELOAD']) assert.ok(!(name in agent))
+  const launcher = setAside(agent, 'launch')
+  assert.deepEqual(
+    Object.keys(launcher).filter((name) => !name.startsWith('LANGFLOW_LEADER_')),
+    ['LEADER_SOCKET'],
+  )
+  assert.deepEqual(setAside(launcher, 'launch'), launcher)
+  assert.deepEqual(givenEnvironment(launcher), env)
+})

@@ -1,0 +1,120 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { findMembers, type Known, NOTHING_KNOWN } from '../../agent/processes/membership.ts'
+import {
+  carries,
+  isDead,
+  type ProcessStat,
+  parseStat,
+  readProcesses,
+  readStat,
+} from '../../agent/processes/proc.ts'
+
+/** `parent/pid@start`, then `s` and the session; its session and group are its own unless said. */
+function table(...lines: string[]): Map<number, ProcessStat> {
+  return new Map(
+    lines.map((line) => {
+      const [, ppid, pid, start, session = pid] = /^(\d+)\/(\d+)@(\d+)(?:s(\d+))?$/.exec(line)!
+      const stat: ProcessStat = {
+        pid: Number(pid),
+        ppid: Number(ppid),
+        comm: 'x',
+        state: 'S',
+        pgrp: Number(session),
+        session: Number(session),
+        flags: 0,
+        threads: 1,
+        startTime: start!,
+      }
+      return [stat.pid, stat]
+    }),
+  )
+}
+
+const SELF = 10
+const SHELL = ['0/1@0', '1/5@1', '5/10@5s5']
+const find = (lines: string[], known: Known = NOTHING_KNOWN, marked: number[] = []) =>
+  findMembers(table(...SHELL, ...lines), known, new Set(marked), SELF)
+const pidsOf = (lines: string[], known?: Known, marked?: number[]) =>
+  [...find(lines, known, marked).members.keys()].sort((a, b) => a - b)
+const child = find(['10/20@20'], NOTHING_KNOWN, [20]).known
+
+test('whoever descends from a member is one, down to the leaves, and siblings are not', () => {
+  assert.deepEqual(pidsOf(['10/20@20', '20/21@21', '21/22@22', '10/23@23', '1/24@24'], child), [20, 21, 22])
+})
+
+test('the marker makes a member of a daemon and of its children', () => {
+  assert.deepEqual(pidsOf(['1/30@30', '30/31@31', '1/32@32'], NOTHING_KNOWN, [30]), [30, 31])
+})
+
+test('a process seen before stays a member when its parent, session and environment are gone', () => {
+  const { known } = find(['10/20@20', '20/21@21'], child)
+  assert.deepEqual(pidsOf(['1/21@21'], known), [21])
+})
+
+test('another process with the pid of a member is none', () => {
+  const { known } = find(['10/20@20', '20/21@21'], child)
+  assert.deepEqual(pidsOf(['1/21@99'], known), [])
+})
+
+test('whoever is in a session that a member made is a member, after that one has ended too', () => {
+  assert.deepEqual(pidsOf(['1/25@25s20'], child), [25])
+})
+
+test('a session id that another process got is no longer the session of the member', () => {
+  assert.deepEqual(pidsOf(['1/20@99', '20/25@100s20'], child), [])
+})
+
+test('a marked process in the session of a terminal does not make the terminal a member', () => {
+  const { known } = find(['5/30@30s5'], NOTHING_KNOWN, [30])
+  assert.deepEqual(pidsOf(['5/30@30s5', '5/31@31s5'], known), [30])
+})
+
+test('the launcher, its ancestors and PID 1 never belong, even if they carry the marker', () => {
+  assert.deepEqual(pidsOf(['10/20@20', '5/40@40'], child, [1, 5, 10]), [20])
+})
+
+test('a process older than its parent is the child of whoever had that pid before', () => {
+  assert.deepEqual(pidsOf(['10/20@20', '20/21@19'], child), [20])
+})
+
+test('stat is parsed whatever the command calls itself', () => {
+  const numbers = '7 8 9 0 -1 4194304 99 0 0 0 0 0 0 0 20 0 3 0 248831 3133440 373'
+  const stat = parseStat(`42 (a) S 1 (\n) T ${numbers}`)
+  assert.deepEqual(stat, {
+    pid: 42,
+    comm: 'a) S 1 (\n',
+    state: 'T',
+    ppid: 7,
+    pgrp: 8,
+    session: 9,
+    flags: 4194304,
+    threads: 3,
+    startTime: '248831',
+  })
+  assert.equal(parseStat('42 (a) T 7 8'), undefined)
+  assert.equal(parseStat(''), undefined)
+})
+
+test('a zombie is dead; a main thread that ended before the others is not', () => {
+  const [stat] = table('1/20@20').values()
+  assert.equal(isDead({ ...stat!, state: 'Z' }), true)
+  assert.equal(isDead({ ...stat!, state: 'Z', threads: 2 }), false)
+  assert.equal(isDead({ ...stat!, state: 'T' }), false)
+})
+
+test('a variable is found in an environment only as a whole', () => {
+  const [name, value] = Object.entries(process.env).find(([, text]) => text !== undefined && text.length > 2)!
+  const ask = (variable: string) => carries(process.pid, Buffer.from(`${variable}\0`))
+  assert.equal(ask(`${name}=${value}`), 'yes')
+  assert.equal(ask(`${name}=${value!.slice(0, -1)}`), 'no')
+  assert.equal(ask(`${name.slice(1)}=${value}`), process.env[name.slice(1)] === value ? 'yes' : 'no')
+  assert.equal(carries(2 ** 30, Buffer.from('A=1\0')), 'gone')
+})
+
+test('the table holds this process and its parent; a pid that nobody has is no error', () => {
+  const processes = readProcesses()
+  assert.equal(processes.get(process.pid)?.ppid, process.ppid)
+  assert.ok(processes.has(process.ppid))
+  assert.equal(readStat(2 ** 30), undefined)
+})
