@@ -1,6 +1,5 @@
 import type { Readable } from 'node:stream'
-import { readBoot } from '../link/boot-offset.ts'
-import { LinkClient } from '../link/client.ts'
+import { LinkClient, readBoot } from '../link/client.ts'
 import {
   describeExit,
   describeLoss,
@@ -117,7 +116,7 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
         mark = message.tree
         log.info('connected to the agent')
         if (ending) link.send({ type: 'terminating' })
-        if (message.standby !== 'cold') standby ??= newStandby(message.patienceMs)
+        if (message.standby !== 'cold') standby ??= newStandby(message.startTimeoutMs)
         // One that is kept already stays one.
         keepsSpare ||= message.spare
         launcher.meet(message.port, options.alone ? null : machine.tree(mark, null))

@@ -12,11 +12,6 @@ export interface StandbyView {
   readonly memoryBytes: number | null
 }
 
-/** Whether what is kept is what was asked for, and ready. */
-export function isPrepared({ mode, state }: StandbyView, wanted: StandbyMode): boolean {
-  return mode === wanted && (mode === 'cold' || state === 'ready')
-}
-
 export const COLD: StandbyView = { mode: 'cold', state: 'none', reason: null, memoryBytes: null }
 
 /** The launcher's standby: kept while the workload does not run, or beside it as its spare, and used up by its start. */

@@ -1,17 +1,19 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import type { Instant } from '../../agent/clock.ts'
-import { BootOffset, readBoot } from '../../agent/link/boot-offset.ts'
+import { type Instant, later } from '../../agent/clock.ts'
+import { readBoot } from '../../agent/link/client.ts'
 import type { Grant } from '../../agent/link/messages.ts'
+import { BootOffset } from '../../agent/link/server.ts'
 
 const DAY_MS = 86_400_000
 const STEP_MS = 10
 
-/** One machine that can be suspended, and a container on it whose /proc/uptime counts from another start. */
+/** One machine that can be suspended, with an agent, and a launcher in a container whose /proc/uptime counts from another start. */
 class Machine {
   mono = 5_000
   boot = 9_000
   readonly aheadMs: number
+  readonly offset = new BootOffset()
 
   constructor(aheadMs: number) {
     this.aheadMs = aheadMs
@@ -27,53 +29,55 @@ class Machine {
   }
 
   agent(): Instant {
-    return { mono: this.mono, boot: this.stepped(this.boot), wall: 0 }
+    return { mono: this.mono, boot: stepped(this.boot), wall: 0 }
   }
 
   launcherBoot(): number {
-    return this.stepped(this.boot - this.aheadMs)
+    return stepped(this.boot - this.aheadMs)
   }
 
-  private stepped(ms: number): number {
-    return Math.floor(ms / STEP_MS) * STEP_MS
+  /** The launcher reads its clocks, and the agent does a little later. */
+  compare(laterMs = 3): void {
+    const theirs = { boot: this.launcherBoot(), mono: this.mono }
+    this.run(laterMs)
+    this.offset.heard(theirs, this.agent())
+  }
+
+  grant(): Grant {
+    const at = later(this.agent(), 14_000)
+    return { epoch: 1, identity: 'a', doubtAt: at, killAt: at, onDoubt: 'freeze' }
+  }
+
+  /** How much later than the agent meant it a grant ends on the launcher's boot clock. */
+  longerBy(): number {
+    return this.offset.translate(this.grant()).killAt.boot - (this.launcherBoot() + 14_000)
   }
 }
 
-function grantUntil(at: Instant): Grant {
-  return { epoch: 1, identity: 'a', doubtAt: at, killAt: at, onDoubt: 'freeze' }
-}
-
-/** How much later than the agent meant it a grant ends on the launcher's boot clock. */
-function longerBy(machine: Machine, offset: BootOffset): number {
-  const now = machine.agent()
-  const { killAt } = offset.translate(grantUntil({ ...now, boot: now.boot + 14_000 }))
-  return killAt.boot - (machine.launcherBoot() + 14_000)
+function stepped(ms: number): number {
+  return Math.floor(ms / STEP_MS) * STEP_MS
 }
 
 describe('a grant on the boot clock of another container', () => {
-  test('is left as it is where both clocks are one', () => {
-    for (const ms of [0, 3, 7, STEP_MS]) {
-      const machine = new Machine(0)
-      const offset = new BootOffset()
-      const theirs = { boot: machine.launcherBoot(), mono: machine.mono }
-      machine.run(ms)
-      offset.heard(theirs, machine.agent())
-      const grant = grantUntil(machine.agent())
-      assert.equal(offset.translate(grant), grant)
+  test('is left as it is where both clocks are one, and where only another launcher has said something', () => {
+    for (const laterMs of [0, 3, 7, STEP_MS]) {
+      const one = new Machine(0)
+      const another = new Machine(DAY_MS)
+      for (const machine of [one, another]) {
+        machine.compare(laterMs)
+        if (machine === another) machine.offset.forget()
+        const grant = machine.grant()
+        assert.equal(machine.offset.translate(grant), grant)
+      }
     }
   })
 
   for (const aheadMs of [DAY_MS, -DAY_MS, 1_234]) {
     test(`that is ${-aheadMs} ms ahead ends when the agent meant it`, () => {
       const machine = new Machine(aheadMs)
-      const offset = new BootOffset()
-      for (let n = 0; n < 20; n++) {
-        const theirs = { boot: machine.launcherBoot(), mono: machine.mono }
-        machine.run(3)
-        offset.heard(theirs, machine.agent())
-      }
-      assert.ok(Math.abs(longerBy(machine, offset)) <= 2 * STEP_MS)
-      assert.equal(offset.translate(grantUntil(machine.agent())).killAt.mono, machine.mono)
+      for (let n = 0; n < 20; n++) machine.compare()
+      assert.ok(Math.abs(machine.longerBy()) <= 2 * STEP_MS)
+      assert.equal(machine.offset.translate(machine.grant()).killAt.mono, machine.mono + 14_000)
     })
   }
 
@@ -84,40 +88,29 @@ describe('a grant on the boot clock of another container', () => {
   ].entries()) {
     test(`is never longer for a suspend while ${at}, and no shorter once there is another reading`, () => {
       const machine = new Machine(DAY_MS)
-      const offset = new BootOffset()
-      const read = (suspendMs: number) => {
+      const compare = (suspendMs: number) => {
         const boot = machine.launcherBoot()
         if (when === 0) machine.suspend(suspendMs)
         const { mono } = machine
         if (when === 1) machine.suspend(suspendMs)
         const mine = machine.mono
         if (when === 2) machine.suspend(suspendMs)
-        offset.heard({ boot, mono }, { ...machine.agent(), mono: mine })
+        machine.offset.heard({ boot, mono }, { ...machine.agent(), mono: mine })
       }
-      read(60_000)
-      assert.ok(longerBy(machine, offset) < -50_000)
-      read(0)
-      assert.ok(Math.abs(longerBy(machine, offset)) <= 2 * STEP_MS)
-      read(60_000)
-      assert.ok(Math.abs(longerBy(machine, offset)) <= 2 * STEP_MS)
+      compare(60_000)
+      assert.ok(machine.longerBy() < -50_000)
+      compare(0)
+      assert.ok(Math.abs(machine.longerBy()) <= 2 * STEP_MS)
+      compare(60_000)
+      assert.ok(Math.abs(machine.longerBy()) <= 2 * STEP_MS)
     })
   }
-
-  test('is not translated by what another launcher said', () => {
-    const machine = new Machine(DAY_MS)
-    const offset = new BootOffset()
-    offset.heard({ boot: machine.launcherBoot(), mono: machine.mono }, machine.agent())
-    offset.forget()
-    const grant = grantUntil(machine.agent())
-    assert.equal(offset.translate(grant), grant)
-  })
 
   test('is read boot first, then mono', () => {
     const machine = new Machine(0)
     const clock = {
       now: () => {
         const now = machine.agent()
-        machine.suspend(1_000)
         machine.run(1)
         return now
       },

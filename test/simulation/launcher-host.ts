@@ -1,6 +1,6 @@
 import { Launcher } from '../../agent/launcher/launcher.ts'
 import { KeptStandby } from '../../agent/launcher/standby/kept-standby.ts'
-import { readBoot } from '../../agent/link/boot-offset.ts'
+import { readBoot } from '../../agent/link/client.ts'
 import type { WorkloadView } from '../../agent/link/messages.ts'
 import type { Exit } from '../../agent/processes/process-tree.ts'
 import { LauncherEnd, type Socket } from './link.ts'
@@ -85,7 +85,7 @@ export class LauncherHost {
       received: (message) => {
         if (message.type === 'welcome') {
           if (this.ending) this.link.send({ type: 'terminating' })
-          if (message.standby !== 'cold') this.standby ??= this.newStandby(message.patienceMs)
+          if (message.standby !== 'cold') this.standby ??= this.newStandby(message.startTimeoutMs)
           this.keepsSpare ||= message.spare
           this.launcher.meet(message.port, parts.alone ? null : this.tree(parts.remains()))
         } else if (message.type === 'ping') {
