@@ -10,7 +10,7 @@ import type { HttpServer } from '../observe/http-server.ts'
 import { startHttpServer } from '../observe/http-server.ts'
 import type { Log } from '../observe/log.ts'
 import { createMetrics } from '../observe/prometheus.ts'
-import { Repeats } from '../observe/repeats.ts'
+import { LogThrottle } from '../observe/log-throttle.ts'
 import type { AgentStatus, StatusSource } from '../observe/status.ts'
 import { MakingWay } from '../peers/making-way.ts'
 import { Peers } from '../peers/peers.ts'
@@ -20,7 +20,7 @@ import { GATE_KNOWN_MS } from '../supervisor/drain.ts'
 import type { Supervisor, SupervisorMachine } from '../supervisor/supervisor.ts'
 import { Steering, type SteeringOptions } from '../traffic/steering.ts'
 import { remedyFor } from './crash-policy.ts'
-import { ReplicaChronicle } from './event-recorder.ts'
+import { EventRecorder } from './event-recorder.ts'
 import { ReplicaGate } from './gate.ts'
 import { LauncherAbsence } from './launcher-absence.ts'
 import { podAge } from './pod-age.ts'
@@ -49,7 +49,7 @@ export class Replica implements StatusSource {
   private readonly metrics: ReturnType<typeof createMetrics>
   private readonly elector: Elector
   private readonly supervisor: Supervisor
-  private readonly chronicle: ReplicaChronicle
+  private readonly recorder: EventRecorder
   private readonly gate: ReplicaGate
   private readonly peers: Peers | null
   private readonly podAge: (now: Instant) => number | null
@@ -63,7 +63,7 @@ export class Replica implements StatusSource {
   constructor(parts: ReplicaParts) {
     const { options, clock, log } = parts
     this.parts = parts
-    const repeats = new Repeats(log, clock)
+    const repeats = new LogThrottle(log, clock)
     this.gate = new ReplicaGate({
       timings: options,
       clock,
@@ -90,7 +90,7 @@ export class Replica implements StatusSource {
       clock,
       socket: options.socket,
       serverVersion: parts.serverVersion,
-      changed: () => this.chronicle.launcher(this.absence.problem),
+      changed: () => this.recorder.launcher(this.absence.problem),
     })
     const lease = { namespace: parts.namespace, name: options.leaseName }
     const asked = () => this.makingWay.asked()
@@ -118,7 +118,7 @@ export class Replica implements StatusSource {
     })
     this.metrics = createMetrics({ leaseName: options.leaseName, status: () => this.status() })
     const { metrics } = this
-    this.chronicle = new ReplicaChronicle({ onCrash: options.onCrash, log, metrics, repeats })
+    this.recorder = new EventRecorder({ onCrash: options.onCrash, log, metrics, repeats })
     this.elector = new Elector({
       config: candidateConfig(options),
       api: parts.api(metrics),
@@ -248,7 +248,7 @@ export class Replica implements StatusSource {
         this.steering.stop(() => this.supervisor.stop(effect.graceMs))
         return
       case 'restart':
-        this.chronicle.restart(effect.reason, this.elector.state)
+        this.recorder.restart(effect.reason, this.elector.state)
         this.supervisor.restart(effect.graceMs, this.parts.options.drainTimeoutMs)
         return
       case 'kill':
@@ -258,17 +258,17 @@ export class Replica implements StatusSource {
         this.ended.resolve(effect.code)
         return
       case 'event':
-        this.chronicle.event(effect)
+        this.recorder.event(effect)
         return
     }
   }
 
   private electionChanged(state: ElectionState): void {
-    this.chronicle.lease(state, this.elector.decision)
-    this.chronicle.owner(this.ownerProblem)
+    this.recorder.lease(state, this.elector.decision)
+    this.recorder.owner(this.ownerProblem)
     const lease = state.seen?.lease ?? null
-    this.chronicle.epoch(epochProblem(lease))
-    this.chronicle.version(state.outdated ?? langflowFault(lease))
+    this.recorder.epoch(epochProblem(lease))
+    this.recorder.version(state.outdated ?? langflowFault(lease))
     this.peers?.ask(state.term !== null)
     this.gateChanged()
   }

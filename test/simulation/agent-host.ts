@@ -1,17 +1,15 @@
-import { reached } from '../../agent/clock.ts'
-import { doubtAt } from '../../agent/election/deadlines.ts'
 import { Elector, type OutwardEffect } from '../../agent/election/elector.ts'
 import type { CandidateConfig } from '../../agent/election/state.ts'
 import type { LeaseApi } from '../../agent/lease/lease-api.ts'
 import { MakingWay } from '../../agent/peers/making-way.ts'
 import type { Member } from '../../agent/peers/succession.ts'
-import { standsBy } from '../../agent/replica/status.ts'
+import { ReplicaGate } from '../../agent/replica/gate.ts'
+import { checksOf, standsBy } from '../../agent/replica/status.ts'
 import {
   Supervisor,
   type SupervisorMachine,
   type SupervisorOptions,
 } from '../../agent/supervisor/supervisor.ts'
-import { gateChecks } from '../../agent/traffic/gate.ts'
 import type { Process } from './process.ts'
 
 export interface AgentHostParts {
@@ -62,6 +60,7 @@ export class AgentHost {
   readonly elector: Elector
   readonly supervisor: Supervisor
   private readonly makingWay: MakingWay
+  private readonly gate: ReplicaGate
   private members: readonly Member[] = []
   private asking = false
 
@@ -101,6 +100,16 @@ export class AgentHost {
         this.elector.tell(fact)
       },
       changed: ignore,
+    })
+    const { supervisor } = this
+    const state = () => this.elector.state
+    this.gate = new ReplicaGate({
+      timings: parts.config,
+      clock: process,
+      log: SILENT,
+      state,
+      workload: () => supervisor,
+      checks: () => checksOf({ options: parts.config, state: state(), now: process.now(), workload: supervisor }),
     })
     const members = () => this.members
     this.makingWay = new MakingWay({
@@ -168,22 +177,7 @@ export class AgentHost {
 
   /** Whether traffic is let through: `Replica.ready`. */
   get ready(): boolean {
-    const { process, config } = this.parts
-    const { term } = this.elector.state
-    if (term === null || reached(process.kernel.now(), doubtAt(config, term.renewedAt))) return false
-    const { view, launcher, healthy, lastProbe } = this.supervisor
-    const checks = gateChecks({
-      leads: true,
-      standing: '',
-      doubt: term.doubt,
-      inability: null,
-      closed: term.stepDown?.reason ?? term.restarting,
-      launcher,
-      workload: view.state,
-      healthy,
-      lastProbe,
-    })
-    return view.epoch === term.epoch && checks.every(({ ok }) => ok)
+    return this.gate.ready()
   }
 
   /** As `Steering` puts it off. */

@@ -21,7 +21,7 @@ interface Trouble {
  * Keeps a trouble that returns every few seconds from flooding the log: it is logged when it begins, then once a
  * minute with a count, and when it ends.
  */
-export class Repeats {
+export class LogThrottle {
   private readonly log: Pick<Log, 'warn' | 'info'>
   private readonly clock: Pick<Clock, 'mono'>
   private readonly troubles = new Map<string, Trouble>()
