@@ -2,10 +2,10 @@ import fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
 import { type Clock, systemClock } from '../clock.ts'
 import { formatListen, type Listen } from '../config/address.ts'
 import { FatalError } from '../exit.ts'
+import { ConnectionLimiter, MAX_HEAD_BYTES, type Refusal } from './connection-limiter.ts'
 import type { Exposition } from './prometheus.ts'
 import { addRoutes } from './routes.ts'
 import type { StatusSource } from './status.ts'
-import { MAX_HEAD_BYTES, type Refusal, ConnectionLimiter } from './connection-limiter.ts'
 
 export interface HttpServerOptions {
   readonly listen: Listen

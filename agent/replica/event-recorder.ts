@@ -2,8 +2,8 @@ import type { AgentOptions } from '../config/options.ts'
 import type { OutwardEffect } from '../election/elector.ts'
 import type { ElectionState } from '../election/state.ts'
 import type { Log } from '../observe/log.ts'
-import type { Metrics } from '../observe/metrics.ts'
 import type { LogThrottle } from '../observe/log-throttle.ts'
+import type { Metrics } from '../observe/metrics.ts'
 
 export interface EventRecorderOptions {
   readonly onCrash: AgentOptions['onCrash']

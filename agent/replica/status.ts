@@ -9,8 +9,16 @@ import type { WorkloadView } from '../link/messages.ts'
 import type { AgentStatus, Check, PeersView } from '../observe/status.ts'
 import { VERSION } from '../version.ts'
 
+/** What a replica needs to know of its own configuration. */
+export interface ReplicaOptions
+  extends Omit<CandidateConfig, 'owner' | 'salt'>,
+    Pick<AgentOptions, 'leaseName' | 'socket' | 'standby' | 'onCrash'> {
+  readonly pod: Pick<AgentOptions['pod'], 'name' | 'revision' | 'owner' | 'problem'>
+  readonly traffic: Pick<AgentOptions['traffic'], 'mode'>
+}
+
 export interface ReplicaFacts {
-  readonly options: AgentOptions
+  readonly options: ReplicaOptions
   readonly namespace: string
   readonly now: Instant
   readonly state: ElectionState

@@ -13,8 +13,7 @@ const ROLLED_OUT_MS = 120_000
 /** What the launcher reads of an installed LangFlow: its program, its interpreter, and the metadata of its package. */
 const FILES = {
   langflow: '#!/package/bin/python3\n',
-  python3:
-    '#!/bin/sh\nwhile [ "$1" != run ]; do shift; done\nshift\nexec node /stand-in/stand-in.mjs "$@"\n',
+  python3: '#!/bin/sh\nwhile [ "$1" != run ]; do shift; done\nshift\nexec node /stand-in/stand-in.mjs "$@"\n',
   [`metadata-${OLDER}`]: `Name: langflow\nVersion: ${OLDER}\n`,
   [`metadata-${NEWER}`]: `Name: langflow\nVersion: ${NEWER}\n`,
 }
@@ -43,10 +42,7 @@ const VERSIONED: Workload = {
     )
     langflow.volumeMounts.push({ name: 'package', mountPath: '/package', readOnly: true })
     spec.volumes.push(packageOf(OLDER))
-    return [
-      ...prepared,
-      { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'package' }, data: FILES },
-    ]
+    return [...prepared, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'package' }, data: FILES }]
   },
 }
 

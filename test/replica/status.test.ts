@@ -53,7 +53,6 @@ describe('a replica could take over', () => {
 })
 
 describe('the gate', () => {
-
   it('says why it is kept closed while LangFlow is restarted in its term', () => {
     const restarting = 'LangFlow lost its worker (pid 7)'
     const checks = checksOf(facts({ term: { ...TERM, restarting } }))
