@@ -77,7 +77,7 @@ export class World implements ReplicaWorld {
     this.lines = options.trace ? [] : null
     this.random = new Random(seed)
     // Apart from the other draws.
-    this.onCrash = new Random(seed + CRASHES).chance(0.3) ? 'restart' : 'handover'
+    this.onCrash = new Random(seed + CRASHES).chance(0.5) ? 'restart' : 'handover'
     const mode: Mode = this.random.chance(0.7) ? 'pod' : 'run'
     const size = this.random.whole(2, 5)
     this.timings = new Timings(this.random, new Random(seed + VERSIONS))
