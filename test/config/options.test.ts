@@ -151,6 +151,21 @@ describe('an option that cannot be used', () => {
       { LEADER_LEASE_DURATION: '15' },
       "LEADER_LEASE_DURATION '15': a duration needs a unit, such as 15s or 15ms",
     ],
+    [
+      ['--lease-duration', '15500ms'],
+      {},
+      "--lease-duration '15500ms': a Lease counts whole seconds: use 16s",
+    ],
+    [
+      ['--peers', 'langflow-members'],
+      {},
+      "--peers 'langflow-members': write it as langflow-members:8090, 10.0.0.7:8090 or [fd00::7]:8090",
+    ],
+    [
+      ['--endpoint-slice', 'Web'],
+      {},
+      "--endpoint-slice 'Web': use at most 253 lower-case letters, digits, - and ., with a letter or digit at both ends, such as langflow-leader-lock",
+    ],
     [['--kill-margin', '0'], {}, "--kill-margin '0': use at least 100ms"],
     [['--retry-period', '0s'], {}, "--retry-period '0s': use at least 1ms"],
     [['--health-failures', '0'], {}, "--health-failures '0': use a whole number from 1 to 999, such as 3"],
