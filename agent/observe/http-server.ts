@@ -1,6 +1,6 @@
 import fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
 import { type Clock, systemClock } from '../clock.ts'
-import { formatListen, type Listen } from '../config/address.ts'
+import { formatListen, type Listen } from '../config/values.ts'
 import { FatalError } from '../exit.ts'
 import { ConnectionLimiter, MAX_HEAD_BYTES, type Refusal } from './connection-limiter.ts'
 import type { Exposition } from './prometheus.ts'

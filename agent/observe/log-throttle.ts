@@ -1,5 +1,5 @@
 import type { Clock } from '../clock.ts'
-import { formatDuration } from '../config/duration.ts'
+import { formatDuration } from '../config/values.ts'
 import type { Fields, Log } from './log.ts'
 
 const AGAIN_AFTER_MS = 60_000
