@@ -1,4 +1,3 @@
-import type { Clock } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
 import type { LauncherKeys } from '../link/keys.ts'
 import { LinkServer, type LinkServerOptions } from '../link/server.ts'
@@ -9,16 +8,17 @@ type FromOptions = 'standby' | 'startTimeoutMs' | 'stopTimeoutMs' | 'killMarginM
 
 export interface SupervisorParts extends Omit<SupervisorOptions, FromOptions | 'link' | 'probe'> {
   readonly options: AgentOptions
-  readonly clock: Clock
   readonly keys: LauncherKeys
   readonly alarm: LinkServerOptions['alarm']
 }
 
 /** A supervisor whose launcher comes to the socket of the options, and whose LangFlow is asked at their target. */
-export function connectSupervisor({ options, clock, keys, alarm, ...others }: SupervisorParts): Supervisor {
+export function connectSupervisor({ options, keys, alarm, ...others }: SupervisorParts): Supervisor {
   const { socket: path, target, standby, spare, startTimeoutMs, stopTimeoutMs, killMarginMs } = options
   const { healthIntervalMs: intervalMs, healthTimeoutMs: timeoutMs, healthFailures: failures } = options
-  const welcome = { port: target.port, standby, spare, startTimeoutMs }
+  const { origin, port } = target
+  const { clock } = others.machine
+  const welcome = { port, standby, spare, startTimeoutMs }
   return new Supervisor({
     ...others,
     standby,
@@ -26,7 +26,6 @@ export function connectSupervisor({ options, clock, keys, alarm, ...others }: Su
     stopTimeoutMs,
     killMarginMs,
     link: (handlers) => new LinkServer({ path, welcome, keys, clock, handlers, alarm }),
-    probe: (handlers) =>
-      new HealthProbe({ origin: target.origin, intervalMs, timeoutMs, failures, clock }, handlers),
+    probe: (handlers) => new HealthProbe({ origin, intervalMs, timeoutMs, failures, clock }, handlers),
   })
 }
