@@ -31,6 +31,13 @@ const DEMO_SETTINGS = {
     group: 'Demo',
     schema: reads(parseListen),
   },
+  json: {
+    argument: '',
+    fallback: 'false',
+    about: 'progress on stderr, and the result as one JSON object on stdout',
+    group: 'Demo',
+    schema: reads(parseSwitch),
+  },
   preset,
   leaseDuration,
   renewDeadline,
@@ -41,26 +48,20 @@ const DEMO_SETTINGS = {
 /** Adds the demo's flags to its command. */
 export function demoOptions(command: Command): Command {
   addSettings(command, DEMO_SETTINGS)
-  return command.option(
-    '--json',
-    'progress on stderr, and the result as one JSON object on stdout (LEADER_JSON)',
-  )
+  return command
 }
 
 /** Reads what `demoOptions` added. Ends with a usage error where something is wrong. */
 export function parseDemoOptions(command: Command, env: NodeJS.ProcessEnv = process.env): DemoOptions {
-  const values = readSettings(command, DEMO_SETTINGS, env)
-  const timings = timingsOf(values)
+  const { command: workload, listen, json, ...said } = readSettings(command, DEMO_SETTINGS, env)
+  const timings = timingsOf(said)
   const problem = contradiction({ ...timings, onDoubt: 'freeze' })
   if (problem !== null) command.error(problem)
-  const { command: workload, listen } = values
-  return { ...timings, listen, command: workload, json: readJson(command, env) }
+  return { ...timings, listen, command: workload, json }
 }
 
-function readJson(command: Command, env: NodeJS.ProcessEnv): boolean {
-  if (command.getOptionValue('json') === true) return true
-  const text = env.LEADER_JSON || 'false'
-  if (text !== 'true' && text !== 'false') command.error(`LEADER_JSON '${text}': use true or false`)
+function parseSwitch(text: string): boolean {
+  if (text !== 'true' && text !== 'false') throw new Error('use true or false')
   return text === 'true'
 }
 

@@ -1,16 +1,31 @@
-import { type ApiRequest, matches, type RequestMatch } from './request.ts'
+import type { ApiRequest, Verb } from '../../../agent/demo/api-server.ts'
+
+/** Which requests a fault or a counter means; a field left out means any. */
+export interface RequestMatch {
+  readonly verb?: Verb | readonly Verb[]
+  /** NAME of a base path `/clients/NAME`. */
+  readonly client?: string
+}
+
+export function matches({ verb, client }: RequestMatch, request: ApiRequest): boolean {
+  if (verb !== undefined && ![verb].flat().includes(request.verb)) return false
+  return client === undefined || client === clientOf(request)
+}
+
+export function clientOf({ path }: ApiRequest): string | undefined {
+  const [, client] = /^\/clients\/([^/]+)\//.exec(path) ?? []
+  return client === undefined ? undefined : decodeURIComponent(client)
+}
 
 export interface LoggedRequest {
   readonly request: ApiRequest
-  /** CLOCK_MONOTONIC in ms, when its headers had arrived. */
+  /** CLOCK_MONOTONIC in ms, when it had arrived. */
   readonly at: number
   /** What was answered; `null` as long as nothing was. */
   status: number | null
 }
 
-const KEPT = 10_000
-
-/** What was asked of the API, in order: the last ten thousand requests. */
+/** What was asked of the API, in order. */
 export class RequestLog {
   readonly #entries: LoggedRequest[] = []
   readonly #waiting = new Set<() => void>()
@@ -18,7 +33,6 @@ export class RequestLog {
   add(request: ApiRequest, at: number): LoggedRequest {
     const entry: LoggedRequest = { request, at, status: null }
     this.#entries.push(entry)
-    if (this.#entries.length > KEPT) this.#entries.shift()
     this.#tell()
     return entry
   }

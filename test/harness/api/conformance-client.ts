@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { Agent, type Dispatcher } from 'undici'
-import type { Lease } from '../../agent/lease/lease.ts'
+import type { Lease } from '../../../agent/lease/lease.ts'
 
 /** What a server may answer, all in one: which fields there are depends on the answer. */
 export interface ApiObject extends Lease {
@@ -8,8 +8,6 @@ export interface ApiObject extends Lease {
   readonly code: number
   readonly reason: string
   readonly message: string
-  readonly details: { readonly uid: string; readonly causes: readonly { readonly field: string }[] }
-  readonly items: Lease[]
 }
 
 export interface Reply {
@@ -50,8 +48,8 @@ export class LeaseClient {
     this.collection = `/apis/coordination.k8s.io/v1/namespaces/${target.namespace}/leases`
   }
 
-  async send(method: string, path: string, body?: unknown, contentType = 'application/json'): Promise<Reply> {
-    const response = await this.#request(method as Dispatcher.HttpMethod, path, body, contentType)
+  async send(method: string, path: string, body?: unknown): Promise<Reply> {
+    const response = await this.#request(method as Dispatcher.HttpMethod, path, body)
     const text = await response.body.text()
     const type = String(response.headers['content-type'] ?? '')
     const json = type.startsWith('application/json') ? JSON.parse(text) : undefined
@@ -63,8 +61,6 @@ export class LeaseClient {
   create = (lease: Lease) => this.send('POST', this.collection, lease)
   update = (lease: Lease) => this.send('PUT', this.one(lease.metadata.name!), lease)
   delete = (name: string) => this.send('DELETE', this.one(name))
-  merge = (name: string, patch: unknown) =>
-    this.send('PATCH', this.one(name), patch, 'application/merge-patch+json')
 
   /** Creates a Lease of the given spec, and returns it as stored. */
   async made(
@@ -94,10 +90,10 @@ export class LeaseClient {
     return this.#agent.destroy()
   }
 
-  #request(method: Dispatcher.HttpMethod, path: string, body?: unknown, contentType?: string) {
+  #request(method: Dispatcher.HttpMethod, path: string, body?: unknown) {
     const { url, token } = this.#target
     const headers: Record<string, string> = token ? { authorization: `Bearer ${token}` } : {}
-    if (body !== undefined && contentType) headers['content-type'] = contentType
+    if (body !== undefined) headers['content-type'] = 'application/json'
     return this.#agent.request({
       origin: new URL(url).origin,
       path: `${new URL(url).pathname.replace(/\/$/, '')}${path}`,
