@@ -24,6 +24,8 @@ export interface Place {
 
 /** One port that leads to the replica that is ready: what the kubelet and a Service are in a cluster. */
 export class FrontDoor {
+  /** By which it is reached from this machine, once it is open. */
+  url = ''
   readonly #places: readonly Place[]
   readonly #clock: Clock
   readonly #server = createServer((incoming, outgoing) => this.#pass(incoming, outgoing))
@@ -45,14 +47,10 @@ export class FrontDoor {
     } catch (error) {
       throw new FatalError(refusal(listen, error as NodeJS.ErrnoException), { cause: error })
     }
-    this.#stops = this.#places.map((place) => repeat(this.#clock, EVERY_MS, () => this.#probe(place)))
-  }
-
-  /** By which it is reached from this machine. */
-  get url(): string {
     const { address, port } = this.#server.address() as AddressInfo
     const host = address === '0.0.0.0' || address === '::' ? '127.0.0.1' : address
-    return `http://${formatListen({ host, port })}`
+    this.url = `http://${formatListen({ host, port })}`
+    this.#stops = this.#places.map((place) => repeat(this.#clock, EVERY_MS, () => this.#probe(place)))
   }
 
   isOpenTo(name: string): boolean {
