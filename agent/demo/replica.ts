@@ -111,7 +111,7 @@ export class Replica {
   /** SIGKILL to agent, launcher and workload. Resolves once nothing of them lives. */
   async crash(): Promise<void> {
     this.#mayEnd = true
-    this.#is('killed')
+    this.state = { ...this.state, agent: 'killed', role: '-', workload: 'none' }
     await killReplica(this.#options.workspace.mark(this.name), this.#options.clock)
   }
 

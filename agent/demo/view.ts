@@ -134,13 +134,12 @@ function frameOf({ replicas, takeovers, door, told, elapsedMs, doing }: Demo, st
 function rowOf({ name, state }: Replica, open: boolean, style: Style): string[] {
   const { agent, role, epoch, workload } = state
   const leads = role === 'leader'
-  const acts = agent !== 'killed' && workload !== 'none'
   return [
     leads ? style('bold', name) : name,
     agent === 'running' ? agent : style('red', agent),
     leads ? style('green', role) : role,
     leads && epoch !== null ? String(epoch) : '-',
-    acts ? style(workload === 'healthy' ? 'green' : 'yellow', workload) : '-',
+    workload === 'none' ? '-' : style(workload === 'healthy' ? 'green' : 'yellow', workload),
     open ? style('green', 'open') : 'closed',
   ]
 }
