@@ -49,9 +49,9 @@ export async function runDemo(options: DemoOptions, env: NodeJS.ProcessEnv, cloc
   const stream = options.json ? process.stderr : process.stdout
   const demo = new Demo(await findPlaces(NAMES), options, env, clock)
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
-    process.on(signal, () => demo.abort.abort(new Interruption(signal)))
+    process.on(signal, () => demo.end(new Interruption(signal)))
   // What is written later must not end the process before everything is cleared up.
-  stream.on('error', () => demo.abort.abort(new Interruption('SIGPIPE')))
+  stream.on('error', () => demo.end(new Interruption('SIGPIPE')))
   let shown: ReturnType<typeof show> = () => {}
   try {
     const result = await demo.run(() => {
@@ -75,8 +75,6 @@ export async function runDemo(options: DemoOptions, env: NodeJS.ProcessEnv, cloc
 export class Demo {
   readonly options: DemoOptions
   readonly clock: Clock
-  /** Ends everything, for the reason that it is given. */
-  readonly abort = new AbortController()
   readonly door: FrontDoor
   readonly client: SteadyClient
   readonly replicas = new Map<string, Replica>()
@@ -93,6 +91,7 @@ export class Demo {
   readonly #places: readonly Place[]
   readonly #env: NodeJS.ProcessEnv
   readonly #api: LeaseServer
+  readonly #abort = new AbortController()
   readonly #began: number
   /** Whether the small stand-in is elected, and no command of the user's. */
   readonly #standIn: boolean
@@ -147,6 +146,11 @@ export class Demo {
     }
   }
 
+  /** Ends what is under way, for this reason. */
+  end(why: Error): void {
+    this.#abort.abort(why)
+  }
+
   get elapsedMs(): number {
     return this.clock.mono() - this.#began
   }
@@ -180,7 +184,7 @@ export class Demo {
         env: this.#standIn ? env : langflowEnvironment(env, place.port, home),
         clock,
         heard: (event) => this.#heard(event),
-        failed: (sentence) => this.abort.abort(new FatalError(sentence)),
+        failed: (sentence) => this.end(new FatalError(sentence)),
       })
       this.replicas.set(place.name, replica)
       replica.start()
@@ -227,7 +231,7 @@ export class Demo {
     this.doing = `waiting for ${what}`
     const deadline = this.clock.mono() + withinMs
     for (;;) {
-      this.abort.signal.throwIfAborted()
+      this.#abort.signal.throwIfAborted()
       const found = look()
       if (found !== undefined && found !== null) return found
       if (this.clock.mono() >= deadline)
@@ -244,7 +248,7 @@ export class Demo {
     if (event === 'serving') this.#givenUp = 0
     if (event !== 'stepped_down' || ++this.#givenUp < HOPELESS) return
     const hopeless = `${HOPELESS} leaders in a row could not run the workload, the last one because ${reason}`
-    this.abort.abort(new FatalError(hopeless))
+    this.end(new FatalError(hopeless))
   }
 
   #tell(text: string, replica: string | null = null, heading = false): void {

@@ -30,7 +30,6 @@ export type Fault =
   | { kind: 'status-after-commit'; code: FaultStatus }
 
 export interface ActiveFault {
-  readonly fault: Fault
   /** How many requests it has hit. */
   readonly hits: number
   /** Resolves at the first hit, or at once after one. */
@@ -38,48 +37,19 @@ export interface ActiveFault {
   remove(): void
 }
 
-class Entry implements ActiveFault {
-  readonly match: RequestMatch
-  readonly fault: Fault
-  readonly limited: boolean
-  hits = 0
-  left: number
-  readonly #hit = Promise.withResolvers<void>()
-  readonly #removed = Promise.withResolvers<void>()
-  readonly #dropped: (entry: Entry) => void
-
-  constructor(match: RequestMatch, fault: Fault, times: number | undefined, dropped: (entry: Entry) => void) {
-    this.match = match
-    this.fault = fault
-    this.limited = times !== undefined
-    this.left = times ?? Number.POSITIVE_INFINITY
-    this.#dropped = dropped
-  }
-
-  get hit(): Promise<void> {
-    return this.#hit.promise
-  }
-
-  get removed(): Promise<void> {
-    return this.#removed.promise
-  }
-
-  take(): void {
-    this.hits += 1
-    this.left -= 1
-    this.#hit.resolve()
-  }
-
-  remove(): void {
-    this.#dropped(this)
-    this.#removed.resolve()
-  }
-}
-
 /** One fault that hit one request. `removed` settles what hangs. */
 export interface Hit {
   readonly fault: Fault
   readonly removed: Promise<void>
+}
+
+interface Entry extends Hit, ActiveFault {
+  readonly match: RequestMatch
+  /** How many requests it hits at most. */
+  readonly times: number
+  hits: number
+  /** Settles `hit`. */
+  readonly struck: () => void
 }
 
 /** What of the API can be broken. */
@@ -103,10 +73,24 @@ export class Faults {
 
   /** Applies `fault` to what `match` means: to the next `times` requests, or until it is removed. */
   add(match: RequestMatch, fault: Fault, options: { times?: number } = {}): ActiveFault {
-    const entry = new Entry(match, fault, options.times, (gone) => {
-      this.#entries = this.#entries.filter((other) => other !== gone)
+    const { times = Number.POSITIVE_INFINITY } = options
+    const hit = Promise.withResolvers<void>()
+    const removed = Promise.withResolvers<void>()
+    const remove = () => {
+      this.#entries = this.#entries.filter((other) => other !== entry)
       this.#api.resume()
-    })
+      removed.resolve()
+    }
+    const entry = {
+      match,
+      fault,
+      times,
+      hits: 0,
+      hit: hit.promise,
+      removed: removed.promise,
+      struck: hit.resolve,
+      remove,
+    }
     this.#entries.push(entry)
     if (fault.kind === 'refuse') this.cutWatches(match)
     return entry
@@ -156,15 +140,19 @@ export class Faults {
 
   /** The faults that hit this request; each counts as used. */
   take(request: ApiRequest): Hit[] {
-    const hits = this.#entries.filter((entry) => entry.left > 0 && matches(entry.match, request))
-    for (const entry of hits) entry.take()
+    const hits = this.#entries.filter(({ hits, times, match }) => hits < times && matches(match, request))
+    for (const entry of hits) {
+      entry.hits++
+      entry.struck()
+    }
     return hits
   }
 
   /** Whether an open watch may not be sent anything now. */
   silences(request: ApiRequest): boolean {
     return this.#entries.some(
-      (entry) => entry.fault.kind === 'hang' && !entry.limited && matches(entry.match, request),
+      ({ fault, times, match }) =>
+        fault.kind === 'hang' && times === Number.POSITIVE_INFINITY && matches(match, request),
     )
   }
 
