@@ -3,7 +3,7 @@ import { createServer, type IncomingMessage, request, type ServerResponse } from
 import type { AddressInfo } from 'node:net'
 import { Agent } from 'undici'
 import type { Clock } from '../clock.ts'
-import { formatListen, type Listen } from '../config/address.ts'
+import { formatListen, type Listen } from '../config/values.ts'
 import { FatalError } from '../exit.ts'
 import { ask, repeat } from './client.ts'
 

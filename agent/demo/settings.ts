@@ -1,9 +1,8 @@
 import type { Command } from 'commander'
-import { type Listen, parseListen } from '../config/address.ts'
 import { addSettings, readSettings, reads, type Setting } from '../config/setting.ts'
-import { AGENT_SETTINGS } from '../config/settings.ts'
+import { onOff, TIMING_SETTINGS } from '../config/settings.ts'
 import { contradiction, type Timings, timingsOf } from '../config/timings.ts'
-import { findExecutable, splitWords } from '../config/words.ts'
+import { findExecutable, type Listen, parseListen, splitWords } from '../config/values.ts'
 
 /** All that a demo is told. Times in milliseconds. */
 export interface DemoOptions extends Timings {
@@ -13,8 +12,6 @@ export interface DemoOptions extends Timings {
   readonly command: readonly string[] | null
   readonly json: boolean
 }
-
-const { preset, leaseDuration, renewDeadline, retryPeriod, killMargin } = AGENT_SETTINGS
 
 const DEMO_SETTINGS = {
   command: {
@@ -31,24 +28,13 @@ const DEMO_SETTINGS = {
     group: 'Demo',
     schema: reads(parseListen),
   },
-  json: {
-    argument: '',
-    fallback: 'false',
-    about: 'progress on stderr, and the result as one JSON object on stdout',
-    group: 'Demo',
-    schema: reads(parseSwitch),
-  },
-  preset,
-  leaseDuration,
-  renewDeadline,
-  retryPeriod,
-  killMargin,
+  json: { ...onOff('progress on stderr, and the result as one JSON object on stdout'), group: 'Demo' },
+  ...TIMING_SETTINGS,
 } as const satisfies Record<string, Setting<unknown>>
 
 /** Adds the demo's flags to its command. */
 export function demoOptions(command: Command): Command {
-  addSettings(command, DEMO_SETTINGS)
-  return command
+  return addSettings(command, DEMO_SETTINGS)
 }
 
 /** Reads what `demoOptions` added. Ends with a usage error where something is wrong. */
@@ -58,11 +44,6 @@ export function parseDemoOptions(command: Command, env: NodeJS.ProcessEnv = proc
   const problem = contradiction({ ...timings, onDoubt: 'freeze' })
   if (problem !== null) command.error(problem)
   return { ...timings, listen, command: workload, json }
-}
-
-function parseSwitch(text: string): boolean {
-  if (text !== 'true' && text !== 'false') throw new Error('use true or false')
-  return text === 'true'
 }
 
 function parseCommand(text: string): string[] {
