@@ -23,26 +23,22 @@ export function inject(input: Input, options: InjectOptions): Injected {
   const clean = objectsIn(documents)
   const wrapped = new Set(found.map(placeOf))
   const manifests = documents.flatMap(manifestsIn)
-  const workloads = findLangflows(manifests, options.container).map((target) => {
+  const owners = new Map(manifests.map((manifest) => [placeOf(manifest), 'the stream itself']))
+  const targets = findLangflows(manifests, options.container)
+  const warnings = targets.flatMap((target) => {
     const workload = readWorkload(target, options)
     refuseUnfit(workload, options)
-    return workload
-  })
-  refuseCollisions(workloads, manifests, options)
-  const leading = new Set<Manifest>()
-  const warnings = workloads.flatMap((workload) => {
     const services = servicesOf(workload, manifests)
-    for (const service of services) leading.add(service)
+    if (options.traffic === 'label') services.forEach(restrict)
     wrap(workload, options)
+    addObjects(workload, options, documents, owners)
     const known = { services: services.length, wrapped: wrapped.has(placeOf(workload.manifest)) }
     return titled(workload.manifest, warningsFor(workload, options.traffic, known))
   })
-  if (options.traffic === 'label') for (const service of leading) restrict(service)
-  for (const workload of workloads) addObjects(workload, options, documents)
   const text = render(documents)
   if (!isDeepStrictEqual(objectsIn(strip(parseStream({ ...input, text })).documents), clean))
     throw new FatalError(
-      `${workloads.map(({ manifest }) => titleOf(manifest)).join(', ')}: written in a form of YAML that could not be restored afterwards: write it plainly, as kubectl create --dry-run=client -o yaml does`,
+      `${targets.map(({ manifest }) => titleOf(manifest)).join(', ')}: written in a form of YAML that could not be restored afterwards: write it plainly, as kubectl create --dry-run=client -o yaml does`,
     )
   return { text, warnings }
 }
@@ -78,50 +74,45 @@ function objectsIn(documents: readonly StreamDocument[]): unknown[] {
   return documents.map(({ yaml }) => yaml.toJS()).filter((object) => object !== null)
 }
 
-function placeOf(manifest: Manifest): string {
-  return `${manifest.namespace ?? ''}/${titleOf(manifest)}`
+function placeOf({ namespace, kind, name }: Pick<Manifest, 'namespace' | 'kind' | 'name'>): string {
+  return `${namespace ?? ''}/${kind}/${name}`
 }
 
 function titled(manifest: Manifest, sentences: readonly string[]): string[] {
   return sentences.map((sentence) => `${titleOf(manifest)}: ${sentence}`)
 }
 
+/** Has the Service select the leader only, unless it does. */
 function restrict(service: Manifest): void {
-  if (dig(service.value, 'spec', 'selector', ROLE_LABEL) !== undefined) return
+  if (service.node.hasIn(['spec', 'selector', ROLE_LABEL])) return
   const recorder = new Recorder(service)
   recorder.set(['spec', 'selector'], ROLE_LABEL, LEADER)
   recorder.finish(VERSION)
 }
 
-/** Before the workload that needs them, and after what it may need itself, such as its namespace. */
-function addObjects(workload: Workload, { traffic }: InjectOptions, documents: StreamDocument[]): void {
-  const { document, list, node } = workload.manifest
+/**
+ * Before the workload that needs them, and after what it may need itself, such as its namespace. `owners`: whose the
+ * objects of the stream are, since two LangFlows must not share what tells them apart.
+ */
+function addObjects(
+  workload: Workload,
+  { traffic }: InjectOptions,
+  documents: StreamDocument[],
+  owners: Map<string, string>,
+): void {
+  const { manifest } = workload
+  const { document, list, node, namespace } = manifest
   const objects = objectsFor(workload, traffic)
+  for (const { kind, metadata } of objects) {
+    const place = placeOf({ namespace, kind, name: metadata.name })
+    const owner = owners.get(place)
+    if (owner !== undefined)
+      throw unfit(
+        manifest,
+        `it would need a ${kind} named ${metadata.name}, which ${owner} has already: ${kind === 'Lease' ? 'choose another --lease-name, or inject each LangFlow on its own' : 'rename one of them'}`,
+      )
+    owners.set(place, titleOf(manifest))
+  }
   if (list === null) documents.splice(documents.indexOf(document), 0, ...objects.map(documentOf))
   else list.items.splice(list.items.indexOf(node), 0, ...objects.map(nodeOf))
-}
-
-/** Two LangFlows must not share what tells them apart, and nothing of others may be overwritten. */
-function refuseCollisions(
-  workloads: readonly Workload[],
-  manifests: readonly Manifest[],
-  { traffic }: InjectOptions,
-): void {
-  const keyOf = (kind: string, namespace: string | null, name: string) => `${kind} ${namespace ?? ''}/${name}`
-  const owners = new Map(
-    manifests.map(({ kind, namespace, name }) => [keyOf(kind, namespace, name), 'the stream itself']),
-  )
-  for (const workload of workloads) {
-    const { manifest } = workload
-    for (const { kind, metadata } of objectsFor(workload, traffic)) {
-      const key = keyOf(kind, manifest.namespace, metadata.name)
-      const owner = owners.get(key)
-      if (owner !== undefined)
-        throw unfit(
-          manifest,
-          `it would need a ${kind} named ${metadata.name}, which ${owner} has already: ${kind === 'Lease' ? 'choose another --lease-name, or inject each LangFlow on its own' : 'rename one of them'}`,
-        )
-      owners.set(key, titleOf(manifest))
-    }
-  }
 }
