@@ -37,7 +37,8 @@ function file(name: string, text: string): string {
   return path
 }
 
-const app = file('app.yaml', deployment())
+/** As some editors save it. */
+const app = file('app.yaml', `\ufeff${deployment().replaceAll('\n', '\r\n')}`)
 
 describe('langflow-leader inject', () => {
   test('reads files, several as one stream, and standard input, and can take all of it out', async () => {

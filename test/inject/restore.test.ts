@@ -31,6 +31,7 @@ const langflow = some(
       ['langflow', 'run'],
       ['sh', '-c', script],
     ],
+    lifecycle: [{ preStop: { exec: { command: ['sleep', '1'] } } }],
     volumeMounts: [null, [], [{ name: 'data', mountPath: '/data' }]],
     securityContext: [{ runAsUser: 1000 }, { runAsUser: 0 }, {}, null],
     env: [[{ name: 'A', value: 'a # b' }, { name: 'B', value: script }, { name: 'C' }]],
