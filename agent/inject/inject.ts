@@ -86,7 +86,7 @@ function titled(manifest: Manifest, sentences: readonly string[]): string[] {
 function restrict(service: Manifest): void {
   if (service.node.hasIn(['spec', 'selector', ROLE_LABEL])) return
   const recorder = new Recorder(service)
-  recorder.set(['spec', 'selector'], ROLE_LABEL, LEADER)
+  recorder.set(['spec', 'selector', ROLE_LABEL], LEADER)
   recorder.finish(VERSION)
 }
 

@@ -3,10 +3,10 @@ import * as z from 'zod/mini'
 import { asFields, dig, type Manifest, unfit } from './manifest.ts'
 import { nodeOf } from './stream.ts'
 
-/** Through maps by their keys, and to an item of a list by its `name`, since its place may change. */
-export type Path = readonly (string | { readonly name: string })[]
-
 const PATH = z.array(z.union([z.string(), z.object({ name: z.string() })]))
+/** Through maps by their keys, and to an item of a list by its `name`, since its place may change. */
+export type Path = z.infer<typeof PATH>
+
 /** What was there before. */
 const SAVED = z.object({ value: z.unknown() })
 const CHANGE = z.union([
@@ -26,7 +26,7 @@ type Saved = z.infer<typeof SAVED>
 
 /** Where an object keeps what was changed in it, and what was there before. */
 export const RECORD = 'langflow-leader/injected'
-const ANNOTATIONS = ['metadata', 'annotations'] as const
+const ANNOTATIONS = ['metadata', 'annotations']
 const CONTENT = z.object({
   version: z.string(),
   changes: z.array(CHANGE),
@@ -44,29 +44,28 @@ export class Recorder {
     this.#manifest = manifest
   }
 
-  /** Gives the map at `path` this value for `key`. */
-  set(path: Path, key: string, value: unknown): void {
-    const saved = this.#put(path, key, value)
-    const place = [...path, key]
+  /** Gives the key at `place` this value. */
+  set(place: Path, value: unknown): void {
+    const saved = this.#put(place, value)
     this.#changes.push(saved === null ? { added: place } : { set: place, saved })
   }
 
-  /** Takes `key` out of the map at `path`, if it is there. */
-  cut(path: Path, key: string): void {
-    const map = this.#map(path)
-    const pair = ownPair(this.#manifest, map, key)
+  /** Takes the key at `place` out, if it is there. */
+  cut(place: Path): void {
+    const { map, pair } = this.#slot(place)
     if (pair === undefined) return
-    const [at, saved] = [map.items.indexOf(pair), this.#saved(pair)]
+    const at = map.items.indexOf(pair)
     const previous = map.items[at - 1]
     map.items.splice(at, 1)
-    this.#changes.push({ cut: [...path, key], saved, after: previous ? String(keyOf(previous)) : null })
+    const after = previous === undefined ? null : String(keyOf(previous))
+    this.#changes.push({ cut: place, saved: this.#saved(pair), after })
   }
 
-  /** Puts items that have names at the head of the list that is `key` in the map at `path`. */
-  prepend(path: Path, key: string, items: readonly { readonly name: string }[]): void {
-    const change = { items: [...path, key], names: items.map(({ name }) => name) }
-    const list = this.#list(path, key)
-    if (list === null) this.#changes.push({ ...change, made: this.#put(path, key, items) })
+  /** Puts items that have names at the head of the list at `place`. */
+  prepend(place: Path, items: readonly { readonly name: string }[]): void {
+    const change = { items: place, names: items.map(({ name }) => name) }
+    const list = this.#list(place)
+    if (list === null) this.#changes.push({ ...change, made: this.#put(place, items) })
     else {
       insert(list, items)
       this.#changes.push(change)
@@ -74,28 +73,27 @@ export class Recorder {
   }
 
   /** The same with words, for a list that is there. */
-  prependWords(path: Path, key: string, words: readonly string[]): void {
-    const list = this.#list(path, key)
-    if (list === null) throw unfit(this.#manifest, `${shown([...path, key])} is empty`)
+  prependWords(place: Path, words: readonly string[]): void {
+    const list = this.#list(place)
+    if (list === null) throw unfit(this.#manifest, `${shown(place)} is empty`)
     insert(list, words)
-    this.#changes.push({ words: [...path, key], head: [...words] })
+    this.#changes.push({ words: place, head: [...words] })
   }
 
   /** Writes the record into the object's annotations: the last change. */
   finish(version: string): void {
     const content: Content = { version, changes: this.#changes }
     const annotations = find(this.#manifest, ANNOTATIONS)
-    if (isNothing(annotations)) content.made = this.#put(['metadata'], 'annotations', { [RECORD]: '' })
-    this.#put(ANNOTATIONS, RECORD, JSON.stringify(content))
+    if (isNothing(annotations)) content.made = this.#put(ANNOTATIONS, { [RECORD]: '' })
+    this.#put([...ANNOTATIONS, RECORD], JSON.stringify(content))
     this.#manifest.document.changed = true
   }
 
   /** Returns what was there, or `null` where the key is new. */
-  #put(path: Path, key: string, value: unknown): Saved | null {
-    const map = this.#map(path)
-    const pair = ownPair(this.#manifest, map, key)
-    const saved = pair === undefined ? null : this.#saved(pair)
-    setPair(map, pair, key, value)
+  #put(place: Path, value: unknown): Saved | null {
+    const slot = this.#slot(place)
+    const saved = slot.pair === undefined ? null : this.#saved(slot.pair)
+    fill(slot, value)
     return saved
   }
 
@@ -103,18 +101,18 @@ export class Recorder {
     return { value: value === null ? null : value.toJS(this.#manifest.document.yaml) }
   }
 
-  #map(path: Path): OwnMap {
-    const node = find(this.#manifest, path)
-    if (isMap(node)) return node as OwnMap
-    throw unfit(this.#manifest, `${shown(path)} is not a map`)
+  #slot(place: Path): Slot {
+    const slot = slotAt(this.#manifest, place)
+    if (slot === null) throw unfit(this.#manifest, `${shown(place.slice(0, -1))} is not a map`)
+    return slot
   }
 
   /** `null` where there is none: no such key, nothing after it, or an empty list. */
-  #list(path: Path, key: string): YAMLSeq | null {
-    const node = ownPair(this.#manifest, this.#map(path), key)?.value
+  #list(place: Path): YAMLSeq | null {
+    const node = this.#slot(place).pair?.value
     if (isSeq(node)) return node.items.length > 0 ? node : null
     if (isNothing(node)) return null
-    throw unfit(this.#manifest, `${shown([...path, key])} is not a list`)
+    throw unfit(this.#manifest, `${shown(place)} is not a list`)
   }
 }
 
@@ -144,62 +142,65 @@ function undoChange(manifest: Manifest, change: Change): void {
   if ('added' in change) restore(manifest, change.added, null)
   else if ('set' in change) restore(manifest, change.set, change.saved)
   else if ('cut' in change) paste(manifest, change.cut, change.saved, change.after)
-  else if ('items' in change) undoItems(manifest, change.items, change.names, change.made)
-  else undoWords(manifest, change.words, change.head)
+  else if ('items' in change) undoItems(manifest, change)
+  else {
+    const { words, head } = change
+    const list = find(manifest, words)
+    if (isSeq(list) && head.every((word, i) => list.get(i) === word)) list.items.splice(0, head.length)
+  }
+}
+
+function undoItems(manifest: Manifest, { items, names, made }: Extract<Change, { items: Path }>): void {
+  const list = find(manifest, items)
+  if (!isSeq(list)) return
+  const theirs = list.items.filter((item) => !names.includes(String(nameOf(item))))
+  if (made === undefined || theirs.length > 0) list.items = theirs
+  else restore(manifest, items, made)
 }
 
 /** `saved`: `null` where the key was not there. */
 function restore(manifest: Manifest, place: Path, saved: Saved | null): void {
-  const map = find(manifest, place.slice(0, -1))
-  if (!isMap(map)) return
-  const key = String(place.at(-1))
-  if (saved === null) map.delete(key)
-  else setPair(map as OwnMap, ownPair(manifest, map as OwnMap, key), key, saved.value)
+  const slot = slotAt(manifest, place)
+  if (saved === null) slot?.map.delete(slot.key)
+  else if (slot !== null) fill(slot, saved.value)
 }
 
 /** Unless somebody has given the map such a key again. */
 function paste(manifest: Manifest, place: Path, saved: Saved, after: string | null): void {
-  const map = find(manifest, place.slice(0, -1))
-  const key = String(place.at(-1))
-  if (!isMap(map) || map.has(key)) return
+  const slot = slotAt(manifest, place)
+  if (slot === null || slot.pair !== undefined) return
+  const { map, key } = slot
   const at = map.items.findIndex((pair) => keyOf(pair) === after) + 1
   map.items.splice(at, 0, new Pair(nodeOf(key), nodeOf(saved.value)))
 }
 
-function undoItems(
-  manifest: Manifest,
-  place: Path,
-  names: readonly string[],
-  made: Saved | null | undefined,
-): void {
-  const list = find(manifest, place)
-  if (!isSeq(list)) return
-  const theirs = list.items.filter((item) => !names.includes(String(nameOf(item))))
-  if (made === undefined || theirs.length > 0) list.items = theirs
-  else restore(manifest, place, made)
-}
-
-function undoWords(manifest: Manifest, place: Path, head: readonly string[]): void {
-  const list = find(manifest, place)
-  if (isSeq(list) && head.every((word, i) => list.get(i) === word)) list.items.splice(0, head.length)
-}
-
 type OwnPair = Pair<Node, Node | null>
 type OwnMap = YAMLMap<Node, Node | null>
+
+/** Where a value is or may be put. */
+interface Slot {
+  readonly map: OwnMap
+  readonly key: string
+  /** `undefined`: there is none yet. */
+  readonly pair: OwnPair | undefined
+}
+
+/** `null` where there is no such map. Throws `FatalError` where it has the value by a merge key. */
+function slotAt(manifest: Manifest, place: Path): Slot | null {
+  const map = find(manifest, place.slice(0, -1)) as OwnMap | undefined
+  if (!isMap(map)) return null
+  const key = String(place.at(-1))
+  const pair = pairOf(manifest, map, key)
+  if (pair === undefined && key in asFields(map.toJS(manifest.document.yaml)))
+    throw unfit(manifest, `its ${key} comes from a YAML merge key (<<): write it out`)
+  return { map, key, pair }
+}
 
 function find(manifest: Manifest, path: Path): Node | undefined {
   return path.reduce<unknown>((at, step) => {
     if (typeof step === 'string') return isMap(at) ? pairOf(manifest, at as OwnMap, step)?.value : undefined
     return isSeq(at) ? at.items.find((item) => nameOf(item) === step.name) : undefined
   }, manifest.node) as Node | undefined
-}
-
-/** The pair that the map itself has. Throws `FatalError` where it has two, or has the value by a merge key. */
-function ownPair(manifest: Manifest, map: OwnMap, key: string): OwnPair | undefined {
-  const pair = pairOf(manifest, map, key)
-  if (pair === undefined && key in asFields(map.toJS(manifest.document.yaml)))
-    throw unfit(manifest, `its ${key} comes from a YAML merge key (<<): write it out`)
-  return pair
 }
 
 function pairOf(manifest: Manifest, map: OwnMap, key: string): OwnPair | undefined {
@@ -209,7 +210,7 @@ function pairOf(manifest: Manifest, map: OwnMap, key: string): OwnPair | undefin
 }
 
 /** Where a scalar takes the place of another, the comments stay. */
-function setPair(map: OwnMap, pair: OwnPair | undefined, key: string, value: unknown): void {
+function fill({ map, key, pair }: Slot, value: unknown): void {
   const node = nodeOf(value)
   if (pair === undefined) map.items.push(new Pair(nodeOf(key), node))
   else {

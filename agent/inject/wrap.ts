@@ -30,7 +30,7 @@ export function wrap(workload: Workload, options: InjectOptions): void {
     // Exactly one pod is ever Ready: a surge would wait for a second one that never comes.
     const rollingUpdate = { maxSurge: 0, maxUnavailable: Math.max(1, replicas - 1) }
     const strategy = { type: 'RollingUpdate', rollingUpdate }
-    if (!isDeepStrictEqual(spec.strategy, strategy)) recorder.set(['spec'], 'strategy', strategy)
+    if (!isDeepStrictEqual(spec.strategy, strategy)) recorder.set(['spec', 'strategy'], strategy)
   }
   recorder.finish(VERSION)
 }
@@ -42,12 +42,12 @@ function wrapContainer(
 ): void {
   const path: Path = [...POD, 'containers', { name: container }]
   // First: it is found again by the key before it.
-  recorder.cut(path, 'readinessProbe')
-  recorder.set(path, 'livenessProbe', LIVENESS_PROBE)
-  recorder.set(path, 'startupProbe', STARTUP_PROBE)
-  recorder.prepend(path, 'volumeMounts', MOUNTS)
-  if (asList(langflow.command).length > 0) recorder.prependWords(path, 'command', LAUNCH)
-  else recorder.set(path, 'command', [...LAUNCH, ...(entrypoint ?? [])])
+  recorder.cut([...path, 'readinessProbe'])
+  recorder.set([...path, 'livenessProbe'], LIVENESS_PROBE)
+  recorder.set([...path, 'startupProbe'], STARTUP_PROBE)
+  recorder.prepend([...path, 'volumeMounts'], MOUNTS)
+  if (asList(langflow.command).length > 0) recorder.prependWords([...path, 'command'], LAUNCH)
+  else recorder.set([...path, 'command'], [...LAUNCH, ...(entrypoint ?? [])])
 }
 
 function wrapPod(workload: Workload, options: InjectOptions, recorder: Recorder): void {
@@ -59,22 +59,23 @@ function wrapPod(workload: Workload, options: InjectOptions, recorder: Recorder)
     variables: variables(workload, options),
     readyIsLeader: options.traffic === 'readiness',
   }
-  recorder.prepend(POD, 'volumes', VOLUMES)
-  recorder.prepend(POD, 'initContainers', initContainers(parts))
+  recorder.prepend([...POD, 'volumes'], VOLUMES)
+  recorder.prepend([...POD, 'initContainers'], initContainers(parts))
   const { supplementalGroups } = user
   if (supplementalGroups !== null) {
     const isThere = Object.keys(asFields(pod.securityContext)).length > 0
-    if (isThere) recorder.set([...POD, 'securityContext'], 'supplementalGroups', supplementalGroups)
-    else recorder.set(POD, 'securityContext', { supplementalGroups })
+    if (isThere) recorder.set([...POD, 'securityContext', 'supplementalGroups'], supplementalGroups)
+    else recorder.set([...POD, 'securityContext'], { supplementalGroups })
   }
   const grace = asNumber(pod.terminationGracePeriodSeconds)
   if (grace === null || grace < GRACE_SECONDS)
-    recorder.set(POD, 'terminationGracePeriodSeconds', GRACE_SECONDS)
-  if (pod.automountServiceAccountToken !== false) recorder.set(POD, 'automountServiceAccountToken', false)
+    recorder.set([...POD, 'terminationGracePeriodSeconds'], GRACE_SECONDS)
+  if (pod.automountServiceAccountToken !== false)
+    recorder.set([...POD, 'automountServiceAccountToken'], false)
   if (!ownAccount) return
-  recorder.set(POD, 'serviceAccountName', names.account)
+  recorder.set([...POD, 'serviceAccountName'], names.account)
   // The API server fills in the old name of this field, and takes the account from there when the new one is removed.
-  recorder.set(POD, 'serviceAccount', names.account)
+  recorder.set([...POD, 'serviceAccount'], names.account)
 }
 
 function variables({ names, port }: Workload, { standby, traffic }: InjectOptions) {
