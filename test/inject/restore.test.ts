@@ -5,7 +5,7 @@ import { stringify } from 'yaml'
 import { deployment, find, fixture, injected, manifestsIn, podOf, uninjected } from './streams.ts'
 
 /** A failure is not made smaller: each try takes a tenth of a second. */
-const RUNS = { numRuns: 40, endOnFailure: true }
+const RUNS = { numRuns: 30, endOnFailure: true }
 const OPTIONS = [{}, { traffic: 'label' }, { standby: 'warm', leaseName: 'lock' }] as const
 
 const probe = { httpGet: { path: '/health', port: 'http' }, periodSeconds: 7 }
