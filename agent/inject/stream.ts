@@ -140,7 +140,7 @@ export function render(documents: readonly StreamDocument[]): string {
 
 /** JSON stays JSON, and lists have the indentation that they had. */
 function rewritten(yaml: Document.Parsed, before: string): string {
-  if (isJson(before)) return `${JSON.stringify(yaml.toJS(), null, 4)}\n`
+  if (isJson(before.replace(/^---\s/, ''))) return `${JSON.stringify(yaml.toJS(), null, 4)}\n`
   const indentSeq = !/^( *)\S.*:\n\1- /m.test(before)
   return yaml.toString({ lineWidth: 0, indentSeq, directives: false })
 }

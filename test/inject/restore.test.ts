@@ -228,7 +228,9 @@ describe('what others changed since', () => {
 describe('the text', () => {
   test('is the same when it is put in twice', () => {
     const others = '# below\n---\n---\nkind: Other\n...\n'
-    for (const text of [fixture('stateful-backend'), fixture('runtime-deployment'), deployment() + others]) {
+    const json = JSON.stringify(manifestsIn(deployment())[0])
+    const charts = [fixture('stateful-backend'), fixture('runtime-deployment')]
+    for (const text of [...charts, deployment() + others, json]) {
       const once = injected(text, { traffic: 'label' })
       assert.equal(injected(once, { traffic: 'label' }), once)
     }
