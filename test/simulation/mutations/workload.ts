@@ -193,6 +193,7 @@ export const WORKLOAD_MUTATIONS: readonly Mutation[] = [
     file: 'agent/supervisor/supervisor.ts',
     from: 'if (this.hasLoneSpare) this.sendStop(0)',
     to: '',
+    test: 'test/supervisor/supervisor.test.ts',
   },
   {
     name: 'keeps its spare past the grant',
