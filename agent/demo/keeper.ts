@@ -2,7 +2,7 @@ import { readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import type { Clock } from '../clock.ts'
-import { killMarked } from '../processes/linux-process-tree.ts'
+import { killMarked } from '../processes/process-tree.ts'
 
 /** Variable that marks all that a demo started; its value also tells the replicas apart. */
 export const DEMO_MARKER = 'LANGFLOW_LEADER_DEMO'

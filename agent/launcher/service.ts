@@ -13,9 +13,9 @@ import { Repeats } from '../observe/repeats.ts'
 import type { ProcessTree } from '../processes/process-tree.ts'
 import type { Parentage } from '../processes/spawn.ts'
 import { Launcher } from './launcher.ts'
-import type { LauncherMachine } from './machine.ts'
 import { KeptStandby } from './standby/kept-standby.ts'
 import { WarmStandby } from './standby/warm-standby.ts'
+import type { LauncherMachine } from './workload-processes.ts'
 
 export interface LauncherServiceOptions {
   readonly socket: string
@@ -26,7 +26,7 @@ export interface LauncherServiceOptions {
   readonly stopTimeoutMs: number
   readonly alone: boolean
   readonly log: Log
-  readonly machine: Omit<LauncherMachine, 'tree' | 'standby' | 'spare'> & {
+  readonly machine: Omit<LauncherMachine, 'tree' | 'standby'> & {
     /** `standby`: what its start may go on from. */
     tree(mark: string, standby: WarmStandby | null): ProcessTree
     /** The environment of what waits for a grant. */
@@ -71,8 +71,7 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
     {
       ...machine,
       tree: () => machine.tree(mark, standby?.held ?? null),
-      standby: () => (ending ? null : standby),
-      spare: () => (keepsSpare ? standby : null),
+      standby: (spare = false) => ((spare ? keepsSpare : !ending) ? standby : null),
     },
     (view, cause) => {
       report(log, repeats, view, cause)
@@ -87,7 +86,7 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
       finishIfIdle(view)
     },
   )
-  const newStandby = (patienceMs: number) =>
+  const newStandby = (timeoutMs: number) =>
     new KeptStandby(
       (changed) =>
         new WarmStandby({
@@ -95,7 +94,7 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
           parentage: options.parentage,
           environment: () => machine.standbyEnvironment(mark),
           clock: machine.clock,
-          patienceMs,
+          timeoutMs,
           changed,
         }),
       machine.clock,
@@ -160,49 +159,37 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
   return code
 }
 
-function report(log: Log, repeats: Repeats, view: WorkloadView, cause: WorkloadCause): void {
+function report(log: Log, repeats: Repeats, view: WorkloadView, cause: WorkloadCause) {
   const about = { epoch: view.epoch ?? 0, identity: view.identity ?? '' }
   switch (cause.kind) {
     case 'started':
-      log.event('workload_started', { ...about, pid: view.pid })
-      return
+      return log.event('workload_started', { ...about, pid: view.pid })
     case 'start_refused':
-      log.error(`LangFlow was not started: ${cause.reason}`, about)
-      return
+      return log.error(`LangFlow was not started: ${cause.reason}`, about)
     case 'exited':
-      log.warn(describeExit(cause), { ...about, code: cause.code, signal: cause.signal })
-      return
+      return log.warn(describeExit(cause), { ...about, code: cause.code, signal: cause.signal })
     case 'bereft':
-      log.warn(describeLoss(cause.loss), about)
-      return
+      return log.warn(describeLoss(cause.loss), about)
     case 'frozen':
-      log.event('workload_frozen', about)
-      return
+      return log.event('workload_frozen', about)
     case 'thawed':
-      log.event('workload_thawed', about)
-      return
+      return log.event('workload_thawed', about)
     case 'stopped':
-      log.event('workload_stopped', { ...about, reason: 'SIGTERM', durationMs: Math.round(cause.durationMs) })
-      return
-    case 'killed':
-      log.event('workload_stopped', { ...about, reason: 'SIGKILL', durationMs: Math.round(cause.durationMs) })
-      return
+    case 'killed': {
+      const reason = cause.kind === 'stopped' ? 'SIGTERM' : 'SIGKILL'
+      return log.event('workload_stopped', { ...about, reason, durationMs: Math.round(cause.durationMs) })
+    }
     case 'deadman':
-      log.event('deadman_fired', { ...about, reason: cause.reason })
-      return
+      return log.event('deadman_fired', { ...about, reason: cause.reason })
     case 'stop_failed':
-      log.error(`ALARM: the workload lives on: ${cause.reason}`, about)
-      return
+      return log.error(`ALARM: the workload lives on: ${cause.reason}`, about)
     case 'grant_refused':
-      repeats.happened('grant', `refused a grant: ${cause.reason}`, about)
-      return
+      return repeats.happened('grant', `refused a grant: ${cause.reason}`, about)
     case 'grant_accepted':
-      repeats.over('grant', 'a grant is accepted again', about)
-      return
+      return repeats.over('grant', 'a grant is accepted again', about)
     case 'met':
     case 'standby':
     case 'nothing':
     case 'stopping':
-      return
   }
 }

@@ -50,7 +50,7 @@ async function warm(
     environment: () => environment,
     clock: systemClock,
     parentage: { reaper, warn: () => {} },
-    patienceMs: PATIENCE_MS,
+    timeoutMs: PATIENCE_MS,
     changed: () => {},
   })
   t.after(() => standby.discard())

@@ -4,11 +4,11 @@ import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { type TestContext, test } from 'node:test'
-import { findAloneMembers, isAlone } from '../../agent/processes/alone.ts'
+import { findAloneMembers, isAlone } from '../../agent/processes/membership.ts'
 import { carries, type ProcessStat, readProcesses } from '../../agent/processes/proc.ts'
-import { BLOCKED } from '../workload/fixtures/bystanders.ts'
-import { until } from '../workload/fixtures/family.ts'
-import { asRoot, withNamespace } from '../workload/fixtures/namespace.ts'
+import { BLOCKED } from './fixtures/bystanders.ts'
+import { until } from './fixtures/family.ts'
+import { asRoot, withNamespace } from './fixtures/namespace.ts'
 
 const VALUE = randomUUID()
 const marked = () =>

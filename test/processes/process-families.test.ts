@@ -3,10 +3,9 @@ import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { text } from 'node:stream/consumers'
 import { type TestContext, test } from 'node:test'
-import { standBy } from '../workload/fixtures/bystanders.ts'
-import { checkFamilies } from '../workload/fixtures/family-properties.ts'
-import { withNamespace } from '../workload/fixtures/namespace.ts'
-import { VALUE, VARIABLE } from '../workload/fixtures/random-families.ts'
+import { standBy } from './fixtures/bystanders.ts'
+import { checkFamilies, VALUE, VARIABLE } from './fixtures/families.ts'
+import { withNamespace } from './fixtures/namespace.ts'
 
 test('whatever a family does and however it is ended, nothing of it lives, and nobody else was signalled', async (t) => {
   using others = await standBy(VARIABLE, [`${VALUE}0`, VALUE.slice(0, -1), 'another'])

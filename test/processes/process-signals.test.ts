@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { type ProcessStat, readProcesses } from '../../agent/processes/proc.ts'
 import { type Scan, signalAll } from '../../agent/processes/signals.ts'
-import { blocksSignals, spawnBlocked, TWO, touchOf } from '../workload/fixtures/bystanders.ts'
-import { kill, until } from '../workload/fixtures/family.ts'
+import { blocksSignals, spawnBlocked, TWO, touchOf } from './fixtures/bystanders.ts'
+import { kill, until } from './fixtures/family.ts'
 
 /** Two processes of one group that block their signals, the parent first. */
 async function standTogether() {

@@ -59,8 +59,7 @@ export class LauncherHost {
           cutOff: () => false,
           close: () => {},
         }),
-        standby: () => (this.ending ? null : this.standby),
-        spare: () => (this.keepsSpare ? this.standby : null),
+        standby: (spare = false) => ((spare ? this.keepsSpare : !this.ending) ? this.standby : null),
         environment: (grant) => ({ LEADER_EPOCH: String(grant.epoch) }),
       },
       (view, cause) => {

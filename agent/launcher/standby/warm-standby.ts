@@ -19,7 +19,7 @@ export interface WarmStandbyOptions {
   readonly clock: Clock
   readonly parentage: Parentage
   /** How long it may take until it waits. */
-  readonly patienceMs: number
+  readonly timeoutMs: number
   readonly changed: (view: StandbyView) => void
 }
 
@@ -58,29 +58,24 @@ export class WarmStandby implements Preparable {
   private initial: NodeJS.ProcessEnv = {}
   private read: Read = []
   private nextLook: Timer | null = null
-  private settling: PromiseWithResolvers<void> = settledAlready()
+  private settling = Promise.withResolvers<void>()
   unfit = false
   view: StandbyView = COLD
 
   constructor(options: WarmStandbyOptions) {
     this.options = options
+    this.settling.resolve()
   }
 
   prepare(): void {
     if (this.child !== null) return
     this.settling = Promise.withResolvers<void>()
     const env = this.options.environment()
-    let start: ReturnType<typeof readLangflowCommand>
+    this.unfit = true
     try {
-      start = readLangflowCommand(this.options.command, env, process.cwd())
+      const start = readLangflowCommand(this.options.command, env, process.cwd())
       this.unfit = false
-    } catch (error) {
-      this.unfit = true
-      this.fail((error as Error).message)
-      return
-    }
-    this.initial = { ...env, ...start.environment }
-    try {
+      this.initial = { ...env, ...start.environment }
       this.begin(start)
     } catch (error) {
       this.fail((error as Error).message)
@@ -147,7 +142,7 @@ export class WarmStandby implements Preparable {
   }
 
   private begin(start: ReturnType<typeof readLangflowCommand>): void {
-    const { clock, patienceMs, parentage } = this.options
+    const { clock, timeoutMs, parentage } = this.options
     const [file, ...flags] = start.interpreter
     const child = spawnBelow(
       parentage,
@@ -172,7 +167,7 @@ export class WarmStandby implements Preparable {
       void this.know(child)
     }
     this.become({ ...COLD, mode: 'warm', state: 'preparing' })
-    const patience = clock.after(patienceMs, () => this.fail(`it took longer than ${patienceMs / 1000} s`))
+    const timeout = clock.after(timeoutMs, () => this.fail(`it took longer than ${timeoutMs / 1000} s`))
     let last = ''
     child.once('error', (error) => this.fail(error.message))
     child.once('exit', (...end) => {
@@ -193,13 +188,13 @@ export class WarmStandby implements Preparable {
       }
       this.read = Object.entries(said.read)
       void this.look(child, () => {
-        patience.cancel()
+        timeout.cancel()
         const memoryBytes = memoryOf((this.known.at(-1) ?? child).pid)
         this.become({ ...this.view, state: 'ready', reason: shortcoming(said), memoryBytes })
         this.settling.resolve()
       })
     })
-    this.settling.promise.then(() => patience.cancel())
+    this.settling.promise.then(() => timeout.cancel())
   }
 
   private async know(child: Started): Promise<void> {
@@ -302,10 +297,4 @@ function ownsUserSite(env: NodeJS.ProcessEnv): boolean {
   } catch {
     return false
   }
-}
-
-function settledAlready(): PromiseWithResolvers<void> {
-  const settled = Promise.withResolvers<void>()
-  settled.resolve()
-  return settled
 }

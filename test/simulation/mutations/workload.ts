@@ -12,7 +12,7 @@ export const WORKLOAD_MUTATIONS: readonly Mutation[] = [
   {
     name: 'accepts older grants',
     rule: '1',
-    file: 'agent/launcher/held-grant.ts',
+    file: 'agent/launcher/launcher.ts',
     from: 'grant.epoch === held.epoch && grant.killAt.mono < held.killAt.mono',
     to: 'grant.epoch < held.epoch',
   },
@@ -56,7 +56,7 @@ export const WORKLOAD_MUTATIONS: readonly Mutation[] = [
     name: 'starts again before the old workload is dead',
     rule: '1',
     file: 'agent/launcher/workload-processes.ts',
-    from: '      if (left === null) break\n',
+    from: '      if (left === null && isGone(this.tree)) break\n',
     to: '      break\n',
   },
   {
@@ -106,7 +106,7 @@ export const WORKLOAD_MUTATIONS: readonly Mutation[] = [
     name: 'thaws on a grant that is in doubt already',
     rule: 'doubt',
     file: 'agent/launcher/launcher.ts',
-    from: "if (processes.state === 'frozen' && this.held.mayExecute()) processes.thaw()",
+    from: "if (processes.state === 'frozen' && this.mayExecute()) processes.thaw()",
     to: "if (processes.state === 'frozen') processes.thaw()",
   },
   {
@@ -119,7 +119,7 @@ export const WORKLOAD_MUTATIONS: readonly Mutation[] = [
   {
     name: 'does not see who of the frozen was woken',
     rule: 'doubt',
-    file: 'agent/processes/linux-process-tree.ts',
+    file: 'agent/processes/process-tree.ts',
     from: 'if (frozen) awake =',
     to: 'if (frozen && child === undefined) awake =',
     test: 'test/processes/process-tree.test.ts',
@@ -130,7 +130,7 @@ export const WORKLOAD_MUTATIONS: readonly Mutation[] = [
     file: 'agent/launcher/workload-processes.ts',
     from: 'if (this.awakeLooks >= AWAKE_LOOKS)',
     to: 'if (this.awakeLooks < 0)',
-    test: 'test/launcher/workload-processes.test.ts',
+    test: 'test/launcher/launcher.test.ts',
   },
   {
     name: 'never thaws',
@@ -182,7 +182,7 @@ export const WORKLOAD_MUTATIONS: readonly Mutation[] = [
   {
     name: 'is no PID 1, and takes itself for alone',
     rule: '12',
-    file: 'agent/processes/alone.ts',
+    file: 'agent/processes/membership.ts',
     from: "if (process.pid !== 1 || readlinkSync('/proc/self') !== '1') return false",
     to: '',
     test: 'test/processes/process-alone.test.ts',
@@ -198,8 +198,8 @@ export const WORKLOAD_MUTATIONS: readonly Mutation[] = [
     name: 'keeps its spare past the grant',
     rule: '1',
     file: 'agent/launcher/launcher.ts',
-    from: '    this.held.expire()\n    processes.dropSpare()\n',
-    to: '    this.held.expire()\n',
+    from: '    this.grant = null\n    processes.dropSpare()\n',
+    to: '    this.grant = null\n',
     test: 'test/launcher/launcher.test.ts',
   },
   {
