@@ -108,9 +108,8 @@ export class WarmStandby implements Preparable {
     this.child = null
     this.known = []
     child.removeAllListeners()
-    const link = child.stdio[LINK_FD] as Duplex
     const added = Object.entries(env).filter(([name, value]) => this.initial[name] !== value)
-    link.end(`${JSON.stringify(Object.fromEntries(added))}\n`)
+    linkOf(child)?.end(`${JSON.stringify(Object.fromEntries(added))}\n`)
     this.become({ ...COLD, mode: 'warm' })
     return child
   }
@@ -135,10 +134,9 @@ export class WarmStandby implements Preparable {
     child.removeAllListeners()
     // A reaper ends with what it has forked; in the moment before it is known, that ends with its link.
     const first = known.at(-1)
-    if (first === undefined) child.kill('SIGKILL')
-    else signalSame(first, 'SIGKILL')
-    const link = child.stdio[LINK_FD] as Duplex
-    link.destroy()
+    if (first !== undefined) signalSame(first, 'SIGKILL')
+    else if (child.pid !== undefined) child.kill('SIGKILL')
+    linkOf(child)?.destroy()
   }
 
   private begin(start: ReturnType<typeof readLangflowCommand>): void {
@@ -159,8 +157,9 @@ export class WarmStandby implements Preparable {
       this.initial,
       ['ignore', 'inherit', 'inherit', 'pipe'],
     ) as Started // or an error follows
-    const link = child.stdio[LINK_FD] as Duplex
+    const link = linkOf(child)
     this.child = child
+    child.once('error', (error) => this.fail(error.message))
     if (child.pid !== undefined) {
       const self = readStat(child.pid)
       this.known = self === undefined ? [] : [self]
@@ -169,11 +168,12 @@ export class WarmStandby implements Preparable {
     this.become({ ...COLD, mode: 'warm', state: 'preparing' })
     const timeout = clock.after(timeoutMs, () => this.fail(`it took longer than ${timeoutMs / 1000} s`))
     let last = ''
-    child.once('error', (error) => this.fail(error.message))
     child.once('exit', (...end) => {
       const { code, signal } = exitOf(...end, parentage)
       this.fail(last || (signal === 'SIGKILL' ? KILLED : `it ended (${signal ?? `exit code ${code}`})`))
     })
+    this.settling.promise.then(() => timeout.cancel())
+    if (link === undefined) return
     link.on('error', () => {}) // its end is told by the process
     readLine(link, (line) => {
       if (this.child !== child) return
@@ -194,7 +194,6 @@ export class WarmStandby implements Preparable {
         this.settling.resolve()
       })
     })
-    this.settling.promise.then(() => timeout.cancel())
   }
 
   private async know(child: Started): Promise<void> {
@@ -231,6 +230,11 @@ export class WarmStandby implements Preparable {
     this.view = view
     this.options.changed(view)
   }
+}
+
+/** `undefined` where not even its pipes could be had. */
+function linkOf({ stdio }: Started): Duplex | undefined {
+  return (stdio as Started['stdio'] | undefined)?.[LINK_FD] as Duplex | undefined
 }
 
 /** Hears one line; of more than anybody says, no more. */

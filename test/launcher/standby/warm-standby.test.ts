@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { spawn, spawnSync } from 'node:child_process'
+import { ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import {
   appendFileSync,
@@ -13,7 +13,7 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { constants, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { systemClock } from '../../../agent/clock.ts'
@@ -261,6 +261,22 @@ time.sleep(60)`
       assert.deepEqual([before, views.at(-1)?.mode], ['', 'cold'])
       assert.match(why, reason)
       assert.equal(standby.take({}), null)
+    })
+
+  // Node tells of some of them by an event, of others by an exception, and of EMFILE before there is a link.
+  for (const code of ['EAGAIN', 'ENOMEM', 'EMFILE'] as const)
+    test(`is cold where no process can be had (${code}), and is prepared once one can`, async (t) => {
+      const { standby, views } = fakeLangflow(t)
+      const { _handle } = new ChildProcess() as unknown as { _handle: { spawn: () => number } }
+      const failing = t.mock.method(Object.getPrototypeOf(_handle), 'spawn', () => -constants.errno[code])
+      standby.prepare()
+      await standby.settled()
+      failing.mock.restore()
+      assert.match(standby.view.reason ?? '', new RegExp(`^LangFlow cannot be kept warm: spawn .*${code}$`))
+      assert.deepEqual([standby.view.mode, standby.unfit], ['cold', false])
+      standby.prepare()
+      await standby.settled()
+      assert.equal(views.at(-1)?.state, 'ready')
     })
 
   test('ends with the launcher, also in the middle of an import', async (t) => {
