@@ -61,11 +61,13 @@ export class Launcher {
   }
 
   /**
-   * What the agent tells a launcher when they meet: the workload's port, and how its processes are marked. Remains
-   * of an earlier launcher are killed before this one counts as idle; it leaves none itself.
+   * What the agent tells a launcher when they meet: the workload's port, how its processes are marked, and whether a spare is
+   * to be kept beside them: one that is kept for an earlier agent is ended otherwise. Remains of an earlier launcher are killed
+   * before this one counts as idle; it leaves none itself.
    */
-  meet(port: number, remains: ProcessTree | null): void {
-    this.processes.meet(port, this.met ? null : remains)
+  meet(port: number, remains: ProcessTree | null, wantsSpare: boolean): void {
+    if (!wantsSpare) this.endSpare()
+    this.processes.meet(port, this.met ? null : remains, wantsSpare)
     this.met = true
     // First, so that nobody takes it for prepared.
     if (this.processes.state === 'idle') this.machine.standby()?.prepare()

@@ -48,7 +48,6 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
   let mark = ''
   let ending = false
   let standby = null as KeptStandby<WarmStandby> | null
-  let keepsSpare = false
   const repeats = new Repeats(log, machine.clock)
   let exitCode = 0
   let toldReason = null as string | null
@@ -71,7 +70,7 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
     {
       ...machine,
       tree: () => machine.tree(mark, standby?.held ?? null),
-      standby: (spare = false) => ((spare ? keepsSpare : !ending) ? standby : null),
+      standby: () => (ending ? null : standby),
     },
     (view, cause) => {
       report(log, repeats, view, cause)
@@ -117,9 +116,7 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
         log.info('connected to the agent')
         if (ending) link.send({ type: 'terminating' })
         if (message.standby !== 'cold') standby ??= newStandby(message.patienceMs)
-        // One that is kept already stays one.
-        keepsSpare ||= message.spare
-        launcher.meet(message.port, options.alone ? null : machine.tree(mark, null))
+        launcher.meet(message.port, options.alone ? null : machine.tree(mark, null), message.spare)
       } else if (message.type === 'ping') {
         link.send({ type: 'pong', id: message.id, clocks: readBoot(machine.clock) })
       } else if (message.type === 'start' && ending) {

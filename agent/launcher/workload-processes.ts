@@ -19,8 +19,8 @@ export interface LauncherMachine {
   portHolder(port: number): Promise<string | null>
   /** Watches who serves the port, beginning with the start of the workload's first process. */
   serving(port: number, child: number): Pick<ServingProcesses, 'check' | 'finish' | 'cutOff' | 'close'>
-  /** What the workload is started from; `spare`: where one is to be kept beside a workload that serves. `null`: nothing. */
-  standby(spare?: boolean): Standby | null
+  /** What the workload is started from; `null`: from nothing. */
+  standby(): Standby | null
   /** The workload's environment under a grant. */
   environment(grant: Grant): NodeJS.ProcessEnv
 }
@@ -73,7 +73,10 @@ export class WorkloadProcesses {
   private awakeLooks = 0
   /** SIGKILL is under way. */
   isBeingKilled = false
-  private keepsSpare = false
+  /** The standby is also to be kept beside them. */
+  private wantsSpare = false
+  /** The standby, where it was begun beside them. */
+  private spare: Standby | null = null
   state: WorkloadState = 'idle'
   /** Their first process. */
   pid: number | null = null
@@ -98,7 +101,7 @@ export class WorkloadProcesses {
 
   /** One waits that their flows may have reached: it is to live only as long as the grant under which it was begun. */
   get hasSpare(): boolean {
-    return this.keepsSpare && (this.machine.standby(true)?.view.state ?? 'none') !== 'none'
+    return (this.spare?.view.state ?? 'none') !== 'none'
   }
 
   /** They were told to end, and may still do so by themselves. */
@@ -107,8 +110,9 @@ export class WorkloadProcesses {
   }
 
   /** Where they serve, and what may be left of earlier ones: that is killed before these count as idle. */
-  meet(port: number, remains: ProcessTree | null): void {
+  meet(port: number, remains: ProcessTree | null, wantsSpare: boolean): void {
     this.port = port
+    this.wantsSpare = wantsSpare
     if (this.state !== 'idle' || remains === null || isGone(remains)) return
     this.tree = remains
     void this.end()
@@ -135,16 +139,15 @@ export class WorkloadProcesses {
 
   /** SIGKILL to what waits beside them. That it is gone is confirmed with their end. */
   dropSpare(): void {
-    if (!this.keepsSpare) return
-    this.keepsSpare = false
-    this.machine.standby(true)?.discard()
+    this.spare?.discard()
+    this.spare = null
   }
 
   private keepSpare(): void {
-    const spare = this.machine.standby(true)
-    if (spare === null || this.state !== 'running' || this.servedSince === null) return
-    this.keepsSpare = true
-    spare.prepare(SPARE_AFTER_MS)
+    const standby = this.machine.standby()
+    if (!this.wantsSpare || standby === null || this.state !== 'running' || this.servedSince === null) return
+    this.spare = standby
+    standby.prepare(SPARE_AFTER_MS)
   }
 
   /** Those that run, or once more those that are frozen. */
@@ -296,7 +299,7 @@ export class WorkloadProcesses {
       else this.rest({ kind: 'start_refused', reason: (error as Error).message })
       return
     }
-    this.keepsSpare = false
+    this.spare = null
     this.serving = this.machine.serving(this.port, this.pid as number)
     this.handlers.told({ kind: 'started' })
     this.handlers.watch()

@@ -28,7 +28,6 @@ class Bench {
   /** How often it was looked whether those that serve have ended. */
   finished = 0
   standby: Standby | null = null
-  keepsSpare = false
   /** It can be told to cut off what it does. */
   hears = true
   readonly launcher = new Launcher(
@@ -47,7 +46,7 @@ class Bench {
         cutOff: () => this.tree.calls.push('cut off') > 0 && this.hears,
         close: () => {},
       }),
-      standby: (spare = false) => (spare && !this.keepsSpare ? null : this.standby),
+      standby: () => this.standby,
       environment: () => ({}),
     },
     (_, cause) => this.causes.push(cause),
@@ -575,13 +574,13 @@ describe('the workload', () => {
   test('of an earlier launcher is killed before this one counts as idle; its own is left alone at a later meeting', async () => {
     const b = new Bench()
     b.tree.running = true
-    b.launcher.meet(7860, b.tree)
+    b.launcher.meet(7860, b.tree, false)
     assert.deepEqual([b.state, b.view.epoch], ['stopping', null])
     b.grant({ epoch: 5 })
     await settled()
     assert.deepEqual([b.state, b.kinds.includes('grant_refused')], ['idle', false])
     b.tree.running = true
-    b.launcher.meet(7860, b.tree)
+    b.launcher.meet(7860, b.tree, false)
     await b.clock.pass(100)
     assert.deepEqual(b.tree.calls, ['kill'])
   })
@@ -599,7 +598,7 @@ describe('a standby', () => {
       discard: () => {},
       use: () => settling.promise,
     }
-    b.launcher.meet(7860, null)
+    b.launcher.meet(7860, null, false)
     b.grant()
     await b.start()
     return { b, prepared, settle: settling.resolve }
@@ -668,10 +667,10 @@ describe('a spare', () => {
       use: async () => void calls.push('use'),
     }
     b.standby = standby
-    b.keepsSpare = true
+    b.launcher.meet(7860, null, true)
     await b.started()
     b.launcher.receive({ type: 'healthy' })
-    assert.deepEqual(calls, ['use', 'prepare after 10000 ms'])
+    assert.deepEqual(calls, ['prepare after 0 ms', 'use', 'prepare after 10000 ms'])
     calls.length = 0
     return { b, calls, standby }
   }
@@ -714,6 +713,22 @@ describe('a spare', () => {
     assert.deepEqual(b.tree.calls, ['kill'])
     assert.deepEqual(b.kinds, ['stopping', 'killed'])
     assert.deepEqual([b.view.spare, calls.at(-1)], [false, 'prepare after 3000 ms'])
+  })
+
+  test('ends where an agent comes that wants none, and is not begun again', async () => {
+    const { b, calls } = await spared()
+    b.launcher.meet(7860, null, true)
+    assert.deepEqual([b.view.spare, calls], [true, []])
+    b.launcher.meet(7860, null, false)
+    b.launcher.receive({ type: 'healthy' })
+    assert.deepEqual([b.state, b.view.spare, calls], ['running', false, ['discard']])
+    const alone = (await spared()).b
+    alone.stop(3_000, { restarts: true })
+    await alone.clock.pass(100)
+    alone.tree.calls.length = 0
+    alone.launcher.meet(7860, null, false)
+    await settled()
+    assert.deepEqual([alone.state, alone.view.spare, alone.tree.calls], ['idle', false, ['kill']])
   })
 
   test('ends in doubt, also where nothing runs any more, and is prepared again after a thaw', async () => {

@@ -39,7 +39,6 @@ export class LauncherHost {
   private readonly link: LauncherEnd
   private ending = false
   private standby: KeptStandby<ModelStandby> | null = null
-  private keepsSpare = false
 
   constructor(parts: LauncherHostParts) {
     const { process, trace } = parts
@@ -59,7 +58,7 @@ export class LauncherHost {
           cutOff: () => false,
           close: () => {},
         }),
-        standby: (spare = false) => ((spare ? this.keepsSpare : !this.ending) ? this.standby : null),
+        standby: () => (this.ending ? null : this.standby),
         environment: (grant) => ({ LEADER_EPOCH: String(grant.epoch) }),
       },
       (view, cause) => {
@@ -85,8 +84,8 @@ export class LauncherHost {
         if (message.type === 'welcome') {
           if (this.ending) this.link.send({ type: 'terminating' })
           if (message.standby !== 'cold') this.standby ??= this.newStandby(message.patienceMs)
-          this.keepsSpare ||= message.spare
-          this.launcher.meet(message.port, parts.alone ? null : this.tree(parts.remains()))
+          const remains = parts.alone ? null : this.tree(parts.remains())
+          this.launcher.meet(message.port, remains, message.spare)
         } else if (message.type === 'ping') {
           this.link.send({ type: 'pong', id: message.id, clocks: readBoot(process) })
         } else {
