@@ -7,7 +7,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { pause, systemClock } from '../../agent/clock.ts'
-import { isDead, type ProcessIdentity, readStat } from '../../agent/processes/proc.ts'
+import {
+  isDead,
+  type ProcessIdentity,
+  type ProcessStat,
+  readProcesses,
+  readStat,
+} from '../../agent/processes/proc.ts'
 import {
   createProcessTree,
   type Exit,
@@ -15,7 +21,9 @@ import {
   type LiveProcess,
   type ProcessTree,
 } from '../../agent/processes/process-tree.ts'
-import { describeFamily, until } from './fixtures/family.ts'
+import { signalAll } from '../../agent/processes/signals.ts'
+import { blocksSignals, spawnBlocked, TWO, touchOf } from './fixtures/bystanders.ts'
+import { describeFamily, kill, until } from './fixtures/family.ts'
 
 const KILL_MS = 20_000
 const fixture = (name: string) => join(import.meta.dirname, 'fixtures', name)
@@ -221,4 +229,20 @@ test('what a dead launcher left behind is found by the marker alone', async () =
   assert.deepEqual(await killMarked(planted.marker, KILL_MS, systemClock), [])
   assert.deepEqual(livingOf(pids), [])
   assert.equal(others.living().length, 2)
+})
+
+test('a group is signalled as one only where everybody in it belongs', async () => {
+  const stranger = spawnBlocked(TWO, {})
+  const both = () =>
+    [...readProcesses().values()].filter(({ pid, ppid }) => [pid, ppid].includes(stranger.pid as number))
+  await until('blocked signals', () => both().length === 2 && both().every(({ pid }) => blocksSignals(pid)))
+  const member = both().find(({ pid }) => pid !== stranger.pid) as ProcessStat
+  try {
+    assert.equal(member.pgrp, stranger.pid)
+    signalAll([member], { table: readProcesses(), members: new Map([[member.pid, member]]) }, 'SIGTERM')
+    assert.deepEqual(touchOf(member.pid), [`bystander ${member.pid} got SIGTERM`])
+    assert.deepEqual(touchOf(stranger.pid as number), [])
+  } finally {
+    kill([stranger.pid as number, member.pid])
+  }
 })
