@@ -85,7 +85,7 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
       finishIfIdle(view)
     },
   )
-  const newStandby = (timeoutMs: number) =>
+  const newStandby = (startTimeoutMs: number) =>
     new KeptStandby(
       (changed) =>
         new WarmStandby({
@@ -93,7 +93,7 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
           parentage: options.parentage,
           environment: () => machine.standbyEnvironment(mark),
           clock: machine.clock,
-          timeoutMs,
+          startTimeoutMs,
           changed,
         }),
       machine.clock,

@@ -50,7 +50,7 @@ async function warm(
     environment: () => environment,
     clock: systemClock,
     parentage: { reaper, warn: () => {} },
-    timeoutMs: PATIENCE_MS,
+    startTimeoutMs: PATIENCE_MS,
     changed: () => {},
   })
   t.after(() => standby.discard())

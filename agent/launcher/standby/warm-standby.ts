@@ -19,7 +19,7 @@ export interface WarmStandbyOptions {
   readonly clock: Clock
   readonly parentage: Parentage
   /** How long it may take until it waits. */
-  readonly timeoutMs: number
+  readonly startTimeoutMs: number
   readonly changed: (view: StandbyView) => void
 }
 
@@ -140,7 +140,7 @@ export class WarmStandby implements Preparable {
   }
 
   private begin(start: ReturnType<typeof readLangflowCommand>): void {
-    const { clock, timeoutMs, parentage } = this.options
+    const { clock, startTimeoutMs, parentage } = this.options
     const [file, ...flags] = start.interpreter
     const child = spawnBelow(
       parentage,
@@ -166,7 +166,9 @@ export class WarmStandby implements Preparable {
       void this.know(child)
     }
     this.become({ ...COLD, mode: 'warm', state: 'preparing' })
-    const timeout = clock.after(timeoutMs, () => this.fail(`it took longer than ${timeoutMs / 1000} s`))
+    const timeout = clock.after(startTimeoutMs, () =>
+      this.fail(`it took longer than ${startTimeoutMs / 1000} s`),
+    )
     let last = ''
     child.once('exit', (...end) => {
       const { code, signal } = exitOf(...end, parentage)

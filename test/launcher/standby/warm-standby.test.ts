@@ -78,7 +78,7 @@ def main():
     environment: () => ({ ...process.env, PYTHONPATH: bin, TMPDIR: join(dir, 'tmp'), LEADER_MARK: 'x' }),
     clock: systemClock,
     parentage: DIRECT,
-    timeoutMs: 20_000,
+    startTimeoutMs: 20_000,
     changed: (view) => views.push(view),
     ...more,
   }
@@ -239,7 +239,7 @@ time.sleep(60)`
     },
     'an import takes too long': {
       imports: 'import time; time.sleep(60)',
-      options: { timeoutMs: 300 },
+      options: { startTimeoutMs: 300 },
       reason: /^it took longer than 0.3 s$/,
     },
     'memory runs out': {
@@ -290,7 +290,7 @@ time.sleep(60)`
       import { DIRECT as parentage } from '${AGENT}/processes/spawn.ts'
       const environment = () => ({ ...process.env, PYTHONPATH: ${JSON.stringify(bin)} })
       const command = ${JSON.stringify([command, 'run'])}
-      new WarmStandby({ command, environment, clock, parentage, timeoutMs: 20_000, changed: () => {} }).prepare()
+      new WarmStandby({ command, environment, clock, parentage, startTimeoutMs: 20_000, changed: () => {} }).prepare()
       `,
     ])
     const child = await pid()
@@ -327,7 +327,7 @@ list(_walk_to_root(directory))
 /** A hundred times as fast. */
 const FAST: Partial<WarmStandbyOptions> = {
   clock: { ...systemClock, after: (ms, fire) => systemClock.after(ms / 100, fire) },
-  timeoutMs: 2_000_000,
+  startTimeoutMs: 2_000_000,
 }
 
 function fakeWithInputs(t: TestContext, imports = '', more: Fake = FAST) {
