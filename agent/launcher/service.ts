@@ -13,7 +13,6 @@ import { Repeats } from '../observe/repeats.ts'
 import type { ProcessTree } from '../processes/process-tree.ts'
 import type { Parentage } from '../processes/spawn.ts'
 import { Launcher } from './launcher.ts'
-import { KeptStandby } from './standby/kept-standby.ts'
 import { WarmStandby } from './standby/warm-standby.ts'
 import type { LauncherMachine } from './workload-processes.ts'
 
@@ -47,7 +46,7 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
   const { log, machine, stopTimeoutMs } = options
   let mark = ''
   let ending = false
-  let standby = null as KeptStandby<WarmStandby> | null
+  let standby = null as WarmStandby | null
   const repeats = new Repeats(log, machine.clock)
   let exitCode = 0
   let toldReason = null as string | null
@@ -69,7 +68,7 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
     options.command,
     {
       ...machine,
-      tree: () => machine.tree(mark, standby?.held ?? null),
+      tree: () => machine.tree(mark, standby),
       standby: () => (ending ? null : standby),
     },
     (view, cause) => {
@@ -86,19 +85,14 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
     },
   )
   const newStandby = (startTimeoutMs: number) =>
-    new KeptStandby(
-      (changed) =>
-        new WarmStandby({
-          command: options.command,
-          parentage: options.parentage,
-          environment: () => machine.standbyEnvironment(mark),
-          clock: machine.clock,
-          startTimeoutMs,
-          changed,
-        }),
-      machine.clock,
-      () => launcher.standbyChanged(),
-    )
+    new WarmStandby({
+      command: options.command,
+      parentage: options.parentage,
+      environment: () => machine.standbyEnvironment(mark),
+      clock: machine.clock,
+      startTimeoutMs,
+      changed: () => launcher.standbyChanged(),
+    })
   const link = new LinkClient(options.socket, machine.clock, {
     hello: () => ({
       type: 'hello',

@@ -55,7 +55,7 @@ async function warm(
   })
   t.after(() => standby.discard())
   standby.prepare()
-  await standby.settled()
+  await standby.use()
   /** It goes on, until it answers. */
   const go = async (run = () => runEcho(port, 'here')) => {
     const child = standby.take({ ...environment, LEADER_EPOCH: '1' })

@@ -107,7 +107,7 @@ def main():
 async function prepared(...args: Parameters<typeof fakeLangflow>) {
   const fake = fakeLangflow(...args)
   fake.standby.prepare()
-  await fake.standby.settled()
+  await fake.standby.use()
   return fake
 }
 
@@ -132,7 +132,7 @@ describe('a warm standby', { skip }, () => {
     rmSync(join(base, 'ran'))
     const { bin, standby } = fakeLangflow(t, '', { environment: () => ({ ...env, PYTHONPATH: bin }) })
     standby.prepare()
-    await standby.settled()
+    await standby.use()
     assert.deepEqual([standby.view.state, ran()], ['ready', false])
   })
 
@@ -140,7 +140,7 @@ describe('a warm standby', { skip }, () => {
     const { dir, command, standby, views, seen } = fakeLangflow(t, 'import time')
     standby.prepare()
     standby.prepare()
-    await standby.settled()
+    await standby.use()
     assert.deepEqual(
       views.map(({ mode, state }) => [mode, state]),
       [
@@ -162,7 +162,7 @@ describe('a warm standby', { skip }, () => {
     const { standby, pid, seen } = fakeLangflow(t, 'import time; time.sleep(0.3)')
     standby.prepare()
     process.kill(await pid(), 'SIGSTOP')
-    await standby.settled()
+    await standby.use()
     assert.equal(standby.view.state, 'ready')
     process.kill(await pid(), 'SIGSTOP')
     await ended(standby)
@@ -188,7 +188,7 @@ describe('a warm standby', { skip }, () => {
       const did = join(dir, 'did')
       if (name === 'os.remove') writeFileSync(join(dir, 'outside'), '')
       standby.prepare()
-      await standby.settled()
+      await standby.use()
       assert.equal(standby.view.state, 'ready')
       assert.ok(standby.view.reason?.includes(`it waits before ${name} already`), standby.view.reason ?? '')
       assert.equal(existsSync(did), false)
@@ -270,12 +270,12 @@ time.sleep(60)`
       const { _handle } = new ChildProcess() as unknown as { _handle: { spawn: () => number } }
       const failing = t.mock.method(Object.getPrototypeOf(_handle), 'spawn', () => -constants.errno[code])
       standby.prepare()
-      await standby.settled()
+      await standby.use()
       failing.mock.restore()
       assert.match(standby.view.reason ?? '', new RegExp(`^LangFlow cannot be kept warm: spawn .*${code}$`))
-      assert.deepEqual([standby.view.mode, standby.unfit], ['cold', false])
+      assert.equal(standby.view.mode, 'cold')
       standby.prepare()
-      await standby.settled()
+      await standby.use()
       assert.equal(views.at(-1)?.state, 'ready')
     })
 
@@ -307,7 +307,7 @@ time.sleep(60)`
       /it was killed \(SIGKILL\), .*: raise the memory limit of LangFlow’s container$/,
     )
     standby.prepare()
-    await standby.settled()
+    await standby.use()
     assert.equal(views.at(-1)?.state, 'ready')
   })
 })
@@ -367,7 +367,7 @@ describe('what a warm standby has read', { skip }, () => {
     test(`makes it be given up and prepared again where ${name}`, async (t) => {
       const { dir, standby, pid } = fakeWithInputs(t)
       standby.prepare()
-      await standby.settled()
+      await standby.use()
       assert.equal(standby.view.state, 'ready', standby.view.reason ?? '')
       const old = await pid()
       change(join(dir, path), dir)
@@ -378,7 +378,7 @@ describe('what a warm standby has read', { skip }, () => {
       )
       await until('it ends', async () => !existsSync(`/proc/${old}/fd/0`))
       standby.prepare()
-      await standby.settled()
+      await standby.use()
       assert.equal(standby.view.state, 'ready')
     })
   }
@@ -390,7 +390,7 @@ describe('what a warm standby has read', { skip }, () => {
     process.chdir(work)
     t.after(() => process.chdir(before))
     standby.prepare()
-    await standby.settled()
+    await standby.use()
     writeFileSync('.env', '')
     await until('it is seen', async () => standby.view.mode === 'cold')
     assert.match(standby.view.reason ?? '', /work\/\.env has changed since it was read$/)
@@ -400,7 +400,7 @@ describe('what a warm standby has read', { skip }, () => {
     const { bin, standby } = fakeWithInputs(t)
     mkdirSync(join(bin, 'one-1.dist-info'))
     standby.prepare()
-    await standby.settled()
+    await standby.use()
     writeFileSync(join(bin, 'langflow/server.py'), '# another')
     await new Promise((resolve) => setTimeout(resolve, 200)) // four looks
     assert.equal(standby.view.state, 'ready')
@@ -412,7 +412,7 @@ describe('what a warm standby has read', { skip }, () => {
   test('is still the same where something else has changed', async (t) => {
     const { dir, standby, views } = fakeWithInputs(t, 'open(os.environ["TMPDIR"] + "/pid").close()')
     standby.prepare()
-    await standby.settled()
+    await standby.use()
     writeFileSync(join(dir, 'tmp/pid'), 'temporary')
     writeFileSync(join(dir, 'other'), '')
     await new Promise((resolve) => setTimeout(resolve, 200)) // four looks
@@ -437,7 +437,7 @@ while not os.path.exists(os.environ["TMPDIR"] + "/go-on"):
     await until('it has read', async () => existsSync(join(dir, 'tmp/has-read')))
     writeFileSync(join(dir, 'settings'), 'another')
     writeFileSync(join(dir, 'tmp/go-on'), '')
-    await standby.settled()
+    await standby.use()
     assert.deepEqual(
       views.map(({ mode, state }) => [mode, state]),
       [
@@ -451,7 +451,7 @@ while not os.path.exists(os.environ["TMPDIR"] + "/go-on"):
   test('is looked at once more before it goes on, and it starts cold where that has changed', async (t) => {
     const { dir, standby, pid } = fakeWithInputs(t, '', {})
     standby.prepare()
-    await standby.settled()
+    await standby.use()
     const old = await pid()
     writeFileSync(join(dir, 'settings'), 'another')
     assert.equal(standby.take({}), null)
