@@ -1,26 +1,37 @@
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { test } from 'node:test'
+import { type TestContext, test } from 'node:test'
 import { findAloneMembers, isAlone } from '../../agent/processes/membership.ts'
 import { carries, type ProcessStat, readProcesses } from '../../agent/processes/proc.ts'
 import { BLOCKED } from './fixtures/bystanders.ts'
 import { VARIABLE } from './fixtures/families.ts'
 import { until } from './fixtures/family.ts'
-import { asRoot, initOf, inside } from './fixtures/namespace.ts'
+import { asRoot, INSIDE, initOf, inside } from './fixtures/namespace.ts'
 
-test('as PID 1, a launcher owns whatever lives, visitors from outside excepted', async (t) => {
-  await inside(t, 'visited from outside', {
+/** What `kubectl exec` does. */
+function execInside(t: TestContext, unshare: ChildProcess, command: readonly string[]): ChildProcess {
+  const user = asRoot ? [] : ['--user', '--preserve-credentials']
+  const where = ['--target', String(initOf(unshare)), ...user, '--pid', '--mount']
+  const visit = spawn('nsenter', [...where, ...command], { stdio: ['ignore', 'inherit', 'inherit'] })
+  t.after(() => visit.kill('SIGKILL'))
+  return visit
+}
+
+test('as PID 1, a launcher owns whatever lives, visitors from outside excepted', (t) =>
+  inside(t, 'visited from outside', {
+    ready: async (unshare) => void execInside(t, unshare, BLOCKED),
+  }))
+
+test('whoever comes in from outside is not alone, although PID 1 has started nobody', (t) =>
+  inside(t, 'idle', {
+    ends: false,
     async ready(unshare) {
-      // What `kubectl exec` does.
-      const user = asRoot ? [] : ['--user', '--preserve-credentials']
-      const where = ['--target', String(initOf(unshare)), ...user, '--pid', '--mount']
-      const visit = spawn('nsenter', [...where, ...BLOCKED], { stdio: 'ignore' })
-      t.after(() => visit.kill('SIGKILL'))
+      const visit = execInside(t, unshare, [process.execPath, INSIDE, 'come in from outside'])
+      assert.deepEqual(await once(visit, 'exit'), [0, null])
     },
-  })
-})
+  }))
 
 test('as PID 1, a launcher spares what is to go on waiting, and nothing once it is to be spared no more', (t) =>
   inside(t, 'beside a spare'))
