@@ -51,6 +51,7 @@ export const WORKLOAD_MUTATIONS: readonly Mutation[] = [
     file: 'agent/launcher/launcher.ts',
     from: "if (grant.onDoubt === 'freeze' || !doubt)",
     to: "if (grant.onDoubt === 'freeze')",
+    test: 'test/launcher/launcher.test.ts',
   },
   {
     name: 'starts again before the old workload is dead',
