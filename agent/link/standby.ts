@@ -24,16 +24,3 @@ export interface Standby {
   /** The workload is about to start: nothing more is prepared. Resolves once it is ready, or never will be. */
   use(): Promise<void>
 }
-
-/** What can be prepared once, and again after it has failed or was used up. */
-export interface Preparable {
-  /** Of a failed one the mode is `cold`, and there is a reason. */
-  readonly view: StandbyView
-  /** It failed for a reason that trying again will not change. */
-  readonly unfit: boolean
-  prepare(): void
-  /** Resolves once it is ready, or has failed and left nothing. */
-  settled(): Promise<void>
-  /** SIGKILL. Nothing is told any more. */
-  discard(): void
-}

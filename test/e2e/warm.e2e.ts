@@ -50,12 +50,12 @@ async function warm(
     environment: () => environment,
     clock: systemClock,
     parentage: { reaper, warn: () => {} },
-    patienceMs: PATIENCE_MS,
+    startTimeoutMs: PATIENCE_MS,
     changed: () => {},
   })
   t.after(() => standby.discard())
   standby.prepare()
-  await standby.settled()
+  await standby.use()
   /** It goes on, until it answers. */
   const go = async (run = () => runEcho(port, 'here')) => {
     const child = standby.take({ ...environment, LEADER_EPOCH: '1' })

@@ -7,7 +7,7 @@ import { freePort } from '../support/free-port.ts'
 import type { Replica, ReplicaOptions } from '../support/replica.ts'
 import { lives, Stage } from '../support/stage.ts'
 
-const TREE = join(import.meta.dirname, '..', 'workload', 'fixtures', 'served-tree.mjs')
+const TREE = join(import.meta.dirname, '..', 'launcher', 'fixtures', 'served-tree.mjs')
 const NEVER_MS = '3600000'
 
 interface Served {

@@ -12,7 +12,7 @@ export const WORKLOAD_MUTATIONS: readonly Mutation[] = [
   {
     name: 'accepts older grants',
     rule: '1',
-    file: 'agent/launcher/held-grant.ts',
+    file: 'agent/launcher/launcher.ts',
     from: 'grant.epoch === held.epoch && grant.killAt.mono < held.killAt.mono',
     to: 'grant.epoch < held.epoch',
   },
@@ -51,12 +51,13 @@ export const WORKLOAD_MUTATIONS: readonly Mutation[] = [
     file: 'agent/launcher/launcher.ts',
     from: "if (grant.onDoubt === 'freeze' || !doubt)",
     to: "if (grant.onDoubt === 'freeze')",
+    test: 'test/launcher/launcher.test.ts',
   },
   {
     name: 'starts again before the old workload is dead',
     rule: '1',
     file: 'agent/launcher/workload-processes.ts',
-    from: '      if (left === null) break\n',
+    from: '      if (left === null && isGone(this.tree)) break\n',
     to: '      break\n',
   },
   {
@@ -106,7 +107,7 @@ export const WORKLOAD_MUTATIONS: readonly Mutation[] = [
     name: 'thaws on a grant that is in doubt already',
     rule: 'doubt',
     file: 'agent/launcher/launcher.ts',
-    from: "if (processes.state === 'frozen' && this.held.mayExecute()) processes.thaw()",
+    from: "if (processes.state === 'frozen' && this.mayExecute()) processes.thaw()",
     to: "if (processes.state === 'frozen') processes.thaw()",
   },
   {
@@ -119,7 +120,7 @@ export const WORKLOAD_MUTATIONS: readonly Mutation[] = [
   {
     name: 'does not see who of the frozen was woken',
     rule: 'doubt',
-    file: 'agent/processes/linux-process-tree.ts',
+    file: 'agent/processes/process-tree.ts',
     from: 'if (frozen) awake =',
     to: 'if (frozen && child === undefined) awake =',
     test: 'test/processes/process-tree.test.ts',
@@ -130,7 +131,7 @@ export const WORKLOAD_MUTATIONS: readonly Mutation[] = [
     file: 'agent/launcher/workload-processes.ts',
     from: 'if (this.awakeLooks >= AWAKE_LOOKS)',
     to: 'if (this.awakeLooks < 0)',
-    test: 'test/launcher/workload-processes.test.ts',
+    test: 'test/launcher/launcher.test.ts',
   },
   {
     name: 'never thaws',
@@ -177,12 +178,12 @@ export const WORKLOAD_MUTATIONS: readonly Mutation[] = [
     file: 'agent/launcher/service.ts',
     from: "if (cause.kind === 'exited' && cause.unreaped) wearOut(",
     to: "if (cause.kind === 'exited' && cause.unreaped) String(",
-    test: 'test/faults/pod.test.ts',
+    test: 'test/hostile/launcher.test.ts',
   },
   {
     name: 'is no PID 1, and takes itself for alone',
     rule: '12',
-    file: 'agent/processes/alone.ts',
+    file: 'agent/processes/membership.ts',
     from: "if (process.pid !== 1 || readlinkSync('/proc/self') !== '1') return false",
     to: '',
     test: 'test/processes/process-alone.test.ts',
@@ -199,8 +200,8 @@ export const WORKLOAD_MUTATIONS: readonly Mutation[] = [
     name: 'keeps its spare past the grant',
     rule: '1',
     file: 'agent/launcher/launcher.ts',
-    from: '    this.held.expire()\n    processes.dropSpare()\n',
-    to: '    this.held.expire()\n',
+    from: '    this.grant = null\n    processes.dropSpare()\n',
+    to: '    this.grant = null\n',
     test: 'test/launcher/launcher.test.ts',
   },
   {
