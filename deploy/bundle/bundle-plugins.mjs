@@ -44,6 +44,7 @@ export const undici = {
         import Dispatcher from './dispatcher/dispatcher.js'
         import api from './api/api-request.js'
         import connect from './api/api-connect.js'
+        export { default as buildConnector } from './core/connect.js'
         export { default as Client } from './dispatcher/client.js'
         export { default as Pool } from './dispatcher/pool.js'
         export { default as ProxyAgent } from './dispatcher/proxy-agent.js'
