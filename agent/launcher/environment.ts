@@ -1,4 +1,4 @@
-import { ASIDE } from '../anew.ts'
+import { ASIDE } from '../reexec.ts'
 
 /** Who runs the workload: what its own code may use as a fencing token. */
 export interface Leadership {

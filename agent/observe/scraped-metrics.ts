@@ -1,6 +1,4 @@
-import Counter from 'prom-client/lib/counter.js'
-import Gauge from 'prom-client/lib/gauge.js'
-import type Registry from 'prom-client/lib/registry.js'
+import { Counter, Gauge, type Registry } from 'prom-client'
 import type { AgentStatus } from './status.ts'
 
 const STANDBY_STATES = ['ready', 'preparing', 'none'] as const

@@ -4,9 +4,9 @@ import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
 import { getPriority } from 'node:os'
 import { test } from 'node:test'
-import { setAside } from '../../agent/anew.ts'
 import { givenEnvironment } from '../../agent/launcher/environment.ts'
 import { giveWay } from '../../agent/processes/precedence.ts'
+import { setAside } from '../../agent/reexec.ts'
 
 const own = () => Number(readFileSync('/proc/self/oom_score_adj', 'latin1'))
 
