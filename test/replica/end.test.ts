@@ -7,7 +7,7 @@ import { systemClock } from '../../agent/clock.ts'
 import type { LeaseApi } from '../../agent/lease/lease-api.ts'
 import { LauncherKeys } from '../../agent/link/keys.ts'
 import { createLog } from '../../agent/observe/log.ts'
-import type { Metrics } from '../../agent/observe/metrics.ts'
+import { createMetrics } from '../../agent/observe/prometheus.ts'
 import { Replica } from '../../agent/replica/replica.ts'
 import { connectSupervisor } from '../../agent/supervisor/connect.ts'
 import type { Wanted } from '../../agent/traffic/traffic.ts'
@@ -25,18 +25,6 @@ const TAKEN: LeaseApi = {
   close: () => {},
 }
 
-const ignore = () => {}
-const UNCOUNTED: Metrics = {
-  leading: ignore,
-  slowPath: ignore,
-  renewal: ignore,
-  transition: ignore,
-  restarted: ignore,
-  takeover: ignore,
-  stopped: ignore,
-  apiRequest: ignore,
-}
-
 test('an agent ends only once the API server leads no traffic to it any more', async (t) => {
   const dir = mkdtempSync(join(tmpdir(), 'replica-end-'))
   t.after(() => rmSync(dir, { recursive: true }))
@@ -48,7 +36,7 @@ test('an agent ends only once the API server leads no traffic to it any more', a
   const acknowledged = Promise.withResolvers<void>()
   const wanted: Wanted[] = []
   let closed = false
-  const replica = new Replica({
+  const replica: Replica = new Replica({
     options,
     namespace: 'team',
     api: TAKEN,
@@ -68,7 +56,7 @@ test('an agent ends only once the API server leads no traffic to it any more', a
     http: async () => ({ port: 0, close: async () => {} }),
     clock: systemClock,
     log: createLog({ component: 'agent', level: 'silent', identity: 'me' }),
-    metrics: UNCOUNTED,
+    metrics: createMetrics({ leaseName: options.leaseName, status: () => replica.status() }),
     salt: 0,
   })
   await replica.start()
