@@ -4,8 +4,7 @@ import { createServer, type RequestListener, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net'
 import { describe, type TestContext, test } from 'node:test'
 import { LogThrottle } from '../../agent/observe/log-throttle.ts'
-import { Peers } from '../../agent/peers/peers.ts'
-import type { Member } from '../../agent/peers/succession.ts'
+import { type Member, Peers } from '../../agent/peers/peers.ts'
 import { settled, VirtualClock } from '../support/virtual-clock.ts'
 
 const ME = '127.0.0.1'
