@@ -4,64 +4,34 @@ import { COLD } from '../../agent/link/standby.ts'
 import { VERSION } from '../../agent/version.ts'
 import { FOLLOWING, Replica, SERVING } from './replica.ts'
 
-interface Family {
-  readonly type: string
-  readonly help: string
-  /** By name and labels as they stand in the text. */
-  readonly samples: Map<string, number>
-}
-
-const NAME = '[a-zA-Z_:][a-zA-Z0-9_:]*'
-const LABEL = '[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\\\\n]|\\\\[\\\\"n])*"'
-const SAMPLE = new RegExp(`^(${NAME})(\\{${LABEL}(?:,${LABEL})*\\})? (\\S+)$`)
-
-/** Reads Prometheus' text format 0.0.4 strictly: every sample belongs to the family announced before it. */
-function readExposition(text: string): Map<string, Family> {
-  assert.ok(text.endsWith('\n'), 'the last line must end')
-  const families = new Map<string, Family>()
-  let name = ''
-  let help = ''
-  for (const line of text.split('\n').filter((each) => each !== '')) {
-    const announced = new RegExp(`^# (HELP|TYPE) (${NAME}) (.*)$`).exec(line)
-    if (announced?.[1] === 'HELP') {
-      name = announced[2]!
-      help = announced[3]!
-      assert.ok(!families.has(name), `${name} twice`)
-    } else if (announced) {
-      assert.equal(announced[2], name)
-      assert.match(announced[3]!, /^(counter|gauge|histogram)$/)
-      families.set(name, { type: announced[3]!, help, samples: new Map() })
-    } else {
-      const [, base, labels = '', value] = SAMPLE.exec(line) ?? assert.fail(`no sample: ${line}`)
-      const family = families.get(name)!
-      const suffix = base!.slice(name.length)
-      assert.ok(
-        base!.startsWith(name) && (family.type === 'histogram' ? /^_(bucket|sum|count)$/ : /^$/).test(suffix),
-        line,
-      )
-      assert.ok(!Number.isNaN(Number(value === '+Inf' ? Infinity : value)), line)
-      assert.ok(!family.samples.has(base! + labels), `${line} twice`)
-      family.samples.set(base! + labels, Number(value))
-    }
-  }
-  return families
-}
-
+/** What is scraped: the type and help of each family, and the samples by name and labels as they stand in the text. */
 async function scrape(replica: Replica) {
-  const families = readExposition(await replica.metrics.expose())
-  const value = (sample: string) =>
-    families.get(sample.replace(/(_bucket|_sum|_count)?(\{.*)?$/, ''))?.samples.get(sample)
-  return { families, value }
+  const text = await replica.metrics.expose()
+  const announced = (kind: string) =>
+    new Map(
+      [...text.matchAll(new RegExp(`^# ${kind} (\\S+) (.+)$`, 'gm'))].map(([, name, said]) => [name!, said!]),
+    )
+  const samples = new Map(
+    [...text.matchAll(/^([a-z].*) (\S+)$/gm)].map(([, sample, value]) => [sample!, Number(value)]),
+  )
+  return {
+    types: announced('TYPE'),
+    helps: announced('HELP'),
+    value: (sample: string) => samples.get(sample),
+    /** Of one family. */
+    of: (family: string) => [...samples].filter(([sample]) => sample.startsWith(`${family}{`)),
+  }
 }
 
 describe('the metrics', () => {
   it('follow the naming conventions of Prometheus', async () => {
-    const { families } = await scrape(new Replica())
-    for (const [name, { type, help }] of families) {
+    const { types, helps } = await scrape(new Replica())
+    assert.deepEqual([...helps.keys()], [...types.keys()])
+    for (const [name, type] of types) {
       assert.match(name, /^(langflow_leader|leader_election|process)_[a-z_]+$/)
       assert.equal(name.endsWith('_total'), type === 'counter', name)
       assert.doesNotMatch(name, /_(ms|milliseconds|duration)$/)
-      assert.match(help, /\.$/)
+      assert.match(helps.get(name)!, /\.$/)
     }
   })
 
@@ -69,10 +39,10 @@ describe('the metrics', () => {
     const replica = new Replica()
     const status = 'leader_election_master_status{name="langflow-leader-lock"}'
     const slow = 'leader_election_slowpath_total{name="langflow-leader-lock"}'
-    let { value, families } = await scrape(replica)
+    let { value, types } = await scrape(replica)
     assert.deepEqual([value(status), value(slow)], [0, 0])
-    assert.equal(families.get('leader_election_master_status')?.type, 'gauge')
-    assert.equal(families.get('leader_election_slowpath_total')?.type, 'counter')
+    assert.equal(types.get('leader_election_master_status'), 'gauge')
+    assert.equal(types.get('leader_election_slowpath_total'), 'counter')
     replica.metrics.leading(true)
     replica.metrics.slowPath()
     replica.metrics.slowPath()
@@ -84,16 +54,16 @@ describe('the metrics', () => {
 
   it('show the seconds left until the kill deadline, as of the scrape, and only on the leader', async () => {
     const replica = new Replica()
-    const name = 'langflow_leader_kill_deadline_seconds'
-    assert.equal((await scrape(replica)).value(name), 13.25)
-    replica.now = { ...SERVING, leadership: { ...SERVING.leadership, killInMs: 1000 } }
-    assert.equal((await scrape(replica)).value(name), 1)
-    replica.now = { ...SERVING, leadership: { ...SERVING.leadership, killInMs: -5 } }
-    assert.equal((await scrape(replica)).value(name), 0)
-    replica.now = FOLLOWING
-    assert.equal((await scrape(replica)).value(name), undefined)
-    replica.now = SERVING
-    assert.equal((await scrape(replica)).value(name), 13.25)
+    for (const [now, seconds] of [
+      [SERVING, 13.25],
+      [{ ...SERVING, leadership: { ...SERVING.leadership, killInMs: 1000 } }, 1],
+      [{ ...SERVING, leadership: { ...SERVING.leadership, killInMs: -5 } }, 0],
+      [FOLLOWING, undefined],
+      [SERVING, 13.25],
+    ] as const) {
+      replica.now = now
+      assert.equal((await scrape(replica)).value('langflow_leader_kill_deadline_seconds'), seconds)
+    }
   })
 
   it('time and count what happens', async () => {
@@ -164,8 +134,8 @@ describe('the metrics', () => {
 
   it('show the standby in one state at a time', async () => {
     const replica = new Replica({ ...SERVING, standby: { ...COLD, wanted: 'cold', state: 'ready' } })
-    const { families } = await scrape(replica)
-    assert.deepEqual(Object.fromEntries(families.get('langflow_leader_standby_state')!.samples), {
+    const { of } = await scrape(replica)
+    assert.deepEqual(Object.fromEntries(of('langflow_leader_standby_state')), {
       'langflow_leader_standby_state{mode="cold",state="ready"}': 1,
       'langflow_leader_standby_state{mode="cold",state="preparing"}': 0,
       'langflow_leader_standby_state{mode="cold",state="none"}': 0,
@@ -173,13 +143,12 @@ describe('the metrics', () => {
   })
 
   it('show how many peers are ready, and nothing where nobody is asked', async () => {
-    const replica = new Replica()
-    const name = 'langflow_leader_peers_ready'
-    assert.equal((await scrape(replica)).value(name), 1)
-    replica.now = { ...SERVING, peers: { ready: 0, seen: 0 } }
-    assert.equal((await scrape(replica)).value(name), 0)
-    replica.now = FOLLOWING
-    assert.equal((await scrape(replica)).value(name), undefined)
+    for (const [now, ready] of [
+      [SERVING, 1],
+      [{ ...SERVING, peers: { ready: 0, seen: 0 } }, 0],
+      [FOLLOWING, undefined],
+    ] as const)
+      assert.equal((await scrape(new Replica(now))).value('langflow_leader_peers_ready'), ready)
   })
 
   it('tell the version and what the process uses', async () => {
@@ -198,14 +167,14 @@ describe('the metrics', () => {
       replica.metrics.restarted(`reason ${String.fromCharCode(97 + (i % 26), 97 + i / 26)}`)
       replica.metrics.apiRequest('get', `net${'x'.repeat(i)}`)
     }
-    const { families, value } = await scrape(replica)
+    const { of, value } = await scrape(replica)
     assert.equal(
       value('langflow_leader_transitions_total{direction="stepped_down",reason="exited_with_code"}'),
       500,
     )
-    assert.ok(families.get('langflow_leader_transitions_total')!.samples.size <= 35)
-    assert.ok(families.get('langflow_leader_restarts_total')!.samples.size <= 33)
-    assert.ok(families.get('langflow_leader_api_requests_total')!.samples.size <= 33)
+    assert.ok(of('langflow_leader_transitions_total').length <= 35)
+    assert.ok(of('langflow_leader_restarts_total').length <= 33)
+    assert.ok(of('langflow_leader_api_requests_total').length <= 33)
   })
 
   it('of two agents in one process are apart', async () => {
