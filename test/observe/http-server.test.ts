@@ -147,13 +147,6 @@ describe('a connection', () => {
     assert.equal(asked.mock.callCount(), 1)
   })
 
-  it('is made anew by a client that keeps them', DEADLINE, async (t) => {
-    const server = await serve(t, new Replica())
-    const agent = new http.Agent({ keepAlive: true, maxSockets: 1 })
-    t.after(() => agent.destroy())
-    for (let i = 0; i < 3; i++) assert.equal((await ask(server, '/livez', { agent })).body, 'ok\n')
-  })
-
   it('is ended when its client goes on sending, and never reads', DEADLINE, async (t) => {
     const server = await serve(t, new Replica())
     const socket = await open(t, server)

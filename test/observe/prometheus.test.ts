@@ -176,13 +176,4 @@ describe('the metrics', () => {
     assert.ok(of('langflow_leader_restarts_total').length <= 33)
     assert.ok(of('langflow_leader_api_requests_total').length <= 33)
   })
-
-  it('of two agents in one process are apart', async () => {
-    const [one, other] = [new Replica(), new Replica()]
-    one.metrics.slowPath()
-    assert.equal(
-      (await scrape(other)).value('leader_election_slowpath_total{name="langflow-leader-lock"}'),
-      0,
-    )
-  })
 })

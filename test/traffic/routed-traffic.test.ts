@@ -4,10 +4,11 @@ import { ApiError } from '../../agent/kube/errors.ts'
 import { type Route, RoutedTraffic } from '../../agent/traffic/routed-traffic.ts'
 import type { Known } from '../../agent/traffic/traffic.ts'
 import { settled, VirtualClock } from '../support/virtual-clock.ts'
-import { unreachable } from './stored-objects.ts'
 
 const OPEN: Known = { gate: 'open', epoch: 7 }
 const STANDING_BY: Known = { gate: 'closed', epoch: null }
+
+const unreachable = () => new ApiError('network', 'cannot reach the API server')
 
 /** A route that does as each test says, and remembers what it was asked for. */
 class Scene {

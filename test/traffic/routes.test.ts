@@ -6,7 +6,7 @@ import { RoutedTraffic } from '../../agent/traffic/routed-traffic.ts'
 import { SliceRoute } from '../../agent/traffic/slice-route.ts'
 import type { Known } from '../../agent/traffic/traffic.ts'
 import { settled, VirtualClock } from '../support/virtual-clock.ts'
-import { forbidden, StoredObjects, unanswered, unreachable } from './stored-objects.ts'
+import { forbidden, StoredObjects, unanswered } from './stored-objects.ts'
 
 const ROLE = 'langflow-leader/role'
 const LEASE = 'langflow-leader/lease'
@@ -431,25 +431,6 @@ describe('a pod’s label', () => {
     await traffic.settled()
     assert.deepEqual([scene.api.annotations('a')[COST], scene.api.annotations('b')[COST]], ['5', '5'])
     assert.deepEqual(scene.reached, [])
-  })
-
-  it('costs one request at a time, however those fail', async () => {
-    const scene = new Labels()
-    for (const name of ['a', 'b', 'c']) scene.left(name, 1)
-    let count = 0
-    scene.api.meet = async (_, carryOut) => {
-      await new Promise<void>((resolve) => scene.clock.after(300, resolve))
-      if (++count % 3 === 0) throw unreachable()
-      return carryOut()
-    }
-    const traffic = scene.agent('a')
-    for (let i = 0; i < 50; i++) {
-      traffic.want(i % 2 === 0 ? { gate: 'open', epoch: 7 } : STANDING_BY)
-      await scene.clock.pass(370)
-    }
-    assert.equal(scene.api.mostInFlight, 1)
-    await scene.clock.pass(20_000)
-    assert.equal(scene.api.labels('a')[ROLE], 'standby')
   })
 })
 
