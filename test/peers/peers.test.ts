@@ -234,11 +234,6 @@ describe('the peers of a leader', () => {
     assert.deepEqual(await b.peers.survey(), [])
   })
 
-  test('under a name that no Lease could hold are none', async (t) => {
-    const b = await (await new Bench(t).answers(OTHER, says('a b', true))).open().round()
-    assert.deepEqual(b.peers.view, { ready: 0, seen: 0 })
-  })
-
   test('that fail are one line in the log, however often, and one when they answer again', async (t) => {
     const b = await (await three(t)).open().round()
     b.silence(OTHER)
@@ -256,6 +251,7 @@ describe('the peers of a leader', () => {
       (_, response) => response.writeHead(302, { location: '/leader' }).end(),
       /answered 302$/,
     ],
+    ['a name that no Lease could hold', says('a b', true), /something else than a status$/],
     ['no JSON', (_, response) => response.end('<html>'), /something else than a status$/],
     ['another JSON', (_, response) => response.end('{"identity":"x"}'), /something else than a status$/],
     [
