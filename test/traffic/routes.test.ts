@@ -17,6 +17,12 @@ const COST = 'controller.kubernetes.io/pod-deletion-cost'
 const SLICE = 'langflow-leader'
 const STANDING_BY = { gate: 'closed', epoch: null } as const
 
+/** Resolves once the API server has acknowledged what is wanted; fails where that takes another try. */
+async function follows(traffic: RoutedTraffic): Promise<void> {
+  await settled()
+  assert.ok(traffic.isSettled, traffic.view.problem ?? 'it waits for an answer')
+}
+
 interface Agent {
   readonly leaseName?: string
   readonly uid?: string
@@ -55,7 +61,7 @@ abstract class Namespace {
   async opened(name: string, wanted: Partial<Known> = {}, options: Agent = {}): Promise<RoutedTraffic> {
     const traffic = this.agent(name, options)
     traffic.want({ gate: 'open', epoch: 7, ...wanted } as Known)
-    await traffic.settled()
+    await follows(traffic)
     return traffic
   }
 }
@@ -146,7 +152,7 @@ for (const [mode, Mode] of Object.entries({ label: Labels, slice: Slice })) {
       const traffic = await scene.opened('a')
       assert.deepEqual([scene.reached, traffic.view], [['a'], { routedTo: 'a', problem: null }])
       traffic.want(STANDING_BY)
-      await traffic.settled()
+      await follows(traffic)
       assert.deepEqual([scene.reached, traffic.view], [[], { routedTo: '', problem: null }])
     })
 
@@ -159,7 +165,7 @@ for (const [mode, Mode] of Object.entries({ label: Labels, slice: Slice })) {
       await scene.clock.pass(60_000)
       assert.deepEqual(scene.api.calls, [])
       after.want({ gate: 'open', epoch: 7 })
-      await after.settled()
+      await follows(after)
       assert.deepEqual(scene.api.calls, scene.reads)
     })
 
@@ -168,7 +174,7 @@ for (const [mode, Mode] of Object.entries({ label: Labels, slice: Slice })) {
       scene.left('b', 6)
       const traffic = scene.agent('a')
       traffic.want({ gate: 'closed', epoch: 7 })
-      await traffic.settled()
+      await follows(traffic)
       assert.deepEqual(scene.reached, [])
     })
 
@@ -220,7 +226,7 @@ for (const [mode, Mode] of Object.entries({ label: Labels, slice: Slice })) {
       const former = await scene.opened('a')
       await scene.opened('b', { epoch: 8 })
       former.want(STANDING_BY)
-      await former.settled()
+      await follows(former)
       assert.deepEqual(scene.reached, ['b'])
     })
 
@@ -234,7 +240,7 @@ for (const [mode, Mode] of Object.entries({ label: Labels, slice: Slice })) {
           return carryOut()
         }
         traffic.want({ gate: 'open', epoch: 7 })
-        await traffic.settled()
+        await follows(traffic)
         assert.ok(!scene.reached.includes('a'), read)
       }
     })
@@ -243,7 +249,7 @@ for (const [mode, Mode] of Object.entries({ label: Labels, slice: Slice })) {
       const scene: Namespace = new Mode()
       const traffic = scene.agent('a')
       traffic.want({ gate: 'closed', epoch: 7 })
-      await traffic.settled()
+      await follows(traffic)
       const lost = scene.api.loseAnswers(scene.writes)
       traffic.want({ gate: 'open', epoch: 7 })
       await settled()
@@ -251,7 +257,7 @@ for (const [mode, Mode] of Object.entries({ label: Labels, slice: Slice })) {
       await scene.clock.pass(100)
       lost.answerAgain()
       traffic.want(STANDING_BY)
-      await traffic.settled()
+      await follows(traffic)
       assert.throws(lost.late, { code: 'conflict' })
       assert.deepEqual(scene.reached, [])
     })
@@ -281,10 +287,10 @@ for (const [mode, Mode] of Object.entries({ label: Labels, slice: Slice })) {
           const scene = anew('a', uid)
           const traffic = scene.agent('a')
           traffic.want({ gate: 'closed', epoch: 1, leaseUid: 'u2' })
-          await traffic.settled()
+          await follows(traffic)
           assert.deepEqual(scene.reached, [])
           traffic.want({ gate: 'open', epoch: 1, leaseUid: 'u2' })
-          await traffic.settled()
+          await follows(traffic)
           assert.deepEqual([scene.reached, scene.annotationsFor('a')[UID]], [['a'], 'u2'])
           assert.equal(scene.asked, 1, 'the Lease is asked only where it is of another one')
         }
@@ -306,7 +312,7 @@ for (const [mode, Mode] of Object.entries({ label: Labels, slice: Slice })) {
         const traffic = await scene.opened('a', { leaseUid: 'u1' })
         Object.assign(scene, { holder: 'a', lease: 'u2' })
         traffic.want({ gate: 'open', epoch: 7, leaseUid: 'u2' })
-        await traffic.settled()
+        await follows(traffic)
         assert.deepEqual([scene.reached, scene.annotationsFor('a')[UID]], [['a'], 'u2'])
         assert.equal(scene.api.writes.length, 2)
       })
@@ -330,7 +336,7 @@ describe('a pod’s label', () => {
     assert.deepEqual(scene.api.labels('a'), { [ROLE]: 'leader', [LEASE]: 'lock' })
     assert.deepEqual([scene.api.annotations('a')[EPOCH], scene.api.annotations('a')[COST]], ['7', '1000'])
     traffic.want(STANDING_BY)
-    await traffic.settled()
+    await follows(traffic)
     assert.deepEqual(scene.api.labels('a'), { [ROLE]: 'standby', [LEASE]: 'lock' })
     assert.deepEqual(Object.keys(scene.api.annotations('a')), ['langflow-leader/changed-at'])
   })
@@ -357,7 +363,7 @@ describe('a pod’s label', () => {
     scene.left('b', 3)
     const traffic = scene.agent('a')
     traffic.want(STANDING_BY)
-    await traffic.settled()
+    await follows(traffic)
     assert.deepEqual(scene.api.calls, ['get a', 'patch a'])
   })
 
@@ -428,7 +434,7 @@ describe('a pod’s label', () => {
     await scene.clock.pass(60_000)
     assert.deepEqual(scene.api.writes, ['patch b', 'patch a'])
     traffic.want(STANDING_BY)
-    await traffic.settled()
+    await follows(traffic)
     assert.deepEqual([scene.api.annotations('a')[COST], scene.api.annotations('b')[COST]], ['5', '5'])
     assert.deepEqual(scene.reached, [])
   })
@@ -458,10 +464,10 @@ describe('an EndpointSlice', () => {
     const scene = new Slice()
     const former = await scene.opened('b', { epoch: 6 })
     former.want(STANDING_BY)
-    await former.settled()
+    await follows(former)
     const traffic = scene.agent('a')
     traffic.want({ gate: 'closed', epoch: 7 })
-    await traffic.settled()
+    await follows(traffic)
     const { [HOLDER]: holder, [EPOCH]: epoch } = scene.annotationsFor()
     assert.deepEqual([holder, epoch], ['a_id', '7'])
   })
@@ -470,14 +476,14 @@ describe('an EndpointSlice', () => {
     const scene = new Slice()
     const former = await scene.opened('b', { epoch: 6 })
     former.want(STANDING_BY)
-    await former.settled()
+    await follows(former)
     const traffic = scene.agent('a')
     const lost = scene.api.loseAnswers('update')
     traffic.want({ gate: 'open', epoch: 7 })
     await scene.clock.pass(100)
     lost.answerAgain()
     traffic.want(STANDING_BY)
-    await traffic.settled()
+    await follows(traffic)
     assert.throws(lost.late, { code: 'conflict' })
     const { [HOLDER]: holder, [EPOCH]: epoch } = scene.annotationsFor()
     assert.deepEqual([scene.reached, holder, epoch], [[], 'b_id', '6'])
