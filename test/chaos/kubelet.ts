@@ -40,8 +40,8 @@ export class Kubelet {
     this.#pod = pod
     this.#asker = asker
     this.#started = started
-    this.#keep('agent')
-    this.#keep('container')
+    void this.#keep('agent')
+    void this.#keep('container')
   }
 
   /** Not started again within the next `ms`. */
@@ -72,7 +72,7 @@ export class Kubelet {
       this.#started(process, part)
       const began = mono()
       const over = new AbortController()
-      this.#probe(part, process, AbortSignal.any([over.signal, this.#ended.signal]))
+      void this.#probe(part, process, AbortSignal.any([over.signal, this.#ended.signal]))
       await exitOf(process)
       over.abort()
       await this.#pause(backOff.after(mono() - began))

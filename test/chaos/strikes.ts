@@ -83,7 +83,7 @@ export class Strikes {
     )
     const healed = this.#heal(struck, fault, heal, signal).catch(this.#options.broken)
     this.#healing.add(healed)
-    healed.then(() => {
+    void healed.then(() => {
       for (const lock of locks) this.#busy.delete(lock)
       this.#healing.delete(healed)
     })

@@ -252,7 +252,7 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
   {
     name: 'starts again in place what never served, for ever',
     rule: 'restart',
-    file: 'agent/replica/crash-policy.ts',
+    file: 'agent/replica/replica.ts',
     from: 'if (servedMs === null || servedMs < leaseDurationMs)',
     to: 'if (leaseDurationMs === 0)',
   },
@@ -292,7 +292,7 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
     file: 'agent/traffic/written-object.ts',
     from: 'its === leaseUid) return false',
     to: 'true) return false',
-    test: 'test/traffic/slice-route.test.ts',
+    test: 'test/traffic/routes.test.ts',
   },
   {
     name: 'believes the leader of an earlier Lease that it still leads',
@@ -300,7 +300,7 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
     file: 'agent/traffic/slice-route.ts',
     from: 'if (await leads(wanted)) return',
     to: 'if ((await leads(wanted)) || name) return',
-    test: 'test/traffic/slice-route.test.ts',
+    test: 'test/traffic/routes.test.ts',
   },
   {
     name: 'takes over with an older LangFlow what a newer one has led',
