@@ -102,19 +102,11 @@ export interface Seen {
   readonly heldMs: number
 }
 
-/** Who was last seen to hold the Lease. */
-export interface Sighting {
-  readonly holder: string
-  readonly epoch: number
-}
-
 /** A write that is tried without being made, to learn whether this replica may write. */
 export interface Rehearsal {
-  /** It is to be made. */
-  readonly due: boolean
+  /** Monotonic ms: it is due; `NEVER`: it is not needed. */
+  readonly dueAt: number
   readonly underWay: boolean
-  /** Monotonic ms. */
-  readonly notBefore: number
   /** How many in a row brought no consent. */
   readonly failures: number
 }
@@ -125,27 +117,32 @@ export interface CoolDown {
   readonly full: number
 }
 
-export interface ElectionState {
+/** What every phase has. */
+export interface Shared {
+  // What is known of the Lease.
   /** `null` until the first read or event. */
   readonly seen: Seen | null
-  readonly lastHolder: Sighting | null
+  readonly lastHolder: { readonly holder: string; readonly epoch: number } | null
   /** Monotonic ms: a vacancy is not believed before; 0: no such reason. */
   readonly vacantNotBefore: number
   /** When the Lease was last known not to exist. */
   readonly absenceSeenAt: Instant | null
   readonly highestEpoch: number
+  /** How often somebody else wrote the Lease in this replica's name (rule 8). */
+  readonly strangers: number
+  /** Holder last reported with `leader_observed`. */
+  readonly reportedHolder: string | null
   readonly watchUp: boolean
   /** When the API server last showed the Lease to this replica, or took a write of it; `null`: never. */
   readonly sightedAt: Instant | null
-  /** Whether this replica may write the Lease, as far as the API server has told. */
-  readonly writeRight: 'unknown' | 'granted' | 'refused'
-  readonly rehearsal: Rehearsal
-  /** One request at a time is on its way to the API server. */
+
+  // What was sent to the API server, and is to be.
+  /** One request at a time is on its way. */
   readonly inFlight: boolean
   /** When the last read was sent, and what had been seen by then. */
   readonly readSentAt: Instant | null
   readonly readAfter: Seen | null
-  /** The write among them, until its outcome is known: the watch may tell it before the answer comes. */
+  /** The write on its way, until its outcome is known: the watch may show it before the answer comes. */
   readonly pending: Write | null
   /** When the last write was sent. */
   readonly attemptedAt: Instant | null
@@ -161,29 +158,82 @@ export interface ElectionState {
   readonly nextPollAt: number
   /** The last write was refused by compare-and-swap and nothing newer was seen since. */
   readonly mustRead: boolean
-  readonly term: Term | null
+
+  // Whether this replica can, may, and is to take it.
+  readonly writeRight: 'unknown' | 'granted' | 'refused'
+  readonly rehearsal: Rehearsal
+  /** What keeps the Lease from being written, read or watched, in words; `null`: nothing. */
+  readonly writeProblem: string | null
+  readonly readProblem: string | null
+  readonly watchProblem: string | null
   /** Why this replica is not to compete for the Lease, in words; `null`: it is. */
   readonly barred: string | null
   /** Why its LangFlow is too old for that, in words; `null`: it is not, or nobody knows. */
   readonly outdated: string | null
+  /** How often in a row the workload failed here. */
+  readonly failures: number
+  readonly coolDown: CoolDown | null
+
   readonly workload: Workload
   /** This process has ended a workload of its own: one that still shows up alive runs under no grant to take back. */
   readonly killOrdered: boolean
-  readonly coolDown: CoolDown | null
-  readonly failures: number
   /** Whom this replica would have follow it; `null`: whoever comes first. */
   readonly successor: string | null
-  /** This process is to end, once it holds nothing and nothing of the workload lives; `null`: it goes on. */
-  readonly ending: { readonly reason: string; readonly code: 0 | 1 } | null
-  readonly ended: boolean
-  /** How often somebody else wrote the Lease in this replica's name (rule 8). */
-  readonly strangers: number
-  /** Holder last reported with `leader_observed`. */
-  readonly reportedHolder: string | null
-  /** What keeps the Lease from being written or watched, in words; `null`: nothing. */
-  readonly writeProblem: string | null
-  readonly readProblem: string | null
-  readonly watchProblem: string | null
+}
+
+/** What the last transition decided. */
+interface Decided extends Shared {
+  readonly effects: readonly Effect[]
+  /** What was decided and why, in one sentence. */
+  readonly decision: string
+  /** Monotonic ms: when to come back with a `tick` at the latest. */
+  readonly wakeAt: number
+}
+
+/** This process is to end, once it holds nothing and nothing of the workload lives. */
+export interface End {
+  readonly reason: string
+  readonly code: 0 | 1
+}
+
+/** Watches, waits, and takes the Lease once it is free. */
+export interface Follower extends Decided {
+  readonly phase: 'follower'
+  readonly term: null
+  readonly ending: null
+}
+
+/** Holds the Lease, and renews it. */
+export interface Leading extends Decided {
+  readonly phase: 'leading'
+  readonly term: Term & { readonly stepDown: null }
+  readonly ending: null
+}
+
+/** Still renews the Lease, and gives it back in the planned order (rule 3). */
+export interface SteppingDown extends Decided {
+  readonly phase: 'stepping down'
+  readonly term: Term & { readonly stepDown: StepDown }
+  /** What follows; `null`: it campaigns again. */
+  readonly ending: End | null
+}
+
+/** Holds nothing, and takes nothing any more. */
+export interface Ending extends Decided {
+  readonly phase: 'ending'
+  readonly term: null
+  readonly ending: End
+  readonly exited: boolean
+}
+
+export type CandidateState = Follower | Leading | SteppingDown | Ending
+export type Held = Leading | SteppingDown
+export type Free = Follower | Ending
+
+/** What others read of a `CandidateState`. */
+export interface ElectionState extends Shared {
+  readonly term: Term | null
+  readonly ending: End | null
 }
 
 /** What is to be done about a workload that failed: another replica takes over, or it is started again here. */
@@ -235,13 +285,40 @@ export type Effect =
     }
   | { readonly type: 'exit'; readonly code: 0 | 1 }
 
-export interface Transition {
-  readonly state: ElectionState
-  readonly effects: readonly Effect[]
-  /** What was decided and why, in one sentence. */
-  readonly decision: string
-  /** Monotonic ms: when to come back with a `tick` at the latest. */
-  readonly wakeAt: number
+/** What every step of a transition may look at. */
+export interface Input {
+  readonly config: CandidateConfig
+  readonly fact: Fact
+  readonly now: Instant
+}
+
+/** As a monotonic time. */
+export const NEVER = Number.POSITIVE_INFINITY
+
+export function emit<S extends CandidateState>(state: S, effect: Effect): S {
+  return { ...state, effects: [...state.effects, effect] }
+}
+
+export function event<S extends CandidateState>(
+  state: S,
+  event: EventName,
+  reason?: string,
+  detail?: Readonly<Record<string, string | number | boolean>>,
+): S {
+  const epoch = state.term?.epoch ?? state.highestEpoch
+  const more = { ...(reason !== undefined && { reason }), ...(detail && { detail }) }
+  return emit(state, { type: 'event', event, epoch, ...more })
+}
+
+/** What was lost, and what remains of it, is killed by one order. */
+export function kill<S extends CandidateState>(state: S): S {
+  if (state.effects.some(({ type }) => type === 'kill')) return state
+  return emit({ ...state, killOrdered: true }, { type: 'kill' })
+}
+
+/** @param at monotonic ms: come back then, or earlier */
+export function decide<S extends CandidateState>(state: S, decision: string, at = NEVER): S {
+  return { ...state, decision, wakeAt: Math.min(state.wakeAt, at) }
 }
 
 export const NO_WORKLOAD: Workload = {
@@ -258,8 +335,14 @@ export const NO_WORKLOAD: Workload = {
   stopFailed: null,
 }
 
-export function initialState(): ElectionState {
+export function initialState(): Follower {
   return {
+    phase: 'follower',
+    term: null,
+    ending: null,
+    effects: [],
+    decision: 'starting',
+    wakeAt: NEVER,
     seen: null,
     lastHolder: null,
     vacantNotBefore: 0,
@@ -267,8 +350,8 @@ export function initialState(): ElectionState {
     highestEpoch: 0,
     watchUp: false,
     sightedAt: null,
-    writeRight: 'unknown',
-    rehearsal: { due: true, underWay: false, notBefore: 0, failures: 0 },
+    strangers: 0,
+    reportedHolder: null,
     inFlight: false,
     readSentAt: null,
     readAfter: null,
@@ -281,20 +364,17 @@ export function initialState(): ElectionState {
     nextAttemptAt: 0,
     nextPollAt: 0,
     mustRead: false,
-    term: null,
+    writeRight: 'unknown',
+    rehearsal: { dueAt: 0, underWay: false, failures: 0 },
     barred: null,
     outdated: null,
-    workload: NO_WORKLOAD,
-    killOrdered: false,
     coolDown: null,
     failures: 0,
-    successor: null,
-    ending: null,
-    ended: false,
-    strangers: 0,
-    reportedHolder: null,
     writeProblem: null,
     readProblem: null,
     watchProblem: null,
+    workload: NO_WORKLOAD,
+    killOrdered: false,
+    successor: null,
   }
 }

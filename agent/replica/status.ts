@@ -1,7 +1,7 @@
 import type { Instant } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
 import { inability } from '../election/ability.ts'
-import { coolDownEnds } from '../election/cool-down.ts'
+import { coolDownEnds } from '../election/deadlines.ts'
 import { killAt } from '../election/deadlines.ts'
 import type { CandidateConfig, ElectionState } from '../election/state.ts'
 import { epochOf, holderOf, langflowOf } from '../lease/lease.ts'

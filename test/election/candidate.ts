@@ -2,12 +2,11 @@ import assert from 'node:assert/strict'
 import type { Instant } from '../../agent/clock.ts'
 import {
   type CandidateConfig,
+  type CandidateState,
   type Effect,
-  type ElectionState,
   type Fact,
   initialState,
   NO_WORKLOAD,
-  type Transition,
   type Workload,
   type Write,
 } from '../../agent/election/state.ts'
@@ -68,8 +67,7 @@ export function failure(code: ApiErrorCode, mayHaveCommitted = false): ApiError 
 /** One candidate under a clock that the test sets; every effect is kept for the test to look at. */
 export class Candidate {
   readonly config: CandidateConfig
-  state: ElectionState = initialState()
-  last!: Transition
+  state: CandidateState = initialState()
   all: Effect[] = []
   mono = 1_000_000
   bootAhead = 0
@@ -80,14 +78,18 @@ export class Candidate {
     this.config = { ...CONFIG, ...config }
   }
 
+  /** What was decided last. */
+  get last(): Pick<CandidateState, 'effects' | 'decision' | 'wakeAt'> {
+    return this.state
+  }
+
   get now(): Instant {
     return { mono: this.mono, boot: this.mono + this.bootAhead, wall: this.mono + this.wallAhead }
   }
 
   tell(fact: Fact): this {
-    this.last = transition(this.config, this.state, fact, this.now)
-    this.state = this.last.state
-    this.all.push(...this.last.effects)
+    this.state = transition(this.config, this.state, fact, this.now)
+    this.all.push(...this.state.effects)
     return this
   }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { ownerProblem } from '../../agent/election/ownership.ts'
+import { ownerProblem } from '../../agent/election/ability.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
 import { Candidate, heldBy, leaseOf, RELEASED, released } from './candidate.ts'
 

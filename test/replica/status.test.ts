@@ -12,8 +12,13 @@ function facts(state: Partial<ElectionState>, standby: Partial<StandbyView> = {}
   const view = { ...NOTHING, standby: { ...COLD, ...standby } }
   const workload = { view, canRun, launcher: 'connected', healthy: false, lastProbe: null }
   const options = { leaseDurationMs: 15_000, retryPeriodMs: 2_000 }
-  const seen = { seen: { lease: null, changedAt: 0 }, sightedAt: NOW, writeRight: 'granted' } as const
-  return { options, state: { ...initialState(), ...seen, ...state }, now: NOW, workload } as ReplicaFacts
+  const seen = {
+    seen: { lease: null, changedAt: 0, heldMs: 0 },
+    sightedAt: NOW,
+    writeRight: 'granted',
+  } as const
+  const election: ElectionState = { ...initialState(), ...seen, ...state }
+  return { options, state: election, now: NOW, workload } as ReplicaFacts
 }
 
 describe('a replica could take over', () => {
