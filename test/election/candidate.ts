@@ -125,6 +125,35 @@ export class Candidate {
     return this
   }
 
+  /** Leaves the Lease alone for so long, and takes it then, in a new epoch, by a compare-and-swap on what it has seen. */
+  takesAfter(ms: number): this {
+    if (ms > 0)
+      assert.deepEqual(
+        this.forget()
+          .wait(ms - 1)
+          .effects('write'),
+        [],
+        `before ${ms} ms`,
+      )
+    if (ms > 0) this.wait(1)
+    const { kind, lease } = this.write
+    assert.deepEqual(
+      [kind, lease.spec?.holderIdentity, lease.spec?.leaseTransitions, lease.metadata.resourceVersion],
+      [
+        'acquire',
+        this.config.identity,
+        this.state.highestEpoch + 1,
+        this.state.seen?.lease?.metadata.resourceVersion,
+      ],
+    )
+    return this
+  }
+
+  /** Finds no Lease, and makes it. */
+  creates(): this {
+    return this.sees(null).takesAfter(this.config.leaseDurationMs)
+  }
+
   effects(type: Effect['type']): Effect[] {
     return this.all.filter((effect) => effect.type === type)
   }
