@@ -44,8 +44,16 @@ export function lead(input: Input, before: Held): CandidateState {
     state = event(withTerm({ ...state, nextAttemptAt }, { doubt: true }), 'doubt', cause)
   }
 
-  // 3. A clock set forward may mean that the machine was paused without its other clocks noticing: ask at once.
-  state = noticeWallJump(input, state)
+  // 3. A clock set forward may mean that the machine was paused without its other clocks noticing: ask at once, once for each
+  //    jump, so that an attempt that fails is repeated no sooner for it.
+  const { attemptedAt } = state
+  const jumpMs = attemptedAt === null ? 0 : now.wall - attemptedAt.wall - (now.mono - attemptedAt.mono)
+  if (attemptedAt !== null && jumpMs > WALL_JUMP_MS)
+    state = {
+      ...state,
+      nextAttemptAt: now.mono,
+      attemptedAt: { ...attemptedAt, wall: attemptedAt.wall + jumpMs },
+    }
 
   // 4. Step down where the launcher ends; start the workload where that is due.
   if (state.phase === 'leading') {
@@ -221,16 +229,6 @@ function request(input: Input, state: Held): CandidateState {
   if (!releasing) return sendWrite(input, state, seen?.lease ? 'renew' : 'recreate')
   // Deleted or emptied meanwhile: there is nothing left to give back.
   return seen?.heldMs ? sendWrite(input, state, 'release') : endTerm(input, state)
-}
-
-/** Once for each jump: an attempt that fails is repeated no sooner for it. */
-function noticeWallJump({ now }: Input, state: Held): Held {
-  const { attemptedAt } = state
-  if (attemptedAt === null) return state
-  const jump = now.wall - attemptedAt.wall - (now.mono - attemptedAt.mono)
-  if (jump <= WALL_JUMP_MS) return state
-  const noticed = { ...attemptedAt, wall: attemptedAt.wall + jump }
-  return { ...state, nextAttemptAt: now.mono, attemptedAt: noticed }
 }
 
 /** When to look again, and the sentence that says how things stand. */

@@ -21,7 +21,6 @@ import {
   type Free,
   type Held,
   type Input,
-  type Seen,
   type Write,
 } from './state.ts'
 import { heldFor, observeAbsence, vacantFrom } from './vacancy.ts'
@@ -124,9 +123,9 @@ function observeLease(
   own = ownWrite(before, lease),
 ): CandidateState {
   const { seen, lastHolder, highestEpoch } = before
-  const known = seen?.lease ?? null
+  const last = seen?.lease ?? null
   const holder = holderOf(lease)
-  const changed = known === null || known.metadata.uid !== lease.metadata.uid || !sameRecord(known, lease)
+  const changed = last === null || last.metadata.uid !== lease.metadata.uid || !sameRecord(last, lease)
   const state: CandidateState = {
     ...before,
     vacantNotBefore: vacantFrom(input, before, lease),
@@ -139,15 +138,19 @@ function observeLease(
     highestEpoch: Math.max(highestEpoch, epochOf(lease)),
     mustRead: false,
   }
-  if (own !== undefined && !cameTooLate(seen, own)) return committed(input, state, own, lease)
+  // A creation is no compare-and-swap: another may have held the Lease, and lost it, since it was sent.
+  const cameTooLate =
+    own !== undefined &&
+    isCreation(own) &&
+    seen !== null &&
+    (seen.lease !== null || seen.changedAt >= own.sentAt.mono)
+  if (own !== undefined && !cameTooLate) return committed(input, state, own, lease)
   if (state.term !== null) return holdAgainst(input, state, lease)
-  return changed && seen !== null ? lookForStranger(input, state, lease) : state
-}
-
-/** A creation is no compare-and-swap: another may have held the Lease, and lost it, since it was sent. */
-function cameTooLate(before: Seen | null, write: Write): boolean {
-  if (!isCreation(write) || before === null) return false
-  return before.lease !== null || before.changedAt >= write.sentAt.mono
+  if (!changed || seen === null || holder !== input.config.identity) return state
+  // An own acquisition whose renew time something on its way took away is still known by the other one.
+  const { renewTime, acquireTime } = lease.spec ?? {}
+  const known = [renewTime, acquireTime].some((time) => state.written.includes(time ?? ''))
+  return known ? state : strangerSeen(input, state)
 }
 
 /** Of one that did not hold the Lease. */
@@ -194,14 +197,6 @@ function holdAgainst(input: Input, state: Held, lease: Lease): CandidateState {
   if (holderOf(lease) === input.config.identity && epochOf(lease) === state.term.epoch) return state
   // Cleared, emptied or made anew. Nobody else may believe it yet, and a compare-and-swap tells whether somebody did.
   return { ...state, nextAttemptAt: input.now.mono }
-}
-
-function lookForStranger(input: Input, state: Free, lease: Lease): Free {
-  if (holderOf(lease) !== input.config.identity) return state
-  const { renewTime, acquireTime } = lease.spec ?? {}
-  // An own acquisition whose renew time something on its way took away is still known by the other one.
-  const own = [renewTime, acquireTime].some((time) => state.written.includes(time ?? ''))
-  return own ? state : strangerSeen(input, state)
 }
 
 /** Somebody else wrote the Lease in this name. */

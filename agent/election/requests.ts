@@ -8,7 +8,6 @@ import {
   isNewer,
   LARGEST_TRANSITIONS,
   type Lease,
-  type LeaseSpec,
   langflowOf,
   type Notes,
 } from '../lease/lease.ts'
@@ -40,10 +39,17 @@ export function sendWrite<S extends CandidateState>(
   kind: WriteKind,
   because = '',
 ): S {
-  const id = state.nextWriteId
+  const { seen, term, highestEpoch, nextWriteId: id, written, created } = state
+  const base = seen?.lease ?? null
   const renewTime = microTime(now.wall, (config.salt + id) % 1000)
-  const base = state.seen?.lease ?? null
-  const epoch = epochFor(state, kind, base)
+  const led = term?.epoch ?? (base === null ? 0 : epochOf(base))
+  const epoch = kind === 'acquire' ? epochAfter(highestEpoch) : led
+  const held = { holderIdentity: config.identity, leaseDurationSeconds: config.leaseDurationMs / 1000 }
+  // client-go's form of a release: no holder, one second.
+  const holder = kind === 'release' ? { holderIdentity: '', leaseDurationSeconds: 1 } : held
+  const begins = kind === 'acquire' || kind === 'release'
+  const acquireTime = begins ? { acquireTime: renewTime } : term && { acquireTime: term.acquireTime }
+  const leaseTransitions = Math.min(epoch, LARGEST_TRANSITIONS)
   const write: Write = {
     id,
     kind,
@@ -51,15 +57,11 @@ export function sendWrite<S extends CandidateState>(
     renewTime,
     sentAt: now,
     because,
-    unchangedMs: state.seen === null ? 0 : now.mono - state.seen.changedAt,
+    unchangedMs: seen === null ? 0 : now.mono - seen.changedAt,
     lease: {
       ...(base ?? { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease' }),
-      metadata: annotated(base?.metadata ?? {}, notesFor(config, state, kind, epoch, base)),
-      spec: {
-        ...base?.spec,
-        ...specFor(config, state, kind, renewTime),
-        leaseTransitions: Math.min(epoch, LARGEST_TRANSITIONS),
-      },
+      metadata: annotated(base?.metadata ?? {}, notesFor(config, state, kind, epoch)),
+      spec: { ...base?.spec, ...holder, renewTime, ...acquireTime, leaseTransitions },
     },
   }
   const sent = {
@@ -69,8 +71,8 @@ export function sendWrite<S extends CandidateState>(
     attemptedAt: now,
     nextWriteId: id + 1,
     nextAttemptAt: now.mono + config.retryPeriodMs,
-    written: [...state.written.slice(-REMEMBERED_WRITES), renewTime],
-    created: base === null ? [...state.created.slice(-REMEMBERED_WRITES), renewTime] : state.created,
+    written: [...written.slice(-REMEMBERED_WRITES), renewTime],
+    created: base === null ? [...created.slice(-REMEMBERED_WRITES), renewTime] : created,
   }
   return emit(sent, { type: 'write', write, deadlineMs: requestDeadline(config, state, now) })
 }
@@ -99,51 +101,21 @@ function microTime(wall: number, micros: number): string {
   return `${millis}${String(micros).padStart(3, '0')}Z`
 }
 
-function epochFor({ highestEpoch, term }: ElectionState, kind: WriteKind, base: Lease | null): number {
-  if (kind === 'acquire') return epochAfter(highestEpoch)
-  if (term === null) return base === null ? 0 : epochOf(base)
-  return term.epoch
-}
-
 /** A successor is for the one Lease that was released to it, and so is the word of who released it. */
 function notesFor(
-  config: CandidateConfig,
-  { workload: { langflow }, successor }: ElectionState,
+  { owner, identity, allowOlder }: CandidateConfig,
+  { workload: { langflow }, successor, seen }: ElectionState,
   kind: WriteKind,
   epoch: number,
-  base: Lease | null,
 ): Notes {
-  const { owner, identity } = config
-  const both = { epoch, ...langflowFor(config, langflow, base) }
+  // The newest version that has led: written with what takes the Lease, and so before its LangFlow can act.
+  const noted = seen?.lease ? langflowOf(seen.lease) : null
+  const older = langflow !== null && noted !== null && !allowOlder && isOlder(langflow, noted)
+  const both = { epoch, ...(langflow !== null && { langflow: older ? noted : langflow }) }
   if (kind === 'renew') return both
   const own = owner === null ? both : { ...both, owner }
   if (kind === 'release') return { ...own, successor, released: { identity, epoch } }
   return { ...own, successor: null, released: null }
-}
-
-/** The newest version that has led: written with what takes the Lease, and so before its LangFlow can act. */
-function langflowFor(
-  { allowOlder }: CandidateConfig,
-  langflow: string | null,
-  base: Lease | null,
-): Pick<Notes, 'langflow'> {
-  if (langflow === null) return {}
-  const noted = base === null ? null : langflowOf(base)
-  return { langflow: noted !== null && !allowOlder && isOlder(langflow, noted) ? noted : langflow }
-}
-
-function specFor(
-  { identity, leaseDurationMs }: CandidateConfig,
-  { term }: ElectionState,
-  kind: WriteKind,
-  renewTime: string,
-): LeaseSpec {
-  // client-go's form of a release: no holder, one second.
-  if (kind === 'release')
-    return { holderIdentity: '', leaseDurationSeconds: 1, acquireTime: renewTime, renewTime }
-  const held = { holderIdentity: identity, leaseDurationSeconds: leaseDurationMs / 1000, renewTime }
-  if (kind === 'acquire') return { ...held, acquireTime: renewTime }
-  return term === null ? held : { ...held, acquireTime: term.acquireTime }
 }
 
 /**

@@ -68,30 +68,31 @@ export interface Term {
 }
 
 /**
- * The workload as far as election is concerned. `maybe`: the launcher is gone or silent and nothing proves that its
+ * The workload as far as election is concerned: none. `maybe`: the launcher is gone or silent and nothing proves that its
  * processes are dead. The agent's supervisor keeps this up to date.
  */
-export interface Workload {
-  readonly alive: 'no' | 'maybe' | 'yes'
+export const NO_WORKLOAD = {
+  alive: 'no' as 'no' | 'maybe' | 'yes',
   /** A launcher is connected, idle, and would start the workload on a grant. */
-  readonly canRun: boolean
+  canRun: false,
   /** It would start from the standby that was asked for, and not from a colder one or one that is being prepared. */
-  readonly prepared: boolean
+  prepared: false,
   /** One waits that its flows may have reached: it is to end with the term. */
-  readonly spare: boolean
+  spare: false,
   /** The launcher was asked to end: its workload has to be handed over. */
-  readonly ending: boolean
+  ending: false,
   /** The version of the LangFlow that its launcher starts; `null`: unknown. */
-  readonly langflow: string | null
+  langflow: null as string | null,
   /** Of the grant that live processes run under, where the launcher told it. */
-  readonly epoch: number | null
-  readonly identity: string | null
+  epoch: null as number | null,
+  identity: null as string | null,
   /** Monotonic ms: until when that grant lasts. */
-  readonly killAt: number | null
+  killAt: null as number | null,
   /** Why it serves nobody, although it lives. */
-  readonly failed: string | null
-  readonly stopFailed: string | null
+  failed: null as string | null,
+  stopFailed: null as string | null,
 }
+export type Workload = Readonly<typeof NO_WORKLOAD>
 
 /** What the Lease said last. */
 export interface Seen {
@@ -102,84 +103,80 @@ export interface Seen {
   readonly heldMs: number
 }
 
-/** A write that is tried without being made, to learn whether this replica may write. */
-export interface Rehearsal {
-  /** Monotonic ms: it is due; `NEVER`: it is not needed. */
-  readonly dueAt: number
-  readonly underWay: boolean
-  /** How many in a row brought no consent. */
-  readonly failures: number
-}
-
 export interface CoolDown {
   /** Monotonic ms. `early` counts only while nobody else has taken the Lease. */
   readonly early: number
   readonly full: number
 }
 
-/** What every phase has. */
-export interface Shared {
+/** What every phase has, as it is at the start. */
+const SHARED = {
   // What is known of the Lease.
   /** `null` until the first read or event. */
-  readonly seen: Seen | null
-  readonly lastHolder: { readonly holder: string; readonly epoch: number } | null
+  seen: null as Seen | null,
+  lastHolder: null as { readonly holder: string; readonly epoch: number } | null,
   /** Monotonic ms: a vacancy is not believed before; 0: no such reason. */
-  readonly vacantNotBefore: number
+  vacantNotBefore: 0,
   /** When the Lease was last known not to exist. */
-  readonly absenceSeenAt: Instant | null
-  readonly highestEpoch: number
+  absenceSeenAt: null as Instant | null,
+  highestEpoch: 0,
   /** How often somebody else wrote the Lease in this replica's name (rule 8). */
-  readonly strangers: number
+  strangers: 0,
   /** Holder last reported with `leader_observed`. */
-  readonly reportedHolder: string | null
-  readonly watchUp: boolean
+  reportedHolder: null as string | null,
+  watchUp: false,
   /** When the API server last showed the Lease to this replica, or took a write of it; `null`: never. */
-  readonly sightedAt: Instant | null
+  sightedAt: null as Instant | null,
 
   // What was sent to the API server, and is to be.
   /** One request at a time is on its way. */
-  readonly inFlight: boolean
+  inFlight: false,
   /** When the last read was sent, and what had been seen by then. */
-  readonly readSentAt: Instant | null
-  readonly readAfter: Seen | null
+  readSentAt: null as Instant | null,
+  readAfter: null as Seen | null,
   /** The write on its way, until its outcome is known: the watch may show it before the answer comes. */
-  readonly pending: Write | null
+  pending: null as Write | null,
   /** When the last write was sent. */
-  readonly attemptedAt: Instant | null
+  attemptedAt: null as Instant | null,
   /** Writes that failed, newest last: each may still show up as committed. */
-  readonly unresolved: readonly Write[]
+  unresolved: [] as readonly Write[],
   /** Renew times this process wrote, newest last; those of creations also apart. */
-  readonly written: readonly string[]
-  readonly created: readonly string[]
-  readonly nextWriteId: number
+  written: [] as readonly string[],
+  created: [] as readonly string[],
+  nextWriteId: 1,
   /** Monotonic ms: no write before. */
-  readonly nextAttemptAt: number
+  nextAttemptAt: 0,
   /** Monotonic ms: no poll before, and none at all while the watch lives. */
-  readonly nextPollAt: number
+  nextPollAt: 0,
   /** The last write was refused by compare-and-swap and nothing newer was seen since. */
-  readonly mustRead: boolean
+  mustRead: false,
 
   // Whether this replica can, may, and is to take it.
-  readonly writeRight: 'unknown' | 'granted' | 'refused'
-  readonly rehearsal: Rehearsal
+  writeRight: 'unknown' as 'unknown' | 'granted' | 'refused',
+  /**
+   * A write that is tried without being made, to learn whether this replica may write: due at `dueAt` (monotonic ms; `NEVER`:
+   * it is not needed), after `failures` in a row that brought no consent.
+   */
+  rehearsal: { dueAt: 0, underWay: false, failures: 0 },
   /** What keeps the Lease from being written, read or watched, in words; `null`: nothing. */
-  readonly writeProblem: string | null
-  readonly readProblem: string | null
-  readonly watchProblem: string | null
+  writeProblem: null as string | null,
+  readProblem: null as string | null,
+  watchProblem: null as string | null,
   /** Why this replica is not to compete for the Lease, in words; `null`: it is. */
-  readonly barred: string | null
+  barred: null as string | null,
   /** Why its LangFlow is too old for that, in words; `null`: it is not, or nobody knows. */
-  readonly outdated: string | null
+  outdated: null as string | null,
   /** How often in a row the workload failed here. */
-  readonly failures: number
-  readonly coolDown: CoolDown | null
+  failures: 0,
+  coolDown: null as CoolDown | null,
 
-  readonly workload: Workload
+  workload: NO_WORKLOAD,
   /** This process has ended a workload of its own: one that still shows up alive runs under no grant to take back. */
-  readonly killOrdered: boolean
+  killOrdered: false,
   /** Whom this replica would have follow it; `null`: whoever comes first. */
-  readonly successor: string | null
+  successor: null as string | null,
 }
+export type Shared = Readonly<typeof SHARED>
 
 /** What the last transition decided. */
 interface Decided extends Shared {
@@ -321,60 +318,7 @@ export function decide<S extends CandidateState>(state: S, decision: string, at 
   return { ...state, decision, wakeAt: Math.min(state.wakeAt, at) }
 }
 
-export const NO_WORKLOAD: Workload = {
-  alive: 'no',
-  canRun: false,
-  prepared: false,
-  spare: false,
-  ending: false,
-  langflow: null,
-  epoch: null,
-  identity: null,
-  killAt: null,
-  failed: null,
-  stopFailed: null,
-}
-
 export function initialState(): Follower {
-  return {
-    phase: 'follower',
-    term: null,
-    ending: null,
-    effects: [],
-    decision: 'starting',
-    wakeAt: NEVER,
-    seen: null,
-    lastHolder: null,
-    vacantNotBefore: 0,
-    absenceSeenAt: null,
-    highestEpoch: 0,
-    watchUp: false,
-    sightedAt: null,
-    strangers: 0,
-    reportedHolder: null,
-    inFlight: false,
-    readSentAt: null,
-    readAfter: null,
-    pending: null,
-    attemptedAt: null,
-    unresolved: [],
-    written: [],
-    created: [],
-    nextWriteId: 1,
-    nextAttemptAt: 0,
-    nextPollAt: 0,
-    mustRead: false,
-    writeRight: 'unknown',
-    rehearsal: { dueAt: 0, underWay: false, failures: 0 },
-    barred: null,
-    outdated: null,
-    coolDown: null,
-    failures: 0,
-    writeProblem: null,
-    readProblem: null,
-    watchProblem: null,
-    workload: NO_WORKLOAD,
-    killOrdered: false,
-    successor: null,
-  }
+  const phase = { phase: 'follower', term: null, ending: null } as const
+  return { ...SHARED, ...phase, effects: [], decision: 'starting', wakeAt: NEVER }
 }
