@@ -12,18 +12,26 @@ function noted(lease: Lease, annotations: Record<string, string>): Lease {
   return { ...lease, metadata: { ...lease.metadata, annotations } }
 }
 
+/** Of what somebody else than the holder wrote. */
+const EDITED: LeaseSpec = { renewTime: 'r10' }
+
+function lasting(leaseDurationSeconds: number, lease: Lease): Lease {
+  return { ...lease, spec: { ...lease.spec, leaseDurationSeconds } }
+}
+
 /** As client-go writes a release, and as a person may. */
 function unnamed(spec: LeaseSpec = {}): Lease {
   return heldBy('', 11, { leaseDurationSeconds: 1, ...spec })
 }
 
 describe('what a candidate sees is left alone', () => {
+  /** 5 s after what is known, it sees what was written then. */
   const rows: [string, Lease | null, Lease, number][] = [
     ['not at all where it is a release by its holder', HELD, released(11), 0],
     ['not at all where it is a release seen first', null, released(11), 0],
     ['for a lease duration where nobody says to have released it', HELD, unnamed(), 15_000],
     ['for a lease duration where that is seen first', null, unnamed(), 15_000],
-    ['for a lease duration where another than the holder says so', HELD, released(11, 'me'), 15_000],
+    ['for a lease duration where another than its holder released it', HELD, released(11, 'me'), 15_000],
     ...['other 2', 'other 4', 'other', '3', '', ' 3', 'other 3 ', 'other -3', 'other 3e0'].map(
       (said): [string, Lease, Lease, number] => [
         `for a lease duration where it says to be released by "${said}"`,
@@ -32,57 +40,22 @@ describe('what a candidate sees is left alone', () => {
         15_000,
       ],
     ),
+    ['not at all where a later term was released', HELD, released(12, 'x', { leaseTransitions: 4 }), 0],
     [
-      'not at all where it is a release of a later term: another one may have held it meanwhile',
+      'for a lease duration where an earlier one was',
       HELD,
-      released(12, 'third', { leaseTransitions: 4 }),
-      0,
-    ],
-    [
-      'for a lease duration where it is a release of an earlier term',
-      HELD,
-      released(12, 'other', { leaseTransitions: 2 }),
+      released(12, 'x', { leaseTransitions: 2 }),
       15_000,
     ],
-    [
-      'for a lease duration where it is a release that keeps the duration',
-      HELD,
-      released(11, 'other', { leaseDurationSeconds: 15 }),
-      15_000,
-    ],
+    ['for a lease duration where it keeps its duration', HELD, lasting(15, released(11)), 15_000],
     ['not at all where it was never held', null, leaseOf({}, 1), 0],
-    [
-      'not at all where it was never held and has a duration',
-      null,
-      leaseOf({ leaseDurationSeconds: 15 }, 1),
-      0,
-    ],
-    [
-      'for as long as before where its duration shrinks and its renew time stays: its holder did not write that',
-      LONG,
-      heldBy('other', 11, { leaseDurationSeconds: 3, renewTime: 'r10' }),
-      30_000,
-    ],
-    [
-      'for as long as before where its holder changes as well',
-      LONG,
-      heldBy('third', 11, { leaseDurationSeconds: 3, renewTime: 'r10' }),
-      30_000,
-    ],
-    ['for as long as before where its holder is cleared', LONG, unnamed(), 30_000],
-    ['for as long as before where only its holder is cleared', LONG, unnamed({ renewTime: 'r10' }), 30_000],
-    [
-      'for a shorter time where its holder says so',
-      LONG,
-      heldBy('other', 11, { leaseDurationSeconds: 20 }),
-      20_000,
-    ],
-    [
-      'for a longer time whoever says so',
-      LONG,
-      heldBy('other', 11, { leaseDurationSeconds: 40, renewTime: 'r10' }),
-      40_000,
-    ],
+    ['not at all where it was never held and has a duration', null, lasting(15, leaseOf({}, 1)), 0],
+    ['as long as before where others shorten it', LONG, lasting(3, heldBy('other', 11, EDITED)), 30_000],
+    ['as long as before where they change its holder too', LONG, lasting(3, heldBy('x', 11, EDITED)), 30_000],
+    ['as long as before where its holder is cleared', LONG, unnamed(), 30_000],
+    ['as long as before where only its holder is cleared', LONG, unnamed(EDITED), 30_000],
+    ['for a shorter time where its holder says so', LONG, lasting(20, heldBy('other', 11)), 20_000],
+    ['for a longer time whoever says so', LONG, lasting(40, heldBy('other', 11, EDITED)), 40_000],
   ]
   for (const [what, before, after, ms] of rows)
     test(what, () => {

@@ -1,126 +1,77 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import type { Lease } from '../../agent/lease/lease.ts'
+import type { Lease, LeaseSpec } from '../../agent/lease/lease.ts'
 import { Candidate, failure, heldBy, leaseOf, released } from './candidate.ts'
 
 const HELD = heldBy('other', 10)
+const LONG = heldBy('other', 10, { leaseDurationSeconds: 30 })
+const ANNOTATED = {
+  metadata: { ...HELD.metadata, resourceVersion: '11', annotations: { note: 'x' } },
+  spec: HELD.spec ?? {},
+}
+const empty = (version: number, spec: LeaseSpec = {}, uid = 'u1') => leaseOf(spec, version, uid)
 
 describe('a candidate takes', () => {
-  const rows: [string, (c: Candidate) => Candidate, number][] = [
-    ['a released Lease on the event that shows it', (c) => c.sees(HELD).pass(500).sees(released(11)), 0],
-    ['a Lease that nobody ever held at once', (c) => c.sees(leaseOf({}, 1)), 0],
-    [
-      'a held Lease only after it stood unchanged for the record’s duration',
-      (c) => c.sees(heldBy('other', 10, { leaseDurationSeconds: 30 })),
-      30_000,
-    ],
-    [
-      'a Lease whose record changes after the last change',
-      (c) => c.sees(HELD).pass(14_000).sees(heldBy('other', 11)),
-      15_000,
-    ],
-    [
-      'a Lease that only gets an annotation as if it had not',
-      (c) => {
-        const touched = heldBy('other', 11, { renewTime: 'r10' })
-        const metadata = { ...touched.metadata, annotations: { note: 'x' } }
-        return c
-          .sees(HELD)
-          .pass(14_000)
-          .sees({ ...touched, metadata })
-      },
-      1_000,
-    ],
-    [
-      'a Lease whatever its holder and the wall clock say about the time',
-      (c) => {
-        c.sees(heldBy('other', 10, { renewTime: '1970-01-01T00:00:00.000000Z' })).wallAhead += 3_600_000
-        return c
-      },
-      15_000,
-    ],
-    ['a Lease whatever events older than what it knows say', (c) => c.sees(HELD).sees(released(9)), 15_000],
-    [
-      'a Lease whose holder was cleared by hand once its duration is over',
-      (c) => c.sees(HELD).sees(heldBy('', 11)),
-      15_000,
-    ],
-    [
-      'an absent Lease at the moment from which it is free, not at the next look',
-      (c) => c.sees(HELD).sees(null),
-      15_000,
-    ],
-    [
-      'a deleted Lease after a whole lease duration, also when it reappears empty',
-      (c) =>
-        c
-          .sees(HELD)
-          .pass(1_000)
-          .sees(null)
-          .wait(5_000)
-          .sees(leaseOf({}, 12, 'u2'), true),
-      10_000,
-    ],
-    [
-      'an absent Lease after a whole lease duration of looking for it',
-      (c) => c.sees(HELD).sees(null).pass(14_000).sees(null, true),
-      15_000,
-    ],
-    [
-      'an empty Lease that replaced a held one behind its back after a lease duration',
-      (c) => c.sees(HELD).sees(leaseOf({}, 12, 'u2')),
-      15_000,
-    ],
-    [
-      'a held Lease that somebody emptied after a lease duration',
-      (c) => c.sees(HELD).sees(leaseOf({}, 11)),
-      15_000,
-    ],
-    [
-      'an emptied Lease after the duration of its record, where that is longer',
-      (c) => c.sees(heldBy('other', 10, { leaseDurationSeconds: 30 })).sees(leaseOf({}, 11)),
-      30_000,
-    ],
+  /** What it sees, with milliseconds that it waits in between; how many more until it takes the Lease. */
+  const rows: [string, readonly (Lease | null | number)[], number][] = [
+    ['a released Lease on the event that shows it', [HELD, 500, released(11)], 0],
+    ['a Lease that nobody ever held at once', [empty(1)], 0],
+    ['a held Lease once it stood unchanged for the record’s duration', [LONG], 30_000],
+    ['a Lease that changes once it stood unchanged again', [HELD, 14_000, heldBy('other', 11)], 15_000],
+    ['a Lease that got an annotation as if it had not', [HELD, 14_000, ANNOTATED], 1_000],
+    ['a held Lease whatever events older than what it knows say', [HELD, released(9)], 15_000],
+    ['a Lease whose holder was cleared by hand after its duration', [HELD, heldBy('', 11)], 15_000],
+    ['an absent Lease at the moment from which it is free, not at the next look', [HELD, null], 15_000],
+    ['a deleted Lease that reappears empty no sooner', [HELD, null, 5_000, empty(12, {}, 'u2')], 10_000],
+    ['a held Lease that somebody made anew after a lease duration', [HELD, empty(12, {}, 'u2')], 15_000],
+    ['a held Lease that somebody emptied after a lease duration', [HELD, empty(11)], 15_000],
+    ['an emptied Lease after the duration of its record, where that is longer', [LONG, empty(11)], 30_000],
     [
       'an emptied Lease no sooner because it was changed once more',
-      (c) => {
-        c.sees(heldBy('other', 10, { leaseDurationSeconds: 30 }))
-          .sees(leaseOf({}, 11), true)
-          .wait(5_000)
-        c.sees(leaseOf({ leaseDurationSeconds: 40 }, 12), true).wait(1_000)
-        return c.sees(leaseOf({ leaseDurationSeconds: 1 }, 13), true)
-      },
+      [
+        LONG,
+        empty(11),
+        5_000,
+        empty(12, { leaseDurationSeconds: 40 }),
+        1_000,
+        empty(13, { leaseDurationSeconds: 1 }),
+      ],
       24_000,
     ],
-    [
-      'an empty Lease that it could not look for after a lease duration: somebody may have held it meanwhile',
-      (c) => c.sees(null).pass(60_000).sees(leaseOf({}, 13), true),
-      15_000,
-    ],
-    ...[leaseOf({}, 11), released(11)].map((before): [string, (c: Candidate) => Candidate, number] => [
-      `an empty Lease that was changed after a lease duration, where it was ${before.spec?.renewTime ? 'released' : 'empty'} before`,
-      (c) => {
-        c.workload({ canRun: false }).sees(before).pass(60_000)
-        return c.sees(leaseOf({}, 13)).workload({ canRun: true })
-      },
-      15_000,
-    ]),
-    [
-      'a Lease whose absence was read before it was seen again, as one that was made anew',
-      (c) => {
-        c.sees(HELD)
-          .sees(null)
-          .sees(leaseOf(heldBy('other', 12).spec ?? {}, 12, 'u2'))
-          .sees(null, true)
-        return c
-          .pass(1_900)
-          .sees(null)
-          .sees(leaseOf({}, 14, 'u3'))
-      },
-      15_000,
-    ],
   ]
-  for (const [what, before, ms] of rows) test(what, () => void before(Candidate.follower()).takesAfter(ms))
+  for (const [what, steps, ms] of rows)
+    test(what, () => {
+      const c = Candidate.follower()
+      for (const step of steps) typeof step === 'number' ? c.wait(step) : c.sees(step)
+      c.takesAfter(ms)
+    })
+
+  test('a held Lease whatever its holder and the wall clock say about the time', () => {
+    const c = Candidate.follower().sees(heldBy('other', 10, { renewTime: '1970-01-01T00:00:00.000000Z' }))
+    c.wallAhead += 3_600_000
+    c.takesAfter(15_000)
+  })
+
+  test('an absent Lease after a whole lease duration of looking for it', () => {
+    Candidate.follower().sees(HELD).sees(null).pass(14_000).sees(null, true).takesAfter(15_000)
+  })
+
+  test('what it could not look for after a lease duration: somebody may have held it meanwhile', () => {
+    Candidate.follower().sees(null).pass(60_000).sees(empty(13), true).takesAfter(15_000)
+    for (const before of [empty(11), released(11)]) {
+      const c = Candidate.follower().workload({ canRun: false }).sees(before).pass(60_000)
+      c.sees(empty(13)).workload({ canRun: true }).takesAfter(15_000)
+    }
+  })
+
+  test('what was made anew twice after a lease duration, whatever a read said that was sent before', () => {
+    const c = Candidate.follower().sees(HELD).sees(null)
+    c.sees(leaseOf(heldBy('other', 12).spec ?? {}, 12, 'u2')).sees(null, true)
+    c.pass(1_900)
+      .sees(null)
+      .sees(empty(14, {}, 'u3'))
+      .takesAfter(15_000)
+  })
 })
 
 describe('a candidate', () => {
