@@ -1,7 +1,7 @@
 import type { Clock, Instant } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
-import { Elector, type OutwardEffect } from '../election/elector.ts'
 import { ownerProblem } from '../election/ability.ts'
+import { Elector, type OutwardEffect } from '../election/elector.ts'
 import type { CandidateConfig, ElectionState } from '../election/state.ts'
 import { epochProblem, langflowFault } from '../lease/lease.ts'
 import type { LeaseApi } from '../lease/lease-api.ts'
