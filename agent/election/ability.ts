@@ -5,12 +5,12 @@ import { isOlder } from '../package-version.ts'
 import {
   type CandidateConfig,
   type CandidateState,
-  decide,
   type ElectionState,
   emit,
   type Follower,
   type Input,
   NEVER,
+  wake,
 } from './state.ts'
 
 /** The longest pause between two rehearsals that were refused, or got no answer. */
@@ -86,9 +86,9 @@ function outdated({ seen, term, workload: { langflow } }: ElectionState): string
  * knows by its renewals.
  */
 export function rehearse({ config, now }: Input, state: Follower): Follower {
-  const { seen, rehearsal, inFlight, decision } = state
+  const { seen, rehearsal, inFlight } = state
   if (seen === null || rehearsal.underWay || inFlight) return state
-  if (now.mono < rehearsal.dueAt) return decide(state, decision, rehearsal.dueAt)
+  if (now.mono < rehearsal.dueAt) return wake(state, rehearsal.dueAt)
   const due = { ...state, rehearsal: { ...rehearsal, underWay: true } }
   return emit(due, { type: 'rehearse', lease: seen.lease, deadlineMs: config.renewDeadlineMs / 2 })
 }
@@ -97,7 +97,7 @@ export function rehearse({ config, now }: Input, state: Follower): Follower {
 export function rehearsed(input: Input, before: CandidateState, error: ApiError | null): CandidateState {
   const state = { ...before, rehearsal: { ...before.rehearsal, underWay: false } }
   if (error !== null && isNoAnswer(error)) return rehearseLater(input, state)
-  const next = error === null ? mayWrite(state) : learnRight(input, state, error)
+  const next = error === null ? mayWrite(state) : noteRefusal(input, state, error)
   const granted = before.writeRight === 'refused' && next.writeRight === 'granted'
   return granted ? { ...next, writeProblem: null } : next
 }
@@ -108,7 +108,7 @@ export function mayWrite<S extends CandidateState>(state: S): S {
 }
 
 /** What a failed write tells of the right to write. One that was refused for its credentials is expected to be again. */
-export function learnRight<S extends CandidateState>(input: Input, state: S, error: ApiError): S {
+export function noteRefusal<S extends CandidateState>(input: Input, state: S, error: ApiError): S {
   if (isNoAnswer(error)) return state
   if (error.code !== 'unauthorized' && error.code !== 'forbidden') return mayWrite(state)
   return rehearseLater(input, { ...state, writeRight: 'refused', writeProblem: error.message })

@@ -14,6 +14,7 @@ import {
   kill,
   NEVER,
   type Seen,
+  wake,
 } from './state.ts'
 import { isTimely, looksNeverHeld } from './vacancy.ts'
 
@@ -43,7 +44,7 @@ export function follow(input: Input, before: Follower): Follower {
   const lookAt = nextLook(input, state)
   if (now.mono >= lookAt && !toBeCreated) return decide(sendRead(input, state), 'reading the Lease')
   const pauseMs = toBeCreated ? config.retryPeriodMs / 2 : 0
-  const waiting = decide(state, state.decision, Math.max(lookAt, now.mono + pauseMs))
+  const waiting = wake(state, Math.max(lookAt, now.mono + pauseMs))
 
   // 5. Take it, if it is free.
   return state.mustRead ? waiting : take(input, waiting)

@@ -1,6 +1,6 @@
 import type { ApiError } from '../kube/errors.ts'
 import { epochOf, holderOf, isNewer, type Lease, sameRecord } from '../lease/lease.ts'
-import { learnRight, mayWrite, rehearseAgain, rehearsed } from './ability.ts'
+import { mayWrite, noteRefusal, rehearseAgain, rehearsed } from './ability.ts'
 import {
   beginStepDown,
   beginTerm,
@@ -249,7 +249,7 @@ function dropped(
 
 function failed(input: Input, earlier: CandidateState, id: number, error: ApiError): CandidateState {
   const { now, config } = input
-  const before = learnRight(input, earlier, error)
+  const before = noteRefusal(input, earlier, error)
   const { pending, unresolved, seen, term } = before
   if (pending?.id !== id) return before // resolved by what was seen meanwhile
   // Even a refusal is remembered: a 409 can be the answer to a retry of a write that had succeeded.

@@ -314,8 +314,13 @@ export function kill<S extends CandidateState>(state: S): S {
 }
 
 /** @param at monotonic ms: come back then, or earlier */
+export function wake<S extends CandidateState>(state: S, at: number): S {
+  return { ...state, wakeAt: Math.min(state.wakeAt, at) }
+}
+
+/** @param at see `wake` */
 export function decide<S extends CandidateState>(state: S, decision: string, at = NEVER): S {
-  return { ...state, decision, wakeAt: Math.min(state.wakeAt, at) }
+  return wake({ ...state, decision }, at)
 }
 
 export function initialState(): Follower {
