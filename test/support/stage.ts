@@ -3,12 +3,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
-import {
-  type EmbeddedLeaseApi,
-  startEmbeddedLeaseApi,
-} from '../../agent/lease/embedded/embedded-lease-api.ts'
 import type { LeaseSpec } from '../../agent/lease/lease.ts'
 import { isDead, readStat } from '../../agent/processes/proc.ts'
+import { type EmbeddedLeaseApi, startEmbeddedLeaseApi } from '../harness/api/embedded-lease-api.ts'
 import { assertOneActed, readBeats } from './beats.ts'
 import type { Pod } from './pod.ts'
 import { Replica, type ReplicaOptions } from './replica.ts'
