@@ -8,7 +8,7 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
     file: 'agent/election/follower.ts',
     from: "  if (workload.alive === 'maybe') {\n",
     to: "  if (state.inFlight) return decide(state, 'waiting')\n  if (workload.alive === 'maybe') {\n",
-    among: ['agent killed', 'holder replaced', 'writes lost', 'answers lost', 'api hangs'],
+    test: 'test/election/transition.test.ts',
   },
   {
     name: 'leaves out the kill margin',
@@ -45,7 +45,7 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
     file: 'agent/election/observe.ts',
     from: 'sameRecord(write.lease, lease))',
     to: 'write.renewTime === lease.spec?.renewTime && holderOf(write.lease) === holderOf(lease))',
-    among: ['answers lost, watch lags', 'conflict after success', 'epoch raised', 'duration edited'],
+    test: 'test/election/transition.test.ts',
   },
   {
     name: 'releases before the stop is confirmed',
