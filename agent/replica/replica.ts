@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.ts'
+import { ownerProblem } from '../election/ability.ts'
 import { Elector, type OutwardEffect } from '../election/elector.ts'
-import { ownerProblem } from '../election/ownership.ts'
 import type { ElectionState, Fact, Remedy } from '../election/state.ts'
 import { epochProblem, langflowFault } from '../lease/lease.ts'
 import type { LeaseApi } from '../lease/lease-api.ts'
