@@ -47,10 +47,16 @@ async function launch(options: LauncherOptions): Promise<number> {
     )
   const fault = faultOfSecretKey(options.command, given)
   if (fault !== null) log.warn(fault)
+  const langflow = () => langflowVersion(options.command, given)
+  if (langflow() === null && options.command.some((word) => word.includes('langflow')))
+    log.warn(
+      "the version of LangFlow cannot be told by this command: nothing keeps an older one from a newer one's database; give " +
+        '"langflow run …", "python -m langflow run …", or "sh -c" with one of them and nothing else',
+    )
   const code = await serveLauncher({
     socket: options.socket,
     command: options.command,
-    langflow: langflowVersion(options.command, given),
+    langflow,
     stopTimeoutMs: options.stopTimeoutMs,
     alone,
     log,

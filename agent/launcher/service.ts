@@ -18,8 +18,8 @@ import type { LauncherMachine } from './workload-processes.ts'
 export interface LauncherServiceOptions {
   readonly socket: string
   readonly command: readonly string[]
-  /** Of the LangFlow that it starts; `null`: unknown. */
-  readonly langflow: string | null
+  /** The version of the LangFlow that it would start now; `null`: unknown. */
+  readonly langflow: () => string | null
   /** From SIGTERM to SIGKILL, where no agent is there to decide. */
   readonly stopTimeoutMs: number
   readonly alone: boolean
@@ -63,6 +63,19 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
     exitCode = 1
     terminate()
   }
+  const langflow = options.langflow()
+  /**
+   * Whether another LangFlow lies on the disk than its agent was told of, as after `pip install`. Whether that one may start is
+   * decided by its version, and told by the next launcher.
+   */
+  const isReplaced = (): boolean => {
+    const found = options.langflow()
+    if (found === langflow) return false
+    wearOut(
+      `LangFlow ${langflow ?? 'of unknown version'} was replaced by ${found ?? 'one of unknown version'}`,
+    )
+    return true
+  }
   const launcher = new Launcher(
     options.command,
     {
@@ -90,7 +103,11 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
       environment: () => machine.standbyEnvironment(mark),
       clock: machine.clock,
       startTimeoutMs,
-      changed: () => launcher.standbyChanged(),
+      changed: () => {
+        // It is given up where what it has read has changed.
+        if (!ending && launcher.view().state === 'idle') isReplaced()
+        launcher.standbyChanged()
+      },
     })
   const link = new LinkClient(options.socket, machine.clock, {
     hello: () => ({
@@ -100,7 +117,7 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
       alone: options.alone,
       mono: machine.clock.mono(),
       clocks: readBoot(machine.clock),
-      ...(options.langflow === null ? {} : { langflow: options.langflow }),
+      ...(langflow === null ? {} : { langflow }),
       view: launcher.view(),
     }),
     received: (message: ToLauncher) => {
@@ -112,7 +129,7 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
         launcher.meet(message.port, options.alone ? null : machine.tree(mark, null), message.spare)
       } else if (message.type === 'ping') {
         link.send({ type: 'pong', id: message.id, clocks: readBoot(machine.clock) })
-      } else if (message.type === 'start' && ending) {
+      } else if (message.type === 'start' && (ending || isReplaced())) {
         const cause = { kind: 'start_refused', reason: 'the launcher is ending' } as const
         link.send({ type: 'workload', view: launcher.view(), cause })
       } else {

@@ -298,14 +298,23 @@ def warm_up():
         Distribution.files = property(remembered)
 
     def rehearse_components():
-        """Imports what the catalog of components is made of. The catalog is discarded: that of the term is made after go."""
+        """
+        Imports what LangFlow's own catalog of components is made of. The catalog is discarded: that of the term is made after go.
+        Nothing of the user's components runs: a module that they import stays in the process with what it has read, begun or
+        been refused, such as an environment without an epoch.
+        """
         from langflow.services.deps import get_settings_service
         from langflow.services.utils import register_all_service_factories
         from lfx.interface.components import component_cache, get_and_cache_all_types_dict
         register_all_service_factories()
+        service = get_settings_service()
+        class WithoutUserComponents:
+            settings = service.settings.model_copy(update={"components_path": []})
+            def __getattr__(self, name):
+                return getattr(service, name)
         before = dict(vars(component_cache))
         try:
-            asynchronously(get_and_cache_all_types_dict, get_settings_service(), None)
+            asynchronously(get_and_cache_all_types_dict, WithoutUserComponents(), None)
         finally:
             vars(component_cache).clear()
             vars(component_cache).update(before)
