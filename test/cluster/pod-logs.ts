@@ -1,6 +1,6 @@
 import { closeSync, existsSync, openSync, readdirSync, readSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Line } from '../support/logged-process.ts'
+import type { Line } from '../harness/logged-process.ts'
 
 const DIRECTORY = '/var/log/pods'
 const LOOK_MS = 100

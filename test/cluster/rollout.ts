@@ -1,6 +1,5 @@
-import { eventually } from '../bench/takeover/wait.ts'
-import { overlapMs } from '../support/beats.ts'
-import { mono } from './client.ts'
+import { overlapMs } from '../harness/judge.ts'
+import { mono, until } from '../harness/wait.ts'
 import type { Installation } from './installation.ts'
 import { isReady, type Pod } from './objects.ts'
 
@@ -41,10 +40,14 @@ export async function rollOut(one: Installation, replicas: number, withinMs = AL
     .then(() => mono() - from)
     .catch(() => null)
   const isNew = (pod: Pod) => pod.metadata.annotations?.['test/change'] === change
-  const allNewMs = await eventually('every pod is a new one', withinMs, async () => {
-    const pods = await one.pods().catch(() => [])
-    return pods.length === replicas && pods.every((pod) => isNew(pod) && !pod.metadata.deletionTimestamp)
-  })
+  const allNewMs = await until(
+    'every pod is a new one',
+    async () => {
+      const pods = await one.pods().catch(() => [])
+      return pods.length === replicas && pods.every((pod) => isNew(pod) && !pod.metadata.deletionTimestamp)
+    },
+    withinMs,
+  )
     .then(() => mono() - from)
     .catch(() => null)
   // Where it is stuck, this is what it is stuck in.

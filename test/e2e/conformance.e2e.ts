@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { after, before, describe } from 'node:test'
+import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
 import { cases, testCase } from '../lease/conformance.ts'
 import type { Target } from '../lease/conformance-client.ts'
 import { expiryCase } from '../lease/conformance-watch.ts'
-import { type ControlPlane, startControlPlane } from './control-plane.ts'
 
 /** The cases of the embedded Lease API against the real one: where they differ, the embedded one is wrong. */
 describe('kube-apiserver', () => {

@@ -3,8 +3,8 @@ import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { describe, type TestContext, test } from 'node:test'
-import { Stage } from '../support/stage.ts'
-import { until } from '../support/until.ts'
+import { EmbeddedScene } from '../harness/scene.ts'
+import { until } from '../harness/wait.ts'
 import { FRONTS, Front, type FrontKind, type Seat } from './front.ts'
 
 /** An agent and its LangFlow, as far as a front sees them. */
@@ -53,7 +53,7 @@ async function opened(t: TestContext, kind: FrontKind, seats: [Seat, Seat]): Pro
 for (const kind of FRONTS) {
   describe(`deploy/examples/${kind}`, () => {
     test('requests go to the leader, and a crash and a handover move them', async (t) => {
-      const stage = await Stage.open(t)
+      const stage = await EmbeddedScene.open(t)
       const [a, b] = await stage.pair()
       const front = await opened(t, kind, [a, b])
       const served = async () => {

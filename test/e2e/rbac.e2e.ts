@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { after, before, describe, test } from 'node:test'
 import { Agent, request } from 'undici'
 import { BASE, readManifests } from '../deploy/manifests.ts'
-import { type ControlPlane, startControlPlane } from './control-plane.ts'
+import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
 
 const LEASE = 'langflow-leader-lock'
 const ACCOUNT = 'langflow-leader'

@@ -1,12 +1,13 @@
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { ask } from '../../harness/replica.ts'
 import { exitOf, resume, signalSame, treeOf } from '../container.ts'
 import { type Kind, Missed } from './fault.ts'
 
 const BLOCKED_MS = 20_000
 
-function signals(signal: NodeJS.Signals): Kind['strike'] {
-  return async (_ground, { pod }) => {
+function signals(signal: NodeJS.Signals): Kind['inject'] {
+  return async (_scene, { pod }) => {
     signalSame(treeOf(pod).launcher, signal)
     return undefined
   }
@@ -16,7 +17,7 @@ function signals(signal: NodeJS.Signals): Kind['strike'] {
 export const PROCESS_FAULTS = {
   'agent is killed': {
     hits: 'agent',
-    strike: async (_ground, { pod }) => {
+    inject: async (_scene, { pod }) => {
       pod.agent.signal('SIGKILL')
       return undefined
     },
@@ -24,7 +25,7 @@ export const PROCESS_FAULTS = {
   'agent is killed and stays away': {
     hits: 'agent',
     ms: [5_000, 25_000],
-    strike: async (_ground, { pod, kubelet }, { ms }) => {
+    inject: async (_scene, { pod, kubelet }, { ms }) => {
       kubelet.hold('agent', ms)
       pod.agent.signal('SIGKILL')
       return () => {}
@@ -32,7 +33,7 @@ export const PROCESS_FAULTS = {
   },
   'agent is told to end': {
     hits: 'agent',
-    strike: async (_ground, { pod }) => {
+    inject: async (_scene, { pod }) => {
       pod.agent.signal('SIGTERM')
       return undefined
     },
@@ -40,7 +41,7 @@ export const PROCESS_FAULTS = {
   'agent is frozen': {
     hits: 'agent',
     ms: [1_000, 30_000],
-    strike: async (_ground, { pod: { agent } }) => {
+    inject: async (_scene, { pod: { agent } }) => {
       agent.signal('SIGSTOP')
       return () => agent.signal('SIGCONT')
     },
@@ -48,7 +49,7 @@ export const PROCESS_FAULTS = {
   'agent’s event loop is blocked': {
     hits: 'agent',
     ms: [BLOCKED_MS, BLOCKED_MS],
-    strike: async (_ground, { pod }) => {
+    inject: async (_scene, { pod }) => {
       pod.agent.signal('SIGUSR2')
       return () => {}
     },
@@ -56,14 +57,14 @@ export const PROCESS_FAULTS = {
   'log collector hangs': {
     hits: 'agent',
     ms: [5_000, 30_000],
-    strike: async (_ground, { pod: { agent } }) => {
+    inject: async (_scene, { pod: { agent } }) => {
       agent.stopReading()
       return () => agent.process.stdout?.resume()
     },
   },
   'socket is removed': {
     hits: 'agent',
-    strike: async (_ground, { pod }) => {
+    inject: async (_scene, { pod }) => {
       rmSync(join(pod.directory, 'run', 'launcher.sock'), { force: true })
       return undefined
     },
@@ -71,7 +72,7 @@ export const PROCESS_FAULTS = {
   'launcher is frozen': {
     hits: 'container',
     ms: [1_000, 30_000],
-    strike: async ({ stillness }, { pod }) => {
+    inject: async ({ stillness }, { pod }) => {
       const { launcher } = treeOf(pod)
       const over = stillness.begin(pod.options.identity)
       exitOf(pod.container).then(over)
@@ -84,15 +85,15 @@ export const PROCESS_FAULTS = {
   },
   'container is killed': {
     hits: 'container',
-    strike: signals('SIGKILL'),
+    inject: signals('SIGKILL'),
   },
   'container is told to end': {
     hits: 'container',
-    strike: signals('SIGTERM'),
+    inject: signals('SIGTERM'),
   },
   'tini is killed': {
     hits: 'container',
-    strike: async (_ground, { pod }) => {
+    inject: async (_scene, { pod }) => {
       const { tini } = treeOf(pod)
       if (tini === undefined) throw new Missed('no workload there')
       signalSame(tini, 'SIGKILL')
@@ -101,7 +102,7 @@ export const PROCESS_FAULTS = {
   },
   'workload is killed': {
     hits: 'container',
-    strike: async (_ground, { pod }) => {
+    inject: async (_scene, { pod }) => {
       const [first] = treeOf(pod).workload
       if (first === undefined) throw new Missed('no workload there')
       signalSame(first, 'SIGKILL')
@@ -111,7 +112,7 @@ export const PROCESS_FAULTS = {
   'workload is frozen': {
     hits: 'container',
     ms: [1_000, 15_000],
-    strike: async (_ground, { pod }) => {
+    inject: async (_scene, { pod }) => {
       const running = treeOf(pod).workload.filter(({ state }) => state !== 'T')
       if (running.length === 0) throw new Missed('no running workload there')
       for (const one of running) signalSame(one, 'SIGSTOP')
@@ -125,15 +126,17 @@ export const PROCESS_FAULTS = {
   },
   'workload falls ill': {
     hits: 'container',
-    strike: async ({ asker }, { pod }) => {
-      if ((await asker.ask(pod.port, '/sicken', 1_000)) === undefined) throw new Missed('no workload there')
+    inject: async (_scene, { pod }) => {
+      await ask(pod.port, '/sicken', 1_000).catch(() => {
+        throw new Missed('no workload there')
+      })
       return undefined
     },
   },
   'pod is suspended': {
     hits: 'pod',
     ms: [1_000, 30_000],
-    strike: async ({ stillness }, { pod }) => {
+    inject: async ({ stillness }, { pod }) => {
       const { launcher, workload } = treeOf(pod)
       const running = workload.filter(({ state }) => state !== 'T')
       const { agent } = pod
@@ -152,17 +155,17 @@ export const PROCESS_FAULTS = {
   'pod is replaced': {
     hits: 'pod',
     ms: [0, 0],
-    strike: async (_ground, seat) => {
-      const replaced = seat.replace()
+    inject: async (_scene, slot) => {
+      const replaced = slot.replace()
       return () => replaced
     },
   },
   'node is lost': {
     hits: 'pod',
     ms: [500, 20_000],
-    strike: async (_ground, seat) => {
-      await seat.kubelet.kill()
-      return () => seat.fill()
+    inject: async (_scene, slot) => {
+      await slot.kubelet.kill()
+      return () => slot.fill()
     },
   },
 } as const satisfies Record<string, Kind>
