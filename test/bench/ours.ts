@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { deployRights } from '../harness/deploy-rights.ts'
+import { deployRights } from '../harness/control-plane.ts'
 import { LoggedProcess } from '../harness/logged-process.ts'
 import { commandLine, Replica } from '../harness/replica.ts'
 import { LEASE } from '../harness/scene.ts'

@@ -1,4 +1,4 @@
-import { deployRights } from '../harness/deploy-rights.ts'
+import { deployRights } from '../harness/control-plane.ts'
 import {
   LANGFLOW_MISSING,
   langflowBinary,

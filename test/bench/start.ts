@@ -1,4 +1,4 @@
-import { deployRights } from '../harness/deploy-rights.ts'
+import { deployRights } from '../harness/control-plane.ts'
 import { LoggedProcess } from '../harness/logged-process.ts'
 import { programs } from './ours.ts'
 import { atMost, type Section } from './report.ts'

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { deployRights } from '../harness/deploy-rights.ts'
+import { deployRights } from '../harness/control-plane.ts'
 import { LoggedProcess } from '../harness/logged-process.ts'
 import { Contest } from './contest.ts'
 import type { OurSide } from './ours.ts'

@@ -1,7 +1,7 @@
 import { accessSync, constants, existsSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
-import { controlPlaneAssets } from '../harness/assets.ts'
+import { controlPlaneAssets } from '../harness/control-plane.ts'
 import { podObstacle } from '../harness/pod.ts'
 import { BUNDLE } from '../support/bundle.ts'
 import { type ChaosOptions, type Outcome, playChaos } from './chaos.ts'

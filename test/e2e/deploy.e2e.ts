@@ -5,8 +5,7 @@ import { parse } from 'yaml'
 import { assertConsistent, podTemplates, workloadOf } from '../deploy/consistency.ts'
 import { type Built, build, type Overlay } from '../deploy/kustomize.ts'
 import { type Manifest, named, only, type PodSpec } from '../deploy/manifests.ts'
-import { controlPlaneAssets } from '../harness/assets.ts'
-import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
+import { type ControlPlane, controlPlaneAssets, startControlPlane } from '../harness/control-plane.ts'
 import { until } from '../harness/wait.ts'
 
 const KUBECTL = join(controlPlaneAssets(), 'kubectl')

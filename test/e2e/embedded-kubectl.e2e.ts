@@ -9,7 +9,7 @@ import {
   type EmbeddedLeaseApi,
   startEmbeddedLeaseApi,
 } from '../../agent/lease/embedded/embedded-lease-api.ts'
-import { controlPlaneAssets } from '../harness/assets.ts'
+import { controlPlaneAssets } from '../harness/control-plane.ts'
 
 /** An operator's commands, with the real kubectl, on the embedded Lease API. */
 describe('kubectl on the embedded Lease API', () => {

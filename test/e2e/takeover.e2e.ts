@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, type TestContext, test } from 'node:test'
-import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
-import { deployRights } from '../harness/deploy-rights.ts'
+import { type ControlPlane, deployRights, startControlPlane } from '../harness/control-plane.ts'
 import { FAST } from '../harness/replica.ts'
 import { ApiServerScene, LEASE } from '../harness/scene.ts'
 

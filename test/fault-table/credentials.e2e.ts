@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe } from 'node:test'
-import { ACCOUNT } from '../harness/deploy-rights.ts'
+import { ACCOUNT } from '../harness/control-plane.ts'
 import { faultTests, plain } from './scene.ts'
 
 /** The second one is started again with another certificate. */

@@ -4,7 +4,7 @@ import { accessSync, constants, existsSync, mkdtempSync, readdirSync, rmSync, wr
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { controlPlaneAssets } from '../harness/assets.ts'
+import { controlPlaneAssets } from '../harness/control-plane.ts'
 import { podObstacle } from '../harness/pod.ts'
 import { machineFacts } from '../harness/report.ts'
 import { hasOpenssl } from '../support/certificate.ts'

@@ -1,17 +1,13 @@
-import { execFile } from 'node:child_process'
+import { execFile, execFileSync } from 'node:child_process'
 import { generateKeyPairSync, randomBytes, sign } from 'node:crypto'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Agent, request } from 'undici'
 import { freePort } from '../support/free-port.ts'
-import { controlPlaneAssets } from './assets.ts'
-import { type AuditFilter, type AuditRecord, matchesAudit, POLICY, readAudit } from './audit.ts'
 import { Guard, ServerProcess } from './server-process.ts'
 
 export interface ControlPlaneOptions {
-  /** Also run kube-controller-manager (default no): namespaces get their ServiceAccounts, Pods their slices. */
-  controllerManager?: boolean
   /** Write an audit log (default no), which `requests()` reads. */
   audit?: boolean
   /** Admit pods as a cluster does (default no): each needs its ServiceAccount, and is given its token. */
@@ -35,7 +31,6 @@ export class ControlPlane {
   readonly #etcdPeerPort: number
   #etcd: ServerProcess | undefined
   #api: ServerProcess | undefined
-  #controllers: ServerProcess | undefined
   #files = 0
 
   /** @internal */
@@ -51,7 +46,7 @@ export class ControlPlane {
     this.#write('sa.key', keys.privateKey)
     this.#write('sa.pub', keys.publicKey)
     this.#write('tokens.csv', `${this.adminToken},admin,1,"system:masters"\n`)
-    this.#write('audit-policy.json', JSON.stringify(POLICY))
+    this.#write('audit-policy.json', JSON.stringify(AUDIT_POLICY))
     this.adminKubeconfig = this.#kubeconfig('default', 'admin', this.adminToken)
   }
 
@@ -64,9 +59,6 @@ export class ControlPlane {
   async start(): Promise<void> {
     await this.startEtcd()
     await this.startApiServer()
-    if (this.#options.controllerManager)
-      this.#controllers = this.#spawn('kube-controller-manager', this.#controllerArgs())
-    this.#watch()
   }
 
   /**
@@ -174,14 +166,8 @@ export class ControlPlane {
    * that it allows for clocks that differ: TokenRequest gives none shorter than 10 minutes.
    */
   async expiringToken(namespace: string, account: string, seconds: number): Promise<string> {
-    const { stdout } = await this.kubectl([
-      'get',
-      'serviceaccount',
-      account,
-      `--namespace=${namespace}`,
-      '-ojson',
-    ])
-    const { uid } = (JSON.parse(stdout) as { metadata: { uid: string } }).metadata
+    const object = ['get', 'serviceaccount', account, `--namespace=${namespace}`]
+    const uid = (await this.kubectl([...object, '--output=jsonpath={.metadata.uid}'])).stdout
     const now = Math.floor(Date.now() / 1000)
     const claims = {
       iss: ISSUER,
@@ -216,13 +202,16 @@ export class ControlPlane {
   requests(filter: AuditFilter = {}): AuditRecord[] {
     if (!this.#options.audit)
       throw new Error('start the control plane with { audit: true } to count requests')
-    return readAudit(readFileSync(this.#path('audit.log'), 'utf8')).filter((record) =>
-      matchesAudit(filter, record),
+    const { userAgent = '', ...exact } = filter
+    const wanted = Object.entries(exact) as [keyof typeof exact, string][]
+    return readAudit(readFileSync(this.#path('audit.log'), 'utf8')).filter(
+      (record) =>
+        record.userAgent.includes(userAgent) && wanted.every(([key, value]) => record[key] === value),
     )
   }
 
   async close(): Promise<void> {
-    for (const one of [this.#controllers, this.#api, this.#etcd]) await one?.stop()
+    for (const one of [this.#api, this.#etcd]) await one?.stop()
     this.#watch()
     await this.#guard.close()
   }
@@ -248,16 +237,6 @@ export class ControlPlane {
     ]
   }
 
-  #controllerArgs(): string[] {
-    return [
-      `--kubeconfig=${this.adminKubeconfig}`,
-      `--service-account-private-key-file=${this.#path('sa.key')}`,
-      `--root-ca-file=${this.caFile}`,
-      '--leader-elect=false',
-      '--secure-port=0',
-    ]
-  }
-
   async #ready(): Promise<boolean> {
     if (!existsSync(this.caFile)) return false
     const dispatcher = new Agent({ connect: { ca: readFileSync(this.caFile) } })
@@ -275,7 +254,7 @@ export class ControlPlane {
   }
 
   #watch(): void {
-    this.#guard.watch([this.#etcd, this.#api, this.#controllers].filter((one) => one !== undefined))
+    this.#guard.watch([this.#etcd, this.#api].filter((one) => one !== undefined))
   }
 
   #kubeconfig(namespace: string, user: string, token: string): string {
@@ -314,4 +293,88 @@ export async function startControlPlane(options: ControlPlaneOptions = {}): Prom
     throw error
   }
   return plane
+}
+
+const UNPACK = join(import.meta.dirname, '../../../shared/kubebuilder-assets/unpack')
+
+const HOW_TO =
+  'e2e tests need etcd, kube-apiserver and kubectl: set KUBEBUILDER_ASSETS to the directory that has them, e.g. ' +
+  'export KUBEBUILDER_ASSETS="$(go run sigs.k8s.io/controller-runtime/tools/setup-envtest@latest use -p path)"'
+
+/** The directory of the control plane's binaries. Throws one sentence that says how to get them. */
+export function controlPlaneAssets(): string {
+  const dir =
+    process.env.KUBEBUILDER_ASSETS ||
+    (existsSync(UNPACK) && execFileSync(UNPACK, { encoding: 'utf8' }).trim())
+  if (!dir) throw new Error(HOW_TO)
+  const missing = ['etcd', 'kube-apiserver', 'kubectl'].filter((name) => !existsSync(join(dir, name)))
+  if (missing.length > 0) throw new Error(`${dir} has no ${missing.join(', ')}. ${HOW_TO}`)
+  return dir
+}
+
+const BASE = join(import.meta.dirname, '../../deploy/base')
+/** What deploy/base calls the ServiceAccount. */
+export const ACCOUNT = 'langflow-leader'
+
+/** Applies the Lease and the rights of deploy/base, and returns a kubeconfig with a bound token of its ServiceAccount. */
+export async function deployRights(plane: ControlPlane, namespace: string): Promise<string> {
+  for (const file of ['service-account', 'role', 'role-binding', 'lease']) {
+    await plane.kubectl(
+      ['apply', `--namespace=${namespace}`, '-f', '-'],
+      readFileSync(join(BASE, `${file}.yaml`), 'utf8'),
+    )
+  }
+  return plane.serviceAccountKubeconfig(namespace, ACCOUNT, { duration: '1h' })
+}
+
+/** One request that kube-apiserver has answered; a watch as soon as it is open. */
+export interface AuditRecord {
+  /** RFC 3339, when the request came in. */
+  readonly at: string
+  readonly verb: string
+  readonly user: string
+  readonly userAgent: string
+  readonly namespace: string
+  readonly code: number
+}
+
+export type AuditFilter = Partial<Pick<AuditRecord, 'verb' | 'user' | 'namespace'>> & {
+  /** Part of the user agent. */
+  readonly userAgent?: string
+}
+
+const AUDIT_POLICY = {
+  apiVersion: 'audit.k8s.io/v1',
+  kind: 'Policy',
+  omitStages: ['RequestReceived'],
+  omitManagedFields: true,
+  rules: [{ level: 'Metadata' }],
+}
+
+interface AuditEvent {
+  stage: string
+  verb: string
+  requestReceivedTimestamp: string
+  user?: { username?: string }
+  userAgent?: string
+  objectRef?: { namespace?: string }
+  responseStatus?: { code?: number }
+}
+
+/** Reads an audit log; a last line that is still being written is left out. */
+function readAudit(log: string): AuditRecord[] {
+  const whole = log.slice(0, log.lastIndexOf('\n') + 1)
+  return whole
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as AuditEvent)
+    .filter(({ stage, verb }) => stage === (verb === 'watch' ? 'ResponseStarted' : 'ResponseComplete'))
+    .map((event) => ({
+      at: event.requestReceivedTimestamp,
+      verb: event.verb,
+      user: event.user?.username ?? '',
+      userAgent: event.userAgent ?? '',
+      namespace: event.objectRef?.namespace ?? '',
+      code: event.responseStatus?.code ?? 0,
+    }))
 }

@@ -18,99 +18,34 @@ function binaries(): string | undefined {
   return versions
     .sort((a, b) => Number(b) - Number(a))
     .map((version) => join(DEBIAN, version, 'bin'))
-    .find((bin) => ['initdb', 'postgres', 'psql', 'pg_isready'].every((name) => existsSync(join(bin, name))))
+    .find((bin) => existsSync(join(bin, 'initdb')))
 }
 
 /** Why there can be no PostgreSQL server on this machine; `undefined`: there can. */
 export function postgresMissing(): string | undefined {
-  return binaries() === undefined
-    ? `no PostgreSQL: install the package postgresql (initdb, postgres and psql in ${DEBIAN}/VERSION/bin)`
-    : undefined
+  return binaries() === undefined ? `no PostgreSQL in ${DEBIAN}: install the package postgresql` : undefined
 }
 
-/** A PostgreSQL server on loopback, on a free port and with nothing in it. Nothing of it outlives the test. */
+/** Whom root runs the server as: PostgreSQL refuses to run as root. */
+function unprivileged(): { uid: number; gid: number } {
+  const idOf = (which: string) => Number(execFileSync('id', [which, 'postgres'], { encoding: 'utf8' }))
+  return { uid: idOf('-u'), gid: idOf('-g') }
+}
+
+/** A PostgreSQL server on loopback with nothing in it. Nothing of it outlives the test. */
 export class Postgres {
-  readonly port: number
   readonly #bin: string
-  readonly #dir: string
-  /** Puts a command where the server's user may be, and makes it that user: PostgreSQL refuses to run as root. */
-  readonly #asOwner: readonly string[]
+  readonly #port: number
+  readonly #server: ServerProcess
   readonly #guard: Guard
-  #server: ServerProcess | undefined
   #databases = 0
 
   /** @internal */
-  constructor(bin: string, port: number) {
-    this.port = port
+  constructor(bin: string, port: number, server: ServerProcess, guard: Guard) {
     this.#bin = bin
-    this.#dir = mkdtempSync(join(tmpdir(), 'postgres-'))
-    this.#guard = new Guard(this.#dir)
-    const owner = process.getuid?.() === 0 ? unprivileged() : undefined
-    if (owner !== undefined) chownSync(this.#dir, owner.uid, owner.gid)
-    this.#asOwner = [
-      'env',
-      `--chdir=${this.#dir}`,
-      ...(owner === undefined
-        ? []
-        : ['setpriv', `--reuid=${owner.uid}`, `--regid=${owner.gid}`, '--clear-groups']),
-    ]
-  }
-
-  /** Of the database `langflow`, as its owner, who is the superuser as well. */
-  get url(): string {
-    return this.#urlOf('langflow')
-  }
-
-  /** @internal */
-  async create(): Promise<void> {
-    const password = join(this.#dir, 'password')
-    writeFileSync(password, `${PASSWORD}\n`)
-    const [program, ...args] = this.#owned('initdb', [
-      `--pgdata=${this.#data}`,
-      `--username=${USER}`,
-      `--pwfile=${password}`,
-      '--auth=scram-sha-256',
-      '--encoding=UTF8',
-      '--no-locale',
-      '--no-sync',
-    ])
-    await run(program, args)
-    await this.start()
-    await this.sql('CREATE DATABASE langflow', this.#urlOf('postgres'))
-  }
-
-  /** Starts the server over the same data and on the same port, and resolves once it takes connections. */
-  async start(): Promise<void> {
-    const [program, ...args] = this.#owned('postgres', [
-      '-D',
-      this.#data,
-      ...[
-        'listen_addresses=127.0.0.1',
-        `port=${this.port}`,
-        'unix_socket_directories=',
-        'fsync=off',
-        'shared_buffers=32MB',
-        'max_connections=200',
-      ].flatMap((setting) => ['-c', setting]),
-    ])
-    this.#server = new ServerProcess(program, args, join(this.#dir, 'log'))
-    this.#guard.watch([this.#server])
-    const asked = ['--host=127.0.0.1', `--port=${this.port}`, '--quiet']
-    await this.#server.ready('postgres', async () => {
-      await run(join(this.#bin, 'pg_isready'), asked)
-      return true
-    })
-  }
-
-  /** Ends the server as `pg_ctl stop -m fast` does: connections are cut, nothing that was committed is lost. */
-  async stop(): Promise<void> {
-    await this.#server?.stop('SIGINT')
-    this.#guard.watch([])
-  }
-
-  async restart(): Promise<void> {
-    await this.stop()
-    await this.start()
+    this.#port = port
+    this.#server = server
+    this.#guard = guard
   }
 
   /** The URL of another, empty database. */
@@ -122,53 +57,62 @@ export class Postgres {
   }
 
   /** What psql says of it: a row a line, fields separated by `|`. Rejects where any statement fails. */
-  async sql(text: string, url = this.url): Promise<string> {
+  async sql(text: string, url = this.#urlOf('postgres')): Promise<string> {
     const args = ['--no-psqlrc', '--no-align', '--tuples-only', '--quiet', '--set=ON_ERROR_STOP=1']
     const { stdout } = await run(join(this.#bin, 'psql'), [...args, `--command=${text}`, url])
     return stdout.trim()
   }
 
-  /** Ends the server and removes its data. */
+  /** Ends the server as `pg_ctl stop -m fast` does, and removes its data. */
   async close(): Promise<void> {
-    await this.stop()
+    await this.#server.stop('SIGINT')
     await this.#guard.close()
   }
 
-  get #data(): string {
-    return join(this.#dir, 'data')
-  }
-
   #urlOf(database: string): string {
-    return `postgresql://${USER}:${PASSWORD}@127.0.0.1:${this.port}/${database}`
-  }
-
-  #owned(name: string, args: readonly string[]): [program: string, ...args: string[]] {
-    const [program, ...rest] = [...this.#asOwner, join(this.#bin, name), ...args]
-    return [program as string, ...rest]
+    return `postgresql://${USER}:${PASSWORD}@127.0.0.1:${this.#port}/${database}`
   }
 }
 
-/** Whom root runs the server as. */
-function unprivileged(): { uid: number; gid: number } {
-  const idOf = (name: string, which: string) =>
-    Number(execFileSync('id', [which, name], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }))
-  for (const name of ['postgres', 'nobody']) {
-    try {
-      return { uid: idOf(name, '-u'), gid: idOf(name, '-g') }
-    } catch {
-      // No such user.
-    }
-  }
-  throw new Error('PostgreSQL refuses to run as root, and there is no user postgres or nobody to run it as')
-}
-
-/** Throws the sentence of `postgresMissing` where there is no PostgreSQL. */
+/** Resolves once it takes connections. Throws the sentence of `postgresMissing` where there is no PostgreSQL. */
 export async function startPostgres(): Promise<Postgres> {
   const bin = binaries()
   if (bin === undefined) throw new Error(postgresMissing())
-  const postgres = new Postgres(bin, await freePort())
+  const port = await freePort()
+  const dir = mkdtempSync(join(tmpdir(), 'postgres-'))
+  const guard = new Guard(dir)
+  const [data, password] = [join(dir, 'data'), join(dir, 'password')]
+  writeFileSync(password, `${PASSWORD}\n`)
+  const command = ['env', `--chdir=${dir}`]
+  if (process.getuid?.() === 0) {
+    const { uid, gid } = unprivileged()
+    chownSync(dir, uid, gid)
+    command.push('setpriv', `--reuid=${uid}`, `--regid=${gid}`, '--clear-groups')
+  }
+  const [program = '', ...args] = command
+  const files = [`--pgdata=${data}`, `--username=${USER}`, `--pwfile=${password}`]
+  const kinds = ['--auth=scram-sha-256', '--encoding=UTF8', '--no-locale', '--no-sync']
+  await run(program, [...args, join(bin, 'initdb'), ...files, ...kinds])
+  const settings = [
+    'listen_addresses=127.0.0.1',
+    `port=${port}`,
+    'unix_socket_directories=',
+    'fsync=off',
+    'shared_buffers=32MB',
+    'max_connections=200',
+  ].flatMap((setting) => ['-c', setting])
+  const server = new ServerProcess(
+    program,
+    [...args, join(bin, 'postgres'), '-D', data, ...settings],
+    join(dir, 'log'),
+  )
+  guard.watch([server])
+  const postgres = new Postgres(bin, port, server, guard)
   try {
-    await postgres.create()
+    await server.ready('postgres', async () => {
+      await run(join(bin, 'pg_isready'), ['--host=127.0.0.1', `--port=${port}`, '--quiet'])
+      return true
+    })
   } catch (error) {
     await postgres.close()
     throw error

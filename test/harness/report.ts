@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { cpus, release, totalmem, type } from 'node:os'
 import { join } from 'node:path'
-import { controlPlaneAssets } from './assets.ts'
+import { controlPlaneAssets } from './control-plane.ts'
 
 /** A Markdown table; `align` holds its second line, e.g. `-` or `-:`. */
 export function table(

@@ -10,7 +10,7 @@ import {
 import type { LeaseSpec } from '../../agent/lease/lease.ts'
 import { isDead, readStat } from '../../agent/processes/proc.ts'
 import type { ControlPlane } from './control-plane.ts'
-import { deployRights } from './deploy-rights.ts'
+import { deployRights } from './control-plane.ts'
 import { TcpProxy } from './faults/tcp-proxy.ts'
 import { assertOneActed, type Beat, readBeats } from './judge.ts'
 import { Pod } from './pod.ts'

@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { deployRights } from '../../harness/deploy-rights.ts'
+import { deployRights } from '../../harness/control-plane.ts'
 import { langflowEnvironment } from '../../harness/langflow.ts'
 import { Pod } from '../../harness/pod.ts'
 import { until } from '../../harness/wait.ts'

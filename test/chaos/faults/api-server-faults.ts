@@ -1,4 +1,4 @@
-import { ACCOUNT } from '../../harness/deploy-rights.ts'
+import { ACCOUNT } from '../../harness/control-plane.ts'
 import type { ChaosScene } from '../scene.ts'
 import type { Kind } from './fault.ts'
 

@@ -1,8 +1,7 @@
 import { once } from 'node:events'
 import { connect, createServer, type Server, type Socket } from 'node:net'
-import { type Flow, ProxiedConnection } from './proxied-connection.ts'
-
-export type { Flow } from './proxied-connection.ts'
+import { performance } from 'node:perf_hooks'
+import { reset } from '../../support/reset.ts'
 
 /**
  * The network between one replica and the API server, on loopback: it may hold, delay, lose, cut and refuse what passes
@@ -131,4 +130,99 @@ async function listening(server: Server, port: number): Promise<Server> {
 
 function portOf(server: Server): number {
   return (server.address() as { port: number }).port
+}
+
+type Flow = 'pass' | 'hold' | { readonly delayMs: number }
+
+type Item = Buffer | 'end' | 'reset'
+
+/** One direction of a connection: a queue, so that whatever happens to the flow, nothing overtakes. */
+class Direction {
+  readonly #to: Socket
+  readonly #flow: () => Flow
+  readonly #queue: { readonly item: Item; readonly arrival: number }[] = []
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(from: Socket, to: Socket, flow: () => Flow) {
+    this.#to = to
+    this.#flow = flow
+    from.on('data', (data) => this.#push(data as Buffer))
+    from.on('end', () => this.#push('end'))
+    from.on('error', () => this.#push('reset'))
+    to.on('close', () => this.pump())
+  }
+
+  /** Hands on what may be handed on by now; nothing can be to an end that is gone, and it is dropped. */
+  pump(): void {
+    clearTimeout(this.#timer)
+    for (let head = this.#queue[0]; head !== undefined; head = this.#queue[0]) {
+      const wait = this.#to.destroyed ? 0 : this.#waitOf(head.arrival)
+      if (wait > 0) {
+        if (wait < Number.POSITIVE_INFINITY) this.#timer = setTimeout(() => this.pump(), Math.ceil(wait))
+        return
+      }
+      this.#queue.shift()
+      if (!this.#to.destroyed) this.#deliver(head.item)
+    }
+  }
+
+  /** Milliseconds until what arrived at that time may be handed on. */
+  #waitOf(arrival: number): number {
+    const flow = this.#flow()
+    if (flow === 'pass') return 0
+    return flow === 'hold' ? Number.POSITIVE_INFINITY : arrival + flow.delayMs - performance.now()
+  }
+
+  #push(item: Item): void {
+    this.#queue.push({ item, arrival: performance.now() })
+    this.pump()
+  }
+
+  #deliver(item: Item): void {
+    if (item === 'reset') reset(this.#to)
+    else if (item === 'end') this.#to.end()
+    else this.#to.write(item)
+  }
+}
+
+/** A client's connection and the one that stands for it at the server. */
+class ProxiedConnection {
+  /** Both ends are closed. */
+  readonly closed: Promise<unknown>
+  readonly #client: Socket
+  readonly #server: Socket
+  readonly #directions: readonly Direction[]
+  #stranded = false
+
+  constructor(client: Socket, server: Socket, flow: { readonly toServer: Flow; readonly toClient: Flow }) {
+    this.#client = client
+    this.#server = server
+    this.#directions = [
+      new Direction(client, server, () => (this.#stranded ? 'hold' : flow.toServer)),
+      new Direction(server, client, () => (this.#stranded ? 'hold' : flow.toClient)),
+    ]
+    this.closed = Promise.all(
+      [client, server].map((end) => new Promise((resolve) => end.once('close', resolve))),
+    )
+  }
+
+  flowChanged(): void {
+    for (const direction of this.#directions) direction.pump()
+  }
+
+  /** Nothing passes any more, for good; the server's end goes with the client's. */
+  strand(): void {
+    this.#stranded = true
+    this.#client.once('end', () => this.reset()).once('close', () => this.reset())
+  }
+
+  reset(): void {
+    reset(this.#client)
+    reset(this.#server)
+  }
+
+  truncate(): void {
+    this.#server.destroy()
+    this.#client.end(() => this.#client.destroy())
+  }
 }
