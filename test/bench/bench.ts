@@ -91,7 +91,7 @@ async function main(): Promise<void> {
   else writeFileSync(out, keepingPart(text, existsSync(out) ? readFileSync(out, 'utf8') : '', TAKEOVER_PART))
   const wrong = shortcomings(report.sections)
   say(wrong.length === 0 ? 'every target was met' : `missed:\n${wrong.join('\n')}`)
-  // Not left to the end of the last timer of a patience that is no longer needed.
+  // Not left to the end of the last timer of a wait that is over.
   process.exit(wrong.length === 0 ? 0 : 1)
 }
 

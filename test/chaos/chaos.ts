@@ -45,8 +45,6 @@ export interface Outcome {
   readonly evidence: string | null
   readonly judge: Judge
   readonly injector: FaultInjector
-  /** Why each term could begin, as its agent says. */
-  readonly reasons: ReadonlyMap<Term, string>
   readonly recoveries: readonly Recovery[]
   readonly pods: number
   readonly restarts: number
@@ -80,7 +78,6 @@ class Run {
   readonly #over = new AbortController()
   readonly #ready = new Map<string, Poll>()
   readonly #recoveries: Recovery[] = []
-  readonly #reasons = new Map<Term, string>()
   #failure: unknown
   #saidAt = mono()
 
@@ -136,7 +133,6 @@ class Run {
       evidence: failure === undefined ? null : this.#scene.dir,
       judge: this.#judge,
       injector: this.#injector,
-      reasons: this.#reasons,
       recoveries: this.#recoveries,
       pods: sum(({ generations }) => generations),
       restarts: sum(({ restarts }) => restarts),
@@ -203,7 +199,6 @@ class Run {
     try {
       for (const beat of this.#log.read()) this.#judge.beat(beat)
       this.#judge.settle(now - KNOWN_MS)
-      this.#learnReasons()
     } catch (error) {
       this.#failure ??= error
       this.#over.abort()
@@ -230,13 +225,7 @@ class Run {
       .filter((identity) => this.#ready.get(identity)?.ready)
   }
 
-  /** How each new term came about, in the words of its agent, while that still has them. */
-  #learnReasons(): void {
-    for (const term of this.#judge.terms.list.slice(this.#reasons.size)) {
-      this.#reasons.set(term, this.#because(term) ?? 'unknown')
-    }
-  }
-
+  /** Why a term could begin, in the words of its agent, while that still has them. */
   #because({ replica, epoch }: Term): string | undefined {
     const lines = this.#scene.slotOf(replica)?.pod.agent.lines ?? []
     const acquired = lines.findLast((line) => line.event === 'acquired' && line.epoch === epoch)

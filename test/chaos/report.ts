@@ -6,13 +6,9 @@ import { mono } from '../harness/wait.ts'
 import { BUNDLE } from '../support/bundle.ts'
 import type { Outcome } from './chaos.ts'
 import { KINDS } from './faults/kinds.ts'
-import type { Injected } from './injector.ts'
 import { EXCUSES, type Excuse, type Gap, type Violation } from './judge.ts'
 import { BACK_OFF } from './kubelet.ts'
 import { ALLOWED } from './recovery.ts'
-
-/** A fault may show only when a lease duration, and a look at it, have passed. */
-const SHOWS_WITHIN_MS = 16_000
 
 interface Times {
   readonly n: number
@@ -30,35 +26,12 @@ function timesOf(lengths: readonly number[]): Times {
 
 const lengthOf = ({ from, to }: Gap) => to - from
 
-/** The one fault, or the two, that can have made the gap; where more can, it cannot be told. */
-function causeOf(gap: Gap, injected: readonly Injected[]): string {
-  const before = gap.before.split('/', 1)[0]
-  const possible = injected.filter(
-    ({ at, healedAt, replica }) =>
-      at < gap.to && healedAt >= gap.from - SHOWS_WITHIN_MS && (replica === '' || replica === before),
-  )
-  const kinds = [...new Set(possible.map(({ kind }) => kind))].sort()
-  if (kinds.length === 0) return 'none that was seen'
-  return kinds.length > 2 ? 'three faults or more' : kinds.join(' or ')
-}
-
-function by(key: (gap: Gap) => string, gaps: readonly Gap[]): Record<string, Times> {
-  const causes = Map.groupBy(gaps, key)
-  const entries = [...causes].map(([cause, list]) => [cause, timesOf(list.map(lengthOf))] as const)
-  return Object.fromEntries(entries.sort(([, a], [, b]) => b.totalMs - a.totalMs))
-}
-
 /** Everything that a run came to, as JSON has it. */
 export function summarise(outcome: Outcome) {
   const { judge, injector, recoveries, violation } = outcome
   const silences = judge.silences.list
   const handovers = silences.filter(({ before, after }) => after !== null && before !== after)
   const terms = judge.terms.list
-  const cause = (gap: Gap) => causeOf(gap, injector.list)
-  const reason = ({ after }: Gap) => {
-    const term = terms.find(({ replica, epoch }) => `${replica}/${epoch}` === after)
-    return (term && outcome.reasons.get(term)) ?? 'unknown'
-  }
   return {
     seed: outcome.seed,
     minutes: outcome.minutes,
@@ -81,15 +54,9 @@ export function summarise(outcome: Outcome) {
     takeovers: Math.max(0, terms.length - 1),
     overlapMs: Math.round(judge.overlapMs * 10) / 10,
     excused: judge.excused,
-    noWorkloadActing: {
-      all: timesOf(silences.map(lengthOf)),
-      betweenTerms: timesOf(handovers.map(lengthOf)),
-      byReason: by(reason, handovers),
-    },
-    nobodyReady: {
-      all: timesOf(judge.outages.list.map(lengthOf)),
-      byCause: by(cause, judge.outages.list),
-    },
+    noWorkloadActing: timesOf(silences.map(lengthOf)),
+    betweenTerms: timesOf(handovers.map(lengthOf)),
+    nobodyReady: timesOf(judge.outages.list.map(lengthOf)),
     recovery: { allowed: ALLOWED, ...timesOf(recoveries.map(({ ms }) => ms)) },
     checked: judge.counts,
     pods: outcome.pods,
@@ -116,14 +83,12 @@ const timesRow = (name: string, { n, totalMs, medianMs, p95Ms, longestMs }: Time
   seconds(p95Ms),
   seconds(longestMs),
 ]
-const timesRows = (all: Record<string, Times>) =>
-  Object.entries(all).map(([name, times]) => timesRow(name, times))
 const spread = (mb: readonly number[]) =>
   mb.length === 0 ? '-' : `${Math.min(...mb)}-${Math.max(...mb)} MB (n=${mb.length})`
 
 /** The same for people. */
 export function markdown(summary: Summary): string {
-  const { faults, noWorkloadActing, nobodyReady, recovery, checked, memoryMb, violation, excused } = summary
+  const { faults, recovery, checked, memoryMb, violation, excused } = summary
   const verdict =
     violation === null
       ? `No invariant was broken${summary.interrupted ? ' until the run was interrupted' : ''}.`
@@ -166,16 +131,12 @@ export function markdown(summary: Summary): string {
       ],
     ),
     tableOf(times, [
-      timesRow('no workload executing', noWorkloadActing.all),
-      timesRow('of those, between two terms', noWorkloadActing.betweenTerms),
-      timesRow('nobody ready', nobodyReady.all),
+      timesRow('no workload executing', summary.noWorkloadActing),
+      timesRow('of those, between two terms', summary.betweenTerms),
+      timesRow('nobody ready', summary.nobodyReady),
       timesRow('until one serves, all faults healed', recovery),
     ]),
     `Allowed for the last one: ${allowed.join(', ')}; and the shortest cool-down where every replica has one. The kubelet is imitated: probes and grace periods are those of deploy/base, its back-off is ${BACK_OFF.firstMs / 1000}-${BACK_OFF.longestMs / 1000} s instead of 10 s to 5 min.`,
-    '## Time with nobody ready, by cause',
-    tableOf(['cause', ...times.slice(1)], timesRows(nobodyReady.byCause)),
-    '## Time between two terms, by why the next one could begin',
-    tableOf(['reason', ...times.slice(1)], timesRows(noWorkloadActing.byReason)),
     '## Faults',
     tableOf(
       ['fault', 'n', 'on the leader'],

@@ -52,7 +52,7 @@ export async function rollOut(one: Installation, replicas: number, withinMs = AL
     .catch(() => null)
   // Where it is stuck, this is what it is stuck in.
   await one.settled(replicas, allNewMs === null ? 1_000 : withinMs).catch(() => {})
-  const ended = await Promise.race([status, patience(STATUS_MS)])
+  const ended = await Promise.race([status, later(STATUS_MS)])
   giveUp.abort()
   const statusMs = ended === 'too long' ? null : ended
   const tally = one.client.since(from)
@@ -76,6 +76,6 @@ export async function stateInWords(one: Installation): Promise<string> {
     .join(', ')
 }
 
-function patience(ms: number): Promise<'too long'> {
+function later(ms: number): Promise<'too long'> {
   return new Promise((resolve) => setTimeout(() => resolve('too long'), ms).unref())
 }

@@ -17,7 +17,7 @@ import { type Postgres, startPostgres } from '../harness/postgres.ts'
 import { until } from '../harness/wait.ts'
 import { freePort } from '../support/free-port.ts'
 
-const PATIENCE_MS = 120_000
+const SERVES_WITHIN_MS = 120_000
 const binary = langflowBinary() as string
 const older = olderLangflowBinary() as string
 const skip = binary === undefined && LANGFLOW_MISSING
@@ -60,7 +60,7 @@ async function warm(
     environment: () => environment,
     clock: systemClock,
     parentage: { reaper, warn: () => {} },
-    patienceMs: PATIENCE_MS,
+    patienceMs: SERVES_WITHIN_MS,
     changed: () => {},
   })
   t.after(() => standby.discard())
@@ -71,7 +71,7 @@ async function warm(
     const child = standby.take({ ...environment, LEADER_EPOCH: '1' })
     assert.ok(child)
     t.after(() => process.kill(-child.pid, 'SIGKILL'))
-    await until('it serves', async () => (await run().catch(() => '')) === 'here', PATIENCE_MS)
+    await until('it serves', async () => (await run().catch(() => '')) === 'here', SERVES_WITHIN_MS)
   }
   return { standby, temporary, go }
 }

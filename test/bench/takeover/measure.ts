@@ -5,13 +5,13 @@ import type { Measured } from './page.ts'
 import { Pair, type Shared } from './pair.ts'
 import { playRound, type Round } from './round.ts'
 import {
+  appliesTo,
   DEFAULT,
   FAST,
   FAULT,
   FAULTS,
   type FaultName,
   type Mode,
-  mayStrike,
   type Preset,
 } from './settings.ts'
 
@@ -52,7 +52,7 @@ export async function measureTakeovers(
   for (let left = options.rounds; left > 0; left -= ROUNDS_A_PAIR) {
     for (const mode of options.modes) {
       for (const preset of presets) {
-        const mine = sheets.filter((sheet) => sheet.preset === preset && mayStrike(sheet.fault, mode))
+        const mine = sheets.filter((sheet) => sheet.preset === preset && appliesTo(sheet.fault, mode))
         if (mine.length > 0) await measureMode(shared, postgres, mode, mine, Math.min(left, ROUNDS_A_PAIR))
       }
     }

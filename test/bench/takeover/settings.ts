@@ -92,7 +92,7 @@ export const FAULT: Readonly<Record<FaultName, Fault>> = {
 }
 
 /** A replica alone restarts its LangFlow in place; with another fault nobody would take over. */
-export function mayStrike(fault: FaultName, mode: Mode): boolean {
+export function appliesTo(fault: FaultName, mode: Mode): boolean {
   return mode !== 'spare' || fault === 'worker'
 }
 

@@ -12,24 +12,24 @@ export class TcpProxy {
   readonly #target: number
   readonly #connections = new Set<ProxiedConnection>()
   /** A peer for the socket that keeps the port ours while nobody listens on it. */
-  readonly #berth: Server
+  readonly #anchor: Server
   readonly #flow: { toServer: Flow; toClient: Flow } = { toServer: 'pass', toClient: 'pass' }
   #server: Server | undefined
   /** Of the connections that come, so many are stranded. */
   #stranded = 0
   #placeholder: Socket | undefined
 
-  private constructor(target: number, berth: Server, server: Server) {
+  private constructor(target: number, anchor: Server, server: Server) {
     this.#target = target
-    this.#berth = berth
+    this.#anchor = anchor
     this.#server = server.on('connection', (client) => this.#accept(client))
     this.port = portOf(server)
   }
 
   /** A proxy to `port` on 127.0.0.1. The target need not listen yet: whoever connects before it does is reset. */
   static async open(port: number): Promise<TcpProxy> {
-    const berth = createServer((socket) => socket.on('error', () => {}).resume())
-    return new TcpProxy(port, await listening(berth, 0), await listening(createProxyServer(), 0))
+    const anchor = createServer((socket) => socket.on('error', () => {}).resume())
+    return new TcpProxy(port, await listening(anchor, 0), await listening(createProxyServer(), 0))
   }
 
   /** Present connections. */
@@ -68,7 +68,7 @@ export class TcpProxy {
     this.#server = undefined
     // A port that nobody has bound may go to any other process of the machine.
     this.#placeholder = connect({
-      port: portOf(this.#berth),
+      port: portOf(this.#anchor),
       host: '127.0.0.1',
       localPort: this.port,
       localAddress: '127.0.0.1',
@@ -99,7 +99,7 @@ export class TcpProxy {
   }
 
   async close(): Promise<void> {
-    const closed = [this.#server, this.#berth]
+    const closed = [this.#server, this.#anchor]
       .filter((server) => server !== undefined)
       .map((server) => new Promise((resolve) => server.close(resolve)))
     this.#server = undefined
