@@ -69,7 +69,8 @@ export class FaultInjector {
     this.list.push(injected)
     let heal: Heal | undefined
     try {
-      heal = await inject(scene, slot, fault)
+      const healed = await inject(scene, slot, fault)
+      if (typeof healed === 'function') heal = healed as Heal
     } catch (error) {
       // What a person does may meet an API server that is still coming up.
       if (!(error instanceof Missed) && !shared) throw error

@@ -22,8 +22,8 @@ export interface Fault {
 /** Ends a fault. */
 export type Heal = () => Promise<unknown> | unknown
 
-/** Brings a fault about. Throws `Missed` where there is nothing to hit at the moment. */
-export type Inject = (scene: ChaosScene, slot: Slot, fault: Fault) => Promise<Heal | undefined>
+/** Brings a fault about; resolves to a `Heal` where it is not over at once. Throws `Missed` where there is nothing to hit at the moment. */
+export type Inject = (scene: ChaosScene, slot: Slot, fault: Fault) => Promise<unknown>
 
 export interface Kind {
   readonly hits: Part

@@ -15,7 +15,6 @@ function edit(change: (spec: Spec, scene: ChaosScene, slot: number) => object): 
     const { spec = {} } = JSON.parse(stdout) as { spec?: Spec }
     const patch = JSON.stringify({ spec: change(spec, scene, slot.index) })
     await scene.kubectl('patch', 'lease', LEASE, '--type=merge', '-p', patch)
-    return undefined
   }
 }
 
@@ -31,7 +30,6 @@ export const LEASE_EDITS = {
     inject: async (scene) => {
       await scene.kubectl('delete', 'lease', LEASE, '--wait=false')
       scene.leaseDeletedAt = mono()
-      return undefined
     },
   },
   'Lease is given to a stranger': {
@@ -54,7 +52,6 @@ export const LEASE_EDITS = {
     hits: 'lease',
     inject: async (scene, _slot, { id }) => {
       await scene.kubectl('annotate', 'lease', LEASE, '--overwrite', `note=${id}`)
-      return undefined
     },
   },
 } as const satisfies Record<string, Kind>

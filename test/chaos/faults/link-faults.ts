@@ -49,7 +49,6 @@ export const LINK_FAULTS = {
     hits: 'link',
     inject: async (_scene, { link }) => {
       link.reset()
-      return undefined
     },
   },
   'connections flap': {
@@ -64,7 +63,6 @@ export const LINK_FAULTS = {
     hits: 'link',
     inject: async (_scene, { link }) => {
       link.truncate()
-      return undefined
     },
   },
 } as const satisfies Record<string, Kind>

@@ -6,21 +6,20 @@ import { type Kind, Missed } from './fault.ts'
 
 const BLOCKED_MS = 20_000
 
-function signals(signal: NodeJS.Signals): Kind['inject'] {
-  return async (_scene, { pod }) => {
+const toAgent =
+  (signal: NodeJS.Signals): Kind['inject'] =>
+  async (_scene, { pod }) =>
+    pod.agent.signal(signal)
+const toLauncher =
+  (signal: NodeJS.Signals): Kind['inject'] =>
+  async (_scene, { pod }) =>
     signalSame(treeOf(pod).launcher, signal)
-    return undefined
-  }
-}
 
 /** The processes of one pod, and what a kubelet does to them. */
 export const PROCESS_FAULTS = {
   'agent is killed': {
     hits: 'agent',
-    inject: async (_scene, { pod }) => {
-      pod.agent.signal('SIGKILL')
-      return undefined
-    },
+    inject: toAgent('SIGKILL'),
   },
   'agent is killed and stays away': {
     hits: 'agent',
@@ -33,10 +32,7 @@ export const PROCESS_FAULTS = {
   },
   'agent is told to end': {
     hits: 'agent',
-    inject: async (_scene, { pod }) => {
-      pod.agent.signal('SIGTERM')
-      return undefined
-    },
+    inject: toAgent('SIGTERM'),
   },
   'agent is frozen': {
     hits: 'agent',
@@ -66,7 +62,6 @@ export const PROCESS_FAULTS = {
     hits: 'agent',
     inject: async (_scene, { pod }) => {
       rmSync(join(pod.directory, 'run', 'launcher.sock'), { force: true })
-      return undefined
     },
   },
   'launcher is frozen': {
@@ -85,11 +80,11 @@ export const PROCESS_FAULTS = {
   },
   'container is killed': {
     hits: 'container',
-    inject: signals('SIGKILL'),
+    inject: toLauncher('SIGKILL'),
   },
   'container is told to end': {
     hits: 'container',
-    inject: signals('SIGTERM'),
+    inject: toLauncher('SIGTERM'),
   },
   'tini is killed': {
     hits: 'container',
@@ -97,7 +92,6 @@ export const PROCESS_FAULTS = {
       const { tini } = treeOf(pod)
       if (tini === undefined) throw new Missed('no workload there')
       signalSame(tini, 'SIGKILL')
-      return undefined
     },
   },
   'workload is killed': {
@@ -106,7 +100,6 @@ export const PROCESS_FAULTS = {
       const [first] = treeOf(pod).workload
       if (first === undefined) throw new Missed('no workload there')
       signalSame(first, 'SIGKILL')
-      return undefined
     },
   },
   'workload is frozen': {
@@ -130,7 +123,6 @@ export const PROCESS_FAULTS = {
       await ask(pod.port, '/sicken', 1_000).catch(() => {
         throw new Missed('no workload there')
       })
-      return undefined
     },
   },
   'pod is suspended': {
