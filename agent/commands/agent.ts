@@ -4,7 +4,7 @@ import { type AgentOptions, agentOptions, parseAgentOptions } from '../config/op
 import { LauncherKeys } from '../link/keys.ts'
 import { createLog, type Log } from '../observe/log.ts'
 import { isPortFree } from '../processes/port.ts'
-import type { ReplicaParts } from '../replica/replica.ts'
+import type { Replica } from '../replica/replica.ts'
 import { openConnections } from '../supervisor/connections.ts'
 import { VERSION } from '../version.ts'
 
@@ -34,46 +34,52 @@ export async function runAgent(
   const { port } = options.target
   // Loaded here, so that a launcher, which runs from the same file, does not pay their memory.
   const { connectLeaseApi } = await import('../lease/connect.ts')
+  const { startHttpServer } = await import('../observe/http-server.ts')
+  const { createMetrics } = await import('../observe/prometheus.ts')
+  const { Peers } = await import('../peers/peers.ts')
+  const { podAge } = await import('../replica/pod-age.ts')
   const { Replica } = await import('../replica/replica.ts')
+  const { connectSupervisor } = await import('../supervisor/connect.ts')
   const { connectTraffic } = await import('../traffic/connect-traffic.ts')
+  const metrics = createMetrics({ leaseName: options.leaseName, status: () => replica.status() })
+  const clock = systemClock
   const connection = await connectLeaseApi({
     name: options.leaseName,
     ...(options.leaseNamespace === null ? {} : { namespace: options.leaseNamespace }),
     ...(options.kubeconfig === null ? {} : { kubeconfig: options.kubeconfig }),
-    clock: systemClock,
+    clock,
     userAgent: `langflow-leader/${VERSION} (${options.identity})`,
-    onRequest: (verb, code) => metrics?.apiRequest(verb, code),
+    onRequest: (verb, code) => metrics.apiRequest(verb, code),
   })
   log.info('the Lease is reached through', { server: connection.server, source: connection.source })
-  let metrics: Parameters<ReplicaParts['api']>[0] | undefined
-  const replica = new Replica({
+  const { api, objects, namespace, serverVersion } = connection
+  const machine = {
+    clock,
+    portFree: () => isPortFree(port),
+    connections: () => openConnections(port),
+    ...(own.reclaim === undefined ? {} : { reclaim: own.reclaim }),
+  }
+  const { peers: at } = options
+  const age = podAge(options.stateDir, clock)
+  const replica: Replica = new Replica({
     options,
-    namespace: connection.namespace,
-    api: (own) => {
-      metrics = own
-      return connection.api
-    },
-    serverVersion: connection.serverVersion,
-    traffic: await connectTraffic({
-      options,
-      objects: connection.objects,
-      lease: connection.api,
-      clock: systemClock,
-    }),
-    clock: systemClock,
+    namespace,
+    api,
+    serverVersion,
+    traffic: await connectTraffic({ options, objects, lease: api, clock }),
+    supervisor: (wiring) => connectSupervisor({ options, machine, clock, keys, ...wiring }),
+    peers: at === null ? null : (wiring) => new Peers({ at, clock, ...wiring }),
+    podAgeMs: () => age(clock.now()),
+    http: (source) => startHttpServer({ listen: options.listen, source, metrics }),
+    clock,
     log,
-    keys,
-    machine: {
-      clock: systemClock,
-      portFree: () => isPortFree(port),
-      connections: () => openConnections(port),
-      ...(own.reclaim === undefined ? {} : { reclaim: own.reclaim }),
-    },
+    metrics,
+    salt: Math.floor(Math.random() * 1000),
   })
   try {
     await replica.start()
   } catch (error) {
-    connection.api.close()
+    api.close()
     throw error
   }
   own.started?.()

@@ -1,59 +1,38 @@
 import { randomBytes } from 'node:crypto'
+import { isIP } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Command } from 'commander'
-import type { Listen, Peer, Target } from './address.ts'
-import { defaultIdentity } from './names.ts'
-import { type Pod, podOf } from './pod.ts'
+import { defaultIdentity, FIELDS, type Pod, podOf } from './pod.ts'
 import { addSettings, readSettings, type Values } from './setting.ts'
 import { AGENT_SETTINGS, SHARED_SETTINGS } from './settings.ts'
 import { contradiction, type Timings, timingsOf } from './timings.ts'
-import { type SaidTraffic, type TrafficOptions, trafficOf } from './traffic.ts'
 
-export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent'
+type Said = Values<typeof AGENT_SETTINGS>
 
-/** All that an agent is told. Times in milliseconds. */
-export interface AgentOptions extends Timings {
+export type LogLevel = Said['logLevel']
+
+/** All that an agent is told: each flag by its name, and what follows from the pod. Times in milliseconds. */
+export interface AgentOptions
+  extends Omit<Said, 'preset' | 'endpointSlice' | 'identity' | 'traffic' | keyof Timings>,
+    Timings {
   readonly identity: string
   readonly pod: Pod
-  readonly leaseName: string
-  /** `null`: the pod's own, else the kubeconfig's. */
-  readonly leaseNamespace: string | null
-  /** `null`: in-cluster, else `$KUBECONFIG`, else `~/.kube/config`. */
-  readonly kubeconfig: string | null
-  readonly onDoubt: 'freeze' | 'stop'
-  readonly listen: Listen
-  readonly socket: string
-  /** A directory that only the agent can write: its launcher's token survives a restart there. */
-  readonly stateDir: string
-  readonly target: Target
-  readonly standby: 'cold' | 'warm'
-  /** A warm one is also kept beside the LangFlow that serves, for it to be restarted from. */
-  readonly spare: boolean
-  /** LangFlow may take over also what a newer one has led. */
-  readonly allowOlder: boolean
-  readonly onCrash: 'handover' | 'restart'
-  /** `null`: nobody is asked. */
-  readonly peers: Peer | null
   readonly traffic: TrafficOptions
-  readonly healthIntervalMs: number
-  readonly healthTimeoutMs: number
-  /** 1 to 999. */
-  readonly healthFailures: number
-  readonly startTimeoutMs: number
-  /** From 0. */
-  readonly drainTimeoutMs: number
-  /** From 0. */
-  readonly stopTimeoutMs: number
-  readonly logLevel: LogLevel
 }
 
+/** How only the leader is reached, with what the pod must say of itself for it. */
+export type TrafficOptions =
+  | { readonly mode: 'readiness' }
+  | { readonly mode: 'label'; readonly pod: { readonly name: string; readonly uid: string } }
+  | {
+      readonly mode: 'slice'
+      readonly pod: { readonly name: string; readonly uid: string; readonly ip: string }
+      readonly endpointSlice: string
+    }
+
 /** All that a launcher is told. */
-export interface LauncherOptions {
-  readonly socket: string
-  /** From SIGTERM to SIGKILL when the launcher ends by itself; from 0. */
-  readonly stopTimeoutMs: number
-  readonly logLevel: LogLevel
+export interface LauncherOptions extends Values<typeof SHARED_SETTINGS> {
   /** The program and its arguments, as they stood after `--`; at least the program. */
   readonly command: readonly [string, ...string[]]
 }
@@ -69,17 +48,19 @@ export interface RunOptions {
 }
 
 /** Without a pod around it, `run` shares its socket with nobody, and needs no directory that only root can make. */
-const PRIVATE = { otherwise: 'in a private temporary directory' }
 const RUN_SETTINGS = {
   ...AGENT_SETTINGS,
-  socket: { ...omitFallback(AGENT_SETTINGS.socket), ...PRIVATE },
-  stateDir: { ...omitFallback(AGENT_SETTINGS.stateDir), ...PRIVATE },
+  socket: inPrivate(AGENT_SETTINGS.socket),
+  stateDir: inPrivate(AGENT_SETTINGS.stateDir),
+}
+
+function inPrivate<S extends { readonly fallback: string }>({ fallback: _, ...setting }: S) {
+  return { ...setting, otherwise: 'in a private temporary directory' }
 }
 
 /** Adds the agent's flags to its command. */
 export function agentOptions(command: Command): Command {
-  addSettings(command, AGENT_SETTINGS)
-  return command
+  return addSettings(command, AGENT_SETTINGS)
 }
 
 /** Reads what `agentOptions` added. Ends with a usage error where something is wrong. */
@@ -89,8 +70,7 @@ export function parseAgentOptions(command: Command, env: NodeJS.ProcessEnv = pro
 
 /** Adds the launcher's flags and the workload's command to its command. */
 export function launcherOptions(command: Command): Command {
-  addSettings(command, SHARED_SETTINGS)
-  return takesCommand(command)
+  return takesCommand(addSettings(command, SHARED_SETTINGS))
 }
 
 /** Reads what `launcherOptions` added. Ends with a usage error where something is wrong. */
@@ -98,77 +78,80 @@ export function parseLauncherOptions(
   command: Command,
   env: NodeJS.ProcessEnv = process.env,
 ): LauncherOptions {
-  const { stopTimeout, ...values } = readSettings(command, SHARED_SETTINGS, env)
-  return { ...values, stopTimeoutMs: stopTimeout, command: workloadCommand(command) }
+  return { ...readSettings(command, SHARED_SETTINGS, env), command: workloadCommand(command) }
 }
 
 /** Adds the flags of agent and launcher, and the workload's command. */
 export function runOptions(command: Command): Command {
-  addSettings(command, RUN_SETTINGS)
-  return takesCommand(command)
+  return takesCommand(addSettings(command, RUN_SETTINGS))
 }
 
 /** Reads what `runOptions` added. Ends with a usage error where something is wrong. */
 export function parseRunOptions(command: Command, env: NodeJS.ProcessEnv = process.env): RunOptions {
-  const values = readSettings(command, RUN_SETTINGS, env)
+  const said = readSettings(command, RUN_SETTINGS, env)
   const dir = join(tmpdir(), `langflow-leader-${randomBytes(8).toString('hex')}`)
-  const socket = values.socket ?? join(dir, 'launcher.sock')
-  const stateDir = values.stateDir ?? join(dir, 'state')
-  const agent = toAgentOptions(command, { ...values, socket, stateDir }, env)
+  const socket = said.socket ?? join(dir, 'launcher.sock')
+  const stateDir = said.stateDir ?? join(dir, 'state')
+  const agent = toAgentOptions(command, { ...said, socket, stateDir }, env)
   const { stopTimeoutMs, logLevel } = agent
   return {
     agent,
     launcher: { socket, stopTimeoutMs, logLevel, command: workloadCommand(command) },
-    privateDir: values.socket === null || values.stateDir === null ? dir : null,
+    privateDir: said.socket === null || said.stateDir === null ? dir : null,
   }
 }
 
-function toAgentOptions(
-  command: Command,
-  values: Values<typeof AGENT_SETTINGS>,
-  env: NodeJS.ProcessEnv,
-): AgentOptions {
-  const { preset, leaseDuration, renewDeadline, retryPeriod, killMargin, ...others } = values
-  const { healthInterval, healthTimeout, startTimeout, drainTimeout, stopTimeout, ...more } = others
-  const { traffic, endpointSlice, ...rest } = more
-  const timings = timingsOf({ preset, leaseDuration, renewDeadline, retryPeriod, killMargin })
-  const problem = contradiction({ ...timings, onDoubt: rest.onDoubt })
+function toAgentOptions(command: Command, said: Said, env: NodeJS.ProcessEnv): AgentOptions {
+  const { preset: _, endpointSlice, ...rest } = said
+  const timings = timingsOf(said)
+  const problem = contradiction({ ...timings, onDoubt: said.onDoubt }) ?? clash(said)
   if (problem !== null) command.error(problem)
-  if (rest.listen.port !== 0 && rest.listen.port === rest.target.port) {
-    command.error(`--listen and --target have the same port (${rest.listen.port}): give each its own`)
-  }
-  if (rest.spare && rest.standby !== 'warm')
-    command.error('--spare keeps a warm LangFlow beside the one that serves: set --standby=warm as well')
-  const identity = rest.identity ?? ownIdentity(command, env)
-  const pod = podOf(env, { named: rest.identity !== null, hasPeers: rest.peers !== null })
-  return {
-    ...rest,
-    ...timings,
-    identity,
-    pod,
-    traffic: ownTraffic(command, { traffic, endpointSlice }, pod),
-    healthIntervalMs: healthInterval,
-    healthTimeoutMs: healthTimeout,
-    startTimeoutMs: startTimeout,
-    drainTimeoutMs: drainTimeout,
-    stopTimeoutMs: stopTimeout,
-  }
-}
-
-function ownIdentity(command: Command, env: NodeJS.ProcessEnv): string {
+  const pod = podOf(env, { named: said.identity !== null, hasPeers: said.peers !== null })
   try {
-    return defaultIdentity(env)
+    const identity = said.identity ?? defaultIdentity(env)
+    return { ...rest, ...timings, identity, pod, traffic: trafficOf(said.traffic, endpointSlice, pod) }
   } catch (error) {
     return command.error((error as Error).message)
   }
 }
 
-function ownTraffic(command: Command, said: SaidTraffic, pod: Pod): TrafficOptions {
-  try {
-    return trafficOf(said, pod)
-  } catch (error) {
-    return command.error((error as Error).message)
+function clash({ listen, target, spare, standby }: Said): string | null {
+  if (listen.port !== 0 && listen.port === target.port)
+    return `--listen and --target have the same port (${listen.port}): give each its own`
+  if (spare && standby !== 'warm')
+    return '--spare keeps a warm LangFlow beside the one that serves: set --standby=warm as well'
+  return null
+}
+
+/** Throws an Error that says what to change. */
+function trafficOf(mode: TrafficOptions['mode'], endpointSlice: string | null, pod: Pod): TrafficOptions {
+  if (mode !== 'slice' && endpointSlice !== null)
+    throw new Error(`--endpoint-slice is only for --traffic=slice, not for ${mode}: leave it out`)
+  switch (mode) {
+    case 'readiness':
+      return { mode }
+    case 'label': {
+      const { name, uid } = complete(mode, pod, ['name', 'uid'])
+      return { mode, pod: { name, uid } }
+    }
+    case 'slice': {
+      const { name, uid, ip } = complete(mode, pod, ['name', 'uid', 'ip'])
+      if (isIP(ip) === 0)
+        throw new Error(`POD_IP '${ip.slice(0, 60)}' is no IP address: take it from ${FIELDS.ip.path}`)
+      return { mode, pod: { name, uid, ip }, endpointSlice: endpointSlice ?? 'langflow-leader' }
+    }
   }
+}
+
+function complete<K extends keyof typeof FIELDS>(mode: string, pod: Pod, needed: readonly K[]) {
+  const absent = needed.filter((key) => pod[key] === null).map((key) => FIELDS[key])
+  if (absent.length === 0) return pod as { readonly [key in K]: string }
+  const list = new Intl.ListFormat('en-GB')
+  throw new Error(
+    `--traffic=${mode} needs ${list.format(absent.map(({ variable }) => variable))}: add ` +
+      `${absent.length > 1 ? 'them' : 'it'} to the container's env with valueFrom.fieldRef.fieldPath ` +
+      `${list.format(absent.map(({ path }) => path))}; outside of a pod only --traffic=readiness works`,
+  )
 }
 
 /** From the first word that is no flag, everything belongs to the workload, with or without `--` before it. */
@@ -186,9 +169,4 @@ function workloadCommand(command: Command): [string, ...string[]] {
       `missing the command to run, such as: ${command.parent?.name()} ${command.name()} -- langflow run --host 0.0.0.0`,
     )
   return [program, ...args]
-}
-
-function omitFallback<S extends { readonly fallback: string }>(setting: S): Omit<S, 'fallback'> {
-  const { fallback: _, ...rest } = setting
-  return rest
 }

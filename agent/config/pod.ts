@@ -1,3 +1,7 @@
+import { randomUUID } from 'node:crypto'
+import { hostname } from 'node:os'
+import { parseIdentity } from './values.ts'
+
 /** What the downward API tells of this agent's pod; `null` where it was not asked to. */
 export interface Pod {
   readonly name: string | null
@@ -18,6 +22,13 @@ export interface Otherwise {
   /** It asks other replicas. */
   readonly hasPeers: boolean
 }
+
+/** Variables of the agent's container, and the fields of the downward API that they come from. */
+export const FIELDS = {
+  name: { variable: 'POD_NAME', path: 'metadata.name' },
+  uid: { variable: 'POD_UID', path: 'metadata.uid' },
+  ip: { variable: 'POD_IP', path: 'status.podIP' },
+} as const
 
 export function podOf(env: NodeJS.ProcessEnv, otherwise: Otherwise): Pod {
   const said = (name: string) => env[name] || null
@@ -58,4 +69,20 @@ function ownerOf(pod: string, template: string | null, controller: string | null
   }
   const [, set] = /^(.+)-\d+$/.exec(pod) ?? []
   return set !== undefined && controller?.startsWith(`${set}-`) ? `StatefulSet/${set}` : null
+}
+
+/**
+ * Who this replica is where `--identity` does not say: the pod by name and UID, so that two pods never share one and
+ * a restarted agent in the same pod has the same; outside a pod, one of its own for each process. Throws an Error
+ * where the pod says only half of it.
+ */
+export function defaultIdentity(env: NodeJS.ProcessEnv): string {
+  const { POD_NAME: name = '', POD_UID: uid = '' } = env
+  if (name !== '' && uid !== '') return parseIdentity(`${name}_${uid}`)
+  if (name === '' && uid === '') return `${hostname()}_${randomUUID()}`
+  const [present, absent] = name === '' ? [FIELDS.uid, FIELDS.name] : [FIELDS.name, FIELDS.uid]
+  throw new Error(
+    `${present.variable} is set but ${absent.variable} is not: add ${absent.variable} to the container's env with ` +
+      `valueFrom.fieldRef.fieldPath ${absent.path}, or set --identity`,
+  )
 }

@@ -1,7 +1,7 @@
 import { Command, CommanderError, type ErrorOptions, type HelpContext } from 'commander'
 import { exitCodeOf, reportOf, UsageError } from '../exit.ts'
 import { VERSION } from '../version.ts'
-import { unknownVariable } from './environment.ts'
+import { variableOf } from './setting.ts'
 
 /** A command whose every usage error is a `UsageError` of one line, thrown instead of ending the process. */
 class OneLineCommand extends Command {
@@ -47,6 +47,44 @@ export function createProgram(env: NodeJS.ProcessEnv = process.env): Command {
       const problem = unknownVariable(program, env)
       if (problem !== null) command.error(problem)
     })
+}
+
+/** What LangFlow's environment is given; a command that is run from there finds them. */
+const GIVEN_TO_LANGFLOW = ['LEADER_EPOCH', 'LEADER_IDENTITY']
+
+/** Kubernetes adds such variables for every Service in the namespace, so also for one named `leader-…`. */
+const SERVICE_LINK =
+  /^LEADER(?:_[A-Z0-9_]+)?_(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)$/
+
+/**
+ * The sentence for a `LEADER_*` variable that no command of the program knows; `null` where there is none. A typo
+ * would otherwise leave a default in force without a word.
+ */
+function unknownVariable(program: Command, env: NodeJS.ProcessEnv): string | null {
+  const flags = new Set(flagsOf(program))
+  const known = new Set([...GIVEN_TO_LANGFLOW, ...[...flags].map(variableOf)])
+  const unknown = Object.keys(env)
+    .sort()
+    .find((name) => name.startsWith('LEADER_') && !known.has(name) && !SERVICE_LINK.test(name))
+  if (unknown === undefined) return null
+  const near = nearest(`--${unknown.slice('LEADER_'.length).toLowerCase().replaceAll('_', '-')}`, flags)
+  return `unknown environment variable ${unknown} ${near ? `(did you mean ${variableOf(near)}?)` : 'in a prefix that is kept for this program; remove it'}`
+}
+
+function flagsOf(command: Command): string[] {
+  return [...command.options.flatMap(({ long }) => long ?? []), ...command.commands.flatMap(flagsOf)]
+}
+
+/** The flag that commander would suggest for a misspelled one. */
+function nearest(flag: string, flags: Iterable<string>): string | null {
+  const command = new OneLineCommand()
+  for (const one of flags) command.option(one)
+  try {
+    command.parse([flag], { from: 'user' })
+    return null
+  } catch (error) {
+    return /did you mean (?:one of )?(--[\w-]+)/.exec((error as Error).message)?.[1] ?? null
+  }
 }
 
 /**

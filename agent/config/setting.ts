@@ -14,7 +14,7 @@ export interface Setting<T> {
   readonly schema: z.ZodMiniType<T, string>
 }
 
-/** Settings by the camelCase form of their flags. */
+/** Settings by the names of their flags in code: `leaseDurationMs` for `--lease-duration`. */
 export type Settings = Readonly<Record<string, Setting<unknown>>>
 
 /** What the settings say, once read; `null` where nothing was said and there is no fallback. */
@@ -39,9 +39,14 @@ export function reads<T>(parse: (text: string) => T): z.ZodMiniType<T, string> {
   )
 }
 
-/** `leaseDuration` -> `--lease-duration` */
+/** `leaseDurationMs` -> `leaseDuration`, as commander calls it: on the command line each value brings its own unit. */
+function attributeOf(key: string): string {
+  return key.replace(/Ms$/, '')
+}
+
+/** `leaseDurationMs` -> `--lease-duration` */
 export function flagOf(key: string): string {
-  return `--${key.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`
+  return `--${attributeOf(key).replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`
 }
 
 /** `--lease-duration` -> `LEADER_LEASE_DURATION` */
@@ -50,13 +55,14 @@ export function variableOf(flag: string): string {
 }
 
 /** Adds a flag for each setting, with its default and its environment variable in `--help`. */
-export function addSettings(command: Command, settings: Settings): void {
+export function addSettings(command: Command, settings: Settings): Command {
   for (const [key, { argument, about, group, fallback, otherwise }] of Object.entries(settings)) {
     const flag = flagOf(key)
     const unset = fallback ?? otherwise
     const notes = unset === undefined ? variableOf(flag) : `default: ${unset}; ${variableOf(flag)}`
     command.addOption(new Option(`${flag} ${argument}`.trim(), `${about} (${notes})`).helpGroup(`${group}:`))
   }
+  return command
 }
 
 /**
@@ -68,11 +74,11 @@ export function readSettings<S extends Settings>(
   settings: S,
   env: NodeJS.ProcessEnv,
 ): Values<S> {
+  const typed = (key: string): string | true | undefined => command.getOptionValue(attributeOf(key))
   const texts: Record<string, string | null> = {}
   const schemas: Record<string, z.ZodMiniType> = {}
   for (const [key, { fallback, schema }] of Object.entries(settings)) {
-    const text: string | true | undefined =
-      command.getOptionValue(key) ?? (env[variableOf(flagOf(key))] || fallback)
+    const text = typed(key) ?? (env[variableOf(flagOf(key))] || fallback)
     texts[key] = text === undefined ? null : String(text)
     schemas[key] = z.nullable(schema)
   }
@@ -80,7 +86,7 @@ export function readSettings<S extends Settings>(
   if (result.success) return result.data as Values<S>
   const issue = result.error.issues[0]!
   const key = String(issue.path[0])
-  const source = command.getOptionValue(key) === undefined ? variableOf(flagOf(key)) : flagOf(key)
+  const source = typed(key) === undefined ? variableOf(flagOf(key)) : flagOf(key)
   return command.error(`${source} '${shown(texts[key] ?? '')}': ${issue.message}`)
 }
 

@@ -1,4 +1,4 @@
-import { formatDuration } from './duration.ts'
+import { formatDuration } from './values.ts'
 
 /** What retries may be stretched by, as client-go's `JitterFactor`. */
 const JITTER_FACTOR = 1.2
@@ -20,22 +20,19 @@ export const PRESETS = {
   fast: { leaseDurationMs: 6_000, renewDeadlineMs: 4_000, retryPeriodMs: 1_000 },
 } as const satisfies Record<string, Omit<Timings, 'killMarginMs'>>
 
-/** What was said of the timings, one by one; `null`: the preset decides. In milliseconds. */
-export interface SaidTimings {
+/** What was said of the timings, one by one; `null`: the preset decides. */
+export type SaidTimings = { readonly [K in keyof Timings]: Timings[K] | null } & {
   readonly preset: keyof typeof PRESETS
-  readonly leaseDuration: number | null
-  readonly renewDeadline: number | null
-  readonly retryPeriod: number | null
-  readonly killMargin: number
+  readonly killMarginMs: number
 }
 
-export function timingsOf(said: SaidTimings): Timings {
-  const { leaseDurationMs, renewDeadlineMs, retryPeriodMs } = PRESETS[said.preset]
+export function timingsOf({ preset, killMarginMs, ...said }: SaidTimings): Timings {
+  const { leaseDurationMs, renewDeadlineMs, retryPeriodMs } = PRESETS[preset]
   return {
-    leaseDurationMs: said.leaseDuration ?? leaseDurationMs,
-    renewDeadlineMs: said.renewDeadline ?? renewDeadlineMs,
-    retryPeriodMs: said.retryPeriod ?? retryPeriodMs,
-    killMarginMs: said.killMargin,
+    leaseDurationMs: said.leaseDurationMs ?? leaseDurationMs,
+    renewDeadlineMs: said.renewDeadlineMs ?? renewDeadlineMs,
+    retryPeriodMs: said.retryPeriodMs ?? retryPeriodMs,
+    killMarginMs,
   }
 }
 

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { formatListen, type Listen } from '../config/address.ts'
+import { formatListen, type Listen } from '../config/values.ts'
 import { FatalError } from '../exit.ts'
 import type { Place } from './gates.ts'
 

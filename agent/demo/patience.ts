@@ -1,5 +1,5 @@
 import type { Clock } from '../clock.ts'
-import { formatDuration } from '../config/duration.ts'
+import { formatDuration } from '../config/values.ts'
 import { FatalError } from '../exit.ts'
 
 /** How often it is looked: often enough for a board, and no measure depends on it. */

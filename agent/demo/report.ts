@@ -1,5 +1,5 @@
 import Table from 'cli-table3'
-import { formatDuration } from '../config/duration.ts'
+import { formatDuration } from '../config/values.ts'
 import { ANSWERING } from './answers.ts'
 import { BEATING } from './beats.ts'
 import type { Paint } from './paint.ts'

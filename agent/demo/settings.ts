@@ -1,9 +1,8 @@
 import type { Command } from 'commander'
-import { type Listen, parseListen } from '../config/address.ts'
 import { addSettings, readSettings, reads, type Setting } from '../config/setting.ts'
-import { AGENT_SETTINGS } from '../config/settings.ts'
+import { TIMING_SETTINGS } from '../config/settings.ts'
 import { contradiction, type Timings, timingsOf } from '../config/timings.ts'
-import { findExecutable, splitWords } from '../config/words.ts'
+import { findExecutable, type Listen, parseListen, splitWords } from '../config/values.ts'
 
 /** All that a demo is told. Times in milliseconds. */
 export interface DemoOptions extends Timings {
@@ -13,8 +12,6 @@ export interface DemoOptions extends Timings {
   readonly command: readonly string[] | null
   readonly json: boolean
 }
-
-const { preset, leaseDuration, renewDeadline, retryPeriod, killMargin } = AGENT_SETTINGS
 
 const DEMO_SETTINGS = {
   command: {
@@ -31,11 +28,7 @@ const DEMO_SETTINGS = {
     group: 'Demo',
     schema: reads(parseListen),
   },
-  preset,
-  leaseDuration,
-  renewDeadline,
-  retryPeriod,
-  killMargin,
+  ...TIMING_SETTINGS,
 } as const satisfies Record<string, Setting<unknown>>
 
 /** Adds the demo's flags to its command. */

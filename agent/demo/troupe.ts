@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Clock } from '../clock.ts'
-import { formatDuration } from '../config/duration.ts'
+import { formatDuration } from '../config/values.ts'
 import type { Place } from './gates.ts'
 import type { Ground } from './ground.ts'
 import { langflowEnvironment, withoutSettings } from './langflow-environment.ts'

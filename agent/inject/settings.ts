@@ -1,8 +1,7 @@
 import type { Command } from 'commander'
-import { parseNamespace, parseObjectName } from '../config/names.ts'
 import { addSettings, flagOf, readSettings, reads, type Setting } from '../config/setting.ts'
 import { AGENT_SETTINGS } from '../config/settings.ts'
-import { splitWords } from '../config/words.ts'
+import { parseNamespace, parseObjectName, splitWords } from '../config/values.ts'
 import { VERSION } from '../version.ts'
 
 export type Traffic = 'readiness' | 'label'

@@ -9,7 +9,7 @@ import {
   type WorkloadView,
 } from '../link/messages.ts'
 import type { Log } from '../observe/log.ts'
-import { Repeats } from '../observe/repeats.ts'
+import { LogThrottle } from '../observe/log-throttle.ts'
 import type { ProcessTree } from '../processes/process-tree.ts'
 import type { Parentage } from '../processes/spawn.ts'
 import { Launcher } from './launcher.ts'
@@ -49,7 +49,7 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
   let ending = false
   let standby = null as KeptStandby<WarmStandby> | null
   let keepsSpare = false
-  const repeats = new Repeats(log, machine.clock)
+  const repeats = new LogThrottle(log, machine.clock)
   let exitCode = 0
   let toldReason = null as string | null
   const ended = Promise.withResolvers<number>()
@@ -160,7 +160,7 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
   return code
 }
 
-function report(log: Log, repeats: Repeats, view: WorkloadView, cause: WorkloadCause): void {
+function report(log: Log, repeats: LogThrottle, view: WorkloadView, cause: WorkloadCause): void {
   const about = { epoch: view.epoch ?? 0, identity: view.identity ?? '' }
   switch (cause.kind) {
     case 'started':

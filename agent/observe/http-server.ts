@@ -1,11 +1,11 @@
 import fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
 import { type Clock, systemClock } from '../clock.ts'
-import { formatListen, type Listen } from '../config/address.ts'
+import { formatListen, type Listen } from '../config/values.ts'
 import { FatalError } from '../exit.ts'
+import { ConnectionLimiter, MAX_HEAD_BYTES, type Refusal } from './connection-limiter.ts'
 import type { Exposition } from './prometheus.ts'
 import { addRoutes } from './routes.ts'
 import type { StatusSource } from './status.ts'
-import { MAX_HEAD_BYTES, type Refusal, Turnstile } from './turnstile.ts'
 
 export interface HttpServerOptions {
   readonly listen: Listen
@@ -42,11 +42,11 @@ async function listen(options: HttpServerOptions, host: string, port: number): P
   const server = createServer()
   addRoutes(server, source, metrics)
   await server.ready()
-  const turnstile = new Turnstile({ http: server.server, clock, refusal })
+  const limiter = new ConnectionLimiter({ http: server.server, clock, refusal })
   try {
-    const bound = await turnstile.listen(host, port)
+    const bound = await limiter.listen(host, port)
     const close = async () => {
-      await turnstile.close()
+      await limiter.close()
       await server.close()
     }
     return { address: bound.address, port: bound.port, close }

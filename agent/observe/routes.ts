@@ -1,9 +1,8 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { PAGE_POLICY, renderPage } from './page.ts'
 import type { Exposition } from './prometheus.ts'
-import { readiness } from './readyz.ts'
 import { redactText } from './redact.ts'
-import type { AgentStatus, StatusSource } from './status.ts'
+import type { AgentStatus, Check, StatusSource } from './status.ts'
 
 const TEXT = 'text/plain; charset=utf-8'
 const JSON_TYPE = 'application/json; charset=utf-8'
@@ -40,7 +39,7 @@ export function addRoutes(server: FastifyInstance, source: StatusSource, metrics
   for (const [url, handler] of Object.entries(routes)) server.get(url, handler)
   server.setNotFoundHandler((_, reply) => notFound(reply))
   server.addHook('onRequest', (request, reply, done) => {
-    // A connection is for one request: see `Turnstile`.
+    // A connection is for one request: see `ConnectionLimiter`.
     reply.header('connection', 'close')
     reply.header('x-content-type-options', 'nosniff').header('cache-control', 'no-store')
     if (request.method !== 'GET' && request.method !== 'HEAD') {
@@ -74,4 +73,40 @@ function notFound(reply: FastifyReply): FastifyReply {
   return json(reply, 404, {
     error: 'no such page: there are /, /livez, /readyz, /workloadz, /leader, /status and /metrics',
   })
+}
+
+interface Readiness {
+  readonly ok: boolean
+  /** What kube-apiserver's own `/readyz` would say, with a newline at the end. */
+  readonly text: string
+}
+
+/** The only check that can be left out: then a follower that could take over is ready as well. */
+const EXCLUDABLE = 'leadership'
+
+/** Answers `/readyz`. What is excluded and unknown only earns a warning, as in kube-apiserver. */
+function readiness(source: StatusSource, verbose: boolean, excluded: readonly string[]): Readiness {
+  const anyRole = excluded.includes(EXCLUDABLE)
+  const ok = anyRole ? source.couldServe() : source.ready()
+  if (ok && !verbose) return { ok, text: 'ok\n' }
+  const { checks } = source.status()
+  const lines = checks.map((check) => line(check, anyRole && (ok || check.name === EXCLUDABLE)))
+  const foreign = excluded.filter((name) => name !== EXCLUDABLE)
+  if (foreign.length > 0)
+    lines.push(`warn: some health checks cannot be excluded: no matches for ${quoted(foreign)}`)
+  lines.push(`readyz check ${ok ? 'passed' : 'failed'}`)
+  return { ok, text: `${lines.join('\n')}\n` }
+}
+
+/** `waived`: not required, because whoever asks also wants a follower that could take over. */
+function line(check: Check, waived: boolean): string {
+  if (check.ok) return `[+]${check.name} ok`
+  return waived
+    ? `[+]${check.name} excluded: ok`
+    : `[-]${check.name} failed: ${check.detail.replace(/\s+/g, ' ')}`
+}
+
+/** Shown with nothing in it but what a check's name can consist of, for whoever displays it. */
+function quoted(names: readonly string[]): string {
+  return names.map((name) => `"${name.replace(/[^\w.-]/g, '?').slice(0, 40)}"`).join(',')
 }

@@ -1,5 +1,5 @@
 import type { Clock } from '../clock.ts'
-import { formatDuration } from '../config/duration.ts'
+import { formatDuration } from '../config/values.ts'
 import type { Fact, Term } from '../election/state.ts'
 import type { Log } from '../observe/log.ts'
 import type { Peers } from './peers.ts'

@@ -3,8 +3,8 @@ import { isIPv6 } from 'node:net'
 import { Agent, request } from 'undici'
 import * as z from 'zod/mini'
 import type { Clock, Timer } from '../clock.ts'
-import type { Peer } from '../config/address.ts'
-import type { Repeats } from '../observe/repeats.ts'
+import type { Peer } from '../config/values.ts'
+import type { LogThrottle } from '../observe/log-throttle.ts'
 import type { PeersView } from '../observe/status.ts'
 import type { Member } from './succession.ts'
 
@@ -16,7 +16,7 @@ export interface PeersOptions {
   /** What they compete for; others under the same name are rivals. */
   readonly lease: { readonly namespace: string; readonly name: string }
   readonly clock: Clock
-  readonly repeats: Pick<Repeats, 'happened' | 'over'>
+  readonly repeats: Pick<LogThrottle, 'happened' | 'over'>
   readonly resolve?: (host: string) => Promise<readonly string[]>
   /** Called when all of them have been asked once more. */
   readonly asked?: () => void

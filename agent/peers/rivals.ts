@@ -1,6 +1,6 @@
 import { type Clock, pause } from '../clock.ts'
 import type { Fact } from '../election/state.ts'
-import type { Repeats } from '../observe/repeats.ts'
+import type { LogThrottle } from '../observe/log-throttle.ts'
 import { type Competitor, leaseIn, type Peers } from './peers.ts'
 
 export interface RivalsOptions {
@@ -12,12 +12,12 @@ export interface RivalsOptions {
   readonly podAgeMs: () => number | null
   readonly leads: () => boolean
   readonly clock: Clock
-  readonly repeats: Pick<Repeats, 'happened' | 'over'>
+  readonly repeats: Pick<LogThrottle, 'happened' | 'over'>
   readonly tell: (fact: Fact) => void
 }
 
 /** Nobody waits longer than this for peers that cannot be reached. */
-const PATIENCE_MS = 2_000
+const ANSWERS_WITHIN_MS = 2_000
 const AGAIN_MS = 5_000
 
 /**
@@ -46,7 +46,7 @@ export class Rivals {
   private async look(peers: Pick<Peers, 'survey'>): Promise<void> {
     const { clock, repeats, leads } = this.options
     for (;;) {
-      const others = await Promise.race([peers.survey(), pause(clock, PATIENCE_MS).then(() => [])])
+      const others = await Promise.race([peers.survey(), pause(clock, ANSWERS_WITHIN_MS).then(() => [])])
       if (this.closed) return
       // One that took its own grant back was there before.
       if (leads()) break

@@ -2,23 +2,23 @@ import type { AgentOptions } from '../config/options.ts'
 import type { OutwardEffect } from '../election/elector.ts'
 import type { ElectionState } from '../election/state.ts'
 import type { Log } from '../observe/log.ts'
+import type { LogThrottle } from '../observe/log-throttle.ts'
 import type { Metrics } from '../observe/metrics.ts'
-import type { Repeats } from '../observe/repeats.ts'
 
-export interface ReplicaChronicleOptions {
+export interface EventRecorderOptions {
   readonly onCrash: AgentOptions['onCrash']
   readonly log: Pick<Log, 'event' | 'warn' | 'error'>
   readonly metrics: Pick<Metrics, 'leading' | 'transition' | 'takeover' | 'restarted'>
-  readonly repeats: Pick<Repeats, 'happened' | 'over'>
+  readonly repeats: Pick<LogThrottle, 'happened' | 'over'>
 }
 
 /** What happens to a replica, as its log and its metrics tell it; a trouble that lasts is not told each time. */
-export class ReplicaChronicle {
-  private readonly options: ReplicaChronicleOptions
+export class EventRecorder {
+  private readonly options: EventRecorderOptions
   private epochsFull = false
   private versionProblem: string | null = null
 
-  constructor(options: ReplicaChronicleOptions) {
+  constructor(options: EventRecorderOptions) {
     this.options = options
   }
 

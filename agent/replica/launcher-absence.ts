@@ -11,7 +11,7 @@ export interface LauncherAbsenceOptions {
 }
 
 /** An image is pulled and a volume mounted by then, most of the time. */
-const PATIENCE_MS = 60_000
+const CONNECTS_WITHIN_MS = 60_000
 /** Before it, a sidecar container that is an init container has to be asked for. */
 const NATIVE_SIDECARS = { major: 1, minor: 29 }
 
@@ -28,7 +28,7 @@ export class LauncherAbsence {
 
   /** Waits for one from now on. */
   start(): void {
-    if (!this.hasCome) this.timer = this.options.clock.after(PATIENCE_MS, () => void this.look())
+    if (!this.hasCome) this.timer = this.options.clock.after(CONNECTS_WITHIN_MS, () => void this.look())
   }
 
   /** One that came once is not absent in this sense. */
@@ -55,7 +55,7 @@ export class LauncherAbsence {
         ? `no launcher has connected, and the API server is of version ${version}: without native sidecars, which come with ` +
           '1.29, this agent is an ordinary init container that LangFlow’s container waits for: upgrade the cluster, or run ' +
           'both in one container (langflow-leader run)'
-        : `no launcher has connected within ${PATIENCE_MS / 1000} s: LangFlow’s container must start LangFlow by ` +
+        : `no launcher has connected within ${CONNECTS_WITHIN_MS / 1000} s: LangFlow’s container must start LangFlow by ` +
           `"langflow-leader launch --", and mount the volume that is ${dirname(socket)} here at the same place`
     changed()
   }

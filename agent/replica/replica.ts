@@ -1,43 +1,58 @@
-import type { Clock, Instant } from '../clock.ts'
-import type { AgentOptions } from '../config/options.ts'
+import type { Clock } from '../clock.ts'
 import { Elector, type OutwardEffect } from '../election/elector.ts'
 import { ownerProblem } from '../election/ownership.ts'
-import type { CandidateConfig, ElectionState } from '../election/state.ts'
+import type { ElectionState, Fact } from '../election/state.ts'
 import { epochProblem, langflowFault } from '../lease/lease.ts'
 import type { LeaseApi } from '../lease/lease-api.ts'
-import type { LauncherKeys } from '../link/keys.ts'
 import type { HttpServer } from '../observe/http-server.ts'
-import { startHttpServer } from '../observe/http-server.ts'
 import type { Log } from '../observe/log.ts'
-import { createMetrics } from '../observe/prometheus.ts'
-import { Repeats } from '../observe/repeats.ts'
+import { LogThrottle } from '../observe/log-throttle.ts'
+import type { Metrics } from '../observe/metrics.ts'
 import type { AgentStatus, StatusSource } from '../observe/status.ts'
 import { MakingWay } from '../peers/making-way.ts'
-import { Peers } from '../peers/peers.ts'
+import type { Peers, PeersOptions } from '../peers/peers.ts'
 import { Rivals } from '../peers/rivals.ts'
-import { connectSupervisor } from '../supervisor/connect.ts'
 import { GATE_KNOWN_MS } from '../supervisor/drain.ts'
-import type { Supervisor, SupervisorMachine } from '../supervisor/supervisor.ts'
+import type { Supervisor, SupervisorOptions } from '../supervisor/supervisor.ts'
 import { Steering, type SteeringOptions } from '../traffic/steering.ts'
 import { remedyFor } from './crash-policy.ts'
-import { ReplicaChronicle } from './event-recorder.ts'
+import { EventRecorder } from './event-recorder.ts'
 import { ReplicaGate } from './gate.ts'
 import { LauncherAbsence } from './launcher-absence.ts'
-import { podAge } from './pod-age.ts'
-import { describeReplica, type ReplicaFacts } from './status.ts'
+import { checksOf, describeReplica, type ReplicaFacts, type ReplicaOptions } from './status.ts'
 
+/** What the replica gives to its supervisor. */
+type SupervisorWiring = Pick<
+  SupervisorOptions,
+  'log' | 'repeats' | 'metrics' | 'remedy' | 'tell' | 'changed'
+> & { readonly alarm: (what: string) => void }
+
+/** What the replica gives to whoever asks its peers. */
+type PeersWiring = Pick<PeersOptions, 'identity' | 'lease' | 'repeats' | 'asked'>
+
+/** Everything outside of the process, and time and chance: the simulation brings its own. */
 export interface ReplicaParts {
-  readonly options: AgentOptions
+  readonly options: ReplicaOptions
   readonly namespace: string
-  readonly api: (metrics: ReturnType<typeof createMetrics>) => LeaseApi
+  readonly api: LeaseApi
   /** Called once. */
   readonly traffic: SteeringOptions['traffic']
-  readonly clock: Clock
-  readonly log: Log
-  readonly keys: LauncherKeys
-  readonly machine: SupervisorMachine
+  /** Called once. */
+  readonly supervisor: (wiring: SupervisorWiring) => Supervisor
+  /** Called once; `null`: nobody is asked. */
+  readonly peers: ((wiring: PeersWiring) => Pick<Peers, keyof Peers>) | null
+  readonly podAgeMs: () => number | null
   /** The API server's version, such as `1.37`. */
   readonly serverVersion: () => Promise<string | null>
+  /** Begins to answer. Rejects with a `FatalError` where the address cannot be had. */
+  readonly http: (source: StatusSource) => Promise<Pick<HttpServer, 'port' | 'close'>>
+  readonly clock: Clock
+  readonly log: Log
+  readonly metrics: Metrics
+  /** Called after each turn of the election. */
+  readonly changed?: () => void
+  /** 0 to 999, random for each process; see `CandidateConfig`. */
+  readonly salt: number
 }
 
 /** A loop that is this late is stuck; long enough for any pause that a busy node causes. */
@@ -46,98 +61,92 @@ const STUCK_AFTER_MS = 10_000
 /** One replica: election, workload and gate put together. Whoever reads it (HTTP, metrics) changes nothing. */
 export class Replica implements StatusSource {
   private readonly parts: ReplicaParts
-  private readonly metrics: ReturnType<typeof createMetrics>
-  private readonly elector: Elector
-  private readonly supervisor: Supervisor
-  private readonly chronicle: ReplicaChronicle
+  readonly elector: Elector
+  readonly supervisor: Supervisor
+  private readonly recorder: EventRecorder
   private readonly gate: ReplicaGate
-  private readonly peers: Peers | null
-  private readonly podAge: (now: Instant) => number | null
+  private readonly peers: Pick<Peers, keyof Peers> | null
   private readonly absence: LauncherAbsence
   private readonly makingWay: MakingWay
   private readonly rivals: Rivals
   private readonly ended = Promise.withResolvers<0 | 1>()
   private readonly steering: Steering
-  private http: HttpServer | null = null
+  private http: Pick<HttpServer, 'close'> | null = null
 
   constructor(parts: ReplicaParts) {
-    const { options, clock, log } = parts
+    const { options, clock, log, metrics, podAgeMs } = parts
+    const { identity, leaseDurationMs, pod } = options
     this.parts = parts
-    const repeats = new Repeats(log, clock)
+    const repeats = new LogThrottle(log, clock)
+    const lease = { namespace: parts.namespace, name: options.leaseName }
+    const tell = (fact: Fact) => this.elector.tell(fact)
+    const state = () => this.elector.state
+    this.recorder = new EventRecorder({ onCrash: options.onCrash, log, metrics, repeats })
     this.gate = new ReplicaGate({
       timings: options,
       clock,
       log,
-      state: () => this.elector.state,
+      state,
       workload: () => this.supervisor,
-      checks: () => this.status().checks,
+      checks: () => checksOf(this.facts),
     })
-    const { peers: at, identity } = options
     this.steering = new Steering({
       traffic: parts.traffic,
       identity,
-      leaseDurationMs: options.leaseDurationMs,
-      lingerMs: options.pod.name === null ? 0 : GATE_KNOWN_MS,
+      leaseDurationMs,
+      lingerMs: pod.name === null ? 0 : GATE_KNOWN_MS,
       clock,
       log,
       repeats,
-      state: () => this.elector.state,
+      state,
       ready: () => this.gate.ready(),
       inDoubt: () => this.gate.inDoubt,
     })
-    this.podAge = podAge(options.stateDir, clock)
     this.absence = new LauncherAbsence({
       clock,
       socket: options.socket,
       serverVersion: parts.serverVersion,
-      changed: () => this.chronicle.launcher(this.absence.problem),
+      changed: () => this.recorder.launcher(this.absence.problem),
     })
-    const lease = { namespace: parts.namespace, name: options.leaseName }
     const asked = () => this.makingWay.asked()
-    this.peers = at === null ? null : new Peers({ at, identity, lease, clock, repeats, asked })
+    this.peers = parts.peers?.({ identity, lease, repeats, asked }) ?? null
+    const { peers } = this
     this.makingWay = new MakingWay({
-      peers: this.peers,
-      revision: options.pod.revision,
-      podAgeMs: () => this.podAge(clock.now()),
-      leaseDurationMs: options.leaseDurationMs,
+      peers,
+      revision: pod.revision,
+      podAgeMs,
+      leaseDurationMs,
       clock,
       log,
-      term: () => this.elector.state.term,
+      term: () => state().term,
       served: () => this.supervisor.served,
       startsColder: () => this.supervisor.startsColder,
-      tell: (fact) => this.elector.tell(fact),
+      tell,
     })
     this.rivals = new Rivals({
-      peers: this.peers,
+      peers,
       lease,
-      podAgeMs: () => this.podAge(clock.now()),
-      leads: () => this.elector.state.term !== null,
+      podAgeMs,
+      leads: () => state().term !== null,
       clock,
       repeats,
-      tell: (fact) => this.elector.tell(fact),
+      tell,
     })
-    this.metrics = createMetrics({ leaseName: options.leaseName, status: () => this.status() })
-    const { metrics } = this
-    this.chronicle = new ReplicaChronicle({ onCrash: options.onCrash, log, metrics, repeats })
     this.elector = new Elector({
-      config: candidateConfig(options),
-      api: parts.api(metrics),
+      config: { ...options, owner: pod.owner, salt: parts.salt },
+      api: parts.api,
       clock,
       metrics,
       run: (effect) => this.run(effect),
       changed: (state) => this.electionChanged(state),
     })
-    this.supervisor = connectSupervisor({
-      options,
-      machine: parts.machine,
-      clock,
-      keys: parts.keys,
+    this.supervisor = parts.supervisor({
       log,
       repeats,
       metrics,
       alarm: (what) => repeats.happened('link', what),
-      remedy: (servedMs) => remedyFor(options, servedMs, this.peers?.view?.ready ?? null),
-      tell: (fact) => this.elector.tell(fact),
+      remedy: (servedMs) => remedyFor(options, servedMs, peers?.view?.ready ?? null),
+      tell,
       changed: () => this.gateChanged(),
     })
   }
@@ -145,15 +154,17 @@ export class Replica implements StatusSource {
   /** Rejects with a `FatalError` where socket or HTTP port cannot be had; then nothing was started. */
   async start(): Promise<void> {
     const { options, log } = this.parts
+    let http: Awaited<ReturnType<ReplicaParts['http']>>
     try {
       await this.supervisor.listen()
-      this.http = await startHttpServer({ listen: options.listen, source: this, metrics: this.metrics })
+      http = await this.parts.http(this)
     } catch (error) {
       this.supervisor.close()
       throw error
     }
+    this.http = http
     log.event('campaigning', { epoch: 0, lease: `${this.parts.namespace}/${options.leaseName}` })
-    log.info('answering HTTP', { port: this.http.port })
+    log.info('answering HTTP', { port: http.port })
     if (options.pod.problem !== null) log.warn(options.pod.problem)
     this.rivals.start()
     this.elector.start()
@@ -213,7 +224,7 @@ export class Replica implements StatusSource {
       decision,
       workload: this.supervisor,
       peers,
-      podAgeMs: this.podAge(now),
+      podAgeMs: this.parts.podAgeMs(),
       routedTo: this.steering.view.routedTo,
       problem:
         this.absence.problem ??
@@ -248,7 +259,7 @@ export class Replica implements StatusSource {
         this.steering.stop(() => this.supervisor.stop(effect.graceMs))
         return
       case 'restart':
-        this.chronicle.restart(effect.reason, this.elector.state)
+        this.recorder.restart(effect.reason, this.elector.state)
         this.supervisor.restart(effect.graceMs, this.parts.options.drainTimeoutMs)
         return
       case 'kill':
@@ -258,19 +269,20 @@ export class Replica implements StatusSource {
         this.ended.resolve(effect.code)
         return
       case 'event':
-        this.chronicle.event(effect)
+        this.recorder.event(effect)
         return
     }
   }
 
   private electionChanged(state: ElectionState): void {
-    this.chronicle.lease(state, this.elector.decision)
-    this.chronicle.owner(this.ownerProblem)
+    this.recorder.lease(state, this.elector.decision)
+    this.recorder.owner(this.ownerProblem)
     const lease = state.seen?.lease ?? null
-    this.chronicle.epoch(epochProblem(lease))
-    this.chronicle.version(state.outdated ?? langflowFault(lease))
+    this.recorder.epoch(epochProblem(lease))
+    this.recorder.version(state.outdated ?? langflowFault(lease))
     this.peers?.ask(state.term !== null)
     this.gateChanged()
+    this.parts.changed?.()
   }
 
   private gateChanged(): void {
@@ -280,9 +292,3 @@ export class Replica implements StatusSource {
     this.gate.look(ready)
   }
 }
-
-function candidateConfig(options: AgentOptions): CandidateConfig {
-  return { ...options, owner: options.pod.owner, salt: SALT }
-}
-
-const SALT = Math.floor(Math.random() * 1000)

@@ -7,11 +7,18 @@ import type { CandidateConfig, ElectionState } from '../election/state.ts'
 import { epochOf, holderOf, langflowOf } from '../lease/lease.ts'
 import type { WorkloadView } from '../link/messages.ts'
 import type { AgentStatus, Check, PeersView } from '../observe/status.ts'
-import { gateChecks } from '../traffic/gate.ts'
 import { VERSION } from '../version.ts'
 
+/** What a replica needs to know of its own configuration. */
+export interface ReplicaOptions
+  extends Omit<CandidateConfig, 'owner' | 'salt'>,
+    Pick<AgentOptions, 'leaseName' | 'socket' | 'standby' | 'onCrash'> {
+  readonly pod: Pick<AgentOptions['pod'], 'name' | 'revision' | 'owner' | 'problem'>
+  readonly traffic: Pick<AgentOptions['traffic'], 'mode'>
+}
+
 export interface ReplicaFacts {
-  readonly options: AgentOptions
+  readonly options: ReplicaOptions
   readonly namespace: string
   readonly now: Instant
   readonly state: ElectionState
@@ -136,18 +143,31 @@ function standbyState({ state, workload }: ReplicaFacts): AgentStatus['standby']
   return standby.mode === 'cold' && state.term === null && workload.canRun ? 'ready' : 'none'
 }
 
-function checksOf({ options, state, now, workload }: ReplicaFacts): Check[] {
+/** The readiness gate as its conditions, in the order in which `/readyz?verbose` prints them; open when all hold. */
+export function checksOf({ options, state, now, workload }: StandbyFacts): Check[] {
   const { term } = state
   const holder = state.seen?.lease ? holderOf(state.seen.lease) : ''
-  return gateChecks({
-    leads: term !== null,
-    standing: term !== null ? 'this replica leads' : holder ? `${holder} leads` : 'nobody leads',
-    doubt: term?.doubt ?? false,
-    inability: inabilityOf({ options, state, now }),
-    closed: term?.stepDown?.reason ?? term?.restarting ?? null,
-    launcher: workload.launcher,
-    workload: workload.view.state,
-    healthy: workload.healthy,
-    lastProbe: workload.lastProbe,
-  })
+  const doubt = term?.doubt ?? false
+  const unable = inabilityOf({ options, state, now })
+  const closed = term?.stepDown?.reason ?? term?.restarting ?? null
+  const { launcher, healthy, lastProbe } = workload
+  const { state: does } = workload.view
+  const follower = holder ? `${holder} leads` : 'nobody leads'
+  return [
+    { name: 'leadership', ok: term !== null, detail: term !== null ? 'this replica leads' : follower },
+    {
+      name: 'lease',
+      ok: !doubt && unable === null,
+      detail: doubt
+        ? 'no renewal was acknowledged by the renew deadline'
+        : (unable ?? (term !== null ? 'renewed in time' : 'seen')),
+    },
+    { name: 'launcher', ok: launcher === 'connected', detail: `the launcher is ${launcher}` },
+    {
+      name: 'workload',
+      ok: does === 'running' && healthy,
+      detail: does === 'running' ? `running; ${lastProbe ?? 'not asked yet'}` : does,
+    },
+    { name: 'gate', ok: closed === null, detail: closed === null ? 'open' : `closed: ${closed}` },
+  ]
 }

@@ -13,8 +13,8 @@ import {
 import type { Hello, LinkHandlers } from '../link/server.ts'
 import type { StandbyMode } from '../link/standby.ts'
 import type { Log } from '../observe/log.ts'
+import type { LogThrottle } from '../observe/log-throttle.ts'
 import type { Metrics } from '../observe/metrics.ts'
-import type { Repeats } from '../observe/repeats.ts'
 import { describeConnections } from './connections.ts'
 import { Drain } from './drain.ts'
 import { Orders } from './orders.ts'
@@ -48,7 +48,7 @@ export interface SupervisorOptions {
   /** How long before the Lease expires everything must be dead. */
   readonly killMarginMs: number
   readonly log: Log
-  readonly repeats: Pick<Repeats, 'happened' | 'over'>
+  readonly repeats: Pick<LogThrottle, 'happened' | 'over'>
   readonly metrics: Pick<Metrics, 'takeover' | 'stopped'>
   /** What to do about LangFlow's own failure, after it served for so long since its start; `null`: it never did. */
   readonly remedy: (servedMs: number | null) => Remedy

@@ -1,7 +1,7 @@
 import { type Clock, pause, type Timer } from '../clock.ts'
 import type { ElectionState, StepDown } from '../election/state.ts'
 import type { Log } from '../observe/log.ts'
-import type { Repeats } from '../observe/repeats.ts'
+import type { LogThrottle } from '../observe/log-throttle.ts'
 import { Intention } from './intention.ts'
 import { followed, type Traffic, type TrafficListener, type TrafficView } from './traffic.ts'
 
@@ -13,7 +13,7 @@ export interface SteeringOptions {
   readonly lingerMs: number
   readonly clock: Clock
   readonly log: Pick<Log, 'info'>
-  readonly repeats: Pick<Repeats, 'happened' | 'over'>
+  readonly repeats: Pick<LogThrottle, 'happened' | 'over'>
   readonly state: () => ElectionState
   /** Both ask the clock: a timer that is late must not hold the gate open. */
   readonly ready: () => boolean

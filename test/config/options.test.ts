@@ -82,12 +82,10 @@ describe("the agent's options", () => {
 
   for (const [flag, variable, text, meaning] of FLAGS) {
     it(`take ${flag} from the command line or from ${variable}`, async () => {
-      assert.deepEqual((await parse(['agent', flag, text], POD)).agent, { ...DEFAULTS, ...meaning })
-      assert.deepEqual((await parse(['agent', `${flag}=${text}`], POD)).agent, { ...DEFAULTS, ...meaning })
-      assert.deepEqual((await parse(['agent'], { ...POD, [variable]: text })).agent, {
-        ...DEFAULTS,
-        ...meaning,
-      })
+      const expected = { ...DEFAULTS, ...meaning }
+      assert.deepEqual((await parse(['agent', flag, text], POD)).agent, expected)
+      assert.deepEqual((await parse(['agent', `${flag}=${text}`], POD)).agent, expected)
+      assert.deepEqual((await parse(['agent'], { ...POD, [variable]: text })).agent, expected)
     })
   }
 
@@ -144,111 +142,52 @@ describe("the agent's options", () => {
 })
 
 describe('an option that cannot be used', () => {
-  const cases: [args: string[], env: NodeJS.ProcessEnv, problem: string][] = [
-    [['--lease-duration', '15'], {}, "--lease-duration '15': a duration needs a unit, such as 15s or 15ms"],
-    [
-      [],
-      { LEADER_LEASE_DURATION: '15' },
-      "LEADER_LEASE_DURATION '15': a duration needs a unit, such as 15s or 15ms",
-    ],
-    [
-      ['--lease-duration', '15500ms'],
-      {},
-      "--lease-duration '15500ms': a Lease counts whole seconds: use 16s",
-    ],
-    [['--lease-duration', '1s'], {}, "--lease-duration '1s': use at least 2s"],
-    [['--listen', ':7860'], {}, '--listen and --target have the same port (7860): give each its own'],
-    [['--spare'], {}, '--spare keeps a warm LangFlow beside the one that serves: set --standby=warm as well'],
-    [['--kill-margin', '0'], {}, "--kill-margin '0': use at least 100ms"],
-    [['--retry-period', '0s'], {}, "--retry-period '0s': use at least 1ms"],
-    [['--health-failures', '0'], {}, "--health-failures '0': use a whole number from 1 to 999, such as 3"],
-    [
-      ['--health-failures', '1.5'],
-      {},
-      "--health-failures '1.5': use a whole number from 1 to 999, such as 3",
-    ],
-    [['--standby', 'frozen'], {}, "--standby 'frozen': use one of cold, warm"],
-    [['--traffic', 'mesh'], {}, "--traffic 'mesh': use one of readiness, label, slice"],
-    [
-      ['--endpoint-slice', 'Web'],
-      {},
-      "--endpoint-slice 'Web': use at most 253 lower-case letters, digits, - and ., with a letter or digit at both ends, such as langflow-leader-lock",
-    ],
-    [
-      ['--traffic=label', '--endpoint-slice=web'],
-      {},
-      '--endpoint-slice is only for --traffic=slice, not for label: leave it out',
-    ],
-    [
-      ['--traffic=slice'],
-      {},
-      "--traffic=slice needs POD_IP: add it to the container's env with valueFrom.fieldRef.fieldPath status.podIP; outside of a pod only --traffic=readiness works",
-    ],
-    [['--traffic=slice'], { POD_IP: 'me' }, "POD_IP 'me' is no IP address: take it from status.podIP"],
-    [
-      ['--traffic=label', '--identity=me'],
-      { POD_NAME: '', POD_UID: '' },
-      "--traffic=label needs POD_NAME and POD_UID: add them to the container's env with valueFrom.fieldRef.fieldPath metadata.name and metadata.uid; outside of a pod only --traffic=readiness works",
-    ],
-    [[], { LEADER_ALLOW_OLDER: '1' }, "LEADER_ALLOW_OLDER '1': use true or false"],
-    [['--preset', 'slow'], {}, "--preset 'slow': use one of default, fast"],
-    [
-      ['--preset=fast', '--renew-deadline=10s'],
-      {},
-      '--lease-duration (6s) must be longer than --renew-deadline (10s) and --kill-margin (1s) together: set --lease-duration to at least 12s, or lower one of the others',
-    ],
-    [['--on-doubt', 'kill'], {}, "--on-doubt 'kill': use one of freeze, stop"],
-    [['--on-crash', 'ignore'], {}, "--on-crash 'ignore': use one of handover, restart"],
-    [
-      ['--peers', 'langflow-members'],
-      {},
-      "--peers 'langflow-members': write it as langflow-members:8090, 10.0.0.7:8090 or [fd00::7]:8090",
-    ],
-    [
-      ['--log-level', 'loud'],
-      {},
-      "--log-level 'loud': use one of trace, debug, info, warn, error, fatal, silent",
-    ],
-    [['--listen', '8090'], {}, "--listen '8090': write it as :8090, 127.0.0.1:8090 or [::1]:8090"],
-    [['--socket', 's'], {}, "--socket 's': use an absolute path, such as /run/langflow-leader"],
-    [
-      ['--identity', ''],
-      {},
+  /** By the words of the command line; those that begin with a variable's name are in the environment. */
+  const cases = {
+    '--lease-duration=15': "--lease-duration '15': a duration needs a unit, such as 15s or 15ms",
+    'LEADER_LEASE_DURATION=15': "LEADER_LEASE_DURATION '15': a duration needs a unit, such as 15s or 15ms",
+    '--lease-duration=15500ms': "--lease-duration '15500ms': a Lease counts whole seconds: use 16s",
+    '--kill-margin=0': "--kill-margin '0': use at least 100ms",
+    '--retry-period=0s': "--retry-period '0s': use at least 1ms",
+    '--health-failures=0': "--health-failures '0': use a whole number from 1 to 999, such as 3",
+    '--health-failures=1.5': "--health-failures '1.5': use a whole number from 1 to 999, such as 3",
+    '--standby=frozen': "--standby 'frozen': use one of cold, warm",
+    'LEADER_ALLOW_OLDER=1': "LEADER_ALLOW_OLDER '1': use true or false",
+    '--identity=':
       "--identity '': use 1 to 512 printable ASCII characters without spaces, such as langflow-0_3f1c",
-    ],
-    [
-      ['--target', 'http://u:hunter2@127.0.0.1:1'],
-      {},
+    '--target=http://u:hunter2@127.0.0.1:1':
       "--target 'http://***@127.0.0.1:1': leave out user and password, such as http://127.0.0.1:7860",
-    ],
-    [
-      ['--lease-duration', '11s'],
-      {},
+    '--peers=langflow-members':
+      "--peers 'langflow-members': write it as langflow-members:8090, 10.0.0.7:8090 or [fd00::7]:8090",
+    '--endpoint-slice=Web':
+      "--endpoint-slice 'Web': use at most 253 lower-case letters, digits, - and ., with a letter or digit at both ends, such as langflow-leader-lock",
+    '--listen=:7860': '--listen and --target have the same port (7860): give each its own',
+    '--spare': '--spare keeps a warm LangFlow beside the one that serves: set --standby=warm as well',
+    '--traffic=label --endpoint-slice=web':
+      '--endpoint-slice is only for --traffic=slice, not for label: leave it out',
+    '--traffic=slice':
+      "--traffic=slice needs POD_IP: add it to the container's env with valueFrom.fieldRef.fieldPath status.podIP; outside of a pod only --traffic=readiness works",
+    'POD_IP=me --traffic=slice': "POD_IP 'me' is no IP address: take it from status.podIP",
+    'POD_NAME= POD_UID= --traffic=label --identity=me':
+      "--traffic=label needs POD_NAME and POD_UID: add them to the container's env with valueFrom.fieldRef.fieldPath metadata.name and metadata.uid; outside of a pod only --traffic=readiness works",
+    '--preset=fast --renew-deadline=10s':
+      '--lease-duration (6s) must be longer than --renew-deadline (10s) and --kill-margin (1s) together: set --lease-duration to at least 12s, or lower one of the others',
+    '--lease-duration=11s':
       '--lease-duration (11s) must be longer than --renew-deadline (10s) and --kill-margin (1s) together: set --lease-duration to at least 12s, or lower one of the others',
-    ],
-    [
-      ['--kill-margin', '5500ms'],
-      {},
+    '--kill-margin=5500ms':
       '--lease-duration (15s) must be longer than --renew-deadline (10s) and --kill-margin (5s500ms) together: set --lease-duration to at least 16s, or lower one of the others',
-    ],
-    [
-      ['--renew-deadline', '2400ms'],
-      {},
+    '--renew-deadline=2400ms':
       '--renew-deadline (2s400ms) must be longer than 1.2 times --retry-period (2s): set --renew-deadline to at least 2s500ms, or lower --retry-period',
-    ],
-    [
-      ['--kill-margin=100ms', '--on-doubt=stop'],
-      {},
+    '--kill-margin=100ms --on-doubt=stop':
       '--kill-margin (100ms) is too short for a kill and for clocks whose rates differ by 0.1 %: with --on-doubt=stop and --lease-duration 15s set it to at least 300ms',
-    ],
-    [
-      ['--kill-margin=100ms', '--renew-deadline=14800ms'],
-      {},
+    '--kill-margin=100ms --renew-deadline=14800ms':
       '--renew-deadline (14s800ms) leaves no time for a freeze and for clocks whose rates differ by 0.1 %: with --lease-duration 15s set it to at most 14s700ms',
-    ],
-  ]
-  for (const [args, env, problem] of cases) {
+  }
+  for (const [line, problem] of Object.entries(cases)) {
     it(`is told in one sentence: ${problem}`, async () => {
+      const args = line.split(' ').filter((word) => word.startsWith('--'))
+      const variables = line.split(' ').filter((word) => !word.startsWith('--'))
+      const env = Object.fromEntries(variables.map((variable) => variable.split('=', 2)))
       await assert.rejects(parse(['agent', ...args], { ...POD, ...env }), (error) => {
         assert.ok(error instanceof UsageError)
         assert.equal(error.message, `langflow-leader agent: ${problem}; see 'langflow-leader agent --help'`)
@@ -324,17 +263,7 @@ describe('the options of run', () => {
   })
 
   it('need no private directory where both are named', async () => {
-    const { run } = await parse([
-      'run',
-      '--socket',
-      '/run/s',
-      '--state-dir',
-      '/var/s',
-      '--stop-timeout',
-      '1s',
-      '--',
-      'x',
-    ])
+    const { run } = await parse(['run', '--socket=/run/s', '--state-dir=/var/s', '--stop-timeout=1s', 'x'])
     assert.equal(run?.privateDir, null)
     assert.deepEqual(run?.launcher, {
       socket: '/run/s',

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
+import { hostname } from 'node:os'
 import { describe, test } from 'node:test'
-import { type Otherwise, podOf as podFrom } from '../../agent/config/pod.ts'
+import { defaultIdentity, type Otherwise, podOf as podFrom } from '../../agent/config/pod.ts'
 
 function podOf(env: NodeJS.ProcessEnv, otherwise: Partial<Otherwise> = {}) {
   return podFrom(env, { named: false, hasPeers: false, ...otherwise })
@@ -60,5 +61,26 @@ describe("the agent's pod", () => {
     const asked = { ...env, POD_TEMPLATE_HASH: '', CONTROLLER_REVISION_HASH: '' }
     assert.equal(podOf(asked, { hasPeers: true }).problem, null)
     assert.equal(podOf({ POD_NAME: 'a', POD_UID: 'b' }, { hasPeers: true }).problem, null)
+  })
+})
+
+describe('the identity', () => {
+  test('is pod name and UID where the pod says both', () => {
+    assert.equal(defaultIdentity({ POD_NAME: 'langflow-0', POD_UID: '3f1c' }), 'langflow-0_3f1c')
+  })
+
+  test('is host name and something random outside a pod, another for each process', () => {
+    const identity = defaultIdentity({})
+    assert.ok(identity.startsWith(`${hostname()}_`))
+    assert.notEqual(defaultIdentity({}), identity)
+  })
+
+  test('is refused where the pod says only its name, or only its UID', () => {
+    assert.throws(() => defaultIdentity({ POD_NAME: 'langflow-0' }), {
+      message: /^POD_NAME is set but POD_UID is not: .*fieldPath metadata\.uid, or set --identity$/,
+    })
+    assert.throws(() => defaultIdentity({ POD_UID: '3f1c', POD_NAME: '' }), {
+      message: /^POD_UID is set but POD_NAME is not: .*fieldPath metadata\.name, or set --identity$/,
+    })
   })
 })

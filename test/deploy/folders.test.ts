@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
+import { flagOf } from '../../agent/config/setting.ts'
 import { AGENT_SETTINGS } from '../../agent/config/settings.ts'
 import { VERSION } from '../../agent/version.ts'
 import { parse } from '../config/commands.ts'
@@ -60,7 +61,7 @@ describe('the folders of deploy/', () => {
   test('auto-inject: both policies know the flags of the agent that a pod may choose', () => {
     const fixed = ['identity', 'kubeconfig', 'socket', 'stateDir', 'listen']
     const chosen = Object.keys(AGENT_SETTINGS).filter((name) => !fixed.includes(name))
-    const flags = chosen.map((name) => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`))
+    const flags = chosen.map((name) => flagOf(name).slice(2))
     const files = readManifests(join(DEPLOY, 'components/auto-inject'))
     for (const file of ['mutating-policy.yaml', 'validating-policy.yaml']) {
       const { expression } = named(

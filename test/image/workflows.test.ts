@@ -13,25 +13,27 @@ interface Step {
   readonly run?: string
 }
 
+interface Job {
+  readonly needs?: readonly string[]
+  readonly steps: readonly Step[]
+  readonly 'timeout-minutes': number
+}
+
 interface Workflow {
   readonly permissions: Readonly<Record<string, string>>
-  readonly jobs: Readonly<
-    Record<
-      string,
-      { permissions?: Record<string, string>; steps: readonly Step[]; 'timeout-minutes': number }
-    >
-  >
+  /** A job runs steps, or another workflow of this repository. */
+  readonly jobs: Readonly<Record<string, Job | { readonly uses: string }>>
 }
 
 describe('the workflows', () => {
   for (const name of readdirSync(WORKFLOWS)) {
     const text = readFileSync(join(WORKFLOWS, name), 'utf8')
     const workflow = parse(text) as Workflow
-    const jobs = Object.values(workflow.jobs)
+    const jobs = Object.values(workflow.jobs).filter((job): job is Job => !('uses' in job))
     const steps = jobs.flatMap((job) => job.steps)
 
     test(`${name} names each action by a commit, with its version beside it`, () => {
-      const used = text.split('\n').filter((line) => /^\s*(- )?uses:/.test(line))
+      const used = text.split('\n').filter((line) => /^\s*(- )?uses: (?!\.\/)/.test(line))
       assert.equal(used.length, steps.filter(({ uses }) => uses !== undefined).length)
       for (const line of used) assert.match(line, /uses: [\w-]+\/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$/)
     })
@@ -48,6 +50,15 @@ describe('the workflows', () => {
       for (const script of scripts) accessSync(join(ROOT, script), constants.X_OK)
     })
   }
+
+  test('a release comes after everything that the others test', () => {
+    const { jobs } = parse(readFileSync(join(WORKFLOWS, 'release.yml'), 'utf8')) as Workflow
+    const { needs = [] } = jobs.image as Job
+    assert.deepEqual(
+      needs.map((name) => (jobs[name] as { uses: string }).uses),
+      ['./.github/workflows/ci.yml', './.github/workflows/nightly.yml'],
+    )
+  })
 
   test('an image that is built without arguments is labelled with the version of the package', () => {
     assert.match(readFileSync(join(ROOT, 'Dockerfile'), 'utf8'), new RegExp(`^ARG VERSION=${VERSION}$`, 'm'))

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { describe, type TestContext, test } from 'node:test'
-import { Repeats } from '../../agent/observe/repeats.ts'
+import { LogThrottle } from '../../agent/observe/log-throttle.ts'
 import { Peers } from '../../agent/peers/peers.ts'
 import type { Member } from '../../agent/peers/succession.ts'
 import { settled, VirtualClock } from '../support/virtual-clock.ts'
@@ -58,7 +58,7 @@ class Bench {
   open(resolve: ((host: string) => Promise<string[]>) | undefined = async () => this.addresses): this {
     const { clock, lines } = this
     const log = { warn: (msg: string) => void lines.push(msg), info: (msg: string) => void lines.push(msg) }
-    const repeats = new Repeats(log, clock)
+    const repeats = new LogThrottle(log, clock)
     this.peers = new Peers({
       at: { host: 'localhost', port: this.port },
       identity: 'me',

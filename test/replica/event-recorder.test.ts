@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { initialState } from '../../agent/election/state.ts'
-import { Repeats } from '../../agent/observe/repeats.ts'
-import { ReplicaChronicle } from '../../agent/replica/event-recorder.ts'
+import { LogThrottle } from '../../agent/observe/log-throttle.ts'
+import { EventRecorder } from '../../agent/replica/event-recorder.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
 
 function setUp(onCrash: 'handover' | 'restart' = 'handover') {
@@ -18,7 +18,7 @@ function setUp(onCrash: 'handover' | 'restart' = 'handover') {
     (name: string) =>
     (...values: unknown[]) =>
       void counted.push([name, ...values])
-  const chronicle = new ReplicaChronicle({
+  const recorder = new EventRecorder({
     onCrash,
     log,
     metrics: {
@@ -27,19 +27,19 @@ function setUp(onCrash: 'handover' | 'restart' = 'handover') {
       takeover: count('takeover'),
       restarted: count('restarted'),
     },
-    repeats: new Repeats(log, new VirtualClock()),
+    repeats: new LogThrottle(log, new VirtualClock()),
   })
-  return { lines, counted, chronicle }
+  return { lines, counted, recorder }
 }
 
 describe('what happens to a replica', () => {
   test('is logged with its details, and counted where leadership changes', () => {
-    const { lines, counted, chronicle } = setUp()
+    const { lines, counted, recorder } = setUp()
     const detail = { unchangedMs: 15_000, acquireMs: 12 }
-    chronicle.event({ type: 'event', event: 'acquired', epoch: 4, reason: 'it expired', detail })
-    chronicle.event({ type: 'event', event: 'doubt', epoch: 4 })
-    chronicle.event({ type: 'event', event: 'stepped_down', epoch: 4, reason: 'SIGTERM' })
-    chronicle.event({ type: 'event', event: 'lost', epoch: 5 })
+    recorder.event({ type: 'event', event: 'acquired', epoch: 4, reason: 'it expired', detail })
+    recorder.event({ type: 'event', event: 'doubt', epoch: 4 })
+    recorder.event({ type: 'event', event: 'stepped_down', epoch: 4, reason: 'SIGTERM' })
+    recorder.event({ type: 'event', event: 'lost', epoch: 5 })
     assert.deepEqual(lines, [
       ['acquired', { epoch: 4, reason: 'it expired', ...detail }],
       ['doubt', { epoch: 4, reason: undefined }],
@@ -63,8 +63,8 @@ describe('what happens to a replica', () => {
       ['restart', '--on-crash=restart'],
       ['handover', 'no other replica is ready'],
     ] as const) {
-      const { lines, counted, chronicle } = setUp(onCrash)
-      chronicle.restart('it ended', { term: null, highestEpoch: 7 })
+      const { lines, counted, recorder } = setUp(onCrash)
+      recorder.restart('it ended', { term: null, highestEpoch: 7 })
       assert.deepEqual(lines, [[`LangFlow is restarted in place: it ended; ${why}`, { epoch: 7 }]])
       assert.deepEqual(counted, [['restarted', 'it ended']])
     }
@@ -73,15 +73,15 @@ describe('what happens to a replica', () => {
 
 describe('a trouble', () => {
   test('with the Lease is told once, writes before reads before the watch, and when it is over', () => {
-    const { lines, chronicle } = setUp()
+    const { lines, recorder } = setUp()
     const sound = initialState()
-    chronicle.lease(sound, 'following')
-    chronicle.lease({ ...sound, watchProblem: 'no watch' }, 'following')
-    chronicle.lease({ ...sound, readProblem: 'no read', watchProblem: 'no watch' }, 'following')
+    recorder.lease(sound, 'following')
+    recorder.lease({ ...sound, watchProblem: 'no watch' }, 'following')
+    recorder.lease({ ...sound, readProblem: 'no read', watchProblem: 'no watch' }, 'following')
     const all = { writeProblem: 'no write', readProblem: 'no read', watchProblem: 'no watch' }
-    chronicle.lease(all, 'holding')
-    chronicle.lease(all, 'holding')
-    chronicle.lease(sound, 'holding')
+    recorder.lease(all, 'holding')
+    recorder.lease(all, 'holding')
+    recorder.lease(sound, 'holding')
     assert.deepEqual(
       lines.map(([msg]) => msg),
       ['no watch', 'no read', 'no write', 'the Lease can be reached again'],
@@ -90,9 +90,9 @@ describe('a trouble', () => {
   })
 
   test('with its owner, and with an absent launcher, is told once, and when it is over', () => {
-    const { lines, chronicle } = setUp()
-    for (const problem of [null, 'it is another one’s', 'it is another one’s', null]) chronicle.owner(problem)
-    for (const problem of [null, 'none has come', 'none has come', null]) chronicle.launcher(problem)
+    const { lines, recorder } = setUp()
+    for (const problem of [null, 'it is another one’s', 'it is another one’s', null]) recorder.owner(problem)
+    for (const problem of [null, 'none has come', 'none has come', null]) recorder.launcher(problem)
     assert.deepEqual(
       lines.map(([msg]) => msg),
       [
@@ -107,17 +107,17 @@ describe('a trouble', () => {
 
 describe('what is wrong with versions of LangFlow', () => {
   test('is a warning, once for each thing', () => {
-    const { lines, chronicle } = setUp()
+    const { lines, recorder } = setUp()
     for (const problem of [null, 'it is older', 'it is older', 'it is none', null, 'it is older'])
-      chronicle.version(problem)
+      recorder.version(problem)
     assert.deepEqual(lines, [['it is older'], ['it is none'], ['it is older']])
   })
 })
 
 describe('epochs that have left their field', () => {
   test('are an alarm, once', () => {
-    const { lines, chronicle } = setUp()
-    for (const problem of [null, 'it is full', 'it is full', null, 'it is full']) chronicle.epoch(problem)
+    const { lines, recorder } = setUp()
+    for (const problem of [null, 'it is full', 'it is full', null, 'it is full']) recorder.epoch(problem)
     assert.deepEqual(lines, [['ALARM: it is full'], ['ALARM: it is full']])
   })
 })

@@ -1,30 +1,30 @@
-import { reached } from '../../agent/clock.ts'
-import { doubtAt } from '../../agent/election/deadlines.ts'
-import { Elector, type OutwardEffect } from '../../agent/election/elector.ts'
-import type { CandidateConfig } from '../../agent/election/state.ts'
+import type { CandidateConfig, Fact } from '../../agent/election/state.ts'
 import type { LeaseApi } from '../../agent/lease/lease-api.ts'
-import { MakingWay } from '../../agent/peers/making-way.ts'
+import type { Log } from '../../agent/observe/log.ts'
+import type { Metrics } from '../../agent/observe/metrics.ts'
+import type { Competitor, Peers } from '../../agent/peers/peers.ts'
 import type { Member } from '../../agent/peers/succession.ts'
-import { standsBy } from '../../agent/replica/status.ts'
+import { Replica } from '../../agent/replica/replica.ts'
 import {
   Supervisor,
   type SupervisorMachine,
   type SupervisorOptions,
 } from '../../agent/supervisor/supervisor.ts'
-import { gateChecks } from '../../agent/traffic/gate.ts'
+import type { Traffic } from '../../agent/traffic/traffic.ts'
 import type { Process } from './process.ts'
 
 export interface AgentHostParts {
   readonly config: CandidateConfig
+  readonly onCrash: 'handover' | 'restart'
   readonly api: LeaseApi
   readonly process: Process
   readonly machine: Omit<SupervisorMachine, 'clock'>
   readonly link: SupervisorOptions['link']
   readonly probe: SupervisorOptions['probe']
   readonly standby: SupervisorOptions['standby']
+  /** From a change of the gate until the API server has acknowledged it; 0: it is told nothing, as in readiness mode. */
   readonly gateMs: number
   readonly startTimeoutMs: number
-  readonly remedy: SupervisorOptions['remedy']
   /** Of its pod's template. */
   readonly revision: string
   readonly podAgeMs: () => number
@@ -52,109 +52,89 @@ export type Stage = (typeof STAGES)[number]
 
 /** How often a leader asks the others: as `Peers` does. */
 export const ASK_MS = 5_000
+const LEASE = { namespace: 'team', name: 'langflow-leader-lock' }
 const ignore = (): void => {}
-const SILENT = { event: ignore, debug: ignore, info: ignore, warn: ignore, error: ignore }
-const UNCOUNTED = { renewal: ignore, slowPath: ignore, takeover: ignore, stopped: ignore }
+const UNCOUNTED: Metrics = {
+  leading: ignore,
+  slowPath: ignore,
+  renewal: ignore,
+  transition: ignore,
+  restarted: ignore,
+  takeover: ignore,
+  stopped: ignore,
+  apiRequest: ignore,
+}
 
-/** One agent process: the real elector and supervisor, put together as `Replica` does it, without HTTP and log. */
+/** One agent process: the real replica, with the model's machine, network and workload around it. */
 export class AgentHost {
   private readonly parts: AgentHostParts
-  readonly elector: Elector
-  readonly supervisor: Supervisor
-  private readonly makingWay: MakingWay
-  private members: readonly Member[] = []
-  private asking = false
+  private readonly replica: Replica
 
   constructor(parts: AgentHostParts) {
-    const { process, trace } = parts
+    const { config, process, trace, revision } = parts
     this.parts = parts
-    this.elector = new Elector({
-      config: parts.config,
+    const pod = { name: null, revision, owner: config.owner, problem: null }
+    this.replica = new Replica({
+      options: {
+        ...config,
+        leaseName: LEASE.name,
+        socket: '/run/launcher.sock',
+        pod,
+        standby: parts.standby,
+        onCrash: parts.onCrash,
+        traffic: { mode: parts.gateMs === 0 ? 'readiness' : 'label' },
+      },
+      namespace: LEASE.namespace,
       api: parts.api,
-      clock: process,
-      metrics: UNCOUNTED,
-      run: (effect) => this.run(effect),
-      changed: () => {
-        parts.moved(this.stage)
-        this.ask()
-      },
-    })
-    this.supervisor = new Supervisor({
-      repeats: { happened: () => {}, over: () => {} },
-      machine: { ...parts.machine, clock: process },
-      link: parts.link,
-      probe: parts.probe,
-      standby: parts.standby,
-      startTimeoutMs: parts.startTimeoutMs,
-      stopTimeoutMs: parts.config.stopTimeoutMs,
-      remedy: parts.remedy,
-      killMarginMs: parts.config.killMarginMs,
-      log: {
-        ...SILENT,
-        warn: (msg) => trace(() => `agent: ${msg}`),
-        error: (msg) => trace(() => `agent: ${msg}`),
-      },
-      metrics: UNCOUNTED,
-      tell: (fact) => {
-        if (fact.type !== 'workload' && fact.type !== 'tick')
-          trace(() => `agent is told: ${JSON.stringify(fact)}`)
-        this.elector.tell(fact)
-      },
-      changed: ignore,
-    })
-    const members = () => this.members
-    this.makingWay = new MakingWay({
-      peers: {
-        get members() {
-          return members()
-        },
-      },
-      revision: parts.revision,
+      traffic: () => new ModelTraffic(process, parts.gateMs),
+      supervisor: ({ tell, ...wiring }) =>
+        new Supervisor({
+          ...wiring,
+          tell: (fact) => {
+            this.traceFact(fact)
+            tell(fact)
+          },
+          machine: { ...parts.machine, clock: process },
+          link: parts.link,
+          probe: parts.probe,
+          standby: parts.standby,
+          startTimeoutMs: parts.startTimeoutMs,
+          stopTimeoutMs: config.stopTimeoutMs,
+          killMarginMs: config.killMarginMs,
+        }),
+      peers: parts.peers === null ? null : ({ asked }) => new ModelPeers(process, parts.peers!, asked),
       podAgeMs: parts.podAgeMs,
-      leaseDurationMs: parts.config.leaseDurationMs,
+      serverVersion: async () => null,
+      http: async () => ({ port: 0, close: async () => {} }),
       clock: process,
-      log: SILENT,
-      term: () => this.elector.state.term,
-      served: () => this.supervisor.served,
-      startsColder: () => this.supervisor.startsColder,
-      tell: (fact) => this.elector.tell(fact),
+      log: logTo(trace),
+      metrics: UNCOUNTED,
+      changed: () => parts.moved(this.stage),
+      salt: config.salt,
     })
-    void this.supervisor.listen().then(() => this.elector.start())
+    void this.replica.start()
+    void this.replica.end().then((code) => process.act(() => parts.exited(code)))
   }
 
-  /** `Replica.terminate` */
+  get elector(): Replica['elector'] {
+    return this.replica.elector
+  }
+
   terminate(): void {
-    if (this.elector.state.ending !== null) this.elector.tell({ type: 'drained' })
-    else this.elector.tell({ type: 'terminate', reason: 'SIGTERM' })
+    this.replica.terminate('SIGTERM')
   }
 
   /** What it tells others of itself. */
   get member(): Member {
-    const { process, config, standby, revision } = this.parts
-    const { elector, supervisor } = this
-    const { mode } = supervisor.view.standby
+    const { identity, couldTakeOver, standby, revision, podAgeMs } = this.replica.status()
     return {
-      identity: config.identity,
-      ready: standsBy({ options: config, state: elector.state, now: process.now(), workload: supervisor }),
-      prepared: mode === standby,
-      warm: mode !== 'cold',
+      identity,
+      ready: couldTakeOver,
+      prepared: standby.mode === standby.wanted,
+      warm: standby.mode !== 'cold',
       revision,
-      podAgeMs: this.parts.podAgeMs(),
+      podAgeMs,
     }
-  }
-
-  /** For as long as it leads. */
-  private ask(): void {
-    const { peers, process } = this.parts
-    if (peers === null || this.asking || this.elector.state.term === null) return
-    this.asking = true
-    process.after(ASK_MS, () => {
-      this.asking = false
-      if (this.elector.state.term === null) return
-      this.members = peers()
-      this.makingWay.asked()
-      this.ask()
-    })
   }
 
   get stage(): Stage {
@@ -163,67 +143,111 @@ export class AgentHost {
     if (term === null) return pending !== null ? 'acquiring' : seen === null ? 'starting' : 'following'
     if (term.stepDown !== null) return term.stepDown.stage
     if (term.doubt) return 'in doubt'
-    return this.supervisor.healthy ? 'serving' : 'starting its workload'
+    return this.replica.supervisor.healthy ? 'serving' : 'starting its workload'
   }
 
-  /** Whether traffic is let through: `Replica.ready`. */
+  /** Whether traffic is let through. */
   get ready(): boolean {
-    const { process, config } = this.parts
-    const { term } = this.elector.state
-    if (term === null || reached(process.kernel.now(), doubtAt(config, term.renewedAt))) return false
-    const { view, launcher, healthy, lastProbe } = this.supervisor
-    const checks = gateChecks({
-      leads: true,
-      standing: '',
-      doubt: term.doubt,
-      inability: null,
-      closed: term.stepDown?.reason ?? term.restarting,
-      launcher,
-      workload: view.state,
-      healthy,
-      lastProbe,
+    return this.replica.ready()
+  }
+
+  private traceFact(fact: Fact): void {
+    if (fact.type !== 'workload' && fact.type !== 'tick')
+      this.parts.trace(() => `agent is told: ${JSON.stringify(fact)}`)
+  }
+}
+
+function logTo(trace: AgentHostParts['trace']): Log {
+  const say = (text: string) => trace(() => `agent: ${text}`)
+  return {
+    event: (name, { epoch, reason }) =>
+      say(`${name}, epoch ${epoch}${reason === undefined ? '' : `: ${reason}`}`),
+    debug: ignore,
+    info: ignore,
+    warn: say,
+    error: say,
+  }
+}
+
+/** The other replicas, which always answer at once. */
+class ModelPeers implements Pick<Peers, keyof Peers> {
+  private readonly process: Process
+  private readonly look: () => readonly Member[]
+  private readonly asked: (() => void) | undefined
+  private asking = false
+  private waiting = false
+  members: readonly Member[] = []
+
+  constructor(process: Process, look: () => readonly Member[], asked: (() => void) | undefined) {
+    this.process = process
+    this.look = look
+    this.asked = asked
+  }
+
+  get view() {
+    if (!this.asking) return null
+    return { ready: this.members.filter(({ ready }) => ready).length, seen: this.members.length }
+  }
+
+  ask(yes: boolean): void {
+    this.asking = yes
+    if (!yes || this.waiting) return
+    this.waiting = true
+    this.process.after(ASK_MS, () => {
+      this.waiting = false
+      if (!this.asking) return
+      this.members = this.look()
+      this.asked?.()
+      this.ask(this.asking)
     })
-    return view.epoch === term.epoch && checks.every(({ ok }) => ok)
   }
 
-  /** As `Steering` puts it off. */
-  private steer(drain: () => void): void {
-    const { gateMs, process } = this.parts
-    if (gateMs === 0) drain()
-    else
-      process.after(gateMs, () => {
-        if (this.elector.state.term?.stepDown?.stage === 'draining') drain()
-      })
+  askAgain(): void {}
+
+  async survey(): Promise<readonly Competitor[]> {
+    const lease = `${LEASE.namespace}/${LEASE.name}`
+    return this.look().map(({ identity, podAgeMs }) => ({ identity, podAgeMs, lease, leads: false }))
   }
 
-  private run(effect: OutwardEffect): void {
-    const { trace } = this.parts
-    switch (effect.type) {
-      case 'grant':
-        this.supervisor.grant(effect.grant)
-        return
-      case 'start':
-        this.supervisor.start(effect.epoch)
-        return
-      case 'drain':
-        this.steer(() => this.supervisor.drain(effect.until))
-        return
-      case 'restart':
-        this.supervisor.restart(effect.graceMs, this.parts.config.drainTimeoutMs)
-        return
-      case 'stop':
-        this.supervisor.stop(effect.graceMs)
-        return
-      case 'kill':
-        this.supervisor.kill()
-        return
-      case 'exit':
-        this.parts.process.act(() => this.parts.exited(effect.code))
-        return
-      case 'event': {
-        const { event, epoch, reason } = effect
-        trace(() => `agent: ${event}, epoch ${epoch}${reason === undefined ? '' : `: ${reason}`}`)
-      }
-    }
+  close(): void {
+    this.ask(false)
   }
+}
+
+/** The API server acknowledges each change of the gate after the same time. */
+class ModelTraffic implements Traffic {
+  readonly view = { routedTo: null, problem: null }
+  private readonly process: Process
+  private readonly gateMs: number
+  private gate = ''
+  private pending: PromiseWithResolvers<void> | null = null
+
+  constructor(process: Process, gateMs: number) {
+    this.process = process
+    this.gateMs = gateMs
+  }
+
+  get isSettled(): boolean {
+    return this.pending === null
+  }
+
+  want({ gate }: { readonly gate: string }): void {
+    if (this.gateMs === 0 || gate === this.gate) return
+    this.gate = gate
+    const pending = Promise.withResolvers<void>()
+    const earlier = this.pending
+    this.pending = pending
+    this.process.after(this.gateMs, () => {
+      if (this.pending !== pending) return
+      this.pending = null
+      pending.resolve()
+    })
+    if (earlier !== null) void pending.promise.then(earlier.resolve)
+  }
+
+  async settled(): Promise<void> {
+    await this.pending?.promise
+  }
+
+  close(): void {}
 }

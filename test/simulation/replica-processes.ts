@@ -44,7 +44,7 @@ export function startAgent(
     podAgeMs: () => kernel.mono() - replica.appearedAt,
     peers: world.peers === null ? null : () => world.peers?.(replica) ?? [],
     startTimeoutMs: START_TIMEOUT_MS,
-    remedy: (servedMs) => world.remedy(config, servedMs),
+    onCrash: world.onCrash,
     machine: {
       portFree: async () => !replica.portTaken,
       connections: () => (behaviour.connected ? ['10.1.2.3'] : []),

@@ -1,4 +1,4 @@
-import type { CandidateConfig, Remedy } from '../../agent/election/state.ts'
+import type { CandidateConfig } from '../../agent/election/state.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
 import type { Member } from '../../agent/peers/succession.ts'
 import type { AgentHost, Stage } from './agent-host.ts'
@@ -36,8 +36,8 @@ export interface ReplicaWorld {
   readonly server: ApiServer
   /** Of the next instance of a replica; `again`: there was one before. */
   config(again: boolean): ReplicaConfig
-  /** What an agent decides on upon a failure of its workload. */
-  remedy(config: ReplicaConfig, servedMs: number | null): Remedy
+  /** What becomes of a workload that has failed. */
+  readonly onCrash: 'handover' | 'restart'
   /** What the others of a replica answer to it; `null`: nobody is asked. */
   readonly peers: ((replica: Replica) => readonly Member[]) | null
   trace(who: string, line: () => string): void

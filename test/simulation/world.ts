@@ -1,5 +1,4 @@
 import type { Member } from '../../agent/peers/succession.ts'
-import { remedyFor } from '../../agent/replica/crash-policy.ts'
 import type { Stage } from './agent-host.ts'
 import { ApiServer } from './api-server.ts'
 import { type Fault, MISSED } from './faults/fault.ts'
@@ -61,9 +60,7 @@ export class World implements ReplicaWorld {
   readonly replicas: readonly Replica[]
   readonly judge: Judge
   readonly asked = (stage: Stage): void => void this.stages.push(stage)
-  /** Apart from the other draws, which a failure then leaves as they are. */
-  private readonly crashes: Random
-  private readonly onCrash: 'handover' | 'restart'
+  readonly onCrash: 'handover' | 'restart'
   readonly peers: ReplicaWorld['peers']
   private readonly plan: readonly Fault[]
   private readonly timings: Timings
@@ -79,8 +76,8 @@ export class World implements ReplicaWorld {
     this.seed = seed
     this.lines = options.trace ? [] : null
     this.random = new Random(seed)
-    this.crashes = new Random(seed + CRASHES)
-    this.onCrash = this.crashes.chance(0.3) ? 'restart' : 'handover'
+    // Apart from the other draws.
+    this.onCrash = new Random(seed + CRASHES).chance(0.5) ? 'restart' : 'handover'
     const mode: Mode = this.random.chance(0.7) ? 'pod' : 'run'
     const size = this.random.whole(2, 5)
     this.timings = new Timings(this.random, new Random(seed + VERSIONS))
@@ -100,10 +97,6 @@ export class World implements ReplicaWorld {
     this.recovery = new Recovery(this)
     if (leaseExists) this.server.apply()
   }
-
-  /** The product's policy, with any number of peers that are ready; `null`: nobody knows. */
-  remedy: ReplicaWorld['remedy'] = ({ leaseDurationMs }, servedMs) =>
-    remedyFor({ onCrash: this.onCrash, leaseDurationMs }, servedMs, this.crashes.pick([null, 0, 1]))
 
   /** To one that is prepared, at its start and after each one that is replaced; to newer revisions any number of times. */
   private get ownAccord(): number {

@@ -6,7 +6,7 @@ import type { Clock } from '../clock.ts'
 /** Why a connection gets no answer from the HTTP server. */
 export type Refusal = 'too late' | 'too long'
 
-export interface TurnstileOptions {
+export interface ConnectionLimiterOptions {
   /** Answers what is let through, one request a connection; it does not listen itself. */
   readonly http: HttpServer
   readonly clock: Clock
@@ -36,14 +36,14 @@ const REQUESTS_A_TURN = 4
  * loop, in the order in which they were complete. Of too many connections the oldest ends, and a crowd that has not asked
  * yet pushes out nobody who has.
  */
-export class Turnstile {
-  private readonly options: TurnstileOptions
+export class ConnectionLimiter {
+  private readonly options: ConnectionLimiterOptions
   private readonly server: Server
   private readonly asking = new Set<Socket>()
   private readonly asked = new Set<Socket>()
   private readonly waiting: { readonly socket: Socket; readonly head: Buffer }[] = []
 
-  constructor(options: TurnstileOptions) {
+  constructor(options: ConnectionLimiterOptions) {
     this.options = options
     this.server = createServer((socket) => this.arrive(socket))
   }

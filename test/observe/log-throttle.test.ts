@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import type { Fields } from '../../agent/observe/log.ts'
-import { Repeats } from '../../agent/observe/repeats.ts'
+import { LogThrottle } from '../../agent/observe/log-throttle.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
 
 function setUp() {
   const lines: [string, Fields][] = []
   const log = (msg: string, fields: Fields = {}) => lines.push([msg, fields])
   const clock = new VirtualClock()
-  return { lines, clock, repeats: new Repeats({ warn: log, info: log }, clock) }
+  return { lines, clock, repeats: new LogThrottle({ warn: log, info: log }, clock) }
 }
 
 describe('a trouble that returns every two seconds', () => {

@@ -1,5 +1,5 @@
 import type { Clock } from '../clock.ts'
-import { formatDuration } from '../config/duration.ts'
+import { formatDuration } from '../config/values.ts'
 import type { Fields, Log } from './log.ts'
 
 const AGAIN_AFTER_MS = 60_000
@@ -21,7 +21,7 @@ interface Trouble {
  * Keeps a trouble that returns every few seconds from flooding the log: it is logged when it begins, then once a
  * minute with a count, and when it ends.
  */
-export class Repeats {
+export class LogThrottle {
   private readonly log: Pick<Log, 'warn' | 'info'>
   private readonly clock: Pick<Clock, 'mono'>
   private readonly troubles = new Map<string, Trouble>()

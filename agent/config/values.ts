@@ -1,0 +1,215 @@
+import { accessSync, constants, statSync } from 'node:fs'
+import { isIP, isIPv4 } from 'node:net'
+import { delimiter, isAbsolute, join, normalize } from 'node:path'
+
+// What the text of a flag means. Each `parse` function throws an Error whose one sentence says what to write instead.
+
+const UNIT_MS = { h: 3_600_000, m: 60_000, s: 1000, ms: 1 } as const
+const DURATION = /^(?:\d+(?:\.\d+)?(?:ms|h|m|s))+$/
+const PART = /(\d+(?:\.\d+)?)(ms|h|m|s)/g
+const LONGEST_TEXT = 32
+/** Node's timers take at most 24.8 days; no flag needs more than a day. */
+const LONGEST_MS = 24 * UNIT_MS.h
+
+/**
+ * Milliseconds of a duration as Go writes them: `15s`, `1m30s`, `500ms`, and a plain `0`.
+ *
+ * @param minMs the least that is allowed, from 0
+ */
+export function parseDuration(text: string, minMs: number): number {
+  const ms = text === '0' ? 0 : milliseconds(text)
+  if (ms < minMs) throw new Error(`use at least ${formatDuration(minMs)}`)
+  if (ms > LONGEST_MS) throw new Error(`use at most ${formatDuration(LONGEST_MS)}`)
+  return ms
+}
+
+function milliseconds(text: string): number {
+  if (text.startsWith('-')) throw new Error('a duration cannot be negative; write it as 15s, 1m30s or 500ms')
+  if (/^\d+(\.\d+)?$/.test(text)) throw new Error(`a duration needs a unit, such as ${text}s or ${text}ms`)
+  if (text.length > LONGEST_TEXT || !DURATION.test(text))
+    throw new Error('write a duration with the units h, m, s and ms, such as 15s, 1m30s or 500ms')
+  let ms = 0
+  for (const [, number, unit] of text.matchAll(PART))
+    ms += Number(number) * UNIT_MS[unit as keyof typeof UNIT_MS]
+  // 0.3 s is 299.99999999999994 ms in binary; what is far from a whole number was written so.
+  const rounded = Math.round(ms)
+  if (Math.abs(ms - rounded) > 1e-6) throw new Error(`use whole milliseconds, such as ${Math.ceil(ms)}ms`)
+  return rounded
+}
+
+/** The shortest text that `parseDuration` reads as `ms` (a whole number from 0), such as `1m30s`. */
+export function formatDuration(ms: number): string {
+  if (ms === 0) return '0s'
+  let rest = ms
+  let text = ''
+  for (const [unit, size] of Object.entries(UNIT_MS)) {
+    const count = Math.floor(rest / size)
+    if (count > 0) text += `${count}${unit}`
+    rest -= count * size
+  }
+  return text
+}
+
+/** In whole seconds, as the Lease has it; from 2 s, since 1 s is how a holder says that it gave the Lease up. */
+export function parseLeaseDuration(text: string): number {
+  const ms = parseDuration(text, 2000)
+  if (ms % 1000 !== 0) throw new Error(`a Lease counts whole seconds: use ${Math.ceil(ms / 1000)}s`)
+  return ms
+}
+
+export interface Listen {
+  /** An IP address; `null`: every address, IPv4 and IPv6. */
+  readonly host: string | null
+  /** 0 to 65535; 0: any free port. */
+  readonly port: number
+}
+
+export interface Target {
+  /** Scheme, host and port, without a slash at the end. */
+  readonly origin: string
+  /** 1 to 65535. */
+  readonly port: number
+}
+
+/** Where the agents of all replicas answer. */
+export interface Peer {
+  /** A DNS name or an IP address, without brackets. */
+  readonly host: string
+  /** 1 to 65535. */
+  readonly port: number
+}
+
+/** Reads `:8090`, `127.0.0.1:0` or `[::1]:8090`. */
+export function parseListen(text: string): Listen {
+  const { v6, host, port } = hostAndPort(text, ':8090, 127.0.0.1:8090 or [::1]:8090')
+  if (!isPort(port, 0)) throw new Error('the port is a number from 0 to 65535, such as :8090')
+  if (v6 !== undefined && isIP(v6) !== 6)
+    throw new Error('in brackets goes an IPv6 address, such as [::1]:8090')
+  if (host && !isIPv4(host))
+    throw new Error('the host is an IP address, such as 127.0.0.1:8090; leave it out to listen on every one')
+  return { host: v6 ?? (host || null), port: Number(port) }
+}
+
+/** An address as one writes it before a port. */
+export function formatListen({ host, port }: Listen): string {
+  return `${host === null ? '' : isIP(host) === 6 ? `[${host}]` : host}:${port}`
+}
+
+const DNS_NAME = /^(?=.{1,253}$)[a-z\d]([-a-z\d]*[a-z\d])?(\.[a-z\d]([-a-z\d]*[a-z\d])?)*\.?$/i
+
+/** Reads `langflow-members:8090`, `10.0.0.7:8090` or `[fd00::7]:8090`. */
+export function parsePeers(text: string): Peer {
+  const like = 'langflow-members:8090, 10.0.0.7:8090 or [fd00::7]:8090'
+  const { v6, host, port } = hostAndPort(text, like)
+  if (host === '') throw new Error(`write it as ${like}`)
+  if (!isPort(port, 1)) throw new Error('the port is a number from 1 to 65535, such as langflow-members:8090')
+  if (v6 !== undefined && isIP(v6) !== 6)
+    throw new Error('in brackets goes an IPv6 address, such as [fd00::7]:8090')
+  if (host !== undefined && !DNS_NAME.test(host))
+    throw new Error('the host is a DNS name or an IP address, such as langflow-members:8090')
+  return { host: v6 ?? (host as string), port: Number(port) }
+}
+
+/** `host:port` or `[v6]:port` in two parts, each unchecked. */
+function hostAndPort(text: string, like: string): { v6?: string; host?: string; port: string } {
+  const parts = /^(?:\[(?<v6>[^\]]*)\]|(?<host>[^:[\]]*)):(?<port>[^:]*)$/.exec(text)?.groups
+  if (!parts) throw new Error(`write it as ${like}`)
+  return parts as { v6?: string; host?: string; port: string }
+}
+
+function isPort(text: string, least: 0 | 1): boolean {
+  return /^\d{1,5}$/.test(text) && Number(text) >= least && Number(text) <= 65_535
+}
+
+/** Reads where the workload answers: an http(s) URL of this very pod with a port, and nothing else. */
+export function parseTarget(text: string): Target {
+  const like = 'such as http://127.0.0.1:7860'
+  // URL drops a scheme's usual port, so that :80 and no port at all can be told apart only in the text.
+  const port = /^https?:\/\/(?:\[[^\]]*\]|[^/:@?#]*):(\d+)\/?$/i.exec(text)?.[1]
+  if (!URL.canParse(text) || !/^https?:/i.test(text))
+    throw new Error(`write it as an http or https URL, ${like}`)
+  const { username, password, pathname, search, hash, hostname, protocol } = new URL(text)
+  if (username || password) throw new Error(`leave out user and password, ${like}`)
+  if (pathname !== '/' || search || hash) throw new Error(`leave out everything after the port, ${like}`)
+  const isLoopback =
+    hostname === 'localhost' || hostname === '[::1]' || (isIPv4(hostname) && hostname.startsWith('127.'))
+  if (!isLoopback) throw new Error(`the workload runs beside the agent: use a loopback address, ${like}`)
+  if (port === undefined) throw new Error(`name the port, ${like}`)
+  if (Number(port) === 0) throw new Error(`the port is a number from 1 to 65535, ${like}`)
+  return { origin: `${protocol}//${hostname}:${Number(port)}`, port: Number(port) }
+}
+
+const LABEL = /^[a-z0-9](?:[-a-z0-9]*[a-z0-9])?$/
+
+/** A Lease's name: a DNS subdomain (RFC 1123), as Kubernetes demands. */
+export function parseObjectName(text: string): string {
+  if (text.length <= 253 && text.split('.').every((part) => LABEL.test(part))) return text
+  throw new Error(
+    'use at most 253 lower-case letters, digits, - and ., with a letter or digit at both ends, such as langflow-leader-lock',
+  )
+}
+
+/** A namespace: a DNS label (RFC 1123). */
+export function parseNamespace(text: string): string {
+  if (text.length <= 63 && LABEL.test(text)) return text
+  throw new Error(
+    'use at most 63 lower-case letters, digits and -, with a letter or digit at both ends, such as langflow',
+  )
+}
+
+/** `holderIdentity`: what the Lease is to show. */
+export function parseIdentity(text: string): string {
+  if (/^[\x21-\x7e]{1,512}$/.test(text)) return text
+  throw new Error('use 1 to 512 printable ASCII characters without spaces, such as langflow-0_3f1c')
+}
+
+/** A file or directory by its absolute path, normalised. */
+export function parsePath(text: string): string {
+  if (!isAbsolute(text) || text.includes('\0'))
+    throw new Error('use an absolute path, such as /run/langflow-leader')
+  return normalize(text)
+}
+
+/** `sun_path` in Linux's `sockaddr_un` holds 108 bytes, one of them the final NUL. */
+const LONGEST_SOCKET_PATH = 107
+
+export function parseSocket(text: string): string {
+  const path = parsePath(text)
+  const bytes = Buffer.byteLength(path)
+  if (bytes <= LONGEST_SOCKET_PATH) return path
+  throw new Error(`a unix socket's path has at most ${LONGEST_SOCKET_PATH} bytes; this one has ${bytes}`)
+}
+
+const WORD = /(?:[^\s'"\\]|\\.|'[^']*'|"(?:[^"\\]|\\.)*")+/gs
+const PIECE = /\\(.)|'([^']*)'|"((?:[^"\\]|\\.)*)"/gs
+
+/** The words of a command line, with a shell's quotes and backslashes, and nothing else of a shell. */
+export function splitWords(text: string): string[] {
+  const rest = text.replace(WORD, '').trim()
+  if (rest === '\\') throw new Error('the backslash at its end has nothing after it')
+  if (rest !== '') throw new Error(`the quote ${rest[0]} is not closed`)
+  return [...text.matchAll(WORD)].map(([word]) =>
+    word.replace(
+      PIECE,
+      (_, plain?: string, single?: string, double = '') =>
+        plain ?? single ?? double.replace(/\\(["\\$`])/g, '$1'),
+    ),
+  )
+}
+
+/** What `program` means: the path itself, or the first such executable file in PATH; `null` where there is none. */
+export function findExecutable(program: string, path: string): string | null {
+  const candidates = program.includes('/')
+    ? [program]
+    : path.split(delimiter).map((dir) => join(dir || '.', program))
+  return candidates.find(isExecutable) ?? null
+}
+
+function isExecutable(file: string): boolean {
+  try {
+    accessSync(file, constants.X_OK)
+    return statSync(file).isFile()
+  } catch {
+    return false
+  }
+}

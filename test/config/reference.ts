@@ -1,0 +1,72 @@
+// npm run reference: writes the part of docs/reference.md that lists all flags, from what --help shows.
+import { globSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Command, Option } from 'commander'
+import { createProgram } from '../../agent/config/program.ts'
+
+const ROOT = join(import.meta.dirname, '../..')
+export const PAGE = join(ROOT, 'docs/reference.md')
+const BEGIN = '<!-- flags: begin, written by npm run reference -->'
+const END = '<!-- flags: end -->'
+/** How `addSettings` ends a flag's description. */
+const NOTES = / \((?:default: (?<unset>.*); )?LEADER_[A-Z_]+\)$/
+
+/** The whole program, with every command of agent/commands. */
+async function wholeProgram(): Promise<Command> {
+  const program = createProgram({})
+  for (const file of globSync('agent/commands/!(program).ts', { cwd: ROOT }).sort()) {
+    const exported: Record<string, unknown> = await import(join(ROOT, file))
+    for (const [name, add] of Object.entries(exported))
+      if (/^add[A-Z]/.test(name)) (add as (program: Command) => void)(program)
+  }
+  return program
+}
+
+/** The page as it must be. */
+export async function referencePage(page: string): Promise<string> {
+  const { commands } = await wholeProgram()
+  const agent = commands.find((command) => command.name() === 'agent')
+  if (agent === undefined) throw new Error('there is no command agent')
+  // Those that start its own processes are hidden, and have no flags.
+  const shown = [agent, ...commands.filter((one) => one !== agent && one.options.length > 0)]
+  const known = new Map(agent.options.map((option) => [option.long, rowOf(option)]))
+  const sections = shown.map(
+    (one) => `## ${one.name()}\n\n${sectionOf(one, one === agent ? new Map() : known)}`,
+  )
+  const from = page.indexOf(BEGIN)
+  const to = page.indexOf(END)
+  if (from < 0 || to < from) throw new Error(`${PAGE} has no part between ${BEGIN} and ${END}`)
+  return `${page.slice(0, from)}${BEGIN}\n\n${sections.join('\n\n')}\n\n${page.slice(to)}`
+}
+
+/** What a command does, and its flags; of those that the agent has in the same way, the names alone. */
+function sectionOf(command: Command, known: ReadonlyMap<string | undefined, string>): string {
+  const isKnown = (option: Option) => known.get(option.long) === rowOf(option)
+  const own = command.options.filter((option) => !isKnown(option))
+  const alike = command.options.filter(isKnown)
+  const parts = [`\`langflow-leader ${command.name()} ${command.usage()}\`: ${command.description()}.`]
+  if (alike.length > 0) {
+    const names =
+      alike.length + own.length === known.size
+        ? 'all flags, but for those below'
+        : alike.map(({ long }) => `\`${long}\``).join(', ')
+    parts.push(`As for \`agent\`: ${names}.`)
+  }
+  for (const [heading, options] of Map.groupBy(own, (option) => option.helpGroupHeading ?? '')) {
+    const title = heading.replace(/:$/, '')
+    parts.push([`| ${title} | default | |`, '|---|---|---|', ...options.map(rowOf)].join('\n'))
+  }
+  return parts.join('\n\n')
+}
+
+function rowOf({ flags, description }: Option): string {
+  const notes = NOTES.exec(description)
+  if (notes === null) throw new Error(`'${description}' does not end with its variable`)
+  const unset = (notes.groups?.unset ?? '').replace(/^\S+$/, '`$&`')
+  return `| \`${flags}\` | ${unset} | ${description.slice(0, notes.index)} |`.replaceAll(
+    /<(?![^`|]*`)/g,
+    '&lt;',
+  )
+}
+
+if (import.meta.main) writeFileSync(PAGE, await referencePage(readFileSync(PAGE, 'utf8')))

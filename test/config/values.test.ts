@@ -1,0 +1,229 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import fc from 'fast-check'
+import {
+  findExecutable,
+  formatDuration,
+  formatListen,
+  parseDuration,
+  parseIdentity,
+  parseLeaseDuration,
+  parseListen,
+  parseNamespace,
+  parseObjectName,
+  parsePath,
+  parsePeers,
+  parseSocket,
+  parseTarget,
+  splitWords,
+} from '../../agent/config/values.ts'
+
+interface Value {
+  readonly parse: (text: string) => unknown
+  readonly good: readonly (readonly [text: string, meaning: unknown])[]
+  /** By the sentence that refuses them. */
+  readonly bad: readonly (readonly [sentence: RegExp, ...texts: string[]])[]
+}
+
+const same = (...texts: string[]) => texts.map((text) => [text, text] as const)
+const target = (origin: string, port: number) => ({ origin, port })
+
+const VALUES: Readonly<Record<string, Value>> = {
+  'a duration': {
+    parse: (text) => parseDuration(text, 0),
+    good: [
+      ['15s', 15_000],
+      ['1m30s', 90_000],
+      ['500ms', 500],
+      ['1h', 3_600_000],
+      ['1.5s', 1500],
+      ['0.3s', 300],
+      ['1m0.25s', 60_250],
+      ['24h', 86_400_000],
+      ['0', 0],
+      ['0s', 0],
+    ],
+    bad: [
+      [/^a duration needs a unit, such as 15s or 15ms$/, '15'],
+      [/^a duration needs a unit, such as 1\.5s/, '1.5'],
+      [/^a duration cannot be negative; write it as 15s/, '-5s'],
+      [
+        /^write a duration with the units h, m, s and ms, such as 15s, 1m30s or 500ms$/,
+        ...['', 's', ' 15s', '15 s', '15S', '1.5x', '1d', '1e3s', '.5s', '+5s', '1s\n', 'Infinity', 'NaNs'],
+        `${'9'.repeat(400)}s`,
+      ],
+      [/^use whole milliseconds, such as 2ms$/, '1.5ms'],
+      [/^use at most 24h$/, '25h', '99999999999999999999h'],
+    ],
+  },
+  'a duration of at least 100 ms': {
+    parse: (text) => parseDuration(text, 100),
+    good: [['100ms', 100]],
+    bad: [[/^use at least 100ms$/, '0', '50ms']],
+  },
+  'a lease duration': {
+    parse: parseLeaseDuration,
+    good: [['2s', 2000]],
+    bad: [
+      [/^use at least 2s$/, '1s'],
+      [/^a Lease counts whole seconds: use 16s$/, '15500ms'],
+    ],
+  },
+  'an address to listen on': {
+    parse: parseListen,
+    good: [
+      [':8090', { host: null, port: 8090 }],
+      ['127.0.0.1:0', { host: '127.0.0.1', port: 0 }],
+      ['[::1]:8090', { host: '::1', port: 8090 }],
+      ['[::]:65535', { host: '::', port: 65_535 }],
+    ],
+    bad: [
+      [
+        /^write it as :8090, 127\.0\.0\.1:8090 or \[::1\]:8090$/,
+        ...['8090', '', '::1:8090', 'http://127.0.0.1:8090'],
+      ],
+      [/^the port is a number from 0 to 65535/, ':65536', ':-1', ':http', ':'],
+      [/^the host is an IP address/, 'localhost:8090', '256.0.0.1:8090'],
+      [/^in brackets goes an IPv6 address/, '[127.0.0.1]:8090', '[]:8090'],
+    ],
+  },
+  "the workload's address": {
+    parse: parseTarget,
+    good: [
+      ['http://127.0.0.1:7860', target('http://127.0.0.1:7860', 7860)],
+      ['http://localhost:80/', target('http://localhost:80', 80)],
+      ['https://127.0.0.1:443', target('https://127.0.0.1:443', 443)],
+      ['http://[::1]:7860', target('http://[::1]:7860', 7860)],
+      ['HTTP://127.9.9.9:1', target('http://127.9.9.9:1', 1)],
+    ],
+    bad: [
+      [
+        /^write it as an http or https URL, such as http:\/\/127\.0\.0\.1:7860$/,
+        ...['127.0.0.1:7860', 'ftp://127.0.0.1:7860', '', 'http://127.0.0.1:99999'],
+      ],
+      [/^name the port/, 'http://127.0.0.1'],
+      [
+        /^leave out everything after the port/,
+        ...['http://127.0.0.1/:80', 'http://127.0.0.1:7860/api', 'http://127.0.0.1:7860/?x=1'],
+      ],
+      [/^the port is a number from 1 to 65535/, 'http://127.0.0.1:0'],
+      [
+        /use a loopback address/,
+        ...['http://10.0.0.7:7860', 'http://127.0.0.1.example.com:7860', 'http://langflow:7860'],
+      ],
+      [/^leave out user and password/, 'http://u:p@127.0.0.1:7860'],
+    ],
+  },
+  "the peers' address": {
+    parse: parsePeers,
+    good: [
+      ['langflow-members:8090', { host: 'langflow-members', port: 8090 }],
+      [
+        'langflow-members.team.svc.cluster.local.:1',
+        { host: 'langflow-members.team.svc.cluster.local.', port: 1 },
+      ],
+      ['10.0.0.7:65535', { host: '10.0.0.7', port: 65_535 }],
+      ['[fd00::7]:8090', { host: 'fd00::7', port: 8090 }],
+    ],
+    bad: [
+      [
+        /^write it as langflow-members:8090, 10\.0\.0\.7:8090 or \[fd00::7\]:8090$/,
+        ...['langflow-members', '', ':8090', 'fd00::7:8090', 'http://langflow-members:8090'],
+      ],
+      [
+        /^the port is a number from 1 to 65535/,
+        ...['members:8090/status', 'members:0', 'members:65536', 'members:http'],
+      ],
+      [/^in brackets goes an IPv6 address/, '[langflow-members]:8090', '[]:8090'],
+      [
+        /^the host is a DNS name or an IP address/,
+        ...['user@host:8090', '-members:8090', 'a..b:8090', `${'a'.repeat(254)}:8090`],
+      ],
+    ],
+  },
+  "an object's name": {
+    parse: parseObjectName,
+    good: same('a.b-c.0', 'a'.repeat(253)),
+    bad: [
+      [
+        /lower-case letters.*such as langflow-leader-lock$/,
+        ...['', 'A', 'a_b', '-a', 'a-', '.a', 'a..b', 'a/b', 'a\n', 'ä', 'a'.repeat(254)],
+      ],
+    ],
+  },
+  'a namespace': {
+    parse: parseNamespace,
+    good: same('team-1'),
+    bad: [[/at most 63 lower-case letters.*such as langflow$/, '', 'a.b', 'A', 'a'.repeat(64)]],
+  },
+  'an identity': {
+    parse: parseIdentity,
+    good: same('langflow-0_3f1c'),
+    bad: [[/^use 1 to 512 printable ASCII characters/, '', 'a b', 'a\nb', 'ä', 'x'.repeat(513)]],
+  },
+  'a path': {
+    parse: parsePath,
+    good: [['/run//x/../y', '/run/y']],
+    bad: [[/^use an absolute path, such as /, '', 'run/x', './x', '/a\0b']],
+  },
+  "a socket's path": {
+    parse: parseSocket,
+    good: same(`/${'a'.repeat(106)}`),
+    bad: [[/^a unix socket's path has at most 107 bytes; this one has 108$/, `/${'a'.repeat(107)}`]],
+  },
+  'a command line': {
+    parse: splitWords,
+    good: [
+      ['langflow run --backend-only', ['langflow', 'run', '--backend-only']],
+      ['  a\tb\n', ['a', 'b']],
+      [`sh -c 'echo "$1"'`, ['sh', '-c', 'echo "$1"']],
+      ['"two words"and\\ more', ['two wordsand more']],
+      [String.raw`"a \"quote\" and \n"`, [String.raw`a "quote" and \n`]],
+      [`a ''`, ['a', '']],
+      ['', []],
+    ],
+    bad: [
+      [/is not closed$/, `a 'b`, 'a "b'],
+      [/nothing after it$/, 'a\\'],
+    ],
+  },
+}
+
+for (const [name, { parse, good, bad }] of Object.entries(VALUES)) {
+  describe(name, () => {
+    for (const [text, meaning] of good) {
+      it(`may be ${JSON.stringify(text.slice(0, 50))}`, () => assert.deepEqual(parse(text), meaning))
+    }
+    for (const [sentence, ...texts] of bad) {
+      for (const text of texts) {
+        it(`may not be ${JSON.stringify(text.slice(0, 50))}`, () => {
+          assert.throws(() => parse(text), { message: sentence })
+        })
+      }
+    }
+  })
+}
+
+describe('what was read', () => {
+  it('can be written again: a duration', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 0, max: 86_400_000 }),
+        (ms) => parseDuration(formatDuration(ms), 0) === ms,
+      ),
+    )
+  })
+
+  it('can be written again: an address', () => {
+    for (const text of [':8090', '127.0.0.1:0', '[::1]:8090'])
+      assert.equal(formatListen(parseListen(text)), text)
+  })
+})
+
+it('a program is found in PATH, or by its path, if it may be executed', () => {
+  assert.equal(findExecutable('sh', '/nowhere:/bin'), '/bin/sh')
+  assert.equal(findExecutable('/bin/sh', ''), '/bin/sh')
+  assert.equal(findExecutable('sh', '/nowhere'), null)
+  assert.equal(findExecutable('/etc/passwd', ''), null)
+  assert.equal(findExecutable('/bin', ''), null)
+})
