@@ -11,7 +11,7 @@ import { type Version, type Watch, watchObjects } from '../harness/watch.ts'
 
 export type Mode = 'label' | 'slice'
 
-export const ROLE = 'langflow-leader/role'
+const ROLE = 'langflow-leader/role'
 export const SLICE = 'langflow-leader'
 
 interface Rule {
@@ -44,12 +44,12 @@ export class TrafficScene extends ApiServerScene {
     this.atEnd(() => objects.close())
   }
 
-  /** `without`: a verb that the Role lacks; `slice`: whether there is one. */
+  /** `without`: a verb that the Role lacks. */
   static async start(
     t: TestContext,
     plane: ControlPlane,
     mode: Mode,
-    { without, slice = true }: { without?: string; slice?: boolean } = {},
+    without?: string,
   ): Promise<TrafficScene> {
     const place = await ApiServerScene.place(plane)
     const of = `namespaces/${place[1]}`
@@ -57,7 +57,7 @@ export class TrafficScene extends ApiServerScene {
     const scene = new TrafficScene(mode, await watchObjects(plane, path), place)
     t.after(() => scene.close())
     await scene.grant(without)
-    if (mode === 'slice' && slice) await scene.applySlice()
+    if (mode === 'slice') await scene.applySlice()
     return scene
   }
 
