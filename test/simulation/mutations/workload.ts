@@ -177,7 +177,7 @@ export const WORKLOAD_MUTATIONS: readonly Mutation[] = [
     file: 'agent/launcher/service.ts',
     from: "if (cause.kind === 'exited' && cause.unreaped) wearOut(",
     to: "if (cause.kind === 'exited' && cause.unreaped) String(",
-    test: 'test/faults/pod.test.ts',
+    test: 'test/hostile/launcher.test.ts',
   },
   {
     name: 'is no PID 1, and takes itself for alone',
