@@ -13,9 +13,7 @@ langflowTest(
   async ({ scene }) => {
     const a = await scene.replica('a')
     const b = await scene.replica('b')
-    const leader = await Promise.any(
-      [a, b].map(async (replica) => (await replica.event('serving')) && replica),
-    )
+    const leader = await Promise.any([a, b].map(async (replica) => (await scene.serves(replica)) && replica))
     const standby = leader === a ? b : a
     assert.equal((await leader.get('/readyz')).status, 200)
     assert.equal((await standby.get('/readyz')).status, 503)
@@ -35,7 +33,7 @@ langflowTest(
     assert.deepEqual(left, [], 'processes of the old LangFlow live on')
     assert.deepEqual(await leader.exited, { code: 0, signal: null })
 
-    await standby.event('serving')
+    await scene.serves(standby)
     assert.equal(acquired.epoch, 2)
     assert.equal(await runEcho(standby.port, TEXT), TEXT)
   },
@@ -50,9 +48,9 @@ langflowTest(
       return scene.replica(identity, { port, command, flags: ['--standby=warm'] })
     }
     const a = await replica('a')
-    await a.event('serving')
+    await scene.serves(a)
     const b = await replica('b')
-    const ready = await b.event('standby_ready')
+    const ready = await scene.standsBy(b)
     assert.equal(ready.mode, 'warm')
     const { standby } = await b.status()
     assert.equal(standby.state, 'ready')
@@ -64,7 +62,7 @@ langflowTest(
     )
     a.signal('SIGTERM')
     const released = await a.event('released')
-    const serving = await b.event('serving')
+    const serving = await scene.serves(b)
     const ms = Date.parse(serving.time) - Date.parse(released.time)
     t.diagnostic(`from the release to the next one that serves: ${ms} ms`)
     assert.equal(await runEcho(b.port, TEXT), TEXT)

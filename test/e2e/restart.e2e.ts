@@ -184,11 +184,11 @@ langflowTest(
     }
     const warm = { flags: ['--standby=warm'], env: environment(shared, url) }
     const a = await scene.replica('a', warm)
-    await a.event('serving')
+    await scene.serves(a)
     // While the leader has its port: LangFlow writes it into its database, and neither of the two that are compared has that one.
     const port = await freePort()
     const b = await scene.replica('b', warm)
-    const ready = await b.event('standby_ready')
+    const ready = await scene.standsBy(b)
     assert.equal(ready.mode, 'warm')
 
     await change(a.port, flows, components)
@@ -209,7 +209,7 @@ langflowTest(
     await writeLease(scene.plane, scene.namespace, '', 1)
     const copy = url.replace(/\w+$/, 'copy')
     const c = await (await another()).replica('c', { port, env: environment(copied, copy) })
-    const [serving] = await Promise.all([b.event('serving', from), c.event('serving')])
+    const [serving] = await Promise.all([scene.serves(b, from), scene.serves(c)])
     t.diagnostic(`from the release to serving: ${Date.parse(serving.time) - Date.parse(killedAt)} ms`)
     await new Promise((resolve) => setTimeout(resolve, SETTLES_MS))
     const seen = async (port: number, home: string, database: string): Promise<Seen> => {

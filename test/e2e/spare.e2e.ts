@@ -15,7 +15,7 @@ langflowTest(
   async ({ scene, postgres }, t) => {
     const env = { LANGFLOW_DATABASE_URL: await postgres.newDatabase() }
     const replica = await scene.replica('a', { flags: FLAGS, env })
-    await replica.event('serving')
+    await scene.serves(replica)
     const spare = async () => {
       await until('a spare', async () => (await replica.status()).standby.state === 'ready', SPARE_WITHIN_MS)
       return spareOf(replica.launcherPid())

@@ -25,7 +25,7 @@ langflowTest(
     await scene.serves(a)
     const old = await schema()
     const b = await start('b')
-    await b.event('standby_ready')
+    await scene.standsBy(b)
     a.signal('SIGTERM')
     await scene.serves(b)
     const migrated = await schema()

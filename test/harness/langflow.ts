@@ -83,7 +83,7 @@ export async function runEcho(port: number, text: string, flow = 'echo'): Promis
 }
 
 /** A start takes 40 s on a quiet machine, and a migration comes on top of it. */
-const SERVES_WITHIN_MS = 270_000
+const STARTS_WITHIN_MS = 270_000
 
 /** Replicas with a real LangFlow, each with a home of its own in the scene's directory: SQLite, but where a test says else. */
 export class LangflowScene extends ApiServerScene {
@@ -110,7 +110,11 @@ export class LangflowScene extends ApiServerScene {
   }
 
   serves(replica: Replica, from = 0): Promise<Line> {
-    return replica.event('serving', from, SERVES_WITHIN_MS)
+    return replica.event('serving', from, STARTS_WITHIN_MS)
+  }
+
+  standsBy(replica: Replica): Promise<Line> {
+    return replica.event('standby_ready', 0, STARTS_WITHIN_MS)
   }
 }
 
