@@ -1,32 +1,28 @@
 import { Agent, type IncomingMessage, request } from 'node:http'
+import type { Asked } from './client.ts'
 
 /** What a client keeps open: an answer that does not come, one that does not end, a websocket, or a connection for later. */
 export const HELD = ['request', 'stream', 'websocket', 'idle'] as const
 
 export type HeldKind = (typeof HELD)[number]
 
-export interface Asked {
-  readonly path: string
-  readonly method?: string
-  readonly headers?: Readonly<Record<string, string>>
-  readonly body?: string
-}
+type Request = Asked & { readonly path: string }
 
-/** Of a stand-in of LangFlow. */
-const STAND_IN: Record<HeldKind, Asked> = {
+/** To the stand-in for LangFlow. */
+const STAND_IN: Record<HeldKind, Request> = {
   request: { path: '/slow=3600000' },
   stream: { path: '/stream' },
   websocket: { path: '/socket' },
   idle: { path: '/' },
 }
 
-export interface Held {
+interface Held {
   /** What its client sees in the end, in a few words. Never rejects. */
   readonly ended: Promise<string>
 }
 
 /** Resolves once it is open (a request: once it is sent). */
-export async function hold(kind: HeldKind, origin: string, asked = STAND_IN[kind]): Promise<Held> {
+export async function hold(kind: HeldKind, origin: string, asked: Request = STAND_IN[kind]): Promise<Held> {
   const { path, body, ...others } = asked
   if (kind === 'websocket') return holdWebsocket(`${origin.replace('http', 'ws')}${path}`)
   const opened = Promise.withResolvers<void>()
