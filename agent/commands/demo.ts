@@ -15,14 +15,14 @@ export function addDemo(program: Command): void {
     .argument('<beats>')
     .action(async (port: string, beats: string) => {
       const { serveStandIn } = await import('../demo/stand-in.ts')
-      process.exitCode = await serveStandIn(Number(port), beats, process.env, systemClock)
+      await serveStandIn(Number(port), beats, process.env, systemClock)
     })
   program
-    .command('demo-keeper', { hidden: true })
+    .command('demo-cleanup', { hidden: true })
     .argument('<dir>')
     .argument('<marks...>')
     .action(async (dir: string, marks: string[]) => {
-      const { keepWatch } = await import('../demo/keeper.ts')
-      process.exitCode = await keepWatch(process.stdin, dir, marks, systemClock)
+      const { cleanUpAfter } = await import('../demo/workspace.ts')
+      await cleanUpAfter(process.stdin, dir, marks, systemClock)
     })
 }

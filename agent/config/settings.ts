@@ -57,7 +57,7 @@ function choice<const T extends readonly [string, ...string[]]>(
 }
 
 /** Off by default. */
-function onOff(about: string) {
+export function onOff(about: string) {
   const schema = z.pipe(
     z.enum(['true', 'false'], 'use true or false'),
     z.transform((text) => text === 'true'),

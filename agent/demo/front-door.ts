@@ -1,55 +1,79 @@
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { Agent } from 'undici'
+import type { Clock } from '../clock.ts'
 import { formatListen, type Listen } from '../config/values.ts'
 import { FatalError } from '../exit.ts'
-import type { Place } from './gates.ts'
+import { ask, repeat } from './client.ts'
 
-/** Says who answered. */
+/** Names the replica that answered. */
 export const REPLICA_HEADER = 'x-replica'
+const EVERY_MS = 50
+/** Kubernetes' own default for a probe. */
+const TIMEOUT_MS = 1_000
 
-/** One port that leads to whoever is ready: what a Service is in a cluster. */
+/** Where a replica answers, on 127.0.0.1. */
+export interface Place {
+  readonly name: string
+  /** Its agent's port, for `/readyz`. */
+  readonly agentPort: number
+  /** Its workload's port. */
+  readonly port: number
+}
+
+/** One port that leads to the replica that is ready: what the kubelet and a Service are in a cluster. */
 export class FrontDoor {
-  readonly #route: () => Place | null
+  /** By which it is reached from this machine, once it is open. */
+  url = ''
+  readonly #places: readonly Place[]
+  readonly #clock: Clock
   readonly #server = createServer((incoming, outgoing) => this.#pass(incoming, outgoing))
+  readonly #agent = new Agent()
+  /** The replicas with an open gate; the one that became ready last is last. */
+  readonly #open = new Set<Place>()
+  #stops: (() => void)[] = []
 
-  /** `route` is asked anew for each request; `null`: nobody is ready. */
-  constructor(route: () => Place | null) {
-    this.#route = route
+  constructor(places: readonly Place[], clock: Clock) {
+    this.#places = places
+    this.#clock = clock
   }
 
-  /** Rejects with a `FatalError` where the address cannot be had. */
-  async listen(listen: Listen): Promise<void> {
+  /** Listens, and asks each agent for its gate from now on. Rejects with a `FatalError` where the address cannot be had. */
+  async open(listen: Listen): Promise<void> {
     this.#server.listen({ port: listen.port, ...(listen.host === null ? {} : { host: listen.host }) })
     try {
       await once(this.#server, 'listening')
     } catch (error) {
       throw new FatalError(refusal(listen, error as NodeJS.ErrnoException), { cause: error })
     }
+    const { address, port } = this.#server.address() as AddressInfo
+    const host = address === '0.0.0.0' || address === '::' ? '127.0.0.1' : address
+    this.url = `http://${formatListen({ host, port })}`
+    this.#stops = this.#places.map((place) => repeat(this.#clock, EVERY_MS, () => this.#probe(place)))
   }
 
-  /** An address of this machine by which it is reached. */
-  get host(): string {
-    const { address } = this.#server.address() as AddressInfo
-    return address === '0.0.0.0' || address === '::' ? '127.0.0.1' : address
-  }
-
-  get port(): number {
-    return (this.#server.address() as AddressInfo).port
-  }
-
-  get url(): string {
-    return `http://${formatListen({ host: this.host, port: this.port })}`
+  isOpenTo(name: string): boolean {
+    return [...this.#open].some((place) => place.name === name)
   }
 
   close(): void {
+    for (const stop of this.#stops) stop()
+    void this.#agent.destroy()
     this.#server.close()
     this.#server.closeAllConnections()
   }
 
+  async #probe(place: Place): Promise<void> {
+    const url = `http://127.0.0.1:${place.agentPort}/readyz`
+    const answer = await ask(this.#clock, url, TIMEOUT_MS, this.#agent).catch(() => null)
+    if (answer?.status === 200) this.#open.add(place)
+    else this.#open.delete(place)
+  }
+
   #pass(incoming: IncomingMessage, outgoing: ServerResponse): void {
-    const place = this.#route()
-    if (place === null) {
+    const place = [...this.#open].at(-1)
+    if (place === undefined) {
       refuse(outgoing, 503, 'no replica is ready')
       return
     }
@@ -79,11 +103,10 @@ function refuse(outgoing: ServerResponse, status: number, text: string): void {
 }
 
 function refusal(listen: Listen, { code, message }: NodeJS.ErrnoException): string {
-  const cause =
-    code === 'EADDRINUSE'
-      ? 'the port is in use'
-      : code === 'EACCES'
-        ? 'this user may not open that port'
-        : (code ?? message)
+  const causes: Record<string, string> = {
+    EADDRINUSE: 'the port is in use',
+    EACCES: 'this user may not open that port',
+  }
+  const cause = causes[code ?? ''] ?? code ?? message
   return `the front door cannot listen on ${formatListen(listen)} (${cause}): give another --listen, or none for a free port`
 }

@@ -22,6 +22,15 @@ export interface Rhythm {
   readonly silenceMs: number
 }
 
+/**
+ * How the stand-in beats, and how often the port of any other workload is asked. Not even a busy machine delays a process by a
+ * quarter of a second; for an answer a busy workload may need nearly one.
+ */
+export const RHYTHMS = {
+  beats: { periodMs: 10, silenceMs: 250 },
+  answers: { periodMs: 50, silenceMs: 1_000 },
+} as const satisfies Record<string, Rhythm>
+
 /** When each actor acted, in the order of its beats. */
 export function actingIntervals(beats: readonly Beat[], { periodMs, silenceMs }: Rhythm): Interval[] {
   const intervals: Interval[] = []

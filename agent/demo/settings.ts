@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { addSettings, readSettings, reads, type Setting } from '../config/setting.ts'
-import { TIMING_SETTINGS } from '../config/settings.ts'
+import { onOff, TIMING_SETTINGS } from '../config/settings.ts'
 import { contradiction, type Timings, timingsOf } from '../config/timings.ts'
 import { findExecutable, type Listen, parseListen, splitWords } from '../config/values.ts'
 
@@ -28,33 +28,22 @@ const DEMO_SETTINGS = {
     group: 'Demo',
     schema: reads(parseListen),
   },
+  json: { ...onOff('progress on stderr, and the result as one JSON object on stdout'), group: 'Demo' },
   ...TIMING_SETTINGS,
 } as const satisfies Record<string, Setting<unknown>>
 
 /** Adds the demo's flags to its command. */
 export function demoOptions(command: Command): Command {
-  addSettings(command, DEMO_SETTINGS)
-  return command.option(
-    '--json',
-    'progress on stderr, and the result as one JSON object on stdout (LEADER_JSON)',
-  )
+  return addSettings(command, DEMO_SETTINGS)
 }
 
 /** Reads what `demoOptions` added. Ends with a usage error where something is wrong. */
 export function parseDemoOptions(command: Command, env: NodeJS.ProcessEnv = process.env): DemoOptions {
-  const values = readSettings(command, DEMO_SETTINGS, env)
-  const timings = timingsOf(values)
+  const { command: workload, listen, json, ...said } = readSettings(command, DEMO_SETTINGS, env)
+  const timings = timingsOf(said)
   const problem = contradiction({ ...timings, onDoubt: 'freeze' })
   if (problem !== null) command.error(problem)
-  const { command: workload, listen } = values
-  return { ...timings, listen, command: workload, json: readJson(command, env) }
-}
-
-function readJson(command: Command, env: NodeJS.ProcessEnv): boolean {
-  if (command.getOptionValue('json') === true) return true
-  const text = env.LEADER_JSON || 'false'
-  if (text !== 'true' && text !== 'false') command.error(`LEADER_JSON '${text}': use true or false`)
-  return text === 'true'
+  return { ...timings, listen, command: workload, json }
 }
 
 function parseCommand(text: string): string[] {

@@ -1,11 +1,15 @@
-import type { Clock } from '../clock.ts'
-import type { Happening, Journal } from './journal.ts'
-import type { ReplicaProcess } from './replica-process.ts'
-import type { ReplicaView } from './replica-view.ts'
-import type { SteadyClient } from './steady-client.ts'
+import type { EventName } from '../observe/events.ts'
+import type { Demo } from './demo.ts'
+import type { Replica, ReplicaEvent } from './replica.ts'
 
-export type Kind = 'crash' | 'stop' | 'hang'
-export const KINDS: readonly Kind[] = ['crash', 'stop', 'hang']
+/** What is done to the leader, for people. */
+export const FAULTS = {
+  crash: 'SIGKILL to agent, launcher and workload',
+  stop: 'SIGTERM to the agent, a planned handover',
+  hang: 'SIGSTOP to the agent, the launcher is alone',
+} as const
+export type Kind = keyof typeof FAULTS
+export const KINDS = Object.keys(FAULTS) as Kind[]
 
 /** One takeover as it was measured; times in milliseconds. */
 export interface Takeover {
@@ -31,58 +35,32 @@ export interface Takeover {
   readonly handoverMs: number | null
 }
 
-/** What a takeover happens to, and who watches it. */
-export interface Stage {
-  readonly journal: Journal
-  readonly client: SteadyClient
-  readonly clock: Clock
-  readonly replica: (name: string) => ReplicaProcess
-  /** What was done to an agent, which its own log cannot tell. */
-  readonly agentIs: (name: string, agent: ReplicaView['agent']) => void
-  /** Awaits a first answer other than `undefined` and `null`; rejects after `withinMs`, naming `what`. */
-  readonly until: <T>(what: string, withinMs: number, look: () => T | null | undefined) => Promise<T>
-  /** How long the Lease, and then the workload, may need. */
-  readonly acquireWithinMs: number
-  readonly serveWithinMs: number
-}
-
-const STRIKES: Readonly<Record<Kind, (leader: ReplicaProcess) => Promise<void> | void>> = {
-  crash: (leader) => leader.crash(),
-  stop: (leader) => leader.stop(),
-  hang: (leader) => leader.freezeAgent(),
-}
-
-const STRUCK = { crash: 'killed', stop: 'ending', hang: 'hanging' } as const
-
 /** Does `kind` to the leader and measures what follows, until another replica has answered the client. */
-export async function takeOver(kind: Kind, from: string, stage: Stage): Promise<Takeover> {
-  const { journal, client, clock, until } = stage
-  const mark = journal.entries.length
-  const first = (event: Happening['event'], matches: (happening: Happening) => boolean) =>
-    journal.find(mark, (one) => one.event === event && matches(one))
+export async function takeOver(kind: Kind, leader: Replica, demo: Demo): Promise<Takeover> {
+  const { events, client, clock, acquireWithinMs, serveWithinMs } = demo
+  const from = leader.name
+  const mark = events.length
+  const find = (event: EventName, by: (replica: string) => boolean) =>
+    events.slice(mark).find((one) => one.event === event && by(one.replica))
+  const byOld = (replica: string) => replica === from
   const faultAt = clock.mono()
-  stage.agentIs(from, STRUCK[kind])
-  await STRIKES[kind](stage.replica(from))
+  await leader[kind]()
 
-  const acquired = await until('another replica to acquire the Lease', stage.acquireWithinMs, () =>
-    first('acquired', ({ replica }) => replica !== from),
+  const acquired = await demo.until('another replica to acquire the Lease', acquireWithinMs, () =>
+    find('acquired', (replica) => replica !== from),
   )
   const { replica: to, epoch } = acquired
-  const started = await until(`${to} to start its workload`, stage.serveWithinMs, () =>
-    first('workload_started', ({ replica }) => replica === to),
+  const byNew = (replica: string) => replica === to
+  const started = await demo.until(`${to} to start its workload`, serveWithinMs, () =>
+    find('workload_started', byNew),
   )
-  const serving = await until(`${to} to serve`, stage.serveWithinMs, () =>
-    first('serving', ({ replica }) => replica === to),
-  )
-  const gap = await until(`the client to be answered by ${to}`, stage.serveWithinMs, () =>
+  const serving = await demo.until(`${to} to serve`, serveWithinMs, () => find('serving', byNew))
+  const { gapMs, failed } = await demo.until(`the client to be answered by ${to}`, serveWithinMs, () =>
     client.gap(from, to, acquired.at),
   )
 
-  const dead = first('workload_stopped', ({ replica }) => replica === from)
-  const frozen = first('workload_frozen', ({ replica }) => replica === from)
-  const released = first('released', ({ replica }) => replica === from)
-  const since = (happening: Happening | undefined, start = faultAt) =>
-    happening === undefined ? null : Math.round(happening.at - start)
+  const sinceFault = (event: ReplicaEvent | undefined) => event && Math.round(event.at - faultAt)
+  const released = find('released', byOld)
   return {
     kind,
     from,
@@ -91,36 +69,25 @@ export async function takeOver(kind: Kind, from: string, stage: Stage): Promise<
     detectMs: Math.round(acquired.at - faultAt),
     startMs: Math.round(started.at - acquired.at),
     healthyMs: Math.round(serving.at - started.at),
-    gapMs: Math.round(gap.gapMs),
-    failedRequests: gap.failed,
-    oldDeadMs: since(dead),
-    frozenMs: since(frozen),
+    gapMs: Math.round(gapMs),
+    failedRequests: failed,
+    oldDeadMs: sinceFault(find('workload_stopped', byOld)) ?? null,
+    frozenMs: sinceFault(find('workload_frozen', byOld)) ?? null,
     // Both learn of the same write, and the new holder may be the first to log it.
-    handoverMs: released === undefined ? null : Math.max(0, Math.round(acquired.at - released.at)),
+    handoverMs: released ? Math.max(0, Math.round(acquired.at - released.at)) : null,
   }
 }
 
 /** Brings the third replica back, however it was lost. */
-export async function recover({ kind, from }: Takeover, stage: Stage): Promise<void> {
-  const replica = stage.replica(from)
-  const mark = stage.journal.entries.length
+export async function recover({ kind, from }: Takeover, replica: Replica, demo: Demo): Promise<void> {
+  const mark = demo.events.length
   if (kind === 'hang') {
-    replica.thawAgent()
-    stage.agentIs(from, 'running')
+    replica.thaw()
   } else {
-    await stage.until(`${from} to end`, stage.acquireWithinMs, endOf(replica))
+    await demo.until(`${from} to end`, demo.acquireWithinMs, () => replica.hasEnded || null)
     replica.start()
-    stage.agentIs(from, 'starting')
   }
-  await stage.until(`${from} to stand by again`, stage.acquireWithinMs, () =>
-    stage.journal.find(mark, (one) => one.replica === from && one.event === 'standby_ready'),
+  await demo.until(`${from} to stand by again`, demo.acquireWithinMs, () =>
+    demo.events.slice(mark).find(({ replica, event }) => replica === from && event === 'standby_ready'),
   )
-}
-
-function endOf(replica: ReplicaProcess): () => true | null {
-  let ended = false
-  void replica.ended.then(() => {
-    ended = true
-  })
-  return () => ended || null
 }

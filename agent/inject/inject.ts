@@ -1,21 +1,14 @@
+import { isDeepStrictEqual } from 'node:util'
 import { FatalError } from '../exit.ts'
 import { VERSION } from '../version.ts'
-import { broken, type Input } from './input.ts'
-import { findLangflows, type Target } from './langflow.ts'
-import { about, type Manifest, manifestsIn, titleOf } from './manifest.ts'
+import { refuseUnfit, strangersTo, warningsFor } from './checks.ts'
+import { findLangflows } from './langflow.ts'
+import { asFields, dig, type Manifest, manifestsIn, titleOf, unfit } from './manifest.ts'
 import { ADDED_FOR, objectsFor } from './objects.ts'
 import { RECORD, Recorder, undo } from './record.ts'
-import { refuseUnfit } from './refusals.ts'
-import { LEADER, ROLE_LABEL, servicesOf } from './services.ts'
 import type { InjectOptions } from './settings.ts'
-import { insertItems, removeItems } from './text/items.ts'
-import { renderDocuments } from './text/render.ts'
-import { headOf, splitDocuments, withBefore, withoutDocuments } from './text/stream.ts'
-import { type Path, YamlText } from './text/yaml-text.ts'
-import { Unfit } from './unfit.ts'
-import { asFields, dig } from './value.ts'
-import { strangersTo, warningsFor } from './warnings.ts'
-import { readWorkload, type Workload } from './workload.ts'
+import { documentOf, type Input, nodeOf, parseStream, render, type StreamDocument } from './stream.ts'
+import { LEADER, ROLE_LABEL, readWorkload, servicesOf, type Workload } from './workload.ts'
 import { wrap } from './wrap.ts'
 
 export interface Injected {
@@ -26,152 +19,100 @@ export interface Injected {
 
 /** Wraps each LangFlow of the stream, anew where it was wrapped already. Throws `FatalError`, and then nothing is done. */
 export function inject(input: Input, options: InjectOptions): Injected {
-  const { text: clean, found } = strip(input)
+  const { documents, found } = strip(parseStream(input))
+  const clean = objectsIn(documents)
   const wrapped = new Set(found.map(placeOf))
-  const documents = parse({ text: clean, parts: input.parts })
-  const manifests = documents.flatMap((yaml, i) => manifestsIn(i, yaml.before))
-  const workloads = findLangflows(manifests, options.container).map((target) => read(target, options))
-  refuseCollisions(workloads, manifests, options)
-  const leading = new Set<Manifest>()
-  const warnings = workloads.flatMap((workload) => {
+  const manifests = documents.flatMap(manifestsIn)
+  const owners = new Map(manifests.map((manifest) => [placeOf(manifest), 'the stream itself']))
+  const targets = findLangflows(manifests, options.container)
+  const warnings = targets.flatMap((target) => {
+    const workload = readWorkload(target, options)
+    refuseUnfit(workload, options)
     const services = servicesOf(workload, manifests)
-    for (const service of services) leading.add(service)
-    edit(workload, options, documents)
-    const more = { services: services.length, wrapped: wrapped.has(placeOf(workload.manifest)) }
-    return titled(workload.manifest, warningsFor(workload, options, more))
+    if (options.traffic === 'label') services.forEach(restrict)
+    wrap(workload, options)
+    addObjects(workload, options, documents, owners)
+    const known = { services: services.length, wrapped: wrapped.has(placeOf(workload.manifest)) }
+    return titled(workload.manifest, warningsFor(workload, options.traffic, known))
   })
-  if (options.traffic === 'label') for (const service of leading) restrict(service, documents)
-  const text = addObjects(workloads, options, documents)
-  if (strip({ text, parts: input.parts }).text !== clean)
+  const text = render(documents)
+  if (!isDeepStrictEqual(objectsIn(strip(parseStream({ ...input, text })).documents), clean))
     throw new FatalError(
-      `${workloads.map(({ manifest }) => titleOf(manifest)).join(', ')}: written in a form of YAML that could not be restored afterwards: write it plainly, as kubectl create --dry-run=client -o yaml does`,
+      `${targets.map(({ manifest }) => titleOf(manifest)).join(', ')}: written in a form of YAML that could not be restored afterwards: write it plainly, as kubectl create --dry-run=client -o yaml does`,
     )
   return { text, warnings }
 }
 
 /** Takes out of the stream all that `inject` put in. Throws `FatalError`. */
 export function uninject(input: Input): Injected {
-  const { text, found } = strip(input)
-  if (found.length === 0) return { text, warnings: ['nothing in this stream was put in by inject'] }
-  return { text, warnings: found.flatMap((manifest) => titled(manifest, strangersTo(manifest))) }
+  const { documents, found } = strip(parseStream(input))
+  if (found.length === 0)
+    return { text: input.text, warnings: ['nothing in this stream was put in by inject'] }
+  return { text: render(documents), warnings: found.flatMap((one) => titled(one, strangersTo(one))) }
 }
 
 /** The stream without what `inject` put in, and what of it was changed or added by it. */
-function strip(input: Input): { readonly text: string; readonly found: readonly Manifest[] } {
-  const found: Manifest[] = []
-  const documents = parse(input)
-  const added = new Set<number>()
-  for (const [i, yaml] of documents.entries()) {
-    // From the end, so that places in a List stay what they are.
-    for (const manifest of manifestsIn(i, yaml.before).reverse()) {
-      const annotations = asFields(dig(manifest.value, 'metadata', 'annotations'))
-      const isAdded = ADDED_FOR in annotations
-      if (!isAdded && !(RECORD in annotations)) continue
-      found.push(manifest)
-      if (isAdded && manifest.root.length === 0) added.add(i)
-      else about(manifest, () => (isAdded ? removeListed(yaml, manifest.root) : undo(yaml, manifest.root)))
+function strip(stream: readonly StreamDocument[]) {
+  const documents = [...stream]
+  const found = stream.flatMap(manifestsIn).filter(({ value }) => {
+    const annotations = asFields(dig(value, 'metadata', 'annotations'))
+    return ADDED_FOR in annotations || RECORD in annotations
+  })
+  for (const manifest of found) {
+    const { document, list, node, value } = manifest
+    if (!(ADDED_FOR in asFields(dig(value, 'metadata', 'annotations')))) undo(manifest)
+    else if (list === null) documents.splice(documents.indexOf(document), 1)
+    else {
+      list.items.splice(list.items.indexOf(node), 1)
+      document.changed = true
     }
   }
-  const texts = documents.map(({ text }) => text)
-  return { text: withoutDocuments(texts, (i) => added.has(i)).join(''), found }
+  return { documents, found }
 }
 
-function placeOf(manifest: Manifest): string {
-  return `${manifest.namespace ?? ''}/${titleOf(manifest)}`
+function objectsIn(documents: readonly StreamDocument[]): unknown[] {
+  return documents.map(({ yaml }) => yaml.toJS()).filter((object) => object !== null)
+}
+
+function placeOf({ namespace, kind, name }: Pick<Manifest, 'namespace' | 'kind' | 'name'>): string {
+  return `${namespace ?? ''}/${kind}/${name}`
 }
 
 function titled(manifest: Manifest, sentences: readonly string[]): string[] {
   return sentences.map((sentence) => `${titleOf(manifest)}: ${sentence}`)
 }
 
-function removeListed(yaml: YamlText, root: Path): void {
-  removeItems(yaml, root.slice(0, -1), (_, index) => index === root.at(-1))
+/** Has the Service select the leader only, unless it does. */
+function restrict(service: Manifest): void {
+  if (service.node.hasIn(['spec', 'selector', ROLE_LABEL])) return
+  const recorder = new Recorder(service)
+  recorder.set(['spec', 'selector', ROLE_LABEL], LEADER)
+  recorder.finish(VERSION)
 }
 
-function parse(input: Input): YamlText[] {
-  let start = 0
-  return splitDocuments(input.text).map((chunk) => {
-    try {
-      return new YamlText(chunk)
-    } catch (error) {
-      throw broken(input, start, error)
-    } finally {
-      start += chunk.length
-    }
-  })
-}
-
-function read(target: Target, options: InjectOptions): Workload {
-  const workload = readWorkload(target, options)
-  about(target.manifest, () => refuseUnfit(workload, options))
-  return workload
-}
-
-function edit(workload: Workload, options: InjectOptions, documents: readonly YamlText[]): void {
-  const { manifest } = workload
-  const yaml = documents[manifest.document]!
-  about(manifest, () => {
-    if (/^%/m.test(headOf(yaml.text) ?? '')) throw new Unfit('a % directive stands before it: remove that')
-    const recorder = new Recorder(yaml, manifest.root)
-    wrap(workload, options, recorder)
-    recorder.finish(VERSION)
-    yaml.check()
-  })
-}
-
-function restrict(service: Manifest, documents: readonly YamlText[]): void {
-  if (dig(service.value, 'spec', 'selector', ROLE_LABEL) !== undefined) return
-  const yaml = documents[service.document]!
-  about(service, () => {
-    const recorder = new Recorder(yaml, service.root)
-    recorder.set(['spec', 'selector'], ROLE_LABEL, LEADER)
-    recorder.finish(VERSION)
-    yaml.check()
-  })
-}
-
-/** Before the workload that needs them, and after what it may need itself, such as its namespace. */
+/**
+ * Before the workload that needs them, and after what it may need itself, such as its namespace. `owners`: whose the
+ * objects of the stream are, since two LangFlows must not share what tells them apart.
+ */
 function addObjects(
-  workloads: readonly Workload[],
+  workload: Workload,
   { traffic }: InjectOptions,
-  documents: readonly YamlText[],
-): string {
-  const chunks = documents.map(({ text }) => text)
-  // From the end, so that places in a List stay what they are.
-  for (const workload of workloads.toReversed()) {
-    const { document, root } = workload.manifest
-    const yaml = documents[document]!
-    const objects = objectsFor(workload, traffic)
-    const index = root.at(-1)
-    if (typeof index === 'number') {
-      about(workload.manifest, () => insertItems(yaml, root.slice(0, -1), index, objects))
-      chunks[document] = yaml.text
-    } else chunks[document] = withBefore(yaml.text, renderDocuments(objects, yaml.lineBreak), yaml.lineBreak)
-  }
-  return chunks.join('')
-}
-
-/** Two LangFlows must not share what tells them apart, and nothing of others may be overwritten. */
-function refuseCollisions(
-  workloads: readonly Workload[],
-  manifests: readonly Manifest[],
-  { traffic }: InjectOptions,
+  documents: StreamDocument[],
+  owners: Map<string, string>,
 ): void {
-  const keyOf = (kind: string, namespace: string | null, name: string) => `${kind} ${namespace ?? ''}/${name}`
-  const owners = new Map(
-    manifests.map(({ kind, namespace, name }) => [keyOf(kind, namespace, name), 'the stream itself']),
-  )
-  for (const workload of workloads) {
-    about(workload.manifest, () => {
-      for (const { kind, metadata } of objectsFor(workload, traffic)) {
-        const key = keyOf(kind, workload.manifest.namespace, metadata.name)
-        const owner = owners.get(key)
-        if (owner !== undefined)
-          throw new Unfit(
-            `it would need a ${kind} named ${metadata.name}, which ${owner} has already: ${kind === 'Lease' ? 'choose another --lease-name, or inject each LangFlow on its own' : 'rename one of them'}`,
-          )
-        owners.set(key, titleOf(workload.manifest))
-      }
-    })
+  const { manifest } = workload
+  const { document, list, node, namespace } = manifest
+  const objects = objectsFor(workload, traffic)
+  for (const { kind, metadata } of objects) {
+    const place = placeOf({ namespace, kind, name: metadata.name })
+    const owner = owners.get(place)
+    if (owner !== undefined)
+      throw unfit(
+        manifest,
+        `it would need a ${kind} named ${metadata.name}, which ${owner} has already: ${kind === 'Lease' ? 'choose another --lease-name, or inject each LangFlow on its own' : 'rename one of them'}`,
+      )
+    owners.set(place, titleOf(manifest))
   }
+  if (list === null) documents.splice(documents.indexOf(document), 0, ...objects.map(documentOf))
+  else list.items.splice(list.items.indexOf(node), 0, ...objects.map(nodeOf))
 }

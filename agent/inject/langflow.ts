@@ -1,7 +1,5 @@
 import { FatalError } from '../exit.ts'
-import { about, type Manifest, titleOf } from './manifest.ts'
-import { Unfit } from './unfit.ts'
-import { asFields, asList, asText, dig, type Fields } from './value.ts'
+import { asFields, asList, asText, dig, type Fields, type Manifest, unfit } from './manifest.ts'
 
 export interface Target {
   readonly manifest: Manifest
@@ -34,9 +32,10 @@ function guessed(workloads: readonly Manifest[]): Target[] {
     if (best === undefined) return []
     if (other === undefined) return [{ manifest, container: asText(best.name) }]
     const names = likely.map(({ name }) => name).join(' and ')
-    return about(manifest, (): never => {
-      throw new Unfit(`the containers ${names} both look like LangFlow: name the right one with --container`)
-    })
+    throw unfit(
+      manifest,
+      `the containers ${names} both look like LangFlow: name the right one with --container`,
+    )
   })
   if (targets.length > 0 || workloads.length !== 1) return targets
   // Nothing looks like it, but there is no other it could be.
@@ -60,8 +59,9 @@ function refuseForeign(manifest: Manifest, container: string | null): void {
     (one) => runsLangflow(one) || ((looksLikeLangflow(one) || one.name === container) && !hasCommand(one)),
   )
   if (found === undefined) return
-  throw new FatalError(
-    `${titleOf(manifest)}: its container ${found.name} runs LangFlow, and inject handles only Deployments and StatefulSets (apps/v1): make it one of them`,
+  throw unfit(
+    manifest,
+    `its container ${found.name} runs LangFlow, and inject handles only Deployments and StatefulSets (apps/v1): make it one of them`,
   )
 }
 

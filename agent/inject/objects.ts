@@ -1,5 +1,5 @@
 import { titleOf } from './manifest.ts'
-import { AGENT_PORT } from './parts.ts'
+import { AGENT_PORT } from './pod.ts'
 import type { Traffic } from './settings.ts'
 import { podLabels, type Workload } from './workload.ts'
 
@@ -13,52 +13,40 @@ interface Added {
 }
 
 /** What the replicas need beside their pods, in the order in which it is to be applied. */
-export function objectsFor(workload: Workload, traffic: Traffic): Added[] {
-  const { manifest, names, ownAccount } = workload
-  const metadata = (name: string) => ({
-    name,
-    ...(manifest.namespace === null ? {} : { namespace: manifest.namespace }),
-    labels: { 'app.kubernetes.io/managed-by': 'langflow-leader' },
-    annotations: { [ADDED_FOR]: titleOf(manifest) },
-  })
-  const account = {
-    apiVersion: 'v1',
-    kind: 'ServiceAccount',
-    metadata: metadata(names.account),
-    automountServiceAccountToken: false,
-  }
-  const role = {
-    apiVersion: 'rbac.authorization.k8s.io/v1',
-    kind: 'Role',
-    metadata: metadata(names.role),
-    rules: rules(names.lease, traffic),
-  }
-  const binding = {
-    apiVersion: 'rbac.authorization.k8s.io/v1',
-    kind: 'RoleBinding',
-    metadata: metadata(names.role),
-    roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'Role', name: names.role },
-    subjects: [
-      {
-        kind: 'ServiceAccount',
-        name: names.account,
-        ...(manifest.namespace === null ? {} : { namespace: manifest.namespace }),
-      },
-    ],
-  }
-  const lease = { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease', metadata: metadata(names.lease) }
-  const members = {
-    apiVersion: 'v1',
-    kind: 'Service',
-    metadata: metadata(names.members),
-    spec: {
-      clusterIP: 'None',
-      publishNotReadyAddresses: true,
-      selector: podLabels(workload),
-      ports: [{ name: 'agent', port: AGENT_PORT, targetPort: AGENT_PORT }],
+export function objectsFor(
+  { manifest, names, ownAccount, ...workload }: Workload,
+  traffic: Traffic,
+): Added[] {
+  const namespace = manifest.namespace === null ? {} : { namespace: manifest.namespace }
+  const object = (apiVersion: string, kind: string, name: string, more: object = {}) => ({
+    apiVersion,
+    kind,
+    metadata: {
+      name,
+      ...namespace,
+      labels: { 'app.kubernetes.io/managed-by': 'langflow-leader' },
+      annotations: { [ADDED_FOR]: titleOf(manifest) },
     },
-  }
-  return [...(ownAccount ? [account] : []), role, binding, lease, members]
+    ...more,
+  })
+  const account = object('v1', 'ServiceAccount', names.account, { automountServiceAccountToken: false })
+  return [
+    ...(ownAccount ? [account] : []),
+    object('rbac.authorization.k8s.io/v1', 'Role', names.role, { rules: rules(names.lease, traffic) }),
+    object('rbac.authorization.k8s.io/v1', 'RoleBinding', names.role, {
+      roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'Role', name: names.role },
+      subjects: [{ kind: 'ServiceAccount', name: names.account, ...namespace }],
+    }),
+    object('coordination.k8s.io/v1', 'Lease', names.lease),
+    object('v1', 'Service', names.members, {
+      spec: {
+        clusterIP: 'None',
+        publishNotReadyAddresses: true,
+        selector: podLabels(workload),
+        ports: [{ name: 'agent', port: AGENT_PORT, targetPort: AGENT_PORT }],
+      },
+    }),
+  ]
 }
 
 function rules(lease: string, traffic: Traffic) {

@@ -1,28 +1,32 @@
-import type { Node } from 'yaml'
+import { isMap, isScalar, isSeq, type Node, Pair, type YAMLMap, type YAMLSeq } from 'yaml'
 import * as z from 'zod/mini'
-import { insertItems, listAt, nameOf, removeItems, textOf } from './text/items.ts'
-import { cutPair, pastePair, refuseMerged, type Saved, setPair, unsetPair } from './text/pairs.ts'
-import { type Path, shown, type YamlText } from './text/yaml-text.ts'
-import { Unfit } from './unfit.ts'
+import { asFields, dig, type Manifest, unfit } from './manifest.ts'
+import { nodeOf } from './stream.ts'
 
-const STEP = z.union([z.string(), z.number(), z.object({ name: z.string() })])
-const SAVED = z.object({ flow: z.boolean(), column: z.number(), text: z.string(), value: z.unknown() })
+const PATH = z.array(z.union([z.string(), z.object({ name: z.string() })]))
+/** Through maps by their keys, and to an item of a list by its `name`, since its place may change. */
+export type Path = z.infer<typeof PATH>
+
+/** What was there before. */
+const SAVED = z.object({ value: z.unknown() })
 const CHANGE = z.union([
   /** A key that was not there. */
-  z.strictObject({ added: z.array(STEP) }),
+  z.object({ added: PATH }),
   /** A key with another value. */
-  z.strictObject({ set: z.array(STEP), saved: SAVED }),
-  /** A key that is gone. */
-  z.strictObject({ cut: z.array(STEP), saved: SAVED, after: z.nullable(z.string()) }),
+  z.object({ set: PATH, saved: SAVED }),
+  /** A key that is gone, and the key before it; `null`: it was the first. */
+  z.object({ cut: PATH, saved: SAVED, after: z.nullable(z.string()) }),
   /** Items at the head of a list, by their names; with `made`, there was no list, but that or nothing. */
-  z.strictObject({ items: z.array(STEP), names: z.array(z.string()), made: z.optional(z.nullable(SAVED)) }),
+  z.object({ items: PATH, names: z.array(z.string()), made: z.optional(z.nullable(SAVED)) }),
   /** Words at the head of a list. */
-  z.strictObject({ words: z.array(STEP), head: z.array(z.string()) }),
+  z.object({ words: PATH, head: z.array(z.string()) }),
 ])
 type Change = z.infer<typeof CHANGE>
+type Saved = z.infer<typeof SAVED>
 
 /** Where an object keeps what was changed in it, and what was there before. */
 export const RECORD = 'langflow-leader/injected'
+const ANNOTATIONS = ['metadata', 'annotations']
 const CONTENT = z.object({
   version: z.string(),
   changes: z.array(CHANGE),
@@ -31,120 +35,217 @@ const CONTENT = z.object({
 })
 type Content = z.infer<typeof CONTENT>
 
-/** Edits one object, and keeps what it takes to undo each edit, whoever made others since. */
+/** Changes one object, and keeps what it takes to undo each change, whoever makes others since. */
 export class Recorder {
-  readonly #yaml: YamlText
-  readonly #root: Path
+  readonly #manifest: Manifest
   readonly #changes: Change[] = []
 
-  /** `root`: where the object is in its document. */
-  constructor(yaml: YamlText, root: Path) {
-    this.#yaml = yaml
-    this.#root = root
+  constructor(manifest: Manifest) {
+    this.#manifest = manifest
   }
 
-  /** Gives the map at `path` this value for `key`. */
-  set(path: Path, key: string, value: unknown): void {
-    const saved = this.#put(path, key, value)
-    const place = [...path, key]
+  /** Gives the key at `place` this value. */
+  set(place: Path, value: unknown): void {
+    const saved = this.#put(place, value)
     this.#changes.push(saved === null ? { added: place } : { set: place, saved })
   }
 
-  /** Takes `key` out of the map at `path`, if it is there. */
-  cut(path: Path, key: string): void {
-    refuseMerged(this.#yaml, [...this.#root, ...path], key)
-    const cut = cutPair(this.#yaml, [...this.#root, ...path], key)
-    if (cut !== null) this.#changes.push({ cut: [...path, key], ...cut })
+  /** Takes the key at `place` out, if it is there. */
+  cut(place: Path): void {
+    const { map, pair } = this.#slot(place)
+    if (pair === undefined) return
+    const at = map.items.indexOf(pair)
+    const previous = map.items[at - 1]
+    map.items.splice(at, 1)
+    const after = previous === undefined ? null : String(keyOf(previous))
+    this.#changes.push({ cut: place, saved: this.#saved(pair), after })
   }
 
-  /** Puts items that have names at the head of the list that is `key` in the map at `path`. */
-  prepend(path: Path, key: string, items: readonly { readonly name: string }[]): void {
-    const change = { items: [...path, key], names: items.map(({ name }) => name) }
-    if (this.#insert(path, key, items)) this.#changes.push(change)
-    else this.#changes.push({ ...change, made: this.#put(path, key, items) })
+  /** Puts items that have names at the head of the list at `place`. */
+  prepend(place: Path, items: readonly { readonly name: string }[]): void {
+    const change = { items: place, names: items.map(({ name }) => name) }
+    const list = this.#list(place)
+    if (list === null) this.#changes.push({ ...change, made: this.#put(place, items) })
+    else {
+      insert(list, items)
+      this.#changes.push(change)
+    }
   }
 
   /** The same with words, for a list that is there. */
-  prependWords(path: Path, key: string, words: readonly string[]): void {
-    if (!this.#insert(path, key, words)) throw new Unfit(`${shown([...path, key])} is empty`)
-    this.#changes.push({ words: [...path, key], head: [...words] })
+  prependWords(place: Path, words: readonly string[]): void {
+    const list = this.#list(place)
+    if (list === null) throw unfit(this.#manifest, `${shown(place)} is empty`)
+    insert(list, words)
+    this.#changes.push({ words: place, head: [...words] })
   }
 
-  /** Writes the record into the object's annotations: the last edit. */
+  /** Writes the record into the object's annotations: the last change. */
   finish(version: string): void {
-    const place: Path = [...this.#root, 'metadata', 'annotations']
     const content: Content = { version, changes: this.#changes }
-    if ((this.#yaml.valueBefore(place) ?? null) === null)
-      content.made = this.#put(['metadata'], 'annotations', { [RECORD]: '' })
-    setPair(this.#yaml, place, RECORD, JSON.stringify(content))
+    const annotations = find(this.#manifest, ANNOTATIONS)
+    if (isNothing(annotations)) content.made = this.#put(ANNOTATIONS, { [RECORD]: '' })
+    this.#put([...ANNOTATIONS, RECORD], JSON.stringify(content))
+    this.#manifest.document.changed = true
   }
 
-  #put(path: Path, key: string, value: unknown): Saved | null {
-    refuseMerged(this.#yaml, [...this.#root, ...path], key)
-    return setPair(this.#yaml, [...this.#root, ...path], key, value)
+  /** Returns what was there, or `null` where the key is new. */
+  #put(place: Path, value: unknown): Saved | null {
+    const slot = this.#slot(place)
+    const saved = slot.pair === undefined ? null : this.#saved(slot.pair)
+    fill(slot, value)
+    return saved
   }
 
-  /** Whether there was such a list to insert into. */
-  #insert(path: Path, key: string, items: readonly unknown[]): boolean {
-    refuseMerged(this.#yaml, [...this.#root, ...path], key)
-    const place = [...this.#root, ...path, key]
-    if (listAt(this.#yaml, place) === null) return false
-    insertItems(this.#yaml, place, 0, items)
-    return true
+  #saved({ value }: OwnPair): Saved {
+    return { value: value === null ? null : value.toJS(this.#manifest.document.yaml) }
+  }
+
+  #slot(place: Path): Slot {
+    const slot = slotAt(this.#manifest, place)
+    if (slot === null) throw unfit(this.#manifest, `${shown(place.slice(0, -1))} is not a map`)
+    return slot
+  }
+
+  /** `null` where there is none: no such key, nothing after it, or an empty list. */
+  #list(place: Path): YAMLSeq | null {
+    const node = this.#slot(place).pair?.value
+    if (isSeq(node)) return node.items.length > 0 ? node : null
+    if (isNothing(node)) return null
+    throw unfit(this.#manifest, `${shown(place)} is not a list`)
   }
 }
 
-/** Undoes what the record of the object at `root` tells, and removes the record. Throws `Unfit`. */
-export function undo(yaml: YamlText, root: Path): void {
-  const { changes, made } = readRecord(yaml, root)
-  const annotations: Path = [...root, 'metadata', 'annotations']
-  const others = Object.keys(Object(yaml.valueBefore(annotations))).some((name) => name !== RECORD)
-  if (made === undefined || others) unsetPair(yaml, annotations, RECORD, null)
-  else undoPair(yaml, annotations, made)
-  for (const change of changes.toReversed()) undoChange(yaml, root, change)
+/** Undoes what the object's record tells, and removes the record. Throws `FatalError`. */
+export function undo(manifest: Manifest): void {
+  const { changes, made } = readRecord(manifest)
+  const annotations = find(manifest, ANNOTATIONS)
+  const others = isMap(annotations) && annotations.items.length > 1
+  if (made === undefined || others) restore(manifest, [...ANNOTATIONS, RECORD], null)
+  else restore(manifest, ANNOTATIONS, made)
+  for (const change of changes.toReversed()) undoChange(manifest, change)
+  manifest.document.changed = true
 }
 
-function readRecord(yaml: YamlText, root: Path): Content {
+function readRecord(manifest: Manifest): Content {
   try {
-    const text = String(yaml.valueBefore([...root, 'metadata', 'annotations', RECORD]))
-    return z.parse(CONTENT, JSON.parse(text))
+    return z.parse(CONTENT, JSON.parse(String(dig(manifest.value, ...ANNOTATIONS, RECORD))))
   } catch {
-    throw new Unfit(`its annotation ${RECORD} is not as inject wrote it: take out by hand what inject added`)
+    throw unfit(
+      manifest,
+      `its annotation ${RECORD} is not as inject wrote it: take out by hand what inject added`,
+    )
   }
 }
 
-function undoChange(yaml: YamlText, root: Path, change: Change): void {
-  if ('added' in change) undoPair(yaml, [...root, ...change.added], null)
-  else if ('set' in change) undoPair(yaml, [...root, ...change.set], change.saved)
-  else if ('items' in change) undoItems(yaml, [...root, ...change.items], change.names, change.made)
-  else if ('words' in change) undoWords(yaml, [...root, ...change.words], change.head)
+function undoChange(manifest: Manifest, change: Change): void {
+  if ('added' in change) restore(manifest, change.added, null)
+  else if ('set' in change) restore(manifest, change.set, change.saved)
+  else if ('cut' in change) paste(manifest, change.cut, change.saved, change.after)
+  else if ('items' in change) undoItems(manifest, change)
   else {
-    const { path, key } = split([...root, ...change.cut])
-    if (yaml.find(path) !== undefined) pastePair(yaml, path, key, change)
+    const { words, head } = change
+    const list = find(manifest, words)
+    if (isSeq(list) && head.every((word, i) => list.get(i) === word)) list.items.splice(0, head.length)
   }
 }
 
-function undoPair(yaml: YamlText, place: Path, saved: Saved | null): void {
-  const { path, key } = split(place)
-  if (yaml.find(path) !== undefined) unsetPair(yaml, path, key, saved)
+function undoItems(manifest: Manifest, { items, names, made }: Extract<Change, { items: Path }>): void {
+  const list = find(manifest, items)
+  if (!isSeq(list)) return
+  const theirs = list.items.filter((item) => !names.includes(String(nameOf(item))))
+  if (made === undefined || theirs.length > 0) list.items = theirs
+  else restore(manifest, items, made)
 }
 
-function undoItems(
-  yaml: YamlText,
-  place: Path,
-  names: readonly string[],
-  made: Saved | null | undefined,
-): void {
-  const isOurs = (item: Node) => names.includes(String(nameOf(item)))
-  if (made === undefined || !listAt(yaml, place)?.items.every(isOurs)) removeItems(yaml, place, isOurs)
-  else undoPair(yaml, place, made)
+/** `saved`: `null` where the key was not there. */
+function restore(manifest: Manifest, place: Path, saved: Saved | null): void {
+  const slot = slotAt(manifest, place)
+  if (saved === null) slot?.map.delete(slot.key)
+  else if (slot !== null) fill(slot, saved.value)
 }
 
-function undoWords(yaml: YamlText, place: Path, head: readonly string[]): void {
-  const words = listAt(yaml, place)?.items.map(textOf) ?? []
-  if (head.every((word, i) => words[i] === word)) removeItems(yaml, place, (_, i) => i < head.length)
+/** Unless somebody has given the map such a key again. */
+function paste(manifest: Manifest, place: Path, saved: Saved, after: string | null): void {
+  const slot = slotAt(manifest, place)
+  if (slot === null || slot.pair !== undefined) return
+  const { map, key } = slot
+  const at = map.items.findIndex((pair) => keyOf(pair) === after) + 1
+  map.items.splice(at, 0, new Pair(nodeOf(key), nodeOf(saved.value)))
 }
 
-function split(place: Path): { path: Path; key: string } {
-  return { path: place.slice(0, -1), key: String(place.at(-1)) }
+type OwnPair = Pair<Node, Node | null>
+type OwnMap = YAMLMap<Node, Node | null>
+
+/** Where a value is or may be put. */
+interface Slot {
+  readonly map: OwnMap
+  readonly key: string
+  /** `undefined`: there is none yet. */
+  readonly pair: OwnPair | undefined
+}
+
+/** `null` where there is no such map. Throws `FatalError` where it has the value by a merge key. */
+function slotAt(manifest: Manifest, place: Path): Slot | null {
+  const map = find(manifest, place.slice(0, -1)) as OwnMap | undefined
+  if (!isMap(map)) return null
+  const key = String(place.at(-1))
+  const pair = pairOf(manifest, map, key)
+  if (pair === undefined && key in asFields(map.toJS(manifest.document.yaml)))
+    throw unfit(manifest, `its ${key} comes from a YAML merge key (<<): write it out`)
+  return { map, key, pair }
+}
+
+function find(manifest: Manifest, path: Path): Node | undefined {
+  return path.reduce<unknown>((at, step) => {
+    if (typeof step === 'string') return isMap(at) ? pairOf(manifest, at as OwnMap, step)?.value : undefined
+    return isSeq(at) ? at.items.find((item) => nameOf(item) === step.name) : undefined
+  }, manifest.node) as Node | undefined
+}
+
+function pairOf(manifest: Manifest, map: OwnMap, key: string): OwnPair | undefined {
+  const [pair, other] = map.items.filter((pair) => keyOf(pair) === key)
+  if (other !== undefined) throw unfit(manifest, `the key ${key} is there twice`)
+  return pair
+}
+
+/** Where a scalar takes the place of another, the comments stay. */
+function fill({ map, key, pair }: Slot, value: unknown): void {
+  const node = nodeOf(value)
+  if (pair === undefined) map.items.push(new Pair(nodeOf(key), node))
+  else {
+    const { comment, commentBefore } = pair.value ?? {}
+    if (isScalar(pair.value) && isScalar(node)) Object.assign(node, { comment, commentBefore })
+    pair.value = node
+  }
+}
+
+/** Before the first item, whose comment stays its own. */
+function insert(list: YAMLSeq, values: readonly unknown[]): void {
+  const [first] = list.items as [Node]
+  if (list.commentBefore) {
+    first.commentBefore = list.commentBefore
+    list.commentBefore = null
+  }
+  list.items.unshift(...values.map(nodeOf))
+}
+
+function keyOf({ key }: Pair): unknown {
+  return isScalar(key) ? key.value : key
+}
+
+function nameOf(item: unknown): unknown {
+  return isMap(item) ? item.get('name') : undefined
+}
+
+function isNothing(node: Node | null | undefined): boolean {
+  return (node ?? null) === null || (isScalar(node) && node.value === null)
+}
+
+/** As people write it: spec.template.spec.containers[langflow] */
+function shown(path: Path): string {
+  return path
+    .map((step) => (typeof step === 'object' ? `[${step.name}]` : `.${step}`))
+    .join('')
+    .replace(/^\./, '')
 }

@@ -66,16 +66,24 @@ const INJECT_SETTINGS = {
   },
 } as const satisfies Record<string, Setting<unknown>>
 
+const UNINJECT = {
+  uninject: {
+    argument: '',
+    about: 'take out what inject put in',
+    group: GROUP,
+    schema: AGENT_SETTINGS.spare.schema,
+  },
+} as const satisfies Record<string, Setting<unknown>>
+
 /** Adds the flags of `inject` to its command. */
 export function injectOptions(command: Command): Command {
   const repeated = (file: string, others: readonly string[] = []) => [...others, file]
-  command
-    .option(
-      '-f, --filename <file>',
-      'manifests; again for more, - for standard input (LEADER_FILENAME)',
-      repeated,
-    )
-    .option('--uninject', 'take out what inject put in (LEADER_UNINJECT)')
+  command.option(
+    '-f, --filename <file>',
+    'manifests; again for more, - for standard input (LEADER_FILENAME)',
+    repeated,
+  )
+  addSettings(command, UNINJECT)
   addSettings(command, INJECT_SETTINGS)
   return command
 }
@@ -89,20 +97,11 @@ export function parseInjectOptions(command: Command, env: NodeJS.ProcessEnv, pip
   const twice = files.find((file, i) => files.indexOf(file) !== i)
   if (twice !== undefined) command.error(`--filename ${twice} is there twice: name it once`)
   const options = readSettings(command, INJECT_SETTINGS, env)
-  if (!saysUninject(command, env)) return { files, options }
+  if (readSettings(command, UNINJECT, env).uninject !== true) return { files, options }
   const useless = Object.keys(INJECT_SETTINGS).find((key) => command.getOptionValue(key) !== undefined)
   if (useless !== undefined)
-    command.error(
-      `${flagOf(useless)} means nothing to --uninject, which takes everything out: leave one of them away`,
-    )
+    command.error(`${flagOf(useless)} means nothing to --uninject, which takes everything out: leave one out`)
   return { files, options: null }
-}
-
-function saysUninject(command: Command, env: NodeJS.ProcessEnv): boolean {
-  if (command.getOptionValue('uninject') === true) return true
-  const text = env.LEADER_UNINJECT || 'false'
-  if (text !== 'true' && text !== 'false') command.error(`LEADER_UNINJECT '${text}': use true or false`)
-  return text === 'true'
 }
 
 function parseImage(text: string): string {

@@ -1,8 +1,11 @@
 import { createHash } from 'node:crypto'
 import type { Target } from './langflow.ts'
-import type { Manifest } from './manifest.ts'
+import { asFields, asList, asNumber, asText, dig, type Fields, type Manifest } from './manifest.ts'
 import type { InjectOptions } from './settings.ts'
-import { asFields, asList, asNumber, asText, dig, type Fields, isTrue } from './value.ts'
+
+export const ROLE_LABEL = 'langflow-leader/role'
+export const LEADER = 'leader'
+export const DEFAULT_PORT = 7860
 
 /** What is to be known of a LangFlow to wrap it. */
 export interface Workload {
@@ -55,25 +58,41 @@ export function readWorkload({ manifest, container }: Target, options: InjectOpt
 }
 
 /** The labels that all pods of it have, and as far as can be seen no others. */
-export function podLabels({ spec, template }: Workload): Fields {
+export function podLabels({ spec, template }: Pick<Workload, 'spec' | 'template'>): Fields {
   const selector = asFields(dig(spec, 'selector', 'matchLabels'))
   return Object.keys(selector).length > 0 ? selector : asFields(dig(template, 'metadata', 'labels'))
 }
 
-/** The containers and native sidecars that run beside LangFlow, by their names. */
-export function neighbours({ pod, container }: Workload): string[] {
-  const sidecars = asList(pod.initContainers).filter((one) => dig(one, 'restartPolicy') === 'Always')
-  return [...asList(pod.containers), ...sidecars]
-    .map((one) => asText(dig(one, 'name')))
-    .filter((name) => name !== container)
+/** The Services by which LangFlow itself is reached. */
+export function servicesOf(workload: Workload, manifests: readonly Manifest[]): Manifest[] {
+  return manifests.filter(
+    (manifest) =>
+      manifest.kind === 'Service' &&
+      inOneNamespace(manifest, workload.manifest) &&
+      selects(manifest, workload) &&
+      asList(dig(manifest.value, 'spec', 'ports')).some((port) => leadsTo(port, workload)),
+  )
 }
 
-export function mountsToken({ pod }: Workload): boolean {
-  const said = pod.automountServiceAccountToken
-  return said === undefined || said === null || isTrue(said)
+/** Charts name the namespace in some manifests, and leave it to the command in others. */
+function inOneNamespace(a: Manifest, b: Manifest): boolean {
+  return a.namespace === null || b.namespace === null || a.namespace === b.namespace
 }
 
-const DEFAULT_PORT = 7860
+/** Whether it selects the leader's pod, which has the role label beside those of the template. */
+function selects({ value }: Manifest, { template }: Workload): boolean {
+  const labels: Fields = { ...asFields(dig(template, 'metadata', 'labels')), [ROLE_LABEL]: LEADER }
+  const selector = Object.entries(asFields(dig(value, 'spec', 'selector')))
+  return selector.length > 0 && selector.every(([name, wanted]) => labels[name] === wanted)
+}
+
+function leadsTo(port: unknown, { langflow, port: wanted }: Workload): boolean {
+  const target = dig(port, 'targetPort') ?? dig(port, 'port')
+  if (typeof target !== 'string') return target === wanted
+  return asList(langflow.ports).some(
+    (own) => dig(own, 'name') === target && dig(own, 'containerPort') === wanted,
+  )
+}
 
 /** From what LangFlow is told, else from what its container declares. */
 function portOf(langflow: Fields): number {

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
+import { until } from '../harness/wait.ts'
 import { BUNDLE } from '../support/bundle.ts'
 
 /** Five times faster than by default. */
@@ -15,7 +16,7 @@ export const FAST = [
   '--kill-margin=500ms',
 ]
 /** Only the end of a test that hangs. */
-const PATIENCE_MS = 60_000
+const HANGS_MS = 60_000
 
 /** A demo as a child process, with a temporary directory of its own; all that it starts is found by a variable. */
 export class DemoProcess {
@@ -25,15 +26,16 @@ export class DemoProcess {
   readonly #child: ChildProcess
   readonly #mark = randomUUID()
   readonly #tmp = mkdtempSync(join(tmpdir(), 'demo-test-'))
-  readonly #listeners = new Set<() => void>()
 
   constructor(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
     this.#child = spawn(process.execPath, [BUNDLE, 'demo', ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, TMPDIR: this.#tmp, DEMO_TEST: this.#mark, ...env },
     })
-    this.#read(this.#child.stdout, this.stdout)
-    this.#read(this.#child.stderr, this.stderr)
+    const read = (stream: Readable | null, lines: string[]) =>
+      createInterface({ input: stream as Readable }).on('line', (line) => lines.push(line))
+    read(this.#child.stdout, this.stdout)
+    read(this.#child.stderr, this.stderr)
     this.ended = new Promise((resolve) => this.#child.once('close', (code) => resolve(code)))
   }
 
@@ -41,14 +43,20 @@ export class DemoProcess {
     this.#child.kill(signal)
   }
 
-  /** Resolves with the first line of either output that matches. */
-  line(pattern: RegExp): Promise<string> {
-    return this.#until(`a line like ${pattern}`, () =>
-      [...this.stdout, ...this.stderr].find((line) => pattern.test(line)),
+  /** Resolves once a line of its output matches. */
+  line(pattern: RegExp): Promise<void> {
+    return until(
+      `a line like ${pattern}`,
+      async () => this.stdout.some((line) => pattern.test(line)),
+      HANGS_MS,
     )
   }
 
-  /** The command lines of all that lives, the demo included. */
+  /** The command lines of all that lives, and what lies in its temporary directory. */
+  left(): string[] {
+    return [...this.alive(), ...this.files()]
+  }
+
   alive(): string[] {
     return readdirSync('/proc').flatMap((pid) => {
       const environment = read(`/proc/${pid}/environ`).split('\0')
@@ -58,51 +66,19 @@ export class DemoProcess {
     })
   }
 
-  /** What lies in its temporary directory. */
   files(): string[] {
     return readdirSync(this.#tmp, { recursive: true, encoding: 'utf8' })
   }
 
   /** Resolves once nothing lives and nothing lies there. */
-  async gone(): Promise<void> {
-    await this.#until('everything to be gone', () => this.alive().length === 0 && this.files().length === 0)
+  gone(): Promise<void> {
+    return until('everything to be gone', async () => this.left().length === 0, HANGS_MS)
   }
 
   async dispose(): Promise<void> {
     this.signal('SIGTERM')
     await this.ended
     rmSync(this.#tmp, { recursive: true, force: true })
-  }
-
-  #read(stream: Readable | null, lines: string[]): void {
-    createInterface({ input: stream as Readable }).on('line', (line) => {
-      lines.push(line)
-      for (const listener of this.#listeners) listener()
-    })
-  }
-
-  #until<T>(what: string, look: () => T | undefined | false): Promise<T> {
-    return new Promise((resolve, reject) => {
-      const stop = () => {
-        clearInterval(repeat)
-        clearTimeout(end)
-        this.#listeners.delete(check)
-      }
-      const check = () => {
-        const found = look()
-        if (found === undefined || found === false) return
-        stop()
-        resolve(found)
-      }
-      const repeat = setInterval(check, 50)
-      const end = setTimeout(() => {
-        stop()
-        const seen = [...this.stdout, ...this.stderr, ...this.alive(), ...this.files()].join('\n')
-        reject(new Error(`waited in vain for ${what}:\n${seen}`))
-      }, PATIENCE_MS)
-      this.#listeners.add(check)
-      check()
-    })
   }
 }
 

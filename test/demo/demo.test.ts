@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import type { Result } from '../../agent/demo/result.ts'
+import type { Result } from '../../agent/demo/view.ts'
 import { DemoProcess, FAST } from './demo-process.ts'
 
 const SILENT = fileURLToPath(new URL('./fixtures/silent-workload.mjs', import.meta.url))
@@ -40,7 +40,7 @@ describe('demo', { concurrency: 2 }, () => {
     const demo = new DemoProcess(['--json', ...FAST])
     t.after(() => demo.dispose())
     assert.equal(await demo.ended, 0)
-    assert.deepEqual([demo.alive(), demo.files()], [[], []])
+    assert.deepEqual(demo.left(), [])
     const result = resultOf(demo)
     checkTakeovers(result)
     assert.equal(result.ok, true)
@@ -68,7 +68,7 @@ describe('demo', { concurrency: 2 }, () => {
     assert.equal(result.overlapMs, 0)
     assert.equal(result.overlapFrom, 'answers')
     assert.match(demo.stderr.join('\n'), /since this workload writes no beats/)
-    assert.deepEqual([demo.alive(), demo.files()], [[], []])
+    assert.deepEqual(demo.left(), [])
   })
 
   test('Ctrl-C leaves nothing behind, not even a stopped agent', async (t) => {
@@ -77,7 +77,7 @@ describe('demo', { concurrency: 2 }, () => {
     await demo.line(/3 of 3: hang/)
     demo.signal('SIGINT')
     assert.equal(await demo.ended, 130)
-    assert.deepEqual([demo.alive(), demo.files()], [[], []])
+    assert.deepEqual(demo.left(), [])
     assert.match(demo.stderr.at(-1) ?? '', /ended by SIGINT/)
   })
 
@@ -96,7 +96,7 @@ describe('demo', { concurrency: 2 }, () => {
     await demo.line(/front door/)
     demo.signal('SIGTERM')
     assert.equal(await demo.ended, 143)
-    assert.deepEqual([demo.alive(), demo.files()], [[], []])
+    assert.deepEqual(demo.left(), [])
   })
 
   test('a workload that never runs is told in one sentence, and the logs stay', async (t) => {

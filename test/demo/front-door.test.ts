@@ -4,20 +4,15 @@ import { createServer, type RequestListener, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterEach, test } from 'node:test'
 import { systemClock } from '../../agent/clock.ts'
+import { SteadyClient } from '../../agent/demo/client.ts'
 import { FrontDoor } from '../../agent/demo/front-door.ts'
-import { Gates, type Place } from '../../agent/demo/gates.ts'
-import { Patience } from '../../agent/demo/patience.ts'
-import { SteadyClient } from '../../agent/demo/steady-client.ts'
 import { FatalError } from '../../agent/exit.ts'
+import { until } from '../harness/wait.ts'
 
 const undo: (() => void)[] = []
 afterEach(() => {
   for (const one of undo.splice(0).reverse()) one()
 })
-
-function until<T>(what: string, look: () => T | null | undefined): Promise<T> {
-  return new Patience(systemClock, new AbortController().signal, () => {}).until(what, 10_000, look)
-}
 
 async function serve(answer: RequestListener): Promise<{ server: Server; port: number }> {
   const server = createServer(answer).listen(0, '127.0.0.1')
@@ -27,13 +22,6 @@ async function serve(answer: RequestListener): Promise<{ server: Server; port: n
     server.closeAllConnections()
   })
   return { server, port: (server.address() as AddressInfo).port }
-}
-
-async function open(route: () => Place | null): Promise<FrontDoor> {
-  const door = new FrontDoor(route)
-  await door.listen({ host: '127.0.0.1', port: 0 })
-  undo.push(() => door.close())
-  return door
 }
 
 /** A replica made of two servers, whose gate a test opens and closes. */
@@ -52,83 +40,70 @@ async function makeReplica(name: string) {
   return { state, place: { name, agentPort: agent.port, port: workload.port }, workload }
 }
 
-test('nobody is ready: 503', async () => {
-  const door = await open(() => null)
-  const answer = await fetch(door.url)
-  assert.equal(answer.status, 503)
-  assert.match(await answer.text(), /no replica is ready/)
-})
-
-test('a request goes on as it is, and the answer names the replica', async () => {
-  const { place, state } = await makeReplica('replica-a')
-  const door = await open(() => place)
-  const answer = await fetch(`${door.url}/flow?x=1`, { method: 'POST', body: 'hello' })
-  assert.equal(answer.status, 200)
-  assert.equal(await answer.text(), 'POST /flow?x=1 hello')
-  assert.equal(answer.headers.get('x-replica'), 'replica-a')
-  assert.equal(answer.headers.get('x-from'), 'replica-a')
-  // An idle connection would keep a drain waiting.
-  await until('the connection to close', () => state.connections === 0 || null)
-})
-
-test('a replica that is gone is 502, at once', async () => {
-  const { place, workload } = await makeReplica('replica-a')
-  workload.server.close()
-  const answer = await fetch((await open(() => place)).url)
-  assert.equal(answer.status, 502)
-  assert.match(await answer.text(), /replica-a: ECONNREFUSED/)
-})
-
-test('the gates are followed from one replica to the next', async () => {
+async function openDoor() {
   const [a, b] = [await makeReplica('replica-a'), await makeReplica('replica-b')]
-  const gates = new Gates([a.place, b.place], systemClock)
-  gates.start()
-  undo.push(() => gates.stop())
-  const door = await open(() => gates.current())
+  const door = new FrontDoor([a.place, b.place], systemClock)
+  await door.open({ host: '127.0.0.1', port: 0 })
+  undo.push(() => door.close())
+  const gate = async ({ state, place }: typeof a, ready: boolean) => {
+    state.ready = ready
+    await until(`the gate of ${place.name}`, async () => door.isOpenTo(place.name) === ready)
+  }
+  return { a, b, door, gate }
+}
 
-  a.state.ready = true
-  await until('the first gate', () => gates.isOpen('replica-a') || null)
-  assert.equal((await fetch(door.url)).headers.get('x-replica'), 'replica-a')
-  a.state.ready = false
-  await until('the closed gate', () => !gates.isOpen('replica-a') || null)
+test('the front door passes requests on to whoever is ready, and says who answered', async () => {
+  const { a, b, door, gate } = await openDoor()
+  const refused = await fetch(door.url)
+  assert.equal(refused.status, 503)
+  assert.match(await refused.text(), /no replica is ready/)
+
+  await gate(a, true)
+  const answer = await fetch(`${door.url}/flow?x=1`, { method: 'POST', body: 'hello' })
+  assert.equal(await answer.text(), 'POST /flow?x=1 hello')
+  assert.deepEqual(
+    [answer.status, answer.headers.get('x-replica'), answer.headers.get('x-from')],
+    [200, 'replica-a', 'replica-a'],
+  )
+  // An idle connection would keep a drain waiting.
+  await until('the connection to close', async () => a.state.connections === 0)
+
+  await gate(a, false)
   assert.equal((await fetch(door.url)).status, 503)
-  b.state.ready = true
-  await until('the second gate', () => gates.isOpen('replica-b') || null)
+  await gate(b, true)
   assert.equal((await fetch(door.url)).headers.get('x-replica'), 'replica-b')
+
+  b.workload.server.close()
+  const gone = await fetch(door.url)
+  assert.equal(gone.status, 502)
+  assert.match(await gone.text(), /replica-b: ECONNREFUSED/)
 })
 
 test('a steady client measures the gap from the last good answer to the first of the next', async () => {
-  const [a, b] = [await makeReplica('replica-a'), await makeReplica('replica-b')]
-  let place: Place | null = a.place
-  const door = await open(() => place)
-  const { host, port } = door
-  const client = new SteadyClient({
-    host,
-    port,
-    path: '/',
-    sender: ({ headers }) => headers['x-replica'],
-    clock: systemClock,
-  })
-  client.start()
+  const { a, b, door, gate } = await openDoor()
+  await gate(a, true)
+  const client = new SteadyClient(systemClock, ({ headers }) => headers['x-replica'])
+  client.start(door.url)
   undo.push(() => client.stop())
-  await until('an answer', () => client.requests.find(({ replica }) => replica === 'replica-a'))
+  const answers = (name: string) => client.requests.filter(({ replica }) => replica === name)
+  await until('an answer', async () => answers('replica-a').length > 0)
   const closedAt = systemClock.mono()
-  place = null
-  await until('five failures', () => client.failed >= 5 || null)
+  await gate(a, false)
+  await until('five failures', async () => client.failed >= 5)
   assert.equal(client.gap('replica-a', 'replica-b', closedAt), null)
   const openedAt = systemClock.mono()
-  place = b.place
-  const gap = await until('the end of the gap', () => client.gap('replica-a', 'replica-b', closedAt))
-  // What was under way when it closed may have been answered a little later.
-  const lastAt = client.requests.findLast(({ replica }) => replica === 'replica-a')?.endedAt ?? 0
-  assert.ok(gap.gapMs >= openedAt - lastAt, `${gap.gapMs} ms, closed for ${openedAt - lastAt} ms`)
-  assert.ok(gap.failed >= 5)
+  await gate(b, true)
+  await until('the next answer', async () => answers('replica-b').length > 0)
+  const gap = client.gap('replica-a', 'replica-b', closedAt)
+  const lastAt = answers('replica-a').at(-1)!.endedAt
+  assert.ok(gap!.gapMs >= openedAt - lastAt, `${gap!.gapMs} ms, closed for ${openedAt - lastAt} ms`)
+  assert.ok(gap!.failed >= 5)
 })
 
 test('a taken port is one sentence that says what to change', async () => {
   const { port } = await serve(() => {})
-  const door = new FrontDoor(() => null)
-  await assert.rejects(door.listen({ host: '127.0.0.1', port }), (error) => {
+  const door = new FrontDoor([], systemClock)
+  await assert.rejects(door.open({ host: '127.0.0.1', port }), (error) => {
     assert.ok(error instanceof FatalError)
     assert.match(
       error.message,

@@ -5,52 +5,24 @@ import { actingIntervals, type Interval, overlapMs } from '../../agent/demo/over
 
 const RHYTHM = { periodMs: 10, silenceMs: 100 }
 
-function steps(actor: string, from: number, to: number) {
+function beats(actor: string, from: number, to: number) {
   return Array.from({ length: (to - from) / 10 + 1 }, (_, n) => ({ actor, at: from + 10 * n }))
 }
 
-test('beats close to each other are one interval, which ends a period after the last', () => {
-  assert.deepEqual(actingIntervals(steps('a', 0, 50), RHYTHM), [{ actor: 'a', from: 0, to: 60 }])
+test('beats that a busy machine delayed are one interval, which ends a period after the last', () => {
+  const delayed = [...beats('a', 0, 50), ...beats('a', 150, 160)]
+  assert.deepEqual(actingIntervals(delayed, RHYTHM), [{ actor: 'a', from: 0, to: 170 }])
+  assert.deepEqual(actingIntervals([], RHYTHM), [])
 })
 
-test('a frozen process does not act during its silence', () => {
-  const beats = [...steps('a', 0, 50), ...steps('a', 500, 520)]
-  assert.deepEqual(actingIntervals(beats, RHYTHM), [
+test('a frozen process does not act during its silence: another one may, and not after the thaw', () => {
+  const frozen = [...beats('a', 0, 50), ...beats('a', 500, 520)]
+  assert.deepEqual(actingIntervals(frozen, RHYTHM), [
     { actor: 'a', from: 0, to: 60 },
     { actor: 'a', from: 500, to: 530 },
   ])
-})
-
-test('a beat that a busy machine delayed is no silence', () => {
-  const beats = [...steps('a', 0, 50), ...steps('a', 150, 160)]
-  assert.deepEqual(actingIntervals(beats, RHYTHM), [{ actor: 'a', from: 0, to: 170 }])
-})
-
-test('no beats are no intervals', () => {
-  assert.deepEqual(actingIntervals([], RHYTHM), [])
-  assert.equal(overlapMs([]), 0)
-})
-
-test('one after the other is no overlap, also where they touch', () => {
-  const beats = [...steps('a', 0, 50), ...steps('b', 60, 100)]
-  assert.equal(overlapMs(actingIntervals(beats, RHYTHM)), 0)
-})
-
-test('two at once overlap for as long as both act', () => {
-  const beats = [...steps('a', 0, 50), ...steps('b', 40, 100)]
-  assert.equal(overlapMs(actingIntervals(beats, RHYTHM)), 20)
-})
-
-test('another one may act while the first is frozen, and not after it was thawed', () => {
-  const frozen = [...steps('a', 0, 50), ...steps('a', 500, 520)]
-  assert.equal(overlapMs(actingIntervals([...frozen, ...steps('b', 200, 300)], RHYTHM)), 0)
-  assert.equal(overlapMs(actingIntervals([...frozen, ...steps('b', 200, 500)], RHYTHM)), 10)
-})
-
-test('the same actor does not overlap with itself, and three at once do not count twice', () => {
-  const one = { actor: 'a', from: 0, to: 10 }
-  assert.equal(overlapMs([one, { ...one, from: 5, to: 20 }]), 0)
-  assert.equal(overlapMs([one, { ...one, actor: 'b' }, { ...one, actor: 'c' }]), 10)
+  assert.equal(overlapMs(actingIntervals([...frozen, ...beats('b', 60, 300)], RHYTHM)), 0)
+  assert.equal(overlapMs(actingIntervals([...frozen, ...beats('b', 200, 500)], RHYTHM)), 10)
 })
 
 test('the overlap is what counting each millisecond says', () => {

@@ -1,11 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { after, before, describe } from 'node:test'
+import { conformance } from '../harness/api/conformance.ts'
+import type { Target } from '../harness/api/conformance-client.ts'
 import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
-import { cases, testCase } from '../lease/conformance.ts'
-import type { Target } from '../lease/conformance-client.ts'
-import { expiryCase } from '../lease/conformance-watch.ts'
 
-/** The cases of the embedded Lease API against the real one: where they differ, the embedded one is wrong. */
 describe('kube-apiserver', () => {
   let plane: ControlPlane
   let target: Target
@@ -25,11 +23,5 @@ describe('kube-apiserver', () => {
   })
   after(() => plane?.close())
 
-  describe('answers', { concurrency: true }, () => {
-    cases.forEach((one, index) => {
-      testCase(one, `lease-${index}`, () => target)
-    })
-  })
-  // Last, and alone: it restarts the server.
-  testCase(expiryCase, 'expiring', () => target)
+  conformance(() => target)
 })

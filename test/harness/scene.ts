@@ -3,14 +3,10 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
-import {
-  type EmbeddedLeaseApi,
-  startEmbeddedLeaseApi,
-} from '../../agent/lease/embedded/embedded-lease-api.ts'
 import type { LeaseSpec } from '../../agent/lease/lease.ts'
 import { isDead, readStat } from '../../agent/processes/proc.ts'
-import type { ControlPlane } from './control-plane.ts'
-import { deployRights } from './control-plane.ts'
+import { type EmbeddedLeaseApi, startEmbeddedLeaseApi } from './api/embedded-lease-api.ts'
+import { type ControlPlane, deployRights } from './control-plane.ts'
 import { TcpProxy } from './faults/tcp-proxy.ts'
 import { assertOneActed, type Beat, readBeats } from './judge.ts'
 import { Pod } from './pod.ts'

@@ -1,11 +1,8 @@
 import { connect } from 'node:net'
 import { pipeline } from 'node:stream'
 import { createServer, type Server } from 'node:tls'
-import {
-  type EmbeddedLeaseApi,
-  startEmbeddedLeaseApi,
-} from '../../agent/lease/embedded/embedded-lease-api.ts'
 import type { LeaseSpec } from '../../agent/lease/lease.ts'
+import { type EmbeddedLeaseApi, startEmbeddedLeaseApi } from '../harness/api/embedded-lease-api.ts'
 import { makeCertificate } from '../support/certificate.ts'
 import { freePort } from '../support/free-port.ts'
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { FatalError } from '../../agent/exit.ts'
 import { inject } from '../../agent/inject/inject.ts'
-import { DEFAULTS, deployment, injected, podOf, uninjected } from './streams.ts'
+import { DEFAULTS, deployment, injected, podOf } from './streams.ts'
 
 function refused(text: string, message: RegExp, options = {}): void {
   assert.throws(
@@ -17,47 +17,32 @@ function refused(text: string, message: RegExp, options = {}): void {
 }
 
 describe('a pod in which one at a time could not be kept is refused', () => {
-  for (const [pod, message] of [
-    ['hostPID: true', /^Deployment\/app: with hostPID the launcher cannot be PID 1/],
-    ['hostPID: yes', /with hostPID/],
+  for (const [parts, message] of [
+    [{ pod: 'hostPID: true' }, /^Deployment\/app: with hostPID the launcher cannot be PID 1/],
+    [{ pod: 'hostPID: yes' }, /with hostPID/],
+    [{ pod: 'shareProcessNamespace: true' }, /: with shareProcessNamespace the launcher cannot be PID 1/],
+    [{ pod: 'hostNetwork: true' }, /: with hostNetwork port 8090 and the loopback address are the node's/],
+    [{ pod: 'os: { name: windows }' }, /^Deployment\/app: it is for Windows nodes/],
+    [{ pod: 'nodeSelector: { kubernetes.io/os: windows }' }, /Windows/],
+    [{ pod: 'initContainers: [{ name: install, image: x }]' }, /it has a container named install already/],
+    [{ pod: 'initContainers: [{ name: agent, image: x }]' }, /a container named agent already/],
+    [{ pod: 'volumes: [{ name: token, emptyDir: {} }]' }, /it has a volume named token already/],
     [
-      'shareProcessNamespace: true',
-      /^Deployment\/app: with shareProcessNamespace the launcher cannot be PID 1/,
-    ],
-    [
-      'hostNetwork: true',
-      /^Deployment\/app: with hostNetwork port 8090 and the loopback address are the node's/,
-    ],
-    ['os: { name: windows }', /^Deployment\/app: it is for Windows nodes/],
-    ['nodeSelector: { kubernetes.io/os: windows }', /Windows/],
-    [
-      'initContainers: [{ name: install, image: x }]',
-      /^Deployment\/app: it has a container named install already/,
-    ],
-    ['initContainers: [{ name: agent, image: x }]', /a container named agent already/],
-    ['volumes: [{ name: token, emptyDir: {} }]', /^Deployment\/app: it has a volume named token already/],
-    [
-      'initContainers: [{ name: x, image: x, ports: [{ containerPort: 8090 }] }]',
+      { pod: 'initContainers: [{ name: x, image: x, ports: [{ containerPort: 8090 }] }]' },
       /its container x has port 8090/,
     ],
-  ] as const) {
-    test(pod, () => refused(deployment({ pod }), message))
-  }
-
-  for (const [container, message] of [
     [
-      'volumeMounts: [{ name: x, mountPath: /opt/langflow-leader/ }]',
-      /has a volume at \/opt\/langflow-leader already/,
+      { container: 'volumeMounts: [{ name: x, mountPath: /opt/langflow-leader/ }]' },
+      /its container langflow has a volume at \/opt\/langflow-leader already/,
     ],
     [
-      'volumeMounts: [{ name: x, mountPath: /run/langflow-leader/x }]',
+      { container: 'volumeMounts: [{ name: x, mountPath: /run/langflow-leader/x }]' },
       /has a volume at \/run\/langflow-leader\/x already/,
     ],
-    ['ports: [{ containerPort: 7860 }, { containerPort: 8090 }]', /its container langflow has port 8090/],
-    ['args: [--port, "8090"]', /its container langflow listens on port 8090/],
-  ] as const) {
-    test(container, () => refused(deployment({ container }), message))
-  }
+    [{ container: 'ports: [{ containerPort: 8090 }, { containerPort: 1 }]' }, /langflow has port 8090/],
+    [{ container: 'args: [--port, "8090"]' }, /its container langflow listens on port 8090/],
+  ] as const)
+    test(Object.values(parts).join(), () => refused(deployment(parts), message))
 
   test('and its good relatives are not', () => {
     for (const pod of ['hostPID: false', 'hostNetwork: false', 'nodeSelector: { kubernetes.io/os: linux }'])
@@ -66,61 +51,39 @@ describe('a pod in which one at a time could not be kept is refused', () => {
   })
 })
 
-describe('a command that is not known is refused', () => {
+test('a command that is not known is refused, and an entrypoint that starts nothing', () => {
   const bare = deployment({ command: '' })
-
-  test('unless it is said', () => {
-    refused(
-      bare,
-      /^Deployment\/app: its container langflow has no command, .* say it with --entrypoint, such as/,
-    )
-    injected(bare, { entrypoint: ['langflow', 'run'] })
-  })
-
-  test('and so is an entrypoint that starts nothing', () => {
-    refused(bare, /has neither command nor args, so that --entrypoint must say/, { entrypoint: [] })
-  })
+  refused(bare, /^Deployment\/app: its container langflow has no command, .* say it with --entrypoint/)
+  refused(bare, /has neither command nor args, so that --entrypoint must say/, { entrypoint: [] })
 })
 
 describe('LangFlow', () => {
   const nginx = deployment().replaceAll(/langflow/g, 'nginx')
   const second = '        - name: other\n          image: registry.example.org:5000/team/langflow@sha256:00\n'
+  const plain = deployment({ command: 'command: [/start]' }).replace('langflowai/langflow:', 'x:')
+  const unnamed = plain.replace('name: langflow', 'name: web')
 
-  test('is found by its container’s name, its image, or its command', () => {
-    const plain = deployment({ command: 'command: [/start]' }).replace('langflowai/langflow:', 'x:')
-    const images = [
-      'langflowai/langflow',
-      'r.example.org:5000/my-langflow:1',
-      'langflowai/langflow-backend:1',
-    ]
-    const others = `${nginx}---\n`
-    for (const text of [
-      plain,
-      ...images.map((image) => plain.replace('x:1.13.0', image).replace('name: langflow', 'name: web')),
-      deployment({ command: 'command: [sh, -c, "exec python -m langflow run"]' }).replace(
-        /image: .*/,
-        'image: web',
-      ),
-    ]) {
+  for (const [how, text] of [
+    ['its container’s name', plain],
+    ['its image', unnamed.replace('x:1.13.0', 'langflowai/langflow')],
+    ['its image in a registry', unnamed.replace('x:1.13.0', 'r.example.org:5000/my-langflow:1')],
+    ['the image of the backend', unnamed.replace('x:1.13.0', 'langflowai/langflow-backend:1')],
+    ['its command', unnamed.replace('[/start]', '[sh, -c, "exec python -m langflow run"]')],
+  ] as const)
+    test(`is found by ${how}`, () => {
+      const others = `${nginx}---\n`
       assert.match(injected(others + text), /langflow-leader\/injected/)
       assert.ok(injected(others + text).startsWith(others))
-    }
-  })
+    })
 
   test('may be called anything where there is nothing else', () => {
     assert.match(injected(nginx), /langflow-leader\/injected/)
-    refused(
-      `${nginx}---\n${nginx}`,
-      /^found no LangFlow: no Deployment or StatefulSet has a container named langflow/,
-    )
+    refused(`${nginx}---\n${nginx}`, /^found no LangFlow: no Deployment or StatefulSet has a container named/)
   })
 
   test('is not guessed where two containers look like it', () => {
     const two = deployment({ command: 'command: [start]' }) + second
-    refused(
-      two,
-      /^Deployment\/app: the containers langflow and other both look like LangFlow: name .* --container/,
-    )
+    refused(two, /^Deployment\/app: the containers langflow and other both look like LangFlow: .*--container/)
     const launched = (text: string) =>
       podOf(text).containers.map(({ command }) => command?.includes('launch') ?? false)
     assert.deepEqual(launched(injected(two, { container: 'langflow' })), [true, false])
@@ -129,22 +92,19 @@ describe('LangFlow', () => {
   })
 
   test('must be there', () => {
-    for (const text of ['', '# nothing\n', 'kind: ConfigMap\n'])
+    for (const text of ['', '# nothing\n', 'kind: ConfigMap\n', '--- text\n', '[]\n'])
       refused(text, /^found no LangFlow: .*; name its container with --container$/)
-    refused(deployment(), /no Deployment or StatefulSet has a container named web; look at --container$/, {
-      container: 'web',
-    })
+    const options = { container: 'web' }
+    refused(deployment(), /has a container named web; look at --container$/, options)
   })
 
   test('of a kind that is not handled is refused, by name', () => {
-    const other = (kind: string) => deployment().replace('kind: Deployment', `kind: ${kind}`)
-    for (const kind of ['DaemonSet', 'ReplicaSet', 'Job', 'Rollout'])
-      refused(
-        `${other(kind)}---\n${deployment()}`,
-        new RegExp(`^${kind}/app: its container langflow runs LangFlow`),
-      )
-    const pod =
-      'apiVersion: v1\nkind: Pod\nmetadata: { name: p }\nspec: { containers: [{ name: langflow, image: x }] }\n'
+    for (const kind of ['DaemonSet', 'ReplicaSet', 'Job', 'Rollout']) {
+      const other = deployment().replace('kind: Deployment', `kind: ${kind}`)
+      const sentence = new RegExp(`^${kind}/app: its container langflow runs LangFlow`)
+      refused(`${other}---\n${deployment()}`, sentence)
+    }
+    const pod = 'kind: Pod\nmetadata: { name: p }\nspec: { containers: [{ name: langflow, image: x }] }\n'
     refused(pod, /^Pod\/p: its container langflow runs LangFlow/)
     const cron = `kind: CronJob\nmetadata: { name: c }\nspec: { jobTemplate: { spec: { template: { spec: { containers: [{ name: x, command: [langflow, run] }] } } } } }\n`
     refused(cron, /^CronJob\/c: /)
@@ -160,55 +120,39 @@ describe('LangFlow', () => {
 
 describe('YAML that cannot be handled', () => {
   test('is named with its file and line', () => {
-    const input = {
-      text: `${deployment()}---\na: [1\nb: 2\n`,
-      parts: [
-        { name: 'app.yaml', firstLine: 0 },
-        { name: 'other.yaml', firstLine: 12 },
-      ],
-    }
-    assert.throws(() => inject(input, DEFAULTS), {
+    const parts = [
+      { name: 'app.yaml', firstLine: 0 },
+      { name: 'other.yaml', firstLine: 12 },
+    ]
+    assert.throws(() => inject({ text: `${deployment()}---\na: [1\nb: 2\n`, parts }, DEFAULTS), {
       message: /^other\.yaml, line [234]: not valid YAML: [^\n]+$/,
     })
     refused('a: "\\q"\n', /^app\.yaml, line 1: not valid YAML: Invalid escape sequence \\q$/)
     refused(`${deployment()}---\na: *nobody\n`, /^app\.yaml, line 1\d: not valid YAML: Unresolved alias/)
   })
 
-  test('is refused where an edit would reach further than it should', () => {
-    const shared = deployment({ container: 'volumeMounts: &m [{ name: x, mountPath: /x }]' })
-    refused(
-      `${shared}        - { name: other, image: x, volumeMounts: *m }\n`,
-      /^Deployment\/app: spec\.template\.spec\.containers\[langflow\]\.volumeMounts has the YAML anchor &m/,
-    )
-    const text = deployment({ pod: 'volumes: &v [{ name: x, emptyDir: {} }]\n      initContainers: *v' })
-    refused(text, /volumes has the YAML anchor &v|initContainers is the YAML alias \*v/)
-    const probe = deployment({ container: 'livenessProbe: &p { httpGet: { port: 1 } }' })
-    refused(
-      `${probe}        - { name: other, image: x, livenessProbe: *p }\n`,
-      /^Deployment\/app: what inject replaces has a YAML anchor that is used elsewhere/,
-    )
-    const merged = deployment({ container: '<<: &d { readinessProbe: { httpGet: { port: 1 } } }' })
-    refused(merged, /^Deployment\/app: its readinessProbe comes from a YAML merge key/)
-  })
-
-  test('is refused where it is no map, is there twice, or has a directive', () => {
-    refused(
+  for (const [what, text, message] of [
+    [
+      'a merge key',
+      deployment({ container: '<<: { readinessProbe: { httpGet: { port: 1 } } }' }),
+      /^Deployment\/app: its readinessProbe comes from a YAML merge key/,
+    ],
+    [
+      'a key that is there twice',
       deployment({ container: 'command: [langflow, run]' }),
       /^Deployment\/app: the key command is there twice/,
-    )
-    refused(
+    ],
+    [
+      'a map in place of a list',
       deployment({ pod: 'volumes: { a: b }' }),
       /^Deployment\/app: spec\.template\.spec\.volumes is not a list/,
-    )
-    refused(deployment({ metadata: ', annotations: [a]' }), /metadata\.annotations is not a map/)
-    refused(`%YAML 1.2\n---\n${deployment()}`, /^Deployment\/app: a % directive stands before it/)
-    refused(deployment({ pod: '? hostIPC\n      : false' }), /is written in a rare form of YAML/)
-  })
-
-  test('elsewhere is none of inject’s business', () => {
-    const odd = '%TAG ! tag:example.org,2026:\n---\n? [complex, key]\n: !thing { a: b }\n...\n'
-    const text = `${odd}---\n${deployment()}`
-    assert.ok(injected(text).startsWith(odd))
-    assert.equal(uninjected(injected(text)), text)
-  })
+    ],
+    [
+      'a list in place of a map',
+      deployment({ metadata: ', annotations: [a]' }),
+      /metadata\.annotations is not a map/,
+    ],
+    ['a directive', `%YAML 1.2\n---\n${deployment()}`, /^Deployment\/app: a % directive stands before it/],
+  ] as const)
+    test(`is refused for ${what}`, () => refused(text, message))
 })

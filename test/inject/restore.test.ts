@@ -1,77 +1,73 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import fc, { type GeneratorValue } from 'fast-check'
+import fc from 'fast-check'
 import { stringify } from 'yaml'
-import { OddYaml } from './odd-yaml.ts'
-import {
-  deployment,
-  documentsIn,
-  find,
-  fixture,
-  injected,
-  manifestsIn,
-  podOf,
-  uninjected,
-} from './streams.ts'
+import { deployment, find, fixture, injected, manifestsIn, podOf, uninjected } from './streams.ts'
 
-/** A failure is not made smaller: each try takes a tenth of a second, and there would be thousands. */
-const RUNS = { numRuns: 60, endOnFailure: true }
+/** A failure is not made smaller: each try takes a tenth of a second. */
+const RUNS = { numRuns: 30, endOnFailure: true }
 const OPTIONS = [{}, { traffic: 'label' }, { standby: 'warm', leaseName: 'lock' }] as const
 
 const probe = { httpGet: { path: '/health', port: 'http' }, periodSeconds: 7 }
 const script = 'set -e\n\n# not a comment\nlangflow run --port 7860\n'
+const data = { name: 'data', emptyDir: {} }
 
-/** What a Deployment or StatefulSet of LangFlow may look like, in any order of its fields. */
-function workload(yaml: OddYaml): object {
-  const maybe = (percent: number, key: string, ...values: unknown[]) =>
-    yaml.chance(percent) ? { [key]: yaml.pick(...values) } : {}
-  const langflow = shuffled(yaml, {
-    name: 'langflow',
-    image: 'langflowai/langflow:1.13.0',
-    ...yaml.pick<object>(
-      { command: ['langflow', 'run'] },
-      { command: ['/bin/sh', '-c'], args: [script] },
-      { command: ['sh', '-c', script] },
-    ),
-    ...maybe(60, 'livenessProbe', probe),
-    ...maybe(60, 'readinessProbe', probe, { ...probe, initialDelaySeconds: 5 }),
-    ...maybe(30, 'startupProbe', probe, null),
-    ...maybe(50, 'volumeMounts', null, [], [{ name: 'data', mountPath: '/data' }]),
-    ...maybe(50, 'securityContext', { runAsUser: 1000 }, { runAsUser: 0 }, {}, null),
-    ...maybe(50, 'env', [
-      { name: 'A', value: 'a # b' },
-      { name: 'B', value: script },
-    ]),
+/** An object that has each key or not; `required`: those that it always has. */
+function some(values: Record<string, readonly unknown[]>, required: string[] = []) {
+  const arbitraries = Object.entries(values).map(([key, choices]) => [key, fc.constantFrom(...choices)])
+  return fc.record(Object.fromEntries(arbitraries) as Record<string, fc.Arbitrary<unknown>>, {
+    requiredKeys: required,
   })
-  const pod = shuffled(yaml, {
-    containers: [langflow, ...(yaml.chance(30) ? [{ name: 'sidecar', image: 'sidecar:1' }] : [])],
-    ...maybe(40, 'initContainers', null, [], [{ name: 'wait', image: 'busybox', command: ['true'] }]),
-    ...maybe(50, 'volumes', null, [], [{ name: 'data', emptyDir: {} }]),
-    ...maybe(40, 'securityContext', null, {}, { fsGroup: 7 }, { supplementalGroups: [7] }),
-    ...maybe(40, 'terminationGracePeriodSeconds', 30, 90),
-    ...maybe(40, 'automountServiceAccountToken', true, false),
-    ...maybe(40, 'serviceAccountName', 'flows'),
-  })
-  return shuffled(yaml, {
+}
+
+const langflow = some(
+  {
+    name: ['langflow'],
+    livenessProbe: [probe],
+    readinessProbe: [probe, null],
+    image: ['langflowai/langflow:1.13.0'],
+    startupProbe: [probe, null],
+    command: [
+      ['langflow', 'run'],
+      ['sh', '-c', script],
+    ],
+    lifecycle: [{ preStop: { exec: { command: ['sleep', '1'] } } }],
+    volumeMounts: [null, [], [{ name: 'data', mountPath: '/data' }]],
+    securityContext: [{ runAsUser: 1000 }, { runAsUser: 0 }, {}, null],
+    env: [[{ name: 'A', value: 'a # b' }, { name: 'B', value: script }, { name: 'C' }]],
+  },
+  ['name', 'image', 'command'],
+)
+const pod = some({
+  initContainers: [null, [], [{ name: 'wait', image: 'busybox', command: ['true'] }]],
+  volumes: [null, [], [data]],
+  securityContext: [null, {}, { fsGroup: 7 }, { supplementalGroups: [7] }],
+  terminationGracePeriodSeconds: [30, 90],
+  automountServiceAccountToken: [true, false],
+  serviceAccountName: ['flows'],
+})
+const workload = fc
+  .tuple(
+    langflow,
+    pod,
+    some({ replicas: [2, 3], strategy: [null, { type: 'Recreate' }] }),
+    some({ annotations: [null, {}, { note: 'ours' }] }),
+    fc.constantFrom('Deployment', 'StatefulSet'),
+    fc.constantFrom([], [{ name: 'sidecar', image: 'sidecar:1' }]),
+  )
+  .map(([langflow, pod, spec, metadata, kind, sidecars]) => ({
     apiVersion: 'apps/v1',
-    kind: yaml.pick('Deployment', 'StatefulSet'),
-    metadata: { name: 'app', ...maybe(50, 'annotations', null, {}, { note: 'ours' }) },
-    spec: shuffled(yaml, {
-      ...maybe(70, 'replicas', 2, 3),
-      ...maybe(50, 'strategy', null, { type: 'Recreate' }),
+    kind,
+    metadata: { name: 'app', ...metadata },
+    spec: {
+      ...spec,
       selector: { matchLabels: { app: 'flows' } },
-      template: { metadata: { labels: { app: 'flows' } }, spec: pod },
-    }),
-  })
-}
-
-function shuffled(yaml: OddYaml, value: object): object {
-  const left = Object.entries(value)
-  if (yaml.chance(60)) return value
-  const order: [string, unknown][] = []
-  while (left.length > 0) order.push(...left.splice(yaml.pick(...left.keys()), 1))
-  return Object.fromEntries(order)
-}
+      template: {
+        metadata: { labels: { app: 'flows' } },
+        spec: { containers: [langflow, ...sidecars], ...pod },
+      },
+    },
+  }))
 
 const service = {
   apiVersion: 'v1',
@@ -79,34 +75,51 @@ const service = {
   metadata: { name: 'app' },
   spec: { selector: { app: 'flows' }, ports: [{ port: 7860 }] },
 }
+const list = (...items: object[]) => ({ apiVersion: 'v1', kind: 'List', items })
 
-/** A stream in which such a workload stands somewhere, alone or in a List. */
-function stream(g: GeneratorValue): string {
-  const yaml = new OddYaml(g)
-  const own = workload(yaml)
-  const documents = yaml.chance(20)
-    ? [{ apiVersion: 'v1', kind: 'List', items: yaml.pick([own], [service, own], [own, service]) }]
-    : yaml.pick([own], [service, own], [own, service])
-  const texts = documents.map((document) =>
-    yaml.chance(15) ? JSON.stringify(document, null, 2) : yaml.document(document),
-  )
-  if (yaml.chance(20))
-    texts.splice(yaml.pick(0, texts.length), 0, yaml.pick('# nothing here\n', 'just: data\n'))
-  const end = yaml.pick('', '---\n', '...\n', '# the end\n', '\n\n')
-  const head = yaml.pick('', '---\n', '# head\n---\n', '# head\n', '--- # head\n', '\n')
-  const joint = yaml.pick('---\n', '--- # next\n', '...\n---\n', '---\n\n# above\n')
-  const all = head + texts.map((text) => (text.endsWith('\n') ? text : `${text}\n`)).join(joint) + end
-  const cut = end === '' && yaml.chance(20) ? all.replace(/\n+$/, '') : all
-  return yaml.chance(15) ? cut.replaceAll('\n', '\r\n') : cut
+const WRITERS = {
+  plain: (value: object) => stringify(value),
+  kubectl: (value: object) => stringify(value, { indentSeq: false, lineWidth: 0 }),
+  wide: (value: object) => stringify(value, { indent: 4, defaultStringType: 'QUOTE_SINGLE' }),
+  flow: (value: object) => stringify(value, { collectionStyle: 'flow' }),
+  json: (value: object) => `${JSON.stringify(value, null, 2)}\n`,
+  commented: (value: object) => commented(stringify(value), 3),
+  crowded: (value: object) => commented(stringify(value), 2),
+} as const
+
+/** With a comment above some lines, and one behind others. */
+function commented(text: string, every: number): string {
+  const lines = text.split('\n').map((line, i) => {
+    if (line === '' || i % every > 1) return line
+    return i % every === 1 ? `${line} # aside ${i}` : `${/^ */.exec(line)}# above ${i}\n${line}`
+  })
+  return lines.join('\n')
 }
 
-const anyStream = fc.gen().map((g) => ({ text: stream(g), options: g(fc.constantFrom, ...OPTIONS) }))
+/** A stream in which such a workload stands somewhere, alone or in a List. */
+const stream = fc
+  .tuple(
+    workload,
+    fc.constantFrom(...Object.values(WRITERS)),
+    fc.constantFrom(
+      (own: object) => [own],
+      (own: object) => [service, own],
+      (own: object) => [own, service],
+      (own: object) => [list(own)],
+      (own: object) => [list(service, own), service],
+    ),
+    fc.constantFrom('', '---\n', '# head\n---\n', '# head\n', '# head\n\n', '---\n# Source: chart\n'),
+    fc.constantFrom('---\n', '--- # next\n', '...\n---\n', '---\n\n# above\n', '# below\n---\n---\n'),
+    fc.constantFrom('', '---\n', '...\n', '# the end\n'),
+  )
+  .map(([own, write, around, head, joint, end]) => head + around(own).map(write).join(joint) + end)
+const anyStream = fc.record({ text: stream, options: fc.constantFrom(...OPTIONS) })
 
 describe('whatever the stream looks like', () => {
-  test('what was put in can be taken out, to the byte', () => {
+  test('what was put in can be taken out', () => {
     fc.assert(
       fc.property(anyStream, ({ text, options }) => {
-        assert.equal(uninjected(injected(text, options)), text)
+        assert.deepEqual(manifestsIn(uninjected(injected(text, options))), manifestsIn(text))
       }),
       RUNS,
     )
@@ -114,34 +127,29 @@ describe('whatever the stream looks like', () => {
 
   test('putting it in twice is putting it in once, and other flags replace it', () => {
     fc.assert(
-      fc.property(anyStream, ({ text, options }) => {
-        const once = injected(text, options)
-        assert.equal(injected(once, options), once)
-        for (const others of OPTIONS) assert.equal(injected(once, others), injected(text, others))
+      fc.property(anyStream, fc.constantFrom(...OPTIONS), ({ text, options }, others) => {
+        const twice = injected(injected(text, options), others)
+        assert.deepEqual(manifestsIn(twice), manifestsIn(injected(text, others)))
       }),
-      { ...RUNS, numRuns: 20 },
+      RUNS,
     )
   })
 
-  test('it is in the result, which says the same otherwise', () => {
+  test('what it does not change is the same in the result, and lists end as they did', () => {
     fc.assert(
       fc.property(anyStream, ({ text, options }) => {
-        const [before, after] = [flat(text), flat(injected(text, options))]
-        const [own] = after.filter(({ kind }) => /^(Deployment|StatefulSet)$/.test(kind))
-        const [was] = before.filter(({ kind }) => /^(Deployment|StatefulSet)$/.test(kind))
-        const [pod, podBefore] = [own?.spec.template.spec, was?.spec.template.spec]
-        const [langflow, langflowBefore] = [pod.containers[0], podBefore.containers[0]]
-        assert.deepEqual(langflow.command, [...langflow.command.slice(0, 5), ...langflowBefore.command])
-        assert.deepEqual(rest(langflow), rest(langflowBefore))
-        assert.deepEqual(rest(pod), rest(podBefore))
-        assert.deepEqual(pod.containers.slice(1), podBefore.containers.slice(1))
-        for (const list of ['volumes', 'initContainers'] as const) {
-          const theirs = podBefore[list] ?? []
-          assert.deepEqual(pod[list].slice(pod[list].length - theirs.length), theirs)
-        }
-        const names = pod.initContainers.map(({ name }: { name: string }) => name).slice(0, 2)
-        assert.deepEqual(names, ['install', 'agent'])
-        assert.equal(after.length, before.length + (podBefore.serviceAccountName ? 4 : 5))
+        const [before, after] = [podIn(text), podIn(injected(text, options))]
+        const [langflowBefore, langflow] = [before.containers[0], after.containers[0]]
+        assert.deepEqual(untouched(langflow), untouched(langflowBefore))
+        assert.deepEqual(untouched(after), untouched(before))
+        assert.deepEqual(after.containers.slice(1), before.containers.slice(1))
+        for (const [list, theirs] of [
+          [langflow.command, langflowBefore.command],
+          [langflow.volumeMounts, langflowBefore.volumeMounts],
+          [after.volumes, before.volumes],
+          [after.initContainers, before.initContainers],
+        ])
+          assert.deepEqual(list.slice(list.length - (theirs ?? []).length), theirs ?? [])
       }),
       RUNS,
     )
@@ -149,45 +157,28 @@ describe('whatever the stream looks like', () => {
 
   test('it can be taken out after another program has written the stream anew', () => {
     fc.assert(
-      fc.property(anyStream, fc.boolean(), ({ text, options }, asJson) => {
-        const documents = documentsIn(injected(text, options))
-        const anew = documents
-          .map((one) => (asJson ? `${JSON.stringify(one)}\n` : stringify(one)))
-          .join('---\n')
-        assert.deepEqual(said(uninjected(anew)), said(text))
+      fc.property(anyStream, fc.constantFrom('plain', 'json'), ({ text, options }, writer) => {
+        const anew = manifestsIn(injected(text, options)).map(WRITERS[writer]).join('---\n')
+        assert.deepEqual(manifestsIn(uninjected(anew)), manifestsIn(text))
       }),
       RUNS,
     )
   })
 })
 
-/** Each object, also those in a List. */
-function flat(text: string) {
-  return manifestsIn(text).flatMap((manifest) => (manifest.kind === 'List' ? manifest.items : [manifest]))
+/** The pod of the only workload, also in a List. */
+function podIn(text: string) {
+  const all = manifestsIn(text).flatMap((manifest) =>
+    manifest.kind === 'List' ? manifest.items : [manifest],
+  )
+  return all.find(({ kind }) => kind === 'Deployment' || kind === 'StatefulSet').spec.template.spec
 }
 
-function said(text: string): unknown[] {
-  return documentsIn(text).filter((document) => document !== null)
-}
+const TOUCHED =
+  'command livenessProbe readinessProbe startupProbe volumeMounts containers initContainers volumes securityContext terminationGracePeriodSeconds automountServiceAccountToken serviceAccountName serviceAccount'
 
-const TOUCHED = [
-  'command',
-  'livenessProbe',
-  'readinessProbe',
-  'startupProbe',
-  'volumeMounts',
-  'containers',
-  'initContainers',
-  'volumes',
-  'securityContext',
-  'terminationGracePeriodSeconds',
-  'automountServiceAccountToken',
-  'serviceAccountName',
-  'serviceAccount',
-]
-
-function rest(value: Record<string, unknown>): object {
-  return Object.fromEntries(Object.entries(value).filter(([key]) => !TOUCHED.includes(key)))
+function untouched(value: Record<string, unknown>): object {
+  return Object.fromEntries(Object.entries(value).filter(([key]) => !TOUCHED.split(' ').includes(key)))
 }
 
 describe('what others changed since', () => {
@@ -196,24 +187,14 @@ describe('what others changed since', () => {
   test('stays when it is taken out', () => {
     const edited = injected(text)
       .replace('langflow-backend:1.13.0', 'langflow-backend:1.14.0')
+      .replace('          image: "', '          readinessProbe: { exec: { command: ["true"] } }\n$&')
       .replace('      volumes:\n', '      volumes:\n        - name: extra\n          emptyDir: {}\n')
-      .replace(
-        '  annotations:\n    langflow-leader/injected:',
-        '  annotations:\n    note: mine\n    langflow-leader/injected:',
-      )
+      .replace(/( +)langflow-leader\/injected:/, '$1note: mine\n$&')
     const pod = podOf(uninjected(edited))
     assert.deepEqual(pod.volumes, [{ name: 'extra', emptyDir: {} }])
     assert.equal(pod.containers[0]?.image, 'langflowai/langflow-backend:1.14.0')
-    const { metadata } = find(uninjected(edited), 'Deployment')
-    assert.deepEqual((metadata as { annotations?: object }).annotations, { note: 'mine' })
-  })
-
-  test('a probe that was added by hand stays, and one that is gone comes back', () => {
-    const probes = injected(text).replace(
-      '          image: "langflowai',
-      '          readinessProbe: { exec: { command: ["true"] } }\n          image: "langflowai',
-    )
-    assert.deepEqual(podOf(uninjected(probes)).containers[0]?.readinessProbe, { exec: { command: ['true'] } })
+    assert.deepEqual(pod.containers[0]?.readinessProbe, { exec: { command: ['true'] } })
+    assert.deepEqual(find(uninjected(edited), 'Deployment').metadata.annotations, { note: 'mine' })
   })
 
   test('a record that is broken is said', () => {
@@ -223,10 +204,108 @@ describe('what others changed since', () => {
         'Deployment/flows-langflow-runtime: its annotation langflow-leader/injected is not as inject wrote it: take out by hand what inject added',
     })
   })
+
+  test('a record of the first version of inject, which kept texts, is understood', () => {
+    const saved = (value: unknown) => ({ flow: false, column: 10, text: '...', value })
+    const container = ['spec', 'template', 'spec', 'containers', { name: 'langflow' }]
+    const changes = [
+      { cut: [...container, 'readinessProbe'], saved: saved(probe), after: 'name' },
+      { set: [...container, 'livenessProbe'], saved: saved(null) },
+      { words: [...container, 'command'], head: ['launch', '--'] },
+    ]
+    const record = JSON.stringify({ version: '0.1.0', changes, made: saved(null) })
+    const wrapped = deployment({
+      metadata: `, annotations: { langflow-leader/injected: '${record}' }`,
+      command: 'command: [launch, --, langflow, run]',
+      container: 'livenessProbe: {}',
+    })
+    const { containers } = podOf(uninjected(wrapped))
+    const { command, readinessProbe, livenessProbe } = containers[0]!
+    assert.deepEqual([command, readinessProbe, livenessProbe], [['langflow', 'run'], probe, null])
+  })
 })
 
-describe('YAML that is rarely seen', () => {
-  test('an anchor on labels and a probe that is an alias of another are kept', () => {
+describe('the text', () => {
+  test('is the same when it is put in twice', () => {
+    const others = '# below\n---\n---\nkind: Other\n...\n'
+    const json = JSON.stringify(manifestsIn(deployment())[0])
+    const charts = [fixture('stateful-backend'), fixture('runtime-deployment')]
+    for (const text of [...charts, deployment() + others, json]) {
+      const once = injected(text, { traffic: 'label' })
+      assert.equal(injected(once, { traffic: 'label' }), once)
+    }
+  })
+
+  test('of what inject has nothing to do with stays as it is to the byte', () => {
+    const odd = '%TAG ! tag:example.org,2026:\n---\n? [complex, key]\n: !thing { a:   b, a: c }\n...\n'
+    const long = `---\nkind: ConfigMap\nmetadata: { name: x }\ndata: { a: "1", long: ${'word '.repeat(80)}end }\n`
+    const text = `${odd}---\n${deployment()}${long}`
+    for (const one of [injected(text), uninjected(injected(text))])
+      assert.ok(one.startsWith(odd) && one.endsWith(long))
+  })
+
+  test('keeps comments with what they are about, and the order of keys', () => {
+    const text = `# ours
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: app
+spec:
+  replicas: 2
+  template:
+    metadata:
+      labels:
+        app: flows
+    spec:
+      # until the last flow has ended
+      terminationGracePeriodSeconds: 30 # half a minute
+      containers:
+        # it
+        - name: langflow # by this name it is found
+          readinessProbe:
+            httpGet:
+              path: /health
+          image: langflow
+          command:
+            # as its documentation says
+            - langflow
+            - run
+      volumes:
+        # where flows are
+        - name: data # and nothing else
+          emptyDir: {}
+`
+    const wrapped = injected(text, { traffic: 'label' })
+    assert.match(wrapped, /# where flows are\n +- name: data # and nothing else\n/)
+    assert.match(wrapped, /# until the last flow has ended\n +\w+: 45 # half a minute\n/)
+    assert.match(wrapped, /volumes:\n +- name: program\n/)
+    const restored = uninjected(wrapped)
+    assert.equal(restored.slice(restored.indexOf('# ours')), text)
+  })
+
+  test('keeps numbers as they are written, which kubectl may read differently', () => {
+    const pod = 'volumes: [{ name: x, secret: { secretName: x, defaultMode: 0640 } }]'
+    assert.match(injected(deployment({ pod })), /defaultMode: 0640 /)
+  })
+
+  test('quotes what kubectl would not take for text', () => {
+    const wrapped = injected(deployment({ command: '' }), { entrypoint: ['langflow', 'run', 'on', '0b1'] })
+    assert.match(wrapped, /- "on"\n +- "0b1"\n/)
+  })
+
+  test('has its lists indented as they were', () => {
+    const kubectl = stringify(manifestsIn(deployment())[0], { indentSeq: false })
+    assert.match(injected(kubectl), /\n {6}volumes:\n {6}- name: program\n/)
+    assert.match(injected(stringify(manifestsIn(deployment())[0])), /\n {6}volumes:\n {8}- name: program\n/)
+  })
+
+  test('stays JSON', () => {
+    const text = JSON.stringify(list(service, ...manifestsIn(deployment())))
+    assert.equal(JSON.parse(injected(text)).items.length, 7)
+    assert.deepEqual(JSON.parse(uninjected(injected(text))), JSON.parse(text))
+  })
+
+  test('has its aliases written out where something is changed', () => {
     const text = `apiVersion: apps/v1
 kind: Deployment
 metadata: { name: app, labels: &labels { app: flows } }
@@ -235,35 +314,21 @@ spec:
   template:
     metadata: { labels: *labels }
     spec:
+      volumes: &v [{ name: x, emptyDir: {} }]
       containers:
         - image: &image langflowai/langflow:1.13.0
           name: langflow
           readinessProbe: &probe
-            httpGet: { path: /health, port: 7860 }   # both
+            httpGet: { path: /health, port: 7860 }
           livenessProbe: *probe
-          command:
-            - langflow
-            - run
-        - { name: other, image: *image }
+          command: [langflow, run]
+        - { name: other, image: *image, livenessProbe: *probe }
 `
     const wrapped = injected(text)
-    assert.equal(podOf(wrapped).containers[1]?.image, 'langflowai/langflow:1.13.0')
-    assert.equal(podOf(wrapped).containers[0]?.livenessProbe?.httpGet.path, '/workloadz')
-    assert.equal(uninjected(wrapped), text)
-  })
-
-  test('comments stay with what they are about', () => {
-    const text = `${deployment({ pod: 'volumes:\n        # where flows are\n        - name: data # and nothing else\n          emptyDir: {}' })}`
-    const wrapped = injected(text)
-    assert.match(wrapped, /# where flows are\n +- name: data # and nothing else\n/)
-    assert.match(wrapped, /volumes:\n +- name: program\n/)
-    assert.equal(uninjected(wrapped), text)
-  })
-
-  test('a byte-order mark, keys that are there twice elsewhere, and long lines do no harm', () => {
-    const other = `---\nkind: ConfigMap\nmetadata: { name: x }\ndata: { a: "1", a: "2", long: ${'word '.repeat(80)}end }\n`
-    const text = deployment() + other
-    assert.ok(injected(text).endsWith(other))
-    assert.equal(uninjected(injected(text)), text)
+    const [langflow, other] = podOf(wrapped).containers
+    assert.equal(other?.image, 'langflowai/langflow:1.13.0')
+    assert.equal(langflow?.livenessProbe?.httpGet.path, '/workloadz')
+    assert.equal(other?.livenessProbe?.httpGet.path, '/health')
+    assert.deepEqual(manifestsIn(uninjected(wrapped)), manifestsIn(text))
   })
 })

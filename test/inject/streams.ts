@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseAllDocuments } from 'yaml'
 import { inject, uninject } from '../../agent/inject/inject.ts'
-import type { Input } from '../../agent/inject/input.ts'
 import type { InjectOptions } from '../../agent/inject/settings.ts'
+import type { Input } from '../../agent/inject/stream.ts'
 import type { Container, Manifest, PodSpec } from '../deploy/manifests.ts'
 
 export const DEFAULTS: InjectOptions = {
@@ -37,15 +37,12 @@ export function uninjected(text: string): string {
 }
 
 /** What the stream says; with the merge keys of YAML 1.1, which kubectl knows. */
-export function documentsIn(text: string): unknown[] {
-  return parseAllDocuments(text, { merge: true }).map((document) => {
-    if (document.errors[0] !== undefined) throw document.errors[0]
-    return document.toJS()
-  })
-}
-
 export function manifestsIn(text: string): Manifest[] {
-  return (documentsIn(text) as (Manifest | null)[]).filter((manifest) => manifest !== null)
+  const documents = parseAllDocuments(text, { merge: true }).map((document) => {
+    if (document.errors[0] !== undefined) throw document.errors[0]
+    return document.toJS() as Manifest | null
+  })
+  return documents.filter((manifest) => manifest !== null)
 }
 
 export function find(text: string, kind: string, name?: string): Manifest {

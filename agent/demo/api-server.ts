@@ -1,0 +1,353 @@
+import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { text } from 'node:stream/consumers'
+import { isDeepStrictEqual } from 'node:util'
+import * as z from 'zod/mini'
+import type { Clock, Timer } from '../clock.ts'
+import type { Lease } from '../lease/lease.ts'
+
+export type Verb = 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'delete' | 'other'
+
+/** What a request asks for. */
+export interface ApiRequest {
+  readonly verb: Verb
+  /** The whole path. What precedes `/apis` makes no difference, as behind a proxy that serves several clusters. */
+  readonly path: string
+  readonly query: URLSearchParams
+  readonly namespace: string
+  /** Of a Lease; of a watch, the one that its field selector names. */
+  readonly name: string | undefined
+  readonly body: string
+}
+
+export interface Answer {
+  readonly code: number
+  readonly body: object
+}
+
+export interface Change {
+  readonly type: 'ADDED' | 'MODIFIED' | 'DELETED'
+  readonly version: number
+  readonly lease: Lease
+}
+
+/** An open watch. */
+export interface Watch {
+  readonly request: ApiRequest
+  readonly response: ServerResponse
+}
+
+/** A request that fails with a `Status`, in the words of kube-apiserver: clients recognise errors by them. */
+export class Failure extends Error {
+  readonly code: number
+  readonly reason: string
+  constructor(code: number, reason: string, message: string) {
+    super(message)
+    this.code = code
+    this.reason = reason
+  }
+
+  get body(): object {
+    const { code, reason, message } = this
+    return { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Failure', message, reason, code }
+  }
+}
+
+export const notFound = (name: string) =>
+  new Failure(404, 'NotFound', `leases.coordination.k8s.io "${name}" not found`)
+
+export const alreadyExists = (name: string) =>
+  new Failure(409, 'AlreadyExists', `leases.coordination.k8s.io "${name}" already exists`)
+
+export const conflict = (name: string) =>
+  new Failure(
+    409,
+    'Conflict',
+    `Operation cannot be fulfilled on leases.coordination.k8s.io "${name}": the object has been modified; please ` +
+      'apply your changes to the latest version and try again',
+  )
+
+const TYPE = { kind: 'Lease', apiVersion: 'coordination.k8s.io/v1' } as const
+const LEASES = /\/apis\/coordination\.k8s\.io\/v1\/namespaces\/([^/]+)\/leases(?:\/([^/]+))?$/
+const VERBS: Readonly<Record<string, Verb>> = {
+  GET: 'get',
+  POST: 'create',
+  PUT: 'update',
+  PATCH: 'patch',
+  DELETE: 'delete',
+}
+/** How long a watch lives that names no timeout, in seconds: the least of kube-apiserver's default. */
+const WATCH_SECONDS = 1_800
+/** kube-apiserver sends a bookmark so long before the end of a watch. */
+const LAST_BOOKMARK_MS = 2_000
+/** A connection is never closed under a client that is about to use it again. */
+const KEEP_ALIVE_MS = 180_000
+
+const string = z.optional(z.string())
+/** The one form of time that the API server takes: exactly six digits. */
+const microTime = z.nullish(z.string().check(z.regex(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/)))
+const Body = z.object({
+  metadata: z.looseObject({
+    name: string,
+    uid: string,
+    resourceVersion: string,
+    annotations: z.nullish(z.record(z.string(), z.string())),
+  }),
+  // A field that a Lease does not have is dropped.
+  spec: z.optional(
+    z.object({
+      holderIdentity: z.nullish(z.string()),
+      leaseDurationSeconds: z.nullish(z.int32()),
+      acquireTime: microTime,
+      renewTime: microTime,
+      leaseTransitions: z.nullish(z.int32()),
+    }),
+  ),
+})
+
+/**
+ * `coordination.k8s.io/v1` leases over plain HTTP, in memory: as much of kube-apiserver as electing a leader needs, that is get,
+ * create, update (each also as a dry run) and watch. test/harness/api/conformance.ts compares it with the real one. Every
+ * namespace exists, and everybody may do everything.
+ */
+export class LeaseServer {
+  protected readonly clock: Clock
+  protected readonly watches = new Set<Watch>()
+  readonly #leases = new Map<string, Lease>()
+  readonly #history: Change[] = []
+  readonly #server = createServer((incoming, response) => {
+    this.#serve(incoming, response).catch((error) => response.destroy(error))
+  })
+  /** etcd's one counter over all objects. */
+  protected version = 1
+
+  constructor(clock: Clock) {
+    this.clock = clock
+    this.#server.keepAliveTimeout = KEEP_ALIVE_MS
+    this.#server.requestTimeout = 0
+  }
+
+  /** On a free port of 127.0.0.1. */
+  async listen(): Promise<void> {
+    this.#server.listen(0, '127.0.0.1')
+    await once(this.#server, 'listening')
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`
+  }
+
+  /** Ends every connection at once. */
+  async close(): Promise<void> {
+    const closed = new Promise((resolve) => this.#server.close(resolve))
+    this.#server.closeAllConnections()
+    await closed
+  }
+
+  lease(name: string, namespace = 'default'): Lease | undefined {
+    return this.#leases.get(`${namespace}/${name}`)
+  }
+
+  /** Writes a Lease over whatever is there, as somebody who edits it does. */
+  put(lease: Lease): Lease {
+    const { name = '', namespace = 'default' } = lease.metadata
+    const stored = this.lease(name, namespace)
+    return stored
+      ? this.commit('MODIFIED', successorOf(stored, lease))
+      : this.commit('ADDED', this.#stamped(namespace, lease))
+  }
+
+  /** Answers one request whose body has arrived. */
+  protected async handle(request: ApiRequest, response: ServerResponse): Promise<void> {
+    if (request.verb === 'watch') this.watch(request, response)
+    else send(response, this.answer(request))
+  }
+
+  protected answer(request: ApiRequest): Answer {
+    try {
+      const { type, lease } = this.#plan(request)
+      const dryRun = request.query.get('dryRun') === 'All'
+      const written = type === null || dryRun ? lease : this.commit(type, lease)
+      return { code: type === 'ADDED' ? 201 : 200, body: written }
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error
+      return error
+    }
+  }
+
+  /**
+   * Starts a watch: without a version with what there is, else with what came after that version, and from then on with each
+   * change.
+   */
+  protected watch(request: ApiRequest, response: ServerResponse): void {
+    const { query } = request
+    const from = Number(query.get('resourceVersion') ?? 0)
+    const timeoutMs = 1_000 * Number(query.get('timeoutSeconds') ?? WATCH_SECONDS)
+    const bookmarks = query.get('allowWatchBookmarks') === 'true'
+    const watch: Watch = { request, response }
+    response.writeHead(200, { 'content-type': 'application/json' }).flushHeaders()
+    this.watches.add(watch)
+    const timers: Timer[] = [this.clock.after(timeoutMs, () => this.say(watch, null))]
+    if (bookmarks && timeoutMs > LAST_BOOKMARK_MS)
+      timers.push(this.clock.after(timeoutMs - LAST_BOOKMARK_MS, () => this.#bookmark(watch)))
+    response.on('close', () => {
+      this.watches.delete(watch)
+      for (const timer of timers) timer.cancel()
+    })
+    if (from > 0) {
+      for (const change of this.#history) if (change.version > from) this.#tell(watch, change)
+    } else {
+      for (const lease of this.#leases.values()) this.#tell(watch, { type: 'ADDED', version: 0, lease })
+      if (bookmarks) this.#bookmark(watch, { 'k8s.io/initial-events-end': 'true' })
+    }
+  }
+
+  /** Sends a piece of text to a watch; `null` ends it in order. */
+  protected say({ response }: Watch, said: string | null): void {
+    if (said === null) response.end()
+    else response.write(said)
+  }
+
+  /** Stores a Lease under the next version, or removes it, and tells the watches. */
+  protected commit(type: Change['type'], { metadata, spec }: Lease): Lease {
+    const version = ++this.version
+    const lease = { ...TYPE, metadata: { ...metadata, resourceVersion: String(version) }, spec: spec ?? {} }
+    const key = `${metadata.namespace}/${metadata.name}`
+    if (type === 'DELETED') this.#leases.delete(key)
+    else this.#leases.set(key, lease)
+    const change = { type, version, lease }
+    this.#history.push(change)
+    for (const watch of this.watches) this.#tell(watch, change)
+    return lease
+  }
+
+  async #serve(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
+    await this.handle(readRequest(incoming, await text(incoming)), response)
+  }
+
+  /** What a request comes to; `type` is `null` where nothing is written. Throws `Failure`. */
+  #plan(request: ApiRequest): { type: 'ADDED' | 'MODIFIED' | null; lease: Lease } {
+    const { verb, namespace, name } = request
+    if (verb === 'create') {
+      const lease = decode(request)
+      if (this.lease(lease.metadata.name ?? '', namespace)) throw alreadyExists(lease.metadata.name ?? '')
+      return { type: 'ADDED', lease: this.#stamped(namespace, lease) }
+    }
+    if (verb === 'other')
+      throw new Failure(404, 'NotFound', 'the server could not find the requested resource')
+    if (name === undefined || (verb !== 'get' && verb !== 'update')) {
+      const message = 'the server does not allow this method on the requested resource'
+      throw new Failure(405, 'MethodNotAllowed', message)
+    }
+    const stored = this.lease(name, namespace)
+    if (verb === 'get') {
+      if (stored === undefined) throw notFound(name)
+      return { type: null, lease: stored }
+    }
+    const lease = decode(request)
+    const { uid, resourceVersion } = lease.metadata
+    // As on the real server, an update of what does not exist creates it, unless it names a uid.
+    if (uid !== undefined && uid !== stored?.metadata.uid) throw conflict(name)
+    if (stored === undefined) return { type: 'ADDED', lease: this.#stamped(namespace, lease) }
+    if (resourceVersion !== stored.metadata.resourceVersion) throw conflict(name)
+    const next = successorOf(stored, lease)
+    return isDeepStrictEqual(next, stored) ? { type: null, lease: stored } : { type: 'MODIFIED', lease: next }
+  }
+
+  /** A new object of what somebody wrote. */
+  #stamped(namespace: string, { metadata, spec }: Lease): Lease {
+    const creationTimestamp = `${new Date(this.clock.now().wall).toISOString().slice(0, 19)}Z`
+    const own = { namespace, uid: randomUUID(), creationTimestamp }
+    return valid({ ...TYPE, metadata: { ...metadata, ...own }, spec: spec ?? {} })
+  }
+
+  #tell(watch: Watch, { type, lease }: Change): void {
+    const { namespace, name } = watch.request
+    if (lease.metadata.namespace !== namespace || (name ?? lease.metadata.name) !== lease.metadata.name)
+      return
+    this.say(watch, eventLine(type, lease))
+  }
+
+  #bookmark(watch: Watch, annotations?: Record<string, string>): void {
+    const resourceVersion = String(this.version)
+    const metadata = { resourceVersion, ...(annotations && { annotations }) }
+    this.say(watch, eventLine('BOOKMARK', { ...TYPE, metadata, spec: {} }))
+  }
+}
+
+/** A kubeconfig for the API at `url`, without credentials, as JSON (which is YAML). */
+export function kubeconfigFor(url: string): string {
+  return JSON.stringify({
+    apiVersion: 'v1',
+    kind: 'Config',
+    clusters: [{ name: 'leases', cluster: { server: url } }],
+    users: [{ name: 'anyone', user: {} }],
+    contexts: [{ name: 'leases', context: { cluster: 'leases', user: 'anyone', namespace: 'default' } }],
+    'current-context': 'leases',
+  })
+}
+
+export function send(response: ServerResponse, { code, body }: Answer): void {
+  response.writeHead(code, { 'content-type': 'application/json' }).end(JSON.stringify(body))
+}
+
+export function eventLine(type: Change['type'] | 'BOOKMARK' | 'ERROR', object: object): string {
+  return `${JSON.stringify({ type, object })}\n`
+}
+
+function readRequest({ method = '', url = '/' }: IncomingMessage, body: string): ApiRequest {
+  const { pathname: path, searchParams: query } = new URL(url, 'http://leases')
+  const [leases, namespace = '', name] = LEASES.exec(path) ?? []
+  const selected = /^metadata\.name=(.+)$/.exec(query.get('fieldSelector') ?? '')?.[1]
+  const reads = query.has('watch') ? 'watch' : 'list'
+  const verb = method === 'GET' && name === undefined ? reads : (VERBS[method] ?? 'other')
+  return { verb: leases ? verb : 'other', path, query, namespace, name: name ?? selected, body }
+}
+
+/** What a client wrote, without the fields that have no value. Throws `Failure`. */
+function decode({ body, name }: ApiRequest): Lease {
+  const { success, data, error } = z.safeParse(Body, parse(body))
+  if (!success) throw badRequest(error.issues[0]?.message ?? '')
+  if (name !== undefined && name !== data.metadata.name)
+    throw badRequest(`the name of the object does not match the name on the URL (${name})`)
+  return { metadata: present(data.metadata), spec: present(data.spec ?? {}) } as Lease
+}
+
+function parse(body: string): unknown {
+  try {
+    return JSON.parse(body)
+  } catch (error) {
+    throw badRequest((error as Error).message)
+  }
+}
+
+const badRequest = (why: string) =>
+  new Failure(400, 'BadRequest', `Lease in version "v1" cannot be handled as a Lease: ${why}`)
+
+function present(fields: object): object {
+  return Object.fromEntries(
+    Object.entries(fields).filter(([, value]) => value !== undefined && value !== null),
+  )
+}
+
+/** `stored` with what `lease` says, but for what belongs to the server. */
+function successorOf({ metadata: stored }: Lease, { metadata, spec }: Lease): Lease {
+  const { name, namespace, uid, creationTimestamp, resourceVersion } = stored
+  const own = { name, namespace, uid, creationTimestamp, resourceVersion } as Lease['metadata']
+  return valid({ ...TYPE, metadata: { ...metadata, ...own }, spec: spec ?? {} })
+}
+
+/** Throws `Failure` for what may not be stored. */
+function valid(lease: Lease): Lease {
+  const { name = '' } = lease.metadata
+  const { leaseDurationSeconds, leaseTransitions } = lease.spec ?? {}
+  const broken = [
+    ...(name === '' ? ['metadata.name: Required value'] : []),
+    ...((leaseDurationSeconds ?? 1) <= 0 ? ['spec.leaseDurationSeconds: must be greater than 0'] : []),
+    ...((leaseTransitions ?? 0) < 0 ? ['spec.leaseTransitions: must be greater than or equal to 0'] : []),
+  ]
+  if (broken.length === 0) return lease
+  throw new Failure(422, 'Invalid', `Lease.coordination.k8s.io "${name}" is invalid: ${broken.join(', ')}`)
+}

@@ -1,0 +1,213 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { randomInt } from 'node:crypto'
+import { appendFileSync, mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import type { Readable } from 'node:stream'
+import type { Clock } from '../clock.ts'
+import { EVENTS, type EventName } from '../observe/events.ts'
+import { isPortFree } from '../processes/port.ts'
+import type { Place } from './front-door.ts'
+import { killReplica, MARKER, selfCommand, type Workspace } from './workspace.ts'
+
+/** One event of a replica's log. */
+export interface ReplicaEvent {
+  readonly replica: string
+  readonly event: EventName
+  readonly epoch: number
+  readonly reason: string | null
+  /** CLOCK_MONOTONIC in milliseconds, of when it was written: a busy machine hears it late. */
+  readonly at: number
+}
+
+/** A replica as its own log tells it, but for what was done to its agent. */
+export interface ReplicaState {
+  readonly agent: 'starting' | 'running' | 'hanging' | 'ending' | 'killed'
+  readonly role: 'leader' | 'follower' | '-'
+  /** Of the last term that it had itself. */
+  readonly epoch: number | null
+  /** Ready to take over. */
+  readonly standby: boolean
+  readonly workload: 'none' | 'starting' | 'healthy' | 'frozen' | 'draining'
+}
+
+const MEANS: Readonly<Partial<Record<EventName, Partial<ReplicaState>>>> = {
+  campaigning: { agent: 'running', role: 'follower', standby: false, workload: 'none' },
+  standby_ready: { standby: true },
+  acquired: { role: 'leader', standby: false },
+  workload_started: { workload: 'starting' },
+  serving: { workload: 'healthy' },
+  draining: { workload: 'draining' },
+  workload_frozen: { workload: 'frozen' },
+  workload_thawed: { workload: 'healthy' },
+  workload_stopped: { workload: 'none' },
+  lost: { role: 'follower' },
+  stepped_down: { role: 'follower' },
+}
+
+export interface ReplicaOptions {
+  readonly place: Place
+  readonly workspace: Workspace
+  /** The flags that all replicas have in common. */
+  readonly flags: readonly string[]
+  /** What plays LangFlow. */
+  readonly command: readonly string[]
+  readonly env: NodeJS.ProcessEnv
+  readonly clock: Clock
+  readonly heard: (event: ReplicaEvent) => void
+  /** It ended by itself; the sentence says how. */
+  readonly failed: (sentence: string) => void
+}
+
+/** `langflow-leader run` as a child process, in a session of its own. It can be started again. */
+export class Replica {
+  readonly name: string
+  state: ReplicaState = { agent: 'starting', role: '-', epoch: null, standby: false, workload: 'none' }
+  /** Whether the agent has ended and all of its output was read. */
+  hasEnded = false
+  readonly #options: ReplicaOptions
+  #child: ChildProcess | null = null
+  #mayEnd = false
+  #dismissed = false
+  #starts = 0
+
+  constructor(options: ReplicaOptions) {
+    this.name = options.place.name
+    this.#options = options
+  }
+
+  start(): void {
+    const { workspace, heard, failed } = this.#options
+    this.#mayEnd = false
+    this.hasEnded = false
+    this.#is('starting')
+    const child = this.#spawn()
+    this.#child = child
+    let lastWords = ''
+    const read = (stream: Readable, hear: (line: string) => void) =>
+      createInterface({ input: stream }).on('line', (line) => {
+        if (this.#dismissed) return
+        appendFileSync(join(workspace.logs, `${this.name}.log`), `${line}\n`)
+        hear(line)
+      })
+    read(child.stdout as Readable, (line) => {
+      const event = this.#read(line)
+      if (event === null) return
+      const epoch = event.event === 'acquired' ? event.epoch : this.state.epoch
+      this.state = { ...this.state, ...MEANS[event.event], epoch }
+      heard(event)
+    })
+    read(child.stderr as Readable, (line) => {
+      lastWords = line
+    })
+    const end = (how: string) => {
+      this.hasEnded = true
+      if (!this.#mayEnd) failed(`${this.name} ended by itself (${how})${lastWords && `: ${lastWords}`}`)
+    }
+    child.once('error', (error) => end(error.message))
+    child.once('close', (code, signal) => end(signal ?? `exit code ${code}`))
+  }
+
+  /** SIGKILL to agent, launcher and workload. Resolves once nothing of them lives. */
+  async crash(): Promise<void> {
+    this.#mayEnd = true
+    this.state = { ...this.state, agent: 'killed', role: '-', workload: 'none' }
+    await killReplica(this.#options.workspace.mark(this.name), this.#options.clock)
+  }
+
+  /** Asks the agent to hand over and to end. */
+  stop(): void {
+    this.#mayEnd = true
+    this.#is('ending')
+    this.#child?.kill('SIGTERM')
+  }
+
+  /** Stops the agent alone from executing. Its launcher and its workload go on. */
+  hang(): void {
+    this.#is('hanging')
+    this.#child?.kill('SIGSTOP')
+  }
+
+  thaw(): void {
+    this.#is('running')
+    this.#child?.kill('SIGCONT')
+  }
+
+  /** From now on it may end, and nothing that it says is heard. */
+  dismiss(): void {
+    this.#mayEnd = true
+    this.#dismissed = true
+  }
+
+  #is(agent: ReplicaState['agent']): void {
+    this.state = { ...this.state, agent }
+  }
+
+  #spawn(): ChildProcess {
+    const { place, workspace, flags, command, env } = this.#options
+    // A new directory each time: in the old one an agent would wait for its earlier launcher.
+    const dir = join(workspace.dir, `${this.name}.${++this.#starts}`)
+    mkdirSync(dir)
+    const [program, ...args] = selfCommand(
+      'run',
+      ...flags,
+      `--identity=${this.name}`,
+      `--listen=127.0.0.1:${place.agentPort}`,
+      `--target=http://127.0.0.1:${place.port}`,
+      `--socket=${join(dir, 'launcher.sock')}`,
+      `--state-dir=${join(dir, 'state')}`,
+      '--',
+      ...command,
+    )
+    return spawn(program, args, {
+      env: { ...env, [MARKER]: workspace.mark(this.name) },
+      detached: true,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+  }
+
+  /** `null`: no event of its log. A workload may log JSON lines of its own. */
+  #read(line: string): ReplicaEvent | null {
+    if (!line.startsWith('{')) return null
+    try {
+      const { event, epoch, reason, time, component } = JSON.parse(line)
+      if (!['agent', 'launcher'].includes(component) || !EVENTS.includes(event)) return null
+      const { mono, wall } = this.#options.clock.now()
+      const at = mono - (wall - Date.parse(time))
+      return { replica: this.name, event, epoch: Number(epoch), reason: reason ?? null, at }
+    } catch {
+      return null
+    }
+  }
+}
+
+/**
+ * What lets several LangFlows run on one machine: each its own port, directory and database. A variable that the user
+ * has set stays, but for those that must differ.
+ */
+export function langflowEnvironment(env: NodeJS.ProcessEnv, port: number, dir: string): NodeJS.ProcessEnv {
+  return {
+    DO_NOT_TRACK: 'true',
+    LANGFLOW_AUTO_LOGIN: 'true',
+    LANGFLOW_OPEN_BROWSER: 'false',
+    LANGFLOW_DATABASE_URL: `sqlite:///${dir}/langflow.db`,
+    ...env,
+    LANGFLOW_HOST: '127.0.0.1',
+    LANGFLOW_PORT: String(port),
+    LANGFLOW_CONFIG_DIR: dir,
+  }
+}
+
+/**
+ * Ports on which nothing listens, below those that the kernel gives to outgoing connections: a replica that is
+ * started again finds its port still free.
+ */
+export async function findPlaces(names: readonly string[]): Promise<Place[]> {
+  const free = new Set<number>()
+  while (free.size < 2 * names.length) {
+    const port = randomInt(10_240, 32_768)
+    if (await isPortFree(port)) free.add(port)
+  }
+  const ports = [...free]
+  return names.map((name, n) => ({ name, agentPort: ports[2 * n]!, port: ports[2 * n + 1]! }))
+}

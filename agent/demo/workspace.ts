@@ -1,0 +1,101 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
+import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Readable } from 'node:stream'
+import { text } from 'node:stream/consumers'
+import type { Clock } from '../clock.ts'
+import { FatalError } from '../exit.ts'
+import { killMarked } from '../processes/linux-process-tree.ts'
+
+/** Variable that marks all processes of a demo; its value tells the replicas apart. */
+export const MARKER = 'LANGFLOW_LEADER_DEMO'
+const LOGS = 'logs'
+/** A unix socket's path has at most 107 bytes; the replicas' sockets lie 54 bytes deeper than this. */
+const LONGEST_PARENT = 50
+/** How long one round of SIGKILL goes on before the next. */
+const KILL_WITHIN_MS = 3_000
+
+/** What starts this same program again, whether it runs from sources or from its one bundled file. */
+export function selfCommand(...args: string[]): [string, ...string[]] {
+  return [process.execPath, ...process.execArgv, process.argv[1] as string, ...args]
+}
+
+/**
+ * A temporary directory, and the marks of the processes that the demo starts. A process in a session of its own clears up when
+ * the demo ends, and also when it is killed.
+ */
+export class Workspace {
+  readonly dir: string
+  readonly logs: string
+  readonly #id = randomUUID()
+  readonly #marks: readonly string[]
+  readonly #clock: Clock
+  readonly #cleanup: ChildProcess
+  readonly #cleaned: Promise<boolean>
+
+  /** Throws a `FatalError` where there is no directory to be had. */
+  constructor(replicas: readonly string[], clock: Clock) {
+    this.#marks = replicas.map((name) => this.mark(name))
+    this.#clock = clock
+    this.dir = makeDir()
+    this.logs = join(this.dir, LOGS)
+    mkdirSync(this.logs)
+    const [program, ...args] = selfCommand('demo-cleanup', this.dir, ...this.#marks)
+    this.#cleanup = spawn(program, args, { detached: true, stdio: ['pipe', 'ignore', 'ignore'] })
+    this.#cleanup.stdin?.on('error', () => {})
+    this.#cleaned = new Promise((resolve) => {
+      this.#cleanup.once('error', () => resolve(false))
+      this.#cleanup.once('exit', (code) => resolve(code === 0))
+    })
+  }
+
+  /** What the environment of all of a replica's processes names it by. */
+  mark(replica: string): string {
+    return `${this.#id}.${replica}`
+  }
+
+  /** Resolves once nothing of the demo lives and its directory is gone, but for the logs where they are to stay. */
+  async leave(keepLogs: boolean): Promise<void> {
+    this.#cleanup.stdin?.end(keepLogs ? 'keep' : '')
+    // Somebody may have killed it.
+    if (!(await this.#cleaned)) await cleanUp(this.dir, this.#marks, keepLogs, this.#clock)
+  }
+}
+
+/** Waits until `leash` ends, however the demo that holds it does, and then clears up behind it. */
+export async function cleanUpAfter(
+  leash: Readable,
+  dir: string,
+  marks: readonly string[],
+  clock: Clock,
+): Promise<void> {
+  // What ends the demo must not end the one who clears up.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {})
+  await cleanUp(dir, marks, (await text(leash)) === 'keep', clock)
+}
+
+/** Ends every process that carries the mark, stopped ones and those in sessions of their own too. */
+export async function killReplica(mark: string, clock: Clock): Promise<void> {
+  while ((await killMarked({ name: MARKER, value: mark }, KILL_WITHIN_MS, clock)).length > 0);
+}
+
+async function cleanUp(dir: string, marks: readonly string[], keepLogs: boolean, clock: Clock) {
+  await Promise.all(marks.map((mark) => killReplica(mark, clock)))
+  const goes = keepLogs ? readdirSync(dir).filter((name) => name !== LOGS) : ['']
+  for (const name of goes) rmSync(join(dir, name), { recursive: true, force: true })
+}
+
+function makeDir(): string {
+  const parent = tmpdir()
+  if (Buffer.byteLength(parent) > LONGEST_PARENT) {
+    throw new FatalError(`${parent} is too long for the path of a unix socket: set TMPDIR to a shorter one`)
+  }
+  try {
+    return mkdtempSync(join(parent, 'langflow-leader-demo-'))
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    throw new FatalError(`cannot make a directory in ${parent} (${code}): set TMPDIR to a writable one`)
+  }
+}

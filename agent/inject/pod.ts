@@ -1,0 +1,152 @@
+import { asFields, asList, asNumber, type Fields } from './manifest.ts'
+
+/*
+ * What every pod has beside LangFlow itself: the source for `inject`, and for `deploy/base` and the policy of
+ * `deploy/components/auto-inject`, which test/deploy/pod-spec.test.ts compares with it.
+ */
+
+export const PROGRAM_DIR = '/opt/langflow-leader'
+export const SOCKET_DIR = '/run/langflow-leader'
+const STATE_DIR = '/var/lib/langflow-leader'
+const TOKEN_DIR = '/var/run/secrets/kubernetes.io/serviceaccount'
+export const AGENT_PORT = 8090
+
+/** Time to drain (5 s) and to stop (30 s), and some to spare. */
+export const GRACE_SECONDS = 45
+
+/** What LangFlow's own command is put behind: the launcher is PID 1. */
+export const LAUNCH = [
+  `${PROGRAM_DIR}/node`,
+  // On SIGUSR1, which any flow can send, Node would let itself be debugged.
+  '--disable-sigusr1',
+  `${PROGRAM_DIR}/langflow-leader.mjs`,
+  'launch',
+  '--',
+] as const
+
+/** In LangFlow's container: read-only, so that no flow can replace the socket or the program. */
+export const MOUNTS = [
+  { name: 'program', mountPath: PROGRAM_DIR, readOnly: true },
+  { name: 'socket', mountPath: SOCKET_DIR, readOnly: true },
+] as const
+
+const STARTUP = { periodSeconds: 1, failureThreshold: 60 } as const
+/** What does not answer does not react to SIGTERM either: the pod's own grace would only be lost time. */
+const LIVENESS = { periodSeconds: 5, timeoutSeconds: 3, terminationGracePeriodSeconds: 5 } as const
+
+/** Of LangFlow's container, asked of the agent about the launcher: never about leadership. */
+export const STARTUP_PROBE = { httpGet: { path: '/workloadz', port: AGENT_PORT }, ...STARTUP } as const
+export const LIVENESS_PROBE = { httpGet: { path: '/workloadz', port: AGENT_PORT }, ...LIVENESS } as const
+
+export const VOLUMES = [
+  { name: 'program', emptyDir: {} },
+  { name: 'socket', emptyDir: {} },
+  { name: 'agent-state', emptyDir: {} },
+  {
+    name: 'token',
+    projected: {
+      sources: [
+        { serviceAccountToken: { path: 'token', expirationSeconds: 3607 } },
+        { configMap: { name: 'kube-root-ca.crt', items: [{ key: 'ca.crt', path: 'ca.crt' }] } },
+        { downwardAPI: { items: [{ path: 'namespace', fieldRef: { fieldPath: 'metadata.namespace' } }] } },
+      ],
+    },
+  },
+] as const
+
+/** What the agent is told about its pod. A Deployment's pods have the first hash, a StatefulSet's the second. */
+export const POD_FIELDS = {
+  POD_NAME: 'metadata.name',
+  POD_UID: 'metadata.uid',
+  POD_IP: 'status.podIP',
+  POD_TEMPLATE_HASH: "metadata.labels['pod-template-hash']",
+  CONTROLLER_REVISION_HASH: "metadata.labels['controller-revision-hash']",
+} as const
+
+/** Of each container. The pod's share of the Pod Security Standard "restricted" is `RESTRICTED_POD`. */
+export const RESTRICTED = {
+  allowPrivilegeEscalation: false,
+  readOnlyRootFilesystem: true,
+  capabilities: { drop: ['ALL'] },
+} as const
+export const RESTRICTED_POD = { runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } } as const
+
+export interface AgentParts {
+  readonly image: string
+  readonly securityContext: object
+  /** Beside `POD_FIELDS`. */
+  readonly variables: readonly { readonly name: string; readonly value: string }[]
+  /** Whether only the leader's pod is Ready. */
+  readonly readyIsLeader: boolean
+}
+
+/** `install` and the native sidecar `agent`. */
+export function initContainers({ image, securityContext, variables, readyIsLeader }: AgentParts) {
+  const fields = Object.entries(POD_FIELDS).map(([name, fieldPath]) => ({
+    name,
+    valueFrom: { fieldRef: { fieldPath } },
+  }))
+  const live = { path: '/livez', port: 'agent' }
+  const ready = { path: readyIsLeader ? '/readyz' : '/readyz?exclude=leadership', port: 'agent' }
+  return [
+    {
+      name: 'install',
+      image,
+      args: ['install', PROGRAM_DIR],
+      securityContext,
+      resources: { requests: { cpu: '10m', memory: '64Mi' }, limits: { memory: '128Mi' } },
+      volumeMounts: [{ name: 'program', mountPath: PROGRAM_DIR }],
+    },
+    {
+      name: 'agent',
+      image,
+      restartPolicy: 'Always',
+      args: ['agent'],
+      env: [...fields, ...variables],
+      ports: [{ name: 'agent', containerPort: AGENT_PORT }],
+      startupProbe: { httpGet: live, ...STARTUP },
+      livenessProbe: { httpGet: live, ...LIVENESS },
+      // It closes by an answer: one that is late, on a busy node or in a crowd of clients, closes nothing.
+      readinessProbe: { httpGet: ready, periodSeconds: 1, timeoutSeconds: 3, failureThreshold: 1 },
+      securityContext,
+      resources: { requests: { cpu: '20m', memory: '96Mi' }, limits: { memory: '192Mi' } },
+      volumeMounts: [
+        { name: 'socket', mountPath: SOCKET_DIR },
+        { name: 'agent-state', mountPath: STATE_DIR },
+        { name: 'token', mountPath: TOKEN_DIR, readOnly: true },
+      ],
+    },
+  ] as const
+}
+
+/** The user and group of the agent's image, and of LangFlow's official one (whose group is 0). */
+const IMAGE_ID = 1000
+
+/** As whom the added containers run, so that agent and launcher share a user or a group, and with it the socket. */
+export interface User {
+  readonly own: { readonly runAsUser?: number; readonly runAsGroup?: number }
+  /** What the pod's `supplementalGroups` must be for it; `null`: as they are. */
+  readonly supplementalGroups: readonly number[] | null
+}
+
+/**
+ * The added containers run as LangFlow's user where that is known. Where it is not, or is root, as which nothing of this
+ * program runs, LangFlow is given the agent's group. Not by `fsGroup`: that would change who owns LangFlow's volumes.
+ */
+export function userFor(pod: Fields, langflow: Fields): User {
+  const shared = asFields(pod.securityContext)
+  const own = { ...shared, ...asFields(langflow.securityContext) }
+  const user = asNumber(own.runAsUser)
+  const group = asNumber(own.runAsGroup)
+  const groups = asList(shared.supplementalGroups)
+  if (user !== null && user !== 0) {
+    const runAsGroup = group === null ? {} : { runAsGroup: group }
+    return { own: { runAsUser: user, ...runAsGroup }, supplementalGroups: null }
+  }
+  const agentGroup = (user === 0 ? null : asNumber(shared.runAsGroup)) ?? IMAGE_ID
+  const share = shared.fsGroup !== undefined || groups.includes(agentGroup) || group === agentGroup
+  return {
+    own: user === 0 ? { runAsUser: IMAGE_ID, runAsGroup: IMAGE_ID } : {},
+    supplementalGroups: share ? null : [...(groups as number[]), agentGroup],
+  }
+}

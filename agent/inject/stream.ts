@@ -1,0 +1,155 @@
+import { readFileSync } from 'node:fs'
+import { text as readAll } from 'node:stream/consumers'
+import {
+  type Document,
+  type Node,
+  parseAllDocuments,
+  parseDocument,
+  type Scalar,
+  stringify,
+  type Tags,
+  visit,
+  type YAMLParseError,
+} from 'yaml'
+import { FatalError } from '../exit.ts'
+
+/** Several files as one stream, which remembers where its lines come from. */
+export interface Input {
+  readonly text: string
+  readonly parts: readonly { readonly name: string; readonly firstLine: number }[]
+}
+
+/** One document of a stream. It is written as it was read, until it is said to be changed. */
+export interface StreamDocument {
+  readonly yaml: Document.Parsed
+  /** With its directives and its `---`. */
+  readonly text: string
+  changed: boolean
+}
+
+const STDIN = '-'
+
+/** Reads files in their order, `-` as standard input. Throws `FatalError`. */
+export async function readInput(files: readonly string[]): Promise<Input> {
+  let text = ''
+  const parts: Input['parts'][number][] = []
+  for (const file of files) {
+    const read = file === STDIN ? await readAll(process.stdin) : readFile(file)
+    const own = read.replace(/^\ufeff/, '').replaceAll('\r\n', '\n')
+    if (text !== '') text += `${text.endsWith('\n') ? '' : '\n'}${/^---(\s|$)/.test(own) ? '' : '---\n'}`
+    parts.push({ name: file === STDIN ? 'standard input' : file, firstLine: linesIn(text) })
+    text += own
+  }
+  return { text, parts }
+}
+
+const UNREADABLE: Record<string, string> = {
+  ENOENT: 'there is no such file',
+  EISDIR: 'it is a directory: name its files one by one',
+  EACCES: 'it may not be read',
+}
+
+function readFile(file: string): string {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch (error) {
+    const { code = '', message } = error as NodeJS.ErrnoException
+    throw new FatalError(`cannot read ${file}: ${UNREADABLE[code] ?? message}`, { cause: error })
+  }
+}
+
+const READING = {
+  merge: true,
+  uniqueKeys: false,
+  logLevel: 'error',
+  // Numbers are written as they were read: kubectl takes 0644 for an octal one, as YAML 1.1 has it.
+  customTags: (tags: Tags) =>
+    tags.map((tag) =>
+      typeof tag === 'object' && tag.collection === undefined && /:(int|float)$/.test(tag.tag)
+        ? { ...tag, stringify: ({ source = '' }: Scalar) => source }
+        : tag,
+    ),
+} as const
+
+/** What is quoted for YAML 1.2 only, kubectl would read as something else. */
+const WRITING = { lineWidth: 0, aliasDuplicateObjects: false, version: '1.1' } as const
+
+/** Throws `FatalError` with file and line where the YAML is broken. */
+export function parseStream(input: Input): StreamDocument[] {
+  const parsed = parseAllDocuments(input.text, READING)
+  if ('empty' in parsed) return []
+  let start = 0
+  return parsed.map((yaml, i) => {
+    const [error] = yaml.errors
+    if (error !== undefined) throw broken(input, lineOf(error), error)
+    try {
+      yaml.toJS()
+    } catch (error) {
+      throw broken(input, linesIn(input.text.slice(0, start)), error as Error)
+    }
+    writeOutAliases(yaml)
+    const end = yaml.range[2]
+    const isLast = i === parsed.length - 1
+    const text = input.text.slice(start, isLast ? undefined : input.text[end] === '\n' ? end + 1 : end)
+    start += text.length
+    return { yaml, text, changed: false }
+  })
+}
+
+/** Puts a copy in the place of each alias, so that a change is made where it is meant and nowhere else. */
+function writeOutAliases(yaml: Document.Parsed): void {
+  visit(yaml, { Alias: (_, alias) => alias.resolve(yaml)?.clone() as Node })
+  visit(yaml, { Value: (_, node) => void delete node.anchor })
+}
+
+/** One sentence on YAML that cannot be read, with its file and line. `line`: of the stream, from 0. */
+function broken({ parts }: Input, line: number, error: Error): FatalError {
+  const { name, firstLine } = parts.findLast((part) => part.firstLine <= line)!
+  const [what = ''] = error.message.replace(/ at line \d+, column \d+:?\s[\s\S]*$/, '').split('\n')
+  return new FatalError(`${name}, line ${line - firstLine + 1}: not valid YAML: ${what}`, { cause: error })
+}
+
+function lineOf(error: YAMLParseError): number {
+  return (error.linePos?.[0].line ?? 1) - 1
+}
+
+function linesIn(text: string): number {
+  return text.split('\n').length - 1
+}
+
+/** The value as a piece of any document. */
+export function nodeOf(value: unknown): Node {
+  return parseDocument(stringify(value, WRITING), READING).contents as Node
+}
+
+export function documentOf(value: object): StreamDocument {
+  const text = stringify(value, WRITING)
+  return { yaml: parseDocument(text, READING), text, changed: false }
+}
+
+/** The stream as text. */
+export function render(documents: readonly StreamDocument[]): string {
+  let all = ''
+  for (const { yaml, text, changed } of documents) {
+    if (all !== '' && !all.endsWith('\n')) all += '\n'
+    if (all !== '' && (changed || yaml.directives.docStart !== true)) all += '---\n'
+    all += changed ? rewritten(yaml, text) : text
+  }
+  return all
+}
+
+/** JSON stays JSON, and lists have the indentation that they had. */
+function rewritten(yaml: Document.Parsed, before: string): string {
+  if (isJson(before.replace(/^---\s/, ''))) return `${JSON.stringify(yaml.toJS(), null, 4)}\n`
+  const indentSeq = !/^( *)\S.*:\n\1- /m.test(before)
+  return yaml.toString({ lineWidth: 0, indentSeq, directives: false })
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text)
+    return true
+  } catch {
+    return false
+  }
+}

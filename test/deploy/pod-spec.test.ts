@@ -1,0 +1,113 @@
+import assert from 'node:assert/strict'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import {
+  GRACE_SECONDS,
+  initContainers,
+  LAUNCH,
+  LIVENESS_PROBE,
+  MOUNTS,
+  POD_FIELDS,
+  RESTRICTED,
+  RESTRICTED_POD,
+  STARTUP_PROBE,
+  VOLUMES,
+} from '../../agent/inject/pod.ts'
+import { BASE, DEPLOY, named, only, type PodSpec, readManifests } from './manifests.ts'
+
+/** That a pod has the same beside LangFlow however it got it. */
+describe('agent/inject/pod.ts is the source', () => {
+  test('for deploy/base', () => {
+    const pod = only(readManifests(BASE).values(), 'Deployment').spec.template.spec as PodSpec
+    const wanted = initContainers({
+      image: 'langflow-leader',
+      securityContext: RESTRICTED,
+      variables: [{ name: 'LEADER_PEERS', value: 'langflow-members:8090' }],
+      readyIsLeader: true,
+    })
+    assert.deepEqual(pod.initContainers, wanted)
+    assert.deepEqual({ ...pod.securityContext, ...RESTRICTED_POD }, pod.securityContext)
+    assert.equal(pod.terminationGracePeriodSeconds, GRACE_SECONDS)
+    for (const volume of VOLUMES) assert.deepEqual(named(pod.volumes, volume.name), volume)
+    const { command, volumeMounts, startupProbe, livenessProbe, readinessProbe } = pod.containers[0]!
+    assert.deepEqual(command, LAUNCH)
+    assert.deepEqual(volumeMounts.slice(0, MOUNTS.length), MOUNTS)
+    assert.deepEqual(
+      [startupProbe, livenessProbe, readinessProbe],
+      [STARTUP_PROBE, LIVENESS_PROBE, undefined],
+    )
+  })
+
+  describe('for the policy of auto-inject, which has it in CEL', () => {
+    const files = readManifests(join(DEPLOY, 'components/auto-inject'))
+    const policy = JSON.stringify(files.get('mutating-policy.yaml')!.spec)
+    const [install, agent] = initContainers({
+      image: '=variables.data.image',
+      securityContext: {
+        '?runAsUser': '=variables.asUser',
+        '?runAsGroup': '=variables.asGroup',
+        ...RESTRICTED,
+        ...RESTRICTED_POD,
+      },
+      variables: [],
+      readyIsLeader: true,
+    })
+    const readiness = {
+      ...agent.readinessProbe,
+      httpGet: { path: '=variables.readiness', port: agent.readinessProbe.httpGet.port },
+    }
+    // Nothing fills in the protocol of what a policy adds.
+    const ports = agent.ports.map((port) => ({ ...port, protocol: 'TCP' }))
+    const sidecar = cel(
+      { ...agent, env: '=ENV', ports, readinessProbe: readiness },
+      'Object.spec.initContainers',
+    )
+    const [emptyDirs, others] = [
+      VOLUMES.filter((volume) => 'emptyDir' in volume),
+      VOLUMES.filter((volume) => !('emptyDir' in volume)),
+    ]
+
+    for (const [what, expression] of Object.entries({
+      'the init container': cel(install, 'Object.spec.initContainers'),
+      'the sidecar, up to its variables': sidecar.split('ENV')[0]!,
+      'the sidecar, from there on': sidecar.split('ENV')[1]!,
+      'the fields of the pod': cel(Object.entries(POD_FIELDS), ''),
+      'the readiness of the leader alone': `? ${cel(agent.readinessProbe.httpGet.path, '')} :`,
+      'the volumes': `${cel(
+        emptyDirs.map(({ name }) => name),
+        '',
+      )}.map(name`,
+      'the volume of the token': cel(others, 'Object.spec.volumes').slice(1, -1),
+      'the launcher': cel(LAUNCH, ''),
+      'the mount of the program': cel(MOUNTS[0], 'Object.spec.containers.volumeMounts'),
+      'the mount of the socket': cel(MOUNTS[1], 'Object.spec.containers.volumeMounts'),
+      'the startup probe': cel(STARTUP_PROBE, 'Object.spec.containers.startupProbe'),
+      'the liveness probe': cel(LIVENESS_PROBE, 'Object.spec.containers.livenessProbe'),
+      'the time to end': `: ${GRACE_SECONDS}}`,
+    })) {
+      test(what, () => {
+        assert.ok(squeezed(policy).includes(squeezed(JSON.stringify(expression).slice(1, -1))), expression)
+      })
+    }
+  })
+})
+
+/** A value in CEL. `type`: of a pod's field. Text that begins with `=` is an expression already. */
+function cel(value: unknown, type: string): string {
+  if (Array.isArray(value)) return `[${value.map((item) => cel(item, type)).join(', ')}]`
+  if (typeof value === 'object' && value !== null) {
+    const isMap = /\.(requests|limits)$/.test(type)
+    const fields = Object.entries(value).map(
+      ([key, one]) => `${isMap ? `'${key}'` : key}: ${cel(one, `${type}.${key}`)}`,
+    )
+    return `${isMap ? '' : type}{${fields.join(', ')}}`
+  }
+  if (typeof value !== 'string') return String(value)
+  if (value.startsWith('=')) return value.slice(1)
+  return value.includes("'") ? `"${value}"` : `'${value}'`
+}
+
+/** White space means nothing between the words of CEL. */
+function squeezed(text: string): string {
+  return text.replace(/\\n|\s/g, '')
+}
