@@ -67,7 +67,7 @@ export async function runAgent(
     api,
     serverVersion,
     traffic: await connectTraffic({ options, objects, lease: api, clock }),
-    supervisor: (wiring) => connectSupervisor({ options, machine, clock, keys, ...wiring }),
+    supervisor: (wiring) => connectSupervisor({ options, machine, keys, ...wiring }),
     peers: at === null ? null : (wiring) => new Peers({ at, clock, ...wiring }),
     podAgeMs: () => age(clock.now()),
     http: (source) => startHttpServer({ listen: options.listen, source, metrics }),

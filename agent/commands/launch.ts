@@ -3,17 +3,21 @@ import { dirname, join } from 'node:path'
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
 import { type LauncherOptions, launcherOptions, parseLauncherOptions } from '../config/options.ts'
-import { givenEnvironment, standbyEnvironment, workloadEnvironment } from '../launcher/environment.ts'
-import { startWith } from '../launcher/langflow-command.ts'
+import {
+  faultOfSecretKey,
+  givenEnvironment,
+  standbyEnvironment,
+  workloadEnvironment,
+} from '../launcher/environment.ts'
+import { coldStart } from '../launcher/langflow-command.ts'
 import { langflowVersion } from '../launcher/langflow-package.ts'
-import { PLAIN_SCRIPT } from '../launcher/langflow-scripts.ts'
-import { faultOfSecretKey } from '../launcher/secret-key.ts'
 import { serveLauncher } from '../launcher/service.ts'
 import { ServingProcesses } from '../launcher/serving-processes.ts'
 import { createLog } from '../observe/log.ts'
-import { countUnreaped, isAlone } from '../processes/alone.ts'
-import { createProcessTree } from '../processes/linux-process-tree.ts'
+import { isAlone } from '../processes/membership.ts'
 import { describeTaken, isPortFree } from '../processes/port.ts'
+import { countUnreaped } from '../processes/proc.ts'
+import { createProcessTree } from '../processes/process-tree.ts'
 import { spawnCommand } from '../processes/spawn.ts'
 
 /** Variable that marks the workload's processes, so that they are found wherever they went. */
@@ -60,11 +64,11 @@ async function launch(options: LauncherOptions): Promise<number> {
           alone,
           parentage,
           spare: () => standby?.processes ?? [],
-          async spawn(command, env, spawned) {
+          async spawn(command, env) {
             const child = standby?.take(env) ?? null
-            if (child !== null) return spawned(child)
-            const start = startWith(PLAIN_SCRIPT, command, env)
-            await spawnCommand(start.command, start.env, spawned, parentage)
+            if (child !== null) return child
+            const start = coldStart(command, env)
+            return spawnCommand(start.command, start.env, parentage)
           },
         }),
       standbyEnvironment: (mark) => ({ ...standbyEnvironment(given), [MARKER]: mark }),

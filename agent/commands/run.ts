@@ -5,7 +5,7 @@ import { systemClock } from '../clock.ts'
 import { parseRunOptions, type RunOptions, runOptions } from '../config/options.ts'
 import { makeDirectory } from '../directory.ts'
 import { LauncherProcess } from '../launcher/launcher-process.ts'
-import { killMarked } from '../processes/linux-process-tree.ts'
+import { killMarked } from '../processes/process-tree.ts'
 import { newKeys, runAgent } from './agent.ts'
 import { MARKER, WITH_AGENT } from './launch.ts'
 

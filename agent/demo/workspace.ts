@@ -7,7 +7,7 @@ import type { Readable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import type { Clock } from '../clock.ts'
 import { FatalError } from '../exit.ts'
-import { killMarked } from '../processes/linux-process-tree.ts'
+import { killMarked } from '../processes/process-tree.ts'
 
 /** Variable that marks all processes of a demo; its value tells the replicas apart. */
 export const MARKER = 'LANGFLOW_LEADER_DEMO'

@@ -1,10 +1,5 @@
 import { ASIDE } from '../anew.ts'
-
-/** Who runs the workload: what its own code may use as a fencing token. */
-export interface Leadership {
-  readonly epoch: number
-  readonly identity: string
-}
+import type { Grant } from '../link/messages.ts'
 
 /** What LangFlow's container was given, by the names that it was given it, from the environment of its launcher. */
 export function givenEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
@@ -24,10 +19,35 @@ export function standbyEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(env).filter(([name]) => !/^(KUBERNETES|LEADER)_/.test(name)))
 }
 
-/** The same, with `LEADER_EPOCH` and `LEADER_IDENTITY`. */
+/** The same, with `LEADER_EPOCH` and `LEADER_IDENTITY`, which the workload's own code may use as a fencing token. */
 export function workloadEnvironment(
   env: NodeJS.ProcessEnv,
-  { epoch, identity }: Leadership,
+  { epoch, identity }: Pick<Grant, 'epoch' | 'identity'>,
 ): NodeJS.ProcessEnv {
   return { ...standbyEnvironment(env), LEADER_EPOCH: String(epoch), LEADER_IDENTITY: identity }
+}
+
+const SECRET_KEY = 'LANGFLOW_SECRET_KEY'
+/** What LangFlow takes as it is; of anything shorter it takes the SHA-256. */
+const AS_IT_IS = 32
+const ADVICE =
+  "set it, the same on all replicas, to what `openssl rand -base64 32 | tr '+/' '-_'` prints (44 characters)"
+
+/**
+ * One sentence where the key in LangFlow's environment lets it encrypt nothing, or is none that replicas share; `null`:
+ * nothing is known to be wrong. It never holds the key.
+ */
+export function faultOfSecretKey(command: readonly string[], env: NodeJS.ProcessEnv): string | null {
+  if (!/\blangflow(\.__main__)?\s+run\b/.test(command.join(' '))) return null
+  const key = env[SECRET_KEY]
+  if (!key)
+    return `${SECRET_KEY} is not in LangFlow's environment: unless its own script or env file sets one, each replica makes a key for itself, and reads no API key and no credential that another one has stored; ${ADVICE}`
+  if (key.length < AS_IT_IS || isFernetKey(key)) return null
+  return `${SECRET_KEY} is not 32 url-safe base64-encoded bytes: LangFlow runs, but can store no API key and no credential; ${ADVICE}`
+}
+
+/** As LangFlow pads it and Python's `Fernet` reads it: both alphabets, and what is in neither is skipped. */
+function isFernetKey(key: string): boolean {
+  const padded = key + '='.repeat((4 - (key.length % 4)) % 4)
+  return /^[\w+/-]{43}=/.test(padded.replace(/[^\w+/=-]/g, ''))
 }

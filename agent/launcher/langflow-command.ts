@@ -3,7 +3,7 @@ import { basename, dirname } from 'node:path'
 import { findProgram, headOf } from '../processes/program.ts'
 
 /** How the command of the user would start LangFlow in its own interpreter. */
-export interface LangflowStart {
+interface LangflowStart {
   /** The interpreter and its options. */
   readonly interpreter: readonly [string, ...string[]]
   /** What `sys.argv` would be. */
@@ -43,19 +43,18 @@ export function readLangflowCommand(
 }
 
 /**
- * The command with a script of `langflow-scripts.ts` before it, where it can be told how; otherwise as it is.
+ * The command, with what it takes to cut LangFlow off before it (`CUT_OFF`), where it can be told how; otherwise as it is.
  *
  * @param env of the command; what a shell around it would set is in that of the result
  */
-export function startWith(
-  script: string,
+export function coldStart(
   command: readonly string[],
   env: NodeJS.ProcessEnv,
 ): { readonly command: readonly string[]; readonly env: NodeJS.ProcessEnv } {
   try {
     const { interpreter, argv, importsFrom, environment } = readLangflowCommand(command, env, process.cwd())
     return {
-      command: [...interpreter, '-c', script, importsFrom, ...argv],
+      command: [...interpreter, '-c', COLD_SCRIPT, importsFrom, ...argv],
       env: { ...env, ...environment },
     }
   } catch {
@@ -137,3 +136,50 @@ function interpreterOf(script: string, env: NodeJS.ProcessEnv): [string, ...stri
   if (first.startsWith('#!') && /^python[\d.]*$/.test(basename(interpreter))) return [interpreter, ...options]
   throw new Error(`the first line of ${script} names no Python interpreter`)
 }
+
+/**
+ * LangFlow's worker (uvicorn) waits for requests without an end, and forced to end it skips what it holds back: rows, and the
+ * leases of its triggers. With this a SIGINT that follows a SIGTERM cancels the requests, whose clients are answered 500 where
+ * no answer has begun, and all else goes its usual way. What does not let itself be cancelled is left behind.
+ */
+export const CUT_OFF = `
+def cut_off():
+    try:
+        import asyncio, signal
+        from uvicorn.server import Server
+        usual = Server.handle_exit
+    except Exception:
+        return
+    def handle_exit(self, sig, frame):
+        if sig != signal.SIGINT or not self.should_exit:
+            return usual(self, sig, frame)
+        loop, state = asyncio.get_running_loop(), self.server_state
+        def cancel():
+            for task in list(state.tasks):
+                task.cancel()
+            loop.call_later(0.2, forget)
+        def forget():
+            for connection in list(state.connections):
+                connection.transport.abort()
+            state.connections.clear()
+            state.tasks.clear()
+        loop.call_soon_threadsafe(cancel)
+    Server.handle_exit = handle_exit
+cut_off()
+del cut_off
+`
+
+/**
+ * Starts LangFlow as its own command does. Arguments: the first entry of `sys.path`, and what `sys.argv` would be: the path of a
+ * script, or the name of a module.
+ */
+const COLD_SCRIPT = `
+import runpy, sys
+sys.path[0] = sys.argv[1]
+sys.argv = sys.argv[2:]
+${CUT_OFF}
+if "/" in sys.argv[0]:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+else:
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+`

@@ -45,25 +45,20 @@ export function langflowVersion(
 function sitesBelow(prefix: string, python: string): string[] {
   const own = /^python\d+\.\d+/.exec(python)?.[0]
   return LIBRARIES.flatMap((library) => {
-    const versions = own !== undefined ? [own] : entriesOf(join(prefix, library)).filter(isPython)
+    const found = () => entriesOf(join(prefix, library)).filter((name) => /^python\d/.test(name))
+    const versions = own === undefined ? found() : [own]
     return versions.flatMap((version) => SITES.map((site) => join(prefix, library, version, site)))
   })
 }
 
-function isPython(name: string): boolean {
-  return /^python\d/.test(name)
-}
-
 function versionIn(directory: string): string | null {
   const entries = entriesOf(directory).filter((name) => name.endsWith('.dist-info'))
-  for (const wanted of PACKAGES) {
-    for (const name of entries) {
-      if (name.split('-')[0] !== wanted) continue
-      const version = versionOf(join(directory, name, 'METADATA'))
-      if (version !== null) return version
-    }
-  }
-  return null
+  const versions = PACKAGES.flatMap((wanted) =>
+    entries
+      .filter((name) => name.split('-')[0] === wanted)
+      .map((name) => versionOf(join(directory, name, 'METADATA'))),
+  )
+  return versions.find((version) => version !== null) ?? null
 }
 
 function versionOf(file: string): string | null {

@@ -2,9 +2,7 @@ import { reached, type Timer, untilReached } from '../clock.ts'
 import type { Grant, ToLauncher, WorkloadCause, WorkloadView } from '../link/messages.ts'
 import { COLD } from '../link/standby.ts'
 import type { ProcessTree } from '../processes/process-tree.ts'
-import { HeldGrant } from './held-grant.ts'
-import type { LauncherMachine } from './machine.ts'
-import { WorkloadProcesses } from './workload-processes.ts'
+import { type LauncherMachine, WorkloadProcesses } from './workload-processes.ts'
 
 /**
  * How often the clocks are compared while something lives: a suspended machine wakes up without its timers firing. It is
@@ -22,7 +20,10 @@ export class Launcher {
   private readonly machine: LauncherMachine
   private readonly told: Told
   private readonly processes: WorkloadProcesses
-  private readonly held: HeldGrant
+  /** The one in force, until it is ended here, whatever the clocks say. */
+  private grant: Grant | null = null
+  /** Grants of these epochs are over for good: the agent ordered a kill. */
+  private closedEpoch = -1
   private deadmanFirings = 0
   private freezes = 0
   private timer: Timer | null = null
@@ -34,11 +35,9 @@ export class Launcher {
   constructor(command: readonly string[], machine: LauncherMachine, told: Told) {
     this.machine = machine
     this.told = told
-    this.held = new HeldGrant(machine.clock)
     this.processes = new WorkloadProcesses(command, machine, {
-      mayExecute: () => this.held.mayExecute(),
-      executes: () => this.watchClocks(),
-      rests: () => this.watchClocks(),
+      mayExecute: () => this.mayExecute(),
+      watch: () => this.watchClocks(),
       told: (cause) => this.tell(cause),
     })
   }
@@ -50,7 +49,7 @@ export class Launcher {
       epoch: ran?.epoch ?? null,
       identity: ran?.identity ?? null,
       pid,
-      killAt: this.held.grant?.killAt.mono ?? null,
+      killAt: this.grant?.killAt.mono ?? null,
       deadmanFirings: this.deadmanFirings,
       freezes: this.freezes,
       orderedAt,
@@ -62,11 +61,13 @@ export class Launcher {
   }
 
   /**
-   * What the agent tells a launcher when they meet: the workload's port, and how its processes are marked. Remains
-   * of an earlier launcher are killed before this one counts as idle; it leaves none itself.
+   * What the agent tells a launcher when they meet: the workload's port, how its processes are marked, and whether a spare is
+   * to be kept beside them: one that is kept for an earlier agent is ended otherwise. Remains of an earlier launcher are killed
+   * before this one counts as idle; it leaves none itself.
    */
-  meet(port: number, remains: ProcessTree | null): void {
-    this.processes.meet(port, this.met ? null : remains)
+  meet(port: number, remains: ProcessTree | null, wantsSpare: boolean): void {
+    if (!wantsSpare) this.endSpare()
+    this.processes.meet(port, this.met ? null : remains, wantsSpare)
     this.met = true
     // First, so that nobody takes it for prepared.
     if (this.processes.state === 'idle') this.machine.standby()?.prepare()
@@ -97,7 +98,7 @@ export class Launcher {
       this.tell({ kind: 'nothing' })
       return
     }
-    if (processes.state === 'frozen' || !this.held.mayExecute()) {
+    if (processes.state === 'frozen' || !this.mayExecute()) {
       this.endAll()
       return
     }
@@ -108,9 +109,10 @@ export class Launcher {
     if (processes.isEndingInOrder) processes.killAfter(graceMs)
   }
 
-  /** SIGKILL everything now. */
+  /** SIGKILL everything now. The grant is over, and its epoch with it. */
   kill(): void {
-    this.held.close()
+    if (this.grant !== null) this.closedEpoch = Math.max(this.closedEpoch, this.grant.epoch)
+    this.grant = null
     this.endAll()
   }
 
@@ -129,22 +131,45 @@ export class Launcher {
 
   private accept(grant: Grant): void {
     const { processes } = this
-    const refused = this.held.accept(grant, processes.livingEpoch)
+    // Told again after the link was down: nothing changes.
+    const isInForce = grant.epoch === this.grant?.epoch && grant.killAt.mono === this.grant.killAt.mono
+    const refused = isInForce ? null : this.refusalOf(grant)
     if (refused !== null) {
       this.refusing = true
       this.tell({ kind: 'grant_refused', reason: refused })
       return
     }
+    if (!isInForce) this.grant = grant
     if (this.refusing) this.tell({ kind: 'grant_accepted' })
     this.refusing = false
-    if (processes.state === 'frozen' && this.held.mayExecute()) processes.thaw()
+    if (processes.state === 'frozen' && this.mayExecute()) processes.thaw()
     this.watchClocks()
   }
 
+  /** Why a grant cannot take the place of the one in force, for people; `null`: it can. */
+  private refusalOf(grant: Grant): string | null {
+    const now = this.machine.clock.now()
+    const { grant: held, closedEpoch } = this
+    const { livingEpoch } = this.processes
+    if (grant.epoch <= closedEpoch || (held !== null && grant.epoch < held.epoch))
+      return `epoch ${grant.epoch} is over`
+    if (held !== null && grant.epoch === held.epoch && grant.killAt.mono < held.killAt.mono)
+      return 'it is older than the one in force'
+    if (reached(now, grant.killAt)) return 'it has expired'
+    if (livingEpoch === null || livingEpoch === grant.epoch) return null
+    return `processes of epoch ${livingEpoch} still live`
+  }
+
+  /** Whether processes may execute: not without a grant, in doubt, or where it is over by the wall clock alone. */
+  private mayExecute(): boolean {
+    if (this.grant === null) return false
+    const now = this.machine.clock.now()
+    return !reached(now, this.grant.doubtAt) && now.wall < this.grant.killAt.wall
+  }
+
   private start(epoch: number): void {
-    const { held, processes } = this
-    const { grant } = held
-    if (grant?.epoch !== epoch || !held.mayExecute() || processes.state !== 'idle') {
+    const { grant, processes } = this
+    if (grant?.epoch !== epoch || !this.mayExecute() || processes.state !== 'idle') {
       this.tell({ kind: 'start_refused', reason: `no grant of epoch ${epoch} allows it` })
       return
     }
@@ -155,7 +180,7 @@ export class Launcher {
   private watchClocks(): void {
     this.timer?.cancel()
     this.timer = null
-    const { grant } = this.held
+    const { grant } = this
     if (grant === null || (this.processes.state === 'idle' && !this.processes.hasSpare)) return
     const now = this.machine.clock.now()
     if (reached(now, grant.killAt)) {
@@ -173,7 +198,8 @@ export class Launcher {
 
   private fire(): void {
     const { processes } = this
-    this.held.expire()
+    // A newer one of the same epoch may follow.
+    this.grant = null
     processes.dropSpare()
     if (processes.isBeingKilled) return
     this.deadman('the grant is over')

@@ -1,6 +1,5 @@
 import type { Readable } from 'node:stream'
-import { readBoot } from '../link/boot-offset.ts'
-import { LinkClient } from '../link/client.ts'
+import { LinkClient, readBoot } from '../link/client.ts'
 import {
   describeExit,
   describeLoss,
@@ -13,9 +12,8 @@ import { LogThrottle } from '../observe/log-throttle.ts'
 import type { ProcessTree } from '../processes/process-tree.ts'
 import type { Parentage } from '../processes/spawn.ts'
 import { Launcher } from './launcher.ts'
-import type { LauncherMachine } from './machine.ts'
-import { KeptStandby } from './standby/kept-standby.ts'
 import { WarmStandby } from './standby/warm-standby.ts'
+import type { LauncherMachine } from './workload-processes.ts'
 
 export interface LauncherServiceOptions {
   readonly socket: string
@@ -26,7 +24,7 @@ export interface LauncherServiceOptions {
   readonly stopTimeoutMs: number
   readonly alone: boolean
   readonly log: Log
-  readonly machine: Omit<LauncherMachine, 'tree' | 'standby' | 'spare'> & {
+  readonly machine: Omit<LauncherMachine, 'tree' | 'standby'> & {
     /** `standby`: what its start may go on from. */
     tree(mark: string, standby: WarmStandby | null): ProcessTree
     /** The environment of what waits for a grant. */
@@ -47,8 +45,7 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
   const { log, machine, stopTimeoutMs } = options
   let mark = ''
   let ending = false
-  let standby = null as KeptStandby<WarmStandby> | null
-  let keepsSpare = false
+  let standby = null as WarmStandby | null
   const repeats = new LogThrottle(log, machine.clock)
   let exitCode = 0
   let toldReason = null as string | null
@@ -70,9 +67,8 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
     options.command,
     {
       ...machine,
-      tree: () => machine.tree(mark, standby?.held ?? null),
+      tree: () => machine.tree(mark, standby),
       standby: () => (ending ? null : standby),
-      spare: () => (keepsSpare ? standby : null),
     },
     (view, cause) => {
       report(log, repeats, view, cause)
@@ -87,20 +83,15 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
       finishIfIdle(view)
     },
   )
-  const newStandby = (patienceMs: number) =>
-    new KeptStandby(
-      (changed) =>
-        new WarmStandby({
-          command: options.command,
-          parentage: options.parentage,
-          environment: () => machine.standbyEnvironment(mark),
-          clock: machine.clock,
-          patienceMs,
-          changed,
-        }),
-      machine.clock,
-      () => launcher.standbyChanged(),
-    )
+  const newStandby = (startTimeoutMs: number) =>
+    new WarmStandby({
+      command: options.command,
+      parentage: options.parentage,
+      environment: () => machine.standbyEnvironment(mark),
+      clock: machine.clock,
+      startTimeoutMs,
+      changed: () => launcher.standbyChanged(),
+    })
   const link = new LinkClient(options.socket, machine.clock, {
     hello: () => ({
       type: 'hello',
@@ -117,10 +108,8 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
         mark = message.tree
         log.info('connected to the agent')
         if (ending) link.send({ type: 'terminating' })
-        if (message.standby !== 'cold') standby ??= newStandby(message.patienceMs)
-        // One that is kept already stays one.
-        keepsSpare ||= message.spare
-        launcher.meet(message.port, options.alone ? null : machine.tree(mark, null))
+        if (message.standby !== 'cold') standby ??= newStandby(message.startTimeoutMs)
+        launcher.meet(message.port, options.alone ? null : machine.tree(mark, null), message.spare)
       } else if (message.type === 'ping') {
         link.send({ type: 'pong', id: message.id, clocks: readBoot(machine.clock) })
       } else if (message.type === 'start' && ending) {
@@ -160,49 +149,37 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
   return code
 }
 
-function report(log: Log, repeats: LogThrottle, view: WorkloadView, cause: WorkloadCause): void {
+function report(log: Log, repeats: LogThrottle, view: WorkloadView, cause: WorkloadCause) {
   const about = { epoch: view.epoch ?? 0, identity: view.identity ?? '' }
   switch (cause.kind) {
     case 'started':
-      log.event('workload_started', { ...about, pid: view.pid })
-      return
+      return log.event('workload_started', { ...about, pid: view.pid })
     case 'start_refused':
-      log.error(`LangFlow was not started: ${cause.reason}`, about)
-      return
+      return log.error(`LangFlow was not started: ${cause.reason}`, about)
     case 'exited':
-      log.warn(describeExit(cause), { ...about, code: cause.code, signal: cause.signal })
-      return
+      return log.warn(describeExit(cause), { ...about, code: cause.code, signal: cause.signal })
     case 'bereft':
-      log.warn(describeLoss(cause.loss), about)
-      return
+      return log.warn(describeLoss(cause.loss), about)
     case 'frozen':
-      log.event('workload_frozen', about)
-      return
+      return log.event('workload_frozen', about)
     case 'thawed':
-      log.event('workload_thawed', about)
-      return
+      return log.event('workload_thawed', about)
     case 'stopped':
-      log.event('workload_stopped', { ...about, reason: 'SIGTERM', durationMs: Math.round(cause.durationMs) })
-      return
-    case 'killed':
-      log.event('workload_stopped', { ...about, reason: 'SIGKILL', durationMs: Math.round(cause.durationMs) })
-      return
+    case 'killed': {
+      const reason = cause.kind === 'stopped' ? 'SIGTERM' : 'SIGKILL'
+      return log.event('workload_stopped', { ...about, reason, durationMs: Math.round(cause.durationMs) })
+    }
     case 'deadman':
-      log.event('deadman_fired', { ...about, reason: cause.reason })
-      return
+      return log.event('deadman_fired', { ...about, reason: cause.reason })
     case 'stop_failed':
-      log.error(`ALARM: the workload lives on: ${cause.reason}`, about)
-      return
+      return log.error(`ALARM: the workload lives on: ${cause.reason}`, about)
     case 'grant_refused':
-      repeats.happened('grant', `refused a grant: ${cause.reason}`, about)
-      return
+      return repeats.happened('grant', `refused a grant: ${cause.reason}`, about)
     case 'grant_accepted':
-      repeats.over('grant', 'a grant is accepted again', about)
-      return
+      return repeats.over('grant', 'a grant is accepted again', about)
     case 'met':
     case 'standby':
     case 'nothing':
     case 'stopping':
-      return
   }
 }

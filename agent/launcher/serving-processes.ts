@@ -1,6 +1,8 @@
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { basename } from 'node:path'
 import type { Clock } from '../clock.ts'
 import { describeLoss, type Loss } from '../link/messages.ts'
+import { listeners } from '../processes/port.ts'
 import {
   commandLineOf,
   glanceAtProcesses,
@@ -11,8 +13,7 @@ import {
   WatchedProcess,
 } from '../processes/proc.ts'
 import { signalSame } from '../processes/signals.ts'
-import { findAcceptors } from './acceptors.ts'
-import { CUT_OFF } from './langflow-scripts.ts'
+import { CUT_OFF } from './langflow-command.ts'
 
 export interface ServingOptions {
   /** The workload's TCP port. */
@@ -237,4 +238,51 @@ function isLangflow(command: string): boolean {
 
 function pidsOf(workers: readonly Worker[]): string {
   return workers.map(({ self }) => self.pid).join(', ')
+}
+
+/**
+ * Which of some processes wait for connections on a local TCP port; `hidden`: of some it may not be seen. To have the listening
+ * socket open is not enough: gunicorn's master holds it and never accepts, and so does a worker that it has forked and that is
+ * still starting. Who waits has the socket in an epoll instance, as every event loop does (uvicorn, asyncio, Node);
+ * proc_pid_fdinfo(5) tells by its inode. One that blocks in accept(2) or waits in select(2) instead is not found. Throws where it
+ * cannot be told now.
+ */
+function findAcceptors(port: number, pids: readonly number[]): { pids: number[]; hidden: boolean } {
+  const inodes = listeners(port)?.map((inode) => ` ino:${Number(inode).toString(16)} `)
+  if (inodes === undefined) throw new Error('/proc/net/tcp cannot be read')
+  if (inodes.length === 0) return { pids: [], hidden: false }
+  let hidden = false
+  const waiting = pids.filter((pid) => {
+    const polled = readEpolls(pid)
+    hidden ||= polled === 'forbidden'
+    return inodes.some((inode) => polled.includes(inode))
+  })
+  return { pids: waiting, hidden }
+}
+
+/** What all epoll instances of a process wait for; '' where it has none, or has ended. */
+function readEpolls(pid: number): string {
+  const fds = `/proc/${pid}/fd`
+  try {
+    // Whatever is closed meanwhile says nothing about the others.
+    return unlessGone(() => readdirSync(fds), [])
+      .filter((fd) => unlessGone(() => readlinkSync(`${fds}/${fd}`), '') === 'anon_inode:[eventpoll]')
+      .map((fd) => unlessGone(() => readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'latin1'), ''))
+      .join('')
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'EACCES' || code === 'EPERM') return 'forbidden'
+    // E.g. EMFILE: it must not look as if nobody accepted.
+    throw error
+  }
+}
+
+function unlessGone<T>(read: () => T, otherwise: T): T {
+  try {
+    return read()
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ENOENT' || code === 'ESRCH') return otherwise
+    throw error
+  }
 }

@@ -1,4 +1,4 @@
-import { pause, type Timer } from '../clock.ts'
+import { type Clock, pause, type Timer } from '../clock.ts'
 import {
   CUT_OFF_MS,
   type Grant,
@@ -6,21 +6,38 @@ import {
   type WorkloadCause,
   type WorkloadState,
 } from '../link/messages.ts'
-import type { Exit, ProcessTree } from '../processes/process-tree.ts'
-import { isGone, KILL_WITHIN_MS, killAll, type ServedPort } from './killing.ts'
-import type { LauncherMachine } from './machine.ts'
+import type { Standby } from '../link/standby.ts'
+import type { Exit, LiveProcess, ProcessTree } from '../processes/process-tree.ts'
+import type { ServingProcesses } from './serving-processes.ts'
+
+/** What the launcher needs of the machine; a seam for the simulation. */
+export interface LauncherMachine {
+  readonly clock: Clock
+  /** Made anew for each start. */
+  tree(): ProcessTree
+  /** `null` where the port is free, otherwise one sentence that says who holds it. */
+  portHolder(port: number): Promise<string | null>
+  /** Watches who serves the port, beginning with the start of the workload's first process. */
+  serving(port: number, child: number): Pick<ServingProcesses, 'check' | 'finish' | 'cutOff' | 'close'>
+  /** What the workload is started from; `null`: from nothing. */
+  standby(): Standby | null
+  /** The workload's environment under a grant. */
+  environment(grant: Grant): NodeJS.ProcessEnv
+}
 
 export interface WorkloadHandlers {
   /** Whether anything may execute now. */
   mayExecute(): boolean
-  /** Something executes from now on: whether it may has to be watched. */
-  executes(): void
-  /** Nothing of them lives any more, or ever began to: a spare alone has to be watched. */
-  rests(): void
+  /** Something executes from now on, or nothing but a spare may live any more: the clocks have to be watched for it. */
+  watch(): void
   /** What has happened, once `state` and the like say so. */
   told(cause: WorkloadCause): void
 }
 
+/** How long SIGKILL may take before what lives on counts as unstoppable. */
+const KILL_WITHIN_MS = 3_000
+/** How often it is looked whether the kernel has closed a killed process's sockets. */
+const PORT_CHECK_MS = 10
 /** How often a stop is looked after. */
 const STOP_CHECK_MS = 25
 /** From the first SIGSTOP on: by then nobody can still be on its way to a stop, or be born. */
@@ -43,7 +60,6 @@ export class WorkloadProcesses {
   private readonly command: readonly string[]
   private readonly machine: LauncherMachine
   private readonly handlers: WorkloadHandlers
-  private readonly served: ServedPort
   private port = 0
   private tree: ProcessTree | null = null
   private serving: ReturnType<LauncherMachine['serving']> | null = null
@@ -57,7 +73,10 @@ export class WorkloadProcesses {
   private awakeLooks = 0
   /** SIGKILL is under way. */
   isBeingKilled = false
-  private keepsSpare = false
+  /** The standby is also to be kept beside them. */
+  private wantsSpare = false
+  /** The standby, where it was begun beside them. */
+  private spare: Standby | null = null
   state: WorkloadState = 'idle'
   /** Their first process. */
   pid: number | null = null
@@ -73,7 +92,6 @@ export class WorkloadProcesses {
     this.command = command
     this.machine = machine
     this.handlers = handlers
-    this.served = { clock: machine.clock, holder: () => machine.portHolder(this.port) }
   }
 
   /** The epoch of those that live; `null`: none do, or it is unknown. */
@@ -83,7 +101,7 @@ export class WorkloadProcesses {
 
   /** One waits that their flows may have reached: it is to live only as long as the grant under which it was begun. */
   get hasSpare(): boolean {
-    return this.keepsSpare && (this.machine.spare()?.view.state ?? 'none') !== 'none'
+    return (this.spare?.view.state ?? 'none') !== 'none'
   }
 
   /** They were told to end, and may still do so by themselves. */
@@ -92,8 +110,9 @@ export class WorkloadProcesses {
   }
 
   /** Where they serve, and what may be left of earlier ones: that is killed before these count as idle. */
-  meet(port: number, remains: ProcessTree | null): void {
+  meet(port: number, remains: ProcessTree | null, wantsSpare: boolean): void {
     this.port = port
+    this.wantsSpare = wantsSpare
     if (this.state !== 'idle' || remains === null || isGone(remains)) return
     this.tree = remains
     void this.end()
@@ -120,16 +139,15 @@ export class WorkloadProcesses {
 
   /** SIGKILL to what waits beside them. That it is gone is confirmed with their end. */
   dropSpare(): void {
-    if (!this.keepsSpare) return
-    this.keepsSpare = false
-    this.machine.spare()?.discard()
+    this.spare?.discard()
+    this.spare = null
   }
 
   private keepSpare(): void {
-    const spare = this.machine.spare()
-    if (spare === null || this.state !== 'running' || this.servedSince === null) return
-    this.keepsSpare = true
-    spare.prepare(SPARE_AFTER_MS)
+    const standby = this.machine.standby()
+    if (!this.wantsSpare || standby === null || this.state !== 'running' || this.servedSince === null) return
+    this.spare = standby
+    standby.prepare(SPARE_AFTER_MS)
   }
 
   /** Those that run, or once more those that are frozen. */
@@ -176,7 +194,7 @@ export class WorkloadProcesses {
     const look = async () => {
       this.serving?.finish()
       // Twice: a spare may be dropped meanwhile.
-      const gone = isGone(this.tree) && (await this.served.holder()) === null && isGone(this.tree)
+      const gone = isGone(this.tree) && (await this.portHolder()) === null && isGone(this.tree)
       if (!this.isEndingInOrder || this.killAt === null) return
       const now = clock.mono()
       if (gone) {
@@ -208,12 +226,10 @@ export class WorkloadProcesses {
     const since = clock.mono()
     if (this.state !== 'stopping') this.move('stopping', { kind: 'stopping' })
     for (;;) {
-      const left = await killAll(this.tree, this.served)
-      if (left === null) {
-        if (isGone(this.tree)) break
-        // A spare was dropped meanwhile.
-        continue
-      }
+      const left = await this.killAll(this.tree)
+      if (left === null && isGone(this.tree)) break
+      // A spare was dropped meanwhile.
+      if (left === null) continue
       // Without it the whole PID namespace can be killed.
       this.dropSpare()
       this.move('unstoppable', { kind: 'stop_failed', reason: left })
@@ -221,6 +237,31 @@ export class WorkloadProcesses {
     }
     this.isBeingKilled = false
     this.rest({ kind: 'killed', durationMs: clock.mono() - since })
+  }
+
+  /**
+   * One round of SIGKILL. Resolves to `null` where nothing lives any more and the port is free, otherwise to one sentence that
+   * says what is left. Never rejects: what cannot be told counts as left.
+   */
+  private async killAll(tree: ProcessTree): Promise<string | null> {
+    const { clock } = this.machine
+    try {
+      const survivors = await tree.kill(KILL_WITHIN_MS)
+      if (survivors.length > 0) return describe(survivors)
+      // The kernel closes a killed process's sockets a moment after it is gone.
+      const until = clock.mono() + KILL_WITHIN_MS
+      for (;;) {
+        const holder = await this.portHolder()
+        if (holder === null || clock.mono() >= until) return holder
+        await pause(clock, PORT_CHECK_MS)
+      }
+    } catch (error) {
+      return (error as Error).message
+    }
+  }
+
+  private portHolder(): Promise<string | null> {
+    return this.machine.portHolder(this.port)
   }
 
   /** Only in `running`. Whether to go on without them is the agent's to say, who closes the gate first. */
@@ -234,7 +275,7 @@ export class WorkloadProcesses {
   /** From nothing, or from the standby. */
   private async launch(grant: Grant, tree: ProcessTree): Promise<void> {
     try {
-      const holder = await this.served.holder()
+      const holder = await this.portHolder()
       if (this.isEnding(tree)) return
       if (holder !== null) throw new Error(holder)
       if (!this.handlers.mayExecute()) throw new Error('the grant ended before the start')
@@ -258,19 +299,15 @@ export class WorkloadProcesses {
       else this.rest({ kind: 'start_refused', reason: (error as Error).message })
       return
     }
-    this.begun()
+    this.spare = null
+    this.serving = this.machine.serving(this.port, this.pid as number)
+    this.handlers.told({ kind: 'started' })
+    this.handlers.watch()
   }
 
   /** The end of this start is under way, or has come: it is told by itself. */
   private isEnding(tree: ProcessTree): boolean {
     return this.tree !== tree || this.state === 'stopping' || this.state === 'unstoppable'
-  }
-
-  private begun(): void {
-    this.keepsSpare = false
-    this.serving = this.machine.serving(this.port, this.pid as number)
-    this.handlers.told({ kind: 'started' })
-    this.handlers.executes()
   }
 
   /** The first process has ended; others of its tree may go on serving without it. */
@@ -323,7 +360,7 @@ export class WorkloadProcesses {
     if (!this.hasSpare) this.dropSpare()
     this.machine.standby()?.prepare(STANDBY_AFTER_MS)
     this.state = 'idle'
-    this.handlers.rests()
+    this.handlers.watch()
     this.handlers.told(cause)
   }
 
@@ -331,4 +368,18 @@ export class WorkloadProcesses {
     this.state = state
     this.handlers.told(cause)
   }
+}
+
+/** Whether nothing of a tree lives. What cannot be told counts as alive. */
+function isGone(tree: ProcessTree | null): boolean {
+  try {
+    return tree === null || tree.alive().length === 0
+  } catch {
+    return false
+  }
+}
+
+function describe(survivors: readonly LiveProcess[]): string {
+  const names = survivors.slice(0, 5).map(({ pid, comm, state }) => `${comm} (pid ${pid}, state ${state})`)
+  return `SIGKILL did not end ${names.join(', ')}`
 }

@@ -1,7 +1,6 @@
 import { connect, type Socket } from 'node:net'
 import type { Clock, Timer } from '../clock.ts'
-import { readLines, writeLine } from './json-lines.ts'
-import type { ToAgent, ToLauncher } from './messages.ts'
+import { type BootReading, readLines, type ToAgent, type ToLauncher, writeLine } from './messages.ts'
 
 const RECONNECT_MS = 50
 const MAX_REASONS = 10
@@ -67,8 +66,7 @@ export class LinkClient {
       this.welcomed = false
       if (this.closed) return
       // Reasons may alternate, twenty times a second, and whoever answers on the socket may make them up.
-      const news = !this.told.has(reason) && this.told.size < MAX_REASONS
-      if (news) {
+      if (!this.told.has(reason) && this.told.size < MAX_REASONS) {
         this.told.add(reason)
         this.handlers.down(reason)
       }
@@ -89,9 +87,15 @@ export class LinkClient {
     const { socket } = this
     if (socket === null || socket.destroyed) return
     socket.end()
-    const impatience = this.clock.after(CLOSE_WITHIN_MS, () => socket.destroy())
-    socket.once('close', () => impatience.cancel())
+    const closeTimeout = this.clock.after(CLOSE_WITHIN_MS, () => socket.destroy())
+    socket.once('close', () => closeTimeout.cancel())
   }
+}
+
+/** A launcher's boot clock, then its monotonic one: in this order, see `BootOffset`. */
+export function readBoot(clock: Pick<Clock, 'now' | 'mono'>): BootReading {
+  const { boot } = clock.now()
+  return { boot, mono: clock.mono() }
 }
 
 function describe(error: NodeJS.ErrnoException, path: string): string {

@@ -34,7 +34,7 @@ export class LauncherKeys {
   private readonly grantLifeMs: number
   private stored: Stored
   /** Until then, in monotonic ms, a launcher without the token is turned away, for this reason. */
-  private closed: { readonly until: number; readonly reason: string } | null
+  private closed = { until: 0, reason: '' }
 
   /**
    * Reads what an earlier agent in this pod left in `directory`, which only the agent's container may mount. Its
@@ -46,18 +46,17 @@ export class LauncherKeys {
     this.clock = clock
     this.grantLifeMs = grantLifeMs
     const stored = load(this.file)
-    this.closed =
-      stored === null ? null : this.closedTo(grantLifeMs, 'an earlier agent of this pod was connected to')
     this.stored = stored ?? { token: newSecret(), tree: newSecret(), bootId: bootId() }
-    if (stored === null) {
-      try {
-        makeDirectory(directory, 0o700)
-        this.save(this.stored)
-      } catch (error) {
-        throw new FatalError(
-          `cannot write to --state-dir ${directory} (${(error as NodeJS.ErrnoException).code}): make it writable, on a volume that only the agent mounts`,
-        )
-      }
+    if (stored !== null) {
+      this.close(grantLifeMs, 'an earlier agent of this pod was connected to')
+      return
+    }
+    try {
+      this.save(this.stored)
+    } catch (error) {
+      throw new FatalError(
+        `cannot write to --state-dir ${directory} (${(error as NodeJS.ErrnoException).code}): make it writable, on a volume that only the agent mounts`,
+      )
     }
   }
 
@@ -74,7 +73,7 @@ export class LauncherKeys {
       return { token, tree, returning: true }
     }
     if (occupied) return { refused: 'another launcher is connected' }
-    if (closed !== null && this.clock.mono() < closed.until) return { refused: closed.reason }
+    if (this.clock.mono() < closed.until) return { refused: closed.reason }
     const next = { ...stored, token: newSecret() }
     try {
       this.save(next)
@@ -92,13 +91,12 @@ export class LauncherKeys {
    * ran may outlive it for a moment, and is not to pose as the next one. Otherwise it may live and come back.
    */
   launcherGone(byPeer: boolean): void {
-    this.closed = byPeer
-      ? this.closedTo(ENDING_MS, 'that has just ended, until what it ran has ended as well')
-      : this.closedTo(this.grantLifeMs, 'whose connection was cut')
+    if (byPeer) this.close(ENDING_MS, 'that has just ended, until what it ran has ended as well')
+    else this.close(this.grantLifeMs, 'whose connection was cut')
   }
 
-  private closedTo(ms: number, which: string): { until: number; reason: string } {
-    return { until: this.clock.mono() + ms, reason: `waiting for the launcher ${which}` }
+  private close(ms: number, which: string): void {
+    this.closed = { until: this.clock.mono() + ms, reason: `waiting for the launcher ${which}` }
   }
 
   private save(stored: Stored): void {

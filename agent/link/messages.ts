@@ -1,6 +1,6 @@
+import type { Socket } from 'node:net'
 import type { Instant } from '../clock.ts'
 import type { Exit } from '../processes/process-tree.ts'
-import type { BootReading } from './boot-offset.ts'
 import { COLD, type StandbyMode, type StandbyView } from './standby.ts'
 
 /**
@@ -114,6 +114,12 @@ export type WorkloadCause =
   | { kind: 'grant_accepted' } // told after a refusal alone
   | { kind: 'standby' }
 
+/** A launcher's CLOCK_BOOTTIME, and then its CLOCK_MONOTONIC, in ms, read in this order (see `BootOffset`). */
+export interface BootReading {
+  readonly boot: number
+  readonly mono: number
+}
+
 export type ToAgent =
   | {
       type: 'hello'
@@ -147,7 +153,7 @@ export type ToLauncher =
       /** One is also to be kept beside a workload that serves. */
       spare: boolean
       /** How long the standby may take to be prepared. */
-      patienceMs: number
+      startTimeoutMs: number
     }
   | { type: 'refused'; reason: string }
   | { type: 'ping'; id: number }
@@ -164,3 +170,49 @@ export type ToLauncher =
   | { type: 'stop'; graceMs: number; restarts?: true }
   /** SIGKILL everything now; ends the grant. */
   | { type: 'kill' }
+
+/**
+ * Reads JSON lines from a socket; the socket is destroyed at a line that is too long or no JSON object, so a hostile
+ * peer costs at most one line of memory. `broken` is told why.
+ */
+export function readLines<Message>(
+  socket: Socket,
+  received: (message: Message) => void,
+  broken: (reason: string) => void = () => {},
+): void {
+  let rest = ''
+  const tooLong = `a line of more than ${MAX_LINE_BYTES / 1024} KiB`
+  const end = (reason: string) => {
+    socket.destroy()
+    broken(reason)
+  }
+  socket.setEncoding('utf8')
+  socket.on('data', (chunk: string) => {
+    const lines = (rest + chunk).split('\n')
+    rest = lines.pop() as string
+    for (const line of lines) {
+      if (socket.destroyed) return
+      if (line.length > MAX_LINE_BYTES) return end(tooLong)
+      const message = parse(line)
+      if (message === undefined) return end('a line that is no message')
+      received(message as Message)
+    }
+    if (rest.length > MAX_LINE_BYTES && !socket.destroyed) end(tooLong)
+  })
+}
+
+/** Writes one line; a peer that does not read what it is sent is cut off. */
+export function writeLine(socket: Socket, message: ToAgent | ToLauncher): void {
+  if (!socket.writable) return
+  if (socket.writableLength > MAX_LINE_BYTES) socket.destroy()
+  else socket.write(`${JSON.stringify(message)}\n`)
+}
+
+function parse(line: string): object | undefined {
+  try {
+    const value: unknown = JSON.parse(line)
+    return typeof value === 'object' && value !== null && 'type' in value ? value : undefined
+  } catch {
+    return undefined
+  }
+}

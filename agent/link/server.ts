@@ -1,15 +1,20 @@
+import { once } from 'node:events'
 import { chmodSync, lstatSync, rmSync, statSync, unlinkSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { dirname } from 'node:path'
-import { type Clock, type Timer, untilNext } from '../clock.ts'
+import { BOOT_RESOLUTION_MS, type Clock, type Instant, type Timer, untilNext } from '../clock.ts'
 import { makeDirectory } from '../directory.ts'
 import { FatalError } from '../exit.ts'
 import { isVersion } from '../package-version.ts'
-import { BootOffset, type BootReading } from './boot-offset.ts'
-import { readLines, writeLine } from './json-lines.ts'
 import type { LauncherKeys } from './keys.ts'
-import type { ToAgent, ToLauncher } from './messages.ts'
-import type { StandbyMode } from './standby.ts'
+import {
+  type BootReading,
+  type Grant,
+  readLines,
+  type ToAgent,
+  type ToLauncher,
+  writeLine,
+} from './messages.ts'
 
 export type Hello = Extract<ToAgent, { type: 'hello' }>
 
@@ -23,11 +28,11 @@ export interface LinkHandlers {
 
 export interface LinkServerOptions {
   readonly path: string
-  /** The workload's port, what the launcher is to keep ready, and how long that may take: told to the launcher. */
-  readonly port: number
-  readonly standby: StandbyMode
-  readonly spare: boolean
-  readonly patienceMs: number
+  /** What the launcher is told of the workload. */
+  readonly welcome: Pick<
+    Extract<ToLauncher, { type: 'welcome' }>,
+    'port' | 'standby' | 'spare' | 'startTimeoutMs'
+  >
   readonly keys: LauncherKeys
   readonly clock: Clock
   readonly handlers: LinkHandlers
@@ -53,7 +58,7 @@ const CLOCK_TOLERANCE_MS = 5_000
 export class LinkServer {
   private readonly options: LinkServerOptions
   private server: Server
-  /** Of the socket that this agent made. */
+  /** Of the socket that this agent made; 0: none. */
   private inode = 0
   private readonly strangers = new Set<Socket>()
   private launcher: Socket | null = null
@@ -67,10 +72,8 @@ export class LinkServer {
   }
 
   private newServer(): Server {
-    const server = createServer((socket) => this.accept(socket))
-    // E.g. no file descriptor is left for a connection: others may be accepted.
-    server.on('error', () => {})
-    return server
+    // An error, e.g. that no file descriptor is left for a connection, ends nothing: others may be accepted.
+    return createServer((socket) => this.accept(socket)).on('error', () => {})
   }
 
   /** Rejects with a `FatalError` where the socket cannot be made, or another agent answers on it. */
@@ -93,16 +96,13 @@ export class LinkServer {
 
   private async bind(): Promise<void> {
     const { path } = this.options
-    await new Promise<void>((resolve, reject) => {
-      this.server.once('error', (error) =>
-        reject(
-          new FatalError(
-            `cannot listen on --socket ${path}: ${reasonOf(error)}; make its directory writable`,
-          ),
-        ),
+    try {
+      await once(this.server.listen(path), 'listening')
+    } catch (error) {
+      throw new FatalError(
+        `cannot listen on --socket ${path}: ${reasonOf(error)}; make its directory writable`,
       )
-      this.server.listen(path, resolve)
-    })
+    }
     // The other container may run under another user that shares the group of the volume (fsGroup).
     chmodSync(path, 0o660)
     this.inode = inodeOf(path)
@@ -139,10 +139,10 @@ export class LinkServer {
     return this.launcher !== null
   }
 
-  send(message: ToLauncher): boolean {
-    const said =
-      message.type === 'grant' ? { ...message, grant: this.bootOffset.translate(message.grant) } : message
-    return this.launcher !== null && writeLine(this.launcher, said)
+  send(message: ToLauncher): void {
+    if (this.launcher === null) return
+    if (message.type !== 'grant') writeLine(this.launcher, message)
+    else writeLine(this.launcher, { ...message, grant: this.bootOffset.translate(message.grant) })
   }
 
   close(): void {
@@ -157,31 +157,30 @@ export class LinkServer {
   }
 
   private accept(socket: Socket): void {
-    const { alarm, clock, keys, handlers } = this.options
+    const { clock, keys, handlers } = this.options
     const turnAway = (reason: string) => {
       socket.destroy()
-      alarm(`turned somebody away from the launcher's socket: ${reason}`)
+      this.turnedAway(reason)
     }
     const [oldest] = this.strangers
     if (oldest !== undefined && this.strangers.size >= MAX_STRANGERS) {
       // At once: more may arrive before it is closed.
       this.strangers.delete(oldest)
       oldest.destroy()
-      alarm(
-        `turned somebody away from the launcher's socket: more than ${MAX_STRANGERS} that said nothing yet`,
-      )
+      this.turnedAway(`more than ${MAX_STRANGERS} that said nothing yet`)
     }
     this.strangers.add(socket)
-    const impatience: Timer = clock.after(HELLO_WITHIN_MS, () => turnAway('it said nothing'))
+    const helloTimeout = clock.after(HELLO_WITHIN_MS, () => turnAway('it said nothing'))
     let byPeer = false
     socket.on('end', () => {
       byPeer = true
     })
-    socket.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'ECONNRESET' || error.code === 'EPIPE') byPeer = true
-    }) // 'close' follows
+    // 'close' follows.
+    socket.on('error', ({ code }: NodeJS.ErrnoException) => {
+      if (code === 'ECONNRESET' || code === 'EPIPE') byPeer = true
+    })
     socket.on('close', () => {
-      impatience.cancel()
+      helloTimeout.cancel()
       this.strangers.delete(socket)
       if (this.launcher !== socket) return
       this.launcher = null
@@ -190,54 +189,48 @@ export class LinkServer {
     })
     // A stranger is heard for one line: what follows it was sent before the answer could be read.
     let heard = false
-    readLines<ToAgent>(
-      socket,
-      (message) => {
-        if (this.launcher === socket) {
-          if (message.type === 'pong') this.compare(message.clocks)
-          if (message.type === 'hello') turnAway('a second hello')
-          else handlers.received(message)
-        } else if (this.closed) {
-          // A launcher may still send when this agent ends.
-        } else if (!heard && isHello(message)) {
-          heard = true
-          if (this.greet(socket, message)) impatience.cancel()
-        } else {
-          turnAway(heard ? 'more than a hello' : 'its first line is no hello')
-        }
-      },
-      turnAway,
-    )
+    const received = (message: ToAgent) => {
+      if (this.launcher === socket) {
+        if (message.type === 'pong') this.compare(message.clocks)
+        if (message.type === 'hello') turnAway('a second hello')
+        else handlers.received(message)
+      } else if (this.closed) {
+        // A launcher may still send when this agent ends.
+      } else if (!heard && isHello(message)) {
+        heard = true
+        if (this.greet(socket, message)) helloTimeout.cancel()
+      } else {
+        turnAway(heard ? 'more than a hello' : 'its first line is no hello')
+      }
+    }
+    readLines(socket, received, turnAway)
+  }
+
+  private turnedAway(reason: string): void {
+    this.options.alarm(`turned somebody away from the launcher's socket: ${reason}`)
   }
 
   /** Returns whether it is the launcher now. */
   private greet(socket: Socket, hello: Hello): boolean {
-    const { keys, port, standby, spare, patienceMs, handlers, alarm } = this.options
+    const { keys, welcome, handlers } = this.options
     const mismatch = this.mismatch(hello)
     const admission =
       mismatch === null ? keys.admit(hello.token, this.launcher !== null) : { refused: mismatch }
     if (admission.refused !== undefined) {
-      writeLine(socket, { type: 'refused', reason: admission.refused } satisfies ToLauncher)
+      writeLine(socket, { type: 'refused', reason: admission.refused })
       socket.destroySoon()
-      alarm(`turned somebody away from the launcher's socket: ${admission.refused}`)
+      this.turnedAway(admission.refused)
       return false
     }
+    const { token, tree, returning } = admission
     const previous = this.launcher
     this.launcher = socket
     this.bootOffset.forget()
     this.compare(hello.clocks)
     this.strangers.delete(socket)
     previous?.destroy()
-    writeLine(socket, {
-      type: 'welcome',
-      token: admission.token,
-      tree: admission.tree,
-      port,
-      standby,
-      spare,
-      patienceMs,
-    } satisfies ToLauncher)
-    handlers.connected(hello, admission.returning)
+    writeLine(socket, { type: 'welcome', token, tree, ...welcome })
+    handlers.connected(hello, returning)
     return true
   }
 
@@ -249,6 +242,37 @@ export class LinkServer {
     if (hello.version !== 1) return 'agent and launcher are of different versions: install the same one'
     if (Math.abs(this.options.clock.mono() - hello.mono) < CLOCK_TOLERANCE_MS) return null
     return 'agent and launcher do not share one monotonic clock: run both on one kernel'
+  }
+}
+
+/**
+ * How far an agent's boot clock is ahead of its launcher's: each container may have a /proc/uptime of its own (lxcfs, sysbox).
+ * The monotonic clock is one; a suspend moves both boot clocks away from it. By the order of the four readings - the
+ * launcher's boot, its mono, the agent's mono, its boot - one that falls between any two of them makes the agent's clock
+ * seem further ahead than it is, and a grant shorter, never longer. Of all readings the least difference is therefore the
+ * right one.
+ */
+export class BootOffset {
+  private ms: number | null = null
+
+  /** Another launcher has come. */
+  forget(): void {
+    this.ms = null
+  }
+
+  /** The launcher's reading has arrived; `now` is read after that. */
+  heard(theirs: BootReading, now: Instant): void {
+    const ms = now.boot - now.mono - (theirs.boot - theirs.mono)
+    this.ms = Math.min(ms, this.ms ?? ms)
+  }
+
+  /** The same grant on the launcher's clocks. */
+  translate(grant: Grant): Grant {
+    const ms = this.ms ?? 0
+    // It is one and the same clock, read at two moments.
+    if (Math.abs(ms) <= BOOT_RESOLUTION_MS) return grant
+    const at = (instant: Instant) => ({ ...instant, boot: instant.boot - ms })
+    return { ...grant, doubtAt: at(grant.doubtAt), killAt: at(grant.killAt) }
   }
 }
 
@@ -277,21 +301,21 @@ function inodeOf(path: string): number {
 }
 
 async function removeStale(path: string): Promise<void> {
-  let socketThere = false
+  let isSocket: boolean
   try {
-    socketThere = statSync(path).isSocket()
+    isSocket = statSync(path).isSocket()
   } catch {
     return
   }
-  if (!socketThere)
+  if (!isSocket)
     throw new FatalError(`--socket ${path} exists and is no socket: remove it or choose another path`)
+  const probe = connect(path)
   const answered = await new Promise<boolean>((resolve) => {
-    const probe = connect(path)
     probe.once('connect', () => resolve(true))
     probe.once('error', () => resolve(false))
-    probe.once('close', () => probe.destroy())
     probe.setTimeout(HELLO_WITHIN_MS, () => resolve(true))
   })
+  probe.destroy()
   if (answered)
     throw new FatalError(`another agent answers on --socket ${path}: stop it or choose another path`)
   try {

@@ -12,11 +12,6 @@ export interface StandbyView {
   readonly memoryBytes: number | null
 }
 
-/** Whether what is kept is what was asked for, and ready. */
-export function isPrepared({ mode, state }: StandbyView, wanted: StandbyMode): boolean {
-  return mode === wanted && (mode === 'cold' || state === 'ready')
-}
-
 export const COLD: StandbyView = { mode: 'cold', state: 'none', reason: null, memoryBytes: null }
 
 /** The launcher's standby: kept while the workload does not run, or beside it as its spare, and used up by its start. */
@@ -28,17 +23,4 @@ export interface Standby {
   discard(): void
   /** The workload is about to start: nothing more is prepared. Resolves once it is ready, or never will be. */
   use(): Promise<void>
-}
-
-/** What can be prepared once, and again after it has failed or was used up. */
-export interface Preparable {
-  /** Of a failed one the mode is `cold`, and there is a reason. */
-  readonly view: StandbyView
-  /** It failed for a reason that trying again will not change. */
-  readonly unfit: boolean
-  prepare(): void
-  /** Resolves once it is ready, or has failed and left nothing. */
-  settled(): Promise<void>
-  /** SIGKILL. Nothing is told any more. */
-  discard(): void
 }

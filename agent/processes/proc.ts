@@ -4,7 +4,7 @@ import { closeSync, openSync, readdirSync, readFileSync, readSync } from 'node:f
 export interface ProcessStat {
   readonly pid: number
   readonly comm: string
-  /** State letter of the main thread. */
+  /** State letter of the main thread, e.g. R, S, T (stopped). */
   readonly state: string
   readonly ppid: number
   readonly pgrp: number
@@ -206,6 +206,14 @@ export function isDead(stat: ProcessStat): boolean {
 /** The pid and start time name the same process. */
 export function isSame(a: ProcessStat, b: ProcessStat | undefined): boolean {
   return b !== undefined && a.pid === b.pid && a.startTime === b.startTime
+}
+
+/**
+ * How many dead children PID 1 has. Node reaps only what it has started itself: what lost its parent otherwise, since
+ * tini was killed together with it, or came in from outside, stays in the process table for as long as PID 1 lives.
+ */
+export function countUnreaped(): number {
+  return [...readProcesses().values()].filter((stat) => stat.ppid === 1 && isDead(stat)).length
 }
 
 /** State letter of each of its threads; none where it is gone. */

@@ -1,23 +1,43 @@
-import { accessSync, closeSync, constants, openSync, readSync, statSync } from 'node:fs'
+import { accessSync, closeSync, constants, existsSync, openSync, readSync, statSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
 /** Throws one sentence where there is none. */
 export function findProgram(program: string, env: NodeJS.ProcessEnv): string {
   if (program.includes('/')) return program
-  for (const directory of (env.PATH ?? '').split(delimiter)) {
-    const file = join(directory, program)
-    try {
-      accessSync(file, constants.X_OK)
-      if (statSync(file).isFile()) return file
-    } catch {
-      // The next one.
-    }
+  const places = (env.PATH ?? '').split(delimiter).map((directory) => join(directory, program))
+  const found = places.find((file) => errorOf(file) === null)
+  if (found === undefined) throw new Error(`there is no "${program}" in PATH`)
+  return found
+}
+
+/** Throws what execve(2) would answer, as far as that can be foretold. */
+export function checkProgram(file: string, env: NodeJS.ProcessEnv): void {
+  const places = file.includes('/')
+    ? [file]
+    : (env.PATH ?? '/bin:/usr/bin').split(delimiter).map((directory) => join(directory || '.', file))
+  const answers = places.map(errorOf)
+  const program = places[answers.indexOf(null)]
+  if (program === undefined) throw withCode(answers.find((code) => code !== 'ENOENT') ?? 'ENOENT')
+  const interpreter = shebangOf(program)
+  if (interpreter !== undefined && !existsSync(interpreter)) throw withCode('ENOENT')
+}
+
+/** The code of the error that an attempt to execute the file ends with; `null`: it can be executed. */
+function errorOf(file: string): string | null {
+  try {
+    accessSync(file, constants.X_OK)
+    return statSync(file).isFile() ? null : 'EACCES'
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code ?? 'ENOENT'
   }
-  throw new Error(`there is no "${program}" in PATH`)
+}
+
+function withCode(code: string): Error {
+  return Object.assign(new Error(code), { code })
 }
 
 /** What the first line of a script names; `undefined`: it is none, or cannot be read. */
-export function shebangOf(file: string): string | undefined {
+function shebangOf(file: string): string | undefined {
   try {
     return /^#!\s*(\S+)/.exec(headOf(file))?.[1]
   } catch {

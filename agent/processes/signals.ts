@@ -43,6 +43,21 @@ export function signalGroup(pgrp: number, signal: NodeJS.Signals): void {
   if (pgrp > 1) send(-pgrp, signal)
 }
 
+/**
+ * SIGKILL to everything in the namespace but the caller (kill(2)), in one step that no fork escapes, and without /proc.
+ * Looks again before it fires, because from anywhere else this would end a whole login session.
+ */
+export function killNamespace(): void {
+  if (process.pid !== 1) return
+  try {
+    process.kill(-1, 'SIGKILL')
+  } catch (error) {
+    // ESRCH: nobody else is left. EPERM: only processes of other users are.
+    const { code } = error as NodeJS.ErrnoException
+    if (code !== 'ESRCH' && code !== 'EPERM') throw error
+  }
+}
+
 function send(target: number, signal: NodeJS.Signals): void {
   try {
     process.kill(target, signal)

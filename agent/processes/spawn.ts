@@ -1,12 +1,10 @@
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process'
-import { accessSync, constants, existsSync, statSync } from 'node:fs'
-import { constants as os } from 'node:os'
-import { delimiter, join } from 'node:path'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { constants, getPriority, setPriority } from 'node:os'
 import { type Clock, pause } from '../clock.ts'
-import { giveWay } from './precedence.ts'
 import { glanceAtProcesses, type ProcessIdentity, readStat } from './proc.ts'
 import type { Exit } from './process-tree.ts'
-import { shebangOf } from './program.ts'
+import { checkProgram } from './program.ts'
 
 /** How processes of the workload come to life. */
 export interface Parentage {
@@ -26,23 +24,22 @@ export type Started = ChildProcess & { readonly pid: number }
 const OUTPUT_ONLY: StdioOptions = ['ignore', 'inherit', 'inherit']
 
 /**
- * Executes the command in a session of its own, without stdin, its output passed through. `spawned` is called before
- * this returns to the event loop, so that the child cannot have been reaped yet. Rejects with one sentence.
+ * Executes the command in a session of its own, without stdin, its output passed through. Resolves before the event loop turns
+ * again, so that the child cannot have been reaped yet. Rejects with one sentence.
  */
 export async function spawnCommand(
   command: readonly string[],
   env: NodeJS.ProcessEnv,
-  spawned: (child: Started) => void,
   { reaper }: Pick<Parentage, 'reaper'> = DIRECT,
-): Promise<void> {
+): Promise<Started> {
   const [file = ''] = command
   if (file === '') throw new Error('cannot start the workload: give a command after "--"')
   try {
     // A reaper that cannot execute it would only say so in its output.
     if (reaper.length > 0) checkProgram(file, env)
     const child = spawnBelow({ reaper }, command, env)
-    if (child.pid !== undefined) return spawned(child as Started)
-    await new Promise((_, reject) => child.once('error', reject))
+    if (child.pid !== undefined) return child as Started
+    return await new Promise((_, reject) => child.once('error', reject))
   } catch (error) {
     throw new Error(`cannot start "${file}": ${reasonOf(error as NodeJS.ErrnoException, file)}`, {
       cause: error,
@@ -99,33 +96,8 @@ export function exitOf(code: number | null, signal: NodeJS.Signals | null, { rea
   if (reaper.length === 0) return { code, signal }
   if (signal !== null) return { code, signal, unreaped: true }
   // It ends as a shell would.
-  const [name] = Object.entries(os.signals).find(([, number]) => code === 128 + number) ?? []
+  const [name] = Object.entries(constants.signals).find(([, number]) => code === 128 + number) ?? []
   return name === undefined ? { code, signal } : { code: null, signal: name as NodeJS.Signals }
-}
-
-/** Throws what execve(2) would answer, as far as that can be foretold. */
-function checkProgram(file: string, env: NodeJS.ProcessEnv): void {
-  const places = file.includes('/')
-    ? [file]
-    : (env.PATH ?? '/bin:/usr/bin').split(delimiter).map((directory) => join(directory || '.', file))
-  const answers = places.map(executable)
-  const program = places[answers.indexOf(null)]
-  if (program === undefined) throw withCode(answers.find((code) => code !== 'ENOENT') ?? 'ENOENT')
-  const interpreter = shebangOf(program)
-  if (interpreter !== undefined && !existsSync(interpreter)) throw withCode('ENOENT')
-}
-
-function executable(path: string): string | null {
-  try {
-    accessSync(path, constants.X_OK)
-    return statSync(path).isFile() ? null : 'EACCES'
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code ?? 'ENOENT'
-  }
-}
-
-function withCode(code: string): Error {
-  return Object.assign(new Error(code), { code })
 }
 
 function reasonOf(error: NodeJS.ErrnoException, file: string): string {
@@ -148,4 +120,58 @@ function reasonOf(error: NodeJS.ErrnoException, file: string): string {
     default:
       return error.message
   }
+}
+
+/** By how much the kernel takes them for killing first, in thousandths of the memory that there is. */
+const OOM_SCORE = 100
+const MOST_OOM_SCORE = 1000
+/** By how much their nice value is higher. */
+const NICE = 5
+
+/**
+ * Lets a process and all that descend from it give way to this one: where memory is short they are killed first, where the
+ * CPU is they wait. Needs no privilege. What they fork or start later inherits it; what they had before this call is found
+ * by looking until a look finds nobody new. Returns why one of them could not be made to; `null`: all do.
+ */
+export function giveWay(root: number): string | null {
+  let problem: string | null = null
+  const attempt = (act: () => void) => {
+    try {
+      act()
+    } catch (error) {
+      if (!hasEnded(error as NodeJS.ErrnoException)) problem ??= (error as Error).message
+    }
+  }
+  const told = new Set<number>()
+  for (let fresh = [root]; fresh.length > 0; fresh = descendants(root).filter((pid) => !told.has(pid))) {
+    for (const pid of fresh) {
+      told.add(pid)
+      attempt(() => writeFileSync(`/proc/${pid}/oom_score_adj`, String(oomScore())))
+      // Linux counts it for each thread.
+      attempt(() => {
+        for (const thread of readdirSync(`/proc/${pid}/task`)) setPriority(Number(thread), niceness())
+      })
+    }
+  }
+  return problem
+}
+
+function oomScore(): number {
+  return Math.min(MOST_OOM_SCORE, Number(readFileSync('/proc/self/oom_score_adj', 'latin1')) + OOM_SCORE)
+}
+
+function niceness(): number {
+  return Math.min(constants.priority.PRIORITY_LOW, getPriority() + NICE)
+}
+
+function descendants(root: number): number[] {
+  const children = Map.groupBy(glanceAtProcesses(), ({ ppid }) => ppid)
+  const found = [root]
+  for (const pid of found)
+    for (const child of children.get(pid) ?? []) if (!found.includes(child.pid)) found.push(child.pid)
+  return found
+}
+
+function hasEnded({ errno }: NodeJS.ErrnoException): boolean {
+  return errno === -constants.errno.ENOENT || errno === -constants.errno.ESRCH
 }

@@ -1,4 +1,4 @@
-import { addressOf, ESTABLISHED, readSockets } from '../processes/sockets.ts'
+import { addressOf, ESTABLISHED, readSockets } from '../processes/port.ts'
 
 /**
  * From where TCP connections to the local port are open: what a drain waits for, an address for each. Only the server's end

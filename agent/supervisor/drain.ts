@@ -7,21 +7,17 @@ export interface DrainOptions {
   /** From where connections to LangFlow are open; `null`: that cannot be known. */
   readonly connections: () => readonly string[] | null
   readonly log: Pick<Log, 'info'>
-  /** What `view` says has changed. */
-  readonly changed: () => void
-}
-
-/** What comes of one drain. */
-export interface DrainHandlers {
   /** Nothing is open any more. */
-  over(): void
+  readonly drained: () => void
   /**
    * LangFlow can be told to end: whoever routes knows by now that the gate is closed, so that what is new comes from those that
    * are connected already. Returns false to be asked again soon.
    *
    * @param leftMs of the drain
    */
-  endable(leftMs: number): boolean
+  readonly endable: (leftMs: number) => boolean
+  /** What `view` says has changed. */
+  readonly changed: () => void
 }
 
 const CHECK_MS = 100
@@ -45,8 +41,8 @@ export class Drain {
   }
 
   /** @param until monotonic ms: others end the wait by then */
-  begin(until: number, handlers: DrainHandlers): void {
-    const { clock, connections, log } = this.options
+  begin(until: number): void {
+    const { clock, connections, log, drained, endable } = this.options
     const endableAt = Math.max(clock.mono() + GATE_KNOWN_MS, until - ENDS_WITHIN_MS)
     let toldToEnd = false
     let said = { what: '', at: Number.NEGATIVE_INFINITY }
@@ -54,7 +50,7 @@ export class Drain {
       const open = connections()
       if (open?.length === 0) {
         this.end()
-        handlers.over()
+        drained()
         return
       }
       const now = clock.mono()
@@ -65,7 +61,7 @@ export class Drain {
         log.info(`draining: ${what}, ${Math.max(0, Math.ceil((until - now) / 1000))} s left`)
       }
       this.timer = clock.after(CHECK_MS, look)
-      if (!toldToEnd && now >= endableAt) toldToEnd = handlers.endable(until - now)
+      if (!toldToEnd && now >= endableAt) toldToEnd = endable(until - now)
     }
     this.timer?.cancel()
     this.timer = clock.after(0, look)

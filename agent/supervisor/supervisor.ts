@@ -1,10 +1,11 @@
-import type { Timer } from '../clock.ts'
+import { type Clock, type Timer, untilNext } from '../clock.ts'
 import type { Fact, Remedy } from '../election/state.ts'
 import {
   CUT_OFF_MS,
   describeExit,
   describeLoss,
   type Grant,
+  NOTHING,
   type ToAgent,
   type ToLauncher,
   type WorkloadCause,
@@ -17,16 +18,20 @@ import type { LogThrottle } from '../observe/log-throttle.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import { describeConnections } from './connections.ts'
 import { Drain } from './drain.ts'
-import { Orders } from './orders.ts'
-import { Orphans, type OrphansMachine } from './orphans.ts'
-import { Pings } from './pings.ts'
-import { WorkloadHealth, type WorkloadHealthOptions } from './workload-health.ts'
-import { WorkloadKnowledge } from './workload-knowledge.ts'
+import { WorkloadHealth, type WorkloadHealthOptions } from './health.ts'
 
 /** What the agent needs of the machine; a seam for tests. */
-export interface SupervisorMachine extends OrphansMachine {
+export interface SupervisorMachine {
+  readonly clock: Clock
+  /** Whether nothing listens on the workload's port. */
+  portFree(): Promise<boolean>
   /** From where connections to the workload's port are open, an address for each; `null` where that cannot be known. */
   connections(): readonly string[] | null
+  /**
+   * Only where agent and launcher share one process tree (`run`): kills the launcher and everything it left, and
+   * resolves once nothing of it lives.
+   */
+  readonly reclaim?: () => Promise<void>
 }
 
 /** The way to the launcher: what the supervisor needs of a `LinkServer`. */
@@ -57,77 +62,120 @@ export interface SupervisorOptions {
   readonly changed: () => void
 }
 
-/** The agent's side of the workload: turns orders into messages, and what the launcher and LangFlow say into facts. */
+/** The connection alone does not tell whether the launcher is still there. */
+const HEARTBEAT_MS = 1_000
+/** A launcher that answered none of this many heartbeats is frozen or stuck. */
+const SILENT_HEARTBEATS = 4
+/** How long the kernel is given to end a PID namespace whose init has died. */
+const NAMESPACE_END_MS = 500
+const PORT_CHECK_MS = 50
+
+/** With these the launcher has seen the order to start, whatever became of it. */
+const ANSWERS_TO_START: ReadonlySet<WorkloadCause['kind']> = new Set([
+  'started',
+  'start_refused',
+  'stopped',
+  'killed',
+])
+
+/**
+ * The agent's side of the workload: turns orders into messages, and what the launcher and LangFlow say into facts. Where
+ * something may live, it counts as alive.
+ */
 export class Supervisor {
   private readonly options: SupervisorOptions
   private readonly link: LauncherLink
-  private readonly orders: Orders
-  private readonly pings: Pings
-  private readonly known: WorkloadKnowledge
-  private readonly orphans: Orphans
   private readonly health: WorkloadHealth
-  private alone = false
+  private readonly openDrain: Drain
+
+  // Desired. What may have been lost with the link is ordered again once the same launcher is back.
+  private granted: Grant | null = null
+  /** The last order, if it was to end the workload. */
+  private ending: Extract<ToLauncher, { type: 'stop' | 'kill' }> | null = null
+  /** It is being stopped, and a start follows in the same term. */
+  private restarting = false
+
+  // Actual.
+  /** As the launcher told it last. */
+  view: WorkloadView = NOTHING
+  /** The launcher has looked for what an earlier one left: its `idle` can be believed. */
+  private met = false
+  /** A start was ordered and the launcher has not answered it yet: its last view is older than that. */
+  private starting = false
   /** What it was ordered to start last has begun, or was refused. */
   private hasBegun = true
+  /** Live processes that nobody answers for: the launcher is gone without a confirmed stop. */
+  private orphaned = false
+  /** The epoch in which LangFlow was healthy last. */
+  private servedEpoch: number | null = null
   /** Why the launcher accepted no grant lately, in one sentence; `null`: it did, or there was none. */
   refusedGrant: string | null = null
-  /** In which LangFlow was healthy. */
-  private servedEpoch: number | null = null
-  private readonly waiting: Drain
-  /** Of a stop that began without a drain. */
-  private patience: Timer | null = null
+
+  // The launcher.
+  /** It is alone in its PID namespace, which ends with it. */
+  private alone = false
+  private launcherEnds = false
+  /** The version of the LangFlow that it starts; `null`: unknown. */
+  private langflow: string | null = null
+  private heartbeats = 0
+  private unanswered = 0
+
+  private heartbeatTimer: Timer | null = null
+  /** Of a stop that began without a drain: what is open is cut off then. */
+  private cutOffTimer: Timer | null = null
+  /** The launcher has confirmed an ordered kill by then, or is done without. */
+  private killTimer: Timer | null = null
 
   constructor(options: SupervisorOptions) {
     this.options = options
+    const { probe, startTimeoutMs, stopTimeoutMs, log, metrics, tell, changed, machine } = options
+    const { clock } = machine
     this.link = options.link({
       connected: (hello, returning) => this.connected(hello, returning),
       received: (message) => this.received(message),
       gone: (byPeer) => this.gone(byPeer),
     })
-    this.known = new WorkloadKnowledge(options.standby)
-    const { probe, startTimeoutMs, killMarginMs, log, metrics, changed, machine } = options
-    const { link, known } = this
-    this.orders = new Orders((order) => link.send(order))
-    this.pings = new Pings({ clock: machine.clock, link, silent: () => this.silent() })
-    this.orphans = new Orphans({ machine, killMarginMs, log, known, dead: () => this.provedDead() })
-    this.waiting = new Drain({
-      clock: machine.clock,
+    this.openDrain = new Drain({
+      clock,
       // What nobody has accepted stays open for as long as its client waits.
-      connections: () => (known.unserved ? [] : machine.connections()),
+      connections: () => (this.isUnserved ? [] : machine.connections()),
       log,
+      drained: () => tell({ type: 'drained' }),
+      endable: (leftMs) => {
+        // What is frozen would be killed for it.
+        if (this.view.state === 'frozen') return false
+        this.sendStop(leftMs + stopTimeoutMs)
+        return true
+      },
       changed,
     })
     this.health = new WorkloadHealth({
       probe,
+      clock,
       startTimeoutMs,
       metrics,
-      changed,
-      clock: machine.clock,
       failed: (reason) => this.failed(reason),
       served: () => {
         this.servedEpoch = this.view.epoch
-        this.orders.healthy()
+        // Told with each time that this is found: the launcher keeps the first.
+        this.link.send({ type: 'healthy' })
       },
+      changed,
     })
   }
 
   /** Rejects with a `FatalError` where the socket cannot be made. */
   async listen(): Promise<void> {
     await this.link.listen()
-    this.pings.start()
+    this.heartbeat()
   }
 
   close(): void {
     this.health.stop()
-    this.pings.close()
+    this.heartbeatTimer?.cancel()
     this.rest()
-    this.orphans.close()
+    this.endKillTimer()
     this.link.close()
-  }
-
-  /** As the launcher told it last. */
-  get view(): WorkloadView {
-    return this.known.view
   }
 
   get healthy(): boolean {
@@ -146,39 +194,62 @@ export class Supervisor {
 
   /** It starts, was never healthy in its term, and not from the standby that was asked for, at least not yet. */
   get startsColder(): boolean {
-    const { view, known, served } = this
-    if (!known.mayLive || served) return false
-    return view.standby.mode !== this.options.standby || view.standby.state === 'preparing'
+    if (!this.mayLive || this.served) return false
+    const { mode, state } = this.view.standby
+    return mode !== this.options.standby || state === 'preparing'
+  }
+
+  /** What a planned stop waits for, e.g. `1 connection from 10.1.2.3`; `null`: nothing. */
+  get draining(): string | null {
+    return this.openDrain.view
   }
 
   get launcher(): 'connected' | 'missing' | 'silent' {
     if (!this.link.connected) return 'missing'
-    return this.pings.isSilent ? 'silent' : 'connected'
+    return this.unanswered >= SILENT_HEARTBEATS ? 'silent' : 'connected'
   }
 
-  /** A launcher answers, runs nothing, and was not asked to end. */
+  /** A launcher answers, runs nothing by all that is known, and was not asked to end. */
   get canRun(): boolean {
-    return this.launcher === 'connected' && this.known.isFree
+    return this.launcher === 'connected' && this.met && !this.mayLive && !this.launcherEnds && !this.orphaned
+  }
+
+  private get mayLive(): boolean {
+    return this.starting || this.view.state !== 'idle' || this.hasLoneSpare
+  }
+
+  /** All that lives is what has waited beside the workload, for no start that is to follow. */
+  private get hasLoneSpare(): boolean {
+    return this.view.state === 'idle' && this.view.spare && !this.starting && !this.restarting
+  }
+
+  /** Nobody accepts connections any more. */
+  private get isUnserved(): boolean {
+    return this.view.loss?.role === 'worker'
   }
 
   grant(grant: Grant): void {
-    this.orders.grant(grant)
+    this.granted = grant
+    this.link.send({ type: 'grant', grant })
   }
 
+  /** Not told again: a launcher that was gone meanwhile is to end what it may have started. */
   start(epoch: number): void {
     this.rest()
     // A kill that met nothing is answered by nothing.
-    this.orphans.killOver()
-    this.known.startOrdered()
+    this.endKillTimer()
+    this.starting = true
+    this.restarting = false
+    this.ending = null
     this.health.ordered()
-    this.orders.start(epoch)
+    this.link.send({ type: 'start', epoch })
     this.report()
   }
 
-  /** Stopped, to be started again in the same epoch; requests have `patienceMs` to end. */
-  restart(graceMs: number, patienceMs: number): void {
-    this.known.restarting = true
-    this.halt(graceMs, patienceMs)
+  /** Stopped, to be started again in the same epoch; requests have `drainMs` to end. */
+  restart(graceMs: number, drainMs: number): void {
+    this.restarting = true
+    this.halt(graceMs, drainMs)
   }
 
   /**
@@ -189,20 +260,11 @@ export class Supervisor {
    * @param until monotonic ms: `stop` follows then at the latest
    */
   drain(until: number): void {
-    const { stopTimeoutMs, tell } = this.options
     this.health.stop()
-    this.known.restarting = false
+    this.restarting = false
     this.endLoneSpare()
     this.report()
-    this.waiting.begin(until, {
-      over: () => tell({ type: 'drained' }),
-      endable: (leftMs) => {
-        // What is frozen would be killed for it.
-        if (this.view.state === 'frozen') return false
-        this.orders.stop(leftMs + stopTimeoutMs)
-        return true
-      },
-    })
+    this.openDrain.begin(until)
   }
 
   /**
@@ -211,80 +273,106 @@ export class Supervisor {
    * @param graceMs from SIGTERM to SIGKILL, where nothing is open
    */
   stop(graceMs: number): void {
-    this.known.restarting = false
+    this.restarting = false
     this.halt(graceMs, 0)
   }
 
-  private halt(graceMs: number, patienceMs: number): void {
+  kill(): void {
+    const { machine, killMarginMs } = this.options
+    this.restarting = false
+    this.rest()
+    this.health.stop()
+    this.granted = null
+    this.end({ type: 'kill' })
+    if (machine.reclaim === undefined || !this.mayLive) return
+    // The launcher may be frozen, and then its deadman is too: half the margin is left to do without it.
+    // Ordered again, it must not be put off: the time counts from the first order.
+    this.killTimer ??= machine.clock.after(killMarginMs / 2, () => {
+      this.killTimer = null
+      if (this.mayLive) void this.reclaim('the launcher did not confirm a kill')
+    })
+  }
+
+  private halt(graceMs: number, drainMs: number): void {
     const { machine, log } = this.options
-    const { restarting } = this.known
     this.rest()
     this.health.stop()
     // Without its workers it has nothing to end in order.
-    if (this.known.unserved) {
-      this.orders.stop(0, restarting)
+    if (this.isUnserved) {
+      this.sendStop(0)
       return
     }
-    if (patienceMs > 0) {
-      this.orders.stop(graceMs, restarting)
-      this.patience = machine.clock.after(patienceMs, () => this.halt(graceMs, 0))
+    if (drainMs > 0) {
+      this.sendStop(graceMs)
+      this.cutOffTimer = machine.clock.after(drainMs, () => this.halt(graceMs, 0))
       return
     }
     const open = machine.connections()
     const isOpen = open?.length !== 0
-    if (isOpen && this.known.mayLive) log.warn(`cut off: ${describeConnections(open)}`)
-    this.orders.stop(isOpen ? Math.min(graceMs, CUT_OFF_MS) : graceMs, restarting)
-  }
-
-  kill(): void {
-    this.known.restarting = false
-    this.rest()
-    this.health.stop()
-    this.orders.kill()
-    this.orphans.killOrdered()
-  }
-
-  /** What a planned stop waits for, e.g. `1 connection from 10.1.2.3`; `null`: nothing. */
-  get draining(): string | null {
-    return this.waiting.view
+    if (isOpen && this.mayLive) log.warn(`cut off: ${describeConnections(open)}`)
+    this.sendStop(isOpen ? Math.min(graceMs, CUT_OFF_MS) : graceMs)
   }
 
   /** What has waited beside a workload that has ended: flows may have reached it, so that it ends with their term. */
   private endLoneSpare(): void {
-    if (this.known.hasLoneSpare) this.orders.stop(0)
+    if (this.hasLoneSpare) this.sendStop(0)
   }
 
+  private sendStop(graceMs: number): void {
+    this.end(this.restarting ? { type: 'stop', graceMs, restarts: true } : { type: 'stop', graceMs })
+  }
+
+  private end(order: Extract<ToLauncher, { type: 'stop' | 'kill' }>): void {
+    this.ending = order
+    this.link.send(order)
+  }
+
+  /** Nothing is waited for any more. */
   private rest(): void {
-    this.waiting.end()
-    this.patience?.cancel()
-    this.patience = null
+    this.openDrain.end()
+    this.cutOffTimer?.cancel()
+    this.cutOffTimer = null
+  }
+
+  private endKillTimer(): void {
+    this.killTimer?.cancel()
+    this.killTimer = null
   }
 
   private connected(hello: Hello, returning: boolean): void {
-    const { log } = this.options
-    const { pid, alone, langflow } = hello
-    log.info(`launcher ${returning ? 're' : ''}connected`, { launcherPid: pid, alone, langflow })
+    const { pid, alone, langflow, view } = hello
+    this.options.log.info(`launcher ${returning ? 're' : ''}connected`, { launcherPid: pid, alone, langflow })
     this.alone = alone
+    this.langflow = langflow ?? null
+    this.launcherEnds = false
+    this.unanswered = 0
     this.refusedGrant = null
-    this.known.connected(hello.view, returning, langflow)
-    this.pings.heard()
+    this.met = returning
+    if (returning) this.orphaned = false
+    this.starting = false
+    this.restarting = returning && this.restarting
+    this.view = view
     this.viewed()
-    if (hello.view.state === 'running') this.health.found(hello.view)
-    if (returning) this.orders.repeat()
+    if (view.state === 'running') this.health.found(view)
+    if (!returning) return
+    if (this.granted !== null) this.link.send({ type: 'grant', grant: this.granted })
+    if (this.ending !== null) this.link.send(this.ending)
   }
 
   private received(message: Exclude<ToAgent, Hello>): void {
     switch (message.type) {
-      case 'pong':
-        this.heard()
+      case 'pong': {
+        const wasSilent = this.launcher === 'silent'
+        this.unanswered = 0
+        if (wasSilent) this.report()
         return
+      }
       case 'terminating':
-        this.known.launcherEnds()
+        this.launcherEnds = true
         this.report()
         return
       case 'workload':
-        this.hasBegun = !this.known.starting
-        this.known.told(message.view, message.cause)
+        this.observe(message.view, message.cause)
         // First why, then what is reported: the reason for a hand-over is the cause, not what came of it.
         this.hear(message.cause)
         this.viewed()
@@ -292,18 +380,26 @@ export class Supervisor {
     }
   }
 
-  private heard(): void {
-    const wasSilent = this.pings.isSilent
-    this.pings.heard()
-    if (wasSilent) this.report()
+  /** The launcher has told what the workload does now, and why. */
+  private observe(view: WorkloadView, { kind }: WorkloadCause): void {
+    this.hasBegun = !this.starting
+    if (kind === 'met') {
+      this.met = true
+      this.orphaned = false
+    }
+    // The end of a spare alone, which the launcher may tell while the order is on its way, is none.
+    const { state, orderedAt } = this.view
+    const ofSpare = orderedAt === null && (state === 'stopping' || state === 'unstoppable')
+    if (ANSWERS_TO_START.has(kind) && !ofSpare) this.starting = false
+    this.view = view
   }
 
   private viewed(): void {
     const { state } = this.view
-    if (!this.known.mayLive) this.rest()
+    if (!this.mayLive) this.rest()
     if (state === 'frozen') this.health.pause()
     // What was told before the order to start came says nothing of that start.
-    else if (state !== 'running' && !this.known.starting) this.health.stop()
+    else if (state !== 'running' && !this.starting) this.health.stop()
     this.endLoneSpare()
     this.report()
   }
@@ -321,7 +417,7 @@ export class Supervisor {
         this.fail(`LangFlow was not started: ${cause.reason}`)
         return
       case 'exited':
-        // Its launcher ends as well, and starts nothing any more.
+        // Without its reaper, its launcher ends as well, and starts nothing any more.
         if (cause.unreaped) this.fail(describeExit(cause))
         else this.failed(describeExit(cause))
         return
@@ -330,10 +426,10 @@ export class Supervisor {
         return
       case 'killed':
       case 'stopped':
-        this.orphans.killOver()
+        this.endKillTimer()
         metrics.stopped(cause.durationMs)
         // Nobody ordered it: the launcher’s own deadman did. A start that still waited for its standby is ordered again.
-        if (this.orders.areToEnd || this.known.starting) return
+        if (this.ending !== null || this.starting) return
         if (this.hasBegun) this.fail('the launcher stopped LangFlow by itself')
         else this.fail('the launcher gave up a start in doubt', 'restart')
         return
@@ -358,6 +454,77 @@ export class Supervisor {
     }
   }
 
+  private heartbeat(): void {
+    const { clock } = this.options.machine
+    if (this.link.connected) {
+      this.link.send({ type: 'ping', id: this.heartbeats++ })
+      this.unanswered++
+      if (this.unanswered === SILENT_HEARTBEATS) this.silent()
+    }
+    this.heartbeatTimer = clock.after(untilNext(clock, HEARTBEAT_MS), () => this.heartbeat())
+  }
+
+  private silent(): void {
+    const reason = 'the launcher does not answer'
+    this.report()
+    if (this.mayLive) this.fail(reason)
+    if (this.options.machine.reclaim !== undefined) void this.reclaim(reason)
+  }
+
+  private gone(byPeer: boolean): void {
+    const reason = 'the launcher is gone'
+    this.health.stop()
+    // One that came and went before it had looked for what is left changes nothing.
+    this.orphaned ||= this.mayLive || this.view.spare
+    this.starting = false
+    this.report()
+    // Also an idle one may have been told to start.
+    this.fail(reason)
+    if (!this.orphaned) return
+    if (this.options.machine.reclaim !== undefined) void this.reclaim(reason)
+    else if (this.alone && byPeer) this.awaitNamespaceEnd()
+  }
+
+  /** Ends the workload where its launcher is gone, or does nothing any more. */
+  private async reclaim(reason: string): Promise<void> {
+    const { machine, log } = this.options
+    log.warn(`killing the workload without its launcher: ${reason}`)
+    await machine.reclaim?.()
+    if (this.orphaned) this.provedDead()
+  }
+
+  /**
+   * The launcher's end closed the connection, and one that still lived would be back by now. It was the only child of its
+   * namespace's init, so the kernel is ending everything in it. This is what an out-of-memory kill of the whole
+   * container looks like.
+   */
+  private awaitNamespaceEnd(): void {
+    const { machine } = this.options
+    const { clock } = machine
+    const look = async () => {
+      const free = await machine.portFree()
+      if (!this.orphaned) return
+      if (free) this.provedDead()
+      else clock.after(PORT_CHECK_MS, () => void look())
+    }
+    clock.after(NAMESPACE_END_MS, () => void look())
+  }
+
+  /** Nothing lives any more, although no launcher says so. */
+  private provedDead(): void {
+    this.orphaned = false
+    this.view = {
+      ...this.view,
+      state: 'idle',
+      pid: null,
+      killAt: null,
+      orderedAt: null,
+      servedSince: null,
+      spare: false,
+    }
+    this.viewed()
+  }
+
   /** LangFlow itself did, and its launcher could start it again. */
   private failed(reason: string): void {
     this.fail(reason, this.options.remedy(this.health.servedMs))
@@ -367,28 +534,30 @@ export class Supervisor {
     this.options.tell({ type: 'workload_failed', reason, remedy })
   }
 
-  private gone(byPeer: boolean): void {
-    this.health.stop()
-    this.known.launcherGone()
-    this.report()
-    // Also an idle one may have been told to start.
-    this.fail('the launcher is gone')
-    this.orphans.launcherGone(this.alone && byPeer)
-  }
-
-  private silent(): void {
-    this.report()
-    if (this.known.mayLive) this.fail('the launcher does not answer')
-    this.orphans.launcherSilent()
-  }
-
-  private provedDead(): void {
-    this.known.provedDead()
-    this.viewed()
-  }
-
   private report(): void {
-    this.options.tell({ type: 'workload', workload: this.known.report(this.canRun) })
-    this.options.changed()
+    const { standby: wanted, tell, changed } = this.options
+    const { state, epoch, identity, killAt, loss, spare, standby } = this.view
+    tell({
+      type: 'workload',
+      workload: {
+        alive: this.orphaned ? 'maybe' : this.mayLive ? 'yes' : 'no',
+        canRun: this.canRun,
+        prepared: standby.mode === wanted && (wanted === 'cold' || standby.state === 'ready'),
+        spare,
+        ending: this.launcherEnds,
+        langflow: this.langflow,
+        epoch,
+        identity,
+        killAt,
+        failed: loss === null ? null : describeLoss(loss),
+        stopFailed:
+          state === 'unstoppable'
+            ? 'the workload could not be stopped'
+            : this.orphaned
+              ? 'the launcher is gone, and nothing proves yet that its processes are dead'
+              : null,
+      },
+    })
+    changed()
   }
 }

@@ -60,12 +60,12 @@ async function warm(
     environment: () => environment,
     clock: systemClock,
     parentage: { reaper, warn: () => {} },
-    patienceMs: SERVES_WITHIN_MS,
+    startTimeoutMs: SERVES_WITHIN_MS,
     changed: () => {},
   })
   t.after(() => standby.discard())
   standby.prepare()
-  await standby.settled()
+  await standby.use()
   /** It goes on, until it answers. */
   const go = async (run = () => runEcho(port, 'here')) => {
     const child = standby.take({ ...environment, LEADER_EPOCH: '1' })

@@ -65,7 +65,7 @@ describe('of one replica that is one tree', { concurrency: 4 }, () => {
   })
 })
 
-const TREE = join(import.meta.dirname, '..', 'workload', 'fixtures', 'served-tree.mjs')
+const TREE = join(import.meta.dirname, '..', 'launcher', 'fixtures', 'served-tree.mjs')
 const NEVER_MS = '3600000'
 
 interface Pids {

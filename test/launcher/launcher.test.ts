@@ -2,169 +2,181 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { later } from '../../agent/clock.ts'
 import { Launcher } from '../../agent/launcher/launcher.ts'
-import {
-  CUT_OFF_MS,
-  type Grant,
-  type Loss,
-  type WorkloadCause,
-  type WorkloadView,
-} from '../../agent/link/messages.ts'
+import { CUT_OFF_MS, type Loss, type WorkloadCause, type WorkloadState } from '../../agent/link/messages.ts'
 import { COLD, type Standby } from '../../agent/link/standby.ts'
 import { settled, VirtualClock } from '../support/virtual-clock.ts'
-import { FakeTree } from '../workload/fixtures/fake-tree.ts'
+import { FakeTree } from './fake-tree.ts'
+
+const DOUBT_MS = 10_000
+const KILL_MS = 14_000
+const TAKEN = 'port 7860 is already taken by "nginx" (pid 7)'
+const UNREADABLE = '/proc cannot be read'
+
+interface Granted {
+  readonly epoch?: number
+  readonly onDoubt?: 'freeze' | 'stop'
+  readonly renewedAgo?: number
+}
 
 class Bench {
   readonly clock = new VirtualClock()
   readonly tree = new FakeTree()
   readonly causes: WorkloadCause[] = []
-  readonly launcher: Launcher
-  port: string | null = null
-  holder = async () => this.port
+  holder: () => Promise<string | null> = async () => null
   /** What is lost at the next look at those that serve. */
   loss: Loss | null = null
   /** How often it was looked whether those that serve have ended. */
   finished = 0
   standby: Standby | null = null
-  keepsSpare = false
   /** It can be told to cut off what it does. */
   hears = true
-  view: WorkloadView
-  renewedAt = this.clock.now()
+  readonly launcher = new Launcher(
+    ['langflow'],
+    {
+      clock: this.clock,
+      tree: () => this.tree,
+      portHolder: () => this.holder(),
+      serving: () => ({
+        check: () => {
+          const { loss } = this
+          this.loss = null
+          return loss
+        },
+        finish: () => void this.finished++,
+        cutOff: () => this.tree.calls.push('cut off') > 0 && this.hears,
+        close: () => {},
+      }),
+      standby: () => this.standby,
+      environment: () => ({}),
+    },
+    (_, cause) => this.causes.push(cause),
+  )
 
-  constructor() {
-    this.launcher = new Launcher(
-      ['langflow'],
-      {
-        clock: this.clock,
-        tree: () => this.tree,
-        portHolder: () => this.holder(),
-        serving: () => ({
-          check: () => {
-            const { loss } = this
-            this.loss = null
-            return loss
-          },
-          finish: () => void this.finished++,
-          cutOff: () => this.tree.calls.push('cut off') > 0 && this.hears,
-          close: () => {},
-        }),
-        standby: () => this.standby,
-        spare: () => (this.keepsSpare ? this.standby : null),
-        environment: () => ({}),
-      },
-      (view, cause) => {
-        this.view = view
-        this.causes.push(cause)
-      },
-    )
-    this.view = this.launcher.view()
+  get view() {
+    return this.launcher.view()
   }
 
-  grantOf(epoch: number, onDoubt: 'freeze' | 'stop' = 'freeze', renewedAt = this.clock.now()): Grant {
-    return {
-      epoch,
-      identity: 'me',
-      doubtAt: later(renewedAt, 10_000),
-      killAt: later(renewedAt, 14_000),
-      onDoubt,
-    }
+  get state(): WorkloadState {
+    return this.view.state
   }
 
-  grant(epoch = 1, onDoubt: 'freeze' | 'stop' = 'freeze'): void {
-    this.launcher.receive({ type: 'grant', grant: this.grantOf(epoch, onDoubt) })
+  get kinds(): string[] {
+    return this.causes.map(({ kind }) => kind)
   }
 
-  async started(onDoubt: 'freeze' | 'stop' = 'freeze'): Promise<this> {
-    this.grant(1, onDoubt)
-    this.launcher.receive({ type: 'start', epoch: 1 })
+  get reasons(): string[] {
+    return this.causes.flatMap((cause) => ('reason' in cause ? cause.reason : []))
+  }
+
+  grantOf({ epoch = 1, onDoubt = 'freeze', renewedAgo = 0 }: Granted = {}) {
+    const renewedAt = later(this.clock.now(), -renewedAgo)
+    const [doubtAt, killAt] = [later(renewedAt, DOUBT_MS), later(renewedAt, KILL_MS)]
+    return { type: 'grant', grant: { epoch, identity: 'me', doubtAt, killAt, onDoubt } } as const
+  }
+
+  grant(granted?: Granted): void {
+    this.launcher.receive(this.grantOf(granted))
+  }
+
+  async start(epoch = 1): Promise<void> {
+    this.launcher.receive({ type: 'start', epoch })
     await settled()
-    assert.equal(this.view.state, 'running')
+  }
+
+  async started(granted: Granted = {}): Promise<this> {
+    this.grant(granted)
+    await this.start(granted.epoch)
+    assert.equal(this.state, 'running')
     this.causes.length = 0
     return this
   }
 
-  kinds(): string[] {
-    return this.causes.map(({ kind }) => kind)
+  stop(graceMs: number, more: { restarts?: true } = {}): void {
+    this.launcher.receive({ type: 'stop', graceMs, ...more })
+  }
+
+  async kill(): Promise<void> {
+    this.launcher.receive({ type: 'kill' })
+    await settled()
+  }
+
+  /** It passes `ms` in `before`, and is in `after` one millisecond later. */
+  async becomes(after: WorkloadState, ms: number, before: WorkloadState): Promise<void> {
+    await this.clock.pass(ms - 1)
+    assert.equal(this.state, before, `until ${ms} ms`)
+    await this.clock.pass(1)
+    assert.equal(this.state, after, `after ${ms} ms`)
   }
 }
 
-describe('a wall clock that is ahead of the grant', () => {
-  test('freezes in either mode, and a grant from before does not thaw', async () => {
-    for (const onDoubt of ['freeze', 'stop'] as const) {
-      const b = await new Bench().started(onDoubt)
-      const old = b.grantOf(1, onDoubt, later(b.clock.now(), 100))
-      b.clock.wallAhead += 3_600_000
-      await b.clock.pass(400)
-      assert.equal(b.view.state, 'frozen')
-      b.launcher.receive({ type: 'grant', grant: old })
-      assert.ok(!b.tree.calls.includes('thaw'))
-      b.grant(1, onDoubt)
-      assert.equal(b.view.state, 'running')
-    }
-  })
-
-  test('does not let a workload go on that is being stopped', async () => {
-    const b = await new Bench().started()
-    b.tree.obeysTerm = false
-    b.launcher.stop(30_000)
-    b.clock.wallAhead += 3_600_000
-    await b.clock.pass(400)
-    assert.deepEqual(b.tree.calls.slice(-1), ['kill'])
-    assert.equal(b.view.state, 'idle')
-  })
-})
-
 describe('a grant', () => {
-  test('lets the workload start in its own epoch only', async () => {
+  test('lets the workload start in its own epoch only, and not in doubt', async () => {
     const b = new Bench()
-    b.launcher.receive({ type: 'start', epoch: 1 })
-    b.grant(2)
-    b.launcher.receive({ type: 'start', epoch: 1 })
-    await settled()
-    assert.deepEqual(b.kinds(), ['start_refused', 'start_refused'])
+    await b.start()
+    b.grant({ epoch: 2 })
+    await b.start(1)
+    await b.clock.pass(DOUBT_MS)
+    await b.start(2)
+    assert.deepEqual(b.kinds, ['start_refused', 'start_refused', 'start_refused'])
     assert.deepEqual(b.tree.calls, [])
   })
 
-  test('that is older, a duplicate, or late extends nothing', async () => {
-    const b = await new Bench().started()
-    const first = b.grantOf(1)
-    await b.clock.pass(1_000)
-    b.grant(1)
+  test('is refused where it is older, of an earlier epoch, expired, or beside processes of another epoch', async () => {
+    const b = await new Bench().started({ epoch: 2, renewedAgo: 1_000 })
     const { killAt } = b.view
-    for (const grant of [first, b.grantOf(1), b.grantOf(0)]) b.launcher.receive({ type: 'grant', grant })
-    b.launcher.receive({ type: 'grant', grant: b.grantOf(1, 'freeze', later(b.clock.now(), -14_000)) })
-    // The duplicate is the one in force: that is accepted.
-    assert.deepEqual(b.kinds(), ['grant_refused', 'grant_accepted', 'grant_refused', 'grant_refused'])
-    assert.equal(b.launcher.view().killAt, b.clock.mono() + 14_000)
-    assert.ok(killAt === null || killAt <= b.clock.mono() + 14_000)
+    b.grant({ epoch: 2, renewedAgo: 1_001 })
+    b.grant({ epoch: 1 })
+    b.grant({ epoch: 3, renewedAgo: KILL_MS })
+    b.grant({ epoch: 3 })
+    assert.deepEqual(b.reasons, [
+      'it is older than the one in force',
+      'epoch 1 is over',
+      'it has expired',
+      'processes of epoch 2 still live',
+    ])
+    assert.equal(b.view.killAt, killAt)
   })
 
-  test('of an epoch that was ended by a kill is refused for good', async () => {
+  test('is accepted where it is newer, or told again; that is told after a refusal alone', async () => {
     const b = await new Bench().started()
-    b.launcher.receive({ type: 'kill' })
-    await settled()
-    b.grant(1)
-    assert.deepEqual(b.kinds().slice(-1), ['grant_refused'])
-    b.grant(2)
-    b.launcher.receive({ type: 'start', epoch: 2 })
-    await settled()
-    assert.equal(b.view.epoch, 2)
+    await b.clock.pass(1_000)
+    b.grant()
+    b.grant()
+    assert.deepEqual(b.kinds, [])
+    b.grant({ epoch: 0 })
+    b.grant()
+    b.grant({ renewedAgo: -1 })
+    assert.deepEqual(b.kinds, ['grant_refused', 'grant_accepted'])
+    assert.equal(b.view.killAt, b.clock.mono() + KILL_MS + 1)
+  })
+
+  test('is over with its epoch, and every earlier one, once the agent has ordered a kill', async () => {
+    const b = await new Bench().started({ epoch: 2 })
+    await b.kill()
+    await b.kill()
+    b.grant({ epoch: 2 })
+    b.grant({ epoch: 1 })
+    assert.deepEqual(b.reasons, ['epoch 2 is over', 'epoch 1 is over'])
+    await b.started({ epoch: 3 })
+    assert.equal(b.view.epoch, 3)
+  })
+
+  test('that has run out may be followed by another one of its epoch', async () => {
+    const b = await new Bench().started()
+    await b.clock.pass(KILL_MS)
+    assert.equal(b.state, 'idle')
+    await b.started()
   })
 })
 
 describe('the deadman', () => {
   test('freezes at the doubt and kills at the end of the grant, without any message', async () => {
     const b = await new Bench().started()
-    await b.clock.pass(9_999)
-    assert.deepEqual(b.tree.calls, ['start'])
-    await b.clock.pass(1)
-    assert.deepEqual(b.tree.calls, ['start', 'freeze'])
-    await b.clock.pass(3_999)
-    assert.equal(b.view.state, 'frozen')
-    await b.clock.pass(1)
-    assert.equal(b.view.state, 'idle')
-    assert.deepEqual(b.kinds(), ['frozen', 'deadman', 'stopping', 'killed'])
-    assert.equal(b.view.deadmanFirings, 1)
+    await b.becomes('frozen', DOUBT_MS, 'running')
+    await b.becomes('idle', KILL_MS - DOUBT_MS, 'frozen')
+    assert.deepEqual(b.tree.calls, ['start', 'freeze', 'kill'])
+    assert.deepEqual(b.kinds, ['frozen', 'deadman', 'stopping', 'killed'])
+    assert.deepEqual([b.view.deadmanFirings, b.view.freezes], [1, 1])
   })
 
   test('thaws on a newer grant: same process, no restart', async () => {
@@ -172,315 +184,279 @@ describe('the deadman', () => {
     await b.clock.pass(12_000)
     b.grant()
     assert.deepEqual(b.tree.calls, ['start', 'freeze', 'thaw'])
-    assert.equal(b.view.state, 'running')
-    assert.equal(b.view.pid, 42)
-    await b.clock.pass(9_999)
-    assert.equal(b.view.state, 'running')
+    assert.deepEqual([b.state, b.view.pid], ['running', 42])
+    await b.becomes('frozen', DOUBT_MS, 'running')
   })
 
-  test('does not thaw on a grant that is itself in doubt already', async () => {
+  test('does not thaw on a grant that is in doubt already', async () => {
+    const b = await new Bench().started({ renewedAgo: 1_000 })
+    await b.clock.pass(DOUBT_MS)
+    b.grant({ renewedAgo: DOUBT_MS })
+    assert.deepEqual([b.state, b.view.killAt], ['frozen', b.clock.mono() + KILL_MS - DOUBT_MS])
+  })
+
+  test('freezes once more, without a word, what has got away', async () => {
     const b = await new Bench().started()
-    await b.clock.pass(1_000)
-    const late = b.grantOf(1)
-    await b.clock.pass(11_500)
-    b.launcher.receive({ type: 'grant', grant: late })
-    assert.equal(b.view.state, 'frozen')
+    await b.clock.pass(DOUBT_MS)
+    b.tree.frozen = false
+    await b.clock.pass(100)
+    assert.ok(b.tree.frozen)
+    assert.deepEqual(b.kinds, ['frozen'])
   })
 
-  test('with on-doubt=stop stops instead of freezing, and kills what does not obey in time', async () => {
-    const b = await new Bench().started('stop')
-    b.tree.obeysTerm = false
-    await b.clock.pass(10_000)
-    assert.deepEqual(b.tree.calls, ['start', 'terminate'])
-    await b.clock.pass(4_000)
-    assert.equal(b.view.state, 'idle')
-    assert.ok(!b.tree.calls.includes('freeze'))
+  test('kills what does not stay frozen for a second', async () => {
+    const b = await new Bench().started()
+    b.tree.staysFrozen = false
+    await b.becomes('idle', DOUBT_MS + 1_100, 'frozen')
+    assert.deepEqual(b.reasons, ['the workload does not stay frozen'])
   })
 
   test('with on-doubt=stop leaves the stop until the end of the grant, and fires once', async () => {
-    const b = await new Bench().started('stop')
+    const b = await new Bench().started({ onDoubt: 'stop' })
     b.tree.obeysTerm = false
-    await b.clock.pass(13_999)
+    await b.becomes('stopping', DOUBT_MS, 'running')
+    await b.clock.pass(KILL_MS - DOUBT_MS - 1)
     assert.deepEqual(b.tree.calls, ['start', 'terminate', 'cut off'])
-    assert.equal(b.view.deadmanFirings, 1)
+    assert.deepEqual([b.state, b.view.deadmanFirings], ['stopping', 1])
     await b.clock.pass(1)
-    assert.equal(b.view.state, 'idle')
-  })
-
-  test('kills at once when the machine wakes up from a sleep past the deadline', async () => {
-    const b = await new Bench().started()
-    await b.clock.pass(1_000)
-    b.clock.bootAhead += 30_000
-    await b.clock.pass(200)
-    assert.equal(b.view.state, 'idle')
-  })
-
-  test('only pauses when the wall clock alone jumps ahead, until the agent has asked', async () => {
-    const b = await new Bench().started()
-    await b.clock.pass(1_000)
-    b.clock.wallAhead += 3_600_000
-    await b.clock.pass(200)
-    assert.equal(b.view.state, 'frozen')
-    b.grant()
-    assert.equal(b.view.state, 'running')
-    b.clock.wallAhead -= 7_200_000
-    await b.clock.pass(200)
-    assert.equal(b.view.state, 'running')
+    assert.equal(b.state, 'idle')
   })
 
   test('kills what is still stopping when leadership comes into doubt', async () => {
     const b = await new Bench().started()
     b.tree.obeysTerm = false
     await b.clock.pass(5_000)
-    b.launcher.receive({ type: 'stop', graceMs: 30_000 })
-    await b.clock.pass(5_000)
-    assert.equal(b.view.state, 'idle')
-    assert.equal(b.clock.mono(), 1_010_000)
+    b.stop(30_000)
+    await b.becomes('idle', DOUBT_MS - 5_000, 'stopping')
   })
+
+  test('kills at once when the machine wakes up from a sleep past the deadline', async () => {
+    const b = await new Bench().started()
+    b.clock.bootAhead += 30_000
+    await b.clock.pass(100)
+    assert.equal(b.state, 'idle')
+  })
+
+  for (const onDoubt of ['freeze', 'stop'] as const)
+    test(`only freezes when the wall clock alone jumps ahead, until the agent has asked: on-doubt=${onDoubt}`, async () => {
+      const b = await new Bench().started({ onDoubt, renewedAgo: 1_000 })
+      const old = b.grantOf({ onDoubt })
+      b.clock.wallAhead += KILL_MS - 1_000 - 100 - 1
+      await b.clock.pass(100)
+      assert.equal(b.state, 'running')
+      b.clock.wallAhead += 100 + 1_000
+      await b.clock.pass(100)
+      assert.equal(b.state, 'frozen')
+      b.launcher.receive(old)
+      assert.equal(b.state, 'frozen', 'a grant from before does not thaw')
+      b.grant({ onDoubt })
+      assert.equal(b.state, 'running')
+      b.clock.wallAhead -= 7_200_000
+      await b.clock.pass(100)
+      assert.equal(b.state, 'running')
+    })
+
+  test('does not let a workload go on that is being stopped when the wall clock alone jumps ahead', async () => {
+    const b = await new Bench().started()
+    b.tree.obeysTerm = false
+    b.stop(30_000)
+    b.clock.wallAhead += 3_600_000
+    await b.clock.pass(400)
+    assert.deepEqual([b.state, b.tree.calls.at(-1)], ['idle', 'kill'])
+  })
+
+  for (const signal of ['freeze', 'thaw'] as const)
+    test(`kills where it cannot be told what to ${signal}`, async () => {
+      const b = await new Bench().started()
+      b.tree[signal] = () => {
+        throw new Error(UNREADABLE)
+      }
+      await b.clock.pass(DOUBT_MS)
+      if (signal === 'thaw') b.grant()
+      await settled()
+      assert.deepEqual(b.kinds.slice(-3), ['deadman', 'stopping', 'killed'])
+      assert.match(b.reasons.join(), /^the workload could not be (frozen|thawed)$/)
+      assert.equal(b.state, 'idle')
+    })
 })
 
 describe('a stop', () => {
   test('is confirmed only when nothing lives and the port is free', async () => {
     const b = await new Bench().started()
-    b.port = 'port 7860 is already taken'
-    b.launcher.receive({ type: 'stop', graceMs: 3_000 })
+    b.holder = async () => TAKEN
+    b.stop(3_000)
     await b.clock.pass(1_000)
-    assert.equal(b.view.state, 'stopping')
-    b.port = null
+    assert.equal(b.state, 'stopping')
+    b.holder = async () => null
     await b.clock.pass(100)
-    assert.equal(b.view.state, 'idle')
-    assert.deepEqual(b.kinds(), ['stopping', 'stopped'])
+    assert.equal(b.state, 'idle')
+    assert.deepEqual(b.kinds, ['stopping', 'stopped'])
   })
 
   test('reaches those whom the first process left without passing it on', async () => {
     const b = await new Bench().started()
     b.tree.obeysTerm = false
-    b.launcher.receive({ type: 'stop', graceMs: 3_000 })
+    b.stop(3_000)
     b.tree.exited({ code: 0, signal: null })
     assert.deepEqual(b.tree.calls, ['start', 'terminate', 'terminate'])
-    await b.clock.pass(3_000)
   })
 
-  test('that is told again can only become shorter, and cuts off before its end', async () => {
+  // When it was told to stop, after how long again and with which grace, whether it can be told to cut off what it does, and
+  // how long it lives from then on.
+  const GRACES: Record<
+    string,
+    { graceMs: number; again?: [afterMs: number, graceMs: number]; deaf?: true; leftMs: number }
+  > = {
+    'all its grace': { graceMs: 3_000, leftMs: 3_000 },
+    'all its grace, where it cannot cut anything off': { graceMs: 3_000, deaf: true, leftMs: 3_000 },
+    'what is left of it where it is told again with more': {
+      graceMs: 5_000,
+      again: [2_000, 30_000],
+      leftMs: 3_000,
+    },
+    'the shorter grace that it is told again': {
+      graceMs: 30_000,
+      again: [2_000, 5_000],
+      deaf: true,
+      leftMs: 5_000,
+    },
+    'what cutting off takes, where it is hurried': {
+      graceMs: 10_000,
+      again: [2_000, CUT_OFF_MS],
+      leftMs: CUT_OFF_MS,
+    },
+    'no more time where it is hurried, has had that much, and cannot cut anything off': {
+      graceMs: 10_000,
+      again: [2_000, CUT_OFF_MS],
+      deaf: true,
+      leftMs: 25,
+    },
+    'that much in all where it is hurried earlier': {
+      graceMs: 10_000,
+      again: [400, CUT_OFF_MS],
+      deaf: true,
+      leftMs: CUT_OFF_MS - 400,
+    },
+  }
+  for (const [name, { graceMs, again, deaf = false, leftMs }] of Object.entries(GRACES))
+    test(`leaves ${name}`, async () => {
+      const b = await new Bench().started()
+      b.tree.obeysTerm = false
+      b.hears = !deaf
+      b.stop(graceMs)
+      if (again !== undefined) {
+        await b.clock.pass(again[0])
+        b.stop(again[1])
+      }
+      await b.clock.pass(leftMs - 25)
+      assert.equal(b.state, 'stopping')
+      await b.clock.pass(25)
+      assert.equal(b.state, 'idle')
+      assert.deepEqual(b.kinds, ['stopping', 'killed'])
+      assert.deepEqual(b.tree.calls, ['start', 'terminate', 'cut off', 'kill'])
+    })
+
+  test('has what is still being done cut off in time, and looks all along whether those that serve have ended', async () => {
     const b = await new Bench().started()
     b.tree.obeysTerm = false
-    b.launcher.receive({ type: 'stop', graceMs: 10_000 })
-    await b.clock.pass(2_000)
-    b.launcher.receive({ type: 'stop', graceMs: CUT_OFF_MS })
-    b.launcher.receive({ type: 'stop', graceMs: 30_000 })
-    await b.clock.pass(100)
+    b.stop(3_000)
+    await b.clock.pass(1_900)
+    assert.deepEqual(b.tree.calls, ['start', 'terminate'])
+    await b.clock.pass(1_000)
     assert.deepEqual(b.tree.calls, ['start', 'terminate', 'cut off'])
-    await b.clock.pass(CUT_OFF_MS - 101)
-    assert.equal(b.view.state, 'stopping')
-    await b.clock.pass(1)
-    assert.deepEqual(b.kinds(), ['stopping', 'killed'])
-    assert.deepEqual(b.tree.calls, ['start', 'terminate', 'cut off', 'kill'])
-  })
-
-  test('that is told again does not wait for who has had its time, and cannot be told to cut anything off', async () => {
-    for (const [afterMs, leftMs] of [
-      [2_000, 25],
-      [400, 600],
-    ] as const) {
-      const b = await new Bench().started()
-      b.tree.obeysTerm = b.hears = false
-      b.launcher.receive({ type: 'stop', graceMs: 10_000 })
-      await b.clock.pass(afterMs)
-      b.launcher.receive({ type: 'stop', graceMs: CUT_OFF_MS })
-      await b.clock.pass(leftMs - 25)
-      assert.equal(b.view.state, 'stopping')
-      await b.clock.pass(25)
-      assert.equal(b.view.state, 'idle')
-    }
-  })
-
-  test('that is told again without being hurried has all its grace', async () => {
-    const b = await new Bench().started()
-    b.tree.obeysTerm = b.hears = false
-    b.launcher.receive({ type: 'stop', graceMs: 30_000 })
-    await b.clock.pass(2_000)
-    b.launcher.receive({ type: 'stop', graceMs: 5_000 })
-    await b.clock.pass(4_999)
-    assert.equal(b.view.state, 'stopping')
-    await b.clock.pass(1)
-    assert.equal(b.view.state, 'idle')
-  })
-
-  test('that is not told again has all its grace, whatever it can be told', async () => {
-    const b = await new Bench().started()
-    b.tree.obeysTerm = b.hears = false
-    b.launcher.receive({ type: 'stop', graceMs: 3_000 })
-    await b.clock.pass(2_999)
-    assert.equal(b.view.state, 'stopping')
-    await b.clock.pass(1)
-    assert.equal(b.view.state, 'idle')
+    assert.ok(b.finished > 100)
   })
 
   test('takes nothing over from an earlier one', async () => {
     const b = await new Bench().started()
-    b.launcher.receive({ type: 'stop', graceMs: 1_000 })
+    b.stop(1_000)
     await b.clock.pass(100)
-    assert.equal(b.view.state, 'idle')
     b.tree.obeysTerm = false
     await b.started()
-    b.launcher.receive({ type: 'stop', graceMs: 5_000 })
+    b.stop(5_000)
     await b.clock.pass(3_700)
     assert.ok(!b.tree.calls.includes('cut off'))
     await b.clock.pass(1_300)
-    assert.equal(b.view.state, 'idle')
-  })
-
-  test('becomes a kill after its grace', async () => {
-    const b = await new Bench().started()
-    b.tree.obeysTerm = false
-    b.launcher.receive({ type: 'stop', graceMs: 3_000 })
-    await b.clock.pass(1_700)
-    assert.deepEqual(b.tree.calls, ['start', 'terminate'])
-    await b.clock.pass(1_299)
-    assert.deepEqual(b.tree.calls, ['start', 'terminate', 'cut off'])
-    assert.ok(b.finished > 100, 'it is looked all along whether those that serve have ended')
-    await b.clock.pass(1)
-    assert.equal(b.view.state, 'idle')
-    assert.equal(b.kinds().at(-1), 'killed')
-  })
-
-  test('that cannot be completed raises an alarm and is tried again until it is', async () => {
-    const b = await new Bench().started()
-    b.tree.obeysKill = false
-    b.launcher.receive({ type: 'kill' })
-    await b.clock.pass(5_000)
-    assert.equal(b.view.state, 'unstoppable')
-    b.tree.obeysKill = true
-    await b.clock.pass(5_000)
-    assert.equal(b.view.state, 'idle')
+    assert.equal(b.state, 'idle')
   })
 
   test('of a frozen workload kills it: nothing may execute in doubt', async () => {
     const b = await new Bench().started()
-    await b.clock.pass(10_000)
-    b.launcher.receive({ type: 'stop', graceMs: 3_000 })
+    await b.clock.pass(DOUBT_MS)
+    b.stop(3_000)
     await settled()
     assert.deepEqual(b.tree.calls, ['start', 'freeze', 'kill'])
   })
-})
 
-describe('a workload of which it cannot be told what lives', () => {
-  test('counts as alive: its stop is not confirmed, and goes on until it can be told', async () => {
+  test('kills once its time is over where it cannot be told whom to tell to end', async () => {
     const b = await new Bench().started()
-    const look = b.tree.alive
-    b.tree.alive = () => {
-      throw new Error('cannot tell')
+    b.tree.terminate = () => {
+      throw new Error(UNREADABLE)
     }
-    b.launcher.receive({ type: 'stop', graceMs: 1_000 })
-    await b.clock.pass(5_000)
-    assert.equal(b.view.state, 'unstoppable')
-    b.tree.alive = look
-    await b.clock.pass(2_000)
-    assert.equal(b.view.state, 'idle')
+    b.stop(3_000)
+    await b.becomes('idle', 3_000, 'stopping')
   })
 
-  test('is killed where it should be frozen', async () => {
-    const b = await new Bench().started()
-    b.tree.freeze = () => {
-      throw new Error('cannot tell')
-    }
-    await b.clock.pass(10_000)
-    assert.equal(b.view.state, 'idle')
-    assert.equal(b.view.deadmanFirings, 1)
+  test('of nothing is answered', async () => {
+    const b = new Bench()
+    b.stop(3_000)
+    assert.deepEqual(b.kinds, ['nothing'])
   })
 })
 
-describe('a standby', () => {
-  function fakeStandby() {
-    const settling = Promise.withResolvers<void>()
-    const standby = {
-      view: COLD,
-      prepared: 0,
-      prepare: () => void standby.prepared++,
-      discard: () => {},
-      use: () => settling.promise,
-    }
-    return { standby, settle: settling.resolve }
-  }
-
-  test('is prepared when a launcher meets its agent, and again after each term', async () => {
-    const b = new Bench()
-    const { standby, settle } = fakeStandby()
-    settle()
-    b.standby = standby
-    b.launcher.meet(7860, null)
-    assert.equal(standby.prepared, 1)
-    b.grant()
-    b.launcher.receive({ type: 'start', epoch: 1 })
-    await b.clock.pass(0)
-    assert.deepEqual([b.view.state, standby.prepared], ['running', 1])
-    b.launcher.receive({ type: 'kill' })
-    await b.clock.pass(100)
-    assert.deepEqual([b.view.state, standby.prepared], ['idle', 2])
+describe('a kill', () => {
+  test('waits for the kernel to close the sockets of what it killed', async () => {
+    const b = await new Bench().started()
+    b.holder = async () => TAKEN
+    await b.kill()
+    await b.clock.pass(25)
+    assert.equal(b.state, 'stopping')
+    b.holder = async () => null
+    await b.clock.pass(10)
+    assert.deepEqual([b.state, b.tree.calls], ['idle', ['start', 'kill']])
   })
 
-  /** A start that waits for its standby. */
-  async function waiting() {
-    const b = new Bench()
-    const { standby, settle } = fakeStandby()
-    b.standby = standby
-    b.launcher.meet(7860, null)
-    b.grant()
-    b.launcher.receive({ type: 'start', epoch: 1 })
-    await settled()
-    return { b, standby, settle }
-  }
+  test('raises an alarm after three seconds where the port is held, and is tried again until it is free', async () => {
+    const b = await new Bench().started()
+    b.holder = async () => TAKEN
+    await b.kill()
+    await b.becomes('unstoppable', 3_000, 'stopping')
+    assert.deepEqual(b.reasons, [TAKEN])
+    b.holder = async () => null
+    await b.becomes('idle', 1_000, 'unstoppable')
+  })
 
-  test('is waited for by a start, but not past the end of its grant', async () => {
-    const { b, settle } = await waiting()
-    await b.clock.pass(9_000)
-    assert.equal(b.tree.calls.length, 0)
-    await b.clock.pass(5_000)
-    settle()
+  test('raises an alarm that names what it did not end, five at most, and is tried again until it does', async () => {
+    const b = await new Bench().started()
+    const { kill } = b.tree
+    b.tree.kill = async () =>
+      [1, 2, 3, 4, 5, 6].map((pid) => ({ pid, startTime: '1', state: 'D', comm: 'python' }))
+    await b.kill()
+    assert.equal(b.state, 'unstoppable')
+    assert.match(
+      b.reasons[0] ?? '',
+      /^SIGKILL did not end python \(pid 1, state D\), .*python \(pid 5, state D\)$/,
+    )
+    b.tree.kill = kill
     await b.clock.pass(1_000)
-    assert.equal(b.tree.calls.filter((call) => call === 'start').length, 0)
-    assert.equal(b.view.state, 'idle')
+    assert.equal(b.state, 'idle')
   })
 
-  test('is waited for by a start that is over once it is told to stop', async () => {
-    const { b, settle } = await waiting()
-    b.tree.running = true // the standby's own processes
-    b.tree.obeysTerm = false
-    b.launcher.receive({ type: 'stop', graceMs: 3_000 })
-    settle()
-    await b.clock.pass(100)
-    assert.deepEqual([b.view.state, b.kinds().includes('started')], ['stopping', false])
-    b.tree.running = false
-    await b.clock.pass(100)
-    assert.deepEqual([b.view.state, b.kinds().at(-1)], ['idle', 'stopped'])
-    assert.ok(!b.tree.calls.includes('start'))
-  })
-
-  test('is waited for by a start that is over once it is killed, and idle only after that', async () => {
-    const { b, standby, settle } = await waiting()
-    b.tree.running = true
-    b.tree.obeysKill = false
-    b.launcher.receive({ type: 'kill' })
-    settle()
-    await b.clock.pass(100)
-    assert.deepEqual([b.view.state, standby.prepared], ['unstoppable', 1])
-    b.tree.obeysKill = true
-    await b.clock.pass(2_000)
-    assert.deepEqual([b.view.state, b.kinds().at(-1), standby.prepared], ['idle', 'killed', 2])
-    assert.ok(!b.kinds().includes('start_refused'))
-  })
-
-  test('of an earlier launcher is ended at the first meeting; its own is left alone at later ones', async () => {
-    const b = new Bench()
-    b.tree.running = true
-    b.launcher.meet(7860, b.tree)
-    await b.clock.pass(100)
-    assert.ok(b.tree.calls.includes('kill'))
-    b.tree.calls.length = 0
-    b.tree.running = true
-    b.launcher.meet(7860, b.tree)
-    await b.clock.pass(100)
-    assert.deepEqual(b.tree.calls, [])
+  test('has not succeeded where it cannot be told what lives', async () => {
+    for (const method of ['kill', 'alive'] as const) {
+      const b = await new Bench().started()
+      b.tree.obeysTerm = false
+      const usual = b.tree[method]
+      b.tree[method] = () => {
+        throw new Error(UNREADABLE)
+      }
+      b.stop(1_000)
+      await b.clock.pass(1_500)
+      assert.notEqual(b.state, 'idle', method)
+      Object.assign(b.tree, { [method]: usual })
+      await b.clock.pass(2_000)
+      assert.equal(b.state, 'idle', method)
+    }
   })
 })
 
@@ -494,70 +470,87 @@ describe('those that serve', () => {
     assert.deepEqual(b.causes, [{ kind: 'bereft', loss }])
     assert.deepEqual(b.view.loss, loss, 'for an agent that was not there to hear it')
     await b.clock.pass(1_000)
-    assert.deepEqual([b.view.state, b.causes.length, b.tree.calls], ['running', 1, ['start']])
+    assert.deepEqual([b.state, b.causes.length, b.tree.calls], ['running', 1, ['start']])
   })
 
   test('are not looked at while they are frozen; what was lost meanwhile is told with the thaw', async () => {
     const b = await new Bench().started()
-    await b.clock.pass(10_000)
+    await b.clock.pass(DOUBT_MS)
     b.loss = loss
     await b.clock.pass(2_000)
-    assert.deepEqual(b.kinds(), ['frozen'])
+    assert.deepEqual(b.kinds, ['frozen'])
     b.grant()
-    assert.deepEqual(b.kinds(), ['frozen', 'thawed', 'bereft'])
+    assert.deepEqual(b.kinds, ['frozen', 'thawed', 'bereft'])
   })
 
   test('are not looked at while the workload ends, or after it', async () => {
     const b = await new Bench().started()
     b.tree.obeysTerm = false
-    b.launcher.stop(2_000)
+    b.stop(2_000)
     b.loss = loss
     await b.clock.pass(5_000)
-    assert.deepEqual([b.view.state, b.kinds()], ['idle', ['stopping', 'killed']])
+    assert.deepEqual([b.state, b.kinds], ['idle', ['stopping', 'killed']])
   })
 })
 
 describe('the workload', () => {
+  test('is that of the grant that it was started under, also when it has ended', async () => {
+    const b = await new Bench().started({ epoch: 3 })
+    await b.kill()
+    const { epoch, identity, pid } = b.view
+    assert.deepEqual({ epoch, identity, pid }, { epoch: 3, identity: 'me', pid: null })
+  })
+
   test('is not started on a taken port', async () => {
     const b = new Bench()
-    b.port = 'port 7860 is already taken by "nginx" (pid 7)'
+    b.holder = async () => TAKEN
     b.grant()
-    b.launcher.receive({ type: 'start', epoch: 1 })
-    await settled()
-    assert.deepEqual(b.causes, [{ kind: 'start_refused', reason: b.port }])
+    await b.start()
+    assert.deepEqual(b.causes, [{ kind: 'start_refused', reason: TAKEN }])
     assert.deepEqual(b.tree.calls, [])
   })
 
-  test('that came to be in doubt before it was started leaves nothing that stands still', async () => {
+  /** A start that has yet to be told who holds the port. */
+  async function asking() {
     const b = new Bench()
-    const asked = Promise.withResolvers<string | null>()
-    b.holder = () => asked.promise
-    b.grant(1)
-    b.launcher.receive({ type: 'start', epoch: 1 })
-    await b.clock.pass(1_000)
-    b.grant(1)
-    await b.clock.pass(10_000)
-    assert.equal(b.view.state, 'frozen')
+    const { promise, resolve } = Promise.withResolvers<string | null>()
+    b.holder = () => promise
+    b.grant()
+    await b.start()
     b.holder = async () => null
-    asked.resolve(null)
+    return { b, answer: () => resolve(null) }
+  }
+
+  test('that came to be in doubt before it was started leaves nothing that stands still', async () => {
+    const { b, answer } = await asking()
+    await b.clock.pass(1_000)
+    b.grant()
+    await b.clock.pass(DOUBT_MS)
+    assert.equal(b.state, 'frozen')
+    answer()
     await settled()
-    assert.deepEqual([b.view.state, ...b.tree.calls], ['idle', 'freeze', 'kill'])
+    assert.deepEqual([b.state, ...b.tree.calls], ['idle', 'freeze', 'kill'])
+  })
+
+  test('is not started once nothing may execute any more', async () => {
+    const { b, answer } = await asking()
+    b.clock.wallAhead += KILL_MS
+    answer()
+    await settled()
+    assert.deepEqual([b.reasons, b.tree.calls], [['the grant ended before the start'], []])
   })
 
   test('is remembered to have been ordered, and to have been healthy, for as long as it lives', async () => {
     const b = await new Bench().started()
-    const { orderedAt } = b.view
-    assert.equal(orderedAt, b.clock.mono())
+    const orderedAt = b.clock.mono()
     await b.clock.pass(5_000)
     const servedSince = b.clock.mono()
     b.launcher.receive({ type: 'healthy' })
     await b.clock.pass(1_000)
     b.launcher.receive({ type: 'healthy' })
-    const remembered = () => [b.launcher.view().orderedAt, b.launcher.view().servedSince]
+    const remembered = () => [b.view.orderedAt, b.view.servedSince]
     assert.deepEqual(remembered(), [orderedAt, servedSince])
-    b.launcher.receive({ type: 'kill' })
-    await settled()
-    assert.deepEqual(remembered(), [null, null])
+    await b.kill()
     b.launcher.receive({ type: 'healthy' })
     assert.deepEqual(remembered(), [null, null])
   })
@@ -566,7 +559,7 @@ describe('the workload', () => {
     const b = await new Bench().started()
     b.tree.exited({ code: 1, signal: null })
     await settled()
-    assert.deepEqual(b.kinds(), ['exited', 'killed'])
+    assert.deepEqual(b.kinds, ['exited', 'killed'])
     assert.equal(b.tree.running, false)
   })
 
@@ -574,20 +567,85 @@ describe('the workload', () => {
     const b = new Bench()
     b.grant()
     b.launcher.receive({ type: 'start', epoch: 1 })
-    b.launcher.receive({ type: 'kill' })
-    await settled()
-    assert.equal(b.tree.running, false)
-    assert.equal(b.launcher.view().state, 'idle')
+    await b.kill()
+    assert.deepEqual([b.state, b.tree.running], ['idle', false])
   })
 
-  test('of an earlier launcher is killed before this one counts as idle', async () => {
+  test('of an earlier launcher is killed before this one counts as idle; its own is left alone at a later meeting', async () => {
     const b = new Bench()
     b.tree.running = true
-    b.launcher.meet(7860, b.tree)
-    assert.notEqual(b.launcher.view().state, 'idle')
+    b.launcher.meet(7860, b.tree, false)
+    assert.deepEqual([b.state, b.view.epoch], ['stopping', null])
+    b.grant({ epoch: 5 })
     await settled()
-    assert.equal(b.launcher.view().state, 'idle')
+    assert.deepEqual([b.state, b.kinds.includes('grant_refused')], ['idle', false])
+    b.tree.running = true
+    b.launcher.meet(7860, b.tree, false)
+    await b.clock.pass(100)
     assert.deepEqual(b.tree.calls, ['kill'])
+  })
+})
+
+describe('a standby', () => {
+  /** A start that waits for its standby. */
+  async function waiting() {
+    const b = new Bench()
+    const settling = Promise.withResolvers<void>()
+    const prepared: number[] = []
+    b.standby = {
+      view: COLD,
+      prepare: (afterMs = 0) => void prepared.push(afterMs),
+      discard: () => {},
+      use: () => settling.promise,
+    }
+    b.launcher.meet(7860, null, false)
+    b.grant()
+    await b.start()
+    return { b, prepared, settle: settling.resolve }
+  }
+
+  test('is prepared when a launcher meets its agent, and again after each term', async () => {
+    const { b, prepared, settle } = await waiting()
+    settle()
+    await b.clock.pass(0)
+    assert.deepEqual([b.kinds.at(-1), prepared], ['started', [0]])
+    await b.kill()
+    assert.deepEqual([b.state, prepared], ['idle', [0, 3_000]])
+  })
+
+  test('is waited for by a start, but not past the end of its grant', async () => {
+    const { b, settle } = await waiting()
+    await b.clock.pass(KILL_MS)
+    settle()
+    await b.clock.pass(1_000)
+    assert.deepEqual([b.state, b.tree.calls.includes('start')], ['idle', false])
+  })
+
+  test('is waited for by a start that is over once it is told to stop', async () => {
+    const { b, settle } = await waiting()
+    b.tree.running = true // the standby's own processes
+    b.tree.obeysTerm = false
+    b.stop(3_000)
+    settle()
+    await b.clock.pass(100)
+    assert.equal(b.state, 'stopping')
+    b.tree.running = false
+    await b.clock.pass(100)
+    assert.deepEqual([b.state, b.kinds.at(-1), b.tree.calls.includes('start')], ['idle', 'stopped', false])
+  })
+
+  test('is waited for by a start that is over once it is killed, and idle only after that', async () => {
+    const { b, prepared, settle } = await waiting()
+    b.tree.running = true
+    b.tree.obeysKill = false
+    await b.kill()
+    settle()
+    await b.clock.pass(100)
+    assert.deepEqual([b.state, prepared], ['unstoppable', [0]])
+    b.tree.obeysKill = true
+    await b.clock.pass(2_000)
+    assert.deepEqual([b.state, b.kinds.at(-1), prepared], ['idle', 'killed', [0, 3_000]])
+    assert.ok(!b.kinds.includes('start_refused'))
   })
 })
 
@@ -609,67 +667,81 @@ describe('a spare', () => {
       use: async () => void calls.push('use'),
     }
     b.standby = standby
-    b.keepsSpare = true
+    b.launcher.meet(7860, null, true)
     await b.started()
     b.launcher.receive({ type: 'healthy' })
-    assert.deepEqual(calls, ['use', 'prepare after 10000 ms'])
+    assert.deepEqual(calls, ['prepare after 0 ms', 'use', 'prepare after 10000 ms'])
     calls.length = 0
-    return { b, calls }
+    return { b, calls, standby }
   }
 
   test('is kept by a stop that a start follows, and used by that start', async () => {
     const { b, calls } = await spared()
-    b.launcher.receive({ type: 'stop', graceMs: 3_000, restarts: true })
+    b.stop(3_000, { restarts: true })
     await b.clock.pass(100)
-    assert.deepEqual([b.view.state, b.view.spare], ['idle', true])
-    b.launcher.receive({ type: 'start', epoch: 1 })
-    await settled()
-    assert.deepEqual([b.view.state, calls.includes('discard'), calls.at(-1)], ['running', false, 'use'])
+    assert.deepEqual([b.state, b.view.spare], ['idle', true])
+    await b.start()
+    assert.deepEqual([b.state, calls.includes('discard'), calls.at(-1)], ['running', false, 'use'])
   })
 
-  test('ends with any other stop, and a kill, before its workload counts as idle', async () => {
-    for (const order of [{ type: 'stop', graceMs: 3_000 }, { type: 'kill' }] as const) {
+  for (const order of [{ type: 'stop', graceMs: 3_000 }, { type: 'kill' }] as const)
+    test(`ends with any other ${order.type}, before its workload counts as idle`, async () => {
       const { b, calls } = await spared()
       b.tree.obeysTerm = b.tree.obeysKill = false
       b.launcher.receive(order)
       assert.deepEqual(calls, ['discard'])
       await b.clock.pass(100)
-      assert.notEqual(b.view.state, 'idle')
-    }
-  })
+      assert.notEqual(b.state, 'idle')
+    })
 
   test('that is only due is not begun beside a workload that is told to end', async () => {
-    const { b, calls } = await spared()
-    b.standby = Object.assign(b.standby as Standby, { view: COLD })
+    const { b, calls, standby } = await spared()
+    standby.view = COLD
     b.tree.obeysTerm = false
-    b.launcher.receive({ type: 'stop', graceMs: 3_000 })
-    assert.deepEqual([b.view.state, calls], ['stopping', ['discard']])
+    b.stop(3_000)
+    assert.deepEqual([b.state, calls], ['stopping', ['discard']])
   })
 
   test('outlives a workload that ends by itself, until it is told to stop', async () => {
     const { b, calls } = await spared()
     b.tree.end({ code: 1, signal: null })
     await b.clock.pass(100)
-    assert.deepEqual([b.view.state, b.view.spare, calls.includes('discard')], ['idle', true, false])
+    assert.deepEqual([b.state, b.view.spare, calls.includes('discard')], ['idle', true, false])
     b.tree.calls.length = b.causes.length = 0
-    b.launcher.receive({ type: 'stop', graceMs: 0 })
+    b.stop(0)
     await b.clock.pass(100)
     assert.deepEqual(b.tree.calls, ['kill'])
-    assert.deepEqual(b.kinds(), ['stopping', 'killed'])
+    assert.deepEqual(b.kinds, ['stopping', 'killed'])
     assert.deepEqual([b.view.spare, calls.at(-1)], [false, 'prepare after 3000 ms'])
+  })
+
+  test('ends where an agent comes that wants none, and is not begun again', async () => {
+    const { b, calls } = await spared()
+    b.launcher.meet(7860, null, true)
+    assert.deepEqual([b.view.spare, calls], [true, []])
+    b.launcher.meet(7860, null, false)
+    b.launcher.receive({ type: 'healthy' })
+    assert.deepEqual([b.state, b.view.spare, calls], ['running', false, ['discard']])
+    const alone = (await spared()).b
+    alone.stop(3_000, { restarts: true })
+    await alone.clock.pass(100)
+    alone.tree.calls.length = 0
+    alone.launcher.meet(7860, null, false)
+    await settled()
+    assert.deepEqual([alone.state, alone.view.spare, alone.tree.calls], ['idle', false, ['kill']])
   })
 
   test('ends in doubt, also where nothing runs any more, and is prepared again after a thaw', async () => {
     const { b, calls } = await spared()
-    await b.clock.pass(10_100)
-    assert.deepEqual([b.view.state, calls], ['frozen', ['discard']])
+    await b.clock.pass(DOUBT_MS)
+    assert.deepEqual([b.state, calls], ['frozen', ['discard']])
     b.grant()
-    assert.deepEqual([b.view.state, calls.at(-1)], ['running', 'prepare after 10000 ms'])
-    b.launcher.receive({ type: 'stop', graceMs: 3_000, restarts: true })
+    assert.deepEqual([b.state, calls.at(-1)], ['running', 'prepare after 10000 ms'])
+    b.stop(3_000, { restarts: true })
     await b.clock.pass(100)
-    assert.deepEqual([b.view.state, b.view.spare], ['idle', true])
+    assert.deepEqual([b.state, b.view.spare], ['idle', true])
     b.tree.calls.length = 0
-    await b.clock.pass(10_000)
+    await b.clock.pass(DOUBT_MS)
     assert.deepEqual([b.tree.calls, b.view.spare], [['kill'], false])
   })
 
@@ -677,14 +749,14 @@ describe('a spare', () => {
     const { b, calls } = await spared()
     b.clock.bootAhead += 20_000
     await b.clock.pass(200)
-    assert.deepEqual([b.view.state, calls], ['idle', ['discard', 'prepare after 3000 ms']])
+    assert.deepEqual([b.state, calls], ['idle', ['discard', 'prepare after 3000 ms']])
   })
 
   test('ends with a workload that SIGKILL does not end otherwise', async () => {
     const { b, calls } = await spared()
     b.tree.obeysTerm = b.tree.obeysKill = false
-    b.launcher.receive({ type: 'stop', graceMs: 0, restarts: true })
+    b.stop(0, { restarts: true })
     await b.clock.pass(0)
-    assert.deepEqual([b.view.state, calls], ['unstoppable', ['discard']])
+    assert.deepEqual([b.state, calls], ['unstoppable', ['discard']])
   })
 })

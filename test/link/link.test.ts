@@ -19,24 +19,11 @@ import { type Clock, systemClock } from '../../agent/clock.ts'
 import { FatalError } from '../../agent/exit.ts'
 import { LinkClient } from '../../agent/link/client.ts'
 import { LauncherKeys } from '../../agent/link/keys.ts'
-import {
-  MAX_LINE_BYTES,
-  NOTHING,
-  type ToAgent,
-  type ToLauncher,
-  type WorkloadView,
-} from '../../agent/link/messages.ts'
+import { MAX_LINE_BYTES, NOTHING, type ToAgent, type ToLauncher } from '../../agent/link/messages.ts'
 import { type Hello, LinkServer } from '../../agent/link/server.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
 
-const VIEW: WorkloadView = {
-  ...NOTHING,
-  state: 'running',
-  epoch: 3,
-  identity: 'me',
-  pid: 42,
-  killAt: 5,
-}
+const VIEW = { ...NOTHING, state: 'running', epoch: 3, identity: 'me', pid: 42, killAt: 5 } as const
 
 /** Collects values and lets a test wait for the next one. */
 class Mailbox<T> {
@@ -61,10 +48,12 @@ class Mailbox<T> {
 }
 
 let dir: string
+let socketPath: string
 let open: (() => void)[]
 
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), 'link-'))
+  socketPath = join(dir, 'run', 'launcher.sock')
   open = []
 })
 
@@ -73,22 +62,19 @@ afterEach(() => {
   rmSync(dir, { recursive: true })
 })
 
-function keysAt(grantLifeMs = 60_000): LauncherKeys {
-  return new LauncherKeys(join(dir, 'state'), systemClock, grantLifeMs)
+function keysAt(clock: Clock = systemClock): LauncherKeys {
+  return new LauncherKeys(join(dir, 'state'), clock, 15_000)
 }
 
-async function agent(keys = keysAt(), clock: Clock = systemClock) {
+async function agent(clock: Clock = systemClock) {
   const connected = new Mailbox<{ hello: Hello; returning: boolean }>()
   const received = new Mailbox<ToAgent>()
   const gone = new Mailbox<true>()
   const alarms = new Mailbox<string>()
   const server = new LinkServer({
-    path: join(dir, 'run', 'launcher.sock'),
-    port: 7860,
-    standby: 'warm',
-    spare: true,
-    patienceMs: 60_000,
-    keys,
+    path: socketPath,
+    welcome: { port: 7860, standby: 'warm', spare: true, startTimeoutMs: 60_000 },
+    keys: keysAt(),
     clock,
     handlers: {
       connected: (hello, returning) => connected.put({ hello, returning }),
@@ -105,15 +91,8 @@ async function agent(keys = keysAt(), clock: Clock = systemClock) {
 function launcher() {
   const received = new Mailbox<ToLauncher>()
   const down = new Mailbox<string>()
-  const client = new LinkClient(join(dir, 'run', 'launcher.sock'), systemClock, {
-    hello: () => ({
-      type: 'hello',
-      version: 1,
-      pid: 7,
-      alone: true,
-      mono: systemClock.mono(),
-      view: VIEW,
-    }),
+  const client = new LinkClient(socketPath, systemClock, {
+    hello: () => ({ type: 'hello', version: 1, pid: 7, alone: true, mono: systemClock.mono(), view: VIEW }),
     received: received.put,
     down: down.put,
   })
@@ -122,26 +101,40 @@ function launcher() {
   return { client, received, down }
 }
 
+/** An agent and its launcher. */
+async function linked() {
+  const a = await agent()
+  const l = launcher()
+  await a.connected.next()
+  const welcome = await l.received.next()
+  return { a, l, welcome }
+}
+
 /** Whoever else runs in the LangFlow container. */
-async function stranger(first?: object): Promise<{ socket: Socket; lines: Mailbox<ToLauncher> }> {
-  const socket = connect(join(dir, 'run', 'launcher.sock'))
+async function stranger(text = ''): Promise<{ socket: Socket; lines: Mailbox<ToLauncher> }> {
+  const socket = connect(socketPath)
   socket.on('error', () => {})
   open.push(() => socket.destroy())
   await once(socket, 'connect')
   const lines = new Mailbox<ToLauncher>()
   createInterface({ input: socket }).on('line', (line) => lines.put(JSON.parse(line)))
-  if (first) socket.write(`${JSON.stringify(first)}\n`)
+  if (text !== '') socket.write(text)
   return { socket, lines }
 }
 
-const hello = { type: 'hello', version: 1, pid: 9, alone: true, view: VIEW }
+/** The hello of somebody else, as a line. */
+function hello(parts: object = {}): string {
+  const its = { type: 'hello', version: 1, pid: 9, alone: true, mono: systemClock.mono(), view: VIEW }
+  return `${JSON.stringify({ ...its, ...parts })}\n`
+}
+
+async function fatal(attempt: Promise<unknown>, reason: RegExp): Promise<void> {
+  await assert.rejects(attempt, (error) => error instanceof FatalError && reason.test(error.message))
+}
 
 describe('the link', () => {
   test('carries orders down and facts up', async () => {
-    const a = await agent()
-    const l = launcher()
-    assert.equal((await a.connected.next()).returning, false)
-    const welcome = await l.received.next()
+    const { a, l, welcome } = await linked()
     assert.ok(welcome.type === 'welcome' && welcome.port === 7860 && welcome.tree.length === 64)
     a.server.send({ type: 'start', epoch: 3 })
     assert.deepEqual(await l.received.next(), { type: 'start', epoch: 3 })
@@ -149,49 +142,32 @@ describe('the link', () => {
     assert.deepEqual(await a.received.next(), { type: 'pong', id: 5 })
   })
 
-  test('brings a launcher that ends no more orders', async () => {
-    const a = await agent()
-    const l = launcher()
-    await a.connected.next()
-    assert.equal((await l.received.next()).type, 'welcome')
+  test('brings a launcher that ends no more orders, and takes a new one then', async () => {
+    const { a, l } = await linked()
     l.client.close()
     a.server.send({ type: 'start', epoch: 3 })
     await a.gone.next()
     // Its welcome comes after whatever was sent before.
     assert.equal((await launcher().received.next()).type, 'welcome')
+    assert.equal((await a.connected.next()).returning, false)
     assert.ok(l.received.empty)
     assert.equal(l.client.connected, false)
   })
 
   test('says nothing of what its launcher still sends while it closes', async () => {
-    const a = await agent()
-    const l = launcher()
-    await a.connected.next()
-    await l.received.next()
+    const { a, l } = await linked()
     a.server.close()
     l.client.send({ type: 'pong', id: 5 })
     assert.equal(await l.down.next(), 'the agent closed the connection')
     assert.ok(a.alarms.empty, a.alarms.empty ? '' : await a.alarms.next())
   })
 
-  test('serves one launcher at a time', async () => {
-    const a = await agent()
-    launcher()
-    await a.connected.next()
-    const other = await stranger({ ...hello, mono: systemClock.mono() })
-    assert.deepEqual(await other.lines.next(), { type: 'refused', reason: 'another launcher is connected' })
-    assert.ok(a.gone.empty)
-  })
-
   test('lets the launcher of a dead agent back in by its token, and nobody else meanwhile', async () => {
-    const first = await agent()
-    const l = launcher()
-    await first.connected.next()
-    await l.received.next()
-    first.server.close()
+    const { a, l } = await linked()
+    a.server.close()
     await l.down.next()
-    const second = await agent(keysAt())
-    const forged = await stranger({ ...hello, mono: systemClock.mono() })
+    const second = await agent()
+    const forged = await stranger(hello())
     const answer = await forged.lines.next()
     assert.ok(answer.type === 'refused' && /waiting for the launcher/.test(answer.reason))
     const back = await second.connected.next()
@@ -199,109 +175,62 @@ describe('the link', () => {
     assert.equal(back.hello.view.epoch, 3)
   })
 
-  test('lets a new launcher in once the old one’s grants must be over', async () => {
-    keysAt()
-    await agent(keysAt(0))
-    const l = launcher()
-    assert.equal((await l.received.next()).type, 'welcome')
-  })
-
-  test('refuses a wrong token', async () => {
-    const a = await agent()
-    const forged = await stranger({ ...hello, mono: systemClock.mono(), token: 'f'.repeat(64) })
-    const answer = await forged.lines.next()
-    assert.ok(answer.type === 'refused' && /token/.test(answer.reason))
-    assert.ok(a.connected.empty)
-  })
-
-  test('refuses a launcher that reads another monotonic clock', async () => {
-    await agent()
-    const { lines } = await stranger({ ...hello, mono: systemClock.mono() + 3_600_000 })
-    const answer = await lines.next()
-    assert.ok(answer.type === 'refused' && /monotonic clock/.test(answer.reason))
-  })
-
-  test('ends a stranger that sends facts, nonsense, or a line without end, and goes on serving its launcher', async () => {
-    const a = await agent()
-    const l = launcher()
-    await a.connected.next()
-    await l.received.next()
-    for (const text of ['{"type":"terminating"}\n', 'nonsense\n', '[]\n', 'x'.repeat(2 * MAX_LINE_BYTES)]) {
-      const { socket } = await stranger()
-      const closed = once(socket, 'close')
-      socket.write(text)
-      await closed
+  test('refuses whoever is not its launcher, with an alarm, and goes on serving that', async () => {
+    const { a, l } = await linked()
+    const cases: [parts: object, reason: RegExp][] = [
+      [{}, /another launcher is connected/],
+      [{ token: 'f'.repeat(64) }, /the token is not the one this agent gave out/],
+      [{ mono: systemClock.mono() + 3_600_000 }, /do not share one monotonic clock/],
+      [{ version: 2 }, /are of different versions/],
+    ]
+    for (const [parts, reason] of cases) {
+      const answer = await (await stranger(hello(parts))).lines.next()
+      assert.ok(answer.type === 'refused' && reason.test(answer.reason))
+      assert.match(await a.alarms.next(), reason)
     }
-    assert.ok(a.received.empty)
+    l.client.send({ type: 'pong', id: 1 })
+    assert.deepEqual(await a.received.next(), { type: 'pong', id: 1 })
+    assert.ok(a.gone.empty && a.connected.empty)
+  })
+
+  test('ends a stranger that says anything but one hello, with an alarm', async () => {
+    const { a, l } = await linked()
+    const cases: [text: string, alarm: RegExp][] = [
+      ['{"type":"terminating"}\n', /its first line is no hello/],
+      ['nonsense\n', /a line that is no message/],
+      ['[]\n', /a line that is no message/],
+      ['x'.repeat(2 * MAX_LINE_BYTES), /a line of more than 64 KiB/],
+      ...['pid', 'alone', 'mono', 'langflow', 'view'].map((part): [string, RegExp] => [
+        hello({ [part]: null }),
+        /its first line is no hello/,
+      ]),
+      [`${hello({ token: 'f'.repeat(64) })}${hello()}`, /the token is not the one/],
+    ]
+    for (const [text, alarm] of cases) {
+      const { socket } = await stranger(text)
+      await once(socket, 'close')
+      assert.match(await a.alarms.next(), alarm)
+    }
+    assert.ok(a.received.empty && a.connected.empty)
     l.client.send({ type: 'pong', id: 1 })
     assert.deepEqual(await a.received.next(), { type: 'pong', id: 1 })
   })
 
-  test('hears a stranger for one line, and ends one whose hello lacks something', async () => {
-    const a = await agent()
-    const { socket } = await stranger()
-    const closed = once(socket, 'close')
-    const forged = { ...hello, mono: systemClock.mono(), token: 'f'.repeat(64) }
-    socket.write(`${JSON.stringify(forged)}\n${JSON.stringify({ ...forged, token: undefined })}\n`)
-    await closed
-    assert.match(await a.alarms.next(), /turned somebody away .*: the token is not the one/)
-    for (const part of ['pid', 'alone', 'mono', 'langflow', 'view']) {
-      const { socket } = await stranger({ ...hello, mono: systemClock.mono(), [part]: null })
-      await once(socket, 'close')
-      // The first stranger’s second line may be told of as well.
-      while (!/its first line is no hello/.test(await a.alarms.next()));
-    }
-    assert.ok(a.received.empty && a.connected.empty)
-  })
-
   test('ends a launcher that says hello again', async () => {
     const a = await agent()
-    const { socket } = await stranger({ ...hello, mono: systemClock.mono() })
+    const { socket } = await stranger(hello())
     await a.connected.next()
-    socket.write(`${JSON.stringify({ ...hello, mono: systemClock.mono() })}\n`)
+    socket.write(hello())
     await a.gone.next()
     assert.match(await a.alarms.next(), /a second hello/)
-  })
-
-  test('raises an alarm for whoever is turned away', async () => {
-    const a = await agent()
-    launcher()
-    await a.connected.next()
-    const cases: [what: string, alarm: RegExp][] = [
-      [`${JSON.stringify({ ...hello, mono: systemClock.mono() })}\n`, /another launcher is connected/],
-      [`${JSON.stringify({ type: 'pong', id: 1 })}\n`, /its first line is no hello/],
-      ['nonsense\n', /a line that is no message/],
-      ['x'.repeat(MAX_LINE_BYTES + 1), /a line of more than 64 KiB/],
-    ]
-    for (const [what, alarm] of cases) {
-      const { socket } = await stranger()
-      socket.write(what)
-      assert.match(await a.alarms.next(), alarm)
-    }
-    for (let n = 0; n < 9; n++) await stranger()
-    assert.match(await a.alarms.next(), /more than 8 that said nothing yet/)
-    assert.ok(a.gone.empty)
   })
 
   test('cannot be held open by strangers that say nothing', async () => {
     const a = await agent()
     for (let n = 0; n < 40; n++) await stranger()
+    assert.match(await a.alarms.next(), /more than 8 that said nothing yet/)
     launcher()
     await a.connected.next()
-  })
-
-  test('tells when the launcher is gone, and takes a new one then', async () => {
-    const a = await agent()
-    const first = launcher()
-    await a.connected.next()
-    await first.received.next()
-    first.client.close()
-    await a.gone.next()
-    const hasty = await stranger({ ...hello, mono: systemClock.mono() })
-    const answer = await hasty.lines.next()
-    assert.ok(answer.type === 'refused' && /that has just ended/.test(answer.reason))
-    launcher()
-    assert.equal((await a.connected.next()).returning, false)
   })
 
   test('tells a few of the reasons that somebody in the agent’s place makes up', async () => {
@@ -311,7 +240,7 @@ describe('the link', () => {
     const fake = createServer((socket) => {
       if (++made === 20) twentieth.resolve()
       socket.on('error', () => {}).end(`${JSON.stringify({ type: 'refused', reason: `reason ${made}` })}\n`)
-    }).listen(join(dir, 'run', 'launcher.sock'))
+    }).listen(socketPath)
     open.push(() => fake.close())
     const { down } = launcher()
     await twentieth.promise
@@ -329,20 +258,28 @@ describe('the link', () => {
 })
 
 describe('the socket', () => {
-  test('replaces what a dead agent left, but not a live agent, and no other file', async () => {
+  test('replaces what a dead agent left, for user and group only', async () => {
+    mkdirSync(join(dir, 'run'))
+    const dead = createServer().listen(socketPath)
+    await once(dead, 'listening')
+    // Its end removes what is at its path.
+    renameSync(socketPath, `${socketPath}.kept`)
+    dead.close()
+    await once(dead, 'close')
+    renameSync(`${socketPath}.kept`, socketPath)
+    await linked()
+    assert.equal(statSync(socketPath).mode & 0o777, 0o660)
+  })
+
+  test('replaces neither a live agent’s nor another file, and is no file below a file', async () => {
     const a = await agent()
-    await assert.rejects(
-      agent(),
-      (error) => error instanceof FatalError && /another agent answers/.test(error.message),
-    )
+    await fatal(agent(), /another agent answers/)
     a.server.close()
-    const path = join(dir, 'run', 'launcher.sock')
-    rmSync(path, { force: true })
-    writeFileSync(path, '')
-    await assert.rejects(
-      agent(),
-      (error) => error instanceof FatalError && /is no socket/.test(error.message),
-    )
+    writeFileSync(socketPath, '')
+    await fatal(agent(), /is no socket/)
+    rmSync(join(dir, 'run'), { recursive: true })
+    writeFileSync(join(dir, 'run'), '')
+    await fatal(agent(), /cannot create the directory/)
   })
 
   const damages: [what: string, damage: (path: string) => void, alarm: RegExp][] = [
@@ -367,15 +304,12 @@ describe('the socket', () => {
   ]
   for (const [what, damage, alarm] of damages) {
     test(`that was ${what} is made again, with an alarm, and the launcher stays connected`, async () => {
-      const a = await agent()
-      const first = launcher()
-      await a.connected.next()
-      await first.received.next()
-      damage(join(dir, 'run', 'launcher.sock'))
+      const { a, l } = await linked()
+      damage(socketPath)
       assert.match(await a.alarms.next(), alarm)
-      first.client.send({ type: 'pong', id: 3 })
+      l.client.send({ type: 'pong', id: 3 })
       assert.deepEqual(await a.received.next(), { type: 'pong', id: 3 })
-      first.client.close()
+      l.client.close()
       await a.gone.next()
       launcher()
       await a.connected.next()
@@ -384,46 +318,34 @@ describe('the socket', () => {
 
   test('is not made again by an agent that ends meanwhile', async () => {
     const clock = new VirtualClock()
-    const a = await agent(keysAt(), clock)
-    rmSync(join(dir, 'run', 'launcher.sock'))
+    const a = await agent(clock)
+    rmSync(socketPath)
     void a.alarms.next().then(() => a.server.close())
     await clock.pass(1000)
     await clock.pass(1000)
     assert.equal(clock.next(), Infinity)
     await assert.rejects(stranger(), /ENOENT|ECONNREFUSED/)
   })
-
-  test('is for user and group only', async () => {
-    await agent()
-    assert.equal(statSync(join(dir, 'run', 'launcher.sock')).mode & 0o777, 0o660)
-  })
-
-  test('that cannot be made is one sentence', async () => {
-    writeFileSync(join(dir, 'run'), '')
-    await assert.rejects(
-      agent(),
-      (error) => error instanceof FatalError && /cannot create the directory/.test(error.message),
-    )
-  })
 })
 
 describe('the keys', () => {
   test('are kept for the user alone, and survive the agent', () => {
     const { tree } = keysAt()
-    const file = join(dir, 'state', 'launcher.json')
-    assert.equal(statSync(file).mode & 0o777, 0o600)
+    assert.equal(statSync(join(dir, 'state', 'launcher.json')).mode & 0o777, 0o600)
     assert.equal(keysAt().tree, tree)
   })
 
   test('let nobody in without the token while the launcher, or what it ran, may live', async () => {
     const clock = new VirtualClock()
-    const keys = new LauncherKeys(join(dir, 'state'), clock, 15_000)
+    let keys = keysAt(clock)
     const { token } = keys.admit(undefined, false) as { token: string }
-    for (const [byPeer, ms, why] of [
-      [true, 500, /that has just ended/],
-      [false, 15_000, /whose connection was cut/],
+    for (const [end, ms, why] of [
+      [() => keys.launcherGone(true), 500, /that has just ended/],
+      [() => keys.launcherGone(false), 15_000, /whose connection was cut/],
+      // Another agent has come.
+      [() => (keys = keysAt(clock)), 15_000, /an earlier agent of this pod was connected to/],
     ] as const) {
-      keys.launcherGone(byPeer)
+      end()
       await clock.pass(ms - 1)
       assert.match(keys.admit(undefined, false).refused ?? '', why)
       assert.deepEqual(keys.admit(token, false), { token, tree: keys.tree, returning: true })

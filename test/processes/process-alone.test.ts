@@ -2,92 +2,54 @@ import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { createInterface } from 'node:readline'
 import { type TestContext, test } from 'node:test'
-import { findAloneMembers, isAlone } from '../../agent/processes/alone.ts'
+import { findAloneMembers, isAlone } from '../../agent/processes/membership.ts'
 import { carries, type ProcessStat, readProcesses } from '../../agent/processes/proc.ts'
-import { BLOCKED } from '../workload/fixtures/bystanders.ts'
-import { until } from '../workload/fixtures/family.ts'
-import { asRoot, withNamespace } from '../workload/fixtures/namespace.ts'
+import { BLOCKED } from './fixtures/bystanders.ts'
+import { VARIABLE } from './fixtures/families.ts'
+import { until } from './fixtures/family.ts'
+import { asRoot, INSIDE, initOf, inside } from './fixtures/namespace.ts'
 
-const VALUE = randomUUID()
-const marked = () =>
-  [...readProcesses().keys()].filter(
-    (pid) => carries(pid, Buffer.from(`LANGFLOW_LEADER_TREE=${VALUE}\0`)) === 'yes',
-  )
-
-interface Lone {
-  readonly unshare: ChildProcess
-  /** What it says first. */
-  readonly hello: { alone: boolean; aloneNow: boolean; pid: number; pids: number[]; members: number[] }
-  ask(word: string): Promise<Record<string, unknown>>
+/** What `kubectl exec` does. */
+function execInside(t: TestContext, unshare: ChildProcess, command: readonly string[]): ChildProcess {
+  const user = asRoot ? [] : ['--user', '--preserve-credentials']
+  const where = ['--target', String(initOf(unshare)), ...user, '--pid', '--mount']
+  const visit = spawn('nsenter', [...where, ...command], { stdio: ['ignore', 'inherit', 'inherit'] })
+  t.after(() => visit.kill('SIGKILL'))
+  return visit
 }
 
-async function withLoneLauncher(t: TestContext, use: (lone: Lone) => Promise<void>): Promise<void> {
-  await withNamespace(t, ['lone-launcher.ts', VALUE], async (unshare) => {
-    const lines = createInterface({ input: unshare.stdout! })
-    const answer = async () => JSON.parse((await once(lines, 'line'))[0])
-    await use({
-      unshare,
-      hello: await answer(),
-      ask: async (word) => {
-        const next = answer()
-        unshare.stdin!.write(`${word}\n`)
-        return next
-      },
-    })
-  })
-}
+test('as PID 1, a launcher owns whatever lives, visitors from outside excepted', (t) =>
+  inside(t, 'visited from outside', {
+    ready: async (unshare) => void execInside(t, unshare, BLOCKED),
+  }))
 
-function initOf(unshare: ChildProcess): ProcessStat {
-  return [...readProcesses().values()].find((stat) => stat.ppid === unshare.pid)!
-}
+test('whoever comes in from outside is not alone, although PID 1 has started nobody', (t) =>
+  inside(t, 'idle', {
+    ends: false,
+    async ready(unshare) {
+      const visit = execInside(t, unshare, [process.execPath, INSIDE, 'come in from outside'])
+      assert.deepEqual(await once(visit, 'exit'), [0, null])
+    },
+  }))
 
-test('as PID 1, a launcher owns whatever lives, visitors from outside excepted', async (t) => {
-  await withLoneLauncher(t, async ({ unshare, hello, ask }) => {
-    assert.equal(hello.alone, true)
-    assert.equal(hello.aloneNow, false)
-    assert.deepEqual(hello.members.sort(), hello.pids.sort())
-
-    // What `kubectl exec` does.
-    const init = initOf(unshare)
-    const where = [
-      '--target',
-      String(init.pid),
-      ...(asRoot ? [] : ['--user', '--preserve-credentials']),
-      '--pid',
-      '--mount',
-    ]
-    const visit = spawn('nsenter', [...where, ...BLOCKED], { stdio: 'ignore' })
-    try {
-      const frozen = await ask('freeze')
-      assert.equal(frozen.stopped, 4)
-      assert.deepEqual(frozen.states, ['T', 'T', 'T', 'T'])
-      assert.deepEqual(frozen.touched, [])
-      assert.deepEqual((await ask('thaw and terminate')).touched, [])
-      assert.deepEqual((await ask('kill')).survivors, [])
-      assert.deepEqual(marked(), [])
-    } finally {
-      visit.kill('SIGKILL')
-    }
-  })
-})
-
-test('as PID 1, a launcher spares what is to go on waiting, and nothing once it is to be spared no more', async (t) => {
-  await withLoneLauncher(t, async ({ ask }) => {
-    const { survivors, spare, living, members } = await ask('kill all but a spare')
-    assert.deepEqual({ survivors, living, members }, { survivors: [], living: [spare], members: 0 })
-    assert.deepEqual((await ask('kill')).survivors, [])
-  })
-})
+test('as PID 1, a launcher spares what is to go on waiting, and nothing once it is to be spared no more', (t) =>
+  inside(t, 'beside a spare'))
 
 test('when PID 1 is SIGKILLed from outside, the kernel kills everything it had started', async (t) => {
-  await withLoneLauncher(t, async ({ unshare }) => {
-    assert.notDeepEqual(marked(), [])
-    const ended = once(unshare, 'exit')
-    process.kill(initOf(unshare).pid, 'SIGKILL')
-    await ended
-    await until('an empty namespace', () => marked().length === 0)
+  const mark = randomUUID()
+  const marked = () =>
+    [...readProcesses().keys()].filter((pid) => carries(pid, Buffer.from(`${VARIABLE}=${mark}\0`)) === 'yes')
+  await inside(t, 'killed from outside', {
+    mark,
+    ends: false,
+    async ready(unshare) {
+      assert.notDeepEqual(marked(), [])
+      const ended = once(unshare, 'exit')
+      process.kill(initOf(unshare) as number, 'SIGKILL')
+      await ended
+      await until('an empty namespace', () => marked().length === 0)
+    },
   })
 })
 

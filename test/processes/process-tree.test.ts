@@ -3,16 +3,27 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { test } from 'node:test'
-import { systemClock } from '../../agent/clock.ts'
-import { createProcessTree, killMarked } from '../../agent/processes/linux-process-tree.ts'
-import { glanceAtProcesses, isDead, type ProcessIdentity, readStat } from '../../agent/processes/proc.ts'
-import type { Exit, LiveProcess, ProcessTree } from '../../agent/processes/process-tree.ts'
-import { describeFamily, type Member, until } from '../workload/fixtures/family.ts'
+import { pause, systemClock } from '../../agent/clock.ts'
+import {
+  isDead,
+  type ProcessIdentity,
+  type ProcessStat,
+  readProcesses,
+  readStat,
+} from '../../agent/processes/proc.ts'
+import {
+  createProcessTree,
+  type Exit,
+  killMarked,
+  type LiveProcess,
+  type ProcessTree,
+} from '../../agent/processes/process-tree.ts'
+import { signalAll } from '../../agent/processes/signals.ts'
+import { blocksSignals, spawnBlocked, TWO, touchOf } from './fixtures/bystanders.ts'
+import { describeFamily, kill, until } from './fixtures/family.ts'
 
 const KILL_MS = 20_000
 const fixture = (name: string) => join(import.meta.dirname, 'fixtures', name)
@@ -41,7 +52,6 @@ function isAlive(pid: number): boolean {
 }
 
 const livingOf = (pids: readonly number[]) => pids.filter(isAlive)
-const sorted = (pids: readonly number[]) => [...pids].sort((a, b) => a - b)
 
 /** Processes that look like the workload's and are not: same command, same variable, but another value. */
 function bystanders() {
@@ -130,56 +140,6 @@ test('terminate tells every process once their parent, who would have passed it 
   await until('no daemon', () => livingOf(pids).length === 0)
 })
 
-const ESCAPES: Record<string, Member> = {
-  'one that ignores SIGTERM': { ignoresTerm: true },
-  'a child in a session of its own': { children: [{ start: 'setsid', ignoresTerm: true }] },
-  'a daemon that PID 1 adopted': { children: [{ start: 'daemon', children: [{}, { start: 'setsid' }] }] },
-  'a child without the environment': { children: [{ clearsEnv: true, children: [{ start: 'setsid' }] }] },
-  'stopped processes': { stopped: true, children: [{ stopped: true }, { start: 'daemon', stopped: true }] },
-}
-
-for (const [name, member] of Object.entries(ESCAPES)) {
-  test(`kill ends ${name}, and nobody else`, async () => {
-    using others = bystanders()
-    await using planted = plant()
-    using family = describeFamily(member)
-    await planted.start(family.command)
-    const pids = await family.ready()
-    assert.deepEqual(sorted(planted.tree.alive().map(({ pid }) => pid)), sorted(pids))
-    planted.tree.terminate()
-    assert.deepEqual(await planted.tree.kill(KILL_MS), [])
-    assert.deepEqual(livingOf(pids), [])
-    assert.equal(others.living().length, 2)
-  })
-}
-
-test('a worker outlives its SIGKILLed parent, is still found, and killed', async () => {
-  await using planted = plant()
-  using family = describeFamily({ children: [{ children: [{}] }] })
-  const pid = await planted.start(family.command)
-  const pids = await family.ready()
-  process.kill(pid, 'SIGKILL')
-  assert.deepEqual(await planted.exited, { code: null, signal: 'SIGKILL' })
-  assert.deepEqual(sorted(planted.tree.alive().map((live) => live.pid)), sorted(pids.slice(1)))
-  assert.deepEqual(await planted.tree.kill(KILL_MS), [])
-  assert.deepEqual(livingOf(pids), [])
-})
-
-test('a daemon without environment, parent or session is known from having been seen', async () => {
-  await using planted = plant()
-  using family = describeFamily({
-    children: [{ start: 'setsid', clearsEnv: true, children: [{ start: 'child' }, { start: 'setsid' }] }],
-  })
-  await planted.start(family.command)
-  const pids = await family.ready()
-  planted.tree.alive()
-  for (const pid of pids.slice(0, 2)) process.kill(pid, 'SIGKILL')
-  await until('the parents to be gone', () => livingOf(pids.slice(0, 2)).length === 0)
-  assert.deepEqual(sorted(planted.tree.alive().map(({ pid }) => pid)), sorted(pids.slice(2)))
-  assert.deepEqual(await planted.tree.kill(KILL_MS), [])
-  assert.deepEqual(livingOf(pids), [])
-})
-
 function answerOf(tree: ProcessTree): LiveProcess[] | string {
   try {
     return tree.alive()
@@ -188,65 +148,20 @@ function answerOf(tree: ProcessTree): LiveProcess[] | string {
   }
 }
 
-for (const command of [
-  ['sh', fixture('forker.sh'), '3000'],
-  ['sh', fixture('chain.sh'), '30000'],
-  ['sh', fixture('chain.sh'), '30000', 'setsid'],
-]) {
-  test(`kill catches what forks meanwhile: ${command.slice(1).join(' ').replace(/^.*\//, '')}`, async () => {
-    using others = bystanders()
-    await using planted = plant()
-    const pid = await planted.start(command)
-    await until('some children', () => {
-      const seen = answerOf(planted.tree)
-      return typeof seen !== 'string' && seen.some((live) => live.pid > pid + 20)
-    })
-    // One is alive at any moment, and every scan has to see it, or a stop would be confirmed that never was.
-    // So does the answer that it cannot be told, which a busy machine may give.
-    for (let scan = 0; scan < 50; scan++) assert.notDeepEqual(answerOf(planted.tree), [])
-    assert.deepEqual(await planted.tree.kill(KILL_MS), [])
-    assert.deepEqual(planted.tree.alive(), [])
-    assert.equal(others.living().length, 2)
-  })
-}
-
-test('freeze catches what forks meanwhile', async () => {
+test('every look finds who starts the next one, in a session of its own, and ends, again and again', async () => {
+  using others = bystanders()
   await using planted = plant()
-  const pid = await planted.start(['sh', fixture('forker.sh'), '3000'])
-  await until('some children', () => glanceAtProcesses().some((live) => live.pid > pid + 20))
-  const { stopped } = planted.tree.freeze()
-  const states = planted.tree.alive().map(({ state }) => state)
-  assert.equal(states.length, stopped)
-  assert.deepEqual(new Set(states), new Set('T'))
-})
-
-function freezeInTime(tree: ProcessTree): number | null {
-  const began = systemClock.mono()
-  try {
-    const { stopped } = tree.freeze()
-    return systemClock.mono() - began > 250 ? null : stopped
-  } catch (error) {
-    assert.match((error as Error).message, /they come and go faster than/)
-    return null
-  }
-}
-
-test('freeze catches who is never in one session for long', async () => {
-  let inTime = 0
-  // One look at the processes is enough about every second time.
-  for (let round = 0; round < 6; round++) {
-    await using planted = plant()
-    const pid = await planted.start(['sh', fixture('chain.sh'), '3000', 'setsid'])
-    await until('some links', () => glanceAtProcesses().some((live) => live.pid > pid + 5))
-    const stopped = freezeInTime(planted.tree)
-    // Then it has given up for now, as it may on a busy machine.
-    if (stopped === null) continue
-    inTime++
-    const states = planted.tree.alive().map(({ state }) => state)
-    assert.equal(states.length, stopped)
-    assert.deepEqual(new Set(states), new Set('T'))
-  }
-  assert.ok(inTime > 0)
+  const pid = await planted.start(['sh', fixture('chain.sh'), '30000', 'setsid'])
+  await until('some links', () => {
+    const seen = answerOf(planted.tree)
+    return typeof seen !== 'string' && seen.some((live) => live.pid > pid + 20)
+  })
+  // One is alive at any moment, and every scan has to see it, or a stop would be confirmed that never was.
+  // So does the answer that it cannot be told, which a busy machine may give.
+  for (let scan = 0; scan < 50; scan++) assert.notDeepEqual(answerOf(planted.tree), [])
+  assert.deepEqual(await planted.tree.kill(KILL_MS), [])
+  assert.deepEqual(planted.tree.alive(), [])
+  assert.equal(others.living().length, 2)
 })
 
 test('a freeze tells of a process that another hand has woken', async () => {
@@ -281,58 +196,22 @@ test('a freeze tells of a thread that its tracer lets go on, although its proces
   }
 })
 
-test('nothing beats between freeze and thaw, and the same process goes on', async () => {
-  const dir = mkdtempSync(join(tmpdir(), 'beats-'))
-  const server = createServer().listen(join(dir, 'socket'))
-  await once(server, 'listening')
-  try {
-    await using planted = plant()
-    const pid = await planted.start([process.execPath, fixture('beater.mjs'), join(dir, 'socket')])
-    const [connection] = await once(server, 'connection')
-    const beats: bigint[] = []
-    const lines = createInterface({ input: connection }).on('line', (line) => beats.push(BigInt(line)))
-    while (beats.length < 5) await once(lines, 'line')
-
-    assert.equal(planted.tree.freeze().stopped, 1)
-    const frozenAt = process.hrtime.bigint()
-    assert.deepEqual(
-      planted.tree.alive().map((live) => [live.pid, live.state]),
-      [[pid, 'T']],
-    )
-    assert.deepEqual(planted.tree.freeze(), { stopped: 1, awake: 0 })
-    await new Promise((resolve) => systemClock.after(100, () => resolve(undefined)))
-    const thawnAt = process.hrtime.bigint()
-    planted.tree.thaw()
-
-    await until('a beat after the thaw', () => beats.at(-1)! > thawnAt)
-    assert.deepEqual(
-      beats.filter((beat) => beat > frozenAt && beat < thawnAt),
-      [],
-    )
-    assert.deepEqual(
-      planted.tree.alive().map((live) => live.pid),
-      [pid],
-    )
-    await planted.tree.kill(KILL_MS)
-  } finally {
-    server.close()
-    rmSync(dir, { recursive: true })
-  }
-})
-
-test('zombies do not count as alive', async () => {
+test('nothing runs between freeze and thaw, and the same process goes on', async () => {
   await using planted = plant()
-  // The parent does not wait for its child: `exec` makes it a program that knows of none.
-  const parent = await planted.start(['sh', '-c', 'sleep 0.01 & exec sleep 60'])
-  await until('a zombie', () => {
-    const child = [...Array(200).keys()]
-      .map((n) => readStat(parent + 1 + n))
-      .find((stat) => stat?.ppid === parent)
-    return child?.state === 'Z'
-  })
+  const pid = await planted.start(['sh', '-c', 'while :; do :; done'])
+  const cpuTime = () => readFileSync(`/proc/${pid}/schedstat`, 'latin1').split(' ')[0]
+  await until('it runs', () => cpuTime() !== '0')
+  assert.equal(planted.tree.freeze().stopped, 1)
+  await until('it stands still', () => planted.tree.alive()[0]?.state === 'T')
+  const before = cpuTime()
+  assert.deepEqual(planted.tree.freeze(), { stopped: 1, awake: 0 })
+  await pause(systemClock, 100)
+  assert.equal(cpuTime(), before)
+  planted.tree.thaw()
+  await until('it goes on', () => cpuTime() !== before)
   assert.deepEqual(
-    planted.tree.alive().map(({ pid }) => pid),
-    [parent],
+    planted.tree.alive().map((live) => live.pid),
+    [pid],
   )
 })
 
@@ -352,16 +231,18 @@ test('what a dead launcher left behind is found by the marker alone', async () =
   assert.equal(others.living().length, 2)
 })
 
-test('a marked process in the session of a stranger does not make the stranger a member', async () => {
-  await using planted = plant()
-  const { name, value } = planted.marker
-  using others = bystanders()
-  const marked = spawn('sleep', ['60'], { env: { ...process.env, [name]: value }, stdio: 'ignore' })
-  await once(marked, 'spawn')
-  assert.deepEqual(
-    planted.tree.alive().map(({ pid }) => pid),
-    [marked.pid],
-  )
-  assert.deepEqual(await planted.tree.kill(KILL_MS), [])
-  assert.equal(others.living().length, 2)
+test('a group is signalled as one only where everybody in it belongs', async () => {
+  const stranger = spawnBlocked(TWO, {})
+  const both = () =>
+    [...readProcesses().values()].filter(({ pid, ppid }) => [pid, ppid].includes(stranger.pid as number))
+  await until('blocked signals', () => both().length === 2 && both().every(({ pid }) => blocksSignals(pid)))
+  const member = both().find(({ pid }) => pid !== stranger.pid) as ProcessStat
+  try {
+    assert.equal(member.pgrp, stranger.pid)
+    signalAll([member], { table: readProcesses(), members: new Map([[member.pid, member]]) }, 'SIGTERM')
+    assert.deepEqual(touchOf(member.pid), [`bystander ${member.pid} got SIGTERM`])
+    assert.deepEqual(touchOf(stranger.pid as number), [])
+  } finally {
+    kill([stranger.pid as number, member.pid])
+  }
 })

@@ -61,7 +61,7 @@ test('an agent ends only once the API server leads no traffic to it any more', a
         closed = true
       },
     }),
-    supervisor: (wiring) => connectSupervisor({ options, machine, clock: systemClock, keys, ...wiring }),
+    supervisor: (wiring) => connectSupervisor({ options, machine, keys, ...wiring }),
     peers: null,
     podAgeMs: () => null,
     serverVersion: async () => null,

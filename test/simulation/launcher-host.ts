@@ -1,6 +1,5 @@
 import { Launcher } from '../../agent/launcher/launcher.ts'
-import { KeptStandby } from '../../agent/launcher/standby/kept-standby.ts'
-import { readBoot } from '../../agent/link/boot-offset.ts'
+import { readBoot } from '../../agent/link/client.ts'
 import type { WorkloadView } from '../../agent/link/messages.ts'
 import type { Exit } from '../../agent/processes/process-tree.ts'
 import { LauncherEnd, type Socket } from './link.ts'
@@ -38,8 +37,7 @@ export class LauncherHost {
   private readonly launcher: Launcher
   private readonly link: LauncherEnd
   private ending = false
-  private standby: KeptStandby<ModelStandby> | null = null
-  private keepsSpare = false
+  private standby: ModelStandby | null = null
 
   constructor(parts: LauncherHostParts) {
     const { process, trace } = parts
@@ -60,7 +58,6 @@ export class LauncherHost {
           close: () => {},
         }),
         standby: () => (this.ending ? null : this.standby),
-        spare: () => (this.keepsSpare ? this.standby : null),
         environment: (grant) => ({ LEADER_EPOCH: String(grant.epoch) }),
       },
       (view, cause) => {
@@ -85,9 +82,9 @@ export class LauncherHost {
       received: (message) => {
         if (message.type === 'welcome') {
           if (this.ending) this.link.send({ type: 'terminating' })
-          if (message.standby !== 'cold') this.standby ??= this.newStandby(message.patienceMs)
-          this.keepsSpare ||= message.spare
-          this.launcher.meet(message.port, parts.alone ? null : this.tree(parts.remains()))
+          if (message.standby !== 'cold') this.standby ??= this.newStandby(message.startTimeoutMs)
+          const remains = parts.alone ? null : this.tree(parts.remains())
+          this.launcher.meet(message.port, remains, message.spare)
         } else if (message.type === 'ping') {
           this.link.send({ type: 'pong', id: message.id, clocks: readBoot(process) })
         } else {
@@ -103,32 +100,29 @@ export class LauncherHost {
 
   /** Real time since when it has had a standby that is ready; `null`: it has none. */
   get preparedSince(): number | null {
-    return this.standby?.held.readySince ?? null
+    return this.standby?.readySince ?? null
   }
 
   /** What is being prepared will never be ready. */
   get standbyHangs(): boolean {
-    return this.standby?.held.hangs ?? false
+    return this.standby?.hangs ?? false
   }
 
   loseStandby(): void {
-    this.parts.process.deliver(() => this.standby?.held.lose())
+    this.parts.process.deliver(() => this.standby?.lose())
   }
 
   private tree(remains: Workload | null): WorkloadTree {
     const { process, spawn, spare } = this.parts
-    const dropped = () => (spare() === this.standby?.held.spare ? null : spare())
-    return new WorkloadTree(process, spawn, () => this.standby?.held.take() ?? false, remains, dropped)
+    const dropped = () => (spare() === this.standby?.spare ? null : spare())
+    return new WorkloadTree(process, spawn, () => this.standby?.take() ?? false, remains, dropped)
   }
 
   /** As `serveLauncher` makes it. */
-  private newStandby(patienceMs: number): KeptStandby<ModelStandby> {
+  private newStandby(patienceMs: number): ModelStandby {
     const { process: launcher, random, preparing, beside } = this.parts
-    return new KeptStandby(
-      (changed) => new ModelStandby({ launcher, random, preparing, patienceMs, beside, changed }),
-      launcher,
-      () => this.launcher.standbyChanged(),
-    )
+    const changed = () => this.launcher.standbyChanged()
+    return new ModelStandby({ launcher, random, preparing, patienceMs, beside, changed })
   }
 
   /** SIGTERM. */

@@ -1,6 +1,5 @@
-import { BootOffset, type BootReading } from '../../agent/link/boot-offset.ts'
-import type { ToAgent, ToLauncher } from '../../agent/link/messages.ts'
-import type { Hello, LinkHandlers } from '../../agent/link/server.ts'
+import type { BootReading, ToAgent, ToLauncher } from '../../agent/link/messages.ts'
+import { BootOffset, type Hello, type LinkHandlers } from '../../agent/link/server.ts'
 import type { LauncherLink } from '../../agent/supervisor/supervisor.ts'
 import type { Process } from './process.ts'
 import type { Random } from './random.ts'
@@ -54,7 +53,7 @@ export class Socket {
 
 type Welcome = Extract<ToLauncher, { type: 'welcome' }>
 
-export interface AgentEndOptions extends Pick<Welcome, 'standby' | 'spare' | 'patienceMs'> {
+export interface AgentEndOptions extends Pick<Welcome, 'standby' | 'spare' | 'startTimeoutMs'> {
   /** How long a grant lasts at most. */
   readonly grantLifeMs: number
 }
@@ -65,7 +64,7 @@ export class AgentEnd implements LauncherLink {
   private readonly process: Process
   private readonly handlers: LinkHandlers
   private readonly keys: Keys
-  private readonly asked: Pick<Welcome, 'standby' | 'spare' | 'patienceMs'>
+  private readonly asked: Pick<Welcome, 'standby' | 'spare' | 'startTimeoutMs'>
   /** Until then, in monotonic ms, nobody but the launcher that was let in last may connect. */
   private closedUntil: number
   private launcher: Connection | null = null

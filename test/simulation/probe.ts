@@ -1,5 +1,5 @@
 import type { Timer } from '../../agent/clock.ts'
-import type { HealthHandlers } from '../../agent/supervisor/health-probe.ts'
+import type { HealthHandlers } from '../../agent/supervisor/health.ts'
 import type { Process } from './process.ts'
 
 const STARTING_INTERVAL_MS = 100

@@ -59,7 +59,7 @@ export function startAgent(
           grantLifeMs: config.leaseDurationMs,
           standby: config.standby,
           spare: config.spare,
-          patienceMs: START_TIMEOUT_MS,
+          startTimeoutMs: START_TIMEOUT_MS,
         },
         handlers,
       ),

@@ -1,5 +1,5 @@
 import type { Timer } from '../../agent/clock.ts'
-import { COLD, type Preparable, type StandbyView } from '../../agent/link/standby.ts'
+import { KeptStandby, PREPARING } from '../../agent/launcher/standby/kept-standby.ts'
 import type { Process } from './process.ts'
 import type { Random } from './random.ts'
 import type { Workload } from './workload.ts'
@@ -33,41 +33,30 @@ export interface ModelStandbyParts {
 }
 
 /** A standby of the model, a child of the launcher: what `WarmStandby` is on a real machine. */
-export class ModelStandby implements Preparable {
+export class ModelStandby extends KeptStandby {
   private readonly parts: ModelStandbyParts
   private timers: Timer[] = []
-  private kept = false
   /** What lives of the one that is kept, see `beside`. */
   spare: Workload | null = null
-  private settling = Promise.withResolvers<void>()
-  readonly unfit = false
   /** It is being prepared, and will never be ready. */
   hangs = false
-  view: StandbyView = COLD
   /** Real time since when it has been ready; `null`: it is not. */
   readySince: number | null = null
 
   constructor(parts: ModelStandbyParts) {
+    super(parts.launcher, parts.changed)
     this.parts = parts
-    this.settling.resolve()
   }
 
-  prepare(): void {
-    if (this.kept) return
+  protected override begin(): void {
     const { launcher, random, preparing, patienceMs } = this.parts
     const { prepareMs, fails, hangs } = preparing
-    this.kept = true
     this.spare = this.parts.beside()
     this.hangs = hangs && !fails
-    this.settling = Promise.withResolvers<void>()
-    this.become({ ...COLD, mode: 'warm', state: 'preparing' })
+    this.become(PREPARING)
     this.timers = [launcher.after(patienceMs, () => this.fail('it took too long'))]
     if (fails) this.timers.push(launcher.after(random.between(0, prepareMs), () => this.fail('it ended')))
-    else if (!hangs) this.timers.push(launcher.after(prepareMs, () => this.ready()))
-  }
-
-  settled(): Promise<void> {
-    return this.settling.promise
+    else if (!hangs) this.timers.push(launcher.after(prepareMs, () => this.prepared()))
   }
 
   /** Whether a start may go on from it, which uses it up. */
@@ -75,38 +64,25 @@ export class ModelStandby implements Preparable {
     if (this.readySince === null) return false
     // It goes on as the workload.
     this.spare?.vanish()
-    this.letGo()
-    this.become({ ...COLD, mode: 'warm' })
+    this.end()
+    this.goesOn()
     return true
-  }
-
-  discard(): void {
-    this.letGo()
-    this.view = COLD
-    this.settling.resolve()
   }
 
   /** It ends by itself, whatever it is at. */
   lose(): void {
-    if (this.kept) this.fail('it ended')
+    if (this.exists) this.fail('it ended')
   }
 
-  private ready(): void {
+  private prepared(): void {
     for (const timer of this.timers) timer.cancel()
     this.readySince = this.parts.launcher.kernel.timeline.now
-    this.become({ ...this.view, state: 'ready' })
-    this.settling.resolve()
+    this.ready({ reason: null, memoryBytes: null })
   }
 
-  private fail(reason: string): void {
-    this.letGo()
-    this.become({ ...COLD, reason })
-    this.settling.resolve()
-  }
-
-  private letGo(): void {
+  protected override end(): void {
     for (const timer of this.timers) timer.cancel()
-    this.kept = this.hangs = false
+    this.hangs = false
     this.parts.launcher.act(this.killer())
     this.readySince = null
   }
@@ -115,10 +91,5 @@ export class ModelStandby implements Preparable {
     const { spare } = this
     this.spare = null
     return () => spare?.kill()
-  }
-
-  private become(view: StandbyView): void {
-    this.view = view
-    this.parts.changed()
   }
 }

@@ -1,96 +1,120 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import { later } from '../../agent/clock.ts'
 import type { Fact, Remedy, Workload } from '../../agent/election/state.ts'
 import {
   CUT_OFF_MS,
+  type Grant,
   NOTHING,
   type ToLauncher,
   type WorkloadCause,
   type WorkloadView,
 } from '../../agent/link/messages.ts'
-import type { Hello, LinkHandlers } from '../../agent/link/server.ts'
-import type { StandbyMode } from '../../agent/link/standby.ts'
-import type { HealthHandlers } from '../../agent/supervisor/health-probe.ts'
+import type { LinkHandlers } from '../../agent/link/server.ts'
+import { COLD, type StandbyMode, type StandbyView } from '../../agent/link/standby.ts'
+import type { HealthHandlers, ProbedState } from '../../agent/supervisor/health.ts'
 import { Supervisor } from '../../agent/supervisor/supervisor.ts'
-import { VirtualClock } from '../support/virtual-clock.ts'
+import { settled, VirtualClock } from '../support/virtual-clock.ts'
 
 const ignore = (): void => {}
+const IDLE: Partial<WorkloadView> = { state: 'idle', epoch: 3 }
+const RUNNING: Partial<WorkloadView> = { state: 'running', epoch: 3, identity: 'me', pid: 42, killAt: 9 }
+const FROZEN: Partial<WorkloadView> = { ...RUNNING, state: 'frozen' }
+const STOPPING: Partial<WorkloadView> = { ...RUNNING, state: 'stopping' }
+const KILLED: WorkloadCause = { kind: 'killed', durationMs: 5 }
+const NOW = { mono: 1_000, boot: 1_000, wall: 1_000 }
+const GRANT: Grant = {
+  epoch: 3,
+  identity: 'me',
+  doubtAt: later(NOW, 10_000),
+  killAt: later(NOW, 14_000),
+  onDoubt: 'freeze',
+}
 
-/** A supervisor whose launcher is the test. */
+/** A supervisor whose launcher, LangFlow and machine are the test. */
 class Bench {
   readonly clock = new VirtualClock()
-  readonly sent: ToLauncher[] = []
+  readonly pings: number[] = []
   readonly facts: Fact[] = []
+  readonly probes: ProbedState[] = []
+  readonly said: string[] = []
+  /** How long LangFlow had served, each time that the remedy for its failure was asked for. */
+  readonly served: (number | null)[] = []
   readonly supervisor: Supervisor
-  readonly probes: string[] = []
   probe!: HealthHandlers
   connected = false
+  /** Its launcher is alone in its PID namespace. */
   alone = false
+  /** Its launcher answers pings. */
+  answers = true
   connections: readonly string[] | null = []
+  portFree = true
   remedy: Remedy = 'handover'
-  readonly said: string[] = []
-  /** What it was asked about. */
-  readonly served: (number | null)[] = []
+  private sent: ToLauncher[] = []
   private handlers!: LinkHandlers
 
-  constructor(reclaim?: () => Promise<void>, standby: StandbyMode = 'cold') {
+  constructor({ standby = 'cold', reclaim }: { standby?: StandbyMode; reclaim?: () => Promise<void> } = {}) {
+    const bench = this
+    const say = (line: string) => void this.said.push(line)
     this.supervisor = new Supervisor({
-      repeats: { happened: () => {}, over: () => {} },
       machine: {
         clock: this.clock,
-        portFree: async () => true,
+        portFree: async () => this.portFree,
         connections: () => this.connections,
         ...(reclaim === undefined ? {} : { reclaim }),
       },
       link: (handlers) => {
         this.handlers = handlers
-        const bench = this
         return {
           get connected() {
             return bench.connected
           },
           listen: async () => {},
-          send: (message) => bench.sent.push(message),
+          send: (message) => this.receive(message),
           close: ignore,
         }
       },
       probe: (handlers) => {
         this.probe = handlers
-        return { start: (patience) => this.probes.push(patience), stop: ignore }
+        return { start: (state) => this.probes.push(state), stop: ignore }
       },
       standby,
       startTimeoutMs: 60_000,
       stopTimeoutMs: 30_000,
       killMarginMs: 1_000,
-      log: {
-        event: ignore,
-        debug: ignore,
-        info: (line) => this.said.push(line),
-        warn: (line) => this.said.push(line),
-        error: ignore,
-      },
+      log: { event: ignore, debug: ignore, info: say, warn: say, error: say },
+      repeats: { happened: (_, msg) => say(msg), over: (_, msg) => say(msg) },
       metrics: { takeover: ignore, stopped: ignore },
       remedy: (servedMs) => {
         this.served.push(servedMs)
         return this.remedy
       },
-      tell: (fact) => this.facts.push(fact),
+      tell: (fact) => void this.facts.push(fact),
       changed: ignore,
     })
   }
 
-  /** A launcher; a new one has not looked for remains yet. */
-  connect(view: Partial<WorkloadView> = {}, returning = false): void {
-    this.connected = true
-    const hello: Hello = {
-      type: 'hello',
-      version: 1,
-      pid: 1,
-      alone: this.alone,
-      mono: this.clock.mono(),
-      view: { ...NOTHING, ...view },
+  private receive(message: ToLauncher): void {
+    if (message.type !== 'ping') this.sent.push(message)
+    else {
+      this.pings.push(message.id)
+      if (this.answers) this.clock.after(1, () => this.pong())
     }
-    this.handlers.connected(hello, returning)
+  }
+
+  pong(): void {
+    this.handlers.received({ type: 'pong', id: 0 })
+  }
+
+  /** `returning`: not a new launcher, which has not looked for remains yet. */
+  connect(view: Partial<WorkloadView> = {}, returning = false, langflow?: string): void {
+    this.connected = true
+    const { alone, clock } = this
+    const its = { pid: 1, alone, mono: clock.mono(), view: { ...NOTHING, ...view } }
+    this.handlers.connected(
+      { type: 'hello', version: 1, ...its, ...(langflow === undefined ? {} : { langflow }) },
+      returning,
+    )
   }
 
   hear(cause: WorkloadCause, view: Partial<WorkloadView> = {}): void {
@@ -99,10 +123,6 @@ class Bench {
 
   terminating(): void {
     this.handlers.received({ type: 'terminating' })
-  }
-
-  pong(): void {
-    this.handlers.received({ type: 'pong', id: 0 })
   }
 
   disconnect(byPeer = true): void {
@@ -116,508 +136,679 @@ class Bench {
     return last.workload
   }
 
-  /** But for pings. */
-  get orders(): ToLauncher[] {
-    return this.sent.filter(({ type }) => type !== 'ping')
+  /** What was ordered since this was asked last. */
+  takeOrders(): ToLauncher[] {
+    return this.sent.splice(0)
   }
 
-  get failures(): Fact[] {
-    return this.facts.filter(({ type }) => type === 'workload_failed')
-  }
-
-  /** A workload that has served for so long. */
-  async serving(ms: number): Promise<this> {
-    await this.idle()
-    this.supervisor.start(3)
-    this.hear({ kind: 'started' }, { state: 'running', epoch: 3 })
-    await this.clock.pass(500)
-    this.probe.healthy()
-    for (let left = ms; left > 0; left -= 1_000) {
-      this.pong()
-      await this.clock.pass(Math.min(left, 1_000))
-    }
-    return this
+  get failures(): { reason: string; remedy: Remedy }[] {
+    return this.facts.flatMap((fact) =>
+      fact.type === 'workload_failed' ? [{ reason: fact.reason, remedy: fact.remedy }] : [],
+    )
   }
 
   async idle(): Promise<this> {
     await this.supervisor.listen()
     this.connect()
     this.hear({ kind: 'met' })
-    assert.deepEqual([this.workload.alive, this.workload.canRun], ['no', true])
     return this
+  }
+
+  async starting(): Promise<this> {
+    await this.idle()
+    this.supervisor.start(3)
+    return this
+  }
+
+  async running(): Promise<this> {
+    await this.starting()
+    this.hear({ kind: 'started' }, RUNNING)
+    return this
+  }
+
+  /** A workload that has served for so long. */
+  async serving(ms: number): Promise<this> {
+    await this.running()
+    await this.clock.pass(500)
+    this.probe.healthy()
+    await this.clock.pass(ms)
+    this.sent = []
+    return this
+  }
+
+  freeze(): void {
+    this.hear({ kind: 'frozen' }, FROZEN)
+  }
+
+  thaw(): void {
+    this.hear({ kind: 'thawed' }, RUNNING)
+  }
+
+  lose(role: 'worker' | 'master'): void {
+    const loss = { role, pids: [7] }
+    this.hear({ kind: 'bereft', loss }, { ...RUNNING, loss })
   }
 }
 
-describe('the workload, as its agent knows it', () => {
-  test('may run again once a silent launcher answers', async () => {
-    const b = await new Bench().idle()
-    await b.clock.pass(5_000)
-    assert.equal(b.workload.canRun, false)
-    b.pong()
-    assert.equal(b.workload.canRun, true)
-    b.supervisor.close()
+/** Kills what the launcher left once `done` is called. */
+function reclaiming() {
+  const { promise, resolve: done } = Promise.withResolvers<void>()
+  return { reclaim: () => promise, done }
+}
+
+describe('a launcher', () => {
+  test('that says it is idle is believed once it has looked for what an earlier one left, at once when it is back', async () => {
+    const fresh = new Bench()
+    await fresh.supervisor.listen()
+    assert.equal(fresh.supervisor.canRun, false)
+    fresh.connect()
+    assert.deepEqual([fresh.workload.alive, fresh.workload.canRun], ['no', false])
+    fresh.hear({ kind: 'met' })
+    assert.deepEqual([fresh.workload.alive, fresh.workload.canRun], ['no', true])
+    const back = new Bench()
+    back.connect({}, true)
+    assert.equal(back.workload.canRun, true)
   })
 
-  test('may live from the order to start until the launcher has answered it', async () => {
-    for (const answer of ['start_refused', 'killed'] as const) {
+  test('that was asked to end runs nothing more; the next one does', async () => {
+    const b = await new Bench().idle()
+    b.terminating()
+    assert.deepEqual([b.workload.ending, b.workload.canRun], [true, false])
+    b.connect({}, true)
+    assert.deepEqual([b.workload.ending, b.workload.canRun], [false, true])
+  })
+
+  test('is asked each second whether it is there, for as long as it is connected', async () => {
+    const b = await new Bench().idle()
+    await b.clock.pass(2_999)
+    assert.deepEqual(b.pings, [0, 1])
+    b.connected = false
+    await b.clock.pass(10_000)
+    assert.deepEqual([b.pings, b.supervisor.launcher], [[0, 1], 'missing'])
+    b.connected = true
+    await b.clock.pass(1_000)
+    assert.deepEqual(b.pings, [0, 1, 2])
+    b.supervisor.close()
+    await b.clock.pass(10_000)
+    assert.equal(b.pings.length, 3)
+  })
+
+  test('is silent from the fourth ping that it does not answer until it is heard, and its workload is handed over once', async () => {
+    const b = await new Bench().serving(500)
+    b.answers = false
+    for (const failures of [1, 2]) {
+      await b.clock.pass(3_999)
+      assert.equal(b.supervisor.launcher, 'connected')
+      await b.clock.pass(1)
+      assert.equal(b.supervisor.launcher, 'silent')
+      await b.clock.pass(10_000)
+      assert.equal(b.failures.length, failures)
+      b.pong()
+      assert.equal(b.supervisor.launcher, 'connected')
+    }
+    assert.equal(b.failures[0]?.reason, 'the launcher does not answer')
+  })
+
+  test('that is silent runs nothing until it answers, and with nothing that may live is no failure', async () => {
+    const b = await new Bench().idle()
+    b.answers = false
+    await b.clock.pass(5_000)
+    assert.deepEqual([b.workload.canRun, b.failures], [false, []])
+    b.pong()
+    assert.equal(b.workload.canRun, true)
+  })
+
+  test('that refuses grants is told of until it accepts one, or another launcher comes', async () => {
+    const b = await new Bench().idle()
+    const refuse = () => b.hear({ kind: 'grant_refused', reason: 'it has expired' })
+    refuse()
+    assert.equal(b.supervisor.refusedGrant, 'the launcher refuses grants: it has expired')
+    assert.equal(b.said.at(-1), b.supervisor.refusedGrant)
+    b.hear({ kind: 'grant_accepted' })
+    assert.equal(b.supervisor.refusedGrant, null)
+    refuse()
+    b.connect()
+    assert.equal(b.supervisor.refusedGrant, null)
+  })
+})
+
+describe('orders', () => {
+  const grant: ToLauncher = { type: 'grant', grant: GRANT }
+  const start: ToLauncher = { type: 'start', epoch: 3 }
+  const stop: ToLauncher = { type: 'stop', graceMs: 5_000 }
+  const kill: ToLauncher = { type: 'kill' }
+  const give = new Map<ToLauncher, (to: Supervisor) => void>([
+    [grant, (to) => to.grant(GRANT)],
+    [start, (to) => to.start(3)],
+    [stop, (to) => to.stop(5_000)],
+    [kill, (to) => to.kill()],
+  ])
+  const cases: [what: string, given: ToLauncher[], again: ToLauncher[]][] = [
+    ['nothing', [], []],
+    ['a grant', [grant], [grant]],
+    ['a start, not again', [start], []],
+    ['a stop, and the grant under which it is carried out', [grant, stop], [grant, stop]],
+    ['a kill, which ends the grant', [grant, kill], [kill]],
+    ['no stop that a start has followed', [stop, start], []],
+  ]
+  for (const [what, given, again] of cases) {
+    test(`that a launcher gets, and again when it is back: ${what}`, async () => {
       const b = await new Bench().idle()
-      b.supervisor.start(3)
+      for (const order of given) give.get(order)?.(b.supervisor)
+      assert.deepEqual(b.takeOrders(), given)
+      b.disconnect()
+      b.connect({}, true)
+      assert.deepEqual(b.takeOrders(), again)
+    })
+  }
+})
+
+describe('a workload', () => {
+  test('may live from the order to start until that is answered', async () => {
+    const answers: [WorkloadCause, alive: 'no' | 'yes'][] = [
+      [{ kind: 'start_refused', reason: 'no grant' }, 'no'],
+      [{ kind: 'stopped', durationMs: 1 }, 'no'],
+      [KILLED, 'no'],
+      [{ kind: 'grant_refused', reason: 'it is older than the one in force' }, 'yes'],
+      [{ kind: 'standby' }, 'yes'],
+    ]
+    for (const [answer, alive] of answers) {
+      const b = await new Bench().starting()
       assert.deepEqual([b.workload.alive, b.workload.canRun], ['yes', false])
-      b.hear({ kind: 'grant_refused', reason: 'it is older than the one in force' })
-      assert.equal(b.workload.alive, 'yes')
-      b.hear(answer === 'killed' ? { kind: answer, durationMs: 1 } : { kind: answer, reason: 'no grant' })
-      assert.equal(b.workload.alive, 'no')
-      b.supervisor.close()
+      b.hear(answer)
+      assert.equal(b.workload.alive, alive, answer.kind)
     }
   })
 
-  test('may live where its launcher went away with the order to start', async () => {
-    const b = await new Bench().idle()
-    b.supervisor.start(3)
-    b.disconnect()
-    assert.equal(b.workload.alive, 'maybe')
-    b.supervisor.close()
+  test('may live from the order to start, also where the launcher tells of a spare’s end meanwhile', async () => {
+    const b = await new Bench().starting()
+    b.hear({ kind: 'stopping' }, { state: 'stopping' })
+    b.hear(KILLED)
+    assert.equal(b.workload.alive, 'yes')
+    b.hear({ kind: 'started' }, RUNNING)
+    b.hear(KILLED)
+    assert.equal(b.workload.alive, 'no')
   })
 
-  test('is reclaimed half a kill margin after the first order to kill, however often that is repeated', async () => {
-    let reclaimed = 0
-    const b = await new Bench(async () => {
-      reclaimed++
-    }).idle()
+  test('may live in every state but idle', () => {
+    for (const state of ['running', 'frozen', 'stopping', 'unstoppable'] as const) {
+      const b = new Bench()
+      b.connect({ ...RUNNING, state }, true)
+      assert.deepEqual([b.workload.alive, b.workload.canRun], ['yes', false], state)
+    }
+  })
+
+  test('is reported as its launcher sees it', async () => {
+    const b = await new Bench().running()
+    const { epoch, identity, killAt, failed, stopFailed } = b.workload
+    assert.deepEqual([epoch, identity, killAt, failed, stopFailed], [3, 'me', 9, null, null])
+    b.lose('worker')
+    assert.equal(b.workload.failed, 'LangFlow lost its worker (pid 7)')
+    b.hear({ kind: 'stop_failed', reason: 'pid 42 lives' }, { ...RUNNING, state: 'unstoppable' })
+    assert.equal(b.workload.stopFailed, 'the workload could not be stopped')
+    assert.equal(b.said.at(-1), 'ALARM: pid 42 lives; the Lease is kept while something may live')
+  })
+
+  test('is of the version that its launcher says, also while that is away', async () => {
+    const b = await new Bench().idle()
+    assert.equal(b.workload.langflow, null)
+    b.connect({}, true, '1.13.0')
+    b.disconnect()
+    assert.equal(b.workload.langflow, '1.13.0')
+    b.connect()
+    assert.equal(b.workload.langflow, null)
+  })
+
+  test('is prepared while what stands by is ready, and as warm as was asked for', () => {
+    const cases: [StandbyMode, Partial<StandbyView>, prepared: boolean][] = [
+      ['cold', {}, true],
+      ['warm', { mode: 'warm', state: 'ready' }, true],
+      ['warm', {}, false],
+      ['warm', { mode: 'warm', state: 'preparing' }, false],
+    ]
+    for (const [standby, view, prepared] of cases) {
+      const b = new Bench({ standby })
+      b.connect({ standby: { ...COLD, ...view } }, true)
+      assert.equal(b.workload.prepared, prepared)
+    }
+  })
+
+  test('starts from less than was asked for until it is healthy once in its term, or goes on from the standby', async () => {
+    const warm = { mode: 'warm', state: 'none', reason: null, memoryBytes: null } as const
+    const b = await new Bench({ standby: 'warm' }).idle()
+    const is = () => ({ colder: b.supervisor.startsColder, served: b.supervisor.served })
+    assert.deepEqual(is(), { colder: false, served: false })
+    // Of a launcher that has run nothing yet, and waits for its standby without a word.
+    b.hear({ kind: 'standby' }, { standby: { ...warm, state: 'preparing' } })
     b.supervisor.start(3)
-    b.hear({ kind: 'started' }, { state: 'running', epoch: 3 })
+    assert.equal(is().colder, true)
+    b.hear({ kind: 'standby' }, { ...RUNNING, standby: { ...warm, state: 'preparing' } })
+    assert.equal(is().colder, true)
+    b.hear({ kind: 'started' }, { ...RUNNING, standby: warm })
+    assert.equal(is().colder, false)
+    b.hear({ kind: 'started' }, RUNNING)
+    assert.deepEqual(is(), { colder: true, served: false })
+    b.probe.healthy()
+    assert.deepEqual(is(), { colder: false, served: true })
+    // Started again in place.
+    b.hear(KILLED, IDLE)
+    b.supervisor.start(3)
+    b.hear({ kind: 'started' }, RUNNING)
+    assert.deepEqual(is(), { colder: false, served: true })
+  })
+})
+
+describe('what a launcher left that is gone', () => {
+  test('may live, also where it was only told to start, until a launcher has looked or is back', async () => {
+    for (const left of [await new Bench().running(), await new Bench().starting()]) {
+      left.disconnect()
+      const { alive, canRun, stopFailed } = left.workload
+      assert.deepEqual([alive, canRun], ['maybe', false])
+      assert.match(stopFailed ?? '', /nothing proves yet/)
+      // One that came and went without having looked changes nothing.
+      left.connect()
+      left.disconnect()
+      left.connect()
+      assert.equal(left.workload.alive, 'maybe')
+      left.hear({ kind: 'met' })
+      assert.equal(left.workload.alive, 'no')
+    }
+    const back = await new Bench().running()
+    back.disconnect()
+    back.connect({}, true)
+    assert.equal(back.workload.alive, 'no')
+    const idle = await new Bench().idle()
+    idle.disconnect()
+    assert.equal(idle.workload.alive, 'no')
+  })
+
+  test('ends with its namespace in a pod: dead once the port is free, and no sooner than after half a second', async () => {
+    const b = new Bench()
+    b.alone = true
+    await b.running()
+    b.disconnect()
+    await b.clock.pass(499)
+    assert.equal(b.workload.alive, 'maybe')
+    await b.clock.pass(1)
+    assert.equal(b.workload.alive, 'no')
+    assert.deepEqual(b.supervisor.view, { ...NOTHING, epoch: 3, identity: 'me' })
+    const slow = new Bench()
+    slow.alone = true
+    slow.portFree = false
+    await slow.running()
+    slow.disconnect()
+    await slow.clock.pass(2_000)
+    assert.equal(slow.workload.alive, 'maybe')
+    slow.portFree = true
+    await slow.clock.pass(50)
+    assert.equal(slow.workload.alive, 'no')
+  })
+
+  test('is not taken for dead where a launcher has come, was not alone, or was cut off by this agent', async () => {
+    const cases: [alone: boolean, byPeer: boolean, then: (b: Bench) => void, alive: string][] = [
+      [true, true, (b) => b.connect(RUNNING, true), 'yes'],
+      [true, false, ignore, 'maybe'],
+      [false, true, ignore, 'maybe'],
+    ]
+    for (const [alone, byPeer, then, alive] of cases) {
+      const b = new Bench()
+      b.alone = alone
+      await b.running()
+      b.disconnect(byPeer)
+      then(b)
+      await b.clock.pass(5_000)
+      assert.equal(b.workload.alive, alive)
+    }
+  })
+
+  test('is killed by the agent in `run`, and dead once that is done unless a launcher has come meanwhile', async () => {
+    for (const returns of [false, true]) {
+      const { reclaim, done } = reclaiming()
+      const b = await new Bench({ reclaim }).running()
+      b.disconnect()
+      assert.equal(b.said.at(-1), 'killing the workload without its launcher: the launcher is gone')
+      await settled()
+      assert.equal(b.workload.alive, 'maybe')
+      if (returns) b.connect(RUNNING, true)
+      done()
+      await settled()
+      assert.equal(b.workload.alive, returns ? 'yes' : 'no')
+    }
+  })
+})
+
+describe('a launcher that does nothing any more', () => {
+  const killings = (b: Bench) => b.said.filter((line) => line.startsWith('killing'))
+
+  test('is done without in `run` alone', async () => {
+    for (const options of [reclaiming(), {}]) {
+      const b = await new Bench(options).running()
+      b.answers = false
+      await b.clock.pass(4_000)
+      assert.equal(killings(b).length, 'reclaim' in options ? 1 : 0)
+    }
+  })
+
+  test('is done without half a kill margin after the first order to kill since the last start, in `run`', async () => {
+    const b = await new Bench(reclaiming()).running()
+    b.supervisor.kill()
+    await b.clock.pass(400)
+    b.supervisor.start(4)
     b.supervisor.kill()
     await b.clock.pass(400)
     b.supervisor.kill()
-    await b.clock.pass(100)
-    assert.equal(reclaimed, 1)
-    b.supervisor.close()
-  })
-
-  test('is told again to stop when the first order was lost with the link', async () => {
-    const b = await new Bench().idle()
-    b.supervisor.start(3)
-    b.hear({ kind: 'started' }, { state: 'running', epoch: 3 })
-    b.disconnect()
-    b.supervisor.stop(5_000)
-    b.sent.length = 0
-    b.connect({ state: 'running', epoch: 3 }, true)
-    assert.deepEqual(b.sent, [{ type: 'stop', graceMs: 5_000 }])
-    b.supervisor.close()
-  })
-
-  test('is as healthy after a thaw as before its freeze, and asked again at once', () => {
-    const b = new Bench()
-    b.connect({}, true)
-    b.supervisor.start(3)
-    b.hear({ kind: 'started' }, { state: 'running', epoch: 3 })
-    const freeze = () => b.hear({ kind: 'frozen' }, { state: 'frozen', epoch: 3 })
-    const thaw = () => b.hear({ kind: 'thawed' }, { state: 'running', epoch: 3 })
-    freeze()
-    thaw()
-    assert.equal(b.supervisor.healthy, false)
-    b.probe.healthy()
-    freeze()
-    assert.equal(b.supervisor.healthy, false)
-    thaw()
-    assert.equal(b.supervisor.healthy, true)
-    assert.equal(b.probes.at(-1), 'healthy')
-    b.hear({ kind: 'stopping' }, { state: 'stopping', epoch: 3 })
-    assert.equal(b.supervisor.healthy, false)
-  })
-
-  test('counts its failures after a thaw where it served before, and has its whole start where it did not', async () => {
-    const b = await new Bench().idle()
-    b.supervisor.start(3)
-    b.hear({ kind: 'started' }, { state: 'running', epoch: 3 })
-    b.hear({ kind: 'frozen' }, { state: 'frozen', epoch: 3 })
-    b.hear({ kind: 'thawed' }, { state: 'running', epoch: 3 })
-    b.probe.healthy()
-    b.hear({ kind: 'frozen' }, { state: 'frozen', epoch: 3 })
-    b.hear({ kind: 'thawed' }, { state: 'running', epoch: 3 })
-    assert.deepEqual(b.probes, ['until healthy', 'until healthy', 'healthy'])
-    b.supervisor.close()
-  })
-
-  test('without a worker is handed over at once: nobody answers what is open, and nothing ends in order', async () => {
-    const b = await new Bench().idle()
-    b.supervisor.start(3)
-    b.hear({ kind: 'started' }, { state: 'running', epoch: 3 })
-    b.connections = ['10.1.2.3', '10.1.2.3']
-    const loss = { role: 'worker', pids: [1234] } as const
-    b.hear({ kind: 'bereft', loss }, { state: 'running', epoch: 3, loss })
-    assert.equal(b.workload.failed, 'LangFlow lost its worker (pid 1234)')
-    b.supervisor.drain(b.clock.mono() + 5_000)
-    await b.clock.pass(0)
-    assert.deepEqual(b.facts.at(-1), { type: 'drained' })
-    b.supervisor.stop(30_000)
-    assert.deepEqual(b.sent.at(-1), { type: 'stop', graceMs: 0 })
-    b.hear({ kind: 'killed', durationMs: 5 }, { state: 'idle', loss: null })
-    b.connections = []
-    b.supervisor.start(4)
-    b.supervisor.stop(30_000)
-    assert.deepEqual(b.sent.at(-1), { type: 'stop', graceMs: 30_000 })
-    b.supervisor.close()
-  })
-
-  test('without a master is handed over in order: its workers may still answer', async () => {
-    const b = await new Bench().idle()
-    b.supervisor.start(3)
-    b.hear({ kind: 'started' }, { state: 'running', epoch: 3 })
-    b.connections = ['10.1.2.3', '10.1.2.3']
-    const loss = { role: 'master', pids: [12] } as const
-    b.hear({ kind: 'bereft', loss }, { state: 'running', epoch: 3, loss })
-    assert.equal(b.workload.failed, 'LangFlow lost its master (pid 12)')
-    b.supervisor.drain(b.clock.mono() + 5_000)
-    await b.clock.pass(1_000)
-    assert.ok(!b.facts.some(({ type }) => type === 'drained'))
-    b.connections = []
-    await b.clock.pass(100)
-    assert.ok(b.facts.some(({ type }) => type === 'drained'))
-    b.supervisor.stop(30_000)
-    assert.deepEqual(b.sent.at(-1), { type: 'stop', graceMs: 30_000 })
-    b.supervisor.close()
-  })
-
-  test('is told to end while it drains, once everybody knows that the gate is closed', async () => {
-    const b = await new Bench().serving(1_000)
-    b.connections = ['10.1.2.3']
-    b.said.length = b.sent.length = 0
-    b.supervisor.drain(b.clock.mono() + 5_000)
-    await b.clock.pass(1_900)
-    assert.deepEqual(b.orders, [])
-    assert.equal(b.supervisor.draining, '1 connection from 10.1.2.3')
-    await b.clock.pass(200)
-    b.pong()
-    assert.deepEqual(b.orders, [{ type: 'stop', graceMs: 33_000 }])
-    b.hear({ kind: 'stopping' }, { state: 'stopping', epoch: 3 })
-    b.connections = ['10.1.2.3', '10.1.2.3']
-    await b.clock.pass(1_500)
-    b.connections = []
-    await b.clock.pass(100)
-    assert.deepEqual(b.facts.at(-1), { type: 'drained' })
-    assert.equal(b.supervisor.draining, null)
-    assert.deepEqual(b.said, [
-      'draining: 1 connection from 10.1.2.3, 5 s left',
-      'draining: 2 connections from 10.1.2.3 (2), 3 s left',
+    await b.clock.pass(99)
+    assert.deepEqual(killings(b), [])
+    await b.clock.pass(1)
+    assert.deepEqual(killings(b), [
+      'killing the workload without its launcher: the launcher did not confirm a kill',
     ])
-    b.supervisor.stop(30_000)
-    assert.deepEqual(b.orders.at(-1), { type: 'stop', graceMs: 30_000 })
-    b.supervisor.close()
   })
 
-  test('is not told to end while it drains where it stands still: it would be killed', async () => {
-    const b = await new Bench().serving(1_000)
-    b.connections = ['10.1.2.3']
-    b.hear({ kind: 'frozen' }, { state: 'frozen', epoch: 3 })
-    b.sent.length = 0
-    b.supervisor.drain(b.clock.mono() + 5_000)
-    await b.clock.pass(3_000)
-    assert.deepEqual(b.orders, [])
-    b.hear({ kind: 'thawed' }, { state: 'running', epoch: 3 })
-    await b.clock.pass(100)
-    assert.deepEqual(b.orders, [{ type: 'stop', graceMs: 31_900 }])
-    b.supervisor.close()
-  })
-
-  test('is told to end late in a long drain: it would end its requests by itself after 30 s', async () => {
-    const b = await new Bench().serving(1_000)
-    b.connections = ['10.1.2.3']
-    b.sent.length = 0
-    b.supervisor.drain(b.clock.mono() + 60_000)
-    await b.clock.pass(34_900)
-    assert.deepEqual(b.orders, [])
-    await b.clock.pass(100)
-    assert.deepEqual(b.orders, [{ type: 'stop', graceMs: 55_000 }])
-    b.supervisor.close()
-  })
-
-  test('does not wait for what is still open when it is stopped, or cannot be told', async () => {
-    for (const open of [['10.1.2.3'], null]) {
-      const b = await new Bench().serving(1_000)
-      b.connections = open
-      b.sent.length = 0
-      b.supervisor.stop(30_000)
-      b.supervisor.stop(200)
-      assert.deepEqual(b.orders, [
-        { type: 'stop', graceMs: CUT_OFF_MS },
-        { type: 'stop', graceMs: 200 },
-      ])
-      b.supervisor.close()
+  test('is not done without once it has killed, or is to start again, where nothing lives, nor in a pod', async () => {
+    const kill = (b: Bench) => b.supervisor.kill()
+    const cases: [reclaim: boolean, lives: boolean, ...acts: ((b: Bench) => void)[]][] = [
+      [true, true, kill, (b) => b.hear(KILLED, IDLE)],
+      [true, true, kill, (b) => b.supervisor.start(4)],
+      [true, false, kill, (b) => b.supervisor.start(3)],
+      [false, true, kill],
+    ]
+    for (const [reclaim, lives, ...acts] of cases) {
+      const b = new Bench(reclaim ? reclaiming() : {})
+      await (lives ? b.running() : b.idle())
+      for (const act of acts) act(b)
+      await b.clock.pass(1_000)
+      assert.deepEqual(killings(b), [])
     }
   })
+})
 
-  test('that is stopped without a drain has the time of one for what is open', async () => {
-    const b = await new Bench().serving(1_000)
-    b.connections = ['10.1.2.3']
-    b.sent.length = 0
-    b.supervisor.restart(30_000, 5_000)
-    await b.clock.pass(4_900)
-    assert.deepEqual(b.orders, [{ type: 'stop', graceMs: 30_000, restarts: true }])
-    await b.clock.pass(100)
-    assert.deepEqual(b.orders.at(-1), { type: 'stop', graceMs: CUT_OFF_MS, restarts: true })
-    b.supervisor.close()
+describe('the health of a workload', () => {
+  test('is after a thaw as before its freeze, and asked for again at once', async () => {
+    const b = await new Bench().running()
+    b.freeze()
+    b.thaw()
+    assert.equal(b.supervisor.healthy, false)
+    b.probe.healthy()
+    b.freeze()
+    assert.equal(b.supervisor.healthy, false)
+    b.thaw()
+    assert.equal(b.supervisor.healthy, true)
+    assert.deepEqual(b.probes, ['starting', 'starting', 'healthy'])
+    b.hear({ kind: 'stopping' }, STOPPING)
+    assert.equal(b.supervisor.healthy, false)
   })
 
-  test('whose start was given up in doubt, while it waited for its standby, is started again', async () => {
-    const b = await new Bench().idle()
-    b.supervisor.start(3)
-    b.hear({ kind: 'frozen' }, { state: 'frozen', epoch: 3, orderedAt: 1 })
-    b.hear({ kind: 'stopping' }, { state: 'stopping', epoch: 3, orderedAt: 1 })
-    b.hear({ kind: 'killed', durationMs: 5 }, { state: 'idle', epoch: 3 })
-    const told = {
-      type: 'workload_failed',
-      reason: 'the launcher gave up a start in doubt',
-      remedy: 'restart',
+  test('has one start timeout from the order, however long its launcher waited or was in doubt', async () => {
+    const b = await new Bench().starting()
+    // Sent before the order had come.
+    b.hear({ kind: 'standby' })
+    await b.clock.pass(40_000)
+    b.hear({ kind: 'started' }, RUNNING)
+    await b.clock.pass(10_000)
+    b.freeze()
+    await b.clock.pass(4_000)
+    b.thaw()
+    await b.clock.pass(5_999)
+    assert.deepEqual(b.failures, [])
+    await b.clock.pass(1)
+    const reason = 'LangFlow was not healthy within 60 s of its start'
+    assert.deepEqual(b.failures, [{ reason, remedy: 'handover' }])
+    const never = await new Bench().starting()
+    never.hear({ kind: 'standby' })
+    await never.clock.pass(60_000)
+    assert.equal(never.failures.length, 1)
+  })
+
+  test('is found by a restarted agent as it was', async () => {
+    const found = async (orderedMsAgo: number | null, servedMsAgo: number | null) => {
+      const b = new Bench()
+      await b.supervisor.listen()
+      const ago = (ms: number | null) => (ms === null ? null : b.clock.mono() - ms)
+      b.connect({ ...RUNNING, orderedAt: ago(orderedMsAgo), servedSince: ago(servedMsAgo) }, true)
+      return b
     }
-    assert.deepEqual(b.failures, [told])
-    b.supervisor.close()
-  })
-
-  test('that ends by itself leaves a spare, which ends before the term does unless a start follows', async () => {
-    for (const remedy of ['restart', 'handover'] as const) {
-      const b = await new Bench().serving(1_000)
-      b.sent.length = 0
-      if (remedy === 'restart') b.supervisor.restart(30_000, 5_000)
-      b.sent.length = 0
-      b.hear({ kind: 'killed', durationMs: 5 }, { state: 'idle', epoch: 3, spare: true })
-      const handedOver = remedy === 'handover'
-      assert.deepEqual(b.orders, handedOver ? [{ type: 'stop', graceMs: 0 }] : [])
-      assert.equal(b.workload.alive, handedOver ? 'yes' : 'no')
-      b.supervisor.drain(b.clock.mono() + 5_000)
-      assert.deepEqual(b.orders.at(-1), { type: 'stop', graceMs: 0 })
-      b.hear({ kind: 'killed', durationMs: 5 }, { state: 'idle', epoch: 3 })
-      assert.equal(b.workload.alive, 'no')
-      b.supervisor.close()
+    for (const [orderedMsAgo, leftMs] of [
+      [null, 60_000],
+      [59_000, 1_000],
+    ] as const) {
+      const b = await found(orderedMsAgo, null)
+      assert.deepEqual(b.probes, ['starting'])
+      await b.clock.pass(leftMs - 1)
+      assert.deepEqual(b.failures, [])
+      await b.clock.pass(1)
+      assert.equal(b.failures.length, 1)
     }
+    const served = await found(70_000, 20_000)
+    assert.deepEqual(served.probes, ['served'])
+    served.probe.unhealthy('/health: no answer within 2 s')
+    assert.deepEqual([served.failures.length, served.served], [1, [20_000]])
   })
 
-  test('that is started again is not stopped for what was open before', async () => {
-    const b = await new Bench().serving(1_000)
-    b.supervisor.restart(30_000, 5_000)
-    b.hear({ kind: 'stopped', durationMs: 5 }, { state: 'idle', epoch: 3 })
-    b.supervisor.start(3)
-    b.hear({ kind: 'started' }, { state: 'running', epoch: 3 })
-    b.connections = ['10.1.2.3']
-    b.sent.length = 0
-    await b.clock.pass(6_000)
-    assert.deepEqual(b.orders, [])
-    b.supervisor.close()
+  test('is told to its launcher, again where that may have been lost', async () => {
+    const b = await new Bench().running()
+    assert.deepEqual(b.takeOrders().at(-1), { type: 'start', epoch: 3 })
+    b.probe.healthy()
+    assert.deepEqual(b.takeOrders(), [{ type: 'healthy' }])
+    b.disconnect()
+    b.connect(RUNNING, true)
+    assert.equal(b.probes.at(-1), 'served')
+    b.probe.healthy()
+    assert.deepEqual(b.takeOrders(), [{ type: 'healthy' }])
   })
+})
 
-  test('may be restarted where LangFlow itself failed: it is told for how long that had served', async () => {
-    const loss = { role: 'worker', pids: [7] } as const
-    const failures: [(b: Bench) => void, string][] = [
-      [
-        (b) => b.hear({ kind: 'exited', code: null, signal: 'SIGKILL' }, { state: 'stopping', epoch: 3 }),
-        'LangFlow ended by itself (SIGKILL)',
-      ],
-      [
-        (b) => b.hear({ kind: 'bereft', loss }, { state: 'running', epoch: 3, loss }),
-        'LangFlow lost its worker (pid 7)',
-      ],
+describe('a workload that fails', () => {
+  const exit: WorkloadCause = { kind: 'exited', code: null, signal: 'SIGKILL' }
+
+  test('by itself is remedied by how long it had served', async () => {
+    const failures: [(b: Bench) => void, reason: string][] = [
+      [(b) => b.hear(exit, STOPPING), 'LangFlow ended by itself (SIGKILL)'],
+      [(b) => b.lose('worker'), 'LangFlow lost its worker (pid 7)'],
       [(b) => b.probe.unhealthy('/health: 500'), 'LangFlow is unhealthy: /health: 500'],
     ]
     for (const [fail, reason] of failures) {
       const b = await new Bench().serving(20_000)
       b.remedy = 'restart'
       fail(b)
-      assert.deepEqual(b.served, [20_000])
-      assert.deepEqual(b.failures, [{ type: 'workload_failed', reason, remedy: 'restart' }])
-      b.supervisor.close()
+      assert.deepEqual([b.served, b.failures], [[20_000], [{ reason, remedy: 'restart' }]])
     }
   })
 
-  test('counts how long it has served anew with each start, and through a freeze', async () => {
+  test('has served from its start on, also through a freeze', async () => {
     const b = await new Bench().serving(20_000)
-    b.hear({ kind: 'frozen' }, { state: 'frozen', epoch: 3 })
-    b.hear({ kind: 'thawed' }, { state: 'running', epoch: 3 })
+    b.freeze()
+    b.thaw()
     b.probe.healthy()
-    b.hear({ kind: 'exited', code: 1, signal: null }, { state: 'stopping', epoch: 3 })
-    b.hear({ kind: 'killed', durationMs: 5 }, { state: 'idle', epoch: 3 })
+    b.hear(exit, STOPPING)
+    b.hear(KILLED, IDLE)
     b.supervisor.start(3)
-    b.hear({ kind: 'exited', code: 1, signal: null }, { state: 'stopping', epoch: 3 })
+    b.hear(exit, STOPPING)
     assert.deepEqual(b.served, [20_000, null])
-    b.supervisor.close()
   })
 
   test('is handed over where its launcher is at fault, or would not start it', async () => {
-    const failures: ((b: Bench) => unknown)[] = [
-      (b) => b.disconnect(),
-      (b) => b.clock.pass(5_000),
-      (b) => b.hear({ kind: 'start_refused', reason: 'the port is taken' }, { state: 'idle' }),
-      (b) => b.hear({ kind: 'killed', durationMs: 5 }, { state: 'idle' }),
+    const failures: [(b: Bench) => void, reason: string][] = [
+      [(b) => b.disconnect(), 'the launcher is gone'],
+      [
+        (b) => b.hear({ kind: 'start_refused', reason: 'the port is taken' }, IDLE),
+        'LangFlow was not started: the port is taken',
+      ],
+      [(b) => b.hear({ ...exit, unreaped: true }, STOPPING), "LangFlow's parent, tini, was killed (SIGKILL)"],
+      [(b) => b.hear(KILLED, IDLE), 'the launcher stopped LangFlow by itself'],
     ]
-    for (const fail of failures) {
+    for (const [fail, reason] of failures) {
       const b = await new Bench().serving(20_000)
       b.remedy = 'restart'
-      await fail(b)
-      assert.deepEqual(
-        b.failures.map((fact) => fact.type === 'workload_failed' && fact.remedy),
-        ['handover'],
-      )
-      b.supervisor.close()
+      fail(b)
+      assert.deepEqual(b.failures, [{ reason, remedy: 'handover' }])
     }
   })
 
-  test('without a worker is stopped at once also where the order comes with the news', async () => {
-    const b = await new Bench().serving(20_000)
-    const loss = { role: 'worker', pids: [7] } as const
-    const tell = b.facts.push.bind(b.facts)
-    b.facts.push = (fact) => {
-      if (fact?.type === 'workload_failed') b.supervisor.stop(30_000)
-      return tell(fact as Fact)
+  test('does not, where its end was ordered; each start makes that anew', async () => {
+    for (const order of ['stop', 'kill'] as const) {
+      const b = await new Bench().serving(1_000)
+      if (order === 'stop') b.supervisor.stop(5_000)
+      else b.supervisor.kill()
+      b.hear(KILLED, IDLE)
+      assert.deepEqual(b.failures, [])
+      b.supervisor.start(4)
+      b.hear({ kind: 'started' }, RUNNING)
+      b.hear(KILLED, IDLE)
+      assert.equal(b.failures.length, 1)
     }
-    b.hear({ kind: 'bereft', loss }, { state: 'running', epoch: 3, loss })
-    assert.deepEqual(b.sent.at(-1), { type: 'stop', graceMs: 0 })
-    b.hear({ kind: 'killed', durationMs: 5 }, { state: 'idle' })
-    assert.equal(b.failures.length, 1)
-    b.supervisor.close()
   })
 
-  test('that a restarted agent finds running has a limited time to become healthy', async () => {
-    const b = new Bench()
-    await b.supervisor.listen()
-    b.connect({ state: 'running', epoch: 3 }, true)
-    b.facts.length = 0
-    for (let second = 0; second < 60; second++) {
-      b.pong()
-      await b.clock.pass(1_000)
-    }
-    assert.ok(
-      b.facts.some((fact) => fact.type === 'workload_failed' && /not healthy within 60 s/.test(fact.reason)),
-    )
-    b.supervisor.close()
+  test('to start in doubt, while it waited for its standby, is started again', async () => {
+    const b = await new Bench().starting()
+    b.hear({ kind: 'frozen' }, { ...FROZEN, orderedAt: 1 })
+    b.hear({ kind: 'stopping' }, { ...STOPPING, orderedAt: 1 })
+    b.hear(KILLED, IDLE)
+    assert.deepEqual(b.failures, [{ reason: 'the launcher gave up a start in doubt', remedy: 'restart' }])
   })
 
-  test('that a restarted agent finds starting has what is left of its start', async () => {
-    const b = new Bench()
-    await b.supervisor.listen()
-    b.connect({ state: 'running', epoch: 3, orderedAt: b.clock.mono() - 59_000 }, true)
-    assert.deepEqual(b.probes, ['until healthy'])
-    await b.clock.pass(999)
-    assert.deepEqual(b.failures, [])
-    await b.clock.pass(1)
-    assert.equal(b.failures.length, 1)
-    b.supervisor.close()
-  })
-
-  test('that was healthy before its agent restarted has as many failures as when it serves, and counts on', async () => {
-    const b = new Bench()
-    await b.supervisor.listen()
-    const now = b.clock.mono()
-    b.connect({ state: 'running', epoch: 3, orderedAt: now - 70_000, servedSince: now - 20_000 }, true)
-    assert.deepEqual(b.probes, ['failures count'])
-    b.probe.unhealthy('/health: no answer within 2 s')
-    assert.deepEqual([b.failures.length, b.served], [1, [20_000]])
-    b.supervisor.close()
-  })
-
-  test('that became healthy is told to its launcher, again where that may have been lost', async () => {
+  test('by the loss of its worker is ended at once: nobody answers what is open, and nothing ends in order', async () => {
     const b = await new Bench().serving(1_000)
-    const told = () => b.sent.filter(({ type }) => type === 'healthy').length
-    assert.equal(told(), 1)
-    b.disconnect()
-    b.connect({ state: 'running', epoch: 3 }, true)
-    assert.equal(b.probes.at(-1), 'failures count')
-    b.probe.healthy()
-    assert.equal(told(), 2)
-    b.supervisor.close()
+    b.connections = ['10.1.2.3', '10.1.2.3']
+    b.lose('worker')
+    b.supervisor.drain(b.clock.mono() + 5_000)
+    await b.clock.pass(0)
+    assert.deepEqual(b.facts.at(-1), { type: 'drained' })
+    b.supervisor.stop(30_000)
+    assert.deepEqual(b.takeOrders(), [{ type: 'stop', graceMs: 0 }])
+    b.hear(KILLED, IDLE)
+    b.connections = []
+    b.supervisor.start(4)
+    b.supervisor.stop(30_000)
+    assert.deepEqual(b.takeOrders().at(-1), { type: 'stop', graceMs: 30_000 })
   })
 
-  test('is given up one start timeout after the order, however long its launcher waited before it started', async () => {
-    const b = await new Bench().idle()
-    b.supervisor.start(3)
-    // Sent before the order had come.
-    b.hear({ kind: 'standby' }, { state: 'idle' })
-    const pass = async (ms: number) => {
-      for (const until = b.clock.mono() + ms; b.clock.mono() < until; b.pong()) {
-        await b.clock.pass(Math.min(1_000, until - b.clock.mono()))
-      }
+  test('by the loss of its worker is ended at once also where the order comes with the news', async () => {
+    const b = await new Bench().serving(1_000)
+    const push = b.facts.push.bind(b.facts)
+    b.facts.push = (...facts) => {
+      if (facts[0]?.type === 'workload_failed') b.supervisor.stop(30_000)
+      return push(...facts)
     }
-    await pass(40_000)
-    b.hear({ kind: 'started' }, { state: 'running', epoch: 3 })
-    await pass(10_000)
-    b.hear({ kind: 'frozen' }, { state: 'frozen', epoch: 3 })
-    await pass(4_000)
-    b.hear({ kind: 'thawed' }, { state: 'running', epoch: 3 })
-    await pass(5_999)
-    assert.deepEqual(b.failures, [])
-    await pass(1)
+    b.lose('worker')
+    assert.deepEqual(b.takeOrders(), [{ type: 'stop', graceMs: 0 }])
+    b.hear(KILLED, IDLE)
     assert.equal(b.failures.length, 1)
-    b.supervisor.close()
   })
 
-  test('is given up in time also where its launcher never starts it', async () => {
-    const b = await new Bench().idle()
-    b.supervisor.start(3)
-    b.hear({ kind: 'standby' }, { state: 'idle' })
-    for (let second = 0; second < 60; second++, b.pong()) await b.clock.pass(1_000)
-    assert.equal(b.failures.length, 1)
-    b.supervisor.close()
+  test('by the loss of its master is ended in order: its workers may still answer', async () => {
+    const b = await new Bench().serving(1_000)
+    b.connections = ['10.1.2.3', '10.1.2.3']
+    b.lose('master')
+    assert.equal(b.workload.failed, 'LangFlow lost its master (pid 7)')
+    b.supervisor.drain(b.clock.mono() + 5_000)
+    await b.clock.pass(1_000)
+    assert.notEqual(b.facts.at(-1)?.type, 'drained')
+    b.connections = []
+    await b.clock.pass(100)
+    assert.deepEqual(b.facts.at(-1), { type: 'drained' })
+    b.supervisor.stop(30_000)
+    assert.deepEqual(b.takeOrders(), [{ type: 'stop', graceMs: 30_000 }])
+  })
+})
+
+describe('a workload that is stopped', () => {
+  for (const [when, drainMs, notForMs, graceMs] of [
+    ['once everybody knows that the gate is closed', 5_000, 1_900, 33_000],
+    ['late in a long drain: it would end its requests by itself after 30 s', 60_000, 34_900, 55_000],
+  ] as const) {
+    test(`is told to end while it drains, ${when}`, async () => {
+      const b = await new Bench().serving(1_000)
+      b.connections = ['10.1.2.3']
+      b.supervisor.drain(b.clock.mono() + drainMs)
+      await b.clock.pass(notForMs)
+      assert.deepEqual(b.takeOrders(), [])
+      await b.clock.pass(100)
+      assert.deepEqual(b.takeOrders(), [{ type: 'stop', graceMs }])
+    })
+  }
+
+  test('is drained once nothing is open, and says meanwhile for whom it waits', async () => {
+    const b = await new Bench().serving(1_000)
+    b.connections = ['10.1.2.3']
+    b.said.length = 0
+    b.supervisor.drain(b.clock.mono() + 5_000)
+    await b.clock.pass(2_100)
+    assert.equal(b.supervisor.draining, '1 connection from 10.1.2.3')
+    b.connections = ['10.1.2.3', '10.1.2.3']
+    await b.clock.pass(1_500)
+    b.connections = []
+    await b.clock.pass(100)
+    assert.deepEqual([b.facts.at(-1), b.supervisor.draining], [{ type: 'drained' }, null])
+    assert.deepEqual(b.said, [
+      'draining: 1 connection from 10.1.2.3, 5 s left',
+      'draining: 2 connections from 10.1.2.3 (2), 3 s left',
+    ])
+    b.takeOrders()
+    b.supervisor.stop(30_000)
+    assert.deepEqual(b.takeOrders(), [{ type: 'stop', graceMs: 30_000 }])
   })
 
-  test('starts from less than was asked for until it is healthy once in its term, or goes on from the standby', async () => {
-    const warm = { mode: 'warm', state: 'none', reason: null, memoryBytes: null } as const
-    const b = await new Bench(undefined, 'warm').idle()
-    assert.equal(b.supervisor.startsColder, false)
-    // Of a launcher that has run nothing yet, and waits for its standby without a word.
-    b.hear({ kind: 'standby' }, { standby: { ...warm, state: 'preparing' } })
-    b.supervisor.start(3)
-    assert.equal(b.supervisor.startsColder, true)
-    const running = { state: 'running', epoch: 3 } as const
-    b.hear({ kind: 'standby' }, { ...running, standby: { ...warm, state: 'preparing' } })
-    assert.equal(b.supervisor.startsColder, true)
-    b.hear({ kind: 'started' }, { ...running, standby: warm })
-    assert.equal(b.supervisor.startsColder, false)
-    b.hear({ kind: 'started' }, running)
-    assert.equal(b.supervisor.startsColder, true)
-    assert.equal(b.supervisor.served, false)
-    b.probe.healthy()
-    assert.equal(b.supervisor.startsColder, false)
-    assert.equal(b.supervisor.served, true)
-    // Started again in place.
-    b.hear({ kind: 'killed', durationMs: 5 }, { state: 'idle', epoch: 3 })
-    b.supervisor.start(3)
-    b.hear({ kind: 'started' }, running)
-    assert.equal(b.supervisor.startsColder, false)
-    assert.equal(b.supervisor.served, true)
-    b.supervisor.close()
+  test('is not told to end while it drains where it stands still: it would be killed', async () => {
+    const b = await new Bench().serving(1_000)
+    b.connections = ['10.1.2.3']
+    b.freeze()
+    b.supervisor.drain(b.clock.mono() + 5_000)
+    await b.clock.pass(3_000)
+    assert.deepEqual(b.takeOrders(), [])
+    b.thaw()
+    await b.clock.pass(100)
+    assert.deepEqual(b.takeOrders(), [{ type: 'stop', graceMs: 31_900 }])
   })
 
-  test('of a launcher that is ending has to be handed over', async () => {
-    const b = await new Bench().idle()
-    b.terminating()
-    assert.deepEqual([b.workload.ending, b.workload.canRun], [true, false])
-    b.supervisor.close()
-  })
-
-  test('is dead with a launcher that was alone and closed the link itself, not with one that this agent cut off', async () => {
-    for (const byPeer of [true, false]) {
-      const b = new Bench()
-      b.alone = true
-      await b.idle()
-      b.supervisor.start(3)
-      b.hear({ kind: 'started' }, { state: 'running', epoch: 3 })
-      b.disconnect(byPeer)
-      await b.clock.pass(5_000)
-      assert.equal(b.workload.alive, byPeer ? 'no' : 'maybe')
-      b.supervisor.close()
+  test('does not wait for what is still open, or cannot be told', async () => {
+    for (const open of [['10.1.2.3'], null]) {
+      const b = await new Bench().serving(1_000)
+      b.connections = open
+      b.supervisor.stop(30_000)
+      b.supervisor.stop(200)
+      assert.deepEqual(b.takeOrders(), [
+        { type: 'stop', graceMs: CUT_OFF_MS },
+        { type: 'stop', graceMs: 200 },
+      ])
     }
   })
 
-  test('may still live after a launcher came and went without having looked', async () => {
-    const b = await new Bench(() => new Promise(ignore)).idle()
+  test('without a drain, to be started again, has the time of one for what is open', async () => {
+    const b = await new Bench().serving(1_000)
+    b.connections = ['10.1.2.3']
+    b.supervisor.restart(30_000, 5_000)
+    await b.clock.pass(4_900)
+    assert.deepEqual(b.takeOrders(), [{ type: 'stop', graceMs: 30_000, restarts: true }])
+    await b.clock.pass(100)
+    assert.deepEqual(b.takeOrders(), [{ type: 'stop', graceMs: CUT_OFF_MS, restarts: true }])
+  })
+
+  test('and started again is not stopped for what was open before', async () => {
+    const b = await new Bench().serving(1_000)
+    b.supervisor.restart(30_000, 5_000)
+    b.hear({ kind: 'stopped', durationMs: 5 }, IDLE)
     b.supervisor.start(3)
-    b.hear({ kind: 'started' }, { state: 'running', epoch: 3 })
-    b.disconnect()
-    b.connect()
-    assert.equal(b.workload.alive, 'maybe')
-    b.disconnect()
-    assert.equal(b.workload.alive, 'maybe')
-    b.connect()
-    b.hear({ kind: 'met' })
-    assert.equal(b.workload.alive, 'no')
-    b.supervisor.close()
+    b.hear({ kind: 'started' }, RUNNING)
+    b.connections = ['10.1.2.3']
+    b.takeOrders()
+    await b.clock.pass(6_000)
+    assert.deepEqual(b.takeOrders(), [])
+  })
+
+  test('leaves a spare, which ends before the term does unless a start follows', async () => {
+    for (const restarts of [true, false]) {
+      const b = await new Bench().serving(1_000)
+      if (restarts) b.supervisor.restart(30_000, 5_000)
+      const ended: ToLauncher[] = [{ type: 'stop', graceMs: 0 }]
+      b.takeOrders()
+      b.hear(KILLED, { ...IDLE, spare: true })
+      assert.deepEqual(b.takeOrders(), restarts ? [] : ended)
+      assert.equal(b.workload.alive, restarts ? 'no' : 'yes')
+      b.supervisor.drain(b.clock.mono() + 5_000)
+      assert.deepEqual(b.takeOrders(), ended)
+      b.hear(KILLED, IDLE)
+      assert.equal(b.workload.alive, 'no')
+    }
   })
 })

@@ -1,5 +1,5 @@
 import type { Clock, Timer } from '../../clock.ts'
-import type { Preparable, Standby, StandbyView } from '../../link/standby.ts'
+import { COLD, type Standby, type StandbyView } from '../../link/standby.ts'
 
 /**
  * From when it was last ready, or has failed without that, until it is tried again; twice as long each time, since it costs a
@@ -8,55 +8,105 @@ import type { Preparable, Standby, StandbyView } from '../../link/standby.ts'
 const AGAIN_MS = 60_000
 const AGAIN_AT_MOST_MS = 15 * 60_000
 
-/** Keeps a standby: one that fails, also while it waits, is prepared again later. */
-export class KeptStandby<Kind extends Preparable> implements Standby {
-  /** What is kept. */
-  readonly held: Kind
-  private readonly clock: Clock
-  private readonly told: () => void
+export const PREPARING: StandbyView = { ...COLD, mode: 'warm', state: 'preparing' }
+
+/** Keeps a standby: one that fails, also while it waits, is prepared again later. How it is prepared is each kind's own. */
+export abstract class KeptStandby implements Standby {
+  protected readonly clock: Clock
+  private readonly told: (view: StandbyView) => void
+  private current = COLD
   /** There is to be one. */
   private keeping = false
+  /** There is one: it is being prepared, or ready. */
+  protected exists = false
+  /** It failed for a reason that trying again will not change. */
+  protected unfit = false
   private failures = 0
   /** Monotonic ms; `null`: it is not ready. */
-  private readySince: number | null = null
+  private readyAt: number | null = null
   private again: Timer | null = null
+  private settling = Promise.withResolvers<void>()
 
-  /**
-   * @param make is given what the new one has to call when its view has changed
-   * @param told the view has changed
-   */
-  constructor(make: (changed: () => void) => Kind, clock: Clock, told: () => void) {
-    this.held = make(() => this.changed())
+  /** @param told the view has changed */
+  constructor(clock: Clock, told: (view: StandbyView) => void) {
     this.clock = clock
     this.told = told
+    this.settling.resolve()
   }
 
+  /** Begins to prepare one. It becomes `PREPARING`, and then `ready` or `fail` follows. */
+  protected abstract begin(): void
+
+  /** SIGKILL to what is kept, if anything is. */
+  protected abstract end(): void
+
   get view(): StandbyView {
-    const { view } = this.held
+    const { current } = this
     // What is to be prepared soon is not ready, and nothing is wrong with it.
-    return this.again !== null && view.reason === null ? { ...view, mode: 'warm' } : view
+    return this.again !== null && current.reason === null ? { ...current, mode: 'warm' } : current
   }
 
   prepare(afterMs = 0): void {
     if (this.keeping) return
     this.keeping = true
-    if (this.held.unfit) return
+    if (this.unfit) return
     if (afterMs > 0) this.later(afterMs)
-    else this.held.prepare()
+    else this.prepareNow()
   }
 
   async use(): Promise<void> {
     // Due soon, it is waited for all the same; what has failed is not.
-    const isDue = this.again !== null && this.held.view.reason === null
+    const isDue = this.again !== null && this.current.reason === null
     this.rest()
     this.failures = 0
-    if (isDue) this.held.prepare()
-    await this.held.settled()
+    if (isDue) this.prepareNow()
+    await this.settling.promise
   }
 
   discard(): void {
     this.rest()
-    this.held.discard()
+    this.exists = false
+    this.end()
+    if (!this.unfit) this.current = COLD
+    this.settling.resolve()
+  }
+
+  protected ready(held: Pick<StandbyView, 'reason' | 'memoryBytes'>): void {
+    this.become({ mode: 'warm', state: 'ready', ...held })
+    this.settling.resolve()
+  }
+
+  protected fail(reason: string): void {
+    this.exists = false
+    this.end()
+    this.become({ ...COLD, reason })
+    this.settling.resolve()
+  }
+
+  /** It goes on as the workload. */
+  protected goesOn(): void {
+    this.exists = false
+    this.become({ ...COLD, mode: 'warm' })
+  }
+
+  protected become(view: StandbyView): void {
+    this.current = view
+    this.told(view)
+    const now = this.clock.mono()
+    const readyMs = this.readyAt === null ? 0 : now - this.readyAt
+    this.readyAt = view.state === 'ready' ? (this.readyAt ?? now) : null
+    const failed = view.mode === 'cold' && view.reason !== null
+    if (!this.keeping || !failed || this.unfit || this.again !== null) return
+    if (readyMs >= AGAIN_AT_MOST_MS) this.failures = 0
+    const wait = Math.min(AGAIN_MS * 2 ** this.failures++, AGAIN_AT_MOST_MS)
+    this.later(Math.max(0, wait - readyMs))
+  }
+
+  private prepareNow(): void {
+    if (this.exists) return
+    this.exists = true
+    this.settling = Promise.withResolvers<void>()
+    this.begin()
   }
 
   private rest(): void {
@@ -65,22 +115,10 @@ export class KeptStandby<Kind extends Preparable> implements Standby {
     this.again = null
   }
 
-  private changed(): void {
-    this.told()
-    const { view, unfit } = this.held
-    const now = this.clock.mono()
-    const readyMs = this.readySince === null ? 0 : now - this.readySince
-    this.readySince = view.state === 'ready' ? (this.readySince ?? now) : null
-    if (!this.keeping || view.mode !== 'cold' || view.reason === null || unfit || this.again !== null) return
-    if (readyMs >= AGAIN_AT_MOST_MS) this.failures = 0
-    const wait = Math.min(AGAIN_MS * 2 ** this.failures++, AGAIN_AT_MOST_MS)
-    this.later(Math.max(0, wait - readyMs))
-  }
-
   private later(afterMs: number): void {
     this.again = this.clock.after(afterMs, () => {
       this.again = null
-      this.held.prepare()
+      this.prepareNow()
     })
   }
 }

@@ -1,4 +1,4 @@
-import { CUT_OFF } from '../langflow-scripts.ts'
+import { CUT_OFF } from '../langflow-command.ts'
 
 /**
  * What the interpreter of a warm standby runs, with the descriptor of its link and the first entry of `sys.path` as

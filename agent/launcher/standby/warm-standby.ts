@@ -4,11 +4,12 @@ import { dirname, join, resolve } from 'node:path'
 import type { Duplex } from 'node:stream'
 import * as z from 'zod/mini'
 import type { Clock, Timer } from '../../clock.ts'
-import { COLD, type Preparable, type StandbyView } from '../../link/standby.ts'
+import type { StandbyView } from '../../link/standby.ts'
 import { memoryOf, type ProcessIdentity, readStat } from '../../processes/proc.ts'
 import { signalSame } from '../../processes/signals.ts'
 import { exitOf, firstProcess, type Parentage, type Started, spawnBelow } from '../../processes/spawn.ts'
 import { readLangflowCommand } from '../langflow-command.ts'
+import { KeptStandby, PREPARING } from './kept-standby.ts'
 import { WARM_SCRIPT } from './warm-script.ts'
 
 export interface WarmStandbyOptions {
@@ -19,7 +20,7 @@ export interface WarmStandbyOptions {
   readonly clock: Clock
   readonly parentage: Parentage
   /** How long it may take until it waits. */
-  readonly patienceMs: number
+  readonly startTimeoutMs: number
   readonly changed: (view: StandbyView) => void
 }
 
@@ -50,51 +51,25 @@ const LOOK_MS = 5_000
  * no file that others see is touched before. What cannot be prepared is cold, and says why; so is one that has read what has
  * changed since.
  */
-export class WarmStandby implements Preparable {
+export class WarmStandby extends KeptStandby {
   private readonly options: WarmStandbyOptions
   private child: Started | null = null
-  /** The child and the interpreter, which its reaper has forked, as far as they are known. */
-  private known: ProcessIdentity[] = []
+  /** What waits, or is being prepared for that: the child, and below a reaper the interpreter. It has forked nothing. */
+  processes: ProcessIdentity[] = []
   private initial: NodeJS.ProcessEnv = {}
   private read: Read = []
+  private timeout: Timer | null = null
   private nextLook: Timer | null = null
-  private settling: PromiseWithResolvers<void> = settledAlready()
-  unfit = false
-  view: StandbyView = COLD
 
   constructor(options: WarmStandbyOptions) {
+    super(options.clock, options.changed)
     this.options = options
   }
 
-  prepare(): void {
-    if (this.child !== null) return
-    this.settling = Promise.withResolvers<void>()
-    const env = this.options.environment()
-    let start: ReturnType<typeof readLangflowCommand>
-    try {
-      start = readLangflowCommand(this.options.command, env, process.cwd())
-      this.unfit = false
-    } catch (error) {
-      this.unfit = true
-      this.fail((error as Error).message)
-      return
-    }
-    this.initial = { ...env, ...start.environment }
-    try {
-      this.begin(start)
-    } catch (error) {
-      this.fail((error as Error).message)
-    }
-  }
-
-  settled(): Promise<void> {
+  override use(): Promise<void> {
+    const used = super.use()
     this.wake()
-    return this.settling.promise
-  }
-
-  /** What waits, or is being prepared for that: it has forked nothing. */
-  get processes(): readonly ProcessIdentity[] {
-    return this.known
+    return used
   }
 
   /** The process that goes on as the workload, with `env` added to its environment; `null`: start it cold. */
@@ -111,43 +86,49 @@ export class WarmStandby implements Preparable {
     this.nextLook?.cancel()
     this.wake()
     this.child = null
-    this.known = []
+    this.processes = []
     child.removeAllListeners()
-    const link = child.stdio[LINK_FD] as Duplex
     const added = Object.entries(env).filter(([name, value]) => this.initial[name] !== value)
-    link.end(`${JSON.stringify(Object.fromEntries(added))}\n`)
-    this.become({ ...COLD, mode: 'warm' })
+    linkOf(child)?.end(`${JSON.stringify(Object.fromEntries(added))}\n`)
+    this.goesOn()
     return child
   }
 
-  discard(): void {
-    this.letGo()
-    if (!this.unfit) this.view = COLD
-    this.settling.resolve()
+  protected override begin(): void {
+    const env = this.options.environment()
+    this.unfit = true
+    try {
+      const start = readLangflowCommand(this.options.command, env, process.cwd())
+      this.unfit = false
+      this.initial = { ...env, ...start.environment }
+      this.spawn(start)
+    } catch (error) {
+      this.failWarm((error as Error).message)
+    }
   }
 
-  /** A flow may have stopped it, while it waited beside that one. */
-  private wake(): void {
-    for (const one of this.known) signalSame(one, 'SIGCONT')
-  }
-
-  private letGo(): void {
-    const { child, known } = this
+  protected override end(): void {
+    const { child, processes } = this
     this.child = null
-    this.known = []
+    this.processes = []
+    this.timeout?.cancel()
     this.nextLook?.cancel()
     if (child === null) return
     child.removeAllListeners()
     // A reaper ends with what it has forked; in the moment before it is known, that ends with its link.
-    const first = known.at(-1)
-    if (first === undefined) child.kill('SIGKILL')
-    else signalSame(first, 'SIGKILL')
-    const link = child.stdio[LINK_FD] as Duplex
-    link.destroy()
+    const first = processes.at(-1)
+    if (first !== undefined) signalSame(first, 'SIGKILL')
+    else if (child.pid !== undefined) child.kill('SIGKILL')
+    linkOf(child)?.destroy()
   }
 
-  private begin(start: ReturnType<typeof readLangflowCommand>): void {
-    const { clock, patienceMs, parentage } = this.options
+  /** A flow may have stopped it, while it waited beside that one. */
+  private wake(): void {
+    for (const one of this.processes) signalSame(one, 'SIGCONT')
+  }
+
+  private spawn(start: ReturnType<typeof readLangflowCommand>): void {
+    const { startTimeoutMs, parentage } = this.options
     const [file, ...flags] = start.interpreter
     const child = spawnBelow(
       parentage,
@@ -164,27 +145,30 @@ export class WarmStandby implements Preparable {
       this.initial,
       ['ignore', 'inherit', 'inherit', 'pipe'],
     ) as Started // or an error follows
-    const link = child.stdio[LINK_FD] as Duplex
+    const link = linkOf(child)
     this.child = child
+    child.once('error', (error) => this.failWarm(error.message))
     if (child.pid !== undefined) {
       const self = readStat(child.pid)
-      this.known = self === undefined ? [] : [self]
+      this.processes = self === undefined ? [] : [self]
       void this.know(child)
     }
-    this.become({ ...COLD, mode: 'warm', state: 'preparing' })
-    const patience = clock.after(patienceMs, () => this.fail(`it took longer than ${patienceMs / 1000} s`))
+    this.become(PREPARING)
+    this.timeout = this.clock.after(startTimeoutMs, () =>
+      this.failWarm(`it took longer than ${startTimeoutMs / 1000} s`),
+    )
     let last = ''
-    child.once('error', (error) => this.fail(error.message))
     child.once('exit', (...end) => {
       const { code, signal } = exitOf(...end, parentage)
-      this.fail(last || (signal === 'SIGKILL' ? KILLED : `it ended (${signal ?? `exit code ${code}`})`))
+      this.failWarm(last || (signal === 'SIGKILL' ? KILLED : `it ended (${signal ?? `exit code ${code}`})`))
     })
+    if (link === undefined) return
     link.on('error', () => {}) // its end is told by the process
     readLine(link, (line) => {
       if (this.child !== child) return
       const said = parse(line)
       if (said === null) {
-        this.fail('it said what none says')
+        this.failWarm('it said what none says')
         return
       }
       if ('error' in said) {
@@ -193,18 +177,18 @@ export class WarmStandby implements Preparable {
       }
       this.read = Object.entries(said.read)
       void this.look(child, () => {
-        patience.cancel()
-        const memoryBytes = memoryOf((this.known.at(-1) ?? child).pid)
-        this.become({ ...this.view, state: 'ready', reason: shortcoming(said), memoryBytes })
-        this.settling.resolve()
+        this.timeout?.cancel()
+        this.ready({
+          reason: shortcoming(said),
+          memoryBytes: memoryOf((this.processes.at(-1) ?? child).pid),
+        })
       })
     })
-    this.settling.promise.then(() => patience.cancel())
   }
 
   private async know(child: Started): Promise<void> {
-    const first = await firstProcess(child, this.options.parentage, this.options.clock)
-    if (this.child === child && first !== null && first.pid !== child.pid) this.known.push(first)
+    const first = await firstProcess(child, this.options.parentage, this.clock)
+    if (this.child === child && first !== null && first.pid !== child.pid) this.processes.push(first)
   }
 
   /** Whether what it has read is still the same, now and from time to time. */
@@ -215,27 +199,21 @@ export class WarmStandby implements Preparable {
       if (now !== then) return this.giveUp(path)
     }
     isSame?.()
-    this.nextLook = this.options.clock.after(LOOK_MS, () => void this.look(child))
+    this.nextLook = this.clock.after(LOOK_MS, () => void this.look(child))
   }
 
   private giveUp(path: string): void {
-    this.end(`what waited warm was given up: ${path} has changed since it was read`)
+    this.fail(`what waited warm was given up: ${path} has changed since it was read`)
   }
 
-  private fail(reason: string): void {
-    this.end(`LangFlow cannot be kept warm: ${reason}`)
+  private failWarm(reason: string): void {
+    this.fail(`LangFlow cannot be kept warm: ${reason}`)
   }
+}
 
-  private end(reason: string): void {
-    this.letGo()
-    this.become({ ...COLD, reason })
-    this.settling.resolve()
-  }
-
-  private become(view: StandbyView): void {
-    this.view = view
-    this.options.changed(view)
-  }
+/** `undefined` where not even its pipes could be had. */
+function linkOf({ stdio }: Started): Duplex | undefined {
+  return (stdio as Started['stdio'] | undefined)?.[LINK_FD] as Duplex | undefined
 }
 
 /** Hears one line; of more than anybody says, no more. */
@@ -302,10 +280,4 @@ function ownsUserSite(env: NodeJS.ProcessEnv): boolean {
   } catch {
     return false
   }
-}
-
-function settledAlready(): PromiseWithResolvers<void> {
-  const settled = Promise.withResolvers<void>()
-  settled.resolve()
-  return settled
 }

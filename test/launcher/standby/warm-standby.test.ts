@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { spawn, spawnSync } from 'node:child_process'
+import { ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import {
   appendFileSync,
@@ -13,7 +13,7 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { constants, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { systemClock } from '../../../agent/clock.ts'
@@ -25,7 +25,7 @@ import { until } from '../../harness/wait.ts'
 const PYTHON = spawnSync('python3', ['-c', 'import sys; print(sys.executable)'], {
   encoding: 'utf8',
 }).stdout?.trim()
-const ROOT = join(import.meta.dirname, '../..')
+const AGENT = join(import.meta.dirname, '../../../agent')
 const skip = PYTHON ? false : 'there is no python3'
 
 /** What `langflow run` of the stand-in does before it makes its server. */
@@ -78,7 +78,7 @@ def main():
     environment: () => ({ ...process.env, PYTHONPATH: bin, TMPDIR: join(dir, 'tmp'), LEADER_MARK: 'x' }),
     clock: systemClock,
     parentage: DIRECT,
-    patienceMs: 20_000,
+    startTimeoutMs: 20_000,
     changed: (view) => views.push(view),
     ...more,
   }
@@ -103,6 +103,14 @@ def main():
   }
 }
 
+/** The same, once it has been prepared. */
+async function prepared(...args: Parameters<typeof fakeLangflow>) {
+  const fake = fakeLangflow(...args)
+  fake.standby.prepare()
+  await fake.standby.use()
+  return fake
+}
+
 /** Lets it go on to its end, with which the stand-in says that all went well. */
 async function ended(standby: WarmStandby): Promise<void> {
   const child = standby.take({ ...process.env, LEADER_EPOCH: '9' })
@@ -124,7 +132,7 @@ describe('a warm standby', { skip }, () => {
     rmSync(join(base, 'ran'))
     const { bin, standby } = fakeLangflow(t, '', { environment: () => ({ ...env, PYTHONPATH: bin }) })
     standby.prepare()
-    await standby.settled()
+    await standby.use()
     assert.deepEqual([standby.view.state, ran()], ['ready', false])
   })
 
@@ -132,7 +140,7 @@ describe('a warm standby', { skip }, () => {
     const { dir, command, standby, views, seen } = fakeLangflow(t, 'import time')
     standby.prepare()
     standby.prepare()
-    await standby.settled()
+    await standby.use()
     assert.deepEqual(
       views.map(({ mode, state }) => [mode, state]),
       [
@@ -142,10 +150,7 @@ describe('a warm standby', { skip }, () => {
     )
     assert.ok((standby.view.memoryBytes ?? 0) > 1e6)
     assert.ok(!existsSync(join(dir, 'seen')))
-    const child = standby.take({ ...process.env, LEADER_EPOCH: '9' })
-    assert.ok(child)
-    const code = await new Promise((resolve) => child.once('exit', resolve))
-    assert.equal(code, 7)
+    await ended(standby)
     assert.deepEqual([seen().argv, seen().epoch], [[command, 'run', '--port', '1'], '9'])
     assert.equal(seen().file, command, 'where dotenv looks depends on it')
     assert.deepEqual(seen().links, [], 'its link is closed')
@@ -157,12 +162,10 @@ describe('a warm standby', { skip }, () => {
     const { standby, pid, seen } = fakeLangflow(t, 'import time; time.sleep(0.3)')
     standby.prepare()
     process.kill(await pid(), 'SIGSTOP')
-    await standby.settled()
+    await standby.use()
     assert.equal(standby.view.state, 'ready')
     process.kill(await pid(), 'SIGSTOP')
-    const child = standby.take({ ...process.env, LEADER_EPOCH: '9' })
-    assert.ok(child)
-    await new Promise((resolve) => child.once('exit', resolve))
+    await ended(standby)
     assert.equal(seen().epoch, '9')
   })
 
@@ -185,7 +188,7 @@ describe('a warm standby', { skip }, () => {
       const did = join(dir, 'did')
       if (name === 'os.remove') writeFileSync(join(dir, 'outside'), '')
       standby.prepare()
-      await standby.settled()
+      await standby.use()
       assert.equal(standby.view.state, 'ready')
       assert.ok(standby.view.reason?.includes(`it waits before ${name} already`), standby.view.reason ?? '')
       assert.equal(existsSync(did), false)
@@ -196,19 +199,15 @@ describe('a warm standby', { skip }, () => {
   }
 
   test('writes what is temporary, and asks for a port that is none in particular', async (t) => {
-    const { standby } = fakeLangflow(t, '', {
+    const { standby } = await prepared(t, '', {
       before:
         'open(os.environ["TMPDIR"] + "/a", "w").close(); open("/dev/null", "w").close(); __import__("socket").socket().bind(("127.0.0.1", 0))',
     })
-    standby.prepare()
-    await standby.settled()
     assert.doesNotMatch(standby.view.reason ?? '', /it waits before/)
   })
 
   test('leaves out what would act, and what is not there, and names it', async (t) => {
-    const { dir, standby } = fakeLangflow(t, '', { factory: 'open("made", "w").close()' })
-    standby.prepare()
-    await standby.settled()
+    const { dir, standby } = await prepared(t, '', { factory: 'open("made", "w").close()' })
     const { reason } = standby.view
     assert.match(reason ?? '', /^LangFlow is kept less warm than it could be: left out: /)
     assert.match(reason ?? '', /application \(NotBeforeGo\).* components \(ModuleNotFoundError\)/)
@@ -217,74 +216,68 @@ describe('a warm standby', { skip }, () => {
     assert.ok(existsSync(join(dir, 'made')))
   })
 
-  test('is cold where an import fails, and says why', async (t) => {
-    const { standby, views } = fakeLangflow(t, 'import no_such_module')
-    standby.prepare()
-    await standby.settled()
-    assert.equal(views.at(-1)?.mode, 'cold')
-    assert.match(standby.view.reason ?? '', /cannot be kept warm: ModuleNotFoundError no_such_module$/)
-    assert.equal(standby.take({}), null)
-  })
-
-  test('tells the kind of an error alone', async (t) => {
-    const { standby } = fakeLangflow(t, 'raise ValueError("postgresql://user:s3cret@host")')
-    standby.prepare()
-    await standby.settled()
-    assert.equal(standby.view.reason, 'LangFlow cannot be kept warm: ValueError')
-  })
-
-  test('is cold where it says what none says, or too much, as a flow might in its place', async (t) => {
-    for (const says of [
-      '"none"',
-      'b"x" * 5_000_000',
-      'b\'{"ready":true,"at":"\' + b"x" * 300 + b\'","without":[],"read":{}}\'',
-    ]) {
-      const { standby } = fakeLangflow(
-        t,
-        `
+  /** What it says on its link, as a flow might in its place. */
+  const says = (text: string) => `
 import os, time
-text = ${says}
-data = (text if isinstance(text, bytes) else text.encode()) + b"\\n"
+data = ${text} + b"\\n"
 while data:
     try:
         data = data[os.write(3, data):]
     except BlockingIOError:
         time.sleep(0.01)
-time.sleep(60)`,
-      )
+time.sleep(60)`
+  const TOO_LONG = '{"ready":true,"at":"\' + b"x" * 300 + b\'","without":[],"read":{}}'
+  const COLD: Record<string, { imports?: string; options?: Fake; reason: RegExp }> = {
+    'an import fails': { imports: 'import no_such_module', reason: /^ModuleNotFoundError no_such_module$/ },
+    'an import fails with words that may hold a secret': {
+      imports: 'raise ValueError("postgresql://user:s3cret@host")',
+      reason: /^ValueError$/,
+    },
+    'an import ends the interpreter': {
+      imports: 'import os; os._exit(3)',
+      reason: /^it ended \(exit code 3\)$/,
+    },
+    'an import takes too long': {
+      imports: 'import time; time.sleep(60)',
+      options: { startTimeoutMs: 300 },
+      reason: /^it took longer than 0.3 s$/,
+    },
+    'memory runs out': {
+      imports: 'bytearray(1 << 62)',
+      reason: /^there is too little memory: raise the memory limit of LangFlow’s container$/,
+    },
+    'its command is not LangFlow’s': {
+      options: { command: ['uvicorn', 'app'] },
+      reason: /^"uvicorn" is not "langflow run/,
+    },
+    'it says what none says': { imports: says('b"none"'), reason: /^it said what none says$/ },
+    'it says too much': { imports: says('b"x" * 5_000_000'), reason: /^it said what none says$/ },
+    'it says too much at once': { imports: says(`b'${TOO_LONG}'`), reason: /^it said what none says$/ },
+  }
+  for (const [name, { imports, options, reason }] of Object.entries(COLD))
+    test(`is cold where ${name}`, async (t) => {
+      const { standby, views } = await prepared(t, imports, options)
+      const [before, why = ''] = (standby.view.reason ?? '').split('LangFlow cannot be kept warm: ')
+      assert.deepEqual([before, views.at(-1)?.mode], ['', 'cold'])
+      assert.match(why, reason)
+      assert.equal(standby.take({}), null)
+    })
+
+  // Node tells of some of them by an event, of others by an exception, and of EMFILE before there is a link.
+  for (const code of ['EAGAIN', 'ENOMEM', 'EMFILE'] as const)
+    test(`is cold where no process can be had (${code}), and is prepared once one can`, async (t) => {
+      const { standby, views } = fakeLangflow(t)
+      const { _handle } = new ChildProcess() as unknown as { _handle: { spawn: () => number } }
+      const failing = t.mock.method(Object.getPrototypeOf(_handle), 'spawn', () => -constants.errno[code])
       standby.prepare()
-      await standby.settled()
-      assert.equal(standby.view.reason, 'LangFlow cannot be kept warm: it said what none says')
-    }
-  })
-
-  test('is cold where memory runs out, and says what to raise', async (t) => {
-    const { standby } = fakeLangflow(t, 'bytearray(1 << 62)')
-    standby.prepare()
-    await standby.settled()
-    assert.equal(
-      standby.view.reason,
-      'LangFlow cannot be kept warm: there is too little memory: raise the memory limit of LangFlow’s container',
-    )
-  })
-
-  test('is cold where an import ends the interpreter, or takes too long', async (t) => {
-    const dying = fakeLangflow(t, 'import os; os._exit(3)')
-    dying.standby.prepare()
-    await dying.standby.settled()
-    assert.match(dying.standby.view.reason ?? '', /it ended \(exit code 3\)/)
-    const slow = fakeLangflow(t, 'import time; time.sleep(60)', { patienceMs: 300 })
-    slow.standby.prepare()
-    await slow.standby.settled()
-    assert.match(slow.standby.view.reason ?? '', /it took longer than 0.3 s/)
-  })
-
-  test('is cold for a command that is not LangFlow’s', async (t) => {
-    const { standby } = fakeLangflow(t, '', { command: ['uvicorn', 'app'] })
-    standby.prepare()
-    await standby.settled()
-    assert.match(standby.view.reason ?? '', /^LangFlow cannot be kept warm: "uvicorn" is not "langflow run/)
-  })
+      await standby.use()
+      failing.mock.restore()
+      assert.match(standby.view.reason ?? '', new RegExp(`^LangFlow cannot be kept warm: spawn .*${code}$`))
+      assert.equal(standby.view.mode, 'cold')
+      standby.prepare()
+      await standby.use()
+      assert.equal(views.at(-1)?.state, 'ready')
+    })
 
   test('ends with the launcher, also in the middle of an import', async (t) => {
     const { bin, command, pid } = fakeLangflow(t, 'import time; time.sleep(60)')
@@ -292,12 +285,12 @@ time.sleep(60)`,
       '--input-type=module',
       '--eval',
       `
-      import { systemClock as clock } from '${ROOT}/agent/clock.ts'
-      import { WarmStandby } from '${ROOT}/agent/workload/warm-standby.ts'
-      import { DIRECT as parentage } from '${ROOT}/agent/workload/spawn.ts'
+      import { systemClock as clock } from '${AGENT}/clock.ts'
+      import { WarmStandby } from '${AGENT}/launcher/standby/warm-standby.ts'
+      import { DIRECT as parentage } from '${AGENT}/processes/spawn.ts'
       const environment = () => ({ ...process.env, PYTHONPATH: ${JSON.stringify(bin)} })
       const command = ${JSON.stringify([command, 'run'])}
-      new WarmStandby({ command, environment, clock, parentage, patienceMs: 20_000, changed: () => {} }).prepare()
+      new WarmStandby({ command, environment, clock, parentage, startTimeoutMs: 20_000, changed: () => {} }).prepare()
       `,
     ])
     const child = await pid()
@@ -306,9 +299,7 @@ time.sleep(60)`,
   })
 
   test('is cold once it was killed, and is prepared again', async (t) => {
-    const { standby, views, pid } = fakeLangflow(t)
-    standby.prepare()
-    await standby.settled()
+    const { standby, views, pid } = await prepared(t)
     process.kill(await pid(), 'SIGKILL')
     await until('it is missed', async () => standby.view.mode === 'cold')
     assert.match(
@@ -316,7 +307,7 @@ time.sleep(60)`,
       /it was killed \(SIGKILL\), .*: raise the memory limit of LangFlow’s container$/,
     )
     standby.prepare()
-    await standby.settled()
+    await standby.use()
     assert.equal(views.at(-1)?.state, 'ready')
   })
 })
@@ -336,7 +327,7 @@ list(_walk_to_root(directory))
 /** A hundred times as fast. */
 const FAST: Partial<WarmStandbyOptions> = {
   clock: { ...systemClock, after: (ms, fire) => systemClock.after(ms / 100, fire) },
-  patienceMs: 2_000_000,
+  startTimeoutMs: 2_000_000,
 }
 
 function fakeWithInputs(t: TestContext, imports = '', more: Fake = FAST) {
@@ -376,7 +367,7 @@ describe('what a warm standby has read', { skip }, () => {
     test(`makes it be given up and prepared again where ${name}`, async (t) => {
       const { dir, standby, pid } = fakeWithInputs(t)
       standby.prepare()
-      await standby.settled()
+      await standby.use()
       assert.equal(standby.view.state, 'ready', standby.view.reason ?? '')
       const old = await pid()
       change(join(dir, path), dir)
@@ -387,7 +378,7 @@ describe('what a warm standby has read', { skip }, () => {
       )
       await until('it ends', async () => !existsSync(`/proc/${old}/fd/0`))
       standby.prepare()
-      await standby.settled()
+      await standby.use()
       assert.equal(standby.view.state, 'ready')
     })
   }
@@ -399,7 +390,7 @@ describe('what a warm standby has read', { skip }, () => {
     process.chdir(work)
     t.after(() => process.chdir(before))
     standby.prepare()
-    await standby.settled()
+    await standby.use()
     writeFileSync('.env', '')
     await until('it is seen', async () => standby.view.mode === 'cold')
     assert.match(standby.view.reason ?? '', /work\/\.env has changed since it was read$/)
@@ -409,7 +400,7 @@ describe('what a warm standby has read', { skip }, () => {
     const { bin, standby } = fakeWithInputs(t)
     mkdirSync(join(bin, 'one-1.dist-info'))
     standby.prepare()
-    await standby.settled()
+    await standby.use()
     writeFileSync(join(bin, 'langflow/server.py'), '# another')
     await new Promise((resolve) => setTimeout(resolve, 200)) // four looks
     assert.equal(standby.view.state, 'ready')
@@ -421,7 +412,7 @@ describe('what a warm standby has read', { skip }, () => {
   test('is still the same where something else has changed', async (t) => {
     const { dir, standby, views } = fakeWithInputs(t, 'open(os.environ["TMPDIR"] + "/pid").close()')
     standby.prepare()
-    await standby.settled()
+    await standby.use()
     writeFileSync(join(dir, 'tmp/pid'), 'temporary')
     writeFileSync(join(dir, 'other'), '')
     await new Promise((resolve) => setTimeout(resolve, 200)) // four looks
@@ -446,7 +437,7 @@ while not os.path.exists(os.environ["TMPDIR"] + "/go-on"):
     await until('it has read', async () => existsSync(join(dir, 'tmp/has-read')))
     writeFileSync(join(dir, 'settings'), 'another')
     writeFileSync(join(dir, 'tmp/go-on'), '')
-    await standby.settled()
+    await standby.use()
     assert.deepEqual(
       views.map(({ mode, state }) => [mode, state]),
       [
@@ -460,7 +451,7 @@ while not os.path.exists(os.environ["TMPDIR"] + "/go-on"):
   test('is looked at once more before it goes on, and it starts cold where that has changed', async (t) => {
     const { dir, standby, pid } = fakeWithInputs(t, '', {})
     standby.prepare()
-    await standby.settled()
+    await standby.use()
     const old = await pid()
     writeFileSync(join(dir, 'settings'), 'another')
     assert.equal(standby.take({}), null)

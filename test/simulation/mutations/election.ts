@@ -442,7 +442,7 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
     name: 'prepares no standby again after a term',
     rule: '11',
     file: 'agent/launcher/workload-processes.ts',
-    from: '    this.machine.standby()?.prepare()\n',
+    from: '    this.machine.standby()?.prepare(STANDBY_AFTER_MS)\n',
     to: '',
     test: 'test/launcher/launcher.test.ts',
   },

@@ -4,9 +4,7 @@ import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
 import { getPriority } from 'node:os'
 import { test } from 'node:test'
-import { setAside } from '../../agent/anew.ts'
-import { givenEnvironment } from '../../agent/launcher/environment.ts'
-import { giveWay } from '../../agent/processes/precedence.ts'
+import { giveWay } from '../../agent/processes/spawn.ts'
 
 const own = () => Number(readFileSync('/proc/self/oom_score_adj', 'latin1'))
 
@@ -36,25 +34,4 @@ test('what has ended needs no word', async () => {
   const child = spawn('true')
   await once(child, 'exit')
   assert.equal(giveWay(child.pid as number), null)
-})
-
-test('a launcher takes its own options alone, an agent what does not change Node; LangFlow is given all', () => {
-  const env = {
-    PATH: '/bin',
-    NODE_OPTIONS: '--inspect',
-    NODE_EXTRA_CA_CERTS: '/ca.pem',
-    LD_PRELOAD: '/jemalloc.so',
-    HTTPS_PROXY: 'http://proxy',
-    LEADER_SOCKET: '/socket',
-  }
-  const agent = setAside(env, 'agent')
-  for (const name of ['PATH', 'NODE_EXTRA_CA_CERTS', 'HTTPS_PROXY', 'LEADER_SOCKET']) assert.ok(name in agent)
-  for (const name of ['NODE_OPTIONS', 'LD_PRELOAD']) assert.ok(!(name in agent))
-  const launcher = setAside(agent, 'launch')
-  assert.deepEqual(
-    Object.keys(launcher).filter((name) => !name.startsWith('LANGFLOW_LEADER_')),
-    ['LEADER_SOCKET'],
-  )
-  assert.deepEqual(setAside(launcher, 'launch'), launcher)
-  assert.deepEqual(givenEnvironment(launcher), env)
 })
