@@ -1,4 +1,4 @@
-import { startAnew } from './anew.ts'
+import { reexec } from './reexec.ts'
 
-startAnew()
+reexec()
 await import('./commands/program.ts')

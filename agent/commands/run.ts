@@ -1,11 +1,11 @@
 import { rmSync } from 'node:fs'
 import type { Command } from 'commander'
-import { setAside } from '../anew.ts'
 import { systemClock } from '../clock.ts'
 import { parseRunOptions, type RunOptions, runOptions } from '../config/options.ts'
 import { makeDirectory } from '../directory.ts'
 import { LauncherProcess } from '../launcher/launcher-process.ts'
 import { killMarked } from '../processes/process-tree.ts'
+import { setAside } from '../reexec.ts'
 import { newKeys, runAgent } from './agent.ts'
 import { MARKER, WITH_AGENT } from './launch.ts'
 

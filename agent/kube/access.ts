@@ -1,5 +1,12 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { isIPv6 } from 'node:net'
+import { homedir } from 'node:os'
+import { delimiter, join } from 'node:path'
 import type { ConnectionOptions } from 'node:tls'
 import { FatalError } from '../exit.ts'
+
+/** Where the kubelet mounts the ServiceAccount's token, CA and namespace. */
+const SERVICE_ACCOUNT_DIRECTORY = '/var/run/secrets/kubernetes.io/serviceaccount'
 
 /** A kubeconfig, or what a pod is given in its place, cannot be used: one sentence that says what to change. */
 export class KubeConfigError extends FatalError {
@@ -36,4 +43,70 @@ export interface KubeAccess {
   credentials(): Promise<KubeCredentials>
   /** The API server refused what was shown: nothing remembered may be shown again. */
   reload(): void
+}
+
+export interface KubeAccessOptions {
+  /** A path. Default: the pod's ServiceAccount, else `$KUBECONFIG`, else `~/.kube/config`. */
+  readonly kubeconfig?: string | undefined
+  readonly env?: NodeJS.ProcessEnv
+  readonly serviceAccountDirectory?: string
+}
+
+/** Finds the API server and how to prove who we are, without asking it anything yet. Rejects with `KubeConfigError`. */
+export async function findAccess({
+  kubeconfig,
+  env = process.env,
+  serviceAccountDirectory = SERVICE_ACCOUNT_DIRECTORY,
+}: KubeAccessOptions): Promise<KubeAccess> {
+  if (kubeconfig !== undefined) return kubeconfigAccess([kubeconfig])
+  const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port } = env
+  if (host && port && existsSync(join(serviceAccountDirectory, 'token')))
+    return inClusterAccess(host, port, serviceAccountDirectory)
+  const listed = (env.KUBECONFIG ?? '').split(delimiter).filter((path) => path !== '')
+  if (listed.length > 0) return kubeconfigAccess(listed)
+  const usual = join(env.HOME ?? homedir(), '.kube', 'config')
+  if (existsSync(usual)) return kubeconfigAccess([usual])
+  throw new KubeConfigError(
+    host
+      ? 'this pod has no ServiceAccount token: mount one into this container, or give --kubeconfig'
+      : `no kubeconfig: give --kubeconfig or $KUBECONFIG, since ${usual} does not exist and this is no pod`,
+  )
+}
+
+/** Loaded on demand: a pod does not use a kubeconfig, and does not pay its memory. */
+async function kubeconfigAccess(paths: readonly string[]): Promise<KubeAccess> {
+  const { KubeconfigAccess } = await import('./kubeconfig.ts')
+  return new KubeconfigAccess(paths)
+}
+
+/**
+ * Access by the pod's own ServiceAccount. The mounted files are small and in memory, so they are read for every request: a
+ * rotated token or CA counts at once.
+ */
+function inClusterAccess(host: string, port: string, directory: string): KubeAccess {
+  const server = new URL(`https://${isIPv6(host) ? `[${host}]` : host}:${port}`)
+  const mounted = (file: 'token' | 'ca.crt' | 'namespace'): string => {
+    const path = join(directory, file)
+    const advice = 'mount the ServiceAccount token into this container'
+    let text: string
+    try {
+      text = readFileSync(path, 'utf8').trim()
+    } catch (cause) {
+      throw new KubeConfigError(`cannot read ${path}: ${advice}`, { cause })
+    }
+    if (text === '') throw new KubeConfigError(`${path} is empty: ${advice}`)
+    return text
+  }
+  return {
+    source: `the ServiceAccount token in ${directory}`,
+    server,
+    namespace: existsSync(join(directory, 'namespace')) ? mounted('namespace') : undefined,
+    credentials: async () => ({
+      server,
+      headers: { authorization: `Bearer ${mounted('token')}` },
+      tls: { ca: mounted('ca.crt') },
+      proxy: undefined,
+    }),
+    reload: () => {},
+  }
 }

@@ -1,6 +1,5 @@
-import { isIP, connect as netConnect, type Socket } from 'node:net'
-import { connect as tlsConnect } from 'node:tls'
-import { Client, type Dispatcher, ProxyAgent } from 'undici'
+import type { Socket } from 'node:net'
+import { buildConnector, Client, type Dispatcher, ProxyAgent } from 'undici'
 import type { KubeCredentials } from './access.ts'
 
 /** Below the 90 s after which a Go server closes an idle connection, so that no request meets one just closed. */
@@ -10,131 +9,17 @@ const KEEP_ALIVE_PROBE_MS = 15_000
 /** Far above any Lease; keeps a confused server from filling the memory. */
 const MAX_REPLY_BYTES = 4 * 1024 * 1024
 
-/** One connection, for one request at a time. */
-export interface Lane {
-  readonly dispatcher: Dispatcher
-  /** Which server and TLS identity it was opened for. */
-  readonly key: string
-  /** Closes the socket at once, also in the middle of connecting. */
-  destroy(): void
-}
-
-/**
- * The connections to the API server. Requests that follow each other share the one that was answered last; a request
- * that finds it busy gets another, so that nothing ever waits behind a request that hangs. No timer of undici's takes
- * part: whoever takes a lane destroys it when it is late.
- */
-export class KubeConnections {
-  private readonly replaced: () => void
-  private readonly lanes = new Set<Lane>()
-  private idle: Lane | undefined
-  private key: string | undefined
-
-  /** @param replaced called when server, CA or client certificate are not those of the connections before */
-  constructor(replaced: () => void) {
-    this.replaced = replaced
-  }
-
-  /** The idle connection, or a new one. Give it back, or destroy it. */
-  take(credentials: KubeCredentials): Lane {
-    this.meet(credentials)
-    const idle = this.idle
-    this.idle = undefined
-    return idle ?? this.open(credentials)
-  }
-
-  /** A new connection in any case. Give it back, or destroy it. */
-  takeNew(credentials: KubeCredentials): Lane {
-    this.meet(credentials)
-    return this.open(credentials)
-  }
-
-  /** After a reply that was read to its end: whatever lay idle before is less sure to lead to a server. */
-  give(lane: Lane): void {
-    if (lane.key !== this.key || !this.lanes.has(lane)) {
-      lane.destroy()
-      return
-    }
-    this.idle?.destroy()
-    this.idle = lane
-  }
-
-  close(): void {
-    for (const lane of this.lanes) lane.destroy()
-    this.idle = undefined
-  }
-
-  private meet({ server, tls, proxy }: KubeCredentials): void {
-    const key = JSON.stringify([server, tls, proxy])
-    if (key === this.key) return
-    const first = this.key === undefined
-    this.key = key
-    this.idle?.destroy()
-    this.idle = undefined
-    if (!first) this.replaced()
-  }
-
-  private open(credentials: KubeCredentials): Lane {
-    const key = this.key as string
-    const { dispatcher, cut } = credentials.proxy === undefined ? direct(credentials) : viaProxy(credentials)
-    const lane: Lane = {
-      dispatcher,
-      key,
-      destroy: () => {
-        this.lanes.delete(lane)
-        cut()
-        dispatcher.destroy().catch(() => {})
-      },
-    }
-    this.lanes.add(lane)
-    return lane
-  }
-}
-
-const OPTIONS = {
-  allowH2: false,
-  pipelining: 1,
-  keepAliveTimeout: IDLE_MS,
-  keepAliveMaxTimeout: IDLE_MS,
-  headersTimeout: 0,
-  bodyTimeout: 0,
-  connectTimeout: 0,
-} as const
-
-function direct({ server, tls }: KubeCredentials): { dispatcher: Dispatcher; cut: () => void } {
-  const secure = server.protocol === 'https:'
-  const host = server.hostname.replace(/^\[|\]$/g, '')
-  const address = { host, port: Number(server.port || (secure ? 443 : 80)) }
-  const secured = { ...(isIP(host) ? {} : { servername: host }), ...tls, ALPNProtocols: ['http/1.1'] }
-  let socket: Socket | undefined
-  const dispatcher = new Client(server.origin, {
-    ...OPTIONS,
-    connect(_, done) {
-      const connecting = secure ? tlsConnect({ ...address, ...secured }) : netConnect(address)
-      connecting.setNoDelay(true).setKeepAlive(true, KEEP_ALIVE_PROBE_MS)
-      const failed = (error: Error) => done(error, null)
-      connecting.once('error', failed).once(secure ? 'secureConnect' : 'connect', () => {
-        connecting.off('error', failed)
-        done(null, connecting)
-      })
-      socket = connecting
-      // Not in the types: undici cancels a connection attempt through the socket that its connector returns.
-      return connecting as unknown as undefined
-    },
-  })
-  return { dispatcher, cut: () => socket?.destroy() }
-}
-
-function viaProxy({ proxy, tls }: KubeCredentials): { dispatcher: Dispatcher; cut: () => void } {
-  const dispatcher = new ProxyAgent({ ...OPTIONS, uri: proxy as string, requestTls: tls, connections: 1 })
-  return { dispatcher, cut: () => {} }
-}
-
 export interface Reply {
   readonly status: number
   readonly headers: Readonly<Record<string, string | string[] | undefined>>
   /** Empty where the reply was streamed. */
   readonly body: string
+}
+
+export interface StreamHandlers {
+  /** The server answered 200; data follows. */
+  opened(): void
+  data(chunk: Buffer): void
 }
 
 /** A request that got no complete reply. */
@@ -147,45 +32,135 @@ export class ExchangeError extends Error {
   }
 }
 
-export interface StreamHandlers {
-  /** The server answered 200; data follows. */
-  opened(): void
-  data(chunk: Buffer): void
+/** No timer of undici's takes part: whoever sends a request destroys its connection when it is late. */
+const OPTIONS = {
+  allowH2: false,
+  pipelining: 1,
+  keepAliveTimeout: IDLE_MS,
+  keepAliveMaxTimeout: IDLE_MS,
+  headersTimeout: 0,
+  bodyTimeout: 0,
+  connectTimeout: 0,
+} as const
+
+/** One connection, for one request at a time. */
+export class Connection {
+  /** Which server and TLS identity it was opened for. */
+  readonly key: string
+  private readonly dispatcher: Dispatcher
+  private socket: Socket | undefined
+
+  constructor(key: string, { server, tls, proxy }: KubeCredentials) {
+    this.key = key
+    if (proxy !== undefined) {
+      this.dispatcher = new ProxyAgent({ ...OPTIONS, uri: proxy, requestTls: tls, connections: 1 })
+      return
+    }
+    const connect = buildConnector({
+      ...tls,
+      allowH2: false,
+      timeout: 0,
+      maxCachedSessions: 0,
+      keepAliveInitialDelay: KEEP_ALIVE_PROBE_MS,
+    })
+    this.dispatcher = new Client(server.origin, {
+      ...OPTIONS,
+      connect: (to, done) => {
+        // Not in the types: the connector returns its socket.
+        this.socket = connect(to, done) as unknown as Socket
+      },
+    })
+  }
+
+  /**
+   * Sends one request and resolves at the end of its reply; a reply of status 200 is streamed instead of collected where
+   * there are `stream` handlers. Rejects with `ExchangeError`.
+   */
+  exchange(request: Dispatcher.DispatchOptions, stream?: StreamHandlers): Promise<Reply> {
+    return new Promise((resolve, reject) => {
+      let handedOver = false
+      let status = 0
+      let headers: Reply['headers'] = {}
+      let size = 0
+      const chunks: Buffer[] = []
+      this.dispatcher.dispatch(request, {
+        onRequestStart: () => {
+          handedOver = true
+        },
+        onResponseStart: (_, code, replyHeaders) => {
+          status = code
+          headers = replyHeaders
+          if (status === 200) stream?.opened()
+        },
+        onResponseData: (controller, chunk) => {
+          if (status === 200 && stream !== undefined) return stream.data(chunk)
+          size += chunk.length
+          if (size > MAX_REPLY_BYTES) controller.abort(new Error('the reply is too long'))
+          else chunks.push(chunk)
+        },
+        onResponseEnd: () => resolve({ status, headers, body: Buffer.concat(chunks).toString() }),
+        onResponseError: (_, error) => reject(new ExchangeError(error, handedOver)),
+      })
+    })
+  }
+
+  /** Closes the socket at once. undici alone would let one that is still connecting go on. */
+  destroy(): void {
+    this.socket?.destroy()
+    this.dispatcher.destroy().catch(() => {})
+  }
 }
 
 /**
- * Sends one request and resolves at the end of its reply; a reply of status 200 is streamed instead of collected where
- * there are `stream` handlers. Rejects with `ExchangeError`.
+ * The connections to the API server. Requests that follow each other share the one that was answered last; a request
+ * that finds it busy gets another, so that nothing ever waits behind a request that hangs.
  */
-export function exchange(
-  lane: Lane,
-  request: Dispatcher.DispatchOptions,
-  stream?: StreamHandlers,
-): Promise<Reply> {
-  return new Promise((resolve, reject) => {
-    let handedOver = false
-    let status = 0
-    let headers: Reply['headers'] = {}
-    let size = 0
-    const chunks: Buffer[] = []
-    const streamed = () => stream !== undefined && status === 200
-    lane.dispatcher.dispatch(request, {
-      onRequestStart: () => {
-        handedOver = true
-      },
-      onResponseStart: (_, code, replyHeaders) => {
-        status = code
-        headers = replyHeaders
-        if (streamed()) stream?.opened()
-      },
-      onResponseData: (controller, chunk) => {
-        if (streamed()) return stream?.data(chunk)
-        size += chunk.length
-        if (size > MAX_REPLY_BYTES) controller.abort(new Error('the reply is too long'))
-        else chunks.push(chunk)
-      },
-      onResponseEnd: () => resolve({ status, headers, body: Buffer.concat(chunks).toString() }),
-      onResponseError: (_, error) => reject(new ExchangeError(error, handedOver)),
-    })
-  })
+export class Connections {
+  private readonly replaced: () => void
+  private readonly all = new Set<Connection>()
+  private idle: Connection | undefined
+  private key: string | undefined
+
+  /** @param replaced called when server, CA or client certificate are not those of the connections before */
+  constructor(replaced: () => void) {
+    this.replaced = replaced
+  }
+
+  /** Give it back, or destroy it. */
+  take(credentials: KubeCredentials, which: 'any connection' | 'a new connection'): Connection {
+    const { server, tls, proxy } = credentials
+    const key = JSON.stringify([server, tls, proxy])
+    if (key !== this.key) {
+      const first = this.key === undefined
+      this.key = key
+      if (this.idle !== undefined) this.destroy(this.idle)
+      if (!first) this.replaced()
+    }
+    const { idle } = this
+    if (which === 'any connection' && idle !== undefined) {
+      this.idle = undefined
+      return idle
+    }
+    const connection = new Connection(key, credentials)
+    this.all.add(connection)
+    return connection
+  }
+
+  /** After a reply that was read to its end: whatever lay idle before is less sure to lead to a server. */
+  give(connection: Connection): void {
+    const stale = connection.key !== this.key || !this.all.has(connection)
+    const spare = stale ? connection : this.idle
+    if (spare !== undefined) this.destroy(spare)
+    if (!stale) this.idle = connection
+  }
+
+  destroy(connection: Connection): void {
+    if (this.idle === connection) this.idle = undefined
+    this.all.delete(connection)
+    connection.destroy()
+  }
+
+  close(): void {
+    for (const connection of this.all) this.destroy(connection)
+  }
 }

@@ -1,6 +1,9 @@
-import type { Reply } from './connections.ts'
-import { nonsense } from './errors.ts'
+import { nonsense, type Target, type Verb } from './errors.ts'
 import { type Call, KubeRequests, type KubeRequestsOptions } from './requests.ts'
+import { type ObjectWatch, type ObjectWatchHandlers, openWatch } from './watch.ts'
+
+/** Seconds. As in client-go's reflector a random time from here to its double, so that not all watches end at once. */
+const LEAST_WATCH_SECONDS = 300
 
 /** A kind of namespaced object. */
 export interface Kind {
@@ -42,32 +45,36 @@ export interface MergePatch {
   }
 }
 
-/** Objects of one namespace. Each request has a deadline, in milliseconds; all rejections are `ApiError`. */
-export interface ObjectsApi {
-  readonly namespace: string
-  get(kind: Kind, name: string, deadlineMs: number): Promise<KubeObject>
-  list(kind: Kind, labels: Readonly<Record<string, string>>, deadlineMs: number): Promise<KubeObject[]>
-  patch(kind: Kind, name: string, patch: MergePatch, deadlineMs: number): Promise<KubeObject>
-  /** Compare-and-swap on `metadata.resourceVersion`. */
-  update(kind: Kind, object: KubeObject, deadlineMs: number): Promise<KubeObject>
-  close(): void
+/** What is written of an object: one that does not exist yet has no version. */
+export interface WrittenObject {
+  readonly metadata: { readonly name: string; readonly [field: string]: unknown }
+  readonly [field: string]: unknown
 }
 
-/** Objects in a Kubernetes API server, over connections of their own: a renewal never waits for one of these. */
-export class KubeObjects implements ObjectsApi {
+/** Objects of one namespace. Each request has a deadline, in milliseconds; all rejections are `ApiError`. */
+export type ObjectsApi = Pick<KubeObjects, 'namespace' | 'get' | 'list' | 'patch' | 'update' | 'close'>
+
+/** Objects in a Kubernetes API server, over connections of their own: a renewal never waits for one of somebody else. */
+export class KubeObjects {
   readonly namespace: string
   private readonly requests: KubeRequests
+  private readonly watches = new Set<ObjectWatch>()
 
   constructor(options: KubeRequestsOptions) {
     this.namespace = options.namespace
-    this.requests = new KubeRequests(options, () => {})
+    // What was opened under the old CA ends in order, and whoever watches opens it again under the new one.
+    this.requests = new KubeRequests(options, () => {
+      for (const watch of this.watches) watch.end()
+    })
   }
 
-  get(kind: Kind, name: string, deadlineMs: number): Promise<KubeObject> {
-    return this.one(
-      { verb: 'get', about: { ...kind, name }, method: 'GET', path: this.path(kind, name) },
-      deadlineMs,
-    )
+  get(
+    kind: Kind,
+    name: string,
+    deadlineMs: number,
+    over: 'any connection' | 'a new connection' = 'any connection',
+  ): Promise<KubeObject> {
+    return this.one(this.call('get', kind, name), deadlineMs, over)
   }
 
   async list(
@@ -78,51 +85,120 @@ export class KubeObjects implements ObjectsApi {
     const labelSelector = Object.entries(labels)
       .map(([name, value]) => `${name}=${value}`)
       .join(',')
-    const path = `${this.path(kind)}?${new URLSearchParams({ labelSelector })}`
-    const call: Call = { verb: 'list', about: { ...kind, name: null }, method: 'GET', path }
-    const reply = await this.requests.send(call, deadlineMs)
-    const { items } = this.parsed(call, reply) as { items?: unknown }
+    const call = this.call('list', kind, null, undefined, { labelSelector })
+    const { value, status } = await this.json(call, deadlineMs)
+    const { items } = value as { items?: unknown }
     if (Array.isArray(items) && items.every(isObject)) return items
-    throw nonsense(this.requests.target(call), `something that is no list of ${kind.resource}`, reply.status)
+    throw nonsense(this.requests.target(call), `something that is no list of ${kind.resource}`, status)
+  }
+
+  create(kind: Kind, object: WrittenObject, deadlineMs: number): Promise<KubeObject> {
+    return this.one(this.call('create', kind, object.metadata.name, object), deadlineMs)
   }
 
   patch(kind: Kind, name: string, patch: MergePatch, deadlineMs: number): Promise<KubeObject> {
-    const call = { verb: 'patch', about: { ...kind, name }, method: 'PATCH' } as const
-    return this.one({ ...call, path: this.path(kind, name), body: JSON.stringify(patch) }, deadlineMs)
+    return this.one(this.call('patch', kind, name, patch), deadlineMs)
   }
 
-  update(kind: Kind, object: KubeObject, deadlineMs: number): Promise<KubeObject> {
-    const { name } = object.metadata
-    const call = { verb: 'update', about: { ...kind, name }, method: 'PUT' } as const
-    return this.one({ ...call, path: this.path(kind, name), body: JSON.stringify(object) }, deadlineMs)
+  /** Compare-and-swap on `metadata.resourceVersion`. */
+  update(kind: Kind, object: WrittenObject, deadlineMs: number): Promise<KubeObject> {
+    return this.one(this.call('update', kind, object.metadata.name, object), deadlineMs)
+  }
+
+  /** Has the API server say whether it would take this write, without making it. */
+  async rehearse(
+    verb: 'create' | 'update',
+    kind: Kind,
+    object: WrittenObject,
+    deadlineMs: number,
+  ): Promise<void> {
+    const call = this.call(verb, kind, object.metadata.name, object, { dryRun: 'All' })
+    await this.requests.send(call, deadlineMs)
+  }
+
+  /**
+   * Watches one object. Without `resourceVersion` the server first sends its present state, if any. Resolves once the server
+   * has answered 200.
+   */
+  watch(
+    kind: Kind,
+    name: string,
+    resourceVersion: string | undefined,
+    handlers: ObjectWatchHandlers,
+    deadlineMs: number,
+  ): Promise<ObjectWatch> {
+    const call = this.call('watch', kind, name, undefined, {
+      watch: '1',
+      fieldSelector: `metadata.name=${name}`,
+      allowWatchBookmarks: 'true',
+      timeoutSeconds: String(Math.round(LEAST_WATCH_SECONDS * (1 + Math.random()))),
+      ...(resourceVersion === undefined ? {} : { resourceVersion }),
+    })
+    return openWatch(this.requests, call, handlers, deadlineMs, this.watches)
+  }
+
+  /** For the message of an error. */
+  target(verb: Verb, kind: Kind, name: string): Target {
+    return this.requests.target(this.call(verb, kind, name))
   }
 
   close(): void {
+    for (const watch of this.watches) watch.close()
     this.requests.close()
   }
 
-  private path({ base, resource }: Kind, name?: string): string {
-    const collection = `${base}/namespaces/${encodeURIComponent(this.namespace)}/${resource.split('.', 1)[0]}`
-    return name === undefined ? collection : `${collection}/${encodeURIComponent(name)}`
-  }
-
-  private async one(call: Call, deadlineMs: number): Promise<KubeObject> {
-    const reply = await this.requests.send(call, deadlineMs)
-    const value = this.parsed(call, reply)
-    if (isObject(value)) return value
-    throw nonsense(this.requests.target(call), `something that is no ${call.about.kind}`, reply.status)
-  }
-
-  private parsed(call: Call, { status, body }: Reply): object {
-    try {
-      const value: unknown = JSON.parse(body)
-      if (typeof value === 'object' && value !== null) return value
-    } catch {
-      // Told below.
+  private call(
+    verb: Verb,
+    kind: Kind,
+    name: string | null,
+    body?: object,
+    query: Readonly<Record<string, string>> = {},
+  ): Call {
+    const collection = `${kind.base}/namespaces/${encodeURIComponent(this.namespace)}/${kind.resource.split('.', 1)[0]}`
+    const ofCollection = name === null || verb === 'create' || verb === 'watch'
+    const path = ofCollection ? collection : `${collection}/${encodeURIComponent(name)}`
+    const search = Object.keys(query).length === 0 ? '' : `?${new URLSearchParams(query)}`
+    return {
+      verb,
+      about: { ...kind, name },
+      method: METHODS[verb],
+      path: path + search,
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     }
-    throw nonsense(this.requests.target(call), 'something that is no JSON', status)
+  }
+
+  private async one(
+    call: Call,
+    deadlineMs: number,
+    over?: 'any connection' | 'a new connection',
+  ): Promise<KubeObject> {
+    const { value, status } = await this.json(call, deadlineMs, over)
+    if (isObject(value)) return value
+    throw nonsense(this.requests.target(call), `something that is no ${call.about.kind}`, status)
+  }
+
+  private async json(
+    call: Call,
+    deadlineMs: number,
+    over?: 'any connection' | 'a new connection',
+  ): Promise<{ value: unknown; status: number }> {
+    const { body, status } = await this.requests.send(call, deadlineMs, over)
+    try {
+      return { value: JSON.parse(body) ?? {}, status }
+    } catch {
+      throw nonsense(this.requests.target(call), 'something that is no JSON', status)
+    }
   }
 }
+
+const METHODS = {
+  get: 'GET',
+  list: 'GET',
+  watch: 'GET',
+  create: 'POST',
+  update: 'PUT',
+  patch: 'PATCH',
+} as const satisfies Record<Verb, Call['method']>
 
 function isObject(value: unknown): value is KubeObject {
   const { metadata } = (value ?? {}) as { metadata?: Partial<KubeObject['metadata']> }

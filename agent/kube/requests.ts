@@ -1,8 +1,14 @@
+import { addAbortListener } from 'node:events'
 import type { Dispatcher } from 'undici'
 import type { Clock } from '../clock.ts'
 import { type KubeAccess, KubeConfigError, type KubeCredentials } from './access.ts'
-import { ExchangeError, exchange, KubeConnections, type Lane, type Reply } from './connections.ts'
-import { Deadline } from './deadline.ts'
+import {
+  type Connection,
+  Connections,
+  ExchangeError,
+  type Reply,
+  type StreamHandlers,
+} from './connections.ts'
 import {
   ApiError,
   breakdown,
@@ -34,18 +40,17 @@ export interface Call {
   readonly body?: string
 }
 
-const CONTENT_TYPES = {
-  GET: 'application/json',
-  PUT: 'application/json',
-  POST: 'application/json',
-  PATCH: 'application/merge-patch+json',
-} as const
-
 /** A reply that goes on. */
 export interface Stream {
   /** Resolves at its end in order; rejects with `ApiError`, also after `cut()`. */
   readonly ended: Promise<void>
   cut(): void
+}
+
+/** The end of one request's time, on the program's clock. */
+interface Deadline {
+  readonly ms: number
+  readonly passed: AbortSignal
 }
 
 /**
@@ -54,70 +59,44 @@ export interface Stream {
  */
 export class KubeRequests {
   private readonly options: KubeRequestsOptions
-  private readonly connections: KubeConnections
+  private readonly connections: Connections
   private closed = false
 
   /** @param replaced called when the server, its CA or the client certificate have changed */
-  constructor(options: KubeRequestsOptions, replaced: () => void) {
+  constructor(options: KubeRequestsOptions, replaced: () => void = () => {}) {
     this.options = options
-    this.connections = new KubeConnections(replaced)
+    this.connections = new Connections(replaced)
   }
 
-  /** Resolves with a reply of success; rejects with `ApiError`. `by`: over the connection that was answered last. */
+  /** Resolves with a reply of success; rejects with `ApiError`. */
   send(
     call: Call,
     deadlineMs: number,
-    by: 'any connection' | 'a new connection' = 'any connection',
+    over: 'any connection' | 'a new connection' = 'any connection',
   ): Promise<Reply> {
-    return this.authenticated(call, deadlineMs, async (credentials, deadline) => {
-      const { connections } = this
-      const lane = by === 'any connection' ? connections.take(credentials) : connections.takeNew(credentials)
-      const off = deadline.onPassed(() => lane.destroy())
-      try {
-        const reply = await exchange(lane, this.wire(call, credentials))
-        this.connections.give(lane)
-        this.report(call, String(reply.status))
-        return this.accepted(call, reply)
-      } catch (error) {
-        const failure = this.failed(call, lane, error, deadline)
-        if (failure.status === undefined) this.report(call, failure.code)
-        throw failure
-      } finally {
-        off()
-      }
-    })
+    return this.authenticated(call, deadlineMs, (credentials, deadline) =>
+      this.exchange(call, credentials, deadline, this.connections.take(credentials, over)),
+    )
   }
 
   /** Resolves when the server has answered 200; the deadline ends there. `data` may be called before. */
   stream(call: Call, data: (chunk: Buffer) => void, deadlineMs: number): Promise<Stream> {
-    return this.authenticated(call, deadlineMs, (credentials, deadline) => {
-      const lane = this.connections.take(credentials)
-      const off = deadline.onPassed(() => lane.destroy())
-      return new Promise<Stream>((resolve, reject) => {
-        let open = false
-        const opened = () => {
-          off()
-          open = true
-          this.report(call, '200')
-          resolve({ ended, cut: () => lane.destroy() })
-        }
-        const ended = exchange(lane, this.wire(call, credentials), { opened, data }).then(
-          (reply) => {
-            lane.destroy()
-            if (reply.status === 200) return
-            this.report(call, String(reply.status))
-            this.accepted(call, reply)
-            throw nonsense(this.target(call), `status ${reply.status}`, reply.status)
-          },
-          (error: unknown) => {
-            const failure = this.failed(call, lane, error, deadline)
-            if (!open) this.report(call, failure.code)
-            throw failure
-          },
-        )
-        ended.catch(reject).finally(off)
-      })
-    })
+    return this.authenticated(
+      call,
+      deadlineMs,
+      (credentials, deadline) =>
+        new Promise<Stream>((resolve, reject) => {
+          const connection = this.connections.take(credentials, 'any connection')
+          const cut = () => this.connections.destroy(connection)
+          const ended: Promise<void> = this.exchange(call, credentials, deadline, connection, {
+            opened: () => resolve({ ended, cut }),
+            data,
+          }).then(({ status }) => {
+            if (status !== 200) throw nonsense(this.target(call), `status ${status}`, status)
+          })
+          ended.catch(reject)
+        }),
+    )
   }
 
   target({ verb, about }: Call): Target {
@@ -133,10 +112,12 @@ export class KubeRequests {
 
   private async authenticated<T>(
     call: Call,
-    deadlineMs: number,
+    ms: number,
     run: (credentials: KubeCredentials, deadline: Deadline) => Promise<T>,
   ): Promise<T> {
-    const deadline = new Deadline(this.options.clock, deadlineMs)
+    const end = new AbortController()
+    const timer = this.options.clock.after(ms, () => end.abort())
+    const deadline = { ms, passed: end.signal }
     try {
       return await run(await this.credentials(call, deadline), deadline)
     } catch (error) {
@@ -144,25 +125,72 @@ export class KubeRequests {
       this.options.access.reload()
       return await run(await this.credentials(call, deadline), deadline)
     } finally {
-      deadline.cancel()
+      timer.cancel()
     }
   }
 
-  private async credentials(call: Call, deadline: Deadline): Promise<KubeCredentials> {
-    const late = () => lateness(this.target(call), deadline.ms, false)
+  private async credentials(call: Call, { ms, passed }: Deadline): Promise<KubeCredentials> {
+    const late = Promise.withResolvers<never>()
+    const listener = addAbortListener(passed, () => late.reject(lateness(this.target(call), ms, false)))
     try {
-      const credentials = await deadline.race(this.options.access.credentials(), late)
+      const credentials = await Promise.race([this.options.access.credentials(), late.promise])
       if (this.closed) throw new ApiError('network', 'the connection to the API server was closed')
       return credentials
     } catch (error) {
       throw error instanceof KubeConfigError ? new ApiError('unauthorized', error.message) : error
+    } finally {
+      listener[Symbol.dispose]()
     }
+  }
+
+  /** One attempt. The connection is given back at the end of a reply, and destroyed otherwise. */
+  private async exchange(
+    call: Call,
+    credentials: KubeCredentials,
+    { ms, passed }: Deadline,
+    connection: Connection,
+    stream?: StreamHandlers,
+  ): Promise<Reply> {
+    const report = (code: string) => this.options.onRequest?.(call.verb, code)
+    const listener = addAbortListener(passed, () => this.connections.destroy(connection))
+    let opened = false
+    const streamed = stream && {
+      ...stream,
+      opened: () => {
+        opened = true
+        listener[Symbol.dispose]()
+        report('200')
+        stream.opened()
+      },
+    }
+    let reply: Reply
+    try {
+      reply = await connection.exchange(this.wire(call, credentials), streamed)
+    } catch (error) {
+      this.connections.destroy(connection)
+      const { cause, handedOver } =
+        error instanceof ExchangeError ? error : { cause: error, handedOver: true }
+      const failure = passed.aborted
+        ? lateness(this.target(call), ms, handedOver)
+        : breakdown(this.target(call), cause, handedOver)
+      if (!opened) report(failure.code)
+      throw failure
+    } finally {
+      listener[Symbol.dispose]()
+    }
+    if (stream === undefined) this.connections.give(connection)
+    else this.connections.destroy(connection)
+    const { status, body, headers } = reply
+    if (!opened) report(String(status))
+    if (status >= 200 && status < 300) return reply
+    throw refusal(this.target(call), status, parseStatus(body), headers['retry-after'])
   }
 
   private wire(
     { method, path, body }: Call,
     { server, headers }: KubeCredentials,
   ): Dispatcher.DispatchOptions {
+    const type = method === 'PATCH' ? 'application/merge-patch+json' : 'application/json'
     return {
       origin: server.origin,
       path: server.pathname.replace(/\/$/, '') + path,
@@ -170,27 +198,26 @@ export class KubeRequests {
       headers: {
         accept: 'application/json',
         'user-agent': this.options.userAgent,
-        ...(body === undefined ? {} : { 'content-type': CONTENT_TYPES[method] }),
+        ...(body === undefined ? {} : { 'content-type': type }),
         ...headers,
       },
       body: body ?? null,
     }
   }
+}
 
-  private accepted(call: Call, reply: Reply): Reply {
-    if (reply.status >= 200 && reply.status < 300) return reply
-    throw refusal(this.target(call), reply.status, parseStatus(reply.body), reply.headers['retry-after'])
-  }
-
-  private failed(call: Call, lane: Lane, error: unknown, deadline: Deadline): ApiError {
-    if (error instanceof ApiError) return error
-    lane.destroy()
-    const { cause, handedOver } = error instanceof ExchangeError ? error : { cause: error, handedOver: true }
-    if (deadline.passed) return lateness(this.target(call), deadline.ms, handedOver)
-    return breakdown(this.target(call), cause, handedOver)
-  }
-
-  private report({ verb }: Call, code: string): void {
-    this.options.onRequest?.(verb, code)
+/** Major and minor version of the API server, such as `1.37`; `null` where it says none. Rejects with `ApiError`. */
+export async function askVersion(options: KubeRequestsOptions): Promise<string | null> {
+  const requests = new KubeRequests(options)
+  const about = { kind: 'version', resource: 'version', name: null }
+  try {
+    const { body } = await requests.send({ verb: 'get', about, method: 'GET', path: '/version' }, 5_000)
+    // Providers write things such as `28+`.
+    const [major, minor] = ['major', 'minor'].map(
+      (part) => new RegExp(`"${part}":\\s*"(\\d+)`).exec(body)?.[1],
+    )
+    return major === undefined || minor === undefined ? null : `${major}.${minor}`
+  } finally {
+    requests.close()
   }
 }

@@ -1,5 +1,5 @@
-import { ASIDE } from '../anew.ts'
 import type { Grant } from '../link/messages.ts'
+import { ASIDE } from '../reexec.ts'
 
 /** What LangFlow's container was given, by the names that it was given it, from the environment of its launcher. */
 export function givenEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {

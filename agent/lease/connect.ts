@@ -1,26 +1,15 @@
-import { existsSync } from 'node:fs'
-import { homedir } from 'node:os'
-import { delimiter, join } from 'node:path'
-import type { Clock } from '../clock.ts'
-import { type KubeAccess, KubeConfigError } from '../kube/access.ts'
-import type { Verb } from '../kube/errors.ts'
-import { inClusterAccess } from '../kube/in-cluster.ts'
-import type { ObjectsApi } from '../kube/objects.ts'
+import { findAccess, type KubeAccessOptions } from '../kube/access.ts'
+import { KubeObjects, type ObjectsApi } from '../kube/objects.ts'
+import { askVersion, type KubeRequestsOptions } from '../kube/requests.ts'
 import { KubeLeaseApi } from './kube-lease-api.ts'
 import type { LeaseApi } from './lease-api.ts'
 
-export interface LeaseConnectionOptions {
+export interface LeaseConnectionOptions
+  extends KubeAccessOptions,
+    Pick<KubeRequestsOptions, 'clock' | 'userAgent' | 'onRequest'> {
   readonly name: string
   /** Default: that of the pod or the kubeconfig's context, else `default`. */
   readonly namespace?: string | undefined
-  /** A path. Default: the pod's ServiceAccount, else `$KUBECONFIG`, else `~/.kube/config`. */
-  readonly kubeconfig?: string | undefined
-  readonly clock: Clock
-  readonly userAgent: string
-  /** Called for each request sent, with its HTTP status, or `timeout`, or `network`. */
-  readonly onRequest?: ((verb: Verb, code: string) => void) | undefined
-  readonly env?: NodeJS.ProcessEnv
-  readonly serviceAccountDirectory?: string
 }
 
 export interface LeaseConnection {
@@ -45,40 +34,9 @@ export async function connectLeaseApi(options: LeaseConnectionOptions): Promise<
   return {
     api: new KubeLeaseApi({ ...common, namespace, name }),
     namespace,
-    objects: async () => {
-      const { KubeObjects } = await import('../kube/objects.ts')
-      return new KubeObjects({ ...common, namespace: access.namespace ?? namespace })
-    },
-    serverVersion: async () => {
-      const { askVersion } = await import('../kube/server-version.ts')
-      return askVersion({ ...common, namespace })
-    },
+    objects: async () => new KubeObjects({ ...common, namespace: access.namespace ?? namespace }),
+    serverVersion: () => askVersion({ ...common, namespace }),
     server: access.server.origin + access.server.pathname,
     source: access.source,
   }
-}
-
-async function findAccess({
-  kubeconfig,
-  env = process.env,
-  serviceAccountDirectory,
-}: LeaseConnectionOptions): Promise<KubeAccess> {
-  if (kubeconfig !== undefined) return kubeconfigAccess([kubeconfig])
-  const inCluster = inClusterAccess(env, serviceAccountDirectory)
-  if (inCluster !== undefined) return inCluster
-  const listed = (env.KUBECONFIG ?? '').split(delimiter).filter((path) => path !== '')
-  if (listed.length > 0) return kubeconfigAccess(listed)
-  const usual = join(env.HOME ?? homedir(), '.kube', 'config')
-  if (existsSync(usual)) return kubeconfigAccess([usual])
-  throw new KubeConfigError(
-    env.KUBERNETES_SERVICE_HOST
-      ? 'this pod has no ServiceAccount token: mount one into this container, or give --kubeconfig'
-      : `no kubeconfig: give --kubeconfig or $KUBECONFIG, since ${usual} does not exist and this is no pod`,
-  )
-}
-
-/** Loaded on demand: a pod has no use for the kubeconfig's machinery and should not pay its memory. */
-async function kubeconfigAccess(paths: readonly string[]): Promise<KubeAccess> {
-  const { KubeconfigAccess } = await import('../kube/kubeconfig-access.ts')
-  return new KubeconfigAccess(paths)
 }

@@ -27,7 +27,7 @@ const FIRST_PAUSE_MS = 100
 /** The longest that a server's Retry-After is obeyed. */
 const LONGEST_RETRY_AFTER_MS = 30_000
 /** Times the permitted silence: 80 s at the defaults. */
-const LONGEST_PATIENCE = 16
+const MAX_SILENCE_FACTOR = 16
 
 /** Keeps one watch on the one Lease open for as long as the process lives. */
 export class LeaseWatcher {
@@ -52,7 +52,7 @@ export class LeaseWatcher {
   /** How many watches in a row did not live for a retry period. */
   private shortLived = 0
   /** By how much the permitted silence is stretched, since this holder turned out to renew more rarely. */
-  private patience = 1
+  private silenceFactor = 1
   private mustRead = true
   private seen: Lease | null = null
   /** Version of the last object or bookmark: events up to here are old, and the next watch goes on from here. */
@@ -76,9 +76,9 @@ export class LeaseWatcher {
     const version = lease?.metadata.resourceVersion
     if (this.watch === null || version === undefined || !isNewer(version, this.position)) return
     if (this.expected === undefined || isNewer(version, this.expected)) this.expected = version
-    if (this.silence !== null && this.patience === 1) return
-    this.patience = 1
-    this.listen()
+    if (this.silence !== null && this.silenceFactor === 1) return
+    this.silenceFactor = 1
+    this.awaitChange()
   }
 
   /** Nothing is called any more after this. */
@@ -97,13 +97,13 @@ export class LeaseWatcher {
       const lease = await this.api.read(this.deadlineMs()).catch(asFailure)
       if (!current()) return
       if (lease instanceof ApiError) return this.ended(lease)
-      this.believe(lease)
+      this.adopt(lease)
       if (!current()) return
     }
 
     // 2. Watch from there. What is delivered from now on counts, also before `watch` resolves.
     const handlers = {
-      event: (event: WatchEvent) => current() && this.take(event),
+      event: (event: WatchEvent) => current() && this.apply(event),
       ended: (error?: ApiError) => current() && this.ended(error),
     }
     const watch = await this.api.watch(this.position, handlers, this.deadlineMs()).catch(asFailure)
@@ -113,14 +113,14 @@ export class LeaseWatcher {
     // 3. Say so, once.
     this.watch = watch
     this.openSince = this.clock.mono()
-    this.listen()
+    this.awaitChange()
     if (this.told === 'up') return
     this.told = 'up'
     this.handlers.up()
   }
 
   /** A read is the truth, whatever its version: etcd may have been restored from a backup. */
-  private believe(lease: Lease | null): void {
+  private adopt(lease: Lease | null): void {
     this.mustRead = false
     this.expected = undefined
     if (!this.isAsSeen(lease)) this.changed(lease)
@@ -128,7 +128,7 @@ export class LeaseWatcher {
     this.handlers.observed(lease)
   }
 
-  private take(event: WatchEvent): void {
+  private apply(event: WatchEvent): void {
     const lease = event.type === 'changed' ? event.lease : null
     const version = event.type === 'changed' ? event.lease.metadata.resourceVersion : event.resourceVersion
     const news = isNewer(version, this.position)
@@ -136,7 +136,7 @@ export class LeaseWatcher {
     // A bookmark says how far the server is, and nothing of the holder.
     if (!news || event.type === 'bookmark') return
     this.changed(lease)
-    this.listen()
+    this.awaitChange()
     this.handlers.observed(lease)
   }
 
@@ -148,7 +148,7 @@ export class LeaseWatcher {
     const holder = (of: Lease | null) => (of === null ? '' : holderOf(of))
     const gap = this.clock.mono() - this.changedAt
     // A holder that was found to be slow stays slow until it renews like others, or is another.
-    if (gap <= this.silenceMs(lease) || holder(lease) !== holder(this.seen)) this.patience = 1
+    if (gap <= this.silenceMs(lease) || holder(lease) !== holder(this.seen)) this.silenceFactor = 1
     this.changes++
     this.changedAt = this.clock.mono()
     this.seen = lease
@@ -162,20 +162,23 @@ export class LeaseWatcher {
   }
 
   /** A change must come while the Lease is held, for its holder renews it; and what others were shown. */
-  private listen(): void {
+  private awaitChange(): void {
     this.silence?.cancel()
     this.silence = null
     const behind = this.expected !== undefined && isNewer(this.expected, this.position)
     const held = this.seen !== null && holderOf(this.seen) !== ''
     if (!behind && !held) return
-    this.silence = this.clock.after(this.silenceMs(this.seen) * this.patience, () => void this.look())
+    this.silence = this.clock.after(
+      this.silenceMs(this.seen) * this.silenceFactor,
+      () => void this.checkSilence(),
+    )
   }
 
   /**
    * The holder is silent, or the watch is dead without knowing it: the server lost its power, and nobody sends an end or a
    * reset. A read goes over a new connection, so that it tells. Where it does not tell in time, the watch counts as lost.
    */
-  private async look(): Promise<void> {
+  private async checkSilence(): Promise<void> {
     this.silence = null
     const { attempt, changes } = this
     const lease = await this.api.read(this.timings.retryPeriodMs).catch(asFailure)
@@ -184,11 +187,11 @@ export class LeaseWatcher {
     if (lease instanceof ApiError) return this.ended(lease)
     if (this.isAsSeen(lease)) {
       this.expected = undefined
-      this.patience = Math.min(this.patience * 2, LONGEST_PATIENCE)
-      this.listen()
+      this.silenceFactor = Math.min(this.silenceFactor * 2, MAX_SILENCE_FACTOR)
+      this.awaitChange()
       return
     }
-    this.believe(lease)
+    this.adopt(lease)
     if (this.attempt === attempt) void this.open()
   }
 

@@ -1,11 +1,34 @@
 // Writes dist/langflow-leader.mjs, or the file that is named: the whole program, which needs nothing beside it but Node.
 import { mkdir, writeFile } from 'node:fs/promises'
-import { dirname, join, resolve } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
+import { brotliCompressSync } from 'node:zlib'
 import { build } from 'esbuild'
-import { lazyBuiltins, leaveOut, undici } from './bundle-plugins.mjs'
-import { oneFile } from './one-file.mjs'
+import { ASIDE, reexec, setAside } from '../../agent/reexec.ts'
 
 const root = join(import.meta.dirname, '../..')
+const target = resolve(process.argv[2] ?? join(root, 'dist/langflow-leader.mjs'))
+
+/**
+ * What optimises JavaScript, and the WebAssembly in which undici parses HTTP, takes some 25 MB for good, and a program that does
+ * a few things a second gains nothing by it. Set any later these flags have no effect.
+ */
+const V8_FLAGS = ['--no-opt', '--no-maglev', '--liftoff-only', '--max-semi-space-size=1']
+const FOR_NODE = 'v24.'
+
+/**
+ * Of client-node only the kubeconfig and the credentials are used. Its generated client, which nothing reaches, would take
+ * another 5 to 10 MB of an agent that has a kubeconfig.
+ */
+const withoutGeneratedClient = {
+  name: 'without-generated-client',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^\.\/(gen\/index|middleware)\.js$/ }, ({ path, importer }) =>
+      importer.includes('@kubernetes/client-node') ? { path, namespace: 'left-out' } : undefined,
+    )
+    onLoad({ filter: /.*/, namespace: 'left-out' }, () => ({ contents: 'module.exports = {}' }))
+  },
+}
+
 const { outputFiles, metafile } = await build({
   // Not agent/main.ts: the file begins with what that one does first.
   entryPoints: { main: 'agent/commands/program.ts' },
@@ -19,13 +42,68 @@ const { outputFiles, metafile } = await build({
   platform: 'node',
   target: 'node24',
   format: 'esm',
-  minify: true,
+  // Libraries in CommonJS ask for Node's own modules at run time.
+  banner: { js: "import { createRequire } from 'node:module';const require = createRequire('/');" },
   legalComments: 'none',
   logLevel: 'warning',
-  // The name by which undici knows that it is bundled: it then leaves out its second, experimental parser.
-  define: { esbuildDetection: 'true' },
-  plugins: [lazyBuiltins, leaveOut, undici],
+  plugins: [withoutGeneratedClient],
 })
-const target = resolve(process.argv[2] ?? join(root, 'dist/langflow-leader.mjs'))
+
+/**
+ * V8 keeps 28 MB for the code of the whole program once it has parsed it, used or not, and a launcher needs a tenth of it. So
+ * each of esbuild's chunks is the text that a method returns, which V8 does not even copy until it is called (an arrow
+ * function's it would); what is imported on demand is compressed as well. Names and lines are those of the chunks.
+ */
+const early = importedBy('main.js')
+const chunks = outputFiles.map(({ path, text, contents }) => {
+  const name = basename(path)
+  const packed = () => `unpack("${brotliCompressSync(contents).toString('base64')}")`
+  return `${JSON.stringify(name)}(){return ${early.has(name) ? JSON.stringify(text) : packed()}}`
+})
 await mkdir(dirname(target), { recursive: true })
-await writeFile(target, oneFile(outputFiles, metafile), { mode: 0o755 })
+await writeFile(
+  target,
+  [
+    '#!/usr/bin/env node',
+    `{const ASIDE=${JSON.stringify(ASIDE)};${setAside}\n${reexec}\nreexec(${JSON.stringify(V8_FLAGS)},"${FOR_NODE}")}`,
+    `(${start})({${chunks.join(',\n')}});`,
+    unpack,
+    'await import("langflow-leader:/main.js")\n',
+  ].join('\n'),
+  { mode: 0o755 },
+)
+
+/** The chunks that are there as soon as `name` is. */
+function importedBy(name) {
+  const imports = new Map(
+    Object.entries(metafile.outputs).map(([path, { imports }]) => [basename(path), imports]),
+  )
+  const found = new Set([name])
+  for (const chunk of found) {
+    for (const { path, kind } of imports.get(chunk) ?? [])
+      if (kind === 'import-statement') found.add(basename(path))
+  }
+  return found
+}
+
+/** Runs in the written file: lets its chunks import each other. */
+function start(chunks) {
+  const scheme = 'langflow-leader:/'
+  process.getBuiltinModule('node:module').registerHooks({
+    resolve(specifier, context, next) {
+      const own =
+        specifier.startsWith(scheme) || (specifier.startsWith('./') && context.parentURL?.startsWith(scheme))
+      if (!own) return next(specifier, context)
+      return { url: new URL(specifier, context.parentURL).href, format: 'module', shortCircuit: true }
+    },
+    load(url, context, next) {
+      if (!url.startsWith(scheme)) return next(url, context)
+      return { format: 'module', source: chunks[url.slice(scheme.length)](), shortCircuit: true }
+    },
+  })
+}
+
+/** Runs in the written file. */
+function unpack(text) {
+  return process.getBuiltinModule('node:zlib').brotliDecompressSync(Buffer.from(text, 'base64'))
+}

@@ -7,7 +7,7 @@ import { systemClock } from '../../agent/clock.ts'
 import { KubeConfigError } from '../../agent/kube/access.ts'
 import { ApiError } from '../../agent/kube/errors.ts'
 import { connectLeaseApi, type LeaseConnectionOptions } from '../../agent/lease/connect.ts'
-import { leaseAt, reply, ScriptedServer, status } from '../lease/fixtures/scripted-server.ts'
+import { leaseAt, reply, ScriptedServer, status } from './scripted-server.ts'
 
 const LATER_MS = 5_000
 let dir = ''
@@ -64,13 +64,8 @@ test('--kubeconfig comes before the pod, the pod before $KUBECONFIG, that before
   const flag = write('flag', named('by-flag'))
   const KUBECONFIG = write('env', named('by-env'))
   write('.kube/config', named('by-home'))
-  for (const [file, text] of [
-    ['token', 't'],
-    ['ca.crt', 'ca'],
-    ['namespace', 'by-pod\n'],
-  ] as const) {
-    write(`pod/${file}`, text)
-  }
+  for (const file of ['token', 'ca.crt']) write(`pod/${file}`, 't')
+  write('pod/namespace', 'by-pod\n')
   const pod = { KUBERNETES_SERVICE_HOST: 'fd00::1', KUBERNETES_SERVICE_PORT: '443' }
   const where = { serviceAccountDirectory: join(dir, 'pod') }
   const namespaceFor = async (options: Partial<LeaseConnectionOptions>) => {

@@ -1,135 +1,167 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { systemClock } from '../../agent/clock.ts'
-import type { Verb } from '../../agent/kube/errors.ts'
-import { ApiError } from '../../agent/kube/errors.ts'
-import { ENDPOINT_SLICE, KubeObjects, POD } from '../../agent/kube/objects.ts'
-import { fixedAccess, reply, ScriptedServer, status, within } from '../lease/fixtures/scripted-server.ts'
+import { ENDPOINT_SLICE, POD } from '../../agent/kube/objects.ts'
+import { failure, fixedAccess, LEASE, leaseAt, objectsFor, reply, ScriptedServer } from './scripted-server.ts'
 
 const LATER_MS = 5_000
 const object = { metadata: { name: 'a', uid: 'u', resourceVersion: '7' }, unknown: { kept: true } }
 
-function objectsFor(
-  server: ScriptedServer,
-  onRequest?: (verb: Verb, code: string) => void,
-): KubeObjects & Disposable {
-  const access = fixedAccess(`${server.url}/clients/a/`)
-  const objects = new KubeObjects({
-    access,
-    namespace: 'ns',
-    clock: systemClock,
-    userAgent: 'test/1',
-    onRequest,
-  })
-  return Object.assign(objects, { [Symbol.dispose]: () => objects.close() })
-}
-
-async function failure(promise: Promise<unknown>): Promise<ApiError> {
-  const error = await within(promise).then(
-    () => null,
-    (reason: unknown) => reason,
-  )
-  assert.ok(error instanceof ApiError, String(error))
-  return error
-}
-
-test('objects are read, listed, patched and updated as the API expects', async () => {
+test('objects are read, listed, created, patched and updated as the API expects', async () => {
   await using server = await ScriptedServer.start((request, response) =>
-    reply(response, 200, request.url.search === '' ? object : { items: [object] }),
+    reply(
+      response,
+      request.method === 'POST' ? 201 : 200,
+      request.url.search === '' ? object : { items: [object] },
+    ),
   )
   const seen: string[] = []
-  using objects = objectsFor(server, (verb, code) => seen.push(`${verb} ${code}`))
-
+  using objects = objectsFor(fixedAccess(`${server.url}/clients/a/`), {
+    onRequest: (verb, code) => seen.push(`${verb} ${code}`),
+  })
+  const patch = { metadata: { uid: 'u', resourceVersion: '7', labels: { x: null } } }
   assert.deepEqual(await objects.get(POD, 'a', LATER_MS), object)
   assert.deepEqual(await objects.list(POD, { 'x/role': 'leader', 'x/lease': 'l' }, LATER_MS), [object])
-  await objects.patch(
-    POD,
-    'a',
-    { metadata: { uid: 'u', resourceVersion: '7', labels: { x: null } } },
-    LATER_MS,
-  )
+  await objects.patch(POD, 'a', patch, LATER_MS)
+  await objects.create(LEASE, object, LATER_MS)
   await objects.update(ENDPOINT_SLICE, object, LATER_MS)
+  await objects.rehearse('update', POD, object, LATER_MS)
 
-  const pods = '/clients/a/api/v1/namespaces/ns/pods'
+  const root = '/clients/a/api/v1/namespaces/ns/pods'
   assert.deepEqual(
-    server.requests.map(
-      ({ method, url }) => `${method} ${url.pathname} ${url.searchParams.get('labelSelector')}`,
-    ),
+    server.requests.map(({ method, url, body }) => [method, url.pathname, url.searchParams.toString(), body]),
     [
-      `GET ${pods}/a null`,
-      `GET ${pods} x/role=leader,x/lease=l`,
-      `PATCH ${pods}/a null`,
-      'PUT /clients/a/apis/discovery.k8s.io/v1/namespaces/ns/endpointslices/a null',
+      ['GET', `${root}/a`, '', ''],
+      ['GET', root, 'labelSelector=x%2Frole%3Dleader%2Cx%2Flease%3Dl', ''],
+      ['PATCH', `${root}/a`, '', JSON.stringify(patch)],
+      ['POST', '/clients/a/apis/coordination.k8s.io/v1/namespaces/ns/leases', '', JSON.stringify(object)],
+      [
+        'PUT',
+        '/clients/a/apis/discovery.k8s.io/v1/namespaces/ns/endpointslices/a',
+        '',
+        JSON.stringify(object),
+      ],
+      ['PUT', `${root}/a`, 'dryRun=All', JSON.stringify(object)],
     ],
   )
-  const [get, , patch, update] = server.requests
-  assert.equal(get?.headers.authorization, 'Bearer secret-token')
-  assert.equal(patch?.headers['content-type'], 'application/merge-patch+json')
-  assert.deepEqual(JSON.parse(patch?.body ?? ''), {
-    metadata: { uid: 'u', resourceVersion: '7', labels: { x: null } },
+  const [get, , patched, created] = server.requests.map(({ headers }) => headers)
+  assert.equal(get?.authorization, 'Bearer secret-token')
+  assert.equal(get?.['user-agent'], 'test/1')
+  assert.equal(patched?.['content-type'], 'application/merge-patch+json')
+  assert.equal(created?.['content-type'], 'application/json')
+  assert.deepEqual(seen, ['get 200', 'list 200', 'patch 200', 'create 201', 'update 200', 'update 200'])
+})
+
+const NO_OBJECTS: [body: string, told: string][] = [
+  ['<html>login</html>', 'no JSON'],
+  ['', 'no JSON'],
+  ['[]', 'no Pod'],
+  ['null', 'no Pod'],
+  ['{"metadata":{}}', 'no Pod'],
+]
+for (const [body, told] of NO_OBJECTS) {
+  test(`200 with ${body === '' ? 'nothing' : body} is no answer, and a write may have been applied`, async () => {
+    await using server = await ScriptedServer.start((_, response) => reply(response, 200, body))
+    using objects = objectsFor(fixedAccess(server.url))
+    const error = await failure(objects.update(POD, object, LATER_MS))
+    assert.equal(error.code, 'network')
+    assert.equal(error.mayHaveCommitted, true)
+    assert.match(error.message, new RegExp(`answered "update" with something that is ${told}$`))
+    const listed = told === 'no JSON' ? told : 'no list of pods'
+    assert.match((await failure(objects.list(POD, {}, LATER_MS))).message, new RegExp(`that is ${listed}$`))
   })
-  assert.equal(update?.headers['content-type'], 'application/json')
-  assert.deepEqual(JSON.parse(update?.body ?? ''), object)
-  assert.deepEqual(seen, ['get 200', 'list 200', 'patch 200', 'update 200'])
-})
+}
 
-test('a refusal names the verb and the resource that the Role lacks', async () => {
-  const refused = (what: string) =>
-    `pods is forbidden: User "system:serviceaccount:ns:agent" cannot ${what} in the namespace "ns"`
+const forbidden = (user: string) =>
+  `leases.coordination.k8s.io "lock" is forbidden: User "${user}" cannot do that in the namespace "ns"`
+const ACCOUNT = forbidden('system:serviceaccount:ns:agent')
+
+const REFUSALS: [
+  verb: 'get' | 'list' | 'update' | 'create' | 'patch',
+  status: number,
+  reason: string | null,
+  said: string,
+  code: string,
+  message: RegExp,
+][] = [
+  ['update', 409, 'Conflict', '', 'conflict', /^the Lease "lock" has changed since it was read$/],
+  [
+    'create',
+    409,
+    'AlreadyExists',
+    '',
+    'already_exists',
+    /^the Lease "lock" already exists in namespace "ns"$/,
+  ],
+  ['update', 404, 'NotFound', '', 'not_found', /^there is no Lease "lock" in namespace "ns"$/],
+  ['create', 404, 'NotFound', '', 'not_found', /^namespace "ns" does not exist$/],
+  ['get', 404, null, '404 page not found', 'invalid', /is it a Kubernetes API server\?$/],
+  [
+    'update',
+    403,
+    'Forbidden',
+    ACCOUNT,
+    'forbidden',
+    /^ServiceAccount "ns\/agent" may not "update" leases.coordination.k8s.io "lock" in namespace "ns": add the verb to its Role$/,
+  ],
+  ['patch', 403, 'Forbidden', ACCOUNT, 'forbidden', /may not "patch" leases.coordination.k8s.io "lock" in/],
+  ['list', 403, 'Forbidden', ACCOUNT, 'forbidden', /may not "list" leases.coordination.k8s.io in namespace/],
+  [
+    'create',
+    403,
+    'Forbidden',
+    forbidden('mia'),
+    'forbidden',
+    /^user "mia" may not "create" leases.coordination.k8s.io in namespace "ns": add/,
+  ],
+  [
+    'create',
+    403,
+    'Forbidden',
+    'ns is being terminated',
+    'forbidden',
+    /forbids to "create".*being terminated$/,
+  ],
+  ['update', 422, 'Invalid', 'spec is bad', 'invalid', /422 to "update" of the Lease "lock": spec is bad$/],
+  ['get', 302, null, 'moved', 'invalid', /302/],
+  ['update', 500, 'InternalError', '', 'server', /500/],
+  [
+    'patch',
+    500,
+    'InternalError',
+    'etcd is away',
+    'server',
+    /500 to "patch" of the Lease "lock": etcd is away$/,
+  ],
+  ['update', 504, null, '<html>', 'server', /504/],
+  ['get', 503, null, '', 'server', /503/],
+]
+for (const [verb, code, reason, said, expected, message] of REFUSALS) {
+  test(`${code} ${said || (reason ?? '')} to "${verb}" becomes ${expected}`, async () => {
+    const status = { kind: 'Status', status: 'Failure', code, reason, message: said || reason }
+    await using server = await ScriptedServer.start((_, response) =>
+      reply(response, code, reason === null ? said : status),
+    )
+    using objects = objectsFor(fixedAccess(server.url))
+    const calls = {
+      get: () => objects.get(LEASE, 'lock', LATER_MS),
+      list: () => objects.list(LEASE, {}, LATER_MS),
+      update: () => objects.update(LEASE, leaseAt('7') as never, LATER_MS),
+      create: () => objects.create(LEASE, leaseAt('7') as never, LATER_MS),
+      patch: () => objects.patch(LEASE, 'lock', object, LATER_MS),
+    }
+    const error = await failure(calls[verb]())
+    assert.deepEqual([error.code, error.status], [expected, code])
+    assert.match(error.message, message)
+    assert.equal(error.mayHaveCommitted, code >= 500 && verb !== 'get')
+    assert.equal(server.requests.length, 1, 'no refusal is answered with a second attempt')
+  })
+}
+
+test('429 says how long to wait', async () => {
   await using server = await ScriptedServer.start((_, response) =>
-    reply(response, 403, status(403, 'Forbidden', refused('do that'))),
+    reply(response, 429, { kind: 'Status' }, { 'retry-after': '3' }),
   )
-  using objects = objectsFor(server)
-  const patch = objects.patch(POD, 'a', { metadata: { uid: 'u', resourceVersion: '7' } }, LATER_MS)
-  assert.equal(
-    (await failure(patch)).message,
-    'ServiceAccount "ns/agent" may not "patch" pods "a" in namespace "ns": add the verb to its Role',
-  )
-  assert.equal(
-    (await failure(objects.list(POD, {}, LATER_MS))).message,
-    'ServiceAccount "ns/agent" may not "list" pods in namespace "ns": add the verb to its Role',
-  )
-  assert.equal(
-    (await failure(objects.get(ENDPOINT_SLICE, 's', LATER_MS))).message,
-    'ServiceAccount "ns/agent" may not "get" endpointslices.discovery.k8s.io "s" in namespace "ns": add the verb to its Role',
-  )
-})
-
-test('an absence, a conflict and a failure name the object', async () => {
-  let answer: [number, object] = [404, status(404, 'NotFound')]
-  await using server = await ScriptedServer.start((_, response) => reply(response, ...answer))
-  using objects = objectsFor(server)
-  const gone = await failure(objects.get(ENDPOINT_SLICE, 's', LATER_MS))
-  assert.deepEqual(
-    [gone.code, gone.message],
-    ['not_found', 'there is no EndpointSlice "s" in namespace "ns"'],
-  )
-  answer = [409, status(409, 'Conflict')]
-  const changed = await failure(objects.update(ENDPOINT_SLICE, object, LATER_MS))
-  assert.deepEqual(
-    [changed.code, changed.message],
-    ['conflict', 'the EndpointSlice "a" has changed since it was read'],
-  )
-  answer = [500, status(500, 'InternalError', 'etcd is away')]
-  const patch = objects.patch(POD, 'a', { metadata: { uid: 'u', resourceVersion: '7' } }, LATER_MS)
-  const failed = await failure(patch)
-  assert.match(failed.message, /answered 500 to "patch" of the Pod "a": etcd is away$/)
-  assert.equal(failed.mayHaveCommitted, true)
-})
-
-test('an answer that is something else is told as that', async () => {
-  let answer: object | string = 'welcome to the proxy'
-  await using server = await ScriptedServer.start((_, response) => reply(response, 200, answer))
-  using objects = objectsFor(server)
-  const update = () => objects.update(ENDPOINT_SLICE, object, LATER_MS)
-  assert.match((await failure(update())).message, /answered "update" with something that is no JSON$/)
-  answer = { metadata: { name: 'a' } }
-  const nameless = await failure(update())
-  assert.match(nameless.message, /answered "update" with something that is no EndpointSlice$/)
-  assert.equal(nameless.mayHaveCommitted, true)
-  answer = { items: 3 }
-  assert.match(
-    (await failure(objects.list(POD, {}, LATER_MS))).message,
-    /with something that is no list of pods$/,
-  )
+  using objects = objectsFor(fixedAccess(server.url))
+  const error = await failure(objects.update(POD, object, LATER_MS))
+  assert.deepEqual([error.code, error.retryAfterMs, error.mayHaveCommitted], ['throttled', 3000, false])
 })

@@ -10,8 +10,8 @@ import { systemClock } from '../../agent/clock.ts'
 import { ApiError } from '../../agent/kube/errors.ts'
 import { connectLeaseApi } from '../../agent/lease/connect.ts'
 import { LeaseWatcher } from '../../agent/lease/lease-watcher.ts'
-import { leaseAt, reply, ScriptedServer, within } from '../lease/fixtures/scripted-server.ts'
 import { hasOpenssl, makeCertificate } from '../support/certificate.ts'
+import { leaseAt, reply, ScriptedServer, within } from './scripted-server.ts'
 
 const LATER_MS = 5_000
 const missing = hasOpenssl() ? false : 'SKIPPED: install openssl to test TLS and CA rotation'

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { describe, test } from 'node:test'
-import { setAside } from '../../agent/anew.ts'
+import { setAside } from '../../agent/reexec.ts'
 import { faultOfSecretKey, givenEnvironment, workloadEnvironment } from '../../agent/launcher/environment.ts'
 
 test('the workload sees neither the cluster nor the launcher’s settings, but who leads', () => {

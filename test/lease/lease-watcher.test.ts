@@ -1,56 +1,23 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Clock, Timer } from '../../agent/clock.ts'
 import { ApiError } from '../../agent/kube/errors.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
 import type { LeaseApi, WatchEvent, WatchHandlers } from '../../agent/lease/lease-api.ts'
 import { LeaseWatcher } from '../../agent/lease/lease-watcher.ts'
-import { leaseAt } from './fixtures/scripted-server.ts'
+import { leaseAt } from '../kube/scripted-server.ts'
+import { settled, VirtualClock } from '../support/virtual-clock.ts'
 
 const RETRY_MS = 2_000
 const LEASE_MS = 15_000
 /** Two and a half retry periods. */
 const SILENCE_MS = 5_000
 
-/** Time stands still until it is moved. */
-class ManualClock implements Clock {
-  private time = 0
-  private readonly timers = new Map<Timer, { at: number; fire: () => void }>()
-
-  mono = () => this.time
-  now = () => ({ mono: this.time, boot: this.time, wall: this.time })
-
-  after(delayMs: number, fire: () => void): Timer {
-    const timer = { cancel: () => void this.timers.delete(timer) }
-    this.timers.set(timer, { at: this.time + delayMs, fire })
-    return timer
-  }
-
-  async advance(ms: number): Promise<void> {
-    const end = this.time + ms
-    for (;;) {
-      const [timer, next] = [...this.timers].sort((a, b) => a[1].at - b[1].at)[0] ?? []
-      if (timer === undefined || next === undefined || next.at > end) break
-      this.time = next.at
-      this.timers.delete(timer)
-      next.fire()
-      await settled()
-    }
-    this.time = end
-  }
-}
-
-/** Lets every promise that can go on do so. */
-function settled(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve))
-}
-
 /** One watcher on a scripted API, and everything it did, in order. */
 class Scene {
-  readonly clock = new ManualClock()
+  readonly clock = new VirtualClock()
   readonly log: string[] = []
   reads: (() => Lease | null | Promise<Lease | null>)[] = []
-  opens: (() => void | Promise<void>)[] = []
+  opens: ((handlers: WatchHandlers) => void | Promise<void>)[] = []
   open: WatchHandlers | undefined
   openWatches = 0
   readonly watcher: LeaseWatcher
@@ -63,7 +30,7 @@ class Scene {
       },
       watch: async (resourceVersion, handlers) => {
         this.log.push(`watch ${resourceVersion ?? '-'}`)
-        await this.opens.shift()?.()
+        await this.opens.shift()?.(handlers)
         this.open = handlers
         this.openWatches++
         return { close: () => void this.openWatches-- }
@@ -87,6 +54,14 @@ class Scene {
     scene.reads = [() => lease]
     scene.watcher.start()
     await settled()
+    return scene
+  }
+
+  /** One whose watch is open, and of whose start nothing is told any more. */
+  static async up(lease?: Lease | null, forMs = 0): Promise<Scene> {
+    const scene = await Scene.started(lease)
+    await scene.clock.pass(forMs)
+    scene.news()
     return scene
   }
 
@@ -125,32 +100,29 @@ test('it reads once and watches from there', async () => {
 
 test('without a Lease it watches for one', async () => {
   const scene = await Scene.started(null)
-  assert.deepEqual(scene.news(), ['read', 'observed nothing', 'watch -', 'up'])
   await scene.event(changed('3'))
-  assert.deepEqual(scene.news(), ['observed 3'])
+  assert.deepEqual(scene.news(), ['read', 'observed nothing', 'watch -', 'up', 'observed 3'])
 })
 
 test('an orderly end is no loss: it goes on from the last version it saw, bookmarks included', async () => {
   const scene = await Scene.started()
-  await scene.clock.advance(RETRY_MS)
+  await scene.clock.pass(RETRY_MS)
   await scene.event(changed('6'))
   await scene.event({ type: 'bookmark', resourceVersion: '90' })
   scene.news()
   await scene.end()
   assert.deepEqual(scene.news(), ['watch 90'])
-  await scene.clock.advance(RETRY_MS)
+  await scene.clock.pass(RETRY_MS)
   await scene.event(changed('91'))
   assert.deepEqual(scene.news(), ['observed 91'])
 })
 
 test('an error is a loss, told once; it is up again after a fresh read', async () => {
-  const scene = await Scene.started()
-  await scene.clock.advance(RETRY_MS)
-  scene.news()
+  const scene = await Scene.up(leaseAt('5'), RETRY_MS)
   scene.reads = [() => Promise.reject(lost), () => Promise.reject(lost), () => leaseAt('8')]
   await scene.end(lost)
   assert.deepEqual(scene.news(), ['down network'])
-  await scene.clock.advance(2 * RETRY_MS)
+  await scene.clock.pass(2 * RETRY_MS)
   assert.deepEqual(scene.news(), ['read', 'read', 'read', 'observed 8', 'watch 8', 'up'])
 })
 
@@ -160,7 +132,7 @@ test('the first failed attempt is told, and later ones are not', async () => {
   scene.watcher.start()
   await settled()
   assert.deepEqual(scene.news(), ['read', 'down network'])
-  await scene.clock.advance(10 * RETRY_MS)
+  await scene.clock.pass(10 * RETRY_MS)
   const reads = scene.news()
   assert.deepEqual([...new Set(reads)], ['read'])
   assert.ok(reads.length >= 10 && reads.length <= 30, `${reads.length} attempts in ${10 * RETRY_MS} ms`)
@@ -168,12 +140,12 @@ test('the first failed attempt is told, and later ones are not', async () => {
 
 test('the first new attempt comes within 100 ms, and none at once', async () => {
   const scene = await Scene.started()
-  await scene.clock.advance(RETRY_MS)
+  await scene.clock.pass(RETRY_MS)
   await scene.end(lost)
   scene.news()
-  await scene.clock.advance(49)
+  await scene.clock.pass(49)
   assert.deepEqual(scene.news(), [])
-  await scene.clock.advance(51)
+  await scene.clock.pass(51)
   assert.deepEqual(scene.news(), ['read', 'observed 5', 'watch 5', 'up'])
 })
 
@@ -183,9 +155,9 @@ test('a server that asks to wait is obeyed', async () => {
   scene.watcher.start()
   await settled()
   scene.news()
-  await scene.clock.advance(6_999)
+  await scene.clock.pass(6_999)
   assert.deepEqual(scene.news(), [])
-  await scene.clock.advance(1)
+  await scene.clock.pass(1)
   assert.deepEqual(scene.news(), ['read'])
 })
 
@@ -193,7 +165,7 @@ test('watches that end as soon as they open, in order or not, are no hot loop', 
   for (const error of [undefined, lost, gone]) {
     const scene = await Scene.started()
     let openings = 0
-    for (const end = scene.clock.mono() + 20_000; scene.clock.mono() < end; await scene.clock.advance(10)) {
+    for (const end = scene.clock.mono() + 20_000; scene.clock.mono() < end; await scene.clock.pass(10)) {
       if (scene.openWatches === 0) continue
       openings++
       await scene.end(error)
@@ -204,21 +176,15 @@ test('watches that end as soon as they open, in order or not, are no hot loop', 
 })
 
 test('410 means to read again and start a new watch, without a loss', async () => {
-  const scene = await Scene.started()
-  await scene.clock.advance(RETRY_MS)
-  scene.news()
+  const scene = await Scene.up(leaseAt('5'), RETRY_MS)
   scene.reads = [() => leaseAt('70')]
   await scene.end(gone)
   assert.deepEqual(scene.news(), ['read', 'observed 70', 'watch 70'])
-})
-
-test('410 on the attempt to go on from an old version means the same', async () => {
-  const scene = await Scene.started()
-  await scene.clock.advance(RETRY_MS)
-  scene.news()
+  // The same on the attempt to go on from an old version.
+  await scene.clock.pass(RETRY_MS)
   scene.opens = [() => Promise.reject(gone)]
   await scene.end()
-  assert.deepEqual(scene.news(), ['watch 5', 'read', 'observed 5', 'watch 5'])
+  assert.deepEqual(scene.news(), ['watch 70', 'read', 'observed 70', 'watch 70'])
 })
 
 test('what was told is never followed by something older', async () => {
@@ -235,34 +201,24 @@ test('what was told is never followed by something older', async () => {
 
 test('a fresh read counts even where its version is lower: etcd may have been restored', async () => {
   const scene = await Scene.started(leaseAt('500'))
-  await scene.clock.advance(RETRY_MS)
+  await scene.clock.pass(RETRY_MS)
   scene.reads = [() => leaseAt('20')]
   await scene.end(lost)
   scene.news()
-  await scene.clock.advance(RETRY_MS)
+  await scene.clock.pass(RETRY_MS)
   assert.deepEqual(scene.news(), ['read', 'observed 20', 'watch 20', 'up'])
   await scene.event(changed('21'))
   assert.deepEqual(scene.news(), ['observed 21'])
 })
 
-test('a change of annotations alone is told', async () => {
-  const scene = await Scene.started()
-  scene.news()
-  const lease = leaseAt('6')
-  lease.metadata.annotations = { 'langflow-leader/paused': 'true' }
-  await scene.event({ type: 'changed', lease })
-  assert.deepEqual(scene.news(), ['observed 6'])
-})
-
 test('silence while somebody holds the Lease is looked into by one read, and the watch stays where that shows nothing new', async () => {
-  const scene = await Scene.started()
-  scene.news()
-  await scene.clock.advance(SILENCE_MS - 1)
+  const scene = await Scene.up()
+  await scene.clock.pass(SILENCE_MS - 1)
   await scene.event(changed('6'))
   scene.reads = [() => leaseAt('6')]
-  await scene.clock.advance(SILENCE_MS - 1)
+  await scene.clock.pass(SILENCE_MS - 1)
   assert.deepEqual(scene.news(), ['observed 6'])
-  await scene.clock.advance(1)
+  await scene.clock.pass(1)
   assert.deepEqual(scene.news(), ['read'])
   assert.equal(scene.openWatches, 1)
   await scene.event(changed('7'))
@@ -271,10 +227,9 @@ test('silence while somebody holds the Lease is looked into by one read, and the
 
 test('where the read shows what the watch did not bring, that is told and watched from, without a loss', async () => {
   for (const next of [leaseAt('8'), leaseAt('8', ''), leaseAt('2'), null]) {
-    const scene = await Scene.started()
-    scene.news()
+    const scene = await Scene.up()
     scene.reads = [() => next]
-    await scene.clock.advance(SILENCE_MS)
+    await scene.clock.pass(SILENCE_MS)
     const version = next?.metadata.resourceVersion
     assert.deepEqual(scene.news(), ['read', `observed ${version ?? 'nothing'}`, `watch ${version ?? '-'}`])
     assert.equal(scene.openWatches, 1)
@@ -282,13 +237,12 @@ test('where the read shows what the watch did not bring, that is told and watche
 })
 
 test('a read that is not answered is a loss: it reads again within a retry period', async () => {
-  const scene = await Scene.started()
-  scene.news()
+  const scene = await Scene.up()
   scene.reads = [() => Promise.reject(lost), () => leaseAt('8')]
-  await scene.clock.advance(SILENCE_MS)
+  await scene.clock.pass(SILENCE_MS)
   assert.deepEqual(scene.news(), ['read', 'down network'])
   assert.equal(scene.openWatches, 0)
-  await scene.clock.advance(100)
+  await scene.clock.pass(100)
   assert.deepEqual(scene.news(), ['read', 'observed 8', 'watch 8', 'up'])
 })
 
@@ -296,30 +250,28 @@ test('what the watch brings while it reads counts, and the answer does not', asy
   const scene = await Scene.started()
   const answer = Promise.withResolvers<Lease>()
   scene.reads = [() => answer.promise]
-  await scene.clock.advance(SILENCE_MS)
+  await scene.clock.pass(SILENCE_MS)
   scene.news()
   await scene.event(changed('7'))
   answer.resolve(leaseAt('6'))
   await settled()
   assert.deepEqual(scene.news(), ['observed 7'])
-  await scene.clock.advance(SILENCE_MS - 1)
+  await scene.clock.pass(SILENCE_MS - 1)
   assert.deepEqual(scene.news(), [])
   assert.equal(scene.openWatches, 1)
 })
 
 test('a bookmark is no sign of the holder', async () => {
-  const scene = await Scene.started()
-  scene.news()
-  await scene.clock.advance(SILENCE_MS - 1)
+  const scene = await Scene.up()
+  await scene.clock.pass(SILENCE_MS - 1)
   await scene.event({ type: 'bookmark', resourceVersion: '90' })
-  await scene.clock.advance(1)
+  await scene.clock.pass(1)
   assert.deepEqual(scene.news(), ['read'])
 })
 
 test('a holder that is silent for good is looked after more and more rarely', async () => {
-  const scene = await Scene.started()
-  scene.news()
-  await scene.clock.advance(10 * 60_000)
+  const scene = await Scene.up()
+  await scene.clock.pass(10 * 60_000)
   const reads = scene.news()
   assert.deepEqual([...new Set(reads)], ['read'])
   assert.ok(reads.length >= 6 && reads.length <= 12, `${reads.length} times in ten minutes`)
@@ -330,7 +282,7 @@ test('a holder that renews more rarely is not asked after for ever, and one that
   let version = 5
   const renew = async (everyMs: number, times: number) => {
     for (let n = 0; n < times; n++) {
-      await scene.clock.advance(everyMs)
+      await scene.clock.pass(everyMs)
       const next = String(++version)
       scene.reads = [() => leaseAt(next)]
       await scene.event(changed(next))
@@ -340,27 +292,26 @@ test('a holder that renews more rarely is not asked after for ever, and one that
   await renew(12_000, 3)
   assert.equal(await renew(12_000, 50), 0)
   await renew(RETRY_MS, 1)
-  await scene.clock.advance(SILENCE_MS)
+  await scene.clock.pass(SILENCE_MS)
   assert.deepEqual(scene.news(), ['read'])
 })
 
 test('another holder is expected to renew like others', async () => {
   const scene = await Scene.started()
-  await scene.clock.advance(60_000)
+  await scene.clock.pass(60_000)
   await scene.event(changed('6', 'b'))
   scene.news()
-  await scene.clock.advance(SILENCE_MS)
+  await scene.clock.pass(SILENCE_MS)
   assert.deepEqual(scene.news().slice(0, 1), ['read'])
 })
 
 test('a holder with a longer lease may be silent for longer', async () => {
   const slow = leaseAt('5')
   slow.spec!.leaseDurationSeconds = 60
-  const scene = await Scene.started(slow)
-  scene.news()
-  await scene.clock.advance(4 * SILENCE_MS - 1)
+  const scene = await Scene.up(slow)
+  await scene.clock.pass(4 * SILENCE_MS - 1)
   assert.deepEqual(scene.news(), [])
-  await scene.clock.advance(1)
+  await scene.clock.pass(1)
   assert.deepEqual(scene.news(), ['read'])
 })
 
@@ -371,13 +322,13 @@ test('what others were shown is to come soon, also where nobody held the Lease, 
     [leaseAt('5'), 20_000],
   ] as const) {
     const scene = await Scene.started(known)
-    await scene.clock.advance(waitedMs)
+    await scene.clock.pass(waitedMs)
     scene.reads = [() => leaseAt('9', 'b')]
     scene.watcher.expect(leaseAt('9', 'b'))
     scene.news()
-    await scene.clock.advance(SILENCE_MS - 1)
+    await scene.clock.pass(SILENCE_MS - 1)
     assert.deepEqual(scene.news(), [])
-    await scene.clock.advance(1)
+    await scene.clock.pass(1)
     assert.deepEqual(scene.news(), ['read', 'observed 9', 'watch 9'])
   }
 })
@@ -388,7 +339,7 @@ test('what comes as expected, or was known, is nothing to look into', async () =
   scene.watcher.expect(leaseAt('6', ''))
   await scene.event(changed('6', ''))
   scene.news()
-  await scene.clock.advance(100 * SILENCE_MS)
+  await scene.clock.pass(100 * SILENCE_MS)
   assert.deepEqual(scene.news(), [])
 })
 
@@ -397,7 +348,7 @@ test('a leader whose watch is dead does not wait for ever because it goes on wri
   scene.reads = [() => leaseAt('8')]
   scene.news()
   for (let version = 6; version <= 8; version++) {
-    await scene.clock.advance(RETRY_MS)
+    await scene.clock.pass(RETRY_MS)
     scene.watcher.expect(leaseAt(String(version)))
   }
   assert.deepEqual(scene.news(), ['read', 'observed 8', 'watch 8'])
@@ -405,9 +356,8 @@ test('a leader whose watch is dead does not wait for ever because it goes on wri
 
 test('silence means nothing while nobody holds the Lease', async () => {
   for (const lease of [null, leaseAt('5', '')]) {
-    const scene = await Scene.started(lease)
-    scene.news()
-    await scene.clock.advance(100 * SILENCE_MS)
+    const scene = await Scene.up(lease)
+    await scene.clock.pass(100 * SILENCE_MS)
     assert.deepEqual(scene.news(), [])
   }
 })
@@ -415,21 +365,15 @@ test('silence means nothing while nobody holds the Lease', async () => {
 test('after stop nothing is told, wherever it stood', async () => {
   const open = await Scene.started()
   open.watcher.stop()
-  assert.equal(open.openWatches, 0)
   open.news()
   open.open?.event(changed('6'))
   open.open?.ended(lost)
-  await open.clock.advance(100_000)
-  assert.deepEqual(open.news(), [])
+  await open.clock.pass(100_000)
+  assert.deepEqual([open.news(), open.openWatches], [[], 0])
 
   const opening = new Scene()
   opening.reads = [() => leaseAt('5')]
   opening.opens = [() => opening.watcher.stop()]
-  opening.watcher.start()
-  await settled()
-  assert.deepEqual(opening.news(), ['read', 'observed 5', 'watch 5'])
-  assert.equal(opening.openWatches, 0)
-
   const reading = new Scene()
   reading.reads = [
     () => {
@@ -437,43 +381,29 @@ test('after stop nothing is told, wherever it stood', async () => {
       return leaseAt('5')
     },
   ]
-  reading.watcher.start()
+  for (const scene of [opening, reading]) scene.watcher.start()
   await settled()
+  assert.deepEqual([opening.news(), opening.openWatches], [['read', 'observed 5', 'watch 5'], 0])
   assert.deepEqual(reading.news(), ['read'])
 
   const waiting = await Scene.started()
   await waiting.end(lost)
   waiting.watcher.stop()
   waiting.news()
-  await waiting.clock.advance(100_000)
+  await waiting.clock.pass(100_000)
   assert.deepEqual(waiting.news(), [])
 })
 
 test('an event that comes before the opened watch is counted; so is an end', async () => {
   const scene = new Scene()
   scene.reads = [() => leaseAt('5')]
-  let opened = 0
-  const watcher = new LeaseWatcher(
-    {
-      read: async () => leaseAt('5'),
-      watch: async (_version: string | undefined, given: WatchHandlers) => {
-        if (opened++ === 0) {
-          given.event(changed('6'))
-          given.ended()
-        }
-        return { close: () => {} }
-      },
-    } as Partial<LeaseApi> as LeaseApi,
-    scene.clock,
-    {
-      observed: (lease) => scene.log.push(`observed ${lease?.metadata.resourceVersion}`),
-      up: () => scene.log.push('up'),
-      down: () => scene.log.push('down'),
+  scene.opens = [
+    (handlers) => {
+      handlers.event(changed('6'))
+      handlers.ended()
     },
-    { retryPeriodMs: RETRY_MS, leaseDurationMs: LEASE_MS },
-  )
-  watcher.start()
+  ]
+  scene.watcher.start()
   await settled()
-  assert.deepEqual(scene.log, ['observed 5', 'observed 6', 'up'])
-  watcher.stop()
+  assert.deepEqual(scene.news(), ['read', 'observed 5', 'watch 5', 'observed 6', 'watch 6', 'up'])
 })

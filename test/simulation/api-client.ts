@@ -30,7 +30,7 @@ const REFUSED = 400
 /** An agent's way to the Lease: the real interface on the model's network. */
 export class ApiClient implements LeaseApi {
   private readonly parts: ApiClientParts
-  /** Kept alive for the next request, as `KubeConnections` does. */
+  /** Kept alive for the next request, as `Connections` does. */
   private idle: Connection | null = null
   private closed = false
 

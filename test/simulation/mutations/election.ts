@@ -370,9 +370,9 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
     name: 'looks into silence over the connection that is there',
     rule: '11',
     file: 'agent/lease/kube-lease-api.ts',
-    from: "this.requests.send(call, deadlineMs, 'a new connection')",
-    to: 'this.requests.send(call, deadlineMs)',
-    test: 'test/lease/dead-connection.test.ts',
+    from: "this.objects.get(LEASE, this.name, deadlineMs, 'a new connection')",
+    to: 'this.objects.get(LEASE, this.name, deadlineMs)',
+    test: 'test/lease/kube-lease-api.test.ts',
   },
   {
     name: 'waits for an update on a dead connection until its deadline',
@@ -380,7 +380,7 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
     file: 'agent/lease/hedge.ts',
     from: 'clock.after(LOOK_PART * deadlineMs, () => void look())',
     to: 'clock.after(2 * deadlineMs, () => void look())',
-    test: 'test/lease/dead-connection.test.ts',
+    test: 'test/lease/kube-lease-api.test.ts',
   },
   {
     name: 'forgets the answer to an update that it has given up',

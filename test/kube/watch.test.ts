@@ -2,61 +2,53 @@ import assert from 'node:assert/strict'
 import type { ServerResponse } from 'node:http'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { ApiError } from '../../agent/kube/errors.ts'
-import { LineReader } from '../../agent/kube/watch-stream.ts'
-import type { LeaseApi, OpenWatch, WatchEvent } from '../../agent/lease/lease-api.ts'
+import type { ApiError } from '../../agent/kube/errors.ts'
+import type { KubeObjects } from '../../agent/kube/objects.ts'
+import { LineReader, type ObjectEvent, type ObjectWatch } from '../../agent/kube/watch.ts'
 import {
-  apiFor,
+  failure,
   fixedAccess,
+  LEASE,
   leaseAt,
+  objectsFor,
   reply,
   ScriptedServer,
   status,
   within,
-} from './fixtures/scripted-server.ts'
+} from './scripted-server.ts'
 
 const LATER_MS = 5_000
 
 /** What one watch delivered until it ended. */
 class Recorder {
-  readonly events: WatchEvent[] = []
-  readonly ended: Promise<ApiError | undefined>
+  readonly events: ObjectEvent[] = []
+  readonly ended = Promise.withResolvers<ApiError | undefined>()
   endings = 0
-  watch: OpenWatch | undefined
-  private finish: (error: ApiError | undefined) => void = () => {}
-  private arrived: () => void = () => {}
+  watch: ObjectWatch | undefined
+  private arrived = Promise.withResolvers<void>()
 
-  constructor() {
-    const { promise, resolve } = Promise.withResolvers<ApiError | undefined>()
-    this.ended = promise
-    this.finish = resolve
-  }
-
-  async open(api: LeaseApi, resourceVersion?: string, deadlineMs = LATER_MS): Promise<this> {
-    this.watch = await api.watch(
-      resourceVersion,
-      {
-        event: (event) => {
-          this.events.push(event)
-          this.arrived()
-        },
-        ended: (error) => {
-          this.endings++
-          this.finish(error)
-        },
+  async open(objects: KubeObjects, resourceVersion?: string, deadlineMs = LATER_MS): Promise<this> {
+    const handlers = {
+      event: (event: ObjectEvent) => {
+        this.events.push(event)
+        this.arrived.resolve()
       },
-      deadlineMs,
-    )
+      ended: (error?: ApiError) => {
+        this.endings++
+        this.ended.resolve(error)
+      },
+    }
+    this.watch = await objects.watch(LEASE, 'lock', resourceVersion, handlers, deadlineMs)
     return this
   }
 
-  async received(count: number): Promise<WatchEvent[]> {
-    while (this.events.length < count) {
-      const { promise, resolve } = Promise.withResolvers<void>()
-      this.arrived = resolve
-      await within(promise)
-    }
-    return this.events
+  /** Resolves once there is an event. */
+  first(): Promise<void> {
+    return within(this.arrived.promise)
+  }
+
+  end(): Promise<ApiError | undefined> {
+    return within(this.ended.promise)
   }
 }
 
@@ -64,9 +56,9 @@ const line = (type: string, object: object) => `${JSON.stringify({ type, object 
 
 test('the watch is on the one object, with bookmarks, and for 5 to 10 minutes', async () => {
   await using server = await ScriptedServer.start((_, response) => response.writeHead(200).end())
-  using api = apiFor(fixedAccess(server.url))
-  await within((await new Recorder().open(api, '41')).ended)
-  await within((await new Recorder().open(api)).ended)
+  using objects = objectsFor(fixedAccess(server.url))
+  await (await new Recorder().open(objects, '41')).end()
+  await (await new Recorder().open(objects)).end()
   const [first, second] = server.requests.map(({ url }) => url)
   assert.equal(first?.pathname, '/apis/coordination.k8s.io/v1/namespaces/ns/leases')
   const { timeoutSeconds, ...query } = Object.fromEntries(first?.searchParams ?? [])
@@ -86,12 +78,12 @@ test('events arrive as they are sent, and an orderly end is no error', async () 
     response.write(line('MODIFIED', leaseAt('2')) + line('BOOKMARK', { metadata: { resourceVersion: '5' } }))
     response.end(line('DELETED', leaseAt('6')))
   })
-  using api = apiFor(fixedAccess(server.url))
-  const recorder = await new Recorder().open(api)
-  assert.equal(await within(recorder.ended), undefined)
+  using objects = objectsFor(fixedAccess(server.url))
+  const recorder = await new Recorder().open(objects)
+  assert.equal(await recorder.end(), undefined)
   assert.deepEqual(recorder.events, [
-    { type: 'changed', lease: leaseAt('1') },
-    { type: 'changed', lease: leaseAt('2') },
+    { type: 'changed', object: leaseAt('1') },
+    { type: 'changed', object: leaseAt('2') },
     { type: 'bookmark', resourceVersion: '5' },
     { type: 'deleted', resourceVersion: '6' },
   ])
@@ -118,13 +110,13 @@ for (const [name, text, code, message] of ENDINGS) {
     await using server = await ScriptedServer.start((_, response) => {
       response.end(line('ADDED', leaseAt('1')) + text)
     })
-    using api = apiFor(fixedAccess(server.url))
-    const recorder = await new Recorder().open(api)
-    const error = await within(recorder.ended)
+    using objects = objectsFor(fixedAccess(server.url))
+    const recorder = await new Recorder().open(objects)
+    const error = await recorder.end()
     assert.equal(error?.code, code)
     assert.match(error?.message ?? '', message)
     assert.equal(error?.mayHaveCommitted, false)
-    assert.deepEqual(recorder.events, [{ type: 'changed', lease: leaseAt('1') }])
+    assert.deepEqual(recorder.events, [{ type: 'changed', object: leaseAt('1') }])
     assert.equal(recorder.endings, 1)
   })
 }
@@ -133,11 +125,11 @@ test('a cut connection ends the watch with an error', async () => {
   await using server = await ScriptedServer.start((_, response) =>
     response.write(line('ADDED', leaseAt('1'))),
   )
-  using api = apiFor(fixedAccess(server.url))
-  const recorder = await new Recorder().open(api)
-  await recorder.received(1)
+  using objects = objectsFor(fixedAccess(server.url))
+  const recorder = await new Recorder().open(objects)
+  await recorder.first()
   server.reset()
-  assert.equal((await within(recorder.ended))?.code, 'network')
+  assert.equal((await recorder.end())?.code, 'network')
 })
 
 test('an open watch outlives its deadline, and requests go over another connection meanwhile', async () => {
@@ -147,26 +139,27 @@ test('an open watch outlives its deadline, and requests go over another connecti
     stream = response
     response.writeHead(200).flushHeaders()
   })
-  using api = apiFor(fixedAccess(server.url))
-  const recorder = await new Recorder().open(api, '1', 100)
+  using objects = objectsFor(fixedAccess(server.url))
+  const recorder = await new Recorder().open(objects, '1', 100)
   // Passes 100 ms with real requests, which also time out where the watch holds them up.
   const start = performance.now()
-  while (performance.now() - start < 150) await api.update(leaseAt('1'), LATER_MS)
+  while (performance.now() - start < 150) await objects.update(LEASE, leaseAt('1') as never, LATER_MS)
   stream?.write(line('MODIFIED', leaseAt('2')))
-  await recorder.received(1)
+  await recorder.first()
   assert.equal(server.connections, 2)
 })
 
 test('a watch that is refused, hangs, or answers nonsense rejects', async () => {
   await using server = await ScriptedServer.start((_, response) => reply(response, 410, status(410, 'Gone')))
   const seen: string[] = []
-  using api = apiFor(fixedAccess(server.url), { onRequest: (verb, code) => seen.push(`${verb} ${code}`) })
-  const refused = (code: string) => (error: unknown) => error instanceof ApiError && error.code === code
-  await assert.rejects(new Recorder().open(api), refused('gone'))
+  using objects = objectsFor(fixedAccess(server.url), {
+    onRequest: (verb, code) => seen.push(`${verb} ${code}`),
+  })
+  assert.equal((await failure(new Recorder().open(objects))).code, 'gone')
   server.script = (_, response) => reply(response, 204, '')
-  await assert.rejects(new Recorder().open(api), refused('network'))
+  assert.equal((await failure(new Recorder().open(objects))).code, 'network')
   server.script = () => {}
-  await assert.rejects(new Recorder().open(api, undefined, 100), refused('timeout'))
+  assert.equal((await failure(new Recorder().open(objects, undefined, 100))).code, 'timeout')
   assert.deepEqual(seen, ['watch 410', 'watch 204', 'watch timeout'])
 })
 
@@ -177,8 +170,8 @@ test('a watch is opened again with fresh credentials after a 401', async () => {
       : response.writeHead(200).end(),
   )
   const access = fixedAccess(server.url)
-  using api = apiFor(access)
-  assert.equal(await within((await new Recorder().open(api)).ended), undefined)
+  using objects = objectsFor(access)
+  assert.equal(await (await new Recorder().open(objects)).end(), undefined)
   assert.equal(access.reloads, 1)
 })
 
@@ -188,9 +181,9 @@ test('after close nothing is delivered and the socket is gone', async () => {
     stream = response
     response.write(line('ADDED', leaseAt('1')))
   })
-  using api = apiFor(fixedAccess(server.url))
-  const recorder = await new Recorder().open(api)
-  await recorder.received(1)
+  using objects = objectsFor(fixedAccess(server.url))
+  const recorder = await new Recorder().open(objects)
+  await recorder.first()
   const closed = new Promise((resolve) => stream?.once('close', resolve))
   recorder.watch?.close()
   stream?.write(line('MODIFIED', leaseAt('2')))

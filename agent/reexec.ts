@@ -17,14 +17,15 @@ export function setAside(env: NodeJS.ProcessEnv, command: string | undefined): N
 }
 
 /**
- * Has Node start this process again with the flags that it must have: same pid, parent and standard streams, 40 ms. Without
- * `--disable-sigusr1` whoever may signal the process could open its debugger, and with it do everything in its name.
+ * Replaces this process by one with a clean environment and with the flags that it must have, where it lacks any: same pid,
+ * parent and standard streams. Without `--disable-sigusr1` whoever may signal the process could open its debugger, and with
+ * it do everything in its name; and Node has obeyed its environment before any code of ours runs.
  * The built file holds this function and `setAside` as text, and runs them before all else: they use nothing else of any module.
- * @param flags for V8, by the version of Node that they are for: another might not know one, and then would not start at all
+ * @param v8 flags for the version of Node that begins with `version`: another might not know one, and then would not start
  */
-export function startAnew(flags: readonly string[] = [], version = ''): void {
+export function reexec(v8: readonly string[] = [], version = ''): void {
   const { execArgv, execPath, argv, env } = process
-  const wanted = ['--disable-sigusr1', ...(process.version.startsWith(version) ? flags : [])]
+  const wanted = ['--disable-sigusr1', ...(process.version.startsWith(version) ? v8 : [])]
   const missing = wanted.filter((flag) => !execArgv.includes(flag))
   const clean = setAside(env, argv[2])
   if (missing.length === 0 && Object.keys(clean).every((name) => name in env)) return

@@ -1,0 +1,289 @@
+import { readFileSync, statSync } from 'node:fs'
+import type { RequestOptions } from 'node:https'
+import { dirname, resolve } from 'node:path'
+// The package's index would load its whole generated client: 50 MB that nothing here uses.
+import { KubeConfig } from '@kubernetes/client-node/dist/config.js'
+import { parse, type YAMLParseError } from 'yaml'
+import { type KubeAccess, KubeConfigError, type KubeCredentials } from './access.ts'
+
+type Fields = Record<string, unknown>
+type Section = 'contexts' | 'clusters' | 'users'
+
+/** One context of a kubeconfig with what it names, as written in YAML, its paths made absolute. */
+interface Context {
+  readonly name: string
+  readonly context: Fields
+  readonly cluster: Fields
+  readonly user: Fields
+}
+
+interface Loaded {
+  readonly signature: string
+  readonly context: Context
+  readonly kubeConfig: KubeConfig
+  readonly server: URL
+  readonly proxy: string | undefined
+}
+
+/**
+ * Access as one or more kubeconfig files describe it: client certificates, tokens, token files, basic authentication,
+ * credential plugins, OIDC. The files are read again when they change; a change that cannot be read is passed over.
+ * The context is the one that was current at the start: an election must not move to another cluster because
+ * somebody switched the context.
+ */
+export class KubeconfigAccess implements KubeAccess {
+  readonly source: string
+  private readonly paths: readonly string[]
+  private loaded: Loaded
+  private refused = false
+  private pending: Promise<KubeCredentials> | undefined
+
+  /** Throws `KubeConfigError`. */
+  constructor(paths: readonly string[]) {
+    this.paths = paths
+    this.source = `kubeconfig ${paths.join(', ')}`
+    this.loaded = this.load(undefined)
+  }
+
+  get server(): URL {
+    return this.loaded.server
+  }
+
+  get namespace(): string | undefined {
+    return textIn(this.loaded.context.context, 'namespace')
+  }
+
+  credentials(): Promise<KubeCredentials> {
+    // Shared, so that a credential plugin that hangs is started once and not for every request.
+    this.pending ??= this.present().finally(() => {
+      this.pending = undefined
+    })
+    return this.pending
+  }
+
+  reload(): void {
+    this.refused = true
+  }
+
+  private async present(): Promise<KubeCredentials> {
+    this.refresh()
+    const { kubeConfig, context, server, proxy } = this.loaded
+    const options: RequestOptions = {}
+    try {
+      await kubeConfig.applyToHTTPSOptions(options)
+      const { Authorization: shown, ...headers } = { ...(options.headers as Record<string, string>) }
+      // `tokenFile` is not known to client-node; as in kubectl it comes before every other credential.
+      const tokenFile = textIn(context.user, 'tokenFile')
+      const bearer = tokenFile && `Bearer ${readFileSync(tokenFile, 'utf8').trim()}`
+      const basic = options.auth && `Basic ${Buffer.from(options.auth).toString('base64')}`
+      const authorization = bearer ?? shown?.trim() ?? basic
+      if (authorization) headers.authorization = authorization
+      const { ca, cert, key, pfx, passphrase, servername, rejectUnauthorized } = options
+      const given = Object.entries({ ca, cert, key, pfx, passphrase, servername, rejectUnauthorized })
+      const tls = Object.fromEntries(given.filter(([, value]) => value !== undefined))
+      return { server, headers, tls, proxy }
+    } catch (cause) {
+      throw new KubeConfigError(this.explain(cause))
+    }
+  }
+
+  private refresh(): void {
+    if (!this.refused && signatureOf(this.paths) === this.loaded.signature) return
+    this.refused = false
+    try {
+      this.loaded = this.load(this.loaded.context.name)
+    } catch (error) {
+      if (!(error instanceof KubeConfigError)) throw error
+    }
+  }
+
+  /** @param wanted the context, or `undefined` for the current one */
+  private load(wanted: string | undefined): Loaded {
+    const signature = signatureOf(this.paths)
+    const context = readContext(this.paths, wanted)
+    const url = (field: string, text: string) => {
+      const parsed = URL.parse(text)
+      if (parsed !== null && /^https?:$/.test(parsed.protocol)) return parsed
+      throw new KubeConfigError(
+        `${this.source}: the ${field} of the context "${context.name}" must be an http or https URL`,
+      )
+    }
+    const server = url('server', textIn(context.cluster, 'server') ?? '')
+    const proxy = textIn(context.cluster, 'proxy-url')
+    if (proxy !== undefined) url('proxy-url', proxy)
+    const kubeConfig = new KubeConfig()
+    try {
+      kubeConfig.loadFromString(JSON.stringify(asKubeconfig(context, server)))
+    } catch (cause) {
+      throw new KubeConfigError(`${this.source}: ${firstLine((cause as Error).message)}`)
+    }
+    return { signature, context, server, proxy, kubeConfig }
+  }
+
+  /** Built anew rather than passed on: the causes' own texts can quote what a plugin printed, tokens included. */
+  private explain(cause: unknown): string {
+    const { code, path, message } = cause as NodeJS.ErrnoException
+    const { command } = (this.loaded.context.user.exec ?? {}) as { command?: string }
+    if (command !== undefined && (path === undefined || path === command)) {
+      const plugin = `the credential plugin "${command}" of ${this.source}`
+      if (code === 'ENOENT') return `${plugin} is not installed: put it on the PATH`
+      if (cause instanceof SyntaxError || cause instanceof TypeError)
+        return `${plugin} printed no ExecCredential`
+      return `${plugin} failed: ${firstLine(message)}`
+    }
+    if (path !== undefined) return `cannot read ${path}, which ${this.source} names (${code})`
+    return `${this.source} gives no usable credentials: ${firstLine(message)}`
+  }
+}
+
+/** The one context as a kubeconfig for client-node. */
+function asKubeconfig({ name, cluster, user }: Context, server: URL): object {
+  const { tokenFile: _, ...rest } = user
+  return {
+    'current-context': name,
+    contexts: [{ name, context: { cluster: name, user: name } }],
+    // client-node refuses plain http unless verification, which http does not have, is switched off.
+    clusters: [
+      {
+        name,
+        cluster: { ...cluster, ...(server.protocol === 'http:' && { 'insecure-skip-tls-verify': true }) },
+      },
+    ],
+    users: [
+      { name, user: { ...rest, ...(isFields(rest.exec) && { exec: withExecInfo(rest.exec, cluster) }) } },
+    ],
+  }
+}
+
+/** Adds what client-go tells a plugin in `KUBERNETES_EXEC_INFO`; some refuse to work without it. */
+function withExecInfo(exec: Fields, cluster: Fields): Fields {
+  const info = {
+    apiVersion: exec.apiVersion ?? 'client.authentication.k8s.io/v1',
+    kind: 'ExecCredential',
+    spec: { interactive: false, ...(exec.provideClusterInfo === true && { cluster }) },
+  }
+  const env = Array.isArray(exec.env) ? exec.env : []
+  return { ...exec, env: [...env, { name: 'KUBERNETES_EXEC_INFO', value: JSON.stringify(info) }] }
+}
+
+/**
+ * Reads a context out of one or more kubeconfig files, merged as kubectl merges them: of two entries with one name the
+ * first counts, and a missing file is passed over as long as another exists.
+ */
+function readContext(paths: readonly string[], wanted: string | undefined): Context {
+  const label = paths.join(', ')
+  const existing = paths.length === 1 ? paths : paths.filter((path) => signatureOf([path]) !== '-')
+  if (existing.length === 0) throw new KubeConfigError(`none of the kubeconfig files ${label} exists`)
+  const files = existing.map((path) => ({ path, root: parseFile(path) }))
+
+  const name = wanted ?? files.map(({ root }) => textIn(root, 'current-context')).find(Boolean)
+  if (name === undefined) {
+    throw new KubeConfigError(
+      `kubeconfig ${label} has no current-context: choose one with 'kubectl config use-context NAME'`,
+    )
+  }
+  const pick = (section: Section, wantedName: string, wantedBy: string): Fields => {
+    const kind = section.slice(0, -1)
+    const entries = files.flatMap(({ path, root }) =>
+      entriesIn(path, root, section).map((entry) => ({ directory: dirname(path), entry })),
+    )
+    const found = entries.find(({ entry }) => entry.name === wantedName)
+    if (found !== undefined) {
+      const fields = found.entry[kind]
+      return isFields(fields) ? absolute(fields, found.directory) : {}
+    }
+    const others = entries.map(({ entry }) => entry.name)
+    throw new KubeConfigError(
+      `kubeconfig ${label} has no ${kind} "${wantedName}", which ${wantedBy} names` +
+        ` (it has ${others.length === 0 ? 'none' : others.join(', ')})`,
+    )
+  }
+  const context = pick('contexts', name, 'current-context')
+  const by = `the context "${name}"`
+  return {
+    name,
+    context,
+    cluster: pick('clusters', String(context.cluster ?? ''), by),
+    user: context.user ? pick('users', String(context.user), by) : {},
+  }
+}
+
+function parseFile(path: string): Fields {
+  let text: string
+  try {
+    text = readFileSync(path, 'utf8')
+  } catch (cause) {
+    const code = (cause as NodeJS.ErrnoException).code
+    throw new KubeConfigError(
+      code === 'ENOENT' ? `kubeconfig ${path} does not exist` : `cannot read kubeconfig ${path} (${code})`,
+      { cause },
+    )
+  }
+  let root: unknown
+  try {
+    root = parse(text, { merge: true, logLevel: 'error' })
+  } catch (cause) {
+    // Its own message quotes the text around the fault, which may hold a token.
+    const { linePos, message } = cause as YAMLParseError
+    const [reason = ''] = message.split(/ at line \d|: /)
+    const line = linePos === undefined ? '' : ` at line ${linePos[0].line}`
+    throw new KubeConfigError(`kubeconfig ${path} is no valid YAML${line}: ${firstLine(reason)}`)
+  }
+  if (isFields(root)) return root
+  throw new KubeConfigError(`kubeconfig ${path} is not a kubeconfig: it holds no YAML mapping`)
+}
+
+function entriesIn(path: string, root: Fields, section: Section): (Fields & { name: string })[] {
+  const list = root[section] ?? []
+  if (!Array.isArray(list)) throw new KubeConfigError(`kubeconfig ${path}: "${section}" must be a list`)
+  return list.filter((entry) => isFields(entry) && typeof entry.name === 'string')
+}
+
+const PATH_FIELDS = ['certificate-authority', 'client-certificate', 'client-key', 'tokenFile']
+
+/** Relative paths are meant from the directory of their kubeconfig. */
+function absolute(fields: Fields, directory: string): Fields {
+  const paths = PATH_FIELDS.flatMap((field) => {
+    const path = textIn(fields, field)
+    return path === undefined ? [] : [[field, resolve(directory, path)]]
+  })
+  const { exec } = fields
+  // A bare command name is looked up in $PATH; a path with a slash is the kubeconfig's own.
+  const command = isFields(exec) ? textIn(exec, 'command') : undefined
+  const own = command?.includes('/') && {
+    exec: { ...(exec as Fields), command: resolve(directory, command) },
+  }
+  return { ...fields, ...Object.fromEntries(paths), ...own }
+}
+
+/** What changes when one of the files does. */
+function signatureOf(paths: readonly string[]): string {
+  return paths
+    .map((path) => {
+      try {
+        const stat = statSync(path, { throwIfNoEntry: false, bigint: true })
+        return stat === undefined ? '-' : `${stat.dev}:${stat.ino}:${stat.size}:${stat.mtimeNs}`
+      } catch (error) {
+        return String((error as NodeJS.ErrnoException).code) // what reads it says the rest
+      }
+    })
+    .join(',')
+}
+
+function isFields(value: unknown): value is Fields {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function textIn(fields: Fields, name: string): string | undefined {
+  const value = fields[name]
+  return typeof value === 'string' && value !== '' ? value : undefined
+}
+
+/** The first line that says something, without anything that could be a token. */
+function firstLine(text: string): string {
+  const line = text.split('\n').find((candidate) => candidate.trim() !== '') ?? 'it gave no reason'
+  return line
+    .trim()
+    .replace(/[\w+=.-]{32,}/g, '…')
+    .slice(0, 300)
+}
