@@ -164,6 +164,8 @@ function comparable({ port, home, seen }: Seen, other: Seen, at: string): unknow
 langflowTest(
   'what waited warm answers, after its leader was killed, what a cold start answers: field by field',
   async ({ scene, postgres, another }, t) => {
+    // At once: the two that are compared must start at one time.
+    const other = await another()
     const url = await postgres.newDatabase()
     const { dir, flows } = scene
     const [shared, copied] = [join(dir, 'shared'), join(dir, 'copied')]
@@ -208,7 +210,7 @@ langflowTest(
     const from = b.lines.length
     await writeLease(scene.plane, scene.namespace, '', 1)
     const copy = url.replace(/\w+$/, 'copy')
-    const c = await (await another()).replica('c', { port, env: environment(copied, copy) })
+    const c = await other.replica('c', { port, env: environment(copied, copy) })
     const [serving] = await Promise.all([scene.serves(b, from), scene.serves(c)])
     t.diagnostic(`from the release to serving: ${Date.parse(serving.time) - Date.parse(killedAt)} ms`)
     await new Promise((resolve) => setTimeout(resolve, SETTLES_MS))

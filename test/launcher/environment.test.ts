@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { describe, test } from 'node:test'
-import { setAside } from '../../agent/reexec.ts'
 import { faultOfSecretKey, givenEnvironment, workloadEnvironment } from '../../agent/launcher/environment.ts'
+import { setAside } from '../../agent/reexec.ts'
 
 test('the workload sees neither the cluster nor the launcher’s settings, but who leads', () => {
   const env = {
