@@ -40,7 +40,7 @@ export async function runAgent(
   const { podAge } = await import('../replica/pod-age.ts')
   const { Replica } = await import('../replica/replica.ts')
   const { connectSupervisor } = await import('../supervisor/connect.ts')
-  const { connectTraffic } = await import('../traffic/connect-traffic.ts')
+  const { connectTraffic } = await import('../traffic/traffic.ts')
   const metrics = createMetrics({ leaseName: options.leaseName, status: () => replica.status() })
   const clock = systemClock
   const connection = await connectLeaseApi({

@@ -1,70 +1,20 @@
 import { BOOT_RESOLUTION_MS, type Instant } from '../clock.ts'
 import type { ApiError } from '../kube/errors.ts'
-import { durationOf, holderOf, type Lease } from '../lease/lease.ts'
-import { barrier } from './outdated.ts'
-import type { CandidateConfig, ElectionState } from './state.ts'
-import type { Turn } from './turn.ts'
+import { durationOf, holderOf, LANGFLOW, type Lease, langflowOf, ownerOf } from '../lease/lease.ts'
+import { isOlder } from '../package-version.ts'
+import {
+  type CandidateConfig,
+  type CandidateState,
+  type ElectionState,
+  emit,
+  type Follower,
+  type Input,
+  NEVER,
+  wake,
+} from './state.ts'
 
 /** The longest pause between two rehearsals that were refused, or got no answer. */
 const LONGEST_PAUSE_MS = 60_000
-
-/**
- * Has a follower make sure that it may write the Lease, by a dry run: at the first sight of it, and after trouble. A leader
- * knows by its renewals.
- */
-export function rehearse(turn: Turn): void {
-  const { seen, rehearsal, inFlight, ending } = turn.state
-  if (seen === null || !rehearsal.due || rehearsal.underWay || inFlight || ending !== null) return
-  if (turn.now.mono < rehearsal.notBefore) {
-    turn.wake(rehearsal.notBefore)
-    return
-  }
-  turn.set({ rehearsal: { ...rehearsal, underWay: true } })
-  turn.emit({ type: 'rehearse', lease: seen.lease, deadlineMs: turn.config.renewDeadlineMs / 2 })
-}
-
-/** A write was acknowledged, or what was refused was not the right to write. */
-export function mayWrite(turn: Turn): void {
-  turn.set({ writeRight: 'granted', rehearsal: { ...turn.state.rehearsal, due: false, failures: 0 } })
-}
-
-/** What a failed write tells of the right to write. One that was refused for its credentials is expected to be again. */
-export function learnRight(turn: Turn, error: ApiError): void {
-  if (isNoAnswer(error)) return
-  if (error.code !== 'unauthorized' && error.code !== 'forbidden') {
-    mayWrite(turn)
-    return
-  }
-  turn.set({ writeRight: 'refused', writeProblem: error.message })
-  rehearseLater(turn)
-}
-
-/** How a dry run ended; `null`: the API server would have written. */
-export function rehearsed(turn: Turn, error: ApiError | null): void {
-  const { rehearsal, writeRight } = turn.state
-  turn.set({ rehearsal: { ...rehearsal, underWay: false } })
-  if (error !== null && isNoAnswer(error)) rehearseLater(turn)
-  else if (error !== null) learnRight(turn, error)
-  else mayWrite(turn)
-  if (writeRight === 'refused' && turn.state.writeRight === 'granted') turn.set({ writeProblem: null })
-}
-
-/** What was known may be so no more. `at`: monotonic ms. */
-export function rehearseAgain(turn: Turn, at = turn.now.mono): void {
-  turn.set({ rehearsal: { ...turn.state.rehearsal, due: true, notBefore: at } })
-}
-
-function rehearseLater(turn: Turn): void {
-  const { failures } = turn.state.rehearsal
-  const pauseMs = Math.min(turn.config.retryPeriodMs * 2 ** Math.min(failures, 10), LONGEST_PAUSE_MS)
-  turn.set({ rehearsal: { ...turn.state.rehearsal, failures: failures + 1 } })
-  rehearseAgain(turn, turn.now.mono + pauseMs)
-}
-
-/** It was not asked, or could not tell: that says nothing about rights. */
-function isNoAnswer({ code }: ApiError): boolean {
-  return code === 'timeout' || code === 'network' || code === 'server' || code === 'throttled'
-}
 
 type Timings = Pick<CandidateConfig, 'leaseDurationMs' | 'retryPeriodMs'>
 
@@ -83,14 +33,99 @@ export function inability(config: Timings, state: ElectionState, now: Instant): 
   // Nobody renews one that nobody holds. One that is absent is read each retry period, whatever the watch says.
   const silentForGood = watchUp && seen.lease !== null && holderOf(seen.lease) === ''
   const blindMs = Math.max(now.mono - sightedAt.mono, now.boot - sightedAt.boot - BOOT_RESOLUTION_MS)
-  if (!silentForGood && blindMs > toleratedMs(config, seen.lease))
+  const recordedMs = seen.lease === null ? 0 : durationOf(seen.lease, config.leaseDurationMs)
+  const toleratedMs = Math.max(config.leaseDurationMs, recordedMs) + config.retryPeriodMs
+  if (!silentForGood && blindMs > toleratedMs)
     return `this replica has not seen the Lease for ${Math.round(blindMs / 1000)} s${because}`
   if (writeRight === 'refused') return writeProblem ?? 'this replica may not write the Lease'
   if (writeRight === 'unknown') return 'it is not known yet whether this replica may write the Lease'
   return null
 }
 
-function toleratedMs({ leaseDurationMs, retryPeriodMs }: Timings, lease: Lease | null): number {
-  const recorded = lease === null ? 0 : durationOf(lease, leaseDurationMs)
-  return Math.max(leaseDurationMs, recorded) + retryPeriodMs
+/** The Deployment or StatefulSet to which the Lease belongs, where this replica is of another one; else `null`. */
+export function foreignOwner(own: string | null, lease: Lease | null): string | null {
+  const owner = lease === null ? null : ownerOf(lease)
+  return own === null || owner === null || owner === own ? null : owner
+}
+
+/** What is wrong where two of them share a Lease, and what to do about it; `null`: nothing. */
+export function ownerProblem(own: string | null, lease: Lease | null): string | null {
+  const owner = foreignOwner(own, lease)
+  if (owner === null) return null
+  return (
+    `the Lease "${lease?.metadata.name}" belongs to ${owner}, and this replica is of ${own}: give each a Lease of its own ` +
+    `(--lease-name); where ${owner} is no more, this replica takes it over by itself`
+  )
+}
+
+/** Why this replica is not to compete for the Lease; `null`: it is. */
+export function barrier({ barred, outdated }: ElectionState): string | null {
+  return barred ?? outdated
+}
+
+/**
+ * An older LangFlow that is started on the database of a newer one destroys a part of it. The Lease says who has led, and is
+ * looked at in each transition that could take it.
+ */
+export function judgeVersion<S extends CandidateState>({ config }: Input, state: S): S {
+  return { ...state, outdated: config.allowOlder ? null : outdated(state) }
+}
+
+function outdated({ seen, term, workload: { langflow } }: ElectionState): string | null {
+  const noted = seen === null || seen.lease === null ? null : langflowOf(seen.lease)
+  if (langflow === null || noted === null || !isOlder(langflow, noted)) return null
+  return term === null
+    ? `LangFlow ${langflow} of this replica is older than ${noted}, which has led, and would damage the database that ${noted} has ` +
+        `migrated: use ${noted} or newer here, or, where a backup from before is restored, --allow-older (LEADER_ALLOW_OLDER=true)`
+    : `LangFlow ${langflow} leads here although the Lease says that ${noted} has led: it goes on, and no replica of its version ` +
+        `would follow it; where no ${noted} has run, set the Lease's annotation ${LANGFLOW} to ${langflow}`
+}
+
+/**
+ * Has a follower make sure that it may write the Lease, by a dry run: at the first sight of it, and after trouble. A leader
+ * knows by its renewals.
+ */
+export function rehearse({ config, now }: Input, state: Follower): Follower {
+  const { seen, rehearsal, inFlight } = state
+  if (seen === null || rehearsal.underWay || inFlight) return state
+  if (now.mono < rehearsal.dueAt) return wake(state, rehearsal.dueAt)
+  const due = { ...state, rehearsal: { ...rehearsal, underWay: true } }
+  return emit(due, { type: 'rehearse', lease: seen.lease, deadlineMs: config.renewDeadlineMs / 2 })
+}
+
+/** How a dry run ended; `null`: the API server would have written. */
+export function rehearsed(input: Input, before: CandidateState, error: ApiError | null): CandidateState {
+  const state = { ...before, rehearsal: { ...before.rehearsal, underWay: false } }
+  if (error !== null && isNoAnswer(error)) return rehearseLater(input, state)
+  const next = error === null ? mayWrite(state) : noteRefusal(input, state, error)
+  const granted = before.writeRight === 'refused' && next.writeRight === 'granted'
+  return granted ? { ...next, writeProblem: null } : next
+}
+
+/** A write was acknowledged, or what was refused was not the right to write. */
+export function mayWrite<S extends CandidateState>(state: S): S {
+  return { ...state, writeRight: 'granted', rehearsal: { ...state.rehearsal, dueAt: NEVER, failures: 0 } }
+}
+
+/** What a failed write tells of the right to write. One that was refused for its credentials is expected to be again. */
+export function noteRefusal<S extends CandidateState>(input: Input, state: S, error: ApiError): S {
+  if (isNoAnswer(error)) return state
+  if (error.code !== 'unauthorized' && error.code !== 'forbidden') return mayWrite(state)
+  return rehearseLater(input, { ...state, writeRight: 'refused', writeProblem: error.message })
+}
+
+/** What was known may be so no more. `dueAt`: monotonic ms. */
+export function rehearseAgain<S extends CandidateState>(state: S, dueAt: number): S {
+  return { ...state, rehearsal: { ...state.rehearsal, dueAt } }
+}
+
+function rehearseLater<S extends CandidateState>({ config, now }: Input, state: S): S {
+  const { failures } = state.rehearsal
+  const pauseMs = Math.min(config.retryPeriodMs * 2 ** Math.min(failures, 10), LONGEST_PAUSE_MS)
+  return { ...state, rehearsal: { ...state.rehearsal, dueAt: now.mono + pauseMs, failures: failures + 1 } }
+}
+
+/** It was not asked, or could not tell: that says nothing about rights. */
+function isNoAnswer({ code }: ApiError): boolean {
+  return code === 'timeout' || code === 'network' || code === 'server' || code === 'throttled'
 }

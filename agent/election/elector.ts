@@ -6,6 +6,7 @@ import { LeaseWatcher } from '../lease/lease-watcher.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import {
   type CandidateConfig,
+  type CandidateState,
   type Effect,
   type ElectionState,
   type Fact,
@@ -36,8 +37,7 @@ export class Elector {
   private running = false
   private timer: Timer | null = null
   private dueAt = Number.POSITIVE_INFINITY
-  state: ElectionState = initialState()
-  decision = 'starting'
+  state: CandidateState = initialState()
 
   constructor(options: ElectorOptions) {
     this.options = options
@@ -51,6 +51,11 @@ export class Elector {
       },
       options.config,
     )
+  }
+
+  /** What was decided last, and why. */
+  get decision(): string {
+    return this.state.decision
   }
 
   start(): void {
@@ -83,11 +88,9 @@ export class Elector {
 
   private turn(fact: Fact): void {
     const { clock, config } = this.options
-    const result = transition(config, this.state, fact, clock.now())
-    this.state = result.state
-    if (result.decision !== '') this.decision = result.decision
-    for (const effect of result.effects) this.carryOut(effect)
-    this.arm(result.wakeAt)
+    this.state = transition(config, this.state, fact, clock.now())
+    for (const effect of this.state.effects) this.carryOut(effect)
+    this.arm(this.state.wakeAt)
     this.options.changed(this.state, this.decision)
   }
 

@@ -68,30 +68,31 @@ export interface Term {
 }
 
 /**
- * The workload as far as election is concerned. `maybe`: the launcher is gone or silent and nothing proves that its
+ * The workload as far as election is concerned: none. `maybe`: the launcher is gone or silent and nothing proves that its
  * processes are dead. The agent's supervisor keeps this up to date.
  */
-export interface Workload {
-  readonly alive: 'no' | 'maybe' | 'yes'
+export const NO_WORKLOAD = {
+  alive: 'no' as 'no' | 'maybe' | 'yes',
   /** A launcher is connected, idle, and would start the workload on a grant. */
-  readonly canRun: boolean
+  canRun: false,
   /** It would start from the standby that was asked for, and not from a colder one or one that is being prepared. */
-  readonly prepared: boolean
+  prepared: false,
   /** One waits that its flows may have reached: it is to end with the term. */
-  readonly spare: boolean
+  spare: false,
   /** The launcher was asked to end: its workload has to be handed over. */
-  readonly ending: boolean
+  ending: false,
   /** The version of the LangFlow that its launcher starts; `null`: unknown. */
-  readonly langflow: string | null
+  langflow: null as string | null,
   /** Of the grant that live processes run under, where the launcher told it. */
-  readonly epoch: number | null
-  readonly identity: string | null
+  epoch: null as number | null,
+  identity: null as string | null,
   /** Monotonic ms: until when that grant lasts. */
-  readonly killAt: number | null
+  killAt: null as number | null,
   /** Why it serves nobody, although it lives. */
-  readonly failed: string | null
-  readonly stopFailed: string | null
+  failed: null as string | null,
+  stopFailed: null as string | null,
 }
+export type Workload = Readonly<typeof NO_WORKLOAD>
 
 /** What the Lease said last. */
 export interface Seen {
@@ -102,88 +103,134 @@ export interface Seen {
   readonly heldMs: number
 }
 
-/** Who was last seen to hold the Lease. */
-export interface Sighting {
-  readonly holder: string
-  readonly epoch: number
-}
-
-/** A write that is tried without being made, to learn whether this replica may write. */
-export interface Rehearsal {
-  /** It is to be made. */
-  readonly due: boolean
-  readonly underWay: boolean
-  /** Monotonic ms. */
-  readonly notBefore: number
-  /** How many in a row brought no consent. */
-  readonly failures: number
-}
-
 export interface CoolDown {
   /** Monotonic ms. `early` counts only while nobody else has taken the Lease. */
   readonly early: number
   readonly full: number
 }
 
-export interface ElectionState {
+/** What every phase has, as it is at the start. */
+const SHARED = {
+  // What is known of the Lease.
   /** `null` until the first read or event. */
-  readonly seen: Seen | null
-  readonly lastHolder: Sighting | null
+  seen: null as Seen | null,
+  lastHolder: null as { readonly holder: string; readonly epoch: number } | null,
   /** Monotonic ms: a vacancy is not believed before; 0: no such reason. */
-  readonly vacantNotBefore: number
+  vacantNotBefore: 0,
   /** When the Lease was last known not to exist. */
-  readonly absenceSeenAt: Instant | null
-  readonly highestEpoch: number
-  readonly watchUp: boolean
-  /** When the API server last showed the Lease to this replica, or took a write of it; `null`: never. */
-  readonly sightedAt: Instant | null
-  /** Whether this replica may write the Lease, as far as the API server has told. */
-  readonly writeRight: 'unknown' | 'granted' | 'refused'
-  readonly rehearsal: Rehearsal
-  /** One request at a time is on its way to the API server. */
-  readonly inFlight: boolean
-  /** When the last read was sent, and what had been seen by then. */
-  readonly readSentAt: Instant | null
-  readonly readAfter: Seen | null
-  /** The write among them, until its outcome is known: the watch may tell it before the answer comes. */
-  readonly pending: Write | null
-  /** When the last write was sent. */
-  readonly attemptedAt: Instant | null
-  /** Writes that failed, newest last: each may still show up as committed. */
-  readonly unresolved: readonly Write[]
-  /** Renew times this process wrote, newest last; those of creations also apart. */
-  readonly written: readonly string[]
-  readonly created: readonly string[]
-  readonly nextWriteId: number
-  /** Monotonic ms: no write before. */
-  readonly nextAttemptAt: number
-  /** Monotonic ms: no poll before, and none at all while the watch lives. */
-  readonly nextPollAt: number
-  /** The last write was refused by compare-and-swap and nothing newer was seen since. */
-  readonly mustRead: boolean
-  readonly term: Term | null
-  /** Why this replica is not to compete for the Lease, in words; `null`: it is. */
-  readonly barred: string | null
-  /** Why its LangFlow is too old for that, in words; `null`: it is not, or nobody knows. */
-  readonly outdated: string | null
-  readonly workload: Workload
-  /** This process has ended a workload of its own: one that still shows up alive runs under no grant to take back. */
-  readonly killOrdered: boolean
-  readonly coolDown: CoolDown | null
-  readonly failures: number
-  /** Whom this replica would have follow it; `null`: whoever comes first. */
-  readonly successor: string | null
-  /** This process is to end, once it holds nothing and nothing of the workload lives; `null`: it goes on. */
-  readonly ending: { readonly reason: string; readonly code: 0 | 1 } | null
-  readonly ended: boolean
+  absenceSeenAt: null as Instant | null,
+  highestEpoch: 0,
   /** How often somebody else wrote the Lease in this replica's name (rule 8). */
-  readonly strangers: number
+  strangers: 0,
   /** Holder last reported with `leader_observed`. */
-  readonly reportedHolder: string | null
-  /** What keeps the Lease from being written or watched, in words; `null`: nothing. */
-  readonly writeProblem: string | null
-  readonly readProblem: string | null
-  readonly watchProblem: string | null
+  reportedHolder: null as string | null,
+  watchUp: false,
+  /** When the API server last showed the Lease to this replica, or took a write of it; `null`: never. */
+  sightedAt: null as Instant | null,
+
+  // What was sent to the API server, and is to be.
+  /** One request at a time is on its way. */
+  inFlight: false,
+  /** When the last read was sent, and what had been seen by then. */
+  readSentAt: null as Instant | null,
+  readAfter: null as Seen | null,
+  /** The write on its way, until its outcome is known: the watch may show it before the answer comes. */
+  pending: null as Write | null,
+  /** When the last write was sent. */
+  attemptedAt: null as Instant | null,
+  /** Writes that failed, newest last: each may still show up as committed. */
+  unresolved: [] as readonly Write[],
+  /** Renew times this process wrote, newest last; those of creations also apart. */
+  written: [] as readonly string[],
+  created: [] as readonly string[],
+  nextWriteId: 1,
+  /** Monotonic ms: no write before. */
+  nextAttemptAt: 0,
+  /** Monotonic ms: no poll before, and none at all while the watch lives. */
+  nextPollAt: 0,
+  /** The last write was refused by compare-and-swap and nothing newer was seen since. */
+  mustRead: false,
+
+  // Whether this replica can, may, and is to take it.
+  writeRight: 'unknown' as 'unknown' | 'granted' | 'refused',
+  /**
+   * A write that is tried without being made, to learn whether this replica may write: due at `dueAt` (monotonic ms; `NEVER`:
+   * it is not needed), after `failures` in a row that brought no consent.
+   */
+  rehearsal: { dueAt: 0, underWay: false, failures: 0 },
+  /** What keeps the Lease from being written, read or watched, in words; `null`: nothing. */
+  writeProblem: null as string | null,
+  readProblem: null as string | null,
+  watchProblem: null as string | null,
+  /** Why this replica is not to compete for the Lease, in words; `null`: it is. */
+  barred: null as string | null,
+  /** Why its LangFlow is too old for that, in words; `null`: it is not, or nobody knows. */
+  outdated: null as string | null,
+  /** How often in a row the workload failed here. */
+  failures: 0,
+  coolDown: null as CoolDown | null,
+
+  workload: NO_WORKLOAD,
+  /** This process has ended a workload of its own: one that still shows up alive runs under no grant to take back. */
+  killOrdered: false,
+  /** Whom this replica would have follow it; `null`: whoever comes first. */
+  successor: null as string | null,
+}
+export type Shared = Readonly<typeof SHARED>
+
+/** What the last transition decided. */
+interface Decided extends Shared {
+  readonly effects: readonly Effect[]
+  /** What was decided and why, in one sentence. */
+  readonly decision: string
+  /** Monotonic ms: when to come back with a `tick` at the latest. */
+  readonly wakeAt: number
+}
+
+/** This process is to end, once it holds nothing and nothing of the workload lives. */
+export interface End {
+  readonly reason: string
+  readonly code: 0 | 1
+}
+
+/** Watches, waits, and takes the Lease once it is free. */
+export interface Follower extends Decided {
+  readonly phase: 'follower'
+  readonly term: null
+  readonly ending: null
+}
+
+/** Holds the Lease, and renews it. */
+export interface Leading extends Decided {
+  readonly phase: 'leading'
+  readonly term: Term & { readonly stepDown: null }
+  readonly ending: null
+}
+
+/** Still renews the Lease, and gives it back in the planned order (rule 3). */
+export interface SteppingDown extends Decided {
+  readonly phase: 'stepping down'
+  readonly term: Term & { readonly stepDown: StepDown }
+  /** What follows; `null`: it campaigns again. */
+  readonly ending: End | null
+}
+
+/** Holds nothing, and takes nothing any more. */
+export interface Ending extends Decided {
+  readonly phase: 'ending'
+  readonly term: null
+  readonly ending: End
+  readonly exited: boolean
+}
+
+export type CandidateState = Follower | Leading | SteppingDown | Ending
+export type Held = Leading | SteppingDown
+export type Free = Follower | Ending
+
+/** What others read of a `CandidateState`. */
+export interface ElectionState extends Shared {
+  readonly term: Term | null
+  readonly ending: End | null
 }
 
 /** What is to be done about a workload that failed: another replica takes over, or it is started again here. */
@@ -235,66 +282,48 @@ export type Effect =
     }
   | { readonly type: 'exit'; readonly code: 0 | 1 }
 
-export interface Transition {
-  readonly state: ElectionState
-  readonly effects: readonly Effect[]
-  /** What was decided and why, in one sentence. */
-  readonly decision: string
-  /** Monotonic ms: when to come back with a `tick` at the latest. */
-  readonly wakeAt: number
+/** What every step of a transition may look at. */
+export interface Input {
+  readonly config: CandidateConfig
+  readonly fact: Fact
+  readonly now: Instant
 }
 
-export const NO_WORKLOAD: Workload = {
-  alive: 'no',
-  canRun: false,
-  prepared: false,
-  spare: false,
-  ending: false,
-  langflow: null,
-  epoch: null,
-  identity: null,
-  killAt: null,
-  failed: null,
-  stopFailed: null,
+/** As a monotonic time. */
+export const NEVER = Number.POSITIVE_INFINITY
+
+export function emit<S extends CandidateState>(state: S, effect: Effect): S {
+  return { ...state, effects: [...state.effects, effect] }
 }
 
-export function initialState(): ElectionState {
-  return {
-    seen: null,
-    lastHolder: null,
-    vacantNotBefore: 0,
-    absenceSeenAt: null,
-    highestEpoch: 0,
-    watchUp: false,
-    sightedAt: null,
-    writeRight: 'unknown',
-    rehearsal: { due: true, underWay: false, notBefore: 0, failures: 0 },
-    inFlight: false,
-    readSentAt: null,
-    readAfter: null,
-    pending: null,
-    attemptedAt: null,
-    unresolved: [],
-    written: [],
-    created: [],
-    nextWriteId: 1,
-    nextAttemptAt: 0,
-    nextPollAt: 0,
-    mustRead: false,
-    term: null,
-    barred: null,
-    outdated: null,
-    workload: NO_WORKLOAD,
-    killOrdered: false,
-    coolDown: null,
-    failures: 0,
-    successor: null,
-    ending: null,
-    ended: false,
-    strangers: 0,
-    reportedHolder: null,
-    writeProblem: null,
-    readProblem: null,
-    watchProblem: null,
-  }
+export function event<S extends CandidateState>(
+  state: S,
+  event: EventName,
+  reason?: string,
+  detail?: Readonly<Record<string, string | number | boolean>>,
+): S {
+  const epoch = state.term?.epoch ?? state.highestEpoch
+  const more = { ...(reason !== undefined && { reason }), ...(detail && { detail }) }
+  return emit(state, { type: 'event', event, epoch, ...more })
+}
+
+/** What was lost, and what remains of it, is killed by one order. */
+export function kill<S extends CandidateState>(state: S): S {
+  if (state.effects.some(({ type }) => type === 'kill')) return state
+  return emit({ ...state, killOrdered: true }, { type: 'kill' })
+}
+
+/** @param at monotonic ms: come back then, or earlier */
+export function wake<S extends CandidateState>(state: S, at: number): S {
+  return { ...state, wakeAt: Math.min(state.wakeAt, at) }
+}
+
+/** @param at see `wake` */
+export function decide<S extends CandidateState>(state: S, decision: string, at = NEVER): S {
+  return wake({ ...state, decision }, at)
+}
+
+export function initialState(): Follower {
+  const phase = { phase: 'follower', term: null, ending: null } as const
+  return { ...SHARED, ...phase, effects: [], decision: 'starting', wakeAt: NEVER }
 }

@@ -64,11 +64,22 @@ const BACKLOG_BYTES = 4 * 1024 * 1024
 
 /**
  * Never blocks and never throws: a reader that stalls, or a disk that is full, must not stop the deadman. Written in
- * the background, and to the end before the process ends by itself.
+ * the background, and to the end before the process ends by itself, but where it cannot be written.
  */
 function standardOutput(): DestinationStream {
   const stream = destination({ fd: 1, sync: false, maxLength: BACKLOG_BYTES })
-  stream.on('error', () => {})
+  let failing = false
+  stream.on('write', () => {
+    failing = false
+  })
+  stream.on('error', () => {
+    failing = true
+  })
+  // As the process exits, the library tries for ever to write to a disk that is full.
+  const flush = stream.flushSync.bind(stream)
+  stream.flushSync = () => {
+    if (!failing) flush()
+  }
   return stream
 }
 

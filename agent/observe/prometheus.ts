@@ -15,6 +15,62 @@ const REQUEST_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5
 const TAKEOVER_BUCKETS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 20, 30, 45, 60, 120, 300, 600]
 const STOP_BUCKETS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 20, 30, 60]
 
+const STANDBY_STATES = ['ready', 'preparing', 'none'] as const
+
+/** Its name without the prefix, its help, and its value; `null`: absent. */
+type Scraped = readonly [string, string, (status: AgentStatus) => number | boolean | null]
+
+const GAUGES: readonly Scraped[] = [
+  [
+    'kill_deadline_seconds',
+    'Seconds until the deadman stops the workload; absent where this replica does not lead.',
+    ({ leadership: { killInMs } }) => (killInMs === null ? null : Math.max(0, killInMs) / 1000),
+  ],
+  ['doubt', 'Whether leadership is in doubt: 1 if so, and nothing executes.', (now) => now.leadership.doubt],
+  ['lease_epoch', 'The epoch (leaseTransitions) that this replica last saw.', (now) => now.lease.epoch],
+  ['watch_up', 'Whether the watch on the Lease is open: 1 if so.', (now) => now.lease.watch === 'up'],
+  ['gate_open', 'Whether this replica takes traffic: 1 if so.', (now) => now.traffic.gate === 'open'],
+  [
+    'workload_healthy',
+    'Whether the workload answers its health requests: 1 if so.',
+    (now) => now.workload.healthy,
+  ],
+  [
+    'langflow_outdated',
+    'Whether LangFlow here is older than one that has led, so that it does not take over: 1 if so.',
+    (now) => now.langflow.outdated,
+  ],
+  [
+    'problem',
+    'Whether something keeps this replica from working: 1 if so, see /status.',
+    (now) => now.problem !== null,
+  ],
+  [
+    'standby_memory_bytes',
+    'Memory (PSS) that the standby held when it became ready; absent where there is none.',
+    (now) => now.standby.memoryBytes,
+  ],
+  [
+    'peers_ready',
+    'Other replicas that would take over now; absent where this one does not lead, or does not ask.',
+    (now) => now.peers?.ready ?? null,
+  ],
+]
+
+/** Somebody else counts these. */
+const TOTALS: readonly Scraped[] = [
+  [
+    'freezes_total',
+    'How often the workload was frozen, since its launcher started.',
+    (now) => now.workload.freezes,
+  ],
+  [
+    'deadman_firings_total',
+    'How often the launcher acted on its own because no grant came, since it started.',
+    (now) => now.workload.deadmanFirings,
+  ],
+]
+
 /** Every counter and timer of one agent, in a registry of its own. `status` is read once for each scrape. */
 export function createMetrics(options: {
   leaseName: string
@@ -23,73 +79,82 @@ export function createMetrics(options: {
   const name = options.leaseName
   const registry = new Registry()
   const registers = [registry]
+  const gauge = (name: string, help: string, ...labelNames: string[]) =>
+    new Gauge({ name, help, labelNames, registers })
+  const counter = (name: string, help: string, ...labelNames: string[]) =>
+    new Counter({ name, help, labelNames, registers })
+  const histogram = (name: string, help: string, buckets: number[], ...labelNames: string[]) =>
+    new Histogram({ name, help, labelNames, buckets, registers })
 
-  const leading = new Gauge({
-    name: 'leader_election_master_status',
-    help: 'Whether this replica holds the Lease: 1 if it does, 0 if not.',
-    labelNames: ['name'],
-    registers,
-  })
-  const slowPath = new Counter({
-    name: 'leader_election_slowpath_total',
-    help: 'Renewals that needed a read before the write.',
-    labelNames: ['name'],
-    registers,
-  })
-  const renewals = new Counter({
-    name: `${PREFIX}renewals_total`,
-    help: 'Writes of the Lease by outcome.',
-    labelNames: ['outcome'],
-    registers,
-  })
-  const renewDuration = new Histogram({
-    name: `${PREFIX}renew_duration_seconds`,
-    help: 'From sending a write of the Lease to its acknowledgement.',
-    buckets: REQUEST_BUCKETS,
-    registers,
-  })
-  const transitions = new Counter({
-    name: `${PREFIX}transitions_total`,
-    help: 'Changes of leadership at this replica by direction and reason.',
-    labelNames: ['direction', 'reason'],
-    registers,
-  })
-  const restarts = new Counter({
-    name: `${PREFIX}restarts_total`,
-    help: 'Failures of the workload after which it was started again in place, by reason.',
-    labelNames: ['reason'],
-    registers,
-  })
-  const takeover = new Histogram({
-    name: `${PREFIX}takeover_duration_seconds`,
-    help: 'Phases of a takeover, each from the end of the one before.',
-    labelNames: ['phase'],
-    buckets: TAKEOVER_BUCKETS,
-    registers,
-  })
-  const stop = new Histogram({
-    name: `${PREFIX}stop_duration_seconds`,
-    help: 'From the order to stop the workload to the confirmation that nothing of it lives.',
-    buckets: STOP_BUCKETS,
-    registers,
-  })
-  const apiRequests = new Counter({
-    name: `${PREFIX}api_requests_total`,
-    help: 'Requests to the API server by verb and answer.',
-    labelNames: ['verb', 'code'],
-    registers,
-  })
-  new Gauge({
-    name: `${PREFIX}build_info`,
-    help: 'Which version runs, on which Node.js; always 1.',
-    labelNames: ['version', 'node'],
-    registers,
-  }).set({ version: VERSION, node: process.versions.node }, 1)
-  const scrape = scrapedMetrics(registers, PREFIX)
+  const leading = gauge(
+    'leader_election_master_status',
+    'Whether this replica holds the Lease: 1 if it does, 0 if not.',
+    'name',
+  )
+  const slowPath = counter(
+    'leader_election_slowpath_total',
+    'Renewals that needed a read before the write.',
+    'name',
+  )
+  const renewals = counter(`${PREFIX}renewals_total`, 'Writes of the Lease by outcome.', 'outcome')
+  const renewDuration = histogram(
+    `${PREFIX}renew_duration_seconds`,
+    'From sending a write of the Lease to its acknowledgement.',
+    REQUEST_BUCKETS,
+  )
+  const transitions = counter(
+    `${PREFIX}transitions_total`,
+    'Changes of leadership at this replica by direction and reason.',
+    'direction',
+    'reason',
+  )
+  const restarts = counter(
+    `${PREFIX}restarts_total`,
+    'Failures of the workload after which it was started again in place, by reason.',
+    'reason',
+  )
+  const takeover = histogram(
+    `${PREFIX}takeover_duration_seconds`,
+    'Phases of a takeover, each from the end of the one before.',
+    TAKEOVER_BUCKETS,
+    'phase',
+  )
+  const stop = histogram(
+    `${PREFIX}stop_duration_seconds`,
+    'From the order to stop the workload to the confirmation that nothing of it lives.',
+    STOP_BUCKETS,
+  )
+  const apiRequests = counter(
+    `${PREFIX}api_requests_total`,
+    'Requests to the API server by verb and answer.',
+    'verb',
+    'code',
+  )
+  const build = gauge(
+    `${PREFIX}build_info`,
+    'Which version runs, on which Node.js; always 1.',
+    'version',
+    'node',
+  )
+  const standby = gauge(
+    `${PREFIX}standby_state`,
+    'What the standby is: 1 for the state it is in, 0 for the others.',
+    'mode',
+    'state',
+  )
+  const gauges = GAUGES.map(([name, help, read]) => [gauge(PREFIX + name, help), read] as const)
+  const totals = TOTALS.map(([name, help, read]) => [counter(PREFIX + name, help), read] as const)
+  // Of the process only these: more would cost more than they tell.
+  const memory = gauge('process_resident_memory_bytes', 'Resident memory size in bytes.')
+  const cpu = counter('process_cpu_seconds_total', 'User and system CPU time spent, in seconds.')
+  gauge('process_start_time_seconds', 'When the process started, in seconds since the Unix epoch.').set(
+    Math.round(performance.timeOrigin) / 1000,
+  )
 
   leading.set({ name }, 0)
   slowPath.inc({ name }, 0)
   for (const outcome of ['acknowledged', 'conflict', 'failed']) renewals.inc({ outcome }, 0)
+  build.set({ version: VERSION, node: process.versions.node }, 1)
   const reasonLabel = boundedLabel(32)
   const failureLabel = boundedLabel(32)
   const codeLabel = boundedLabel(32)
@@ -108,98 +173,25 @@ export function createMetrics(options: {
     apiRequest: (verb, code) => apiRequests.inc({ verb, code: codeLabel(code) }),
     contentType: registry.contentType,
     expose() {
-      scrape(options.status())
+      const status = options.status()
+      for (const [metric, read] of gauges) {
+        const value = read(status)
+        if (value === null) metric.remove()
+        else metric.set(Number(value))
+      }
+      for (const [metric, read] of totals) countTo(metric, Number(read(status)))
+      standby.reset()
+      const { mode, state: present } = status.standby
+      for (const state of STANDBY_STATES) standby.set({ mode, state }, state === present ? 1 : 0)
+      memory.set(process.memoryUsage.rss())
+      const { user, system } = process.cpuUsage()
+      countTo(cpu, (user + system) / 1e6)
       return registry.metrics()
     },
   }
 }
 
-const STANDBY_STATES = ['ready', 'preparing', 'none'] as const
-
-/**
- * What is not counted as it happens but read when someone asks, which is what the returned function does.
- * CPU and memory are the only ones of the process: more would cost more than they tell.
- */
-function scrapedMetrics(registers: Registry[], prefix: string): (status: AgentStatus) => void {
-  const gauge = (name: string, help: string) => new Gauge({ name, help, registers })
-  const counter = (name: string, help: string) => new Counter({ name, help, registers })
-
-  const killIn = gauge(
-    `${prefix}kill_deadline_seconds`,
-    'Seconds until the deadman stops the workload; absent where this replica does not lead.',
-  )
-  const doubt = gauge(`${prefix}doubt`, 'Whether leadership is in doubt: 1 if so, and nothing executes.')
-  const epoch = gauge(`${prefix}lease_epoch`, 'The epoch (leaseTransitions) that this replica last saw.')
-  const watchUp = gauge(`${prefix}watch_up`, 'Whether the watch on the Lease is open: 1 if so.')
-  const gate = gauge(`${prefix}gate_open`, 'Whether this replica takes traffic: 1 if so.')
-  const healthy = gauge(
-    `${prefix}workload_healthy`,
-    'Whether the workload answers its health requests: 1 if so.',
-  )
-  const outdated = gauge(
-    `${prefix}langflow_outdated`,
-    'Whether LangFlow here is older than one that has led, so that it does not take over: 1 if so.',
-  )
-  const problem = gauge(
-    `${prefix}problem`,
-    'Whether something keeps this replica from working: 1 if so, see /status.',
-  )
-  const freezes = counter(
-    `${prefix}freezes_total`,
-    'How often the workload was frozen, since its launcher started.',
-  )
-  const firings = counter(
-    `${prefix}deadman_firings_total`,
-    'How often the launcher acted on its own because no grant came, since it started.',
-  )
-  const standby = new Gauge({
-    name: `${prefix}standby_state`,
-    help: 'What the standby is: 1 for the state it is in, 0 for the others.',
-    labelNames: ['mode', 'state'],
-    registers,
-  })
-  const standbyMemory = gauge(
-    `${prefix}standby_memory_bytes`,
-    'Memory (PSS) that the standby held when it became ready; absent where there is none.',
-  )
-  const peersReady = gauge(
-    `${prefix}peers_ready`,
-    'Other replicas that would take over now; absent where this one does not lead, or does not ask.',
-  )
-  const memory = gauge('process_resident_memory_bytes', 'Resident memory size in bytes.')
-  const cpu = counter('process_cpu_seconds_total', 'User and system CPU time spent, in seconds.')
-  gauge('process_start_time_seconds', 'When the process started, in seconds since the Unix epoch.').set(
-    Math.round(performance.timeOrigin) / 1000,
-  )
-
-  return (status) => {
-    const { killInMs } = status.leadership
-    if (killInMs === null) killIn.remove()
-    else killIn.set(Math.max(0, killInMs) / 1000)
-    doubt.set(status.leadership.doubt ? 1 : 0)
-    epoch.set(status.lease.epoch)
-    watchUp.set(status.lease.watch === 'up' ? 1 : 0)
-    gate.set(status.traffic.gate === 'open' ? 1 : 0)
-    healthy.set(status.workload.healthy ? 1 : 0)
-    outdated.set(status.langflow.outdated ? 1 : 0)
-    problem.set(status.problem === null ? 0 : 1)
-    countTo(freezes, status.workload.freezes)
-    countTo(firings, status.workload.deadmanFirings)
-    standby.reset()
-    for (const state of STANDBY_STATES) {
-      standby.set({ mode: status.standby.mode, state }, status.standby.state === state ? 1 : 0)
-    }
-    if (status.standby.memoryBytes === null) standbyMemory.remove()
-    else standbyMemory.set(status.standby.memoryBytes)
-    if (status.peers === null) peersReady.remove()
-    else peersReady.set(status.peers.ready)
-    memory.set(process.memoryUsage.rss())
-    const { user, system } = process.cpuUsage()
-    countTo(cpu, (user + system) / 1e6)
-  }
-}
-
-/** Somebody else counts; a total that falls is a restart, which is what Prometheus takes it for. */
+/** A total that falls is a restart, which is what Prometheus takes it for. */
 function countTo(counter: Counter, total: number): void {
   counter.reset()
   counter.inc(total)

@@ -6,7 +6,21 @@ import type { Clock, Timer } from '../clock.ts'
 import type { Peer } from '../config/values.ts'
 import type { LogThrottle } from '../observe/log-throttle.ts'
 import type { PeersView } from '../observe/status.ts'
-import type { Member } from './succession.ts'
+
+/** What a replica tells of itself and its pod. */
+export interface Member {
+  readonly identity: string
+  /** Whether it would take over now. */
+  readonly ready: boolean
+  /** Whether its standby is as warm as was asked for. */
+  readonly prepared: boolean
+  /** Whether it stands by with more than nothing. */
+  readonly warm: boolean
+  /** Of its pod's template; `null`: it does not know. */
+  readonly revision: string | null
+  /** How long ago its pod started, in milliseconds by its own clock; `null`: it does not know. */
+  readonly podAgeMs: number | null
+}
 
 export interface PeersOptions {
   /** A name with the addresses of all replicas, such as a headless Service, and the port that their agents listen on. */

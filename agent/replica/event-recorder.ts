@@ -1,7 +1,7 @@
 import type { AgentOptions } from '../config/options.ts'
 import type { OutwardEffect } from '../election/elector.ts'
 import type { ElectionState } from '../election/state.ts'
-import type { Log } from '../observe/log.ts'
+import type { Fields, Log } from '../observe/log.ts'
 import type { LogThrottle } from '../observe/log-throttle.ts'
 import type { Metrics } from '../observe/metrics.ts'
 
@@ -49,17 +49,18 @@ export class EventRecorder {
     { writeProblem, readProblem, watchProblem }: Pick<ElectionState, `${'write' | 'read' | 'watch'}Problem`>,
     decision: string,
   ): void {
-    const { repeats } = this.options
     const problem = writeProblem ?? readProblem ?? watchProblem
-    if (problem !== null) repeats.happened('lease', problem, { decision })
-    else repeats.over('lease', 'the Lease can be reached again')
+    this.trouble('lease', problem, 'the Lease can be reached again', { decision })
   }
 
   /** Whether the Lease is another one's; see `ownerProblem`. */
   owner(problem: string | null): void {
-    const { repeats } = this.options
-    if (problem !== null) repeats.happened('owner', problem)
-    else repeats.over('owner', 'the Lease belongs to no other Deployment or StatefulSet any more')
+    this.trouble('owner', problem, 'the Lease belongs to no other Deployment or StatefulSet any more')
+  }
+
+  /** Whether a launcher has come; see `LauncherAbsence`. */
+  launcher(problem: string | null): void {
+    this.trouble('launcher', problem, 'a launcher has connected')
   }
 
   /** Whether epochs have left their field; see `epochProblem`. */
@@ -74,10 +75,9 @@ export class EventRecorder {
     this.versionProblem = problem
   }
 
-  /** Whether a launcher has come; see `LauncherAbsence`. */
-  launcher(problem: string | null): void {
+  private trouble(key: string, problem: string | null, over: string, fields?: Fields): void {
     const { repeats } = this.options
-    if (problem !== null) repeats.happened('launcher', problem)
-    else repeats.over('launcher', 'a launcher has connected')
+    if (problem !== null) repeats.happened(key, problem, fields)
+    else repeats.over(key, over)
   }
 }

@@ -1,7 +1,7 @@
 import type { Clock } from '../clock.ts'
+import { ownerProblem } from '../election/ability.ts'
 import { Elector, type OutwardEffect } from '../election/elector.ts'
-import { ownerProblem } from '../election/ownership.ts'
-import type { ElectionState, Fact } from '../election/state.ts'
+import type { ElectionState, Fact, Remedy } from '../election/state.ts'
 import { epochProblem, langflowFault } from '../lease/lease.ts'
 import type { LeaseApi } from '../lease/lease-api.ts'
 import type { HttpServer } from '../observe/http-server.ts'
@@ -15,7 +15,6 @@ import { Rivals } from '../peers/rivals.ts'
 import { GATE_KNOWN_MS } from '../supervisor/drain.ts'
 import type { Supervisor, SupervisorOptions } from '../supervisor/supervisor.ts'
 import { Steering, type SteeringOptions } from '../traffic/steering.ts'
-import { remedyFor } from './crash-policy.ts'
 import { EventRecorder } from './event-recorder.ts'
 import { ReplicaGate } from './gate.ts'
 import { LauncherAbsence } from './launcher-absence.ts'
@@ -291,4 +290,18 @@ export class Replica implements StatusSource {
     this.steering.look(ready)
     this.gate.look(ready)
   }
+}
+
+/**
+ * What to do about a LangFlow that failed while this replica leads. `servedMs`: for how long it had served since its
+ * start, `null`: it never did; `ready`: how many others would take over now, `null`: nobody knows.
+ */
+export function remedyFor(
+  { onCrash, leaseDurationMs }: Pick<ReplicaOptions, 'onCrash' | 'leaseDurationMs'>,
+  servedMs: number | null,
+  ready: number | null,
+): Remedy {
+  // One that fails soon after each start is none the better for another one here: with its back-off another may try.
+  if (servedMs === null || servedMs < leaseDurationMs) return 'handover'
+  return onCrash === 'restart' || ready === 0 ? 'restart' : 'handover'
 }

@@ -84,7 +84,7 @@ export class FaultInjector {
     )
     const healed = this.#heal(injected, fault, heal, signal).catch(this.#options.broken)
     this.#healing.add(healed)
-    healed.then(() => {
+    void healed.then(() => {
       for (const lock of locks) this.#busy.delete(lock)
       this.#healing.delete(healed)
     })

@@ -43,8 +43,8 @@ export class Kubelet {
   constructor(pod: Pod, started: (process: LoggedProcess, part: Part) => void) {
     this.#pod = pod
     this.#started = started
-    this.#keep('agent')
-    this.#keep('container')
+    void this.#keep('agent')
+    void this.#keep('container')
   }
 
   /** Not started again within the next `ms`. */
@@ -75,7 +75,7 @@ export class Kubelet {
       this.#started(process, part)
       const began = mono()
       const over = new AbortController()
-      this.#probe(part, process, AbortSignal.any([over.signal, this.#ended.signal]))
+      void this.#probe(part, process, AbortSignal.any([over.signal, this.#ended.signal]))
       await exitOf(process)
       over.abort()
       if (mono() - began >= BACK_OFF.resetAfterMs) backOffMs = BACK_OFF.firstMs

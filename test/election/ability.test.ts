@@ -4,28 +4,24 @@ import { inability } from '../../agent/election/ability.ts'
 import type { ApiErrorCode } from '../../agent/kube/errors.ts'
 import { Candidate, failure, heldBy, leaseOf, released } from './candidate.ts'
 
-function unable(c: Candidate): string | null {
-  return inability(c.config, c.state, c.now)
-}
+const unable = (c: Candidate) => inability(c.config, c.state, c.now)
+const rehearsals = (c: Candidate) => c.effects('rehearse').length
+const watch = (c: Candidate, up: boolean, problem: string | null = null) =>
+  c.tell({ type: 'watch', up, problem })
+const following = () => Candidate.follower().sees(heldBy('leader', 10))
 
 function answered(c: Candidate, code: ApiErrorCode | null = null): Candidate {
   return c.tell({ type: 'rehearsed', error: code === null ? null : failure(code) })
 }
 
 /** One that follows a leader, and knows that it may write. */
-function able(): Candidate {
-  return answered(Candidate.follower().sees(heldBy('leader', 10))).forget()
-}
-
-function rehearsals(c: Candidate): number {
-  return c.effects('rehearse').length
-}
+const able = () => answered(following()).forget()
 
 describe('a follower is able to take the Lease over', () => {
   test('once it has seen it, and was told that it may write it', () => {
     const c = new Candidate().workload({ canRun: true, prepared: true })
     assert.equal(unable(c), 'this replica has not seen the Lease yet')
-    c.tell({ type: 'watch', up: false, problem: '401 Unauthorized' })
+    watch(c, false, '401 Unauthorized')
     assert.equal(unable(c), 'this replica has not seen the Lease yet: 401 Unauthorized')
     c.sees(heldBy('leader', 10), true)
     assert.match(unable(c) ?? '', /not known yet whether this replica may write/)
@@ -36,12 +32,9 @@ describe('a follower is able to take the Lease over', () => {
   })
 
   test('for a lease duration and a retry period after the last sign of it, not for longer', () => {
-    const c = able()
-    c.tell({ type: 'watch', up: false, problem: 'connection refused' }).workload({ canRun: false })
-    c.pass(17_000)
-    assert.equal(unable(c), null)
-    c.pass(1_000)
-    assert.equal(unable(c), 'this replica has not seen the Lease for 18 s: connection refused')
+    const c = watch(able(), false, 'connection refused').workload({ canRun: false })
+    assert.equal(unable(c.pass(17_000)), null)
+    assert.equal(unable(c.pass(1_000)), 'this replica has not seen the Lease for 18 s: connection refused')
     assert.equal(unable(c.sees(heldBy('leader', 11))), null)
   })
 
@@ -58,50 +51,51 @@ describe('a follower is able to take the Lease over', () => {
   })
 
   test('while its watch is open and nobody holds the Lease, so that nothing comes', () => {
-    const c = Candidate.follower().workload({ canRun: false }).sees(released(10))
-    answered(c).pass(3_600_000)
+    const c = answered(Candidate.follower().workload({ canRun: false }).sees(released(10))).pass(3_600_000)
     assert.equal(unable(c), null)
-    c.tell({ type: 'watch', up: false, problem: 'connection refused' })
-    assert.match(unable(c) ?? '', /not seen the Lease/)
+    assert.match(unable(watch(c, false, 'connection refused')) ?? '', /not seen the Lease/)
   })
 
   test('not where the Lease is absent and the reads for it are not answered, whatever the watch says', () => {
-    const c = able().sees(null).sees(null, true)
-    answered(c)
+    const c = answered(able().sees(null).sees(null, true))
     assert.equal(unable(c), null)
     assert.match(unable(c.pass(20_000)) ?? '', /has not seen the Lease for/)
   })
 
   test('not while a dry run is refused for its credentials, and again after one that is not', () => {
     for (const code of ['unauthorized', 'forbidden'] as const) {
-      const c = Candidate.follower().sees(heldBy('leader', 10))
-      answered(c, code)
-      assert.equal(unable(c), `the API server said ${code}`)
-      assert.equal(c.state.writeProblem, `the API server said ${code}`)
+      const c = answered(following(), code)
+      const problem = `the API server said ${code}`
+      assert.deepEqual([unable(c), c.state.writeProblem], [problem, problem])
       answered(c.sees(heldBy('leader', 11)).pass(2_000))
       assert.deepEqual([unable(c), c.state.writeProblem], [null, null])
     }
   })
 
   test('not after a write of its own was refused for its credentials, until one succeeds', () => {
-    const c = Candidate.follower().sees(heldBy('leader', 10)).sees(released(11, 'leader')).fail('forbidden')
+    const c = following().sees(released(11, 'leader')).fail('forbidden')
     assert.equal(unable(c), 'the API server said forbidden')
     c.pass(2_000).acknowledge()
     assert.deepEqual([c.state.writeRight, c.state.writeProblem], ['granted', null])
   })
 
   test('where the dry run was refused for anything but its credentials', () => {
-    for (const code of ['conflict', 'not_found', 'already_exists', 'invalid'] as const) {
-      assert.equal(unable(answered(Candidate.follower().sees(heldBy('leader', 10)), code)), null, code)
-    }
+    for (const code of ['conflict', 'not_found', 'already_exists', 'invalid'] as const)
+      assert.equal(unable(answered(following(), code)), null, code)
   })
 
   test('not before the dry run is answered; one that was not says nothing', () => {
     for (const code of ['timeout', 'network', 'server', 'throttled'] as const) {
-      const c = answered(Candidate.follower().sees(heldBy('leader', 10)), code)
-      assert.match(unable(c) ?? '', /not known yet/)
+      assert.match(unable(answered(following(), code)) ?? '', /not known yet/)
       assert.equal(unable(answered(able(), code)), null)
     }
+  })
+
+  test('again when the Lease is seen again', () => {
+    const c = watch(following(), false, 'cut').tell({ type: 'read_failed', error: failure('network') })
+    assert.match(c.state.readProblem ?? '', /network/)
+    const { readProblem, watchProblem, writeProblem } = watch(c, true).sees(heldBy('leader', 11)).state
+    assert.deepEqual([readProblem, watchProblem, writeProblem], [null, null, null])
   })
 })
 
@@ -113,16 +107,11 @@ describe('a dry run', () => {
   })
 
   test('is made again once the watch is back after trouble, but not after an end in order', () => {
-    const c = able()
-    c.tell({ type: 'watch', up: false, problem: null }).tell({ type: 'watch', up: true, problem: null })
+    const c = watch(watch(able(), false), true)
     assert.equal(rehearsals(c), 0)
-    c.tell({ type: 'watch', up: false, problem: '401 Unauthorized' }).tell({
-      type: 'read_failed',
-      error: failure('unauthorized'),
-    })
+    watch(c, false, '401 Unauthorized').tell({ type: 'read_failed', error: failure('unauthorized') })
     assert.equal(rehearsals(c), 0)
-    c.tell({ type: 'watch', up: true, problem: null })
-    assert.equal(rehearsals(c), 1)
+    assert.equal(rehearsals(watch(c, true)), 1)
   })
 
   test('that was refused, or not answered, is repeated ever later, at most a minute apart', () => {
@@ -142,46 +131,39 @@ describe('a dry run', () => {
   test('is of a creation where the Lease is gone, which is another right', () => {
     const c = able().sees(null).sees(null, true)
     assert.deepEqual(c.effects('rehearse'), [{ type: 'rehearse', lease: null, deadlineMs: 5_000 }])
-    answered(c, 'forbidden').sees(leaseOf({}, 20))
-    assert.equal(rehearsals(c), 2)
+    assert.equal(rehearsals(answered(c, 'forbidden').sees(leaseOf({}, 20))), 2)
     assert.equal(unable(answered(c)), null)
   })
 
   test('is not made while a request is under way, while this replica leads, or ends', () => {
     const c = Candidate.follower().sees(released(50))
     assert.deepEqual([c.write.kind, rehearsals(c)], ['acquire', 0])
-    c.acknowledge().pass(60_000)
-    assert.equal(rehearsals(c), 0)
+    assert.equal(rehearsals(c.acknowledge().pass(60_000)), 0)
     const ending = new Candidate().tell({ type: 'terminate', reason: 'SIGTERM' })
     assert.equal(rehearsals(ending.sees(heldBy('leader', 10))), 0)
   })
 
   test('is needed no more by one that has written the Lease itself', () => {
-    const c = Candidate.leader()
-    c.sees(heldBy('third', 900)).workload({ alive: 'no', canRun: true })
+    const c = Candidate.leader().sees(heldBy('third', 900)).workload({ alive: 'no', canRun: true })
     assert.deepEqual([rehearsals(c), unable(c)], [0, null])
   })
 })
 
 describe('a candidate that is barred', () => {
+  const bar = (c: Candidate, reason: string | null) => c.tell({ type: 'barred', reason })
+
   test('takes nothing, is not able, and says why; it campaigns once it is not any more', () => {
-    const c = able().tell({ type: 'barred', reason: 'other leads by another Lease' }).sees(released(11))
-    assert.deepEqual([c.effects('write'), unable(c)], [[], 'other leads by another Lease'])
-    assert.match(c.last.decision, /nobody holds the Lease; other leads by another Lease/)
-    assert.equal(c.pass(60_000).effects('write').length, 0)
-    assert.equal(c.tell({ type: 'barred', reason: null }).write.kind, 'acquire')
+    const reason = 'other leads by another Lease'
+    const c = bar(able(), reason).sees(released(11))
+    assert.deepEqual([c.last.decision, unable(c)], [`nobody holds the Lease; ${reason}`, reason])
+    assert.deepEqual(c.pass(60_000).effects('write'), [])
+    assert.equal(bar(c, null).write.kind, 'acquire')
   })
 
   test('takes its own grant back all the same', () => {
-    const c = new Candidate()
-      .tell({ type: 'barred', reason: 'x' })
-      .tell({ type: 'watch', up: true, problem: null })
-    c.workload({ alive: 'yes', epoch: 3, identity: 'me', killAt: c.mono + 9_000 }).sees(
-      heldBy('me', 10),
-      true,
-    )
-    assert.equal(c.write.kind, 'resume')
-    c.acknowledge().pass(2_000)
-    assert.equal(c.write.kind, 'renew')
+    const c = watch(bar(new Candidate(), 'x'), true)
+    c.workload({ alive: 'yes', epoch: 3, identity: 'me', killAt: c.mono + 9_000 })
+    assert.equal(c.sees(heldBy('me', 10), true).write.kind, 'resume')
+    assert.equal(c.acknowledge().pass(2_000).write.kind, 'renew')
   })
 })

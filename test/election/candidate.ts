@@ -2,12 +2,11 @@ import assert from 'node:assert/strict'
 import type { Instant } from '../../agent/clock.ts'
 import {
   type CandidateConfig,
+  type CandidateState,
   type Effect,
-  type ElectionState,
   type Fact,
   initialState,
   NO_WORKLOAD,
-  type Transition,
   type Workload,
   type Write,
 } from '../../agent/election/state.ts'
@@ -68,8 +67,7 @@ export function failure(code: ApiErrorCode, mayHaveCommitted = false): ApiError 
 /** One candidate under a clock that the test sets; every effect is kept for the test to look at. */
 export class Candidate {
   readonly config: CandidateConfig
-  state: ElectionState = initialState()
-  last!: Transition
+  state: CandidateState = initialState()
   all: Effect[] = []
   mono = 1_000_000
   bootAhead = 0
@@ -80,14 +78,18 @@ export class Candidate {
     this.config = { ...CONFIG, ...config }
   }
 
+  /** What was decided last. */
+  get last(): Pick<CandidateState, 'effects' | 'decision' | 'wakeAt'> {
+    return this.state
+  }
+
   get now(): Instant {
     return { mono: this.mono, boot: this.mono + this.bootAhead, wall: this.mono + this.wallAhead }
   }
 
   tell(fact: Fact): this {
-    this.last = transition(this.config, this.state, fact, this.now)
-    this.state = this.last.state
-    this.all.push(...this.last.effects)
+    this.state = transition(this.config, this.state, fact, this.now)
+    this.all.push(...this.state.effects)
     return this
   }
 
@@ -121,6 +123,32 @@ export class Candidate {
       if (inFlight && pending === null && seen !== null) this.sees(seen.lease, true)
     }
     return this
+  }
+
+  /** Leaves the Lease alone for so long, and takes it then, in a new epoch, by a compare-and-swap on what it has seen. */
+  takesAfter(ms: number): this {
+    if (ms > 0) {
+      assert.equal(this.state.pending, null, 'it is taken at once')
+      assert.deepEqual(
+        this.forget()
+          .wait(ms - 1)
+          .effects('write'),
+        [],
+        'it is taken before',
+      )
+      this.wait(1)
+    }
+    const { kind, lease } = this.write
+    const { seen, highestEpoch } = this.state
+    assert.deepEqual([kind, lease.spec?.holderIdentity], ['acquire', this.config.identity])
+    assert.equal(lease.spec?.leaseTransitions, highestEpoch + 1)
+    assert.equal(lease.metadata.resourceVersion, seen?.lease?.metadata.resourceVersion)
+    return this
+  }
+
+  /** Finds no Lease, and makes it. */
+  creates(): this {
+    return this.sees(null).takesAfter(this.config.leaseDurationMs)
   }
 
   effects(type: Effect['type']): Effect[] {

@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { ownerProblem } from '../../agent/election/ownership.ts'
+import { ownerProblem } from '../../agent/election/ability.ts'
+import type { CandidateConfig } from '../../agent/election/state.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
 import { Candidate, heldBy, leaseOf, RELEASED, released } from './candidate.ts'
 
 const OWNER = 'langflow-leader/owner'
 const SUCCESSOR = 'langflow-leader/successor'
+const THEIRS = { [OWNER]: 'Deployment/theirs' }
+const MINE: Partial<CandidateConfig> = { owner: 'Deployment/mine' }
 
 function noted(lease: Lease, annotations: Record<string, string>): Lease {
   return {
@@ -14,121 +17,103 @@ function noted(lease: Lease, annotations: Record<string, string>): Lease {
   }
 }
 
-function annotationsOf(candidate: Candidate): Record<string, string> | null | undefined {
-  return candidate.write.lease.metadata.annotations
+/** A follower of `leader`, which releases the Lease with these notes. */
+function afterRelease(notes: Record<string, string>, config?: Partial<CandidateConfig>, prepared = true) {
+  const c = Candidate.follower(config)
+    .workload({ prepared })
+    .sees(noted(heldBy('leader', 10), notes))
+  return c.sees(noted(released(11, 'leader'), notes))
 }
 
-describe('a successor that the leader named', () => {
-  const toOther = () => noted(released(11, 'leader'), { [SUCCESSOR]: 'other', team: 'x' })
+const annotationsOf = (c: Candidate) => c.write.lease.metadata.annotations
 
-  test('takes the Lease at once, and its name goes', () => {
-    const c = Candidate.follower()
-      .sees(heldBy('leader', 10))
-      .sees(noted(released(11, 'leader'), { [SUCCESSOR]: 'me', team: 'x' }))
-    assert.equal(c.write.kind, 'acquire')
-    assert.deepEqual(annotationsOf(c), { team: 'x' })
-  })
-
-  test('is waited for by the others, for one retry period', () => {
-    const c = Candidate.follower().sees(heldBy('leader', 10)).sees(toOther()).pass(1_999)
-    assert.equal(c.effects('write').length, 0)
-    assert.match(c.last.decision, /other has precedence/)
-    assert.equal(c.pass(1).write.kind, 'acquire')
-    assert.deepEqual(annotationsOf(c), { team: 'x' })
-  })
-
-  test('changes nothing about a Lease that is held', () => {
-    const c = Candidate.follower()
-      .sees(noted(heldBy('leader', 10), { [SUCCESSOR]: 'other' }))
-      .pass(14_999)
-    assert.equal(c.effects('write').length, 0)
-    assert.equal(c.pass(1).write.kind, 'acquire')
-  })
-
-  test('is named in the release, and by nothing else', () => {
-    const c = Candidate.leader().tell({ type: 'successor', identity: 'other' }).pass(2_000)
-    assert.equal(c.write.kind, 'renew')
-    assert.equal(annotationsOf(c), undefined)
-    c.acknowledge().tell({ type: 'step_down', reason: 'a newer one' }).tell({ type: 'drained' })
-    c.workload({ alive: 'no', canRun: true })
-    assert.equal(c.write.kind, 'release')
-    assert.deepEqual(annotationsOf(c), { [SUCCESSOR]: 'other', [RELEASED]: 'me 4' })
-  })
-
-  test('comes before the leader that stepped down for it, which takes the Lease back where it does not come', () => {
-    const c = Candidate.leader().tell({ type: 'successor', identity: 'other' })
-    c.tell({ type: 'step_down', reason: 'a newer one' }).tell({ type: 'drained' })
-    c.workload({ alive: 'no', canRun: true }).acknowledge().forget().pass(1_999)
-    assert.equal(c.effects('write').length, 0)
-    assert.equal(c.pass(1).write.kind, 'acquire')
-  })
-
-  test('is forgotten with the term', () => {
-    const c = Candidate.leader().tell({ type: 'successor', identity: 'other' })
-    c.sees(heldBy('third', 900))
-      .workload({ alive: 'no', canRun: true })
-      .sees(released(901, 'third'))
-      .acknowledge()
-    assert.equal(c.state.successor, null)
-  })
+describe('a released Lease is taken', () => {
+  const toMe = { [SUCCESSOR]: 'me' }
+  const toOther = { [SUCCESSOR]: 'other' }
+  const rows: [string, Candidate, number, RegExp?][] = [
+    ['at once by the successor that the leader named', afterRelease(toMe), 0],
+    ['a retry period later by the others', afterRelease(toOther), 2_000, /other has precedence/],
+    ['at once by one whose standby is prepared', afterRelease({}), 0],
+    [
+      'a retry period later by one whose standby is not',
+      afterRelease({}, {}, false),
+      2_000,
+      /^nobody holds the Lease; a replica whose standby is prepared has precedence/,
+    ],
+    ['two later by one that is neither named nor prepared', afterRelease(toOther, {}, false), 4_000],
+    ['at once by an unprepared one that was named', afterRelease(toMe, {}, false), 0],
+    [
+      'a lease duration later by another Deployment',
+      afterRelease(THEIRS, MINE),
+      15_000,
+      /theirs has precedence/,
+    ],
+    ['no later by an unprepared one of another Deployment', afterRelease(THEIRS, MINE, false), 15_000],
+    ['at once by another Deployment whose replica was named', afterRelease({ ...THEIRS, ...toMe }, MINE), 0],
+    ['at once by its own Deployment', afterRelease(THEIRS, { owner: 'Deployment/theirs' }), 0],
+    ['at once by one that does not know whose it is', afterRelease(THEIRS, { owner: null }), 0],
+  ]
+  for (const [what, c, ms, decision] of rows)
+    test(what, () => {
+      if (decision !== undefined) assert.match(c.last.decision, decision)
+      c.takesAfter(ms)
+      assert.equal(annotationsOf(c)?.[SUCCESSOR], undefined)
+    })
 })
 
-describe('a replica whose standby is prepared', () => {
-  const unprepared = (config = {}) => Candidate.follower(config).workload({ prepared: false })
+describe('a held Lease is taken', () => {
+  const expiring = (notes: Record<string, string>, config?: Partial<CandidateConfig>, prepared = true) =>
+    Candidate.follower(config)
+      .workload({ prepared })
+      .sees(noted(heldBy('leader', 10), notes))
 
-  test('is waited for by one whose standby is not, for one retry period after the release', () => {
-    const c = unprepared().sees(heldBy('leader', 10)).sees(released(11, 'leader')).pass(1_999)
-    assert.equal(c.effects('write').length, 0)
-    assert.match(
-      c.last.decision,
-      /nobody holds the Lease; a replica whose standby is prepared has precedence/,
-    )
-    assert.equal(c.pass(1).write.kind, 'acquire')
+  test('when it expires, whomever its leader would have follow it', () => {
+    expiring({ [SUCCESSOR]: 'other' }).takesAfter(15_000)
   })
 
-  test('is waited for as long after the expiry, and where the Lease is gone', () => {
-    const c = unprepared().sees(heldBy('leader', 10)).pass(16_999)
-    assert.equal(c.effects('write').length, 0)
-    assert.equal(c.pass(1).write.kind, 'acquire')
-    const gone = unprepared().sees(null, true).wait(16_999)
+  test('a retry period later by one whose standby is not prepared, and where the Lease is gone', () => {
+    expiring({}, {}, false).takesAfter(17_000)
+    const gone = Candidate.follower().workload({ prepared: false }).sees(null, true).wait(16_999)
     assert.equal(gone.effects('write').length, 0)
     assert.equal(gone.wait(2_000).write.kind, 'acquire')
   })
 
-  test('takes the Lease at once, at release as at expiry', () => {
-    assert.equal(
-      Candidate.follower().sees(heldBy('leader', 10)).sees(released(11, 'leader')).write.kind,
-      'acquire',
+  test('a lease duration later by a replica of another Deployment, which says so only once it is free', () => {
+    const c = expiring(THEIRS, MINE)
+    assert.match(c.last.decision, /^leader holds the Lease; free in 30.0 s unless renewed$/)
+    c.takesAfter(30_000)
+  })
+})
+
+describe('a successor', () => {
+  test('is named in the release, and by nothing else', () => {
+    const c = Candidate.leader().tell({ type: 'successor', identity: 'other' }).pass(2_000)
+    assert.deepEqual([c.write.kind, annotationsOf(c)], ['renew', undefined])
+    c.acknowledge().tell({ type: 'step_down', reason: 'a newer one' }).tell({ type: 'drained' })
+    c.workload({ alive: 'no', canRun: true })
+    assert.deepEqual(
+      [c.write.kind, annotationsOf(c)],
+      ['release', { [SUCCESSOR]: 'other', [RELEASED]: 'me 4' }],
     )
-    assert.equal(Candidate.follower().sees(heldBy('leader', 10)).pass(15_000).write.kind, 'acquire')
+    // The leader that stepped down for it takes the Lease back where it does not come.
+    c.acknowledge().takesAfter(2_000)
   })
 
-  test('goes before another also where the named successor does not come', () => {
-    const toOther = noted(released(11, 'leader'), { [SUCCESSOR]: 'other' })
-    assert.equal(
-      Candidate.follower().sees(heldBy('leader', 10)).sees(toOther).pass(2_000).write.kind,
-      'acquire',
-    )
-    const c = unprepared().sees(heldBy('leader', 10)).sees(toOther).pass(3_999)
-    assert.equal(c.effects('write').length, 0)
-    assert.equal(c.pass(1).write.kind, 'acquire')
+  test('is forgotten with the term', () => {
+    const c = Candidate.leader().tell({ type: 'successor', identity: 'other' })
+    c.sees(heldBy('third', 900)).workload({ alive: 'no', canRun: true })
+    assert.equal(c.sees(released(901, 'third')).acknowledge().state.successor, null)
   })
+})
 
-  test('does not go before a successor that the leader named, nor for longer than that where another owns the Lease', () => {
-    const toMe = noted(released(11, 'leader'), { [SUCCESSOR]: 'me' })
-    assert.equal(unprepared().sees(heldBy('leader', 10)).sees(toMe).write.kind, 'acquire')
-    const theirs = noted(released(11, 'leader'), { [OWNER]: 'Deployment/theirs' })
-    const c = unprepared({ owner: 'Deployment/mine' }).sees(heldBy('leader', 10)).sees(theirs)
-    assert.equal(c.pass(15_000).write.kind, 'acquire')
-  })
-
-  test('is this one as soon as its standby is ready', () => {
-    const c = unprepared().sees(heldBy('leader', 10)).sees(released(11, 'leader')).pass(500)
+describe('an unprepared replica', () => {
+  test('takes the Lease as soon as its standby is ready', () => {
+    const c = afterRelease({}, {}, false).pass(500)
     assert.equal(c.effects('write').length, 0)
     assert.equal(c.workload({ prepared: true }).write.kind, 'acquire')
   })
 
-  test('need not be looked for in what this very process wrote', () => {
+  test('takes back at once, in a new epoch, what came through in its name after it had given up', () => {
     const c = Candidate.leader().workload({ prepared: false }).pass(2_000)
     const late = c.commit()
     c.fail('timeout', true)
@@ -136,64 +121,22 @@ describe('a replica whose standby is prepared', () => {
       c.pass(500)
       if (c.state.pending) c.fail('network')
     }
-    c.workload({ alive: 'no', canRun: true, epoch: null }).sees(late)
-    assert.equal(c.write.kind, 'acquire')
+    assert.ok(c.events().includes('lost'))
+    c.workload({ alive: 'no', canRun: true, epoch: null }).fail('conflict').sees(late, true)
+    assert.equal(c.takesAfter(0).write.lease.spec?.leaseTransitions, 5)
   })
 })
 
 describe('a Lease that belongs to a Deployment', () => {
-  const own = { owner: 'Deployment/mine' }
-  const theirs = { [OWNER]: 'Deployment/theirs' }
-
-  test('is claimed with the first acquisition', () => {
-    const c = Candidate.follower(own).sees(leaseOf({}, 1))
-    assert.deepEqual(annotationsOf(c), { [OWNER]: 'Deployment/mine' })
-  })
-
-  test('is left to its own replicas for a lease duration when they release it', () => {
-    const c = Candidate.follower(own)
-      .sees(noted(heldBy('leader', 10), theirs))
-      .sees(noted(released(11, 'leader'), theirs))
-    c.pass(14_999)
-    assert.equal(c.effects('write').length, 0)
-    assert.match(c.last.decision, /Deployment\/theirs has precedence/)
-    c.pass(1)
-    assert.deepEqual(annotationsOf(c), { [OWNER]: 'Deployment/mine' })
-  })
-
-  test('is left to them for one more lease duration after it has expired', () => {
-    const c = Candidate.follower(own)
-      .sees(noted(heldBy('leader', 10), theirs))
-      .pass(29_999)
-    assert.equal(c.effects('write').length, 0)
-    assert.equal(c.pass(1).write.kind, 'acquire')
-  })
-
-  test('is taken at once by another’s that its last leader named, as after a change of name', () => {
-    const named = { ...theirs, [SUCCESSOR]: 'me' }
-    const c = Candidate.follower(own)
-      .sees(noted(heldBy('leader', 10), theirs))
-      .sees(noted(released(11, 'leader'), named))
-    assert.deepEqual(annotationsOf(c), { [OWNER]: 'Deployment/mine' })
-  })
-
-  test('is said to be waited for only once nobody holds it', () => {
-    const c = Candidate.follower(own).sees(noted(heldBy('leader', 10), theirs))
-    assert.match(c.last.decision, /^leader holds the Lease; free in 30.0 s unless renewed$/)
-  })
-
-  test('is taken as ever by its own, and by one that does not know whose it is', () => {
-    for (const owner of ['Deployment/theirs', null]) {
-      const c = Candidate.follower({ owner })
-        .sees(noted(heldBy('leader', 10), theirs))
-        .sees(noted(released(11, 'leader'), theirs))
-      assert.equal(c.write.kind, 'acquire')
-      assert.deepEqual(annotationsOf(c), theirs)
-    }
+  test('is claimed with each acquisition, and keeps what others noted', () => {
+    assert.deepEqual(annotationsOf(Candidate.follower(MINE).sees(leaseOf({}, 1))), { [OWNER]: MINE.owner })
+    const notes = { ...THEIRS, [SUCCESSOR]: 'me', team: 'x' }
+    assert.deepEqual(annotationsOf(afterRelease(notes, MINE)), { [OWNER]: MINE.owner, team: 'x' })
+    assert.deepEqual(annotationsOf(afterRelease(THEIRS, { owner: null })), THEIRS)
   })
 
   test('is a problem for the replicas of another, in one sentence that says what to change', () => {
-    const lease = noted(heldBy('leader', 10), theirs)
+    const lease = noted(heldBy('leader', 10), THEIRS)
     assert.equal(
       ownerProblem('Deployment/mine', lease),
       'the Lease "lock" belongs to Deployment/theirs, and this replica is of Deployment/mine: give each a Lease of its own ' +

@@ -30,7 +30,7 @@ export class Container extends LoggedProcess {
     writeFileSync(join(bundle, 'config.json'), JSON.stringify(specification(options)))
     const command = ['run', '--bundle', bundle, basename(directory)]
     super(options.args.join(' '), ['runc', '--root', join(directory, 'state'), ...command])
-    this.exited.then(() => rmSync(directory, { recursive: true, force: true }))
+    void this.exited.then(() => rmSync(directory, { recursive: true, force: true }))
   }
 
   /** All that it printed, and its exit code, once it has ended. */

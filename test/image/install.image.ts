@@ -10,9 +10,8 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { basename, join } from 'node:path'
+import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
-import { readInterpreter } from '../../agent/install/interpreter.ts'
 import { VERSION } from '../../agent/version.ts'
 import { ask, FAST } from '../harness/replica.ts'
 import { freePort } from '../support/free-port.ts'
@@ -23,8 +22,6 @@ import { TlsApi } from './tls-api.ts'
 
 const DIRECTORY = '/opt/langflow-leader'
 const SOCKETS = '/run/langflow-leader'
-/** One byte more than the longest name of a file. */
-const SEGMENT = `/${'x'.repeat(49)}`
 
 describe('what the image gives to other images', () => {
   let scratch: string
@@ -40,15 +37,11 @@ describe('what the image gives to other images', () => {
   })
   after(() => scratch && rmSync(scratch, { recursive: true }))
 
-  /** As the init container does; what it says, and the volume that it wrote to. */
-  async function install(directory: string) {
+  /** As the init container does it. */
+  async function installed(directory: string): Promise<Mount> {
     const volume = makeVolume(scratch)
     const container = image.start(['install', directory], [{ source: volume, destination: directory }])
-    return { volume, ...(await container.result()) }
-  }
-
-  async function installed(directory: string): Promise<Mount> {
-    const { volume, code, output } = await install(directory)
+    const { code, output } = await container.result()
     assert.equal(code, 0, output)
     assert.match(
       output,
@@ -153,27 +146,6 @@ describe('what the image gives to other images', () => {
     }).result()
     assert.equal(output, VERSION)
     assert.equal(code, 0)
-  })
-
-  test('a directory whose path is too long for the loader is refused; the longest that fits is not', async () => {
-    const refused = await install(SEGMENT.repeat(8))
-    assert.match(
-      refused.output,
-      /^langflow-leader: the path of \S+ is too long [^\n]*: name one of at most \d+ bytes$/,
-    )
-    assert.equal(refused.code, 1)
-    assert.deepEqual(readdirSync(refused.volume), [])
-    const longest = Number(/(\d+) bytes$/.exec(refused.output)?.[1])
-    const directory = SEGMENT.repeat(8).slice(0, longest)
-    const program = await installed(directory)
-    const { path } = readInterpreter(join(program.source, 'node')) ?? assert.fail('it has no loader')
-    assert.equal(path, `${directory}/lib/${basename(path)}`)
-    const { output } = await new Container({
-      root: foreign,
-      args: launcher(directory, ['--version']),
-      mounts: [program],
-    }).result()
-    assert.equal(output, VERSION)
   })
 })
 

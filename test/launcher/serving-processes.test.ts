@@ -225,7 +225,7 @@ describe('a workload that was told to end', {
       rmSync(dir, { recursive: true })
     })
     await until('it serves', () => {
-      served.clock.pass(1_000)
+      void served.clock.pass(1_000)
       served.serving.check()
       return served.notes.some((note) => note.startsWith('LangFlow is served'))
     })

@@ -3,7 +3,7 @@ import http from 'node:http'
 import { connect, type Socket } from 'node:net'
 import { text } from 'node:stream/consumers'
 import type { TestContext } from 'node:test'
-import { type HttpServer, startHttpServer } from '../../agent/observe/http-server.ts'
+import { type HttpServer, type HttpServerOptions, startHttpServer } from '../../agent/observe/http-server.ts'
 import type { Replica } from './replica.ts'
 
 export interface Answer {
@@ -13,12 +13,13 @@ export interface Answer {
 }
 
 /** Serves a replica on a free port of the loopback interface until the test ends. */
-export async function serve(t: TestContext, replica: Replica): Promise<HttpServer> {
-  const server = await startHttpServer({
-    listen: { host: '127.0.0.1', port: 0 },
-    source: replica,
-    metrics: replica.metrics,
-  })
+export async function serve(
+  t: TestContext,
+  replica: Replica,
+  more: Partial<HttpServerOptions> = {},
+): Promise<HttpServer> {
+  const listen = { host: '127.0.0.1', port: 0 }
+  const server = await startHttpServer({ listen, source: replica, metrics: replica.metrics, ...more })
   t.after(() => server.close())
   return server
 }

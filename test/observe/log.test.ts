@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { spawn, spawnSync } from 'node:child_process'
+import { type StdioOptions, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, openSync } from 'node:fs'
 import { describe, it } from 'node:test'
@@ -115,35 +115,33 @@ describe('a secret in the log', () => {
 })
 
 describe('the log', () => {
+  /** Arguments for a Node that runs this with a `log` to standard output. */
+  const script = (body: string) => [
+    '--input-type=module-typescript',
+    '-e',
+    `import { createLog } from './agent/observe/log.ts'
+    const log = createLog({ identity: 'me', level: 'info', component: 'agent' })
+    ${body}`,
+  ]
+  const cwd = new URL('../..', import.meta.url)
+
   it('of a process that ends is complete', () => {
-    const script = `
-      import { createLog } from './agent/observe/log.ts'
-      const log = createLog({ identity: 'me', level: 'info', component: 'agent' })
+    const args = script(`
       for (let i = 0; i < 2000; i++) log.event('campaigning', { epoch: i })
       log.event('lost', { epoch: 2000, reason: 'gone' })
-      process.exitCode = 3`
-    const { stdout, status } = spawnSync(process.execPath, ['--input-type=module-typescript', '-e', script], {
-      cwd: new URL('../..', import.meta.url),
-      encoding: 'utf8',
-      timeout: 20_000,
-    })
+      process.exitCode = 3`)
+    const { stdout, status } = spawnSync(process.execPath, args, { cwd, encoding: 'utf8', timeout: 20_000 })
     const lines = stdout.trimEnd().split('\n')
-    assert.equal(status, 3)
-    assert.equal(lines.length, 2001)
+    assert.deepEqual([status, lines.length], [3, 2001])
     assert.equal(JSON.parse(lines.at(-1)!).event, 'lost')
   })
 
   it('never waits for a reader that has stalled', async () => {
-    const script = `
-      import { createLog } from './agent/observe/log.ts'
-      const log = createLog({ identity: 'me', level: 'info', component: 'launcher' })
+    const args = script(`
       for (let i = 0; i < 20_000; i++) log.event('campaigning', { epoch: i })
-      setTimeout(() => process.stderr.write('alive'), 1)`
+      setTimeout(() => process.stderr.write('alive'), 1)`)
     // Its standard output is a pipe that nobody reads, and that is full long before the last line.
-    const child = spawn(process.execPath, ['--input-type=module-typescript', '-e', script], {
-      cwd: new URL('../..', import.meta.url),
-      stdio: ['ignore', 'pipe', 'pipe'],
-    })
+    const child = spawn(process.execPath, args, { cwd, stdio: ['ignore', 'pipe', 'pipe'] })
     try {
       const [said] = await once(child.stderr, 'data')
       assert.equal(String(said), 'alive')
@@ -152,21 +150,15 @@ describe('the log', () => {
     }
   })
 
-  it('survives a disk that is full', () => {
-    const script = `
-      import { createLog } from './agent/observe/log.ts'
-      const log = createLog({ identity: 'me', level: 'info', component: 'agent' })
+  it('survives a disk that is full, and does not keep the process from its end', () => {
+    const args = script(`
       log.event('campaigning', { epoch: 0 })
-      setTimeout(() => process.stderr.write('alive'), 50)`
+      setTimeout(() => process.stderr.write('alive'), 50)`)
     const full = openSync('/dev/full', 'w')
     try {
-      const { stderr } = spawnSync(process.execPath, ['--input-type=module-typescript', '-e', script], {
-        cwd: new URL('../..', import.meta.url),
-        encoding: 'utf8',
-        stdio: ['ignore', full, 'pipe'],
-        timeout: 20_000,
-      })
-      assert.equal(stderr, 'alive')
+      const stdio: StdioOptions = ['ignore', full, 'pipe']
+      const ended = spawnSync(process.execPath, args, { cwd, encoding: 'utf8', stdio, timeout: 20_000 })
+      assert.deepEqual([ended.stderr, ended.status], ['alive', 0])
     } finally {
       closeSync(full)
     }

@@ -2,24 +2,36 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { COLD } from '../../agent/link/standby.ts'
 import { VERSION } from '../../agent/version.ts'
-import { readExposition } from './exposition.ts'
 import { FOLLOWING, Replica, SERVING } from './replica.ts'
 
+/** What is scraped: the type and help of each family, and the samples by name and labels as they stand in the text. */
 async function scrape(replica: Replica) {
-  const families = readExposition(await replica.metrics.expose())
-  const value = (sample: string) =>
-    families.get(sample.replace(/(_bucket|_sum|_count)?(\{.*)?$/, ''))?.samples.get(sample)
-  return { families, value }
+  const text = await replica.metrics.expose()
+  const announced = (kind: string) =>
+    new Map(
+      [...text.matchAll(new RegExp(`^# ${kind} (\\S+) (.+)$`, 'gm'))].map(([, name, said]) => [name!, said!]),
+    )
+  const samples = new Map(
+    [...text.matchAll(/^([a-z].*) (\S+)$/gm)].map(([, sample, value]) => [sample!, Number(value)]),
+  )
+  return {
+    types: announced('TYPE'),
+    helps: announced('HELP'),
+    value: (sample: string) => samples.get(sample),
+    /** Of one family. */
+    of: (family: string) => [...samples].filter(([sample]) => sample.startsWith(`${family}{`)),
+  }
 }
 
 describe('the metrics', () => {
   it('follow the naming conventions of Prometheus', async () => {
-    const { families } = await scrape(new Replica())
-    for (const [name, { type, help }] of families) {
+    const { types, helps } = await scrape(new Replica())
+    assert.deepEqual([...helps.keys()], [...types.keys()])
+    for (const [name, type] of types) {
       assert.match(name, /^(langflow_leader|leader_election|process)_[a-z_]+$/)
       assert.equal(name.endsWith('_total'), type === 'counter', name)
       assert.doesNotMatch(name, /_(ms|milliseconds|duration)$/)
-      assert.match(help, /\.$/)
+      assert.match(helps.get(name)!, /\.$/)
     }
   })
 
@@ -27,10 +39,10 @@ describe('the metrics', () => {
     const replica = new Replica()
     const status = 'leader_election_master_status{name="langflow-leader-lock"}'
     const slow = 'leader_election_slowpath_total{name="langflow-leader-lock"}'
-    let { value, families } = await scrape(replica)
+    let { value, types } = await scrape(replica)
     assert.deepEqual([value(status), value(slow)], [0, 0])
-    assert.equal(families.get('leader_election_master_status')?.type, 'gauge')
-    assert.equal(families.get('leader_election_slowpath_total')?.type, 'counter')
+    assert.equal(types.get('leader_election_master_status'), 'gauge')
+    assert.equal(types.get('leader_election_slowpath_total'), 'counter')
     replica.metrics.leading(true)
     replica.metrics.slowPath()
     replica.metrics.slowPath()
@@ -42,16 +54,16 @@ describe('the metrics', () => {
 
   it('show the seconds left until the kill deadline, as of the scrape, and only on the leader', async () => {
     const replica = new Replica()
-    const name = 'langflow_leader_kill_deadline_seconds'
-    assert.equal((await scrape(replica)).value(name), 13.25)
-    replica.now = { ...SERVING, leadership: { ...SERVING.leadership, killInMs: 1000 } }
-    assert.equal((await scrape(replica)).value(name), 1)
-    replica.now = { ...SERVING, leadership: { ...SERVING.leadership, killInMs: -5 } }
-    assert.equal((await scrape(replica)).value(name), 0)
-    replica.now = FOLLOWING
-    assert.equal((await scrape(replica)).value(name), undefined)
-    replica.now = SERVING
-    assert.equal((await scrape(replica)).value(name), 13.25)
+    for (const [now, seconds] of [
+      [SERVING, 13.25],
+      [{ ...SERVING, leadership: { ...SERVING.leadership, killInMs: 1000 } }, 1],
+      [{ ...SERVING, leadership: { ...SERVING.leadership, killInMs: -5 } }, 0],
+      [FOLLOWING, undefined],
+      [SERVING, 13.25],
+    ] as const) {
+      replica.now = now
+      assert.equal((await scrape(replica)).value('langflow_leader_kill_deadline_seconds'), seconds)
+    }
   })
 
   it('time and count what happens', async () => {
@@ -122,8 +134,8 @@ describe('the metrics', () => {
 
   it('show the standby in one state at a time', async () => {
     const replica = new Replica({ ...SERVING, standby: { ...COLD, wanted: 'cold', state: 'ready' } })
-    const { families } = await scrape(replica)
-    assert.deepEqual(Object.fromEntries(families.get('langflow_leader_standby_state')!.samples), {
+    const { of } = await scrape(replica)
+    assert.deepEqual(Object.fromEntries(of('langflow_leader_standby_state')), {
       'langflow_leader_standby_state{mode="cold",state="ready"}': 1,
       'langflow_leader_standby_state{mode="cold",state="preparing"}': 0,
       'langflow_leader_standby_state{mode="cold",state="none"}': 0,
@@ -131,13 +143,12 @@ describe('the metrics', () => {
   })
 
   it('show how many peers are ready, and nothing where nobody is asked', async () => {
-    const replica = new Replica()
-    const name = 'langflow_leader_peers_ready'
-    assert.equal((await scrape(replica)).value(name), 1)
-    replica.now = { ...SERVING, peers: { ready: 0, seen: 0 } }
-    assert.equal((await scrape(replica)).value(name), 0)
-    replica.now = FOLLOWING
-    assert.equal((await scrape(replica)).value(name), undefined)
+    for (const [now, ready] of [
+      [SERVING, 1],
+      [{ ...SERVING, peers: { ready: 0, seen: 0 } }, 0],
+      [FOLLOWING, undefined],
+    ] as const)
+      assert.equal((await scrape(new Replica(now))).value('langflow_leader_peers_ready'), ready)
   })
 
   it('tell the version and what the process uses', async () => {
@@ -156,22 +167,13 @@ describe('the metrics', () => {
       replica.metrics.restarted(`reason ${String.fromCharCode(97 + (i % 26), 97 + i / 26)}`)
       replica.metrics.apiRequest('get', `net${'x'.repeat(i)}`)
     }
-    const { families, value } = await scrape(replica)
+    const { of, value } = await scrape(replica)
     assert.equal(
       value('langflow_leader_transitions_total{direction="stepped_down",reason="exited_with_code"}'),
       500,
     )
-    assert.ok(families.get('langflow_leader_transitions_total')!.samples.size <= 35)
-    assert.ok(families.get('langflow_leader_restarts_total')!.samples.size <= 33)
-    assert.ok(families.get('langflow_leader_api_requests_total')!.samples.size <= 33)
-  })
-
-  it('of two agents in one process are apart', async () => {
-    const [one, other] = [new Replica(), new Replica()]
-    one.metrics.slowPath()
-    assert.equal(
-      (await scrape(other)).value('leader_election_slowpath_total{name="langflow-leader-lock"}'),
-      0,
-    )
+    assert.ok(of('langflow_leader_transitions_total').length <= 35)
+    assert.ok(of('langflow_leader_restarts_total').length <= 33)
+    assert.ok(of('langflow_leader_api_requests_total').length <= 33)
   })
 })

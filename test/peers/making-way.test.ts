@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { Fact, Term } from '../../agent/election/state.ts'
-import { MakingWay } from '../../agent/peers/making-way.ts'
-import type { Member } from '../../agent/peers/succession.ts'
+import { MakingWay, type Own, succession } from '../../agent/peers/making-way.ts'
+import type { Member } from '../../agent/peers/peers.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
 
 const NEWER: Member = {
@@ -196,5 +196,125 @@ describe('a leader that still starts, from less than was asked for,', () => {
     assert.equal(await b.after(115_000), 1)
     assert.equal(b.makingWay.problem, null)
     assert.equal(await b.after(10_000), 2)
+  })
+})
+
+/** Another replica of the old revision, prepared, 500 s old. */
+function member(identity: string, more: Partial<Member> = {}): Member {
+  return { identity, ready: true, prepared: true, warm: false, revision: 'old', podAgeMs: 500_000, ...more }
+}
+
+describe('who follows a leader', () => {
+  const OLD: Own = { revision: 'old', podAgeMs: 600_000 }
+  const NEW: Own = { revision: 'new', podAgeMs: 20_000 }
+  const newer = member('n', { revision: 'new', podAgeMs: 10_000 })
+  const unprepared = member('u', { prepared: false })
+  const second = member('second', { revision: 'b', podAgeMs: 300_000 })
+  const third = member('third', { revision: 'c', podAgeMs: 20_000, prepared: false })
+  const young: Own = { revision: 'old', podAgeMs: 5_000 }
+  const rolledBack: Own = { revision: 'second', podAgeMs: 300_000 }
+
+  const rows: [what: string, own: Own, others: Member[], successor: string | null, newer: boolean][] = [
+    ['is nobody where none is ready', OLD, [member('a', { ready: false })], null, false],
+    [
+      'is one of the newest revision, also where one of the old is better prepared',
+      OLD,
+      [member('a'), { ...newer, prepared: false }],
+      'n',
+      true,
+    ],
+    ['is the better prepared one of a revision', OLD, [unprepared, member('a')], 'a', false],
+    ['is none of an older revision where one of the own is ready', NEW, [member('a'), newer], 'n', false],
+    [
+      'is one of an older revision where nobody else is, which is no reason to hand over',
+      NEW,
+      [member('a')],
+      'a',
+      false,
+    ],
+    ['is of the newest of several revisions, whatever is prepared', OLD, [second, third], 'third', true],
+    [
+      'is of a revision that is newer because its oldest pod is younger, as after a rollback',
+      rolledBack,
+      [member('a', { revision: 'first', podAgeMs: 9_000 })],
+      'a',
+      true,
+    ],
+    [
+      'is not of a newer revision because a pod was made anew in the middle of a rollout',
+      { revision: 'new', podAgeMs: 30_000 },
+      [member('old one', { ready: false }), member('made anew', { podAgeMs: 2_000 })],
+      'made anew',
+      false,
+    ],
+    [
+      'is of a newer revision also for a young leader of the old one, whose elder tells',
+      young,
+      [member('elder'), { ...newer, podAgeMs: 20_000 }],
+      'n',
+      true,
+    ],
+    ['is of no newer revision where its own is unknown', { ...OLD, revision: null }, [newer], 'n', false],
+    ['is of no newer revision where its own age is unknown', { ...OLD, podAgeMs: null }, [newer], 'n', false],
+    [
+      'is of no newer revision where the age of the other is unknown',
+      OLD,
+      [{ ...newer, podAgeMs: null }],
+      'n',
+      false,
+    ],
+    [
+      'is of no newer revision where that of the other is unknown',
+      OLD,
+      [{ ...newer, revision: null }],
+      'n',
+      false,
+    ],
+  ]
+  for (const [what, own, others, successor, newer] of rows) {
+    test(what, () => {
+      const { faster: _, ...chosen } = succession(own, others, new Set())
+      assert.deepEqual(chosen, { successor, newer })
+    })
+  }
+
+  test('is one that was tried in vain only where nobody else is ready, which is no reason to hand over', () => {
+    const choose = (others: Member[], ...inVain: string[]) => {
+      const { successor, newer } = succession(OLD, others, new Set(inVain))
+      return [successor, newer]
+    }
+    assert.deepEqual(choose([second, third], 'third'), ['second', true])
+    assert.deepEqual(choose([second, third], 'third', 'second'), ['third', false])
+    assert.deepEqual(choose([member('a'), second, third], 'third', 'second'), ['a', false])
+  })
+
+  test('is of a newer revision for one of two replicas at most, whatever their ages', () => {
+    for (const [first, other] of [
+      [1_000, 1_000],
+      [1_000, 2_000],
+      [2_000, 1_000],
+    ] as const) {
+      const says = (podAgeMs: number, of: number) =>
+        succession(
+          { revision: `${podAgeMs}`, podAgeMs },
+          [member('x', { revision: 'x', podAgeMs: of })],
+          new Set(),
+        ).newer
+      assert.ok(!(says(first, other) && says(other, first)))
+    }
+  })
+
+  test('serves sooner than a leader that starts from nothing where its standby is as warm as asked for', () => {
+    const warm = member('a', { warm: true })
+    for (const [faster, own, other, inVain] of [
+      [true, OLD, warm, ''],
+      [false, OLD, member('a'), ''],
+      [false, OLD, { ...warm, prepared: false }, ''],
+      [false, OLD, { ...warm, ready: false }, ''],
+      [false, OLD, warm, 'a'],
+      [false, NEW, warm, ''], // It would have to hand over again.
+      [true, NEW, { ...newer, warm: true }, ''],
+    ] as const)
+      assert.equal(succession(own, [other], new Set([inVain])).faster, faster)
   })
 })

@@ -4,8 +4,7 @@ import { createServer, type RequestListener, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net'
 import { describe, type TestContext, test } from 'node:test'
 import { LogThrottle } from '../../agent/observe/log-throttle.ts'
-import { Peers } from '../../agent/peers/peers.ts'
-import type { Member } from '../../agent/peers/succession.ts'
+import { type Member, Peers } from '../../agent/peers/peers.ts'
 import { settled, VirtualClock } from '../support/virtual-clock.ts'
 
 const ME = '127.0.0.1'
@@ -235,11 +234,6 @@ describe('the peers of a leader', () => {
     assert.deepEqual(await b.peers.survey(), [])
   })
 
-  test('under a name that no Lease could hold are none', async (t) => {
-    const b = await (await new Bench(t).answers(OTHER, says('a b', true))).open().round()
-    assert.deepEqual(b.peers.view, { ready: 0, seen: 0 })
-  })
-
   test('that fail are one line in the log, however often, and one when they answer again', async (t) => {
     const b = await (await three(t)).open().round()
     b.silence(OTHER)
@@ -257,6 +251,7 @@ describe('the peers of a leader', () => {
       (_, response) => response.writeHead(302, { location: '/leader' }).end(),
       /answered 302$/,
     ],
+    ['a name that no Lease could hold', says('a b', true), /something else than a status$/],
     ['no JSON', (_, response) => response.end('<html>'), /something else than a status$/],
     ['another JSON', (_, response) => response.end('{"identity":"x"}'), /something else than a status$/],
     [

@@ -79,27 +79,29 @@ describe('a replica that starts', () => {
     assert.equal(b.surveys, 4)
   })
 
-  test('does not compete while one is older that competes for another Lease', async () => {
-    const b = new Bench()
-    b.survey = async () => [{ ...LEADER, leads: false, podAgeMs: 60_001 }]
-    await b.start()
-    assert.match(b.told.at(-1) ?? '', /^old was here first and competes for the Lease "team\/lock"/)
-  })
-
-  test('names the leader rather than another one that was there before', async () => {
-    const b = new Bench()
-    b.survey = async () => [{ ...LEADER, identity: 'older', leads: false, podAgeMs: 90_000 }, LEADER]
-    await b.start()
-    assert.match(b.told.at(-1) ?? '', /^old leads by the Lease "team\/lock"/)
-  })
-
-  test('competes beside those that are younger, or of an unknown age, and do not lead', async () => {
-    for (const podAgeMs of [59_999, null]) {
+  const follower: Competitor = { ...LEADER, leads: false }
+  for (const [what, others, reason] of [
+    [
+      'does not compete while one is older that competes for another Lease',
+      [{ ...follower, podAgeMs: 60_001 }],
+      /^old was here first and competes for the Lease "team\/lock"/,
+    ],
+    [
+      'names the leader rather than another one that was there before',
+      [{ ...follower, identity: 'older', podAgeMs: 90_000 }, LEADER],
+      /^old leads by the Lease "team\/lock"/,
+    ],
+    ['competes beside one that is younger and does not lead', [{ ...follower, podAgeMs: 59_999 }], null],
+    ['competes beside one of an unknown age that does not lead', [{ ...follower, podAgeMs: null }], null],
+  ] as const) {
+    test(what, async () => {
       const b = new Bench()
-      b.survey = async () => [{ ...LEADER, leads: false, podAgeMs }]
-      assert.equal((await b.start()).told.at(-1), null)
-    }
-  })
+      b.survey = async () => others
+      const last = (await b.start()).told.at(-1)
+      if (reason === null) assert.equal(last, null)
+      else assert.match(last ?? '', reason)
+    })
+  }
 
   test('does not wait longer than two seconds for others that cannot be reached', async () => {
     const b = new Bench()

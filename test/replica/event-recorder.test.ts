@@ -29,7 +29,7 @@ function setUp(onCrash: 'handover' | 'restart' = 'handover') {
     },
     repeats: new LogThrottle(log, new VirtualClock()),
   })
-  return { lines, counted, recorder }
+  return { lines, said: () => lines.map(([msg]) => msg), counted, recorder }
 }
 
 describe('what happens to a replica', () => {
@@ -72,52 +72,49 @@ describe('what happens to a replica', () => {
 })
 
 describe('a trouble', () => {
+  for (const [what, tell, lines] of [
+    [
+      'with its owner',
+      (recorder, problem) => recorder.owner(problem),
+      ['it is wrong', 'the Lease belongs to no other Deployment or StatefulSet any more', 'it is wrong'],
+    ],
+    [
+      'with an absent launcher',
+      (recorder, problem) => recorder.launcher(problem),
+      ['it is wrong', 'a launcher has connected', 'it is wrong'],
+    ],
+    [
+      'with versions of LangFlow',
+      (recorder, problem) => recorder.version(problem),
+      ['it is wrong', 'it is wrong'],
+    ],
+    [
+      'with epochs that have left their field is an alarm, and',
+      (recorder, problem) => recorder.epoch(problem),
+      ['ALARM: it is wrong', 'ALARM: it is wrong'],
+    ],
+  ] as [string, (recorder: EventRecorder, problem: string | null) => void, string[]][]) {
+    test(`${what} is told once, and once more where it comes back`, () => {
+      const { said, recorder } = setUp()
+      for (const problem of [null, 'it is wrong', 'it is wrong', null, 'it is wrong']) tell(recorder, problem)
+      assert.deepEqual(said(), lines)
+    })
+  }
+
+  test('with versions is told again where it is another one', () => {
+    const { said, recorder } = setUp()
+    for (const problem of ['it is older', 'it is none']) recorder.version(problem)
+    assert.deepEqual(said(), ['it is older', 'it is none'])
+  })
+
   test('with the Lease is told once, writes before reads before the watch, and when it is over', () => {
-    const { lines, recorder } = setUp()
+    const { lines, said, recorder } = setUp()
     const sound = initialState()
-    recorder.lease(sound, 'following')
-    recorder.lease({ ...sound, watchProblem: 'no watch' }, 'following')
-    recorder.lease({ ...sound, readProblem: 'no read', watchProblem: 'no watch' }, 'following')
-    const all = { writeProblem: 'no write', readProblem: 'no read', watchProblem: 'no watch' }
-    recorder.lease(all, 'holding')
-    recorder.lease(all, 'holding')
-    recorder.lease(sound, 'holding')
-    assert.deepEqual(
-      lines.map(([msg]) => msg),
-      ['no watch', 'no read', 'no write', 'the Lease can be reached again'],
-    )
+    const watch = { ...sound, watchProblem: 'no watch' }
+    const read = { ...watch, readProblem: 'no read' }
+    const write = { ...read, writeProblem: 'no write' }
+    for (const state of [sound, watch, read, write, write, sound]) recorder.lease(state, 'following')
+    assert.deepEqual(said(), ['no watch', 'no read', 'no write', 'the Lease can be reached again'])
     assert.deepEqual(lines[0]?.[1], { decision: 'following' })
-  })
-
-  test('with its owner, and with an absent launcher, is told once, and when it is over', () => {
-    const { lines, recorder } = setUp()
-    for (const problem of [null, 'it is another one’s', 'it is another one’s', null]) recorder.owner(problem)
-    for (const problem of [null, 'none has come', 'none has come', null]) recorder.launcher(problem)
-    assert.deepEqual(
-      lines.map(([msg]) => msg),
-      [
-        'it is another one’s',
-        'the Lease belongs to no other Deployment or StatefulSet any more',
-        'none has come',
-        'a launcher has connected',
-      ],
-    )
-  })
-})
-
-describe('what is wrong with versions of LangFlow', () => {
-  test('is a warning, once for each thing', () => {
-    const { lines, recorder } = setUp()
-    for (const problem of [null, 'it is older', 'it is older', 'it is none', null, 'it is older'])
-      recorder.version(problem)
-    assert.deepEqual(lines, [['it is older'], ['it is none'], ['it is older']])
-  })
-})
-
-describe('epochs that have left their field', () => {
-  test('are an alarm, once', () => {
-    const { lines, recorder } = setUp()
-    for (const problem of [null, 'it is full', 'it is full', null, 'it is full']) recorder.epoch(problem)
-    assert.deepEqual(lines, [['ALARM: it is full'], ['ALARM: it is full']])
   })
 })

@@ -3,8 +3,10 @@ import { describe, test } from 'node:test'
 import { later } from '../../agent/clock.ts'
 import { type ElectionState, initialState, type Term } from '../../agent/election/state.ts'
 import { NOTHING, type WorkloadState } from '../../agent/link/messages.ts'
+import { COLD, type StandbyView } from '../../agent/link/standby.ts'
 import type { EventFields } from '../../agent/observe/log.ts'
 import { ReplicaGate } from '../../agent/replica/gate.ts'
+import { checksOf } from '../../agent/replica/status.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
 
 /** Saw a Lease that nobody holds, and may write it. */
@@ -89,13 +91,37 @@ describe('a replica', () => {
     assert.deepEqual([b.gate.inDoubt, b.gate.ready()], [false, true])
   })
 
-  test('could serve as a follower that could take over', () => {
+  for (const [could, what, state, standby, workload] of [
+    [true, 'with an idle launcher', {}, {}, 'idle'],
+    [true, 'whose standby is ready', {}, { mode: 'warm', state: 'ready' }, 'idle'],
+    [true, 'whose cool-down is over', { coolDown: { early: 0, full: 1_000_000 } }, {}, 'idle'],
+    [false, 'that cools down', { coolDown: { early: 0, full: 1_000_001 } }, {}, 'idle'],
+    [false, 'that has not seen the Lease', { seen: null, sightedAt: null }, {}, 'idle'],
+    [false, 'that may not write the Lease', { writeRight: 'refused' }, {}, 'idle'],
+    [false, 'whose LangFlow is older than one that has led', { outdated: 'it is older' }, {}, 'idle'],
+    [false, 'that ends', { ending: { reason: 'SIGTERM', code: 0 } }, {}, 'idle'],
+    [false, 'that has no idle launcher', {}, {}, 'stopping'],
+    [false, 'that still prepares its standby', {}, { mode: 'warm', state: 'preparing' }, 'idle'],
+  ] as [boolean, string, Partial<ElectionState>, Partial<StandbyView>, WorkloadState][]) {
+    test(`${could ? 'could' : 'could not'} serve as a follower ${what}`, () => {
+      const b = new Bench()
+      b.follow()
+      b.state = { ...b.state, ...state }
+      b.workload = b.runs(workload)
+      b.workload.view = { ...b.workload.view, standby: { ...COLD, ...standby } }
+      assert.deepEqual(b.answers, { ready: false, couldServe: could })
+      assert.equal(b.gate.inDoubt, false, 'there is nothing to doubt')
+    })
+  }
+
+  test('says why its gate is kept closed while LangFlow is restarted in its term', () => {
     const b = new Bench()
-    b.follow()
-    assert.deepEqual(b.answers, { ready: false, couldServe: true })
-    assert.equal(b.gate.inDoubt, false, 'there is nothing to doubt')
-    b.state = { ...b.state, ending: { reason: 'SIGTERM', code: 0 } }
-    assert.deepEqual(b.answers, { ready: false, couldServe: false })
+    const options = { leaseDurationMs: 15_000, retryPeriodMs: 2_000 }
+    const gate = () => checksOf({ options, state: b.state, now: b.clock.now(), workload: b.workload }).at(-1)
+    assert.ok(gate()?.ok)
+    b.state = { ...b.state, term: b.term({ restarting: 'LangFlow lost its worker (pid 7)' }) }
+    const detail = 'closed: LangFlow lost its worker (pid 7)'
+    assert.deepEqual(gate(), { name: 'gate', ok: false, detail })
   })
 
   test('could serve in doubt for as long as its workload lives, and it does not step down', () => {

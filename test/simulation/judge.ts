@@ -1,5 +1,5 @@
 import { holderOf, type Lease, sameRecord } from '../../agent/lease/lease.ts'
-import type { Member } from '../../agent/peers/succession.ts'
+import type { Member } from '../../agent/peers/peers.ts'
 import type { Commit } from './api-server.ts'
 import type { Fault } from './faults/fault.ts'
 import { concerned, type FaultKind, mostStarts } from './faults/kinds.ts'

@@ -1,6 +1,6 @@
 import type { CandidateConfig } from '../../agent/election/state.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
-import type { Member } from '../../agent/peers/succession.ts'
+import type { Member } from '../../agent/peers/peers.ts'
 import type { AgentHost, Stage } from './agent-host.ts'
 import type { ApiServer } from './api-server.ts'
 import { Kernel } from './kernel.ts'

@@ -1,4 +1,4 @@
-import type { Member } from '../../agent/peers/succession.ts'
+import type { Member } from '../../agent/peers/peers.ts'
 import type { Stage } from './agent-host.ts'
 import { ApiServer } from './api-server.ts'
 import { type Fault, MISSED } from './faults/fault.ts'

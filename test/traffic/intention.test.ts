@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { type ElectionState, initialState, NO_WORKLOAD, type Term } from '../../agent/election/state.ts'
-import { Intention } from '../../agent/traffic/intention.ts'
+import { Intention } from '../../agent/traffic/steering.ts'
 
 const UNTIL = 15_000
 const UNKNOWN = { gate: 'unknown' }

@@ -1,15 +1,14 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { ApiError } from '../../agent/kube/errors.ts'
-import { LabelRoute } from '../../agent/traffic/label-route.ts'
 import { type Route, RoutedTraffic } from '../../agent/traffic/routed-traffic.ts'
-import { CLOSED_WITHIN_MS, followed, type Known, READINESS } from '../../agent/traffic/traffic.ts'
+import type { Known } from '../../agent/traffic/traffic.ts'
 import { settled, VirtualClock } from '../support/virtual-clock.ts'
-import { NOBODY } from './nobody.ts'
-import { StoredObjects, unreachable } from './stored-objects.ts'
 
 const OPEN: Known = { gate: 'open', epoch: 7 }
 const STANDING_BY: Known = { gate: 'closed', epoch: null }
+
+const unreachable = () => new ApiError('network', 'cannot reach the API server')
 
 /** A route that does as each test says, and remembers what it was asked for. */
 class Scene {
@@ -95,19 +94,13 @@ describe('traffic that the API server leads', () => {
     await scene.clock.pass(60_000)
     assert.ok(scene.asked.length >= 50 && scene.asked.length <= 61, `${scene.asked.length}`)
     assert.equal(scene.traffic.view.problem, 'cannot reach the API server')
+    const tries = scene.asked.length
+    scene.traffic.want(OPEN)
+    assert.equal(scene.asked.length, tries + 1, 'the gate moved')
     scene.bring = async () => {}
     await scene.clock.pass(1_200)
     assert.equal(scene.traffic.view.problem, null)
     assert.ok(await isSettled(scene))
-  })
-
-  it('does not wait for the next try when the gate moves', async () => {
-    const scene = new Scene()
-    scene.bring = () => Promise.reject(unreachable())
-    scene.traffic.want(OPEN)
-    await settled()
-    scene.traffic.want(STANDING_BY)
-    assert.deepEqual(scene.asked, ['open', 'closed'])
   })
 
   it('asks less often for what only a person can put right, and as seldom as the API server wishes', async () => {
@@ -208,62 +201,5 @@ describe('traffic that the API server leads', () => {
     await scene.clock.pass(60_000)
     assert.deepEqual([scene.asked, scene.problems], [['open'], []])
     assert.equal(scene.clock.next(), Number.POSITIVE_INFINITY)
-  })
-
-  it('has one request under way at a time, however it fails', async () => {
-    const clock = new VirtualClock()
-    const api = new StoredObjects()
-    for (const name of ['a', 'b', 'c'])
-      api.put(name, {
-        metadata: { labels: { 'langflow-leader/role': 'leader', 'langflow-leader/lease': 'lock' } },
-      })
-    let count = 0
-    api.meet = async (_, carryOut) => {
-      await new Promise<void>((resolve) => clock.after(300, resolve))
-      if (++count % 3 === 0) throw unreachable()
-      return carryOut()
-    }
-    const route = new LabelRoute({
-      api,
-      pod: { name: 'a', uid: 'uid-of-a' },
-      leaseName: 'lock',
-      leads: async () => false,
-      clock,
-    })
-    const traffic = new RoutedTraffic({ route, clock, listener: NOBODY })
-    for (let i = 0; i < 50; i++) {
-      traffic.want(i % 2 === 0 ? OPEN : STANDING_BY)
-      await clock.pass(370)
-    }
-    assert.equal(api.mostInFlight, 1)
-    await clock.pass(20_000)
-    assert.equal(api.labels('a')['langflow-leader/role'], 'standby')
-  })
-})
-
-describe('a planned stop', () => {
-  it('goes on as soon as the API server follows', async () => {
-    const scene = new Scene()
-    scene.traffic.want(STANDING_BY)
-    const before = scene.clock.mono()
-    await followed(scene.traffic, scene.clock)
-    assert.equal(scene.clock.mono(), before)
-    assert.equal(scene.clock.next(), Number.POSITIVE_INFINITY, 'no timer keeps the process alive')
-  })
-
-  it('goes on without the API server after two seconds, and at once where nothing is to be told', async () => {
-    const scene = new Scene()
-    scene.bring = () => new Promise(() => {})
-    scene.traffic.want(STANDING_BY)
-    let done = false
-    const waiting = followed(scene.traffic, scene.clock)?.then(() => {
-      done = true
-    })
-    await scene.clock.pass(CLOSED_WITHIN_MS - 1)
-    assert.ok(!done)
-    await scene.clock.pass(1)
-    await waiting
-    assert.ok(done)
-    assert.equal(followed(READINESS, scene.clock), null)
   })
 })

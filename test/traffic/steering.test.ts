@@ -182,7 +182,7 @@ describe('the end of an agent', () => {
     assert.equal(scene.clock.next(), Number.POSITIVE_INFINITY)
   })
 
-  it('does not wait for ever, and for nothing where there is nothing to tell', async () => {
+  it('does not wait for ever', async () => {
     const scene = new Scene()
     scene.tell({ type: 'terminate', reason: 'SIGTERM' })
     scene.steering.start()
@@ -191,12 +191,26 @@ describe('the end of an agent', () => {
     await end
     assert.ok(scene.closed)
     assert.equal(scene.clock.next(), Number.POSITIVE_INFINITY)
-
-    const other = new Scene({ readiness: true })
-    other.steering.start()
-    await other.steering.end()
-    assert.equal(other.clock.next(), Number.POSITIVE_INFINITY)
   })
+
+  for (const [what, closedForMs, lingerMs, leftMs] of [
+    ['until whoever routes can have heard that the gate is closed', 700, 2_000, 1_300],
+    ['no longer where its gate is closed long since', 2_000, 2_000, 0],
+    ['no longer where nobody routes to it', 0, 0, 0],
+  ] as const) {
+    it(`stays ${what}`, async () => {
+      const scene = new Scene({ readiness: true, lingerMs })
+      scene.tell(STEP_DOWN)
+      await scene.clock.pass(closedForMs)
+      const from = scene.clock.mono()
+      let endedAt: number | null = null
+      void scene.steering.end().then(() => {
+        endedAt = scene.clock.mono()
+      })
+      await scene.clock.pass(10_000)
+      assert.equal(endedAt, from + leftMs)
+    })
+  }
 })
 
 describe('steering', () => {
@@ -232,36 +246,5 @@ describe('steering', () => {
       listener.changed()
     }
     assert.deepEqual(scene.said, ['to a', 'to nobody, or another pod'])
-  })
-})
-
-describe('an agent that ends', () => {
-  async function ended(scene: Scene): Promise<() => boolean> {
-    let is = false
-    void scene.steering.end().then(() => {
-      is = true
-    })
-    await settled()
-    return () => is
-  }
-
-  it('stays until whoever routes can have heard that the gate is closed', async () => {
-    const scene = new Scene({ readiness: true, lingerMs: 2_000 })
-    scene.tell(STEP_DOWN)
-    await scene.clock.pass(700)
-    const is = await ended(scene)
-    await scene.clock.pass(1_299)
-    assert.equal(is(), false)
-    await scene.clock.pass(1)
-    assert.equal(is(), true)
-  })
-
-  it('goes at once where its gate was closed all along, or is long since', async () => {
-    const follower = new Scene({ readiness: true, lingerMs: 2_000 })
-    follower.steering.look(false)
-    await follower.clock.pass(2_000)
-    assert.equal((await ended(follower))(), true)
-    const never = new Scene({ readiness: true, lingerMs: 0 })
-    assert.equal((await ended(never))(), true)
   })
 })

@@ -15,8 +15,6 @@ export class StoredObjects implements ObjectsApi {
   readonly namespace = 'team'
   readonly calls: string[] = []
   readonly objects = new Map<string, KubeObject>()
-  inFlight = 0
-  mostInFlight = 0
   private version = 0
 
   /** Called with what is asked, such as `patch a`, and what carries it out; by default that is done at once. */
@@ -114,12 +112,7 @@ export class StoredObjects implements ObjectsApi {
 
   private async answer<T>(call: string, carryOut: Answer<T>): Promise<T> {
     this.calls.push(call)
-    this.mostInFlight = Math.max(this.mostInFlight, ++this.inFlight)
-    try {
-      return await this.meet(call, carryOut)
-    } finally {
-      this.inFlight--
-    }
+    return this.meet(call, carryOut)
   }
 }
 
@@ -132,11 +125,6 @@ function merged(before: object | null | undefined, changes: Changes): Record<str
 
 function conflict(): ApiError {
   return new ApiError('conflict', 'it has changed since it was read')
-}
-
-/** The API server is away. */
-export function unreachable(): ApiError {
-  return new ApiError('network', 'cannot reach the API server')
 }
 
 /** A write that was sent, and whose answer never came. */

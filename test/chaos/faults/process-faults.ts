@@ -70,7 +70,7 @@ export const PROCESS_FAULTS = {
     inject: async ({ stillness }, { pod }) => {
       const { launcher } = treeOf(pod)
       const over = stillness.begin(pod.options.identity)
-      exitOf(pod.container).then(over)
+      void exitOf(pod.container).then(over)
       signalSame(launcher, 'SIGSTOP')
       return () => {
         signalSame(launcher, 'SIGCONT')
@@ -133,7 +133,7 @@ export const PROCESS_FAULTS = {
       const running = workload.filter(({ state }) => state !== 'T')
       const { agent } = pod
       const over = stillness.begin(pod.options.identity)
-      exitOf(pod.container).then(over)
+      void exitOf(pod.container).then(over)
       agent.signal('SIGSTOP')
       for (const one of [launcher, ...running]) signalSame(one, 'SIGSTOP')
       return () => {

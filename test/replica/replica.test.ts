@@ -2,18 +2,38 @@ import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { test } from 'node:test'
+import { describe, test } from 'node:test'
 import { systemClock } from '../../agent/clock.ts'
 import type { LeaseApi } from '../../agent/lease/lease-api.ts'
 import { LauncherKeys } from '../../agent/link/keys.ts'
 import { createLog } from '../../agent/observe/log.ts'
-import type { Metrics } from '../../agent/observe/metrics.ts'
-import { Replica } from '../../agent/replica/replica.ts'
+import { createMetrics } from '../../agent/observe/prometheus.ts'
+import { Replica, remedyFor } from '../../agent/replica/replica.ts'
 import { connectSupervisor } from '../../agent/supervisor/connect.ts'
 import type { Wanted } from '../../agent/traffic/traffic.ts'
 import { parse } from '../config/commands.ts'
 import { heldBy } from '../election/candidate.ts'
 import { settled } from '../support/virtual-clock.ts'
+
+const LEASE_MS = 15_000
+const hands = { onCrash: 'handover', leaseDurationMs: LEASE_MS } as const
+const restarts = { onCrash: 'restart', leaseDurationMs: LEASE_MS } as const
+
+describe('a LangFlow that failed', () => {
+  for (const [what, options, servedMs, ready, remedy] of [
+    ['is handed over where another replica is ready', hands, LEASE_MS, [1, 3], 'handover'],
+    ['is handed over where nobody knows whether one is', hands, LEASE_MS, [null], 'handover'],
+    ['is restarted in place where no other replica is ready', hands, LEASE_MS, [0], 'restart'],
+    ['is always restarted in place with --on-crash=restart', restarts, LEASE_MS, [0, 1, null], 'restart'],
+    ['is handed over where it never served, so that a crash loop backs off', restarts, null, [0], 'handover'],
+    ['is handed over where it had not served for a lease duration', restarts, LEASE_MS - 1, [0], 'handover'],
+    ['is so also without --on-crash=restart', hands, LEASE_MS - 1, [0], 'handover'],
+  ] as const) {
+    test(what, () => {
+      for (const others of ready) assert.equal(remedyFor(options, servedMs, others), remedy)
+    })
+  }
+})
 
 /** A Lease that somebody else holds for good. */
 const TAKEN: LeaseApi = {
@@ -23,18 +43,6 @@ const TAKEN: LeaseApi = {
   create: () => assert.fail('the Lease is there'),
   watch: async () => ({ close: () => {} }),
   close: () => {},
-}
-
-const ignore = () => {}
-const UNCOUNTED: Metrics = {
-  leading: ignore,
-  slowPath: ignore,
-  renewal: ignore,
-  transition: ignore,
-  restarted: ignore,
-  takeover: ignore,
-  stopped: ignore,
-  apiRequest: ignore,
 }
 
 test('an agent ends only once the API server leads no traffic to it any more', async (t) => {
@@ -48,7 +56,7 @@ test('an agent ends only once the API server leads no traffic to it any more', a
   const acknowledged = Promise.withResolvers<void>()
   const wanted: Wanted[] = []
   let closed = false
-  const replica = new Replica({
+  const replica: Replica = new Replica({
     options,
     namespace: 'team',
     api: TAKEN,
@@ -68,7 +76,7 @@ test('an agent ends only once the API server leads no traffic to it any more', a
     http: async () => ({ port: 0, close: async () => {} }),
     clock: systemClock,
     log: createLog({ component: 'agent', level: 'silent', identity: 'me' }),
-    metrics: UNCOUNTED,
+    metrics: createMetrics({ leaseName: options.leaseName, status: () => replica.status() }),
     salt: 0,
   })
   await replica.start()

@@ -4,6 +4,7 @@ import {
   chmodSync,
   chownSync,
   copyFileSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -93,6 +94,7 @@ describe('install', () => {
         `the path of ${deep} is too long for node to start from: name one of at most ${room - 10} bytes`,
       ),
     )
+    assert.ok(!existsSync(deep))
   })
 
   test('an old file is replaced as a whole: who has it open keeps the old one', () => {

@@ -1,0 +1,265 @@
+import { reached, untilReached } from '../clock.ts'
+import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
+import { coolDownAfter, doubtAt, grantOf, killAt } from './deadlines.ts'
+import { sendRead, sendWrite } from './requests.ts'
+import {
+  type CandidateState,
+  decide,
+  type End,
+  emit,
+  event,
+  type Free,
+  type Held,
+  type Input,
+  kill,
+  type Leading,
+  NEVER,
+  type Remedy,
+  type StepDown,
+  type SteppingDown,
+  type Write,
+} from './state.ts'
+import { looksNeverHeld } from './vacancy.ts'
+
+/** Clock synchronisation slews small errors; a step of more than this is a jump. */
+const WALL_JUMP_MS = 1_000
+/** A term that served this many lease durations was no failure of the kind that repeats at once. */
+const GOOD_TERM_LEASES = 4
+
+export const USED_BY_ANOTHER = 'somebody else acquired the Lease in this name'
+
+/** What the holder does: renew, doubt, lose, or step down in the planned order. */
+export function lead(input: Input, before: Held): CandidateState {
+  const { config, now } = input
+
+  // 1. Lose it where its time is over.
+  const reason = lostByTime(input, before)
+  if (reason !== null) return lose(input, before, reason)
+
+  // 2. From the renew deadline on leadership is in doubt, and renewing is urgent.
+  let state = before
+  if (!state.term.doubt && reached(now, doubtAt(config, state.term.renewedAt))) {
+    const nextAttemptAt = Math.min(state.nextAttemptAt, now.mono + config.retryPeriodMs / 4)
+    const cause = state.writeProblem ?? 'no renewal was acknowledged by the renew deadline'
+    state = event(withTerm({ ...state, nextAttemptAt }, { doubt: true }), 'doubt', cause)
+  }
+
+  // 3. A clock set forward may mean that the machine was paused without its other clocks noticing: ask at once, once for each
+  //    jump, so that an attempt that fails is repeated no sooner for it.
+  const { attemptedAt } = state
+  const jumpMs = attemptedAt === null ? 0 : now.wall - attemptedAt.wall - (now.mono - attemptedAt.mono)
+  if (attemptedAt !== null && jumpMs > WALL_JUMP_MS)
+    state = {
+      ...state,
+      nextAttemptAt: now.mono,
+      attemptedAt: { ...attemptedAt, wall: attemptedAt.wall + jumpMs },
+    }
+
+  // 4. Step down where the launcher ends; start the workload where that is due.
+  if (state.phase === 'leading') {
+    const { term, workload } = state
+    if (workload.ending) state = beginStepDown(input, state, { reason: 'the LangFlow container is ending' })
+    else if (!term.startOrdered && !term.doubt && workload.canRun)
+      state = emit(withTerm(state, { startOrdered: true }), { type: 'start', epoch: term.epoch })
+  }
+
+  // 5. Take the next stage of a planned stop.
+  if (state.phase === 'stepping down') state = advance(input, state)
+
+  // 6. Renew, release, or look.
+  const next = request(input, state)
+  return next.term === null ? next : plan(input, next)
+}
+
+/** Why the Lease is lost by the clock; `null`: it is not. */
+function lostByTime({ config, now }: Input, { seen, term }: Held): string | null {
+  const deadline = killAt(config, term.renewedAt)
+  if (reached(now, deadline)) return 'no renewal was acknowledged in time'
+  // A machine that was paused without its other clocks noticing may have lost the Lease long ago. A compare-and-swap on one's
+  // own last write would tell; to write what was deleted or emptied, or made anew by a late creation of an earlier term, tells
+  // nothing.
+  const lease = seen?.lease ?? null
+  const proven = lease !== null && !looksNeverHeld(lease) && epochOf(lease) === term.epoch
+  if (proven || now.wall < deadline.wall) return null
+  return 'the Lease is gone, and by the wall clock so is the time it was held for'
+}
+
+/** Why the Lease is lost by what it says, when it was not this replica that wrote that; `null`: it is not. */
+export function lostTo({ config }: Input, { term, written }: Held, lease: Lease): string | null {
+  const holder = holderOf(lease)
+  if (holder !== config.identity && holder !== '') return `the Lease is held by ${holder}`
+  if (epochOf(lease) === term.epoch) return null
+  if (holder === '') return looksNeverHeld(lease) ? null : 'somebody else held the Lease meanwhile'
+  // Whoever acquires writes times of its own; an own creation of an earlier term may come late, after a deletion.
+  const { renewTime, acquireTime } = lease.spec ?? {}
+  const edited = epochOf(lease) < term.epoch || acquireTime === term.acquireTime
+  return edited && written.includes(renewTime ?? '') ? null : USED_BY_ANOTHER
+}
+
+/** The end of leadership without consent: kill first, and never release (rule 3). */
+export function lose({ now }: Input, state: Held, reason: string): Free {
+  return { ...withoutTerm(event(kill(state), 'lost', reason)), nextAttemptAt: now.mono }
+}
+
+/** An acquisition was acknowledged, or the grant of an earlier agent taken back. */
+export function beginTerm(input: Input, before: Free, write: Write, lease: Lease): CandidateState {
+  const { config, now } = input
+  if (reached(now, killAt(config, write.sentAt))) return before
+  const resumed = write.kind === 'resume'
+  const { ending } = before
+  const leading: Leading = {
+    ...before,
+    phase: 'leading',
+    ending: null,
+    coolDown: null,
+    strangers: 0,
+    successor: null,
+    reportedHolder: config.identity,
+    term: {
+      epoch: epochOf(lease),
+      acquireTime: lease.spec?.acquireTime ?? write.renewTime,
+      renewedAt: write.sentAt,
+      startedAt: now.mono,
+      doubt: false,
+      startOrdered: resumed,
+      restarting: null,
+      stepDown: null,
+    },
+  }
+  const acquired = event(leading, 'acquired', write.because, {
+    acquireMs: Math.round(now.mono - write.sentAt.mono),
+    unchangedMs: Math.round(write.unchangedMs),
+  })
+  const state = emit(acquired, { type: 'grant', grant: grantOf(config, acquired.term) })
+  const { canRun, alive, failed } = state.workload
+  if (ending !== null) return beginStepDown(input, state, { reason: ending.reason, ending })
+  if (!resumed && !canRun) return beginStepDown(input, state, { reason: 'the launcher went away' })
+  if (resumed && alive === 'no')
+    return beginStepDown(input, state, { reason: 'the workload ended without its agent', failed: true })
+  return failed === null ? state : beginStepDown(input, state, { reason: failed, failed: true })
+}
+
+/** A renewal was acknowledged: a doubt that it ends is over (compare-and-swap: nobody else held the Lease). */
+export function extend({ config, now }: Input, before: Held, write: Write): Held {
+  const state = withTerm(before, { renewedAt: write.sentAt })
+  const { renewedAt, doubt } = state.term
+  if (reached(now, killAt(config, renewedAt))) return state
+  const extended = withTerm(state, { doubt: doubt && reached(now, doubtAt(config, renewedAt)) })
+  return emit(extended, { type: 'grant', grant: grantOf(config, extended.term) })
+}
+
+/**
+ * The workload does not do its work: it is started again in this term, or handed over. To be started again it is stopped while
+ * renewing goes on, and never killed: a kill ends the grant for good. One failure may be told in several ways, so that a second
+ * one changes nothing.
+ */
+export function remedyFailure(input: Input, state: Leading, reason: string, remedy: Remedy): Held {
+  if (remedy === 'handover') return beginStepDown(input, state, { reason, failed: true })
+  if (state.term.restarting !== null) return state
+  const { stopTimeoutMs } = input.config
+  return emit(withTerm(state, { restarting: reason }), { type: 'restart', reason, graceMs: stopTimeoutMs })
+}
+
+/** That it ended, or serves nobody, may have been told while the launcher had no agent to tell it to. */
+export function noticeFailure(input: Input, before: Leading): Held {
+  const { term, workload } = before
+  const { canRun, failed } = workload
+  const ended = workload.alive === 'no'
+  const toBeStarted = !term.startOrdered || term.restarting !== null
+  if (ended && !canRun && toBeStarted)
+    return beginStepDown(input, before, { reason: 'the launcher went away' })
+  if (ended && canRun && !toBeStarted)
+    return beginStepDown(input, before, { reason: 'the workload runs no more', failed: true })
+  const state = ended && canRun ? withTerm(before, { restarting: null, startOrdered: false }) : before
+  if (state.term.restarting !== null || failed === null) return state
+  return beginStepDown(input, state, { reason: failed, failed: true })
+}
+
+interface StepDownReason extends Pick<StepDown, 'reason'>, Partial<Pick<StepDown, 'failed' | 'graceMs'>> {
+  readonly ending?: End
+}
+
+/** Rule 3: close the gate, drain while renewing, stop, have it confirmed, release. */
+export function beginStepDown({ config, now }: Input, before: Leading, why: StepDownReason): SteppingDown {
+  const { reason, failed = false, graceMs = config.stopTimeoutMs, ending = null } = why
+  const since = now.mono
+  const stepDown = { reason, failed, graceMs, stage: 'draining', since, drained: false } as const
+  const term = { ...before.term, restarting: null, stepDown }
+  const state: SteppingDown = { ...before, phase: 'stepping down', term, ending }
+  return emit(event(state, 'draining', reason), { type: 'drain', until: since + config.drainTimeoutMs })
+}
+
+/** No request is in flight any more. */
+export function drained(state: SteppingDown): SteppingDown {
+  const { stepDown } = state.term
+  return stepDown.stage === 'draining' ? withTerm(state, { stepDown: { ...stepDown, drained: true } }) : state
+}
+
+function advance({ config, now }: Input, state: SteppingDown): SteppingDown {
+  const { stepDown } = state.term
+  const { alive, spare } = state.workload
+  const to = (stage: StepDown['stage']) =>
+    withTerm(state, { stepDown: { ...stepDown, stage, since: now.mono } })
+  const gone = alive === 'no' && !spare
+  if (gone && stepDown.stage !== 'releasing') return to('releasing')
+  const drained = stepDown.drained || now.mono >= stepDown.since + config.drainTimeoutMs
+  if (stepDown.stage !== 'draining' || !drained) return state
+  return emit(to('stopping'), { type: 'stop', graceMs: stepDown.graceMs })
+}
+
+/** The planned end: nothing lives, nothing is held. */
+export function endTerm({ config, now }: Input, state: SteppingDown): Free {
+  const { stepDown, startedAt } = state.term
+  const ended = event(event(state, 'released', stepDown.reason), 'stepped_down', stepDown.reason)
+  const free = { ...withoutTerm(ended), reportedHolder: null }
+  if (!stepDown.failed) return free
+  const good = now.mono - startedAt > GOOD_TERM_LEASES * config.leaseDurationMs
+  const failures = good ? 1 : state.failures + 1
+  return { ...free, failures, coolDown: coolDownAfter(failures, config, now) }
+}
+
+function request(input: Input, state: Held): CandidateState {
+  const { inFlight, unresolved, nextAttemptAt, mustRead, seen } = state
+  const releasing = state.phase === 'stepping down' && state.term.stepDown.stage === 'releasing'
+  // The release of a stopped workload need not wait for the next renewal; a failed one is retried like any write.
+  const released = releasing && unresolved.some((write) => write.kind === 'release')
+  const due = input.now.mono >= nextAttemptAt || (releasing && !released)
+  if (inFlight || !due) return state
+  if (mustRead) return sendRead(input, state)
+  if (!releasing) return sendWrite(input, state, seen?.lease ? 'renew' : 'recreate')
+  // Deleted or emptied meanwhile: there is nothing left to give back.
+  return seen?.heldMs ? sendWrite(input, state, 'release') : endTerm(input, state)
+}
+
+/** When to look again, and the sentence that says how things stand. */
+function plan({ config, now }: Input, state: Held): Held {
+  const { term, inFlight, nextAttemptAt, workload } = state
+  const { stepDown, doubt, restarting, epoch, renewedAt } = term
+  const deadline = (doubt ? killAt : doubtAt)(config, renewedAt)
+  const wakeAt = Math.min(
+    now.mono + untilReached(now, deadline),
+    inFlight ? NEVER : nextAttemptAt,
+    stepDown?.stage === 'draining' ? stepDown.since + config.drainTimeoutMs : NEVER,
+  )
+  const leftMs = Math.max(0, untilReached(now, killAt(config, renewedAt)))
+  const left = `${(leftMs / 1000).toFixed(1)} s left`
+  const waits = workload.stopFailed === null ? '' : `; ALARM: ${workload.stopFailed}, so the Lease is kept`
+  if (stepDown !== null)
+    return decide(state, `stepping down (${stepDown.stage}): ${stepDown.reason}${waits}`, wakeAt)
+  if (doubt)
+    return decide(state, `leadership is in doubt, the workload is stopped or frozen, ${left}`, wakeAt)
+  if (restarting !== null)
+    return decide(state, `restarting the workload in place: ${restarting}${waits}`, wakeAt)
+  return decide(state, `holding the Lease in epoch ${epoch}, ${left}`, wakeAt)
+}
+
+function withTerm<S extends Held>(state: S, patch: Partial<S['term']>): S {
+  return { ...state, term: { ...state.term, ...patch } }
+}
+
+function withoutTerm(state: Held): Free {
+  const { ending } = state
+  return ending === null
+    ? { ...state, term: null, phase: 'follower', ending }
+    : { ...state, term: null, phase: 'ending', ending, exited: false }
+}

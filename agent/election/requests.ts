@@ -1,0 +1,152 @@
+import type { Instant } from '../clock.ts'
+import { ApiError } from '../kube/errors.ts'
+import {
+  annotated,
+  epochAfter,
+  epochOf,
+  holderOf,
+  isNewer,
+  LARGEST_TRANSITIONS,
+  type Lease,
+  langflowOf,
+  type Notes,
+} from '../lease/lease.ts'
+import { isOlder } from '../package-version.ts'
+import { doubtAt, killAt } from './deadlines.ts'
+import {
+  type CandidateConfig,
+  type CandidateState,
+  type ElectionState,
+  emit,
+  type Input,
+  type Write,
+  type WriteKind,
+} from './state.ts'
+import { isReleased } from './vacancy.ts'
+
+/** Writes that can still surface as committed are few: one request is in flight at a time. */
+const REMEMBERED_WRITES = 32
+
+/**
+ * Sends a write. Its body keeps everything of the Lease that this program does not own, and its `resourceVersion`: every write
+ * is a compare-and-swap (rule 4), except for a creation, which the API server refuses when the Lease exists.
+ *
+ * @param because of an `acquire`: why the Lease is free
+ */
+export function sendWrite<S extends CandidateState>(
+  { config, now }: Input,
+  state: S,
+  kind: WriteKind,
+  because = '',
+): S {
+  const { seen, term, highestEpoch, nextWriteId: id, written, created } = state
+  const base = seen?.lease ?? null
+  const renewTime = microTime(now.wall, (config.salt + id) % 1000)
+  const led = term?.epoch ?? (base === null ? 0 : epochOf(base))
+  const epoch = kind === 'acquire' ? epochAfter(highestEpoch) : led
+  const held = { holderIdentity: config.identity, leaseDurationSeconds: config.leaseDurationMs / 1000 }
+  // client-go's form of a release: no holder, one second.
+  const holder = kind === 'release' ? { holderIdentity: '', leaseDurationSeconds: 1 } : held
+  const begins = kind === 'acquire' || kind === 'release'
+  const acquireTime = begins ? { acquireTime: renewTime } : term && { acquireTime: term.acquireTime }
+  const leaseTransitions = Math.min(epoch, LARGEST_TRANSITIONS)
+  const write: Write = {
+    id,
+    kind,
+    base,
+    renewTime,
+    sentAt: now,
+    because,
+    unchangedMs: seen === null ? 0 : now.mono - seen.changedAt,
+    lease: {
+      ...(base ?? { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease' }),
+      metadata: annotated(base?.metadata ?? {}, notesFor(config, state, kind, epoch)),
+      spec: { ...base?.spec, ...holder, renewTime, ...acquireTime, leaseTransitions },
+    },
+  }
+  const sent = {
+    ...state,
+    inFlight: true,
+    pending: write,
+    attemptedAt: now,
+    nextWriteId: id + 1,
+    nextAttemptAt: now.mono + config.retryPeriodMs,
+    written: [...written.slice(-REMEMBERED_WRITES), renewTime],
+    created: base === null ? [...created.slice(-REMEMBERED_WRITES), renewTime] : created,
+  }
+  return emit(sent, { type: 'write', write, deadlineMs: requestDeadline(config, state, now) })
+}
+
+export function sendRead<S extends CandidateState>({ config, now }: Input, state: S): S {
+  const nextPollAt = now.mono + config.retryPeriodMs
+  const sent = { ...state, inFlight: true, readSentAt: now, readAfter: state.seen, nextPollAt }
+  return emit(sent, { type: 'read', deadlineMs: requestDeadline(config, state, now) })
+}
+
+/**
+ * Half the renew deadline, as the Kubernetes components do it, so that two attempts fit; less once that would
+ * carry the request past the doubt, where a new connection is worth more than an old answer.
+ */
+function requestDeadline(config: CandidateConfig, { term }: ElectionState, now: Instant): number {
+  const half = config.renewDeadlineMs / 2
+  if (term === null) return half
+  const untilDoubt = doubtAt(config, term.renewedAt).mono - now.mono
+  const untilKill = killAt(config, term.renewedAt).mono - now.mono
+  return Math.min(half, Math.max(config.retryPeriodMs, untilDoubt), Math.max(1, untilKill))
+}
+
+/** Unix ms as the API's MicroTime; the microseconds are the writer's own mark. */
+function microTime(wall: number, micros: number): string {
+  const millis = new Date(wall).toISOString().slice(0, -1)
+  return `${millis}${String(micros).padStart(3, '0')}Z`
+}
+
+/** A successor is for the one Lease that was released to it, and so is the word of who released it. */
+function notesFor(
+  { owner, identity, allowOlder }: CandidateConfig,
+  { workload: { langflow }, successor, seen }: ElectionState,
+  kind: WriteKind,
+  epoch: number,
+): Notes {
+  // The newest version that has led: written with what takes the Lease, and so before its LangFlow can act.
+  const noted = seen?.lease ? langflowOf(seen.lease) : null
+  const older = langflow !== null && noted !== null && !allowOlder && isOlder(langflow, noted)
+  const both = { epoch, ...(langflow !== null && { langflow: older ? noted : langflow }) }
+  if (kind === 'renew') return both
+  const own = owner === null ? both : { ...both, owner }
+  if (kind === 'release') return { ...own, successor, released: { identity, epoch } }
+  return { ...own, successor: null, released: null }
+}
+
+/**
+ * A success is no proof: what stands between this replica and etcd (a mutating webhook, a proxy) may drop a write and answer
+ * 200, and nobody else would see the Lease renewed. Says what the answer lacks of the write; `null`: nothing. The renew time
+ * may come back in another form (some truncate it), but not as it was before.
+ *
+ * @param written renew times of all of this replica's writes
+ */
+export function notKept(
+  { lease, base }: Pick<Write, 'lease' | 'base'>,
+  answer: Lease,
+  written: readonly string[],
+): ApiError | null {
+  const lacks = (lack: string) => {
+    const message = `the API server did not keep what was written: ${lack}; look for a webhook or a proxy that changes Leases`
+    return new ApiError('not_kept', message, { mayHaveCommitted: true })
+  }
+  const [holder, epoch] = [holderOf(lease), epochOf(lease)]
+  if (holderOf(answer) !== holder) return lacks(`its holder is "${holderOf(answer)}" and not "${holder}"`)
+  if (epochOf(answer) !== epoch) return lacks(`its epoch is ${epochOf(answer)} and not ${epoch}`)
+  if (base !== null && !isNewer(answer.metadata.resourceVersion, base.metadata.resourceVersion))
+    return lacks('it is no newer version')
+  if (holder === '')
+    return isReleased(lease, null) && !isReleased(answer, null) ? lacks('it is no release') : null
+  const { renewTime, leaseDurationSeconds } = answer.spec ?? {}
+  if (!renewTime || renewTime === base?.spec?.renewTime) return lacks('its renewTime is as before')
+  // A newer version than this write was based on, and no newer one than an earlier write of which no answer came.
+  if (renewTime !== lease.spec?.renewTime && written.includes(renewTime))
+    return lacks('its renewTime is that of an earlier write')
+  const duration = lease.spec?.leaseDurationSeconds ?? 0
+  if ((leaseDurationSeconds ?? 0) >= duration) return null
+  return lacks(`its leaseDurationSeconds is ${leaseDurationSeconds} and not ${duration}`)
+}

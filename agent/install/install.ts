@@ -1,0 +1,201 @@
+import { execFileSync } from 'node:child_process'
+import {
+  accessSync,
+  chmodSync,
+  constants,
+  copyFileSync,
+  existsSync,
+  readdirSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+} from 'node:fs'
+import { basename, delimiter, dirname, extname, join } from 'node:path'
+import { makeDirectory } from '../directory.ts'
+import { FatalError } from '../exit.ts'
+import { VERSION } from '../version.ts'
+import { readInterpreter, writeInterpreter } from './interpreter.ts'
+
+/** The static one first: it starts in any image. */
+const TINI_NAMES = ['tini-static', 'tini']
+/**
+ * With a program that its user may not read, the kernel lets no other process of that user trace what is started from it,
+ * or look into its memory: a flow runs as the user that its launcher runs as.
+ */
+const EXECUTE_ONLY = 0o111
+/**
+ * Beside the image's node: a copy of its dynamic loader. The loader itself may be executed and not read there, for the same
+ * reason as a node that was installed (an image volume); node is readable, since it is copied.
+ */
+const READABLE_LOADER = 'loader'
+/** Where the image's node has its dynamic loader and its libraries: in a directory of this name beside it. */
+const LIBRARIES = 'lib'
+/** For a first start from a cold disk. */
+const CHECK_TIMEOUT_MS = 60_000
+
+/**
+ * Puts the three programs into `target`, each at once or not at all, and starts them; with them the libraries that the
+ * image's node has of its own. Throws `FatalError`.
+ */
+export function install(target: string, { program, path }: { program: string; path: string }): void {
+  const bundle = realpathSync(program)
+  if (extname(bundle) === '.ts') {
+    throw new FatalError(
+      'install copies the built program, and this one runs from its source: run npm run build, then node dist/langflow-leader.mjs install DIR',
+    )
+  }
+  const tini = findTini([...path.split(delimiter), dirname(process.execPath)])
+  const own = ownLibraries(process.execPath)
+  const loader = own === null ? null : loaderIn(target, own)
+  try {
+    makeDirectory(target)
+    if (own !== null) makeDirectory(join(target, LIBRARIES))
+    for (const [name, library] of own?.files ?? []) replace(library, join(target, LIBRARIES, name))
+    replace(tini, join(target, 'tini'))
+    replace(process.execPath, join(target, 'node'), (draft) => {
+      if (loader !== null) writeInterpreter(draft, loader)
+      chmodSync(draft, EXECUTE_ONLY)
+    })
+    replace(bundle, join(target, 'langflow-leader.mjs'))
+  } catch (error) {
+    throw new FatalError(`cannot write to ${target}: ${reasonOf(error as NodeJS.ErrnoException)}`, {
+      cause: error,
+    })
+  }
+  check(target)
+}
+
+/** What a node brings along so that it starts in any image: the one of the image does, and so does a copy of it. */
+interface Libraries {
+  /** What to copy into `LIBRARIES`, by the name that it has there. */
+  readonly files: ReadonlyMap<string, string>
+  /** The name of the dynamic loader among them. */
+  readonly loader: string
+  /** How many bytes the absolute path of the loader may have. */
+  readonly room: number
+}
+
+/** `null`: it uses the libraries of the machine. */
+function ownLibraries(node: string): Libraries | null {
+  const interpreter = interpreterOf(node)
+  const directory = join(dirname(node), LIBRARIES)
+  if (interpreter === undefined || !isSameDirectory(dirname(interpreter.path), directory)) return null
+  const name = basename(interpreter.path)
+  const files = new Map(readdirSync(directory).map((file) => [file, join(directory, file)]))
+  const readable = join(dirname(node), READABLE_LOADER)
+  if (existsSync(readable)) files.set(name, readable)
+  return { files, loader: name, room: interpreter.room }
+}
+
+function interpreterOf(node: string): ReturnType<typeof readInterpreter> {
+  try {
+    return readInterpreter(node)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EACCES') throw error
+    throw new FatalError(
+      `${node} may be executed and not read, as a copy of install's is: install from the image, or as root`,
+    )
+  }
+}
+
+/** The path of the loader of a copy in `directory`. Throws `FatalError` where the copy has no room for it. */
+function loaderIn(directory: string, { loader, room }: Libraries): string {
+  const path = join(directory, LIBRARIES, loader)
+  const tooMuch = Buffer.byteLength(path) - room
+  if (tooMuch <= 0) return path
+  const longest = Buffer.byteLength(directory) - tooMuch
+  throw new FatalError(
+    `the path of ${directory} is too long for node to start from: name one of at most ${longest} bytes`,
+  )
+}
+
+function isSameDirectory(one: string, other: string): boolean {
+  try {
+    return realpathSync(one) === realpathSync(other)
+  } catch {
+    return false
+  }
+}
+
+function findTini(directories: readonly string[]): string {
+  const absolute = directories.filter((directory) => directory.startsWith('/'))
+  const places = TINI_NAMES.flatMap((name) => absolute.map((directory) => join(directory, name)))
+  const found = places.find(isExecutable)
+  if (found !== undefined) return found
+  throw new FatalError(
+    'tini is not installed: put tini-static on the PATH (Debian: apt-get install tini), or use the image, which has it',
+  )
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** Whoever starts the old file meanwhile gets the whole old file. */
+function replace(source: string, target: string, prepare?: (draft: string) => void): void {
+  const draft = `${target}.new`
+  try {
+    // What an install that was killed left may not be writable.
+    rmSync(draft, { force: true })
+    copyFileSync(source, draft)
+    chmodSync(draft, 0o755)
+    prepare?.(draft)
+    renameSync(draft, target)
+  } catch (error) {
+    rmSync(draft, { force: true })
+    throw error
+  }
+}
+
+function reasonOf({ code, message }: NodeJS.ErrnoException): string {
+  switch (code) {
+    case 'EACCES':
+    case 'EPERM':
+      return `user ${process.getuid?.()} may not; mount a volume that it can write to (in a pod: set fsGroup)`
+    case 'EROFS':
+      return 'it is read-only; mount a volume there, without readOnly in this container'
+    case 'ENOSPC':
+      return 'there is no space left; it takes 130 MB'
+    case 'ENOENT':
+      return 'there can be no directory in that place; name another one'
+    case 'EEXIST':
+    case 'ENOTDIR':
+      return 'it is not a directory; name another one'
+    default:
+      return `${message}; name another directory`
+  }
+}
+
+/** Starts what was copied, in the way that LangFlow's container will. */
+function check(target: string): void {
+  const at = (name: string) => join(target, name)
+  // As a subreaper (-s), since here it is not PID 1. A NODE_OPTIONS of this container says nothing about the other one.
+  const args = ['-s', '--', at('node'), at('langflow-leader.mjs'), '--version']
+  try {
+    const version = execFileSync(at('tini'), args, {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: {},
+      timeout: CHECK_TIMEOUT_MS,
+    }).trim()
+    if (version === VERSION) return
+    throw new FatalError(
+      `${target} has version ${version} instead of ${VERSION}: does another install write to it?`,
+    )
+  } catch (error) {
+    if (error instanceof FatalError) throw error
+    const { code, stderr, message } = error as NodeJS.ErrnoException & { stderr?: string }
+    if (code === 'EACCES') {
+      throw new FatalError(
+        `${target} is mounted noexec: name a directory on a volume from which programs may start`,
+      )
+    }
+    const said = (stderr || message).trim().split('\n')[0]
+    throw new FatalError(`what was installed in ${target} does not start: ${said}`, { cause: error })
+  }
+}

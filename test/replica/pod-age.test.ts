@@ -1,0 +1,40 @@
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, type TestContext, test } from 'node:test'
+import { podAge } from '../../agent/replica/pod-age.ts'
+import { VirtualClock } from '../support/virtual-clock.ts'
+
+describe("a pod's age", () => {
+  function directory(t: TestContext): string {
+    const path = mkdtempSync(join(tmpdir(), 'pod-age-'))
+    t.after(() => rmSync(path, { recursive: true }))
+    return path
+  }
+
+  test('goes on when its agent is restarted, whatever becomes of the wall clock', async (t) => {
+    const path = directory(t)
+    const clock = new VirtualClock()
+    podAge(path, clock)
+    clock.wallAhead += 3_600_000
+    await clock.pass(90_000)
+    assert.equal(podAge(path, clock)(clock.now()), 90_000)
+  })
+
+  test('goes on by the wall clock when its machine was restarted', (t) => {
+    const path = directory(t)
+    const clock = new VirtualClock()
+    writeFileSync(join(path, 'born'), JSON.stringify({ bootId: 'an earlier one', boot: 5 }))
+    const bornAt = clock.now().wall / 1000 - 90
+    utimesSync(join(path, 'born'), bornAt, bornAt)
+    assert.equal(podAge(path, clock)(clock.now()), 90_000)
+  })
+
+  test('is unknown where nothing can be written, or what was written is no age', (t) => {
+    assert.equal(podAge('/proc/nowhere', new VirtualClock())(new VirtualClock().now()), null)
+    const path = directory(t)
+    writeFileSync(join(path, 'born'), '')
+    assert.equal(podAge(path, new VirtualClock())(new VirtualClock().now()), null)
+  })
+})
