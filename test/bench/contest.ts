@@ -1,12 +1,36 @@
-import { LeaseWatch } from '../e2e/lease-watch.ts'
-import type { Candidate, Side } from './candidate.ts'
-import { end, type Ground } from './ground.ts'
+import type { LoggedProcess } from '../harness/logged-process.ts'
+import { type Sighting, type Watch, watchLease } from '../harness/watch.ts'
+import { end, type Testbed } from './testbed.ts'
+
+/** One process that competes for a Lease: the product's, or the peer's. */
+export interface Candidate {
+  readonly identity: string
+  readonly process: LoggedProcess
+  /** Resolves once it leads, its workload serving, or stands by. */
+  ready(): Promise<void>
+  /** Resolves once it leads, its workload serving. */
+  leads(): Promise<void>
+  /** When it gave the Lease up, in ms of the wall clock, by its own log. */
+  released(): Promise<number>
+  /** When it got the Lease, likewise. */
+  acquired(): Promise<number>
+  /** SIGKILL to each of its processes. */
+  kill(): void
+}
+
+/** One contestant of the comparison. */
+export interface Side {
+  readonly name: string
+  readonly lease: string
+  /** Prepares a namespace, and returns what starts candidates there. */
+  enter(namespace: string): Promise<(identity: string) => Promise<Candidate>>
+}
 
 /** Candidates of one side on one Lease, in a namespace of their own, and the bench's eye on it. */
 export class Contest {
   readonly side: Side
   readonly namespace: string
-  readonly watch: LeaseWatch
+  readonly watch: Watch<Sighting>
   readonly #start: (identity: string) => Promise<Candidate>
   readonly #candidates = new Map<string, Candidate>()
   #started = 0
@@ -14,7 +38,7 @@ export class Contest {
   private constructor(
     side: Side,
     namespace: string,
-    watch: LeaseWatch,
+    watch: Watch<Sighting>,
     start: (identity: string) => Promise<Candidate>,
   ) {
     this.side = side
@@ -24,10 +48,10 @@ export class Contest {
   }
 
   /** Resolves once one candidate leads and the others stand by. */
-  static async open(ground: Ground, side: Side, candidates: number): Promise<Contest> {
-    const namespace = await ground.plane.newNamespace()
+  static async open(testbed: Testbed, side: Side, candidates: number): Promise<Contest> {
+    const namespace = await testbed.plane.newNamespace()
     const start = await side.enter(namespace)
-    const watch = await LeaseWatch.open(ground.plane, namespace, side.lease)
+    const watch = await watchLease(testbed.plane, namespace, side.lease)
     const contest = new Contest(side, namespace, watch, start)
     try {
       await (await contest.add()).leads()
@@ -73,7 +97,7 @@ export class Contest {
 
   async close(): Promise<void> {
     // Followers first: nobody takes over what ends anyway.
-    const leader = this.#candidates.get(this.watch.sightings.at(-1)?.holder ?? '')
+    const leader = this.#candidates.get(this.watch.versions.at(-1)?.holder ?? '')
     const others = [...this.#candidates.values()].filter((one) => one !== leader)
     await Promise.all(others.map(({ process }) => end(process)))
     if (leader !== undefined) await end(leader.process)

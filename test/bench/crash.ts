@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Side } from './candidate.ts'
+import type { Side } from './contest.ts'
 import { Contest } from './contest.ts'
-import type { Ground } from './ground.ts'
-import { say } from './progress.ts'
-import { atMost, type Row, ratio, type Section } from './row.ts'
+import { atMost, type Row, ratio, type Section } from './report.ts'
 import type { Crashes, Sizes } from './sizes.ts'
+import type { Testbed } from './testbed.ts'
+import { say } from './testbed.ts'
 
 const CANDIDATES = 2
 /** A fresh follower sees at least one renewal before the crash, ... */
@@ -21,15 +21,15 @@ async function crash(contest: Contest): Promise<number> {
   const from = watch.length
   old.kill()
   const taken = await watch.next('the next holder', ({ holder }) => holder !== old.identity, from)
-  const last = watch.sightings[taken.index - 1]
+  const last = watch.versions[taken.index - 1]
   if (last === undefined) throw new Error('the old holder’s last renewal was not seen')
   await contest.candidate(taken.holder).leads()
   await contest.replace(old)
   return taken.at - last.at
 }
 
-async function crashes(ground: Ground, side: Side, { rounds }: Crashes, measured: number[]): Promise<void> {
-  const contest = await Contest.open(ground, side, CANDIDATES)
+async function crashes(testbed: Testbed, side: Side, { rounds }: Crashes, measured: number[]): Promise<void> {
+  const contest = await Contest.open(testbed, side, CANDIDATES)
   try {
     for (let n = 0; n < rounds; n++) {
       const took = await crash(contest)
@@ -45,14 +45,14 @@ async function crashes(ground: Ground, side: Side, { rounds }: Crashes, measured
 
 /** Kills whole leaders on independent Leases, all at once. */
 export async function measureCrashes(
-  ground: Ground,
+  testbed: Testbed,
   ours: Side,
   peer: Side | string,
   sizes: Sizes['crashes'],
 ): Promise<Section> {
   const measured = { ours: [] as number[], peer: [] as number[] }
   const each = (side: Side, plan: Crashes, into: number[]) =>
-    Array.from({ length: plan.leases }, () => crashes(ground, side, plan, into))
+    Array.from({ length: plan.leases }, () => crashes(testbed, side, plan, into))
   const ended = await Promise.allSettled([
     ...each(ours, sizes.ours, measured.ours),
     ...(typeof peer === 'string' ? [] : each(peer, sizes.peer, measured.peer)),

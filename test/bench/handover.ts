@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { mono } from '../support/stage.ts'
-import type { Side } from './candidate.ts'
+import { mono } from '../harness/wait.ts'
+import type { Side } from './contest.ts'
 import { Contest } from './contest.ts'
-import type { Ground } from './ground.ts'
-import { say } from './progress.ts'
-import { percentileAtMost, type Row, ratio, type Section } from './row.ts'
+import { percentileAtMost, type Row, ratio, type Section } from './report.ts'
 import type { Sizes } from './sizes.ts'
+import type { Testbed } from './testbed.ts'
+import { say } from './testbed.ts'
 
 const CANDIDATES = 3
 /** One retry period: so the end meets a leader at every point between two renewals. */
@@ -39,7 +39,7 @@ async function handOver(contest: Contest): Promise<Handover> {
 
 /** Ends leaders of both sides in turn, the peer's spread evenly among ours. */
 export async function measureHandovers(
-  ground: Ground,
+  testbed: Testbed,
   ours: Side,
   peer: Side | string,
   sizes: Sizes['handovers'],
@@ -48,9 +48,9 @@ export async function measureHandovers(
   const open: Contest[] = []
   let failure: string | undefined
   try {
-    const own = await Contest.open(ground, ours, CANDIDATES)
+    const own = await Contest.open(testbed, ours, CANDIDATES)
     open.push(own)
-    const other = typeof peer === 'string' ? undefined : await Contest.open(ground, peer, CANDIDATES)
+    const other = typeof peer === 'string' ? undefined : await Contest.open(testbed, peer, CANDIDATES)
     if (other) open.push(other)
     for (let n = 1; n <= sizes.ours; n++) {
       measured.ours.push(await handOver(own))

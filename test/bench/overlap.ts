@@ -1,5 +1,5 @@
-import { overlapMs, readBeats, spansOf } from '../support/beats.ts'
-import { atMost, type Section } from './row.ts'
+import { overlapMs, readBeats, spansOf } from '../harness/judge.ts'
+import { atMost, type Section } from './report.ts'
 
 /** Judges from what the workloads wrote, one file a Lease, whether two ever acted at once. */
 export function overlapSection(beats: readonly string[], expectedTerms: number): Section {

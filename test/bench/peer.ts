@@ -2,10 +2,11 @@ import { execFile, spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import type { ControlPlane } from '../e2e/control-plane.ts'
-import { type Line, LoggedProcess } from '../support/logged-process.ts'
-import type { Candidate, Side } from './candidate.ts'
-import type { Ground } from './ground.ts'
+import type { ControlPlane } from '../harness/control-plane.ts'
+import { type Line, LoggedProcess } from '../harness/logged-process.ts'
+import type { Fact } from '../harness/report.ts'
+import type { Candidate, Side } from './contest.ts'
+import type { Testbed } from './testbed.ts'
 
 const SOURCE = join(import.meta.dirname, '../../../shared/peer-clientgo')
 const BUILD_MS = 600_000
@@ -17,10 +18,10 @@ export interface Peer {
 }
 
 /** Builds the peer. Resolves to a reason where that is not possible here. */
-export async function buildPeer(ground: Ground): Promise<Peer | string> {
+export async function buildPeer(testbed: Testbed): Promise<Peer | string> {
   if (!existsSync(SOURCE)) return 'the peer’s source (`../shared/peer-clientgo`) is not there'
   if (spawnSync('go', ['version']).status !== 0) return 'Go is not installed'
-  const program = ground.path('peer-clientgo')
+  const program = testbed.path('peer-clientgo')
   try {
     await promisify(execFile)('go', ['build', '-o', program, '.'], { cwd: SOURCE, timeout: BUILD_MS })
   } catch (error) {
@@ -35,23 +36,23 @@ export async function buildPeer(ground: Ground): Promise<Peer | string> {
 export class PeerSide implements Side {
   readonly name = 'client-go'
   readonly lease = 'peer'
-  readonly #ground: Ground
+  readonly #testbed: Testbed
   readonly #peer: Peer
 
-  constructor(ground: Ground, peer: Peer) {
-    this.#ground = ground
+  constructor(testbed: Testbed, peer: Peer) {
+    this.#testbed = testbed
     this.#peer = peer
   }
 
   async enter(namespace: string): Promise<(identity: string) => Promise<PeerCandidate>> {
-    const { plane } = this.#ground
+    const { plane } = this.#testbed
     await grantLeases(plane, namespace)
     return async (identity) => {
       // An account each, by which the audit log tells them apart.
       await plane.kubectl(['create', 'serviceaccount', identity, `--namespace=${namespace}`])
       const kubeconfig = await plane.serviceAccountKubeconfig(namespace, identity, { duration: '1h' })
       return new PeerCandidate(
-        this.#ground.keep(
+        this.#testbed.keep(
           new LoggedProcess(identity, [
             this.#peer.program,
             `--kubeconfig=${kubeconfig}`,
@@ -109,4 +110,16 @@ export class PeerCandidate implements Candidate {
   #said(event: string): Promise<Line> {
     return this.process.find(event, (line) => (line.event as string | undefined) === event)
   }
+}
+
+/** Which client-go was measured, or why none was. */
+export function peerFact(peer: Peer | string): Fact {
+  return [
+    'client-go',
+    typeof peer === 'string' ? `not measured: ${peer}` : `${peer.version}, built with ${goVersion()}`,
+  ]
+}
+
+function goVersion(): string {
+  return spawnSync('go', ['env', 'GOVERSION'], { encoding: 'utf8' }).stdout.trim()
 }

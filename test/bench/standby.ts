@@ -1,20 +1,25 @@
-import { deployRights } from '../e2e/deploy-rights.ts'
-import { LANGFLOW_MISSING, langflowBinary, langflowEnvironment, runEcho, writeFlow } from '../e2e/langflow.ts'
+import { deployRights } from '../harness/control-plane.ts'
+import {
+  LANGFLOW_MISSING,
+  langflowBinary,
+  langflowEnvironment,
+  runEcho,
+  writeFlow,
+} from '../harness/langflow.ts'
+import { Replica } from '../harness/replica.ts'
+import { percentile } from '../harness/report.ts'
+import { writeLease } from '../harness/scene.ts'
 import { freePort } from '../support/free-port.ts'
-import { Replica } from '../support/replica.ts'
-import { end, type Ground } from './ground.ts'
-import { say } from './progress.ts'
-import { atMost, type Row, type Section } from './row.ts'
-import { percentile } from './statistics.ts'
+import { atMost, type Row, type Section } from './report.ts'
+import { end, say, type Testbed } from './testbed.ts'
 
 const LIMIT_MS = 10_000
-const LEASE = 'langflow-leader-lock'
 /** Longer than any standby takes to be prepared. */
 const HELD_SECONDS = 600
 const MODES = ['cold', 'warm'] as const
 
 /** A follower with a real LangFlow behind a Lease that the bench holds, and releases once the follower stands by. */
-export async function measureStandbys(ground: Ground, count: number): Promise<Section> {
+export async function measureStandbys(testbed: Testbed, count: number): Promise<Section> {
   const served: Record<(typeof MODES)[number], number[]> = { cold: [], warm: [] }
   const prepared: number[] = []
   const memory: number[] = []
@@ -43,26 +48,26 @@ export async function measureStandbys(ground: Ground, count: number): Promise<Se
   const binary = langflowBinary()
   if (binary === undefined) return section({ rows: [], notes: [`Not measured: ${LANGFLOW_MISSING}.`] })
   try {
-    const namespace = await ground.plane.newNamespace()
-    const kubeconfig = await deployRights(ground.plane, namespace)
-    const flows = writeFlow(binary, ground.path('flows'))
+    const namespace = await testbed.plane.newNamespace()
+    const kubeconfig = await deployRights(testbed.plane, namespace)
+    const flows = writeFlow(binary, testbed.path('flows'))
     for (let n = 1; n <= count; n++) {
       for (const mode of MODES) {
-        await write(ground, namespace, 'bench', HELD_SECONDS)
+        await writeLease(testbed.plane, namespace, 'another', HELD_SECONDS)
         const port = await freePort()
         const identity = `${mode}-${n}`
         const begun = performance.now()
-        const replica = ground.keep(
+        const replica = testbed.keep(
           await Replica.start({
             identity,
             kubeconfig,
             namespace,
             port,
-            beats: ground.path('unused'),
-            main: ground.main,
+            beats: testbed.path('unused'),
+            main: testbed.main,
             flags: [`--standby=${mode}`],
             command: [binary, 'run', '--backend-only'],
-            env: { ...ground.env, ...langflowEnvironment(ground.path('langflow'), port, flows) },
+            env: { ...testbed.env, ...langflowEnvironment(testbed.path('langflow'), port, flows) },
           }),
         )
         try {
@@ -73,7 +78,7 @@ export async function measureStandbys(ground: Ground, count: number): Promise<Se
             memory.push(((await replica.status()).standby.memoryBytes ?? 0) / 1e6)
           }
           // As a holder releases it.
-          await write(ground, namespace, '', 1)
+          await writeLease(testbed.plane, namespace, '', 1)
           const acquired = await replica.event('acquired')
           const serving = await replica.event('serving')
           served[mode].push(Date.parse(serving.time) - Date.parse(acquired.time))
@@ -94,20 +99,4 @@ export async function measureStandbys(ground: Ground, count: number): Promise<Se
 
 function ratioOf(values: readonly number[], others: readonly number[]): string {
   return (percentile(values, 0.5) / percentile(others, 0.5)).toPrecision(2)
-}
-
-async function write(ground: Ground, namespace: string, holder: string, seconds: number): Promise<void> {
-  const now = new Date().toISOString().replace('Z', '000Z')
-  const times = { acquireTime: now, renewTime: now }
-  const spec = { holderIdentity: holder, leaseDurationSeconds: seconds, ...times, leaseTransitions: 1 }
-  const annotations = { 'langflow-leader/released': holder === '' ? 'bench 1' : null }
-  await ground.plane.kubectl([
-    'patch',
-    'lease',
-    LEASE,
-    `--namespace=${namespace}`,
-    '--type=merge',
-    '-p',
-    JSON.stringify({ metadata: { annotations }, spec }),
-  ])
 }

@@ -1,25 +1,24 @@
-import { deployRights } from '../e2e/deploy-rights.ts'
-import { LoggedProcess } from '../support/logged-process.ts'
-import { programs } from './bare-pod.ts'
-import { end, type Ground } from './ground.ts'
-import { say } from './progress.ts'
-import { atMost, type Section } from './row.ts'
+import { deployRights } from '../harness/control-plane.ts'
+import { LoggedProcess } from '../harness/logged-process.ts'
+import { programs } from './ours.ts'
+import { atMost, type Section } from './report.ts'
+import { end, say, type Testbed } from './testbed.ts'
 
 const LIMIT_MS = 400
 
 /** Starts agents one after the other, each with nothing beside it. */
-export async function measureStarts(ground: Ground, count: number): Promise<Section> {
+export async function measureStarts(testbed: Testbed, count: number): Promise<Section> {
   const agents: number[] = []
   const nodes: number[] = []
   let failure: string | undefined
   try {
-    const namespace = await ground.plane.newNamespace()
-    const kubeconfig = await deployRights(ground.plane, namespace)
+    const namespace = await testbed.plane.newNamespace()
+    const kubeconfig = await deployRights(testbed.plane, namespace)
     for (let n = 1; n <= count; n++) {
-      const place = { namespace, kubeconfig, identity: `start-${n}`, beats: ground.path('beats') }
-      const { agent } = await programs(ground, place)
-      agents.push(await timed(ground, agent, (one) => one.event('campaigning')))
-      nodes.push(await timed(ground, NODE, (one) => one.find('a line', () => true)))
+      const place = { namespace, kubeconfig, identity: `start-${n}`, beats: testbed.path('beats') }
+      const { agent } = await programs(testbed, place)
+      agents.push(await timed(testbed, agent, (one) => one.event('campaigning')))
+      nodes.push(await timed(testbed, NODE, (one) => one.find('a line', () => true)))
       say(
         `agent start ${n}/${count}: ${agents.at(-1)?.toFixed(0)} ms (node alone: ${nodes.at(-1)?.toFixed(0)} ms)`,
       )
@@ -46,12 +45,12 @@ export async function measureStarts(ground: Ground, count: number): Promise<Sect
 const NODE = [process.execPath, '--eval', 'console.log("{}"); setInterval(() => {}, 2 ** 30)']
 
 async function timed(
-  ground: Ground,
+  testbed: Testbed,
   command: readonly string[],
   said: (one: LoggedProcess) => Promise<unknown>,
 ): Promise<number> {
   const begun = performance.now()
-  const one = ground.keep(new LoggedProcess('start', command, ground.env))
+  const one = testbed.keep(new LoggedProcess('start', command, testbed.env))
   try {
     await said(one)
     return performance.now() - begun

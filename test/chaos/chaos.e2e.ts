@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { podObstacle } from '../harness/pod.ts'
 import { BUNDLE } from '../support/bundle.ts'
-import { podObstacle } from '../support/pod.ts'
 import { playChaos } from './chaos.ts'
-import { markdown, summarise } from './report.ts'
-import { testify } from './testimony.ts'
+import { evidenceOf, markdown, summarise } from './report.ts'
 
 const MINUTES = 3
 const SEED = 4
@@ -25,11 +24,11 @@ test(`${MINUTES} minutes of chaos break no invariant`, async (t) => {
   })
   const { violation, evidence, judge } = outcome
   if (violation !== null)
-    assert.fail(`${testify(outcome, violation, evidence as string)}\n\n${said.join('\n')}`)
+    assert.fail(`${evidenceOf(outcome, violation, evidence as string)}\n\n${said.join('\n')}`)
   const summary = summarise(outcome)
   t.diagnostic(markdown(summary))
   assert.ok(summary.takeovers >= 1)
-  assert.ok(summary.faults.struck >= 15, `${summary.faults.struck} faults`)
+  assert.ok(summary.faults.injected >= 15, `${summary.faults.injected} faults`)
   // Every invariant was really looked at.
   assert.ok(judge.counts.beats > 3_000, `${judge.counts.beats} beats`)
   assert.ok(judge.counts.readyPolls > 100, `${judge.counts.readyPolls} polls of a ready replica`)

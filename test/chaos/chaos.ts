@@ -1,15 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { mono } from '../support/stage.ts'
-import type { Term } from '../support/terms.ts'
-import { BeatLog } from './beat-log.ts'
-import { Ground } from './ground.ts'
-import { Judge, type Poll, Violation } from './judge.ts'
-import { leaseTaken } from './lease-taken.ts'
-import { type Memory, measureMemory } from './memory.ts'
-import { pollReadiness } from './readiness.ts'
+import { BeatLog, type Term } from '../harness/judge.ts'
+import { ask } from '../harness/replica.ts'
+import { mono } from '../harness/wait.ts'
+import { type Memory, measureMemory } from './container.ts'
+import { FaultInjector } from './injector.ts'
+import { Judge, leaseTaken, type Poll, Violation } from './judge.ts'
 import { type Recovery, recover } from './recovery.ts'
+import { ChaosScene } from './scene.ts'
 import { planFaults } from './schedule.ts'
-import { Strikes } from './strikes.ts'
+import type { Slot } from './slot.ts'
 
 const MINUTE_MS = 60_000
 /** After so much planned time everything may heal, and one must serve. */
@@ -21,6 +20,8 @@ const LOOK_MS = 200
 const KNOWN_MS = 1_000
 const FIRST_SERVER_MS = 60_000
 const PROGRESS_MS = 30_000
+/** Each agent is asked whether it is ready. */
+const POLL = { everyMs: 250, withinMs: 2_000 }
 
 export interface ChaosOptions {
   readonly minutes: number
@@ -43,9 +44,7 @@ export interface Outcome {
   /** Where everything was kept; `null`: no violation. */
   readonly evidence: string | null
   readonly judge: Judge
-  readonly strikes: Strikes
-  /** Why each term could begin, as its agent says. */
-  readonly reasons: ReadonlyMap<Term, string>
+  readonly injector: FaultInjector
   readonly recoveries: readonly Recovery[]
   readonly pods: number
   readonly restarts: number
@@ -56,45 +55,44 @@ export interface Outcome {
 /** One run: five pods, faults, and a judge that looks on. Resolves with what it came to, a violation included. */
 export async function playChaos(options: ChaosOptions): Promise<Outcome> {
   const { minutes, seed, main } = options
-  const ground = await Ground.open({ minutes, seed, main })
-  const run = new Run(ground, options)
+  const scene = await ChaosScene.start({ minutes, seed, main })
+  const run = new Run(scene, options)
   let kept = false
   try {
     const outcome = await run.play()
     kept = outcome.violation !== null
     return outcome
   } finally {
-    await ground.close(kept)
+    await scene.close(kept)
   }
 }
 
 class Run {
-  readonly #ground: Ground
+  readonly #scene: ChaosScene
   readonly #options: ChaosOptions
   readonly #log: BeatLog
   readonly #judge: Judge
-  readonly #strikes: Strikes
+  readonly #injector: FaultInjector
   readonly #began = mono()
   /** Aborted at the first violation, at an interruption, and at the end. */
   readonly #over = new AbortController()
   readonly #ready = new Map<string, Poll>()
   readonly #recoveries: Recovery[] = []
-  readonly #reasons = new Map<Term, string>()
   #failure: unknown
   #saidAt = mono()
 
-  constructor(ground: Ground, options: ChaosOptions) {
-    this.#ground = ground
+  constructor(scene: ChaosScene, options: ChaosOptions) {
+    this.#scene = scene
     this.#options = options
-    this.#log = new BeatLog(ground.beats)
+    this.#log = new BeatLog(scene.log)
     this.#judge = new Judge({
-      stillSince: (replica, at) => ground.stillness.since(replica, at),
+      stillSince: (replica, at) => scene.stillness.since(replica, at),
       leaseTaken: (term, next, stillSince) =>
-        leaseTaken({ term, next, because: this.#because(next), stillSince }, this.#strikes.list),
+        leaseTaken({ term, next, because: this.#because(next), stillSince }, this.#injector.list),
       epochForgotten: (replica, epoch, since) => this.#epochForgotten(replica, epoch, since),
     })
-    this.#strikes = new Strikes({
-      ground,
+    this.#injector = new FaultInjector({
+      scene,
       leader: () => this.#judge.terms.list.at(-1)?.replica,
       say: (sentence) => this.#say(sentence),
       broken: (error) => this.#fail(error),
@@ -104,31 +102,26 @@ class Run {
   }
 
   async play(): Promise<Outcome> {
-    const { seats } = this.#ground
+    const { slots } = this.#scene
     const { minutes } = this.#options
-    const watching = Promise.all([
-      this.#watch(),
-      ...seats.map((seat) =>
-        pollReadiness(seat, this.#ground.asker, (poll) => this.#polled(poll), this.#over.signal),
-      ),
-    ])
+    const watching = Promise.all([this.#watch(), ...slots.map((slot) => this.#poll(slot))])
     let begin: Memory = { agents: [], launchers: [] }
-    const kubernetes = await this.#ground.version()
+    const kubernetes = await this.#scene.version()
     try {
       await this.#firstServer()
-      begin = measureMemory(seats)
+      begin = measureMemory(slots)
       await this.#rounds(this.#began + minutes * MINUTE_MS)
     } catch (error) {
       this.#fail(error)
     }
-    const end = measureMemory(seats)
+    const end = measureMemory(slots)
     this.#over.abort()
     await watching
     this.#log.close()
     const failure = this.#failure
     if (failure !== undefined && !(failure instanceof Violation)) throw failure
-    const sum = (of: (seat: (typeof seats)[number]) => number) =>
-      seats.reduce((all, seat) => all + of(seat), 0)
+    const sum = (of: (slot: (typeof slots)[number]) => number) =>
+      slots.reduce((all, slot) => all + of(slot), 0)
     return {
       seed: this.#options.seed,
       minutes,
@@ -137,10 +130,9 @@ class Run {
       interrupted: this.#options.signal.aborted,
       kubernetes,
       violation: failure ?? null,
-      evidence: failure === undefined ? null : this.#ground.dir,
+      evidence: failure === undefined ? null : this.#scene.dir,
       judge: this.#judge,
-      strikes: this.#strikes,
-      reasons: this.#reasons,
+      injector: this.#injector,
       recoveries: this.#recoveries,
       pods: sum(({ generations }) => generations),
       restarts: sum(({ restarts }) => restarts),
@@ -171,7 +163,7 @@ class Run {
       }
       await this.#pause(origin + fault.at - mono())
       if (this.#over.signal.aborted) return
-      await this.#strikes.strike(fault, this.#over.signal)
+      await this.#injector.inject(fault, this.#over.signal)
     }
     await this.#rest()
   }
@@ -179,14 +171,9 @@ class Run {
   /** Everything heals, and exactly one serves again. Returns how long that took, in milliseconds. */
   async #rest(): Promise<number> {
     const began = mono()
-    await this.#strikes.allHealed()
+    await this.#injector.allHealed()
     if (this.#over.signal.aborted) return 0
-    const recovery = await recover(
-      this.#ground.seats,
-      this.#ground.asker,
-      () => this.#readyNow(),
-      this.#over.signal,
-    )
+    const recovery = await recover(this.#scene.slots, () => this.#readyNow(), this.#over.signal)
     if (this.#over.signal.aborted) return 0
     this.#recoveries.push(recovery)
     this.#judge.counts.recoveries += 1
@@ -212,40 +199,42 @@ class Run {
     try {
       for (const beat of this.#log.read()) this.#judge.beat(beat)
       this.#judge.settle(now - KNOWN_MS)
-      this.#learnReasons()
     } catch (error) {
       this.#failure ??= error
       this.#over.abort()
     }
   }
 
-  #polled(poll: Poll): void {
-    this.#ready.set(poll.replica, poll)
-    this.#judge.poll(poll)
+  /** Asks one pod's agent after the other's answer whether it is ready. */
+  async #poll(slot: Slot): Promise<void> {
+    while (!this.#over.signal.aborted) {
+      const sentAt = mono()
+      const replica = slot.identity
+      const answer = await ask(slot.pod.httpPort, '/readyz', POLL.withinMs).catch(() => undefined)
+      if (this.#over.signal.aborted) return
+      const poll = { replica, sentAt, answeredAt: mono(), ready: answer?.status === 200 }
+      this.#ready.set(replica, poll)
+      this.#judge.poll(poll)
+      await this.#pause(sentAt + POLL.everyMs - mono())
+    }
   }
 
   #readyNow(): string[] {
-    return this.#ground.seats
+    return this.#scene.slots
       .map(({ identity }) => identity)
       .filter((identity) => this.#ready.get(identity)?.ready)
   }
 
-  /** How each new term came about, in the words of its agent, while that still has them. */
-  #learnReasons(): void {
-    for (const term of this.#judge.terms.list.slice(this.#reasons.size)) {
-      this.#reasons.set(term, this.#because(term) ?? 'unknown')
-    }
-  }
-
+  /** Why a term could begin, in the words of its agent, while that still has them. */
   #because({ replica, epoch }: Term): string | undefined {
-    const lines = this.#ground.seatOf(replica)?.pod.agent.lines ?? []
+    const lines = this.#scene.slotOf(replica)?.pod.agent.lines ?? []
     const acquired = lines.findLast((line) => line.event === 'acquired' && line.epoch === epoch)
     return acquired?.reason?.replace(/^\S+-\d+ did/, 'its holder did')
   }
 
   #epochForgotten(replica: string, epoch: number, since: number): boolean {
-    if (this.#ground.leaseDeletedAt < since) return false
-    const lines = this.#ground.seatOf(replica)?.pod.agent.lines ?? []
+    if (this.#scene.leaseDeletedAt < since) return false
+    const lines = this.#scene.slotOf(replica)?.pod.agent.lines ?? []
     const known = lines.slice(
       0,
       lines.findLastIndex(({ event }) => event === 'acquired'),

@@ -1,6 +1,6 @@
-import { type Beat, overlapMs } from '../support/beats.ts'
-import { type Finding, type Term, Terms } from '../support/terms.ts'
-import { Gaps } from './gaps.ts'
+import { type Beat, type Finding, overlapMs, type Term, Terms } from '../harness/judge.ts'
+import { mayCostLease } from './faults/kinds.ts'
+import type { Injected } from './injector.ts'
 
 export type Invariant = 'one acts' | 'epochs grow' | 'one is ready' | 'one serves again'
 
@@ -162,4 +162,77 @@ export class Judge {
 
 function ms(time: number): string {
   return `${time.toFixed(1)} ms`
+}
+
+/** A time without what was expected, in monotonic ms. */
+export interface Gap {
+  readonly from: number
+  readonly to: number
+  /** Who was there before it, and after it; `null`: nobody came before the end of the run. */
+  readonly before: string
+  readonly after: string | null
+}
+
+/** Finds the times longer than a threshold between signs of whatever is expected all along. */
+export class Gaps {
+  readonly list: Gap[] = []
+  readonly #thresholdMs: number
+  #last: { readonly at: number; readonly who: string } | undefined
+
+  constructor(thresholdMs: number) {
+    this.#thresholdMs = thresholdMs
+  }
+
+  /** A sign of life of somebody at that time; one that comes out of order changes nothing. */
+  seen(at: number, who: string): void {
+    if (this.#last !== undefined && at <= this.#last.at) return
+    this.#close(at, who)
+    this.#last = { at, who }
+  }
+
+  /** The end of the run: a time that has not ended by then counts as well. */
+  finish(at: number): void {
+    this.#close(at, null)
+  }
+
+  #close(at: number, after: string | null): void {
+    const last = this.#last
+    if (last !== undefined && at - last.at > this.#thresholdMs)
+      this.list.push({ from: last.at, to: at, before: last.who, after })
+  }
+}
+
+/** What an agent says of a Lease whose holder gave it back. */
+export const RELEASED = 'its holder released it'
+
+/** After the end of a fault: a lease duration until the Lease has run out, and a retry period until somebody looks. */
+const SHOWS_WITHIN_MS = 15_000 + 2_000
+
+export interface Succession {
+  readonly term: Term
+  /** The first that began after it. */
+  readonly next: Term
+  /** Why that could begin, as its agent says; `undefined`: that is not known, or not yet. */
+  readonly because: string | undefined
+  /** Monotonic ms: since then the launcher of `term` stood still. */
+  readonly stillSince: number
+}
+
+/**
+ * Whether a fault took the Lease from a replica whose launcher stood still. That alone costs no Lease: the agent goes on
+ * renewing, and without proof that nothing lives it releases nothing.
+ */
+export function leaseTaken(
+  { term, next, because, stillSince }: Succession,
+  injected: readonly Injected[],
+): boolean {
+  // With an epoch in between it was another holder that released.
+  if (because === RELEASED && next.epoch === term.epoch + 1) return false
+  return injected.some(
+    ({ kind, at, healedAt, replica }) =>
+      mayCostLease(kind) &&
+      (replica === '' || replica === term.replica) &&
+      at <= next.first &&
+      healedAt >= stillSince - SHOWS_WITHIN_MS,
+  )
 }

@@ -1,10 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { BASE, type Container, named, only, type PodSpec, readManifests } from '../deploy/manifests.ts'
-import type { LoggedProcess } from '../support/logged-process.ts'
-import type { Pod } from '../support/pod.ts'
-import { mono } from '../support/stage.ts'
-import type { Asker } from './asker.ts'
-import { BackOff } from './back-off.ts'
+import type { LoggedProcess } from '../harness/logged-process.ts'
+import type { Pod } from '../harness/pod.ts'
+import { ask } from '../harness/replica.ts'
+import { mono } from '../harness/wait.ts'
 import { exitOf, launcherOf, signalSame } from './container.ts'
 
 type Part = 'agent' | 'container'
@@ -24,10 +23,15 @@ const CONTAINERS: Record<Part, Container> = {
   container: named(SPEC.containers, 'langflow'),
 }
 
+/**
+ * How long it waits before it starts a container again: doubled with each end, from the start again after it ran for a while.
+ * The kubelet's own is 10 s to 5 min, reset after 10 min; a run of minutes could not wait for that.
+ */
+export const BACK_OFF = { firstMs: 500, longestMs: 4_000, resetAfterMs: 15_000 } as const
+
 /** Restarts, probes and ends one pod as the kubelet would, with what deploy/base says about it. */
 export class Kubelet {
   readonly #pod: Pod
-  readonly #asker: Asker
   readonly #started: (process: LoggedProcess, part: Part) => void
   readonly #ended = new AbortController()
   readonly #notBefore = { agent: 0, container: 0 }
@@ -36,9 +40,8 @@ export class Kubelet {
   probeKills = 0
 
   /** For a pod whose two processes have just been started. */
-  constructor(pod: Pod, asker: Asker, started: (process: LoggedProcess, part: Part) => void) {
+  constructor(pod: Pod, started: (process: LoggedProcess, part: Part) => void) {
     this.#pod = pod
-    this.#asker = asker
     this.#started = started
     void this.#keep('agent')
     void this.#keep('container')
@@ -66,7 +69,7 @@ export class Kubelet {
   }
 
   async #keep(part: Part): Promise<void> {
-    const backOff = new BackOff()
+    let backOffMs: number = BACK_OFF.firstMs
     for (;;) {
       const process = this.#pod[part]
       this.#started(process, part)
@@ -75,7 +78,9 @@ export class Kubelet {
       void this.#probe(part, process, AbortSignal.any([over.signal, this.#ended.signal]))
       await exitOf(process)
       over.abort()
-      await this.#pause(backOff.after(mono() - began))
+      if (mono() - began >= BACK_OFF.resetAfterMs) backOffMs = BACK_OFF.firstMs
+      await this.#pause(backOffMs)
+      backOffMs = Math.min(backOffMs * 2, BACK_OFF.longestMs)
       await this.#pause(this.#notBefore[part] - mono())
       if (this.#ended.signal.aborted) return
       this.restarts += 1
@@ -111,7 +116,7 @@ export class Kubelet {
   }
 
   async #succeeds(path: string, timeoutMs: number): Promise<boolean> {
-    const answer = await this.#asker.ask(this.#pod.httpPort, path, timeoutMs)
+    const answer = await ask(this.#pod.httpPort, path, timeoutMs).catch(() => undefined)
     return answer !== undefined && answer.status >= 200 && answer.status < 400
   }
 

@@ -1,9 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { AgentStatus } from '../../agent/observe/status.ts'
-import { mono } from '../support/stage.ts'
-import type { Asker } from './asker.ts'
-import { BackOff } from './back-off.ts'
-import type { Seat } from './seat.ts'
+import { askStatus } from '../harness/replica.ts'
+import { mono } from '../harness/wait.ts'
+import { BACK_OFF } from './kubelet.ts'
+import type { Slot } from './slot.ts'
 
 const LOOK_MS = 100
 /** One that serves must go on for this long to count. */
@@ -13,7 +12,7 @@ const STEADY_MS = 4_000
 export const ALLOWED = {
   'lease duration': 15_000,
   'retry period': 2_000,
-  'back-off of the imitated kubelet': BackOff.longestMs,
+  'back-off of the imitated kubelet': BACK_OFF.longestMs,
   'stop of a workload that ignores SIGTERM': 5_000,
   'start of agent, launcher and workload': 4_000,
 } as const
@@ -58,14 +57,13 @@ export class RecoveryWatch {
 
 /** After everything has healed: waits until exactly one serves and goes on, or the time allowed is over. */
 export async function recover(
-  seats: readonly Seat[],
-  asker: Asker,
+  slots: readonly Slot[],
   ready: () => readonly string[],
   signal: AbortSignal,
 ): Promise<Recovery> {
   const healedAt = mono()
   // A workload that failed makes its replica wait: where all do, the first one to go on is allowed its time.
-  const coolDownMs = Math.min(...(await Promise.all(seats.map((seat) => coolDown(seat, asker)))))
+  const coolDownMs = Math.min(...(await Promise.all(slots.map(coolDown))))
   const watch = new RecoveryWatch(healedAt, ALLOWED_MS + coolDownMs)
   for (;;) {
     const recovery = watch.look(mono(), ready())
@@ -75,7 +73,7 @@ export async function recover(
 }
 
 /** Milliseconds until it campaigns again; one that cannot be asked is starting, and has no cool-down. */
-async function coolDown({ pod }: Seat, asker: Asker): Promise<number> {
-  const answer = await asker.ask(pod.httpPort, '/status', 1_000)
-  return answer === undefined ? 0 : ((JSON.parse(answer.text) as AgentStatus).leadership.coolDownMs ?? 0)
+async function coolDown({ pod }: Slot): Promise<number> {
+  const status = await askStatus(pod.httpPort, 1_000).catch(() => undefined)
+  return status?.leadership.coolDownMs ?? 0
 }

@@ -1,13 +1,14 @@
-import { BackOff } from './back-off.ts'
+import { writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import type { Beat } from '../harness/judge.ts'
+import { percentile, table } from '../harness/report.ts'
+import { mono } from '../harness/wait.ts'
+import { BUNDLE } from '../support/bundle.ts'
 import type { Outcome } from './chaos.ts'
 import { KINDS } from './faults/kinds.ts'
-import type { Gap } from './gaps.ts'
-import { EXCUSES, type Excuse } from './judge.ts'
+import { EXCUSES, type Excuse, type Gap, type Violation } from './judge.ts'
+import { BACK_OFF } from './kubelet.ts'
 import { ALLOWED } from './recovery.ts'
-import type { Struck } from './strikes.ts'
-
-/** A fault may show only when a lease duration, and a look at it, have passed. */
-const SHOWS_WITHIN_MS = 16_000
 
 interface Times {
   readonly n: number
@@ -18,43 +19,19 @@ interface Times {
 }
 
 function timesOf(lengths: readonly number[]): Times {
-  const sorted = [...lengths].sort((a, b) => a - b)
-  const rank = (share: number) => Math.round(sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? 0)
-  const totalMs = Math.round(sorted.reduce((sum, one) => sum + one, 0))
-  return { n: sorted.length, totalMs, medianMs: rank(0.5), p95Ms: rank(0.95), longestMs: rank(1) }
+  const rank = (share: number) => (lengths.length === 0 ? 0 : Math.round(percentile(lengths, share)))
+  const totalMs = Math.round(lengths.reduce((sum, one) => sum + one, 0))
+  return { n: lengths.length, totalMs, medianMs: rank(0.5), p95Ms: rank(0.95), longestMs: rank(1) }
 }
 
 const lengthOf = ({ from, to }: Gap) => to - from
 
-/** The one fault, or the two, that can have made the gap; where more can, it cannot be told. */
-export function causeOf(gap: Gap, struck: readonly Struck[]): string {
-  const before = gap.before.split('/', 1)[0]
-  const possible = struck.filter(
-    ({ at, healedAt, replica }) =>
-      at < gap.to && healedAt >= gap.from - SHOWS_WITHIN_MS && (replica === '' || replica === before),
-  )
-  const kinds = [...new Set(possible.map(({ kind }) => kind))].sort()
-  if (kinds.length === 0) return 'none that was seen'
-  return kinds.length > 2 ? 'three faults or more' : kinds.join(' or ')
-}
-
-function by(key: (gap: Gap) => string, gaps: readonly Gap[]): Record<string, Times> {
-  const causes = Map.groupBy(gaps, key)
-  const entries = [...causes].map(([cause, list]) => [cause, timesOf(list.map(lengthOf))] as const)
-  return Object.fromEntries(entries.sort(([, a], [, b]) => b.totalMs - a.totalMs))
-}
-
 /** Everything that a run came to, as JSON has it. */
 export function summarise(outcome: Outcome) {
-  const { judge, strikes, recoveries, violation } = outcome
+  const { judge, injector, recoveries, violation } = outcome
   const silences = judge.silences.list
   const handovers = silences.filter(({ before, after }) => after !== null && before !== after)
   const terms = judge.terms.list
-  const cause = (gap: Gap) => causeOf(gap, strikes.list)
-  const reason = ({ after }: Gap) => {
-    const term = terms.find(({ replica, epoch }) => `${replica}/${epoch}` === after)
-    return (term && outcome.reasons.get(term)) ?? 'unknown'
-  }
   return {
     seed: outcome.seed,
     minutes: outcome.minutes,
@@ -63,13 +40,13 @@ export function summarise(outcome: Outcome) {
     kubernetes: outcome.kubernetes,
     violation: violation === null ? null : { invariant: violation.invariant, message: violation.message },
     faults: {
-      struck: strikes.list.length,
-      missed: strikes.missed,
-      pairsThatMet: strikes.pairs.size,
+      injected: injector.list.length,
+      missed: injector.missed,
+      pairsThatMet: injector.pairs.size,
       pairsPossible: (KINDS.length * (KINDS.length + 1)) / 2,
       byKind: Object.fromEntries(
         KINDS.map((kind) => {
-          const list = strikes.list.filter((one) => one.kind === kind)
+          const list = injector.list.filter((one) => one.kind === kind)
           return [kind, { n: list.length, onTheLeader: list.filter(({ role }) => role === 'leader').length }]
         }),
       ),
@@ -77,15 +54,9 @@ export function summarise(outcome: Outcome) {
     takeovers: Math.max(0, terms.length - 1),
     overlapMs: Math.round(judge.overlapMs * 10) / 10,
     excused: judge.excused,
-    noWorkloadActing: {
-      all: timesOf(silences.map(lengthOf)),
-      betweenTerms: timesOf(handovers.map(lengthOf)),
-      byReason: by(reason, handovers),
-    },
-    nobodyReady: {
-      all: timesOf(judge.outages.list.map(lengthOf)),
-      byCause: by(cause, judge.outages.list),
-    },
+    noWorkloadActing: timesOf(silences.map(lengthOf)),
+    betweenTerms: timesOf(handovers.map(lengthOf)),
+    nobodyReady: timesOf(judge.outages.list.map(lengthOf)),
     recovery: { allowed: ALLOWED, ...timesOf(recoveries.map(({ ms }) => ms)) },
     checked: judge.counts,
     pods: outcome.pods,
@@ -98,8 +69,12 @@ export function summarise(outcome: Outcome) {
 export type Summary = ReturnType<typeof summarise>
 
 const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`
-const table = (head: readonly string[], rows: readonly (readonly (string | number)[])[]) =>
-  [head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n')
+const tableOf = (head: readonly string[], rows: readonly (readonly (string | number)[])[]) =>
+  table(
+    head,
+    head.map(() => '---'),
+    rows.map((row) => row.map(String)),
+  )
 const timesRow = (name: string, { n, totalMs, medianMs, p95Ms, longestMs }: Times) => [
   name,
   n,
@@ -108,14 +83,12 @@ const timesRow = (name: string, { n, totalMs, medianMs, p95Ms, longestMs }: Time
   seconds(p95Ms),
   seconds(longestMs),
 ]
-const timesRows = (all: Record<string, Times>) =>
-  Object.entries(all).map(([name, times]) => timesRow(name, times))
 const spread = (mb: readonly number[]) =>
   mb.length === 0 ? '-' : `${Math.min(...mb)}-${Math.max(...mb)} MB (n=${mb.length})`
 
 /** The same for people. */
 export function markdown(summary: Summary): string {
-  const { faults, noWorkloadActing, nobodyReady, recovery, checked, memoryMb, violation, excused } = summary
+  const { faults, recovery, checked, memoryMb, violation, excused } = summary
   const verdict =
     violation === null
       ? `No invariant was broken${summary.interrupted ? ' until the run was interrupted' : ''}.`
@@ -125,7 +98,7 @@ export function markdown(summary: Summary): string {
   return [
     '# Chaos run',
     `${verdict} Seed ${summary.seed}, ${seconds(summary.ranSeconds * 1000)} of ${summary.minutes} min, five replicas, kube-apiserver ${summary.kubernetes}.`,
-    table(
+    tableOf(
       ['what', 'measured'],
       [
         ['takeovers', summary.takeovers],
@@ -134,7 +107,7 @@ export function markdown(summary: Summary): string {
           `excused: ${name}`,
           `${excused[name].signs} signs of life in ${excused[name].incidents} incidents, up to ${Math.round(excused[name].longestMs)} ms`,
         ]),
-        ['faults', `${faults.struck} struck, ${faults.missed} found nothing to strike`],
+        ['faults', `${faults.injected} injected, ${faults.missed} found nothing to hit`],
         [
           'pairs of faults that met within a lease duration',
           `${faults.pairsThatMet} of ${faults.pairsPossible}`,
@@ -157,19 +130,15 @@ export function markdown(summary: Summary): string {
         ],
       ],
     ),
-    table(times, [
-      timesRow('no workload executing', noWorkloadActing.all),
-      timesRow('of those, between two terms', noWorkloadActing.betweenTerms),
-      timesRow('nobody ready', nobodyReady.all),
+    tableOf(times, [
+      timesRow('no workload executing', summary.noWorkloadActing),
+      timesRow('of those, between two terms', summary.betweenTerms),
+      timesRow('nobody ready', summary.nobodyReady),
       timesRow('until one serves, all faults healed', recovery),
     ]),
-    `Allowed for the last one: ${allowed.join(', ')}; and the shortest cool-down where every replica has one. The kubelet is imitated: probes and grace periods are those of deploy/base, its back-off is ${BackOff.firstMs / 1000}-${BackOff.longestMs / 1000} s instead of 10 s to 5 min.`,
-    '## Time with nobody ready, by cause',
-    table(['cause', ...times.slice(1)], timesRows(nobodyReady.byCause)),
-    '## Time between two terms, by why the next one could begin',
-    table(['reason', ...times.slice(1)], timesRows(noWorkloadActing.byReason)),
+    `Allowed for the last one: ${allowed.join(', ')}; and the shortest cool-down where every replica has one. The kubelet is imitated: probes and grace periods are those of deploy/base, its back-off is ${BACK_OFF.firstMs / 1000}-${BACK_OFF.longestMs / 1000} s instead of 10 s to 5 min.`,
     '## Faults',
-    table(
+    tableOf(
       ['fault', 'n', 'on the leader'],
       Object.entries(faults.byKind).map(([kind, { n, onTheLeader }]) => [kind, n, onTheLeader]),
     ),
@@ -177,4 +146,44 @@ export function markdown(summary: Summary): string {
       .filter((name) => excused[name].signs > 0)
       .map((name) => `*${name}*: ${EXCUSES[name]}`),
   ].join('\n\n')
+}
+
+const BEATS_OF_EACH = 6
+const TERMS = 4
+const FAULTS_MS = 60_000
+
+/** What a violation leaves behind, in words; the whole of it goes into the directory that is kept. */
+export function evidenceOf(outcome: Outcome, violation: Violation, evidence: string): string {
+  const { judge, injector, minutes, seed, main } = outcome
+  // npm runs it in another directory than it may have been started in.
+  const program = main === BUNDLE ? '' : ` --main '${resolve(main)}'`
+  const now = mono()
+  writeFileSync(join(evidence, 'faults.json'), JSON.stringify(injector.list, null, 2))
+  const late = injector.list.filter(({ healedAt }) => healedAt >= now - FAULTS_MS)
+  return [
+    `VIOLATION, ${violation.invariant}: ${violation.message}.`,
+    '',
+    'last signs of life (CLOCK_MONOTONIC in ms):',
+    ...lastOfEach(judge.recent).map(
+      ({ replica, epoch, pid, what, mono: at }) =>
+        `  ${at.toFixed(1)}  ${replica} epoch ${epoch} pid ${pid} ${what}`,
+    ),
+    '',
+    `faults of the last ${FAULTS_MS / 1000} s:`,
+    ...late.map(({ kind, replica, role, at, healedAt }) => {
+      const until = healedAt === Number.POSITIVE_INFINITY ? 'active' : `until ${healedAt.toFixed(1)}`
+      return `  ${at.toFixed(1)}  ${kind}${replica && ` on ${replica} (${role})`}, ${until}`
+    }),
+    '',
+    `everything is in ${evidence}: logs/ of all pods, beats, faults.json`,
+    `again: npm run chaos -- --minutes ${minutes} --seed ${seed}${program}`,
+    '(the same faults in the same order; processes and the machine are real, so that their timing is not repeated exactly)',
+  ].join('\n')
+}
+
+/** The last few of each term, in the order of their times. */
+function lastOfEach(beats: readonly Beat[]): Beat[] {
+  const owners = Map.groupBy(beats, ({ replica, epoch }) => `${replica}/${epoch}`)
+  const last = [...owners.values()].slice(-TERMS)
+  return last.flatMap((list) => list.slice(-BEATS_OF_EACH)).sort((a, b) => a.mono - b.mono)
 }

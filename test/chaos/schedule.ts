@@ -1,7 +1,7 @@
 import { Random } from '../simulation/random.ts'
 import type { Fault } from './faults/fault.ts'
 import { KINDS, kindOf } from './faults/kinds.ts'
-import { REPLICAS } from './ground.ts'
+import { REPLICAS } from './scene.ts'
 
 /** Between two faults, in milliseconds. */
 const SPACING = [2_000, 8_000] as const
@@ -56,7 +56,7 @@ export function planFaults(seed: number, spanMs: number): Fault[] {
       at: Math.round(at),
       ms,
       leader: random.chance(AT_THE_LEADER),
-      seat: random.whole(0, REPLICAS - 1),
+      slot: random.whole(0, REPLICAS - 1),
       degree: random.next(),
     })
   }

@@ -4,12 +4,12 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { after, before, describe } from 'node:test'
 import { parseAllDocuments } from 'yaml'
-import { eventually } from '../bench/takeover/wait.ts'
+import { until } from '../harness/wait.ts'
 import type { Installation } from './installation.ts'
 import { Kube } from './kube.ts'
 import { deletedLeaderHandsOver, onlyLeaderAnswers } from './leadership.ts'
 import type { Manifest, Pod } from './objects.ts'
-import { pick } from './overlay.ts'
+import { pick } from './objects.ts'
 import { plainLangflow } from './plain-langflow.ts'
 import { rollOut } from './rollout.ts'
 import { scenariosOn } from './scenario.ts'
@@ -32,7 +32,7 @@ describe('langflow-leader inject, as docs/inject.md says', () => {
   })
 
   scenario('taken out again, it runs without one', async (one) => {
-    one.client.stop()
+    await one.client.stop()
     await stopped(one)
     await rewrite(one, '--uninject')
     await one.kubectl('scale', one.workload, '--replicas=1')
@@ -77,10 +77,14 @@ describe('deploy/components/auto-inject', () => {
     const { spec, metadata } = pick(labelled(plainLangflow()), 'Deployment', 'langflow').spec.template
     const pod = { apiVersion: 'v1', kind: 'Pod', metadata: { ...metadata, name: 'probe' }, spec }
     const create = ['create', '--dry-run=server', '--output=json', `--namespace=${probe}`, '-f', '-']
-    await eventually('the policies are in force', 30_000, async () => {
-      const made = await kube.kubectl(create, JSON.stringify(pod)).catch(() => null)
-      return made !== null && (JSON.parse(made) as Manifest).spec.initContainers !== undefined
-    })
+    await until(
+      'the policies are in force',
+      async () => {
+        const made = await kube.kubectl(create, JSON.stringify(pod)).catch(() => null)
+        return made !== null && (JSON.parse(made) as Manifest).spec.initContainers !== undefined
+      },
+      30_000,
+    )
     await kube.kubectl(['delete', 'namespace', probe, '--wait=false'])
   })
   after(async () => {

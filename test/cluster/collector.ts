@@ -1,6 +1,6 @@
 import { createSocket, type Socket } from 'node:dgram'
 import { once } from 'node:events'
-import type { Beat } from '../support/beats.ts'
+import type { Beat } from '../harness/judge.ts'
 
 /** Hears from every stand-in of an installation that it executes, whatever becomes of its pod. */
 export class Collector {

@@ -1,14 +1,21 @@
 import { randomBytes } from 'node:crypto'
 import type { AgentStatus } from '../../agent/observe/status.ts'
-import { eventually } from '../bench/takeover/wait.ts'
-import { lateBeats, overlapMs } from '../support/beats.ts'
-import { askOnce, mono, SteadyClient } from './client.ts'
+import { askOnce, Client } from '../harness/client.ts'
+import { lateBeats, overlapMs } from '../harness/judge.ts'
+import { mono, until } from '../harness/wait.ts'
 import { Collector } from './collector.ts'
-import { evidenceOf } from './evidence.ts'
 import type { Kube } from './kube.ts'
-import { LeaseHistory, wrongAnswers } from './lease-history.ts'
-import { type EndpointSlice, identityOf, isReady, type List, type Manifest, type Pod } from './objects.ts'
-import { type Overlay, renderOverlay } from './overlay.ts'
+import { type Answer, LeaseHistory, wrongAnswers } from './lease-history.ts'
+import {
+  type EndpointSlice,
+  identityOf,
+  isReady,
+  type List,
+  type Manifest,
+  type Overlay,
+  type Pod,
+  renderOverlay,
+} from './objects.ts'
 import { plainLangflow } from './plain-langflow.ts'
 import { PodLogs } from './pod-logs.ts'
 import {
@@ -48,7 +55,7 @@ export class Installation {
   readonly collector: Collector
   readonly lease: LeaseHistory
   readonly logs: PodLogs
-  client!: SteadyClient
+  client!: Client<Answer>
   /** Of the Service. */
   url = ''
   readonly #workload: Workload
@@ -75,7 +82,7 @@ export class Installation {
       await one.#apply(options)
       await one.served(0, one.#workload.startMs)
     } catch (error) {
-      process.stderr.write(`${await evidenceOf(one)}\n`)
+      process.stderr.write(`${await one.evidence()}\n`)
       await one.close()
       throw error
     }
@@ -113,7 +120,9 @@ export class Installation {
       `/api/v1/namespaces/${namespace}/services/langflow`,
     )
     this.url = `http://${service.spec.clusterIP}:7860`
-    this.client = new SteadyClient(`${this.url}${this.#workload.path}`, this.#workload.read)
+    const { path, read } = this.#workload
+    const target = { to: 'langflow', url: `${this.url}${path}` }
+    this.client = new Client({ everyMs: 50, withinMs: 5_000, target: () => target, read })
   }
 
   /** In its namespace. */
@@ -171,17 +180,19 @@ export class Installation {
 
   /** Resolves once an answer of at least this epoch came through the Service. */
   async served(epoch = 0, withinMs = START_MS): Promise<void> {
-    await eventually(`an answer of epoch ${epoch} or later`, withinMs, () =>
-      this.client.calls.some(({ answer }) => answer !== null && answer.epoch >= epoch),
+    await until(
+      `an answer of epoch ${epoch} or later`,
+      () => this.client.calls.some(({ answer }) => answer !== null && answer.epoch >= epoch),
+      withinMs,
     )
   }
 
   /** Resolves once somebody serves and every other replica could take over: what each scenario begins with. */
   async settled(replicas = 2, withinMs = START_MS): Promise<void> {
-    await eventually(
+    await until(
       `${replicas} replicas, of which one serves and the others could take over`,
-      withinMs,
       () => this.#isSettled(replicas).catch(() => false),
+      withinMs,
     )
   }
 
@@ -203,15 +214,21 @@ export class Installation {
   /** Resolves once all have been Ready for as long as a rollout waits for it. */
   async available(replicas: number): Promise<void> {
     const path = `/apis/apps/v1/namespaces/${this.namespace}/${this.kind.toLowerCase()}s/langflow`
-    await eventually(`${replicas} available replicas`, START_MS, async () => {
-      const { status } = await this.kube.get<{ status: { availableReplicas?: number } }>(path)
-      return status.availableReplicas === replicas
-    })
+    await until(
+      `${replicas} available replicas`,
+      async () => {
+        const { status } = await this.kube.get<{ status: { availableReplicas?: number } }>(path)
+        return status.availableReplicas === replicas
+      },
+      START_MS,
+    )
   }
 
   private async answeredSince(from: number): Promise<boolean> {
-    await eventually('an answer through the Service', 2_000, () =>
-      this.client.calls.some(({ answer, sentAt }) => answer !== null && sentAt >= from),
+    await until(
+      'an answer through the Service',
+      () => this.client.calls.some(({ answer, sentAt }) => answer !== null && sentAt >= from),
+      2_000,
     )
     return true
   }
@@ -226,8 +243,9 @@ export class Installation {
   }
 
   /** Asks a pod itself, past the Service. */
-  askPod(pod: Pod, path: string, timeoutMs?: number) {
-    return askOnce(`http://${pod.status.podIP}:7860${path}`, this.#workload.read, timeoutMs)
+  askPod(pod: Pod, path: string, withinMs?: number): Promise<Answer> {
+    const more = withinMs === undefined ? {} : { withinMs }
+    return askOnce(`http://${pod.status.podIP}:7860${path}`, this.#workload.read, more)
   }
 
   /** What must never be, of all that was seen until now; empty: nothing. */
@@ -239,15 +257,45 @@ export class Installation {
     return [
       ...(overlap > 0 ? [`two acted at once for ${overlap.toFixed(1)} ms`] : []),
       ...(late.length > 0 ? [`a term went on after a later one: ${JSON.stringify(late[0])}`] : []),
-      ...wrongAnswers(this.client.answers, this.lease.terms),
+      ...wrongAnswers(this.answers, this.lease.terms),
       ...this.lease.contradictions,
     ]
+  }
+
+  /** All answers through the Service, in the order in which they were given. */
+  get answers(): Answer[] {
+    return this.client.answers.sort((a, b) => a.mono - b.mono)
+  }
+
+  /** What is needed to understand a failure: pods, events, each agent's view, and all logs. */
+  async evidence(): Promise<string> {
+    const part = async (title: string, text: () => Promise<string> | string) =>
+      `--- ${title}\n${await Promise.resolve()
+        .then(text)
+        .catch((error: Error) => error.message)}`
+    this.logs.read()
+    const pods = await this.pods().catch(() => [])
+    return [
+      await part('pods', () => this.kubectl('get', 'all,lease,endpointslices', '--output=wide')),
+      await part('events', () => this.kubectl('get', 'events', '--sort-by=.metadata.creationTimestamp')),
+      ...(await Promise.all(
+        pods.map((pod) =>
+          part(`status of ${pod.metadata.name}`, async () => JSON.stringify(await this.status(pod), null, 1)),
+        ),
+      )),
+      await part('logs', () =>
+        [...this.logs.lines]
+          .sort((a, b) => a.at.localeCompare(b.at))
+          .map(({ at, pod, container, text }) => `${at} ${pod}/${container} ${text}`)
+          .join('\n'),
+      ),
+    ].join('\n')
   }
 
   /** Deletes its namespace, without waiting for the end of its pods. */
   async close(): Promise<void> {
     this.#end.abort()
-    this.client?.stop()
+    void this.client?.stop()
     this.collector.close()
     this.logs.close()
     const all = [`--namespace=${this.namespace}`, 'delete', 'pods', '--all', '--force', '--grace-period=0']

@@ -5,7 +5,7 @@ import { parse } from 'yaml'
 
 const OUTSIDE = 'this runs inside a cluster of one node: use npm run test:cluster'
 /** An API server that is stopped accepts connections and never answers. */
-const PATIENCE_MS = 5_000
+const ANSWER_WITHIN_MS = 5_000
 
 export interface WatchEvent<T> {
   readonly type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK' | 'ERROR'
@@ -57,7 +57,7 @@ export class Kube {
   async get<T>(path: string): Promise<T> {
     const { statusCode, body } = await request(`${this.#server}${path}`, {
       dispatcher: this.#agent,
-      signal: AbortSignal.timeout(PATIENCE_MS),
+      signal: AbortSignal.timeout(ANSWER_WITHIN_MS),
     })
     const text = await body.text()
     if (statusCode !== 200) throw new Error(`GET ${path}: ${statusCode} ${text}`)

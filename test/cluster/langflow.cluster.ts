@@ -2,8 +2,7 @@ import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { eventually } from '../bench/takeover/wait.ts'
-import { mono } from './client.ts'
+import { mono, until } from '../harness/wait.ts'
 import type { Installation } from './installation.ts'
 import { ask, QUICK_START } from './real-langflow.ts'
 import { scenariosOn } from './scenario.ts'
@@ -36,13 +35,19 @@ scenario(
     const leader = await one.leader()
     const from = mono()
     await one.kubectl('delete', 'pod', leader.metadata.name, '--wait=false')
-    await eventually('the standby serves', 60_000, async () => {
-      const { traffic, lease } = await one.status(standby)
-      return lease.epoch === epoch + 1 && lease.self && traffic.gate === 'open'
-    })
+    await until(
+      'the standby serves',
+      async () => {
+        const { traffic, lease } = await one.status(standby)
+        return lease.epoch === epoch + 1 && lease.self && traffic.gate === 'open'
+      },
+      60_000,
+    )
     const taken = mono()
-    await eventually('an answer through the Service', 10_000, () =>
-      one.client.calls.some(({ answer, sentAt }) => answer !== null && sentAt > taken),
+    await until(
+      'an answer through the Service',
+      () => one.client.calls.some(({ answer, sentAt }) => answer !== null && sentAt > taken),
+      10_000,
     )
     const tally = one.client.since(from)
     t.diagnostic(JSON.stringify(tally))

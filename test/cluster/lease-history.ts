@@ -1,5 +1,13 @@
-import type { Answer } from './client.ts'
 import type { Kube, WatchEvent } from './kube.ts'
+
+/** What a stand-in says of itself. */
+export interface Answer {
+  readonly replica: string
+  readonly epoch: number
+  readonly pid: number
+  /** CLOCK_MONOTONIC in ms, when it answered. */
+  readonly mono: number
+}
 
 interface Lease {
   readonly spec?: { readonly holderIdentity?: string; readonly leaseTransitions?: number }

@@ -1,6 +1,6 @@
-import { closeSync, existsSync, openSync, readdirSync, readSync } from 'node:fs'
+import { closeSync, globSync, openSync, readSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Line } from '../support/logged-process.ts'
+import type { Line } from '../harness/logged-process.ts'
 
 const DIRECTORY = '/var/log/pods'
 const LOOK_MS = 100
@@ -14,6 +14,14 @@ export interface LogLine {
   readonly line: Line | null
 }
 
+interface LogFile {
+  readonly pod: string
+  readonly container: string
+  readonly fd: number
+  /** A line that is not whole yet. */
+  rest: string
+}
+
 /**
  * All that containers of one namespace write, read on the node: it goes on while the API server is stopped, and keeps
  * the logs of pods that are gone.
@@ -21,7 +29,7 @@ export interface LogLine {
 export class PodLogs {
   readonly lines: LogLine[] = []
   readonly #namespace: string
-  readonly #files = new Map<string, { fd: number; rest: string }>()
+  readonly #files = new Map<string, LogFile>()
   readonly #timer: NodeJS.Timeout
 
   constructor(namespace: string) {
@@ -37,14 +45,9 @@ export class PodLogs {
   }
 
   read(): void {
-    if (!existsSync(DIRECTORY)) return
-    const pods = readdirSync(DIRECTORY).filter((name) => name.startsWith(`${this.#namespace}_`))
-    for (const pod of pods)
-      for (const container of list(join(DIRECTORY, pod)))
-        for (const file of list(join(DIRECTORY, pod, container)))
-          this.#readFile(join(DIRECTORY, pod, container, file), pod.split('_')[1] as string, container)
-    // Those of pods that are gone meanwhile: what they wrote last can still be read.
-    for (const path of this.#files.keys()) this.#readMore(path)
+    for (const path of globSync(join(DIRECTORY, `${this.#namespace}_*/*/*`))) this.#open(path)
+    // Those of pods that are gone meanwhile as well: what they wrote last can still be read.
+    for (const file of this.#files.values()) this.#readOn(file)
   }
 
   close(): void {
@@ -54,22 +57,18 @@ export class PodLogs {
     this.#files.clear()
   }
 
-  #readFile(path: string, pod: string, container: string): void {
+  #open(path: string): void {
     if (this.#files.has(path)) return
+    const [directory = '', container = ''] = path.split('/').slice(-3)
     try {
-      this.#files.set(path, { fd: openSync(path, 'r'), rest: '' })
-      this.#owners.set(path, { pod, container })
+      const pod = directory.split('_')[1] as string
+      this.#files.set(path, { pod, container, fd: openSync(path, 'r'), rest: '' })
     } catch {
       // Removed since it was listed.
     }
   }
 
-  readonly #owners = new Map<string, { pod: string; container: string }>()
-
-  #readMore(path: string): void {
-    const file = this.#files.get(path)
-    const owner = this.#owners.get(path)
-    if (!file || !owner) return
+  #readOn(file: LogFile): void {
     const buffer = Buffer.alloc(2 ** 16)
     for (let size = readSync(file.fd, buffer); size > 0; size = readSync(file.fd, buffer))
       file.rest += buffer.toString('utf8', 0, size)
@@ -79,16 +78,8 @@ export class PodLogs {
     for (const line of lines) {
       const [at = '', , , ...words] = line.split(' ')
       const text = words.join(' ')
-      this.lines.push({ ...owner, at, text, line: parseLine(text) })
+      this.lines.push({ pod: file.pod, container: file.container, at, text, line: parseLine(text) })
     }
-  }
-}
-
-function list(directory: string): string[] {
-  try {
-    return readdirSync(directory)
-  } catch {
-    return []
   }
 }
 

@@ -1,6 +1,13 @@
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { VERSION } from '../../agent/version.ts'
 import type { Installation, InstallationOptions } from './installation.ts'
+import { renderOverlay } from './objects.ts'
 import { POSTGRES_IMAGE } from './postgres-image/build.ts'
-import { quickStart } from './quick-start.ts'
 import { LANGFLOW } from './workload.ts'
 
 /** deploy/production with a LangFlow that is none of ours, on PostgreSQL. */
@@ -37,4 +44,45 @@ export async function ask<T>({ url }: Installation, path: string, request: Reque
   const text = await response.text()
   if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text.slice(0, 500)}`)
   return JSON.parse(text) as T
+}
+
+const ROOT = join(import.meta.dirname, '../..')
+const DATABASE = 'langflow-postgresql'
+/** The commands end by themselves once both pods are Ready, or after 15 min. */
+const WITHIN_MS = 300_000
+
+/** Runs what README tells a user to, in the installation's namespace, with a database for it. */
+async function quickStart(one: Installation): Promise<void> {
+  const trial = await renderOverlay(one.kube, {
+    base: 'production',
+    components: ['postgresql'],
+    images: { 'docker.io/library/postgres': POSTGRES_IMAGE },
+  })
+  await one.apply(trial.filter(({ metadata }) => metadata.name === DATABASE))
+  const scratch = mkdtempSync(join(tmpdir(), 'quick-start-'))
+  try {
+    // What a user has: a context with a namespace.
+    const kubeconfig = join(scratch, 'config')
+    writeFileSync(kubeconfig, await one.kubectl('config', 'view', '--flatten', '--minify'))
+    const context = ['config', 'set-context', '--current', `--namespace=${one.namespace}`]
+    await one.kubectl(`--kubeconfig=${kubeconfig}`, ...context)
+    await promisify(execFile)('sh', ['-e', '-c', commands()], {
+      cwd: ROOT,
+      env: { ...process.env, KUBECONFIG: kubeconfig, IMAGE: `langflow-leader:${VERSION}` },
+      timeout: WITHIN_MS,
+    })
+  } finally {
+    rmSync(scratch, { recursive: true })
+  }
+}
+
+/** The block that makes the Secret, with the database of the trial in the place of the user's. */
+function commands(): string {
+  const readme = readFileSync(join(ROOT, 'README.md'), 'utf8')
+  const blocks = [...readme.matchAll(/^```sh\n(.*?)^```$/gms)].map(([, block]) => block as string)
+  const found = blocks.filter((block) => block.includes('kubectl create secret'))
+  assert.equal(found.length, 1, 'README has one block that makes the Secret')
+  const theirs = 'user:password@host'
+  assert.ok(found[0]?.includes(theirs))
+  return (found[0] as string).replace(theirs, `langflow:trial-only@${DATABASE}`)
 }

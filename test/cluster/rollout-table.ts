@@ -1,5 +1,4 @@
-import { summarise } from '../bench/statistics.ts'
-import { table } from '../support/markdown.ts'
+import { summarise, table } from '../harness/report.ts'
 import type { Rollout } from './rollout.ts'
 import type { Kind, Traffic } from './workload.ts'
 

@@ -1,6 +1,5 @@
-import { eventually } from '../bench/takeover/wait.ts'
-import { overlapMs } from '../support/beats.ts'
-import { mono } from './client.ts'
+import { overlapMs } from '../harness/judge.ts'
+import { mono, until } from '../harness/wait.ts'
 import type { Installation } from './installation.ts'
 import { isReady, type Pod } from './objects.ts'
 
@@ -41,15 +40,19 @@ export async function rollOut(one: Installation, replicas: number, withinMs = AL
     .then(() => mono() - from)
     .catch(() => null)
   const isNew = (pod: Pod) => pod.metadata.annotations?.['test/change'] === change
-  const allNewMs = await eventually('every pod is a new one', withinMs, async () => {
-    const pods = await one.pods().catch(() => [])
-    return pods.length === replicas && pods.every((pod) => isNew(pod) && !pod.metadata.deletionTimestamp)
-  })
+  const allNewMs = await until(
+    'every pod is a new one',
+    async () => {
+      const pods = await one.pods().catch(() => [])
+      return pods.length === replicas && pods.every((pod) => isNew(pod) && !pod.metadata.deletionTimestamp)
+    },
+    withinMs,
+  )
     .then(() => mono() - from)
     .catch(() => null)
   // Where it is stuck, this is what it is stuck in.
   await one.settled(replicas, allNewMs === null ? 1_000 : withinMs).catch(() => {})
-  const ended = await Promise.race([status, patience(STATUS_MS)])
+  const ended = await Promise.race([status, later(STATUS_MS)])
   giveUp.abort()
   const statusMs = ended === 'too long' ? null : ended
   const tally = one.client.since(from)
@@ -73,6 +76,6 @@ export async function stateInWords(one: Installation): Promise<string> {
     .join(', ')
 }
 
-function patience(ms: number): Promise<'too long'> {
+function later(ms: number): Promise<'too long'> {
   return new Promise((resolve) => setTimeout(() => resolve('too long'), ms).unref())
 }

@@ -3,8 +3,7 @@
 // or slice/
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { withPart } from '../bench/page-part.ts'
-import { evidenceOf } from './evidence.ts'
+import { withPart } from '../harness/report.ts'
 import { Installation } from './installation.ts'
 import { Kube } from './kube.ts'
 import { REAL_PRODUCTION } from './real-langflow.ts'
@@ -54,7 +53,7 @@ for (const combination of chosen) {
       )
       if (wrong.length === 0) continue
       missed.push(nameOf(combination))
-      process.stderr.write(`${await evidenceOf(one)}\n`)
+      process.stderr.write(`${await one.evidence()}\n`)
       break
     }
   } finally {

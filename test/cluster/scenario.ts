@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { after, before, type TestContext, test } from 'node:test'
-import { evidenceOf } from './evidence.ts'
 import { Installation, type InstallationOptions } from './installation.ts'
 import { Kube } from './kube.ts'
 
@@ -24,7 +23,7 @@ export function scenariosOn(options: InstallationOptions = {}) {
         await play(one, t)
         assert.deepEqual(one.violations(), [])
       } catch (error) {
-        process.stderr.write(`${name}\n${await evidenceOf(one)}\n`)
+        process.stderr.write(`${name}\n${await one.evidence()}\n`)
         throw error
       }
     })

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import type { AgentStatus } from '../../agent/observe/status.ts'
-import { eventually } from '../bench/takeover/wait.ts'
+import { until } from '../harness/wait.ts'
 import type { Installation } from './installation.ts'
-import { pick } from './overlay.ts'
+import { pick } from './objects.ts'
 import { scenariosOn } from './scenario.ts'
 import { named, STAND_IN, type Workload } from './workload.ts'
 
@@ -13,7 +13,7 @@ const ROLLED_OUT_MS = 120_000
 /** What the launcher reads of an installed LangFlow: its program, its interpreter, and the metadata of its package. */
 const FILES = {
   langflow: '#!/package/bin/python3\n',
-  python3: '#!/bin/sh\nwhile [ "$1" != run ]; do shift; done\nshift\nexec node /stand-in/stand-in.mjs "$@"\n',
+  python3: '#!/bin/sh\nwhile [ "$1" != run ]; do shift; done\nshift\nexec node /stand-in/workload.mjs "$@"\n',
   [`metadata-${OLDER}`]: `Name: langflow\nVersion: ${OLDER}\n`,
   [`metadata-${NEWER}`]: `Name: langflow\nVersion: ${NEWER}\n`,
 }
@@ -35,7 +35,8 @@ const VERSIONED: Workload = {
     const prepared = STAND_IN.prepare(manifests, collector)
     const { spec } = pick(prepared, 'Deployment', 'langflow').spec.template
     const langflow = named(spec.containers, 'langflow')
-    langflow.args = ['langflow', 'run', `collector=${collector}`]
+    const [, , ...args] = langflow.args
+    langflow.args = ['langflow', 'run', ...args]
     langflow.env.push(
       { name: 'PATH', value: '/package/bin:/usr/local/bin:/usr/bin:/bin' },
       { name: 'PYTHONPATH', value: '/package/site' },
@@ -59,10 +60,11 @@ function patchPodSpec(one: Installation, spec: object): Promise<string> {
 
 /** Resolves once every replica has that LangFlow, one serves, and the other could take over. */
 async function rolledOut(one: Installation, version: string): Promise<void> {
-  await eventually(`every replica has LangFlow ${version}`, ROLLED_OUT_MS, async () => {
+  const has = async () => {
     const all = await statuses(one).catch(() => [])
     return all.length === 2 && all.every(({ langflow }) => langflow.version === version)
-  })
+  }
+  await until(`every replica has LangFlow ${version}`, has, ROLLED_OUT_MS)
   await one.settled()
 }
 
@@ -74,11 +76,12 @@ scenario('kubectl rollout undo to an older LangFlow stops with the newer one ser
 
   await one.kubectl('rollout', 'undo', one.workload)
   let problem: string | null = null
-  await eventually('the older one says why it does not take over', ROLLED_OUT_MS, async () => {
+  const saysWhy = async () => {
     const older = (await statuses(one).catch(() => [])).find(({ langflow }) => langflow.outdated)
     problem = older?.problem ?? null
     return older?.couldTakeOver === false && problem !== null
-  })
+  }
+  await until('the older one says why it does not take over', saysWhy, ROLLED_OUT_MS)
   t.diagnostic(String(problem))
   assert.match(String(problem), /1\.12\.8 of this replica is older than 1\.13\.0.*--allow-older/)
   await assert.rejects(one.kubectl('rollout', 'status', one.workload, '--timeout=15s'))

@@ -1,14 +1,16 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parse } from 'yaml'
-import { type Answer, mono } from './client.ts'
+import { mono } from '../harness/wait.ts'
+import type { Answer } from './lease-history.ts'
 import type { Manifest } from './objects.ts'
-import { pick } from './overlay.ts'
+import { pick } from './objects.ts'
 
 export type Kind = 'Deployment' | 'StatefulSet'
 export type Traffic = 'readiness' | 'label' | 'slice'
 
 const PRODUCTION = join(import.meta.dirname, '../../deploy/production/deployment.yaml')
+const FILE = 'workload.mjs'
 const NODE_IMAGE = 'docker.io/library/node:24-bookworm-slim'
 
 /** What runs in the place of LangFlow, and how it is asked. */
@@ -30,10 +32,10 @@ export const STAND_IN: Workload = {
     const { spec } = pick(manifests, 'Deployment', 'langflow').spec.template
     const langflow = named(spec.containers, 'langflow')
     langflow.image = NODE_IMAGE
-    langflow.args = ['node', '/stand-in/stand-in.mjs', `collector=${collector}`]
+    langflow.args = ['node', `/stand-in/${FILE}`, '7860', `udp:${collector}`, 'parent', 'start=1000']
     langflow.volumeMounts.push({ name: 'stand-in', mountPath: '/stand-in', readOnly: true })
     spec.volumes.push({ name: 'stand-in', configMap: { name: 'stand-in' } })
-    const data = { 'stand-in.mjs': readFileSync(join(import.meta.dirname, 'stand-in.mjs'), 'utf8') }
+    const data = { [FILE]: readFileSync(join(import.meta.dirname, '../harness', FILE), 'utf8') }
     return [...manifests, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'stand-in' }, data }]
   },
 }

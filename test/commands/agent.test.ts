@@ -3,8 +3,8 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { describe, test } from 'node:test'
-import { FAST } from '../support/replica.ts'
-import { Stage } from '../support/stage.ts'
+import { FAST } from '../harness/replica.ts'
+import { EmbeddedScene } from '../harness/scene.ts'
 
 /** Nothing that waits for something else may keep a process that cannot start. */
 const AT_ONCE_MS = 10_000
@@ -15,7 +15,7 @@ describe('an agent', () => {
     await once(taken.listen(0, '127.0.0.1'), 'listening')
     t.after(() => taken.close())
     const { port } = taken.address() as AddressInfo
-    const stage = await Stage.open(t)
+    const stage = await EmbeddedScene.open(t)
     const from = performance.now()
     const a = await stage.replica('a', { flags: [...FAST, `--listen=127.0.0.1:${port}`] })
     assert.equal((await a.exited).code, 1)

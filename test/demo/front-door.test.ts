@@ -7,7 +7,7 @@ import { systemClock } from '../../agent/clock.ts'
 import { SteadyClient } from '../../agent/demo/client.ts'
 import { FrontDoor } from '../../agent/demo/front-door.ts'
 import { FatalError } from '../../agent/exit.ts'
-import { until } from '../support/until.ts'
+import { until } from '../harness/wait.ts'
 
 const undo: (() => void)[] = []
 afterEach(() => {

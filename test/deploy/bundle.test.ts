@@ -9,9 +9,9 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { promisify } from 'node:util'
 import { VERSION } from '../../agent/version.ts'
-import { FAST } from '../support/replica.ts'
-import { Stage } from '../support/stage.ts'
-import { until } from '../support/until.ts'
+import { FAST } from '../harness/replica.ts'
+import { EmbeddedScene } from '../harness/scene.ts'
+import { until } from '../harness/wait.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const run = promisify(execFile)
@@ -81,7 +81,7 @@ describe('the built file', () => {
     const peer = createServer((_, response) => response.end(JSON.stringify(says)))
     await once(peer.listen(0, '127.0.0.1'), 'listening')
     t.after(() => peer.close())
-    const stage = await Stage.open(t)
+    const stage = await EmbeddedScene.open(t)
     const flags = [...FAST, `--peers=localhost:${(peer.address() as AddressInfo).port}`]
     const a = await stage.replica('a', { main: bundle, flags })
     await a.event('serving')

@@ -6,8 +6,8 @@ import { inject } from '../../agent/inject/inject.ts'
 import { VERSION } from '../../agent/version.ts'
 import { agentOptionsOf, plainEnv } from '../deploy/consistency.ts'
 import { BASE, DEPLOY, type Manifest, named, only, type PodSpec, readManifests } from '../deploy/manifests.ts'
-import { until } from '../support/until.ts'
-import { type ControlPlane, startControlPlane } from './control-plane.ts'
+import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
+import { until } from '../harness/wait.ts'
 import { inOrder, type Pod, plainPod } from './plain-pod.ts'
 
 const FOLDER = join(DEPLOY, 'components/auto-inject')

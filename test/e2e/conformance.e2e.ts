@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { after, before, describe } from 'node:test'
 import { conformance } from '../harness/api/conformance.ts'
 import type { Target } from '../harness/api/conformance-client.ts'
-import { type ControlPlane, startControlPlane } from './control-plane.ts'
+import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
 
 describe('kube-apiserver', () => {
   let plane: ControlPlane

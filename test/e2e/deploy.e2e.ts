@@ -5,9 +5,8 @@ import { parse } from 'yaml'
 import { assertConsistent, podTemplates, workloadOf } from '../deploy/consistency.ts'
 import { type Built, build, type Overlay } from '../deploy/kustomize.ts'
 import { type Manifest, named, only, type PodSpec } from '../deploy/manifests.ts'
-import { until } from '../support/until.ts'
-import { controlPlaneAssets } from './assets.ts'
-import { type ControlPlane, startControlPlane } from './control-plane.ts'
+import { type ControlPlane, controlPlaneAssets, startControlPlane } from '../harness/control-plane.ts'
+import { until } from '../harness/wait.ts'
 
 const KUBECTL = join(controlPlaneAssets(), 'kubectl')
 const component = (name: string) => `components/${name}`

@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { promisify } from 'node:util'
 import { DEPLOY } from '../deploy/manifests.ts'
+import { until } from '../harness/wait.ts'
 import { freePort } from '../support/free-port.ts'
-import { until } from '../support/until.ts'
 
 const run = promisify(execFile)
 /** Where Debian puts servers, which is not on everybody's PATH. */
@@ -16,7 +16,7 @@ const PLACES = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/usr
 const ANSWER_WITHIN_MS = 2_000
 
 /** Ports on loopback of one replica. */
-export interface Seat {
+export interface Backend {
   readonly port: number
   readonly httpPort: number
 }
@@ -49,19 +49,19 @@ export class Front {
   }
 
   /** Throws one sentence where the program is missing, and what it says where it refuses the file. */
-  static async start(kind: FrontKind, seats: readonly [Seat, Seat]): Promise<Front> {
+  static async start(kind: FrontKind, backends: readonly [Backend, Backend]): Promise<Front> {
     const program = find(kind)
     const directory = mkdtempSync(join(tmpdir(), `${kind}-`))
     const file = join(directory, 'front.conf')
     const port = await freePort()
     // Addresses in regular expressions too.
     let text = readFileSync(join(DEPLOY, 'examples', KINDS[kind].file), 'utf8').replaceAll('\\.', '.')
-    for (const [i, seat] of seats.entries()) {
+    for (const [i, backend] of backends.entries()) {
       const address = `10.0.0.1${i + 1}`
       text = text
-        .replaceAll(`${address}:7860 port 8090`, `127.0.0.1:${seat.port} port ${seat.httpPort}`)
-        .replaceAll(`${address}:8090`, `127.0.0.1:${seat.httpPort}`)
-        .replaceAll(`${address}:7860`, `127.0.0.1:${seat.port}`)
+        .replaceAll(`${address}:7860 port 8090`, `127.0.0.1:${backend.port} port ${backend.httpPort}`)
+        .replaceAll(`${address}:8090`, `127.0.0.1:${backend.httpPort}`)
+        .replaceAll(`${address}:7860`, `127.0.0.1:${backend.port}`)
     }
     text = text
       .replace('bind :7860', `bind 127.0.0.1:${port}`)

@@ -3,12 +3,12 @@ import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { describe, type TestContext, test } from 'node:test'
-import { Stage } from '../support/stage.ts'
-import { until } from '../support/until.ts'
-import { FRONTS, Front, type FrontKind, type Seat } from './front.ts'
+import { EmbeddedScene } from '../harness/scene.ts'
+import { until } from '../harness/wait.ts'
+import { type Backend, FRONTS, Front, type FrontKind } from './front.ts'
 
 /** An agent and its LangFlow, as far as a front sees them. */
-interface Stub extends Seat {
+interface Stub extends Backend {
   ready: boolean
   /** Of LangFlow: accepts, and answers nobody. */
   frozen: boolean
@@ -44,8 +44,8 @@ async function stub(t: TestContext, name: string): Promise<Stub> {
   return Object.assign(self, { port: await listening(t, langflow), httpPort: await listening(t, agent) })
 }
 
-async function opened(t: TestContext, kind: FrontKind, seats: [Seat, Seat]): Promise<Front> {
-  const front = await Front.start(kind, seats)
+async function opened(t: TestContext, kind: FrontKind, backends: [Backend, Backend]): Promise<Front> {
+  const front = await Front.start(kind, backends)
   t.after(() => front.close())
   return front
 }
@@ -53,8 +53,8 @@ async function opened(t: TestContext, kind: FrontKind, seats: [Seat, Seat]): Pro
 for (const kind of FRONTS) {
   describe(`deploy/examples/${kind}`, () => {
     test('requests go to the leader, and a crash and a handover move them', async (t) => {
-      const stage = await Stage.open(t)
-      const [a, b] = await stage.pair()
+      const scene = await EmbeddedScene.open(t)
+      const [a, b] = await scene.pair()
       const front = await opened(t, kind, [a, b])
       const served = async () => {
         const { status, text } = await front.ask('/who')

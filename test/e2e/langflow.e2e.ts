@@ -1,41 +1,24 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, before, test } from 'node:test'
 import { carries, readProcesses } from '../../agent/processes/proc.ts'
-import { type ControlPlane, startControlPlane } from './control-plane.ts'
-import { runEcho } from './langflow.ts'
-import { langflowReplicas } from './langflow-replicas.ts'
+import { langflowTests, runEcho } from '../harness/langflow.ts'
+import { freePort } from '../support/free-port.ts'
 
-let plane: ControlPlane
-let dir: string
+const TEXT = 'what is left of it?'
+const langflowTest = langflowTests()
 
-before(async () => {
-  dir = mkdtempSync(join(tmpdir(), 'langflow-e2e-'))
-  plane = await startControlPlane()
-})
-
-after(async () => {
-  await plane?.close()
-  rmSync(dir, { recursive: true, force: true })
-})
-
-test('a real LangFlow behind a real API server gives the same answer before and after a takeover', async (t) => {
-  const found = await langflowReplicas(t, plane, dir)
-  if (found === undefined) return
-  const { start } = found
-  const a = await start('a')
-  const b = await start('b')
-  try {
-    const leader = await Promise.any(
-      [a, b].map(async (replica) => (await replica.event('serving')) && replica),
-    )
+langflowTest(
+  'a real LangFlow behind a real API server gives the same answer before and after a takeover',
+  async ({ scene }) => {
+    const a = await scene.replica('a')
+    const b = await scene.replica('b')
+    const leader = await Promise.any([a, b].map(async (replica) => (await scene.serves(replica)) && replica))
     const standby = leader === a ? b : a
     assert.equal((await leader.get('/readyz')).status, 200)
     assert.equal((await standby.get('/readyz')).status, 503)
     assert.equal((await standby.get('/readyz?exclude=leadership')).status, 200)
-    assert.equal(await runEcho(leader.port, 'what is left of it?'), 'what is left of it?')
+    assert.equal(await runEcho(leader.port, TEXT), TEXT)
 
     const environ = readFileSync(`/proc/${leader.workloadPid()}/environ`, 'utf8').split('\0')
     assert.ok(environ.includes('LEADER_EPOCH=1'))
@@ -50,46 +33,40 @@ test('a real LangFlow behind a real API server gives the same answer before and 
     assert.deepEqual(left, [], 'processes of the old LangFlow live on')
     assert.deepEqual(await leader.exited, { code: 0, signal: null })
 
-    await standby.event('serving')
+    await scene.serves(standby)
     assert.equal(acquired.epoch, 2)
-    assert.equal(await runEcho(standby.port, 'what is left of it?'), 'what is left of it?')
-  } finally {
-    await Promise.all([a.stop(), b.stop()])
-  }
-})
+    assert.equal(await runEcho(standby.port, TEXT), TEXT)
+  },
+)
 
-test('a warm LangFlow is imported before its term, and touches nothing until then', async (t) => {
-  const command = (binary: string, port: number) => [
-    'sh',
-    '-c',
-    `exec ${binary} run --backend-only --port ${port}`,
-  ]
-  const found = await langflowReplicas(t, plane, dir, ['--standby=warm'], command)
-  if (found === undefined) return
-  const { dir: own, start } = found
-  const a = await start('a')
-  try {
-    await a.event('serving')
-    const b = await start('b')
-    try {
-      const ready = await b.event('standby_ready')
-      assert.equal(ready.mode, 'warm')
-      const { standby } = await b.status()
-      assert.equal(standby.state, 'ready')
-      t.diagnostic(`a warm standby holds ${Math.round((standby.memoryBytes ?? 0) / 1e6)} MB`)
-      assert.deepEqual(readdirSync(join(own, 'b')), [], 'nothing of LangFlow was written before the grant')
-      a.signal('SIGTERM')
-      const released = await a.event('released')
-      const serving = await b.event('serving')
-      const ms = Date.parse(serving.time) - Date.parse(released.time)
-      t.diagnostic(`from the release to the next one that serves: ${ms} ms`)
-      assert.equal(await runEcho(b.port, 'what is left of it?'), 'what is left of it?')
-      const environ = readFileSync(`/proc/${b.workloadPid()}/environ`, 'utf8')
-      assert.match(environ, /LANGFLOW_LEADER_TREE=/)
-    } finally {
-      await b.stop()
+langflowTest(
+  'a warm LangFlow is imported before its term, and touches nothing until then',
+  async ({ scene }, t) => {
+    const replica = async (identity: string) => {
+      const port = await freePort()
+      const command = ['sh', '-c', `exec ${scene.binary} run --backend-only --port ${port}`]
+      return scene.replica(identity, { port, command, flags: ['--standby=warm'] })
     }
-  } finally {
-    await a.stop()
-  }
-})
+    const a = await replica('a')
+    await scene.serves(a)
+    const b = await replica('b')
+    const ready = await scene.standsBy(b)
+    assert.equal(ready.mode, 'warm')
+    const { standby } = await b.status()
+    assert.equal(standby.state, 'ready')
+    t.diagnostic(`a warm standby holds ${Math.round((standby.memoryBytes ?? 0) / 1e6)} MB`)
+    assert.deepEqual(
+      readdirSync(join(scene.dir, 'b')),
+      [],
+      'nothing of LangFlow was written before the grant',
+    )
+    a.signal('SIGTERM')
+    const released = await a.event('released')
+    const serving = await scene.serves(b)
+    const ms = Date.parse(serving.time) - Date.parse(released.time)
+    t.diagnostic(`from the release to the next one that serves: ${ms} ms`)
+    assert.equal(await runEcho(b.port, TEXT), TEXT)
+    const environ = readFileSync(`/proc/${b.workloadPid()}/environ`, 'utf8')
+    assert.match(environ, /LANGFLOW_LEADER_TREE=/)
+  },
+)

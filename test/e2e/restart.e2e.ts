@@ -1,14 +1,11 @@
 import assert from 'node:assert/strict'
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, before, test } from 'node:test'
-import { type Postgres, startPostgres } from '../support/postgres.ts'
-import { Replica } from '../support/replica.ts'
-import { until } from '../support/until.ts'
-import { type ControlPlane, startControlPlane } from './control-plane.ts'
-import { flowRequest, langflowBinary, runEcho, writeFlow } from './langflow.ts'
-import { type LangflowReplicas, langflowReplicas } from './langflow-replicas.ts'
+import { flowRequest, langflowTests, runEcho, writeFlow } from '../harness/langflow.ts'
+import type { Postgres } from '../harness/postgres.ts'
+import { writeLease } from '../harness/scene.ts'
+import { until } from '../harness/wait.ts'
+import { freePort } from '../support/free-port.ts'
 
 /** LangFlow fails what a dead process left in progress within a minute of its start. */
 const SETTLES_MS = 75_000
@@ -38,30 +35,7 @@ class Added(Component):
         return Data(value=self.text)
 `
 
-let plane: ControlPlane
-let postgres: Postgres
-let dir: string
-
-before(async () => {
-  dir = mkdtempSync(join(tmpdir(), 'restart-e2e-'))
-  plane = await startControlPlane()
-  postgres = await startPostgres()
-})
-
-after(async () => {
-  await postgres?.close()
-  await plane?.close()
-  rmSync(dir, { recursive: true, force: true })
-})
-
-/** Writes the Lease as another holder would; `''` releases it. */
-function hold({ namespace }: LangflowReplicas, holderIdentity: string, leaseDurationSeconds: number) {
-  const now = new Date().toISOString().replace('Z', '000Z')
-  const spec = { holderIdentity, leaseDurationSeconds, acquireTime: now, renewTime: now, leaseTransitions: 9 }
-  const annotations = { 'langflow-leader/released': holderIdentity === '' ? 'another 9' : null }
-  const args = ['patch', 'lease', 'langflow-leader-lock', `--namespace=${namespace}`, '--type=merge']
-  return plane.kubectl([...args, '-p', JSON.stringify({ metadata: { annotations }, spec })])
-}
+const langflowTest = langflowTests()
 
 /** What a LangFlow answers, or how it refuses. */
 async function ask(port: number, path: string, method = 'GET', body?: unknown): Promise<unknown> {
@@ -151,7 +125,7 @@ async function answers(port: number): Promise<Record<string, unknown>> {
 }
 
 /** Every row of every table. */
-async function rows(url: string): Promise<Record<string, unknown>> {
+async function rows(postgres: Postgres, url: string): Promise<Record<string, unknown>> {
   const names = await postgres.sql(
     `SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1`,
     url,
@@ -187,64 +161,65 @@ function comparable({ port, home, seen }: Seen, other: Seen, at: string): unknow
   return { api, database: Object.fromEntries(rows) }
 }
 
-test('what waited warm answers, after its leader was killed, what a cold start answers: field by field', async (t) => {
-  const found = await langflowReplicas(t, plane, dir, ['--standby=warm'])
-  const cold = await langflowReplicas(t, plane, dir)
-  if (found === undefined || cold === undefined) return
-  const url = await postgres.newDatabase()
-  const [shared, copied] = [join(dir, 'shared'), join(dir, 'copied')]
-  const components = join(dir, 'components')
-  writeFlow(langflowBinary() as string, found.flows, 'hold')
-  mkdirSync(components)
-  const environment = (home: string, database: string) => {
-    mkdirSync(home, { recursive: true })
-    return {
-      HOME: home,
-      // LangFlow lists what it has in sets.
-      PYTHONHASHSEED: '1',
-      LANGFLOW_CONFIG_DIR: home,
-      LANGFLOW_DATABASE_URL: database,
-      LANGFLOW_COMPONENTS_PATH: components,
-      LANGFLOW_LOAD_FLOWS_PATH: found.flows,
+langflowTest(
+  'what waited warm answers, after its leader was killed, what a cold start answers: field by field',
+  async ({ scene, postgres, another }, t) => {
+    // At once: the two that are compared must start at one time.
+    const other = await another()
+    const url = await postgres.newDatabase()
+    const { dir, flows } = scene
+    const [shared, copied] = [join(dir, 'shared'), join(dir, 'copied')]
+    const components = join(dir, 'components')
+    writeFlow(scene.binary, flows, 'hold')
+    mkdirSync(components)
+    const environment = (home: string, database: string) => {
+      mkdirSync(home, { recursive: true })
+      return {
+        HOME: home,
+        // LangFlow lists what it has in sets.
+        PYTHONHASHSEED: '1',
+        LANGFLOW_CONFIG_DIR: home,
+        LANGFLOW_DATABASE_URL: database,
+        LANGFLOW_COMPONENTS_PATH: components,
+        LANGFLOW_LOAD_FLOWS_PATH: flows,
+      }
     }
-  }
-  const a = await found.start('a', environment(shared, url))
-  t.after(() => a.stop())
-  await a.event('serving')
-  const copy = url.replace(/\w+$/, 'copy')
-  // While the leader has its port: LangFlow writes it into its database, and neither of the two that are compared has that one.
-  const plainOptions = await cold.optionsOf('c', environment(copied, copy))
-  const b = await found.start('b', environment(shared, url))
-  t.after(() => b.stop())
-  const ready = await b.event('standby_ready')
-  assert.equal(ready.mode, 'warm')
+    const warm = { flags: ['--standby=warm'], env: environment(shared, url) }
+    const a = await scene.replica('a', warm)
+    await scene.serves(a)
+    // While the leader has its port: LangFlow writes it into its database, and neither of the two that are compared has that one.
+    const port = await freePort()
+    const b = await scene.replica('b', warm)
+    const ready = await scene.standsBy(b)
+    assert.equal(ready.mode, 'warm')
 
-  await change(a.port, found.flows, components)
-  // It is killed at once, since another one leads; and nobody starts as long as that does.
-  const killedAt = new Date().toISOString().slice(0, 23)
-  await hold(found, 'another', 600)
-  await a.event('workload_stopped')
-  await a.stop()
-  await until('the copy of its database', () =>
-    postgres.sql(`CREATE DATABASE copy TEMPLATE ${url.split('/').at(-1)}`).then(
-      () => true,
-      () => false,
-    ),
-  )
-  cpSync(shared, copied, { recursive: true })
+    await change(a.port, flows, components)
+    // It is killed at once, since another one leads; and nobody starts as long as that does.
+    const killedAt = new Date().toISOString().slice(0, 23)
+    await writeLease(scene.plane, scene.namespace, 'another', 600)
+    await a.event('workload_stopped')
+    await a.stop()
+    await until('the copy of its database', () =>
+      postgres.sql(`CREATE DATABASE copy TEMPLATE ${url.split('/').at(-1)}`).then(
+        () => true,
+        () => false,
+      ),
+    )
+    cpSync(shared, copied, { recursive: true })
 
-  const from = b.lines.length
-  await hold(found, '', 1)
-  const c = await Replica.start(plainOptions)
-  t.after(() => c.stop())
-  const [serving] = await Promise.all([b.event('serving', from), c.event('serving')])
-  t.diagnostic(`from the release to serving: ${Date.parse(serving.time) - Date.parse(killedAt)} ms`)
-  await new Promise((resolve) => setTimeout(resolve, SETTLES_MS))
-  const seen = async (port: number, home: string, database: string): Promise<Seen> => {
-    const api = await answers(port)
-    return { port, home, seen: { api, database: await rows(database) } }
-  }
-  const warm = await seen(b.port, shared, url)
-  const plain = await seen(c.port, copied, copy)
-  assert.deepEqual(comparable(warm, plain, killedAt), comparable(plain, warm, killedAt))
-})
+    const from = b.lines.length
+    await writeLease(scene.plane, scene.namespace, '', 1)
+    const copy = url.replace(/\w+$/, 'copy')
+    const c = await other.replica('c', { port, env: environment(copied, copy) })
+    const [serving] = await Promise.all([scene.serves(b, from), scene.serves(c)])
+    t.diagnostic(`from the release to serving: ${Date.parse(serving.time) - Date.parse(killedAt)} ms`)
+    await new Promise((resolve) => setTimeout(resolve, SETTLES_MS))
+    const seen = async (port: number, home: string, database: string): Promise<Seen> => {
+      const api = await answers(port)
+      return { port, home, seen: { api, database: await rows(postgres, database) } }
+    }
+    const waited = await seen(b.port, shared, url)
+    const cold = await seen(c.port, copied, copy)
+    assert.deepEqual(comparable(waited, cold, killedAt), comparable(cold, waited, killedAt))
+  },
+)

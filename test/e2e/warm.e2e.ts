@@ -5,12 +5,22 @@ import { dirname, join } from 'node:path'
 import { after, before, type TestContext, test } from 'node:test'
 import { systemClock } from '../../agent/clock.ts'
 import { WarmStandby } from '../../agent/launcher/standby/warm-standby.ts'
+import {
+  LANGFLOW_MISSING,
+  langflowBinary,
+  langflowEnvironment,
+  olderLangflowBinary,
+  runEcho,
+  writeFlow,
+} from '../harness/langflow.ts'
+import { type Postgres, startPostgres } from '../harness/postgres.ts'
+import { until } from '../harness/wait.ts'
 import { freePort } from '../support/free-port.ts'
-import { type Postgres, startPostgres } from '../support/postgres.ts'
-import { until } from '../support/until.ts'
-import { LANGFLOW_MISSING, langflowBinary, langflowEnvironment, runEcho, writeFlow } from './langflow.ts'
 
-const PATIENCE_MS = 120_000
+const SERVES_WITHIN_MS = 120_000
+const binary = langflowBinary() as string
+const older = olderLangflowBinary() as string
+const skip = binary === undefined && LANGFLOW_MISSING
 const SYSCALLS = '%network,%process,openat,open,creat,mkdir,mkdirat,unlink,unlinkat,rename,renameat,renameat2'
 
 let postgres: Postgres
@@ -37,7 +47,7 @@ async function warm(
   const home = join(dir, String(port))
   const temporary = join(home, 'tmp')
   mkdirSync(temporary, { recursive: true })
-  const flows = writeFlow(langflowBinary() as string, join(home, 'flows'))
+  const flows = writeFlow(binary, join(home, 'flows'))
   const environment = {
     ...process.env,
     ...langflowEnvironment(home, port, flows),
@@ -50,7 +60,7 @@ async function warm(
     environment: () => environment,
     clock: systemClock,
     parentage: { reaper, warn: () => {} },
-    startTimeoutMs: PATIENCE_MS,
+    startTimeoutMs: SERVES_WITHIN_MS,
     changed: () => {},
   })
   t.after(() => standby.discard())
@@ -61,7 +71,7 @@ async function warm(
     const child = standby.take({ ...environment, LEADER_EPOCH: '1' })
     assert.ok(child)
     t.after(() => process.kill(-child.pid, 'SIGKILL'))
-    await until('it serves', async () => (await run().catch(() => '')) === 'here', PATIENCE_MS)
+    await until('it serves', async () => (await run().catch(() => '')) === 'here', SERVES_WITHIN_MS)
   }
   return { standby, temporary, go }
 }
@@ -83,9 +93,9 @@ function isSeen(line: string, temporary: string): boolean {
   return /^(mkdir|unlink|rename)/.test(call) && !inside
 }
 
-test('what waits has been seen by nobody: no connection, no port, no process, no file', async (t) => {
-  const binary = langflowBinary()
-  if (binary === undefined) return t.skip(LANGFLOW_MISSING)
+test('what waits has been seen by nobody: no connection, no port, no process, no file', {
+  skip,
+}, async (t) => {
   const log = join(dir, 'strace')
   const options = ['-f', '-qq', '-y', '--seccomp-bpf', '-s', '200', '-o', log, '-e', `trace=${SYSCALLS}`]
   const url = await postgres.newDatabase()
@@ -110,9 +120,7 @@ test('what waits has been seen by nobody: no connection, no port, no process, no
   for (const call of [/connect\(.*AF_INET/, /bind\(/, /listen\(/, /clone/]) assert.match(seen, call)
 })
 
-test('a module with two workers waits and serves as well', async (t) => {
-  const binary = langflowBinary()
-  if (binary === undefined) return t.skip(LANGFLOW_MISSING)
+test('a module with two workers waits and serves as well', { skip }, async (t) => {
   const command = [
     join(dirname(binary), 'python'),
     '-m',
@@ -132,17 +140,13 @@ test('a module with two workers waits and serves as well', async (t) => {
   await go()
 })
 
-test('a shell that starts all of it on SQLite waits and serves as well', async (t) => {
-  const binary = langflowBinary()
-  if (binary === undefined) return t.skip(LANGFLOW_MISSING)
+test('a shell that starts all of it on SQLite waits and serves as well', { skip }, async (t) => {
   const { standby, go } = await warm(t, ['sh', '-c', `exec ${binary} run`], {})
   assert.deepEqual([standby.view.state, standby.view.reason], ['ready', null])
   await go()
 })
 
-test('where its home cannot be written it waits before it tries, and says so', async (t) => {
-  const binary = langflowBinary()
-  if (binary === undefined) return t.skip(LANGFLOW_MISSING)
+test('where its home cannot be written it waits before it tries, and says so', { skip }, async (t) => {
   // Where also root can make no directory.
   const home = { HOME: '/proc', LANGFLOW_CONFIG_DIR: '/proc/langflow' }
   const { standby } = await warm(t, [binary, 'run', '--backend-only'], home)
@@ -153,11 +157,11 @@ test('where its home cannot be written it waits before it tries, and says so', a
   )
 })
 
-test('an older LangFlow waits and serves as well', async (t) => {
-  const binary = process.env.LANGFLOW_OLDER_BIN
-  if (binary === undefined) return t.skip('no older LangFlow: LANGFLOW_OLDER_BIN names none')
+test('an older LangFlow waits and serves as well', {
+  skip: older === undefined && 'no older LangFlow: set LANGFLOW_OLDER_BIN to that of 1.12.8',
+}, async (t) => {
   const env = { LANGFLOW_LOAD_FLOWS_PATH: undefined }
-  const { standby, go } = await warm(t, [binary, 'run', '--backend-only'], env)
+  const { standby, go } = await warm(t, [older, 'run', '--backend-only'], env)
   assert.equal(standby.view.state, 'ready')
   t.diagnostic(`it lacks: ${standby.view.reason}`)
   await go(async () => 'here')

@@ -1,29 +1,28 @@
 import assert from 'node:assert/strict'
-import { after, before, describe } from 'node:test'
+import { describe } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type ControlPlane, startControlPlane } from '../e2e/control-plane.ts'
-import type { Pod } from '../support/pod.ts'
-import { mono } from '../support/stage.ts'
-import { DEAD_MS, DOUBT_MS, SLACK_MS } from './deadlines.ts'
-import { Refusals } from './refusals.ts'
-import { confirmedDead, faultTest, type Linked, plain, type Scene, seconds } from './scene.ts'
+import { Refusals } from '../harness/faults/refusals.ts'
+import { mono } from '../harness/wait.ts'
+import {
+  confirmedDead,
+  DEAD_MS,
+  DOUBT_MS,
+  type FaultScene,
+  faultTests,
+  type LinkedPod,
+  plain,
+  SLACK_MS,
+  seconds,
+} from './scene.ts'
 
 /** Each has an API server of its own: what is done to it would hit the others. */
-const planes: ControlPlane[] = []
-
-before(async () => {
-  for (let n = 0; n < 3; n++) planes.push(await startControlPlane())
-})
-
-after(() => Promise.all(planes.map((plane) => plane.close())))
-
+const fault = faultTests({ servers: 3 })
 const [HANGS_12, HANGS_60, BREAKS] = [0, 1, 2]
-const plane = (n: number) => () => planes[n] ?? assert.fail()
 
 /** Nothing was lost meanwhile, and a clean handover works at once. */
-async function goesOn(scene: Scene, a: Linked<Pod>, b: Linked<Pod>): Promise<string> {
+async function goesOn(scene: FaultScene, a: LinkedPod, b: LinkedPod): Promise<string> {
   assert.ok(!a.agent.events().includes('lost') && !a.container.events().includes('workload_stopped'))
-  assert.equal(new Set(scene.beats('a').map(({ pid }) => pid)).size, 1)
+  assert.equal(scene.processes('a').size, 1)
   const frozen = a.agent.events().filter((event) => event === 'workload_frozen').length
   a.agent.signal('SIGTERM')
   const released = await a.agent.event('released')
@@ -36,114 +35,138 @@ async function goesOn(scene: Scene, a: Linked<Pod>, b: Linked<Pod>): Promise<str
 }
 
 /** The next line that says so, from now on. */
-function restored(pod: Linked<Pod>, from: number) {
+function restored(pod: LinkedPod, from: number) {
   return pod.agent.find('the end of the outage', (line) => /can be reached again/.test(line.msg), from)
 }
 
 describe('an API server', { concurrency: 3 }, () => {
-  faultTest('the API server hangs for 12 s', plane(HANGS_12), async (scene) => {
-    const [a, b] = await scene.pair()
-    const { at: renewed } = await scene.renewal(a)
-    const began = mono()
-    scene.plane.pause()
-    await a.container.event('workload_frozen')
-    const acted = scene.lastBeat('a') - renewed
-    assert.ok(Math.abs(acted - DOUBT_MS) <= SLACK_MS, `frozen after ${acted} ms`)
-    await sleep(Math.max(0, began + 12_000 - mono()))
-    scene.plane.resume()
-    await a.container.event('workload_thawed')
-    const from = a.agent.lines.findIndex(({ event }) => event === 'doubt')
-    await a.agent.event('serving', from)
-    const back = mono() - began
-    const beats = scene.beats('a')
-    assert.equal(new Set(beats.map(({ pid }) => pid)).size, 1)
-    assert.ok(!b.agent.events().includes('acquired'))
-    const pauses = beats.map(({ mono: at }, n) => at - (beats[n - 1]?.mono ?? at))
-    assert.deepEqual(scene.beats('b'), [])
-    return `frozen ${seconds(acted)} after the last renewal, for ${seconds(Math.max(...pauses))}; serving again ${seconds(back - 12_000)} after the API server went on`
-  })
+  fault(
+    'the API server hangs for 12 s',
+    async (scene) => {
+      const [a, b] = await scene.pods()
+      const { at: renewed } = await scene.renewal(a)
+      const began = mono()
+      scene.plane.pause()
+      await a.container.event('workload_frozen')
+      const acted = scene.lastBeat('a') - renewed
+      assert.ok(Math.abs(acted - DOUBT_MS) <= SLACK_MS, `frozen after ${acted} ms`)
+      await sleep(Math.max(0, began + 12_000 - mono()))
+      scene.plane.resume()
+      await a.container.event('workload_thawed')
+      const from = a.agent.lines.findIndex(({ event }) => event === 'doubt')
+      await a.agent.event('serving', from)
+      const back = mono() - began
+      const beats = scene.beats('a')
+      assert.equal(scene.processes('a').size, 1)
+      assert.ok(!b.agent.events().includes('acquired'))
+      const pauses = beats.map(({ mono: at }, n) => at - (beats[n - 1]?.mono ?? at))
+      assert.deepEqual(scene.beats('b'), [])
+      return `frozen ${seconds(acted)} after the last renewal, for ${seconds(Math.max(...pauses))}; serving again ${seconds(back - 12_000)} after the API server went on`
+    },
+    HANGS_12,
+  )
 
-  faultTest('the API server hangs for 60 s', plane(HANGS_60), async (scene) => {
-    const [a, b] = await scene.pair()
-    const last = scene.watch.last().at
-    scene.plane.pause()
-    const dead = (await confirmedDead(a)) - last
-    assert.ok(dead <= DEAD_MS, `dead after ${dead} ms`)
-    const acted = scene.lastBeat('a') - last
-    await sleep(Math.max(0, last + 60_000 - mono()))
-    scene.plane.resume()
-    const resumed = mono()
-    const next = await Promise.any(
-      [a, b].map(({ agent }) =>
-        agent.find('a new term', (line) => line.event === 'serving' && Number(line.epoch) > 1),
-      ),
-    )
-    const first = scene.firstBeat(next.identity, next.epoch) - resumed
-    return `acted until ${seconds(acted)}, confirmed dead ${seconds(dead)} after the last renewal; one acted ${seconds(first)} after the API server went on`
-  })
+  fault(
+    'the API server hangs for 60 s',
+    async (scene) => {
+      const [a, b] = await scene.pods()
+      const last = scene.watch.last().at
+      scene.plane.pause()
+      const dead = (await confirmedDead(a)) - last
+      assert.ok(dead <= DEAD_MS, `dead after ${dead} ms`)
+      const acted = scene.lastBeat('a') - last
+      await sleep(Math.max(0, last + 60_000 - mono()))
+      scene.plane.resume()
+      const resumed = mono()
+      const next = await Promise.any(
+        [a, b].map(({ agent }) =>
+          agent.find('a new term', (line) => line.event === 'serving' && Number(line.epoch) > 1),
+        ),
+      )
+      const first = scene.firstBeat(next.identity, next.epoch) - resumed
+      return `acted until ${seconds(acted)}, confirmed dead ${seconds(dead)} after the last renewal; one acted ${seconds(first)} after the API server went on`
+    },
+    HANGS_60,
+  )
 
   describe('that breaks', { concurrency: 1 }, () => {
-    faultTest('the right to the Lease is withdrawn for a while', plane(BREAKS), async (scene) => {
-      const [a, b] = await scene.pair()
-      const { stdout } = await scene.kubectl('get', 'rolebinding', '--output=json')
-      await scene.kubectl('delete', 'rolebinding', '--all')
-      const warning = await a.agent.find('the missing right', ({ level }) => level === 'warn')
-      assert.match(warning.msg, /may not "(update|watch|get)"|"(update|watch|get)"/)
-      await sleep(6_000)
-      const from = a.agent.lines.length
-      const { items } = JSON.parse(stdout)
-      for (const { kind, apiVersion, metadata, roleRef, subjects } of items) {
-        const again = { kind, apiVersion, metadata: { name: metadata.name }, roleRef, subjects }
-        await scene.plane.kubectl(
-          ['apply', `--namespace=${scene.namespace}`, '-f', '-'],
-          JSON.stringify(again),
-        )
-      }
-      await restored(a, from)
-      await b.watching()
-      return `“${plain(warning.msg)}”; ${await goesOn(scene, a, b)}`
-    })
+    fault(
+      'the right to the Lease is withdrawn for a while',
+      async (scene) => {
+        const [a, b] = await scene.pods()
+        const { stdout } = await scene.kubectl('get', 'rolebinding', '--output=json')
+        await scene.kubectl('delete', 'rolebinding', '--all')
+        const warning = await a.agent.find('the missing right', ({ level }) => level === 'warn')
+        assert.match(warning.msg, /may not "(update|watch|get)"|"(update|watch|get)"/)
+        await sleep(6_000)
+        const from = a.agent.lines.length
+        const { items } = JSON.parse(stdout)
+        for (const { kind, apiVersion, metadata, roleRef, subjects } of items) {
+          const again = { kind, apiVersion, metadata: { name: metadata.name }, roleRef, subjects }
+          await scene.plane.kubectl(
+            ['apply', `--namespace=${scene.namespace}`, '-f', '-'],
+            JSON.stringify(again),
+          )
+        }
+        await restored(a, from)
+        await b.watching()
+        return `“${plain(warning.msg)}”; ${await goesOn(scene, a, b)}`
+      },
+      BREAKS,
+    )
 
     for (const [name, codes] of [
       ['the API server answers 429', [429]],
       ['the API server answers 5xx', [500, 503, 504]],
     ] as const) {
-      faultTest(name, plane(BREAKS), async (scene, t) => {
-        const [a, b] = await scene.pair()
-        const refusals = await Refusals.open(scene)
-        t.after(() => refusals.close())
-        for (const code of codes) {
-          const from = a.agent.lines.length
-          await refusals.begin(code)
-          await a.agent.find(`${code}`, ({ msg }) => msg.includes(`${code}`), from)
-          await sleep(4_000)
-          await refusals.end()
-          await restored(a, from)
-        }
-        return `${refusals.count} renewals refused; ${await goesOn(scene, a, b)}`
-      })
+      fault(
+        name,
+        async (scene, t) => {
+          const [a, b] = await scene.pods()
+          const refusals = await Refusals.open(scene)
+          t.after(() => refusals.close())
+          for (const code of codes) {
+            const from = a.agent.lines.length
+            await refusals.begin(code)
+            await a.agent.find(`${code}`, ({ msg }) => msg.includes(`${code}`), from)
+            await sleep(4_000)
+            await refusals.end()
+            await restored(a, from)
+          }
+          return `${refusals.count} renewals refused; ${await goesOn(scene, a, b)}`
+        },
+        BREAKS,
+      )
     }
 
-    faultTest('etcd is down for a while', plane(BREAKS), async (scene) => {
-      const [a, b] = await scene.pair()
-      await scene.plane.stopEtcd()
-      const warning = await a.agent.find('the outage', ({ level }) => level === 'warn')
-      const from = a.agent.lines.length
-      await scene.plane.startEtcd()
-      await restored(a, from)
-      await b.watching()
-      return `“${plain(warning.msg)}”; ${await goesOn(scene, a, b)}`
-    })
+    fault(
+      'etcd is down for a while',
+      async (scene) => {
+        const [a, b] = await scene.pods()
+        await scene.plane.stopEtcd()
+        const warning = await a.agent.find('the outage', ({ level }) => level === 'warn')
+        const from = a.agent.lines.length
+        await scene.plane.startEtcd()
+        await restored(a, from)
+        await b.watching()
+        return `“${plain(warning.msg)}”; ${await goesOn(scene, a, b)}`
+      },
+      BREAKS,
+    )
 
-    faultTest('the history is compacted', plane(BREAKS), async (scene) => {
-      const [a, b] = await scene.pair()
-      await scene.plane.stopApiServer('SIGKILL')
-      await scene.plane.compact()
-      const from = a.agent.lines.length
-      await scene.plane.startApiServer()
-      await restored(a, from)
-      await b.watching()
-      return goesOn(scene, a, b)
-    })
+    fault(
+      'the history is compacted',
+      async (scene) => {
+        const [a, b] = await scene.pods()
+        await scene.plane.stopApiServer('SIGKILL')
+        await scene.plane.compact()
+        const from = a.agent.lines.length
+        await scene.plane.startApiServer()
+        await restored(a, from)
+        await b.watching()
+        return goesOn(scene, a, b)
+      },
+      BREAKS,
+    )
   })
 })

@@ -1,26 +1,16 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, before, describe } from 'node:test'
+import { describe } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { AgentStatus } from '../../agent/observe/status.ts'
 import { readProcesses } from '../../agent/processes/proc.ts'
-import { type ControlPlane, startControlPlane } from '../e2e/control-plane.ts'
-import type { Pod } from '../support/pod.ts'
-import { mono } from '../support/stage.ts'
-import { warmLangflow } from '../support/warm-langflow.ts'
-import { BootClock } from './boot-clock.ts'
-import { SLACK_MS } from './deadlines.ts'
-import { faultTest, type Linked, type Scene, seconds } from './scene.ts'
-import { WallClock } from './wall-clock.ts'
+import { BootClock } from '../harness/faults/boot-clock.ts'
+import { WallClock } from '../harness/faults/wall-clock.ts'
+import { mono } from '../harness/wait.ts'
+import { warmLangflow } from '../harness/warm-langflow.ts'
+import { type FaultScene, faultTests, type LinkedPod, SLACK_MS, seconds } from './scene.ts'
 
-let plane: ControlPlane
-
-before(async () => {
-  plane = await startControlPlane()
-})
-
-after(() => plane?.close())
+const fault = faultTests()
 
 /** The launcher compares its clocks each 100 ms; a kill and a beat under way come on top. */
 const LOOK_MS = 100
@@ -31,13 +21,13 @@ const LONG_ENOUGH_MS = 18_000
 /** No freeze that anybody would notice; the machine is busy with other cases meanwhile. */
 const LONGEST_PAUSE_MS = 500
 
-function longestPause(scene: Scene, identity: string): number {
+function longestPause(scene: FaultScene, identity: string): number {
   const beats = scene.beats(identity)
   return Math.max(...beats.map(({ mono: at }, n) => at - (beats[n - 1]?.mono ?? at)))
 }
 
 /** Every process of a pod: the agent, and all that lives in the container. */
-function processesOf(pod: Linked<Pod>): number[] {
+function processesOf(pod: LinkedPod): number[] {
   const table = readProcesses()
   const found = [pod.launcherPid()]
   for (const pid of found)
@@ -46,144 +36,116 @@ function processesOf(pod: Linked<Pod>): number[] {
 }
 
 describe('a clock', { concurrency: 4 }, () => {
-  faultTest(
-    'the leader’s wall clock jumps by an hour',
-    () => plane,
-    async (scene) => {
-      const clock = new WallClock(join(scene.dir, 'wall'))
-      const [a, b] = await scene.pair(clock.flags)
-      for (const offset of [-3600, 0, 3600]) {
-        clock.set(offset)
-        await sleep(LONG_ENOUGH_MS)
-      }
-      assert.deepEqual(scene.beats('b'), [])
-      assert.ok(!a.agent.events().includes('lost') && !b.agent.events().includes('acquired'))
-      assert.equal(new Set(scene.beats('a').map(({ pid }) => pid)).size, 1)
-      const pause = longestPause(scene, 'a')
-      assert.ok(pause <= LONGEST_PAUSE_MS, `silent for ${pause} ms`)
-      return `the same process and term went on; longest silence ${Math.round(pause)} ms`
-    },
-  )
+  fault('the leader’s wall clock jumps by an hour', async (scene) => {
+    const clock = new WallClock(join(scene.dir, 'wall'))
+    const [a, b] = await scene.pods(clock.flags)
+    for (const offset of [-3600, 0, 3600]) {
+      clock.set(offset)
+      await sleep(LONG_ENOUGH_MS)
+    }
+    assert.deepEqual(scene.beats('b'), [])
+    assert.ok(!a.agent.events().includes('lost') && !b.agent.events().includes('acquired'))
+    assert.equal(scene.processes('a').size, 1)
+    const pause = longestPause(scene, 'a')
+    assert.ok(pause <= LONGEST_PAUSE_MS, `silent for ${pause} ms`)
+    return `the same process and term went on; longest silence ${Math.round(pause)} ms`
+  })
 
-  faultTest(
-    'the follower’s wall clock jumps by an hour',
-    () => plane,
-    async (scene) => {
-      const clock = new WallClock(join(scene.dir, 'wall'))
-      const a = await scene.pod('a')
-      await a.agent.event('serving')
-      const b = await scene.follower('b', clock.flags)
-      for (const offset of [3600, 0, -3600]) {
-        clock.set(offset)
-        await sleep(LONG_ENOUGH_MS)
-      }
-      assert.deepEqual(scene.beats('b'), [])
-      assert.ok(!b.agent.events().includes('acquired') && !a.agent.events().includes('doubt'))
-      return `took nothing in ${seconds(3 * LONG_ENOUGH_MS)}`
-    },
-  )
+  fault('the follower’s wall clock jumps by an hour', async (scene) => {
+    const clock = new WallClock(join(scene.dir, 'wall'))
+    const a = await scene.leader('a')
+    const b = await scene.follower('b', clock.flags)
+    for (const offset of [3600, 0, -3600]) {
+      clock.set(offset)
+      await sleep(LONG_ENOUGH_MS)
+    }
+    assert.deepEqual(scene.beats('b'), [])
+    assert.ok(!b.agent.events().includes('acquired') && !a.agent.events().includes('doubt'))
+    return `took nothing in ${seconds(3 * LONG_ENOUGH_MS)}`
+  })
 
-  faultTest(
-    'the machine is suspended for 30 s',
-    () => plane,
-    async (scene) => {
-      const [a, b] = await scene.pair()
-      const processes = processesOf(a)
-      const stopped = mono()
-      for (const pid of processes) process.kill(pid, 'SIGSTOP')
-      await b.agent.event('serving')
-      await sleep(Math.max(0, stopped + 30_000 - mono()))
-      const woke = mono()
-      const before = scene.beats('a').length
-      // The workload first: the worst that can happen.
-      for (const pid of processes.reverse()) process.kill(pid, 'SIGCONT')
-      await a.container.event('workload_stopped')
-      const acted = scene.beats('a').length === before ? 0 : scene.lastBeat('a') - woke
-      assert.ok(acted <= LOOK_MS + SLACK_MS, `acted for ${acted} ms`)
-      await a.agent.event('leader_observed')
-      assert.equal(scene.watch.last().holder, 'b')
-      return `LangFlow dead ${Math.round(acted)} ms after the wake-up`
-    },
-  )
+  fault('the machine is suspended for 30 s', async (scene) => {
+    const [a, b] = await scene.pods()
+    const processes = processesOf(a)
+    const stopped = mono()
+    for (const pid of processes) process.kill(pid, 'SIGSTOP')
+    await b.agent.event('serving')
+    await sleep(Math.max(0, stopped + 30_000 - mono()))
+    const woke = mono()
+    const before = scene.beats('a').length
+    // The workload first: the worst that can happen.
+    for (const pid of processes.reverse()) process.kill(pid, 'SIGCONT')
+    await a.container.event('workload_stopped')
+    const acted = scene.beats('a').length === before ? 0 : scene.lastBeat('a') - woke
+    assert.ok(acted <= LOOK_MS + SLACK_MS, `acted for ${acted} ms`)
+    await a.agent.event('leader_observed')
+    assert.equal(scene.watch.last().holder, 'b')
+    return `LangFlow dead ${Math.round(acted)} ms after the wake-up`
+  })
 
-  faultTest(
-    'the boot clock runs ahead of the monotonic clock',
-    () => plane,
-    async (scene, t) => {
-      const clock = new BootClock(join(scene.dir, 'uptime'))
-      t.after(() => clock.stop())
-      const [a] = await scene.pair({ entry: clock.entry, agentEntry: clock.entry })
-      const jumped = mono()
-      clock.jump(30_000)
-      await a.container.event('workload_stopped')
-      const acted = scene.lastBeat('a', 1) - jumped
-      assert.ok(acted <= LOOK_MS + SLACK_MS, `acted for ${acted} ms`)
-      return `LangFlow dead ${Math.round(Math.max(0, acted))} ms after the jump`
-    },
-  )
+  fault('the boot clock runs ahead of the monotonic clock', async (scene, t) => {
+    const clock = new BootClock(join(scene.dir, 'uptime'))
+    t.after(() => clock.stop())
+    const [a] = await scene.pods({ entry: clock.entry, agentEntry: clock.entry })
+    const jumped = mono()
+    clock.jump(30_000)
+    await a.container.event('workload_stopped')
+    const acted = scene.lastBeat('a', 1) - jumped
+    assert.ok(acted <= LOOK_MS + SLACK_MS, `acted for ${acted} ms`)
+    return `LangFlow dead ${Math.round(Math.max(0, acted))} ms after the jump`
+  })
 
   for (const [name, prepared] of [
     ['each container has an uptime of its own', false],
     ['each container has an uptime of its own, and the standby is prepared', true],
   ] as const) {
-    faultTest(
-      name,
-      () => plane,
-      async (scene, t) => {
-        const uptimeMs = Number(readFileSync('/proc/uptime', 'latin1').split(' ', 1)[0]) * 1000
-        const clocks = [3_000 - uptimeMs, 86_400_000].map((aheadMs, n) => {
-          const clock = new BootClock(join(scene.dir, `uptime-${n}`), aheadMs)
-          t.after(() => clock.stop())
-          return clock
-        })
-        const more = prepared ? warmLangflow(scene.dir, { kind: 'tree' }) : {}
-        const a = await scene.pod('a', { ...more, entry: clocks[0]!.entry })
-        await a.agent.event('serving')
-        const b = await scene.follower('b', { ...more, entry: clocks[1]!.entry })
-        if (prepared) assert.equal((await b.agent.event('standby_ready')).mode, 'warm')
-        await sleep(LONG_ENOUGH_MS)
-        const pause = longestPause(scene, 'a')
-        a.agent.signal('SIGTERM')
-        await b.agent.event('serving')
-        const served = mono()
-        await sleep(LONG_ENOUGH_MS)
-        for (const { agent, container } of [a, b]) {
-          assert.ok(!agent.events().includes('doubt') && !container.events().includes('deadman_fired'))
-          assert.ok(!container.lines.some(({ msg }) => /refused a grant/.test(msg)))
-        }
-        assert.equal(scene.watch.last().holder, 'b')
-        assert.ok(pause <= LONGEST_PAUSE_MS, `silent for ${pause} ms`)
-        assert.ok(scene.lastBeat('b') - served > LONG_ENOUGH_MS - LONGEST_PAUSE_MS)
-        return `grants of agents at ${seconds(uptimeMs)} held at 3 s and at a day; longest silence ${Math.round(pause)} ms`
-      },
-    )
+    fault(name, async (scene, t) => {
+      const uptimeMs = Number(readFileSync('/proc/uptime', 'latin1').split(' ', 1)[0]) * 1000
+      const clocks = [3_000 - uptimeMs, 86_400_000].map((aheadMs, n) => {
+        const clock = new BootClock(join(scene.dir, `uptime-${n}`), aheadMs)
+        t.after(() => clock.stop())
+        return clock
+      })
+      const more = prepared ? warmLangflow(scene.dir, { kind: 'tree' }) : {}
+      const a = await scene.leader('a', { ...more, entry: clocks[0]!.entry })
+      const b = await scene.follower('b', { ...more, entry: clocks[1]!.entry })
+      if (prepared) assert.equal((await b.agent.event('standby_ready')).mode, 'warm')
+      await sleep(LONG_ENOUGH_MS)
+      const pause = longestPause(scene, 'a')
+      a.agent.signal('SIGTERM')
+      await b.agent.event('serving')
+      const served = mono()
+      await sleep(LONG_ENOUGH_MS)
+      for (const { agent, container } of [a, b]) {
+        assert.ok(!agent.events().includes('doubt') && !container.events().includes('deadman_fired'))
+        assert.ok(!container.lines.some(({ msg }) => /refused a grant/.test(msg)))
+      }
+      assert.equal(scene.watch.last().holder, 'b')
+      assert.ok(pause <= LONGEST_PAUSE_MS, `silent for ${pause} ms`)
+      assert.ok(scene.lastBeat('b') - served > LONG_ENOUGH_MS - LONGEST_PAUSE_MS)
+      return `grants of agents at ${seconds(uptimeMs)} held at 3 s and at a day; longest silence ${Math.round(pause)} ms`
+    })
   }
 
-  faultTest(
-    'a launcher’s uptime runs away',
-    () => plane,
-    async (scene, t) => {
-      const clock = new BootClock(join(scene.dir, 'uptime'))
-      t.after(() => clock.stop())
-      // A grant of 14 s is over before it arrives, whatever the launcher's last answer to a ping said.
-      clock.gain(5_000)
-      const a = await scene.pod('a', { entry: clock.entry })
-      const status = async () => JSON.parse((await a.get('/status')).text) as AgentStatus
-      const line = await a.agent.find('the refused grant', ({ msg }) =>
-        /the launcher refuses grants/.test(msg),
-      )
-      assert.equal(line.level, 'warn')
-      assert.match(line.msg, /it has expired/)
-      await a.container.find(
-        'the same of the launcher',
-        ({ msg, level }) => level === 'warn' && /refused a grant/.test(msg),
-      )
-      assert.match((await status()).problem ?? '', /the launcher refuses grants: it has expired/)
-      assert.deepEqual(scene.beats('a'), [])
-      clock.gain(0)
-      await a.agent.event('serving')
-      assert.equal((await status()).problem, null)
-      return `“${line.msg}”; served once the clock went right`
-    },
-  )
+  fault('a launcher’s uptime runs away', async (scene, t) => {
+    const clock = new BootClock(join(scene.dir, 'uptime'))
+    t.after(() => clock.stop())
+    // A grant of 14 s is over before it arrives, whatever the launcher's last answer to a ping said.
+    clock.gain(5_000)
+    const a = await scene.pod('a', { entry: clock.entry })
+    const status = async () => await a.status()
+    const line = await a.agent.find('the refused grant', ({ msg }) => /the launcher refuses grants/.test(msg))
+    assert.equal(line.level, 'warn')
+    assert.match(line.msg, /it has expired/)
+    await a.container.find(
+      'the same of the launcher',
+      ({ msg, level }) => level === 'warn' && /refused a grant/.test(msg),
+    )
+    assert.match((await status()).problem ?? '', /the launcher refuses grants: it has expired/)
+    assert.deepEqual(scene.beats('a'), [])
+    clock.gain(0)
+    await a.agent.event('serving')
+    assert.equal((await status()).problem, null)
+    return `“${line.msg}”; served once the clock went right`
+  })
 })

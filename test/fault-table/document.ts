@@ -1,5 +1,5 @@
-import type { Fact } from '../support/machine.ts'
-import { table } from '../support/markdown.ts'
+import type { Fact } from '../harness/report.ts'
+import { table } from '../harness/report.ts'
 import type { FaultRecord } from './record.ts'
 import { type FaultCase, TABLE } from './table.ts'
 

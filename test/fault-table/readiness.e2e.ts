@@ -1,26 +1,16 @@
 import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, before, describe } from 'node:test'
-import type { AgentStatus } from '../../agent/observe/status.ts'
-import { type ControlPlane, startControlPlane } from '../e2e/control-plane.ts'
+import { describe } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Pod } from '../harness/pod.ts'
+import { ask, askStatus, type ReplicaOptions } from '../harness/replica.ts'
+import { mono, until } from '../harness/wait.ts'
+import { warmLangflow } from '../harness/warm-langflow.ts'
 import { freePort } from '../support/free-port.ts'
-import type { Pod } from '../support/pod.ts'
-import { ask, type ReplicaOptions } from '../support/replica.ts'
-import { mono } from '../support/stage.ts'
-import type { TcpProxy } from '../support/tcp-proxy.ts'
-import { until } from '../support/until.ts'
-import { warmLangflow } from '../support/warm-langflow.ts'
-import { LEASE_MS } from './deadlines.ts'
-import { faultTest, plain, type Scene, seconds } from './scene.ts'
+import { type FaultScene, faultTests, LEASE_MS, plain, seconds } from './scene.ts'
 
-let plane: ControlPlane
-
-before(async () => {
-  plane = await startControlPlane()
-})
-
-after(() => plane?.close())
+const fault = faultTests()
 
 /** What stands as the problem in `/status`, where that is not the reason itself: what the API server said comes first. */
 const PROBLEMS: Record<string, RegExp> = {
@@ -32,12 +22,8 @@ const ASKED_TWICE_MS = 11_000
 /** So much later an answer reaches the prepared one: without a precedence it would come second. */
 const BEHIND_MS = 300
 
-async function pass(ms: number): Promise<void> {
-  await new Promise((resolve) => setTimeout(resolve, ms))
-}
-
 /** A ServiceAccount with these rights to the Lease, and a token of it. */
-async function tokenFor(scene: Scene, account: string, verbs: string[]): Promise<string> {
+async function tokenFor(scene: FaultScene, account: string, verbs: string[]): Promise<string> {
   await scene.kubectl('create', 'serviceaccount', account)
   if (verbs.length > 0) {
     const list = verbs.map((verb) => `--verb=${verb}`)
@@ -49,167 +35,140 @@ async function tokenFor(scene: Scene, account: string, verbs: string[]): Promise
 }
 
 /** One that follows, prepared, but hears of everything later than others do. */
-async function prepared(scene: Scene, identity: string, more: Partial<ReplicaOptions>) {
+async function prepared(scene: FaultScene, identity: string, more: Partial<ReplicaOptions>) {
   const pod = await scene.follower(identity, more)
   pod.link.flow({ toClient: { delayMs: BEHIND_MS } })
   return pod
 }
 
-async function unprepared(scene: Scene, identity: string): Promise<Pod> {
+async function unprepared(scene: FaultScene, identity: string): Promise<Pod> {
   const pod = await scene.pod(identity, warmLangflow(scene.dir, { hangs: true }))
   await pod.agent.event('campaigning')
   await pod.watching()
   await pod.agent.find('its launcher', ({ msg }) => /launcher connected/.test(msg))
-  await scene.watch.next('a renewal', () => true, scene.watch.length)
+  await scene.nextRecord()
   return pod
 }
 
 describe('readiness', { concurrency: 3 }, () => {
-  faultTest(
-    'a newer revision that could not lead',
-    () => plane,
-    async (scene) => {
-      const port = await freePort()
-      const revision = (hash: string) => ({ POD_TEMPLATE_HASH: hash })
-      const a = await scene.pod('a', { flags: [`--peers=localhost:${port}`], env: revision('old') })
-      await a.agent.event('serving')
-      const flags = [`--listen=127.0.0.1:${port}`]
-      const another = await plane.newNamespace()
-      const tries: [string, RegExp, Partial<ReplicaOptions>, string | undefined, boolean?][] = [
-        ['wrong token', /401 Unauthorized/, { flags }, 'wrong'],
-        ['no rights', /may not "get"/, { flags }, await tokenFor(scene, 'nobody', [])],
-        [
-          'rights to read only',
-          /may not "update"/,
-          { flags },
-          await tokenFor(scene, 'reader', ['get', 'watch', 'list']),
-        ],
-        ['no egress', /has not seen the Lease yet/, { flags }, undefined, true],
-        [
-          'another namespace',
-          /leads by the Lease "test-/,
-          { flags: [...flags, `--peers=localhost:${a.httpPort}`], namespace: another },
-          undefined,
-        ],
-      ]
-      const measured: string[] = []
-      for (const [what, reason, options, token, blocked = false] of tries) {
-        const cut = async (link: TcpProxy) => (blocked ? link.partition() : undefined)
-        if (token !== undefined) writeFileSync(join(scene.dir, what), token)
-        scene.tokenFile = token === undefined ? undefined : join(scene.dir, what)
-        const b = await scene.pod('b', { ...options, env: revision('new') }, cut)
-        await b.agent.event('campaigning')
-        await until(`a has heard of b, ${what}`, async () => (await statusOf(a)).peers?.seen === 1)
-        await until(`b says what it lacks, ${what}`, async () =>
-          reason.test((await ask(port, '/readyz?exclude=leadership&verbose')).text),
-        )
-        await pass(ASKED_TWICE_MS)
-        const { status, text } = await ask(port, '/readyz?exclude=leadership&verbose')
-        assert.equal(status, 503, what)
-        assert.match(text, reason)
-        const { couldTakeOver, problem } = JSON.parse((await ask(port, '/status')).text) as AgentStatus
-        assert.equal(couldTakeOver, false)
-        assert.match(problem ?? '', PROBLEMS[what] ?? reason)
-        assert.equal((await a.get('/readyz')).status, 200)
-        measured.push(`${what}: “${plain(/\[-\]lease failed: (.*)/.exec(text)?.[1] ?? '')}”`)
-        await b.stop()
-      }
-      assert.ok(!a.agent.events().includes('draining'))
-      assert.equal(scene.watch.last().epoch, 1)
-      return measured.join('; ')
-    },
-  )
-
-  faultTest(
-    'released beside one whose standby never gets ready',
-    () => plane,
-    async (scene) => {
-      const warm = warmLangflow(scene.dir)
-      const a = await scene.pod('a', warm)
-      await a.agent.event('serving')
-      await unprepared(scene, 'c')
-      const b = await prepared(scene, 'b', warm)
-      a.agent.signal('SIGTERM')
-      const released = await scene.watch.next('the release', ({ holder }) => holder === '', 1)
-      const taken = await scene.watch.next('the next holder', ({ holder }) => holder !== '', released.index)
-      assert.equal(taken.holder, 'b')
-      await b.agent.event('serving')
-      return `the prepared one took it ${seconds(taken.at - released.at)} after the release, although it heard of it ${BEHIND_MS} ms later`
-    },
-  )
-
-  faultTest(
-    'expired beside one whose standby never gets ready',
-    () => plane,
-    async (scene) => {
-      const warm = warmLangflow(scene.dir)
-      const a = await scene.pod('a', warm)
-      await a.agent.event('serving')
-      await unprepared(scene, 'c')
-      const b = await prepared(scene, 'b', warm)
-      a.agent.signal('SIGKILL')
-      process.kill(a.launcherPid(), 'SIGKILL')
-      const taken = await scene.watch.next('the next holder', ({ holder }) => holder !== 'a', 1)
-      assert.equal(taken.holder, 'b')
-      const waited = taken.at - (scene.watch.sightings[taken.index - 1]?.at ?? Number.NaN)
-      assert.ok(waited <= LEASE_MS + 2 * BEHIND_MS + 300, `taken after ${waited} ms`)
-      await b.agent.event('serving')
-      return `the prepared one took it ${seconds(waited)} after the last renewal, although it heard of it ${BEHIND_MS} ms later`
-    },
-  )
-
-  faultTest(
-    'the leader’s standby never gets ready, and a peer’s is',
-    () => plane,
-    async (scene) => {
-      const port = await freePort()
-      const warm = warmLangflow(scene.dir)
-      const hung = warmLangflow(scene.dir, { hangs: true })
-      const c = await scene.pod('c', { ...hung, flags: [...hung.flags, `--peers=localhost:${port}`] })
-      const { epoch } = await c.agent.event('acquired')
-      const b = await scene.pod('b', { ...warm, flags: [...warm.flags, `--listen=127.0.0.1:${port}`] })
-      await b.agent.event('standby_ready')
-      const ready = mono()
-      const { reason } = await c.agent.event('draining')
-      assert.equal(reason, 'a replica whose standby is ready serves sooner than this one starts')
-      const served = await b.agent.event('serving')
-      assert.equal(served.epoch, Number(epoch) + 1)
-      return `the peer served ${seconds(mono() - ready)} after its standby was ready`
-    },
-  )
-
-  faultTest(
-    'the agent is restarted beside a LangFlow that hangs',
-    () => plane,
-    async (scene) => {
-      const took: number[] = []
-      for (const restarts of [false, true]) {
-        const [a, b] = await scene.pair({ flags: ['--stop-timeout=3s', '--drain-timeout=1s'] })
-        const { pid } = scene.beats('a').at(-1) ?? assert.fail()
-        const hung = mono()
-        process.kill(a.hostPid(pid), 'SIGSTOP')
-        if (restarts) {
-          a.agent.signal('SIGKILL')
-          await a.agent.exited
-          a.startAgent()
-        }
-        const { reason } = await a.agent.event('draining')
-        took.push(mono() - hung)
-        assert.match(String(reason), /^LangFlow is unhealthy: /)
-        await b.agent.event('serving')
-        await a.stop()
-        await b.stop()
-      }
-      const [without, withIt] = took as [number, number]
-      assert.ok(
-        withIt <= without + 5_000,
-        `handed over after ${withIt} ms, without the restart after ${without}`,
+  fault('a newer revision that could not lead', async (scene) => {
+    const port = await freePort()
+    const revision = (hash: string) => ({ POD_TEMPLATE_HASH: hash })
+    const a = await scene.leader('a', { flags: [`--peers=localhost:${port}`], env: revision('old') })
+    const flags = [`--listen=127.0.0.1:${port}`]
+    const another = await scene.plane.newNamespace()
+    const tries: [string, RegExp, Partial<ReplicaOptions>, string | undefined, boolean?][] = [
+      ['wrong token', /401 Unauthorized/, { flags }, 'wrong'],
+      ['no rights', /may not "get"/, { flags }, await tokenFor(scene, 'nobody', [])],
+      [
+        'rights to read only',
+        /may not "update"/,
+        { flags },
+        await tokenFor(scene, 'reader', ['get', 'watch', 'list']),
+      ],
+      ['no egress', /has not seen the Lease yet/, { flags }, undefined, true],
+      [
+        'another namespace',
+        /leads by the Lease "test-/,
+        { flags: [...flags, `--peers=localhost:${a.httpPort}`], namespace: another },
+        undefined,
+      ],
+    ]
+    const measured: string[] = []
+    for (const [what, reason, options, token, blocked = false] of tries) {
+      if (token !== undefined) writeFileSync(join(scene.dir, what), token)
+      scene.tokenFile = token === undefined ? undefined : join(scene.dir, what)
+      const b = await scene.pod('b', { ...options, env: revision('new') }, ({ link }) =>
+        blocked ? link.partition() : undefined,
       )
-      return `handed over ${seconds(withIt)} after it hung; without the restart ${seconds(without)}`
-    },
-  )
-})
+      await b.agent.event('campaigning')
+      await until(`a has heard of b, ${what}`, async () => (await a.status()).peers?.seen === 1)
+      await until(`b says what it lacks, ${what}`, async () =>
+        reason.test((await ask(port, '/readyz?exclude=leadership&verbose')).text),
+      )
+      await sleep(ASKED_TWICE_MS)
+      const { status, text } = await ask(port, '/readyz?exclude=leadership&verbose')
+      assert.equal(status, 503, what)
+      assert.match(text, reason)
+      const { couldTakeOver, problem } = await askStatus(port)
+      assert.equal(couldTakeOver, false)
+      assert.match(problem ?? '', PROBLEMS[what] ?? reason)
+      assert.equal((await a.get('/readyz')).status, 200)
+      measured.push(`${what}: “${plain(/\[-\]lease failed: (.*)/.exec(text)?.[1] ?? '')}”`)
+      await b.stop()
+    }
+    assert.ok(!a.agent.events().includes('draining'))
+    assert.equal(scene.watch.last().epoch, 1)
+    return measured.join('; ')
+  })
 
-async function statusOf(pod: Pod): Promise<AgentStatus> {
-  return JSON.parse((await pod.get('/status')).text) as AgentStatus
-}
+  fault('released beside one whose standby never gets ready', async (scene) => {
+    const warm = warmLangflow(scene.dir)
+    const a = await scene.leader('a', warm)
+    await unprepared(scene, 'c')
+    const b = await prepared(scene, 'b', warm)
+    a.agent.signal('SIGTERM')
+    const released = await scene.released()
+    const taken = await scene.watch.next('the next holder', ({ holder }) => holder !== '', released.index)
+    assert.equal(taken.holder, 'b')
+    await b.agent.event('serving')
+    return `the prepared one took it ${seconds(taken.at - released.at)} after the release, although it heard of it ${BEHIND_MS} ms later`
+  })
+
+  fault('expired beside one whose standby never gets ready', async (scene) => {
+    const warm = warmLangflow(scene.dir)
+    const a = await scene.leader('a', warm)
+    await unprepared(scene, 'c')
+    const b = await prepared(scene, 'b', warm)
+    a.kill()
+    const taken = await scene.watch.next('the next holder', ({ holder }) => holder !== 'a', 1)
+    assert.equal(taken.holder, 'b')
+    const waited = taken.at - scene.recordBefore(taken).at
+    assert.ok(waited <= LEASE_MS + 2 * BEHIND_MS + 300, `taken after ${waited} ms`)
+    await b.agent.event('serving')
+    return `the prepared one took it ${seconds(waited)} after the last renewal, although it heard of it ${BEHIND_MS} ms later`
+  })
+
+  fault('the leader’s standby never gets ready, and a peer’s is', async (scene) => {
+    const port = await freePort()
+    const warm = warmLangflow(scene.dir)
+    const hung = warmLangflow(scene.dir, { hangs: true })
+    const c = await scene.pod('c', { ...hung, flags: [...hung.flags, `--peers=localhost:${port}`] })
+    const { epoch } = await c.agent.event('acquired')
+    const b = await scene.pod('b', { ...warm, flags: [...warm.flags, `--listen=127.0.0.1:${port}`] })
+    await b.agent.event('standby_ready')
+    const ready = mono()
+    const { reason } = await c.agent.event('draining')
+    assert.equal(reason, 'a replica whose standby is ready serves sooner than this one starts')
+    const served = await b.agent.event('serving')
+    assert.equal(served.epoch, Number(epoch) + 1)
+    return `the peer served ${seconds(mono() - ready)} after its standby was ready`
+  })
+
+  fault('the agent is restarted beside a LangFlow that hangs', async (scene) => {
+    const took: number[] = []
+    for (const restarts of [false, true]) {
+      const [a, b] = await scene.pods({ flags: ['--stop-timeout=3s', '--drain-timeout=1s'] })
+      const { pid } = scene.beats('a').at(-1) ?? assert.fail()
+      const hung = mono()
+      process.kill(a.hostPid(pid), 'SIGSTOP')
+      if (restarts) {
+        a.agent.signal('SIGKILL')
+        await a.agent.exited
+        a.startAgent()
+      }
+      const { reason } = await a.agent.event('draining')
+      took.push(mono() - hung)
+      assert.match(String(reason), /^LangFlow is unhealthy: /)
+      await b.agent.event('serving')
+      await a.stop()
+      await b.stop()
+    }
+    const [without, withIt] = took as [number, number]
+    assert.ok(
+      withIt <= without + 5_000,
+      `handed over after ${withIt} ms, without the restart after ${without}`,
+    )
+    return `handed over ${seconds(withIt)} after it hung; without the restart ${seconds(without)}`
+  })
+})

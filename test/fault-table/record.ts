@@ -15,21 +15,15 @@ export interface FaultRecord {
   readonly beats: number
 }
 
-const FILE = 'FAULT_TABLE_RECORDS'
+/** The variable in which a run names the file that its tests add their records to; without it nothing is kept. */
+export const RECORDS = 'FAULT_TABLE_RECORDS'
 
-/** Adds to the file that the run which made this process named; without one, nothing is kept. */
 export function record(one: FaultRecord): void {
-  const file = process.env[FILE]
+  const file = process.env[RECORDS]
   if (file !== undefined) appendFileSync(file, `${JSON.stringify(one)}\n`)
 }
 
-export function recordsInto(file: string): NodeJS.ProcessEnv {
-  return { [FILE]: file }
-}
-
 export function readRecords(file: string): FaultRecord[] {
-  return readFileSync(file, 'utf8')
-    .split('\n')
-    .filter(Boolean)
-    .map((line) => JSON.parse(line) as FaultRecord)
+  const lines = readFileSync(file, 'utf8').split('\n').filter(Boolean)
+  return lines.map((line) => JSON.parse(line) as FaultRecord)
 }

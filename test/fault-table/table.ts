@@ -16,6 +16,28 @@ const LATE = 'leads for 16.9-21.9 s on a 15 s Lease'
 const FOREIGN = 'releases what someone else holds (HEAD): two leaders for 11.2 s'
 const KILLS = 'kills at 10 s'
 
+/** Of T16, whatever the follower's standby. */
+const DEAD_SERVER_HANDOVER = {
+  fault: 'T16',
+  done: 'Nothing passes over the follower’s connections any more, no end either, nor over the next one that it opens; later ones lead to an API server that answers. The leader is told to end right after a renewal.',
+  must: 'The next holder at most three retry periods (6 s) after the release; before the fault the follower sends no request beside its watch.',
+} as const
+const DEAD_SERVER_CRASH = {
+  fault: 'T16',
+  done: 'The same; the leader renews once more, which the follower is not told of, and is killed with its launcher.',
+  must: 'The next holder at most 20.5 s (lease duration + 5.5 s) after the last renewal.',
+} as const
+
+/** A case that comes once more with a warm standby. */
+const withWarm = (fault: string) => ({ fault, done: 'The same with a warm standby.', must: 'The same.' })
+
+/** Of T19. */
+const heldOpen = (what: string, limit: string) => ({
+  fault: 'T19',
+  done: `${what} is held open while the leader’s pod ends; once with a cold standby, once with a warm one.`,
+  must: `Released at most ${limit} after SIGTERM; the log says for whom it waits; clean handover, code 0.`,
+})
+
 /** Every case, by the name of its test. */
 export const TABLE = {
   'a planned stop is cut off, another takes over, and the link heals': {
@@ -291,31 +313,19 @@ export const TABLE = {
     done: 'A process of LangFlow’s user in its container sends every signal but SIGTERM and SIGINT to the launcher and to each of its threads, asks for its debugger (SIGUSR1), and tries ptrace, process_vm_readv and process_vm_writev, pidfd_getfd, and what /proc has of it. Then a planned handover.',
     must: 'Same process and term; every attempt is refused; the handover is clean.',
   },
-  'a flow attacks its launcher, and the standby is prepared': {
-    fault: 'T20',
-    done: 'The same with a warm standby.',
-    must: 'The same.',
-  },
+  'a flow attacks its launcher, and the standby is prepared': withWarm('T20'),
   'a flow kills tini': {
     fault: 'T20',
     done: 'SIGKILL of tini, the parent of all that LangFlow started.',
     must: 'Everything is dead before the release; another serves; the launcher ends, so that the container is made anew.',
   },
-  'a flow kills tini, and the standby is prepared': {
-    fault: 'T20',
-    done: 'The same with a warm standby.',
-    must: 'The same.',
-  },
+  'a flow kills tini, and the standby is prepared': withWarm('T20'),
   'each container has an uptime of its own': {
     fault: 'T21',
     done: 'LangFlow’s container of the one replica counts /proc/uptime from its own start, as under lxcfs or sysbox, that of the other one is a day ahead; 18 s, a planned handover, 18 s.',
     must: 'Grants hold: same process throughout, no doubt, no grant refused.',
   },
-  'each container has an uptime of its own, and the standby is prepared': {
-    fault: 'T21',
-    done: 'The same with a warm standby.',
-    must: 'The same.',
-  },
+  'each container has an uptime of its own, and the standby is prepared': withWarm('T21'),
   'a launcher’s uptime runs away': {
     fault: 'T21',
     done: '/proc/uptime of a launcher gains 500 s a second, from its start until its first grant was refused.',
@@ -326,51 +336,29 @@ export const TABLE = {
     done: 'LangFlow is stopped (SIGSTOP), then the agent is killed and started again; once more without the restart.',
     must: 'Handed over as fast with the restart as without.',
   },
-  'the follower’s API server loses its power, and the leader hands over to a cold standby': {
-    fault: 'T16',
-    done: 'Nothing passes over the follower’s connections any more, no end either, nor over the next one that it opens; later ones lead to an API server that answers. The leader is told to end right after a renewal.',
-    must: 'The next holder at most three retry periods (6 s) after the release; before the fault the follower sends no request beside its watch.',
-  },
-  'the follower’s API server loses its power, and the leader is killed beside a cold standby': {
-    fault: 'T16',
-    done: 'The same; the leader renews once more, which the follower is not told of, and is killed with its launcher.',
-    must: 'The next holder at most 20.5 s (lease duration + 5.5 s) after the last renewal.',
-  },
-  'the follower’s API server loses its power, and the leader hands over to a prepared standby': {
-    fault: 'T16',
-    done: 'Nothing passes over the follower’s connections any more, no end either, nor over the next one that it opens; later ones lead to an API server that answers. The leader is told to end right after a renewal.',
-    must: 'The next holder at most three retry periods (6 s) after the release; before the fault the follower sends no request beside its watch.',
-  },
-  'the follower’s API server loses its power, and the leader is killed beside a prepared standby': {
-    fault: 'T16',
-    done: 'The same; the leader renews once more, which the follower is not told of, and is killed with its launcher.',
-    must: 'The next holder at most 20.5 s (lease duration + 5.5 s) after the last renewal.',
-  },
+  'the follower’s API server loses its power, and the leader hands over to a cold standby':
+    DEAD_SERVER_HANDOVER,
+  'the follower’s API server loses its power, and the leader is killed beside a cold standby':
+    DEAD_SERVER_CRASH,
+  'the follower’s API server loses its power, and the leader hands over to a prepared standby':
+    DEAD_SERVER_HANDOVER,
+  'the follower’s API server loses its power, and the leader is killed beside a prepared standby':
+    DEAD_SERVER_CRASH,
   'the leader’s API server loses its power': {
     fault: 'T16',
     done: 'The same to the leader’s connections, its renewals’ and its watch’s.',
     must: 'It renews over another connection: no doubt, the same process and term.',
   },
-  'a request is held open on a planned handover': {
-    fault: 'T19',
-    done: 'A request that is not answered is held open while the leader’s pod ends; once with a cold standby, once with a warm one.',
-    must: 'Released at most 6.5 s (drain timeout 5 s + 1.5 s) after SIGTERM; the log says for whom it waits; clean handover, code 0.',
-  },
-  'an SSE stream is held open on a planned handover': {
-    fault: 'T19',
-    done: 'An answer that does not end is held open while the leader’s pod ends; once with a cold standby, once with a warm one.',
-    must: 'Released at most 6.5 s after SIGTERM; the log says for whom it waits; clean handover, code 0.',
-  },
-  'a websocket is held open on a planned handover': {
-    fault: 'T19',
-    done: 'A websocket is held open while the leader’s pod ends; once with a cold standby, once with a warm one.',
-    must: 'Released at most 6.5 s after SIGTERM; the log says for whom it waits; clean handover, code 0.',
-  },
-  'an idle connection is held open on a planned handover': {
-    fault: 'T19',
-    done: 'A keep-alive connection without a request is held open while the leader’s pod ends; once with a cold standby, once with a warm one.',
-    must: 'Released at most 3.5 s (2 s in which new requests may come + 1.5 s) after SIGTERM; the log says for whom it waits; clean handover, code 0.',
-  },
+  'a request is held open on a planned handover': heldOpen(
+    'A request that is not answered',
+    '6.5 s (drain timeout 5 s + 1.5 s)',
+  ),
+  'an SSE stream is held open on a planned handover': heldOpen('An answer that does not end', '6.5 s'),
+  'a websocket is held open on a planned handover': heldOpen('A websocket', '6.5 s'),
+  'an idle connection is held open on a planned handover': heldOpen(
+    'A keep-alive connection without a request',
+    '3.5 s (2 s in which new requests may come + 1.5 s)',
+  ),
 } as const satisfies Record<string, FaultCase>
 
 export type CaseName = keyof typeof TABLE

@@ -1,23 +1,22 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import type { AgentStatus } from '../../agent/observe/status.ts'
+import { ask, askStatus, FAST } from '../harness/replica.ts'
+import { EmbeddedScene } from '../harness/scene.ts'
+import { until } from '../harness/wait.ts'
 import { freePort } from '../support/free-port.ts'
-import { ask, FAST } from '../support/replica.ts'
-import { Stage } from '../support/stage.ts'
-import { until } from '../support/until.ts'
 
 const revision = (hash: string) => ({ POD_TEMPLATE_HASH: hash })
 
 describe('a rollout', { concurrency: 2 }, () => {
   test('the leader of the old revision hands over once to a prepared replica of the new one', async (t) => {
-    const stage = await Stage.open(t)
+    const scene = await EmbeddedScene.open(t)
     const port = await freePort()
-    const a = await stage.replica('a', {
+    const a = await scene.replica('a', {
       flags: [...FAST, `--peers=localhost:${port}`],
       env: revision('old'),
     })
     const { epoch } = await a.event('serving')
-    const b = await stage.replica('b', {
+    const b = await scene.replica('b', {
       flags: [...FAST, `--listen=127.0.0.1:${port}`, `--peers=localhost:${a.httpPort}`],
       env: revision('new'),
     })
@@ -25,21 +24,21 @@ describe('a rollout', { concurrency: 2 }, () => {
     assert.equal(served.epoch, (epoch as number) + 1)
     assert.equal((await a.event('stepped_down')).reason, 'a replica of a newer revision is ready')
     await a.event('standby_ready', a.lines.indexOf(await a.event('stepped_down')))
-    const status = async () => JSON.parse((await ask(port, '/status')).text) as AgentStatus
+    const status = async () => await askStatus(port)
     await until('b knows that a is ready', async () => (await status()).peers?.ready === 1)
     assert.equal((await status()).revision, 'new')
     assert.ok(!b.events().includes('draining'))
   })
 
   test('one that gave the Lease back is not made way for again', async (t) => {
-    const stage = await Stage.open(t)
+    const scene = await EmbeddedScene.open(t)
     const port = await freePort()
-    const a = await stage.replica('a', {
+    const a = await scene.replica('a', {
       flags: [...FAST, `--peers=localhost:${port}`],
       env: revision('old'),
     })
     await a.event('serving')
-    const b = await stage.replica('b', {
+    const b = await scene.replica('b', {
       flags: [...FAST, `--listen=127.0.0.1:${port}`],
       env: revision('new'),
       workload: ['exit=1'],
@@ -51,46 +50,12 @@ describe('a rollout', { concurrency: 2 }, () => {
     assert.equal(a.events().filter((event) => event === 'stepped_down').length, 1)
   })
 
-  for (const [what, match, code, reason] of [
-    [
-      'has a wrong token',
-      {},
-      401,
-      /\[-\]lease failed: this replica has not seen the Lease yet: .* \(401 Unauthorized\)/,
-    ],
-    ['may only read the Lease', { verb: 'update' }, 403, /\[-\]lease failed: .* may not "update" leases/],
-  ] as const)
-    test(`one that ${what} is not made way for, and says why it is not ready`, async (t) => {
-      const stage = await Stage.open(t)
-      const port = await freePort()
-      const a = await stage.replica('a', {
-        flags: [...FAST, `--peers=localhost:${port}`],
-        env: revision('old'),
-      })
-      await a.event('serving')
-      const fault = stage.api.faults.add({ client: 'b', ...match }, { kind: 'status', code })
-      const b = await stage.replica('b', {
-        flags: [...FAST, `--listen=127.0.0.1:${port}`],
-        env: revision('new'),
-      })
-      await b.find('its launcher', ({ msg }) => /launcher connected/.test(msg))
-      const readiness = () => ask(port, '/readyz?exclude=leadership&verbose')
-      await until('b says why', async () => reason.test((await readiness()).text))
-      await until('a has heard of b', async () => (await a.status()).peers?.seen === 1)
-      assert.equal((await readiness()).status, 503)
-      assert.equal((await a.status()).peers?.ready, 0)
-      assert.ok(!a.events().includes('draining'))
-      fault.remove()
-      assert.equal((await a.event('draining')).reason, 'a replica of a newer revision is ready')
-      await b.event('serving')
-    })
-
   test('that changes the name of the Lease starts no second election beside the first', async (t) => {
-    const stage = await Stage.open(t)
+    const scene = await EmbeddedScene.open(t)
     const port = await freePort()
-    const a = await stage.replica('a', { flags: [...FAST, `--peers=localhost:${port}`] })
+    const a = await scene.replica('a', { flags: [...FAST, `--peers=localhost:${port}`] })
     await a.event('serving')
-    const b = await stage.replica('b', {
+    const b = await scene.replica('b', {
       flags: [
         ...FAST,
         `--listen=127.0.0.1:${port}`,
@@ -107,7 +72,7 @@ describe('a rollout', { concurrency: 2 }, () => {
       /^a leads by the Lease "default\/langflow-leader-lock", .* for "default\/renamed", .* set --lease-name/,
     )
     assert.equal((await ask(port, '/readyz?exclude=leadership')).status, 503)
-    const { problem, couldTakeOver } = JSON.parse((await ask(port, '/status')).text) as AgentStatus
+    const { problem, couldTakeOver } = await askStatus(port)
     assert.deepEqual([problem, couldTakeOver], [refusal.msg, false])
     assert.equal((await a.get('/readyz')).status, 200)
     assert.ok(!b.events().includes('acquired'))

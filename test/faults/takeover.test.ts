@@ -1,18 +1,17 @@
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
-import { createServer } from 'node:http'
 import { describe, test } from 'node:test'
-import { HELD, hold } from '../support/held-connections.ts'
-import { FAST } from '../support/replica.ts'
-import { lives, mono, Stage } from '../support/stage.ts'
+import type { Line } from '../harness/logged-process.ts'
+import { FAST, type Replica } from '../harness/replica.ts'
+import { EmbeddedScene, lives } from '../harness/scene.ts'
+import { mono, until } from '../harness/wait.ts'
+import { freePort } from '../support/free-port.ts'
 
-/** The stop timeout, less some. How long it takes to the millisecond is for the fault table. */
-const STOP_MS = 15_000
+const LEASE_MS = 4_000
 
 describe('a takeover', { concurrency: 4 }, () => {
   test('clean: the stop is confirmed before the release, and the next holder follows at once', async (t) => {
-    const stage = await Stage.open(t)
-    const [a, b] = await stage.pair()
+    const scene = await EmbeddedScene.open(t)
+    const [a, b] = await scene.pair()
     a.signal('SIGTERM')
     const acquired = await b.event('acquired')
     assert.equal(acquired.reason, 'its holder released it')
@@ -26,100 +25,28 @@ describe('a takeover', { concurrency: 4 }, () => {
   })
 
   test('after a crash of the whole replica: when the Lease has expired, not earlier', async (t) => {
-    const stage = await Stage.open(t)
-    const [a, b] = await stage.pair()
-    const { pid } = a
-    process.kill(a.launcherPid(), 'SIGKILL')
-    process.kill(a.workloadPid(), 'SIGKILL')
-    process.kill(pid, 'SIGKILL')
+    const scene = await EmbeddedScene.open(t)
+    const [a, b] = await scene.pair()
+    for (const pid of [a.launcherPid(), a.workloadPid(), a.pid]) process.kill(pid, 'SIGKILL')
     const acquired = await b.event('acquired')
     assert.equal(acquired.reason, 'a did not renew it in time')
-    assert.ok(
-      Number(acquired.unchangedMs) >= 4_000 && Number(acquired.unchangedMs) < 4_300,
-      `${acquired.unchangedMs}`,
-    )
+    const unchangedMs = Number(acquired.unchangedMs)
+    assert.ok(unchangedMs >= LEASE_MS && unchangedMs < LEASE_MS + 300, `${unchangedMs}`)
     await b.event('serving')
-  })
-
-  test('when LangFlow ends by itself: stop, release, and the other one serves', async (t) => {
-    const stage = await Stage.open(t)
-    const [a, b] = await stage.pair()
-    process.kill(a.workloadPid(), 'SIGKILL')
-    await b.event('serving')
-    assert.match((await a.event('stepped_down')).reason ?? '', /ended by itself \(SIGKILL\)/)
-    assert.equal(a.process.exitCode, null)
   })
 
   test('when LangFlow answers /health with errors: the gate closes and another takes over', async (t) => {
-    const stage = await Stage.open(t)
-    const [a, b] = await stage.pair({
-      flags: [...FAST, '--health-interval=100ms'],
-    })
+    const scene = await EmbeddedScene.open(t)
+    const [a, b] = await scene.pair({ flags: [...FAST, '--health-interval=100ms'] })
     await fetch(`http://127.0.0.1:${a.port}/sicken`)
     await b.event('serving')
     assert.match((await a.event('draining')).reason ?? '', /unhealthy: \/health: 500 \(3 times in a row\)/)
     assert.equal((await a.get('/readyz')).status, 503)
   })
 
-  test('leaves no process of a workload that ignores SIGTERM and daemonised', async (t) => {
-    const stage = await Stage.open(t)
-    const [a, b] = await stage.pair({
-      workload: ['ignore-term', 'daemon'],
-      flags: [...FAST, '--stop-timeout=1s'],
-    })
-    const pids = new Set(stage.beatsOf('a').map(({ pid }) => pid))
-    a.signal('SIGTERM')
-    await b.event('acquired')
-    assert.ok(pids.size >= 1)
-    for (const { pid } of stage.beatsOf('a')) assert.ok(!lives(pid), `${pid} lives`)
-  })
-
-  test('a replica whose workload exits at once steps down, says so, and lets the other one try', async (t) => {
-    const stage = await Stage.open(t)
-    const a = await stage.replica('a', { workload: ['exit=3'] })
-    await a.event('stepped_down')
-    const b = await stage.replica('b')
-    await b.event('serving')
-    assert.match((await a.event('stepped_down')).reason ?? '', /ended by itself \(exit code 3\)/)
-    assert.match((await a.status()).decision, /b holds the Lease/)
-  })
-
-  test('a taken port is one clear sentence, and the replica steps down', async (t) => {
-    const stage = await Stage.open(t)
-    const server = createServer().listen(0, '127.0.0.1')
-    await once(server, 'listening')
-    t.after(() => server.close())
-    const { port } = server.address() as { port: number }
-    const a = await stage.replica('a', { port })
-    const line = await a.event('stepped_down')
-    assert.match(
-      line.reason ?? '',
-      new RegExp(`port ${port} is already taken by "node" \\(pid ${process.pid}\\)`),
-    )
-    assert.equal(stage.beatsOf('a').length, 0)
-  })
-
-  test('SIGTERM while LangFlow starts ends cleanly', async (t) => {
-    const stage = await Stage.open(t)
-    const a = await stage.replica('a', { workload: ['unhealthy=1000000'] })
-    await a.event('workload_started')
-    a.signal('SIGTERM')
-    assert.deepEqual(await a.exited, { code: 0, signal: null })
-    assert.equal(stage.holder(), '')
-  })
-
-  test('SIGTERM on a follower ends at once, with code 0', async (t) => {
-    const stage = await Stage.open(t)
-    const [a, b] = await stage.pair()
-    b.signal('SIGTERM')
-    assert.deepEqual(await b.exited, { code: 0, signal: null })
-    assert.equal(stage.holder(), 'a')
-    assert.equal((await a.get('/readyz')).status, 200)
-  })
-
   test('a request in flight is let to end before the stop', async (t) => {
-    const stage = await Stage.open(t)
-    const [a, b] = await stage.pair()
+    const scene = await EmbeddedScene.open(t)
+    const [a, b] = await scene.pair()
     const began = mono()
     const answer = fetch(`http://127.0.0.1:${a.port}/slow=1500`)
     await new Promise<void>((resolve) => setImmediate(resolve))
@@ -129,36 +56,83 @@ describe('a takeover', { concurrency: 4 }, () => {
     assert.ok(mono() - began >= 1_500)
     await b.event('serving')
   })
+})
 
-  test('what does not end is cut off after the drain timeout, and it is said for whom was waited', async (t) => {
-    const stage = await Stage.open(t)
-    const [a, b] = await stage.pair({ flags: [...FAST, '--drain-timeout=1s'] })
-    const held = await Promise.all(HELD.map((kind) => hold(kind, `http://127.0.0.1:${a.port}`)))
-    const began = mono()
-    a.signal('SIGTERM')
-    await b.event('acquired')
-    const took = mono() - began
-    assert.ok(took >= 1_000 && took < STOP_MS, `it took ${took} ms`)
-    await Promise.all(held.map(({ ended }) => ended))
-    assert.equal((await a.exited).code, 0)
-    const said = a.lines.filter(({ msg }) => /^(draining|cut off): /.test(msg)).map(({ msg }) => msg)
-    assert.deepEqual(said, [
-      'draining: 4 connections from 127.0.0.1 (4), 1 s left',
-      'cut off: 4 connections from 127.0.0.1 (4)',
-    ])
+/** Resolves once it has served for long enough for another start in the same term. */
+async function served(a: Replica): Promise<Line> {
+  const serving = await a.event('serving')
+  const since = Date.parse(serving.time)
+  await until(`${a.name} has served for a lease duration`, () => Date.now() - since > LEASE_MS + 100)
+  return serving
+}
+
+/** LangFlow of the same replica serves again: a new process, the old one is dead, and the term goes on. */
+async function servesAgain(
+  a: Replica,
+  before: { pid: number; lines: number },
+  epoch?: number,
+): Promise<void> {
+  const again = await a.event('serving', before.lines)
+  const since = a.lines.slice(before.lines).map(({ event }) => event)
+  assert.ok(since.includes('workload_stopped'))
+  assert.deepEqual(
+    since.filter((event) => event === 'draining' || event === 'released' || event === 'acquired'),
+    [],
+  )
+  assert.equal(again.epoch, epoch)
+  assert.notEqual(a.workloadPid(), before.pid)
+  assert.ok(!lives(before.pid))
+}
+
+describe('LangFlow fails on the leader', { concurrency: 4 }, () => {
+  test('and another replica is ready: that one takes over', async (t) => {
+    const scene = await EmbeddedScene.open(t)
+    const port = await freePort()
+    const a = await scene.replica('a', { flags: [...FAST, `--peers=localhost:${port}`] })
+    await a.event('serving')
+    const b = await scene.replica('b', { flags: [...FAST, `--listen=127.0.0.1:${port}`] })
+    await b.event('standby_ready')
+    await until('a knows that b is ready', async () => (await a.status()).peers?.ready === 1)
+    await served(a)
+    process.kill(a.workloadPid(), 'SIGKILL')
+    await b.event('serving')
+    assert.match((await a.event('stepped_down')).reason ?? '', /ended by itself \(SIGKILL\)/)
+    assert.equal(a.process.exitCode, null)
   })
 
-  test('a second SIGTERM waits for nobody', async (t) => {
-    const stage = await Stage.open(t)
-    const [a, b] = await stage.pair({ flags: [...FAST, '--drain-timeout=60s'] })
-    const { ended } = await hold('request', `http://127.0.0.1:${a.port}`)
-    a.signal('SIGTERM')
-    await a.find('for whom it waits', ({ msg }) => msg === 'draining: 1 connection from 127.0.0.1, 60 s left')
-    assert.equal((await a.status()).workload.draining, '1 connection from 127.0.0.1')
-    const again = mono()
-    a.signal('SIGTERM')
-    await b.event('acquired')
-    assert.ok(mono() - again < STOP_MS, `it took ${mono() - again} ms`)
-    assert.notEqual(await ended, 'HTTP 200')
+  test('and no other replica is ready: it is started again in the same term', async (t) => {
+    const scene = await EmbeddedScene.open(t)
+    const a = await scene.replica('a', { flags: [...FAST, `--peers=localhost:${await freePort()}`] })
+    const { epoch } = await served(a)
+    assert.deepEqual((await a.status()).peers, { ready: 0, seen: 0 })
+    const before = { pid: a.workloadPid(), lines: a.lines.length }
+    process.kill(before.pid, 'SIGKILL')
+    await servesAgain(a, before, epoch)
+    const why =
+      /^LangFlow is restarted in place: LangFlow ended by itself \(SIGKILL\); no other replica is ready$/
+    assert.equal(a.lines.filter(({ level, msg }) => level === 'warn' && why.test(msg)).length, 1)
+    const metrics = (await a.get('/metrics')).text
+    assert.match(metrics, /^langflow_leader_restarts_total\{reason="langflow_ended_by_itself_sigkill"\} 1$/m)
+    assert.match(metrics, /^langflow_leader_peers_ready 0$/m)
+  })
+
+  test('by its health, with --on-crash=restart: it is started again although another replica is ready', async (t) => {
+    const scene = await EmbeddedScene.open(t)
+    const [a, b] = await scene.pair({ flags: [...FAST, '--on-crash=restart', '--health-interval=100ms'] })
+    const { epoch } = await served(a)
+    const before = { pid: a.workloadPid(), lines: a.lines.length }
+    await fetch(`http://127.0.0.1:${a.port}/sicken`)
+    await servesAgain(a, before, epoch)
+    assert.ok(!b.events().includes('acquired'))
+  })
+
+  test('soon after its start: it is handed over, whatever the policy, so that a crash loop backs off', async (t) => {
+    const scene = await EmbeddedScene.open(t)
+    const a = await scene.replica('a', { flags: [...FAST, '--on-crash=restart'] })
+    const { epoch } = await a.event('serving')
+    process.kill(a.workloadPid(), 'SIGKILL')
+    const lines = a.lines.length
+    await a.event('stepped_down')
+    assert.equal((await a.event('acquired', lines)).epoch, (epoch as number) + 1)
   })
 })

@@ -4,16 +4,16 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { LANGFLOW } from '../../agent/lease/lease.ts'
-import { FAST } from '../support/replica.ts'
-import { LEASE, Stage } from '../support/stage.ts'
-import { until } from '../support/until.ts'
-import { warmLangflow } from '../support/warm-langflow.ts'
+import { FAST } from '../harness/replica.ts'
+import { EmbeddedScene, LEASE } from '../harness/scene.ts'
+import { until } from '../harness/wait.ts'
+import { warmLangflow } from '../harness/warm-langflow.ts'
 
 const skip = spawnSync('python3', ['--version']).status === 0 ? false : 'there is no python3'
 
 /** A stand-in with the metadata that an installed LangFlow has. */
-function langflow(stage: Stage, version: string) {
-  const made = warmLangflow(join(stage.dir, version))
+function langflow(scene: EmbeddedScene, version: string) {
+  const made = warmLangflow(join(scene.dir, version))
   const info = join(made.env.PYTHONPATH as string, `langflow_base-${version}.dist-info`)
   mkdirSync(info, { recursive: true })
   writeFileSync(join(info, 'METADATA'), `Metadata-Version: 2.4\nName: langflow-base\nVersion: ${version}\n`)
@@ -21,20 +21,20 @@ function langflow(stage: Stage, version: string) {
 }
 
 test('an older LangFlow does not take over what a newer one has led, unless it may', { skip }, async (t) => {
-  const stage = await Stage.open(t)
-  const [older, newer] = [langflow(stage, '1.12.8'), langflow(stage, '1.13.0')]
-  const noted = () => stage.api.lease(LEASE)?.metadata.annotations?.[LANGFLOW]
+  const scene = await EmbeddedScene.open(t)
+  const [older, newer] = [langflow(scene, '1.12.8'), langflow(scene, '1.13.0')]
+  const noted = () => scene.api.lease(LEASE)?.metadata.annotations?.[LANGFLOW]
 
-  const a = await stage.replica('a', older)
+  const a = await scene.replica('a', older)
   await a.event('serving')
   assert.equal(noted(), '1.12.8')
-  const b = await stage.replica('b', newer)
+  const b = await scene.replica('b', newer)
   await b.event('standby_ready')
   a.signal('SIGTERM')
   await b.event('serving')
   assert.equal(noted(), '1.13.0')
 
-  const c = await stage.replica('c', older)
+  const c = await scene.replica('c', older)
   const refusal = await c.find(
     'why it is kept away',
     ({ level, msg }) => level === 'warn' && /is older/.test(msg),
@@ -53,8 +53,8 @@ test('an older LangFlow does not take over what a newer one has led, unless it m
 
   b.signal('SIGTERM')
   await b.event('released')
-  assert.deepEqual([stage.holder(), noted()], ['', '1.13.0'])
-  const d = await stage.replica('d', { ...older, env: { ...older.env, LEADER_ALLOW_OLDER: 'true' } })
+  assert.deepEqual([scene.holder(), noted()], ['', '1.13.0'])
+  const d = await scene.replica('d', { ...older, env: { ...older.env, LEADER_ALLOW_OLDER: 'true' } })
   await d.event('serving')
   assert.equal(noted(), '1.12.8')
   await c.event('standby_ready')

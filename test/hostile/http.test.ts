@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { HttpOptions, HttpOutcome } from './fixtures/http-attacks.ts'
-import { Siege } from './siege.ts'
+import { HostileScene } from './hostile-scene.ts'
 
 const get = (path: string, more = '') => `GET ${path} HTTP/1.1\r\nHost: x\r\n${more}\r\n`
 const THOUSAND = { connections: 1000, forMs: 2000 }
@@ -37,12 +37,14 @@ const ATTACKS: [what: string, attack: string, options: Omit<HttpOptions, 'port'>
 
 describe('hostile HTTP clients', () => {
   test('do not cost the election its turn', async (t) => {
-    const siege = await Siege.begin(t)
-    if (siege === undefined) return
-    const port = siege.leader.httpPort
+    const hostile = await HostileScene.open(t)
+    if (hostile === undefined) return
+    const port = hostile.leader.httpPort
     for (const [what, attack, options, statuses] of ATTACKS) {
       await t.test(what, async () => {
-        const outcome = await siege.unnoticed(() => siege.attack<HttpOutcome>(attack, { port, ...options }))
+        const outcome = await hostile.unnoticed(() =>
+          hostile.attack<HttpOutcome>(attack, { port, ...options }),
+        )
         const { peak, made, answers } = outcome
         t.diagnostic(`${what}: ${peak} open at once of ${made} made, ${answers} answers`)
         assert.ok(peak >= options.connections, `${peak} were open at once`)
@@ -51,8 +53,8 @@ describe('hostile HTTP clients', () => {
     }
 
     await t.test('do not hold up the end of an agent', async () => {
-      const { leader, follower } = siege
-      const crowd = siege
+      const { leader, follower } = hostile
+      const crowd = hostile
         .attack('slowly', { port, connections: 500, forMs: 60_000, text: 'GET /status HTTP/1.1\r\nX: ' })
         .catch(() => {})
       const began = performance.now()
@@ -61,7 +63,7 @@ describe('hostile HTTP clients', () => {
       t.diagnostic(`handed over and ended in ${Math.round(performance.now() - began)} ms`)
       assert.deepEqual(await leader.agent.exited, { code: 0, signal: null })
       await follower.agent.event('serving')
-      assert.equal(siege.stage.holder(), 'b')
+      assert.equal(hostile.scene.holder(), 'b')
     })
   })
 })

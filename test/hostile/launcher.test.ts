@@ -4,57 +4,33 @@ import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import { NAMESPACE, podObstacle } from '../support/pod.ts'
-import { AS_LANGFLOW, asLangflow, BESIEGE, installPrograms, Siege } from './siege.ts'
+import { NAMESPACE, podObstacle } from '../harness/pod.ts'
+import { AS_LANGFLOW, ATTACK_PROCESS, asLangflow, HostileScene, installPrograms } from './hostile-scene.ts'
 
 type Outcomes = Readonly<Record<string, string>>
 
-/** All that the kernel refuses to a process of the same user. */
-const REFUSED = ['EACCES', 'EPERM']
-
 describe('a flow against the process that is its launcher', () => {
-  test('can neither stop it, trace it, look into it nor open its debugger', async (t) => {
-    const siege = await Siege.begin(t, asLangflow)
-    if (siege === undefined) return
-    const outcomes = await siege.unnoticed(() => siege.attack<Outcomes>('besiege', { pid: 1 }))
-    const { state, debugger: debuggerSays, ...rest } = outcomes
-    assert.match(state ?? '', /^[RS]$/)
-    assert.equal(debuggerSays, 'ECONNREFUSED')
-    const others = Object.entries(rest).filter(([what]) => !what.startsWith('kill '))
-    assert.ok(others.length > 20)
-    assert.deepEqual(
-      others.filter(([, outcome]) => !REFUSED.includes(outcome)),
-      [],
-    )
-    t.diagnostic(
-      `${Object.keys(rest).length - others.length} signals sent, ${others.length} attempts refused`,
-    )
-    siege.stage.assertNoOverlap()
-  })
-
   test('that tells it to end, as the kubelet does, is handed over in order', async (t) => {
-    const siege = await Siege.begin(t, asLangflow)
-    if (siege === undefined) return
-    const { leader, follower, stage } = siege
-    await siege.attack('tellToEnd').catch(() => {})
+    const hostile = await HostileScene.open(t, asLangflow)
+    if (hostile === undefined) return
+    const { leader, follower } = hostile
+    await hostile.attack('tellToEnd').catch(() => {})
     assert.equal((await leader.agent.event('draining')).reason, 'the LangFlow container is ending')
     await leader.agent.event('released')
     await follower.agent.event('serving')
     assert.equal((await leader.container.exited).code, 0)
-    stage.assertNoOverlap()
   })
 
   test('that kills tini ends its own term: all of it dies, another serves, and the container ends', async (t) => {
-    const siege = await Siege.begin(t, asLangflow)
-    if (siege === undefined) return
-    const { leader, follower, stage } = siege
-    await siege.attack('killTini').catch(() => {})
+    const hostile = await HostileScene.open(t, asLangflow)
+    if (hostile === undefined) return
+    const { leader, follower, scene } = hostile
+    await hostile.attack('killTini').catch(() => {})
     const draining = await leader.agent.event('draining')
     assert.match(draining.reason ?? '', /tini, was killed \(SIGKILL\)/)
     await follower.agent.event('serving')
     assert.equal((await leader.container.exited).code, 1)
-    assert.equal(stage.holder(), 'b')
-    stage.assertNoOverlap()
+    assert.equal(scene.holder(), 'b')
     // As the kubelet does.
     const from = leader.agent.lines.length
     leader.startContainer()
@@ -70,9 +46,9 @@ describe('a flow against the process that is its launcher', () => {
       LD_PRELOAD: '/nowhere.so',
       UV_THREADPOOL_SIZE: '1',
     }
-    const siege = await Siege.begin(t, asLangflow, given)
-    if (siege === undefined) return
-    const { leader } = siege
+    const hostile = await HostileScene.open(t, asLangflow, given)
+    if (hostile === undefined) return
+    const { leader } = hostile
     const variables = (pid: number) => readFileSync(`/proc/${pid}/environ`, 'latin1').split('\0')
     const launcher = variables(leader.launcherPid()).filter(
       (one) => !/^(LANGFLOW_LEADER|LEADER)_|^$/.test(one),
@@ -81,7 +57,7 @@ describe('a flow against the process that is its launcher', () => {
     const agent = variables(leader.agent.pid)
     for (const name of ['NODE_OPTIONS', 'NODE_REPL_EXTERNAL_MODULE', 'LD_LIBRARY_PATH', 'LD_PRELOAD'])
       assert.ok(!agent.some((one) => one.startsWith(`${name}=`)), name)
-    const { pid } = (await siege.status()).workload
+    const { pid } = (await hostile.leader.status()).workload
     const langflow = variables(leader.hostPid(pid as number))
     for (const [name, value] of Object.entries(given)) assert.ok(langflow.includes(`${name}=${value}`), name)
   })
@@ -93,7 +69,7 @@ test('the same attacks succeed on a node as 0.1 had it: below tini, readable, wi
     t.skip(obstacle ?? 'not root')
     return
   }
-  const dir = mkdtempSync(join(tmpdir(), 'besiege-'))
+  const dir = mkdtempSync(join(tmpdir(), 'attack-'))
   t.after(() => rmSync(dir, { recursive: true }))
   chmodSync(dir, 0o755)
   const programs = installPrograms(dir)
@@ -102,7 +78,7 @@ test('the same attacks succeed on a node as 0.1 had it: below tini, readable, wi
     const script = `
       "$0" -e 'setInterval(() => {}, 1000)' & node=$!
       until [ -n "$(ls /proc/$node/task 2>/dev/null | tail -n +5)" ]; do :; done
-      "$1" ${BESIEGE} $node ${kind}
+      "$1" ${ATTACK_PROCESS} $node ${kind}
       kill -KILL $node`
     const [unshare, ...args] = [
       'unshare',

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { MAX_LINE_BYTES, NOTHING } from '../../agent/link/messages.ts'
 import type { Conversation, Findings } from './fixtures/attacks.ts'
-import { careless, Siege } from './siege.ts'
+import { careless, HostileScene } from './hostile-scene.ts'
 
 const HELLO = { type: 'hello', version: 1, pid: 9, alone: true, mono: 'MONO', view: NOTHING }
 const LATER = { mono: 1e15, boot: 1e15, wall: 1e15 }
@@ -31,13 +31,13 @@ const FORGED: [what: string, text: string][] = [
 
 describe('a hostile process in the LangFlow container', () => {
   test('changes nothing over the socket, whatever it does there', async (t) => {
-    const siege = await Siege.begin(t)
-    if (siege === undefined) return
+    const hostile = await HostileScene.open(t)
+    if (hostile === undefined) return
 
     await t.test('forging what launcher and agent say', async () => {
-      await siege.unnoticed(async () => {
+      await hostile.unnoticed(async () => {
         for (const [what, text] of FORGED) {
-          const { answers, closed } = await siege.attack<Conversation>('say', { text, forMs: 5000 })
+          const { answers, closed } = await hostile.attack<Conversation>('say', { text, forMs: 5000 })
           assert.ok(closed, what)
           assert.ok(
             answers.every((answer) => JSON.parse(answer).type === 'refused'),
@@ -45,45 +45,45 @@ describe('a hostile process in the LangFlow container', () => {
           )
         }
       })
-      const alarms = siege.alarms()
+      const alarms = hostile.alarms()
       assert.ok(alarms.some((alarm) => /another launcher is connected/.test(alarm)))
       assert.ok(alarms.some((alarm) => /the token is not the one/.test(alarm)))
     })
 
     await t.test('flooding it with connections', async () => {
-      const { made } = await siege.unnoticed(() =>
-        siege.attack<{ made: number }>('flood', { text: lines(HELLO), forMs: 3000, width: 200 }),
+      const { made } = await hostile.unnoticed(() =>
+        hostile.attack<{ made: number }>('flood', { text: lines(HELLO), forMs: 3000, width: 200 }),
       )
       assert.ok(made > 1000, `${made} connections were made`)
     })
 
     await t.test('holding hundreds of connections open', async () => {
-      const { open } = await siege.unnoticed(() =>
-        siege.attack<{ open: number }>('hold', { count: 500, forMs: 3000 }),
+      const { open } = await hostile.unnoticed(() =>
+        hostile.attack<{ open: number }>('hold', { count: 500, forMs: 3000 }),
       )
       assert.equal(open, 0)
     })
 
     await t.test('sending 100 MB without a newline', async () => {
       const bytes = 100 * 1024 * 1024
-      const { taken } = await siege.unnoticed(() => siege.attack<{ taken: number }>('endless', { bytes }))
+      const { taken } = await hostile.unnoticed(() => hostile.attack<{ taken: number }>('endless', { bytes }))
       assert.ok(taken < bytes / 10, `${taken} bytes were taken`)
     })
 
     await t.test('sending a line byte by byte, for ever', async () => {
       const text = 'x'.repeat(MAX_LINE_BYTES)
-      const { forMs } = await siege.unnoticed(() => siege.attack<{ forMs: number }>('drip', { text }))
+      const { forMs } = await hostile.unnoticed(() => hostile.attack<{ forMs: number }>('drip', { text }))
       assert.ok(forMs < 4000, `was put up with for ${forMs} ms`)
     })
 
     await t.test('removing the socket, or putting its own in its place', async () => {
-      const outcomes = await siege.unnoticed(() => siege.attack<Record<string, string>>('deface'))
+      const outcomes = await hostile.unnoticed(() => hostile.attack<Record<string, string>>('deface'))
       for (const [what, outcome] of Object.entries(outcomes)) assert.notEqual(outcome, 'done', what)
     })
 
     await t.test('looking for the token where any process may look', async () => {
-      const found = await siege.unnoticed(() => siege.attack<Findings>('search'))
-      const token = siege.token()
+      const found = await hostile.unnoticed(() => hostile.attack<Findings>('search'))
+      const token = hostile.token()
       const readable = [found.launcherEnvironment, found.ownEnvironment, ...found.environments]
       assert.ok(readable.every((text) => !text.includes(token)))
       assert.ok(found.reopened.length > 0 && found.reopened.every((outcome) => outcome !== 'done'))
@@ -92,22 +92,22 @@ describe('a hostile process in the LangFlow container', () => {
     })
 
     await t.test('cannot fill the log', () => {
-      assert.ok(siege.alarms().length <= 15, siege.alarms().join('\n'))
+      assert.ok(hostile.alarms().length <= 15, hostile.alarms().join('\n'))
     })
   })
 
   test('that can replace the socket, by a careless mount, fools nobody who is connected', async (t) => {
-    const siege = await Siege.begin(t, careless)
-    if (siege === undefined) return
-    const heard = await siege.unnoticed(() =>
-      siege.attack<string[]>('replace', {
+    const hostile = await HostileScene.open(t, careless)
+    if (hostile === undefined) return
+    const heard = await hostile.unnoticed(() =>
+      hostile.attack<string[]>('replace', {
         text: lines({ type: 'welcome', token: 'f'.repeat(64), tree: 'x', port: 1 }, { type: 'kill' }),
         forMs: 2500,
       }),
     )
     assert.deepEqual(heard, [])
-    await siege.leader.agent.find('the alarm', ({ msg }) => /the socket was replaced/.test(msg))
-    const { answers } = await siege.attack<Conversation>('say', { text: lines(HELLO), forMs: 5000 })
+    await hostile.leader.agent.find('the alarm', ({ msg }) => /the socket was replaced/.test(msg))
+    const { answers } = await hostile.attack<Conversation>('say', { text: lines(HELLO), forMs: 5000 })
     assert.match(answers[0] ?? '', /another launcher is connected/)
   })
 })

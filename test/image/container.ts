@@ -1,7 +1,7 @@
 import { chownSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
-import { LoggedProcess } from '../support/logged-process.ts'
+import { LoggedProcess } from '../harness/logged-process.ts'
 
 const USER = 1000
 

@@ -1,12 +1,4 @@
-/** One request of the client. Times are monotonic ms. */
-export interface Call {
-  readonly sentAt: number
-  readonly endedAt: number
-  /** The replica it was sent to; `null`: none was ready. */
-  readonly to: string | null
-  /** Why it failed; `null`: it was answered well. */
-  readonly failure: string | null
-}
+import type { Call } from '../../harness/client.ts'
 
 export interface Tally {
   readonly sent: number

@@ -1,12 +1,28 @@
-import type { Pod } from '../../support/pod.ts'
-import type { Postgres } from '../../support/postgres.ts'
-import { say } from '../progress.ts'
-import { FAULT, FAULTS, type FaultName, mayStrike } from './faults.ts'
-import type { Options } from './options.ts'
+import type { Pod } from '../../harness/pod.ts'
+import type { Postgres } from '../../harness/postgres.ts'
+import { say } from '../testbed.ts'
+import type { Measured } from './page.ts'
 import { Pair, type Shared } from './pair.ts'
 import { playRound, type Round } from './round.ts'
-import type { Measured } from './sections.ts'
-import { DEFAULT, FAST, type Mode, type Preset } from './settings.ts'
+import {
+  appliesTo,
+  DEFAULT,
+  FAST,
+  FAULT,
+  FAULTS,
+  type FaultName,
+  type Mode,
+  type Preset,
+} from './settings.ts'
+
+/** What is to be measured. */
+export interface Options {
+  readonly rounds: number
+  readonly modes: readonly Mode[]
+  readonly faults: readonly FaultName[]
+  /** `undefined`: both, the fast one only where the length of the Lease decides. */
+  readonly preset: Preset | undefined
+}
 
 /** Where the fast preset is measured beside the default one: there the length of the Lease decides. */
 const FAST_AS_WELL: readonly FaultName[] = ['replica', 'api']
@@ -36,7 +52,7 @@ export async function measureTakeovers(
   for (let left = options.rounds; left > 0; left -= ROUNDS_A_PAIR) {
     for (const mode of options.modes) {
       for (const preset of presets) {
-        const mine = sheets.filter((sheet) => sheet.preset === preset && mayStrike(sheet.fault, mode))
+        const mine = sheets.filter((sheet) => sheet.preset === preset && appliesTo(sheet.fault, mode))
         if (mine.length > 0) await measureMode(shared, postgres, mode, mine, Math.min(left, ROUNDS_A_PAIR))
       }
     }
@@ -45,7 +61,7 @@ export async function measureTakeovers(
 }
 
 /** In the order of the page. */
-export function sheetsFor({ faults, preset }: Pick<Options, 'faults' | 'preset'>): Sheet[] {
+function sheetsFor({ faults, preset }: Options): Sheet[] {
   return FAULTS.filter((fault) => faults.includes(fault)).flatMap((fault) => {
     const presets = preset ? [preset] : FAST_AS_WELL.includes(fault) ? [DEFAULT, FAST] : [DEFAULT]
     return presets.map((one) => ({ fault, preset: one, rounds: new Map() }))
@@ -68,7 +84,7 @@ async function measureMode(
     for (let n = 1; n <= rounds; n++) {
       for (const sheet of sheets) {
         current = sheet
-        const round = await playRound(pair, sheet.fault, shared.ground.plane)
+        const round = await playRound(pair, sheet.fault, shared.testbed.plane)
         const played = [...(sheet.rounds.get(mode) ?? []), round]
         sheet.rounds.set(mode, played)
         say(`${mode}, ${sheet.preset.name}: ${FAULT[sheet.fault].short} ${played.length}: ${inWords(round)}`)
@@ -78,13 +94,13 @@ async function measureMode(
     const { message } = error as Error
     current!.failure = [current!.failure ?? [], `${mode}: ${message}`].flat().join('\n')
     say(`${mode}: ${current!.fault} broke off: ${message}`)
-    for (const pod of pair?.pods ?? []) process.stderr.write(lastWordsOf(pod))
+    for (const pod of pair?.pods ?? []) process.stderr.write(endOfLogs(pod))
   } finally {
     await pair?.close()
   }
 }
 
-function lastWordsOf({ agent, container }: Pod): string {
+function endOfLogs({ agent, container }: Pod): string {
   const ends = [agent, container].flatMap(({ name, output }) => [`-- ${name}:`, ...output.slice(-LAST_LINES)])
   return `${ends.join('\n')}\n`
 }

@@ -1,12 +1,11 @@
 import { join } from 'node:path'
-import type { AgentStatus } from '../../../agent/observe/status.ts'
-import { deployRights } from '../../e2e/deploy-rights.ts'
-import { langflowEnvironment } from '../../e2e/langflow.ts'
+import { deployRights } from '../../harness/control-plane.ts'
+import { langflowEnvironment } from '../../harness/langflow.ts'
+import { Pod } from '../../harness/pod.ts'
+import { until } from '../../harness/wait.ts'
 import { freePort } from '../../support/free-port.ts'
-import { Pod } from '../../support/pod.ts'
-import type { Ground } from '../ground.ts'
+import type { Testbed } from '../testbed.ts'
 import { MODE_FLAGS, type Mode, type Preset } from './settings.ts'
-import { eventually } from './wait.ts'
 
 /** A cold start, and a standby prepared after it, on a machine that does nothing else. */
 const SETTLED_WITHIN_MS = 240_000
@@ -14,7 +13,7 @@ const UP_WITHIN_MS = 10_000
 
 /** What all replicas of the bench share. */
 export interface Shared {
-  readonly ground: Ground
+  readonly testbed: Testbed
   /** The `langflow` program. */
   readonly binary: string
   /** The directory of the echo flow. */
@@ -48,16 +47,16 @@ export class Pair {
 
   /** Resolves once one serves and the other stands by. `database`: the URL of an empty one. */
   static async open(shared: Shared, mode: Mode, preset: Preset, database: string): Promise<Pair> {
-    const namespace = await shared.ground.plane.newNamespace()
-    const kubeconfig = await deployRights(shared.ground.plane, namespace)
+    const namespace = await shared.testbed.plane.newNamespace()
+    const kubeconfig = await deployRights(shared.testbed.plane, namespace)
     const pair = new Pair(shared, mode, preset, { namespace, kubeconfig, database })
-    shared.ground.endFirst(() => pair.close())
+    shared.testbed.endFirst(() => pair.close())
     await pair.#add()
     // Not both at once: two that find an empty database would both make its tables.
-    await eventually(
+    await until(
       'the first replica serves',
-      SETTLED_WITHIN_MS,
       async () => (await pair.#leader()) !== undefined,
+      SETTLED_WITHIN_MS,
     )
     if (mode !== 'spare') await pair.#add()
     await pair.settle()
@@ -68,28 +67,27 @@ export class Pair {
     return this.#pods
   }
 
-  /** With which all of them let a client in. */
-  get apiKey(): string {
-    return this.#pods[0]?.options.env?.LANGFLOW_API_KEY ?? ''
-  }
-
   /** Waits until one serves and the other, or in mode `spare` itself, would take over from a standby of the wanted mode. */
   async settle(): Promise<{ leader: Pod; standby: Pod }> {
     let found: { leader: Pod; standby: Pod } | undefined
-    await eventually(`one serves and the other stands by (${this.mode})`, SETTLED_WITHIN_MS, async () => {
-      const leader = await this.#leader()
-      const standby = this.mode === 'spare' ? leader : this.#pods.find((pod) => pod !== leader)
-      if (leader === undefined || standby === undefined || !(await this.#standsBy(standby))) return false
-      found = { leader, standby }
-      return true
-    })
+    await until(
+      `one serves and the other stands by (${this.mode})`,
+      async () => {
+        const leader = await this.#leader()
+        const standby = this.mode === 'spare' ? leader : this.#pods.find((pod) => pod !== leader)
+        if (leader === undefined || standby === undefined || !(await this.#standsBy(standby))) return false
+        found = { leader, standby }
+        return true
+      },
+      SETTLED_WITHIN_MS,
+    )
     return found!
   }
 
   /** As the kubelet does with a sidecar that has ended. */
   restartAgent(pod: Pod): void {
     pod.startAgent()
-    this.#shared.ground.keep(pod.agent)
+    this.#shared.testbed.keep(pod.agent)
   }
 
   /** Starts another pod in the place of one that is gone. */
@@ -102,7 +100,7 @@ export class Pair {
   /** Kills all of it: nothing of it is wanted any more. */
   async close(): Promise<void> {
     const pods = this.#pods
-    for (const pod of pods) killPod(pod)
+    for (const pod of pods) pod.kill()
     await Promise.all(pods.flatMap((pod) => [pod.agent.exited, pod.container.exited]))
   }
 
@@ -115,17 +113,17 @@ export class Pair {
   async #standsBy(pod: Pod): Promise<boolean> {
     const path = this.mode === 'spare' ? '/readyz' : '/readyz?exclude=leadership'
     if ((await pod.get(path).catch(() => undefined))?.status !== 200) return false
-    const { standby } = await statusOf(pod)
+    const { standby } = await pod.status()
     if (standby.reason !== null)
       throw new Error(`${pod.options.identity} is a ${standby.mode} standby: ${standby.reason}`)
     return this.mode === 'cold' || (standby.mode === 'warm' && standby.state === 'ready')
   }
 
   async #add(): Promise<void> {
-    const { ground, binary, flows } = this.#shared
+    const { testbed, binary, flows } = this.#shared
     this.#started += 1
     const identity = `${this.mode}-${this.#started}`
-    const own = ground.path('langflow')
+    const own = testbed.path('langflow')
     const port = await freePort()
     const pod = await Pod.start(
       {
@@ -134,7 +132,7 @@ export class Pair {
         namespace: this.#namespace,
         port,
         beats: join(own, 'unused'),
-        main: ground.main,
+        main: testbed.main,
         flags: [...MODE_FLAGS[this.mode], ...this.preset.flags],
         command: [binary, 'run', '--backend-only'],
         env: {
@@ -144,19 +142,19 @@ export class Pair {
           TMPDIR: own,
         },
       },
-      ground.path(identity),
+      testbed.path(identity),
     )
     this.#pods.push(pod)
-    await eventually(`${identity} is up`, UP_WITHIN_MS, () => initOf(pod) !== undefined)
+    await until(`${identity} is up`, () => initOf(pod) !== undefined, UP_WITHIN_MS)
     try {
-      ground.keep(pod.agent)
+      testbed.keep(pod.agent)
     } catch (error) {
-      killPod(pod)
+      pod.kill()
       throw error
     }
     const init = pod.launcherPid()
-    ground.keepStray(init)
-    void pod.container.exited.then(() => ground.forgetStray(init))
+    testbed.keepStray(init)
+    void pod.container.exited.then(() => testbed.forgetStray(init))
   }
 }
 
@@ -166,15 +164,4 @@ function initOf(pod: Pod): number | undefined {
   } catch {
     return undefined
   }
-}
-
-/** SIGKILL to the agent and to everything in the container, at once. */
-export function killPod(pod: Pod): void {
-  const init = initOf(pod)
-  pod.agent.signal('SIGKILL')
-  if (init !== undefined) process.kill(init, 'SIGKILL')
-}
-
-export async function statusOf(pod: Pod): Promise<AgentStatus> {
-  return JSON.parse((await pod.get('/status')).text) as AgentStatus
 }

@@ -1,5 +1,5 @@
 import { Agent, request } from 'undici'
-import { mono } from '../../support/stage.ts'
+import { mono } from '../../harness/wait.ts'
 
 /** Where a replica is reached. */
 export interface Place {

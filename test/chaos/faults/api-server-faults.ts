@@ -1,28 +1,29 @@
-import { ACCOUNT } from '../../e2e/deploy-rights.ts'
-import type { Ground } from '../ground.ts'
+import { ACCOUNT } from '../../harness/control-plane.ts'
+import type { ChaosScene } from '../scene.ts'
 import type { Kind } from './fault.ts'
 
 const CODES = [429, 500, 503, 504]
 
 /** Withdraws the right to the Lease; the way back may meet an API server that is still coming up, and is tried again. */
-async function withdrawRight(ground: Ground): Promise<() => Promise<unknown>> {
-  const { stdout } = await ground.kubectl('get', 'rolebinding', ACCOUNT, '--output=json')
+async function withdrawRight(scene: ChaosScene): Promise<() => Promise<unknown>> {
+  const { stdout } = await scene.kubectl('get', 'rolebinding', ACCOUNT, '--output=json')
   const { kind, apiVersion, metadata, roleRef, subjects } = JSON.parse(stdout)
-  const binding = JSON.stringify({ kind, apiVersion, metadata: { name: metadata.name }, roleRef, subjects })
+  const binding = { kind, apiVersion, metadata: { name: metadata.name }, roleRef, subjects }
+  const restore = () => scene.insist(() => scene.apply(binding))
   try {
-    await ground.kubectl('delete', 'rolebinding', ACCOUNT)
+    await scene.kubectl('delete', 'rolebinding', ACCOUNT)
   } catch (error) {
     // It may have gone through all the same.
-    await ground.apply(binding)
+    await restore()
     throw error
   }
-  return () => ground.apply(binding)
+  return restore
 }
 
 /** Whatever became of the last try. */
-async function accept(ground: Ground): Promise<void> {
-  await ground.insist(() =>
-    ground.kubectl('delete', 'validatingwebhookconfiguration', '--all', '--ignore-not-found'),
+async function accept(scene: ChaosScene): Promise<void> {
+  await scene.insist(() =>
+    scene.kubectl('delete', 'validatingwebhookconfiguration', '--all', '--ignore-not-found'),
   )
 }
 
@@ -31,7 +32,7 @@ export const API_SERVER_FAULTS = {
   'API server hangs': {
     hits: 'api',
     ms: [1_000, 40_000],
-    strike: async ({ plane }) => {
+    inject: async ({ plane }) => {
       plane.pause()
       return () => plane.resume()
     },
@@ -39,7 +40,7 @@ export const API_SERVER_FAULTS = {
   'API server is killed': {
     hits: 'api',
     ms: [500, 12_000],
-    strike: async ({ plane }) => {
+    inject: async ({ plane }) => {
       await plane.stopApiServer('SIGKILL')
       return () => plane.startApiServer()
     },
@@ -47,7 +48,7 @@ export const API_SERVER_FAULTS = {
   'API server restarts with a compacted history': {
     hits: 'api',
     ms: [500, 3_000],
-    strike: async ({ plane }) => {
+    inject: async ({ plane }) => {
       await plane.stopApiServer('SIGTERM')
       await plane.compact()
       return () => plane.startApiServer()
@@ -56,23 +57,23 @@ export const API_SERVER_FAULTS = {
   'etcd is killed': {
     hits: 'api',
     ms: [500, 10_000],
-    strike: async ({ plane }) => {
+    inject: async ({ plane }) => {
       await plane.stopEtcd()
       return () => plane.startEtcd()
     },
   },
-  'right to the Lease is withdrawn': { hits: 'api', ms: [1_000, 16_000], strike: withdrawRight },
+  'right to the Lease is withdrawn': { hits: 'api', ms: [1_000, 16_000], inject: withdrawRight },
   'writes of the Lease are refused': {
     hits: 'api',
     ms: [1_000, 16_000],
-    strike: async (ground, _seat, { degree }) => {
+    inject: async (scene, _slot, { degree }) => {
       try {
-        await ground.refusals.begin(CODES[Math.floor(degree * CODES.length)] as number)
+        await scene.refusals.begin(CODES[Math.floor(degree * CODES.length)] as number)
       } catch (error) {
-        await accept(ground)
+        await accept(scene)
         throw error
       }
-      return () => accept(ground)
+      return () => accept(scene)
     },
   },
 } as const satisfies Record<string, Kind>

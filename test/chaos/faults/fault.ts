@@ -1,5 +1,5 @@
-import type { Ground } from '../ground.ts'
-import type { Seat } from '../seat.ts'
+import type { ChaosScene } from '../scene.ts'
+import type { Slot } from '../slot.ts'
 
 /** What a fault takes hold of: two that take hold of the same thing are never active together. */
 export type Part = 'link' | 'agent' | 'container' | 'pod' | 'api' | 'lease'
@@ -12,9 +12,9 @@ export interface Fault {
   readonly at: number
   /** How long it lasts, in milliseconds; 0: over at once. */
   readonly ms: number
-  /** Aimed at whoever leads then; otherwise, or where nobody does, at this seat. */
+  /** Aimed at whoever leads then; otherwise, or where nobody does, at this slot. */
   readonly leader: boolean
-  readonly seat: number
+  readonly slot: number
   /** In [0, 1): how bad, for the kinds that come in degrees. */
   readonly degree: number
 }
@@ -22,14 +22,14 @@ export interface Fault {
 /** Ends a fault. */
 export type Heal = () => Promise<unknown> | unknown
 
-/** Brings a fault about. Throws `Missed` where there is nothing to strike at the moment. */
-export type Strike = (ground: Ground, seat: Seat, fault: Fault) => Promise<Heal | undefined>
+/** Brings a fault about; resolves to a `Heal` where it is not over at once. Throws `Missed` where there is nothing to hit at the moment. */
+export type Inject = (scene: ChaosScene, slot: Slot, fault: Fault) => Promise<unknown>
 
 export interface Kind {
   readonly hits: Part
   /** The shortest and the longest it may last, in milliseconds; absent: it is over at once. */
   readonly ms?: readonly [shortest: number, longest: number]
-  readonly strike: Strike
+  readonly inject: Inject
 }
 
 /** A fault that came to nothing: it is counted, and the run goes on. */

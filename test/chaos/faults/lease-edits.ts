@@ -1,6 +1,7 @@
-import { LEASE, mono } from '../../support/stage.ts'
-import type { Ground } from '../ground.ts'
-import type { Kind, Strike } from './fault.ts'
+import { LEASE } from '../../harness/scene.ts'
+import { mono } from '../../harness/wait.ts'
+import type { ChaosScene } from '../scene.ts'
+import type { Inject, Kind } from './fault.ts'
 
 interface Spec {
   readonly holderIdentity?: string
@@ -8,13 +9,12 @@ interface Spec {
 }
 
 /** As a person with kubectl: reads, then patches. */
-function edit(change: (spec: Spec, ground: Ground, seat: number) => object): Strike {
-  return async (ground, seat) => {
-    const { stdout } = await ground.kubectl('get', 'lease', LEASE, '--output=json')
+function edit(change: (spec: Spec, scene: ChaosScene, slot: number) => object): Inject {
+  return async (scene, slot) => {
+    const { stdout } = await scene.kubectl('get', 'lease', LEASE, '--output=json')
     const { spec = {} } = JSON.parse(stdout) as { spec?: Spec }
-    const patch = JSON.stringify({ spec: change(spec, ground, seat.index) })
-    await ground.kubectl('patch', 'lease', LEASE, '--type=merge', '-p', patch)
-    return undefined
+    const patch = JSON.stringify({ spec: change(spec, scene, slot.index) })
+    await scene.kubectl('patch', 'lease', LEASE, '--type=merge', '-p', patch)
   }
 }
 
@@ -27,33 +27,31 @@ let strangers = 0
 export const LEASE_EDITS = {
   'Lease is deleted': {
     hits: 'lease',
-    strike: async (ground) => {
-      await ground.kubectl('delete', 'lease', LEASE, '--wait=false')
-      ground.leaseDeletedAt = mono()
-      return undefined
+    inject: async (scene) => {
+      await scene.kubectl('delete', 'lease', LEASE, '--wait=false')
+      scene.leaseDeletedAt = mono()
     },
   },
   'Lease is given to a stranger': {
     hits: 'lease',
-    strike: edit(() => ({ holderIdentity: `stranger-${++strangers}` })),
+    inject: edit(() => ({ holderIdentity: `stranger-${++strangers}` })),
   },
   'Lease is given to another replica': {
     hits: 'lease',
-    strike: edit((spec, { seats }, index) => ({
-      holderIdentity: seats[(index + 1) % seats.length]?.identity,
+    inject: edit((spec, { slots }, index) => ({
+      holderIdentity: slots[(index + 1) % slots.length]?.identity,
       leaseTransitions: (spec.leaseTransitions ?? 0) + 1,
     })),
   },
-  'Lease is cleared': { hits: 'lease', strike: edit(() => ({ holderIdentity: '' })) },
+  'Lease is cleared': { hits: 'lease', inject: edit(() => ({ holderIdentity: '' })) },
   'epoch is raised': {
     hits: 'lease',
-    strike: edit((spec) => ({ leaseTransitions: (spec.leaseTransitions ?? 0) + 1 })),
+    inject: edit((spec) => ({ leaseTransitions: (spec.leaseTransitions ?? 0) + 1 })),
   },
   'Lease is annotated': {
     hits: 'lease',
-    strike: async (ground, _seat, { id }) => {
-      await ground.kubectl('annotate', 'lease', LEASE, '--overwrite', `note=${id}`)
-      return undefined
+    inject: async (scene, _slot, { id }) => {
+      await scene.kubectl('annotate', 'lease', LEASE, '--overwrite', `note=${id}`)
     },
   },
 } as const satisfies Record<string, Kind>

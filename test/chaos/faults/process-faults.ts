@@ -1,30 +1,30 @@
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { ask } from '../../harness/replica.ts'
 import { exitOf, resume, signalSame, treeOf } from '../container.ts'
 import { type Kind, Missed } from './fault.ts'
 
 const BLOCKED_MS = 20_000
 
-function signals(signal: NodeJS.Signals): Kind['strike'] {
-  return async (_ground, { pod }) => {
+const toAgent =
+  (signal: NodeJS.Signals): Kind['inject'] =>
+  async (_scene, { pod }) =>
+    pod.agent.signal(signal)
+const toLauncher =
+  (signal: NodeJS.Signals): Kind['inject'] =>
+  async (_scene, { pod }) =>
     signalSame(treeOf(pod).launcher, signal)
-    return undefined
-  }
-}
 
 /** The processes of one pod, and what a kubelet does to them. */
 export const PROCESS_FAULTS = {
   'agent is killed': {
     hits: 'agent',
-    strike: async (_ground, { pod }) => {
-      pod.agent.signal('SIGKILL')
-      return undefined
-    },
+    inject: toAgent('SIGKILL'),
   },
   'agent is killed and stays away': {
     hits: 'agent',
     ms: [5_000, 25_000],
-    strike: async (_ground, { pod, kubelet }, { ms }) => {
+    inject: async (_scene, { pod, kubelet }, { ms }) => {
       kubelet.hold('agent', ms)
       pod.agent.signal('SIGKILL')
       return () => {}
@@ -32,15 +32,12 @@ export const PROCESS_FAULTS = {
   },
   'agent is told to end': {
     hits: 'agent',
-    strike: async (_ground, { pod }) => {
-      pod.agent.signal('SIGTERM')
-      return undefined
-    },
+    inject: toAgent('SIGTERM'),
   },
   'agent is frozen': {
     hits: 'agent',
     ms: [1_000, 30_000],
-    strike: async (_ground, { pod: { agent } }) => {
+    inject: async (_scene, { pod: { agent } }) => {
       agent.signal('SIGSTOP')
       return () => agent.signal('SIGCONT')
     },
@@ -48,7 +45,7 @@ export const PROCESS_FAULTS = {
   'agent’s event loop is blocked': {
     hits: 'agent',
     ms: [BLOCKED_MS, BLOCKED_MS],
-    strike: async (_ground, { pod }) => {
+    inject: async (_scene, { pod }) => {
       pod.agent.signal('SIGUSR2')
       return () => {}
     },
@@ -56,22 +53,21 @@ export const PROCESS_FAULTS = {
   'log collector hangs': {
     hits: 'agent',
     ms: [5_000, 30_000],
-    strike: async (_ground, { pod: { agent } }) => {
+    inject: async (_scene, { pod: { agent } }) => {
       agent.stopReading()
       return () => agent.process.stdout?.resume()
     },
   },
   'socket is removed': {
     hits: 'agent',
-    strike: async (_ground, { pod }) => {
+    inject: async (_scene, { pod }) => {
       rmSync(join(pod.directory, 'run', 'launcher.sock'), { force: true })
-      return undefined
     },
   },
   'launcher is frozen': {
     hits: 'container',
     ms: [1_000, 30_000],
-    strike: async ({ stillness }, { pod }) => {
+    inject: async ({ stillness }, { pod }) => {
       const { launcher } = treeOf(pod)
       const over = stillness.begin(pod.options.identity)
       void exitOf(pod.container).then(over)
@@ -84,34 +80,32 @@ export const PROCESS_FAULTS = {
   },
   'container is killed': {
     hits: 'container',
-    strike: signals('SIGKILL'),
+    inject: toLauncher('SIGKILL'),
   },
   'container is told to end': {
     hits: 'container',
-    strike: signals('SIGTERM'),
+    inject: toLauncher('SIGTERM'),
   },
   'tini is killed': {
     hits: 'container',
-    strike: async (_ground, { pod }) => {
+    inject: async (_scene, { pod }) => {
       const { tini } = treeOf(pod)
       if (tini === undefined) throw new Missed('no workload there')
       signalSame(tini, 'SIGKILL')
-      return undefined
     },
   },
   'workload is killed': {
     hits: 'container',
-    strike: async (_ground, { pod }) => {
+    inject: async (_scene, { pod }) => {
       const [first] = treeOf(pod).workload
       if (first === undefined) throw new Missed('no workload there')
       signalSame(first, 'SIGKILL')
-      return undefined
     },
   },
   'workload is frozen': {
     hits: 'container',
     ms: [1_000, 15_000],
-    strike: async (_ground, { pod }) => {
+    inject: async (_scene, { pod }) => {
       const running = treeOf(pod).workload.filter(({ state }) => state !== 'T')
       if (running.length === 0) throw new Missed('no running workload there')
       for (const one of running) signalSame(one, 'SIGSTOP')
@@ -125,15 +119,16 @@ export const PROCESS_FAULTS = {
   },
   'workload falls ill': {
     hits: 'container',
-    strike: async ({ asker }, { pod }) => {
-      if ((await asker.ask(pod.port, '/sicken', 1_000)) === undefined) throw new Missed('no workload there')
-      return undefined
+    inject: async (_scene, { pod }) => {
+      await ask(pod.port, '/sicken', 1_000).catch(() => {
+        throw new Missed('no workload there')
+      })
     },
   },
   'pod is suspended': {
     hits: 'pod',
     ms: [1_000, 30_000],
-    strike: async ({ stillness }, { pod }) => {
+    inject: async ({ stillness }, { pod }) => {
       const { launcher, workload } = treeOf(pod)
       const running = workload.filter(({ state }) => state !== 'T')
       const { agent } = pod
@@ -152,17 +147,17 @@ export const PROCESS_FAULTS = {
   'pod is replaced': {
     hits: 'pod',
     ms: [0, 0],
-    strike: async (_ground, seat) => {
-      const replaced = seat.replace()
+    inject: async (_scene, slot) => {
+      const replaced = slot.replace()
       return () => replaced
     },
   },
   'node is lost': {
     hits: 'pod',
     ms: [500, 20_000],
-    strike: async (_ground, seat) => {
-      await seat.kubelet.kill()
-      return () => seat.fill()
+    inject: async (_scene, slot) => {
+      await slot.kubelet.kill()
+      return () => slot.fill()
     },
   },
 } as const satisfies Record<string, Kind>

@@ -20,7 +20,7 @@ import { systemClock } from '../../../agent/clock.ts'
 import { WarmStandby, type WarmStandbyOptions } from '../../../agent/launcher/standby/warm-standby.ts'
 import type { StandbyView } from '../../../agent/link/standby.ts'
 import { DIRECT } from '../../../agent/processes/spawn.ts'
-import { until } from '../../support/until.ts'
+import { until } from '../../harness/wait.ts'
 
 const PYTHON = spawnSync('python3', ['-c', 'import sys; print(sys.executable)'], {
   encoding: 'utf8',

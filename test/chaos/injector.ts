@@ -1,0 +1,125 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { mono } from '../harness/wait.ts'
+import { type Fault, type Heal, Missed, type Part } from './faults/fault.ts'
+import { kindOf } from './faults/kinds.ts'
+import type { ChaosScene } from './scene.ts'
+import type { Slot } from './slot.ts'
+
+/** The product's default lease duration. */
+const LEASE_MS = 15_000
+
+/** A fault that was injected. */
+export interface Injected {
+  readonly kind: string
+  /** Monotonic ms. */
+  readonly at: number
+  /** Infinite while it is active. */
+  healedAt: number
+  /** The pod that it hit; '' where it hit all. */
+  readonly replica: string
+  /** What that pod was then. */
+  readonly role: 'leader' | 'follower' | ''
+}
+
+export interface FaultInjectorOptions {
+  readonly scene: ChaosScene
+  readonly leader: () => string | undefined
+  readonly say: (sentence: string) => void
+  /** A fault could not be healed: the run makes no sense any more. */
+  readonly broken: (error: unknown) => void
+}
+
+/** Brings planned faults about, one beside the other, and heals them. */
+export class FaultInjector {
+  readonly list: Injected[] = []
+  /** Pairs of kinds that met: one came while the other was active, or showed its effect at most a lease later. */
+  readonly pairs = new Set<string>()
+  missed = 0
+  readonly #options: FaultInjectorOptions
+  readonly #busy = new Set<string>()
+  readonly #healing = new Set<Promise<void>>()
+
+  constructor(options: FaultInjectorOptions) {
+    this.#options = options
+  }
+
+  #met(injected: Injected): readonly Injected[] {
+    return this.list.filter((other) => other !== injected && other.healedAt >= injected.at - LEASE_MS)
+  }
+
+  async inject(fault: Fault, signal: AbortSignal): Promise<void> {
+    const { scene, leader, say } = this.#options
+    const { hits, inject } = kindOf(fault.kind)
+    const leading = leader()
+    const slot = this.#slot(fault, hits, leading)
+    if (slot === undefined) return this.#miss(fault, 'what it would hit is hit already')
+    const { identity } = slot
+    const shared = hits === 'api' || hits === 'lease'
+    const where = shared ? '' : identity
+    const role = shared ? '' : identity === leading ? 'leader' : 'follower'
+    const locks = locksOf(hits, slot)
+    for (const lock of locks) this.#busy.add(lock)
+    const injected: Injected = {
+      kind: fault.kind,
+      at: mono(),
+      healedAt: Number.POSITIVE_INFINITY,
+      replica: where,
+      role,
+    }
+    this.list.push(injected)
+    let heal: Heal | undefined
+    try {
+      const healed = await inject(scene, slot, fault)
+      if (typeof healed === 'function') heal = healed as Heal
+    } catch (error) {
+      // What a person does may meet an API server that is still coming up.
+      if (!(error instanceof Missed) && !shared) throw error
+      this.list.splice(this.list.indexOf(injected), 1)
+      for (const lock of locks) this.#busy.delete(lock)
+      return this.#miss(fault, (error as Error).message.split('\n', 1)[0] as string)
+    }
+    for (const other of this.#met(injected)) this.pairs.add([other.kind, injected.kind].sort().join(' + '))
+    say(
+      `${fault.kind}${fault.ms > 0 ? ` for ${(fault.ms / 1000).toFixed(1)} s` : ''}${where && `: ${where} (${role})`}`,
+    )
+    const healed = this.#heal(injected, fault, heal, signal).catch(this.#options.broken)
+    this.#healing.add(healed)
+    void healed.then(() => {
+      for (const lock of locks) this.#busy.delete(lock)
+      this.#healing.delete(healed)
+    })
+  }
+
+  /** Resolves once no fault is active. */
+  async allHealed(): Promise<void> {
+    while (this.#healing.size > 0) await Promise.all(this.#healing)
+  }
+
+  async #heal(injected: Injected, { ms }: Fault, heal: Heal | undefined, signal: AbortSignal): Promise<void> {
+    if (ms > 0) await sleep(ms, undefined, { signal }).catch(() => {})
+    if (!signal.aborted) await heal?.()
+    injected.healedAt = mono()
+  }
+
+  /** The leader's or the planned one; where that is hit already, the next one that is not. */
+  #slot({ leader, slot }: Fault, hits: Part, leading: string | undefined): Slot | undefined {
+    const { slots } = this.#options.scene
+    const aim = leader ? slots.findIndex(({ identity }) => identity === leading) : -1
+    const first = aim >= 0 ? aim : slot
+    return slots
+      .map((_, n) => slots[(first + n) % slots.length] as Slot)
+      .find((one) => locksOf(hits, one).every((lock) => !this.#busy.has(lock)))
+  }
+
+  #miss({ kind }: Fault, why: string): void {
+    this.missed += 1
+    this.#options.say(`${kind}: missed, ${why}`)
+  }
+}
+
+/** Nobody edits a Lease while there is no API server. */
+function locksOf(hits: Part, { index }: Slot): readonly string[] {
+  if (hits === 'api' || hits === 'lease') return ['api']
+  if (hits === 'pod') return [`agent ${index}`, `container ${index}`]
+  return [`${hits} ${index}`]
+}

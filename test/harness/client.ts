@@ -1,0 +1,144 @@
+import { Agent, request } from 'undici'
+import { mono } from './wait.ts'
+
+/** How a request is sent, beside where to. */
+export interface Asked {
+  readonly method?: 'GET' | 'POST'
+  readonly headers?: Readonly<Record<string, string>>
+  readonly body?: string
+}
+
+/** One request of the client. Times are monotonic ms. */
+export interface Call<A = unknown> {
+  readonly sentAt: number
+  /** When the answer, or its absence, was known. */
+  readonly endedAt: number
+  /** Whom it was sent to; `null`: nobody was ready. */
+  readonly to: string | null
+  readonly answer: A | null
+  /** Why there is no answer. */
+  readonly failure: string | null
+}
+
+export interface Tally {
+  readonly calls: number
+  readonly failed: number
+  /** Milliseconds between two answers, or to either end of the time that is looked at. */
+  readonly longestSilenceMs: number
+  /** Why calls failed, and how many did. */
+  readonly failures: Readonly<Record<string, number>>
+}
+
+export interface ClientOptions<A> {
+  readonly everyMs: number
+  /** How long an answer may take. */
+  readonly withinMs: number
+  /** Where the next request goes; `undefined`: nobody is ready. */
+  readonly target: () => { readonly to: string; readonly url: string } | undefined
+  readonly asked?: Asked
+  /** Makes an answer of a text, and throws where it is none. */
+  readonly read: (text: string) => A
+}
+
+/** Somebody who asks all the time, on a new connection each time, and never tries twice. */
+export class Client<A> {
+  /** In the order in which they ended. */
+  readonly calls: Call<A>[] = []
+  readonly #options: ClientOptions<A>
+  readonly #inFlight = new Set<Promise<void>>()
+  readonly #timer: NodeJS.Timeout
+
+  constructor(options: ClientOptions<A>) {
+    this.#options = options
+    this.#timer = setInterval(() => this.#send(), options.everyMs)
+  }
+
+  /** In the order in which they came. */
+  get answers(): A[] {
+    return this.calls.flatMap(({ answer }) => (answer === null ? [] : [answer]))
+  }
+
+  /** How many requests that were sent since then were answered, by anyone or by one. */
+  answered(since: number, by?: string): number {
+    return this.calls.filter(
+      ({ sentAt, to, failure }) => failure === null && sentAt >= since && (by === undefined || to === by),
+    ).length
+  }
+
+  /** What became of the calls that were sent since then. */
+  since(from: number): Tally {
+    return tally(this.calls, from, mono())
+  }
+
+  /** Sends no more, and resolves once all have ended. */
+  async stop(): Promise<void> {
+    clearInterval(this.#timer)
+    await Promise.all(this.#inFlight)
+  }
+
+  #send(): void {
+    const { target, read, asked, withinMs } = this.#options
+    const sentAt = mono()
+    const next = target()
+    if (next === undefined) {
+      this.calls.push({ sentAt, endedAt: sentAt, to: null, answer: null, failure: 'nobody was ready' })
+      return
+    }
+    const call = askOnce(next.url, read, { ...asked, withinMs }).then(
+      (answer) => this.#ended(sentAt, next.to, answer, null),
+      (error: Error) => this.#ended(sentAt, next.to, null, error.message),
+    )
+    this.#inFlight.add(call)
+    void call.then(() => this.#inFlight.delete(call))
+  }
+
+  #ended(sentAt: number, to: string, answer: A | null, failure: string | null): void {
+    this.calls.push({ sentAt, endedAt: mono(), to, answer, failure })
+  }
+}
+
+/** Neither pipelines nor keeps a connection: each request has one of its own. */
+const dispatcher = new Agent({ pipelining: 0, connections: null })
+
+/** Rejects with a few words where there is no answer of status 200 in time that can be read. */
+export async function askOnce<A>(
+  url: string,
+  read: (text: string) => A,
+  { withinMs = 5_000, ...asked }: Asked & { readonly withinMs?: number } = {},
+): Promise<A> {
+  let text: string
+  try {
+    const signal = AbortSignal.timeout(withinMs)
+    const { statusCode, body } = await request(url, { ...asked, dispatcher, signal })
+    text = await body.text()
+    if (statusCode !== 200) throw new Error(`status ${statusCode}`)
+  } catch (error) {
+    throw new Error(inWords(error as NodeJS.ErrnoException, withinMs))
+  }
+  return read(text)
+}
+
+function inWords({ name, code, message }: NodeJS.ErrnoException, withinMs: number): string {
+  if (name === 'TimeoutError') return `no answer within ${withinMs / 1000} s`
+  if (code === 'ECONNREFUSED') return 'connection refused'
+  if (code === 'ECONNRESET' || code === 'UND_ERR_SOCKET') return 'connection cut'
+  return code ?? message
+}
+
+export function tally(calls: readonly Call[], from: number, to: number): Tally {
+  const inTime = calls.filter(({ sentAt, endedAt }) => sentAt >= from && endedAt <= to)
+  const failures: Record<string, number> = {}
+  for (const { failure } of inTime) if (failure !== null) failures[failure] = (failures[failure] ?? 0) + 1
+  // One that was sent before and answered after counts as well: somebody served meanwhile.
+  const answered = calls
+    .filter(({ failure, endedAt }) => failure === null && endedAt > from && endedAt < to)
+    .map(({ endedAt }) => endedAt)
+    .sort((a, b) => a - b)
+  const marks = [from, ...answered, to]
+  return {
+    calls: inTime.length,
+    failed: inTime.filter(({ failure }) => failure !== null).length,
+    longestSilenceMs: Math.max(...marks.slice(1).map((at, n) => at - (marks[n] as number))),
+    failures,
+  }
+}

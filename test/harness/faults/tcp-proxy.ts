@@ -1,0 +1,228 @@
+import { once } from 'node:events'
+import { connect, createServer, type Server, type Socket } from 'node:net'
+import { performance } from 'node:perf_hooks'
+import { reset } from '../../support/reset.ts'
+
+/**
+ * The network between one replica and the API server, on loopback: it may hold, delay, lose, cut and refuse what passes
+ * through it, but never reorders or changes a byte.
+ */
+export class TcpProxy {
+  readonly port: number
+  readonly #target: number
+  readonly #connections = new Set<ProxiedConnection>()
+  /** A peer for the socket that keeps the port ours while nobody listens on it. */
+  readonly #anchor: Server
+  readonly #flow: { toServer: Flow; toClient: Flow } = { toServer: 'pass', toClient: 'pass' }
+  #server: Server | undefined
+  /** Of the connections that come, so many are stranded. */
+  #stranded = 0
+  #placeholder: Socket | undefined
+
+  private constructor(target: number, anchor: Server, server: Server) {
+    this.#target = target
+    this.#anchor = anchor
+    this.#server = server.on('connection', (client) => this.#accept(client))
+    this.port = portOf(server)
+  }
+
+  /** A proxy to `port` on 127.0.0.1. The target need not listen yet: whoever connects before it does is reset. */
+  static async open(port: number): Promise<TcpProxy> {
+    const anchor = createServer((socket) => socket.on('error', () => {}).resume())
+    return new TcpProxy(port, await listening(anchor, 0), await listening(createProxyServer(), 0))
+  }
+
+  /** Present connections. */
+  get connections(): number {
+    return this.#connections.size
+  }
+
+  /**
+   * What happens to the bytes of each direction, on present and later connections; a direction that is not named stays as
+   * it is. `hold`: kept, and delivered in order once it passes again, as TCP retransmits after a partition. A delay counts
+   * from a byte's arrival here; the end and the reset of a connection take their turn after the bytes before them.
+   */
+  flow(directions: { toServer?: Flow; toClient?: Flow }): void {
+    Object.assign(this.#flow, directions)
+    for (const connection of this.#connections) connection.flowChanged()
+  }
+
+  /** Black hole: both directions held. New connections are accepted, as by the kernel, but answered by nobody. */
+  partition(): void {
+    this.flow({ toServer: 'hold', toClient: 'hold' })
+  }
+
+  /**
+   * The server behind the present connections, and behind the `next` ones that are made, has lost its power: nothing passes
+   * over them any more, no end either, until the client closes them. Later ones lead to another server.
+   */
+  strand(next = 0): void {
+    this.#stranded = next
+    for (const connection of this.#connections) connection.strand()
+  }
+
+  /** New connections are refused, present ones reset. */
+  async refuse(): Promise<void> {
+    if (this.#server === undefined) return
+    this.#server.close()
+    this.#server = undefined
+    // A port that nobody has bound may go to any other process of the machine.
+    this.#placeholder = connect({
+      port: portOf(this.#anchor),
+      host: '127.0.0.1',
+      localPort: this.port,
+      localAddress: '127.0.0.1',
+    })
+    this.reset()
+    await once(this.#placeholder, 'connect')
+  }
+
+  /** Everything passes again, and new connections are accepted again; held bytes are delivered. */
+  async heal(): Promise<void> {
+    this.flow({ toServer: 'pass', toClient: 'pass' })
+    if (this.#server !== undefined) return
+    const server = createProxyServer().on('connection', (client) => this.#accept(client))
+    this.#server = server
+    await listening(server, this.port)
+    // Not its end but a reset: the pair of ports would otherwise stay in TIME_WAIT.
+    this.#placeholder?.resetAndDestroy()
+  }
+
+  /** Resets (RST) every present connection; held bytes are lost with it. */
+  reset(): void {
+    for (const connection of this.#connections) connection.reset()
+  }
+
+  /** Ends (FIN) the server-to-client side of every present connection in mid-stream, then closes it. */
+  truncate(): void {
+    for (const connection of this.#connections) connection.truncate()
+  }
+
+  async close(): Promise<void> {
+    const closed = [this.#server, this.#anchor]
+      .filter((server) => server !== undefined)
+      .map((server) => new Promise((resolve) => server.close(resolve)))
+    this.#server = undefined
+    this.#placeholder?.resetAndDestroy()
+    this.reset()
+    await Promise.all(closed)
+  }
+
+  #accept(client: Socket): void {
+    const server = connect({ port: this.#target, host: '127.0.0.1', allowHalfOpen: true, noDelay: true })
+    const connection = new ProxiedConnection(client, server, this.#flow)
+    this.#connections.add(connection)
+    if (this.#stranded-- > 0) connection.strand()
+    else this.#stranded = 0
+    connection.closed.then(() => this.#connections.delete(connection))
+  }
+}
+
+function createProxyServer(): Server {
+  return createServer({ allowHalfOpen: true, noDelay: true })
+}
+
+async function listening(server: Server, port: number): Promise<Server> {
+  server.listen(port, '127.0.0.1')
+  await once(server, 'listening')
+  return server
+}
+
+function portOf(server: Server): number {
+  return (server.address() as { port: number }).port
+}
+
+type Flow = 'pass' | 'hold' | { readonly delayMs: number }
+
+type Item = Buffer | 'end' | 'reset'
+
+/** One direction of a connection: a queue, so that whatever happens to the flow, nothing overtakes. */
+class Direction {
+  readonly #to: Socket
+  readonly #flow: () => Flow
+  readonly #queue: { readonly item: Item; readonly arrival: number }[] = []
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(from: Socket, to: Socket, flow: () => Flow) {
+    this.#to = to
+    this.#flow = flow
+    from.on('data', (data) => this.#push(data as Buffer))
+    from.on('end', () => this.#push('end'))
+    from.on('error', () => this.#push('reset'))
+    to.on('close', () => this.pump())
+  }
+
+  /** Hands on what may be handed on by now; nothing can be to an end that is gone, and it is dropped. */
+  pump(): void {
+    clearTimeout(this.#timer)
+    for (let head = this.#queue[0]; head !== undefined; head = this.#queue[0]) {
+      const wait = this.#to.destroyed ? 0 : this.#waitOf(head.arrival)
+      if (wait > 0) {
+        if (wait < Number.POSITIVE_INFINITY) this.#timer = setTimeout(() => this.pump(), Math.ceil(wait))
+        return
+      }
+      this.#queue.shift()
+      if (!this.#to.destroyed) this.#deliver(head.item)
+    }
+  }
+
+  /** Milliseconds until what arrived at that time may be handed on. */
+  #waitOf(arrival: number): number {
+    const flow = this.#flow()
+    if (flow === 'pass') return 0
+    return flow === 'hold' ? Number.POSITIVE_INFINITY : arrival + flow.delayMs - performance.now()
+  }
+
+  #push(item: Item): void {
+    this.#queue.push({ item, arrival: performance.now() })
+    this.pump()
+  }
+
+  #deliver(item: Item): void {
+    if (item === 'reset') reset(this.#to)
+    else if (item === 'end') this.#to.end()
+    else this.#to.write(item)
+  }
+}
+
+/** A client's connection and the one that stands for it at the server. */
+class ProxiedConnection {
+  /** Both ends are closed. */
+  readonly closed: Promise<unknown>
+  readonly #client: Socket
+  readonly #server: Socket
+  readonly #directions: readonly Direction[]
+  #stranded = false
+
+  constructor(client: Socket, server: Socket, flow: { readonly toServer: Flow; readonly toClient: Flow }) {
+    this.#client = client
+    this.#server = server
+    this.#directions = [
+      new Direction(client, server, () => (this.#stranded ? 'hold' : flow.toServer)),
+      new Direction(server, client, () => (this.#stranded ? 'hold' : flow.toClient)),
+    ]
+    this.closed = Promise.all(
+      [client, server].map((end) => new Promise((resolve) => end.once('close', resolve))),
+    )
+  }
+
+  flowChanged(): void {
+    for (const direction of this.#directions) direction.pump()
+  }
+
+  /** Nothing passes any more, for good; the server's end goes with the client's. */
+  strand(): void {
+    this.#stranded = true
+    this.#client.once('end', () => this.reset()).once('close', () => this.reset())
+  }
+
+  reset(): void {
+    reset(this.#client)
+    reset(this.#server)
+  }
+
+  truncate(): void {
+    this.#server.destroy()
+    this.#client.end(() => this.#client.destroy())
+  }
+}

@@ -1,0 +1,152 @@
+import { execFileSync } from 'node:child_process'
+import { existsSync, mkdirSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { after, before, type TestContext, test } from 'node:test'
+import { freePort } from '../support/free-port.ts'
+import { type ControlPlane, startControlPlane } from './control-plane.ts'
+import type { Line } from './logged-process.ts'
+import { type Postgres, startPostgres } from './postgres.ts'
+import type { Replica, ReplicaOptions } from './replica.ts'
+import { ApiServerScene } from './scene.ts'
+
+const API_KEY = 'sk-e2e-0001'
+
+function binaryOf(variable: string): string | undefined {
+  const binary = process.env[variable]
+  if (binary !== undefined && !existsSync(binary))
+    throw new Error(`${variable} names ${binary}, which does not exist`)
+  return binary
+}
+
+/** The `langflow` program to test with; `undefined` where none is named. */
+export const langflowBinary = () => binaryOf('LANGFLOW_BIN')
+/** That of an older LangFlow. */
+export const olderLangflowBinary = () => binaryOf('LANGFLOW_OLDER_BIN')
+
+export const LANGFLOW_MISSING =
+  'no LangFlow: set LANGFLOW_BIN to a langflow program (pip install "langflow-base[postgresql]==1.13.0" in a Python 3.11 venv)'
+
+/** Writes the flow `echo`, or one that takes its time, into a directory for LANGFLOW_LOAD_FLOWS_PATH. */
+export function writeFlow(binary: string, directory: string, flow: 'echo' | 'hold' = 'echo'): string {
+  mkdirSync(directory, { recursive: true })
+  const python = join(dirname(binary), 'python')
+  execFileSync(
+    python,
+    [join(import.meta.dirname, `flows/${flow}-flow.py`), join(directory, `${flow}.json`)],
+    {
+      env: { ...process.env, DO_NOT_TRACK: 'true' },
+    },
+  )
+  return directory
+}
+
+/** What one replica's LangFlow is told. */
+export function langflowEnvironment(directory: string, port: number, flows: string): NodeJS.ProcessEnv {
+  mkdirSync(directory, { recursive: true })
+  return {
+    DO_NOT_TRACK: 'true',
+    LANGFLOW_AUTO_LOGIN: 'true',
+    LANGFLOW_SKIP_AUTH_AUTO_LOGIN: 'true',
+    LANGFLOW_SUPERUSER: 'admin',
+    LANGFLOW_SUPERUSER_PASSWORD: 'e2e-password',
+    LANGFLOW_SECRET_KEY: 'ZTJlIHNlY3JldCBrZXkgdGhhdCBldmVyeSBvbmUgaGE=',
+    LANGFLOW_API_KEY_SOURCE: 'env',
+    LANGFLOW_API_KEY: API_KEY,
+    LANGFLOW_CONFIG_DIR: directory,
+    LANGFLOW_DATABASE_URL: `sqlite:///${directory}/langflow.db`,
+    LANGFLOW_HOST: '127.0.0.1',
+    LANGFLOW_PORT: String(port),
+    LANGFLOW_LOG_LEVEL: 'warning',
+    LANGFLOW_LOAD_FLOWS_PATH: flows,
+    LANGFLOW_CREATE_STARTER_PROJECTS: 'false',
+  }
+}
+
+export const ECHO_PATH = '/api/v1/run/echo?stream=false'
+
+/** How a flow is told a text. */
+export function flowRequest(text: string) {
+  return {
+    method: 'POST' as const,
+    headers: { 'content-type': 'application/json', 'x-api-key': API_KEY },
+    body: JSON.stringify({ input_value: text, input_type: 'chat', output_type: 'chat' }),
+  }
+}
+
+/** Runs a flow that says what it hears. Resolves to what it said. */
+export async function runEcho(port: number, text: string, flow = 'echo'): Promise<string> {
+  const response = await fetch(`http://127.0.0.1:${port}/api/v1/run/${flow}?stream=false`, flowRequest(text))
+  const body = await response.text()
+  if (response.status !== 200) throw new Error(`the flow answered ${response.status}: ${body.slice(0, 500)}`)
+  const answer = JSON.parse(body) as { outputs: { outputs: { results: { message: { text: string } } }[] }[] }
+  return answer.outputs[0]?.outputs[0]?.results.message.text ?? ''
+}
+
+/** A start takes 40 s on a quiet machine, and a migration comes on top of it. */
+const STARTS_WITHIN_MS = 270_000
+
+/** Replicas with a real LangFlow, each with a home of its own in the scene's directory: SQLite, but where a test says else. */
+export class LangflowScene extends ApiServerScene {
+  readonly binary = langflowBinary() as string
+  /** What each LangFlow loads. */
+  readonly flows = writeFlow(this.binary, join(this.dir, 'flows'))
+
+  static override async open(plane: ControlPlane): Promise<LangflowScene> {
+    return new LangflowScene(...(await ApiServerScene.place(plane)))
+  }
+
+  protected override async prepare(identity: string, { env, flags = [], ...more }: Partial<ReplicaOptions>) {
+    const port = more.port ?? (await freePort())
+    // LangFlow has lock files there: in a pod they are its own.
+    const TMPDIR = join(this.dir, `${identity}-tmp`)
+    mkdirSync(TMPDIR, { recursive: true })
+    return super.prepare(identity, {
+      port,
+      command: [this.binary, 'run', '--backend-only'],
+      ...more,
+      flags: ['--stop-timeout=60s', ...flags],
+      env: { TMPDIR, ...langflowEnvironment(join(this.dir, identity), port, this.flows), ...env },
+    })
+  }
+
+  serves(replica: Replica, from = 0): Promise<Line> {
+    return replica.event('serving', from, STARTS_WITHIN_MS)
+  }
+
+  standsBy(replica: Replica): Promise<Line> {
+    return replica.event('standby_ready', 0, STARTS_WITHIN_MS)
+  }
+}
+
+/** What a test with a real LangFlow is given. */
+interface Given {
+  readonly scene: LangflowScene
+  readonly postgres: Postgres
+  /** Another one, on the same API server. */
+  readonly another: () => Promise<LangflowScene>
+}
+
+/** The tests of one file with a real LangFlow, on one API server and one PostgreSQL. They are skipped where there is no LangFlow. */
+export function langflowTests() {
+  let plane: ControlPlane
+  let postgres: Postgres
+  before(async () => {
+    plane = await startControlPlane()
+    postgres = await startPostgres()
+  })
+  after(async () => {
+    await postgres?.close()
+    await plane?.close()
+  })
+  return (title: string, run: (given: Given, t: TestContext) => Promise<unknown>): void => {
+    test(title, async (t) => {
+      if (langflowBinary() === undefined) return t.skip(LANGFLOW_MISSING)
+      const another = async () => {
+        const scene = await LangflowScene.open(plane)
+        t.after(() => scene.close())
+        return scene
+      }
+      await run({ scene: await another(), postgres, another }, t)
+    })
+  }
+}

@@ -1,0 +1,107 @@
+import assert from 'node:assert/strict'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { createInterface } from 'node:readline'
+import type { EventName } from '../../agent/observe/events.ts'
+import { Series } from './wait.ts'
+
+/** One line of a replica's log. */
+export interface Line {
+  readonly level: string
+  readonly time: string
+  readonly component: 'agent' | 'launcher'
+  readonly identity: string
+  readonly event?: EventName
+  readonly epoch?: number
+  readonly reason?: string
+  readonly msg: string
+  readonly [field: string]: unknown
+}
+
+/** A child process that is read through the JSON lines it logs. */
+export class LoggedProcess {
+  readonly name: string
+  readonly output: string[] = []
+  readonly process: ChildProcess
+  readonly exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>
+  private readonly log = new Series<Line>(() => `\n${this.name}:\n${this.output.join('\n')}`)
+
+  constructor(name: string, command: readonly string[], env: NodeJS.ProcessEnv = {}) {
+    this.name = name
+    const [program, ...args] = command
+    this.process = spawn(program as string, args, {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, ...env },
+    })
+    for (const stream of [this.process.stdout, this.process.stderr]) {
+      createInterface({ input: stream as NodeJS.ReadableStream }).on('line', (line) => this.hear(line))
+    }
+    this.exited = new Promise((resolve) =>
+      this.process.once('close', (code, signal) => {
+        resolve({ code, signal })
+        this.log.end(`it ended with ${signal ?? `code ${code}`}`)
+      }),
+    )
+  }
+
+  get lines(): readonly Line[] {
+    return this.log.list
+  }
+
+  get pid(): number {
+    return this.process.pid as number
+  }
+
+  get ended(): boolean {
+    return this.process.exitCode !== null || this.process.signalCode !== null
+  }
+
+  /** As a log collector that hangs: whatever is written stays in the pipe. */
+  stopReading(): void {
+    this.process.stdout?.pause()
+  }
+
+  private hear(text: string): void {
+    this.output.push(text)
+    let line: Line
+    try {
+      line = JSON.parse(text) as Line
+    } catch {
+      // The workload's own output, or a usage error.
+      return
+    }
+    this.log.add(line)
+  }
+
+  /** The first line since `from` lines that matches; rejects with the log when it does not come. */
+  find(what: string, matches: (line: Line) => boolean, from = 0, withinMs?: number): Promise<Line> {
+    return this.log.next(what, matches, from, withinMs)
+  }
+
+  event(event: EventName, from = 0, withinMs?: number): Promise<Line> {
+    return this.find(event, (line) => line.event === event, from, withinMs)
+  }
+
+  events(): string[] {
+    return this.lines.flatMap((line) => (line.event ? [line.event] : []))
+  }
+
+  /** The newest line that carries a number under this name. */
+  lastNumber(field: string): number {
+    const line = this.lines.findLast((one) => typeof one[field] === 'number')
+    assert.ok(line, `${this.name}: no ${field} was logged`)
+    return line[field] as number
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.process.kill(signal)
+  }
+
+  /** Ends it in the planned way, whatever state a test left it in. */
+  async stop(): Promise<number | null> {
+    if (!this.ended) {
+      this.signal('SIGCONT')
+      this.signal('SIGTERM')
+    }
+    return (await this.exited).code
+  }
+}

@@ -1,0 +1,194 @@
+import { spawnSync } from 'node:child_process'
+import { copyFileSync, linkSync, mkdirSync, mkdtempSync, readFileSync, readlinkSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { delimiter, join } from 'node:path'
+import type { AgentStatus } from '../../agent/observe/status.ts'
+import { isDead, readProcesses } from '../../agent/processes/proc.ts'
+import { BUNDLE } from '../support/bundle.ts'
+import { freePort } from '../support/free-port.ts'
+import { LoggedProcess } from './logged-process.ts'
+import { ask, askStatus, commandLine, type ReplicaOptions } from './replica.ts'
+import { until } from './wait.ts'
+
+/** As in deploy/base. */
+const GRACE_MS = 45_000
+const asRoot = process.getuid?.() === 0
+export const NAMESPACE = [...(asRoot ? [] : ['--user', '--map-root-user']), '--pid', '--fork', '--mount-proc']
+
+function findTini(): string | undefined {
+  const places = (process.env.PATH ?? '').split(delimiter)
+  const found = ['tini-static', 'tini'].flatMap((name) => places.map((path) => join(path, name)))
+  return found.find((path) => spawnSync(path, ['--version']).status === 0)
+}
+
+/** This node with a tini beside it, as `install` puts them into LangFlow's container. */
+let programs: string | undefined
+
+function installedNode(): string {
+  if (programs === undefined) {
+    programs = mkdtempSync(join(tmpdir(), 'programs-'))
+    const directory = programs
+    process.once('exit', () => rmSync(directory, { recursive: true, force: true }))
+    copyFileSync(findTini() as string, join(directory, 'tini'))
+    try {
+      linkSync(process.execPath, join(directory, 'node'))
+    } catch {
+      // It lies on another disk.
+      copyFileSync(process.execPath, join(directory, 'node'))
+    }
+  }
+  return join(programs, 'node')
+}
+
+/** Why a pod cannot be imitated on this machine; `undefined`: it can. */
+export function podObstacle(): string | undefined {
+  if (findTini() === undefined) return 'tini is not installed (package tini)'
+  const tried = spawnSync('unshare', [...NAMESPACE, 'true'], { encoding: 'utf8' })
+  return tried.status === 0
+    ? undefined
+    : `no PID namespace to be had: ${tried.error?.message ?? tried.stderr}`
+}
+
+/** Agent and LangFlow container as in a pod: the launcher is PID 1 of a namespace of its own, with a socket between them. */
+export class Pod {
+  readonly options: ReplicaOptions
+  readonly port: number
+  readonly httpPort: number
+  readonly directory: string
+  agent!: LoggedProcess
+  container!: LoggedProcess
+
+  private constructor(options: ReplicaOptions, directory: string, port: number, httpPort: number) {
+    this.options = options
+    this.directory = directory
+    this.port = port
+    this.httpPort = httpPort
+    mkdirSync(directory)
+  }
+
+  static async start(options: ReplicaOptions, directory: string): Promise<Pod> {
+    const pod = new Pod(options, directory, options.port ?? (await freePort()), await freePort())
+    pod.startAgent()
+    pod.startContainer()
+    return pod
+  }
+
+  startAgent(): void {
+    const { agent } = commandLine(this.options, this.port, this.httpPort)
+    this.agent = new LoggedProcess(
+      `agent of ${this.options.identity}`,
+      [
+        ...(this.options.agentEntry ?? []),
+        process.execPath,
+        ...(this.options.agentFlags ?? []),
+        this.main,
+        'agent',
+        ...agent,
+        `--socket=${this.directory}/run/launcher.sock`,
+        `--state-dir=${this.directory}/state`,
+      ],
+      this.options.env,
+    )
+  }
+
+  startContainer(): void {
+    const { workload } = commandLine(this.options, this.port, this.httpPort)
+    const launch = [
+      this.options.programs === undefined ? installedNode() : join(this.options.programs, 'node'),
+      '--disable-sigusr1',
+      ...(this.options.launcherFlags ?? []),
+      this.main,
+      'launch',
+      `--socket=${this.directory}/run/launcher.sock`,
+      '--',
+      ...workload,
+    ]
+    this.container = new LoggedProcess(
+      `container of ${this.options.identity}`,
+      ['unshare', ...NAMESPACE, ...(this.options.entry ?? []), ...launch],
+      this.options.env,
+    )
+  }
+
+  /** Resolves once its agent says that its watch of the Lease is open; rejects after 30 s. */
+  watching(): Promise<void> {
+    return until(
+      `${this.options.identity} watches the Lease`,
+      async () => (await this.status()).lease.watch === 'up',
+    )
+  }
+
+  private get main(): string {
+    return this.options.main ?? BUNDLE
+  }
+
+  get(path: string): Promise<{ status: number; text: string }> {
+    return ask(this.httpPort, path)
+  }
+
+  status(): Promise<AgentStatus> {
+    return askStatus(this.httpPort)
+  }
+
+  /** SIGKILL to the agent and to everything in the container, at once: as a node does that fails. */
+  kill(): void {
+    this.agent.signal('SIGKILL')
+    if (!this.container.ended) process.kill(this.launcherPid(), 'SIGKILL')
+  }
+
+  /** The launcher, which is the container's PID 1, as seen from here: what the kubelet signals. */
+  launcherPid(): number {
+    const launcher = [...readProcesses().values()].find(
+      (stat) => stat.ppid === this.container.pid && !isDead(stat),
+    )
+    if (launcher === undefined) throw new Error('the container has no launcher')
+    return launcher.pid
+  }
+
+  /** A process of the container, seen from here, by what it calls itself. */
+  hostPid(pid: number): number {
+    const launcher = this.launcherPid()
+    const pattern = new RegExp(`^NSpid:\\s.*\\s${pid}$`, 'm')
+    const found = [...readProcesses().values()].find(
+      (stat) => namespaceOf(stat.pid) === namespaceOf(launcher) && pattern.test(statusOf(stat.pid)),
+    )
+    if (found === undefined) throw new Error(`the container has no process ${pid}`)
+    return found.pid
+  }
+
+  /**
+   * As the kubelet ends a pod: the LangFlow container first, which is killed after its grace (PID 1 does not hear what comes
+   * before it has a handler), the sidecar after it.
+   */
+  async stop(): Promise<void> {
+    const signal = (name: NodeJS.Signals) => {
+      if (this.container.ended) return
+      try {
+        process.kill(this.launcherPid(), name)
+      } catch {
+        this.container.signal(name)
+      }
+    }
+    signal('SIGTERM')
+    const grace = setTimeout(() => signal('SIGKILL'), GRACE_MS)
+    await this.container.exited
+    clearTimeout(grace)
+    await this.agent.stop()
+  }
+}
+
+function namespaceOf(pid: number): string {
+  try {
+    return readlinkSync(`/proc/${pid}/ns/pid`)
+  } catch {
+    return ''
+  }
+}
+
+function statusOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/status`, 'latin1')
+  } catch {
+    return ''
+  }
+}

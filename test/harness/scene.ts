@@ -1,0 +1,266 @@
+import assert from 'node:assert/strict'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { TestContext } from 'node:test'
+import type { LeaseSpec } from '../../agent/lease/lease.ts'
+import { isDead, readStat } from '../../agent/processes/proc.ts'
+import { type EmbeddedLeaseApi, startEmbeddedLeaseApi } from './api/embedded-lease-api.ts'
+import { type ControlPlane, deployRights } from './control-plane.ts'
+import { TcpProxy } from './faults/tcp-proxy.ts'
+import { assertOneActed, type Beat, readBeats } from './judge.ts'
+import { Pod } from './pod.ts'
+import { Replica, type ReplicaOptions } from './replica.ts'
+import { type Sighting, type Watch, watchLease } from './watch.ts'
+
+export const LEASE = 'langflow-leader-lock'
+
+/** What a kind of scene adds to each of its replicas. */
+interface Prepared<Extra> {
+  readonly options: ReplicaOptions
+  readonly extra: Extra
+}
+
+/** A directory, the replicas that run in it, and the log that their workloads share. All of it ends with the scene. */
+export abstract class Scene<Extra extends object = object> {
+  readonly dir: string
+  /** The file that the workloads write to. */
+  readonly log: string
+  readonly #ends: (() => Promise<unknown>)[] = []
+  readonly #replicas: Replica[] = []
+
+  protected constructor() {
+    this.dir = mkdtempSync(join(tmpdir(), 'scene-'))
+    this.log = join(this.dir, 'beats')
+  }
+
+  /** What a replica of this identity is started with. */
+  protected abstract prepare(identity: string, more: Partial<ReplicaOptions>): Promise<Prepared<Extra>>
+
+  /** Ends with the scene, the latest first. */
+  atEnd(end: () => Promise<unknown>): void {
+    this.#ends.push(end)
+  }
+
+  /** Agent and launcher in one tree (`run`). `before`: what is done first. */
+  async replica(
+    identity: string,
+    more: Partial<ReplicaOptions> = {},
+    before: (extra: Extra) => unknown = () => {},
+  ): Promise<Replica & Extra> {
+    const { options, extra } = await this.prepare(identity, more)
+    await before(extra)
+    const replica = await Replica.start(options)
+    this.#replicas.push(replica)
+    this.atEnd(() => replica.stop())
+    return Object.assign(replica, extra)
+  }
+
+  /** Agent and LangFlow container, as in a pod. */
+  async pod(
+    identity: string,
+    more: Partial<ReplicaOptions> = {},
+    before: (extra: Extra) => unknown = () => {},
+  ): Promise<Pod & Extra> {
+    const { options, extra } = await this.prepare(identity, more)
+    await before(extra)
+    const pod = await Pod.start(options, this.path(identity))
+    this.atEnd(() => pod.stop())
+    return Object.assign(pod, extra)
+  }
+
+  /** A serving leader `a`, and a follower `b` that is ready to take over. */
+  async pair(
+    more: Partial<ReplicaOptions> = {},
+  ): Promise<[leader: Replica & Extra, follower: Replica & Extra]> {
+    const leader = await this.replica('a', more)
+    await leader.event('serving')
+    const follower = await this.replica('b', more)
+    await follower.event('standby_ready')
+    return [leader, follower]
+  }
+
+  /** A path in its directory that nothing has yet. */
+  path(name: string): string {
+    return join(this.dir, `${name}-${this.#ends.length}`)
+  }
+
+  /** What the workloads wrote, or those of one identity and epoch. */
+  beats(identity?: string, epoch?: number): Beat[] {
+    return readBeats(this.log).filter(
+      (beat) =>
+        (identity === undefined || beat.replica === identity) &&
+        (epoch === undefined || beat.epoch === epoch),
+    )
+  }
+
+  /** Monotonic ms of the last sign of life so far. */
+  lastBeat(identity: string, epoch?: number): number {
+    return (this.beats(identity, epoch).at(-1) ?? assert.fail(`${identity} never acted`)).mono
+  }
+
+  firstBeat(identity: string, epoch?: number): number {
+    return (this.beats(identity, epoch)[0] ?? assert.fail(`${identity} never acted`)).mono
+  }
+
+  protected async end(): Promise<void> {
+    for (const end of this.#ends.reverse()) await end()
+  }
+
+  /** Ends everything, and returns what all workloads wrote. */
+  async finish(): Promise<Beat[]> {
+    await this.end()
+    const beats = this.beats()
+    rmSync(this.dir, { recursive: true })
+    return beats
+  }
+
+  /** Ends everything; whatever was done to it, two never acted, and nothing lives on. */
+  async close(): Promise<void> {
+    const beats = await this.finish()
+    assertOneActed(beats)
+    // A pod's workload knows only its pid in a namespace that is gone.
+    const here = new Set(this.#replicas.map(({ name }) => name))
+    const pids = new Set(beats.filter(({ replica }) => here.has(replica)).map(({ pid }) => pid))
+    for (const pid of pids) assert.ok(!lives(pid), `workload ${pid} lives on`)
+  }
+}
+
+/** On the embedded API, which ends with the test. */
+export class EmbeddedScene extends Scene {
+  readonly api: EmbeddedLeaseApi
+
+  private constructor(api: EmbeddedLeaseApi) {
+    super()
+    this.api = api
+  }
+
+  static async open(t: TestContext): Promise<EmbeddedScene> {
+    const leases = [{ metadata: { name: LEASE, namespace: 'default' }, spec: {} }]
+    const scene = new EmbeddedScene(await startEmbeddedLeaseApi({ leases }))
+    scene.atEnd(() => scene.api.close())
+    t.after(() => scene.close())
+    return scene
+  }
+
+  protected override async prepare(identity: string, more: Partial<ReplicaOptions>) {
+    return {
+      options: { identity, kubeconfig: this.kubeconfig(identity), beats: this.log, ...more },
+      extra: {},
+    }
+  }
+
+  /** By which the API tells this client from others. */
+  kubeconfig(client: string): string {
+    const file = join(this.dir, `${client}.kubeconfig`)
+    writeFileSync(file, this.api.kubeconfig(client))
+    return file
+  }
+
+  /** Writes the Lease as somebody with `kubectl edit` does. */
+  edit(spec: LeaseSpec): void {
+    const lease = this.api.lease(LEASE)
+    assert.ok(lease)
+    this.api.put({ ...lease, spec: { ...lease.spec, ...spec } })
+  }
+
+  holder(): string {
+    return this.api.lease(LEASE)?.spec?.holderIdentity ?? ''
+  }
+
+  override async finish(): Promise<Beat[]> {
+    this.api.faults.clear()
+    return super.finish()
+  }
+}
+
+/** The link between one replica and the API server. */
+export interface Linked {
+  readonly link: TcpProxy
+}
+
+/** Where such a scene is. */
+export type Place = readonly [plane: ControlPlane, namespace: string, rights: string, watch: Watch<Sighting>]
+
+/** On a real API server, in a namespace of its own, with the rights of deploy/ and no more; each replica has a link. */
+export class ApiServerScene extends Scene<Linked> {
+  readonly plane: ControlPlane
+  readonly namespace: string
+  /** What the API server tells of the Lease; ends with that server. */
+  readonly watch: Watch<Sighting>
+  /** From which agents started from now on read their token; otherwise it stands in their kubeconfigs. */
+  tokenFile: string | undefined
+  readonly #rights: string
+
+  protected constructor(...[plane, namespace, rights, watch]: Place) {
+    super()
+    this.plane = plane
+    this.namespace = namespace
+    this.watch = watch
+    this.#rights = rights
+    this.atEnd(() => watch.close())
+  }
+
+  /** Whoever opens it closes it. */
+  static async open(plane: ControlPlane): Promise<ApiServerScene> {
+    return new ApiServerScene(...(await ApiServerScene.place(plane)))
+  }
+
+  protected static async place(plane: ControlPlane): Promise<Place> {
+    const namespace = await plane.newNamespace()
+    const rights = await deployRights(plane, namespace)
+    return [plane, namespace, rights, await watchLease(plane, namespace, LEASE)]
+  }
+
+  protected override async prepare(identity: string, more: Partial<ReplicaOptions>) {
+    const link = await TcpProxy.open(Number(new URL(this.plane.serverUrl).port))
+    this.atEnd(() => link.close())
+    const { namespace, log: beats } = this
+    const kubeconfig = this.kubeconfig(identity, link.port)
+    return { options: { identity, kubeconfig, namespace, beats, flags: [], ...more }, extra: { link } }
+  }
+
+  /** With the API server on this port of 127.0.0.1. */
+  kubeconfig(identity: string, port: number): string {
+    const config = JSON.parse(readFileSync(this.#rights, 'utf8'))
+    config.clusters[0].cluster.server = `https://127.0.0.1:${port}`
+    if (this.tokenFile !== undefined) config.users[0].user = { tokenFile: this.tokenFile }
+    const file = this.path(`${identity}.kubeconfig`)
+    writeFileSync(file, JSON.stringify(config))
+    return file
+  }
+
+  /** As admin, in its namespace. */
+  kubectl(...args: string[]): Promise<{ stdout: string }> {
+    return this.plane.kubectl([`--namespace=${this.namespace}`, ...args])
+  }
+
+  async apply(...manifests: object[]): Promise<void> {
+    const list = JSON.stringify({ apiVersion: 'v1', kind: 'List', items: manifests })
+    await this.plane.kubectl(['apply', '--validate=strict', `--namespace=${this.namespace}`, '-f', '-'], list)
+  }
+
+  patch(spec: object): Promise<unknown> {
+    return this.kubectl('patch', 'lease', LEASE, '--type=merge', '-p', JSON.stringify({ spec }))
+  }
+}
+
+/** Writes the Lease as another holder would; `''` releases it. */
+export async function writeLease(
+  plane: ControlPlane,
+  namespace: string,
+  holderIdentity: string,
+  leaseDurationSeconds: number,
+): Promise<void> {
+  const now = new Date().toISOString().replace('Z', '000Z')
+  const spec = { holderIdentity, leaseDurationSeconds, acquireTime: now, renewTime: now, leaseTransitions: 9 }
+  const annotations = { 'langflow-leader/released': holderIdentity === '' ? 'another 9' : null }
+  const patch = JSON.stringify({ metadata: { annotations }, spec })
+  await plane.kubectl(['patch', 'lease', LEASE, `--namespace=${namespace}`, '--type=merge', '-p', patch])
+}
+
+/** Whether anything of a process still executes or could; a zombie does not. */
+export function lives(pid: number): boolean {
+  const stat = readStat(pid)
+  return stat !== undefined && !isDead(stat)
+}

@@ -1,0 +1,112 @@
+import { readFileSync } from 'node:fs'
+import { Agent, request } from 'undici'
+import type { KubeObject } from '../../agent/kube/objects.ts'
+import type { ControlPlane } from './control-plane.ts'
+import { mono, Series } from './wait.ts'
+
+/** One version of an object, as the test itself received it. */
+export interface Version {
+  /** Its place in the order of receipt. */
+  readonly index: number
+  /** CLOCK_MONOTONIC in ms: when the bytes came in. */
+  readonly at: number
+  readonly deleted: boolean
+  readonly object: KubeObject
+}
+
+/** One version of a Lease. */
+export interface Sighting extends Version {
+  /** '' where nobody holds it, or the Lease was deleted. */
+  readonly holder: string
+  /** leaseTransitions; 0 where it has none. */
+  readonly epoch: number
+}
+
+const WATCH_SECONDS = 7_200
+
+/** A test's own eye on the objects of one collection, as admin, with nothing of the product in it. */
+export class Watch<T extends Version = Version> {
+  readonly #dispatcher: Agent
+  readonly #read: (version: Version) => T
+  readonly #seen = new Series<T>()
+  #rest = ''
+
+  private constructor(dispatcher: Agent, read: (version: Version) => T) {
+    this.#dispatcher = dispatcher
+    this.#read = read
+  }
+
+  /** Resolves once the API server has opened the watch. `path`: e.g. `/api/v1/namespaces/default/pods`. */
+  static async open<T extends Version>(
+    plane: ControlPlane,
+    path: string,
+    read: (version: Version) => T,
+  ): Promise<Watch<T>> {
+    const dispatcher = new Agent({ connect: { ca: readFileSync(plane.caFile) }, bodyTimeout: 0 })
+    const watch = new Watch(dispatcher, read)
+    const query = `${path.includes('?') ? '&' : '?'}watch=true&timeoutSeconds=${WATCH_SECONDS}`
+    const headers = { authorization: `Bearer ${plane.adminToken}` }
+    const { statusCode, body } = await request(`${plane.serverUrl}${path}${query}`, { dispatcher, headers })
+    if (statusCode !== 200)
+      throw new Error(`the test's watch was answered ${statusCode}: ${await body.text()}`)
+    body.setEncoding('utf8')
+    body.on('data', (chunk: string) => watch.#receive(mono(), chunk))
+    body.once('error', (error) => watch.#seen.end(`the watch ended: ${error.message}`))
+    body.once('end', () => watch.#seen.end('the API server ended the watch'))
+    return watch
+  }
+
+  get versions(): readonly T[] {
+    return this.#seen.list
+  }
+
+  get length(): number {
+    return this.versions.length
+  }
+
+  /** The first version from `from` on that matches. Rejects when it does not come within 90 s, or the watch ends. */
+  next(what: string, matches: (one: T) => boolean, from = 0): Promise<T> {
+    return this.#seen.next(what, matches, from)
+  }
+
+  /** The newest version; throws where none has come yet. */
+  last(): T {
+    const last = this.versions.at(-1)
+    if (last === undefined) throw new Error('nothing was seen yet')
+    return last
+  }
+
+  async close(): Promise<void> {
+    this.#seen.end('the test closed the watch')
+    await this.#dispatcher.destroy()
+  }
+
+  #receive(at: number, chunk: string): void {
+    const lines = (this.#rest + chunk).split('\n')
+    this.#rest = lines.pop() as string
+    for (const line of lines) {
+      const { type, object } = JSON.parse(line) as { type: string; object: KubeObject }
+      if (type !== 'ADDED' && type !== 'MODIFIED' && type !== 'DELETED') {
+        this.#seen.end(`the watch said ${line}`)
+        break
+      }
+      this.#seen.add(this.#read({ index: this.length, at, deleted: type === 'DELETED', object }))
+    }
+  }
+}
+
+export function watchObjects(plane: ControlPlane, path: string): Promise<Watch> {
+  return Watch.open(plane, path, (version) => version)
+}
+
+/** The Lease need not exist yet. A bench measures both contenders by it. */
+export function watchLease(plane: ControlPlane, namespace: string, name: string): Promise<Watch<Sighting>> {
+  const path = `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases?fieldSelector=metadata.name%3D${name}`
+  return Watch.open(plane, path, (version) => {
+    const { holderIdentity = '', leaseTransitions = 0 } = (version.object.spec ?? {}) as {
+      holderIdentity?: string
+      leaseTransitions?: number
+    }
+    return { ...version, holder: version.deleted ? '' : holderIdentity, epoch: leaseTransitions }
+  })
+}

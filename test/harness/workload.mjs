@@ -1,0 +1,124 @@
+// Stands in for LangFlow in tests: answers health requests, and tells all the time that it executes.
+// usage: workload.mjs PORT LOG [option ...]
+//   LOG            a file that all replicas share, or udp:HOST:PORT: who is told, from a pod
+//   ignore-term    SIGTERM does nothing
+//   daemon         leaves a process in a session of its own, which beats as well
+//   exit=CODE      ends at once
+//   unhealthy=N    answers N requests to /health_check with 500 first
+//   start=MS       answers nobody before
+//   parent         serves nothing itself, but keeps a worker that does, as gunicorn's master
+//
+// /slow=MS answers after MS, /stream never ends, /socket is a websocket: SIGTERM waits for all of them.
+import { spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { createSocket } from 'node:dgram'
+import { openSync, writeSync } from 'node:fs'
+import { createServer } from 'node:http'
+
+const [port, log, ...options] = process.argv.slice(2)
+const option = (name) => options.find((one) => one.startsWith(`${name}=`))?.slice(name.length + 1)
+const replica = process.env.LEADER_IDENTITY
+const epoch = Number(process.env.LEADER_EPOCH)
+// One kernel, one clock: those of all pods compare.
+const mono = () => Number(process.hrtime.bigint()) / 1e6
+
+const [, collector, collectorPort] = /^udp:(.+):(\d+)$/.exec(log) ?? []
+const write = writer()
+
+function writer() {
+  const line = (what) => JSON.stringify({ replica, epoch, pid: process.pid, what, mono: mono() })
+  if (collector === undefined) {
+    const file = openSync(log, 'a')
+    return (what) => writeSync(file, `${line(what)}\n`)
+  }
+  const socket = createSocket('udp4').unref()
+  // Nobody may listen any more, e.g. at the end of a test.
+  return (what) => socket.send(line(what), Number(collectorPort), collector, () => {})
+}
+
+if (option('exit') !== undefined) process.exit(Number(option('exit')))
+
+write('start')
+setInterval(() => write('beat'), collector === undefined ? 10 : 20)
+
+if (options.includes('parent')) keepWorker()
+else setTimeout(serve, Number(option('start') ?? 0))
+
+if (options.includes('daemon')) {
+  const daemon = [process.argv[1], '0', log, 'ignore-term']
+  spawn(process.execPath, daemon, { detached: true, stdio: 'ignore' }).unref()
+}
+
+function serve() {
+  let unhealthy = Number(option('unhealthy') ?? 0)
+  let sick = false
+  let stopping = false
+  const sockets = new Set()
+
+  const server = createServer((request, response) => {
+    if (request.url === '/sicken') sick = true
+    // More than a pipe holds, without waiting for it.
+    if (request.url === '/shout')
+      spawn('sh', ['-c', 'head -c 1000000 /dev/zero'], { stdio: ['ignore', 'inherit', 'ignore'] })
+    if (request.url === '/stream') {
+      response.writeHead(200, { 'content-type': 'text/event-stream' })
+      const timer = setInterval(() => response.write('data: x\n\n'), 100)
+      response.on('close', () => clearInterval(timer))
+      return
+    }
+    const failing = request.url === '/health_check' ? unhealthy-- > 0 : request.url === '/health' && sick
+    response.writeHead(failing ? 500 : 200, { 'content-type': 'application/json' })
+    const status = failing ? 'error' : 'ok'
+    const answer = () =>
+      response.end(JSON.stringify({ status, replica, epoch, pid: process.pid, mono: mono() }))
+    if (request.url?.startsWith('/slow')) setTimeout(answer, Number(request.url.split('=')[1]))
+    else answer()
+  })
+
+  server.on('upgrade', (request, socket) => {
+    const key = `${request.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`
+    const accept = createHash('sha1').update(key).digest('base64')
+    socket.write(
+      `HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: ${accept}\r\n\r\n`,
+    )
+    sockets.add(socket)
+    socket.on('error', () => {})
+    socket.resume().on('close', () => {
+      sockets.delete(socket)
+      if (stopping && sockets.size === 0) finish()
+    })
+  })
+
+  function finish() {
+    server.close(() => process.exit(0))
+    server.closeIdleConnections()
+  }
+
+  if (port !== '0') server.listen(Number(port), collector === undefined ? '127.0.0.1' : undefined)
+
+  process.on('SIGTERM', () => {
+    // Twice, where the whole group is told and a parent passes it on.
+    if (stopping || options.includes('ignore-term')) return
+    write('stop')
+    stopping = true
+    if (sockets.size === 0) finish()
+  })
+}
+
+function keepWorker() {
+  let stopping = false
+  let worker
+  const start = () => {
+    const args = [port, log, 'worker', ...options.filter((one) => one !== 'parent')]
+    worker = spawn(process.execPath, [process.argv[1], ...args], { stdio: 'inherit' })
+    worker.once('exit', () => {
+      if (stopping) process.exit(0)
+      start()
+    })
+  }
+  process.on('SIGTERM', () => {
+    stopping = true
+    worker.kill('SIGTERM')
+  })
+  start()
+}
