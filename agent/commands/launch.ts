@@ -47,6 +47,11 @@ async function launch(options: LauncherOptions): Promise<number> {
     )
   const fault = faultOfSecretKey(options.command, given)
   if (fault !== null) log.warn(fault)
+  const parentGone = leash === undefined ? null : process.stdin
+  let outlived = false
+  parentGone?.once('end', () => {
+    outlived = true
+  })
   const langflow = () => langflowVersion(options.command, given)
   if (langflow() === null && options.command.some((word) => word.includes('langflow')))
     log.warn(
@@ -84,10 +89,10 @@ async function launch(options: LauncherOptions): Promise<number> {
       environment: (grant) => workloadEnvironment(given, grant),
       unreaped: countUnreaped,
     },
-    parentGone: leash === undefined ? null : process.stdin,
+    parentGone,
   })
   // An agent that was killed could not do it.
-  if (leash) rmSync(leash, { recursive: true, force: true })
+  if (leash && outlived) rmSync(leash, { recursive: true, force: true })
   return code
 }
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { after, before, type TestContext, test } from 'node:test'
@@ -118,6 +118,40 @@ test('what waits has been seen by nobody: no connection, no port, no process, no
   await go()
   const seen = calls().join('\n')
   for (const call of [/connect\(.*AF_INET/, /bind\(/, /listen\(/, /clone/]) assert.match(seen, call)
+})
+
+test('what components of the user import runs after the grant alone, with its epoch', { skip }, async (t) => {
+  const own = mkdtempSync(join(dir, 'own-'))
+  const log = join(own, 'epochs')
+  mkdirSync(join(own, 'components', 'mine'), { recursive: true })
+  const helper =
+    'import os\nopen(os.environ["HELPER_LOG"], "a").write(os.environ.get("LEADER_EPOCH", "none") + "\\n")\n'
+  writeFileSync(join(own, 'helper.py'), helper)
+  const component = `import helper
+from lfx.custom import Component
+from lfx.io import Output
+from lfx.schema import Data
+
+
+class Mine(Component):
+    display_name = "Mine"
+    outputs = [Output(name="out", display_name="Out", method="build_out")]
+
+    def build_out(self) -> Data:
+        return Data(value="mine")
+`
+  writeFileSync(join(own, 'components', 'mine', 'mine.py'), component)
+  const { standby, go } = await warm(t, [binary, 'run', '--backend-only'], {
+    LANGFLOW_DATABASE_URL: await postgres.newDatabase(),
+    LANGFLOW_COMPONENTS_PATH: join(own, 'components'),
+    PYTHONPATH: own,
+    HELPER_LOG: log,
+  })
+  assert.deepEqual([standby.view.state, standby.view.reason], ['ready', null])
+  assert.equal(existsSync(log), false)
+  await go()
+  await until('its import', () => existsSync(log), SERVES_WITHIN_MS)
+  assert.deepEqual(new Set(readFileSync(log, 'utf8').trim().split('\n')), new Set(['1']))
 })
 
 test('a module with two workers waits and serves as well', { skip }, async (t) => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { LANGFLOW } from '../../agent/lease/lease.ts'
@@ -14,10 +14,14 @@ const skip = spawnSync('python3', ['--version']).status === 0 ? false : 'there i
 /** A stand-in with the metadata that an installed LangFlow has. */
 function langflow(scene: EmbeddedScene, version: string) {
   const made = warmLangflow(join(scene.dir, version))
-  const info = join(made.env.PYTHONPATH as string, `langflow_base-${version}.dist-info`)
+  addMetadata(made.env.PYTHONPATH as string, version)
+  return { ...made, flags: [...made.flags, ...FAST] }
+}
+
+function addMetadata(modules: string, version: string): void {
+  const info = join(modules, `langflow_base-${version}.dist-info`)
   mkdirSync(info, { recursive: true })
   writeFileSync(join(info, 'METADATA'), `Metadata-Version: 2.4\nName: langflow-base\nVersion: ${version}\n`)
-  return { ...made, flags: [...made.flags, ...FAST] }
 }
 
 test('an older LangFlow does not take over what a newer one has led, unless it may', { skip }, async (t) => {
@@ -60,4 +64,28 @@ test('an older LangFlow does not take over what a newer one has led, unless it m
   await c.event('standby_ready')
   assert.ok(!c.events().includes('acquired'))
   assert.equal(c.lines.filter(({ msg }) => msg === refusal.msg).length, 1)
+})
+
+test('a LangFlow that was replaced on the disk is started under its own version alone', {
+  skip,
+}, async (t) => {
+  const scene = await EmbeddedScene.open(t)
+  const made = langflow(scene, '1.12.8')
+  const noted = () => scene.api.lease(LEASE)?.metadata.annotations?.[LANGFLOW]
+  const a = await scene.replica('a', { ...made, flags: [...made.flags, '--on-crash=restart'] })
+  await a.event('serving')
+  const modules = made.env.PYTHONPATH as string
+  const epochs = () => a.lines.filter(({ event }) => event === 'workload_started').map(({ epoch }) => epoch)
+
+  rmSync(join(modules, 'langflow_base-1.12.8.dist-info'), { recursive: true })
+  addMetadata(modules, '1.13.0')
+  const from = a.lines.length
+  process.kill(a.workloadPid(), 'SIGKILL')
+  await a.find('why it starts none', ({ msg }) =>
+    /LangFlow 1\.12\.8 was replaced by 1\.13\.0/.test(msg ?? ''),
+  )
+  await a.event('serving', from)
+  assert.equal(noted(), '1.13.0')
+  // In epoch 2 it was found out.
+  assert.deepEqual(epochs(), [1, 3])
 })
