@@ -114,7 +114,7 @@ export class TcpProxy {
     this.#connections.add(connection)
     if (this.#stranded-- > 0) connection.strand()
     else this.#stranded = 0
-    connection.closed.then(() => this.#connections.delete(connection))
+    void connection.closed.then(() => this.#connections.delete(connection))
   }
 }
 
