@@ -88,10 +88,14 @@ function lostByTime({ config, now }: Input, { seen, term }: Held): string | null
 export function lostTo({ config }: Input, { term, written }: Held, lease: Lease): string | null {
   const holder = holderOf(lease)
   if (holder !== config.identity && holder !== '') return `the Lease is held by ${holder}`
-  if (epochOf(lease) === term.epoch) return null
-  if (holder === '') return looksNeverHeld(lease) ? null : 'somebody else held the Lease meanwhile'
-  // Whoever acquires writes times of its own; an own creation of an earlier term may come late, after a deletion.
   const { renewTime, acquireTime } = lease.spec ?? {}
+  if (epochOf(lease) === term.epoch) {
+    // Whoever acquires writes one time twice. A Lease that was made anew counts from the beginning, so the epoch may be the same.
+    const acquired = holder !== '' && acquireTime === renewTime && acquireTime !== term.acquireTime
+    return acquired && !written.includes(renewTime ?? '') ? USED_BY_ANOTHER : null
+  }
+  if (holder === '') return looksNeverHeld(lease) ? null : 'somebody else held the Lease meanwhile'
+  // An own creation of an earlier term may come late, after a deletion.
   const edited = epochOf(lease) < term.epoch || acquireTime === term.acquireTime
   return edited && written.includes(renewTime ?? '') ? null : USED_BY_ANOTHER
 }

@@ -577,6 +577,21 @@ describe('identity', () => {
     assert.deepEqual(c.effects('exit'), [{ type: 'exit', code: 1 }])
   })
 
+  test('a leader whose name somebody else acquires with in the same epoch, after the Lease was made anew, kills', () => {
+    const c = Candidate.leader()
+    const { epoch = 0 } = c.state.term ?? {}
+    const times = { acquireTime: 'theirs', renewTime: 'theirs', leaseTransitions: epoch }
+    c.sees(leaseOf({ ...heldBy('me', 500).spec, ...times }, 500, 'another'))
+    assert.deepEqual([c.effects('kill').length, c.events()], [1, ['lost']])
+  })
+
+  test('a leader whose renew time alone somebody changes goes on', () => {
+    const c = Candidate.leader()
+    const { epoch = 0, acquireTime = '' } = c.state.term ?? {}
+    c.sees(heldBy('me', 500, { acquireTime, renewTime: 'theirs', leaseTransitions: epoch }))
+    assert.deepEqual([c.effects('kill'), c.events()], [[], []])
+  })
+
   test('a leader whose name was acquired once by what has ended since campaigns again, in a higher epoch', () => {
     const c = Candidate.leader().sees(heldBy('me', 500, { leaseTransitions: 9 }))
     c.workload({ alive: 'no', canRun: true }).takesAfter(15_000)
