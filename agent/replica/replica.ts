@@ -48,8 +48,6 @@ export interface ReplicaParts {
   readonly clock: Clock
   readonly log: Log
   readonly metrics: Metrics
-  /** Called after each turn of the election. */
-  readonly changed?: () => void
   /** 0 to 999, random for each process; see `CandidateConfig`. */
   readonly salt: number
 }
@@ -281,7 +279,6 @@ export class Replica implements StatusSource {
     this.recorder.version(state.outdated ?? langflowFault(lease))
     this.peers?.ask(state.term !== null)
     this.gateChanged()
-    this.parts.changed?.()
   }
 
   private gateChanged(): void {

@@ -9,7 +9,7 @@ import {
   type SupervisorMachine,
   type SupervisorOptions,
 } from '../../agent/supervisor/supervisor.ts'
-import type { Traffic } from '../../agent/traffic/traffic.ts'
+import type { Traffic, Wanted } from '../../agent/traffic/traffic.ts'
 import type { Process } from './process.ts'
 
 export interface AgentHostParts {
@@ -85,7 +85,8 @@ export class AgentHost {
       },
       namespace: LEASE.namespace,
       api: parts.api,
-      traffic: () => new ModelTraffic(process, parts.gateMs),
+      // What traffic is to be is looked at after each turn.
+      traffic: () => new ModelTraffic(process, parts.gateMs, () => parts.moved(this.stage)),
       supervisor: ({ tell, ...wiring }) =>
         new Supervisor({
           ...wiring,
@@ -108,7 +109,6 @@ export class AgentHost {
       clock: process,
       log: logTo(trace),
       metrics: UNCOUNTED,
-      changed: () => parts.moved(this.stage),
       salt: config.salt,
     })
     void this.replica.start()
@@ -218,34 +218,36 @@ class ModelTraffic implements Traffic {
   readonly view = { routedTo: null, problem: null }
   private readonly process: Process
   private readonly gateMs: number
+  private readonly looked: () => void
   private gate = ''
-  private pending: PromiseWithResolvers<void> | null = null
+  private waiting: PromiseWithResolvers<void> | null = null
+  private lastChange = 0
 
-  constructor(process: Process, gateMs: number) {
+  constructor(process: Process, gateMs: number, looked: () => void) {
     this.process = process
     this.gateMs = gateMs
+    this.looked = looked
   }
 
   get isSettled(): boolean {
-    return this.pending === null
+    return this.waiting === null
   }
 
-  want({ gate }: { readonly gate: string }): void {
+  want({ gate }: Wanted): void {
+    this.looked()
     if (this.gateMs === 0 || gate === this.gate) return
     this.gate = gate
-    const pending = Promise.withResolvers<void>()
-    const earlier = this.pending
-    this.pending = pending
+    this.waiting ??= Promise.withResolvers<void>()
+    const change = ++this.lastChange
     this.process.after(this.gateMs, () => {
-      if (this.pending !== pending) return
-      this.pending = null
-      pending.resolve()
+      if (change !== this.lastChange) return
+      this.waiting?.resolve()
+      this.waiting = null
     })
-    if (earlier !== null) void pending.promise.then(earlier.resolve)
   }
 
   async settled(): Promise<void> {
-    await this.pending?.promise
+    await this.waiting?.promise
   }
 
   close(): void {}
