@@ -52,9 +52,9 @@ export class DemoProcess {
     )
   }
 
-  /** The command lines of all that lives, and what lies in its temporary directory. */
+  /** The command lines of all that lives, and what lies in its temporary directory, not looked into: it may go meanwhile. */
   left(): string[] {
-    return [...this.alive(), ...this.files()]
+    return [...this.alive(), ...readdirSync(this.#tmp)]
   }
 
   alive(): string[] {
