@@ -55,7 +55,7 @@ async function launch(options: LauncherOptions): Promise<number> {
   const langflow = () => langflowVersion(options.command, given)
   if (langflow() === null && options.command.some((word) => word.includes('langflow')))
     log.warn(
-      "the version of LangFlow cannot be told by this command: nothing keeps an older one from a newer one's database; give " +
+      "this command does not show LangFlow's version, so nothing keeps an older LangFlow from a newer one's database: start it by " +
         '"langflow run …", "python -m langflow run …", or "sh -c" with one of them and nothing else',
     )
   const code = await serveLauncher({

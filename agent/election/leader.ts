@@ -90,7 +90,8 @@ export function lostTo({ config }: Input, { term, written }: Held, lease: Lease)
   if (holder !== config.identity && holder !== '') return `the Lease is held by ${holder}`
   const { renewTime, acquireTime } = lease.spec ?? {}
   if (epochOf(lease) === term.epoch) {
-    // Whoever acquires writes one time twice. A Lease that was made anew counts from the beginning, so the epoch may be the same.
+    // An acquisition has the same acquire and renew time. A Lease that was made anew counts epochs from the beginning, so that of
+    // another process may have the epoch of this term.
     const acquired = holder !== '' && acquireTime === renewTime && acquireTime !== term.acquireTime
     return acquired && !written.includes(renewTime ?? '') ? USED_BY_ANOTHER : null
   }

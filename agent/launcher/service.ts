@@ -65,8 +65,8 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
   }
   const langflow = options.langflow()
   /**
-   * Whether another LangFlow lies on the disk than its agent was told of, as after `pip install`. Whether that one may start is
-   * decided by its version, and told by the next launcher.
+   * Whether the LangFlow on the disk is another one than its agent was told of, as after `pip install`. Then the launcher ends: the
+   * next one tells the agent the version, and the election decides whether it may start.
    */
   const isReplaced = (): boolean => {
     const found = options.langflow()
