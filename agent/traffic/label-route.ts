@@ -1,9 +1,6 @@
 import { createHash } from 'node:crypto'
-import type { Clock } from '../clock.ts'
 import { ApiError } from '../kube/errors.ts'
 import { type KubeObject, type MergePatch, type ObjectsApi, POD } from '../kube/objects.ts'
-import { REQUEST_MS, type Route, RouteError } from './routed-traffic.ts'
-import type { Known, Leads } from './traffic.ts'
 import {
   CHANGED_AT,
   EPOCH,
@@ -11,15 +8,16 @@ import {
   isOfAnotherLease,
   LEASE,
   LEASE_UID,
-  WrittenObject,
-} from './written-object.ts'
+  REQUEST_MS,
+  Route,
+  RouteError,
+  type RouteOptions,
+} from './route.ts'
+import type { Known } from './traffic.ts'
 
-export interface LabelRouteOptions {
+interface LabelRouteOptions extends RouteOptions {
   readonly api: Pick<ObjectsApi, 'get' | 'list' | 'patch' | 'close'>
   readonly pod: { readonly name: string; readonly uid: string }
-  readonly leaseName: string
-  readonly leads: Leads
-  readonly clock: Clock
 }
 
 /** What the Service selects by. */
@@ -31,49 +29,26 @@ const ROLE = 'langflow-leader/role'
 const DELETION_COST = 'controller.kubernetes.io/pod-deletion-cost'
 const LEADER_COST = '1000'
 
-/** What a round left as it was. */
-interface Left {
-  /** Why a pod of a former leader, or all of them. */
-  readonly failure: unknown
-  /** Of a higher epoch. */
-  readonly later: RouteError | null
-}
-
-const NOTHING_LEFT: Left = { failure: null, later: null }
-
 /**
  * Traffic by a label: the leader's pod carries `leader`, every other `standby`. Each agent labels its own pod; a leader
  * also relabels the pods of former leaders that could not, and never those of later ones.
  */
-export class LabelRoute implements Route {
-  private readonly options: LabelRouteOptions
-  private readonly lease: string
-  private readonly own: WrittenObject
-  routedTo: string | null = null
-
-  constructor(options: LabelRouteOptions) {
-    this.options = options
-    this.lease = labelValue(options.leaseName)
-    this.own = new WrittenObject(options.clock)
-  }
+export class LabelRoute extends Route<LabelRouteOptions> {
+  private readonly lease = labelValue(this.options.leaseName)
 
   async bring(wanted: Known, still: () => boolean): Promise<void> {
     // First, so that no two are reached. A failure must not keep this pod from its own label; a later leader does.
-    const { failure, later } =
-      wanted.epoch === null ? NOTHING_LEFT : await this.strip(wanted, wanted.epoch, still)
+    const problem = wanted.epoch === null ? null : await this.strip(wanted, wanted.epoch, still)
     if (wanted.epoch !== null && !still()) return
-    await this.labelOwn(wanted, () => later === null && still())
-    if (later !== null || failure !== null) throw later ?? failure
+    await this.labelOwn(wanted, () => !(problem instanceof RouteError) && still())
+    if (problem !== null) throw problem
   }
 
-  close(): void {
-    this.options.api.close()
-  }
-
-  /** Relabels what former leaders left, for as long as this one leads. */
-  private async strip(wanted: Known, epoch: number, still: () => boolean): Promise<Left> {
+  /** Relabels what former leaders left, for as long as this one leads. What is wrong, or `null`; a later leader before all. */
+  private async strip(wanted: Known, epoch: number, still: () => boolean): Promise<unknown> {
     const { api, pod, leads } = this.options
-    let left = NOTHING_LEFT
+    let later: RouteError | null = null
+    let failure: unknown = null
     let ours: boolean | undefined
     try {
       const labels = { [ROLE]: 'leader', [LEASE]: this.lease }
@@ -83,17 +58,17 @@ export class LabelRoute implements Route {
         const anew = isOfAnotherLease(other, wanted)
         // Asked after the pods were read: whatever is written to them from then on makes a write to that version void.
         if (anew) ours ??= await leads(wanted)
-        if (anew && !ours) left = { ...left, later: ofAnotherLease(other) }
-        else if (!anew && epochIn(other) > epoch) left = { ...left, later: laterLeader(other, epoch) }
+        if (anew && !ours) later = ofAnotherLease(other)
+        else if (!anew && epochIn(other) > epoch) later = laterLeader(other, epoch)
         else
-          await this.stripOne(other).catch((failure: unknown) => {
-            left = { ...left, failure }
+          await this.stripOne(other).catch((error: unknown) => {
+            failure = error
           })
       }
-    } catch (failure) {
-      left = { ...left, failure }
+    } catch (error) {
+      failure = error
     }
-    return left
+    return later ?? failure
   }
 
   private async stripOne(pod: KubeObject): Promise<void> {
@@ -118,12 +93,10 @@ export class LabelRoute implements Route {
       )
     }
     const { leaseUid } = wanted
-    if (!this.isSo(pod, epoch, leaseUid) || this.own.mayChange(pod)) {
+    if (!this.isSo(pod, epoch, leaseUid) || this.mayChange(pod)) {
       this.routedTo = null
       if (epoch !== null && !mayLead()) return
-      await this.own.write(pod, () =>
-        api.patch(POD, own.name, this.patchFor(pod, epoch, leaseUid), REQUEST_MS),
-      )
+      await this.write(pod, () => api.patch(POD, own.name, this.patchFor(pod, epoch, leaseUid), REQUEST_MS))
     }
     this.routedTo = epoch === null ? '' : own.name
   }
@@ -153,7 +126,7 @@ export class LabelRoute implements Route {
         annotations: {
           [EPOCH]: epoch === null ? null : String(epoch),
           [LEASE_UID]: epoch === null ? null : (leaseUid ?? null),
-          [CHANGED_AT]: this.own.changedAt(),
+          [CHANGED_AT]: this.changedAt(),
           ...(foreign ? {} : { [DELETION_COST]: epoch === null ? null : LEADER_COST }),
         },
       },

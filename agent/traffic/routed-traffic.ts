@@ -1,27 +1,8 @@
 import type { Clock, Timer } from '../clock.ts'
 import { ApiError } from '../kube/errors.ts'
+import { type Route, RouteError } from './route.ts'
 import type { Known, Traffic, TrafficListener, TrafficView, Wanted } from './traffic.ts'
 
-/** A way to lead traffic through an object in the API server. */
-export interface Route {
-  /** See `TrafficView`. */
-  readonly routedTo: string | null
-  /**
-   * Reads what the API server has, and writes what is not as wanted, one request after the other. Rejects with an Error
-   * whose message is one sentence.
-   *
-   * @param still whether it is still wanted; where not, it resolves early, and what a leader alone may write is not
-   * written. To be asked before each such write, since a request, or a pause of the process, may have taken long.
-   */
-  bring(wanted: Known, still: () => boolean): Promise<void>
-  close(): void
-}
-
-/** What only a person can put right. */
-export class RouteError extends Error {}
-
-/** Of one request: two fit into the wait of a planned stop only where the API server answers. */
-export const REQUEST_MS = 2_000
 const RETRY_MS = 1_000
 /** What only a person can put right is not put right within a second. */
 const REFUSED_MS = 5_000
@@ -35,7 +16,7 @@ const REFUSALS: ReadonlySet<string> = new Set(['forbidden', 'not_found', 'invali
 const CONFLICTS_AT_ONCE = 3
 
 export interface RoutedTrafficOptions {
-  readonly route: Route
+  readonly route: Pick<Route, 'routedTo' | 'bring' | 'close'>
   readonly clock: Clock
   readonly listener: TrafficListener
 }
@@ -47,8 +28,7 @@ export interface RoutedTrafficOptions {
 export class RoutedTraffic implements Traffic {
   private readonly options: RoutedTrafficOptions
   private wanted: Wanted = { gate: 'unknown' }
-  /** `null`: the API server has acknowledged what is wanted. */
-  private settling: PromiseWithResolvers<void> | null = null
+  private acknowledgement: PromiseWithResolvers<void> | null = null
   private busy = false
   private closed = false
   private conflicts = 0
@@ -63,32 +43,22 @@ export class RoutedTraffic implements Traffic {
     return { routedTo: this.options.route.routedTo, problem: this.problem }
   }
 
-  get isSettled(): boolean {
-    return this.settling === null
+  get settling(): Promise<void> | null {
+    return this.acknowledgement?.promise ?? null
   }
 
   want(wanted: Wanted): void {
     if (isSame(wanted, this.wanted)) return
     this.wanted = wanted
-    this.settling ??= Promise.withResolvers()
+    this.acknowledgement ??= Promise.withResolvers()
     this.conflicts = 0
     this.begin()
-  }
-
-  settled(): Promise<void> {
-    return this.settling?.promise ?? Promise.resolve()
   }
 
   close(): void {
     this.closed = true
     this.timer?.cancel()
     this.options.route.close()
-  }
-
-  /** What was wanted when a timer was set may be wanted no more. */
-  private lookAndBegin(): void {
-    this.options.listener.look()
-    this.begin()
   }
 
   private isStill(wanted: Known): boolean {
@@ -116,7 +86,13 @@ export class RoutedTraffic implements Traffic {
     this.busy = false
     if (this.closed) return
     if (!isSame(wanted, this.wanted)) this.begin()
-    else if (again !== null) this.timer = clock.after(again, () => this.lookAndBegin())
+    else if (again !== null) {
+      this.timer = clock.after(again, () => {
+        // What was wanted when the timer was set may be wanted no more.
+        listener.look()
+        this.begin()
+      })
+    }
     listener.changed()
   }
 
@@ -126,8 +102,8 @@ export class RoutedTraffic implements Traffic {
     // Another round follows, and knows more.
     if (!isSame(wanted, this.wanted)) return null
     this.problem = null
-    this.settling?.resolve()
-    this.settling = null
+    this.acknowledgement?.resolve()
+    this.acknowledgement = null
     return wanted.epoch === null ? null : jittered(CHECK_MS)
   }
 

@@ -1,10 +1,7 @@
 import { isIP } from 'node:net'
 import { isDeepStrictEqual } from 'node:util'
-import type { Clock } from '../clock.ts'
 import { ApiError } from '../kube/errors.ts'
 import { ENDPOINT_SLICE, type KubeObject, type ObjectsApi } from '../kube/objects.ts'
-import { REQUEST_MS, type Route, RouteError } from './routed-traffic.ts'
-import type { Known, Leads } from './traffic.ts'
 import {
   CHANGED_AT,
   EPOCH,
@@ -12,17 +9,18 @@ import {
   isOfAnotherLease,
   LEASE,
   LEASE_UID,
-  WrittenObject,
-} from './written-object.ts'
+  REQUEST_MS,
+  Route,
+  RouteError,
+  type RouteOptions,
+} from './route.ts'
+import type { Known } from './traffic.ts'
 
-export interface SliceRouteOptions {
+interface SliceRouteOptions extends RouteOptions {
   readonly api: Pick<ObjectsApi, 'get' | 'update' | 'close' | 'namespace'>
   readonly name: string
   readonly pod: { readonly name: string; readonly uid: string; readonly ip: string }
   readonly identity: string
-  readonly leaseName: string
-  readonly leads: Leads
-  readonly clock: Clock
 }
 
 /** Whose epoch it is. */
@@ -37,16 +35,7 @@ interface Endpoint {
  * Traffic by one EndpointSlice, which a Service without a selector has: the leader writes its own address into it, and
  * nothing else. It belongs to the highest epoch that wrote to it, of the Lease that exists now.
  */
-export class SliceRoute implements Route {
-  private readonly options: SliceRouteOptions
-  private readonly written: WrittenObject
-  routedTo: string | null = null
-
-  constructor(options: SliceRouteOptions) {
-    this.options = options
-    this.written = new WrittenObject(options.clock)
-  }
-
+export class SliceRoute extends Route<SliceRouteOptions> {
   async bring(wanted: Known, still: () => boolean): Promise<void> {
     const { api } = this.options
     const slice = await this.read()
@@ -57,11 +46,7 @@ export class SliceRoute implements Route {
     const next = this.nextOf(slice, wanted, anew)
     if (next === null || (wanted.epoch !== null && !still())) return
     this.routedTo = null
-    this.routedTo = podIn(await this.written.write(slice, () => api.update(ENDPOINT_SLICE, next, REQUEST_MS)))
-  }
-
-  close(): void {
-    this.options.api.close()
+    this.routedTo = podIn(await this.write(slice, () => api.update(ENDPOINT_SLICE, next, REQUEST_MS)))
   }
 
   private async read(): Promise<KubeObject> {
@@ -115,7 +100,7 @@ export class SliceRoute implements Route {
     const annotations = slice.metadata.annotations ?? {}
     const mine = annotations[HOLDER] === identity
     // Whoever does not lead gives back what is his, and that is all. What he sent and got no answer to must not come late.
-    if (wanted.epoch === null && !mine) return this.written.mayChange(slice) ? this.touched(slice, {}) : null
+    if (wanted.epoch === null && !mine) return this.mayChange(slice) ? this.touched(slice, {}) : null
     const its = epochIn(slice)
     const epoch = wanted.epoch ?? its
     if (its > epoch && !anew) {
@@ -131,7 +116,7 @@ export class SliceRoute implements Route {
       (wanted.leaseUid ?? annotations[LEASE_UID]) === annotations[LEASE_UID] &&
       annotations[LEASE] === leaseName &&
       isDeepStrictEqual(slice.endpoints ?? [], endpoints)
-    if (isSo && !this.written.mayChange(slice)) return null
+    if (isSo && !this.mayChange(slice)) return null
     const uid = wanted.leaseUid === undefined ? {} : { [LEASE_UID]: wanted.leaseUid }
     const claim = { [HOLDER]: identity, [EPOCH]: String(epoch), [LEASE]: leaseName, ...uid }
     return { ...this.touched(slice, claim), endpoints }
@@ -140,7 +125,7 @@ export class SliceRoute implements Route {
   /** A new version of it, so that a write to this one is refused from then on. */
   private touched(slice: KubeObject, more: Readonly<Record<string, string>>): KubeObject {
     const { metadata } = slice
-    const annotations = { ...metadata.annotations, ...more, [CHANGED_AT]: this.written.changedAt() }
+    const annotations = { ...metadata.annotations, ...more, [CHANGED_AT]: this.changedAt() }
     return { ...slice, metadata: { ...metadata, annotations } }
   }
 

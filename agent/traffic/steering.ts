@@ -3,13 +3,13 @@ import type { ElectionState, StepDown } from '../election/state.ts'
 import { holderOf } from '../lease/lease.ts'
 import type { Log } from '../observe/log.ts'
 import type { LogThrottle } from '../observe/log-throttle.ts'
-import {
-  CLOSED_WITHIN_MS,
-  type Traffic,
-  type TrafficListener,
-  type TrafficView,
-  type Wanted,
-} from './traffic.ts'
+import type { Traffic, TrafficListener, TrafficView, Wanted } from './traffic.ts'
+
+/**
+ * How long a planned stop waits for the API server to take traffic away. One that answers needs milliseconds; while it is
+ * away nobody would learn of it either, and of the 5 s for draining most must be left.
+ */
+export const CLOSED_WITHIN_MS = 2_000
 
 export interface SteeringOptions {
   readonly traffic: (listener: TrafficListener) => Traffic
@@ -30,7 +30,12 @@ export interface SteeringOptions {
 export class Steering {
   private readonly options: SteeringOptions
   private readonly traffic: Traffic
-  private readonly intention: Intention
+  /** Monotonic ms: by then the launcher's deadman has ended whatever an earlier agent left. */
+  private readonly knownFrom: number
+  /** What traffic is to be: from the first moment in which this process leads, or cannot go on leading. */
+  private known = false
+  /** Of the Lease that this replica was last seen to hold. */
+  private leaseUid: string | undefined
   private timer: Timer | null = null
   private routedTo: string | null = null
   private open = false
@@ -41,7 +46,7 @@ export class Steering {
 
   constructor(options: SteeringOptions) {
     this.options = options
-    this.intention = new Intention(options.clock.mono() + options.leaseDurationMs)
+    this.knownFrom = options.clock.mono() + options.leaseDurationMs
     this.traffic = options.traffic({ look: () => this.look(), changed: () => this.changed() })
   }
 
@@ -57,12 +62,33 @@ export class Steering {
 
   /** To be called whenever the gate may have moved. */
   look(ready = this.options.ready()): void {
-    const { state, identity, inDoubt, clock } = this.options
-    if (this.open && !ready) this.closedAt = clock.mono()
+    if (this.open && !ready) this.closedAt = this.options.clock.mono()
     this.open = ready
-    this.traffic.want(
-      this.intention.of({ state: state(), identity, ready, inDoubt: inDoubt(), now: clock.mono() }),
-    )
+    this.traffic.want(this.wanted(ready))
+  }
+
+  private wanted(ready: boolean): Wanted {
+    const { identity, clock } = this.options
+    const [state, inDoubt] = [this.options.state(), this.options.inDoubt()]
+    const { term } = state
+    this.known ||= ready || clock.mono() >= this.knownFrom || !mayGoOn(state, identity, inDoubt)
+    if (!this.known) return { gate: 'unknown' }
+    if (term === null) return { gate: 'closed', epoch: null }
+    const led = { epoch: term.epoch, ...this.heldLease(state) }
+    if (ready) return { gate: 'open', ...led }
+    // On its way out a leader takes nothing from anybody.
+    if (term.stepDown !== null) return { gate: 'closed', epoch: null }
+    // A pause for whoever is on the way here, and no reason to be sent elsewhere: there is nobody else as yet. What would be
+    // written while the API server is away would arrive when the doubt is over.
+    if (inDoubt || term.doubt) return { gate: 'unknown' }
+    return { gate: 'closed', ...led }
+  }
+
+  /** One that was deleted, or made anew by others, is not held yet. */
+  private heldLease({ seen }: ElectionState): { leaseUid?: string } {
+    const lease = seen?.lease ?? null
+    if (lease !== null && holderOf(lease) === this.options.identity) this.leaseUid = lease.metadata.uid
+    return this.leaseUid === undefined ? {} : { leaseUid: this.leaseUid }
   }
 
   /**
@@ -73,7 +99,7 @@ export class Steering {
    */
   drain(drain: () => void): void {
     this.look()
-    this.closing = followed(this.traffic, this.options.clock)
+    this.closing = this.followed()
     this.onceClosed('draining', drain)
   }
 
@@ -96,10 +122,19 @@ export class Steering {
     const { clock, lingerMs } = this.options
     this.timer?.cancel()
     this.look()
-    await followed(this.traffic, clock)
+    await this.followed()
     const left = this.closedAt + lingerMs - clock.mono()
     if (left > 0) await pause(clock, left)
     this.traffic.close()
+  }
+
+  /** Resolves once the API server follows the gate, or the time for it is up; `null`: it follows already. */
+  private followed(): Promise<void> | null {
+    const { settling } = this.traffic
+    if (settling === null) return null
+    const late = Promise.withResolvers<void>()
+    const timer = this.options.clock.after(CLOSED_WITHIN_MS, late.resolve)
+    return Promise.race([settling, late.promise]).finally(() => timer.cancel())
   }
 
   private onceClosed(stage: StepDown['stage'], go: () => void): void {
@@ -127,71 +162,9 @@ export class Steering {
   }
 }
 
-/** Resolves once the API server follows the gate, or the time for it is up; `null`: it follows already. */
-function followed(traffic: Pick<Traffic, 'isSettled' | 'settled'>, clock: Clock): Promise<void> | null {
-  return traffic.isSettled ? null : inTime(traffic, clock)
-}
-
-async function inTime(traffic: Pick<Traffic, 'settled'>, clock: Clock): Promise<void> {
-  const late = Promise.withResolvers<void>()
-  const timer = clock.after(CLOSED_WITHIN_MS, late.resolve)
-  await Promise.race([traffic.settled(), late.promise])
-  timer.cancel()
-}
-
-export interface IntentionFacts {
-  readonly state: Pick<ElectionState, 'term' | 'seen' | 'workload' | 'killOrdered' | 'ending'>
-  readonly identity: string
-  /** `/readyz`: the leader, whose LangFlow is healthy. */
-  readonly ready: boolean
-  /** By the clock, whether or not the election has noticed. */
-  readonly inDoubt: boolean
-  /** Monotonic ms. */
-  readonly now: number
-}
-
-const UNKNOWN: Wanted = { gate: 'unknown' }
-
-/** What traffic is to be. Known from the first moment in which this process leads, or cannot go on leading. */
-export class Intention {
-  private readonly until: number
-  private known = false
-  private leaseUid: string | undefined
-
-  /** @param until monotonic ms: by then the launcher's deadman has ended whatever an earlier agent left */
-  constructor(until: number) {
-    this.until = until
-  }
-
-  of(facts: IntentionFacts): Wanted {
-    const { term } = facts.state
-    this.known ||= facts.ready || facts.now >= this.until || !mayGoOn(facts)
-    if (!this.known) return UNKNOWN
-    if (term === null) return { gate: 'closed', epoch: null }
-    const led = { epoch: term.epoch, ...this.heldLease(facts) }
-    if (facts.ready) return { gate: 'open', ...led }
-    // On its way out a leader takes nothing from anybody.
-    if (term.stepDown !== null) return { gate: 'closed', epoch: null }
-    // A pause for whoever is on the way here, and no reason to be sent elsewhere: there is nobody else as yet. What would be
-    // written while the API server is away would arrive when the doubt is over.
-    if (facts.inDoubt || term.doubt) return UNKNOWN
-    return { gate: 'closed', ...led }
-  }
-
-  /** One that was deleted, or made anew by others, is not held yet. */
-  private heldLease({ state, identity }: IntentionFacts): { leaseUid?: string } {
-    const lease = state.seen?.lease ?? null
-    if (lease !== null && holderOf(lease) === identity) this.leaseUid = lease.metadata.uid
-    return this.leaseUid === undefined ? {} : { leaseUid: this.leaseUid }
-  }
-}
-
 /** Whether an earlier agent of this pod may have served, and this one may take that over without a gap. */
-function mayGoOn({
-  state: { term, seen, workload, killOrdered, ending },
-  identity,
-  inDoubt,
-}: IntentionFacts): boolean {
+function mayGoOn(state: ElectionState, identity: string, inDoubt: boolean): boolean {
+  const { term, seen, workload, killOrdered, ending } = state
   if (ending !== null || killOrdered) return false
   if (term !== null) {
     const undisturbed = term.stepDown === null && !term.doubt && !inDoubt && term.restarting === null

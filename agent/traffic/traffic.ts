@@ -3,6 +3,10 @@ import type { AgentOptions } from '../config/options.ts'
 import type { ObjectsApi } from '../kube/objects.ts'
 import { epochOf, holderOf } from '../lease/lease.ts'
 import type { LeaseApi } from '../lease/lease-api.ts'
+import { LabelRoute } from './label-route.ts'
+import { REQUEST_MS } from './route.ts'
+import { RoutedTraffic } from './routed-traffic.ts'
+import { SliceRoute } from './slice-route.ts'
 
 /** What this replica's gate is to be, for whoever leads traffic to it. */
 export type Wanted =
@@ -17,9 +21,6 @@ export type Wanted =
 
 export type Known = Exclude<Wanted, { gate: 'unknown' }>
 
-/** Asks the API server, by a quorum read, whether this replica holds the Lease that exists now as is wanted. */
-export type Leads = (wanted: Known) => Promise<boolean>
-
 export interface TrafficView {
   /**
    * The pod to which the API server was last known to lead traffic; '': none that this replica knows of; `null`: not
@@ -33,11 +34,9 @@ export interface TrafficView {
 /** How only the leader is reached. */
 export interface Traffic {
   readonly view: TrafficView
-  /** The API server has acknowledged what is wanted, or there is nothing to tell it. */
-  readonly isSettled: boolean
+  /** Resolves once the API server has acknowledged what is wanted; `null`: it has, or there is nothing to tell it. */
+  readonly settling: Promise<void> | null
   want(wanted: Wanted): void
-  /** Resolves once it `isSettled`. */
-  settled(): Promise<void>
   /** Ends it; what is in flight is abandoned. */
   close(): void
 }
@@ -56,17 +55,10 @@ export interface TrafficListener {
 /** The kubelet asks `/readyz` and tells the API server: there is nothing to do. */
 export const READINESS: Traffic = {
   view: { routedTo: null, problem: null },
-  isSettled: true,
+  settling: null,
   want: () => {},
-  settled: () => Promise.resolve(),
   close: () => {},
 }
-
-/**
- * How long a planned stop waits for the API server to take traffic away. One that answers needs milliseconds; while it is
- * away nobody would learn of it either, and of the 5 s for draining most must be left.
- */
-export const CLOSED_WITHIN_MS = 2_000
 
 export interface TrafficParts {
   readonly options: Pick<AgentOptions, 'traffic' | 'identity' | 'leaseName'>
@@ -75,29 +67,20 @@ export interface TrafficParts {
   readonly clock: Clock
 }
 
-/** Loaded on demand, so that whoever does without it does not pay its memory. */
+/** Asks the API server for nothing where the kubelet leads traffic. */
 export async function connectTraffic(parts: TrafficParts): Promise<(listener: TrafficListener) => Traffic> {
   const { traffic, identity, leaseName } = parts.options
   const { clock } = parts
-  const leads: Leads = async ({ epoch, leaseUid }) => {
-    const lease = await parts.lease.read(REQUEST_MS)
-    return (
-      lease?.metadata.uid === leaseUid &&
-      lease !== null &&
-      holderOf(lease) === identity &&
-      epochOf(lease) === epoch
-    )
-  }
   if (traffic.mode === 'readiness') return () => READINESS
-  const { RoutedTraffic, REQUEST_MS } = await import('./routed-traffic.ts')
-  const api = await parts.objects()
-  if (traffic.mode === 'label') {
-    const { LabelRoute } = await import('./label-route.ts')
-    const route = new LabelRoute({ api, pod: traffic.pod, leaseName, leads, clock })
-    return (listener) => new RoutedTraffic({ route, clock, listener })
+  const leads = async ({ epoch, leaseUid }: Known) => {
+    const lease = await parts.lease.read(REQUEST_MS)
+    if (lease === null || lease.metadata.uid !== leaseUid) return false
+    return holderOf(lease) === identity && epochOf(lease) === epoch
   }
-  const { SliceRoute } = await import('./slice-route.ts')
-  const { pod, endpointSlice: name } = traffic
-  const route = new SliceRoute({ api, name, pod, identity, leaseName, leads, clock })
+  const shared = { api: await parts.objects(), leaseName, leads, clock }
+  const route =
+    traffic.mode === 'label'
+      ? new LabelRoute({ ...shared, pod: traffic.pod })
+      : new SliceRoute({ ...shared, pod: traffic.pod, name: traffic.endpointSlice, identity })
   return (listener) => new RoutedTraffic({ route, clock, listener })
 }

@@ -62,9 +62,8 @@ test('an agent ends only once the API server leads no traffic to it any more', a
     api: TAKEN,
     traffic: () => ({
       view: { routedTo: null, problem: null },
-      isSettled: false,
+      settling: acknowledged.promise,
       want: (now) => wanted.push(now),
-      settled: () => acknowledged.promise,
       close: () => {
         closed = true
       },

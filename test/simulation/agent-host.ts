@@ -229,8 +229,8 @@ class ModelTraffic implements Traffic {
     this.looked = looked
   }
 
-  get isSettled(): boolean {
-    return this.waiting === null
+  get settling(): Promise<void> | null {
+    return this.waiting?.promise ?? null
   }
 
   want({ gate }: Wanted): void {
@@ -244,10 +244,6 @@ class ModelTraffic implements Traffic {
       this.waiting?.resolve()
       this.waiting = null
     })
-  }
-
-  async settled(): Promise<void> {
-    await this.waiting?.promise
   }
 
   close(): void {}

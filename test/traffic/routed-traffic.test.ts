@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { ApiError } from '../../agent/kube/errors.ts'
-import { type Route, RoutedTraffic } from '../../agent/traffic/routed-traffic.ts'
+import { RoutedTraffic } from '../../agent/traffic/routed-traffic.ts'
 import type { Known } from '../../agent/traffic/traffic.ts'
 import { settled, VirtualClock } from '../support/virtual-clock.ts'
 
@@ -22,9 +22,9 @@ class Scene {
   readonly traffic: RoutedTraffic
 
   constructor() {
-    const route: Route = {
+    const route = {
       routedTo: null,
-      bring: (wanted, still) => {
+      bring: (wanted: Known, still: () => boolean) => {
         this.asked.push(wanted.gate)
         return this.bring(wanted, still)
       },
@@ -35,14 +35,10 @@ class Scene {
   }
 }
 
-/** Whether it resolves without any time passing. */
+/** Whether it is acknowledged without any time passing. */
 async function isSettled({ traffic }: Scene): Promise<boolean> {
-  let done = false
-  void traffic.settled().then(() => {
-    done = true
-  })
   await settled()
-  return done
+  return traffic.settling === null
 }
 
 describe('traffic that the API server leads', () => {

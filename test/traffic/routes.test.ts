@@ -20,7 +20,7 @@ const STANDING_BY = { gate: 'closed', epoch: null } as const
 /** Resolves once the API server has acknowledged what is wanted; fails where that takes another try. */
 async function follows(traffic: RoutedTraffic): Promise<void> {
   await settled()
-  assert.ok(traffic.isSettled, traffic.view.problem ?? 'it waits for an answer')
+  assert.equal(traffic.settling, null, traffic.view.problem ?? 'it waits for an answer')
 }
 
 interface Agent {
@@ -393,7 +393,7 @@ describe('a pod’s label', () => {
     await scene.clock.pass(100)
     traffic.want(STANDING_BY)
     await scene.clock.pass(1_900)
-    assert.ok(traffic.isSettled)
+    assert.equal(traffic.settling, null)
     assert.deepEqual(scene.api.calls, ['list', 'patch b', 'get a', 'patch a'])
   })
 

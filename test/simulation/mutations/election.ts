@@ -289,7 +289,7 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
   {
     name: 'compares the epochs of two Leases of one name',
     rule: 'epochs',
-    file: 'agent/traffic/written-object.ts',
+    file: 'agent/traffic/route.ts',
     from: 'its === leaseUid) return false',
     to: 'true) return false',
     test: 'test/traffic/routes.test.ts',
