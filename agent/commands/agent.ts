@@ -5,7 +5,7 @@ import { LauncherKeys } from '../link/keys.ts'
 import { createLog, type Log } from '../observe/log.ts'
 import { isPortFree } from '../processes/port.ts'
 import type { Replica } from '../replica/replica.ts'
-import { openConnections } from '../supervisor/connections.ts'
+import { openConnections } from '../supervisor/drain.ts'
 import { VERSION } from '../version.ts'
 
 export function addAgent(program: Command): void {
@@ -39,7 +39,9 @@ export async function runAgent(
   const { Peers } = await import('../peers/peers.ts')
   const { podAge } = await import('../replica/pod-age.ts')
   const { Replica } = await import('../replica/replica.ts')
-  const { connectSupervisor } = await import('../supervisor/connect.ts')
+  const { LinkServer } = await import('../link/server.ts')
+  const { HealthProbe } = await import('../supervisor/health.ts')
+  const { Supervisor } = await import('../supervisor/supervisor.ts')
   const { connectTraffic } = await import('../traffic/traffic.ts')
   const metrics = createMetrics({ leaseName: options.leaseName, status: () => replica.status() })
   const clock = systemClock
@@ -67,7 +69,14 @@ export async function runAgent(
     api,
     serverVersion,
     traffic: await connectTraffic({ options, objects, lease: api, clock }),
-    supervisor: (wiring) => connectSupervisor({ options, machine, keys, ...wiring }),
+    supervisor: ({ alarm, ...wiring }) =>
+      new Supervisor({
+        ...options,
+        ...wiring,
+        machine,
+        link: (handlers) => new LinkServer({ options, keys, clock, handlers, alarm }),
+        probe: (handlers) => new HealthProbe(options, clock, handlers),
+      }),
     peers: at === null ? null : (wiring) => new Peers({ at, clock, ...wiring }),
     podAgeMs: () => age(clock.now()),
     http: (source) => startHttpServer({ listen: options.listen, source, metrics }),

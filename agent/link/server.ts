@@ -3,6 +3,7 @@ import { chmodSync, lstatSync, rmSync, statSync, unlinkSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { dirname } from 'node:path'
 import { BOOT_RESOLUTION_MS, type Clock, type Instant, type Timer, untilNext } from '../clock.ts'
+import type { AgentOptions } from '../config/options.ts'
 import { makeDirectory } from '../directory.ts'
 import { FatalError } from '../exit.ts'
 import { isVersion } from '../package-version.ts'
@@ -27,12 +28,7 @@ export interface LinkHandlers {
 }
 
 export interface LinkServerOptions {
-  readonly path: string
-  /** What the launcher is told of the workload. */
-  readonly welcome: Pick<
-    Extract<ToLauncher, { type: 'welcome' }>,
-    'port' | 'standby' | 'spare' | 'startTimeoutMs'
-  >
+  readonly options: Pick<AgentOptions, 'socket' | 'target' | 'standby' | 'spare' | 'startTimeoutMs'>
   readonly keys: LauncherKeys
   readonly clock: Clock
   readonly handlers: LinkHandlers
@@ -56,7 +52,7 @@ const CLOCK_TOLERANCE_MS = 5_000
  * and strangers are few, short-lived, and heard for one line only.
  */
 export class LinkServer {
-  private readonly options: LinkServerOptions
+  private readonly parts: LinkServerOptions
   private server: Server
   /** Of the socket that this agent made; 0: none. */
   private inode = 0
@@ -66,8 +62,8 @@ export class LinkServer {
   private closed = false
   private watch: Timer | null = null
 
-  constructor(options: LinkServerOptions) {
-    this.options = options
+  constructor(parts: LinkServerOptions) {
+    this.parts = parts
     this.server = this.newServer()
   }
 
@@ -78,7 +74,7 @@ export class LinkServer {
 
   /** Rejects with a `FatalError` where the socket cannot be made, or another agent answers on it. */
   async listen(): Promise<void> {
-    const { path } = this.options
+    const { socket: path } = this.parts.options
     if (Buffer.byteLength(path) > MAX_SOCKET_PATH_BYTES) {
       throw new FatalError(
         `the socket path is longer than ${MAX_SOCKET_PATH_BYTES} bytes: choose a shorter --socket`,
@@ -95,7 +91,7 @@ export class LinkServer {
   }
 
   private async bind(): Promise<void> {
-    const { path } = this.options
+    const { socket: path } = this.parts.options
     try {
       await once(this.server.listen(path), 'listening')
     } catch (error) {
@@ -110,7 +106,7 @@ export class LinkServer {
 
   /** A socket that somebody removed or replaced is made again: nobody could connect any more. */
   private look(): void {
-    const { clock } = this.options
+    const { clock } = this.parts
     this.watch = clock.after(untilNext(clock, LOOK_MS), async () => {
       await this.restore()
       this.look()
@@ -118,7 +114,8 @@ export class LinkServer {
   }
 
   private async restore(): Promise<void> {
-    const { path, alarm } = this.options
+    const { alarm, options } = this.parts
+    const path = options.socket
     const found = inodeOf(path)
     if (found === this.inode) return
     alarm(
@@ -157,7 +154,7 @@ export class LinkServer {
   }
 
   private accept(socket: Socket): void {
-    const { clock, keys, handlers } = this.options
+    const { clock, keys, handlers } = this.parts
     const turnAway = (reason: string) => {
       socket.destroy()
       this.turnedAway(reason)
@@ -207,12 +204,13 @@ export class LinkServer {
   }
 
   private turnedAway(reason: string): void {
-    this.options.alarm(`turned somebody away from the launcher's socket: ${reason}`)
+    this.parts.alarm(`turned somebody away from the launcher's socket: ${reason}`)
   }
 
   /** Returns whether it is the launcher now. */
   private greet(socket: Socket, hello: Hello): boolean {
-    const { keys, welcome, handlers } = this.options
+    const { keys, handlers } = this.parts
+    const { target, standby, spare, startTimeoutMs } = this.parts.options
     const mismatch = this.mismatch(hello)
     const admission =
       mismatch === null ? keys.admit(hello.token, this.launcher !== null) : { refused: mismatch }
@@ -229,18 +227,19 @@ export class LinkServer {
     this.compare(hello.clocks)
     this.strangers.delete(socket)
     previous?.destroy()
-    writeLine(socket, { type: 'welcome', token, tree, ...welcome })
+    const { port } = target
+    writeLine(socket, { type: 'welcome', token, tree, port, standby, spare, startTimeoutMs })
     handlers.connected(hello, returning)
     return true
   }
 
   private compare(theirs: BootReading | undefined): void {
-    if (theirs !== undefined) this.bootOffset.heard(theirs, this.options.clock.now())
+    if (theirs !== undefined) this.bootOffset.heard(theirs, this.parts.clock.now())
   }
 
   private mismatch(hello: Hello): string | null {
     if (hello.version !== 1) return 'agent and launcher are of different versions: install the same one'
-    if (Math.abs(this.options.clock.mono() - hello.mono) < CLOCK_TOLERANCE_MS) return null
+    if (Math.abs(this.parts.clock.mono() - hello.mono) < CLOCK_TOLERANCE_MS) return null
     return 'agent and launcher do not share one monotonic clock: run both on one kernel'
   }
 }

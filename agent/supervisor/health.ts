@@ -1,17 +1,10 @@
 import { Pool, request } from 'undici'
 import { type Clock, type Timer, untilNext } from '../clock.ts'
+import type { AgentOptions } from '../config/options.ts'
 import type { WorkloadView } from '../link/messages.ts'
 import type { Metrics } from '../observe/metrics.ts'
 
-export interface ProbeOptions {
-  /** LangFlow's scheme, host and port. */
-  readonly origin: string
-  readonly intervalMs: number
-  readonly timeoutMs: number
-  /** Consecutive failures of `/health` after which LangFlow counts as unhealthy. */
-  readonly failures: number
-  readonly clock: Clock
-}
+type ProbeOptions = Pick<AgentOptions, 'target' | 'healthIntervalMs' | 'healthTimeoutMs' | 'healthFailures'>
 
 export interface HealthHandlers {
   /** `/health_check` answered 200: database and cache work. */
@@ -36,6 +29,7 @@ const STARTING_INTERVAL_MS = 100
  */
 export class HealthProbe {
   private readonly options: ProbeOptions
+  private readonly clock: Clock
   private readonly handlers: HealthHandlers
   private timer: Timer | null = null
   private readonly asking = new Set<AbortController>()
@@ -43,10 +37,11 @@ export class HealthProbe {
   /** The target is this pod itself, where no certificate authority has a say. */
   private readonly pool: Pool
 
-  constructor(options: ProbeOptions, handlers: HealthHandlers) {
+  constructor(options: ProbeOptions, clock: Clock, handlers: HealthHandlers) {
     this.options = options
+    this.clock = clock
     this.handlers = handlers
-    this.pool = new Pool(options.origin, { connect: { rejectUnauthorized: false } })
+    this.pool = new Pool(options.target.origin, { connect: { rejectUnauthorized: false } })
   }
 
   /** Probes until LangFlow is healthy, then watches it. */
@@ -64,7 +59,8 @@ export class HealthProbe {
 
   /** @param failed how often `/health` has failed in a row */
   private async probe(round: number, state: ProbedState, failed: number): Promise<void> {
-    const { intervalMs, failures, clock } = this.options
+    const { clock } = this
+    const { healthIntervalMs: intervalMs, healthFailures: failures } = this.options
     const next = (ms: number, state: ProbedState, failed: number) => {
       if (round === this.round) this.timer = clock.after(ms, () => void this.probe(round, state, failed))
     }
@@ -89,12 +85,12 @@ export class HealthProbe {
 
   /** What is wrong, or `null`. Each probe has a connection of its own, so that none outlives the gate. */
   private async ask(path: string): Promise<string | null> {
-    const { origin, timeoutMs, clock } = this.options
+    const { target, healthTimeoutMs } = this.options
     const abort = new AbortController()
     this.asking.add(abort)
-    const deadline = clock.after(timeoutMs, () => abort.abort())
+    const deadline = this.clock.after(healthTimeoutMs, () => abort.abort())
     try {
-      const { statusCode, body } = await request(new URL(path, origin), {
+      const { statusCode, body } = await request(new URL(path, target.origin), {
         dispatcher: this.pool,
         reset: true,
         signal: abort.signal,
@@ -102,7 +98,7 @@ export class HealthProbe {
       await body.dump()
       return statusCode === 200 ? null : `${path}: ${statusCode}`
     } catch (error) {
-      if (abort.signal.aborted) return `${path}: no answer within ${timeoutMs / 1000} s`
+      if (abort.signal.aborted) return `${path}: no answer within ${healthTimeoutMs / 1000} s`
       return `${path}: ${(error as NodeJS.ErrnoException).code ?? (error as Error).message}`
     } finally {
       deadline.cancel()

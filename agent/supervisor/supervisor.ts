@@ -1,4 +1,5 @@
 import { type Clock, type Timer, untilNext } from '../clock.ts'
+import type { AgentOptions } from '../config/options.ts'
 import type { Fact, Remedy } from '../election/state.ts'
 import {
   CUT_OFF_MS,
@@ -11,13 +12,11 @@ import {
   type WorkloadCause,
   type WorkloadView,
 } from '../link/messages.ts'
-import type { Hello, LinkHandlers } from '../link/server.ts'
-import type { StandbyMode } from '../link/standby.ts'
+import type { Hello, LinkHandlers, LinkServer } from '../link/server.ts'
 import type { Log } from '../observe/log.ts'
 import type { LogThrottle } from '../observe/log-throttle.ts'
 import type { Metrics } from '../observe/metrics.ts'
-import { describeConnections } from './connections.ts'
-import { Drain } from './drain.ts'
+import { Drain, describeConnections } from './drain.ts'
 import { WorkloadHealth, type WorkloadHealthOptions } from './health.ts'
 
 /** What the agent needs of the machine; a seam for tests. */
@@ -34,24 +33,13 @@ export interface SupervisorMachine {
   readonly reclaim?: () => Promise<void>
 }
 
-/** The way to the launcher: what the supervisor needs of a `LinkServer`. */
-export interface LauncherLink {
-  readonly connected: boolean
-  listen(): Promise<void>
-  send(message: ToLauncher): void
-  close(): void
-}
+export type LauncherLink = Pick<LinkServer, 'connected' | 'listen' | 'send' | 'close'>
 
-export interface SupervisorOptions {
+export interface SupervisorOptions
+  extends Pick<AgentOptions, 'standby' | 'startTimeoutMs' | 'stopTimeoutMs' | 'killMarginMs'> {
   readonly machine: SupervisorMachine
   readonly link: (handlers: LinkHandlers) => LauncherLink
   readonly probe: WorkloadHealthOptions['probe']
-  /** What the launcher is to keep ready. */
-  readonly standby: StandbyMode
-  readonly startTimeoutMs: number
-  readonly stopTimeoutMs: number
-  /** How long before the Lease expires everything must be dead. */
-  readonly killMarginMs: number
   readonly log: Log
   readonly repeats: Pick<LogThrottle, 'happened' | 'over'>
   readonly metrics: Pick<Metrics, 'takeover' | 'stopped'>
@@ -283,7 +271,8 @@ export class Supervisor {
     this.rest()
     this.health.stop()
     this.granted = null
-    this.end({ type: 'kill' })
+    this.ending = { type: 'kill' }
+    this.link.send(this.ending)
     if (machine.reclaim === undefined || !this.mayLive) return
     // The launcher may be frozen, and then its deadman is too: half the margin is left to do without it.
     // Ordered again, it must not be put off: the time counts from the first order.
@@ -298,19 +287,16 @@ export class Supervisor {
     this.rest()
     this.health.stop()
     // Without its workers it has nothing to end in order.
-    if (this.isUnserved) {
-      this.sendStop(0)
-      return
-    }
-    if (drainMs > 0) {
+    if (this.isUnserved) this.sendStop(0)
+    else if (drainMs > 0) {
       this.sendStop(graceMs)
       this.cutOffTimer = machine.clock.after(drainMs, () => this.halt(graceMs, 0))
-      return
+    } else {
+      const open = machine.connections()
+      const isOpen = open?.length !== 0
+      if (isOpen && this.mayLive) log.warn(`cut off: ${describeConnections(open)}`)
+      this.sendStop(isOpen ? Math.min(graceMs, CUT_OFF_MS) : graceMs)
     }
-    const open = machine.connections()
-    const isOpen = open?.length !== 0
-    if (isOpen && this.mayLive) log.warn(`cut off: ${describeConnections(open)}`)
-    this.sendStop(isOpen ? Math.min(graceMs, CUT_OFF_MS) : graceMs)
   }
 
   /** What has waited beside a workload that has ended: flows may have reached it, so that it ends with their term. */
@@ -319,12 +305,8 @@ export class Supervisor {
   }
 
   private sendStop(graceMs: number): void {
-    this.end(this.restarting ? { type: 'stop', graceMs, restarts: true } : { type: 'stop', graceMs })
-  }
-
-  private end(order: Extract<ToLauncher, { type: 'stop' | 'kill' }>): void {
-    this.ending = order
-    this.link.send(order)
+    this.ending = this.restarting ? { type: 'stop', graceMs, restarts: true } : { type: 'stop', graceMs }
+    this.link.send(this.ending)
   }
 
   /** Nothing is waited for any more. */
@@ -360,23 +342,18 @@ export class Supervisor {
   }
 
   private received(message: Exclude<ToAgent, Hello>): void {
-    switch (message.type) {
-      case 'pong': {
-        const wasSilent = this.launcher === 'silent'
-        this.unanswered = 0
-        if (wasSilent) this.report()
-        return
-      }
-      case 'terminating':
-        this.launcherEnds = true
-        this.report()
-        return
-      case 'workload':
-        this.observe(message.view, message.cause)
-        // First why, then what is reported: the reason for a hand-over is the cause, not what came of it.
-        this.hear(message.cause)
-        this.viewed()
-        return
+    if (message.type === 'workload') {
+      this.observe(message.view, message.cause)
+      // First why, then what is reported: the reason for a hand-over is the cause, not what came of it.
+      this.hear(message.cause)
+      this.viewed()
+    } else if (message.type === 'pong') {
+      const wasSilent = this.launcher === 'silent'
+      this.unanswered = 0
+      if (wasSilent) this.report()
+    } else {
+      this.launcherEnds = true
+      this.report()
     }
   }
 
@@ -406,51 +383,29 @@ export class Supervisor {
 
   private hear(cause: WorkloadCause): void {
     const { metrics, log, repeats } = this.options
-    switch (cause.kind) {
-      case 'started':
-        this.health.started()
-        return
-      case 'thawed':
-        this.health.watch()
-        return
-      case 'start_refused':
-        this.fail(`LangFlow was not started: ${cause.reason}`)
-        return
-      case 'exited':
-        // Without its reaper, its launcher ends as well, and starts nothing any more.
-        if (cause.unreaped) this.fail(describeExit(cause))
-        else this.failed(describeExit(cause))
-        return
-      case 'bereft':
-        this.failed(describeLoss(cause.loss))
-        return
-      case 'killed':
-      case 'stopped':
-        this.endKillTimer()
-        metrics.stopped(cause.durationMs)
-        // Nobody ordered it: the launcher’s own deadman did. A start that still waited for its standby is ordered again.
-        if (this.ending !== null || this.starting) return
-        if (this.hasBegun) this.fail('the launcher stopped LangFlow by itself')
-        else this.fail('the launcher gave up a start in doubt', 'restart')
-        return
-      case 'stop_failed':
-        log.error(`ALARM: ${cause.reason}; the Lease is kept while something may live`)
-        return
-      case 'grant_refused':
-        this.refusedGrant = `the launcher refuses grants: ${cause.reason}`
-        repeats.happened('grant', this.refusedGrant)
-        return
-      case 'grant_accepted':
-        this.refusedGrant = null
-        repeats.over('grant', 'the launcher accepts grants again')
-        return
-      case 'met':
-      case 'nothing':
-      case 'standby':
-      case 'frozen':
-      case 'stopping':
-      case 'deadman':
-        return
+    const { kind } = cause
+    if (kind === 'started') this.health.started()
+    else if (kind === 'thawed') this.health.watch()
+    else if (kind === 'start_refused') this.fail(`LangFlow was not started: ${cause.reason}`)
+    // Without its reaper, its launcher ends as well, and starts nothing any more.
+    else if (kind === 'exited' && cause.unreaped) this.fail(describeExit(cause))
+    else if (kind === 'exited') this.failed(describeExit(cause))
+    else if (kind === 'bereft') this.failed(describeLoss(cause.loss))
+    else if (kind === 'killed' || kind === 'stopped') {
+      this.endKillTimer()
+      metrics.stopped(cause.durationMs)
+      // Nobody ordered it: the launcher’s own deadman did. A start that still waited for its standby is ordered again.
+      if (this.ending !== null || this.starting) return
+      if (this.hasBegun) this.fail('the launcher stopped LangFlow by itself')
+      else this.fail('the launcher gave up a start in doubt', 'restart')
+    } else if (kind === 'stop_failed') {
+      log.error(`ALARM: ${cause.reason}; the Lease is kept while something may live`)
+    } else if (kind === 'grant_refused') {
+      this.refusedGrant = `the launcher refuses grants: ${cause.reason}`
+      repeats.happened('grant', this.refusedGrant)
+    } else if (kind === 'grant_accepted') {
+      this.refusedGrant = null
+      repeats.over('grant', 'the launcher accepts grants again')
     }
   }
 
@@ -513,15 +468,8 @@ export class Supervisor {
   /** Nothing lives any more, although no launcher says so. */
   private provedDead(): void {
     this.orphaned = false
-    this.view = {
-      ...this.view,
-      state: 'idle',
-      pid: null,
-      killAt: null,
-      orderedAt: null,
-      servedSince: null,
-      spare: false,
-    }
+    const { epoch, identity, deadmanFirings, freezes, loss, standby } = this.view
+    this.view = { ...NOTHING, epoch, identity, deadmanFirings, freezes, loss, standby }
     this.viewed()
   }
 

@@ -72,8 +72,13 @@ async function agent(clock: Clock = systemClock) {
   const gone = new Mailbox<true>()
   const alarms = new Mailbox<string>()
   const server = new LinkServer({
-    path: socketPath,
-    welcome: { port: 7860, standby: 'warm', spare: true, startTimeoutMs: 60_000 },
+    options: {
+      socket: socketPath,
+      target: { origin: 'http://127.0.0.1:7860', port: 7860 },
+      standby: 'warm',
+      spare: true,
+      startTimeoutMs: 60_000,
+    },
     keys: keysAt(),
     clock,
     handlers: {

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Server } from 'node:net'
 import { test } from 'node:test'
 import { addressOf, canListen, describeTaken, isPortFree, parseSockets } from '../../agent/processes/port.ts'
-import { describeConnections, openConnections } from '../../agent/supervisor/connections.ts'
+import { describeConnections, openConnections } from '../../agent/supervisor/drain.ts'
 
 async function listening(host: string): Promise<{ server: Server; port: number }> {
   const server = createServer().listen(0, host)

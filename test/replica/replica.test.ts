@@ -1,15 +1,11 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { systemClock } from '../../agent/clock.ts'
 import type { LeaseApi } from '../../agent/lease/lease-api.ts'
-import { LauncherKeys } from '../../agent/link/keys.ts'
 import { createLog } from '../../agent/observe/log.ts'
 import { createMetrics } from '../../agent/observe/prometheus.ts'
 import { Replica, remedyFor } from '../../agent/replica/replica.ts'
-import { connectSupervisor } from '../../agent/supervisor/connect.ts'
+import { Supervisor } from '../../agent/supervisor/supervisor.ts'
 import type { Wanted } from '../../agent/traffic/traffic.ts'
 import { parse } from '../config/commands.ts'
 import { heldBy } from '../election/candidate.ts'
@@ -45,14 +41,9 @@ const TAKEN: LeaseApi = {
   close: () => {},
 }
 
-test('an agent ends only once the API server leads no traffic to it any more', async (t) => {
-  const dir = mkdtempSync(join(tmpdir(), 'replica-end-'))
-  t.after(() => rmSync(dir, { recursive: true }))
-  const flags = ['--listen=127.0.0.1:0', `--socket=${join(dir, 'socket')}`, `--state-dir=${dir}`]
-  const { agent: options } = await parse(['agent', '--identity=me', ...flags])
+test('an agent ends only once the API server leads no traffic to it any more', async () => {
+  const { agent: options } = await parse(['agent', '--identity=me'])
   assert.ok(options)
-  const keys = new LauncherKeys(options.stateDir, systemClock, options.leaseDurationMs)
-  const machine = { clock: systemClock, portFree: async () => true, connections: () => [] }
   const acknowledged = Promise.withResolvers<void>()
   const wanted: Wanted[] = []
   let closed = false
@@ -68,7 +59,14 @@ test('an agent ends only once the API server leads no traffic to it any more', a
         closed = true
       },
     }),
-    supervisor: (wiring) => connectSupervisor({ options, machine, keys, ...wiring }),
+    supervisor: (wiring) =>
+      new Supervisor({
+        ...options,
+        ...wiring,
+        machine: { clock: systemClock, portFree: async () => true, connections: () => [] },
+        link: () => ({ connected: false, listen: async () => {}, send: () => {}, close: () => {} }),
+        probe: () => ({ start: () => {}, stop: () => {} }),
+      }),
     peers: null,
     podAgeMs: () => null,
     serverVersion: async () => null,

@@ -29,6 +29,7 @@ for (const [state, status, givenUp, what] of CASES) {
       response.writeHead(url === '/health' ? status : 500).end()
     }).listen(0, '127.0.0.1')
     await once(server, 'listening')
+    const { port } = server.address() as AddressInfo
     const told: string[] = []
     const done = Promise.withResolvers<void>()
     const tell = (outcome: string) => {
@@ -36,12 +37,12 @@ for (const [state, status, givenUp, what] of CASES) {
     }
     const probe = new HealthProbe(
       {
-        origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-        intervalMs: 5,
-        timeoutMs: 5_000,
-        failures: 3,
-        clock: systemClock,
+        target: { origin: `http://127.0.0.1:${port}`, port },
+        healthIntervalMs: 5,
+        healthTimeoutMs: 5_000,
+        healthFailures: 3,
       },
+      systemClock,
       { healthy: () => tell('healthy'), unhealthy: () => tell('unhealthy'), probed: () => tell('probed') },
     )
     t.after(() => {

@@ -93,7 +93,7 @@ export const WORKLOAD_MUTATIONS: readonly Mutation[] = [
     name: 'never campaigns again once its launcher was silent',
     rule: '9',
     file: 'agent/supervisor/supervisor.ts',
-    from: '        if (wasSilent) this.report()\n',
+    from: '      if (wasSilent) this.report()\n',
     to: '',
   },
   {
