@@ -1,6 +1,6 @@
 import { reached, type Timer, untilReached } from '../clock.ts'
 import type { Grant, ToLauncher, WorkloadCause, WorkloadView } from '../link/messages.ts'
-import { COLD } from '../link/standby.ts'
+import { COLD } from '../link/messages.ts'
 import type { ProcessTree } from '../processes/process-tree.ts'
 import { type LauncherMachine, WorkloadProcesses } from './workload-processes.ts'
 

@@ -1,4 +1,5 @@
 import { type Clock, pause, type Timer } from '../clock.ts'
+import type { Standby } from '../link/messages.ts'
 import {
   CUT_OFF_MS,
   type Grant,
@@ -6,7 +7,6 @@ import {
   type WorkloadCause,
   type WorkloadState,
 } from '../link/messages.ts'
-import type { Standby } from '../link/standby.ts'
 import type { Exit, LiveProcess, ProcessTree } from '../processes/process-tree.ts'
 import type { ServingProcesses } from './serving-processes.ts'
 

@@ -2,11 +2,11 @@ import type { Clock } from '../clock.ts'
 import { formatDuration } from '../config/values.ts'
 import type { Fact, Term } from '../election/state.ts'
 import type { Log } from '../observe/log.ts'
+import type { Supervisor } from '../supervisor/supervisor.ts'
 import type { Member, Peers } from './peers.ts'
 
 export interface MakingWayOptions {
-  /** `null`: nobody is asked. */
-  readonly peers: Pick<Peers, 'members'> | null
+  readonly peers: Pick<Peers, 'members'>
   /** Of this replica's own pod. */
   readonly revision: string | null
   readonly podAgeMs: () => number | null
@@ -14,10 +14,7 @@ export interface MakingWayOptions {
   readonly clock: Pick<Clock, 'mono'>
   readonly log: Pick<Log, 'info'>
   readonly term: () => Term | null
-  /** Whether LangFlow was healthy in this term. */
-  readonly served: () => boolean
-  /** Whether LangFlow, never healthy in this term, starts from a colder standby than was asked for. */
-  readonly startsColder: () => boolean
+  readonly workload: Pick<Supervisor, 'served' | 'startsColder'>
   readonly tell: (fact: Fact) => void
 }
 
@@ -65,9 +62,9 @@ export class MakingWay {
 
   /** To be called when all peers were asked once more. */
   asked(): void {
-    const { peers, clock, revision, podAgeMs, term, tell } = this.options
+    const { peers, clock, revision, podAgeMs, term, workload, tell } = this.options
     const present = term()
-    if (present === null || peers === null) return
+    if (present === null) return
     const now = clock.mono()
     const { members } = peers
     for (const identity of this.tries.keys())
@@ -81,13 +78,12 @@ export class MakingWay {
     const ends = waiting.flatMap(([, { notBefore, newer }]) => (newer ? [notBefore] : []))
     this.waitsUntil = ends.length > 0 && !newer ? Math.min(...ends) : null
     tell({ type: 'successor', identity: successor })
-    const { served, startsColder } = this.options
-    if (successor !== null && ((newer && served()) || (faster && startsColder())))
+    if (successor !== null && ((newer && workload.served) || (faster && workload.startsColder)))
       this.handOver(successor, newer, present, now)
   }
 
   private handOver(successor: string, newer: boolean, { epoch, doubt, stepDown }: Term, now: number): void {
-    const { leaseDurationMs, log, tell } = this.options
+    const { leaseDurationMs, workload, log, tell } = this.options
     if (doubt || stepDown !== null || now < this.nextAt) return
     const count = (this.tries.get(successor)?.count ?? 0) + 1
     const wait = Math.min(AGAIN_AFTER_MS * 2 ** (count - 1), LATEST_AGAIN_MS)
@@ -97,11 +93,7 @@ export class MakingWay {
       ? 'a replica of a newer revision is ready'
       : 'a replica whose standby is ready serves sooner than this one starts'
     log.info(`${reason}: handing over to it`, { successor })
-    tell({
-      type: 'step_down',
-      reason,
-      ...(this.options.startsColder() ? { graceMs: STARTING_GRACE_MS } : {}),
-    })
+    tell({ type: 'step_down', reason, ...(workload.startsColder && { graceMs: STARTING_GRACE_MS }) })
   }
 }
 

@@ -20,6 +20,9 @@ export interface Member {
   readonly revision: string | null
   /** How long ago its pod started, in milliseconds by its own clock; `null`: it does not know. */
   readonly podAgeMs: number | null
+  /** What it competes for: namespace and name, as `team/lock`. */
+  readonly lease: string
+  readonly leads: boolean
 }
 
 export interface PeersOptions {
@@ -27,8 +30,8 @@ export interface PeersOptions {
   readonly at: Peer
   /** This replica, which is among them. */
   readonly identity: string
-  /** What they compete for; others under the same name are rivals. */
-  readonly lease: { readonly namespace: string; readonly name: string }
+  /** What they compete for, as `Member` has it; others under the same name are rivals. */
+  readonly lease: string
   readonly clock: Clock
   readonly repeats: Pick<LogThrottle, 'happened' | 'over'>
   readonly resolve?: (host: string) => Promise<readonly string[]>
@@ -54,14 +57,7 @@ const Answer = z.object({
   standby: z.optional(z.object({ wanted: z.string(), mode: z.string() })),
 })
 
-/** Another replica, and the Lease that it competes for. */
-export interface Competitor extends Pick<Member, 'identity' | 'podAgeMs'> {
-  /** Namespace and name. */
-  readonly lease: string
-  readonly leads: boolean
-}
-
-interface Heard extends Member, Competitor {
+interface Heard extends Member {
   /** At which address it answered, and when it was asked. */
   readonly at: string
   readonly askedAt: number
@@ -121,26 +117,23 @@ export class Peers {
 
   /** Those that answered lately. */
   get members(): readonly Member[] {
-    return this.heard
-      .filter(({ lease }) => lease === this.lease)
-      .map(({ askedAt: _a, at: _b, lease: _c, leads: _d, ...member }) => member)
+    return this.heard.filter(({ lease }) => lease === this.options.lease)
   }
 
   /** Asks everybody once, also for one that does not lead: who competes for which Lease, now or a moment ago. */
-  async survey(): Promise<readonly Competitor[]> {
+  async survey(): Promise<readonly Member[]> {
     await this.round()
-    return this.heard.map(({ identity, podAgeMs, lease, leads }) => ({ identity, podAgeMs, lease, leads }))
+    return this.heard
   }
 
-  private get lease(): string {
-    return leaseIn(this.options.lease)
-  }
-
-  private get heard(): readonly Heard[] {
+  private get heard(): readonly Member[] {
     const now = this.options.clock.mono()
     return [...this.answers.values()]
       .filter(({ askedAt }) => askedAt >= now - ANSWER_COUNTS_MS)
-      .map((one) => ({ ...one, podAgeMs: one.podAgeMs === null ? null : one.podAgeMs + now - one.askedAt }))
+      .map(({ at: _, askedAt, podAgeMs, ...member }) => ({
+        ...member,
+        podAgeMs: podAgeMs === null ? null : podAgeMs + now - askedAt,
+      }))
   }
 
   private schedule(): void {
@@ -207,7 +200,7 @@ export class Peers {
       else
         this.remember({
           ...said,
-          lease: leaseIn(lease),
+          lease: `${lease.namespace}/${lease.name}`,
           leads: role === 'leader',
           ready,
           prepared: standby?.mode === standby?.wanted,
@@ -235,10 +228,6 @@ export class Peers {
   private forget(which: (answer: Heard) => boolean): void {
     for (const [identity, answer] of this.answers) if (which(answer)) this.answers.delete(identity)
   }
-}
-
-export function leaseIn({ namespace, name }: PeersOptions['lease']): string {
-  return `${namespace}/${name}`
 }
 
 async function addressesOf(host: string): Promise<string[]> {

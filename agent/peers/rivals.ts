@@ -1,13 +1,12 @@
 import { type Clock, pause } from '../clock.ts'
 import type { Fact } from '../election/state.ts'
 import type { LogThrottle } from '../observe/log-throttle.ts'
-import { type Competitor, leaseIn, type Peers } from './peers.ts'
+import type { Member, Peers } from './peers.ts'
 
 export interface RivalsOptions {
-  /** `null`: nobody can be asked. */
-  readonly peers: Pick<Peers, 'survey'> | null
-  /** What this replica competes for. */
-  readonly lease: { readonly namespace: string; readonly name: string }
+  readonly peers: Pick<Peers, 'survey'>
+  /** What this replica competes for, as `Member` has it. */
+  readonly lease: string
   /** Of this replica's own pod. */
   readonly podAgeMs: () => number | null
   readonly leads: () => boolean
@@ -34,17 +33,16 @@ export class Rivals {
 
   /** To be called before this replica campaigns. */
   start(): void {
-    if (this.options.peers === null) return
     this.bar('asking the other replicas which Lease they compete for')
-    void this.look(this.options.peers)
+    void this.look()
   }
 
   close(): void {
     this.closed = true
   }
 
-  private async look(peers: Pick<Peers, 'survey'>): Promise<void> {
-    const { clock, repeats, leads } = this.options
+  private async look(): Promise<void> {
+    const { peers, clock, repeats, leads } = this.options
     for (;;) {
       const others = await Promise.race([peers.survey(), pause(clock, ANSWERS_WITHIN_MS).then(() => [])])
       if (this.closed) return
@@ -71,17 +69,16 @@ export class Rivals {
     this.options.tell({ type: 'barred', reason })
   }
 
-  private isRival({ lease, leads, podAgeMs }: Competitor): boolean {
-    if (lease === leaseIn(this.options.lease)) return false
+  private isRival({ lease, leads, podAgeMs }: Member): boolean {
+    if (lease === this.options.lease) return false
     const own = this.options.podAgeMs()
     return leads || (own !== null && podAgeMs !== null && podAgeMs > own)
   }
 
-  private describe({ identity, lease, leads }: Competitor): string {
-    const { namespace, name } = this.options.lease
+  private describe({ identity, lease, leads }: Member): string {
     return (
       `${identity} ${leads ? 'leads by' : 'was here first and competes for'} the Lease "${lease}", and this replica is to compete ` +
-      `for "${namespace}/${name}", which would make two leaders: set --lease-name and --lease-namespace as there, or end ` +
+      `for "${this.options.lease}", which would make two leaders: set --lease-name and --lease-namespace as there, or end ` +
       `all replicas that compete for "${lease}" first`
     )
   }

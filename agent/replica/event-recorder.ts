@@ -1,6 +1,7 @@
 import type { AgentOptions } from '../config/options.ts'
 import type { OutwardEffect } from '../election/elector.ts'
 import type { ElectionState } from '../election/state.ts'
+import type { StandbyMode } from '../link/messages.ts'
 import type { Fields, Log } from '../observe/log.ts'
 import type { LogThrottle } from '../observe/log-throttle.ts'
 import type { Metrics } from '../observe/metrics.ts'
@@ -16,6 +17,8 @@ export interface EventRecorderOptions {
 export class EventRecorder {
   private readonly options: EventRecorderOptions
   private epochsFull = false
+  private wasReady = false
+  private stoodBy = false
   private versionProblem: string | null = null
 
   constructor(options: EventRecorderOptions) {
@@ -34,6 +37,15 @@ export class EventRecorder {
       metrics.leading(false)
       metrics.transition(event, reason ?? '')
     }
+  }
+
+  /** Whether it serves, and whether it stands by, from a standby of that mode: told whenever it begins to. */
+  gate(ready: boolean, standsBy: boolean, epoch: number, mode: StandbyMode): void {
+    const { log } = this.options
+    if (ready && !this.wasReady) log.event('serving', { epoch })
+    if (standsBy && !this.stoodBy) log.event('standby_ready', { epoch, mode })
+    this.wasReady = ready
+    this.stoodBy = standsBy
   }
 
   /** LangFlow is to be started again in its term. */

@@ -1,78 +1,105 @@
-import { type Clock, reached } from '../clock.ts'
-import { doubtAt } from '../election/deadlines.ts'
+import { type Instant, reached } from '../clock.ts'
+import type { AgentOptions } from '../config/options.ts'
+import { inability } from '../election/ability.ts'
+import { coolDownEnds, doubtAt } from '../election/deadlines.ts'
 import type { CandidateConfig, ElectionState } from '../election/state.ts'
-import type { Log } from '../observe/log.ts'
-import type { Check } from '../observe/status.ts'
-import { type ReplicaFacts, standsBy } from './status.ts'
+import { holderOf } from '../lease/lease.ts'
+import type { WorkloadView } from '../link/messages.ts'
+import type { Check, PeersView } from '../observe/status.ts'
 
-export interface ReplicaGateOptions {
-  readonly timings: Pick<
-    CandidateConfig,
-    'leaseDurationMs' | 'renewDeadlineMs' | 'retryPeriodMs' | 'killMarginMs'
-  >
-  readonly clock: Pick<Clock, 'now'>
-  readonly log: Pick<Log, 'event'>
-  readonly state: () => ElectionState
-  readonly workload: () => ReplicaFacts['workload']
-  readonly checks: () => readonly Check[]
+/** What a replica needs to know of its own configuration. */
+export interface ReplicaOptions
+  extends Omit<CandidateConfig, 'owner' | 'salt'>,
+    Pick<AgentOptions, 'leaseName' | 'socket' | 'standby' | 'onCrash'> {
+  readonly pod: Pick<AgentOptions['pod'], 'name' | 'revision' | 'owner' | 'problem'>
+  readonly traffic: Pick<AgentOptions['traffic'], 'mode'>
 }
 
-/** Whether this replica serves, or could: asked anew each time, of the clock as well. */
-export class ReplicaGate {
-  private readonly options: ReplicaGateOptions
-  private wasReady = false
-  private wasStandby = false
-
-  constructor(options: ReplicaGateOptions) {
-    this.options = options
+export interface ReplicaFacts {
+  readonly options: ReplicaOptions
+  readonly namespace: string
+  readonly now: Instant
+  readonly state: ElectionState
+  readonly decision: string
+  readonly workload: {
+    readonly view: WorkloadView
+    readonly launcher: 'connected' | 'missing' | 'silent'
+    readonly canRun: boolean
+    readonly healthy: boolean
+    readonly lastProbe: string | null
+    readonly draining: string | null
   }
+  readonly peers: PeersView | null
+  readonly podAgeMs: number | null
+  /** See `AgentStatus`. */
+  readonly routedTo: string | null
+  /** What else keeps this replica from working as it should. */
+  readonly problem: string | null
+}
 
-  /** The leader, beyond doubt, whose workload runs in its own term and is healthy. */
-  ready(): boolean {
-    const { state, workload, checks } = this.options
-    const { term } = state()
-    if (term === null || this.inDoubt) return false
-    return workload().view.epoch === term.epoch && checks().every((check) => check.ok)
-  }
+type Timings = Pick<CandidateConfig, 'leaseDurationMs' | 'renewDeadlineMs' | 'retryPeriodMs' | 'killMarginMs'>
+type GateFacts = Pick<ReplicaFacts, 'state' | 'now' | 'workload'> & { readonly options: Timings }
 
-  couldServe(): boolean {
-    return this.ready() || this.standsBy() || this.pauses
-  }
+/** The leader, beyond doubt, whose workload runs in its own term and is healthy. */
+export function isReady(facts: GateFacts): boolean {
+  const { term } = facts.state
+  if (term === null || isInDoubt(facts)) return false
+  return facts.workload.view.epoch === term.epoch && checksOf(facts).every((check) => check.ok)
+}
 
-  /** Asked of the clock as well: a timer that is late must not hold the gate open. */
-  get inDoubt(): boolean {
-    const { timings, clock, state } = this.options
-    const { term } = state()
-    return term !== null && reached(clock.now(), doubtAt(timings, term.renewedAt))
-  }
+/** By the clock, which is asked each time: a timer that is late must not hold the gate open. */
+export function isInDoubt({ options, state: { term }, now }: Omit<GateFacts, 'workload'>): boolean {
+  return term !== null && reached(now, doubtAt(options, term.renewedAt))
+}
 
-  /**
-   * To be called whenever it may have moved: logs that this replica has begun to serve, or to stand by.
-   *
-   * @param ready what `ready` says now
-   */
-  look(ready: boolean): void {
-    const { log, workload } = this.options
-    const { term, highestEpoch } = this.options.state()
-    if (ready && !this.wasReady) log.event('serving', { epoch: term?.epoch ?? highestEpoch })
-    this.wasReady = ready
-    const standby = this.standsBy()
-    if (standby && !this.wasStandby) {
-      log.event('standby_ready', { epoch: highestEpoch, mode: workload().view.standby.mode })
-    }
-    this.wasStandby = standby
-  }
+/** It serves, stands by, or pauses: in doubt it serves nobody, and nobody else could: there is nowhere better to go. */
+export function couldServe(facts: GateFacts): boolean {
+  const { term } = facts.state
+  if (term === null) return standsBy(facts)
+  if (!isInDoubt(facts)) return isReady(facts)
+  const { epoch, state } = facts.workload.view
+  return term.stepDown === null && epoch === term.epoch && (state === 'frozen' || state === 'running')
+}
 
-  private standsBy(): boolean {
-    const { timings, clock, state, workload } = this.options
-    return standsBy({ options: timings, state: state(), now: clock.now(), workload: workload() })
-  }
+/** A follower that would take over now: nothing is in its way, and what it is to keep ready is. */
+export function standsBy(facts: GateFacts): boolean {
+  const { state, now, workload } = facts
+  if (state.term !== null || state.ending !== null || now.mono < coolDownEnds(state)) return false
+  const { standby } = workload.view
+  const prepared = standby.mode === 'cold' || standby.state === 'ready'
+  return workload.canRun && prepared && inabilityOf(facts) === null
+}
 
-  /** In doubt it serves nobody, and nobody else could: there is nowhere better to go. */
-  private get pauses(): boolean {
-    const { term } = this.options.state()
-    const { epoch, state } = this.options.workload().view
-    const lives = state === 'frozen' || state === 'running'
-    return term !== null && term.stepDown === null && this.inDoubt && epoch === term.epoch && lives
-  }
+/** See `inability`; a leader has shown that it is able. */
+export function inabilityOf({ options, state, now }: Omit<GateFacts, 'workload'>): string | null {
+  return state.term === null ? inability(options, state, now) : null
+}
+
+/** The readiness gate as its conditions, in the order in which `/readyz?verbose` prints them; open when all hold. */
+export function checksOf({ options, state, now, workload }: GateFacts): Check[] {
+  const { term } = state
+  const holder = state.seen?.lease ? holderOf(state.seen.lease) : ''
+  const doubt = term?.doubt ?? false
+  const unable = inabilityOf({ options, state, now })
+  const closed = term?.stepDown?.reason ?? term?.restarting ?? null
+  const { launcher, healthy, lastProbe } = workload
+  const { state: does } = workload.view
+  const follower = holder ? `${holder} leads` : 'nobody leads'
+  return [
+    { name: 'leadership', ok: term !== null, detail: term !== null ? 'this replica leads' : follower },
+    {
+      name: 'lease',
+      ok: !doubt && unable === null,
+      detail: doubt
+        ? 'no renewal was acknowledged by the renew deadline'
+        : (unable ?? (term !== null ? 'renewed in time' : 'seen')),
+    },
+    { name: 'launcher', ok: launcher === 'connected', detail: `the launcher is ${launcher}` },
+    {
+      name: 'workload',
+      ok: does === 'running' && healthy,
+      detail: does === 'running' ? `running; ${lastProbe ?? 'not asked yet'}` : does,
+    },
+    { name: 'gate', ok: closed === null, detail: closed === null ? 'open' : `closed: ${closed}` },
+  ]
 }

@@ -16,9 +16,9 @@ import { GATE_KNOWN_MS } from '../supervisor/drain.ts'
 import type { Supervisor, SupervisorOptions } from '../supervisor/supervisor.ts'
 import { Steering, type SteeringOptions } from '../traffic/steering.ts'
 import { EventRecorder } from './event-recorder.ts'
-import { ReplicaGate } from './gate.ts'
+import { couldServe, isInDoubt, isReady, type ReplicaFacts, type ReplicaOptions, standsBy } from './gate.ts'
 import { LauncherAbsence } from './launcher-absence.ts'
-import { checksOf, describeReplica, type ReplicaFacts, type ReplicaOptions } from './status.ts'
+import { describeReplica } from './status.ts'
 
 /** What the replica gives to its supervisor. */
 type SupervisorWiring = Pick<
@@ -58,14 +58,16 @@ const STUCK_AFTER_MS = 10_000
 /** One replica: election, workload and gate put together. Whoever reads it (HTTP, metrics) changes nothing. */
 export class Replica implements StatusSource {
   private readonly parts: ReplicaParts
+  /** Namespace and name. */
+  private readonly lease: string
   readonly elector: Elector
   readonly supervisor: Supervisor
   private readonly recorder: EventRecorder
-  private readonly gate: ReplicaGate
   private readonly peers: Pick<Peers, keyof Peers> | null
   private readonly absence: LauncherAbsence
-  private readonly makingWay: MakingWay
-  private readonly rivals: Rivals
+  /** `null`: nobody is asked. */
+  private readonly makingWay: MakingWay | null
+  private readonly rivals: Rivals | null
   private readonly ended = Promise.withResolvers<0 | 1>()
   private readonly steering: Steering
   private http: Pick<HttpServer, 'close'> | null = null
@@ -75,17 +77,28 @@ export class Replica implements StatusSource {
     const { identity, leaseDurationMs, pod } = options
     this.parts = parts
     const repeats = new LogThrottle(log, clock)
-    const lease = { namespace: parts.namespace, name: options.leaseName }
     const tell = (fact: Fact) => this.elector.tell(fact)
     const state = () => this.elector.state
+    this.lease = `${parts.namespace}/${options.leaseName}`
     this.recorder = new EventRecorder({ onCrash: options.onCrash, log, metrics, repeats })
-    this.gate = new ReplicaGate({
-      timings: options,
+    this.absence = new LauncherAbsence({
       clock,
+      socket: options.socket,
+      serverVersion: parts.serverVersion,
+      changed: () => this.recorder.launcher(this.absence.problem),
+    })
+    const { lease } = this
+    const asked = () => this.makingWay?.asked()
+    const peers = parts.peers?.({ identity, lease, repeats, asked }) ?? null
+    this.peers = peers
+    this.supervisor = parts.supervisor({
       log,
-      state,
-      workload: () => this.supervisor,
-      checks: () => checksOf(this.facts),
+      repeats,
+      metrics,
+      alarm: (what) => repeats.happened('link', what),
+      remedy: (servedMs) => remedyFor(options, servedMs, peers?.view?.ready ?? null),
+      tell,
+      changed: () => this.gateChanged(),
     })
     this.steering = new Steering({
       traffic: parts.traffic,
@@ -96,39 +109,23 @@ export class Replica implements StatusSource {
       log,
       repeats,
       state,
-      ready: () => this.gate.ready(),
-      inDoubt: () => this.gate.inDoubt,
+      ready: () => this.ready(),
+      inDoubt: () => isInDoubt({ options, state: state(), now: clock.now() }),
     })
-    this.absence = new LauncherAbsence({
-      clock,
-      socket: options.socket,
-      serverVersion: parts.serverVersion,
-      changed: () => this.recorder.launcher(this.absence.problem),
-    })
-    const asked = () => this.makingWay.asked()
-    this.peers = parts.peers?.({ identity, lease, repeats, asked }) ?? null
-    const { peers } = this
-    this.makingWay = new MakingWay({
-      peers,
-      revision: pod.revision,
-      podAgeMs,
-      leaseDurationMs,
-      clock,
-      log,
-      term: () => state().term,
-      served: () => this.supervisor.served,
-      startsColder: () => this.supervisor.startsColder,
-      tell,
-    })
-    this.rivals = new Rivals({
-      peers,
-      lease,
-      podAgeMs,
-      leads: () => state().term !== null,
-      clock,
-      repeats,
-      tell,
-    })
+    const common = { podAgeMs, clock, tell }
+    this.makingWay =
+      peers &&
+      new MakingWay({
+        ...common,
+        peers,
+        revision: pod.revision,
+        leaseDurationMs,
+        log,
+        term: () => state().term,
+        workload: this.supervisor,
+      })
+    this.rivals =
+      peers && new Rivals({ ...common, peers, lease, leads: () => state().term !== null, repeats })
     this.elector = new Elector({
       config: { ...options, owner: pod.owner, salt: parts.salt },
       api: parts.api,
@@ -136,15 +133,6 @@ export class Replica implements StatusSource {
       metrics,
       run: (effect) => this.run(effect),
       changed: (state) => this.electionChanged(state),
-    })
-    this.supervisor = parts.supervisor({
-      log,
-      repeats,
-      metrics,
-      alarm: (what) => repeats.happened('link', what),
-      remedy: (servedMs) => remedyFor(options, servedMs, peers?.view?.ready ?? null),
-      tell,
-      changed: () => this.gateChanged(),
     })
   }
 
@@ -160,10 +148,10 @@ export class Replica implements StatusSource {
       throw error
     }
     this.http = http
-    log.event('campaigning', { epoch: 0, lease: `${this.parts.namespace}/${options.leaseName}` })
+    log.event('campaigning', { epoch: 0, lease: this.lease })
     log.info('answering HTTP', { port: http.port })
     if (options.pod.problem !== null) log.warn(options.pod.problem)
-    this.rivals.start()
+    this.rivals?.start()
     this.elector.start()
     this.absence.start()
     this.steering.start()
@@ -181,7 +169,7 @@ export class Replica implements StatusSource {
     this.elector.stop()
     this.supervisor.close()
     this.absence.close()
-    this.rivals.close()
+    this.rivals?.close()
     this.peers?.close()
     await this.steering.end()
     await this.http?.close()
@@ -197,11 +185,11 @@ export class Replica implements StatusSource {
   }
 
   ready(): boolean {
-    return this.gate.ready()
+    return isReady(this.facts)
   }
 
   couldServe(): boolean {
-    return this.gate.couldServe()
+    return couldServe(this.facts)
   }
 
   launcherAnswers(): boolean {
@@ -230,7 +218,7 @@ export class Replica implements StatusSource {
         epochProblem(state.seen?.lease ?? null) ??
         state.outdated ??
         this.steering.view.problem ??
-        this.makingWay.problem ??
+        this.makingWay?.problem ??
         options.pod.problem,
     }
   }
@@ -240,35 +228,20 @@ export class Replica implements StatusSource {
   }
 
   private run(effect: OutwardEffect): void {
-    switch (effect.type) {
-      case 'grant':
-        this.supervisor.grant(effect.grant)
-        return
-      case 'start':
-        this.supervisor.start(effect.epoch)
-        return
-      case 'drain':
-        // Whoever was ready a moment ago may be gone: the successor is named when the stop is over.
-        this.peers?.askAgain()
-        this.steering.drain(() => this.supervisor.drain(effect.until))
-        return
-      case 'stop':
-        this.steering.stop(() => this.supervisor.stop(effect.graceMs))
-        return
-      case 'restart':
-        this.recorder.restart(effect.reason, this.elector.state)
-        this.supervisor.restart(effect.graceMs, this.parts.options.drainTimeoutMs)
-        return
-      case 'kill':
-        this.supervisor.kill()
-        return
-      case 'exit':
-        this.ended.resolve(effect.code)
-        return
-      case 'event':
-        this.recorder.event(effect)
-        return
-    }
+    const { supervisor, steering } = this
+    if (effect.type === 'grant') supervisor.grant(effect.grant)
+    else if (effect.type === 'start') supervisor.start(effect.epoch)
+    else if (effect.type === 'drain') {
+      // Whoever was ready a moment ago may be gone: the successor is named when the stop is over.
+      this.peers?.askAgain()
+      steering.drain(() => supervisor.drain(effect.until))
+    } else if (effect.type === 'stop') steering.stop(() => supervisor.stop(effect.graceMs))
+    else if (effect.type === 'restart') {
+      this.recorder.restart(effect.reason, this.elector.state)
+      supervisor.restart(effect.graceMs, this.parts.options.drainTimeoutMs)
+    } else if (effect.type === 'kill') supervisor.kill()
+    else if (effect.type === 'exit') this.ended.resolve(effect.code)
+    else this.recorder.event(effect)
   }
 
   private electionChanged(state: ElectionState): void {
@@ -283,9 +256,11 @@ export class Replica implements StatusSource {
 
   private gateChanged(): void {
     if (this.supervisor.launcher === 'connected') this.absence.came()
-    const ready = this.gate.ready()
+    const { facts } = this
+    const { term, highestEpoch } = facts.state
+    const ready = isReady(facts)
     this.steering.look(ready)
-    this.gate.look(ready)
+    this.recorder.gate(ready, standsBy(facts), term?.epoch ?? highestEpoch, facts.workload.view.standby.mode)
   }
 }
 

@@ -2,8 +2,14 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { later } from '../../agent/clock.ts'
 import { Launcher } from '../../agent/launcher/launcher.ts'
-import { CUT_OFF_MS, type Loss, type WorkloadCause, type WorkloadState } from '../../agent/link/messages.ts'
-import { COLD, type Standby } from '../../agent/link/standby.ts'
+import {
+  COLD,
+  CUT_OFF_MS,
+  type Loss,
+  type Standby,
+  type WorkloadCause,
+  type WorkloadState,
+} from '../../agent/link/messages.ts'
 import { settled, VirtualClock } from '../support/virtual-clock.ts'
 import { FakeTree } from './fake-tree.ts'
 

@@ -12,6 +12,8 @@ const NEWER: Member = {
   warm: true,
   revision: 'new',
   podAgeMs: 9_000,
+  lease: 'team/lock',
+  leads: false,
 }
 const TERM = { epoch: 1, doubt: false, stepDown: null } as Term
 const STEPPING_DOWN = { ...TERM, stepDown: { reason: '' } as never }
@@ -22,8 +24,7 @@ class Bench {
   readonly lines: string[] = []
   members: Member[] = [NEWER]
   term: Term | null = TERM
-  served = true
-  startsColder = false
+  readonly workload = { served: true, startsColder: false }
   readonly makingWay: MakingWay
 
   constructor() {
@@ -40,8 +41,7 @@ class Bench {
       clock: this.clock,
       log: { info: (msg: string) => void this.lines.push(msg) },
       term: () => this.term,
-      served: () => this.served,
-      startsColder: () => this.startsColder,
+      workload: this.workload,
       tell: (fact) => void this.told.push(fact),
     })
   }
@@ -138,17 +138,17 @@ describe('a leader makes way for a newer revision', () => {
 
   test('only once it serves itself: one that lies costs no start', async () => {
     const b = new Bench()
-    b.served = false
+    b.workload.served = false
     assert.equal(await b.after(60_000), 0)
     assert.deepEqual(b.told.at(-1), { type: 'successor', identity: 'n' })
-    b.served = true
+    b.workload.served = true
     assert.equal(await b.after(5_000), 1)
   })
 
   test('before it serves where it starts from less than was asked for, and that one is prepared', async () => {
     const b = new Bench()
-    b.served = false
-    b.startsColder = true
+    b.workload.served = false
+    b.workload.startsColder = true
     b.members = [{ ...NEWER, prepared: false }]
     assert.equal(await b.after(60_000), 0)
     b.members = [NEWER]
@@ -169,7 +169,7 @@ describe('a leader that still starts, from less than was asked for,', () => {
   test('hands over to one whose standby is ready, and is stopped soon', () => {
     const b = new Bench()
     b.members = [PREPARED]
-    b.startsColder = true
+    b.workload.startsColder = true
     b.makingWay.asked()
     const reason = 'a replica whose standby is ready serves sooner than this one starts'
     assert.deepEqual(b.told, [
@@ -182,17 +182,17 @@ describe('a leader that still starts, from less than was asked for,', () => {
   test('goes on where nobody is prepared, and once it is healthy', async () => {
     const b = new Bench()
     b.members = [{ ...PREPARED, prepared: false }]
-    b.startsColder = true
+    b.workload.startsColder = true
     assert.equal(await b.after(60_000), 0)
     b.members = [PREPARED]
-    b.startsColder = false
+    b.workload.startsColder = false
     assert.equal(await b.after(60_000), 0)
   })
 
   test('does not hand over to and fro: one that gave the Lease back is left alone for two minutes', async () => {
     const b = new Bench()
     b.members = [PREPARED]
-    b.startsColder = true
+    b.workload.startsColder = true
     assert.equal(await b.after(115_000), 1)
     assert.equal(b.makingWay.problem, null)
     assert.equal(await b.after(10_000), 2)
@@ -201,7 +201,7 @@ describe('a leader that still starts, from less than was asked for,', () => {
 
 /** Another replica of the old revision, prepared, 500 s old. */
 function member(identity: string, more: Partial<Member> = {}): Member {
-  return { identity, ready: true, prepared: true, warm: false, revision: 'old', podAgeMs: 500_000, ...more }
+  return { ...NEWER, identity, warm: false, revision: 'old', podAgeMs: 500_000, ...more }
 }
 
 describe('who follows a leader', () => {

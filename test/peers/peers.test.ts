@@ -61,7 +61,7 @@ class Bench {
     this.peers = new Peers({
       at: { host: 'localhost', port: this.port },
       identity: 'me',
-      lease: LEASE,
+      lease: 'team/lock',
       clock,
       asked: () => {
         this.roundsAsked++
@@ -222,9 +222,16 @@ describe('the peers of a leader', () => {
     await b.answers(OTHER, (_, response) => response.end(JSON.stringify(told)))
     await b.answers(THIRD, says('third', true))
     b.open()
-    const rival = { identity: 'other', lease: 'team/another', leads: true, podAgeMs: 9_000 }
-    const fellow = { identity: 'third', lease: 'team/lock', leads: false, podAgeMs: null }
-    assert.deepEqual(await b.peers.survey(), [rival, fellow])
+    const known = (await b.peers.survey()).map(({ identity, lease, leads, podAgeMs }) => [
+      identity,
+      lease,
+      leads,
+      podAgeMs,
+    ])
+    assert.deepEqual(known, [
+      ['other', 'team/another', true, 9_000],
+      ['third', 'team/lock', false, null],
+    ])
     let resolved = b.addresses
     b.peers.close()
     b.open(async () => resolved)

@@ -1,12 +1,21 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { Fact } from '../../agent/election/state.ts'
-import type { Competitor } from '../../agent/peers/peers.ts'
+import type { Member } from '../../agent/peers/peers.ts'
 import { Rivals } from '../../agent/peers/rivals.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
 
-const LEADER: Competitor = { identity: 'old', lease: 'team/lock', leads: true, podAgeMs: 5_000 }
-const FELLOW: Competitor = { ...LEADER, lease: 'team/lock-2' }
+const LEADER: Member = {
+  identity: 'old',
+  ready: false,
+  prepared: true,
+  warm: false,
+  revision: null,
+  podAgeMs: 5_000,
+  lease: 'team/lock',
+  leads: true,
+}
+const FELLOW: Member = { ...LEADER, lease: 'team/lock-2' }
 const ASKING = 'asking the other replicas which Lease they compete for'
 
 class Bench {
@@ -15,20 +24,18 @@ class Bench {
   readonly lines: string[] = []
   surveys = 0
   leads = false
-  survey: () => Promise<readonly Competitor[]> = async () => [FELLOW]
+  survey: () => Promise<readonly Member[]> = async () => [FELLOW]
   readonly rivals: Rivals
 
-  constructor(withPeers = true) {
+  constructor() {
     this.rivals = new Rivals({
-      peers: withPeers
-        ? {
-            survey: () => {
-              this.surveys++
-              return this.survey()
-            },
-          }
-        : null,
-      lease: { namespace: 'team', name: 'lock-2' },
+      peers: {
+        survey: () => {
+          this.surveys++
+          return this.survey()
+        },
+      },
+      lease: 'team/lock-2',
       podAgeMs: () => 60_000,
       leads: () => this.leads,
       clock: this.clock,
@@ -55,10 +62,6 @@ describe('a replica that starts', () => {
     assert.equal(b.surveys, 1)
   })
 
-  test('competes at once where there is nobody to ask', async () => {
-    assert.deepEqual((await new Bench(false).start()).told, [])
-  })
-
   test('does not compete while one leads by another Lease, and says in one sentence what to do', async () => {
     const b = new Bench()
     b.survey = async () => [LEADER]
@@ -79,7 +82,7 @@ describe('a replica that starts', () => {
     assert.equal(b.surveys, 4)
   })
 
-  const follower: Competitor = { ...LEADER, leads: false }
+  const follower: Member = { ...LEADER, leads: false }
   for (const [what, others, reason] of [
     [
       'does not compete while one is older that competes for another Lease',

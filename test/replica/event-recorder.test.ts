@@ -71,6 +71,23 @@ describe('what happens to a replica', () => {
   })
 })
 
+test('a replica says once that it serves or stands by, with what, and again after a pause', () => {
+  const { lines, recorder } = setUp()
+  for (const [ready, standsBy] of [
+    [true, false],
+    [true, false],
+    [false, false],
+    [true, false],
+    [false, true],
+    [false, true],
+    [false, false],
+    [false, true],
+  ] as const)
+    recorder.gate(ready, standsBy, 3, 'warm')
+  const standby = ['standby_ready', { epoch: 3, mode: 'warm' }]
+  assert.deepEqual(lines, [['serving', { epoch: 3 }], ['serving', { epoch: 3 }], standby, standby])
+})
+
 describe('a trouble', () => {
   for (const [what, tell, lines] of [
     [

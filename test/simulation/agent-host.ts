@@ -2,7 +2,7 @@ import type { CandidateConfig, Fact } from '../../agent/election/state.ts'
 import type { LeaseApi } from '../../agent/lease/lease-api.ts'
 import type { Log } from '../../agent/observe/log.ts'
 import type { Metrics } from '../../agent/observe/metrics.ts'
-import type { Competitor, Member, Peers } from '../../agent/peers/peers.ts'
+import type { Member, Peers } from '../../agent/peers/peers.ts'
 import { Replica } from '../../agent/replica/replica.ts'
 import {
   Supervisor,
@@ -133,6 +133,8 @@ export class AgentHost {
       warm: standby.mode !== 'cold',
       revision,
       podAgeMs,
+      lease: `${LEASE.namespace}/${LEASE.name}`,
+      leads: false,
     }
   }
 
@@ -203,9 +205,8 @@ class ModelPeers implements Pick<Peers, keyof Peers> {
 
   askAgain(): void {}
 
-  async survey(): Promise<readonly Competitor[]> {
-    const lease = `${LEASE.namespace}/${LEASE.name}`
-    return this.look().map(({ identity, podAgeMs }) => ({ identity, podAgeMs, lease, leads: false }))
+  async survey(): Promise<readonly Member[]> {
+    return this.look()
   }
 
   close(): void {

@@ -18,7 +18,7 @@ import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { systemClock } from '../../../agent/clock.ts'
 import { WarmStandby, type WarmStandbyOptions } from '../../../agent/launcher/standby/warm-standby.ts'
-import type { StandbyView } from '../../../agent/link/standby.ts'
+import type { StandbyView } from '../../../agent/link/messages.ts'
 import { DIRECT } from '../../../agent/processes/spawn.ts'
 import { until } from '../../harness/wait.ts'
 
