@@ -14,12 +14,7 @@ interface Stored {
 
 export type Admission =
   | { readonly refused: string }
-  | {
-      readonly refused?: undefined
-      readonly token: string
-      readonly tree: string
-      readonly returning: boolean
-    }
+  | (Pick<Stored, 'token' | 'tree'> & { readonly refused?: never; readonly returning: boolean })
 
 /** As long as the kernel may need to end the PID namespace of a launcher that has died. */
 const ENDING_MS = 500
@@ -55,7 +50,7 @@ export class LauncherKeys {
       this.save(this.stored)
     } catch (error) {
       throw new FatalError(
-        `cannot write to --state-dir ${directory} (${(error as NodeJS.ErrnoException).code}): make it writable, on a volume that only the agent mounts`,
+        `cannot write to --state-dir ${directory} (${codeOf(error)}): make it writable, on a volume that only the agent mounts`,
       )
     }
   }
@@ -78,11 +73,8 @@ export class LauncherKeys {
     try {
       this.save(next)
     } catch (error) {
-      return {
-        refused: `the agent cannot write to its --state-dir (${(error as NodeJS.ErrnoException).code})`,
-      }
+      return { refused: `the agent cannot write to its --state-dir (${codeOf(error)})` }
     }
-    this.stored = next
     return { token: next.token, tree, returning: false }
   }
 
@@ -104,6 +96,7 @@ export class LauncherKeys {
     const draft = `${this.file}.new`
     writeFileSync(draft, JSON.stringify(stored), { mode: 0o600 })
     renameSync(draft, this.file)
+    this.stored = stored
   }
 }
 
@@ -117,8 +110,13 @@ function load(file: string): Stored | null {
   }
 }
 
-function bootId(): string {
+/** Another one after each start of the machine. */
+export function bootId(): string {
   return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
+}
+
+function codeOf(error: unknown): string | undefined {
+  return (error as NodeJS.ErrnoException).code
 }
 
 function newSecret(): string {

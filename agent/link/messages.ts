@@ -114,7 +114,6 @@ export function describeExit({ code, signal, unreaped }: Exit): string {
   return unreaped ? `LangFlow's parent, tini, was killed (${how})` : `LangFlow ended by itself (${how})`
 }
 
-/** For the log, and as the reason of a handover. */
 export function describeLoss({ role, pids }: Loss): string {
   return `LangFlow lost its ${role} (pid ${pids.join(', ')})`
 }

@@ -309,11 +309,11 @@ async function removeStale(path: string): Promise<void> {
   if (!isSocket)
     throw new FatalError(`--socket ${path} exists and is no socket: remove it or choose another path`)
   const probe = connect(path)
-  const answered = await new Promise<boolean>((resolve) => {
-    probe.once('connect', () => resolve(true))
-    probe.once('error', () => resolve(false))
-    probe.setTimeout(HELLO_WITHIN_MS, () => resolve(true))
-  })
+  const answered = await once(probe, 'connect', { signal: AbortSignal.timeout(HELLO_WITHIN_MS) }).then(
+    () => true,
+    // One that lets its callers wait is there.
+    ({ name }: Error) => name === 'AbortError',
+  )
   probe.destroy()
   if (answered)
     throw new FatalError(`another agent answers on --socket ${path}: stop it or choose another path`)

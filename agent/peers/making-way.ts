@@ -7,7 +7,6 @@ import type { Member, Peers } from './peers.ts'
 
 export interface MakingWayOptions {
   readonly peers: Pick<Peers, 'members'>
-  /** Of this replica's own pod. */
   readonly revision: string | null
   readonly podAgeMs: () => number | null
   readonly leaseDurationMs: number
@@ -24,7 +23,6 @@ interface Try {
   readonly newer: boolean
   /** Of the term that was given up for it; until that has ended it is no try in vain. */
   readonly epoch: number
-  /** Monotonic ms. */
   readonly notBefore: number
 }
 

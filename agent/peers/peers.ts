@@ -70,7 +70,6 @@ interface Heard extends Member {
 export class Peers {
   private readonly options: PeersOptions
   private readonly dispatcher = new Agent({ maxResponseSize: LONGEST_ANSWER })
-  /** By identity. */
   private readonly answers = new Map<string, Heard>()
   /** When this replica itself answered at an address; another pod may have it later. */
   private readonly own = new Map<string, number>()
@@ -78,7 +77,6 @@ export class Peers {
   private timer: Timer | null = null
   private nextAt = 0
   private polling = false
-  /** Once more after this round. */
   private again = false
 
   constructor(options: PeersOptions) {
@@ -115,7 +113,6 @@ export class Peers {
     return { ready: members.filter(({ ready }) => ready).length, seen: members.length }
   }
 
-  /** Those that answered lately. */
   get members(): readonly Member[] {
     return this.heard.filter(({ lease }) => lease === this.options.lease)
   }

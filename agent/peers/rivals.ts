@@ -7,7 +7,6 @@ export interface RivalsOptions {
   readonly peers: Pick<Peers, 'survey'>
   /** What this replica competes for, as `Member` has it. */
   readonly lease: string
-  /** Of this replica's own pod. */
   readonly podAgeMs: () => number | null
   readonly leads: () => boolean
   readonly clock: Clock

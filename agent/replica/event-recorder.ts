@@ -56,7 +56,6 @@ export class EventRecorder {
     metrics.restarted(reason)
   }
 
-  /** Whether the Lease can be written, read and watched. */
   lease(
     { writeProblem, readProblem, watchProblem }: Pick<ElectionState, `${'write' | 'read' | 'watch'}Problem`>,
     decision: string,
@@ -70,7 +69,6 @@ export class EventRecorder {
     this.trouble('owner', problem, 'the Lease belongs to no other Deployment or StatefulSet any more')
   }
 
-  /** Whether a launcher has come; see `LauncherAbsence`. */
   launcher(problem: string | null): void {
     this.trouble('launcher', problem, 'a launcher has connected')
   }

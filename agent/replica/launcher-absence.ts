@@ -3,7 +3,6 @@ import type { Clock, Timer } from '../clock.ts'
 
 export interface LauncherAbsenceOptions {
   readonly clock: Clock
-  /** The agent's own. */
   readonly socket: string
   /** The API server's version, such as `1.28`; rejects or resolves to `null` where it cannot be told. */
   readonly serverVersion: () => Promise<string | null>
@@ -26,7 +25,6 @@ export class LauncherAbsence {
     this.options = options
   }
 
-  /** Waits for one from now on. */
   start(): void {
     if (!this.hasCome) this.timer = this.options.clock.after(CONNECTS_WITHIN_MS, () => void this.look())
   }

@@ -1,8 +1,7 @@
 import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Clock, Instant } from '../clock.ts'
-
-const BOOT_ID = '/proc/sys/kernel/random/boot_id'
+import { bootId } from '../link/keys.ts'
 
 /**
  * How long ago the first agent that used `directory` started, in whole milliseconds: in a pod, the pod's age. Counted by
@@ -12,16 +11,16 @@ const BOOT_ID = '/proc/sys/kernel/random/boot_id'
 export function podAge(directory: string, clock: Clock): (now: Instant) => number | null {
   const file = join(directory, 'born')
   try {
-    const bootId = readFileSync(BOOT_ID, 'utf8').trim()
-    writeFileSync(file, JSON.stringify({ bootId, boot: clock.now().boot }), { flag: 'wx', mode: 0o600 })
+    const born = { bootId: bootId(), boot: clock.now().boot }
+    writeFileSync(file, JSON.stringify(born), { flag: 'wx', mode: 0o600 })
   } catch {
     // It was there before, or cannot be written: what follows tells which.
   }
   try {
-    const { bootId, boot } = JSON.parse(readFileSync(file, 'utf8')) as { bootId: string; boot: number }
+    const born = JSON.parse(readFileSync(file, 'utf8')) as { bootId: string; boot: number }
     const wall = statSync(file).mtimeMs
-    const sameBoot = bootId === readFileSync(BOOT_ID, 'utf8').trim() && Number.isFinite(boot)
-    return (now) => Math.max(1, Math.round(sameBoot ? now.boot - boot : now.wall - wall))
+    const sameBoot = born.bootId === bootId() && Number.isFinite(born.boot)
+    return (now) => Math.max(1, Math.round(sameBoot ? now.boot - born.boot : now.wall - wall))
   } catch {
     return () => null
   }

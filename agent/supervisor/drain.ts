@@ -7,7 +7,6 @@ export interface DrainOptions {
   /** From where connections to LangFlow are open; `null`: that cannot be known. */
   readonly connections: () => readonly string[] | null
   readonly log: Pick<Log, 'info'>
-  /** Nothing is open any more. */
   readonly drained: () => void
   /**
    * LangFlow can be told to end: whoever routes knows by now that the gate is closed, so that what is new comes from those that
@@ -16,7 +15,6 @@ export interface DrainOptions {
    * @param leftMs of the drain
    */
   readonly endable: (leftMs: number) => boolean
-  /** What `view` says has changed. */
   readonly changed: () => void
 }
 
@@ -91,7 +89,6 @@ export function openConnections(port: number): string[] | null {
   return [...new Set(open.map((socket) => socket.ends))].map((ends) => addressOf(ends.split(' ')[1] ?? ''))
 }
 
-/** How many addresses are named. */
 const NAMED = 3
 
 /** For people: `3 connections from 10.1.2.3 (2), 10.1.2.4`, those with the most first. */

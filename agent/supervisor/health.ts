@@ -44,7 +44,6 @@ export class HealthProbe {
     this.pool = new Pool(options.target.origin, { connect: { rejectUnauthorized: false } })
   }
 
-  /** Probes until LangFlow is healthy, then watches it. */
   start(state: ProbedState): void {
     this.stop()
     void this.probe(++this.round, state, 0)
@@ -125,7 +124,6 @@ export class WorkloadHealth {
   private startTimer: Timer | null = null
   /** Monotonic ms, when the present phase of a takeover began; `null`: none is under way. */
   private phaseBegan: number | null = null
-  /** Monotonic ms, when its start was ordered. */
   private orderedAt: number
   /** Monotonic ms, when it was healthy for the first time since its start. */
   private servedSince: number | null = null
@@ -149,7 +147,6 @@ export class WorkloadHealth {
     return this.servedSince === null ? null : this.options.clock.mono() - this.servedSince
   }
 
-  /** A start was ordered. */
   ordered(): void {
     this.servedSince = null
     this.orderedAt = this.options.clock.mono()
@@ -164,7 +161,6 @@ export class WorkloadHealth {
     this.watch()
   }
 
-  /** LangFlow's process runs now. */
   started(): void {
     this.options.metrics.takeover('start', this.endPhase())
     this.watch()

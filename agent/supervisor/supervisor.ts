@@ -22,7 +22,6 @@ import { WorkloadHealth, type WorkloadHealthOptions } from './health.ts'
 /** What the agent needs of the machine; a seam for tests. */
 export interface SupervisorMachine {
   readonly clock: Clock
-  /** Whether nothing listens on the workload's port. */
   portFree(): Promise<boolean>
   /** From where connections to the workload's port are open, an address for each; `null` where that cannot be known. */
   connections(): readonly string[] | null
@@ -84,7 +83,6 @@ export class Supervisor {
   private restarting = false
 
   // Actual.
-  /** As the launcher told it last. */
   view: WorkloadView = NOTHING
   /** The launcher has looked for what an earlier one left: its `idle` can be believed. */
   private met = false
@@ -174,7 +172,6 @@ export class Supervisor {
     return this.health.lastProbe
   }
 
-  /** It was healthy in its term. */
   get served(): boolean {
     const { health, servedEpoch, view } = this
     return health.servedMs !== null || (servedEpoch !== null && servedEpoch === view.epoch)
