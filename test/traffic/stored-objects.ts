@@ -1,8 +1,8 @@
+import assert from 'node:assert/strict'
 import { ApiError } from '../../agent/kube/errors.ts'
 import type { Kind, KubeObject, MergePatch, ObjectsApi } from '../../agent/kube/objects.ts'
 
 type Changes = Readonly<Record<string, string | null>> | undefined
-type Answer<T> = () => T
 
 /** What a test says of an object. */
 interface Given {
@@ -17,21 +17,24 @@ export class StoredObjects implements ObjectsApi {
   readonly objects = new Map<string, KubeObject>()
   private version = 0
 
-  /** Called with what is asked, such as `patch a`, and what carries it out; by default that is done at once. */
-  meet: <T>(call: string, carryOut: Answer<T>) => Promise<T> = async (_, carryOut) => carryOut()
+  /** Called with what is asked, such as `patch a`, and what carries it out, before that is done. */
+  private meet: (call: string, carryOut: () => unknown) => unknown = () => {}
+
+  /** From now on does this before each such request, or instead of it where it fails. */
+  before(call: RegExp, act: () => unknown): void {
+    this.meet = (asked) => (call.test(asked) ? act() : undefined)
+  }
 
   /** Requests of this verb get no answer until it answers again; `late` carries the last one out. */
   loseAnswers(verb: string): { late: () => unknown; answerAgain(): void } {
     const lost = {
-      late: (): unknown => {
-        throw new Error('it was not sent')
-      },
+      late: (): unknown => assert.fail('it was not sent'),
       answerAgain: () => {
-        this.meet = async (_, carryOut) => carryOut()
+        this.meet = () => {}
       },
     }
-    this.meet = async (call, carryOut) => {
-      if (!call.startsWith(verb)) return carryOut()
+    this.meet = (call, carryOut) => {
+      if (!call.startsWith(verb)) return
       lost.late = carryOut
       throw unanswered()
     }
@@ -110,9 +113,10 @@ export class StoredObjects implements ObjectsApi {
     return object
   }
 
-  private async answer<T>(call: string, carryOut: Answer<T>): Promise<T> {
+  private async answer<T>(call: string, carryOut: () => T): Promise<T> {
     this.calls.push(call)
-    return this.meet(call, carryOut)
+    await this.meet(call, carryOut)
+    return carryOut()
   }
 }
 
