@@ -33,6 +33,11 @@ const GRANT: Grant = {
   onDoubt: 'freeze',
 }
 
+type Setting = Partial<Pick<Bench, 'alone' | 'connections' | 'portFree' | 'remedy'>> & {
+  readonly standby?: StandbyMode
+  readonly reclaim?: () => Promise<void>
+}
+
 /** A supervisor whose launcher, LangFlow and machine are the test. */
 class Bench {
   readonly clock = new VirtualClock()
@@ -52,10 +57,11 @@ class Bench {
   connections: readonly string[] | null = []
   portFree = true
   remedy: Remedy = 'handover'
+  handlers!: LinkHandlers
   private sent: ToLauncher[] = []
-  private handlers!: LinkHandlers
 
-  constructor({ standby = 'cold', reclaim }: { standby?: StandbyMode; reclaim?: () => Promise<void> } = {}) {
+  constructor({ standby = 'cold', reclaim, ...setting }: Setting = {}) {
+    Object.assign(this, setting)
     const bench = this
     const say = (line: string) => void this.said.push(line)
     this.supervisor = new Supervisor({
@@ -123,13 +129,22 @@ class Bench {
     this.handlers.received({ type: 'workload', view: { ...NOTHING, ...view }, cause })
   }
 
-  terminating(): void {
-    this.handlers.received({ type: 'terminating' })
-  }
-
   disconnect(byPeer = true): void {
     this.connected = false
     this.handlers.gone(byPeer)
+  }
+
+  /** The same launcher comes back at once. */
+  reconnect(view: Partial<WorkloadView> = {}): void {
+    this.disconnect()
+    this.connect(view, true)
+  }
+
+  /** It has ended, and is started anew. */
+  startAnew(epoch: number): void {
+    this.hear(KILLED, IDLE)
+    this.supervisor.start(epoch)
+    this.hear({ kind: 'started' }, RUNNING)
   }
 
   get workload(): Workload {
@@ -141,6 +156,16 @@ class Bench {
   /** What was ordered since this was asked last. */
   takeOrders(): ToLauncher[] {
     return this.sent.splice(0)
+  }
+
+  async ordersAfter(ms: number): Promise<ToLauncher[]> {
+    await this.clock.pass(ms)
+    return this.takeOrders()
+  }
+
+  async aliveAfter(ms: number): Promise<Workload['alive']> {
+    await this.clock.pass(ms)
+    return this.workload.alive
   }
 
   get failures(): { reason: string; remedy: Remedy }[] {
@@ -214,7 +239,7 @@ describe('a launcher', () => {
 
   test('that was asked to end runs nothing more; the next one does', async () => {
     const b = await new Bench().idle()
-    b.terminating()
+    b.handlers.received({ type: 'terminating' })
     assert.deepEqual([b.workload.ending, b.workload.canRun], [true, false])
     b.connect({}, true)
     assert.deepEqual([b.workload.ending, b.workload.canRun], [false, true])
@@ -298,29 +323,27 @@ describe('orders', () => {
       const b = await new Bench().idle()
       for (const order of given) give.get(order)?.(b.supervisor)
       assert.deepEqual(b.takeOrders(), given)
-      b.disconnect()
-      b.connect({}, true)
+      b.reconnect()
       assert.deepEqual(b.takeOrders(), again)
     })
   }
 })
 
 describe('a workload', () => {
-  test('may live from the order to start until that is answered', async () => {
-    const answers: [WorkloadCause, alive: 'no' | 'yes'][] = [
-      [{ kind: 'start_refused', reason: 'no grant' }, 'no'],
-      [{ kind: 'stopped', durationMs: 1 }, 'no'],
-      [KILLED, 'no'],
-      [{ kind: 'grant_refused', reason: 'it is older than the one in force' }, 'yes'],
-      [{ kind: 'standby' }, 'yes'],
-    ]
-    for (const [answer, alive] of answers) {
+  for (const [alive, answer] of [
+    ['no', { kind: 'start_refused', reason: 'no grant' }],
+    ['no', { kind: 'stopped', durationMs: 1 }],
+    ['no', KILLED],
+    ['yes', { kind: 'grant_refused', reason: 'it is older than the one in force' }],
+    ['yes', { kind: 'standby' }],
+  ] as ['no' | 'yes', WorkloadCause][]) {
+    test(`may live from the order to start until that is answered: ${answer.kind}`, async () => {
       const b = await new Bench().starting()
       assert.deepEqual([b.workload.alive, b.workload.canRun], ['yes', false])
       b.hear(answer)
-      assert.equal(b.workload.alive, alive, answer.kind)
-    }
-  })
+      assert.equal(b.workload.alive, alive)
+    })
+  }
 
   test('may live from the order to start, also where the launcher tells of a spare’s end meanwhile', async () => {
     const b = await new Bench().starting()
@@ -393,9 +416,7 @@ describe('a workload', () => {
     b.probe.healthy()
     assert.deepEqual(is(), { colder: false, served: true })
     // Started again in place.
-    b.hear(KILLED, IDLE)
-    b.supervisor.start(3)
-    b.hear({ kind: 'started' }, RUNNING)
+    b.startAnew(3)
     assert.deepEqual(is(), { colder: false, served: true })
   })
 })
@@ -416,8 +437,7 @@ describe('what a launcher left that is gone', () => {
       assert.equal(left.workload.alive, 'no')
     }
     const back = await new Bench().running()
-    back.disconnect()
-    back.connect({}, true)
+    back.reconnect()
     assert.equal(back.workload.alive, 'no')
     const idle = await new Bench().idle()
     idle.disconnect()
@@ -425,25 +445,16 @@ describe('what a launcher left that is gone', () => {
   })
 
   test('ends with its namespace in a pod: dead once the port is free, and no sooner than after half a second', async () => {
-    const b = new Bench()
-    b.alone = true
-    await b.running()
+    const b = await new Bench({ alone: true }).running()
     b.disconnect()
-    await b.clock.pass(499)
-    assert.equal(b.workload.alive, 'maybe')
-    await b.clock.pass(1)
-    assert.equal(b.workload.alive, 'no')
+    assert.equal(await b.aliveAfter(499), 'maybe')
+    assert.equal(await b.aliveAfter(1), 'no')
     assert.deepEqual(b.supervisor.view, { ...NOTHING, epoch: 3, identity: 'me' })
-    const slow = new Bench()
-    slow.alone = true
-    slow.portFree = false
-    await slow.running()
+    const slow = await new Bench({ alone: true, portFree: false }).running()
     slow.disconnect()
-    await slow.clock.pass(2_000)
-    assert.equal(slow.workload.alive, 'maybe')
+    assert.equal(await slow.aliveAfter(2_000), 'maybe')
     slow.portFree = true
-    await slow.clock.pass(50)
-    assert.equal(slow.workload.alive, 'no')
+    assert.equal(await slow.aliveAfter(50), 'no')
   })
 
   test('is not taken for dead where a launcher has come, was not alone, or was cut off by this agent', async () => {
@@ -453,13 +464,10 @@ describe('what a launcher left that is gone', () => {
       [false, true, ignore, 'maybe'],
     ]
     for (const [alone, byPeer, then, alive] of cases) {
-      const b = new Bench()
-      b.alone = alone
-      await b.running()
+      const b = await new Bench({ alone }).running()
       b.disconnect(byPeer)
       then(b)
-      await b.clock.pass(5_000)
-      assert.equal(b.workload.alive, alive)
+      assert.equal(await b.aliveAfter(5_000), alive)
     }
   })
 
@@ -592,8 +600,7 @@ describe('the health of a workload', () => {
     assert.deepEqual(b.takeOrders().at(-1), { type: 'start', epoch: 3 })
     b.probe.healthy()
     assert.deepEqual(b.takeOrders(), [{ type: 'healthy' }])
-    b.disconnect()
-    b.connect(RUNNING, true)
+    b.reconnect(RUNNING)
     assert.equal(b.probes.at(-1), 'served')
     b.probe.healthy()
     assert.deepEqual(b.takeOrders(), [{ type: 'healthy' }])
@@ -610,8 +617,7 @@ describe('a workload that fails', () => {
       [(b) => b.probe.unhealthy('/health: 500'), 'LangFlow is unhealthy: /health: 500'],
     ]
     for (const [fail, reason] of failures) {
-      const b = await new Bench().serving(20_000)
-      b.remedy = 'restart'
+      const b = await new Bench({ remedy: 'restart' }).serving(20_000)
       fail(b)
       assert.deepEqual([b.served, b.failures], [[20_000], [{ reason, remedy: 'restart' }]])
     }
@@ -640,8 +646,7 @@ describe('a workload that fails', () => {
       [(b) => b.hear(KILLED, IDLE), 'the launcher stopped LangFlow by itself'],
     ]
     for (const [fail, reason] of failures) {
-      const b = await new Bench().serving(20_000)
-      b.remedy = 'restart'
+      const b = await new Bench({ remedy: 'restart' }).serving(20_000)
       fail(b)
       assert.deepEqual(b.failures, [{ reason, remedy: 'handover' }])
     }
@@ -670,8 +675,7 @@ describe('a workload that fails', () => {
   })
 
   test('by the loss of its worker is ended at once: nobody answers what is open, and nothing ends in order', async () => {
-    const b = await new Bench().serving(1_000)
-    b.connections = ['10.1.2.3', '10.1.2.3']
+    const b = await new Bench({ connections: ['10.1.2.3', '10.1.2.3'] }).serving(1_000)
     b.lose('worker')
     b.supervisor.drain(b.clock.mono() + 5_000)
     await b.clock.pass(0)
@@ -699,8 +703,7 @@ describe('a workload that fails', () => {
   })
 
   test('by the loss of its master is ended in order: its workers may still answer', async () => {
-    const b = await new Bench().serving(1_000)
-    b.connections = ['10.1.2.3', '10.1.2.3']
+    const b = await new Bench({ connections: ['10.1.2.3', '10.1.2.3'] }).serving(1_000)
     b.lose('master')
     assert.equal(b.workload.failed, 'LangFlow lost its master (pid 7)')
     b.supervisor.drain(b.clock.mono() + 5_000)
@@ -720,19 +723,15 @@ describe('a workload that is stopped', () => {
     ['late in a long drain: it would end its requests by itself after 30 s', 60_000, 34_900, 55_000],
   ] as const) {
     test(`is told to end while it drains, ${when}`, async () => {
-      const b = await new Bench().serving(1_000)
-      b.connections = ['10.1.2.3']
+      const b = await new Bench({ connections: ['10.1.2.3'] }).serving(1_000)
       b.supervisor.drain(b.clock.mono() + drainMs)
-      await b.clock.pass(notForMs)
-      assert.deepEqual(b.takeOrders(), [])
-      await b.clock.pass(100)
-      assert.deepEqual(b.takeOrders(), [{ type: 'stop', graceMs }])
+      assert.deepEqual(await b.ordersAfter(notForMs), [])
+      assert.deepEqual(await b.ordersAfter(100), [{ type: 'stop', graceMs }])
     })
   }
 
   test('is drained once nothing is open, and says meanwhile for whom it waits', async () => {
-    const b = await new Bench().serving(1_000)
-    b.connections = ['10.1.2.3']
+    const b = await new Bench({ connections: ['10.1.2.3'] }).serving(1_000)
     b.said.length = 0
     b.supervisor.drain(b.clock.mono() + 5_000)
     await b.clock.pass(2_100)
@@ -752,21 +751,17 @@ describe('a workload that is stopped', () => {
   })
 
   test('is not told to end while it drains where it stands still: it would be killed', async () => {
-    const b = await new Bench().serving(1_000)
-    b.connections = ['10.1.2.3']
+    const b = await new Bench({ connections: ['10.1.2.3'] }).serving(1_000)
     b.freeze()
     b.supervisor.drain(b.clock.mono() + 5_000)
-    await b.clock.pass(3_000)
-    assert.deepEqual(b.takeOrders(), [])
+    assert.deepEqual(await b.ordersAfter(3_000), [])
     b.thaw()
-    await b.clock.pass(100)
-    assert.deepEqual(b.takeOrders(), [{ type: 'stop', graceMs: 31_900 }])
+    assert.deepEqual(await b.ordersAfter(100), [{ type: 'stop', graceMs: 31_900 }])
   })
 
   test('does not wait for what is still open, or cannot be told', async () => {
     for (const open of [['10.1.2.3'], null]) {
-      const b = await new Bench().serving(1_000)
-      b.connections = open
+      const b = await new Bench({ connections: open }).serving(1_000)
       b.supervisor.stop(30_000)
       b.supervisor.stop(200)
       assert.deepEqual(b.takeOrders(), [
@@ -777,13 +772,10 @@ describe('a workload that is stopped', () => {
   })
 
   test('without a drain, to be started again, has the time of one for what is open', async () => {
-    const b = await new Bench().serving(1_000)
-    b.connections = ['10.1.2.3']
+    const b = await new Bench({ connections: ['10.1.2.3'] }).serving(1_000)
     b.supervisor.restart(30_000, 5_000)
-    await b.clock.pass(4_900)
-    assert.deepEqual(b.takeOrders(), [{ type: 'stop', graceMs: 30_000, restarts: true }])
-    await b.clock.pass(100)
-    assert.deepEqual(b.takeOrders(), [{ type: 'stop', graceMs: CUT_OFF_MS, restarts: true }])
+    assert.deepEqual(await b.ordersAfter(4_900), [{ type: 'stop', graceMs: 30_000, restarts: true }])
+    assert.deepEqual(await b.ordersAfter(100), [{ type: 'stop', graceMs: CUT_OFF_MS, restarts: true }])
   })
 
   test('and started again is not stopped for what was open before', async () => {
@@ -794,8 +786,7 @@ describe('a workload that is stopped', () => {
     b.hear({ kind: 'started' }, RUNNING)
     b.connections = ['10.1.2.3']
     b.takeOrders()
-    await b.clock.pass(6_000)
-    assert.deepEqual(b.takeOrders(), [])
+    assert.deepEqual(await b.ordersAfter(6_000), [])
   })
 
   test('leaves a spare, which ends before the term does unless a start follows', async () => {
