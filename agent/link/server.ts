@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { chmodSync, lstatSync, rmSync, statSync, unlinkSync } from 'node:fs'
-import { connect, createServer, type Server, type Socket } from 'node:net'
+import { connect, createServer, type Socket } from 'node:net'
 import { dirname } from 'node:path'
 import { BOOT_RESOLUTION_MS, type Clock, type Instant, type Timer, untilNext } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
@@ -53,7 +53,7 @@ const CLOCK_TOLERANCE_MS = 5_000
  */
 export class LinkServer {
   private readonly parts: LinkServerOptions
-  private server: Server
+  private server = this.newServer()
   /** Of the socket that this agent made; 0: none. */
   private inode = 0
   private readonly strangers = new Set<Socket>()
@@ -64,10 +64,9 @@ export class LinkServer {
 
   constructor(parts: LinkServerOptions) {
     this.parts = parts
-    this.server = this.newServer()
   }
 
-  private newServer(): Server {
+  private newServer() {
     // An error, e.g. that no file descriptor is left for a connection, ends nothing: others may be accepted.
     return createServer((socket) => this.accept(socket)).on('error', () => {})
   }

@@ -77,7 +77,6 @@ export class Peers {
   private timer: Timer | null = null
   private nextAt = 0
   private polling = false
-  private again = false
 
   constructor(options: PeersOptions) {
     this.options = options
@@ -94,8 +93,6 @@ export class Peers {
   /** Asks once more, out of turn: one that was ready a moment ago may be gone. */
   askAgain(): void {
     if (!this.asking) return
-    this.again = this.polling
-    if (this.polling) return
     this.timer?.cancel()
     this.nextAt = this.options.clock.mono()
     this.schedule()
@@ -151,8 +148,6 @@ export class Peers {
     for (const problem of problems) repeats.happened('peers', problem)
     if (problems.length === 0) repeats.over('peers', 'every peer answers')
     this.options.asked?.()
-    if (this.again) this.nextAt = clock.mono()
-    this.again = false
     this.schedule()
   }
 

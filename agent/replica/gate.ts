@@ -4,8 +4,8 @@ import { inability } from '../election/ability.ts'
 import { coolDownEnds, doubtAt } from '../election/deadlines.ts'
 import type { CandidateConfig, ElectionState } from '../election/state.ts'
 import { holderOf } from '../lease/lease.ts'
-import type { WorkloadView } from '../link/messages.ts'
 import type { Check, PeersView } from '../observe/status.ts'
+import type { Supervisor } from '../supervisor/supervisor.ts'
 
 /** What a replica needs to know of its own configuration. */
 export interface ReplicaOptions
@@ -21,14 +21,7 @@ export interface ReplicaFacts {
   readonly now: Instant
   readonly state: ElectionState
   readonly decision: string
-  readonly workload: {
-    readonly view: WorkloadView
-    readonly launcher: 'connected' | 'missing' | 'silent'
-    readonly canRun: boolean
-    readonly healthy: boolean
-    readonly lastProbe: string | null
-    readonly draining: string | null
-  }
+  readonly workload: Pick<Supervisor, 'view' | 'launcher' | 'canRun' | 'healthy' | 'lastProbe' | 'draining'>
   readonly peers: PeersView | null
   readonly podAgeMs: number | null
   /** See `AgentStatus`. */

@@ -11,7 +11,7 @@ import type { Metrics } from '../observe/metrics.ts'
 import type { AgentStatus, StatusSource } from '../observe/status.ts'
 import { MakingWay } from '../peers/making-way.ts'
 import type { Peers, PeersOptions } from '../peers/peers.ts'
-import { Rivals } from '../peers/rivals.ts'
+import { watchRivals } from '../peers/rivals.ts'
 import { GATE_KNOWN_MS } from '../supervisor/drain.ts'
 import type { Supervisor, SupervisorOptions } from '../supervisor/supervisor.ts'
 import { Steering, type SteeringOptions } from '../traffic/steering.ts'
@@ -67,7 +67,8 @@ export class Replica implements StatusSource {
   private readonly absence: LauncherAbsence
   /** `null`: nobody is asked. */
   private readonly makingWay: MakingWay | null
-  private readonly rivals: Rivals | null
+  private readonly watchRivals: () => ReturnType<typeof watchRivals> | null
+  private rivals: ReturnType<typeof watchRivals> | null = null
   private readonly ended = Promise.withResolvers<0 | 1>()
   private readonly steering: Steering
   private http: Pick<HttpServer, 'close'> | null = null
@@ -112,20 +113,11 @@ export class Replica implements StatusSource {
       ready: () => this.ready(),
       inDoubt: () => isInDoubt({ options, state: state(), now: clock.now() }),
     })
-    const common = { podAgeMs, clock, tell }
+    const others = peers && { peers, podAgeMs, term: () => state().term, clock, tell }
     this.makingWay =
-      peers &&
-      new MakingWay({
-        ...common,
-        peers,
-        revision: pod.revision,
-        leaseDurationMs,
-        log,
-        term: () => state().term,
-        workload: this.supervisor,
-      })
-    this.rivals =
-      peers && new Rivals({ ...common, peers, lease, leads: () => state().term !== null, repeats })
+      others &&
+      new MakingWay({ ...others, revision: pod.revision, leaseDurationMs, log, workload: this.supervisor })
+    this.watchRivals = () => others && watchRivals({ ...others, lease, repeats })
     this.elector = new Elector({
       config: { ...options, owner: pod.owner, salt: parts.salt },
       api: parts.api,
@@ -151,7 +143,7 @@ export class Replica implements StatusSource {
     log.event('campaigning', { epoch: 0, lease: this.lease })
     log.info('answering HTTP', { port: http.port })
     if (options.pod.problem !== null) log.warn(options.pod.problem)
-    this.rivals?.start()
+    this.rivals = this.watchRivals()
     this.elector.start()
     this.absence.start()
     this.steering.start()

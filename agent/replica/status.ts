@@ -13,6 +13,7 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
   const lease = state.seen?.lease ?? null
   const holder = lease === null ? null : holderOf(lease)
   const { standby, ...view } = workload.view
+  const { launcher, healthy, lastProbe, draining } = workload
   return {
     identity: options.identity,
     version: VERSION,
@@ -42,23 +43,13 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
       steppingDown: term?.stepDown?.reason ?? null,
       coolDownMs: coolDownEnds(state) > now.mono ? Math.round(coolDownEnds(state) - now.mono) : null,
     },
-    workload: {
-      ...view,
-      launcher: workload.launcher,
-      healthy: workload.healthy,
-      lastProbe: workload.lastProbe,
-      draining: workload.draining,
-    },
+    workload: { ...view, launcher, healthy, lastProbe, draining },
     langflow: {
       version: state.workload.langflow,
       newest: lease === null ? null : langflowOf(lease),
       outdated: state.outdated !== null,
     },
-    standby: {
-      wanted: options.standby,
-      ...standby,
-      state: standbyState(facts),
-    },
+    standby: { wanted: options.standby, ...standby, state: standbyState(facts) },
     peers: facts.peers,
     traffic: {
       mode: options.traffic.mode,

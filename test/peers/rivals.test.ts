@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import type { Fact } from '../../agent/election/state.ts'
+import type { Fact, Term } from '../../agent/election/state.ts'
 import type { Member } from '../../agent/peers/peers.ts'
-import { Rivals } from '../../agent/peers/rivals.ts'
+import { watchRivals } from '../../agent/peers/rivals.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
 
 const LEADER: Member = {
@@ -23,12 +23,12 @@ class Bench {
   readonly told: (string | null)[] = []
   readonly lines: string[] = []
   surveys = 0
-  leads = false
+  term: Term | null = null
   survey: () => Promise<readonly Member[]> = async () => [FELLOW]
-  readonly rivals: Rivals
+  rivals: ReturnType<typeof watchRivals> | null = null
 
-  constructor() {
-    this.rivals = new Rivals({
+  async start(): Promise<this> {
+    this.rivals = watchRivals({
       peers: {
         survey: () => {
           this.surveys++
@@ -37,7 +37,7 @@ class Bench {
       },
       lease: 'team/lock-2',
       podAgeMs: () => 60_000,
-      leads: () => this.leads,
+      term: () => this.term,
       clock: this.clock,
       repeats: {
         happened: (_, msg) => void this.lines.push(msg),
@@ -45,10 +45,6 @@ class Bench {
       },
       tell: (fact: Fact) => void (fact.type === 'barred' && this.told.push(fact.reason)),
     })
-  }
-
-  async start(): Promise<this> {
-    this.rivals.start()
     await this.clock.pass(0)
     return this
   }
@@ -129,7 +125,7 @@ describe('a replica that starts', () => {
   test('goes on where it has taken its own grant back meanwhile', async () => {
     const b = new Bench()
     b.survey = async () => [LEADER]
-    b.leads = true
+    b.term = {} as Term
     assert.deepEqual((await b.start()).told, [ASKING, null])
   })
 
@@ -137,7 +133,7 @@ describe('a replica that starts', () => {
     const b = new Bench()
     b.survey = async () => [LEADER]
     await b.start()
-    b.rivals.close()
+    b.rivals?.close()
     await b.clock.pass(60_000)
     assert.equal(b.told.length, 2)
   })

@@ -418,7 +418,7 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
     name: 'competes for a Lease of its own beside peers that compete for another one',
     rule: '1',
     file: 'agent/peers/rivals.ts',
-    from: 'if (lease === this.options.lease) return false',
+    from: 'if (lease === own.lease) return false',
     to: "if (lease !== '') return false",
     test: 'test/peers/rivals.test.ts',
   },
