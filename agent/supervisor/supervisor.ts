@@ -348,7 +348,7 @@ export class Supervisor {
       const wasSilent = this.launcher === 'silent'
       this.unanswered = 0
       if (wasSilent) this.report()
-    } else {
+    } else if (message.type === 'terminating') {
       this.launcherEnds = true
       this.report()
     }
