@@ -89,32 +89,18 @@ test('a replica says once that it serves or stands by, with what, and again afte
 })
 
 describe('a trouble', () => {
-  for (const [what, tell, lines] of [
-    [
-      'with its owner',
-      (recorder, problem) => recorder.owner(problem),
-      ['it is wrong', 'the Lease belongs to no other Deployment or StatefulSet any more', 'it is wrong'],
-    ],
-    [
-      'with an absent launcher',
-      (recorder, problem) => recorder.launcher(problem),
-      ['it is wrong', 'a launcher has connected', 'it is wrong'],
-    ],
-    [
-      'with versions of LangFlow',
-      (recorder, problem) => recorder.version(problem),
-      ['it is wrong', 'it is wrong'],
-    ],
-    [
-      'with epochs that have left their field is an alarm, and',
-      (recorder, problem) => recorder.epoch(problem),
-      ['ALARM: it is wrong', 'ALARM: it is wrong'],
-    ],
-  ] as [string, (recorder: EventRecorder, problem: string | null) => void, string[]][]) {
+  const OWNER_OVER = 'the Lease belongs to no other Deployment or StatefulSet any more'
+  for (const [what, trouble, said, over] of [
+    ['with its owner', 'owner', 'it is wrong', OWNER_OVER],
+    ['with an absent launcher', 'launcher', 'it is wrong', 'a launcher has connected'],
+    ['with versions of LangFlow', 'version', 'it is wrong', null],
+    ['with epochs that have left their field is an alarm, and', 'epoch', 'ALARM: it is wrong', null],
+  ] as const) {
     test(`${what} is told once, and once more where it comes back`, () => {
-      const { said, recorder } = setUp()
-      for (const problem of [null, 'it is wrong', 'it is wrong', null, 'it is wrong']) tell(recorder, problem)
-      assert.deepEqual(said(), lines)
+      const { said: lines, recorder } = setUp()
+      for (const problem of [null, 'it is wrong', 'it is wrong', null, 'it is wrong'])
+        recorder[trouble](problem)
+      assert.deepEqual(lines(), [said, ...(over === null ? [] : [over]), said])
     })
   }
 
