@@ -10,19 +10,18 @@ interface Given {
   readonly [field: string]: unknown
 }
 
-/** The objects of one namespace as an API server keeps them; `meet` makes each request end as a test says. */
+/** The objects of one namespace as an API server keeps them; `before` makes requests end as a test says. */
 export class StoredObjects implements ObjectsApi {
   readonly namespace = 'team'
   readonly calls: string[] = []
   readonly objects = new Map<string, KubeObject>()
   private version = 0
 
-  /** Called with what is asked, such as `patch a`, and what carries it out, before that is done. */
   private meet: (call: string, carryOut: () => unknown) => unknown = () => {}
 
-  /** From now on does this before each such request, or instead of it where it fails. */
-  before(call: RegExp, act: () => unknown): void {
-    this.meet = (asked) => (call.test(asked) ? act() : undefined)
+  /** From now on does this before each such request, such as `patch a`, or instead of it where it fails. */
+  before(call: RegExp, act: (carryOut: () => unknown) => unknown): void {
+    this.meet = (asked, carryOut) => (call.test(asked) ? act(carryOut) : undefined)
   }
 
   /** Requests of this verb get no answer until it answers again; `late` carries the last one out. */
@@ -33,11 +32,10 @@ export class StoredObjects implements ObjectsApi {
         this.meet = () => {}
       },
     }
-    this.meet = (call, carryOut) => {
-      if (!call.startsWith(verb)) return
+    this.before(new RegExp(`^${verb}`), (carryOut) => {
       lost.late = carryOut
       throw unanswered()
-    }
+    })
     return lost
   }
 
