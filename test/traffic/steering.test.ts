@@ -142,7 +142,7 @@ describe('a planned stop', () => {
   })
 
   for (const stage of ['draining', 'stopping'] as const) {
-    it(`does not go on in a later term with the ${stage} for which it waited in an earlier one`, async () => {
+    it(`does not carry out in a later term what it waited for while ${stage} in an earlier one`, async () => {
       const scene = new Scene({ drainTimeoutMs: stage === 'stopping' ? 0 : 20_000 }).tell(STEP_DOWN)
       assert.equal(scene.state.term?.stepDown?.stage, stage)
       scene.state = { ...scene.state, term: { ...scene.state.term, epoch: scene.state.term.epoch + 1 } }
