@@ -49,21 +49,11 @@ export function actingIntervals(beats: readonly Beat[], { periodMs, silenceMs }:
 
 /** Milliseconds during which at least two different actors acted; 0 when they only touch. */
 export function overlapMs(intervals: readonly Interval[]): number {
-  const edges = intervals
-    .flatMap(({ actor, from, to }) => [
-      { at: from, actor, step: 1 },
-      { at: to, actor, step: -1 },
-    ])
-    .sort((a, b) => a.at - b.at)
-  const depth = new Map<string, number>()
+  const edges = intervals.flatMap(({ from, to }) => [from, to]).sort((a, b) => a - b)
   let total = 0
-  let since = 0
-  for (const { at, actor, step } of edges) {
-    if (depth.size > 1) total += at - since
-    since = at
-    const now = (depth.get(actor) ?? 0) + step
-    if (now === 0) depth.delete(actor)
-    else depth.set(actor, now)
+  for (const [n, edge] of edges.entries()) {
+    const acting = intervals.filter(({ from, to }) => from <= edge && edge < to)
+    if (new Set(acting.map(({ actor }) => actor)).size > 1) total += edges[n + 1]! - edge
   }
   return total
 }

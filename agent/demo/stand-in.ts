@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { openSync, readdirSync, readFileSync, writeSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
-import type { Clock } from '../clock.ts'
+import { systemClock } from '../clock.ts'
 import { FatalError } from '../exit.ts'
 import { type Beat, RHYTHMS } from './overlap.ts'
 
@@ -16,15 +16,10 @@ const HEALTH: Readonly<Record<string, object>> = {
  * A small stand-in for LangFlow: answers on its port, names its replica and epoch, beats for as long as it executes,
  * and ends on SIGTERM once the requests in flight are answered.
  */
-export async function serveStandIn(
-  port: number,
-  beatsDir: string,
-  env: NodeJS.ProcessEnv,
-  clock: Clock,
-): Promise<void> {
+export async function serveStandIn(port: number, beatsDir: string, env: NodeJS.ProcessEnv): Promise<void> {
   const { LEADER_IDENTITY: replica, LEADER_EPOCH: epoch } = env
   if (!replica || !epoch) throw new FatalError('demo-workload is for the demo: run langflow-leader demo')
-  const stopBeating = beat(join(beatsDir, `${replica}.${epoch}.${process.pid}`), clock)
+  const beating = beat(join(beatsDir, `${replica}.${epoch}.${process.pid}`))
   const hello = { replica, epoch: Number(epoch), text: `Hello from ${replica}, leader in epoch ${epoch}.` }
   const server = createServer(({ url = '' }, response) => {
     response.setHeader('content-type', 'application/json')
@@ -32,26 +27,22 @@ export async function serveStandIn(
   })
   server.listen(port, '127.0.0.1')
   await once(server, 'listening')
-  await new Promise((resolve) => process.once('SIGTERM', resolve))
+  await once(process, 'SIGTERM')
   server.close()
   server.closeIdleConnections()
   await once(server, 'close')
-  stopBeating()
+  clearInterval(beating)
 }
 
 /**
  * Writes the monotonic time to a file of the process's own, at once and then in each period, for as long as it executes. Each line
- * is one write(2), so that SIGKILL leaves nothing unwritten. Returns what ends it.
+ * is one write(2), so that SIGKILL leaves nothing unwritten.
  */
-function beat(file: string, clock: Clock): () => void {
+function beat(file: string): NodeJS.Timeout {
   const fd = openSync(file, 'a')
-  const once = () => {
-    writeSync(fd, `${clock.mono()}\n`)
-    timer = clock.after(RHYTHMS.beats.periodMs, once)
-  }
-  let timer = clock.after(0, () => {})
+  const once = () => writeSync(fd, `${systemClock.mono()}\n`)
   once()
-  return () => timer.cancel()
+  return setInterval(once, RHYTHMS.beats.periodMs)
 }
 
 /** All that the workloads wrote; an actor is `REPLICA.EPOCH.PID`. A last line that SIGKILL cut short is left out. */

@@ -1,4 +1,5 @@
-import type { EventName } from '../observe/events.ts'
+import { systemClock } from '../clock.ts'
+import type { EventName } from '../observe/log.ts'
 import type { Demo } from './demo.ts'
 import type { Replica, ReplicaEvent } from './replica.ts'
 
@@ -37,13 +38,13 @@ export interface Takeover {
 
 /** Does `kind` to the leader and measures what follows, until another replica has answered the client. */
 export async function takeOver(kind: Kind, leader: Replica, demo: Demo): Promise<Takeover> {
-  const { events, client, clock, acquireWithinMs, serveWithinMs } = demo
+  const { events, client, acquireWithinMs, serveWithinMs } = demo
   const from = leader.name
   const mark = events.length
   const find = (event: EventName, by: (replica: string) => boolean) =>
     events.slice(mark).find((one) => one.event === event && by(one.replica))
   const byOld = (replica: string) => replica === from
-  const faultAt = clock.mono()
+  const faultAt = systemClock.mono()
   await leader[kind]()
 
   const acquired = await demo.until('another replica to acquire the Lease', acquireWithinMs, () =>
@@ -84,7 +85,7 @@ export async function recover({ kind, from }: Takeover, replica: Replica, demo: 
   if (kind === 'hang') {
     replica.thaw()
   } else {
-    await demo.until(`${from} to end`, demo.acquireWithinMs, () => replica.hasEnded || null)
+    await demo.until(`${from} to end`, demo.acquireWithinMs, () => replica.hasEnded)
     replica.start()
   }
   await demo.until(`${from} to stand by again`, demo.acquireWithinMs, () =>

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import type { Result } from '../../agent/demo/view.ts'
+import type { Result } from '../../agent/demo/report.ts'
 import { DemoProcess, FAST } from './demo-process.ts'
 
 const SILENT = fileURLToPath(new URL('./fixtures/silent-workload.mjs', import.meta.url))
@@ -121,7 +121,7 @@ describe('demo', { concurrency: 2 }, () => {
       [['--command', 'no-such-program run'], 2, /there is no program no-such-program in PATH/],
       [['--command', '"langflow'], 2, /the quote " is not closed/],
       [['--lease-duration=5s'], 2, /set --lease-duration to at least 12s/],
-      [[`--listen=127.0.0.1:${port}`], 1, /the port is in use/],
+      [[`--listen=127.0.0.1:${port}`], 1, /127\.0\.0\.1:\d+ \(the port is in use\): give another --listen/],
     ] as const) {
       const demo = new DemoProcess(args)
       assert.equal(await demo.ended, code)
