@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
-import { type AgentOptions, agentOptions, parseAgentOptions } from '../config/options.ts'
+import { type AgentOptions, agentOptions } from '../config/options.ts'
 import { LauncherKeys } from '../link/keys.ts'
 import { createLog, type Log } from '../observe/log.ts'
 import { isPortFree } from '../processes/port.ts'
@@ -12,8 +12,9 @@ export function addAgent(program: Command): void {
   const command = program
     .command('agent')
     .description('elect, gate and hand over: the sidecar beside a launcher')
-  agentOptions(command).action(async () => {
-    const options = parseAgentOptions(command)
+  const read = agentOptions(command)
+  command.action(async () => {
+    const options = read()
     process.exitCode = await runAgent(options, newKeys(options))
   })
 }

@@ -1,12 +1,13 @@
 import type { Command } from 'commander'
-import { demoOptions, parseDemoOptions } from '../demo/settings.ts'
+import { demoOptions } from '../demo/settings.ts'
 
 /** `demo`, and the two hidden commands by which it starts its stand-ins and what clears up behind it. */
 export function addDemo(program: Command): void {
   const command = program.command('demo').description('watch three replicas take over from each other')
-  demoOptions(command).action(async () => {
+  const options = demoOptions(command)
+  command.action(async () => {
     const { runDemo } = await import('../demo/demo.ts')
-    process.exitCode = await runDemo(parseDemoOptions(command), process.env)
+    process.exitCode = await runDemo(options(), process.env)
   })
   program
     .command('demo-workload', { hidden: true })
