@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { styleText } from 'node:util'
 import { systemClock } from '../clock.ts'
+import { flagOf } from '../config/setting.ts'
 import { formatDuration } from '../config/values.ts'
 import { FatalError } from '../exit.ts'
 import { kubeconfigFor, LeaseServer } from './api-server.ts'
@@ -101,7 +102,7 @@ export class Demo {
     this.client = new SteadyClient(({ headers, body }) =>
       this.#standIn ? JSON.parse(body).replica : headers[REPLICA_HEADER],
     )
-    this.acquireWithinMs = 2 * options.leaseDurationMs + HANDOVER_WITHIN_MS
+    this.acquireWithinMs = 2 * options.timings.leaseDurationMs + HANDOVER_WITHIN_MS
     this.serveWithinMs = this.#standIn ? STAND_IN_SERVES_WITHIN_MS : COMMAND_SERVES_WITHIN_MS
   }
 
@@ -152,7 +153,7 @@ export class Demo {
   }
 
   #start(workspace: Workspace, places: readonly Place[]): void {
-    const { leaseDurationMs, renewDeadlineMs, retryPeriodMs, killMarginMs, command } = this.#options
+    const { timings, command } = this.#options
     // Made beforehand, so that the first start need not wait out a whole lease duration.
     this.#api.put({ metadata: LEASE })
     const kubeconfig = join(workspace.dir, 'kubeconfig')
@@ -162,10 +163,7 @@ export class Demo {
       `--kubeconfig=${kubeconfig}`,
       `--lease-namespace=${LEASE.namespace}`,
       `--lease-name=${LEASE.name}`,
-      `--lease-duration=${formatDuration(leaseDurationMs)}`,
-      `--renew-deadline=${formatDuration(renewDeadlineMs)}`,
-      `--retry-period=${formatDuration(retryPeriodMs)}`,
-      `--kill-margin=${formatDuration(killMarginMs)}`,
+      ...Object.entries(timings).map(([timing, ms]) => `${flagOf(timing)}=${formatDuration(ms)}`),
     ]
     // This program's own settings are for the demo and not for its replicas.
     const env = Object.fromEntries(Object.entries(this.#env).filter(([name]) => !name.startsWith('LEADER_')))
@@ -192,9 +190,8 @@ export class Demo {
     const { client, events, acquireWithinMs, serveWithinMs } = this
     const door = this.#door
     let { replica: leader } = await this.until('the first leader to serve', serveWithinMs, () =>
-      events.find(({ event }) => event === 'serving'),
+      events.find(({ event, replica }) => event === 'serving' && door.isOpenTo(replica)),
     )
-    await this.until('the front door to open', acquireWithinMs, () => door.isOpenTo(leader))
     client.start(this.#standIn ? door.url : `${door.url}/health`, this.#abort.signal)
     await this.until('all three replicas', acquireWithinMs, () =>
       NAMES.every(
@@ -237,11 +234,12 @@ export class Demo {
   }
 
   #title(): string {
-    const { command, leaseDurationMs, renewDeadlineMs, retryPeriodMs } = this.#options
+    const { command, timings } = this.#options
     const workload = command?.join(' ') ?? 'a small stand-in for LangFlow'
-    const timings = [leaseDurationMs, renewDeadlineMs, retryPeriodMs].map(formatDuration).join(' / ')
+    const { leaseDurationMs, renewDeadlineMs, retryPeriodMs } = timings
+    const lease = [leaseDurationMs, renewDeadlineMs, retryPeriodMs].map(formatDuration).join(' / ')
     return (
-      `langflow-leader demo: three replicas of ${workload}, one Lease (${timings})\n` +
+      `langflow-leader demo: three replicas of ${workload}, one Lease (${lease})\n` +
       `front door ${this.#door.url}, which follows the gates; a client asks it each ${EVERY_MS} ms\n\n`
     )
   }
@@ -267,7 +265,6 @@ export class Demo {
   }
 
   #result(workspace: Workspace): Result {
-    const { leaseDurationMs, renewDeadlineMs, retryPeriodMs, killMarginMs } = this.#options
     const overlapFrom = this.#standIn ? 'beats' : 'answers'
     const signs = this.#standIn ? this.#beats(workspace) : this.#answers
     // Never rounds down to nothing.
@@ -279,7 +276,7 @@ export class Demo {
       overlapFrom,
       samples: signs.length,
       requests: { sent: this.client.requests.length, failed: this.client.failed },
-      timings: { leaseDurationMs, renewDeadlineMs, retryPeriodMs, killMarginMs },
+      timings: this.#options.timings,
       elapsedMs: Math.round(this.#elapsedMs()),
       logs: overlap === 0 ? null : workspace.logs,
     }

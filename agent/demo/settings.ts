@@ -4,8 +4,9 @@ import { TIMING_SETTINGS } from '../config/settings.ts'
 import { contradiction, type Timings, timingsOf } from '../config/timings.ts'
 import { findExecutable, type Listen, parseListen, splitWords } from '../config/values.ts'
 
-/** All that a demo is told. Times in milliseconds. */
-export interface DemoOptions extends Timings {
+/** All that a demo is told. */
+export interface DemoOptions {
+  readonly timings: Timings
   /** Where the front door is. */
   readonly listen: Listen
   /** What is elected; `null`: the stand-in. */
@@ -40,7 +41,7 @@ export function demoOptions(command: Command): () => DemoOptions {
     const timings = timingsOf(said)
     const problem = contradiction({ ...timings, onDoubt: 'freeze' })
     if (problem !== null) command.error(problem)
-    return { ...timings, listen, command: workload, json }
+    return { timings, listen, command: workload, json }
   }
 }
 

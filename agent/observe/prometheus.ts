@@ -1,7 +1,24 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import { VERSION } from '../version.ts'
-import type { Metrics } from './metrics.ts'
 import type { AgentStatus } from './status.ts'
+
+/** What the program counts and times. */
+export interface Metrics {
+  /** `leader_election_master_status{name}`, as client-go names it. */
+  leading(yes: boolean): void
+  /** `leader_election_slowpath_total{name}`: a renewal that needed a read first. */
+  slowPath(): void
+  /** One answered or failed Lease write; the latency histogram counts acknowledged ones. */
+  renewal(outcome: 'acknowledged' | 'conflict' | 'failed', latencyMs: number): void
+  /** Leadership changed here, e.g. `acquired`, `lost:renew_deadline`, `stepped_down:unhealthy`. */
+  transition(direction: 'acquired' | 'lost' | 'stepped_down', reason: string): void
+  /** LangFlow failed and is started again in the same term. */
+  restarted(reason: string): void
+  /** Phases of a takeover, each measured from the end of the one before. */
+  takeover(phase: 'detect' | 'acquire' | 'start' | 'healthy', durationMs: number): void
+  stopped(durationMs: number): void
+  apiRequest(verb: 'get' | 'list' | 'update' | 'patch' | 'create' | 'watch', code: string): void
+}
 
 /** What `/metrics` answers with. */
 export interface Exposition {

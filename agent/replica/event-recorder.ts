@@ -3,7 +3,7 @@ import type { OutwardEffect } from '../election/elector.ts'
 import type { ElectionState } from '../election/state.ts'
 import type { Fields, Log } from '../observe/log.ts'
 import type { LogThrottle } from '../observe/log-throttle.ts'
-import type { Metrics } from '../observe/metrics.ts'
+import type { Metrics } from '../observe/prometheus.ts'
 
 export interface EventRecorderOptions {
   readonly onCrash: AgentOptions['onCrash']

@@ -1,7 +1,7 @@
 import { Pool, request } from 'undici'
 import { type Clock, type Timer, untilNext } from '../clock.ts'
 import type { WorkloadView } from '../link/messages.ts'
-import type { Metrics } from '../observe/metrics.ts'
+import type { Metrics } from '../observe/prometheus.ts'
 
 export interface ProbeOptions {
   /** LangFlow's scheme, host and port. */
