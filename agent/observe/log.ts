@@ -100,7 +100,8 @@ export function createLog(options: LogOptions): Log {
   const plain =
     (at: Level) =>
     (msg: string, fields: Fields = {}) => {
-      if (out.isLevelEnabled(at)) out[at]({ ...own(identity), ...extra(fields) }, redactText(msg))
+      if (out.isLevelEnabled(at))
+        out[at]({ ...(identity && { identity }), ...extra(fields) }, redactText(msg))
     }
   return {
     event(name, { epoch, reason, identity: whom = identity, msg, ...fields }) {
@@ -114,10 +115,6 @@ export function createLog(options: LogOptions): Log {
     warn: plain('warn'),
     error: plain('error'),
   }
-}
-
-function own(identity: string): Fields {
-  return identity === '' ? {} : { identity }
 }
 
 function extra(fields: Fields): Fields {
