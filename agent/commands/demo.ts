@@ -14,7 +14,7 @@ export function addDemo(program: Command): void {
     .argument('<port>')
     .argument('<beats>')
     .action(async (port: string, beats: string) => {
-      const { serveStandIn } = await import('../demo/stand-in.ts')
+      const { serveStandIn } = await import('../demo/beats.ts')
       await serveStandIn(Number(port), beats, process.env)
     })
   program

@@ -31,7 +31,6 @@ export type TrafficOptions =
       readonly endpointSlice: string
     }
 
-/** All that a launcher is told. */
 export interface LauncherOptions extends Values<typeof SHARED_SETTINGS> {
   /** The program and its arguments, as they stood after `--`; at least the program. */
   readonly command: readonly [string, ...string[]]

@@ -40,7 +40,6 @@ export function choice<const T extends string>(
   return setting('<choice>', fallback, `${about}: ${list}`, (text) => oneOf(choices, text, `one of ${list}`))
 }
 
-/** Off by default. */
 export function onOff(about: string) {
   return setting('', 'false', about, (text) => oneOf(['true', 'false'], text, 'true or false') === 'true')
 }
@@ -74,7 +73,6 @@ export function variableOf(flag: string): string {
   return `LEADER_${flag.slice(2).replaceAll('-', '_').toUpperCase()}`
 }
 
-/** Adds a flag for each setting, with its default and its environment variable in `--help`. */
 export function addSettings(command: Command, settings: Settings): Command {
   for (const [key, { argument, about, group, fallback, otherwise }] of Object.entries(settings)) {
     const flag = flagOf(key)

@@ -144,29 +144,30 @@ export function parseTarget(text: string): Target {
   return { origin: `${protocol}//${hostname}:${Number(port)}`, port: Number(port) }
 }
 
-const LABEL = /^[a-z0-9](?:[-a-z0-9]*[a-z0-9])?$/
+function matching(pattern: RegExp, sentence: string): (text: string) => string {
+  return (text) => {
+    if (pattern.test(text)) return text
+    throw new Error(sentence)
+  }
+}
 
 /** A Lease's name: a DNS subdomain (RFC 1123), as Kubernetes demands. */
-export function parseObjectName(text: string): string {
-  if (text.length <= 253 && text.split('.').every((part) => LABEL.test(part))) return text
-  throw new Error(
-    'use at most 253 lower-case letters, digits, - and ., with a letter or digit at both ends, such as langflow-leader-lock',
-  )
-}
+export const parseObjectName = matching(
+  /^(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/,
+  'use at most 253 lower-case letters, digits, - and ., with a letter or digit at both ends, such as langflow-leader-lock',
+)
 
-/** A namespace: a DNS label (RFC 1123). */
-export function parseNamespace(text: string): string {
-  if (text.length <= 63 && LABEL.test(text)) return text
-  throw new Error(
-    'use at most 63 lower-case letters, digits and -, with a letter or digit at both ends, such as langflow',
-  )
-}
+/** A DNS label (RFC 1123). */
+export const parseNamespace = matching(
+  /^(?=.{1,63}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?$/,
+  'use at most 63 lower-case letters, digits and -, with a letter or digit at both ends, such as langflow',
+)
 
 /** `holderIdentity`: what the Lease is to show. */
-export function parseIdentity(text: string): string {
-  if (/^[\x21-\x7e]{1,512}$/.test(text)) return text
-  throw new Error('use 1 to 512 printable ASCII characters without spaces, such as langflow-0_3f1c')
-}
+export const parseIdentity = matching(
+  /^[\x21-\x7e]{1,512}$/,
+  'use 1 to 512 printable ASCII characters without spaces, such as langflow-0_3f1c',
+)
 
 /** A file or directory by its absolute path, normalised. */
 export function parsePath(text: string): string {

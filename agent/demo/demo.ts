@@ -8,13 +8,12 @@ import { flagOf } from '../config/setting.ts'
 import { formatDuration } from '../config/values.ts'
 import { FatalError } from '../exit.ts'
 import { kubeconfigFor, LeaseServer } from './api-server.ts'
+import { actingIntervals, type Beat, overlapMs, RHYTHMS, readBeats } from './beats.ts'
 import { ask, EVERY_MS, repeat, SteadyClient } from './client.ts'
 import { FrontDoor, type Place, REPLICA_HEADER } from './front-door.ts'
-import { actingIntervals, type Beat, overlapMs, RHYTHMS } from './overlap.ts'
 import { findPlaces, langflowEnvironment, Replica, type ReplicaEvent } from './replica.ts'
 import { type Result, readable, reportOf, sentenceOf } from './report.ts'
 import type { DemoOptions } from './settings.ts'
-import { readBeats } from './stand-in.ts'
 import { FAULTS, KINDS, recover, type Takeover, takeOver } from './takeover.ts'
 import { selfCommand, Workspace } from './workspace.ts'
 
@@ -244,7 +243,6 @@ export class Demo {
     )
   }
 
-  /** One line: when, who, what. */
   #tell(text: string, replica: string | null = null): void {
     const stream = this.#stream
     const at = styleText('dim', `${(this.#elapsedMs() / 1_000).toFixed(1).padStart(6)} s`, { stream })

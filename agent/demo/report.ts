@@ -2,7 +2,7 @@ import { styleText } from 'node:util'
 import Table from 'cli-table3'
 import type { Timings } from '../config/timings.ts'
 import type { EventName } from '../observe/log.ts'
-import { RHYTHMS } from './overlap.ts'
+import { RHYTHMS } from './beats.ts'
 import type { ReplicaEvent } from './replica.ts'
 import type { Takeover } from './takeover.ts'
 
@@ -11,7 +11,6 @@ export interface Result {
   /** All takeovers happened, and no two replicas acted at once. */
   readonly ok: boolean
   readonly takeovers: readonly Takeover[]
-  /** Milliseconds in which two workloads acted at once. */
   readonly overlapMs: number
   /** What the overlap was computed from: lines that the workloads wrote, or answers of their ports. */
   readonly overlapFrom: 'beats' | 'answers'

@@ -4,10 +4,8 @@ import { TIMING_SETTINGS } from '../config/settings.ts'
 import { contradiction, type Timings, timingsOf } from '../config/timings.ts'
 import { findExecutable, type Listen, parseListen, splitWords } from '../config/values.ts'
 
-/** All that a demo is told. */
 export interface DemoOptions {
   readonly timings: Timings
-  /** Where the front door is. */
   readonly listen: Listen
   /** What is elected; `null`: the stand-in. */
   readonly command: readonly string[] | null

@@ -2,7 +2,6 @@ import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import { VERSION } from '../version.ts'
 import type { AgentStatus } from './status.ts'
 
-/** What the program counts and times. */
 export interface Metrics {
   /** `leader_election_master_status{name}`, as client-go names it. */
   leading(yes: boolean): void
@@ -12,7 +11,6 @@ export interface Metrics {
   renewal(outcome: 'acknowledged' | 'conflict' | 'failed', latencyMs: number): void
   /** Leadership changed here, e.g. `acquired`, `lost:renew_deadline`, `stepped_down:unhealthy`. */
   transition(direction: 'acquired' | 'lost' | 'stepped_down', reason: string): void
-  /** LangFlow failed and is started again in the same term. */
   restarted(reason: string): void
   /** Phases of a takeover, each measured from the end of the one before. */
   takeover(phase: 'detect' | 'acquire' | 'start' | 'healthy', durationMs: number): void
@@ -20,7 +18,6 @@ export interface Metrics {
   apiRequest(verb: 'get' | 'list' | 'update' | 'patch' | 'create' | 'watch', code: string): void
 }
 
-/** What `/metrics` answers with. */
 export interface Exposition {
   readonly contentType: string
   /** The text format 0.0.4, as of now. */
