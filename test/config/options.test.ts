@@ -187,10 +187,9 @@ describe('an option that cannot be used', () => {
       const args = line.split(' ').filter((word) => word.startsWith('--'))
       const variables = line.split(' ').filter((word) => !word.startsWith('--'))
       const env = Object.fromEntries(variables.map((variable) => variable.split('=', 2)))
-      await assert.rejects(parse(['agent', ...args], { ...POD, ...env }), (error) => {
-        assert.ok(error instanceof UsageError)
-        assert.equal(error.message, `langflow-leader agent: ${problem}; see 'langflow-leader agent --help'`)
-        return true
+      await assert.rejects(parse(['agent', ...args], { ...POD, ...env }), {
+        name: 'UsageError',
+        message: `langflow-leader agent: ${problem}; see 'langflow-leader agent --help'`,
       })
     })
   }

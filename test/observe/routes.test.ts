@@ -166,7 +166,7 @@ describe('every route', () => {
     }
   })
 
-  it('refuses every other method', async (t) => {
+  it('refuses every other method, before it reads the body, whatever that is', async (t) => {
     const server = await serve(t, new Replica())
     for (const route of ROUTES) {
       for (const method of ['POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE', 'PROPFIND', 'PURGE']) {
@@ -176,18 +176,10 @@ describe('every route', () => {
         assert.match(body, /^\{"error":"[^\n]+"\}\n$/)
       }
     }
-  })
-
-  it('refuses a method before it reads the body, whatever that is', async (t) => {
-    const server = await serve(t, new Replica())
     for (const type of ['application/json', 'x/y', '']) {
-      const answer = await ask(server, '/leader', {
-        method: 'POST',
-        body: '{',
-        headers: { 'content-type': type },
-      })
-      assert.equal(answer.status, 405)
-      assert.equal(answer.headers.connection, 'close')
+      const headers = { 'content-type': type }
+      const answer = await ask(server, '/leader', { method: 'POST', body: '{', headers })
+      assert.deepEqual([answer.status, answer.headers.connection], [405, 'close'])
     }
   })
 
@@ -216,17 +208,8 @@ describe('every route', () => {
 describe('what is no route', () => {
   it('is 404, with any method', async (t) => {
     const server = await serve(t, new Replica())
-    const paths = [
-      '/nope',
-      '/livez/',
-      '/LIVEZ',
-      '//livez',
-      '/livez%00',
-      '/../livez',
-      '/favicon.ico',
-      '/__proto__',
-    ]
-    for (const path of paths) {
+    const near = ['/livez/', '/LIVEZ', '//livez', '/livez%00', '/../livez']
+    for (const path of ['/nope', '/favicon.ico', '/__proto__', ...near]) {
       for (const method of ['GET', 'POST', 'PROPFIND']) {
         const { status, headers, body } = await ask(server, path, { method })
         const told = [status, headers['content-type'], headers.allow]
