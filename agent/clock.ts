@@ -79,7 +79,6 @@ export function pause(clock: Pick<Clock, 'after'>, ms: number): Promise<void> {
   return new Promise((resolve) => clock.after(ms, resolve))
 }
 
-/** The instant `ms` milliseconds after `from`, on each clock. */
 export function later(from: Instant, ms: number): Instant {
   return { mono: from.mono + ms, boot: from.boot + ms, wall: from.wall + ms }
 }

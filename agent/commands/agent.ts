@@ -1,8 +1,8 @@
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
-import { type AgentOptions, agentOptions, parseAgentOptions } from '../config/options.ts'
+import { type AgentOptions, agentOptions } from '../config/options.ts'
 import { LauncherKeys } from '../link/keys.ts'
-import { createLog, type Log } from '../observe/log.ts'
+import { createLog } from '../observe/log.ts'
 import { isPortFree } from '../processes/port.ts'
 import type { Replica } from '../replica/replica.ts'
 import { openConnections } from '../supervisor/drain.ts'
@@ -12,8 +12,9 @@ export function addAgent(program: Command): void {
   const command = program
     .command('agent')
     .description('elect, gate and hand over: the sidecar beside a launcher')
-  agentOptions(command).action(async () => {
-    const options = parseAgentOptions(command)
+  const read = agentOptions(command)
+  command.action(async () => {
+    const options = read()
     process.exitCode = await runAgent(options, newKeys(options))
   })
 }
@@ -26,11 +27,13 @@ export function newKeys(options: AgentOptions): LauncherKeys {
 export async function runAgent(
   options: AgentOptions,
   keys: LauncherKeys,
-  own: { reclaim?: () => Promise<void>; started?: () => void; log?: Log } = {},
+  own: { reclaim?: () => Promise<void>; started?: () => void } = {},
 ): Promise<number> {
-  const log =
-    own.log ?? createLog({ component: 'agent', level: options.logLevel, identity: options.identity })
-  const signals = hearSignals()
+  const log = createLog({ component: 'agent', level: options.logLevel, identity: options.identity })
+  // From the first moment on a signal asks for the planned end; one that comes too early waits.
+  const started = Promise.withResolvers<Replica>()
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const)
+    process.on(signal, () => void started.promise.then((replica) => replica.terminate(signal)))
   const { port } = options.target
   // Loaded here, so that a launcher, which runs from the same file, does not pay their memory.
   const { connectLeaseApi } = await import('../lease/connect.ts')
@@ -92,19 +95,6 @@ export async function runAgent(
     throw error
   }
   own.started?.()
-  signals.to((signal) => replica.terminate(signal))
+  started.resolve(replica)
   return replica.end()
-}
-
-/** From the first moment on a signal asks for the planned end; one that comes too early is kept. */
-function hearSignals(): { to(listener: (signal: string) => void): void } {
-  const early: string[] = []
-  let listener = (signal: string): void => void early.push(signal)
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => listener(signal))
-  return {
-    to(given) {
-      listener = given
-      for (const signal of early) given(signal)
-    },
-  }
 }

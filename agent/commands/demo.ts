@@ -1,21 +1,21 @@
 import type { Command } from 'commander'
-import { systemClock } from '../clock.ts'
-import { demoOptions, parseDemoOptions } from '../demo/settings.ts'
+import { demoOptions } from '../demo/settings.ts'
 
 /** `demo`, and the two hidden commands by which it starts its stand-ins and what clears up behind it. */
 export function addDemo(program: Command): void {
   const command = program.command('demo').description('watch three replicas take over from each other')
-  demoOptions(command).action(async () => {
+  const options = demoOptions(command)
+  command.action(async () => {
     const { runDemo } = await import('../demo/demo.ts')
-    process.exitCode = await runDemo(parseDemoOptions(command), process.env, systemClock)
+    process.exitCode = await runDemo(options(), process.env)
   })
   program
     .command('demo-workload', { hidden: true })
     .argument('<port>')
     .argument('<beats>')
     .action(async (port: string, beats: string) => {
-      const { serveStandIn } = await import('../demo/stand-in.ts')
-      await serveStandIn(Number(port), beats, process.env, systemClock)
+      const { serveStandIn } = await import('../demo/beats.ts')
+      await serveStandIn(Number(port), beats, process.env)
     })
   program
     .command('demo-cleanup', { hidden: true })
@@ -23,6 +23,6 @@ export function addDemo(program: Command): void {
     .argument('<marks...>')
     .action(async (dir: string, marks: string[]) => {
       const { cleanUpAfter } = await import('../demo/workspace.ts')
-      await cleanUpAfter(process.stdin, dir, marks, systemClock)
+      await cleanUpAfter(dir, marks)
     })
 }

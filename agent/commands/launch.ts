@@ -2,7 +2,7 @@ import { existsSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
-import { type LauncherOptions, launcherOptions, parseLauncherOptions } from '../config/options.ts'
+import { type LauncherOptions, launcherOptions } from '../config/options.ts'
 import {
   faultOfSecretKey,
   givenEnvironment,
@@ -27,8 +27,9 @@ export function addLaunch(program: Command): void {
   const command = program
     .command('launch')
     .description('run LangFlow as the agent in the other container says')
-  launcherOptions(command).action(async () => {
-    process.exitCode = await launch(parseLauncherOptions(command))
+  const read = launcherOptions(command)
+  command.action(async () => {
+    process.exitCode = await launch(read())
   })
 }
 

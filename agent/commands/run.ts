@@ -1,7 +1,7 @@
 import { rmSync } from 'node:fs'
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
-import { parseRunOptions, type RunOptions, runOptions } from '../config/options.ts'
+import { type RunOptions, runOptions } from '../config/options.ts'
 import { makeDirectory } from '../directory.ts'
 import { LauncherProcess } from '../launcher/launcher-process.ts'
 import { killMarked } from '../processes/process-tree.ts'
@@ -16,8 +16,9 @@ export function addRun(program: Command): void {
   const command = program
     .command('run')
     .description('agent and launcher in one, for a single container or a VM')
-  runOptions(command).action(async () => {
-    process.exitCode = await run(parseRunOptions(command))
+  const read = runOptions(command)
+  command.action(async () => {
+    process.exitCode = await run(read())
   })
 }
 

@@ -31,7 +31,6 @@ export type TrafficOptions =
       readonly endpointSlice: string
     }
 
-/** All that a launcher is told. */
 export interface LauncherOptions extends Values<typeof SHARED_SETTINGS> {
   /** The program and its arguments, as they stood after `--`; at least the program. */
   readonly command: readonly [string, ...string[]]
@@ -58,46 +57,37 @@ function inPrivate<S extends { readonly fallback: string }>({ fallback: _, ...se
   return { ...setting, otherwise: 'in a private temporary directory' }
 }
 
-/** Adds the agent's flags to its command. */
-export function agentOptions(command: Command): Command {
-  return addSettings(command, AGENT_SETTINGS)
+type Reader<Options> = (env?: NodeJS.ProcessEnv) => Options
+
+// Each adds the flags to its command, and returns what reads them: it ends with a usage error where something is wrong.
+
+export function agentOptions(command: Command): Reader<AgentOptions> {
+  addSettings(command, AGENT_SETTINGS)
+  return (env = process.env) => toAgentOptions(command, readSettings(command, AGENT_SETTINGS, env), env)
 }
 
-/** Reads what `agentOptions` added. Ends with a usage error where something is wrong. */
-export function parseAgentOptions(command: Command, env: NodeJS.ProcessEnv = process.env): AgentOptions {
-  return toAgentOptions(command, readSettings(command, AGENT_SETTINGS, env), env)
+export function launcherOptions(command: Command): Reader<LauncherOptions> {
+  takesCommand(addSettings(command, SHARED_SETTINGS))
+  return (env = process.env) => ({
+    ...readSettings(command, SHARED_SETTINGS, env),
+    command: workloadCommand(command),
+  })
 }
 
-/** Adds the launcher's flags and the workload's command to its command. */
-export function launcherOptions(command: Command): Command {
-  return takesCommand(addSettings(command, SHARED_SETTINGS))
-}
-
-/** Reads what `launcherOptions` added. Ends with a usage error where something is wrong. */
-export function parseLauncherOptions(
-  command: Command,
-  env: NodeJS.ProcessEnv = process.env,
-): LauncherOptions {
-  return { ...readSettings(command, SHARED_SETTINGS, env), command: workloadCommand(command) }
-}
-
-/** Adds the flags of agent and launcher, and the workload's command. */
-export function runOptions(command: Command): Command {
-  return takesCommand(addSettings(command, RUN_SETTINGS))
-}
-
-/** Reads what `runOptions` added. Ends with a usage error where something is wrong. */
-export function parseRunOptions(command: Command, env: NodeJS.ProcessEnv = process.env): RunOptions {
-  const said = readSettings(command, RUN_SETTINGS, env)
-  const dir = join(tmpdir(), `langflow-leader-${randomBytes(8).toString('hex')}`)
-  const socket = said.socket ?? join(dir, 'launcher.sock')
-  const stateDir = said.stateDir ?? join(dir, 'state')
-  const agent = toAgentOptions(command, { ...said, socket, stateDir }, env)
-  const { stopTimeoutMs, logLevel } = agent
-  return {
-    agent,
-    launcher: { socket, stopTimeoutMs, logLevel, command: workloadCommand(command) },
-    privateDir: said.socket === null || said.stateDir === null ? dir : null,
+export function runOptions(command: Command): Reader<RunOptions> {
+  takesCommand(addSettings(command, RUN_SETTINGS))
+  return (env = process.env) => {
+    const said = readSettings(command, RUN_SETTINGS, env)
+    const dir = join(tmpdir(), `langflow-leader-${randomBytes(8).toString('hex')}`)
+    const socket = said.socket ?? join(dir, 'launcher.sock')
+    const stateDir = said.stateDir ?? join(dir, 'state')
+    const agent = toAgentOptions(command, { ...said, socket, stateDir }, env)
+    const { stopTimeoutMs, logLevel } = agent
+    return {
+      agent,
+      launcher: { socket, stopTimeoutMs, logLevel, command: workloadCommand(command) },
+      privateDir: said.socket === null || said.stateDir === null ? dir : null,
+    }
   }
 }
 

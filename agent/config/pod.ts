@@ -15,14 +15,6 @@ export interface Pod {
   readonly problem: string | null
 }
 
-/** What this replica was told otherwise, or does without. */
-export interface Otherwise {
-  /** It was given an identity. */
-  readonly named: boolean
-  /** It asks other replicas. */
-  readonly hasPeers: boolean
-}
-
 /** Variables of the agent's container, and the fields of the downward API that they come from. */
 export const FIELDS = {
   name: { variable: 'POD_NAME', path: 'metadata.name' },
@@ -30,22 +22,22 @@ export const FIELDS = {
   ip: { variable: 'POD_IP', path: 'status.podIP' },
 } as const
 
-export function podOf(env: NodeJS.ProcessEnv, otherwise: Otherwise): Pod {
-  const said = (name: string) => env[name] || null
-  const name = said('POD_NAME')
-  const template = said('POD_TEMPLATE_HASH')
-  const controller = said('CONTROLLER_REVISION_HASH')
+/** `named`: this replica was given an identity; `hasPeers`: it asks others. */
+export function podOf(env: NodeJS.ProcessEnv, otherwise: { named: boolean; hasPeers: boolean }): Pod {
+  const name = env.POD_NAME || null
+  const template = env.POD_TEMPLATE_HASH || null
+  const controller = env.CONTROLLER_REVISION_HASH || null
   return {
     name,
-    uid: said('POD_UID'),
-    ip: said('POD_IP'),
+    uid: env.POD_UID || null,
+    ip: env.POD_IP || null,
     revision: template ?? controller,
     owner: name === null ? null : ownerOf(name, template, controller),
     problem: env.KUBERNETES_SERVICE_HOST ? lackOf(env, otherwise) : null,
   }
 }
 
-function lackOf(env: NodeJS.ProcessEnv, { named, hasPeers }: Otherwise): string | null {
+function lackOf(env: NodeJS.ProcessEnv, { named, hasPeers }: Parameters<typeof podOf>[1]): string | null {
   if (!env.POD_NAME && !named)
     return (
       'this pod does not say who it is: add POD_NAME (metadata.name) and POD_UID (metadata.uid) to the agent’s env by ' +

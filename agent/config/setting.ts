@@ -1,5 +1,4 @@
 import { type Command, Option } from 'commander'
-import * as z from 'zod/mini'
 
 /** One value that the command line and the environment can set. */
 export interface Setting<T> {
@@ -11,7 +10,8 @@ export interface Setting<T> {
   readonly otherwise?: string
   readonly about: string
   readonly group: string
-  readonly schema: z.ZodMiniType<T, string>
+  /** Throws an Error whose one sentence says what to write instead. */
+  readonly parse: (text: string) => T
 }
 
 /** Settings by the names of their flags in code: `leaseDurationMs` for `--lease-duration`. */
@@ -19,24 +19,43 @@ export type Settings = Readonly<Record<string, Setting<unknown>>>
 
 /** What the settings say, once read; `null` where nothing was said and there is no fallback. */
 export type Values<S extends Settings> = {
-  readonly [K in keyof S]: S[K] extends { fallback: string }
-    ? z.output<S[K]['schema']>
-    : z.output<S[K]['schema']> | null
+  readonly [K in keyof S]: ReturnType<S[K]['parse']> | (S[K] extends { fallback: string } ? never : null)
 }
 
-/** Turns a function that throws an Error with one clear sentence into a schema that reports it. */
-export function reads<T>(parse: (text: string) => T): z.ZodMiniType<T, string> {
-  return z.pipe(
-    z.string(),
-    z.transform((text, context) => {
-      try {
-        return parse(text)
-      } catch (error) {
-        context.issues.push({ code: 'custom', message: (error as Error).message, input: text })
-        return z.NEVER
-      }
-    }),
-  )
+export function setting<T>(argument: string, fallback: string, about: string, parse: (text: string) => T) {
+  return { argument, fallback, about, parse }
+}
+
+export function optional<T>(argument: string, otherwise: string, about: string, parse: (text: string) => T) {
+  return { argument, otherwise, about, parse }
+}
+
+/** The first choice is the default. */
+export function choice<const T extends string>(
+  choices: readonly [T, ...T[]],
+  about: string,
+  fallback: T = choices[0],
+) {
+  const list = choices.join(', ')
+  return setting('<choice>', fallback, `${about}: ${list}`, (text) => oneOf(choices, text, `one of ${list}`))
+}
+
+export function onOff(about: string) {
+  return setting('', 'false', about, (text) => oneOf(['true', 'false'], text, 'true or false') === 'true')
+}
+
+function oneOf<T extends string>(choices: readonly T[], text: string, list: string): T {
+  const found = choices.find((one) => one === text)
+  if (found === undefined) throw new Error(`use ${list}`)
+  return found
+}
+
+export function group<const S extends Readonly<Record<string, Omit<Setting<unknown>, 'group'>>>>(
+  name: string,
+  settings: S,
+): { readonly [K in keyof S]: S[K] & { readonly group: string } } {
+  const grouped = Object.entries(settings).map(([key, setting]) => [key, { ...setting, group: name }])
+  return Object.fromEntries(grouped)
 }
 
 /** `leaseDurationMs` -> `leaseDuration`, as commander calls it: on the command line each value brings its own unit. */
@@ -54,7 +73,6 @@ export function variableOf(flag: string): string {
   return `LEADER_${flag.slice(2).replaceAll('-', '_').toUpperCase()}`
 }
 
-/** Adds a flag for each setting, with its default and its environment variable in `--help`. */
 export function addSettings(command: Command, settings: Settings): Command {
   for (const [key, { argument, about, group, fallback, otherwise }] of Object.entries(settings)) {
     const flag = flagOf(key)
@@ -74,20 +92,19 @@ export function readSettings<S extends Settings>(
   settings: S,
   env: NodeJS.ProcessEnv,
 ): Values<S> {
-  const typed = (key: string): string | true | undefined => command.getOptionValue(attributeOf(key))
-  const texts: Record<string, string | null> = {}
-  const schemas: Record<string, z.ZodMiniType> = {}
-  for (const [key, { fallback, schema }] of Object.entries(settings)) {
-    const text = typed(key) ?? (env[variableOf(flagOf(key))] || fallback)
-    texts[key] = text === undefined ? null : String(text)
-    schemas[key] = z.nullable(schema)
-  }
-  const result = z.safeParse(z.object(schemas), texts)
-  if (result.success) return result.data as Values<S>
-  const issue = result.error.issues[0]!
-  const key = String(issue.path[0])
-  const source = typed(key) === undefined ? variableOf(flagOf(key)) : flagOf(key)
-  return command.error(`${source} '${shown(texts[key] ?? '')}': ${issue.message}`)
+  const values = Object.entries(settings).map(([key, { fallback, parse }]) => {
+    const flag = flagOf(key)
+    const typed: string | true | undefined = command.getOptionValue(attributeOf(key))
+    const text = typed ?? (env[variableOf(flag)] || fallback)
+    if (text === undefined) return [key, null]
+    try {
+      return [key, parse(String(text))]
+    } catch (error) {
+      const source = typed === undefined ? variableOf(flag) : flag
+      return command.error(`${source} '${shown(String(text))}': ${(error as Error).message}`)
+    }
+  })
+  return Object.fromEntries(values)
 }
 
 /** A value as an error may repeat it: without what could be a password, and not endless. */

@@ -1,8 +1,8 @@
-import * as z from 'zod/mini'
-import { reads, type Setting } from './setting.ts'
+import { choice, group, onOff, optional, setting } from './setting.ts'
 import { PRESETS } from './timings.ts'
 import {
   formatDuration,
+  parseCount,
   parseDuration,
   parseIdentity,
   parseLeaseDuration,
@@ -17,63 +17,29 @@ import {
 
 // The one schema of all flags of agent, launcher and run: --help, the environment and docs/reference.md come from it.
 
-type Ungrouped = Readonly<Record<string, Omit<Setting<unknown>, 'group'>>>
-
-function group<const S extends Ungrouped>(
-  name: string,
-  settings: S,
-): { readonly [K in keyof S]: S[K] & { readonly group: string } } {
-  const grouped = Object.entries(settings).map(([key, setting]) => [key, { ...setting, group: name }])
-  return Object.fromEntries(grouped)
-}
-
 function duration(fallback: string, minMs: number, about: string) {
-  return {
-    argument: '<duration>',
-    fallback,
-    about,
-    schema: reads((text) => parseDuration(text, minMs)),
-  } as const
+  return setting('<duration>', fallback, about, (text) => parseDuration(text, minMs))
 }
 
 /** A duration that `--preset` decides on where it is not set. */
-function preset(timing: keyof typeof PRESETS.default, parse: (text: string) => number, about: string) {
+function preset(timing: keyof typeof PRESETS.default, about: string, parse = atLeastOne) {
   const otherwise = `${formatDuration(PRESETS.default[timing])}; fast: ${formatDuration(PRESETS.fast[timing])}`
-  return { argument: '<duration>', otherwise, about, schema: reads(parse) } as const
+  return optional('<duration>', otherwise, about, parse)
 }
 
-/** The first choice is the default. */
-function choice<const T extends readonly [string, ...string[]]>(
-  choices: T,
-  about: string,
-  fallback: T[number] = choices[0],
-) {
-  return {
-    argument: '<choice>',
-    fallback,
-    about: `${about}: ${choices.join(', ')}`,
-    schema: z.enum(choices, `use one of ${choices.join(', ')}`),
-  } as const
-}
-
-/** Off by default. */
-export function onOff(about: string) {
-  const schema = z.pipe(
-    z.enum(['true', 'false'], 'use true or false'),
-    z.transform((text) => text === 'true'),
-  )
-  return { argument: '', fallback: 'false', about, schema } as const
+function atLeastOne(text: string): number {
+  return parseDuration(text, 1)
 }
 
 /** What agent and launcher must agree on, or both want. */
 export const SHARED_SETTINGS = {
   ...group('LangFlow', {
-    socket: {
-      argument: '<path>',
-      fallback: '/run/langflow-leader/launcher.sock',
-      about: 'the unix socket between agent and launcher',
-      schema: reads(parseSocket),
-    },
+    socket: setting(
+      '<path>',
+      '/run/langflow-leader/launcher.sock',
+      'the unix socket between agent and launcher',
+      parseSocket,
+    ),
     stopTimeoutMs: duration('30s', 0, 'from SIGTERM to SIGKILL, where no connection is open'),
   }),
   ...group('Output', {
@@ -91,67 +57,54 @@ export const TIMING_SETTINGS = group('Timing', {
   preset: choice(['default', 'fast'], 'the timings that are not set one by one'),
   leaseDurationMs: preset(
     'leaseDurationMs',
-    parseLeaseDuration,
     "how long a Lease that is not renewed stays its holder's",
+    parseLeaseDuration,
   ),
-  renewDeadlineMs: preset(
-    'renewDeadlineMs',
-    (text) => parseDuration(text, 1),
-    'without a renewal for so long, leadership is in doubt',
-  ),
-  retryPeriodMs: preset(
-    'retryPeriodMs',
-    (text) => parseDuration(text, 1),
-    'between two renewals, or two polls while there is no watch',
-  ),
+  renewDeadlineMs: preset('renewDeadlineMs', 'without a renewal for so long, leadership is in doubt'),
+  retryPeriodMs: preset('retryPeriodMs', 'between two renewals, or two polls while there is no watch'),
   // The clock that also counts a machine's sleep has steps of 10 ms, and killing takes a moment.
   killMarginMs: duration('1s', 100, 'how long before the Lease expires LangFlow is killed'),
 })
 
 export const AGENT_SETTINGS = {
   ...group('Lease', {
-    leaseName: {
-      argument: '<name>',
-      fallback: 'langflow-leader-lock',
-      about: 'the Lease that the replicas compete for',
-      schema: reads(parseObjectName),
-    },
-    leaseNamespace: {
-      argument: '<namespace>',
-      otherwise: "the pod's own, else the kubeconfig's",
-      about: 'where the Lease is',
-      schema: reads(parseNamespace),
-    },
-    kubeconfig: {
-      argument: '<file>',
-      otherwise: 'in-cluster, else $KUBECONFIG, else ~/.kube/config',
-      about: 'how to reach the API server',
-      schema: reads(parsePath),
-    },
-    identity: {
-      argument: '<name>',
-      otherwise: '<POD_NAME>_<POD_UID>, else <hostname>_<random>',
-      about: "this replica's name in the Lease, which no other may have",
-      schema: reads(parseIdentity),
-    },
+    leaseName: setting(
+      '<name>',
+      'langflow-leader-lock',
+      'the Lease that the replicas compete for',
+      parseObjectName,
+    ),
+    leaseNamespace: optional(
+      '<namespace>',
+      "the pod's own, else the kubeconfig's",
+      'where the Lease is',
+      parseNamespace,
+    ),
+    kubeconfig: optional(
+      '<file>',
+      'in-cluster, else $KUBECONFIG, else ~/.kube/config',
+      'how to reach the API server',
+      parsePath,
+    ),
+    identity: optional(
+      '<name>',
+      '<POD_NAME>_<POD_UID>, else <hostname>_<random>',
+      "this replica's name in the Lease, which no other may have",
+      parseIdentity,
+    ),
   }),
   ...TIMING_SETTINGS,
   ...group('Timing', {
     onDoubt: choice(['freeze', 'stop'], 'what happens to LangFlow while leadership is in doubt'),
   }),
   ...group('LangFlow', {
-    target: {
-      argument: '<url>',
-      fallback: 'http://127.0.0.1:7860',
-      about: 'where LangFlow answers',
-      schema: reads(parseTarget),
-    },
-    stateDir: {
-      argument: '<dir>',
-      fallback: '/var/lib/langflow-leader',
-      about: 'what a restarted agent must know; only its own container may mount it',
-      schema: reads(parsePath),
-    },
+    target: setting('<url>', 'http://127.0.0.1:7860', 'where LangFlow answers', parseTarget),
+    stateDir: setting(
+      '<dir>',
+      '/var/lib/langflow-leader',
+      'what a restarted agent must know; only its own container may mount it',
+      parsePath,
+    ),
     standby: choice(['cold', 'warm'], 'what a follower keeps ready'),
     spare: onOff('keep a warm one also beside the LangFlow that serves, to restart it from: 580 MB more'),
     allowOlder: onOff(
@@ -167,36 +120,32 @@ export const AGENT_SETTINGS = {
   ...group('Health and traffic', {
     healthIntervalMs: duration('1s', 1, 'between two health requests'),
     healthTimeoutMs: duration('2s', 1, 'how long a health request may take'),
-    healthFailures: {
-      argument: '<count>',
-      fallback: '3',
-      about: 'failed health requests in a row until LangFlow counts as failed',
-      schema: z.pipe(
-        z.string().check(z.regex(/^[1-9]\d{0,2}$/, 'use a whole number from 1 to 999, such as 3')),
-        z.transform(Number),
-      ),
-    },
+    healthFailures: setting(
+      '<count>',
+      '3',
+      'failed health requests in a row until LangFlow counts as failed',
+      parseCount,
+    ),
     onCrash: choice(['handover', 'restart'], 'what happens when LangFlow fails on the leader'),
-    peers: {
-      argument: '<host:port>',
-      otherwise: 'nobody is asked',
-      about:
-        'where all replicas’ agents answer: with none of them ready, a LangFlow that fails is restarted in place',
-      schema: reads(parsePeers),
-    },
+    peers: optional(
+      '<host:port>',
+      'nobody is asked',
+      'where all replicas’ agents answer: with none of them ready, a LangFlow that fails is restarted in place',
+      parsePeers,
+    ),
     traffic: choice(['readiness', 'label', 'slice'], 'how only the leader is reached'),
-    endpointSlice: {
-      argument: '<name>',
-      otherwise: 'langflow-leader; only for --traffic=slice',
-      about: "the EndpointSlice that holds the leader's address",
-      schema: reads(parseObjectName),
-    },
-    listen: {
-      argument: '<address>',
-      fallback: ':8090',
-      about: 'where /readyz, /metrics and the other endpoints answer',
-      schema: reads(parseListen),
-    },
+    endpointSlice: optional(
+      '<name>',
+      'langflow-leader; only for --traffic=slice',
+      "the EndpointSlice that holds the leader's address",
+      parseObjectName,
+    ),
+    listen: setting(
+      '<address>',
+      ':8090',
+      'where /readyz, /metrics and the other endpoints answer',
+      parseListen,
+    ),
   }),
   ...SHARED_SETTINGS,
 }

@@ -39,38 +39,33 @@ export function timingsOf({ preset, killMarginMs, ...said }: SaidTimings): Timin
 /** What contradicts what in the timings (rule 10), in one sentence that says what to change; `null`: nothing. */
 export function contradiction(timings: Timings & { readonly onDoubt: 'freeze' | 'stop' }): string | null {
   const { leaseDurationMs, renewDeadlineMs, retryPeriodMs, killMarginMs, onDoubt } = timings
+  const lease = formatDuration(leaseDurationMs)
+  const deadline = `--renew-deadline (${formatDuration(renewDeadlineMs)})`
+  const margin = `--kill-margin (${formatDuration(killMarginMs)})`
+  const above = (ms: number, step: number) => formatDuration((Math.floor(ms / step) + 1) * step)
   const needed = renewDeadlineMs + killMarginMs
-  if (leaseDurationMs <= needed) {
-    const better = formatDuration((Math.floor(needed / 1000) + 1) * 1000)
+  if (leaseDurationMs <= needed)
     return (
-      `--lease-duration (${formatDuration(leaseDurationMs)}) must be longer than --renew-deadline ` +
-      `(${formatDuration(renewDeadlineMs)}) and --kill-margin (${formatDuration(killMarginMs)}) together: ` +
-      `set --lease-duration to at least ${better}, or lower one of the others`
+      `--lease-duration (${lease}) must be longer than ${deadline} and ${margin} together: ` +
+      `set --lease-duration to at least ${above(needed, 1000)}, or lower one of the others`
     )
-  }
-  if (renewDeadlineMs <= JITTER_FACTOR * retryPeriodMs) {
-    const better = formatDuration((Math.floor((JITTER_FACTOR * retryPeriodMs) / 100) + 1) * 100)
+  const stretched = JITTER_FACTOR * retryPeriodMs
+  if (renewDeadlineMs <= stretched)
     return (
-      `--renew-deadline (${formatDuration(renewDeadlineMs)}) must be longer than 1.2 times --retry-period ` +
-      `(${formatDuration(retryPeriodMs)}): set --renew-deadline to at least ${better}, ` +
-      'or lower --retry-period'
+      `${deadline} must be longer than 1.2 times --retry-period (${formatDuration(retryPeriodMs)}): ` +
+      `set --renew-deadline to at least ${above(stretched, 100)}, or lower --retry-period`
     )
-  }
   // What executes does so until the freeze, or without one until the kill, and has ended before another may begin.
   const latestMs = Math.floor(leaseDurationMs / (1 + LEAST_DRIFT)) - LONGEST_KILL_MS
-  if (onDoubt === 'stop' && leaseDurationMs - killMarginMs > latestMs) {
-    const better = formatDuration(Math.ceil((leaseDurationMs - latestMs) / 100) * 100)
+  if (onDoubt === 'stop' && leaseDurationMs - killMarginMs > latestMs)
     return (
-      `--kill-margin (${formatDuration(killMarginMs)}) is too short for a kill and for clocks whose rates differ by 0.1 %: ` +
-      `with --on-doubt=stop and --lease-duration ${formatDuration(leaseDurationMs)} set it to at least ${better}`
+      `${margin} is too short for a kill and for clocks whose rates differ by 0.1 %: with --on-doubt=stop and ` +
+      `--lease-duration ${lease} set it to at least ${formatDuration(Math.ceil((leaseDurationMs - latestMs) / 100) * 100)}`
     )
-  }
-  if (onDoubt === 'freeze' && renewDeadlineMs > latestMs) {
-    const better = formatDuration(Math.floor(latestMs / 100) * 100)
+  if (onDoubt === 'freeze' && renewDeadlineMs > latestMs)
     return (
-      `--renew-deadline (${formatDuration(renewDeadlineMs)}) leaves no time for a freeze and for clocks whose rates differ ` +
-      `by 0.1 %: with --lease-duration ${formatDuration(leaseDurationMs)} set it to at most ${better}`
+      `${deadline} leaves no time for a freeze and for clocks whose rates differ by 0.1 %: with ` +
+      `--lease-duration ${lease} set it to at most ${formatDuration(Math.floor(latestMs / 100) * 100)}`
     )
-  }
   return null
 }

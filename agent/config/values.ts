@@ -57,6 +57,12 @@ export function parseLeaseDuration(text: string): number {
   return ms
 }
 
+/** 1 to 999 */
+export function parseCount(text: string): number {
+  if (/^[1-9]\d{0,2}$/.test(text)) return Number(text)
+  throw new Error('use a whole number from 1 to 999, such as 3')
+}
+
 export interface Listen {
   /** An IP address; `null`: every address, IPv4 and IPv6. */
   readonly host: string | null
@@ -81,13 +87,10 @@ export interface Peer {
 
 /** Reads `:8090`, `127.0.0.1:0` or `[::1]:8090`. */
 export function parseListen(text: string): Listen {
-  const { v6, host, port } = hostAndPort(text, ':8090, 127.0.0.1:8090 or [::1]:8090')
-  if (!isPort(port, 0)) throw new Error('the port is a number from 0 to 65535, such as :8090')
-  if (v6 !== undefined && isIP(v6) !== 6)
-    throw new Error('in brackets goes an IPv6 address, such as [::1]:8090')
+  const { v6, host, port } = hostAndPort(text, 0, [':8090', '127.0.0.1:8090', '[::1]:8090'])
   if (host && !isIPv4(host))
     throw new Error('the host is an IP address, such as 127.0.0.1:8090; leave it out to listen on every one')
-  return { host: v6 ?? (host || null), port: Number(port) }
+  return { host: v6 ?? (host || null), port }
 }
 
 /** An address as one writes it before a port. */
@@ -99,26 +102,28 @@ const DNS_NAME = /^(?=.{1,253}$)[a-z\d]([-a-z\d]*[a-z\d])?(\.[a-z\d]([-a-z\d]*[a
 
 /** Reads `langflow-members:8090`, `10.0.0.7:8090` or `[fd00::7]:8090`. */
 export function parsePeers(text: string): Peer {
-  const like = 'langflow-members:8090, 10.0.0.7:8090 or [fd00::7]:8090'
-  const { v6, host, port } = hostAndPort(text, like)
-  if (host === '') throw new Error(`write it as ${like}`)
-  if (!isPort(port, 1)) throw new Error('the port is a number from 1 to 65535, such as langflow-members:8090')
-  if (v6 !== undefined && isIP(v6) !== 6)
-    throw new Error('in brackets goes an IPv6 address, such as [fd00::7]:8090')
+  const examples = ['langflow-members:8090', '10.0.0.7:8090', '[fd00::7]:8090'] as const
+  const { v6, host, port } = hostAndPort(text, 1, examples)
+  if (host === '') throw new Error(writeItAs(examples))
   if (host !== undefined && !DNS_NAME.test(host))
     throw new Error('the host is a DNS name or an IP address, such as langflow-members:8090')
-  return { host: v6 ?? (host as string), port: Number(port) }
+  return { host: v6 ?? (host as string), port }
 }
 
-/** `host:port` or `[v6]:port` in two parts, each unchecked. */
-function hostAndPort(text: string, like: string): { v6?: string; host?: string; port: string } {
+/** `host:port` or `[v6]:port` in two parts. The first example is the plainest, the last one has brackets. */
+function hostAndPort(text: string, leastPort: 0 | 1, examples: readonly [string, string, string]) {
   const parts = /^(?:\[(?<v6>[^\]]*)\]|(?<host>[^:[\]]*)):(?<port>[^:]*)$/.exec(text)?.groups
-  if (!parts) throw new Error(`write it as ${like}`)
-  return parts as { v6?: string; host?: string; port: string }
+  if (!parts) throw new Error(writeItAs(examples))
+  const { v6, host, port = '' } = parts
+  if (!/^\d{1,5}$/.test(port) || Number(port) < leastPort || Number(port) > 65_535)
+    throw new Error(`the port is a number from ${leastPort} to 65535, such as ${examples[0]}`)
+  if (v6 !== undefined && isIP(v6) !== 6)
+    throw new Error(`in brackets goes an IPv6 address, such as ${examples[2]}`)
+  return { v6, host, port: Number(port) }
 }
 
-function isPort(text: string, least: 0 | 1): boolean {
-  return /^\d{1,5}$/.test(text) && Number(text) >= least && Number(text) <= 65_535
+function writeItAs([first, second, third]: readonly [string, string, string]): string {
+  return `write it as ${first}, ${second} or ${third}`
 }
 
 /** Reads where the workload answers: an http(s) URL of this very pod with a port, and nothing else. */
@@ -139,29 +144,30 @@ export function parseTarget(text: string): Target {
   return { origin: `${protocol}//${hostname}:${Number(port)}`, port: Number(port) }
 }
 
-const LABEL = /^[a-z0-9](?:[-a-z0-9]*[a-z0-9])?$/
+function matching(pattern: RegExp, sentence: string): (text: string) => string {
+  return (text) => {
+    if (pattern.test(text)) return text
+    throw new Error(sentence)
+  }
+}
 
 /** A Lease's name: a DNS subdomain (RFC 1123), as Kubernetes demands. */
-export function parseObjectName(text: string): string {
-  if (text.length <= 253 && text.split('.').every((part) => LABEL.test(part))) return text
-  throw new Error(
-    'use at most 253 lower-case letters, digits, - and ., with a letter or digit at both ends, such as langflow-leader-lock',
-  )
-}
+export const parseObjectName = matching(
+  /^(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/,
+  'use at most 253 lower-case letters, digits, - and ., with a letter or digit at both ends, such as langflow-leader-lock',
+)
 
-/** A namespace: a DNS label (RFC 1123). */
-export function parseNamespace(text: string): string {
-  if (text.length <= 63 && LABEL.test(text)) return text
-  throw new Error(
-    'use at most 63 lower-case letters, digits and -, with a letter or digit at both ends, such as langflow',
-  )
-}
+/** A DNS label (RFC 1123). */
+export const parseNamespace = matching(
+  /^(?=.{1,63}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?$/,
+  'use at most 63 lower-case letters, digits and -, with a letter or digit at both ends, such as langflow',
+)
 
 /** `holderIdentity`: what the Lease is to show. */
-export function parseIdentity(text: string): string {
-  if (/^[\x21-\x7e]{1,512}$/.test(text)) return text
-  throw new Error('use 1 to 512 printable ASCII characters without spaces, such as langflow-0_3f1c')
-}
+export const parseIdentity = matching(
+  /^[\x21-\x7e]{1,512}$/,
+  'use 1 to 512 printable ASCII characters without spaces, such as langflow-0_3f1c',
+)
 
 /** A file or directory by its absolute path, normalised. */
 export function parsePath(text: string): string {

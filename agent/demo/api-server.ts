@@ -10,7 +10,6 @@ import type { Lease } from '../lease/lease.ts'
 
 export type Verb = 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'delete' | 'other'
 
-/** What a request asks for. */
 export interface ApiRequest {
   readonly verb: Verb
   /** The whole path. What precedes `/apis` makes no difference, as behind a proxy that serves several clusters. */
@@ -33,7 +32,6 @@ export interface Change {
   readonly lease: Lease
 }
 
-/** An open watch. */
 export interface Watch {
   readonly request: ApiRequest
   readonly response: ServerResponse
@@ -256,7 +254,6 @@ export class LeaseServer {
     return isDeepStrictEqual(next, stored) ? { type: null, lease: stored } : { type: 'MODIFIED', lease: next }
   }
 
-  /** A new object of what somebody wrote. */
   #stamped(namespace: string, { metadata, spec }: Lease): Lease {
     const creationTimestamp = `${new Date(this.clock.now().wall).toISOString().slice(0, 19)}Z`
     const own = { namespace, uid: randomUUID(), creationTimestamp }

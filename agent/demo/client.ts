@@ -1,5 +1,6 @@
-import { Agent, request } from 'undici'
-import type { Clock, Timer } from '../clock.ts'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { request } from 'undici'
+import { systemClock } from '../clock.ts'
 
 export interface Answer {
   readonly status: number
@@ -7,31 +8,27 @@ export interface Answer {
   readonly body: string
 }
 
-/** One GET. Rejects where there is no whole answer in time. `via`: without one the request has a connection of its own. */
-export async function ask(clock: Clock, url: string, timeoutMs: number, via?: Agent): Promise<Answer> {
-  const abort = new AbortController()
-  const deadline = clock.after(timeoutMs, () => abort.abort())
-  try {
-    const options = { signal: abort.signal, ...(via ? { dispatcher: via } : { reset: true }) }
-    const { statusCode, headers, body } = await request(new URL(url), options)
-    return { status: statusCode, headers, body: await body.text() }
-  } finally {
-    deadline.cancel()
-  }
+/**
+ * One GET on a connection of its own: an idle one would look like work that a drain has to wait for. Rejects where there is no
+ * whole answer in time.
+ */
+export async function ask(url: string, timeoutMs: number): Promise<Answer> {
+  const { statusCode, headers, body } = await request(url, {
+    signal: AbortSignal.timeout(timeoutMs),
+    reset: true,
+  })
+  return { status: statusCode, headers, body: await body.text() }
 }
 
-/** Calls `act` at once and then `everyMs` after each time it has ended, until the returned function is called. */
-export function repeat(clock: Clock, everyMs: number, act: () => Promise<void> | void): () => void {
-  let timer: Timer | null = null
-  let stopped = false
-  const round = async () => {
+/** Calls `act`, which must not reject, at once and then `everyMs` after each time it has ended, until `signal` aborts. */
+export async function repeat(
+  everyMs: number,
+  signal: AbortSignal,
+  act: () => Promise<void> | void,
+): Promise<void> {
+  while (!signal.aborted) {
     await act()
-    if (!stopped) timer = clock.after(everyMs, () => void round())
-  }
-  void round()
-  return () => {
-    stopped = true
-    timer?.cancel()
+    await sleep(everyMs, undefined, { signal }).catch(() => {})
   }
 }
 
@@ -59,29 +56,18 @@ const MAX_IN_FLIGHT = 16
 export class SteadyClient {
   /** In the order in which they ended. */
   readonly requests: Request[] = []
-  readonly #clock: Clock
   readonly #sender: (answer: Answer) => unknown
-  readonly #agent = new Agent()
   #inFlight = 0
-  #stopped = false
-  #stop = () => {}
 
   /** `sender` says who gave a good answer. */
-  constructor(clock: Clock, sender: (answer: Answer) => unknown) {
-    this.#clock = clock
+  constructor(sender: (answer: Answer) => unknown) {
     this.#sender = sender
   }
 
-  start(url: string): void {
-    this.#stop = repeat(this.#clock, EVERY_MS, () => {
+  start(url: string, signal: AbortSignal): void {
+    void repeat(EVERY_MS, signal, () => {
       if (this.#inFlight < MAX_IN_FLIGHT) void this.#ask(url)
     })
-  }
-
-  stop(): void {
-    this.#stopped = true
-    this.#stop()
-    void this.#agent.destroy()
   }
 
   get failed(): number {
@@ -102,17 +88,13 @@ export class SteadyClient {
   }
 
   async #ask(url: string): Promise<void> {
-    const sentAt = this.#clock.mono()
+    const sentAt = systemClock.mono()
     this.#inFlight++
-    const replica = await ask(this.#clock, url, TIMEOUT_MS, this.#agent)
+    const replica = await ask(url, TIMEOUT_MS)
       .then((answer) => (answer.status === 200 ? this.#sender(answer) : null))
       .catch(() => null)
     this.#inFlight--
-    if (this.#stopped) return
-    this.requests.push({
-      sentAt,
-      endedAt: this.#clock.mono(),
-      replica: typeof replica === 'string' ? replica : null,
-    })
+    const endedAt = systemClock.mono()
+    this.requests.push({ sentAt, endedAt, replica: typeof replica === 'string' ? replica : null })
   }
 }

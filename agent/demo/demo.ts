@@ -1,18 +1,20 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { constants } from 'node:os'
 import { join } from 'node:path'
-import { type Clock, pause } from '../clock.ts'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { styleText } from 'node:util'
+import { systemClock } from '../clock.ts'
+import { flagOf } from '../config/setting.ts'
 import { formatDuration } from '../config/values.ts'
 import { FatalError } from '../exit.ts'
 import { kubeconfigFor, LeaseServer } from './api-server.ts'
-import { ask, repeat, SteadyClient } from './client.ts'
+import { actingIntervals, type Beat, overlapMs, RHYTHMS, readBeats } from './beats.ts'
+import { ask, EVERY_MS, repeat, SteadyClient } from './client.ts'
 import { FrontDoor, type Place, REPLICA_HEADER } from './front-door.ts'
-import { actingIntervals, type Beat, overlapMs, RHYTHMS } from './overlap.ts'
 import { findPlaces, langflowEnvironment, Replica, type ReplicaEvent } from './replica.ts'
+import { type Result, readable, reportOf, sentenceOf } from './report.ts'
 import type { DemoOptions } from './settings.ts'
-import { readBeats } from './stand-in.ts'
 import { FAULTS, KINDS, recover, type Takeover, takeOver } from './takeover.ts'
-import { type Result, readable, sentenceOf, show, type Told } from './view.ts'
 import { selfCommand, Workspace } from './workspace.ts'
 
 const NAMES = ['replica-a', 'replica-b', 'replica-c']
@@ -45,26 +47,22 @@ class Interruption extends Error {
  * Shows three takeovers, each of a kind, and measures them. Resolves to the exit code; rejects with a `FatalError` that
  * says what went wrong and where the logs are. Whatever happens, nothing but those logs is left.
  */
-export async function runDemo(options: DemoOptions, env: NodeJS.ProcessEnv, clock: Clock): Promise<number> {
+export async function runDemo(options: DemoOptions, env: NodeJS.ProcessEnv): Promise<number> {
   const stream = options.json ? process.stderr : process.stdout
-  const demo = new Demo(await findPlaces(NAMES), options, env, clock)
+  const demo = new Demo(options, env, stream)
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
     process.on(signal, () => demo.end(new Interruption(signal)))
   // What is written later must not end the process before everything is cleared up.
   stream.on('error', () => demo.end(new Interruption('SIGPIPE')))
-  let shown: ReturnType<typeof show> = () => {}
   try {
-    const result = await demo.run(() => {
-      shown = show(demo, stream)
-    })
-    shown(result)
+    const result = await demo.run()
+    stream.write(`\n${reportOf(result, stream)}\n`)
     if (options.json) process.stdout.write(`${JSON.stringify(result)}\n`)
     if (result.ok) return 0
     throw new FatalError(
       `two replicas acted at once for ${readable(result.overlapMs)}: see the logs in ${result.logs}`,
     )
   } catch (error) {
-    shown(null)
     if (!(error instanceof Interruption)) throw error
     process.stderr.write(`${error.message}: all that was started has ended, nothing is left\n`)
     return error.exitCode
@@ -73,60 +71,51 @@ export async function runDemo(options: DemoOptions, env: NodeJS.ProcessEnv, cloc
 
 /** Three replicas of one Lease behind a front door that a client asks; and what happened so far. */
 export class Demo {
-  readonly options: DemoOptions
-  readonly clock: Clock
-  readonly door: FrontDoor
   readonly client: SteadyClient
-  readonly replicas = new Map<string, Replica>()
   /** In the order in which they were heard. */
   readonly events: ReplicaEvent[] = []
-  readonly takeovers: Takeover[] = []
-  readonly told: Told[] = []
-  onTold: (told: Told) => void = () => {}
-  /** What is under way, as one sentence. */
-  doing = 'starting'
-  /** How long the Lease, and then the workload, may need. */
+  /** How long the Lease, and then the workload, may need, in milliseconds. */
   readonly acquireWithinMs: number
   readonly serveWithinMs: number
-  readonly #places: readonly Place[]
+  readonly #options: DemoOptions
   readonly #env: NodeJS.ProcessEnv
-  readonly #api: LeaseServer
+  readonly #stream: NodeJS.WriteStream
+  readonly #door = new FrontDoor()
+  readonly #api = new LeaseServer(systemClock)
+  readonly #replicas = new Map<string, Replica>()
+  readonly #takeovers: Takeover[] = []
   readonly #abort = new AbortController()
-  readonly #began: number
+  readonly #began = systemClock.mono()
   /** Whether the small stand-in is elected, and no command of the user's. */
   readonly #standIn: boolean
   /** Answers of the workloads' ports, past every gate: who answers acts. */
   readonly #answers: Beat[] = []
-  #stops: (() => void)[] = []
   /** Leaders in a row that gave up before they served. */
   #givenUp = 0
 
-  constructor(places: readonly Place[], options: DemoOptions, env: NodeJS.ProcessEnv, clock: Clock) {
-    this.options = options
-    this.clock = clock
-    this.#places = places
+  constructor(options: DemoOptions, env: NodeJS.ProcessEnv, stream: NodeJS.WriteStream) {
+    this.#options = options
     this.#env = env
-    this.#began = clock.mono()
+    this.#stream = stream
     this.#standIn = options.command === null
-    this.#api = new LeaseServer(clock)
-    this.door = new FrontDoor(places, clock)
-    this.client = new SteadyClient(clock, ({ headers, body }) =>
+    this.client = new SteadyClient(({ headers, body }) =>
       this.#standIn ? JSON.parse(body).replica : headers[REPLICA_HEADER],
     )
-    this.acquireWithinMs = 2 * options.leaseDurationMs + HANDOVER_WITHIN_MS
+    this.acquireWithinMs = 2 * options.timings.leaseDurationMs + HANDOVER_WITHIN_MS
     this.serveWithinMs = this.#standIn ? STAND_IN_SERVES_WITHIN_MS : COMMAND_SERVES_WITHIN_MS
   }
 
-  /** All of it. Calls `began` once there is something to see; settles once nothing of it lives. */
-  async run(began: () => void): Promise<Result> {
+  /** All of it; settles once nothing of it lives. */
+  async run(): Promise<Result> {
     let workspace: Workspace | null = null
     let keepLogs = false
     try {
-      await this.door.open(this.options.listen)
+      const places = await findPlaces(NAMES)
+      await this.#door.open(this.#options.listen, places, this.#abort.signal)
       await this.#api.listen()
-      workspace = new Workspace(NAMES, this.clock)
-      this.#start(workspace)
-      began()
+      workspace = new Workspace(NAMES)
+      this.#start(workspace, places)
+      this.#stream.write(this.#title())
       await this.#play()
       const result = this.#result(workspace)
       keepLogs = !result.ok
@@ -136,11 +125,9 @@ export class Demo {
       keepLogs = true
       throw new FatalError(`${error.message}: see the logs in ${workspace.logs}`, { cause: error })
     } finally {
-      this.doing = 'clearing up'
-      this.client.stop()
-      for (const stop of this.#stops) stop()
-      for (const replica of this.replicas.values()) replica.dismiss()
-      this.door.close()
+      this.#abort.abort()
+      for (const replica of this.#replicas.values()) replica.dismiss()
+      this.#door.close()
       await workspace?.leave(keepLogs)
       await this.#api.close()
     }
@@ -151,12 +138,21 @@ export class Demo {
     this.#abort.abort(why)
   }
 
-  get elapsedMs(): number {
-    return this.clock.mono() - this.#began
+  /** The first answer of `look` that is one. Rejects with a `FatalError` after `withinMs`. */
+  async until<T>(what: string, withinMs: number, look: () => T | false | null | undefined): Promise<T> {
+    const deadline = systemClock.mono() + withinMs
+    for (;;) {
+      this.#abort.signal.throwIfAborted()
+      const found = look()
+      if (found) return found
+      if (systemClock.mono() >= deadline)
+        throw new FatalError(`waited ${formatDuration(withinMs)} in vain for ${what}`)
+      await sleep(LOOK_EVERY_MS)
+    }
   }
 
-  #start(workspace: Workspace): void {
-    const { options, clock } = this
+  #start(workspace: Workspace, places: readonly Place[]): void {
+    const { timings, command } = this.#options
     // Made beforehand, so that the first start need not wait out a whole lease duration.
     this.#api.put({ metadata: LEASE })
     const kubeconfig = join(workspace.dir, 'kubeconfig')
@@ -166,77 +162,62 @@ export class Demo {
       `--kubeconfig=${kubeconfig}`,
       `--lease-namespace=${LEASE.namespace}`,
       `--lease-name=${LEASE.name}`,
-      `--lease-duration=${formatDuration(options.leaseDurationMs)}`,
-      `--renew-deadline=${formatDuration(options.renewDeadlineMs)}`,
-      `--retry-period=${formatDuration(options.retryPeriodMs)}`,
-      `--kill-margin=${formatDuration(options.killMarginMs)}`,
+      ...Object.entries(timings).map(([timing, ms]) => `${flagOf(timing)}=${formatDuration(ms)}`),
     ]
     // This program's own settings are for the demo and not for its replicas.
     const env = Object.fromEntries(Object.entries(this.#env).filter(([name]) => !name.startsWith('LEADER_')))
-    for (const place of this.#places) {
+    for (const place of places) {
       const home = join(workspace.dir, place.name)
       mkdirSync(home)
       const replica = new Replica({
         place,
         workspace,
         flags,
-        command: options.command ?? selfCommand('demo-workload', String(place.port), beatsIn(workspace)),
+        command: command ?? selfCommand('demo-workload', String(place.port), beatsIn(workspace)),
         env: this.#standIn ? env : langflowEnvironment(env, place.port, home),
-        clock,
         heard: (event) => this.#heard(event),
         failed: (sentence) => this.end(new FatalError(sentence)),
       })
-      this.replicas.set(place.name, replica)
+      this.#replicas.set(place.name, replica)
       replica.start()
+      if (!this.#standIn) this.#askPort(place)
     }
-    if (!this.#standIn) this.#stops = this.#places.map((place) => this.#askPort(place))
   }
 
   /** The first leader, and then one takeover after the other. */
   async #play(): Promise<void> {
-    const { client, door, replicas, acquireWithinMs, serveWithinMs } = this
+    const { client, events, acquireWithinMs, serveWithinMs } = this
+    const door = this.#door
     let { replica: leader } = await this.until('the first leader to serve', serveWithinMs, () =>
-      this.events.find(({ event }) => event === 'serving'),
+      events.find(({ event, replica }) => event === 'serving' && door.isOpenTo(replica)),
     )
-    await this.until('the front door to open', acquireWithinMs, () => door.isOpenTo(leader) || null)
-    client.start(this.#standIn ? door.url : `${door.url}/health`)
-    const states = () => [...replicas.values()].map(({ state }) => state)
-    await this.until(
-      'all three replicas',
-      acquireWithinMs,
-      () => states().every(({ role, standby }) => role === 'leader' || standby) || null,
+    client.start(this.#standIn ? door.url : `${door.url}/health`, this.#abort.signal)
+    await this.until('all three replicas', acquireWithinMs, () =>
+      NAMES.every(
+        (name) =>
+          name === leader ||
+          events.some(({ replica, event }) => replica === name && event === 'standby_ready'),
+      ),
     )
     for (const [n, kind] of KINDS.entries()) {
       await this.until(`the client to be answered by ${leader}`, serveWithinMs, () =>
         client.requests.findLast(({ replica }) => replica === leader),
       )
-      this.#tell(`${n + 1} of ${KINDS.length}: ${kind} of ${leader}: ${FAULTS[kind]}`, null, true)
-      const replica = replicas.get(leader)!
+      this.#stream.write('\n')
+      this.#tell(`${n + 1} of ${KINDS.length}: ${kind} of ${leader}: ${FAULTS[kind]}`)
+      const replica = this.#replicas.get(leader)!
       const takeover = await takeOver(kind, replica, this)
-      this.takeovers.push(takeover)
+      this.#takeovers.push(takeover)
       const { to, gapMs } = takeover
       this.#tell(`${to} has taken over; the client was without answers for ${readable(gapMs)}`)
-      const since = this.clock.mono()
-      await this.until('whether the old workload still acts', acquireWithinMs, () =>
-        this.clock.mono() - since >= WATCH_MS ? true : null,
+      const watchedSince = systemClock.mono()
+      await this.until(
+        'whether the old workload still acts',
+        acquireWithinMs,
+        () => systemClock.mono() - watchedSince >= WATCH_MS,
       )
       await recover(takeover, replica, this)
       leader = to
-    }
-    client.stop()
-  }
-
-  /** The first answer of `look` other than `undefined` and `null`. Rejects with a `FatalError` after `withinMs`. */
-  async until<T>(what: string, withinMs: number, look: () => T | null | undefined): Promise<T> {
-    this.doing = `waiting for ${what}`
-    const deadline = this.clock.mono() + withinMs
-    for (;;) {
-      this.#abort.signal.throwIfAborted()
-      const found = look()
-      if (found !== undefined && found !== null) return found
-      if (this.clock.mono() >= deadline)
-        throw new FatalError(`waited ${formatDuration(withinMs)} in vain for ${what}`)
-      await pause(this.clock, LOOK_EVERY_MS)
     }
   }
 
@@ -251,36 +232,50 @@ export class Demo {
     this.end(new FatalError(hopeless))
   }
 
-  #tell(text: string, replica: string | null = null, heading = false): void {
-    const told = { atMs: this.elapsedMs, replica, text, heading }
-    this.told.push(told)
-    this.onTold(told)
+  #title(): string {
+    const { command, timings } = this.#options
+    const workload = command?.join(' ') ?? 'a small stand-in for LangFlow'
+    const { leaseDurationMs, renewDeadlineMs, retryPeriodMs } = timings
+    const lease = [leaseDurationMs, renewDeadlineMs, retryPeriodMs].map(formatDuration).join(' / ')
+    return (
+      `langflow-leader demo: three replicas of ${workload}, one Lease (${lease})\n` +
+      `front door ${this.#door.url}, which follows the gates; a client asks it each ${EVERY_MS} ms\n\n`
+    )
   }
 
-  #askPort({ name, port }: Place): () => void {
+  #tell(text: string, replica: string | null = null): void {
+    const stream = this.#stream
+    const at = styleText('dim', `${(this.#elapsedMs() / 1_000).toFixed(1).padStart(6)} s`, { stream })
+    const told = replica === null ? styleText('bold', text, { stream }) : `  ${replica}  ${text}`
+    stream.write(`${at}  ${told}\n`)
+  }
+
+  #elapsedMs(): number {
+    return systemClock.mono() - this.#began
+  }
+
+  #askPort({ name, port }: Place): void {
     const { periodMs, silenceMs } = RHYTHMS.answers
-    return repeat(this.clock, periodMs, async () => {
-      const asked = ask(this.clock, `http://127.0.0.1:${port}/health`, silenceMs)
-      if (await asked.catch(() => null)) this.#answers.push({ actor: name, at: this.clock.mono() })
+    void repeat(periodMs, this.#abort.signal, async () => {
+      const answer = await ask(`http://127.0.0.1:${port}/health`, silenceMs).catch(() => null)
+      if (answer !== null) this.#answers.push({ actor: name, at: systemClock.mono() })
     })
   }
 
   #result(workspace: Workspace): Result {
-    const { client, takeovers, options } = this
     const overlapFrom = this.#standIn ? 'beats' : 'answers'
     const signs = this.#standIn ? this.#beats(workspace) : this.#answers
     // Never rounds down to nothing.
     const overlap = Math.ceil(overlapMs(actingIntervals(signs, RHYTHMS[overlapFrom])))
-    const { leaseDurationMs, renewDeadlineMs, retryPeriodMs, killMarginMs } = options
     return {
       ok: overlap === 0,
-      takeovers,
+      takeovers: this.#takeovers,
       overlapMs: overlap,
       overlapFrom,
       samples: signs.length,
-      requests: { sent: client.requests.length, failed: client.failed },
-      timings: { leaseDurationMs, renewDeadlineMs, retryPeriodMs, killMarginMs },
-      elapsedMs: Math.round(this.elapsedMs),
+      requests: { sent: this.client.requests.length, failed: this.client.failed },
+      timings: this.#options.timings,
+      elapsedMs: Math.round(this.#elapsedMs()),
       logs: overlap === 0 ? null : workspace.logs,
     }
   }

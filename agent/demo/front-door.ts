@@ -1,8 +1,7 @@
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { Agent } from 'undici'
-import type { Clock } from '../clock.ts'
+import { pipeline } from 'node:stream'
 import { formatListen, type Listen } from '../config/values.ts'
 import { FatalError } from '../exit.ts'
 import { ask, repeat } from './client.ts'
@@ -26,21 +25,12 @@ export interface Place {
 export class FrontDoor {
   /** By which it is reached from this machine, once it is open. */
   url = ''
-  readonly #places: readonly Place[]
-  readonly #clock: Clock
   readonly #server = createServer((incoming, outgoing) => this.#pass(incoming, outgoing))
-  readonly #agent = new Agent()
   /** The replicas with an open gate; the one that became ready last is last. */
   readonly #open = new Set<Place>()
-  #stops: (() => void)[] = []
 
-  constructor(places: readonly Place[], clock: Clock) {
-    this.#places = places
-    this.#clock = clock
-  }
-
-  /** Listens, and asks each agent for its gate from now on. Rejects with a `FatalError` where the address cannot be had. */
-  async open(listen: Listen): Promise<void> {
+  /** Listens, and asks each agent for its gate until `signal` aborts. Rejects with a `FatalError` where the address cannot be had. */
+  async open(listen: Listen, places: readonly Place[], signal: AbortSignal): Promise<void> {
     this.#server.listen({ port: listen.port, ...(listen.host === null ? {} : { host: listen.host }) })
     try {
       await once(this.#server, 'listening')
@@ -50,7 +40,7 @@ export class FrontDoor {
     const { address, port } = this.#server.address() as AddressInfo
     const host = address === '0.0.0.0' || address === '::' ? '127.0.0.1' : address
     this.url = `http://${formatListen({ host, port })}`
-    this.#stops = this.#places.map((place) => repeat(this.#clock, EVERY_MS, () => this.#probe(place)))
+    for (const place of places) void repeat(EVERY_MS, signal, () => this.#probe(place))
   }
 
   isOpenTo(name: string): boolean {
@@ -58,15 +48,12 @@ export class FrontDoor {
   }
 
   close(): void {
-    for (const stop of this.#stops) stop()
-    void this.#agent.destroy()
     this.#server.close()
     this.#server.closeAllConnections()
   }
 
   async #probe(place: Place): Promise<void> {
-    const url = `http://127.0.0.1:${place.agentPort}/readyz`
-    const answer = await ask(this.#clock, url, TIMEOUT_MS, this.#agent).catch(() => null)
+    const answer = await ask(`http://127.0.0.1:${place.agentPort}/readyz`, TIMEOUT_MS).catch(() => null)
     if (answer?.status === 200) this.#open.add(place)
     else this.#open.delete(place)
   }
@@ -79,14 +66,13 @@ export class FrontDoor {
     }
     const { connection: _, ...headers } = incoming.headers
     const { method, url } = incoming
-    // A connection of its own for each request: an idle one would look like work that a drain has to wait for.
+    // As in `ask`: a connection of its own for each request.
     const onward = request(
       { host: '127.0.0.1', port: place.port, method, path: url, headers, agent: false },
       (answer) => {
         const { connection: _, 'keep-alive': __, ...passed } = answer.headers
         outgoing.writeHead(answer.statusCode ?? 502, { ...passed, [REPLICA_HEADER]: place.name })
-        answer.pipe(outgoing)
-        answer.on('error', () => outgoing.destroy())
+        pipeline(answer, outgoing, () => {})
       },
     )
     onward.on('error', (error) => {
@@ -102,11 +88,11 @@ function refuse(outgoing: ServerResponse, status: number, text: string): void {
   outgoing.writeHead(status, { 'content-type': 'text/plain; charset=utf-8' }).end(`${text}\n`)
 }
 
-function refusal(listen: Listen, { code, message }: NodeJS.ErrnoException): string {
+function refusal(listen: Listen, { code = '', message }: NodeJS.ErrnoException): string {
   const causes: Record<string, string> = {
     EADDRINUSE: 'the port is in use',
     EACCES: 'this user may not open that port',
   }
-  const cause = causes[code ?? ''] ?? code ?? message
+  const cause = causes[code] ?? (code || message)
   return `the front door cannot listen on ${formatListen(listen)} (${cause}): give another --listen, or none for a free port`
 }

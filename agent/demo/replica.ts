@@ -4,8 +4,8 @@ import { appendFileSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
-import type { Clock } from '../clock.ts'
-import { EVENTS, type EventName } from '../observe/events.ts'
+import { systemClock } from '../clock.ts'
+import { EVENTS, type EventName } from '../observe/log.ts'
 import { isPortFree } from '../processes/port.ts'
 import type { Place } from './front-door.ts'
 import { killReplica, MARKER, selfCommand, type Workspace } from './workspace.ts'
@@ -20,31 +20,6 @@ export interface ReplicaEvent {
   readonly at: number
 }
 
-/** A replica as its own log tells it, but for what was done to its agent. */
-export interface ReplicaState {
-  readonly agent: 'starting' | 'running' | 'hanging' | 'ending' | 'killed'
-  readonly role: 'leader' | 'follower' | '-'
-  /** Of the last term that it had itself. */
-  readonly epoch: number | null
-  /** Ready to take over. */
-  readonly standby: boolean
-  readonly workload: 'none' | 'starting' | 'healthy' | 'frozen' | 'draining'
-}
-
-const MEANS: Readonly<Partial<Record<EventName, Partial<ReplicaState>>>> = {
-  campaigning: { agent: 'running', role: 'follower', standby: false, workload: 'none' },
-  standby_ready: { standby: true },
-  acquired: { role: 'leader', standby: false },
-  workload_started: { workload: 'starting' },
-  serving: { workload: 'healthy' },
-  draining: { workload: 'draining' },
-  workload_frozen: { workload: 'frozen' },
-  workload_thawed: { workload: 'healthy' },
-  workload_stopped: { workload: 'none' },
-  lost: { role: 'follower' },
-  stepped_down: { role: 'follower' },
-}
-
 export interface ReplicaOptions {
   readonly place: Place
   readonly workspace: Workspace
@@ -53,7 +28,6 @@ export interface ReplicaOptions {
   /** What plays LangFlow. */
   readonly command: readonly string[]
   readonly env: NodeJS.ProcessEnv
-  readonly clock: Clock
   readonly heard: (event: ReplicaEvent) => void
   /** It ended by itself; the sentence says how. */
   readonly failed: (sentence: string) => void
@@ -62,7 +36,6 @@ export interface ReplicaOptions {
 /** `langflow-leader run` as a child process, in a session of its own. It can be started again. */
 export class Replica {
   readonly name: string
-  state: ReplicaState = { agent: 'starting', role: '-', epoch: null, standby: false, workload: 'none' }
   /** Whether the agent has ended and all of its output was read. */
   hasEnded = false
   readonly #options: ReplicaOptions
@@ -80,24 +53,20 @@ export class Replica {
     const { workspace, heard, failed } = this.#options
     this.#mayEnd = false
     this.hasEnded = false
-    this.#is('starting')
     const child = this.#spawn()
     this.#child = child
     let lastWords = ''
-    const read = (stream: Readable, hear: (line: string) => void) =>
-      createInterface({ input: stream }).on('line', (line) => {
+    const read = (stream: Readable | null, hear: (line: string) => void) =>
+      createInterface({ input: stream as Readable }).on('line', (line) => {
         if (this.#dismissed) return
         appendFileSync(join(workspace.logs, `${this.name}.log`), `${line}\n`)
         hear(line)
       })
-    read(child.stdout as Readable, (line) => {
+    read(child.stdout, (line) => {
       const event = this.#read(line)
-      if (event === null) return
-      const epoch = event.event === 'acquired' ? event.epoch : this.state.epoch
-      this.state = { ...this.state, ...MEANS[event.event], epoch }
-      heard(event)
+      if (event !== null) heard(event)
     })
-    read(child.stderr as Readable, (line) => {
+    read(child.stderr, (line) => {
       lastWords = line
     })
     const end = (how: string) => {
@@ -111,25 +80,21 @@ export class Replica {
   /** SIGKILL to agent, launcher and workload. Resolves once nothing of them lives. */
   async crash(): Promise<void> {
     this.#mayEnd = true
-    this.state = { ...this.state, agent: 'killed', role: '-', workload: 'none' }
-    await killReplica(this.#options.workspace.mark(this.name), this.#options.clock)
+    await killReplica(this.#options.workspace.mark(this.name))
   }
 
   /** Asks the agent to hand over and to end. */
   stop(): void {
     this.#mayEnd = true
-    this.#is('ending')
     this.#child?.kill('SIGTERM')
   }
 
   /** Stops the agent alone from executing. Its launcher and its workload go on. */
   hang(): void {
-    this.#is('hanging')
     this.#child?.kill('SIGSTOP')
   }
 
   thaw(): void {
-    this.#is('running')
     this.#child?.kill('SIGCONT')
   }
 
@@ -137,10 +102,6 @@ export class Replica {
   dismiss(): void {
     this.#mayEnd = true
     this.#dismissed = true
-  }
-
-  #is(agent: ReplicaState['agent']): void {
-    this.state = { ...this.state, agent }
   }
 
   #spawn(): ChildProcess {
@@ -172,7 +133,7 @@ export class Replica {
     try {
       const { event, epoch, reason, time, component } = JSON.parse(line)
       if (!['agent', 'launcher'].includes(component) || !EVENTS.includes(event)) return null
-      const { mono, wall } = this.#options.clock.now()
+      const { mono, wall } = systemClock.now()
       const at = mono - (wall - Date.parse(time))
       return { replica: this.name, event, epoch: Number(epoch), reason: reason ?? null, at }
     } catch {

@@ -1,12 +1,11 @@
 import type { Command } from 'commander'
-import { addSettings, readSettings, reads, type Setting } from '../config/setting.ts'
-import { onOff, TIMING_SETTINGS } from '../config/settings.ts'
+import { addSettings, group, onOff, optional, readSettings, setting } from '../config/setting.ts'
+import { TIMING_SETTINGS } from '../config/settings.ts'
 import { contradiction, type Timings, timingsOf } from '../config/timings.ts'
 import { findExecutable, type Listen, parseListen, splitWords } from '../config/values.ts'
 
-/** All that a demo is told. Times in milliseconds. */
-export interface DemoOptions extends Timings {
-  /** Where the front door is. */
+export interface DemoOptions {
+  readonly timings: Timings
   readonly listen: Listen
   /** What is elected; `null`: the stand-in. */
   readonly command: readonly string[] | null
@@ -14,47 +13,43 @@ export interface DemoOptions extends Timings {
 }
 
 const DEMO_SETTINGS = {
-  command: {
-    argument: '<command>',
-    otherwise: 'a small stand-in',
-    about: 'what is elected, such as "langflow run --backend-only"; it listens on $LANGFLOW_PORT',
-    group: 'Demo',
-    schema: reads(parseCommand),
-  },
-  listen: {
-    argument: '<address>',
-    fallback: '127.0.0.1:0',
-    about: 'where the front door answers; port 0 is any free one',
-    group: 'Demo',
-    schema: reads(parseListen),
-  },
-  json: { ...onOff('progress on stderr, and the result as one JSON object on stdout'), group: 'Demo' },
+  ...group('Demo', {
+    command: optional(
+      '<command>',
+      'a small stand-in',
+      'what is elected, such as "langflow run --backend-only"; it listens on $LANGFLOW_PORT',
+      parseCommand,
+    ),
+    listen: setting(
+      '<address>',
+      '127.0.0.1:0',
+      'where the front door answers; port 0 is any free one',
+      parseListen,
+    ),
+    json: onOff('progress on stderr, and the result as one JSON object on stdout'),
+  }),
   ...TIMING_SETTINGS,
-} as const satisfies Record<string, Setting<unknown>>
-
-/** Adds the demo's flags to its command. */
-export function demoOptions(command: Command): Command {
-  return addSettings(command, DEMO_SETTINGS)
 }
 
-/** Reads what `demoOptions` added. Ends with a usage error where something is wrong. */
-export function parseDemoOptions(command: Command, env: NodeJS.ProcessEnv = process.env): DemoOptions {
-  const { command: workload, listen, json, ...said } = readSettings(command, DEMO_SETTINGS, env)
-  const timings = timingsOf(said)
-  const problem = contradiction({ ...timings, onDoubt: 'freeze' })
-  if (problem !== null) command.error(problem)
-  return { ...timings, listen, command: workload, json }
+/** Adds the demo's flags to its command, and returns what reads them: it ends with a usage error where something is wrong. */
+export function demoOptions(command: Command): () => DemoOptions {
+  addSettings(command, DEMO_SETTINGS)
+  return () => {
+    const { command: workload, listen, json, ...said } = readSettings(command, DEMO_SETTINGS, process.env)
+    const timings = timingsOf(said)
+    const problem = contradiction({ ...timings, onDoubt: 'freeze' })
+    if (problem !== null) command.error(problem)
+    return { timings, listen, command: workload, json }
+  }
 }
 
 function parseCommand(text: string): string[] {
   const [program, ...args] = splitWords(text)
   if (!program) throw new Error('name a program, such as "langflow run --backend-only"')
-  if (findExecutable(program, process.env.PATH ?? '') === null) {
-    throw new Error(
-      program.includes('/')
-        ? `${program} is no executable file`
-        : `there is no program ${program} in PATH; install it, or give its path`,
-    )
-  }
-  return [program, ...args]
+  if (findExecutable(program, process.env.PATH ?? '') !== null) return [program, ...args]
+  throw new Error(
+    program.includes('/')
+      ? `${program} is no executable file`
+      : `there is no program ${program} in PATH; install it, or give its path`,
+  )
 }

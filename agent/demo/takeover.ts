@@ -1,4 +1,5 @@
-import type { EventName } from '../observe/events.ts'
+import { systemClock } from '../clock.ts'
+import type { EventName } from '../observe/log.ts'
 import type { Demo } from './demo.ts'
 import type { Replica, ReplicaEvent } from './replica.ts'
 
@@ -37,30 +38,28 @@ export interface Takeover {
 
 /** Does `kind` to the leader and measures what follows, until another replica has answered the client. */
 export async function takeOver(kind: Kind, leader: Replica, demo: Demo): Promise<Takeover> {
-  const { events, client, clock, acquireWithinMs, serveWithinMs } = demo
+  const { events, client, acquireWithinMs, serveWithinMs } = demo
   const from = leader.name
   const mark = events.length
-  const find = (event: EventName, by: (replica: string) => boolean) =>
-    events.slice(mark).find((one) => one.event === event && by(one.replica))
-  const byOld = (replica: string) => replica === from
-  const faultAt = clock.mono()
+  const find = (name: EventName, by: string) =>
+    events.slice(mark).find(({ event, replica }) => event === name && replica === by)
+  const faultAt = systemClock.mono()
   await leader[kind]()
 
   const acquired = await demo.until('another replica to acquire the Lease', acquireWithinMs, () =>
-    find('acquired', (replica) => replica !== from),
+    events.slice(mark).find(({ event, replica }) => event === 'acquired' && replica !== from),
   )
   const { replica: to, epoch } = acquired
-  const byNew = (replica: string) => replica === to
   const started = await demo.until(`${to} to start its workload`, serveWithinMs, () =>
-    find('workload_started', byNew),
+    find('workload_started', to),
   )
-  const serving = await demo.until(`${to} to serve`, serveWithinMs, () => find('serving', byNew))
+  const serving = await demo.until(`${to} to serve`, serveWithinMs, () => find('serving', to))
   const { gapMs, failed } = await demo.until(`the client to be answered by ${to}`, serveWithinMs, () =>
     client.gap(from, to, acquired.at),
   )
 
-  const sinceFault = (event: ReplicaEvent | undefined) => event && Math.round(event.at - faultAt)
-  const released = find('released', byOld)
+  const sinceFault = (event: ReplicaEvent | undefined) => (event ? Math.round(event.at - faultAt) : null)
+  const released = find('released', from)
   return {
     kind,
     from,
@@ -71,8 +70,8 @@ export async function takeOver(kind: Kind, leader: Replica, demo: Demo): Promise
     healthyMs: Math.round(serving.at - started.at),
     gapMs: Math.round(gapMs),
     failedRequests: failed,
-    oldDeadMs: sinceFault(find('workload_stopped', byOld)) ?? null,
-    frozenMs: sinceFault(find('workload_frozen', byOld)) ?? null,
+    oldDeadMs: sinceFault(find('workload_stopped', from)),
+    frozenMs: sinceFault(find('workload_frozen', from)),
     // Both learn of the same write, and the new holder may be the first to log it.
     handoverMs: released ? Math.max(0, Math.round(acquired.at - released.at)) : null,
   }
@@ -84,7 +83,7 @@ export async function recover({ kind, from }: Takeover, replica: Replica, demo: 
   if (kind === 'hang') {
     replica.thaw()
   } else {
-    await demo.until(`${from} to end`, demo.acquireWithinMs, () => replica.hasEnded || null)
+    await demo.until(`${from} to end`, demo.acquireWithinMs, () => replica.hasEnded)
     replica.start()
   }
   await demo.until(`${from} to stand by again`, demo.acquireWithinMs, () =>

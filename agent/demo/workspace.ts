@@ -1,11 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Readable } from 'node:stream'
 import { text } from 'node:stream/consumers'
-import type { Clock } from '../clock.ts'
+import { systemClock } from '../clock.ts'
 import { FatalError } from '../exit.ts'
 import { killMarked } from '../processes/process-tree.ts'
 
@@ -27,28 +27,24 @@ export function selfCommand(...args: string[]): [string, ...string[]] {
  * the demo ends, and also when it is killed.
  */
 export class Workspace {
-  readonly dir: string
-  readonly logs: string
+  readonly dir = makeDir()
+  readonly logs = join(this.dir, LOGS)
   readonly #id = randomUUID()
   readonly #marks: readonly string[]
-  readonly #clock: Clock
   readonly #cleanup: ChildProcess
   readonly #cleaned: Promise<boolean>
 
   /** Throws a `FatalError` where there is no directory to be had. */
-  constructor(replicas: readonly string[], clock: Clock) {
+  constructor(replicas: readonly string[]) {
     this.#marks = replicas.map((name) => this.mark(name))
-    this.#clock = clock
-    this.dir = makeDir()
-    this.logs = join(this.dir, LOGS)
     mkdirSync(this.logs)
     const [program, ...args] = selfCommand('demo-cleanup', this.dir, ...this.#marks)
     this.#cleanup = spawn(program, args, { detached: true, stdio: ['pipe', 'ignore', 'ignore'] })
     this.#cleanup.stdin?.on('error', () => {})
-    this.#cleaned = new Promise((resolve) => {
-      this.#cleanup.once('error', () => resolve(false))
-      this.#cleanup.once('exit', (code) => resolve(code === 0))
-    })
+    this.#cleaned = once(this.#cleanup, 'exit').then(
+      ([code]) => code === 0,
+      () => false,
+    )
   }
 
   /** What the environment of all of a replica's processes names it by. */
@@ -60,29 +56,24 @@ export class Workspace {
   async leave(keepLogs: boolean): Promise<void> {
     this.#cleanup.stdin?.end(keepLogs ? 'keep' : '')
     // Somebody may have killed it.
-    if (!(await this.#cleaned)) await cleanUp(this.dir, this.#marks, keepLogs, this.#clock)
+    if (!(await this.#cleaned)) await cleanUp(this.dir, this.#marks, keepLogs)
   }
 }
 
-/** Waits until `leash` ends, however the demo that holds it does, and then clears up behind it. */
-export async function cleanUpAfter(
-  leash: Readable,
-  dir: string,
-  marks: readonly string[],
-  clock: Clock,
-): Promise<void> {
+/** Waits until standard input ends, however the demo that holds it does, and then clears up behind it. */
+export async function cleanUpAfter(dir: string, marks: readonly string[]): Promise<void> {
   // What ends the demo must not end the one who clears up.
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {})
-  await cleanUp(dir, marks, (await text(leash)) === 'keep', clock)
+  await cleanUp(dir, marks, (await text(process.stdin)) === 'keep')
 }
 
 /** Ends every process that carries the mark, stopped ones and those in sessions of their own too. */
-export async function killReplica(mark: string, clock: Clock): Promise<void> {
-  while ((await killMarked({ name: MARKER, value: mark }, KILL_WITHIN_MS, clock)).length > 0);
+export async function killReplica(mark: string): Promise<void> {
+  while ((await killMarked({ name: MARKER, value: mark }, KILL_WITHIN_MS, systemClock)).length > 0);
 }
 
-async function cleanUp(dir: string, marks: readonly string[], keepLogs: boolean, clock: Clock) {
-  await Promise.all(marks.map((mark) => killReplica(mark, clock)))
+async function cleanUp(dir: string, marks: readonly string[], keepLogs: boolean): Promise<void> {
+  await Promise.all(marks.map(killReplica))
   const goes = keepLogs ? readdirSync(dir).filter((name) => name !== LOGS) : ['']
   for (const name of goes) rmSync(join(dir, name), { recursive: true, force: true })
 }

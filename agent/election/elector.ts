@@ -3,7 +3,7 @@ import { ApiError } from '../kube/errors.ts'
 import type { Lease } from '../lease/lease.ts'
 import type { LeaseApi } from '../lease/lease-api.ts'
 import { LeaseWatcher } from '../lease/lease-watcher.ts'
-import type { Metrics } from '../observe/metrics.ts'
+import type { Metrics } from '../observe/prometheus.ts'
 import {
   type CandidateConfig,
   type CandidateState,

@@ -2,7 +2,7 @@ import type { Instant } from '../clock.ts'
 import type { ApiError } from '../kube/errors.ts'
 import type { Lease } from '../lease/lease.ts'
 import type { Grant } from '../link/messages.ts'
-import type { EventName } from '../observe/events.ts'
+import type { EventName } from '../observe/log.ts'
 
 /** What one candidate is told at start. All times in milliseconds. */
 export interface CandidateConfig {

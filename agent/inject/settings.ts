@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { addSettings, flagOf, readSettings, reads, type Setting } from '../config/setting.ts'
+import { addSettings, flagOf, readSettings, type Setting } from '../config/setting.ts'
 import { AGENT_SETTINGS } from '../config/settings.ts'
 import { parseNamespace, parseObjectName, splitWords } from '../config/values.ts'
 import { VERSION } from '../version.ts'
@@ -34,20 +34,20 @@ const INJECT_SETTINGS = {
     otherwise: 'the one that runs LangFlow',
     about: "LangFlow's container",
     group: GROUP,
-    schema: reads(parseNamespace),
+    parse: parseNamespace,
   },
   entrypoint: {
     argument: '<command>',
     about: 'what the image starts, such as "langflow run", for templates without a command',
     group: GROUP,
-    schema: reads(splitWords),
+    parse: splitWords,
   },
   image: {
     argument: '<image>',
     fallback: `langflow-leader:${VERSION}`,
     about: "the agent's image",
     group: GROUP,
-    schema: reads(parseImage),
+    parse: parseImage,
   },
   standby: { ...AGENT_SETTINGS.standby, group: GROUP },
   traffic: {
@@ -55,14 +55,14 @@ const INJECT_SETTINGS = {
     fallback: 'readiness',
     about: 'how only the leader is reached: readiness, label',
     group: GROUP,
-    schema: reads(parseTraffic),
+    parse: parseTraffic,
   },
   leaseName: {
     argument: '<name>',
     otherwise: "<workload's name>-leader",
     about: 'the Lease that the replicas compete for',
     group: GROUP,
-    schema: reads(parseObjectName),
+    parse: parseObjectName,
   },
 } as const satisfies Record<string, Setting<unknown>>
 
@@ -71,7 +71,7 @@ const UNINJECT = {
     argument: '',
     about: 'take out what inject put in',
     group: GROUP,
-    schema: AGENT_SETTINGS.spare.schema,
+    parse: AGENT_SETTINGS.spare.parse,
   },
 } as const satisfies Record<string, Setting<unknown>>
 

@@ -109,16 +109,13 @@ function isWithoutIPv6(error: unknown): boolean {
   return cause?.code === 'EAFNOSUPPORT' || cause?.code === 'EADDRNOTAVAIL'
 }
 
-function noAddress(where: Listen, { code, message }: NodeJS.ErrnoException): string {
-  const address = formatListen(where)
-  switch (code) {
-    case 'EADDRINUSE':
-      return `cannot listen on ${address}: another program has the port; stop it or choose another port with --listen`
-    case 'EACCES':
-      return `cannot listen on ${address}: not permitted; choose a port from 1024 with --listen`
-    case 'EADDRNOTAVAIL':
-      return `cannot listen on ${address}: this machine does not have the address; choose another with --listen`
-    default:
-      return `cannot listen on ${address}: ${message}; choose another address with --listen`
-  }
+const CAUSES: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'another program has the port; stop it or choose another port with --listen',
+  EACCES: 'not permitted; choose a port from 1024 with --listen',
+  EADDRNOTAVAIL: 'this machine does not have the address; choose another with --listen',
+}
+
+function noAddress(where: Listen, { code = '', message }: NodeJS.ErrnoException): string {
+  const cause = CAUSES[code] ?? `${message}; choose another address with --listen`
+  return `cannot listen on ${formatListen(where)}: ${cause}`
 }

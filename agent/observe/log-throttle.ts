@@ -10,7 +10,6 @@ interface Trouble {
   readonly since: number
   /** Monotonic ms: when the minute began in which what was said is not said again. */
   minuteFrom: number
-  /** What was said in this minute. */
   readonly said: Set<string>
   /** Occurrences in all, and those since the last line. */
   count: number

@@ -1,8 +1,32 @@
 import { type DestinationStream, destination, pino } from 'pino'
 import { type Clock, systemClock } from '../clock.ts'
 import type { LogLevel } from '../config/options.ts'
-import type { EventName } from './events.ts'
 import { redact, redactText } from './redact.ts'
+
+type Level = 'debug' | 'info' | 'warn' | 'error' | 'fatal'
+
+/** The log's `event` field, each with its level and its sentence. What each means is in docs/operations.md. */
+const SENTENCES = {
+  campaigning: ['info', 'waiting for the Lease'],
+  leader_observed: ['info', 'another replica leads'],
+  acquired: ['info', 'acquired the Lease'],
+  workload_started: ['info', 'started LangFlow'],
+  serving: ['info', 'LangFlow is healthy, the gate is open'],
+  doubt: ['warn', 'leadership is in doubt, the gate is closed'],
+  workload_frozen: ['warn', 'froze LangFlow'],
+  workload_thawed: ['info', 'thawed LangFlow'],
+  lost: ['warn', 'lost the Lease'],
+  draining: ['info', 'the gate is closed, waiting for requests in flight'],
+  workload_stopped: ['info', 'LangFlow is stopped, confirmed'],
+  released: ['info', 'released the Lease'],
+  stepped_down: ['info', 'stepped down'],
+  standby_ready: ['info', 'the standby is ready'],
+  deadman_fired: ['warn', 'no grant came in time, the launcher acted on its own'],
+  fatal: ['fatal', 'cannot go on'],
+} as const satisfies Record<string, readonly [Level, string]>
+
+export type EventName = keyof typeof SENTENCES
+export const EVENTS = Object.keys(SENTENCES) as readonly EventName[]
 
 export type Fields = Readonly<Record<string, unknown>>
 
@@ -33,27 +57,6 @@ export interface LogOptions {
   readonly clock?: Clock
   /** Standard output by default. */
   readonly stream?: DestinationStream
-}
-
-type Level = 'debug' | 'info' | 'warn' | 'error' | 'fatal'
-
-const SENTENCES: Readonly<Record<EventName, readonly [Level, string]>> = {
-  campaigning: ['info', 'waiting for the Lease'],
-  leader_observed: ['info', 'another replica leads'],
-  acquired: ['info', 'acquired the Lease'],
-  workload_started: ['info', 'started LangFlow'],
-  serving: ['info', 'LangFlow is healthy, the gate is open'],
-  doubt: ['warn', 'leadership is in doubt, the gate is closed'],
-  workload_frozen: ['warn', 'froze LangFlow'],
-  workload_thawed: ['info', 'thawed LangFlow'],
-  lost: ['warn', 'lost the Lease'],
-  draining: ['info', 'the gate is closed, waiting for requests in flight'],
-  workload_stopped: ['info', 'LangFlow is stopped, confirmed'],
-  released: ['info', 'released the Lease'],
-  stepped_down: ['info', 'stepped down'],
-  standby_ready: ['info', 'the standby is ready'],
-  deadman_fired: ['warn', 'no grant came in time, the launcher acted on its own'],
-  fatal: ['fatal', 'cannot go on'],
 }
 
 /** Not for callers to set: a second one in the same line would leave a reader to guess. */
@@ -97,7 +100,8 @@ export function createLog(options: LogOptions): Log {
   const plain =
     (at: Level) =>
     (msg: string, fields: Fields = {}) => {
-      if (out.isLevelEnabled(at)) out[at]({ ...own(identity), ...extra(fields) }, redactText(msg))
+      if (out.isLevelEnabled(at))
+        out[at]({ ...(identity && { identity }), ...extra(fields) }, redactText(msg))
     }
   return {
     event(name, { epoch, reason, identity: whom = identity, msg, ...fields }) {
@@ -111,10 +115,6 @@ export function createLog(options: LogOptions): Log {
     warn: plain('warn'),
     error: plain('error'),
   }
-}
-
-function own(identity: string): Fields {
-  return identity === '' ? {} : { identity }
 }
 
 function extra(fields: Fields): Fields {

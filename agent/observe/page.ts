@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { AgentStatus } from './status.ts'
+import type { AgentStatus, Check } from './status.ts'
 
 const STYLE = `
 :root { color-scheme: light dark; --ok: #1a7f37; --bad: #c62828; --line: #8885; }
@@ -72,35 +72,31 @@ ${section('LangFlow', [
   ['Gate', `${traffic.gate} (${traffic.mode})`],
   ['Routed to', traffic.routedTo === '' ? 'nobody, or another pod' : traffic.routedTo],
 ])}
-<h2>Checks</h2>
-<table>
-${status.checks
-  .map(
-    ({ name, ok, detail }) =>
-      `<tr><th scope="row">${escaped(name)}</th><td><span class="${ok ? 'ok' : 'bad'}">${ok ? 'ok' : 'failed'}</span> ${escaped(detail)}</td></tr>`,
-  )
-  .join('\n')}
-</table>
+${section(
+  'Checks',
+  status.checks.map((check) => [check.name, check]),
+)}
 <footer>langflow-leader ${escaped(status.version)}, ${escaped(status.now)}. The same as JSON: <a href="/status">/status</a>. Metrics: <a href="/metrics">/metrics</a>.</footer>
 </body>
 </html>
 `
 }
 
-function section(
-  title: string,
-  rows: readonly (readonly [string, string | number | boolean | null])[],
-): string {
+type Cell = string | number | boolean | null | Check
+
+function section(title: string, rows: readonly (readonly [string, Cell])[]): string {
   const cells = rows.map(
     ([name, value]) => `<tr><th scope="row">${escaped(name)}</th><td>${shown(value)}</td></tr>`,
   )
   return `<h2>${escaped(title)}</h2>\n<table>\n${cells.join('\n')}\n</table>`
 }
 
-function shown(value: string | number | boolean | null): string {
+function shown(value: Cell): string {
   if (value === null) return '-'
   if (typeof value === 'boolean') return value ? 'yes' : 'no'
-  return escaped(String(value))
+  if (typeof value !== 'object') return escaped(String(value))
+  const [style, word] = value.ok ? ['ok', 'ok'] : ['bad', 'failed']
+  return `<span class="${style}">${word}</span> ${escaped(value.detail)}`
 }
 
 function seconds(ms: number | null): string | null {

@@ -1,75 +1,88 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import { VERSION } from '../version.ts'
-import type { Metrics } from './metrics.ts'
 import type { AgentStatus } from './status.ts'
 
-/** What `/metrics` answers with. */
+export interface Metrics {
+  /** `leader_election_master_status{name}`, as client-go names it. */
+  leading(yes: boolean): void
+  /** `leader_election_slowpath_total{name}`: a renewal that needed a read first. */
+  slowPath(): void
+  /** One answered or failed Lease write; the latency histogram counts acknowledged ones. */
+  renewal(outcome: 'acknowledged' | 'conflict' | 'failed', latencyMs: number): void
+  /** Leadership changed here, e.g. `acquired`, `lost:renew_deadline`, `stepped_down:unhealthy`. */
+  transition(direction: 'acquired' | 'lost' | 'stepped_down', reason: string): void
+  restarted(reason: string): void
+  /** Phases of a takeover, each measured from the end of the one before. */
+  takeover(phase: 'detect' | 'acquire' | 'start' | 'healthy', durationMs: number): void
+  stopped(durationMs: number): void
+  apiRequest(verb: 'get' | 'list' | 'update' | 'patch' | 'create' | 'watch', code: string): void
+}
+
 export interface Exposition {
   readonly contentType: string
   /** The text format 0.0.4, as of now. */
   expose(): Promise<string>
 }
 
-const PREFIX = 'langflow_leader_'
 const REQUEST_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 const TAKEOVER_BUCKETS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 20, 30, 45, 60, 120, 300, 600]
 const STOP_BUCKETS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 20, 30, 60]
 
 const STANDBY_STATES = ['ready', 'preparing', 'none'] as const
 
-/** Its name without the prefix, its help, and its value; `null`: absent. */
-type Scraped = readonly [string, string, (status: AgentStatus) => number | boolean | null]
-
-const GAUGES: readonly Scraped[] = [
-  [
-    'kill_deadline_seconds',
+const HELP = {
+  leader_election_master_status: 'Whether this replica holds the Lease: 1 if it does, 0 if not.',
+  leader_election_slowpath_total: 'Renewals that needed a read before the write.',
+  langflow_leader_renewals_total: 'Writes of the Lease by outcome.',
+  langflow_leader_renew_duration_seconds: 'From sending a write of the Lease to its acknowledgement.',
+  langflow_leader_transitions_total: 'Changes of leadership at this replica by direction and reason.',
+  langflow_leader_restarts_total:
+    'Failures of the workload after which it was started again in place, by reason.',
+  langflow_leader_takeover_duration_seconds: 'Phases of a takeover, each from the end of the one before.',
+  langflow_leader_stop_duration_seconds:
+    'From the order to stop the workload to the confirmation that nothing of it lives.',
+  langflow_leader_api_requests_total: 'Requests to the API server by verb and answer.',
+  langflow_leader_build_info: 'Which version runs, on which Node.js; always 1.',
+  langflow_leader_standby_state: 'What the standby is: 1 for the state it is in, 0 for the others.',
+  langflow_leader_kill_deadline_seconds:
     'Seconds until the deadman stops the workload; absent where this replica does not lead.',
-    ({ leadership: { killInMs } }) => (killInMs === null ? null : Math.max(0, killInMs) / 1000),
-  ],
-  ['doubt', 'Whether leadership is in doubt: 1 if so, and nothing executes.', (now) => now.leadership.doubt],
-  ['lease_epoch', 'The epoch (leaseTransitions) that this replica last saw.', (now) => now.lease.epoch],
-  ['watch_up', 'Whether the watch on the Lease is open: 1 if so.', (now) => now.lease.watch === 'up'],
-  ['gate_open', 'Whether this replica takes traffic: 1 if so.', (now) => now.traffic.gate === 'open'],
-  [
-    'workload_healthy',
-    'Whether the workload answers its health requests: 1 if so.',
-    (now) => now.workload.healthy,
-  ],
-  [
-    'langflow_outdated',
+  langflow_leader_doubt: 'Whether leadership is in doubt: 1 if so, and nothing executes.',
+  langflow_leader_lease_epoch: 'The epoch (leaseTransitions) that this replica last saw.',
+  langflow_leader_watch_up: 'Whether the watch on the Lease is open: 1 if so.',
+  langflow_leader_gate_open: 'Whether this replica takes traffic: 1 if so.',
+  langflow_leader_workload_healthy: 'Whether the workload answers its health requests: 1 if so.',
+  langflow_leader_langflow_outdated:
     'Whether LangFlow here is older than one that has led, so that it does not take over: 1 if so.',
-    (now) => now.langflow.outdated,
-  ],
-  [
-    'problem',
-    'Whether something keeps this replica from working: 1 if so, see /status.',
-    (now) => now.problem !== null,
-  ],
-  [
-    'standby_memory_bytes',
+  langflow_leader_problem: 'Whether something keeps this replica from working: 1 if so, see /status.',
+  langflow_leader_standby_memory_bytes:
     'Memory (PSS) that the standby held when it became ready; absent where there is none.',
-    (now) => now.standby.memoryBytes,
-  ],
-  [
-    'peers_ready',
+  langflow_leader_peers_ready:
     'Other replicas that would take over now; absent where this one does not lead, or does not ask.',
-    (now) => now.peers?.ready ?? null,
-  ],
-]
-
-/** Somebody else counts these. */
-const TOTALS: readonly Scraped[] = [
-  [
-    'freezes_total',
-    'How often the workload was frozen, since its launcher started.',
-    (now) => now.workload.freezes,
-  ],
-  [
-    'deadman_firings_total',
+  langflow_leader_freezes_total: 'How often the workload was frozen, since its launcher started.',
+  langflow_leader_deadman_firings_total:
     'How often the launcher acted on its own because no grant came, since it started.',
-    (now) => now.workload.deadmanFirings,
-  ],
-]
+  // Of the process only these: more would cost more than they tell.
+  process_resident_memory_bytes: 'Resident memory size in bytes.',
+  process_cpu_seconds_total: 'User and system CPU time spent, in seconds.',
+  process_start_time_seconds: 'When the process started, in seconds since the Unix epoch.',
+}
+
+type Name = keyof typeof HELP
+
+/** What each scrape reads from the status; `null`: absent. */
+const GAUGES: { readonly [N in Name]?: (now: AgentStatus) => number | boolean | null } = {
+  langflow_leader_kill_deadline_seconds: ({ leadership: { killInMs } }) =>
+    killInMs === null ? null : Math.max(0, killInMs) / 1000,
+  langflow_leader_doubt: (now) => now.leadership.doubt,
+  langflow_leader_lease_epoch: (now) => now.lease.epoch,
+  langflow_leader_watch_up: (now) => now.lease.watch === 'up',
+  langflow_leader_gate_open: (now) => now.traffic.gate === 'open',
+  langflow_leader_workload_healthy: (now) => now.workload.healthy,
+  langflow_leader_langflow_outdated: (now) => now.langflow.outdated,
+  langflow_leader_problem: (now) => now.problem !== null,
+  langflow_leader_standby_memory_bytes: (now) => now.standby.memoryBytes,
+  langflow_leader_peers_ready: (now) => now.peers?.ready ?? null,
+}
 
 /** Every counter and timer of one agent, in a registry of its own. `status` is read once for each scrape. */
 export function createMetrics(options: {
@@ -79,77 +92,30 @@ export function createMetrics(options: {
   const name = options.leaseName
   const registry = new Registry()
   const registers = [registry]
-  const gauge = (name: string, help: string, ...labelNames: string[]) =>
-    new Gauge({ name, help, labelNames, registers })
-  const counter = (name: string, help: string, ...labelNames: string[]) =>
-    new Counter({ name, help, labelNames, registers })
-  const histogram = (name: string, help: string, buckets: number[], ...labelNames: string[]) =>
-    new Histogram({ name, help, labelNames, buckets, registers })
+  const gauge = (name: Name, ...labelNames: string[]) =>
+    new Gauge({ name, help: HELP[name], labelNames, registers })
+  const counter = (name: Name, ...labelNames: string[]) =>
+    new Counter({ name, help: HELP[name], labelNames, registers })
+  const histogram = (name: Name, buckets: number[], ...labelNames: string[]) =>
+    new Histogram({ name, help: HELP[name], labelNames, buckets, registers })
 
-  const leading = gauge(
-    'leader_election_master_status',
-    'Whether this replica holds the Lease: 1 if it does, 0 if not.',
-    'name',
-  )
-  const slowPath = counter(
-    'leader_election_slowpath_total',
-    'Renewals that needed a read before the write.',
-    'name',
-  )
-  const renewals = counter(`${PREFIX}renewals_total`, 'Writes of the Lease by outcome.', 'outcome')
-  const renewDuration = histogram(
-    `${PREFIX}renew_duration_seconds`,
-    'From sending a write of the Lease to its acknowledgement.',
-    REQUEST_BUCKETS,
-  )
-  const transitions = counter(
-    `${PREFIX}transitions_total`,
-    'Changes of leadership at this replica by direction and reason.',
-    'direction',
-    'reason',
-  )
-  const restarts = counter(
-    `${PREFIX}restarts_total`,
-    'Failures of the workload after which it was started again in place, by reason.',
-    'reason',
-  )
-  const takeover = histogram(
-    `${PREFIX}takeover_duration_seconds`,
-    'Phases of a takeover, each from the end of the one before.',
-    TAKEOVER_BUCKETS,
-    'phase',
-  )
-  const stop = histogram(
-    `${PREFIX}stop_duration_seconds`,
-    'From the order to stop the workload to the confirmation that nothing of it lives.',
-    STOP_BUCKETS,
-  )
-  const apiRequests = counter(
-    `${PREFIX}api_requests_total`,
-    'Requests to the API server by verb and answer.',
-    'verb',
-    'code',
-  )
-  const build = gauge(
-    `${PREFIX}build_info`,
-    'Which version runs, on which Node.js; always 1.',
-    'version',
-    'node',
-  )
-  const standby = gauge(
-    `${PREFIX}standby_state`,
-    'What the standby is: 1 for the state it is in, 0 for the others.',
-    'mode',
-    'state',
-  )
-  const gauges = GAUGES.map(([name, help, read]) => [gauge(PREFIX + name, help), read] as const)
-  const totals = TOTALS.map(([name, help, read]) => [counter(PREFIX + name, help), read] as const)
-  // Of the process only these: more would cost more than they tell.
-  const memory = gauge('process_resident_memory_bytes', 'Resident memory size in bytes.')
-  const cpu = counter('process_cpu_seconds_total', 'User and system CPU time spent, in seconds.')
-  gauge('process_start_time_seconds', 'When the process started, in seconds since the Unix epoch.').set(
-    Math.round(performance.timeOrigin) / 1000,
-  )
+  const leading = gauge('leader_election_master_status', 'name')
+  const slowPath = counter('leader_election_slowpath_total', 'name')
+  const renewals = counter('langflow_leader_renewals_total', 'outcome')
+  const renewDuration = histogram('langflow_leader_renew_duration_seconds', REQUEST_BUCKETS)
+  const transitions = counter('langflow_leader_transitions_total', 'direction', 'reason')
+  const restarts = counter('langflow_leader_restarts_total', 'reason')
+  const takeover = histogram('langflow_leader_takeover_duration_seconds', TAKEOVER_BUCKETS, 'phase')
+  const stop = histogram('langflow_leader_stop_duration_seconds', STOP_BUCKETS)
+  const apiRequests = counter('langflow_leader_api_requests_total', 'verb', 'code')
+  const build = gauge('langflow_leader_build_info', 'version', 'node')
+  const standby = gauge('langflow_leader_standby_state', 'mode', 'state')
+  const gauges = Object.entries(GAUGES).map(([name, read]) => [gauge(name as Name), read] as const)
+  const freezes = counter('langflow_leader_freezes_total')
+  const deadmanFirings = counter('langflow_leader_deadman_firings_total')
+  const memory = gauge('process_resident_memory_bytes')
+  const cpu = counter('process_cpu_seconds_total')
+  gauge('process_start_time_seconds').set(Math.round(performance.timeOrigin) / 1000)
 
   leading.set({ name }, 0)
   slowPath.inc({ name }, 0)
@@ -179,7 +145,9 @@ export function createMetrics(options: {
         if (value === null) metric.remove()
         else metric.set(Number(value))
       }
-      for (const [metric, read] of totals) countTo(metric, Number(read(status)))
+      // Somebody else counts these.
+      countTo(freezes, status.workload.freezes)
+      countTo(deadmanFirings, status.workload.deadmanFirings)
       standby.reset()
       const { mode, state: present } = status.standby
       for (const state of STANDBY_STATES) standby.set({ mode, state }, state === present ? 1 : 0)
@@ -206,20 +174,12 @@ const LONGEST_LABEL = 48
 function boundedLabel(limit: number): (text: string) => string {
   const known = new Set<string>()
   return (text) => {
+    const words = (text.toLowerCase().match(/[a-z]+/g) ?? ['none']).join('_')
     // A bare status code is a fixed set already.
-    const label = /^\d{3}$/.test(text) ? text : words(text)
+    const label = /^\d{3}$/.test(text) ? text : words.slice(0, LONGEST_LABEL).replace(/_$/, '')
     if (known.has(label)) return label
     if (known.size >= limit) return 'other'
     known.add(label)
     return label
   }
-}
-
-function words(text: string): string {
-  const label = text
-    .toLowerCase()
-    .split(/[^a-z]+/)
-    .filter((word) => word !== '')
-    .join('_')
-  return label.slice(0, LONGEST_LABEL).replace(/_$/, '') || 'none'
 }

@@ -75,17 +75,11 @@ function notFound(reply: FastifyReply): FastifyReply {
   })
 }
 
-interface Readiness {
-  readonly ok: boolean
-  /** What kube-apiserver's own `/readyz` would say, with a newline at the end. */
-  readonly text: string
-}
-
 /** The only check that can be left out: then a follower that could take over is ready as well. */
 const EXCLUDABLE = 'leadership'
 
-/** Answers `/readyz`. What is excluded and unknown only earns a warning, as in kube-apiserver. */
-function readiness(source: StatusSource, verbose: boolean, excluded: readonly string[]): Readiness {
+/** In the words of kube-apiserver's own `/readyz`, where what is excluded and unknown only earns a warning as well. */
+function readiness(source: StatusSource, verbose: boolean, excluded: readonly string[]) {
   const anyRole = excluded.includes(EXCLUDABLE)
   const ok = anyRole ? source.couldServe() : source.ready()
   if (ok && !verbose) return { ok, text: 'ok\n' }

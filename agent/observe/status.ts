@@ -7,7 +7,6 @@ export interface Check {
   readonly detail: string
 }
 
-/** What the leader was told by the other replicas. */
 export interface PeersView {
   /** How many would take over now. */
   readonly ready: number
@@ -24,7 +23,6 @@ export interface AgentStatus {
   /** Since the first agent of the pod started; `null`: unknown. */
   readonly podAgeMs: number | null
   readonly now: string
-  /** What this replica is to the Lease. */
   readonly role: 'leader' | 'follower'
   /** A follower that nothing keeps from taking over now. */
   readonly couldTakeOver: boolean
@@ -82,7 +80,6 @@ export interface AgentStatus {
   readonly checks: readonly Check[]
 }
 
-/** What the HTTP routes read. */
 export interface StatusSource {
   status(): AgentStatus
   /** False once the agent's own loop is stuck: `/livez`. Never false because the API server is away. */

@@ -4,7 +4,7 @@ import type { ElectionState } from '../election/state.ts'
 import type { StandbyMode } from '../link/messages.ts'
 import type { Fields, Log } from '../observe/log.ts'
 import type { LogThrottle } from '../observe/log-throttle.ts'
-import type { Metrics } from '../observe/metrics.ts'
+import type { Metrics } from '../observe/prometheus.ts'
 
 export interface EventRecorderOptions {
   readonly onCrash: AgentOptions['onCrash']

@@ -2,7 +2,7 @@ import { Pool, request } from 'undici'
 import { type Clock, type Timer, untilNext } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
 import type { WorkloadView } from '../link/messages.ts'
-import type { Metrics } from '../observe/metrics.ts'
+import type { Metrics } from '../observe/prometheus.ts'
 
 type ProbeOptions = Pick<AgentOptions, 'target' | 'healthIntervalMs' | 'healthTimeoutMs' | 'healthFailures'>
 

@@ -15,7 +15,7 @@ import {
 import type { Hello, LinkHandlers, LinkServer } from '../link/server.ts'
 import type { Log } from '../observe/log.ts'
 import type { LogThrottle } from '../observe/log-throttle.ts'
-import type { Metrics } from '../observe/metrics.ts'
+import type { Metrics } from '../observe/prometheus.ts'
 import { Drain, describeConnections } from './drain.ts'
 import { WorkloadHealth, type WorkloadHealthOptions } from './health.ts'
 

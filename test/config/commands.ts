@@ -4,9 +4,6 @@ import {
   agentOptions,
   type LauncherOptions,
   launcherOptions,
-  parseAgentOptions,
-  parseLauncherOptions,
-  parseRunOptions,
   type RunOptions,
   runOptions,
 } from '../../agent/config/options.ts'
@@ -22,15 +19,16 @@ export interface Parsed {
 export function programThatTells(env: NodeJS.ProcessEnv = {}): { program: Command; parsed: Parsed } {
   const program = createProgram(env)
   const parsed: Parsed = {}
-  agentOptions(program.command('agent')).action((_, command: Command) => {
-    parsed.agent = parseAgentOptions(command, env)
-  })
-  launcherOptions(program.command('launch')).action((_, __, command: Command) => {
-    parsed.launcher = parseLauncherOptions(command, env)
-  })
-  runOptions(program.command('run')).action((_, __, command: Command) => {
-    parsed.run = parseRunOptions(command, env)
-  })
+  const commands = [
+    ['agent', 'agent', agentOptions],
+    ['launch', 'launcher', launcherOptions],
+    ['run', 'run', runOptions],
+  ] as const
+  for (const [name, key, options] of commands) {
+    const command = program.command(name)
+    const read = options(command)
+    command.action(() => void Object.assign(parsed, { [key]: read(env) }))
+  }
   return { program, parsed }
 }
 

@@ -3,6 +3,8 @@ import { describe, it } from 'node:test'
 import { UsageError } from '../../agent/exit.ts'
 import { parse } from './commands.ts'
 
+/** What label mode must know of the pod. */
+const LABELLED = { name: 'langflow-0', uid: '3f1c' }
 const POD = { POD_NAME: 'langflow-0', POD_UID: '3f1c' }
 
 /** The contract's defaults, word for word where a flag takes words. */
@@ -60,12 +62,7 @@ const FLAGS: [flag: string, variable: string, text: string, meaning: object][] =
   ['--stop-timeout', 'LEADER_STOP_TIMEOUT', '0s', { stopTimeoutMs: 0 }],
   ['--on-crash', 'LEADER_ON_CRASH', 'restart', { onCrash: 'restart' }],
   ['--peers', 'LEADER_PEERS', '[fd00::7]:8090', { peers: { host: 'fd00::7', port: 8090 } }],
-  [
-    '--traffic',
-    'LEADER_TRAFFIC',
-    'label',
-    { traffic: { mode: 'label', pod: { name: 'langflow-0', uid: '3f1c' } } },
-  ],
+  ['--traffic', 'LEADER_TRAFFIC', 'label', { traffic: { mode: 'label', pod: LABELLED } }],
   ['--log-level', 'LEADER_LOG_LEVEL', 'debug', { logLevel: 'debug' }],
 ]
 
@@ -75,19 +72,56 @@ const SWITCHES: [flag: string, variable: string, meaning: object][] = [
   ['--spare', 'LEADER_SPARE', { spare: true }],
 ]
 
-describe("the agent's options", () => {
-  it('have the defaults of the contract', async () => {
-    assert.deepEqual((await parse(['agent'], POD)).agent, DEFAULTS)
-  })
+const FAST = { leaseDurationMs: 6_000, renewDeadlineMs: 4_000, retryPeriodMs: 1_000 }
+const SLICE = { POD_IP: 'fd00::7', LEADER_TRAFFIC: 'slice' }
+const bySlice = (endpointSlice: string) => ({
+  pod: { ...DEFAULTS.pod, ip: 'fd00::7' },
+  traffic: { mode: 'slice', pod: { ...LABELLED, ip: 'fd00::7' }, endpointSlice },
+})
 
-  for (const [flag, variable, text, meaning] of FLAGS) {
+const RULES: [what: string, args: string[], env: NodeJS.ProcessEnv, meaning: object][] = [
+  ['have the defaults of the contract', [], {}, {}],
+  ['take what is not set from --preset', ['--preset=fast'], {}, FAST],
+  [
+    'follow the flag and not the preset',
+    ['--lease-duration=8s'],
+    { LEADER_PRESET: 'fast' },
+    { ...FAST, leaseDurationMs: 8_000 },
+  ],
+  ['have --preset=default by default', ['--preset=default'], {}, {}],
+  ['lead traffic by the EndpointSlice of the manifests', [], SLICE, bySlice('langflow-leader')],
+  ['lead traffic by another EndpointSlice', ['--endpoint-slice=web'], SLICE, bySlice('web')],
+  [
+    'follow the flag where the environment says something wrong',
+    ['--lease-duration', '20s'],
+    { LEADER_LEASE_DURATION: 'soon' },
+    { leaseDurationMs: 20_000 },
+  ],
+  ['take an empty variable for none', [], { LEADER_LEASE_NAMESPACE: '', LEADER_TARGET: '' }, {}],
+  [
+    'take --identity instead of an incomplete pod identity',
+    ['--identity', 'me'],
+    { POD_UID: '' },
+    { identity: 'me', pod: { ...DEFAULTS.pod, uid: null } },
+  ],
+]
+
+describe("the agent's options", () => {
+  for (const [what, args, env, meaning] of RULES)
+    it(what, async () => {
+      assert.deepEqual((await parse(['agent', ...args], { ...POD, ...env })).agent, {
+        ...DEFAULTS,
+        ...meaning,
+      })
+    })
+
+  for (const [flag, variable, text, meaning] of FLAGS)
     it(`take ${flag} from the command line or from ${variable}`, async () => {
       const expected = { ...DEFAULTS, ...meaning }
       assert.deepEqual((await parse(['agent', flag, text], POD)).agent, expected)
       assert.deepEqual((await parse(['agent', `${flag}=${text}`], POD)).agent, expected)
       assert.deepEqual((await parse(['agent'], { ...POD, [variable]: text })).agent, expected)
     })
-  }
 
   for (const [flag, variable, meaning] of SWITCHES)
     it(`take ${flag} from the command line or from ${variable}`, async () => {
@@ -103,41 +137,6 @@ describe("the agent's options", () => {
   it('are no others', async () => {
     const { pod: _, ...flags } = DEFAULTS
     assert.equal(FLAGS.length + SWITCHES.length, Object.keys(flags).length)
-  })
-
-  it('take what is not set one by one from --preset', async () => {
-    const fast = { leaseDurationMs: 6_000, renewDeadlineMs: 4_000, retryPeriodMs: 1_000 }
-    assert.deepEqual((await parse(['agent', '--preset=fast'], POD)).agent, { ...DEFAULTS, ...fast })
-    const { agent } = await parse(['agent', '--lease-duration=8s'], { ...POD, LEADER_PRESET: 'fast' })
-    assert.deepEqual(agent, { ...DEFAULTS, ...fast, leaseDurationMs: 8_000 })
-    assert.deepEqual((await parse(['agent', '--preset=default'], POD)).agent, DEFAULTS)
-  })
-
-  it('lead traffic by an EndpointSlice, by default the one of the manifests, with the pod’s address', async () => {
-    const pod = { name: 'langflow-0', uid: '3f1c', ip: 'fd00::7' }
-    const env = { ...POD, POD_IP: pod.ip, LEADER_TRAFFIC: 'slice' }
-    const { agent } = await parse(['agent'], env)
-    assert.deepEqual(agent?.traffic, { mode: 'slice', pod, endpointSlice: 'langflow-leader' })
-    const { agent: other } = await parse(['agent', '--endpoint-slice=web'], env)
-    assert.deepEqual(other?.traffic, { mode: 'slice', pod, endpointSlice: 'web' })
-  })
-
-  it('follow the flag where the environment says something else, even something wrong', async () => {
-    const { agent } = await parse(['agent', '--lease-duration', '20s'], {
-      ...POD,
-      LEADER_LEASE_DURATION: 'soon',
-    })
-    assert.equal(agent?.leaseDurationMs, 20_000)
-  })
-
-  it('take an empty variable for one that is not set', async () => {
-    const { agent } = await parse(['agent'], { ...POD, LEADER_LEASE_NAMESPACE: '', LEADER_TARGET: '' })
-    assert.deepEqual(agent, DEFAULTS)
-  })
-
-  it('take --identity instead of an incomplete pod identity', async () => {
-    const { agent } = await parse(['agent', '--identity', 'me'], { POD_NAME: 'langflow-0' })
-    assert.deepEqual([agent?.identity, agent?.pod.name], ['me', 'langflow-0'])
   })
 })
 
@@ -188,10 +187,9 @@ describe('an option that cannot be used', () => {
       const args = line.split(' ').filter((word) => word.startsWith('--'))
       const variables = line.split(' ').filter((word) => !word.startsWith('--'))
       const env = Object.fromEntries(variables.map((variable) => variable.split('=', 2)))
-      await assert.rejects(parse(['agent', ...args], { ...POD, ...env }), (error) => {
-        assert.ok(error instanceof UsageError)
-        assert.equal(error.message, `langflow-leader agent: ${problem}; see 'langflow-leader agent --help'`)
-        return true
+      await assert.rejects(parse(['agent', ...args], { ...POD, ...env }), {
+        name: 'UsageError',
+        message: `langflow-leader agent: ${problem}; see 'langflow-leader agent --help'`,
       })
     })
   }

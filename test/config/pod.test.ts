@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { hostname } from 'node:os'
 import { describe, test } from 'node:test'
-import { defaultIdentity, type Otherwise, podOf as podFrom } from '../../agent/config/pod.ts'
+import { defaultIdentity, podOf as podFrom } from '../../agent/config/pod.ts'
 
-function podOf(env: NodeJS.ProcessEnv, otherwise: Partial<Otherwise> = {}) {
+function podOf(env: NodeJS.ProcessEnv, otherwise: { named?: true; hasPeers?: true } = {}) {
   return podFrom(env, { named: false, hasPeers: false, ...otherwise })
 }
 

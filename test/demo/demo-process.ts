@@ -45,11 +45,7 @@ export class DemoProcess {
 
   /** Resolves once a line of its output matches. */
   line(pattern: RegExp): Promise<void> {
-    return until(
-      `a line like ${pattern}`,
-      async () => this.stdout.some((line) => pattern.test(line)),
-      HANGS_MS,
-    )
+    return until(`a line like ${pattern}`, () => this.stdout.some((line) => pattern.test(line)), HANGS_MS)
   }
 
   /** The command lines of all that lives, and what lies in its temporary directory, not looked into: it may go meanwhile. */
@@ -72,7 +68,7 @@ export class DemoProcess {
 
   /** Resolves once nothing lives and nothing lies there. */
   gone(): Promise<void> {
-    return until('everything to be gone', async () => this.left().length === 0, HANGS_MS)
+    return until('everything to be gone', () => this.left().length === 0, HANGS_MS)
   }
 
   async dispose(): Promise<void> {

@@ -1,23 +1,17 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { createServer, type RequestListener, type Server } from 'node:http'
+import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { afterEach, test } from 'node:test'
+import { type TestContext, test } from 'node:test'
 import { systemClock } from '../../agent/clock.ts'
 import { SteadyClient } from '../../agent/demo/client.ts'
 import { FrontDoor } from '../../agent/demo/front-door.ts'
-import { FatalError } from '../../agent/exit.ts'
 import { until } from '../harness/wait.ts'
 
-const undo: (() => void)[] = []
-afterEach(() => {
-  for (const one of undo.splice(0).reverse()) one()
-})
-
-async function serve(answer: RequestListener): Promise<{ server: Server; port: number }> {
+async function serve(t: TestContext, answer: RequestListener) {
   const server = createServer(answer).listen(0, '127.0.0.1')
   await once(server, 'listening')
-  undo.push(() => {
+  t.after(() => {
     server.close()
     server.closeAllConnections()
   })
@@ -25,10 +19,10 @@ async function serve(answer: RequestListener): Promise<{ server: Server; port: n
 }
 
 /** A replica made of two servers, whose gate a test opens and closes. */
-async function makeReplica(name: string) {
+async function makeReplica(t: TestContext, name: string) {
   const state = { ready: false, connections: 0 }
-  const agent = await serve((_, response) => response.writeHead(state.ready ? 200 : 503).end())
-  const workload = await serve(async (request, response) => {
+  const agent = await serve(t, (_, response) => response.writeHead(state.ready ? 200 : 503).end())
+  const workload = await serve(t, async (request, response) => {
     let body = ''
     for await (const chunk of request) body += chunk
     response.writeHead(200, { 'x-from': name }).end(`${request.method} ${request.url} ${body}`)
@@ -40,20 +34,24 @@ async function makeReplica(name: string) {
   return { state, place: { name, agentPort: agent.port, port: workload.port }, workload }
 }
 
-async function openDoor() {
-  const [a, b] = [await makeReplica('replica-a'), await makeReplica('replica-b')]
-  const door = new FrontDoor([a.place, b.place], systemClock)
-  await door.open({ host: '127.0.0.1', port: 0 })
-  undo.push(() => door.close())
+async function openDoor(t: TestContext) {
+  const [a, b] = [await makeReplica(t, 'replica-a'), await makeReplica(t, 'replica-b')]
+  const door = new FrontDoor()
+  const end = new AbortController()
+  t.after(() => {
+    end.abort()
+    door.close()
+  })
+  await door.open({ host: '127.0.0.1', port: 0 }, [a.place, b.place], end.signal)
   const gate = async ({ state, place }: typeof a, ready: boolean) => {
     state.ready = ready
     await until(`the gate of ${place.name}`, async () => door.isOpenTo(place.name) === ready)
   }
-  return { a, b, door, gate }
+  return { a, b, door, gate, signal: end.signal }
 }
 
-test('the front door passes requests on to whoever is ready, and says who answered', async () => {
-  const { a, b, door, gate } = await openDoor()
+test('the front door passes requests on to whoever is ready, and says who answered', async (t) => {
+  const { a, b, door, gate } = await openDoor(t)
   const refused = await fetch(door.url)
   assert.equal(refused.status, 503)
   assert.match(await refused.text(), /no replica is ready/)
@@ -79,12 +77,11 @@ test('the front door passes requests on to whoever is ready, and says who answer
   assert.match(await gone.text(), /replica-b: ECONNREFUSED/)
 })
 
-test('a steady client measures the gap from the last good answer to the first of the next', async () => {
-  const { a, b, door, gate } = await openDoor()
+test('a steady client measures the gap from the last good answer to the first of the next', async (t) => {
+  const { a, b, door, gate, signal } = await openDoor(t)
   await gate(a, true)
-  const client = new SteadyClient(systemClock, ({ headers }) => headers['x-replica'])
-  client.start(door.url)
-  undo.push(() => client.stop())
+  const client = new SteadyClient(({ headers }) => headers['x-replica'])
+  client.start(door.url, signal)
   const answers = (name: string) => client.requests.filter(({ replica }) => replica === name)
   await until('an answer', async () => answers('replica-a').length > 0)
   const closedAt = systemClock.mono()
@@ -98,17 +95,4 @@ test('a steady client measures the gap from the last good answer to the first of
   const lastAt = answers('replica-a').at(-1)!.endedAt
   assert.ok(gap!.gapMs >= openedAt - lastAt, `${gap!.gapMs} ms, closed for ${openedAt - lastAt} ms`)
   assert.ok(gap!.failed >= 5)
-})
-
-test('a taken port is one sentence that says what to change', async () => {
-  const { port } = await serve(() => {})
-  const door = new FrontDoor([], systemClock)
-  await assert.rejects(door.open({ host: '127.0.0.1', port }), (error) => {
-    assert.ok(error instanceof FatalError)
-    assert.match(
-      error.message,
-      new RegExp(`127\\.0\\.0\\.1:${port} \\(the port is in use\\): give another --listen`),
-    )
-    return true
-  })
 })

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
-import type { EventName } from '../../agent/observe/events.ts'
+import type { EventName } from '../../agent/observe/log.ts'
 import { Series } from './wait.ts'
 
 /** One line of a replica's log. */

@@ -5,7 +5,6 @@ import { createServer, Server } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { text } from 'node:stream/consumers'
 import { describe, it } from 'node:test'
-import { FatalError } from '../../agent/exit.ts'
 import { startHttpServer } from '../../agent/observe/http-server.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
 import { ask, closed, open, say, serve } from './client.ts'
@@ -54,13 +53,9 @@ describe('the address', () => {
     t.after(() => other.close())
     await once(other, 'listening')
     const { port } = other.address() as { port: number }
-    await assert.rejects(start('127.0.0.1', port), (error) => {
-      assert.ok(error instanceof FatalError)
-      assert.equal(
-        error.message,
-        `cannot listen on 127.0.0.1:${port}: another program has the port; stop it or choose another port with --listen`,
-      )
-      return true
+    await assert.rejects(start('127.0.0.1', port), {
+      name: 'FatalError',
+      message: `cannot listen on 127.0.0.1:${port}: another program has the port; stop it or choose another port with --listen`,
     })
   })
 

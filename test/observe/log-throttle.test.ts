@@ -40,27 +40,17 @@ describe('a trouble that returns every two seconds', () => {
     assert.equal(lines.length, 5)
   })
 
-  it('begins anew once it was over', () => {
-    const { lines, repeats } = setUp()
-    repeats.happened('api', 'refused')
-    repeats.over('api', 'fine')
-    repeats.over('api', 'fine')
-    repeats.happened('api', 'refused')
-    assert.deepEqual(
-      lines.map(([msg]) => msg),
-      ['refused', 'fine', 'refused'],
-    )
-  })
-
-  it('is not mixed up with another', () => {
+  it('begins anew once it was over, and is not mixed up with another', () => {
     const { lines, repeats } = setUp()
     repeats.happened('api', 'refused')
     repeats.happened('launcher', 'refused')
     repeats.over('api', 'fine')
+    repeats.over('api', 'fine')
     repeats.happened('launcher', 'refused')
+    repeats.happened('api', 'refused')
     assert.deepEqual(
       lines.map(([msg]) => msg),
-      ['refused', 'refused', 'fine'],
+      ['refused', 'refused', 'fine', 'refused'],
     )
   })
 })

@@ -3,8 +3,7 @@ import { type StdioOptions, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, openSync } from 'node:fs'
 import { describe, it } from 'node:test'
-import { EVENTS } from '../../agent/observe/events.ts'
-import { createLog, type LogOptions } from '../../agent/observe/log.ts'
+import { createLog, EVENTS, type LogOptions } from '../../agent/observe/log.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
 
 function logged(options: Partial<LogOptions> = {}) {

@@ -1,7 +1,7 @@
 import type { CandidateConfig, Fact } from '../../agent/election/state.ts'
 import type { LeaseApi } from '../../agent/lease/lease-api.ts'
 import type { Log } from '../../agent/observe/log.ts'
-import type { Metrics } from '../../agent/observe/metrics.ts'
+import type { Metrics } from '../../agent/observe/prometheus.ts'
 import type { Member, Peers } from '../../agent/peers/peers.ts'
 import { Replica } from '../../agent/replica/replica.ts'
 import {

@@ -1,4 +1,4 @@
-import type { EventName } from '../../../agent/observe/events.ts'
+import type { EventName } from '../../../agent/observe/log.ts'
 
 /** Where the time of a takeover went, in ms, each from the end of the one before; by the replicas' own logs. */
 export interface Phases {
