@@ -6,6 +6,8 @@ import { type FaultScene, faultTests, LEASE_MS, type LinkedPod, seconds } from '
 /** Three retry periods. */
 const HANDED_OVER_MS = 6_000
 const NOTICED_MS = 5_500
+/** A watch that lives tells of a release sooner; one retry period is the least after which a dead one is looked into. */
+const TOLD_MS = 1_000
 /** Of the connections that are opened next, so many lead to the dead server as well. */
 const AGAIN = 1
 
@@ -39,6 +41,7 @@ describe('an API server that loses its power', { concurrency: 5 }, () => {
         const taken = await scene.takenBy('b', released.index)
         await b.agent.event('serving')
         const took = taken.at - released.at
+        assert.ok(took > TOLD_MS, `taken ${took} ms after the release: the dead connection told of it`)
         assert.ok(took <= HANDED_OVER_MS, `taken ${took} ms after the release`)
         return `next holder ${seconds(took)} after the release, acting ${seconds(scene.firstBeat('b') - taken.at)} later`
       },

@@ -3,9 +3,8 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
-import type { LeaseSpec } from '../../agent/lease/lease.ts'
 import { isDead, readStat } from '../../agent/processes/proc.ts'
-import { type EmbeddedLeaseApi, startEmbeddedLeaseApi } from './api/embedded-lease-api.ts'
+import { EmbeddedLeaseApi } from './api/embedded-lease-api.ts'
 import { type ControlPlane, deployRights } from './control-plane.ts'
 import { TcpProxy } from './faults/tcp-proxy.ts'
 import { assertOneActed, type Beat, readBeats } from './judge.ts'
@@ -136,8 +135,9 @@ export class EmbeddedScene extends Scene {
   }
 
   static async open(t: TestContext): Promise<EmbeddedScene> {
-    const leases = [{ metadata: { name: LEASE, namespace: 'default' }, spec: {} }]
-    const scene = new EmbeddedScene(await startEmbeddedLeaseApi({ leases }))
+    const scene = new EmbeddedScene(
+      await EmbeddedLeaseApi.start([{ metadata: { name: LEASE, namespace: 'default' }, spec: {} }]),
+    )
     scene.atEnd(() => scene.api.close())
     t.after(() => scene.close())
     return scene
@@ -157,19 +157,12 @@ export class EmbeddedScene extends Scene {
     return file
   }
 
-  /** Writes the Lease as somebody with `kubectl edit` does. */
-  edit(spec: LeaseSpec): void {
-    const lease = this.api.lease(LEASE)
-    assert.ok(lease)
-    this.api.put({ ...lease, spec: { ...lease.spec, ...spec } })
-  }
-
   holder(): string {
     return this.api.lease(LEASE)?.spec?.holderIdentity ?? ''
   }
 
   override async finish(): Promise<Beat[]> {
-    this.api.faults.clear()
+    this.api.heal()
     return super.finish()
   }
 }

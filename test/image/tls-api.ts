@@ -2,7 +2,7 @@ import { connect } from 'node:net'
 import { pipeline } from 'node:stream'
 import { createServer, type Server } from 'node:tls'
 import type { LeaseSpec } from '../../agent/lease/lease.ts'
-import { type EmbeddedLeaseApi, startEmbeddedLeaseApi } from '../harness/api/embedded-lease-api.ts'
+import { EmbeddedLeaseApi } from '../harness/api/embedded-lease-api.ts'
 import { makeCertificate } from '../support/certificate.ts'
 import { freePort } from '../support/free-port.ts'
 
@@ -22,13 +22,11 @@ export class TlsApi {
 
   /** Its certificate is made in `dir`. */
   static async start(dir: string): Promise<TlsApi> {
-    const api = await startEmbeddedLeaseApi({
-      leases: [{ metadata: { name: LEASE, namespace: 'default' }, spec: {} }],
-    })
+    const api = await EmbeddedLeaseApi.start([{ metadata: { name: LEASE, namespace: 'default' }, spec: {} }])
     const certificate = makeCertificate(dir, 'api')
     const port = await freePort()
     const server = createServer(certificate, (socket) => {
-      const inner = connect(api.port, '127.0.0.1')
+      const inner = connect(Number(new URL(api.url).port), '127.0.0.1')
       // The end of one is that of the other; why it ended is of no interest here.
       pipeline(socket, inner, socket, () => {})
     })
