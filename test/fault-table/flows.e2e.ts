@@ -3,7 +3,6 @@ import { spawn } from 'node:child_process'
 import { chmodSync } from 'node:fs'
 import { text } from 'node:stream/consumers'
 import { describe } from 'node:test'
-import { readProcesses } from '../../agent/processes/proc.ts'
 import type { ReplicaOptions } from '../harness/replica.ts'
 import { mono } from '../harness/wait.ts'
 import { warmLangflow } from '../harness/warm-langflow.ts'
@@ -57,8 +56,7 @@ describe('a flow', { concurrency: 2 }, () => {
 
     fault(`a flow kills tini${also}` as const, async (scene) => {
       const [a, b] = await pair(scene, prepared)
-      const launcher = a.launcherPid()
-      const tini = [...readProcesses().values()].find(({ ppid }) => ppid === launcher) ?? assert.fail()
+      const tini = a.tree()?.tini ?? assert.fail()
       const killed = mono()
       process.kill(tini.pid, 'SIGKILL')
       const draining = await a.agent.event('draining')

@@ -3,7 +3,7 @@ import { copyFileSync, linkSync, mkdirSync, mkdtempSync, readFileSync, readlinkS
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import type { AgentStatus } from '../../agent/observe/status.ts'
-import { isDead, readProcesses } from '../../agent/processes/proc.ts'
+import { isDead, type ProcessStat, readProcesses } from '../../agent/processes/proc.ts'
 import { BUNDLE } from '../support/bundle.ts'
 import { freePort } from '../support/free-port.ts'
 import { LoggedProcess } from './logged-process.ts'
@@ -47,6 +47,15 @@ export function podObstacle(): string | undefined {
   return tried.status === 0
     ? undefined
     : `no PID namespace to be had: ${tried.error?.message ?? tried.stderr}`
+}
+
+interface ContainerTree {
+  /** PID 1. */
+  readonly launcher: ProcessStat
+  /** What reaps for the workload; `undefined` while none runs. */
+  readonly tini: ProcessStat | undefined
+  /** Everything else, each level with the oldest first. */
+  readonly workload: readonly ProcessStat[]
 }
 
 /** Agent and LangFlow container as in a pod: the launcher is PID 1 of a namespace of its own, with a socket between them. */
@@ -138,11 +147,24 @@ export class Pod {
 
   /** The launcher, which is the container's PID 1, as seen from here: what the kubelet signals. */
   launcherPid(): number {
-    const launcher = [...readProcesses().values()].find(
-      (stat) => stat.ppid === this.container.pid && !isDead(stat),
-    )
+    const launcher = this.tree()?.launcher
     if (launcher === undefined) throw new Error('the container has no launcher')
     return launcher.pid
+  }
+
+  /** What lives in the container, as seen from here; `undefined` before it is started and after its end. */
+  tree(): ContainerTree | undefined {
+    const living = [...readProcesses().values()].filter((stat) => !isDead(stat))
+    const childrenOf = ({ pid }: { readonly pid: number }) =>
+      living
+        .filter(({ ppid }) => ppid === pid)
+        .sort((a, b) => Number(a.startTime) - Number(b.startTime) || a.pid - b.pid)
+    const [launcher] = childrenOf(this.container)
+    if (launcher === undefined) return undefined
+    const [tini] = childrenOf(launcher)
+    const workload = tini === undefined ? [] : childrenOf(tini)
+    for (const one of workload) workload.push(...childrenOf(one))
+    return { launcher, tini, workload }
   }
 
   /** A process of the container, seen from here, by what it calls itself. */
