@@ -48,9 +48,7 @@ describe('a flow', { concurrency: 2 }, () => {
       assert.deepEqual(scene.processes('a'), pids)
       assert.ok(!a.agent.events().includes('doubt') && !b.agent.events().includes('acquired'))
       a.agent.signal('SIGTERM')
-      const released = await scene.released()
-      assert.ok(released.at > scene.lastBeat('a'))
-      await b.agent.event('serving')
+      await scene.handedOver(a, b)
       return `${Object.keys(outcomes).length - attempts.length} signals and ${attempts.length} other attempts changed nothing; handed over afterwards`
     })
 
@@ -61,11 +59,9 @@ describe('a flow', { concurrency: 2 }, () => {
       process.kill(tini.pid, 'SIGKILL')
       const draining = await a.agent.event('draining')
       assert.match(draining.reason ?? '', /tini, was killed/)
-      const released = await scene.released()
-      assert.ok(released.at > scene.lastBeat('a'))
+      const { released, acted } = await scene.handedOver(a, b)
       assert.equal((await a.container.exited).code, 1)
-      await b.agent.event('serving')
-      return `released ${seconds(released.at - killed)}, another acted ${seconds(scene.firstBeat('b') - killed)} after the kill; the container ended`
+      return `released ${seconds(released - killed)}, another acted ${seconds(acted - killed)} after the kill; the container ended`
     })
   }
 })

@@ -154,10 +154,7 @@ describe('the network', { concurrency: 5 }, () => {
       }
     }
     a.agent.signal('SIGTERM')
-    const released = await scene.released()
-    const taken = await scene.takenBy('b', released.index)
-    await b.agent.event('serving')
-    const took = taken.at - released.at
+    const { took } = await scene.handedOver(a, b)
     assert.ok(took <= 300, `taken ${took} ms after the release`)
     return `${opened()} watches; then a clean handover, next holder ${Math.round(took)} ms after the release`
   })
