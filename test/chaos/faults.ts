@@ -30,12 +30,14 @@ export interface Fault {
 /** Ends a fault. */
 export type Heal = () => unknown
 
+/** Brings a fault about, and returns what ends it. Throws `Missed` where there is nothing to hit at the moment. */
+type Inject = (scene: ChaosScene, slot: Slot, fault: Fault) => Promise<Heal> | Heal
+
 interface Kind {
   readonly hits: Part
-  /** The shortest and the longest it may last, in milliseconds; absent: it is over at once. */
-  readonly ms?: readonly [shortest: number, longest: number]
-  /** Brings it about; resolves to a `Heal` where it is not over at once. Throws `Missed` where there is nothing to hit at the moment. */
-  readonly inject: (scene: ChaosScene, slot: Slot, fault: Fault) => Promise<Heal | undefined>
+  /** The shortest and the longest it may last, in milliseconds. */
+  readonly ms: readonly [shortest: number, longest: number]
+  readonly inject: Inject
 }
 
 /** A fault that came to nothing: it is counted, and the run goes on. */
@@ -44,54 +46,47 @@ export class Missed extends Error {}
 /** Over at once. */
 const sudden = (hits: Part, act: (scene: ChaosScene, slot: Slot, fault: Fault) => unknown): Kind => ({
   hits,
+  ms: [0, 0],
   async inject(scene, slot, fault) {
     await act(scene, slot, fault)
-    return undefined
+    return () => {}
   },
 })
 
+/** Over once it is healed. */
+const lasting = (hits: Part, ms: readonly [number, number], inject: Inject): Kind => ({ hits, ms, inject })
+
 const LONG = [1_000, 30_000] as const
 const FLAP_MS = 400
-const onLink = (act: (link: TcpProxy, degree: number) => unknown): Kind => ({
-  hits: 'link',
-  ms: LONG,
-  async inject(_scene, { link }, { degree }) {
+const onLink = (act: (link: TcpProxy, degree: number) => unknown): Kind =>
+  lasting('link', LONG, async (_scene, { link }, { degree }) => {
     await act(link, degree)
     return () => link.heal()
-  },
-})
+  })
 
 /** The network between one pod and the API server. */
 const LINK_FAULTS = {
   'link is a black hole': onLink((link) => link.partition()),
   'requests are held back': onLink((link) => link.flow({ toServer: 'hold' })),
   'replies are held back': onLink((link) => link.flow({ toClient: 'hold' })),
-  'replies are lost after the commit': {
-    hits: 'link',
-    // Renewals come each 2 s: at least one commits meanwhile.
-    ms: [2_500, 9_000],
-    async inject(_scene, { link }) {
-      link.flow({ toClient: 'hold' })
-      return () => {
-        link.reset()
-        link.flow({ toClient: 'pass' })
-      }
-    },
-  },
+  // Renewals come each 2 s: at least one commits meanwhile.
+  'replies are lost after the commit': lasting('link', [2_500, 9_000], (_scene, { link }) => {
+    link.flow({ toClient: 'hold' })
+    return () => {
+      link.reset()
+      link.flow({ toClient: 'pass' })
+    }
+  }),
   'link is slow': onLink((link, degree) => {
     const delayMs = Math.round(50 + degree ** 2 * 4_000)
     link.flow({ toServer: { delayMs }, toClient: { delayMs } })
   }),
   'connections are refused': onLink((link) => link.refuse()),
   'connections are reset': sudden('link', (_scene, { link }) => link.reset()),
-  'connections flap': {
-    hits: 'link',
-    ms: [2_000, 15_000],
-    async inject(_scene, { link }) {
-      const timer = setInterval(() => link.reset(), FLAP_MS)
-      return () => clearInterval(timer)
-    },
-  },
+  'connections flap': lasting('link', [2_000, 15_000], (_scene, { link }) => {
+    const timer = setInterval(() => link.reset(), FLAP_MS)
+    return () => clearInterval(timer)
+  }),
   'watch is truncated': sudden('link', (_scene, { link }) => link.truncate()),
 } as const satisfies Record<string, Kind>
 
@@ -99,65 +94,41 @@ const CODES = [429, 500, 503, 504]
 
 /** What all pods share: kube-apiserver, etcd behind it, and the rights that it grants. */
 const API_SERVER_FAULTS = {
-  'API server hangs': {
-    hits: 'api',
-    ms: [1_000, 40_000],
-    async inject({ plane }) {
-      plane.pause()
-      return () => plane.resume()
-    },
-  },
-  'API server is killed': {
-    hits: 'api',
-    ms: [500, 12_000],
-    async inject({ plane }) {
-      await plane.stopApiServer('SIGKILL')
-      return () => plane.startApiServer()
-    },
-  },
-  'API server restarts with a compacted history': {
-    hits: 'api',
-    ms: [500, 3_000],
-    async inject({ plane }) {
-      await plane.stopApiServer('SIGTERM')
-      await plane.compact()
-      return () => plane.startApiServer()
-    },
-  },
-  'etcd is killed': {
-    hits: 'api',
-    ms: [500, 10_000],
-    async inject({ plane }) {
-      await plane.stopEtcd()
-      return () => plane.startEtcd()
-    },
-  },
-  'right to the Lease is withdrawn': {
-    hits: 'api',
-    ms: [1_000, 16_000],
-    async inject(scene) {
-      const { stdout } = await scene.kubectl('get', 'rolebinding', ACCOUNT, '--output=json')
-      const { kind, apiVersion, metadata, roleRef, subjects } = JSON.parse(stdout)
-      const binding = { kind, apiVersion, metadata: { name: metadata.name }, roleRef, subjects }
-      return undone(
-        scene,
-        () => scene.kubectl('delete', 'rolebinding', ACCOUNT),
-        () => scene.apply(binding),
-      )
-    },
-  },
-  'writes of the Lease are refused': {
-    hits: 'api',
-    ms: [1_000, 16_000],
-    async inject(scene, _slot, { degree }) {
-      const code = CODES[Math.floor(degree * CODES.length)] as number
-      return undone(
-        scene,
-        () => scene.refusals.begin(code),
-        () => scene.refusals.end(),
-      )
-    },
-  },
+  'API server hangs': lasting('api', [1_000, 40_000], ({ plane }) => {
+    plane.pause()
+    return () => plane.resume()
+  }),
+  'API server is killed': lasting('api', [500, 12_000], async ({ plane }) => {
+    await plane.stopApiServer('SIGKILL')
+    return () => plane.startApiServer()
+  }),
+  'API server restarts with a compacted history': lasting('api', [500, 3_000], async ({ plane }) => {
+    await plane.stopApiServer('SIGTERM')
+    await plane.compact()
+    return () => plane.startApiServer()
+  }),
+  'etcd is killed': lasting('api', [500, 10_000], async ({ plane }) => {
+    await plane.stopEtcd()
+    return () => plane.startEtcd()
+  }),
+  'right to the Lease is withdrawn': lasting('api', [1_000, 16_000], async (scene) => {
+    const { stdout } = await scene.kubectl('get', 'rolebinding', ACCOUNT, '--output=json')
+    const { kind, apiVersion, metadata, roleRef, subjects } = JSON.parse(stdout)
+    const binding = { kind, apiVersion, metadata: { name: metadata.name }, roleRef, subjects }
+    return undone(
+      scene,
+      () => scene.kubectl('delete', 'rolebinding', ACCOUNT),
+      () => scene.apply(binding),
+    )
+  }),
+  'writes of the Lease are refused': lasting('api', [1_000, 16_000], (scene, _slot, { degree }) => {
+    const code = CODES[Math.floor(degree * CODES.length)] as number
+    return undone(
+      scene,
+      () => scene.refusals.begin(code),
+      () => scene.refusals.end(),
+    )
+  }),
 } as const satisfies Record<string, Kind>
 
 /** The way back may meet an API server that is still coming up, and is tried again; also where `act` failed, and yet went through. */
@@ -236,56 +207,36 @@ export function signalSame(stat: ProcessStat, signal: NodeJS.Signals): void {
 /** The processes of one pod, and what a kubelet does to them. */
 const PROCESS_FAULTS = {
   'agent is killed': toAgent('SIGKILL'),
-  'agent is killed and stays away': {
-    hits: 'agent',
-    ms: [5_000, 25_000],
-    async inject(_scene, { pod, kubelet }, { ms }) {
-      kubelet.hold('agent', ms)
-      pod.agent.signal('SIGKILL')
-      return undefined
-    },
-  },
+  'agent is killed and stays away': lasting('agent', [5_000, 25_000], (_scene, { pod, kubelet }, { ms }) => {
+    kubelet.hold('agent', ms)
+    pod.agent.signal('SIGKILL')
+    return () => {}
+  }),
   'agent is told to end': toAgent('SIGTERM'),
-  'agent is frozen': {
-    hits: 'agent',
-    ms: LONG,
-    async inject(_scene, { pod: { agent } }) {
-      agent.signal('SIGSTOP')
-      return () => agent.signal('SIGCONT')
-    },
-  },
-  'agent’s event loop is blocked': {
-    hits: 'agent',
-    ms: [BLOCKED_MS, BLOCKED_MS],
-    async inject(_scene, { pod }) {
-      pod.agent.signal('SIGUSR2')
-      return undefined
-    },
-  },
-  'log collector hangs': {
-    hits: 'agent',
-    ms: [5_000, 30_000],
-    async inject(_scene, { pod: { agent } }) {
-      agent.stopReading()
-      return () => agent.process.stdout?.resume()
-    },
-  },
+  'agent is frozen': lasting('agent', LONG, (_scene, { pod: { agent } }) => {
+    agent.signal('SIGSTOP')
+    return () => agent.signal('SIGCONT')
+  }),
+  'agent’s event loop is blocked': lasting('agent', [BLOCKED_MS, BLOCKED_MS], (_scene, { pod }) => {
+    pod.agent.signal('SIGUSR2')
+    return () => {}
+  }),
+  'log collector hangs': lasting('agent', [5_000, 30_000], (_scene, { pod: { agent } }) => {
+    agent.stopReading()
+    return () => agent.process.stdout?.resume()
+  }),
   'socket is removed': sudden('agent', (_scene, { pod }) =>
     rmSync(join(pod.directory, 'run', 'launcher.sock'), { force: true }),
   ),
-  'launcher is frozen': {
-    hits: 'container',
-    ms: LONG,
-    async inject({ stillness }, { pod }) {
-      const { launcher } = treeOf(pod)
-      const over = stillness.begin(pod)
-      signalSame(launcher, 'SIGSTOP')
-      return () => {
-        signalSame(launcher, 'SIGCONT')
-        over()
-      }
-    },
-  },
+  'launcher is frozen': lasting('container', LONG, ({ stillness }, { pod }) => {
+    const { launcher } = treeOf(pod)
+    const over = stillness.begin(pod)
+    signalSame(launcher, 'SIGSTOP')
+    return () => {
+      signalSame(launcher, 'SIGCONT')
+      over()
+    }
+  }),
   'container is killed': toLauncher('SIGKILL'),
   'container is told to end': toLauncher('SIGTERM'),
   'tini is killed': sudden('container', (_scene, { pod }) =>
@@ -294,57 +245,42 @@ const PROCESS_FAULTS = {
   'workload is killed': sudden('container', (_scene, { pod }) =>
     signalSame(present(treeOf(pod).workload[0]), 'SIGKILL'),
   ),
-  'workload is frozen': {
-    hits: 'container',
-    ms: [1_000, 15_000],
-    async inject(_scene, { pod }) {
-      const { container } = pod
-      const stopped = running(pod)
-      present(stopped[0])
-      for (const one of stopped) signalSame(one, 'SIGSTOP')
-      return () => {
-        // What the launcher has frozen meanwhile is the launcher's to thaw.
-        const last = container.events().findLast((event) => event.startsWith('workload_'))
-        if (last !== 'workload_frozen') for (const one of stopped) signalSame(one, 'SIGCONT')
-      }
-    },
-  },
+  'workload is frozen': lasting('container', [1_000, 15_000], (_scene, { pod }) => {
+    const { container } = pod
+    const stopped = running(pod)
+    present(stopped[0])
+    for (const one of stopped) signalSame(one, 'SIGSTOP')
+    return () => {
+      // What the launcher has frozen meanwhile is the launcher's to thaw.
+      const last = container.events().findLast((event) => event.startsWith('workload_'))
+      if (last !== 'workload_frozen') for (const one of stopped) signalSame(one, 'SIGCONT')
+    }
+  }),
   'workload falls ill': sudden('container', async (_scene, { pod }) =>
     present(await ask(pod.port, '/sicken', 1_000).catch(() => undefined)),
   ),
-  'pod is suspended': {
-    hits: 'pod',
-    ms: LONG,
-    async inject({ stillness }, { pod }) {
-      const { agent } = pod
-      const { launcher } = treeOf(pod)
-      const stopped = running(pod)
-      const over = stillness.begin(pod)
-      agent.signal('SIGSTOP')
-      for (const one of [launcher, ...stopped]) signalSame(one, 'SIGSTOP')
-      return () => {
-        // The workload first: the worst that can happen.
-        for (const one of [...stopped, launcher]) signalSame(one, 'SIGCONT')
-        agent.signal('SIGCONT')
-        over()
-      }
-    },
-  },
-  'pod is replaced': {
-    hits: 'pod',
-    async inject(_scene, slot) {
-      const replaced = slot.replace()
-      return () => replaced
-    },
-  },
-  'node is lost': {
-    hits: 'pod',
-    ms: [500, 20_000],
-    async inject(_scene, slot) {
-      await slot.kubelet.kill()
-      return () => slot.fill()
-    },
-  },
+  'pod is suspended': lasting('pod', LONG, ({ stillness }, { pod }) => {
+    const { agent } = pod
+    const { launcher } = treeOf(pod)
+    const stopped = running(pod)
+    const over = stillness.begin(pod)
+    agent.signal('SIGSTOP')
+    for (const one of [launcher, ...stopped]) signalSame(one, 'SIGSTOP')
+    return () => {
+      // The workload first: the worst that can happen.
+      for (const one of [...stopped, launcher]) signalSame(one, 'SIGCONT')
+      agent.signal('SIGCONT')
+      over()
+    }
+  }),
+  'pod is replaced': lasting('pod', [0, 0], (_scene, slot) => {
+    const replaced = slot.replace()
+    return () => replaced
+  }),
+  'node is lost': lasting('pod', [500, 20_000], async (_scene, slot) => {
+    await slot.kubelet.kill()
+    return () => slot.fill()
+  }),
 } as const satisfies Record<string, Kind>
 
 const ALL: Record<string, Kind> = { ...LINK_FAULTS, ...API_SERVER_FAULTS, ...LEASE_EDITS, ...PROCESS_FAULTS }

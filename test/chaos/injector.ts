@@ -52,7 +52,7 @@ export class FaultInjector {
       replica: shared ? '' : identity,
     }
     this.list.push(injected)
-    let heal: Heal | undefined
+    let heal: Heal
     try {
       heal = await inject(scene, slot, fault)
     } catch (error) {
@@ -77,9 +77,9 @@ export class FaultInjector {
     while (this.#healing.size > 0) await Promise.all(this.#healing)
   }
 
-  async #heal(injected: Injected, { ms }: Fault, heal: Heal | undefined, signal: AbortSignal): Promise<void> {
+  async #heal(injected: Injected, { ms }: Fault, heal: Heal, signal: AbortSignal): Promise<void> {
     if (ms > 0) await sleep(ms, undefined, { signal }).catch(() => {})
-    if (!signal.aborted) await heal?.()
+    if (!signal.aborted) await heal()
     injected.healedAt = mono()
   }
 

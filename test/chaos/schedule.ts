@@ -35,7 +35,7 @@ export function planFaults(seed: number, spanMs: number): Fault[] {
       return hits === 'api' ? at >= apiFreeAt : hits !== 'lease' || at >= Math.max(apiFreeAt, editFreeAt)
     })
     const { hits, ms: range } = kindOf(name)
-    const ms = range === undefined ? 0 : duration(random, ...range)
+    const ms = duration(random, ...range)
     if (hits === 'api') apiFreeAt = at + ms + COMES_UP_MS
     if (hits === 'lease') editFreeAt = at + EDITS_APART_MS
     plan.push({

@@ -35,7 +35,7 @@ function nextHolder({ took }: { readonly took: number }): string {
 
 describe('SIGTERM', { concurrency: 5 }, () => {
   fault('SIGTERM without an API server', async (scene) => {
-    const a = await scene.pod('a', {}, ({ link }) => link.refuse())
+    const a = await scene.pod('a', {}, (link) => link.refuse())
     await a.agent.find('the refused connection', ({ level }) => level === 'warn')
     return `ended after ${seconds(await ends(a))}`
   })

@@ -78,7 +78,7 @@ describe('readiness', { concurrency: 3 }, () => {
     for (const [what, reason, options, token, blocked = false] of tries) {
       if (token !== undefined) writeFileSync(join(scene.dir, what), token)
       scene.tokenFile = token === undefined ? undefined : join(scene.dir, what)
-      const b = await scene.pod('b', { ...options, env: revision('new') }, ({ link }) =>
+      const b = await scene.pod('b', { ...options, env: revision('new') }, (link) =>
         blocked ? link.partition() : undefined,
       )
       await b.agent.event('campaigning')

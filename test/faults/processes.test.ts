@@ -40,10 +40,10 @@ describe('of one replica that is one tree', { concurrency: 4 }, () => {
     const scene = await EmbeddedScene.open(t)
     const [a, b] = await scene.pair()
     process.kill(a.launcherPid(), 'SIGSTOP')
-    const heal = scene.api.hang({ client: 'a' })
+    a.link.partition()
     await b.event('acquired')
     assert.ok(!lives(a.workloadPid()))
-    heal()
+    await a.link.heal()
     await b.event('serving')
   })
 

@@ -56,14 +56,15 @@ describe('a takeover', { concurrency: 4 }, () => {
     assert.ok(mono() - began >= 1_500)
     await b.event('serving')
   })
+
   test('none while the API server hangs for less than the lease: the same process goes on after a pause', async (t) => {
     const scene = await EmbeddedScene.open(t)
     const [a, b] = await scene.pair()
     const pid = a.workloadPid()
-    const heal = scene.api.hang()
+    for (const { link } of [a, b]) link.partition()
     await a.event('workload_frozen')
     assert.equal((await a.get('/readyz')).status, 503)
-    heal()
+    for (const { link } of [a, b]) await link.heal()
     await a.event('workload_thawed')
     const doubt = a.lines.findIndex((line) => line.event === 'doubt')
     await a.event('serving', doubt)

@@ -63,7 +63,6 @@ const FRUGAL = ['--max-old-space-size=96']
 
 /** Renewals as fast as `FAST`, deadlines further off: the attackers share the machine with the attacked. */
 const TIMINGS = ['--lease-duration=6s', '--renew-deadline=4s', '--retry-period=400ms', '--kill-margin=600ms']
-const RENEWALS = { client: 'a', verb: ['update', 'patch'] } as const
 /** Half of the `--renew-deadline`: leadership would be in doubt after the whole of it. */
 const RENEWED_WITHIN_MS = 2000
 /** The workload shows a sign of life each 10 ms, where the machine lets it. */
@@ -152,11 +151,6 @@ export class HostileScene {
     return result
   }
 
-  /** When the leader's writes of the Lease were sent, in ms. */
-  private renewals(): number[] {
-    return this.scene.api.answered(RENEWALS).map(({ at }) => at)
-  }
-
   /**
    * Judges what went on during `attack`: nobody noticed. The Lease was renewed in its period, nothing was frozen,
    * stopped or handed over, the same LangFlow process went on under the same epoch, probes were answered, and neither
@@ -167,7 +161,8 @@ export class HostileScene {
     const logs = [leader.agent, leader.container, follower.agent, follower.container]
     const from = logs.map((log) => log.lines.length)
     const before = await leader.status()
-    const renewed = this.renewals().length
+    const { writes } = scene.api
+    const renewed = writes.list.length
     const began = mono()
     const grown = watchMemory({ agent: leader.agent.pid, launcher: leader.launcherPid() })
     const over = new AbortController()
@@ -177,16 +172,15 @@ export class HostileScene {
     const { tookMs, failures, mostInARow } = await probing
     const growth = grown()
     const ended = mono()
-    const count = this.renewals().length + 2
     await Promise.race([
-      scene.api.answers(RENEWALS, count),
+      writes.next('two renewals', () => true, writes.list.length + 1),
       leader.agent.exited.then(() =>
         assert.fail(`the agent is gone:\n${leader.agent.output.slice(-20).join('\n')}`),
       ),
     ])
     const after = await leader.status()
 
-    const longestRenewal = longestGap(this.renewals().slice(renewed - 1))
+    const longestRenewal = longestGap(writes.list.slice(renewed - 1))
     const beats = scene
       .beats('a')
       .filter(({ mono }) => mono > began - BEATS_WITHIN_MS && mono < ended)

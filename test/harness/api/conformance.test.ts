@@ -1,12 +1,11 @@
 import { after, before, describe } from 'node:test'
+import { systemClock } from '../../../agent/clock.ts'
+import { LeaseServer } from '../../../agent/demo/api-server.ts'
 import { conformance } from './conformance.ts'
-import { EmbeddedLeaseApi } from './embedded-lease-api.ts'
 
 describe('the embedded Lease API', () => {
-  let api: EmbeddedLeaseApi
-  before(async () => {
-    api = await EmbeddedLeaseApi.start()
-  })
+  const api = new LeaseServer(systemClock)
+  before(() => api.listen())
   after(() => api.close())
 
   conformance(() => ({ url: api.url, namespace: 'default' }))
