@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { ACCOUNT } from '../harness/control-plane.ts'
 import { Refusals } from '../harness/faults/refusals.ts'
 import { mono } from '../harness/wait.ts'
 import {
@@ -15,8 +18,8 @@ import {
   seconds,
 } from './scene.ts'
 
-/** Each has an API server of its own: what is done to it would hit the others. */
-const [hangs12, hangs60, fault] = [faultTests(), faultTests(), faultTests()]
+/** Each on an API server of its own: what is done to it would hit the others. */
+const [first, second, fault] = [faultTests(), faultTests(), faultTests()]
 
 /** Nothing was lost meanwhile, and a clean handover works at once. */
 async function goesOn(scene: FaultScene, a: LinkedPod, b: LinkedPod): Promise<string> {
@@ -35,7 +38,7 @@ function restored(pod: LinkedPod, from: number) {
 }
 
 describe('an API server', { concurrency: 3 }, () => {
-  hangs12('the API server hangs for 12 s', async (scene) => {
+  first('the API server hangs for 12 s', async (scene) => {
     const [a, b] = await scene.pods()
     const { at: renewed } = await scene.renewal(a)
     const began = mono()
@@ -57,7 +60,7 @@ describe('an API server', { concurrency: 3 }, () => {
     return `frozen ${seconds(acted)} after the last renewal, for ${seconds(Math.max(...pauses))}; serving again ${seconds(back - 12_000)} after the API server went on`
   })
 
-  hangs60('the API server hangs for 60 s', async (scene) => {
+  second('the API server hangs for 60 s', async (scene) => {
     const [a, b] = await scene.pods()
     const last = scene.watch.last().at
     scene.plane.pause()
@@ -134,5 +137,35 @@ describe('an API server', { concurrency: 3 }, () => {
       await b.watching()
       return goesOn(scene, a, b)
     })
+  })
+})
+
+describe('credentials', { concurrency: 2 }, () => {
+  fault('the token expires', async (scene) => {
+    const { namespace } = scene
+    const tokenFile = join(scene.dir, 'token')
+    scene.tokenFile = tokenFile
+    writeFileSync(tokenFile, await scene.plane.expiringToken(namespace, ACCOUNT, 10))
+    const [a, b] = await scene.pods()
+    const warning = await a.agent.find('a refusal', ({ level, msg }) => level === 'warn' && /401/.test(msg))
+    const from = a.agent.lines.indexOf(warning)
+    writeFileSync(tokenFile, await scene.plane.serviceAccountToken(namespace, ACCOUNT))
+    const back = await a.agent.find('its end', ({ msg }) => /can be reached again/.test(msg), from)
+    scene.assertUndisturbed(a, b)
+    return `“${plain(warning.msg)}”; renewed again ${Date.parse(back.time) - Date.parse(warning.time)} ms later`
+  })
+
+  second('the certificate authority changes', async (scene) => {
+    const [a, b] = await scene.pods()
+    const from = a.agent.lines.length
+    await scene.plane.stopApiServer()
+    await scene.plane.startApiServer({ newCertificate: true })
+    await a.agent.find('its end', ({ msg }) => /can be reached again/.test(msg), from)
+    await b.watching()
+    assert.ok(!a.agent.events().includes('lost') && !b.agent.events().includes('acquired'))
+    assert.equal(scene.processes('a').size, 1)
+    a.agent.signal('SIGTERM')
+    await b.agent.event('serving')
+    return 'the same process and term went on; then a clean handover'
   })
 })
