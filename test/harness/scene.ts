@@ -168,12 +168,15 @@ export class EmbeddedScene extends Scene {
   readonly api = new EmbeddedLeaseApi(systemClock)
 
   static async open(t: TestContext): Promise<EmbeddedScene> {
-    const scene = new EmbeddedScene()
-    scene.api.put({ metadata: { name: LEASE }, spec: {} })
-    await scene.api.listen()
-    scene.atEnd(() => scene.api.close())
-    t.after(() => scene.close())
-    return scene
+    return await new EmbeddedScene().begin(t)
+  }
+
+  protected async begin(t: TestContext): Promise<this> {
+    this.api.put({ metadata: { name: LEASE }, spec: {} })
+    await this.api.listen()
+    this.atEnd(() => this.api.close())
+    t.after(() => this.close())
+    return this
   }
 
   protected override get apiPort(): number {

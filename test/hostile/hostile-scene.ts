@@ -91,24 +91,23 @@ const NOTICED: ReadonlySet<EventName> = new Set<EventName>([
 ])
 
 /** A leader that serves, with a hostile process in its LangFlow container, and a follower that is ready. */
-export class HostileScene {
-  readonly scene: EmbeddedScene
-  readonly leader: Pod
-  readonly follower: Pod
-  private readonly control: string
-  private readonly t: TestContext
+export class HostileScene extends EmbeddedScene {
+  leader!: Pod
+  follower!: Pod
+  readonly #control = join(this.dir, 'control.sock')
+  readonly #t: TestContext
 
-  private constructor(t: TestContext, scene: EmbeddedScene, leader: Pod, follower: Pod, control: string) {
-    this.t = t
-    this.scene = scene
-    this.leader = leader
-    this.follower = follower
-    this.control = control
+  private constructor(t: TestContext) {
+    super()
+    this.#t = t
   }
 
-  static async open(t: TestContext, entry = restricted, env: NodeJS.ProcessEnv = {}): Promise<HostileScene> {
-    const scene = await EmbeddedScene.open(t)
-    const control = join(scene.dir, 'control.sock')
+  static override async open(
+    t: TestContext,
+    entry = restricted,
+    env: NodeJS.ProcessEnv = {},
+  ): Promise<HostileScene> {
+    const scene = await new HostileScene(t).begin(t)
     // From its sources it takes twice the memory that is judged here.
     const programs = installPrograms(scene.dir)
     chmodSync(scene.dir, 0o777)
@@ -133,16 +132,16 @@ export class HostileScene {
       scene.atEnd(() => one.stop())
       return one
     }
-    const leader = await pod('a', control)
-    await leader.agent.event('serving')
-    const follower = await pod('b', `${control}.b`)
-    await follower.agent.event('standby_ready')
-    return new HostileScene(t, scene, leader, follower, control)
+    scene.leader = await pod('a', scene.#control)
+    await scene.leader.agent.event('serving')
+    scene.follower = await pod('b', `${scene.#control}.b`)
+    await scene.follower.agent.event('standby_ready')
+    return scene
   }
 
   /** Lets the hostile process attack; resolves to what it says of it. */
   async attack<T>(name: string, options: object = {}): Promise<T> {
-    const dispatcher = new Agent({ connect: { socketPath: this.control }, headersTimeout: 0 })
+    const dispatcher = new Agent({ connect: { socketPath: this.#control }, headersTimeout: 0 })
     const call = { dispatcher, method: 'POST', body: JSON.stringify(options) } as const
     const { body } = await request(`http://hostile/${name}`, call)
     const { result, error } = (await body.json()) as { result: T; error?: string }
@@ -157,11 +156,11 @@ export class HostileScene {
    * memory nor log went to waste. What was measured is told in the output.
    */
   async unnoticed<T>(attack: () => Promise<T>): Promise<T> {
-    const { leader, follower, scene } = this
+    const { leader, follower } = this
     const logs = [leader.agent, leader.container, follower.agent, follower.container]
     const from = logs.map((log) => log.lines.length)
     const before = await leader.status()
-    const { writes } = scene.api
+    const { writes } = this.api
     const renewed = writes.list.length
     const began = mono()
     const grown = watchMemory({ agent: leader.agent.pid, launcher: leader.launcherPid() })
@@ -181,15 +180,14 @@ export class HostileScene {
     const after = await leader.status()
 
     const longestRenewal = longestGap(writes.list.slice(renewed - 1))
-    const beats = scene
-      .beats('a')
+    const beats = this.beats('a')
       .filter(({ mono }) => mono > began - BEATS_WITHIN_MS && mono < ended)
       .map(({ mono }) => mono)
     const longestSilence = longestGap([began, ...beats, ended])
     const agentMiB = statusMiB(leader.agent.pid, 'VmHWM')
     const said = logs.map((log, n) => log.lines.slice(from[n]))
     const round = (ms: number) => Math.round(ms)
-    this.t.diagnostic(
+    this.#t.diagnostic(
       `renewed within ${round(longestRenewal)} ms, longest silence of LangFlow ${round(longestSilence)} ms, ` +
         `agent +${growth.agent.toFixed(1)} MiB and never more than ${agentMiB.toFixed(1)}, launcher +${growth.launcher.toFixed(1)} MiB, ` +
         `${tookMs.length} probes within ${round(Math.max(...tookMs))} ms, ` +
