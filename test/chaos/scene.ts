@@ -1,14 +1,13 @@
 import { createWriteStream, mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { ACCOUNT, deployRights, startControlPlane } from '../harness/control-plane.ts'
+import { startControlPlane } from '../harness/control-plane.ts'
 import { Refusals } from '../harness/faults/refusals.ts'
 import { TcpProxy } from '../harness/faults/tcp-proxy.ts'
 import type { LoggedProcess } from '../harness/logged-process.ts'
 import { Pod } from '../harness/pod.ts'
-import { ApiServerScene, LEASE, type Place } from '../harness/scene.ts'
+import { ApiServerScene, type Place } from '../harness/scene.ts'
 import { mono } from '../harness/wait.ts'
-import { watchLease } from '../harness/watch.ts'
 import { Random } from '../simulation/random.ts'
 import { Kubelet } from './kubelet.ts'
 
@@ -47,12 +46,8 @@ export class ChaosScene extends ApiServerScene {
   static async start(options: Options): Promise<ChaosScene> {
     const plane = await startControlPlane()
     try {
-      const namespace = await plane.newNamespace()
-      await deployRights(plane, namespace)
-      const duration = `${Math.ceil(options.minutes) + 30}m`
-      const rights = await plane.serviceAccountKubeconfig(namespace, ACCOUNT, duration)
-      const watch = await watchLease(plane, namespace, LEASE)
-      const scene = new ChaosScene([plane, namespace, rights, watch], options)
+      const place = await ApiServerScene.place(plane, `${Math.ceil(options.minutes) + 30}m`)
+      const scene = new ChaosScene(place, options)
       scene.refusals = await Refusals.open(scene)
       scene.atEnd(() => scene.refusals.close())
       scene.atEnd(() => Promise.all(scene.slots.map(({ link }) => link.close())))

@@ -45,7 +45,6 @@ export function shortcomings(records: readonly FaultRecord[]): string[] {
   })
 }
 
-/** The whole as Markdown. */
 export function markdown(records: readonly FaultRecord[], facts: readonly Fact[]): string {
   const faults = [...new Set(cases().map(({ fault }) => fault))].sort(byNumber)
   const wrong = shortcomings(records)

@@ -38,10 +38,6 @@ interface Handover {
 
 /** Pods with the product's default timings. */
 export class FaultScene extends ApiServerScene {
-  static override async open(plane: ControlPlane): Promise<FaultScene> {
-    return new FaultScene(...(await ApiServerScene.place(plane)))
-  }
-
   /** A serving leader, and a follower that is ready to take over. */
   async pods(more: Partial<ReplicaOptions> = {}): Promise<[leader: LinkedPod, follower: LinkedPod]> {
     return [await this.leader('a', more), await this.follower('b')]

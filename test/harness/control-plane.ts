@@ -35,7 +35,6 @@ export class ControlPlane {
   #api: ServerProcess | undefined
   #files = 0
 
-  /** @internal */
   constructor(options: ControlPlaneOptions, ports: readonly [number, number, number]) {
     this.#options = options
     ;[this.#port, this.#etcdPort, this.#etcdPeerPort] = ports
@@ -309,14 +308,18 @@ const BASE = join(import.meta.dirname, '../../deploy/base')
 export const ACCOUNT = 'langflow-leader'
 
 /** Applies the Lease and the rights of deploy/base, and returns a kubeconfig with a bound token of its ServiceAccount. */
-export async function deployRights(plane: ControlPlane, namespace: string): Promise<string> {
+export async function deployRights(
+  plane: ControlPlane,
+  namespace: string,
+  duration?: string,
+): Promise<string> {
   for (const file of ['service-account', 'role', 'role-binding', 'lease']) {
     await plane.kubectl(
       ['apply', `--namespace=${namespace}`, '-f', '-'],
       readFileSync(join(BASE, `${file}.yaml`), 'utf8'),
     )
   }
-  return plane.serviceAccountKubeconfig(namespace, ACCOUNT)
+  return plane.serviceAccountKubeconfig(namespace, ACCOUNT, duration)
 }
 
 /** One request that kube-apiserver has answered; a watch as soon as it is open. */

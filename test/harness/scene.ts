@@ -44,7 +44,6 @@ export abstract class Scene {
   /** Its text, with the API server on this port of 127.0.0.1. */
   protected abstract kubeconfigText(port: number): string
 
-  /** What a replica of this identity is started with. */
   protected async prepare(identity: string, more: Partial<ReplicaOptions>): Promise<Prepared> {
     return { identity, beats: this.log, ...more }
   }
@@ -205,7 +204,7 @@ export class ApiServerScene extends Scene {
   tokenFile: string | undefined
   readonly #rights: string
 
-  protected constructor(...[plane, namespace, rights, watch]: Place) {
+  constructor(...[plane, namespace, rights, watch]: Place) {
     super()
     this.plane = plane
     this.namespace = namespace
@@ -215,13 +214,14 @@ export class ApiServerScene extends Scene {
   }
 
   /** Whoever opens it closes it. */
-  static async open(plane: ControlPlane): Promise<ApiServerScene> {
-    return new ApiServerScene(...(await ApiServerScene.place(plane)))
+  static async open<S>(this: new (...place: Place) => S, plane: ControlPlane): Promise<S> {
+    return new this(...(await ApiServerScene.place(plane)))
   }
 
-  protected static async place(plane: ControlPlane): Promise<Place> {
+  /** `duration`: that of its agents' token. */
+  protected static async place(plane: ControlPlane, duration?: string): Promise<Place> {
     const namespace = await plane.newNamespace()
-    const rights = await deployRights(plane, namespace)
+    const rights = await deployRights(plane, namespace, duration)
     return [plane, namespace, rights, await watchLease(plane, namespace, LEASE)]
   }
 

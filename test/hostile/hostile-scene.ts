@@ -163,11 +163,10 @@ export class HostileScene extends EmbeddedScene {
     const { writes } = this.api
     const renewed = writes.list.length
     const began = mono()
-    const grown = watchMemory({ agent: leader.agent.pid, launcher: leader.launcherPid() })
     const over = new AbortController()
+    const grown = watchMemory({ agent: leader.agent.pid, launcher: leader.launcherPid() }, over.signal)
     const probing = probe(leader.httpPort, over.signal)
-    const result = await attack()
-    over.abort()
+    const result = await attack().finally(() => over.abort())
     const { tookMs, failures, mostInARow } = await probing
     const growth = grown()
     const ended = mono()
@@ -236,8 +235,8 @@ const SAMPLE_MS = 50
 
 type Memory = Record<'agent' | 'launcher', number>
 
-/** From now on; returns what ends it and tells how much more memory processes came to hold, in MiB. */
-function watchMemory(pids: Memory): () => Memory {
+/** Until `over` is aborted; returns what tells how much more memory processes came to hold until then, in MiB. */
+function watchMemory(pids: Memory, over: AbortSignal): () => Memory {
   const resident = () => ({
     agent: statusMiB(pids.agent, 'VmRSS'),
     launcher: statusMiB(pids.launcher, 'VmRSS'),
@@ -250,9 +249,9 @@ function watchMemory(pids: Memory): () => Memory {
     peak.launcher = Math.max(peak.launcher, launcher)
   }
   const timer = setInterval(sample, SAMPLE_MS)
+  over.addEventListener('abort', () => clearInterval(timer))
   return () => {
     sample()
-    clearInterval(timer)
     return { agent: peak.agent - before.agent, launcher: peak.launcher - before.launcher }
   }
 }

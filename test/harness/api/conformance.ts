@@ -61,7 +61,6 @@ class LeaseClient {
   update = (lease: Lease) => this.send('PUT', this.one(lease.metadata.name!), lease)
   delete = (name: string) => this.send('DELETE', this.one(name))
 
-  /** Creates a Lease, and returns it as stored. */
   async made(name: string, fields: Lease['spec'] = spec('a')): Promise<Lease> {
     const { status, json } = await this.create({ metadata: { name }, spec: fields ?? {} })
     assert.equal(status, 201, json.message)
@@ -75,7 +74,6 @@ class LeaseClient {
     return json
   }
 
-  /** Watches one Lease. */
   async watch(name: string, query: Record<string, string> = {}): Promise<WatchReader> {
     const asked = new URLSearchParams({ watch: '1', fieldSelector: `metadata.name=${name}`, ...query })
     const { statusCode, body } = await this.#request('GET', `${this.collection}?${asked}`)
@@ -102,7 +100,6 @@ class LeaseClient {
   }
 }
 
-/** Reads one watch, line by line. */
 class WatchReader {
   readonly #body: Readable
   readonly #lines: AsyncIterator<string>
@@ -130,7 +127,6 @@ class WatchReader {
     return found
   }
 
-  /** Everything up to the end. */
   async rest(): Promise<Seen[]> {
     const found: Seen[] = []
     for (let event = await this.next(); event; event = await this.next()) found.push(event)
