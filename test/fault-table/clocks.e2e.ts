@@ -56,9 +56,8 @@ describe('a clock', { concurrency: 4 }, () => {
 
   fault('the machine is suspended for 30 s', async (scene) => {
     const [a, b] = await scene.pods()
-    const { launcher, tini, workload } = a.tree() ?? assert.fail()
-    const inside = [launcher, tini ?? assert.fail(), ...workload].map(({ pid }) => pid)
-    const processes = [...inside, a.agent.pid]
+    const { launcher, all } = a.tree() ?? assert.fail()
+    const processes = [launcher, ...all, a.agent].map(({ pid }) => pid)
     const stopped = mono()
     for (const pid of processes) process.kill(pid, 'SIGSTOP')
     await b.agent.event('serving')
