@@ -1,6 +1,6 @@
 import { appendFileSync, readFileSync } from 'node:fs'
 import { type Fact, table } from '../harness/report.ts'
-import { type CaseName, type FaultCase, TABLE } from './table.ts'
+import { CASES, type CaseName } from './table.ts'
 
 /** What one case showed. */
 export interface FaultRecord {
@@ -33,7 +33,7 @@ const HEAD = ['case', 'done', 'must hold', 'measured', 'client-go']
 
 /** One sentence for each thing that went wrong; none: the run came through every case. */
 export function shortcomings(records: readonly FaultRecord[]): string[] {
-  return cases().flatMap(({ name, wakesUp = false }) => {
+  return CASES.flatMap(({ name, wakesUp = false }) => {
     const record = records.find((one) => one.name === name)
     if (record === undefined) return [`${name}: failed, or was not played`]
     if (wakesUp) return []
@@ -46,10 +46,10 @@ export function shortcomings(records: readonly FaultRecord[]): string[] {
 }
 
 export function markdown(records: readonly FaultRecord[], facts: readonly Fact[]): string {
-  const faults = [...new Set(cases().map(({ fault }) => fault))].sort(byNumber)
+  const faults = [...new Set(CASES.map(({ fault }) => fault))]
   const wrong = shortcomings(records)
   const beats = records.reduce((sum, one) => sum + one.beats, 0)
-  const woken = cases().filter(({ wakesUp }) => wakesUp)
+  const woken = CASES.filter(({ wakesUp }) => wakesUp)
   const describeLate = (one: { readonly name: string }) => {
     const { late = 0, lateMs = 0 } = records.find(({ name }) => name === one.name) ?? {}
     return `; but for “${one.name}”: ${late} after a later term had begun, ${lateMs.toFixed(1)} ms from the first to the last of them, see below`
@@ -84,23 +84,13 @@ It needs etcd, kube-apiserver and kubectl in \`$KUBEBUILDER_ASSETS\`, and tini, 
 or unprivileged user namespaces. It ends with exit code 1 where a case does not come through.`
 
 function describeFault(fault: string, records: readonly FaultRecord[]): string {
-  const rows = cases()
-    .filter((one) => one.fault === fault)
-    .map(({ name, done, must, clientGo }) => {
-      const measured = records.find((one) => one.name === name)?.measured ?? '**nothing**'
-      return [name, done, must, measured, clientGo ?? '']
-    })
+  const rows = CASES.filter((one) => one.fault === fault).map(({ name, done, must, clientGo }) => {
+    const measured = records.find((one) => one.name === name)?.measured ?? '**nothing**'
+    return [name, done, must, measured, clientGo ?? '']
+  })
   return `## ${fault}\n\n${table(
     HEAD,
     HEAD.map(() => '-'),
     rows,
   )}`
-}
-
-function cases(): (FaultCase & { name: string })[] {
-  return Object.entries(TABLE).map(([name, one]) => ({ name, ...one }))
-}
-
-function byNumber(a: string, b: string): number {
-  return Number(a.slice(1)) - Number(b.slice(1))
 }

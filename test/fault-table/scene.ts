@@ -8,7 +8,7 @@ import { ApiServerScene, type Linked } from '../harness/scene.ts'
 import { mono, until } from '../harness/wait.ts'
 import type { Sighting } from '../harness/watch.ts'
 import { record } from './document.ts'
-import { type CaseName, type FaultCase, TABLE } from './table.ts'
+import { CASES, type CaseName } from './table.ts'
 
 /** What the default timings promise, in ms from the send of the last acknowledged renewal: nothing executes from here on. */
 export const DOUBT_MS = 10_000
@@ -122,7 +122,7 @@ export function faultTests(options: ControlPlaneOptions = {}) {
   after(() => plane?.close())
   const skip = podObstacle() ?? false
   return (name: CaseName, run: (scene: FaultScene, t: TestContext) => Promise<string>): void => {
-    const { fault, wakesUp = false }: FaultCase = TABLE[name]
+    const { fault, wakesUp = false } = CASES.find((one) => one.name === name) ?? assert.fail(name)
     test(`${fault}: ${name}`, { skip }, async (t) => {
       const scene = await FaultScene.open(plane)
       let beats: Beat[]
