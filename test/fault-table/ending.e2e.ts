@@ -36,6 +36,8 @@ describe('SIGTERM', { concurrency: 5 }, () => {
   fault('SIGTERM without an API server', async (scene) => {
     const a = await scene.pod('a', {}, (link) => link.refuse())
     await a.agent.find('the refused connection', ({ level }) => level === 'warn')
+    // PID 1 does not hear a signal before it has a handler.
+    await a.agent.find('its launcher', ({ msg }) => /launcher connected/.test(msg))
     return `ended after ${seconds(await ends(a))}`
   })
 
