@@ -4,6 +4,7 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { LANGFLOW } from '../../agent/lease/lease.ts'
+import type { Line } from '../harness/logged-process.ts'
 import { FAST } from '../harness/replica.ts'
 import { EmbeddedScene, LEASE } from '../harness/scene.ts'
 import { until } from '../harness/wait.ts'
@@ -40,11 +41,12 @@ test('an older LangFlow does not take over what a newer one has led, unless it m
 
   const c = await scene.replica('c', older)
   const why = /^LangFlow 1\.12\.8 of this replica is older than 1\.13\.0, which has led, .*--allow-older/
-  const refusals = () => c.lines.filter(({ level, msg }) => level === 'warn' && why.test(msg))
+  const isRefusal = ({ level, msg }: Line) => level === 'warn' && why.test(msg)
+  const refusal = await c.find('why it is kept away', isRefusal)
   await until('c is ready but for that', async () => (await c.status()).standby.state === 'ready')
   const { status, text } = await c.get('/readyz?exclude=leadership')
   assert.equal(status, 503)
-  assert.ok(text.includes(`[-]lease failed: ${refusals()[0]?.msg}`), text)
+  assert.ok(text.includes(`[-]lease failed: ${refusal.msg}`), text)
 
   b.signal('SIGTERM')
   await b.event('released')
@@ -54,7 +56,7 @@ test('an older LangFlow does not take over what a newer one has led, unless it m
   assert.equal(noted(), '1.12.8')
   await c.event('standby_ready')
   assert.ok(!c.events().includes('acquired'))
-  assert.equal(refusals().length, 1)
+  assert.equal(c.lines.filter(isRefusal).length, 1)
 })
 
 test('a LangFlow that was replaced on the disk is started under its own version alone', {
