@@ -50,7 +50,7 @@ export class PeerSide implements Side {
     return async (identity) => {
       // An account each, by which the audit log tells them apart.
       await plane.kubectl(['create', 'serviceaccount', identity, `--namespace=${namespace}`])
-      const kubeconfig = await plane.serviceAccountKubeconfig(namespace, identity, { duration: '1h' })
+      const kubeconfig = await plane.serviceAccountKubeconfig(namespace, identity)
       return new PeerCandidate(
         this.#testbed.keep(
           new LoggedProcess(identity, [

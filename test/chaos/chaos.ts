@@ -1,14 +1,14 @@
+import { writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { BeatLog, type Term } from '../harness/judge.ts'
-import { ask } from '../harness/replica.ts'
+import { BeatLog, readBeats, type Term } from '../harness/judge.ts'
+import { ask, askStatus } from '../harness/replica.ts'
 import { mono } from '../harness/wait.ts'
-import { type Memory, measureMemory } from './container.ts'
-import { FaultInjector } from './injector.ts'
-import { Judge, leaseTaken, type Poll, Violation } from './judge.ts'
-import { type Recovery, recover } from './recovery.ts'
-import { ChaosScene } from './scene.ts'
+import { BUNDLE } from '../support/bundle.ts'
+import { FaultInjector, type Injected } from './injector.ts'
+import { EXCUSES, Judge, leaseTaken, RECOVERS_WITHIN_MS, RecoveryWatch, Violation } from './judge.ts'
+import { ChaosScene, REPLICAS, type Slot } from './scene.ts'
 import { planFaults } from './schedule.ts'
-import type { Slot } from './slot.ts'
 
 const MINUTE_MS = 60_000
 /** After so much planned time everything may heal, and one must serve. */
@@ -19,11 +19,10 @@ const LOOK_MS = 200
 /** The beats of so long ago have been read, however late a busy machine writes them. */
 const KNOWN_MS = 1_000
 const FIRST_SERVER_MS = 60_000
-const PROGRESS_MS = 30_000
 /** Each agent is asked whether it is ready. */
 const POLL = { everyMs: 250, withinMs: 2_000 }
 
-export interface ChaosOptions {
+interface ChaosOptions {
   readonly minutes: number
   readonly seed: number
   readonly main: string
@@ -34,33 +33,23 @@ export interface ChaosOptions {
 
 export interface Outcome {
   readonly seed: number
-  readonly minutes: number
-  /** The program that ran. */
-  readonly main: string
   readonly ranMs: number
-  readonly interrupted: boolean
-  readonly kubernetes: string
-  readonly violation: Violation | null
-  /** Where everything was kept; `null`: no violation. */
-  readonly evidence: string | null
   readonly judge: Judge
-  readonly injector: FaultInjector
-  readonly recoveries: readonly Recovery[]
-  readonly pods: number
-  readonly restarts: number
-  readonly probeKills: number
-  readonly memory: { readonly begin: Memory; readonly end: Memory }
+  readonly faults: readonly Injected[]
+  readonly missed: number
+  /** How long each took, in milliseconds. */
+  readonly recoveries: readonly number[]
+  /** What broke a rule, in words; all that was written lies in the directory that they name. */
+  readonly violation: string | undefined
 }
 
 /** One run: five pods, faults, and a judge that looks on. Resolves with what it came to, a violation included. */
 export async function playChaos(options: ChaosOptions): Promise<Outcome> {
-  const { minutes, seed, main } = options
-  const scene = await ChaosScene.start({ minutes, seed, main })
-  const run = new Run(scene, options)
+  const scene = await ChaosScene.start(options)
   let kept = false
   try {
-    const outcome = await run.play()
-    kept = outcome.violation !== null
+    const outcome = await new Run(scene, options).play()
+    kept = outcome.violation !== undefined
     return outcome
   } finally {
     await scene.close(kept)
@@ -76,10 +65,10 @@ class Run {
   readonly #began = mono()
   /** Aborted at the first violation, at an interruption, and at the end. */
   readonly #over = new AbortController()
-  readonly #ready = new Map<string, Poll>()
-  readonly #recoveries: Recovery[] = []
+  /** The identities of pods that said so when they were asked last. */
+  readonly #ready = new Set<string>()
+  readonly #recoveries: number[] = []
   #failure: unknown
-  #saidAt = mono()
 
   constructor(scene: ChaosScene, options: ChaosOptions) {
     this.#scene = scene
@@ -102,49 +91,34 @@ class Run {
   }
 
   async play(): Promise<Outcome> {
-    const { slots } = this.#scene
-    const { minutes } = this.#options
-    const watching = Promise.all([this.#watch(), ...slots.map((slot) => this.#poll(slot))])
-    let begin: Memory = { agents: [], launchers: [] }
-    const kubernetes = await this.#scene.version()
+    const watching = Promise.all([this.#watch(), ...this.#scene.slots.map((slot) => this.#poll(slot))])
     try {
       await this.#firstServer()
-      begin = measureMemory(slots)
-      await this.#rounds(this.#began + minutes * MINUTE_MS)
+      await this.#rounds(this.#began + this.#options.minutes * MINUTE_MS)
     } catch (error) {
       this.#fail(error)
     }
-    const end = measureMemory(slots)
     this.#over.abort()
     await watching
     this.#log.close()
     const failure = this.#failure
     if (failure !== undefined && !(failure instanceof Violation)) throw failure
-    const sum = (of: (slot: (typeof slots)[number]) => number) =>
-      slots.reduce((all, slot) => all + of(slot), 0)
     return {
       seed: this.#options.seed,
-      minutes,
-      main: this.#options.main,
       ranMs: mono() - this.#began,
-      interrupted: this.#options.signal.aborted,
-      kubernetes,
-      violation: failure ?? null,
-      evidence: failure === undefined ? null : this.#scene.dir,
       judge: this.#judge,
-      injector: this.#injector,
+      faults: this.#injector.list,
+      missed: this.#injector.missed,
       recoveries: this.#recoveries,
-      pods: sum(({ generations }) => generations),
-      restarts: sum(({ restarts }) => restarts),
-      probeKills: sum(({ probeKills }) => probeKills),
-      memory: { begin, end },
+      violation: failure && this.#evidence(failure),
     }
   }
 
   async #firstServer(): Promise<void> {
     const until = mono() + FIRST_SERVER_MS
     while (this.#readyNow().length === 0 && !this.#over.signal.aborted) {
-      if (mono() > until) this.#judge.notRecovered('nobody served within 60 s of the start, before any fault')
+      if (mono() > until)
+        throw new Violation('one serves again', 'nobody served within 60 s of the start, before any fault')
       await this.#pause(LOOK_MS)
     }
   }
@@ -152,10 +126,9 @@ class Run {
   async #rounds(ends: number): Promise<void> {
     const left = ends - mono()
     const tail = Math.min(TAIL_MS, left / 4)
-    const plan = planFaults(this.#options.seed, left)
     let origin = mono()
     let roundEnds = ROUND_MS
-    for (const fault of plan) {
+    for (const fault of planFaults(this.#options.seed, left)) {
       if (origin + fault.at > ends - tail) break
       if (fault.at > roundEnds) {
         origin += await this.#rest()
@@ -172,13 +145,19 @@ class Run {
   async #rest(): Promise<number> {
     const began = mono()
     await this.#injector.allHealed()
-    if (this.#over.signal.aborted) return 0
-    const recovery = await recover(this.#scene.slots, () => this.#readyNow(), this.#over.signal)
-    if (this.#over.signal.aborted) return 0
-    this.#recoveries.push(recovery)
-    this.#judge.counts.recoveries += 1
-    if (recovery.failed !== undefined) this.#judge.notRecovered(recovery.failed)
-    this.#say(`all faults have healed; one served ${(recovery.ms / 1000).toFixed(1)} s later`)
+    const healedAt = mono()
+    // A workload that failed makes its replica wait: where all do, the first one to go on is allowed its time.
+    const coolDownMs = Math.min(...(await Promise.all(this.#scene.slots.map(coolDown))))
+    const watch = new RecoveryWatch(healedAt, RECOVERS_WITHIN_MS + coolDownMs)
+    while (!this.#over.signal.aborted) {
+      const took = watch.look(mono(), this.#readyNow())
+      if (took !== undefined) {
+        this.#recoveries.push(took)
+        this.#say(`all faults have healed; one served ${seconds(took)} later`)
+        break
+      }
+      await this.#pause(LOOK_MS)
+    }
     return mono() - began
   }
 
@@ -186,12 +165,10 @@ class Run {
   async #watch(): Promise<void> {
     while (!this.#over.signal.aborted) {
       this.#look()
-      if (mono() - this.#saidAt > PROGRESS_MS) this.#say(`${this.#judge.terms.list.length} terms so far`)
       await this.#pause(LOOK_MS)
     }
     // What was written up to the end may be what breaks a rule.
     this.#look()
-    this.#judge.finish(mono())
   }
 
   #look(): void {
@@ -212,17 +189,16 @@ class Run {
       const replica = slot.identity
       const answer = await ask(slot.pod.httpPort, '/readyz', POLL.withinMs).catch(() => undefined)
       if (this.#over.signal.aborted) return
-      const poll = { replica, sentAt, answeredAt: mono(), ready: answer?.status === 200 }
-      this.#ready.set(replica, poll)
-      this.#judge.poll(poll)
+      const ready = answer?.status === 200
+      if (ready) this.#ready.add(replica)
+      else this.#ready.delete(replica)
+      this.#judge.poll({ replica, sentAt, ready })
       await this.#pause(sentAt + POLL.everyMs - mono())
     }
   }
 
   #readyNow(): string[] {
-    return this.#scene.slots
-      .map(({ identity }) => identity)
-      .filter((identity) => this.#ready.get(identity)?.ready)
+    return this.#scene.slots.map(({ identity }) => identity).filter((identity) => this.#ready.has(identity))
   }
 
   /** Why a term could begin, in the words of its agent, while that still has them. */
@@ -250,11 +226,75 @@ class Run {
   }
 
   #say(sentence: string): void {
-    this.#saidAt = mono()
-    this.#options.say(`${((mono() - this.#began) / 1000).toFixed(1).padStart(7)} s  ${sentence}`)
+    this.#options.say(`${seconds(mono() - this.#began).padStart(9)}  ${sentence}`)
   }
 
   async #pause(ms: number): Promise<void> {
     await sleep(Math.max(0, ms), undefined, { signal: this.#over.signal }).catch(() => {})
   }
+
+  /** What a violation leaves behind, in words; the whole of it stays in the scene's directory. */
+  #evidence({ invariant, message }: Violation): string {
+    const { minutes, seed, main } = this.#options
+    const { dir, log } = this.#scene
+    // npm runs it in another directory than it may have been started in.
+    const program = main === BUNDLE ? '' : ` --main '${resolve(main)}'`
+    const now = mono()
+    const faults = this.#injector.list
+    writeFileSync(join(dir, 'faults.json'), JSON.stringify(faults, null, 2))
+    const owners = Map.groupBy(readBeats(log), ({ replica, epoch }) => `${replica}/${epoch}`)
+    const last = [...owners.values()].slice(-TERMS).flatMap((beats) => beats.slice(-BEATS_OF_EACH))
+    return [
+      `VIOLATION, ${invariant}: ${message}.`,
+      '',
+      'last signs of life (CLOCK_MONOTONIC in ms):',
+      ...last
+        .sort((a, b) => a.mono - b.mono)
+        .map(
+          (beat) =>
+            `  ${beat.mono.toFixed(1)}  ${beat.replica} epoch ${beat.epoch} pid ${beat.pid} ${beat.what}`,
+        ),
+      '',
+      `faults of the last ${seconds(MINUTE_MS)}:`,
+      ...faults
+        .filter(({ healedAt }) => healedAt >= now - MINUTE_MS)
+        .map(({ kind, replica, at, healedAt }) => {
+          const until = healedAt === Number.POSITIVE_INFINITY ? 'active' : `until ${healedAt.toFixed(1)}`
+          return `  ${at.toFixed(1)}  ${kind}${replica && ` on ${replica}`}, ${until}`
+        }),
+      '',
+      `everything is in ${dir}: logs/ of all pods, beats, faults.json`,
+      `again: npm run chaos -- --minutes ${minutes} --seed ${seed}${program}`,
+      '(the same faults in the same order; processes and the machine are real, so that their timing is not repeated exactly)',
+    ].join('\n')
+  }
+}
+
+const BEATS_OF_EACH = 6
+const TERMS = 4
+
+const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`
+
+/** Milliseconds until it campaigns again; one that cannot be asked is starting, and has no cool-down. */
+async function coolDown({ pod }: Slot): Promise<number> {
+  const status = await askStatus(pod.httpPort, 1_000).catch(() => undefined)
+  return status?.leadership.coolDownMs ?? 0
+}
+
+/** What a run came to, in a few lines. */
+export function summary({ seed, ranMs, judge, faults, missed, recoveries, violation }: Outcome): string {
+  const { beats, readyPolls } = judge.counts
+  const kinds = Map.groupBy(faults, ({ kind }) => kind)
+  return [
+    `seed ${seed}, ${seconds(ranMs)}, ${REPLICAS} replicas: ${violation === undefined ? 'no invariant was broken' : 'BROKEN'}`,
+    `${Math.max(0, judge.terms.list.length - 1)} takeovers; ${faults.length} faults, and ${missed} that found nothing to hit`,
+    `checked: ${beats} signs of life, ${readyPolls} answers that a replica is ready, ${recoveries.length} recoveries of at most ${seconds(Math.max(0, ...recoveries))}`,
+    ...Object.entries(EXCUSES).flatMap(([name, why]) => {
+      const { signs, longestMs } = judge.excused[name as keyof typeof EXCUSES]
+      return signs === 0
+        ? []
+        : [`excused, ${name}: ${signs} signs of life, up to ${Math.round(longestMs)} ms. ${why}`]
+    }),
+    `faults: ${[...kinds].map(([kind, list]) => `${list.length} × ${kind}`).join(', ')}`,
+  ].join('\n')
 }

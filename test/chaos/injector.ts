@@ -1,12 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { mono } from '../harness/wait.ts'
-import { type Fault, type Heal, Missed, type Part } from './faults/fault.ts'
-import { kindOf } from './faults/kinds.ts'
-import type { ChaosScene } from './scene.ts'
-import type { Slot } from './slot.ts'
-
-/** The product's default lease duration. */
-const LEASE_MS = 15_000
+import { type Fault, type Heal, kindOf, Missed, type Part } from './faults.ts'
+import type { ChaosScene, Slot } from './scene.ts'
 
 /** A fault that was injected. */
 export interface Injected {
@@ -17,8 +12,6 @@ export interface Injected {
   healedAt: number
   /** The pod that it hit; '' where it hit all. */
   readonly replica: string
-  /** What that pod was then. */
-  readonly role: 'leader' | 'follower' | ''
 }
 
 export interface FaultInjectorOptions {
@@ -32,8 +25,6 @@ export interface FaultInjectorOptions {
 /** Brings planned faults about, one beside the other, and heals them. */
 export class FaultInjector {
   readonly list: Injected[] = []
-  /** Pairs of kinds that met: one came while the other was active, or showed its effect at most a lease later. */
-  readonly pairs = new Set<string>()
   missed = 0
   readonly #options: FaultInjectorOptions
   readonly #busy = new Set<string>()
@@ -41,10 +32,6 @@ export class FaultInjector {
 
   constructor(options: FaultInjectorOptions) {
     this.#options = options
-  }
-
-  #met(injected: Injected): readonly Injected[] {
-    return this.list.filter((other) => other !== injected && other.healedAt >= injected.at - LEASE_MS)
   }
 
   async inject(fault: Fault, signal: AbortSignal): Promise<void> {
@@ -55,22 +42,19 @@ export class FaultInjector {
     if (slot === undefined) return this.#miss(fault, 'what it would hit is hit already')
     const { identity } = slot
     const shared = hits === 'api' || hits === 'lease'
-    const where = shared ? '' : identity
-    const role = shared ? '' : identity === leading ? 'leader' : 'follower'
+    const target = shared ? '' : `${identity} (${identity === leading ? 'leader' : 'follower'})`
     const locks = locksOf(hits, slot)
     for (const lock of locks) this.#busy.add(lock)
     const injected: Injected = {
       kind: fault.kind,
       at: mono(),
       healedAt: Number.POSITIVE_INFINITY,
-      replica: where,
-      role,
+      replica: shared ? '' : identity,
     }
     this.list.push(injected)
-    let heal: Heal | undefined
+    let heal: Heal
     try {
-      const healed = await inject(scene, slot, fault)
-      if (typeof healed === 'function') heal = healed as Heal
+      heal = await inject(scene, slot, fault)
     } catch (error) {
       // What a person does may meet an API server that is still coming up.
       if (!(error instanceof Missed) && !shared) throw error
@@ -78,10 +62,8 @@ export class FaultInjector {
       for (const lock of locks) this.#busy.delete(lock)
       return this.#miss(fault, (error as Error).message.split('\n', 1)[0] as string)
     }
-    for (const other of this.#met(injected)) this.pairs.add([other.kind, injected.kind].sort().join(' + '))
-    say(
-      `${fault.kind}${fault.ms > 0 ? ` for ${(fault.ms / 1000).toFixed(1)} s` : ''}${where && `: ${where} (${role})`}`,
-    )
+    const lasts = fault.ms > 0 ? ` for ${(fault.ms / 1000).toFixed(1)} s` : ''
+    say(`${fault.kind}${lasts}${target && `: ${target}`}`)
     const healed = this.#heal(injected, fault, heal, signal).catch(this.#options.broken)
     this.#healing.add(healed)
     void healed.then(() => {
@@ -95,9 +77,9 @@ export class FaultInjector {
     while (this.#healing.size > 0) await Promise.all(this.#healing)
   }
 
-  async #heal(injected: Injected, { ms }: Fault, heal: Heal | undefined, signal: AbortSignal): Promise<void> {
+  async #heal(injected: Injected, { ms }: Fault, heal: Heal, signal: AbortSignal): Promise<void> {
     if (ms > 0) await sleep(ms, undefined, { signal }).catch(() => {})
-    if (!signal.aborted) await heal?.()
+    if (!signal.aborted) await heal()
     injected.healedAt = mono()
   }
 

@@ -1,6 +1,7 @@
-import { type Beat, type Finding, overlapMs, type Term, Terms } from '../harness/judge.ts'
-import { mayCostLease } from './faults/kinds.ts'
+import { type Beat, type Finding, type Term, Terms } from '../harness/judge.ts'
+import { mayCostLease } from './faults.ts'
 import type { Injected } from './injector.ts'
+import { BACK_OFF } from './kubelet.ts'
 
 export type Invariant = 'one acts' | 'epochs grow' | 'one is ready' | 'one serves again'
 
@@ -22,14 +23,11 @@ export const EXCUSES = {
     'Epochs live in the Lease. A person had deleted it, and the candidate that made it anew was never shown the last epoch.',
 } as const
 
-export type Excuse = keyof typeof EXCUSES
-
 /** One answer of an agent to `GET /readyz`. */
 export interface Poll {
   readonly replica: string
-  /** Monotonic ms: before the request was sent, and after it was answered. */
+  /** Monotonic ms, before the request was sent. */
   readonly sentAt: number
-  readonly answeredAt: number
   readonly ready: boolean
 }
 
@@ -42,57 +40,30 @@ export interface JudgeOptions {
   readonly epochForgotten: (replica: string, epoch: number, since: number) => boolean
 }
 
-/** Beats are judged for the overlap in pieces of this length. */
-const PIECE_MS = 60_000
-/** Silences of the workload's log that count: a tenth of a second, as in the fault table. */
-const SILENCE_MS = 100
-/** Polls come each quarter of a second. */
-const UNREADY_MS = 1_000
-
 /** Holds what the workloads wrote and the agents answered against the invariants. Throws `Violation` at the first breach. */
 export class Judge {
   readonly terms = new Terms()
-  /** Times in which no workload executed. */
-  readonly silences = new Gaps(SILENCE_MS)
-  /** Times in which no agent said that it is ready. */
-  readonly outages = new Gaps(UNREADY_MS)
-  readonly counts = { beats: 0, starts: 0, polls: 0, readyPolls: 0, recoveries: 0 }
-  readonly excused: Record<Excuse, { signs: number; incidents: number; longestMs: number }> = {
-    'launcher stood still': { signs: 0, incidents: 0, longestMs: 0 },
-    'epoch forgotten': { signs: 0, incidents: 0, longestMs: 0 },
+  readonly counts = { beats: 0, readyPolls: 0 }
+  /** Signs of life, and the longest time that one came too late, in ms. */
+  readonly excused: Record<keyof typeof EXCUSES, { signs: number; longestMs: number }> = {
+    'launcher stood still': { signs: 0, longestMs: 0 },
+    'epoch forgotten': { signs: 0, longestMs: 0 },
   }
-  /** Milliseconds of two terms acting at once, in all that was judged; only what is excused can be in it. */
-  overlapMs = 0
   readonly #options: JudgeOptions
-  readonly #incidents = new Set<string>()
-  #piece: Beat[] = []
-  #summedUp: readonly Beat[] = []
   #waiting: Poll[] = []
 
   constructor(options: JudgeOptions) {
     this.#options = options
   }
 
-  /** The last beats: of up to two minutes. */
-  get recent(): readonly Beat[] {
-    return [...this.#summedUp, ...this.#piece]
-  }
-
   beat(beat: Beat): void {
     this.counts.beats += 1
-    if (beat.what === 'start') this.counts.starts += 1
-    if (beat.mono - (this.#piece[0]?.mono ?? beat.mono) > PIECE_MS) this.#sumUp()
-    this.#piece.push(beat)
-    this.silences.seen(beat.mono, `${beat.replica}/${beat.epoch}`)
     for (const finding of this.terms.add(beat)) this.#weigh(finding)
   }
 
   /** Judged once the beats until it was sent are known: see `settle`. */
   poll(poll: Poll): void {
-    this.counts.polls += 1
-    if (!poll.ready) return
-    this.outages.seen(poll.answeredAt, poll.replica)
-    this.#waiting.push(poll)
+    if (poll.ready) this.#waiting.push(poll)
   }
 
   /** All beats until then, in monotonic ms, have been given. */
@@ -111,96 +82,36 @@ export class Judge {
     }
   }
 
-  /** Everything has healed, and nobody, or more than one, served at the end of the time allowed. */
-  notRecovered(sentence: string): never {
-    throw new Violation('one serves again', sentence)
-  }
-
-  /** The end of the run, in monotonic ms. */
-  finish(now: number): void {
-    this.#sumUp()
-    this.silences.finish(now)
-    this.outages.finish(now)
-  }
-
-  #sumUp(): void {
-    this.overlapMs += overlapMs(this.#piece)
-    this.#summedUp = this.#piece
-    this.#piece = []
-  }
-
   #weigh({ what, term, other, at }: Finding): void {
-    const key = `${what} ${term.replica}/${term.epoch} ${other.replica}/${other.epoch}`
+    const { stillSince, leaseTaken, epochForgotten } = this.#options
     if (what === 'epoch') {
-      if (!this.#options.epochForgotten(term.replica, other.epoch, other.first))
+      if (!epochForgotten(term.replica, other.epoch, other.first))
         throw new Violation(
           'epochs grow',
           `${term.replica} began to act in epoch ${term.epoch} at ${ms(at)}, after ${other.replica} had acted in epoch ${other.epoch}`,
         )
-      this.#excuse('epoch forgotten', key, 0)
+      this.#excuse('epoch forgotten', 0)
       return
     }
     const lateMs = at - other.first
-    const stillSince = this.#options.stillSince(term.replica, at)
-    const next = this.terms.after(term) as Term
-    if (stillSince === undefined || !this.#options.leaseTaken(term, next, stillSince))
+    const since = stillSince(term.replica, at)
+    if (since === undefined || !leaseTaken(term, this.terms.after(term) as Term, since))
       throw new Violation(
         'one acts',
         `the workload of ${term.replica} (epoch ${term.epoch}) acted at ${ms(at)}, ${ms(lateMs)} after that of ${other.replica} (epoch ${other.epoch}) had begun`,
       )
-    this.#excuse('launcher stood still', key, lateMs)
+    this.#excuse('launcher stood still', lateMs)
   }
 
-  #excuse(name: Excuse, key: string, lateMs: number): void {
+  #excuse(name: keyof typeof EXCUSES, lateMs: number): void {
     const count = this.excused[name]
     count.signs += 1
     count.longestMs = Math.max(count.longestMs, lateMs)
-    if (!this.#incidents.has(key)) count.incidents += 1
-    this.#incidents.add(key)
   }
 }
 
-function ms(time: number): string {
-  return `${time.toFixed(1)} ms`
-}
-
-/** A time without what was expected, in monotonic ms. */
-export interface Gap {
-  readonly from: number
-  readonly to: number
-  /** Who was there before it, and after it; `null`: nobody came before the end of the run. */
-  readonly before: string
-  readonly after: string | null
-}
-
-/** Finds the times longer than a threshold between signs of whatever is expected all along. */
-export class Gaps {
-  readonly list: Gap[] = []
-  readonly #thresholdMs: number
-  #last: { readonly at: number; readonly who: string } | undefined
-
-  constructor(thresholdMs: number) {
-    this.#thresholdMs = thresholdMs
-  }
-
-  /** A sign of life of somebody at that time; one that comes out of order changes nothing. */
-  seen(at: number, who: string): void {
-    if (this.#last !== undefined && at <= this.#last.at) return
-    this.#close(at, who)
-    this.#last = { at, who }
-  }
-
-  /** The end of the run: a time that has not ended by then counts as well. */
-  finish(at: number): void {
-    this.#close(at, null)
-  }
-
-  #close(at: number, after: string | null): void {
-    const last = this.#last
-    if (last !== undefined && at - last.at > this.#thresholdMs)
-      this.list.push({ from: last.at, to: at, before: last.who, after })
-  }
-}
+const ms = (time: number) => `${time.toFixed(1)} ms`
+const seconds = (time: number) => `${(time / 1000).toFixed(1)} s`
 
 /** What an agent says of a Lease whose holder gave it back. */
 export const RELEASED = 'its holder released it'
@@ -235,4 +146,45 @@ export function leaseTaken(
       at <= next.first &&
       healedAt >= stillSince - SHOWS_WITHIN_MS,
   )
+}
+
+/** What may pass after the last fault has healed until one serves, in milliseconds. */
+export const RECOVERS_WITHIN_MS =
+  15_000 + // lease duration
+  2_000 + // retry period
+  BACK_OFF.longestMs +
+  5_000 + // stop of a workload that ignores SIGTERM
+  4_000 // start of agent, launcher and workload
+
+/** One that serves must go on for this long to count. */
+const STEADY_MS = 4_000
+
+/** Judges whether exactly one serves in time after everything has healed, by who is ready at each look. */
+export class RecoveryWatch {
+  readonly #healedAt: number
+  readonly #allowedMs: number
+  #one = ''
+  #since: number
+
+  constructor(healedAt: number, allowedMs: number) {
+    this.#healedAt = healedAt
+    this.#allowedMs = allowedMs
+    this.#since = healedAt
+  }
+
+  /** Milliseconds until one served who went on; `undefined`: it cannot be told yet. Throws `Violation` where nobody did in time. */
+  look(now: number, ready: readonly string[]): number | undefined {
+    const one = ready.length === 1 ? (ready[0] as string) : ''
+    if (one !== this.#one) this.#since = now
+    this.#one = one
+    const took = this.#since - this.#healedAt
+    if (one !== '' && took <= this.#allowedMs) return now - this.#since >= STEADY_MS ? took : undefined
+    const passed = now - this.#healedAt
+    if (passed <= this.#allowedMs) return undefined
+    const who = ready.length === 0 ? 'nobody served' : `${ready.join(' and ')} served, and no one in time`
+    throw new Violation(
+      'one serves again',
+      `${who}, ${seconds(passed)} after the last fault had healed; ${seconds(this.#allowedMs)} are allowed`,
+    )
+  }
 }

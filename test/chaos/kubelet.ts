@@ -4,7 +4,7 @@ import type { LoggedProcess } from '../harness/logged-process.ts'
 import type { Pod } from '../harness/pod.ts'
 import { ask } from '../harness/replica.ts'
 import { mono } from '../harness/wait.ts'
-import { exitOf, launcherOf, signalSame } from './container.ts'
+import { signalSame } from './faults.ts'
 
 type Part = 'agent' | 'container'
 
@@ -35,9 +35,6 @@ export class Kubelet {
   readonly #started: (process: LoggedProcess, part: Part) => void
   readonly #ended = new AbortController()
   readonly #notBefore = { agent: 0, container: 0 }
-  restarts = 0
-  /** Ends that a liveness or startup probe brought about. */
-  probeKills = 0
 
   /** For a pod whose two processes have just been started. */
   constructor(pod: Pod, started: (process: LoggedProcess, part: Part) => void) {
@@ -64,7 +61,7 @@ export class Kubelet {
     this.#ended.abort()
     this.#signal('agent', 'SIGKILL')
     this.#signal('container', 'SIGKILL')
-    await Promise.all([exitOf(this.#pod.agent), exitOf(this.#pod.container)])
+    await Promise.all([this.#pod.agent.gone, this.#pod.container.gone])
     this.#pod.agent.process.stdout?.resume()
   }
 
@@ -76,14 +73,13 @@ export class Kubelet {
       const began = mono()
       const over = new AbortController()
       void this.#probe(part, process, AbortSignal.any([over.signal, this.#ended.signal]))
-      await exitOf(process)
+      await process.gone
       over.abort()
       if (mono() - began >= BACK_OFF.resetAfterMs) backOffMs = BACK_OFF.firstMs
       await this.#pause(backOffMs)
       backOffMs = Math.min(backOffMs * 2, BACK_OFF.longestMs)
       await this.#pause(this.#notBefore[part] - mono())
       if (this.#ended.signal.aborted) return
-      this.restarts += 1
       if (part === 'agent') this.#pod.startAgent()
       else this.#pod.startContainer()
     }
@@ -108,7 +104,6 @@ export class Kubelet {
         if (ok && probe === startupProbe) break
         failures = ok ? 0 : failures + 1
         if (failures < failureThreshold) continue
-        this.probeKills += 1
         await this.#stop(part, mono() + set.terminationGracePeriodSeconds * SECOND_MS, process)
         return
       }
@@ -122,16 +117,10 @@ export class Kubelet {
 
   /** SIGTERM, and SIGKILL at that time; resolves with its end. */
   async #stop(part: Part, killAt: number, process = this.#pod[part]): Promise<void> {
-    const exited = exitOf(process)
     this.#signal(part, 'SIGTERM')
-    const over = new AbortController()
-    await Promise.race([
-      exited,
-      sleep(Math.max(0, killAt - mono()), undefined, { signal: over.signal }).catch(() => {}),
-    ])
-    over.abort()
-    if (!process.ended) this.#signal(part, 'SIGKILL')
-    await exited
+    const grace = setTimeout(() => this.#signal(part, 'SIGKILL'), killAt - mono())
+    await process.gone
+    clearTimeout(grace)
   }
 
   /** To the agent; of a container to its PID 1, which is all that the kubelet can reach. */
@@ -142,7 +131,7 @@ export class Kubelet {
       process.signal(signal)
       return
     }
-    const launcher = launcherOf(this.#pod)
+    const launcher = this.#pod.tree()?.launcher
     if (launcher === undefined) process.signal(signal)
     else signalSame(launcher, signal)
   }

@@ -1,6 +1,5 @@
 import { Random } from '../simulation/random.ts'
-import type { Fault } from './faults/fault.ts'
-import { KINDS, kindOf } from './faults/kinds.ts'
+import { type Fault, KINDS, kindOf } from './faults.ts'
 import { REPLICAS } from './scene.ts'
 
 /** Between two faults, in milliseconds. */
@@ -11,43 +10,32 @@ const COMES_UP_MS = 8_000
 const EDITS_APART_MS = 20_000
 const AT_THE_LEADER = 0.6
 
-/** Kinds in a random order in which each comes once before any comes again, if its time allows. */
-class Bag {
-  readonly #random: Random
-  #kinds: string[] = []
-
-  constructor(random: Random) {
-    this.#random = random
-  }
-
-  take(fits: (kind: string) => boolean): string {
-    if (!this.#kinds.some(fits)) this.#kinds.push(...this.#shuffled())
-    const index = this.#kinds.findIndex(fits)
-    return this.#kinds.splice(index, 1)[0] as string
-  }
-
-  #shuffled(): string[] {
-    return [...KINDS]
-      .map((kind) => ({ kind, at: this.#random.next() }))
-      .sort((a, b) => a.at - b.at)
-      .map(({ kind }) => kind)
+/** Takes kinds in a random order in which each comes once before any comes again, if its time allows. */
+function bag(random: Random): (fits: (kind: string) => boolean) => string {
+  const kinds: string[] = []
+  return (fits) => {
+    if (!kinds.some(fits)) {
+      const drawn = KINDS.map((kind) => ({ kind, at: random.next() })).sort((a, b) => a.at - b.at)
+      kinds.push(...drawn.map(({ kind }) => kind))
+    }
+    return kinds.splice(kinds.findIndex(fits), 1)[0] as string
   }
 }
 
 /** What goes wrong within so many milliseconds: the same seed gives the same plan, and a longer one begins with it. */
 export function planFaults(seed: number, spanMs: number): Fault[] {
   const random = new Random(seed)
-  const bag = new Bag(random)
+  const take = bag(random)
   const plan: Fault[] = []
   let apiFreeAt = 0
   let editFreeAt = 0
   for (let at = random.between(...SPACING); at < spanMs; at += random.between(...SPACING)) {
-    const name = bag.take((one) => {
+    const name = take((one) => {
       const { hits } = kindOf(one)
       return hits === 'api' ? at >= apiFreeAt : hits !== 'lease' || at >= Math.max(apiFreeAt, editFreeAt)
     })
     const { hits, ms: range } = kindOf(name)
-    const ms = range === undefined ? 0 : duration(random, ...range)
+    const ms = duration(random, ...range)
     if (hits === 'api') apiFreeAt = at + ms + COMES_UP_MS
     if (hits === 'lease') editFreeAt = at + EDITS_APART_MS
     plan.push({

@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { after, before, describe } from 'node:test'
-import { conformance } from '../harness/api/conformance.ts'
-import type { Target } from '../harness/api/conformance-client.ts'
+import { conformance, type Target } from '../harness/api/conformance.ts'
 import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
 
 describe('kube-apiserver', () => {
@@ -23,5 +22,5 @@ describe('kube-apiserver', () => {
   })
   after(() => plane?.close())
 
-  conformance(() => target)
+  conformance(() => target, { forgets: true })
 })

@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { ACCOUNT } from '../harness/control-plane.ts'
 import { Refusals } from '../harness/faults/refusals.ts'
 import { mono } from '../harness/wait.ts'
 import {
@@ -15,9 +18,8 @@ import {
   seconds,
 } from './scene.ts'
 
-/** Each has an API server of its own: what is done to it would hit the others. */
-const fault = faultTests({ servers: 3 })
-const [HANGS_12, HANGS_60, BREAKS] = [0, 1, 2]
+/** Each on an API server of its own: what is done to it would hit the others. */
+const [first, second, fault] = [faultTests(), faultTests(), faultTests()]
 
 /** Nothing was lost meanwhile, and a clean handover works at once. */
 async function goesOn(scene: FaultScene, a: LinkedPod, b: LinkedPod): Promise<string> {
@@ -25,6 +27,7 @@ async function goesOn(scene: FaultScene, a: LinkedPod, b: LinkedPod): Promise<st
   assert.equal(scene.processes('a').size, 1)
   const frozen = a.agent.events().filter((event) => event === 'workload_frozen').length
   a.agent.signal('SIGTERM')
+  // The test's own watch may have ended with the API server.
   const released = await a.agent.event('released')
   const acquired = await b.agent.event('acquired')
   await b.agent.event('serving')
@@ -40,133 +43,134 @@ function restored(pod: LinkedPod, from: number) {
 }
 
 describe('an API server', { concurrency: 3 }, () => {
-  fault(
-    'the API server hangs for 12 s',
-    async (scene) => {
-      const [a, b] = await scene.pods()
-      const { at: renewed } = await scene.renewal(a)
-      const began = mono()
-      scene.plane.pause()
-      await a.container.event('workload_frozen')
-      const acted = scene.lastBeat('a') - renewed
-      assert.ok(Math.abs(acted - DOUBT_MS) <= SLACK_MS, `frozen after ${acted} ms`)
-      await sleep(Math.max(0, began + 12_000 - mono()))
-      scene.plane.resume()
-      await a.container.event('workload_thawed')
-      const from = a.agent.lines.findIndex(({ event }) => event === 'doubt')
-      await a.agent.event('serving', from)
-      const back = mono() - began
-      const beats = scene.beats('a')
-      assert.equal(scene.processes('a').size, 1)
-      assert.ok(!b.agent.events().includes('acquired'))
-      const pauses = beats.map(({ mono: at }, n) => at - (beats[n - 1]?.mono ?? at))
-      assert.deepEqual(scene.beats('b'), [])
-      return `frozen ${seconds(acted)} after the last renewal, for ${seconds(Math.max(...pauses))}; serving again ${seconds(back - 12_000)} after the API server went on`
-    },
-    HANGS_12,
-  )
+  first('the API server hangs for 12 s', async (scene) => {
+    const [a, b] = await scene.pods()
+    const { at: renewed } = await scene.renewal(a)
+    const began = mono()
+    scene.plane.pause()
+    await a.container.event('workload_frozen')
+    const acted = scene.lastBeat('a') - renewed
+    assert.ok(Math.abs(acted - DOUBT_MS) <= SLACK_MS, `frozen after ${acted} ms`)
+    await sleep(Math.max(0, began + 12_000 - mono()))
+    scene.plane.resume()
+    await a.container.event('workload_thawed')
+    const from = a.agent.lines.findIndex(({ event }) => event === 'doubt')
+    await a.agent.event('serving', from)
+    const back = mono() - began
+    const beats = scene.beats('a')
+    assert.equal(scene.processes('a').size, 1)
+    assert.ok(!b.agent.events().includes('acquired'))
+    const pauses = beats.map(({ mono: at }, n) => at - (beats[n - 1]?.mono ?? at))
+    assert.deepEqual(scene.beats('b'), [])
+    return `frozen ${seconds(acted)} after the last renewal, for ${seconds(Math.max(...pauses))}; serving again ${seconds(back - 12_000)} after the API server went on`
+  })
 
-  fault(
-    'the API server hangs for 60 s',
-    async (scene) => {
-      const [a, b] = await scene.pods()
-      const last = scene.watch.last().at
-      scene.plane.pause()
-      const dead = (await confirmedDead(a)) - last
-      assert.ok(dead <= DEAD_MS, `dead after ${dead} ms`)
-      const acted = scene.lastBeat('a') - last
-      await sleep(Math.max(0, last + 60_000 - mono()))
-      scene.plane.resume()
-      const resumed = mono()
-      const next = await Promise.any(
-        [a, b].map(({ agent }) =>
-          agent.find('a new term', (line) => line.event === 'serving' && Number(line.epoch) > 1),
-        ),
-      )
-      const first = scene.firstBeat(next.identity, next.epoch) - resumed
-      return `acted until ${seconds(acted)}, confirmed dead ${seconds(dead)} after the last renewal; one acted ${seconds(first)} after the API server went on`
-    },
-    HANGS_60,
-  )
+  second('the API server hangs for 60 s', async (scene) => {
+    const [a, b] = await scene.pods()
+    const last = scene.watch.last().at
+    scene.plane.pause()
+    const dead = (await confirmedDead(a)) - last
+    assert.ok(dead <= DEAD_MS, `dead after ${dead} ms`)
+    const acted = scene.lastBeat('a') - last
+    await sleep(Math.max(0, last + 60_000 - mono()))
+    scene.plane.resume()
+    const resumed = mono()
+    const next = await Promise.any(
+      [a, b].map(({ agent }) =>
+        agent.find('a new term', (line) => line.event === 'serving' && Number(line.epoch) > 1),
+      ),
+    )
+    const first = scene.firstBeat(next.identity, next.epoch) - resumed
+    return `acted until ${seconds(acted)}, confirmed dead ${seconds(dead)} after the last renewal; one acted ${seconds(first)} after the API server went on`
+  })
 
   describe('that breaks', { concurrency: 1 }, () => {
-    fault(
-      'the right to the Lease is withdrawn for a while',
-      async (scene) => {
-        const [a, b] = await scene.pods()
-        const { stdout } = await scene.kubectl('get', 'rolebinding', '--output=json')
-        await scene.kubectl('delete', 'rolebinding', '--all')
-        const warning = await a.agent.find('the missing right', ({ level }) => level === 'warn')
-        assert.match(warning.msg, /may not "(update|watch|get)"|"(update|watch|get)"/)
-        await sleep(6_000)
-        const from = a.agent.lines.length
-        const { items } = JSON.parse(stdout)
-        for (const { kind, apiVersion, metadata, roleRef, subjects } of items) {
-          const again = { kind, apiVersion, metadata: { name: metadata.name }, roleRef, subjects }
-          await scene.plane.kubectl(
-            ['apply', `--namespace=${scene.namespace}`, '-f', '-'],
-            JSON.stringify(again),
-          )
-        }
-        await restored(a, from)
-        await b.watching()
-        return `“${plain(warning.msg)}”; ${await goesOn(scene, a, b)}`
-      },
-      BREAKS,
-    )
+    fault('the right to the Lease is withdrawn for a while', async (scene) => {
+      const [a, b] = await scene.pods()
+      const { stdout } = await scene.kubectl('get', 'rolebinding', '--output=json')
+      await scene.kubectl('delete', 'rolebinding', '--all')
+      const warning = await a.agent.find('the missing right', ({ level }) => level === 'warn')
+      assert.match(warning.msg, /may not "(update|watch|get)"|"(update|watch|get)"/)
+      await sleep(6_000)
+      const from = a.agent.lines.length
+      const { items } = JSON.parse(stdout)
+      for (const { kind, apiVersion, metadata, roleRef, subjects } of items)
+        await scene.apply({ kind, apiVersion, metadata: { name: metadata.name }, roleRef, subjects })
+      await restored(a, from)
+      await b.watching()
+      return `“${plain(warning.msg)}”; ${await goesOn(scene, a, b)}`
+    })
 
     for (const [name, codes] of [
       ['the API server answers 429', [429]],
       ['the API server answers 5xx', [500, 503, 504]],
     ] as const) {
-      fault(
-        name,
-        async (scene, t) => {
-          const [a, b] = await scene.pods()
-          const refusals = await Refusals.open(scene)
-          t.after(() => refusals.close())
-          for (const code of codes) {
-            const from = a.agent.lines.length
-            await refusals.begin(code)
-            await a.agent.find(`${code}`, ({ msg }) => msg.includes(`${code}`), from)
-            await sleep(4_000)
-            await refusals.end()
-            await restored(a, from)
-          }
-          return `${refusals.count} renewals refused; ${await goesOn(scene, a, b)}`
-        },
-        BREAKS,
-      )
+      fault(name, async (scene, t) => {
+        const [a, b] = await scene.pods()
+        const refusals = await Refusals.open(scene)
+        t.after(() => refusals.close())
+        for (const code of codes) {
+          const from = a.agent.lines.length
+          await refusals.begin(code)
+          await a.agent.find(`${code}`, ({ msg }) => msg.includes(`${code}`), from)
+          await sleep(4_000)
+          await refusals.end()
+          await restored(a, from)
+        }
+        return `${refusals.count} renewals refused; ${await goesOn(scene, a, b)}`
+      })
     }
 
-    fault(
-      'etcd is down for a while',
-      async (scene) => {
-        const [a, b] = await scene.pods()
-        await scene.plane.stopEtcd()
-        const warning = await a.agent.find('the outage', ({ level }) => level === 'warn')
-        const from = a.agent.lines.length
-        await scene.plane.startEtcd()
-        await restored(a, from)
-        await b.watching()
-        return `“${plain(warning.msg)}”; ${await goesOn(scene, a, b)}`
-      },
-      BREAKS,
-    )
+    fault('etcd is down for a while', async (scene) => {
+      const [a, b] = await scene.pods()
+      await scene.plane.stopEtcd()
+      const warning = await a.agent.find('the outage', ({ level }) => level === 'warn')
+      const from = a.agent.lines.length
+      await scene.plane.startEtcd()
+      await restored(a, from)
+      await b.watching()
+      return `“${plain(warning.msg)}”; ${await goesOn(scene, a, b)}`
+    })
 
-    fault(
-      'the history is compacted',
-      async (scene) => {
-        const [a, b] = await scene.pods()
-        await scene.plane.stopApiServer('SIGKILL')
-        await scene.plane.compact()
-        const from = a.agent.lines.length
-        await scene.plane.startApiServer()
-        await restored(a, from)
-        await b.watching()
-        return goesOn(scene, a, b)
-      },
-      BREAKS,
-    )
+    fault('the history is compacted', async (scene) => {
+      const [a, b] = await scene.pods()
+      await scene.plane.stopApiServer('SIGKILL')
+      await scene.plane.compact()
+      const from = a.agent.lines.length
+      await scene.plane.startApiServer()
+      await restored(a, from)
+      await b.watching()
+      return goesOn(scene, a, b)
+    })
+  })
+})
+
+describe('credentials', { concurrency: 2 }, () => {
+  fault('the token expires', async (scene) => {
+    const { namespace } = scene
+    const tokenFile = join(scene.dir, 'token')
+    scene.tokenFile = tokenFile
+    writeFileSync(tokenFile, await scene.plane.expiringToken(namespace, ACCOUNT, 10))
+    const [a, b] = await scene.pods()
+    const warning = await a.agent.find('a refusal', ({ level, msg }) => level === 'warn' && /401/.test(msg))
+    const from = a.agent.lines.indexOf(warning)
+    writeFileSync(tokenFile, await scene.plane.serviceAccountToken(namespace, ACCOUNT))
+    const back = await a.agent.find('its end', ({ msg }) => /can be reached again/.test(msg), from)
+    scene.assertUndisturbed(a, b)
+    return `“${plain(warning.msg)}”; renewed again ${Date.parse(back.time) - Date.parse(warning.time)} ms later`
+  })
+
+  second('the certificate authority changes', async (scene) => {
+    const [a, b] = await scene.pods()
+    const from = a.agent.lines.length
+    await scene.plane.stopApiServer()
+    await scene.plane.startApiServer({ newCertificate: true })
+    await a.agent.find('its end', ({ msg }) => /can be reached again/.test(msg), from)
+    await b.watching()
+    assert.ok(!a.agent.events().includes('lost') && !b.agent.events().includes('acquired'))
+    assert.equal(scene.processes('a').size, 1)
+    a.agent.signal('SIGTERM')
+    await b.agent.event('serving')
+    return 'the same process and term went on; then a clean handover'
   })
 })

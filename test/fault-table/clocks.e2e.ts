@@ -3,12 +3,11 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { readProcesses } from '../../agent/processes/proc.ts'
 import { BootClock } from '../harness/faults/boot-clock.ts'
 import { WallClock } from '../harness/faults/wall-clock.ts'
 import { mono } from '../harness/wait.ts'
 import { warmLangflow } from '../harness/warm-langflow.ts'
-import { type FaultScene, faultTests, type LinkedPod, SLACK_MS, seconds } from './scene.ts'
+import { type FaultScene, faultTests, SLACK_MS, seconds } from './scene.ts'
 
 const fault = faultTests()
 
@@ -24,15 +23,6 @@ const LONGEST_PAUSE_MS = 500
 function longestPause(scene: FaultScene, identity: string): number {
   const beats = scene.beats(identity)
   return Math.max(...beats.map(({ mono: at }, n) => at - (beats[n - 1]?.mono ?? at)))
-}
-
-/** Every process of a pod: the agent, and all that lives in the container. */
-function processesOf(pod: LinkedPod): number[] {
-  const table = readProcesses()
-  const found = [pod.launcherPid()]
-  for (const pid of found)
-    found.push(...[...table.values()].filter(({ ppid }) => ppid === pid).map((stat) => stat.pid))
-  return [...found, pod.agent.pid]
 }
 
 describe('a clock', { concurrency: 4 }, () => {
@@ -66,7 +56,8 @@ describe('a clock', { concurrency: 4 }, () => {
 
   fault('the machine is suspended for 30 s', async (scene) => {
     const [a, b] = await scene.pods()
-    const processes = processesOf(a)
+    const { launcher, all } = a.tree() ?? assert.fail()
+    const processes = [launcher, ...all, a.agent].map(({ pid }) => pid)
     const stopped = mono()
     for (const pid of processes) process.kill(pid, 'SIGSTOP')
     await b.agent.event('serving')

@@ -1,13 +1,39 @@
-import type { Fact } from '../harness/report.ts'
-import { table } from '../harness/report.ts'
-import type { FaultRecord } from './record.ts'
-import { type FaultCase, TABLE } from './table.ts'
+import { appendFileSync, readFileSync } from 'node:fs'
+import { type Fact, table } from '../harness/report.ts'
+import { CASES, type CaseName } from './table.ts'
+
+/** What one case showed. */
+export interface FaultRecord {
+  readonly name: CaseName
+  readonly measured: string
+  /** Milliseconds during which workloads of two terms executed at once. */
+  readonly overlapMs: number
+  /** Signs of life of a term after a later one had begun: also where that one stood still. */
+  readonly late: number
+  /** From the first to the last of them. */
+  readonly lateMs: number
+  /** Signs of life that were judged. */
+  readonly beats: number
+}
+
+/** The variable in which a run names the file that its tests add their records to; without it nothing is kept. */
+export const RECORDS = 'FAULT_TABLE_RECORDS'
+
+export function record(one: FaultRecord): void {
+  const file = process.env[RECORDS]
+  if (file !== undefined) appendFileSync(file, `${JSON.stringify(one)}\n`)
+}
+
+export function readRecords(file: string): FaultRecord[] {
+  const lines = readFileSync(file, 'utf8').split('\n').filter(Boolean)
+  return lines.map((line) => JSON.parse(line) as FaultRecord)
+}
 
 const HEAD = ['case', 'done', 'must hold', 'measured', 'client-go']
 
 /** One sentence for each thing that went wrong; none: the run came through every case. */
 export function shortcomings(records: readonly FaultRecord[]): string[] {
-  return cases().flatMap(({ name, wakesUp = false }) => {
+  return CASES.flatMap(({ name, wakesUp = false }) => {
     const record = records.find((one) => one.name === name)
     if (record === undefined) return [`${name}: failed, or was not played`]
     if (wakesUp) return []
@@ -19,12 +45,11 @@ export function shortcomings(records: readonly FaultRecord[]): string[] {
   })
 }
 
-/** The whole as Markdown. */
 export function markdown(records: readonly FaultRecord[], facts: readonly Fact[]): string {
-  const faults = [...new Set(cases().map(({ fault }) => fault))].sort(byNumber)
+  const faults = [...new Set(CASES.map(({ fault }) => fault))]
   const wrong = shortcomings(records)
   const beats = records.reduce((sum, one) => sum + one.beats, 0)
-  const woken = cases().filter(({ wakesUp }) => wakesUp)
+  const woken = CASES.filter(({ wakesUp }) => wakesUp)
   const describeLate = (one: { readonly name: string }) => {
     const { late = 0, lateMs = 0 } = records.find(({ name }) => name === one.name) ?? {}
     return `; but for “${one.name}”: ${late} after a later term had begun, ${lateMs.toFixed(1)} ms from the first to the last of them, see below`
@@ -59,23 +84,13 @@ It needs etcd, kube-apiserver and kubectl in \`$KUBEBUILDER_ASSETS\`, and tini, 
 or unprivileged user namespaces. It ends with exit code 1 where a case does not come through.`
 
 function describeFault(fault: string, records: readonly FaultRecord[]): string {
-  const rows = cases()
-    .filter((one) => one.fault === fault)
-    .map(({ name, done, must, clientGo }) => {
-      const measured = records.find((one) => one.name === name)?.measured ?? '**nothing**'
-      return [name, done, must, measured, clientGo ?? '']
-    })
+  const rows = CASES.filter((one) => one.fault === fault).map(({ name, done, must, clientGo }) => {
+    const measured = records.find((one) => one.name === name)?.measured ?? '**nothing**'
+    return [name, done, must, measured, clientGo ?? '']
+  })
   return `## ${fault}\n\n${table(
     HEAD,
     HEAD.map(() => '-'),
     rows,
   )}`
-}
-
-function cases(): (FaultCase & { name: string })[] {
-  return Object.entries(TABLE).map(([name, one]) => ({ name, ...one }))
-}
-
-function byNumber(a: string, b: string): number {
-  return Number(a.slice(1)) - Number(b.slice(1))
 }

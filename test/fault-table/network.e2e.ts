@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
 import { describe } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { hold } from '../harness/held-connections.ts'
 import { LEASE } from '../harness/scene.ts'
 import { mono, until } from '../harness/wait.ts'
+import { warmLangflow } from '../harness/warm-langflow.ts'
 import {
   confirmedDead,
   DEAD_MS,
@@ -10,6 +12,7 @@ import {
   type FaultScene,
   faultTests,
   LEASE_MS,
+  type LinkedPod,
   SLACK_MS,
   seconds,
 } from './scene.ts'
@@ -25,10 +28,7 @@ function conflicts(scene: FaultScene): number {
 describe('the network', { concurrency: 5 }, () => {
   fault('a planned stop is cut off, another takes over, and the link heals', async (scene) => {
     const [a, b] = await scene.pods()
-    const request = fetch(`http://127.0.0.1:${a.port}/slow=60000`).then(
-      () => 'answered',
-      () => 'cut',
-    )
+    const request = await hold('request', `http://127.0.0.1:${a.port}`)
     a.agent.signal('SIGTERM')
     await a.agent.event('draining')
     a.link.partition()
@@ -41,7 +41,7 @@ describe('the network', { concurrency: 5 }, () => {
     const holders = scene.watch.versions.slice(taken.index).map(({ holder }) => holder)
     assert.deepEqual([...new Set(holders)], ['b'])
     assert.ok(!a.agent.events().includes('released'))
-    assert.equal(await request, 'cut')
+    assert.doesNotMatch(await request.ended, /^HTTP/)
     return `silent for ${seconds(scene.firstBeat('b') - scene.lastBeat('a'))} between the two; ${holders.length} records later still the new holder’s`
   })
 
@@ -154,11 +154,159 @@ describe('the network', { concurrency: 5 }, () => {
       }
     }
     a.agent.signal('SIGTERM')
-    const released = await scene.released()
-    const taken = await scene.takenBy('b', released.index)
-    await b.agent.event('serving')
-    const took = taken.at - released.at
+    const { took } = await scene.handedOver(a, b)
     assert.ok(took <= 300, `taken ${took} ms after the release`)
     return `${opened()} watches; then a clean handover, next holder ${Math.round(took)} ms after the release`
+  })
+})
+
+/** Three retry periods. */
+const HANDED_OVER_MS = 6_000
+const NOTICED_MS = 5_500
+/** A watch that lives tells of a release sooner; one retry period is the least after which a dead one is looked into. */
+const TOLD_MS = 1_000
+/** Of the connections that are opened next, so many lead to the dead server as well. */
+const AGAIN = 1
+
+/** A serving leader, and a follower whose standby is cold or prepared. */
+async function pairWith(scene: FaultScene, standby: 'cold' | 'prepared'): Promise<[LinkedPod, LinkedPod]> {
+  const a = await scene.leader('a')
+  const b = await scene.follower('b', standby === 'cold' ? {} : warmLangflow(scene.dir))
+  const ready = await b.agent.event('standby_ready')
+  assert.equal(ready.mode, standby === 'cold' ? 'cold' : 'warm')
+  return [a, b]
+}
+
+function asked(scene: FaultScene): number {
+  return scene.plane.requests({ namespace: scene.namespace, userAgent: '(b)' }).length
+}
+
+describe('an API server that loses its power', { concurrency: 5 }, () => {
+  for (const standby of ['cold', 'prepared'] as const) {
+    fault(
+      `the follower’s API server loses its power, and the leader hands over to a ${standby} standby`,
+      async (scene) => {
+        const [a, b] = await pairWith(scene, standby)
+        const before = asked(scene)
+        await scene.nextRecord(2)
+        assert.equal(asked(scene), before, 'a follower in health asks for nothing')
+        b.link.strand(AGAIN)
+        a.agent.signal('SIGTERM')
+        const { released, took, acted } = await scene.handedOver(a, b)
+        assert.ok(took > TOLD_MS, `taken ${took} ms after the release: the dead connection told of it`)
+        assert.ok(took <= HANDED_OVER_MS, `taken ${took} ms after the release`)
+        return `next holder ${seconds(took)} after the release, acting ${seconds(acted - released - took)} later`
+      },
+    )
+
+    fault(
+      `the follower’s API server loses its power, and the leader is killed beside a ${standby} standby`,
+      async (scene) => {
+        const [a, b] = await pairWith(scene, standby)
+        await scene.nextRecord()
+        b.link.strand(AGAIN)
+        // The worst case: one more renewal, which the follower is not told of.
+        await scene.nextRecord()
+        a.kill()
+        const taken = await scene.takenBy('b', 1)
+        await b.agent.event('serving')
+        const took = taken.at - scene.recordBefore(taken).at
+        assert.ok(
+          took >= LEASE_MS && took <= LEASE_MS + NOTICED_MS,
+          `taken ${took} ms after the last renewal`,
+        )
+        return `next holder ${seconds(took)} after the last renewal, acting ${seconds(scene.firstBeat('b') - taken.at)} later`
+      },
+    )
+  }
+
+  fault('the leader’s API server loses its power', async (scene) => {
+    const [a, b] = await pairWith(scene, 'cold')
+    const { index } = await scene.renewal(a)
+    a.link.strand(AGAIN)
+    await scene.watch.next('four more renewals', (one) => one.index >= index + 4, 0)
+    const gaps = scene.watch.versions.slice(index).map(({ at }, n, all) => at - (all[n - 1]?.at ?? at))
+    const gap = Math.max(...gaps)
+    assert.ok(gap <= HANDED_OVER_MS, `no renewal for ${gap} ms`)
+    scene.assertUndisturbed(a, b)
+    return `no renewal for ${seconds(gap)}, no doubt; the same process and term went on`
+  })
+})
+
+/** A watch of the test may be told of a change so much later than a candidate's. */
+const READING_MS = 50
+
+describe('the Lease', { concurrency: 4 }, () => {
+  fault('the Lease is edited to another live holder', async (scene) => {
+    const [a, b] = await scene.pods()
+    const acted: number[] = []
+    const waited: number[] = []
+    let [leader, follower] = [a, b]
+    for (let n = 1; n <= 3; n++) {
+      const [from, said] = [scene.watch.length, leader.container.lines.length]
+      await scene.patch({ holderIdentity: `stranger-${n}` })
+      const edited = await scene.watch.next('the edit', ({ holder }) => holder === `stranger-${n}`, from)
+      await leader.container.event('workload_stopped', said)
+      acted.push(scene.lastBeat(leader.options.identity) - edited.at)
+      assert.equal(scene.watch.last().holder, `stranger-${n}`)
+      // Nobody renews for the stranger: its Lease expires, and the next leader is edited away.
+      const next = await scene.watch.next(
+        'the next holder',
+        ({ holder }) => ['a', 'b'].includes(holder),
+        edited.index,
+      )
+      waited.push(next.at - edited.at)
+      ;[leader, follower] = next.holder === 'a' ? [a, b] : [b, a]
+      await leader.agent.find('a new term', (line) => line.event === 'serving' && line.epoch === next.epoch)
+    }
+    assert.ok(Math.max(...acted) <= 250, `acted ${acted.join(', ')} ms on`)
+    assert.ok(Math.min(...waited) >= LEASE_MS - READING_MS, `taken after ${waited.join(', ')} ms`)
+    assert.ok(!follower.agent.ended)
+    return `last sign of life ${acted.map((ms) => Math.max(0, Math.round(ms))).join(', ')} ms after it; taken from the stranger ${waited.map(seconds).join(', ')} after it (n=3)`
+  })
+
+  fault('the Lease is deleted while held', async (scene) => {
+    const [a] = await scene.pods()
+    const fresh = await scene.pod('c')
+    await fresh.agent.event('leader_observed')
+    const from = scene.watch.length
+    await scene.kubectl('delete', 'lease', LEASE)
+    const deleted = await scene.watch.next('the deletion', (one) => one.deleted, from)
+    const made = await scene.watch.next('a new Lease', (one) => !one.deleted, deleted.index)
+    assert.equal(made.holder, 'a')
+    // It renews what it made.
+    await scene.watch.next('a renewal', ({ holder }) => holder === 'a', made.index + 1)
+    assert.deepEqual(scene.beats('b').concat(scene.beats('c')), [])
+    scene.assertUndisturbed(a, fresh)
+    return `made again ${Math.round(made.at - deleted.at)} ms later by its holder; the same process and term went on`
+  })
+
+  fault('the Lease is deleted while its holder is cut off', async (scene) => {
+    const [a, b] = await scene.pods()
+    a.link.partition()
+    const from = scene.watch.length
+    await scene.kubectl('delete', 'lease', LEASE)
+    const deleted = await scene.watch.next('the deletion', (one) => one.deleted, from)
+    const fresh = await scene.pod('c')
+    const taken = await scene.watch.next('the next holder', ({ holder }) => holder !== '', deleted.index)
+    await Promise.any([b.agent.event('serving'), fresh.agent.event('serving')])
+    const waited = taken.at - deleted.at
+    assert.ok(waited >= LEASE_MS, `taken ${waited} ms after the deletion`)
+    const silent = scene.firstBeat(taken.holder) - scene.lastBeat('a')
+    assert.ok(silent > 0, `the old one acted ${-silent} ms into the new term`)
+    return `taken ${seconds(waited)} after the deletion, ${seconds(silent)} after the old LangFlow’s last sign of life`
+  })
+
+  fault('a second agent with the same identity', async (scene) => {
+    const [a] = await scene.pods()
+    const began = mono()
+    const twin = await scene.pod('a')
+    const fatal = await twin.agent.event('fatal')
+    assert.match(fatal.reason ?? '', /used by another live process/)
+    assert.equal((await twin.agent.exited).code, 1)
+    const refused = mono() - began
+    assert.equal((await a.get('/readyz')).status, 200)
+    assert.equal(scene.processes('a').size, 1)
+    return `refused ${seconds(refused)} after its start`
   })
 })

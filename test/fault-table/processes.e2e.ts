@@ -1,11 +1,15 @@
 import assert from 'node:assert/strict'
-import { rmSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { chmodSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { describe } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Pod } from '../harness/pod.ts'
-import { ask } from '../harness/replica.ts'
+import { ask, type ReplicaOptions } from '../harness/replica.ts'
 import { mono } from '../harness/wait.ts'
+import { warmLangflow } from '../harness/warm-langflow.ts'
+import { AS_LANGFLOW, ATTACK_PROCESS, installPrograms } from '../hostile/hostile-scene.ts'
 import {
   confirmedDead,
   DEAD_MS,
@@ -13,6 +17,7 @@ import {
   type FaultScene,
   faultTests,
   LEASE_MS,
+  type LinkedPod,
   SLACK_MS,
   seconds,
 } from './scene.ts'
@@ -20,7 +25,8 @@ import {
 const fault = faultTests()
 
 /** How the next holder came, in words; fails where it came late, or LangFlow acted or lived (until `dead`) for too long. */
-async function afterCrash(scene: FaultScene, dead: number): Promise<string> {
+async function afterCrash(scene: FaultScene, b: LinkedPod, dead: number): Promise<string> {
+  await b.agent.event('serving')
   const taken = await scene.takenBy('b')
   const last = scene.recordBefore(taken)
   const [waited, acted] = [taken.at - last.at, scene.lastBeat('a') - last.at]
@@ -65,9 +71,7 @@ describe('a process', { concurrency: 5 }, () => {
     const [a, b] = await scene.pods()
     a.agent.signal('SIGKILL')
     await a.container.event('deadman_fired')
-    const dead = await confirmedDead(a)
-    await b.agent.event('serving')
-    return afterCrash(scene, dead)
+    return afterCrash(scene, b, await confirmedDead(a))
   })
 
   fault('the agent is frozen', async (scene) => {
@@ -75,10 +79,8 @@ describe('a process', { concurrency: 5 }, () => {
     const stopped = mono()
     a.agent.signal('SIGSTOP')
     await a.container.event('deadman_fired')
-    const dead = await confirmedDead(a)
-    await b.agent.event('serving')
-    const measured = await afterCrash(scene, dead)
-    await new Promise((resolve) => setTimeout(resolve, Math.max(0, stopped + 20_000 - mono())))
+    const measured = await afterCrash(scene, b, await confirmedDead(a))
+    await sleep(Math.max(0, stopped + 20_000 - mono()))
     a.agent.signal('SIGCONT')
     await a.agent.event('lost')
     await a.agent.event('leader_observed')
@@ -90,10 +92,8 @@ describe('a process', { concurrency: 5 }, () => {
     const [a, b] = await scene.pods()
     const killed = mono()
     process.kill(a.launcherPid(), 'SIGKILL')
-    const released = await scene.released()
-    assert.ok(scene.lastBeat('a') < released.at)
-    await b.agent.event('serving')
-    return `released ${seconds(released.at - killed)}, another acted ${seconds(scene.firstBeat('b') - killed)} after the kill`
+    const { released, acted } = await scene.handedOver(a, b)
+    return `released ${seconds(released - killed)}, another acted ${seconds(acted - killed)} after the kill`
   })
 
   fault('the launcher is frozen', async (scene) => {
@@ -107,10 +107,8 @@ describe('a process', { concurrency: 5 }, () => {
     await sleep(GRACE_MS)
     assert.equal(scene.watch.last().holder, 'a')
     process.kill(a.launcherPid(), 'SIGKILL')
-    const released = await scene.released()
-    assert.ok(scene.lastBeat('a') < released.at)
-    await b.agent.event('serving')
-    return `liveness probe failed ${seconds(failed - frozen)} after the freeze; released ${seconds(released.at - frozen)} after it`
+    const { released } = await scene.handedOver(a, b)
+    return `liveness probe failed ${seconds(failed - frozen)} after the freeze; released ${seconds(released - frozen)} after it`
   })
 
   fault('the socket is removed', async (scene) => {
@@ -138,9 +136,7 @@ describe('a process', { concurrency: 5 }, () => {
     a.signal('SIGKILL')
     // Its output ends with the last process that writes to it.
     await a.exited
-    const dead = mono()
-    await b.agent.event('serving')
-    const measured = await afterCrash(scene, dead)
+    const measured = await afterCrash(scene, b, mono())
     return `LangFlow’s last sign of life ${Math.max(0, Math.round(scene.lastBeat('a') - killed))} ms after the kill; ${measured}`
   })
 
@@ -148,19 +144,14 @@ describe('a process', { concurrency: 5 }, () => {
     const [a, b] = await scene.pods()
     a.kill()
     await a.container.exited
-    const dead = mono()
-    await b.agent.event('serving')
-    return afterCrash(scene, dead)
+    return afterCrash(scene, b, mono())
   })
 
   fault('LangFlow ignores SIGTERM and leaves daemons', async (scene) => {
     const [a, b] = await scene.pods({ flags: ['--stop-timeout=3s'], workload: ['ignore-term', 'daemon'] })
     assert.equal(scene.processes('a').size, 2)
     a.agent.signal('SIGTERM')
-    const released = await scene.released()
-    const early = released.at - scene.lastBeat('a')
-    assert.ok(early > 0, `released ${-early} ms before the last sign of life`)
-    await b.agent.event('serving')
+    const { early } = await scene.handedOver(a, b)
     return `last sign of life of either ${Math.round(early)} ms before the release`
   })
 
@@ -174,12 +165,9 @@ describe('a process', { concurrency: 5 }, () => {
       process.kill(a.hostPid(beat.pid), 'SIGKILL')
       const draining = await a.agent.event('draining')
       const seen = mono() - killed
-      const released = await scene.released()
-      const early = released.at - scene.lastBeat('a')
-      assert.ok(early > 0, `released ${-early} ms before the last sign of life`)
-      await b.agent.event('serving')
+      const { released, acted } = await scene.handedOver(a, b)
       assert.ok(seen <= 1_000, `seen after ${seen} ms: ${draining.reason}`)
-      return `“${draining.reason}” after ${Math.round(seen)} ms; released ${seconds(released.at - killed)}, another acted ${seconds(scene.firstBeat('b') - killed)} after the kill`
+      return `“${draining.reason}” after ${Math.round(seen)} ms; released ${seconds(released - killed)}, another acted ${seconds(acted - killed)} after the kill`
     })
   }
 
@@ -188,11 +176,67 @@ describe('a process', { concurrency: 5 }, () => {
     const [a, b] = await scene.pods({ agentFlags: [`--import=${block}`] })
     a.agent.signal('SIGUSR2')
     await a.container.event('deadman_fired')
-    const dead = await confirmedDead(a)
-    await b.agent.event('serving')
-    const measured = await afterCrash(scene, dead)
+    const measured = await afterCrash(scene, b, await confirmedDead(a))
     await a.agent.event('leader_observed')
     assert.equal(scene.watch.last().holder, 'b')
     return measured
   })
+})
+
+type Outcomes = Readonly<Record<string, string>>
+
+/** What a process of LangFlow's user does in its container to the process that has this pid there. */
+async function attack(pod: LinkedPod, pid: number): Promise<Outcomes> {
+  const where = ['--target', String(pod.launcherPid()), '--pid', '--mount']
+  const command = [...where, ...AS_LANGFLOW, '/usr/bin/python3', ATTACK_PROCESS, String(pid)]
+  const child = spawn('nsenter', command, { stdio: ['ignore', 'pipe', 'inherit'] })
+  return JSON.parse(await text(child.stdout)) as Outcomes
+}
+
+async function attackable(
+  scene: FaultScene,
+  prepared: boolean,
+): Promise<[leader: LinkedPod, follower: LinkedPod]> {
+  const options: Partial<ReplicaOptions> = {
+    ...(prepared ? warmLangflow(scene.dir, { kind: 'tree' }) : {}),
+    programs: installPrograms(scene.dir),
+    entry: AS_LANGFLOW,
+  }
+  chmodSync(scene.dir, 0o777)
+  const a = await scene.leader('a', options)
+  const b = await scene.follower('b', options)
+  if (prepared) assert.equal((await b.agent.event('standby_ready')).mode, 'warm')
+  return [a, b]
+}
+
+describe('a flow', { concurrency: 2 }, () => {
+  for (const prepared of [false, true]) {
+    const also = prepared ? ', and the standby is prepared' : ''
+    fault(`a flow attacks its launcher${also}` as const, async (scene) => {
+      const [a, b] = await attackable(scene, prepared)
+      const pids = scene.processes('a')
+      const { debugger: answer, state, ...outcomes } = await attack(a, 1)
+      assert.deepEqual([answer, /^[RS]$/.test(state ?? '')], ['ECONNREFUSED', true])
+      const attempts = Object.entries(outcomes).filter(([what]) => !what.startsWith('kill '))
+      for (const [what, outcome] of attempts) assert.match(outcome, /^E(ACCES|PERM)$/, what)
+      await scene.nextRecord(1)
+      assert.deepEqual(scene.processes('a'), pids)
+      assert.ok(!a.agent.events().includes('doubt') && !b.agent.events().includes('acquired'))
+      a.agent.signal('SIGTERM')
+      await scene.handedOver(a, b)
+      return `${Object.keys(outcomes).length - attempts.length} signals and ${attempts.length} other attempts changed nothing; handed over afterwards`
+    })
+
+    fault(`a flow kills tini${also}` as const, async (scene) => {
+      const [a, b] = await attackable(scene, prepared)
+      const tini = a.tree()?.tini ?? assert.fail()
+      const killed = mono()
+      process.kill(tini.pid, 'SIGKILL')
+      const draining = await a.agent.event('draining')
+      assert.match(draining.reason ?? '', /tini, was killed/)
+      const { released, acted } = await scene.handedOver(a, b)
+      assert.equal((await a.container.exited).code, 1)
+      return `released ${seconds(released - killed)}, another acted ${seconds(acted - killed)} after the kill; the container ended`
+    })
+  }
 })

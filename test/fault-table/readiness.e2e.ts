@@ -56,30 +56,23 @@ describe('readiness', { concurrency: 3 }, () => {
     const revision = (hash: string) => ({ POD_TEMPLATE_HASH: hash })
     const a = await scene.leader('a', { flags: [`--peers=localhost:${port}`], env: revision('old') })
     const flags = [`--listen=127.0.0.1:${port}`]
-    const another = await scene.plane.newNamespace()
-    const tries: [string, RegExp, Partial<ReplicaOptions>, string | undefined, boolean?][] = [
-      ['wrong token', /401 Unauthorized/, { flags }, 'wrong'],
-      ['no rights', /may not "get"/, { flags }, await tokenFor(scene, 'nobody', [])],
-      [
-        'rights to read only',
-        /may not "update"/,
-        { flags },
-        await tokenFor(scene, 'reader', ['get', 'watch', 'list']),
-      ],
-      ['no egress', /has not seen the Lease yet/, { flags }, undefined, true],
-      [
-        'another namespace',
-        /leads by the Lease "test-/,
-        { flags: [...flags, `--peers=localhost:${a.httpPort}`], namespace: another },
-        undefined,
-      ],
+    const nobody = await tokenFor(scene, 'nobody', [])
+    const reader = await tokenFor(scene, 'reader', ['get', 'watch', 'list'])
+    const namespace = await scene.plane.newNamespace()
+    const elsewhere = { flags: [...flags, `--peers=localhost:${a.httpPort}`], namespace }
+    const tries: [what: string, reason: RegExp, token?: string | undefined, options?: object][] = [
+      ['wrong token', /401 Unauthorized/, 'wrong'],
+      ['no rights', /may not "get"/, nobody],
+      ['rights to read only', /may not "update"/, reader],
+      ['no egress', /has not seen the Lease yet/],
+      ['another namespace', /leads by the Lease "test-/, undefined, elsewhere],
     ]
     const measured: string[] = []
-    for (const [what, reason, options, token, blocked = false] of tries) {
+    for (const [what, reason, token, options = { flags }] of tries) {
       if (token !== undefined) writeFileSync(join(scene.dir, what), token)
       scene.tokenFile = token === undefined ? undefined : join(scene.dir, what)
-      const b = await scene.pod('b', { ...options, env: revision('new') }, ({ link }) =>
-        blocked ? link.partition() : undefined,
+      const b = await scene.pod('b', { ...options, env: revision('new') }, (link) =>
+        what === 'no egress' ? link.partition() : undefined,
       )
       await b.agent.event('campaigning')
       await until(`a has heard of b, ${what}`, async () => (await a.status()).peers?.seen === 1)

@@ -8,8 +8,7 @@ import { controlPlaneAssets } from '../harness/control-plane.ts'
 import { podObstacle } from '../harness/pod.ts'
 import { machineFacts } from '../harness/report.ts'
 import { hasOpenssl } from '../support/certificate.ts'
-import { markdown, shortcomings } from './document.ts'
-import { RECORDS, readRecords } from './record.ts'
+import { markdown, RECORDS, readRecords, shortcomings } from './document.ts'
 
 const USAGE = `usage: node test/fault-table/run.ts [--out FILE]
 

@@ -7,8 +7,8 @@ import type { ReplicaOptions } from '../harness/replica.ts'
 import { ApiServerScene, type Linked } from '../harness/scene.ts'
 import { mono, until } from '../harness/wait.ts'
 import type { Sighting } from '../harness/watch.ts'
-import { record } from './record.ts'
-import { type CaseName, type FaultCase, TABLE } from './table.ts'
+import { record } from './document.ts'
+import { CASES, type CaseName } from './table.ts'
 
 /** What the default timings promise, in ms from the send of the last acknowledged renewal: nothing executes from here on. */
 export const DOUBT_MS = 10_000
@@ -24,12 +24,20 @@ const JUST_RENEWED_MS = 12_500
 /** A pod, and the link between it and the API server. */
 export type LinkedPod = Pod & Linked
 
+/** How the Lease changed hands, in ms. */
+interface Handover {
+  /** Between the last sign of life and the release. */
+  readonly early: number
+  /** Monotonic. */
+  readonly released: number
+  /** From the release to the next holder. */
+  readonly took: number
+  /** When that one's workload began, monotonic. */
+  readonly acted: number
+}
+
 /** Pods with the product's default timings. */
 export class FaultScene extends ApiServerScene {
-  static override async open(plane: ControlPlane): Promise<FaultScene> {
-    return new FaultScene(...(await ApiServerScene.place(plane)))
-  }
-
   /** A serving leader, and a follower that is ready to take over. */
   async pods(more: Partial<ReplicaOptions> = {}): Promise<[leader: LinkedPod, follower: LinkedPod]> {
     return [await this.leader('a', more), await this.follower('b')]
@@ -68,6 +76,17 @@ export class FaultScene extends ApiServerScene {
     return this.watch.next('the release', ({ holder }) => holder === '', from)
   }
 
+  /** A term ends in order: nothing of it acts after the release, and the next holder serves. */
+  async handedOver(from: LinkedPod, to: LinkedPod, since = 1): Promise<Handover> {
+    const released = await this.released(since)
+    const early = released.at - this.lastBeat(from.options.identity)
+    assert.ok(early > 0, `released ${-early} ms before the last sign of life`)
+    const taken = await this.takenBy(to.options.identity, released.index)
+    await to.agent.find('its service', ({ event, epoch }) => event === 'serving' && epoch === taken.epoch)
+    const acted = this.firstBeat(to.options.identity, taken.epoch)
+    return { early, released: released.at, took: taken.at - released.at, acted }
+  }
+
   takenBy(identity: string, from = 0): Promise<Sighting> {
     return this.watch.next('the next holder', ({ holder }) => holder === identity, from)
   }
@@ -92,20 +111,20 @@ export class FaultScene extends ApiServerScene {
 }
 
 /**
- * The rows of one file as tests, on API servers of their own. `run` plays a row and returns what was measured, in a few words;
- * that no two workloads acted at once is judged here, from what they wrote themselves. `server`: which of them.
+ * Rows as tests, on an API server of their own. `run` plays a row and returns what was measured, in a few words; that no two
+ * workloads acted at once is judged here, from what they wrote themselves.
  */
-export function faultTests({ servers = 1, ...options }: ControlPlaneOptions & { servers?: number } = {}) {
-  const planes: ControlPlane[] = []
+export function faultTests(options: ControlPlaneOptions = {}) {
+  let plane: ControlPlane
   before(async () => {
-    for (let n = 0; n < servers; n++) planes.push(await startControlPlane(options))
+    plane = await startControlPlane(options)
   })
-  after(() => Promise.all(planes.map((plane) => plane.close())))
-  return (name: CaseName, run: (scene: FaultScene, t: TestContext) => Promise<string>, server = 0): void => {
-    test(`${TABLE[name].fault}: ${name}`, async (t) => {
-      const obstacle = podObstacle()
-      if (obstacle !== undefined) return t.skip(obstacle)
-      const scene = await FaultScene.open(planes[server] ?? assert.fail())
+  after(() => plane?.close())
+  const skip = podObstacle() ?? false
+  return (name: CaseName, run: (scene: FaultScene, t: TestContext) => Promise<string>): void => {
+    const { fault, wakesUp = false } = CASES.find((one) => one.name === name) ?? assert.fail(name)
+    test(`${fault}: ${name}`, { skip }, async (t) => {
+      const scene = await FaultScene.open(plane)
       let beats: Beat[]
       let measured: string
       try {
@@ -114,15 +133,9 @@ export function faultTests({ servers = 1, ...options }: ControlPlaneOptions & { 
         beats = await scene.finish()
       }
       const late = lateBeats(beats)
-      record({
-        name,
-        measured,
-        overlapMs: overlapMs(beats),
-        late: late.length,
-        lateMs: (late.at(-1)?.mono ?? 0) - (late[0]?.mono ?? 0),
-        beats: beats.length,
-      })
-      const { wakesUp = false }: FaultCase = TABLE[name]
+      const lateMs = (late.at(-1)?.mono ?? 0) - (late[0]?.mono ?? 0)
+      const judged = { overlapMs: overlapMs(beats), late: late.length, lateMs, beats: beats.length }
+      record({ name, measured, ...judged })
       if (!wakesUp) assertOneActed(beats)
     })
   }

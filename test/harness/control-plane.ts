@@ -3,6 +3,7 @@ import { generateKeyPairSync, randomBytes, sign } from 'node:crypto'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { Agent, request } from 'undici'
 import { freePort } from '../support/free-port.ts'
 import { Guard, ServerProcess } from './server-process.ts'
@@ -14,6 +15,7 @@ export interface ControlPlaneOptions {
   podAdmission?: boolean
 }
 
+const execute = promisify(execFile)
 const ISSUER = 'https://kubernetes.default.svc'
 const LEEWAY_SECONDS = 60
 
@@ -33,7 +35,6 @@ export class ControlPlane {
   #api: ServerProcess | undefined
   #files = 0
 
-  /** @internal */
   constructor(options: ControlPlaneOptions, ports: readonly [number, number, number]) {
     this.#options = options
     ;[this.#port, this.#etcdPort, this.#etcdPeerPort] = ports
@@ -53,12 +54,6 @@ export class ControlPlane {
   /** The certificate to trust. Its content changes where `startApiServer` makes a new one, its path does not. */
   get caFile(): string {
     return this.#path('certs/apiserver.crt')
-  }
-
-  /** @internal */
-  async start(): Promise<void> {
-    await this.startEtcd()
-    await this.startApiServer()
   }
 
   /**
@@ -128,25 +123,16 @@ export class ControlPlane {
   }
 
   /** Runs kubectl as admin. Rejects with what it says on stderr; else that holds only warnings. */
-  kubectl(args: readonly string[], stdin = ''): Promise<{ stdout: string; stderr: string }> {
-    const all = [
-      `--kubeconfig=${this.adminKubeconfig}`,
-      `--cache-dir=${this.#path('kubectl-cache')}`,
-      ...args,
-    ]
-    return new Promise((resolve, reject) => {
-      const child = execFile(
-        join(this.#assets, 'kubectl'),
-        all,
-        { maxBuffer: 2 ** 26 },
-        (error, stdout, stderr) => {
-          if (error) reject(new Error(`kubectl ${args.join(' ')}: ${stderr.trim() || error.message}`))
-          else resolve({ stdout, stderr })
-        },
-      )
-      child.stdin!.on('error', () => {})
-      child.stdin!.end(stdin)
-    })
+  async kubectl(args: readonly string[], stdin = ''): Promise<{ stdout: string; stderr: string }> {
+    const own = [`--kubeconfig=${this.adminKubeconfig}`, `--cache-dir=${this.#path('kubectl-cache')}`]
+    const run = execute(join(this.#assets, 'kubectl'), [...own, ...args], { maxBuffer: 2 ** 26 })
+    run.child.stdin!.on('error', () => {}).end(stdin)
+    try {
+      return await run
+    } catch (error) {
+      const { stderr, message } = error as Error & { stderr: string }
+      throw new Error(`kubectl ${args.join(' ')}: ${stderr.trim() || message}`)
+    }
   }
 
   async newNamespace(): Promise<string> {
@@ -185,29 +171,33 @@ export class ControlPlane {
     return `${text}.${signature.toString('base64url')}`
   }
 
-  /** Writes a kubeconfig with such a token, and returns its path. */
-  async serviceAccountKubeconfig(
-    namespace: string,
-    account: string,
-    options: { duration?: string } = {},
-  ): Promise<string> {
-    return this.#kubeconfig(
-      namespace,
-      account,
-      await this.serviceAccountToken(namespace, account, options.duration),
-    )
+  /** Writes a kubeconfig with a token that lasts for `duration`, and returns its path. */
+  async serviceAccountKubeconfig(namespace: string, account: string, duration = '1h'): Promise<string> {
+    const token = await this.serviceAccountToken(namespace, account, duration)
+    return this.#kubeconfig(namespace, account, token)
   }
 
   /** What was asked of kube-apiserver, from its audit log (option `audit`): a watch counts once, when it opens. */
-  requests(filter: AuditFilter = {}): AuditRecord[] {
+  requests({ userAgent = '', ...exact }: AuditFilter = {}): AuditRecord[] {
     if (!this.#options.audit)
       throw new Error('start the control plane with { audit: true } to count requests')
-    const { userAgent = '', ...exact } = filter
     const wanted = Object.entries(exact) as [keyof typeof exact, string][]
-    return readAudit(readFileSync(this.#path('audit.log'), 'utf8')).filter(
-      (record) =>
-        record.userAgent.includes(userAgent) && wanted.every(([key, value]) => record[key] === value),
-    )
+    // What follows the last newline is still being written.
+    const lines = readFileSync(this.#path('audit.log'), 'utf8').split('\n').slice(0, -1)
+    return lines
+      .map((line) => JSON.parse(line) as AuditEvent)
+      .filter(({ stage, verb }) => stage === (verb === 'watch' ? 'ResponseStarted' : 'ResponseComplete'))
+      .map((event) => ({
+        at: event.requestReceivedTimestamp,
+        verb: event.verb,
+        user: event.user?.username ?? '',
+        userAgent: event.userAgent ?? '',
+        namespace: event.objectRef?.namespace ?? '',
+        code: event.responseStatus?.code ?? 0,
+      }))
+      .filter(
+        (one) => one.userAgent.includes(userAgent) && wanted.every(([key, value]) => one[key] === value),
+      )
   }
 
   async close(): Promise<void> {
@@ -287,7 +277,8 @@ export async function startControlPlane(options: ControlPlaneOptions = {}): Prom
   controlPlaneAssets()
   const plane = new ControlPlane(options, [await freePort(), await freePort(), await freePort()])
   try {
-    await plane.start()
+    await plane.startEtcd()
+    await plane.startApiServer()
   } catch (error) {
     await plane.close()
     throw error
@@ -317,18 +308,22 @@ const BASE = join(import.meta.dirname, '../../deploy/base')
 export const ACCOUNT = 'langflow-leader'
 
 /** Applies the Lease and the rights of deploy/base, and returns a kubeconfig with a bound token of its ServiceAccount. */
-export async function deployRights(plane: ControlPlane, namespace: string): Promise<string> {
+export async function deployRights(
+  plane: ControlPlane,
+  namespace: string,
+  duration?: string,
+): Promise<string> {
   for (const file of ['service-account', 'role', 'role-binding', 'lease']) {
     await plane.kubectl(
       ['apply', `--namespace=${namespace}`, '-f', '-'],
       readFileSync(join(BASE, `${file}.yaml`), 'utf8'),
     )
   }
-  return plane.serviceAccountKubeconfig(namespace, ACCOUNT, { duration: '1h' })
+  return plane.serviceAccountKubeconfig(namespace, ACCOUNT, duration)
 }
 
 /** One request that kube-apiserver has answered; a watch as soon as it is open. */
-export interface AuditRecord {
+interface AuditRecord {
   /** RFC 3339, when the request came in. */
   readonly at: string
   readonly verb: string
@@ -338,10 +333,8 @@ export interface AuditRecord {
   readonly code: number
 }
 
-export type AuditFilter = Partial<Pick<AuditRecord, 'verb' | 'user' | 'namespace'>> & {
-  /** Part of the user agent. */
-  readonly userAgent?: string
-}
+/** `userAgent`: a part of it. */
+type AuditFilter = Partial<Pick<AuditRecord, 'verb' | 'user' | 'namespace' | 'userAgent'>>
 
 const AUDIT_POLICY = {
   apiVersion: 'audit.k8s.io/v1',
@@ -359,22 +352,4 @@ interface AuditEvent {
   userAgent?: string
   objectRef?: { namespace?: string }
   responseStatus?: { code?: number }
-}
-
-/** Reads an audit log; a last line that is still being written is left out. */
-function readAudit(log: string): AuditRecord[] {
-  const whole = log.slice(0, log.lastIndexOf('\n') + 1)
-  return whole
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => JSON.parse(line) as AuditEvent)
-    .filter(({ stage, verb }) => stage === (verb === 'watch' ? 'ResponseStarted' : 'ResponseComplete'))
-    .map((event) => ({
-      at: event.requestReceivedTimestamp,
-      verb: event.verb,
-      user: event.user?.username ?? '',
-      userAgent: event.userAgent ?? '',
-      namespace: event.objectRef?.namespace ?? '',
-      code: event.responseStatus?.code ?? 0,
-    }))
 }

@@ -83,7 +83,6 @@ function inOrder(beats: readonly Beat[]): Beat[] {
   return [...beats].sort((a, b) => a.mono - b.mono)
 }
 
-/** One term of one replica, by what its workload wrote. */
 export interface Term {
   readonly replica: string
   readonly epoch: number

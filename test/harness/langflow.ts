@@ -64,7 +64,6 @@ export function langflowEnvironment(directory: string, port: number, flows: stri
 
 export const ECHO_PATH = '/api/v1/run/echo?stream=false'
 
-/** How a flow is told a text. */
 export function flowRequest(text: string) {
   return {
     method: 'POST' as const,
@@ -90,10 +89,6 @@ export class LangflowScene extends ApiServerScene {
   readonly binary = langflowBinary() as string
   /** What each LangFlow loads. */
   readonly flows = writeFlow(this.binary, join(this.dir, 'flows'))
-
-  static override async open(plane: ControlPlane): Promise<LangflowScene> {
-    return new LangflowScene(...(await ApiServerScene.place(plane)))
-  }
 
   protected override async prepare(identity: string, { env, flags = [], ...more }: Partial<ReplicaOptions>) {
     const port = more.port ?? (await freePort())

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import type { EventName } from '../../agent/observe/log.ts'
 import { Series } from './wait.ts'
@@ -22,6 +23,9 @@ export class LoggedProcess {
   readonly name: string
   readonly output: string[] = []
   readonly process: ChildProcess
+  /** Its end, although somebody may still hold its output. */
+  readonly gone: Promise<unknown>
+  /** Its end, once all of its output has been read. */
   readonly exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>
   private readonly log = new Series<Line>(() => `\n${this.name}:\n${this.output.join('\n')}`)
 
@@ -35,6 +39,7 @@ export class LoggedProcess {
     for (const stream of [this.process.stdout, this.process.stderr]) {
       createInterface({ input: stream as NodeJS.ReadableStream }).on('line', (line) => this.hear(line))
     }
+    this.gone = once(this.process, 'exit')
     this.exited = new Promise((resolve) =>
       this.process.once('close', (code, signal) => {
         resolve({ code, signal })

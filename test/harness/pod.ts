@@ -1,9 +1,9 @@
 import { spawnSync } from 'node:child_process'
-import { copyFileSync, linkSync, mkdirSync, mkdtempSync, readFileSync, readlinkSync, rmSync } from 'node:fs'
+import { copyFileSync, linkSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import type { AgentStatus } from '../../agent/observe/status.ts'
-import { isDead, readProcesses } from '../../agent/processes/proc.ts'
+import { isDead, type ProcessStat, readProcesses } from '../../agent/processes/proc.ts'
 import { BUNDLE } from '../support/bundle.ts'
 import { freePort } from '../support/free-port.ts'
 import { LoggedProcess } from './logged-process.ts'
@@ -24,7 +24,7 @@ function findTini(): string | undefined {
 /** This node with a tini beside it, as `install` puts them into LangFlow's container. */
 let programs: string | undefined
 
-function installedNode(): string {
+function installedPrograms(): string {
   if (programs === undefined) {
     programs = mkdtempSync(join(tmpdir(), 'programs-'))
     const directory = programs
@@ -37,7 +37,7 @@ function installedNode(): string {
       copyFileSync(process.execPath, join(directory, 'node'))
     }
   }
-  return join(programs, 'node')
+  return programs
 }
 
 /** Why a pod cannot be imitated on this machine; `undefined`: it can. */
@@ -47,6 +47,17 @@ export function podObstacle(): string | undefined {
   return tried.status === 0
     ? undefined
     : `no PID namespace to be had: ${tried.error?.message ?? tried.stderr}`
+}
+
+interface ContainerTree {
+  /** PID 1. */
+  readonly launcher: ProcessStat
+  /** What reaps for the workload; `undefined` while none runs. */
+  readonly tini: ProcessStat | undefined
+  /** What it reaps for, each level with the oldest first. */
+  readonly workload: readonly ProcessStat[]
+  /** Whatever descends from the launcher. */
+  readonly all: readonly ProcessStat[]
 }
 
 /** Agent and LangFlow container as in a pod: the launcher is PID 1 of a namespace of its own, with a socket between them. */
@@ -74,40 +85,20 @@ export class Pod {
   }
 
   startAgent(): void {
+    const { identity, env, agentEntry = [], agentFlags = [], main = BUNDLE } = this.options
     const { agent } = commandLine(this.options, this.port, this.httpPort)
-    this.agent = new LoggedProcess(
-      `agent of ${this.options.identity}`,
-      [
-        ...(this.options.agentEntry ?? []),
-        process.execPath,
-        ...(this.options.agentFlags ?? []),
-        this.main,
-        'agent',
-        ...agent,
-        `--socket=${this.directory}/run/launcher.sock`,
-        `--state-dir=${this.directory}/state`,
-      ],
-      this.options.env,
-    )
+    const node = [...agentEntry, process.execPath, ...agentFlags, main]
+    const paths = [`--socket=${this.#socket}`, `--state-dir=${this.directory}/state`]
+    this.agent = new LoggedProcess(`agent of ${identity}`, [...node, 'agent', ...agent, ...paths], env)
   }
 
   startContainer(): void {
+    const { identity, env, entry = [], launcherFlags = [], main = BUNDLE } = this.options
     const { workload } = commandLine(this.options, this.port, this.httpPort)
-    const launch = [
-      this.options.programs === undefined ? installedNode() : join(this.options.programs, 'node'),
-      '--disable-sigusr1',
-      ...(this.options.launcherFlags ?? []),
-      this.main,
-      'launch',
-      `--socket=${this.directory}/run/launcher.sock`,
-      '--',
-      ...workload,
-    ]
-    this.container = new LoggedProcess(
-      `container of ${this.options.identity}`,
-      ['unshare', ...NAMESPACE, ...(this.options.entry ?? []), ...launch],
-      this.options.env,
-    )
+    const node = join(this.options.programs ?? installedPrograms(), 'node')
+    const launcher = [node, '--disable-sigusr1', ...launcherFlags, main, 'launch', `--socket=${this.#socket}`]
+    const command = ['unshare', ...NAMESPACE, ...entry, ...launcher, '--', ...workload]
+    this.container = new LoggedProcess(`container of ${identity}`, command, env)
   }
 
   /** Resolves once its agent says that its watch of the Lease is open; rejects after 30 s. */
@@ -118,8 +109,8 @@ export class Pod {
     )
   }
 
-  private get main(): string {
-    return this.options.main ?? BUNDLE
+  get #socket(): string {
+    return `${this.directory}/run/launcher.sock`
   }
 
   get(path: string): Promise<{ status: number; text: string }> {
@@ -138,20 +129,33 @@ export class Pod {
 
   /** The launcher, which is the container's PID 1, as seen from here: what the kubelet signals. */
   launcherPid(): number {
-    const launcher = [...readProcesses().values()].find(
-      (stat) => stat.ppid === this.container.pid && !isDead(stat),
-    )
+    const launcher = this.tree()?.launcher
     if (launcher === undefined) throw new Error('the container has no launcher')
     return launcher.pid
   }
 
+  /** What lives in the container, as seen from here; `undefined` before it is started and after its end. */
+  tree(): ContainerTree | undefined {
+    const living = [...readProcesses().values()].filter((stat) => !isDead(stat))
+    const childrenOf = ({ pid }: { readonly pid: number }) =>
+      living
+        .filter(({ ppid }) => ppid === pid)
+        .sort((a, b) => Number(a.startTime) - Number(b.startTime) || a.pid - b.pid)
+    const [launcher] = childrenOf(this.container)
+    if (launcher === undefined) return undefined
+    const below = (top: ProcessStat) => {
+      const found = childrenOf(top)
+      for (const one of found) found.push(...childrenOf(one))
+      return found
+    }
+    const [tini] = childrenOf(launcher)
+    return { launcher, tini, workload: tini === undefined ? [] : below(tini), all: below(launcher) }
+  }
+
   /** A process of the container, seen from here, by what it calls itself. */
   hostPid(pid: number): number {
-    const launcher = this.launcherPid()
     const pattern = new RegExp(`^NSpid:\\s.*\\s${pid}$`, 'm')
-    const found = [...readProcesses().values()].find(
-      (stat) => namespaceOf(stat.pid) === namespaceOf(launcher) && pattern.test(statusOf(stat.pid)),
-    )
+    const found = this.tree()?.all.find((stat) => pattern.test(statusOf(stat.pid)))
     if (found === undefined) throw new Error(`the container has no process ${pid}`)
     return found.pid
   }
@@ -174,14 +178,6 @@ export class Pod {
     await this.container.exited
     clearTimeout(grace)
     await this.agent.stop()
-  }
-}
-
-function namespaceOf(pid: number): string {
-  try {
-    return readlinkSync(`/proc/${pid}/ns/pid`)
-  } catch {
-    return ''
   }
 }
 

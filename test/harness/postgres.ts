@@ -40,7 +40,6 @@ export class Postgres {
   readonly #guard: Guard
   #databases = 0
 
-  /** @internal */
   constructor(bin: string, port: number, server: ServerProcess, guard: Guard) {
     this.#bin = bin
     this.#port = port

@@ -3,26 +3,30 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
-import type { LeaseSpec } from '../../agent/lease/lease.ts'
+import { systemClock } from '../../agent/clock.ts'
+import { kubeconfigFor, LeaseServer } from '../../agent/demo/api-server.ts'
+import type { Lease } from '../../agent/lease/lease.ts'
 import { isDead, readStat } from '../../agent/processes/proc.ts'
-import { type EmbeddedLeaseApi, startEmbeddedLeaseApi } from './api/embedded-lease-api.ts'
 import { type ControlPlane, deployRights } from './control-plane.ts'
 import { TcpProxy } from './faults/tcp-proxy.ts'
 import { assertOneActed, type Beat, readBeats } from './judge.ts'
 import { Pod } from './pod.ts'
 import { Replica, type ReplicaOptions } from './replica.ts'
+import { mono, Series } from './wait.ts'
 import { type Sighting, type Watch, watchLease } from './watch.ts'
 
 export const LEASE = 'langflow-leader-lock'
 
-/** What a kind of scene adds to each of its replicas. */
-interface Prepared<Extra> {
-  readonly options: ReplicaOptions
-  readonly extra: Extra
+/** The link between one replica and the API server. */
+export interface Linked {
+  readonly link: TcpProxy
 }
 
+/** A kubeconfig stands in it where it is not that of the link. */
+type Prepared = Partial<ReplicaOptions> & Pick<ReplicaOptions, 'identity' | 'beats'>
+
 /** A directory, the replicas that run in it, and the log that their workloads share. All of it ends with the scene. */
-export abstract class Scene<Extra extends object = object> {
+export abstract class Scene {
   readonly dir: string
   /** The file that the workloads write to. */
   readonly log: string
@@ -34,45 +38,67 @@ export abstract class Scene<Extra extends object = object> {
     this.log = join(this.dir, 'beats')
   }
 
-  /** What a replica of this identity is started with. */
-  protected abstract prepare(identity: string, more: Partial<ReplicaOptions>): Promise<Prepared<Extra>>
+  /** Of the API server, on 127.0.0.1. */
+  protected abstract readonly apiPort: number
+
+  /** Its text, with the API server on this port of 127.0.0.1. */
+  protected abstract kubeconfigText(port: number): string
+
+  protected async prepare(identity: string, more: Partial<ReplicaOptions>): Promise<Prepared> {
+    return { identity, beats: this.log, ...more }
+  }
 
   /** Ends with the scene, the latest first. */
   atEnd(end: () => Promise<unknown>): void {
     this.#ends.push(end)
   }
 
-  /** Agent and launcher in one tree (`run`). `before`: what is done first. */
+  /** Agent and launcher in one tree (`run`). `before`: what is done to its link first. */
   async replica(
     identity: string,
     more: Partial<ReplicaOptions> = {},
-    before: (extra: Extra) => unknown = () => {},
-  ): Promise<Replica & Extra> {
-    const { options, extra } = await this.prepare(identity, more)
-    await before(extra)
+    before?: (link: TcpProxy) => unknown,
+  ): Promise<Replica & Linked> {
+    const { link, ...options } = await this.#linked(identity, more, before)
     const replica = await Replica.start(options)
     this.#replicas.push(replica)
     this.atEnd(() => replica.stop())
-    return Object.assign(replica, extra)
+    return Object.assign(replica, { link })
   }
 
   /** Agent and LangFlow container, as in a pod. */
   async pod(
     identity: string,
     more: Partial<ReplicaOptions> = {},
-    before: (extra: Extra) => unknown = () => {},
-  ): Promise<Pod & Extra> {
-    const { options, extra } = await this.prepare(identity, more)
-    await before(extra)
+    before?: (link: TcpProxy) => unknown,
+  ): Promise<Pod & Linked> {
+    const { link, ...options } = await this.#linked(identity, more, before)
     const pod = await Pod.start(options, this.path(identity))
     this.atEnd(() => pod.stop())
-    return Object.assign(pod, extra)
+    return Object.assign(pod, { link })
+  }
+
+  async #linked(
+    identity: string,
+    more: Partial<ReplicaOptions>,
+    before?: (link: TcpProxy) => unknown,
+  ): Promise<ReplicaOptions & Linked> {
+    const link = await TcpProxy.open(this.apiPort)
+    this.atEnd(() => link.close())
+    await before?.(link)
+    const kubeconfig = this.kubeconfig(identity, link.port)
+    return { kubeconfig, ...(await this.prepare(identity, more)), link }
+  }
+
+  /** Writes one, and returns its path. */
+  kubeconfig(identity: string, port = this.apiPort): string {
+    const file = this.path(`${identity}.kubeconfig`)
+    writeFileSync(file, this.kubeconfigText(port))
+    return file
   }
 
   /** A serving leader `a`, and a follower `b` that is ready to take over. */
-  async pair(
-    more: Partial<ReplicaOptions> = {},
-  ): Promise<[leader: Replica & Extra, follower: Replica & Extra]> {
+  async pair(more: Partial<ReplicaOptions> = {}): Promise<[Replica & Linked, Replica & Linked]> {
     const leader = await this.replica('a', more)
     await leader.event('serving')
     const follower = await this.replica('b', more)
@@ -126,64 +152,50 @@ export abstract class Scene<Extra extends object = object> {
   }
 }
 
+/** The demo's API server, which tells when a Lease was written: CLOCK_MONOTONIC in ms. */
+class EmbeddedLeaseApi extends LeaseServer {
+  readonly writes = new Series<number>()
+
+  protected override commit(...change: Parameters<LeaseServer['commit']>): Lease {
+    this.writes.add(mono())
+    return super.commit(...change)
+  }
+}
+
 /** On the embedded API, which ends with the test. */
 export class EmbeddedScene extends Scene {
-  readonly api: EmbeddedLeaseApi
-
-  private constructor(api: EmbeddedLeaseApi) {
-    super()
-    this.api = api
-  }
+  readonly api = new EmbeddedLeaseApi(systemClock)
 
   static async open(t: TestContext): Promise<EmbeddedScene> {
-    const leases = [{ metadata: { name: LEASE, namespace: 'default' }, spec: {} }]
-    const scene = new EmbeddedScene(await startEmbeddedLeaseApi({ leases }))
-    scene.atEnd(() => scene.api.close())
-    t.after(() => scene.close())
-    return scene
+    return await new EmbeddedScene().begin(t)
   }
 
-  protected override async prepare(identity: string, more: Partial<ReplicaOptions>) {
-    return {
-      options: { identity, kubeconfig: this.kubeconfig(identity), beats: this.log, ...more },
-      extra: {},
-    }
+  protected async begin(t: TestContext): Promise<this> {
+    this.api.put({ metadata: { name: LEASE }, spec: {} })
+    await this.api.listen()
+    this.atEnd(() => this.api.close())
+    t.after(() => this.close())
+    return this
   }
 
-  /** By which the API tells this client from others. */
-  kubeconfig(client: string): string {
-    const file = join(this.dir, `${client}.kubeconfig`)
-    writeFileSync(file, this.api.kubeconfig(client))
-    return file
+  protected override get apiPort(): number {
+    return Number(new URL(this.api.url).port)
   }
 
-  /** Writes the Lease as somebody with `kubectl edit` does. */
-  edit(spec: LeaseSpec): void {
-    const lease = this.api.lease(LEASE)
-    assert.ok(lease)
-    this.api.put({ ...lease, spec: { ...lease.spec, ...spec } })
+  protected override kubeconfigText(port: number): string {
+    return kubeconfigFor(`http://127.0.0.1:${port}`)
   }
 
   holder(): string {
     return this.api.lease(LEASE)?.spec?.holderIdentity ?? ''
   }
-
-  override async finish(): Promise<Beat[]> {
-    this.api.faults.clear()
-    return super.finish()
-  }
-}
-
-/** The link between one replica and the API server. */
-export interface Linked {
-  readonly link: TcpProxy
 }
 
 /** Where such a scene is. */
 export type Place = readonly [plane: ControlPlane, namespace: string, rights: string, watch: Watch<Sighting>]
 
 /** On a real API server, in a namespace of its own, with the rights of deploy/ and no more; each replica has a link. */
-export class ApiServerScene extends Scene<Linked> {
+export class ApiServerScene extends Scene {
   readonly plane: ControlPlane
   readonly namespace: string
   /** What the API server tells of the Lease; ends with that server. */
@@ -192,7 +204,7 @@ export class ApiServerScene extends Scene<Linked> {
   tokenFile: string | undefined
   readonly #rights: string
 
-  protected constructor(...[plane, namespace, rights, watch]: Place) {
+  constructor(...[plane, namespace, rights, watch]: Place) {
     super()
     this.plane = plane
     this.namespace = namespace
@@ -202,32 +214,30 @@ export class ApiServerScene extends Scene<Linked> {
   }
 
   /** Whoever opens it closes it. */
-  static async open(plane: ControlPlane): Promise<ApiServerScene> {
-    return new ApiServerScene(...(await ApiServerScene.place(plane)))
+  static async open<S>(this: new (...place: Place) => S, plane: ControlPlane): Promise<S> {
+    return new this(...(await ApiServerScene.place(plane)))
   }
 
-  protected static async place(plane: ControlPlane): Promise<Place> {
+  /** `duration`: that of its agents' token. */
+  protected static async place(plane: ControlPlane, duration?: string): Promise<Place> {
     const namespace = await plane.newNamespace()
-    const rights = await deployRights(plane, namespace)
+    const rights = await deployRights(plane, namespace, duration)
     return [plane, namespace, rights, await watchLease(plane, namespace, LEASE)]
   }
 
-  protected override async prepare(identity: string, more: Partial<ReplicaOptions>) {
-    const link = await TcpProxy.open(Number(new URL(this.plane.serverUrl).port))
-    this.atEnd(() => link.close())
-    const { namespace, log: beats } = this
-    const kubeconfig = this.kubeconfig(identity, link.port)
-    return { options: { identity, kubeconfig, namespace, beats, flags: [], ...more }, extra: { link } }
+  protected override get apiPort(): number {
+    return Number(new URL(this.plane.serverUrl).port)
   }
 
-  /** With the API server on this port of 127.0.0.1. */
-  kubeconfig(identity: string, port: number): string {
+  protected override prepare(identity: string, more: Partial<ReplicaOptions>): Promise<Prepared> {
+    return super.prepare(identity, { namespace: this.namespace, flags: [], ...more })
+  }
+
+  protected override kubeconfigText(port: number): string {
     const config = JSON.parse(readFileSync(this.#rights, 'utf8'))
     config.clusters[0].cluster.server = `https://127.0.0.1:${port}`
     if (this.tokenFile !== undefined) config.users[0].user = { tokenFile: this.tokenFile }
-    const file = this.path(`${identity}.kubeconfig`)
-    writeFileSync(file, JSON.stringify(config))
-    return file
+    return JSON.stringify(config)
   }
 
   /** As admin, in its namespace. */

@@ -1,8 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, openSync, readFileSync } from 'node:fs'
+import { until } from './wait.ts'
 
 const TERM_MS = 5_000
+const READY_WITHIN_MS = 60_000
 
 /** One server started by a test, its output in a file. */
 export class ServerProcess {
@@ -39,17 +41,17 @@ export class ServerProcess {
   }
 
   /** Resolves once `probe` says yes; rejects with the end of the log when the process dies or takes too long. */
-  async ready(name: string, probe: () => Promise<boolean>, withinMs = 60_000): Promise<void> {
-    const until = performance.now() + withinMs
-    while (!(await probe().catch(() => false))) {
-      const why = !this.alive
-        ? 'ended'
-        : performance.now() > until
-          ? `was not ready within ${withinMs} ms`
-          : undefined
-      if (why) throw new Error(`${name} ${why}:\n${readFileSync(this.#log, 'utf8').slice(-2000)}`)
-      await new Promise((resolve) => setTimeout(resolve, 50))
-    }
+  async ready(name: string, probe: () => Promise<boolean>): Promise<void> {
+    await until(
+      `${name} is ready`,
+      async () => {
+        if (!this.alive) throw new Error(`${name} ended`)
+        return await probe().catch(() => false)
+      },
+      READY_WITHIN_MS,
+    ).catch((error) => {
+      throw new Error(`${error.message}:\n${readFileSync(this.#log, 'utf8').slice(-2000)}`)
+    })
   }
 }
 
@@ -72,12 +74,8 @@ export class Guard {
   }
 
   watch(processes: readonly { readonly alive: boolean; readonly pid: number }[]): void {
-    this.#child.stdin!.write(
-      `${processes
-        .filter((one) => one.alive)
-        .map((one) => one.pid)
-        .join(' ')}\n`,
-    )
+    const pids = processes.filter(({ alive }) => alive).map(({ pid }) => pid)
+    this.#child.stdin!.write(`${pids.join(' ')}\n`)
   }
 
   async close(): Promise<void> {

@@ -1,3 +1,5 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+
 const LOOK_MS = 50
 const WITHIN_MS = 30_000
 /** How long any awaited event may take; no measurement, only the end of a test that hangs. */
@@ -17,7 +19,7 @@ export async function until(
   const end = performance.now() + withinMs
   while (!(await holds())) {
     if (performance.now() > end) throw new Error(`${what}: not within ${withinMs / 1000} s`)
-    await new Promise((resolve) => setTimeout(resolve, LOOK_MS))
+    await sleep(LOOK_MS)
   }
 }
 

@@ -14,7 +14,6 @@ export interface Version {
   readonly object: KubeObject
 }
 
-/** One version of a Lease. */
 export interface Sighting extends Version {
   /** '' where nobody holds it, or the Lease was deleted. */
   readonly holder: string

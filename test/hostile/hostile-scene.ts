@@ -1,21 +1,20 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
-import { once } from 'node:events'
 import { chmodSync, readFileSync } from 'node:fs'
-import { type IncomingMessage, request } from 'node:http'
 import { join } from 'node:path'
-import { text } from 'node:stream/consumers'
 import type { TestContext } from 'node:test'
-import { fileURLToPath } from 'node:url'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Agent, request } from 'undici'
 import type { EventName } from '../../agent/observe/log.ts'
 import type { AgentStatus } from '../../agent/observe/status.ts'
+import { askOnce } from '../harness/client.ts'
 import { NAMESPACE, Pod, podObstacle } from '../harness/pod.ts'
 import { EmbeddedScene } from '../harness/scene.ts'
 import { mono } from '../harness/wait.ts'
 import { freePort } from '../support/free-port.ts'
 
-const BUILD = fileURLToPath(new URL('../../deploy/bundle/build.mjs', import.meta.url))
-const FLOW = fileURLToPath(new URL('./fixtures/flow.mjs', import.meta.url))
+const BUILD = join(import.meta.dirname, '../../deploy/bundle/build.mjs')
+const FLOW = join(import.meta.dirname, 'fixtures/flow.mjs')
 
 /** As in a pod no capability is left. */
 const UNPRIVILEGED = 'exec setpriv --inh-caps=-all --bounding-set=-all --no-new-privs "$@"'
@@ -39,7 +38,7 @@ export const asLangflow = (directory: string) => [
   ...AS_LANGFLOW,
 ]
 
-export const ATTACK_PROCESS = fileURLToPath(new URL('./fixtures/attack-process.py', import.meta.url))
+export const ATTACK_PROCESS = join(import.meta.dirname, 'fixtures/attack-process.py')
 
 /** What LangFlow's container starts, in `directory`, by `install`; returns where. */
 export function installPrograms(directory: string): string {
@@ -47,6 +46,16 @@ export function installPrograms(directory: string): string {
   execFileSync(process.execPath, [BUILD, main])
   execFileSync(process.execPath, [main, 'install', programs])
   return programs
+}
+
+/** Why a test with a hostile process is skipped: a pod cannot be imitated here. */
+export const skip = podObstacle() ?? restrictionObstacle() ?? false
+
+function restrictionObstacle(): string | undefined {
+  const tried = spawnSync('unshare', [...NAMESPACE, ...restricted('/tmp'), 'true'], { encoding: 'utf8' })
+  return tried.status === 0
+    ? undefined
+    : `no read-only mount to be had: ${tried.error?.message ?? tried.stderr}`
 }
 
 /** So that the whole fits into the agent's container. */
@@ -82,34 +91,23 @@ const NOTICED: ReadonlySet<EventName> = new Set<EventName>([
 ])
 
 /** A leader that serves, with a hostile process in its LangFlow container, and a follower that is ready. */
-export class HostileScene {
-  readonly scene: EmbeddedScene
-  readonly leader: Pod
-  readonly follower: Pod
-  private readonly control: string
-  private readonly t: TestContext
+export class HostileScene extends EmbeddedScene {
+  leader!: Pod
+  follower!: Pod
+  readonly #control = join(this.dir, 'control.sock')
+  readonly #t: TestContext
 
-  private constructor(t: TestContext, scene: EmbeddedScene, leader: Pod, follower: Pod, control: string) {
-    this.t = t
-    this.scene = scene
-    this.leader = leader
-    this.follower = follower
-    this.control = control
+  private constructor(t: TestContext) {
+    super()
+    this.#t = t
   }
 
-  /** `undefined` where the test is skipped, since a pod cannot be imitated here. */
-  static async open(
+  static override async open(
     t: TestContext,
     entry = restricted,
     env: NodeJS.ProcessEnv = {},
-  ): Promise<HostileScene | undefined> {
-    const obstacle = podObstacle() ?? restrictionObstacle()
-    if (obstacle !== undefined) {
-      t.skip(obstacle)
-      return undefined
-    }
-    const scene = await EmbeddedScene.open(t)
-    const control = join(scene.dir, 'control.sock')
+  ): Promise<HostileScene> {
+    const scene = await new HostileScene(t).begin(t)
     // From its sources it takes twice the memory that is judged here.
     const programs = installPrograms(scene.dir)
     chmodSync(scene.dir, 0o777)
@@ -134,29 +132,22 @@ export class HostileScene {
       scene.atEnd(() => one.stop())
       return one
     }
-    const leader = await pod('a', control)
-    await leader.agent.event('serving')
-    const follower = await pod('b', `${control}.b`)
-    await follower.agent.event('standby_ready')
-    return new HostileScene(t, scene, leader, follower, control)
+    scene.leader = await pod('a', scene.#control)
+    await scene.leader.agent.event('serving')
+    scene.follower = await pod('b', `${scene.#control}.b`)
+    await scene.follower.agent.event('standby_ready')
+    return scene
   }
 
   /** Lets the hostile process attack; resolves to what it says of it. */
   async attack<T>(name: string, options: object = {}): Promise<T> {
-    const call = request({ socketPath: this.control, path: `/${name}`, method: 'POST', agent: false })
-    const answer = new Promise<string>((resolve, reject) => {
-      call.on('response', (response) => resolve(text(response)))
-      call.on('error', reject)
-    })
-    call.end(JSON.stringify(options))
-    const { result, error } = JSON.parse(await answer) as { result: T; error?: string }
+    const dispatcher = new Agent({ connect: { socketPath: this.#control }, headersTimeout: 0 })
+    const call = { dispatcher, method: 'POST', body: JSON.stringify(options) } as const
+    const { body } = await request(`http://hostile/${name}`, call)
+    const { result, error } = (await body.json()) as { result: T; error?: string }
+    await dispatcher.destroy()
     assert.equal(error, undefined)
     return result
-  }
-
-  /** When the leader's writes of the Lease were sent, in ms. */
-  private renewals(): number[] {
-    return this.scene.api.requests.list({ client: 'a', verb: ['update', 'patch'] }).map(({ at }) => at)
   }
 
   /**
@@ -165,52 +156,49 @@ export class HostileScene {
    * memory nor log went to waste. What was measured is told in the output.
    */
   async unnoticed<T>(attack: () => Promise<T>): Promise<T> {
-    const { leader, follower, scene } = this
+    const { leader, follower } = this
     const logs = [leader.agent, leader.container, follower.agent, follower.container]
     const from = logs.map((log) => log.lines.length)
-    const before = await this.leader.status()
-    const renewed = this.renewals().length
+    const before = await leader.status()
+    const { writes } = this.api
+    const renewed = writes.list.length
     const began = mono()
-    const memory = new MemoryWatch({ agent: leader.agent.pid, launcher: leader.launcherPid() })
-    const prober = new Prober(leader.httpPort, '/readyz')
-    const result = await attack()
-    await prober.end()
-    const growth = memory.end()
+    const over = new AbortController()
+    const grown = watchMemory({ agent: leader.agent.pid, launcher: leader.launcherPid() }, over.signal)
+    const probing = probe(leader.httpPort, over.signal)
+    const result = await attack().finally(() => over.abort())
+    const { tookMs, failures, mostInARow } = await probing
+    const growth = grown()
     const ended = mono()
-    const count = this.renewals().length + 2
     await Promise.race([
-      scene.api.requests.waitFor({ client: 'a', verb: ['update', 'patch'] }, { count, answered: true }),
+      writes.next('two renewals', () => true, writes.list.length + 1),
       leader.agent.exited.then(() =>
         assert.fail(`the agent is gone:\n${leader.agent.output.slice(-20).join('\n')}`),
       ),
     ])
-    const after = await this.leader.status()
+    const after = await leader.status()
 
-    const longestRenewal = longestGap(this.renewals().slice(renewed - 1))
-    const beats = scene
-      .beats('a')
+    const longestRenewal = longestGap(writes.list.slice(renewed - 1))
+    const beats = this.beats('a')
       .filter(({ mono }) => mono > began - BEATS_WITHIN_MS && mono < ended)
       .map(({ mono }) => mono)
     const longestSilence = longestGap([began, ...beats, ended])
-    const agentMiB = mostResidentMiB(leader.agent.pid)
+    const agentMiB = statusMiB(leader.agent.pid, 'VmHWM')
     const said = logs.map((log, n) => log.lines.slice(from[n]))
     const round = (ms: number) => Math.round(ms)
-    this.t.diagnostic(
+    this.#t.diagnostic(
       `renewed within ${round(longestRenewal)} ms, longest silence of LangFlow ${round(longestSilence)} ms, ` +
         `agent +${growth.agent.toFixed(1)} MiB and never more than ${agentMiB.toFixed(1)}, launcher +${growth.launcher.toFixed(1)} MiB, ` +
-        `${prober.tookMs.length} probes within ${round(Math.max(...prober.tookMs))} ms, ` +
-        `${prober.failures.length} failed (${[...new Set(prober.failures)]}), ${said[0]?.length}/${said[1]?.length} lines of log`,
+        `${tookMs.length} probes within ${round(Math.max(...tookMs))} ms, ` +
+        `${failures.length} failed (${[...new Set(failures)]}), ${said[0]?.length}/${said[1]?.length} lines of log`,
     )
     assert.deepEqual(
       said.flat().flatMap(({ event }) => (event && NOTICED.has(event) ? [event] : [])),
       [],
     )
-    const identity = ({ lease, workload }: AgentStatus) => [
-      lease.holder,
-      lease.epoch,
-      workload.epoch,
-      workload.pid,
-      workload.state,
+    const identity = ({ lease: { holder, epoch }, workload }: AgentStatus) => [
+      ...[holder, epoch],
+      ...[workload.epoch, workload.pid, workload.state],
     ]
     assert.deepEqual(identity(after), identity(before))
     assert.ok(longestRenewal < RENEWED_WITHIN_MS, `renewed after ${longestRenewal} ms`)
@@ -219,10 +207,7 @@ export class HostileScene {
     for (const name of ['agent', 'launcher'] as const)
       assert.ok(growth[name] < GROWTH_MIB[name], `the ${name} grew by ${growth[name].toFixed(1)} MiB`)
     assert.ok(agentMiB < AGENT_MIB, `the agent held ${agentMiB.toFixed(1)} MiB`)
-    assert.ok(
-      prober.unreadyAfter < PROBES_IN_A_ROW,
-      `${prober.unreadyAfter} probes in a row would have failed`,
-    )
+    assert.ok(mostInARow < PROBES_IN_A_ROW, `${mostInARow} probes in a row would have failed`)
     for (const lines of said)
       assert.ok(lines.length <= LINES, `${lines.length} lines:\n${lines.map(({ msg }) => msg).join('\n')}`)
     return result
@@ -246,51 +231,32 @@ function longestGap(times: readonly number[]): number {
   return Math.max(...times.slice(1).map((at, n) => at - (times[n] as number)))
 }
 
-function restrictionObstacle(): string | undefined {
-  const tried = spawnSync('unshare', [...NAMESPACE, ...restricted('/tmp'), 'true'], { encoding: 'utf8' })
-  return tried.status === 0
-    ? undefined
-    : `no read-only mount to be had: ${tried.error?.message ?? tried.stderr}`
-}
-
 const SAMPLE_MS = 50
 
-/** How much more memory processes came to hold than when the watch began, in MiB. */
-class MemoryWatch {
-  private readonly pids: { agent: number; launcher: number }
-  private readonly before: { agent: number; launcher: number }
-  private readonly peak: { agent: number; launcher: number }
-  private readonly timer: NodeJS.Timeout
+type Memory = Record<'agent' | 'launcher', number>
 
-  constructor(pids: { agent: number; launcher: number }) {
-    this.pids = pids
-    this.before = { agent: residentMiB(pids.agent), launcher: residentMiB(pids.launcher) }
-    this.peak = { ...this.before }
-    this.timer = setInterval(() => this.sample(), SAMPLE_MS)
+/** Until `over` is aborted; returns what tells how much more memory processes came to hold until then, in MiB. */
+function watchMemory(pids: Memory, over: AbortSignal): () => Memory {
+  const resident = () => ({
+    agent: statusMiB(pids.agent, 'VmRSS'),
+    launcher: statusMiB(pids.launcher, 'VmRSS'),
+  })
+  const before = resident()
+  const peak = { ...before }
+  const sample = () => {
+    const { agent, launcher } = resident()
+    peak.agent = Math.max(peak.agent, agent)
+    peak.launcher = Math.max(peak.launcher, launcher)
   }
-
-  private sample(): void {
-    for (const name of ['agent', 'launcher'] as const)
-      this.peak[name] = Math.max(this.peak[name], residentMiB(this.pids[name]))
-  }
-
-  end(): { agent: number; launcher: number } {
-    this.sample()
-    clearInterval(this.timer)
-    return { agent: this.peak.agent - this.before.agent, launcher: this.peak.launcher - this.before.launcher }
+  const timer = setInterval(sample, SAMPLE_MS)
+  over.addEventListener('abort', () => clearInterval(timer))
+  return () => {
+    sample()
+    return { agent: peak.agent - before.agent, launcher: peak.launcher - before.launcher }
   }
 }
 
-/** The most that a process has held since it began, by the kernel's own count. */
-function mostResidentMiB(pid: number): number {
-  return statusMiB(pid, 'VmHWM')
-}
-
-function residentMiB(pid: number): number {
-  return statusMiB(pid, 'VmRSS')
-}
-
-function statusMiB(pid: number, field: string): number {
+function statusMiB(pid: number, field: 'VmRSS' | 'VmHWM'): number {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8')
   return Number(new RegExp(`^${field}:\\s*(\\d+)`, 'm').exec(status)?.[1]) / 1024
 }
@@ -299,47 +265,23 @@ const PROBE_EVERY_MS = 100
 /** As long as the kubelet waits for an answer, to its last byte. */
 const PROBE_WITHIN_MS = 1000
 
-/** Probes as the kubelet does: each time on a new connection. Tells how long the answers took, in ms. */
-class Prober {
-  readonly tookMs: number[] = []
-  readonly failures: string[] = []
-  /** The most failures in a row, answers that did not come in time among them. */
-  unreadyAfter = 0
-  private inARow = 0
-  private asking = true
-  private readonly done: Promise<void>
-
-  constructor(port: number, path: string) {
-    this.done = this.run(port, path)
-  }
-
-  private async run(port: number, path: string): Promise<void> {
-    while (this.asking) {
-      const from = performance.now()
-      const failure = await askOnce(port, path).then(
-        (status) => (status === 200 ? undefined : `status ${status}`),
-        (error: NodeJS.ErrnoException) => error.code ?? error.message,
-      )
-      const took = performance.now() - from
-      if (failure === undefined) this.tookMs.push(took)
-      else this.failures.push(failure)
-      this.inARow = failure === undefined && took < PROBE_WITHIN_MS ? 0 : this.inARow + 1
-      this.unreadyAfter = Math.max(this.unreadyAfter, this.inARow)
-      await new Promise((resolve) => setTimeout(resolve, PROBE_EVERY_MS))
+/** Probes as the kubelet does, each time on a new connection, until `over` is aborted. Tells how long the answers took, in ms. */
+async function probe(port: number, over: AbortSignal) {
+  const tookMs: number[] = []
+  const failures: string[] = []
+  let [inARow, mostInARow] = [0, 0]
+  while (!over.aborted) {
+    const from = performance.now()
+    try {
+      await askOnce(`http://127.0.0.1:${port}/readyz`, String, { withinMs: PROBE_WITHIN_MS })
+      tookMs.push(performance.now() - from)
+      inARow = 0
+    } catch (error) {
+      failures.push((error as Error).message)
+      inARow++
     }
+    mostInARow = Math.max(mostInARow, inARow)
+    await sleep(PROBE_EVERY_MS)
   }
-
-  async end(): Promise<void> {
-    this.asking = false
-    await this.done
-  }
-}
-
-async function askOnce(port: number, path: string): Promise<number> {
-  const signal = AbortSignal.timeout(PROBE_WITHIN_MS)
-  const call = request({ host: '127.0.0.1', port, path, agent: false, signal })
-  call.end()
-  const [response] = (await once(call, 'response')) as [IncomingMessage]
-  await text(response)
-  return response.statusCode as number
+  return { tookMs, failures, mostInARow }
 }

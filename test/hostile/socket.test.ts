@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { MAX_LINE_BYTES, NOTHING } from '../../agent/link/messages.ts'
 import type { Conversation, Findings } from './fixtures/attacks.ts'
-import { careless, HostileScene } from './hostile-scene.ts'
+import { careless, HostileScene, skip } from './hostile-scene.ts'
 
 const HELLO = { type: 'hello', version: 1, pid: 9, alone: true, mono: 'MONO', view: NOTHING }
 const LATER = { mono: 1e15, boot: 1e15, wall: 1e15 }
@@ -29,10 +29,9 @@ const FORGED: [what: string, text: string][] = [
   ['JSON that is no object', '[]\nnull\n'],
 ]
 
-describe('a hostile process in the LangFlow container', () => {
+describe('a hostile process in the LangFlow container', { skip }, () => {
   test('changes nothing over the socket, whatever it does there', async (t) => {
     const hostile = await HostileScene.open(t)
-    if (hostile === undefined) return
 
     await t.test('forging what launcher and agent say', async () => {
       await hostile.unnoticed(async () => {
@@ -98,7 +97,6 @@ describe('a hostile process in the LangFlow container', () => {
 
   test('that can replace the socket, by a careless mount, fools nobody who is connected', async (t) => {
     const hostile = await HostileScene.open(t, careless)
-    if (hostile === undefined) return
     const heard = await hostile.unnoticed(() =>
       hostile.attack<string[]>('replace', {
         text: lines({ type: 'welcome', token: 'f'.repeat(64), tree: 'x', port: 1 }, { type: 'kill' }),

@@ -1,8 +1,9 @@
 import { connect } from 'node:net'
 import { pipeline } from 'node:stream'
 import { createServer, type Server } from 'node:tls'
+import { systemClock } from '../../agent/clock.ts'
+import { LeaseServer } from '../../agent/demo/api-server.ts'
 import type { LeaseSpec } from '../../agent/lease/lease.ts'
-import { type EmbeddedLeaseApi, startEmbeddedLeaseApi } from '../harness/api/embedded-lease-api.ts'
 import { makeCertificate } from '../support/certificate.ts'
 import { freePort } from '../support/free-port.ts'
 
@@ -10,11 +11,11 @@ const LEASE = 'langflow-leader-lock'
 
 /** The embedded API behind TLS, with a certificate of its own as a cluster's API server has one. */
 export class TlsApi {
-  private readonly api: EmbeddedLeaseApi
+  private readonly api: LeaseServer
   private readonly server: Server
   private readonly kubeconfigText: string
 
-  private constructor(api: EmbeddedLeaseApi, server: Server, kubeconfigText: string) {
+  private constructor(api: LeaseServer, server: Server, kubeconfigText: string) {
     this.api = api
     this.server = server
     this.kubeconfigText = kubeconfigText
@@ -22,13 +23,13 @@ export class TlsApi {
 
   /** Its certificate is made in `dir`. */
   static async start(dir: string): Promise<TlsApi> {
-    const api = await startEmbeddedLeaseApi({
-      leases: [{ metadata: { name: LEASE, namespace: 'default' }, spec: {} }],
-    })
+    const api = new LeaseServer(systemClock)
+    api.put({ metadata: { name: LEASE }, spec: {} })
+    await api.listen()
     const certificate = makeCertificate(dir, 'api')
     const port = await freePort()
     const server = createServer(certificate, (socket) => {
-      const inner = connect(api.port, '127.0.0.1')
+      const inner = connect(Number(new URL(api.url).port), '127.0.0.1')
       // The end of one is that of the other; why it ended is of no interest here.
       pipeline(socket, inner, socket, () => {})
     })

@@ -1,17 +1,12 @@
 import { after, before, describe } from 'node:test'
+import { systemClock } from '../../../agent/clock.ts'
+import { LeaseServer } from '../../../agent/demo/api-server.ts'
 import { conformance } from './conformance.ts'
-import { type EmbeddedLeaseApi, startEmbeddedLeaseApi } from './embedded-lease-api.ts'
 
 describe('the embedded Lease API', () => {
-  let api: EmbeddedLeaseApi
-  before(async () => {
-    api = await startEmbeddedLeaseApi()
-  })
+  const api = new LeaseServer(systemClock)
+  before(() => api.listen())
   after(() => api.close())
 
-  conformance(() => ({
-    url: api.urlFor('conformance'),
-    namespace: 'default',
-    expireHistory: async () => api.faults.compact(),
-  }))
+  conformance(() => ({ url: api.url, namespace: 'default' }))
 })

@@ -75,7 +75,12 @@ export class Refusals {
   }
 
   async end(): Promise<void> {
-    await this.#scene.plane.kubectl(['delete', 'validatingwebhookconfiguration', this.#name])
+    await this.#scene.plane.kubectl([
+      'delete',
+      'validatingwebhookconfiguration',
+      '--ignore-not-found',
+      this.#name,
+    ])
   }
 
   async close(): Promise<void> {

@@ -32,11 +32,6 @@ export class TcpProxy {
     return new TcpProxy(port, await listening(anchor, 0), await listening(createProxyServer(), 0))
   }
 
-  /** Present connections. */
-  get connections(): number {
-    return this.#connections.size
-  }
-
   /**
    * What happens to the bytes of each direction, on present and later connections; a direction that is not named stays as
    * it is. `hold`: kept, and delivered in order once it passes again, as TCP retransmits after a partition. A delay counts
