@@ -19,7 +19,7 @@ import {
 
 type Ungrouped = Readonly<Record<string, Omit<Setting<unknown>, 'group'>>>
 
-function group<const S extends Ungrouped>(
+export function group<const S extends Ungrouped>(
   name: string,
   settings: S,
 ): { readonly [K in keyof S]: S[K] & { readonly group: string } } {

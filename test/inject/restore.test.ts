@@ -204,25 +204,6 @@ describe('what others changed since', () => {
         'Deployment/flows-langflow-runtime: its annotation langflow-leader/injected is not as inject wrote it: take out by hand what inject added',
     })
   })
-
-  test('a record of the first version of inject, which kept texts, is understood', () => {
-    const saved = (value: unknown) => ({ flow: false, column: 10, text: '...', value })
-    const container = ['spec', 'template', 'spec', 'containers', { name: 'langflow' }]
-    const changes = [
-      { cut: [...container, 'readinessProbe'], saved: saved(probe), after: 'name' },
-      { set: [...container, 'livenessProbe'], saved: saved(null) },
-      { words: [...container, 'command'], head: ['launch', '--'] },
-    ]
-    const record = JSON.stringify({ version: '0.1.0', changes, made: saved(null) })
-    const wrapped = deployment({
-      metadata: `, annotations: { langflow-leader/injected: '${record}' }`,
-      command: 'command: [launch, --, langflow, run]',
-      container: 'livenessProbe: {}',
-    })
-    const { containers } = podOf(uninjected(wrapped))
-    const { command, readinessProbe, livenessProbe } = containers[0]!
-    assert.deepEqual([command, readinessProbe, livenessProbe], [['langflow', 'run'], probe, null])
-  })
 })
 
 describe('the text', () => {
