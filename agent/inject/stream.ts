@@ -1,15 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { text as readAll } from 'node:stream/consumers'
 import { isDeepStrictEqual } from 'node:util'
-import {
-  type Document,
-  type Node,
-  parseAllDocuments,
-  parseDocument,
-  stringify,
-  visit,
-  type YAMLParseError,
-} from 'yaml'
+import { type Document, type Node, parseAllDocuments, stringify, visit, type YAMLParseError } from 'yaml'
 import { FatalError } from '../exit.ts'
 import { READING, update, WRITING } from './yaml.ts'
 
@@ -21,7 +13,8 @@ export interface Input {
 
 /** One document of a stream. */
 export interface StreamDocument {
-  readonly yaml: Document.Parsed
+  /** `null`: it is new. */
+  readonly yaml: Document.Parsed | null
   /** With its directives and its `---`. */
   readonly text: string
   /** What it is to say: it is written as it was read where it says that already. */
@@ -103,17 +96,16 @@ function linesIn(text: string): number {
 }
 
 export function documentOf(value: object): StreamDocument {
-  const text = stringify(value, WRITING)
-  return { yaml: parseDocument(text, READING), text, value }
+  return { yaml: null, text: stringify(value, WRITING), value }
 }
 
 /** The stream as text. Throws `FatalError` where a change cannot be written. */
 export function render(documents: readonly StreamDocument[]): string {
   let all = ''
   for (const { yaml, text, value } of documents) {
-    const changed = !isDeepStrictEqual(yaml.toJS(), value)
+    const changed = yaml !== null && !isDeepStrictEqual(yaml.toJS(), value)
     if (all !== '' && !all.endsWith('\n')) all += '\n'
-    if (all !== '' && (changed || yaml.directives.docStart !== true)) all += '---\n'
+    if (all !== '' && (changed || yaml?.directives.docStart !== true)) all += '---\n'
     all += changed ? rewritten(yaml, text, value) : text
   }
   return all
