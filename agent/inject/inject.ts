@@ -29,8 +29,8 @@ export function inject(input: Input, options: InjectOptions): Injected {
     refuseUnfit(workload, options)
     const { manifest } = workload
     const services = servicesOf(workload, manifests)
-    const known = { services: services.length, wrapped: wrapped.has(placeOf(manifest)) }
-    const sentences = warningsFor(workload, options.traffic, known)
+    const running = wrapped.has(placeOf(manifest)) ? [] : strangersTo(manifest)
+    const sentences = [...running, ...warningsFor(workload, options.traffic, services.length)]
     if (options.traffic === 'label') services.forEach(restrict)
     edit(manifest, [...editsFor(workload, options)])
     addObjects(workload, options, documents, owners)
