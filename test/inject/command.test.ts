@@ -7,8 +7,9 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { after, describe, test } from 'node:test'
 import { VERSION } from '../../agent/version.ts'
+import { manifestsIn } from '../deploy/manifests.ts'
 import { BUNDLE } from '../support/bundle.ts'
-import { deployment, find, fixture, manifestsIn, podOf } from './streams.ts'
+import { deployment, find, fixture, podOf } from './streams.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'inject-test-'))
 after(() => rmSync(dir, { recursive: true, force: true }))

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { stringify } from 'yaml'
-import { deployment, find, fixture, injected, manifestsIn, podOf, uninjected } from './streams.ts'
+import { manifestsIn } from '../deploy/manifests.ts'
+import { deployment, find, fixture, injected, podOf, uninjected } from './streams.ts'
 
 /** A failure is not made smaller: each try takes a tenth of a second. */
 const RUNS = { numRuns: 30, endOnFailure: true }

@@ -5,8 +5,6 @@ import type { InjectOptions } from '../../agent/inject/settings.ts'
 import type { Input } from '../../agent/inject/stream.ts'
 import { type Container, type Manifest, manifestsIn, named, only, type PodSpec } from '../deploy/manifests.ts'
 
-export { manifestsIn }
-
 export const DEFAULTS: InjectOptions = {
   container: null,
   entrypoint: null,
