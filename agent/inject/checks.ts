@@ -51,19 +51,12 @@ function* reasonsAgainst(workload: Workload, { entrypoint }: InjectOptions): Gen
     yield `its container ${container} has neither command nor args, so that --entrypoint must say what to start, such as --entrypoint 'langflow run'`
 }
 
-/**
- * What whoever applies the result should know: sentences without their subject. `services`: those that lead to it.
- * `wrapped`: it was already.
- */
-export function warningsFor(
-  workload: Workload,
-  traffic: Traffic,
-  { services, wrapped }: { services: number; wrapped: boolean },
-): string[] {
+/** What whoever applies the result should know: sentences without their subject. `services`: how many lead to it. */
+export function warningsFor(workload: Workload, traffic: Traffic, services: number): string[] {
   const { manifest, replicas, spec } = workload
   const others = withoutToken(workload)
   const ordered = manifest.kind === 'StatefulSet' && spec.podManagementPolicy !== 'Parallel'
-  const warnings = wrapped ? [] : strangersTo(manifest)
+  const warnings: string[] = []
   if (replicas === 1)
     warnings.push('it has one replica, so that none can take over: set replicas to 2 or more')
   if (ordered && traffic === 'readiness' && replicas > 2)

@@ -1,15 +1,14 @@
 import { isDeepStrictEqual } from 'node:util'
 import { FatalError } from '../exit.ts'
-import { VERSION } from '../version.ts'
 import { refuseUnfit, strangersTo, warningsFor } from './checks.ts'
 import { findLangflows } from './langflow.ts'
 import { asFields, dig, type Manifest, manifestsIn, titleOf, unfit } from './manifest.ts'
 import { ADDED_FOR, objectsFor } from './objects.ts'
-import { RECORD, Recorder, undo } from './record.ts'
+import { edit, RECORD, undo } from './record.ts'
 import type { InjectOptions } from './settings.ts'
-import { documentOf, type Input, nodeOf, parseStream, render, type StreamDocument } from './stream.ts'
+import { documentOf, type Input, parseStream, render, type StreamDocument } from './stream.ts'
 import { LEADER, ROLE_LABEL, readWorkload, servicesOf, type Workload } from './workload.ts'
-import { wrap } from './wrap.ts'
+import { editsFor } from './wrap.ts'
 
 export interface Injected {
   readonly text: string
@@ -20,7 +19,7 @@ export interface Injected {
 /** Wraps each LangFlow of the stream, anew where it was wrapped already. Throws `FatalError`, and then nothing is done. */
 export function inject(input: Input, options: InjectOptions): Injected {
   const { documents, found } = strip(parseStream(input))
-  const clean = objectsIn(documents)
+  const clean = structuredClone(valuesOf(documents))
   const wrapped = new Set(found.map(placeOf))
   const manifests = documents.flatMap(manifestsIn)
   const owners = new Map(manifests.map((manifest) => [placeOf(manifest), 'the stream itself']))
@@ -28,15 +27,17 @@ export function inject(input: Input, options: InjectOptions): Injected {
   const warnings = targets.flatMap((target) => {
     const workload = readWorkload(target, options)
     refuseUnfit(workload, options)
+    const { manifest } = workload
     const services = servicesOf(workload, manifests)
+    const running = wrapped.has(placeOf(manifest)) ? [] : strangersTo(manifest)
+    const sentences = [...running, ...warningsFor(workload, options.traffic, services.length)]
     if (options.traffic === 'label') services.forEach(restrict)
-    wrap(workload, options)
+    edit(manifest, [...editsFor(workload, options)])
     addObjects(workload, options, documents, owners)
-    const known = { services: services.length, wrapped: wrapped.has(placeOf(workload.manifest)) }
-    return titled(workload.manifest, warningsFor(workload, options.traffic, known))
+    return titled(manifest, sentences)
   })
   const text = render(documents)
-  if (!isDeepStrictEqual(objectsIn(strip(parseStream({ ...input, text })).documents), clean))
+  if (!isDeepStrictEqual(valuesOf(strip(parseStream({ ...input, text })).documents), clean))
     throw new FatalError(
       `${targets.map(({ manifest }) => titleOf(manifest)).join(', ')}: written in a form of YAML that could not be restored afterwards: write it plainly, as kubectl create --dry-run=client -o yaml does`,
     )
@@ -52,26 +53,22 @@ export function uninject(input: Input): Injected {
 }
 
 /** The stream without what `inject` put in, and what of it was changed or added by it. */
-function strip(stream: readonly StreamDocument[]) {
-  const documents = [...stream]
-  const found = stream.flatMap(manifestsIn).filter(({ value }) => {
-    const annotations = asFields(dig(value, 'metadata', 'annotations'))
-    return ADDED_FOR in annotations || RECORD in annotations
-  })
-  for (const manifest of found) {
-    const { document, list, node, value } = manifest
-    if (!(ADDED_FOR in asFields(dig(value, 'metadata', 'annotations')))) undo(manifest)
-    else if (list === null) documents.splice(documents.indexOf(document), 1)
-    else {
-      list.items.splice(list.items.indexOf(node), 1)
-      document.changed = true
-    }
+function strip(documents: StreamDocument[]) {
+  const annotated = (name: string) => (manifest: Manifest) =>
+    name in asFields(dig(manifest.value, 'metadata', 'annotations'))
+  const manifests = documents.flatMap(manifestsIn)
+  const added = manifests.filter(annotated(ADDED_FOR))
+  for (const { document, list, value } of added) {
+    if (list === null) documents.splice(documents.indexOf(document), 1)
+    else list.splice(list.indexOf(value), 1)
   }
-  return { documents, found }
+  const changed = manifests.filter((one) => annotated(RECORD)(one) && !added.includes(one))
+  changed.forEach(undo)
+  return { documents, found: [...changed, ...added] }
 }
 
-function objectsIn(documents: readonly StreamDocument[]): unknown[] {
-  return documents.map(({ yaml }) => yaml.toJS()).filter((object) => object !== null)
+function valuesOf(documents: readonly StreamDocument[]): unknown[] {
+  return documents.map(({ value }) => value).filter((value) => value !== null)
 }
 
 function placeOf({ namespace, kind, name }: Pick<Manifest, 'namespace' | 'kind' | 'name'>): string {
@@ -84,10 +81,8 @@ function titled(manifest: Manifest, sentences: readonly string[]): string[] {
 
 /** Has the Service select the leader only, unless it does. */
 function restrict(service: Manifest): void {
-  if (service.node.hasIn(['spec', 'selector', ROLE_LABEL])) return
-  const recorder = new Recorder(service)
-  recorder.set(['spec', 'selector', ROLE_LABEL], LEADER)
-  recorder.finish(VERSION)
+  if (ROLE_LABEL in asFields(dig(service.value, 'spec', 'selector'))) return
+  edit(service, [{ path: ['spec', 'selector', ROLE_LABEL], to: LEADER }])
 }
 
 /**
@@ -101,7 +96,7 @@ function addObjects(
   owners: Map<string, string>,
 ): void {
   const { manifest } = workload
-  const { document, list, node, namespace } = manifest
+  const { document, list, value, namespace } = manifest
   const objects = objectsFor(workload, traffic)
   for (const { kind, metadata } of objects) {
     const place = placeOf({ namespace, kind, name: metadata.name })
@@ -114,5 +109,5 @@ function addObjects(
     owners.set(place, titleOf(manifest))
   }
   if (list === null) documents.splice(documents.indexOf(document), 0, ...objects.map(documentOf))
-  else list.items.splice(list.items.indexOf(node), 0, ...objects.map(nodeOf))
+  else list.splice(list.indexOf(value), 0, ...objects)
 }

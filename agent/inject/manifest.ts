@@ -1,4 +1,3 @@
-import { isMap, isSeq, type Node, type YAMLMap, type YAMLSeq } from 'yaml'
 import { FatalError } from '../exit.ts'
 import type { StreamDocument } from './stream.ts'
 
@@ -6,9 +5,7 @@ import type { StreamDocument } from './stream.ts'
 export interface Manifest {
   readonly document: StreamDocument
   /** `null`: it is a document of its own. */
-  readonly list: YAMLSeq | null
-  readonly node: YAMLMap
-  /** What `node` says, merge keys resolved. */
+  readonly list: unknown[] | null
   readonly value: Fields
   readonly kind: string
   readonly name: string
@@ -18,24 +15,17 @@ export interface Manifest {
 
 /** The objects in a document: itself, or what it lists. */
 export function manifestsIn(document: StreamDocument): Manifest[] {
-  const contents: Node | null = document.yaml.contents
-  if (!isMap(contents)) return []
-  const items = contents.get('kind') === 'List' ? contents.get('items') : null
-  if (!isSeq(items)) return [manifest(document, null, contents)]
-  return items.items.filter((item) => isMap(item)).map((item) => manifest(document, items, item))
-}
-
-function manifest(document: StreamDocument, list: YAMLSeq | null, node: YAMLMap): Manifest {
-  const value = asFields(node.toJS(document.yaml))
-  return {
+  const { value } = document
+  const items = dig(value, 'kind') === 'List' ? dig(value, 'items') : null
+  const list = Array.isArray(items) ? items : null
+  return (list ?? [value]).filter(isFields).map((object) => ({
     document,
     list,
-    node,
-    value,
-    kind: asText(value.kind),
-    name: asText(dig(value, 'metadata', 'name')),
-    namespace: asText(dig(value, 'metadata', 'namespace')) || null,
-  }
+    value: object,
+    kind: asText(object.kind),
+    name: asText(dig(object, 'metadata', 'name')),
+    namespace: asText(dig(object, 'metadata', 'namespace')) || null,
+  }))
 }
 
 export function titleOf({ kind, name }: { readonly kind: string; readonly name: string }): string {
@@ -43,15 +33,19 @@ export function titleOf({ kind, name }: { readonly kind: string; readonly name: 
 }
 
 /** Why one object cannot be handled: a sentence whose subject is the object. */
-export function unfit(manifest: Manifest, sentence: string): FatalError {
+export function unfit(manifest: Pick<Manifest, 'kind' | 'name'>, sentence: string): FatalError {
   return new FatalError(`${titleOf(manifest)}: ${sentence}`)
 }
 
 /** Manifests are what others wrote: nothing is known about a value until it was looked at. */
-export type Fields = Readonly<Record<string, unknown>>
+export type Fields = Record<string, unknown>
 
-export function asFields(value: unknown): Fields {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Fields) : {}
+export function isFields(value: unknown): value is Fields {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+export function asFields(value: unknown): Readonly<Fields> {
+  return isFields(value) ? value : {}
 }
 
 export function asList(value: unknown): readonly unknown[] {

@@ -6,17 +6,8 @@ import { podLabels, type Workload } from './workload.ts'
 /** By this annotation an object is known to be there for a LangFlow only, also where Helm has changed its labels. */
 export const ADDED_FOR = 'langflow-leader/injected-for'
 
-interface Added {
-  readonly apiVersion: string
-  readonly kind: string
-  readonly metadata: { readonly name: string }
-}
-
 /** What the replicas need beside their pods, in the order in which it is to be applied. */
-export function objectsFor(
-  { manifest, names, ownAccount, ...workload }: Workload,
-  traffic: Traffic,
-): Added[] {
+export function objectsFor({ manifest, names, ownAccount, ...workload }: Workload, traffic: Traffic) {
   const namespace = manifest.namespace === null ? {} : { namespace: manifest.namespace }
   const object = (apiVersion: string, kind: string, name: string, more: object = {}) => ({
     apiVersion,

@@ -71,7 +71,7 @@ export const RESTRICTED = {
 } as const
 export const RESTRICTED_POD = { runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } } as const
 
-export interface AgentParts {
+interface AgentParts {
   readonly image: string
   readonly securityContext: object
   /** Beside `POD_FIELDS`. */
@@ -122,18 +122,12 @@ export function initContainers({ image, securityContext, variables, readyIsLeade
 /** The user and group of the agent's image, and of LangFlow's official one (whose group is 0). */
 const IMAGE_ID = 1000
 
-/** As whom the added containers run, so that agent and launcher share a user or a group, and with it the socket. */
-export interface User {
-  readonly own: { readonly runAsUser?: number; readonly runAsGroup?: number }
-  /** What the pod's `supplementalGroups` must be for it; `null`: as they are. */
-  readonly supplementalGroups: readonly number[] | null
-}
-
 /**
- * The added containers run as LangFlow's user where that is known. Where it is not, or is root, as which nothing of this
- * program runs, LangFlow is given the agent's group. Not by `fsGroup`: that would change who owns LangFlow's volumes.
+ * As whom the added containers run, so that agent and launcher share a user or a group, and with it the socket: as LangFlow's
+ * user where that is known. Where it is not, or is root, as which nothing of this program runs, LangFlow is given the agent's
+ * group. Not by `fsGroup`: that would change who owns LangFlow's volumes. `supplementalGroups`: of the pod; `null`: as they are.
  */
-export function userFor(pod: Fields, langflow: Fields): User {
+export function userFor(pod: Fields, langflow: Fields) {
   const shared = asFields(pod.securityContext)
   const own = { ...shared, ...asFields(langflow.securityContext) }
   const user = asNumber(own.runAsUser)

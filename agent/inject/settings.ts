@@ -1,23 +1,50 @@
 import type { Command } from 'commander'
-import { addSettings, flagOf, readSettings, type Setting } from '../config/setting.ts'
+import { addSettings, flagOf, group, readSettings, type Values } from '../config/setting.ts'
 import { AGENT_SETTINGS } from '../config/settings.ts'
 import { parseNamespace, parseObjectName, splitWords } from '../config/values.ts'
 import { VERSION } from '../version.ts'
 
-export type Traffic = 'readiness' | 'label'
+const INJECT_SETTINGS = group('Injection', {
+  uninject: {
+    argument: '',
+    about: 'take out what inject put in',
+    parse: AGENT_SETTINGS.spare.parse,
+  },
+  container: {
+    argument: '<name>',
+    otherwise: 'the one that runs LangFlow',
+    about: "LangFlow's container",
+    parse: parseNamespace,
+  },
+  entrypoint: {
+    argument: '<command>',
+    about: 'what the image starts, such as "langflow run", for templates without a command',
+    parse: (text): readonly string[] => splitWords(text),
+  },
+  image: {
+    argument: '<image>',
+    fallback: `langflow-leader:${VERSION}`,
+    about: "the agent's image",
+    parse: parseImage,
+  },
+  standby: AGENT_SETTINGS.standby,
+  traffic: {
+    argument: '<choice>',
+    fallback: 'readiness',
+    about: 'how only the leader is reached: readiness, label',
+    parse: parseTraffic,
+  },
+  leaseName: {
+    argument: '<name>',
+    otherwise: "<workload's name>-leader",
+    about: 'the Lease that the replicas compete for',
+    parse: parseObjectName,
+  },
+})
 
 /** How a LangFlow is to be wrapped. */
-export interface InjectOptions {
-  /** LangFlow's container; `null`: it is looked for. */
-  readonly container: string | null
-  /** What the image starts where a template has no command; empty where that is nothing. `null`: not known. */
-  readonly entrypoint: readonly string[] | null
-  readonly image: string
-  readonly standby: 'cold' | 'warm'
-  readonly traffic: Traffic
-  /** `null`: one that is named after the workload. */
-  readonly leaseName: string | null
-}
+export type InjectOptions = Omit<Values<typeof INJECT_SETTINGS>, 'uninject'>
+export type Traffic = InjectOptions['traffic']
 
 export interface InjectInput {
   /** In their order; `-` is standard input. At least one. */
@@ -25,55 +52,6 @@ export interface InjectInput {
   /** `null`: everything is to be taken out. */
   readonly options: InjectOptions | null
 }
-
-const GROUP = 'Injection'
-
-const INJECT_SETTINGS = {
-  container: {
-    argument: '<name>',
-    otherwise: 'the one that runs LangFlow',
-    about: "LangFlow's container",
-    group: GROUP,
-    parse: parseNamespace,
-  },
-  entrypoint: {
-    argument: '<command>',
-    about: 'what the image starts, such as "langflow run", for templates without a command',
-    group: GROUP,
-    parse: splitWords,
-  },
-  image: {
-    argument: '<image>',
-    fallback: `langflow-leader:${VERSION}`,
-    about: "the agent's image",
-    group: GROUP,
-    parse: parseImage,
-  },
-  standby: { ...AGENT_SETTINGS.standby, group: GROUP },
-  traffic: {
-    argument: '<choice>',
-    fallback: 'readiness',
-    about: 'how only the leader is reached: readiness, label',
-    group: GROUP,
-    parse: parseTraffic,
-  },
-  leaseName: {
-    argument: '<name>',
-    otherwise: "<workload's name>-leader",
-    about: 'the Lease that the replicas compete for',
-    group: GROUP,
-    parse: parseObjectName,
-  },
-} as const satisfies Record<string, Setting<unknown>>
-
-const UNINJECT = {
-  uninject: {
-    argument: '',
-    about: 'take out what inject put in',
-    group: GROUP,
-    parse: AGENT_SETTINGS.spare.parse,
-  },
-} as const satisfies Record<string, Setting<unknown>>
 
 /** Adds the flags of `inject` to its command. */
 export function injectOptions(command: Command): Command {
@@ -83,9 +61,7 @@ export function injectOptions(command: Command): Command {
     'manifests; again for more, - for standard input (LEADER_FILENAME)',
     repeated,
   )
-  addSettings(command, UNINJECT)
-  addSettings(command, INJECT_SETTINGS)
-  return command
+  return addSettings(command, INJECT_SETTINGS)
 }
 
 /** Reads what `injectOptions` added. `piped`: whether standard input is no terminal. Ends with a usage error. */
@@ -96,9 +72,9 @@ export function parseInjectOptions(command: Command, env: NodeJS.ProcessEnv, pip
   if (files.includes('')) command.error("--filename '': name a file, or - for standard input")
   const twice = files.find((file, i) => files.indexOf(file) !== i)
   if (twice !== undefined) command.error(`--filename ${twice} is there twice: name it once`)
-  const options = readSettings(command, INJECT_SETTINGS, env)
-  if (readSettings(command, UNINJECT, env).uninject !== true) return { files, options }
-  const useless = Object.keys(INJECT_SETTINGS).find((key) => command.getOptionValue(key) !== undefined)
+  const { uninject, ...options } = readSettings(command, INJECT_SETTINGS, env)
+  if (uninject !== true) return { files, options }
+  const useless = Object.keys(options).find((key) => command.getOptionValue(key) !== undefined)
   if (useless !== undefined)
     command.error(`${flagOf(useless)} means nothing to --uninject, which takes everything out: leave one out`)
   return { files, options: null }
@@ -110,11 +86,8 @@ function parseImage(text: string): string {
   return text
 }
 
-function parseTraffic(text: string): Traffic {
+function parseTraffic(text: string): 'readiness' | 'label' {
   if (text === 'readiness' || text === 'label') return text
-  throw new Error(
-    text === 'slice'
-      ? 'inject leaves Services their selectors, which slice does not: use readiness or label'
-      : 'use readiness or label',
-  )
+  const slice = 'inject leaves Services their selectors, which slice does not: '
+  throw new Error(`${text === 'slice' ? slice : ''}use readiness or label`)
 }

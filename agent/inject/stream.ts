@@ -1,17 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { text as readAll } from 'node:stream/consumers'
-import {
-  type Document,
-  type Node,
-  parseAllDocuments,
-  parseDocument,
-  type Scalar,
-  stringify,
-  type Tags,
-  visit,
-  type YAMLParseError,
-} from 'yaml'
+import { isDeepStrictEqual } from 'node:util'
+import { type Document, type Node, parseAllDocuments, stringify, visit, type YAMLParseError } from 'yaml'
 import { FatalError } from '../exit.ts'
+import { READING, update, WRITING } from './yaml.ts'
 
 /** Several files as one stream, which remembers where its lines come from. */
 export interface Input {
@@ -19,12 +11,14 @@ export interface Input {
   readonly parts: readonly { readonly name: string; readonly firstLine: number }[]
 }
 
-/** One document of a stream. It is written as it was read, until it is said to be changed. */
+/** One document of a stream. */
 export interface StreamDocument {
-  readonly yaml: Document.Parsed
+  /** `null`: it is new. */
+  readonly yaml: Document.Parsed | null
   /** With its directives and its `---`. */
   readonly text: string
-  changed: boolean
+  /** What it is to say: it is written as it was read where it says that already. */
+  readonly value: unknown
 }
 
 const STDIN = '-'
@@ -58,22 +52,6 @@ function readFile(file: string): string {
   }
 }
 
-const READING = {
-  merge: true,
-  uniqueKeys: false,
-  logLevel: 'error',
-  // Numbers are written as they were read: kubectl takes 0644 for an octal one, as YAML 1.1 has it.
-  customTags: (tags: Tags) =>
-    tags.map((tag) =>
-      typeof tag === 'object' && tag.collection === undefined && /:(int|float)$/.test(tag.tag)
-        ? { ...tag, stringify: ({ source = '' }: Scalar) => source }
-        : tag,
-    ),
-} as const
-
-/** What is quoted for YAML 1.2 only, kubectl would read as something else. */
-const WRITING = { lineWidth: 0, aliasDuplicateObjects: false, version: '1.1' } as const
-
 /** Throws `FatalError` with file and line where the YAML is broken. */
 export function parseStream(input: Input): StreamDocument[] {
   const parsed = parseAllDocuments(input.text, READING)
@@ -92,7 +70,7 @@ export function parseStream(input: Input): StreamDocument[] {
     const isLast = i === parsed.length - 1
     const text = input.text.slice(start, isLast ? undefined : input.text[end] === '\n' ? end + 1 : end)
     start += text.length
-    return { yaml, text, changed: false }
+    return { yaml, text, value: yaml.toJS() }
   })
 }
 
@@ -117,30 +95,26 @@ function linesIn(text: string): number {
   return text.split('\n').length - 1
 }
 
-/** The value as a piece of any document. */
-export function nodeOf(value: unknown): Node {
-  return parseDocument(stringify(value, WRITING), READING).contents as Node
-}
-
 export function documentOf(value: object): StreamDocument {
-  const text = stringify(value, WRITING)
-  return { yaml: parseDocument(text, READING), text, changed: false }
+  return { yaml: null, text: stringify(value, WRITING), value }
 }
 
-/** The stream as text. */
+/** The stream as text. Throws `FatalError` where a change cannot be written. */
 export function render(documents: readonly StreamDocument[]): string {
   let all = ''
-  for (const { yaml, text, changed } of documents) {
+  for (const { yaml, text, value } of documents) {
+    const changed = yaml !== null && !isDeepStrictEqual(yaml.toJS(), value)
     if (all !== '' && !all.endsWith('\n')) all += '\n'
-    if (all !== '' && (changed || yaml.directives.docStart !== true)) all += '---\n'
-    all += changed ? rewritten(yaml, text) : text
+    if (all !== '' && (changed || yaml?.directives.docStart !== true)) all += '---\n'
+    all += changed ? rewritten(yaml, text, value) : text
   }
   return all
 }
 
 /** JSON stays JSON, and lists have the indentation that they had. */
-function rewritten(yaml: Document.Parsed, before: string): string {
-  if (isJson(before.replace(/^---\s/, ''))) return `${JSON.stringify(yaml.toJS(), null, 4)}\n`
+function rewritten(yaml: Document.Parsed, before: string, value: unknown): string {
+  if (isJson(before.replace(/^---\s/, ''))) return `${JSON.stringify(value, null, 4)}\n`
+  update(yaml, value)
   const indentSeq = !/^( *)\S.*:\n\1- /m.test(before)
   return yaml.toString({ lineWidth: 0, indentSeq, directives: false })
 }

@@ -8,30 +8,9 @@ export const LEADER = 'leader'
 export const DEFAULT_PORT = 7860
 
 /** What is to be known of a LangFlow to wrap it. */
-export interface Workload {
-  readonly manifest: Manifest
-  readonly spec: Fields
-  readonly template: Fields
-  readonly pod: Fields
-  readonly langflow: Fields
-  readonly container: string
-  /** Where LangFlow listens. */
-  readonly port: number
-  readonly replicas: number
-  readonly names: Names
-  /** Whether the pods get an account of their own. */
-  readonly ownAccount: boolean
-}
+export type Workload = ReturnType<typeof readWorkload>
 
-/** Of the objects that go with it. */
-export interface Names {
-  readonly account: string
-  readonly role: string
-  readonly lease: string
-  readonly members: string
-}
-
-export function readWorkload({ manifest, container }: Target, options: InjectOptions): Workload {
+export function readWorkload({ manifest, container }: Target, { leaseName }: InjectOptions) {
   const spec = asFields(manifest.value.spec)
   const template = asFields(spec.template)
   const pod = asFields(template.spec)
@@ -45,14 +24,17 @@ export function readWorkload({ manifest, container }: Target, options: InjectOpt
     pod,
     langflow,
     container,
+    /** Where LangFlow listens. */
     port: portOf(langflow),
     replicas: asNumber(spec.replicas) ?? 1,
+    /** Of the objects that go with it. */
     names: {
       account: account || subdomain(name, '-langflow-leader'),
       role: subdomain(name, '-langflow-leader'),
-      lease: options.leaseName ?? subdomain(name, '-leader'),
+      lease: leaseName ?? subdomain(name, '-leader'),
       members: label(name, '-members'),
     },
+    /** Whether the pods get an account of their own. */
     ownAccount: account === '',
   }
 }

@@ -1,5 +1,4 @@
 import { isDeepStrictEqual } from 'node:util'
-import { VERSION } from '../version.ts'
 import { asFields, asList, asNumber } from './manifest.ts'
 import {
   AGENT_PORT,
@@ -14,68 +13,59 @@ import {
   userFor,
   VOLUMES,
 } from './pod.ts'
-import { type Path, Recorder } from './record.ts'
+import type { Edit, Path } from './record.ts'
 import type { InjectOptions } from './settings.ts'
 import { DEFAULT_PORT, type Workload } from './workload.ts'
 
 const POD: Path = ['spec', 'template', 'spec']
 
-/** Changes the workload's manifest. Throws `FatalError`. */
-export function wrap(workload: Workload, options: InjectOptions): void {
-  const recorder = new Recorder(workload.manifest)
-  wrapContainer(workload, options, recorder)
-  wrapPod(workload, options, recorder)
+/** What is changed in the workload's manifest. */
+export function* editsFor(workload: Workload, options: InjectOptions): Generator<Edit> {
+  yield* inContainer(workload, options)
+  yield* inPod(workload, options)
   const { manifest, spec, replicas } = workload
-  if (manifest.kind === 'Deployment' && options.traffic === 'readiness') {
-    // Exactly one pod is ever Ready: a surge would wait for a second one that never comes.
-    const rollingUpdate = { maxSurge: 0, maxUnavailable: Math.max(1, replicas - 1) }
-    const strategy = { type: 'RollingUpdate', rollingUpdate }
-    if (!isDeepStrictEqual(spec.strategy, strategy)) recorder.set(['spec', 'strategy'], strategy)
-  }
-  recorder.finish(VERSION)
+  if (manifest.kind !== 'Deployment' || options.traffic !== 'readiness') return
+  // Exactly one pod is ever Ready: a surge would wait for a second one that never comes.
+  const rollingUpdate = { maxSurge: 0, maxUnavailable: Math.max(1, replicas - 1) }
+  const strategy = { type: 'RollingUpdate', rollingUpdate }
+  if (!isDeepStrictEqual(spec.strategy, strategy)) yield { path: ['spec', 'strategy'], to: strategy }
 }
 
-function wrapContainer(
-  { langflow, container }: Workload,
-  { entrypoint }: InjectOptions,
-  recorder: Recorder,
-): void {
-  const path: Path = [...POD, 'containers', { name: container }]
+function* inContainer({ langflow, container }: Workload, { entrypoint }: InjectOptions): Generator<Edit> {
+  const at = (key: string): Path => [...POD, 'containers', { name: container }, key]
   // First: it is found again by the key before it.
-  recorder.cut([...path, 'readinessProbe'])
-  recorder.set([...path, 'livenessProbe'], LIVENESS_PROBE)
-  recorder.set([...path, 'startupProbe'], STARTUP_PROBE)
-  recorder.prepend([...path, 'volumeMounts'], MOUNTS)
-  if (asList(langflow.command).length > 0) recorder.prependWords([...path, 'command'], LAUNCH)
-  else recorder.set([...path, 'command'], [...LAUNCH, ...(entrypoint ?? [])])
+  yield { path: at('readinessProbe') }
+  yield { path: at('livenessProbe'), to: LIVENESS_PROBE }
+  yield { path: at('startupProbe'), to: STARTUP_PROBE }
+  yield { path: at('volumeMounts'), head: MOUNTS }
+  if (asList(langflow.command).length > 0) yield { path: at('command'), head: LAUNCH }
+  else yield { path: at('command'), to: [...LAUNCH, ...(entrypoint ?? [])] }
 }
 
-function wrapPod(workload: Workload, options: InjectOptions, recorder: Recorder): void {
+function* inPod(workload: Workload, options: InjectOptions): Generator<Edit> {
   const { pod, langflow, names, ownAccount } = workload
-  const user = userFor(pod, langflow)
-  const parts = {
+  const { own, supplementalGroups } = userFor(pod, langflow)
+  const added = initContainers({
     image: options.image,
-    securityContext: { ...RESTRICTED, ...RESTRICTED_POD, ...user.own },
+    securityContext: { ...RESTRICTED, ...RESTRICTED_POD, ...own },
     variables: variables(workload, options),
     readyIsLeader: options.traffic === 'readiness',
-  }
-  recorder.prepend([...POD, 'volumes'], VOLUMES)
-  recorder.prepend([...POD, 'initContainers'], initContainers(parts))
-  const { supplementalGroups } = user
+  })
+  yield { path: [...POD, 'volumes'], head: VOLUMES }
+  yield { path: [...POD, 'initContainers'], head: added }
   if (supplementalGroups !== null) {
     const isThere = Object.keys(asFields(pod.securityContext)).length > 0
-    if (isThere) recorder.set([...POD, 'securityContext', 'supplementalGroups'], supplementalGroups)
-    else recorder.set([...POD, 'securityContext'], { supplementalGroups })
+    if (isThere) yield { path: [...POD, 'securityContext', 'supplementalGroups'], to: supplementalGroups }
+    else yield { path: [...POD, 'securityContext'], to: { supplementalGroups } }
   }
-  const grace = asNumber(pod.terminationGracePeriodSeconds)
-  if (grace === null || grace < GRACE_SECONDS)
-    recorder.set([...POD, 'terminationGracePeriodSeconds'], GRACE_SECONDS)
+  if ((asNumber(pod.terminationGracePeriodSeconds) ?? 0) < GRACE_SECONDS)
+    yield { path: [...POD, 'terminationGracePeriodSeconds'], to: GRACE_SECONDS }
   if (pod.automountServiceAccountToken !== false)
-    recorder.set([...POD, 'automountServiceAccountToken'], false)
+    yield { path: [...POD, 'automountServiceAccountToken'], to: false }
   if (!ownAccount) return
-  recorder.set([...POD, 'serviceAccountName'], names.account)
+  yield { path: [...POD, 'serviceAccountName'], to: names.account }
   // The API server fills in the old name of this field, and takes the account from there when the new one is removed.
-  recorder.set([...POD, 'serviceAccount'], names.account)
+  yield { path: [...POD, 'serviceAccount'], to: names.account }
 }
 
 function variables({ names, port }: Workload, { standby, traffic }: InjectOptions) {

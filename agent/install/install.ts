@@ -58,33 +58,28 @@ export function install(target: string, { program, path }: { program: string; pa
     })
     replace(bundle, join(target, 'langflow-leader.mjs'))
   } catch (error) {
-    throw new FatalError(`cannot write to ${target}: ${reasonOf(error as NodeJS.ErrnoException)}`, {
-      cause: error,
-    })
+    const { code = '', message } = error as NodeJS.ErrnoException
+    const reason = REASONS[code] ?? `${message}; name another directory`
+    throw new FatalError(`cannot write to ${target}: ${reason}`, { cause: error })
   }
   check(target)
 }
 
-/** What a node brings along so that it starts in any image: the one of the image does, and so does a copy of it. */
-interface Libraries {
-  /** What to copy into `LIBRARIES`, by the name that it has there. */
-  readonly files: ReadonlyMap<string, string>
-  /** The name of the dynamic loader among them. */
-  readonly loader: string
-  /** How many bytes the absolute path of the loader may have. */
-  readonly room: number
-}
-
-/** `null`: it uses the libraries of the machine. */
-function ownLibraries(node: string): Libraries | null {
+/**
+ * What a node brings along so that it starts in any image: the one of the image does, and so does a copy of it. `null`: it
+ * uses the libraries of the machine.
+ */
+function ownLibraries(node: string) {
   const interpreter = interpreterOf(node)
   const directory = join(dirname(node), LIBRARIES)
-  if (interpreter === undefined || !isSameDirectory(dirname(interpreter.path), directory)) return null
-  const name = basename(interpreter.path)
+  if (interpreter === undefined || !existsSync(directory)) return null
+  if (realpathSync(dirname(interpreter.path)) !== realpathSync(directory)) return null
+  const loader = basename(interpreter.path)
+  /** What to copy, by the name that it has there. */
   const files = new Map(readdirSync(directory).map((file) => [file, join(directory, file)]))
   const readable = join(dirname(node), READABLE_LOADER)
-  if (existsSync(readable)) files.set(name, readable)
-  return { files, loader: name, room: interpreter.room }
+  if (existsSync(readable)) files.set(loader, readable)
+  return { files, loader, room: interpreter.room }
 }
 
 function interpreterOf(node: string): ReturnType<typeof readInterpreter> {
@@ -98,8 +93,8 @@ function interpreterOf(node: string): ReturnType<typeof readInterpreter> {
   }
 }
 
-/** The path of the loader of a copy in `directory`. Throws `FatalError` where the copy has no room for it. */
-function loaderIn(directory: string, { loader, room }: Libraries): string {
+/** The path of the loader of a copy in `directory`. `room`: for how many bytes. Throws `FatalError` where they are too few. */
+function loaderIn(directory: string, { loader, room }: { loader: string; room: number }): string {
   const path = join(directory, LIBRARIES, loader)
   const tooMuch = Buffer.byteLength(path) - room
   if (tooMuch <= 0) return path
@@ -107,14 +102,6 @@ function loaderIn(directory: string, { loader, room }: Libraries): string {
   throw new FatalError(
     `the path of ${directory} is too long for node to start from: name one of at most ${longest} bytes`,
   )
-}
-
-function isSameDirectory(one: string, other: string): boolean {
-  try {
-    return realpathSync(one) === realpathSync(other)
-  } catch {
-    return false
-  }
 }
 
 function findTini(directories: readonly string[]): string {
@@ -152,23 +139,16 @@ function replace(source: string, target: string, prepare?: (draft: string) => vo
   }
 }
 
-function reasonOf({ code, message }: NodeJS.ErrnoException): string {
-  switch (code) {
-    case 'EACCES':
-    case 'EPERM':
-      return `user ${process.getuid?.()} may not; mount a volume that it can write to (in a pod: set fsGroup)`
-    case 'EROFS':
-      return 'it is read-only; mount a volume there, without readOnly in this container'
-    case 'ENOSPC':
-      return 'there is no space left; it takes 130 MB'
-    case 'ENOENT':
-      return 'there can be no directory in that place; name another one'
-    case 'EEXIST':
-    case 'ENOTDIR':
-      return 'it is not a directory; name another one'
-    default:
-      return `${message}; name another directory`
-  }
+const MAY_NOT = `user ${process.getuid?.()} may not; mount a volume that it can write to (in a pod: set fsGroup)`
+const NO_DIRECTORY = 'it is not a directory; name another one'
+const REASONS: Readonly<Record<string, string>> = {
+  EACCES: MAY_NOT,
+  EPERM: MAY_NOT,
+  EROFS: 'it is read-only; mount a volume there, without readOnly in this container',
+  ENOSPC: 'there is no space left; it takes 130 MB',
+  ENOENT: 'there can be no directory in that place; name another one',
+  EEXIST: NO_DIRECTORY,
+  ENOTDIR: NO_DIRECTORY,
 }
 
 /** Starts what was copied, in the way that LangFlow's container will. */
@@ -195,7 +175,7 @@ function check(target: string): void {
         `${target} is mounted noexec: name a directory on a volume from which programs may start`,
       )
     }
-    const said = (stderr || message).trim().split('\n')[0]
+    const [said] = (stderr || message).trim().split('\n')
     throw new FatalError(`what was installed in ${target} does not start: ${said}`, { cause: error })
   }
 }

@@ -19,28 +19,29 @@ export interface Interpreter {
 
 /** What a program of this machine names as its interpreter; `undefined` for a static one and for a script. */
 export function readInterpreter(file: string): Interpreter | undefined {
-  const fd = openSync(file, 'r')
-  try {
+  return withFile(file, 'r', (fd) => {
     const place = find(fd)
     if (place === undefined) return undefined
     const text = read(fd, place.offset, place.size).toString()
     return { path: text.slice(0, text.indexOf('\0')), room: place.size - 1 }
-  } finally {
-    closeSync(fd)
-  }
+  })
 }
 
 /** Puts another path there, in a file that no process executes. Throws `RangeError` where there is no room for it. */
 export function writeInterpreter(file: string, path: string): void {
-  const fd = openSync(file, 'r+')
+  withFile(file, 'r+', (fd) => {
+    const { offset, size } = find(fd) ?? { offset: 0, size: 0 }
+    if (Buffer.byteLength(path) >= size) throw new RangeError(`no room for ${path} in ${file}`)
+    const padded = Buffer.alloc(size)
+    padded.write(path)
+    writeSync(fd, padded, 0, size, offset)
+  })
+}
+
+function withFile<T>(file: string, flags: string, use: (fd: number) => T): T {
+  const fd = openSync(file, flags)
   try {
-    const place = find(fd)
-    const text = Buffer.from(path)
-    if (place === undefined || text.length >= place.size)
-      throw new RangeError(`no room for ${path} in ${file}`)
-    const padded = Buffer.alloc(place.size)
-    text.copy(padded)
-    writeSync(fd, padded, 0, padded.length, place.offset)
+    return use(fd)
   } finally {
     closeSync(fd)
   }

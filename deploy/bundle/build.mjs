@@ -1,5 +1,5 @@
 // Writes dist/langflow-leader.mjs, or the file that is named: the whole program, which needs nothing beside it but Node.
-import { mkdir, writeFile } from 'node:fs/promises'
+import { mkdir, rename, writeFile } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { brotliCompressSync } from 'node:zlib'
 import { build } from 'esbuild'
@@ -61,8 +61,10 @@ const chunks = outputFiles.map(({ path, text, contents }) => {
   return `${JSON.stringify(name)}(){return ${early.has(name) ? JSON.stringify(text) : packed()}}`
 })
 await mkdir(dirname(target), { recursive: true })
+// Beside it first: whoever starts the old file meanwhile, or builds as well, gets a whole one.
+const draft = `${target}.${process.pid}`
 await writeFile(
-  target,
+  draft,
   [
     '#!/usr/bin/env node',
     `{const ASIDE=${JSON.stringify(ASIDE)};${setAside}\n${reexec}\nreexec(${JSON.stringify(V8_FLAGS)},"${FOR_NODE}")}`,
@@ -72,6 +74,7 @@ await writeFile(
   ].join('\n'),
   { mode: 0o755 },
 )
+await rename(draft, target)
 
 /** The chunks that are there as soon as `name` is. */
 function importedBy(name) {

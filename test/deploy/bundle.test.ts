@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -22,6 +22,9 @@ describe('the built file', () => {
   const scratch = mkdtempSync(join(tmpdir(), 'bundle-test-'))
   const bundle = join(scratch, 'langflow-leader.mjs')
   const started: ChildProcess[] = []
+
+  writeFileSync(bundle, 'old')
+  const old = statSync(bundle)
 
   before(() => run(process.execPath, [join(ROOT, 'deploy/bundle/build.mjs'), bundle]))
   after(async () => {
@@ -53,6 +56,10 @@ describe('the built file', () => {
     assert.deepEqual(readdirSync(scratch), ['langflow-leader.mjs'])
     const { stdout, stderr } = await run(process.execPath, [bundle, '--version'], { cwd: scratch, env: {} })
     assert.deepEqual([stdout, stderr], [`${VERSION}\n`, ''])
+  })
+
+  test('is replaced as a whole: who has the old one open keeps it', () => {
+    assert.notEqual(statSync(bundle).ino, old.ino)
   })
 
   test('has every command', async () => {

@@ -3,8 +3,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, relative } from 'node:path'
 import { promisify } from 'node:util'
-import { parseAllDocuments, stringify } from 'yaml'
-import { DEPLOY, type Manifest } from './manifests.ts'
+import { stringify } from 'yaml'
+import { DEPLOY, type Manifest, manifestsIn } from './manifests.ts'
 
 const run = promisify(execFile)
 
@@ -34,7 +34,7 @@ export async function build(kubectl: string, { resources, components = [] }: Ove
       }),
     )
     const { stdout: text } = await run(kubectl, ['kustomize', directory], { maxBuffer: 2 ** 24 })
-    return { text, manifests: parseAllDocuments(text).map((document) => document.toJS() as Manifest) }
+    return { text, manifests: manifestsIn(text) }
   } finally {
     rmSync(directory, { recursive: true })
   }

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { parse } from 'yaml'
+import { parseAllDocuments } from 'yaml'
 
 export const DEPLOY = join(import.meta.dirname, '../../deploy')
 export const BASE = join(DEPLOY, 'base')
@@ -59,15 +59,31 @@ export interface Manifest {
   [field: string]: any
 }
 
-/** What each file of a folder holds: one manifest a file, as the API server will read it. */
-export function readManifests(directory: string): Map<string, Manifest> {
-  const files = readdirSync(directory).filter((file) => file.endsWith('.yaml'))
-  // YAML 1.1 merge keys and 1.2 core types: what kubectl and kustomize agree on; a repeated key throws.
-  return new Map(files.map((file) => [file, parse(readFileSync(join(directory, file), 'utf8')) as Manifest]))
+/** What a stream says, as the API server will read it: with the merge keys of YAML 1.1, which kubectl knows. */
+export function manifestsIn(text: string): Manifest[] {
+  const documents = parseAllDocuments(text, { merge: true }).map((document) => {
+    if (document.errors[0] !== undefined) throw document.errors[0]
+    return document.toJS() as Manifest | null
+  })
+  return documents.filter((manifest) => manifest !== null)
 }
 
-export function only(manifests: Iterable<Manifest>, kind: string): Manifest {
-  const found = [...manifests].filter((manifest) => manifest.kind === kind)
+/** What each file of a folder holds: one manifest a file. */
+export function readManifests(directory: string): Map<string, Manifest> {
+  const read = (file: string): [string, Manifest] => {
+    const [manifest, other] = manifestsIn(readFileSync(join(directory, file), 'utf8'))
+    if (manifest === undefined || other !== undefined) throw new Error(`${file}: not one manifest`)
+    return [file, manifest]
+  }
+  const files = readdirSync(directory).filter((file) => file.endsWith('.yaml'))
+  return new Map(files.map(read))
+}
+
+/** The one of its kind, or of its name among those. */
+export function only(manifests: Iterable<Manifest>, kind: string, name?: string): Manifest {
+  const found = [...manifests].filter(
+    (manifest) => manifest.kind === kind && (name ?? manifest.metadata.name) === manifest.metadata.name,
+  )
   if (found.length !== 1) throw new Error(`${found.length} manifests of kind ${kind}`)
   return found[0] as Manifest
 }

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { parseAllDocuments, stringify } from 'yaml'
+import { stringify } from 'yaml'
 import { inject } from '../../agent/inject/inject.ts'
 import { VERSION } from '../../agent/version.ts'
 import { agentOptionsOf, plainEnv } from '../deploy/consistency.ts'
-import { BASE, DEPLOY, type Manifest, named, only, type PodSpec, readManifests } from '../deploy/manifests.ts'
+import { BASE, DEPLOY, manifestsIn, named, only, type PodSpec, readManifests } from '../deploy/manifests.ts'
 import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
 import { until } from '../harness/wait.ts'
 import { inOrder, type Pod, plainPod } from './plain-pod.ts'
@@ -177,7 +177,7 @@ describe('deploy/components/auto-inject on kube-apiserver', () => {
       { text, parts: [{ name: 'a.yaml', firstLine: 0 }] },
       { ...options, standby: 'warm', traffic: 'label' },
     )
-    const manifests = parseAllDocuments(written.text).map((document) => document.toJS() as Manifest)
+    const manifests = manifestsIn(written.text)
     const account = only(manifests, 'ServiceAccount').metadata.name
     await plane.kubectl(['create', 'serviceaccount', account, `--namespace=${namespace}`])
     const wanted = await admitted({

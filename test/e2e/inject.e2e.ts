@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
+import { manifestsIn } from '../deploy/manifests.ts'
 import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
-import { fixture, injected, manifestsIn, podOf, uninjected } from '../inject/streams.ts'
+import { fixture, injected, podOf, uninjected } from '../inject/streams.ts'
 
 /** What `inject` writes, as a real API server takes it: strictly, and in a namespace where pods must be restricted. */
 describe('injected manifests on kube-apiserver', () => {

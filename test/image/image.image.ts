@@ -92,11 +92,9 @@ describe('the image', () => {
 
   describe('read-only, without a capability', () => {
     test('says its version, also to who starts it by its name', async () => {
-      assert.deepEqual(await image.start(['--version']).result(), { code: 0, output: VERSION })
-      assert.deepEqual(await image.execute(['langflow-leader', '--version']).result(), {
-        code: 0,
-        output: VERSION,
-      })
+      const version = { code: 0, output: VERSION }
+      assert.deepEqual(await image.start(['--version']).result(), version)
+      assert.deepEqual(await image.execute(['langflow-leader', '--version']).result(), version)
     })
 
     test('`inject` runs in it as well, for whoever has no Node', async () => {
@@ -113,20 +111,9 @@ describe('the image', () => {
       const [listen, nobody] = [await freePort(), await freePort()]
       const kubeconfig = join(scratch, 'dead.kubeconfig')
       writeFileSync(kubeconfig, kubeconfigOf({ server: `http://127.0.0.1:${nobody}` }))
-      const agent = image.start(
-        [
-          'agent',
-          '--kubeconfig=/dev/kubeconfig',
-          '--identity=a',
-          '--lease-namespace=default',
-          `--listen=127.0.0.1:${listen}`,
-        ],
-        [
-          { source: makeVolume(scratch), destination: '/run/langflow-leader' },
-          { source: makeVolume(scratch), destination: '/var/lib/langflow-leader' },
-          { source: kubeconfig, destination: '/dev/kubeconfig', readOnly: true },
-        ],
-      )
+      const sockets = { source: makeVolume(scratch), destination: '/run/langflow-leader' }
+      const flags = [`--listen=127.0.0.1:${listen}`]
+      const agent = image.startAgent(flags, kubeconfig, sockets, makeVolume(scratch))
       t.after(() => agent.stop())
       await until('the agent lives', async () => {
         assert.ok(!agent.ended, agent.output.join('\n'))

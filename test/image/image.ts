@@ -74,13 +74,25 @@ export class Image {
   }
 
   /** As a pod starts it, with these arguments instead of the image's. */
-  start(args: readonly string[] | undefined, mounts: readonly Mount[] = []): Container {
-    const { Entrypoint, Cmd, Env } = this.config
-    return this.execute([...Entrypoint, ...(args ?? Cmd)], mounts, Env)
+  start(args: readonly string[], mounts: readonly Mount[] = []): Container {
+    return this.execute([...this.config.Entrypoint, ...args], mounts)
+  }
+
+  /** As `deploy/base` does. `kubeconfig` and `state`: a file and a directory on this machine. */
+  startAgent(flags: readonly string[], kubeconfig: string, sockets: Mount, state: string): Container {
+    const args = ['agent', '--kubeconfig=/dev/kubeconfig', '--identity=a', '--lease-namespace=default']
+    return this.start(
+      [...args, ...flags],
+      [
+        sockets,
+        { source: state, destination: '/var/lib/langflow-leader' },
+        { source: kubeconfig, destination: '/dev/kubeconfig', readOnly: true },
+      ],
+    )
   }
 
   /** As `kubectl exec` does. */
-  execute(args: readonly string[], mounts: readonly Mount[] = [], env = this.config.Env): Container {
-    return new Container({ root: this.root, args, env, mounts })
+  execute(args: readonly string[], mounts: readonly Mount[] = []): Container {
+    return new Container({ root: this.root, args, env: this.config.Env, mounts })
   }
 }

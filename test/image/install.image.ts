@@ -18,7 +18,7 @@ import { freePort } from '../support/free-port.ts'
 import { Container, type Mount, makeVolume } from './container.ts'
 import { Image, PROGRAM } from './image.ts'
 import { BUSYBOX, requireTools } from './requirements.ts'
-import { TlsApi } from './tls-api.ts'
+import { startTlsApi } from './tls-api.ts'
 
 const DIRECTORY = '/opt/langflow-leader'
 const SOCKETS = '/run/langflow-leader'
@@ -59,28 +59,13 @@ describe('what the image gives to other images', () => {
 
   /** A replica as a pod has it, LangFlow's container from another image. Resolves once it serves. */
   async function serve(t: TestContext, program: Mount) {
-    const api = await TlsApi.start(mkdtempSync(join(scratch, 'tls-')))
-    t.after(() => api.close())
+    const api = await startTlsApi(t, scratch)
     const kubeconfig = join(mkdtempSync(join(scratch, 'kubeconfig-')), 'kubeconfig')
     writeFileSync(kubeconfig, api.kubeconfig)
     const [port, listen] = [await freePort(), await freePort()]
     const sockets = { source: makeVolume(scratch), destination: SOCKETS }
-    const agent = image.start(
-      [
-        'agent',
-        ...FAST,
-        '--kubeconfig=/dev/kubeconfig',
-        '--lease-namespace=default',
-        '--identity=a',
-        `--listen=127.0.0.1:${listen}`,
-        `--target=http://127.0.0.1:${port}`,
-      ],
-      [
-        sockets,
-        { source: makeVolume(scratch), destination: '/var/lib/langflow-leader' },
-        { source: kubeconfig, destination: '/dev/kubeconfig', readOnly: true },
-      ],
-    )
+    const flags = [...FAST, `--listen=127.0.0.1:${listen}`, `--target=http://127.0.0.1:${port}`]
+    const agent = image.startAgent(flags, kubeconfig, sockets, makeVolume(scratch))
     t.after(() => agent.stop())
     const langflow = ['/bin/busybox', 'httpd', '-f', '-p', `127.0.0.1:${port}`, '-h', '/www']
     const container = new Container({

@@ -10,7 +10,7 @@ import {
   STARTUP_PROBE,
   VOLUMES,
 } from '../../agent/inject/pod.ts'
-import { BASE, only, readManifests } from '../deploy/manifests.ts'
+import { BASE, manifestsIn, only, readManifests } from '../deploy/manifests.ts'
 import {
   agentOf,
   asInput,
@@ -18,7 +18,6 @@ import {
   find,
   fixture,
   injected,
-  manifestsIn,
   podOf,
   uninjected,
   variable,

@@ -1,10 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { parseAllDocuments } from 'yaml'
 import { inject, uninject } from '../../agent/inject/inject.ts'
 import type { InjectOptions } from '../../agent/inject/settings.ts'
 import type { Input } from '../../agent/inject/stream.ts'
-import type { Container, Manifest, PodSpec } from '../deploy/manifests.ts'
+import { type Container, type Manifest, manifestsIn, named, only, type PodSpec } from '../deploy/manifests.ts'
 
 export const DEFAULTS: InjectOptions = {
   container: null,
@@ -36,21 +35,8 @@ export function uninjected(text: string): string {
   return uninject(asInput(text)).text
 }
 
-/** What the stream says; with the merge keys of YAML 1.1, which kubectl knows. */
-export function manifestsIn(text: string): Manifest[] {
-  const documents = parseAllDocuments(text, { merge: true }).map((document) => {
-    if (document.errors[0] !== undefined) throw document.errors[0]
-    return document.toJS() as Manifest | null
-  })
-  return documents.filter((manifest) => manifest !== null)
-}
-
 export function find(text: string, kind: string, name?: string): Manifest {
-  const found = manifestsIn(text).filter(
-    (manifest) => manifest.kind === kind && (name === undefined || manifest.metadata.name === name),
-  )
-  if (found.length !== 1) throw new Error(`${found.length} manifests of kind ${kind}`)
-  return found[0] as Manifest
+  return only(manifestsIn(text), kind, name)
 }
 
 export function podOf(text: string, kind = 'Deployment', name?: string): PodSpec {
@@ -58,7 +44,7 @@ export function podOf(text: string, kind = 'Deployment', name?: string): PodSpec
 }
 
 export function agentOf(pod: PodSpec): Container {
-  return pod.initContainers.find(({ name }) => name === 'agent') as Container
+  return named(pod.initContainers, 'agent')
 }
 
 export function variable(container: Container, name: string): string | undefined {
