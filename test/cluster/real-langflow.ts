@@ -5,23 +5,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { VERSION } from '../../agent/version.ts'
-import type { Installation, InstallationOptions } from './installation.ts'
-import { renderOverlay } from './objects.ts'
-import { POSTGRES_IMAGE } from './postgres-image/build.ts'
-import { LANGFLOW } from './workload.ts'
+import { type Installation, type InstallationOptions, rendered } from './installation.ts'
+import { fitToNode, LANGFLOW } from './workload.ts'
 
-/** deploy/production with a LangFlow that is none of ours, on PostgreSQL. */
-export const REAL_PRODUCTION: InstallationOptions = {
-  base: 'production',
-  components: ['postgresql'],
-  images: { 'docker.io/library/postgres': POSTGRES_IMAGE },
-  workload: LANGFLOW,
-}
-
-/** The same, installed as README says. */
+/** deploy/production with a LangFlow that is none of ours, on PostgreSQL, installed as README says. */
 export const QUICK_START: InstallationOptions = {
   base: 'production',
-  workload: { ...LANGFLOW, prepare: (manifests) => [...manifests] },
+  workload: { ...LANGFLOW, prepare: () => [] },
   adopt: quickStart,
 }
 
@@ -53,12 +43,10 @@ const WITHIN_MS = 300_000
 
 /** Runs what README tells a user to, in the installation's namespace, with a database for it. */
 async function quickStart(one: Installation): Promise<void> {
-  const trial = await renderOverlay(one.kube, {
-    base: 'production',
-    components: ['postgresql'],
-    images: { 'docker.io/library/postgres': POSTGRES_IMAGE },
-  })
-  await one.apply(trial.filter(({ metadata }) => metadata.name === DATABASE))
+  const all = await rendered('production', ['postgresql'])
+  const trial = all.filter(({ metadata }) => metadata.name === DATABASE)
+  fitToNode(trial)
+  await one.apply(trial)
   const scratch = mkdtempSync(join(tmpdir(), 'quick-start-'))
   try {
     // What a user has: a context with a namespace.

@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict'
-import type { AgentStatus } from '../../agent/observe/status.ts'
+import { type Manifest, named } from '../deploy/manifests.ts'
 import { until } from '../harness/wait.ts'
 import type { Installation } from './installation.ts'
-import { pick } from './objects.ts'
 import { scenariosOn } from './scenario.ts'
-import { named, STAND_IN, type Workload } from './workload.ts'
+import { configMap, STAND_IN, type Workload } from './workload.ts'
 
 const OLDER = '1.12.8'
 const NEWER = '1.13.0'
@@ -31,10 +30,10 @@ function packageOf(version: string): object {
 /** The stand-in as the `langflow` of a package that has a version. */
 const VERSIONED: Workload = {
   ...STAND_IN,
-  prepare(manifests, collector) {
-    const prepared = STAND_IN.prepare(manifests, collector)
-    const { spec } = pick(prepared, 'Deployment', 'langflow').spec.template
-    const langflow = named(spec.containers, 'langflow')
+  prepare(deployment, collector) {
+    const beside = STAND_IN.prepare(deployment, collector)
+    const { spec } = deployment.spec.template
+    const langflow = named<Manifest['spec']>(spec.containers, 'langflow')
     const [, , ...args] = langflow.args
     langflow.args = ['langflow', 'run', ...args]
     langflow.env.push(
@@ -43,25 +42,21 @@ const VERSIONED: Workload = {
     )
     langflow.volumeMounts.push({ name: 'package', mountPath: '/package', readOnly: true })
     spec.volumes.push(packageOf(OLDER))
-    return [...prepared, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'package' }, data: FILES }]
+    return [...beside, configMap('package', FILES)]
   },
 }
 
 const scenario = scenariosOn({ workload: VERSIONED })
 
-async function statuses(one: Installation): Promise<AgentStatus[]> {
-  return Promise.all((await one.pods()).map((pod) => one.status(pod)))
-}
-
 function patchPodSpec(one: Installation, spec: object): Promise<string> {
   const patch = JSON.stringify({ spec: { template: { spec } } })
-  return one.kubectl('patch', one.workload, '--patch', patch)
+  return one.kubectl('patch', one.name, '--patch', patch)
 }
 
 /** Resolves once every replica has that LangFlow, one serves, and the other could take over. */
 async function rolledOut(one: Installation, version: string): Promise<void> {
   const has = async () => {
-    const all = await statuses(one).catch(() => [])
+    const all = await one.statuses().catch(() => [])
     return all.length === 2 && all.every(({ langflow }) => langflow.version === version)
   }
   await until(`every replica has LangFlow ${version}`, has, ROLLED_OUT_MS)
@@ -74,17 +69,17 @@ scenario('kubectl rollout undo to an older LangFlow stops with the newer one ser
   await rolledOut(one, NEWER)
   const { epoch, holder } = one.lease
 
-  await one.kubectl('rollout', 'undo', one.workload)
+  await one.kubectl('rollout', 'undo', one.name)
   let problem: string | null = null
   const saysWhy = async () => {
-    const older = (await statuses(one).catch(() => [])).find(({ langflow }) => langflow.outdated)
+    const older = (await one.statuses().catch(() => [])).find(({ langflow }) => langflow.outdated)
     problem = older?.problem ?? null
     return older?.couldTakeOver === false && problem !== null
   }
   await until('the older one says why it does not take over', saysWhy, ROLLED_OUT_MS)
   t.diagnostic(String(problem))
   assert.match(String(problem), /1\.12\.8 of this replica is older than 1\.13\.0.*--allow-older/)
-  await assert.rejects(one.kubectl('rollout', 'status', one.workload, '--timeout=15s'))
+  await assert.rejects(one.kubectl('rollout', 'status', one.name, '--timeout=5s'))
   assert.deepEqual([one.lease.epoch, one.lease.holder], [epoch, holder])
 })
 
