@@ -24,34 +24,30 @@ export async function measureStandbys(testbed: Testbed, count: number): Promise<
     notes: [],
   }
   await measured(section, async () => {
-    const scene = await LangflowScene.open(testbed.plane)
-    await testbed.using(
-      () => scene.finish(),
-      async () => {
-        for (let n = 1; n <= count; n++)
-          for (const mode of ['cold', 'warm'] as const) {
-            await writeLease(testbed.plane, scene.namespace, 'another', HELD_SECONDS)
-            const begun = performance.now()
-            const identity = `${mode}-${n}`
-            const flags = [`--standby=${mode}`]
-            const replica = await scene.replica(identity, { ...testbed.direct(scene, identity), flags })
-            const ready = await scene.standsBy(replica)
-            if (ready.mode !== mode) throw new Error(`the standby is ${ready.mode}, not ${mode}`)
-            if (mode === 'warm') {
-              prepared.values.push(performance.now() - begun)
-              memory.values.push(((await replica.status()).standby.memoryBytes ?? 0) / 1e6)
-            }
-            // As a holder releases it.
-            await writeLease(testbed.plane, scene.namespace, '', 1)
-            const acquired = await replica.event('acquired')
-            const serving = await scene.serves(replica)
-            served[mode].values.push(Date.parse(serving.time) - Date.parse(acquired.time))
-            await runEcho(replica.port, 'hello')
-            await replica.stop()
-            say(`${mode} ${n}/${count}: ${served[mode].values.at(-1)} ms`)
+    await testbed.onScene(LangflowScene.open(testbed.plane), async (scene) => {
+      for (let n = 1; n <= count; n++)
+        for (const mode of ['cold', 'warm'] as const) {
+          await writeLease(testbed.plane, scene.namespace, 'another', HELD_SECONDS)
+          const begun = performance.now()
+          const identity = `${mode}-${n}`
+          const flags = [`--standby=${mode}`]
+          const replica = await scene.replica(identity, { ...testbed.direct(scene, identity), flags })
+          const ready = await scene.standsBy(replica)
+          if (ready.mode !== mode) throw new Error(`the standby is ${ready.mode}, not ${mode}`)
+          if (mode === 'warm') {
+            prepared.values.push(performance.now() - begun)
+            memory.values.push(((await replica.status()).standby.memoryBytes ?? 0) / 1e6)
           }
-      },
-    )
+          // As a holder releases it.
+          await writeLease(testbed.plane, scene.namespace, '', 1)
+          const acquired = await replica.event('acquired')
+          const serving = await scene.serves(replica)
+          served[mode].values.push(Date.parse(serving.time) - Date.parse(acquired.time))
+          await runEcho(replica.port, 'hello')
+          await replica.stop()
+          say(`${mode} ${n}/${count}: ${served[mode].values.at(-1)} ms`)
+        }
+    })
     section.notes.push(`warm / cold, ratio of the medians: ${ratioText(served.warm, served.cold)}`)
   })
   return section

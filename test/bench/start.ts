@@ -21,19 +21,15 @@ export async function measureStarts(testbed: Testbed, count: number): Promise<Se
     rows: [agents, nodes],
     notes: [],
   }
-  await measured(section, async () => {
-    const scene = await ApiServerScene.open(testbed.plane)
-    await testbed.using(
-      () => scene.finish(),
-      async () => {
-        for (let n = 1; n <= count; n++) {
-          agents.values.push(await timed(await agentOf(testbed, scene, `start-${n}`), scene, 'campaigning'))
-          nodes.values.push(await timed(NODE, scene))
-          say(`agent start ${n}/${count}: ${agents.values.at(-1)?.toFixed(0)} ms`)
-        }
-      },
-    )
-  })
+  await measured(section, () =>
+    testbed.onScene(ApiServerScene.open(testbed.plane), async (scene) => {
+      for (let n = 1; n <= count; n++) {
+        agents.values.push(await timed(await agentOf(testbed, scene, `start-${n}`), scene, 'campaigning'))
+        nodes.values.push(await timed(NODE, scene))
+        say(`agent start ${n}/${count}: ${agents.values.at(-1)?.toFixed(0)} ms`)
+      }
+    }),
+  )
   return section
 }
 

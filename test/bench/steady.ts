@@ -83,10 +83,9 @@ async function withOurs(
   ours: ReturnType<typeof ourSide>,
   look: (watched: Watched[]) => Promise<void>,
 ): Promise<void> {
-  const scene = await ApiServerScene.open(testbed.plane)
-  const pod = (identity: string) => scene.pod(identity, testbed.direct(scene, identity))
-  const close = async () => ours.beats.push(await scene.finish())
-  await testbed.using(close, async () => {
+  const opened = ApiServerScene.open(testbed.plane)
+  const beats = await testbed.onScene(opened, async (scene) => {
+    const pod = (identity: string) => scene.pod(identity, testbed.direct(scene, identity))
     const leader = await pod('steady-leader')
     await leader.agent.event('serving')
     const follower = await pod('steady-follower')
@@ -103,6 +102,7 @@ async function withOurs(
       { what: 'launcher, follower', pid: follower.launcherPid(), ...LAUNCHER },
     ])
   })
+  ours.beats.push(beats)
 }
 
 /** The peer's, where there is one, and a Node with nothing to do: what agent and launcher cannot go below. */

@@ -1,4 +1,5 @@
 import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
+import type { Beat } from '../harness/judge.ts'
 import type { ApiServerScene } from '../harness/scene.ts'
 
 /** The API server, and all else that ends with the bench. */
@@ -37,6 +38,20 @@ export class Testbed {
     } finally {
       await once()
     }
+  }
+
+  /** Plays on a scene of its own, and resolves to what its workloads wrote. */
+  async onScene<S extends ApiServerScene>(
+    opened: Promise<S>,
+    play: (scene: S) => Promise<unknown>,
+  ): Promise<Beat[]> {
+    const scene = await opened
+    let beats: Beat[] = []
+    const close = async () => {
+      beats = await scene.finish()
+    }
+    await this.using(close, () => play(scene))
+    return beats
   }
 
   /** What a replica is started with: default timings, and nothing between it and the API server. */

@@ -2,7 +2,7 @@
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { existsSync, globSync, readFileSync } from 'node:fs'
+import { existsSync, globSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, relative } from 'node:path'
 import { parseArgs, promisify } from 'node:util'
@@ -33,7 +33,7 @@ if (values.help) {
 /** Of a test file: no other may run beside it, it needs the real LangFlow, or neither. */
 function kindOf(file: string): 'alone' | 'LangFlow' | 'any' {
   if (file.endsWith('node.cluster.ts')) return 'alone'
-  return readFileSync(join(ROOT, file), 'utf8').includes('real-langflow.ts') ? 'LangFlow' : 'any'
+  return file.endsWith('langflow.cluster.ts') ? 'LangFlow' : 'any'
 }
 
 const started = performance.now()

@@ -23,7 +23,7 @@ export interface Workload {
   readonly startMs: number
 }
 
-export function configMap(name: string, data: Readonly<Record<string, string>>): Manifest {
+function configMap(name: string, data: Readonly<Record<string, string>>): Manifest {
   return { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name }, data }
 }
 

@@ -22,11 +22,11 @@ export interface Fault {
   /** How it is called in the overview. */
   readonly short: string
   /** Whether another replica has to take over. */
-  readonly moves: boolean
+  readonly moves?: true
   /** Where none has to: whether the same LangFlow process must go on. */
-  readonly survives: boolean
+  readonly survives?: boolean
   /** Whether the Lease is a fast one: where its length decides. */
-  readonly isFast: boolean
+  readonly isFast?: true
   /** Resolves once the fault itself is over. */
   inject(at: { readonly pair: Pair; readonly leader: Pod; readonly routes: Routes }): Promise<void>
   /** Brings back what it has taken away. */
@@ -51,8 +51,6 @@ const replica: Fault = {
   about:
     'SIGKILL to the leader’s agent and to the init of its LangFlow container, with which the kernel ends all of LangFlow: as a node does that fails.',
   moves: true,
-  survives: false,
-  isFast: false,
   inject: async ({ leader }) => leader.kill(),
   mend: (pair, hit) => pair.replace(hit),
 }
@@ -61,10 +59,9 @@ const api: Fault = {
   title: `The API server is frozen for ${API_FREEZE_MS / 1000} s`,
   short: `API frozen ${API_FREEZE_MS / 1000} s`,
   about: `SIGSTOP to kube-apiserver, SIGCONT after ${API_FREEZE_MS / 1000} s. Until then requests go on to the replica that was ready before, and wait where it is frozen as well; then the client hears at once whether the gate is still closed.`,
-  moves: false,
   survives: true,
-  isFast: false,
-  async inject({ pair: { plane }, leader, routes }) {
+  async inject({ pair, leader, routes }) {
+    const { plane } = pair.options.testbed
     // One retry period later 12 s would be as long as the grant.
     await renewal(leader)
     routes.isHeld = true
@@ -84,8 +81,6 @@ const ALL = {
     short: 'worker killed',
     about: 'SIGKILL to the uvicorn worker of the leader, as the kernel does when memory runs out.',
     moves: true,
-    survives: false,
-    isFast: false,
     async inject({ leader }) {
       process.kill(workerOf(leader), 'SIGKILL')
     },
@@ -97,8 +92,6 @@ const ALL = {
     short: 'switchover',
     about: 'SIGTERM to the leader’s agent.',
     moves: true,
-    survives: false,
-    isFast: false,
     inject: async ({ leader }) => leader.agent.signal('SIGTERM'),
     async mend(_, hit) {
       const { code } = await hit.agent.exited
@@ -110,9 +103,7 @@ const ALL = {
     title: 'The agent is killed and started again',
     short: 'agent killed',
     about: 'SIGKILL to the leader’s agent; it is started again at once, as the kubelet does with a sidecar.',
-    moves: false,
     survives: true,
-    isFast: false,
     async inject({ leader }) {
       leader.agent.signal('SIGKILL')
       await leader.agent.exited

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { dirname, join } from 'node:path'
-import { LANGFLOW_MISSING, langflowBinary } from '../../harness/langflow.ts'
+import { LANGFLOW_MISSING, LangflowScene, langflowBinary } from '../../harness/langflow.ts'
 import { podObstacle } from '../../harness/pod.ts'
 import { postgresMissing, startPostgres } from '../../harness/postgres.ts'
 import { type Fact, machineFacts } from '../../harness/report.ts'
@@ -43,11 +43,14 @@ export async function measureTakeovers(
           for (const isFast of [false, true]) {
             // A replica alone restarts its LangFlow in place; with another fault nobody would take over.
             const mine = measured.filter(
-              ({ name, fault }) => fault.isFast === isFast && (mode !== 'spare' || name === 'worker'),
+              ({ name, fault }) =>
+                (fault.isFast ?? false) === isFast && (mode !== 'spare' || name === 'worker'),
             )
             if (mine.length === 0) continue
             say(`${mode}, ${mine.map(({ name }) => name).join(', ')}: starting replicas`)
-            const pair = await Pair.open(testbed, mode, isFast, await postgres.newDatabase())
+            const scene = await LangflowScene.open(testbed.plane)
+            const database = await postgres.newDatabase()
+            const pair = new Pair({ testbed, scene, mode, isFast, database })
             const play = () => playAll(pair, mine, Math.min(left, ROUNDS_A_PAIR))
             await testbed.using(() => pair.close(), play)
           }
@@ -59,7 +62,7 @@ export async function measureTakeovers(
 
 /** A fault that fails ends this: nobody knows what the pair is up to. */
 async function playAll(pair: Pair, all: readonly Measured[], rounds: number): Promise<void> {
-  const { mode } = pair
+  const { mode } = pair.options
   let current = all[0]!
   try {
     await pair.start()

@@ -1,5 +1,4 @@
-import type { ControlPlane } from '../../harness/control-plane.ts'
-import { LangflowScene } from '../../harness/langflow.ts'
+import type { LangflowScene } from '../../harness/langflow.ts'
 import type { Pod } from '../../harness/pod.ts'
 import { until } from '../../harness/wait.ts'
 import type { Testbed } from '../testbed.ts'
@@ -8,29 +7,23 @@ import { FAST_FLAGS, MODE_FLAGS, type Mode } from './faults.ts'
 /** A cold start, and a standby prepared after it, on a machine that does nothing else. */
 const SETTLED_WITHIN_MS = 240_000
 
+export interface PairOptions {
+  readonly testbed: Testbed
+  readonly scene: LangflowScene
+  readonly mode: Mode
+  readonly isFast: boolean
+  /** The URL of an empty one. */
+  readonly database: string
+}
+
 /** Replicas of LangFlow on one Lease and one database, as pods: one leads, and the other, but in mode `spare`, stands by. */
 export class Pair {
-  readonly mode: Mode
-  readonly plane: ControlPlane
-  readonly isFast: boolean
+  readonly options: PairOptions
   pods: Pod[] = []
-  readonly #testbed: Testbed
-  readonly #scene: LangflowScene
-  readonly #database: string
   #started = 0
 
-  private constructor(testbed: Testbed, scene: LangflowScene, mode: Mode, isFast: boolean, database: string) {
-    this.#testbed = testbed
-    this.#scene = scene
-    this.plane = testbed.plane
-    this.mode = mode
-    this.isFast = isFast
-    this.#database = database
-  }
-
-  /** `database`: the URL of an empty one. */
-  static async open(testbed: Testbed, mode: Mode, isFast: boolean, database: string): Promise<Pair> {
-    return new Pair(testbed, await LangflowScene.open(testbed.plane), mode, isFast, database)
+  constructor(options: PairOptions) {
+    this.options = options
   }
 
   /** Resolves once one serves and the other stands by. */
@@ -39,17 +32,18 @@ export class Pair {
     // Not both at once: two that find an empty database would both make its tables.
     const serves = async () => (await this.#leader()) !== undefined
     await until('the first replica serves', serves, SETTLED_WITHIN_MS)
-    if (this.mode !== 'spare') await this.#add()
+    if (this.options.mode !== 'spare') await this.#add()
   }
 
   /** Waits until one serves and the other, or in mode `spare` itself, would take over from a standby of the wanted mode. */
   async settle(): Promise<{ leader: Pod; standby: Pod }> {
+    const { mode } = this.options
     let found: { leader: Pod; standby: Pod } | undefined
     await until(
-      `one serves and the other stands by (${this.mode})`,
+      `one serves and the other stands by (${mode})`,
       async () => {
         const leader = await this.#leader()
-        const standby = this.mode === 'spare' ? leader : this.pods.find((pod) => pod !== leader)
+        const standby = mode === 'spare' ? leader : this.pods.find((pod) => pod !== leader)
         if (leader === undefined || standby === undefined || !(await this.#standsBy(standby))) return false
         found = { leader, standby }
         return true
@@ -69,7 +63,7 @@ export class Pair {
   /** Kills all of it: nothing of it is wanted any more. */
   async close(): Promise<void> {
     for (const pod of this.pods) pod.kill()
-    await this.#scene.finish()
+    await this.options.scene.finish()
   }
 
   async #leader(): Promise<Pod | undefined> {
@@ -78,20 +72,22 @@ export class Pair {
   }
 
   async #standsBy(pod: Pod): Promise<boolean> {
-    if (!(await isOk(pod, this.mode === 'spare' ? '/readyz' : '/readyz?exclude=leadership'))) return false
+    const { mode } = this.options
+    if (!(await isOk(pod, mode === 'spare' ? '/readyz' : '/readyz?exclude=leadership'))) return false
     const { standby } = await pod.status()
     if (standby.reason !== null)
       throw new Error(`${pod.options.identity} is a ${standby.mode} standby: ${standby.reason}`)
-    return this.mode === 'cold' || (standby.mode === 'warm' && standby.state === 'ready')
+    return mode === 'cold' || (standby.mode === 'warm' && standby.state === 'ready')
   }
 
   async #add(): Promise<void> {
     this.#started += 1
-    const identity = `${this.mode}-${this.#started}`
-    const pod = await this.#scene.pod(identity, {
-      ...this.#testbed.direct(this.#scene, identity),
-      flags: [...MODE_FLAGS[this.mode], ...(this.isFast ? FAST_FLAGS : [])],
-      env: { LANGFLOW_DATABASE_URL: this.#database },
+    const { testbed, scene, mode, isFast, database } = this.options
+    const identity = `${mode}-${this.#started}`
+    const pod = await scene.pod(identity, {
+      ...testbed.direct(scene, identity),
+      flags: [...MODE_FLAGS[mode], ...(isFast ? FAST_FLAGS : [])],
+      env: { LANGFLOW_DATABASE_URL: database },
     })
     this.pods.push(pod)
   }
