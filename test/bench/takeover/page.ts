@@ -5,7 +5,6 @@ import {
   describe,
   missed,
   percentileAtMost,
-  type Row,
   type Section,
   spread,
   type Target,
@@ -143,7 +142,8 @@ function overview(measured: readonly Measured[]): string {
     ['time away: median (longest), failed requests: median', ...modes, ''],
     ['-', ...modes.map(() => '-'), '-'],
     measured.map((one) => {
-      const isMet = one.failure === undefined && !sectionOf(one).rows.some((row: Row) => missed(row))
+      const rows = sectionOf(one).rows
+      const isMet = one.failure === undefined && rows.length > 0 && !rows.some(missed)
       const cells = modes.map((mode) => inWords(one.rounds.get(mode) ?? []))
       return [one.fault.short, ...cells, isMet ? 'met' : '**MISSED**']
     }),
