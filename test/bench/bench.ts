@@ -1,98 +1,146 @@
-// usage: node test/bench/bench.ts [--quick] [--out FILE]
+// usage: node test/bench/bench.ts --help
 import { accessSync, constants, existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
-import { keepingPart, machineFacts } from '../harness/report.ts'
+import { LANGFLOW_MISSING, langflowBinary } from '../harness/langflow.ts'
+import { keepingPart, machineFacts, withPart } from '../harness/report.ts'
+import { BUNDLE } from '../support/bundle.ts'
+import { buildPeer, ourSide } from './contest.ts'
 import { measureCrashes } from './crash.ts'
 import { measureHandovers } from './handover.ts'
-import { OurSide } from './ours.ts'
 import { overlapSection } from './overlap.ts'
-import { buildPeer, PeerSide, peerFact } from './peer.ts'
-import type { Section } from './report.ts'
-import { markdown, type Report, shortcomings } from './report.ts'
-import { FULL, QUICK, type Sizes } from './sizes.ts'
+import { markdown, type Section, shortcomings } from './report.ts'
 import { measureStandbys } from './standby.ts'
 import { measureStarts } from './start.ts'
-import { measureSteady, steadySections } from './steady.ts'
+import { measureSteady } from './steady.ts'
+import { FAULTS, MODES } from './takeover/faults.ts'
+import { measureTakeovers, takeoverObstacle } from './takeover/measure.ts'
 import { TAKEOVER_PART } from './takeover/page.ts'
 import { say, Testbed } from './testbed.ts'
 
-const USAGE = 'usage: node test/bench/bench.ts [--quick] [--out FILE]'
+const USAGE = `usage: npm run bench -- [--quick]
+       npm run bench:takeover -- [--rounds N] [--modes LIST] [--faults LIST]
 
-function parse(): { quick: boolean; out: string | undefined } {
-  try {
-    const { values } = parseArgs({ options: { quick: { type: 'boolean' }, out: { type: 'string' } } })
-    // Not only after ten minutes.
-    if (values.out !== undefined) accessSync(dirname(values.out), constants.W_OK)
-    return { quick: values.quick ?? false, out: values.out }
-  } catch (error) {
-    process.stderr.write(`${(error as Error).message}\n${USAGE}\n`)
-    process.exit(2)
-  }
+The first measures the elector, side by side with client-go's. The second has two replicas of a real LangFlow on a real
+PostgreSQL and a real API server, a client that runs a flow ten times a second, and one fault after the other.
+
+  --quick         only to see that it works
+  --rounds N      how often each fault comes (default: 3)
+  --modes LIST    of ${MODES.join(',')} (default: all)
+  --faults LIST   of ${Object.keys(FAULTS).join(',')} (default: all)
+  --out FILE      put the result into this Markdown page, in a directory that exists
+  --main FILE     the program to measure instead of dist/langflow-leader.mjs, to compare two
+  --help          show this
+
+Exit code 0: every target was met; 1: one was missed, or a measurement broke off; 2: wrong usage, or nothing can be
+measured here; 130: interrupted.`
+
+/** How much is measured. Of the peer's handovers, spread evenly among ours; of standbys, in each mode. */
+const FULL = {
+  handovers: { ours: 100, peer: 20 },
+  crashes: { ours: { leases: 4, rounds: 5 }, peer: { leases: 2, rounds: 4 } },
+  steady: { settleMs: 60_000, windowMs: 60_000, sampleMs: 5_000 },
+  starts: 20,
+  standbys: 5,
 }
 
-async function measure(testbed: Testbed, sizes: Sizes, quick: boolean): Promise<Report> {
-  say('building the peer')
-  const built = await buildPeer(testbed)
-  if (typeof built === 'string') say(`client-go is not measured: ${built}`)
-  const peer = typeof built === 'string' ? built : new PeerSide(testbed, built)
-  const ours = new OurSide(testbed)
-  const facts = [...machineFacts(), peerFact(built)]
+/** Shows that everything works; its numbers mean little. */
+const QUICK: typeof FULL = {
+  handovers: { ours: 4, peer: 2 },
+  crashes: { ours: { leases: 2, rounds: 1 }, peer: { leases: 1, rounds: 1 } },
+  steady: { settleMs: 4_000, windowMs: 10_000, sampleMs: 2_000 },
+  starts: 3,
+  standbys: 1,
+}
+
+/** Of `all`, those that are named, in the order of `all`. */
+function listOf<T extends string>(name: string, all: readonly T[], text = all.join(',')): readonly T[] {
+  const wanted = text.split(',')
+  const unknown = wanted.find((one) => !(all as readonly string[]).includes(one))
+  if (unknown !== undefined) throw new Error(`--${name}: '${unknown}' is none of ${all.join(', ')}`)
+  return all.filter((one) => wanted.includes(one))
+}
+
+/** Throws one sentence where the command line is wrong. */
+function parse() {
+  const text = { type: 'string' } as const
+  const flag = { type: 'boolean' } as const
+  const options = {
+    rounds: text,
+    modes: text,
+    faults: text,
+    out: text,
+    main: text,
+    quick: flag,
+    help: flag,
+  } as const
+  const { values, positionals } = parseArgs({ options, allowPositionals: true })
+  if (values.help) {
+    process.stdout.write(`${USAGE}\n`)
+    process.exit(0)
+  }
+  const { out, main = BUNDLE, quick = false } = values
+  // Not only after an hour.
+  if (out !== undefined) accessSync(dirname(out), constants.W_OK)
+  if (!existsSync(main)) throw new Error(`there is no ${main}: run \`npm run build\` first`)
+  const rounds = Number(values.rounds ?? 3)
+  if (!(Number.isInteger(rounds) && rounds >= 1)) throw new Error('--rounds is a whole number from 1 on')
+  const modes = listOf('modes', MODES, values.modes)
+  const faults = listOf('faults', Object.keys(FAULTS) as (keyof typeof FAULTS)[], values.faults)
+  const takeover = positionals[0] === 'takeover'
+  const obstacle = takeover ? takeoverObstacle() : undefined
+  if (obstacle !== undefined) throw new Error(obstacle)
+  return { out, main, quick, takeover: takeover && { rounds, modes, faults } }
+}
+
+/** The page, and what it shows. */
+async function measure(testbed: Testbed, quick: boolean): Promise<{ text: string; sections: Section[] }> {
+  const sizes = quick ? QUICK : FULL
+  const built = await buildPeer(testbed).catch((error: Error) => error.message)
+  const peer = typeof built === 'string' ? undefined : built
+  const fact = typeof built === 'string' ? (['client-go', `not measured: ${built}`] as const) : built.fact
+  say(fact.join(': '))
+  const ours = ourSide(testbed)
   const handovers = await measureHandovers(testbed, ours, peer, sizes.handovers)
   const crashes = await measureCrashes(testbed, ours, peer, sizes.crashes)
-  const steady = await steadily(testbed, ours, peer, sizes)
+  const steady = await measureSteady(testbed, ours, peer, sizes.steady)
   const starts = await measureStarts(testbed, sizes.starts)
-  const standbys = await measureStandbys(testbed, sizes.standbys)
-  const overlap = overlapSection(ours.beats, expectedTerms(sizes))
-  return { facts, sections: [handovers, crashes, overlap, ...steady, starts, standbys], quick }
+  const sections = [handovers, crashes, ...steady, starts]
+  if (langflowBinary() === undefined) say(`no start of a LangFlow is measured: ${LANGFLOW_MISSING}`)
+  else sections.push(await measureStandbys(testbed, sizes.standbys))
+  // Each Lease has a first term, and each takeover begins another.
+  const { leases, rounds } = sizes.crashes.ours
+  const terms = 1 + sizes.handovers.ours + leases * (1 + rounds) + 1
+  sections.splice(2, 0, overlapSection(ours.beats, terms))
+  return { text: markdown([...machineFacts(), fact], sections, quick), sections }
 }
 
-async function steadily(
-  testbed: Testbed,
-  ours: OurSide,
-  peer: PeerSide | string,
-  sizes: Sizes,
-): Promise<Section[]> {
-  const notes = typeof peer === 'string' ? [`client-go was not measured: ${peer}.`] : []
+async function main(): Promise<number> {
+  let options: ReturnType<typeof parse>
+  let testbed: Testbed
   try {
-    return steadySections(await measureSteady(testbed, ours, peer, sizes.steady), sizes.steady, notes)
+    options = parse()
+    testbed = await Testbed.open(options.main)
   } catch (error) {
-    const failure = (error as Error).message
-    return [{ title: 'Load, memory and CPU', shape: 'figure', about: [], rows: [], notes, failure }]
+    process.stderr.write(`${(error as Error).message}\n`)
+    return 2
   }
-}
-
-/** Each Lease has a first term, and each takeover begins another. */
-function expectedTerms({ handovers, crashes }: Sizes): number {
-  return 1 + handovers.ours + crashes.ours.leases * (1 + crashes.ours.rounds) + 1
-}
-
-async function main(): Promise<void> {
-  const { quick, out } = parse()
-  const sizes = quick ? QUICK : FULL
-  const testbed = await Testbed.open().catch((error: Error) => {
-    process.stderr.write(`${error.message}\n`)
-    process.exit(1)
-  })
-  testbed.endOnSignals()
-  const bound = setTimeout(
-    () => testbed.giveUp(`not done after ${sizes.boundMinutes} minutes`, 1),
-    sizes.boundMinutes * 60_000,
-  )
-  let report: Report
-  try {
-    report = await measure(testbed, sizes, quick)
-  } finally {
-    await testbed.close()
-    clearTimeout(bound)
-  }
-  const text = markdown(report)
-  if (out === undefined) process.stdout.write(text)
-  else writeFileSync(out, keepingPart(text, existsSync(out) ? readFileSync(out, 'utf8') : '', TAKEOVER_PART))
-  const wrong = shortcomings(report.sections)
+  const { out, takeover, quick } = options
+  const { text, sections } = await (takeover
+    ? measureTakeovers(testbed, takeover)
+    : measure(testbed, quick)
+  ).finally(() => testbed.close())
+  const page = out !== undefined && existsSync(out) ? readFileSync(out, 'utf8') : ''
+  if (out === undefined) process.stdout.write(`${text}\n`)
+  else
+    writeFileSync(
+      out,
+      takeover ? withPart(page, TAKEOVER_PART, text) : keepingPart(text, page, TAKEOVER_PART),
+    )
+  const wrong = shortcomings(sections)
   say(wrong.length === 0 ? 'every target was met' : `missed:\n${wrong.join('\n')}`)
-  // Not left to the end of the last timer of a wait that is over.
-  process.exit(wrong.length === 0 ? 0 : 1)
+  return wrong.length === 0 ? 0 : 1
 }
 
-await main()
+// Not left to the end of the last timer of a wait that is over.
+process.exit(await main())

@@ -1,92 +1,68 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Side } from './contest.ts'
-import { Contest } from './contest.ts'
-import { atMost, type Row, ratio, type Section } from './report.ts'
-import type { Crashes, Sizes } from './sizes.ts'
-import type { Testbed } from './testbed.ts'
-import { say } from './testbed.ts'
+import { Contest, killWhole, type Side } from './contest.ts'
+import { atMost, measured, type Row, ratio, type Section, spread } from './report.ts'
+import { say, type Testbed } from './testbed.ts'
 
 const CANDIDATES = 2
 /** A fresh follower sees at least one renewal before the crash, ... */
 const SETTLE_MS = 2_500
 /** ... which comes at any point of the leader's renewal period, and staggers the Leases. */
 const SPREAD_MS = 4_000
-const LIMIT_MS = 15_300
 
-/** Milliseconds from the receipt of the last renewal to that of the next holder's record. */
-async function crash(contest: Contest): Promise<number> {
-  const { watch } = contest
-  await sleep(SETTLE_MS + Math.random() * SPREAD_MS)
-  const old = contest.leader()
-  const from = watch.length
-  old.kill()
-  const taken = await watch.next('the next holder', ({ holder }) => holder !== old.identity, from)
-  const last = watch.versions[taken.index - 1]
-  if (last === undefined) throw new Error('the old holder’s last renewal was not seen')
-  await contest.candidate(taken.holder).leads()
-  await contest.replace(old)
-  return taken.at - last.at
-}
-
-async function crashes(testbed: Testbed, side: Side, { rounds }: Crashes, measured: number[]): Promise<void> {
-  const contest = await Contest.open(testbed, side, CANDIDATES)
-  try {
-    for (let n = 0; n < rounds; n++) {
-      const took = await crash(contest)
-      measured.push(took)
-      say(
-        `crash of ${side.name}, ${measured.length}. taken over ${(took / 1000).toFixed(2)} s after the last renewal`,
-      )
-    }
-  } finally {
-    await contest.close()
-  }
+/** Of one side: each Lease has two candidates, and all Leases run at once. */
+export interface Crashes {
+  readonly leases: number
+  readonly rounds: number
 }
 
 /** Kills whole leaders on independent Leases, all at once. */
 export async function measureCrashes(
   testbed: Testbed,
   ours: Side,
-  peer: Side | string,
-  sizes: Sizes['crashes'],
+  peer: Side | undefined,
+  counts: Readonly<Record<'ours' | 'peer', Crashes>>,
 ): Promise<Section> {
-  const measured = { ours: [] as number[], peer: [] as number[] }
-  const each = (side: Side, plan: Crashes, into: number[]) =>
-    Array.from({ length: plan.leases }, () => crashes(testbed, side, plan, into))
-  const ended = await Promise.allSettled([
-    ...each(ours, sizes.ours, measured.ours),
-    ...(typeof peer === 'string' ? [] : each(peer, sizes.peer, measured.peer)),
-  ])
-  const failures = ended.flatMap((one) => (one.status === 'rejected' ? [(one.reason as Error).message] : []))
-  return section(measured, sizes, typeof peer === 'string' ? peer : undefined, failures)
-}
-
-function section(
-  { ours, peer }: Record<'ours' | 'peer', readonly number[]>,
-  sizes: Sizes['crashes'],
-  notMeasured: string | undefined,
-  failures: readonly string[],
-): Section {
-  const row = (name: string, values: readonly number[]): Row => ({
-    what: `${name}: last renewal → next holder`,
-    unit: 'ms',
-    values,
-  })
-  return {
+  const rowOf = ({ name }: Side, target?: ReturnType<typeof atMost>) =>
+    spread(`${name}: last renewal → next holder`, 'ms', target)
+  const own = rowOf(ours, atMost(15_300, 'ms'))
+  const other = peer && rowOf(peer)
+  const section: Section = {
     title: 'Crash takeover',
-    shape: 'spread',
     about: [
-      `SIGKILL to every process of the leader (agent, launcher, workload) at a random moment; ${CANDIDATES} candidates on each of ${sizes.ours.leases} independent Leases (client-go: ${sizes.peer.leases}), all at once, default timings.`,
+      `SIGKILL to every process of the leader (agent, launcher, workload) at a random moment; ${CANDIDATES} candidates on each of ${counts.ours.leases} independent Leases (client-go: ${counts.peer.leases}), all at once, default timings.`,
       'From the last renewal to the next holder’s record, both as received by the bench’s own watch. A Lease of 15 s cannot be taken earlier.',
     ],
-    rows: [
-      { ...row('langflow-leader', ours), target: atMost(LIMIT_MS, 'ms') },
-      ...(notMeasured === undefined ? [row('client-go', peer)] : []),
-    ],
-    notes: [
-      ...(notMeasured === undefined ? [] : [`client-go was not measured: ${notMeasured}.`]),
-      ...ratio('last renewal → next holder', ours, peer),
-    ],
-    ...(failures[0] === undefined ? {} : { failure: failures[0] }),
+    rows: [own, ...(other ? [other] : [])],
+    notes: [],
   }
+  const each = (side: Side, { leases, rounds }: Crashes, row: Row) =>
+    Array.from({ length: leases }, () =>
+      Contest.play(testbed, side, CANDIDATES, async (contest) => {
+        for (let n = 0; n < rounds; n++) {
+          row.values.push(await crash(contest))
+          say(
+            `crash of ${side.name} ${row.values.length}/${leases * rounds}: ${row.values.at(-1)?.toFixed(0)} ms`,
+          )
+        }
+      }),
+    )
+  await measured(section, async () => {
+    const all = [...each(ours, counts.ours, own), ...(peer && other ? each(peer, counts.peer, other) : [])]
+    // All of them, also where one breaks off.
+    await Promise.allSettled(all)
+    await Promise.all(all)
+  })
+  section.notes.push(...ratio('last renewal → next holder', own, other))
+  return section
+}
+
+/** Milliseconds from the receipt of the last renewal to that of the next holder's record. */
+async function crash(contest: Contest): Promise<number> {
+  const { watch } = contest.ground
+  await sleep(SETTLE_MS + Math.random() * SPREAD_MS)
+  const old = contest.leader()
+  const from = watch.length
+  killWhole(old)
+  const { taken } = await contest.succeeded(old, from)
+  return taken.at - watch.versions[taken.index - 1]!.at
 }

@@ -1,54 +1,36 @@
-import { overlapMs, readBeats, spansOf } from '../harness/judge.ts'
-import { atMost, type Section } from './report.ts'
+import { type Beat, overlapMs, spansOf } from '../harness/judge.ts'
+import { atMost, figure, type Section } from './report.ts'
 
-/** Judges from what the workloads wrote, one file a Lease, whether two ever acted at once. */
-export function overlapSection(beats: readonly string[], expectedTerms: number): Section {
-  const files = beats.map(readBeats)
-  const spans = files.map(spansOf)
-  const terms = sum(spans.map((one) => new Set(one.map(({ owner }) => owner)).size))
-  const gaps = spans.flatMap(changes)
+/** Judges from what the workloads of each Lease wrote whether two ever acted at once. */
+export function overlapSection(beats: readonly (readonly Beat[])[], expectedTerms: number): Section {
+  const spans = beats.map(spansOf)
+  const terms = spans.flatMap((one) => [...new Set(one.map(({ owner }) => owner))]).length
+  // From the end of each owner's acting to the start of the next one's.
+  const gaps = spans.flatMap((one) =>
+    one
+      .toSorted((a, b) => a.from - b.from)
+      .flatMap((span, n, all) => {
+        const before = all[n - 1]
+        return before === undefined || before.owner === span.owner ? [] : [span.from - before.to]
+      }),
+  )
+  const overlap = beats.map(overlapMs).reduce((sum, ms) => sum + ms, 0)
+  const wanted = {
+    text: `≥ ${expectedTerms}`,
+    met: ([value = 0]: readonly number[]) => value >= expectedTerms,
+  }
   return {
     title: 'Two acting at once',
-    shape: 'figure',
     about: [
       'Each workload writes a line each 10 ms to a log that all replicas of its Lease share, on CLOCK_MONOTONIC; nothing else decides who acted when. All runs above and below, langflow-leader only: client-go was measured without a workload.',
     ],
     rows: [
-      {
-        what: 'time in which two replicas’ workloads acted at once',
-        unit: 'ms',
-        values: [sum(files.map(overlapMs))],
-        target: atMost(0, 'ms'),
-      },
-      {
-        what: 'workloads that acted, one a term of leadership',
-        unit: '',
-        values: [terms],
-        target: { text: `≥ ${expectedTerms}`, met: ([value]) => (value ?? 0) >= expectedTerms },
-      },
+      figure('time in which two replicas’ workloads acted at once', 'ms', overlap, atMost(0, 'ms')),
+      figure('workloads that acted, one a term of leadership', '', terms, wanted),
       ...(gaps.length === 0
         ? []
-        : [
-            {
-              what: 'shortest time from one’s last line to the next one’s first',
-              unit: 'ms',
-              values: [Math.min(...gaps)],
-            },
-          ]),
+        : [figure('shortest time from one’s last line to the next one’s first', 'ms', Math.min(...gaps))]),
     ],
     notes: [],
   }
-}
-
-/** From the end of each owner's acting to the start of the next one's, in ms. */
-function changes(spans: ReturnType<typeof spansOf>): number[] {
-  const inOrder = [...spans].sort((a, b) => a.from - b.from)
-  return inOrder.flatMap((span, n) => {
-    const before = inOrder[n - 1]
-    return before === undefined || before.owner === span.owner ? [] : [span.from - before.to]
-  })
-}
-
-function sum(values: readonly number[]): number {
-  return values.reduce((a, b) => a + b, 0)
 }

@@ -1,5 +1,4 @@
-import type { Fact } from '../harness/report.ts'
-import { percentile, summarise, table } from '../harness/report.ts'
+import { type Fact, percentile, summarise, table } from '../harness/report.ts'
 
 /** What a row must show. Without a single value nothing is met. */
 export interface Target {
@@ -11,22 +10,41 @@ export interface Row {
   readonly what: string
   /** Empty: a bare number. */
   readonly unit: string
-  readonly values: readonly number[]
+  /** Of a figure: one at most. */
+  readonly values: number[]
+  readonly isFigure: boolean
   /** None: shown for comparison. */
-  readonly target?: Target
+  readonly target?: Target | undefined
 }
 
-/** One table. */
+/** One table, of rows of one kind. */
 export interface Section {
   readonly title: string
   /** What the numbers mean, one line each. */
   readonly about: readonly string[]
-  /** `spread`: a sample a row; `figure`: one value a row. */
-  readonly shape: 'spread' | 'figure'
   readonly rows: readonly Row[]
-  readonly notes: readonly string[]
+  readonly notes: string[]
   /** Why the measurement broke off: as bad as a missed target. */
-  readonly failure?: string
+  failure?: string
+}
+
+/** A row that a measurement fills with a sample. */
+export function spread(what: string, unit: string, target?: Target): Row {
+  return { what, unit, target, values: [], isFigure: false }
+}
+
+/** A row of one value, or of none where that was not measured. */
+export function figure(what: string, unit: string, value: number | undefined, target?: Target): Row {
+  return { what, unit, target, values: value === undefined ? [] : [value], isFigure: true }
+}
+
+/** Measures what a section shows. Where that breaks off the section says so, and shows what there is. */
+export async function measured(section: Section, measure: () => Promise<unknown>): Promise<void> {
+  try {
+    await measure()
+  } catch (error) {
+    section.failure = (error as Error).message
+  }
 }
 
 /** Every single value is at most `limit`. */
@@ -45,22 +63,19 @@ export function percentileAtMost(percent: number, limit: number, unit: string): 
   }
 }
 
-export function missed({ target, values }: Row): boolean {
-  return target !== undefined && !target.met(values)
+/** Of two medians. */
+export function ratioText(one: Row, other: Row): string {
+  return `**${(percentile(one.values, 0.5) / percentile(other.values, 0.5)).toPrecision(2)}**`
 }
 
 /** How ours compares with the peer's, as a line; nothing where either was not measured. */
-export function ratio(what: string, ours: readonly number[], peer: readonly number[]): string[] {
-  if (ours.length === 0 || peer.length === 0) return []
-  const quotient = percentile(ours, 0.5) / percentile(peer, 0.5)
-  return [`${what}, ratio of the medians (langflow-leader / client-go): **${quotient.toPrecision(2)}**`]
+export function ratio(what: string, ours: Row, peer: Row | undefined): string[] {
+  if (ours.values.length === 0 || peer === undefined || peer.values.length === 0) return []
+  return [`${what}, ratio of the medians (langflow-leader / client-go): ${ratioText(ours, peer)}`]
 }
 
-export interface Report {
-  readonly facts: readonly Fact[]
-  readonly sections: readonly Section[]
-  /** Only to see that the bench works. */
-  readonly quick: boolean
+export function missed({ target, values }: Row): boolean {
+  return target !== undefined && !target.met(values)
 }
 
 /** One line for each target that was missed and each measurement that broke off; empty: all is well. */
@@ -71,32 +86,27 @@ export function shortcomings(sections: readonly Section[]): string[] {
   ])
 }
 
-/** The whole as Markdown. */
-export function markdown({ facts, sections, quick }: Report): string {
+/** What all sections together come to, and on what they were measured. */
+export function verdict(sections: readonly Section[], facts: readonly Fact[]): string[] {
+  const wrong = shortcomings(sections)
+  return [
+    wrong.length === 0
+      ? 'Every target was met in this run.'
+      : ['**Missed in this run:**', '', ...wrong.map((line) => `- ${line}`)].join('\n'),
+    table(['measured on', ''], ['-', '-'], facts),
+  ]
+}
+
+/** The whole as Markdown. `quick`: only to see that the bench works. */
+export function markdown(facts: readonly Fact[], sections: readonly Section[], quick: boolean): string {
   return `${[
     '# Benchmarks',
     'Written by `npm run bench`: the built program on a real etcd and kube-apiserver, side by side with client-go’s elector. Percentiles are nearest-rank.',
     ...(quick ? ['**A quick run: too few values, and no quiet machine, to conclude anything from.**'] : []),
-    verdict(sections),
-    factTable(facts),
-    ...sections.flatMap((section) => describe(section)),
+    ...verdict(sections, facts),
+    ...sections.flatMap((section) => describe(section, '##')),
     REPRODUCE,
   ].join('\n\n')}\n`
-}
-
-export function verdict(sections: readonly Section[]): string {
-  const wrong = shortcomings(sections)
-  return wrong.length === 0
-    ? 'Every target was met in this run.'
-    : ['**Missed in this run:**', '', ...wrong.map((line) => `- ${line}`)].join('\n')
-}
-
-export function factTable(facts: readonly Fact[]): string {
-  return table(
-    ['measured on', ''],
-    ['-', '-'],
-    facts.map(([name, value]) => [name, value]),
-  )
 }
 
 const REPRODUCE = `## How to reproduce
@@ -111,45 +121,47 @@ node test/bench/bench.ts --quick        # about 1 minute: only shows that it wor
 It needs etcd, kube-apiserver and kubectl in \`$KUBEBUILDER_ASSETS\`, and for the comparison Go and
 \`../shared/peer-clientgo\`. Let the machine do nothing else meanwhile. It ends with exit code 1 where a target is missed.`
 
-/** A section as paragraphs. `heading`: how deep it stands. */
-export function describe(section: Section, heading = '##'): string[] {
-  const { title, about, shape, rows, notes, failure } = section
+export function bullets(lines: readonly string[]): string {
+  return lines.map((line) => `- ${line}`).join('\n')
+}
+
+/** A section as paragraphs. */
+export function describe(section: Section, heading: '##' | '###'): string[] {
+  const { title, about, rows, notes, failure } = section
   return [
     `${heading} ${title}`,
-    about.map((line) => `- ${line}`).join('\n'),
+    bullets(about),
     ...(failure === undefined
       ? []
       : [`**MISSED: this measurement broke off:**\n\n\`\`\`text\n${failure.slice(0, 2_000)}\n\`\`\``]),
-    ...(rows.length === 0 ? [] : [shape === 'spread' ? spread(rows) : figures(rows)]),
-    ...(notes.length === 0 ? [] : [notes.map((line) => `- ${line}`).join('\n')]),
+    ...(rows.length === 0 ? [] : [rows[0]?.isFigure ? figures(rows) : spreads(rows)]),
+    ...(notes.length === 0 ? [] : [bullets(notes)]),
   ]
 }
 
-function spread(rows: readonly Row[]): string {
+function spreads(rows: readonly Row[]): string {
   const head = ['', 'unit', 'n', 'min', 'median', 'p95', 'p99', 'max', 'target', '']
-  return table(head, ['-', '-', ...Array(6).fill('-:'), '-', '-'], rows.map(spreadRow))
-}
-
-function spreadRow(row: Row): string[] {
-  const { what, unit, values, target } = row
-  const numbers =
-    values.length === 0
-      ? ['0', '', '', '', '', '']
-      : Object.values(summarise(values)).map((value, column) => (column === 0 ? `${value}` : show(value)))
-  return [what, unit, ...numbers, target?.text ?? '', verdictOf(row)]
+  return table(
+    head,
+    ['-', '-', ...Array(6).fill('-:'), '-', '-'],
+    rows.map((row) => {
+      const { what, unit, values, target } = row
+      const numbers =
+        values.length === 0 ? ['0', '', '', '', '', ''] : Object.values(summarise(values)).map(show)
+      return [what, unit, ...numbers, target?.text ?? '', verdictOf(row)]
+    }),
+  )
 }
 
 function figures(rows: readonly Row[]): string {
   return table(
     ['', '', 'unit', 'target', ''],
     ['-', '-:', '-', '-', '-'],
-    rows.map((row) => [
-      row.what,
-      row.values[0] === undefined ? 'nothing' : show(row.values[0]),
-      row.unit,
-      row.target?.text ?? '',
-      verdictOf(row),
-    ]),
+    rows.map((row) => {
+      const { what, unit, values, target } = row
+      const value = values[0] === undefined ? 'nothing' : show(values[0])
+      return [what, value, unit, target?.text ?? '', verdictOf(row)]
+    }),
   )
 }
 
@@ -159,7 +171,7 @@ function verdictOf(row: Row): string {
 }
 
 /** As many digits as the measurement is worth. */
-export function show(value: number): string {
+function show(value: number): string {
   if (Number.isInteger(value)) return `${value}`
   return value.toFixed(Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 1 ? 1 : 2)
 }

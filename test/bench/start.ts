@@ -1,60 +1,60 @@
-import { deployRights } from '../harness/control-plane.ts'
+import { join } from 'node:path'
 import { LoggedProcess } from '../harness/logged-process.ts'
-import { programs } from './ours.ts'
-import { atMost, type Section } from './report.ts'
-import { end, say, type Testbed } from './testbed.ts'
+import { commandLine } from '../harness/replica.ts'
+import { ApiServerScene } from '../harness/scene.ts'
+import { freePort } from '../support/free-port.ts'
+import { atMost, measured, type Section, spread } from './report.ts'
+import { say, type Testbed } from './testbed.ts'
 
-const LIMIT_MS = 400
+const NODE = [process.execPath, '--eval', 'console.log("{}"); setInterval(() => {}, 2 ** 30)']
 
 /** Starts agents one after the other, each with nothing beside it. */
 export async function measureStarts(testbed: Testbed, count: number): Promise<Section> {
-  const agents: number[] = []
-  const nodes: number[] = []
-  let failure: string | undefined
-  try {
-    const namespace = await testbed.plane.newNamespace()
-    const kubeconfig = await deployRights(testbed.plane, namespace)
-    for (let n = 1; n <= count; n++) {
-      const place = { namespace, kubeconfig, identity: `start-${n}`, beats: testbed.path('beats') }
-      const { agent } = await programs(testbed, place)
-      agents.push(await timed(testbed, agent, (one) => one.event('campaigning')))
-      nodes.push(await timed(testbed, NODE, (one) => one.find('a line', () => true)))
-      say(
-        `agent start ${n}/${count}: ${agents.at(-1)?.toFixed(0)} ms (node alone: ${nodes.at(-1)?.toFixed(0)} ms)`,
-      )
-    }
-  } catch (error) {
-    failure = (error as Error).message
-  }
-  return {
+  const agents = spread('spawn → `campaigning`', 'ms', atMost(400, 'ms'))
+  const nodes = spread('node alone: spawn → first line', 'ms')
+  const section: Section = {
     title: 'Agent start',
-    shape: 'spread',
     about: [
       'From the spawn of `agent` to the receipt of its `campaigning` line, monotonic clock, one after the other.',
       '**node alone**: the same for a program that only writes one line, which the agent cannot go below.',
     ],
-    rows: [
-      { what: 'spawn → `campaigning`', unit: 'ms', values: agents, target: atMost(LIMIT_MS, 'ms') },
-      { what: 'node alone: spawn → first line', unit: 'ms', values: nodes },
-    ],
+    rows: [agents, nodes],
     notes: [],
-    ...(failure === undefined ? {} : { failure }),
   }
+  await measured(section, () =>
+    testbed.onScene(ApiServerScene.open(testbed.plane), async (scene) => {
+      for (let n = 1; n <= count; n++) {
+        agents.values.push(await timed(await agentOf(testbed, scene, `start-${n}`), scene, 'campaigning'))
+        nodes.values.push(await timed(NODE, scene))
+        say(`agent start ${n}/${count}: ${agents.values.at(-1)?.toFixed(0)} ms`)
+      }
+    }),
+  )
+  return section
 }
 
-const NODE = [process.execPath, '--eval', 'console.log("{}"); setInterval(() => {}, 2 ** 30)']
+async function agentOf(testbed: Testbed, scene: ApiServerScene, identity: string): Promise<string[]> {
+  const { namespace, log: beats } = scene
+  const options = { ...testbed.direct(scene, identity), namespace, beats }
+  const { agent } = commandLine(options, await freePort(), await freePort())
+  const place = ['launcher.sock', 'state'].map((name) => join(scene.path(identity), name))
+  return [
+    process.execPath,
+    testbed.main,
+    'agent',
+    ...agent,
+    `--socket=${place[0]}`,
+    `--state-dir=${place[1]}`,
+  ]
+}
 
-async function timed(
-  testbed: Testbed,
-  command: readonly string[],
-  said: (one: LoggedProcess) => Promise<unknown>,
-): Promise<number> {
+/** Milliseconds until the line of an event, or until any. */
+async function timed(command: readonly string[], scene: ApiServerScene, event?: string): Promise<number> {
   const begun = performance.now()
-  const one = testbed.keep(new LoggedProcess('start', command, testbed.env))
-  try {
-    await said(one)
-    return performance.now() - begun
-  } finally {
-    await end(one)
-  }
+  const one = new LoggedProcess('start', command)
+  scene.atEnd(() => one.stop())
+  await one.find(event ?? 'a line', (line) => line.event === event)
+  const took = performance.now() - begun
+  await one.stop()
+  return took
 }

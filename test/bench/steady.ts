@@ -1,220 +1,180 @@
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { deployRights } from '../harness/control-plane.ts'
 import { LoggedProcess } from '../harness/logged-process.ts'
-import { Contest } from './contest.ts'
-import type { OurSide } from './ours.ts'
-import { BarePod } from './ours.ts'
-import type { PeerSide } from './peer.ts'
-import { atMost, type Row, type Section, type Target } from './report.ts'
-import type { Sizes } from './sizes.ts'
-import { end, say, type Testbed } from './testbed.ts'
+import { podObstacle } from '../harness/pod.ts'
+import { ApiServerScene } from '../harness/scene.ts'
+import { Contest, type ourSide, type Side } from './contest.ts'
+import { atMost, figure, measured, type Row, type Section, spread, type Target } from './report.ts'
+import { say, type Testbed } from './testbed.ts'
 
-/** A process that is looked at, and who asks the API server in its name. */
+/** In milliseconds. */
+export interface Times {
+  readonly settleMs: number
+  readonly windowMs: number
+  readonly sampleMs: number
+}
+
+/** A process that is looked at. */
 interface Watched {
   readonly what: string
   readonly pid: number
+  /** Who asks the API server in its name; without it it does not talk to that. */
   readonly client?: { readonly userAgent?: string; readonly user?: string }
+  /** In MB; without it, it is shown for comparison. */
+  readonly limitMb?: number
 }
 
-export interface Steady {
-  readonly what: string
-  /** In MB, one value each few seconds. */
-  readonly resident: number[]
-  /** Of one core, in percent, over the whole window. */
-  readonly cpu: number
-  /** A minute, watches not counted; `undefined`: it does not talk to the API server. */
-  readonly requests: number | undefined
-  /** Since it started. */
-  readonly watches: number | undefined
-}
+const AGENT = { limitMb: 95 }
+const LAUNCHER = { limitMb: 70 }
+/** In percent of a core, of agent and launcher together: 0.3 and 0.1 s a minute. */
+const CPU_PERCENT = { leader: 0.5, follower: 0.17 }
+const RENEWALS_A_MINUTE = 30
 
-/** Leader and follower of both sides while nothing happens. Rejects where they cannot be brought to that. */
+/** Leader and follower of both sides while nothing happens. */
 export async function measureSteady(
   testbed: Testbed,
-  ours: OurSide,
-  peer: PeerSide | string,
-  sizes: Sizes['steady'],
-): Promise<Steady[]> {
-  const closing: (() => Promise<void>)[] = []
-  try {
-    const watched = [
-      ...(await startOurs(testbed, ours, closing)),
-      ...(typeof peer === 'string' ? [] : await startPeer(testbed, peer, closing)),
-      startNode(testbed, closing),
-    ]
-    say(`steady: waiting ${sizes.settleMs / 1000} s for everything to settle`)
-    await sleep(sizes.settleMs)
-    say(`steady: looking for ${sizes.windowMs / 1000} s`)
-    return await look(testbed, watched, sizes)
-  } finally {
-    for (const close of closing.reverse()) await close()
+  ours: ReturnType<typeof ourSide>,
+  peer: Side | undefined,
+  times: Times,
+): Promise<Section[]> {
+  const seconds = times.windowMs / 1000
+  const requests: Row[] = []
+  const memory: Row[] = []
+  const cpu: Row[] = []
+  const load: Section = {
+    title: 'Load on the API server',
+    about: [
+      `Requests in ${seconds} s in which nothing happens, ${times.settleMs / 1000} s after the start, a minute; from kube-apiserver’s audit log, which knows each candidate by its user agent (client-go: by its ServiceAccount).`,
+      `A leader renews each 2 s: ${RENEWALS_A_MINUTE} a minute, one more or less by where the window falls.`,
+    ],
+    rows: requests,
+    notes: [],
   }
+  await measured(load, async () => {
+    const obstacle = podObstacle()
+    if (obstacle !== undefined) throw new Error(obstacle)
+    await withOurs(testbed, ours, (own) =>
+      withPeer(testbed, peer, (other) => look(testbed, [...own, ...other], times, { requests, memory, cpu })),
+    )
+  })
+  return [
+    load,
+    {
+      title: 'Memory',
+      about: [
+        `Resident memory (VmRSS, 1 MB = 10⁶ bytes) of \`agent\` and \`launch\` as two programs, as in a pod, each ${times.sampleMs / 1000} s in the same window.`,
+      ],
+      rows: memory,
+      notes: [],
+    },
+    {
+      title: 'Idle CPU',
+      about: [
+        'Processor time of all threads in the same window, as a share of one core. The leader’s agent renews and asks its workload’s health once a second.',
+      ],
+      rows: cpu,
+      notes: [],
+    },
+  ]
+}
+
+async function withOurs(
+  testbed: Testbed,
+  ours: ReturnType<typeof ourSide>,
+  look: (watched: Watched[]) => Promise<void>,
+): Promise<void> {
+  const opened = ApiServerScene.open(testbed.plane)
+  const beats = await testbed.onScene(opened, async (scene) => {
+    const pod = (identity: string) => scene.pod(identity, testbed.direct(scene, identity))
+    const leader = await pod('steady-leader')
+    await leader.agent.event('serving')
+    const follower = await pod('steady-follower')
+    await follower.agent.event('standby_ready')
+    await look([
+      { what: 'agent, leader', pid: leader.agent.pid, client: { userAgent: '(steady-leader)' }, ...AGENT },
+      {
+        what: 'agent, follower',
+        pid: follower.agent.pid,
+        client: { userAgent: '(steady-follower)' },
+        ...AGENT,
+      },
+      { what: 'launcher, leader', pid: leader.launcherPid(), ...LAUNCHER },
+      { what: 'launcher, follower', pid: follower.launcherPid(), ...LAUNCHER },
+    ])
+  })
+  ours.beats.push(beats)
+}
+
+/** The peer's, where there is one, and a Node with nothing to do: what agent and launcher cannot go below. */
+async function withPeer(
+  testbed: Testbed,
+  peer: Side | undefined,
+  look: (watched: Watched[]) => Promise<void>,
+): Promise<void> {
+  const node = new LoggedProcess('node', [process.execPath, '--eval', 'setInterval(() => {}, 2 ** 30)'])
+  const idle = { what: 'node with nothing to do', pid: node.pid }
+  await testbed.using(
+    () => node.stop(),
+    () =>
+      peer === undefined
+        ? look([idle])
+        : Contest.play(testbed, peer, 2, async (contest) => {
+            const one = (role: string, { pid, name }: LoggedProcess) => {
+              const user = `system:serviceaccount:${contest.ground.namespace}:${name}`
+              return { what: `client-go, ${role}`, pid, client: { user } }
+            }
+            const followers = contest.followers().map((follower) => one('follower', follower))
+            await look([one('leader', contest.leader()), ...followers, idle])
+          }),
+  )
 }
 
 async function look(
   testbed: Testbed,
   watched: readonly Watched[],
-  sizes: Sizes['steady'],
-): Promise<Steady[]> {
+  { settleMs, windowMs, sampleMs }: Times,
+  rows: Readonly<Record<'requests' | 'memory' | 'cpu', Row[]>>,
+): Promise<void> {
+  say(`steady: ${(settleMs + windowMs) / 1000} s in which nothing happens`)
+  await sleep(settleMs)
   const from = Date.now()
   const begun = performance.now()
   const before = watched.map(({ pid }) => cpuSeconds(pid))
-  const resident: number[][] = watched.map(({ pid }) => [residentMb(pid)])
-  for (let at = sizes.sampleMs; at <= sizes.windowMs; at += sizes.sampleMs) {
-    await sleep(begun + at - performance.now())
-    for (const [n, { pid }] of watched.entries()) resident[n]!.push(residentMb(pid))
+  const samples = watched.map(({ what, limitMb }) =>
+    spread(what, 'MB', limitMb === undefined ? undefined : atMost(limitMb, 'MB')),
+  )
+  for (let at = 0; at <= windowMs; at += sampleMs) {
+    await sleep(Math.max(0, begun + at - performance.now()))
+    for (const [n, { pid }] of watched.entries()) samples[n]!.values.push(residentMb(pid))
   }
-  const after = watched.map(({ pid }) => cpuSeconds(pid))
+  const used = watched.map(({ pid }, n) => cpuSeconds(pid) - before[n]!)
   const took = performance.now() - begun
-  const to = from + took
   // What came in within the window may still be on its way to the log.
   await sleep(1_000)
-  return watched.map(({ what, client }, n) => {
-    const all = client === undefined ? undefined : testbed.plane.requests(client)
-    const within = all?.filter(
-      ({ verb, at }) => verb !== 'watch' && Date.parse(at) >= from && Date.parse(at) < to,
+
+  rows.memory.push(...samples)
+  const percent = used.map((seconds) => (seconds / took) * 1e5)
+  rows.cpu.push(...watched.map(({ what }, n) => figure(what, '% of a core', percent[n])))
+  for (const role of ['leader', 'follower'] as const) {
+    const isOurs = ({ what, limitMb }: Watched) => limitMb !== undefined && what.endsWith(role)
+    const together = percent.filter((_, n) => isOurs(watched[n]!)).reduce((sum, one) => sum + one, 0)
+    const target = atMost(CPU_PERCENT[role], '%')
+    rows.cpu.push(figure(`agent and launcher, ${role}`, '% of a core', together, target))
+  }
+  for (const { what, client, limitMb } of watched) {
+    if (client === undefined) continue
+    const all = testbed.plane.requests(client)
+    const isWithin = ({ at }: { at: string }) => Date.parse(at) >= from && Date.parse(at) < from + took
+    const asked = all.filter((one) => one.verb !== 'watch' && isWithin(one)).length
+    const watches = all.filter(({ verb }) => verb === 'watch').length
+    const renewals = about(RENEWALS_A_MINUTE, 60_000 / windowMs)
+    const target = what.endsWith('leader') ? renewals : atMost(0, 'a minute')
+    const ifOurs = (one: Target) => (limitMb === undefined ? undefined : one)
+    rows.requests.push(
+      figure(`${what}: requests beside watches`, 'a minute', (asked * 60_000) / took, ifOurs(target)),
+      figure(`${what}: watches opened since its start`, '', watches, ifOurs(about(1, 0))),
     )
-    return {
-      what,
-      resident: resident[n]!,
-      cpu: ((after[n]! - before[n]!) / took) * 1e5,
-      requests: within && (within.length * 60_000) / took,
-      watches: all?.filter(({ verb }) => verb === 'watch').length,
-    }
-  })
-}
-
-async function startOurs(
-  testbed: Testbed,
-  ours: OurSide,
-  closing: (() => Promise<void>)[],
-): Promise<Watched[]> {
-  const namespace = await testbed.plane.newNamespace()
-  const kubeconfig = await deployRights(testbed.plane, namespace)
-  const place = { namespace, kubeconfig, beats: ours.newBeats() }
-  const leader = await BarePod.start(testbed, { ...place, identity: 'steady-leader' })
-  closing.push(() => leader.close())
-  await leader.leads()
-  const follower = await BarePod.start(testbed, { ...place, identity: 'steady-follower' })
-  closing.push(() => follower.close())
-  await follower.standsBy()
-  return [
-    { what: 'agent, leader', pid: leader.agent.pid, client: { userAgent: '(steady-leader)' } },
-    { what: 'agent, follower', pid: follower.agent.pid, client: { userAgent: '(steady-follower)' } },
-    { what: 'launcher, leader', pid: leader.launcher.pid },
-    { what: 'launcher, follower', pid: follower.launcher.pid },
-  ]
-}
-
-async function startPeer(
-  testbed: Testbed,
-  peer: PeerSide,
-  closing: (() => Promise<void>)[],
-): Promise<Watched[]> {
-  const contest = await Contest.open(testbed, peer, 2)
-  closing.push(() => contest.close())
-  const leader = contest.leader()
-  return [leader, ...contest.followers()].map((one) => ({
-    what: `client-go, ${one === leader ? 'leader' : 'follower'}`,
-    pid: one.process.pid,
-    client: { user: `system:serviceaccount:${contest.namespace}:${one.identity}` },
-  }))
-}
-
-/** Node with nothing to do: what agent and launcher cannot go below. */
-function startNode(testbed: Testbed, closing: (() => Promise<void>)[]): Watched {
-  const command = [process.execPath, '--eval', 'setInterval(() => {}, 2 ** 30)']
-  const node = testbed.keep(new LoggedProcess('node', command))
-  closing.push(() => end(node))
-  return { what: 'node with nothing to do', pid: node.pid }
-}
-
-const AGENT_MB = 95
-const LAUNCHER_MB = 70
-/** Of agent and launcher together: 0.3 and 0.1 s a minute. */
-const CPU_PERCENT = { leader: 0.5, follower: 0.17 }
-const RENEWALS_A_MINUTE = 30
-
-const isOurs = ({ what }: Steady) => /^(agent|launcher)/.test(what)
-
-/** What was seen while nothing happened, as tables. */
-export function steadySections(
-  all: readonly Steady[],
-  sizes: Sizes['steady'],
-  notes: readonly string[],
-): Section[] {
-  const seconds = sizes.windowMs / 1000
-  const settled = sizes.settleMs / 1000
-  return [
-    {
-      title: 'Load on the API server',
-      shape: 'figure',
-      about: [
-        `Requests in ${seconds} s in which nothing happens, ${settled} s after the start, a minute; from kube-apiserver’s audit log, which knows each candidate by its user agent (client-go: by its ServiceAccount).`,
-        `A leader renews each 2 s: ${RENEWALS_A_MINUTE} a minute, one more or less by where the window falls.`,
-      ],
-      rows: all.flatMap((one) => requestRows(one, seconds)),
-      notes,
-    },
-    {
-      title: 'Memory',
-      shape: 'spread',
-      about: [
-        `Resident memory (VmRSS, 1 MB = 10⁶ bytes) of \`agent\` and \`launch\` as two programs, as in a pod, each ${sizes.sampleMs / 1000} s in the same window.`,
-      ],
-      rows: all.map((one) => ({
-        what: one.what,
-        unit: 'MB',
-        values: one.resident,
-        ...(isOurs(one)
-          ? { target: atMost(one.what.startsWith('agent') ? AGENT_MB : LAUNCHER_MB, 'MB') }
-          : {}),
-      })),
-      notes,
-    },
-    {
-      title: 'Idle CPU',
-      shape: 'figure',
-      about: [
-        'Processor time of all threads in the same window, as a share of one core. The leader’s agent renews and asks its workload’s health once a second.',
-      ],
-      rows: [
-        ...all.map((one) => ({ what: one.what, unit: '% of a core', values: [one.cpu] })),
-        ...(['leader', 'follower'] as const).map((role) => ({
-          what: `agent and launcher, ${role}`,
-          unit: '% of a core',
-          values: together(all.filter((one) => isOurs(one) && one.what.endsWith(role))),
-          target: atMost(CPU_PERCENT[role], '%'),
-        })),
-      ],
-      notes,
-    },
-  ]
-}
-
-function together(some: readonly Steady[]): number[] {
-  return some.length === 0 ? [] : [some.reduce((sum, { cpu }) => sum + cpu, 0)]
-}
-
-function requestRows(one: Steady, seconds: number): Row[] {
-  if (one.requests === undefined || one.watches === undefined) return []
-  const leads = one.what.endsWith('leader')
-  const target = leads ? about(RENEWALS_A_MINUTE, 60 / seconds) : atMost(0, 'a minute')
-  return [
-    {
-      what: `${one.what}: requests beside watches`,
-      unit: 'a minute',
-      values: [one.requests],
-      ...(isOurs(one) ? { target } : {}),
-    },
-    {
-      what: `${one.what}: watches opened since its start`,
-      unit: '',
-      values: [one.watches],
-      ...(isOurs(one) ? { target: about(1, 0) } : {}),
-    },
-  ]
+  }
 }
 
 function about(wanted: number, slack: number): Target {
@@ -230,7 +190,7 @@ function about(wanted: number, slack: number): Target {
 const TICKS = 100
 
 /** Resident memory (VmRSS) in MB of 10^6 bytes. Throws where the process is gone. */
-export function residentMb(pid: number): number {
+function residentMb(pid: number): number {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8')
   const kib = /^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]
   if (kib === undefined) throw new Error(`process ${pid} has no memory any more`)
@@ -238,7 +198,7 @@ export function residentMb(pid: number): number {
 }
 
 /** Processor time used so far by all its threads, user and system, in seconds at a resolution of 10 ms. */
-export function cpuSeconds(pid: number): number {
+function cpuSeconds(pid: number): number {
   const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
   // From behind the name, which may hold anything: state is field 3, utime 14, stime 15 (proc_pid_stat(5)).
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')

@@ -1,132 +1,81 @@
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
-import type { LoggedProcess } from '../harness/logged-process.ts'
-import { Guard } from '../harness/server-process.ts'
-import { BUNDLE } from '../support/bundle.ts'
+import type { Beat } from '../harness/judge.ts'
+import type { ApiServerScene } from '../harness/scene.ts'
 
-/** A replica that is told to end has drained, stopped and released by then. */
-const END_WITHIN_MS = 20_000
-
-/** What the bench stands on: the API server, a directory, and the knowledge of everything that it started. */
+/** The API server, and all else that ends with the bench. */
 export class Testbed {
   readonly plane: ControlPlane
-  readonly dir: string
-  /** The bundle, copied, so that a build meanwhile changes nothing. */
+  /** The program that is measured. */
   readonly main: string
-  readonly #processes = new Set<LoggedProcess>()
-  readonly #strays = new Set<number>()
-  readonly #guard: Guard
-  readonly #first: (() => Promise<unknown>)[] = []
-  #files = 0
+  readonly #ends: (() => Promise<unknown>)[] = []
   #closed: Promise<void> | undefined
 
   private constructor(plane: ControlPlane, main: string) {
     this.plane = plane
-    this.dir = mkdtempSync(join(tmpdir(), 'bench-'))
-    this.#guard = new Guard(this.dir)
-    this.main = join(this.dir, 'langflow-leader.mjs')
-    copyFileSync(main, this.main)
-    mkdirSync(join(this.dir, 'tmp'))
+    this.main = main
   }
 
-  /** Throws one sentence where the bundle or the control plane's binaries are missing. */
-  static async open(main = BUNDLE): Promise<Testbed> {
-    if (!existsSync(main)) throw new Error(`there is no ${main}: run \`npm run build\` first`)
-    return new Testbed(await startControlPlane({ audit: true }), main)
-  }
-
-  /** What processes under test are given, so that what a killed one leaves behind goes with the bench. */
-  get env(): NodeJS.ProcessEnv {
-    return { TMPDIR: join(this.dir, 'tmp') }
-  }
-
-  /** A path that nothing has yet. */
-  path(name: string): string {
-    this.#files += 1
-    return join(this.dir, `${name}-${this.#files}`)
-  }
-
-  /** Sees to it that a process does not outlive the bench. Throws where the bench is ending already. */
-  keep<P extends LoggedProcess>(one: P): P {
-    if (this.#closed !== undefined) {
-      one.signal('SIGKILL')
-      throw new Error('the bench is ending')
-    }
-    this.#processes.add(one)
-    void one.exited.then(() => {
-      this.#processes.delete(one)
-      this.#tellGuard()
-    })
-    this.#tellGuard()
-    return one
-  }
-
-  /** The same for a process that another one started, and which nothing else would end. */
-  keepStray(pid: number): void {
-    this.#strays.add(pid)
-    this.#tellGuard()
-  }
-
-  forgetStray(pid: number): void {
-    this.#strays.delete(pid)
-    this.#tellGuard()
-  }
-
-  /** What is to be ended before all else, the latest first. */
-  endFirst(end: () => Promise<unknown>): void {
-    this.#first.push(end)
-  }
-
-  /** On SIGINT and SIGTERM it is closed, and the program ends. */
-  endOnSignals(): void {
+  static async open(main: string): Promise<Testbed> {
+    const testbed = new Testbed(await startControlPlane({ audit: true }), main)
     for (const [signal, code] of [
       ['SIGINT', 130],
       ['SIGTERM', 143],
     ] as const)
-      process.once(signal, () => this.giveUp(signal, code))
+      process.once(signal, () => void testbed.close().finally(() => process.exit(code)))
+    return testbed
   }
 
-  /** Closes it, and ends the program with this exit code. */
-  giveUp(why: string, code: number): void {
-    process.stderr.write(`${why}: ending what was started\n`)
-    void this.close().finally(() => process.exit(code))
+  /** Measures with something that has to end, whether now or because the bench is told to. */
+  async using<R>(close: () => Promise<unknown>, measure: () => Promise<R>): Promise<R> {
+    let closed: Promise<unknown> | undefined
+    const once = () => {
+      closed ??= close()
+      return closed
+    }
+    this.#ends.push(once)
+    try {
+      return await measure()
+    } finally {
+      await once()
+    }
   }
 
-  /** Ends everything that was started; a second call waits for the same end. */
+  /** Plays on a scene of its own, and resolves to what its workloads wrote. */
+  async onScene<S extends ApiServerScene>(
+    opened: Promise<S>,
+    play: (scene: S) => Promise<unknown>,
+  ): Promise<Beat[]> {
+    const scene = await opened
+    let beats: Beat[] = []
+    const close = async () => {
+      beats = await scene.finish()
+    }
+    await this.using(close, () => play(scene))
+    return beats
+  }
+
+  /** What a replica is started with: default timings, and nothing between it and the API server. */
+  direct(scene: ApiServerScene, identity: string) {
+    if (this.#closed !== undefined) throw new Error('the bench is ending')
+    const kubeconfig = scene.kubeconfig(identity, Number(new URL(this.plane.serverUrl).port))
+    return { identity, kubeconfig, main: this.main, flags: [] as readonly string[] }
+  }
+
+  /** Ends everything; a second call waits for the same end. */
   close(): Promise<void> {
     this.#closed ??= this.#close()
     return this.#closed
   }
 
   async #close(): Promise<void> {
-    for (const end of this.#first.reverse()) await end()
-    await Promise.all([...this.#processes].map(end))
+    for (const end of this.#ends.reverse()) await end()
     await this.plane.close()
-    await this.#guard.close()
-    rmSync(this.dir, { recursive: true, force: true })
   }
-
-  #tellGuard(): void {
-    const strays = [...this.#strays].map((pid) => ({ pid, alive: true }))
-    const own = [...this.#processes].map((one) => ({ pid: one.pid, alive: !one.ended }))
-    this.#guard.watch([...own, ...strays])
-  }
-}
-
-/** In the planned way, by SIGKILL if that takes too long. */
-export async function end(one: LoggedProcess): Promise<void> {
-  const timer = setTimeout(() => one.signal('SIGKILL'), END_WITHIN_MS)
-  await one.stop()
-  clearTimeout(timer)
 }
 
 const started = performance.now()
 
 /** Tells on stderr what goes on. */
 export function say(text: string): void {
-  const seconds = Math.round((performance.now() - started) / 1000)
-  const clock = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`
-  process.stderr.write(`${clock.padStart(5)}  ${text}\n`)
+  process.stderr.write(`${((performance.now() - started) / 1000).toFixed(0).padStart(5)} s  ${text}\n`)
 }

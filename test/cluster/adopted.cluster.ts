@@ -4,18 +4,16 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { after, before, describe } from 'node:test'
 import { parseAllDocuments } from 'yaml'
+import { DEPLOY, type Manifest } from '../deploy/manifests.ts'
 import { until } from '../harness/wait.ts'
 import type { Installation } from './installation.ts'
-import { Kube } from './kube.ts'
-import { deletedLeaderHandsOver, onlyLeaderAnswers } from './leadership.ts'
-import type { Manifest, Pod } from './objects.ts'
-import { pick } from './objects.ts'
-import { plainLangflow } from './plain-langflow.ts'
-import { rollOut } from './rollout.ts'
+import { containersOf, Kube } from './kube.ts'
+import { deletedLeaderHandsOver, onlyLeaderAnswers, rollsOut } from './leadership.ts'
 import { scenariosOn } from './scenario.ts'
+import { deploymentOf, plainLangflow } from './workload.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
-const POLICIES = join(ROOT, 'deploy/components/auto-inject')
+const POLICIES = join(DEPLOY, 'components/auto-inject')
 /** The one whose history is followed; also what auto-inject takes by default. */
 const LEASE = 'langflow-leader-lock'
 
@@ -24,34 +22,29 @@ describe('langflow-leader inject, as docs/inject.md says', () => {
 
   scenario('a LangFlow that ran without an agent fails over', deletedLeaderHandsOver)
 
-  scenario('a rollout of it ends with success and one handover', async (one, t) => {
-    const rollout = await rollOut(one, 2)
-    t.diagnostic(JSON.stringify(rollout))
-    assert.notEqual(rollout.statusMs, null)
-    assert.equal(rollout.handovers, 1)
-  })
+  scenario('a rollout of it ends with success and one handover', rollsOut)
 
   scenario('taken out again, it runs without one', async (one) => {
     await one.client.stop()
     await stopped(one)
     await rewrite(one, '--uninject')
-    await one.kubectl('scale', one.workload, '--replicas=1')
-    await one.kubectl('rollout', 'status', one.workload, '--timeout=60s')
-    assert.deepEqual((await one.pods()).map(containersOf), [['langflow']])
+    await one.kubectl('scale', one.name, '--replicas=1')
+    await one.kubectl('rollout', 'status', one.name, '--timeout=60s')
+    assert.deepEqual(await containers(one), [['langflow']])
     assert.equal((await fetch(one.url)).status, 200)
   })
 
   async function adopt(one: Installation, plain: readonly Manifest[]): Promise<void> {
     await one.apply(plain)
-    await one.kubectl('rollout', 'status', one.workload, '--timeout=60s')
-    assert.deepEqual((await one.pods()).map(containersOf), [['langflow'], ['langflow']])
+    await one.kubectl('rollout', 'status', one.name, '--timeout=60s')
+    assert.deepEqual(await containers(one), [['langflow'], ['langflow']])
     await stopped(one)
     await rewrite(one, '--traffic=label', `--lease-name=${LEASE}`)
-    await one.kubectl('scale', one.workload, '--replicas=2')
+    await one.kubectl('scale', one.name, '--replicas=2')
   }
 
   async function stopped(one: Installation): Promise<void> {
-    await one.kubectl('scale', one.workload, '--replicas=0')
+    await one.kubectl('scale', one.name, '--replicas=0')
     await one.kubectl('wait', '--for=delete', 'pods', '--all', '--timeout=60s')
   }
 
@@ -74,7 +67,7 @@ describe('deploy/components/auto-inject', () => {
     const probe = 'auto-inject-probe'
     await kube.kubectl(['create', 'namespace', probe])
     await kube.kubectl(['apply', '-k', join(POLICIES, 'namespace'), `--namespace=${probe}`])
-    const { spec, metadata } = pick(labelled(plainLangflow()), 'Deployment', 'langflow').spec.template
+    const { spec, metadata } = deploymentOf(labelled(plainLangflow())).spec.template
     const pod = { apiVersion: 'v1', kind: 'Pod', metadata: { ...metadata, name: 'probe' }, spec }
     const create = ['create', '--dry-run=server', '--output=json', `--namespace=${probe}`, '-f', '-']
     await until(
@@ -105,14 +98,12 @@ describe('deploy/components/auto-inject', () => {
   }
 
   function labelled(manifests: readonly Manifest[]): readonly Manifest[] {
-    const { metadata } = pick(manifests, 'Deployment', 'langflow').spec.template
+    const { metadata } = deploymentOf(manifests).spec.template
     metadata.labels = { ...metadata.labels, 'langflow-leader/inject': 'true' }
     return manifests
   }
 })
 
-function containersOf({ status }: Pod): string[] {
-  return [...(status.initContainerStatuses ?? []), ...(status.containerStatuses ?? [])].map(
-    ({ name }) => name,
-  )
+async function containers(one: Installation): Promise<string[][]> {
+  return (await one.pods()).map((pod) => containersOf(pod).map(({ name }) => name))
 }

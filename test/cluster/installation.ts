@@ -1,85 +1,102 @@
 import { randomBytes } from 'node:crypto'
+import { createSocket } from 'node:dgram'
+import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { AgentStatus } from '../../agent/observe/status.ts'
+import { build } from '../deploy/kustomize.ts'
+import type { Manifest } from '../deploy/manifests.ts'
 import { askOnce, Client } from '../harness/client.ts'
-import { lateBeats, overlapMs } from '../harness/judge.ts'
+import { type Beat, lateBeats, overlapMs } from '../harness/judge.ts'
 import { mono, until } from '../harness/wait.ts'
-import { Collector } from './collector.ts'
-import type { Kube } from './kube.ts'
+import { changeOf, identityOf, isReady, type Kube, type Pod } from './kube.ts'
 import { type Answer, LeaseHistory, wrongAnswers } from './lease-history.ts'
-import {
-  type EndpointSlice,
-  identityOf,
-  isReady,
-  type List,
-  type Manifest,
-  type Overlay,
-  type Pod,
-  renderOverlay,
-} from './objects.ts'
-import { plainLangflow } from './plain-langflow.ts'
 import { PodLogs } from './pod-logs.ts'
 import {
   asStatefulSet,
+  deploymentOf,
   fitToNode,
   type Kind,
+  plainLangflow,
   STAND_IN,
-  scaled,
+  scale,
   type Traffic,
   type Workload,
 } from './workload.ts'
 
-export interface InstallationOptions extends Partial<Overlay> {
+export interface InstallationOptions {
+  /** A directory of deploy/. */
+  readonly base?: 'base' | 'production'
+  /** Directories of deploy/components/. */
+  readonly components?: readonly string[]
   readonly kind?: Kind
   readonly replicas?: number
   /** Instead of the stand-in. */
   readonly workload?: Workload
   /** Not readiness: its component is added, and it rolls out as deploy/production does. */
   readonly traffic?: Traffic
-  /** Changes what is applied, after everything else. */
-  readonly change?: (manifests: Manifest[]) => void
   /** Is given a LangFlow as others deploy it, without an agent, and installs it: instead of what deploy/ has. */
   readonly adopt?: (one: Installation, plain: readonly Manifest[]) => Promise<void>
+}
+
+/** What became of one change of the pod template. Times in milliseconds. */
+export interface Rollout {
+  /** Until every pod was a new one; `null`: not in time. */
+  readonly allNewMs: number | null
+  /** Terms that began meanwhile. */
+  readonly handovers: number
+  /** Until `kubectl rollout status` ended with success; `null`: it did not. */
+  readonly statusMs: number | null
+  /** The longest time without an answer through the Service. */
+  readonly awayMs: number
+  readonly failed: number
+  readonly calls: number
+  /** During which two acted. */
+  readonly overlapMs: number
+  readonly violations: readonly string[]
 }
 
 /** What production asks for, and a stand-in does without. */
 const NO_DATABASE = 'postgresql://nobody@127.0.0.1:9/none'
 const START_MS = 60_000
-const POD = 'app.kubernetes.io/name=langflow'
+const ALL_NEW_MS = 120_000
+/** How much longer `kubectl rollout status` is given once nothing changes any more; where only the leader is Ready it never ends. */
+const STATUS_MS = { readiness: 2_000, label: 15_000, slice: 15_000 }
 
 /** What deploy/ installs, in a namespace of its own, with a client that never stops asking. */
 export class Installation {
   readonly kube: Kube
-  readonly namespace: string
-  readonly kind: Kind
+  readonly namespace = `leader-${randomBytes(3).toString('hex')}`
   readonly traffic: Traffic
-  readonly collector: Collector
-  readonly lease: LeaseHistory
-  readonly logs: PodLogs
+  /** `deployment/langflow`, or what stands for it. */
+  readonly name: string
+  /** That every stand-in executes, whatever becomes of its pod. */
+  readonly beats: Beat[] = []
+  readonly lease = new LeaseHistory()
+  readonly logs = new PodLogs(this.namespace)
   client!: Client<Answer>
   /** Of the Service. */
   url = ''
+  readonly #options: InstallationOptions
   readonly #workload: Workload
+  readonly #socket = createSocket({ type: 'udp4', recvBufferSize: 2 ** 20 })
   readonly #end = new AbortController()
   #changes = 0
 
-  private constructor(kube: Kube, namespace: string, collector: Collector, options: InstallationOptions) {
+  private constructor(kube: Kube, options: InstallationOptions) {
     this.kube = kube
-    this.namespace = namespace
-    this.kind = options.kind ?? 'Deployment'
+    this.#options = options
     this.traffic = options.traffic ?? (options.base === 'production' ? 'label' : 'readiness')
+    this.name = `${options.kind ?? 'Deployment'}/langflow`.toLowerCase()
     this.#workload = options.workload ?? STAND_IN
-    this.collector = collector
-    this.lease = LeaseHistory.follow(kube, namespace, this.#end.signal)
-    this.logs = new PodLogs(namespace)
+    this.lease.follow(kube, this.namespace, this.#end.signal)
+    this.#socket.on('message', (message) => this.beats.push(JSON.parse(message.toString()) as Beat))
   }
 
   /** Applies it all, and resolves once the first leader answers through the Service. */
   static async start(kube: Kube, options: InstallationOptions = {}): Promise<Installation> {
-    const namespace = `leader-${randomBytes(3).toString('hex')}`
-    const collector = await Collector.open()
-    const one = new Installation(kube, namespace, collector, options)
+    const one = new Installation(kube, options)
     try {
-      await one.#apply(options)
+      await one.#apply()
       await one.served(0, one.#workload.startMs)
     } catch (error) {
       process.stderr.write(`${await one.evidence()}\n`)
@@ -89,37 +106,26 @@ export class Installation {
     return one
   }
 
-  async #apply(options: InstallationOptions): Promise<void> {
-    const { kube, namespace, kind, traffic, collector } = this
-    const rendered = options.adopt
-      ? plainLangflow()
-      : await renderOverlay(kube, {
-          base: options.base ?? 'base',
-          components: [
-            ...(traffic === 'readiness' || options.base === 'production' ? [] : [`traffic-${traffic}`]),
-            ...(options.components ?? []),
-          ],
-          images: options.images ?? {},
-        })
-    const served = this.#workload.prepare(rendered, `${kube.nodeAddress}:${collector.port}`)
-    fitToNode(served)
-    scaled(served, options.replicas ?? 2, traffic)
-    const manifests = kind === 'StatefulSet' ? asStatefulSet(served, traffic) : served
-    options.change?.(manifests)
-    const own: Manifest[] = [
-      {
-        apiVersion: 'v1',
-        kind: 'Namespace',
-        metadata: { name: namespace, labels: { 'pod-security.kubernetes.io/enforce': 'restricted' } },
-      },
-      ...(options.adopt ? [] : [secretFor(options)]),
-    ]
-    await this.apply(own)
-    await (options.adopt?.(this, manifests) ?? this.apply(manifests))
-    const service = await kube.get<{ spec: { clusterIP: string } }>(
-      `/api/v1/namespaces/${namespace}/services/langflow`,
-    )
-    this.url = `http://${service.spec.clusterIP}:7860`
+  async #apply(): Promise<void> {
+    const { kube, traffic } = this
+    const { base = 'base', components = [], replicas = 2, kind, adopt } = this.#options
+    const mode = traffic === 'readiness' || base === 'production' ? [] : [`traffic-${traffic}`]
+    const manifests = adopt ? plainLangflow() : await rendered(base, [...mode, ...components])
+    const deployment = deploymentOf(manifests)
+    await once(this.#socket.bind(0), 'listening')
+    const beside = this.#workload.prepare(deployment, `${kube.nodeAddress}:${this.#socket.address().port}`)
+    fitToNode(manifests)
+    scale(deployment, replicas, traffic)
+    if (kind === 'StatefulSet') asStatefulSet(deployment, traffic)
+    const labels = { 'pod-security.kubernetes.io/enforce': 'restricted' }
+    await this.apply([
+      { apiVersion: 'v1', kind: 'Namespace', metadata: { name: this.namespace, labels } },
+      ...(adopt ? [] : [secretFor(base)]),
+      ...beside,
+    ])
+    await (adopt ? adopt(this, manifests) : this.apply(manifests))
+    const address = ['get', 'service', 'langflow', '--output=jsonpath={.spec.clusterIP}']
+    this.url = `http://${await this.kubectl(...address)}:7860`
     const { path, read } = this.#workload
     const target = { to: 'langflow', url: `${this.url}${path}` }
     this.client = new Client({ everyMs: 50, withinMs: 5_000, target: () => target, read })
@@ -127,7 +133,12 @@ export class Installation {
 
   /** In its namespace. */
   async apply(manifests: readonly Manifest[]): Promise<void> {
-    const items = manifests.map((one) => inNamespace(one, this.namespace))
+    const { namespace } = this
+    const items = manifests.map((manifest) => {
+      if (manifest.kind === 'Namespace') return manifest
+      const subjects = manifest.subjects?.map((one: object) => ({ ...one, namespace }))
+      return { ...manifest, metadata: { ...manifest.metadata, namespace }, ...(subjects && { subjects }) }
+    })
     await this.kube.kubectl(['apply', '-f', '-'], JSON.stringify({ apiVersion: 'v1', kind: 'List', items }))
   }
 
@@ -136,32 +147,19 @@ export class Installation {
     return this.kube.kubectl([`--namespace=${this.namespace}`, ...args])
   }
 
-  /** The same, ended with `signal`. */
-  kubectlUntil(signal: AbortSignal, ...args: string[]): Promise<string> {
-    return this.kube.kubectl([`--namespace=${this.namespace}`, ...args], '', signal)
-  }
-
-  /** `deployment/langflow`, or what stands for it. */
-  get workload(): string {
-    return `${this.kind.toLowerCase()}/langflow`
-  }
-
   async pods(): Promise<readonly Pod[]> {
-    const path = `/api/v1/namespaces/${this.namespace}/pods?labelSelector=${encodeURIComponent(POD)}`
-    return (await this.kube.get<List<Pod>>(path)).items
-  }
-
-  async endpoints(): Promise<EndpointSlice['endpoints']> {
-    const of = encodeURIComponent('kubernetes.io/service-name=langflow')
-    const path = `/apis/discovery.k8s.io/v1/namespaces/${this.namespace}/endpointslices?labelSelector=${of}`
-    return (await this.kube.get<List<EndpointSlice>>(path)).items.flatMap(({ endpoints }) => endpoints ?? [])
+    const path = `/api/v1/namespaces/${this.namespace}/pods?labelSelector=app.kubernetes.io/name%3Dlangflow`
+    return (await this.kube.get<{ items: Pod[] }>(path)).items
   }
 
   async status(pod: Pod): Promise<AgentStatus> {
-    const answer = await fetch(`http://${pod.status.podIP}:8090/status`, {
-      signal: AbortSignal.timeout(2_000),
-    })
+    const signal = AbortSignal.timeout(2_000)
+    const answer = await fetch(`http://${pod.status.podIP}:8090/status`, { signal })
     return (await answer.json()) as AgentStatus
+  }
+
+  async statuses(): Promise<AgentStatus[]> {
+    return Promise.all((await this.pods()).map((pod) => this.status(pod)))
   }
 
   /** The pod that the Lease names. Rejects where there is none. */
@@ -170,12 +168,6 @@ export class Installation {
     if (found === undefined)
       throw new Error(`the Lease names ${this.lease.holder || 'nobody'}, which is no pod`)
     return found
-  }
-
-  async followers(): Promise<Pod[]> {
-    return (await this.pods()).filter(
-      (pod) => identityOf(pod) !== this.lease.holder && pod.metadata.deletionTimestamp === undefined,
-    )
   }
 
   /** Resolves once an answer of at least this epoch came through the Service. */
@@ -194,6 +186,8 @@ export class Installation {
       () => this.#isSettled(replicas).catch(() => false),
       withinMs,
     )
+    const from = mono()
+    await until('an answer through the Service', () => this.client.answered(from) > 0, START_MS)
   }
 
   async #isSettled(replicas: number): Promise<boolean> {
@@ -206,54 +200,74 @@ export class Installation {
     return (
       leaders.length === 1 &&
       standbys.length === replicas - 1 &&
-      ready === (this.traffic === 'readiness' ? 1 : replicas) &&
-      (await this.answeredSince(mono()))
+      ready === (this.traffic === 'readiness' ? 1 : replicas)
     )
   }
 
   /** Resolves once all have been Ready for as long as a rollout waits for it. */
   async available(replicas: number): Promise<void> {
-    const path = `/apis/apps/v1/namespaces/${this.namespace}/${this.kind.toLowerCase()}s/langflow`
-    await until(
-      `${replicas} available replicas`,
-      async () => {
-        const { status } = await this.kube.get<{ status: { availableReplicas?: number } }>(path)
-        return status.availableReplicas === replicas
-      },
-      START_MS,
-    )
-  }
-
-  private async answeredSince(from: number): Promise<boolean> {
-    await until(
-      'an answer through the Service',
-      () => this.client.calls.some(({ answer, sentAt }) => answer !== null && sentAt >= from),
-      2_000,
-    )
-    return true
+    const wanted = `--for=jsonpath={.status.availableReplicas}=${replicas}`
+    await this.kubectl('wait', wanted, this.name, '--timeout=60s')
   }
 
   /** Changes the pod template, and returns what its pods carry from now on. */
-  async changeTemplate(): Promise<string> {
+  async #changeTemplate(): Promise<string> {
     this.#changes += 1
     const change = String(this.#changes)
     const patch = { spec: { template: { metadata: { annotations: { 'test/change': change } } } } }
-    await this.kubectl('patch', this.workload, '--patch', JSON.stringify(patch))
+    await this.kubectl('patch', this.name, '--patch', JSON.stringify(patch))
     return change
   }
 
+  /** Changes the pod template, and resolves once all is settled again or cannot become so. `withinMs`: how long all new pods may take. */
+  async rollOut(replicas = 2, withinMs = ALL_NEW_MS): Promise<Rollout> {
+    await this.settled(replicas, withinMs)
+    await this.available(this.traffic === 'readiness' ? 1 : replicas)
+    const { epoch } = this.lease
+    const beatsBefore = this.beats.length
+    const giveUp = new AbortController()
+    const from = mono()
+    const change = await this.#changeTemplate()
+    const took = (awaited: Promise<unknown>) =>
+      awaited.then(
+        () => mono() - from,
+        () => null,
+      )
+    const args = [`--namespace=${this.namespace}`, 'rollout', 'status', this.name, '--timeout=10m']
+    const status = took(this.kube.kubectl(args, '', giveUp.signal))
+    const isNew = (pod: Pod) => changeOf(pod) === change && !pod.metadata.deletionTimestamp
+    const areNew = async () => {
+      const pods = await this.pods().catch(() => [])
+      return pods.length === replicas && pods.every(isNew)
+    }
+    const allNewMs = await took(until('every pod is a new one', areNew, withinMs))
+    // Where it is stuck, this is what it is stuck in.
+    await this.settled(replicas, allNewMs === null ? 1_000 : withinMs).catch(() => {})
+    await Promise.race([status, sleep(STATUS_MS[this.traffic], undefined, { ref: false })])
+    giveUp.abort()
+    const tally = this.client.since(from)
+    return {
+      allNewMs,
+      handovers: this.lease.epoch - epoch,
+      statusMs: await status,
+      awayMs: tally.longestSilenceMs,
+      failed: tally.failed,
+      calls: tally.calls,
+      overlapMs: overlapMs(this.beats.slice(beatsBefore)),
+      violations: this.violations(),
+    }
+  }
+
   /** Asks a pod itself, past the Service. */
-  askPod(pod: Pod, path: string, withinMs?: number): Promise<Answer> {
-    const more = withinMs === undefined ? {} : { withinMs }
-    return askOnce(`http://${pod.status.podIP}:7860${path}`, this.#workload.read, more)
+  askPod(pod: Pod, path: string, withinMs = 5_000): Promise<Answer> {
+    return askOnce(`http://${pod.status.podIP}:7860${path}`, this.#workload.read, { withinMs })
   }
 
   /** What must never be, of all that was seen until now; empty: nothing. */
   violations(): string[] {
-    const { beats } = this.collector
-    const overlap = overlapMs(beats)
+    const overlap = overlapMs(this.beats)
     // What runs without an agent belongs to no term.
-    const late = lateBeats(beats.filter(({ replica }) => replica !== undefined))
+    const late = lateBeats(this.beats.filter(({ replica }) => replica !== undefined))
     return [
       ...(overlap > 0 ? [`two acted at once for ${overlap.toFixed(1)} ms`] : []),
       ...(late.length > 0 ? [`a term went on after a later one: ${JSON.stringify(late[0])}`] : []),
@@ -269,26 +283,17 @@ export class Installation {
 
   /** What is needed to understand a failure: pods, events, each agent's view, and all logs. */
   async evidence(): Promise<string> {
-    const part = async (title: string, text: () => Promise<string> | string) =>
-      `--- ${title}\n${await Promise.resolve()
-        .then(text)
-        .catch((error: Error) => error.message)}`
-    this.logs.read()
-    const pods = await this.pods().catch(() => [])
+    const states = this.statuses().then((all) => JSON.stringify(all, null, 1))
+    const parts = [
+      this.kubectl('get', 'all,lease,endpointslices', '--output=wide'),
+      this.kubectl('get', 'events', '--sort-by=.metadata.creationTimestamp'),
+      states,
+    ]
+    const told = await Promise.all(parts.map((part) => part.catch((error: Error) => error.message)))
+    const lines = this.logs.lines.toSorted((a, b) => a.at.localeCompare(b.at))
     return [
-      await part('pods', () => this.kubectl('get', 'all,lease,endpointslices', '--output=wide')),
-      await part('events', () => this.kubectl('get', 'events', '--sort-by=.metadata.creationTimestamp')),
-      ...(await Promise.all(
-        pods.map((pod) =>
-          part(`status of ${pod.metadata.name}`, async () => JSON.stringify(await this.status(pod), null, 1)),
-        ),
-      )),
-      await part('logs', () =>
-        [...this.logs.lines]
-          .sort((a, b) => a.at.localeCompare(b.at))
-          .map(({ at, pod, container, text }) => `${at} ${pod}/${container} ${text}`)
-          .join('\n'),
-      ),
+      ...told,
+      ...lines.map(({ at, pod, container, text }) => `${at} ${pod}/${container} ${text}`),
     ].join('\n')
   }
 
@@ -296,16 +301,21 @@ export class Installation {
   async close(): Promise<void> {
     this.#end.abort()
     void this.client?.stop()
-    this.collector.close()
+    this.#socket.close()
     this.logs.close()
-    const all = [`--namespace=${this.namespace}`, 'delete', 'pods', '--all', '--force', '--grace-period=0']
     await this.kube.kubectl(['delete', 'namespace', this.namespace, '--wait=false', '--ignore-not-found'])
-    await this.kube.kubectl(all).catch(() => {})
+    await this.kubectl('delete', 'pods', '--all', '--force', '--grace-period=0').catch(() => {})
   }
 }
 
+/** What `kubectl apply -k` would apply of an overlay over deploy/. */
+export async function rendered(base: string, components: readonly string[]): Promise<Manifest[]> {
+  const folders = components.map((name) => `components/${name}`)
+  return (await build('kubectl', { resources: [base], components: folders })).manifests
+}
+
 /** What README has a user make. */
-function secretFor({ base }: InstallationOptions): Manifest {
+function secretFor(base: string): Manifest {
   return {
     apiVersion: 'v1',
     kind: 'Secret',
@@ -316,11 +326,4 @@ function secretFor({ base }: InstallationOptions): Manifest {
       ...(base === 'production' ? { 'database-url': NO_DATABASE } : {}),
     },
   }
-}
-
-function inNamespace(manifest: Manifest, namespace: string): Manifest {
-  if (manifest.kind === 'Namespace') return manifest
-  const metadata = { ...manifest.metadata, namespace }
-  const subjects = manifest.subjects?.map((one: object) => ({ ...one, namespace }))
-  return { ...manifest, metadata, ...(subjects ? { subjects } : {}) }
 }

@@ -7,14 +7,51 @@ const OUTSIDE = 'this runs inside a cluster of one node: use npm run test:cluste
 /** An API server that is stopped accepts connections and never answers. */
 const ANSWER_WITHIN_MS = 5_000
 
-export interface WatchEvent<T> {
-  readonly type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK' | 'ERROR'
-  readonly object: T
+/** Of what the API server knows of a pod: what the tests read. */
+export interface Pod {
+  readonly metadata: {
+    readonly name: string
+    readonly uid: string
+    readonly annotations?: Readonly<Record<string, string>>
+    readonly deletionTimestamp?: string
+  }
+  readonly spec: { readonly nodeName: string }
+  readonly status: {
+    readonly phase: string
+    readonly podIP?: string
+    readonly conditions?: readonly { readonly type: string; readonly status: string }[]
+    readonly containerStatuses?: readonly ContainerStatus[]
+    readonly initContainerStatuses?: readonly ContainerStatus[]
+  }
+}
+
+interface ContainerStatus {
+  readonly name: string
+  readonly containerID?: string
+  readonly restartCount: number
+}
+
+export function containersOf({ status }: Pod): ContainerStatus[] {
+  return [...(status.initContainerStatuses ?? []), ...(status.containerStatuses ?? [])]
+}
+
+export function isReady({ status }: Pod): boolean {
+  return status.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True') ?? false
+}
+
+/** As the agent names itself. */
+export function identityOf({ metadata: { name, uid } }: Pod): string {
+  return `${name}_${uid}`
+}
+
+/** The pod's annotation by which tests tell revisions of a template apart. */
+export function changeOf({ metadata }: Pod): string | undefined {
+  return metadata.annotations?.['test/change']
 }
 
 interface Kubeconfig {
-  readonly clusters: readonly { cluster: { server: string; 'certificate-authority': string } }[]
-  readonly users: readonly { user: { 'client-certificate': string; 'client-key': string } }[]
+  readonly clusters: readonly [{ cluster: { server: string; 'certificate-authority': string } }]
+  readonly users: readonly [{ user: { 'client-certificate': string; 'client-key': string } }]
 }
 
 /** The cluster, as its administrator sees it from its node. */
@@ -25,12 +62,11 @@ export class Kube {
   readonly #agent: Agent
 
   /** Throws one sentence where no cluster is around. */
-  constructor(file = process.env.KUBECONFIG) {
-    if (!file) throw new Error(OUTSIDE)
-    const { clusters, users } = parse(readFileSync(file, 'utf8')) as Kubeconfig
-    const cluster = clusters[0]?.cluster
-    const user = users[0]?.user
-    if (!cluster || !user) throw new Error(OUTSIDE)
+  constructor() {
+    if (!process.env.KUBECONFIG) throw new Error(OUTSIDE)
+    const config = parse(readFileSync(process.env.KUBECONFIG, 'utf8')) as Kubeconfig
+    const [{ cluster }] = config.clusters
+    const [{ user }] = config.users
     this.#server = cluster.server
     this.nodeAddress = new URL(cluster.server).hostname
     const connect = {
@@ -41,11 +77,10 @@ export class Kube {
     this.#agent = new Agent({ connect, bodyTimeout: 0 })
   }
 
-  /** Runs kubectl. Rejects with what it says on stderr. */
+  /** Runs kubectl, until `signal`. Rejects with what it says on stderr. */
   kubectl(args: readonly string[], stdin = '', signal?: AbortSignal): Promise<string> {
     return new Promise((resolve, reject) => {
-      const options = { maxBuffer: 2 ** 26, ...(signal === undefined ? {} : { signal }) }
-      const child = execFile('kubectl', args, options, (error, stdout, stderr) => {
+      const child = execFile('kubectl', args, { maxBuffer: 2 ** 26, signal }, (error, stdout, stderr) => {
         if (error === null) resolve(stdout)
         else reject(new Error(`kubectl ${args.join(' ')}: ${stderr.trim() || error.message}`))
       })
@@ -55,26 +90,24 @@ export class Kube {
 
   /** What the API server says of one path. Rejects where that is no success, and after 5 s. */
   async get<T>(path: string): Promise<T> {
-    const { statusCode, body } = await request(`${this.#server}${path}`, {
-      dispatcher: this.#agent,
-      signal: AbortSignal.timeout(ANSWER_WITHIN_MS),
-    })
+    const signal = AbortSignal.timeout(ANSWER_WITHIN_MS)
+    const { statusCode, body } = await request(this.#server + path, { dispatcher: this.#agent, signal })
     const text = await body.text()
     if (statusCode !== 200) throw new Error(`GET ${path}: ${statusCode} ${text}`)
     return JSON.parse(text) as T
   }
 
-  /** All changes of what one path lists, from what there is now, until `signal`. Opens the watch again where it ends. */
-  async watch<T>(path: string, signal: AbortSignal, hear: (event: WatchEvent<T>) => void): Promise<void> {
+  /** Each object of one path as it is and as it becomes, until `signal`. Opens the watch again where it ends. */
+  async watch<T>(path: string, signal: AbortSignal, hear: (object: T) => void): Promise<void> {
     while (!signal.aborted) {
       try {
-        const query = `${path.includes('?') ? '&' : '?'}watch=true`
-        const { body } = await request(`${this.#server}${path}${query}`, { dispatcher: this.#agent, signal })
+        const { body } = await request(this.#server + path, { dispatcher: this.#agent, signal })
         let rest = ''
         for await (const chunk of body.setEncoding('utf8')) {
           const lines = (rest + chunk).split('\n')
           rest = lines.pop() as string
-          for (const line of lines) hear(JSON.parse(line) as WatchEvent<T>)
+          for (const { type, object } of lines.map((line) => JSON.parse(line)))
+            if (type === 'ADDED' || type === 'MODIFIED') hear(object as T)
         }
       } catch (error) {
         if (!signal.aborted && (error as Error).name === 'SyntaxError') throw error

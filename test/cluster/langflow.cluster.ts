@@ -1,24 +1,39 @@
 import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { VERSION } from '../../agent/version.ts'
 import { mono, until } from '../harness/wait.ts'
-import type { Installation } from './installation.ts'
-import { ask, QUICK_START } from './real-langflow.ts'
+import { type Installation, rendered } from './installation.ts'
 import { scenariosOn } from './scenario.ts'
+import { fitToNode, LANGFLOW } from './workload.ts'
 
+const ROOT = join(import.meta.dirname, '../..')
 const FLOW = join(import.meta.dirname, 'credential-flow.py')
 const CREDENTIAL = 'only LangFlow can read it'
 /** LangFlow's own end takes some seconds, and its start from a warm interpreter as well. */
 const AWAY_MS = 15_000
 
-const scenario = scenariosOn(QUICK_START)
+const DATABASE = 'langflow-postgresql'
+/** The commands end by themselves once both pods are Ready, or after 15 min. */
+const WITHIN_MS = 300_000
+
+/** deploy/production with a LangFlow that is none of ours, on PostgreSQL, installed as README says. */
+const scenario = scenariosOn({
+  base: 'production',
+  workload: { ...LANGFLOW, prepare: () => [] },
+  adopt: quickStart,
+})
 
 scenario(
   'installed as README says, a flow uses a stored credential, by a stored API key, also after a failover',
   async (one, t) => {
     await one.settled(2, 120_000)
-    const [standby] = await one.followers()
+    const leader = await one.leader()
+    const standby = (await one.pods()).find(({ metadata: { uid } }) => uid !== leader.metadata.uid)
     assert.ok(standby)
     assert.equal((await one.status(standby)).standby.mode, 'warm')
 
@@ -32,7 +47,6 @@ scenario(
     await assertUsesCredential(one, id, apiKey)
 
     const { epoch } = one.lease
-    const leader = await one.leader()
     const from = mono()
     await one.kubectl('delete', 'pod', leader.metadata.name, '--wait=false')
     await until(
@@ -44,11 +58,7 @@ scenario(
       60_000,
     )
     const taken = mono()
-    await until(
-      'an answer through the Service',
-      () => one.client.calls.some(({ answer, sentAt }) => answer !== null && sentAt > taken),
-      10_000,
-    )
+    await until('an answer through the Service', () => one.client.answered(taken) > 0, 10_000)
     const tally = one.client.since(from)
     t.diagnostic(JSON.stringify(tally))
     assert.ok(tally.longestSilenceMs < AWAY_MS)
@@ -104,4 +114,59 @@ async function assertUsesCredential(one: Installation, id: string, apiKey: strin
   })
   const wanted = createHash('sha256').update(CREDENTIAL).digest('hex')
   assert.ok(JSON.stringify(answer).includes(wanted), JSON.stringify(answer).slice(0, 2_000))
+}
+
+interface Request {
+  readonly method?: 'GET' | 'POST'
+  readonly headers?: Readonly<Record<string, string>>
+  /** Sent as JSON, or as a form. */
+  readonly body?: object | URLSearchParams
+}
+
+/** Asks LangFlow through the Service. Rejects with what it answers where that is no success. */
+async function ask<T>({ url }: Installation, path: string, request: Request = {}): Promise<T> {
+  const { method = 'GET', headers = {}, body } = request
+  const isForm = body instanceof URLSearchParams
+  const response = await fetch(`${url}${path}`, {
+    method,
+    headers: { ...(isForm ? {} : { 'content-type': 'application/json' }), ...headers },
+    ...(body === undefined ? {} : { body: isForm ? body : JSON.stringify(body) }),
+  })
+  const text = await response.text()
+  if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text.slice(0, 500)}`)
+  return JSON.parse(text) as T
+}
+
+/** Runs what README tells a user to, in the installation's namespace, with a database for it. */
+async function quickStart(one: Installation): Promise<void> {
+  const all = await rendered('production', ['postgresql'])
+  const trial = all.filter(({ metadata }) => metadata.name === DATABASE)
+  fitToNode(trial)
+  await one.apply(trial)
+  const scratch = mkdtempSync(join(tmpdir(), 'quick-start-'))
+  try {
+    // What a user has: a context with a namespace.
+    const kubeconfig = join(scratch, 'config')
+    writeFileSync(kubeconfig, await one.kubectl('config', 'view', '--flatten', '--minify'))
+    const context = ['config', 'set-context', '--current', `--namespace=${one.namespace}`]
+    await one.kubectl(`--kubeconfig=${kubeconfig}`, ...context)
+    await promisify(execFile)('sh', ['-e', '-c', commands()], {
+      cwd: ROOT,
+      env: { ...process.env, KUBECONFIG: kubeconfig, IMAGE: `langflow-leader:${VERSION}` },
+      timeout: WITHIN_MS,
+    })
+  } finally {
+    rmSync(scratch, { recursive: true })
+  }
+}
+
+/** The block that makes the Secret, with the database of the trial in the place of the user's. */
+function commands(): string {
+  const readme = readFileSync(join(ROOT, 'README.md'), 'utf8')
+  const blocks = [...readme.matchAll(/^```sh\n(.*?)^```$/gms)].map(([, block]) => block as string)
+  const found = blocks.filter((block) => block.includes('kubectl create secret'))
+  assert.equal(found.length, 1, 'README has one block that makes the Secret')
+  const theirs = 'user:password@host'
+  assert.ok(found[0]?.includes(theirs))
+  return (found[0] as string).replace(theirs, `langflow:trial-only@${DATABASE}`)
 }

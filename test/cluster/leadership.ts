@@ -1,9 +1,14 @@
 import assert from 'node:assert/strict'
 import type { TestContext } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { lives } from '../harness/scene.ts'
 import { mono, until } from '../harness/wait.ts'
 import type { Installation } from './installation.ts'
-import type { Pod } from './objects.ts'
-import { isAlive, nodeProgram, type Process, processesOf, theOne } from './processes.ts'
+import type { Pod } from './kube.ts'
+import { nodeProgram } from './processes.ts'
+
+/** A switchover to a stand-in that starts in a second, and the probes and controllers around it. */
+export const SWITCHOVER_MS = 6_000
 
 /** Who leads, in which epoch and with which process: right before something happens. */
 export interface Moment {
@@ -17,25 +22,16 @@ export interface Moment {
   readonly wall: number
 }
 
-export async function momentOf(one: Installation): Promise<Moment> {
+/** Waits until all is settled. */
+export async function momentOf(one: Installation, replicas = 2): Promise<Moment> {
+  await one.settled(replicas)
   const leader = await one.leader()
   const { pid } = await one.askPod(leader, '/')
   return { leader, epoch: one.lease.epoch, pid, from: mono(), wall: Date.now() }
 }
 
-/** The agent's own process, not the init above it. */
-export function agentOf(pod: Pod): Process {
-  const inside = processesOf(pod, 'agent').filter(({ command }) => !command.includes('tini'))
-  return theOne(inside, 'langflow-leader.mjs')
-}
-
-export function workerOf(pod: Pod): Process {
-  return theOne(processesOf(pod, 'langflow'), 'workload.mjs', 'worker')
-}
-
 /** Those of these events that one pod has logged since then (wall clock, in ms), in the order in which they happened. */
 export function eventsOf(one: Installation, pod: Pod, since: number, ...events: readonly string[]): string[] {
-  one.logs.read()
   return one.logs
     .ours(pod.metadata.name)
     .filter(({ time }) => Date.parse(time) >= since)
@@ -45,31 +41,24 @@ export function eventsOf(one: Installation, pod: Pod, since: number, ...events: 
 
 /** Stops the API server for so long, right after a renewal: some of the grant is used up in any case. */
 export async function withoutApiServer(one: Installation, ms: number): Promise<Moment> {
-  await one.settled()
-  const leader = await one.leader()
-  await until(
-    'a renewal was acknowledged',
-    async () => {
-      const { leadership } = await one.status(leader)
-      return (leadership.killInMs ?? 0) > 13_700
-    },
-    10_000,
-  )
+  const { leader } = await momentOf(one)
+  const isRenewed = async () => ((await one.status(leader)).leadership.killInMs ?? 0) > 13_700
+  await until('a renewal was acknowledged', isRenewed, 10_000)
   const { pid } = nodeProgram('kube-apiserver')
-  const moment = { ...(await momentOf(one)), from: mono(), wall: Date.now() }
+  const worker = await one.askPod(leader, '/')
+  const moment = { leader, epoch: one.lease.epoch, pid: worker.pid, from: mono(), wall: Date.now() }
   process.kill(pid, 'SIGSTOP')
   try {
-    await until(`${ms} ms have passed`, () => mono() - moment.from >= ms, 2 * ms)
+    await sleep(ms)
   } finally {
-    if (isAlive(pid)) process.kill(pid, 'SIGCONT')
+    if (lives(pid)) process.kill(pid, 'SIGCONT')
   }
   return moment
 }
 
 /** However it was installed: what a leader is to be asked. */
 export async function onlyLeaderAnswers(one: Installation): Promise<void> {
-  await one.settled()
-  const from = mono()
+  const { from } = await momentOf(one)
   await until('100 calls', () => one.client.since(from).calls >= 100, 10_000)
   assert.equal(one.client.since(from).failed, 0)
   const since = one.answers.filter((answer) => answer.mono >= from)
@@ -78,14 +67,29 @@ export async function onlyLeaderAnswers(one: Installation): Promise<void> {
 
 /** However it was installed: how a leader ends whose pod is deleted. */
 export async function deletedLeaderHandsOver(one: Installation, t: TestContext): Promise<void> {
-  await one.settled()
-  const { leader, epoch, from, wall } = await momentOf(one)
+  const moment = await momentOf(one)
+  const { leader, wall, from } = moment
   await one.kubectl('delete', 'pod', leader.metadata.name, '--wait=false')
-  await one.served(epoch + 1)
-  t.diagnostic(JSON.stringify(one.client.since(from)))
-  await one.settled()
-  assert.equal(one.lease.epoch, epoch + 1)
+  await followed(one, t, moment)
   const ended = ['draining', 'workload_stopped', 'released']
   assert.deepEqual(eventsOf(one, leader, wall, ...ended), ended)
-  assert.ok(one.client.since(from).longestSilenceMs < 6_000)
+  assert.ok(one.client.since(from).longestSilenceMs < SWITCHOVER_MS)
+}
+
+/** One next term begins, and all settles in it. */
+export async function followed(one: Installation, t: TestContext, { epoch, from }: Moment): Promise<void> {
+  await one.served(epoch + 1)
+  await one.settled()
+  t.diagnostic(JSON.stringify(one.client.since(from)))
+  assert.equal(one.lease.epoch, epoch + 1)
+}
+
+/** The pods' template is rolled out to both, with one handover. */
+export async function rollsOut(one: Installation, t: TestContext): Promise<void> {
+  const rollout = await one.rollOut()
+  t.diagnostic(JSON.stringify(rollout))
+  assert.notEqual(rollout.allNewMs, null)
+  assert.equal(rollout.handovers, 1)
+  assert.ok(rollout.awayMs < SWITCHOVER_MS)
+  if (one.traffic !== 'readiness') assert.notEqual(rollout.statusMs, null)
 }

@@ -1,4 +1,4 @@
-import type { Kube, WatchEvent } from './kube.ts'
+import type { Kube } from './kube.ts'
 
 /** What a stand-in says of itself. */
 export interface Answer {
@@ -22,16 +22,14 @@ export class LeaseHistory {
   holder = ''
   epoch = 0
 
-  static follow(kube: Kube, namespace: string, signal: AbortSignal): LeaseHistory {
-    const history = new LeaseHistory()
+  follow(kube: Kube, namespace: string, signal: AbortSignal): this {
     const path = `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases`
-    const one = `${path}?fieldSelector=metadata.name%3Dlangflow-leader-lock`
-    void kube.watch<Lease>(one, signal, (event) => history.hear(event))
-    return history
+    const one = 'watch=true&fieldSelector=metadata.name%3Dlangflow-leader-lock'
+    void kube.watch<Lease>(`${path}?${one}`, signal, (lease) => this.hear(lease))
+    return this
   }
 
-  hear({ type, object: { spec } }: WatchEvent<Lease>): void {
-    if (type !== 'ADDED' && type !== 'MODIFIED') return
+  hear({ spec }: Lease): void {
     this.holder = spec?.holderIdentity ?? ''
     this.epoch = spec?.leaseTransitions ?? 0
     if (this.holder === '') return

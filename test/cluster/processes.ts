@@ -1,91 +1,66 @@
 import { spawn } from 'node:child_process'
-import { openSync, readdirSync, readFileSync } from 'node:fs'
+import { openSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { commandLineOf, readProcesses } from '../../agent/processes/proc.ts'
+import { lives } from '../harness/scene.ts'
 import { until } from '../harness/wait.ts'
-import type { ContainerStatus, Pod } from './objects.ts'
+import { containersOf, type Pod } from './kube.ts'
 
-export interface Process {
+interface Process {
   readonly pid: number
+  /** Its words, each with a NUL after it. */
   readonly command: string
 }
 
-/** The processes of one container of a pod, as seen from the node. Throws where it has none. */
-export function processesOf(pod: Pod, container: string): Process[] {
-  const { containerStatuses = [], initContainerStatuses = [] } = pod.status
-  const status = [...containerStatuses, ...initContainerStatuses].find(({ name }) => name === container)
-  const id = status && idOf(status)
-  const found = id ? processes((cgroups) => cgroups.includes(id)) : []
-  if (found.length === 0) throw new Error(`container ${container} of ${pod.metadata.name} has no process`)
-  return found
-}
-
-/** Every process of every pod on this node. */
-export function podProcesses(): Process[] {
-  return processes((cgroups) => cgroups.includes('/kubepods'))
-}
-
-/** A program of the node, e.g. `kube-apiserver`. Throws where it does not run. */
-export function nodeProgram(name: string): Process {
-  const found = processes(() => true).find(
-    ({ command }) => command.split('\0')[0]?.split('/').at(-1) === name,
+/** The one process of a container whose command line has all these words, and not `without`. Throws where it is not one. */
+export function processOf(pod: Pod, container: string, words: readonly string[], without?: string): Process {
+  const id = containersOf(pod)
+    .find(({ name }) => name === container)
+    ?.containerID?.split('//')[1]
+  const found = inCgroups(id as string).filter(
+    ({ command }) => words.every((word) => command.includes(word)) && !(without && command.includes(without)),
   )
-  if (found === undefined) throw new Error(`no ${name} runs here`)
-  return found
-}
-
-/** The one process whose command line has all these words. Throws where it is not one. */
-export function theOne(all: readonly Process[], ...words: readonly string[]): Process {
-  const found = all.filter(({ command }) => words.every((word) => command.includes(word)))
   if (found.length !== 1 || found[0] === undefined)
     throw new Error(`${found.length} processes have ${words.join(' and ')} in their command line`)
   return found[0]
 }
 
-export function isAlive(pid: number): boolean {
-  return read(pid, 'stat').match(/\) [^ZX]/) !== null
+/** A program of the node, e.g. `kube-apiserver`. Throws where it does not run. */
+export function nodeProgram(name: string): Process {
+  const found = [...readProcesses().values()].find(({ pid, comm }) => comm === name && lives(pid))
+  if (found === undefined) throw new Error(`no ${name} runs here`)
+  return { pid: found.pid, command: commandLineOf(found.pid) }
 }
 
-function idOf({ containerID }: ContainerStatus): string | undefined {
-  return containerID?.split('//')[1]
+function inCgroups(part: string): Process[] {
+  return [...readProcesses().keys()]
+    .filter((pid) => lives(pid) && cgroupsOf(pid).includes(part))
+    .map((pid) => ({ pid, command: commandLineOf(pid) }))
 }
 
-function processes(matches: (cgroups: string) => boolean): Process[] {
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .map(Number)
-    .filter((pid) => isAlive(pid) && matches(read(pid, 'cgroup')))
-    .map((pid) => ({ pid, command: read(pid, 'cmdline') }))
-}
-
-function read(pid: number, file: string): string {
+function cgroupsOf(pid: number): string {
   try {
-    return readFileSync(`/proc/${pid}/${file}`, 'utf8')
+    return readFileSync(`/proc/${pid}/cgroup`, 'utf8')
   } catch {
     return ''
   }
 }
 
-/** Kills the kubelet, and resolves to what it was once it is gone. */
-export async function stopKubelet(): Promise<Process> {
-  const kubelet = nodeProgram('kubelet')
-  process.kill(kubelet.pid, 'SIGKILL')
-  await until('the kubelet is gone', () => !isAlive(kubelet.pid), 10_000)
-  return kubelet
-}
-
-/** Kills every process of every pod, as a node that loses its power does. */
-export function killPods(): void {
-  for (const { pid } of podProcesses()) {
+/**
+ * Kills the kubelet and every process of every pod, as a node that loses its power does, and starts the kubelet again with its
+ * command line. It ends with the cluster, not with this program.
+ */
+export async function restartNode(): Promise<void> {
+  const { pid, command } = nodeProgram('kubelet')
+  process.kill(pid, 'SIGKILL')
+  await until('the kubelet is gone', () => !lives(pid), 10_000)
+  for (const one of inCgroups('/kubepods')) {
     try {
-      process.kill(pid, 'SIGKILL')
+      process.kill(one.pid, 'SIGKILL')
     } catch {
       // Ended with another one.
     }
   }
-}
-
-/** Starts it again with its command line. It ends with the cluster, not with this program. */
-export function startKubelet({ command }: Process): void {
   const [, ...args] = command.split('\0').filter((word) => word !== '')
   const directory = dirname(process.env.KUBECONFIG as string)
   const log = openSync(join(directory, 'log/kubelet-restarted.log'), 'a')

@@ -1,13 +1,17 @@
 // What npm run test:cluster runs: makes the images, starts a cluster, plays the tests inside it, and ends it.
+import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { existsSync, globSync, readFileSync } from 'node:fs'
+import { existsSync, globSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join, relative } from 'node:path'
-import { parseArgs } from 'node:util'
+import { parseArgs, promisify } from 'node:util'
 import { buildImage } from '../image/build.ts'
 import { buildPostgresImage } from './postgres-image/build.ts'
-import { Workbench } from './workbench.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
+const SHARED = join(ROOT, '../shared')
+const SCRIPTS = process.env.CLUSTER_DIR ?? join(SHARED, 'cluster')
 const USAGE = `usage: npm run test:cluster -- [--keep DIR] [--script FILE] [--langflow] [FILE ...]
 
   FILE          only these, by default test/cluster/*.cluster.ts
@@ -15,40 +19,64 @@ const USAGE = `usage: npm run test:cluster -- [--keep DIR] [--script FILE] [--la
   --script FILE a program that is run inside instead of tests; it is given all that follows --
   --langflow    with the images of LangFlow and PostgreSQL, which only some tests need and get`
 
+const text = { type: 'string' } as const
+const flag = { type: 'boolean' } as const
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: {
-    keep: { type: 'string' },
-    script: { type: 'string' },
-    langflow: { type: 'boolean' },
-    help: { type: 'boolean' },
-  },
+  options: { keep: text, script: text, langflow: flag, help: flag },
 })
 if (values.help) {
   process.stdout.write(`${USAGE}\n`)
   process.exit()
 }
 
+/** Of a test file: no other may run beside it, it needs the real LangFlow, or neither. */
+function kindOf(file: string): 'alone' | 'LangFlow' | 'any' {
+  if (file.endsWith('node.cluster.ts')) return 'alone'
+  return file.endsWith('langflow.cluster.ts') ? 'LangFlow' : 'any'
+}
+
 const started = performance.now()
 /** Plays one step, and says how long it took. */
 async function step<T>(name: string, play: () => Promise<T>): Promise<T> {
   const from = performance.now()
-  const result = await play()
   const seconds = (ms: number) => ((performance.now() - ms) / 1000).toFixed(0)
-  process.stderr.write(`[${seconds(started)} s] ${name}: ${seconds(from)} s\n`)
-  return result
+  try {
+    return await play()
+  } finally {
+    process.stderr.write(`[${seconds(started)} s] ${name}: ${seconds(from)} s\n`)
+  }
+}
+
+/** The directory of the cluster's programs. Throws one sentence that says how to get them. */
+function programs(): string {
+  const { KUBE_BIN, KUBEBUILDER_ASSETS } = process.env
+  const unpack = join(SHARED, 'kubebuilder-assets/unpack')
+  const found = [KUBE_BIN, KUBEBUILDER_ASSETS].find((place) => place && existsSync(join(place, 'kubelet')))
+  if (found) return found
+  if (existsSync(unpack)) return execFileSync(unpack, { encoding: 'utf8' }).trim()
+  throw new Error('set KUBE_BIN to a directory with kubelet, kube-apiserver, etcd and the rest of a cluster')
 }
 
 async function main(): Promise<number> {
-  const bench = new Workbench(values.keep)
-  const files =
-    values.script !== undefined
-      ? []
-      : positionals.length > 0
-        ? positionals
-        : globSync('test/cluster/*.cluster.ts', { cwd: ROOT }).sort()
+  if (!existsSync(join(SCRIPTS, 'up')))
+    throw new Error(
+      `the tests on a cluster need the scripts that start one, and ${SCRIPTS} has none: set CLUSTER_DIR to ` +
+        'the directory with up, down, inside and load-image',
+    )
+  if (process.getuid?.() !== 0) throw new Error('the tests on a cluster need root, for its namespaces')
+  // Its name is the cluster's: no two may have the same.
+  const WORKDIR = values.keep ?? join(tmpdir(), `langflow-leader-${randomBytes(4).toString('hex')}`)
+  const env = { ...process.env, WORKDIR, KUBE_BIN: programs() }
+  const images = process.env.IMAGES ?? join(env.KUBE_BIN, 'images')
+  /** Runs one of the scripts. Rejects with what it says on stderr. */
+  const script = (name: string, ...args: readonly string[]) =>
+    promisify(execFile)(join(SCRIPTS, name), args, { env, maxBuffer: 2 ** 26 }).catch((error) => {
+      throw new Error(`${name}: ${error.stderr?.trim() || error.message}`)
+    })
+
   let stopped = 0
-  let inside: ReturnType<Workbench['inside']> | undefined
+  let inside: ChildProcess | undefined
   for (const [signal, code] of [
     ['SIGINT', 130],
     ['SIGTERM', 143],
@@ -57,42 +85,63 @@ async function main(): Promise<number> {
       stopped = code
       inside?.kill('SIGTERM')
     })
-  const unlessStopped = async (name: string, play: () => Promise<unknown>) => {
-    if (stopped === 0) await step(name, play)
-  }
-  try {
-    const langflow =
-      values.langflow ||
-      files.some((file) => readFileSync(join(ROOT, file), 'utf8').includes('real-langflow.ts'))
-    if (!existsSync(join(bench.images, 'node.tar')))
-      await step('base images', () => bench.script('build-images'))
-    process.env.NODE_IMAGE_TAR ??= join(bench.images, 'node.tar')
-    const images = [await step('image', buildImage)]
-    if (langflow) {
-      const tar = join(bench.images, 'on-demand/langflow.tar')
-      if (!existsSync(tar)) await unlessStopped('LangFlow image', () => bench.script('build-langflow-image'))
-      images.push(await step('PostgreSQL image', async () => buildPostgresImage(bench.images)), tar)
-    }
-    await unlessStopped('cluster', () => bench.up())
-    await unlessStopped('load images', () => bench.script('load-image', ...images))
+  /** Runs a program inside, with this one's output, and resolves to its exit code. */
+  const run = async (...command: readonly string[]): Promise<number> => {
     if (stopped !== 0) return stopped
-    const command = values.script
-      ? [process.execPath, values.script, ...positionals]
-      : [
-          process.execPath,
-          '--test',
-          '--test-concurrency=1',
-          ...files.map((file) => relative(process.cwd(), file)),
-        ]
-    inside = bench.inside(command)
-    const [code] = await step('tests', () => once(inside as NonNullable<typeof inside>, 'exit'))
+    inside = spawn(join(SCRIPTS, 'inside'), [process.execPath, ...command], {
+      env,
+      stdio: ['ignore', 'inherit', 'inherit'],
+    })
+    const [code] = await once(inside, 'exit')
     return stopped || (code ?? 1)
+  }
+  const tests = async (files: readonly string[], concurrency: number): Promise<number> => {
+    const paths = files.map((file) => relative(process.cwd(), join(ROOT, file)))
+    if (paths.length === 0) return 0
+    return step(paths.join(' '), () => run('--test', `--test-concurrency=${concurrency}`, ...paths))
+  }
+
+  const all =
+    positionals.length > 0 ? positionals : globSync('test/cluster/*.cluster.ts', { cwd: ROOT }).sort()
+  const files = Object.groupBy(values.script === undefined ? all : [], kindOf)
+  if (!existsSync(join(images, 'node.tar'))) await step('base images', () => script('build-images'))
+  process.env.NODE_IMAGE_TAR ??= join(images, 'node.tar')
+  const image = await step('image', buildImage)
+  const onDemand: string[] = []
+  if (values.langflow || files.LangFlow) {
+    const langflow = join(images, 'on-demand/langflow.tar')
+    if (!existsSync(langflow)) await step('LangFlow image', () => script('build-langflow-image'))
+    onDemand.push(await step('PostgreSQL image', async () => buildPostgresImage(images)), langflow)
+  }
+  // Its input ends with this program: not even SIGKILL leaves a cluster behind.
+  const end = values.keep === undefined ? join(SCRIPTS, 'down') : 'true'
+  const guard = spawn(join(import.meta.dirname, 'guard.sh'), [end], {
+    env,
+    detached: true,
+    stdio: ['pipe', 'inherit', 'inherit'],
+  })
+  try {
+    if (stopped === 0) await step('cluster', () => script('up'))
+    if (stopped === 0) await script('load-image', image)
+    // LangFlow's takes a minute, in which the first tests mostly wait.
+    const loaded = step('load of the large images', () => script('load-image', ...onDemand))
+    loaded.catch(() => {})
+    if (values.script !== undefined) {
+      await loaded
+      return await run(values.script, ...positionals)
+    }
+    const codes = [await tests(files.alone ?? [], 1), await tests(files.any ?? [], 2)]
+    await loaded
+    codes.push(await tests(files.LangFlow ?? [], 1))
+    return codes.find((code) => code !== 0) ?? 0
   } catch (error) {
     // What is stopped half-way says so as well.
     if (stopped !== 0) return stopped
     throw error
   } finally {
-    await step('end of the cluster', () => bench.down())
+    const ended = once(guard, 'exit')
+    guard.stdin?.end()
+    await step('end of the cluster', () => ended)
   }
 }
 

@@ -1,26 +1,30 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parse } from 'yaml'
+import { DEPLOY, type Manifest, named, only } from '../deploy/manifests.ts'
 import { mono } from '../harness/wait.ts'
 import type { Answer } from './lease-history.ts'
-import type { Manifest } from './objects.ts'
-import { pick } from './objects.ts'
 
 export type Kind = 'Deployment' | 'StatefulSet'
 export type Traffic = 'readiness' | 'label' | 'slice'
 
-const PRODUCTION = join(import.meta.dirname, '../../deploy/production/deployment.yaml')
 const FILE = 'workload.mjs'
 const NODE_IMAGE = 'docker.io/library/node:24-bookworm-slim'
+/** As the script makes it that makes an image for deploy/components/postgresql. */
+export const POSTGRES_IMAGE = 'localhost/postgres:15'
 
 /** What runs in the place of LangFlow, and how it is asked. */
 export interface Workload {
   readonly path: string
   readonly read: (text: string) => Answer
-  /** `collector`: where signs of life go, as HOST:PORT. */
-  readonly prepare: (manifests: readonly Manifest[], collector: string) => Manifest[]
+  /** Changes the Deployment of LangFlow, and returns what it needs beside it. `collector`: where signs of life go, as HOST:PORT. */
+  readonly prepare: (deployment: Manifest, collector: string) => Manifest[]
   /** How long the first leader may need. */
   readonly startMs: number
+}
+
+function configMap(name: string, data: Readonly<Record<string, string>>): Manifest {
+  return { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name }, data }
 }
 
 /** Names its replica and epoch in each answer, and tells the collector whenever it executes. */
@@ -28,15 +32,14 @@ export const STAND_IN: Workload = {
   path: '/',
   read: (text) => JSON.parse(text) as Answer,
   startMs: 60_000,
-  prepare(manifests, collector) {
-    const { spec } = pick(manifests, 'Deployment', 'langflow').spec.template
-    const langflow = named(spec.containers, 'langflow')
+  prepare({ spec: { template } }, collector) {
+    const langflow = named<Manifest['spec']>(template.spec.containers, 'langflow')
     langflow.image = NODE_IMAGE
     langflow.args = ['node', `/stand-in/${FILE}`, '7860', `udp:${collector}`, 'parent', 'start=1000']
     langflow.volumeMounts.push({ name: 'stand-in', mountPath: '/stand-in', readOnly: true })
-    spec.volumes.push({ name: 'stand-in', configMap: { name: 'stand-in' } })
-    const data = { [FILE]: readFileSync(join(import.meta.dirname, '../harness', FILE), 'utf8') }
-    return [...manifests, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'stand-in' }, data }]
+    template.spec.volumes.push({ name: 'stand-in', configMap: { name: 'stand-in' } })
+    const text = readFileSync(join(import.meta.dirname, '../harness', FILE), 'utf8')
+    return [configMap('stand-in', { [FILE]: text })]
   },
 }
 
@@ -49,14 +52,13 @@ export const LANGFLOW: Workload = {
     return { replica: '', epoch: 0, pid: 0, mono: mono() }
   },
   startMs: 120_000,
-  prepare(manifests) {
-    const { spec } = pick(manifests, 'Deployment', 'langflow').spec.template
-    named(spec.containers, 'langflow').env.push(
+  prepare({ spec: { template } }) {
+    named<Manifest['spec']>(template.spec.containers, 'langflow').env.push(
       { name: 'DO_NOT_TRACK', value: 'true' },
       { name: 'LANGFLOW_AUTO_LOGIN', value: 'true' },
       { name: 'LANGFLOW_CREATE_STARTER_PROJECTS', value: 'false' },
     )
-    return [...manifests]
+    return []
   },
 }
 
@@ -66,51 +68,71 @@ export function fitToNode(manifests: readonly Manifest[]): void {
     for (const container of [...(spec.initContainers ?? []), ...spec.containers]) {
       container.imagePullPolicy = 'Never'
       container.resources = { ...container.resources, requests: { cpu: '10m', memory: '32Mi' } }
+      if (/\/postgres:/.test(container.image)) container.image = POSTGRES_IMAGE
     }
 }
 
 /** How many replicas, and how a rollout replaces them. */
-export function scaled(manifests: readonly Manifest[], replicas: number, traffic: Traffic): void {
-  const { spec } = pick(manifests, 'Deployment', 'langflow')
+export function scale({ spec }: Manifest, replicas: number, traffic: Traffic): void {
   spec.replicas = replicas
   if (traffic === 'readiness') {
     // Only the leader is ever available: what waits has to go first, and all of it at once.
     spec.strategy.rollingUpdate.maxUnavailable = Math.max(1, replicas - 1)
-  } else {
-    const { strategy, minReadySeconds } = productionSpec()
-    Object.assign(spec, { strategy: { type: 'RollingUpdate', ...strategy }, minReadySeconds })
+    return
   }
+  const production = parse(readFileSync(join(DEPLOY, 'production/deployment.yaml'), 'utf8')) as Manifest
+  const { strategy, minReadySeconds } = production.spec
+  Object.assign(spec, { strategy: { type: 'RollingUpdate', ...strategy }, minReadySeconds })
 }
 
 /** The same pods by a StatefulSet, as the charts of LangFlow make them. */
-export function asStatefulSet(manifests: readonly Manifest[], traffic: Traffic): Manifest[] {
-  const deployment = pick(manifests, 'Deployment', 'langflow')
-  const { strategy: _, progressDeadlineSeconds: __, replicas, ...spec } = deployment.spec
+export function asStatefulSet(deployment: Manifest, traffic: Traffic): void {
+  const { strategy: _, progressDeadlineSeconds: __, ...spec } = deployment.spec
   const byReadiness = traffic === 'readiness'
-  const maxUnavailable = byReadiness ? Math.max(1, replicas - 1) : 1
-  const set: Manifest = {
-    ...deployment,
-    kind: 'StatefulSet',
-    spec: {
-      ...spec,
-      replicas,
-      serviceName: 'langflow-members',
-      // As the components for traffic have it: in parallel a leader that has yet to start LangFlow would be replaced next.
-      podManagementPolicy: byReadiness ? 'Parallel' : 'OrderedReady',
-      updateStrategy: { type: 'RollingUpdate', rollingUpdate: { maxUnavailable } },
-    },
+  const maxUnavailable = byReadiness ? Math.max(1, spec.replicas - 1) : 1
+  deployment.kind = 'StatefulSet'
+  deployment.spec = {
+    ...spec,
+    serviceName: 'langflow-members',
+    // As the components for traffic have it: in parallel a leader that has yet to start LangFlow would be replaced next.
+    podManagementPolicy: byReadiness ? 'Parallel' : 'OrderedReady',
+    updateStrategy: { type: 'RollingUpdate', rollingUpdate: { maxUnavailable } },
   }
-  return manifests.map((one) => (one === deployment ? set : one))
 }
 
-/** How deploy/production rolls out. */
-function productionSpec(): { strategy: object; minReadySeconds: number } {
-  return (parse(readFileSync(PRODUCTION, 'utf8')) as Manifest).spec
+const LABELS = { 'app.kubernetes.io/name': 'langflow' }
+
+/** A LangFlow as somebody deploys it who has never heard of an agent; under restricted Pod Security. */
+export function plainLangflow(): Manifest[] {
+  const container = {
+    name: 'langflow',
+    image: 'docker.io/langflowai/langflow:1.13.0',
+    // Passes on to what `args` say.
+    command: ['env'],
+    args: ['langflow', 'run'],
+    env: [],
+    ports: [{ containerPort: 7860 }],
+    readinessProbe: { httpGet: { path: '/health', port: 7860 }, periodSeconds: 1 },
+    securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] } },
+    volumeMounts: [],
+  }
+  const securityContext = { runAsNonRoot: true, runAsUser: 1000, seccompProfile: { type: 'RuntimeDefault' } }
+  const metadata = { name: 'langflow', labels: LABELS }
+  const template = {
+    metadata: { labels: LABELS, annotations: {} },
+    spec: { securityContext, containers: [container], volumes: [] },
+  }
+  const strategy = { rollingUpdate: { maxSurge: 0, maxUnavailable: 1 } }
+  const spec = { selector: { matchLabels: LABELS }, strategy, template }
+  return [
+    { apiVersion: 'apps/v1', kind: 'Deployment', metadata, spec },
+    { apiVersion: 'v1', kind: 'Service', metadata, spec: { selector: LABELS, ports: [{ port: 7860 }] } },
+  ]
 }
 
-// biome-ignore lint/suspicious/noExplicitAny: a container of a manifest.
-export function named(list: readonly any[], name: string): any {
-  const found = list.find((one) => one.name === name)
-  if (found === undefined) throw new Error(`nothing is named ${name}`)
-  return found
+export function deploymentOf(manifests: readonly Manifest[]): Manifest {
+  return only(
+    manifests.filter(({ metadata }) => metadata.name === 'langflow'),
+    'Deployment',
+  )
 }

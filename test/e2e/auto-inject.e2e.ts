@@ -2,26 +2,71 @@ import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { stringify } from 'yaml'
-import { inject } from '../../agent/inject/inject.ts'
 import { VERSION } from '../../agent/version.ts'
 import { agentOptionsOf, plainEnv } from '../deploy/consistency.ts'
-import { BASE, DEPLOY, manifestsIn, named, only, type PodSpec, readManifests } from '../deploy/manifests.ts'
+import { type Container, DEPLOY, type Manifest, named, type PodSpec } from '../deploy/manifests.ts'
 import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
 import { until } from '../harness/wait.ts'
-import { inOrder, type Pod, plainPod } from './plain-pod.ts'
+import { find, injected, podOf } from '../inject/streams.ts'
 
 const FOLDER = join(DEPLOY, 'components/auto-inject')
 const TOKEN = '/var/run/secrets/kubernetes.io/serviceaccount'
-const template = only(readManifests(BASE).values(), 'Deployment').spec.template as { spec: PodSpec }
+
+/** As the API server answers. */
+interface Pod extends Manifest {
+  spec: PodSpec
+}
+
+/** A pod with LangFlow as others deploy it. `more`: what is otherwise in its spec, or in LangFlow's container. */
+function plainPod(more: { spec?: object; langflow?: object; annotations?: object; labelled?: boolean } = {}) {
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: {
+      name: 'one',
+      labels: more.labelled === false ? {} : { 'langflow-leader/inject': 'true' },
+      annotations: more.annotations ?? {},
+    },
+    spec: {
+      containers: [
+        {
+          name: 'langflow',
+          image: 'langflowai/langflow:1.13.0',
+          command: ['langflow', 'run'],
+          args: ['--port', '7860'],
+          readinessProbe: { httpGet: { path: '/health', port: 7860 } },
+          ...more.langflow,
+        },
+      ],
+      ...more.spec,
+    },
+  }
+}
+
+/** The same pod, with lists whose order means nothing sorted. */
+function inOrder(spec: PodSpec) {
+  const byName = <T extends { name: string }>(list: readonly T[] = []) =>
+    [...list].sort((a, b) => a.name.localeCompare(b.name))
+  const sorted = (containers: readonly Container[]) =>
+    containers.map((one) => ({ ...one, env: byName(one.env), volumeMounts: byName(one.volumeMounts) }))
+  return {
+    ...spec,
+    volumes: byName(spec.volumes),
+    initContainers: sorted(spec.initContainers),
+    containers: sorted(spec.containers),
+  }
+}
 
 describe('deploy/components/auto-inject on kube-apiserver', () => {
   let plane: ControlPlane
   let namespace: string
+  let here: string
 
   before(async () => {
     plane = await startControlPlane({ podAdmission: true })
     await plane.kubectl(['apply', '-k', FOLDER, '--validate=strict'])
     namespace = await preparedNamespace()
+    here = `--namespace=${namespace}`
     // Each policy, and what it reads, is in force some moments after it was made, in no order.
     const unfit = plainPod({ spec: { hostPID: true } })
     const refused = async () => /ValidatingAdmissionPolicy.*hostPID/.test(await refusal(unfit))
@@ -50,149 +95,80 @@ describe('deploy/components/auto-inject on kube-apiserver', () => {
   /** Why the API server refuses the pod, empty if it does not. */
   const refusal = (pod: object, inNamespace = namespace) => admitted(pod, inNamespace).then(() => '', String)
 
-  test('a labelled pod comes out as deploy/base has it', async () => {
-    const { spec } = await admitted(plainPod())
-    const based = (
-      await admitted({
-        ...plainPod({ labelled: false }),
-        spec: template.spec,
-      })
-    ).spec
-    for (const name of ['install', 'agent']) {
-      const { securityContext, image, imagePullPolicy: _, ...rest } = named(spec.initContainers, name)
-      const {
-        securityContext: restricted,
-        image: _image,
-        imagePullPolicy: _policy,
-        ...wanted
-      } = named(based.initContainers, name)
-      assert.deepEqual(rest, wanted)
-      assert.equal(image, `langflow-leader:${VERSION}`)
-      const more = { runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } }
-      assert.deepEqual(securityContext, { ...restricted, ...more })
-    }
-    // As whom LangFlow runs is unknown: it shares the agent's group.
-    assert.deepEqual(spec.securityContext, { supplementalGroups: [1000] })
-    const ours = ['program', 'socket', 'agent-state', 'token']
-    assert.deepEqual(
-      spec.volumes,
-      ours.map((name) => named(based.volumes, name)),
-    )
-    const langflow = named(spec.containers, 'langflow')
-    const wanted = named(based.containers, 'langflow')
-    assert.deepEqual(langflow.command, [...wanted.command!, 'langflow', 'run'])
-    assert.deepEqual(langflow.args, ['--port', '7860'])
-    assert.deepEqual(langflow.volumeMounts, wanted.volumeMounts.slice(0, 2))
-    assert.deepEqual(langflow.livenessProbe, wanted.livenessProbe)
-    assert.deepEqual(langflow.startupProbe, wanted.startupProbe)
-    assert.equal(langflow.readinessProbe, undefined)
-    assert.equal(spec.serviceAccountName, 'langflow-leader')
-    assert.equal(spec.automountServiceAccountToken, false)
-    assert.equal(spec.terminationGracePeriodSeconds, based.terminationGracePeriodSeconds)
-  })
-
-  test('what its author wrote stays, behind and beside it', async () => {
-    const mine = { name: 'mine', emptyDir: {} }
-    const mount = { name: 'mine', mountPath: '/mine' }
-    const pod = plainPod({
-      langflow: { env: [{ name: 'A', value: 'b' }], volumeMounts: [mount] },
+  /** What its author wrote: LangFlow's container, and the rest of the spec. `inject`'s own tests say what becomes of it. */
+  const pods: Record<string, Parameters<typeof plainPod>[0]> = {
+    'a LangFlow alone': {},
+    'volumes, containers, variables and a time to end of its own': {
+      langflow: {
+        env: [{ name: 'A', value: 'b' }],
+        volumeMounts: [{ name: 'mine', mountPath: '/mine' }],
+        ports: [{ name: 'http', containerPort: 7860 }],
+      },
       spec: {
-        serviceAccountName: 'mine',
         terminationGracePeriodSeconds: 300,
-        securityContext: { runAsUser: 1234 },
-        volumes: [mine],
+        volumes: [{ name: 'mine', emptyDir: {} }],
         initContainers: [{ name: 'first', image: 'first' }],
       },
-    })
-    await plane.kubectl(['create', 'serviceaccount', 'mine', `--namespace=${namespace}`])
-    const { spec } = await admitted(pod)
-    assert.deepEqual(
-      spec.initContainers.map(({ name }) => name),
-      ['install', 'agent', 'first'],
-    )
-    assert.equal(named(spec.initContainers, 'agent').securityContext.runAsUser, 1234)
-    assert.deepEqual([spec.serviceAccountName, spec.terminationGracePeriodSeconds], ['mine', 300])
-    assert.deepEqual(named(spec.volumes, 'mine'), mine)
-    const { env, volumeMounts } = named(spec.containers, 'langflow')
-    assert.deepEqual([env, volumeMounts[0]], [[{ name: 'A', value: 'b' }], mount])
-    const mounts = [...spec.containers, ...spec.initContainers].flatMap((container) =>
-      (container.volumeMounts ?? []).map(({ mountPath }) => [container.name, mountPath]),
-    )
-    assert.deepEqual(
-      mounts.filter(([, path]) => path === TOKEN),
-      [['agent', TOKEN]],
-    )
-  })
-
-  test('agent and LangFlow share a user or a group', async () => {
-    const added = async (pod: object, langflow: object) => {
-      const { spec } = await admitted(
-        plainPod({ spec: { securityContext: pod }, langflow: { securityContext: langflow } }),
-      )
-      const { runAsUser, runAsGroup } = named(spec.initContainers, 'agent').securityContext
-      return [runAsUser, runAsGroup, spec.securityContext.supplementalGroups]
-    }
-    const none = undefined
-    assert.deepEqual(await added({ runAsUser: 5 }, { runAsUser: 6, runAsGroup: 7 }), [6, 7, none])
-    assert.deepEqual(await added({ fsGroup: 9 }, {}), [none, none, none])
-    assert.deepEqual(await added({ runAsGroup: 8, supplementalGroups: [3] }, {}), [none, none, [3]])
-    assert.deepEqual(await added({ runAsUser: 0, supplementalGroups: [3] }, {}), [1000, 1000, [3, 1000]])
-  })
-
-  test('the agent asks LangFlow where it listens', async () => {
-    const target = async (langflow: object, annotations = {}) => {
-      const { spec } = await admitted(plainPod({ langflow, annotations }))
-      return plainEnv(named(spec.initContainers, 'agent')).LEADER_TARGET
-    }
-    const ports = [{ containerPort: 8000 }]
-    const env = [{ name: 'LANGFLOW_PORT', value: '7862' }]
-    assert.equal(await target({ args: ['--port', '7860'], ports }), undefined)
-    assert.equal(await target({ args: ['--port=7861'], env, ports }), 'http://127.0.0.1:7861')
-    assert.equal(await target({ args: [], env, ports }), 'http://127.0.0.1:7862')
-    assert.equal(await target({ args: [], ports }), 'http://127.0.0.1:8000')
-    const said = { 'langflow-leader/target': 'http://127.0.0.1:7' }
-    assert.equal(await target({ ports }, said), 'http://127.0.0.1:7')
-    const shell = { command: ['bash', '-c', 'langflow run --port "7863"'], args: [] }
-    assert.equal(await target(shell), 'http://127.0.0.1:7863')
-  })
-
-  test('it is what `inject` writes into a template', async () => {
-    const port = { name: 'http', containerPort: 7861 }
-    const { spec } = plainPod({
-      langflow: { args: ['--port=7861'], ports: [port], env: [{ name: 'A', value: 'b' }] },
-      spec: {
-        volumes: [{ name: 'data', emptyDir: {} }],
-        initContainers: [{ name: 'first', image: 'first' }],
+    },
+    'a user of the pod': { spec: { securityContext: { runAsUser: 1234 } } },
+    'a user and a group of the container': {
+      spec: { securityContext: { runAsUser: 5 } },
+      langflow: { securityContext: { runAsUser: 6, runAsGroup: 7 } },
+    },
+    'an owner of volumes': { spec: { securityContext: { fsGroup: 9 } } },
+    groups: { spec: { securityContext: { runAsGroup: 8, supplementalGroups: [3] } } },
+    root: { spec: { securityContext: { runAsUser: 0, supplementalGroups: [3] } } },
+    'a port as an argument': {
+      langflow: {
+        args: ['--port=7861'],
+        env: [{ name: 'LANGFLOW_PORT', value: '7862' }],
+        ports: [{ containerPort: 8000 }],
       },
+    },
+    'a port as a variable': {
+      langflow: {
+        args: [],
+        env: [{ name: 'LANGFLOW_PORT', value: '7862' }],
+        ports: [{ containerPort: 8000 }],
+      },
+    },
+    'a port of the container': { langflow: { args: [], ports: [{ containerPort: 8000 }] } },
+    'a shell': { langflow: { command: ['bash', '-c', 'langflow run --port "7863"'], args: [] } },
+  }
+  for (const [what, parts] of Object.entries(pods)) {
+    test(`a labelled pod comes out as \`inject\` writes it: ${what}`, async () => {
+      for (const [standby, traffic] of [
+        ['cold', 'readiness'],
+        ['warm', 'label'],
+      ] as const) {
+        const { spec } = plainPod(parts)
+        const manifest = { apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'a' } }
+        const template = { metadata: { labels: { app: 'a' } }, spec }
+        const image = `langflow-leader:${VERSION}`
+        const text = injected(stringify({ ...manifest, spec: { template } }), { image, standby, traffic })
+        const account = find(text, 'ServiceAccount').metadata.name
+        await plane.kubectl(['create', 'serviceaccount', account, here]).catch(() => {})
+        const wanted = await admitted({ ...plainPod({ labelled: false }), spec: podOf(text) })
+        const annotations = {
+          'langflow-leader/lease-name': find(text, 'Lease').metadata.name,
+          'langflow-leader/peers': `${find(text, 'Service').metadata.name}:8090`,
+          ...(standby === 'cold' ? {} : { 'langflow-leader/standby': standby }),
+          ...(traffic === 'readiness' ? {} : { 'langflow-leader/traffic': traffic }),
+        }
+        const own = { ...plainPod({ annotations }), spec: { ...spec, serviceAccountName: account } }
+        assert.deepEqual(inOrder((await admitted(own)).spec), inOrder(wanted.spec))
+      }
     })
-    const options = {
-      container: null,
-      entrypoint: null,
-      image: `langflow-leader:${VERSION}`,
-      leaseName: null,
-    }
-    const manifest = { apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'a' } }
-    const text = stringify({ ...manifest, spec: { template: { metadata: { labels: { app: 'a' } }, spec } } })
-    const written = inject(
-      { text, parts: [{ name: 'a.yaml', firstLine: 0 }] },
-      { ...options, standby: 'warm', traffic: 'label' },
+  }
+
+  test('a pod keeps its account, and only the agent has a token', async () => {
+    await plane.kubectl(['create', 'serviceaccount', 'mine', here])
+    const { spec } = await admitted(plainPod({ spec: { serviceAccountName: 'mine' } }))
+    assert.equal(spec.serviceAccountName, 'mine')
+    const mounts = [...spec.containers, ...spec.initContainers].flatMap(({ name, volumeMounts = [] }) =>
+      volumeMounts.flatMap(({ mountPath }) => (mountPath === TOKEN ? [name] : [])),
     )
-    const manifests = manifestsIn(written.text)
-    const account = only(manifests, 'ServiceAccount').metadata.name
-    await plane.kubectl(['create', 'serviceaccount', account, `--namespace=${namespace}`])
-    const wanted = await admitted({
-      ...plainPod({ labelled: false }),
-      spec: only(manifests, 'Deployment').spec.template.spec,
-    })
-    const annotations = {
-      'langflow-leader/lease-name': only(manifests, 'Lease').metadata.name,
-      'langflow-leader/peers': `${only(manifests, 'Service').metadata.name}:8090`,
-      'langflow-leader/standby': 'warm',
-      'langflow-leader/traffic': 'label',
-    }
-    const pod = plainPod({ annotations })
-    const injected = await admitted({ ...pod, spec: { ...spec, serviceAccountName: account } })
-    assert.deepEqual(inOrder(injected.spec), inOrder(wanted.spec))
+    assert.deepEqual(mounts, ['agent'])
   })
 
   test('a pod without the label is left alone', async () => {

@@ -4,9 +4,15 @@ import { after, before, describe, test } from 'node:test'
 import { parse } from 'yaml'
 import { assertConsistent, podTemplates, workloadOf } from '../deploy/consistency.ts'
 import { type Built, build, type Overlay } from '../deploy/kustomize.ts'
-import { type Manifest, named, only, type PodSpec } from '../deploy/manifests.ts'
-import { type ControlPlane, controlPlaneAssets, startControlPlane } from '../harness/control-plane.ts'
+import { type Manifest, manifestsIn, named, only, type PodSpec } from '../deploy/manifests.ts'
+import {
+  ACCOUNT,
+  type ControlPlane,
+  controlPlaneAssets,
+  startControlPlane,
+} from '../harness/control-plane.ts'
 import { until } from '../harness/wait.ts'
+import { fixture, injected, podOf, uninjected } from '../inject/streams.ts'
 
 const KUBECTL = join(controlPlaneAssets(), 'kubectl')
 const component = (name: string) => `components/${name}`
@@ -167,6 +173,68 @@ describe('deploy/ on kube-apiserver', () => {
     assert.deepEqual((JSON.parse(stdout) as Manifest).endpoints, endpoints)
   })
 
+  test('the Role is all that the account of the agent has', async () => {
+    const namespace = await restrictedNamespace()
+    await apply(namespace, (await rendered('base')).text)
+    const rights = async (account: string) => {
+      const as = `--as=system:serviceaccount:${namespace}:${account}`
+      const args = ['auth', 'can-i', '--list', '--no-headers', `--namespace=${namespace}`, as]
+      return (await plane.kubectl(args)).stdout.split('\n').map((line) => line.replace(/\s+/g, ' '))
+    }
+    const anyone = new Set(await rights('anyone'))
+    const more = (await rights(ACCOUNT)).filter((line) => !anyone.has(line))
+    assert.deepEqual(more.sort(), [
+      'leases.coordination.k8s.io [] [] [create]',
+      'leases.coordination.k8s.io [] [langflow-leader-lock] [get watch update]',
+    ])
+  })
+
+  for (const [name, kind, workload] of [
+    ['stateful-backend', 'StatefulSet', 'flows'],
+    ['runtime-deployment', 'Deployment', 'flows-langflow-runtime'],
+  ] as const) {
+    for (const traffic of ['readiness', 'label'] as const)
+      test(`injected into ${name}, ${traffic}: every object is taken, and its pods are restricted`, async () => {
+        const namespace = await restrictedNamespace()
+        const text = injected(inNamespace(name, namespace), { traffic, standby: 'warm' })
+        for (const args of [[], ['--server-side']]) {
+          const { stdout } = await apply(namespace, text, '--dry-run=server', ...args)
+          for (const object of [
+            `${kind.toLowerCase()}.apps/${workload} `,
+            'lease.coordination.k8s.io/',
+            'role.rbac',
+          ])
+            assert.ok(stdout.includes(object), `${object} in ${stdout}`)
+        }
+        // Only pods are held to it: of a template that is not, the API server only warns.
+        const spec = podOf(text, kind, workload)
+        const account = { serviceAccountName: 'default', serviceAccount: 'default' }
+        const isWhole = name === 'runtime-deployment' || spec.volumes.some(({ name }) => name === 'data')
+        const volumes = [...spec.volumes, ...(isWhole ? [] : [{ name: 'data', emptyDir: {} }])]
+        const head = { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'pod' } }
+        const pod = (own: object) =>
+          JSON.stringify({ ...head, spec: { ...spec, ...account, volumes, ...own } })
+        await apply(namespace, pod({}), '--dry-run=server')
+        const open = apply(namespace, pod({ hostPID: true }), '--dry-run=server')
+        await assert.rejects(open, /violates PodSecurity "restricted/)
+      })
+
+    test(`${name} as the cluster has it can be injected, replaced and taken out again`, async () => {
+      const namespace = await restrictedNamespace()
+      const get = async () =>
+        (await plane.kubectl(['get', kind, workload, `--namespace=${namespace}`, '-oyaml'])).stdout
+      await apply(namespace, inNamespace(name, namespace))
+      const live = await get()
+      const wrapped = injected(live, { traffic: 'label' })
+      assert.deepEqual(manifestsIn(uninjected(wrapped)), manifestsIn(live))
+      await apply(namespace, wrapped)
+      const restored = uninjected(await get())
+      assert.deepEqual(podOf(restored, kind, workload), podOf(live, kind, workload))
+      await apply(namespace, inNamespace(name, namespace))
+      assert.deepEqual(podOf(await get(), kind, workload), podOf(live, kind, workload))
+    })
+  }
+
   test('with the guard, the agent changes its own labels of a pod, and nothing else', async () => {
     const { text } = await rendered('base', ['traffic-label', 'traffic-label-guard'])
     const namespace = await restrictedNamespace()
@@ -176,21 +244,10 @@ describe('deploy/ on kube-apiserver', () => {
       namespace,
       JSON.stringify({ apiVersion: 'v1', kind: 'Pod', ...pod, metadata: { name: 'one' } }),
     )
+    const as = `--as=system:serviceaccount:${namespace}:${ACCOUNT}`
+    const which = ['pod', 'one', `--namespace=${namespace}`, '--type=merge', as]
     const patch = (body: object) =>
-      plane
-        .kubectl([
-          ...[
-            'patch',
-            'pod',
-            'one',
-            `--namespace=${namespace}`,
-            '--type=merge',
-            '--patch',
-            JSON.stringify(body),
-          ],
-          `--as=system:serviceaccount:${namespace}:langflow-leader`,
-        ])
-        .then(() => 'done', String)
+      plane.kubectl(['patch', ...which, '--patch', JSON.stringify(body)]).then(() => 'done', String)
     const image = (name: string) => ({ spec: { containers: [{ ...pod.spec.containers[0], image: name }] } })
     const refused = /langflow-leader may change only its own labels and annotations of a pod/
     await until('the policy is in force', async () => refused.test(await patch(image(`other:${Date.now()}`))))
@@ -203,6 +260,11 @@ describe('deploy/ on kube-apiserver', () => {
     assert.match(await patch({ metadata: { finalizers: ['a.b/c'] } }), refused)
   })
 })
+
+/** A chart, whatever namespace it names. */
+function inNamespace(name: Parameters<typeof fixture>[0], namespace: string): string {
+  return fixture(name).replaceAll('namespace: flows', `namespace: ${namespace}`)
+}
 
 function databaseUrl(manifests: readonly Manifest[]) {
   const pod = workloadOf(manifests).spec.template.spec as PodSpec

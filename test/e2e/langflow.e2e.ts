@@ -3,70 +3,69 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { carries, readProcesses } from '../../agent/processes/proc.ts'
 import { langflowTests, runEcho } from '../harness/langflow.ts'
+import type { Replica } from '../harness/replica.ts'
+import { LEASE } from '../harness/scene.ts'
 import { freePort } from '../support/free-port.ts'
 
 const TEXT = 'what is left of it?'
 const langflowTest = langflowTests()
 
 langflowTest(
-  'a real LangFlow behind a real API server gives the same answer before and after a takeover',
-  async ({ scene }) => {
-    const a = await scene.replica('a')
-    const b = await scene.replica('b')
-    const leader = await Promise.any([a, b].map(async (replica) => (await scene.serves(replica)) && replica))
-    const standby = leader === a ? b : a
-    assert.equal((await leader.get('/readyz')).status, 200)
-    assert.equal((await standby.get('/readyz')).status, 503)
-    assert.equal((await standby.get('/readyz?exclude=leadership')).status, 200)
-    assert.equal(await runEcho(leader.port, TEXT), TEXT)
-
-    const environ = readFileSync(`/proc/${leader.workloadPid()}/environ`, 'utf8').split('\0')
-    assert.ok(environ.includes('LEADER_EPOCH=1'))
-    assert.ok(environ.includes(`LEADER_IDENTITY=${leader.name}`))
-
-    leader.signal('SIGTERM')
-    const acquired = await standby.event('acquired')
-    const released = await leader.event('released')
-    assert.ok(Date.parse(acquired.time) - Date.parse(released.time) < 1_000)
-    const mark = environ.find((variable) => variable.startsWith('LANGFLOW_LEADER_TREE=')) as string
-    const left = [...readProcesses().keys()].filter((pid) => carries(pid, Buffer.from(`${mark}\0`)) === 'yes')
-    assert.deepEqual(left, [], 'processes of the old LangFlow live on')
-    assert.deepEqual(await leader.exited, { code: 0, signal: null })
-
-    await scene.serves(standby)
-    assert.equal(acquired.epoch, 2)
-    assert.equal(await runEcho(standby.port, TEXT), TEXT)
-  },
-)
-
-langflowTest(
-  'a warm LangFlow is imported before its term, and touches nothing until then',
+  'a real LangFlow behind a real API server gives the same answer before and after a takeover, and what waited had touched nothing',
   async ({ scene }, t) => {
-    const replica = async (identity: string) => {
+    const replica = async (identity: string, standby: 'cold' | 'warm') => {
       const port = await freePort()
       const command = ['sh', '-c', `exec ${scene.binary} run --backend-only --port ${port}`]
-      return scene.replica(identity, { port, command, flags: ['--standby=warm'] })
+      return scene.replica(identity, { port, command, flags: [`--standby=${standby}`] })
     }
-    const a = await replica('a')
+    const a = await replica('a', 'cold')
     await scene.serves(a)
-    const b = await replica('b')
+    const b = await replica('b', 'warm')
     const ready = await scene.standsBy(b)
-    assert.equal(ready.mode, 'warm')
     const { standby } = await b.status()
-    assert.equal(standby.state, 'ready')
+    assert.deepEqual([ready.mode, standby.state], ['warm', 'ready'])
     t.diagnostic(`a warm standby holds ${Math.round((standby.memoryBytes ?? 0) / 1e6)} MB`)
     assert.deepEqual(
       readdirSync(join(scene.dir, 'b')),
       [],
       'nothing of LangFlow was written before the grant',
     )
+    const statuses = [a.get('/readyz'), b.get('/readyz'), b.get('/readyz?exclude=leadership')]
+    assert.deepEqual(
+      (await Promise.all(statuses)).map(({ status }) => status),
+      [200, 503, 200],
+    )
+    assert.equal(await runEcho(a.port, TEXT), TEXT)
+    const environ = environOf(a)
+    assert.ok(environ.includes('LEADER_EPOCH=1') && environ.includes('LEADER_IDENTITY=a'))
+
+    await scene.kubectl('annotate', 'lease', LEASE, 'team=research')
     a.signal('SIGTERM')
+    const acquired = await b.event('acquired')
     const released = await a.event('released')
+    assert.ok(Date.parse(acquired.time) - Date.parse(released.time) < 1_000)
+    const mark = Buffer.from(`${markOf(environ)}\0`)
+    const left = [...readProcesses().keys()].filter((pid) => carries(pid, mark) === 'yes')
+    assert.deepEqual(left, [], 'processes of the old LangFlow live on')
+    assert.deepEqual(await a.exited, { code: 0, signal: null })
+
     const serving = await scene.serves(b)
     const ms = Date.parse(serving.time) - Date.parse(released.time)
     t.diagnostic(`from the release to the next one that serves: ${ms} ms`)
+    assert.equal(acquired.epoch, 2)
     assert.equal(await runEcho(b.port, TEXT), TEXT)
-    const environ = readFileSync(`/proc/${b.workloadPid()}/environ`, 'utf8')
-    assert.match(environ, /LANGFLOW_LEADER_TREE=/)
+    assert.ok(markOf(environOf(b)))
+    const { holder, object } = scene.watch.last()
+    assert.deepEqual([holder, object.metadata.annotations?.team], ['b', 'research'])
+    assert.ok(!a.events().includes('lost') && !a.events().includes('doubt'))
   },
 )
+
+function environOf(replica: Replica): string[] {
+  return readFileSync(`/proc/${replica.workloadPid()}/environ`, 'utf8').split('\0')
+}
+
+/** The variable by which everything that LangFlow starts is known. */
+function markOf(environ: readonly string[]): string | undefined {
+  return environ.find((variable) => variable.startsWith('LANGFLOW_LEADER_TREE='))
+}

@@ -7,7 +7,16 @@ import { writeLease } from '../harness/scene.ts'
 import { until } from '../harness/wait.ts'
 import { freePort } from '../support/free-port.ts'
 
-/** LangFlow fails what a dead process left in progress within a minute of its start. */
+/** LangFlow fails what a dead process left in progress once its leases are over, instead of within a minute of its start. */
+const LEASES = {
+  LANGFLOW_BACKGROUND_LEASE_TTL_S: '8',
+  LANGFLOW_BACKGROUND_HEARTBEAT_INTERVAL_S: '2',
+  LANGFLOW_TRIGGER_LEASE_TTL_S: '8',
+  LANGFLOW_TRIGGER_DISPATCHER_POLL_INTERVAL_S: '2',
+}
+/** What it has not failed yet. */
+const UNDER_WAY = `SELECT (SELECT count(*) FROM job WHERE lower(status::text) IN ('queued', 'in_progress'))
+  + (SELECT count(*) FROM trigger_event WHERE state IN ('pending', 'claimed', 'dispatched'))`
 const SETTLES_MS = 75_000
 /** Beside those that its own description lists. */
 const ROUTES = [
@@ -19,8 +28,8 @@ const ROUTES = [
   '/api/v2/mcp/servers?action_count=false',
   '/api/v1/triggers',
 ]
-/** Answers that go on for ever, or are made up anew by each process. */
-const LEFT_OUT = /stream|sse|logs|metrics|starter-projects/
+/** Answers that go on for ever, are made up anew by each process, or tell for a minute what it has met. */
+const LEFT_OUT = /stream|sse|logs|metrics|starter-projects|extensions\/events/
 const COMPONENT = `from lfx.custom import Component
 from lfx.io import MessageTextInput, Output
 from lfx.schema import Data
@@ -182,6 +191,7 @@ langflowTest(
         LANGFLOW_DATABASE_URL: database,
         LANGFLOW_COMPONENTS_PATH: components,
         LANGFLOW_LOAD_FLOWS_PATH: flows,
+        ...LEASES,
       }
     }
     const warm = { flags: ['--standby=warm'], env: environment(shared, url) }
@@ -197,8 +207,9 @@ langflowTest(
     // It is killed at once, since another one leads; and nobody starts as long as that does.
     const killedAt = new Date().toISOString().slice(0, 23)
     await writeLease(scene.plane, scene.namespace, 'another', 600)
-    await a.event('workload_stopped')
+    await a.event('lost')
     await a.stop()
+    assert.notEqual(await postgres.sql(UNDER_WAY, url), '0')
     await until('the copy of its database', () =>
       postgres.sql(`CREATE DATABASE copy TEMPLATE ${url.split('/').at(-1)}`).then(
         () => true,
@@ -213,7 +224,9 @@ langflowTest(
     const c = await other.replica('c', { port, env: environment(copied, copy) })
     const [serving] = await Promise.all([scene.serves(b, from), scene.serves(c)])
     t.diagnostic(`from the release to serving: ${Date.parse(serving.time) - Date.parse(killedAt)} ms`)
-    await new Promise((resolve) => setTimeout(resolve, SETTLES_MS))
+    const isOver = async () =>
+      (await Promise.all([url, copy].map((one) => postgres.sql(UNDER_WAY, one)))).every((n) => n === '0')
+    await until('what was under way is over in both', isOver, SETTLES_MS)
     const seen = async (port: number, home: string, database: string): Promise<Seen> => {
       const api = await answers(port)
       return { port, home, seen: { api, database: await rows(postgres, database) } }

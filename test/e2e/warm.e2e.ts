@@ -154,32 +154,6 @@ class Mine(Component):
   assert.deepEqual(new Set(readFileSync(log, 'utf8').trim().split('\n')), new Set(['1']))
 })
 
-test('a module with two workers waits and serves as well', { skip }, async (t) => {
-  const command = [
-    join(dirname(binary), 'python'),
-    '-m',
-    'langflow',
-    'run',
-    '--backend-only',
-    '--workers',
-    '2',
-  ]
-  const { standby, go } = await warm(t, command, {
-    LANGFLOW_DATABASE_URL: await postgres.newDatabase(),
-    // It refuses more than one without a Redis.
-    LANGFLOW_DANGEROUSLY_ALLOW_MULTI_WORKER_WITHOUT_SHARED_QUEUE: 'true',
-  })
-  assert.deepEqual([standby.view.state, standby.view.reason], ['ready', null])
-  t.diagnostic(`it holds ${Math.round((standby.view.memoryBytes ?? 0) / 1e6)} MB`)
-  await go()
-})
-
-test('a shell that starts all of it on SQLite waits and serves as well', { skip }, async (t) => {
-  const { standby, go } = await warm(t, ['sh', '-c', `exec ${binary} run`], {})
-  assert.deepEqual([standby.view.state, standby.view.reason], ['ready', null])
-  await go()
-})
-
 test('where its home cannot be written it waits before it tries, and says so', { skip }, async (t) => {
   // Where also root can make no directory.
   const home = { HOME: '/proc', LANGFLOW_CONFIG_DIR: '/proc/langflow' }
@@ -190,6 +164,25 @@ test('where its home cannot be written it waits before it tries, and says so', {
     'LangFlow is kept less warm than it could be: it waits before os.mkdir already',
   )
 })
+
+const python = join(dirname(binary ?? ''), 'python')
+for (const [what, command, env] of [
+  [
+    'a module with two workers',
+    [python, '-m', 'langflow', 'run', '--backend-only', '--workers', '2'],
+    async () => ({
+      LANGFLOW_DATABASE_URL: await postgres.newDatabase(),
+      // It refuses more than one without a Redis.
+      LANGFLOW_DANGEROUSLY_ALLOW_MULTI_WORKER_WITHOUT_SHARED_QUEUE: 'true',
+    }),
+  ],
+  ['a shell that starts all of it on SQLite', ['sh', '-c', `exec ${binary} run`], async () => ({})],
+] as const)
+  test(`${what} waits and serves as well`, { skip }, async (t) => {
+    const { standby, go } = await warm(t, command, await env())
+    assert.deepEqual([standby.view.state, standby.view.reason], ['ready', null])
+    await go()
+  })
 
 test('an older LangFlow waits and serves as well', {
   skip: older === undefined && 'no older LangFlow: set LANGFLOW_OLDER_BIN to that of 1.12.8',

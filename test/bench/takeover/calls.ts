@@ -1,61 +1,39 @@
 import type { Call } from '../../harness/client.ts'
 
-export interface Tally {
+/** What became of the calls that ended after a fault. All times in ms; infinite: it never was. */
+export interface Fate {
   readonly sent: number
   readonly failed: number
-  /** Of the failed: nobody was ready when it was to be sent. */
-  readonly nobodyReady: number
   /** Of the failed: sent before the fault, and in flight when it came. */
   readonly inFlight: number
+  /** Why they failed, and how many did. */
+  readonly reasons: Readonly<Record<string, number>>
+  /** From the fault to the first good answer by another than the old leader. */
+  readonly nextMs: number
+  /** From the fault to the first good answer to a request that was sent after it. */
+  readonly restartMs: number
+  /** The longest time from one good answer to the next. */
+  readonly silenceMs: number
+  /** The longest that a good answer took. */
+  readonly slowestMs: number
 }
 
-export function tally(calls: readonly Call[], faultAt: number): Tally {
+/** `calls`: in the order in which they ended. */
+export function fateOf(calls: readonly Call[], faultAt: number, old: string): Fate {
+  const good = calls.filter(({ failure }) => failure === null)
   const failed = calls.filter(({ failure }) => failure !== null)
+  const reasons: Record<string, number> = {}
+  for (const { failure } of failed) reasons[failure as string] = (reasons[failure as string] ?? 0) + 1
+  const firstMs = (is: (call: Call) => boolean) =>
+    (good.find(is)?.endedAt ?? Number.POSITIVE_INFINITY) - faultAt
   return {
     sent: calls.length,
     failed: failed.length,
-    nobodyReady: failed.filter(({ to }) => to === null).length,
     inFlight: failed.filter(({ sentAt }) => sentAt < faultAt).length,
+    reasons,
+    nextMs: firstMs(({ to }) => to !== old),
+    restartMs: firstMs(({ sentAt }) => sentAt >= faultAt),
+    silenceMs: Math.max(0, ...good.map(({ endedAt }, n) => endedAt - (good[n - 1]?.endedAt ?? faultAt))),
+    slowestMs: Math.max(0, ...good.map(({ sentAt, endedAt }) => endedAt - sentAt)),
   }
-}
-
-/** From the fault to the first good answer by another than `old`; `undefined`: there was none. */
-export function recoveryMs(calls: readonly Call[], faultAt: number, old: string): number | undefined {
-  const answers = calls
-    .filter(({ to, failure }) => failure === null && to !== old)
-    .map(({ endedAt }) => endedAt)
-  return answers.length === 0 ? undefined : Math.min(...answers) - faultAt
-}
-
-/** From the fault to the first good answer to a request that was sent after it; `undefined`: there was none. */
-export function restartMs(calls: readonly Call[], faultAt: number): number | undefined {
-  const answers = calls
-    .filter(({ sentAt, failure }) => failure === null && sentAt >= faultAt)
-    .map(({ endedAt }) => endedAt)
-  return answers.length === 0 ? undefined : Math.min(...answers) - faultAt
-}
-
-/** The longest time from one good answer to the next, of those that end after the fault. */
-export function silenceMs(calls: readonly Call[], faultAt: number): number {
-  const answers = calls
-    .filter(({ failure }) => failure === null)
-    .map(({ endedAt }) => endedAt)
-    .sort((a, b) => a - b)
-  const gaps = answers.slice(1).map((at, n) => (at > faultAt ? at - (answers[n] as number) : 0))
-  return Math.max(0, ...gaps)
-}
-
-/** The longest time that a well answered request took, of those that were answered after the fault. */
-export function slowestMs(calls: readonly Call[], faultAt: number): number {
-  const taken = calls
-    .filter(({ failure, endedAt }) => failure === null && endedAt > faultAt)
-    .map(({ sentAt, endedAt }) => endedAt - sentAt)
-  return Math.max(0, ...taken)
-}
-
-/** How often each reason for a failure came, the most frequent first. */
-export function reasons(calls: readonly Call[]): [why: string, times: number][] {
-  const counted = new Map<string, number>()
-  for (const { failure } of calls) if (failure !== null) counted.set(failure, (counted.get(failure) ?? 0) + 1)
-  return [...counted].sort((a, b) => b[1] - a[1])
 }

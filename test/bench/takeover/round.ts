@@ -1,15 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { EventName } from '../../../agent/observe/log.ts'
 import { Client } from '../../harness/client.ts'
-import type { ControlPlane } from '../../harness/control-plane.ts'
 import { ECHO_PATH, flowRequest } from '../../harness/langflow.ts'
+import type { Line } from '../../harness/logged-process.ts'
 import type { Pod } from '../../harness/pod.ts'
 import { mono, until } from '../../harness/wait.ts'
-import { reasons, recoveryMs, restartMs, silenceMs, slowestMs, type Tally, tally } from './calls.ts'
+import { type Fate, fateOf } from './calls.ts'
+import type { Fault } from './faults.ts'
 import type { Pair } from './pair.ts'
-import { type Phases, phasesOf } from './phases.ts'
-
 import { Routes } from './routes.ts'
-import { API_FREEZE_MS, FAULT, type FaultName, survives } from './settings.ts'
 
 /** The client runs the echo flow ten times a second, with whoever is ready. */
 const EVERY_MS = 100
@@ -21,28 +20,39 @@ const CALM_WITHIN_MS = 60_000
 /** A cold start on a machine that is busy with a standby as well. */
 const RECOVERED_WITHIN_MS = 240_000
 
+/** Where the time of a takeover went, in ms, each from the end of the one before; by the replicas' own logs. */
+export const PHASES = {
+  detect: 'detect: fault → the old leader gives way, or its Lease runs out',
+  stop: 'stop: → LangFlow stopped, Lease released',
+  acquire: 'acquire: → the next holder has the Lease',
+  start: 'start: → LangFlow’s process runs',
+  healthy: 'healthy: → LangFlow serves',
+  answer: 'answer: → its first good answer',
+} as const
+export type Phases = Readonly<Partial<Record<keyof typeof PHASES, number>>>
+
 /** What one fault did. */
-export interface Round {
-  readonly calls: Tally
+export interface Round extends Fate {
   /** From the fault to the first good answer of the next holder, or the longest time without a good answer. */
   readonly outageMs: number
   /** The longest time in which no agent said to be ready. */
   readonly closedMs: number
-  readonly slowestMs: number
   readonly phases: Phases
-  /** Of the failed requests, each with its number. */
-  readonly reasons: readonly (readonly [why: string, times: number])[]
 }
 
 /** Throws where the fault did something else than it may. */
-export async function playRound(pair: Pair, fault: FaultName, plane: ControlPlane): Promise<Round> {
+export async function playRound(pair: Pair, fault: Fault): Promise<Round> {
+  const { mode, isFast } = pair.options
   const { leader, standby } = await pair.settle()
-  const routes = new Routes(pair.pods.map(placeOf))
+  const old = leader.options.identity
+  const routes = new Routes(pair.pods)
   const client = new Client({
     everyMs: EVERY_MS,
     withinMs: ANSWER_WITHIN_MS,
-    target: () =>
-      routes.route && { to: routes.route.name, url: `http://127.0.0.1:${routes.route.port}${ECHO_PATH}` },
+    target: () => {
+      const to = routes.route
+      return to && { to: to.options.identity, url: `http://127.0.0.1:${to.port}${ECHO_PATH}` }
+    },
     asked: flowRequest(TEXT),
     read(text) {
       if (!text.includes(TEXT)) throw new Error('another answer than the flow gives')
@@ -51,55 +61,32 @@ export async function playRound(pair: Pair, fault: FaultName, plane: ControlPlan
   })
   try {
     await until('the flow answers', () => client.answered(0) >= ENOUGH, CALM_WITHIN_MS)
-    await sleep(Math.random() * pair.preset.retryMs)
+    // One retry period: the fault comes at any point between two renewals.
+    await sleep(Math.random() * (isFast ? 1_000 : 2_000))
     const before = await workOf(leader)
-    const from = client.calls.length
-    const faultAt = mono()
-    const faultWall = Date.now()
-    await INJECT[fault]({ pair, leader, plane, routes })
-    const next = nameOf(standby)
-    const moves = FAULT[fault].moves && pair.mode !== 'spare'
-    const since = moves ? faultAt : mono()
-    await until(
-      `answers after the fault`,
-      () => client.answered(since, moves ? next : undefined) >= ENOUGH,
-      RECOVERED_WITHIN_MS,
-    )
+    const seen = client.calls.length
+    const [faultAt, faultWall] = [mono(), Date.now()]
+    await fault.inject({ pair, leader, routes })
+    const moves = fault.moves && mode !== 'spare'
+    const [since, by] = moves ? [faultAt, standby.options.identity] : [mono(), undefined]
+    const recovered = () => client.answered(since, by) >= ENOUGH
+    await until('answers after the fault', recovered, RECOVERED_WITHIN_MS)
     const closedMs = routes.closedMs(faultAt)
     await client.stop()
-    if (pair.mode !== 'spare' && survives(fault, pair.preset)) await mustBeSame(leader, before)
-    const calls = client.calls.slice(from)
-    const outageMs = moves
-      ? (recoveryMs(calls, faultAt, nameOf(leader)) as number)
-      : pair.mode === 'spare'
-        ? (restartMs(calls, faultAt) as number)
-        : silenceMs(calls, faultAt)
-    const times = { faultAt: faultWall, answeredAt: faultWall + outageMs }
-    const round = {
-      calls: tally(calls, faultAt),
-      outageMs,
-      closedMs,
-      slowestMs: slowestMs(calls, faultAt),
-      phases: moves ? phasesOf(times, linesOf(leader), linesOf(standby)) : {},
-      reasons: reasons(calls),
-    }
-    await MEND[fault]?.(pair, leader)
-    return round
+    const now = await workOf(leader).catch(() => 'nothing')
+    if (fault.survives && now !== before) throw new Error(`${old} ran ${before}, and now it runs ${now}`)
+    const fate = fateOf(client.calls.slice(seen), faultAt, old)
+    const outageMs = moves ? fate.nextMs : mode === 'spare' ? fate.restartMs : fate.silenceMs
+    const phases = moves ? phasesOf(faultWall, faultWall + outageMs, linesOf(leader), linesOf(standby)) : {}
+    await fault.mend?.(pair, leader)
+    return { ...fate, outageMs, closedMs, phases }
   } finally {
     await client.stop()
     await routes.close()
   }
 }
 
-function placeOf(pod: Pod) {
-  return { name: nameOf(pod), httpPort: pod.httpPort, port: pod.port }
-}
-
-function nameOf(pod: Pod): string {
-  return pod.options.identity
-}
-
-function linesOf(pod: Pod) {
+function linesOf(pod: Pod): Line[] {
   return [...pod.agent.lines, ...pod.container.lines]
 }
 
@@ -109,72 +96,30 @@ async function workOf(pod: Pod): Promise<string> {
   return `process ${workload.pid} of epoch ${workload.epoch}`
 }
 
-async function mustBeSame(pod: Pod, before: string): Promise<void> {
-  const now = await workOf(pod)
-  if (now !== before) throw new Error(`${nameOf(pod)} ran ${before}, and now it runs ${now}`)
-}
-
-interface Target {
-  readonly pair: Pair
-  readonly leader: Pod
-  readonly plane: ControlPlane
-  readonly routes: Routes
-}
-
-/** Brings a fault of the leader about. Resolves once the fault itself is over. */
-const INJECT: Readonly<Record<FaultName, (target: Target) => Promise<void>>> = {
-  async worker({ leader }) {
-    process.kill(workerOf(leader), 'SIGKILL')
-  },
-  async replica({ leader }) {
-    leader.kill()
-  },
-  async switchover({ leader }) {
-    leader.agent.signal('SIGTERM')
-  },
-  async agent({ pair, leader }) {
-    leader.agent.signal('SIGKILL')
-    await leader.agent.exited
-    pair.restartAgent(leader)
-  },
-  async api({ leader, plane, routes }) {
-    // One retry period later 12 s would be as long as the grant.
-    await renewal(leader)
-    routes.hold()
-    plane.pause()
-    try {
-      await sleep(API_FREEZE_MS)
-    } finally {
-      plane.resume()
-      routes.release()
-    }
-  },
-}
-
-/** Brings back what a fault has taken away. */
-const MEND: Readonly<Partial<Record<FaultName, (pair: Pair, hit: Pod) => Promise<void>>>> = {
-  replica: (pair, hit) => pair.replace(hit),
-  async switchover(pair, hit) {
-    const { code } = await hit.agent.exited
-    if (code !== 0) throw new Error(`the agent that was told to end ended with exit code ${code}`)
-    pair.restartAgent(hit)
-  },
-}
-
-/** Resolves soon after the leader's next renewal was acknowledged. */
-async function renewal(leader: Pod): Promise<void> {
-  let left = Number.POSITIVE_INFINITY
-  await until('a renewal', async () => {
-    const before = left
-    left = (await leader.status()).leadership.killInMs ?? 0
-    return left > before
-  })
-}
-
-/** LangFlow's worker, as its launcher has found it. */
-function workerOf(pod: Pod): number {
-  const said = pod.container.lines.findLast(({ msg }) => /is served by pid/.test(msg ?? ''))
-  const pid = /served by pid (\d+)/.exec(said?.msg ?? '')?.[1]
-  if (pid === undefined) throw new Error(`${pod.options.identity} has no worker`)
-  return pod.hostPid(Number(pid))
+/** `faultAt` and `answeredAt`: ms of the wall clock, as the logs' times. */
+function phasesOf(faultAt: number, answeredAt: number, old: Line[], next: Line[]): Phases {
+  const first = (lines: Line[], from: number, ...events: EventName[]) => {
+    const is = ({ event, time }: Line) => event && events.includes(event) && Date.parse(time) >= from
+    const line = lines.find(is)
+    return line && { at: Date.parse(line.time), line }
+  }
+  const gaveWay = first(old, faultAt, 'draining', 'lost')
+  const released = first(old, gaveWay?.at ?? faultAt, 'released')
+  const acquired = first(next, faultAt, 'acquired')
+  if (acquired === undefined) return {}
+  const acquire = Number(acquired.line.acquireMs ?? 0)
+  const started = first(next, acquired.at, 'workload_started')
+  const serving = first(next, acquired.at, 'serving')
+  return {
+    ...(gaveWay && released
+      ? {
+          detect: gaveWay.at - faultAt,
+          stop: released.at - gaveWay.at,
+          acquire: acquired.at - released.at,
+        }
+      : { detect: acquired.at - acquire - faultAt, acquire }),
+    ...(started && { start: started.at - acquired.at }),
+    ...(started && serving && { healthy: serving.at - started.at }),
+    ...(serving && { answer: answeredAt - serving.at }),
+  }
 }

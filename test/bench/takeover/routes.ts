@@ -1,101 +1,39 @@
-import { Agent, request } from 'undici'
+import { type Call, Client, tally } from '../../harness/client.ts'
+import type { Pod } from '../../harness/pod.ts'
 import { mono } from '../../harness/wait.ts'
 
-/** Where a replica is reached. */
-export interface Place {
-  readonly name: string
-  /** Its agent's. */
-  readonly httpPort: number
-  /** Its LangFlow's. */
-  readonly port: number
-}
-
-const EVERY_MS = 50
-const TIMEOUT_MS = 1_000
-
 /**
- * Where requests go, as a Service knows it: to whom `/readyz` says 200. It asks all agents each 50 ms. While it is
- * held, nothing changes: an API server that is frozen tells nobody of a probe that failed.
+ * Where requests go, as a Service knows it: to whom `/readyz` says 200. It asks each agent each 50 ms. While it is held
+ * nothing changes: an API server that is frozen tells nobody of a probe that failed.
  */
 export class Routes {
-  readonly #dispatcher = new Agent({ pipelining: 0 })
-  readonly #over = new AbortController()
-  readonly #polls: Promise<void>[]
-  /** Who says to be ready, the latest last. */
-  readonly #ready: Place[] = []
-  #route: Place | undefined
-  #held = false
-  /** When the last gate closed; `undefined`: one is open. */
-  #closedSince: number | undefined = mono()
-  #closed: { from: number; to: number }[] = []
+  isHeld = false
+  readonly #asked: readonly { readonly pod: Pod; readonly client: Client<boolean> }[]
+  #route: Pod | undefined
 
-  constructor(places: readonly Place[]) {
-    this.#polls = places.map((place) => this.#poll(place))
+  constructor(pods: readonly Pod[]) {
+    this.#asked = pods.map((pod) => {
+      const target = { to: pod.options.identity, url: `http://127.0.0.1:${pod.httpPort}/readyz` }
+      const client = new Client({ everyMs: 50, withinMs: 1_000, target: () => target, read: () => true })
+      return { pod, client }
+    })
   }
 
   /** Whom to send to; `undefined`: nobody is ready. */
-  get route(): Place | undefined {
+  get route(): Pod | undefined {
+    if (this.isHeld) return this.#route
+    const ready = this.#asked.filter(({ client }) => client.calls.at(-1)?.failure === null)
+    this.#route = (ready.find(({ pod }) => pod === this.#route) ?? ready[0])?.pod
     return this.#route
-  }
-
-  hold(): void {
-    this.#held = true
-  }
-
-  release(): void {
-    this.#held = false
-    this.#route = this.#ready.at(-1)
   }
 
   /** The longest time after `since` in which nobody said to be ready. */
   closedMs(since: number): number {
-    const open = this.#closedSince
-    const all = open === undefined ? this.#closed : [...this.#closed, { from: open, to: mono() }]
-    return Math.max(0, ...all.map(({ from, to }) => to - Math.max(from, since)))
+    const calls = this.#asked.flatMap(({ client }): Call[] => client.calls)
+    return tally(calls, since, mono()).longestSilenceMs
   }
 
   async close(): Promise<void> {
-    this.#over.abort()
-    await Promise.all(this.#polls)
-    await this.#dispatcher.destroy()
-  }
-
-  async #poll(place: Place): Promise<void> {
-    const { signal } = this.#over
-    while (!signal.aborted) {
-      const sentAt = mono()
-      const ready = await this.#isReady(place)
-      if (!signal.aborted) this.#told(place, ready)
-      await new Promise((resolve) => setTimeout(resolve, Math.max(0, sentAt + EVERY_MS - mono())))
-    }
-  }
-
-  async #isReady({ httpPort }: Place): Promise<boolean> {
-    const signal = AbortSignal.any([this.#over.signal, AbortSignal.timeout(TIMEOUT_MS)])
-    try {
-      const answer = await request(`http://127.0.0.1:${httpPort}/readyz`, {
-        dispatcher: this.#dispatcher,
-        signal,
-      })
-      await answer.body.dump()
-      return answer.statusCode === 200
-    } catch {
-      return false
-    }
-  }
-
-  #told(place: Place, ready: boolean): void {
-    const at = this.#ready.indexOf(place)
-    if (ready === at >= 0) return
-    if (ready) this.#ready.push(place)
-    else this.#ready.splice(at, 1)
-    if (!this.#held) this.#route = this.#ready.at(-1)
-    const now = mono()
-    if (this.#ready.length === 0) {
-      this.#closedSince = now
-    } else if (this.#closedSince !== undefined) {
-      this.#closed.push({ from: this.#closedSince, to: now })
-      this.#closedSince = undefined
-    }
+    await Promise.all(this.#asked.map(({ client }) => client.stop()))
   }
 }

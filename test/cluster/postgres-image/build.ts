@@ -3,11 +3,10 @@ import { createHash } from 'node:crypto'
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { POSTGRES_IMAGE } from '../workload.ts'
 
 const HERE = import.meta.dirname
 const SOURCES = ['Dockerfile', 'entrypoint.sh', 'build.ts']
-/** As deploy/components/postgresql is told to use it. */
-export const POSTGRES_IMAGE = 'localhost/postgres:15'
 const TIMEOUT_MS = 10 * 60_000
 
 /**

@@ -1,0 +1,118 @@
+import assert from 'node:assert/strict'
+import { mono, until } from '../harness/wait.ts'
+import { containersOf, identityOf, isReady } from './kube.ts'
+import {
+  deletedLeaderHandsOver,
+  followed,
+  momentOf,
+  onlyLeaderAnswers,
+  rollsOut,
+  SWITCHOVER_MS,
+} from './leadership.ts'
+import { processOf } from './processes.ts'
+import { scenariosOn } from './scenario.ts'
+
+/** From what the API server says of an endpoint to what kube-proxy does. */
+const PROXY_MS = 1_000
+
+const scenario = scenariosOn()
+
+scenario('deploy/base installs under restricted Pod Security, and one of two pods leads', async (one) => {
+  const { leader, epoch } = await momentOf(one)
+  assert.deepEqual((await one.pods()).filter(isReady).map(identityOf), [identityOf(leader)])
+  assert.equal(epoch, 1)
+  assert.equal((await one.status(leader)).problem, null)
+})
+
+scenario('requests through the Service reach only the leader, and none fails', onlyLeaderAnswers)
+
+scenario('a leader whose pod is deleted hands over before it ends', deletedLeaderHandsOver)
+
+scenario('a leader whose LangFlow loses its worker hands over at once', async (one, t) => {
+  const moment = await momentOf(one)
+  const { leader, from } = moment
+  process.kill(processOf(leader, 'langflow', ['workload.mjs', 'worker']).pid, 'SIGKILL')
+  await followed(one, t, moment)
+  assert.notEqual(one.lease.holder, identityOf(leader))
+  const said = one.logs.ours(leader.metadata.name)
+  assert.ok(said.some(({ reason }) => reason?.startsWith('LangFlow lost its worker')))
+  assert.ok(one.client.since(from).longestSilenceMs < SWITCHOVER_MS)
+})
+
+scenario('LangFlow outlives an agent that is killed, in the same term', async (one, t) => {
+  const { leader, epoch, from, pid } = await momentOf(one)
+  // The agent's own process, not the init above it.
+  process.kill(processOf(leader, 'agent', ['langflow-leader.mjs'], 'tini').pid, 'SIGKILL')
+  await until(
+    'the agent is started again',
+    async () => {
+      const found = (await one.pods()).find(({ metadata: { uid } }) => uid === leader.metadata.uid)
+      return found !== undefined && containersOf(found).some(({ restartCount }) => restartCount > 0)
+    },
+    30_000,
+  )
+  await one.settled()
+  t.diagnostic(JSON.stringify(one.client.since(from)))
+  assert.equal(one.lease.epoch, epoch)
+  assert.equal((await one.askPod(leader, '/')).pid, pid)
+  assert.ok(one.client.since(from).longestSilenceMs < SWITCHOVER_MS)
+})
+
+scenario('a leader whose pod is deleted by force is followed by another', async (one, t) => {
+  const moment = await momentOf(one)
+  await one.kubectl('delete', 'pod', moment.leader.metadata.name, '--force', '--grace-period=0')
+  await followed(one, t, moment)
+})
+
+scenario('a rollout of deploy/base replaces every pod with one handover', rollsOut)
+
+scenario(
+  'a third replica joins as a standby, and the leader stays, also when it is alone again',
+  async (one) => {
+    const { epoch, from } = await momentOf(one)
+    for (const replicas of [3, 1]) {
+      await one.kubectl('scale', one.name, `--replicas=${replicas}`)
+      await one.settled(replicas)
+    }
+    assert.equal(one.lease.epoch, epoch)
+    assert.equal(one.client.since(from).failed, 0)
+  },
+)
+
+scenario(
+  'a pod that ends gets no request once its gate is closed, even with no other to send it to',
+  async (one, t) => {
+    const { leader, epoch } = await momentOf(one, 1)
+    const { name } = leader.metadata
+    const identity = identityOf(leader)
+    // What the drain waits for: meanwhile LangFlow could answer.
+    const inFlight = one.askPod(leader, '/slow=4000', 20_000)
+    await one.kubectl('delete', 'pod', name, '--wait=false')
+    const isClosed = async () => (await fetch(`http://${leader.status.podIP}:8090/readyz`)).status === 503
+    await until('its gate is closed', isClosed, 10_000)
+    const closedAt = mono()
+    const path = `{.items[*].endpoints[?(@.targetRef.name=="${name}")].conditions.serving}`
+    const serves = () => one.kubectl('get', 'endpointslices', `--output=jsonpath=${path}`)
+    await until('its endpoint serves no more', async () => !(await serves()).includes('true'), 10_000)
+    const toldAt = mono()
+    assert.equal((await inFlight).epoch, epoch)
+    const answers = one.answers.filter(({ replica, mono: at }) => replica === identity && at > closedAt)
+    const last = answers.at(-1)?.mono ?? closedAt
+    t.diagnostic(`gate closed; its endpoint is no more used after ${(last - closedAt).toFixed(0)} ms`)
+    t.diagnostic(`its endpoint serves no more after ${(toldAt - closedAt).toFixed(0)} ms`)
+    assert.ok(last < toldAt + PROXY_MS)
+    await one.served(epoch + 1)
+    await one.settled(1)
+  },
+)
+
+scenario('scaled to nothing and back, another term begins', async (one) => {
+  await one.kubectl('scale', one.name, '--replicas=2')
+  const { epoch } = await momentOf(one)
+  await one.kubectl('scale', one.name, '--replicas=0')
+  await until('all pods are gone', async () => (await one.pods()).length === 0, 60_000)
+  assert.equal(one.lease.holder, '')
+  await one.kubectl('scale', one.name, '--replicas=2')
+  await one.served(epoch + 1)
+  await one.settled()
+})
