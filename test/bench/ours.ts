@@ -1,9 +1,9 @@
 import { join } from 'node:path'
 import { deployRights } from '../harness/control-plane.ts'
+import { freePort } from '../harness/free-port.ts'
 import { LoggedProcess } from '../harness/logged-process.ts'
 import { commandLine, Replica } from '../harness/replica.ts'
 import { LEASE } from '../harness/scene.ts'
-import { freePort } from '../support/free-port.ts'
 import type { Candidate, Side } from './contest.ts'
 import { end, type Testbed } from './testbed.ts'
 

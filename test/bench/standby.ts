@@ -1,4 +1,5 @@
 import { deployRights } from '../harness/control-plane.ts'
+import { freePort } from '../harness/free-port.ts'
 import {
   LANGFLOW_MISSING,
   langflowBinary,
@@ -9,7 +10,6 @@ import {
 import { Replica } from '../harness/replica.ts'
 import { percentile } from '../harness/report.ts'
 import { writeLease } from '../harness/scene.ts'
-import { freePort } from '../support/free-port.ts'
 import { atMost, type Row, type Section } from './report.ts'
 import { end, say, type Testbed } from './testbed.ts'
 

@@ -1,10 +1,10 @@
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { BUNDLE } from '../harness/bundle.ts'
 import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
 import type { LoggedProcess } from '../harness/logged-process.ts'
 import { Guard } from '../harness/server-process.ts'
-import { BUNDLE } from '../support/bundle.ts'
 
 /** A replica that is told to end has drained, stopped and released by then. */
 const END_WITHIN_MS = 20_000

@@ -1,9 +1,9 @@
 import { accessSync, constants, existsSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
+import { BUNDLE } from '../harness/bundle.ts'
 import { controlPlaneAssets } from '../harness/control-plane.ts'
 import { podObstacle } from '../harness/pod.ts'
-import { BUNDLE } from '../support/bundle.ts'
 import { type ChaosOptions, type Outcome, playChaos } from './chaos.ts'
 import { evidenceOf, markdown, type Summary, summarise } from './report.ts'
 

@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { promisify } from 'node:util'
 import { DEPLOY } from '../deploy/manifests.ts'
+import { freePort } from '../harness/free-port.ts'
 import { until } from '../harness/wait.ts'
-import { freePort } from '../support/free-port.ts'
 
 const run = promisify(execFile)
 /** Where Debian puts servers, which is not on everybody's PATH. */

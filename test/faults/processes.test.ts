@@ -3,9 +3,9 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
+import { freePort } from '../harness/free-port.ts'
 import type { Replica, ReplicaOptions } from '../harness/replica.ts'
 import { EmbeddedScene, lives } from '../harness/scene.ts'
-import { freePort } from '../support/free-port.ts'
 
 describe('of one replica that is one tree', { concurrency: 4 }, () => {
   test('the launcher is killed: the agent ends what it left, hands over, and starts another launcher', async (t) => {

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import { freePort } from '../harness/free-port.ts'
 import { ask, askStatus, FAST } from '../harness/replica.ts'
 import { EmbeddedScene } from '../harness/scene.ts'
 import { until } from '../harness/wait.ts'
-import { freePort } from '../support/free-port.ts'
 
 const revision = (hash: string) => ({ POD_TEMPLATE_HASH: hash })
 

@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Agent, request } from 'undici'
-import { freePort } from '../support/free-port.ts'
+import { freePort } from './free-port.ts'
 import { Guard, ServerProcess } from './server-process.ts'
 
 export interface ControlPlaneOptions {

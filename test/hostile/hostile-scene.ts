@@ -9,10 +9,10 @@ import type { TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import type { EventName } from '../../agent/observe/events.ts'
 import type { AgentStatus } from '../../agent/observe/status.ts'
+import { freePort } from '../harness/free-port.ts'
 import { NAMESPACE, Pod, podObstacle } from '../harness/pod.ts'
 import { EmbeddedScene } from '../harness/scene.ts'
 import { mono } from '../harness/wait.ts'
-import { freePort } from '../support/free-port.ts'
 
 const BUILD = fileURLToPath(new URL('../../deploy/bundle/build.mjs', import.meta.url))
 const FLOW = fileURLToPath(new URL('./fixtures/flow.mjs', import.meta.url))

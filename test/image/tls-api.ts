@@ -3,8 +3,8 @@ import { pipeline } from 'node:stream'
 import { createServer, type Server } from 'node:tls'
 import type { LeaseSpec } from '../../agent/lease/lease.ts'
 import { type EmbeddedLeaseApi, startEmbeddedLeaseApi } from '../harness/api/embedded-lease-api.ts'
-import { makeCertificate } from '../support/certificate.ts'
-import { freePort } from '../support/free-port.ts'
+import { makeCertificate } from '../harness/certificate.ts'
+import { freePort } from '../harness/free-port.ts'
 
 const LEASE = 'langflow-leader-lock'
 

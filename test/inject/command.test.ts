@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
 import { VERSION } from '../../agent/version.ts'
-import { BUNDLE } from '../support/bundle.ts'
+import { BUNDLE } from '../harness/bundle.ts'
 import { deployment, find, fixture, manifestsIn, podOf } from './streams.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'inject-test-'))

@@ -10,7 +10,7 @@ import { systemClock } from '../../agent/clock.ts'
 import { ApiError } from '../../agent/kube/errors.ts'
 import { connectLeaseApi } from '../../agent/lease/connect.ts'
 import { LeaseWatcher } from '../../agent/lease/lease-watcher.ts'
-import { hasOpenssl, makeCertificate } from '../support/certificate.ts'
+import { hasOpenssl, makeCertificate } from '../harness/certificate.ts'
 import { leaseAt, reply, ScriptedServer, within } from './scripted-server.ts'
 
 const LATER_MS = 5_000

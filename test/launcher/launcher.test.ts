@@ -4,7 +4,7 @@ import { later } from '../../agent/clock.ts'
 import { Launcher } from '../../agent/launcher/launcher.ts'
 import { CUT_OFF_MS, type Loss, type WorkloadCause, type WorkloadState } from '../../agent/link/messages.ts'
 import { COLD, type Standby } from '../../agent/link/standby.ts'
-import { settled, VirtualClock } from '../support/virtual-clock.ts'
+import { settled, VirtualClock } from '../harness/virtual-clock.ts'
 import { FakeTree } from './fake-tree.ts'
 
 const DOUBT_MS = 10_000

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { ApiError } from '../../agent/kube/errors.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
+import { VirtualClock } from '../harness/virtual-clock.ts'
 import {
   apiFor,
   failure,
@@ -12,7 +13,6 @@ import {
   ScriptedServer,
   status,
 } from '../kube/scripted-server.ts'
-import { VirtualClock } from '../support/virtual-clock.ts'
 
 const DEADLINE_MS = 5_000
 

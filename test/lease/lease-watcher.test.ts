@@ -4,8 +4,8 @@ import { ApiError } from '../../agent/kube/errors.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
 import type { LeaseApi, WatchEvent, WatchHandlers } from '../../agent/lease/lease-api.ts'
 import { LeaseWatcher } from '../../agent/lease/lease-watcher.ts'
+import { settled, VirtualClock } from '../harness/virtual-clock.ts'
 import { leaseAt } from '../kube/scripted-server.ts'
-import { settled, VirtualClock } from '../support/virtual-clock.ts'
 
 const RETRY_MS = 2_000
 const LEASE_MS = 15_000

@@ -5,7 +5,7 @@ import { closeSync, openSync } from 'node:fs'
 import { describe, it } from 'node:test'
 import { EVENTS } from '../../agent/observe/events.ts'
 import { createLog, type LogOptions } from '../../agent/observe/log.ts'
-import { VirtualClock } from '../support/virtual-clock.ts'
+import { VirtualClock } from '../harness/virtual-clock.ts'
 
 function logged(options: Partial<LogOptions> = {}) {
   const lines: string[] = []

@@ -3,7 +3,7 @@ import { describe, test } from 'node:test'
 import type { Fact } from '../../agent/election/state.ts'
 import type { Competitor } from '../../agent/peers/peers.ts'
 import { Rivals } from '../../agent/peers/rivals.ts'
-import { VirtualClock } from '../support/virtual-clock.ts'
+import { VirtualClock } from '../harness/virtual-clock.ts'
 
 const LEADER: Competitor = { identity: 'old', lease: 'team/lock', leads: true, podAgeMs: 5_000 }
 const FELLOW: Competitor = { ...LEADER, lease: 'team/lock-2' }

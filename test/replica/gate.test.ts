@@ -7,7 +7,7 @@ import { COLD, type StandbyView } from '../../agent/link/standby.ts'
 import type { EventFields } from '../../agent/observe/log.ts'
 import { ReplicaGate } from '../../agent/replica/gate.ts'
 import { checksOf } from '../../agent/replica/status.ts'
-import { VirtualClock } from '../support/virtual-clock.ts'
+import { VirtualClock } from '../harness/virtual-clock.ts'
 
 /** Saw a Lease that nobody holds, and may write it. */
 const ABLE = {

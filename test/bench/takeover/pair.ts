@@ -1,9 +1,9 @@
 import { join } from 'node:path'
 import { deployRights } from '../../harness/control-plane.ts'
+import { freePort } from '../../harness/free-port.ts'
 import { langflowEnvironment } from '../../harness/langflow.ts'
 import { Pod } from '../../harness/pod.ts'
 import { until } from '../../harness/wait.ts'
-import { freePort } from '../../support/free-port.ts'
 import type { Testbed } from '../testbed.ts'
 import { MODE_FLAGS, type Mode, type Preset } from './settings.ts'
 
