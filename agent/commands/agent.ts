@@ -33,7 +33,7 @@ export async function runAgent(
   const signals = hearSignals()
   const { port } = options.target
   // Loaded here, so that a launcher, which runs from the same file, does not pay their memory.
-  const { connectLeaseApi } = await import('../lease/connect.ts')
+  const { connectLeaseApi } = await import('../lease/lease-api.ts')
   const { startHttpServer } = await import('../observe/http-server.ts')
   const { createMetrics } = await import('../observe/prometheus.ts')
   const { Peers } = await import('../peers/peers.ts')

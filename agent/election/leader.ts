@@ -167,12 +167,9 @@ export function noticeFailure(input: Input, before: Leading, loss: Loss | null):
     return beginStepDown(input, before, { reason: 'the launcher went away' })
   if (loss?.remedy === 'handover') return beginStepDown(input, before, { reason: loss.reason, failed: true })
   if (loss?.remedy === 'restart' && term.restarting === null) {
+    const { stopTimeoutMs } = input.config
     const restarting = withTerm(before, { restarting: loss.reason })
-    return emit(restarting, {
-      type: 'restart',
-      reason: loss.reason,
-      graceMs: input.config.stopTimeoutMs,
-    })
+    return emit(restarting, { type: 'restart', reason: loss.reason, graceMs: stopTimeoutMs })
   }
   if (ended && canRun && !toBeStarted)
     return beginStepDown(input, before, { reason: 'the workload runs no more', failed: true })

@@ -129,8 +129,8 @@ export class LeaseWatcher {
   }
 
   private apply(event: WatchEvent): void {
-    const lease = event.type === 'changed' ? event.lease : null
-    const version = event.type === 'changed' ? event.lease.metadata.resourceVersion : event.resourceVersion
+    const lease = event.type === 'changed' ? event.object : null
+    const version = event.type === 'changed' ? event.object.metadata.resourceVersion : event.resourceVersion
     const news = isNewer(version, this.position)
     if (news) this.position = version ?? this.position
     // A bookmark says how far the server is, and nothing of the holder.

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, test } from 'node:test'
 import { systemClock } from '../../agent/clock.ts'
 import { KubeConfigError } from '../../agent/kube/access.ts'
 import { ApiError } from '../../agent/kube/errors.ts'
-import { connectLeaseApi, type LeaseConnectionOptions } from '../../agent/lease/connect.ts'
+import { connectLeaseApi, type LeaseConnectionOptions } from '../../agent/lease/lease-api.ts'
 import { leaseAt, reply, ScriptedServer, status } from './scripted-server.ts'
 
 const LATER_MS = 5_000

@@ -83,7 +83,7 @@ class Scene {
 
 const changed = (version: string, holder?: string): WatchEvent => ({
   type: 'changed',
-  lease: leaseAt(version, holder),
+  object: leaseAt(version, holder),
 })
 const lost = new ApiError('network', 'lost')
 const gone = new ApiError('gone', 'too old')
