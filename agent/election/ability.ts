@@ -1,6 +1,6 @@
 import { BOOT_RESOLUTION_MS, type Instant } from '../clock.ts'
 import type { ApiError } from '../kube/errors.ts'
-import { durationOf, holderOf, LANGFLOW, type Lease, langflowOf, ownerOf } from '../lease/lease.ts'
+import { durationOf, holderOf, LANGFLOW, langflowOf } from '../lease/lease.ts'
 import { isOlder } from '../package-version.ts'
 import {
   type CandidateConfig,
@@ -40,22 +40,6 @@ export function inability(config: Timings, state: ElectionState, now: Instant): 
   if (writeRight === 'refused') return writeProblem ?? 'this replica may not write the Lease'
   if (writeRight === 'unknown') return 'it is not known yet whether this replica may write the Lease'
   return null
-}
-
-/** The Deployment or StatefulSet to which the Lease belongs, where this replica is of another one; else `null`. */
-export function foreignOwner(own: string | null, lease: Lease | null): string | null {
-  const owner = lease === null ? null : ownerOf(lease)
-  return own === null || owner === null || owner === own ? null : owner
-}
-
-/** What is wrong where two of them share a Lease, and what to do about it; `null`: nothing. */
-export function ownerProblem(own: string | null, lease: Lease | null): string | null {
-  const owner = foreignOwner(own, lease)
-  if (owner === null) return null
-  return (
-    `the Lease "${lease?.metadata.name}" belongs to ${owner}, and this replica is of ${own}: give each a Lease of its own ` +
-    `(--lease-name); where ${owner} is no more, this replica takes it over by itself`
-  )
 }
 
 /** Why this replica is not to compete for the Lease; `null`: it is. */

@@ -1,10 +1,13 @@
-import { reached, untilReached } from '../clock.ts'
-import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
-import { coolDownAfter, doubtAt, grantOf, killAt } from './deadlines.ts'
+import { type Instant, reached, untilReached } from '../clock.ts'
+import { epochOf, holderOf, type Lease, looksNeverHeld } from '../lease/lease.ts'
+import type { Grant } from '../link/messages.ts'
 import { sendRead, sendWrite } from './requests.ts'
 import {
+  type CandidateConfig,
   type CandidateState,
+  type CoolDown,
   decide,
+  doubtAt,
   type End,
   emit,
   event,
@@ -12,19 +15,24 @@ import {
   type Held,
   type Input,
   kill,
+  killAt,
   type Leading,
   type Loss,
   NEVER,
   type StepDown,
   type SteppingDown,
+  type Term,
   type Write,
 } from './state.ts'
-import { looksNeverHeld } from './vacancy.ts'
 
 /** Clock synchronisation slews small errors; a step of more than this is a jump. */
 const WALL_JUMP_MS = 1_000
 /** A term that served this many lease durations was no failure of the kind that repeats at once. */
 const GOOD_TERM_LEASES = 4
+
+/** The longest cool-downs. */
+const LONGEST_EARLY_MS = 60_000
+const LONGEST_FULL_MS = 300_000
 
 export const USED_BY_ANOTHER = 'somebody else acquired the Lease in this name'
 
@@ -144,6 +152,17 @@ export function beginTerm(input: Input, before: Free, write: Write, lease: Lease
   return failed === null ? state : beginStepDown(input, state, { reason: failed, failed: true })
 }
 
+/** The right that the last acknowledged write earned. */
+export function grantOf(config: CandidateConfig, term: Term): Grant {
+  return {
+    epoch: term.epoch,
+    identity: config.identity,
+    doubtAt: doubtAt(config, term.renewedAt),
+    killAt: killAt(config, term.renewedAt),
+    onDoubt: config.onDoubt,
+  }
+}
+
 /** A renewal was acknowledged: a doubt that it ends is over (compare-and-swap: nobody else held the Lease). */
 export function extend({ config, now }: Input, before: Held, write: Write): Held {
   const state = withTerm(before, { renewedAt: write.sentAt })
@@ -219,6 +238,19 @@ export function endTerm({ config, now }: Input, state: SteppingDown): Free {
   const good = now.mono - startedAt > GOOD_TERM_LEASES * config.leaseDurationMs
   const failures = good ? 1 : state.failures + 1
   return { ...free, failures, coolDown: coolDownAfter(failures, config, now) }
+}
+
+/** A workload that failed here gets its next try later, and later each time, so that another replica gets its chance. */
+function coolDownAfter(
+  failures: number,
+  { retryPeriodMs, leaseDurationMs }: CandidateConfig,
+  now: Instant,
+): CoolDown {
+  const factor = 2 ** Math.min(failures - 1, 10)
+  return {
+    early: now.mono + Math.min(2 * retryPeriodMs * factor, LONGEST_EARLY_MS),
+    full: now.mono + Math.min(leaseDurationMs * factor, LONGEST_FULL_MS),
+  }
 }
 
 function request(input: Input, state: Held): CandidateState {

@@ -1,23 +1,17 @@
-import type { Instant } from '../clock.ts'
+import { type Instant, later } from '../clock.ts'
+import type { AgentOptions } from '../config/options.ts'
+import type { Timings } from '../config/timings.ts'
 import type { ApiError } from '../kube/errors.ts'
 import type { Lease } from '../lease/lease.ts'
 import type { Grant } from '../link/messages.ts'
 import type { EventName } from '../observe/events.ts'
 
 /** What one candidate is told at start. All times in milliseconds. */
-export interface CandidateConfig {
-  readonly identity: string
-  readonly leaseDurationMs: number
-  readonly renewDeadlineMs: number
-  readonly retryPeriodMs: number
-  readonly killMarginMs: number
-  readonly drainTimeoutMs: number
-  readonly stopTimeoutMs: number
-  readonly onDoubt: 'freeze' | 'stop'
+export interface CandidateConfig
+  extends Timings,
+    Pick<AgentOptions, 'identity' | 'drainTimeoutMs' | 'stopTimeoutMs' | 'onDoubt' | 'allowOlder'> {
   /** The Deployment or StatefulSet that this replica is of, as `Kind/name`; `null`: unknown. */
   readonly owner: string | null
-  /** It may take over what a newer LangFlow has led. */
-  readonly allowOlder: boolean
   /** 0 to 999, random for each process: makes the renew times it writes its own, down to the microsecond. */
   readonly salt: number
 }
@@ -295,6 +289,19 @@ export interface Input {
 
 /** As a monotonic time. */
 export const NEVER = Number.POSITIVE_INFINITY
+
+/** Leadership is in doubt from here on (rule "freeze before kill"). */
+export function doubtAt(config: Pick<Timings, 'renewDeadlineMs'>, renewedAt: Instant): Instant {
+  return later(renewedAt, config.renewDeadlineMs)
+}
+
+/** The workload may not execute from here on (rule 1). */
+export function killAt(
+  config: Pick<Timings, 'leaseDurationMs' | 'killMarginMs'>,
+  renewedAt: Instant,
+): Instant {
+  return later(renewedAt, config.leaseDurationMs - config.killMarginMs)
+}
 
 export function emit<S extends CandidateState>(state: S, effect: Effect): S {
   return { ...state, effects: [...state.effects, effect] }

@@ -1,6 +1,5 @@
 import { type Clock, reached } from '../clock.ts'
-import { doubtAt } from '../election/deadlines.ts'
-import type { CandidateConfig, ElectionState } from '../election/state.ts'
+import { type CandidateConfig, doubtAt, type ElectionState } from '../election/state.ts'
 import type { Log } from '../observe/log.ts'
 import type { Check } from '../observe/status.ts'
 import { type ReplicaFacts, standsBy } from './status.ts'

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { ownerProblem } from '../../agent/election/ability.ts'
 import type { CandidateConfig } from '../../agent/election/state.ts'
-import type { Lease } from '../../agent/lease/lease.ts'
+import { type Lease, ownerProblem } from '../../agent/lease/lease.ts'
 import { Candidate, heldBy, leaseOf, RELEASED, released } from './candidate.ts'
 
 const OWNER = 'langflow-leader/owner'

@@ -13,7 +13,7 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
   {
     name: 'leaves out the kill margin',
     rule: '1',
-    file: 'agent/election/deadlines.ts',
+    file: 'agent/election/state.ts',
     from: 'config.leaseDurationMs - config.killMarginMs',
     to: 'config.leaseDurationMs',
   },
@@ -34,7 +34,7 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
   {
     name: 'takes any answer for an acknowledgement',
     rule: '2',
-    file: 'agent/election/observe.ts',
+    file: 'agent/election/transition.ts',
     from: 'write === undefined ? null : notKept(write, lease, written)',
     to: 'null as ReturnType<typeof notKept>',
     among: ['updates dropped', 'renew times dropped', 'cut', 'writes lost'],
@@ -42,7 +42,7 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
   {
     name: 'takes an edited record for its own write',
     rule: '2',
-    file: 'agent/election/observe.ts',
+    file: 'agent/election/transition.ts',
     from: 'sameRecord(write.lease, lease))',
     to: 'write.renewTime === lease.spec?.renewTime && holderOf(write.lease) === holderOf(lease))',
     test: 'test/election/transition.test.ts',
@@ -71,7 +71,7 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
   {
     name: 'ignores another holder until the deadline',
     rule: '5',
-    file: 'agent/election/observe.ts',
+    file: 'agent/election/transition.ts',
     from: 'const lost = lose(input, state, reason)',
     to: "const lost = reason.includes('held by') ? (state as never) : lose(input, state, reason)",
   },
@@ -100,7 +100,7 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
   {
     name: 'waits from the first sight of a holder, not from its last renewal',
     rule: '6',
-    file: 'agent/election/observe.ts',
+    file: 'agent/election/transition.ts',
     from: 'changedAt: changed || seen === null ? input.now.mono : seen.changedAt',
     to: 'changedAt: seen !== null && last !== null && holderOf(last) === holderOf(lease) ? seen.changedAt : input.now.mono',
   },
@@ -114,16 +114,16 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
   {
     name: 'believes a release that nobody says to have made',
     rule: '6',
-    file: 'agent/election/vacancy.ts',
-    from: '  if (!looksReleased(lease) || release === null ||',
-    to: '  if (looksReleased(lease) && release === null) return true\n  if (!looksReleased(lease) || release === null ||',
+    file: 'agent/lease/lease.ts',
+    from: '  if (!looksReleased || identity === undefined ||',
+    to: '  if (looksReleased && identity === undefined) return true\n  if (!looksReleased || identity === undefined ||',
     test: 'test/election/record.test.ts',
   },
   {
     name: 'believes a release by another than the holder',
     rule: '4',
-    file: 'agent/election/vacancy.ts',
-    from: ' && release.identity === last.holder',
+    file: 'agent/lease/lease.ts',
+    from: ' && identity === last.holder',
     to: '',
     test: 'test/election/record.test.ts',
   },
@@ -138,7 +138,7 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
   {
     name: 'acts on stale reads and events',
     rule: '6',
-    file: 'agent/election/observe.ts',
+    file: 'agent/election/transition.ts',
     from: 'return !isNewer(lease.metadata.resourceVersion, seen.lease.metadata.resourceVersion)',
     to: 'return false',
     among: ['watch lags', 'evicted'],
@@ -176,7 +176,7 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
   {
     name: 'believes an absence that was read before the Lease was seen',
     rule: '7',
-    file: 'agent/election/observe.ts',
+    file: 'agent/election/transition.ts',
     from: "return fact.type === 'lease' && fact.fresh && seen !== readAfter",
     to: 'return readAfter === undefined',
     among: ['lease deleted', 'lease deleted and applied', 'lease deleted, candidates restart', 'slow'],
@@ -184,7 +184,7 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
   {
     name: 'takes its own late creation for leadership',
     rule: '7',
-    file: 'agent/election/observe.ts',
+    file: 'agent/election/transition.ts',
     from: 'own !== undefined && !cameTooLate',
     to: 'own !== undefined',
     among: ['late writes', 'lease deleted'],
@@ -207,14 +207,14 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
   {
     name: 'goes on campaigning although another one writes in its name',
     rule: '8',
-    file: 'agent/election/observe.ts',
+    file: 'agent/election/transition.ts',
     from: 'const STRANGER_SIGHTINGS = 2',
     to: 'const STRANGER_SIGHTINGS = 200',
   },
   {
     name: 'goes on leading although another one acquired in its name',
     rule: '8',
-    file: 'agent/election/observe.ts',
+    file: 'agent/election/transition.ts',
     from: '  const reason = lostTo(input, state, lease)\n',
     to: '  if (holderOf(lease) === input.config.identity) return state\n  const reason = lostTo(input, state, lease)\n',
   },
