@@ -16,14 +16,16 @@ import {
 /** The longest pause between two rehearsals that were refused, or got no answer. */
 const LONGEST_PAUSE_MS = 60_000
 
-type Timings = Pick<CandidateConfig, 'leaseDurationMs' | 'retryPeriodMs'>
-
 /**
  * Why this replica could not take the Lease over if it had to, as far as its own credentials and its way to the API server
  * go: one sentence; `null`: it could. Outages that end within a lease duration and a retry period do not count; the time in
  * which the machine was suspended does.
  */
-export function inability(config: Timings, state: ElectionState, now: Instant): string | null {
+export function inability(
+  config: Pick<CandidateConfig, 'leaseDurationMs' | 'retryPeriodMs'>,
+  state: ElectionState,
+  now: Instant,
+): string | null {
   const { seen, sightedAt, watchUp, writeRight, writeProblem, readProblem, watchProblem } = state
   const bar = barrier(state)
   if (bar !== null) return bar

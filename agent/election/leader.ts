@@ -1,11 +1,10 @@
-import { type Instant, reached, untilReached } from '../clock.ts'
+import { reached, untilReached } from '../clock.ts'
 import { epochOf, holderOf, type Lease, looksNeverHeld } from '../lease/lease.ts'
 import type { Grant } from '../link/messages.ts'
 import { sendRead, sendWrite } from './requests.ts'
 import {
   type CandidateConfig,
   type CandidateState,
-  type CoolDown,
   decide,
   doubtAt,
   type End,
@@ -29,7 +28,6 @@ import {
 const WALL_JUMP_MS = 1_000
 /** A term that served this many lease durations was no failure of the kind that repeats at once. */
 const GOOD_TERM_LEASES = 4
-
 /** The longest cool-downs. */
 const LONGEST_EARLY_MS = 60_000
 const LONGEST_FULL_MS = 300_000
@@ -205,31 +203,28 @@ interface StepDownReason extends Pick<StepDown, 'reason'>, Partial<Pick<StepDown
 export function beginStepDown({ config, now }: Input, before: Leading, why: StepDownReason): SteppingDown {
   const { reason, failed = false, graceMs = config.stopTimeoutMs, ending = null } = why
   const since = now.mono
-  const stepDown = { reason, failed, graceMs, stage: 'draining', since, drained: false } as const
+  const stepDown = { reason, failed, graceMs, stage: 'draining', since } as const
   const term = { ...before.term, restarting: null, stepDown }
   const state: SteppingDown = { ...before, phase: 'stepping down', term, ending }
   return emit(event(state, 'draining', reason), { type: 'drain', until: since + config.drainTimeoutMs })
 }
 
-/** No request is in flight any more. */
-export function drained(state: SteppingDown): SteppingDown {
-  const { stepDown } = state.term
-  return stepDown.stage === 'draining' ? withTerm(state, { stepDown: { ...stepDown, drained: true } }) : state
-}
-
-function advance({ config, now }: Input, state: SteppingDown): SteppingDown {
+function advance({ config, fact, now }: Input, state: SteppingDown): SteppingDown {
   const { stepDown } = state.term
   const { alive, spare } = state.workload
   const to = (stage: StepDown['stage']) =>
     withTerm(state, { stepDown: { ...stepDown, stage, since: now.mono } })
   const gone = alive === 'no' && !spare
   if (gone && stepDown.stage !== 'releasing') return to('releasing')
-  const drained = stepDown.drained || now.mono >= stepDown.since + config.drainTimeoutMs
+  const drained = fact.type === 'drained' || now.mono >= stepDown.since + config.drainTimeoutMs
   if (stepDown.stage !== 'draining' || !drained) return state
   return emit(to('stopping'), { type: 'stop', graceMs: stepDown.graceMs })
 }
 
-/** The planned end: nothing lives, nothing is held. */
+/**
+ * The planned end: nothing lives, nothing is held. A workload that failed here gets its next try later, and later each time, so
+ * that another replica gets its chance.
+ */
 export function endTerm({ config, now }: Input, state: SteppingDown): Free {
   const { stepDown, startedAt } = state.term
   const ended = event(event(state, 'released', stepDown.reason), 'stepped_down', stepDown.reason)
@@ -237,20 +232,12 @@ export function endTerm({ config, now }: Input, state: SteppingDown): Free {
   if (!stepDown.failed) return free
   const good = now.mono - startedAt > GOOD_TERM_LEASES * config.leaseDurationMs
   const failures = good ? 1 : state.failures + 1
-  return { ...free, failures, coolDown: coolDownAfter(failures, config, now) }
-}
-
-/** A workload that failed here gets its next try later, and later each time, so that another replica gets its chance. */
-function coolDownAfter(
-  failures: number,
-  { retryPeriodMs, leaseDurationMs }: CandidateConfig,
-  now: Instant,
-): CoolDown {
   const factor = 2 ** Math.min(failures - 1, 10)
-  return {
-    early: now.mono + Math.min(2 * retryPeriodMs * factor, LONGEST_EARLY_MS),
-    full: now.mono + Math.min(leaseDurationMs * factor, LONGEST_FULL_MS),
+  const coolDown = {
+    early: now.mono + Math.min(2 * config.retryPeriodMs * factor, LONGEST_EARLY_MS),
+    full: now.mono + Math.min(config.leaseDurationMs * factor, LONGEST_FULL_MS),
   }
+  return { ...free, failures, coolDown }
 }
 
 function request(input: Input, state: Held): CandidateState {

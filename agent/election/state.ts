@@ -38,8 +38,6 @@ export interface StepDown {
   readonly reason: string
   readonly stage: 'draining' | 'stopping' | 'releasing'
   readonly since: number
-  /** No request is in flight any more. */
-  readonly drained: boolean
   /** Whether the workload is to blame, so that this replica waits before it campaigns again. */
   readonly failed: boolean
   /** From SIGTERM to SIGKILL. */

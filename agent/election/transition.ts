@@ -6,7 +6,6 @@ import { follow, leave } from './follower.ts'
 import {
   beginStepDown,
   beginTerm,
-  drained,
   endTerm,
   extend,
   lead,
@@ -103,8 +102,6 @@ function observe(input: Input, state: CandidateState): CandidateState {
       const told = { ...state, workload: fact.workload, highestEpoch }
       return told.phase === 'leading' ? noticeFailure(input, told, fact.loss) : told
     }
-    case 'drained':
-      return state.phase === 'stepping down' ? drained(state) : state
     case 'successor':
       return { ...state, successor: fact.identity }
     case 'barred':
@@ -113,6 +110,7 @@ function observe(input: Input, state: CandidateState): CandidateState {
       return state.phase === 'leading' ? beginStepDown(input, state, fact) : state
     case 'terminate':
       return end(input, state, { reason: fact.reason, code: 0 })
+    case 'drained':
     case 'tick':
       return state
   }

@@ -10,10 +10,7 @@ const SERVICE_ACCOUNT_DIRECTORY = '/var/run/secrets/kubernetes.io/serviceaccount
 
 /** A kubeconfig, or what a pod is given in its place, cannot be used: one sentence that says what to change. */
 export class KubeConfigError extends FatalError {
-  constructor(sentence: string, options: { cause?: unknown } = {}) {
-    super(sentence, options)
-    this.name = 'KubeConfigError'
-  }
+  override readonly name = 'KubeConfigError'
 }
 
 /** What one request shows to the API server, and where it goes. Holds secrets: never to be logged. */

@@ -141,7 +141,6 @@ describe('a replica', () => {
       reason: '',
       stage: 'draining',
       since: 0,
-      drained: false,
       failed: false,
       graceMs: 1,
     } as const

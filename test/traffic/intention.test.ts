@@ -21,7 +21,6 @@ const STEP_DOWN = {
   reason: 'SIGTERM',
   stage: 'draining',
   since: 0,
-  drained: false,
   failed: false,
   graceMs: 1,
 } as const
