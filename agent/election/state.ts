@@ -95,12 +95,6 @@ export interface Seen {
   readonly heldMs: number
 }
 
-export interface CoolDown {
-  /** Monotonic ms. `early` counts only while nobody else has taken the Lease. */
-  readonly early: number
-  readonly full: number
-}
-
 /** What every phase has, as it is at the start. */
 const SHARED = {
   // What is known of the Lease.
@@ -160,7 +154,8 @@ const SHARED = {
   outdated: null as string | null,
   /** How often in a row the workload failed here. */
   failures: 0,
-  coolDown: null as CoolDown | null,
+  /** Monotonic ms until when it does not campaign; `early` counts only while nobody else has taken the Lease. */
+  coolDown: null as { readonly early: number; readonly full: number } | null,
 
   workload: NO_WORKLOAD,
   /** This process has ended a workload of its own: one that still shows up alive runs under no grant to take back. */
@@ -185,41 +180,25 @@ export interface End {
   readonly code: 0 | 1
 }
 
+interface Phase<Name extends string, T extends Term | null, E extends End | null> extends Decided {
+  readonly phase: Name
+  readonly term: T
+  readonly ending: E
+}
+
 /** Watches, waits, and takes the Lease once it is free. */
-export interface Follower extends Decided {
-  readonly phase: 'follower'
-  readonly term: null
-  readonly ending: null
-}
-
+export type Follower = Phase<'follower', null, null>
 /** Holds the Lease, and renews it. */
-export interface Leading extends Decided {
-  readonly phase: 'leading'
-  readonly term: Term & { readonly stepDown: null }
-  readonly ending: null
-}
-
-/** Still renews the Lease, and gives it back in the planned order (rule 3). */
-export interface SteppingDown extends Decided {
-  readonly phase: 'stepping down'
-  readonly term: Term & { readonly stepDown: StepDown }
-  /** What follows; `null`: it campaigns again. */
-  readonly ending: End | null
-}
-
+export type Leading = Phase<'leading', Term & { readonly stepDown: null }, null>
+/** Still renews the Lease, and gives it back in the planned order (rule 3); without an `ending` it campaigns again. */
+export type SteppingDown = Phase<'stepping down', Term & { readonly stepDown: StepDown }, End | null>
 /** Holds nothing, and takes nothing any more. */
-export interface Ending extends Decided {
-  readonly phase: 'ending'
-  readonly term: null
-  readonly ending: End
-  readonly exited: boolean
-}
+export type Ending = Phase<'ending', null, End> & { readonly exited: boolean }
 
 export type CandidateState = Follower | Leading | SteppingDown | Ending
 export type Held = Leading | SteppingDown
 export type Free = Follower | Ending
 
-/** What others read of a `CandidateState`. */
 export interface ElectionState extends Shared {
   readonly term: Term | null
   readonly ending: End | null
@@ -256,6 +235,8 @@ export type Fact =
   | { readonly type: 'terminate'; readonly reason: string }
   | { readonly type: 'tick' }
 
+type Detail = Readonly<Record<string, string | number | boolean>>
+
 export type Effect =
   | { readonly type: 'write'; readonly write: Write; readonly deadlineMs: number }
   | { readonly type: 'read'; readonly deadlineMs: number }
@@ -274,11 +255,10 @@ export type Effect =
       readonly event: EventName
       readonly epoch: number
       readonly reason?: string
-      readonly detail?: Readonly<Record<string, string | number | boolean>>
+      readonly detail?: Detail
     }
   | { readonly type: 'exit'; readonly code: 0 | 1 }
 
-/** What every step of a transition may look at. */
 export interface Input {
   readonly config: CandidateConfig
   readonly fact: Fact
@@ -294,10 +274,7 @@ export function doubtAt(config: Pick<Timings, 'renewDeadlineMs'>, renewedAt: Ins
 }
 
 /** The workload may not execute from here on (rule 1). */
-export function killAt(
-  config: Pick<Timings, 'leaseDurationMs' | 'killMarginMs'>,
-  renewedAt: Instant,
-): Instant {
+export function killAt(config: Timings, renewedAt: Instant): Instant {
   return later(renewedAt, config.leaseDurationMs - config.killMarginMs)
 }
 
@@ -309,7 +286,7 @@ export function event<S extends CandidateState>(
   state: S,
   event: EventName,
   reason?: string,
-  detail?: Readonly<Record<string, string | number | boolean>>,
+  detail?: Detail,
 ): S {
   const epoch = state.term?.epoch ?? state.highestEpoch
   const more = { ...(reason !== undefined && { reason }), ...(detail && { detail }) }
