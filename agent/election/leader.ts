@@ -16,8 +16,8 @@ import {
   kill,
   killAt,
   type Leading,
-  type Loss,
   NEVER,
+  type Remedy,
   type StepDown,
   type SteppingDown,
   type Term,
@@ -171,23 +171,25 @@ export function extend({ config, now }: Input, before: Held, write: Write): Held
 }
 
 /**
- * The workload does not do its work: it is handed over, or started again in this term. To be started again it is stopped while
- * renewing goes on, and never killed: a kill ends the grant for good. That it ended, or serves nobody, may have been told
- * while the launcher had no agent to tell it to, so that it is found in its state as well.
+ * The workload does not do its work: it is started again in this term, or handed over. To be started again it is stopped while
+ * renewing goes on, and never killed: a kill ends the grant for good. One failure may be told in several ways, so that a second
+ * one changes nothing.
  */
-export function noticeFailure(input: Input, before: Leading, loss: Loss | null): Held {
+export function remedyFailure(input: Input, state: Leading, reason: string, remedy: Remedy): Held {
+  if (remedy === 'handover') return beginStepDown(input, state, { reason, failed: true })
+  if (state.term.restarting !== null) return state
+  const { stopTimeoutMs } = input.config
+  return emit(withTerm(state, { restarting: reason }), { type: 'restart', reason, graceMs: stopTimeoutMs })
+}
+
+/** That it ended, or serves nobody, may have been told while the launcher had no agent to tell it to. */
+export function noticeFailure(input: Input, before: Leading): Held {
   const { term, workload } = before
   const { canRun, failed } = workload
   const ended = workload.alive === 'no'
   const toBeStarted = !term.startOrdered || term.restarting !== null
   if (ended && !canRun && toBeStarted)
     return beginStepDown(input, before, { reason: 'the launcher went away' })
-  if (loss?.remedy === 'handover') return beginStepDown(input, before, { reason: loss.reason, failed: true })
-  if (loss?.remedy === 'restart' && term.restarting === null) {
-    const { stopTimeoutMs } = input.config
-    const restarting = withTerm(before, { restarting: loss.reason })
-    return emit(restarting, { type: 'restart', reason: loss.reason, graceMs: stopTimeoutMs })
-  }
   if (ended && canRun && !toBeStarted)
     return beginStepDown(input, before, { reason: 'the workload runs no more', failed: true })
   const state = ended && canRun ? withTerm(before, { restarting: null, startOrdered: false }) : before

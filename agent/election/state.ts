@@ -207,11 +207,6 @@ export interface ElectionState extends Shared {
 /** What is to be done about a workload that failed: another replica takes over, or it is started again here. */
 export type Remedy = 'handover' | 'restart'
 
-export interface Loss {
-  readonly reason: string
-  readonly remedy: Remedy
-}
-
 export type Fact =
   /** The object as a watch event or a read showed it; `fresh`: from a read that was sent after the last fact. */
   | { readonly type: 'lease'; readonly lease: Lease | null; readonly fresh: boolean }
@@ -221,8 +216,9 @@ export type Fact =
   | { readonly type: 'read_failed'; readonly error: ApiError }
   /** `null`: the write would have been made. */
   | { readonly type: 'rehearsed'; readonly error: ApiError | null }
-  /** `loss`: it has just turned out not to do its work. */
-  | { readonly type: 'workload'; readonly workload: Workload; readonly loss: Loss | null }
+  | { readonly type: 'workload'; readonly workload: Workload }
+  /** The workload does not do its work. */
+  | { readonly type: 'workload_failed'; readonly reason: string; readonly remedy: Remedy }
   /** No request is in flight any more. */
   | { readonly type: 'drained' }
   /** Who is best prepared to follow a release. */

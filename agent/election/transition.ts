@@ -12,6 +12,7 @@ import {
   lose,
   lostTo,
   noticeFailure,
+  remedyFailure,
   USED_BY_ANOTHER,
 } from './leader.ts'
 import { notKept } from './requests.ts'
@@ -100,8 +101,10 @@ function observe(input: Input, state: CandidateState): CandidateState {
       // A launcher that lived on while the Lease was made anew knows higher epochs than the Lease does.
       const highestEpoch = Math.max(state.highestEpoch, fact.workload.epoch ?? 0)
       const told = { ...state, workload: fact.workload, highestEpoch }
-      return told.phase === 'leading' ? noticeFailure(input, told, fact.loss) : told
+      return told.phase === 'leading' ? noticeFailure(input, told) : told
     }
+    case 'workload_failed':
+      return state.phase === 'leading' ? remedyFailure(input, state, fact.reason, fact.remedy) : state
     case 'successor':
       return { ...state, successor: fact.identity }
     case 'barred':

@@ -1,5 +1,5 @@
 import { type Clock, type Timer, untilNext } from '../clock.ts'
-import type { Fact, Loss, Remedy } from '../election/state.ts'
+import type { Fact, Remedy } from '../election/state.ts'
 import {
   CUT_OFF_MS,
   describeExit,
@@ -154,7 +154,7 @@ export class Supervisor {
       clock,
       startTimeoutMs,
       metrics,
-      failed: (reason) => this.report(this.failure(reason)),
+      failed: (reason) => this.failed(reason),
       served: () => {
         this.servedEpoch = this.view.epoch
         // Told with each time that this is found: the launcher keeps the first.
@@ -250,7 +250,6 @@ export class Supervisor {
   restart(graceMs: number, drainMs: number): void {
     this.restarting = true
     this.halt(graceMs, drainMs)
-    this.report()
   }
 
   /**
@@ -374,7 +373,9 @@ export class Supervisor {
         return
       case 'workload':
         this.observe(message.view, message.cause)
-        this.viewed(this.hear(message.cause))
+        // First why, then what is reported: the reason for a hand-over is the cause, not what came of it.
+        this.hear(message.cause)
+        this.viewed()
         return
     }
   }
@@ -393,63 +394,63 @@ export class Supervisor {
     this.view = view
   }
 
-  private viewed(loss: Loss | null = null): void {
+  private viewed(): void {
     const { state } = this.view
+    if (!this.mayLive) this.rest()
     if (state === 'frozen') this.health.pause()
     // What was told before the order to start came says nothing of that start.
     else if (state !== 'running' && !this.starting) this.health.stop()
-    this.report(loss)
-    // The spare beside what is restarted now is for its next start.
     this.endLoneSpare()
-    if (!this.mayLive) this.rest()
+    this.report()
   }
 
-  /** Of what was lost, the cause counts, not what came of it. */
-  private hear(cause: WorkloadCause): Loss | null {
+  private hear(cause: WorkloadCause): void {
     const { metrics, log, repeats } = this.options
     switch (cause.kind) {
       case 'started':
         this.health.started()
-        return null
+        return
       case 'thawed':
         this.health.watch()
-        return null
+        return
       case 'start_refused':
-        return { reason: `LangFlow was not started: ${cause.reason}`, remedy: 'handover' }
+        this.fail(`LangFlow was not started: ${cause.reason}`)
+        return
       case 'exited':
         // Without its reaper, its launcher ends as well, and starts nothing any more.
-        return cause.unreaped
-          ? { reason: describeExit(cause), remedy: 'handover' }
-          : this.failure(describeExit(cause))
+        if (cause.unreaped) this.fail(describeExit(cause))
+        else this.failed(describeExit(cause))
+        return
       case 'bereft':
-        return this.failure(describeLoss(cause.loss))
+        this.failed(describeLoss(cause.loss))
+        return
       case 'killed':
       case 'stopped':
         this.endKillTimer()
         metrics.stopped(cause.durationMs)
         // Nobody ordered it: the launcher’s own deadman did. A start that still waited for its standby is ordered again.
-        if (this.ending !== null || this.starting) return null
-        return this.hasBegun
-          ? { reason: 'the launcher stopped LangFlow by itself', remedy: 'handover' }
-          : { reason: 'the launcher gave up a start in doubt', remedy: 'restart' }
+        if (this.ending !== null || this.starting) return
+        if (this.hasBegun) this.fail('the launcher stopped LangFlow by itself')
+        else this.fail('the launcher gave up a start in doubt', 'restart')
+        return
       case 'stop_failed':
         log.error(`ALARM: ${cause.reason}; the Lease is kept while something may live`)
-        return null
+        return
       case 'grant_refused':
         this.refusedGrant = `the launcher refuses grants: ${cause.reason}`
         repeats.happened('grant', this.refusedGrant)
-        return null
+        return
       case 'grant_accepted':
         this.refusedGrant = null
         repeats.over('grant', 'the launcher accepts grants again')
-        return null
+        return
       case 'met':
       case 'nothing':
       case 'standby':
       case 'frozen':
       case 'stopping':
       case 'deadman':
-        return null
+        return
     }
   }
 
@@ -465,7 +466,8 @@ export class Supervisor {
 
   private silent(): void {
     const reason = 'the launcher does not answer'
-    this.report(this.mayLive ? { reason, remedy: 'handover' } : null)
+    this.report()
+    if (this.mayLive) this.fail(reason)
     if (this.options.machine.reclaim !== undefined) void this.reclaim(reason)
   }
 
@@ -475,8 +477,9 @@ export class Supervisor {
     // One that came and went before it had looked for what is left changes nothing.
     this.orphaned ||= this.mayLive || this.view.spare
     this.starting = false
+    this.report()
     // Also an idle one may have been told to start.
-    this.report({ reason, remedy: 'handover' })
+    this.fail(reason)
     if (!this.orphaned) return
     if (this.options.machine.reclaim !== undefined) void this.reclaim(reason)
     else if (this.alone && byPeer) this.awaitNamespaceEnd()
@@ -523,11 +526,15 @@ export class Supervisor {
   }
 
   /** LangFlow itself did, and its launcher could start it again. */
-  private failure(reason: string): Loss {
-    return { reason, remedy: this.options.remedy(this.health.servedMs) }
+  private failed(reason: string): void {
+    this.fail(reason, this.options.remedy(this.health.servedMs))
   }
 
-  private report(lost: Loss | null = null): void {
+  private fail(reason: string, remedy: Remedy = 'handover'): void {
+    this.options.tell({ type: 'workload_failed', reason, remedy })
+  }
+
+  private report(): void {
     const { standby: wanted, tell, changed } = this.options
     const { state, epoch, identity, killAt, loss, spare, standby } = this.view
     tell({
@@ -550,7 +557,6 @@ export class Supervisor {
               ? 'the launcher is gone, and nothing proves yet that its processes are dead'
               : null,
       },
-      loss: lost,
     })
     changed()
   }

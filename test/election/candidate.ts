@@ -7,7 +7,6 @@ import {
   type Fact,
   initialState,
   NO_WORKLOAD,
-  type Remedy,
   type Workload,
   type Write,
 } from '../../agent/election/state.ts'
@@ -99,13 +98,7 @@ export class Candidate {
   }
 
   workload(patch: Partial<Workload>): this {
-    return this.tell({ type: 'workload', workload: { ...this.state.workload, ...patch }, loss: null })
-  }
-
-  /** The workload does not do its work; what is known of it is as before, but for what is given. */
-  loses(reason: string, remedy: Remedy, patch: Partial<Workload> = {}): this {
-    const loss = { reason, remedy }
-    return this.tell({ type: 'workload', workload: { ...this.state.workload, ...patch }, loss })
+    return this.tell({ type: 'workload', workload: { ...this.state.workload, ...patch } })
   }
 
   /** Lets time pass; every wake-up that was asked for on the way is given. */

@@ -4,18 +4,19 @@ import type { Fact } from '../../agent/election/state.ts'
 import { Candidate, heldBy } from './candidate.ts'
 
 const REASON = 'LangFlow ended by itself (SIGKILL)'
-const GONE = 'the launcher is gone'
+const restart: Fact = { type: 'workload_failed', reason: REASON, remedy: 'restart' }
+const handover: Fact = { type: 'workload_failed', reason: 'the launcher is gone', remedy: 'handover' }
 const terminate: Fact = { type: 'terminate', reason: 'SIGTERM' }
 const ENDED = { alive: 'no', canRun: true } as const
 const RUNS = { alive: 'yes', canRun: false } as const
 
-const restarting = () => Candidate.leader().loses(REASON, 'restart')
+const restarting = () => Candidate.leader().tell(restart)
 const starts = (c: Candidate) => c.effects('start').length
 const steppingDown = (c: Candidate) => c.state.term?.stepDown?.reason
 
 describe('a workload that is restarted in place', () => {
   test('is stopped, not killed, and started in the same epoch once nothing of it lives', () => {
-    const c = Candidate.leader().pass(500).loses(REASON, 'restart')
+    const c = Candidate.leader().pass(500).tell(restart)
     assert.deepEqual(c.all, [{ type: 'restart', reason: REASON, graceMs: 30_000 }])
     assert.equal(c.last.decision, `restarting the workload in place: ${REASON}`)
     c.workload(ENDED)
@@ -45,7 +46,7 @@ describe('a workload that is restarted in place', () => {
 
   test('is stopped once, in however many ways its failure is told', () => {
     const c = restarting().workload({ failed: 'LangFlow lost its worker (pid 7)' })
-    c.loses('LangFlow is unhealthy', 'restart').workload({ alive: 'yes' })
+    c.tell({ ...restart, reason: 'LangFlow is unhealthy' }).workload({ alive: 'yes' })
     assert.deepEqual([c.effects('restart').length, c.events()], [1, []])
     c.workload({ ...ENDED, failed: null }).workload(RUNS)
     assert.deepEqual([starts(c), c.state.term?.stepDown], [1, null])
@@ -54,7 +55,7 @@ describe('a workload that is restarted in place', () => {
   test('is handed over where its new start fails, or ended unheard', () => {
     const again = () => restarting().workload(ENDED).workload(RUNS)
     assert.equal(steppingDown(again().workload(ENDED)), 'the workload runs no more')
-    const c = again().loses('port 7860 is already taken', 'handover')
+    const c = again().tell({ ...handover, reason: 'port 7860 is already taken' })
     assert.equal(steppingDown(c), 'port 7860 is already taken')
     c.workload(ENDED).acknowledge()
     assert.deepEqual(c.events(), ['draining', 'released', 'stepped_down'])
@@ -64,7 +65,7 @@ describe('a workload that is restarted in place', () => {
   test('is handed over instead where that is asked for meanwhile', () => {
     for (const [c, reason] of [
       [restarting().tell(terminate), 'SIGTERM'],
-      [restarting().loses(GONE, 'handover'), GONE],
+      [restarting().tell(handover), 'the launcher is gone'],
       [restarting().workload({ ending: true }), 'the LangFlow container is ending'],
     ] as const) {
       assert.deepEqual([steppingDown(c), c.state.term?.restarting], [reason, null])
@@ -87,7 +88,7 @@ describe('a workload that is restarted in place', () => {
   })
 
   test('is not restarted once its term is ending', () => {
-    const c = Candidate.leader().tell(terminate).loses(REASON, 'restart')
+    const c = Candidate.leader().tell(terminate).tell(restart)
     assert.deepEqual([c.effects('restart').length, c.state.term?.restarting], [0, null])
   })
 
@@ -114,6 +115,6 @@ describe('a workload that is restarted in place', () => {
 })
 
 test('a failure without a term changes nothing', () => {
-  for (const remedy of ['restart', 'handover'] as const)
-    assert.deepEqual(Candidate.follower().sees(heldBy('other', 10)).forget().loses(REASON, remedy).all, [])
+  for (const fact of [restart, handover])
+    assert.deepEqual(Candidate.follower().sees(heldBy('other', 10)).forget().tell(fact).all, [])
 })

@@ -387,6 +387,7 @@ describe('an edit of its epoch under a leader', () => {
 
 describe('stepping down', () => {
   const terminate = { type: 'terminate', reason: 'SIGTERM' } as const
+  const ended = { type: 'workload_failed', reason: 'it ended', remedy: 'handover' } as const
   const onlyRenews = (c: Candidate) =>
     assert.ok(c.effects('write').every((e) => e.type === 'write' && e.write.kind === 'renew'))
 
@@ -458,7 +459,7 @@ describe('stepping down', () => {
     const c = Candidate.leader()
     const pauses: number[] = []
     for (let n = 0; n < 20; n++) {
-      c.loses('it ended', 'handover').workload({ alive: 'no', canRun: true })
+      c.tell(ended).workload({ alive: 'no', canRun: true })
       assert.equal(c.write.kind, 'release')
       c.acknowledge().forget()
       const releasedAt = c.mono
@@ -472,7 +473,7 @@ describe('stepping down', () => {
   })
 
   test('after a failure leaves a Lease that another took and released alone until the full cool-down', () => {
-    const c = Candidate.leader().loses('it ended', 'handover').workload({ alive: 'no', canRun: true })
+    const c = Candidate.leader().tell(ended).workload({ alive: 'no', canRun: true })
     c.acknowledge().sees(heldBy('other', 500)).sees(released(501)).takesAfter(15_000)
   })
 

@@ -142,7 +142,9 @@ class Bench {
   }
 
   get failures(): { reason: string; remedy: Remedy }[] {
-    return this.facts.flatMap((fact) => (fact.type === 'workload' && fact.loss !== null ? [fact.loss] : []))
+    return this.facts.flatMap((fact) =>
+      fact.type === 'workload_failed' ? [{ reason: fact.reason, remedy: fact.remedy }] : [],
+    )
   }
 
   async idle(): Promise<this> {
@@ -685,7 +687,7 @@ describe('a workload that fails', () => {
     const b = await new Bench().serving(1_000)
     const push = b.facts.push.bind(b.facts)
     b.facts.push = (...facts) => {
-      if (facts[0]?.type === 'workload' && facts[0].loss !== null) b.supervisor.stop(30_000)
+      if (facts[0]?.type === 'workload_failed') b.supervisor.stop(30_000)
       return push(...facts)
     }
     b.lose('worker')

@@ -142,7 +142,7 @@ describe('a planned stop', () => {
   it('does not stop what has ended by itself meanwhile', async () => {
     const scene = new Scene({ drainTimeoutMs: 0 })
     scene.tell(STEP_DOWN)
-    scene.tell({ type: 'workload', workload: { ...scene.state.workload, alive: 'no' }, loss: null })
+    scene.tell({ type: 'workload', workload: { ...scene.state.workload, alive: 'no' } })
     await scene.clock.pass(10_000)
     assert.deepEqual(scene.orders, [])
   })

@@ -267,8 +267,8 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
     name: 'kills what it is to start again',
     rule: 'restart',
     file: 'agent/election/leader.ts',
-    from: "return emit(restarting, { type: 'restart', reason: loss.reason, graceMs: stopTimeoutMs })",
-    to: 'return kill(restarting)',
+    from: "return emit(withTerm(state, { restarting: reason }), { type: 'restart', reason, graceMs: stopTimeoutMs })",
+    to: 'return kill(withTerm(state, { restarting: reason }))',
     test: 'test/election/failing.test.ts',
   },
   {
