@@ -36,7 +36,7 @@ export async function runAgent(
     process.on(signal, () => void started.promise.then((replica) => replica.terminate(signal)))
   const { port } = options.target
   // Loaded here, so that a launcher, which runs from the same file, does not pay their memory.
-  const { connectLeaseApi } = await import('../lease/connect.ts')
+  const { connectLeaseApi } = await import('../lease/lease-api.ts')
   const { startHttpServer } = await import('../observe/http-server.ts')
   const { createMetrics } = await import('../observe/prometheus.ts')
   const { Peers } = await import('../peers/peers.ts')

@@ -1,6 +1,6 @@
 import { BOOT_RESOLUTION_MS, type Instant } from '../clock.ts'
 import type { ApiError } from '../kube/errors.ts'
-import { durationOf, holderOf, LANGFLOW, type Lease, langflowOf, ownerOf } from '../lease/lease.ts'
+import { durationOf, holderOf, LANGFLOW, langflowOf } from '../lease/lease.ts'
 import { isOlder } from '../package-version.ts'
 import {
   type CandidateConfig,
@@ -16,14 +16,16 @@ import {
 /** The longest pause between two rehearsals that were refused, or got no answer. */
 const LONGEST_PAUSE_MS = 60_000
 
-type Timings = Pick<CandidateConfig, 'leaseDurationMs' | 'retryPeriodMs'>
-
 /**
  * Why this replica could not take the Lease over if it had to, as far as its own credentials and its way to the API server
  * go: one sentence; `null`: it could. Outages that end within a lease duration and a retry period do not count; the time in
  * which the machine was suspended does.
  */
-export function inability(config: Timings, state: ElectionState, now: Instant): string | null {
+export function inability(
+  config: Pick<CandidateConfig, 'leaseDurationMs' | 'retryPeriodMs'>,
+  state: ElectionState,
+  now: Instant,
+): string | null {
   const { seen, sightedAt, watchUp, writeRight, writeProblem, readProblem, watchProblem } = state
   const bar = barrier(state)
   if (bar !== null) return bar
@@ -40,22 +42,6 @@ export function inability(config: Timings, state: ElectionState, now: Instant): 
   if (writeRight === 'refused') return writeProblem ?? 'this replica may not write the Lease'
   if (writeRight === 'unknown') return 'it is not known yet whether this replica may write the Lease'
   return null
-}
-
-/** The Deployment or StatefulSet to which the Lease belongs, where this replica is of another one; else `null`. */
-export function foreignOwner(own: string | null, lease: Lease | null): string | null {
-  const owner = lease === null ? null : ownerOf(lease)
-  return own === null || owner === null || owner === own ? null : owner
-}
-
-/** What is wrong where two of them share a Lease, and what to do about it; `null`: nothing. */
-export function ownerProblem(own: string | null, lease: Lease | null): string | null {
-  const owner = foreignOwner(own, lease)
-  if (owner === null) return null
-  return (
-    `the Lease "${lease?.metadata.name}" belongs to ${owner}, and this replica is of ${own}: give each a Lease of its own ` +
-    `(--lease-name); where ${owner} is no more, this replica takes it over by itself`
-  )
 }
 
 /** Why this replica is not to compete for the Lease; `null`: it is. */

@@ -1,10 +1,10 @@
-import { epochOf, holderOf, type Lease, successorOf } from '../lease/lease.ts'
-import { barrier, foreignOwner } from './ability.ts'
-import { coolDownEnds } from './deadlines.ts'
+import { epochOf, foreignOwner, holderOf, type Lease, looksNeverHeld, successorOf } from '../lease/lease.ts'
+import { barrier } from './ability.ts'
 import { sendRead, sendWrite } from './requests.ts'
 import {
   type CandidateConfig,
   decide,
+  type ElectionState,
   type Ending,
   emit,
   event,
@@ -16,7 +16,7 @@ import {
   type Seen,
   wake,
 } from './state.ts'
-import { isTimely, looksNeverHeld } from './vacancy.ts'
+import { isTimely } from './vacancy.ts'
 
 /** What everybody but the holder does: watch, wait, and take the Lease once it is free. */
 export function follow(input: Input, before: Follower): Follower {
@@ -86,6 +86,13 @@ function take(input: Input, state: Follower): Follower {
   // 4. Then it is taken.
   const because = whyFree(config, state, seen)
   return decide(sendWrite(input, state, 'acquire', because), `${standing}: taking it`)
+}
+
+/** Monotonic ms until when this replica does not campaign; it is shortened while the Lease stands as it was released. */
+export function coolDownEnds({ coolDown, seen, written }: ElectionState): number {
+  if (coolDown === null) return 0
+  const untaken = seen?.heldMs === 0 && written.includes(seen.lease?.spec?.renewTime ?? '')
+  return untaken ? coolDown.early : coolDown.full
 }
 
 /**

@@ -1,10 +1,12 @@
 import { reached, untilReached } from '../clock.ts'
-import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
-import { coolDownAfter, doubtAt, grantOf, killAt } from './deadlines.ts'
+import { epochOf, holderOf, type Lease, looksNeverHeld } from '../lease/lease.ts'
+import type { Grant } from '../link/messages.ts'
 import { sendRead, sendWrite } from './requests.ts'
 import {
+  type CandidateConfig,
   type CandidateState,
   decide,
+  doubtAt,
   type End,
   emit,
   event,
@@ -12,19 +14,23 @@ import {
   type Held,
   type Input,
   kill,
+  killAt,
   type Leading,
   NEVER,
   type Remedy,
   type StepDown,
   type SteppingDown,
+  type Term,
   type Write,
 } from './state.ts'
-import { looksNeverHeld } from './vacancy.ts'
 
 /** Clock synchronisation slews small errors; a step of more than this is a jump. */
 const WALL_JUMP_MS = 1_000
 /** A term that served this many lease durations was no failure of the kind that repeats at once. */
 const GOOD_TERM_LEASES = 4
+/** The longest cool-downs. */
+const LONGEST_EARLY_MS = 60_000
+const LONGEST_FULL_MS = 300_000
 
 export const USED_BY_ANOTHER = 'somebody else acquired the Lease in this name'
 
@@ -144,6 +150,17 @@ export function beginTerm(input: Input, before: Free, write: Write, lease: Lease
   return failed === null ? state : beginStepDown(input, state, { reason: failed, failed: true })
 }
 
+/** The right that the last acknowledged write earned. */
+export function grantOf(config: CandidateConfig, term: Term): Grant {
+  return {
+    epoch: term.epoch,
+    identity: config.identity,
+    doubtAt: doubtAt(config, term.renewedAt),
+    killAt: killAt(config, term.renewedAt),
+    onDoubt: config.onDoubt,
+  }
+}
+
 /** A renewal was acknowledged: a doubt that it ends is over (compare-and-swap: nobody else held the Lease). */
 export function extend({ config, now }: Input, before: Held, write: Write): Held {
   const state = withTerm(before, { renewedAt: write.sentAt })
@@ -188,31 +205,28 @@ interface StepDownReason extends Pick<StepDown, 'reason'>, Partial<Pick<StepDown
 export function beginStepDown({ config, now }: Input, before: Leading, why: StepDownReason): SteppingDown {
   const { reason, failed = false, graceMs = config.stopTimeoutMs, ending = null } = why
   const since = now.mono
-  const stepDown = { reason, failed, graceMs, stage: 'draining', since, drained: false } as const
+  const stepDown = { reason, failed, graceMs, stage: 'draining', since } as const
   const term = { ...before.term, restarting: null, stepDown }
   const state: SteppingDown = { ...before, phase: 'stepping down', term, ending }
   return emit(event(state, 'draining', reason), { type: 'drain', until: since + config.drainTimeoutMs })
 }
 
-/** No request is in flight any more. */
-export function drained(state: SteppingDown): SteppingDown {
-  const { stepDown } = state.term
-  return stepDown.stage === 'draining' ? withTerm(state, { stepDown: { ...stepDown, drained: true } }) : state
-}
-
-function advance({ config, now }: Input, state: SteppingDown): SteppingDown {
+function advance({ config, fact, now }: Input, state: SteppingDown): SteppingDown {
   const { stepDown } = state.term
   const { alive, spare } = state.workload
   const to = (stage: StepDown['stage']) =>
     withTerm(state, { stepDown: { ...stepDown, stage, since: now.mono } })
   const gone = alive === 'no' && !spare
   if (gone && stepDown.stage !== 'releasing') return to('releasing')
-  const drained = stepDown.drained || now.mono >= stepDown.since + config.drainTimeoutMs
+  const drained = fact.type === 'drained' || now.mono >= stepDown.since + config.drainTimeoutMs
   if (stepDown.stage !== 'draining' || !drained) return state
   return emit(to('stopping'), { type: 'stop', graceMs: stepDown.graceMs })
 }
 
-/** The planned end: nothing lives, nothing is held. */
+/**
+ * The planned end: nothing lives, nothing is held. A workload that failed here gets its next try later, and later each time, so
+ * that another replica gets its chance.
+ */
 export function endTerm({ config, now }: Input, state: SteppingDown): Free {
   const { stepDown, startedAt } = state.term
   const ended = event(event(state, 'released', stepDown.reason), 'stepped_down', stepDown.reason)
@@ -220,7 +234,12 @@ export function endTerm({ config, now }: Input, state: SteppingDown): Free {
   if (!stepDown.failed) return free
   const good = now.mono - startedAt > GOOD_TERM_LEASES * config.leaseDurationMs
   const failures = good ? 1 : state.failures + 1
-  return { ...free, failures, coolDown: coolDownAfter(failures, config, now) }
+  const factor = 2 ** Math.min(failures - 1, 10)
+  const coolDown = {
+    early: now.mono + Math.min(2 * config.retryPeriodMs * factor, LONGEST_EARLY_MS),
+    full: now.mono + Math.min(config.leaseDurationMs * factor, LONGEST_FULL_MS),
+  }
+  return { ...free, failures, coolDown }
 }
 
 function request(input: Input, state: Held): CandidateState {

@@ -6,23 +6,24 @@ import {
   epochOf,
   holderOf,
   isNewer,
+  isReleased,
   LARGEST_TRANSITIONS,
   type Lease,
   langflowOf,
   type Notes,
 } from '../lease/lease.ts'
 import { isOlder } from '../package-version.ts'
-import { doubtAt, killAt } from './deadlines.ts'
 import {
   type CandidateConfig,
   type CandidateState,
+  doubtAt,
   type ElectionState,
   emit,
   type Input,
+  killAt,
   type Write,
   type WriteKind,
 } from './state.ts'
-import { isReleased } from './vacancy.ts'
 
 /** Writes that can still surface as committed are few: one request is in flight at a time. */
 const REMEMBERED_WRITES = 32

@@ -1,23 +1,17 @@
-import type { Instant } from '../clock.ts'
+import { type Instant, later } from '../clock.ts'
+import type { AgentOptions } from '../config/options.ts'
+import type { Timings } from '../config/timings.ts'
 import type { ApiError } from '../kube/errors.ts'
 import type { Lease } from '../lease/lease.ts'
 import type { Grant } from '../link/messages.ts'
 import type { EventName } from '../observe/log.ts'
 
 /** What one candidate is told at start. All times in milliseconds. */
-export interface CandidateConfig {
-  readonly identity: string
-  readonly leaseDurationMs: number
-  readonly renewDeadlineMs: number
-  readonly retryPeriodMs: number
-  readonly killMarginMs: number
-  readonly drainTimeoutMs: number
-  readonly stopTimeoutMs: number
-  readonly onDoubt: 'freeze' | 'stop'
+export interface CandidateConfig
+  extends Timings,
+    Pick<AgentOptions, 'identity' | 'drainTimeoutMs' | 'stopTimeoutMs' | 'onDoubt' | 'allowOlder'> {
   /** The Deployment or StatefulSet that this replica is of, as `Kind/name`; `null`: unknown. */
   readonly owner: string | null
-  /** It may take over what a newer LangFlow has led. */
-  readonly allowOlder: boolean
   /** 0 to 999, random for each process: makes the renew times it writes its own, down to the microsecond. */
   readonly salt: number
 }
@@ -44,8 +38,6 @@ export interface StepDown {
   readonly reason: string
   readonly stage: 'draining' | 'stopping' | 'releasing'
   readonly since: number
-  /** No request is in flight any more. */
-  readonly drained: boolean
   /** Whether the workload is to blame, so that this replica waits before it campaigns again. */
   readonly failed: boolean
   /** From SIGTERM to SIGKILL. */
@@ -101,12 +93,6 @@ export interface Seen {
   readonly changedAt: number
   /** Milliseconds for which everybody else leaves it alone from then on; 0: it was released, or looks as if never held. */
   readonly heldMs: number
-}
-
-export interface CoolDown {
-  /** Monotonic ms. `early` counts only while nobody else has taken the Lease. */
-  readonly early: number
-  readonly full: number
 }
 
 /** What every phase has, as it is at the start. */
@@ -168,7 +154,8 @@ const SHARED = {
   outdated: null as string | null,
   /** How often in a row the workload failed here. */
   failures: 0,
-  coolDown: null as CoolDown | null,
+  /** Monotonic ms until when it does not campaign; `early` counts only while nobody else has taken the Lease. */
+  coolDown: null as { readonly early: number; readonly full: number } | null,
 
   workload: NO_WORKLOAD,
   /** This process has ended a workload of its own: one that still shows up alive runs under no grant to take back. */
@@ -193,41 +180,25 @@ export interface End {
   readonly code: 0 | 1
 }
 
+interface Phase<Name extends string, T extends Term | null, E extends End | null> extends Decided {
+  readonly phase: Name
+  readonly term: T
+  readonly ending: E
+}
+
 /** Watches, waits, and takes the Lease once it is free. */
-export interface Follower extends Decided {
-  readonly phase: 'follower'
-  readonly term: null
-  readonly ending: null
-}
-
+export type Follower = Phase<'follower', null, null>
 /** Holds the Lease, and renews it. */
-export interface Leading extends Decided {
-  readonly phase: 'leading'
-  readonly term: Term & { readonly stepDown: null }
-  readonly ending: null
-}
-
-/** Still renews the Lease, and gives it back in the planned order (rule 3). */
-export interface SteppingDown extends Decided {
-  readonly phase: 'stepping down'
-  readonly term: Term & { readonly stepDown: StepDown }
-  /** What follows; `null`: it campaigns again. */
-  readonly ending: End | null
-}
-
+export type Leading = Phase<'leading', Term & { readonly stepDown: null }, null>
+/** Still renews the Lease, and gives it back in the planned order (rule 3); without an `ending` it campaigns again. */
+export type SteppingDown = Phase<'stepping down', Term & { readonly stepDown: StepDown }, End | null>
 /** Holds nothing, and takes nothing any more. */
-export interface Ending extends Decided {
-  readonly phase: 'ending'
-  readonly term: null
-  readonly ending: End
-  readonly exited: boolean
-}
+export type Ending = Phase<'ending', null, End> & { readonly exited: boolean }
 
 export type CandidateState = Follower | Leading | SteppingDown | Ending
 export type Held = Leading | SteppingDown
 export type Free = Follower | Ending
 
-/** What others read of a `CandidateState`. */
 export interface ElectionState extends Shared {
   readonly term: Term | null
   readonly ending: End | null
@@ -260,6 +231,8 @@ export type Fact =
   | { readonly type: 'terminate'; readonly reason: string }
   | { readonly type: 'tick' }
 
+type Detail = Readonly<Record<string, string | number | boolean>>
+
 export type Effect =
   | { readonly type: 'write'; readonly write: Write; readonly deadlineMs: number }
   | { readonly type: 'read'; readonly deadlineMs: number }
@@ -278,11 +251,10 @@ export type Effect =
       readonly event: EventName
       readonly epoch: number
       readonly reason?: string
-      readonly detail?: Readonly<Record<string, string | number | boolean>>
+      readonly detail?: Detail
     }
   | { readonly type: 'exit'; readonly code: 0 | 1 }
 
-/** What every step of a transition may look at. */
 export interface Input {
   readonly config: CandidateConfig
   readonly fact: Fact
@@ -292,6 +264,16 @@ export interface Input {
 /** As a monotonic time. */
 export const NEVER = Number.POSITIVE_INFINITY
 
+/** Leadership is in doubt from here on (rule "freeze before kill"). */
+export function doubtAt(config: Pick<Timings, 'renewDeadlineMs'>, renewedAt: Instant): Instant {
+  return later(renewedAt, config.renewDeadlineMs)
+}
+
+/** The workload may not execute from here on (rule 1). */
+export function killAt(config: Timings, renewedAt: Instant): Instant {
+  return later(renewedAt, config.leaseDurationMs - config.killMarginMs)
+}
+
 export function emit<S extends CandidateState>(state: S, effect: Effect): S {
   return { ...state, effects: [...state.effects, effect] }
 }
@@ -300,7 +282,7 @@ export function event<S extends CandidateState>(
   state: S,
   event: EventName,
   reason?: string,
-  detail?: Readonly<Record<string, string | number | boolean>>,
+  detail?: Detail,
 ): S {
   const epoch = state.term?.epoch ?? state.highestEpoch
   const more = { ...(reason !== undefined && { reason }), ...(detail && { detail }) }

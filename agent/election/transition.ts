@@ -1,9 +1,40 @@
 import type { Instant } from '../clock.ts'
-import { judgeVersion, rehearse } from './ability.ts'
+import type { ApiError } from '../kube/errors.ts'
+import { epochOf, holderOf, isNewer, type Lease, sameRecord } from '../lease/lease.ts'
+import { judgeVersion, mayWrite, noteRefusal, rehearse, rehearseAgain, rehearsed } from './ability.ts'
 import { follow, leave } from './follower.ts'
-import { lead } from './leader.ts'
-import { observe } from './observe.ts'
-import { type CandidateConfig, type CandidateState, type Fact, type Input, NEVER } from './state.ts'
+import {
+  beginStepDown,
+  beginTerm,
+  endTerm,
+  extend,
+  lead,
+  lose,
+  lostTo,
+  noticeFailure,
+  remedyFailure,
+  USED_BY_ANOTHER,
+} from './leader.ts'
+import { notKept } from './requests.ts'
+import {
+  type CandidateConfig,
+  type CandidateState,
+  type End,
+  event,
+  type Fact,
+  type Free,
+  type Held,
+  type Input,
+  NEVER,
+  type Write,
+} from './state.ts'
+import { heldFor, observeAbsence, vacantFrom } from './vacancy.ts'
+
+/** Outcomes that can still surface are those of the last few writes. */
+const REMEMBERED_FAILURES = 16
+
+/** One sighting may be a predecessor's write that was still under way; a second one is somebody alive. */
+const STRANGER_SIGHTINGS = 2
 
 /**
  * Who leads, decided: takes one fact in and returns the next state, with what to do about it, and a sentence that says
@@ -40,5 +71,247 @@ export function transition(
     case 'leading':
     case 'stepping down':
       return state
+  }
+}
+
+/** Folds the fact into the state. Only what cannot wait is decided here: another holder, an acknowledged write. */
+function observe(input: Input, state: CandidateState): CandidateState {
+  const { fact, now, config } = input
+  switch (fact.type) {
+    case 'lease':
+      return shownLease(input, state, fact.lease, fact.fresh)
+    case 'watch': {
+      const { up, problem } = fact
+      const told = { ...state, watchUp: up, watchProblem: problem, sightedAt: up ? now : state.sightedAt }
+      // Whatever kept it from watching may have changed its rights as well.
+      return up && state.watchProblem !== null ? rehearseAgain(told, now.mono) : told
+    }
+    case 'written':
+      return acknowledged(input, { ...state, inFlight: false }, fact.id, fact.lease)
+    case 'write_failed':
+      return failed(input, { ...state, inFlight: false }, fact.id, fact.error)
+    case 'rehearsed':
+      return rehearsed(input, state, fact.error)
+    case 'read_failed': {
+      // With the watch alive only a refused write asks for a read: it is due again after a retry period.
+      const nextAttemptAt = state.mustRead ? now.mono + config.retryPeriodMs : state.nextAttemptAt
+      return { ...state, inFlight: false, readProblem: fact.error.message, nextAttemptAt }
+    }
+    case 'workload': {
+      // A launcher that lived on while the Lease was made anew knows higher epochs than the Lease does.
+      const highestEpoch = Math.max(state.highestEpoch, fact.workload.epoch ?? 0)
+      const told = { ...state, workload: fact.workload, highestEpoch }
+      return told.phase === 'leading' ? noticeFailure(input, told) : told
+    }
+    case 'workload_failed':
+      return state.phase === 'leading' ? remedyFailure(input, state, fact.reason, fact.remedy) : state
+    case 'successor':
+      return { ...state, successor: fact.identity }
+    case 'barred':
+      return { ...state, barred: fact.reason }
+    case 'step_down':
+      return state.phase === 'leading' ? beginStepDown(input, state, fact) : state
+    case 'terminate':
+      return end(input, state, { reason: fact.reason, code: 0 })
+    case 'drained':
+    case 'tick':
+      return state
+  }
+}
+
+/** An event or a read shows the Lease. */
+function shownLease(
+  input: Input,
+  before: CandidateState,
+  lease: Lease | null,
+  fresh: boolean,
+): CandidateState {
+  const inFlight = before.inFlight && !fresh
+  const state = { ...before, readProblem: null, sightedAt: input.now, inFlight }
+  // After a refused write a read is believed even if it is older: etcd may have been restored from a backup.
+  if (fresh && state.mustRead) return observeAny(input, slowDown(input, state, lease), lease)
+  return isStale(input, state, lease) ? state : observeAny(input, state, lease)
+}
+
+function isStale({ fact }: Input, { seen, readAfter }: CandidateState, lease: Lease | null): boolean {
+  if (!seen?.lease) return false
+  if (lease !== null) return !isNewer(lease.metadata.resourceVersion, seen.lease.metadata.resourceVersion)
+  // An absence has no version: one that a read brings is older than a Lease that was seen after the read was sent.
+  return fact.type === 'lease' && fact.fresh && seen !== readAfter
+}
+
+/** A refusal that the Lease itself does not explain must not turn into a loop as fast as the network. */
+function slowDown({ config, now }: Input, state: CandidateState, lease: Lease | null): CandidateState {
+  const { seen, attemptedAt, term } = state
+  if (attemptedAt === null || seen?.lease?.metadata.resourceVersion !== lease?.metadata.resourceVersion)
+    return state
+  const wait = term?.doubt ? config.retryPeriodMs / 4 : config.retryPeriodMs
+  return { ...state, nextAttemptAt: Math.max(now.mono, attemptedAt.mono + wait) }
+}
+
+function observeAny(input: Input, before: CandidateState, lease: Lease | null): CandidateState {
+  const { seen } = before
+  // To create it is another right than to update it.
+  const otherRight = seen !== null && (seen.lease === null) !== (lease === null)
+  const state = otherRight ? rehearseAgain(before, input.now.mono) : before
+  return lease === null ? observeAbsence(input, state) : observeLease(input, state, lease)
+}
+
+/** @param own the write of this replica that the Lease shows */
+function observeLease(
+  input: Input,
+  before: CandidateState,
+  lease: Lease,
+  own = ownWrite(before, lease),
+): CandidateState {
+  const { seen, lastHolder, highestEpoch } = before
+  const last = seen?.lease ?? null
+  const holder = holderOf(lease)
+  const changed = last === null || last.metadata.uid !== lease.metadata.uid || !sameRecord(last, lease)
+  const state: CandidateState = {
+    ...before,
+    vacantNotBefore: vacantFrom(input, before, lease),
+    seen: {
+      lease,
+      changedAt: changed || seen === null ? input.now.mono : seen.changedAt,
+      heldMs: heldFor(input, before, lease),
+    },
+    lastHolder: holder === '' ? lastHolder : { holder, epoch: epochOf(lease) },
+    highestEpoch: Math.max(highestEpoch, epochOf(lease)),
+    mustRead: false,
+  }
+  // A creation is no compare-and-swap: another may have held the Lease, and lost it, since it was sent.
+  const cameTooLate =
+    own !== undefined &&
+    isCreation(own) &&
+    seen !== null &&
+    (seen.lease !== null || seen.changedAt >= own.sentAt.mono)
+  if (own !== undefined && !cameTooLate) return committed(input, state, own, lease)
+  if (state.term !== null) return holdAgainst(input, state, lease)
+  if (!changed || seen === null || holder !== input.config.identity) return state
+  // An own acquisition whose renew time something on its way took away is still known by the other one.
+  const { renewTime, acquireTime } = lease.spec ?? {}
+  const known = [renewTime, acquireTime].some((time) => state.written.includes(time ?? ''))
+  return known ? state : strangerSeen(input, state)
+}
+
+/** Of one that did not hold the Lease. */
+function isCreation({ kind, lease }: Write): boolean {
+  return kind === 'acquire' && lease.metadata.resourceVersion === undefined
+}
+
+function ownWrite({ pending, unresolved }: CandidateState, lease: Lease): Write | undefined {
+  const candidates = pending === null ? unresolved : [...unresolved, pending]
+  return candidates.find((write) => sameRecord(write.lease, lease))
+}
+
+/** A write is in the Lease, whether its answer came, came late or never will: deadlines count from its sending. */
+function committed(input: Input, before: CandidateState, write: Write, lease: Lease): CandidateState {
+  const { pending, unresolved, nextAttemptAt } = before
+  const state: CandidateState = {
+    ...before,
+    // Earlier writes were compare-and-swaps on versions that are gone now.
+    unresolved: unresolved.filter((other) => other.id > write.id),
+    pending: pending === write ? null : pending,
+    // However it was answered, nothing is urgent any more.
+    nextAttemptAt: Math.max(nextAttemptAt, write.sentAt.mono + input.config.retryPeriodMs),
+  }
+  switch (write.kind) {
+    case 'acquire':
+    case 'resume':
+      return state.term === null ? beginTerm(input, state, write, lease) : state
+    case 'renew':
+    case 'recreate':
+      if (state.term === null || write.sentAt.mono <= state.term.renewedAt.mono) return state
+      return extend(input, state, write)
+    case 'release':
+      return state.phase === 'stepping down' ? endTerm(input, state) : state
+  }
+}
+
+/** The Lease is not as this replica wrote it. */
+function holdAgainst(input: Input, state: Held, lease: Lease): CandidateState {
+  const reason = lostTo(input, state, lease)
+  if (reason !== null) {
+    const lost = lose(input, state, reason)
+    return reason === USED_BY_ANOTHER ? strangerSeen(input, lost) : lost
+  }
+  if (holderOf(lease) === input.config.identity && epochOf(lease) === state.term.epoch) return state
+  // Cleared, emptied or made anew. Nobody else may believe it yet, and a compare-and-swap tells whether somebody did.
+  return { ...state, nextAttemptAt: input.now.mono }
+}
+
+/** Somebody else wrote the Lease in this name. */
+function strangerSeen({ config }: Input, before: Free): Free {
+  const strangers = before.strangers + 1
+  const state = { ...before, strangers }
+  if (strangers < STRANGER_SIGHTINGS || state.ending !== null) return state
+  const reason = `the identity "${config.identity}" is used by another live process: give each replica its own --identity`
+  return event({ ...state, phase: 'ending', ending: { reason, code: 1 }, exited: false }, 'fatal', reason)
+}
+
+/** Has this process end once nothing is held and nothing lives. */
+function end(input: Input, state: CandidateState, ending: End): CandidateState {
+  if (state.ending !== null) return state
+  if (state.phase === 'leading') return beginStepDown(input, state, { reason: ending.reason, ending })
+  if (state.phase === 'stepping down') return { ...state, ending }
+  return { ...state, phase: 'ending', ending, exited: false }
+}
+
+function acknowledged(input: Input, before: CandidateState, id: number, lease: Lease): CandidateState {
+  const { pending, unresolved, written } = before
+  const write = pending?.id === id ? pending : unresolved.find((other) => other.id === id)
+  const refusal = write === undefined ? null : notKept(write, lease, written)
+  if (refusal !== null) return dropped(input, before, id, lease, refusal)
+  const state = mayWrite({ ...before, writeProblem: null, sightedAt: input.now })
+  if (write === undefined) return state // the watch was faster
+  if (!isStale(input, state, lease)) return observeLease(input, state, lease, write)
+  // This, or something newer, was seen already; a creation was judged then.
+  if (isCreation(write)) return { ...state, pending: pending === write ? null : pending }
+  const after = committed(input, state, write, lease)
+  const newest = after.seen?.lease
+  const others = newest && ownWrite(after, newest) === undefined && newest.spec?.renewTime !== write.renewTime
+  return others && after.term !== null ? holdAgainst(input, after, newest) : after
+}
+
+/** It was answered with 200, and not carried out as it was written: the answer is a Lease that was seen, no more. */
+function dropped(
+  input: Input,
+  before: CandidateState,
+  id: number,
+  lease: Lease,
+  error: ApiError,
+): CandidateState {
+  const state = failed(input, before, id, error)
+  if (isStale(input, state, lease)) return state
+  const shown = observeLease(input, state, lease)
+  // What it shows may call for another write at once, which would fare no better.
+  return { ...shown, nextAttemptAt: Math.max(shown.nextAttemptAt, state.nextAttemptAt) }
+}
+
+function failed(input: Input, earlier: CandidateState, id: number, error: ApiError): CandidateState {
+  const { now, config } = input
+  const before = noteRefusal(input, earlier, error)
+  const { pending, unresolved, seen, term } = before
+  if (pending?.id !== id) return before // resolved by what was seen meanwhile
+  // Even a refusal is remembered: a 409 can be the answer to a retry of a write that had succeeded.
+  const remembered = [...unresolved.slice(-REMEMBERED_FAILURES), pending]
+  const state: CandidateState = { ...before, pending: null, unresolved: remembered }
+  switch (error.code) {
+    case 'not_found':
+      return observeAny(input, state, null)
+    case 'conflict':
+    case 'already_exists': {
+      const base = pending.lease.metadata.resourceVersion
+      const newest = seen?.lease?.metadata.resourceVersion
+      const mustRead = newest === undefined || (base !== undefined && !isNewer(newest, base))
+      return { ...state, mustRead, nextAttemptAt: now.mono, writeProblem: null }
+    }
+    default: {
+      // In doubt the first moment in which the API server answers again counts; a timeout has waited already.
+      const pause = error.code === 'timeout' ? 0 : config.retryPeriodMs / 4
+      const nextAttemptAt = term?.doubt ? now.mono + pause : state.nextAttemptAt
+      return { ...state, writeProblem: error.message, nextAttemptAt }
+    }
   }
 }

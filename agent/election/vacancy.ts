@@ -1,6 +1,6 @@
 import { elapsed } from '../clock.ts'
-import { durationOf, epochOf, holderOf, type Lease, looksReleased, releaseOf } from '../lease/lease.ts'
-import type { CandidateState, ElectionState, Input } from './state.ts'
+import { durationOf, holderOf, isReleased, type Lease, looksNeverHeld } from '../lease/lease.ts'
+import type { CandidateState, Input } from './state.ts'
 
 /** Retry periods from one proof that the Lease is absent to the next look for it, at most. */
 const ABSENCE_GAP_RETRIES = 2
@@ -61,19 +61,6 @@ export function heldFor({ config }: Input, state: CandidateState, lease: Lease):
     cleared ? config.leaseDurationMs : 0,
     edited ? (before?.heldMs ?? 0) : 0,
   )
-}
-
-/** A release names who released which term, and nobody releases what another one holds. */
-export function isReleased(lease: Lease, last: ElectionState['lastHolder']): boolean {
-  const release = releaseOf(lease)
-  if (!looksReleased(lease) || release === null || release.epoch !== epochOf(lease)) return false
-  if (last === null || release.epoch > last.epoch) return true
-  return release.epoch === last.epoch && release.identity === last.holder
-}
-
-/** As `deploy/` makes it; no candidate ever writes it like this. */
-export function looksNeverHeld(lease: Lease): boolean {
-  return holderOf(lease) === '' && !lease.spec?.renewTime
 }
 
 /** Monotonic ms: by then whoever held the Lease has lost it, by the record's duration and by this replica's own. */

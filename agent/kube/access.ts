@@ -10,10 +10,7 @@ const SERVICE_ACCOUNT_DIRECTORY = '/var/run/secrets/kubernetes.io/serviceaccount
 
 /** A kubeconfig, or what a pod is given in its place, cannot be used: one sentence that says what to change. */
 export class KubeConfigError extends FatalError {
-  constructor(sentence: string, options: { cause?: unknown } = {}) {
-    super(sentence, options)
-    this.name = 'KubeConfigError'
-  }
+  override readonly name = 'KubeConfigError'
 }
 
 /** What one request shows to the API server, and where it goes. Holds secrets: never to be logged. */
@@ -58,25 +55,21 @@ export async function findAccess({
   env = process.env,
   serviceAccountDirectory = SERVICE_ACCOUNT_DIRECTORY,
 }: KubeAccessOptions): Promise<KubeAccess> {
-  if (kubeconfig !== undefined) return kubeconfigAccess([kubeconfig])
+  // Loaded on demand: a pod does not use a kubeconfig, and does not pay its memory.
+  const from = async (paths: readonly string[]) => (await import('./kubeconfig.ts')).kubeconfigAccess(paths)
+  if (kubeconfig !== undefined) return from([kubeconfig])
   const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port } = env
   if (host && port && existsSync(join(serviceAccountDirectory, 'token')))
     return inClusterAccess(host, port, serviceAccountDirectory)
   const listed = (env.KUBECONFIG ?? '').split(delimiter).filter((path) => path !== '')
-  if (listed.length > 0) return kubeconfigAccess(listed)
+  if (listed.length > 0) return from(listed)
   const usual = join(env.HOME ?? homedir(), '.kube', 'config')
-  if (existsSync(usual)) return kubeconfigAccess([usual])
+  if (existsSync(usual)) return from([usual])
   throw new KubeConfigError(
     host
       ? 'this pod has no ServiceAccount token: mount one into this container, or give --kubeconfig'
       : `no kubeconfig: give --kubeconfig or $KUBECONFIG, since ${usual} does not exist and this is no pod`,
   )
-}
-
-/** Loaded on demand: a pod does not use a kubeconfig, and does not pay its memory. */
-async function kubeconfigAccess(paths: readonly string[]): Promise<KubeAccess> {
-  const { KubeconfigAccess } = await import('./kubeconfig.ts')
-  return new KubeconfigAccess(paths)
 }
 
 /**

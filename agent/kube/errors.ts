@@ -15,6 +15,7 @@ export type ApiErrorCode =
 
 /** A failed request to the API server. */
 export class ApiError extends Error {
+  override readonly name = 'ApiError'
   readonly code: ApiErrorCode
   /**
    * `false` when the API server certainly did not apply the write; `true` when it may have, although the
@@ -35,7 +36,6 @@ export class ApiError extends Error {
     } = {},
   ) {
     super(message, { cause: options.cause })
-    this.name = 'ApiError'
     this.code = code
     this.mayHaveCommitted = options.mayHaveCommitted ?? false
     this.status = options.status

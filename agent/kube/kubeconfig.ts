@@ -29,111 +29,104 @@ interface Loaded {
  * Access as one or more kubeconfig files describe it: client certificates, tokens, token files, basic authentication,
  * credential plugins, OIDC. The files are read again when they change; a change that cannot be read is passed over.
  * The context is the one that was current at the start: an election must not move to another cluster because
- * somebody switched the context.
+ * somebody switched the context. Throws `KubeConfigError`.
  */
-export class KubeconfigAccess implements KubeAccess {
-  readonly source: string
-  private readonly paths: readonly string[]
-  private loaded: Loaded
-  private refused = false
-  private pending: Promise<KubeCredentials> | undefined
+export function kubeconfigAccess(paths: readonly string[]): KubeAccess {
+  const source = `kubeconfig ${paths.join(', ')}`
+  let loaded = load(paths, source, undefined)
+  let refused = false
+  let pending: Promise<KubeCredentials> | undefined
 
-  /** Throws `KubeConfigError`. */
-  constructor(paths: readonly string[]) {
-    this.paths = paths
-    this.source = `kubeconfig ${paths.join(', ')}`
-    this.loaded = this.load(undefined)
-  }
-
-  get server(): URL {
-    return this.loaded.server
-  }
-
-  get namespace(): string | undefined {
-    return textIn(this.loaded.context.context, 'namespace')
-  }
-
-  credentials(): Promise<KubeCredentials> {
-    // Shared, so that a credential plugin that hangs is started once and not for every request.
-    this.pending ??= this.present().finally(() => {
-      this.pending = undefined
-    })
-    return this.pending
-  }
-
-  reload(): void {
-    this.refused = true
-  }
-
-  private async present(): Promise<KubeCredentials> {
-    this.refresh()
-    const { kubeConfig, context, server, proxy } = this.loaded
-    const options: RequestOptions = {}
+  const refresh = () => {
+    if (!refused && signatureOf(paths) === loaded.signature) return
+    refused = false
     try {
-      await kubeConfig.applyToHTTPSOptions(options)
-      const { Authorization: shown, ...headers } = { ...(options.headers as Record<string, string>) }
-      // `tokenFile` is not known to client-node; as in kubectl it comes before every other credential.
-      const tokenFile = textIn(context.user, 'tokenFile')
-      const bearer = tokenFile && `Bearer ${readFileSync(tokenFile, 'utf8').trim()}`
-      const basic = options.auth && `Basic ${Buffer.from(options.auth).toString('base64')}`
-      const authorization = bearer ?? shown?.trim() ?? basic
-      if (authorization) headers.authorization = authorization
-      const { ca, cert, key, pfx, passphrase, servername, rejectUnauthorized } = options
-      const given = Object.entries({ ca, cert, key, pfx, passphrase, servername, rejectUnauthorized })
-      const tls = Object.fromEntries(given.filter(([, value]) => value !== undefined))
-      return { server, headers, tls, proxy }
-    } catch (cause) {
-      throw new KubeConfigError(this.explain(cause))
-    }
-  }
-
-  private refresh(): void {
-    if (!this.refused && signatureOf(this.paths) === this.loaded.signature) return
-    this.refused = false
-    try {
-      this.loaded = this.load(this.loaded.context.name)
+      loaded = load(paths, source, loaded.context.name)
     } catch (error) {
       if (!(error instanceof KubeConfigError)) throw error
     }
   }
-
-  /** @param wanted the context, or `undefined` for the current one */
-  private load(wanted: string | undefined): Loaded {
-    const signature = signatureOf(this.paths)
-    const context = readContext(this.paths, wanted)
-    const url = (field: string, text: string) => {
-      const parsed = URL.parse(text)
-      if (parsed !== null && /^https?:$/.test(parsed.protocol)) return parsed
-      throw new KubeConfigError(
-        `${this.source}: the ${field} of the context "${context.name}" must be an http or https URL`,
-      )
-    }
-    const server = url('server', textIn(context.cluster, 'server') ?? '')
-    const proxy = textIn(context.cluster, 'proxy-url')
-    if (proxy !== undefined) url('proxy-url', proxy)
-    const kubeConfig = new KubeConfig()
+  const present = async () => {
+    refresh()
     try {
-      kubeConfig.loadFromString(JSON.stringify(asKubeconfig(context, server)))
+      return await credentialsOf(loaded)
     } catch (cause) {
-      throw new KubeConfigError(`${this.source}: ${firstLine((cause as Error).message)}`)
+      throw new KubeConfigError(explain(cause, source, loaded.context.user))
     }
-    return { signature, context, server, proxy, kubeConfig }
   }
+  return {
+    source,
+    get server() {
+      return loaded.server
+    },
+    get namespace() {
+      return textIn(loaded.context.context, 'namespace')
+    },
+    credentials: () => {
+      // Shared, so that a credential plugin that hangs is started once and not for every request.
+      pending ??= present().finally(() => {
+        pending = undefined
+      })
+      return pending
+    },
+    reload: () => {
+      refused = true
+    },
+  }
+}
 
-  /** Built anew rather than passed on: the causes' own texts can quote what a plugin printed, tokens included. */
-  private explain(cause: unknown): string {
-    const { code, path, message } = cause as NodeJS.ErrnoException
-    const { command } = (this.loaded.context.user.exec ?? {}) as { command?: string }
-    if (command !== undefined && (path === undefined || path === command)) {
-      const plugin = `the credential plugin "${command}" of ${this.source}`
-      if (code === 'ENOENT') return `${plugin} is not installed: put it on the PATH`
-      if (cause instanceof SyntaxError || cause instanceof TypeError)
-        return `${plugin} printed no ExecCredential`
-      return `${plugin} failed: ${firstLine(message)}`
-    }
-    if (path !== undefined) return `cannot read ${path}, which ${this.source} names (${code})`
-    return `${this.source} gives no usable credentials: ${firstLine(message)}`
+/** @param wanted the context, or `undefined` for the current one */
+function load(paths: readonly string[], source: string, wanted: string | undefined): Loaded {
+  const signature = signatureOf(paths)
+  const context = readContext(paths, wanted)
+  const url = (field: string, text: string) => {
+    const parsed = URL.parse(text)
+    if (parsed !== null && /^https?:$/.test(parsed.protocol)) return parsed
+    throw new KubeConfigError(
+      `${source}: the ${field} of the context "${context.name}" must be an http or https URL`,
+    )
   }
+  const server = url('server', textIn(context.cluster, 'server') ?? '')
+  const proxy = textIn(context.cluster, 'proxy-url')
+  if (proxy !== undefined) url('proxy-url', proxy)
+  const kubeConfig = new KubeConfig()
+  try {
+    kubeConfig.loadFromString(JSON.stringify(asKubeconfig(context, server)))
+  } catch (cause) {
+    throw new KubeConfigError(`${source}: ${firstLine((cause as Error).message)}`)
+  }
+  return { signature, context, server, proxy, kubeConfig }
+}
+
+async function credentialsOf({ kubeConfig, context, server, proxy }: Loaded): Promise<KubeCredentials> {
+  const options: RequestOptions = {}
+  await kubeConfig.applyToHTTPSOptions(options)
+  const { Authorization: shown, ...headers } = { ...(options.headers as Record<string, string>) }
+  // `tokenFile` is not known to client-node; as in kubectl it comes before every other credential.
+  const tokenFile = textIn(context.user, 'tokenFile')
+  const bearer = tokenFile && `Bearer ${readFileSync(tokenFile, 'utf8').trim()}`
+  const basic = options.auth && `Basic ${Buffer.from(options.auth).toString('base64')}`
+  const authorization = bearer ?? shown?.trim() ?? basic
+  if (authorization) headers.authorization = authorization
+  const { ca, cert, key, pfx, passphrase, servername, rejectUnauthorized } = options
+  const given = Object.entries({ ca, cert, key, pfx, passphrase, servername, rejectUnauthorized })
+  const tls = Object.fromEntries(given.filter(([, value]) => value !== undefined))
+  return { server, headers, tls, proxy }
+}
+
+/** Built anew rather than passed on: the causes' own texts can quote what a plugin printed, tokens included. */
+function explain(cause: unknown, source: string, user: Fields): string {
+  const { code, path, message } = cause as NodeJS.ErrnoException
+  const { command } = (user.exec ?? {}) as { command?: string }
+  if (command !== undefined && (path === undefined || path === command)) {
+    const plugin = `the credential plugin "${command}" of ${source}`
+    if (code === 'ENOENT') return `${plugin} is not installed: put it on the PATH`
+    if (cause instanceof SyntaxError || cause instanceof TypeError)
+      return `${plugin} printed no ExecCredential`
+    return `${plugin} failed: ${firstLine(message)}`
+  }
+  if (path !== undefined) return `cannot read ${path}, which ${source} names (${code})`
+  return `${source} gives no usable credentials: ${firstLine(message)}`
 }
 
 /** The one context as a kubeconfig for client-node. */

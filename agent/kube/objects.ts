@@ -1,5 +1,5 @@
 import { nonsense, type Target, type Verb } from './errors.ts'
-import { type Call, KubeRequests, type KubeRequestsOptions } from './requests.ts'
+import { type Call, KubeRequests, type KubeRequestsOptions, type Over } from './requests.ts'
 import { type ObjectWatch, type ObjectWatchHandlers, openWatch } from './watch.ts'
 
 /** Seconds. As in client-go's reflector a random time from here to its double, so that not all watches end at once. */
@@ -68,12 +68,7 @@ export class KubeObjects {
     })
   }
 
-  get(
-    kind: Kind,
-    name: string,
-    deadlineMs: number,
-    over: 'any connection' | 'a new connection' = 'any connection',
-  ): Promise<KubeObject> {
+  get(kind: Kind, name: string, deadlineMs: number, over?: Over): Promise<KubeObject> {
     return this.one(this.call('get', kind, name), deadlineMs, over)
   }
 
@@ -120,11 +115,11 @@ export class KubeObjects {
    * Watches one object. Without `resourceVersion` the server first sends its present state, if any. Resolves once the server
    * has answered 200.
    */
-  watch(
+  watch<T extends object = KubeObject>(
     kind: Kind,
     name: string,
     resourceVersion: string | undefined,
-    handlers: ObjectWatchHandlers,
+    handlers: ObjectWatchHandlers<T>,
     deadlineMs: number,
   ): Promise<ObjectWatch> {
     const call = this.call('watch', kind, name, undefined, {
@@ -161,17 +156,12 @@ export class KubeObjects {
     return {
       verb,
       about: { ...kind, name },
-      method: METHODS[verb],
       path: path + search,
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     }
   }
 
-  private async one(
-    call: Call,
-    deadlineMs: number,
-    over?: 'any connection' | 'a new connection',
-  ): Promise<KubeObject> {
+  private async one(call: Call, deadlineMs: number, over?: Over): Promise<KubeObject> {
     const { value, status } = await this.json(call, deadlineMs, over)
     if (isObject(value)) return value
     throw nonsense(this.requests.target(call), `something that is no ${call.about.kind}`, status)
@@ -180,7 +170,7 @@ export class KubeObjects {
   private async json(
     call: Call,
     deadlineMs: number,
-    over?: 'any connection' | 'a new connection',
+    over?: Over,
   ): Promise<{ value: unknown; status: number }> {
     const { body, status } = await this.requests.send(call, deadlineMs, over)
     try {
@@ -190,15 +180,6 @@ export class KubeObjects {
     }
   }
 }
-
-const METHODS = {
-  get: 'GET',
-  list: 'GET',
-  watch: 'GET',
-  create: 'POST',
-  update: 'PUT',
-  patch: 'PATCH',
-} as const satisfies Record<Verb, Call['method']>
 
 function isObject(value: unknown): value is KubeObject {
   const { metadata } = (value ?? {}) as { metadata?: Partial<KubeObject['metadata']> }

@@ -1,14 +1,8 @@
 import { addAbortListener } from 'node:events'
-import type { Dispatcher } from 'undici'
+import type { Socket } from 'node:net'
+import { buildConnector, Client, type Dispatcher, ProxyAgent } from 'undici'
 import type { Clock } from '../clock.ts'
 import { type KubeAccess, KubeConfigError, type KubeCredentials } from './access.ts'
-import {
-  type Connection,
-  Connections,
-  ExchangeError,
-  type Reply,
-  type StreamHandlers,
-} from './connections.ts'
 import {
   ApiError,
   breakdown,
@@ -20,6 +14,13 @@ import {
   type Target,
   type Verb,
 } from './errors.ts'
+
+/** Below the 90 s after which a Go server closes an idle connection, so that no request meets one just closed. */
+const IDLE_MS = 30_000
+/** The kernel asks after a silent peer from here on; one that is gone is noticed half a minute later. */
+const KEEP_ALIVE_PROBE_MS = 15_000
+/** Far above any Lease; keeps a confused server from filling the memory. */
+const MAX_REPLY_BYTES = 4 * 1024 * 1024
 
 export interface KubeRequestsOptions {
   readonly access: KubeAccess
@@ -34,10 +35,18 @@ export interface KubeRequestsOptions {
 export interface Call {
   readonly verb: Verb
   readonly about: Subject
-  readonly method: 'GET' | 'PUT' | 'POST' | 'PATCH'
   /** Below the server's own base path. */
   readonly path: string
   readonly body?: string
+}
+
+export type Over = 'any connection' | 'a new connection'
+
+export interface Reply {
+  readonly status: number
+  readonly retryAfter: string | string[] | undefined
+  /** Empty where the reply was streamed. */
+  readonly body: string
 }
 
 /** A reply that goes on. */
@@ -47,35 +56,52 @@ export interface Stream {
   cut(): void
 }
 
+interface StreamHandlers {
+  /** The server answered 200; data follows. */
+  opened(): void
+  data(chunk: Buffer): void
+}
+
 /** The end of one request's time, on the program's clock. */
 interface Deadline {
   readonly ms: number
   readonly passed: AbortSignal
 }
 
+const METHODS = {
+  get: 'GET',
+  list: 'GET',
+  watch: 'GET',
+  create: 'POST',
+  update: 'PUT',
+  patch: 'PATCH',
+} as const satisfies Record<Verb, Dispatcher.HttpMethod>
+
 /**
  * Requests to the API server, each with a deadline, after which its connection is destroyed. A request is sent once; only
- * after a 401, which says that nothing was done, a second time with credentials read anew.
+ * after a 401, which says that nothing was done, a second time with credentials read anew. Requests that follow each other
+ * share the connection that was answered last; one that finds it busy gets another, so that nothing ever waits behind a
+ * request that hangs.
  */
 export class KubeRequests {
   private readonly options: KubeRequestsOptions
-  private readonly connections: Connections
+  private readonly replaced: () => void
+  private readonly connections = new Set<Connection>()
+  private idle: Connection | undefined
+  /** Which server and TLS identity new connections are opened for. */
+  private key: string | undefined
   private closed = false
 
   /** @param replaced called when the server, its CA or the client certificate have changed */
   constructor(options: KubeRequestsOptions, replaced: () => void = () => {}) {
     this.options = options
-    this.connections = new Connections(replaced)
+    this.replaced = replaced
   }
 
   /** Resolves with a reply of success; rejects with `ApiError`. */
-  send(
-    call: Call,
-    deadlineMs: number,
-    over: 'any connection' | 'a new connection' = 'any connection',
-  ): Promise<Reply> {
+  send(call: Call, deadlineMs: number, over: Over = 'any connection'): Promise<Reply> {
     return this.authenticated(call, deadlineMs, (credentials, deadline) =>
-      this.exchange(call, credentials, deadline, this.connections.take(credentials, over)),
+      this.exchange(call, credentials, deadline, this.take(credentials, over)),
     )
   }
 
@@ -86,14 +112,13 @@ export class KubeRequests {
       deadlineMs,
       (credentials, deadline) =>
         new Promise<Stream>((resolve, reject) => {
-          const connection = this.connections.take(credentials, 'any connection')
-          const cut = () => this.connections.destroy(connection)
-          const ended: Promise<void> = this.exchange(call, credentials, deadline, connection, {
-            opened: () => resolve({ ended, cut }),
-            data,
-          }).then(({ status }) => {
-            if (status !== 200) throw nonsense(this.target(call), `status ${status}`, status)
-          })
+          const connection = this.take(credentials, 'any connection')
+          const opened = () => resolve({ ended, cut: () => this.destroy(connection) })
+          const ended = this.exchange(call, credentials, deadline, connection, { opened, data }).then(
+            ({ status }) => {
+              if (status !== 200) throw nonsense(this.target(call), `status ${status}`, status)
+            },
+          )
           ended.catch(reject)
         }),
     )
@@ -101,13 +126,18 @@ export class KubeRequests {
 
   target({ verb, about }: Call): Target {
     const { namespace, access } = this.options
-    const { origin, pathname } = access.server
-    return { ...about, verb, namespace, server: origin + pathname.replace(/\/$/, ''), source: access.source }
+    return {
+      ...about,
+      verb,
+      namespace,
+      server: access.server.origin + basePath(access),
+      source: access.source,
+    }
   }
 
   close(): void {
     this.closed = true
-    this.connections.close()
+    for (const connection of this.connections) this.destroy(connection)
   }
 
   private async authenticated<T>(
@@ -131,19 +161,17 @@ export class KubeRequests {
 
   private async credentials(call: Call, { ms, passed }: Deadline): Promise<KubeCredentials> {
     const late = Promise.withResolvers<never>()
-    const listener = addAbortListener(passed, () => late.reject(lateness(this.target(call), ms, false)))
+    using _ = addAbortListener(passed, () => late.reject(lateness(this.target(call), ms, false)))
     try {
       const credentials = await Promise.race([this.options.access.credentials(), late.promise])
       if (this.closed) throw new ApiError('network', 'the connection to the API server was closed')
       return credentials
     } catch (error) {
       throw error instanceof KubeConfigError ? new ApiError('unauthorized', error.message) : error
-    } finally {
-      listener[Symbol.dispose]()
     }
   }
 
-  /** One attempt. The connection is given back at the end of a reply, and destroyed otherwise. */
+  /** One attempt. The connection is kept for the next one at the end of a reply, and destroyed otherwise. */
   private async exchange(
     call: Call,
     credentials: KubeCredentials,
@@ -152,49 +180,39 @@ export class KubeRequests {
     stream?: StreamHandlers,
   ): Promise<Reply> {
     const report = (code: string) => this.options.onRequest?.(call.verb, code)
-    const listener = addAbortListener(passed, () => this.connections.destroy(connection))
-    let opened = false
-    const streamed = stream && {
-      ...stream,
-      opened: () => {
-        opened = true
-        listener[Symbol.dispose]()
-        report('200')
-        stream.opened()
-      },
+    using listener = addAbortListener(passed, () => this.destroy(connection))
+    let isOpen = false
+    const opened = () => {
+      isOpen = true
+      listener[Symbol.dispose]()
+      report('200')
+      stream?.opened()
     }
     let reply: Reply
     try {
-      reply = await connection.exchange(this.wire(call, credentials), streamed)
+      reply = await connection.exchange(this.wire(call, credentials), stream && { ...stream, opened })
     } catch (error) {
-      this.connections.destroy(connection)
-      const { cause, handedOver } =
-        error instanceof ExchangeError ? error : { cause: error, handedOver: true }
+      this.destroy(connection)
       const failure = passed.aborted
-        ? lateness(this.target(call), ms, handedOver)
-        : breakdown(this.target(call), cause, handedOver)
-      if (!opened) report(failure.code)
+        ? lateness(this.target(call), ms, connection.handedOver)
+        : breakdown(this.target(call), error, connection.handedOver)
+      if (!isOpen) report(failure.code)
       throw failure
-    } finally {
-      listener[Symbol.dispose]()
     }
-    if (stream === undefined) this.connections.give(connection)
-    else this.connections.destroy(connection)
-    const { status, body, headers } = reply
-    if (!opened) report(String(status))
+    if (stream === undefined) this.keep(connection)
+    else this.destroy(connection)
+    const { status, body, retryAfter } = reply
+    if (!isOpen) report(String(status))
     if (status >= 200 && status < 300) return reply
-    throw refusal(this.target(call), status, parseStatus(body), headers['retry-after'])
+    throw refusal(this.target(call), status, parseStatus(body), retryAfter)
   }
 
-  private wire(
-    { method, path, body }: Call,
-    { server, headers }: KubeCredentials,
-  ): Dispatcher.DispatchOptions {
-    const type = method === 'PATCH' ? 'application/merge-patch+json' : 'application/json'
+  private wire({ verb, path, body }: Call, { server, headers }: KubeCredentials): Dispatcher.DispatchOptions {
+    const type = verb === 'patch' ? 'application/merge-patch+json' : 'application/json'
     return {
       origin: server.origin,
-      path: server.pathname.replace(/\/$/, '') + path,
-      method,
+      path: basePath({ server }) + path,
+      method: METHODS[verb],
       headers: {
         accept: 'application/json',
         'user-agent': this.options.userAgent,
@@ -204,6 +222,123 @@ export class KubeRequests {
       body: body ?? null,
     }
   }
+
+  private take(credentials: KubeCredentials, over: Over): Connection {
+    const { server, tls, proxy } = credentials
+    const key = JSON.stringify([server, tls, proxy])
+    if (key !== this.key) {
+      const first = this.key === undefined
+      this.key = key
+      if (this.idle !== undefined) this.destroy(this.idle)
+      if (!first) this.replaced()
+    }
+    const { idle } = this
+    if (over === 'any connection' && idle !== undefined) {
+      this.idle = undefined
+      return idle
+    }
+    const connection = new Connection(key, credentials)
+    this.connections.add(connection)
+    return connection
+  }
+
+  /** After a reply that was read to its end: whatever lay idle before is less sure to lead to a server. */
+  private keep(connection: Connection): void {
+    const stale = connection.key !== this.key || !this.connections.has(connection)
+    const spare = stale ? connection : this.idle
+    if (spare !== undefined) this.destroy(spare)
+    if (!stale) this.idle = connection
+  }
+
+  private destroy(connection: Connection): void {
+    if (this.idle === connection) this.idle = undefined
+    this.connections.delete(connection)
+    connection.destroy()
+  }
+}
+
+/** No timer of undici's takes part: whoever sends a request destroys its connection when it is late. */
+const OPTIONS = {
+  allowH2: false,
+  pipelining: 1,
+  keepAliveTimeout: IDLE_MS,
+  keepAliveMaxTimeout: IDLE_MS,
+  headersTimeout: 0,
+  bodyTimeout: 0,
+  connectTimeout: 0,
+} as const
+
+/** One connection, for one request at a time. */
+class Connection {
+  readonly key: string
+  /** Whether the last request reached a connected socket, so that the server may have carried it out. */
+  handedOver = false
+  private readonly dispatcher: Dispatcher
+  private socket: Socket | undefined
+
+  constructor(key: string, { server, tls, proxy }: KubeCredentials) {
+    this.key = key
+    if (proxy !== undefined) {
+      this.dispatcher = new ProxyAgent({ ...OPTIONS, uri: proxy, requestTls: tls, connections: 1 })
+      return
+    }
+    const connect = buildConnector({
+      ...tls,
+      allowH2: false,
+      timeout: 0,
+      maxCachedSessions: 0,
+      keepAliveInitialDelay: KEEP_ALIVE_PROBE_MS,
+    })
+    this.dispatcher = new Client(server.origin, {
+      ...OPTIONS,
+      connect: (to, done) => {
+        // Not in the types: the connector returns its socket.
+        this.socket = connect(to, done) as unknown as Socket
+      },
+    })
+  }
+
+  /**
+   * Sends one request and resolves at the end of its reply; a reply of status 200 is streamed instead of collected where
+   * there are `stream` handlers. Rejects where no complete reply came.
+   */
+  exchange(request: Dispatcher.DispatchOptions, stream?: StreamHandlers): Promise<Reply> {
+    this.handedOver = false
+    return new Promise((resolve, reject) => {
+      let status = 0
+      let retryAfter: Reply['retryAfter']
+      let size = 0
+      const chunks: Buffer[] = []
+      this.dispatcher.dispatch(request, {
+        onRequestStart: () => {
+          this.handedOver = true
+        },
+        onResponseStart: (_, code, headers) => {
+          status = code
+          retryAfter = headers['retry-after']
+          if (status === 200) stream?.opened()
+        },
+        onResponseData: (controller, chunk) => {
+          if (status === 200 && stream !== undefined) return stream.data(chunk)
+          size += chunk.length
+          if (size > MAX_REPLY_BYTES) controller.abort(new Error('the reply is too long'))
+          else chunks.push(chunk)
+        },
+        onResponseEnd: () => resolve({ status, retryAfter, body: Buffer.concat(chunks).toString() }),
+        onResponseError: (_, error) => reject(error),
+      })
+    })
+  }
+
+  /** Closes the socket at once. undici alone would let one that is still connecting go on. */
+  destroy(): void {
+    this.socket?.destroy()
+    this.dispatcher.destroy().catch(() => {})
+  }
+}
+
+function basePath({ server }: { readonly server: URL }): string {
+  return server.pathname.replace(/\/$/, '')
 }
 
 /** Major and minor version of the API server, such as `1.37`; `null` where it says none. Rejects with `ApiError`. */
@@ -211,7 +346,7 @@ export async function askVersion(options: KubeRequestsOptions): Promise<string |
   const requests = new KubeRequests(options)
   const about = { kind: 'version', resource: 'version', name: null }
   try {
-    const { body } = await requests.send({ verb: 'get', about, method: 'GET', path: '/version' }, 5_000)
+    const { body } = await requests.send({ verb: 'get', about, path: '/version' }, 5_000)
     // Providers write things such as `28+`.
     const [major, minor] = ['major', 'minor'].map(
       (part) => new RegExp(`"${part}":\\s*"(\\d+)`).exec(body)?.[1],

@@ -3,12 +3,12 @@ import { ApiError, parseStatus, refusal, type Target } from './errors.ts'
 import type { KubeObject } from './objects.ts'
 import type { Call, KubeRequests, Stream } from './requests.ts'
 
-export type ObjectEvent =
-  | { type: 'changed'; object: KubeObject }
+export type ObjectEvent<T extends object = KubeObject> =
+  | { type: 'changed'; object: T }
   | { type: 'deleted' | 'bookmark'; resourceVersion: string | undefined }
 
-export interface ObjectWatchHandlers {
-  event(event: ObjectEvent): void
+export interface ObjectWatchHandlers<T extends object = KubeObject> {
+  event(event: ObjectEvent<T>): void
   /** Called exactly once, unless `close()` came first. A server ending the watch in order gives no error. */
   ended(error?: ApiError): void
 }
@@ -42,10 +42,10 @@ export class LineReader {
 }
 
 /** Opens a watch, which is in `open` for as long as it lives. Resolves once the server has answered 200. */
-export async function openWatch(
+export async function openWatch<T extends object>(
   requests: KubeRequests,
   call: Call,
-  handlers: ObjectWatchHandlers,
+  handlers: ObjectWatchHandlers<T>,
   deadlineMs: number,
   open: Set<ObjectWatch>,
 ): Promise<ObjectWatch> {
@@ -69,7 +69,7 @@ export async function openWatch(
     const complete = lines.push(chunk)
     for (const line of complete ?? []) {
       if (over) return
-      const event = eventIn(line, target)
+      const event = eventIn<T>(line, target)
       if (event instanceof ApiError) end(event)
       else handlers.event(event)
     }
@@ -87,7 +87,7 @@ export async function openWatch(
 }
 
 /** An `ERROR` event, and a line that is no event, give the error that ends the watch. */
-function eventIn(line: string, target: Target): ObjectEvent | ApiError {
+function eventIn<T extends object>(line: string, target: Target): ObjectEvent<T> | ApiError {
   const noEvent = () => broken(target, 'holds something that is no event')
   let value: { type?: unknown; object?: Partial<KubeObject> | null } | null
   try {
@@ -102,7 +102,7 @@ function eventIn(line: string, target: Target): ObjectEvent | ApiError {
   }
   if (typeof object?.metadata !== 'object' || object.metadata === null) return noEvent()
   const { resourceVersion } = object.metadata
-  if (type === 'ADDED' || type === 'MODIFIED') return { type: 'changed', object: object as KubeObject }
+  if (type === 'ADDED' || type === 'MODIFIED') return { type: 'changed', object: object as T }
   if (type === 'DELETED') return { type: 'deleted', resourceVersion }
   if (type === 'BOOKMARK') return { type: 'bookmark', resourceVersion }
   return noEvent()

@@ -1,47 +1,239 @@
-import type { ApiError } from '../kube/errors.ts'
-import type { Lease } from './lease.ts'
+import type { Clock } from '../clock.ts'
+import { findAccess, type KubeAccessOptions } from '../kube/access.ts'
+import { ApiError, lateness } from '../kube/errors.ts'
+import { type Kind, KubeObjects, type ObjectsApi, type WrittenObject } from '../kube/objects.ts'
+import { askVersion, type KubeRequestsOptions } from '../kube/requests.ts'
+import type { ObjectEvent, ObjectWatch, ObjectWatchHandlers } from '../kube/watch.ts'
+import { type Lease, sameRecord } from './lease.ts'
 
-export type WatchEvent =
-  | { type: 'changed'; lease: Lease }
-  | { type: 'deleted'; resourceVersion: string | undefined }
-  | { type: 'bookmark'; resourceVersion: string | undefined }
+/** Parts of a read's deadline after which another attempt begins. */
+const FURTHER_ATTEMPTS = [1 / 4, 1 / 2]
+/** Of an update's deadline: so long it is waited for, and then so long for a read. */
+const LOOK_PART = 0.4
 
-export interface WatchHandlers {
-  event(event: WatchEvent): void
-  /** Called exactly once, unless `close()` came first. A server ending the watch in order gives no error. */
-  ended(error?: ApiError): void
+export const LEASE: Kind = {
+  kind: 'Lease',
+  resource: 'leases.coordination.k8s.io',
+  base: '/apis/coordination.k8s.io/v1',
 }
 
-export interface OpenWatch {
-  close(): void
-}
+export type WatchEvent = ObjectEvent<Lease>
+export type WatchHandlers = ObjectWatchHandlers<Lease>
+export type OpenWatch = Pick<ObjectWatch, 'close'>
+
+export type LeaseApi = Pick<KubeLeaseApi, keyof KubeLeaseApi>
 
 /**
  * One Lease object in one namespace. Every request has a deadline of its own, in milliseconds, after which its
  * connection is destroyed and the promise rejects with code `timeout`. All rejections are `ApiError`.
  */
-export interface LeaseApi {
+export class KubeLeaseApi {
+  private readonly name: string
+  private readonly clock: Clock
+  private readonly objects: KubeObjects
+
+  constructor(options: KubeRequestsOptions & { readonly name: string }) {
+    this.name = options.name
+    this.clock = options.clock
+    this.objects = new KubeObjects(options)
+  }
+
   /**
    * A consistent (quorum) read; `null` where the Lease does not exist. Over a new connection, and over others where that
    * one brings no answer soon, so that it tells whether there is a way to an API server.
    */
-  read(deadlineMs: number): Promise<Lease | null>
+  read(deadlineMs: number): Promise<Lease | null> {
+    return hedged(this.clock, deadlineMs, async (leftMs) => {
+      try {
+        return asLease(await this.objects.get(LEASE, this.name, leftMs, 'a new connection'))
+      } catch (error) {
+        if (error instanceof ApiError && error.code === 'not_found') return null
+        throw error
+      }
+    })
+  }
+
   /**
-   * Compare-and-swap on `lease.metadata.resourceVersion`. One that is not answered in two fifths of its time is looked
-   * after by a read; where that is answered, it settles what became of the update so far. `seen` is told what else that
+   * Compare-and-swap on `lease.metadata.resourceVersion`. One that is not answered in two fifths of its time is verified
+   * by a read; where that is answered, it settles what became of the update so far. `seen` is told what else that
    * showed of the Lease, and the answer where it comes after all.
    */
-  update(lease: Lease, deadlineMs: number, seen?: (lease: Lease) => void): Promise<Lease>
-  create(lease: Lease, deadlineMs: number): Promise<Lease>
+  async update(lease: Lease, deadlineMs: number, seen: (lease: Lease) => void = () => {}): Promise<Lease> {
+    return verifiedUpdate(this.clock, {
+      lease,
+      answer: this.objects.update(LEASE, this.updated(lease), deadlineMs).then(asLease),
+      deadlineMs,
+      read: (ms) => this.read(ms),
+      seen,
+      late: (afterMs) => lateness(this.objects.target('update', LEASE, this.name), afterMs, true),
+    })
+  }
+
+  async create(lease: Lease, deadlineMs: number): Promise<Lease> {
+    return asLease(await this.objects.create(LEASE, this.created(lease), deadlineMs))
+  }
+
   /**
    * Has the API server say whether it would take an update of this Lease, or its creation where there is `null`, without
    * making it. Rejects as the write itself would: e.g. with `conflict`, which the right to write does not stand behind.
    */
-  rehearse(lease: Lease | null, deadlineMs: number): Promise<void>
+  async rehearse(lease: Lease | null, deadlineMs: number): Promise<void> {
+    if (lease !== null) return this.objects.rehearse('update', LEASE, this.updated(lease), deadlineMs)
+    return this.objects.rehearse('create', LEASE, this.created({ metadata: {}, spec: {} }), deadlineMs)
+  }
+
   /**
    * Opens a watch on this one object. Without `resourceVersion` the server first sends its present state, if any.
    * Resolves once the server has answered 200.
    */
-  watch(resourceVersion: string | undefined, handlers: WatchHandlers, deadlineMs: number): Promise<OpenWatch>
-  close(): void
+  watch(
+    resourceVersion: string | undefined,
+    handlers: WatchHandlers,
+    deadlineMs: number,
+  ): Promise<OpenWatch> {
+    return this.objects.watch(LEASE, this.name, resourceVersion, handlers, deadlineMs)
+  }
+
+  close(): void {
+    this.objects.close()
+  }
+
+  private updated(lease: Lease): WrittenObject {
+    // Without a version the API server overwrites whatever is there.
+    if (!lease.metadata.resourceVersion) throw new ApiError('invalid', 'an update needs a resourceVersion')
+    return this.named(lease, lease.metadata)
+  }
+
+  private created(lease: Lease): WrittenObject {
+    // What the API server gives to an object is refused, or misleading, in one that does not exist yet.
+    const {
+      resourceVersion: _v,
+      uid: _u,
+      creationTimestamp: _t,
+      managedFields: _f,
+      ...metadata
+    } = lease.metadata
+    return this.named(lease, metadata)
+  }
+
+  private named(lease: Lease, metadata: Lease['metadata']): WrittenObject {
+    return {
+      ...lease,
+      apiVersion: 'coordination.k8s.io/v1',
+      kind: 'Lease',
+      metadata: { ...metadata, name: this.name, namespace: this.objects.namespace },
+    }
+  }
+}
+
+function asLease(object: object): Lease {
+  return object as Lease
+}
+
+/**
+ * The first answer of up to three attempts, each of which goes another way: while nobody answers, the next begins, and those
+ * before it go on. For what may be sent twice. Rejects with the server's refusal, or as the first attempt did.
+ */
+export function hedged<T>(
+  clock: Clock,
+  deadlineMs: number,
+  attempt: (deadlineMs: number) => Promise<T>,
+): Promise<T> {
+  const { promise, resolve, reject } = Promise.withResolvers<T>()
+  const failures: unknown[] = []
+  let running = 0
+  const begin = (index: number, leftMs: number) => {
+    running++
+    attempt(leftMs).then(resolve, (failure: unknown) => {
+      running--
+      failures[index] = failure
+      const refused = failure instanceof ApiError && failure.status !== undefined
+      if (refused || running === 0) reject(refused ? failure : failures.find(Boolean))
+    })
+  }
+  const timers = FURTHER_ATTEMPTS.map((part, n) =>
+    clock.after(part * deadlineMs, () => begin(n + 1, (1 - part) * deadlineMs)),
+  )
+  begin(0, deadlineMs)
+  return promise.finally(() => {
+    for (const timer of timers) timer.cancel()
+  })
+}
+
+export interface Update {
+  /** The body that was sent. */
+  readonly lease: Lease
+  readonly answer: Promise<Lease>
+  readonly deadlineMs: number
+  /** Over another connection. */
+  read(deadlineMs: number): Promise<Lease | null>
+  /** It was not carried out `afterMs` after it was sent, and may still be. */
+  late(afterMs: number): ApiError
+  /** Told what is shown beside the outcome: by the read, and by an answer that comes after it. */
+  seen(lease: Lease): void
+}
+
+/**
+ * The connection of an update that is not answered may be dead, or the server slow. A read over a new connection tells
+ * what became of it, and is itself the way for the next one. The update is left to itself until its own deadline: a slow
+ * server may still carry it out.
+ */
+export function verifiedUpdate(clock: Clock, update: Update): Promise<Lease> {
+  const { lease, answer, deadlineMs, read, late, seen } = update
+  const { promise, resolve, reject } = Promise.withResolvers<Lease>()
+  let settled = false
+  const look = async () => {
+    const present = await read(LOOK_PART * deadlineMs).catch(() => undefined)
+    if (present === undefined) return
+    if (settled) {
+      // The answer was faster; what was read may be newer.
+      if (present !== null) seen(present)
+      return
+    }
+    settled = true
+    if (present?.metadata.resourceVersion === lease.metadata.resourceVersion)
+      reject(late(LOOK_PART * deadlineMs))
+    else if (present !== null && sameRecord(present, lease)) resolve(present)
+    else {
+      if (present !== null) seen(present)
+      reject(new ApiError('conflict', 'the Lease has changed since it was read'))
+    }
+  }
+  const timer = clock.after(LOOK_PART * deadlineMs, () => void look())
+  answer
+    .then((written) => (settled ? seen(written) : resolve(written)), reject)
+    .finally(() => {
+      settled = true
+      timer.cancel()
+    })
+  return promise
+}
+
+export interface LeaseConnectionOptions
+  extends KubeAccessOptions,
+    Pick<KubeRequestsOptions, 'clock' | 'userAgent' | 'onRequest'> {
+  readonly name: string
+  /** Default: that of the pod or the kubeconfig's context, else `default`. */
+  readonly namespace?: string | undefined
+}
+
+/** Finds the API server and how to prove who we are, without asking it anything yet. Rejects with `KubeConfigError`. */
+export async function connectLeaseApi(options: LeaseConnectionOptions) {
+  const access = await findAccess(options)
+  const namespace = options.namespace ?? access.namespace ?? 'default'
+  const { name, clock, userAgent, onRequest } = options
+  const common = { access, clock, userAgent, onRequest }
+  return {
+    api: new KubeLeaseApi({ ...common, namespace, name }),
+    namespace,
+    /** The objects around this pod: in the namespace of whoever asks, wherever the Lease is. Whoever opens it closes it. */
+    objects: async (): Promise<ObjectsApi> =>
+      new KubeObjects({ ...common, namespace: access.namespace ?? namespace }),
+    /** The API server's version, such as `1.37`; `null` where it says none. Rejects with `ApiError`. */
+    serverVersion: () => askVersion({ ...common, namespace }),
+    /** The API server's URL, for messages. */
+    server: access.server.origin + access.server.pathname,
+    /** Where the credentials come from, for messages. */
+    source: access.source,
+  }
 }

@@ -1,4 +1,5 @@
 import type { Clock, Timer } from '../clock.ts'
+import type { Timings } from '../config/timings.ts'
 import { ApiError } from '../kube/errors.ts'
 import { durationOf, holderOf, isNewer, type Lease } from './lease.ts'
 import type { LeaseApi, OpenWatch, WatchEvent } from './lease-api.ts'
@@ -12,12 +13,8 @@ export interface WatcherHandlers {
   down(error: ApiError | undefined): void
 }
 
-export interface WatcherTimings {
-  /** How often a holder renews, and the longest pause between two attempts. */
-  readonly retryPeriodMs: number
-  /** A holder whose record says a longer one renews more rarely. */
-  readonly leaseDurationMs: number
-}
+/** How often a holder renews; one whose record says a longer duration than this one renews more rarely. */
+type WatcherTimings = Pick<Timings, 'retryPeriodMs' | 'leaseDurationMs'>
 
 /** Retry periods for which the watch of a held Lease may bring no change: that is news, and is looked into. */
 const SILENT_RETRIES = 2.5
@@ -129,8 +126,8 @@ export class LeaseWatcher {
   }
 
   private apply(event: WatchEvent): void {
-    const lease = event.type === 'changed' ? event.lease : null
-    const version = event.type === 'changed' ? event.lease.metadata.resourceVersion : event.resourceVersion
+    const lease = event.type === 'changed' ? event.object : null
+    const version = event.type === 'changed' ? event.object.metadata.resourceVersion : event.resourceVersion
     const news = isNewer(version, this.position)
     if (news) this.position = version ?? this.position
     // A bookmark says how far the server is, and nothing of the holder.

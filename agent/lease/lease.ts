@@ -47,18 +47,24 @@ export const LARGEST_TRANSITIONS = 2 ** 31 - 1
 /** Far beyond any that is counted; a larger number was written by hand. */
 const LARGEST_EPOCH = 10 ** 15 - 1
 
-export function ownerOf(lease: Lease): string | null {
-  return lease.metadata.annotations?.[OWNER] || null
+/** The Deployment or StatefulSet to which the Lease belongs, where this replica is of another one; else `null`. */
+export function foreignOwner(own: string | null, lease: Lease | null): string | null {
+  const owner = lease === null ? null : lease.metadata.annotations?.[OWNER] || null
+  return own === null || owner === null || owner === own ? null : owner
+}
+
+/** What is wrong where two of them share a Lease, and what to do about it; `null`: nothing. */
+export function ownerProblem(own: string | null, lease: Lease | null): string | null {
+  const owner = foreignOwner(own, lease)
+  if (owner === null) return null
+  return (
+    `the Lease "${lease?.metadata.name}" belongs to ${owner}, and this replica is of ${own}: give each a Lease of its own ` +
+    `(--lease-name); where ${owner} is no more, this replica takes it over by itself`
+  )
 }
 
 export function successorOf(lease: Lease): string | null {
   return lease.metadata.annotations?.[SUCCESSOR] || null
-}
-
-/** Who says to have released the Lease, and in which epoch; `null`: nobody. */
-export function releaseOf(lease: Lease): { identity: string; epoch: number } | null {
-  const [, identity, epoch] = /^(\S+) (\d{1,15})$/.exec(lease.metadata.annotations?.[RELEASED] ?? '') ?? []
-  return identity === undefined ? null : { identity, epoch: Number(epoch) }
 }
 
 /** What a write notes of LangFlow's version, or what somebody wrote there; `null`: nothing. */
@@ -142,11 +148,25 @@ export function durationOf(lease: Lease, fallbackMs: number): number {
 }
 
 /**
- * Whether a record has the form of a release: client-go and this program write a duration of 1 s. A holder that someone
- * cleared by hand leaves its duration.
+ * A release has client-go's form, no holder and a duration of 1 s, and names who released which term: nobody releases what
+ * another one holds, and a holder that someone cleared by hand leaves its duration.
+ *
+ * @param last who held it last; `null`: nobody knows
  */
-export function looksReleased(lease: Lease): boolean {
-  return holderOf(lease) === '' && (lease.spec?.leaseDurationSeconds ?? 0) <= 1
+export function isReleased(
+  lease: Lease,
+  last: { readonly holder: string; readonly epoch: number } | null,
+): boolean {
+  const looksReleased = holderOf(lease) === '' && (lease.spec?.leaseDurationSeconds ?? 0) <= 1
+  const [, identity, noted] = /^(\S+) (\d{1,15})$/.exec(lease.metadata.annotations?.[RELEASED] ?? '') ?? []
+  const epoch = epochOf(lease)
+  if (!looksReleased || identity === undefined || Number(noted) !== epoch) return false
+  return last === null || epoch > last.epoch || (epoch === last.epoch && identity === last.holder)
+}
+
+/** As `deploy/` makes it; no candidate ever writes it like this. */
+export function looksNeverHeld(lease: Lease): boolean {
+  return holderOf(lease) === '' && !lease.spec?.renewTime
 }
 
 /** Whether two versions say the same about leadership; annotations and labels do not count. */

@@ -1,4 +1,5 @@
-import { coolDownEnds, killAt } from '../election/deadlines.ts'
+import { coolDownEnds } from '../election/follower.ts'
+import { killAt } from '../election/state.ts'
 import { epochOf, holderOf, langflowOf } from '../lease/lease.ts'
 import type { AgentStatus } from '../observe/status.ts'
 import { VERSION } from '../version.ts'

@@ -1,8 +1,8 @@
 import { join } from 'node:path'
+import { freePort } from '../harness/free-port.ts'
 import { LoggedProcess } from '../harness/logged-process.ts'
 import { commandLine } from '../harness/replica.ts'
 import { ApiServerScene } from '../harness/scene.ts'
-import { freePort } from '../support/free-port.ts'
 import { atMost, measured, type Section, spread } from './report.ts'
 import { say, type Testbed } from './testbed.ts'
 

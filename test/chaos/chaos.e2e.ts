@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { BUNDLE } from '../harness/bundle.ts'
 import { podObstacle } from '../harness/pod.ts'
-import { BUNDLE } from '../support/bundle.ts'
 import { playChaos, summary } from './chaos.ts'
 
 const MINUTES = 3

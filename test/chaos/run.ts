@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs'
 import { parseArgs } from 'node:util'
+import { BUNDLE } from '../harness/bundle.ts'
 import { controlPlaneAssets } from '../harness/control-plane.ts'
 import { podObstacle } from '../harness/pod.ts'
-import { BUNDLE } from '../support/bundle.ts'
 import { type Outcome, playChaos, summary } from './chaos.ts'
 
 const LONGEST_MINUTES = 1_440

@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
+import { BUNDLE } from '../harness/bundle.ts'
 import { until } from '../harness/wait.ts'
-import { BUNDLE } from '../support/bundle.ts'
 
 /** Five times faster than by default. */
 export const FAST = [

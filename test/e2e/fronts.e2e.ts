@@ -9,8 +9,8 @@ import { delimiter, join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { promisify } from 'node:util'
 import { DEPLOY } from '../deploy/manifests.ts'
+import { freePort } from '../harness/free-port.ts'
 import { until } from '../harness/wait.ts'
-import { freePort } from '../support/free-port.ts'
 
 const run = promisify(execFile)
 /** Where Debian puts servers, which is not on everybody's PATH. */

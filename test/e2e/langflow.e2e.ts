@@ -2,10 +2,10 @@ import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { carries, readProcesses } from '../../agent/processes/proc.ts'
+import { freePort } from '../harness/free-port.ts'
 import { langflowTests, runEcho } from '../harness/langflow.ts'
 import type { Replica } from '../harness/replica.ts'
 import { LEASE } from '../harness/scene.ts'
-import { freePort } from '../support/free-port.ts'
 
 const TEXT = 'what is left of it?'
 const langflowTest = langflowTests()

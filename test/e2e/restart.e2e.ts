@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { freePort } from '../harness/free-port.ts'
 import { flowRequest, langflowTests, runEcho, writeFlow } from '../harness/langflow.ts'
 import type { Postgres } from '../harness/postgres.ts'
 import { writeLease } from '../harness/scene.ts'
 import { until } from '../harness/wait.ts'
-import { freePort } from '../support/free-port.ts'
 
 /** LangFlow fails what a dead process left in progress once its leases are over, instead of within a minute of its start. */
 const LEASES = {

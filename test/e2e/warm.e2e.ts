@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path'
 import { after, before, type TestContext, test } from 'node:test'
 import { systemClock } from '../../agent/clock.ts'
 import { WarmStandby } from '../../agent/launcher/standby/warm-standby.ts'
+import { freePort } from '../harness/free-port.ts'
 import {
   LANGFLOW_MISSING,
   langflowBinary,
@@ -15,7 +16,6 @@ import {
 } from '../harness/langflow.ts'
 import { type Postgres, startPostgres } from '../harness/postgres.ts'
 import { until } from '../harness/wait.ts'
-import { freePort } from '../support/free-port.ts'
 
 const SERVES_WITHIN_MS = 120_000
 const binary = langflowBinary() as string

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { inability } from '../../agent/election/ability.ts'
-import { LANGFLOW, type Lease, langflowFault, langflowOf } from '../../agent/lease/lease.ts'
-import { Candidate, heldBy, leaseOf, released } from './candidate.ts'
+import { LANGFLOW, type Lease, langflowOf } from '../../agent/lease/lease.ts'
+import { Candidate, heldBy, released } from './candidate.ts'
 
 /** What the Lease says of who has led. */
 function noted(lease: Lease, version: string | null): Lease {
@@ -47,20 +47,11 @@ describe('a candidate whose LangFlow is older than one that has led', () => {
     assert.deepEqual(c.pass(60_000).sees(again).pass(60_000).effects('write'), [])
   })
 
+  const older = (allowed = false) => follower('1.12.8', allowed).sees(freed)
   for (const [what, c, version] of [
-    [
-      'once the Lease says nothing of that any more',
-      follower('1.12.8')
-        .sees(freed)
-        .sees(noted(released(12, 'leader'), null)),
-      '1.12.8',
-    ],
-    [
-      'once another launcher has a newer one',
-      follower('1.12.8').sees(freed).workload({ langflow: '1.13.1' }),
-      '1.13.1',
-    ],
-    ['where that is allowed, and writes its own version', follower('1.12.8', true).sees(freed), '1.12.8'],
+    ['once the Lease says nothing of that', older().sees(noted(released(12, 'leader'), null)), '1.12.8'],
+    ['once another launcher has a newer one', older().workload({ langflow: '1.13.1' }), '1.13.1'],
+    ['where that is allowed, and writes its own version', older(true), '1.12.8'],
   ] as const)
     test(`takes it ${what}`, () => {
       assert.deepEqual([c.write.kind, written(c), unable(c)], ['acquire', version, null])
@@ -103,35 +94,17 @@ describe('a candidate takes the Lease', () => {
 })
 
 describe('a leader', () => {
+  const writes = 'writes its version again where'
+  const goes = () => leader('1.13.0').tell({ type: 'step_down', reason: 'asked' }).workload({ alive: 'no' })
   for (const [what, c, kind, version] of [
-    ['writes its version again where somebody took it away', edit(leader('1.13.0'), null), 'renew', '1.13.0'],
-    [
-      'writes its version again where somebody wrote an older one',
-      edit(leader('1.13.0'), '1.12.8'),
-      'renew',
-      '1.13.0',
-    ],
-    ['writes its version again where there is none', edit(leader('1.13.0'), 'latest'), 'renew', '1.13.0'],
-    [
-      'that does not know its own leaves what the Lease says',
-      edit(leader(null), '1.13.0'),
-      'renew',
-      '1.13.0',
-    ],
-    [
-      'that is older than what the Lease says lowers nothing',
-      edit(leader('1.12.8'), '1.13.0'),
-      'renew',
-      '1.13.0',
-    ],
+    [`${writes} somebody took it away`, edit(leader('1.13.0'), null), 'renew', '1.13.0'],
+    [`${writes} somebody wrote an older one`, edit(leader('1.13.0'), '1.12.8'), 'renew', '1.13.0'],
+    [`${writes} there is none`, edit(leader('1.13.0'), 'latest'), 'renew', '1.13.0'],
+    ['that does not know its own leaves what is said', edit(leader(null), '1.13.0'), 'renew', '1.13.0'],
+    ['that is older than what is said lowers nothing', edit(leader('1.12.8'), '1.13.0'), 'renew', '1.13.0'],
     ['that may be older lowers it', edit(leader('1.12.8', true), '1.13.0'), 'renew', '1.12.8'],
     ['writes its version where it makes the Lease anew', leader('1.13.0').sees(null), 'recreate', '1.13.0'],
-    [
-      'leaves its version behind where it releases',
-      leader('1.13.0').tell({ type: 'step_down', reason: 'asked' }).workload({ alive: 'no' }),
-      'release',
-      '1.13.0',
-    ],
+    ['leaves its version behind where it releases', goes(), 'release', '1.13.0'],
   ] as const)
     test(what, () => {
       if (c.state.pending === null) c.pass(2_000)
@@ -154,17 +127,4 @@ describe('a leader', () => {
     assert.match(c.workload({ alive: 'no', canRun: true }).last.decision, /LangFlow 1\.12\.8 of this replica/)
     assert.deepEqual(c.pass(60_000).effects('write'), [])
   })
-})
-
-test('what the Lease says of versions is at fault where it is none', () => {
-  const lease = leaseOf({}, 10)
-  assert.deepEqual(
-    [langflowFault(null), langflowFault(lease), langflowFault(noted(lease, '1.13.0'))],
-    [null, null, null],
-  )
-  assert.equal(
-    langflowFault(noted(lease, 'latest')),
-    'the annotation langflow-leader/langflow-version of the Lease "lock" is "latest", which is no version of a Python package: it ' +
-      'keeps no LangFlow from leading, and a leader that knows its own writes that instead',
-  )
 })

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { ownerProblem } from '../../agent/election/ability.ts'
 import type { CandidateConfig } from '../../agent/election/state.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
 import { Candidate, heldBy, leaseOf, RELEASED, released } from './candidate.ts'
@@ -133,18 +132,5 @@ describe('a Lease that belongs to a Deployment', () => {
     const notes = { ...THEIRS, [SUCCESSOR]: 'me', team: 'x' }
     assert.deepEqual(annotationsOf(afterRelease(notes, MINE)), { [OWNER]: MINE.owner, team: 'x' })
     assert.deepEqual(annotationsOf(afterRelease(THEIRS, { owner: null })), THEIRS)
-  })
-
-  test('is a problem for the replicas of another, in one sentence that says what to change', () => {
-    const lease = noted(heldBy('leader', 10), THEIRS)
-    assert.equal(
-      ownerProblem('Deployment/mine', lease),
-      'the Lease "lock" belongs to Deployment/theirs, and this replica is of Deployment/mine: give each a Lease of its own ' +
-        '(--lease-name); where Deployment/theirs is no more, this replica takes it over by itself',
-    )
-    assert.deepEqual(
-      [ownerProblem('Deployment/theirs', lease), ownerProblem(null, lease), ownerProblem('x', null)],
-      [null, null, null],
-    )
   })
 })

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { epochOf, epochProblem, type Lease, type LeaseSpec } from '../../agent/lease/lease.ts'
+import type { Lease, LeaseSpec } from '../../agent/lease/lease.ts'
 import { Candidate, heldBy, leaseOf, RELEASED, released } from './candidate.ts'
 
 const EPOCH = 'langflow-leader/epoch'
@@ -130,28 +130,5 @@ describe('an epoch', () => {
     const c = leading(noted(heldBy('other', 10, full), { [EPOCH]: '999999999999999' }))
     assert.equal(c.state.term?.epoch, 10 ** 15 - 1)
     assert.equal(c.pass(2_000).write.kind, 'renew')
-  })
-
-  test('is read from what can be one', () => {
-    const of = (leaseTransitions: unknown, said?: string) =>
-      epochOf(
-        noted(heldBy('a', 1, { leaseTransitions } as LeaseSpec), said === undefined ? {} : { [EPOCH]: said }),
-      )
-    assert.deepEqual(
-      [of(7), of(undefined), of(null), of(-1), of(1.5), of('7'), of(1e300)],
-      [7, 0, 0, 0, 0, 0, 0],
-    )
-    assert.deepEqual([of(7, '3000000000'), of(LARGEST, '3000000000')], [7, 3_000_000_000])
-    for (const said of ['7', '-1', 'x', '', '99999999999999999999', '3e9'])
-      assert.equal(of(LARGEST, said), LARGEST)
-    assert.equal(of(2 ** 40), LARGEST)
-  })
-
-  test('beyond its field is a problem, in one sentence that says what to do', () => {
-    assert.match(
-      epochProblem(heldBy('other', 10, full)) ?? '',
-      /^leaseTransitions of the Lease "lock" is as large as it can be \(2147483647\)/,
-    )
-    assert.deepEqual([epochProblem(HELD), epochProblem(null)], [null, null])
   })
 })

@@ -3,11 +3,11 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { freePort } from '../harness/free-port.ts'
 import type { Pod } from '../harness/pod.ts'
 import { ask, askStatus, type ReplicaOptions } from '../harness/replica.ts'
 import { mono, until } from '../harness/wait.ts'
 import { warmLangflow } from '../harness/warm-langflow.ts'
-import { freePort } from '../support/free-port.ts'
 import { type FaultScene, faultTests, LEASE_MS, plain, seconds } from './scene.ts'
 
 const fault = faultTests()

@@ -4,10 +4,10 @@ import { accessSync, constants, existsSync, mkdtempSync, readdirSync, rmSync, wr
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { hasOpenssl } from '../harness/certificate.ts'
 import { controlPlaneAssets } from '../harness/control-plane.ts'
 import { podObstacle } from '../harness/pod.ts'
 import { machineFacts } from '../harness/report.ts'
-import { hasOpenssl } from '../support/certificate.ts'
 import { markdown, RECORDS, readRecords, shortcomings } from './document.ts'
 
 const USAGE = `usage: node test/fault-table/run.ts [--out FILE]

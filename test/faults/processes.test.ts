@@ -3,10 +3,10 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
+import { freePort } from '../harness/free-port.ts'
 import { podObstacle } from '../harness/pod.ts'
 import { EmbeddedScene, lives } from '../harness/scene.ts'
 import { mono } from '../harness/wait.ts'
-import { freePort } from '../support/free-port.ts'
 
 /** LangFlow's processes in small; its master would have another worker only after so long. */
 const TREE = join(import.meta.dirname, '../launcher/fixtures/served-tree.mjs')

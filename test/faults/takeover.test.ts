@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import { freePort } from '../harness/free-port.ts'
 import type { Line } from '../harness/logged-process.ts'
 import { askStatus, FAST, type Replica } from '../harness/replica.ts'
 import { EmbeddedScene, lives } from '../harness/scene.ts'
 import { mono, until } from '../harness/wait.ts'
-import { freePort } from '../support/free-port.ts'
 
 const LEASE_MS = 4_000
 

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { Agent, request } from 'undici'
-import { freePort } from '../support/free-port.ts'
+import { freePort } from './free-port.ts'
 import { Guard, ServerProcess } from './server-process.ts'
 
 export interface ControlPlaneOptions {

@@ -3,7 +3,7 @@ import { chownSync, existsSync, mkdtempSync, readdirSync, writeFileSync } from '
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { freePort } from '../support/free-port.ts'
+import { freePort } from './free-port.ts'
 import { Guard, ServerProcess } from './server-process.ts'
 
 const DEBIAN = '/usr/lib/postgresql'

@@ -1,8 +1,8 @@
 import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { AgentStatus } from '../../agent/observe/status.ts'
-import { BUNDLE } from '../support/bundle.ts'
-import { freePort } from '../support/free-port.ts'
+import { BUNDLE } from './bundle.ts'
+import { freePort } from './free-port.ts'
 import { LoggedProcess } from './logged-process.ts'
 
 export const WORKLOAD = fileURLToPath(new URL('./workload.mjs', import.meta.url))

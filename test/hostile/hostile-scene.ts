@@ -8,10 +8,10 @@ import { Agent, request } from 'undici'
 import type { EventName } from '../../agent/observe/log.ts'
 import type { AgentStatus } from '../../agent/observe/status.ts'
 import { askOnce } from '../harness/client.ts'
+import { freePort } from '../harness/free-port.ts'
 import { NAMESPACE, Pod, podObstacle } from '../harness/pod.ts'
 import { EmbeddedScene } from '../harness/scene.ts'
 import { mono } from '../harness/wait.ts'
-import { freePort } from '../support/free-port.ts'
 
 const BUILD = join(import.meta.dirname, '../../deploy/bundle/build.mjs')
 const FLOW = join(import.meta.dirname, 'fixtures/flow.mjs')

@@ -7,7 +7,7 @@ import type { TestContext } from 'node:test'
 import { createServer } from 'node:tls'
 import { systemClock } from '../../agent/clock.ts'
 import { LeaseServer } from '../../agent/demo/api-server.ts'
-import { makeCertificate } from '../support/certificate.ts'
+import { makeCertificate } from '../harness/certificate.ts'
 
 const LEASE = 'langflow-leader-lock'
 

@@ -8,7 +8,7 @@ import { text } from 'node:stream/consumers'
 import { after, describe, test } from 'node:test'
 import { VERSION } from '../../agent/version.ts'
 import { manifestsIn } from '../deploy/manifests.ts'
-import { BUNDLE } from '../support/bundle.ts'
+import { BUNDLE } from '../harness/bundle.ts'
 import { deployment, find, fixture, podOf } from './streams.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'inject-test-'))

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { ENDPOINT_SLICE, POD } from '../../agent/kube/objects.ts'
-import { failure, fixedAccess, LEASE, leaseAt, objectsFor, reply, ScriptedServer } from './scripted-server.ts'
+import { LEASE } from '../../agent/lease/lease-api.ts'
+import { failure, fixedAccess, leaseAt, objectsFor, reply, ScriptedServer } from './scripted-server.ts'
 
 const LATER_MS = 5_000
 const object = { metadata: { name: 'a', uid: 'u', resourceVersion: '7' }, unknown: { kept: true } }
@@ -72,74 +73,42 @@ for (const [body, told] of NO_OBJECTS) {
 }
 
 const forbidden = (user: string) =>
-  `leases.coordination.k8s.io "lock" is forbidden: User "${user}" cannot do that in the namespace "ns"`
+  `403 Forbidden: leases.coordination.k8s.io "lock" is forbidden: User "${user}" cannot do that in the namespace "ns"`
 const ACCOUNT = forbidden('system:serviceaccount:ns:agent')
+const MAY_NOT =
+  'ServiceAccount "ns/agent" may not "update" leases.coordination.k8s.io "lock" in namespace "ns"'
 
+/** The status, and the reason of its `Status`, if it has one; what it says more. */
 const REFUSALS: [
   verb: 'get' | 'list' | 'update' | 'create' | 'patch',
-  status: number,
-  reason: string | null,
-  said: string,
+  status: string,
   code: string,
-  message: RegExp,
+  RegExp,
 ][] = [
-  ['update', 409, 'Conflict', '', 'conflict', /^the Lease "lock" has changed since it was read$/],
-  [
-    'create',
-    409,
-    'AlreadyExists',
-    '',
-    'already_exists',
-    /^the Lease "lock" already exists in namespace "ns"$/,
-  ],
-  ['update', 404, 'NotFound', '', 'not_found', /^there is no Lease "lock" in namespace "ns"$/],
-  ['create', 404, 'NotFound', '', 'not_found', /^namespace "ns" does not exist$/],
-  ['get', 404, null, '404 page not found', 'invalid', /is it a Kubernetes API server\?$/],
-  [
-    'update',
-    403,
-    'Forbidden',
-    ACCOUNT,
-    'forbidden',
-    /^ServiceAccount "ns\/agent" may not "update" leases.coordination.k8s.io "lock" in namespace "ns": add the verb to its Role$/,
-  ],
-  ['patch', 403, 'Forbidden', ACCOUNT, 'forbidden', /may not "patch" leases.coordination.k8s.io "lock" in/],
-  ['list', 403, 'Forbidden', ACCOUNT, 'forbidden', /may not "list" leases.coordination.k8s.io in namespace/],
-  [
-    'create',
-    403,
-    'Forbidden',
-    forbidden('mia'),
-    'forbidden',
-    /^user "mia" may not "create" leases.coordination.k8s.io in namespace "ns": add/,
-  ],
-  [
-    'create',
-    403,
-    'Forbidden',
-    'ns is being terminated',
-    'forbidden',
-    /forbids to "create".*being terminated$/,
-  ],
-  ['update', 422, 'Invalid', 'spec is bad', 'invalid', /422 to "update" of the Lease "lock": spec is bad$/],
-  ['get', 302, null, 'moved', 'invalid', /302/],
-  ['update', 500, 'InternalError', '', 'server', /500/],
-  [
-    'patch',
-    500,
-    'InternalError',
-    'etcd is away',
-    'server',
-    /500 to "patch" of the Lease "lock": etcd is away$/,
-  ],
-  ['update', 504, null, '<html>', 'server', /504/],
-  ['get', 503, null, '', 'server', /503/],
+  ['update', '409 Conflict', 'conflict', /^the Lease "lock" has changed since it was read$/],
+  ['create', '409 AlreadyExists', 'already_exists', /^the Lease "lock" already exists in namespace "ns"$/],
+  ['update', '404 NotFound', 'not_found', /^there is no Lease "lock" in namespace "ns"$/],
+  ['create', '404 NotFound', 'not_found', /^namespace "ns" does not exist$/],
+  ['get', '404', 'invalid', /is it a Kubernetes API server\?$/],
+  ['update', ACCOUNT, 'forbidden', new RegExp(`^${MAY_NOT}: add the verb to its Role$`)],
+  ['patch', ACCOUNT, 'forbidden', /may not "patch" leases.coordination.k8s.io "lock" in/],
+  ['list', ACCOUNT, 'forbidden', /may not "list" leases.coordination.k8s.io in namespace/],
+  ['create', forbidden('mia'), 'forbidden', /^user "mia" may not "create" leases.* in namespace "ns": add/],
+  ['create', '403 Forbidden: ns is being terminated', 'forbidden', /forbids to "create".*being terminated$/],
+  ['update', '422 Invalid: spec is bad', 'invalid', /422 to "update" of the Lease "lock": spec is bad$/],
+  ['get', '302', 'invalid', /302/],
+  ['update', '500 InternalError', 'server', /500/],
+  ['patch', '500 InternalError: etcd is away', 'server', /500 to "patch" of the Lease "lock": etcd is away$/],
+  ['update', '504', 'server', /504/],
+  ['get', '503', 'server', /503/],
 ]
-for (const [verb, code, reason, said, expected, message] of REFUSALS) {
-  test(`${code} ${said || (reason ?? '')} to "${verb}" becomes ${expected}`, async () => {
-    const status = { kind: 'Status', status: 'Failure', code, reason, message: said || reason }
+for (const [verb, told, expected, message] of REFUSALS) {
+  test(`${told} to "${verb}" becomes ${expected}`, async () => {
+    const [, status = '', reason, said = reason] = /^(\d+)(?: (\w+))?(?:: (.*))?$/.exec(told) ?? []
+    const code = Number(status)
+    const body = { kind: 'Status', status: 'Failure', code, reason, message: said }
     await using server = await ScriptedServer.start((_, response) =>
-      reply(response, code, reason === null ? said : status),
+      reply(response, code, reason === undefined ? '<html>' : body),
     )
     using objects = objectsFor(fixedAccess(server.url))
     const calls = {

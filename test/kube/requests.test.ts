@@ -5,13 +5,14 @@ import { test } from 'node:test'
 import { systemClock } from '../../agent/clock.ts'
 import type { KubeObjects } from '../../agent/kube/objects.ts'
 import { askVersion } from '../../agent/kube/requests.ts'
+import { LEASE } from '../../agent/lease/lease-api.ts'
 import {
   failure,
   fixedAccess,
-  LEASE,
   leaseAt,
   objectsFor,
   reply,
+  type Script,
   ScriptedServer,
   status,
   within,
@@ -43,12 +44,12 @@ test('requests that follow each other share one connection', async () => {
   for (let i = 0; i < 20; i++) await update(objects)
   server.script = (_, response) => reply(response, 409, status(409, 'Conflict'))
   for (let i = 0; i < 20; i++) await failure(update(objects))
-  assert.equal(server.requests.length, 40)
-  assert.equal(server.connections, 1)
+  assert.deepEqual([server.requests.length, server.connections], [40, 1])
 })
 
-test('at its deadline a request destroys its socket, and the next one uses a new connection', async () => {
-  await using server = await ScriptedServer.start(() => {})
+test('at its deadline a request destroys its socket, and a late reply is not taken for the answer to the next', async () => {
+  const held: Parameters<Script>[1][] = []
+  await using server = await ScriptedServer.start((_, response) => void held.push(response))
   const seen: string[] = []
   using objects = objectsFor(fixedAccess(server.url), {
     onRequest: (verb, code) => seen.push(`${verb} ${code}`),
@@ -56,22 +57,13 @@ test('at its deadline a request destroys its socket, and the next one uses a new
 
   await fails(update(objects, SOON_MS), 'timeout', true, /did not answer "update" within 150 ms$/)
   const hung = server.requests[0]?.socket
+  for (const response of held) reply(response, 200, leaseAt('late'))
   if (hung?.closed === false) await within(once(hung, 'close'))
 
-  server.script = (_, response) => reply(response, 200, leaseAt('8'))
-  await update(objects)
+  server.script = (_, response) => reply(response, 200, leaseAt('9'))
+  assert.equal((await update(objects)).metadata.resourceVersion, '9')
   assert.notEqual(server.requests.at(-1)?.socket, hung)
   assert.deepEqual(seen, ['update timeout', 'update 200'])
-})
-
-test('a reply that comes after the deadline is not taken for the answer to the next request', async () => {
-  await using server = await ScriptedServer.start((_, response) => void held.push(response))
-  const held: Parameters<typeof reply>[0][] = []
-  using objects = objectsFor(fixedAccess(server.url))
-  await failure(update(objects, SOON_MS))
-  for (const response of held) reply(response, 200, leaseAt('late'))
-  server.script = (_, response) => reply(response, 200, leaseAt('9'))
-  assert.equal((await read(objects)).metadata.resourceVersion, '9')
 })
 
 test('a request does not wait behind one that hangs', async () => {
@@ -84,19 +76,9 @@ test('a request does not wait behind one that hangs', async () => {
   assert.equal((await hanging).mayHaveCommitted, false)
 })
 
-test('a reply that stops in the middle counts against the deadline, and may have been applied', async () => {
-  await using server = await ScriptedServer.start((_, response) => {
-    response.writeHead(200, { 'content-length': '1000' })
-    response.write('{"half')
-  })
-  using objects = objectsFor(fixedAccess(server.url))
-  await fails(update(objects, SOON_MS), 'timeout', true)
-})
-
 test('a connection that is not made in time was certainly no write', async () => {
   // Accepts by the kernel alone and never speaks TLS: the handshake hangs.
-  const mute = createServer()
-  mute.listen(0, '127.0.0.1')
+  const mute = createServer().listen(0, '127.0.0.1')
   await once(mute, 'listening')
   const { port } = mute.address() as { port: number }
   const accepted: Socket[] = []
@@ -111,23 +93,53 @@ test('a connection that is not made in time was certainly no write', async () =>
   }
 })
 
-test('a reset after the request was sent may have been applied; a refused connection was not', async () => {
-  await using server = await ScriptedServer.start((request) => request.socket.resetAndDestroy())
+test('a refused connection was certainly no write, nor was an unknown host', async () => {
+  const server = await ScriptedServer.start(() => {})
   const { url } = server
-  using objects = objectsFor(fixedAccess(server.url))
-  await fails(update(objects), 'network', true)
-  await fails(read(objects), 'network', false)
-
   await server[Symbol.asyncDispose]()
-  const message = `cannot reach the API server at ${url}: connection refused (ECONNREFUSED)`
-  const refused = await failure(update(objects))
-  assert.deepEqual([refused.code, refused.mayHaveCommitted, refused.message], ['network', false, message])
+  using objects = objectsFor(fixedAccess(url))
+  const { message, ...refused } = await failure(update(objects))
+  assert.deepEqual([refused.code, refused.mayHaveCommitted], ['network', false])
+  assert.equal(message, `cannot reach the API server at ${url}: connection refused (ECONNREFUSED)`)
+  using nowhere = objectsFor(fixedAccess('http://no-such-host.invalid:1'))
+  await fails(update(nowhere), 'network', false, /the host name (is unknown|cannot be resolved)/)
 })
 
-test('an unknown host was certainly no write', async () => {
-  using objects = objectsFor(fixedAccess('http://no-such-host.invalid:1'))
-  await fails(update(objects), 'network', false, /the host name (is unknown|cannot be resolved)/)
-})
+/** Whether a write may have been applied; a read never was. */
+const TROUBLE: [what: string, Script, code: string, committed: boolean, message?: RegExp][] = [
+  ['a reset after the request was sent', ({ socket }) => socket.resetAndDestroy(), 'network', true],
+  ['a reply that stops in the middle', half, 'timeout', true],
+  ['a reply without end', flood, 'network', true, /the reply is too long/],
+  [
+    'a second 401, which names where the credentials came from,',
+    (_, response) => reply(response, 401, status(401, 'Unauthorized')),
+    'unauthorized',
+    false,
+    /^the API server at .* does not accept a test \(401 Unauthorized\)$/,
+  ],
+]
+for (const [what, script, code, committed, message] of TROUBLE)
+  test(`${what} is ${code}: a write ${committed ? 'may have been' : 'was certainly not'} applied`, async () => {
+    await using server = await ScriptedServer.start(script)
+    using objects = objectsFor(fixedAccess(server.url))
+    const deadlineMs = code === 'timeout' ? SOON_MS : LATER_MS
+    await fails(update(objects, deadlineMs), code, committed, message)
+    assert.equal(server.requests.length, code === 'unauthorized' ? 2 : 1)
+    await fails(read(objects, deadlineMs), code, false, message)
+  })
+
+function half(...[, response]: Parameters<Script>): void {
+  response.writeHead(200, { 'content-length': '1000' })
+  response.write('{"half')
+}
+
+function flood(...[, response]: Parameters<Script>): void {
+  const more = () => {
+    while (response.write('x'.repeat(65_536)));
+    response.once('drain', more)
+  }
+  more()
+}
 
 test('plain http instead of TLS is named', async () => {
   await using server = await ScriptedServer.start(() => {})
@@ -144,41 +156,12 @@ test('after a 401 credentials are read again and the request is sent once more',
   const access = fixedAccess(server.url)
   using objects = objectsFor(access)
   assert.equal((await update(objects)).metadata.resourceVersion, '8')
-  assert.equal(access.reloads, 1)
-  assert.equal(server.requests.length, 2)
-})
-
-test('a second 401 is an error that names where the credentials came from', async () => {
-  await using server = await ScriptedServer.start((_, response) =>
-    reply(response, 401, status(401, 'Unauthorized')),
-  )
-  using objects = objectsFor(fixedAccess(server.url))
-  await fails(
-    update(objects),
-    'unauthorized',
-    false,
-    /^the API server at .* does not accept a test \(401 Unauthorized\)$/,
-  )
-  assert.equal(server.requests.length, 2)
-})
-
-test('a reply without end is cut off', async () => {
-  await using server = await ScriptedServer.start((_, response) => {
-    const flood = () => {
-      while (response.write('x'.repeat(65_536)));
-      response.once('drain', flood)
-    }
-    flood()
-  })
-  using objects = objectsFor(fixedAccess(server.url))
-  assert.match((await failure(read(objects))).message, /the reply is too long/)
+  assert.deepEqual([access.reloads, server.requests.length], [1, 2])
 })
 
 test('credentials that never come count against the deadline', async () => {
-  using objects = objectsFor({
-    ...fixedAccess('http://127.0.0.1:1'),
-    credentials: () => new Promise(() => {}),
-  })
+  const access = { ...fixedAccess('http://127.0.0.1:1'), credentials: () => new Promise<never>(() => {}) }
+  using objects = objectsFor(access)
   await fails(update(objects, SOON_MS), 'timeout', false)
 })
 
@@ -190,12 +173,11 @@ test('closing ends what is in flight', async () => {
 })
 
 test('the version of the server is asked for as providers write it', async () => {
+  const versions = [{ major: '1', minor: '28+' }, {}]
   await using server = await ScriptedServer.start((_, response) =>
-    reply(response, 200, { major: '1', minor: '28+' }),
+    reply(response, 200, versions.shift() ?? {}),
   )
-  const options = { namespace: 'ns', clock: systemClock, userAgent: 'test/1' }
-  const asked = () => askVersion({ ...options, access: fixedAccess(server.url) })
-  assert.equal(await asked(), '1.28')
-  server.script = (_, response) => reply(response, 200, {})
-  assert.equal(await asked(), null)
+  const access = fixedAccess(server.url)
+  const asked = () => askVersion({ access, namespace: 'ns', clock: systemClock, userAgent: 'test/1' })
+  assert.deepEqual([await asked(), await asked()], ['1.28', null])
 })

@@ -7,11 +7,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { systemClock } from '../../agent/clock.ts'
-import { ApiError } from '../../agent/kube/errors.ts'
-import { connectLeaseApi } from '../../agent/lease/connect.ts'
 import { LeaseWatcher } from '../../agent/lease/lease-watcher.ts'
-import { hasOpenssl, makeCertificate } from '../support/certificate.ts'
-import { leaseAt, reply, ScriptedServer, within } from './scripted-server.ts'
+import { hasOpenssl, makeCertificate } from '../harness/certificate.ts'
+import { connected, failure, leaseAt, reply, ScriptedServer, within } from './scripted-server.ts'
 
 const LATER_MS = 5_000
 const missing = hasOpenssl() ? false : 'SKIPPED: install openssl to test TLS and CA rotation'
@@ -29,11 +27,9 @@ function mount(token: string, ca: string): string {
   return directory
 }
 
-async function inPod(port: number, directory: string) {
-  const env = { KUBERNETES_SERVICE_HOST: '127.0.0.1', KUBERNETES_SERVICE_PORT: String(port) }
-  const options = { name: 'lock', clock: systemClock, userAgent: 'test/1' }
-  const connection = await connectLeaseApi({ ...options, env, serviceAccountDirectory: directory })
-  return Object.assign(connection.api, { [Symbol.dispose]: () => connection.api.close() })
+function inPod(port: number, directory: string, host = '127.0.0.1') {
+  const env = { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: String(port) }
+  return connected({ env, serviceAccountDirectory: directory })
 }
 
 /** A proxy that notes which tunnels it was asked for. */
@@ -62,7 +58,8 @@ test('a rotated token and a rotated CA count at once, and the watch is opened ag
     response.writeHead(200).flushHeaders()
   }, old)
   const directory = mount('one', old.cert)
-  using api = await inPod(before.port, directory)
+  using connection = await inPod(before.port, directory)
+  const { api } = connection
 
   const told: string[] = []
   const reopened = Promise.withResolvers<void>()
@@ -111,39 +108,29 @@ test('a server under a CA that is not trusted gets neither token nor write, unti
   const [mine, other] = [makeCertificate(dir, 'mine'), makeCertificate(dir, 'other')]
   await using server = await ScriptedServer.start((_, response) => reply(response, 200, leaseAt('8')), other)
   const directory = mount('one', mine.cert)
-  using api = await inPod(server.port, directory)
-  await assert.rejects(api.update(leaseAt('7'), LATER_MS), (error: unknown) => {
-    assert.ok(error instanceof ApiError)
-    assert.equal(error.code, 'network')
-    assert.equal(error.mayHaveCommitted, false)
-    assert.match(
-      error.message,
-      /^cannot reach the API server at .*: its certificate is not signed by the configured CA/,
-    )
-    return true
-  })
-  assert.equal(server.requests.length, 0)
+  using connection = await inPod(server.port, directory)
+  const { api } = connection
+  const { code, mayHaveCommitted, message } = await failure(api.update(leaseAt('7'), LATER_MS))
+  assert.deepEqual([code, mayHaveCommitted, server.requests], ['network', false, []])
+  assert.match(
+    message,
+    /^cannot reach the API server at .*: its certificate is not signed by the configured CA/,
+  )
   mount('one', other.cert)
   assert.equal((await api.update(leaseAt('7'), LATER_MS)).metadata.resourceVersion, '8')
 })
 
 test('a certificate for another host is refused', { skip: missing }, async () => {
-  const { key, cert } = makeCertificate(dir, 'elsewhere')
-  await using server = await ScriptedServer.start(() => {}, { key, cert })
-  const env = { KUBERNETES_SERVICE_HOST: 'localhost', KUBERNETES_SERVICE_PORT: String(server.port) }
-  const options = { name: 'lock', clock: systemClock, userAgent: 'test/1' }
-  const { api } = await connectLeaseApi({ ...options, env, serviceAccountDirectory: mount('one', cert) })
-  await assert.rejects(api.read(LATER_MS), /its certificate is for another host name/)
-  api.close()
+  const elsewhere = makeCertificate(dir, 'elsewhere')
+  await using server = await ScriptedServer.start(() => {}, elsewhere)
+  using connection = await inPod(server.port, mount('one', elsewhere.cert), 'localhost')
+  await assert.rejects(connection.api.read(LATER_MS), /its certificate is for another host name/)
 })
 
 test('a kubeconfig may skip verification, name a CA, or go through a proxy', { skip: missing }, async () => {
-  const { key, cert } = makeCertificate(dir, 'named')
-  await using server = await ScriptedServer.start((_, response) => reply(response, 200, leaseAt('8')), {
-    key,
-    cert,
-  })
-  const data = Buffer.from(cert).toString('base64')
+  const named = makeCertificate(dir, 'named')
+  await using server = await ScriptedServer.start((_, response) => reply(response, 200, leaseAt('8')), named)
+  const data = Buffer.from(named.cert).toString('base64')
   const tunnels: string[] = []
   await using proxy = await tunnel(tunnels)
   const clusters = [
@@ -163,10 +150,8 @@ test('a kubeconfig may skip verification, name a CA, or go through a proxy', { s
         users: [{ name: 'x', user: { 'client-certificate': 'named.crt', 'client-key': 'named.key' } }],
       }),
     )
-    const options = { name: 'lock', clock: systemClock, userAgent: 'test/1' }
-    const { api } = await connectLeaseApi({ ...options, kubeconfig: path })
-    assert.equal((await api.read(LATER_MS))?.metadata.resourceVersion, '8')
-    api.close()
+    using connection = await connected({ kubeconfig: path })
+    assert.equal((await connection.api.read(LATER_MS))?.metadata.resourceVersion, '8')
   }
   assert.deepEqual(tunnels, [`127.0.0.1:${server.port}`])
 })

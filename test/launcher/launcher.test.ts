@@ -10,7 +10,7 @@ import {
   type WorkloadCause,
   type WorkloadState,
 } from '../../agent/link/messages.ts'
-import { settled, VirtualClock } from '../support/virtual-clock.ts'
+import { settled, VirtualClock } from '../harness/virtual-clock.ts'
 import { FakeTree } from './fake-tree.ts'
 
 const DOUBT_MS = 10_000

@@ -10,9 +10,9 @@ import { CUT_OFF } from '../../agent/launcher/langflow-command.ts'
 import { ServingProcesses } from '../../agent/launcher/serving-processes.ts'
 import { isDead, readStat } from '../../agent/processes/proc.ts'
 import { createProcessTree } from '../../agent/processes/process-tree.ts'
+import { freePort } from '../harness/free-port.ts'
+import { VirtualClock } from '../harness/virtual-clock.ts'
 import { until } from '../processes/fixtures/family.ts'
-import { freePort } from '../support/free-port.ts'
-import { VirtualClock } from '../support/virtual-clock.ts'
 
 const TREE = join(import.meta.dirname, 'fixtures', 'served-tree.mjs')
 const NEVER_MS = '3600000'

@@ -21,7 +21,7 @@ import { LinkClient } from '../../agent/link/client.ts'
 import { LauncherKeys } from '../../agent/link/keys.ts'
 import { MAX_LINE_BYTES, NOTHING, type ToAgent, type ToLauncher } from '../../agent/link/messages.ts'
 import { type Hello, LinkServer } from '../../agent/link/server.ts'
-import { VirtualClock } from '../support/virtual-clock.ts'
+import { VirtualClock } from '../harness/virtual-clock.ts'
 
 const VIEW = { ...NOTHING, state: 'running', epoch: 3, identity: 'me', pid: 42, killAt: 5 } as const
 

@@ -6,7 +6,7 @@ import { networkInterfaces } from 'node:os'
 import { text } from 'node:stream/consumers'
 import { describe, it } from 'node:test'
 import { startHttpServer } from '../../agent/observe/http-server.ts'
-import { VirtualClock } from '../support/virtual-clock.ts'
+import { VirtualClock } from '../harness/virtual-clock.ts'
 import { ask, closed, open, say, serve } from './client.ts'
 import { Replica } from './replica.ts'
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import type { Fields } from '../../agent/observe/log.ts'
 import { LogThrottle } from '../../agent/observe/log-throttle.ts'
-import { VirtualClock } from '../support/virtual-clock.ts'
+import { VirtualClock } from '../harness/virtual-clock.ts'
 
 function setUp() {
   const lines: [string, Fields][] = []

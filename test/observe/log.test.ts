@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { closeSync, openSync } from 'node:fs'
 import { describe, it } from 'node:test'
 import { createLog, EVENTS, type LogOptions } from '../../agent/observe/log.ts'
-import { VirtualClock } from '../support/virtual-clock.ts'
+import { VirtualClock } from '../harness/virtual-clock.ts'
 
 function logged(options: Partial<LogOptions> = {}) {
   const lines: string[] = []

@@ -3,7 +3,7 @@ import { describe, test } from 'node:test'
 import type { Fact, Term } from '../../agent/election/state.ts'
 import { MakingWay, type Own, succession } from '../../agent/peers/making-way.ts'
 import type { Member } from '../../agent/peers/peers.ts'
-import { VirtualClock } from '../support/virtual-clock.ts'
+import { VirtualClock } from '../harness/virtual-clock.ts'
 
 const NEWER: Member = {
   identity: 'n',

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { describe, type TestContext, test } from 'node:test'
 import { LogThrottle } from '../../agent/observe/log-throttle.ts'
 import { Peers } from '../../agent/peers/peers.ts'
-import { settled, VirtualClock } from '../support/virtual-clock.ts'
+import { settled, VirtualClock } from '../harness/virtual-clock.ts'
 
 const ME = '127.0.0.1'
 const [OTHER, THIRD] = ['127.0.0.2', '127.0.0.3']

@@ -3,7 +3,7 @@ import { describe, test } from 'node:test'
 import type { Fact, Term } from '../../agent/election/state.ts'
 import type { Member } from '../../agent/peers/peers.ts'
 import { watchRivals } from '../../agent/peers/rivals.ts'
-import { VirtualClock } from '../support/virtual-clock.ts'
+import { VirtualClock } from '../harness/virtual-clock.ts'
 
 const LEADER: Member = {
   identity: 'old',

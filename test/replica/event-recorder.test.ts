@@ -3,7 +3,7 @@ import { describe, test } from 'node:test'
 import { initialState } from '../../agent/election/state.ts'
 import { LogThrottle } from '../../agent/observe/log-throttle.ts'
 import { EventRecorder } from '../../agent/replica/event-recorder.ts'
-import { VirtualClock } from '../support/virtual-clock.ts'
+import { VirtualClock } from '../harness/virtual-clock.ts'
 
 function setUp(onCrash: 'handover' | 'restart' = 'handover') {
   const lines: unknown[][] = []

@@ -9,7 +9,7 @@ import { Supervisor } from '../../agent/supervisor/supervisor.ts'
 import type { Wanted } from '../../agent/traffic/traffic.ts'
 import { parse } from '../config/commands.ts'
 import { heldBy } from '../election/candidate.ts'
-import { settled } from '../support/virtual-clock.ts'
+import { settled } from '../harness/virtual-clock.ts'
 
 const LEASE_MS = 15_000
 const hands = { onCrash: 'handover', leaseDurationMs: LEASE_MS } as const

@@ -1,7 +1,7 @@
 import { ApiError, type ApiErrorCode } from '../../agent/kube/errors.ts'
-import { hedged, lookedAfter } from '../../agent/lease/hedge.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
 import type { LeaseApi, OpenWatch, WatchHandlers } from '../../agent/lease/lease-api.ts'
+import { hedged, verifiedUpdate } from '../../agent/lease/lease-api.ts'
 import type { ApiServer, Reply } from './api-server.ts'
 import type { Connection, Network } from './network.ts'
 import type { Process } from './process.ts'
@@ -30,7 +30,7 @@ const REFUSED = 400
 /** An agent's way to the Lease: the real interface on the model's network. */
 export class ApiClient implements LeaseApi {
   private readonly parts: ApiClientParts
-  /** Kept alive for the next request, as `Connections` does. */
+  /** Kept alive for the next request, as `KubeRequests` does. */
   private idle: Connection | null = null
   private closed = false
 
@@ -48,7 +48,7 @@ export class ApiClient implements LeaseApi {
 
   update(lease: Lease, deadlineMs: number, seen: (lease: Lease) => void = () => {}): Promise<Lease> {
     const { process } = this.parts
-    return lookedAfter(process, {
+    return verifiedUpdate(process, {
       lease,
       deadlineMs,
       answer: this.write(lease, deadlineMs, () => this.apply(lease)),

@@ -99,7 +99,7 @@ export class ApiServer {
   /** Sends what is newer than `from` and goes on from there. */
   watch(from: string | undefined, watcher: Watcher): ApiErrorCode | null {
     if (from === undefined) {
-      if (this.lease !== null) watcher.push({ type: 'changed', lease: this.lease })
+      if (this.lease !== null) watcher.push({ type: 'changed', object: this.lease })
     } else if (Number(from) < this.compactedTo) {
       return 'gone'
     } else {
@@ -146,7 +146,7 @@ export class ApiServer {
     const before = this.lease
     const resourceVersion = String(++this.version)
     this.lease = { ...lease, metadata: { ...lease.metadata, resourceVersion } }
-    this.publish({ type: 'changed', lease: this.lease })
+    this.publish({ type: 'changed', object: this.lease })
     this.committed({ before, after: this.lease, writer })
     return this.lease
   }

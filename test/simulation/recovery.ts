@@ -1,4 +1,4 @@
-import { coolDownEnds } from '../../agent/election/deadlines.ts'
+import { coolDownEnds } from '../../agent/election/follower.ts'
 import { durationOf, holderOf, type Lease } from '../../agent/lease/lease.ts'
 import { ASK_MS } from './agent-host.ts'
 import { isVacant } from './knowledge.ts'

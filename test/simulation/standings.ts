@@ -1,4 +1,4 @@
-import { coolDownEnds } from '../../agent/election/deadlines.ts'
+import { coolDownEnds } from '../../agent/election/follower.ts'
 import { holderOf, type Lease, successorOf } from '../../agent/lease/lease.ts'
 import { ASK_MS } from './agent-host.ts'
 import type { Commit } from './api-server.ts'

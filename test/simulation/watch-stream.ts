@@ -29,7 +29,7 @@ export class WatchStream implements Watcher, OpenWatch {
   push(event: WatchEvent): void {
     this.send(() => {
       this.parts.heard()
-      if (event.type === 'changed') this.parts.shown(event.lease)
+      if (event.type === 'changed') this.parts.shown(event.object)
       this.handlers.event(event)
     })
   }

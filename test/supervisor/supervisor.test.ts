@@ -16,7 +16,7 @@ import {
 import type { LinkHandlers } from '../../agent/link/server.ts'
 import type { HealthHandlers, ProbedState } from '../../agent/supervisor/health.ts'
 import { Supervisor } from '../../agent/supervisor/supervisor.ts'
-import { settled, VirtualClock } from '../support/virtual-clock.ts'
+import { settled, VirtualClock } from '../harness/virtual-clock.ts'
 
 const ignore = (): void => {}
 const IDLE: Partial<WorkloadView> = { state: 'idle', epoch: 3 }

@@ -3,7 +3,7 @@ import { describe, it } from 'node:test'
 import { ApiError } from '../../agent/kube/errors.ts'
 import { RoutedTraffic } from '../../agent/traffic/routed-traffic.ts'
 import type { Known } from '../../agent/traffic/traffic.ts'
-import { settled, VirtualClock } from '../support/virtual-clock.ts'
+import { settled, VirtualClock } from '../harness/virtual-clock.ts'
 
 const OPEN: Known = { gate: 'open', epoch: 7 }
 const STANDING_BY: Known = { gate: 'closed', epoch: null }

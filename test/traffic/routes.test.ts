@@ -6,7 +6,7 @@ import { LabelRoute } from '../../agent/traffic/label-route.ts'
 import { RoutedTraffic } from '../../agent/traffic/routed-traffic.ts'
 import { SliceRoute } from '../../agent/traffic/slice-route.ts'
 import type { Known } from '../../agent/traffic/traffic.ts'
-import { settled, VirtualClock } from '../support/virtual-clock.ts'
+import { settled, VirtualClock } from '../harness/virtual-clock.ts'
 import { forbidden, StoredObjects, unanswered } from './stored-objects.ts'
 
 const ROLE = 'langflow-leader/role'

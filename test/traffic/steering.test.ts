@@ -5,7 +5,7 @@ import { RoutedTraffic } from '../../agent/traffic/routed-traffic.ts'
 import { CLOSED_WITHIN_MS, Steering } from '../../agent/traffic/steering.ts'
 import { type Known, READINESS, type TrafficListener, type Wanted } from '../../agent/traffic/traffic.ts'
 import { Candidate, heldBy } from '../election/candidate.ts'
-import { settled, VirtualClock } from '../support/virtual-clock.ts'
+import { settled, VirtualClock } from '../harness/virtual-clock.ts'
 
 const LEASE_MS = 15_000
 const STEP_DOWN: Fact = { type: 'step_down', reason: 'a test' }

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { json } from 'node:stream/consumers'
-import { makeCertificate } from '../../support/certificate.ts'
+import { makeCertificate } from '../certificate.ts'
 import type { ApiServerScene } from '../scene.ts'
 
 /** What it needs of a scene. */

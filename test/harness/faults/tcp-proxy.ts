@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { performance } from 'node:perf_hooks'
-import { reset } from '../../support/reset.ts'
+import { reset } from '../reset.ts'
 
 /**
  * The network between one replica and the API server, on loopback: it may hold, delay, lose, cut and refuse what passes

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { ApiError } from '../../agent/kube/errors.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
+import { VirtualClock } from '../harness/virtual-clock.ts'
 import {
   apiFor,
   failure,
@@ -12,7 +13,6 @@ import {
   ScriptedServer,
   status,
 } from '../kube/scripted-server.ts'
-import { VirtualClock } from '../support/virtual-clock.ts'
 
 const DEADLINE_MS = 5_000
 
@@ -44,13 +44,20 @@ class Scene implements AsyncDisposable {
     return this.asked.shift() ?? new Promise((resolve) => this.came.push(resolve))
   }
 
+  /** Has an update answered; the request. */
+  async updated(version = '1'): Promise<Asked> {
+    const updating = this.api.update(written(version), DEADLINE_MS)
+    const asked = await this.next()
+    asked.answer(200, leaseAt('5'))
+    await updating
+    return asked
+  }
+
   /** A connection over which an update was answered, and the next one is not. */
   async deadUpdate(
     seen?: (lease: Lease) => void,
   ): Promise<{ result: Promise<Lease | ApiError>; asked: Asked }> {
-    const first = this.api.update(written('1'), DEADLINE_MS)
-    ;(await this.next()).answer(200, leaseAt('5'))
-    await first
+    await this.updated()
     const result = this.api.update(written('5'), DEADLINE_MS, seen).catch((error: ApiError) => error)
     return { result, asked: await this.next() }
   }
@@ -105,20 +112,13 @@ test('a Lease that does not exist is null; a path that does not exist is an erro
 
 test('a read goes over a new connection, and what follows goes over the same', async () => {
   await using scene = await Scene.open()
-  const first = scene.api.update(written('1'), DEADLINE_MS)
-  const update = await scene.next()
-  update.answer(200, leaseAt('5'))
-  await first
+  const update = await scene.updated()
   const reading = scene.api.read(DEADLINE_MS)
   const read = await scene.next()
   assert.notEqual(read.request.socket, update.request.socket)
   read.answer(200, leaseAt('5'))
   await reading
-  const second = scene.api.update(written('5'), DEADLINE_MS)
-  const next = await scene.next()
-  assert.equal(next.request.socket, read.request.socket)
-  next.answer(200, leaseAt('6'))
-  await second
+  assert.equal((await scene.updated('5')).request.socket, read.request.socket)
 })
 
 test('a read that meets a dead server is tried over up to two more connections, and the first answer counts', async () => {
@@ -169,33 +169,37 @@ test('an update without an answer is given up once a read over a new connection 
   assert.deepEqual([error.code, error.mayHaveCommitted], ['timeout', true])
   // Its connection lives on: a server that is only slow may still carry it out.
   assert.equal(asked.request.socket.closed, false)
-  const again = scene.api.update(written('5'), DEADLINE_MS)
-  const next = await scene.next()
-  assert.equal(next.request.socket, read.request.socket)
-  next.answer(200, leaseAt('6'))
-  await again
+  assert.equal((await scene.updated('5')).request.socket, read.request.socket)
 })
 
-test('an update whose answer was lost is acknowledged by the read that shows it', async () => {
-  await using scene = await Scene.open()
-  const { result } = await scene.deadUpdate()
-  await scene.clock.pass(2_000)
-  ;(await scene.next()).answer(200, written('6'))
-  assert.deepEqual(await result, written('6'))
-})
-
-test('an update that can no longer be carried out is a conflict', async () => {
-  for (const [status, now] of [
-    [200, leaseAt('9', 'other')],
-    [404, { kind: 'Status', reason: 'NotFound' }],
-  ] as const) {
+const GONE = { kind: 'Status', reason: 'NotFound' }
+const OUTCOMES: [
+  what: string,
+  status: number,
+  now: Lease | object,
+  result: Lease | 'conflict',
+  told: Lease[],
+][] = [
+  ['is acknowledged by the read that shows it', 200, written('6'), written('6'), []],
+  [
+    'is a conflict once another holds it, who is told',
+    200,
+    leaseAt('9', 'b'),
+    'conflict',
+    [leaseAt('9', 'b')],
+  ],
+  ['is a conflict once the Lease is gone', 404, GONE, 'conflict', []],
+]
+for (const [what, status, now, expected, told] of OUTCOMES)
+  test(`an update without an answer ${what}`, async () => {
     await using scene = await Scene.open()
-    const { result } = await scene.deadUpdate()
+    const seen: Lease[] = []
+    const { result } = await scene.deadUpdate((lease) => seen.push(lease))
     await scene.clock.pass(2_000)
     ;(await scene.next()).answer(status, now)
-    assert.equal(((await result) as ApiError).code, 'conflict')
-  }
-})
+    const outcome = await result
+    assert.deepEqual([outcome instanceof ApiError ? outcome.code : outcome, seen], [expected, told])
+  })
 
 test('an update that was given up, and is answered after all, is told', async () => {
   await using scene = await Scene.open()
@@ -206,16 +210,6 @@ test('an update that was given up, and is answered after all, is told', async ()
   assert.ok((await result) instanceof ApiError)
   asked.answer(200, written('6'))
   assert.deepEqual(await told.promise, written('6'))
-})
-
-test('what stands in the way of an update is told with the conflict', async () => {
-  await using scene = await Scene.open()
-  const told: Lease[] = []
-  const { result } = await scene.deadUpdate((lease) => told.push(lease))
-  await scene.clock.pass(2_000)
-  ;(await scene.next()).answer(200, leaseAt('9', 'other'))
-  await result
-  assert.deepEqual(told, [leaseAt('9', 'other')])
 })
 
 test('an update is waited for until its own deadline while reads are not answered either', async () => {

@@ -1,0 +1,61 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { epochOf, epochProblem, type Lease, langflowFault, ownerProblem } from '../../agent/lease/lease.ts'
+import { leaseAt } from '../kube/scripted-server.ts'
+
+const EPOCH = 'langflow-leader/epoch'
+const LARGEST = 2 ** 31 - 1
+
+function noted(annotations: Record<string, string>, leaseTransitions: unknown = 3): Lease {
+  const { metadata, spec = {} } = leaseAt('10')
+  return {
+    metadata: { ...metadata, annotations },
+    spec: { ...spec, leaseTransitions: leaseTransitions as number },
+  }
+}
+
+test('the epoch is read from what can be one', () => {
+  const of = (leaseTransitions: unknown, said?: string) =>
+    epochOf(noted(said === undefined ? {} : { [EPOCH]: said }, leaseTransitions))
+  assert.deepEqual(
+    [7, null, -1, 1.5, '7', 1e300].map((said) => of(said)),
+    [7, 0, 0, 0, 0, 0],
+  )
+  assert.equal(epochOf({ metadata: {}, spec: {} }), 0)
+  assert.deepEqual([of(7, '3000000000'), of(LARGEST, '3000000000')], [7, 3_000_000_000])
+  for (const said of ['7', '-1', 'x', '', '99999999999999999999', '3e9'])
+    assert.equal(of(LARGEST, said), LARGEST)
+  assert.equal(of(2 ** 40), LARGEST)
+})
+
+const THEIRS = noted({ 'langflow-leader/owner': 'Deployment/theirs' })
+const NONE = noted({})
+const PROBLEMS: [what: string, told: string | null, problem: RegExp][] = [
+  [
+    'that belongs to another Deployment',
+    ownerProblem('Deployment/mine', THEIRS),
+    /^the Lease "lock" belongs to Deployment\/theirs, and this replica is of Deployment\/mine: give each a Lease of its own \(--lease-name\); where Deployment\/theirs is no more, this replica takes it over by itself$/,
+  ],
+  [
+    'whose epochs no longer fit into their field',
+    epochProblem(noted({}, LARGEST)),
+    /^leaseTransitions of the Lease "lock" is as large as it can be \(2147483647\)/,
+  ],
+  [
+    'that notes a version of LangFlow which is none',
+    langflowFault(noted({ 'langflow-leader/langflow-version': 'latest' })),
+    /^the annotation langflow-leader\/langflow-version of the Lease "lock" is "latest", which is no version of a Python package: it keeps no LangFlow from leading, and a leader that knows its own writes that instead$/,
+  ],
+]
+for (const [what, told, problem] of PROBLEMS)
+  test(`a Lease ${what} is a problem, in one sentence`, () => assert.match(told ?? '', problem))
+
+test('a Lease that is well, or is not there, is no problem', () => {
+  const version = noted({ 'langflow-leader/langflow-version': '1.13.0' })
+  const none = [
+    ...[ownerProblem('Deployment/theirs', THEIRS), ownerProblem(null, THEIRS), ownerProblem('x', null)],
+    ...[epochProblem(NONE), epochProblem(null)],
+    ...[langflowFault(null), langflowFault(NONE), langflowFault(version)],
+  ]
+  assert.deepEqual(none, Array(8).fill(null))
+})
