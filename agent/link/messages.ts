@@ -1,13 +1,28 @@
 import type { Socket } from 'node:net'
 import type { Instant } from '../clock.ts'
 import type { Exit } from '../processes/process-tree.ts'
-import { COLD, type StandbyMode, type StandbyView } from './standby.ts'
 
 /**
  * The agent and the launcher talk in JSON lines over a unix socket: rights and orders go down, facts go up.
  * A line is at most 64 KiB.
  */
 export const MAX_LINE_BYTES = 64 * 1024
+
+/** What a follower keeps ready: nothing, or a LangFlow that waits for its grant. */
+export type StandbyMode = 'cold' | 'warm'
+
+export interface StandbyView {
+  /** What it would start from now: `cold` also where something warmer could not be prepared. */
+  readonly mode: StandbyMode
+  /** `none`: nothing is kept, since the mode needs nothing, or since the workload runs and has no spare. */
+  readonly state: 'none' | 'preparing' | 'ready'
+  /** Why it is colder than it was asked to be, or starts slower than it could, in one sentence; `null`: neither. */
+  readonly reason: string | null
+  /** What a ready one holds (PSS); `null`: nothing, or it cannot be told. */
+  readonly memoryBytes: number | null
+}
+
+export const COLD: StandbyView = { mode: 'cold', state: 'none', reason: null, memoryBytes: null }
 
 /** The right to run the workload until a fixed instant. It holds on the launcher's own clocks. */
 export interface Grant {

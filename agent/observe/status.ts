@@ -1,5 +1,4 @@
-import type { WorkloadView } from '../link/messages.ts'
-import type { StandbyMode, StandbyView } from '../link/standby.ts'
+import type { StandbyMode, StandbyView, WorkloadView } from '../link/messages.ts'
 
 /** One named condition behind `/readyz?verbose`, in the words of `kubectl get --raw /readyz?verbose`. */
 export interface Check {

@@ -12,7 +12,7 @@ import {
   threadStates,
 } from './proc.ts'
 import { killNamespace, type Scan, signalAll, signalGroup } from './signals.ts'
-import { DIRECT, exitOf, firstProcess, type Parentage, spawnCommand } from './spawn.ts'
+import { exitOf, firstProcess, NO_REAPER, type Reaper, spawnCommand } from './spawn.ts'
 
 /** One live process of the workload; a zombie is none. */
 export type LiveProcess = Pick<ProcessStat, 'pid' | 'startTime' | 'state' | 'comm'>
@@ -65,7 +65,7 @@ export interface ProcessTreeOptions {
   readonly clock: Clock
   /** What `isAlone()` said when this process started. */
   readonly alone: boolean
-  readonly parentage?: Parentage
+  readonly reaper?: Reaper
   /** What waits beside the workload, and is no part of it for as long as it is to be kept. */
   readonly spare?: () => readonly ProcessIdentity[]
   /** How the command is started; by default from nothing. Resolves within the turn in which the child came to be. */
@@ -90,7 +90,7 @@ export function createProcessTree({
   marker,
   clock,
   alone,
-  parentage = DIRECT,
+  reaper = NO_REAPER,
   spare = () => [],
   spawn = spawnCommand,
 }: ProcessTreeOptions): ProcessTree {
@@ -181,14 +181,14 @@ export function createProcessTree({
 
   return {
     async start(command, env, exited) {
-      const started = await spawn(command, { ...env, [marker.name]: marker.value }, parentage)
+      const started = await spawn(command, { ...env, [marker.name]: marker.value }, reaper)
       const { pid } = started
       // It cannot have been reaped yet: the event loop has not turned since it came to be.
       const mine = { pid, startTime: readStat(pid)?.startTime ?? '', exited: false }
       child = mine
       started.once('exit', (code, signal) => {
         mine.exited = true
-        exited(exitOf(code, signal, parentage))
+        exited(exitOf(code, signal, reaper))
       })
       // A later failure to deliver a signal is no news; without a listener it would end the launcher.
       started.on('error', () => {})
@@ -199,7 +199,7 @@ export function createProcessTree({
         }
         keepWatch()
       }
-      first = (await firstProcess(started, parentage, clock)) ?? undefined
+      first = (await firstProcess(started, reaper, clock)) ?? undefined
       return { pid: first?.pid ?? pid }
     },
 

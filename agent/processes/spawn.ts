@@ -6,18 +6,15 @@ import { glanceAtProcesses, type ProcessIdentity, readStat } from './proc.ts'
 import type { Exit } from './process-tree.ts'
 import { checkProgram } from './program.ts'
 
-/** How processes of the workload come to life. */
-export interface Parentage {
-  /**
-   * The command that they are started below, up to its `--`: tini, as a subreaper, which reaps what they leave. Empty: they
-   * are started directly, where somebody else does that.
-   */
-  readonly reaper: readonly string[]
+/** tini, as a subreaper: processes of the workload are started below it, and it reaps what they leave. */
+export interface Reaper {
+  /** Its command line, up to its `--`. Empty: processes are started directly, where somebody else reaps. */
+  readonly command: readonly string[]
   /** One sentence for the log. */
   readonly warn: (sentence: string) => void
 }
 
-export const DIRECT: Parentage = { reaper: [], warn: () => {} }
+export const NO_REAPER: Reaper = { command: [], warn: () => {} }
 
 export type Started = ChildProcess & { readonly pid: number }
 
@@ -30,14 +27,14 @@ const OUTPUT_ONLY: StdioOptions = ['ignore', 'inherit', 'inherit']
 export async function spawnCommand(
   command: readonly string[],
   env: NodeJS.ProcessEnv,
-  { reaper }: Pick<Parentage, 'reaper'> = DIRECT,
+  reaper = NO_REAPER,
 ): Promise<Started> {
   const [file = ''] = command
   if (file === '') throw new Error('cannot start the workload: give a command after "--"')
   try {
     // A reaper that cannot execute it would only say so in its output.
-    if (reaper.length > 0) checkProgram(file, env)
-    const child = spawnBelow({ reaper }, command, env)
+    if (reaper.command.length > 0) checkProgram(file, env)
+    const child = spawnBelow(reaper, command, env)
     if (child.pid !== undefined) return child as Started
     return await new Promise((_, reject) => child.once('error', reject))
   } catch (error) {
@@ -49,12 +46,12 @@ export async function spawnCommand(
 
 /** Of one that could not be started the pid is `undefined`, and it emits an error. */
 export function spawnBelow(
-  { reaper }: Pick<Parentage, 'reaper'>,
+  reaper: Reaper,
   command: readonly string[],
   env: NodeJS.ProcessEnv,
   stdio = OUTPUT_ONLY,
 ): ChildProcess {
-  const [file = '', ...args] = [...reaper, ...command]
+  const [file = '', ...args] = [...reaper.command, ...command]
   return spawn(file, args, { env, detached: true, stdio })
 }
 
@@ -64,12 +61,12 @@ export function spawnBelow(
  */
 export async function firstProcess(
   child: Started,
-  { reaper, warn }: Parentage,
+  { command, warn }: Reaper,
   clock: Clock,
 ): Promise<ProcessIdentity | null> {
   let problem = giveWay(child.pid)
   for (;;) {
-    const first = reaper.length === 0 ? readStat(child.pid) : eldestOf(child.pid)
+    const first = command.length === 0 ? readStat(child.pid) : eldestOf(child.pid)
     if (first !== undefined) {
       // Once more: the first time it may have been too early for what was being forked.
       problem ??= giveWay(child.pid)
@@ -92,8 +89,8 @@ function eldestOf(parent: number) {
 }
 
 /** How a command ended, from how its reaper did. `unreaped`: that one was killed itself, and left its processes to PID 1. */
-export function exitOf(code: number | null, signal: NodeJS.Signals | null, { reaper }: Parentage): Exit {
-  if (reaper.length === 0) return { code, signal }
+export function exitOf(code: number | null, signal: NodeJS.Signals | null, { command }: Reaper): Exit {
+  if (command.length === 0) return { code, signal }
   if (signal !== null) return { code, signal, unreaped: true }
   // It ends as a shell would.
   const [name] = Object.entries(constants.signals).find(([, number]) => code === 128 + number) ?? []

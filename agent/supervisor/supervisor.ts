@@ -1,5 +1,6 @@
 import { type Clock, type Timer, untilNext } from '../clock.ts'
 import type { Fact, Remedy } from '../election/state.ts'
+import type { StandbyMode } from '../link/messages.ts'
 import {
   CUT_OFF_MS,
   describeExit,
@@ -12,7 +13,6 @@ import {
   type WorkloadView,
 } from '../link/messages.ts'
 import type { Hello, LinkHandlers } from '../link/server.ts'
-import type { StandbyMode } from '../link/standby.ts'
 import type { Log } from '../observe/log.ts'
 import type { LogThrottle } from '../observe/log-throttle.ts'
 import type { Metrics } from '../observe/metrics.ts'

@@ -2,8 +2,14 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { later } from '../../agent/clock.ts'
 import { Launcher } from '../../agent/launcher/launcher.ts'
-import { CUT_OFF_MS, type Loss, type WorkloadCause, type WorkloadState } from '../../agent/link/messages.ts'
-import { COLD, type Standby } from '../../agent/link/standby.ts'
+import type { Standby } from '../../agent/launcher/standby/kept-standby.ts'
+import {
+  COLD,
+  CUT_OFF_MS,
+  type Loss,
+  type WorkloadCause,
+  type WorkloadState,
+} from '../../agent/link/messages.ts'
 import { settled, VirtualClock } from '../support/virtual-clock.ts'
 import { FakeTree } from './fake-tree.ts'
 
@@ -563,12 +569,17 @@ describe('the workload', () => {
     assert.equal(b.tree.running, false)
   })
 
-  test('whose grant ended while it was being started is killed', async () => {
+  test('whose grant ended while it was being started is killed, and is nobody’s process afterwards', async () => {
     const b = new Bench()
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const start = b.tree.start.bind(b.tree)
+    b.tree.start = async (...args) => promise.then(() => start(...args))
     b.grant()
-    b.launcher.receive({ type: 'start', epoch: 1 })
+    await b.start()
     await b.kill()
-    assert.deepEqual([b.state, b.tree.running], ['idle', false])
+    resolve()
+    await settled()
+    assert.deepEqual([b.state, b.tree.running, b.view.pid], ['idle', false, null])
   })
 
   test('of an earlier launcher is killed before this one counts as idle; its own is left alone at a later meeting', async () => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { COLD } from '../../agent/link/standby.ts'
+import { COLD } from '../../agent/link/messages.ts'
 import { VERSION } from '../../agent/version.ts'
 import { FOLLOWING, Replica, SERVING } from './replica.ts'
 

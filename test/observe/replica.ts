@@ -1,4 +1,4 @@
-import { COLD } from '../../agent/link/standby.ts'
+import { COLD } from '../../agent/link/messages.ts'
 import { createMetrics } from '../../agent/observe/prometheus.ts'
 import type { AgentStatus, StatusSource } from '../../agent/observe/status.ts'
 

@@ -3,15 +3,17 @@ import { describe, test } from 'node:test'
 import { later } from '../../agent/clock.ts'
 import type { Fact, Remedy, Workload } from '../../agent/election/state.ts'
 import {
+  COLD,
   CUT_OFF_MS,
   type Grant,
   NOTHING,
+  type StandbyMode,
+  type StandbyView,
   type ToLauncher,
   type WorkloadCause,
   type WorkloadView,
 } from '../../agent/link/messages.ts'
 import type { LinkHandlers } from '../../agent/link/server.ts'
-import { COLD, type StandbyMode, type StandbyView } from '../../agent/link/standby.ts'
 import type { HealthHandlers, ProbedState } from '../../agent/supervisor/health.ts'
 import { Supervisor } from '../../agent/supervisor/supervisor.ts'
 import { settled, VirtualClock } from '../support/virtual-clock.ts'

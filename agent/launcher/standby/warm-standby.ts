@@ -4,10 +4,10 @@ import { dirname, join, resolve } from 'node:path'
 import type { Duplex } from 'node:stream'
 import * as z from 'zod/mini'
 import type { Clock, Timer } from '../../clock.ts'
-import type { StandbyView } from '../../link/standby.ts'
+import type { StandbyView } from '../../link/messages.ts'
 import { memoryOf, type ProcessIdentity, readStat } from '../../processes/proc.ts'
 import { signalSame } from '../../processes/signals.ts'
-import { exitOf, firstProcess, type Parentage, type Started, spawnBelow } from '../../processes/spawn.ts'
+import { exitOf, firstProcess, type Reaper, type Started, spawnBelow } from '../../processes/spawn.ts'
 import { readLangflowCommand } from '../langflow-command.ts'
 import { KeptStandby, PREPARING } from './kept-standby.ts'
 import { WARM_SCRIPT } from './warm-script.ts'
@@ -18,7 +18,7 @@ export interface WarmStandbyOptions {
   /** The workload's environment, but for what a grant adds to it. */
   readonly environment: () => NodeJS.ProcessEnv
   readonly clock: Clock
-  readonly parentage: Parentage
+  readonly reaper: Reaper
   /** How long it may take until it waits. */
   readonly startTimeoutMs: number
   readonly changed: (view: StandbyView) => void
@@ -54,7 +54,7 @@ const LOOK_MS = 5_000
 export class WarmStandby extends KeptStandby {
   private readonly options: WarmStandbyOptions
   private child: Started | null = null
-  /** What waits, or is being prepared for that: the child, and below a reaper the interpreter. It has forked nothing. */
+  /** What waits, or is being prepared for that: the child, and below tini the interpreter. It has forked nothing. */
   processes: ProcessIdentity[] = []
   private initial: NodeJS.ProcessEnv = {}
   private read: Read = []
@@ -128,10 +128,10 @@ export class WarmStandby extends KeptStandby {
   }
 
   private spawn(start: ReturnType<typeof readLangflowCommand>): void {
-    const { startTimeoutMs, parentage } = this.options
+    const { startTimeoutMs, reaper } = this.options
     const [file, ...flags] = start.interpreter
     const child = spawnBelow(
-      parentage,
+      reaper,
       [
         file,
         ...flags,
@@ -159,7 +159,7 @@ export class WarmStandby extends KeptStandby {
     )
     let last = ''
     child.once('exit', (...end) => {
-      const { code, signal } = exitOf(...end, parentage)
+      const { code, signal } = exitOf(...end, reaper)
       this.failWarm(last || (signal === 'SIGKILL' ? KILLED : `it ended (${signal ?? `exit code ${code}`})`))
     })
     if (link === undefined) return
@@ -187,7 +187,7 @@ export class WarmStandby extends KeptStandby {
   }
 
   private async know(child: Started): Promise<void> {
-    const first = await firstProcess(child, this.options.parentage, this.clock)
+    const first = await firstProcess(child, this.options.reaper, this.clock)
     if (this.child === child && first !== null && first.pid !== child.pid) this.processes.push(first)
   }
 

@@ -1,4 +1,4 @@
-import type { StandbyMode } from '../../../agent/link/standby.ts'
+import type { StandbyMode } from '../../../agent/link/messages.ts'
 
 /** `spare`: one replica alone, which restarts its LangFlow in place from a warm one beside it. */
 export type Mode = StandbyMode | 'spare'

@@ -18,8 +18,8 @@ import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { systemClock } from '../../../agent/clock.ts'
 import { WarmStandby, type WarmStandbyOptions } from '../../../agent/launcher/standby/warm-standby.ts'
-import type { StandbyView } from '../../../agent/link/standby.ts'
-import { DIRECT } from '../../../agent/processes/spawn.ts'
+import type { StandbyView } from '../../../agent/link/messages.ts'
+import { NO_REAPER } from '../../../agent/processes/spawn.ts'
 import { until } from '../../harness/wait.ts'
 
 const PYTHON = spawnSync('python3', ['-c', 'import sys; print(sys.executable)'], {
@@ -77,7 +77,7 @@ def main():
     command: [command, 'run', '--port', '1'],
     environment: () => ({ ...process.env, PYTHONPATH: bin, TMPDIR: join(dir, 'tmp'), LEADER_MARK: 'x' }),
     clock: systemClock,
-    parentage: DIRECT,
+    reaper: NO_REAPER,
     startTimeoutMs: 20_000,
     changed: (view) => views.push(view),
     ...more,
@@ -287,10 +287,10 @@ time.sleep(60)`
       `
       import { systemClock as clock } from '${AGENT}/clock.ts'
       import { WarmStandby } from '${AGENT}/launcher/standby/warm-standby.ts'
-      import { DIRECT as parentage } from '${AGENT}/processes/spawn.ts'
+      import { NO_REAPER as reaper } from '${AGENT}/processes/spawn.ts'
       const environment = () => ({ ...process.env, PYTHONPATH: ${JSON.stringify(bin)} })
       const command = ${JSON.stringify([command, 'run'])}
-      new WarmStandby({ command, environment, clock, parentage, startTimeoutMs: 20_000, changed: () => {} }).prepare()
+      new WarmStandby({ command, environment, clock, reaper, startTimeoutMs: 20_000, changed: () => {} }).prepare()
       `,
     ])
     const child = await pid()
