@@ -19,10 +19,10 @@ export interface ProcessStat {
 /** Names a process for good. */
 export type ProcessIdentity = Pick<ProcessStat, 'pid' | 'startTime'>
 
+export type ProcessTable = ReadonlyMap<number, ProcessStat>
+
 /** Each takes 0.1-1 ms. On a busy machine two or three do. */
 const MAX_ROUNDS = 200
-
-export type ProcessTable = ReadonlyMap<number, ProcessStat>
 
 // Everything here reads synchronously, so that one buffer does: a scan costs 8 us a process instead of 18, and leaves
 // little garbage.
@@ -75,7 +75,7 @@ export function parseStat(line: string): ProcessStat | undefined {
   }
 }
 
-/** The process as it is now; `undefined` where there is none, or none that may be looked at. */
+/** As it is now; `undefined` where there is none, or none that may be looked at. */
 export function readStat(pid: number): ProcessStat | undefined {
   return parseStat(readStatLine(pid))
 }
@@ -83,7 +83,7 @@ export function readStat(pid: number): ProcessStat | undefined {
 /** A process that is looked at often: kept open, its line costs a third. */
 export class WatchedProcess {
   readonly pid: number
-  private readonly startTime: string
+  readonly startTime: string
   private fd: number | null = null
 
   constructor({ pid, startTime }: ProcessIdentity) {
@@ -99,7 +99,7 @@ export class WatchedProcess {
   /** As it is now; `undefined`: it is gone. Throws where that cannot be told. */
   read(): ProcessStat | undefined {
     const stat = this.fd === null ? readStat(this.pid) : readOpenStat(this.fd)
-    return stat?.startTime === this.startTime ? stat : undefined
+    return isSame(this, stat) ? stat : undefined
   }
 
   close(): void {
@@ -203,8 +203,7 @@ export function isDead(stat: ProcessStat): boolean {
   return 'ZXx'.includes(stat.state) && stat.threads <= 1
 }
 
-/** The pid and start time name the same process. */
-export function isSame(a: ProcessStat, b: ProcessStat | undefined): boolean {
+export function isSame<T extends ProcessIdentity>(a: ProcessIdentity, b: T | undefined): b is T {
   return b !== undefined && a.pid === b.pid && a.startTime === b.startTime
 }
 

@@ -18,8 +18,6 @@ export const NO_REAPER: Reaper = { command: [], warn: () => {} }
 
 export type Started = ChildProcess & { readonly pid: number }
 
-const OUTPUT_ONLY: StdioOptions = ['ignore', 'inherit', 'inherit']
-
 /**
  * Executes the command in a session of its own, without stdin, its output passed through. Resolves before the event loop turns
  * again, so that the child cannot have been reaped yet. Rejects with one sentence.
@@ -49,7 +47,7 @@ export function spawnBelow(
   reaper: Reaper,
   command: readonly string[],
   env: NodeJS.ProcessEnv,
-  stdio = OUTPUT_ONLY,
+  stdio: StdioOptions = ['ignore', 'inherit', 'inherit'],
 ): ChildProcess {
   const [file = '', ...args] = [...reaper.command, ...command]
   return spawn(file, args, { env, detached: true, stdio })
@@ -74,12 +72,10 @@ export async function firstProcess(
       return first
     }
     if (child.exitCode !== null || child.signalCode !== null) return null
-    await pause(clock, FORK_CHECK_MS)
+    // tini forks within a millisecond of its start, where it gets the CPU.
+    await pause(clock, 1)
   }
 }
-
-/** tini forks within a millisecond of its start, where it gets the CPU. */
-const FORK_CHECK_MS = 1
 
 function eldestOf(parent: number) {
   const born = (stat: { startTime: string }) => Number(stat.startTime)
@@ -97,31 +93,29 @@ export function exitOf(code: number | null, signal: NodeJS.Signals | null, { com
   return name === undefined ? { code, signal } : { code: null, signal: name as NodeJS.Signals }
 }
 
-function reasonOf(error: NodeJS.ErrnoException, file: string): string {
-  switch (error.code) {
-    case 'ENOENT':
-    case 'ENOTDIR':
-      if (!file.includes('/')) return 'no such command in PATH'
-      return existsSync(file) ? 'the interpreter that its first line names does not exist' : 'no such file'
-    case 'EACCES':
-      // A search that met a directory it may not read ends like this, too.
-      if (!file.includes('/')) return 'no such command in PATH that this user may execute'
-      return 'it is not an executable file, or this user may not execute it'
-    case 'ENOEXEC':
-      return 'it is no program for this machine, nor a script with a "#!" line'
-    case 'E2BIG':
-      return 'its arguments and environment are too long; shorten them'
-    case 'EAGAIN':
-    case 'ENOMEM':
-      return 'too many processes or too little memory; raise the pod’s limits'
-    default:
-      return error.message
+function reasonOf({ code = '', message }: NodeJS.ErrnoException, file: string): string {
+  const isPath = file.includes('/')
+  // A search that met a directory it may not read ends with EACCES, too.
+  const forbidden = isPath
+    ? 'it is not an executable file, or this user may not execute it'
+    : 'no such command in PATH that this user may execute'
+  const existing = 'the interpreter that its first line names does not exist'
+  const missing = isPath ? (existsSync(file) ? existing : 'no such file') : 'no such command in PATH'
+  const tooMuch = 'too many processes or too little memory; raise the pod’s limits'
+  const reasons: Record<string, string> = {
+    ENOENT: missing,
+    ENOTDIR: missing,
+    EACCES: forbidden,
+    ENOEXEC: 'it is no program for this machine, nor a script with a "#!" line',
+    E2BIG: 'its arguments and environment are too long; shorten them',
+    EAGAIN: tooMuch,
+    ENOMEM: tooMuch,
   }
+  return reasons[code] ?? message
 }
 
-/** By how much the kernel takes them for killing first, in thousandths of the memory that there is. */
+/** By how much the kernel takes them for killing first, in thousandths of the memory that there is: of 1,000 at most. */
 const OOM_SCORE = 100
-const MOST_OOM_SCORE = 1000
 /** By how much their nice value is higher. */
 const NICE = 5
 
@@ -131,34 +125,34 @@ const NICE = 5
  * by looking until a look finds nobody new. Returns why one of them could not be made to; `null`: all do.
  */
 export function giveWay(root: number): string | null {
+  const niceness = Math.min(constants.priority.PRIORITY_LOW, getPriority() + NICE)
   let problem: string | null = null
   const attempt = (act: () => void) => {
     try {
       act()
     } catch (error) {
-      if (!hasEnded(error as NodeJS.ErrnoException)) problem ??= (error as Error).message
+      const { errno, message } = error as NodeJS.ErrnoException
+      const hasEnded = errno === -constants.errno.ENOENT || errno === -constants.errno.ESRCH
+      if (!hasEnded) problem ??= message
     }
   }
   const told = new Set<number>()
   for (let fresh = [root]; fresh.length > 0; fresh = descendants(root).filter((pid) => !told.has(pid))) {
     for (const pid of fresh) {
       told.add(pid)
-      attempt(() => writeFileSync(`/proc/${pid}/oom_score_adj`, String(oomScore())))
+      attempt(() => writeFileSync(`/proc/${pid}/oom_score_adj`, oomScore()))
       // Linux counts it for each thread.
       attempt(() => {
-        for (const thread of readdirSync(`/proc/${pid}/task`)) setPriority(Number(thread), niceness())
+        for (const thread of readdirSync(`/proc/${pid}/task`)) setPriority(Number(thread), niceness)
       })
     }
   }
   return problem
 }
 
-function oomScore(): number {
-  return Math.min(MOST_OOM_SCORE, Number(readFileSync('/proc/self/oom_score_adj', 'latin1')) + OOM_SCORE)
-}
-
-function niceness(): number {
-  return Math.min(constants.priority.PRIORITY_LOW, getPriority() + NICE)
+function oomScore(): string {
+  const own = Number(readFileSync('/proc/self/oom_score_adj', 'latin1'))
+  return String(Math.min(1000, own + OOM_SCORE))
 }
 
 function descendants(root: number): number[] {
@@ -167,8 +161,4 @@ function descendants(root: number): number[] {
   for (const pid of found)
     for (const child of children.get(pid) ?? []) if (!found.includes(child.pid)) found.push(child.pid)
   return found
-}
-
-function hasEnded({ errno }: NodeJS.ErrnoException): boolean {
-  return errno === -constants.errno.ENOENT || errno === -constants.errno.ESRCH
 }
