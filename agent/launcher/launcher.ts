@@ -28,19 +28,14 @@ export interface LauncherMachine {
   environment(grant: Grant): NodeJS.ProcessEnv
 }
 
-/**
- * How often the clocks are compared while something lives: a suspended machine wakes up without its timers firing. It is
- * also looked then whether those that serve still live.
- */
+/** How often, while something lives, the clocks are compared, and it is looked whether those that serve still do. */
 const CLOCK_CHECK_MS = 100
-/** How long SIGKILL may take before what lives on counts as unstoppable. */
+/** How long SIGKILL may take before what lives on counts as unstoppable; then it is tried again. */
 const KILL_WITHIN_MS = 3_000
-/** How often a kill that failed is tried again. */
 const KILL_AGAIN_MS = 1_000
-/** How often it is looked whether the kernel has closed a killed process's sockets. */
-const PORT_CHECK_MS = 10
-/** How often a stop is looked after. */
+/** How often it is looked whether a stop is over, and whether the kernel has closed a killed process's sockets. */
 const STOP_CHECK_MS = 25
+const PORT_CHECK_MS = 10
 /** From the first SIGSTOP on: by then nobody can still be on its way to a stop, or be born. */
 const FREEZE_SETTLES_MS = 1_000
 /** How often in a row somebody may be met awake after that. */
@@ -124,9 +119,8 @@ export class Launcher {
   // 1. What the agent says.
 
   /**
-   * What the agent tells a launcher when they meet: the workload's port, how its processes are marked, and whether a spare is
-   * to be kept beside them: one that is kept for an earlier agent is ended otherwise. Remains of an earlier launcher are killed
-   * before this one counts as idle; it leaves none itself.
+   * It meets an agent, a new one perhaps, which may want no spare. Remains of an earlier launcher are killed before this one
+   * counts as idle; it leaves none itself.
    */
   meet(port: number, remains: ProcessTree | null, wantsSpare: boolean): void {
     if (!wantsSpare) this.endSpare()
@@ -142,7 +136,6 @@ export class Launcher {
     this.tell({ kind: 'met' })
   }
 
-  /** The standby is another one now. */
   standbyChanged(): void {
     this.tell({ kind: 'standby' })
   }
@@ -211,14 +204,14 @@ export class Launcher {
 
   // 2. The deadman.
 
-  /** Whether processes may execute: not without a grant, in doubt, or where it is over by the wall clock alone. */
+  /** Not without a grant, in doubt, or where it is over by the wall clock alone. */
   private mayExecute(): boolean {
     if (this.grant === null) return false
     const now = this.machine.clock.now()
     return !reached(now, this.grant.doubtAt) && now.wall < this.grant.killAt.wall
   }
 
-  /** Looks at the clocks at each deadline of the grant, and in between for a machine that slept. */
+  /** At each deadline of the grant, and in between: a suspended machine wakes up without its timers firing. */
   private watchClocks(): void {
     this.timer?.cancel()
     this.timer = null
@@ -324,7 +317,6 @@ export class Launcher {
     if (this.tree === tree) await this.launch(grant, tree)
   }
 
-  /** From nothing, or from the standby. */
   private async launch(grant: Grant, tree: ProcessTree): Promise<void> {
     const { machine, port } = this
     try {
@@ -369,10 +361,10 @@ export class Launcher {
     this.keepSpare()
   }
 
-  /** Only in `running`. Whether to go on without them is the agent's to say, who closes the gate first. */
+  /** Whether to go on without them is the agent's to say, which closes the gate first. */
   private lookAfterServing(): void {
-    const loss = this.serving?.check() ?? null
-    if (loss === null) return
+    const loss = this.serving?.check()
+    if (!loss) return
     this.change({ loss })
     this.tell({ kind: 'bereft', loss })
   }
@@ -397,13 +389,13 @@ export class Launcher {
     standby.prepare(SPARE_AFTER_MS)
   }
 
-  /** SIGKILL to what waits beside the workload. That it is gone is confirmed with the workload's end. */
+  /** That it is gone is confirmed with the workload's end. */
   private dropSpare(): void {
     this.spare?.discard()
     this.spare = null
   }
 
-  /** Alone, or with what it waits beside: that confirms its end as well. */
+  /** Where it waits alone that has to be confirmed. */
   private endSpare(): void {
     if (this.state === 'idle') this.endAll()
     else this.dropSpare()
@@ -461,10 +453,7 @@ export class Launcher {
     }
   }
 
-  /**
-   * SIGKILL until nothing lives, but for a spare that was not dropped, and the port is free; an alarm, and another try, for as
-   * long as that fails.
-   */
+  /** SIGKILL until nothing lives but a spare that is to, and the port is free; an alarm for as long as that fails. */
   private async end(): Promise<void> {
     if (this.isBeingKilled) return
     const { clock } = this.machine

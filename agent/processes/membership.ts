@@ -80,8 +80,8 @@ export function findMembers(
     if (isKnownMember(known, stat) || sessions.has(stat.session) || marked.has(stat.pid))
       members.set(stat.pid, stat)
   // A Map's iterator also visits what is added meanwhile: this goes down to the leaves.
+  // Scans are not atomic: the parent's pid may already be another process's.
   for (const [pid, parent] of members)
-    // Scans are not atomic: the parent's pid may already be another process's.
     for (const child of children.get(pid) ?? [])
       if (Number(child.startTime) >= Number(parent.startTime)) members.set(child.pid, child)
   return { members, known: remember(members, sessions) }

@@ -24,8 +24,7 @@ export type ProcessTable = ReadonlyMap<number, ProcessStat>
 /** Each takes 0.1-1 ms. On a busy machine two or three do. */
 const MAX_ROUNDS = 200
 
-// Everything here reads synchronously, so that one buffer does: a scan costs 8 us a process instead of 18, and leaves
-// little garbage.
+// Everything here reads synchronously, so that one buffer does: a scan costs 8 us a process instead of 18.
 let scratch = Buffer.allocUnsafeSlow(32 * 1024)
 
 /** Reads a whole file to the start of `scratch`; tells its length, or why there is none. */
@@ -155,8 +154,8 @@ export function glanceAtProcesses(): ProcessStat[] {
 }
 
 /**
- * Whether a user process was executed with exactly this variable, given as `NAME=value\\0`. Also `no` where its
- * environment may not be read; `blank` where it has none for now: within execve(2), or its main thread has ended.
+ * Whether a user process was executed with exactly this variable, given as `NAME=value\\0`. `no` also where that may not be
+ * read; `blank`: it has no environment for now, within execve(2) or once its main thread has ended.
  */
 export function carries(pid: number, variable: Buffer): 'yes' | 'no' | 'blank' | 'gone' {
   const path = `/proc/${pid}/environ`
@@ -208,8 +207,8 @@ export function isSame<T extends ProcessIdentity>(a: ProcessIdentity, b: T | und
 }
 
 /**
- * How many dead children PID 1 has. Node reaps only what it has started itself: what lost its parent otherwise, since
- * tini was killed together with it, or came in from outside, stays in the process table for as long as PID 1 lives.
+ * How many dead children PID 1 has. Node reaps only what it has started itself: what lost its parent with tini, or came in
+ * from outside, stays in the process table for as long as PID 1 lives.
  */
 export function countUnreaped(): number {
   return [...readProcesses().values()].filter((stat) => stat.ppid === 1 && isDead(stat)).length

@@ -135,8 +135,7 @@ export function createProcessTree({
 
   /**
    * Without a PID namespace, a process that clears its environment is known only from having been seen beneath its
-   * parent. Looking once a second finds all but those that daemonise within that second, at 1.5 ms for 100
-   * processes: 0.15 % of a core. Where a scan takes longer, it happens less often.
+   * parent. Looking once a second finds all but those that daemonise within that second, at 1.5 ms for 100 processes.
    */
   function keepWatch(): void {
     watch?.cancel()
@@ -155,10 +154,7 @@ export function createProcessTree({
     watch = clock.after(WATCH_EVERY_MS, look)
   }
 
-  /**
-   * Needs no /proc, and is safe: as long as the child was not reaped, its pid and group are its own. So are those of what it
-   * has forked, which it outlives.
-   */
+  /** Needs no /proc: until the child is reaped, its pid and group are its own, and those of what it has forked and outlives. */
   function signalChildGroup(signal: NodeJS.Signals): void {
     if (child === undefined || child.exited) return
     signalGroup(child.pid, signal)

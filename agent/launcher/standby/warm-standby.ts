@@ -1,3 +1,4 @@
+import type { StdioOptions } from 'node:child_process'
 import { accessSync, type BigIntStats, constants, existsSync, statSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
@@ -129,22 +130,11 @@ export class WarmStandby extends KeptStandby {
 
   private spawn(start: ReturnType<typeof readLangflowCommand>): void {
     const { startTimeoutMs, reaper } = this.options
-    const [file, ...flags] = start.interpreter
-    const child = spawnBelow(
-      reaper,
-      [
-        file,
-        ...flags,
-        ...(ownsUserSite(this.initial) ? ['-s'] : []),
-        '-c',
-        WARM_SCRIPT,
-        String(LINK_FD),
-        start.importsFrom,
-        ...start.argv,
-      ],
-      this.initial,
-      ['ignore', 'inherit', 'inherit', 'pipe'],
-    ) as Started // or an error follows
+    const flags = ownsUserSite(this.initial) ? ['-s', '-c'] : ['-c']
+    const script = [WARM_SCRIPT, String(LINK_FD), start.importsFrom, ...start.argv]
+    const command = [...start.interpreter, ...flags, ...script]
+    const stdio: StdioOptions = ['ignore', 'inherit', 'inherit', 'pipe']
+    const child = spawnBelow(reaper, command, this.initial, stdio) as Started // or an error follows
     const link = linkOf(child)
     this.child = child
     child.once('error', (error) => this.failWarm(error.message))
@@ -154,19 +144,18 @@ export class WarmStandby extends KeptStandby {
       void this.know(child)
     }
     this.become(PREPARING)
-    this.timeout = this.clock.after(startTimeoutMs, () =>
-      this.failWarm(`it took longer than ${startTimeoutMs / 1000} s`),
-    )
+    const late = `it took longer than ${startTimeoutMs / 1000} s`
+    this.timeout = this.clock.after(startTimeoutMs, () => this.failWarm(late))
     let last = ''
     child.once('exit', (...end) => {
       const { code, signal } = exitOf(...end, reaper)
-      this.failWarm(last || (signal === 'SIGKILL' ? KILLED : `it ended (${signal ?? `exit code ${code}`})`))
+      const how = signal === 'SIGKILL' ? KILLED : `it ended (${signal ?? `exit code ${code}`})`
+      this.failWarm(last || how)
     })
     if (link === undefined) return
     link.on('error', () => {}) // its end is told by the process
-    readLine(link, (line) => {
+    hear(link, (said) => {
       if (this.child !== child) return
-      const said = parse(line)
       if (said === null) {
         this.failWarm('it said what none says')
         return
@@ -178,10 +167,8 @@ export class WarmStandby extends KeptStandby {
       this.read = Object.entries(said.read)
       void this.look(child, () => {
         this.timeout?.cancel()
-        this.ready({
-          reason: shortcoming(said),
-          memoryBytes: memoryOf((this.processes.at(-1) ?? child).pid),
-        })
+        const memoryBytes = memoryOf((this.processes.at(-1) ?? child).pid)
+        this.ready({ reason: shortcoming(said.at, said.without), memoryBytes })
       })
     })
   }
@@ -217,16 +204,16 @@ function linkOf({ stdio }: Started): Duplex | undefined {
 }
 
 /** Hears one line; of more than anybody says, no more. */
-function readLine(link: Duplex, heard: (line: string) => void): void {
+function hear(link: Duplex, heard: (said: ReturnType<typeof parse>) => void): void {
   let text = ''
-  const hear = (chunk: string) => {
+  const add = (chunk: string) => {
     text += chunk
     const end = text.indexOf('\n')
     if (end < 0 && text.length <= MOST_SAID) return
-    link.off('data', hear)
-    heard(text.slice(0, end))
+    link.off('data', add)
+    heard(parse(text.slice(0, end)))
   }
-  link.setEncoding('utf8').on('data', hear)
+  link.setEncoding('utf8').on('data', add)
 }
 
 function parse(line: string): z.infer<typeof Said> | null {
@@ -253,17 +240,10 @@ function stateNow(path: string): string | null {
 }
 
 /** Why it starts slower than it could; `null`: it does not. */
-function shortcoming({
-  at,
-  without,
-}: {
-  readonly at: string
-  readonly without: readonly string[]
-}): string | null {
-  const causes = [
-    ...(at === SEAM ? [] : [`it waits before ${at} already`]),
-    ...(without.length === 0 ? [] : [`left out: ${without.join(', ')}`]),
-  ]
+function shortcoming(at: string, without: readonly string[]): string | null {
+  const causes: string[] = []
+  if (at !== SEAM) causes.push(`it waits before ${at} already`)
+  if (without.length > 0) causes.push(`left out: ${without.join(', ')}`)
   return causes.length === 0 ? null : `LangFlow is kept less warm than it could be: ${causes.join('; ')}`
 }
 
