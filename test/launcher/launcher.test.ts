@@ -34,6 +34,8 @@ class Bench {
   /** How often it was looked whether those that serve have ended. */
   finished = 0
   standby: Standby | null = null
+  /** What the standby was told. */
+  readonly calls: string[] = []
   /** It can be told to cut off what it does. */
   hears = true
   readonly launcher = new Launcher(
@@ -113,6 +115,26 @@ class Bench {
     await this.clock.pass(1)
     assert.equal(this.state, after, `after ${ms} ms`)
   }
+}
+
+/** It is ready at once where it is to be prepared later. */
+function fakeStandby(calls: string[], used: Promise<void> = Promise.resolve()) {
+  const standby = {
+    view: COLD,
+    prepare(afterMs = 0) {
+      calls.push(`prepare after ${afterMs} ms`)
+      if (afterMs > 0) standby.view = { ...COLD, mode: 'warm', state: 'ready' }
+    },
+    discard() {
+      calls.push('discard')
+      standby.view = COLD
+    },
+    use() {
+      calls.push('use')
+      return used
+    },
+  }
+  return standby
 }
 
 describe('a grant', () => {
@@ -307,50 +329,30 @@ describe('a stop', () => {
     assert.deepEqual(b.tree.calls, ['start', 'terminate', 'terminate'])
   })
 
-  // When it was told to stop, after how long again and with which grace, whether it can be told to cut off what it does, and
-  // how long it lives from then on.
-  const GRACES: Record<
-    string,
-    { graceMs: number; again?: [afterMs: number, graceMs: number]; deaf?: true; leftMs: number }
-  > = {
-    'all its grace': { graceMs: 3_000, leftMs: 3_000 },
-    'all its grace, where it cannot cut anything off': { graceMs: 3_000, deaf: true, leftMs: 3_000 },
-    'what is left of it where it is told again with more': {
-      graceMs: 5_000,
-      again: [2_000, 30_000],
-      leftMs: 3_000,
-    },
-    'the shorter grace that it is told again': {
-      graceMs: 30_000,
-      again: [2_000, 5_000],
-      deaf: true,
-      leftMs: 5_000,
-    },
-    'what cutting off takes, where it is hurried': {
-      graceMs: 10_000,
-      again: [2_000, CUT_OFF_MS],
-      leftMs: CUT_OFF_MS,
-    },
-    'no more time where it is hurried, has had that much, and cannot cut anything off': {
-      graceMs: 10_000,
-      again: [2_000, CUT_OFF_MS],
-      deaf: true,
-      leftMs: 25,
-    },
-    'that much in all where it is hurried earlier': {
-      graceMs: 10_000,
-      again: [400, CUT_OFF_MS],
-      deaf: true,
-      leftMs: CUT_OFF_MS - 400,
-    },
+  // How long it lives where it is told to stop, and again after some time with another grace, and where it cannot be told to cut
+  // off what it does (deaf).
+  type Again = [afterMs: number, graceMs: number]
+  const GRACES: Record<string, [graceMs: number, again: Again | null, deaf: boolean, leftMs: number]> = {
+    'all its grace': [3_000, null, false, 3_000],
+    'all its grace, where it cannot cut anything off': [3_000, null, true, 3_000],
+    'what is left of it where it is told again with more': [5_000, [2_000, 30_000], false, 3_000],
+    'the shorter grace that it is told again': [30_000, [2_000, 5_000], true, 5_000],
+    'what cutting off takes, where it is hurried': [10_000, [2_000, CUT_OFF_MS], false, CUT_OFF_MS],
+    'no more time where it is hurried, has had that much, and is deaf': [
+      10_000,
+      [2_000, CUT_OFF_MS],
+      true,
+      25,
+    ],
+    'that much in all where it is hurried earlier': [10_000, [400, CUT_OFF_MS], true, CUT_OFF_MS - 400],
   }
-  for (const [name, { graceMs, again, deaf = false, leftMs }] of Object.entries(GRACES))
+  for (const [name, [graceMs, again, deaf, leftMs]] of Object.entries(GRACES))
     test(`leaves ${name}`, async () => {
       const b = await new Bench().started()
       b.tree.obeysTerm = false
       b.hears = !deaf
       b.stop(graceMs)
-      if (again !== undefined) {
+      if (again !== null) {
         await b.clock.pass(again[0])
         b.stop(again[1])
       }
@@ -601,27 +603,21 @@ describe('a standby', () => {
   /** A start that waits for its standby. */
   async function waiting() {
     const b = new Bench()
-    const settling = Promise.withResolvers<void>()
-    const prepared: number[] = []
-    b.standby = {
-      view: COLD,
-      prepare: (afterMs = 0) => void prepared.push(afterMs),
-      discard: () => {},
-      use: () => settling.promise,
-    }
+    const { promise, resolve } = Promise.withResolvers<void>()
+    b.standby = fakeStandby(b.calls, promise)
     b.launcher.meet(7860, null, false)
     b.grant()
     await b.start()
-    return { b, prepared, settle: settling.resolve }
+    return { b, settle: resolve }
   }
 
   test('is prepared when a launcher meets its agent, and again after each term', async () => {
-    const { b, prepared, settle } = await waiting()
+    const { b, settle } = await waiting()
     settle()
     await b.clock.pass(0)
-    assert.deepEqual([b.kinds.at(-1), prepared], ['started', [0]])
+    assert.deepEqual([b.kinds.at(-1), b.calls], ['started', ['prepare after 0 ms', 'use']])
     await b.kill()
-    assert.deepEqual([b.state, prepared], ['idle', [0, 3_000]])
+    assert.deepEqual([b.state, b.calls.at(-1)], ['idle', 'prepare after 3000 ms'])
   })
 
   test('is waited for by a start, but not past the end of its grant', async () => {
@@ -646,16 +642,16 @@ describe('a standby', () => {
   })
 
   test('is waited for by a start that is over once it is killed, and idle only after that', async () => {
-    const { b, prepared, settle } = await waiting()
+    const { b, settle } = await waiting()
     b.tree.running = true
     b.tree.obeysKill = false
     await b.kill()
     settle()
     await b.clock.pass(100)
-    assert.deepEqual([b.state, prepared], ['unstoppable', [0]])
+    assert.deepEqual([b.state, b.calls], ['unstoppable', ['prepare after 0 ms', 'use']])
     b.tree.obeysKill = true
     await b.clock.pass(2_000)
-    assert.deepEqual([b.state, b.kinds.at(-1), prepared], ['idle', 'killed', [0, 3_000]])
+    assert.deepEqual([b.state, b.kinds.at(-1), b.calls.at(-1)], ['idle', 'killed', 'prepare after 3000 ms'])
     assert.ok(!b.kinds.includes('start_refused'))
   })
 })
@@ -664,19 +660,8 @@ describe('a spare', () => {
   /** A workload that serves, with a spare that is ready. */
   async function spared() {
     const b = new Bench()
-    const calls: string[] = []
-    const standby = {
-      view: COLD,
-      prepare: (afterMs = 0) => {
-        calls.push(`prepare after ${afterMs} ms`)
-        if (afterMs > 0) standby.view = { ...COLD, mode: 'warm', state: 'ready' }
-      },
-      discard: () => {
-        calls.push('discard')
-        standby.view = COLD
-      },
-      use: async () => void calls.push('use'),
-    }
+    const { calls } = b
+    const standby = fakeStandby(calls)
     b.standby = standby
     b.launcher.meet(7860, null, true)
     await b.started()
