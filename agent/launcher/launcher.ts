@@ -228,7 +228,11 @@ export class Launcher {
     const left = untilReached(now, doubt ? grant.killAt : grant.doubtAt)
     const wait = Math.min(CLOCK_CHECK_MS, Math.max(0, left))
     this.timer = this.machine.clock.after(wait, () => this.watchClocks())
-    if (this.state === 'running') this.lookAfterServing()
+    // Whether to go on without those that served is the agent's to say, which closes the gate first.
+    const loss = this.state === 'running' ? this.serving?.check() : null
+    if (!loss) return
+    this.change({ loss })
+    this.tell({ kind: 'bereft', loss })
   }
 
   private fire(): void {
@@ -359,14 +363,6 @@ export class Launcher {
     const { orderedAt, servedSince } = this.workload
     if (orderedAt !== null) this.change({ servedSince: servedSince ?? this.machine.clock.mono() })
     this.keepSpare()
-  }
-
-  /** Whether to go on without them is the agent's to say, which closes the gate first. */
-  private lookAfterServing(): void {
-    const loss = this.serving?.check()
-    if (!loss) return
-    this.change({ loss })
-    this.tell({ kind: 'bereft', loss })
   }
 
   /** The first process has ended; others of its tree may go on serving without it. */

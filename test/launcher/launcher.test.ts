@@ -16,7 +16,9 @@ import { FakeTree } from './fake-tree.ts'
 const DOUBT_MS = 10_000
 const KILL_MS = 14_000
 const TAKEN = 'port 7860 is already taken by "nginx" (pid 7)'
-const UNREADABLE = '/proc cannot be read'
+const unreadable = (): never => {
+  throw new Error('/proc cannot be read')
+}
 
 interface Granted {
   readonly epoch?: number
@@ -59,6 +61,10 @@ class Bench {
     },
     (_, cause) => this.causes.push(cause),
   )
+
+  constructor(tree: Partial<FakeTree> = {}) {
+    Object.assign(this.tree, tree)
+  }
 
   get view() {
     return this.launcher.view()
@@ -240,8 +246,7 @@ describe('the deadman', () => {
   })
 
   test('with on-doubt=stop leaves the stop until the end of the grant, and fires once', async () => {
-    const b = await new Bench().started({ onDoubt: 'stop' })
-    b.tree.obeysTerm = false
+    const b = await new Bench({ obeysTerm: false }).started({ onDoubt: 'stop' })
     await b.becomes('stopping', DOUBT_MS, 'running')
     await b.clock.pass(KILL_MS - DOUBT_MS - 1)
     assert.deepEqual(b.tree.calls, ['start', 'terminate', 'cut off'])
@@ -251,8 +256,7 @@ describe('the deadman', () => {
   })
 
   test('kills what is still stopping when leadership comes into doubt', async () => {
-    const b = await new Bench().started()
-    b.tree.obeysTerm = false
+    const b = await new Bench({ obeysTerm: false }).started()
     await b.clock.pass(5_000)
     b.stop(30_000)
     await b.becomes('idle', DOUBT_MS - 5_000, 'stopping')
@@ -285,8 +289,7 @@ describe('the deadman', () => {
     })
 
   test('does not let a workload go on that is being stopped when the wall clock alone jumps ahead', async () => {
-    const b = await new Bench().started()
-    b.tree.obeysTerm = false
+    const b = await new Bench({ obeysTerm: false }).started()
     b.stop(30_000)
     b.clock.wallAhead += 3_600_000
     await b.clock.pass(400)
@@ -296,9 +299,7 @@ describe('the deadman', () => {
   for (const signal of ['freeze', 'thaw'] as const)
     test(`kills where it cannot be told what to ${signal}`, async () => {
       const b = await new Bench().started()
-      b.tree[signal] = () => {
-        throw new Error(UNREADABLE)
-      }
+      b.tree[signal] = unreadable
       await b.clock.pass(DOUBT_MS)
       if (signal === 'thaw') b.grant()
       await settled()
@@ -322,8 +323,7 @@ describe('a stop', () => {
   })
 
   test('reaches those whom the first process left without passing it on', async () => {
-    const b = await new Bench().started()
-    b.tree.obeysTerm = false
+    const b = await new Bench({ obeysTerm: false }).started()
     b.stop(3_000)
     b.tree.exited({ code: 0, signal: null })
     assert.deepEqual(b.tree.calls, ['start', 'terminate', 'terminate'])
@@ -348,8 +348,7 @@ describe('a stop', () => {
   }
   for (const [name, [graceMs, again, deaf, leftMs]] of Object.entries(GRACES))
     test(`leaves ${name}`, async () => {
-      const b = await new Bench().started()
-      b.tree.obeysTerm = false
+      const b = await new Bench({ obeysTerm: false }).started()
       b.hears = !deaf
       b.stop(graceMs)
       if (again !== null) {
@@ -365,8 +364,7 @@ describe('a stop', () => {
     })
 
   test('has what is still being done cut off in time, and looks all along whether those that serve have ended', async () => {
-    const b = await new Bench().started()
-    b.tree.obeysTerm = false
+    const b = await new Bench({ obeysTerm: false }).started()
     b.stop(3_000)
     await b.clock.pass(1_900)
     assert.deepEqual(b.tree.calls, ['start', 'terminate'])
@@ -398,9 +396,7 @@ describe('a stop', () => {
 
   test('kills once its time is over where it cannot be told whom to tell to end', async () => {
     const b = await new Bench().started()
-    b.tree.terminate = () => {
-      throw new Error(UNREADABLE)
-    }
+    b.tree.terminate = unreadable
     b.stop(3_000)
     await b.becomes('idle', 3_000, 'stopping')
   })
@@ -452,12 +448,9 @@ describe('a kill', () => {
 
   test('has not succeeded where it cannot be told what lives', async () => {
     for (const method of ['kill', 'alive'] as const) {
-      const b = await new Bench().started()
-      b.tree.obeysTerm = false
+      const b = await new Bench({ obeysTerm: false }).started()
       const usual = b.tree[method]
-      b.tree[method] = () => {
-        throw new Error(UNREADABLE)
-      }
+      b.tree[method] = unreadable
       b.stop(1_000)
       await b.clock.pass(1_500)
       assert.notEqual(b.state, 'idle', method)
@@ -492,8 +485,7 @@ describe('those that serve', () => {
   })
 
   test('are not looked at while the workload ends, or after it', async () => {
-    const b = await new Bench().started()
-    b.tree.obeysTerm = false
+    const b = await new Bench({ obeysTerm: false }).started()
     b.stop(2_000)
     b.loss = loss
     await b.clock.pass(5_000)
