@@ -21,7 +21,7 @@ export interface LauncherMachine {
   /** `null` where the port is free, otherwise one sentence that says who holds it. */
   portHolder(port: number): Promise<string | null>
   /** Watches who serves the port, beginning with the start of the workload's first process. */
-  serving(port: number, child: number): Pick<ServingProcesses, 'check' | 'finish' | 'cutOff' | 'close'>
+  serving(port: number, child: number): Pick<ServingProcesses, 'check' | 'finish' | 'cutOff'>
   /** What the workload is started from; `null`: from nothing. */
   standby(): Standby | null
   /** The workload's environment under a grant. */
@@ -498,7 +498,6 @@ export class Launcher {
     this.killAt = null
     this.frozenSince = null
     this.tree = null
-    this.serving?.close()
     this.serving = null
     if (!this.hasSpare) this.dropSpare()
     this.machine.standby()?.prepare(STANDBY_AFTER_MS)

@@ -8,9 +8,10 @@ import {
   glanceAtProcesses,
   isDead,
   isEnding,
+  isSame,
   type ProcessIdentity,
   type ProcessStat,
-  WatchedProcess,
+  readStat,
 } from '../processes/proc.ts'
 import { signalSame } from '../processes/signals.ts'
 import { CUT_OFF } from './langflow-command.ts'
@@ -50,7 +51,7 @@ export class ServingProcesses {
   private readonly options: ServingOptions
   private workers: readonly Worker[] = []
   /** These and their ancestors, each once. */
-  private watched: readonly WatchedProcess[] = []
+  private watched: readonly ProcessIdentity[] = []
   /** Monotonic ms: since when nobody is known to serve, and before when it is not looked again who does. */
   private since: number
   private searchAt: number
@@ -127,11 +128,6 @@ export class ServingProcesses {
     }
   }
 
-  /** Nothing is asked about it any more. */
-  close(): void {
-    for (const one of this.watched) one.close()
-  }
-
   private masters(): ProcessIdentity[] {
     return [...new Map(this.workers.flatMap((one) => one.masters.map((each) => [each.pid, each]))).values()]
   }
@@ -179,21 +175,20 @@ export class ServingProcesses {
   private serves(workers: readonly Worker[]): void {
     const news = workers.length > 0 && pidsOf(workers) !== pidsOf(this.workers)
     this.workers = workers
-    this.close()
     const masters = this.masters()
     const all = new Map([...workers.map(({ self }) => self), ...masters].map((one) => [one.pid, one]))
-    this.watched = [...all.values()].map((one) => new WatchedProcess(one))
+    this.watched = [...all.values()]
     if (workers.length > 0) this.searchAt = 0
     if (!news) return
     const beneath = masters.length === 0 ? '' : `, beneath pid ${masters.map(({ pid }) => pid).join(', ')}`
     this.options.note('info', `LangFlow is served by pid ${pidsOf(workers)}${beneath}`)
   }
 
-  private lives(one: WatchedProcess): boolean {
+  private lives(one: ProcessIdentity): boolean {
     if (one.pid === this.options.child) return true
     try {
-      const stat = one.read()
-      return stat !== undefined && executes(stat)
+      const stat = readStat(one.pid)
+      return isSame(one, stat) && executes(stat)
     } catch {
       return true
     }

@@ -79,43 +79,6 @@ export function readStat(pid: number): ProcessStat | undefined {
   return parseStat(readStatLine(pid))
 }
 
-/** A process that is looked at often: kept open, its line costs a third. */
-export class WatchedProcess {
-  readonly pid: number
-  readonly startTime: string
-  private fd: number | null = null
-
-  constructor({ pid, startTime }: ProcessIdentity) {
-    this.pid = pid
-    this.startTime = startTime
-    try {
-      this.fd = openSync(`/proc/${pid}/stat`, 'r')
-    } catch {
-      // It is opened for each look.
-    }
-  }
-
-  /** As it is now; `undefined`: it is gone. Throws where that cannot be told. */
-  read(): ProcessStat | undefined {
-    const stat = this.fd === null ? readStat(this.pid) : readOpenStat(this.fd)
-    return isSame(this, stat) ? stat : undefined
-  }
-
-  close(): void {
-    if (this.fd !== null) closeSync(this.fd)
-    this.fd = null
-  }
-}
-
-function readOpenStat(fd: number): ProcessStat | undefined {
-  try {
-    return parseStat(scratch.toString('latin1', 0, readSync(fd, scratch, 0, scratch.length, 0)))
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return undefined
-    throw error
-  }
-}
-
 /**
  * Every process that /proc shows. Not one instant, but none is missed: whatever ended around the time it was read may
  * have left a child behind, so that the list is read again until each new entry was alive when it was read. `settle`

@@ -54,7 +54,6 @@ class Bench {
         },
         finish: () => void this.finished++,
         cutOff: () => this.tree.calls.push('cut off') > 0 && this.hears,
-        close: () => {},
       }),
       standby: () => this.standby,
       environment: () => ({}),
