@@ -26,21 +26,21 @@ export interface WarmStandbyOptions {
 }
 
 /** What the process says on its link, once. Where it is a spare, a flow may have got at it. */
-const Said = z.union([
-  z.object({
-    ready: z.literal(true),
-    at: z.string().check(z.maxLength(200)),
-    without: z.array(z.string().check(z.maxLength(200))).check(z.maxLength(50)),
-    /** Each path with what it was when it was read; `null`: it was not there. */
-    read: z.record(z.string(), z.nullable(z.string())),
-  }),
-  z.object({ error: z.string().check(z.maxLength(200)) }),
-])
+const Word = z.string().check(z.maxLength(200))
+const Waiting = z.object({
+  ready: z.literal(true),
+  at: Word,
+  without: z.array(Word).check(z.maxLength(50)),
+  /** Each path with what it was when it was read; `null`: it was not there. */
+  read: z.record(z.string(), z.nullable(z.string())),
+})
+const Said = z.union([Waiting, z.object({ error: Word })])
 
 const LINK_FD = 3
 /** Some 500 paths. */
 const MOST_SAID = 4 * 1024 * 1024
 const MORE_MEMORY = 'raise the memory limit of LangFlow’s container'
+const TOO_LITTLE = `there is too little memory: ${MORE_MEMORY}`
 const KILLED = `it was killed (SIGKILL), as the kernel does where memory runs out: ${MORE_MEMORY}`
 /** Where it waits once everything was done ahead that can be. */
 const SEAM = 'server'
@@ -156,20 +156,18 @@ export class WarmStandby extends KeptStandby {
     link.on('error', () => {}) // its end is told by the process
     hear(link, (said) => {
       if (this.child !== child) return
-      if (said === null) {
-        this.failWarm('it said what none says')
-        return
-      }
-      if ('error' in said) {
-        last = said.error === 'MemoryError' ? `there is too little memory: ${MORE_MEMORY}` : said.error
-        return
-      }
-      this.read = Object.entries(said.read)
-      void this.look(child, () => {
-        this.timeout?.cancel()
-        const memoryBytes = memoryOf((this.processes.at(-1) ?? child).pid)
-        this.ready({ reason: shortcoming(said.at, said.without), memoryBytes })
-      })
+      if (said === null) this.failWarm('it said what none says')
+      else if ('error' in said) last = said.error === 'MemoryError' ? TOO_LITTLE : said.error
+      else this.waits(child, said)
+    })
+  }
+
+  private waits(child: Started, { at, without, read }: z.infer<typeof Waiting>): void {
+    this.read = Object.entries(read)
+    void this.look(child, () => {
+      this.timeout?.cancel()
+      const memoryBytes = memoryOf((this.processes.at(-1) ?? child).pid)
+      this.ready({ reason: shortcoming(at, without), memoryBytes })
     })
   }
 
