@@ -13,6 +13,8 @@ import { coldStart } from '../launcher/langflow-command.ts'
 import { langflowVersion } from '../launcher/langflow-package.ts'
 import { serveLauncher } from '../launcher/service.ts'
 import { ServingProcesses } from '../launcher/serving-processes.ts'
+import { WarmStandby } from '../launcher/standby/warm-standby.ts'
+import { LinkClient } from '../link/client.ts'
 import { createLog } from '../observe/log.ts'
 import { isAlone } from '../processes/membership.ts'
 import { describeTaken, isPortFree } from '../processes/port.ts'
@@ -39,8 +41,8 @@ async function launch(options: LauncherOptions): Promise<number> {
   delete process.env[WITH_AGENT] // none of the workload's business
   const log = createLog({ component: 'launcher', level: options.logLevel, identity: '' })
   const given = givenEnvironment(process.env)
-  const parentage = { reaper: alone ? findReaper() : [], warn: once((sentence) => log.warn(sentence)) }
-  if (alone && parentage.reaper.length === 0)
+  const reaper = { command: alone ? findReaper() : [], warn: once((sentence) => log.warn(sentence)) }
+  if (alone && reaper.command.length === 0)
     log.warn(`there is no tini beside ${process.execPath}: nobody reaps what LangFlow's processes leave`)
   if (!alone && leash === undefined)
     log.warn(
@@ -59,39 +61,49 @@ async function launch(options: LauncherOptions): Promise<number> {
       "this command does not show LangFlow's version, so nothing keeps an older LangFlow from a newer one's database: start it by " +
         '"langflow run …", "python -m langflow run …", or "sh -c" with one of them and nothing else',
     )
-  const code = await serveLauncher({
-    socket: options.socket,
-    command: options.command,
+  const { command } = options
+  const clock = systemClock
+  let standby = null as WarmStandby | null
+  const service = serveLauncher({
+    command,
     langflow,
     stopTimeoutMs: options.stopTimeoutMs,
     alone,
     log,
-    parentage,
+    link: (handlers) => new LinkClient(options.socket, clock, handlers),
     machine: {
-      clock: systemClock,
-      tree: (mark, standby) =>
+      clock,
+      tree: (mark) =>
         createProcessTree({
           marker: { name: MARKER, value: mark },
-          clock: systemClock,
+          clock,
           alone,
-          parentage,
+          reaper,
           spare: () => standby?.processes ?? [],
           async spawn(command, env) {
             const child = standby?.take(env) ?? null
             if (child !== null) return child
             const start = coldStart(command, env)
-            return spawnCommand(start.command, start.env, parentage)
+            return spawnCommand(start.command, start.env, reaper)
           },
         }),
-      standbyEnvironment: (mark) => ({ ...standbyEnvironment(given), [MARKER]: mark }),
+      newStandby(mark, welcome, changed) {
+        const environment = () => ({ ...standbyEnvironment(given), [MARKER]: mark() })
+        standby = new WarmStandby({ ...welcome, command, environment, clock, reaper, changed })
+        return standby
+      },
       portHolder: async (port) => ((await isPortFree(port)) ? null : describeTaken(port)),
       serving: (port, child) =>
-        new ServingProcesses({ port, child, clock: systemClock, note: (level, text) => log[level](text) }),
+        new ServingProcesses({ port, child, clock, note: (level, text) => log[level](text) }),
       environment: (grant) => workloadEnvironment(given, grant),
       unreaped: countUnreaped,
     },
-    parentGone,
   })
+  process.on('SIGTERM', service.terminate)
+  process.on('SIGINT', service.terminate)
+  parentGone?.resume().on('close', service.orphaned)
+  const code = await service.ended
+  parentGone?.destroy()
   // An agent that was killed could not do it.
   if (leash && outlived) rmSync(leash, { recursive: true, force: true })
   return code

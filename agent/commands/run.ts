@@ -27,11 +27,8 @@ async function run(options: RunOptions): Promise<number> {
   if (privateDir !== null) makeDirectory(privateDir, 0o700)
   try {
     const keys = newKeys(options.agent)
-    const launcher = new LauncherProcess({
-      command: launcherCommand(options),
-      env: launcherEnvironment(privateDir ?? ''),
-      clock: systemClock,
-    })
+    const env = launcherEnvironment(privateDir ?? '')
+    const launcher = new LauncherProcess(launcherCommand(options), env, systemClock)
     const marker = { name: MARKER, value: keys.tree }
     const killRest = async () => {
       // What cannot be told counts as alive.

@@ -1,19 +1,15 @@
 import type { Grant } from '../link/messages.ts'
 import { ASIDE } from '../reexec.ts'
 
-/** What LangFlow's container was given, by the names that it was given it, from the environment of its launcher. */
+/** What LangFlow's container was given, under its own names again. */
 export function givenEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  const given = ([name, value]: [string, string | undefined]) => [
-    name.startsWith(ASIDE) ? name.slice(ASIDE.length) : name,
-    value,
-  ]
-  return Object.fromEntries(Object.entries(env).map(given))
+  const given = (name: string) => (name.startsWith(ASIDE) ? name.slice(ASIDE.length) : name)
+  return Object.fromEntries(Object.entries(env).map(([name, value]) => [given(name), value]))
 }
 
 /**
- * The workload's environment: what its container was given, without every `KUBERNETES_*` and `LEADER_*` variable, so that no flow
- * finds the API server or this program's settings in it. Other service links (`FOO_SERVICE_HOST`) stay: a flow may
- * use them.
+ * What LangFlow's container was given, but for every `KUBERNETES_*` and `LEADER_*`: no flow finds the API server or this
+ * program's settings. Other service links (`FOO_SERVICE_HOST`) stay: a flow may use them.
  */
 export function standbyEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(env).filter(([name]) => !/^(KUBERNETES|LEADER)_/.test(name)))

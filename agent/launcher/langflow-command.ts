@@ -18,9 +18,9 @@ const SHELLS = new Set(['sh', 'bash', 'dash', 'ash'])
 const KNOWN = '"langflow run …", "python -m langflow run …", or "sh -c" with one of them and nothing else'
 
 /**
- * Finds LangFlow's interpreter in the command that starts it: by the first line of the script, or because the
- * command names it. Throws one sentence where the command does anything else, since that must not happen before
- * its time. The sentence is shown to everybody, and names no argument and no value: they may hold secrets.
+ * Finds LangFlow's interpreter by the first line of the script, or because the command names it. Throws one sentence where the
+ * command does anything else, since that must not happen before its time. The sentence is shown to everybody, and names no
+ * argument and no value: they may hold secrets.
  */
 export function readLangflowCommand(
   command: readonly string[],
@@ -42,11 +42,7 @@ export function readLangflowCommand(
   }
 }
 
-/**
- * The command, with what it takes to cut LangFlow off before it (`CUT_OFF`), where it can be told how; otherwise as it is.
- *
- * @param env of the command; what a shell around it would set is in that of the result
- */
+/** The command with `CUT_OFF` before it, where it starts LangFlow; otherwise as it is. */
 export function coldStart(
   command: readonly string[],
   env: NodeJS.ProcessEnv,
@@ -81,10 +77,11 @@ function readShell(args: readonly string[], env: NodeJS.ProcessEnv, cwd: string)
     throw new Error(`a shell that is not started as "sh -c COMMAND" is not ${KNOWN}`)
   const words = readWords(script, env)
   const environment: Record<string, string> = {}
-  while (words[0] !== undefined && /^[A-Za-z_]\w*=/.test(words[0])) {
-    const [assignment] = words.splice(0, 1) as [string]
-    const at = assignment.indexOf('=')
-    environment[assignment.slice(0, at)] = assignment.slice(at + 1)
+  for (;;) {
+    const [, name, value = ''] = /^([A-Za-z_]\w*)=(.*)$/s.exec(words[0] ?? '') ?? []
+    if (name === undefined) break
+    environment[name] = value
+    words.shift()
   }
   if (words[0] === 'exec') words.shift()
   const start = readLangflowCommand(words, { ...env, ...environment }, cwd)
@@ -127,13 +124,11 @@ function interpreterOf(script: string, env: NodeJS.ProcessEnv): [string, ...stri
   const [first = '', second = ''] = headOf(script).split('\n')
   const [, long] = /^'''exec' "?([^"]+)"? "\$0"/.exec(second) ?? []
   if (first === '#!/bin/sh' && long !== undefined) return [long.trimEnd()]
-  const [interpreter = '', ...options] = first
-    .replace(/^#!\s*/, '')
-    .trim()
-    .split(/\s+/)
-  if (first.startsWith('#!') && basename(interpreter) === 'env' && options[0] !== undefined)
+  const [, line = ''] = /^#!\s*(.*\S)/.exec(first) ?? []
+  const [interpreter = '', ...options] = line.split(/\s+/)
+  if (basename(interpreter) === 'env' && options[0] !== undefined)
     return [findProgram(options[0], env), ...options.slice(1)]
-  if (first.startsWith('#!') && /^python[\d.]*$/.test(basename(interpreter))) return [interpreter, ...options]
+  if (/^python[\d.]*$/.test(basename(interpreter))) return [interpreter, ...options]
   throw new Error(`the first line of ${script} names no Python interpreter`)
 }
 
@@ -169,10 +164,7 @@ cut_off()
 del cut_off
 `
 
-/**
- * Starts LangFlow as its own command does. Arguments: the first entry of `sys.path`, and what `sys.argv` would be: the path of a
- * script, or the name of a module.
- */
+/** Starts LangFlow as its command does. Arguments: `sys.path[0]`, then `sys.argv`: the path of a script or a module's name. */
 const COLD_SCRIPT = `
 import runpy, sys
 sys.path[0] = sys.argv[1]

@@ -11,10 +11,8 @@ const SITES = ['site-packages', 'dist-packages']
 
 /**
  * The version of the LangFlow that a command would start, by the metadata of its package; `null`: the command starts none, or
- * there is no metadata where its interpreter usually has it. Nothing is run for it: an interpreter would run what lies in its
+ * there is no metadata where its interpreter usually has it. An interpreter that was asked would run what lies in its
  * site-packages (`sitecustomize`, `.pth`).
- *
- * @param env of the command
  */
 export function langflowVersion(
   command: readonly string[],

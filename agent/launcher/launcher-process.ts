@@ -1,36 +1,34 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import type { Clock, Timer } from '../clock.ts'
 
-export interface LauncherProcessOptions {
-  /** The program and arguments that make a launcher of this same program. */
-  readonly command: readonly [string, ...string[]]
-  readonly env: NodeJS.ProcessEnv
-  readonly clock: Clock
-}
-
 const RESTART_MS = 500
 const END_WITHIN_MS = 2_000
 
 /** The launcher of `run`: a child of the agent, started again when it dies, and never outliving it. */
 export class LauncherProcess {
-  private readonly options: LauncherProcessOptions
+  private readonly command: readonly [string, ...string[]]
+  private readonly env: NodeJS.ProcessEnv
+  private readonly clock: Clock
   private child: ChildProcess | null = null
   private restart: Timer | null = null
   private closing = false
 
-  constructor(options: LauncherProcessOptions) {
-    this.options = options
+  /** `command` makes a launcher of this same program. */
+  constructor(command: readonly [string, ...string[]], env: NodeJS.ProcessEnv, clock: Clock) {
+    this.command = command
+    this.env = env
+    this.clock = clock
   }
 
   start(): void {
-    const [program, ...args] = this.options.command
+    const [program, ...args] = this.command
     // Its standard input is the leash: it closes with this process, however that ends.
-    const child = spawn(program, args, { env: this.options.env, stdio: ['pipe', 'inherit', 'inherit'] })
+    const child = spawn(program, args, { env: this.env, stdio: ['pipe', 'inherit', 'inherit'] })
     this.child = child
     const gone = () => {
       if (this.child !== child) return
       this.child = null
-      if (!this.closing) this.restart = this.options.clock.after(RESTART_MS, () => this.start())
+      if (!this.closing) this.restart = this.clock.after(RESTART_MS, () => this.start())
     }
     child.on('error', gone)
     child.on('exit', gone)
@@ -38,15 +36,15 @@ export class LauncherProcess {
   }
 
   /** SIGKILL; resolves once it is gone. A new one is started. */
-  async kill(): Promise<void> {
-    await this.signal('SIGKILL')
+  kill(): Promise<void> {
+    return this.signal('SIGKILL')
   }
 
   /** Ends an idle launcher for good. */
-  async close(): Promise<void> {
+  close(): Promise<void> {
     this.closing = true
     this.restart?.cancel()
-    await this.signal('SIGTERM')
+    return this.signal('SIGTERM')
   }
 
   private async signal(signal: NodeJS.Signals): Promise<void> {
@@ -55,7 +53,7 @@ export class LauncherProcess {
     const gone = new Promise<void>((resolve) => child.once('exit', () => resolve()))
     child.kill(signal)
     // It is idle; one that is frozen would never hear the first signal.
-    const last = this.options.clock.after(END_WITHIN_MS, () => child.kill('SIGKILL'))
+    const last = this.clock.after(END_WITHIN_MS, () => child.kill('SIGKILL'))
     await gone
     last.cancel()
   }

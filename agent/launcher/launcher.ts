@@ -1,88 +1,149 @@
-import { reached, type Timer, untilReached } from '../clock.ts'
-import type { Grant, ToLauncher, WorkloadCause, WorkloadView } from '../link/messages.ts'
-import { COLD } from '../link/messages.ts'
-import type { ProcessTree } from '../processes/process-tree.ts'
-import { type LauncherMachine, WorkloadProcesses } from './workload-processes.ts'
+import { type Clock, pause, reached, type Timer, untilReached } from '../clock.ts'
+import {
+  COLD,
+  CUT_OFF_MS,
+  type Grant,
+  NOTHING,
+  type ToLauncher,
+  type WorkloadCause,
+  type WorkloadState,
+  type WorkloadView,
+} from '../link/messages.ts'
+import type { Exit, ProcessTree } from '../processes/process-tree.ts'
+import type { ServingProcesses } from './serving-processes.ts'
+import type { Standby } from './standby/kept-standby.ts'
 
-/**
- * How often the clocks are compared while something lives: a suspended machine wakes up without its timers firing. It is
- * also looked then whether those that serve still live.
- */
+/** What the launcher needs of the machine; a seam for the simulation. */
+export interface LauncherMachine {
+  readonly clock: Clock
+  /** Made anew for each start. */
+  tree(): ProcessTree
+  /** `null` where the port is free, otherwise one sentence that says who holds it. */
+  portHolder(port: number): Promise<string | null>
+  /** Watches who serves the port, beginning with the start of the workload's first process. */
+  serving(port: number, child: number): Pick<ServingProcesses, 'check' | 'finish' | 'cutOff'>
+  /** What the workload is started from; `null`: from nothing. */
+  standby(): Standby | null
+  /** The workload's environment under a grant. */
+  environment(grant: Grant): NodeJS.ProcessEnv
+}
+
+/** How often, while something lives, the clocks are compared, and it is looked whether those that serve still do. */
 const CLOCK_CHECK_MS = 100
-
-type Told = (view: WorkloadView, cause: WorkloadCause) => void
+/** How long SIGKILL may take before what lives on counts as unstoppable; then it is tried again. */
+const KILL_WITHIN_MS = 3_000
+const KILL_AGAIN_MS = 1_000
+/** How often it is looked whether a stop is over, and whether the kernel has closed a killed process's sockets. */
+const STOP_CHECK_MS = 25
+const PORT_CHECK_MS = 10
+/** From the first SIGSTOP on: by then nobody can still be on its way to a stop, or be born. */
+const FREEZE_SETTLES_MS = 1_000
+/** How often in a row somebody may be met awake after that. */
+const AWAKE_LOOKS = 2
+/** From when the workload is healthy: its first users come before its spare. */
+const SPARE_AFTER_MS = 10_000
+/** From its end: its successor starts now, perhaps on the same node, and comes before the next standby. */
+const STANDBY_AFTER_MS = 3_000
 
 /**
  * Holds the workload: runs it only while a grant lasts, on its own clocks. It trusts the agent for the right to run,
  * never for the end of it: the deadman freezes and kills without any message.
  */
 export class Launcher {
+  private readonly command: readonly string[]
   private readonly machine: LauncherMachine
-  private readonly told: Told
-  private readonly processes: WorkloadProcesses
+  private readonly told: (view: WorkloadView, cause: WorkloadCause) => void
+
+  // The right to run.
   /** The one in force, until it is ended here, whatever the clocks say. */
   private grant: Grant | null = null
-  /** Grants of these epochs are over for good: the agent ordered a kill. */
+  /** Grants up to this epoch are over for good: the agent ordered a kill. */
   private closedEpoch = -1
-  private deadmanFirings = 0
-  private freezes = 0
+  private refusing = false
   private timer: Timer | null = null
+
+  // What runs.
+  private workload: Omit<WorkloadView, 'killAt' | 'spare' | 'standby'> = NOTHING
+  private port = 0
+  private tree: ProcessTree | null = null
+  private serving: ReturnType<LauncherMachine['serving']> | null = null
+  /** What an earlier launcher left was looked for. */
+  private met = false
+  private wantsSpare = false
+  /** The standby, where it was begun beside the workload. */
+  private spare: Standby | null = null
+
+  // How it is frozen and ended.
+  /** Monotonic ms, of the first freeze since it last ran. */
+  private frozenSince: number | null = null
+  private awakeLooks = 0
+  private stopTimer: Timer | null = null
+  /** Monotonic ms: when what was told to end is killed; `null`: it is not waited for. */
+  private killAt: number | null = null
+  /** It was told again to end, and to be quick. */
+  private hurried = false
   /** The stop under way began with the doubt itself: it has until the end of the grant. */
   private stoppedInDoubt = false
-  private met = false
-  private refusing = false
+  /** SIGKILL is under way. */
+  private isBeingKilled = false
 
-  constructor(command: readonly string[], machine: LauncherMachine, told: Told) {
+  constructor(command: readonly string[], machine: LauncherMachine, told: Launcher['told']) {
+    this.command = command
     this.machine = machine
     this.told = told
-    this.processes = new WorkloadProcesses(command, machine, {
-      mayExecute: () => this.mayExecute(),
-      watch: () => this.watchClocks(),
-      told: (cause) => this.tell(cause),
-    })
   }
 
   view(): WorkloadView {
-    const { state, ran, pid, orderedAt, servedSince, loss, hasSpare } = this.processes
     return {
-      state,
-      epoch: ran?.epoch ?? null,
-      identity: ran?.identity ?? null,
-      pid,
+      ...this.workload,
       killAt: this.grant?.killAt.mono ?? null,
-      deadmanFirings: this.deadmanFirings,
-      freezes: this.freezes,
-      orderedAt,
-      servedSince,
-      loss,
-      spare: hasSpare,
+      spare: this.hasSpare,
       standby: this.machine.standby()?.view ?? COLD,
     }
   }
 
+  private get state(): WorkloadState {
+    return this.workload.state
+  }
+
+  /** One waits that flows may have reached: it is to live only as long as the grant under which it was begun. */
+  private get hasSpare(): boolean {
+    return (this.spare?.view.state ?? 'none') !== 'none'
+  }
+
+  /** It was told to end, and may still do so by itself. */
+  private get isEndingInOrder(): boolean {
+    return this.state === 'stopping' && !this.isBeingKilled
+  }
+
+  // 1. What the agent says.
+
   /**
-   * What the agent tells a launcher when they meet: the workload's port, how its processes are marked, and whether a spare is
-   * to be kept beside them: one that is kept for an earlier agent is ended otherwise. Remains of an earlier launcher are killed
-   * before this one counts as idle; it leaves none itself.
+   * It meets an agent, a new one perhaps, which may want no spare. Remains of an earlier launcher are killed before this one
+   * counts as idle; it leaves none itself.
    */
   meet(port: number, remains: ProcessTree | null, wantsSpare: boolean): void {
     if (!wantsSpare) this.endSpare()
-    this.processes.meet(port, this.met ? null : remains, wantsSpare)
+    this.port = port
+    this.wantsSpare = wantsSpare
+    if (!this.met && this.state === 'idle' && !isGone(remains)) {
+      this.tree = remains
+      void this.end()
+    }
     this.met = true
     // First, so that nobody takes it for prepared.
-    if (this.processes.state === 'idle') this.machine.standby()?.prepare()
+    if (this.state === 'idle') this.machine.standby()?.prepare()
     this.tell({ kind: 'met' })
   }
 
-  /** The standby is another one now. */
   standbyChanged(): void {
     this.tell({ kind: 'standby' })
   }
 
   receive(message: ToLauncher): void {
     if (message.type === 'grant') this.accept(message.grant)
-    else if (message.type === 'start') this.start(message.epoch)
-    else if (message.type === 'healthy') this.processes.serves()
+    else if (message.type === 'start') void this.start(message.epoch)
+    else if (message.type === 'healthy') this.serves()
     else if (message.type === 'stop') this.stop(message.graceMs, message.restarts)
     else if (message.type === 'kill') this.kill()
   }
@@ -92,21 +153,15 @@ export class Launcher {
    * it is killed. `restarts`: a start follows under the same grant.
    */
   stop(graceMs: number, restarts = false): void {
-    const { processes } = this
     if (!restarts) this.endSpare()
-    if (processes.state === 'idle') {
+    if (this.state === 'idle') {
       this.tell({ kind: 'nothing' })
-      return
-    }
-    if (processes.state === 'frozen' || !this.mayExecute()) {
+    } else if (this.state === 'frozen' || !this.mayExecute()) {
       this.endAll()
-      return
+    } else if (!this.isBeingKilled) {
+      if (this.state === 'running') this.stoppedInDoubt = false
+      this.endInOrder(graceMs)
     }
-    if (processes.state === 'running') {
-      this.stoppedInDoubt = false
-      processes.terminate()
-    }
-    if (processes.isEndingInOrder) processes.killAfter(graceMs)
   }
 
   /** SIGKILL everything now. The grant is over, and its epoch with it. */
@@ -116,21 +171,7 @@ export class Launcher {
     this.endAll()
   }
 
-  /** Alone, or with what it waits beside: that confirms its end as well. */
-  private endSpare(): void {
-    if (this.processes.state === 'idle') this.endAll()
-    else this.processes.dropSpare()
-  }
-
-  private endAll(): void {
-    const { processes } = this
-    const lives = processes.state !== 'idle' || processes.hasSpare
-    processes.dropSpare()
-    if (lives) void processes.end()
-  }
-
   private accept(grant: Grant): void {
-    const { processes } = this
     // Told again after the link was down: nothing changes.
     const isInForce = grant.epoch === this.grant?.epoch && grant.killAt.mono === this.grant.killAt.mono
     const refused = isInForce ? null : this.refusalOf(grant)
@@ -142,46 +183,40 @@ export class Launcher {
     if (!isInForce) this.grant = grant
     if (this.refusing) this.tell({ kind: 'grant_accepted' })
     this.refusing = false
-    if (processes.state === 'frozen' && this.mayExecute()) processes.thaw()
+    if (this.state === 'frozen' && this.mayExecute()) this.thaw()
     this.watchClocks()
   }
 
   /** Why a grant cannot take the place of the one in force, for people; `null`: it can. */
   private refusalOf(grant: Grant): string | null {
-    const now = this.machine.clock.now()
     const { grant: held, closedEpoch } = this
-    const { livingEpoch } = this.processes
+    const { epoch } = this.workload
     if (grant.epoch <= closedEpoch || (held !== null && grant.epoch < held.epoch))
       return `epoch ${grant.epoch} is over`
     if (held !== null && grant.epoch === held.epoch && grant.killAt.mono < held.killAt.mono)
       return 'it is older than the one in force'
-    if (reached(now, grant.killAt)) return 'it has expired'
-    if (livingEpoch === null || livingEpoch === grant.epoch) return null
-    return `processes of epoch ${livingEpoch} still live`
+    if (reached(this.machine.clock.now(), grant.killAt)) return 'it has expired'
+    const lives = this.state !== 'idle' || this.hasSpare
+    // Of what an earlier launcher has left nobody knows the epoch.
+    if (!lives || epoch === null || epoch === grant.epoch) return null
+    return `processes of epoch ${epoch} still live`
   }
 
-  /** Whether processes may execute: not without a grant, in doubt, or where it is over by the wall clock alone. */
+  // 2. The deadman.
+
+  /** Not without a grant, in doubt, or where it is over by the wall clock alone. */
   private mayExecute(): boolean {
     if (this.grant === null) return false
     const now = this.machine.clock.now()
     return !reached(now, this.grant.doubtAt) && now.wall < this.grant.killAt.wall
   }
 
-  private start(epoch: number): void {
-    const { grant, processes } = this
-    if (grant?.epoch !== epoch || !this.mayExecute() || processes.state !== 'idle') {
-      this.tell({ kind: 'start_refused', reason: `no grant of epoch ${epoch} allows it` })
-      return
-    }
-    void processes.start(grant)
-  }
-
-  /** The deadman: looks at the clocks at each deadline of the grant, and in between for a machine that slept. */
+  /** At each deadline of the grant, and in between: a suspended machine wakes up without its timers firing. */
   private watchClocks(): void {
     this.timer?.cancel()
     this.timer = null
     const { grant } = this
-    if (grant === null || (this.processes.state === 'idle' && !this.processes.hasSpare)) return
+    if (grant === null || (this.state === 'idle' && !this.hasSpare)) return
     const now = this.machine.clock.now()
     if (reached(now, grant.killAt)) {
       this.fire()
@@ -193,51 +228,306 @@ export class Launcher {
     const left = untilReached(now, doubt ? grant.killAt : grant.doubtAt)
     const wait = Math.min(CLOCK_CHECK_MS, Math.max(0, left))
     this.timer = this.machine.clock.after(wait, () => this.watchClocks())
-    if (this.processes.state === 'running') this.processes.lookAfterServing()
+    // Whether to go on without those that served is the agent's to say, which closes the gate first.
+    const loss = this.state === 'running' ? this.serving?.check() : null
+    if (!loss) return
+    this.change({ loss })
+    this.tell({ kind: 'bereft', loss })
   }
 
   private fire(): void {
-    const { processes } = this
     // A newer one of the same epoch may follow.
     this.grant = null
-    processes.dropSpare()
-    if (processes.isBeingKilled) return
-    this.deadman('the grant is over')
-    void processes.end()
+    this.dropSpare()
+    if (this.isBeingKilled) return
+    this.tell({ kind: 'deadman', reason: 'the grant is over' })
+    void this.end()
   }
 
   private suspend(grant: Grant, doubt: boolean): void {
-    const { processes } = this
+    const { clock } = this.machine
     this.endSpare()
-    if (processes.state === 'stopping') {
+    if (this.state === 'stopping') {
       // Frozen it could not end, and going on would be execution: by either clock.
-      const over = this.machine.clock.now().wall >= grant.killAt.wall
-      if (processes.isEndingInOrder && (!this.stoppedInDoubt || over)) {
-        this.deadman('leadership is in doubt while stopping')
+      const over = clock.now().wall >= grant.killAt.wall
+      if (this.isEndingInOrder && (!this.stoppedInDoubt || over)) {
+        this.tell({ kind: 'deadman', reason: 'leadership is in doubt while stopping' })
         this.endAll()
       }
       return
     }
     // Once more: what was being born during the first freeze may have got away.
-    if (processes.state === 'frozen') processes.freeze()
-    if (processes.state !== 'running') return
+    if (this.state === 'frozen') this.freeze()
+    if (this.state !== 'running') return
     if (grant.onDoubt === 'freeze' || !doubt) {
-      processes.freeze()
+      this.freeze()
     } else {
       this.stoppedInDoubt = true
-      this.deadman('leadership is in doubt')
-      processes.terminate()
-      processes.killAfter(grant.killAt.mono - this.machine.clock.mono())
+      this.tell({ kind: 'deadman', reason: 'leadership is in doubt' })
+      this.endInOrder(grant.killAt.mono - clock.mono())
     }
   }
 
-  private deadman(reason: string): void {
+  /** What runs, or once more what is frozen. */
+  private freeze(): void {
+    const now = this.machine.clock.mono()
+    this.frozenSince ??= now
+    let awake = 0
+    try {
+      awake = this.tree?.freeze().awake ?? 0
+    } catch {
+      this.giveUp('the workload could not be frozen')
+      return
+    }
+    const settled = now - this.frozenSince >= FREEZE_SETTLES_MS
+    this.awakeLooks = settled && awake > 0 ? this.awakeLooks + 1 : 0
+    if (this.awakeLooks >= AWAKE_LOOKS) this.giveUp('the workload does not stay frozen')
+    else if (this.state === 'running') this.move('frozen', { kind: 'frozen' })
+  }
+
+  /** Only from `frozen`. */
+  private thaw(): void {
+    this.frozenSince = null
+    try {
+      this.tree?.thaw()
+    } catch {
+      this.giveUp('the workload could not be thawed')
+      return
+    }
+    this.move('running', { kind: 'thawed' })
+    this.keepSpare()
+  }
+
+  private giveUp(reason: string): void {
+    this.dropSpare()
     this.tell({ kind: 'deadman', reason })
+    void this.end()
+  }
+
+  // 3. The workload, from the order to start until nothing of it lives.
+
+  private async start(epoch: number): Promise<void> {
+    const { grant, machine } = this
+    if (grant?.epoch !== epoch || !this.mayExecute() || this.state !== 'idle') {
+      this.tell({ kind: 'start_refused', reason: `no grant of epoch ${epoch} allows it` })
+      return
+    }
+    const tree = machine.tree()
+    this.tree = tree
+    this.change({ state: 'running', epoch, identity: grant.identity, orderedAt: machine.clock.mono() })
+    // Before any look at the clocks: it may take as long as a cold start.
+    await this.machine.standby()?.use()
+    // Otherwise it was ended meanwhile, which is told by itself.
+    if (this.tree === tree) await this.launch(grant, tree)
+  }
+
+  private async launch(grant: Grant, tree: ProcessTree): Promise<void> {
+    const { machine, port } = this
+    try {
+      const holder = await machine.portHolder(port)
+      if (this.isEnding(tree)) return
+      if (holder !== null) throw new Error(holder)
+      if (!this.mayExecute()) throw new Error('the grant ended before the start')
+      const { pid } = await tree.start(this.command, machine.environment(grant), (exit) =>
+        this.exited(tree, exit),
+      )
+      // The grant ended while the command was being started.
+      if (this.tree !== tree) {
+        await tree.kill(KILL_WITHIN_MS)
+        return
+      }
+      this.change({ pid })
+      // It has ended already, or is to.
+      if (this.isBeingKilled) return
+      // An end that was ordered meanwhile could not reach it yet.
+      if (this.isEndingInOrder) this.tellToEnd()
+      this.spare = null
+      this.serving = machine.serving(port, pid)
+    } catch (error) {
+      if (this.isEnding(tree)) return
+      // In doubt before it was started: a standby that stands still now would never take up its work again.
+      if (this.state === 'frozen') await this.end()
+      else this.rest({ kind: 'start_refused', reason: (error as Error).message })
+      return
+    }
+    this.tell({ kind: 'started' })
+    this.watchClocks()
+  }
+
+  /** The end of this start is under way, or has come: it is told by itself. */
+  private isEnding(tree: ProcessTree): boolean {
+    return this.tree !== tree || this.state === 'stopping' || this.state === 'unstoppable'
+  }
+
+  private serves(): void {
+    const { orderedAt, servedSince } = this.workload
+    if (orderedAt !== null) this.change({ servedSince: servedSince ?? this.machine.clock.mono() })
+    this.keepSpare()
+  }
+
+  /** The first process has ended; others of its tree may go on serving without it. */
+  private exited(tree: ProcessTree, exit: Exit): void {
+    if (tree !== this.tree || this.state === 'idle' || this.state === 'unstoppable') return
+    if (this.state === 'stopping') {
+      // Whoever it would have passed the signal on to has yet to hear of it.
+      if (!this.isBeingKilled) this.tellToEnd()
+      return
+    }
+    this.move('stopping', { kind: 'exited', ...exit })
+    void this.end()
+  }
+
+  private keepSpare(): void {
+    const standby = this.machine.standby()
+    const { state, servedSince } = this.workload
+    if (!this.wantsSpare || standby === null || state !== 'running' || servedSince === null) return
+    this.spare = standby
+    standby.prepare(SPARE_AFTER_MS)
+  }
+
+  /** That it is gone is confirmed with the workload's end. */
+  private dropSpare(): void {
+    this.spare?.discard()
+    this.spare = null
+  }
+
+  /** Where it waits alone that has to be confirmed. */
+  private endSpare(): void {
+    if (this.state === 'idle') this.endAll()
+    else this.dropSpare()
+  }
+
+  private endAll(): void {
+    const lives = this.state !== 'idle' || this.hasSpare
+    this.dropSpare()
+    if (lives) void this.end()
+  }
+
+  /**
+   * SIGTERM to what runs, SIGKILL once `graceMs` have passed; again, it can only be earlier. What it is still doing is cut off
+   * in time before that; where nobody can be told to, whoever is hurried has had that time.
+   */
+  private endInOrder(graceMs: number): void {
+    if (this.state === 'running') {
+      this.move('stopping', { kind: 'stopping' })
+      this.tellToEnd()
+    }
+    const { clock } = this.machine
+    const since = clock.mono()
+    const { killAt: before } = this
+    this.killAt = Math.min(before ?? Number.POSITIVE_INFINITY, since + graceMs)
+    this.hurried = before !== null && (this.hurried || graceMs <= CUT_OFF_MS)
+    if (before !== null) return
+    let cut = false
+    const look = async () => {
+      this.serving?.finish()
+      // Twice: a spare may be dropped meanwhile.
+      const gone =
+        isGone(this.tree) && (await this.machine.portHolder(this.port)) === null && isGone(this.tree)
+      if (!this.isEndingInOrder || this.killAt === null) return
+      const now = clock.mono()
+      if (gone) {
+        this.rest({ kind: 'stopped', durationMs: now - since })
+        return
+      }
+      if (!cut && now >= this.killAt - CUT_OFF_MS) {
+        cut = true
+        const hears = this.serving?.cutOff() ?? false
+        if (!hears && this.hurried) this.killAt = Math.min(this.killAt, since + CUT_OFF_MS)
+      }
+      if (now >= this.killAt) void this.end()
+      else this.stopTimer = clock.after(Math.min(STOP_CHECK_MS, this.killAt - now), () => void look())
+    }
+    void look()
+  }
+
+  private tellToEnd(): void {
+    try {
+      this.tree?.terminate()
+    } catch {
+      // Who lives cannot be told: whoever has not heard of it is killed once the time for that is over.
+    }
+  }
+
+  /** SIGKILL until nothing lives but a spare that is to, and the port is free; an alarm for as long as that fails. */
+  private async end(): Promise<void> {
+    if (this.isBeingKilled) return
+    const { clock } = this.machine
+    this.isBeingKilled = true
+    this.tree ??= this.machine.tree()
+    this.stopTimer?.cancel()
+    this.killAt = null
+    const since = clock.mono()
+    if (this.state !== 'stopping') this.move('stopping', { kind: 'stopping' })
+    for (;;) {
+      const left = await this.killOnce(this.tree)
+      if (left === null && isGone(this.tree)) break
+      // A spare was dropped meanwhile.
+      if (left === null) continue
+      // Without it the whole PID namespace can be killed.
+      this.dropSpare()
+      this.move('unstoppable', { kind: 'stop_failed', reason: left })
+      await pause(clock, KILL_AGAIN_MS)
+    }
+    this.isBeingKilled = false
+    this.rest({ kind: 'killed', durationMs: clock.mono() - since })
+  }
+
+  /** What is left afterwards, in one sentence; `null`: nothing lives, and the port is free. What cannot be told counts as left. */
+  private async killOnce(tree: ProcessTree): Promise<string | null> {
+    const { clock } = this.machine
+    try {
+      const survivors = await tree.kill(KILL_WITHIN_MS)
+      if (survivors.length > 0) {
+        const names = survivors.map(({ pid, comm, state }) => `${comm} (pid ${pid}, state ${state})`)
+        return `SIGKILL did not end ${names.slice(0, 5).join(', ')}`
+      }
+      // The kernel closes a killed process's sockets a moment after it is gone.
+      const until = clock.mono() + KILL_WITHIN_MS
+      for (;;) {
+        const holder = await this.machine.portHolder(this.port)
+        if (holder === null || clock.mono() >= until) return holder
+        await pause(clock, PORT_CHECK_MS)
+      }
+    } catch (error) {
+      return (error as Error).message
+    }
+  }
+
+  private rest(cause: WorkloadCause): void {
+    this.killAt = null
+    this.frozenSince = null
+    this.tree = null
+    this.serving = null
+    if (!this.hasSpare) this.dropSpare()
+    this.machine.standby()?.prepare(STANDBY_AFTER_MS)
+    this.change({ state: 'idle', loss: null, pid: null, orderedAt: null, servedSince: null })
+    this.watchClocks()
+    this.tell(cause)
+  }
+
+  private change(facts: Partial<WorkloadView>): void {
+    this.workload = { ...this.workload, ...facts }
+  }
+
+  private move(state: WorkloadState, cause: WorkloadCause): void {
+    this.change({ state })
+    this.tell(cause)
   }
 
   private tell(cause: WorkloadCause): void {
-    if (cause.kind === 'deadman') this.deadmanFirings++
-    else if (cause.kind === 'frozen') this.freezes++
+    const { deadmanFirings, freezes } = this.workload
+    if (cause.kind === 'deadman') this.change({ deadmanFirings: deadmanFirings + 1 })
+    else if (cause.kind === 'frozen') this.change({ freezes: freezes + 1 })
     this.told(this.view(), cause)
+  }
+}
+
+/** Whether nothing of a tree lives. What cannot be told counts as alive. */
+function isGone(tree: ProcessTree | null): boolean {
+  try {
+    return tree === null || tree.alive().length === 0
+  } catch {
+    return false
   }
 }

@@ -8,9 +8,10 @@ import {
   glanceAtProcesses,
   isDead,
   isEnding,
+  isSame,
   type ProcessIdentity,
   type ProcessStat,
-  WatchedProcess,
+  readStat,
 } from '../processes/proc.ts'
 import { signalSame } from '../processes/signals.ts'
 import { CUT_OFF } from './langflow-command.ts'
@@ -25,15 +26,14 @@ export interface ServingOptions {
   readonly note: (level: 'info' | 'warn', sentence: string) => void
 }
 
-/** A process that accepts connections, and its ancestors within the workload, nearest first. */
-interface Worker {
+/** A process, and its ancestors within the workload, nearest first. */
+interface Lineage {
   readonly self: ProcessIdentity
   readonly masters: readonly ProcessIdentity[]
-  /** Its command line. */
-  readonly command: string
 }
 
-type Lineage = Omit<Worker, 'command'>
+/** One that accepts connections, and its command line. */
+type Worker = Lineage & { readonly command: string }
 
 /** How often it is looked for who serves until somebody does, for a start. */
 const SEARCH_MS = 1_000
@@ -51,7 +51,7 @@ export class ServingProcesses {
   private readonly options: ServingOptions
   private workers: readonly Worker[] = []
   /** These and their ancestors, each once. */
-  private watched: readonly WatchedProcess[] = []
+  private watched: readonly ProcessIdentity[] = []
   /** Monotonic ms: since when nobody is known to serve, and before when it is not looked again who does. */
   private since: number
   private searchAt: number
@@ -99,12 +99,9 @@ export class ServingProcesses {
    */
   finish(): void {
     const [first] = this.workers
-    if (
-      first === undefined ||
-      !isLangflow(first.command) ||
-      this.workers.some(({ self }) => this.watched.some((one) => one.pid === self.pid && this.lives(one)))
-    )
-      return
+    if (first === undefined || !isLangflow(first.command)) return
+    const pids = new Set(this.workers.map(({ self }) => self.pid))
+    if (this.watched.some((one) => pids.has(one.pid) && this.lives(one))) return
     try {
       // One that joined later is no known worker.
       if (this.forked(first).length > 0) return
@@ -131,11 +128,6 @@ export class ServingProcesses {
     }
   }
 
-  /** Nothing is asked about it any more. */
-  close(): void {
-    for (const one of this.watched) one.close()
-  }
-
   private masters(): ProcessIdentity[] {
     return [...new Map(this.workers.flatMap((one) => one.masters.map((each) => [each.pid, each]))).values()]
   }
@@ -143,13 +135,9 @@ export class ServingProcesses {
   /** Workers that live, also those that joined later: what the same masters have forked. */
   private forked({ command }: Worker): ProcessStat[] {
     const masters = new Set(this.masters().map(({ pid }) => pid))
-    return glanceAtProcesses().filter(
-      (stat) =>
-        masters.has(stat.ppid) &&
-        !masters.has(stat.pid) &&
-        executes(stat) &&
-        commandLineOf(stat.pid) === command,
-    )
+    return glanceAtProcesses()
+      .filter(({ pid, ppid }) => masters.has(ppid) && !masters.has(pid))
+      .filter((stat) => executes(stat) && commandLineOf(stat.pid) === command)
   }
 
   /**
@@ -160,10 +148,8 @@ export class ServingProcesses {
     const { clock, port, child } = this.options
     const began = clock.mono()
     try {
-      const lines = lineages(
-        glanceAtProcesses().filter((stat) => stat.pid === child || executes(stat)),
-        child,
-      )
+      const living = glanceAtProcesses().filter((stat) => stat.pid === child || executes(stat))
+      const lines = lineages(living, child)
       const { pids, hidden } = findAcceptors(port, [...lines.keys()])
       if (pids.length === 0 && hidden) this.isBlind('files of its processes may not be looked at')
       const workers = pids.map((pid) => ({ ...(lines.get(pid) as Lineage), command: commandLineOf(pid) }))
@@ -180,33 +166,29 @@ export class ServingProcesses {
   }
 
   private isBlind(reason: string): void {
-    if (this.blind) return
-    this.blind = true
     const { port, note } = this.options
-    note(
-      'warn',
-      `cannot see who serves port ${port}, so that health requests only tell when nobody does: ${reason}`,
-    )
+    const cannotSee = `cannot see who serves port ${port}, so that health requests only tell when nobody does`
+    if (!this.blind) note('warn', `${cannotSee}: ${reason}`)
+    this.blind = true
   }
 
   private serves(workers: readonly Worker[]): void {
     const news = workers.length > 0 && pidsOf(workers) !== pidsOf(this.workers)
     this.workers = workers
-    this.close()
-    const all = new Map(workers.flatMap((one) => [one.self, ...one.masters]).map((one) => [one.pid, one]))
-    this.watched = [...all.values()].map((one) => new WatchedProcess(one))
+    const masters = this.masters()
+    const all = new Map([...workers.map(({ self }) => self), ...masters].map((one) => [one.pid, one]))
+    this.watched = [...all.values()]
     if (workers.length > 0) this.searchAt = 0
     if (!news) return
-    const masters = [...new Set(workers.flatMap((one) => one.masters.map(({ pid }) => pid)))]
-    const beneath = masters.length === 0 ? '' : `, beneath pid ${masters.join(', ')}`
+    const beneath = masters.length === 0 ? '' : `, beneath pid ${masters.map(({ pid }) => pid).join(', ')}`
     this.options.note('info', `LangFlow is served by pid ${pidsOf(workers)}${beneath}`)
   }
 
-  private lives(one: WatchedProcess): boolean {
+  private lives(one: ProcessIdentity): boolean {
     if (one.pid === this.options.child) return true
     try {
-      const stat = one.read()
-      return stat !== undefined && executes(stat)
+      const stat = readStat(one.pid)
+      return isSame(one, stat) && executes(stat)
     } catch {
       return true
     }

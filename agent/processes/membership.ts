@@ -36,11 +36,11 @@ function cameFromOutside(table: ProcessTable, stat: ProcessStat): boolean {
   return false
 }
 
-/** What earlier scans learnt. It outlives the evidence: an environment can be cleared, a parent can end. */
+/** What earlier scans learnt, which outlives the evidence: start times, by the pid of each member and the id of each session. */
 export interface Known {
-  /** Start time of each member of the last scan, by pid. */
+  /** Those of the last scan. */
   readonly members: ReadonlyMap<number, string>
-  /** Start time of the leader of each session that a member made, by session id. */
+  /** Sessions that a member made, with the start time of their leader. */
   readonly sessions: ReadonlyMap<number, string>
 }
 
@@ -68,23 +68,22 @@ export function findMembers(
   self: number,
 ): { members: Map<number, ProcessStat>; known: Known } {
   const excluded = ancestry(table, self)
-  const sessions = new Map([...known.sessions].filter(([id, start]) => isStillTheirs(table, id, start)))
+  // The kernel gives a pid to nobody else while a session has it as its id: a live leader is the one that was seen, or proof
+  // that the old session is empty.
+  const sessions = new Map(
+    [...known.sessions].filter(([id, start]) => (table.get(id)?.startTime ?? start) === start),
+  )
+  const candidates = [...table.values()].filter(({ pid }) => !excluded.has(pid))
+  const children = Map.groupBy(candidates, ({ ppid }) => ppid)
   const members = new Map<number, ProcessStat>()
-  const children = new Map<number, ProcessStat[]>()
-  for (const stat of table.values()) {
-    if (excluded.has(stat.pid)) continue
-    const siblings = children.get(stat.ppid)
-    if (siblings) siblings.push(stat)
-    else children.set(stat.ppid, [stat])
-    if (isKnownMember(known, stat) || sessions.has(stat.session) || marked.has(stat.pid)) {
+  for (const stat of candidates)
+    if (isKnownMember(known, stat) || sessions.has(stat.session) || marked.has(stat.pid))
       members.set(stat.pid, stat)
-    }
-  }
   // A Map's iterator also visits what is added meanwhile: this goes down to the leaves.
-  for (const [pid, parent] of members) {
+  // Scans are not atomic: the parent's pid may already be another process's.
+  for (const [pid, parent] of members)
     for (const child of children.get(pid) ?? [])
-      if (!startedBefore(child, parent)) members.set(child.pid, child)
-  }
+      if (Number(child.startTime) >= Number(parent.startTime)) members.set(child.pid, child)
   return { members, known: remember(members, sessions) }
 }
 
@@ -103,20 +102,6 @@ function remember(members: ReadonlyMap<number, ProcessStat>, sessions: ReadonlyM
     if (start !== undefined) made.set(stat.session, start)
   }
   return { members: starts, sessions: made }
-}
-
-/**
- * The kernel gives a pid to nobody else while a session has it as its id, so that a live leader is either the one
- * that was seen or proof that the old session is empty.
- */
-function isStillTheirs(table: ProcessTable, session: number, leaderStart: string): boolean {
-  const leader = table.get(session)
-  return leader === undefined || leader.startTime === leaderStart
-}
-
-/** Scans are not atomic: a parent's pid may already be another process's. */
-function startedBefore(child: ProcessStat, parent: ProcessStat): boolean {
-  return Number(child.startTime) < Number(parent.startTime)
 }
 
 function ancestry(table: ProcessTable, self: number): Set<number> {

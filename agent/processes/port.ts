@@ -57,13 +57,11 @@ function linkOf(path: string): string {
 
 /** Only EADDRINUSE is about the port; other errors are about us, e.g. no IPv6 here, or a port below 1024. */
 export function canListen(port: number, host: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const server = createServer()
-    server.once('error', (error: NodeJS.ErrnoException) => resolve(error.code !== 'EADDRINUSE'))
-    server.listen({ port, host, exclusive: true, ipv6Only: host.includes(':') }, () =>
-      server.close(() => resolve(true)),
-    )
-  })
+  const { promise, resolve } = Promise.withResolvers<boolean>()
+  const server = createServer().listen({ port, host, exclusive: true, ipv6Only: host.includes(':') })
+  server.once('error', ({ code }: NodeJS.ErrnoException) => resolve(code !== 'EADDRINUSE'))
+  server.once('listening', () => server.close(() => resolve(true)))
+  return promise
 }
 
 /** One TCP socket of this network namespace. */
@@ -93,19 +91,12 @@ export function readSockets(): Socket[] | undefined {
 
 /** Parses /proc/net/tcp or tcp6: a heading, then one socket a line, addresses and ports in hexadecimal. */
 export function parseSockets(text: string): Socket[] {
-  const sockets: Socket[] = []
-  for (const line of text.split('\n').slice(1)) {
-    const fields = line.trim().split(/\s+/, 10)
-    if (fields.length < 10) continue
-    const port = fields[1]!.slice(fields[1]!.lastIndexOf(':') + 1)
-    sockets.push({
-      localPort: Number.parseInt(port, 16),
-      ends: `${fields[1]} ${fields[2]}`,
-      state: fields[3]!,
-      inode: fields[9]!,
-    })
-  }
-  return sockets
+  return text.split('\n').flatMap((line) => {
+    const [, local = '', remote, state, , , , , , inode] = line.trim().split(/\s+/, 10)
+    const [, port] = /:([0-9A-F]+)$/.exec(local) ?? []
+    if (port === undefined || state === undefined || inode === undefined) return []
+    return { localPort: Number.parseInt(port, 16), ends: `${local} ${remote}`, state, inode }
+  })
 }
 
 /** The IP address in one of the `ends` of a socket, e.g. `0100007F:1F90`: words of 4 bytes, each as the machine stores it. */
@@ -115,11 +106,10 @@ export function addressOf(end: string): string {
     const stored = [...Buffer.from(word, 'hex')]
     return endianness() === 'LE' ? stored.reverse() : stored
   })
-  const ipv4 = bytes.slice(-4).join('.')
-  if (bytes.length <= 4) return ipv4
-  const isMapped = bytes.slice(0, 10).every((byte) => byte === 0) && bytes[10] === 255 && bytes[11] === 255
-  if (isMapped) return ipv4
-  const address = Buffer.from(bytes).toString('hex').match(/.{4}/g)?.join(':') ?? ''
+  const hex = Buffer.from(bytes).toString('hex')
+  // One of IPv4, or of IPv4 behind an IPv6 socket.
+  if (/^(0{20}ffff)?.{8}$/.test(hex)) return bytes.slice(-4).join('.')
+  const address = hex.match(/.{4}/g)?.join(':') ?? ''
   return new SocketAddress({ address, family: 'ipv6' }).address
 }
 

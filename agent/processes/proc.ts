@@ -19,13 +19,12 @@ export interface ProcessStat {
 /** Names a process for good. */
 export type ProcessIdentity = Pick<ProcessStat, 'pid' | 'startTime'>
 
+export type ProcessTable = ReadonlyMap<number, ProcessStat>
+
 /** Each takes 0.1-1 ms. On a busy machine two or three do. */
 const MAX_ROUNDS = 200
 
-export type ProcessTable = ReadonlyMap<number, ProcessStat>
-
-// Everything here reads synchronously, so that one buffer does: a scan costs 8 us a process instead of 18, and leaves
-// little garbage.
+// Everything here reads synchronously, so that one buffer does: a scan costs 8 us a process instead of 18.
 let scratch = Buffer.allocUnsafeSlow(32 * 1024)
 
 /** Reads a whole file to the start of `scratch`; tells its length, or why there is none. */
@@ -75,46 +74,9 @@ export function parseStat(line: string): ProcessStat | undefined {
   }
 }
 
-/** The process as it is now; `undefined` where there is none, or none that may be looked at. */
+/** As it is now; `undefined` where there is none, or none that may be looked at. */
 export function readStat(pid: number): ProcessStat | undefined {
   return parseStat(readStatLine(pid))
-}
-
-/** A process that is looked at often: kept open, its line costs a third. */
-export class WatchedProcess {
-  readonly pid: number
-  private readonly startTime: string
-  private fd: number | null = null
-
-  constructor({ pid, startTime }: ProcessIdentity) {
-    this.pid = pid
-    this.startTime = startTime
-    try {
-      this.fd = openSync(`/proc/${pid}/stat`, 'r')
-    } catch {
-      // It is opened for each look.
-    }
-  }
-
-  /** As it is now; `undefined`: it is gone. Throws where that cannot be told. */
-  read(): ProcessStat | undefined {
-    const stat = this.fd === null ? readStat(this.pid) : readOpenStat(this.fd)
-    return stat?.startTime === this.startTime ? stat : undefined
-  }
-
-  close(): void {
-    if (this.fd !== null) closeSync(this.fd)
-    this.fd = null
-  }
-}
-
-function readOpenStat(fd: number): ProcessStat | undefined {
-  try {
-    return parseStat(scratch.toString('latin1', 0, readSync(fd, scratch, 0, scratch.length, 0)))
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return undefined
-    throw error
-  }
 }
 
 /**
@@ -155,8 +117,8 @@ export function glanceAtProcesses(): ProcessStat[] {
 }
 
 /**
- * Whether a user process was executed with exactly this variable, given as `NAME=value\\0`. Also `no` where its
- * environment may not be read; `blank` where it has none for now: within execve(2), or its main thread has ended.
+ * Whether a user process was executed with exactly this variable, given as `NAME=value\\0`. `no` also where that may not be
+ * read; `blank`: it has no environment for now, within execve(2) or once its main thread has ended.
  */
 export function carries(pid: number, variable: Buffer): 'yes' | 'no' | 'blank' | 'gone' {
   const path = `/proc/${pid}/environ`
@@ -203,14 +165,13 @@ export function isDead(stat: ProcessStat): boolean {
   return 'ZXx'.includes(stat.state) && stat.threads <= 1
 }
 
-/** The pid and start time name the same process. */
-export function isSame(a: ProcessStat, b: ProcessStat | undefined): boolean {
+export function isSame<T extends ProcessIdentity>(a: ProcessIdentity, b: T | undefined): b is T {
   return b !== undefined && a.pid === b.pid && a.startTime === b.startTime
 }
 
 /**
- * How many dead children PID 1 has. Node reaps only what it has started itself: what lost its parent otherwise, since
- * tini was killed together with it, or came in from outside, stays in the process table for as long as PID 1 lives.
+ * How many dead children PID 1 has. Node reaps only what it has started itself: what lost its parent with tini, or came in
+ * from outside, stays in the process table for as long as PID 1 lives.
  */
 export function countUnreaped(): number {
   return [...readProcesses().values()].filter((stat) => stat.ppid === 1 && isDead(stat)).length

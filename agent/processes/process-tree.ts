@@ -1,10 +1,11 @@
 import { type Clock, pause, type Timer } from '../clock.ts'
-import { findAloneMembers, findMembers, isKnownMember, type Known, NOTHING_KNOWN } from './membership.ts'
+import { findAloneMembers, findMembers, isKnownMember, NOTHING_KNOWN } from './membership.ts'
 import {
   carries,
   isDead,
   isEnding,
   isKernelThread,
+  isSame,
   type ProcessIdentity,
   type ProcessStat,
   readProcesses,
@@ -12,7 +13,7 @@ import {
   threadStates,
 } from './proc.ts'
 import { killNamespace, type Scan, signalAll, signalGroup } from './signals.ts'
-import { DIRECT, exitOf, firstProcess, type Parentage, spawnCommand } from './spawn.ts'
+import { exitOf, firstProcess, NO_REAPER, type Reaper, spawnCommand } from './spawn.ts'
 
 /** One live process of the workload; a zombie is none. */
 export type LiveProcess = Pick<ProcessStat, 'pid' | 'startTime' | 'state' | 'comm'>
@@ -39,7 +40,6 @@ export interface ProcessTree {
     env: NodeJS.ProcessEnv,
     exited: (exit: Exit) => void,
   ): Promise<{ pid: number }>
-  /** Every live process of the set, now. */
   alive(): LiveProcess[]
   /** SIGTERM to the process group of the first process (and SIGCONT, so that a stopped one can act on it). */
   terminate(): void
@@ -65,7 +65,7 @@ export interface ProcessTreeOptions {
   readonly clock: Clock
   /** What `isAlone()` said when this process started. */
   readonly alone: boolean
-  readonly parentage?: Parentage
+  readonly reaper?: Reaper
   /** What waits beside the workload, and is no part of it for as long as it is to be kept. */
   readonly spare?: () => readonly ProcessIdentity[]
   /** How the command is started; by default from nothing. Resolves within the turn in which the child came to be. */
@@ -76,27 +76,27 @@ export interface ProcessTreeOptions {
 const FREEZE_WITHIN_MS = 250
 const LONGEST_STEP_MS = 16
 const WATCH_EVERY_MS = 1000
-/** An execve takes 0.1 ms between its old and its new environment; this many looks at it take more than 2 ms. */
-const BLANK_ROUNDS = 20
 /** The watch may use a 500th of a core, however many processes the machine has. */
 const WATCH_SHARE = 500
+/** An execve takes 0.1 ms between its old and its new environment; this many looks at it take more than 2 ms. */
+const BLANK_ROUNDS = 20
 
 /**
  * The workload as /proc shows it. Every method but `start` may be called before `start`: it then acts on what carries the
- * marker, that is on what an earlier launcher left behind. All of them throw (or reject) where /proc cannot be read; the
- * direct child's process group has had its signal by then.
+ * marker, that is on what an earlier launcher left behind. Where /proc cannot be read the direct child's process group has
+ * had its signal all the same.
  */
 export function createProcessTree({
   marker,
   clock,
   alone,
-  parentage = DIRECT,
+  reaper = NO_REAPER,
   spare = () => [],
   spawn = spawnCommand,
 }: ProcessTreeOptions): ProcessTree {
   const variable = Buffer.from(`${marker.name}=${marker.value}\0`)
-  let known: Known = NOTHING_KNOWN
-  let child: { pid: number; startTime: string; exited: boolean } | undefined
+  let known = NOTHING_KNOWN
+  let child: (ProcessIdentity & { exited: boolean }) | undefined
   let first: ProcessIdentity | undefined
   let watch: Timer | undefined
   let frozen = false
@@ -104,18 +104,13 @@ export function createProcessTree({
   const signalled = new Map<number, string>()
 
   function scan(): Scan {
-    const found = alone ? scanNamespace() : scanByEvidence()
-    for (const { pid, startTime } of spare())
-      if (found.members.get(pid)?.startTime === startTime) found.members.delete(pid)
+    const table = alone ? readProcesses() : null
+    const found = table === null ? scanByEvidence() : { table, members: findAloneMembers(table) }
+    for (const one of spare()) if (isSame(one, found.members.get(one.pid))) found.members.delete(one.pid)
     return found
   }
 
-  function scanNamespace() {
-    const table = readProcesses()
-    return { table, members: findAloneMembers(table) }
-  }
-
-  function scanByEvidence() {
+  function scanByEvidence(): Scan {
     const marked = new Set<number>()
     const blanks = new Map<number, number>()
     const table = readProcesses((stat) => {
@@ -129,9 +124,9 @@ export function createProcessTree({
       blanks.set(stat.pid, looks)
       return looks > BLANK_ROUNDS
     })
-    const found = findMembers(table, known, marked, process.pid)
-    known = found.known
-    return { table, members: found.members }
+    const { members, known: learnt } = findMembers(table, known, marked, process.pid)
+    known = learnt
+    return { table, members }
   }
 
   function living(found: Scan): ProcessStat[] {
@@ -140,8 +135,7 @@ export function createProcessTree({
 
   /**
    * Without a PID namespace, a process that clears its environment is known only from having been seen beneath its
-   * parent. Looking once a second finds all but those that daemonise within that second, at 1.5 ms for 100
-   * processes: 0.15 % of a core. Where a scan takes longer, it happens less often.
+   * parent. Looking once a second finds all but those that daemonise within that second, at 1.5 ms for 100 processes.
    */
   function keepWatch(): void {
     watch?.cancel()
@@ -160,10 +154,7 @@ export function createProcessTree({
     watch = clock.after(WATCH_EVERY_MS, look)
   }
 
-  /**
-   * Needs no /proc, and is safe: as long as the child was not reaped, its pid and group are its own. So are those of what it
-   * has forked, which it outlives.
-   */
+  /** Needs no /proc: until the child is reaped, its pid and group are its own, and those of what it has forked and outlives. */
   function signalChildGroup(signal: NodeJS.Signals): void {
     if (child === undefined || child.exited) return
     signalGroup(child.pid, signal)
@@ -181,25 +172,26 @@ export function createProcessTree({
 
   return {
     async start(command, env, exited) {
-      const started = await spawn(command, { ...env, [marker.name]: marker.value }, parentage)
+      const started = await spawn(command, { ...env, [marker.name]: marker.value }, reaper)
       const { pid } = started
       // It cannot have been reaped yet: the event loop has not turned since it came to be.
-      const mine = { pid, startTime: readStat(pid)?.startTime ?? '', exited: false }
+      const startTime = readStat(pid)?.startTime ?? ''
+      const mine = { pid, startTime, exited: false }
       child = mine
       started.once('exit', (code, signal) => {
         mine.exited = true
-        exited(exitOf(code, signal, parentage))
+        exited(exitOf(code, signal, reaper))
       })
       // A later failure to deliver a signal is no news; without a listener it would end the launcher.
       started.on('error', () => {})
       if (!alone) {
         known = {
-          members: new Map(known.members).set(pid, mine.startTime),
-          sessions: new Map(known.sessions).set(pid, mine.startTime),
+          members: new Map(known.members).set(pid, startTime),
+          sessions: new Map(known.sessions).set(pid, startTime),
         }
         keepWatch()
       }
-      first = (await firstProcess(started, parentage, clock)) ?? undefined
+      first = (await firstProcess(started, reaper, clock)) ?? undefined
       return { pid: first?.pid ?? pid }
     },
 
@@ -215,7 +207,7 @@ export function createProcessTree({
       }
       const targets = living(found)
       const started = first ?? child
-      const leader = targets.find((stat) => stat.pid === started?.pid && stat.startTime === started.startTime)
+      const leader = targets.find((stat) => isSame(stat, started))
       // Without its parent nobody would pass the signal on: each has to be told.
       const led = targets.filter((stat) => stat === leader || stat.pgrp === leader?.pid)
       signalAll(leader ? led : targets, found, 'SIGTERM')
@@ -270,10 +262,7 @@ export function createProcessTree({
   }
 }
 
-/**
- * SIGKILL to everything that carries the marker, and to its descendants, until a scan finds nothing alive, for at
- * most `withinMs`. For what a dead launcher left behind. Returns what still lives; rejects where /proc is unreadable.
- */
+/** `kill` of what a dead launcher left behind. */
 export function killMarked(marker: Marker, withinMs: number, clock: Clock): Promise<LiveProcess[]> {
   return createProcessTree({ marker, clock, alone: false }).kill(withinMs)
 }

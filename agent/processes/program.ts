@@ -4,22 +4,23 @@ import { delimiter, join } from 'node:path'
 /** Throws one sentence where there is none. */
 export function findProgram(program: string, env: NodeJS.ProcessEnv): string {
   if (program.includes('/')) return program
-  const places = (env.PATH ?? '').split(delimiter).map((directory) => join(directory, program))
-  const found = places.find((file) => errorOf(file) === null)
+  const found = placesOf(program, env.PATH ?? '').find((file) => errorOf(file) === null)
   if (found === undefined) throw new Error(`there is no "${program}" in PATH`)
   return found
 }
 
 /** Throws what execve(2) would answer, as far as that can be foretold. */
 export function checkProgram(file: string, env: NodeJS.ProcessEnv): void {
-  const places = file.includes('/')
-    ? [file]
-    : (env.PATH ?? '/bin:/usr/bin').split(delimiter).map((directory) => join(directory || '.', file))
+  const places = file.includes('/') ? [file] : placesOf(file, env.PATH ?? '/bin:/usr/bin')
   const answers = places.map(errorOf)
   const program = places[answers.indexOf(null)]
   if (program === undefined) throw withCode(answers.find((code) => code !== 'ENOENT') ?? 'ENOENT')
   const interpreter = shebangOf(program)
   if (interpreter !== undefined && !existsSync(interpreter)) throw withCode('ENOENT')
+}
+
+function placesOf(program: string, path: string): string[] {
+  return path.split(delimiter).map((directory) => join(directory, program))
 }
 
 /** The code of the error that an attempt to execute the file ends with; `null`: it can be executed. */
@@ -45,11 +46,9 @@ function shebangOf(file: string): string | undefined {
   }
 }
 
-const HEAD_BYTES = 1024
-
-/** Its first bytes, as text. */
+/** The first 1,024 bytes of a file, as text. */
 export function headOf(file: string): string {
-  const head = Buffer.alloc(HEAD_BYTES)
+  const head = Buffer.alloc(1024)
   const fd = openSync(file, 'r')
   try {
     return head.toString('utf8', 0, readSync(fd, head))

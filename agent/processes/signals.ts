@@ -3,7 +3,7 @@ import { isSame, type ProcessIdentity, type ProcessStat, type ProcessTable, read
 /** One look at /proc, and who of it belongs to the workload. */
 export interface Scan {
   readonly table: ProcessTable
-  readonly members: ReadonlyMap<number, ProcessStat>
+  readonly members: Map<number, ProcessStat>
 }
 
 /**
@@ -22,7 +22,7 @@ export function signalAll(
   for (const target of targets) {
     if (done.has(target.pgrp)) continue
     const now = readStat(target.pid)
-    if (!now || !isSame(target, now)) continue
+    if (!isSame(target, now)) continue
     // While this one is in its group, the group's number can be nobody else's.
     if (now.pgrp > 1 && now.pgrp === target.pgrp && !shared.has(now.pgrp)) {
       done.add(now.pgrp)
@@ -35,7 +35,7 @@ export function signalAll(
 
 /** Signals this one process, as long as it is still the same. */
 export function signalSame(one: ProcessIdentity, signal: NodeJS.Signals): void {
-  if (readStat(one.pid)?.startTime === one.startTime) send(one.pid, signal)
+  if (isSame(one, readStat(one.pid))) send(one.pid, signal)
 }
 
 /** Signals a process group whose number is certain to be the workload's own. */
@@ -45,17 +45,10 @@ export function signalGroup(pgrp: number, signal: NodeJS.Signals): void {
 
 /**
  * SIGKILL to everything in the namespace but the caller (kill(2)), in one step that no fork escapes, and without /proc.
- * Looks again before it fires, because from anywhere else this would end a whole login session.
+ * From anywhere but PID 1 this would end a whole login session.
  */
 export function killNamespace(): void {
-  if (process.pid !== 1) return
-  try {
-    process.kill(-1, 'SIGKILL')
-  } catch (error) {
-    // ESRCH: nobody else is left. EPERM: only processes of other users are.
-    const { code } = error as NodeJS.ErrnoException
-    if (code !== 'ESRCH' && code !== 'EPERM') throw error
-  }
+  if (process.pid === 1) send(-1, 'SIGKILL')
 }
 
 function send(target: number, signal: NodeJS.Signals): void {

@@ -6,22 +6,17 @@ import { glanceAtProcesses, type ProcessIdentity, readStat } from './proc.ts'
 import type { Exit } from './process-tree.ts'
 import { checkProgram } from './program.ts'
 
-/** How processes of the workload come to life. */
-export interface Parentage {
-  /**
-   * The command that they are started below, up to its `--`: tini, as a subreaper, which reaps what they leave. Empty: they
-   * are started directly, where somebody else does that.
-   */
-  readonly reaper: readonly string[]
+/** tini, as a subreaper: processes of the workload are started below it, and it reaps what they leave. */
+export interface Reaper {
+  /** Its command line, up to its `--`. Empty: processes are started directly, where somebody else reaps. */
+  readonly command: readonly string[]
   /** One sentence for the log. */
   readonly warn: (sentence: string) => void
 }
 
-export const DIRECT: Parentage = { reaper: [], warn: () => {} }
+export const NO_REAPER: Reaper = { command: [], warn: () => {} }
 
 export type Started = ChildProcess & { readonly pid: number }
-
-const OUTPUT_ONLY: StdioOptions = ['ignore', 'inherit', 'inherit']
 
 /**
  * Executes the command in a session of its own, without stdin, its output passed through. Resolves before the event loop turns
@@ -30,14 +25,14 @@ const OUTPUT_ONLY: StdioOptions = ['ignore', 'inherit', 'inherit']
 export async function spawnCommand(
   command: readonly string[],
   env: NodeJS.ProcessEnv,
-  { reaper }: Pick<Parentage, 'reaper'> = DIRECT,
+  reaper = NO_REAPER,
 ): Promise<Started> {
   const [file = ''] = command
   if (file === '') throw new Error('cannot start the workload: give a command after "--"')
   try {
     // A reaper that cannot execute it would only say so in its output.
-    if (reaper.length > 0) checkProgram(file, env)
-    const child = spawnBelow({ reaper }, command, env)
+    if (reaper.command.length > 0) checkProgram(file, env)
+    const child = spawnBelow(reaper, command, env)
     if (child.pid !== undefined) return child as Started
     return await new Promise((_, reject) => child.once('error', reject))
   } catch (error) {
@@ -49,12 +44,12 @@ export async function spawnCommand(
 
 /** Of one that could not be started the pid is `undefined`, and it emits an error. */
 export function spawnBelow(
-  { reaper }: Pick<Parentage, 'reaper'>,
+  reaper: Reaper,
   command: readonly string[],
   env: NodeJS.ProcessEnv,
-  stdio = OUTPUT_ONLY,
+  stdio: StdioOptions = ['ignore', 'inherit', 'inherit'],
 ): ChildProcess {
-  const [file = '', ...args] = [...reaper, ...command]
+  const [file = '', ...args] = [...reaper.command, ...command]
   return spawn(file, args, { env, detached: true, stdio })
 }
 
@@ -64,12 +59,12 @@ export function spawnBelow(
  */
 export async function firstProcess(
   child: Started,
-  { reaper, warn }: Parentage,
+  { command, warn }: Reaper,
   clock: Clock,
 ): Promise<ProcessIdentity | null> {
   let problem = giveWay(child.pid)
   for (;;) {
-    const first = reaper.length === 0 ? readStat(child.pid) : eldestOf(child.pid)
+    const first = command.length === 0 ? readStat(child.pid) : eldestOf(child.pid)
     if (first !== undefined) {
       // Once more: the first time it may have been too early for what was being forked.
       problem ??= giveWay(child.pid)
@@ -77,12 +72,10 @@ export async function firstProcess(
       return first
     }
     if (child.exitCode !== null || child.signalCode !== null) return null
-    await pause(clock, FORK_CHECK_MS)
+    // tini forks within a millisecond of its start, where it gets the CPU.
+    await pause(clock, 1)
   }
 }
-
-/** tini forks within a millisecond of its start, where it gets the CPU. */
-const FORK_CHECK_MS = 1
 
 function eldestOf(parent: number) {
   const born = (stat: { startTime: string }) => Number(stat.startTime)
@@ -92,39 +85,37 @@ function eldestOf(parent: number) {
 }
 
 /** How a command ended, from how its reaper did. `unreaped`: that one was killed itself, and left its processes to PID 1. */
-export function exitOf(code: number | null, signal: NodeJS.Signals | null, { reaper }: Parentage): Exit {
-  if (reaper.length === 0) return { code, signal }
+export function exitOf(code: number | null, signal: NodeJS.Signals | null, { command }: Reaper): Exit {
+  if (command.length === 0) return { code, signal }
   if (signal !== null) return { code, signal, unreaped: true }
   // It ends as a shell would.
   const [name] = Object.entries(constants.signals).find(([, number]) => code === 128 + number) ?? []
   return name === undefined ? { code, signal } : { code: null, signal: name as NodeJS.Signals }
 }
 
-function reasonOf(error: NodeJS.ErrnoException, file: string): string {
-  switch (error.code) {
-    case 'ENOENT':
-    case 'ENOTDIR':
-      if (!file.includes('/')) return 'no such command in PATH'
-      return existsSync(file) ? 'the interpreter that its first line names does not exist' : 'no such file'
-    case 'EACCES':
-      // A search that met a directory it may not read ends like this, too.
-      if (!file.includes('/')) return 'no such command in PATH that this user may execute'
-      return 'it is not an executable file, or this user may not execute it'
-    case 'ENOEXEC':
-      return 'it is no program for this machine, nor a script with a "#!" line'
-    case 'E2BIG':
-      return 'its arguments and environment are too long; shorten them'
-    case 'EAGAIN':
-    case 'ENOMEM':
-      return 'too many processes or too little memory; raise the pod’s limits'
-    default:
-      return error.message
+function reasonOf({ code = '', message }: NodeJS.ErrnoException, file: string): string {
+  const isPath = file.includes('/')
+  // A search that met a directory it may not read ends with EACCES, too.
+  const forbidden = isPath
+    ? 'it is not an executable file, or this user may not execute it'
+    : 'no such command in PATH that this user may execute'
+  const existing = 'the interpreter that its first line names does not exist'
+  const missing = isPath ? (existsSync(file) ? existing : 'no such file') : 'no such command in PATH'
+  const tooMuch = 'too many processes or too little memory; raise the pod’s limits'
+  const reasons: Record<string, string> = {
+    ENOENT: missing,
+    ENOTDIR: missing,
+    EACCES: forbidden,
+    ENOEXEC: 'it is no program for this machine, nor a script with a "#!" line',
+    E2BIG: 'its arguments and environment are too long; shorten them',
+    EAGAIN: tooMuch,
+    ENOMEM: tooMuch,
   }
+  return reasons[code] ?? message
 }
 
-/** By how much the kernel takes them for killing first, in thousandths of the memory that there is. */
+/** By how much the kernel takes them for killing first, in thousandths of the memory that there is: of 1,000 at most. */
 const OOM_SCORE = 100
-const MOST_OOM_SCORE = 1000
 /** By how much their nice value is higher. */
 const NICE = 5
 
@@ -134,34 +125,34 @@ const NICE = 5
  * by looking until a look finds nobody new. Returns why one of them could not be made to; `null`: all do.
  */
 export function giveWay(root: number): string | null {
+  const niceness = Math.min(constants.priority.PRIORITY_LOW, getPriority() + NICE)
   let problem: string | null = null
   const attempt = (act: () => void) => {
     try {
       act()
     } catch (error) {
-      if (!hasEnded(error as NodeJS.ErrnoException)) problem ??= (error as Error).message
+      const { errno, message } = error as NodeJS.ErrnoException
+      const hasEnded = errno === -constants.errno.ENOENT || errno === -constants.errno.ESRCH
+      if (!hasEnded) problem ??= message
     }
   }
   const told = new Set<number>()
   for (let fresh = [root]; fresh.length > 0; fresh = descendants(root).filter((pid) => !told.has(pid))) {
     for (const pid of fresh) {
       told.add(pid)
-      attempt(() => writeFileSync(`/proc/${pid}/oom_score_adj`, String(oomScore())))
+      attempt(() => writeFileSync(`/proc/${pid}/oom_score_adj`, oomScore()))
       // Linux counts it for each thread.
       attempt(() => {
-        for (const thread of readdirSync(`/proc/${pid}/task`)) setPriority(Number(thread), niceness())
+        for (const thread of readdirSync(`/proc/${pid}/task`)) setPriority(Number(thread), niceness)
       })
     }
   }
   return problem
 }
 
-function oomScore(): number {
-  return Math.min(MOST_OOM_SCORE, Number(readFileSync('/proc/self/oom_score_adj', 'latin1')) + OOM_SCORE)
-}
-
-function niceness(): number {
-  return Math.min(constants.priority.PRIORITY_LOW, getPriority() + NICE)
+function oomScore(): string {
+  const own = Number(readFileSync('/proc/self/oom_score_adj', 'latin1'))
+  return String(Math.min(1000, own + OOM_SCORE))
 }
 
 function descendants(root: number): number[] {
@@ -170,8 +161,4 @@ function descendants(root: number): number[] {
   for (const pid of found)
     for (const child of children.get(pid) ?? []) if (!found.includes(child.pid)) found.push(child.pid)
   return found
-}
-
-function hasEnded({ errno }: NodeJS.ErrnoException): boolean {
-  return errno === -constants.errno.ENOENT || errno === -constants.errno.ESRCH
 }

@@ -59,7 +59,7 @@ async function warm(
     command,
     environment: () => environment,
     clock: systemClock,
-    parentage: { reaper, warn: () => {} },
+    reaper: { command: reaper, warn: () => {} },
     startTimeoutMs: SERVES_WITHIN_MS,
     changed: () => {},
   })

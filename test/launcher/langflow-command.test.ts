@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { describe, type TestContext, test } from 'node:test'
 import { coldStart, readLangflowCommand } from '../../agent/launcher/langflow-command.ts'
+import { writeFiles } from './fixtures/write-files.ts'
 
 function temporaryDirectory(t: TestContext): string {
   const dir = mkdtempSync(join(tmpdir(), 'command-'))
@@ -16,11 +17,9 @@ function temporaryDirectory(t: TestContext): string {
 
 /** A directory in PATH with a `langflow` of these first lines. */
 function installed(t: TestContext, head: string) {
-  const bin = join(temporaryDirectory(t), 'bin')
-  mkdirSync(bin)
+  const bin = temporaryDirectory(t)
+  writeFiles(bin, { langflow: `${head}\nimport sys\n` })
   const script = join(bin, 'langflow')
-  writeFileSync(script, `${head}\nimport sys\n`)
-  chmodSync(script, 0o755)
   const env = { PATH: `/nowhere:${bin}`, PORT: '7870', NOTE: 'two words' }
   return { bin, script, read: (...command: string[]) => readLangflowCommand(command, env, '/work') }
 }
@@ -50,10 +49,8 @@ describe('the command of LangFlow', () => {
 
   test('finds an interpreter that "env" is to find', (t) => {
     const { bin, read } = installed(t, '#!/usr/bin/env python3')
-    const python = join(bin, 'python3')
-    writeFileSync(python, '')
-    chmodSync(python, 0o755)
-    assert.deepEqual(read('langflow', 'run').interpreter, [python])
+    writeFiles(bin, { python3: '' })
+    assert.deepEqual(read('langflow', 'run').interpreter, [join(bin, 'python3')])
   })
 
   test('is read from "python -m langflow run"', (t) => {
@@ -179,19 +176,16 @@ def main():
 async function serving(t: TestContext, kind: string, form: 'script' | 'module' = 'script') {
   const dir = temporaryDirectory(t)
   const modules = join(dir, 'modules')
-  for (const [path, text] of [
-    ['uvicorn/__init__.py', ''],
-    ['uvicorn/server.py', UVICORN],
-    ['langflow/__init__.py', ''],
-    ['langflow/langflow_launcher.py', LANGFLOW],
-    ['langflow/__main__.py', 'from langflow.langflow_launcher import main\nmain()\n'],
-  ] as const) {
-    mkdirSync(join(modules, path, '..'), { recursive: true })
-    writeFileSync(join(modules, path), text)
-  }
+  const main = 'from langflow.langflow_launcher import main\nmain()\n'
+  writeFiles(dir, {
+    langflow: `#!/usr/bin/env python3\n${main}`,
+    'modules/uvicorn/__init__.py': '',
+    'modules/uvicorn/server.py': UVICORN,
+    'modules/langflow/__init__.py': '',
+    'modules/langflow/__main__.py': main,
+    'modules/langflow/langflow_launcher.py': LANGFLOW,
+  })
   const script = join(dir, 'langflow')
-  writeFileSync(script, '#!/usr/bin/env python3\nfrom langflow.langflow_launcher import main\nmain()\n')
-  chmodSync(script, 0o755)
   const command = form === 'script' ? [script, 'run', kind] : ['python3', '-m', 'langflow', 'run', kind]
   const env = { ...process.env, PYTHONPATH: modules, FROM: form === 'script' ? dir : process.cwd() }
   const start = coldStart(command, env)
@@ -216,21 +210,17 @@ describe('LangFlow, started beneath a script', { skip }, () => {
       assert.deepEqual(said, ['run gives-in True langflow.langflow_launcher'])
     })
 
-  test('goes on with a request after SIGTERM, and cancels it at a SIGINT, without skipping its own end', async (t) => {
-    const { said, child, hears } = await serving(t, 'gives-in')
-    await hears('SIGTERM')
-    await hears('SIGINT')
-    await once(child, 'close')
-    assert.deepEqual(said.slice(1), ['SIGTERM', 'SIGINT', 'cancelled', 'shut down'])
-  })
-
-  test('leaves behind what does not let itself be cancelled', async (t) => {
-    const { said, child, hears } = await serving(t, 'resists')
-    await hears('SIGTERM')
-    await hears('SIGINT')
-    await once(child, 'close')
-    assert.deepEqual(said.slice(1), ['SIGTERM', 'SIGINT', 'cancelled', 'aborted', 'shut down'])
-  })
+  for (const [title, kind, ends] of [
+    ['cancels a request at a SIGINT after SIGTERM, without skipping its own end', 'gives-in', ['shut down']],
+    ['leaves behind what does not let itself be cancelled', 'resists', ['aborted', 'shut down']],
+  ] as const)
+    test(title, async (t) => {
+      const { said, child, hears } = await serving(t, kind)
+      await hears('SIGTERM')
+      await hears('SIGINT')
+      await once(child, 'close')
+      assert.deepEqual(said.slice(1), ['SIGTERM', 'SIGINT', 'cancelled', ...ends])
+    })
 
   test('takes a SIGINT alone as uvicorn does', async (t) => {
     const { said, hears } = await serving(t, 'gives-in')

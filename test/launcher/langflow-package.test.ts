@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { langflowVersion } from '../../agent/launcher/langflow-package.ts'
+import { writeFiles } from './fixtures/write-files.ts'
 
 /** Below one directory of its own: a Python of the machine, and a virtual environment with a `langflow`. */
 class Machine {
@@ -21,18 +22,14 @@ class Machine {
   }
 
   program(path: string, text: string): string {
-    const file = join(this.dir, path)
-    mkdirSync(dirname(file), { recursive: true })
-    writeFileSync(file, text)
-    chmodSync(file, 0o755)
-    return file
+    writeFiles(this.dir, { [path]: text })
+    return join(this.dir, path)
   }
 
   /** A package's metadata in a directory of packages. */
   install(site: string, name: string, version: string): void {
-    const info = join(this.dir, site, `${name}-${version}.dist-info`)
-    mkdirSync(info, { recursive: true })
-    writeFileSync(join(info, 'METADATA'), `Metadata-Version: 2.4\nName: ${name}\nVersion: ${version}\n\nText`)
+    const metadata = `Metadata-Version: 2.4\nName: ${name}\nVersion: ${version}\n\nText`
+    writeFiles(this.dir, { [`${site}/${name}-${version}.dist-info/METADATA`]: metadata })
   }
 
   version(command = [join(this.venv, 'bin/langflow'), 'run'], env: NodeJS.ProcessEnv = {}): string | null {

@@ -2,11 +2,11 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { later } from '../../agent/clock.ts'
 import { Launcher } from '../../agent/launcher/launcher.ts'
+import type { Standby } from '../../agent/launcher/standby/kept-standby.ts'
 import {
   COLD,
   CUT_OFF_MS,
   type Loss,
-  type Standby,
   type WorkloadCause,
   type WorkloadState,
 } from '../../agent/link/messages.ts'
@@ -16,7 +16,9 @@ import { FakeTree } from './fake-tree.ts'
 const DOUBT_MS = 10_000
 const KILL_MS = 14_000
 const TAKEN = 'port 7860 is already taken by "nginx" (pid 7)'
-const UNREADABLE = '/proc cannot be read'
+const unreadable = (): never => {
+  throw new Error('/proc cannot be read')
+}
 
 interface Granted {
   readonly epoch?: number
@@ -34,6 +36,8 @@ class Bench {
   /** How often it was looked whether those that serve have ended. */
   finished = 0
   standby: Standby | null = null
+  /** What the standby was told. */
+  readonly calls: string[] = []
   /** It can be told to cut off what it does. */
   hears = true
   readonly launcher = new Launcher(
@@ -50,13 +54,16 @@ class Bench {
         },
         finish: () => void this.finished++,
         cutOff: () => this.tree.calls.push('cut off') > 0 && this.hears,
-        close: () => {},
       }),
       standby: () => this.standby,
       environment: () => ({}),
     },
     (_, cause) => this.causes.push(cause),
   )
+
+  constructor(tree: Partial<FakeTree> = {}) {
+    Object.assign(this.tree, tree)
+  }
 
   get view() {
     return this.launcher.view()
@@ -113,6 +120,26 @@ class Bench {
     await this.clock.pass(1)
     assert.equal(this.state, after, `after ${ms} ms`)
   }
+}
+
+/** It is ready at once where it is to be prepared later. */
+function fakeStandby(calls: string[], used: Promise<void> = Promise.resolve()) {
+  const standby = {
+    view: COLD,
+    prepare(afterMs = 0) {
+      calls.push(`prepare after ${afterMs} ms`)
+      if (afterMs > 0) standby.view = { ...COLD, mode: 'warm', state: 'ready' }
+    },
+    discard() {
+      calls.push('discard')
+      standby.view = COLD
+    },
+    use() {
+      calls.push('use')
+      return used
+    },
+  }
+  return standby
 }
 
 describe('a grant', () => {
@@ -218,8 +245,7 @@ describe('the deadman', () => {
   })
 
   test('with on-doubt=stop leaves the stop until the end of the grant, and fires once', async () => {
-    const b = await new Bench().started({ onDoubt: 'stop' })
-    b.tree.obeysTerm = false
+    const b = await new Bench({ obeysTerm: false }).started({ onDoubt: 'stop' })
     await b.becomes('stopping', DOUBT_MS, 'running')
     await b.clock.pass(KILL_MS - DOUBT_MS - 1)
     assert.deepEqual(b.tree.calls, ['start', 'terminate', 'cut off'])
@@ -229,8 +255,7 @@ describe('the deadman', () => {
   })
 
   test('kills what is still stopping when leadership comes into doubt', async () => {
-    const b = await new Bench().started()
-    b.tree.obeysTerm = false
+    const b = await new Bench({ obeysTerm: false }).started()
     await b.clock.pass(5_000)
     b.stop(30_000)
     await b.becomes('idle', DOUBT_MS - 5_000, 'stopping')
@@ -263,8 +288,7 @@ describe('the deadman', () => {
     })
 
   test('does not let a workload go on that is being stopped when the wall clock alone jumps ahead', async () => {
-    const b = await new Bench().started()
-    b.tree.obeysTerm = false
+    const b = await new Bench({ obeysTerm: false }).started()
     b.stop(30_000)
     b.clock.wallAhead += 3_600_000
     await b.clock.pass(400)
@@ -274,9 +298,7 @@ describe('the deadman', () => {
   for (const signal of ['freeze', 'thaw'] as const)
     test(`kills where it cannot be told what to ${signal}`, async () => {
       const b = await new Bench().started()
-      b.tree[signal] = () => {
-        throw new Error(UNREADABLE)
-      }
+      b.tree[signal] = unreadable
       await b.clock.pass(DOUBT_MS)
       if (signal === 'thaw') b.grant()
       await settled()
@@ -300,57 +322,35 @@ describe('a stop', () => {
   })
 
   test('reaches those whom the first process left without passing it on', async () => {
-    const b = await new Bench().started()
-    b.tree.obeysTerm = false
+    const b = await new Bench({ obeysTerm: false }).started()
     b.stop(3_000)
     b.tree.exited({ code: 0, signal: null })
     assert.deepEqual(b.tree.calls, ['start', 'terminate', 'terminate'])
   })
 
-  // When it was told to stop, after how long again and with which grace, whether it can be told to cut off what it does, and
-  // how long it lives from then on.
-  const GRACES: Record<
-    string,
-    { graceMs: number; again?: [afterMs: number, graceMs: number]; deaf?: true; leftMs: number }
-  > = {
-    'all its grace': { graceMs: 3_000, leftMs: 3_000 },
-    'all its grace, where it cannot cut anything off': { graceMs: 3_000, deaf: true, leftMs: 3_000 },
-    'what is left of it where it is told again with more': {
-      graceMs: 5_000,
-      again: [2_000, 30_000],
-      leftMs: 3_000,
-    },
-    'the shorter grace that it is told again': {
-      graceMs: 30_000,
-      again: [2_000, 5_000],
-      deaf: true,
-      leftMs: 5_000,
-    },
-    'what cutting off takes, where it is hurried': {
-      graceMs: 10_000,
-      again: [2_000, CUT_OFF_MS],
-      leftMs: CUT_OFF_MS,
-    },
-    'no more time where it is hurried, has had that much, and cannot cut anything off': {
-      graceMs: 10_000,
-      again: [2_000, CUT_OFF_MS],
-      deaf: true,
-      leftMs: 25,
-    },
-    'that much in all where it is hurried earlier': {
-      graceMs: 10_000,
-      again: [400, CUT_OFF_MS],
-      deaf: true,
-      leftMs: CUT_OFF_MS - 400,
-    },
+  // How long it lives where it is told to stop, and again after some time with another grace, and where it cannot be told to cut
+  // off what it does (deaf).
+  type Again = [afterMs: number, graceMs: number]
+  const GRACES: Record<string, [graceMs: number, again: Again | null, deaf: boolean, leftMs: number]> = {
+    'all its grace': [3_000, null, false, 3_000],
+    'all its grace, where it cannot cut anything off': [3_000, null, true, 3_000],
+    'what is left of it where it is told again with more': [5_000, [2_000, 30_000], false, 3_000],
+    'the shorter grace that it is told again': [30_000, [2_000, 5_000], true, 5_000],
+    'what cutting off takes, where it is hurried': [10_000, [2_000, CUT_OFF_MS], false, CUT_OFF_MS],
+    'no more time where it is hurried, has had that much, and is deaf': [
+      10_000,
+      [2_000, CUT_OFF_MS],
+      true,
+      25,
+    ],
+    'that much in all where it is hurried earlier': [10_000, [400, CUT_OFF_MS], true, CUT_OFF_MS - 400],
   }
-  for (const [name, { graceMs, again, deaf = false, leftMs }] of Object.entries(GRACES))
+  for (const [name, [graceMs, again, deaf, leftMs]] of Object.entries(GRACES))
     test(`leaves ${name}`, async () => {
-      const b = await new Bench().started()
-      b.tree.obeysTerm = false
+      const b = await new Bench({ obeysTerm: false }).started()
       b.hears = !deaf
       b.stop(graceMs)
-      if (again !== undefined) {
+      if (again !== null) {
         await b.clock.pass(again[0])
         b.stop(again[1])
       }
@@ -363,8 +363,7 @@ describe('a stop', () => {
     })
 
   test('has what is still being done cut off in time, and looks all along whether those that serve have ended', async () => {
-    const b = await new Bench().started()
-    b.tree.obeysTerm = false
+    const b = await new Bench({ obeysTerm: false }).started()
     b.stop(3_000)
     await b.clock.pass(1_900)
     assert.deepEqual(b.tree.calls, ['start', 'terminate'])
@@ -396,9 +395,7 @@ describe('a stop', () => {
 
   test('kills once its time is over where it cannot be told whom to tell to end', async () => {
     const b = await new Bench().started()
-    b.tree.terminate = () => {
-      throw new Error(UNREADABLE)
-    }
+    b.tree.terminate = unreadable
     b.stop(3_000)
     await b.becomes('idle', 3_000, 'stopping')
   })
@@ -450,12 +447,9 @@ describe('a kill', () => {
 
   test('has not succeeded where it cannot be told what lives', async () => {
     for (const method of ['kill', 'alive'] as const) {
-      const b = await new Bench().started()
-      b.tree.obeysTerm = false
+      const b = await new Bench({ obeysTerm: false }).started()
       const usual = b.tree[method]
-      b.tree[method] = () => {
-        throw new Error(UNREADABLE)
-      }
+      b.tree[method] = unreadable
       b.stop(1_000)
       await b.clock.pass(1_500)
       assert.notEqual(b.state, 'idle', method)
@@ -490,8 +484,7 @@ describe('those that serve', () => {
   })
 
   test('are not looked at while the workload ends, or after it', async () => {
-    const b = await new Bench().started()
-    b.tree.obeysTerm = false
+    const b = await new Bench({ obeysTerm: false }).started()
     b.stop(2_000)
     b.loss = loss
     await b.clock.pass(5_000)
@@ -569,12 +562,17 @@ describe('the workload', () => {
     assert.equal(b.tree.running, false)
   })
 
-  test('whose grant ended while it was being started is killed', async () => {
+  test('whose grant ended while it was being started is killed, and is nobody’s process afterwards', async () => {
     const b = new Bench()
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const start = b.tree.start.bind(b.tree)
+    b.tree.start = async (...args) => promise.then(() => start(...args))
     b.grant()
-    b.launcher.receive({ type: 'start', epoch: 1 })
+    await b.start()
     await b.kill()
-    assert.deepEqual([b.state, b.tree.running], ['idle', false])
+    resolve()
+    await settled()
+    assert.deepEqual([b.state, b.tree.running, b.view.pid], ['idle', false, null])
   })
 
   test('of an earlier launcher is killed before this one counts as idle; its own is left alone at a later meeting', async () => {
@@ -596,27 +594,21 @@ describe('a standby', () => {
   /** A start that waits for its standby. */
   async function waiting() {
     const b = new Bench()
-    const settling = Promise.withResolvers<void>()
-    const prepared: number[] = []
-    b.standby = {
-      view: COLD,
-      prepare: (afterMs = 0) => void prepared.push(afterMs),
-      discard: () => {},
-      use: () => settling.promise,
-    }
+    const { promise, resolve } = Promise.withResolvers<void>()
+    b.standby = fakeStandby(b.calls, promise)
     b.launcher.meet(7860, null, false)
     b.grant()
     await b.start()
-    return { b, prepared, settle: settling.resolve }
+    return { b, settle: resolve }
   }
 
   test('is prepared when a launcher meets its agent, and again after each term', async () => {
-    const { b, prepared, settle } = await waiting()
+    const { b, settle } = await waiting()
     settle()
     await b.clock.pass(0)
-    assert.deepEqual([b.kinds.at(-1), prepared], ['started', [0]])
+    assert.deepEqual([b.kinds.at(-1), b.calls], ['started', ['prepare after 0 ms', 'use']])
     await b.kill()
-    assert.deepEqual([b.state, prepared], ['idle', [0, 3_000]])
+    assert.deepEqual([b.state, b.calls.at(-1)], ['idle', 'prepare after 3000 ms'])
   })
 
   test('is waited for by a start, but not past the end of its grant', async () => {
@@ -641,16 +633,16 @@ describe('a standby', () => {
   })
 
   test('is waited for by a start that is over once it is killed, and idle only after that', async () => {
-    const { b, prepared, settle } = await waiting()
+    const { b, settle } = await waiting()
     b.tree.running = true
     b.tree.obeysKill = false
     await b.kill()
     settle()
     await b.clock.pass(100)
-    assert.deepEqual([b.state, prepared], ['unstoppable', [0]])
+    assert.deepEqual([b.state, b.calls], ['unstoppable', ['prepare after 0 ms', 'use']])
     b.tree.obeysKill = true
     await b.clock.pass(2_000)
-    assert.deepEqual([b.state, b.kinds.at(-1), prepared], ['idle', 'killed', [0, 3_000]])
+    assert.deepEqual([b.state, b.kinds.at(-1), b.calls.at(-1)], ['idle', 'killed', 'prepare after 3000 ms'])
     assert.ok(!b.kinds.includes('start_refused'))
   })
 })
@@ -659,19 +651,8 @@ describe('a spare', () => {
   /** A workload that serves, with a spare that is ready. */
   async function spared() {
     const b = new Bench()
-    const calls: string[] = []
-    const standby = {
-      view: COLD,
-      prepare: (afterMs = 0) => {
-        calls.push(`prepare after ${afterMs} ms`)
-        if (afterMs > 0) standby.view = { ...COLD, mode: 'warm', state: 'ready' }
-      },
-      discard: () => {
-        calls.push('discard')
-        standby.view = COLD
-      },
-      use: async () => void calls.push('use'),
-    }
+    const { calls } = b
+    const standby = fakeStandby(calls)
     b.standby = standby
     b.launcher.meet(7860, null, true)
     await b.started()

@@ -15,6 +15,7 @@ import { VirtualClock } from '../harness/virtual-clock.ts'
 import { until } from '../processes/fixtures/family.ts'
 
 const TREE = join(import.meta.dirname, 'fixtures', 'served-tree.mjs')
+const FORKED = join(import.meta.dirname, 'fixtures', 'forked-tree.py')
 const NEVER_MS = '3600000'
 
 interface Served {
@@ -179,46 +180,34 @@ test('of a single process, which listens on all addresses, the end is not told h
   assert.equal(served.serving.check(), null)
 })
 
-const FORKING = `
-import os, select, socket, sys, time
-listening = socket.create_server(('127.0.0.1', int(sys.argv[1])))
-if os.fork() > 0:
-    time.sleep(3600)
-poll = select.epoll()
-poll.register(listening, select.EPOLLIN)
-helper = os.fork()
-if helper == 0:
-    time.sleep(3600)
-while True:
-    poll.poll()
-    connection, _ = listening.accept()
-    connection.recv(65536)
-    body = b'{"worker": %d, "master": %d, "parent": 0}' % (os.getpid(), helper)
-    connection.sendall(b'HTTP/1.1 200 OK\\r\\nConnection: close\\r\\nContent-Length: %d\\r\\n\\r\\n%s' % (len(body), body))
-    connection.close()
-`
+const skip = spawnSync('python3', ['--version']).status !== 0 && 'there is no python3, which can fork'
 
-test('a helper that a worker forked is no worker, although it has the same files open', async (t) => {
-  if (spawnSync('python3', ['--version']).status !== 0)
-    return t.skip('python3, which can fork, is not installed')
-  await using served = await serve((port) => ['python3', '-c', FORKING, String(port)])
-  const { worker, master: helper } = await served.ask()
+test('a helper that a worker forked is no worker, although it has the same files open', {
+  skip,
+}, async () => {
+  await using served = await serve((port) => ['python3', FORKED, 'run', String(port), '/dev/null', 'helped'])
+  const living = () => served.tree.alive().map(({ pid }) => pid)
+  await until('a helper', () => served.tree.alive().filter(({ comm }) => comm === 'python3').length === 4)
+  const childOf = (parent: number) => living().find((pid) => readStat(pid)?.ppid === parent) as number
+  const master = childOf(served.child)
+  const worker = childOf(master)
+  const helper = childOf(worker)
   await served.search()
-  assert.deepEqual(served.notes, [`LangFlow is served by pid ${worker}, beneath pid ${served.child}`])
+  assert.deepEqual(served.notes, [
+    `LangFlow is served by pid ${worker}, beneath pid ${master}, ${served.child}`,
+  ])
   await end(worker)
-  assert.ok(served.tree.alive().some(({ pid }) => pid === helper))
+  assert.ok(living().includes(helper))
   assert.deepEqual(served.serving.check(), { role: 'worker', pids: [worker] })
 })
 
-describe('a workload that was told to end', {
-  skip: spawnSync('python3', ['--version']).status !== 0,
-}, () => {
+describe('a workload that was told to end', { skip }, () => {
   /** It serves. `program` is what the script is called. */
   async function serves(t: TestContext, program: string, wrap = (command: string[]) => command) {
     const dir = mkdtempSync(join(tmpdir(), 'ending-'))
     const file = join(dir, 'written')
     const script = join(dir, program)
-    copyFileSync(join(import.meta.dirname, 'fixtures', 'forked-tree.py'), script)
+    copyFileSync(FORKED, script)
     const served = await serve((port) => wrap(['python3', script, 'run', String(port), file]))
     t.after(async () => {
       await served[Symbol.asyncDispose]()

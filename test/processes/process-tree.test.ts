@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict'
-import { type ChildProcess, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { pause, systemClock } from '../../agent/clock.ts'
@@ -14,15 +13,10 @@ import {
   readProcesses,
   readStat,
 } from '../../agent/processes/proc.ts'
-import {
-  createProcessTree,
-  type Exit,
-  killMarked,
-  type LiveProcess,
-  type ProcessTree,
-} from '../../agent/processes/process-tree.ts'
+import { createProcessTree, type Exit, killMarked } from '../../agent/processes/process-tree.ts'
 import { signalAll } from '../../agent/processes/signals.ts'
-import { blocksSignals, spawnBlocked, TWO, touchOf } from './fixtures/bystanders.ts'
+import { blocksSignals, spawnBlocked, standBy, TWO, touchOf } from './fixtures/bystanders.ts'
+import { VARIABLE } from './fixtures/families.ts'
 import { describeFamily, kill, until } from './fixtures/family.ts'
 
 const KILL_MS = 20_000
@@ -30,18 +24,14 @@ const fixture = (name: string) => join(import.meta.dirname, 'fixtures', name)
 
 /** A tree whose marker no other test has; whatever is left of it is killed at the end. */
 function plant(spare: readonly ProcessIdentity[] = []) {
-  const marker = { name: 'LANGFLOW_LEADER_TREE', value: randomUUID() }
+  const marker = { name: VARIABLE, value: randomUUID() }
   const tree = createProcessTree({ marker, clock: systemClock, alone: false, spare: () => spare })
-  let tellExit: (exit: Exit) => void
-  const exited = new Promise<Exit>((resolve) => {
-    tellExit = resolve
-  })
+  const exited = Promise.withResolvers<Exit>()
   return {
     marker,
     tree,
-    exited,
-    start: async (command: readonly string[]) =>
-      (await tree.start(command, process.env, (exit) => tellExit(exit))).pid,
+    exited: exited.promise,
+    start: async (command: readonly string[]) => (await tree.start(command, process.env, exited.resolve)).pid,
     [Symbol.asyncDispose]: async () => void (await tree.kill(KILL_MS)),
   }
 }
@@ -52,21 +42,6 @@ function isAlive(pid: number): boolean {
 }
 
 const livingOf = (pids: readonly number[]) => pids.filter(isAlive)
-
-/** Processes that look like the workload's and are not: same command, same variable, but another value. */
-function bystanders() {
-  const env = { ...process.env, LANGFLOW_LEADER_TREE: 'another' }
-  const children: ChildProcess[] = [true, false].map((detached) =>
-    spawn('sleep', ['60'], { detached, env, stdio: 'ignore' }),
-  )
-  return {
-    living: () =>
-      children.filter((child) => child.exitCode === null && child.signalCode === null && isAlive(child.pid!)),
-    [Symbol.dispose]: () => {
-      for (const child of children) child.kill('SIGKILL')
-    },
-  }
-}
 
 test('a spare is no part of the workload, whatever becomes of that, for as long as it is to be kept', async () => {
   const spare: ProcessIdentity[] = []
@@ -105,16 +80,14 @@ test('a command runs with the marker in a session of its own, and its exit is to
 
 test('a command that cannot be started is one clear sentence', async () => {
   await using planted = plant()
-  const { start } = planted
-  await assert.rejects(
-    start(['no-such-command']),
-    /^Error: cannot start "no-such-command": no such command in PATH/,
-  )
-  await assert.rejects(start(['/no/such/file']), { message: 'cannot start "/no/such/file": no such file' })
-  await assert.rejects(start(['/']), {
-    message: 'cannot start "/": it is not an executable file, or this user may not execute it',
-  })
-  await assert.rejects(start([]), { message: 'cannot start the workload: give a command after "--"' })
+  const commands = {
+    'cannot start "no-such-command": no such command in PATH': ['no-such-command'],
+    'cannot start "/no/such/file": no such file': ['/no/such/file'],
+    'cannot start "/": it is not an executable file, or this user may not execute it': ['/'],
+    'cannot start the workload: give a command after "--"': [],
+  }
+  for (const [message, command] of Object.entries(commands))
+    await assert.rejects(planted.start(command), { message })
 })
 
 test('terminate ends what listens to SIGTERM, even when it is frozen', async () => {
@@ -140,28 +113,24 @@ test('terminate tells every process once their parent, who would have passed it 
   await until('no daemon', () => livingOf(pids).length === 0)
 })
 
-function answerOf(tree: ProcessTree): LiveProcess[] | string {
-  try {
-    return tree.alive()
-  } catch (error) {
-    return (error as Error).message
-  }
-}
-
 test('every look finds who starts the next one, in a session of its own, and ends, again and again', async () => {
-  using others = bystanders()
+  using others = await standBy(VARIABLE, ['another'])
   await using planted = plant()
   const pid = await planted.start(['sh', fixture('chain.sh'), '30000', 'setsid'])
-  await until('some links', () => {
-    const seen = answerOf(planted.tree)
-    return typeof seen !== 'string' && seen.some((live) => live.pid > pid + 20)
-  })
+  /** The pids of those that live; that it cannot be told, as on a busy machine, is an answer, too. */
+  const look = () => {
+    try {
+      return planted.tree.alive().map((live) => live.pid)
+    } catch {
+      return [0]
+    }
+  }
+  await until('some links', () => look().some((one) => one > pid + 20))
   // One is alive at any moment, and every scan has to see it, or a stop would be confirmed that never was.
-  // So does the answer that it cannot be told, which a busy machine may give.
-  for (let scan = 0; scan < 50; scan++) assert.notDeepEqual(answerOf(planted.tree), [])
+  for (let scan = 0; scan < 50; scan++) assert.notDeepEqual(look(), [])
   assert.deepEqual(await planted.tree.kill(KILL_MS), [])
   assert.deepEqual(planted.tree.alive(), [])
-  assert.equal(others.living().length, 2)
+  assert.deepEqual(others.touched(), [])
 })
 
 test('a freeze tells of a process that another hand has woken', async () => {
@@ -176,23 +145,19 @@ test('a freeze tells of a process that another hand has woken', async () => {
 
 test('a freeze tells of a thread that its tracer lets go on, although its process shows as stopped', async () => {
   await using planted = plant()
-  const dir = mkdtempSync(join(tmpdir(), 'traced-'))
+  const pid = await planted.start(['python3', fixture('traced-thread.py')])
+  const threads = () => readdirSync(`/proc/${pid}/task`)
+  await until('its second thread', () => threads().length === 2)
+  const tid = threads().find((thread) => Number(thread) !== pid) as string
+  const tracer = spawn('python3', [fixture('tracer.py'), tid], { stdio: ['ignore', 'pipe', 'inherit'] })
   try {
-    await planted.start(['python3', fixture('traced-thread.py'), join(dir, 'thread')])
-    await until('its second thread', () => existsSync(join(dir, 'thread')))
-    const tid = readFileSync(join(dir, 'thread'), 'utf8')
-    const tracer = spawn('python3', [fixture('tracer.py'), tid], { stdio: ['ignore', 'pipe', 'inherit'] })
-    try {
-      await once(tracer.stdout, 'data')
-      planted.tree.freeze()
-      await until('the main thread to stop', () => planted.tree.alive()[0]?.state === 'T')
-      assert.equal(planted.tree.freeze().awake, 1)
-    } finally {
-      tracer.kill('SIGKILL')
-      await once(tracer, 'exit')
-    }
+    await once(tracer.stdout, 'data')
+    planted.tree.freeze()
+    await until('the main thread to stop', () => planted.tree.alive()[0]?.state === 'T')
+    assert.equal(planted.tree.freeze().awake, 1)
   } finally {
-    rmSync(dir, { recursive: true })
+    tracer.kill('SIGKILL')
+    await once(tracer, 'exit')
   }
 })
 
@@ -216,7 +181,7 @@ test('nothing runs between freeze and thaw, and the same process goes on', async
 })
 
 test('what a dead launcher left behind is found by the marker alone', async () => {
-  using others = bystanders()
+  using others = await standBy(VARIABLE, ['another'])
   await using planted = plant()
   using family = describeFamily({ ignoresTerm: true, children: [{ start: 'daemon' }, { clearsEnv: true }] })
   await planted.start(family.command)
@@ -228,7 +193,7 @@ test('what a dead launcher left behind is found by the marker alone', async () =
   assert.equal(livingOf(pids).length, 3)
   assert.deepEqual(await killMarked(planted.marker, KILL_MS, systemClock), [])
   assert.deepEqual(livingOf(pids), [])
-  assert.equal(others.living().length, 2)
+  assert.deepEqual(others.touched(), [])
 })
 
 test('a group is signalled as one only where everybody in it belongs', async () => {

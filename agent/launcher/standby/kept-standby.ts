@@ -1,5 +1,5 @@
 import type { Clock, Timer } from '../../clock.ts'
-import { COLD, type Standby, type StandbyView } from '../../link/messages.ts'
+import { COLD, type StandbyView } from '../../link/messages.ts'
 
 /**
  * From when it was last ready, or has failed without that, until it is tried again; twice as long each time, since it costs a
@@ -10,8 +10,13 @@ const AGAIN_AT_MOST_MS = 15 * 60_000
 
 export const PREPARING: StandbyView = { ...COLD, mode: 'warm', state: 'preparing' }
 
-/** Keeps a standby: one that fails, also while it waits, is prepared again later. How it is prepared is each kind's own. */
-export abstract class KeptStandby implements Standby {
+export type Standby = Pick<KeptStandby, 'view' | 'prepare' | 'use' | 'discard'>
+
+/**
+ * The launcher's standby: kept while the workload does not run, or beside it as its spare, and used up by its start. One that
+ * fails, also while it waits, is prepared again later.
+ */
+export abstract class KeptStandby {
   protected readonly clock: Clock
   private readonly told: (view: StandbyView) => void
   private current = COLD
@@ -22,12 +27,11 @@ export abstract class KeptStandby implements Standby {
   /** It failed for a reason that trying again will not change. */
   protected unfit = false
   private failures = 0
-  /** Monotonic ms; `null`: it is not ready. */
+  /** Monotonic ms. */
   private readyAt: number | null = null
   private again: Timer | null = null
   private settling = Promise.withResolvers<void>()
 
-  /** @param told the view has changed */
   constructor(clock: Clock, told: (view: StandbyView) => void) {
     this.clock = clock
     this.told = told
@@ -46,6 +50,7 @@ export abstract class KeptStandby implements Standby {
     return this.again !== null && current.reason === null ? { ...current, mode: 'warm' } : current
   }
 
+  /** Begins to prepare one, unless there is one already. */
   prepare(afterMs = 0): void {
     if (this.keeping) return
     this.keeping = true
@@ -54,6 +59,7 @@ export abstract class KeptStandby implements Standby {
     else this.prepareNow()
   }
 
+  /** The workload is about to start: nothing more is prepared. Resolves once it is ready, or never will be. */
   async use(): Promise<void> {
     // Due soon, it is waited for all the same; what has failed is not.
     const isDue = this.again !== null && this.current.reason === null
@@ -63,6 +69,7 @@ export abstract class KeptStandby implements Standby {
     await this.settling.promise
   }
 
+  /** SIGKILL to what is kept, until it is to be prepared again. */
   discard(): void {
     this.rest()
     this.exists = false

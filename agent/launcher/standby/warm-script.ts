@@ -165,17 +165,18 @@ def warm_up():
     def asynchronously(work, *args):
         """In a thread of its own: the main one has no event loop before LangFlow makes it."""
         import asyncio
-        failures = []
-        def run():
-            try:
-                asyncio.run(work(*args))
-            except BaseException as error:
-                failures.append(error)
-        thread = threading.Thread(target=run)
-        thread.start()
-        thread.join()
-        if failures:
-            raise failures[0]
+        from concurrent.futures import ThreadPoolExecutor
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(lambda: asyncio.run(work(*args))).result()
+
+    def remembering(work, key):
+        known = {}
+        def remembered(*args):
+            at = key(*args)
+            if at not in known:
+                known[at] = work(*args)
+            return known[at]
+        return remembered
 
     def remember_missing():
         """Where a file of settings is looked for and there is none, none is opened."""
@@ -274,28 +275,20 @@ def warm_up():
         auth.write_secret_to_file = write_secret
 
     def request_health(application):
-        async def once():
-            async def receive():
-                return {"type": "http.request", "body": b"", "more_body": False}
-            async def send(message):
-                pass
-            await application({
-                "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": "GET",
-                "scheme": "http", "path": "/health", "raw_path": b"/health", "query_string": b"", "root_path": "",
-                "headers": [(b"host", b"localhost")], "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 1), "state": {},
-            }, receive, send)
-        asynchronously(once)
+        async def receive():
+            return {"type": "http.request", "body": b"", "more_body": False}
+        async def send(message):
+            pass
+        asynchronously(application, {
+            "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": "GET",
+            "scheme": "http", "path": "/health", "raw_path": b"/health", "query_string": b"", "root_path": "",
+            "headers": [(b"host", b"localhost")], "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 1), "state": {},
+        }, receive, send)
 
     def remember_package_files():
         """Which files the installed packages have: LangFlow looks through all of them for extensions."""
         from importlib.metadata import Distribution
-        files, known = Distribution.files, {}
-        def remembered(self):
-            path = str(self._path)
-            if path not in known:
-                known[path] = files.fget(self)
-            return known[path]
-        Distribution.files = property(remembered)
+        Distribution.files = property(remembering(Distribution.files.fget, lambda self: str(self._path)))
 
     def rehearse_components():
         """
@@ -324,15 +317,12 @@ def warm_up():
         import alembic.autogenerate.api, alembic.command, alembic.runtime.environment, alembic.util.pyfiles as pyfiles, langflow
         from alembic.config import Config
         from alembic.script import ScriptDirectory
-        load, known = pyfiles.load_module_py, {}
-        def remembered(name, path):
-            path = str(path)
-            if os.path.basename(os.path.dirname(path)) != "versions":
-                return load(name, path)
-            if path not in known:
-                known[path] = load(name, path)
-            return known[path]
-        pyfiles.load_module_py = remembered
+        load = pyfiles.load_module_py
+        remembered = remembering(load, lambda name, path: str(path))
+        def load_once(name, path):
+            is_revision = os.path.basename(os.path.dirname(path)) == "versions"
+            return (remembered if is_revision else load)(name, path)
+        pyfiles.load_module_py = load_once
         config = Config()
         config.set_main_option("script_location", os.path.join(os.path.dirname(langflow.__file__), "alembic"))
         ScriptDirectory.from_config(config).get_heads()

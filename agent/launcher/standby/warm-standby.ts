@@ -1,3 +1,4 @@
+import type { StdioOptions } from 'node:child_process'
 import { accessSync, type BigIntStats, constants, existsSync, statSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
@@ -7,7 +8,7 @@ import type { Clock, Timer } from '../../clock.ts'
 import type { StandbyView } from '../../link/messages.ts'
 import { memoryOf, type ProcessIdentity, readStat } from '../../processes/proc.ts'
 import { signalSame } from '../../processes/signals.ts'
-import { exitOf, firstProcess, type Parentage, type Started, spawnBelow } from '../../processes/spawn.ts'
+import { exitOf, firstProcess, type Reaper, type Started, spawnBelow } from '../../processes/spawn.ts'
 import { readLangflowCommand } from '../langflow-command.ts'
 import { KeptStandby, PREPARING } from './kept-standby.ts'
 import { WARM_SCRIPT } from './warm-script.ts'
@@ -18,28 +19,28 @@ export interface WarmStandbyOptions {
   /** The workload's environment, but for what a grant adds to it. */
   readonly environment: () => NodeJS.ProcessEnv
   readonly clock: Clock
-  readonly parentage: Parentage
+  readonly reaper: Reaper
   /** How long it may take until it waits. */
   readonly startTimeoutMs: number
   readonly changed: (view: StandbyView) => void
 }
 
 /** What the process says on its link, once. Where it is a spare, a flow may have got at it. */
-const Said = z.union([
-  z.object({
-    ready: z.literal(true),
-    at: z.string().check(z.maxLength(200)),
-    without: z.array(z.string().check(z.maxLength(200))).check(z.maxLength(50)),
-    /** Each path with what it was when it was read; `null`: it was not there. */
-    read: z.record(z.string(), z.nullable(z.string())),
-  }),
-  z.object({ error: z.string().check(z.maxLength(200)) }),
-])
+const Word = z.string().check(z.maxLength(200))
+const Waiting = z.object({
+  ready: z.literal(true),
+  at: Word,
+  without: z.array(Word).check(z.maxLength(50)),
+  /** Each path with what it was when it was read; `null`: it was not there. */
+  read: z.record(z.string(), z.nullable(z.string())),
+})
+const Said = z.union([Waiting, z.object({ error: Word })])
 
 const LINK_FD = 3
 /** Some 500 paths. */
 const MOST_SAID = 4 * 1024 * 1024
 const MORE_MEMORY = 'raise the memory limit of LangFlow’s container'
+const TOO_LITTLE = `there is too little memory: ${MORE_MEMORY}`
 const KILLED = `it was killed (SIGKILL), as the kernel does where memory runs out: ${MORE_MEMORY}`
 /** Where it waits once everything was done ahead that can be. */
 const SEAM = 'server'
@@ -54,7 +55,7 @@ const LOOK_MS = 5_000
 export class WarmStandby extends KeptStandby {
   private readonly options: WarmStandbyOptions
   private child: Started | null = null
-  /** What waits, or is being prepared for that: the child, and below a reaper the interpreter. It has forked nothing. */
+  /** What waits, or is being prepared for that: the child, and below tini the interpreter. It has forked nothing. */
   processes: ProcessIdentity[] = []
   private initial: NodeJS.ProcessEnv = {}
   private read: Read = []
@@ -128,23 +129,12 @@ export class WarmStandby extends KeptStandby {
   }
 
   private spawn(start: ReturnType<typeof readLangflowCommand>): void {
-    const { startTimeoutMs, parentage } = this.options
-    const [file, ...flags] = start.interpreter
-    const child = spawnBelow(
-      parentage,
-      [
-        file,
-        ...flags,
-        ...(ownsUserSite(this.initial) ? ['-s'] : []),
-        '-c',
-        WARM_SCRIPT,
-        String(LINK_FD),
-        start.importsFrom,
-        ...start.argv,
-      ],
-      this.initial,
-      ['ignore', 'inherit', 'inherit', 'pipe'],
-    ) as Started // or an error follows
+    const { startTimeoutMs, reaper } = this.options
+    const flags = ownsUserSite(this.initial) ? ['-s', '-c'] : ['-c']
+    const script = [WARM_SCRIPT, String(LINK_FD), start.importsFrom, ...start.argv]
+    const command = [...start.interpreter, ...flags, ...script]
+    const stdio: StdioOptions = ['ignore', 'inherit', 'inherit', 'pipe']
+    const child = spawnBelow(reaper, command, this.initial, stdio) as Started // or an error follows
     const link = linkOf(child)
     this.child = child
     child.once('error', (error) => this.failWarm(error.message))
@@ -154,40 +144,35 @@ export class WarmStandby extends KeptStandby {
       void this.know(child)
     }
     this.become(PREPARING)
-    this.timeout = this.clock.after(startTimeoutMs, () =>
-      this.failWarm(`it took longer than ${startTimeoutMs / 1000} s`),
-    )
+    const late = `it took longer than ${startTimeoutMs / 1000} s`
+    this.timeout = this.clock.after(startTimeoutMs, () => this.failWarm(late))
     let last = ''
     child.once('exit', (...end) => {
-      const { code, signal } = exitOf(...end, parentage)
-      this.failWarm(last || (signal === 'SIGKILL' ? KILLED : `it ended (${signal ?? `exit code ${code}`})`))
+      const { code, signal } = exitOf(...end, reaper)
+      const how = signal === 'SIGKILL' ? KILLED : `it ended (${signal ?? `exit code ${code}`})`
+      this.failWarm(last || how)
     })
     if (link === undefined) return
     link.on('error', () => {}) // its end is told by the process
-    readLine(link, (line) => {
+    hear(link, (said) => {
       if (this.child !== child) return
-      const said = parse(line)
-      if (said === null) {
-        this.failWarm('it said what none says')
-        return
-      }
-      if ('error' in said) {
-        last = said.error === 'MemoryError' ? `there is too little memory: ${MORE_MEMORY}` : said.error
-        return
-      }
-      this.read = Object.entries(said.read)
-      void this.look(child, () => {
-        this.timeout?.cancel()
-        this.ready({
-          reason: shortcoming(said),
-          memoryBytes: memoryOf((this.processes.at(-1) ?? child).pid),
-        })
-      })
+      if (said === null) this.failWarm('it said what none says')
+      else if ('error' in said) last = said.error === 'MemoryError' ? TOO_LITTLE : said.error
+      else this.waits(child, said)
+    })
+  }
+
+  private waits(child: Started, { at, without, read }: z.infer<typeof Waiting>): void {
+    this.read = Object.entries(read)
+    void this.look(child, () => {
+      this.timeout?.cancel()
+      const memoryBytes = memoryOf((this.processes.at(-1) ?? child).pid)
+      this.ready({ reason: shortcoming(at, without), memoryBytes })
     })
   }
 
   private async know(child: Started): Promise<void> {
-    const first = await firstProcess(child, this.options.parentage, this.clock)
+    const first = await firstProcess(child, this.options.reaper, this.clock)
     if (this.child === child && first !== null && first.pid !== child.pid) this.processes.push(first)
   }
 
@@ -217,16 +202,16 @@ function linkOf({ stdio }: Started): Duplex | undefined {
 }
 
 /** Hears one line; of more than anybody says, no more. */
-function readLine(link: Duplex, heard: (line: string) => void): void {
+function hear(link: Duplex, heard: (said: ReturnType<typeof parse>) => void): void {
   let text = ''
-  const hear = (chunk: string) => {
+  const add = (chunk: string) => {
     text += chunk
     const end = text.indexOf('\n')
     if (end < 0 && text.length <= MOST_SAID) return
-    link.off('data', hear)
-    heard(text.slice(0, end))
+    link.off('data', add)
+    heard(parse(text.slice(0, end)))
   }
-  link.setEncoding('utf8').on('data', hear)
+  link.setEncoding('utf8').on('data', add)
 }
 
 function parse(line: string): z.infer<typeof Said> | null {
@@ -253,17 +238,10 @@ function stateNow(path: string): string | null {
 }
 
 /** Why it starts slower than it could; `null`: it does not. */
-function shortcoming({
-  at,
-  without,
-}: {
-  readonly at: string
-  readonly without: readonly string[]
-}): string | null {
-  const causes = [
-    ...(at === SEAM ? [] : [`it waits before ${at} already`]),
-    ...(without.length === 0 ? [] : [`left out: ${without.join(', ')}`]),
-  ]
+function shortcoming(at: string, without: readonly string[]): string | null {
+  const causes: string[] = []
+  if (at !== SEAM) causes.push(`it waits before ${at} already`)
+  if (without.length > 0) causes.push(`left out: ${without.join(', ')}`)
   return causes.length === 0 ? null : `LangFlow is kept less warm than it could be: ${causes.join('; ')}`
 }
 

@@ -42,7 +42,15 @@ function bench() {
   const clock = new VirtualClock()
   const views: string[] = []
   const standby = new FakeStandby(clock, ({ mode, state }) => void views.push(`${mode} ${state}`))
-  return { clock, views, standby }
+  /** One is begun after these minutes, and not before. */
+  const isBegunAfter = async (minutes: number) => {
+    const before = standby.prepared
+    await clock.pass(minutes * MINUTE_MS - 1)
+    assert.equal(standby.prepared, before, `not before ${minutes} min`)
+    await clock.pass(1)
+    assert.equal(standby.prepared, before + 1, `after ${minutes} min`)
+  }
+  return { clock, views, standby, isBegunAfter }
 }
 
 describe('a standby that is kept', () => {
@@ -57,14 +65,11 @@ describe('a standby that is kept', () => {
   })
 
   test('is begun as late as it is asked for, unless it is discarded before', async () => {
-    const { clock, standby } = bench()
-    standby.prepare(3_000)
-    await clock.pass(2_900)
-    assert.equal(standby.prepared, 0)
+    const { standby, isBegunAfter } = bench()
+    standby.prepare(3 * MINUTE_MS)
     // Nobody is to take it for a cold one, which is ready as it is.
     assert.deepEqual([standby.view.mode, standby.view.state], ['warm', 'none'])
-    await clock.pass(100)
-    assert.equal(standby.prepared, 1)
+    await isBegunAfter(3)
     const dropped = bench()
     dropped.standby.prepare(3_000)
     dropped.standby.discard()
@@ -82,29 +87,20 @@ describe('a standby that is kept', () => {
   })
 
   test('is tried again after it failed: after 60 s, then each time after twice as long, at most 15 min', async () => {
-    const { clock, standby } = bench()
+    const { standby, isBegunAfter } = bench()
     standby.atOnce = () => standby.hasFailed()
     standby.prepare()
     assert.deepEqual(standby.view, { ...COLD, reason: 'it ended' })
-    for (const minutes of [1, 2, 4, 8, 15, 15]) {
-      const before = standby.prepared
-      await clock.pass(minutes * MINUTE_MS - 1)
-      assert.equal(standby.prepared, before, `not before ${minutes} min`)
-      await clock.pass(1)
-      assert.equal(standby.prepared, before + 1, `after ${minutes} min`)
-    }
+    for (const minutes of [1, 2, 4, 8, 15, 15]) await isBegunAfter(minutes)
   })
 
   test('is prepared again at once after it was ready for long, and each time later where it never is', async () => {
-    const { clock, standby } = bench()
+    const { clock, standby, isBegunAfter } = bench()
     standby.prepare()
     for (const minutes of [1, 2, 4]) {
       standby.isReady()
-      const before = standby.prepared
       standby.hasFailed()
-      await clock.pass(minutes * MINUTE_MS - 1)
-      assert.equal(standby.prepared, before, `not before ${minutes} min`)
-      await clock.pass(1)
+      await isBegunAfter(minutes)
     }
     for (const _ of 'twice') {
       standby.isReady()

@@ -393,7 +393,7 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
   {
     name: 'starts a workload from nothing although its standby is ready',
     rule: '11',
-    file: 'agent/launcher/workload-processes.ts',
+    file: 'agent/launcher/launcher.ts',
     from: '    await this.machine.standby()?.use()\n',
     to: '    await this.machine.standby()?.use().then(() => this.machine.standby()?.discard())\n',
     among: ['replica lost', 'standby lost', 'evicted'],
@@ -441,7 +441,7 @@ export const ELECTION_MUTATIONS: readonly Mutation[] = [
   {
     name: 'prepares no standby again after a term',
     rule: '11',
-    file: 'agent/launcher/workload-processes.ts',
+    file: 'agent/launcher/launcher.ts',
     from: '    this.machine.standby()?.prepare(STANDBY_AFTER_MS)\n',
     to: '',
     test: 'test/launcher/launcher.test.ts',
