@@ -2,25 +2,25 @@ import { ApiError, type ApiErrorCode } from '../../agent/kube/errors.ts'
 import { hedged, lookedAfter } from '../../agent/lease/hedge.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
 import type { LeaseApi, OpenWatch, WatchHandlers } from '../../agent/lease/lease-api.ts'
-import type { ApiServer, Reply } from './api-server.ts'
+import type { Reply } from './api-server.ts'
 import type { Connection, Network } from './network.ts'
 import type { Process } from './process.ts'
 import type { Random } from './random.ts'
+import type { Replica } from './replica.ts'
 import { WatchStream } from './watch-stream.ts'
+import type { World } from './world.ts'
 
-export interface ApiClientParts {
-  /** Whose writes they are, to the judge. */
-  readonly instance: string
-  readonly server: ApiServer
-  readonly network: Network
+/** What both a client and its watches need. */
+export interface ApiClientParts
+  extends Pick<Replica, 'network' | 'knowledge'>,
+    Pick<World, 'server' | 'random'> {
   readonly process: Process
-  readonly random: Random
-  /** A write leaves; every deadline it may earn counts from this moment. */
-  readonly sends: (lease: Lease) => void
-  /** The API server has answered, or sent something. */
-  readonly heard: () => void
   /** This client has been shown a version of the Lease, or that there is none. */
   readonly shown: (lease: Lease | null) => void
+  /** A write leaves; every deadline it may earn counts from this moment. */
+  readonly sends: (lease: Lease) => void
+  /** Whose writes they are, to the judge. */
+  readonly instance: string
 }
 
 const RETRY_AFTER_MS = 3_000
@@ -34,8 +34,12 @@ export class ApiClient implements LeaseApi {
   private idle: Connection | null = null
   private closed = false
 
-  constructor(parts: ApiClientParts) {
-    this.parts = parts
+  constructor(replica: Replica, world: World, process: Process) {
+    const { instance, network, knowledge } = replica
+    const { server, random, judge } = world
+    const sends = (lease: Lease) => world.guard(() => judge.sends(replica, lease))
+    const shown = (lease: Lease | null) => judge.shown(replica, lease)
+    this.parts = { instance, network, knowledge, server, random, process, shown, sends }
   }
 
   async read(deadlineMs: number): Promise<Lease | null> {
@@ -152,7 +156,7 @@ export class ApiClient implements LeaseApi {
           if (!open) return
           if ('error' in reply) return fail(reply.error, uncertain(reply.error))
           end(false)
-          this.parts.heard()
+          this.parts.knowledge.heard()
           if (kind === 'writes' && reply.lease !== null) shown(reply.lease)
           if (!this.closed) resolve(reply.lease)
         })

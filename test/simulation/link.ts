@@ -53,11 +53,6 @@ export class Socket {
 
 type Welcome = Extract<ToLauncher, { type: 'welcome' }>
 
-export interface AgentEndOptions extends Pick<Welcome, 'standby' | 'spare' | 'startTimeoutMs'> {
-  /** How long a grant lasts at most. */
-  readonly grantLifeMs: number
-}
-
 /** The agent's end: it lets in one launcher by the rules of `LinkServer` and `LauncherKeys`. */
 export class AgentEnd implements LauncherLink {
   private readonly socket: Socket
@@ -75,8 +70,9 @@ export class AgentEnd implements LauncherLink {
     socket: Socket,
     process: Process,
     keys: Keys,
-    { grantLifeMs, ...asked }: AgentEndOptions,
+    grantLifeMs: number,
     handlers: LinkHandlers,
+    asked: AgentEnd['asked'],
   ) {
     this.asked = asked
     this.socket = socket

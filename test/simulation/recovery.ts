@@ -1,9 +1,8 @@
 import { coolDownEnds } from '../../agent/election/deadlines.ts'
 import { durationOf, holderOf, type Lease } from '../../agent/lease/lease.ts'
-import { ASK_MS } from './agent-host.ts'
+import { ASK_MS, START_TIMEOUT_MS } from './agent-host.ts'
 import { isVacant } from './knowledge.ts'
 import type { Replica } from './replica.ts'
-import { START_TIMEOUT_MS } from './replica-processes.ts'
 import { Violation } from './violation.ts'
 import type { World } from './world.ts'
 
@@ -75,10 +74,10 @@ export class Recovery {
     const { timeline, replicas } = this.world
     await run(this.healedAt)
     const recordedMs = this.recordedMs
-    const waiting = replicas.some(({ agent }) => agent?.host.elector.state.inFlight)
+    const waiting = replicas.some(({ agent }) => agent?.elector.state.inFlight)
     if (waiting) this.requestMs = this.longest('renewDeadlineMs') / 2
     if (this.world.server.lease === null) this.goneMs = this.longest('retryPeriodMs')
-    const hangs = replicas.some(({ launcher }) => launcher?.host.standbyHangs)
+    const hangs = replicas.some(({ launcher }) => launcher?.standbyHangs)
     if (hangs) this.hangingMs = START_TIMEOUT_MS + this.longest('stopTimeoutMs')
     let since = timeline.now
     let serving: Replica | null = null
@@ -130,7 +129,7 @@ export class Recovery {
       ['cooling down', Math.max(0, this.coolFrom - this.start)],
       ['request under way', this.requestMs],
       ['standby never gets ready', this.hangingMs],
-      ['hands over', this.world.peers === null ? 0 : this.handoverMs],
+      ['hands over', this.world.asks ? this.handoverMs : 0],
     ]
     let left = ms - this.plainMs
     const needed: Delay[] = []
@@ -145,7 +144,7 @@ export class Recovery {
   private get coolDownEnd(): number {
     const competing = this.world.replicas.filter((replica) => !this.world.judge.keepsAway(replica))
     const ends = competing.map(({ agent, kernel }) => {
-      const end = agent === null ? 0 : coolDownEnds(agent.host.elector.state)
+      const end = agent === null ? 0 : coolDownEnds(agent.elector.state)
       return end === 0 ? 0 : kernel.realTimeOf(end)
     })
     return Math.min(...ends)

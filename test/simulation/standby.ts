@@ -26,7 +26,7 @@ export interface ModelStandbyParts {
   readonly launcher: Process
   readonly random: Random
   readonly preparing: Preparing
-  readonly patienceMs: number
+  readonly startTimeoutMs: number
   /** What lives of it, where it is begun beside a workload that runs, whose flows may reach it; otherwise `null`. */
   readonly beside: () => Workload | null
   readonly changed: () => void
@@ -40,8 +40,7 @@ export class ModelStandby extends KeptStandby {
   spare: Workload | null = null
   /** It is being prepared, and will never be ready. */
   hangs = false
-  /** Real time since when it has been ready; `null`: it is not. */
-  readySince: number | null = null
+  isReady = false
 
   constructor(parts: ModelStandbyParts) {
     super(parts.launcher, parts.changed)
@@ -49,19 +48,19 @@ export class ModelStandby extends KeptStandby {
   }
 
   protected override begin(): void {
-    const { launcher, random, preparing, patienceMs } = this.parts
+    const { launcher, random, preparing, startTimeoutMs } = this.parts
     const { prepareMs, fails, hangs } = preparing
     this.spare = this.parts.beside()
     this.hangs = hangs && !fails
     this.become(PREPARING)
-    this.timers = [launcher.after(patienceMs, () => this.fail('it took too long'))]
+    this.timers = [launcher.after(startTimeoutMs, () => this.fail('it took too long'))]
     if (fails) this.timers.push(launcher.after(random.between(0, prepareMs), () => this.fail('it ended')))
     else if (!hangs) this.timers.push(launcher.after(prepareMs, () => this.prepared()))
   }
 
   /** Whether a start may go on from it, which uses it up. */
   take(): boolean {
-    if (this.readySince === null) return false
+    if (!this.isReady) return false
     // It goes on as the workload.
     this.spare?.vanish()
     this.end()
@@ -76,20 +75,16 @@ export class ModelStandby extends KeptStandby {
 
   private prepared(): void {
     for (const timer of this.timers) timer.cancel()
-    this.readySince = this.parts.launcher.kernel.timeline.now
+    this.isReady = true
     this.ready({ reason: null, memoryBytes: null })
   }
 
   protected override end(): void {
     for (const timer of this.timers) timer.cancel()
     this.hangs = false
-    this.parts.launcher.act(this.killer())
-    this.readySince = null
-  }
-
-  private killer(): () => void {
+    this.isReady = false
     const { spare } = this
     this.spare = null
-    return () => spare?.kill()
+    this.parts.launcher.act(() => spare?.kill())
   }
 }

@@ -186,7 +186,7 @@ export class Standings {
       const startMs = by.config.standby === 'cold' ? by.behaviour.startMs : by.behaviour.preparedStartMs
       const takenAt = this.now()
       this.taking = { by, instance: writer, takenAt, servesBy: takenAt + startMs + STEPS_MS }
-    } else if (!by.prepared && preparedAt < sentAt && !agent?.host.elector.state.workload.prepared) {
+    } else if (!by.prepared && preparedAt < sentAt && !agent?.elector.state.workload.prepared) {
       // Nor what it has not heard of yet, such as the end of its launcher.
       this.checkPrecedence(before, by)
     }
@@ -242,7 +242,7 @@ export class Standings {
   /** One that took the Lease, undisturbed, and does not hand it over; of its success it hears a moment later. */
   private leads(replica: Replica, takenAt: number): boolean {
     if (!isUndisturbed(replica) || this.now() < this.of(replica).disturbedUntil) return false
-    const { term } = replica.agent?.host.elector.state ?? { term: null }
+    const { term } = replica.agent?.elector.state ?? { term: null }
     return term === null ? this.now() - takenAt < SLACK_MS : term.stepDown === null
   }
 
@@ -255,7 +255,7 @@ export class Standings {
 function isFit(replica: Replica): boolean {
   const { agent, workload } = replica
   if (!isUndisturbed(replica) || workload?.present || !replica.prepared) return false
-  const { state } = agent?.host.elector ?? {}
+  const { state } = agent?.elector ?? {}
   if (state === undefined || agent === null || state.term !== null || state.ending !== null) return false
   return coolDownEnds(state) <= agent.process.kernel.mono()
 }

@@ -28,7 +28,7 @@ export class WatchStream implements Watcher, OpenWatch {
 
   push(event: WatchEvent): void {
     this.send(() => {
-      this.parts.heard()
+      this.parts.knowledge.heard()
       if (event.type === 'changed') this.parts.shown(event.lease)
       this.handlers.event(event)
     })

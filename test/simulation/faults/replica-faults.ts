@@ -66,7 +66,7 @@ function prepares(badly: Partial<Preparing>): Kind {
     strike: (_world, _fault, { preparing, launcher, config }) => {
       if (config.standby === 'cold') return MISSED
       Object.assign(preparing, badly)
-      launcher?.host.loseStandby()
+      launcher?.loseStandby()
       return () => Object.assign(preparing, GOOD_PREPARING)
     },
   }
@@ -206,7 +206,7 @@ export const REPLICA_FAULTS = {
   'standby lost': {
     rows: ['T18'],
     strike: (_world, _fault, { launcher, config }) =>
-      launcher === null || config.standby === 'cold' ? MISSED : launcher.host.loseStandby(),
+      launcher === null || config.standby === 'cold' ? MISSED : launcher.loseStandby(),
   },
   'standby fails': prepares({ fails: true }),
   'standby hangs': prepares({ hangs: true }),
