@@ -13,6 +13,8 @@ import { coldStart } from '../launcher/langflow-command.ts'
 import { langflowVersion } from '../launcher/langflow-package.ts'
 import { serveLauncher } from '../launcher/service.ts'
 import { ServingProcesses } from '../launcher/serving-processes.ts'
+import { WarmStandby } from '../launcher/standby/warm-standby.ts'
+import { LinkClient } from '../link/client.ts'
 import { createLog } from '../observe/log.ts'
 import { isAlone } from '../processes/membership.ts'
 import { describeTaken, isPortFree } from '../processes/port.ts'
@@ -58,20 +60,22 @@ async function launch(options: LauncherOptions): Promise<number> {
       "this command does not show LangFlow's version, so nothing keeps an older LangFlow from a newer one's database: start it by " +
         '"langflow run …", "python -m langflow run …", or "sh -c" with one of them and nothing else',
     )
-  const code = await serveLauncher({
-    socket: options.socket,
-    command: options.command,
+  const { command } = options
+  const clock = systemClock
+  let standby = null as WarmStandby | null
+  const service = serveLauncher({
+    command,
     langflow,
     stopTimeoutMs: options.stopTimeoutMs,
     alone,
     log,
-    parentage,
+    link: (handlers) => new LinkClient(options.socket, clock, handlers),
     machine: {
-      clock: systemClock,
-      tree: (mark, standby) =>
+      clock,
+      tree: (mark) =>
         createProcessTree({
           marker: { name: MARKER, value: mark },
-          clock: systemClock,
+          clock,
           alone,
           parentage,
           spare: () => standby?.processes ?? [],
@@ -82,15 +86,23 @@ async function launch(options: LauncherOptions): Promise<number> {
             return spawnCommand(start.command, start.env, parentage)
           },
         }),
-      standbyEnvironment: (mark) => ({ ...standbyEnvironment(given), [MARKER]: mark }),
+      newStandby(mark, welcome, changed) {
+        const environment = () => ({ ...standbyEnvironment(given), [MARKER]: mark() })
+        standby = new WarmStandby({ ...welcome, command, environment, clock, parentage, changed })
+        return standby
+      },
       portHolder: async (port) => ((await isPortFree(port)) ? null : describeTaken(port)),
       serving: (port, child) =>
-        new ServingProcesses({ port, child, clock: systemClock, note: (level, text) => log[level](text) }),
+        new ServingProcesses({ port, child, clock, note: (level, text) => log[level](text) }),
       environment: (grant) => workloadEnvironment(given, grant),
       unreaped: countUnreaped,
     },
-    parentGone,
   })
+  process.on('SIGTERM', service.terminate)
+  process.on('SIGINT', service.terminate)
+  parentGone?.resume().on('close', service.orphaned)
+  const code = await service.ended
+  parentGone?.destroy()
   // An agent that was killed could not do it.
   if (leash && outlived) rmSync(leash, { recursive: true, force: true })
   return code

@@ -1,5 +1,4 @@
-import type { Readable } from 'node:stream'
-import { LinkClient, readBoot } from '../link/client.ts'
+import { type LinkClient, type LinkClientHandlers, readBoot } from '../link/client.ts'
 import {
   describeExit,
   describeLoss,
@@ -7,16 +6,16 @@ import {
   type WorkloadCause,
   type WorkloadView,
 } from '../link/messages.ts'
+import type { Standby } from '../link/standby.ts'
 import type { Log } from '../observe/log.ts'
 import { LogThrottle } from '../observe/log-throttle.ts'
 import type { ProcessTree } from '../processes/process-tree.ts'
-import type { Parentage } from '../processes/spawn.ts'
 import { Launcher } from './launcher.ts'
-import { WarmStandby } from './standby/warm-standby.ts'
 import type { LauncherMachine } from './workload-processes.ts'
 
+type Welcome = Extract<ToLauncher, { type: 'welcome' }>
+
 export interface LauncherServiceOptions {
-  readonly socket: string
   readonly command: readonly string[]
   /** The version of the LangFlow that it would start now; `null`: unknown. */
   readonly langflow: () => string | null
@@ -24,29 +23,36 @@ export interface LauncherServiceOptions {
   readonly stopTimeoutMs: number
   readonly alone: boolean
   readonly log: Log
+  readonly link: (handlers: LinkClientHandlers) => Pick<LinkClient, 'connected' | 'start' | 'send' | 'close'>
   readonly machine: Omit<LauncherMachine, 'tree' | 'standby'> & {
-    /** `standby`: what its start may go on from. */
-    tree(mark: string, standby: WarmStandby | null): ProcessTree
-    /** The environment of what waits for a grant. */
-    standbyEnvironment(mark: string): NodeJS.ProcessEnv
+    tree(mark: string): ProcessTree
+    /** What starts go on from; `changed`: it is another one now. */
+    newStandby(mark: () => string, welcome: Welcome, changed: () => void): Standby
     /** How many processes have ended that nobody will ever reap. */
     unreaped(): number
   }
-  readonly parentage: Parentage
-  /** Ends with the agent that started this launcher; `null`: an agent of another container. */
-  readonly parentGone: Readable | null
+}
+
+export interface LauncherService {
+  /** It was asked to end (SIGTERM): it does once the agent has had the workload stopped. */
+  terminate(): void
+  /** The agent that it goes with is gone: it ends, and the workload at once. */
+  orphaned(): void
+  /** The exit code, once nothing of the workload lives. */
+  readonly ended: Promise<number>
 }
 
 /** Each kill leaves a handful, and a whole container may have a thousand. */
 const MOST_UNREAPED = 100
 
-/** Runs a launcher on its link until it is told to end. Resolves to the exit code once nothing of the workload lives. */
-export async function serveLauncher(options: LauncherServiceOptions): Promise<number> {
-  const { log, machine, stopTimeoutMs } = options
+/** Runs a launcher on its link until it is told to end. */
+export function serveLauncher(options: LauncherServiceOptions): LauncherService {
+  const { alone, log, machine, stopTimeoutMs } = options
+  const { clock } = machine
   let mark = ''
   let ending = false
-  let standby = null as WarmStandby | null
-  const repeats = new LogThrottle(log, machine.clock)
+  let standby = null as Standby | null
+  const repeats = new LogThrottle(log, clock)
   let exitCode = 0
   let toldReason = null as string | null
   const ended = Promise.withResolvers<number>()
@@ -71,64 +77,51 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
   const isReplaced = (): boolean => {
     const found = options.langflow()
     if (found === langflow) return false
-    wearOut(
-      `LangFlow ${langflow ?? 'of unknown version'} was replaced by ${found ?? 'one of unknown version'}`,
-    )
+    const [old, now] = [langflow ?? 'of unknown version', found ?? 'one of unknown version']
+    wearOut(`LangFlow ${old} was replaced by ${now}`)
     return true
+  }
+  const standbyChanged = () => {
+    // It is given up where what it has read has changed.
+    if (!ending && launcher.view().state === 'idle') isReplaced()
+    launcher.standbyChanged()
   }
   const launcher = new Launcher(
     options.command,
-    {
-      ...machine,
-      tree: () => machine.tree(mark, standby),
-      standby: () => (ending ? null : standby),
-    },
+    { ...machine, tree: () => machine.tree(mark), standby: () => (ending ? null : standby) },
     (view, cause) => {
       report(log, repeats, view, cause)
       const { reason } = view.standby
       if (reason !== null && reason !== toldReason) log.warn(reason)
       toldReason = reason
       // Before the agent can order the next start.
-      const unreaped = view.state === 'idle' && options.alone ? machine.unreaped() : 0
+      const unreaped = view.state === 'idle' && alone ? machine.unreaped() : 0
       if (unreaped > MOST_UNREAPED) wearOut(`${unreaped} processes have ended that nobody reaps`)
       link.send({ type: 'workload', view, cause })
       if (cause.kind === 'exited' && cause.unreaped) wearOut('nobody reaps what LangFlow leaves any more')
       finishIfIdle(view)
     },
   )
-  const newStandby = (startTimeoutMs: number) =>
-    new WarmStandby({
-      command: options.command,
-      parentage: options.parentage,
-      environment: () => machine.standbyEnvironment(mark),
-      clock: machine.clock,
-      startTimeoutMs,
-      changed: () => {
-        // It is given up where what it has read has changed.
-        if (!ending && launcher.view().state === 'idle') isReplaced()
-        launcher.standbyChanged()
-      },
-    })
-  const link = new LinkClient(options.socket, machine.clock, {
+  const link = options.link({
     hello: () => ({
       type: 'hello',
       version: 1,
       pid: process.pid,
-      alone: options.alone,
-      mono: machine.clock.mono(),
-      clocks: readBoot(machine.clock),
+      alone,
+      mono: clock.mono(),
+      clocks: readBoot(clock),
       ...(langflow === null ? {} : { langflow }),
       view: launcher.view(),
     }),
-    received: (message: ToLauncher) => {
+    received(message) {
       if (message.type === 'welcome') {
         mark = message.tree
         log.info('connected to the agent')
         if (ending) link.send({ type: 'terminating' })
-        if (message.standby !== 'cold') standby ??= newStandby(message.startTimeoutMs)
-        launcher.meet(message.port, options.alone ? null : machine.tree(mark, null), message.spare)
+        if (message.standby !== 'cold') standby ??= machine.newStandby(() => mark, message, standbyChanged)
+        launcher.meet(message.port, alone ? null : machine.tree(mark), message.spare)
       } else if (message.type === 'ping') {
-        link.send({ type: 'pong', id: message.id, clocks: readBoot(machine.clock) })
+        link.send({ type: 'pong', id: message.id, clocks: readBoot(clock) })
       } else if (message.type === 'start' && (ending || isReplaced())) {
         const cause = { kind: 'start_refused', reason: 'the launcher is ending' } as const
         link.send({ type: 'workload', view: launcher.view(), cause })
@@ -136,13 +129,12 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
         launcher.receive(message)
       }
     },
-    down: (reason) => {
+    down(reason) {
       log.warn(`no agent: ${reason}`)
       // Without an agent nobody can drain and hand over; the deadman would come to the same end, later.
       if (ending) launcher.stop(stopTimeoutMs)
     },
   })
-
   const terminate = () => {
     if (ending) return
     ending = true
@@ -150,20 +142,20 @@ export async function serveLauncher(options: LauncherServiceOptions): Promise<nu
     if (launcher.view().state === 'idle') finishIfIdle(launcher.view())
     else if (!link.connected) launcher.stop(stopTimeoutMs)
   }
-  process.on('SIGTERM', terminate)
-  process.on('SIGINT', terminate)
-  options.parentGone?.resume().on('close', () => {
-    ending = true
-    launcher.kill()
-    finishIfIdle(launcher.view())
-  })
-
   link.start()
-  const code = await ended.promise
-  standby?.discard()
-  link.close()
-  options.parentGone?.destroy()
-  return code
+  return {
+    terminate,
+    orphaned() {
+      ending = true
+      launcher.kill()
+      finishIfIdle(launcher.view())
+    },
+    ended: ended.promise.then((code) => {
+      standby?.discard()
+      link.close()
+      return code
+    }),
+  }
 }
 
 function report(log: Log, repeats: LogThrottle, view: WorkloadView, cause: WorkloadCause) {
