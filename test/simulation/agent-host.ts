@@ -53,7 +53,7 @@ export class AgentHost {
     const { config, identity, kernel, behaviour, socket } = replica
     const process = new Process(kernel, world.random)
     const trace = (line: () => string) => world.trace(replica.instance, line)
-    const log = logTo(trace)
+    const log = logTo((line) => trace(() => `agent: ${line()}`))
     const { standby, spare } = config
     this.process = process
     this.product = new ProductReplica({
@@ -147,7 +147,7 @@ export class AgentHost {
 
 /** What either program logs, in a trace. */
 export function logTo(trace: (line: () => string) => void): Log {
-  const say = (text: string) => trace(() => `agent: ${text}`)
+  const say = (text: string) => trace(() => text)
   return {
     event: (name, { epoch, reason }) =>
       say(`${name}, epoch ${epoch}${reason === undefined ? '' : `: ${reason}`}`),

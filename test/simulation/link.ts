@@ -1,3 +1,4 @@
+import type { LinkClientHandlers } from '../../agent/link/client.ts'
 import type { BootReading, ToAgent, ToLauncher } from '../../agent/link/messages.ts'
 import { BootOffset, type Hello, type LinkHandlers } from '../../agent/link/server.ts'
 import type { LauncherLink } from '../../agent/supervisor/supervisor.ts'
@@ -126,9 +127,9 @@ export class AgentEnd implements LauncherLink {
     this.up(connection, () => this.greet(connection, hello))
   }
 
-  receive(connection: Connection, message: Exclude<ToAgent, Hello>): void {
+  receive(connection: Connection, message: ToAgent): void {
     this.up(connection, () => {
-      if (this.launcher !== connection) return
+      if (this.launcher !== connection || message.type === 'hello') return
       if (message.type === 'pong') this.compare(message.clocks)
       this.handlers.received(message)
     })
@@ -216,23 +217,17 @@ export class AgentEnd implements LauncherLink {
   }
 }
 
-export interface LauncherEndHandlers {
-  hello(): Omit<Hello, 'token'>
-  received(message: ToLauncher): void
-  down(reason: string): void
-}
-
 /** The launcher's end: connects again for as long as it lives, as `LinkClient` does. */
 export class LauncherEnd {
   private readonly socket: Socket
   private readonly process: Process
-  private readonly handlers: LauncherEndHandlers
+  private readonly handlers: LinkClientHandlers
   private connection: Connection | null = null
   private agent: AgentEnd | null = null
   private told = false
   connected = false
 
-  constructor(socket: Socket, process: Process, handlers: LauncherEndHandlers) {
+  constructor(socket: Socket, process: Process, handlers: LinkClientHandlers) {
     this.socket = socket
     this.process = process
     this.handlers = handlers
@@ -262,10 +257,12 @@ export class LauncherEnd {
     agent.accept(this.connection, this.handlers.hello())
   }
 
-  send(message: Exclude<ToAgent, Hello>): void {
+  send(message: ToAgent): void {
     const { agent, connection } = this
     if (this.connected && connection !== null) this.process.act(() => agent?.receive(connection, message))
   }
+
+  close(): void {}
 
   private closed(reason: string): void {
     this.connected = false

@@ -23,7 +23,8 @@ export function preparing(random: Random): Preparing {
 }
 
 export interface ModelStandbyParts {
-  readonly launcher: Process
+  /** The launcher. */
+  readonly process: Process
   readonly random: Random
   readonly preparing: Preparing
   readonly startTimeoutMs: number
@@ -43,19 +44,19 @@ export class ModelStandby extends KeptStandby {
   isReady = false
 
   constructor(parts: ModelStandbyParts) {
-    super(parts.launcher, parts.changed)
+    super(parts.process, parts.changed)
     this.parts = parts
   }
 
   protected override begin(): void {
-    const { launcher, random, preparing, startTimeoutMs } = this.parts
+    const { process, random, preparing, startTimeoutMs } = this.parts
     const { prepareMs, fails, hangs } = preparing
     this.spare = this.parts.beside()
     this.hangs = hangs && !fails
     this.become(PREPARING)
-    this.timers = [launcher.after(startTimeoutMs, () => this.fail('it took too long'))]
-    if (fails) this.timers.push(launcher.after(random.between(0, prepareMs), () => this.fail('it ended')))
-    else if (!hangs) this.timers.push(launcher.after(prepareMs, () => this.prepared()))
+    this.timers = [process.after(startTimeoutMs, () => this.fail('it took too long'))]
+    if (fails) this.timers.push(process.after(random.between(0, prepareMs), () => this.fail('it ended')))
+    else if (!hangs) this.timers.push(process.after(prepareMs, () => this.prepared()))
   }
 
   /** Whether a start may go on from it, which uses it up. */
@@ -85,6 +86,6 @@ export class ModelStandby extends KeptStandby {
     this.isReady = false
     const { spare } = this
     this.spare = null
-    this.parts.launcher.act(() => spare?.kill())
+    this.parts.process.act(() => spare?.kill())
   }
 }
