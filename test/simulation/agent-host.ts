@@ -6,7 +6,7 @@ import { Replica as ProductReplica } from '../../agent/replica/replica.ts'
 import type { HealthHandlers } from '../../agent/supervisor/health.ts'
 import { Supervisor } from '../../agent/supervisor/supervisor.ts'
 import type { Traffic } from '../../agent/traffic/traffic.ts'
-import { ApiClient } from './api-client.ts'
+import { apiClient } from './api-client.ts'
 import { AgentEnd } from './link.ts'
 import { Process } from './process.ts'
 import { RESPAWN_MS, type Replica } from './replica.ts'
@@ -67,7 +67,7 @@ export class AgentHost {
         traffic: { mode: config.gateMs === 0 ? 'readiness' : 'label' },
       },
       namespace: LEASE.namespace,
-      api: new ApiClient(replica, world, process),
+      api: apiClient(replica, world, process),
       // What traffic is to be is looked at after each turn.
       traffic: () => modelTraffic(process, config.gateMs, () => replica.agentMoved(this.stage)),
       supervisor: ({ tell, ...wiring }) =>
@@ -85,7 +85,7 @@ export class AgentHost {
             ...(replica.mode === 'run' ? { reclaim: () => reclaim(replica, process) } : {}),
           },
           link: (handlers) =>
-            new AgentEnd(socket, process, replica.keys, config.leaseDurationMs, handlers, {
+            new AgentEnd(socket, process, config.leaseDurationMs, handlers, {
               standby,
               spare,
               startTimeoutMs: START_TIMEOUT_MS,

@@ -3,7 +3,7 @@ import { AgentHost, type Stage } from './agent-host.ts'
 import { Kernel } from './kernel.ts'
 import { Knowledge } from './knowledge.ts'
 import { LauncherHost } from './launcher-host.ts'
-import { type Keys, Socket } from './link.ts'
+import { Socket } from './link.ts'
 import { Network } from './network.ts'
 import type { Process } from './process.ts'
 import { type Preparing, preparing } from './standby.ts'
@@ -38,6 +38,7 @@ export class Replica {
   readonly mode: Mode
   readonly kernel: Kernel
   readonly network: Network
+  readonly socket: Socket
   readonly behaviour: Behaviour
   readonly preparing: Preparing
   /** Of the clock in LangFlow's container: see `Process`. */
@@ -53,8 +54,6 @@ export class Replica {
   /** Whose identity its next instances use by mistake. */
   private posingAs: string | null = null
   private backInMs = RESTART_MS
-  keys: Keys = { admitted: null }
-  socket: Socket
   /** Of its present instance. */
   config: ReplicaConfig
   /** Names this pod, or this `run`, for good. */
@@ -116,10 +115,8 @@ export class Replica {
     this.identity = this.posingAs ?? this.instance
     this.appearedAt = this.kernel.mono()
     if (this.instances > 1) this.config = this.world.config(true)
-    const { behaviour } = this.socket
-    this.socket = new Socket(this.world.random)
-    Object.assign(this.socket.behaviour, behaviour)
-    this.keys = { admitted: null }
+    this.socket.admitted = null
+    this.socket.removed = false
     this.knowledge.newInstance()
     this.startAgent()
     this.startLauncher()

@@ -181,19 +181,19 @@ export const REPLICA_FAULTS = {
     trails: slowness,
     strike: (_world, { at, ms, degree }, replica) => {
       const slowMs = slowness(degree)
-      replica.socket.behaviour.slowMs = slowMs
+      replica.socket.slowMs = slowMs
       replica.linkSlowUntil = Math.max(replica.linkSlowUntil, at + ms + slowMs)
       return () => {
-        replica.socket.behaviour.slowMs = 0
+        replica.socket.slowMs = 0
       }
     },
   },
   'grants repeated': {
     rows: [],
     strike: (_world, { degree }, { socket }) => {
-      socket.behaviour.repeatMs = degree * 20_000
+      socket.repeatMs = degree * 20_000
       return () => {
-        socket.behaviour.repeatMs = 0
+        socket.repeatMs = 0
       }
     },
   },
