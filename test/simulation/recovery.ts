@@ -142,7 +142,9 @@ export class Recovery {
 
   /** Real time; 0: some replica does not cool down. */
   private get coolDownEnd(): number {
-    const competing = this.world.replicas.filter((replica) => !this.world.judge.keepsAway(replica))
+    const competing = this.world.replicas.filter(
+      (replica) => !this.world.judge.versions.keepsAway(replica.config),
+    )
     const ends = competing.map(({ agent, kernel }) => {
       const end = agent === null ? 0 : coolDownEnds(agent.elector.state)
       return end === 0 ? 0 : kernel.realTimeOf(end)

@@ -66,7 +66,7 @@ export class World {
   readonly onCrash: 'handover' | 'restart'
   /** A leader asks the others. */
   readonly asks: boolean
-  private readonly plan: readonly Fault[]
+  readonly plan: readonly Fault[]
   private readonly timings: Timings
   private readonly seed: number
   private readonly lines: string[] | null
@@ -94,7 +94,7 @@ export class World {
       this.guard(() => this.judge.committed(commit))
     })
     this.replicas = Array.from({ length: size }, (_, index) => new Replica(this, index, mode))
-    this.judge = new Judge(this.replicas, () => this.timeline.now, this.plan, this)
+    this.judge = new Judge(this)
     this.recovery = new Recovery(this)
     if (leaseExists) this.server.apply()
   }

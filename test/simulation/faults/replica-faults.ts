@@ -150,7 +150,7 @@ export const REPLICA_FAULTS = {
   }),
   suspended: asleep(({ kernel }) => kernel.wake()),
   paused: asleep(({ kernel, config }, { judge }) => {
-    if (!kernel.wakeUnnoticed(config.leaseDurationMs)) judge.withheld('no clock shows a pause')
+    if (!kernel.wakeUnnoticed(config.leaseDurationMs)) judge.limits.add('no clock shows a pause')
   }),
   'stands still': asleep(({ kernel }) => kernel.wakeUnseen()),
   // A cgroup freezer: by the kubelet, a runtime, or whoever is root on the node.
@@ -172,7 +172,7 @@ export const REPLICA_FAULTS = {
     strike: (world, { degree }, { kernel, config }) => {
       if (kernel.asleep) return MISSED
       const byMs = (degree < 0.5 ? -1 : 1) * HOUR_MS
-      if (!kernel.setWall(byMs, config.leaseDurationMs)) world.judge.withheld('no clock shows a pause')
+      if (!kernel.setWall(byMs, config.leaseDurationMs)) world.judge.limits.add('no clock shows a pause')
       return undefined
     },
   },
