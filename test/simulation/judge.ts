@@ -49,6 +49,7 @@ export class Judge {
   private readonly hinderedAt = new Map<Replica, number>()
   /** The documented limits that this run came to. */
   readonly limits = new Set<Limit>()
+  /** How often the Lease went from one instance to another. */
   takeovers = 0
   /** Workloads that were started again in the term of the one before. */
   restarts = 0

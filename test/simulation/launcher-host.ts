@@ -20,7 +20,7 @@ export class LauncherHost {
   private standby: ModelStandby | null = null
 
   constructor(replica: Replica, world: World, exited: (process: Process) => void) {
-    const { config, kernel, mode, preparing, socket } = replica
+    const { config, kernel, mode, behaviour, socket } = replica
     const { random } = world
     const process = new Process(kernel, random)
     process.bootAhead = replica.bootAhead
@@ -39,7 +39,7 @@ export class LauncherHost {
         tree: () => this.tree(),
         newStandby: (_mark, { startTimeoutMs }, changed) => {
           const beside = () => this.spareOf(replica.workload)
-          this.standby = new ModelStandby({ process, random, preparing, startTimeoutMs, beside, changed })
+          this.standby = new ModelStandby({ process, random, behaviour, startTimeoutMs, beside, changed })
           return this.standby
         },
         portHolder: () =>

@@ -6,7 +6,6 @@ import { LauncherHost } from './launcher-host.ts'
 import { Socket } from './link.ts'
 import { Network } from './network.ts'
 import type { Process } from './process.ts'
-import { type Preparing, preparing } from './standby.ts'
 import { type Behaviour, type Workload, wellBehaved } from './workload.ts'
 import type { World } from './world.ts'
 
@@ -40,7 +39,6 @@ export class Replica {
   readonly network: Network
   readonly socket: Socket
   readonly behaviour: Behaviour
-  readonly preparing: Preparing
   /** Of the clock in LangFlow's container: see `Process`. */
   readonly bootAhead: number
   readonly knowledge: Knowledge
@@ -83,7 +81,6 @@ export class Replica {
     this.socket = new Socket(world.random)
     this.config = world.config(false)
     this.behaviour = wellBehaved(world.random)
-    this.preparing = preparing(world.random)
     this.bootAhead = mode === 'pod' && world.random.chance(0.3) ? world.random.between(-1e6, 1e6) : 0
     this.knowledge = new Knowledge(() => world.timeline.now)
   }

@@ -2,31 +2,13 @@ import type { Timer } from '../../agent/clock.ts'
 import { KeptStandby, PREPARING } from '../../agent/launcher/standby/kept-standby.ts'
 import type { Process } from './process.ts'
 import type { Random } from './random.ts'
-import type { Workload } from './workload.ts'
-
-/** How the standby of a replica behaves at the moment; faults change it. */
-export interface Preparing {
-  /** Milliseconds until one is ready. */
-  prepareMs: number
-  /** What is being prepared ends before it is ready. */
-  fails: boolean
-  /** What is begun to be prepared never gets ready. */
-  hangs: boolean
-}
-
-export const GOOD_PREPARING: Omit<Preparing, 'prepareMs'> = { fails: false, hangs: false }
-
-const LONGEST_PREPARING_MS = 8_000
-
-export function preparing(random: Random): Preparing {
-  return { prepareMs: random.between(200, LONGEST_PREPARING_MS), ...GOOD_PREPARING }
-}
+import type { Behaviour, Workload } from './workload.ts'
 
 export interface ModelStandbyParts {
   /** The launcher. */
   readonly process: Process
   readonly random: Random
-  readonly preparing: Preparing
+  readonly behaviour: Behaviour
   readonly startTimeoutMs: number
   /** What lives of it, where it is begun beside a workload that runs, whose flows may reach it; otherwise `null`. */
   readonly beside: () => Workload | null
@@ -49,14 +31,15 @@ export class ModelStandby extends KeptStandby {
   }
 
   protected override begin(): void {
-    const { process, random, preparing, startTimeoutMs } = this.parts
-    const { prepareMs, fails, hangs } = preparing
-    this.spare = this.parts.beside()
-    this.hangs = hangs && !fails
+    const { process, random, behaviour, startTimeoutMs, beside } = this.parts
+    const { prepareMs, preparingFails, preparingHangs } = behaviour
+    this.spare = beside()
+    this.hangs = preparingHangs && !preparingFails
     this.become(PREPARING)
     this.timers = [process.after(startTimeoutMs, () => this.fail('it took too long'))]
-    if (fails) this.timers.push(process.after(random.between(0, prepareMs), () => this.fail('it ended')))
-    else if (!hangs) this.timers.push(process.after(prepareMs, () => this.prepared()))
+    if (preparingFails)
+      this.timers.push(process.after(random.between(0, prepareMs), () => this.fail('it ended')))
+    else if (!preparingHangs) this.timers.push(process.after(prepareMs, () => this.prepared()))
   }
 
   /** Whether a start may go on from it, which uses it up. */

@@ -4,11 +4,17 @@ import { Process } from './process.ts'
 import type { Random } from './random.ts'
 import type { Replica } from './replica.ts'
 
-/** How the workload of a replica behaves at the moment; faults change it. */
+/** How workload and standby of a replica behave at the moment; faults change it. */
 export interface Behaviour {
   /** Milliseconds from its start until it answers as healthy, from nothing and from a prepared standby. */
   startMs: number
   preparedStartMs: number
+  /** Milliseconds until a standby is ready. */
+  prepareMs: number
+  /** What is being prepared ends before it is ready. */
+  preparingFails: boolean
+  /** What is begun to be prepared never gets ready. */
+  preparingHangs: boolean
   healthy: boolean
   /** SIGTERM is ignored. */
   ignoresTerm: boolean
@@ -22,7 +28,9 @@ export interface Behaviour {
   connected: boolean
 }
 
-export const GOOD_BEHAVIOUR: Omit<Behaviour, 'startMs' | 'preparedStartMs'> = {
+export const GOOD_BEHAVIOUR: Omit<Behaviour, 'startMs' | 'preparedStartMs' | 'prepareMs'> = {
+  preparingFails: false,
+  preparingHangs: false,
   healthy: true,
   ignoresTerm: false,
   lingersMs: 0,
@@ -33,10 +41,12 @@ export const GOOD_BEHAVIOUR: Omit<Behaviour, 'startMs' | 'preparedStartMs'> = {
 
 export function wellBehaved(random: Random): Behaviour {
   const startMs = random.between(300, LONGEST_START_MS)
-  return { startMs, preparedStartMs: startMs * random.between(0.05, 0.3), ...GOOD_BEHAVIOUR }
+  const preparedStartMs = startMs * random.between(0.05, 0.3)
+  return { startMs, preparedStartMs, prepareMs: random.between(200, LONGEST_PREPARING_MS), ...GOOD_BEHAVIOUR }
 }
 
 const LONGEST_START_MS = 3_000
+const LONGEST_PREPARING_MS = 8_000
 /** How long the kernel takes to end a process after SIGKILL. */
 const KILL_TAKES_MS = 20
 /** SIGTERM of an idle LangFlow takes seconds. */

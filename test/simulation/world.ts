@@ -5,7 +5,6 @@ import { type Fault, MISSED } from './faults/fault.ts'
 import { FAULTS, type FaultKind } from './faults/kinds.ts'
 import { planFaults } from './faults/plan.ts'
 import { Judge } from './judge.ts'
-import type { Limit } from './limits.ts'
 import { Random } from './random.ts'
 import { type Recovered, Recovery } from './recovery.ts'
 import { type Mode, Replica, type ReplicaConfig } from './replica.ts'
@@ -23,24 +22,12 @@ const MOST_STEPS = 100_000
 const CRASHES = 2 ** 40
 const VERSIONS = 2 ** 41
 
-export interface Outcome {
-  readonly seed: number
-  readonly plan: readonly Fault[]
-  readonly violation: Violation | null
+export interface Outcome
+  extends Pick<World, 'seed' | 'plan' | 'violation' | 'steps' | 'struck' | 'asked'>,
+    Pick<Judge, 'takeovers' | 'restarts' | 'limits'> {
   readonly trace: readonly string[]
-  readonly steps: number
   /** Milliseconds of model time. */
   readonly simulatedMs: number
-  /** How often the Lease went from one instance to another. */
-  readonly takeovers: number
-  /** The documented limits that it came to. */
-  readonly limits: ReadonlySet<Limit>
-  /** The faults of the plan that found something to strike. */
-  readonly struck: readonly FaultKind[]
-  /** What agents were at when they were told to end. */
-  readonly asked: readonly Stage[]
-  /** How often a workload was started again in its term. */
-  readonly restarts: number
   /** How it went on after the last fault. */
   readonly recovery: Recovered | null
 }
@@ -55,6 +42,7 @@ export interface WorldOptions {
 
 /** One run: machines, network, API server, and the faults that a seed decides on. */
 export class World {
+  readonly seed: number
   readonly timeline = new Timeline()
   readonly random: Random
   readonly server: ApiServer
@@ -62,18 +50,18 @@ export class World {
   readonly judge: Judge
   /** What agents were at when they were told to end. */
   readonly asked: Stage[] = []
+  /** The faults of the plan that found something to strike. */
+  readonly struck: FaultKind[] = []
   /** What becomes of a workload that has failed. */
   readonly onCrash: 'handover' | 'restart'
   /** A leader asks the others. */
   readonly asks: boolean
   readonly plan: readonly Fault[]
   private readonly timings: Timings
-  private readonly seed: number
   private readonly lines: string[] | null
   private readonly recovery: Recovery
-  private readonly struck: FaultKind[] = []
-  private violation: Violation | null = null
-  private steps = 0
+  violation: Violation | null = null
+  steps = 0
 
   constructor(seed: number, options: WorldOptions = {}) {
     this.seed = seed
@@ -143,20 +131,11 @@ export class World {
     } finally {
       Math.random = random
     }
-    return {
-      seed: this.seed,
-      plan: this.plan,
-      violation: this.violation,
-      trace: this.lines ?? [],
-      steps: this.steps,
-      simulatedMs: this.timeline.now,
-      takeovers: this.judge.takeovers,
-      restarts: this.judge.restarts,
-      limits: this.judge.limits,
-      struck: this.struck,
-      asked: this.asked,
-      recovery: this.recovery.result,
-    }
+    const { seed, plan, violation, steps, struck, asked } = this
+    const { takeovers, restarts, limits } = this.judge
+    const known = { seed, plan, violation, steps, struck, asked, takeovers, restarts, limits }
+    const { lines, timeline, recovery } = this
+    return { ...known, trace: lines ?? [], simulatedMs: timeline.now, recovery: recovery.result }
   }
 
   /** The product catches what its parts throw; a violation in there must not be lost. */

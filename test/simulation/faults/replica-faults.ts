@@ -1,7 +1,6 @@
 import type { Stage } from '../agent-host.ts'
 import type { Process } from '../process.ts'
 import type { Replica } from '../replica.ts'
-import { GOOD_PREPARING, type Preparing } from '../standby.ts'
 import { type Behaviour, GOOD_BEHAVIOUR, type Workload } from '../workload.ts'
 import { type Kind, MISSED, type Row, repeated, type Strike } from './fault.ts'
 
@@ -59,19 +58,6 @@ const FLEETING: readonly Stage[] = ['acquiring', 'starting its workload', 'in do
 
 const slowness = (degree: number) => degree * 3_000
 
-/** Of what is begun to be prepared until the fault is over; what is kept already is lost, so that there is something. */
-function prepares(badly: Partial<Preparing>): Kind {
-  return {
-    rows: ['T18'],
-    strike: (_world, _fault, { preparing, launcher, config }) => {
-      if (config.standby === 'cold') return MISSED
-      Object.assign(preparing, badly)
-      launcher?.loseStandby()
-      return () => Object.assign(preparing, GOOD_PREPARING)
-    },
-  }
-}
-
 /** In one respect, until the fault is over. */
 function behave(behaviour: Behaviour, badly: Partial<Behaviour>): () => void {
   Object.assign(behaviour, badly)
@@ -85,6 +71,18 @@ const behaves = (rows: readonly Row[], badly: Partial<Behaviour>): Kind => ({
   rows,
   strike: (_world, _fault, { behaviour }) => behave(behaviour, badly),
 })
+
+/** Of what is begun to be prepared until the fault is over; what is kept already is lost, so that there is something. */
+function prepares(badly: Partial<Behaviour>): Kind {
+  return {
+    rows: ['T18'],
+    strike: (_world, _fault, { behaviour, launcher, config }) => {
+      if (config.standby === 'cold') return MISSED
+      launcher?.loseStandby()
+      return behave(behaviour, badly)
+    },
+  }
+}
 
 /** Strikes what runs, if anything does. */
 function befalls(rows: readonly Row[], strike: (workload: Workload) => unknown): Kind {
@@ -208,8 +206,8 @@ export const REPLICA_FAULTS = {
     strike: (_world, _fault, { launcher, config }) =>
       launcher === null || config.standby === 'cold' ? MISSED : launcher.loseStandby(),
   },
-  'standby fails': prepares({ fails: true }),
-  'standby hangs': prepares({ hangs: true }),
+  'standby fails': prepares({ preparingFails: true }),
+  'standby hangs': prepares({ preparingHangs: true }),
   'ignores SIGTERM': behaves(['T8'], { ignoresTerm: true }),
   'lingers when killed': {
     rows: ['T8'],
