@@ -1,7 +1,7 @@
 import { type LauncherService, serveLauncher } from '../../agent/launcher/service.ts'
 import type { Exit } from '../../agent/processes/process-tree.ts'
 import { logTo } from './agent-host.ts'
-import { LauncherEnd } from './link.ts'
+import { launcherEnd } from './link.ts'
 import { Process } from './process.ts'
 import type { Replica } from './replica.ts'
 import { ModelStandby } from './standby.ts'
@@ -33,7 +33,7 @@ export class LauncherHost {
       stopTimeoutMs: config.stopTimeoutMs,
       alone: mode === 'pod',
       log: logTo((line) => world.trace(replica.instance, () => `launcher: ${line()}`)),
-      link: (handlers) => new LauncherEnd(socket, process, handlers),
+      link: (handlers) => launcherEnd(socket, process, handlers),
       machine: {
         clock: process,
         tree: () => this.tree(),

@@ -86,17 +86,20 @@ export class LeaseRules {
       this.overtakeDisplaced(writer)
     }
     if (this.claim?.owner !== writer) this.taken(before, after, writer)
-    const { now } = this
-    const ms = durationOf(after, 0)
     const goesOn = this.claim?.owner === writer && before !== null
-    this.claim = {
-      owner: writer,
-      begunAt: goesOn ? (this.claim as Claim).begunAt : now,
+    this.claim = this.begun(writer, after, durationOf(after, 0), goesOn ? this.claim : null)
+  }
+
+  private begun(owner: string | null, lease: Lease, ms: number | null, earlier: Claim | null): Claim {
+    const { now } = this
+    return {
+      owner,
+      begunAt: earlier?.begunAt ?? now,
       since: now,
-      said: [{ lease: after, since: now }],
+      said: [{ lease, since: now }],
       ms,
-      promisedMs: ms,
-      version: goesOn ? (this.claim as Claim).version : versionOf(after),
+      promisedMs: ms ?? 0,
+      version: earlier?.version ?? versionOf(lease),
       faked: false,
     }
   }
@@ -187,20 +190,10 @@ export class LeaseRules {
         ms: null,
       }
     } else if (before !== null && holderOf(after) !== '' && holderOf(after) !== holderOf(before)) {
-      const ms = recorded(after)
       const holder = holderOf(after)
       const owner = this.judge.world.replicas.find(({ identity }) => identity === holder)?.instance ?? null
       if (claim !== null) this.displaced.push({ owner: claim.owner, until: claim.since + claim.promisedMs })
-      this.claim = {
-        owner,
-        begunAt: now,
-        since: now,
-        said: [{ lease: after, since: now }],
-        ms,
-        promisedMs: ms ?? 0,
-        version: versionOf(after),
-        faked: false,
-      }
+      this.claim = this.begun(owner, after, recorded(after), null)
     } else if (before !== null && claim !== null) {
       const faked = isVacant(after) && !neverHeld(after)
       if (isVacant(after) && isVacant(before)) this.claim = { ...claim, faked }

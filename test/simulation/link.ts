@@ -193,56 +193,39 @@ function hand(connection: Connection, deliver: () => void): void {
 }
 
 /** The launcher's end: connects again for as long as it lives, as `LinkClient` does. */
-export class LauncherEnd {
-  private readonly socket: Socket
-  private readonly process: Process
-  private readonly handlers: LinkClientHandlers
-  private connection: Connection | null = null
-  private agent: AgentEnd | null = null
-  private told = false
-  connected = false
-
-  constructor(socket: Socket, process: Process, handlers: LinkClientHandlers) {
-    this.socket = socket
-    this.process = process
-    this.handlers = handlers
+export function launcherEnd(socket: Socket, process: Process, handlers: LinkClientHandlers) {
+  let connection: Connection | null = null
+  let agent: AgentEnd | null = null
+  let told = false
+  const closed = (reason: string) => {
+    end.connected = false
+    if (!told) handlers.down(reason)
+    told = true
+    process.after(RECONNECT_MS, end.start)
   }
-
-  start(): void {
-    const { agent, removed } = this.socket
-    if (agent === null || removed) {
-      this.closed('no agent listens')
-      return
+  const received = (message: ToLauncher) => {
+    if (message.type === 'welcome') {
+      end.connected = true
+      told = false
     }
-    this.agent = agent
-    this.connection = {
-      launcher: this.process,
-      open: true,
-      lastUp: 0,
-      lastDown: 0,
-      received: (message) => {
-        if (message.type === 'welcome') {
-          this.connected = true
-          this.told = false
-        }
-        if (this.connected) this.handlers.received(message)
-      },
-      closed: (reason) => this.closed(reason),
-    }
-    agent.accept(this.connection, this.handlers.hello())
+    if (end.connected) handlers.received(message)
   }
-
-  send(message: ToAgent): void {
-    const { agent, connection } = this
-    if (this.connected && connection !== null) this.process.act(() => agent?.receive(connection, message))
+  const end = {
+    connected: false,
+    start() {
+      if (socket.agent === null || socket.removed) {
+        closed('no agent listens')
+        return
+      }
+      agent = socket.agent
+      connection = { launcher: process, open: true, lastUp: 0, lastDown: 0, received, closed }
+      agent.accept(connection, handlers.hello())
+    },
+    send(message: ToAgent) {
+      const [over, to] = [connection, agent]
+      if (end.connected && over !== null) process.act(() => to?.receive(over, message))
+    },
+    close() {},
   }
-
-  close(): void {}
-
-  private closed(reason: string): void {
-    this.connected = false
-    if (!this.told) this.handlers.down(reason)
-    this.told = true
-    this.process.after(RECONNECT_MS, () => this.start())
-  }
+  return end
 }
