@@ -1,38 +1,16 @@
-import type { CandidateConfig, Fact } from '../../agent/election/state.ts'
-import type { LeaseApi } from '../../agent/lease/lease-api.ts'
+import type { Timer } from '../../agent/clock.ts'
 import type { Log } from '../../agent/observe/log.ts'
 import type { Metrics } from '../../agent/observe/prometheus.ts'
 import type { Member, Peers } from '../../agent/peers/peers.ts'
-import { Replica } from '../../agent/replica/replica.ts'
-import {
-  Supervisor,
-  type SupervisorMachine,
-  type SupervisorOptions,
-} from '../../agent/supervisor/supervisor.ts'
-import type { Traffic, Wanted } from '../../agent/traffic/traffic.ts'
-import type { Process } from './process.ts'
-
-export interface AgentHostParts {
-  readonly config: CandidateConfig
-  readonly onCrash: 'handover' | 'restart'
-  readonly api: LeaseApi
-  readonly process: Process
-  readonly machine: Omit<SupervisorMachine, 'clock'>
-  readonly link: SupervisorOptions['link']
-  readonly probe: SupervisorOptions['probe']
-  readonly standby: SupervisorOptions['standby']
-  /** From a change of the gate until the API server has acknowledged it; 0: it is told nothing, as in readiness mode. */
-  readonly gateMs: number
-  readonly startTimeoutMs: number
-  /** Of its pod's template. */
-  readonly revision: string
-  readonly podAgeMs: () => number
-  /** What the others would answer now; `null`: they are not asked. */
-  readonly peers: (() => readonly Member[]) | null
-  readonly trace: (line: () => string) => void
-  readonly moved: (stage: Stage) => void
-  readonly exited: (code: 0 | 1) => void
-}
+import { Replica as ProductReplica } from '../../agent/replica/replica.ts'
+import type { HealthHandlers } from '../../agent/supervisor/health.ts'
+import { Supervisor } from '../../agent/supervisor/supervisor.ts'
+import type { Traffic } from '../../agent/traffic/traffic.ts'
+import { apiClient } from './api-client.ts'
+import { AgentEnd } from './link.ts'
+import { Process } from './process.ts'
+import { RESPAWN_MS, type Replica } from './replica.ts'
+import type { World } from './world.ts'
 
 /** What an agent is at, for the ways in which it can be told to end. */
 export const STAGES = [
@@ -49,8 +27,10 @@ export const STAGES = [
 ] as const
 export type Stage = (typeof STAGES)[number]
 
+export const START_TIMEOUT_MS = 30_000
 /** How often a leader asks the others: as `Peers` does. */
 export const ASK_MS = 5_000
+const RECLAIM_LOOK_MS = 5
 const LEASE = { namespace: 'team', name: 'langflow-leader-lock' }
 const ignore = (): void => {}
 const UNCOUNTED: Metrics = {
@@ -66,66 +46,80 @@ const UNCOUNTED: Metrics = {
 
 /** One agent process: the real replica, with the model's machine, network and workload around it. */
 export class AgentHost {
-  private readonly parts: AgentHostParts
-  private readonly replica: Replica
+  readonly process: Process
+  private readonly product: ProductReplica
 
-  constructor(parts: AgentHostParts) {
-    const { config, process, trace, revision } = parts
-    this.parts = parts
-    const pod = { name: null, revision, owner: config.owner, problem: null }
-    this.replica = new Replica({
+  constructor(replica: Replica, world: World, exited: (process: Process, code: 0 | 1) => void) {
+    const { config, identity, kernel, behaviour, socket } = replica
+    const process = new Process(kernel, world.random)
+    const trace = (line: () => string) => world.trace(replica.instance, line)
+    const log = logTo((line) => trace(() => `agent: ${line()}`))
+    const { standby, spare } = config
+    this.process = process
+    this.product = new ProductReplica({
       options: {
         ...config,
+        identity,
         leaseName: LEASE.name,
         socket: '/run/launcher.sock',
-        pod,
-        standby: parts.standby,
-        onCrash: parts.onCrash,
-        traffic: { mode: parts.gateMs === 0 ? 'readiness' : 'label' },
+        pod: { name: null, revision: config.revision, owner: config.owner, problem: null },
+        onCrash: world.onCrash,
+        traffic: { mode: config.gateMs === 0 ? 'readiness' : 'label' },
       },
       namespace: LEASE.namespace,
-      api: parts.api,
+      api: apiClient(replica, world, process),
       // What traffic is to be is looked at after each turn.
-      traffic: () => new ModelTraffic(process, parts.gateMs, () => parts.moved(this.stage)),
+      traffic: () => modelTraffic(process, config.gateMs, () => replica.agentMoved(this.stage)),
       supervisor: ({ tell, ...wiring }) =>
         new Supervisor({
           ...wiring,
           tell: (fact) => {
-            this.traceFact(fact)
+            if (fact.type !== 'workload' && fact.type !== 'tick')
+              trace(() => `agent is told: ${JSON.stringify(fact)}`)
             tell(fact)
           },
-          machine: { ...parts.machine, clock: process },
-          link: parts.link,
-          probe: parts.probe,
-          standby: parts.standby,
-          startTimeoutMs: parts.startTimeoutMs,
+          machine: {
+            clock: process,
+            portFree: async () => !replica.portTaken,
+            connections: () => (behaviour.connected ? ['10.1.2.3'] : []),
+            ...(replica.mode === 'run' ? { reclaim: () => reclaim(replica, process) } : {}),
+          },
+          link: (handlers) =>
+            new AgentEnd(socket, process, config.leaseDurationMs, handlers, {
+              standby,
+              spare,
+              startTimeoutMs: START_TIMEOUT_MS,
+            }),
+          probe: (handlers) => modelProbe(process, () => replica.workload?.healthy ?? false, handlers),
+          standby,
+          startTimeoutMs: START_TIMEOUT_MS,
           stopTimeoutMs: config.stopTimeoutMs,
           killMarginMs: config.killMarginMs,
         }),
-      peers: parts.peers === null ? null : ({ asked }) => new ModelPeers(process, parts.peers!, asked),
-      podAgeMs: parts.podAgeMs,
+      peers: world.asks ? ({ asked }) => modelPeers(process, () => world.others(replica), asked) : null,
+      podAgeMs: () => kernel.mono() - replica.appearedAt,
       serverVersion: async () => null,
       http: async () => ({ port: 0, close: async () => {} }),
       clock: process,
-      log: logTo(trace),
+      log,
       metrics: UNCOUNTED,
-      salt: config.salt,
+      salt: world.random.whole(0, 999),
     })
-    void this.replica.start()
-    void this.replica.end().then((code) => process.act(() => parts.exited(code)))
+    void this.product.start()
+    void this.product.end().then((code) => process.act(() => exited(process, code)))
   }
 
-  get elector(): Replica['elector'] {
-    return this.replica.elector
+  get elector(): ProductReplica['elector'] {
+    return this.product.elector
   }
 
   terminate(): void {
-    this.replica.terminate('SIGTERM')
+    this.product.terminate('SIGTERM')
   }
 
   /** What it tells others of itself. */
   get member(): Member {
-    const { identity, couldTakeOver, standby, revision, podAgeMs } = this.replica.status()
+    const { identity, couldTakeOver, standby, revision, podAgeMs } = this.product.status()
     return {
       identity,
       ready: couldTakeOver,
@@ -144,22 +138,18 @@ export class AgentHost {
     if (term === null) return pending !== null ? 'acquiring' : seen === null ? 'starting' : 'following'
     if (term.stepDown !== null) return term.stepDown.stage
     if (term.doubt) return 'in doubt'
-    return this.replica.supervisor.healthy ? 'serving' : 'starting its workload'
+    return this.product.supervisor.healthy ? 'serving' : 'starting its workload'
   }
 
   /** Whether traffic is let through. */
   get ready(): boolean {
-    return this.replica.ready()
-  }
-
-  private traceFact(fact: Fact): void {
-    if (fact.type !== 'workload' && fact.type !== 'tick')
-      this.parts.trace(() => `agent is told: ${JSON.stringify(fact)}`)
+    return this.process.runs && this.product.ready()
   }
 }
 
-function logTo(trace: AgentHostParts['trace']): Log {
-  const say = (text: string) => trace(() => `agent: ${text}`)
+/** What either program logs, in a trace. */
+export function logTo(trace: (line: () => string) => void): Log {
+  const say = (text: string) => trace(() => text)
   return {
     event: (name, { epoch, reason }) =>
       say(`${name}, epoch ${epoch}${reason === undefined ? '' : `: ${reason}`}`),
@@ -170,82 +160,106 @@ function logTo(trace: AgentHostParts['trace']): Log {
   }
 }
 
+/** `run`: the agent kills the launcher and all that it left. Resolves once nothing of it lives. */
+function reclaim(replica: Replica, agent: Process): Promise<void> {
+  agent.act(() => {
+    replica.crashLauncher(RESPAWN_MS)
+    replica.workload?.kill()
+    replica.spare?.kill()
+  })
+  return new Promise((resolve) => {
+    const look = () => {
+      if (replica.workload?.present || replica.spare?.present) agent.after(RECLAIM_LOOK_MS, look)
+      else resolve()
+    }
+    look()
+  })
+}
+
 /** The other replicas, which always answer at once. */
-class ModelPeers implements Pick<Peers, keyof Peers> {
-  private readonly process: Process
-  private readonly look: () => readonly Member[]
-  private readonly asked: (() => void) | undefined
-  private asking = false
-  private waiting = false
-  members: readonly Member[] = []
-
-  constructor(process: Process, look: () => readonly Member[], asked: (() => void) | undefined) {
-    this.process = process
-    this.look = look
-    this.asked = asked
+function modelPeers(process: Process, look: () => readonly Member[], asked: (() => void) | undefined) {
+  let asking = false
+  let waiting = false
+  const peers = {
+    members: [] as readonly Member[],
+    get view() {
+      if (!asking) return null
+      return { ready: peers.members.filter(({ ready }) => ready).length, seen: peers.members.length }
+    },
+    ask(yes: boolean) {
+      asking = yes
+      if (!yes || waiting) return
+      waiting = true
+      process.after(ASK_MS, () => {
+        waiting = false
+        if (!asking) return
+        peers.members = look()
+        asked?.()
+        peers.ask(asking)
+      })
+    },
+    askAgain: ignore,
+    survey: async () => look(),
+    close: () => peers.ask(false),
   }
+  return peers satisfies Pick<Peers, keyof Peers>
+}
 
-  get view() {
-    if (!this.asking) return null
-    return { ready: this.members.filter(({ ready }) => ready).length, seen: this.members.length }
-  }
-
-  ask(yes: boolean): void {
-    this.asking = yes
-    if (!yes || this.waiting) return
-    this.waiting = true
-    this.process.after(ASK_MS, () => {
-      this.waiting = false
-      if (!this.asking) return
-      this.members = this.look()
-      this.asked?.()
-      this.ask(this.asking)
-    })
-  }
-
-  askAgain(): void {}
-
-  async survey(): Promise<readonly Member[]> {
-    return this.look()
-  }
-
-  close(): void {
-    this.ask(false)
+/** The API server acknowledges each change of the gate `gateMs` later; 0: it is told nothing, as in readiness mode. */
+function modelTraffic(process: Process, gateMs: number, looked: () => void): Traffic {
+  let current = ''
+  let waiting: PromiseWithResolvers<void> | null = null
+  let lastChange = 0
+  return {
+    view: { routedTo: null, problem: null },
+    get settling() {
+      return waiting?.promise ?? null
+    },
+    want({ gate }) {
+      looked()
+      if (gateMs === 0 || gate === current) return
+      current = gate
+      waiting ??= Promise.withResolvers<void>()
+      const change = ++lastChange
+      process.after(gateMs, () => {
+        if (change !== lastChange) return
+        waiting?.resolve()
+        waiting = null
+      })
+    },
+    close: ignore,
   }
 }
 
-/** The API server acknowledges each change of the gate after the same time. */
-class ModelTraffic implements Traffic {
-  readonly view = { routedTo: null, problem: null }
-  private readonly process: Process
-  private readonly gateMs: number
-  private readonly looked: () => void
-  private gate = ''
-  private waiting: PromiseWithResolvers<void> | null = null
-  private lastChange = 0
+const STARTING_INTERVAL_MS = 100
+const PROBE_INTERVAL_MS = 1_000
+const FAILURES = 3
 
-  constructor(process: Process, gateMs: number, looked: () => void) {
-    this.process = process
-    this.gateMs = gateMs
-    this.looked = looked
+/** Asks the model's workload how it is, in the rhythm of the real probe and without HTTP. */
+function modelProbe(agent: Process, healthy: () => boolean, handlers: HealthHandlers) {
+  let timer: Timer | null = null
+  const next = (ms: number, ask: () => void) => {
+    timer = agent.after(ms, ask)
   }
-
-  get settling(): Promise<void> | null {
-    return this.waiting?.promise ?? null
+  const awaitHealthy = () => {
+    if (!healthy()) {
+      next(STARTING_INTERVAL_MS, awaitHealthy)
+      return
+    }
+    next(PROBE_INTERVAL_MS, () => watch(0))
+    handlers.healthy()
   }
-
-  want({ gate }: Wanted): void {
-    this.looked()
-    if (this.gateMs === 0 || gate === this.gate) return
-    this.gate = gate
-    this.waiting ??= Promise.withResolvers<void>()
-    const change = ++this.lastChange
-    this.process.after(this.gateMs, () => {
-      if (change !== this.lastChange) return
-      this.waiting?.resolve()
-      this.waiting = null
-    })
+  const watch = (failed: number) => {
+    const failures = healthy() ? 0 : failed + 1
+    if (failures >= FAILURES) handlers.unhealthy('/health: no answer')
+    else next(PROBE_INTERVAL_MS, () => watch(failures))
   }
-
-  close(): void {}
+  const stop = () => timer?.cancel()
+  return {
+    stop,
+    start() {
+      stop()
+      next(1, awaitHealthy)
+    },
+  }
 }

@@ -19,17 +19,11 @@ export interface Commit {
   readonly writer: string | null
 }
 
-/** What `leaseTransitions` is to it. */
-function isInt32({ spec }: Lease): boolean {
-  return ((spec?.leaseTransitions ?? 0) | 0) === (spec?.leaseTransitions ?? 0)
-}
-
 /** The API server with its one Lease: resource versions, compare-and-swap, watches. */
 export class ApiServer {
   private readonly timeline: Timeline
   private readonly committed: (commit: Commit) => void
   private version = 100
-  private uids = 0
   private history: { version: number; event: WatchEvent }[] = []
   private compactedTo = 0
   private readonly watchers = new Set<Watcher>()
@@ -57,10 +51,7 @@ export class ApiServer {
   update(lease: Lease, writer: string): Reply {
     if (this.lease === null) return { error: 'not_found' }
     if (lease.metadata.resourceVersion !== this.lease.metadata.resourceVersion) return { error: 'conflict' }
-    if (!isInt32(lease)) return { error: 'invalid' }
-    return {
-      lease: this.commit({ ...lease, metadata: { ...this.lease.metadata, ...lease.metadata } }, writer),
-    }
+    return this.commit({ ...lease, metadata: { ...this.lease.metadata, ...lease.metadata } }, writer)
   }
 
   /** A dry run. */
@@ -71,9 +62,8 @@ export class ApiServer {
 
   create(lease: Lease, writer: string | null): Reply {
     if (this.lease !== null) return { error: 'already_exists' }
-    if (!isInt32(lease)) return { error: 'invalid' }
-    const metadata = { ...lease.metadata, name: 'lock', namespace: 'ns', uid: `uid-${++this.uids}` }
-    return { lease: this.commit({ ...lease, metadata }, writer) }
+    const metadata = { ...lease.metadata, name: 'lock', namespace: 'ns', uid: `uid-${this.version}` }
+    return this.commit({ ...lease, metadata }, writer)
   }
 
   /** What a person does with kubectl. */
@@ -81,14 +71,12 @@ export class ApiServer {
     if (this.lease !== null) this.commit(change(this.lease), null)
   }
 
-  /** Returns whether there was one. */
-  delete(): boolean {
-    if (this.lease === null) return false
+  delete(): void {
+    if (this.lease === null) return
     const before = this.lease
     this.lease = null
     this.publish({ type: 'deleted', resourceVersion: String(++this.version) })
     this.committed({ before, after: null, writer: null })
-    return true
   }
 
   /** `kubectl apply -f deploy/base/lease.yaml` */
@@ -100,9 +88,8 @@ export class ApiServer {
   watch(from: string | undefined, watcher: Watcher): ApiErrorCode | null {
     if (from === undefined) {
       if (this.lease !== null) watcher.push({ type: 'changed', object: this.lease })
-    } else if (Number(from) < this.compactedTo) {
-      return 'gone'
     } else {
+      if (Number(from) < this.compactedTo) return 'gone'
       for (const { version, event } of this.history) if (version > Number(from)) watcher.push(event)
     }
     this.watchers.add(watcher)
@@ -142,13 +129,16 @@ export class ApiServer {
     for (const handle of this.waiting.splice(0)) this.timeline.in(0, handle)
   }
 
-  private commit(lease: Lease, writer: string | null): Lease {
+  private commit(lease: Lease, writer: string | null): Reply {
+    const { leaseTransitions = 0 } = lease.spec ?? {}
+    // It is an int32.
+    if ((Number(leaseTransitions) | 0) !== Number(leaseTransitions)) return { error: 'invalid' }
     const before = this.lease
     const resourceVersion = String(++this.version)
     this.lease = { ...lease, metadata: { ...lease.metadata, resourceVersion } }
     this.publish({ type: 'changed', object: this.lease })
     this.committed({ before, after: this.lease, writer })
-    return this.lease
+    return { lease: this.lease }
   }
 
   private publish(event: WatchEvent): void {

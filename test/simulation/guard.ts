@@ -4,6 +4,7 @@ import type { Limit } from './limits.ts'
 import type { Process } from './process.ts'
 import type { Replica } from './replica.ts'
 import type { Workload } from './workload.ts'
+import type { World } from './world.ts'
 
 /** A late timer (2), clocks that drift (3 in 15 s) and the kernel at work on SIGKILL (20), in milliseconds. */
 export const REACTION_MS = 30
@@ -12,12 +13,16 @@ export const CLOCK_CHECK_MS = 105
 
 /** Whether anything is there that could end a workload in time, and if not, which documented limit that is. */
 export class Guard {
-  private readonly now: () => number
+  private readonly world: World
   /** Until when the faults that struck a replica so far may cost it its Lease. */
   private readonly riskUntil = new Map<Replica, number>()
 
-  constructor(now: () => number) {
-    this.now = now
+  constructor(world: World) {
+    this.world = world
+  }
+
+  private get now(): number {
+    return this.world.timeline.now
   }
 
   /** One that concerns this replica, or all of them. */
@@ -33,14 +38,14 @@ export class Guard {
     const { kernel, mode, agent, knowledge } = replica
     const workload = replica.workload?.present ? replica.workload : (replica.spare ?? replica.workload)
     if (kernel.unseenSince(knowledge.acknowledgedAt) > 0) return 'no clock shows a pause'
-    const awakeFor = this.now() - kernel.wokeAt
+    const awakeFor = this.now - kernel.wokeAt
     if (awakeFor < CLOCK_CHECK_MS + REACTION_MS) return 'machine woke up'
     if (workload === null || !this.stands(workload.guard)) return null
     if (mode === 'pod') return this.podLimit(replica, workload)
     const { killMarginMs, retryPeriodMs } = replica.config
     const patience = killMarginMs / 2 + CLOCK_CHECK_MS
     if (awakeFor < retryPeriodMs + patience) return 'launcher stands still on a machine that woke up'
-    const helpless = agent === null || !agent.process.runs || this.now() - agent.process.thawedAt < patience
+    const helpless = agent === null || !agent.process.runs || this.now - agent.process.thawedAt < patience
     return helpless ? 'launcher and agent stand still' : null
   }
 
@@ -49,7 +54,7 @@ export class Guard {
     if (!workload.guard.alive) return null
     // A leader with a frozen launcher keeps its Lease, unless something else takes it away.
     const lapsedAt = replica.knowledge.acknowledgedAt + replica.config.leaseDurationMs
-    return Math.min(this.now(), lapsedAt) > this.risk(replica) ? null : 'launcher stands still'
+    return Math.min(this.now, lapsedAt) > this.risk(replica) ? null : 'launcher stands still'
   }
 
   private risk(replica: Replica): number {
@@ -59,6 +64,6 @@ export class Guard {
   /** Frozen or dead, or only just running again: one that stood still while it looked at its clocks looks again later. */
   stands(guard: Process): boolean {
     const late = guard.stoodInTurn ? CLOCK_CHECK_MS : 0
-    return !guard.runs || this.now() - guard.thawedAt < REACTION_MS + late
+    return !guard.runs || this.now - guard.thawedAt < REACTION_MS + late
   }
 }

@@ -12,6 +12,7 @@ import { Standings } from './standings.ts'
 import { Versions } from './versions.ts'
 import { Violation } from './violation.ts'
 import type { Workload } from './workload.ts'
+import type { World } from './world.ts'
 
 /** /proc/uptime counts in steps; the product allows for two of them, and the model's clock is one behind. */
 const BOOT_STEPS_MS = 30
@@ -25,17 +26,16 @@ const UNSTEADY: readonly FaultKind[] = ['suspended', 'paused', 'stands still', '
 
 /** Judges a run by what the model's processes and its API server really did, and by nothing that the product says. */
 export class Judge {
-  private readonly replicas: readonly Replica[]
-  private readonly now: () => number
+  readonly world: World
   private readonly rules: LeaseRules
   private readonly guard: Guard
   private readonly standings: Standings
-  private readonly versions = new Versions()
+  readonly versions = new Versions()
   /** Those whose clocks are never tampered with. */
   private readonly steady: ReadonlySet<Replica>
   private startsLeft: number
-  private highestStarted = 0
-  /** The instance that started a workload last. */
+  /** The highest epoch in which a workload was started, and the instance that started one last. */
+  highestStarted = 0
   private startedBy = ''
   /** Identities that somebody else wrote into the Lease as its holder. */
   private readonly borrowed = new Set<string>()
@@ -47,64 +47,62 @@ export class Judge {
   private readonly forgotten = new Set<string>()
   private readonly hindered = new Set<Replica>()
   private readonly hinderedAt = new Map<Replica, number>()
-  private readonly acting: Replica[] = []
   /** The documented limits that this run came to. */
   readonly limits = new Set<Limit>()
+  /** How often the Lease went from one instance to another. */
   takeovers = 0
   /** Workloads that were started again in the term of the one before. */
   restarts = 0
 
-  /** `ownAccord`: how often a leader may hand over for no fault; `asks`: whether it asks the others. */
-  constructor(
-    replicas: readonly Replica[],
-    now: () => number,
-    plan: readonly Fault[],
-    { ownAccord, asks }: { readonly ownAccord: number; readonly asks: boolean },
-  ) {
-    this.replicas = replicas
-    this.now = now
-    this.guard = new Guard(now)
-    this.standings = new Standings(replicas, now, asks, this.versions)
+  constructor(world: World) {
+    const { plan, replicas, ownAccord } = world
+    this.world = world
+    this.guard = new Guard(world)
+    this.standings = new Standings(this)
+    this.rules = new LeaseRules(this)
     this.startsLeft = mostStarts(plan, ownAccord)
     const unsteady = plan.filter(({ kind }) => UNSTEADY.includes(kind)).flatMap(({ targets }) => targets)
     this.steady = new Set(replicas.filter((_, index) => !unsteady.includes(index)))
-    this.rules = new LeaseRules({
-      now,
-      replicaOf: (instance) =>
-        replicas.find((replica) => replica.instance === instance) ??
-        replicas.find(({ name }) => name === instance.replace(/_\d+$/, '')),
-      instanceNamed: (name) => replicas.find(({ identity }) => identity === name)?.instance ?? null,
-      highestStarted: () => this.highestStarted,
-      tookEarly: (limit, owner) => {
-        this.limits.add(limit)
-        const workload = replicas.find(({ instance }) => instance === owner)?.workload
-        if (workload) this.overtaken.set(workload, { at: now(), limit })
-      },
-      forgot: (instance, epoch) => {
-        this.limits.add('epoch forgotten')
-        this.forgotten.add(`${instance} ${epoch}`)
-      },
-    })
+  }
+
+  private get now(): number {
+    return this.world.timeline.now
+  }
+
+  /** The replica that is, or once was, the instance of this name. */
+  replicaOf(instance: string): Replica | undefined {
+    const { replicas } = this.world
+    return (
+      replicas.find((replica) => replica.instance === instance) ??
+      replicas.find(({ name }) => name === instance.replace(/_\d+$/, ''))
+    )
+  }
+
+  /** The Lease was taken from `owner`, who still counts on it. */
+  tookEarly(limit: Limit, owner: string | null): void {
+    this.limits.add(limit)
+    const workload = this.world.replicas.find(({ instance }) => instance === owner)?.workload
+    if (workload) this.overtaken.set(workload, { at: this.now, limit })
+  }
+
+  /** `instance` counts from an epoch that is not the highest. */
+  forgot(instance: string, epoch: number): void {
+    this.limits.add('epoch forgotten')
+    this.forgotten.add(`${instance} ${epoch}`)
   }
 
   struck(fault: Fault): void {
     this.standings.struck(fault)
-    for (const index of concerned(fault, this.replicas.length))
-      this.guard.struck(this.replicas[index] as Replica, fault)
-  }
-
-  /** A fault was left out, since what it does is outside the guarantee. */
-  withheld(limit: Limit): void {
-    this.limits.add(limit)
+    for (const index of concerned(fault, this.world.replicas.length))
+      this.guard.struck(this.world.replicas[index] as Replica, fault)
   }
 
   /** After each step. */
   look(): void {
-    const { acting } = this
-    acting.length = 0
-    for (const replica of this.replicas) {
+    const acting: Replica[] = []
+    for (const replica of this.world.replicas) {
       // What hindered it at the last look did so until now.
-      if (this.hindered.has(replica)) this.hinderedAt.set(replica, this.now())
+      if (this.hindered.has(replica)) this.hinderedAt.set(replica, this.now)
       if (hindered(replica)) this.hindered.add(replica)
       else this.hindered.delete(replica)
       const { workload, spare } = replica
@@ -171,11 +169,6 @@ export class Judge {
     this.standings.committed(commit)
   }
 
-  /** It waits for a newer LangFlow. */
-  keepsAway({ config }: Replica): boolean {
-    return this.versions.keepsAway(config)
-  }
-
   /** To a leader that asks it whether it could take over. */
   answers(replica: Replica, { ready }: Member): void {
     if (ready) this.standings.saidReady(replica)
@@ -192,7 +185,7 @@ export class Judge {
   /** Only one that had served for a lease duration is worth another try in the same term. */
   private checkRestart(replica: Replica, earlier: Workload): void {
     const leastMs = (earlier.startMs + replica.config.leaseDurationMs) * SLOWEST_RATE
-    const ageMs = this.now() - earlier.startedAt
+    const ageMs = this.now - earlier.startedAt
     if (ageMs < leastMs)
       throw new Violation('availability', `${nameOf(replica)} is started again after ${Math.round(ageMs)} ms`)
     this.restarts++
@@ -203,21 +196,15 @@ export class Judge {
    * term, and began late.
    */
   private checkPair(a: Replica, b: Replica): void {
-    const startedAt = ({ workload }: Replica) => (workload as Workload).startedAt
-    const [first, second] = startedAt(a) <= startedAt(b) ? [a, b] : [b, a]
-    const epochOf = ({ workload }: Replica) => (workload as Workload).epoch
-    const late = epochOf(second) < epochOf(first) ? this.guard.limit(second) : null
-    const limit = this.guard.limit(first) ?? this.overtakenBy(first, second) ?? late
+    const of = ({ workload }: Replica) => workload as Workload
+    const [first, second] = of(a).startedAt <= of(b).startedAt ? [a, b] : [b, a]
+    const taking = this.overtaken.get(of(first))
+    const overtaken = taking !== undefined && of(second).startedAt >= taking.at ? taking.limit : null
+    const late = of(second).epoch < of(first).epoch ? this.guard.limit(second) : null
+    const limit = this.guard.limit(first) ?? overtaken ?? late
     if (limit === null)
       throw new Violation('one acts', `${nameOf(a)} and ${nameOf(b)} execute at one instant`)
     this.limits.add(limit)
-  }
-
-  /** Why `other` could begin while `replica` still counted on its term. */
-  private overtakenBy({ workload }: Replica, other: Replica): Limit | null {
-    const taking = workload === null ? undefined : this.overtaken.get(workload)
-    const after = taking !== undefined && (other.workload?.startedAt ?? 0) >= taking.at
-    return after ? taking.limit : null
   }
 
   private checkDeadlines(replica: Replica, workload: Workload): void {
@@ -225,66 +212,45 @@ export class Judge {
     const { acknowledgedAt, otherSeenAt } = replica.knowledge
     const { wokeAt, pausedUntil } = replica.kernel
     // By its own clocks, which is all that it can be held to: the rest is a limit where another one acts.
-    const since = this.now() - acknowledgedAt - replica.kernel.unseenSince(acknowledgedAt)
+    const since = this.now - acknowledgedAt - replica.kernel.unseenSince(acknowledgedAt)
     // After a sleep its timers come late, and only the regular comparison of the clocks is left.
     const grace = REACTION_MS + (wokeAt > acknowledgedAt ? CLOCK_CHECK_MS + BOOT_STEPS_MS : 0)
     // In `run` the agent does without a launcher that does not answer, within half the margin.
     const stands = this.guard.stands(workload.guard)
-    if (since > leaseDurationMs - killMarginMs + grace + (stands ? killMarginMs / 2 : 0)) {
-      this.unlessExcused(
-        replica,
-        'rule 1',
-        () => `${nameOf(replica)} executes ${Math.round(since)} ms after the write`,
-      )
-    } else if (
-      since > renewDeadlineMs + grace &&
-      onDoubt === 'freeze' &&
-      !stands &&
-      pausedUntil < acknowledgedAt
-    ) {
-      this.unlessExcused(
-        replica,
-        'doubt',
-        () => `${nameOf(replica)} executes ${Math.round(since)} ms after the write`,
-      )
+    const late = since > leaseDurationMs - killMarginMs + grace + (stands ? killMarginMs / 2 : 0)
+    const doubted = since > renewDeadlineMs + grace && !stands && pausedUntil < acknowledgedAt
+    if (late || (doubted && onDoubt === 'freeze')) {
+      const limit = this.guard.limit(replica)
+      if (limit === null)
+        throw new Violation(
+          late ? 'rule 1' : 'doubt',
+          `${nameOf(replica)} executes ${Math.round(since)} ms after the write`,
+        )
+      this.limits.add(limit)
     }
     if (otherSeenAt === null || workload.startedAt > otherSeenAt) return
     const from = Math.max(otherSeenAt, this.hinderedAt.get(replica) ?? 0, replica.linkSlowUntil)
-    if (this.now() - from <= AT_ONCE_MS) return
+    if (this.now - from <= AT_ONCE_MS) return
     throw new Violation(
       'rule 5',
-      `${nameOf(replica)} executes ${Math.round(this.now() - otherSeenAt)} ms after another holder was seen`,
+      `${nameOf(replica)} executes ${Math.round(this.now - otherSeenAt)} ms after another holder was seen`,
     )
-  }
-
-  private unlessExcused(replica: Replica, invariant: 'rule 1' | 'doubt', message: () => string): void {
-    const limit = this.guard.limit(replica)
-    if (limit === null) throw new Violation(invariant, message())
-    this.limits.add(limit)
   }
 
   /** A grant takes a moment from the acknowledged write to the launcher; on a disturbed way longer. */
   private checkFreeze(replica: Replica, workload: Workload): void {
     const { acknowledgedAt, learntAt, otherSeenAt } = replica.knowledge
     const from = Math.max(this.hinderedAt.get(replica) ?? 0, replica.linkSlowUntil, learntAt)
-    if (!this.steady.has(replica) || !workload.live || this.now() - from <= GRANT_TAKES_MS) return
-    const since = this.now() - acknowledgedAt
+    if (!this.steady.has(replica) || !workload.live || this.now - from <= GRANT_TAKES_MS) return
+    const since = this.now - acknowledgedAt
     if (since > replica.config.renewDeadlineMs - REACTION_MS || otherSeenAt !== null) return
     throw new Violation('availability', `${nameOf(replica)} is frozen ${Math.round(since)} ms after a write`)
   }
 }
 
 /** Whether something keeps a kill that the agent orders from reaching the workload. */
-function hindered({ agent, launcher, kernel, socket }: Replica): boolean {
-  return (
-    kernel.asleep ||
-    agent === null ||
-    launcher === null ||
-    !agent.process.runs ||
-    !launcher.process.runs ||
-    socket.agent === null ||
-    !socket.agent.connected
-  )
+function hindered({ agent, launcher, socket }: Replica): boolean {
+  return !agent?.process.runs || !launcher?.process.runs || !socket.agent?.connected
 }
 
 function nameOf({ instance, workload }: Replica): string {

@@ -65,6 +65,18 @@ export class Kernel {
     return (mono - this.monoStart) / this.rate + this.slept
   }
 
+  /** Once the monotonic clock shows `mono`, and the machine is awake. */
+  atMono(mono: number, fire: () => void): void {
+    if (this.asleep) {
+      this.sleepers.push(() => this.atMono(mono, fire))
+      return
+    }
+    this.timeline.at(this.realTimeOf(mono), () => {
+      if (this.asleep || this.mono() < mono - 0.01) this.atMono(mono, fire)
+      else fire()
+    })
+  }
+
   /** Nothing of the machine runs until it wakes up. */
   sleep(): void {
     this.asleepSince ??= this.timeline.now

@@ -1,106 +1,68 @@
-import { Launcher } from '../../agent/launcher/launcher.ts'
-import { readBoot } from '../../agent/link/client.ts'
-import type { WorkloadView } from '../../agent/link/messages.ts'
+import { type LauncherService, serveLauncher } from '../../agent/launcher/service.ts'
 import type { Exit } from '../../agent/processes/process-tree.ts'
-import { LauncherEnd, type Socket } from './link.ts'
-import type { Process } from './process.ts'
-import type { Random } from './random.ts'
-import { ModelStandby, type Preparing } from './standby.ts'
-import { type Start, type Workload, WorkloadTree } from './workload.ts'
-
-export interface LauncherHostParts {
-  readonly process: Process
-  readonly socket: Socket
-  /** In a PID namespace of its own, which ends with it. */
-  readonly alone: boolean
-  /** The version of its LangFlow; `null`: nobody knows. */
-  readonly langflow: string | null
-  readonly stopTimeoutMs: number
-  readonly portTaken: () => boolean
-  readonly spawn: (start: Start, exited: (exit: Exit) => void) => Workload
-  readonly random: Random
-  readonly preparing: Preparing
-  readonly beside: () => Workload | null
-  /** What was begun beside a workload last. */
-  readonly spare: () => Workload | null
-  /** What was started last on this machine, by this launcher or an earlier one. */
-  readonly remains: () => Workload | null
-  readonly trace: (line: () => string) => void
-  readonly exited: () => void
-}
+import { logTo } from './agent-host.ts'
+import { launcherEnd } from './link.ts'
+import { Process } from './process.ts'
+import type { Replica } from './replica.ts'
+import { ModelStandby } from './standby.ts'
+import { Workload, workloadTree } from './workload.ts'
+import type { World } from './world.ts'
 
 const PORT_LOOK_MS = 1
 
-/** One launcher process: the real launcher on the model's link and processes, as `serveLauncher` runs it. */
+/** One launcher process: the real service on the model's link and processes. */
 export class LauncherHost {
-  private readonly parts: LauncherHostParts
-  private readonly launcher: Launcher
-  private readonly link: LauncherEnd
-  private ending = false
+  readonly process: Process
+  readonly terminate: LauncherService['terminate']
+  readonly orphan: LauncherService['orphaned']
+  private readonly replica: Replica
+  private readonly world: World
   private standby: ModelStandby | null = null
 
-  constructor(parts: LauncherHostParts) {
-    const { process, trace } = parts
-    this.parts = parts
-    this.launcher = new Launcher(
-      ['langflow'],
-      {
+  constructor(replica: Replica, world: World, exited: (process: Process) => void) {
+    const { config, kernel, mode, behaviour, socket } = replica
+    const { random } = world
+    const process = new Process(kernel, random)
+    process.bootAhead = replica.bootAhead
+    this.process = process
+    this.replica = replica
+    this.world = world
+    const service = serveLauncher({
+      command: ['langflow'],
+      langflow: () => config.langflow,
+      stopTimeoutMs: config.stopTimeoutMs,
+      alone: mode === 'pod',
+      log: logTo((line) => world.trace(replica.instance, () => `launcher: ${line()}`)),
+      link: (handlers) => launcherEnd(socket, process, handlers),
+      machine: {
         clock: process,
-        tree: () => this.tree(null),
+        tree: () => this.tree(),
+        newStandby: (_mark, { startTimeoutMs }, changed) => {
+          const beside = () => this.spareOf(replica.workload)
+          this.standby = new ModelStandby({ process, random, behaviour, startTimeoutMs, beside, changed })
+          return this.standby
+        },
         portHolder: () =>
           new Promise((resolve) => {
-            process.after(PORT_LOOK_MS, () => resolve(parts.portTaken() ? 'the port is taken' : null))
+            process.after(PORT_LOOK_MS, () => resolve(replica.portTaken ? 'the port is taken' : null))
           }),
         serving: () => ({
-          check: () => parts.remains()?.takeLoss() ?? null,
+          check: () => replica.workload?.takeLoss() ?? null,
           finish: () => {},
           cutOff: () => false,
           close: () => {},
         }),
-        standby: () => (this.ending ? null : this.standby),
         environment: (grant) => ({ LEADER_EPOCH: String(grant.epoch) }),
-      },
-      (view, cause) => {
-        if (cause.kind !== 'grant_refused') trace(() => `launcher: ${JSON.stringify(cause)}, ${view.state}`)
-        // Before the agent can order the next start: its container is to be made anew.
-        if (cause.kind === 'exited' && cause.unreaped) this.terminate()
-        this.link.send({ type: 'workload', view, cause })
-        this.finishIfIdle(view)
-      },
-    )
-    this.link = new LauncherEnd(parts.socket, process, {
-      hello: () => ({
-        type: 'hello',
-        version: 1,
-        pid: 1,
-        alone: parts.alone,
-        mono: process.mono(),
-        clocks: readBoot(process),
-        ...(parts.langflow === null ? {} : { langflow: parts.langflow }),
-        view: this.launcher.view(),
-      }),
-      received: (message) => {
-        if (message.type === 'welcome') {
-          if (this.ending) this.link.send({ type: 'terminating' })
-          if (message.standby !== 'cold') this.standby ??= this.newStandby(message.startTimeoutMs)
-          const remains = parts.alone ? null : this.tree(parts.remains())
-          this.launcher.meet(message.port, remains, message.spare)
-        } else if (message.type === 'ping') {
-          this.link.send({ type: 'pong', id: message.id, clocks: readBoot(process) })
-        } else {
-          this.launcher.receive(message)
-        }
-      },
-      down: () => {
-        if (this.ending) this.launcher.stop(parts.stopTimeoutMs)
+        unreaped: () => 0,
       },
     })
-    this.link.start()
+    this.terminate = service.terminate
+    this.orphan = service.orphaned
+    void service.ended.then(() => process.act(() => exited(process)))
   }
 
-  /** Real time since when it has had a standby that is ready; `null`: it has none. */
-  get preparedSince(): number | null {
-    return this.standby?.readySince ?? null
+  get prepared(): boolean {
+    return this.standby?.isReady ?? false
   }
 
   /** What is being prepared will never be ready. */
@@ -109,41 +71,35 @@ export class LauncherHost {
   }
 
   loseStandby(): void {
-    this.parts.process.deliver(() => this.standby?.lose())
+    this.process.deliver(() => this.standby?.lose())
   }
 
-  private tree(remains: Workload | null): WorkloadTree {
-    const { process, spawn, spare } = this.parts
-    const dropped = () => (spare() === this.standby?.spare ? null : spare())
-    return new WorkloadTree(process, spawn, () => this.standby?.take() ?? false, remains, dropped)
+  private tree() {
+    const { process, replica } = this
+    const dropped = () => (replica.spare === this.standby?.spare ? null : replica.spare)
+    return workloadTree(process, (epoch, exited) => this.spawn(epoch, exited), replica.workload, dropped)
   }
 
-  /** As `serveLauncher` makes it. */
-  private newStandby(patienceMs: number): ModelStandby {
-    const { process: launcher, random, preparing, beside } = this.parts
-    const changed = () => this.launcher.standbyChanged()
-    return new ModelStandby({ launcher, random, preparing, patienceMs, beside, changed })
+  private spawn(epoch: number, exited: (exit: Exit) => void): Workload {
+    const { process, replica, world, standby } = this
+    const { behaviour, workload: earlier } = replica
+    const start = { epoch, prepared: standby?.take() ?? false }
+    const workload = new Workload(replica, world.random, process, start, exited)
+    replica.workload = workload
+    if (behaviour.diesAtStart)
+      workload.process.after(world.random.between(10, 500), () => workload.exit(false))
+    world.started(replica, workload, earlier)
+    return workload
   }
 
-  /** SIGTERM. */
-  terminate(): void {
-    if (this.ending) return
-    this.ending = true
-    if (this.launcher.view().state === 'idle') this.finishIfIdle(this.launcher.view())
-    else if (this.link.connected) this.link.send({ type: 'terminating' })
-    else this.launcher.stop(this.parts.stopTimeoutMs)
-  }
-
-  /** The agent that started this launcher is gone (`run`). */
-  orphan(): void {
-    this.ending = true
-    this.launcher.kill()
-    this.finishIfIdle(this.launcher.view())
-  }
-
-  private finishIfIdle(view: WorkloadView): void {
-    if (!this.ending || view.state !== 'idle') return
-    if (view.spare) this.launcher.stop(0)
-    else this.parts.exited()
+  /** What waits beside the workload that runs now, for as long as it is kept: flows may have reached it. */
+  private spareOf(workload: Workload | null): Workload | null {
+    const { process, replica, world } = this
+    if (!workload?.present) return null
+    const start = { epoch: workload.epoch, prepared: false }
+    const spare = new Workload(replica, world.random, process, start, () => {})
+    process.onDeath(() => spare.kill())
+    replica.spare = spare
+    return spare
   }
 }

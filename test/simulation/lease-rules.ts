@@ -1,8 +1,9 @@
 import { durationOf, epochOf, holderOf, type Lease, sameRecord } from '../../agent/lease/lease.ts'
 import type { Commit } from './api-server.ts'
+import type { Judge } from './judge.ts'
 import { isAcquisition, isVacant, neverHeld, renewTimeOf, versionOf } from './knowledge.ts'
 import type { Limit } from './limits.ts'
-import type { Replica, ReplicaConfig } from './replica.ts'
+import type { ReplicaConfig } from './replica.ts'
 import { Violation } from './violation.ts'
 
 /** Who may count on the Lease, and for how long. */
@@ -23,19 +24,6 @@ interface Claim {
   readonly version: number
   /** A person made the Lease look as if its holder had released it. */
   readonly faked: boolean
-}
-
-export interface LeaseRulesOptions {
-  readonly now: () => number
-  /** The replica that is, or once was, the instance of this name. */
-  readonly replicaOf: (instance: string) => Replica | undefined
-  readonly instanceNamed: (identity: string) => string | null
-  /** The highest epoch in which a workload was started. */
-  readonly highestStarted: () => number
-  /** The Lease was taken from `owner`, who still counts on it. */
-  readonly tookEarly: (limit: Limit, owner: string | null) => void
-  /** `writer` counts from an epoch that is not the highest. */
-  readonly forgot: (writer: string, epoch: number) => void
 }
 
 /** A request is answered, and told, within so long after its deadline. */
@@ -59,13 +47,17 @@ function drift(ms: number): number {
 
 /** Rules 4, 6 and 7, and that epochs grow: judges each write by who held the Lease, or may still count on it. */
 export class LeaseRules {
-  private readonly options: LeaseRulesOptions
+  private readonly judge: Judge
   private claim: Claim | null = null
   /** Owners whose name a person replaced, and until when, in real time, they counted on the Lease. */
   private displaced: { readonly owner: string | null; readonly until: number }[] = []
 
-  constructor(options: LeaseRulesOptions) {
-    this.options = options
+  constructor(judge: Judge) {
+    this.judge = judge
+  }
+
+  private get now(): number {
+    return this.judge.world.timeline.now
   }
 
   /** The Lease is given from one instance to another from here on. Returns whether it was. */
@@ -94,17 +86,20 @@ export class LeaseRules {
       this.overtakeDisplaced(writer)
     }
     if (this.claim?.owner !== writer) this.taken(before, after, writer)
-    const { now } = this.options
-    const ms = durationOf(after, 0)
     const goesOn = this.claim?.owner === writer && before !== null
-    this.claim = {
-      owner: writer,
-      begunAt: goesOn ? (this.claim as Claim).begunAt : now(),
-      since: now(),
-      said: [{ lease: after, since: now() }],
+    this.claim = this.begun(writer, after, durationOf(after, 0), goesOn ? this.claim : null)
+  }
+
+  private begun(owner: string | null, lease: Lease, ms: number | null, earlier: Claim | null): Claim {
+    const { now } = this
+    return {
+      owner,
+      begunAt: earlier?.begunAt ?? now,
+      since: now,
+      said: [{ lease, since: now }],
       ms,
-      promisedMs: ms,
-      version: goesOn ? (this.claim as Claim).version : versionOf(after),
+      promisedMs: ms ?? 0,
+      version: earlier?.version ?? versionOf(lease),
       faked: false,
     }
   }
@@ -121,38 +116,36 @@ export class LeaseRules {
   }
 
   private checkEpoch(after: Lease, writer: string): void {
-    const { replicaOf, highestStarted, forgot } = this.options
+    const { highestStarted } = this.judge
     const epoch = epochOf(after)
-    if (epoch > highestStarted()) return
-    const known = replicaOf(writer)?.knowledge.sentAs(after)?.highestEpoch ?? 0
-    if (known >= highestStarted())
+    if (epoch > highestStarted) return
+    const known = this.judge.replicaOf(writer)?.knowledge.sentAs(after)?.highestEpoch ?? 0
+    if (known >= highestStarted)
       throw new Violation('epochs grow', `${writer} took the Lease in epoch ${epoch} after ${known}`)
-    forgot(writer, epoch)
+    this.judge.forgot(writer, epoch)
   }
 
   private overtakeDisplaced(writer: string): void {
-    const { now, tookEarly } = this.options
-    this.displaced = this.displaced.filter(({ until }) => until > now())
+    this.displaced = this.displaced.filter(({ until }) => until > this.now)
     const limit = this.claim?.faked ? 'release faked' : 'duration shortened'
-    for (const { owner } of this.displaced) if (owner !== writer) tookEarly(limit, owner)
+    for (const { owner } of this.displaced) if (owner !== writer) this.judge.tookEarly(limit, owner)
   }
 
   private taken(before: Lease | null, after: Lease, writer: string): void {
     const { claim } = this
     if (claim === null) return
-    const { now, tookEarly, replicaOf } = this.options
-    const ms = claim.ms ?? replicaOf(writer)?.config.leaseDurationMs ?? 0
-    const waited = now() - claim.since
+    const replica = this.judge.replicaOf(writer)
+    const ms = claim.ms ?? replica?.config.leaseDurationMs ?? 0
+    const waited = this.now - claim.since
     const waitedFor = (wanted: number) => waited >= wanted - drift(wanted)
     if (waitedFor(claim.promisedMs) && waitedFor(ms)) return
     // Who was shown the longer one keeps to it: only its holder may shorten it, and writes another renew time with that.
     const last = claim.said.at(-1)
-    const said =
-      last === undefined ? 0 : replicaOf(writer)?.knowledge.durationSaidWith(renewTimeOf(last.lease))
+    const said = last && replica?.knowledge.durationSaidWith(renewTimeOf(last.lease))
     const shortened = waitedFor(ms) && (said ?? 0) < claim.promisedMs
     const limit = shortened ? 'duration shortened' : this.limit(before, after, writer)
     if (limit !== null) {
-      tookEarly(limit, claim.owner)
+      this.judge.tookEarly(limit, claim.owner)
       return
     }
     const holder = before === null ? '' : holderOf(before)
@@ -168,7 +161,7 @@ export class LeaseRules {
   private limit(before: Lease | null, after: Lease, writer: string): Limit | null {
     const claim = this.claim as Claim
     if (claim.faked) return 'release faked'
-    const replica = this.options.replicaOf(writer)
+    const replica = this.judge.replicaOf(writer)
     if (replica === undefined || (before !== null && !neverHeld(before))) return null
     const { knowledge, config, kernel } = replica
     if (kernel.unseenSince(claim.begunAt) > 0) return 'no clock shows a pause'
@@ -183,8 +176,7 @@ export class LeaseRules {
 
   /** A person changed or deleted it. */
   private edited(before: Lease | null, after: Lease | null): void {
-    const { now, instanceNamed } = this.options
-    const { claim } = this
+    const { claim, now } = this
     if (before === null && claim?.owner === null && claim.promisedMs === 0) {
       // Nobody counted on what was deleted, and one that looks at it only now cannot know that it was.
       this.claim = null
@@ -192,28 +184,25 @@ export class LeaseRules {
       // Made anew and deleted again, while its owner has not written: the wait goes on.
     } else if (after === null) {
       this.claim = {
-        ...(claim ?? { owner: null, begunAt: now(), promisedMs: 0, version: 0, faked: false }),
+        ...(claim ?? { owner: null, begunAt: now, promisedMs: 0, version: 0, faked: false }),
         said: [],
-        since: now(),
+        since: now,
         ms: null,
       }
     } else if (before !== null && holderOf(after) !== '' && holderOf(after) !== holderOf(before)) {
-      const ms = recorded(after)
-      const owner = instanceNamed(holderOf(after))
+      const holder = holderOf(after)
+      const owner = this.judge.world.replicas.find(({ identity }) => identity === holder)?.instance ?? null
       if (claim !== null) this.displaced.push({ owner: claim.owner, until: claim.since + claim.promisedMs })
-      const version = versionOf(after)
-      const since = now()
-      const said = [{ lease: after, since }]
-      this.claim = { owner, begunAt: since, since, said, ms, promisedMs: ms ?? 0, version, faked: false }
+      this.claim = this.begun(owner, after, recorded(after), null)
     } else if (before !== null && claim !== null) {
       const faked = isVacant(after) && !neverHeld(after)
       if (isVacant(after) && isVacant(before)) this.claim = { ...claim, faked }
       else if (isVacant(after)) {
         // What the record said is gone with it: its owner's promise counts, and a whole lease duration.
         const ms = neverHeld(after) ? null : claim.ms
-        this.claim = { ...claim, since: now(), ms, faked }
+        this.claim = { ...claim, since: now, ms, faked }
       } else if (!sameRecord(before, after)) {
-        const since = claim.said.find(({ lease }) => sameRecord(lease, after))?.since ?? now()
+        const since = claim.said.find(({ lease }) => sameRecord(lease, after))?.since ?? now
         const said = [...claim.said, { lease: after, since }]
         this.claim = { ...claim, since, said, ms: recorded(after), faked }
       }

@@ -1,21 +1,9 @@
+import type { LinkClientHandlers } from '../../agent/link/client.ts'
 import type { BootReading, ToAgent, ToLauncher } from '../../agent/link/messages.ts'
 import { BootOffset, type Hello, type LinkHandlers } from '../../agent/link/server.ts'
 import type { LauncherLink } from '../../agent/supervisor/supervisor.ts'
 import type { Process } from './process.ts'
 import type { Random } from './random.ts'
-
-/** How the link of a replica behaves at the moment; faults change it. */
-export interface LinkBehaviour {
-  /** Up to this many milliseconds for each message. */
-  slowMs: number
-  /** Grants are delivered a second time, this much later at most: behind newer ones. */
-  repeatMs: number
-}
-
-/** What the agent's private directory keeps: to which launcher its token was given. */
-export interface Keys {
-  admitted: Process | null
-}
 
 interface Connection {
   readonly launcher: Process
@@ -37,34 +25,29 @@ const ENDING_MS = 500
 /** The socket of one replica: it is there while an agent listens on it. */
 export class Socket {
   readonly random: Random
-  readonly behaviour: LinkBehaviour = { slowMs: 0, repeatMs: 0 }
+  /** Each message takes up to this much longer. */
+  slowMs = 0
+  /** Grants are delivered a second time, this much later at most: behind newer ones. */
+  repeatMs = 0
   agent: AgentEnd | null = null
   /** Somebody deleted its file; connections that exist go on. */
   removed = false
+  /** What the agent's private directory keeps: to which launcher its token was given. */
+  admitted: Process | null = null
 
   constructor(random: Random) {
     this.random = random
   }
-
-  travel(): number {
-    return this.random.between(0.05, 1) + this.random.between(0, this.behaviour.slowMs)
-  }
 }
 
-type Welcome = Extract<ToLauncher, { type: 'welcome' }>
-
-export interface AgentEndOptions extends Pick<Welcome, 'standby' | 'spare' | 'startTimeoutMs'> {
-  /** How long a grant lasts at most. */
-  readonly grantLifeMs: number
-}
+type Welcome = Omit<Extract<ToLauncher, { type: 'welcome' }>, 'type' | 'token' | 'tree' | 'port'>
 
 /** The agent's end: it lets in one launcher by the rules of `LinkServer` and `LauncherKeys`. */
 export class AgentEnd implements LauncherLink {
   private readonly socket: Socket
   private readonly process: Process
   private readonly handlers: LinkHandlers
-  private readonly keys: Keys
-  private readonly asked: Pick<Welcome, 'standby' | 'spare' | 'startTimeoutMs'>
+  private readonly welcome: Welcome
   /** Until then, in monotonic ms, nobody but the launcher that was let in last may connect. */
   private closedUntil: number
   private launcher: Connection | null = null
@@ -74,16 +57,15 @@ export class AgentEnd implements LauncherLink {
   constructor(
     socket: Socket,
     process: Process,
-    keys: Keys,
-    { grantLifeMs, ...asked }: AgentEndOptions,
+    grantLifeMs: number,
     handlers: LinkHandlers,
+    welcome: Welcome,
   ) {
-    this.asked = asked
     this.socket = socket
     this.process = process
     this.handlers = handlers
-    this.keys = keys
-    this.closedUntil = keys.admitted === null ? 0 : process.mono() + grantLifeMs
+    this.welcome = welcome
+    this.closedUntil = socket.admitted === null ? 0 : process.mono() + grantLifeMs
     process.onDeath(() => this.close())
   }
 
@@ -102,19 +84,16 @@ export class AgentEnd implements LauncherLink {
   }
 
   send(message: ToLauncher): void {
-    const { launcher } = this
+    const { launcher, process, socket } = this
     if (launcher === null) return
-    const said =
-      message.type === 'grant' ? { ...message, grant: this.bootOffset.translate(message.grant) } : message
-    this.process.act(() => this.transmit(launcher, said))
-  }
-
-  private transmit(launcher: Connection, message: ToLauncher): void {
-    this.down(launcher, message)
-    const { repeatMs } = this.socket.behaviour
-    if (message.type !== 'grant' || repeatMs === 0) return
-    const { timeline } = this.process.kernel
-    timeline.in(this.socket.random.between(0, repeatMs), () => this.hand(launcher, message))
+    const isGrant = message.type === 'grant'
+    const said = isGrant ? { ...message, grant: this.bootOffset.translate(message.grant) } : message
+    process.act(() => {
+      this.down(launcher, () => launcher.received(said))
+      if (!isGrant || socket.repeatMs === 0) return
+      const again = socket.random.between(0, socket.repeatMs)
+      process.kernel.timeline.in(again, () => hand(launcher, () => launcher.received(said)))
+    })
   }
 
   close(): void {
@@ -130,44 +109,38 @@ export class AgentEnd implements LauncherLink {
     this.up(connection, () => this.greet(connection, hello))
   }
 
-  receive(connection: Connection, message: Exclude<ToAgent, Hello>): void {
+  receive(connection: Connection, message: ToAgent): void {
     this.up(connection, () => {
-      if (this.launcher !== connection) return
+      if (this.launcher !== connection || message.type === 'hello') return
       if (message.type === 'pong') this.compare(message.clocks)
       this.handlers.received(message)
     })
   }
 
   private greet(connection: Connection, hello: Hello): void {
-    const returning = this.keys.admitted === connection.launcher
-    const refused =
-      Math.abs(this.process.mono() - hello.mono) >= CLOCK_TOLERANCE_MS
-        ? 'agent and launcher do not share one monotonic clock'
-        : returning
-          ? null
-          : this.launcher !== null
-            ? 'another launcher is connected'
-            : this.process.mono() < this.closedUntil
-              ? 'waiting for the launcher that was connected last'
-              : null
+    const returning = this.socket.admitted === connection.launcher
+    const refused = this.refusal(hello, returning)
     if (refused !== null) {
       this.drop(connection, refused)
       return
     }
-    this.keys.admitted = connection.launcher
+    this.socket.admitted = connection.launcher
     this.bootOffset.forget()
     this.compare(hello.clocks)
     const previous = this.launcher
     this.launcher = connection
     if (previous !== null) this.drop(previous, 'another connection took its place')
-    this.down(connection, {
-      type: 'welcome',
-      token: 'token',
-      tree: 'tree',
-      port: 7860,
-      ...this.asked,
-    })
+    const known = { token: 'token', tree: 'tree', port: 7860 }
+    this.down(connection, () => connection.received({ type: 'welcome', ...known, ...this.welcome }))
     this.handlers.connected(hello, returning)
+  }
+
+  private refusal(hello: Hello, returning: boolean): string | null {
+    if (Math.abs(this.process.mono() - hello.mono) >= CLOCK_TOLERANCE_MS)
+      return 'agent and launcher do not share one monotonic clock'
+    if (returning) return null
+    if (this.launcher !== null) return 'another launcher is connected'
+    return this.process.mono() < this.closedUntil ? 'waiting for the launcher that was connected last' : null
   }
 
   private compare(theirs: BootReading | undefined): void {
@@ -188,15 +161,10 @@ export class AgentEnd implements LauncherLink {
 
   private drop(connection: Connection, reason: string): void {
     this.connections.delete(connection)
-    const at = this.arrival(connection.lastDown)
-    connection.lastDown = at
-    this.process.kernel.timeline.at(at, () =>
-      connection.launcher.deliver(() => {
-        if (!connection.open) return
-        connection.open = false
-        connection.closed(reason)
-      }),
-    )
+    this.down(connection, () => {
+      connection.open = false
+      connection.closed(reason)
+    })
   }
 
   private up(connection: Connection, deliver: () => void): void {
@@ -206,75 +174,58 @@ export class AgentEnd implements LauncherLink {
     )
   }
 
-  private down(connection: Connection, message: ToLauncher): void {
+  private down(connection: Connection, deliver: () => void): void {
     connection.lastDown = this.arrival(connection.lastDown)
-    this.process.kernel.timeline.at(connection.lastDown, () => this.hand(connection, message))
-  }
-
-  private hand(connection: Connection, message: ToLauncher): void {
-    connection.launcher.deliver(() => connection.open && connection.received(message))
+    this.process.kernel.timeline.at(connection.lastDown, () => hand(connection, deliver))
   }
 
   private arrival(last: number): number {
-    return Math.max(last, this.process.kernel.timeline.now + this.socket.travel())
+    const { random, slowMs } = this.socket
+    return Math.max(
+      last,
+      this.process.kernel.timeline.now + random.between(0.05, 1) + random.between(0, slowMs),
+    )
   }
 }
 
-export interface LauncherEndHandlers {
-  hello(): Omit<Hello, 'token'>
-  received(message: ToLauncher): void
-  down(reason: string): void
+function hand(connection: Connection, deliver: () => void): void {
+  connection.launcher.deliver(() => connection.open && deliver())
 }
 
 /** The launcher's end: connects again for as long as it lives, as `LinkClient` does. */
-export class LauncherEnd {
-  private readonly socket: Socket
-  private readonly process: Process
-  private readonly handlers: LauncherEndHandlers
-  private connection: Connection | null = null
-  private agent: AgentEnd | null = null
-  private told = false
-  connected = false
-
-  constructor(socket: Socket, process: Process, handlers: LauncherEndHandlers) {
-    this.socket = socket
-    this.process = process
-    this.handlers = handlers
+export function launcherEnd(socket: Socket, process: Process, handlers: LinkClientHandlers) {
+  let connection: Connection | null = null
+  let agent: AgentEnd | null = null
+  let told = false
+  const closed = (reason: string) => {
+    end.connected = false
+    if (!told) handlers.down(reason)
+    told = true
+    process.after(RECONNECT_MS, end.start)
   }
-
-  start(): void {
-    const { agent, removed } = this.socket
-    if (agent === null || removed) {
-      this.closed('no agent listens')
-      return
+  const received = (message: ToLauncher) => {
+    if (message.type === 'welcome') {
+      end.connected = true
+      told = false
     }
-    this.agent = agent
-    this.connection = {
-      launcher: this.process,
-      open: true,
-      lastUp: 0,
-      lastDown: 0,
-      received: (message) => {
-        if (message.type === 'welcome') {
-          this.connected = true
-          this.told = false
-        }
-        if (this.connected) this.handlers.received(message)
-      },
-      closed: (reason) => this.closed(reason),
-    }
-    agent.accept(this.connection, this.handlers.hello())
+    if (end.connected) handlers.received(message)
   }
-
-  send(message: Exclude<ToAgent, Hello>): void {
-    const { agent, connection } = this
-    if (this.connected && connection !== null) this.process.act(() => agent?.receive(connection, message))
+  const end = {
+    connected: false,
+    start() {
+      if (socket.agent === null || socket.removed) {
+        closed('no agent listens')
+        return
+      }
+      agent = socket.agent
+      connection = { launcher: process, open: true, lastUp: 0, lastDown: 0, received, closed }
+      agent.accept(connection, handlers.hello())
+    },
+    send(message: ToAgent) {
+      const [over, to] = [connection, agent]
+      if (end.connected && over !== null) process.act(() => to?.receive(over, message))
+    },
+    close() {},
   }
-
-  private closed(reason: string): void {
-    this.connected = false
-    if (!this.told) this.handlers.down(reason)
-    this.told = true
-    this.process.after(RECONNECT_MS, () => this.start())
-  }
+  return end
 }

@@ -1,16 +1,24 @@
-import { spawn } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { ELECTION_MUTATIONS } from './mutations/election.ts'
-import type { Mutation } from './mutations/mutation.ts'
-import { WORKLOAD_MUTATIONS } from './mutations/workload.ts'
+import { type FaultKind, KINDS } from './faults/kinds.ts'
+import { PATCHES } from './mutation-list.ts'
 
 /**
  * Shows that the simulation can fail: each deliberate defect of the product is put into a copy of it, for which some
  * invariant must break. Arguments: a part of the names of those to try (default: all).
  */
-const MUTATIONS = [...ELECTION_MUTATIONS, ...WORKLOAD_MUTATIONS]
+interface Mutation {
+  readonly file: string
+  readonly rule: string
+  readonly name: string
+  readonly from: string[]
+  readonly to: string[]
+  among?: readonly FaultKind[]
+  test?: string
+}
+
 const ROOT = join(import.meta.dirname, '..', '..')
 const SEEDS = 10_000
 const play = (seeds: number, among: Mutation['among']) => `
@@ -27,33 +35,48 @@ interface Verdict {
   readonly by: string | null
 }
 
-/** The file of the product with the defect in it. */
-function mutated({ name, file, from, to }: Mutation): string {
-  const [before, after, ...more] = readFileSync(join(ROOT, file), 'utf8').split(from)
-  if (before === undefined || after === undefined || more.length > 0) {
-    throw new Error(
-      `"${name}" must match exactly once in ${file}: bring test/simulation/mutations up to date`,
-    )
+function parse(patches: string): Mutation[] {
+  const mutations: Mutation[] = []
+  let file = ''
+  for (const line of patches.split('\n')) {
+    const [, mark = '', text = ''] = /^(\S+) (.*)$/.exec(line) ?? []
+    const [, rule = '', name = ''] = /^(\S+): (.*)$/.exec(text) ?? []
+    const last = mutations.at(-1)
+    if (mark === '@') file = text
+    else if (mark === '#') mutations.push({ file, rule, name, from: [], to: [] })
+    else if (mark === '-') last?.from.push(text)
+    else if (mark === '+') last?.to.push(text)
+    else if (mark === 'test' && last) last.test = text
+    else if (mark === 'among' && last) last.among = text.split('; ').map(known)
+    else if (line !== '') throw new Error(`mutation-list.ts: what is "${line}"?`)
   }
-  return before + to + after
+  return mutations
 }
 
-/** Runs Node in the copy; resolves with its exit code and what it printed. */
-function run(
-  cwd: string,
-  args: readonly string[],
-): Promise<{ code: number | null; out: string; err: string }> {
+function known(kind: string): FaultKind {
+  const found = KINDS.find((one) => one === kind)
+  if (found === undefined) throw new Error(`mutation-list.ts: there is no fault "${kind}"`)
+  return found
+}
+
+/** The file of the product with the defect in it. */
+function mutated({ name, file, from, to }: Mutation): string {
+  const [before, after, ...more] = readFileSync(join(ROOT, file), 'utf8').split(from.join('\n'))
+  if (before === undefined || after === undefined || more.length > 0) {
+    throw new Error(
+      `"${name}" must match exactly once in ${file}: bring test/simulation/mutation-list.ts up to date`,
+    )
+  }
+  return before + to.join('\n') + after
+}
+
+/** Runs Node in the copy. */
+function run(cwd: string, args: readonly string[]): Promise<{ passed: boolean; out: string; err: string }> {
   return new Promise((resolve) => {
-    const child = spawn(process.execPath, args, { cwd, timeout: LONGEST_MS })
-    let out = ''
-    let err = ''
-    child.stdout.setEncoding('utf8').on('data', (text: string) => {
-      out += text
-    })
-    child.stderr.setEncoding('utf8').on('data', (text: string) => {
-      err += text
-    })
-    child.on('close', (code) => resolve({ code, out, err }))
+    const options = { cwd, timeout: LONGEST_MS, maxBuffer: Number.POSITIVE_INFINITY }
+    execFile(process.execPath, args, options, (error, out, err) =>
+      resolve({ passed: error === null, out, err }),
+    )
   })
 }
 
@@ -65,8 +88,8 @@ async function judge(mutation: Mutation): Promise<Verdict> {
     symlinkSync(join(ROOT, 'node_modules'), join(directory, 'node_modules'))
     writeFileSync(join(directory, mutation.file), mutated(mutation))
     if (mutation.test !== undefined) {
-      const { code } = await run(directory, ['--test', mutation.test])
-      return { seeds: null, by: code === 0 ? null : mutation.test }
+      const { passed } = await run(directory, ['--test', mutation.test])
+      return { seeds: null, by: passed ? null : mutation.test }
     }
     const { out, err } = await run(directory, ['--input-type=module', '--eval', play(SEEDS, mutation.among)])
     if (out === '')
@@ -88,12 +111,13 @@ async function checkProduct({ name, among }: Mutation, { seeds, by }: Verdict): 
     throw new Error(`"${name}": the product itself breaks ${sound.by} in seed ${sound.seeds}`)
 }
 
+const all = parse(PATCHES)
 const wanted = process.argv[2] ?? ''
 if (wanted === '--help') {
   console.log('usage: npm run test:mutations -- [PART OF A NAME]    (default: all of them)')
   process.exit(0)
 }
-const chosen = MUTATIONS.filter(({ name }) => name.includes(wanted))
+const chosen = all.filter(({ name }) => name.includes(wanted))
 if (chosen.length === 0) {
   console.error(`no mutation has "${wanted}" in its name: leave it out to try all`)
   process.exit(2)

@@ -56,16 +56,17 @@ export class Network {
 
   add(fault: Disturbance): void {
     this.faults.add(fault)
-    for (const changed of [...this.changes]) changed()
+    this.changed()
   }
 
   remove(fault: Disturbance): void {
     this.faults.delete(fault)
-    for (const changed of [...this.changes]) changed()
+    this.changed()
   }
 
   connect(): Connection {
-    const connection = { use: 'requests' as const, proven: false, dead: this.random.chance(this.newDead) }
+    const dead = this.random.chance(this.worst(({ newDead }) => newDead))
+    const connection = { use: 'requests' as const, proven: false, dead }
     this.connections.add(connection)
     return connection
   }
@@ -77,19 +78,20 @@ export class Network {
   /** What goes over these from now on, and what is on its way, is lost; new ones are as good as ever. */
   blackHole(uses: readonly Connection['use'][]): void {
     for (const connection of this.connections) if (uses.includes(connection.use)) connection.dead = true
-    for (const changed of [...this.changes]) changed()
+    this.changed()
   }
 
   /** Whether it has one that is dead, and does not know. */
   get blackHoled(): boolean {
-    for (const { dead } of this.connections) if (dead) return true
-    return false
+    return [...this.connections].some(({ dead }) => dead)
   }
 
-  private get newDead(): number {
-    let chance = 0
-    for (const { newDead = 0 } of this.faults) chance = Math.max(chance, newDead)
-    return chance
+  private changed(): void {
+    for (const changed of [...this.changes]) changed()
+  }
+
+  private worst(of: (fault: Disturbance) => number | undefined): number {
+    return Math.max(0, ...[...this.faults].map((fault) => of(fault) ?? 0))
   }
 
   /** Calls back at each change until the returned function is called. */
@@ -99,8 +101,7 @@ export class Network {
   }
 
   has(test: (fault: Disturbance) => unknown): boolean {
-    for (const fault of this.faults) if (test(fault)) return true
-    return false
+    return [...this.faults].some(test)
   }
 
   get error(): ApiErrorCode | undefined {
@@ -117,15 +118,10 @@ export class Network {
   }
 
   lateness(): number {
-    let ms = 0
-    for (const { lateWrites } of this.faults)
-      if (lateWrites) ms = Math.max(ms, this.random.between(0, lateWrites))
-    return ms
+    return this.worst(({ lateWrites }) => lateWrites && this.random.between(0, lateWrites))
   }
 
   lag(): number {
-    let ms = 0
-    for (const { watchLag = 0 } of this.faults) ms = Math.max(ms, watchLag)
-    return ms
+    return this.worst(({ watchLag }) => watchLag)
   }
 }

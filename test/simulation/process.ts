@@ -31,8 +31,6 @@ export class Process implements Clock {
   private blocking: number | null = null
   /** Monotonic milliseconds until which the event loop is blocked. */
   private blockedUntil: number | null = null
-  /** Real time of its end. */
-  diedAt = Number.POSITIVE_INFINITY
 
   constructor(kernel: Kernel, random: Random) {
     this.kernel = kernel
@@ -57,16 +55,7 @@ export class Process implements Clock {
   after = (delayMs: number, fire: () => void): Timer => {
     const due = this.mono() + Math.ceil(Math.max(0, delayMs)) + this.random.between(0.05, TIMER_LATENESS_MS)
     let cancelled = false
-    const arm = (): void => {
-      this.kernel.timeline.at(this.kernel.realTimeOf(due), () => {
-        if (cancelled || !this.alive) return
-        if (this.kernel.asleep) this.kernel.whenAwake(arm)
-        else if (this.kernel.mono() < due - 0.01) arm()
-        else this.perform(() => cancelled || fire(), true)
-      })
-    }
-    if (this.kernel.asleep) this.kernel.whenAwake(arm)
-    else arm()
+    this.kernel.atMono(due, () => cancelled || this.perform(() => cancelled || fire(), true))
     return {
       cancel: () => {
         cancelled = true
@@ -104,6 +93,10 @@ export class Process implements Clock {
     if (!this.frozen) return
     this.frozen = false
     this.stoodInTurn = false
+    this.goOn()
+  }
+
+  private goOn(): void {
     this.thawedAt = this.kernel.timeline.now
     this.catchUp()
   }
@@ -111,7 +104,6 @@ export class Process implements Clock {
   kill(): void {
     if (!this.alive) return
     this.alive = false
-    this.diedAt = this.kernel.timeline.now
     for (const farewell of this.farewells.splice(0)) farewell()
   }
 
@@ -134,17 +126,17 @@ export class Process implements Clock {
     if (this.kernel.asleep) this.kernel.whenAwake(() => this.catchUp())
     if (!this.runs) return
     for (const deed of this.outstanding.splice(0)) deed()
-    const late = this.late.splice(0)
     const timersFirst = this.random.chance(0.5)
-    const [first, second] = [
-      late.filter(({ timer }) => timer === timersFirst),
-      late.filter(({ timer }) => timer !== timersFirst),
-    ]
-    for (const { work } of [...first, ...second]) {
+    const [timers = [], messages = []] = [true, false].map((kind) =>
+      this.late.filter(({ timer }) => timer === kind),
+    )
+    this.late.length = 0
+    for (const { work } of timersFirst ? [...timers, ...messages] : [...messages, ...timers]) {
       // Each in a turn of its own, so that promises settle in between.
       this.kernel.timeline.in(0, () => this.perform(work, false))
     }
   }
+
   private blockPerhaps(): void {
     if (this.blocking !== null && this.random.chance(BLOCKED_AT_LOOK)) this.blockNow()
   }
@@ -153,19 +145,10 @@ export class Process implements Clock {
     if (this.blocking === null || !this.alive) return
     this.blockedUntil = this.kernel.mono() + this.blocking
     this.blocking = null
-    this.unblockAt(this.blockedUntil)
-  }
-
-  private unblockAt(mono: number): void {
-    this.kernel.timeline.at(this.kernel.realTimeOf(mono), () => {
-      if (this.kernel.asleep) this.kernel.whenAwake(() => this.unblockAt(mono))
-      else if (this.kernel.mono() < mono - 0.01) this.unblockAt(mono)
-      else {
-        this.blockedUntil = null
-        this.stoodInTurn = true
-        this.thawedAt = this.kernel.timeline.now
-        this.catchUp()
-      }
+    this.kernel.atMono(this.blockedUntil, () => {
+      this.blockedUntil = null
+      this.stoodInTurn = true
+      this.goOn()
     })
   }
 }

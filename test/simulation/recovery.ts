@@ -1,9 +1,8 @@
 import { coolDownEnds } from '../../agent/election/follower.ts'
 import { durationOf, holderOf, type Lease } from '../../agent/lease/lease.ts'
-import { ASK_MS } from './agent-host.ts'
+import { ASK_MS, START_TIMEOUT_MS } from './agent-host.ts'
 import { isVacant } from './knowledge.ts'
 import type { Replica } from './replica.ts'
-import { START_TIMEOUT_MS } from './replica-processes.ts'
 import { Violation } from './violation.ts'
 import type { World } from './world.ts'
 
@@ -34,8 +33,6 @@ export type Delay = keyof typeof DELAYS
 export interface Recovered {
   /** Milliseconds from when all faults were over, and everything ran again, to when one served for good. */
   readonly ms: number
-  /** Lease duration, retry period and start. */
-  readonly plainMs: number
   /** The delays without which it would have been too late. */
   readonly delays: readonly Delay[]
 }
@@ -48,9 +45,6 @@ export class Recovery {
   private recordedAt = ''
   /** Real time from which some replica has cooled down. */
   private coolFrom = 0
-  private requestMs = 0
-  private goneMs = 0
-  private hangingMs = 0
   result: Recovered | null = null
 
   constructor(world: World) {
@@ -74,12 +68,18 @@ export class Recovery {
   async await(run: (until: number) => Promise<void>): Promise<void> {
     const { timeline, replicas } = this.world
     await run(this.healedAt)
-    const recordedMs = this.recordedMs
-    const waiting = replicas.some(({ agent }) => agent?.host.elector.state.inFlight)
-    if (waiting) this.requestMs = this.longest('renewDeadlineMs') / 2
-    if (this.world.server.lease === null) this.goneMs = this.longest('retryPeriodMs')
-    const hangs = replicas.some(({ launcher }) => launcher?.host.standbyHangs)
-    if (hangs) this.hangingMs = START_TIMEOUT_MS + this.longest('stopTimeoutMs')
+    const waiting = replicas.some(({ agent }) => agent?.elector.state.inFlight)
+    const hangs = replicas.some(({ launcher }) => launcher?.standbyHangs)
+    const stopMs = this.longest('stopTimeoutMs')
+    const handoverMs = ASK_MS + this.longest('drainTimeoutMs') + stopMs + this.plainMs
+    const allowed: Record<Delay, number> = {
+      'record says longer': Math.max(0, this.recordedMs - this.longest('leaseDurationMs')),
+      'Lease is gone': this.world.server.lease === null ? this.longest('retryPeriodMs') : 0,
+      'cooling down': 0,
+      'request under way': waiting ? this.longest('renewDeadlineMs') / 2 : 0,
+      'standby never gets ready': hangs ? START_TIMEOUT_MS + stopMs : 0,
+      'hands over': this.world.asks ? handoverMs : 0,
+    }
     let since = timeline.now
     let serving: Replica | null = null
     for (;;) {
@@ -89,11 +89,12 @@ export class Recovery {
       if (one !== serving) since = timeline.now
       serving = one
       const ms = (serving === null ? timeline.now : since) - this.start
-      const delays = this.delays(ms, recordedMs)
+      allowed['cooling down'] = Math.max(0, this.coolFrom - this.start)
+      const delays = needed(allowed, ms - this.plainMs)
       if (delays === null)
         throw new Violation('liveness', `${ready.length} serve ${Math.round(ms)} ms after the last fault`)
       if (serving !== null && timeline.now - since >= STEADY_MS) {
-        this.result = { ms, plainMs: this.plainMs, delays }
+        this.result = { ms, delays }
         return
       }
       await run(timeline.now + LOOK_MS)
@@ -106,13 +107,10 @@ export class Recovery {
     return Math.max(this.healedAt, Math.min(resumed, this.healedAt + LAST_RESTART_MS))
   }
 
+  /** Lease duration, retry period and start. */
   private get plainMs(): number {
     const startMs = Math.max(...this.world.replicas.map(({ behaviour }) => behaviour.startMs))
     return this.longest('leaseDurationMs') + this.longest('retryPeriodMs') + startMs + STEPS_MS
-  }
-
-  private get handoverMs(): number {
-    return ASK_MS + this.longest('drainTimeoutMs') + this.longest('stopTimeoutMs') + this.plainMs
   }
 
   /** Of all replicas: any of them may be the next one. */
@@ -122,32 +120,27 @@ export class Recovery {
     return Math.max(...this.world.replicas.map(({ config }) => config[timing]))
   }
 
-  /** Those that `ms` cannot do without; `null`: it is too long all the same. */
-  private delays(ms: number, recordedMs: number): Delay[] | null {
-    const allowed: [Delay, number][] = [
-      ['record says longer', Math.max(0, recordedMs - this.longest('leaseDurationMs'))],
-      ['Lease is gone', this.goneMs],
-      ['cooling down', Math.max(0, this.coolFrom - this.start)],
-      ['request under way', this.requestMs],
-      ['standby never gets ready', this.hangingMs],
-      ['hands over', this.world.peers === null ? 0 : this.handoverMs],
-    ]
-    let left = ms - this.plainMs
-    const needed: Delay[] = []
-    for (const [delay, most] of allowed) {
-      if (left > 0 && most > 0) needed.push(delay)
-      left -= most
-    }
-    return left > 0 ? null : needed
-  }
-
   /** Real time; 0: some replica does not cool down. */
   private get coolDownEnd(): number {
-    const competing = this.world.replicas.filter((replica) => !this.world.judge.keepsAway(replica))
+    const competing = this.world.replicas.filter(
+      (replica) => !this.world.judge.versions.keepsAway(replica.config),
+    )
     const ends = competing.map(({ agent, kernel }) => {
-      const end = agent === null ? 0 : coolDownEnds(agent.host.elector.state)
+      const end = agent === null ? 0 : coolDownEnds(agent.elector.state)
       return end === 0 ? 0 : kernel.realTimeOf(end)
     })
     return Math.min(...ends)
   }
+}
+
+/** The delays that it cannot do without; `null`: it is too long all the same. */
+function needed(allowed: Readonly<Record<Delay, number>>, tooLongMs: number): Delay[] | null {
+  let left = tooLongMs
+  const delays: Delay[] = []
+  for (const delay of Object.keys(allowed) as Delay[]) {
+    const most = allowed[delay]
+    if (left > 0 && most > 0) delays.push(delay)
+    left -= most
+  }
+  return left > 0 ? null : delays
 }

@@ -1,19 +1,13 @@
 import type { CandidateConfig } from '../../agent/election/state.ts'
-import type { Lease } from '../../agent/lease/lease.ts'
-import type { Member } from '../../agent/peers/peers.ts'
-import type { AgentHost, Stage } from './agent-host.ts'
-import type { ApiServer } from './api-server.ts'
+import { AgentHost, type Stage } from './agent-host.ts'
 import { Kernel } from './kernel.ts'
 import { Knowledge } from './knowledge.ts'
-import type { LauncherHost } from './launcher-host.ts'
-import { type Keys, Socket } from './link.ts'
+import { LauncherHost } from './launcher-host.ts'
+import { Socket } from './link.ts'
 import { Network } from './network.ts'
 import type { Process } from './process.ts'
-import type { Random } from './random.ts'
-import { type Running, startAgent, startLauncher } from './replica-processes.ts'
-import { type Preparing, preparing } from './standby.ts'
-import type { Timeline } from './timeline.ts'
 import { type Behaviour, type Workload, wellBehaved } from './workload.ts'
+import type { World } from './world.ts'
 
 /** `pod`: two containers, the launcher alone in a PID namespace. `run`: the agent starts the launcher itself. */
 export type Mode = 'pod' | 'run'
@@ -30,25 +24,6 @@ export interface ReplicaConfig extends Omit<CandidateConfig, 'identity' | 'salt'
   readonly langflow: string | null
 }
 
-export interface ReplicaWorld {
-  readonly timeline: Timeline
-  readonly random: Random
-  readonly server: ApiServer
-  /** Of the next instance of a replica; `again`: there was one before. */
-  config(again: boolean): ReplicaConfig
-  /** What becomes of a workload that has failed. */
-  readonly onCrash: 'handover' | 'restart'
-  /** What the others of a replica answer to it; `null`: nobody is asked. */
-  readonly peers: ((replica: Replica) => readonly Member[]) | null
-  trace(who: string, line: () => string): void
-  started(replica: Replica, workload: Workload, earlier: Workload | null): void
-  sends(replica: Replica, lease: Lease): void
-  shown(replica: Replica, lease: Lease | null): void
-  /** Its agent is told to end, while it is at this. */
-  asked(stage: Stage): void
-  ended(replica: Replica, code: 0 | 1, told: boolean): void
-}
-
 /** Where something ends that should run, it is started again after this long. */
 const RESTART_MS = 1_000
 /** `LauncherProcess` starts its launcher again after this long. */
@@ -62,12 +37,12 @@ export class Replica {
   readonly mode: Mode
   readonly kernel: Kernel
   readonly network: Network
+  readonly socket: Socket
   readonly behaviour: Behaviour
-  readonly preparing: Preparing
   /** Of the clock in LangFlow's container: see `Process`. */
   readonly bootAhead: number
   readonly knowledge: Knowledge
-  private readonly world: ReplicaWorld
+  private readonly world: World
   private instances = 0
   /** It was told to end, or has; another one is to come. */
   ending = false
@@ -77,8 +52,6 @@ export class Replica {
   /** Whose identity its next instances use by mistake. */
   private posingAs: string | null = null
   private backInMs = RESTART_MS
-  keys: Keys = { admitted: null }
-  socket: Socket
   /** Of its present instance. */
   config: ReplicaConfig
   /** Names this pod, or this `run`, for good. */
@@ -87,8 +60,8 @@ export class Replica {
   appearedAt = 0
   /** What it calls itself: its instance, unless somebody gave it another one's. */
   identity = ''
-  agent: Running<AgentHost> | null = null
-  launcher: Running<LauncherHost> | null = null
+  agent: AgentHost | null = null
+  launcher: LauncherHost | null = null
   workload: Workload | null = null
   /** What was begun to be kept beside it last. */
   spare: Workload | null = null
@@ -99,7 +72,7 @@ export class Replica {
   /** Real time until which messages on the link may still be under way from when it was slow. */
   linkSlowUntil = 0
 
-  constructor(world: ReplicaWorld, index: number, mode: Mode) {
+  constructor(world: World, index: number, mode: Mode) {
     this.name = `r${index + 1}`
     this.mode = mode
     this.world = world
@@ -108,25 +81,24 @@ export class Replica {
     this.socket = new Socket(world.random)
     this.config = world.config(false)
     this.behaviour = wellBehaved(world.random)
-    this.preparing = preparing(world.random)
     this.bootAhead = mode === 'pod' && world.random.chance(0.3) ? world.random.between(-1e6, 1e6) : 0
     this.knowledge = new Knowledge(() => world.timeline.now)
   }
 
   get ready(): boolean {
-    return (this.agent?.process.runs && this.agent.host.ready) ?? false
+    return this.agent?.ready ?? false
   }
 
   /** What it is to keep ready is ready. */
   get prepared(): boolean {
-    return this.config.standby === 'cold' || (this.launcher?.host.preparedSince ?? null) !== null
+    return this.config.standby === 'cold' || (this.launcher?.prepared ?? false)
   }
 
   /** Real time since when all of it that runs has been running. */
   get resumedAt(): number {
     const { startedAt, kernel, agent, launcher } = this
     if (!agent?.process.runs || !launcher?.process.runs) return this.world.timeline.now
-    return Math.max(startedAt, kernel.wokeAt, agent?.process.thawedAt ?? 0, launcher?.process.thawedAt ?? 0)
+    return Math.max(startedAt, kernel.wokeAt, agent.process.thawedAt, launcher.process.thawedAt)
   }
 
   get portTaken(): boolean {
@@ -140,10 +112,8 @@ export class Replica {
     this.identity = this.posingAs ?? this.instance
     this.appearedAt = this.kernel.mono()
     if (this.instances > 1) this.config = this.world.config(true)
-    const { behaviour } = this.socket
-    this.socket = new Socket(this.world.random)
-    Object.assign(this.socket.behaviour, behaviour)
-    this.keys = { admitted: null }
+    this.socket.admitted = null
+    this.socket.removed = false
     this.knowledge.newInstance()
     this.startAgent()
     this.startLauncher()
@@ -159,28 +129,28 @@ export class Replica {
     if (this.agent === null) return
     this.agent.process.kill()
     this.agent = null
+    if (this.mode === 'run') this.orphanLauncher(backInMs)
+    else this.in(backInMs, () => this.startAgent())
+  }
+
+  private orphanLauncher(backInMs: number): void {
     const { launcher } = this
-    if (this.mode === 'run') {
-      launcher?.process.deliver(() => launcher.host.orphan())
-      this.in(backInMs, () => this.replaced())
-    } else {
-      this.in(backInMs, () => this.startAgent())
-    }
+    launcher?.process.deliver(() => launcher.orphan())
+    this.in(backInMs, () => this.replaced())
   }
 
   crashLauncher(backInMs: number): void {
     if (this.launcher === null) return
     this.launcher.process.kill()
     this.launcher = null
-    if (this.mode === 'pod') this.workload?.kill()
-    if (this.mode === 'pod') this.in(backInMs, () => this.startLauncher())
-    else this.respawn()
-  }
-
-  /** In `run` it is the agent that starts the launcher again, and for that it must run itself. */
-  private respawn(): void {
-    const process = this.agent?.process
-    process?.deliver(() => process.after(RESPAWN_MS, () => this.startLauncher()))
+    if (this.mode === 'pod') {
+      this.workload?.kill()
+      this.in(backInMs, () => this.startLauncher())
+    } else {
+      // It is the agent that starts the launcher again, and for that it must run itself.
+      const process = this.agent?.process
+      process?.deliver(() => process.after(RESPAWN_MS, () => this.startLauncher()))
+    }
   }
 
   /** Everything ends in one instant, as when a node fails; another pod comes in its place. */
@@ -199,7 +169,8 @@ export class Replica {
     if (this.ending || this.agent === null) return
     this.ending = true
     const { instance } = this
-    if (this.mode === 'pod' && this.launcher !== null) this.terminateLauncher(this.launcher)
+    const { launcher } = this
+    if (this.mode === 'pod' && launcher !== null) launcher.process.deliver(() => launcher.terminate())
     else this.terminateAgent()
     this.in(GRACE_PERIOD_MS, () => this.instance === instance && this.crash(backInMs))
     this.backInMs = backInMs
@@ -209,21 +180,21 @@ export class Replica {
   nameSuccessor(successor: Replica | undefined): void {
     const { agent } = this
     const identity = successor?.identity ?? null
-    agent?.process.deliver(() => agent.host.elector.tell({ type: 'successor', identity }))
+    agent?.process.deliver(() => agent.elector.tell({ type: 'successor', identity }))
   }
 
   /** As a leader of an old revision does for one of the new. */
   stepDown(): void {
     const { agent } = this
-    agent?.process.deliver(() => agent.host.elector.tell({ type: 'step_down', reason: 'a newer revision' }))
+    agent?.process.deliver(() => agent.elector.tell({ type: 'step_down', reason: 'a newer revision' }))
   }
 
   terminateAgent(): void {
     const { agent } = this
     agent?.process.deliver(() => {
       this.agentTold = true
-      this.world.asked(agent.host.stage)
-      agent.host.terminate()
+      this.world.asked.push(agent.stage)
+      agent.terminate()
     })
   }
 
@@ -231,10 +202,6 @@ export class Replica {
     if (stage !== this.endAt) return
     this.endAt = null
     this.world.timeline.in(0, () => this.terminateAgent())
-  }
-
-  private terminateLauncher({ process, host }: Running<LauncherHost>): void {
-    process.deliver(() => host.terminate())
   }
 
   private in(ms: number, work: () => void): void {
@@ -258,7 +225,7 @@ export class Replica {
     this.agentTold = false
     this.startedAt = this.world.timeline.now
     this.knowledge.newAgent()
-    this.agent = startAgent(this, this.world, (process, code) => this.agentExited(process, code))
+    this.agent = new AgentHost(this, this.world, (process, code) => this.agentExited(process, code))
     this.world.trace(this.instance, () => 'agent: started')
   }
 
@@ -270,24 +237,18 @@ export class Replica {
       return
     }
     this.startedAt = this.world.timeline.now
-    this.launcher = startLauncher(this, this.world, (process) => this.launcherExited(process))
+    this.launcher = new LauncherHost(this, this.world, (process) => this.launcherExited(process))
   }
 
   private agentExited(process: Process, code: 0 | 1): void {
     if (!process.alive) return
     this.world.trace(this.instance, () => `agent: exit code ${code}`)
-    this.world.ended(this, code, this.agentTold)
+    this.world.guard(() => this.world.judge.ended(this, code, this.agentTold))
     process.kill()
     this.agent = null
-    const { launcher } = this
-    if (this.mode === 'run') {
-      launcher?.process.deliver(() => launcher.host.orphan())
-      this.in(this.backInMs, () => this.replaced())
-    } else if (this.ending) {
-      this.crash(this.backInMs)
-    } else {
-      this.in(RESTART_MS, () => this.startAgent())
-    }
+    if (this.mode === 'run') this.orphanLauncher(this.backInMs)
+    else if (this.ending) this.crash(this.backInMs)
+    else this.in(RESTART_MS, () => this.startAgent())
   }
 
   private launcherExited(process: Process): void {

@@ -1,14 +1,20 @@
 import { parseArgs } from 'node:util'
+import { KINDS } from './faults/kinds.ts'
+import { LIMITS } from './limits.ts'
+import { Tally } from './play.ts'
+import { DELAYS } from './recovery.ts'
 import { replayCommand, report } from './shrink.ts'
-import { soak } from './soak.ts'
 import { World } from './world.ts'
 
 const DEFAULT_MINUTES = 10
+const LONGEST_MINUTES = 10_000
 const MINUTE_MS = 60_000
 /** Soaks begin at a seed of their own, so that each one plays new ones. */
 const SEED_RANGE = 1e9
-
-const LONGEST_MINUTES = 10_000
+const PROGRESS_MS = 30_000
+/** Enough to see that something is wrong; each takes a while to shrink. */
+const MOST_FAILURES = 5
+const COLUMN_WIDTH = 44
 
 const USAGE = `usage: npm run test:soak -- [--minutes N | --seeds N] [--seed N]
        npm run test:soak -- --seed N [--keep ID,ID,...] [--trace]
@@ -54,14 +60,68 @@ function wholeNumber(name: string, text: string | undefined): number | undefined
 
 async function replay(seed: number, keep: readonly number[] | undefined, trace: boolean): Promise<boolean> {
   const outcome = await new World(seed, { keep, trace }).play()
-  const known = outcome.plan.length
-  if (known < (keep?.length ?? 0)) fail(`--keep names faults that seed ${seed} does not have`)
+  if (outcome.plan.length < (keep?.length ?? 0)) fail(`--keep names faults that seed ${seed} does not have`)
   if (trace) console.log(outcome.trace.join('\n'))
   if (outcome.violation === null) console.log('no invariant was broken')
   else if (trace)
     console.log(`${outcome.violation.message}\nreplay it: ${replayCommand(outcome, keep === undefined)}`)
   else console.log(await report(outcome))
   return outcome.violation === null
+}
+
+/** Plays seed after seed, says how far it is, and sums up. Returns whether no run broke an invariant. */
+async function soak(first: number, seeds: number, minutes: number): Promise<boolean> {
+  const began = performance.now()
+  const tally = new Tally()
+  let saidAt = began
+  for (let seed = first; seed < first + seeds; seed++) {
+    if (performance.now() > began + minutes * MINUTE_MS || tally.failures >= MOST_FAILURES) break
+    const outcome = await new World(seed).play()
+    tally.add(outcome)
+    if (outcome.violation !== null) console.log(`${await report(outcome)}\n`)
+    if (performance.now() - saidAt < PROGRESS_MS) continue
+    saidAt = performance.now()
+    console.log(`${Math.round((saidAt - began) / 1000)} s: ${headline(tally)}`)
+  }
+  console.log(summary(first, tally))
+  return tally.failures === 0
+}
+
+function headline({ runs, simulatedHours, failures }: Tally): string {
+  return `${runs} seeds, ${simulatedHours.toFixed(0)} simulated hours, ${failures} broke an invariant`
+}
+
+function summary(first: number, tally: Tally): string {
+  const kinds = KINDS.map((kind) => `${String(tally.faults.get(kind) ?? 0).padStart(9)}  ${kind}`)
+  const [left, right] = [
+    kinds.slice(0, Math.ceil(kinds.length / 2)),
+    kinds.slice(Math.ceil(kinds.length / 2)),
+  ]
+  return [
+    '',
+    `seeds ${first} to ${first + tally.runs - 1}: ${headline(tally)}`,
+    `${tally.takeovers} takeovers, ${tally.restarts} restarts in place, ${tally.steps} steps`,
+    `longest time from the last fault to one that serves: ${(tally.longestRecoveryMs / 1000).toFixed(1)} s`,
+    '',
+    'faults by kind:',
+    ...left.map((kind, row) => `${kind.padEnd(COLUMN_WIDTH)}${right[row] ?? ''}`.trimEnd()),
+    '',
+    'agents told to end, by what they were at:',
+    `  ${[...tally.asked].map(([stage, count]) => `${stage} ${count}`).join(', ') || 'none'}`,
+    '',
+    'runs that came to a documented limit:',
+    ...counted(LIMITS, tally.limits),
+    '',
+    'runs that were later than lease duration, retry period and start after the last fault:',
+    ...counted(DELAYS, tally.delays),
+  ].join('\n')
+}
+
+function counted<Name extends string>(known: Record<Name, string>, counts: Map<Name, number>): string[] {
+  const lines = (Object.keys(known) as Name[])
+    .filter((name) => counts.has(name))
+    .map((name) => `${String(counts.get(name)).padStart(9)}  ${name}: ${known[name]}`)
+  return lines.length === 0 ? ['  none'] : lines
 }
 
 const options = parse()
@@ -84,11 +144,8 @@ if (seed !== undefined && seeds === undefined && minutes === undefined) {
   passed = await replay(seed, keep, options.trace)
 } else {
   if (keep !== undefined || options.trace) fail('--keep and --trace go with --seed alone')
+  const first = seed ?? Math.floor(Math.random() * SEED_RANGE)
   const longest = minutes ?? (seeds === undefined ? DEFAULT_MINUTES : Number.POSITIVE_INFINITY)
-  passed = await soak({
-    first: seed ?? Math.floor(Math.random() * SEED_RANGE),
-    seeds: seeds ?? Number.POSITIVE_INFINITY,
-    until: performance.now() + longest * MINUTE_MS,
-  })
+  passed = await soak(first, seeds ?? Number.POSITIVE_INFINITY, longest)
 }
 if (!passed) process.exitCode = 1

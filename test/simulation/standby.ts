@@ -2,31 +2,14 @@ import type { Timer } from '../../agent/clock.ts'
 import { KeptStandby, PREPARING } from '../../agent/launcher/standby/kept-standby.ts'
 import type { Process } from './process.ts'
 import type { Random } from './random.ts'
-import type { Workload } from './workload.ts'
-
-/** How the standby of a replica behaves at the moment; faults change it. */
-export interface Preparing {
-  /** Milliseconds until one is ready. */
-  prepareMs: number
-  /** What is being prepared ends before it is ready. */
-  fails: boolean
-  /** What is begun to be prepared never gets ready. */
-  hangs: boolean
-}
-
-export const GOOD_PREPARING: Omit<Preparing, 'prepareMs'> = { fails: false, hangs: false }
-
-const LONGEST_PREPARING_MS = 8_000
-
-export function preparing(random: Random): Preparing {
-  return { prepareMs: random.between(200, LONGEST_PREPARING_MS), ...GOOD_PREPARING }
-}
+import type { Behaviour, Workload } from './workload.ts'
 
 export interface ModelStandbyParts {
-  readonly launcher: Process
+  /** The launcher. */
+  readonly process: Process
   readonly random: Random
-  readonly preparing: Preparing
-  readonly patienceMs: number
+  readonly behaviour: Behaviour
+  readonly startTimeoutMs: number
   /** What lives of it, where it is begun beside a workload that runs, whose flows may reach it; otherwise `null`. */
   readonly beside: () => Workload | null
   readonly changed: () => void
@@ -40,28 +23,28 @@ export class ModelStandby extends KeptStandby {
   spare: Workload | null = null
   /** It is being prepared, and will never be ready. */
   hangs = false
-  /** Real time since when it has been ready; `null`: it is not. */
-  readySince: number | null = null
+  isReady = false
 
   constructor(parts: ModelStandbyParts) {
-    super(parts.launcher, parts.changed)
+    super(parts.process, parts.changed)
     this.parts = parts
   }
 
   protected override begin(): void {
-    const { launcher, random, preparing, patienceMs } = this.parts
-    const { prepareMs, fails, hangs } = preparing
-    this.spare = this.parts.beside()
-    this.hangs = hangs && !fails
+    const { process, random, behaviour, startTimeoutMs, beside } = this.parts
+    const { prepareMs, preparingFails, preparingHangs } = behaviour
+    this.spare = beside()
+    this.hangs = preparingHangs && !preparingFails
     this.become(PREPARING)
-    this.timers = [launcher.after(patienceMs, () => this.fail('it took too long'))]
-    if (fails) this.timers.push(launcher.after(random.between(0, prepareMs), () => this.fail('it ended')))
-    else if (!hangs) this.timers.push(launcher.after(prepareMs, () => this.prepared()))
+    this.timers = [process.after(startTimeoutMs, () => this.fail('it took too long'))]
+    if (preparingFails)
+      this.timers.push(process.after(random.between(0, prepareMs), () => this.fail('it ended')))
+    else if (!preparingHangs) this.timers.push(process.after(prepareMs, () => this.prepared()))
   }
 
   /** Whether a start may go on from it, which uses it up. */
   take(): boolean {
-    if (this.readySince === null) return false
+    if (!this.isReady) return false
     // It goes on as the workload.
     this.spare?.vanish()
     this.end()
@@ -76,20 +59,16 @@ export class ModelStandby extends KeptStandby {
 
   private prepared(): void {
     for (const timer of this.timers) timer.cancel()
-    this.readySince = this.parts.launcher.kernel.timeline.now
+    this.isReady = true
     this.ready({ reason: null, memoryBytes: null })
   }
 
   protected override end(): void {
     for (const timer of this.timers) timer.cancel()
     this.hangs = false
-    this.parts.launcher.act(this.killer())
-    this.readySince = null
-  }
-
-  private killer(): () => void {
+    this.isReady = false
     const { spare } = this
     this.spare = null
-    return () => spare?.kill()
+    this.parts.process.act(() => spare?.kill())
   }
 }

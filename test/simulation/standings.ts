@@ -4,9 +4,9 @@ import { ASK_MS } from './agent-host.ts'
 import type { Commit } from './api-server.ts'
 import type { Fault } from './faults/fault.ts'
 import { concerned, FAULTS, LEASE_KINDS } from './faults/kinds.ts'
+import type { Judge } from './judge.ts'
 import { isAcquisition } from './knowledge.ts'
 import type { Replica } from './replica.ts'
-import type { Versions } from './versions.ts'
 import { Violation } from './violation.ts'
 
 /** Timers, answers, and what two clocks differ by in a lease duration. */
@@ -47,10 +47,7 @@ interface Taking {
  * within lease duration and retry period of the last renewal, before any that is not prepared, and serves after its start.
  */
 export class Standings {
-  private readonly replicas: readonly Replica[]
-  private readonly now: () => number
-  private readonly asks: boolean
-  private readonly versions: Versions
+  private readonly judge: Judge
   private readonly standings: ReadonlyMap<Replica, Standing>
   /** Real time of the last write, and for how long the Lease must be left alone from then on. */
   private writtenAt = 0
@@ -65,22 +62,24 @@ export class Standings {
   private readonly led = new WeakSet<object>()
   /** The longest duration that a record has said. */
   private longestMs = 0
-  /** How often one led that nothing had disturbed, and how often its connections were dead. */
-  readonly counts = { led: 0, ledThoughDead: 0 }
 
-  /** `asks`: whether a leader asks the others. */
-  constructor(replicas: readonly Replica[], now: () => number, asks: boolean, versions: Versions) {
-    this.replicas = replicas
-    this.asks = asks
-    this.versions = versions
-    this.now = now
-    const begun = () => ({
-      disturbedUntil: 0,
-      fitSince: null,
-      deadAt: Number.NEGATIVE_INFINITY,
-      preparedAt: 0,
-    })
-    this.standings = new Map(replicas.map((replica) => [replica, begun()]))
+  constructor(judge: Judge) {
+    this.judge = judge
+    const never = Number.NEGATIVE_INFINITY
+    this.standings = new Map(
+      this.replicas.map((replica) => [
+        replica,
+        { disturbedUntil: 0, fitSince: null, deadAt: never, preparedAt: 0 },
+      ]),
+    )
+  }
+
+  private get now(): number {
+    return this.judge.world.timeline.now
+  }
+
+  private get replicas(): readonly Replica[] {
+    return this.judge.world.replicas
   }
 
   struck(fault: Fault): void {
@@ -107,7 +106,7 @@ export class Standings {
     else if (after !== null && holderOf(after) !== '') this.waitMs = recorded(after)
     // A release that undoes a person's epoch is believed by nobody who was shown that.
     else this.waitMs = wasEdited ? this.longestMs : 0
-    this.writtenAt = this.now()
+    this.writtenAt = this.now
     this.lease = after
     if (this.edited) this.taking = null
   }
@@ -120,7 +119,7 @@ export class Standings {
     // What stood still in the middle of a turn takes for new what it heard before.
     const goneOnAt = agent?.process.stoodInTurn ? agent.process.thawedAt : Number.NEGATIVE_INFINITY
     const heardAt = Math.max(knowledge.heardAt, goneOnAt)
-    const deafMs = this.now() - heardAt - kernel.untoldSince(heardAt)
+    const deafMs = this.now - heardAt - kernel.untoldSince(heardAt)
     if (deafMs > toleratedMs + SLACK_MS)
       throw new Violation(
         'rule 11',
@@ -130,12 +129,12 @@ export class Standings {
 
   /** After each step. */
   look(): void {
-    const now = this.now()
+    const { now } = this
     for (const replica of this.replicas) {
       const standing = this.of(replica)
       if (replica.network.blackHoled) standing.deadAt = now
       if (replica.prepared) standing.preparedAt = now
-      const fit = isFit(replica) && !this.versions.keepsAway(replica.config)
+      const fit = isFit(replica) && !this.judge.versions.keepsAway(replica.config)
       if (now < standing.disturbedUntil || !fit) standing.fitSince = null
       else standing.fitSince ??= now
       if (standing.fitSince !== null && now > this.leadsBy(replica, standing)) this.late(replica, standing)
@@ -161,7 +160,7 @@ export class Standings {
   }
 
   private late(replica: Replica, { fitSince, deadAt }: Standing): never {
-    const ago = (time: number) => `${Math.round(this.now() - time)} ms`
+    const ago = (time: number) => `${Math.round(this.now - time)} ms`
     const dead = deadAt >= this.writtenAt ? ', over connections that had died,' : ''
     throw new Violation(
       'rule 11',
@@ -176,17 +175,15 @@ export class Standings {
     const { agent } = by
     const first = agent !== null && !this.led.has(agent)
     if (agent !== null) this.led.add(agent)
-    if (first && !by.prepared && this.asks) this.starting = { by, since: this.now() }
-    const { fitSince, deadAt, preparedAt } = this.of(by)
+    if (first && !by.prepared && this.judge.world.asks) this.starting = { by, since: this.now }
+    const { fitSince, preparedAt } = this.of(by)
     // What it was when it decided to, not what it is by now.
-    const sentAt = by.knowledge.sentAs(after)?.at ?? this.now()
+    const sentAt = by.knowledge.sentAs(after)?.at ?? this.now
     if (fitSince !== null && fitSince <= sentAt) {
-      this.counts.led++
-      if (deadAt >= this.writtenAt) this.counts.ledThoughDead++
       const startMs = by.config.standby === 'cold' ? by.behaviour.startMs : by.behaviour.preparedStartMs
-      const takenAt = this.now()
+      const takenAt = this.now
       this.taking = { by, instance: writer, takenAt, servesBy: takenAt + startMs + STEPS_MS }
-    } else if (!by.prepared && preparedAt < sentAt && !agent?.host.elector.state.workload.prepared) {
+    } else if (!by.prepared && preparedAt < sentAt && !agent?.elector.state.workload.prepared) {
       // Nor what it has not heard of yet, such as the end of its launcher.
       this.checkPrecedence(before, by)
     }
@@ -241,9 +238,9 @@ export class Standings {
 
   /** One that took the Lease, undisturbed, and does not hand it over; of its success it hears a moment later. */
   private leads(replica: Replica, takenAt: number): boolean {
-    if (!isUndisturbed(replica) || this.now() < this.of(replica).disturbedUntil) return false
-    const { term } = replica.agent?.host.elector.state ?? { term: null }
-    return term === null ? this.now() - takenAt < SLACK_MS : term.stepDown === null
+    if (!isUndisturbed(replica) || this.now < this.of(replica).disturbedUntil) return false
+    const { term } = replica.agent?.elector.state ?? { term: null }
+    return term === null ? this.now - takenAt < SLACK_MS : term.stepDown === null
   }
 
   private of(replica: Replica): Standing {
@@ -255,7 +252,7 @@ export class Standings {
 function isFit(replica: Replica): boolean {
   const { agent, workload } = replica
   if (!isUndisturbed(replica) || workload?.present || !replica.prepared) return false
-  const { state } = agent?.host.elector ?? {}
+  const { state } = agent?.elector ?? {}
   if (state === undefined || agent === null || state.term !== null || state.ending !== null) return false
   return coolDownEnds(state) <= agent.process.kernel.mono()
 }

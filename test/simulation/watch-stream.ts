@@ -1,98 +1,77 @@
 import { ApiError, type ApiErrorCode } from '../../agent/kube/errors.ts'
-import type { OpenWatch, WatchEvent, WatchHandlers } from '../../agent/lease/lease-api.ts'
-import type { ApiClientParts } from './api-client.ts'
+import type { OpenWatch, WatchHandlers } from '../../agent/lease/lease-api.ts'
 import type { Watcher } from './api-server.ts'
 import type { Connection } from './network.ts'
+import type { Process } from './process.ts'
+import type { Replica } from './replica.ts'
+import type { World } from './world.ts'
 
 /** From the last sign of life of the other end until the kernel gives a connection up. */
 const KEEP_ALIVE_MS = 25_000
 
-/** One open watch: a connection on which events keep their order, may come late, and may stop coming. */
-export class WatchStream implements Watcher, OpenWatch {
-  private readonly parts: ApiClientParts
-  private readonly connection: Connection
-  private readonly handlers: WatchHandlers
-  private readonly offNetwork: () => void
-  private readonly held: (() => void)[] = []
-  private open = true
-  private givenUp = false
-  private lastArrival = 0
+/** A watch on a connection on which events keep their order, may come late, and may stop coming. */
+export function openWatch(
+  replica: Replica,
+  { server, random, timeline, judge }: World,
+  process: Process,
+  connection: Connection,
+  handlers: WatchHandlers,
+): Watcher & OpenWatch {
+  const { network, knowledge } = replica
+  const held: (() => void)[] = []
+  let open = true
+  let givenUp = false
+  let lastArrival = 0
+  const isSilent = () => network.has(({ cut, watchSilent }) => cut || watchSilent)
 
-  constructor(parts: ApiClientParts, connection: Connection, handlers: WatchHandlers) {
-    this.parts = parts
-    this.connection = connection
-    this.handlers = handlers
-    this.offNetwork = parts.network.onChange(() => this.networkChanged())
-    parts.process.onDeath(() => this.close())
-  }
-
-  push(event: WatchEvent): void {
-    this.send(() => {
-      this.parts.heard()
-      if (event.type === 'changed') this.parts.shown(event.object)
-      this.handlers.event(event)
-    })
-  }
-
-  end(code?: ApiErrorCode): void {
-    this.send(() => {
-      this.close()
-      this.handlers.ended(code === undefined ? undefined : new ApiError(code, `the watch: ${code}`))
-    })
-  }
-
-  close(): void {
-    this.open = false
-    this.offNetwork()
-    this.parts.server.unwatch(this)
-    this.parts.network.disconnect(this.connection)
-  }
-
-  private send(deliver: () => void): void {
-    if (!this.open || this.connection.dead) return
-    if (this.silent) this.held.push(deliver)
-    else this.transmit(deliver)
-  }
-
-  private transmit(deliver: () => void): void {
-    const { process, network } = this.parts
-    const { timeline } = process.kernel
+  const transmit = (deliver: () => void) => {
     // A byte stream: nothing overtakes what was sent before.
-    this.lastArrival = Math.max(this.lastArrival, timeline.now + network.latency() + network.lag())
-    timeline.at(this.lastArrival, () =>
-      process.deliver(() => this.open && !this.connection.dead && deliver()),
-    )
+    lastArrival = Math.max(lastArrival, timeline.now + network.latency() + network.lag())
+    timeline.at(lastArrival, () => process.deliver(() => open && !connection.dead && deliver()))
+  }
+  const send = (deliver: () => void) => {
+    if (!open || connection.dead) return
+    if (isSilent()) held.push(deliver)
+    else transmit(deliver)
+  }
+  const end = (error?: ApiError) => {
+    if (!open) return
+    stream.close()
+    handlers.ended(error)
   }
 
-  private get silent(): boolean {
-    return this.parts.network.has(({ cut, watchSilent }) => cut || watchSilent)
-  }
-
-  /** Nobody answers the kernel's own questions: one day it gives the connection up. */
-  private awaitKernel(): void {
-    this.givenUp = true
-    this.parts.process.after(KEEP_ALIVE_MS, () => {
-      if (!this.open) return
-      this.close()
-      this.handlers.ended(new ApiError('network', 'the watch is dead'))
-    })
-  }
-
-  private networkChanged(): void {
-    const { network, process, server, random } = this.parts
+  const offNetwork = network.onChange(() => {
     if (network.has(({ watchCut }) => watchCut)) {
-      server.unwatch(this)
-      process.deliver(() => {
-        if (!this.open) return
-        this.close()
-        this.handlers.ended(new ApiError('network', 'the watch was cut'))
-      })
-    } else if (this.held.length > 0 && !this.silent) {
+      server.unwatch(stream)
+      process.deliver(() => end(new ApiError('network', 'the watch was cut')))
+    } else if (held.length > 0 && !isSilent()) {
       // The connection may have been forgotten on the way: then it stays open, and nothing ever comes.
-      if (random.chance(0.3)) this.connection.dead = true
-      else for (const deliver of this.held) this.transmit(deliver)
-      this.held.length = 0
+      if (random.chance(0.3)) connection.dead = true
+      else for (const deliver of held) transmit(deliver)
+      held.length = 0
     }
-    if (this.connection.dead && !this.givenUp) this.awaitKernel()
+    if (!connection.dead || givenUp) return
+    // Nobody answers the kernel's own questions: one day it gives the connection up.
+    givenUp = true
+    process.after(KEEP_ALIVE_MS, () => end(new ApiError('network', 'the watch is dead')))
+  })
+
+  const stream = {
+    push: (event: Parameters<Watcher['push']>[0]) =>
+      send(() => {
+        knowledge.heard()
+        if (event.type === 'changed') judge.shown(replica, event.object)
+        handlers.event(event)
+      }),
+    end: (code?: ApiErrorCode) =>
+      send(() => end(code === undefined ? undefined : new ApiError(code, `the watch: ${code}`))),
+    close() {
+      open = false
+      offNetwork()
+      server.unwatch(stream)
+      network.disconnect(connection)
+    },
   }
+  process.onDeath(() => stream.close())
+  return stream
 }

@@ -1,13 +1,20 @@
 import type { Loss } from '../../agent/link/messages.ts'
 import type { Exit, LiveProcess, ProcessTree } from '../../agent/processes/process-tree.ts'
-import type { Process } from './process.ts'
+import { Process } from './process.ts'
 import type { Random } from './random.ts'
+import type { Replica } from './replica.ts'
 
-/** How the workload of a replica behaves at the moment; faults change it. */
+/** How workload and standby of a replica behave at the moment; faults change it. */
 export interface Behaviour {
   /** Milliseconds from its start until it answers as healthy, from nothing and from a prepared standby. */
   startMs: number
   preparedStartMs: number
+  /** Milliseconds until a standby is ready. */
+  prepareMs: number
+  /** What is being prepared ends before it is ready. */
+  preparingFails: boolean
+  /** What is begun to be prepared never gets ready. */
+  preparingHangs: boolean
   healthy: boolean
   /** SIGTERM is ignored. */
   ignoresTerm: boolean
@@ -21,7 +28,9 @@ export interface Behaviour {
   connected: boolean
 }
 
-export const GOOD_BEHAVIOUR: Omit<Behaviour, 'startMs' | 'preparedStartMs'> = {
+export const GOOD_BEHAVIOUR: Omit<Behaviour, 'startMs' | 'preparedStartMs' | 'prepareMs'> = {
+  preparingFails: false,
+  preparingHangs: false,
   healthy: true,
   ignoresTerm: false,
   lingersMs: 0,
@@ -32,10 +41,12 @@ export const GOOD_BEHAVIOUR: Omit<Behaviour, 'startMs' | 'preparedStartMs'> = {
 
 export function wellBehaved(random: Random): Behaviour {
   const startMs = random.between(300, LONGEST_START_MS)
-  return { startMs, preparedStartMs: startMs * random.between(0.05, 0.3), ...GOOD_BEHAVIOUR }
+  const preparedStartMs = startMs * random.between(0.05, 0.3)
+  return { startMs, preparedStartMs, prepareMs: random.between(200, LONGEST_PREPARING_MS), ...GOOD_BEHAVIOUR }
 }
 
 const LONGEST_START_MS = 3_000
+const LONGEST_PREPARING_MS = 8_000
 /** How long the kernel takes to end a process after SIGKILL. */
 const KILL_TAKES_MS = 20
 /** SIGTERM of an idle LangFlow takes seconds. */
@@ -49,7 +60,6 @@ export interface Start {
 
 /** The processes of one started workload, from which alone it is judged whether two act at once. */
 export class Workload {
-  readonly owner: string
   readonly epoch: number
   /** Of the machine's processes this one is no child: it is frozen and killed by signals. */
   readonly process: Process
@@ -75,23 +85,21 @@ export class Workload {
   private readonly behaviour: Behaviour
   private dying = false
 
+  /** Of a replica, started by `guard`. */
   constructor(
-    owner: string,
-    { epoch, prepared }: Start,
-    process: Process,
-    guard: Process,
+    { kernel, behaviour }: Replica,
     random: Random,
-    behaviour: Behaviour,
+    guard: Process,
+    { epoch, prepared }: Start,
     exited: (exit: Exit) => void,
   ) {
-    this.owner = owner
     this.epoch = epoch
-    this.process = process
+    this.process = new Process(kernel, random)
     this.guard = guard
     this.random = random
     this.behaviour = behaviour
     this.exited = exited
-    this.startedAt = process.kernel.timeline.now
+    this.startedAt = kernel.timeline.now
     this.startMs = prepared ? behaviour.preparedStartMs : behaviour.startMs
   }
 
@@ -180,69 +188,45 @@ export class Workload {
 
 const LOOK_MS = 5
 
-/** What the launcher does to the workload's processes, on the model's. */
-export class WorkloadTree implements ProcessTree {
-  private readonly launcher: Process
-  private readonly spawn: (start: Start, exited: (exit: Exit) => void) => Workload
-  private readonly takeStandby: () => boolean
-  private workload: Workload | null
-  private readonly dropped: () => Workload | null
-
-  /**
-   * `takeStandby`: whether a start goes on from a prepared one; `workload`: what already lives; `dropped`: a spare that is kept no
-   * more.
-   */
-  constructor(
-    launcher: Process,
-    spawn: (start: Start, exited: (exit: Exit) => void) => Workload,
-    takeStandby: () => boolean,
-    workload: Workload | null,
-    dropped: () => Workload | null,
-  ) {
-    this.launcher = launcher
-    this.spawn = spawn
-    this.takeStandby = takeStandby
-    this.workload = workload
-    this.dropped = dropped
-  }
-
-  start(_command: readonly string[], env: NodeJS.ProcessEnv, exited: (exit: Exit) => void) {
-    this.launcher.act(() => {
-      const start = { epoch: Number(env.LEADER_EPOCH), prepared: this.takeStandby() }
-      this.workload = this.spawn(start, (exit) => this.launcher.deliver(() => exited(exit)))
-    })
-    return Promise.resolve({ pid: 42 })
-  }
-
-  alive(): LiveProcess[] {
-    const lives = this.workload?.present || this.dropped()?.present
-    return lives ? [{ pid: 42, startTime: '1', state: 'S', comm: 'langflow' }] : []
-  }
-
-  terminate(): void {
-    this.launcher.act(() => this.workload?.terminate())
-  }
-
-  freeze(): { stopped: number; awake: number } {
-    const awake = this.workload?.executes ? 1 : 0
-    this.launcher.act(() => this.workload?.freeze())
-    return { stopped: 1, awake }
-  }
-
-  thaw(): void {
-    this.launcher.act(() => this.workload?.thaw())
-  }
-
-  kill(withinMs: number): Promise<LiveProcess[]> {
-    this.launcher.act(() => this.workload?.kill())
-    const until = this.launcher.mono() + withinMs
-    return new Promise((resolve) => {
-      const look = () => {
-        const alive = this.alive()
-        if (alive.length === 0 || this.launcher.mono() >= until) resolve(alive)
-        else this.launcher.after(LOOK_MS, look)
-      }
-      look()
-    })
+/** What the launcher does to the workload's processes; `dropped`: a spare that is kept no more. */
+export function workloadTree(
+  launcher: Process,
+  spawn: (epoch: number, exited: (exit: Exit) => void) => Workload,
+  workload: Workload | null,
+  dropped: () => Workload | null,
+): ProcessTree {
+  const alive = (): LiveProcess[] =>
+    workload?.present || dropped()?.present ? [{ pid: 42, startTime: '1', state: 'S', comm: 'langflow' }] : []
+  return {
+    alive,
+    async start(_command, env, exited) {
+      launcher.act(() => {
+        workload = spawn(Number(env.LEADER_EPOCH), (exit) => launcher.deliver(() => exited(exit)))
+      })
+      return { pid: 42 }
+    },
+    terminate() {
+      launcher.act(() => workload?.terminate())
+    },
+    freeze() {
+      const awake = workload?.executes ? 1 : 0
+      launcher.act(() => workload?.freeze())
+      return { stopped: 1, awake }
+    },
+    thaw() {
+      launcher.act(() => workload?.thaw())
+    },
+    kill(withinMs) {
+      launcher.act(() => workload?.kill())
+      const until = launcher.mono() + withinMs
+      return new Promise((resolve) => {
+        const look = () => {
+          const left = alive()
+          if (left.length === 0 || launcher.mono() >= until) resolve(left)
+          else launcher.after(LOOK_MS, look)
+        }
+        look()
+      })
+    },
   }
 }

@@ -5,13 +5,13 @@ import { type Fault, MISSED } from './faults/fault.ts'
 import { FAULTS, type FaultKind } from './faults/kinds.ts'
 import { planFaults } from './faults/plan.ts'
 import { Judge } from './judge.ts'
-import type { Limit } from './limits.ts'
 import { Random } from './random.ts'
 import { type Recovered, Recovery } from './recovery.ts'
-import { type Mode, Replica, type ReplicaWorld } from './replica.ts'
+import { type Mode, Replica, type ReplicaConfig } from './replica.ts'
 import { settled, Timeline } from './timeline.ts'
 import { Timings } from './timings.ts'
 import { Violation } from './violation.ts'
+import type { Workload } from './workload.ts'
 
 /** The first workload serves by then, and the faults begin. */
 const FIRST_FAULT_MS = 6_000
@@ -22,24 +22,12 @@ const MOST_STEPS = 100_000
 const CRASHES = 2 ** 40
 const VERSIONS = 2 ** 41
 
-export interface Outcome {
-  readonly seed: number
-  readonly plan: readonly Fault[]
-  readonly violation: Violation | null
+export interface Outcome
+  extends Pick<World, 'seed' | 'plan' | 'violation' | 'steps' | 'struck' | 'asked'>,
+    Pick<Judge, 'takeovers' | 'restarts' | 'limits'> {
   readonly trace: readonly string[]
-  readonly steps: number
   /** Milliseconds of model time. */
   readonly simulatedMs: number
-  /** How often the Lease went from one instance to another. */
-  readonly takeovers: number
-  /** The documented limits that it came to. */
-  readonly limits: ReadonlySet<Limit>
-  /** The faults of the plan that found something to strike. */
-  readonly struck: readonly FaultKind[]
-  /** What agents were at when they were told to end. */
-  readonly asked: readonly Stage[]
-  /** How often a workload was started again in its term. */
-  readonly restarts: number
   /** How it went on after the last fault. */
   readonly recovery: Recovered | null
 }
@@ -53,24 +41,27 @@ export interface WorldOptions {
 }
 
 /** One run: machines, network, API server, and the faults that a seed decides on. */
-export class World implements ReplicaWorld {
+export class World {
+  readonly seed: number
   readonly timeline = new Timeline()
   readonly random: Random
   readonly server: ApiServer
   readonly replicas: readonly Replica[]
   readonly judge: Judge
-  readonly asked = (stage: Stage): void => void this.stages.push(stage)
+  /** What agents were at when they were told to end. */
+  readonly asked: Stage[] = []
+  /** The faults of the plan that found something to strike. */
+  readonly struck: FaultKind[] = []
+  /** What becomes of a workload that has failed. */
   readonly onCrash: 'handover' | 'restart'
-  readonly peers: ReplicaWorld['peers']
-  private readonly plan: readonly Fault[]
+  /** A leader asks the others. */
+  readonly asks: boolean
+  readonly plan: readonly Fault[]
   private readonly timings: Timings
-  private readonly seed: number
   private readonly lines: string[] | null
   private readonly recovery: Recovery
-  private readonly stages: Stage[] = []
-  private readonly struck: FaultKind[] = []
-  private violation: Violation | null = null
-  private steps = 0
+  violation: Violation | null = null
+  steps = 0
 
   constructor(seed: number, options: WorldOptions = {}) {
     this.seed = seed
@@ -81,7 +72,7 @@ export class World implements ReplicaWorld {
     const mode: Mode = this.random.chance(0.7) ? 'pod' : 'run'
     const size = this.random.whole(2, 5)
     this.timings = new Timings(this.random, new Random(seed + VERSIONS))
-    this.peers = this.random.chance(0.5) ? (replica) => this.others(replica) : null
+    this.asks = this.random.chance(0.5)
     const leaseExists = this.random.chance(0.8)
     const plan = planFaults(this.random, size, FIRST_FAULT_MS, SPAN_MS, options.among)
     this.plan = plan.filter(({ id }) => options.keep?.includes(id) ?? true)
@@ -91,49 +82,40 @@ export class World implements ReplicaWorld {
       this.guard(() => this.judge.committed(commit))
     })
     this.replicas = Array.from({ length: size }, (_, index) => new Replica(this, index, mode))
-    const { ownAccord, peers } = this
-    const own = { ownAccord, asks: peers !== null }
-    this.judge = new Judge(this.replicas, () => this.timeline.now, this.plan, own)
+    this.judge = new Judge(this)
     this.recovery = new Recovery(this)
     if (leaseExists) this.server.apply()
   }
 
   /** To one that is prepared, at its start and after each one that is replaced; to newer revisions any number of times. */
-  private get ownAccord(): number {
-    if (this.peers === null) return 0
+  get ownAccord(): number {
+    if (!this.asks) return 0
     return this.timings.change ? Number.POSITIVE_INFINITY : 1 + this.plan.length
   }
 
-  private others(asking: Replica): Member[] {
-    return this.replicas.flatMap((replica) =>
-      replica !== asking && replica.agent?.process.runs
-        ? [this.answer(replica, replica.agent.host.member)]
-        : [],
-    )
+  /** What the others of a replica answer to it. */
+  others(asking: Replica): Member[] {
+    return this.replicas.flatMap((replica) => {
+      if (replica === asking || !replica.agent?.process.runs) return []
+      const { member } = replica.agent
+      this.guard(() => this.judge.answers(replica, member))
+      return [member]
+    })
   }
 
-  private answer(replica: Replica, member: Member): Member {
-    this.guard(() => this.judge.answers(replica, member))
-    return member
+  /** Of the next instance of a replica; `again`: there was one before. */
+  config(again: boolean): ReplicaConfig {
+    return this.timings.next(again)
   }
-
-  config: ReplicaWorld['config'] = (again) => this.timings.next(again)
 
   trace(who: string, line: () => string): void {
     this.lines?.push(`${(this.timeline.now / 1000).toFixed(3).padStart(8)} ${who.padEnd(5)} ${line()}`)
   }
 
-  started: ReplicaWorld['started'] = (replica, workload, earlier) => {
+  started(replica: Replica, workload: Workload, earlier: Workload | null): void {
     workload.continued = () => this.guard(() => this.judge.look())
     this.guard(() => this.judge.started(replica, workload, earlier))
   }
-
-  sends: ReplicaWorld['sends'] = (replica, lease) => this.guard(() => this.judge.sends(replica, lease))
-
-  shown: ReplicaWorld['shown'] = (replica, lease) => this.judge.shown(replica, lease)
-
-  ended: ReplicaWorld['ended'] = (replica, code, told) =>
-    this.guard(() => this.judge.ended(replica, code, told))
 
   /** Plays the run to its end. It must be the only one in the process meanwhile: it replaces `Math.random`. */
   async play(): Promise<Outcome> {
@@ -149,24 +131,15 @@ export class World implements ReplicaWorld {
     } finally {
       Math.random = random
     }
-    return {
-      seed: this.seed,
-      plan: this.plan,
-      violation: this.violation,
-      trace: this.lines ?? [],
-      steps: this.steps,
-      simulatedMs: this.timeline.now,
-      takeovers: this.judge.takeovers,
-      restarts: this.judge.restarts,
-      limits: this.judge.limits,
-      struck: this.struck,
-      asked: this.stages,
-      recovery: this.recovery.result,
-    }
+    const { seed, plan, violation, steps, struck, asked } = this
+    const { takeovers, restarts, limits } = this.judge
+    const known = { seed, plan, violation, steps, struck, asked, takeovers, restarts, limits }
+    const { lines, timeline, recovery } = this
+    return { ...known, trace: lines ?? [], simulatedMs: timeline.now, recovery: recovery.result }
   }
 
   /** The product catches what its parts throw; a violation in there must not be lost. */
-  private guard(judge: () => void): void {
+  guard(judge: () => void): void {
     try {
       judge()
     } catch (error) {

@@ -1,7 +1,10 @@
 import type { Replica } from '../replica.ts'
 import type { World } from '../world.ts'
 import type { FaultKind } from './kinds.ts'
-import type { Row } from './table.ts'
+
+/** The rows of the fault table of the design that a model can play. */
+export const ROWS = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18] as const
+export type Row = `T${(typeof ROWS)[number]}`
 
 /** One thing that goes wrong, and for how long. A plan is a list of them; each can be left out. */
 export interface Fault {
@@ -23,7 +26,7 @@ export const MISSED = Symbol('missed')
 export type Strike = (world: World, fault: Fault, target: Replica) => unknown
 
 export interface Kind {
-  /** The rows of the fault table that it belongs to; none: it goes beyond the table. */
+  /** None: it goes beyond the fault table. */
   readonly rows: readonly Row[]
   /** What all replicas depend on: it concerns each of them, whatever its targets. */
   readonly shared?: true
@@ -35,16 +38,16 @@ export interface Kind {
 }
 
 /** Struck once, whatever the targets. */
-export function shared(strike: (world: World, fault: Fault) => unknown): Strike {
+export function once(strike: (world: World, fault: Fault) => unknown): Strike {
   return (world, fault, target) =>
     target === world.replicas[fault.targets[0] as number] ? strike(world, fault) : MISSED
 }
 
 /** Struck again and again, the next time after what `strike` returns, until it ends. */
-export function repeated(world: World, strike: () => number): () => void {
+export function repeated({ timeline }: World, strike: () => number): () => void {
   let going = true
   const again = () => {
-    if (going) world.timeline.in(strike(), again)
+    if (going) timeline.in(strike(), again)
   }
   again()
   return () => {

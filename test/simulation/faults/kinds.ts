@@ -1,27 +1,17 @@
-import { API_SERVER_FAULTS } from './api-server-faults.ts'
 import type { Fault, Kind } from './fault.ts'
 import { LEASE_EDITS } from './lease-edits.ts'
-import { LINK_FAULTS } from './link-faults.ts'
 import { NETWORK_FAULTS } from './network-faults.ts'
-import { PROCESS_FAULTS } from './process-faults.ts'
-import { STANDBY_FAULTS } from './standby-faults.ts'
-import { WORKLOAD_FAULTS } from './workload-faults.ts'
+import { REPLICA_FAULTS } from './replica-faults.ts'
 
-const ALL = {
-  ...NETWORK_FAULTS,
-  ...API_SERVER_FAULTS,
-  ...LEASE_EDITS,
-  ...PROCESS_FAULTS,
-  ...LINK_FAULTS,
-  ...STANDBY_FAULTS,
-  ...WORKLOAD_FAULTS,
-}
+const ALL = { ...NETWORK_FAULTS, ...LEASE_EDITS, ...REPLICA_FAULTS }
 
 export type FaultKind = keyof typeof ALL
 
 export const FAULTS: Readonly<Record<FaultKind, Kind>> = ALL
 
 export const KINDS = Object.keys(ALL) as FaultKind[]
+
+export const LEASE_KINDS = Object.keys(LEASE_EDITS) as FaultKind[]
 
 /** Faults that leave a replica its Lease, so that even one whose launcher is frozen must not be overtaken. */
 export const GENTLE: readonly FaultKind[] = [
@@ -46,8 +36,6 @@ export const GENTLE: readonly FaultKind[] = [
   'standby fails',
   'standby hangs',
 ]
-
-export const LEASE_KINDS = Object.keys(LEASE_EDITS) as FaultKind[]
 
 /** The indexes of the replicas that a fault concerns. */
 export function concerned({ kind, targets }: Fault, replicas: number): readonly number[] {

@@ -1,17 +1,29 @@
 import type { Lease, LeaseSpec } from '../../../agent/lease/lease.ts'
 import type { Replica } from '../replica.ts'
 import type { World } from '../world.ts'
-import { type Fault, type Kind, MISSED, repeated, type Strike, shared } from './fault.ts'
+import { type Fault, type Kind, MISSED, once, type Row, repeated } from './fault.ts'
 
 /** Of a Lease that is there. */
-function onLease(strike: (world: World, fault: Fault) => unknown): Strike {
-  return shared((world, fault) => (world.server.lease === null ? MISSED : strike(world, fault)))
+function onLease(rows: readonly Row[], strike: (world: World, fault: Fault) => unknown): Kind {
+  return {
+    rows,
+    shared: true,
+    strike: once((world, fault) => (world.server.lease === null ? MISSED : strike(world, fault))),
+  }
 }
 
-function edit(change: (spec: LeaseSpec, world: World, fault: Fault) => LeaseSpec): Strike {
-  return onLease((world, fault) =>
+function edit(
+  rows: readonly Row[],
+  change: (spec: LeaseSpec, world: World, fault: Fault) => LeaseSpec,
+): Kind {
+  return onLease(rows, (world, fault) =>
     world.server.edit((lease) => ({ ...lease, spec: change(lease.spec ?? {}, world, fault) })),
   )
+}
+
+/** It excuses its targets alone. */
+function unshared({ rows, strike }: Kind): Kind {
+  return { rows, strike }
 }
 
 function timestamp(world: World, aheadMs = 0): string {
@@ -40,115 +52,61 @@ const DURATIONS_S = [1, 3, 10, 20, 40]
 
 /** People with kubectl. */
 export const LEASE_EDITS = {
-  'lease deleted': {
-    rows: ['T9'],
-    shared: true,
-    strike: onLease(({ server }) => void server.delete()),
-  },
+  'lease deleted': onLease(['T9'], ({ server }) => server.delete()),
   'lease deleted, candidates restart': {
     rows: ['T9'],
     shared: true,
     strike: (world, fault, target) => {
       if (fault.targets[0] === world.replicas.indexOf(target)) world.server.delete()
       target.crashAgent(fault.degree * 2_000)
-      return undefined
     },
   },
   // kubectl delete; kubectl apply -f deploy/base/lease.yaml
-  'lease deleted and applied': {
-    rows: ['T9'],
-    shared: true,
-    strike: onLease(({ server, timeline }, { degree }) => {
-      server.delete()
-      timeline.in(degree ** 3 * 3_000, () => server.apply())
-      return undefined
-    }),
-  },
+  'lease deleted and applied': onLease(['T9'], ({ server, timeline }, { degree }) => {
+    server.delete()
+    timeline.in(degree ** 3 * 3_000, () => server.apply())
+  }),
   // kubectl replace -f deploy/base/lease.yaml
-  'spec emptied': { rows: ['T9'], strike: edit(() => ({})) },
-  'holder replaced': {
-    rows: ['T2'],
-    shared: true,
-    strike: onLease((world, { at, degree }) => {
-      const holder = `stranger-${at}`
-      const raise = degree % 0.2 < 0.1
-      world.server.edit((lease) => takenBy(holder, raise, world, lease))
-      if (degree < 0.4) return undefined
-      return repeated(world, () => {
-        if (world.server.lease?.spec?.holderIdentity === holder)
-          world.server.edit((lease) => takenBy(holder, raise, world, lease))
-        return STRANGER_RENEWS_MS
-      })
-    }),
-  },
-  'holder is another replica': {
-    rows: ['T2'],
-    shared: true,
-    strike: onLease((world, { targets }) => {
-      const { identity } = world.replicas[targets[0] as number] as Replica
-      world.server.edit((lease) => takenBy(identity, true, world, lease))
-      return undefined
-    }),
-  },
-  'holder cleared': { rows: ['T2'], strike: edit((spec) => ({ ...spec, holderIdentity: '' })) },
+  'spec emptied': unshared(edit(['T9'], () => ({}))),
+  'holder replaced': onLease(['T2'], (world, { at, degree }) => {
+    const holder = `stranger-${at}`
+    const take = () => world.server.edit((lease) => takenBy(holder, degree % 0.2 < 0.1, world, lease))
+    take()
+    if (degree < 0.4) return undefined
+    return repeated(world, () => {
+      if (world.server.lease?.spec?.holderIdentity === holder) take()
+      return STRANGER_RENEWS_MS
+    })
+  }),
+  'holder is another replica': onLease(['T2'], (world, { targets }) => {
+    const { identity } = world.replicas[targets[0] as number] as Replica
+    world.server.edit((lease) => takenBy(identity, true, world, lease))
+  }),
+  'holder cleared': unshared(edit(['T2'], (spec) => ({ ...spec, holderIdentity: '' }))),
   // Without the word of who released it nobody believes it; with that it is what a release looks like.
-  'release faked': {
-    rows: ['T2'],
-    shared: true,
-    strike: onLease((world, { degree }) =>
-      world.server.edit((lease) => {
-        const { holderIdentity, leaseTransitions } = lease.spec ?? {}
-        const said = { 'langflow-leader/released': `${holderIdentity} ${leaseTransitions}` }
-        return {
-          metadata: degree % 0.5 < 0.25 ? lease.metadata : { ...lease.metadata, annotations: said },
-          spec: {
-            ...lease.spec,
-            holderIdentity: '',
-            leaseDurationSeconds: 1,
-            ...(degree < 0.5 ? {} : { renewTime: timestamp(world), acquireTime: timestamp(world) }),
-          },
-        }
-      }),
-    ),
-  },
-  'epoch raised': {
-    rows: [],
-    shared: true,
-    strike: edit((spec) => ({ ...spec, leaseTransitions: (spec.leaseTransitions ?? 0) + 1 })),
-  },
-  'epochs used up': {
-    rows: [],
-    shared: true,
-    strike: edit((spec) => ({ ...spec, leaseTransitions: 2 ** 31 - 1 })),
-  },
-  'renew time edited': {
-    rows: [],
-    shared: true,
-    strike: edit((spec, world, { degree }) => ({
-      ...spec,
-      renewTime: timestamp(world, (degree < 0.5 ? -1 : 1) * HOUR_MS),
-    })),
-  },
-  'acquire time edited': {
-    rows: [],
-    shared: true,
-    strike: edit((spec, world) => ({ ...spec, acquireTime: timestamp(world) })),
-  },
-  'duration edited': {
-    rows: [],
-    shared: true,
-    strike: edit((spec, _world, { degree }) => ({
-      ...spec,
-      leaseDurationSeconds: DURATIONS_S[Math.floor(degree * DURATIONS_S.length)] as number,
-    })),
-  },
-  annotated: {
-    rows: [],
-    shared: true,
-    strike: onLease((world) => {
-      const annotations = { note: String(world.timeline.now) }
-      world.server.edit((lease) => ({ ...lease, metadata: { ...lease.metadata, annotations } }))
-      return undefined
+  'release faked': onLease(['T2'], (world, { degree }) =>
+    world.server.edit(({ metadata, spec }) => {
+      const said = { 'langflow-leader/released': `${spec?.holderIdentity} ${spec?.leaseTransitions}` }
+      const now = degree < 0.5 ? {} : { renewTime: timestamp(world), acquireTime: timestamp(world) }
+      return {
+        metadata: degree % 0.5 < 0.25 ? metadata : { ...metadata, annotations: said },
+        spec: { ...spec, holderIdentity: '', leaseDurationSeconds: 1, ...now },
+      }
     }),
-  },
+  ),
+  'epoch raised': edit([], (spec) => ({ ...spec, leaseTransitions: (spec.leaseTransitions ?? 0) + 1 })),
+  'epochs used up': edit([], (spec) => ({ ...spec, leaseTransitions: 2 ** 31 - 1 })),
+  'renew time edited': edit([], (spec, world, { degree }) => ({
+    ...spec,
+    renewTime: timestamp(world, (degree < 0.5 ? -1 : 1) * HOUR_MS),
+  })),
+  'acquire time edited': edit([], (spec, world) => ({ ...spec, acquireTime: timestamp(world) })),
+  'duration edited': edit([], (spec, _world, { degree }) => ({
+    ...spec,
+    leaseDurationSeconds: DURATIONS_S[Math.floor(degree * DURATIONS_S.length)] as number,
+  })),
+  annotated: onLease([], ({ server, timeline }) => {
+    const annotations = { note: String(timeline.now) }
+    server.edit((lease) => ({ ...lease, metadata: { ...lease.metadata, annotations } }))
+  }),
 } as const satisfies Record<string, Kind>

@@ -1,6 +1,7 @@
 import type { ApiErrorCode } from '../../../agent/kube/errors.ts'
 import type { Connection, Disturbance } from '../network.ts'
-import type { Kind, Strike } from './fault.ts'
+import type { World } from '../world.ts'
+import { type Kind, once, type Row, type Strike } from './fault.ts'
 
 function disturbed(disturb: (degree: number) => Disturbance): Strike {
   return (_world, { degree }, { network }) => {
@@ -10,11 +11,27 @@ function disturbed(disturb: (degree: number) => Disturbance): Strike {
   }
 }
 
-function blackHoled(uses: readonly Connection['use'][]): Strike {
-  return (_world, _fault, { network }) => void network.blackHole(uses)
+const disturbs = (rows: readonly Row[], disturbance: Disturbance): Kind => ({
+  rows,
+  // Two at a time end one by one.
+  strike: disturbed(() => ({ ...disturbance })),
+})
+
+/** The one server that this replica is connected to, of several: it loses its power, or a link to it does. */
+function blackHoled(uses: readonly Connection['use'][]): Kind {
+  return {
+    rows: ['T16'],
+    connections: true,
+    strike: (_world, _fault, { network }) => network.blackHole(uses),
+  }
 }
 
-const answers = (error: ApiErrorCode): Strike => disturbed(() => ({ error }))
+/** The API server itself, for all replicas alike. */
+const apiServer = (rows: readonly Row[], strike: (server: World['server']) => unknown): Kind => ({
+  rows,
+  shared: true,
+  strike: once(({ server }) => strike(server)),
+})
 
 const lag = (degree: number) => 100 + degree * 15_000
 const lateness = (degree: number) => 1_000 + degree * 25_000
@@ -24,8 +41,8 @@ const ERRORS: readonly ApiErrorCode[] = ['unauthorized', 'throttled', 'server', 
 
 /** The network between a machine and the API server, and what the API server answers to it. */
 export const NETWORK_FAULTS = {
-  cut: { rows: ['T1', 'T17'], strike: disturbed(() => ({ cut: true })) },
-  refused: { rows: ['T1'], strike: disturbed(() => ({ refused: true, watchCut: true })) },
+  cut: disturbs(['T1', 'T17'], { cut: true }),
+  refused: disturbs(['T1'], { refused: true, watchCut: true }),
   'cut while stopping': {
     rows: ['T1', 'T5'],
     strike: (world, fault, replica) => {
@@ -33,22 +50,18 @@ export const NETWORK_FAULTS = {
       return disturbed(() => ({ cut: true }))(world, fault, replica)
     },
   },
-  'writes lost': { rows: ['T1'], strike: disturbed(() => ({ lost: 'writes' })) },
-  'reads lost': { rows: [], strike: disturbed(() => ({ lost: 'reads' })) },
-  'answers lost': { rows: ['T3'], strike: disturbed(() => ({ answersLost: true })) },
+  'writes lost': disturbs(['T1'], { lost: 'writes' }),
+  'reads lost': disturbs([], { lost: 'reads' }),
+  'answers lost': disturbs(['T3'], { answersLost: true }),
   slow: { rows: ['T3'], strike: disturbed((degree) => ({ slow: 50 + degree * 4_000 })) },
   'late writes': {
     rows: ['T1', 'T3'],
     strike: disturbed((degree) => ({ lateWrites: lateness(degree) })),
     trails: lateness,
   },
-  'watch silent': { rows: ['T7'], strike: disturbed(() => ({ watchSilent: true })) },
-  'watch cut': { rows: ['T7'], strike: disturbed(() => ({ watchCut: true })) },
-  'watch lags': {
-    rows: ['T7'],
-    strike: disturbed((degree) => ({ watchLag: lag(degree) })),
-    trails: lag,
-  },
+  'watch silent': disturbs(['T7'], { watchSilent: true }),
+  'watch cut': disturbs(['T7'], { watchCut: true }),
+  'watch lags': { rows: ['T7'], strike: disturbed((degree) => ({ watchLag: lag(degree) })), trails: lag },
   'writes late, watch silent': {
     rows: ['T3'],
     strike: disturbed((degree) => ({ watchSilent: true, lateWrites: lateness(degree) })),
@@ -59,27 +72,26 @@ export const NETWORK_FAULTS = {
     strike: disturbed((degree) => ({ answersLost: true, watchLag: lag(degree) })),
     trails: lag,
   },
-  'conflict after success': { rows: ['T7'], strike: disturbed(() => ({ lyingConflict: true })) },
-  'updates dropped': { rows: [], strike: disturbed(() => ({ dropped: 'updates' })) },
-  'renew times dropped': { rows: [], strike: disturbed(() => ({ dropped: 'renew times' })) },
-  'token expired': { rows: ['T7', 'T13', 'T17'], strike: answers('unauthorized') },
+  'conflict after success': disturbs(['T7'], { lyingConflict: true }),
+  'updates dropped': disturbs([], { dropped: 'updates' }),
+  'renew times dropped': disturbs([], { dropped: 'renew times' }),
+  'token expired': disturbs(['T7', 'T13', 'T17'], { error: 'unauthorized' }),
   // Connections that exist go on; new ones are not trusted.
-  'CA rotated': { rows: ['T13'], strike: disturbed(() => ({ newRefused: true })) },
-  // The one server that this replica is connected to, of several: it loses its power, or a link to it does.
-  'watch black-holed': { rows: ['T16'], connections: true, strike: blackHoled(['watch']) },
-  'requests black-holed': { rows: ['T16'], connections: true, strike: blackHoled(['requests']) },
-  'connections black-holed': { rows: ['T16'], connections: true, strike: blackHoled(['watch', 'requests']) },
+  'CA rotated': disturbs(['T13'], { newRefused: true }),
+  'watch black-holed': blackHoled(['watch']),
+  'requests black-holed': blackHoled(['requests']),
+  'connections black-holed': blackHoled(['watch', 'requests']),
   'new connections black-holed': {
     rows: ['T16'],
     strike: (world, fault, replica) => {
-      blackHoled(['watch', 'requests'])(world, fault, replica)
+      replica.network.blackHole(['watch', 'requests'])
       return disturbed((degree) => ({ newDead: 0.2 + degree / 2 }))(world, fault, replica)
     },
   },
-  forbidden: { rows: ['T7', 'T17'], strike: answers('forbidden') },
-  throttled: { rows: ['T7'], strike: answers('throttled') },
-  'server errors': { rows: ['T7'], strike: answers('server') },
-  'refused as invalid': { rows: [], strike: answers('invalid') },
+  forbidden: disturbs(['T7', 'T17'], { error: 'forbidden' }),
+  throttled: disturbs(['T7'], { error: 'throttled' }),
+  'server errors': disturbs(['T7'], { error: 'server' }),
+  'refused as invalid': disturbs([], { error: 'invalid' }),
   'errors in bursts': {
     rows: ['T7'],
     strike: disturbed((degree) => ({
@@ -87,4 +99,14 @@ export const NETWORK_FAULTS = {
       errorChance: 0.2 + 0.6 * degree,
     })),
   },
+  'api restarts': apiServer(['T4'], (server) => {
+    server.stop()
+    return () => server.start()
+  }),
+  'api hangs': apiServer(['T4'], (server) => {
+    server.hangs = true
+    return () => server.resume()
+  }),
+  'watches expire': apiServer(['T7'], (server) => server.compact()),
+  'watches end': apiServer(['T7'], (server) => server.endWatches()),
 } as const satisfies Record<string, Kind>

@@ -1,0 +1,382 @@
+/**
+ * Deliberate defects of the product, as patches of its files (`@`): `#` a rule of the design, and what the broken product does;
+ * `-` a text that occurs exactly once, and `+` what takes its place, to the letter. `among`: the faults that bring it to light,
+ * where a run with any faults seldom has them together. `test`: the unit test that catches what is outside of the model.
+ */
+export const PATCHES = `
+@ agent/clock.ts
+# 1: does not look at the clock that counts a suspended machine’s sleep
+- Math.min(at.mono - now.mono, at.boot + BOOT_RESOLUTION_MS - now.boot)
++ at.mono - now.mono
+
+@ agent/config/timings.ts
+# 10: accepts any timings
+- if (leaseDurationMs <= needed)
++ if (leaseDurationMs < 0)
+test test/config/options.test.ts
+# 10: accepts a renew deadline that leaves no time for a retry
+- if (renewDeadlineMs <= stretched)
++ if (renewDeadlineMs < 0)
+test test/config/options.test.ts
+
+@ agent/election/ability.ts
+# versions: takes over with an older LangFlow what a newer one has led
+- noted === null || !isOlder(langflow, noted)) return null
++ noted === null || noted !== '') return null
+among evicted; replica lost; cut
+# 11: says that it could take over although it has not seen the Lease for long
+- blindMs > toleratedMs
++ blindMs < 0
+among cut; refused; forbidden; token expired
+# 11: says that it could take over although it may not write the Lease
+- if (writeRight === 'refused')
++ if (seen === null)
+test test/election/ability.test.ts
+
+@ agent/election/state.ts
+# 1: leaves out the kill margin
+- config.leaseDurationMs - config.killMarginMs
++ config.leaseDurationMs
+
+@ agent/election/elector.ts
+# 4: releases without compare-and-swap
+-     try {
+-       const lease = await (create
++     try {
++       if (write.kind === 'release') write.lease.metadata.resourceVersion = (await api.read(deadlineMs))?.metadata.resourceVersion ?? ''
++       const lease = await (create
+# 4: acquires over whoever came first
+-     try {
+-       const lease = await (create
++     try {
++       if (write.kind === 'acquire' && !create) write.lease.metadata.resourceVersion = (await api.read(deadlineMs))?.metadata.resourceVersion ?? ''
++       const lease = await (create
+
+@ agent/election/follower.ts
+# 1: waits for the API server before it kills what has no leadership
+-   if (workload.alive === 'maybe') {
++   if (state.inFlight) return decide(state, 'waiting')
++   if (workload.alive === 'maybe') {
+test test/election/transition.test.ts
+# 6: takes a held Lease by its renew time and the wall clock
+- seen.changedAt + seen.heldMs
++ input.now.mono + Date.parse(lease.spec?.renewTime ?? '') + seen.heldMs - input.now.wall
+# 7: creates without having looked again
+- return fact.type === 'lease' && fact.fresh && fact.lease === null
++ return fact.type !== 'terminate'
+among lease deleted; agent blocked; replica lost
+# 8: takes a grant back whoever holds the Lease
+- holderOf(seen.lease) === config.identity &&
+# 11: lets who is unprepared take a Lease that expired as soon as anybody
+- return { ms: first.ms + config.retryPeriodMs,
++ return { ms: first.ms + (heldMs === 0 ? config.retryPeriodMs : 0),
+among standby lost; standby hangs; replica lost
+# 11: lets who is unprepared take a Lease that was released as soon as anybody
+- return { ms: first.ms + config.retryPeriodMs,
++ return { ms: first.ms + (heldMs === 0 ? 0 : config.retryPeriodMs),
+among standby lost; standby hangs; agent ended; evicted
+# 11: leaves a released Lease to its named successor for two lease durations
+- successor === null ? none : { ms: config.retryPeriodMs, of: successor }
++ successor === null ? none : { ms: 2 * config.leaseDurationMs, of: successor }
+among evicted; agent ended
+# 11: takes a held Lease two retry periods later than it could
+- seen.changedAt + seen.heldMs
++ seen.changedAt + seen.heldMs + 2 * input.config.retryPeriodMs
+among replica lost; cut
+
+@ agent/election/leader.ts
+# 2: stamps the deadline of a renewal at the reply
+- withTerm(before, { renewedAt: write.sentAt })
++ withTerm(before, { renewedAt: now })
+# 2: stamps the deadline of a new term at the reply
+- renewedAt: write.sentAt,
++ renewedAt: now,
+# 3: releases before the stop is confirmed
+- emit(to('stopping'), 
++ emit(to('releasing'), 
+# 5: ignores that another one held the Lease and released it
+- if (holder === '') return looksNeverHeld(lease) ? null : 'somebody else held the Lease meanwhile'
++ if (holder === '') return null
+test test/election/transition.test.ts
+# 7: re-creates a Lease whose time is over by the wall clock
+- if (proven || now.wall < deadline.wall) return null
++ if (proven || now.mono > 0) return null
+test test/election/transition.test.ts
+# 9: ends itself when it has lost
+- 'lost', reason)), nextAttemptAt: now.mono }
++ 'lost', reason)), nextAttemptAt: now.mono, phase: 'ending', ending: { reason, code: 1 }, exited: false }
+# restart: starts again in place before nothing of the old workload lives
+- const ended = workload.alive === 'no'
++ const ended = workload.alive === 'no' || term.restarting !== null
+test test/election/failing.test.ts
+# restart: forgets to start what it stopped in order to start it again
+- { restarting: null, startOrdered: false }
++ { restarting: null }
+# restart: kills what it is to start again
+- return emit(withTerm(state, { restarting: reason }), { type: 'restart', reason, graceMs: stopTimeoutMs })
++ return kill(withTerm(state, { restarting: reason }))
+test test/election/failing.test.ts
+# 3: does not wait with a release for its spare
+- const gone = alive === 'no' && !spare
++ const gone = alive === 'no' && spare !== null
+
+@ agent/election/transition.ts
+# 2: takes any answer for an acknowledgement
+- write === undefined ? null : notKept(write, lease, written)
++ null as ReturnType<typeof notKept>
+among updates dropped; renew times dropped; cut; writes lost
+# 2: takes an edited record for its own write
+- sameRecord(write.lease, lease))
++ write.renewTime === lease.spec?.renewTime && holderOf(write.lease) === holderOf(lease))
+test test/election/transition.test.ts
+# 5: ignores another holder until the deadline
+- const lost = lose(input, state, reason)
++ const lost = reason.includes('held by') ? (state as never) : lose(input, state, reason)
+# 6: waits from the first sight of a holder, not from its last renewal
+- changedAt: changed || seen === null ? input.now.mono : seen.changedAt
++ changedAt: seen !== null && last !== null && holderOf(last) === holderOf(lease) ? seen.changedAt : input.now.mono
+# 6: acts on stale reads and events
+- return !isNewer(lease.metadata.resourceVersion, seen.lease.metadata.resourceVersion)
++ return false
+among watch lags; evicted
+# 7: believes an absence that was read before the Lease was seen
+- return fact.type === 'lease' && fact.fresh && seen !== readAfter
++ return readAfter === undefined
+among lease deleted; lease deleted and applied; lease deleted, candidates restart; slow
+# 7: takes its own late creation for leadership
+- own !== undefined && !cameTooLate
++ own !== undefined
+among late writes; lease deleted
+# 8: goes on campaigning although another one writes in its name
+- const STRANGER_SIGHTINGS = 2
++ const STRANGER_SIGHTINGS = 200
+# 8: goes on leading although another one acquired in its name
+-   const reason = lostTo(input, state, lease)
++   if (holderOf(lease) === input.config.identity) return state
++   const reason = lostTo(input, state, lease)
+
+@ agent/election/requests.ts
+# epochs: begins each term in the epoch of the last one
+- epochAfter(highestEpoch)
++ highestEpoch
+# epochs: writes an epoch that does not fit into its field
+- Math.min(epoch, LARGEST_TRANSITIONS)
++ epoch
+test test/election/record.test.ts
+# versions: forgets with the release which LangFlow has led
+- if (kind === 'release') return { ...own, successor
++ if (kind === 'release') return { ...own, langflow: '', successor
+among evicted; agent ended
+# versions: writes which LangFlow has led only with its first renewal
+- ...(langflow !== null && {
++ ...(langflow !== null && kind !== 'acquire' && {
+among evicted; replica lost
+
+@ agent/election/state.ts
+# 5: orders no kill when it has lost
+- return emit({ ...state, killOrdered: true }, { type: 'kill' })
++ return state
+
+@ agent/election/vacancy.ts
+# 6: believes a holder that was cleared by hand
+- looksNeverHeld(lease) || isReleased(lease, state.lastHolder)
++ holderOf(lease) === ''
+# 6: believes a duration that somebody else shortened
+- edited ? (before?.heldMs ?? 0) : 0
++ 0
+test test/election/record.test.ts
+# 7: creates at once after a 404
+- vacantNotBefore: waitedOut(input, state, seen?.lease ?? null),
++ vacantNotBefore: 0,
+# 7: waits for an absent Lease although it could not look
+- absenceSeenAt !== null && elapsed(absenceSeenAt, askedAt) <= limit && isTimely(input, state)
++ absenceSeenAt !== null
+among lease deleted; cut
+# 7: believes a held Lease that was emptied
+- before !== null && (before.lease
++ before !== null && before.lease?.metadata.uid !== lease.metadata.uid && (before.lease
+
+@ agent/launcher/launcher.ts
+# 1: has no deadman in the launcher
+-   private watchClocks(): void {
++   private watchClocks(): void {
++     if (this.machine !== undefined) return
+# 1: accepts older grants
+- grant.epoch === held.epoch && grant.killAt.mono < held.killAt.mono
++ grant.epoch < held.epoch
+# 1: does not look at the wall clock
+- if (doubt || now.wall >= grant.killAt.wall)
++ if (doubt)
+# 1: leaves what the wall clock puts in question running with --on-doubt=stop
+- if (grant.onDoubt === 'freeze' || !doubt)
++ if (grant.onDoubt === 'freeze')
+test test/launcher/launcher.test.ts
+# doubt: thaws on a grant that is in doubt already
+- if (this.state === 'frozen' && this.mayExecute()) this.thaw()
++ if (this.state === 'frozen') this.thaw()
+# doubt: goes on in doubt when it was told to stop
+- if (this.isEndingInOrder && (!this.stoppedInDoubt || over)) {
++ if (this.isEndingInOrder && (!this.stoppedInDoubt || over) && grant.onDoubt !== 'freeze') {
+# 1: keeps its spare past the grant
+-     this.grant = null
+-     this.dropSpare()
++     this.grant = null
+test test/launcher/launcher.test.ts
+# doubt: keeps its spare in doubt
+-     this.endSpare()
+-     if (
++     if (
+# 3: keeps its spare through a planned stop
+- if (!restarts) this.endSpare()
+
+@ agent/launcher/service.ts
+# 12: goes on in a container in which nobody reaps the dead
+- if (cause.kind === 'exited' && cause.unreaped) wearOut(
++ if (cause.kind === 'exited' && cause.unreaped) String(
+test test/hostile/launcher.test.ts
+
+@ agent/launcher/standby/warm-standby.ts
+# restart: goes on from a standby that has read what has changed since
+- stateNow(path) !== then
++ stateNow(path) === ''
+test test/launcher/standby/warm-standby.test.ts
+
+@ agent/launcher/launcher.ts
+# 11: starts a workload from nothing although its standby is ready
+- await this.machine.standby()?.use()
++ await this.machine.standby()?.use().then(() => this.machine.standby()?.discard())
+among replica lost; standby lost; evicted
+# 11: prepares no standby again after a term
+- this.machine.standby()?.prepare(STANDBY_AFTER_MS)
+test test/launcher/launcher.test.ts
+# 1: starts again before the old workload is dead
+- if (left === null && isGone(this.tree)) break
++ break
+# doubt: does not freeze in doubt
+- this.tree?.freeze().awake ?? 0
++ 0
+# doubt: leaves running what is woken again and again
+- if (this.awakeLooks >= AWAKE_LOOKS)
++ if (this.awakeLooks < 0)
+test test/launcher/launcher.test.ts
+# doubt: never thaws
+-       this.tree?.thaw()
++ 
+
+@ agent/lease/lease.ts
+# 6: believes a release that nobody says to have made
+-   if (!looksReleased || identity === undefined ||
++   if (looksReleased && identity === undefined) return true
++   if (!looksReleased || identity === undefined ||
+test test/election/record.test.ts
+# 4: believes a release by another than the holder
+-  && identity === last.holder
+test test/election/record.test.ts
+
+@ agent/lease/lease-api.ts
+# 11: waits for an update on a dead connection until its deadline
+- clock.after(LOOK_PART * deadlineMs, () => void look())
++ clock.after(2 * deadlineMs, () => void look())
+test test/lease/lease-api.test.ts
+# 11: forgets the answer to an update that it has given up
+- (settled ? seen(written) : resolve(written))
++ resolve(written)
+among late writes; writes late, watch silent
+# 5: takes what its update’s read showed for no news where the answer came first
+- if (present !== null) seen(present)
+-       return
++ return
+among slow; holder replaced; stands still
+
+@ agent/lease/lease-api.ts
+# 11: looks into silence over the connection that is there
+- this.objects.get(LEASE, this.name, leftMs, 'a new connection')
++ this.objects.get(LEASE, this.name, leftMs)
+test test/lease/lease-api.test.ts
+
+@ agent/lease/lease-watcher.ts
+# 11: takes the silence of its watch for the silence of the holder
+- const SILENT_RETRIES = 2.5
++ const SILENT_RETRIES = 25
+among watch black-holed; connections black-holed; replica lost; evicted
+
+@ agent/link/server.ts
+# 1: hands grants on by a boot clock that its launcher does not have
+- boot: instant.boot - ms
++ boot: instant.boot
+# 1: takes the largest difference of two boot clocks for the right one
+- this.ms = Math.min(ms, this.ms ?? ms)
++ this.ms = Math.max(ms, this.ms ?? ms)
+test test/link/boot-offset.test.ts
+
+@ agent/peers/making-way.ts
+# 11: goes on starting from nothing although a prepared replica would serve at once
+- ((newer && workload.served) || (faster && workload.startsColder))
++ (newer && workload.served)
+among standby hangs; standby fails; replica lost; evicted
+
+@ agent/peers/rivals.ts
+# 1: competes for a Lease of its own beside peers that compete for another one
+- if (lease === own.lease) return false
++ if (lease !== '') return false
+test test/peers/rivals.test.ts
+
+@ agent/processes/membership.ts
+# 12: is no PID 1, and takes itself for alone
+- if (process.pid !== 1 || readlinkSync('/proc/self') !== '1') return false
+test test/processes/process-alone.test.ts
+
+@ agent/processes/process-tree.ts
+# doubt: does not see who of the frozen was woken
+- if (frozen) awake =
++ if (frozen && child === undefined) awake =
+test test/processes/process-tree.test.ts
+
+@ agent/replica/replica.ts
+# restart: starts again in place what never served, for ever
+- if (servedMs === null || servedMs < leaseDurationMs)
++ if (leaseDurationMs === 0)
+
+@ agent/supervisor/health.ts
+# 11: counts a start timeout anew with each launcher and each thaw
+- const left = this.orderedAt + startTimeoutMs - clock.mono()
++ const left = startTimeoutMs
+test test/supervisor/supervisor.test.ts
+# 11: forgets with its agent that LangFlow was healthy
+- this.servedSince ??= servedSince ?? null
+test test/supervisor/supervisor.test.ts
+
+@ agent/supervisor/supervisor.ts
+# 3: takes a workload for dead while it is being stopped
+- return this.starting || this.view.state !== 'idle'
++ return this.starting || !['idle', 'stopping'].includes(this.view.state)
+# 3: forgets an order to start that is under way
+- this.starting = true
+# 3: takes a workload for dead when its launcher is
+- this.orphaned ||= this.mayLive || this.view.spare
+# 3: believes a launcher that came and went without having looked
+- this.orphaned ||= this.mayLive || this.view.spare
++ this.orphaned = this.mayLive || this.view.spare
+among launcher flaps; lingers when killed; link slow
+# 9: never campaigns again once its launcher was silent
+- if (wasSilent) this.report()
+# 11: lets an open connection hold a stop up after its drain
+- isOpen ? Math.min(graceMs, CUT_OFF_MS) : graceMs
++ isOpen ? graceMs : graceMs
+test test/supervisor/supervisor.test.ts
+# 3: releases beside its spare
+- if (this.hasLoneSpare) this.sendStop(0)
+test test/supervisor/supervisor.test.ts
+
+@ agent/traffic/slice-route.ts
+# epochs: believes the leader of an earlier Lease that it still leads
+- if (await leads(wanted)) return
++ if ((await leads(wanted)) || name) return
+test test/traffic/routes.test.ts
+
+@ agent/traffic/route.ts
+# epochs: compares the epochs of two Leases of one name
+- its === leaseUid) return false
++ true) return false
+test test/traffic/routes.test.ts
+`
