@@ -70,16 +70,10 @@ export class Recovery {
     await run(this.healedAt)
     const waiting = replicas.some(({ agent }) => agent?.elector.state.inFlight)
     const hangs = replicas.some(({ launcher }) => launcher?.standbyHangs)
-    const stopMs = this.longest('stopTimeoutMs')
-    const handoverMs = ASK_MS + this.longest('drainTimeoutMs') + stopMs + this.plainMs
-    const allowed: Record<Delay, number> = {
-      'record says longer': Math.max(0, this.recordedMs - this.longest('leaseDurationMs')),
-      'Lease is gone': this.world.server.lease === null ? this.longest('retryPeriodMs') : 0,
-      'cooling down': 0,
-      'request under way': waiting ? this.longest('renewDeadlineMs') / 2 : 0,
-      'standby never gets ready': hangs ? START_TIMEOUT_MS + stopMs : 0,
-      'hands over': this.world.asks ? handoverMs : 0,
-    }
+    const { recordedMs } = this
+    const goneMs = this.world.server.lease === null ? this.longest('retryPeriodMs') : 0
+    const requestMs = waiting ? this.longest('renewDeadlineMs') / 2 : 0
+    const hangingMs = hangs ? START_TIMEOUT_MS + this.longest('stopTimeoutMs') : 0
     let since = timeline.now
     let serving: Replica | null = null
     for (;;) {
@@ -89,7 +83,15 @@ export class Recovery {
       if (one !== serving) since = timeline.now
       serving = one
       const ms = (serving === null ? timeline.now : since) - this.start
-      allowed['cooling down'] = Math.max(0, this.coolFrom - this.start)
+      // With the timings of now: those of a replica that has come back may be others.
+      const allowed: Record<Delay, number> = {
+        'record says longer': Math.max(0, recordedMs - this.longest('leaseDurationMs')),
+        'Lease is gone': goneMs,
+        'cooling down': Math.max(0, this.coolFrom - this.start),
+        'request under way': requestMs,
+        'standby never gets ready': hangingMs,
+        'hands over': this.world.asks ? this.handoverMs : 0,
+      }
       const delays = needed(allowed, ms - this.plainMs)
       if (delays === null)
         throw new Violation('liveness', `${ready.length} serve ${Math.round(ms)} ms after the last fault`)
@@ -111,6 +113,10 @@ export class Recovery {
   private get plainMs(): number {
     const startMs = Math.max(...this.world.replicas.map(({ behaviour }) => behaviour.startMs))
     return this.longest('leaseDurationMs') + this.longest('retryPeriodMs') + startMs + STEPS_MS
+  }
+
+  private get handoverMs(): number {
+    return ASK_MS + this.longest('drainTimeoutMs') + this.longest('stopTimeoutMs') + this.plainMs
   }
 
   /** Of all replicas: any of them may be the next one. */
