@@ -65,6 +65,10 @@ export class LauncherHost {
     return this.standby?.isReady ?? false
   }
 
+  get standbyPrepares(): boolean {
+    return this.standby?.view.state === 'preparing'
+  }
+
   /** What is being prepared will never be ready. */
   get standbyHangs(): boolean {
     return this.standby?.hangs ?? false

@@ -23,6 +23,8 @@ export const DELAYS = {
   'cooling down': 'A workload that failed on each replica is tried again later, and later each time.',
   'standby never gets ready':
     'Who was ordered to start while its standby hangs waits for it as long as a start may take, and hands over.',
+  'standby is prepared':
+    'Who was ordered to start while its standby is being prepared waits for that, which takes no longer than a start from nothing on a real machine.',
   'hands over':
     'A leader that asks the others hands over of its own accord: to a newer revision, or to one that serves sooner than it starts.',
   'request under way':
@@ -74,6 +76,7 @@ export class Recovery {
     const goneMs = this.world.server.lease === null ? this.longest('retryPeriodMs') : 0
     const requestMs = waiting ? this.longest('renewDeadlineMs') / 2 : 0
     const hangingMs = hangs ? START_TIMEOUT_MS + this.longest('stopTimeoutMs') : 0
+    let preparedMs = 0
     let since = timeline.now
     let serving: Replica | null = null
     for (;;) {
@@ -82,6 +85,9 @@ export class Recovery {
       const one = ready.length === 1 ? (ready[0] as Replica) : null
       if (one !== serving) since = timeline.now
       serving = one
+      for (const { agent, launcher, behaviour } of replicas)
+        if (agent?.elector.state.term && launcher?.standbyPrepares)
+          preparedMs = Math.max(preparedMs, behaviour.prepareMs + behaviour.preparedStartMs)
       const ms = (serving === null ? timeline.now : since) - this.start
       // With the timings of now: those of a replica that has come back may be others.
       const allowed: Record<Delay, number> = {
@@ -90,6 +96,7 @@ export class Recovery {
         'cooling down': Math.max(0, this.coolFrom - this.start),
         'request under way': requestMs,
         'standby never gets ready': hangingMs,
+        'standby is prepared': preparedMs,
         'hands over': this.world.asks ? this.handoverMs : 0,
       }
       const delays = needed(allowed, ms - this.plainMs)
