@@ -25,6 +25,6 @@ async function play(files: string[], concurrency: number): Promise<void> {
 // Most of them wait for processes most of the time.
 await play(
   beside.filter((file) => !alone.includes(file)),
-  2 * availableParallelism(),
+  availableParallelism() + 1,
 )
 await play(alone, 1)

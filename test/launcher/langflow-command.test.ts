@@ -136,8 +136,8 @@ class Server:
 const LANGFLOW = `
 import asyncio, os, signal, sys
 from uvicorn.server import Server
-def say(*what):
-    print(*what, flush=True)
+def say(*what): # also from a handler of signals, in the middle of another one
+    os.write(1, (" ".join(map(str, what)) + "\\n").encode())
 class Transport:
     def abort(self):
         say("aborted")
@@ -195,12 +195,14 @@ async function serving(t: TestContext, kind: string, form: 'script' | 'module' =
   t.after(() => child.kill('SIGKILL'))
   const said: string[] = []
   const lines = createInterface({ input: child.stdout! }).on('line', (line) => said.push(line))
-  await once(lines, 'line')
+  const ended = once(child, 'close')
+  const line = () => Promise.race([once(lines, 'line'), ended.then(() => assert.fail(`it said only ${said}`))])
+  await line()
   const hears = async (signal: NodeJS.Signals) => {
     child.kill(signal)
-    await once(lines, 'line')
+    await line()
   }
-  return { said, child, hears }
+  return { said, ended, hears }
 }
 
 describe('LangFlow, started beneath a script', { skip }, () => {
@@ -215,10 +217,10 @@ describe('LangFlow, started beneath a script', { skip }, () => {
     ['leaves behind what does not let itself be cancelled', 'resists', ['aborted', 'shut down']],
   ] as const)
     test(title, async (t) => {
-      const { said, child, hears } = await serving(t, kind)
+      const { said, ended, hears } = await serving(t, kind)
       await hears('SIGTERM')
       await hears('SIGINT')
-      await once(child, 'close')
+      await ended
       assert.deepEqual(said.slice(1), ['SIGTERM', 'SIGINT', 'cancelled', ...ends])
     })
 
