@@ -7,13 +7,13 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Agent, request } from 'undici'
 import type { EventName } from '../../agent/observe/log.ts'
 import type { AgentStatus } from '../../agent/observe/status.ts'
+import { BUNDLE } from '../harness/bundle.ts'
 import { askOnce } from '../harness/client.ts'
 import { freePort } from '../harness/free-port.ts'
 import { NAMESPACE, Pod, podObstacle } from '../harness/pod.ts'
 import { EmbeddedScene } from '../harness/scene.ts'
 import { mono } from '../harness/wait.ts'
 
-const BUILD = join(import.meta.dirname, '../../deploy/bundle/build.mjs')
 const FLOW = join(import.meta.dirname, 'fixtures/flow.mjs')
 
 /** As in a pod no capability is left. */
@@ -42,9 +42,8 @@ export const ATTACK_PROCESS = join(import.meta.dirname, 'fixtures/attack-process
 
 /** What LangFlow's container starts, in `directory`, by `install`; returns where. */
 export function installPrograms(directory: string): string {
-  const [main, programs] = [join(directory, 'langflow-leader.mjs'), join(directory, 'programs')]
-  execFileSync(process.execPath, [BUILD, main])
-  execFileSync(process.execPath, [main, 'install', programs])
+  const programs = join(directory, 'programs')
+  execFileSync(process.execPath, [BUNDLE, 'install', programs])
   return programs
 }
 

@@ -196,7 +196,8 @@ async function serving(t: TestContext, kind: string, form: 'script' | 'module' =
   const said: string[] = []
   const lines = createInterface({ input: child.stdout! }).on('line', (line) => said.push(line))
   const ended = once(child, 'close')
-  const line = () => Promise.race([once(lines, 'line'), ended.then(() => assert.fail(`it said only ${said}`))])
+  const line = () =>
+    Promise.race([once(lines, 'line'), ended.then(() => assert.fail(`it said only ${said}`))])
   await line()
   const hears = async (signal: NodeJS.Signals) => {
     child.kill(signal)
