@@ -80,7 +80,7 @@ function readRecord({ value, ...manifest }: Manifest): z.infer<typeof CONTENT> {
   } catch {
     throw unfit(
       manifest,
-      `its annotation ${RECORD} is not as inject wrote it: take out by hand what inject added`,
+      `its annotation ${RECORD} is not as this inject writes it: take out what inject added with the version that added it, or by hand`,
     )
   }
 }

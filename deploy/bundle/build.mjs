@@ -1,5 +1,5 @@
 // Writes dist/langflow-leader.mjs, or the file that is named: the whole program, which needs nothing beside it but Node.
-import { mkdir, rename, writeFile } from 'node:fs/promises'
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { brotliCompressSync } from 'node:zlib'
 import { build } from 'esbuild'
@@ -63,18 +63,20 @@ const chunks = outputFiles.map(({ path, text, contents }) => {
 await mkdir(dirname(target), { recursive: true })
 // Beside it first: whoever starts the old file meanwhile, or builds as well, gets a whole one.
 const draft = `${target}.${process.pid}`
-await writeFile(
-  draft,
-  [
-    '#!/usr/bin/env node',
-    `{const ASIDE=${JSON.stringify(ASIDE)};${setAside}\n${reexec}\nreexec(${JSON.stringify(V8_FLAGS)},"${FOR_NODE}")}`,
-    `(${start})({${chunks.join(',\n')}});`,
-    unpack,
-    'await import("langflow-leader:/main.js")\n',
-  ].join('\n'),
-  { mode: 0o755 },
-)
-await rename(draft, target)
+const program = [
+  '#!/usr/bin/env node',
+  `{const ASIDE=${JSON.stringify(ASIDE)};${setAside}\n${reexec}\nreexec(${JSON.stringify(V8_FLAGS)},"${FOR_NODE}")}`,
+  `(${start})({${chunks.join(',\n')}});`,
+  unpack,
+  'await import("langflow-leader:/main.js")\n',
+]
+try {
+  await writeFile(draft, program.join('\n'), { mode: 0o755 })
+  await rename(draft, target)
+} catch (error) {
+  await rm(draft, { force: true })
+  throw error
+}
 
 /** The chunks that are there as soon as `name` is. */
 function importedBy(name) {

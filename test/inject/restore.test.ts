@@ -194,7 +194,7 @@ describe('what others changed since', () => {
     const broken = injected(text).replace('"changes":[', '"changes":[{"added":7},')
     assert.throws(() => uninjected(broken), {
       message:
-        'Deployment/flows-langflow-runtime: its annotation langflow-leader/injected is not as inject wrote it: take out by hand what inject added',
+        'Deployment/flows-langflow-runtime: its annotation langflow-leader/injected is not as this inject writes it: take out what inject added with the version that added it, or by hand',
     })
   })
 })
