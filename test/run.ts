@@ -15,6 +15,7 @@ const beside = [...new Set([...FIRST, 'test/**/*.test.ts'].flatMap((pattern) => 
 
 /** Runs the files in their order. */
 async function play(files: string[], concurrency: number): Promise<void> {
+  if (files.length === 0) throw new Error('there is no test')
   const events = run({ files, concurrency })
   events.on('test:fail', () => {
     process.exitCode = 1

@@ -165,6 +165,7 @@ describe('deploy/components/auto-inject on kube-apiserver', () => {
     await plane.kubectl(['create', 'serviceaccount', 'mine', here])
     const { spec } = await admitted(plainPod({ spec: { serviceAccountName: 'mine' } }))
     assert.equal(spec.serviceAccountName, 'mine')
+    assert.equal((await admitted(plainPod())).spec.serviceAccountName, 'langflow-leader')
     const mounts = [...spec.containers, ...spec.initContainers].flatMap(({ name, volumeMounts = [] }) =>
       volumeMounts.flatMap(({ mountPath }) => (mountPath === TOKEN ? [name] : [])),
     )
@@ -193,8 +194,10 @@ describe('deploy/components/auto-inject on kube-apiserver', () => {
       'langflow-leader/traffic': 'label',
       'langflow-leader/stop-timeout': '20s',
       'langflow-leader/entrypoint': 'tini -- langflow  run',
+      'langflow-leader/target': 'http://127.0.0.1:7',
     }
-    const pod = plainPod({ annotations, langflow: { command: undefined } })
+    const ports = [{ containerPort: 8000 }]
+    const pod = plainPod({ annotations, langflow: { command: undefined, args: [], ports } })
     const patched = async () => {
       const { spec } = await admitted(pod, own)
       return plainEnv(named(spec.initContainers, 'agent')).LEADER_DRAIN_TIMEOUT === '5s'
@@ -208,6 +211,8 @@ describe('deploy/components/auto-inject on kube-apiserver', () => {
       ['warm', 'label', 5_000, 20_000],
     )
     assert.deepEqual(told.peers, { host: 'langflow-members', port: 8090 })
+    const targets = agent.env?.flatMap(({ name, value }) => (name === 'LEADER_TARGET' ? [value] : []))
+    assert.deepEqual(targets, ['http://127.0.0.1:7'])
     assert.equal(agent.readinessProbe?.httpGet.path, '/readyz?exclude=leadership')
     const langflow = named(spec.containers, 'langflow')
     assert.deepEqual(langflow.env, [{ name: 'LEADER_STOP_TIMEOUT', value: '20s' }])

@@ -136,6 +136,7 @@ async function handsOver(scene: FaultScene, from: LinkedPod, to: LinkedPod, kind
   const { msg } = await from.agent.find('for whom it waits', ({ msg }) => msg.startsWith('draining: '))
   assert.match(msg, /^draining: 1 connection from 127\.0\.0\.1, 5 s left$/)
   const client = await held.ended
+  await from.container.exited
   await from.agent.stop()
   await endedCleanly(from)
   return { took: seconds(took), client, said: msg }

@@ -79,11 +79,11 @@ export class FaultScene extends ApiServerScene {
   /** A term ends in order: nothing of it acts after the release, and the next holder serves. */
   async handedOver(from: LinkedPod, to: LinkedPod, since = 1): Promise<Handover> {
     const released = await this.released(since)
-    const early = released.at - this.lastBeat(from.options.identity)
-    assert.ok(early > 0, `released ${-early} ms before the last sign of life`)
     const taken = await this.takenBy(to.options.identity, released.index)
     await to.agent.find('its service', ({ event, epoch }) => event === 'serving' && epoch === taken.epoch)
     const acted = this.firstBeat(to.options.identity, taken.epoch)
+    const early = released.at - this.lastBeat(from.options.identity)
+    assert.ok(early > 0, `released ${-early} ms before the last sign of life`)
     return { early, released: released.at, took: taken.at - released.at, acted }
   }
 

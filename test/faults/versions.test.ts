@@ -44,6 +44,7 @@ test('an older LangFlow does not take over what a newer one has led, unless it m
   const isRefusal = ({ level, msg }: Line) => level === 'warn' && why.test(msg)
   const refusal = await c.find('why it is kept away', isRefusal)
   await until('c is ready but for that', async () => (await c.status()).standby.state === 'ready')
+  assert.deepEqual((await c.status()).langflow, { version: '1.12.8', newest: '1.13.0', outdated: true })
   const { status, text } = await c.get('/readyz?exclude=leadership')
   assert.equal(status, 503)
   assert.ok(text.includes(`[-]lease failed: ${refusal.msg}`), text)

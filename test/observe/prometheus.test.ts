@@ -38,6 +38,7 @@ const SCRAPED: readonly AgentStatus[] = [
   {
     ...FOLLOWING,
     problem: 'forbidden',
+    standby: { ...COLD, mode: 'warm', wanted: 'warm', state: 'ready' },
     langflow: { version: '1.12.8', newest: '1.13.0', outdated: true },
     lease: { ...FOLLOWING.lease, epoch: 8, watch: 'down' },
     leadership: { ...FOLLOWING.leadership, doubt: true },
@@ -58,9 +59,10 @@ const SHOWN: Readonly<Record<string, readonly (number | undefined)[]>> = {
   freezes_total: [3, 3, 0, 3, 3],
   deadman_firings_total: [2, 2, 0, 2, 2],
   peers_ready: [1, 1, 0, undefined, 1],
-  'standby_state{mode="cold",state="ready"}': [0, 0, 1, 0, 0],
-  'standby_state{mode="cold",state="none"}': [1, 1, 0, 1, 1],
-  'standby_state{mode="cold",state="preparing"}': [0, 0, 0, 0, 0],
+  'standby_state{mode="cold",state="ready"}': [0, 0, 1, undefined, 0],
+  'standby_state{mode="cold",state="none"}': [1, 1, 0, undefined, 1],
+  'standby_state{mode="cold",state="preparing"}': [0, 0, 0, undefined, 0],
+  'standby_state{mode="warm",state="ready"}': [undefined, undefined, undefined, 1, undefined],
 }
 
 describe('the metrics', () => {

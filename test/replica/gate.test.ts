@@ -3,7 +3,7 @@ import { describe, test } from 'node:test'
 import { later } from '../../agent/clock.ts'
 import type { ElectionState } from '../../agent/election/state.ts'
 import { COLD, NOTHING, type StandbyView, type WorkloadState } from '../../agent/link/messages.ts'
-import { checksOf, couldServe, isInDoubt, isReady } from '../../agent/replica/gate.ts'
+import { checksOf, couldServe, isInDoubt, isReady, standsBy } from '../../agent/replica/gate.ts'
 import { Candidate, CONFIG } from '../election/candidate.ts'
 
 const LEADER = Candidate.leader()
@@ -52,6 +52,11 @@ describe('a replica', () => {
       assert.equal(isInDoubt(its), more?.afterMs === IN_DOUBT.afterMs)
     })
   }
+
+  test('stands by only while it has no term', () => {
+    assert.equal(standsBy(facts(FOLLOWS, 'idle')), true)
+    assert.equal(standsBy(facts({ ...FOLLOWS, term: LEADS.term } as ElectionState, 'idle')), false)
+  })
 
   const now = LEADER.mono
   for (const [could, what, state, standby, does] of [

@@ -85,8 +85,8 @@ export class Recovery {
       const one = ready.length === 1 ? (ready[0] as Replica) : null
       if (one !== serving) since = timeline.now
       serving = one
-      for (const { agent, launcher, behaviour } of replicas)
-        if (agent?.elector.state.term && launcher?.standbyPrepares)
+      for (const { agent, launcher, behaviour, workload } of replicas)
+        if (agent?.elector.state.term?.startOrdered && !workload?.present && launcher?.standbyPrepares)
           preparedMs = Math.max(preparedMs, behaviour.prepareMs + behaviour.preparedStartMs)
       const ms = (serving === null ? timeline.now : since) - this.start
       // With the timings of now: those of a replica that has come back may be others.
