@@ -8,9 +8,9 @@ import * as z from 'zod/mini'
 import type { Clock, Timer } from '../clock.ts'
 import type { Lease } from '../lease/lease.ts'
 
-export type Verb = 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'delete' | 'other'
+type Verb = 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'delete' | 'other'
 
-export interface ApiRequest {
+interface ApiRequest {
   readonly verb: Verb
   /** The whole path. What precedes `/apis` makes no difference, as behind a proxy that serves several clusters. */
   readonly path: string
@@ -21,24 +21,24 @@ export interface ApiRequest {
   readonly body: string
 }
 
-export interface Answer {
+interface Answer {
   readonly code: number
   readonly body: object
 }
 
-export interface Change {
-  readonly type: 'ADDED' | 'MODIFIED' | 'DELETED'
+interface Change {
+  readonly type: 'ADDED' | 'MODIFIED'
   readonly version: number
   readonly lease: Lease
 }
 
-export interface Watch {
+interface Watch {
   readonly request: ApiRequest
   readonly response: ServerResponse
 }
 
 /** A request that fails with a `Status`, in the words of kube-apiserver: clients recognise errors by them. */
-export class Failure extends Error {
+class Failure extends Error {
   readonly code: number
   readonly reason: string
   constructor(code: number, reason: string, message: string) {
@@ -53,13 +53,13 @@ export class Failure extends Error {
   }
 }
 
-export const notFound = (name: string) =>
+const notFound = (name: string) =>
   new Failure(404, 'NotFound', `leases.coordination.k8s.io "${name}" not found`)
 
-export const alreadyExists = (name: string) =>
+const alreadyExists = (name: string) =>
   new Failure(409, 'AlreadyExists', `leases.coordination.k8s.io "${name}" already exists`)
 
-export const conflict = (name: string) =>
+const conflict = (name: string) =>
   new Failure(
     409,
     'Conflict',
@@ -111,18 +111,18 @@ const Body = z.object({
  * namespace exists, and everybody may do everything.
  */
 export class LeaseServer {
-  protected readonly clock: Clock
-  protected readonly watches = new Set<Watch>()
+  readonly #clock: Clock
+  readonly #watches = new Set<Watch>()
   readonly #leases = new Map<string, Lease>()
   readonly #history: Change[] = []
   readonly #server = createServer((incoming, response) => {
     this.#serve(incoming, response).catch((error) => response.destroy(error))
   })
   /** etcd's one counter over all objects. */
-  protected version = 1
+  #version = 1
 
   constructor(clock: Clock) {
-    this.clock = clock
+    this.#clock = clock
     this.#server.keepAliveTimeout = KEEP_ALIVE_MS
     this.#server.requestTimeout = 0
   }
@@ -157,13 +157,7 @@ export class LeaseServer {
       : this.commit('ADDED', this.#stamped(namespace, lease))
   }
 
-  /** Answers one request whose body has arrived. */
-  protected async handle(request: ApiRequest, response: ServerResponse): Promise<void> {
-    if (request.verb === 'watch') this.watch(request, response)
-    else send(response, this.answer(request))
-  }
-
-  protected answer(request: ApiRequest): Answer {
+  #answer(request: ApiRequest): Answer {
     try {
       const { type, lease } = this.#plan(request)
       const dryRun = request.query.get('dryRun') === 'All'
@@ -179,19 +173,19 @@ export class LeaseServer {
    * Starts a watch: without a version with what there is, else with what came after that version, and from then on with each
    * change.
    */
-  protected watch(request: ApiRequest, response: ServerResponse): void {
+  #watch(request: ApiRequest, response: ServerResponse): void {
     const { query } = request
     const from = Number(query.get('resourceVersion') ?? 0)
     const timeoutMs = 1_000 * Number(query.get('timeoutSeconds') ?? WATCH_SECONDS)
     const bookmarks = query.get('allowWatchBookmarks') === 'true'
     const watch: Watch = { request, response }
     response.writeHead(200, { 'content-type': 'application/json' }).flushHeaders()
-    this.watches.add(watch)
-    const timers: Timer[] = [this.clock.after(timeoutMs, () => this.say(watch, null))]
+    this.#watches.add(watch)
+    const timers: Timer[] = [this.#clock.after(timeoutMs, () => response.end())]
     if (bookmarks && timeoutMs > LAST_BOOKMARK_MS)
-      timers.push(this.clock.after(timeoutMs - LAST_BOOKMARK_MS, () => this.#bookmark(watch)))
+      timers.push(this.#clock.after(timeoutMs - LAST_BOOKMARK_MS, () => this.#bookmark(watch)))
     response.on('close', () => {
-      this.watches.delete(watch)
+      this.#watches.delete(watch)
       for (const timer of timers) timer.cancel()
     })
     if (from > 0) {
@@ -202,27 +196,23 @@ export class LeaseServer {
     }
   }
 
-  /** Sends a piece of text to a watch; `null` ends it in order. */
-  protected say({ response }: Watch, said: string | null): void {
-    if (said === null) response.end()
-    else response.write(said)
-  }
-
-  /** Stores a Lease under the next version, or removes it, and tells the watches. */
+  /** Stores a Lease under the next version, and tells the watches. */
   protected commit(type: Change['type'], { metadata, spec }: Lease): Lease {
-    const version = ++this.version
+    const version = ++this.#version
     const lease = { ...TYPE, metadata: { ...metadata, resourceVersion: String(version) }, spec: spec ?? {} }
     const key = `${metadata.namespace}/${metadata.name}`
-    if (type === 'DELETED') this.#leases.delete(key)
-    else this.#leases.set(key, lease)
+    this.#leases.set(key, lease)
     const change = { type, version, lease }
     this.#history.push(change)
-    for (const watch of this.watches) this.#tell(watch, change)
+    for (const watch of this.#watches) this.#tell(watch, change)
     return lease
   }
 
   async #serve(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
-    await this.handle(readRequest(incoming, await text(incoming)), response)
+    const request = readRequest(incoming, await text(incoming))
+    if (request.verb === 'watch') return this.#watch(request, response)
+    const { code, body } = this.#answer(request)
+    response.writeHead(code, { 'content-type': 'application/json' }).end(JSON.stringify(body))
   }
 
   /** What a request comes to; `type` is `null` where nothing is written. Throws `Failure`. */
@@ -255,7 +245,7 @@ export class LeaseServer {
   }
 
   #stamped(namespace: string, { metadata, spec }: Lease): Lease {
-    const creationTimestamp = `${new Date(this.clock.now().wall).toISOString().slice(0, 19)}Z`
+    const creationTimestamp = `${new Date(this.#clock.now().wall).toISOString().slice(0, 19)}Z`
     const own = { namespace, uid: randomUUID(), creationTimestamp }
     return valid({ ...TYPE, metadata: { ...metadata, ...own }, spec: spec ?? {} })
   }
@@ -264,13 +254,13 @@ export class LeaseServer {
     const { namespace, name } = watch.request
     if (lease.metadata.namespace !== namespace || (name ?? lease.metadata.name) !== lease.metadata.name)
       return
-    this.say(watch, eventLine(type, lease))
+    send(watch, type, lease)
   }
 
   #bookmark(watch: Watch, annotations?: Record<string, string>): void {
-    const resourceVersion = String(this.version)
+    const resourceVersion = String(this.#version)
     const metadata = { resourceVersion, ...(annotations && { annotations }) }
-    this.say(watch, eventLine('BOOKMARK', { ...TYPE, metadata, spec: {} }))
+    send(watch, 'BOOKMARK', { ...TYPE, metadata, spec: {} })
   }
 }
 
@@ -286,12 +276,8 @@ export function kubeconfigFor(url: string): string {
   })
 }
 
-export function send(response: ServerResponse, { code, body }: Answer): void {
-  response.writeHead(code, { 'content-type': 'application/json' }).end(JSON.stringify(body))
-}
-
-export function eventLine(type: Change['type'] | 'BOOKMARK' | 'ERROR', object: object): string {
-  return `${JSON.stringify({ type, object })}\n`
+function send({ response }: Watch, type: Change['type'] | 'BOOKMARK', object: object): void {
+  response.write(`${JSON.stringify({ type, object })}\n`)
 }
 
 function readRequest({ method = '', url = '/' }: IncomingMessage, body: string): ApiRequest {

@@ -72,7 +72,7 @@ export function install(target: string, { program, path }: { program: string; pa
 function ownLibraries(node: string) {
   const interpreter = interpreterOf(node)
   const directory = join(dirname(node), LIBRARIES)
-  if (interpreter === undefined || !existsSync(directory)) return null
+  if (interpreter === undefined || !existsSync(interpreter.path) || !existsSync(directory)) return null
   if (realpathSync(dirname(interpreter.path)) !== realpathSync(directory)) return null
   const loader = basename(interpreter.path)
   /** What to copy, by the name that it has there. */
