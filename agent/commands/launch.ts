@@ -87,9 +87,9 @@ async function launch(options: LauncherOptions): Promise<number> {
             return spawnCommand(start.command, start.env, reaper)
           },
         }),
-      newStandby(mark, welcome, changed) {
+      newStandby(mark, { startTimeoutMs }, changed) {
         const environment = () => ({ ...standbyEnvironment(given), [MARKER]: mark() })
-        standby = new WarmStandby({ ...welcome, command, environment, clock, reaper, changed })
+        standby = new WarmStandby({ startTimeoutMs, command, environment, clock, reaper, changed })
         return standby
       },
       portHolder: async (port) => ((await isPortFree(port)) ? null : describeTaken(port)),

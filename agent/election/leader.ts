@@ -151,7 +151,7 @@ export function beginTerm(input: Input, before: Free, write: Write, lease: Lease
 }
 
 /** The right that the last acknowledged write earned. */
-export function grantOf(config: CandidateConfig, term: Term): Grant {
+function grantOf(config: CandidateConfig, term: Term): Grant {
   return {
     epoch: term.epoch,
     identity: config.identity,

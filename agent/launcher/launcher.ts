@@ -323,14 +323,16 @@ export class Launcher {
 
   private async launch(grant: Grant, tree: ProcessTree): Promise<void> {
     const { machine, port } = this
+    let pid: number
     try {
       const holder = await machine.portHolder(port)
       if (this.isEnding(tree)) return
       if (holder !== null) throw new Error(holder)
       if (!this.mayExecute()) throw new Error('the grant ended before the start')
-      const { pid } = await tree.start(this.command, machine.environment(grant), (exit) =>
+      const started = await tree.start(this.command, machine.environment(grant), (exit) =>
         this.exited(tree, exit),
       )
+      pid = started.pid
       // The grant ended while the command was being started.
       if (this.tree !== tree) {
         await tree.kill(KILL_WITHIN_MS)
@@ -341,15 +343,21 @@ export class Launcher {
       if (this.isBeingKilled) return
       // An end that was ordered meanwhile could not reach it yet.
       if (this.isEndingInOrder) this.tellToEnd()
-      this.spare = null
-      this.serving = machine.serving(port, pid)
     } catch (error) {
       if (this.isEnding(tree)) return
+      const refused = { kind: 'start_refused', reason: (error as Error).message } as const
       // In doubt before it was started: a standby that stands still now would never take up its work again.
       if (this.state === 'frozen') await this.end()
-      else this.rest({ kind: 'start_refused', reason: (error as Error).message })
+      else if (isGone(tree)) this.rest(refused)
+      else {
+        // It failed once there was a process, as where no file descriptor is left to look at it.
+        this.move('stopping', refused)
+        await this.end()
+      }
       return
     }
+    this.spare = null
+    this.serving = machine.serving(port, pid)
     this.tell({ kind: 'started' })
     this.watchClocks()
   }
@@ -408,12 +416,13 @@ export class Launcher {
    * in time before that; where nobody can be told to, whoever is hurried has had that time.
    */
   private endInOrder(graceMs: number): void {
+    const { clock } = this.machine
+    // Before any look at the processes, which takes its time.
+    const since = clock.mono()
     if (this.state === 'running') {
       this.move('stopping', { kind: 'stopping' })
       this.tellToEnd()
     }
-    const { clock } = this.machine
-    const since = clock.mono()
     const { killAt: before } = this
     this.killAt = Math.min(before ?? Number.POSITIVE_INFINITY, since + graceMs)
     this.hurried = before !== null && (this.hurried || graceMs <= CUT_OFF_MS)

@@ -125,7 +125,6 @@ const NICE = 5
  * by looking until a look finds nobody new. Returns why one of them could not be made to; `null`: all do.
  */
 export function giveWay(root: number): string | null {
-  const niceness = Math.min(constants.priority.PRIORITY_LOW, getPriority() + NICE)
   let problem: string | null = null
   const attempt = (act: () => void) => {
     try {
@@ -143,6 +142,7 @@ export function giveWay(root: number): string | null {
       attempt(() => writeFileSync(`/proc/${pid}/oom_score_adj`, oomScore()))
       // Linux counts it for each thread.
       attempt(() => {
+        const niceness = Math.min(constants.priority.PRIORITY_LOW, getPriority() + NICE)
         for (const thread of readdirSync(`/proc/${pid}/task`)) setPriority(Number(thread), niceness)
       })
     }

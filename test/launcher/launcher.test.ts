@@ -562,6 +562,23 @@ describe('the workload', () => {
     assert.equal(b.tree.running, false)
   })
 
+  test('that fails once there is a process is refused, and counts as idle only when that is gone', async () => {
+    const b = new Bench()
+    const start = b.tree.start.bind(b.tree)
+    b.tree.start = async (...args) => {
+      await start(...args)
+      throw new Error('EMFILE: too many open files')
+    }
+    b.tree.obeysKill = false
+    b.grant()
+    await b.start()
+    assert.deepEqual(b.causes[0], { kind: 'start_refused', reason: 'EMFILE: too many open files' })
+    assert.notEqual(b.state, 'idle')
+    b.tree.obeysKill = true
+    await b.clock.pass(2_000)
+    assert.deepEqual([b.state, b.tree.running, b.kinds.at(-1)], ['idle', false, 'killed'])
+  })
+
   test('whose grant ended while it was being started is killed, and is nobody’s process afterwards', async () => {
     const b = new Bench()
     const { promise, resolve } = Promise.withResolvers<void>()
