@@ -3,9 +3,8 @@ import { systemClock } from '../clock.ts'
 import { type AgentOptions, agentOptions } from '../config/options.ts'
 import { LauncherKeys } from '../link/keys.ts'
 import { createLog } from '../observe/log.ts'
-import { isPortFree } from '../processes/port.ts'
+import { isPortFree, openConnections } from '../processes/port.ts'
 import type { Replica } from '../replica/replica.ts'
-import { openConnections } from '../supervisor/drain.ts'
 import { VERSION } from '../version.ts'
 
 export function addAgent(program: Command): void {

@@ -16,7 +16,7 @@ import type { Standby } from './standby/kept-standby.ts'
 /** What the launcher needs of the machine; a seam for the simulation. */
 export interface LauncherMachine {
   readonly clock: Clock
-  /** Made anew for each start. */
+  /** Made anew for each start, and for what is to end without one. */
   tree(): ProcessTree
   /** `null` where the port is free, otherwise one sentence that says who holds it. */
   portHolder(port: number): Promise<string | null>

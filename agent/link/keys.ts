@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path'
 import type { Clock } from '../clock.ts'
 import { makeDirectory } from '../directory.ts'
 import { FatalError } from '../exit.ts'
+import { bootId } from '../processes/proc.ts'
 
 interface Stored {
   readonly token: string
@@ -108,11 +109,6 @@ function load(file: string): Stored | null {
   } catch {
     return null
   }
-}
-
-/** Another one after each start of the machine. */
-export function bootId(): string {
-  return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
 }
 
 function codeOf(error: unknown): string | undefined {

@@ -32,6 +32,17 @@ function findHolder(port: number): string | undefined {
   return undefined
 }
 
+/**
+ * From where TCP connections to the local port are open: what a drain waits for, an address for each. Only the server's end
+ * counts, from any address, idle keep-alive connections and the caller's own included. `null` where that cannot be known.
+ */
+export function openConnections(port: number): string[] | null {
+  const sockets = readSockets()
+  if (!sockets) return null
+  const open = sockets.filter((socket) => socket.localPort === port && socket.state === ESTABLISHED)
+  return [...new Set(open.map((socket) => socket.ends))].map((ends) => addressOf(ends.split(' ')[1] ?? ''))
+}
+
 /** The inodes of the sockets that listen on the port; `undefined` where /proc/net is not readable. */
 export function listeners(port: number): string[] | undefined {
   return readSockets()

@@ -209,3 +209,8 @@ export function isPid(name: string): boolean {
   const first = name.charCodeAt(0)
   return first >= 0x31 && first <= 0x39
 }
+
+/** Another one after each start of the machine. */
+export function bootId(): string {
+  return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
+}

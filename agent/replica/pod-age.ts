@@ -1,7 +1,7 @@
 import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Clock, Instant } from '../clock.ts'
-import { bootId } from '../link/keys.ts'
+import { bootId } from '../processes/proc.ts'
 
 /**
  * How long ago the first agent that used `directory` started, in whole milliseconds: in a pod, the pod's age. Counted by

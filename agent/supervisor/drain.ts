@@ -1,6 +1,5 @@
 import type { Clock, Timer } from '../clock.ts'
 import type { Log } from '../observe/log.ts'
-import { addressOf, ESTABLISHED, readSockets } from '../processes/port.ts'
 
 export interface DrainOptions {
   readonly clock: Clock
@@ -76,17 +75,6 @@ export class Drain {
     this.view = view
     this.options.changed()
   }
-}
-
-/**
- * From where TCP connections to the local port are open: what a drain waits for, an address for each. Only the server's end
- * counts, from any address, idle keep-alive connections and the caller's own included. `null` where that cannot be known.
- */
-export function openConnections(port: number): string[] | null {
-  const sockets = readSockets()
-  if (!sockets) return null
-  const open = sockets.filter((socket) => socket.localPort === port && socket.state === ESTABLISHED)
-  return [...new Set(open.map((socket) => socket.ends))].map((ends) => addressOf(ends.split(' ')[1] ?? ''))
 }
 
 const NAMED = 3

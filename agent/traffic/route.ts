@@ -5,11 +5,11 @@ import type { Known } from './traffic.ts'
 
 /** When the gate was last moved, RFC 3339. It also makes each write a change, and so the object a new version. */
 export const CHANGED_AT = 'langflow-leader/changed-at'
-/** In which epoch its writer led. */
+/** The epoch in which the replica that wrote the object led. */
 export const EPOCH = 'langflow-leader/epoch'
 /** The UID of the Lease that has this epoch: one made anew begins again. */
 export const LEASE_UID = 'langflow-leader/lease-uid'
-/** The Lease of the LangFlow that it belongs to. */
+/** The Lease of the LangFlow that the object belongs to. */
 export const LEASE = 'langflow-leader/lease'
 
 /** Of one request: two fit into the wait of a planned stop only where the API server answers. */

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { describe, test } from 'node:test'
+import { describe, type TestContext, test } from 'node:test'
 import { freePort } from '../harness/free-port.ts'
 import type { Line } from '../harness/logged-process.ts'
 import { askStatus, FAST, type Replica } from '../harness/replica.ts'
@@ -7,8 +7,6 @@ import { EmbeddedScene, lives } from '../harness/scene.ts'
 import { mono, until } from '../harness/wait.ts'
 
 const LEASE_MS = 4_000
-
-const revision = (hash: string) => ({ POD_TEMPLATE_HASH: hash })
 
 describe('a takeover', { concurrency: 4 }, () => {
   test('clean: the stop is confirmed before the release, and the next holder follows at once', async (t) => {
@@ -76,16 +74,23 @@ describe('a takeover', { concurrency: 4 }, () => {
     assert.ok(!b.events().includes('acquired'))
   })
 
-  test('by a newer revision: the leader hands over once to a prepared replica of it', async (t) => {
+  /** A leader of an old revision, and a replica of a new one. */
+  async function rollout(t: TestContext, workload: string[] = []) {
     const scene = await EmbeddedScene.open(t)
     const port = await freePort()
-    const flags = [...FAST, `--peers=localhost:${port}`]
-    const a = await scene.replica('a', { flags, env: revision('old') })
-    const { epoch } = await a.event('serving')
-    const b = await scene.replica('b', {
-      flags: [...FAST, `--listen=127.0.0.1:${port}`, `--peers=localhost:${a.httpPort}`],
-      env: revision('new'),
+    const revision = (hash: string) => ({ POD_TEMPLATE_HASH: hash })
+    const a = await scene.replica('a', {
+      flags: [...FAST, `--peers=localhost:${port}`],
+      env: revision('old'),
     })
+    const { epoch } = await a.event('serving')
+    const flags = [...FAST, `--listen=127.0.0.1:${port}`, `--peers=localhost:${a.httpPort}`]
+    const b = await scene.replica('b', { flags, env: revision('new'), workload })
+    return { port, a, b, epoch }
+  }
+
+  test('by a newer revision: the leader hands over once to a prepared replica of it', async (t) => {
+    const { port, a, b, epoch } = await rollout(t)
     const served = await b.event('serving')
     assert.equal(served.epoch, (epoch as number) + 1)
     const steppedDown = await a.event('stepped_down')
@@ -97,16 +102,7 @@ describe('a takeover', { concurrency: 4 }, () => {
   })
 
   test('by a newer revision that gives the Lease back: it is not made way for again', async (t) => {
-    const scene = await EmbeddedScene.open(t)
-    const port = await freePort()
-    const flags = [...FAST, `--peers=localhost:${port}`]
-    const a = await scene.replica('a', { flags, env: revision('old') })
-    await a.event('serving')
-    const b = await scene.replica('b', {
-      flags: [...FAST, `--listen=127.0.0.1:${port}`],
-      env: revision('new'),
-      workload: ['exit=1'],
-    })
+    const { a, b } = await rollout(t, ['exit=1'])
     await b.event('stepped_down')
     const again = await a.event('serving', a.lines.indexOf(await a.event('stepped_down')))
     await until('a knows that b is ready', async () => (await a.status()).peers?.ready === 1)

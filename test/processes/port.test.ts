@@ -2,8 +2,15 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Server } from 'node:net'
 import { test } from 'node:test'
-import { addressOf, canListen, describeTaken, isPortFree, parseSockets } from '../../agent/processes/port.ts'
-import { describeConnections, openConnections } from '../../agent/supervisor/drain.ts'
+import {
+  addressOf,
+  canListen,
+  describeTaken,
+  isPortFree,
+  openConnections,
+  parseSockets,
+} from '../../agent/processes/port.ts'
+import { describeConnections } from '../../agent/supervisor/drain.ts'
 
 async function listening(host: string): Promise<{ server: Server; port: number }> {
   const server = createServer().listen(0, host)
