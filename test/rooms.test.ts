@@ -18,6 +18,7 @@ const ROOMS = [
   'traffic',
   'peers',
   'replica',
+  'operate',
   'inject',
   'install',
   'demo',

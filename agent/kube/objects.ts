@@ -132,6 +132,13 @@ export class KubeObjects {
     return openWatch(this.requests, call, handlers, deadlineMs, this.watches)
   }
 
+  /** What a pod answers at this port and path, through the API server; JSON. */
+  async proxied(pod: string, port: number, path: string, deadlineMs: number): Promise<unknown> {
+    const at = `${POD.base}/namespaces/${encodeURIComponent(this.namespace)}/pods/${encodeURIComponent(pod)}:${port}/proxy${path}`
+    const about = { kind: 'Pod', resource: 'pods/proxy', name: `${pod}:${port}` }
+    return (await this.json({ verb: 'get', about, path: at }, deadlineMs)).value
+  }
+
   /** For the message of an error. */
   target(verb: Verb, kind: Kind, name: string): Target {
     return this.requests.target(this.call(verb, kind, name))

@@ -1,3 +1,6 @@
+import type { Timings } from '../config/timings.ts'
+import type { PastTerm } from '../lease/history.ts'
+import type { LastDrill, Pause } from '../lease/operation.ts'
 import type { StandbyMode, StandbyView, WorkloadView } from '../link/messages.ts'
 
 /** One named condition behind `/readyz?verbose`, in the words of `kubectl get --raw /readyz?verbose`. */
@@ -26,6 +29,8 @@ export interface AgentStatus {
   readonly role: 'leader' | 'follower'
   /** A follower that nothing keeps from taking over now. */
   readonly couldTakeOver: boolean
+  /** Why a follower could not, in one sentence; `null`: it could, or it leads. */
+  readonly unable: string | null
   /** The last decision, as one sentence for people. */
   readonly decision: string
   /** What keeps this replica from working as it should, e.g. a missing RBAC permission; `null`: nothing. */
@@ -76,8 +81,28 @@ export interface AgentStatus {
      */
     readonly routedTo: string | null
   }
+  readonly timings: Timings
+  /** What operators asked for through the Lease; `null`: nothing. */
+  readonly pause: Pause | null
+  readonly switchover: SwitchoverView | null
+  readonly lastDrill: LastDrill | null
+  /** The last terms, newest first; see `PastTerm`. */
+  readonly history: readonly PastTerm[]
+  /** Of the files that LangFlow loads its flows from, by which replicas can be compared; `null`: it loads none, or unknown. */
+  readonly flowsDigest: string | null
+  /** Of LANGFLOW_SECRET_KEY, which it keys: tells nothing but whether two replicas have the same; `null`: none, or unknown. */
+  readonly secretKeyDigest: string | null
   /** In the order that `/readyz?verbose` prints them. */
   readonly checks: readonly Check[]
+}
+
+export interface SwitchoverView {
+  /** The name of a pod, or `*`. */
+  readonly to: string
+  /** `refused`: it was taken back by the leader, and nothing was done. */
+  readonly state: 'requested' | 'under way' | 'refused'
+  /** Of a refusal; one sentence. */
+  readonly reason: string | null
 }
 
 export interface StatusSource {

@@ -56,11 +56,23 @@ export function couldServe(facts: GateFacts): boolean {
 
 /** A follower that would take over now: nothing is in its way, and what it is to keep ready is. */
 export function standsBy(facts: GateFacts): boolean {
+  return facts.state.term === null && whyNot(facts) === null
+}
+
+/** Why a follower would not take over now, in one sentence; `null`: it would, or this replica leads. */
+export function whyNot(facts: GateFacts): string | null {
   const { state, now, workload } = facts
-  if (state.term !== null || state.ending !== null || now.mono < coolDownEnds(state)) return false
+  if (state.term !== null) return null
+  if (state.ending !== null) return `it ends: ${state.ending.reason}`
+  const coolMs = coolDownEnds(state) - now.mono
+  if (coolMs > 0) return `it cools down for ${Math.ceil(coolMs / 1000)} s after the workload failed here`
+  const unable = inabilityOf(facts)
+  if (unable !== null) return unable
+  if (workload.launcher !== 'connected') return `the launcher is ${workload.launcher}`
+  if (!workload.canRun) return `its launcher starts nothing: the workload is ${workload.view.state}`
   const { standby } = workload.view
   const prepared = standby.mode === 'cold' || standby.state === 'ready'
-  return workload.canRun && prepared && inabilityOf(facts) === null
+  return prepared ? null : `its standby is ${standby.state === 'none' ? 'not prepared' : standby.state}`
 }
 
 /** See `inability`; a leader has shown that it is able. */

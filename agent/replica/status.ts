@@ -1,9 +1,11 @@
 import { coolDownEnds } from '../election/follower.ts'
 import { killAt } from '../election/state.ts'
+import { historyOf } from '../lease/history.ts'
 import { epochOf, holderOf, langflowOf } from '../lease/lease.ts'
+import { lastDrillOf, pauseOf } from '../lease/operation.ts'
 import type { AgentStatus } from '../observe/status.ts'
 import { VERSION } from '../version.ts'
-import { checksOf, inabilityOf, type ReplicaFacts, standsBy } from './gate.ts'
+import { checksOf, inabilityOf, type ReplicaFacts, standsBy, whyNot } from './gate.ts'
 
 /** The whole view of one replica, put together from what election and workload know. */
 export function describeReplica(facts: ReplicaFacts): AgentStatus {
@@ -23,6 +25,7 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
     now: new Date(now.wall).toISOString(),
     role: term === null ? 'follower' : 'leader',
     couldTakeOver: standsBy(facts),
+    unable: whyNot(facts),
     decision: facts.decision,
     problem:
       state.ending?.code === 1
@@ -57,6 +60,18 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
       gate: checks.every(({ ok }) => ok) ? 'open' : 'closed',
       routedTo: facts.routedTo,
     },
+    timings: {
+      leaseDurationMs: options.leaseDurationMs,
+      renewDeadlineMs: options.renewDeadlineMs,
+      retryPeriodMs: options.retryPeriodMs,
+      killMarginMs: options.killMarginMs,
+    },
+    pause: pauseOf(lease, now.wall),
+    switchover: null,
+    lastDrill: lastDrillOf(lease),
+    history: historyOf(lease),
+    flowsDigest: null,
+    secretKeyDigest: null,
     checks,
   }
 }

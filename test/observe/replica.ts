@@ -11,6 +11,7 @@ export const SERVING: AgentStatus = {
   now: '2026-01-02T03:04:05.678Z',
   role: 'leader',
   couldTakeOver: false,
+  unable: null,
   decision: 'holding the Lease in epoch 7, 13.2 s left',
   problem: null,
   lease: {
@@ -44,6 +45,13 @@ export const SERVING: AgentStatus = {
   standby: { ...COLD, wanted: 'cold' },
   peers: { ready: 1, seen: 2 },
   traffic: { mode: 'readiness', gate: 'open', routedTo: null },
+  timings: { leaseDurationMs: 15_000, renewDeadlineMs: 10_000, retryPeriodMs: 2_000, killMarginMs: 1_000 },
+  pause: null,
+  switchover: null,
+  lastDrill: null,
+  history: [],
+  flowsDigest: null,
+  secretKeyDigest: null,
   checks: [
     { name: 'leadership', ok: true, detail: 'holds the Lease' },
     { name: 'lease', ok: true, detail: 'watched' },

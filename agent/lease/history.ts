@@ -1,0 +1,116 @@
+import * as z from 'zod/mini'
+import type { Lease } from './lease.ts'
+import { ACQUIRED_BECAUSE, type AcquiredBecause, ENDED_BECAUSE, type EndedBecause } from './reasons.ts'
+
+/** The last terms, in one annotation of the Lease, so that they survive every pod. */
+export const HISTORY = 'langflow-leader/history'
+export const MOST_TERMS = 50
+/** Of the annotation's value. */
+export const MOST_BYTES = 8 * 1024
+
+/** How long the phases of a takeover took, each from the end of the one before, in milliseconds. */
+export interface Phases {
+  readonly detectMs: number
+  readonly acquireMs: number
+  /** `null`: it never came to that. */
+  readonly startMs: number | null
+  readonly healthyMs: number | null
+}
+
+export interface PastTerm {
+  readonly epoch: number
+  /** The holder's pod, or its identity where that names none. */
+  readonly holder: string
+  /** RFC 3339, in whole seconds, by the holder's wall clock. */
+  readonly began: string
+  readonly because: AcquiredBecause
+  readonly phases: Phases
+  /** From the last moment in which the term before served to the first in which this one did; `null`: unknown, or it never did. */
+  readonly gapMs: number | null
+  /** `null`: it lasts. Of a holder that vanished, its last renewal. */
+  readonly ended: string | null
+  /** `expired`: its holder vanished; `null`: it lasts. */
+  readonly endedBecause: EndedBecause | 'expired' | null
+}
+
+const count = z.int().check(z.nonnegative())
+const seconds = z.int().check(z.nonnegative(), z.maximum(8_640_000_000_000 / 1000))
+/** As short as can be, since it is sent with each renewal: times in seconds since 1970, durations in milliseconds. */
+const Entry = z.tuple([
+  count,
+  z.string().check(z.maxLength(512)),
+  seconds,
+  z.enum(ACQUIRED_BECAUSE),
+  count,
+  count,
+  z.nullable(count),
+  z.nullable(count),
+  z.nullable(count),
+  z.nullable(seconds),
+  z.nullable(z.enum(['expired', ...ENDED_BECAUSE])),
+])
+
+/** The terms that the Lease remembers, newest first. What is no term, or of a later version of this program, is left out. */
+export function historyOf(lease: Lease | null): PastTerm[] {
+  const noted = lease?.metadata.annotations?.[HISTORY]
+  if (noted === undefined || noted.length > 2 * MOST_BYTES) return []
+  let entries: unknown
+  try {
+    entries = JSON.parse(noted)
+  } catch {
+    return []
+  }
+  return (Array.isArray(entries) ? entries : []).flatMap((entry) => {
+    const read = z.safeParse(Entry, entry)
+    return read.success ? [termOf(read.data)] : []
+  })
+}
+
+/** What to write of these terms, newest first: the oldest are left out where they are too many, or too long. */
+export function encodeHistory(terms: readonly PastTerm[]): string {
+  const entries: string[] = []
+  let bytes = 2
+  for (const term of terms.slice(0, MOST_TERMS)) {
+    const entry = JSON.stringify(entryOf(term))
+    bytes += Buffer.byteLength(entry) + 1
+    if (bytes > MOST_BYTES) break
+    entries.push(entry)
+  }
+  return `[${entries.join(',')}]`
+}
+
+function termOf(entry: z.infer<typeof Entry>): PastTerm {
+  const [epoch, holder, began, because, detectMs, acquireMs, startMs, healthyMs, gapMs, ended, endedBecause] =
+    entry
+  return {
+    epoch,
+    holder,
+    began: timeOf(began),
+    because,
+    phases: { detectMs, acquireMs, startMs, healthyMs },
+    gapMs,
+    ended: ended === null ? null : timeOf(ended),
+    endedBecause,
+  }
+}
+
+function entryOf({ epoch, holder, began, because, phases, gapMs, ended, endedBecause }: PastTerm) {
+  const { detectMs, acquireMs, startMs, healthyMs } = phases
+  return [
+    epoch,
+    holder,
+    secondsOf(began),
+    because,
+    ...[detectMs, acquireMs, startMs, healthyMs, gapMs].map((ms) => (ms === null ? null : Math.round(ms))),
+    ended === null ? null : secondsOf(ended),
+    endedBecause,
+  ]
+}
+
+function timeOf(s: number): string {
+  return `${new Date(s * 1000).toISOString().slice(0, -5)}Z`
+}
+
+function secondsOf(time: string): number {
+  return Math.floor(Date.parse(time) / 1000)
+}

@@ -1,0 +1,66 @@
+import type { Lease } from './lease.ts'
+
+// What operators write into the Lease: whoever may patch it may operate, and nobody else.
+
+/** Whom the leader is to hand over to: the name of a pod, or `*` for whoever is prepared best. */
+export const SWITCHOVER_TO = 'langflow-leader/switchover-to'
+/** `true`: the leader stays, LangFlow is left alone, no takeover starts. */
+export const PAUSED = 'langflow-leader/paused'
+/** RFC 3339: until when a pause lasts, by each replica's wall clock. */
+export const PAUSED_UNTIL = 'langflow-leader/paused-until'
+/** Why it is paused, for people. */
+export const PAUSE_REASON = 'langflow-leader/pause-reason'
+
+/** When the last drill ended and how: `<RFC 3339> ok|missed|failed`. */
+export const LAST_DRILL = 'langflow-leader/last-drill'
+
+/** Longer ones are cut where they are shown. */
+const LONGEST_REASON = 200
+
+export interface Pause {
+  /** RFC 3339; `null`: until somebody resumes. */
+  readonly until: string | null
+  readonly reason: string | null
+}
+
+/** `null`: nothing is paused, or the pause is over. `wallMs`: now, by the wall clock. */
+export function pauseOf(lease: Lease | null, wallMs: number): Pause | null {
+  const notes = lease?.metadata.annotations ?? {}
+  if (notes[PAUSED] !== 'true') return null
+  const until = Date.parse(notes[PAUSED_UNTIL] ?? '')
+  if (until <= wallMs) return null
+  return {
+    until: Number.isNaN(until) ? null : new Date(until).toISOString(),
+    reason: notes[PAUSE_REASON]?.slice(0, LONGEST_REASON) || null,
+  }
+}
+
+/** The name of a pod, or `*`; `null`: nobody asks for a switchover. */
+export function switchoverOf(lease: Lease | null): string | null {
+  return lease?.metadata.annotations?.[SWITCHOVER_TO] || null
+}
+
+/** Whether a replica's identity, `<pod name>_<pod UID>`, is of the pod of that name; outside of pods it may be the name itself. */
+export function isOfPod(identity: string, pod: string): boolean {
+  return identity === pod || identity.startsWith(`${pod}_`)
+}
+
+/** The pod's name in an identity, or the identity where it names none. */
+export function podOf(identity: string): string {
+  return /^(.+)_[^_]+$/.exec(identity)?.[1] ?? identity
+}
+
+export interface LastDrill {
+  /** RFC 3339 */
+  readonly at: string
+  /** `missed`: all went well but took longer, or lost more, than was allowed. */
+  readonly result: 'ok' | 'missed' | 'failed'
+}
+
+/** `null`: there was none that the Lease remembers. */
+export function lastDrillOf(lease: Lease | null): LastDrill | null {
+  const [, at = '', result] =
+    /^(\S+) (ok|missed|failed)$/.exec(lease?.metadata.annotations?.[LAST_DRILL] ?? '') ?? []
+  if (Number.isNaN(Date.parse(at))) return null
+  return { at, result: result as LastDrill['result'] }
+}

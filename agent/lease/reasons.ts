@@ -1,0 +1,38 @@
+/** Why a term began: stable codes, for metrics, events and the history. The sentence beside each is for people. */
+export const ACQUIRED_BECAUSE = [
+  'released', // its holder released it
+  'expired', // its holder did not renew it in time
+  'never_held',
+  'deleted', // it was gone for a whole lease duration
+  'cleared', // somebody emptied its holder, and a whole lease duration is over
+  'own_write', // a late write of this replica itself holds it
+  'resumed', // a restarted agent took its own grant back
+] as const
+
+/** Why a term ended, or is about to. */
+export const ENDED_BECAUSE = [
+  // Planned.
+  'terminated', // the agent was told to end
+  'container_ending', // LangFlow's container was
+  'switchover', // an operator asked for it
+  'newer_revision', // a replica of a newer revision is ready
+  'faster_standby', // a replica serves sooner than this one starts
+  // LangFlow, or its launcher, is to blame.
+  'workload_exited',
+  'workload_unhealthy',
+  'workload_lost', // a worker or its master
+  'start_refused',
+  'start_timeout',
+  'launcher_gone',
+  'launcher_silent',
+  'deadman', // the launcher stopped LangFlow by itself
+  // Without consent.
+  'no_renewal', // none was acknowledged in time
+  'held_by_other',
+  'lease_gone',
+  'identity_taken', // another process uses this replica's name
+] as const
+
+export type AcquiredBecause = (typeof ACQUIRED_BECAUSE)[number]
+export type EndedBecause = (typeof ENDED_BECAUSE)[number]
+export type ReasonCode = AcquiredBecause | EndedBecause
