@@ -1,7 +1,5 @@
 import { systemClock } from '../clock.ts'
-import { FatalError } from '../exit.ts'
 import { findAccess } from '../kube/access.ts'
-import { ApiError } from '../kube/errors.ts'
 import { type KubeObject, KubeObjects, POD } from '../kube/objects.ts'
 import type { Lease } from '../lease/lease.ts'
 import { holderOf } from '../lease/lease.ts'
@@ -9,6 +7,7 @@ import { LEASE } from '../lease/lease-api.ts'
 import { podOf } from '../lease/operation.ts'
 import type { AgentStatus } from '../observe/status.ts'
 import { VERSION } from '../version.ts'
+import { asOperationError } from './exit-codes.ts'
 
 /** One replica as an operator sees it. */
 export interface ReplicaRow {
@@ -27,6 +26,8 @@ export interface ClusterOptions {
   /** `null`: the kubeconfig's, else `default`. */
   readonly leaseNamespace: string | null
   readonly kubeconfig: string | null
+  /** Of the kubeconfig; `null`: its current one. */
+  readonly context: string | null
 }
 
 /** How long one request may take, in milliseconds. */
@@ -46,7 +47,13 @@ export class Cluster {
   }
 
   static async connect(options: ClusterOptions): Promise<Cluster> {
-    const access = await findAccess(options.kubeconfig === null ? {} : { kubeconfig: options.kubeconfig })
+    const { kubeconfig, context } = options
+    const access = await findAccess({
+      kubeconfig: kubeconfig ?? undefined,
+      context: context ?? undefined,
+    }).catch((error) => {
+      throw asOperationError(error)
+    })
     const namespace = options.leaseNamespace ?? access.namespace ?? 'default'
     const userAgent = `langflow-leader/${VERSION}`
     return new Cluster(
@@ -60,7 +67,7 @@ export class Cluster {
     try {
       return (await this.objects.get(LEASE, this.leaseName, DEADLINE_MS)) as unknown as Lease
     } catch (error) {
-      throw said(error)
+      throw asOperationError(error)
     }
   }
 
@@ -74,7 +81,7 @@ export class Cluster {
   /** Every pod whose agent competes for the Lease, in the order of their names. */
   async replicas(): Promise<ReplicaRow[]> {
     const pods = await this.objects.list(POD, {}, DEADLINE_MS).catch((error) => {
-      throw said(error)
+      throw asOperationError(error)
     })
     const rows = pods.filter((pod) => competesFor(pod, this.leaseName)).map((pod) => this.row(pod))
     return (await Promise.all(rows)).sort((a, b) => (a.pod < b.pod ? -1 : 1))
@@ -92,7 +99,7 @@ export class Cluster {
       const status = await this.objects.proxied(name, AGENT_PORT, '/status', DEADLINE_MS)
       return { ...row, status: status as AgentStatus, problem: null }
     } catch (error) {
-      return { ...row, status: null, problem: said(error).message }
+      return { ...row, status: null, problem: (error as Error).message }
     }
   }
 }
@@ -115,8 +122,4 @@ function competesFor(pod: KubeObject, leaseName: string): boolean {
     const flag = args.find((arg) => arg.startsWith('--lease-name='))?.slice('--lease-name='.length)
     return args[0] === 'agent' && (flag ?? said ?? 'langflow-leader-lock') === leaseName
   })
-}
-
-function said(error: unknown): Error {
-  return error instanceof ApiError ? new FatalError(error.message, { cause: error }) : (error as Error)
 }
