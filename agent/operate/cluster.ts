@@ -147,7 +147,8 @@ export class Cluster {
 const LIST = new Intl.ListFormat('en-GB')
 
 /** Why a pod did not answer through the API server, which gives 503 where it cannot reach it. */
-function silence({ code, message }: ApiError, port: number): string {
+function silence({ code, message, status }: ApiError, port: number): string {
+  if (status === 200 || status === 404) return NO_STATUS
   if (code === 'timeout')
     return `no answer on port ${port} within ${DEADLINE_MS / 1000} s: it hangs, or a NetworkPolicy keeps the API server from it`
   if (/connection refused/.test(message)) return `nothing listens on its port ${port}: its agent does not run`
