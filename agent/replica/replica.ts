@@ -3,20 +3,23 @@ import { Elector, type OutwardEffect } from '../election/elector.ts'
 import type { ElectionState, Fact, Remedy } from '../election/state.ts'
 import { epochProblem, langflowFault, ownerProblem } from '../lease/lease.ts'
 import type { LeaseApi } from '../lease/lease-api.ts'
+import { podOf } from '../lease/operation.ts'
 import type { HttpServer } from '../observe/http-server.ts'
 import type { Log } from '../observe/log.ts'
 import { LogThrottle } from '../observe/log-throttle.ts'
 import type { Metrics } from '../observe/prometheus.ts'
-import type { AgentStatus, StatusSource } from '../observe/status.ts'
+import type { AgentStatus, ReplicaRow, StatusSource } from '../observe/status.ts'
 import { MakingWay } from '../peers/making-way.ts'
 import type { Peers, PeersOptions } from '../peers/peers.ts'
 import { watchRivals } from '../peers/rivals.ts'
+import { Switchover } from '../peers/switchover.ts'
 import { GATE_KNOWN_MS } from '../supervisor/drain.ts'
 import type { Supervisor, SupervisorOptions } from '../supervisor/supervisor.ts'
 import { Steering, type SteeringOptions } from '../traffic/steering.ts'
 import { EventRecorder } from './event-recorder.ts'
 import { couldServe, isInDoubt, isReady, type ReplicaFacts, type ReplicaOptions, standsBy } from './gate.ts'
 import { LauncherAbsence } from './launcher-absence.ts'
+import { Look } from './look.ts'
 import { describeReplica } from './status.ts'
 
 /** What the replica gives to its supervisor. */
@@ -63,9 +66,11 @@ export class Replica implements StatusSource {
   readonly supervisor: Supervisor
   private readonly recorder: EventRecorder
   private readonly peers: Pick<Peers, keyof Peers> | null
+  private readonly look: Look
   private readonly absence: LauncherAbsence
   /** `null`: nobody is asked. */
   private readonly makingWay: MakingWay | null
+  private readonly switchover: Switchover
   private readonly watchRivals: () => ReturnType<typeof watchRivals> | null
   private rivals: ReturnType<typeof watchRivals> | null = null
   private readonly ended = Promise.withResolvers<0 | 1>()
@@ -88,9 +93,17 @@ export class Replica implements StatusSource {
       changed: () => this.recorder.launcher(this.absence.problem),
     })
     const { lease } = this
-    const asked = () => this.makingWay?.asked()
+    const asked = () => {
+      this.switchover.asked()
+      this.makingWay?.asked()
+    }
     const peers = parts.peers?.({ identity, lease, repeats, asked }) ?? null
     this.peers = peers
+    this.look = new Look(clock, async () => {
+      // Its own status is of the moment in which the others have answered.
+      const others = (await peers?.rows()) ?? []
+      return [{ pod: podOf(identity), node: null, status: this.status(), problem: null }, ...others]
+    })
     this.supervisor = parts.supervisor({
       log,
       repeats,
@@ -115,7 +128,22 @@ export class Replica implements StatusSource {
     const others = peers && { peers, podAgeMs, term: () => state().term, clock, tell }
     this.makingWay =
       others &&
-      new MakingWay({ ...others, revision: pod.revision, leaseDurationMs, log, workload: this.supervisor })
+      new MakingWay({
+        ...others,
+        term: () => (state().paused ? null : state().term),
+        revision: pod.revision,
+        leaseDurationMs,
+        log,
+        workload: this.supervisor,
+      })
+    this.switchover = new Switchover({
+      identity,
+      peers,
+      term: () => state().term,
+      lease: () => state().seen?.lease ?? null,
+      paused: () => state().paused,
+      tell,
+    })
     this.watchRivals = () => others && watchRivals({ ...others, lease, repeats })
     this.elector = new Elector({
       config: { ...options, owner: pod.owner, salt: parts.salt },
@@ -169,6 +197,10 @@ export class Replica implements StatusSource {
 
   status(): AgentStatus {
     return describeReplica(this.facts)
+  }
+
+  replicas(): Promise<readonly ReplicaRow[]> {
+    return this.look.rows()
   }
 
   live(): boolean {
@@ -228,7 +260,7 @@ export class Replica implements StatusSource {
       steering.drain(() => supervisor.drain(effect.until))
     } else if (effect.type === 'stop') steering.stop(() => supervisor.stop(effect.graceMs))
     else if (effect.type === 'restart') {
-      this.recorder.restart(effect.reason, this.elector.state)
+      this.recorder.restart(effect, this.elector.state)
       supervisor.restart(effect.graceMs, this.parts.options.drainTimeoutMs)
     } else if (effect.type === 'kill') supervisor.kill()
     else if (effect.type === 'exit') this.ended.resolve(effect.code)
@@ -242,6 +274,7 @@ export class Replica implements StatusSource {
     this.recorder.epoch(epochProblem(lease))
     this.recorder.version(state.outdated ?? langflowFault(lease))
     this.peers?.ask(state.term !== null)
+    this.switchover.look()
     this.gateChanged()
   }
 
