@@ -6,11 +6,12 @@ import type { Lease } from '../lease/lease.ts'
 import { holderOf } from '../lease/lease.ts'
 import { LEASE } from '../lease/lease-api.ts'
 import { podOf } from '../lease/operation.ts'
-import type { AgentStatus, ReplicaRow } from '../observe/status.ts'
+import type { ReplicaRow } from '../observe/status.ts'
+import { statusOf } from '../observe/status-shape.ts'
 import { VERSION } from '../version.ts'
 import { type AgentContainer, agentOf } from './agent-container.ts'
 import { asOperationError, OperationError } from './exit-codes.ts'
-import { NO_STATUS, readStatus } from './read-status.ts'
+import { NO_STATUS } from './read-status.ts'
 
 export type { ReplicaRow }
 
@@ -70,14 +71,16 @@ export class Cluster {
   /** Every pod whose agent competes for the Lease, in the order of their names. Rejects with an `OperationError`. */
   async replicas(): Promise<ReplicaRow[]> {
     try {
-      const agents = (await this.agents()).filter(
-        ({ leaseName }) => (leaseName ?? this.leaseName) === this.leaseName,
+      const isOurs = (name: string | null | undefined) => name === this.leaseName
+      const agents = (await this.agents()).filter(({ leaseName }) => leaseName === null || isOurs(leaseName))
+      const told = await Promise.all(
+        agents.map(async (agent) => ({ row: await this.row(agent), leaseName: agent.leaseName })),
       )
-      const rows = await Promise.all(agents.map((agent) => this.row(agent)))
-      return rows
-        .filter((row) => row !== null)
-        .filter(({ status }) => status === null || status.lease.name === this.leaseName)
-        .sort((a, b) => (a.pod < b.pod ? -1 : 1))
+      // Which Lease a pod takes from elsewhere its agent alone can tell.
+      const rows = told.flatMap(({ row, leaseName }) =>
+        row !== null && isOurs(leaseName ?? row.status?.lease.name ?? this.leaseName) ? [row] : [],
+      )
+      return rows.sort((a, b) => (a.pod < b.pod ? -1 : 1))
     } catch (error) {
       throw asOperationError(error)
     }
@@ -120,7 +123,7 @@ export class Cluster {
     const row = { pod: name, node: spec?.nodeName ?? null, status: null }
     if (absence !== null) return { ...row, problem: absence }
     try {
-      const status = readStatus(await this.objects.proxied(name, port, '/status', DEADLINE_MS))
+      const status = statusOf(await this.objects.proxied(name, port, '/status', DEADLINE_MS))
       return status === null ? { ...row, problem: NO_STATUS } : { ...row, status, problem: null }
     } catch (error) {
       const { code, message } = error as ApiError
