@@ -1,5 +1,6 @@
-import { createProgram, runProgram } from '../config/program.ts'
+import { createProgram, invocationOf, runProgram } from '../config/program.ts'
 import { addAgent } from './agent.ts'
+import { addCompletion } from './completion.ts'
 import { addDemo } from './demo.ts'
 import { addHistory } from './history.ts'
 import { addInject } from './inject.ts'
@@ -8,8 +9,10 @@ import { addLaunch } from './launch.ts'
 import { addRun } from './run.ts'
 import { addStatus } from './status.ts'
 
-const program = createProgram()
+const { name, args } = invocationOf(process.argv)
+const program = createProgram(process.env, name)
 addAgent(program)
+addCompletion(program)
 addDemo(program)
 addHistory(program)
 addInject(program)
@@ -17,4 +20,4 @@ addInstall(program)
 addLaunch(program)
 addRun(program)
 addStatus(program)
-process.exitCode = await runProgram(program, process.argv.slice(2))
+process.exitCode = await runProgram(program, args)
