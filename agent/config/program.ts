@@ -36,7 +36,8 @@ const PLUGIN_COMPLETION = 'kubectl_complete-langflow_leader'
 /** How this process was called, for usage texts and for what it is to do. `argv`: of node and the program as well. */
 export function invocationOf([, path = '', ...args]: readonly string[]): { name: string; args: string[] } {
   const called = basename(path)
-  if (called === PLUGIN_COMPLETION) return { name: 'kubectl langflow-leader', args: ['complete', '--', ...args] }
+  if (called === PLUGIN_COMPLETION)
+    return { name: 'kubectl langflow-leader', args: ['complete', '--', ...args] }
   return { name: called === PLUGIN ? 'kubectl langflow-leader' : 'langflow-leader', args }
 }
 
