@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { readFileSync, statSync } from 'node:fs'
 import { createServer } from 'node:net'
+import { dirname } from 'node:path'
 import { describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import type { Result, Stage } from '../../agent/demo/report.ts'
@@ -77,7 +78,10 @@ describe('demo', { concurrency: 2 }, () => {
   })
 
   test('one that stays can be operated by its kubeconfig, and a pod that is deleted comes back as another', async (t) => {
-    const demo = new DemoProcess(['--stay', '--json', ...FAST])
+    const demo = new DemoProcess(['--stay', '--json', ...FAST], {
+      LANGFLOW_LOAD_FLOWS_PATH: dirname(SILENT),
+      LANGFLOW_SECRET_KEY: 'k'.repeat(43),
+    })
     t.after(() => demo.dispose())
     await demo.line(/^\{/)
     const stage = JSON.parse(demo.stdout[0] ?? '') as Stage
@@ -91,6 +95,10 @@ describe('demo', { concurrency: 2 }, () => {
       rows.map(({ pod, status }) => [pod, status?.couldTakeOver]),
       ['replica-a', 'replica-b', 'replica-c'].map((pod) => [pod, pod !== leader]),
     )
+    // From the launcher's container to whoever asks the agent.
+    const digests = rows.map(({ status }) => `${status?.flowsDigest} ${status?.secretKeyDigest}`)
+    assert.match(digests[0]!, /^[0-9a-f]{12} [0-9a-f]{8}$/)
+    assert.deepEqual(new Set(digests).size, 1)
     const seen = await (await fetch(`${stage.agents[leader]}/replicas`)).json()
     assert.equal((seen as unknown[]).length, 3)
 
