@@ -7,20 +7,10 @@ import type { Lease } from '../lease/lease.ts'
 import { holderOf } from '../lease/lease.ts'
 import { LEASE } from '../lease/lease-api.ts'
 import { podOf } from '../lease/operation.ts'
-import type { AgentStatus } from '../observe/status.ts'
+import type { AgentStatus, ReplicaRow } from '../observe/status.ts'
 import { VERSION } from '../version.ts'
 
-/** One replica as an operator sees it. */
-export interface ReplicaRow {
-  /** The pod's name; outside of pods the identity. */
-  readonly pod: string
-  /** `null`: unknown. */
-  readonly node: string | null
-  /** `null`: it does not answer, or not with a status. */
-  readonly status: AgentStatus | null
-  /** Why there is no status, in one sentence; `null`: there is one. */
-  readonly problem: string | null
-}
+export type { ReplicaRow }
 
 export interface ClusterOptions {
   readonly leaseName: string
