@@ -3,6 +3,7 @@ import type { AgentOptions } from '../config/options.ts'
 import type { Timings } from '../config/timings.ts'
 import type { ApiError } from '../kube/errors.ts'
 import type { Lease } from '../lease/lease.ts'
+import type { ReasonCode } from '../lease/reasons.ts'
 import type { Grant } from '../link/messages.ts'
 import type { EventName } from '../observe/log.ts'
 
@@ -244,13 +245,20 @@ export type Effect =
   | { readonly type: 'drain'; readonly until: number }
   | { readonly type: 'stop'; readonly graceMs: number }
   /** A stop as well; the start follows in the same epoch. */
-  | { readonly type: 'restart'; readonly reason: string; readonly graceMs: number }
+  | {
+      readonly type: 'restart'
+      readonly reason: string
+      readonly code?: ReasonCode
+      readonly graceMs: number
+    }
   | { readonly type: 'kill' }
   | {
       readonly type: 'event'
       readonly event: EventName
       readonly epoch: number
       readonly reason?: string
+      /** Of that reason. */
+      readonly code?: ReasonCode
       readonly detail?: Detail
     }
   | { readonly type: 'exit'; readonly code: 0 | 1 }

@@ -1,6 +1,7 @@
 import { type DestinationStream, destination, pino } from 'pino'
 import { type Clock, systemClock } from '../clock.ts'
 import type { LogLevel } from '../config/options.ts'
+import type { ReasonCode } from '../lease/reasons.ts'
 import { redact, redactText } from './redact.ts'
 
 type Level = 'debug' | 'info' | 'warn' | 'error' | 'fatal'
@@ -34,6 +35,8 @@ export interface EventFields extends Fields {
   /** `leaseTransitions`; 0 before any is known. */
   readonly epoch: number
   readonly reason?: string | undefined
+  /** Of that reason: a stable word for whoever searches. */
+  readonly code?: ReasonCode | undefined
   /** Whom it happened to, where that is not the log's own identity: a launcher learns it from its grants. */
   readonly identity?: string
   /** The line for people; by default the event's own. */
@@ -104,11 +107,12 @@ export function createLog(options: LogOptions): Log {
         out[at]({ ...(identity && { identity }), ...extra(fields) }, redactText(msg))
     }
   return {
-    event(name, { epoch, reason, identity: whom = identity, msg, ...fields }) {
+    event(name, { epoch, reason, code, identity: whom = identity, msg, ...fields }) {
       const [at, sentence] = SENTENCES[name]
       if (!out.isLevelEnabled(at)) return
       const said = reason === undefined ? {} : { reason: redactText(reason) }
-      out[at]({ identity: whom, epoch, event: name, ...said, ...extra(fields) }, redactText(msg ?? sentence))
+      const why = code === undefined ? said : { ...said, code }
+      out[at]({ identity: whom, epoch, event: name, ...why, ...extra(fields) }, redactText(msg ?? sentence))
     },
     debug: plain('debug'),
     info: plain('info'),

@@ -92,7 +92,7 @@ class Bench {
       killMarginMs: 1_000,
       log: { event: ignore, debug: ignore, info: say, warn: say, error: say },
       repeats: { happened: (_, msg) => say(msg), over: (_, msg) => say(msg) },
-      metrics: { takeover: ignore, stopped: ignore },
+      metrics: { takeover: ignore, stopped: ignore, late: ignore },
       remedy: (servedMs) => {
         this.served.push(servedMs)
         return this.remedy
