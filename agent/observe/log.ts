@@ -34,9 +34,9 @@ export type Fields = Readonly<Record<string, unknown>>
 export interface EventFields extends Fields {
   /** `leaseTransitions`; 0 before any is known. */
   readonly epoch: number
-  readonly reason?: string | undefined
-  /** Of that reason: a stable word for whoever searches. */
+  /** A stable word for the reason, where there is one. */
   readonly code?: ReasonCode | undefined
+  readonly reason?: string | undefined
   /** Whom it happened to, where that is not the log's own identity: a launcher learns it from its grants. */
   readonly identity?: string
   /** The line for people; by default the event's own. */
@@ -107,12 +107,14 @@ export function createLog(options: LogOptions): Log {
         out[at]({ ...(identity && { identity }), ...extra(fields) }, redactText(msg))
     }
   return {
-    event(name, { epoch, reason, code, identity: whom = identity, msg, ...fields }) {
+    event(name, { epoch, code, reason, identity: whom = identity, msg, ...fields }) {
       const [at, sentence] = SENTENCES[name]
       if (!out.isLevelEnabled(at)) return
-      const said = reason === undefined ? {} : { reason: redactText(reason) }
-      const why = code === undefined ? said : { ...said, code }
-      out[at]({ identity: whom, epoch, event: name, ...why, ...extra(fields) }, redactText(msg ?? sentence))
+      const said = {
+        ...(code !== undefined && { code }),
+        ...(reason !== undefined && { reason: redactText(reason) }),
+      }
+      out[at]({ identity: whom, epoch, event: name, ...said, ...extra(fields) }, redactText(msg ?? sentence))
     },
     debug: plain('debug'),
     info: plain('info'),

@@ -1,7 +1,7 @@
 import type { Clock } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
 import type { OutwardEffect } from '../election/elector.ts'
-import type { ElectionState } from '../election/state.ts'
+import type { ElectionState, Why } from '../election/state.ts'
 import type { Pause } from '../lease/operation.ts'
 import type { ReasonCode } from '../lease/reasons.ts'
 import type { StandbyMode } from '../link/messages.ts'
@@ -14,7 +14,7 @@ import type { Events } from './kube-events.ts'
 export interface EventRecorderOptions {
   readonly onCrash: AgentOptions['onCrash']
   readonly clock: Pick<Clock, 'mono'>
-  readonly log: Pick<Log, 'event' | 'warn' | 'error'>
+  readonly log: Pick<Log, 'event' | 'info' | 'warn' | 'error'>
   readonly metrics: Pick<Metrics, 'leading' | 'transition' | 'takeover' | 'restarted' | 'doubted' | 'alarm'>
   readonly events: Pick<Events, 'happened'>
   readonly repeats: Pick<LogThrottle, 'happened' | 'over'>
@@ -63,6 +63,7 @@ export class EventRecorder {
   /** What lasts, of which the cluster was told when it began. */
   private readonly lasting = new Set<HappeningReason>()
   private paused = false
+  private refusal: ElectionState['refusal'] = null
   /** Monotonic ms; `null`: leadership is beyond doubt, or somebody else's. */
   private doubtSince: number | null = null
 
@@ -70,9 +71,9 @@ export class EventRecorder {
     this.options = options
   }
 
-  event({ event, epoch, reason, code, detail }: Extract<OutwardEffect, { type: 'event' }>): void {
+  event({ event, epoch, code, reason, detail }: Extract<OutwardEffect, { type: 'event' }>): void {
     const { log, metrics, events } = this.options
-    log.event(event, { epoch, reason, code, ...detail })
+    log.event(event, { epoch, code, reason, ...detail })
     const told = TOLD[event]
     const type = told === 'SteppedDown' && !PLANNED.has(code) ? 'Warning' : undefined
     if (told !== undefined) events.happened({ reason: told, epoch, code, because: reason, type })
@@ -107,16 +108,32 @@ export class EventRecorder {
     this.lasts('StandbyColder', colder, epoch)
   }
 
-  /** What operators asked for; only the leader tells the cluster, so that it is told once. */
-  pause(leads: boolean, pause: Pause | null, epoch: number): void {
-    const { events } = this.options
-    if (leads && pause !== null && !this.paused) {
-      const until = pause.until === null ? 'until somebody resumes' : `until ${pause.until}`
-      const because = pause.reason === null ? until : `${until}: ${pause.reason}`
-      events.happened({ reason: 'Paused', epoch, because })
+  /** What operators asked for in the Lease: told by the leader, once for all. */
+  operation(
+    { term, paused, refusal }: Pick<ElectionState, 'term' | 'paused' | 'refusal'>,
+    pause: Pause | null,
+  ): void {
+    const { log, events } = this.options
+    if (term === null) this.paused = false
+    else {
+      const { epoch } = term
+      if (paused && !this.paused) {
+        const because = describePause(pause)
+        log.warn(`paused ${because}`, { epoch })
+        events.happened({ reason: 'Paused', epoch, because })
+      }
+      if (!paused && this.paused) {
+        log.info('paused no more', { epoch })
+        events.happened({ reason: 'Resumed', epoch })
+      }
+      this.paused = paused
+      if (refusal?.open && refusal !== this.refusal) {
+        const because = `to ${refusal.to === '*' ? 'any other replica' : refusal.to}: ${refusal.reason}`
+        log.warn(`refused a switchover ${because}`, { epoch })
+        events.happened({ reason: 'SwitchoverRefused', epoch, because })
+      }
     }
-    if (leads && pause === null && this.paused) events.happened({ reason: 'Resumed', epoch })
-    this.paused = leads && pause !== null
+    this.refusal = refusal
   }
 
   /** Whether it serves, and whether it stands by, from a standby of that mode: told whenever it begins to. */
@@ -132,10 +149,7 @@ export class EventRecorder {
   }
 
   /** LangFlow is to be started again in its term. */
-  restart(
-    { reason, code }: Extract<OutwardEffect, { type: 'restart' }>,
-    { term, highestEpoch }: Pick<ElectionState, 'term' | 'highestEpoch'>,
-  ): void {
+  restart({ code, reason }: Why, { term, highestEpoch }: Pick<ElectionState, 'term' | 'highestEpoch'>): void {
     const { log, metrics, events, onCrash } = this.options
     const why = onCrash === 'restart' ? '--on-crash=restart' : 'no other replica is ready'
     const epoch = term?.epoch ?? highestEpoch
@@ -186,4 +200,9 @@ export class EventRecorder {
     if (problem !== null) repeats.happened(key, problem, fields)
     else repeats.over(key, over)
   }
+}
+
+function describePause(pause: Pause | null): string {
+  const until = pause?.until == null ? 'until somebody resumes' : `until ${pause.until}`
+  return pause?.reason == null ? until : `${until}: ${pause.reason}`
 }

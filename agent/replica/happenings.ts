@@ -18,7 +18,7 @@ const HAPPENINGS = {
   GrantRefused: ['Warning', 'Grant', 'cannot have LangFlow started'],
   StandbyColder: ['Warning', 'Prepare', 'has a standby that is colder than wanted'],
   Paused: ['Normal', 'Pause', 'starts no takeover, and leaves LangFlow alone: an operator has paused it'],
-  Resumed: ['Normal', 'Resume', 'is paused no more'],
+  Resumed: ['Normal', 'Resume', 'goes on: it is paused no more'],
   SwitchoverRefused: ['Warning', 'Refuse', 'refused a switchover'],
   CannotGoOn: ['Warning', 'End', 'ends'],
 } as const satisfies Record<string, readonly [EventType, string, string]>

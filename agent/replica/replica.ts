@@ -13,6 +13,7 @@ import type { AgentStatus, StatusSource } from '../observe/status.ts'
 import { MakingWay } from '../peers/making-way.ts'
 import type { Peers, PeersOptions } from '../peers/peers.ts'
 import { watchRivals } from '../peers/rivals.ts'
+import { Switchover } from '../peers/switchover.ts'
 import { GATE_KNOWN_MS } from '../supervisor/drain.ts'
 import type { Supervisor, SupervisorOptions } from '../supervisor/supervisor.ts'
 import { Steering, type SteeringOptions } from '../traffic/steering.ts'
@@ -75,6 +76,7 @@ export class Replica implements StatusSource {
   private readonly absence: LauncherAbsence
   /** `null`: nobody is asked. */
   private readonly makingWay: MakingWay | null
+  private readonly switchover: Switchover
   private readonly watchRivals: () => ReturnType<typeof watchRivals> | null
   private rivals: ReturnType<typeof watchRivals> | null = null
   private readonly ended = Promise.withResolvers<0 | 1>()
@@ -99,7 +101,10 @@ export class Replica implements StatusSource {
       changed: () => this.recorder.launcher(this.absence.problem),
     })
     const { lease } = this
-    const asked = () => this.makingWay?.asked()
+    const asked = () => {
+      this.switchover.asked()
+      this.makingWay?.asked()
+    }
     const peers = parts.peers?.({ identity, lease, repeats, asked }) ?? null
     this.peers = peers
     this.supervisor = parts.supervisor({
@@ -126,7 +131,22 @@ export class Replica implements StatusSource {
     const others = peers && { peers, podAgeMs, term: () => state().term, clock, tell }
     this.makingWay =
       others &&
-      new MakingWay({ ...others, revision: pod.revision, leaseDurationMs, log, workload: this.supervisor })
+      new MakingWay({
+        ...others,
+        term: () => (state().paused ? null : state().term),
+        revision: pod.revision,
+        leaseDurationMs,
+        log,
+        workload: this.supervisor,
+      })
+    this.switchover = new Switchover({
+      identity,
+      peers,
+      term: () => state().term,
+      lease: () => state().seen?.lease ?? null,
+      paused: () => state().paused,
+      tell,
+    })
     this.watchRivals = () => others && watchRivals({ ...others, lease, repeats })
     this.elector = new Elector({
       config: { ...options, owner: pod.owner, salt: parts.salt },
@@ -253,9 +273,9 @@ export class Replica implements StatusSource {
     this.recorder.epoch(epochProblem(lease))
     this.recorder.version(state.outdated ?? langflowFault(lease))
     this.recorder.doubt(state.term?.doubt ?? false)
-    const pause = pauseOf(lease, this.parts.clock.now().wall)
-    this.recorder.pause(state.term !== null, pause, state.term?.epoch ?? state.highestEpoch)
+    this.recorder.operation(state, pauseOf(lease, this.parts.clock.now().wall))
     this.peers?.ask(state.term !== null)
+    this.switchover.look()
     this.gateChanged()
   }
 

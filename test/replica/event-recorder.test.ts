@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { initialState } from '../../agent/election/state.ts'
+import { initialState, type Term } from '../../agent/election/state.ts'
 import { LogThrottle } from '../../agent/observe/log-throttle.ts'
 import { EventRecorder } from '../../agent/replica/event-recorder.ts'
 import type { Happening } from '../../agent/replica/happenings.ts'
@@ -55,7 +55,7 @@ describe('what happens to a replica', () => {
     for (const effect of HAPPENED) recorder.event({ type: 'event', ...effect, detail })
     assert.deepEqual(
       lines,
-      HAPPENED.map(({ event, epoch, reason, code }) => [event, { epoch, reason, code, ...detail }]),
+      HAPPENED.map(({ event, epoch, code, reason }) => [event, { epoch, code, reason, ...detail }]),
     )
     assert.deepEqual(counted, [
       ['leading', true],
@@ -99,10 +99,7 @@ describe('what happens to a replica', () => {
     ] as const) {
       const { lines, counted, told, recorder } = setUp(onCrash)
       const code = 'workload_exited'
-      recorder.restart(
-        { type: 'restart', reason: 'it ended', code, graceMs: 0 },
-        { term: null, highestEpoch: 7 },
-      )
+      recorder.restart({ code, reason: 'it ended' }, { term: null, highestEpoch: 7 })
       assert.deepEqual(lines, [[`LangFlow is restarted in place: it ended; ${why}`, { epoch: 7, code }]])
       assert.deepEqual(counted, [['restarted', code]])
       assert.deepEqual(told, [{ reason: 'RestartedInPlace', epoch: 7, code, because: `it ended; ${why}` }])
@@ -169,25 +166,50 @@ describe('the cluster is told', () => {
     assert.deepEqual(told[0], { reason: 'DeadmanFired', epoch: 7, code: 'deadman' })
   })
 
-  test('of a pause and its end by the leader alone', () => {
-    const { told, recorder } = setUp()
+  test('of a pause and its end by the leader alone, and the log is as well', () => {
+    const { lines, told, recorder } = setUp()
+    const term = { epoch: 7 } as Term
     const pause = { until: '2026-01-02T03:04:05.000Z', reason: 'a backup' }
-    for (const [leads, paused] of [
-      [false, pause],
-      [false, null],
-      [true, null],
-      [true, pause],
-      [true, pause],
-      [true, null],
-      [true, { until: null, reason: null }],
-      [false, pause],
-      [true, null],
+    for (const [term_, pause_] of [
+      [null, pause],
+      [null, null],
+      [term, null],
+      [term, pause],
+      [term, pause],
+      [term, null],
+      [term, { until: null, reason: null }],
+      [null, pause],
+      [term, null],
     ] as const)
-      recorder.pause(leads, paused, 7)
+      recorder.operation({ term: term_, paused: pause_ !== null, refusal: null }, pause_)
+    const [first, second] = ['until 2026-01-02T03:04:05.000Z: a backup', 'until somebody resumes']
     assert.deepEqual(told, [
-      { reason: 'Paused', epoch: 7, because: 'until 2026-01-02T03:04:05.000Z: a backup' },
+      { reason: 'Paused', epoch: 7, because: first },
       { reason: 'Resumed', epoch: 7 },
-      { reason: 'Paused', epoch: 7, because: 'until somebody resumes' },
+      { reason: 'Paused', epoch: 7, because: second },
+    ])
+    const lasting = { epoch: 7 }
+    assert.deepEqual(lines, [
+      [`paused ${first}`, lasting],
+      ['paused no more', lasting],
+      [`paused ${second}`, lasting],
+    ])
+  })
+
+  test('of each refusal of a switchover once, with its reason', () => {
+    const { lines, told, recorder } = setUp()
+    const term = { epoch: 7 } as Term
+    const refused = { to: 'b', reason: 'b leads already', open: true }
+    for (const refusal of [null, refused, refused, { ...refused, open: false }, { ...refused, to: '*' }])
+      recorder.operation({ term, paused: false, refusal }, null)
+    const [first, second] = ['to b: b leads already', 'to any other replica: b leads already']
+    assert.deepEqual(told, [
+      { reason: 'SwitchoverRefused', epoch: 7, because: first },
+      { reason: 'SwitchoverRefused', epoch: 7, because: second },
+    ])
+    assert.deepEqual(lines, [
+      [`refused a switchover ${first}`, { epoch: 7 }],
+      [`refused a switchover ${second}`, { epoch: 7 }],
     ])
   })
 })
