@@ -5,26 +5,17 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
 import { promisify } from 'node:util'
-import { parse, stringify } from 'yaml'
+import { stringify } from 'yaml'
 import { hasPrometheus } from '../harness/prometheus.ts'
-import { PROMETHEUS_RULE, prometheusRule, RULES } from './prometheus-rule.ts'
+import { PROMETHEUS_RULE, prometheusRule } from './prometheus-rule.ts'
+import { RULES, rules } from './queries.ts'
 
 const run = promisify(execFile)
 const RUNBOOK = join(import.meta.dirname, '../../docs/runbook.md')
 const missing = hasPrometheus() ? false : 'SKIPPED: install prometheus (with promtool) to test the alerts'
 if (missing) console.error(missing)
 
-interface Rule {
-  alert?: string
-  expr: string
-  for?: string
-  labels: { severity: string }
-  annotations: { summary: string; description: string; runbook_url: string }
-}
-const rules = (parse(readFileSync(RULES, 'utf8')) as { groups: { rules: Rule[] }[] }).groups.flatMap(
-  (group) => group.rules,
-)
-const alerts = new Map(rules.flatMap((rule) => (rule.alert === undefined ? [] : [[rule.alert, rule]])))
+const alerts = new Map(rules().flatMap((rule) => (rule.alert === undefined ? [] : [[rule.alert, rule]])))
 
 /**
  * Values in Prometheus' own notation, each 15 s, by metric and pod: two LangFlows in `flows`, of the pods a and b and of

@@ -3,8 +3,8 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DEPLOY } from './manifests.ts'
+import { RULES } from './queries.ts'
 
-export const RULES = join(DEPLOY, 'components/monitoring/alerts.yaml')
 export const PROMETHEUS_RULE = join(DEPLOY, 'components/monitoring-operator/prometheus-rule.yaml')
 const HEAD = `# Written by npm run alerts from ../monitoring/alerts.yaml.
 apiVersion: monitoring.coreos.com/v1
