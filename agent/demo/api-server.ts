@@ -69,6 +69,8 @@ const conflict = (name: string) =>
 
 const TYPE = { kind: 'Lease', apiVersion: 'coordination.k8s.io/v1' } as const
 const LEASES = /\/apis\/coordination\.k8s\.io\/v1\/namespaces\/([^/]+)\/leases(?:\/([^/]+))?$/
+/** What happens is told by Events, which are heard and forgotten. */
+const EVENTS = /\/apis\/events\.k8s\.io\/v1\/namespaces\/[^/]+\/events(?:\/([^/]+))?$/
 const VERBS: Readonly<Record<string, Verb>> = {
   GET: 'get',
   POST: 'create',
@@ -159,6 +161,7 @@ export class LeaseServer {
 
   #answer(request: ApiRequest): Answer {
     try {
+      if (EVENTS.test(request.path) && request.verb !== 'other') return heard(request)
       const { type, lease } = this.#plan(request)
       const dryRun = request.query.get('dryRun') === 'All'
       const written = type === null || dryRun ? lease : this.commit(type, lease)
@@ -276,6 +279,13 @@ export function kubeconfigFor(url: string): string {
   })
 }
 
+/** Throws `Failure`. */
+function heard({ verb, body }: ApiRequest): Answer {
+  const event = parse(body) as { metadata?: object } | null
+  const metadata = { name: 'event', ...event?.metadata, resourceVersion: '1' }
+  return { code: verb === 'create' ? 201 : 200, body: { ...event, metadata } }
+}
+
 function send({ response }: Watch, type: Change['type'] | 'BOOKMARK', object: object): void {
   response.write(`${JSON.stringify({ type, object })}\n`)
 }
@@ -286,7 +296,8 @@ function readRequest({ method = '', url = '/' }: IncomingMessage, body: string):
   const selected = /^metadata\.name=(.+)$/.exec(query.get('fieldSelector') ?? '')?.[1]
   const reads = query.has('watch') ? 'watch' : 'list'
   const verb = method === 'GET' && name === undefined ? reads : (VERBS[method] ?? 'other')
-  return { verb: leases ? verb : 'other', path, query, namespace, name: name ?? selected, body }
+  const known = leases !== undefined || (EVENTS.test(path) && (method === 'POST' || method === 'PATCH'))
+  return { verb: known ? verb : 'other', path, query, namespace, name: name ?? selected, body }
 }
 
 /** What a client wrote, without the fields that have no value. Throws `Failure`. */
