@@ -4,7 +4,10 @@ import { addDemo } from './demo.ts'
 import { addInject } from './inject.ts'
 import { addInstall } from './install.ts'
 import { addLaunch } from './launch.ts'
+import { addPause } from './pause.ts'
+import { addResume } from './resume.ts'
 import { addRun } from './run.ts'
+import { addSwitchover } from './switchover.ts'
 
 const program = createProgram()
 addAgent(program)
@@ -12,5 +15,8 @@ addDemo(program)
 addInject(program)
 addInstall(program)
 addLaunch(program)
+addPause(program)
+addResume(program)
 addRun(program)
+addSwitchover(program)
 process.exitCode = await runProgram(program, process.argv.slice(2))

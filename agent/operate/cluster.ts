@@ -87,6 +87,15 @@ export class Cluster {
     return (await Promise.all(rows)).sort((a, b) => (a.pod < b.pod ? -1 : 1))
   }
 
+  /** Of one pod's agent. Rejects with an `OperationError`. */
+  async status(pod: string): Promise<AgentStatus> {
+    try {
+      return (await this.objects.proxied(pod, AGENT_PORT, '/status', DEADLINE_MS)) as AgentStatus
+    } catch (error) {
+      throw asOperationError(error)
+    }
+  }
+
   close(): void {
     this.objects.close()
   }
@@ -96,8 +105,7 @@ export class Cluster {
     const spec = pod.spec as { nodeName?: string } | undefined
     const row = { pod: name, node: spec?.nodeName ?? null }
     try {
-      const status = await this.objects.proxied(name, AGENT_PORT, '/status', DEADLINE_MS)
-      return { ...row, status: status as AgentStatus, problem: null }
+      return { ...row, status: await this.status(name), problem: null }
     } catch (error) {
       return { ...row, status: null, problem: (error as Error).message }
     }

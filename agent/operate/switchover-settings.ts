@@ -1,0 +1,37 @@
+import { group, onOff, optional, setting } from '../config/setting.ts'
+import { parseDuration } from '../config/values.ts'
+import { CLUSTER_SETTINGS, OUTPUT_SETTINGS } from './settings.ts'
+
+export const SWITCHOVER_SETTINGS = {
+  ...group('Switchover', {
+    to: optional('<pod>', 'whoever is prepared best', 'who is to lead', parsePod),
+    yes: { ...onOff('do not ask; needed where there is no terminal to ask on'), short: '-y' },
+    wait: setting(
+      '[boolean]',
+      'true',
+      'look on until the other one serves; --wait=false returns once the Lease says what is wanted',
+      parseBoolean,
+    ),
+    timeoutMs: setting(
+      '<duration>',
+      '2m',
+      'how long to look on; the request is taken back then, unless the leader has begun with it',
+      (text) => parseDuration(text, 1_000),
+    ),
+  }),
+  ...CLUSTER_SETTINGS,
+  ...OUTPUT_SETTINGS,
+}
+
+/** As kubectl prints it, `pod/langflow-0`, or its name alone; `*`: whoever is prepared best. */
+function parsePod(text: string): string {
+  const name = text.replace(/^pods?\//, '')
+  if (name === '*' || /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/.test(name)) return name
+  throw new Error('give the name of a pod, such as langflow-1, or leave it out')
+}
+
+/** A flag alone says `true`. */
+function parseBoolean(text: string): boolean {
+  if (text === 'true' || text === 'false') return text === 'true'
+  throw new Error('use true or false')
+}
