@@ -1,34 +1,30 @@
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
 import { addExamples } from '../config/examples.ts'
-import { addSettings, readSettings } from '../config/setting.ts'
-import { PAUSE_SETTINGS } from '../operate/pause-settings.ts'
+import { pauseOptions } from '../operate/pause-settings.ts'
 
 export function addPause(program: Command): void {
   const command = program
     .command('pause')
     .description('let no takeover start and leave LangFlow alone, for a while')
-  addSettings(command, PAUSE_SETTINGS)
+  const options = pauseOptions(command)
   addExamples(command, [
     ['For half an hour, and say why', '--for 30m --reason "database upgrade"'],
     ['Until somebody resumes', ''],
     ['An hour from now instead, for the same reason', '--for 1h'],
   ])
   command.action(async () => {
-    const options = readSettings(command, PAUSE_SETTINGS, process.env)
+    const said = options()
     const { Cluster } = await import('../operate/cluster.ts')
+    const { EXIT_CODES } = await import('../operate/exit-codes.ts')
     const { formatted, operating, write } = await import('../operate/output.ts')
     const { pause } = await import('../operate/pause.ts')
     const { describePaused, isShownByAll } = await import('../operate/pause-report.ts')
-    await operating(options.output, async () => {
-      const cluster = await Cluster.connect(options)
-      try {
-        const change = await pause(cluster, systemClock, options)
-        await write(formatted(options.output, change, () => describePaused(change)))
-        if (!isShownByAll(change.replicas)) process.exitCode = 1
-      } finally {
-        cluster.close()
-      }
+    process.exitCode = await operating(said.output, async () => {
+      using cluster = await Cluster.connect(said)
+      const change = await pause(cluster, systemClock, said)
+      await write(formatted(said.output, change, () => describePaused(change)))
+      return isShownByAll(change.replicas) ? EXIT_CODES.fine : EXIT_CODES.failed
     })
   })
 }

@@ -106,6 +106,10 @@ export class Cluster {
     this.objects.close()
   }
 
+  [Symbol.dispose](): void {
+    this.close()
+  }
+
   private async agents() {
     const pods = await this.objects.list(POD, {}, DEADLINE_MS)
     return pods.flatMap((pod) => {

@@ -1,8 +1,9 @@
-import { group, onOff, optional, setting } from '../config/setting.ts'
+import type { Command } from 'commander'
+import { addSettings, group, onOff, optional, readSettings, setting, type Values } from '../config/setting.ts'
 import { parseDuration } from '../config/values.ts'
 import { CLUSTER_SETTINGS, OUTPUT_SETTINGS } from './settings.ts'
 
-export const SWITCHOVER_SETTINGS = {
+const SWITCHOVER_SETTINGS = {
   ...group('Switchover', {
     to: optional('<pod>', 'whoever is prepared best', 'who is to lead', parsePod),
     yes: { ...onOff('do not ask; needed where there is no terminal to ask on'), short: '-y' },
@@ -21,6 +22,14 @@ export const SWITCHOVER_SETTINGS = {
   }),
   ...CLUSTER_SETTINGS,
   ...OUTPUT_SETTINGS,
+}
+
+export type SwitchoverOptions = Values<typeof SWITCHOVER_SETTINGS>
+
+/** Adds the flags to its command, and returns what reads them: it ends with a usage error where something is wrong. */
+export function switchoverOptions(command: Command): () => SwitchoverOptions {
+  addSettings(command, SWITCHOVER_SETTINGS)
+  return () => readSettings(command, SWITCHOVER_SETTINGS, process.env)
 }
 
 /** As kubectl prints it, `pod/langflow-0`, or its name alone; `*`: whoever is prepared best. */

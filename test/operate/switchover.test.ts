@@ -4,6 +4,7 @@ import { ApiError } from '../../agent/kube/errors.ts'
 import { PAUSE_REASON, PAUSED, PAUSED_UNTIL, SWITCHOVER_TO } from '../../agent/lease/operation.ts'
 import type { AgentStatus } from '../../agent/observe/status.ts'
 import { OperationError } from '../../agent/operate/exit-codes.ts'
+import { readStatus } from '../../agent/operate/read-status.ts'
 import { lookAt, type Plan, requestSwitchover, withdraw } from '../../agent/operate/switchover.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 import { identityOf, LEADER, row, ScriptedCluster, STANDBY } from './scripted-cluster.ts'
@@ -196,6 +197,14 @@ describe('a switchover is refused, and nothing written, where', () => {
     }
     await assert.rejects(request(cluster), /was asked for already \(kubectl-annotate, 2026-01-02T03:04:05Z\)/)
   })
+})
+
+test('an agent that knows neither switchover nor pause is told from one where there is none', () => {
+  const { switchover: _s, pause: _p, ...old } = LEADER
+  const { switchover, pause } = readStatus(structuredClone(old)) as AgentStatus
+  assert.deepEqual([switchover, pause], [undefined, undefined])
+  const now = readStatus(structuredClone(LEADER)) as AgentStatus
+  assert.deepEqual([now.switchover, now.pause], [null, null])
 })
 
 describe('a switchover is asked for', () => {
