@@ -35,6 +35,11 @@ export function pauseOf(lease: Lease | null, wallMs: number): Pause | null {
   }
 }
 
+/** Whether a pause had an end, and that has passed. */
+export function pauseIsOver(lease: Lease | null, wallMs: number): boolean {
+  return lease?.metadata.annotations?.[PAUSED] === 'true' && pauseOf(lease, wallMs) === null
+}
+
 /** The name of a pod, or `*`; `null`: nobody asks for a switchover. */
 export function switchoverOf(lease: Lease | null): string | null {
   return lease?.metadata.annotations?.[SWITCHOVER_TO] || null

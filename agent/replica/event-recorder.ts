@@ -1,6 +1,6 @@
 import type { AgentOptions } from '../config/options.ts'
 import type { OutwardEffect } from '../election/elector.ts'
-import type { ElectionState } from '../election/state.ts'
+import type { ElectionState, Why } from '../election/state.ts'
 import type { StandbyMode } from '../link/messages.ts'
 import type { Fields, Log } from '../observe/log.ts'
 import type { LogThrottle } from '../observe/log-throttle.ts'
@@ -25,17 +25,17 @@ export class EventRecorder {
     this.options = options
   }
 
-  event({ event, epoch, reason, detail }: Extract<OutwardEffect, { type: 'event' }>): void {
+  event({ event, epoch, code, reason, detail }: Extract<OutwardEffect, { type: 'event' }>): void {
     const { log, metrics } = this.options
-    log.event(event, { epoch, reason, ...detail })
+    log.event(event, { epoch, code, reason, ...detail })
     if (event === 'acquired') {
       metrics.leading(true)
-      metrics.transition('acquired', reason ?? '')
+      metrics.transition('acquired', code ?? '')
       metrics.takeover('detect', Number(detail?.unchangedMs ?? 0))
       metrics.takeover('acquire', Number(detail?.acquireMs ?? 0))
     } else if (event === 'lost' || event === 'stepped_down') {
       metrics.leading(false)
-      metrics.transition(event, reason ?? '')
+      metrics.transition(event, code ?? '')
     }
   }
 
@@ -49,11 +49,14 @@ export class EventRecorder {
   }
 
   /** LangFlow is to be started again in its term. */
-  restart(reason: string, { term, highestEpoch }: Pick<ElectionState, 'term' | 'highestEpoch'>): void {
+  restart({ code, reason }: Why, { term, highestEpoch }: Pick<ElectionState, 'term' | 'highestEpoch'>): void {
     const { log, metrics, onCrash } = this.options
     const why = onCrash === 'restart' ? '--on-crash=restart' : 'no other replica is ready'
-    log.warn(`LangFlow is restarted in place: ${reason}; ${why}`, { epoch: term?.epoch ?? highestEpoch })
-    metrics.restarted(reason)
+    log.warn(`LangFlow is restarted in place: ${reason}; ${why}`, {
+      epoch: term?.epoch ?? highestEpoch,
+      code,
+    })
+    metrics.restarted(code)
   }
 
   lease(

@@ -11,6 +11,7 @@ import type { AgentStatus, StatusSource } from '../observe/status.ts'
 import { MakingWay } from '../peers/making-way.ts'
 import type { Peers, PeersOptions } from '../peers/peers.ts'
 import { watchRivals } from '../peers/rivals.ts'
+import { Switchover } from '../peers/switchover.ts'
 import { GATE_KNOWN_MS } from '../supervisor/drain.ts'
 import type { Supervisor, SupervisorOptions } from '../supervisor/supervisor.ts'
 import { Steering, type SteeringOptions } from '../traffic/steering.ts'
@@ -66,6 +67,7 @@ export class Replica implements StatusSource {
   private readonly absence: LauncherAbsence
   /** `null`: nobody is asked. */
   private readonly makingWay: MakingWay | null
+  private readonly switchover: Switchover
   private readonly watchRivals: () => ReturnType<typeof watchRivals> | null
   private rivals: ReturnType<typeof watchRivals> | null = null
   private readonly ended = Promise.withResolvers<0 | 1>()
@@ -88,7 +90,10 @@ export class Replica implements StatusSource {
       changed: () => this.recorder.launcher(this.absence.problem),
     })
     const { lease } = this
-    const asked = () => this.makingWay?.asked()
+    const asked = () => {
+      this.switchover.asked()
+      this.makingWay?.asked()
+    }
     const peers = parts.peers?.({ identity, lease, repeats, asked }) ?? null
     this.peers = peers
     this.supervisor = parts.supervisor({
@@ -115,7 +120,22 @@ export class Replica implements StatusSource {
     const others = peers && { peers, podAgeMs, term: () => state().term, clock, tell }
     this.makingWay =
       others &&
-      new MakingWay({ ...others, revision: pod.revision, leaseDurationMs, log, workload: this.supervisor })
+      new MakingWay({
+        ...others,
+        term: () => (state().paused ? null : state().term),
+        revision: pod.revision,
+        leaseDurationMs,
+        log,
+        workload: this.supervisor,
+      })
+    this.switchover = new Switchover({
+      identity,
+      peers,
+      term: () => state().term,
+      lease: () => state().seen?.lease ?? null,
+      paused: () => state().paused,
+      tell,
+    })
     this.watchRivals = () => others && watchRivals({ ...others, lease, repeats })
     this.elector = new Elector({
       config: { ...options, owner: pod.owner, salt: parts.salt },
@@ -228,7 +248,7 @@ export class Replica implements StatusSource {
       steering.drain(() => supervisor.drain(effect.until))
     } else if (effect.type === 'stop') steering.stop(() => supervisor.stop(effect.graceMs))
     else if (effect.type === 'restart') {
-      this.recorder.restart(effect.reason, this.elector.state)
+      this.recorder.restart(effect, this.elector.state)
       supervisor.restart(effect.graceMs, this.parts.options.drainTimeoutMs)
     } else if (effect.type === 'kill') supervisor.kill()
     else if (effect.type === 'exit') this.ended.resolve(effect.code)
@@ -242,6 +262,7 @@ export class Replica implements StatusSource {
     this.recorder.epoch(epochProblem(lease))
     this.recorder.version(state.outdated ?? langflowFault(lease))
     this.peers?.ask(state.term !== null)
+    this.switchover.look()
     this.gateChanged()
   }
 

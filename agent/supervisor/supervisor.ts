@@ -1,6 +1,7 @@
 import { type Clock, type Timer, untilNext } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
-import type { Fact, Remedy } from '../election/state.ts'
+import type { Fact, Remedy, Why } from '../election/state.ts'
+import type { EndedBecause } from '../lease/reasons.ts'
 import {
   CUT_OFF_MS,
   describeExit,
@@ -140,8 +141,9 @@ export class Supervisor {
       clock,
       startTimeoutMs,
       metrics,
-      failed: (reason) => this.failed(reason),
-      served: () => {
+      failed: (why) => this.failed(why),
+      served: (took) => {
+        tell({ type: 'workload_healthy', took })
         this.servedEpoch = this.view.epoch
         // Told with each time that this is found: the launcher keeps the first.
         this.link.send({ type: 'healthy' })
@@ -383,18 +385,19 @@ export class Supervisor {
     const { kind } = cause
     if (kind === 'started') this.health.started()
     else if (kind === 'thawed') this.health.watch()
-    else if (kind === 'start_refused') this.fail(`LangFlow was not started: ${cause.reason}`)
+    else if (kind === 'start_refused')
+      this.fail({ code: 'start_refused', reason: `LangFlow was not started: ${cause.reason}` })
     // Without its reaper, its launcher ends as well, and starts nothing any more.
-    else if (kind === 'exited' && cause.unreaped) this.fail(describeExit(cause))
-    else if (kind === 'exited') this.failed(describeExit(cause))
-    else if (kind === 'bereft') this.failed(describeLoss(cause.loss))
+    else if (kind === 'exited' && cause.unreaped) this.fail(exitOf(cause))
+    else if (kind === 'exited') this.failed(exitOf(cause))
+    else if (kind === 'bereft') this.failed({ code: 'workload_lost', reason: describeLoss(cause.loss) })
     else if (kind === 'killed' || kind === 'stopped') {
       this.endKillTimer()
       metrics.stopped(cause.durationMs)
       // Nobody ordered it: the launcher’s own deadman did. A start that still waited for its standby is ordered again.
       if (this.ending !== null || this.starting) return
-      if (this.hasBegun) this.fail('the launcher stopped LangFlow by itself')
-      else this.fail('the launcher gave up a start in doubt', 'restart')
+      if (this.hasBegun) this.fail({ code: 'deadman', reason: 'the launcher stopped LangFlow by itself' })
+      else this.fail({ code: 'deadman', reason: 'the launcher gave up a start in doubt' }, 'restart')
     } else if (kind === 'stop_failed') {
       log.error(`ALARM: ${cause.reason}; the Lease is kept while something may live`)
     } else if (kind === 'grant_refused') {
@@ -419,7 +422,7 @@ export class Supervisor {
   private silent(): void {
     const reason = 'the launcher does not answer'
     this.report()
-    if (this.mayLive) this.fail(reason)
+    if (this.mayLive) this.fail({ code: 'launcher_silent', reason })
     if (this.options.machine.reclaim !== undefined) void this.reclaim(reason)
   }
 
@@ -431,7 +434,7 @@ export class Supervisor {
     this.starting = false
     this.report()
     // Also an idle one may have been told to start.
-    this.fail(reason)
+    this.fail({ code: 'launcher_gone', reason })
     if (!this.orphaned) return
     if (this.options.machine.reclaim !== undefined) void this.reclaim(reason)
     else if (this.alone && byPeer) this.awaitNamespaceEnd()
@@ -471,12 +474,12 @@ export class Supervisor {
   }
 
   /** LangFlow itself did, and its launcher could start it again. */
-  private failed(reason: string): void {
-    this.fail(reason, this.options.remedy(this.health.servedMs))
+  private failed(why: Why<EndedBecause>): void {
+    this.fail(why, this.options.remedy(this.health.servedMs))
   }
 
-  private fail(reason: string, remedy: Remedy = 'handover'): void {
-    this.options.tell({ type: 'workload_failed', reason, remedy })
+  private fail(why: Why<EndedBecause>, remedy: Remedy = 'handover'): void {
+    this.options.tell({ type: 'workload_failed', ...why, remedy })
   }
 
   private report(): void {
@@ -505,4 +508,8 @@ export class Supervisor {
     })
     changed()
   }
+}
+
+function exitOf(cause: Parameters<typeof describeExit>[0]): Why<EndedBecause> {
+  return { code: 'workload_exited', reason: describeExit(cause) }
 }

@@ -36,25 +36,32 @@ describe('what happens to a replica', () => {
   test('is logged with its details, and counted where leadership changes', () => {
     const { lines, counted, recorder } = setUp()
     const detail = { unchangedMs: 15_000, acquireMs: 12 }
-    recorder.event({ type: 'event', event: 'acquired', epoch: 4, reason: 'it expired', detail })
+    recorder.event({
+      type: 'event',
+      event: 'acquired',
+      epoch: 4,
+      code: 'expired',
+      reason: 'it expired',
+      detail,
+    })
     recorder.event({ type: 'event', event: 'doubt', epoch: 4 })
-    recorder.event({ type: 'event', event: 'stepped_down', epoch: 4, reason: 'SIGTERM' })
-    recorder.event({ type: 'event', event: 'lost', epoch: 5 })
+    recorder.event({ type: 'event', event: 'stepped_down', epoch: 4, code: 'terminated', reason: 'SIGTERM' })
+    recorder.event({ type: 'event', event: 'lost', epoch: 5, code: 'no_renewal' })
     assert.deepEqual(lines, [
-      ['acquired', { epoch: 4, reason: 'it expired', ...detail }],
-      ['doubt', { epoch: 4, reason: undefined }],
-      ['stepped_down', { epoch: 4, reason: 'SIGTERM' }],
-      ['lost', { epoch: 5, reason: undefined }],
+      ['acquired', { epoch: 4, code: 'expired', reason: 'it expired', ...detail }],
+      ['doubt', { epoch: 4, code: undefined, reason: undefined }],
+      ['stepped_down', { epoch: 4, code: 'terminated', reason: 'SIGTERM' }],
+      ['lost', { epoch: 5, code: 'no_renewal', reason: undefined }],
     ])
     assert.deepEqual(counted, [
       ['leading', true],
-      ['transition', 'acquired', 'it expired'],
+      ['transition', 'acquired', 'expired'],
       ['takeover', 'detect', 15_000],
       ['takeover', 'acquire', 12],
       ['leading', false],
-      ['transition', 'stepped_down', 'SIGTERM'],
+      ['transition', 'stepped_down', 'terminated'],
       ['leading', false],
-      ['transition', 'lost', ''],
+      ['transition', 'lost', 'no_renewal'],
     ])
   })
 
@@ -64,9 +71,11 @@ describe('what happens to a replica', () => {
       ['handover', 'no other replica is ready'],
     ] as const) {
       const { lines, counted, recorder } = setUp(onCrash)
-      recorder.restart('it ended', { term: null, highestEpoch: 7 })
-      assert.deepEqual(lines, [[`LangFlow is restarted in place: it ended; ${why}`, { epoch: 7 }]])
-      assert.deepEqual(counted, [['restarted', 'it ended']])
+      recorder.restart({ code: 'workload_exited', reason: 'it ended' }, { term: null, highestEpoch: 7 })
+      assert.deepEqual(lines, [
+        [`LangFlow is restarted in place: it ended; ${why}`, { epoch: 7, code: 'workload_exited' }],
+      ])
+      assert.deepEqual(counted, [['restarted', 'workload_exited']])
     }
   })
 })

@@ -251,8 +251,8 @@ function modelProbe(agent: Process, healthy: () => boolean, handlers: HealthHand
   }
   const watch = (failed: number) => {
     const failures = healthy() ? 0 : failed + 1
+    next(PROBE_INTERVAL_MS, failures >= FAILURES ? awaitHealthy : () => watch(failures))
     if (failures >= FAILURES) handlers.unhealthy('/health: no answer')
-    else next(PROBE_INTERVAL_MS, () => watch(failures))
   }
   const stop = () => timer?.cancel()
   return {
