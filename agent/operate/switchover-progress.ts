@@ -78,11 +78,6 @@ export class SwitchoverProgress {
     return this.phases.length > 1
   }
 
-  /** The leader of the plan is no leader any more, and the request is still in the Lease: whoever follows would obey it. */
-  get leftOver(): boolean {
-    return this.lease !== null && this.epoch > this.plan.epoch && switchoverOf(this.lease) === this.plan.to
-  }
-
   sawLease(lease: Lease): void {
     this.lease = lease
     const holder = holderOf(lease)
@@ -215,7 +210,6 @@ export async function followSwitchover(
   }
   const atLease = async () => {
     progress.sawLease(await cluster.lease())
-    if (progress.leftOver) await withdraw(cluster, plan)
   }
   const atReplica = async () => {
     const { subject, answered } = progress

@@ -121,4 +121,5 @@ const TERM: PastTerm = {
   gapMs: null,
   ended: null,
   endedBecause: null,
+  stopMs: null,
 }

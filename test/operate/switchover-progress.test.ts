@@ -62,6 +62,7 @@ class Followed {
 
   acquire(pod: string, epoch = 8): void {
     const { cluster } = this
+    cluster.note({ [SWITCHOVER_TO]: null })
     cluster.write({ holderIdentity: identityOf(pod), leaseTransitions: epoch })
     const closed = { ...LEADER.traffic, gate: 'closed' } as const
     cluster.show(pod, { ...LEADER, lease: { ...LEADER.lease, epoch }, traffic: closed })
@@ -202,12 +203,11 @@ describe('a switchover that is followed', () => {
     ])
   })
 
-  test('and whose leader dies, leaves no request to the one that follows', async (t) => {
+  test('and whose leader dies, ends with whoever follows it, and says so', async (t) => {
     const one = await Followed.begin(t)
     await one.step((cluster) => cluster.show('langflow-0', 'connection refused'))
     await one.clock.pass(15_000)
     await one.step(() => one.acquire('langflow-1'))
-    assert.deepEqual(one.cluster.annotations, {})
     await one.step(() => {
       one.serve('langflow-1')
       one.cluster.remember({ epoch: 8, gapMs: 15_500 }, { epoch: 7, endedBecause: 'expired' })
