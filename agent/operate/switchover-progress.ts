@@ -1,6 +1,6 @@
 import { type Clock, pause, type Timer } from '../clock.ts'
 import { formatDuration } from '../config/values.ts'
-import { historyOf } from '../lease/history.ts'
+import { historyOf, type Phases } from '../lease/history.ts'
 import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
 import { podOf, switchoverOf } from '../lease/operation.ts'
 import type { AgentStatus } from '../observe/status.ts'
@@ -34,6 +34,8 @@ export interface Switched {
   /** Who measured that: the new leader, or whoever looked on from here, in steps of `LOOK_MS`. */
   readonly gapFrom: 'leader' | 'seen'
   readonly phases: readonly Phase[]
+  /** What the gap consists of, in milliseconds, as both leaders noted it; `null`: unknown. */
+  readonly took: ({ readonly stopMs: number | null } & Phases) | null
 }
 
 /** Time between two looks at the Lease, or at one replica, in milliseconds. */
@@ -130,14 +132,17 @@ export class SwitchoverProgress {
   private end(gapMs: number, gapFrom: Switched['gapFrom']): void {
     this.patience?.cancel()
     const { from, epoch } = this.plan
+    const before = this.term(epoch)
+    const after = this.term(this.epoch)
     this.done.resolve({
       from,
       to: this.subject,
       epoch: this.epoch,
-      crashed: this.term(epoch)?.endedBecause === 'expired',
+      crashed: before?.endedBecause === 'expired',
       gapMs: Math.round(gapMs),
       gapFrom,
       phases: this.phases,
+      took: after === undefined ? null : { stopMs: before?.stopMs ?? null, ...after.phases },
     })
   }
 

@@ -13,9 +13,13 @@ export function phaseLine({ phase, pod, afterMs }: Phase): string {
 
 /** What came of it, for people: one sentence each line. */
 export function describeSwitched(switched: Switched, plan: Plan): string {
-  const { from, to, crashed, gapMs, gapFrom } = switched
+  const { from, to, crashed, gapMs, gapFrom, took } = switched
   const about = gapFrom === 'seen' ? 'about ' : ''
-  const lines = [`${to} leads and serves instead of ${from}; nobody served for ${about}${seconds(gapMs)}`]
+  const parts = Object.entries(took ?? {}).flatMap(([name, ms]) =>
+    ms === null ? [] : [`${name.slice(0, -'Ms'.length)} ${seconds(ms)}`],
+  )
+  const gap = `${about}${seconds(gapMs)}${parts.length > 0 ? ` (${parts.join(', ')})` : ''}`
+  const lines = [`${to} leads and serves instead of ${from}; nobody served for ${gap}`]
   if (crashed) lines.push(`${from} ended before it could hand over: its Lease had to expire`)
   if (isElsewhere(switched, plan))
     lines.push(`${plan.to} was to lead, and did not take over: see langflow-leader status`)

@@ -5,6 +5,7 @@ import type { AgentStatus } from '../../agent/observe/status.ts'
 import { OperationError } from '../../agent/operate/exit-codes.ts'
 import { requestSwitchover } from '../../agent/operate/switchover.ts'
 import { followSwitchover, type Phase, type Switched } from '../../agent/operate/switchover-progress.ts'
+import { describeSwitched, isElsewhere } from '../../agent/operate/switchover-report.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 import { identityOf, LEADER, ScriptedCluster, STANDBY } from './scripted-cluster.ts'
 
@@ -96,7 +97,7 @@ describe('a switchover that is followed', () => {
     await one.step(() => one.serve('langflow-1'))
     assert.equal(one.result, undefined)
     await one.step((cluster) =>
-      cluster.remember({ epoch: 8, gapMs: 1_234 }, { epoch: 7, endedBecause: 'switchover' }),
+      cluster.remember({ epoch: 8, gapMs: 1_234 }, { epoch: 7, endedBecause: 'switchover', stopMs: 1_224 }),
     )
     const { phases, ...rest } = await one.outcome
     assert.deepEqual(rest, {
@@ -106,6 +107,7 @@ describe('a switchover that is followed', () => {
       crashed: false,
       gapMs: 1_234,
       gapFrom: 'leader',
+      took: { stopMs: 1_224, detectMs: 1, acquireMs: 2, startMs: 3, healthyMs: 4 },
     })
     assert.deepEqual(phases, one.told)
     assert.deepEqual(one.phases(), [
@@ -196,6 +198,18 @@ describe('a switchover that is followed', () => {
     await one.step(({ remember }) => remember.call(one.cluster, { epoch: 9, gapMs: 700 }))
     const { to, epoch, gapMs } = await one.outcome
     assert.deepEqual([to, epoch, gapMs], ['langflow-2', 9, 700])
+    const plan = {
+      from: 'langflow-0',
+      holder: '',
+      epoch: 7,
+      to: 'langflow-1',
+      candidates: ['langflow-1'],
+    } as const
+    assert.ok(isElsewhere(await one.outcome, plan))
+    assert.match(
+      describeSwitched(await one.outcome, plan),
+      /^langflow-2 leads and serves instead of langflow-0; nobody served for 0\.7 s \(detect .*\nlangflow-1 was to lead, and did not/,
+    )
     assert.deepEqual(one.phases().slice(1), [
       'acquired langflow-1',
       'acquired langflow-2',
@@ -215,6 +229,9 @@ describe('a switchover that is followed', () => {
     await one.step()
     const { crashed, gapMs } = await one.outcome
     assert.deepEqual([crashed, gapMs], [true, 15_500])
+    const plan = { from: 'langflow-0', holder: '', epoch: 7, to: '*', candidates: ['langflow-1'] } as const
+    assert.ok(!isElsewhere(await one.outcome, plan))
+    assert.match(describeSwitched(await one.outcome, plan), /\nlangflow-0 ended before it could hand over/)
   })
 })
 
