@@ -30,6 +30,7 @@ export function addRoutes(server: FastifyInstance, source: StatusSource, metrics
     '/workloadz': (_, reply) => probe(reply, source.launcherAnswers(), 'the launcher does not answer'),
     '/leader': (_, reply) => json(reply, 200, leaderOf(source.status())),
     '/status': (_, reply) => json(reply, 200, source.status()),
+    '/replicas': async (_, reply) => json(reply, 200, await source.replicas()),
     '/': (_, reply) => {
       reply.header('content-security-policy', PAGE_POLICY).header('referrer-policy', 'no-referrer')
       return send(reply, 200, 'text/html; charset=utf-8', redactText(renderPage(source.status())))
@@ -71,7 +72,7 @@ function hasBody({ headers }: FastifyRequest): boolean {
 
 function notFound(reply: FastifyReply): FastifyReply {
   return json(reply, 404, {
-    error: 'no such page: there are /, /livez, /readyz, /workloadz, /leader, /status and /metrics',
+    error: 'no such page: there are /, /livez, /readyz, /workloadz, /leader, /status, /replicas and /metrics',
   })
 }
 

@@ -15,10 +15,14 @@ const maybeNumber = z.catch(z.nullable(z.number()), null)
 const number = (otherwise: number) => z.catch(z.number(), otherwise)
 const count = number(0)
 const flag = z.catch(z.boolean(), false)
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
 /** An object of which every field has a value to fall back on. */
 const part = <S extends z.core.$ZodShape>(shape: S) =>
   z.pipe(
-    z.transform((value) => (typeof value === 'object' && value !== null ? value : {})),
+    z.transform((value) => (isObject(value) ? value : {})),
     z.looseObject(shape),
   )
 /** Absent in a version that does not know it at all. */

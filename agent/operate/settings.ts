@@ -78,16 +78,18 @@ const HISTORY_SETTINGS = { ...SOURCE_SETTINGS, ...OUTPUT_SETTINGS }
 export type StatusOptions = Values<typeof STATUS_SETTINGS>
 export type HistoryOptions = Values<typeof HISTORY_SETTINGS>
 
+type Reader<Options> = (env?: NodeJS.ProcessEnv) => Options
+
 // Each adds the flags to its command, and returns what reads them: it ends with a usage error where something is wrong.
 
-export function statusOptions(command: Command): () => StatusOptions {
+export function statusOptions(command: Command): Reader<StatusOptions> {
   addSettings(command, STATUS_SETTINGS)
-  return () => fromOnePlace(command, readSettings(command, STATUS_SETTINGS, process.env))
+  return (env = process.env) => fromOnePlace(command, readSettings(command, STATUS_SETTINGS, env))
 }
 
-export function historyOptions(command: Command): () => HistoryOptions {
+export function historyOptions(command: Command): Reader<HistoryOptions> {
   addSettings(command, HISTORY_SETTINGS)
-  return () => fromOnePlace(command, readSettings(command, HISTORY_SETTINGS, process.env))
+  return (env = process.env) => fromOnePlace(command, readSettings(command, HISTORY_SETTINGS, env))
 }
 
 function fromOnePlace<T extends { readonly url: URL | null }>(command: Command, said: T): T {

@@ -1,3 +1,4 @@
+import { oneLine } from '../exit.ts'
 import type { PastTerm } from '../lease/history.ts'
 import { podOf } from '../lease/operation.ts'
 import type { AgentStatus } from '../observe/status.ts'
@@ -16,7 +17,7 @@ interface Column {
 const COLUMNS: readonly Column[] = [
   { head: 'ROLE', cell: ({ role }) => (role === 'leader' ? ['bold', role] : role) },
   { head: 'STATE', cell: stateCell },
-  { head: 'EPOCH', cell: ({ lease }) => String(lease.epoch) },
+  { head: 'EPOCH', cell: ({ lease }) => String(lease.epoch), common: 'epoch' },
   { head: 'SINCE', cell: (status) => span(inRoleMs(status)) },
   { head: 'STANDBY', cell: standbyCell },
   { head: 'TAKEOVER', cell: takeoverCell },
@@ -53,13 +54,12 @@ export function statusTable(overview: Overview, wallMs: number, look: Partial<Lo
     }),
   ])
   const lines = [
-    titleOf(overview, wallMs),
+    oneLine(titleOf(overview, wallMs)),
     '',
     table(['POD', 'NODE', ...columns.map(({ head }) => head)], rows, paint),
     '',
-    ...commonLine(statuses[0], COLUMNS.filter(isCommon)),
-    ...operationLines(overview, wallMs).map((line) => paint('yellow', line)),
-    ...replicas.flatMap((row) => notesOf(row).map((note) => paint('yellow', `${row.pod}: ${note}`))),
+    ...commonLine(statuses[0], COLUMNS.filter(isCommon)).map(oneLine),
+    ...warningsOf(overview, wallMs).map((line) => paint('yellow', oneLine(line))),
     verdictOf(overview, paint),
   ]
   return `${lines.join('\n')}\n`
@@ -82,8 +82,8 @@ function commonLine(status: AgentStatus | undefined, columns: readonly Column[])
   return parts.length === 0 ? [] : [`All replicas: ${parts.join(', ')}`]
 }
 
-/** What operators asked for. @param wallMs now */
-function operationLines({ pause, switchover }: Overview, wallMs: number): string[] {
+/** What operators asked for, and what keeps the replicas from working as they should. @param wallMs now */
+function warningsOf({ pause, switchover, replicas }: Overview, wallMs: number): string[] {
   const lines: string[] = []
   if (pause !== null) {
     const { until, reason } = pause
@@ -96,12 +96,13 @@ function operationLines({ pause, switchover }: Overview, wallMs: number): string
     const target = to === '*' ? 'whoever is prepared best' : to
     lines.push(`Switchover to ${target}: ${state}${reason === null ? '' : `: ${reason}`}`)
   }
+  for (const row of replicas) lines.push(...notesOf(row).map((note) => `${row.pod}: ${note}`))
   return lines
 }
 
 function verdictOf({ ok, problems }: Overview, paint: Paint): string {
   if (ok) return paint('green', 'One serves, and another could take over.')
-  return paint('red', `Not as it should be: ${problems.join('; ')}.`)
+  return paint('red', oneLine(`Not as it should be: ${problems.join('; ')}.`))
 }
 
 /** What keeps a replica from working as it should, without saying the same twice. */
@@ -109,8 +110,9 @@ function notesOf({ status, problem }: ReplicaRow): string[] {
   if (status === null) return problem === null ? [] : [problem]
   const { role, couldTakeOver, unable, standby } = status
   const cannot = role === 'follower' && !couldTakeOver ? (unable ?? status.problem ?? status.decision) : null
+  const { mode, wanted, reason } = standby
   const colder =
-    standby.reason === null ? null : `standby ${standby.mode}, wanted ${standby.wanted}: ${standby.reason}`
+    reason === null ? null : `standby ${mode}${mode === wanted ? '' : `, not ${wanted}`}: ${reason}`
   const notes = [
     cannot === null ? null : `could not take over: ${cannot}`,
     status.problem === cannot ? null : status.problem,
@@ -152,7 +154,7 @@ function seconds(ms: number | null): string {
   return ms === null ? '-' : `${(ms / 1000).toFixed(1)}s`
 }
 
-const LONGEST_NODE = 18
+const LONGEST_NODE = 16
 
 /** Without its domain; of a long name its end, by which nodes of one pool differ. */
 function shortened(node: string): string {

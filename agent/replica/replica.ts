@@ -3,11 +3,12 @@ import { Elector, type OutwardEffect } from '../election/elector.ts'
 import type { ElectionState, Fact, Remedy } from '../election/state.ts'
 import { epochProblem, langflowFault, ownerProblem } from '../lease/lease.ts'
 import type { LeaseApi } from '../lease/lease-api.ts'
+import { podOf } from '../lease/operation.ts'
 import type { HttpServer } from '../observe/http-server.ts'
 import type { Log } from '../observe/log.ts'
 import { LogThrottle } from '../observe/log-throttle.ts'
 import type { Metrics } from '../observe/prometheus.ts'
-import type { AgentStatus, StatusSource } from '../observe/status.ts'
+import type { AgentStatus, ReplicaRow, StatusSource } from '../observe/status.ts'
 import { MakingWay } from '../peers/making-way.ts'
 import type { Peers, PeersOptions } from '../peers/peers.ts'
 import { watchRivals } from '../peers/rivals.ts'
@@ -18,6 +19,7 @@ import { Steering, type SteeringOptions } from '../traffic/steering.ts'
 import { EventRecorder } from './event-recorder.ts'
 import { couldServe, isInDoubt, isReady, type ReplicaFacts, type ReplicaOptions, standsBy } from './gate.ts'
 import { LauncherAbsence } from './launcher-absence.ts'
+import { Look } from './look.ts'
 import { describeReplica } from './status.ts'
 
 /** What the replica gives to its supervisor. */
@@ -64,6 +66,7 @@ export class Replica implements StatusSource {
   readonly supervisor: Supervisor
   private readonly recorder: EventRecorder
   private readonly peers: Pick<Peers, keyof Peers> | null
+  private readonly look: Look
   private readonly absence: LauncherAbsence
   /** `null`: nobody is asked. */
   private readonly makingWay: MakingWay | null
@@ -96,6 +99,11 @@ export class Replica implements StatusSource {
     }
     const peers = parts.peers?.({ identity, lease, repeats, asked }) ?? null
     this.peers = peers
+    this.look = new Look(clock, async () => {
+      // Its own status is of the moment in which the others have answered.
+      const others = (await peers?.rows()) ?? []
+      return [{ pod: podOf(identity), node: null, status: this.status(), problem: null }, ...others]
+    })
     this.supervisor = parts.supervisor({
       log,
       repeats,
@@ -189,6 +197,10 @@ export class Replica implements StatusSource {
 
   status(): AgentStatus {
     return describeReplica(this.facts)
+  }
+
+  replicas(): Promise<readonly ReplicaRow[]> {
+    return this.look.rows()
   }
 
   live(): boolean {

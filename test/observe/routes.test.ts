@@ -4,7 +4,7 @@ import type { AgentStatus } from '../../agent/observe/status.ts'
 import { ask, say, serve } from './client.ts'
 import { FOLLOWING, Replica, SERVING } from './replica.ts'
 
-const ROUTES = ['/', '/livez', '/readyz', '/workloadz', '/leader', '/status', '/metrics']
+const ROUTES = ['/', '/livez', '/readyz', '/workloadz', '/leader', '/status', '/replicas', '/metrics']
 const TEXT = 'text/plain; charset=utf-8'
 const JSON_TYPE = 'application/json; charset=utf-8'
 
@@ -129,6 +129,18 @@ describe('/status', () => {
     const { body } = await ask(server, '/status')
     assert.equal(JSON.parse(body).problem, 'forbidden: "Bearer [redacted]" was sent')
     assert.doesNotMatch((await ask(server, '/')).body, /eyJ/)
+  })
+})
+
+describe('/replicas', () => {
+  it('is a row for each replica, this one first', async (t) => {
+    const replica = new Replica()
+    const silent = { pod: '10.0.0.7:8090', node: null, status: null, problem: 'it does not answer' }
+    replica.others = [{ pod: 'langflow-1', node: null, status: FOLLOWING, problem: null }, silent]
+    const { status, headers, body } = await ask(await serve(t, replica), '/replicas')
+    assert.deepEqual([status, headers['content-type']], [200, JSON_TYPE])
+    const own = { pod: 'langflow-0', node: null, status: SERVING, problem: null }
+    assert.deepEqual(JSON.parse(body), [own, ...replica.others])
   })
 })
 
