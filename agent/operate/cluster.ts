@@ -8,7 +8,7 @@ import { LEASE } from '../lease/lease-api.ts'
 import { podOf } from '../lease/operation.ts'
 import type { ReplicaRow } from '../observe/status.ts'
 import { VERSION } from '../version.ts'
-import { type AgentContainer, agentOf } from './agent-container.ts'
+import { AGENT_PORT, type AgentContainer, agentOf } from './agent-container.ts'
 import { asOperationError, OperationError } from './exit-codes.ts'
 import { NO_STATUS, readStatus } from './read-status.ts'
 
@@ -31,6 +31,7 @@ export class Cluster {
   readonly namespace: string
   readonly leaseName: string
   readonly objects: KubeObjects
+  private readonly ports = new Map<string, number>()
 
   constructor(objects: KubeObjects, leaseName: string) {
     this.objects = objects
@@ -83,8 +84,20 @@ export class Cluster {
     }
   }
 
+  /** Of one pod's agent, at the port where it was when all were asked. Rejects with `ApiError`. */
+  async status(pod: string): Promise<AgentStatus> {
+    const answer = await this.objects.proxied(pod, this.ports.get(pod) ?? AGENT_PORT, '/status', DEADLINE_MS)
+    const status = readStatus(answer)
+    if (status === null) throw new ApiError('network', NO_STATUS)
+    return status
+  }
+
   close(): void {
     this.objects.close()
+  }
+
+  [Symbol.dispose](): void {
+    this.close()
   }
 
   private async agents() {
@@ -120,8 +133,8 @@ export class Cluster {
     const row = { pod: name, node: spec?.nodeName ?? null, status: null }
     if (absence !== null) return { ...row, problem: absence }
     try {
-      const status = readStatus(await this.objects.proxied(name, port, '/status', DEADLINE_MS))
-      return status === null ? { ...row, problem: NO_STATUS } : { ...row, status, problem: null }
+      this.ports.set(name, port)
+      return { ...row, status: await this.status(name), problem: null }
     } catch (error) {
       const { code, message } = error as ApiError
       if (code === 'forbidden' || code === 'unauthorized')

@@ -25,6 +25,8 @@ const part = <S extends z.core.$ZodShape>(shape: S) =>
     z.transform((value) => (isObject(value) ? value : {})),
     z.looseObject(shape),
   )
+/** Absent in a version that does not know it at all. */
+const lately = <S extends z.core.$ZodType>(schema: S) => z.optional(maybe(schema))
 const maybe = <S extends z.core.$ZodType>(schema: S) => z.catch(z.nullable(schema), null)
 
 const Term = z.object({
@@ -97,8 +99,8 @@ const Status = z.looseObject({
     retryPeriodMs: number(PRESETS.default.retryPeriodMs),
     killMarginMs: number(1000),
   }),
-  pause: maybe(z.object({ until: maybeText, reason: maybeText })),
-  switchover: maybe(
+  pause: lately(z.object({ until: maybeText, reason: maybeText })),
+  switchover: lately(
     z.object({
       to: z.string(),
       state: z.enum(['requested', 'under way', 'refused']),
