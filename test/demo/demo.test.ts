@@ -12,7 +12,7 @@ import { DemoProcess, FAST } from './demo-process.ts'
 
 const SILENT = fileURLToPath(new URL('./fixtures/silent-workload.mjs', import.meta.url))
 
-const OPERATED = { leaseName: 'langflow-leader-lock', leaseNamespace: null }
+const OPERATED = { leaseName: 'langflow-leader-lock', leaseNamespace: null, context: null }
 
 function resultOf(demo: DemoProcess): Result {
   return JSON.parse(demo.stdout.at(-1) ?? '') as Result

@@ -9,7 +9,6 @@ import { after, before, describe, test } from 'node:test'
 import { systemClock } from '../../agent/clock.ts'
 import { kubeconfigFor, LeaseServer } from '../../agent/demo/api-server.ts'
 import { type PlayedPod, servePods } from '../../agent/demo/pods.ts'
-import type { KubeObject } from '../../agent/kube/objects.ts'
 import { Cluster } from '../../agent/operate/cluster.ts'
 import { SERVING } from '../observe/replica.ts'
 
@@ -30,8 +29,7 @@ describe("the demo's pods", () => {
   const pods$ = (path: string) => `${api.url}/api/v1/namespaces/default/pods${path}`
   const ask = async (path: string, init: RequestInit = {}) => {
     const response = await fetch(pods$(path), init)
-    // biome-ignore lint/suspicious/noExplicitAny: objects of several kinds
-    return { code: response.status, body: (await response.json()) as any }
+    return { code: response.status, body: (await response.json()) as Record<string, unknown> }
   }
   before(async () => {
     agent.listen(0, '127.0.0.1')
@@ -60,7 +58,12 @@ describe("the demo's pods", () => {
     t.after(() => rmSync(dir, { recursive: true }))
     const kubeconfig = join(dir, 'kubeconfig')
     writeFileSync(kubeconfig, kubeconfigFor(api.url))
-    const cluster = await Cluster.connect({ leaseName: LEASE, leaseNamespace: null, kubeconfig })
+    const cluster = await Cluster.connect({
+      leaseName: LEASE,
+      leaseNamespace: null,
+      kubeconfig,
+      context: null,
+    })
     t.after(() => cluster.close())
     const [a, b, ...more] = await cluster.replicas()
     assert.deepEqual([a?.pod, a?.status?.identity, a?.problem], ['a', SERVING.identity, null])
@@ -71,7 +74,8 @@ describe("the demo's pods", () => {
   test('are listed by name, label and namespace, as they are', async () => {
     const names = async (query: string) => {
       const { code, body } = await ask(query)
-      return [code, ...(body.items ?? []).map((pod: KubeObject) => pod.metadata.name)]
+      const items = (body.items ?? []) as { metadata: { name: string } }[]
+      return [code, ...items.map(({ metadata }) => metadata.name)]
     }
     assert.deepEqual(await names(''), [200, 'a', 'b'])
     assert.deepEqual(await names('?fieldSelector=metadata.name%3Db'), [200, 'b'])
@@ -82,7 +86,8 @@ describe("the demo's pods", () => {
     assert.deepEqual(((await elsewhere.json()) as { items: unknown[] }).items, [])
     const status = async (name: string) => {
       const { body } = await ask(`/${name}`)
-      return [body.status.phase, body.status.conditions[0].status]
+      const { phase, conditions } = body.status as { phase: string; conditions: [{ status: string }] }
+      return [phase, conditions[0].status]
     }
     assert.deepEqual(
       [await status('a'), await status('b')],
@@ -112,7 +117,7 @@ describe("the demo's pods", () => {
 
   test('are deleted by name', async () => {
     const { code, body } = await ask('/a', { method: 'DELETE' })
-    assert.deepEqual([code, body.metadata.uid], [200, 'uid-of-a'])
+    assert.deepEqual([code, (body.metadata as { uid: string }).uid], [200, 'uid-of-a'])
     assert.equal((await ask('', { method: 'DELETE' })).code, 405)
     assert.equal((await ask('/c', { method: 'DELETE' })).code, 404)
     assert.deepEqual(deleted, ['a'])
