@@ -115,9 +115,14 @@ describe("the demo's pods", () => {
     assert.equal((await fetch(pods$('/a:8090/proxy/status'), { method: 'DELETE' })).status, 405)
   })
 
-  test('are deleted by name', async () => {
+  test('are deleted by name, and not in a dry run', async () => {
     const { code, body } = await ask('/a', { method: 'DELETE' })
     assert.deepEqual([code, (body.metadata as { uid: string }).uid], [200, 'uid-of-a'])
+    for (const [query, body] of [
+      ['?dryRun=All', null],
+      ['', '{"dryRun":["All"]}'],
+    ] as const)
+      assert.equal((await ask(`/a${query}`, { method: 'DELETE', body })).code, 200)
     assert.equal((await ask('', { method: 'DELETE' })).code, 405)
     assert.equal((await ask('/c', { method: 'DELETE' })).code, 404)
     assert.deepEqual(deleted, ['a'])
