@@ -22,7 +22,7 @@ export interface Metrics {
   /** By so much a timer came too late. */
   late(ms: number): void
   /** Phases of a takeover, each measured from the end of the one before. */
-  takeover(phase: 'detect' | 'acquire' | 'start' | 'healthy', durationMs: number): void
+  takeover(phase: (typeof PHASES)[number], durationMs: number): void
   stopped(durationMs: number): void
   apiRequest(verb: 'get' | 'list' | 'update' | 'patch' | 'create' | 'watch', code: string): void
 }
@@ -40,6 +40,9 @@ const STOP_BUCKETS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 20, 30, 60]
 const LAG_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
 const STANDBY_STATES = ['ready', 'preparing', 'none'] as const
+const PHASES = ['detect', 'acquire', 'start', 'healthy'] as const
+/** Why LangFlow may be restarted in its term. */
+const RESTARTED_BECAUSE = ['workload_exited', 'workload_unhealthy', 'workload_lost', 'deadman'] as const
 
 const HELP = {
   leader_election_master_status: 'Whether this replica holds the Lease: 1 if it does, 0 if not.',
@@ -169,7 +172,10 @@ export function createMetrics(options: {
 
   leading.set({ name }, 0)
   slowPath.inc({ name }, 0)
+  // No `increase` sees the first of a series that begins with it.
   for (const outcome of ['acknowledged', 'conflict', 'failed']) renewals.inc({ outcome }, 0)
+  for (const reason of RESTARTED_BECAUSE) restarts.inc({ reason }, 0)
+  for (const phase of PHASES) takeover.zero({ phase })
   build.set({ version: VERSION, node: process.versions.node }, 1)
   const codeLabel = boundedLabel(32)
 

@@ -116,6 +116,16 @@ describe('the metrics', () => {
     assert.equal((await scrape(replica)).value(status), 0)
   })
 
+  it('begin at 0 where nothing has happened yet, so that the first of its kind is an increase', async () => {
+    const { value, of } = await scrape(new Replica())
+    assert.deepEqual(
+      of('langflow_leader_restarts_total').map(([, count]) => count),
+      [0, 0, 0, 0],
+    )
+    for (const phase of ['detect', 'acquire', 'start', 'healthy'])
+      assert.equal(value(`langflow_leader_takeover_duration_seconds_sum{phase="${phase}"}`), 0)
+  })
+
   it('time and count what happens', async () => {
     const replica = new Replica()
     const { metrics } = replica
