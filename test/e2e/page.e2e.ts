@@ -193,11 +193,11 @@ describe('a page in a browser', { concurrency: 3 }, () => {
     await page.clock.pauseAt(1_000)
     await go()
     for (const n of [2, 3, 4]) {
-      const answered = page.waitForEvent('requestfinished')
-      await page.clock.runFor(1_000)
-      await answered
-      // What follows upon the answer.
-      await page.evaluate('new Promise((done) => requestIdleCallback(done))')
+      replica.now = { ...replica.now, decision: `look ${n}` }
+      await page.clock.runFor(999)
+      assert.equal(asked, n - 1)
+      await page.clock.runFor(1)
+      await page.getByText(`look ${n}`).waitFor()
       assert.equal(asked, n)
     }
     const show = (hidden: boolean) =>
@@ -207,9 +207,9 @@ describe('a page in a browser', { concurrency: 3 }, () => {
     await show(true)
     await page.clock.runFor(60_000)
     assert.equal(asked, 4)
-    const answered = page.waitForEvent('requestfinished')
+    replica.now = { ...replica.now, decision: 'look again' }
     await show(false)
-    await answered
+    await page.getByText('look again').waitFor()
     assert.equal(asked, 5)
   })
 
