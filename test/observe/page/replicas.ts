@@ -33,4 +33,5 @@ export const TERM: PastTerm = {
   gapMs: 1_734,
   ended: null,
   endedBecause: null,
+  stopMs: null,
 }
