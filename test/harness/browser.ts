@@ -2,7 +2,7 @@ import type { TestContext } from 'node:test'
 import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
 
 /** Debian's. */
-const CHROMIUM = '/usr/bin/chromium'
+export const CHROMIUM = '/usr/bin/chromium'
 
 /** A real browser, which ends with the test. */
 export async function openBrowser(t: Pick<TestContext, 'after'>): Promise<Browser> {
