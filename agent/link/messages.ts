@@ -22,6 +22,11 @@ export interface StandbyView {
   readonly memoryBytes: number | null
 }
 
+/** Why a standby is colder than it was asked to be, in one sentence; `null`: it is not, or is on its way. */
+export function whyColder({ mode, reason }: StandbyView, wanted: StandbyMode): string | null {
+  return mode === wanted ? null : reason
+}
+
 export const COLD: StandbyView = { mode: 'cold', state: 'none', reason: null, memoryBytes: null }
 
 /** The right to run the workload until a fixed instant. It holds on the launcher's own clocks. */
@@ -134,6 +139,15 @@ export interface BootReading {
   readonly mono: number
 }
 
+/** Of what replicas must have alike, to compare them by; `null`: there is none, or unknown. */
+export interface Digests {
+  /** Of the files that LangFlow loads its flows from. */
+  readonly flows: string | null
+  readonly secretKey: string | null
+}
+
+export const UNKNOWN_DIGESTS: Digests = { flows: null, secretKey: null }
+
 export type ToAgent =
   | {
       type: 'hello'
@@ -153,6 +167,8 @@ export type ToAgent =
     }
   | { type: 'workload'; view: WorkloadView; cause: WorkloadCause }
   | { type: 'pong'; id: number; clocks?: BootReading }
+  /** After a welcome as soon as they are known, and with each change; an older launcher never tells them. */
+  | { type: 'digests'; digests: Digests }
   /** The launcher itself was asked to end (SIGTERM): stop the workload, then hand over. */
   | { type: 'terminating' }
 

@@ -6,10 +6,10 @@ import type { Lease } from '../lease/lease.ts'
 import { holderOf } from '../lease/lease.ts'
 import { LEASE } from '../lease/lease-api.ts'
 import { podOf } from '../lease/operation.ts'
-import type { ReplicaRow } from '../observe/status.ts'
+import type { AgentStatus, ReplicaRow } from '../observe/status.ts'
 import { statusOf } from '../observe/status-shape.ts'
 import { VERSION } from '../version.ts'
-import { type AgentContainer, agentOf } from './agent-container.ts'
+import { AGENT_PORT, type AgentContainer, agentOf } from './agent-container.ts'
 import { asOperationError, OperationError } from './exit-codes.ts'
 import { NO_STATUS } from './read-status.ts'
 
@@ -32,6 +32,7 @@ export class Cluster {
   readonly namespace: string
   readonly leaseName: string
   readonly objects: KubeObjects
+  private readonly ports = new Map<string, number>()
 
   constructor(objects: KubeObjects, leaseName: string) {
     this.objects = objects
@@ -86,8 +87,20 @@ export class Cluster {
     }
   }
 
+  /** Of one pod's agent, at the port where it was when all were asked. Rejects with `ApiError`. */
+  async status(pod: string): Promise<AgentStatus> {
+    const answer = await this.objects.proxied(pod, this.ports.get(pod) ?? AGENT_PORT, '/status', DEADLINE_MS)
+    const status = statusOf(answer)
+    if (status === null) throw new ApiError('network', NO_STATUS)
+    return status
+  }
+
   close(): void {
     this.objects.close()
+  }
+
+  [Symbol.dispose](): void {
+    this.close()
   }
 
   private async agents() {
@@ -123,8 +136,8 @@ export class Cluster {
     const row = { pod: name, node: spec?.nodeName ?? null, status: null }
     if (absence !== null) return { ...row, problem: absence }
     try {
-      const status = statusOf(await this.objects.proxied(name, port, '/status', DEADLINE_MS))
-      return status === null ? { ...row, problem: NO_STATUS } : { ...row, status, problem: null }
+      this.ports.set(name, port)
+      return { ...row, status: await this.status(name), problem: null }
     } catch (error) {
       const { code, message } = error as ApiError
       if (code === 'forbidden' || code === 'unauthorized')

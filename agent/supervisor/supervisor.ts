@@ -10,6 +10,7 @@ import {
   NOTHING,
   type ToAgent,
   type ToLauncher,
+  UNKNOWN_DIGESTS,
   type WorkloadCause,
   type WorkloadView,
 } from '../link/messages.ts'
@@ -42,7 +43,7 @@ export interface SupervisorOptions
   readonly probe: WorkloadHealthOptions['probe']
   readonly log: Log
   readonly repeats: Pick<LogThrottle, 'happened' | 'over'>
-  readonly metrics: Pick<Metrics, 'takeover' | 'stopped'>
+  readonly metrics: Pick<Metrics, 'takeover' | 'stopped' | 'late'>
   /** What to do about LangFlow's own failure, after it served for so long since its start; `null`: it never did. */
   readonly remedy: (servedMs: number | null) => Remedy
   readonly tell: (fact: Fact) => void
@@ -104,6 +105,8 @@ export class Supervisor {
   private launcherEnds = false
   /** The version of the LangFlow that it starts; `null`: unknown. */
   private langflow: string | null = null
+  /** What it tells of what it starts LangFlow from. */
+  digests = UNKNOWN_DIGESTS
   private heartbeats = 0
   private unanswered = 0
 
@@ -325,6 +328,7 @@ export class Supervisor {
     this.options.log.info(`launcher ${returning ? 're' : ''}connected`, { launcherPid: pid, alone, langflow })
     this.alone = alone
     this.langflow = langflow ?? null
+    this.digests = UNKNOWN_DIGESTS
     this.launcherEnds = false
     this.unanswered = 0
     this.refusedGrant = null
@@ -350,6 +354,8 @@ export class Supervisor {
       const wasSilent = this.launcher === 'silent'
       this.unanswered = 0
       if (wasSilent) this.report()
+    } else if (message.type === 'digests') {
+      this.digests = message.digests
     } else if (message.type === 'terminating') {
       this.launcherEnds = true
       this.report()
@@ -410,13 +416,19 @@ export class Supervisor {
   }
 
   private heartbeat(): void {
-    const { clock } = this.options.machine
+    const { machine, metrics } = this.options
+    const { clock } = machine
     if (this.link.connected) {
       this.link.send({ type: 'ping', id: this.heartbeats++ })
       this.unanswered++
       if (this.unanswered === SILENT_HEARTBEATS) this.silent()
     }
-    this.heartbeatTimer = clock.after(untilNext(clock, HEARTBEAT_MS), () => this.heartbeat())
+    const waitMs = untilNext(clock, HEARTBEAT_MS)
+    const dueAt = clock.mono() + waitMs
+    this.heartbeatTimer = clock.after(waitMs, () => {
+      metrics.late(Math.max(0, clock.mono() - dueAt))
+      this.heartbeat()
+    })
   }
 
   private silent(): void {

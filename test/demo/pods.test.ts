@@ -12,7 +12,7 @@ import { type PlayedPod, servePods } from '../../agent/demo/pods.ts'
 import { Cluster } from '../../agent/operate/cluster.ts'
 import { SERVING } from '../observe/replica.ts'
 
-const LEASE = 'the-lock'
+const LEASE = SERVING.lease.name
 
 describe("the demo's pods", () => {
   const deleted: string[] = []
@@ -29,7 +29,7 @@ describe("the demo's pods", () => {
   const pods$ = (path: string) => `${api.url}/api/v1/namespaces/default/pods${path}`
   const ask = async (path: string, init: RequestInit = {}) => {
     const response = await fetch(pods$(path), init)
-    return { code: response.status, body: (await response.json()) as Record<string, never> }
+    return { code: response.status, body: (await response.json()) as Record<string, unknown> }
   }
   before(async () => {
     agent.listen(0, '127.0.0.1')
@@ -115,9 +115,14 @@ describe("the demo's pods", () => {
     assert.equal((await fetch(pods$('/a:8090/proxy/status'), { method: 'DELETE' })).status, 405)
   })
 
-  test('are deleted by name', async () => {
+  test('are deleted by name, and not in a dry run', async () => {
     const { code, body } = await ask('/a', { method: 'DELETE' })
     assert.deepEqual([code, (body.metadata as { uid: string }).uid], [200, 'uid-of-a'])
+    for (const [query, body] of [
+      ['?dryRun=All', null],
+      ['', '{"dryRun":["All"]}'],
+    ] as const)
+      assert.equal((await ask(`/a${query}`, { method: 'DELETE', body })).code, 200)
     assert.equal((await ask('', { method: 'DELETE' })).code, 405)
     assert.equal((await ask('/c', { method: 'DELETE' })).code, 404)
     assert.deepEqual(deleted, ['a'])
