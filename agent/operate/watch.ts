@@ -87,8 +87,8 @@ async function repeated(
   }
 }
 
-function screen({ text }: View, failure: string | null, { stdout, clock, periodMs }: WatchOptions): string {
-  const time = new Date(clock.now().wall).toLocaleTimeString('en-GB')
+function screen({ text }: View, failure: string | null, { stdout, periodMs }: WatchOptions): string {
+  const time = new Date().toLocaleTimeString('en-GB')
   const top = `${time}, every ${periodMs / 1000} s; Ctrl-C ends`
   const lines = [
     failure === null ? top : `${top}. Not as of now: ${failure}`,
