@@ -95,6 +95,7 @@ function screen({ text }: View, failure: string | null, { stdout, periodMs }: Wa
     '',
     ...text.trimEnd().split('\n'),
   ]
-  const fitting = lines.slice(0, stdout.rows)
+  // Some terminals do not know their size, and say 0.
+  const fitting = lines.slice(0, stdout.rows || undefined)
   return `${HOME}${fitting.map((line) => `${line}${REST_OF_LINE}`).join('\n')}${REST_OF_SCREEN}`
 }
