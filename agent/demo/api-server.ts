@@ -85,6 +85,8 @@ const conflict = (name: string) =>
 
 const TYPE = { kind: 'Lease', apiVersion: 'coordination.k8s.io/v1' } as const
 const LEASES = /\/apis\/coordination\.k8s\.io\/v1\/namespaces\/([^/]+)\/leases(?:\/([^/]+))?$/
+/** What happens is told by Events, which are heard and forgotten. */
+const EVENTS = /\/apis\/events\.k8s\.io\/v1\/namespaces\/[^/]+\/events(?:\/([^/]+))?$/
 const VERBS: Readonly<Record<string, Verb>> = {
   GET: 'get',
   POST: 'create',
@@ -178,6 +180,7 @@ export class LeaseServer {
 
   async #answer(request: ApiRequest): Promise<Answer> {
     try {
+      if (EVENTS.test(request.path) && request.method !== 'GET') return heard(request)
       if (request.verb === 'other') return await this.#beside(request)
       if (request.verb === 'list') return { code: 200, body: this.#list(request) }
       const { type, lease } = this.#plan(request)
@@ -295,6 +298,13 @@ export function kubeconfigFor(url: string): string {
     contexts: [{ name: 'leases', context: { cluster: 'leases', user: 'anyone', namespace: 'default' } }],
     'current-context': 'leases',
   })
+}
+
+/** Throws `Failure`. */
+function heard({ method, body }: ApiRequest): Answer {
+  const event = parse(body) as { metadata?: object } | null
+  const metadata = { name: 'event', ...event?.metadata, resourceVersion: '1' }
+  return { code: method === 'POST' ? 201 : 200, body: { ...event, metadata } }
 }
 
 function send({ response }: Watch, type: Change['type'] | 'BOOKMARK', object: object): void {

@@ -1,5 +1,6 @@
 import type { Instant } from '../clock.ts'
 import { ApiError } from '../kube/errors.ts'
+import { microTime } from '../kube/micro-time.ts'
 import {
   annotated,
   epochAfter,
@@ -101,12 +102,6 @@ function requestDeadline(config: CandidateConfig, { term }: ElectionState, now: 
   const untilDoubt = doubtAt(config, term.renewedAt).mono - now.mono
   const untilKill = killAt(config, term.renewedAt).mono - now.mono
   return Math.min(half, Math.max(config.retryPeriodMs, untilDoubt), Math.max(1, untilKill))
-}
-
-/** Unix ms as the API's MicroTime; the microseconds are the writer's own mark. */
-function microTime(wall: number, micros: number): string {
-  const millis = new Date(wall).toISOString().slice(0, -1)
-  return `${millis}${String(micros).padStart(3, '0')}Z`
 }
 
 /** A successor is for the one Lease that was released to it, and so is the word of who released it. */

@@ -46,6 +46,7 @@ function rules(lease: string, traffic: Traffic) {
   return [
     { ...leases, resourceNames: [lease], verbs: ['get', 'watch', 'update'] },
     { ...leases, verbs: ['create'] },
+    { apiGroups: ['events.k8s.io'], resources: ['events'], verbs: ['create', 'patch'] },
     ...(traffic === 'label' ? [pods] : []),
   ]
 }

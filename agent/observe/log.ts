@@ -1,6 +1,7 @@
 import { type DestinationStream, destination, pino } from 'pino'
 import { type Clock, systemClock } from '../clock.ts'
 import type { LogLevel } from '../config/options.ts'
+import type { ReasonCode } from '../lease/reasons.ts'
 import { redact, redactText } from './redact.ts'
 
 type Level = 'debug' | 'info' | 'warn' | 'error' | 'fatal'
@@ -34,7 +35,7 @@ export interface EventFields extends Fields {
   /** `leaseTransitions`; 0 before any is known. */
   readonly epoch: number
   /** A stable word for the reason, where there is one. */
-  readonly code?: string | undefined
+  readonly code?: ReasonCode | undefined
   readonly reason?: string | undefined
   /** Whom it happened to, where that is not the log's own identity: a launcher learns it from its grants. */
   readonly identity?: string

@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { PAGE_POLICY, renderPage } from './page.ts'
+import { PAGE_POLICY, renderPage } from './page/page.ts'
 import type { Exposition } from './prometheus.ts'
 import { redactText } from './redact.ts'
 import type { AgentStatus, Check, StatusSource } from './status.ts'
@@ -31,9 +31,10 @@ export function addRoutes(server: FastifyInstance, source: StatusSource, metrics
     '/leader': (_, reply) => json(reply, 200, leaderOf(source.status())),
     '/status': (_, reply) => json(reply, 200, source.status()),
     '/replicas': async (_, reply) => json(reply, 200, await source.replicas()),
-    '/': (_, reply) => {
+    '/': async (_, reply) => {
+      const page = renderPage(await source.replicas())
       reply.header('content-security-policy', PAGE_POLICY).header('referrer-policy', 'no-referrer')
-      return send(reply, 200, 'text/html; charset=utf-8', redactText(renderPage(source.status())))
+      return send(reply, 200, 'text/html; charset=utf-8', redactText(page))
     },
     '/metrics': async (_, reply) => send(reply, 200, metrics.contentType, await metrics.expose()),
   }

@@ -25,6 +25,7 @@ const term = z.looseObject({
   gapMs: number,
   ended: text,
   endedBecause: z.nullable(word<NonNullable<PastTerm['endedBecause']>>()),
+  stopMs: lacking(z.number()),
 })
 
 /** Where an earlier version does not tell them. */

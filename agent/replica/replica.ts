@@ -3,7 +3,8 @@ import { Elector, type OutwardEffect } from '../election/elector.ts'
 import type { ElectionState, Fact, Remedy } from '../election/state.ts'
 import { epochProblem, langflowFault, ownerProblem } from '../lease/lease.ts'
 import type { LeaseApi } from '../lease/lease-api.ts'
-import { podOf } from '../lease/operation.ts'
+import { pauseOf, podOf } from '../lease/operation.ts'
+import { whyColder } from '../link/messages.ts'
 import type { HttpServer } from '../observe/http-server.ts'
 import type { Log } from '../observe/log.ts'
 import { LogThrottle } from '../observe/log-throttle.ts'
@@ -18,6 +19,7 @@ import type { Supervisor, SupervisorOptions } from '../supervisor/supervisor.ts'
 import { Steering, type SteeringOptions } from '../traffic/steering.ts'
 import { EventRecorder } from './event-recorder.ts'
 import { couldServe, isInDoubt, isReady, type ReplicaFacts, type ReplicaOptions, standsBy } from './gate.ts'
+import type { Events, KubeEventsOptions } from './kube-events.ts'
 import { LauncherAbsence } from './launcher-absence.ts'
 import { Look } from './look.ts'
 import { describeReplica } from './status.ts'
@@ -31,6 +33,9 @@ type SupervisorWiring = Pick<
 /** What the replica gives to whoever asks its peers. */
 type PeersWiring = Pick<PeersOptions, 'identity' | 'lease' | 'repeats' | 'asked'>
 
+/** What the replica gives to whoever tells the cluster what happens. */
+type EventsWiring = Pick<KubeEventsOptions, 'leaseUid'>
+
 /** Everything outside of the process, and time and chance: the simulation brings its own. */
 export interface ReplicaParts {
   readonly options: ReplicaOptions
@@ -42,6 +47,8 @@ export interface ReplicaParts {
   readonly supervisor: (wiring: SupervisorWiring) => Supervisor
   /** Called once; `null`: nobody is asked. */
   readonly peers: ((wiring: PeersWiring) => Pick<Peers, keyof Peers>) | null
+  /** Called once. */
+  readonly events: (wiring: EventsWiring) => Events
   readonly podAgeMs: () => number | null
   /** The API server's version, such as `1.37`. */
   readonly serverVersion: () => Promise<string | null>
@@ -64,6 +71,7 @@ export class Replica implements StatusSource {
   private readonly lease: string
   readonly elector: Elector
   readonly supervisor: Supervisor
+  private readonly events: Events
   private readonly recorder: EventRecorder
   private readonly peers: Pick<Peers, keyof Peers> | null
   private readonly look: Look
@@ -85,7 +93,9 @@ export class Replica implements StatusSource {
     const tell = (fact: Fact) => this.elector.tell(fact)
     const state = () => this.elector.state
     this.lease = `${parts.namespace}/${options.leaseName}`
-    this.recorder = new EventRecorder({ onCrash: options.onCrash, log, metrics, repeats })
+    this.events = parts.events({ leaseUid: () => state().seen?.lease?.metadata.uid })
+    const { events } = this
+    this.recorder = new EventRecorder({ onCrash: options.onCrash, clock, log, metrics, events, repeats })
     this.absence = new LauncherAbsence({
       clock,
       socket: options.socket,
@@ -190,7 +200,7 @@ export class Replica implements StatusSource {
     this.absence.close()
     this.rivals?.close()
     this.peers?.close()
-    await this.steering.end()
+    await Promise.all([this.steering.end(), this.events.end()])
     await this.http?.close()
     return code
   }
@@ -273,6 +283,8 @@ export class Replica implements StatusSource {
     const lease = state.seen?.lease ?? null
     this.recorder.epoch(epochProblem(lease))
     this.recorder.version(state.outdated ?? langflowFault(lease))
+    this.recorder.doubt(state.term?.doubt ?? false)
+    this.recorder.operation(state, pauseOf(lease, this.parts.clock.now().wall))
     this.peers?.ask(state.term !== null)
     this.switchover.look()
     this.gateChanged()
@@ -282,9 +294,20 @@ export class Replica implements StatusSource {
     if (this.supervisor.launcher === 'connected') this.absence.came()
     const { facts } = this
     const { term, highestEpoch } = facts.state
+    const epoch = term?.epoch ?? highestEpoch
+    const { view, refusedGrant } = this.supervisor
     const ready = isReady(facts)
     this.steering.look(ready)
-    this.recorder.gate(ready, standsBy(facts), term?.epoch ?? highestEpoch, facts.workload.view.standby.mode)
+    this.recorder.gate(ready, standsBy(facts), epoch, view.standby.mode)
+    this.recorder.troubles(
+      {
+        deadmanFirings: view.deadmanFirings,
+        refusedGrant,
+        stopFailed: term === null ? null : facts.state.workload.stopFailed,
+        colder: whyColder(view.standby, this.parts.options.standby),
+      },
+      epoch,
+    )
   }
 }
 

@@ -42,7 +42,7 @@ export interface SupervisorOptions
   readonly probe: WorkloadHealthOptions['probe']
   readonly log: Log
   readonly repeats: Pick<LogThrottle, 'happened' | 'over'>
-  readonly metrics: Pick<Metrics, 'takeover' | 'stopped'>
+  readonly metrics: Pick<Metrics, 'takeover' | 'stopped' | 'late'>
   /** What to do about LangFlow's own failure, after it served for so long since its start; `null`: it never did. */
   readonly remedy: (servedMs: number | null) => Remedy
   readonly tell: (fact: Fact) => void
@@ -410,13 +410,19 @@ export class Supervisor {
   }
 
   private heartbeat(): void {
-    const { clock } = this.options.machine
+    const { machine, metrics } = this.options
+    const { clock } = machine
     if (this.link.connected) {
       this.link.send({ type: 'ping', id: this.heartbeats++ })
       this.unanswered++
       if (this.unanswered === SILENT_HEARTBEATS) this.silent()
     }
-    this.heartbeatTimer = clock.after(untilNext(clock, HEARTBEAT_MS), () => this.heartbeat())
+    const waitMs = untilNext(clock, HEARTBEAT_MS)
+    const dueAt = clock.mono() + waitMs
+    this.heartbeatTimer = clock.after(waitMs, () => {
+      metrics.late(Math.max(0, clock.mono() - dueAt))
+      this.heartbeat()
+    })
   }
 
   private silent(): void {

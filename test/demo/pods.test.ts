@@ -29,7 +29,7 @@ describe("the demo's pods", () => {
   const pods$ = (path: string) => `${api.url}/api/v1/namespaces/default/pods${path}`
   const ask = async (path: string, init: RequestInit = {}) => {
     const response = await fetch(pods$(path), init)
-    return { code: response.status, body: (await response.json()) as Record<string, never> }
+    return { code: response.status, body: (await response.json()) as Record<string, unknown> }
   }
   before(async () => {
     agent.listen(0, '127.0.0.1')
@@ -58,7 +58,12 @@ describe("the demo's pods", () => {
     t.after(() => rmSync(dir, { recursive: true }))
     const kubeconfig = join(dir, 'kubeconfig')
     writeFileSync(kubeconfig, kubeconfigFor(api.url))
-    const cluster = await Cluster.connect({ leaseName: LEASE, leaseNamespace: null, kubeconfig })
+    const cluster = await Cluster.connect({
+      leaseName: LEASE,
+      leaseNamespace: null,
+      kubeconfig,
+      context: null,
+    })
     t.after(() => cluster.close())
     const [a, b, ...more] = await cluster.replicas()
     assert.deepEqual([a?.pod, a?.status?.identity, a?.problem], ['a', SERVING.identity, null])

@@ -99,7 +99,8 @@ export class Replica implements StatusSource {
     return this.now
   }
   async replicas(): Promise<readonly ReplicaRow[]> {
-    return [{ pod: podOf(this.now.identity), node: null, status: this.now, problem: null }, ...this.others]
+    const status = this.status()
+    return [{ pod: podOf(status.identity), node: null, status, problem: null }, ...this.others]
   }
   live(): boolean {
     return this.alive

@@ -153,13 +153,19 @@ describe('/metrics', () => {
 })
 
 describe('/', () => {
-  it('is a page that can neither load nor run nor send anything', async (t) => {
+  it('is a page with one style sheet and one script, which may ask this replica and nobody else', async (t) => {
     const { status, headers, body } = await ask(await serve(t, new Replica()), '/')
     assert.deepEqual([status, headers['content-type']], [200, 'text/html; charset=utf-8'])
     const policy = headers['content-security-policy'] as string
-    assert.match(policy, /^default-src 'none'; style-src 'sha256-[\w+/]{43}='; /)
-    assert.match(policy, /frame-ancestors 'none'/)
-    assert.doesNotMatch(body, /<script|<link|<img|<form|javascript:| style=| on\w+=/i)
+    const hash = "'sha256-[\\w+/]{43}='"
+    assert.match(
+      policy,
+      new RegExp(
+        `^default-src 'none'; script-src ${hash}; style-src ${hash}; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'$`,
+      ),
+    )
+    assert.doesNotMatch(body, /<link|<img|<form|javascript:| style=| on\w+=| src=|url\(|@import/i)
+    assert.equal(body.match(/<script/g)?.length, 1)
   })
 })
 
@@ -210,7 +216,7 @@ describe('every route', () => {
     t.mock.method(replica, 'status', () => {
       throw new Error('hunter2')
     })
-    for (const route of ['/', '/leader', '/status']) {
+    for (const route of ['/', '/leader', '/status', '/replicas']) {
       const { status, body } = await ask(server, route)
       assert.deepEqual([status, body], [500, '{"error":"the status cannot be told"}\n'])
     }

@@ -14,6 +14,7 @@ const LASTS: PastTerm = {
   gapMs: 2_220,
   ended: null,
   endedBecause: null,
+  stopMs: null,
 }
 
 const VANISHED: PastTerm = {
@@ -26,6 +27,7 @@ const VANISHED: PastTerm = {
   gapMs: null,
   ended: '2026-01-02T03:00:00Z',
   endedBecause: 'switchover',
+  stopMs: 800,
 }
 
 test('the history is a table, newest first', () => {
