@@ -1,5 +1,6 @@
-import { createProgram, runProgram } from '../config/program.ts'
+import { createProgram, invocationOf, runProgram } from '../config/program.ts'
 import { addAgent } from './agent.ts'
+import { addCompletion } from './completion.ts'
 import { addDemo } from './demo.ts'
 import { addHistory } from './history.ts'
 import { addInject } from './inject.ts'
@@ -11,8 +12,10 @@ import { addRun } from './run.ts'
 import { addStatus } from './status.ts'
 import { addSwitchover } from './switchover.ts'
 
-const program = createProgram()
+const { name, args } = invocationOf(process.argv)
+const program = createProgram(process.env, name)
 addAgent(program)
+addCompletion(program)
 addDemo(program)
 addHistory(program)
 addInject(program)
@@ -23,4 +26,4 @@ addResume(program)
 addRun(program)
 addStatus(program)
 addSwitchover(program)
-process.exitCode = await runProgram(program, process.argv.slice(2))
+process.exitCode = await runProgram(program, args)
