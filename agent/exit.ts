@@ -8,18 +8,19 @@ export class UsageError extends Error {
   }
 }
 
-/** A failure that a person has to mend: exit code 1. The message is one sentence that says what to change. */
+/** A failure that a person has to mend: exit code 1 where no other is given. The message is one sentence that says what to change. */
 export class FatalError extends Error {
-  readonly exitCode = 1
-  constructor(sentence: string, options: { cause?: unknown } = {}) {
+  readonly exitCode: number
+  constructor(sentence: string, { exitCode = 1, ...options }: { cause?: unknown; exitCode?: number } = {}) {
     super(sentence, options)
     this.name = 'FatalError'
+    this.exitCode = exitCode
   }
 }
 
-/** 2 for a wrong command line, 1 for everything else. */
-export function exitCodeOf(error: unknown): 1 | 2 {
-  return error instanceof UsageError ? 2 : 1
+/** 2 for a wrong command line; a failure's own, and 1 for everything else. */
+export function exitCodeOf(error: unknown): number {
+  return error instanceof UsageError || error instanceof FatalError ? error.exitCode : 1
 }
 
 /** What to print for an error: one line where it was foreseen, with the stack where it is a defect. */

@@ -1,6 +1,7 @@
 import { Command, CommanderError, type ErrorOptions, type HelpContext } from 'commander'
 import { exitCodeOf, reportOf, UsageError } from '../exit.ts'
 import { VERSION } from '../version.ts'
+import { pathOf } from './examples.ts'
 import { variableOf } from './setting.ts'
 
 /** A command whose every usage error is a `UsageError` of one line, thrown instead of ending the process. */
@@ -17,11 +18,6 @@ class OneLineCommand extends Command {
     if (typeof context === 'object' && context.error) return this.error('missing command')
     return super.help(context as HelpContext)
   }
-}
-
-/** `langflow-leader agent` */
-function pathOf(command: Command): string {
-  return command.parent ? `${pathOf(command.parent)} ${command.name()}` : command.name()
 }
 
 /** Commander's `error: unknown option '--x'\n(Did you mean --y?)` as the middle of a line. */

@@ -2,6 +2,8 @@ import { type Command, Option } from 'commander'
 
 /** One value that the command line and the environment can set. */
 export interface Setting<T> {
+  /** The one letter that it is known by elsewhere, such as `-n`. */
+  readonly short?: string
   /** As `--help` shows it, e.g. `<duration>`; '': a flag without a value, whose variable says `true` or `false`. */
   readonly argument: string
   /** As one would type it; without one the value may be absent. */
@@ -74,11 +76,12 @@ export function variableOf(flag: string): string {
 }
 
 export function addSettings(command: Command, settings: Settings): Command {
-  for (const [key, { argument, about, group, fallback, otherwise }] of Object.entries(settings)) {
+  for (const [key, { short, argument, about, group, fallback, otherwise }] of Object.entries(settings)) {
     const flag = flagOf(key)
     const unset = fallback ?? otherwise
     const notes = unset === undefined ? variableOf(flag) : `default: ${unset}; ${variableOf(flag)}`
-    command.addOption(new Option(`${flag} ${argument}`.trim(), `${about} (${notes})`).helpGroup(`${group}:`))
+    const flags = `${short === undefined ? '' : `${short}, `}${flag} ${argument}`.trim()
+    command.addOption(new Option(flags, `${about} (${notes})`).helpGroup(`${group}:`))
   }
   return command
 }

@@ -180,8 +180,8 @@ export class LeaseServer {
 
   async #answer(request: ApiRequest): Promise<Answer> {
     try {
+      if (EVENTS.test(request.path) && request.method !== 'GET') return heard(request)
       if (request.verb === 'other') return await this.#beside(request)
-      if (EVENTS.test(request.path)) return heard(request)
       if (request.verb === 'list') return { code: 200, body: this.#list(request) }
       const { type, lease } = this.#plan(request)
       const dryRun = request.query.get('dryRun') === 'All'
@@ -301,10 +301,10 @@ export function kubeconfigFor(url: string): string {
 }
 
 /** Throws `Failure`. */
-function heard({ verb, body }: ApiRequest): Answer {
+function heard({ method, body }: ApiRequest): Answer {
   const event = parse(body) as { metadata?: object } | null
   const metadata = { name: 'event', ...event?.metadata, resourceVersion: '1' }
-  return { code: verb === 'create' ? 201 : 200, body: { ...event, metadata } }
+  return { code: method === 'POST' ? 201 : 200, body: { ...event, metadata } }
 }
 
 function send({ response }: Watch, type: Change['type'] | 'BOOKMARK', object: object): void {
@@ -325,11 +325,10 @@ function readRequest({ method = '', url = '/', headers }: IncomingMessage, body:
   const selected = /^metadata\.name=(.+)$/.exec(query.get('fieldSelector') ?? '')?.[1]
   const reads = query.has('watch') ? 'watch' : 'list'
   const verb = method === 'GET' && name === undefined ? reads : (VERBS[method] ?? 'other')
-  const known = leases !== undefined || (EVENTS.test(path) && (method === 'POST' || method === 'PATCH'))
   const contentType = headers['content-type'] ?? ''
   return {
     method,
-    verb: known ? verb : 'other',
+    verb: leases ? verb : 'other',
     path,
     query,
     namespace,

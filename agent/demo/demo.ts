@@ -160,7 +160,9 @@ export class Demo {
   }
 
   #start(workspace: Workspace, places: readonly Place[]): void {
-    const { timings, command } = this.#options
+    const { timings, command, stay } = this.#options
+    // Where nobody judges them in the end they would only fill the disk.
+    const beats = stay ? [] : [beatsIn(workspace)]
     // Made beforehand, so that the first start need not wait out a whole lease duration.
     this.#api.put({ metadata: LEASE })
     const kubeconfig = kubeconfigIn(workspace)
@@ -181,14 +183,14 @@ export class Demo {
         place,
         workspace,
         flags,
-        command: command ?? selfCommand('demo-workload', String(place.port), beatsIn(workspace)),
+        command: command ?? selfCommand('demo-workload', String(place.port), ...beats),
         env: this.#standIn ? env : langflowEnvironment(env, place.port, home),
         heard: (event) => this.#heard(event),
         ended: (how, expected) => void this.#ended(replica, how, expected),
       })
       this.#replicas.set(place.name, replica)
       replica.start()
-      if (!this.#standIn) this.#askPort(place)
+      if (!this.#standIn && !stay) this.#askPort(place)
     }
   }
 

@@ -45,6 +45,8 @@ export interface KubeAccess {
 export interface KubeAccessOptions {
   /** A path. Default: the pod's ServiceAccount, else `$KUBECONFIG`, else `~/.kube/config`. */
   readonly kubeconfig?: string | undefined
+  /** Of the kubeconfig, so that a pod's ServiceAccount does not count. Default: the current one. */
+  readonly context?: string | undefined
   readonly env?: NodeJS.ProcessEnv
   readonly serviceAccountDirectory?: string
 }
@@ -52,14 +54,16 @@ export interface KubeAccessOptions {
 /** Finds the API server and how to prove who we are, without asking it anything yet. Rejects with `KubeConfigError`. */
 export async function findAccess({
   kubeconfig,
+  context,
   env = process.env,
   serviceAccountDirectory = SERVICE_ACCOUNT_DIRECTORY,
 }: KubeAccessOptions): Promise<KubeAccess> {
   // Loaded on demand: a pod does not use a kubeconfig, and does not pay its memory.
-  const from = async (paths: readonly string[]) => (await import('./kubeconfig.ts')).kubeconfigAccess(paths)
+  const from = async (paths: readonly string[]) =>
+    (await import('./kubeconfig.ts')).kubeconfigAccess(paths, context)
   if (kubeconfig !== undefined) return from([kubeconfig])
   const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port } = env
-  if (host && port && existsSync(join(serviceAccountDirectory, 'token')))
+  if (context === undefined && host && port && existsSync(join(serviceAccountDirectory, 'token')))
     return inClusterAccess(host, port, serviceAccountDirectory)
   const listed = (env.KUBECONFIG ?? '').split(delimiter).filter((path) => path !== '')
   if (listed.length > 0) return from(listed)

@@ -28,12 +28,12 @@ interface Loaded {
 /**
  * Access as one or more kubeconfig files describe it: client certificates, tokens, token files, basic authentication,
  * credential plugins, OIDC. The files are read again when they change; a change that cannot be read is passed over.
- * The context is the one that was current at the start: an election must not move to another cluster because
- * somebody switched the context. Throws `KubeConfigError`.
+ * The context is the one that was current at the start, where none is named: an election must not move to another cluster
+ * because somebody switched the context. Throws `KubeConfigError`.
  */
-export function kubeconfigAccess(paths: readonly string[]): KubeAccess {
+export function kubeconfigAccess(paths: readonly string[], context?: string): KubeAccess {
   const source = `kubeconfig ${paths.join(', ')}`
-  let loaded = load(paths, source, undefined)
+  let loaded = load(paths, source, context)
   let refused = false
   let pending: Promise<KubeCredentials> | undefined
 
@@ -191,7 +191,7 @@ function readContext(paths: readonly string[], wanted: string | undefined): Cont
         ` (it has ${others.length === 0 ? 'none' : others.join(', ')})`,
     )
   }
-  const context = pick('contexts', name, 'current-context')
+  const context = pick('contexts', name, wanted === undefined ? 'current-context' : '--context')
   const by = `the context "${name}"`
   return {
     name,

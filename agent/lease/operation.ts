@@ -15,7 +15,7 @@ export const PAUSE_REASON = 'langflow-leader/pause-reason'
 export const LAST_DRILL = 'langflow-leader/last-drill'
 
 /** Longer ones are cut where they are shown. */
-const LONGEST_REASON = 200
+export const LONGEST_REASON = 200
 
 export interface Pause {
   /** RFC 3339; `null`: until somebody resumes. */

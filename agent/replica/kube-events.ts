@@ -23,7 +23,9 @@ export interface KubeEventsOptions {
 }
 
 export interface KubeEventsParts extends Pick<KubeEventsOptions, 'clock' | 'log'> {
-  readonly options: Pick<AgentOptions, 'identity' | 'leaseName' | 'pod'>
+  readonly options: Pick<AgentOptions, 'identity' | 'leaseName'> & {
+    readonly pod: Pick<AgentOptions['pod'], 'name' | 'uid'>
+  }
   readonly objects: (around: 'pod' | 'lease') => Promise<EventsApi>
 }
 
@@ -69,7 +71,7 @@ const REFILL_MS = 10_000
 const SERIES_MS = 6 * 60_000
 const MOST_SERIES = 64
 /** How long the end of the process waits for what is not told yet. */
-const FAREWELL_MS = 1_000
+const FAREWELL_MS = 2_000
 
 /** Trying again may help. */
 const PASSING = new Set(['timeout', 'network', 'server', 'throttled', 'unauthorized'])

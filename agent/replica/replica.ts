@@ -3,13 +3,13 @@ import { Elector, type OutwardEffect } from '../election/elector.ts'
 import type { ElectionState, Fact, Remedy } from '../election/state.ts'
 import { epochProblem, langflowFault, ownerProblem } from '../lease/lease.ts'
 import type { LeaseApi } from '../lease/lease-api.ts'
-import { pauseOf } from '../lease/operation.ts'
+import { pauseOf, podOf } from '../lease/operation.ts'
 import { whyColder } from '../link/messages.ts'
 import type { HttpServer } from '../observe/http-server.ts'
 import type { Log } from '../observe/log.ts'
 import { LogThrottle } from '../observe/log-throttle.ts'
 import type { Metrics } from '../observe/prometheus.ts'
-import type { AgentStatus, StatusSource } from '../observe/status.ts'
+import type { AgentStatus, ReplicaRow, StatusSource } from '../observe/status.ts'
 import { MakingWay } from '../peers/making-way.ts'
 import type { Peers, PeersOptions } from '../peers/peers.ts'
 import { watchRivals } from '../peers/rivals.ts'
@@ -21,6 +21,7 @@ import { EventRecorder } from './event-recorder.ts'
 import { couldServe, isInDoubt, isReady, type ReplicaFacts, type ReplicaOptions, standsBy } from './gate.ts'
 import type { Events, KubeEventsOptions } from './kube-events.ts'
 import { LauncherAbsence } from './launcher-absence.ts'
+import { Look } from './look.ts'
 import { describeReplica } from './status.ts'
 
 /** What the replica gives to its supervisor. */
@@ -73,6 +74,7 @@ export class Replica implements StatusSource {
   private readonly events: Events
   private readonly recorder: EventRecorder
   private readonly peers: Pick<Peers, keyof Peers> | null
+  private readonly look: Look
   private readonly absence: LauncherAbsence
   /** `null`: nobody is asked. */
   private readonly makingWay: MakingWay | null
@@ -107,6 +109,11 @@ export class Replica implements StatusSource {
     }
     const peers = parts.peers?.({ identity, lease, repeats, asked }) ?? null
     this.peers = peers
+    this.look = new Look(clock, async () => {
+      // Its own status is of the moment in which the others have answered.
+      const others = (await peers?.rows()) ?? []
+      return [{ pod: podOf(identity), node: null, status: this.status(), problem: null }, ...others]
+    })
     this.supervisor = parts.supervisor({
       log,
       repeats,
@@ -200,6 +207,10 @@ export class Replica implements StatusSource {
 
   status(): AgentStatus {
     return describeReplica(this.facts)
+  }
+
+  replicas(): Promise<readonly ReplicaRow[]> {
+    return this.look.rows()
   }
 
   live(): boolean {

@@ -204,6 +204,7 @@ function modelPeers(process: Process, look: () => readonly Member[], asked: (() 
     },
     askAgain: ignore,
     survey: async () => look(),
+    rows: async () => [],
     close: () => peers.ask(false),
   }
   return peers satisfies Pick<Peers, keyof Peers>

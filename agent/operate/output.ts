@@ -1,0 +1,93 @@
+import { styleText } from 'node:util'
+import Table from 'cli-table3'
+import { stringify } from 'yaml'
+import { FatalError, oneLine } from '../exit.ts'
+import { OperationError } from './exit-codes.ts'
+
+export type Format = 'table' | 'wide' | 'json' | 'yaml'
+
+type Style = 'bold' | 'dim' | 'green' | 'yellow' | 'red'
+
+/** How text is emphasised, or not. */
+export type Paint = (style: Style, text: string) => string
+
+export const plain: Paint = (_, text) => text
+
+/** With colours where `stream` is a terminal that wants them (NO_COLOR). */
+export function paintFor(stream: NodeJS.WriteStream): Paint {
+  return (style, text) => styleText(style, text, { stream })
+}
+
+/** What stands in one place of a table. */
+export type Cell = string | readonly [Style, string]
+
+/** Columns under their heads, two spaces apart and without lines, as kubectl prints them; control characters escaped. */
+export function table(head: readonly string[], rows: readonly (readonly Cell[])[], paint = plain): string {
+  const none = { top: '', 'top-mid': '', 'top-left': '', 'top-right': '', bottom: '', 'bottom-mid': '' }
+  const nor = { 'bottom-left': '', 'bottom-right': '', left: '', 'left-mid': '', mid: '', 'mid-mid': '' }
+  const lines = new Table({
+    head: [...head],
+    chars: { ...none, ...nor, right: '', 'right-mid': '', middle: '' },
+    style: { head: [], border: [], 'padding-left': 0, 'padding-right': 2 },
+  })
+  const shown = (cell: Cell) => (typeof cell === 'string' ? oneLine(cell) : paint(cell[0], oneLine(cell[1])))
+  lines.push(...rows.map((row) => row.map(shown)))
+  return lines.toString().replaceAll(/ +$/gm, '')
+}
+
+const UNITS = { d: 86_400_000, h: 3_600_000, m: 60_000, s: 1000 } as const
+
+/** A time span in at most two units, such as `3m12s` or `2d4h`; negative ones count as none, `null` as unknown. */
+export function span(ms: number | null): string {
+  if (ms === null || Number.isNaN(ms)) return '-'
+  const units = Object.entries(UNITS)
+  const first = units.findIndex(([, size]) => ms >= size)
+  if (first < 0) return '0s'
+  let rest = ms
+  const parts = units.slice(first, first + 2).map(([unit, size]) => {
+    const count = Math.floor(rest / size)
+    rest -= count * size
+    return count === 0 ? '' : `${count}${unit}`
+  })
+  return parts.join('')
+}
+
+/**
+ * `value` in the format that was asked for; `asTable`: the same for people, with a line break at its end. `oneOfMany`: others
+ * follow, each as a line of JSON or a document of YAML.
+ */
+export function formatted(format: Format, value: unknown, asTable: () => string, oneOfMany = false): string {
+  if (format === 'json') return `${JSON.stringify(value, null, oneOfMany ? undefined : 2)}\n`
+  if (format === 'yaml') return `${oneOfMany ? '---\n' : ''}${stringify(value, { lineWidth: 0 })}`
+  return `${asTable()}${oneOfMany ? '\n' : ''}`
+}
+
+/** Writes on standard output. Rejects with a `FatalError` where whoever was to read it has ended. */
+export function write(text: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const fail = (error: Error) =>
+      reject(new FatalError(`cannot write to standard output: ${error.message}`, { cause: error }))
+    process.stdout.once('error', fail)
+    process.stdout.write(text, (error) => {
+      process.stdout.off('error', fail)
+      error ? fail(error) : resolve()
+    })
+  })
+}
+
+/**
+ * Runs a command that operates. A failure that was foreseen is one sentence on standard error in any case, and with
+ * `-o json` or `-o yaml` also `{"error": {"code", "message"}}` on standard output, for scripts.
+ */
+export async function operating<T>(format: Format, run: () => Promise<T>): Promise<T> {
+  try {
+    return await run()
+  } catch (error) {
+    if (error instanceof FatalError) {
+      const code = error instanceof OperationError ? error.code : 'failed'
+      const told = { error: { code, message: oneLine(error.message) } }
+      await write(formatted(format, told, () => ''))
+    }
+    throw error
+  }
+}
