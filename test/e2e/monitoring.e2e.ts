@@ -38,7 +38,6 @@ const UNITS_S = { s: 1, m: 60, h: 3600, d: 86_400 } as const
 const RARE: Readonly<Record<string, string>> = {
   langflow_leader_standby_memory_bytes: 'of warm standbys alone; the stand-in is cold',
   langflow_leader_flows_info: 'of a LangFlow with LANGFLOW_LOAD_FLOWS_PATH',
-  langflow_leader_peers_ready: 'of a leader with --peers',
 }
 
 interface Sample {
