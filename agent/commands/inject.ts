@@ -8,7 +8,7 @@ export function addInject(program: Command): void {
     .description('add leader election to the manifests of an existing LangFlow')
   injectOptions(command).action(async () => {
     const { files, options } = parseInjectOptions(command, process.env, !process.stdin.isTTY)
-    const { readInput } = await import('../inject/stream.ts')
+    const { readInput } = await import('../manifests/stream.ts')
     const { inject, uninject } = await import('../inject/inject.ts')
     const input = await readInput(files)
     const { text, warnings } = options === null ? uninject(input) : inject(input, options)

@@ -1,15 +1,28 @@
-import { asFields, asList, asNumber, asText, dig, isTrue, type Manifest, unfit } from './manifest.ts'
-import { AGENT_PORT, PROGRAM_DIR, SOCKET_DIR, VOLUMES } from './pod.ts'
+import {
+  asFields,
+  asList,
+  asNumber,
+  asText,
+  dig,
+  isTrue,
+  type Manifest,
+  type StreamManifest,
+  unfit,
+} from '../manifests/manifest.ts'
+import { AGENT_PORT, PROGRAM_DIR, SOCKET_DIR, VOLUMES } from '../manifests/pod.ts'
+import type { Workload } from '../manifests/workload.ts'
 import type { InjectOptions, Traffic } from './settings.ts'
-import type { Workload } from './workload.ts'
 
 /** Throws `FatalError` where LangFlow could not be kept to one at a time, or the pod would not start. */
-export function refuseUnfit(workload: Workload, options: InjectOptions): void {
+export function refuseUnfit(workload: Workload<StreamManifest>, options: InjectOptions): void {
   const [reason] = reasonsAgainst(workload, options)
   if (reason !== undefined) throw unfit(workload.manifest, reason)
 }
 
-function* reasonsAgainst(workload: Workload, { entrypoint }: InjectOptions): Generator<string> {
+function* reasonsAgainst(
+  workload: Workload<StreamManifest>,
+  { entrypoint }: InjectOptions,
+): Generator<string> {
   const { manifest, pod, langflow, container, port } = workload
   const all = [...asList(pod.initContainers), ...asList(pod.containers)].map(asFields)
   if (/^%/m.test(manifest.document.text.split(/^---/m, 1)[0]!))

@@ -1,13 +1,21 @@
 import { isDeepStrictEqual } from 'node:util'
 import { FatalError } from '../exit.ts'
+import { findLangflows } from '../manifests/langflow.ts'
+import {
+  asFields,
+  dig,
+  type Manifest,
+  manifestsIn,
+  type StreamManifest,
+  titleOf,
+  unfit,
+} from '../manifests/manifest.ts'
+import { documentOf, type Input, parseStream, render, type StreamDocument } from '../manifests/stream.ts'
+import { LEADER, ROLE_LABEL, readWorkload, servicesOf, type Workload } from '../manifests/workload.ts'
 import { refuseUnfit, strangersTo, warningsFor } from './checks.ts'
-import { findLangflows } from './langflow.ts'
-import { asFields, dig, type Manifest, manifestsIn, titleOf, unfit } from './manifest.ts'
 import { ADDED_FOR, objectsFor } from './objects.ts'
 import { edit, RECORD, undo } from './record.ts'
 import type { InjectOptions } from './settings.ts'
-import { documentOf, type Input, parseStream, render, type StreamDocument } from './stream.ts'
-import { LEADER, ROLE_LABEL, readWorkload, servicesOf, type Workload } from './workload.ts'
 import { editsFor } from './wrap.ts'
 
 export interface Injected {
@@ -90,7 +98,7 @@ function restrict(service: Manifest): void {
  * objects of the stream are, since two LangFlows must not share what tells them apart.
  */
 function addObjects(
-  workload: Workload,
+  workload: Workload<StreamManifest>,
   { traffic }: InjectOptions,
   documents: StreamDocument[],
   owners: Map<string, string>,

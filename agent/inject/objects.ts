@@ -1,7 +1,7 @@
-import { titleOf } from './manifest.ts'
-import { AGENT_PORT } from './pod.ts'
+import { titleOf } from '../manifests/manifest.ts'
+import { AGENT_PORT } from '../manifests/pod.ts'
+import { podLabels, type Workload } from '../manifests/workload.ts'
 import type { Traffic } from './settings.ts'
-import { podLabels, type Workload } from './workload.ts'
 
 /** By this annotation an object is known to be there for a LangFlow only, also where Helm has changed its labels. */
 export const ADDED_FOR = 'langflow-leader/injected-for'

@@ -1,6 +1,6 @@
 import * as z from 'zod/mini'
+import { asList, dig, type Fields, isFields, type Manifest, unfit } from '../manifests/manifest.ts'
 import { VERSION } from '../version.ts'
-import { asList, dig, type Fields, isFields, type Manifest, unfit } from './manifest.ts'
 
 const PATH = z.array(z.union([z.string(), z.object({ name: z.string() })]))
 /** Through maps by their keys, and to an item of a list by its `name`, since its place may change. */

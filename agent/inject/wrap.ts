@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
-import { asFields, asList, asNumber } from './manifest.ts'
+import { asFields, asList, asNumber } from '../manifests/manifest.ts'
 import {
   AGENT_PORT,
   GRACE_SECONDS,
@@ -12,10 +12,10 @@ import {
   STARTUP_PROBE,
   userFor,
   VOLUMES,
-} from './pod.ts'
+} from '../manifests/pod.ts'
+import { DEFAULT_PORT, type Workload } from '../manifests/workload.ts'
 import type { Edit, Path } from './record.ts'
 import type { InjectOptions } from './settings.ts'
-import { DEFAULT_PORT, type Workload } from './workload.ts'
 
 const POD: Path = ['spec', 'template', 'spec']
 

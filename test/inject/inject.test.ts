@@ -9,7 +9,7 @@ import {
   RESTRICTED_POD,
   STARTUP_PROBE,
   VOLUMES,
-} from '../../agent/inject/pod.ts'
+} from '../../agent/manifests/pod.ts'
 import { BASE, manifestsIn, only, readManifests } from '../deploy/manifests.ts'
 import {
   agentOf,

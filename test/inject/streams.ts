@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { inject, uninject } from '../../agent/inject/inject.ts'
 import type { InjectOptions } from '../../agent/inject/settings.ts'
-import type { Input } from '../../agent/inject/stream.ts'
+import type { Input } from '../../agent/manifests/stream.ts'
 import { type Container, type Manifest, manifestsIn, named, only, type PodSpec } from '../deploy/manifests.ts'
 
 export const DEFAULTS: InjectOptions = {
