@@ -5,6 +5,9 @@ import { type ObjectWatch, type ObjectWatchHandlers, openWatch } from './watch.t
 /** Seconds. As in client-go's reflector a random time from here to its double, so that not all watches end at once. */
 const LEAST_WATCH_SECONDS = 300
 
+/** How many objects of a list come with one reply. */
+const PAGE = '100'
+
 /** A kind of namespaced object. */
 export interface Kind {
   readonly kind: string
@@ -72,6 +75,7 @@ export class KubeObjects {
     return this.one(this.call('get', kind, name), deadlineMs, over)
   }
 
+  /** All of them, a page after the other: a reply must not be too long, and no deadline too short for it. */
   async list(
     kind: Kind,
     labels: Readonly<Record<string, string>>,
@@ -80,11 +84,18 @@ export class KubeObjects {
     const labelSelector = Object.entries(labels)
       .map(([name, value]) => `${name}=${value}`)
       .join(',')
-    const call = this.call('list', kind, null, undefined, { labelSelector })
-    const { value, status } = await this.json(call, deadlineMs)
-    const { items } = value as { items?: unknown }
-    if (Array.isArray(items) && items.every(isObject)) return items
-    throw nonsense(this.requests.target(call), `something that is no list of ${kind.resource}`, status)
+    const all: KubeObject[] = []
+    for (let next: string | undefined; ; ) {
+      const query = { labelSelector, limit: PAGE, ...(next === undefined ? {} : { continue: next }) }
+      const call = this.call('list', kind, null, undefined, query)
+      const { value, status } = await this.json(call, deadlineMs)
+      const { items, metadata } = value as { items?: unknown; metadata?: { continue?: string } }
+      if (!Array.isArray(items) || !items.every(isObject))
+        throw nonsense(this.requests.target(call), `something that is no list of ${kind.resource}`, status)
+      all.push(...items)
+      next = metadata?.continue || undefined
+      if (next === undefined) return all
+    }
   }
 
   create(kind: Kind, object: WrittenObject, deadlineMs: number): Promise<KubeObject> {

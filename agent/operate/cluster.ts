@@ -1,5 +1,6 @@
 import { systemClock } from '../clock.ts'
 import { findAccess } from '../kube/access.ts'
+import { ApiError } from '../kube/errors.ts'
 import { type KubeObject, KubeObjects, POD } from '../kube/objects.ts'
 import type { Lease } from '../lease/lease.ts'
 import { holderOf } from '../lease/lease.ts'
@@ -7,7 +8,9 @@ import { LEASE } from '../lease/lease-api.ts'
 import { podOf } from '../lease/operation.ts'
 import type { AgentStatus } from '../observe/status.ts'
 import { VERSION } from '../version.ts'
-import { asOperationError } from './exit-codes.ts'
+import { type AgentContainer, agentOf } from './agent-container.ts'
+import { asOperationError, OperationError } from './exit-codes.ts'
+import { NO_STATUS, readStatus } from './read-status.ts'
 
 /** One replica as an operator sees it. */
 export interface ReplicaRow {
@@ -32,7 +35,6 @@ export interface ClusterOptions {
 
 /** How long one request may take, in milliseconds. */
 const DEADLINE_MS = 5_000
-const AGENT_PORT = 8090
 
 /** A Lease and the replicas that compete for it, with the rights of whoever asks. All rejections are of one sentence. */
 export class Cluster {
@@ -46,28 +48,25 @@ export class Cluster {
     this.leaseName = leaseName
   }
 
-  static async connect(options: ClusterOptions): Promise<Cluster> {
-    const { kubeconfig, context } = options
-    const access = await findAccess({
-      kubeconfig: kubeconfig ?? undefined,
-      context: context ?? undefined,
-    }).catch((error) => {
+  /** Asks nothing yet. Rejects with an `OperationError` where there is no kubeconfig that can be used. */
+  static async connect({ leaseName, leaseNamespace, kubeconfig, context }: ClusterOptions): Promise<Cluster> {
+    try {
+      const access = await findAccess({ kubeconfig: kubeconfig ?? undefined, context: context ?? undefined })
+      const namespace = leaseNamespace ?? access.namespace ?? 'default'
+      const userAgent = `langflow-leader/${VERSION}`
+      return new Cluster(new KubeObjects({ access, namespace, clock: systemClock, userAgent }), leaseName)
+    } catch (error) {
       throw asOperationError(error)
-    })
-    const namespace = options.leaseNamespace ?? access.namespace ?? 'default'
-    const userAgent = `langflow-leader/${VERSION}`
-    return new Cluster(
-      new KubeObjects({ access, namespace, clock: systemClock, userAgent }),
-      options.leaseName,
-    )
+    }
   }
 
-  /** Rejects with a `FatalError` where there is none. */
+  /** Rejects with an `OperationError`, which says what the pods here compete for where it is not this Lease. */
   async lease(): Promise<Lease> {
     try {
       return (await this.objects.get(LEASE, this.leaseName, DEADLINE_MS)) as unknown as Lease
     } catch (error) {
-      throw asOperationError(error)
+      if (!(error instanceof ApiError) || error.code !== 'not_found') throw asOperationError(error)
+      throw new OperationError('no_lease', `${error.message}${await this.otherLeases()}`)
     }
   }
 
@@ -78,48 +77,87 @@ export class Cluster {
     return (await this.objects.patch(LEASE, this.leaseName, patch, DEADLINE_MS)) as unknown as Lease
   }
 
-  /** Every pod whose agent competes for the Lease, in the order of their names. */
+  /** Every pod whose agent competes for the Lease, in the order of their names. Rejects with an `OperationError`. */
   async replicas(): Promise<ReplicaRow[]> {
-    const pods = await this.objects.list(POD, {}, DEADLINE_MS).catch((error) => {
+    try {
+      const agents = (await this.agents()).filter(
+        ({ leaseName }) => (leaseName ?? this.leaseName) === this.leaseName,
+      )
+      const rows = await Promise.all(agents.map((agent) => this.row(agent)))
+      return rows
+        .filter((row) => row !== null)
+        .filter(({ status }) => status === null || status.lease.name === this.leaseName)
+        .sort((a, b) => (a.pod < b.pod ? -1 : 1))
+    } catch (error) {
       throw asOperationError(error)
-    })
-    const rows = pods.filter((pod) => competesFor(pod, this.leaseName)).map((pod) => this.row(pod))
-    return (await Promise.all(rows)).sort((a, b) => (a.pod < b.pod ? -1 : 1))
+    }
   }
 
   close(): void {
     this.objects.close()
   }
 
-  private async row(pod: KubeObject): Promise<ReplicaRow> {
+  private async agents() {
+    const pods = await this.objects.list(POD, {}, DEADLINE_MS)
+    return pods.flatMap((pod) => {
+      const agent = agentOf(pod)
+      return agent === null ? [] : [{ pod, ...agent }]
+    })
+  }
+
+  /** What to give instead of a Lease that is not there, as the rest of a sentence. */
+  private async otherLeases(): Promise<string> {
+    // Without the right to list pods it is left at what is known.
+    const agents = await this.agents().catch(() => null)
+    if (agents === null) return ''
+    const names = [...new Set(agents.map(({ leaseName }) => leaseName))].filter(
+      (name) => name !== this.leaseName,
+    )
+    const known = names.filter((name) => name !== null).sort()
+    if (known.length > 0) return `; the pods here compete for ${LIST.format(known)}: give --lease-name`
+    if (agents.length > 0) return ': kubectl apply the Lease of deploy/base, or let an agent make it'
+    return ', and none of its pods has an agent: give -n with the namespace of LangFlow'
+  }
+
+  /** `null`: the pod is gone. */
+  private async row({
+    pod,
+    port,
+    absence,
+  }: { pod: KubeObject } & AgentContainer): Promise<ReplicaRow | null> {
     const { name } = pod.metadata
     const spec = pod.spec as { nodeName?: string } | undefined
-    const row = { pod: name, node: spec?.nodeName ?? null }
+    const row = { pod: name, node: spec?.nodeName ?? null, status: null }
+    if (absence !== null) return { ...row, problem: absence }
     try {
-      const status = await this.objects.proxied(name, AGENT_PORT, '/status', DEADLINE_MS)
-      return { ...row, status: status as AgentStatus, problem: null }
+      const status = readStatus(await this.objects.proxied(name, port, '/status', DEADLINE_MS))
+      return status === null ? { ...row, problem: NO_STATUS } : { ...row, status, problem: null }
     } catch (error) {
-      return { ...row, status: null, problem: (error as Error).message }
+      const { code, message } = error as ApiError
+      if (code === 'forbidden' || code === 'unauthorized')
+        throw new OperationError(
+          'no_rights',
+          `${message}, or ask one replica without it: kubectl port-forward ${name} ${port}, then --url http://127.0.0.1:${port}`,
+        )
+      return code === 'not_found' ? null : { ...row, problem: silence(error as ApiError, port) }
     }
   }
+}
+
+const LIST = new Intl.ListFormat('en-GB')
+
+/** Why a pod did not answer through the API server, which gives 503 where it cannot reach it. */
+function silence({ code, message }: ApiError, port: number): string {
+  if (code === 'timeout')
+    return `no answer on port ${port} within ${DEADLINE_MS / 1000} s: it hangs, or a NetworkPolicy keeps the API server from it`
+  if (/connection refused/.test(message)) return `nothing listens on its port ${port}: its agent does not run`
+  if (/i\/o timeout|no route to host|context deadline exceeded/.test(message))
+    return `the API server does not reach its port ${port}: its node is away, or a NetworkPolicy keeps the API server from it`
+  return message
 }
 
 /** The row of who holds the Lease; `null`: nobody, or none of these. */
 export function holderRow(lease: Lease, rows: readonly ReplicaRow[]): ReplicaRow | null {
   const holder = holderOf(lease)
   return rows.find(({ pod, status }) => status?.identity === holder || pod === podOf(holder)) ?? null
-}
-
-/** By its agent: a container with that argument, and the Lease's name in its environment or none. */
-function competesFor(pod: KubeObject, leaseName: string): boolean {
-  const spec = pod.spec as { containers?: unknown[]; initContainers?: unknown[] } | undefined
-  const containers = [...(spec?.initContainers ?? []), ...(spec?.containers ?? [])] as {
-    args?: string[]
-    env?: { name: string; value?: string }[]
-  }[]
-  return containers.some(({ args = [], env = [] }) => {
-    const said = env.find(({ name }) => name === 'LEADER_LEASE_NAME')?.value
-    const flag = args.find((arg) => arg.startsWith('--lease-name='))?.slice('--lease-name='.length)
-    return args[0] === 'agent' && (flag ?? said ?? 'langflow-leader-lock') === leaseName
-  })
 }

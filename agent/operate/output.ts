@@ -35,10 +35,31 @@ export function table(head: readonly string[], rows: readonly (readonly Cell[])[
   return lines.toString().replaceAll(/ +$/gm, '')
 }
 
-/** `value` in the format that was asked for; `asTable`: the same for people, with a line break at its end. */
-export function formatted(format: Format, value: unknown, asTable: () => string): string {
-  if (format === 'json') return `${JSON.stringify(value, null, 2)}\n`
-  return format === 'yaml' ? stringify(value, { lineWidth: 0 }) : asTable()
+const UNITS = { d: 86_400_000, h: 3_600_000, m: 60_000, s: 1000 } as const
+
+/** A time span in at most two units, such as `3m12s` or `2d4h`; negative ones count as none, `null` as unknown. */
+export function span(ms: number | null): string {
+  if (ms === null || Number.isNaN(ms)) return '-'
+  const units = Object.entries(UNITS)
+  const first = units.findIndex(([, size]) => ms >= size)
+  if (first < 0) return '0s'
+  let rest = ms
+  const parts = units.slice(first, first + 2).map(([unit, size]) => {
+    const count = Math.floor(rest / size)
+    rest -= count * size
+    return count === 0 ? '' : `${count}${unit}`
+  })
+  return parts.join('')
+}
+
+/**
+ * `value` in the format that was asked for; `asTable`: the same for people, with a line break at its end. `oneOfMany`: others
+ * follow, each as a line of JSON or a document of YAML.
+ */
+export function formatted(format: Format, value: unknown, asTable: () => string, oneOfMany = false): string {
+  if (format === 'json') return `${JSON.stringify(value, null, oneOfMany ? undefined : 2)}\n`
+  if (format === 'yaml') return `${oneOfMany ? '---\n' : ''}${stringify(value, { lineWidth: 0 })}`
+  return `${asTable()}${oneOfMany ? '\n' : ''}`
 }
 
 /** Writes on standard output. Rejects with a `FatalError` where whoever was to read it has ended. */

@@ -1,5 +1,15 @@
 import { resolve } from 'node:path'
-import { choice, group, optional } from '../config/setting.ts'
+import type { Command } from 'commander'
+import {
+  addSettings,
+  choice,
+  flagOf,
+  group,
+  onOff,
+  optional,
+  readSettings,
+  type Values,
+} from '../config/setting.ts'
 import { AGENT_SETTINGS } from '../config/settings.ts'
 
 // What every command that operates is told, in the same words: `readSettings(command, { ...CLUSTER_SETTINGS, … }, env)`.
@@ -33,3 +43,64 @@ export const OUTPUT_SETTINGS = group('Output', {
     short: '-o',
   },
 })
+
+const SOURCE_SETTINGS = {
+  ...CLUSTER_SETTINGS,
+  ...group('Cluster', {
+    url: optional(
+      '<url>',
+      'the cluster is asked',
+      "one replica's agent, which tells of itself and its peers, instead of a cluster",
+      parseUrl,
+    ),
+  }),
+}
+
+const STATUS_SETTINGS = {
+  ...SOURCE_SETTINGS,
+  ...group('Output', {
+    output: {
+      ...choice(
+        ['table', 'wide', 'json', 'yaml'],
+        'how it is printed: for people, with every column in full, or for programs',
+      ),
+      short: '-o',
+    },
+    watch: {
+      ...onOff('again every 2 s until Ctrl-C; where that is no terminal, whenever it changes'),
+      short: '-w',
+    },
+  }),
+}
+
+const HISTORY_SETTINGS = { ...SOURCE_SETTINGS, ...OUTPUT_SETTINGS }
+
+export type StatusOptions = Values<typeof STATUS_SETTINGS>
+export type HistoryOptions = Values<typeof HISTORY_SETTINGS>
+
+type Reader<Options> = (env?: NodeJS.ProcessEnv) => Options
+
+// Each adds the flags to its command, and returns what reads them: it ends with a usage error where something is wrong.
+
+export function statusOptions(command: Command): Reader<StatusOptions> {
+  addSettings(command, STATUS_SETTINGS)
+  return (env = process.env) => fromOnePlace(command, readSettings(command, STATUS_SETTINGS, env))
+}
+
+export function historyOptions(command: Command): Reader<HistoryOptions> {
+  addSettings(command, HISTORY_SETTINGS)
+  return (env = process.env) => fromOnePlace(command, readSettings(command, HISTORY_SETTINGS, env))
+}
+
+function fromOnePlace<T extends { readonly url: URL | null }>(command: Command, said: T): T {
+  const useless = Object.keys(CLUSTER_SETTINGS).find((key) => command.getOptionValue(key) !== undefined)
+  if (said.url !== null && useless !== undefined)
+    command.error(`${flagOf(useless)} means nothing to --url, which asks no cluster: leave one out`)
+  return said
+}
+
+function parseUrl(text: string): URL {
+  const url = URL.parse(text)
+  if (url !== null && /^https?:$/.test(url.protocol)) return url
+  throw new Error('write it as an http or https URL, such as http://127.0.0.1:8090')
+}

@@ -8,11 +8,19 @@ import {
   runOptions,
 } from '../../agent/config/options.ts'
 import { createProgram } from '../../agent/config/program.ts'
+import {
+  type HistoryOptions,
+  historyOptions,
+  type StatusOptions,
+  statusOptions,
+} from '../../agent/operate/settings.ts'
 
 export interface Parsed {
   agent?: AgentOptions
   launcher?: LauncherOptions
   run?: RunOptions
+  status?: StatusOptions
+  history?: HistoryOptions
 }
 
 /** The real options on commands that only tell what they understood. */
@@ -23,6 +31,8 @@ export function programThatTells(env: NodeJS.ProcessEnv = {}): { program: Comman
     ['agent', 'agent', agentOptions],
     ['launch', 'launcher', launcherOptions],
     ['run', 'run', runOptions],
+    ['status', 'status', statusOptions],
+    ['history', 'history', historyOptions],
   ] as const
   for (const [name, key, options] of commands) {
     const command = program.command(name)

@@ -1,0 +1,125 @@
+import type { PastTerm } from '../lease/history.ts'
+import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
+import { isOfPod, type Pause, pauseOf, podOf, switchoverOf } from '../lease/operation.ts'
+import type { AgentStatus, SwitchoverView } from '../observe/status.ts'
+import type { ReplicaRow } from './cluster.ts'
+
+/** Who leads, and could another take over: what `status` tells, also as JSON and YAML. */
+export interface Overview {
+  readonly lease: {
+    readonly namespace: string
+    readonly name: string
+    /** `null`: nobody holds it. */
+    readonly holder: string | null
+    readonly epoch: number
+    /** RFC 3339, when the holder acquired it; `null`: nobody holds it, or unknown. */
+    readonly since: string | null
+  }
+  /** Exactly one serves, and another could take over. */
+  readonly ok: boolean
+  /** What is not so, in one sentence each; empty where all is `ok`. */
+  readonly problems: readonly string[]
+  readonly pause: Pause | null
+  readonly switchover: SwitchoverView | null
+  readonly replicas: readonly ReplicaRow[]
+}
+
+/** As Lease and replicas tell. @param wallMs now */
+export function overviewOf(lease: Lease, replicas: readonly ReplicaRow[], wallMs: number): Overview {
+  const { namespace = '', name = '' } = lease.metadata
+  const holder = holderOf(lease) || null
+  const since = holder === null ? null : (lease.spec?.acquireTime ?? null)
+  const to = switchoverOf(lease)
+  const requested = to === null ? null : ({ to, state: 'requested', reason: null } as const)
+  return judged({
+    lease: { namespace, name, holder, epoch: epochOf(lease), since },
+    pause: pauseOf(lease, wallMs),
+    switchover: leaderIn(replicas)?.switchover ?? requested,
+    replicas,
+  })
+}
+
+/** As the replicas alone tell: the leader, or whoever answers; `null`: nobody does. */
+export function overviewFrom(replicas: readonly ReplicaRow[]): Overview | null {
+  const known = leaderIn(replicas) ?? replicas.find(({ status }) => status !== null)?.status ?? null
+  if (known === null) return null
+  const { namespace, name, holder, epoch, since } = known.lease
+  const lease = { namespace, name, holder: holder || null, epoch, since }
+  return judged({ lease, pause: known.pause, switchover: known.switchover, replicas })
+}
+
+/** The last terms, newest first, as the leader or whoever answers knows them. */
+export function historyFrom(replicas: readonly ReplicaRow[]): readonly PastTerm[] {
+  return (leaderIn(replicas) ?? replicas.find(({ status }) => status !== null)?.status)?.history ?? []
+}
+
+/** What makes two of them differ: everything but how time goes by. */
+export function keyOf({ lease, problems, pause, switchover, replicas }: Overview): string {
+  const rows = replicas.map(({ pod, node, status, problem }) => {
+    if (status === null) return [pod, node, problem]
+    const { role, standby, couldTakeOver, unable, revision, langflow, flowsDigest } = status
+    const { mode, state, reason } = standby
+    const own = [role, stateOf(status), status.lease.epoch, mode, state, reason, couldTakeOver, unable]
+    return [pod, node, ...own, status.problem, revision, langflow.version, flowsDigest]
+  })
+  return JSON.stringify([lease, problems, pause, switchover, rows])
+}
+
+export function serves({ role, traffic }: AgentStatus): boolean {
+  return role === 'leader' && traffic.gate === 'open'
+}
+
+/** The one of the highest epoch, where two say that they lead. */
+function leaderIn(replicas: readonly ReplicaRow[]): AgentStatus | null {
+  const leaders = replicas.flatMap(({ status }) => (status?.role === 'leader' ? [status] : []))
+  return leaders.sort((a, b) => b.lease.epoch - a.lease.epoch)[0] ?? null
+}
+
+function judged(overview: Omit<Overview, 'ok' | 'problems'>): Overview {
+  const problems = problemsOf(overview)
+  return { ...overview, ok: problems.length === 0, problems }
+}
+
+const LIST = new Intl.ListFormat('en-GB')
+
+function problemsOf({ lease, pause, replicas }: Omit<Overview, 'ok' | 'problems'>): string[] {
+  if (replicas.length === 0) return ['no pod here competes for the Lease']
+  const problems: string[] = []
+  const podsOf = (which: (status: AgentStatus) => boolean) =>
+    replicas.flatMap(({ pod, status }) => (status !== null && which(status) ? [pod] : []))
+  const serving = podsOf(serves)
+  const leading = podsOf(({ role }) => role === 'leader')
+  if (leading.length > 1) problems.push(`${leading.length} say that they lead: ${LIST.format(leading)}`)
+  if (serving.length === 0) problems.push(`nobody serves: ${whyNobody(lease.holder, replicas)}`)
+  if (serving.length > 1) problems.push(`${serving.length} serve at once: ${LIST.format(serving)}`)
+  if (podsOf(({ couldTakeOver }) => couldTakeOver).length === 0)
+    problems.push(`no ${replicas.length === 1 ? 'second replica is there to' : 'other could'} take over`)
+  if (pause !== null) problems.push('it is paused: no takeover starts')
+  return problems
+}
+
+function whyNobody(holder: string | null, replicas: readonly ReplicaRow[]): string {
+  if (holder === null) return 'the Lease has no holder'
+  const row = replicas.find(({ pod, status }) => status?.identity === holder || isOfPod(holder, pod))
+  if (row === undefined) return `${podOf(holder)} holds the Lease, and is none of the replicas here`
+  if (row.status === null) return `${row.pod} holds the Lease, and does not tell its status`
+  return `${row.pod} holds the Lease, and is ${stateOf(row.status)}`
+}
+
+/** What a replica does, in a word or two: `serving` of the leader that does, `ready` of a follower that could take over. */
+export function stateOf(status: AgentStatus): string {
+  const { role, workload, leadership, standby, langflow, couldTakeOver } = status
+  if (workload.state === 'unstoppable' || workload.state === 'stopping') return workload.state
+  if (role === 'leader') {
+    if (leadership.doubt) return 'in doubt'
+    if (leadership.steppingDown !== null) return 'stepping down'
+    if (serves(status)) return 'serving'
+    if (workload.launcher !== 'connected') return `launcher ${workload.launcher}`
+    return workload.servedSince === null ? 'starting' : 'not healthy'
+  }
+  if (couldTakeOver) return 'ready'
+  if (workload.launcher !== 'connected') return `launcher ${workload.launcher}`
+  if (langflow.outdated) return 'outdated'
+  if (leadership.coolDownMs !== null) return 'cooling down'
+  return standby.state === 'preparing' ? 'preparing' : 'not ready'
+}
