@@ -1,5 +1,6 @@
 import { createProgram, runProgram } from '../config/program.ts'
 import { addAgent } from './agent.ts'
+import { addCheck } from './check.ts'
 import { addDemo } from './demo.ts'
 import { addHistory } from './history.ts'
 import { addInject } from './inject.ts'
@@ -10,6 +11,7 @@ import { addStatus } from './status.ts'
 
 const program = createProgram()
 addAgent(program)
+addCheck(program)
 addDemo(program)
 addHistory(program)
 addInject(program)

@@ -70,10 +70,13 @@ export const LANGFLOW_RULES = {
       const { env, langflow, replicas } = one
       const isUnset = isAbsent(env, SECRET_KEY)
       const words = [...asList(langflow.command), ...asList(langflow.args)].map(asText)
-      if (isUnset === false && env.values[SECRET_KEY] === undefined) return
+      const place = env.elsewhere.get(SECRET_KEY)?.from ?? env.sources.join(' or ')
+      if (isUnset === false && env.values[SECRET_KEY] === undefined) {
+        yield { unknown: `whether ${SECRET_KEY} can work is not to be seen: it comes from ${place}` }
+        return
+      }
       const fault = faultOfSecretKey(['langflow run', ...words], env.values)
       if (fault === null) return
-      const place = env.elsewhere.get(SECRET_KEY)?.from ?? env.sources.join(' or ')
       if (isUnset === null)
         yield { unknown: `whether ${SECRET_KEY} is set is not to be seen: it may come from ${place}` }
       else if (isUnset && mentions(one, SECRET_KEY))
@@ -125,7 +128,7 @@ export const LANGFLOW_RULES = {
         if (!RENDERED.has(kind) && value !== manifest.value) continue
         const found = templateText(value, [])
         if (found !== null)
-          yield `${kind}/${name} has text at ${found.path} that nobody rendered (${found.text}): render it first, as helm template, kustomize or envsubst do`
+          yield `${value === manifest.value ? 'it' : `${kind}/${name}`} has text at ${found.path} that nobody rendered (${found.text}): render it first, as helm template, kustomize or envsubst do`
       }
     },
   },

@@ -65,6 +65,7 @@ export const PRESENCE_RULES = {
   'agent-place': {
     severity: 'error',
     about: 'the agent is a native sidecar',
+    applies: hasAgent,
     *find({ agent, container }) {
       const name = asText(agent?.container.name)
       if (agent?.place === 'init container')
@@ -82,8 +83,9 @@ export const PRESENCE_RULES = {
   'launcher-missing': {
     severity: 'error',
     about: 'LangFlow is started by the launcher',
-    *find({ agent, launcher, langflow, container }) {
-      if (agent === null || launcher !== null) return
+    applies: hasAgent,
+    *find({ launcher, langflow, container }) {
+      if (launcher !== null) return
       const words = [...asList(langflow.command), ...asList(langflow.args)].join(' ')
       if (words.includes('langflow-leader'))
         yield {
@@ -100,6 +102,7 @@ export const SETTINGS_RULES = {
   'agent-settings': {
     severity: 'error',
     about: 'the agent starts with its flags and variables',
+    applies: hasAgent,
     *find({ agent, launcher }) {
       if (agent?.fault) yield `its agent would not start: ${agent.fault}`
       if (launcher?.fault && launcher.fault !== agent?.fault)
@@ -156,8 +159,8 @@ export const POD_RULES = {
   'langflow-probes': {
     severity: 'error',
     about: 'no probe asks LangFlow itself, which a standby does not run',
+    applies: isBeside,
     *find({ agent, langflow, container }) {
-      if (agent.place === 'run') return
       const { listen, traffic } = agent.options
       for (const name of ['livenessProbe', 'startupProbe', 'readinessProbe'] as const) {
         if (Object.keys(asFields(langflow[name])).length === 0) continue
@@ -173,9 +176,10 @@ export const POD_RULES = {
   'agent-socket': {
     severity: 'error',
     about: 'agent and launcher share the directory of their socket',
+    applies: isBeside,
     *find(one) {
       const { agent, launcher, langflow, container } = one
-      if (agent.place === 'run' || launcher?.options == null) return
+      if (launcher?.options == null) return
       const [own, theirs] = [agent.options.socket, launcher.options.socket]
       const [here, there] = [mountAt(agent.container, dirname(own)), mountAt(langflow, dirname(theirs))]
       if (here === null || there === null || here.volume !== there.volume)
@@ -187,8 +191,8 @@ export const POD_RULES = {
   'langflow-mounts': {
     severity: 'error',
     about: "no flow can write the agent's files",
+    applies: isBeside,
     *find({ agent, launcher, langflow, pod, container }) {
-      if (agent.place === 'run') return
       const program = mountAt(langflow, PROGRAM_DIR)
       const socket = launcher?.options == null ? null : mountAt(langflow, dirname(launcher.options.socket))
       for (const mount of [program, socket])
@@ -210,8 +214,8 @@ export const POD_RULES = {
   'agent-user': {
     severity: 'error',
     about: 'agent and launcher may use one socket',
+    applies: isBeside,
     *find({ agent, langflow, pod, container }) {
-      if (agent.place === 'run') return
       const [own, theirs] = [userOf(pod, agent.container), userOf(pod, langflow)]
       const shared = asFields(pod.securityContext)
       if (shared.fsGroup !== undefined || asList(shared.supplementalGroups).length > 0) return
@@ -237,9 +241,9 @@ export const POD_RULES = {
   'token-beside-flows': {
     severity: 'error',
     about: 'no flow has the token of the agent',
+    applies: isBeside,
     *find(one, { manifests }) {
-      const { agent, pod, langflow, container } = one
-      if (agent.place === 'run') return
+      const { pod, langflow, container } = one
       if (automounts(one, manifests))
         yield `its container ${container} has the token of the agent's account, so that a flow can write the Lease: set automountServiceAccountToken: false, and mount a projected token in the agent alone`
       for (const mount of asList(langflow.volumeMounts))
@@ -278,6 +282,15 @@ export const POD_RULES = {
     },
   },
 } as const satisfies Record<string, AgentRule>
+
+function hasAgent({ agent }: Installation): boolean {
+  return agent !== null
+}
+
+/** Whether the agent has a container of its own. */
+function isBeside({ agent }: Installed): boolean {
+  return agent.place !== 'run'
+}
 
 function containersOf(pod: Fields): Fields[] {
   return [...asList(pod.initContainers), ...asList(pod.containers)].map(asFields) as Fields[]
