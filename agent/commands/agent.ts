@@ -39,6 +39,7 @@ export async function runAgent(
   const { startHttpServer } = await import('../observe/http-server.ts')
   const { createMetrics } = await import('../observe/prometheus.ts')
   const { Peers } = await import('../peers/peers.ts')
+  const { connectEvents } = await import('../replica/kube-events.ts')
   const { podAge } = await import('../replica/pod-age.ts')
   const { Replica } = await import('../replica/replica.ts')
   const { LinkServer } = await import('../link/server.ts')
@@ -80,6 +81,7 @@ export async function runAgent(
         probe: (handlers) => new HealthProbe(options, clock, handlers),
       }),
     peers: at === null ? null : (wiring) => new Peers({ at, clock, ...wiring }),
+    events: await connectEvents({ options, objects, clock, log }),
     podAgeMs: () => age(clock.now()),
     http: (source) => startHttpServer({ listen: options.listen, source, metrics }),
     clock,

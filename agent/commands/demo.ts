@@ -12,10 +12,10 @@ export function addDemo(program: Command): void {
   program
     .command('demo-workload', { hidden: true })
     .argument('<port>')
-    .argument('<beats>')
-    .action(async (port: string, beats: string) => {
+    .argument('[beats]')
+    .action(async (port: string, beats?: string) => {
       const { serveStandIn } = await import('../demo/beats.ts')
-      await serveStandIn(Number(port), beats, process.env)
+      await serveStandIn(Number(port), beats ?? null, process.env)
     })
   program
     .command('demo-cleanup', { hidden: true })

@@ -6,8 +6,11 @@ import { addHistory } from './history.ts'
 import { addInject } from './inject.ts'
 import { addInstall } from './install.ts'
 import { addLaunch } from './launch.ts'
+import { addPause } from './pause.ts'
+import { addResume } from './resume.ts'
 import { addRun } from './run.ts'
 import { addStatus } from './status.ts'
+import { addSwitchover } from './switchover.ts'
 
 const program = createProgram()
 addAgent(program)
@@ -17,6 +20,9 @@ addHistory(program)
 addInject(program)
 addInstall(program)
 addLaunch(program)
+addPause(program)
+addResume(program)
 addRun(program)
 addStatus(program)
+addSwitchover(program)
 process.exitCode = await runProgram(program, process.argv.slice(2))

@@ -129,9 +129,9 @@ export const AGENT_SETTINGS = {
     ),
     onCrash: choice(['handover', 'restart'], 'what happens when LangFlow fails on the leader'),
     peers: optional(
-      '<host:port>',
+      '<host:port,…>',
       'nobody is asked',
-      'where all replicas’ agents answer: with none of them ready, a LangFlow that fails is restarted in place',
+      'where all replicas’ agents answer, as one name or a list: with none of them ready, a LangFlow that fails is restarted in place',
       parsePeers,
     ),
     traffic: choice(['readiness', 'label', 'slice'], 'how only the leader is reached'),

@@ -100,8 +100,18 @@ export function formatListen({ host, port }: Listen): string {
 
 const DNS_NAME = /^(?=.{1,253}$)[a-z\d]([-a-z\d]*[a-z\d])?(\.[a-z\d]([-a-z\d]*[a-z\d])?)*\.?$/i
 
-/** Reads `langflow-members:8090`, `10.0.0.7:8090` or `[fd00::7]:8090`. */
-export function parsePeers(text: string): Peer {
+/** Whoever has more replicas than this has a name for all of them. */
+const MOST_PEERS = 32
+
+/** Reads `langflow-members:8090`, `10.0.0.7:8090` or `[fd00::7]:8090`, or several of them with commas in between. */
+export function parsePeers(text: string): readonly Peer[] {
+  const peers = text.split(',').map((one) => parsePeer(one.trim()))
+  if (peers.length > MOST_PEERS)
+    throw new Error(`list at most ${MOST_PEERS}, or one name with the addresses of all replicas`)
+  return peers
+}
+
+function parsePeer(text: string): Peer {
   const examples = ['langflow-members:8090', '10.0.0.7:8090', '[fd00::7]:8090'] as const
   const { v6, host, port } = hostAndPort(text, 1, examples)
   if (host === '') throw new Error(writeItAs(examples))

@@ -10,7 +10,9 @@ import type { Lease } from '../lease/lease.ts'
 
 type Verb = 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'delete' | 'other'
 
-interface ApiRequest {
+export interface ApiRequest {
+  readonly method: string
+  /** Of a request about Leases; `other`: of any other. */
   readonly verb: Verb
   /** The whole path. What precedes `/apis` makes no difference, as behind a proxy that serves several clusters. */
   readonly path: string
@@ -18,13 +20,19 @@ interface ApiRequest {
   readonly namespace: string
   /** Of a Lease; of a watch, the one that its field selector names. */
   readonly name: string | undefined
+  readonly contentType: string
   readonly body: string
 }
 
-interface Answer {
+export interface Answer {
   readonly code: number
-  readonly body: object
+  /** An object is JSON. */
+  readonly body: object | string
+  readonly contentType?: string
 }
+
+/** Answers what is not about Leases; throws `Failure`. */
+export type Beside = (request: ApiRequest) => Answer | Promise<Answer>
 
 interface Change {
   readonly type: 'ADDED' | 'MODIFIED'
@@ -38,7 +46,7 @@ interface Watch {
 }
 
 /** A request that fails with a `Status`, in the words of kube-apiserver: clients recognise errors by them. */
-class Failure extends Error {
+export class Failure extends Error {
   readonly code: number
   readonly reason: string
   constructor(code: number, reason: string, message: string) {
@@ -53,22 +61,32 @@ class Failure extends Error {
   }
 }
 
-const notFound = (name: string) =>
-  new Failure(404, 'NotFound', `leases.coordination.k8s.io "${name}" not found`)
+const LEASE_RESOURCE = 'leases.coordination.k8s.io'
+
+export const notFound = (resource: string, name: string) =>
+  new Failure(404, 'NotFound', `${resource} "${name}" not found`)
+
+export const notServed = () =>
+  new Failure(404, 'NotFound', 'the server could not find the requested resource')
+
+export const notAllowed = () =>
+  new Failure(405, 'MethodNotAllowed', 'the server does not allow this method on the requested resource')
 
 const alreadyExists = (name: string) =>
-  new Failure(409, 'AlreadyExists', `leases.coordination.k8s.io "${name}" already exists`)
+  new Failure(409, 'AlreadyExists', `${LEASE_RESOURCE} "${name}" already exists`)
 
 const conflict = (name: string) =>
   new Failure(
     409,
     'Conflict',
-    `Operation cannot be fulfilled on leases.coordination.k8s.io "${name}": the object has been modified; please ` +
+    `Operation cannot be fulfilled on ${LEASE_RESOURCE} "${name}": the object has been modified; please ` +
       'apply your changes to the latest version and try again',
   )
 
 const TYPE = { kind: 'Lease', apiVersion: 'coordination.k8s.io/v1' } as const
 const LEASES = /\/apis\/coordination\.k8s\.io\/v1\/namespaces\/([^/]+)\/leases(?:\/([^/]+))?$/
+/** What happens is told by Events, which are heard and forgotten. */
+const EVENTS = /\/apis\/events\.k8s\.io\/v1\/namespaces\/[^/]+\/events(?:\/([^/]+))?$/
 const VERBS: Readonly<Record<string, Verb>> = {
   GET: 'get',
   POST: 'create',
@@ -76,6 +94,7 @@ const VERBS: Readonly<Record<string, Verb>> = {
   PATCH: 'patch',
   DELETE: 'delete',
 }
+const MERGE_PATCH = 'application/merge-patch+json'
 /** How long a watch lives that names no timeout, in seconds: the least of kube-apiserver's default. */
 const WATCH_SECONDS = 1_800
 /** kube-apiserver sends a bookmark so long before the end of a watch. */
@@ -106,12 +125,13 @@ const Body = z.object({
 })
 
 /**
- * `coordination.k8s.io/v1` leases over plain HTTP, in memory: as much of kube-apiserver as electing a leader needs, that is get,
- * create, update (each also as a dry run) and watch. test/harness/api/conformance.ts compares it with the real one. Every
- * namespace exists, and everybody may do everything.
+ * `coordination.k8s.io/v1` leases over plain HTTP, in memory: as much of kube-apiserver as electing a leader and operating one
+ * need, that is get, list, create, update, merge patch (each also as a dry run) and watch. test/harness/api/conformance.ts
+ * compares it with the real one. Every namespace exists, and everybody may do everything.
  */
 export class LeaseServer {
   readonly #clock: Clock
+  readonly #beside: Beside
   readonly #watches = new Set<Watch>()
   readonly #leases = new Map<string, Lease>()
   readonly #history: Change[] = []
@@ -121,8 +141,9 @@ export class LeaseServer {
   /** etcd's one counter over all objects. */
   #version = 1
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, beside: Beside = nothing) {
     this.#clock = clock
+    this.#beside = beside
     this.#server.keepAliveTimeout = KEEP_ALIVE_MS
     this.#server.requestTimeout = 0
   }
@@ -157,8 +178,11 @@ export class LeaseServer {
       : this.commit('ADDED', this.#stamped(namespace, lease))
   }
 
-  #answer(request: ApiRequest): Answer {
+  async #answer(request: ApiRequest): Promise<Answer> {
     try {
+      if (EVENTS.test(request.path) && request.method !== 'GET') return heard(request)
+      if (request.verb === 'other') return await this.#beside(request)
+      if (request.verb === 'list') return { code: 200, body: this.#list(request) }
       const { type, lease } = this.#plan(request)
       const dryRun = request.query.get('dryRun') === 'All'
       const written = type === null || dryRun ? lease : this.commit(type, lease)
@@ -167,6 +191,12 @@ export class LeaseServer {
       if (!(error instanceof Failure)) throw error
       return error
     }
+  }
+
+  #list({ namespace, name }: ApiRequest): object {
+    const items = [...this.#leases.values()].filter(({ metadata }) => isOf(metadata, namespace, name))
+    const metadata = { resourceVersion: String(this.#version) }
+    return { ...TYPE, kind: 'LeaseList', metadata, items }
   }
 
   /**
@@ -211,30 +241,26 @@ export class LeaseServer {
   async #serve(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
     const request = readRequest(incoming, await text(incoming))
     if (request.verb === 'watch') return this.#watch(request, response)
-    const { code, body } = this.#answer(request)
-    response.writeHead(code, { 'content-type': 'application/json' }).end(JSON.stringify(body))
+    const { code, body, contentType = 'application/json' } = await this.#answer(request)
+    const written = typeof body === 'string' ? body : JSON.stringify(body)
+    response.writeHead(code, { 'content-type': contentType }).end(written)
   }
 
   /** What a request comes to; `type` is `null` where nothing is written. Throws `Failure`. */
   #plan(request: ApiRequest): { type: 'ADDED' | 'MODIFIED' | null; lease: Lease } {
     const { verb, namespace, name } = request
     if (verb === 'create') {
-      const lease = decode(request)
+      const lease = decode(request, parse(request.body))
       if (this.lease(lease.metadata.name ?? '', namespace)) throw alreadyExists(lease.metadata.name ?? '')
       return { type: 'ADDED', lease: this.#stamped(namespace, lease) }
     }
-    if (verb === 'other')
-      throw new Failure(404, 'NotFound', 'the server could not find the requested resource')
-    if (name === undefined || (verb !== 'get' && verb !== 'update')) {
-      const message = 'the server does not allow this method on the requested resource'
-      throw new Failure(405, 'MethodNotAllowed', message)
-    }
+    if (name === undefined || verb === 'delete') throw notAllowed()
     const stored = this.lease(name, namespace)
     if (verb === 'get') {
-      if (stored === undefined) throw notFound(name)
+      if (stored === undefined) throw notFound(LEASE_RESOURCE, name)
       return { type: null, lease: stored }
     }
-    const lease = decode(request)
+    const lease = verb === 'patch' ? patched(request, stored) : decode(request, parse(request.body))
     const { uid, resourceVersion } = lease.metadata
     // As on the real server, an update of what does not exist creates it, unless it names a uid.
     if (uid !== undefined && uid !== stored?.metadata.uid) throw conflict(name)
@@ -252,9 +278,7 @@ export class LeaseServer {
 
   #tell(watch: Watch, { type, lease }: Change): void {
     const { namespace, name } = watch.request
-    if (lease.metadata.namespace !== namespace || (name ?? lease.metadata.name) !== lease.metadata.name)
-      return
-    send(watch, type, lease)
+    if (isOf(lease.metadata, namespace, name)) send(watch, type, lease)
   }
 
   #bookmark(watch: Watch, annotations?: Record<string, string>): void {
@@ -276,26 +300,80 @@ export function kubeconfigFor(url: string): string {
   })
 }
 
+/** Throws `Failure`. */
+function heard({ method, body }: ApiRequest): Answer {
+  const event = parse(body) as { metadata?: object } | null
+  const metadata = { name: 'event', ...event?.metadata, resourceVersion: '1' }
+  return { code: method === 'POST' ? 201 : 200, body: { ...event, metadata } }
+}
+
 function send({ response }: Watch, type: Change['type'] | 'BOOKMARK', object: object): void {
   response.write(`${JSON.stringify({ type, object })}\n`)
 }
 
-function readRequest({ method = '', url = '/' }: IncomingMessage, body: string): ApiRequest {
+function nothing(): never {
+  throw notServed()
+}
+
+function isOf(metadata: Lease['metadata'], namespace: string, name: string | undefined): boolean {
+  return metadata.namespace === namespace && (name === undefined || name === metadata.name)
+}
+
+function readRequest({ method = '', url = '/', headers }: IncomingMessage, body: string): ApiRequest {
   const { pathname: path, searchParams: query } = new URL(url, 'http://leases')
   const [leases, namespace = '', name] = LEASES.exec(path) ?? []
   const selected = /^metadata\.name=(.+)$/.exec(query.get('fieldSelector') ?? '')?.[1]
   const reads = query.has('watch') ? 'watch' : 'list'
   const verb = method === 'GET' && name === undefined ? reads : (VERBS[method] ?? 'other')
-  return { verb: leases ? verb : 'other', path, query, namespace, name: name ?? selected, body }
+  const contentType = headers['content-type'] ?? ''
+  return {
+    method,
+    verb: leases ? verb : 'other',
+    path,
+    query,
+    namespace,
+    name: name ?? selected,
+    contentType,
+    body,
+  }
 }
 
 /** What a client wrote, without the fields that have no value. Throws `Failure`. */
-function decode({ body, name }: ApiRequest): Lease {
-  const { success, data, error } = z.safeParse(Body, parse(body))
-  if (!success) throw badRequest(error.issues[0]?.message ?? '')
+function decode({ name }: ApiRequest, written: unknown, refuse = badRequest): Lease {
+  const { success, data, error } = z.safeParse(Body, written)
+  if (!success) throw refuse(error.issues[0]?.message ?? '')
   if (name !== undefined && name !== data.metadata.name)
-    throw badRequest(`the name of the object does not match the name on the URL (${name})`)
-  return { metadata: present(data.metadata), spec: present(data.spec ?? {}) } as Lease
+    throw refuse(`the name of the object does not match the name on the URL (${name})`)
+  const { annotations, ...metadata } = data.metadata
+  const noted = Object.keys(annotations ?? {}).length === 0 ? metadata : { ...metadata, annotations }
+  return { metadata: present(noted), spec: present(data.spec ?? {}) } as Lease
+}
+
+/** `stored` as a JSON merge patch makes it. Throws `Failure`. */
+function patched(request: ApiRequest, stored: Lease | undefined): Lease {
+  const { name = '', contentType, body } = request
+  if (contentType !== MERGE_PATCH)
+    throw new Failure(415, 'UnsupportedMediaType', `of patches only ${MERGE_PATCH} is taken here`)
+  if (stored === undefined) throw notFound(LEASE_RESOURCE, name)
+  const lease = decode(request, merged(stored, parse(body)), (why) => invalid(name, [`patch: ${why}`]))
+  if (lease.metadata.uid !== stored.metadata.uid)
+    throw invalid(name, ['metadata.uid: Invalid value: field is immutable'])
+  return lease
+}
+
+/** RFC 7386: `null` removes. */
+function merged(target: unknown, patch: unknown): unknown {
+  if (!isRecord(patch)) return patch
+  const result = new Map(isRecord(target) ? Object.entries(target) : [])
+  for (const [field, value] of Object.entries(patch)) {
+    if (value === null) result.delete(field)
+    else result.set(field, merged(result.get(field), value))
+  }
+  return Object.fromEntries(result)
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 function parse(body: string): unknown {
@@ -332,5 +410,9 @@ function valid(lease: Lease): Lease {
     ...((leaseTransitions ?? 0) < 0 ? ['spec.leaseTransitions: must be greater than or equal to 0'] : []),
   ]
   if (broken.length === 0) return lease
-  throw new Failure(422, 'Invalid', `Lease.coordination.k8s.io "${name}" is invalid: ${broken.join(', ')}`)
+  throw invalid(name, broken)
+}
+
+function invalid(name: string, causes: readonly string[]): Failure {
+  return new Failure(422, 'Invalid', `Lease.coordination.k8s.io "${name}" is invalid: ${causes.join(', ')}`)
 }

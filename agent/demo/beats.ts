@@ -12,13 +12,17 @@ const HEALTH: Readonly<Record<string, object>> = {
 }
 
 /**
- * A small stand-in for LangFlow: answers on its port, names its replica and epoch, beats for as long as it executes,
- * and ends on SIGTERM once the requests in flight are answered.
+ * A small stand-in for LangFlow: answers on its port, names its replica and epoch, beats for as long as it executes
+ * (`null`: for nobody), and ends on SIGTERM once the requests in flight are answered.
  */
-export async function serveStandIn(port: number, beatsDir: string, env: NodeJS.ProcessEnv): Promise<void> {
+export async function serveStandIn(
+  port: number,
+  beatsDir: string | null,
+  env: NodeJS.ProcessEnv,
+): Promise<void> {
   const { LEADER_IDENTITY: replica, LEADER_EPOCH: epoch } = env
   if (!replica || !epoch) throw new FatalError('demo-workload is for the demo: run langflow-leader demo')
-  const beating = beat(join(beatsDir, `${replica}.${epoch}.${process.pid}`))
+  const beating = beatsDir === null ? undefined : beat(join(beatsDir, `${replica}.${epoch}.${process.pid}`))
   const hello = { replica, epoch: Number(epoch), text: `Hello from ${replica}, leader in epoch ${epoch}.` }
   const server = createServer(({ url = '' }, response) => {
     response.setHeader('content-type', 'application/json')

@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { constants } from 'node:os'
 import { join } from 'node:path'
@@ -11,11 +12,12 @@ import { kubeconfigFor, LeaseServer } from './api-server.ts'
 import { actingIntervals, type Beat, overlapMs, RHYTHMS, readBeats } from './beats.ts'
 import { ask, EVERY_MS, repeat, SteadyClient } from './client.ts'
 import { FrontDoor, type Place, REPLICA_HEADER } from './front-door.ts'
+import { type PlayedPod, servePods } from './pods.ts'
 import { findPlaces, langflowEnvironment, Replica, type ReplicaEvent } from './replica.ts'
-import { type Result, readable, reportOf, sentenceOf } from './report.ts'
+import { guideOf, type Result, readable, reportOf, type Stage, sentenceOf } from './report.ts'
 import type { DemoOptions } from './settings.ts'
 import { FAULTS, KINDS, recover, type Takeover, takeOver } from './takeover.ts'
-import { selfCommand, Workspace } from './workspace.ts'
+import { selfCommand, selfTyped, Workspace } from './workspace.ts'
 
 const NAMES = ['replica-a', 'replica-b', 'replica-c']
 const LEASE = { name: 'langflow-leader-lock', namespace: 'default' }
@@ -30,6 +32,8 @@ const HANDOVER_WITHIN_MS = 60_000
 const WATCH_MS = 1_000
 /** So many leaders in a row that could not run the workload: each replica had its try. */
 const HOPELESS = 3
+/** What a ReplicaSet and a kubelet need for the next pod. */
+const NEXT_POD_MS = 2_000
 /** How often it is looked at what is awaited; no measure depends on it. */
 const LOOK_EVERY_MS = 10
 
@@ -44,7 +48,7 @@ class Interruption extends Error {
 }
 
 /**
- * Shows three takeovers, each of a kind, and measures them. Resolves to the exit code; rejects with a `FatalError` that
+ * Shows three takeovers, each of a kind, and measures them; with `--stay` it has none of its own. Resolves to the exit code; rejects with a `FatalError` that
  * says what went wrong and where the logs are. Whatever happens, nothing but those logs is left.
  */
 export async function runDemo(options: DemoOptions, env: NodeJS.ProcessEnv): Promise<number> {
@@ -81,7 +85,7 @@ export class Demo {
   readonly #env: NodeJS.ProcessEnv
   readonly #stream: NodeJS.WriteStream
   readonly #door = new FrontDoor()
-  readonly #api = new LeaseServer(systemClock)
+  readonly #api: LeaseServer
   readonly #replicas = new Map<string, Replica>()
   readonly #takeovers: Takeover[] = []
   readonly #abort = new AbortController()
@@ -98,6 +102,8 @@ export class Demo {
     this.#env = env
     this.#stream = stream
     this.#standIn = options.command === null
+    const pods = servePods(LEASE.name, () => this.#pods())
+    this.#api = new LeaseServer(systemClock, options.stay ? pods : undefined)
     this.client = new SteadyClient(({ headers, body }) =>
       this.#standIn ? JSON.parse(body).replica : headers[REPLICA_HEADER],
     )
@@ -116,7 +122,9 @@ export class Demo {
       workspace = new Workspace(NAMES)
       this.#start(workspace, places)
       this.#stream.write(this.#title())
-      await this.#play()
+      const leader = await this.#allUp()
+      if (this.#options.stay) await this.#stay(workspace, places)
+      await this.#play(leader)
       const result = this.#result(workspace)
       keepLogs = !result.ok
       return result
@@ -152,11 +160,13 @@ export class Demo {
   }
 
   #start(workspace: Workspace, places: readonly Place[]): void {
-    const { timings, command } = this.#options
+    const { timings, command, stay } = this.#options
+    // Where nobody judges them in the end they would only fill the disk.
+    const beats = stay ? [] : [beatsIn(workspace)]
     // Made beforehand, so that the first start need not wait out a whole lease duration.
     this.#api.put({ metadata: LEASE })
-    const kubeconfig = join(workspace.dir, 'kubeconfig')
-    writeFileSync(kubeconfig, kubeconfigFor(this.#api.url))
+    const kubeconfig = kubeconfigIn(workspace)
+    writeFileSync(kubeconfig, kubeconfigFor(this.#api.url), { mode: 0o600 })
     mkdirSync(beatsIn(workspace))
     const flags = [
       `--kubeconfig=${kubeconfig}`,
@@ -169,29 +179,27 @@ export class Demo {
     for (const place of places) {
       const home = join(workspace.dir, place.name)
       mkdirSync(home)
-      const replica = new Replica({
+      const replica: Replica = new Replica({
         place,
         workspace,
         flags,
-        command: command ?? selfCommand('demo-workload', String(place.port), beatsIn(workspace)),
+        command: command ?? selfCommand('demo-workload', String(place.port), ...beats),
         env: this.#standIn ? env : langflowEnvironment(env, place.port, home),
         heard: (event) => this.#heard(event),
-        failed: (sentence) => this.end(new FatalError(sentence)),
+        ended: (how, expected) => void this.#ended(replica, how, expected),
       })
       this.#replicas.set(place.name, replica)
       replica.start()
-      if (!this.#standIn) this.#askPort(place)
+      if (!this.#standIn && !stay) this.#askPort(place)
     }
   }
 
-  /** The first leader, and then one takeover after the other. */
-  async #play(): Promise<void> {
-    const { client, events, acquireWithinMs, serveWithinMs } = this
-    const door = this.#door
-    let { replica: leader } = await this.until('the first leader to serve', serveWithinMs, () =>
-      events.find(({ event, replica }) => event === 'serving' && door.isOpenTo(replica)),
+  /** Resolves to the first leader, once the others stand by. */
+  async #allUp(): Promise<string> {
+    const { events, acquireWithinMs, serveWithinMs } = this
+    const { replica: leader } = await this.until('the first leader to serve', serveWithinMs, () =>
+      events.find(({ event, replica }) => event === 'serving' && this.#door.isOpenTo(replica)),
     )
-    client.start(this.#standIn ? door.url : `${door.url}/health`, this.#abort.signal)
     await this.until('all three replicas', acquireWithinMs, () =>
       NAMES.every(
         (name) =>
@@ -199,6 +207,53 @@ export class Demo {
           events.some(({ replica, event }) => replica === name && event === 'standby_ready'),
       ),
     )
+    return leader
+  }
+
+  /** Says how it can be operated; rejects once something ends it. */
+  async #stay(workspace: Workspace, places: readonly Place[]): Promise<never> {
+    const stage: Stage = {
+      kubeconfig: kubeconfigIn(workspace),
+      frontDoor: this.#door.url,
+      agents: Object.fromEntries(
+        places.map(({ name, agentPort }) => [name, `http://127.0.0.1:${agentPort}`]),
+      ),
+    }
+    this.#stream.write(`\n${guideOf(stage, selfTyped())}\n\n`)
+    if (this.#options.json) process.stdout.write(`${JSON.stringify(stage)}\n`)
+    const { signal } = this.#abort
+    if (!signal.aborted) await once(signal, 'abort')
+    throw signal.reason
+  }
+
+  #pods(): PlayedPod[] {
+    return [...this.#replicas.values()].map((replica) => ({
+      ...replica.place,
+      ...replica.born,
+      runs: replica.runs,
+      ready: this.#door.isOpenTo(replica.name),
+      delete: () => void replica.crash(),
+    }))
+  }
+
+  /** Where the demo stays the next pod comes a moment later, as in a cluster. */
+  async #ended(replica: Replica, how: string, expected: boolean): Promise<void> {
+    const { signal } = this.#abort
+    if (!this.#options.stay) {
+      if (!expected) this.end(new FatalError(`${replica.name} ended by itself (${how})`))
+      return
+    }
+    this.#tell(`ended (${how}); it comes back`, replica.name)
+    await sleep(NEXT_POD_MS, undefined, { signal }).catch(() => {})
+    if (!signal.aborted) replica.start()
+  }
+
+  /** One takeover after the other. */
+  async #play(first: string): Promise<void> {
+    const { client, acquireWithinMs, serveWithinMs } = this
+    const door = this.#door
+    let leader = first
+    client.start(this.#standIn ? door.url : `${door.url}/health`, this.#abort.signal)
     for (const [n, kind] of KINDS.entries()) {
       await this.until(`the client to be answered by ${leader}`, serveWithinMs, () =>
         client.requests.findLast(({ replica }) => replica === leader),
@@ -237,9 +292,10 @@ export class Demo {
     const workload = command?.join(' ') ?? 'a small stand-in for LangFlow'
     const { leaseDurationMs, renewDeadlineMs, retryPeriodMs } = timings
     const lease = [leaseDurationMs, renewDeadlineMs, retryPeriodMs].map(formatDuration).join(' / ')
+    const client = this.#options.stay ? '' : `; a client asks it each ${EVERY_MS} ms`
     return (
       `langflow-leader demo: three replicas of ${workload}, one Lease (${lease})\n` +
-      `front door ${this.#door.url}, which follows the gates; a client asks it each ${EVERY_MS} ms\n\n`
+      `front door ${this.#door.url}, which follows the gates${client}\n\n`
     )
   }
 
@@ -290,6 +346,10 @@ export class Demo {
     }
     return beats
   }
+}
+
+function kubeconfigIn(workspace: Workspace): string {
+  return join(workspace.dir, 'kubeconfig')
 }
 
 /** Where the stand-ins write their beats: with the logs, since both are evidence. */

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { randomInt } from 'node:crypto'
+import { randomInt, randomUUID } from 'node:crypto'
 import { appendFileSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -29,15 +29,18 @@ export interface ReplicaOptions {
   readonly command: readonly string[]
   readonly env: NodeJS.ProcessEnv
   readonly heard: (event: ReplicaEvent) => void
-  /** It ended by itself; the sentence says how. */
-  readonly failed: (sentence: string) => void
+  /** `expected`: it was told to, or was killed by `crash`. */
+  readonly ended: (how: string, expected: boolean) => void
 }
 
 /** `langflow-leader run` as a child process, in a session of its own. It can be started again. */
 export class Replica {
+  readonly place: Place
   readonly name: string
   /** Whether the agent has ended and all of its output was read. */
   hasEnded = false
+  /** Of the pod that it plays: another one as soon as it is made to crash. */
+  born = birth()
   readonly #options: ReplicaOptions
   #child: ChildProcess | null = null
   #mayEnd = false
@@ -45,12 +48,17 @@ export class Replica {
   #starts = 0
 
   constructor(options: ReplicaOptions) {
+    this.place = options.place
     this.name = options.place.name
     this.#options = options
   }
 
+  get runs(): boolean {
+    return !this.hasEnded && !this.#mayEnd
+  }
+
   start(): void {
-    const { workspace, heard, failed } = this.#options
+    const { workspace, heard, ended } = this.#options
     this.#mayEnd = false
     this.hasEnded = false
     const child = this.#spawn()
@@ -71,7 +79,8 @@ export class Replica {
     })
     const end = (how: string) => {
       this.hasEnded = true
-      if (!this.#mayEnd) failed(`${this.name} ended by itself (${how})${lastWords && `: ${lastWords}`}`)
+      const expected = this.#mayEnd
+      if (!this.#dismissed) ended(expected || lastWords === '' ? how : `${how}: ${lastWords}`, expected)
     }
     child.once('error', (error) => end(error.message))
     child.once('close', (code, signal) => end(signal ?? `exit code ${code}`))
@@ -80,6 +89,7 @@ export class Replica {
   /** SIGKILL to agent, launcher and workload. Resolves once nothing of them lives. */
   async crash(): Promise<void> {
     this.#mayEnd = true
+    this.born = birth()
     await killReplica(this.#options.workspace.mark(this.name))
   }
 
@@ -171,4 +181,9 @@ export async function findPlaces(names: readonly string[]): Promise<Place[]> {
   }
   const ports = [...free]
   return names.map((name, n) => ({ name, agentPort: ports[2 * n]!, port: ports[2 * n + 1]! }))
+}
+
+/** Of a pod: its UID, and when it was made in milliseconds since 1970. */
+function birth() {
+  return { uid: randomUUID(), createdAt: systemClock.now().wall }
 }

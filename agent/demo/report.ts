@@ -22,6 +22,15 @@ export interface Result {
   readonly logs: string | null
 }
 
+/** What can be operated, where the demo stays; `--json` prints it as it is. */
+export interface Stage {
+  /** A path. */
+  readonly kubeconfig: string
+  readonly frontDoor: string
+  /** The address of each replica's agent. */
+  readonly agents: Readonly<Record<string, string>>
+}
+
 const SENTENCES: Readonly<Partial<Record<EventName, string>>> = {
   acquired: 'acquired the Lease',
   workload_started: 'started its workload',
@@ -42,6 +51,25 @@ export function sentenceOf({ event, epoch, reason }: ReplicaEvent): string | nul
   if (sentence === undefined) return null
   const why = reason === null ? '' : `: ${reason}`
   return event === 'acquired' ? `${sentence} in epoch ${epoch}${why}` : `${sentence}${why}`
+}
+
+/** How to operate what stays. `program`: what starts this one. */
+export function guideOf({ kubeconfig, agents }: Stage, program: string): string {
+  const commands = [
+    [`${program} status`, 'who leads, and could another take over'],
+    [`${program} switchover`, 'hand over, now'],
+    ['kubectl delete pod replica-a', 'here a crash: SIGKILL to all of it'],
+    ['kubectl annotate lease langflow-leader-lock langflow-leader/paused=true', ''],
+  ] as const
+  const widest = Math.max(...commands.map(([command]) => command.length))
+  return [
+    'All three are up, until Ctrl-C. In another terminal:',
+    '',
+    `  export KUBECONFIG=${kubeconfig}`,
+    ...commands.map(([command, about]) => `  ${command.padEnd(widest)}  ${about && `# ${about}`}`.trimEnd()),
+    '',
+    ...Object.entries(agents).map(([name, url]) => `  ${name}  ${url}`),
+  ].join('\n')
 }
 
 /** `86 ms`, `15.4 s`. */

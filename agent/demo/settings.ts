@@ -10,6 +10,8 @@ export interface DemoOptions {
   /** What is elected; `null`: the stand-in. */
   readonly command: readonly string[] | null
   readonly json: boolean
+  /** No faults: it stays until a signal ends it. */
+  readonly stay: boolean
 }
 
 const DEMO_SETTINGS = {
@@ -27,6 +29,7 @@ const DEMO_SETTINGS = {
       parseListen,
     ),
     json: onOff('progress on stderr, and the result as one JSON object on stdout'),
+    stay: onOff('no faults: it stays up until Ctrl-C, for the commands that operate it'),
   }),
   ...TIMING_SETTINGS,
 }
@@ -35,11 +38,17 @@ const DEMO_SETTINGS = {
 export function demoOptions(command: Command): () => DemoOptions {
   addSettings(command, DEMO_SETTINGS)
   return () => {
-    const { command: workload, listen, json, ...said } = readSettings(command, DEMO_SETTINGS, process.env)
+    const {
+      command: workload,
+      listen,
+      json,
+      stay,
+      ...said
+    } = readSettings(command, DEMO_SETTINGS, process.env)
     const timings = timingsOf(said)
     const problem = contradiction({ ...timings, onDoubt: 'freeze' })
     if (problem !== null) command.error(problem)
-    return { timings, listen, command: workload, json }
+    return { timings, listen, command: workload, json, stay }
   }
 }
 

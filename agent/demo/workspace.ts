@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { systemClock } from '../clock.ts'
 import { FatalError } from '../exit.ts'
@@ -20,6 +20,15 @@ const KILL_WITHIN_MS = 3_000
 /** What starts this same program again, whether it runs from sources or from its one bundled file. */
 export function selfCommand(...args: string[]): [string, ...string[]] {
   return [process.execPath, ...process.execArgv, process.argv[1] as string, ...args]
+}
+
+/** The same for people to type, from where they are. */
+export function selfTyped(): string {
+  const typed = [process.execPath, process.argv[1] as string].map((path) => {
+    const near = relative(process.cwd(), path)
+    return near.startsWith('..') ? path : near
+  })
+  return typed.join(' ')
 }
 
 /**

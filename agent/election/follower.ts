@@ -1,4 +1,6 @@
 import { epochOf, foreignOwner, holderOf, type Lease, looksNeverHeld, successorOf } from '../lease/lease.ts'
+import { isOfPod, pauseOf } from '../lease/operation.ts'
+import type { AcquiredBecause } from '../lease/reasons.ts'
 import { barrier } from './ability.ts'
 import { sendRead, sendWrite } from './requests.ts'
 import {
@@ -14,6 +16,7 @@ import {
   kill,
   NEVER,
   type Seen,
+  type Why,
   wake,
 } from './state.ts'
 import { isTimely } from './vacancy.ts'
@@ -64,7 +67,17 @@ function take(input: Input, state: Follower): Follower {
   if (!workload.canRun)
     return decide(state, `${standing}; no idle launcher is connected, so this replica does not campaign`)
 
-  // 2. Is it free, also for this one, and is the pause over that this one makes?
+  // 2. Is it paused?
+  const pause = pauseOf(seen.lease, now.wall)
+  if (pause !== null) {
+    const [until, at] =
+      pause.until === null
+        ? ['', NEVER]
+        : [` until ${pause.until}`, now.mono + Date.parse(pause.until) - now.wall]
+    return decide(state, `${standing}; paused${until}, so that no takeover starts`, at)
+  }
+
+  // 3. Is it free, also for this one, and is the cool-down over that this one makes?
   const free = freeAt(input, state, seen)
   const cool = coolDownEnds(state)
   const wait = precedence(config, state, seen)
@@ -73,17 +86,17 @@ function take(input: Input, state: Follower): Follower {
   if (now.mono < at) {
     const left = `${((at - now.mono) / 1000).toFixed(1)} s`
     if (cool > first)
-      return decide(state, `${standing}; cooling down for ${left} after the workload failed here`, at)
+      return decide(state, `${standing}; cooling down for ${left} ${state.coolDown?.after}`, at)
     if (first > free && holder === '')
       return decide(state, `${standing}; ${wait.of} has precedence for ${left}`, at)
     return decide(state, `${standing}; free in ${left} unless renewed`, at)
   }
 
-  // 3. Is it absent, by a read that shows it now?
+  // 4. Is it absent, by a read that shows it now?
   if (seen.lease === null && !confirmsAbsence(input, state))
     return decide(state, `${standing}: making sure of it`)
 
-  // 4. Then it is taken.
+  // 5. Then it is taken.
   const because = whyFree(config, state, seen)
   return decide(sendWrite(input, state, 'acquire', because), `${standing}: taking it`)
 }
@@ -105,14 +118,22 @@ function freeAt(input: Input, state: Follower, seen: Seen): number {
   return isOwn(input.config, state, lease) ? seen.changedAt : seen.changedAt + seen.heldMs
 }
 
-function whyFree(config: CandidateConfig, state: Follower, { lease, heldMs }: Seen): string {
-  if (lease === null) return 'the Lease was gone for a whole lease duration'
-  if (heldMs === 0) return lease.spec?.renewTime ? 'its holder released it' : 'nobody held it before'
+function whyFree(config: CandidateConfig, state: Follower, { lease, heldMs }: Seen): Why<AcquiredBecause> {
+  if (lease === null) return { code: 'deleted', reason: 'the Lease was gone for a whole lease duration' }
+  if (heldMs === 0)
+    return lease.spec?.renewTime
+      ? { code: 'released', reason: 'its holder released it' }
+      : { code: 'never_held', reason: 'nobody held it before' }
   const holder = holderOf(lease)
-  if (holder === '') return 'nobody who held it gave it back, and a whole lease duration is over'
-  if (isOwn(config, state, lease)) return 'a late write of this replica itself holds it'
-  if (holder === config.identity) return 'an earlier agent of this replica did not renew it in time'
-  return `${holder} did not renew it in time`
+  if (holder === '')
+    return {
+      code: 'cleared',
+      reason: 'nobody who held it gave it back, and a whole lease duration is over',
+    }
+  if (isOwn(config, state, lease))
+    return { code: 'own_write', reason: 'a late write of this replica itself holds it' }
+  const who = holder === config.identity ? 'an earlier agent of this replica' : holder
+  return { code: 'expired', reason: `${who} did not renew it in time` }
 }
 
 /**
@@ -128,7 +149,7 @@ function precedence(
   const none = { ms: 0, of: '' }
   if (lease !== null && isOwn(config, state, lease)) return none
   const successor = lease !== null && heldMs === 0 ? successorOf(lease) : null
-  if (successor === config.identity) return none
+  if (successor !== null && isOfPod(config.identity, successor)) return none
   const owner = foreignOwner(config.owner, lease)
   if (owner !== null) return { ms: config.leaseDurationMs, of: owner }
   const first = successor === null ? none : { ms: config.retryPeriodMs, of: successor }
@@ -188,7 +209,8 @@ function takeBack(input: Input, state: Follower): Follower {
   if (inFlight) return decide(state, decision, workload.killAt ?? now.mono)
   if (now.mono < nextAttemptAt) return decide(state, decision, nextAttemptAt)
   if (mustRead) return decide(sendRead(input, state), decision)
-  return decide(sendWrite(input, state, 'resume', 'took its grant back from the launcher'), decision)
+  const because = { code: 'resumed', reason: 'took its grant back from the launcher' } as const
+  return decide(sendWrite(input, state, 'resume', because), decision)
 }
 
 /** Waits until nothing is under way and nothing lives, and ends this process. */
@@ -208,7 +230,7 @@ function reportHolder<S extends Free>(state: S): S {
   const holder = seen.lease === null ? '' : holderOf(seen.lease)
   if (holder === reportedHolder) return state
   const reported = { ...state, reportedHolder: holder }
-  return holder === '' ? reported : event(reported, 'leader_observed', undefined, { holder })
+  return holder === '' ? reported : event(reported, 'leader_observed', {}, { holder })
 }
 
 /** Ordered anew with whatever is heard, and not by time alone. */

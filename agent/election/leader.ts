@@ -1,5 +1,8 @@
 import { reached, untilReached } from '../clock.ts'
+import type { Phases } from '../lease/history.ts'
 import { epochOf, holderOf, type Lease, looksNeverHeld } from '../lease/lease.ts'
+import { pauseOf } from '../lease/operation.ts'
+import type { EndedBecause } from '../lease/reasons.ts'
 import type { Grant } from '../link/messages.ts'
 import { sendRead, sendWrite } from './requests.ts'
 import {
@@ -10,6 +13,7 @@ import {
   type End,
   emit,
   event,
+  type Failure,
   type Free,
   type Held,
   type Input,
@@ -17,10 +21,10 @@ import {
   killAt,
   type Leading,
   NEVER,
-  type Remedy,
   type StepDown,
   type SteppingDown,
   type Term,
+  type Why,
   type Write,
 } from './state.ts'
 
@@ -32,22 +36,26 @@ const GOOD_TERM_LEASES = 4
 const LONGEST_EARLY_MS = 60_000
 const LONGEST_FULL_MS = 300_000
 
-export const USED_BY_ANOTHER = 'somebody else acquired the Lease in this name'
+export const USED_BY_ANOTHER = {
+  code: 'identity_taken',
+  reason: 'somebody else acquired the Lease in this name',
+} as const
 
 /** What the holder does: renew, doubt, lose, or step down in the planned order. */
 export function lead(input: Input, before: Held): CandidateState {
   const { config, now } = input
 
   // 1. Lose it where its time is over.
-  const reason = lostByTime(input, before)
-  if (reason !== null) return lose(input, before, reason)
+  const over = lostByTime(input, before)
+  if (over !== null) return lose(input, before, over)
 
   // 2. From the renew deadline on leadership is in doubt, and renewing is urgent.
   let state = before
   if (!state.term.doubt && reached(now, doubtAt(config, state.term.renewedAt))) {
     const nextAttemptAt = Math.min(state.nextAttemptAt, now.mono + config.retryPeriodMs / 4)
-    const cause = state.writeProblem ?? 'no renewal was acknowledged by the renew deadline'
-    state = event(withTerm({ ...state, nextAttemptAt }, { doubt: true }), 'doubt', cause)
+    const reason = state.writeProblem ?? 'no renewal was acknowledged by the renew deadline'
+    const why = { code: 'no_renewal', reason } as const
+    state = event(withTerm({ ...state, nextAttemptAt }, { doubt: true }), 'doubt', why)
   }
 
   // 3. A clock set forward may mean that the machine was paused without its other clocks noticing: ask at once, once for each
@@ -64,7 +72,11 @@ export function lead(input: Input, before: Held): CandidateState {
   // 4. Step down where the launcher ends; start the workload where that is due.
   if (state.phase === 'leading') {
     const { term, workload } = state
-    if (workload.ending) state = beginStepDown(input, state, { reason: 'the LangFlow container is ending' })
+    if (workload.ending)
+      state = beginStepDown(input, state, {
+        code: 'container_ending',
+        reason: 'the LangFlow container is ending',
+      })
     else if (!term.startOrdered && !term.doubt && workload.canRun)
       state = emit(withTerm(state, { startOrdered: true }), { type: 'start', epoch: term.epoch })
   }
@@ -78,22 +90,26 @@ export function lead(input: Input, before: Held): CandidateState {
 }
 
 /** Why the Lease is lost by the clock; `null`: it is not. */
-function lostByTime({ config, now }: Input, { seen, term }: Held): string | null {
+function lostByTime({ config, now }: Input, { seen, term }: Held): Why<EndedBecause> | null {
   const deadline = killAt(config, term.renewedAt)
-  if (reached(now, deadline)) return 'no renewal was acknowledged in time'
+  if (reached(now, deadline)) return { code: 'no_renewal', reason: 'no renewal was acknowledged in time' }
   // A machine that was paused without its other clocks noticing may have lost the Lease long ago. A compare-and-swap on one's
   // own last write would tell; to write what was deleted or emptied, or made anew by a late creation of an earlier term, tells
   // nothing.
   const lease = seen?.lease ?? null
   const proven = lease !== null && !looksNeverHeld(lease) && epochOf(lease) === term.epoch
   if (proven || now.wall < deadline.wall) return null
-  return 'the Lease is gone, and by the wall clock so is the time it was held for'
+  return {
+    code: 'lease_gone',
+    reason: 'the Lease is gone, and by the wall clock so is the time it was held for',
+  }
 }
 
 /** Why the Lease is lost by what it says, when it was not this replica that wrote that; `null`: it is not. */
-export function lostTo({ config }: Input, { term, written }: Held, lease: Lease): string | null {
+export function lostTo({ config }: Input, { term, written }: Held, lease: Lease): Why<EndedBecause> | null {
   const holder = holderOf(lease)
-  if (holder !== config.identity && holder !== '') return `the Lease is held by ${holder}`
+  const other = (reason: string) => ({ code: 'held_by_other', reason }) as const
+  if (holder !== config.identity && holder !== '') return other(`the Lease is held by ${holder}`)
   const { renewTime, acquireTime } = lease.spec ?? {}
   if (epochOf(lease) === term.epoch) {
     // An acquisition has the same acquire and renew time. A Lease that was made anew counts epochs from the beginning, so that of
@@ -101,15 +117,15 @@ export function lostTo({ config }: Input, { term, written }: Held, lease: Lease)
     const acquired = holder !== '' && acquireTime === renewTime && acquireTime !== term.acquireTime
     return acquired && !written.includes(renewTime ?? '') ? USED_BY_ANOTHER : null
   }
-  if (holder === '') return looksNeverHeld(lease) ? null : 'somebody else held the Lease meanwhile'
+  if (holder === '') return looksNeverHeld(lease) ? null : other('somebody else held the Lease meanwhile')
   // An own creation of an earlier term may come late, after a deletion.
   const edited = epochOf(lease) < term.epoch || acquireTime === term.acquireTime
   return edited && written.includes(renewTime ?? '') ? null : USED_BY_ANOTHER
 }
 
 /** The end of leadership without consent: kill first, and never release (rule 3). */
-export function lose({ now }: Input, state: Held, reason: string): Free {
-  return { ...withoutTerm(event(kill(state), 'lost', reason)), nextAttemptAt: now.mono }
+export function lose({ now }: Input, state: Held, why: Why<EndedBecause>): Free {
+  return { ...withoutTerm(event(kill(state), 'lost', why)), nextAttemptAt: now.mono }
 }
 
 /** An acquisition was acknowledged, or the grant of an earlier agent taken back. */
@@ -118,6 +134,7 @@ export function beginTerm(input: Input, before: Free, write: Write, lease: Lease
   if (reached(now, killAt(config, write.sentAt))) return before
   const resumed = write.kind === 'resume'
   const { ending } = before
+  const acquireMs = now.mono - write.sentAt.mono
   const leading: Leading = {
     ...before,
     phase: 'leading',
@@ -125,10 +142,13 @@ export function beginTerm(input: Input, before: Free, write: Write, lease: Lease
     coolDown: null,
     strangers: 0,
     successor: null,
+    setAside: null,
     reportedHolder: config.identity,
     term: {
       epoch: epochOf(lease),
       acquireTime: lease.spec?.acquireTime ?? write.renewTime,
+      because: write.because?.code ?? 'own_write',
+      phases: resumed ? null : { detectMs: write.unchangedMs, acquireMs, startMs: null, healthyMs: null },
       renewedAt: write.sentAt,
       startedAt: now.mono,
       doubt: false,
@@ -137,17 +157,25 @@ export function beginTerm(input: Input, before: Free, write: Write, lease: Lease
       stepDown: null,
     },
   }
-  const acquired = event(leading, 'acquired', write.because, {
-    acquireMs: Math.round(now.mono - write.sentAt.mono),
+  const acquired = event(leading, 'acquired', write.because ?? {}, {
+    acquireMs: Math.round(acquireMs),
     unchangedMs: Math.round(write.unchangedMs),
   })
   const state = emit(acquired, { type: 'grant', grant: grantOf(config, acquired.term) })
   const { canRun, alive, failed } = state.workload
-  if (ending !== null) return beginStepDown(input, state, { reason: ending.reason, ending })
-  if (!resumed && !canRun) return beginStepDown(input, state, { reason: 'the launcher went away' })
-  if (resumed && alive === 'no')
-    return beginStepDown(input, state, { reason: 'the workload ended without its agent', failed: true })
-  return failed === null ? state : beginStepDown(input, state, { reason: failed, failed: true })
+  if (ending !== null)
+    return beginStepDown(input, state, { code: 'terminated', reason: ending.reason, ending })
+  if (!resumed && !canRun) return beginStepDown(input, state, LAUNCHER_GONE)
+  const ended = { code: 'workload_exited', reason: 'the workload ended without its agent' } as const
+  if (resumed && alive === 'no') return blame(input, state, ended)
+  return failed === null ? state : blame(input, state, { code: 'workload_lost', reason: failed })
+}
+
+const LAUNCHER_GONE = { code: 'launcher_gone', reason: 'the launcher went away' } as const
+
+/** While the Lease is paused it is left alone. */
+function blame(input: Input, state: Leading, why: Why<EndedBecause>): Held {
+  return remedyFailure(input, state, { ...why, remedy: 'handover' })
 }
 
 /** The right that the last acknowledged write earned. */
@@ -175,40 +203,63 @@ export function extend({ config, now }: Input, before: Held, write: Write): Held
  * renewing goes on, and never killed: a kill ends the grant for good. One failure may be told in several ways, so that a second
  * one changes nothing.
  */
-export function remedyFailure(input: Input, state: Leading, reason: string, remedy: Remedy): Held {
-  if (remedy === 'handover') return beginStepDown(input, state, { reason, failed: true })
+export function remedyFailure(input: Input, state: Leading, failure: Failure): Held {
+  if (state.paused) return { ...state, setAside: state.setAside ?? failure }
+  const { remedy, ...why } = failure
+  if (remedy === 'handover') return beginStepDown(input, state, { ...why, failed: true })
   if (state.term.restarting !== null) return state
   const { stopTimeoutMs } = input.config
-  return emit(withTerm(state, { restarting: reason }), { type: 'restart', reason, graceMs: stopTimeoutMs })
+  const restarting = withTerm(state, { restarting: why.reason })
+  return emit(restarting, { type: 'restart', ...why, graceMs: stopTimeoutMs })
+}
+
+/** An operator pauses, or resumes: what had been left alone is seen to then. */
+export function notePause(input: Input, before: CandidateState): CandidateState {
+  const paused = pauseOf(before.seen?.lease ?? null, input.now.wall) !== null
+  if (paused === before.paused) return before
+  const state = { ...before, paused }
+  if (paused || state.phase !== 'leading') return state
+  const { setAside } = state
+  const seenTo = setAside === null ? state : remedyFailure(input, { ...state, setAside: null }, setAside)
+  return seenTo.phase === 'leading' ? noticeFailure(input, seenTo) : seenTo
+}
+
+/** The workload serves: the first time in this term that is the end of a takeover. */
+export function noteHealth(state: Held, took: Pick<Phases, 'startMs' | 'healthyMs'> | null): Held {
+  const { phases } = state.term
+  const healthy = { ...state, setAside: null }
+  if (took === null || phases === null || phases.healthyMs !== null) return healthy
+  return withTerm(healthy, { phases: { ...phases, ...took } })
 }
 
 /** That it ended, or serves nobody, may have been told while the launcher had no agent to tell it to. */
 export function noticeFailure(input: Input, before: Leading): Held {
+  if (before.paused) return before
   const { term, workload } = before
   const { canRun, failed } = workload
   const ended = workload.alive === 'no'
   const toBeStarted = !term.startOrdered || term.restarting !== null
-  if (ended && !canRun && toBeStarted)
-    return beginStepDown(input, before, { reason: 'the launcher went away' })
+  if (ended && !canRun && toBeStarted) return beginStepDown(input, before, LAUNCHER_GONE)
   if (ended && canRun && !toBeStarted)
-    return beginStepDown(input, before, { reason: 'the workload runs no more', failed: true })
+    return blame(input, before, { code: 'workload_exited', reason: 'the workload runs no more' })
   const state = ended && canRun ? withTerm(before, { restarting: null, startOrdered: false }) : before
   if (state.term.restarting !== null || failed === null) return state
-  return beginStepDown(input, state, { reason: failed, failed: true })
+  return blame(input, state, { code: 'workload_lost', reason: failed })
 }
 
-interface StepDownReason extends Pick<StepDown, 'reason'>, Partial<Pick<StepDown, 'failed' | 'graceMs'>> {
+interface StepDownReason extends Why<EndedBecause>, Partial<Pick<StepDown, 'failed' | 'graceMs' | 'to'>> {
   readonly ending?: End
 }
 
 /** Rule 3: close the gate, drain while renewing, stop, have it confirmed, release. */
 export function beginStepDown({ config, now }: Input, before: Leading, why: StepDownReason): SteppingDown {
-  const { reason, failed = false, graceMs = config.stopTimeoutMs, ending = null } = why
+  const { code, reason, failed = false, graceMs = config.stopTimeoutMs, to = null, ending = null } = why
   const since = now.mono
-  const stepDown = { reason, failed, graceMs, stage: 'draining', since } as const
+  const stepDown = { code, reason, failed, graceMs, to, stage: 'draining', since, closedAt: since } as const
   const term = { ...before.term, restarting: null, stepDown }
   const state: SteppingDown = { ...before, phase: 'stepping down', term, ending }
-  return emit(event(state, 'draining', reason), { type: 'drain', until: since + config.drainTimeoutMs })
+  const told = event(state, 'draining', { code, reason })
+  return emit(told, { type: 'drain', until: since + config.drainTimeoutMs })
 }
 
 function advance({ config, fact, now }: Input, state: SteppingDown): SteppingDown {
@@ -229,8 +280,14 @@ function advance({ config, fact, now }: Input, state: SteppingDown): SteppingDow
  */
 export function endTerm({ config, now }: Input, state: SteppingDown): Free {
   const { stepDown, startedAt } = state.term
-  const ended = event(event(state, 'released', stepDown.reason), 'stepped_down', stepDown.reason)
+  const { code, reason } = stepDown
+  const ended = event(event(state, 'released', { code, reason }), 'stepped_down', { code, reason })
   const free = { ...withoutTerm(ended), reportedHolder: null }
+  if (code === 'switchover') {
+    // It hears of its own release first.
+    const until = now.mono + 2 * config.retryPeriodMs
+    return { ...free, coolDown: { early: until, full: until, after: 'after it handed over' } }
+  }
   if (!stepDown.failed) return free
   const good = now.mono - startedAt > GOOD_TERM_LEASES * config.leaseDurationMs
   const failures = good ? 1 : state.failures + 1
@@ -238,6 +295,7 @@ export function endTerm({ config, now }: Input, state: SteppingDown): Free {
   const coolDown = {
     early: now.mono + Math.min(2 * config.retryPeriodMs * factor, LONGEST_EARLY_MS),
     full: now.mono + Math.min(config.leaseDurationMs * factor, LONGEST_FULL_MS),
+    after: 'after the workload failed here',
   }
   return { ...free, failures, coolDown }
 }

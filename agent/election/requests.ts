@@ -1,5 +1,6 @@
 import type { Instant } from '../clock.ts'
 import { ApiError } from '../kube/errors.ts'
+import { microTime } from '../kube/micro-time.ts'
 import {
   annotated,
   epochAfter,
@@ -12,7 +13,9 @@ import {
   langflowOf,
   type Notes,
 } from '../lease/lease.ts'
+import { pauseIsOver } from '../lease/operation.ts'
 import { isOlder } from '../package-version.ts'
+import { historyNote } from './history.ts'
 import {
   type CandidateConfig,
   type CandidateState,
@@ -35,11 +38,12 @@ const REMEMBERED_WRITES = 32
  * @param because of an `acquire`: why the Lease is free
  */
 export function sendWrite<S extends CandidateState>(
-  { config, now }: Input,
+  input: Input,
   state: S,
   kind: WriteKind,
-  because = '',
+  because: Write['because'] = null,
 ): S {
+  const { config, now } = input
   const { seen, term, highestEpoch, nextWriteId: id, written, created } = state
   const base = seen?.lease ?? null
   const renewTime = microTime(now.wall, (config.salt + id) % 1000)
@@ -50,6 +54,7 @@ export function sendWrite<S extends CandidateState>(
   const holder = kind === 'release' ? { holderIdentity: '', leaseDurationSeconds: 1 } : held
   const begins = kind === 'acquire' || kind === 'release'
   const acquireTime = begins ? { acquireTime: renewTime } : term && { acquireTime: term.acquireTime }
+  const unchangedMs = seen === null ? 0 : now.mono - seen.changedAt
   const leaseTransitions = Math.min(epoch, LARGEST_TRANSITIONS)
   const write: Write = {
     id,
@@ -58,10 +63,13 @@ export function sendWrite<S extends CandidateState>(
     renewTime,
     sentAt: now,
     because,
-    unchangedMs: seen === null ? 0 : now.mono - seen.changedAt,
+    unchangedMs,
     lease: {
       ...(base ?? { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease' }),
-      metadata: annotated(base?.metadata ?? {}, notesFor(config, state, kind, epoch)),
+      metadata: annotated(
+        base?.metadata ?? {},
+        notesFor(input, state, { kind, because, unchangedMs, epoch }),
+      ),
       spec: { ...base?.spec, ...holder, renewTime, ...acquireTime, leaseTransitions },
     },
   }
@@ -96,27 +104,35 @@ function requestDeadline(config: CandidateConfig, { term }: ElectionState, now: 
   return Math.min(half, Math.max(config.retryPeriodMs, untilDoubt), Math.max(1, untilKill))
 }
 
-/** Unix ms as the API's MicroTime; the microseconds are the writer's own mark. */
-function microTime(wall: number, micros: number): string {
-  const millis = new Date(wall).toISOString().slice(0, -1)
-  return `${millis}${String(micros).padStart(3, '0')}Z`
-}
-
 /** A successor is for the one Lease that was released to it, and so is the word of who released it. */
 function notesFor(
-  { owner, identity, allowOlder }: CandidateConfig,
-  { workload: { langflow }, successor, seen }: ElectionState,
-  kind: WriteKind,
-  epoch: number,
+  input: Input,
+  state: ElectionState,
+  write: Pick<Write, 'kind' | 'because' | 'unchangedMs'> & { readonly epoch: number },
 ): Notes {
+  const { owner, identity, allowOlder } = input.config
+  const { workload, seen, term, refusal } = state
+  const { langflow } = workload
+  const { kind, epoch } = write
   // The newest version that has led: written with what takes the Lease, and so before its LangFlow can act.
   const noted = seen?.lease ? langflowOf(seen.lease) : null
   const older = langflow !== null && noted !== null && !allowOlder && isOlder(langflow, noted)
-  const both = { epoch, ...(langflow !== null && { langflow: older ? noted : langflow }) }
-  if (kind === 'renew') return both
+  const history = historyNote(input, state, write)
+  const both = {
+    epoch,
+    ...(langflow !== null && { langflow: older ? noted : langflow }),
+    ...(history !== undefined && { history }),
+    ...(pauseIsOver(seen?.lease ?? null, input.now.wall) && { resumed: true as const }),
+  }
+  // A request is for the leader that it was made to.
+  const answered = { answered: true } as const
+  if (kind === 'renew') return refusal?.open ? { ...both, ...answered } : both
   const own = owner === null ? both : { ...both, owner }
-  if (kind === 'release') return { ...own, successor, released: { identity, epoch } }
-  return { ...own, successor: null, released: null }
+  if (kind === 'release') {
+    const successor = term?.stepDown?.to ?? state.successor
+    return { ...own, ...answered, successor, released: { identity, epoch } }
+  }
+  return { ...own, ...(kind === 'acquire' && answered), successor: null, released: null }
 }
 
 /**

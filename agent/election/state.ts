@@ -2,7 +2,9 @@ import { type Instant, later } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
 import type { Timings } from '../config/timings.ts'
 import type { ApiError } from '../kube/errors.ts'
+import type { Phases } from '../lease/history.ts'
 import type { Lease } from '../lease/lease.ts'
+import type { AcquiredBecause, EndedBecause, ReasonCode } from '../lease/reasons.ts'
 import type { Grant } from '../link/messages.ts'
 import type { EventName } from '../observe/log.ts'
 
@@ -14,6 +16,12 @@ export interface CandidateConfig
   readonly owner: string | null
   /** 0 to 999, random for each process: makes the renew times it writes its own, down to the microsecond. */
   readonly salt: number
+}
+
+/** Why something happens: a code for programs, a sentence for people. */
+export interface Why<Code extends ReasonCode = ReasonCode> {
+  readonly code: Code
+  readonly reason: string
 }
 
 export type WriteKind = 'acquire' | 'resume' | 'renew' | 'recreate' | 'release'
@@ -29,25 +37,31 @@ export interface Write {
   readonly renewTime: string
   /** The moment before it was sent: the origin of every deadline it earns (rule 2). */
   readonly sentAt: Instant
-  /** Of an `acquire`: why the Lease was free, and how long it had been unchanged, in milliseconds. */
-  readonly because: string
+  /** Of an `acquire` or a `resume`: why it could be written; and how long the Lease had been unchanged, in milliseconds. */
+  readonly because: Why<AcquiredBecause> | null
   readonly unchangedMs: number
 }
 
-export interface StepDown {
-  readonly reason: string
+export interface StepDown extends Why<EndedBecause> {
   readonly stage: 'draining' | 'stopping' | 'releasing'
   readonly since: number
   /** Whether the workload is to blame, so that this replica waits before it campaigns again. */
   readonly failed: boolean
   /** From SIGTERM to SIGKILL. */
   readonly graceMs: number
+  /** Monotonic ms, when the gate was closed. */
+  readonly closedAt: number
+  /** Whom an operator named: the pod, or the identity where it is known; `null`: nobody. */
+  readonly to: string | null
 }
 
 /** This replica's hold on the Lease. */
 export interface Term {
   readonly epoch: number
   readonly acquireTime: string
+  readonly because: AcquiredBecause
+  /** How long its beginning took; `null`: it was taken back from an earlier agent, who noted that. */
+  readonly phases: Phases | null
   /** Send time of the last acknowledged write. */
   readonly renewedAt: Instant
   readonly startedAt: number
@@ -155,13 +169,20 @@ const SHARED = {
   /** How often in a row the workload failed here. */
   failures: 0,
   /** Monotonic ms until when it does not campaign; `early` counts only while nobody else has taken the Lease. */
-  coolDown: null as { readonly early: number; readonly full: number } | null,
+  coolDown: null as { readonly early: number; readonly full: number; readonly after: string } | null,
 
   workload: NO_WORKLOAD,
   /** This process has ended a workload of its own: one that still shows up alive runs under no grant to take back. */
   killOrdered: false,
   /** Whom this replica would have follow it; `null`: whoever comes first. */
   successor: null as string | null,
+
+  // What operators asked for through the Lease.
+  paused: false,
+  /** What is to be done about a workload that failed while the Lease was paused, once it no longer is. */
+  setAside: null as Failure | null,
+  /** The last request for a switchover that was refused; `open`: it is still to be taken out of the Lease. */
+  refusal: null as { readonly to: string; readonly reason: string; readonly open: boolean } | null,
 }
 export type Shared = Readonly<typeof SHARED>
 
@@ -207,6 +228,11 @@ export interface ElectionState extends Shared {
 /** What is to be done about a workload that failed: another replica takes over, or it is started again here. */
 export type Remedy = 'handover' | 'restart'
 
+/** The workload does not do its work. */
+export interface Failure extends Why<EndedBecause> {
+  readonly remedy: Remedy
+}
+
 export type Fact =
   /** The object as a watch event or a read showed it; `fresh`: from a read that was sent after the last fact. */
   | { readonly type: 'lease'; readonly lease: Lease | null; readonly fresh: boolean }
@@ -217,16 +243,23 @@ export type Fact =
   /** `null`: the write would have been made. */
   | { readonly type: 'rehearsed'; readonly error: ApiError | null }
   | { readonly type: 'workload'; readonly workload: Workload }
-  /** The workload does not do its work. */
-  | { readonly type: 'workload_failed'; readonly reason: string; readonly remedy: Remedy }
+  | ({ readonly type: 'workload_failed' } & Failure)
+  /** It does, from now on; how long its start took, where this agent ordered it. */
+  | { readonly type: 'workload_healthy'; readonly took: Pick<Phases, 'startMs' | 'healthyMs'> | null }
   /** No request is in flight any more. */
   | { readonly type: 'drained' }
   /** Who is best prepared to follow a release. */
   | { readonly type: 'successor'; readonly identity: string | null }
   /** Whether this replica is to compete for the Lease; see `ElectionState`. */
   | { readonly type: 'barred'; readonly reason: string | null }
-  /** Hand over to that successor, in the planned order. `graceMs`: other than the stop timeout. */
-  | { readonly type: 'step_down'; readonly reason: string; readonly graceMs?: number }
+  /** Hand over in the planned order. `to`: whom an operator named; `graceMs`: other than the stop timeout. */
+  | ({
+      readonly type: 'step_down'
+      readonly to?: string | null
+      readonly graceMs?: number
+    } & Why<EndedBecause>)
+  /** What an operator asked for cannot be done. */
+  | { readonly type: 'switchover_refused'; readonly to: string; readonly reason: string }
   /** Stop, release, and end this process. */
   | { readonly type: 'terminate'; readonly reason: string }
   | { readonly type: 'tick' }
@@ -244,12 +277,13 @@ export type Effect =
   | { readonly type: 'drain'; readonly until: number }
   | { readonly type: 'stop'; readonly graceMs: number }
   /** A stop as well; the start follows in the same epoch. */
-  | { readonly type: 'restart'; readonly reason: string; readonly graceMs: number }
+  | ({ readonly type: 'restart'; readonly graceMs: number } & Why<EndedBecause>)
   | { readonly type: 'kill' }
   | {
       readonly type: 'event'
       readonly event: EventName
       readonly epoch: number
+      readonly code?: ReasonCode
       readonly reason?: string
       readonly detail?: Detail
     }
@@ -281,11 +315,16 @@ export function emit<S extends CandidateState>(state: S, effect: Effect): S {
 export function event<S extends CandidateState>(
   state: S,
   event: EventName,
-  reason?: string,
+  why: Partial<Why> = {},
   detail?: Detail,
 ): S {
   const epoch = state.term?.epoch ?? state.highestEpoch
-  const more = { ...(reason !== undefined && { reason }), ...(detail && { detail }) }
+  const { code, reason } = why
+  const more = {
+    ...(code !== undefined && { code }),
+    ...(reason !== undefined && { reason }),
+    ...(detail && { detail }),
+  }
   return emit(state, { type: 'event', event, epoch, ...more })
 }
 

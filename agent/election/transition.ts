@@ -1,6 +1,7 @@
 import type { Instant } from '../clock.ts'
 import type { ApiError } from '../kube/errors.ts'
 import { epochOf, holderOf, isNewer, type Lease, sameRecord } from '../lease/lease.ts'
+import { switchoverOf } from '../lease/operation.ts'
 import { judgeVersion, mayWrite, noteRefusal, rehearse, rehearseAgain, rehearsed } from './ability.ts'
 import { follow, leave } from './follower.ts'
 import {
@@ -11,6 +12,8 @@ import {
   lead,
   lose,
   lostTo,
+  noteHealth,
+  notePause,
   noticeFailure,
   remedyFailure,
   USED_BY_ANOTHER,
@@ -22,6 +25,7 @@ import {
   type End,
   event,
   type Fact,
+  type Failure,
   type Free,
   type Held,
   type Input,
@@ -56,13 +60,16 @@ export function transition(
   // 1. Fold the fact into what is known. Another holder ends the term at once, an acknowledged write begins or extends it.
   const observed = observe(input, begun)
 
-  // 2. The holder renews, doubts, loses, or steps down.
-  const led = observed.term === null ? observed : lead(input, observed)
+  // 2. An operator pauses, or resumes.
+  const told = notePause(input, observed)
 
-  // 3. The versions of LangFlow are compared.
+  // 3. The holder renews, doubts, loses, or steps down.
+  const led = told.term === null ? told : lead(input, told)
+
+  // 4. The versions of LangFlow are compared.
   const state = judgeVersion(input, led)
 
-  // 4. Whoever does not hold the Lease, or not any more, follows or leaves.
+  // 5. Whoever does not hold the Lease, or not any more, follows or leaves.
   switch (state.phase) {
     case 'follower':
       return rehearse(input, follow(input, state))
@@ -104,19 +111,30 @@ function observe(input: Input, state: CandidateState): CandidateState {
       return told.phase === 'leading' ? noticeFailure(input, told) : told
     }
     case 'workload_failed':
-      return state.phase === 'leading' ? remedyFailure(input, state, fact.reason, fact.remedy) : state
+      return state.phase === 'leading' ? remedyFailure(input, state, failureOf(fact)) : state
+    case 'workload_healthy':
+      return state.term === null ? state : noteHealth(state, fact.took)
     case 'successor':
       return { ...state, successor: fact.identity }
     case 'barred':
       return { ...state, barred: fact.reason }
     case 'step_down':
-      return state.phase === 'leading' ? beginStepDown(input, state, fact) : state
+      return state.phase === 'leading' && !state.paused ? beginStepDown(input, state, fact) : state
+    case 'switchover_refused': {
+      if (state.phase !== 'leading') return state
+      const refusal = { to: fact.to, reason: fact.reason, open: true }
+      return { ...state, refusal, nextAttemptAt: now.mono }
+    }
     case 'terminate':
       return end(input, state, { reason: fact.reason, code: 0 })
     case 'drained':
     case 'tick':
       return state
   }
+}
+
+function failureOf({ code, reason, remedy }: Failure): Failure {
+  return { code, reason, remedy }
 }
 
 /** An event or a read shows the Lease. */
@@ -168,8 +186,10 @@ function observeLease(
   const last = seen?.lease ?? null
   const holder = holderOf(lease)
   const changed = last === null || last.metadata.uid !== lease.metadata.uid || !sameRecord(last, lease)
+  const { refusal } = before
   const state: CandidateState = {
     ...before,
+    refusal: refusal?.open && switchoverOf(lease) !== refusal.to ? { ...refusal, open: false } : refusal,
     vacantNotBefore: vacantFrom(input, before, lease),
     seen: {
       lease,
@@ -231,10 +251,10 @@ function committed(input: Input, before: CandidateState, write: Write, lease: Le
 
 /** The Lease is not as this replica wrote it. */
 function holdAgainst(input: Input, state: Held, lease: Lease): CandidateState {
-  const reason = lostTo(input, state, lease)
-  if (reason !== null) {
-    const lost = lose(input, state, reason)
-    return reason === USED_BY_ANOTHER ? strangerSeen(input, lost) : lost
+  const why = lostTo(input, state, lease)
+  if (why !== null) {
+    const lost = lose(input, state, why)
+    return why === USED_BY_ANOTHER ? strangerSeen(input, lost) : lost
   }
   if (holderOf(lease) === input.config.identity && epochOf(lease) === state.term.epoch) return state
   // Cleared, emptied or made anew. Nobody else may believe it yet, and a compare-and-swap tells whether somebody did.
@@ -247,13 +267,15 @@ function strangerSeen({ config }: Input, before: Free): Free {
   const state = { ...before, strangers }
   if (strangers < STRANGER_SIGHTINGS || state.ending !== null) return state
   const reason = `the identity "${config.identity}" is used by another live process: give each replica its own --identity`
-  return event({ ...state, phase: 'ending', ending: { reason, code: 1 }, exited: false }, 'fatal', reason)
+  const ending = { ...state, phase: 'ending', ending: { reason, code: 1 }, exited: false } as const
+  return event(ending, 'fatal', { code: 'identity_taken', reason })
 }
 
 /** Has this process end once nothing is held and nothing lives. */
 function end(input: Input, state: CandidateState, ending: End): CandidateState {
   if (state.ending !== null) return state
-  if (state.phase === 'leading') return beginStepDown(input, state, { reason: ending.reason, ending })
+  if (state.phase === 'leading')
+    return beginStepDown(input, state, { code: 'terminated', reason: ending.reason, ending })
   if (state.phase === 'stepping down') return { ...state, ending }
   return { ...state, phase: 'ending', ending, exited: false }
 }

@@ -48,6 +48,7 @@ function rules(lease: string, traffic: Traffic) {
   return [
     { ...leases, resourceNames: [lease], verbs: ['get', 'watch', 'update'] },
     { ...leases, verbs: ['create'] },
+    { apiGroups: ['events.k8s.io'], resources: ['events'], verbs: ['create', 'patch'] },
     ...(traffic === 'label' ? [pods] : []),
   ]
 }

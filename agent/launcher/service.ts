@@ -165,7 +165,7 @@ function report(log: Log, repeats: LogThrottle, view: WorkloadView, cause: Workl
     case 'start_refused':
       return log.error(`LangFlow was not started: ${cause.reason}`, about)
     case 'exited':
-      return log.warn(describeExit(cause), { ...about, code: cause.code, signal: cause.signal })
+      return log.warn(describeExit(cause), { ...about, exitCode: cause.code, signal: cause.signal })
     case 'bereft':
       return log.warn(describeLoss(cause.loss), about)
     case 'frozen':
@@ -178,7 +178,7 @@ function report(log: Log, repeats: LogThrottle, view: WorkloadView, cause: Workl
       return log.event('workload_stopped', { ...about, reason, durationMs: Math.round(cause.durationMs) })
     }
     case 'deadman':
-      return log.event('deadman_fired', { ...about, reason: cause.reason })
+      return log.event('deadman_fired', { ...about, reason: cause.reason, code: 'deadman' })
     case 'stop_failed':
       return log.error(`ALARM: the workload lives on: ${cause.reason}`, about)
     case 'grant_refused':

@@ -31,6 +31,8 @@ export interface PastTerm {
   readonly ended: string | null
   /** `expired`: its holder vanished; `null`: it lasts. */
   readonly endedBecause: EndedBecause | 'expired' | null
+  /** From closing the gate to the release, in milliseconds; `null`: it was not released, or nobody knows. */
+  readonly stopMs: number | null
 }
 
 const count = z.int().check(z.nonnegative())
@@ -48,6 +50,7 @@ const Entry = z.tuple([
   z.nullable(count),
   z.nullable(seconds),
   z.nullable(z.enum(['expired', ...ENDED_BECAUSE])),
+  z.nullable(count),
 ])
 
 /** The terms that the Lease remembers, newest first. What is no term, or of a later version of this program, is left out. */
@@ -71,7 +74,7 @@ export function encodeHistory(terms: readonly PastTerm[]): string {
   const entries: string[] = []
   let bytes = 2
   for (const term of terms.slice(0, MOST_TERMS)) {
-    const entry = JSON.stringify(entryOf(term))
+    const entry = encodeTerm(term)
     bytes += Buffer.byteLength(entry) + 1
     if (bytes > MOST_BYTES) break
     entries.push(entry)
@@ -79,9 +82,14 @@ export function encodeHistory(terms: readonly PastTerm[]): string {
   return `[${entries.join(',')}]`
 }
 
+/** One of them, as it stands among the others. */
+export function encodeTerm(term: PastTerm): string {
+  return JSON.stringify(entryOf(term))
+}
+
 function termOf(entry: z.infer<typeof Entry>): PastTerm {
-  const [epoch, holder, began, because, detectMs, acquireMs, startMs, healthyMs, gapMs, ended, endedBecause] =
-    entry
+  const [epoch, holder, began, because, detectMs, acquireMs, startMs, healthyMs, gapMs, ...end] = entry
+  const [ended, endedBecause, stopMs] = end
   return {
     epoch,
     holder,
@@ -91,10 +99,11 @@ function termOf(entry: z.infer<typeof Entry>): PastTerm {
     gapMs,
     ended: ended === null ? null : timeOf(ended),
     endedBecause,
+    stopMs,
   }
 }
 
-function entryOf({ epoch, holder, began, because, phases, gapMs, ended, endedBecause }: PastTerm) {
+function entryOf({ epoch, holder, began, because, phases, gapMs, ended, endedBecause, stopMs }: PastTerm) {
   const { detectMs, acquireMs, startMs, healthyMs } = phases
   return [
     epoch,
@@ -104,6 +113,7 @@ function entryOf({ epoch, holder, began, because, phases, gapMs, ended, endedBec
     ...[detectMs, acquireMs, startMs, healthyMs, gapMs].map((ms) => (ms === null ? null : Math.round(ms))),
     ended === null ? null : secondsOf(ended),
     endedBecause,
+    stopMs === null ? null : Math.round(stopMs),
   ]
 }
 

@@ -1,7 +1,7 @@
 import type { Clock } from '../clock.ts'
 import { findAccess, type KubeAccessOptions } from '../kube/access.ts'
 import { ApiError, lateness } from '../kube/errors.ts'
-import { type Kind, KubeObjects, type ObjectsApi, type WrittenObject } from '../kube/objects.ts'
+import { type Kind, KubeObjects, type WrittenObject } from '../kube/objects.ts'
 import { askVersion, type KubeRequestsOptions } from '../kube/requests.ts'
 import type { ObjectEvent, ObjectWatch, ObjectWatchHandlers } from '../kube/watch.ts'
 import { type Lease, sameRecord } from './lease.ts'
@@ -226,9 +226,12 @@ export async function connectLeaseApi(options: LeaseConnectionOptions) {
   return {
     api: new KubeLeaseApi({ ...common, namespace, name }),
     namespace,
-    /** The objects around this pod: in the namespace of whoever asks, wherever the Lease is. Whoever opens it closes it. */
-    objects: async (): Promise<ObjectsApi> =>
-      new KubeObjects({ ...common, namespace: access.namespace ?? namespace }),
+    /** The objects around this pod, in the namespace of whoever asks, or around the Lease. Whoever opens it closes it. */
+    objects: async (around: 'pod' | 'lease'): Promise<KubeObjects> =>
+      new KubeObjects({
+        ...common,
+        namespace: around === 'lease' ? namespace : (access.namespace ?? namespace),
+      }),
     /** The API server's version, such as `1.37`; `null` where it says none. Rejects with `ApiError`. */
     serverVersion: () => askVersion({ ...common, namespace }),
     /** The API server's URL, for messages. */

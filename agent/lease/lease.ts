@@ -1,4 +1,6 @@
 import { isVersion } from '../package-version.ts'
+import { HISTORY } from './history.ts'
+import { PAUSE_REASON, PAUSED, PAUSED_UNTIL, SWITCHOVER_TO } from './operation.ts'
 
 /**
  * What a Lease says. Field names follow `coordination.k8s.io/v1`; the meaning of an empty holder, of
@@ -89,6 +91,10 @@ export interface Notes {
   readonly released?: { readonly identity: string; readonly epoch: number } | null
   readonly epoch: number
   readonly langflow?: string
+  readonly history?: string
+  /** The request for a switchover is answered; the pause is over. */
+  readonly answered?: true
+  readonly resumed?: true
 }
 
 export function annotated(metadata: Lease['metadata'], notes: Notes): Lease['metadata'] {
@@ -102,6 +108,9 @@ export function annotated(metadata: Lease['metadata'], notes: Notes): Lease['met
   note(RELEASED, notes.released && `${notes.released.identity} ${notes.released.epoch}`)
   note(EPOCH, notes.epoch > LARGEST_TRANSITIONS ? String(notes.epoch) : null)
   note(LANGFLOW, notes.langflow)
+  note(HISTORY, notes.history)
+  if (notes.answered) note(SWITCHOVER_TO, null)
+  if (notes.resumed) for (const key of [PAUSED, PAUSED_UNTIL, PAUSE_REASON]) note(key, null)
   if (Object.keys(annotations).length > 0) return { ...metadata, annotations }
   const { annotations: _none, ...bare } = metadata
   return bare

@@ -15,7 +15,7 @@ export const PAUSE_REASON = 'langflow-leader/pause-reason'
 export const LAST_DRILL = 'langflow-leader/last-drill'
 
 /** Longer ones are cut where they are shown. */
-const LONGEST_REASON = 200
+export const LONGEST_REASON = 200
 
 export interface Pause {
   /** RFC 3339; `null`: until somebody resumes. */
@@ -33,6 +33,11 @@ export function pauseOf(lease: Lease | null, wallMs: number): Pause | null {
     until: Number.isNaN(until) ? null : new Date(until).toISOString(),
     reason: notes[PAUSE_REASON]?.slice(0, LONGEST_REASON) || null,
   }
+}
+
+/** Whether a pause had an end, and that has passed. */
+export function pauseIsOver(lease: Lease | null, wallMs: number): boolean {
+  return lease?.metadata.annotations?.[PAUSED] === 'true' && pauseOf(lease, wallMs) === null
 }
 
 /** The name of a pod, or `*`; `null`: nobody asks for a switchover. */

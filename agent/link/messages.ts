@@ -22,6 +22,11 @@ export interface StandbyView {
   readonly memoryBytes: number | null
 }
 
+/** Why a standby is colder than it was asked to be, in one sentence; `null`: it is not, or is on its way. */
+export function whyColder({ mode, reason }: StandbyView, wanted: StandbyMode): string | null {
+  return mode === wanted ? null : reason
+}
+
 export const COLD: StandbyView = { mode: 'cold', state: 'none', reason: null, memoryBytes: null }
 
 /** The right to run the workload until a fixed instant. It holds on the launcher's own clocks. */

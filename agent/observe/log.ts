@@ -1,6 +1,7 @@
 import { type DestinationStream, destination, pino } from 'pino'
 import { type Clock, systemClock } from '../clock.ts'
 import type { LogLevel } from '../config/options.ts'
+import type { ReasonCode } from '../lease/reasons.ts'
 import { redact, redactText } from './redact.ts'
 
 type Level = 'debug' | 'info' | 'warn' | 'error' | 'fatal'
@@ -33,6 +34,8 @@ export type Fields = Readonly<Record<string, unknown>>
 export interface EventFields extends Fields {
   /** `leaseTransitions`; 0 before any is known. */
   readonly epoch: number
+  /** A stable word for the reason, where there is one. */
+  readonly code?: ReasonCode | undefined
   readonly reason?: string | undefined
   /** Whom it happened to, where that is not the log's own identity: a launcher learns it from its grants. */
   readonly identity?: string
@@ -104,10 +107,13 @@ export function createLog(options: LogOptions): Log {
         out[at]({ ...(identity && { identity }), ...extra(fields) }, redactText(msg))
     }
   return {
-    event(name, { epoch, reason, identity: whom = identity, msg, ...fields }) {
+    event(name, { epoch, code, reason, identity: whom = identity, msg, ...fields }) {
       const [at, sentence] = SENTENCES[name]
       if (!out.isLevelEnabled(at)) return
-      const said = reason === undefined ? {} : { reason: redactText(reason) }
+      const said = {
+        ...(code !== undefined && { code }),
+        ...(reason !== undefined && { reason: redactText(reason) }),
+      }
       out[at]({ identity: whom, epoch, event: name, ...said, ...extra(fields) }, redactText(msg ?? sentence))
     },
     debug: plain('debug'),

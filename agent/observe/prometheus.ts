@@ -1,4 +1,7 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type { Timings } from '../config/timings.ts'
+import type { ReasonCode } from '../lease/reasons.ts'
+import { whyColder } from '../link/messages.ts'
 import { VERSION } from '../version.ts'
 import type { AgentStatus } from './status.ts'
 
@@ -9,11 +12,17 @@ export interface Metrics {
   slowPath(): void
   /** One answered or failed Lease write; the latency histogram counts acknowledged ones. */
   renewal(outcome: 'acknowledged' | 'conflict' | 'failed', latencyMs: number): void
-  /** Leadership changed here, e.g. `acquired`, `lost:renew_deadline`, `stepped_down:unhealthy`. */
-  transition(direction: 'acquired' | 'lost' | 'stepped_down', reason: string): void
-  restarted(reason: string): void
+  /** Leadership changed here. */
+  transition(direction: 'acquired' | 'lost' | 'stepped_down', reason: ReasonCode | undefined): void
+  restarted(reason: ReasonCode | undefined): void
+  /** A doubt about leadership is over. */
+  doubted(durationMs: number): void
+  /** Whether something is so that somebody has to look at. */
+  alarm(what: 'grant_refused' | 'stop_failed', yes: boolean): void
+  /** By so much a timer came too late. */
+  late(ms: number): void
   /** Phases of a takeover, each measured from the end of the one before. */
-  takeover(phase: 'detect' | 'acquire' | 'start' | 'healthy', durationMs: number): void
+  takeover(phase: (typeof PHASES)[number], durationMs: number): void
   stopped(durationMs: number): void
   apiRequest(verb: 'get' | 'list' | 'update' | 'patch' | 'create' | 'watch', code: string): void
 }
@@ -28,7 +37,12 @@ const REQUEST_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5
 const TAKEOVER_BUCKETS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 20, 30, 45, 60, 120, 300, 600]
 const STOP_BUCKETS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 20, 30, 60]
 
+const LAG_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
+
 const STANDBY_STATES = ['ready', 'preparing', 'none'] as const
+const PHASES = ['detect', 'acquire', 'start', 'healthy'] as const
+/** Why LangFlow may be restarted in its term. */
+const RESTARTED_BECAUSE = ['workload_exited', 'workload_unhealthy', 'workload_lost', 'deadman'] as const
 
 const HELP = {
   leader_election_master_status: 'Whether this replica holds the Lease: 1 if it does, 0 if not.',
@@ -46,6 +60,23 @@ const HELP = {
   langflow_leader_standby_state: 'What the standby is: 1 for the state it is in, 0 for the others.',
   langflow_leader_kill_deadline_seconds:
     'Seconds until the deadman stops the workload; absent where this replica does not lead.',
+  langflow_leader_doubt_seconds_total: 'For how long leadership was in doubt at this replica, in seconds.',
+  langflow_leader_event_loop_lag_seconds:
+    "How late the agent's own timer comes that fires each second: what else waits for its event loop waits as long.",
+  langflow_leader_configured_seconds: 'The timings that this replica was given.',
+  langflow_leader_could_take_over: 'Whether this replica would take over now: 1 if so; 0 on the leader.',
+  langflow_leader_paused: 'Whether an operator has paused takeovers: 1 if so.',
+  langflow_leader_standby_colder: 'Whether the standby is colder than wanted: 1 if so, see /status.',
+  langflow_leader_grant_refused:
+    'Whether the launcher refuses what it is granted: 1 if so, and it starts nothing.',
+  langflow_leader_stop_failed:
+    'Whether the Lease is kept because something of the workload may live that was to end: 1 if so.',
+  langflow_leader_flows_info:
+    'Which flows LangFlow here is started with, as a digest; always 1, absent where it is unknown.',
+  langflow_leader_last_drill_timestamp_seconds:
+    'When the last drill ended, in seconds since the Unix epoch; absent where there was none.',
+  langflow_leader_last_drill_ok:
+    'Whether the last drill went well and within what was allowed: 1 if so; absent where there was none.',
   langflow_leader_doubt: 'Whether leadership is in doubt: 1 if so, and nothing executes.',
   langflow_leader_lease_epoch: 'The epoch (leaseTransitions) that this replica last saw.',
   langflow_leader_watch_up: 'Whether the watch on the Lease is open: 1 if so.',
@@ -82,7 +113,21 @@ const GAUGES: { readonly [N in Name]?: (now: AgentStatus) => number | boolean | 
   langflow_leader_problem: (now) => now.problem !== null,
   langflow_leader_standby_memory_bytes: (now) => now.standby.memoryBytes,
   langflow_leader_peers_ready: (now) => now.peers?.ready ?? null,
+  langflow_leader_could_take_over: (now) => now.couldTakeOver,
+  langflow_leader_paused: (now) => now.pause !== null,
+  langflow_leader_standby_colder: ({ standby }) => whyColder(standby, standby.wanted) !== null,
+  langflow_leader_last_drill_timestamp_seconds: ({ lastDrill }) =>
+    lastDrill === null ? null : Date.parse(lastDrill.at) / 1000,
+  langflow_leader_last_drill_ok: ({ lastDrill }) => (lastDrill === null ? null : lastDrill.result === 'ok'),
 }
+
+/** Of `langflow_leader_configured_seconds`. */
+const SETTINGS = {
+  leaseDurationMs: 'lease_duration',
+  renewDeadlineMs: 'renew_deadline',
+  retryPeriodMs: 'retry_period',
+  killMarginMs: 'kill_margin',
+} as const satisfies Record<keyof Timings, string>
 
 /** Every counter and timer of one agent, in a registry of its own. `status` is read once for each scrape. */
 export function createMetrics(options: {
@@ -110,6 +155,14 @@ export function createMetrics(options: {
   const apiRequests = counter('langflow_leader_api_requests_total', 'verb', 'code')
   const build = gauge('langflow_leader_build_info', 'version', 'node')
   const standby = gauge('langflow_leader_standby_state', 'mode', 'state')
+  const doubtSeconds = counter('langflow_leader_doubt_seconds_total')
+  const lag = histogram('langflow_leader_event_loop_lag_seconds', LAG_BUCKETS)
+  const configured = gauge('langflow_leader_configured_seconds', 'setting')
+  const alarms = {
+    grant_refused: gauge('langflow_leader_grant_refused'),
+    stop_failed: gauge('langflow_leader_stop_failed'),
+  }
+  const flows = gauge('langflow_leader_flows_info', 'digest')
   const gauges = Object.entries(GAUGES).map(([name, read]) => [gauge(name as Name), read] as const)
   const freezes = counter('langflow_leader_freezes_total')
   const deadmanFirings = counter('langflow_leader_deadman_firings_total')
@@ -119,10 +172,11 @@ export function createMetrics(options: {
 
   leading.set({ name }, 0)
   slowPath.inc({ name }, 0)
+  // No `increase` sees the first of a series that begins with it.
   for (const outcome of ['acknowledged', 'conflict', 'failed']) renewals.inc({ outcome }, 0)
+  for (const reason of RESTARTED_BECAUSE) restarts.inc({ reason }, 0)
+  for (const phase of PHASES) takeover.zero({ phase })
   build.set({ version: VERSION, node: process.versions.node }, 1)
-  const reasonLabel = boundedLabel(32)
-  const failureLabel = boundedLabel(32)
   const codeLabel = boundedLabel(32)
 
   return {
@@ -132,8 +186,11 @@ export function createMetrics(options: {
       renewals.inc({ outcome })
       if (outcome === 'acknowledged') renewDuration.observe(latencyMs / 1000)
     },
-    transition: (direction, reason) => transitions.inc({ direction, reason: reasonLabel(reason) }),
-    restarted: (reason) => restarts.inc({ reason: failureLabel(reason) }),
+    transition: (direction, reason) => transitions.inc({ direction, reason: reason ?? 'unknown' }),
+    restarted: (reason) => restarts.inc({ reason: reason ?? 'unknown' }),
+    doubted: (durationMs) => doubtSeconds.inc(durationMs / 1000),
+    alarm: (what, yes) => alarms[what].set(yes ? 1 : 0),
+    late: (ms) => lag.observe(ms / 1000),
     takeover: (phase, durationMs) => takeover.observe({ phase }, durationMs / 1000),
     stopped: (durationMs) => stop.observe(durationMs / 1000),
     apiRequest: (verb, code) => apiRequests.inc({ verb, code: codeLabel(code) }),
@@ -151,6 +208,10 @@ export function createMetrics(options: {
       standby.reset()
       const { mode, state: present } = status.standby
       for (const state of STANDBY_STATES) standby.set({ mode, state }, state === present ? 1 : 0)
+      for (const [timing, setting] of Object.entries(SETTINGS))
+        configured.set({ setting }, status.timings[timing as keyof Timings] / 1000)
+      flows.reset()
+      if (status.flowsDigest !== null) flows.set({ digest: status.flowsDigest }, 1)
       memory.set(process.memoryUsage.rss())
       const { user, system } = process.cpuUsage()
       countTo(cpu, (user + system) / 1e6)
@@ -165,21 +226,11 @@ function countTo(counter: Counter, total: number): void {
   counter.inc(total)
 }
 
-const LONGEST_LABEL = 48
-
-/**
- * Makes label values out of text whose variety nobody bounds: lower-case words joined by `_`, without numbers, so
- * that "exited with code 137" and "exited with code 1" are one series; after `limit` different ones, `other`.
- */
-function boundedLabel(limit: number): (text: string) => string {
+/** Values of a label whose variety a server decides on: after `limit` different ones, `other`. */
+function boundedLabel(limit: number): (value: string) => string {
   const known = new Set<string>()
-  return (text) => {
-    const words = (text.toLowerCase().match(/[a-z]+/g) ?? ['none']).join('_')
-    // A bare status code is a fixed set already.
-    const label = /^\d{3}$/.test(text) ? text : words.slice(0, LONGEST_LABEL).replace(/_$/, '')
-    if (known.has(label)) return label
-    if (known.size >= limit) return 'other'
-    known.add(label)
-    return label
+  return (value) => {
+    if (known.size < limit) known.add(value)
+    return known.has(value) ? value : 'other'
   }
 }

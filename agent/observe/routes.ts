@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { PAGE_POLICY, renderPage } from './page.ts'
+import { PAGE_POLICY, renderPage } from './page/page.ts'
 import type { Exposition } from './prometheus.ts'
 import { redactText } from './redact.ts'
 import type { AgentStatus, Check, StatusSource } from './status.ts'
@@ -30,9 +30,11 @@ export function addRoutes(server: FastifyInstance, source: StatusSource, metrics
     '/workloadz': (_, reply) => probe(reply, source.launcherAnswers(), 'the launcher does not answer'),
     '/leader': (_, reply) => json(reply, 200, leaderOf(source.status())),
     '/status': (_, reply) => json(reply, 200, source.status()),
-    '/': (_, reply) => {
+    '/replicas': async (_, reply) => json(reply, 200, await source.replicas()),
+    '/': async (_, reply) => {
+      const page = renderPage(await source.replicas())
       reply.header('content-security-policy', PAGE_POLICY).header('referrer-policy', 'no-referrer')
-      return send(reply, 200, 'text/html; charset=utf-8', redactText(renderPage(source.status())))
+      return send(reply, 200, 'text/html; charset=utf-8', redactText(page))
     },
     '/metrics': async (_, reply) => send(reply, 200, metrics.contentType, await metrics.expose()),
   }
@@ -71,7 +73,7 @@ function hasBody({ headers }: FastifyRequest): boolean {
 
 function notFound(reply: FastifyReply): FastifyReply {
   return json(reply, 404, {
-    error: 'no such page: there are /, /livez, /readyz, /workloadz, /leader, /status and /metrics',
+    error: 'no such page: there are /, /livez, /readyz, /workloadz, /leader, /status, /replicas and /metrics',
   })
 }
 

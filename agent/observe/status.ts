@@ -105,8 +105,25 @@ export interface SwitchoverView {
   readonly reason: string | null
 }
 
+/** One replica as an operator sees it. */
+export interface ReplicaRow {
+  /** The pod's name; outside of pods the identity, and where nothing is known of it its address. */
+  readonly pod: string
+  /** `null`: unknown. */
+  readonly node: string | null
+  /** `null`: it does not answer, or not with a status. */
+  readonly status: AgentStatus | null
+  /** Why there is no status, in one sentence; `null`: there is one. */
+  readonly problem: string | null
+}
+
 export interface StatusSource {
   status(): AgentStatus
+  /**
+   * This replica first, then its peers, each asked now or less than a second ago. The very same array as long as it is
+   * that look's.
+   */
+  replicas(): Promise<readonly ReplicaRow[]>
   /** False once the agent's own loop is stuck: `/livez`. Never false because the API server is away. */
   live(): boolean
   /** `/readyz`: the leader with a healthy LangFlow and an open gate. */

@@ -44,7 +44,7 @@ export interface AgentContainer {
   readonly absence: string | null
 }
 
-const AGENT_PORT = parseListen(AGENT_SETTINGS.listen.fallback).port
+export const AGENT_PORT = parseListen(AGENT_SETTINGS.listen.fallback).port
 
 /** `null`: no agent runs in this pod, or none will any more. */
 export function agentOf(pod: KubeObject): AgentContainer | null {

@@ -6,23 +6,13 @@ import type { Lease } from '../lease/lease.ts'
 import { holderOf } from '../lease/lease.ts'
 import { LEASE } from '../lease/lease-api.ts'
 import { podOf } from '../lease/operation.ts'
-import type { AgentStatus } from '../observe/status.ts'
+import type { ReplicaRow } from '../observe/status.ts'
 import { VERSION } from '../version.ts'
-import { type AgentContainer, agentOf } from './agent-container.ts'
+import { AGENT_PORT, type AgentContainer, agentOf } from './agent-container.ts'
 import { asOperationError, OperationError } from './exit-codes.ts'
 import { NO_STATUS, readStatus } from './read-status.ts'
 
-/** One replica as an operator sees it. */
-export interface ReplicaRow {
-  /** The pod's name; outside of pods the identity. */
-  readonly pod: string
-  /** `null`: unknown. */
-  readonly node: string | null
-  /** `null`: it does not answer, or not with a status. */
-  readonly status: AgentStatus | null
-  /** Why there is no status, in one sentence; `null`: there is one. */
-  readonly problem: string | null
-}
+export type { ReplicaRow }
 
 export interface ClusterOptions {
   readonly leaseName: string
@@ -41,6 +31,7 @@ export class Cluster {
   readonly namespace: string
   readonly leaseName: string
   readonly objects: KubeObjects
+  private readonly ports = new Map<string, number>()
 
   constructor(objects: KubeObjects, leaseName: string) {
     this.objects = objects
@@ -93,8 +84,20 @@ export class Cluster {
     }
   }
 
+  /** Of one pod's agent, at the port where it was when all were asked. Rejects with `ApiError`. */
+  async status(pod: string): Promise<AgentStatus> {
+    const answer = await this.objects.proxied(pod, this.ports.get(pod) ?? AGENT_PORT, '/status', DEADLINE_MS)
+    const status = readStatus(answer)
+    if (status === null) throw new ApiError('network', NO_STATUS)
+    return status
+  }
+
   close(): void {
     this.objects.close()
+  }
+
+  [Symbol.dispose](): void {
+    this.close()
   }
 
   private async agents() {
@@ -130,8 +133,8 @@ export class Cluster {
     const row = { pod: name, node: spec?.nodeName ?? null, status: null }
     if (absence !== null) return { ...row, problem: absence }
     try {
-      const status = readStatus(await this.objects.proxied(name, port, '/status', DEADLINE_MS))
-      return status === null ? { ...row, problem: NO_STATUS } : { ...row, status, problem: null }
+      this.ports.set(name, port)
+      return { ...row, status: await this.status(name), problem: null }
     } catch (error) {
       const { code, message } = error as ApiError
       if (code === 'forbidden' || code === 'unauthorized')
@@ -147,7 +150,8 @@ export class Cluster {
 const LIST = new Intl.ListFormat('en-GB')
 
 /** Why a pod did not answer through the API server, which gives 503 where it cannot reach it. */
-function silence({ code, message }: ApiError, port: number): string {
+function silence({ code, message, status }: ApiError, port: number): string {
+  if (status === 200 || status === 404) return NO_STATUS
   if (code === 'timeout')
     return `no answer on port ${port} within ${DEADLINE_MS / 1000} s: it hangs, or a NetworkPolicy keeps the API server from it`
   if (/connection refused/.test(message)) return `nothing listens on its port ${port}: its agent does not run`

@@ -21,6 +21,8 @@ export const ERROR_CODES = {
   failed: EXIT_CODES.failed,
   no_lease: EXIT_CODES.refused,
   nobody_leads: EXIT_CODES.refused,
+  /** The leader does not say whether it could. */
+  leader_silent: EXIT_CODES.refused,
   unknown_pod: EXIT_CODES.refused,
   not_ready: EXIT_CODES.refused,
   already_leads: EXIT_CODES.refused,
@@ -28,6 +30,8 @@ export const ERROR_CODES = {
   not_paused: EXIT_CODES.refused,
   /** Another switchover is under way. */
   switchover: EXIT_CODES.refused,
+  /** The leader took the request out of the Lease, and did nothing. */
+  refused: EXIT_CODES.refused,
   /** Somebody else wrote the Lease meanwhile, again and again. */
   conflict: EXIT_CODES.refused,
   /** An agent is of a version that does not know this yet. */
@@ -61,5 +65,6 @@ export function asOperationError(error: unknown): unknown {
 
 function codeOf({ code }: ApiError): ErrorCode {
   if (code === 'forbidden' || code === 'unauthorized') return 'no_rights'
+  if (code === 'not_found') return 'no_lease'
   return code === 'conflict' ? 'conflict' : 'unreachable'
 }

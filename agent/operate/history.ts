@@ -17,7 +17,7 @@ export function historyTable(terms: readonly PastTerm[], wallMs: number, paint: 
     seconds(phases.healthyMs),
     seconds(gapMs),
   ])
-  const head = 'EPOCH,HOLDER,BEGAN,LASTED,BECAUSE,ENDED,DETECT,ACQUIRE,START,HEALTHY,WITHOUT SERVER'
+  const head = 'EPOCH,HOLDER,BEGAN,LASTED,BECAUSE,ENDED,DETECT,ACQUIRE,START,HEALTHY,NO SERVER'
   return `${table(head.split(','), rows, paint)}\n`
 }
 

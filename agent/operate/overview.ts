@@ -45,7 +45,7 @@ export function overviewFrom(replicas: readonly ReplicaRow[]): Overview | null {
   if (known === null) return null
   const { namespace, name, holder, epoch, since } = known.lease
   const lease = { namespace, name, holder: holder || null, epoch, since }
-  return judged({ lease, pause: known.pause, switchover: known.switchover, replicas })
+  return judged({ lease, pause: known.pause ?? null, switchover: known.switchover ?? null, replicas })
 }
 
 /** The last terms, newest first, as the leader or whoever answers knows them. */

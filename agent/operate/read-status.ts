@@ -15,12 +15,18 @@ const maybeNumber = z.catch(z.nullable(z.number()), null)
 const number = (otherwise: number) => z.catch(z.number(), otherwise)
 const count = number(0)
 const flag = z.catch(z.boolean(), false)
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
 /** An object of which every field has a value to fall back on. */
 const part = <S extends z.core.$ZodShape>(shape: S) =>
   z.pipe(
-    z.transform((value) => (typeof value === 'object' && value !== null ? value : {})),
+    z.transform((value) => (isObject(value) ? value : {})),
     z.looseObject(shape),
   )
+/** Absent in a version that does not know it at all. */
+const lately = <S extends z.core.$ZodType>(schema: S) => z.optional(maybe(schema))
 const maybe = <S extends z.core.$ZodType>(schema: S) => z.catch(z.nullable(schema), null)
 
 const Term = z.object({
@@ -93,8 +99,8 @@ const Status = z.looseObject({
     retryPeriodMs: number(PRESETS.default.retryPeriodMs),
     killMarginMs: number(1000),
   }),
-  pause: maybe(z.object({ until: maybeText, reason: maybeText })),
-  switchover: maybe(
+  pause: lately(z.object({ until: maybeText, reason: maybeText })),
+  switchover: lately(
     z.object({
       to: z.string(),
       state: z.enum(['requested', 'under way', 'refused']),

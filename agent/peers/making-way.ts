@@ -1,6 +1,7 @@
 import type { Clock } from '../clock.ts'
 import { formatDuration } from '../config/values.ts'
-import type { Fact, Term } from '../election/state.ts'
+import type { Fact, Term, Why } from '../election/state.ts'
+import type { EndedBecause } from '../lease/reasons.ts'
 import type { Log } from '../observe/log.ts'
 import type { Supervisor } from '../supervisor/supervisor.ts'
 import type { Member, Peers } from './peers.ts'
@@ -87,11 +88,14 @@ export class MakingWay {
     const wait = Math.min(AGAIN_AFTER_MS * 2 ** (count - 1), LATEST_AGAIN_MS)
     this.tries.set(successor, { count, newer, epoch, notBefore: now + wait })
     this.nextAt = now + APART_LEASES * leaseDurationMs
-    const reason = newer
-      ? 'a replica of a newer revision is ready'
-      : 'a replica whose standby is ready serves sooner than this one starts'
-    log.info(`${reason}: handing over to it`, { successor })
-    tell({ type: 'step_down', reason, ...(workload.startsColder && { graceMs: STARTING_GRACE_MS }) })
+    const why: Why<EndedBecause> = newer
+      ? { code: 'newer_revision', reason: 'a replica of a newer revision is ready' }
+      : {
+          code: 'faster_standby',
+          reason: 'a replica whose standby is ready serves sooner than this one starts',
+        }
+    log.info(`${why.reason}: handing over to it`, { successor })
+    tell({ type: 'step_down', ...why, ...(workload.startsColder && { graceMs: STARTING_GRACE_MS }) })
   }
 }
 

@@ -1,11 +1,11 @@
-import { lookup } from 'node:dns/promises'
-import { isIPv6 } from 'node:net'
-import { Agent, request } from 'undici'
 import * as z from 'zod/mini'
 import type { Clock, Timer } from '../clock.ts'
 import type { Peer } from '../config/values.ts'
 import type { LogThrottle } from '../observe/log-throttle.ts'
-import type { PeersView } from '../observe/status.ts'
+import type { PeersView, ReplicaRow } from '../observe/status.ts'
+import { find, type Resolve } from './names.ts'
+import { PeerRows } from './peer-rows.ts'
+import { StatusRequests } from './status-requests.ts'
 
 /** What a replica tells of itself and its pod. */
 export interface Member {
@@ -26,25 +26,25 @@ export interface Member {
 }
 
 export interface PeersOptions {
-  /** A name with the addresses of all replicas, such as a headless Service, and the port that their agents listen on. */
-  readonly at: Peer
+  /**
+   * Names with the addresses of all replicas, such as that of a headless Service, each with the port that their agents listen
+   * on.
+   */
+  readonly at: readonly Peer[]
   /** This replica, which is among them. */
   readonly identity: string
   /** What they compete for, as `Member` has it; others under the same name are rivals. */
   readonly lease: string
   readonly clock: Clock
   readonly repeats: Pick<LogThrottle, 'happened' | 'over'>
-  readonly resolve?: (host: string) => Promise<readonly string[]>
+  readonly resolve?: Resolve
   /** Called when all of them have been asked once more. */
   readonly asked?: () => void
 }
 
 const POLL_MS = 5_000
-const DEADLINE_MS = 1_000
-/** One answer may be missed. */
-const ANSWER_COUNTS_MS = 2 * POLL_MS + DEADLINE_MS
-const LONGEST_ANSWER = 64 * 1024
-const MOST_PEERS = 32
+/** One answer may be missed, and the one after it take its second. */
+const ANSWER_COUNTS_MS = 2 * POLL_MS + 1_000
 
 /** Of a peer's `/status`; what an earlier version did not tell may be missing. */
 const Answer = z.object({
@@ -58,7 +58,7 @@ const Answer = z.object({
 })
 
 interface Heard extends Member {
-  /** At which address it answered, and when it was asked. */
+  /** Where it answered, such as `http://10.0.0.7:8090`, and when it was asked. */
   readonly at: string
   readonly askedAt: number
 }
@@ -69,9 +69,10 @@ interface Heard extends Member {
  */
 export class Peers {
   private readonly options: PeersOptions
-  private readonly dispatcher = new Agent({ maxResponseSize: LONGEST_ANSWER })
+  private readonly requests: StatusRequests
+  private readonly rowsForPeople: PeerRows
   private readonly answers = new Map<string, Heard>()
-  /** When this replica itself answered at an address; another pod may have it later. */
+  /** When this replica itself answered somewhere; another pod may have the address later. */
   private readonly own = new Map<string, number>()
   private asking = false
   private timer: Timer | null = null
@@ -79,7 +80,10 @@ export class Peers {
   private polling = false
 
   constructor(options: PeersOptions) {
+    const { clock } = options
     this.options = options
+    this.requests = new StatusRequests(clock)
+    this.rowsForPeople = new PeerRows({ ...options, requests: this.requests })
   }
 
   /** Asks from now on, or no more: only a leader has somebody to hand over to. */
@@ -100,7 +104,7 @@ export class Peers {
 
   close(): void {
     this.ask(false)
-    void this.dispatcher.destroy()
+    this.requests.close()
   }
 
   /** How many others answered lately, and how many of them would take over now; `null`: nobody is asked. */
@@ -112,6 +116,11 @@ export class Peers {
 
   get members(): readonly Member[] {
     return this.heard.filter(({ lease }) => lease === this.options.lease)
+  }
+
+  /** Asks everybody once for people who look, whether or not this replica leads; see `PeerRows`. */
+  rows(): Promise<ReplicaRow[]> {
+    return this.rowsForPeople.ask()
   }
 
   /** Asks everybody once, also for one that does not lead: who competes for which Lease, now or a moment ago. */
@@ -153,62 +162,43 @@ export class Peers {
 
   /** Resolves to what went wrong. */
   private async round(): Promise<string[]> {
-    const { at, resolve = addressesOf, clock } = this.options
-    let addresses: readonly string[]
-    try {
-      addresses = await resolve(at.host)
-    } catch (error) {
-      return [`the peers' name ${at.host} cannot be resolved: ${codeOf(error)}`]
-    }
-    this.forget(({ at }) => !addresses.includes(at))
-    // Asked of now, since the name may have taken a while.
-    this.nextAt = clock.mono() + POLL_MS
+    const { at, resolve, clock } = this.options
+    const { origins, problems } = await find(at, resolve)
+    if (problems.length === 0) this.forget(({ at }) => !origins.includes(at))
+    // Asked as of now, since the names may have taken a while.
+    if (origins.length > 0) this.nextAt = clock.mono() + POLL_MS
     const oldest = clock.mono() - ANSWER_COUNTS_MS
-    const isOwn = (address: string) => (this.own.get(address) ?? Number.NEGATIVE_INFINITY) >= oldest
-    const others = [...new Set(addresses)].filter((address) => !isOwn(address)).slice(0, MOST_PEERS)
-    const problems = await Promise.all(others.map((address) => this.askOne(address)))
-    return problems.filter((problem) => problem !== null)
+    const isOwn = (origin: string) => (this.own.get(origin) ?? Number.NEGATIVE_INFINITY) >= oldest
+    const others = origins.filter((origin) => !isOwn(origin))
+    const failures = await Promise.all(others.map((origin) => this.askOne(origin)))
+    return [...problems.map(({ problem }) => problem), ...failures.filter((failure) => failure !== null)]
   }
 
   /** What is wrong, or `null`. */
-  private async askOne(address: string): Promise<string | null> {
-    const { at, clock, identity } = this.options
-    const { origin } = new URL(`http://${isIPv6(address) ? `[${address}]` : address}:${at.port}`)
+  private async askOne(origin: string): Promise<string | null> {
+    const { clock, identity } = this.options
     const askedAt = clock.mono()
-    const abort = new AbortController()
-    const deadline = clock.after(DEADLINE_MS, () => abort.abort())
-    try {
-      const { statusCode, body } = await request(new URL('/status', origin), {
-        dispatcher: this.dispatcher,
-        reset: true,
-        signal: abort.signal,
-      })
-      const text = await body.text()
-      if (statusCode !== 200) return `peer ${origin} answered ${statusCode}`
-      const answer = z.safeParse(Answer, parsed(text))
-      if (!answer.success) return `peer ${origin} answered with something else than a status`
-      const { couldTakeOver: ready, role, lease, standby, ...said } = answer.data
-      if (said.identity === identity) this.own.set(address, askedAt)
-      else
-        this.remember({
-          ...said,
-          lease: `${lease.namespace}/${lease.name}`,
-          leads: role === 'leader',
-          ready,
-          prepared: standby?.mode === standby?.wanted,
-          warm: (standby?.mode ?? 'cold') !== 'cold',
-          at: address,
-          askedAt,
-        })
-      return null
-    } catch (error) {
-      if (abort.signal.aborted) return `peer ${origin} did not answer within ${DEADLINE_MS / 1000} s`
-      // Nobody is there any more; one that is only slow may answer the next time.
-      this.forget(({ at }) => at === address)
-      return `peer ${origin} cannot be asked: ${codeOf(error)}`
-    } finally {
-      deadline.cancel()
+    const answered = await this.requests.ask(origin)
+    if (answered.problem !== null) {
+      if (answered.gone) this.forget(({ at }) => at === origin)
+      return answered.problem
     }
+    const answer = z.safeParse(Answer, answered.said)
+    if (!answer.success) return `peer ${origin} answered with something else than a status`
+    const { couldTakeOver: ready, role, lease, standby, ...said } = answer.data
+    if (said.identity === identity) this.own.set(origin, askedAt)
+    else
+      this.remember({
+        ...said,
+        lease: `${lease.namespace}/${lease.name}`,
+        leads: role === 'leader',
+        ready,
+        prepared: standby?.mode === standby?.wanted,
+        warm: (standby?.mode ?? 'cold') !== 'cold',
+        at: origin,
+        askedAt,
+      })
+    return null
   }
 
   private remember(answer: Heard): void {
@@ -220,20 +210,4 @@ export class Peers {
   private forget(which: (answer: Heard) => boolean): void {
     for (const [identity, answer] of this.answers) if (which(answer)) this.answers.delete(identity)
   }
-}
-
-async function addressesOf(host: string): Promise<string[]> {
-  return (await lookup(host, { all: true })).map(({ address }) => address)
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return null
-  }
-}
-
-function codeOf(error: unknown): string {
-  return (error as NodeJS.ErrnoException).code ?? (error as Error).message
 }

@@ -1,59 +1,161 @@
+import type { Clock } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
 import type { OutwardEffect } from '../election/elector.ts'
-import type { ElectionState } from '../election/state.ts'
+import type { ElectionState, Why } from '../election/state.ts'
+import type { Pause } from '../lease/operation.ts'
+import type { ReasonCode } from '../lease/reasons.ts'
 import type { StandbyMode } from '../link/messages.ts'
-import type { Fields, Log } from '../observe/log.ts'
+import type { EventName, Fields, Log } from '../observe/log.ts'
 import type { LogThrottle } from '../observe/log-throttle.ts'
 import type { Metrics } from '../observe/prometheus.ts'
+import type { HappeningReason } from './happenings.ts'
+import type { Events } from './kube-events.ts'
 
 export interface EventRecorderOptions {
   readonly onCrash: AgentOptions['onCrash']
-  readonly log: Pick<Log, 'event' | 'warn' | 'error'>
-  readonly metrics: Pick<Metrics, 'leading' | 'transition' | 'takeover' | 'restarted'>
+  readonly clock: Pick<Clock, 'mono'>
+  readonly log: Pick<Log, 'event' | 'info' | 'warn' | 'error'>
+  readonly metrics: Pick<Metrics, 'leading' | 'transition' | 'takeover' | 'restarted' | 'doubted' | 'alarm'>
+  readonly events: Pick<Events, 'happened'>
   readonly repeats: Pick<LogThrottle, 'happened' | 'over'>
 }
 
-/** What happens to a replica, as its log and its metrics tell it; a trouble that lasts is not told each time. */
+/** What the launcher is in trouble with, each as one sentence; `null`: nothing. */
+export interface LauncherTroubles {
+  /** How often it acted on its own since it started. */
+  readonly deadmanFirings: number
+  readonly refusedGrant: string | null
+  /** While this replica holds the Lease. */
+  readonly stopFailed: string | null
+  /** Why its standby is colder than it was asked for. */
+  readonly colder: string | null
+}
+
+/** The events of the log that the cluster is told of as well. */
+const TOLD: { readonly [N in EventName]?: HappeningReason } = {
+  acquired: 'LeaderAcquired',
+  doubt: 'LeadershipInDoubt',
+  lost: 'LeadershipLost',
+  stepped_down: 'SteppedDown',
+  fatal: 'CannotGoOn',
+}
+
+/** Why a term ends where nothing has failed. */
+const PLANNED: ReadonlySet<ReasonCode | undefined> = new Set([
+  'terminated',
+  'container_ending',
+  'switchover',
+  'newer_revision',
+  'faster_standby',
+])
+
+/**
+ * What happens to a replica, as its log, its metrics and Events in the cluster tell it; a trouble that lasts is not told each
+ * time.
+ */
 export class EventRecorder {
   private readonly options: EventRecorderOptions
   private epochsFull = false
   private wasReady = false
   private stoodBy = false
   private versionProblem: string | null = null
+  private deadmanFirings = 0
+  /** What lasts, of which the cluster was told when it began. */
+  private readonly lasting = new Set<HappeningReason>()
+  private paused = false
+  private refusal: ElectionState['refusal'] = null
+  /** Monotonic ms; `null`: leadership is beyond doubt, or somebody else's. */
+  private doubtSince: number | null = null
 
   constructor(options: EventRecorderOptions) {
     this.options = options
   }
 
-  event({ event, epoch, reason, detail }: Extract<OutwardEffect, { type: 'event' }>): void {
-    const { log, metrics } = this.options
-    log.event(event, { epoch, reason, ...detail })
+  event({ event, epoch, code, reason, detail }: Extract<OutwardEffect, { type: 'event' }>): void {
+    const { log, metrics, events } = this.options
+    log.event(event, { epoch, code, reason, ...detail })
+    const told = TOLD[event]
+    const type = told === 'SteppedDown' && !PLANNED.has(code) ? 'Warning' : undefined
+    if (told !== undefined) events.happened({ reason: told, epoch, code, because: reason, type })
     if (event === 'acquired') {
       metrics.leading(true)
-      metrics.transition('acquired', reason ?? '')
+      metrics.transition('acquired', code)
       metrics.takeover('detect', Number(detail?.unchangedMs ?? 0))
       metrics.takeover('acquire', Number(detail?.acquireMs ?? 0))
     } else if (event === 'lost' || event === 'stepped_down') {
       metrics.leading(false)
-      metrics.transition(event, reason ?? '')
+      metrics.transition(event, code)
     }
+  }
+
+  /** Whether leadership is in doubt: counted when that ends. */
+  doubt(inDoubt: boolean): void {
+    const { clock, metrics } = this.options
+    if (!inDoubt && this.doubtSince !== null) metrics.doubted(clock.mono() - this.doubtSince)
+    this.doubtSince = inDoubt ? (this.doubtSince ?? clock.mono()) : null
+  }
+
+  /** A restarted agent tells once more what its launcher did meanwhile. */
+  troubles({ deadmanFirings, refusedGrant, stopFailed, colder }: LauncherTroubles, epoch: number): void {
+    const { events, metrics } = this.options
+    if (deadmanFirings > this.deadmanFirings)
+      events.happened({ reason: 'DeadmanFired', epoch, code: 'deadman' })
+    this.deadmanFirings = deadmanFirings
+    metrics.alarm('grant_refused', refusedGrant !== null)
+    metrics.alarm('stop_failed', stopFailed !== null)
+    this.lasts('GrantRefused', refusedGrant, epoch)
+    this.lasts('StopFailed', stopFailed, epoch)
+    this.lasts('StandbyColder', colder, epoch)
+  }
+
+  /** What operators asked for in the Lease: told by the leader, once for all. */
+  operation(
+    { term, paused, refusal }: Pick<ElectionState, 'term' | 'paused' | 'refusal'>,
+    pause: Pause | null,
+  ): void {
+    const { log, events } = this.options
+    if (term === null) this.paused = false
+    else {
+      const { epoch } = term
+      if (paused && !this.paused) {
+        const because = describePause(pause)
+        log.warn(`paused ${because}`, { epoch })
+        events.happened({ reason: 'Paused', epoch, because })
+      }
+      if (!paused && this.paused) {
+        log.info('paused no more', { epoch })
+        events.happened({ reason: 'Resumed', epoch })
+      }
+      this.paused = paused
+      if (refusal?.open && refusal !== this.refusal) {
+        const because = `to ${refusal.to === '*' ? 'any other replica' : refusal.to}: ${refusal.reason}`
+        log.warn(`refused a switchover ${because}`, { epoch })
+        events.happened({ reason: 'SwitchoverRefused', epoch, because })
+      }
+    }
+    this.refusal = refusal
   }
 
   /** Whether it serves, and whether it stands by, from a standby of that mode: told whenever it begins to. */
   gate(ready: boolean, standsBy: boolean, epoch: number, mode: StandbyMode): void {
-    const { log } = this.options
-    if (ready && !this.wasReady) log.event('serving', { epoch })
+    const { log, events } = this.options
+    if (ready && !this.wasReady) {
+      log.event('serving', { epoch })
+      events.happened({ reason: 'Serving', epoch })
+    }
     if (standsBy && !this.stoodBy) log.event('standby_ready', { epoch, mode })
     this.wasReady = ready
     this.stoodBy = standsBy
   }
 
   /** LangFlow is to be started again in its term. */
-  restart(reason: string, { term, highestEpoch }: Pick<ElectionState, 'term' | 'highestEpoch'>): void {
-    const { log, metrics, onCrash } = this.options
+  restart({ code, reason }: Why, { term, highestEpoch }: Pick<ElectionState, 'term' | 'highestEpoch'>): void {
+    const { log, metrics, events, onCrash } = this.options
     const why = onCrash === 'restart' ? '--on-crash=restart' : 'no other replica is ready'
-    log.warn(`LangFlow is restarted in place: ${reason}; ${why}`, { epoch: term?.epoch ?? highestEpoch })
-    metrics.restarted(reason)
+    const epoch = term?.epoch ?? highestEpoch
+    log.warn(`LangFlow is restarted in place: ${reason}; ${why}`, { epoch, code })
+    metrics.restarted(code)
+    events.happened({ reason: 'RestartedInPlace', epoch, code, because: `${reason}; ${why}` })
   }
 
   lease(
@@ -85,9 +187,22 @@ export class EventRecorder {
     this.versionProblem = problem
   }
 
+  private lasts(reason: HappeningReason, because: string | null, epoch: number): void {
+    if (because === null) this.lasting.delete(reason)
+    else if (!this.lasting.has(reason)) {
+      this.lasting.add(reason)
+      this.options.events.happened({ reason, epoch, because })
+    }
+  }
+
   private trouble(key: string, problem: string | null, over: string, fields?: Fields): void {
     const { repeats } = this.options
     if (problem !== null) repeats.happened(key, problem, fields)
     else repeats.over(key, over)
   }
+}
+
+function describePause(pause: Pause | null): string {
+  const until = pause?.until == null ? 'until somebody resumes' : `until ${pause.until}`
+  return pause?.reason == null ? until : `${until}: ${pause.reason}`
 }

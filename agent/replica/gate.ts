@@ -65,7 +65,7 @@ export function whyNot(facts: GateFacts): string | null {
   if (state.term !== null) return null
   if (state.ending !== null) return `it ends: ${state.ending.reason}`
   const coolMs = coolDownEnds(state) - now.mono
-  if (coolMs > 0) return `it cools down for ${Math.ceil(coolMs / 1000)} s after the workload failed here`
+  if (coolMs > 0) return `it cools down for ${Math.ceil(coolMs / 1000)} s ${state.coolDown?.after}`
   const unable = inabilityOf(facts)
   if (unable !== null) return unable
   if (workload.launcher !== 'connected') return `the launcher is ${workload.launcher}`

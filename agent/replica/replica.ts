@@ -3,20 +3,25 @@ import { Elector, type OutwardEffect } from '../election/elector.ts'
 import type { ElectionState, Fact, Remedy } from '../election/state.ts'
 import { epochProblem, langflowFault, ownerProblem } from '../lease/lease.ts'
 import type { LeaseApi } from '../lease/lease-api.ts'
+import { pauseOf, podOf } from '../lease/operation.ts'
+import { whyColder } from '../link/messages.ts'
 import type { HttpServer } from '../observe/http-server.ts'
 import type { Log } from '../observe/log.ts'
 import { LogThrottle } from '../observe/log-throttle.ts'
 import type { Metrics } from '../observe/prometheus.ts'
-import type { AgentStatus, StatusSource } from '../observe/status.ts'
+import type { AgentStatus, ReplicaRow, StatusSource } from '../observe/status.ts'
 import { MakingWay } from '../peers/making-way.ts'
 import type { Peers, PeersOptions } from '../peers/peers.ts'
 import { watchRivals } from '../peers/rivals.ts'
+import { Switchover } from '../peers/switchover.ts'
 import { GATE_KNOWN_MS } from '../supervisor/drain.ts'
 import type { Supervisor, SupervisorOptions } from '../supervisor/supervisor.ts'
 import { Steering, type SteeringOptions } from '../traffic/steering.ts'
 import { EventRecorder } from './event-recorder.ts'
 import { couldServe, isInDoubt, isReady, type ReplicaFacts, type ReplicaOptions, standsBy } from './gate.ts'
+import type { Events, KubeEventsOptions } from './kube-events.ts'
 import { LauncherAbsence } from './launcher-absence.ts'
+import { Look } from './look.ts'
 import { describeReplica } from './status.ts'
 
 /** What the replica gives to its supervisor. */
@@ -27,6 +32,9 @@ type SupervisorWiring = Pick<
 
 /** What the replica gives to whoever asks its peers. */
 type PeersWiring = Pick<PeersOptions, 'identity' | 'lease' | 'repeats' | 'asked'>
+
+/** What the replica gives to whoever tells the cluster what happens. */
+type EventsWiring = Pick<KubeEventsOptions, 'leaseUid'>
 
 /** Everything outside of the process, and time and chance: the simulation brings its own. */
 export interface ReplicaParts {
@@ -39,6 +47,8 @@ export interface ReplicaParts {
   readonly supervisor: (wiring: SupervisorWiring) => Supervisor
   /** Called once; `null`: nobody is asked. */
   readonly peers: ((wiring: PeersWiring) => Pick<Peers, keyof Peers>) | null
+  /** Called once. */
+  readonly events: (wiring: EventsWiring) => Events
   readonly podAgeMs: () => number | null
   /** The API server's version, such as `1.37`. */
   readonly serverVersion: () => Promise<string | null>
@@ -61,11 +71,14 @@ export class Replica implements StatusSource {
   private readonly lease: string
   readonly elector: Elector
   readonly supervisor: Supervisor
+  private readonly events: Events
   private readonly recorder: EventRecorder
   private readonly peers: Pick<Peers, keyof Peers> | null
+  private readonly look: Look
   private readonly absence: LauncherAbsence
   /** `null`: nobody is asked. */
   private readonly makingWay: MakingWay | null
+  private readonly switchover: Switchover
   private readonly watchRivals: () => ReturnType<typeof watchRivals> | null
   private rivals: ReturnType<typeof watchRivals> | null = null
   private readonly ended = Promise.withResolvers<0 | 1>()
@@ -80,7 +93,9 @@ export class Replica implements StatusSource {
     const tell = (fact: Fact) => this.elector.tell(fact)
     const state = () => this.elector.state
     this.lease = `${parts.namespace}/${options.leaseName}`
-    this.recorder = new EventRecorder({ onCrash: options.onCrash, log, metrics, repeats })
+    this.events = parts.events({ leaseUid: () => state().seen?.lease?.metadata.uid })
+    const { events } = this
+    this.recorder = new EventRecorder({ onCrash: options.onCrash, clock, log, metrics, events, repeats })
     this.absence = new LauncherAbsence({
       clock,
       socket: options.socket,
@@ -88,9 +103,17 @@ export class Replica implements StatusSource {
       changed: () => this.recorder.launcher(this.absence.problem),
     })
     const { lease } = this
-    const asked = () => this.makingWay?.asked()
+    const asked = () => {
+      this.switchover.asked()
+      this.makingWay?.asked()
+    }
     const peers = parts.peers?.({ identity, lease, repeats, asked }) ?? null
     this.peers = peers
+    this.look = new Look(clock, async () => {
+      // Its own status is of the moment in which the others have answered.
+      const others = (await peers?.rows()) ?? []
+      return [{ pod: podOf(identity), node: null, status: this.status(), problem: null }, ...others]
+    })
     this.supervisor = parts.supervisor({
       log,
       repeats,
@@ -115,7 +138,22 @@ export class Replica implements StatusSource {
     const others = peers && { peers, podAgeMs, term: () => state().term, clock, tell }
     this.makingWay =
       others &&
-      new MakingWay({ ...others, revision: pod.revision, leaseDurationMs, log, workload: this.supervisor })
+      new MakingWay({
+        ...others,
+        term: () => (state().paused ? null : state().term),
+        revision: pod.revision,
+        leaseDurationMs,
+        log,
+        workload: this.supervisor,
+      })
+    this.switchover = new Switchover({
+      identity,
+      peers,
+      term: () => state().term,
+      lease: () => state().seen?.lease ?? null,
+      paused: () => state().paused,
+      tell,
+    })
     this.watchRivals = () => others && watchRivals({ ...others, lease, repeats })
     this.elector = new Elector({
       config: { ...options, owner: pod.owner, salt: parts.salt },
@@ -162,13 +200,17 @@ export class Replica implements StatusSource {
     this.absence.close()
     this.rivals?.close()
     this.peers?.close()
-    await this.steering.end()
+    await Promise.all([this.steering.end(), this.events.end()])
     await this.http?.close()
     return code
   }
 
   status(): AgentStatus {
     return describeReplica(this.facts)
+  }
+
+  replicas(): Promise<readonly ReplicaRow[]> {
+    return this.look.rows()
   }
 
   live(): boolean {
@@ -228,7 +270,7 @@ export class Replica implements StatusSource {
       steering.drain(() => supervisor.drain(effect.until))
     } else if (effect.type === 'stop') steering.stop(() => supervisor.stop(effect.graceMs))
     else if (effect.type === 'restart') {
-      this.recorder.restart(effect.reason, this.elector.state)
+      this.recorder.restart(effect, this.elector.state)
       supervisor.restart(effect.graceMs, this.parts.options.drainTimeoutMs)
     } else if (effect.type === 'kill') supervisor.kill()
     else if (effect.type === 'exit') this.ended.resolve(effect.code)
@@ -241,7 +283,10 @@ export class Replica implements StatusSource {
     const lease = state.seen?.lease ?? null
     this.recorder.epoch(epochProblem(lease))
     this.recorder.version(state.outdated ?? langflowFault(lease))
+    this.recorder.doubt(state.term?.doubt ?? false)
+    this.recorder.operation(state, pauseOf(lease, this.parts.clock.now().wall))
     this.peers?.ask(state.term !== null)
+    this.switchover.look()
     this.gateChanged()
   }
 
@@ -249,9 +294,20 @@ export class Replica implements StatusSource {
     if (this.supervisor.launcher === 'connected') this.absence.came()
     const { facts } = this
     const { term, highestEpoch } = facts.state
+    const epoch = term?.epoch ?? highestEpoch
+    const { view, refusedGrant } = this.supervisor
     const ready = isReady(facts)
     this.steering.look(ready)
-    this.recorder.gate(ready, standsBy(facts), term?.epoch ?? highestEpoch, facts.workload.view.standby.mode)
+    this.recorder.gate(ready, standsBy(facts), epoch, view.standby.mode)
+    this.recorder.troubles(
+      {
+        deadmanFirings: view.deadmanFirings,
+        refusedGrant,
+        stopFailed: term === null ? null : facts.state.workload.stopFailed,
+        colder: whyColder(view.standby, this.parts.options.standby),
+      },
+      epoch,
+    )
   }
 }
 

@@ -1,6 +1,8 @@
 import { Pool, request } from 'undici'
 import { type Clock, type Timer, untilNext } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
+import type { Why } from '../election/state.ts'
+import type { EndedBecause } from '../lease/reasons.ts'
 import type { WorkloadView } from '../link/messages.ts'
 import type { Metrics } from '../observe/prometheus.ts'
 
@@ -75,6 +77,8 @@ export class HealthProbe {
       next(intervalMs, 'healthy', 0)
     } else if (failedNow >= failures) {
       this.handlers.unhealthy(`${fault} (${failures} times in a row)`)
+      // Unless that ends it, as where the Lease is paused, it may get well again.
+      next(intervalMs, 'served', 0)
     } else if (state === 'starting') {
       next(Math.min(STARTING_INTERVAL_MS, intervalMs), state, 0)
     } else {
@@ -112,8 +116,9 @@ export interface WorkloadHealthOptions {
   /** From the order to start to the first healthy answer. */
   readonly startTimeoutMs: number
   readonly metrics: Pick<Metrics, 'takeover'>
-  readonly failed: (reason: string) => void
-  readonly served: () => void
+  readonly failed: (why: Why<EndedBecause>) => void
+  /** Healthy, for the first time or again; how long its start took, where it was ordered by this agent. */
+  readonly served: (took: { readonly startMs: number; readonly healthyMs: number } | null) => void
   readonly changed: () => void
 }
 
@@ -124,6 +129,7 @@ export class WorkloadHealth {
   private startTimer: Timer | null = null
   /** Monotonic ms, when the present phase of a takeover began; `null`: none is under way. */
   private phaseBegan: number | null = null
+  private startMs = 0
   private orderedAt: number
   /** Monotonic ms, when it was healthy for the first time since its start. */
   private servedSince: number | null = null
@@ -135,7 +141,11 @@ export class WorkloadHealth {
     this.orderedAt = options.clock.mono()
     this.probe = options.probe({
       healthy: () => this.becameHealthy(),
-      unhealthy: (reason) => options.failed(`LangFlow is unhealthy: ${reason}`),
+      unhealthy: (reason) => {
+        this.healthy = false
+        options.failed({ code: 'workload_unhealthy', reason: `LangFlow is unhealthy: ${reason}` })
+        options.changed()
+      },
       probed: (outcome) => {
         this.lastProbe = outcome
       },
@@ -162,7 +172,8 @@ export class WorkloadHealth {
   }
 
   started(): void {
-    this.options.metrics.takeover('start', this.endPhase())
+    this.startMs = this.endPhase()
+    this.options.metrics.takeover('start', this.startMs)
     this.watch()
   }
 
@@ -191,10 +202,11 @@ export class WorkloadHealth {
     this.startTimer?.cancel()
     this.healthy = true
     this.servedSince ??= this.options.clock.mono()
-    this.options.served()
     // A LangFlow that a restarted agent found running was not started by this takeover.
-    if (this.phaseBegan !== null) this.options.metrics.takeover('healthy', this.endPhase())
+    const took = this.phaseBegan === null ? null : { startMs: this.startMs, healthyMs: this.endPhase() }
+    if (took !== null) this.options.metrics.takeover('healthy', took.healthyMs)
     this.phaseBegan = null
+    this.options.served(took)
     this.options.changed()
   }
 
@@ -204,7 +216,10 @@ export class WorkloadHealth {
     this.startTimer?.cancel()
     const left = this.orderedAt + startTimeoutMs - clock.mono()
     this.startTimer = clock.after(Math.max(0, left), () =>
-      failed(`LangFlow was not healthy within ${startTimeoutMs / 1000} s of its start`),
+      failed({
+        code: 'start_timeout',
+        reason: `LangFlow was not healthy within ${startTimeoutMs / 1000} s of its start`,
+      }),
     )
   }
 

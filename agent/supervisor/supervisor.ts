@@ -1,6 +1,7 @@
 import { type Clock, type Timer, untilNext } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
-import type { Fact, Remedy } from '../election/state.ts'
+import type { Fact, Remedy, Why } from '../election/state.ts'
+import type { EndedBecause } from '../lease/reasons.ts'
 import {
   CUT_OFF_MS,
   describeExit,
@@ -41,7 +42,7 @@ export interface SupervisorOptions
   readonly probe: WorkloadHealthOptions['probe']
   readonly log: Log
   readonly repeats: Pick<LogThrottle, 'happened' | 'over'>
-  readonly metrics: Pick<Metrics, 'takeover' | 'stopped'>
+  readonly metrics: Pick<Metrics, 'takeover' | 'stopped' | 'late'>
   /** What to do about LangFlow's own failure, after it served for so long since its start; `null`: it never did. */
   readonly remedy: (servedMs: number | null) => Remedy
   readonly tell: (fact: Fact) => void
@@ -140,8 +141,9 @@ export class Supervisor {
       clock,
       startTimeoutMs,
       metrics,
-      failed: (reason) => this.failed(reason),
-      served: () => {
+      failed: (why) => this.failed(why),
+      served: (took) => {
+        tell({ type: 'workload_healthy', took })
         this.servedEpoch = this.view.epoch
         // Told with each time that this is found: the launcher keeps the first.
         this.link.send({ type: 'healthy' })
@@ -383,18 +385,19 @@ export class Supervisor {
     const { kind } = cause
     if (kind === 'started') this.health.started()
     else if (kind === 'thawed') this.health.watch()
-    else if (kind === 'start_refused') this.fail(`LangFlow was not started: ${cause.reason}`)
+    else if (kind === 'start_refused')
+      this.fail({ code: 'start_refused', reason: `LangFlow was not started: ${cause.reason}` })
     // Without its reaper, its launcher ends as well, and starts nothing any more.
-    else if (kind === 'exited' && cause.unreaped) this.fail(describeExit(cause))
-    else if (kind === 'exited') this.failed(describeExit(cause))
-    else if (kind === 'bereft') this.failed(describeLoss(cause.loss))
+    else if (kind === 'exited' && cause.unreaped) this.fail(exitOf(cause))
+    else if (kind === 'exited') this.failed(exitOf(cause))
+    else if (kind === 'bereft') this.failed({ code: 'workload_lost', reason: describeLoss(cause.loss) })
     else if (kind === 'killed' || kind === 'stopped') {
       this.endKillTimer()
       metrics.stopped(cause.durationMs)
       // Nobody ordered it: the launcher’s own deadman did. A start that still waited for its standby is ordered again.
       if (this.ending !== null || this.starting) return
-      if (this.hasBegun) this.fail('the launcher stopped LangFlow by itself')
-      else this.fail('the launcher gave up a start in doubt', 'restart')
+      if (this.hasBegun) this.fail({ code: 'deadman', reason: 'the launcher stopped LangFlow by itself' })
+      else this.fail({ code: 'deadman', reason: 'the launcher gave up a start in doubt' }, 'restart')
     } else if (kind === 'stop_failed') {
       log.error(`ALARM: ${cause.reason}; the Lease is kept while something may live`)
     } else if (kind === 'grant_refused') {
@@ -407,19 +410,25 @@ export class Supervisor {
   }
 
   private heartbeat(): void {
-    const { clock } = this.options.machine
+    const { machine, metrics } = this.options
+    const { clock } = machine
     if (this.link.connected) {
       this.link.send({ type: 'ping', id: this.heartbeats++ })
       this.unanswered++
       if (this.unanswered === SILENT_HEARTBEATS) this.silent()
     }
-    this.heartbeatTimer = clock.after(untilNext(clock, HEARTBEAT_MS), () => this.heartbeat())
+    const waitMs = untilNext(clock, HEARTBEAT_MS)
+    const dueAt = clock.mono() + waitMs
+    this.heartbeatTimer = clock.after(waitMs, () => {
+      metrics.late(Math.max(0, clock.mono() - dueAt))
+      this.heartbeat()
+    })
   }
 
   private silent(): void {
     const reason = 'the launcher does not answer'
     this.report()
-    if (this.mayLive) this.fail(reason)
+    if (this.mayLive) this.fail({ code: 'launcher_silent', reason })
     if (this.options.machine.reclaim !== undefined) void this.reclaim(reason)
   }
 
@@ -431,7 +440,7 @@ export class Supervisor {
     this.starting = false
     this.report()
     // Also an idle one may have been told to start.
-    this.fail(reason)
+    this.fail({ code: 'launcher_gone', reason })
     if (!this.orphaned) return
     if (this.options.machine.reclaim !== undefined) void this.reclaim(reason)
     else if (this.alone && byPeer) this.awaitNamespaceEnd()
@@ -471,12 +480,12 @@ export class Supervisor {
   }
 
   /** LangFlow itself did, and its launcher could start it again. */
-  private failed(reason: string): void {
-    this.fail(reason, this.options.remedy(this.health.servedMs))
+  private failed(why: Why<EndedBecause>): void {
+    this.fail(why, this.options.remedy(this.health.servedMs))
   }
 
-  private fail(reason: string, remedy: Remedy = 'handover'): void {
-    this.options.tell({ type: 'workload_failed', reason, remedy })
+  private fail(why: Why<EndedBecause>, remedy: Remedy = 'handover'): void {
+    this.options.tell({ type: 'workload_failed', ...why, remedy })
   }
 
   private report(): void {
@@ -505,4 +514,8 @@ export class Supervisor {
     })
     changed()
   }
+}
+
+function exitOf(cause: Parameters<typeof describeExit>[0]): Why<EndedBecause> {
+  return { code: 'workload_exited', reason: describeExit(cause) }
 }

@@ -62,7 +62,7 @@ export const READINESS: Traffic = {
 
 export interface TrafficParts {
   readonly options: Pick<AgentOptions, 'traffic' | 'identity' | 'leaseName'>
-  readonly objects: () => Promise<ObjectsApi>
+  readonly objects: (around: 'pod') => Promise<ObjectsApi>
   readonly lease: Pick<LeaseApi, 'read'>
   readonly clock: Clock
 }
@@ -77,7 +77,7 @@ export async function connectTraffic(parts: TrafficParts): Promise<(listener: Tr
     if (lease === null || lease.metadata.uid !== leaseUid) return false
     return holderOf(lease) === identity && epochOf(lease) === epoch
   }
-  const shared = { api: await parts.objects(), leaseName, leads, clock }
+  const shared = { api: await parts.objects('pod'), leaseName, leads, clock }
   const route =
     traffic.mode === 'label'
       ? new LabelRoute({ ...shared, pod: traffic.pod })

@@ -61,7 +61,7 @@ const FLAGS: [flag: string, variable: string, text: string, meaning: object][] =
   ['--drain-timeout', 'LEADER_DRAIN_TIMEOUT', '0', { drainTimeoutMs: 0 }],
   ['--stop-timeout', 'LEADER_STOP_TIMEOUT', '0s', { stopTimeoutMs: 0 }],
   ['--on-crash', 'LEADER_ON_CRASH', 'restart', { onCrash: 'restart' }],
-  ['--peers', 'LEADER_PEERS', '[fd00::7]:8090', { peers: { host: 'fd00::7', port: 8090 } }],
+  ['--peers', 'LEADER_PEERS', '[fd00::7]:8090', { peers: [{ host: 'fd00::7', port: 8090 }] }],
   ['--traffic', 'LEADER_TRAFFIC', 'label', { traffic: { mode: 'label', pod: LABELLED } }],
   ['--log-level', 'LEADER_LOG_LEVEL', 'debug', { logLevel: 'debug' }],
 ]

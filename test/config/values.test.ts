@@ -114,16 +114,24 @@ const VALUES: Readonly<Record<string, Value>> = {
       [/^leave out user and password/, 'http://u:p@127.0.0.1:7860'],
     ],
   },
-  "the peers' address": {
+  "the peers' addresses": {
     parse: parsePeers,
     good: [
-      ['langflow-members:8090', { host: 'langflow-members', port: 8090 }],
+      ['langflow-members:8090', [{ host: 'langflow-members', port: 8090 }]],
       [
         'langflow-members.team.svc.cluster.local.:1',
-        { host: 'langflow-members.team.svc.cluster.local.', port: 1 },
+        [{ host: 'langflow-members.team.svc.cluster.local.', port: 1 }],
       ],
-      ['10.0.0.7:65535', { host: '10.0.0.7', port: 65_535 }],
-      ['[fd00::7]:8090', { host: 'fd00::7', port: 8090 }],
+      ['10.0.0.7:65535', [{ host: '10.0.0.7', port: 65_535 }]],
+      ['[fd00::7]:8090', [{ host: 'fd00::7', port: 8090 }]],
+      [
+        'a:1, [::1]:2,10.0.0.7:3',
+        [
+          { host: 'a', port: 1 },
+          { host: '::1', port: 2 },
+          { host: '10.0.0.7', port: 3 },
+        ],
+      ],
     ],
     bad: [
       [
@@ -139,6 +147,8 @@ const VALUES: Readonly<Record<string, Value>> = {
         /^the host is a DNS name or an IP address/,
         ...['user@host:8090', '-members:8090', 'a..b:8090', `${'a'.repeat(254)}:8090`],
       ],
+      [/^write it as langflow-members:8090/, 'a:1,', ',a:1', 'a:1,,b:1', 'a:1 b:1'],
+      [/^list at most 32, or one name/, Array(33).fill('a:1').join()],
     ],
   },
   "an object's name": {

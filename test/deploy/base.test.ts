@@ -43,7 +43,7 @@ describe('deploy/base', () => {
     const members = files.get('members-service.yaml')!
     const [port] = members.spec.ports
     assert.deepEqual([members.spec.clusterIP, members.spec.publishNotReadyAddresses], ['None', true])
-    assert.deepEqual(options.peers, { host: members.metadata.name, port: port.port })
+    assert.deepEqual(options.peers, [{ host: members.metadata.name, port: port.port }])
     // A headless Service maps no ports.
     assert.deepEqual(
       [port.port, port.targetPort, named(agent.ports!, 'agent').containerPort],

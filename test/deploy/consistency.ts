@@ -143,6 +143,7 @@ function assertRights(manifests: readonly Manifest[], { leaseName, traffic }: Ag
   assert.deepEqual(only(manifests, 'Role').rules, [
     { ...LEASES, resourceNames: [leaseName], verbs: ['get', 'watch', 'update'] },
     { ...LEASES, verbs: ['create'] },
+    { apiGroups: ['events.k8s.io'], resources: ['events'], verbs: ['create', 'patch'] },
     ...more[traffic.mode],
   ])
 }

@@ -92,10 +92,13 @@ describe('deploy/ as kustomize builds it', () => {
     assert.ok(volumeMounts.some(({ name }) => name === 'token'))
   })
 
-  test('the alerts are the same with and without the operator', async () => {
+  test('monitoring: the alerts and the dashboard are in ConfigMaps, as Prometheus and the sidecar of Grafana read them', async () => {
     const { manifests } = await rendered('base', ['monitoring', 'monitoring-operator'])
-    const file = only(manifests, 'ConfigMap').data['langflow-leader.rules.yaml']
-    assert.deepEqual(only(manifests, 'PrometheusRule').spec, parse(file))
+    const alerts = only(manifests, 'ConfigMap', 'langflow-leader-alerts').data['langflow-leader.rules.yaml']
+    assert.deepEqual(parse(alerts), only(manifests, 'PrometheusRule').spec)
+    const { metadata, data } = only(manifests, 'ConfigMap', 'langflow-leader-dashboard')
+    assert.equal(metadata.labels?.grafana_dashboard, '1')
+    assert.equal(JSON.parse(data['langflow-leader.json']).uid, 'langflow-leader')
   })
 })
 

@@ -230,7 +230,7 @@ describe('the API server', () => {
       userAgent: 'test',
     })
     t.after(() => api.close())
-    const here = Object.assign(await objects(), { namespace: scene.namespace })
+    const here = Object.assign(await objects('pod'), { namespace: scene.namespace })
     t.after(() => here.close())
     const { uid, resourceVersion } = (await here.get(POD, 'x', LATER_MS)).metadata
     const patch = (metadata: { uid: string; resourceVersion: string }) =>

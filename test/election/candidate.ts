@@ -12,6 +12,7 @@ import {
 } from '../../agent/election/state.ts'
 import { transition } from '../../agent/election/transition.ts'
 import { ApiError, type ApiErrorCode } from '../../agent/kube/errors.ts'
+import { HISTORY } from '../../agent/lease/history.ts'
 import type { Lease, LeaseSpec } from '../../agent/lease/lease.ts'
 
 export const CONFIG: CandidateConfig = {
@@ -163,6 +164,12 @@ export class Candidate {
   get write(): Write {
     assert.ok(this.state.pending, `nothing is being written: ${this.last.decision}`)
     return this.state.pending
+  }
+
+  /** What it notes beside the spec, but for the history of terms. */
+  get notes(): Readonly<Record<string, string>> | undefined {
+    const { [HISTORY]: _, ...others } = this.write.lease.metadata.annotations ?? {}
+    return Object.keys(others).length === 0 ? undefined : others
   }
 
   /** The API server's answer to the write on its way. */

@@ -4,8 +4,13 @@ import type { Fact } from '../../agent/election/state.ts'
 import { Candidate, heldBy } from './candidate.ts'
 
 const REASON = 'LangFlow ended by itself (SIGKILL)'
-const restart: Fact = { type: 'workload_failed', reason: REASON, remedy: 'restart' }
-const handover: Fact = { type: 'workload_failed', reason: 'the launcher is gone', remedy: 'handover' }
+const restart: Fact = { type: 'workload_failed', code: 'workload_exited', reason: REASON, remedy: 'restart' }
+const handover: Fact = {
+  type: 'workload_failed',
+  code: 'workload_exited',
+  reason: 'the launcher is gone',
+  remedy: 'handover',
+}
 const terminate: Fact = { type: 'terminate', reason: 'SIGTERM' }
 const ENDED = { alive: 'no', canRun: true } as const
 const RUNS = { alive: 'yes', canRun: false } as const
@@ -17,7 +22,7 @@ const steppingDown = (c: Candidate) => c.state.term?.stepDown?.reason
 describe('a workload that is restarted in place', () => {
   test('is stopped, not killed, and started in the same epoch once nothing of it lives', () => {
     const c = Candidate.leader().pass(500).tell(restart)
-    assert.deepEqual(c.all, [{ type: 'restart', reason: REASON, graceMs: 30_000 }])
+    assert.deepEqual(c.all, [{ type: 'restart', code: 'workload_exited', reason: REASON, graceMs: 30_000 }])
     assert.equal(c.last.decision, `restarting the workload in place: ${REASON}`)
     c.workload(ENDED)
     assert.deepEqual(c.effects('start'), [{ type: 'start', epoch: 4 }])

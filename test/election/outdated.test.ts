@@ -95,7 +95,10 @@ describe('a candidate takes the Lease', () => {
 
 describe('a leader', () => {
   const writes = 'writes its version again where'
-  const goes = () => leader('1.13.0').tell({ type: 'step_down', reason: 'asked' }).workload({ alive: 'no' })
+  const goes = () =>
+    leader('1.13.0')
+      .tell({ type: 'step_down', code: 'newer_revision', reason: 'asked' })
+      .workload({ alive: 'no' })
   for (const [what, c, kind, version] of [
     [`${writes} somebody took it away`, edit(leader('1.13.0'), null), 'renew', '1.13.0'],
     [`${writes} somebody wrote an older one`, edit(leader('1.13.0'), '1.12.8'), 'renew', '1.13.0'],

@@ -24,7 +24,7 @@ function afterRelease(notes: Record<string, string>, config?: Partial<CandidateC
   return c.sees(noted(released(11, 'leader'), notes))
 }
 
-const annotationsOf = (c: Candidate) => c.write.lease.metadata.annotations
+const annotationsOf = (c: Candidate) => c.notes
 
 describe('a released Lease is taken', () => {
   const toMe = { [SUCCESSOR]: 'me' }
@@ -88,7 +88,9 @@ describe('a successor', () => {
   test('is named in the release, and by nothing else', () => {
     const c = Candidate.leader().tell({ type: 'successor', identity: 'other' }).pass(2_000)
     assert.deepEqual([c.write.kind, annotationsOf(c)], ['renew', undefined])
-    c.acknowledge().tell({ type: 'step_down', reason: 'a newer one' }).tell({ type: 'drained' })
+    c.acknowledge()
+      .tell({ type: 'step_down', code: 'newer_revision', reason: 'a newer one' })
+      .tell({ type: 'drained' })
     c.workload({ alive: 'no', canRun: true })
     assert.deepEqual(
       [c.write.kind, annotationsOf(c)],

@@ -87,15 +87,15 @@ describe('a release', () => {
   test('says who and in which epoch, and the next acquisition takes that away', () => {
     const c = stopped().workload({ alive: 'no' })
     assert.equal(c.write.lease.spec?.leaseDurationSeconds, 1)
-    assert.deepEqual(c.write.lease.metadata.annotations, { [RELEASED]: 'me 4' })
+    assert.deepEqual(c.notes, { [RELEASED]: 'me 4' })
     const next = Candidate.follower().sees(c.commit()).takesAfter(0)
-    assert.equal(next.write.lease.metadata.annotations, undefined)
+    assert.equal(next.notes, undefined)
   })
 
   test('is written also where somebody had cleared the holder by hand meanwhile: nobody else believes that', () => {
     const c = stopped().sees(heldBy('', 500, { leaseTransitions: 4, leaseDurationSeconds: 1 }))
     c.fail('network').workload({ alive: 'no' })
-    assert.deepEqual([c.write.kind, c.write.lease.metadata.annotations], ['release', { [RELEASED]: 'me 4' }])
+    assert.deepEqual([c.write.kind, c.notes], ['release', { [RELEASED]: 'me 4' }])
   })
 })
 
@@ -116,7 +116,7 @@ describe('an epoch', () => {
     assert.deepEqual(noteOf(c), ['renew', '2147483648'])
     c.acknowledge().tell({ type: 'terminate', reason: 'SIGTERM' }).tell({ type: 'drained' })
     const next = Candidate.follower({ identity: 'next' }).sees(c.workload({ alive: 'no' }).commit())
-    assert.deepEqual(next.write.lease.metadata.annotations, { [EPOCH]: '2147483649' })
+    assert.deepEqual(next.notes, { [EPOCH]: '2147483649' })
   })
 
   test('of a term goes on where somebody takes that annotation away', () => {

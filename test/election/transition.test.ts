@@ -276,8 +276,8 @@ describe('the leader', () => {
     const c = Candidate.leader()
     const mine = c.state.seen?.lease as Lease
     c.sees({ ...mine, metadata: { ...mine.metadata, resourceVersion: '900', annotations: { a: 'b' } } })
-    const { resourceVersion, annotations } = c.pass(2_000).write.lease.metadata
-    assert.deepEqual([resourceVersion, annotations], ['900', { a: 'b' }])
+    const { resourceVersion } = c.pass(2_000).write.lease.metadata
+    assert.deepEqual([resourceVersion, c.notes], ['900', { a: 'b' }])
   })
 
   for (const [what, lease] of [
@@ -387,7 +387,12 @@ describe('an edit of its epoch under a leader', () => {
 
 describe('stepping down', () => {
   const terminate = { type: 'terminate', reason: 'SIGTERM' } as const
-  const ended = { type: 'workload_failed', reason: 'it ended', remedy: 'handover' } as const
+  const ended = {
+    type: 'workload_failed',
+    code: 'workload_exited',
+    reason: 'it ended',
+    remedy: 'handover',
+  } as const
   const onlyRenews = (c: Candidate) =>
     assert.ok(c.effects('write').every((e) => e.type === 'write' && e.write.kind === 'renew'))
 
@@ -483,7 +488,7 @@ describe('stepping down', () => {
       [{ graceMs: 5_000 }, 5_000],
     ] as const) {
       const c = Candidate.leader()
-        .tell({ type: 'step_down', reason: 'x', ...grace })
+        .tell({ type: 'step_down', code: 'newer_revision', reason: 'x', ...grace })
         .tell({ type: 'drained' })
       assert.deepEqual(c.effects('stop'), [{ type: 'stop', graceMs }])
     }

@@ -22,12 +22,12 @@ function logged(options: Partial<LogOptions> = {}) {
 const TIME = '2023-11-14T22:13:20.000Z'
 
 describe('a line of the log', () => {
-  it('of an event has level, time, component, identity, epoch, event, reason and msg, in this order', () => {
+  it('of an event has level, time, component, identity, epoch, event, code, reason and msg, in this order', () => {
     const { log, lines } = logged()
-    log.event('lost', { epoch: 7, reason: 'renew_deadline', afterMs: 14_000 })
+    log.event('lost', { epoch: 7, reason: 'no answer', code: 'no_renewal', afterMs: 14_000 })
     assert.equal(
       lines[0],
-      `{"level":"warn","time":"${TIME}","component":"agent","identity":"me","epoch":7,"event":"lost","reason":"renew_deadline","afterMs":14000,"msg":"lost the Lease"}\n`,
+      `{"level":"warn","time":"${TIME}","component":"agent","identity":"me","epoch":7,"event":"lost","code":"no_renewal","reason":"no answer","afterMs":14000,"msg":"lost the Lease"}\n`,
     )
   })
 

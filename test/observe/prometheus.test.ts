@@ -24,7 +24,8 @@ async function scrape(replica: Replica) {
   }
 }
 
-/** One after the other: a leader, the same again, what a new launcher and silent peers make of it, a follower in trouble. */
+/** One after the other: a leader, the same again, what a new launcher and silent peers make of it, a
+ * failed standby, a follower in trouble. */
 const SCRAPED: readonly AgentStatus[] = [
   SERVING,
   SERVING,
@@ -34,6 +35,12 @@ const SCRAPED: readonly AgentStatus[] = [
     workload: { ...SERVING.workload, freezes: 0, deadmanFirings: 0 },
     standby: { ...COLD, wanted: 'cold', state: 'ready' },
     peers: { ready: 0, seen: 0 },
+    lastDrill: { at: '2026-01-02T03:04:04Z', result: 'ok' },
+  },
+  {
+    ...SERVING,
+    standby: { ...COLD, wanted: 'warm', reason: 'LangFlow cannot be kept warm: it ended' },
+    flowsDigest: 'a01b',
   },
   {
     ...FOLLOWING,
@@ -42,27 +49,42 @@ const SCRAPED: readonly AgentStatus[] = [
     langflow: { version: '1.12.8', newest: '1.13.0', outdated: true },
     lease: { ...FOLLOWING.lease, epoch: 8, watch: 'down' },
     leadership: { ...FOLLOWING.leadership, doubt: true },
+    pause: { until: null, reason: null },
+    lastDrill: { at: '2026-01-02T03:04:05Z', result: 'missed' },
+    flowsDigest: '5f3c',
+    timings: { ...FOLLOWING.timings, killMarginMs: 600 },
   },
   SERVING,
 ]
 
 /** What each scrape shows; `undefined`: nothing. */
 const SHOWN: Readonly<Record<string, readonly (number | undefined)[]>> = {
-  kill_deadline_seconds: [13.25, 13.25, 0, undefined, 13.25],
-  doubt: [0, 0, 0, 1, 0],
-  lease_epoch: [7, 7, 7, 8, 7],
-  watch_up: [1, 1, 1, 0, 1],
-  gate_open: [1, 1, 1, 0, 1],
-  workload_healthy: [1, 1, 1, 0, 1],
-  langflow_outdated: [0, 0, 0, 1, 0],
-  problem: [0, 0, 0, 1, 0],
-  freezes_total: [3, 3, 0, 3, 3],
-  deadman_firings_total: [2, 2, 0, 2, 2],
-  peers_ready: [1, 1, 0, undefined, 1],
-  'standby_state{mode="cold",state="ready"}': [0, 0, 1, undefined, 0],
-  'standby_state{mode="cold",state="none"}': [1, 1, 0, undefined, 1],
-  'standby_state{mode="cold",state="preparing"}': [0, 0, 0, undefined, 0],
-  'standby_state{mode="warm",state="ready"}': [undefined, undefined, undefined, 1, undefined],
+  kill_deadline_seconds: [13.25, 13.25, 0, 13.25, undefined, 13.25],
+  doubt: [0, 0, 0, 0, 1, 0],
+  lease_epoch: [7, 7, 7, 7, 8, 7],
+  watch_up: [1, 1, 1, 1, 0, 1],
+  gate_open: [1, 1, 1, 1, 0, 1],
+  workload_healthy: [1, 1, 1, 1, 0, 1],
+  langflow_outdated: [0, 0, 0, 0, 1, 0],
+  problem: [0, 0, 0, 0, 1, 0],
+  freezes_total: [3, 3, 0, 3, 3, 3],
+  deadman_firings_total: [2, 2, 0, 2, 2, 2],
+  peers_ready: [1, 1, 0, 1, undefined, 1],
+  'standby_state{mode="cold",state="ready"}': [0, 0, 1, 0, undefined, 0],
+  'standby_state{mode="cold",state="none"}': [1, 1, 0, 1, undefined, 1],
+  'standby_state{mode="cold",state="preparing"}': [0, 0, 0, 0, undefined, 0],
+  'standby_state{mode="warm",state="ready"}': [undefined, undefined, undefined, undefined, 1, undefined],
+  could_take_over: [0, 0, 0, 0, 1, 0],
+  paused: [0, 0, 0, 0, 1, 0],
+  standby_colder: [0, 0, 0, 1, 0, 0],
+  last_drill_timestamp_seconds: [undefined, undefined, 1767323044, undefined, 1767323045, undefined],
+  last_drill_ok: [undefined, undefined, 1, undefined, 0, undefined],
+  'flows_info{digest="5f3c"}': [undefined, undefined, undefined, undefined, 1, undefined],
+  'flows_info{digest="a01b"}': [undefined, undefined, undefined, 1, undefined, undefined],
+  'configured_seconds{setting="lease_duration"}': [15, 15, 15, 15, 15, 15],
+  'configured_seconds{setting="renew_deadline"}': [10, 10, 10, 10, 10, 10],
+  'configured_seconds{setting="retry_period"}': [2, 2, 2, 2, 2, 2],
+  'configured_seconds{setting="kill_margin"}': [1, 1, 1, 1, 0.6, 1],
 }
 
 describe('the metrics', () => {
@@ -94,6 +116,16 @@ describe('the metrics', () => {
     assert.equal((await scrape(replica)).value(status), 0)
   })
 
+  it('begin at 0 where nothing has happened yet, so that the first of its kind is an increase', async () => {
+    const { value, of } = await scrape(new Replica())
+    assert.deepEqual(
+      of('langflow_leader_restarts_total').map(([, count]) => count),
+      [0, 0, 0, 0],
+    )
+    for (const phase of ['detect', 'acquire', 'start', 'healthy'])
+      assert.equal(value(`langflow_leader_takeover_duration_seconds_sum{phase="${phase}"}`), 0)
+  })
+
   it('time and count what happens', async () => {
     const replica = new Replica()
     const { metrics } = replica
@@ -104,11 +136,16 @@ describe('the metrics', () => {
     metrics.takeover('start', 40)
     metrics.takeover('healthy', 37_000)
     metrics.stopped(7000)
-    metrics.restarted('LangFlow lost its worker (pid 7)')
-    metrics.restarted('LangFlow lost its worker (pid 43)')
+    metrics.restarted('workload_lost')
+    metrics.restarted('workload_lost')
     metrics.apiRequest('update', '200')
     metrics.apiRequest('watch', 'network')
-    metrics.transition('lost', 'renew_deadline')
+    metrics.transition('lost', 'no_renewal')
+    metrics.transition('lost', undefined)
+    metrics.doubted(1_500)
+    metrics.doubted(250)
+    metrics.late(3)
+    metrics.late(20_000)
     const { value } = await scrape(replica)
     const expected = {
       'langflow_leader_renewals_total{outcome="acknowledged"}': 2,
@@ -120,10 +157,15 @@ describe('the metrics', () => {
       'langflow_leader_takeover_duration_seconds_sum{phase="healthy"}': 37,
       'langflow_leader_takeover_duration_seconds_count{phase="start"}': 1,
       langflow_leader_stop_duration_seconds_sum: 7,
-      'langflow_leader_restarts_total{reason="langflow_lost_its_worker_pid"}': 2,
+      'langflow_leader_restarts_total{reason="workload_lost"}': 2,
       'langflow_leader_api_requests_total{verb="update",code="200"}': 1,
       'langflow_leader_api_requests_total{verb="watch",code="network"}': 1,
-      'langflow_leader_transitions_total{direction="lost",reason="renew_deadline"}': 1,
+      'langflow_leader_transitions_total{direction="lost",reason="no_renewal"}': 1,
+      'langflow_leader_transitions_total{direction="lost",reason="unknown"}': 1,
+      langflow_leader_doubt_seconds_total: 1.75,
+      'langflow_leader_event_loop_lag_seconds_bucket{le="0.005"}': 1,
+      'langflow_leader_event_loop_lag_seconds_bucket{le="10"}': 1,
+      langflow_leader_event_loop_lag_seconds_count: 2,
     }
     for (const [sample, number] of Object.entries(expected)) assert.equal(value(sample), number, sample)
   })
@@ -149,21 +191,25 @@ describe('the metrics', () => {
     assert.ok(Math.abs(value('process_start_time_seconds')! * 1000 - performance.timeOrigin) < 1000)
   })
 
-  it('stay few, whatever reasons and codes there are', async () => {
+  it('say whether something is so that somebody has to look at', async () => {
     const replica = new Replica()
-    for (let i = 0; i < 500; i++) {
-      replica.metrics.transition('stepped_down', `exited with code ${i}`)
-      replica.metrics.transition('lost', `reason ${String.fromCharCode(97 + (i % 26), 97 + i / 26)}"\n\\`)
-      replica.metrics.restarted(`reason ${String.fromCharCode(97 + (i % 26), 97 + i / 26)}`)
-      replica.metrics.apiRequest('get', `net${'x'.repeat(i)}`)
+    const alarms = async () => {
+      const { value } = await scrape(replica)
+      return [value('langflow_leader_grant_refused'), value('langflow_leader_stop_failed')]
     }
+    assert.deepEqual(await alarms(), [0, 0])
+    replica.metrics.alarm('grant_refused', true)
+    assert.deepEqual(await alarms(), [1, 0])
+    replica.metrics.alarm('stop_failed', true)
+    replica.metrics.alarm('grant_refused', false)
+    assert.deepEqual(await alarms(), [0, 1])
+  })
+
+  it('stay few, whatever answers there are', async () => {
+    const replica = new Replica()
+    for (let i = 0; i < 500; i++) replica.metrics.apiRequest('get', String(100 + i))
     const { of, value } = await scrape(replica)
-    assert.equal(
-      value('langflow_leader_transitions_total{direction="stepped_down",reason="exited_with_code"}'),
-      500,
-    )
-    assert.ok(of('langflow_leader_transitions_total').length <= 35)
-    assert.ok(of('langflow_leader_restarts_total').length <= 33)
-    assert.ok(of('langflow_leader_api_requests_total').length <= 33)
+    assert.equal(of('langflow_leader_api_requests_total').length, 33)
+    assert.equal(value('langflow_leader_api_requests_total{verb="get",code="other"}'), 500 - 32)
   })
 })

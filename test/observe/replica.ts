@@ -1,6 +1,7 @@
+import { podOf } from '../../agent/lease/operation.ts'
 import { COLD } from '../../agent/link/messages.ts'
 import { createMetrics } from '../../agent/observe/prometheus.ts'
-import type { AgentStatus, StatusSource } from '../../agent/observe/status.ts'
+import type { AgentStatus, ReplicaRow, StatusSource } from '../../agent/observe/status.ts'
 
 /** A leader that serves. */
 export const SERVING: AgentStatus = {
@@ -87,6 +88,7 @@ export class Replica implements StatusSource {
   alive = true
   answers = true
   takesOver = true
+  others: readonly ReplicaRow[] = []
   readonly metrics = createMetrics({ leaseName: 'langflow-leader-lock', status: () => this.now })
 
   constructor(now: AgentStatus = SERVING) {
@@ -95,6 +97,10 @@ export class Replica implements StatusSource {
 
   status(): AgentStatus {
     return this.now
+  }
+  async replicas(): Promise<readonly ReplicaRow[]> {
+    const status = this.status()
+    return [{ pod: podOf(status.identity), node: null, status, problem: null }, ...this.others]
   }
   live(): boolean {
     return this.alive

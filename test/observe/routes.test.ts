@@ -4,7 +4,7 @@ import type { AgentStatus } from '../../agent/observe/status.ts'
 import { ask, say, serve } from './client.ts'
 import { FOLLOWING, Replica, SERVING } from './replica.ts'
 
-const ROUTES = ['/', '/livez', '/readyz', '/workloadz', '/leader', '/status', '/metrics']
+const ROUTES = ['/', '/livez', '/readyz', '/workloadz', '/leader', '/status', '/replicas', '/metrics']
 const TEXT = 'text/plain; charset=utf-8'
 const JSON_TYPE = 'application/json; charset=utf-8'
 
@@ -132,6 +132,18 @@ describe('/status', () => {
   })
 })
 
+describe('/replicas', () => {
+  it('is a row for each replica, this one first', async (t) => {
+    const replica = new Replica()
+    const silent = { pod: '10.0.0.7:8090', node: null, status: null, problem: 'it does not answer' }
+    replica.others = [{ pod: 'langflow-1', node: null, status: FOLLOWING, problem: null }, silent]
+    const { status, headers, body } = await ask(await serve(t, replica), '/replicas')
+    assert.deepEqual([status, headers['content-type']], [200, JSON_TYPE])
+    const own = { pod: 'langflow-0', node: null, status: SERVING, problem: null }
+    assert.deepEqual(JSON.parse(body), [own, ...replica.others])
+  })
+})
+
 describe('/metrics', () => {
   it('is the text format of Prometheus', async (t) => {
     const { status, headers, body } = await ask(await serve(t, new Replica()), '/metrics')
@@ -141,13 +153,19 @@ describe('/metrics', () => {
 })
 
 describe('/', () => {
-  it('is a page that can neither load nor run nor send anything', async (t) => {
+  it('is a page with one style sheet and one script, which may ask this replica and nobody else', async (t) => {
     const { status, headers, body } = await ask(await serve(t, new Replica()), '/')
     assert.deepEqual([status, headers['content-type']], [200, 'text/html; charset=utf-8'])
     const policy = headers['content-security-policy'] as string
-    assert.match(policy, /^default-src 'none'; style-src 'sha256-[\w+/]{43}='; /)
-    assert.match(policy, /frame-ancestors 'none'/)
-    assert.doesNotMatch(body, /<script|<link|<img|<form|javascript:| style=| on\w+=/i)
+    const hash = "'sha256-[\\w+/]{43}='"
+    assert.match(
+      policy,
+      new RegExp(
+        `^default-src 'none'; script-src ${hash}; style-src ${hash}; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'$`,
+      ),
+    )
+    assert.doesNotMatch(body, /<link|<img|<form|javascript:| style=| on\w+=| src=|url\(|@import/i)
+    assert.equal(body.match(/<script/g)?.length, 1)
   })
 })
 
@@ -198,7 +216,7 @@ describe('every route', () => {
     t.mock.method(replica, 'status', () => {
       throw new Error('hunter2')
     })
-    for (const route of ['/', '/leader', '/status']) {
+    for (const route of ['/', '/leader', '/status', '/replicas']) {
       const { status, body } = await ask(server, route)
       assert.deepEqual([status, body], [500, '{"error":"the status cannot be told"}\n'])
     }

@@ -97,6 +97,7 @@ const TERM: AgentStatus['history'][number] = {
   gapMs: 5,
   ended: '2026-01-02T03:00:00Z',
   endedBecause: 'switchover',
+  stopMs: 800,
 }
 
 test('with the names that pods and nodes commonly have it fits 120 columns, also in the middle of a rollout', () => {

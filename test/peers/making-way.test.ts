@@ -69,7 +69,7 @@ describe('a leader makes way for a newer revision', () => {
     b.makingWay.asked()
     assert.deepEqual(b.told, [
       { type: 'successor', identity: 'n' },
-      { type: 'step_down', reason: 'a replica of a newer revision is ready' },
+      { type: 'step_down', code: 'newer_revision', reason: 'a replica of a newer revision is ready' },
     ])
     assert.deepEqual(b.lines, ['a replica of a newer revision is ready: handing over to it'])
   })
@@ -166,7 +166,7 @@ describe('a leader that still starts, from less than was asked for,', () => {
     const reason = 'a replica whose standby is ready serves sooner than this one starts'
     assert.deepEqual(b.told, [
       { type: 'successor', identity: 'p' },
-      { type: 'step_down', reason, graceMs: 5_000 },
+      { type: 'step_down', code: 'faster_standby', reason, graceMs: 5_000 },
     ])
     assert.equal(b.makingWay.problem, null)
   })

@@ -4,7 +4,7 @@ import { createServer, type RequestListener, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net'
 import { describe, type TestContext, test } from 'node:test'
 import { LogThrottle } from '../../agent/observe/log-throttle.ts'
-import { Peers } from '../../agent/peers/peers.ts'
+import { Peers, type PeersOptions } from '../../agent/peers/peers.ts'
 import { settled, VirtualClock } from '../harness/virtual-clock.ts'
 
 const ME = '127.0.0.1'
@@ -24,6 +24,7 @@ class Bench {
   readonly lines: string[] = []
   addresses: string[] = []
   peers!: Peers
+  options!: PeersOptions
   private port = 0
   private readonly t: TestContext
   private readonly servers = new Map<string, Server>()
@@ -57,15 +58,16 @@ class Bench {
   open(resolve: ((host: string) => Promise<string[]>) | undefined = async () => this.addresses): this {
     const { clock, lines } = this
     const log = { warn: (msg: string) => void lines.push(msg), info: (msg: string) => void lines.push(msg) }
-    this.peers = new Peers({
-      at: { host: 'localhost', port: this.port },
+    this.options = {
+      at: [{ host: 'localhost', port: this.port }],
       identity: 'me',
       lease: 'team/lock',
       clock,
       asked: () => this.roundEnds.resolve(),
       repeats: new LogThrottle(log, clock),
       ...(resolve === undefined ? {} : { resolve }),
-    })
+    }
+    this.peers = new Peers(this.options)
     this.t.after(() => this.peers.close())
     return this
   }
@@ -304,6 +306,26 @@ describe('the peers of a leader', () => {
     assert.deepEqual(b.peers.view, { ready: 0, seen: 0 })
     await b.clock.pass(0)
     assert.equal(resolving.length, 2)
+  })
+
+  test('are told apart by their ports where they share an address', async (t) => {
+    const b = await new Bench(t).answers(ME, says('me', false))
+    const elsewhere = await new Bench(t).answers(ME, says('other', true))
+    b.open()
+    b.peers.close()
+    b.peers = new Peers({ ...b.options, at: [...b.options.at, ...elsewhere.open().options.at] })
+    await b.round()
+    await b.round(5_000)
+    assert.deepEqual(b.peers.view, { ready: 1, seen: 1 })
+    assert.deepEqual([b.asked.length, elsewhere.asked.length], [1, 2])
+  })
+
+  test('are rows for people also where this replica does not lead, and no more than that', async (t) => {
+    const b = (await three(t)).open()
+    const rows = await b.peers.rows()
+    assert.equal(b.asked.length, 3)
+    assert.ok(rows.length > 0)
+    assert.deepEqual([b.peers.members, b.peers.view], [[], null])
   })
 
   test('are found by their name, and by IPv6', async (t) => {

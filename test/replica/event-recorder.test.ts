@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { initialState } from '../../agent/election/state.ts'
+import { initialState, type Term } from '../../agent/election/state.ts'
 import { LogThrottle } from '../../agent/observe/log-throttle.ts'
 import { EventRecorder } from '../../agent/replica/event-recorder.ts'
+import type { Happening } from '../../agent/replica/happenings.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 
 function setUp(onCrash: 'handover' | 'restart' = 'handover') {
+  const clock = new VirtualClock()
   const lines: unknown[][] = []
+  const told: Happening[] = []
   const counted: unknown[][] = []
   const log = {
     event: (...event: unknown[]) => void lines.push(event),
@@ -20,42 +23,73 @@ function setUp(onCrash: 'handover' | 'restart' = 'handover') {
       void counted.push([name, ...values])
   const recorder = new EventRecorder({
     onCrash,
+    clock,
     log,
+    events: { happened: (what) => void told.push(what) },
     metrics: {
       leading: count('leading'),
       transition: count('transition'),
       takeover: count('takeover'),
       restarted: count('restarted'),
+      doubted: count('doubted'),
+      alarm: count('alarm'),
     },
-    repeats: new LogThrottle(log, new VirtualClock()),
+    repeats: new LogThrottle(log, clock),
   })
-  return { lines, said: () => lines.map(([msg]) => msg), counted, recorder }
+  return { clock, lines, said: () => lines.map(([msg]) => msg), counted, told, recorder }
 }
+
+const HAPPENED = [
+  { event: 'acquired', epoch: 4, reason: 'it expired', code: 'expired' },
+  { event: 'doubt', epoch: 4, reason: 'no answer', code: 'no_renewal' },
+  { event: 'draining', epoch: 4, reason: 'SIGTERM', code: 'terminated' },
+  { event: 'stepped_down', epoch: 4, reason: 'SIGTERM', code: 'terminated' },
+  { event: 'lost', epoch: 5, reason: 'no answer', code: 'no_renewal' },
+  { event: 'fatal', epoch: 5, reason: 'used by another', code: 'identity_taken' },
+] as const
 
 describe('what happens to a replica', () => {
   test('is logged with its details, and counted where leadership changes', () => {
     const { lines, counted, recorder } = setUp()
     const detail = { unchangedMs: 15_000, acquireMs: 12 }
-    recorder.event({ type: 'event', event: 'acquired', epoch: 4, reason: 'it expired', detail })
-    recorder.event({ type: 'event', event: 'doubt', epoch: 4 })
-    recorder.event({ type: 'event', event: 'stepped_down', epoch: 4, reason: 'SIGTERM' })
-    recorder.event({ type: 'event', event: 'lost', epoch: 5 })
-    assert.deepEqual(lines, [
-      ['acquired', { epoch: 4, reason: 'it expired', ...detail }],
-      ['doubt', { epoch: 4, reason: undefined }],
-      ['stepped_down', { epoch: 4, reason: 'SIGTERM' }],
-      ['lost', { epoch: 5, reason: undefined }],
-    ])
+    for (const effect of HAPPENED) recorder.event({ type: 'event', ...effect, detail })
+    assert.deepEqual(
+      lines,
+      HAPPENED.map(({ event, epoch, code, reason }) => [event, { epoch, code, reason, ...detail }]),
+    )
     assert.deepEqual(counted, [
       ['leading', true],
-      ['transition', 'acquired', 'it expired'],
+      ['transition', 'acquired', 'expired'],
       ['takeover', 'detect', 15_000],
       ['takeover', 'acquire', 12],
       ['leading', false],
-      ['transition', 'stepped_down', 'SIGTERM'],
+      ['transition', 'stepped_down', 'terminated'],
       ['leading', false],
-      ['transition', 'lost', ''],
+      ['transition', 'lost', 'no_renewal'],
     ])
+  })
+
+  test('is told to the cluster with epoch and codes, unless it is of no interest there', () => {
+    const { told, recorder } = setUp()
+    for (const effect of HAPPENED) recorder.event({ type: 'event', ...effect })
+    const normal = { type: undefined }
+    assert.deepEqual(told, [
+      { reason: 'LeaderAcquired', epoch: 4, code: 'expired', because: 'it expired', ...normal },
+      { reason: 'LeadershipInDoubt', epoch: 4, code: 'no_renewal', because: 'no answer', ...normal },
+      { reason: 'SteppedDown', epoch: 4, code: 'terminated', because: 'SIGTERM', ...normal },
+      { reason: 'LeadershipLost', epoch: 5, code: 'no_renewal', because: 'no answer', ...normal },
+      { reason: 'CannotGoOn', epoch: 5, code: 'identity_taken', because: 'used by another', ...normal },
+    ])
+  })
+
+  test('is a warning where it steps down because something failed', () => {
+    const { told, recorder } = setUp()
+    for (const code of ['switchover', 'workload_lost', 'deadman', 'newer_revision'] as const)
+      recorder.event({ type: 'event', event: 'stepped_down', epoch: 4, code })
+    assert.deepEqual(
+      told.map(({ type }) => type),
+      [undefined, 'Warning', 'Warning', undefined],
+    )
   })
 
   test('is told with its reason where LangFlow is restarted in place', () => {
@@ -63,16 +97,18 @@ describe('what happens to a replica', () => {
       ['restart', '--on-crash=restart'],
       ['handover', 'no other replica is ready'],
     ] as const) {
-      const { lines, counted, recorder } = setUp(onCrash)
-      recorder.restart('it ended', { term: null, highestEpoch: 7 })
-      assert.deepEqual(lines, [[`LangFlow is restarted in place: it ended; ${why}`, { epoch: 7 }]])
-      assert.deepEqual(counted, [['restarted', 'it ended']])
+      const { lines, counted, told, recorder } = setUp(onCrash)
+      const code = 'workload_exited'
+      recorder.restart({ code, reason: 'it ended' }, { term: null, highestEpoch: 7 })
+      assert.deepEqual(lines, [[`LangFlow is restarted in place: it ended; ${why}`, { epoch: 7, code }]])
+      assert.deepEqual(counted, [['restarted', code]])
+      assert.deepEqual(told, [{ reason: 'RestartedInPlace', epoch: 7, code, because: `it ended; ${why}` }])
     }
   })
 })
 
 test('a replica says once that it serves or stands by, with what, and again after a pause', () => {
-  const { lines, recorder } = setUp()
+  const { lines, told, recorder } = setUp()
   for (const [ready, standsBy] of [
     [true, false],
     [true, false],
@@ -86,6 +122,96 @@ test('a replica says once that it serves or stands by, with what, and again afte
     recorder.gate(ready, standsBy, 3, 'warm')
   const standby = ['standby_ready', { epoch: 3, mode: 'warm' }]
   assert.deepEqual(lines, [['serving', { epoch: 3 }], ['serving', { epoch: 3 }], standby, standby])
+  const serving = { reason: 'Serving', epoch: 3 }
+  assert.deepEqual(told, [serving, serving])
+})
+
+test('a doubt is counted once it is over', async () => {
+  const { clock, counted, recorder } = setUp()
+  for (const inDoubt of [false, true, true, false, false, true, false]) {
+    recorder.doubt(inDoubt)
+    await clock.pass(1_000)
+  }
+  assert.deepEqual(counted, [
+    ['doubted', 2_000],
+    ['doubted', 1_000],
+  ])
+})
+
+describe('the cluster is told', () => {
+  const SOUND = { deadmanFirings: 0, refusedGrant: null, stopFailed: null, colder: null }
+
+  test('of each trouble of the launcher when it begins, while metrics show that it lasts', () => {
+    for (const [trouble, reason, alarm] of [
+      ['refusedGrant', 'GrantRefused', 'grant_refused'],
+      ['stopFailed', 'StopFailed', 'stop_failed'],
+      ['colder', 'StandbyColder', null],
+    ] as const) {
+      const { told, counted, recorder } = setUp()
+      for (const why of [null, 'it is so', 'it is so still', null, 'again'])
+        recorder.troubles({ ...SOUND, [trouble]: why }, 7)
+      assert.deepEqual(told, [
+        { reason, epoch: 7, because: 'it is so' },
+        { reason, epoch: 7, because: 'again' },
+      ])
+      const shown = counted.flatMap(([, what, yes]) => (what === alarm ? [yes] : []))
+      assert.deepEqual(shown, alarm === null ? [] : [false, true, true, false, true])
+    }
+  })
+
+  test('of each time that the launcher acted on its own, also where another launcher counts anew', () => {
+    const { told, recorder } = setUp()
+    for (const deadmanFirings of [0, 1, 1, 2, 0, 1]) recorder.troubles({ ...SOUND, deadmanFirings }, 7)
+    assert.equal(told.length, 3)
+    assert.deepEqual(told[0], { reason: 'DeadmanFired', epoch: 7, code: 'deadman' })
+  })
+
+  test('of a pause and its end by the leader alone, and the log is as well', () => {
+    const { lines, told, recorder } = setUp()
+    const term = { epoch: 7 } as Term
+    const pause = { until: '2026-01-02T03:04:05.000Z', reason: 'a backup' }
+    for (const [term_, pause_] of [
+      [null, pause],
+      [null, null],
+      [term, null],
+      [term, pause],
+      [term, pause],
+      [term, null],
+      [term, { until: null, reason: null }],
+      [null, pause],
+      [term, null],
+    ] as const)
+      recorder.operation({ term: term_, paused: pause_ !== null, refusal: null }, pause_)
+    const [first, second] = ['until 2026-01-02T03:04:05.000Z: a backup', 'until somebody resumes']
+    assert.deepEqual(told, [
+      { reason: 'Paused', epoch: 7, because: first },
+      { reason: 'Resumed', epoch: 7 },
+      { reason: 'Paused', epoch: 7, because: second },
+    ])
+    const lasting = { epoch: 7 }
+    assert.deepEqual(lines, [
+      [`paused ${first}`, lasting],
+      ['paused no more', lasting],
+      [`paused ${second}`, lasting],
+    ])
+  })
+
+  test('of each refusal of a switchover once, with its reason', () => {
+    const { lines, told, recorder } = setUp()
+    const term = { epoch: 7 } as Term
+    const refused = { to: 'b', reason: 'b leads already', open: true }
+    for (const refusal of [null, refused, refused, { ...refused, open: false }, { ...refused, to: '*' }])
+      recorder.operation({ term, paused: false, refusal }, null)
+    const [first, second] = ['to b: b leads already', 'to any other replica: b leads already']
+    assert.deepEqual(told, [
+      { reason: 'SwitchoverRefused', epoch: 7, because: first },
+      { reason: 'SwitchoverRefused', epoch: 7, because: second },
+    ])
+    assert.deepEqual(lines, [
+      [`refused a switchover ${first}`, { epoch: 7 }],
+      [`refused a switchover ${second}`, { epoch: 7 }],
+    ])
+  })
 })
 
 describe('a trouble', () => {

@@ -8,7 +8,11 @@ import { Candidate, CONFIG } from '../election/candidate.ts'
 
 const LEADER = Candidate.leader()
 const LEADS = LEADER.state
-const STEPS_DOWN = Candidate.leader().tell({ type: 'step_down', reason: 'a test' }).state
+const STEPS_DOWN = Candidate.leader().tell({
+  type: 'step_down',
+  code: 'newer_revision',
+  reason: 'a test',
+}).state
 /** Saw a Lease that nobody holds, and may write it. */
 const FOLLOWS = Candidate.follower().sees({ metadata: {} }).tell({ type: 'rehearsed', error: null }).state
 

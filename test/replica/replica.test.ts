@@ -68,6 +68,7 @@ test('an agent ends only once the API server leads no traffic to it any more', a
         probe: () => ({ start: () => {}, stop: () => {} }),
       }),
     peers: null,
+    events: () => ({ happened: () => {}, end: async () => {} }),
     podAgeMs: () => null,
     serverVersion: async () => null,
     http: async () => ({ port: 0, close: async () => {} }),

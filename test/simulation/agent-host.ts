@@ -39,6 +39,9 @@ const UNCOUNTED: Metrics = {
   renewal: ignore,
   transition: ignore,
   restarted: ignore,
+  doubted: ignore,
+  alarm: ignore,
+  late: ignore,
   takeover: ignore,
   stopped: ignore,
   apiRequest: ignore,
@@ -97,6 +100,7 @@ export class AgentHost {
           killMarginMs: config.killMarginMs,
         }),
       peers: world.asks ? ({ asked }) => modelPeers(process, () => world.others(replica), asked) : null,
+      events: () => ({ happened: ignore, end: async () => {} }),
       podAgeMs: () => kernel.mono() - replica.appearedAt,
       serverVersion: async () => null,
       http: async () => ({ port: 0, close: async () => {} }),
@@ -200,6 +204,7 @@ function modelPeers(process: Process, look: () => readonly Member[], asked: (() 
     },
     askAgain: ignore,
     survey: async () => look(),
+    rows: async () => [],
     close: () => peers.ask(false),
   }
   return peers satisfies Pick<Peers, keyof Peers>
@@ -251,8 +256,8 @@ function modelProbe(agent: Process, healthy: () => boolean, handlers: HealthHand
   }
   const watch = (failed: number) => {
     const failures = healthy() ? 0 : failed + 1
+    next(PROBE_INTERVAL_MS, failures >= FAILURES ? awaitHealthy : () => watch(failures))
     if (failures >= FAILURES) handlers.unhealthy('/health: no answer')
-    else next(PROBE_INTERVAL_MS, () => watch(failures))
   }
   const stop = () => timer?.cancel()
   return {

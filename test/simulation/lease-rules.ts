@@ -1,4 +1,5 @@
 import { durationOf, epochOf, holderOf, type Lease, sameRecord } from '../../agent/lease/lease.ts'
+import { pauseOf } from '../../agent/lease/operation.ts'
 import type { Commit } from './api-server.ts'
 import type { Judge } from './judge.ts'
 import { isAcquisition, isVacant, neverHeld, renewTimeOf, versionOf } from './knowledge.ts'
@@ -82,6 +83,10 @@ export class LeaseRules {
       return
     }
     if (isAcquisition(after)) {
+      const pause = pauseOf(before, 0)
+      // One with an end is over by a clock that anybody may set.
+      if (pause !== null && pause.until === null)
+        throw new Violation('pause', `${writer} took the Lease over while it was paused`)
       this.checkEpoch(after, writer)
       this.overtakeDisplaced(writer)
     }

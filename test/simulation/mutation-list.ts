@@ -53,6 +53,10 @@ test test/election/ability.test.ts
 +       const lease = await (create
 
 @ agent/election/follower.ts
+# pause: takes over what an operator paused
+- if (pause !== null) {
++ if (pause !== null && now.mono < 0) {
+among takeovers paused; evicted; replica lost; exits
 # 1: waits for the API server before it kills what has no leadership
 -   if (workload.alive === 'maybe') {
 +   if (state.inFlight) return decide(state, 'waiting')
@@ -85,6 +89,10 @@ among evicted; agent ended
 among replica lost; cut
 
 @ agent/election/leader.ts
+# pause: hands over although an operator paused that
+- if (state.paused) return { ...state, setAside: state.setAside ?? failure }
++ if (state.paused && input.now.mono < 0) return state
+test test/election/operated.test.ts
 # 2: stamps the deadline of a renewal at the reply
 - withTerm(before, { renewedAt: write.sentAt })
 + withTerm(before, { renewedAt: now })
@@ -95,7 +103,7 @@ among replica lost; cut
 - emit(to('stopping'), 
 + emit(to('releasing'), 
 # 5: ignores that another one held the Lease and released it
-- if (holder === '') return looksNeverHeld(lease) ? null : 'somebody else held the Lease meanwhile'
+- if (holder === '') return looksNeverHeld(lease) ? null : other('somebody else held the Lease meanwhile')
 + if (holder === '') return null
 test test/election/transition.test.ts
 # 7: re-creates a Lease whose time is over by the wall clock
@@ -103,8 +111,8 @@ test test/election/transition.test.ts
 + if (proven || now.mono > 0) return null
 test test/election/transition.test.ts
 # 9: ends itself when it has lost
-- 'lost', reason)), nextAttemptAt: now.mono }
-+ 'lost', reason)), nextAttemptAt: now.mono, phase: 'ending', ending: { reason, code: 1 }, exited: false }
+- 'lost', why)), nextAttemptAt: now.mono }
++ 'lost', why)), nextAttemptAt: now.mono, phase: 'ending', ending: { reason: why.reason, code: 1 }, exited: false }
 # restart: starts again in place before nothing of the old workload lives
 - const ended = workload.alive === 'no'
 + const ended = workload.alive === 'no' || term.restarting !== null
@@ -113,8 +121,8 @@ test test/election/failing.test.ts
 - { restarting: null, startOrdered: false }
 + { restarting: null }
 # restart: kills what it is to start again
-- return emit(withTerm(state, { restarting: reason }), { type: 'restart', reason, graceMs: stopTimeoutMs })
-+ return kill(withTerm(state, { restarting: reason }))
+- return emit(restarting, { type: 'restart', ...why, graceMs: stopTimeoutMs })
++ return kill(restarting)
 test test/election/failing.test.ts
 # 3: does not wait with a release for its spare
 - const gone = alive === 'no' && !spare
@@ -131,8 +139,8 @@ among updates dropped; renew times dropped; cut; writes lost
 + write.renewTime === lease.spec?.renewTime && holderOf(write.lease) === holderOf(lease))
 test test/election/transition.test.ts
 # 5: ignores another holder until the deadline
-- const lost = lose(input, state, reason)
-+ const lost = reason.includes('held by') ? (state as never) : lose(input, state, reason)
+- const lost = lose(input, state, why)
++ const lost = why.reason.includes('held by') ? (state as never) : lose(input, state, why)
 # 6: waits from the first sight of a holder, not from its last renewal
 - changedAt: changed || seen === null ? input.now.mono : seen.changedAt
 + changedAt: seen !== null && last !== null && holderOf(last) === holderOf(lease) ? seen.changedAt : input.now.mono
@@ -152,11 +160,19 @@ among late writes; lease deleted
 - const STRANGER_SIGHTINGS = 2
 + const STRANGER_SIGHTINGS = 200
 # 8: goes on leading although another one acquired in its name
--   const reason = lostTo(input, state, lease)
+-   const why = lostTo(input, state, lease)
 +   if (holderOf(lease) === input.config.identity) return state
-+   const reason = lostTo(input, state, lease)
++   const why = lostTo(input, state, lease)
 
 @ agent/election/requests.ts
+# switchover: names somebody else than the operator did
+- term?.stepDown?.to ?? state.successor
++ state.successor
+test test/election/operated.test.ts
+# switchover: leaves a request that was refused in the Lease
+- refusal?.open ? { ...both, ...answered } : both
++ refusal === undefined ? { ...both, ...answered } : both
+test test/election/operated.test.ts
 # epochs: begins each term in the epoch of the last one
 - epochAfter(highestEpoch)
 + highestEpoch
@@ -165,8 +181,8 @@ among late writes; lease deleted
 + epoch
 test test/election/record.test.ts
 # versions: forgets with the release which LangFlow has led
-- if (kind === 'release') return { ...own, successor
-+ if (kind === 'release') return { ...own, langflow: '', successor
+- return { ...own, ...answered, successor, released
++ return { ...own, ...answered, langflow: '', successor, released
 among evicted; agent ended
 # versions: writes which LangFlow has led only with its first renewal
 - ...(langflow !== null && {
@@ -315,6 +331,12 @@ test test/link/boot-offset.test.ts
 - ((newer && workload.served) || (faster && workload.startsColder))
 + (newer && workload.served)
 among standby hangs; standby fails; replica lost; evicted
+
+@ agent/peers/switchover.ts
+# switchover: hands over to one that could not take over
+- if (member?.ready) return
++ if (member) return
+test test/peers/switchover.test.ts
 
 @ agent/peers/rivals.ts
 # 1: competes for a Lease of its own beside peers that compete for another one

@@ -186,7 +186,9 @@ export class Replica {
   /** As a leader of an old revision does for one of the new. */
   stepDown(): void {
     const { agent } = this
-    agent?.process.deliver(() => agent.elector.tell({ type: 'step_down', reason: 'a newer revision' }))
+    agent?.process.deliver(() =>
+      agent.elector.tell({ type: 'step_down', code: 'newer_revision', reason: 'a newer revision' }),
+    )
   }
 
   terminateAgent(): void {

@@ -1,5 +1,6 @@
 import { coolDownEnds } from '../../agent/election/follower.ts'
 import { holderOf, type Lease, successorOf } from '../../agent/lease/lease.ts'
+import { pauseOf } from '../../agent/lease/operation.ts'
 import { ASK_MS } from './agent-host.ts'
 import type { Commit } from './api-server.ts'
 import type { Fault } from './faults/fault.ts'
@@ -134,7 +135,8 @@ export class Standings {
       const standing = this.of(replica)
       if (replica.network.blackHoled) standing.deadAt = now
       if (replica.prepared) standing.preparedAt = now
-      const fit = isFit(replica) && !this.judge.versions.keepsAway(replica.config)
+      const paused = pauseOf(this.lease, replica.kernel.now().wall) !== null
+      const fit = isFit(replica) && !paused && !this.judge.versions.keepsAway(replica.config)
       if (now < standing.disturbedUntil || !fit) standing.fitSince = null
       else standing.fitSince ??= now
       if (standing.fitSince !== null && now > this.leadsBy(replica, standing)) this.late(replica, standing)

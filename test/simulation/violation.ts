@@ -9,6 +9,7 @@ export type Invariant =
   | 'rule 8' // nobody goes on where another one writes in its name
   | 'rule 9' // an agent ends only when it is told to, and then with exit code 0
   | 'rule 11' // a prepared candidate that nothing disturbs leads in time, first, and serves
+  | 'pause' // nobody takes over what an operator paused
   | 'epochs grow'
   | 'versions' // no LangFlow is started once a newer one was
   | 'availability' // nothing is frozen while its Lease is renewed, or hands over for no reason

@@ -59,3 +59,39 @@ for (const [state, status, givenUp, what] of CASES) {
     assert.deepEqual([...asked].sort(), ASKED[state])
   })
 }
+
+test('one that was given up, and that nobody ends, is healthy again once it answers', async (t) => {
+  let status = 500
+  const server = createServer((_, response) => response.writeHead(status).end()).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const told: string[] = []
+  const done = Promise.withResolvers<void>()
+  const probe = new HealthProbe(
+    {
+      target: { origin: `http://127.0.0.1:${port}`, port },
+      healthIntervalMs: 5,
+      healthTimeoutMs: 5_000,
+      healthFailures: 3,
+    },
+    systemClock,
+    {
+      healthy: () => {
+        told.push('healthy')
+        done.resolve()
+      },
+      unhealthy: () => {
+        if (told.push('unhealthy') === 2) status = 200
+      },
+      probed: () => {},
+    },
+  )
+  t.after(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  probe.start('healthy')
+  await done.promise
+  probe.stop()
+  assert.deepEqual(told, ['unhealthy', 'unhealthy', 'healthy'])
+})

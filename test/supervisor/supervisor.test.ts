@@ -52,6 +52,9 @@ class Bench {
   connected = false
   /** Its launcher is alone in its PID namespace. */
   alone = false
+  /** By how many ms timers come too late. */
+  delayMs = 0
+  readonly lags: number[] = []
   /** Its launcher answers pings. */
   answers = true
   connections: readonly string[] | null = []
@@ -66,7 +69,10 @@ class Bench {
     const say = (line: string) => void this.said.push(line)
     this.supervisor = new Supervisor({
       machine: {
-        clock: this.clock,
+        clock: {
+          ...this.clock,
+          after: (ms, fire) => this.clock.after(ms + this.delayMs, fire),
+        },
         portFree: async () => this.portFree,
         connections: () => this.connections,
         ...(reclaim === undefined ? {} : { reclaim }),
@@ -92,7 +98,7 @@ class Bench {
       killMarginMs: 1_000,
       log: { event: ignore, debug: ignore, info: say, warn: say, error: say },
       repeats: { happened: (_, msg) => say(msg), over: (_, msg) => say(msg) },
-      metrics: { takeover: ignore, stopped: ignore },
+      metrics: { takeover: ignore, stopped: ignore, late: (ms) => void this.lags.push(ms) },
       remedy: (servedMs) => {
         this.served.push(servedMs)
         return this.remedy
@@ -243,6 +249,15 @@ describe('a launcher', () => {
     assert.deepEqual([b.workload.ending, b.workload.canRun], [true, false])
     b.connect({}, true)
     assert.deepEqual([b.workload.ending, b.workload.canRun], [false, true])
+  })
+
+  test('is asked for a sign of life by a timer whose lateness tells how busy the agent is', async () => {
+    const b = await new Bench().idle()
+    await b.clock.pass(2_000)
+    b.delayMs = 300
+    await b.clock.pass(2_500)
+    assert.deepEqual(b.lags.slice(0, 3), [0, 0, 0])
+    assert.equal(b.lags.at(-1), 300)
   })
 
   test('is asked each second whether it is there, for as long as it is connected', async () => {

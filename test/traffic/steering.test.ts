@@ -8,7 +8,7 @@ import { Candidate, heldBy } from '../election/candidate.ts'
 import { settled, VirtualClock } from '../harness/virtual-clock.ts'
 
 const LEASE_MS = 15_000
-const STEP_DOWN: Fact = { type: 'step_down', reason: 'a test' }
+const STEP_DOWN: Fact = { type: 'step_down', code: 'newer_revision', reason: 'a test' }
 const UNKNOWN = { gate: 'unknown' } as const
 const CLOSED = { gate: 'closed', epoch: null } as const
 

@@ -17,6 +17,7 @@ export interface Target {
 
 /** What a server may answer, all in one: which fields there are depends on the answer. */
 interface ApiObject extends Lease {
+  readonly items: readonly Lease[]
   readonly status: string
   readonly code: number
   readonly reason: string
@@ -49,8 +50,13 @@ class LeaseClient {
     this.collection = `/apis/coordination.k8s.io/v1/namespaces/${target.namespace}/leases`
   }
 
-  async send(method: Dispatcher.HttpMethod, path: string, body?: unknown): Promise<Reply> {
-    const response = await this.#request(method, path, body)
+  async send(
+    method: Dispatcher.HttpMethod,
+    path: string,
+    body?: unknown,
+    type = 'application/json',
+  ): Promise<Reply> {
+    const response = await this.#request(method, path, body, type)
     const contentType = String(response.headers['content-type'])
     return { status: response.statusCode, contentType, json: (await response.body.json()) as ApiObject }
   }
@@ -58,6 +64,8 @@ class LeaseClient {
   one = (name: string) => `${this.collection}/${name}`
   get = (name: string) => this.send('GET', this.one(name))
   create = (lease: Lease) => this.send('POST', this.collection, lease)
+  patch = (name: string, patch: unknown) =>
+    this.send('PATCH', this.one(name), patch, 'application/merge-patch+json')
   update = (lease: Lease) => this.send('PUT', this.one(lease.metadata.name!), lease)
   delete = (name: string) => this.send('DELETE', this.one(name))
 
@@ -85,14 +93,14 @@ class LeaseClient {
     return this.#agent.destroy()
   }
 
-  #request(method: Dispatcher.HttpMethod, path: string, body?: unknown) {
+  #request(method: Dispatcher.HttpMethod, path: string, body?: unknown, type = 'application/json') {
     const { url: origin, token } = this.#target
     const text = typeof body === 'string' ? body : JSON.stringify(body)
     return this.#agent.request({
       origin,
       path,
       method,
-      headers: { 'content-type': 'application/json', ...(token && { authorization: `Bearer ${token}` }) },
+      headers: { 'content-type': type, ...(token && { authorization: `Bearer ${token}` }) },
       body: text ?? null,
       headersTimeout: DEADLINE_MS,
       bodyTimeout: DEADLINE_MS,
@@ -155,7 +163,7 @@ function failed({ status: answered, contentType, json }: Reply, code: number, re
 }
 
 /**
- * Registers as tests what the elector relies on, of the embedded Lease API and of kube-apiserver: where the two differ, the
+ * Registers as tests what elector and operators rely on, of the embedded Lease API and of kube-apiserver: where the two differ, the
  * embedded one is wrong. `forgets`: also of what the embedded one has not, deletions and a history that comes to an end.
  */
 export function conformance(target: () => Target, { forgets = false } = {}): void {
@@ -303,6 +311,63 @@ export function conformance(target: () => Target, { forgets = false } = {}): voi
         assert.deepEqual((await client.get(name)).json, made)
       },
     )
+  })
+
+  describe('a merge patch', { concurrency: true }, () => {
+    const annotations = { 'langflow-leader/paused': 'true' }
+
+    check('sets and removes what it names, and leaves the rest; it is an event', async (client, name) => {
+      const made = await client.made(name)
+      const watch = await client.watch(name, from(made))
+      const { json: set } = await client.patch(name, { metadata: { annotations } })
+      assert.deepEqual([set.metadata.annotations, set.spec], [annotations, made.spec])
+      assert.ok(isNewer(versionOf(set), versionOf(made)))
+      const nothing = { metadata: { annotations: { 'langflow-leader/paused': null } } }
+      const { status, json: unset } = await client.patch(name, nothing)
+      assert.deepEqual([status, unset.metadata.annotations, unset.spec], [200, undefined, made.spec])
+      assert.deepEqual(
+        (await watch.changes(2)).map(({ type, object }) => [type, versionOf(object)]),
+        [set, unset].map((lease) => ['MODIFIED', versionOf(lease)]),
+      )
+      // What is not there is not missed.
+      assert.equal(versionOf((await client.patch(name, nothing)).json), versionOf(unset))
+    })
+
+    check('of an older version is a conflict, and of another uid invalid', async (client, name) => {
+      const made = await client.made(name)
+      const { uid } = made.metadata
+      const next = await client.wrote(made, spec('b'))
+      const named = (metadata: object) => client.patch(name, { metadata: { ...metadata, annotations } })
+      failed(await named({ uid, ...from(made) }), 409, 'Conflict')
+      failed(await named({ uid: '11111111-2222-3333-4444-555555555555' }), 422, 'Invalid')
+      assert.deepEqual((await client.get(name)).json, next)
+      assert.equal((await named({ uid, ...from(next) })).status, 200)
+    })
+
+    check('of what does not exist, or is no patch of a Lease, is refused', async (client, name) => {
+      failed(await client.patch(name, { metadata: { annotations } }), 404, 'NotFound')
+      const made = await client.made(name)
+      failed(await client.patch(name, '{"metadata":'), 400, 'BadRequest')
+      failed(await client.patch(name, { metadata: { annotations: { paused: 5 } } }), 422, 'Invalid')
+      failed(await client.patch(name, { spec: { leaseDurationSeconds: 0 } }), 422, 'Invalid')
+      failed(await client.send('PATCH', client.one(name), {}), 415, 'UnsupportedMediaType')
+      assert.deepEqual((await client.get(name)).json, made)
+    })
+  })
+
+  describe('a list', { concurrency: true }, () => {
+    check('has what its selector names, and a version to watch from', async (client, name) => {
+      const made = await client.made(name)
+      await client.made(`${name}-other`)
+      const all = (await client.send('GET', client.collection)).json
+      assert.ok(all.items.some(({ metadata }) => metadata.name === `${name}-other`))
+      const path = `${client.collection}?fieldSelector=metadata.name%3D${name}`
+      const { status, json } = await client.send('GET', path)
+      assert.deepEqual([status, json.kind, json.items.map(versionOf)], [200, 'LeaseList', [versionOf(made)]])
+      const watch = await client.watch(name, from(json))
+      const next = await client.wrote(made, spec('b'))
+      assert.deepEqual(await watch.changes(1), [{ type: 'MODIFIED', object: next }])
+    })
   })
 
   describe('a watch', { concurrency: true }, () => {

@@ -1,4 +1,5 @@
 import type { Lease, LeaseSpec } from '../../../agent/lease/lease.ts'
+import { PAUSED, PAUSED_UNTIL, SWITCHOVER_TO } from '../../../agent/lease/operation.ts'
 import type { Replica } from '../replica.ts'
 import type { World } from '../world.ts'
 import { type Fault, type Kind, MISSED, once, type Row, repeated } from './fault.ts'
@@ -28,6 +29,17 @@ function unshared({ rows, strike }: Kind): Kind {
 
 function timestamp(world: World, aheadMs = 0): string {
   return new Date(1_700_000_000_000 + world.timeline.now + aheadMs).toISOString()
+}
+
+/** `undefined`: removed. */
+function annotate({ server }: World, notes: Readonly<Record<string, string | undefined>>): void {
+  server.edit((lease) => {
+    const all = Object.entries({ ...lease.metadata.annotations, ...notes })
+    const annotations = Object.fromEntries(
+      all.filter((note): note is [string, string] => note[1] !== undefined),
+    )
+    return { ...lease, metadata: { ...lease.metadata, annotations } }
+  })
 }
 
 /** `raise`: counts the transition, as candidates do; a person may forget it. */
@@ -105,6 +117,17 @@ export const LEASE_EDITS = {
     ...spec,
     leaseDurationSeconds: DURATIONS_S[Math.floor(degree * DURATIONS_S.length)] as number,
   })),
+  // langflow-leader pause, with and without --for, and resume
+  'takeovers paused': onLease([], (world, { degree, ms }) => {
+    const until = degree < 0.5 ? { [PAUSED_UNTIL]: timestamp(world, ms) } : {}
+    annotate(world, { [PAUSED]: 'true', ...until })
+    return () => annotate(world, { [PAUSED]: undefined, [PAUSED_UNTIL]: undefined })
+  }),
+  // langflow-leader switchover, with and without --to
+  'switchover asked': onLease([], (world, { degree, targets }) => {
+    const { identity } = world.replicas[targets[0] as number] as Replica
+    annotate(world, { [SWITCHOVER_TO]: degree < 0.5 ? '*' : identity })
+  }),
   annotated: onLease([], ({ server, timeline }) => {
     const annotations = { note: String(timeline.now) }
     server.edit((lease) => ({ ...lease, metadata: { ...lease.metadata, annotations } }))

@@ -82,6 +82,16 @@ const GROUPS: readonly (readonly FaultKind[])[] = [
     'cut',
   ],
   ['epochs used up', 'evicted', 'exits', 'agent ended', 'cut', 'replica lost'],
+  [
+    'takeovers paused',
+    'switchover asked',
+    'evicted',
+    'exits',
+    'unhealthy',
+    'cut',
+    'replica lost',
+    'agent killed',
+  ],
   ['release faked', 'duration edited', 'renew time edited', 'cut', 'watch lags', 'agent blocked', 'evicted'],
 ]
 

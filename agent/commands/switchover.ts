@@ -1,0 +1,57 @@
+import type { Command } from 'commander'
+import { systemClock } from '../clock.ts'
+import { addExamples } from '../config/examples.ts'
+import type { Terminal } from '../operate/confirm.ts'
+import { type SwitchoverOptions, switchoverOptions } from '../operate/switchover-settings.ts'
+
+export function addSwitchover(program: Command): void {
+  const command = program
+    .command('switchover')
+    .description('have another replica lead, now and in the planned order')
+  const options = switchoverOptions(command)
+  addExamples(command, [
+    ['Ask, then hand over to whoever is prepared best, and look on', ''],
+    ['Hand over to one pod, without asking', '--to langflow-1 --yes'],
+    ['For a script: the phases and the time without a server', '--yes -o json'],
+    ['Only ask for it', '--yes --wait=false'],
+  ])
+  command.action(async () => {
+    const said = options()
+    const { terminal } = await import('../operate/confirm.ts')
+    const person = said.yes ? null : terminal(process)
+    if (!said.yes && person === null) command.error('there is no terminal to ask on: add --yes')
+    const { operating } = await import('../operate/output.ts')
+    process.exitCode = await operating(said.output, () => switchover(said, person))
+  })
+}
+
+/** Resolves to the exit code. @param person whom to ask; `null`: nobody */
+async function switchover(options: SwitchoverOptions, person: Terminal | null): Promise<number> {
+  const { Cluster } = await import('../operate/cluster.ts')
+  const { confirm } = await import('../operate/confirm.ts')
+  const { EXIT_CODES } = await import('../operate/exit-codes.ts')
+  const { interruption } = await import('../operate/interruption.ts')
+  const { formatted, write } = await import('../operate/output.ts')
+  const { ANYBODY, lookAt, requestSwitchover } = await import('../operate/switchover.ts')
+  const { followSwitchover } = await import('../operate/switchover-progress.ts')
+  const report = await import('../operate/switchover-report.ts')
+  using interrupted = interruption()
+  const { signal } = interrupted
+  const { output, timeoutMs } = options
+  const asked = options.to ?? ANYBODY
+  using cluster = await Cluster.connect(options)
+  const planned = person === null ? null : await lookAt(cluster, systemClock, asked)
+  if (person !== null && planned !== null) await confirm(person, report.question(planned), signal)
+  const plan = await requestSwitchover(cluster, systemClock, asked, planned)
+  if (!options.wait) {
+    const result = report.requestedResult(plan)
+    await write(formatted(output, result, () => report.describeRequested(plan)))
+    return EXIT_CODES.fine
+  }
+  const progress = output === 'table' ? process.stdout : process.stderr
+  const tell = (phase: Parameters<typeof report.phaseLine>[0]) => void progress.write(report.phaseLine(phase))
+  const switched = await followSwitchover(cluster, systemClock, plan, { timeoutMs, signal, tell })
+  const result = report.switchedResult(switched, plan)
+  await write(formatted(output, result, () => report.describeSwitched(switched, plan)))
+  return report.isElsewhere(switched, plan) ? EXIT_CODES.failed : EXIT_CODES.fine
+}

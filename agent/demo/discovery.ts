@@ -1,0 +1,53 @@
+/** What the demo's API server has, as kube-apiserver tells it: kubectl asks before anything else. */
+export const DISCOVERY: Readonly<Record<string, object>> = {
+  // The release with which test/harness/api/conformance.ts compares it.
+  '/version': { major: '1', minor: '37', gitVersion: 'v1.37.0' },
+  '/api': { kind: 'APIVersions', versions: ['v1'] },
+  '/apis': {
+    kind: 'APIGroupList',
+    apiVersion: 'v1',
+    groups: ['coordination.k8s.io', 'authorization.k8s.io'].map((name) => {
+      const version = { groupVersion: `${name}/v1`, version: 'v1' }
+      return { name, versions: [version], preferredVersion: version }
+    }),
+  },
+  '/api/v1': resources('v1', [
+    { name: 'pods', singularName: 'pod', kind: 'Pod', shortNames: ['po'], verbs: ['get', 'list', 'delete'] },
+    { name: 'pods/proxy', singularName: '', kind: 'PodProxyOptions', verbs: ['get'] },
+  ]),
+  '/apis/coordination.k8s.io/v1': resources('coordination.k8s.io/v1', [
+    {
+      name: 'leases',
+      singularName: 'lease',
+      kind: 'Lease',
+      verbs: ['create', 'get', 'list', 'patch', 'update', 'watch'],
+    },
+  ]),
+  '/apis/authorization.k8s.io/v1': resources('authorization.k8s.io/v1', [
+    {
+      name: 'selfsubjectaccessreviews',
+      singularName: '',
+      kind: 'SelfSubjectAccessReview',
+      verbs: ['create'],
+    },
+    { name: 'subjectaccessreviews', singularName: '', kind: 'SubjectAccessReview', verbs: ['create'] },
+  ]),
+}
+
+interface Resource {
+  readonly name: string
+  readonly singularName: string
+  readonly kind: string
+  readonly verbs: readonly string[]
+  readonly shortNames?: readonly string[]
+}
+
+function resources(groupVersion: string, served: readonly Resource[]): object {
+  const isCluster = ({ name }: Resource) => name.endsWith('subjectaccessreviews')
+  return {
+    kind: 'APIResourceList',
+    apiVersion: 'v1',
+    groupVersion,
+    resources: served.map((one) => ({ ...one, namespaced: !isCluster(one) })),
+  }
+}

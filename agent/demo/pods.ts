@@ -1,0 +1,156 @@
+import { type Answer, type ApiRequest, Failure, notAllowed, notFound, notServed } from './api-server.ts'
+import { ask } from './client.ts'
+import { DISCOVERY } from './discovery.ts'
+
+/** A replica as the pod that it plays. */
+export interface PlayedPod {
+  readonly name: string
+  /** Another one each time that the pod is made anew. */
+  readonly uid: string
+  /** Milliseconds since 1970. */
+  readonly createdAt: number
+  /** Its agent runs. */
+  readonly runs: boolean
+  /** Its gate is open. */
+  readonly ready: boolean
+  /** Where its agent listens on 127.0.0.1, as in a pod on 8090; the same of its workload, as on 7860. */
+  readonly agentPort: number
+  readonly port: number
+  delete(): void
+}
+
+const NAMESPACE = 'default'
+const AGENT_PORT = 8090
+const LANGFLOW_PORT = 7860
+const PODS = /^\/api\/v1\/namespaces\/([^/]+)\/pods(?:\/([^/:]+)(?::(\d+))?(?:\/(proxy)(\/.*)?)?)?$/
+const REVIEWS = /^\/apis\/authorization\.k8s\.io\/v1\/(?:self)?subjectaccessreviews$/
+const EQUALITY = /^([^!=]+)==?([^=]*)$/
+/** A pod that hangs is waited for no longer. */
+const PROXY_WITHIN_MS = 10_000
+
+/**
+ * What operating needs of an API server beside its Leases: the replicas as pods, which it lists, deletes and passes requests on
+ * to, what everybody may do (everything), and what there is, for kubectl. `leaseName`: what they compete for.
+ */
+export function servePods(leaseName: string, pods: () => readonly PlayedPod[]) {
+  return async (request: ApiRequest): Promise<Answer> => {
+    const { method, path, query } = request
+    const found = DISCOVERY[path]
+    if (found !== undefined && method === 'GET') return { code: 200, body: found }
+    if (REVIEWS.test(path) && method === 'POST') return { code: 201, body: allowed(request) }
+    const [matches, namespace, name, port, proxy, below = '/'] = PODS.exec(path) ?? []
+    if (matches === undefined) throw notServed()
+    const here = namespace === NAMESPACE ? pods() : []
+    if (name === undefined) {
+      if (method !== 'GET' || query.has('watch')) throw notAllowed()
+      const items = here.map((pod) => podObject(pod, leaseName)).filter(selectedBy(query))
+      return { code: 200, body: { kind: 'PodList', apiVersion: 'v1', metadata: VERSION, items } }
+    }
+    const pod = here.find((pod) => pod.name === name)
+    if (pod === undefined) throw notFound('pods', name)
+    const isDeleted = method === 'DELETE' && proxy === undefined
+    if (!isDeleted && method !== 'GET') throw notAllowed()
+    if (isDeleted) pod.delete()
+    if (proxy === undefined) return { code: 200, body: podObject(pod, leaseName) }
+    return passOn(pod, Number(port), `${below}${query.size === 0 ? '' : `?${query}`}`)
+  }
+}
+
+/** Pods are not versioned here: nobody watches or writes them. */
+const VERSION = { resourceVersion: '1' }
+
+/** As deploy/base makes it, as far as it tells anybody something. */
+function podObject({ name, uid, createdAt, runs, ready }: PlayedPod, leaseName: string) {
+  const startedAt = `${new Date(createdAt).toISOString().slice(0, 19)}Z`
+  const status = (container: string, isReady: boolean) => ({
+    name: container,
+    ready: isReady,
+    started: runs,
+    restartCount: 0,
+    state: runs ? { running: { startedAt } } : { waiting: { reason: 'ContainerCreating' } },
+  })
+  return {
+    kind: 'Pod',
+    apiVersion: 'v1',
+    metadata: {
+      name,
+      namespace: NAMESPACE,
+      uid,
+      creationTimestamp: startedAt,
+      labels: { 'app.kubernetes.io/name': 'langflow' } as Readonly<Record<string, string>>,
+      ...VERSION,
+    },
+    spec: {
+      nodeName: 'localhost',
+      initContainers: [
+        {
+          name: 'agent',
+          restartPolicy: 'Always',
+          args: ['agent'],
+          env: [{ name: 'LEADER_LEASE_NAME', value: leaseName }],
+          ports: [{ name: 'agent', containerPort: AGENT_PORT }],
+        },
+      ],
+      containers: [{ name: 'langflow', ports: [{ name: 'http', containerPort: LANGFLOW_PORT }] }],
+    },
+    status: {
+      phase: runs ? 'Running' : 'Pending',
+      podIP: '127.0.0.1',
+      startTime: startedAt,
+      conditions: [{ type: 'Ready', status: runs && ready ? 'True' : 'False' }],
+      initContainerStatuses: [status('agent', runs && ready)],
+      containerStatuses: [status('langflow', runs)],
+    },
+  }
+}
+
+function selectedBy(query: URLSearchParams) {
+  const labels = equalities(query.get('labelSelector'))
+  const fields = equalities(query.get('fieldSelector'))
+  const known = ['metadata.name', 'metadata.namespace']
+  const unknown = fields.find(([field]) => !known.includes(field))
+  if (unknown) throw new Failure(400, 'BadRequest', `field label not supported here: ${unknown[0]}`)
+  return ({ metadata }: ReturnType<typeof podObject>) =>
+    labels.every(([label, value]) => metadata.labels[label] === value) &&
+    fields.every(([field, value]) => metadata[field.slice('metadata.'.length) as 'name'] === value)
+}
+
+function equalities(selector: string | null): (readonly [string, string])[] {
+  return (
+    (selector || null)?.split(',').map((term) => {
+      const [, name, value] = EQUALITY.exec(term) ?? []
+      if (name !== undefined && value !== undefined) return [name, value] as const
+      throw new Failure(400, 'BadRequest', `of selectors only "name=value" is taken here, not "${term}"`)
+    }) ?? []
+  )
+}
+
+async function passOn({ agentPort, port }: PlayedPod, asked: number, path: string): Promise<Answer> {
+  const at = { [AGENT_PORT]: agentPort, [LANGFLOW_PORT]: port }[asked]
+  const unreachable = (why: string) =>
+    new Failure(
+      503,
+      'ServiceUnavailable',
+      `error trying to reach service: dial tcp 127.0.0.1:${asked}: ${why}`,
+    )
+  if (at === undefined) throw unreachable('connect: connection refused')
+  try {
+    const { status, headers, body } = await ask(`http://127.0.0.1:${at}${path}`, PROXY_WITHIN_MS)
+    return { code: status, contentType: String(headers['content-type'] ?? 'text/plain'), body }
+  } catch (error) {
+    const refused = (error as NodeJS.ErrnoException).code === 'ECONNREFUSED'
+    throw unreachable(refused ? 'connect: connection refused' : 'i/o timeout')
+  }
+}
+
+function allowed({ path, body }: ApiRequest): object {
+  const kind = path.includes('/self') ? 'SelfSubjectAccessReview' : 'SubjectAccessReview'
+  let asked: { spec?: unknown }
+  try {
+    asked = JSON.parse(body)
+  } catch (error) {
+    throw new Failure(400, 'BadRequest', (error as Error).message)
+  }
+  const apiVersion = 'authorization.k8s.io/v1'
+  return { kind, apiVersion, metadata: {}, spec: asked?.spec, status: { allowed: true } }
+}

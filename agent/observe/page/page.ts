@@ -1,0 +1,79 @@
+import { createHash } from 'node:crypto'
+import { podOf } from '../../lease/operation.ts'
+import type { ReplicaRow } from '../status.ts'
+import { Html, html } from './html.ts'
+import { card, margin, notices, terms } from './parts.ts'
+import { live } from './script.ts'
+import { STYLE } from './style.ts'
+import { verdictOf } from './verdict.ts'
+import { roughly, utc } from './words.ts'
+
+const SCRIPT = `(${live})()`
+
+/**
+ * What the page may do: show itself with its one style sheet and its one script, which are named by their hashes, and ask
+ * this replica again. Nothing else can be loaded, run, sent or framed.
+ */
+export const PAGE_POLICY =
+  `default-src 'none'; script-src '${hashOf(SCRIPT)}'; style-src '${hashOf(STYLE)}'; connect-src 'self'; ` +
+  "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+function hashOf(text: string): string {
+  return `sha256-${createHash('sha256').update(text).digest('base64')}`
+}
+
+const pages = new WeakMap<readonly ReplicaRow[], string>()
+
+/** All replicas as a page, this one first; see `live` for how it stays up to date. */
+export function renderPage(rows: readonly ReplicaRow[]): string {
+  const page = pages.get(rows) ?? render(rows)
+  pages.set(rows, page)
+  return page
+}
+
+function render(rows: readonly ReplicaRow[]): string {
+  const own = rows[0]?.status
+  if (!own) throw new Error('a page is made by a replica, which knows its own status')
+  const { level, sentence, leader } = verdictOf(rows)
+  const now = Date.parse(own.now)
+  const { lease, history, lastDrill } = leader ?? own
+  const led = leader?.lease.since ? `, ${roughly(now - Date.parse(leader.lease.since))} long` : ''
+  const pod = podOf(own.identity)
+  return html`<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<noscript><meta http-equiv="refresh" content="5"></noscript>
+<title>${sentence}</title>
+<style>${new Html(STYLE)}</style>
+</head>
+<body>
+<p id="stale" class="notice bad" role="status" hidden></p>
+<main>
+<header class="${level}">
+<p class="faint">${lease.namespace}/${lease.name}, epoch ${lease.epoch}${led}</p>
+<h1 id="verdict" aria-live="polite" aria-atomic="true">${sentence}</h1>
+${leader !== null && margin(leader)}
+</header>
+${notices(rows, now)}
+<section aria-labelledby="replicas">
+<h2 id="replicas">Replicas</h2>
+<ul class="cards">${rows.map((row, n) => card(row, n === 0, leader))}</ul>
+</section>
+<section aria-labelledby="terms">
+<h2 id="terms">Last terms</h2>
+${lastDrill !== null && html`<p class="faint">Last drill: ${lastDrill.result}, ${roughly(now - Date.parse(lastDrill.at))} ago (${utc(lastDrill.at)})</p>`}
+${terms(history, now)}
+</section>
+</main>
+<footer>
+<p>As ${pod} sees it at ${utc(own.now)}, langflow-leader ${own.version}. <noscript>Without scripts this page loads itself anew every 5 s.</noscript></p>
+<nav aria-label="The same for programs"><a href="/replicas">/replicas</a> <a href="/status">/status</a> <a href="/metrics">/metrics</a></nav>
+</footer>
+<script>${new Html(SCRIPT)}</script>
+</body>
+</html>
+`.text
+}

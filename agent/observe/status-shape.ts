@@ -1,0 +1,110 @@
+import * as z from 'zod/mini'
+import { PRESETS } from '../config/timings.ts'
+import type { PastTerm } from '../lease/history.ts'
+import type { StandbyMode, StandbyView, WorkloadState } from '../link/messages.ts'
+import type { AgentStatus, Check, SwitchoverView } from './status.ts'
+
+/** A word that a later version may have more of. */
+const word = <T extends string>() => z.custom<T>((value) => typeof value === 'string')
+const text = z.nullable(z.string())
+const number = z.nullable(z.number())
+const lacking = <T extends z.core.SomeType>(type: T) => z._default(z.nullable(type), null)
+
+const phases = z.looseObject({
+  detectMs: z.number(),
+  acquireMs: z.number(),
+  startMs: number,
+  healthyMs: number,
+})
+const term = z.looseObject({
+  epoch: z.number(),
+  holder: z.string(),
+  began: z.string(),
+  because: word<PastTerm['because']>(),
+  phases,
+  gapMs: number,
+  ended: text,
+  endedBecause: z.nullable(word<NonNullable<PastTerm['endedBecause']>>()),
+  stopMs: lacking(z.number()),
+})
+
+/** Where an earlier version does not tell them. */
+const USUAL = { ...PRESETS.default, killMarginMs: 1_000 }
+const timings = z.looseObject({
+  leaseDurationMs: z.number(),
+  renewDeadlineMs: z.number(),
+  retryPeriodMs: z.number(),
+  killMarginMs: z.number(),
+})
+
+/** What came with this version has a default; what a later one adds is passed on. */
+const Shape = z.looseObject({
+  identity: z.string().check(z.regex(/^[\x21-\x7e]{1,512}$/)),
+  version: z.string(),
+  revision: text,
+  podAgeMs: number,
+  now: z.string(),
+  role: z.enum(['leader', 'follower']),
+  couldTakeOver: z.boolean(),
+  unable: lacking(z.string()),
+  decision: z.string(),
+  problem: text,
+  lease: z.looseObject({
+    namespace: z.string(),
+    name: z.string(),
+    holder: text,
+    self: z.boolean(),
+    epoch: z.number(),
+    since: text,
+    watch: z.enum(['up', 'down']),
+  }),
+  leadership: z.looseObject({
+    doubt: z.boolean(),
+    killInMs: number,
+    steppingDown: text,
+    coolDownMs: number,
+  }),
+  workload: z.looseObject({
+    state: word<WorkloadState>(),
+    epoch: number,
+    identity: text,
+    pid: number,
+    killAt: number,
+    deadmanFirings: z.number(),
+    freezes: z.number(),
+    orderedAt: number,
+    servedSince: number,
+    loss: z.nullable(z.looseObject({ role: z.enum(['worker', 'master']), pids: z.array(z.number()) })),
+    spare: z.boolean(),
+    launcher: word<AgentStatus['workload']['launcher']>(),
+    healthy: z.boolean(),
+    lastProbe: text,
+    draining: text,
+  }),
+  langflow: z.looseObject({ version: text, newest: text, outdated: z.boolean() }),
+  standby: z.looseObject({
+    wanted: word<StandbyMode>(),
+    mode: word<StandbyMode>(),
+    state: word<StandbyView['state']>(),
+    reason: text,
+    memoryBytes: number,
+  }),
+  peers: z.nullable(z.looseObject({ ready: z.number(), seen: z.number() })),
+  traffic: z.looseObject({ mode: z.string(), gate: word<AgentStatus['traffic']['gate']>(), routedTo: text }),
+  timings: z._default(timings, USUAL),
+  pause: lacking(z.looseObject({ until: text, reason: text })),
+  switchover: lacking(
+    z.looseObject({ to: z.string(), state: word<SwitchoverView['state']>(), reason: text }),
+  ),
+  lastDrill: lacking(z.looseObject({ at: z.string(), result: z.enum(['ok', 'missed', 'failed']) })),
+  history: z._default(z.array(term), []),
+  flowsDigest: lacking(z.string()),
+  secretKeyDigest: lacking(z.string()),
+  checks: z.array(z.looseObject({ name: word<Check['name']>(), ok: z.boolean(), detail: z.string() })),
+})
+
+/** A replica's `/status` as another one told it, maybe of another version; `null`: it is none. */
+export function statusOf(said: unknown): AgentStatus | null {
+  const read = z.safeParse(Shape, said)
+  return read.success ? read.data : null
+}

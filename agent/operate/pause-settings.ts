@@ -1,0 +1,37 @@
+import type { Command } from 'commander'
+import { addSettings, group, optional, readSettings, type Values } from '../config/setting.ts'
+import { parseDuration } from '../config/values.ts'
+import { LONGEST_REASON } from '../lease/operation.ts'
+import { CLUSTER_SETTINGS, OUTPUT_SETTINGS } from './settings.ts'
+
+const PAUSE_SETTINGS = {
+  ...group('Pause', {
+    forMs: optional('<duration>', 'until somebody resumes', 'how long it lasts, such as 30m', (text) =>
+      parseDuration(text, 1_000),
+    ),
+    reason: optional('<text>', 'none', 'why, for whoever looks', parseReason),
+  }),
+  ...CLUSTER_SETTINGS,
+  ...OUTPUT_SETTINGS,
+}
+
+const RESUME_SETTINGS = { ...CLUSTER_SETTINGS, ...OUTPUT_SETTINGS }
+
+// Each adds the flags to its command, and returns what reads them: it ends with a usage error where something is wrong.
+
+export function pauseOptions(command: Command): () => Values<typeof PAUSE_SETTINGS> {
+  addSettings(command, PAUSE_SETTINGS)
+  return () => readSettings(command, PAUSE_SETTINGS, process.env)
+}
+
+export function resumeOptions(command: Command): () => Values<typeof RESUME_SETTINGS> {
+  addSettings(command, RESUME_SETTINGS)
+  return () => readSettings(command, RESUME_SETTINGS, process.env)
+}
+
+function parseReason(text: string): string {
+  if (text.length > LONGEST_REASON) throw new Error(`use at most ${LONGEST_REASON} characters`)
+  if (/\p{Cc}/u.test(text)) throw new Error('use one line, without control characters')
+  if (text.trim() === '') throw new Error('say why, or leave it out')
+  return text.trim()
+}

@@ -1,0 +1,46 @@
+import { ApiError } from '../kube/errors.ts'
+import type { Lease } from '../lease/lease.ts'
+import type { Cluster } from './cluster.ts'
+import { asOperationError } from './exit-codes.ts'
+
+/** What operating needs of a cluster. */
+export type Operable = Pick<Cluster, 'leaseName' | 'namespace' | 'lease' | 'annotate' | 'replicas' | 'status'>
+
+type Annotations = Readonly<Record<string, string | null>>
+
+/** How often a write is tried: the leader renews the Lease each few seconds, and others may operate as well. */
+const ATTEMPTS = 5
+
+/**
+ * Writes what `change` makes of the newest version of the Lease upon that version alone: where somebody else was faster, it
+ * is asked again. It throws where nothing may be written, and returns `null` where nothing needs to be. Resolves to the
+ * Lease as it then is.
+ */
+export async function swap(
+  cluster: Pick<Operable, 'lease' | 'annotate'>,
+  change: (lease: Lease) => Annotations | null,
+): Promise<Lease> {
+  let unsure: Annotations | null = null
+  for (let attempt = 1; ; attempt++) {
+    const lease = await cluster.lease()
+    // An answer that never came is no reason to take one's own write for somebody else's.
+    if (unsure !== null && carries(lease, unsure)) return lease
+    const annotations = change(lease)
+    if (annotations === null) return lease
+    try {
+      return await cluster.annotate(lease, annotations)
+    } catch (error) {
+      const { code, mayHaveCommitted } = error instanceof ApiError ? error : unforeseen(error)
+      if (attempt === ATTEMPTS || !(code === 'conflict' || mayHaveCommitted)) throw asOperationError(error)
+      if (mayHaveCommitted) unsure = annotations
+    }
+  }
+}
+
+function carries({ metadata }: Lease, annotations: Annotations): boolean {
+  return Object.entries(annotations).every(([key, value]) => (metadata.annotations?.[key] ?? null) === value)
+}
+
+function unforeseen(error: unknown): never {
+  throw error
+}

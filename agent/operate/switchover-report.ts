@@ -1,0 +1,50 @@
+import { ANYBODY, type Plan } from './switchover.ts'
+import type { Phase, Switched } from './switchover-progress.ts'
+
+/** `Switch over from langflow-0 to langflow-1 or langflow-2?` */
+export function question({ from, candidates }: Plan): string {
+  return `Switch over from ${from} to ${new Intl.ListFormat('en-GB', { type: 'disjunction' }).format(candidates)}?`
+}
+
+/** `   1.3 s  released   langflow-0` */
+export function phaseLine({ phase, pod, afterMs }: Phase): string {
+  return `${seconds(afterMs).padStart(8)}  ${phase.padEnd(9)}  ${pod}\n`
+}
+
+/** What came of it, for people: one sentence each line. */
+export function describeSwitched(switched: Switched, plan: Plan): string {
+  const { from, to, crashed, gapMs, gapFrom, took } = switched
+  const about = gapFrom === 'seen' ? 'about ' : ''
+  const parts = Object.entries(took ?? {}).flatMap(([name, ms]) =>
+    ms === null ? [] : [`${name.slice(0, -'Ms'.length)} ${seconds(ms)}`],
+  )
+  const gap = `${about}${seconds(gapMs)}${parts.length > 0 ? ` (${parts.join(', ')})` : ''}`
+  const lines = [`${to} leads and serves instead of ${from}; nobody served for ${gap}`]
+  if (crashed) lines.push(`${from} ended before it could hand over: its Lease had to expire`)
+  if (isElsewhere(switched, plan))
+    lines.push(`${plan.to} was to lead, and did not take over: see langflow-leader status`)
+  return `${lines.join('\n')}\n`
+}
+
+export function describeRequested({ from, candidates }: Plan): string {
+  return `${from} is asked to hand over to ${candidates.join(' or ')}; see langflow-leader status\n`
+}
+
+/** Another one leads than was asked for. */
+export function isElsewhere({ to }: Switched, { to: asked }: Plan): boolean {
+  return asked !== ANYBODY && to !== asked
+}
+
+// What is printed for programs.
+
+export function requestedResult({ from, to }: Plan) {
+  return { result: 'requested', asked: to, from }
+}
+
+export function switchedResult(switched: Switched, { to }: Plan) {
+  return { result: 'switched', asked: to, ...switched }
+}
+
+function seconds(ms: number): string {
+  return `${(ms / 1000).toFixed(1)} s`
+}

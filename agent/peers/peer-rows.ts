@@ -1,0 +1,82 @@
+import type { Clock } from '../clock.ts'
+import type { Peer } from '../config/values.ts'
+import { podOf } from '../lease/operation.ts'
+import type { ReplicaRow } from '../observe/status.ts'
+import { statusOf } from '../observe/status-shape.ts'
+import { type Found, find, type Resolve } from './names.ts'
+import type { StatusRequests } from './status-requests.ts'
+
+export interface PeerRowsOptions {
+  readonly at: readonly Peer[]
+  /** This replica, which is among them. */
+  readonly identity: string
+  /** Namespace and name. */
+  readonly lease: string
+  readonly clock: Pick<Clock, 'after' | 'mono'>
+  readonly requests: Pick<StatusRequests, 'ask'>
+  readonly resolve?: Resolve | undefined
+}
+
+const NAMED_WITHIN_MS = 1_000
+/** Another pod may have an address later. */
+const KNOWN_FOR_MS = 60_000
+
+/** The other replicas for people who look. Nothing of it reaches the election. */
+export class PeerRows {
+  private readonly options: PeerRowsOptions
+  /** Identities by where they answered, so that one that is silent has its name. */
+  private known = new Map<string, { readonly identity: string; readonly at: number }>()
+  private found: Found = { origins: [], problems: [] }
+  private finding: Promise<void> | null = null
+
+  constructor(options: PeerRowsOptions) {
+    this.options = options
+  }
+
+  /** Asks every peer once, within 2 s; one that does not answer is a row with its problem. By their names. */
+  async ask(): Promise<ReplicaRow[]> {
+    const { identity } = this.options
+    await this.find()
+    const { origins, problems } = this.found
+    this.known = new Map([...this.known].filter(([origin]) => origins.includes(origin)))
+    const rows = new Map<string, ReplicaRow>()
+    const answers = await Promise.all(origins.map((origin) => this.askOne(origin)))
+    for (const { who, row } of answers) if (who !== identity && !rows.get(who)?.status) rows.set(who, row)
+    for (const { host, problem } of problems) rows.set(host, { ...NOBODY, pod: host, problem })
+    return [...rows.values()].sort((a, b) => (a.pod < b.pod ? -1 : 1))
+  }
+
+  /** Anew, but for a name that takes long: then what was found before holds, and nobody asks for it again meanwhile. */
+  private async find(): Promise<void> {
+    const { at, resolve, clock } = this.options
+    this.finding ??= find(at, resolve).then((found) => {
+      this.found = found
+      this.finding = null
+    })
+    const late = Promise.withResolvers<void>()
+    const timer = clock.after(NAMED_WITHIN_MS, late.resolve)
+    await Promise.race([this.finding, late.promise])
+    timer.cancel()
+  }
+
+  private async askOne(origin: string): Promise<{ who: string; row: ReplicaRow }> {
+    const { requests, lease, clock } = this.options
+    const answer = await requests.ask(origin)
+    const now = clock.mono()
+    const status = answer.problem === null ? statusOf(answer.said) : null
+    if (status !== null) this.known.set(origin, { identity: status.identity, at: now })
+    const known = this.known.get(origin)
+    const identity = known !== undefined && known.at >= now - KNOWN_FOR_MS ? known.identity : null
+    const row = { ...NOBODY, pod: identity === null ? new URL(origin).host : podOf(identity) }
+    const who = identity ?? origin
+    if (status === null) {
+      const problem = answer.problem ?? `peer ${origin} answered with something else than a status`
+      return { who, row: { ...row, problem } }
+    }
+    const its = `${status.lease.namespace}/${status.lease.name}`
+    if (its !== lease) return { who, row: { ...row, problem: `competes for another Lease, "${its}"` } }
+    return { who, row: { ...row, status } }
+  }
+}
+
+const NOBODY: Omit<ReplicaRow, 'pod'> = { node: null, status: null, problem: null }

@@ -1,0 +1,65 @@
+import { isIPv6 } from 'node:net'
+import { Agent, request } from 'undici'
+import type { Clock } from '../clock.ts'
+
+const DEADLINE_MS = 1_000
+const LONGEST_ANSWER = 64 * 1024
+
+export type Answer =
+  | { readonly said: unknown; readonly problem: null }
+  /** `gone`: nobody is there; one that is only slow may answer the next time. */
+  | { readonly problem: string; readonly gone: boolean }
+
+/** Asks agents for their `/status`: each within 1 s, of at most 64 KiB. */
+export class StatusRequests {
+  private readonly clock: Pick<Clock, 'after'>
+  private readonly dispatcher = new Agent({ maxResponseSize: LONGEST_ANSWER })
+
+  constructor(clock: Pick<Clock, 'after'>) {
+    this.clock = clock
+  }
+
+  /** Never rejects. `origin`: such as `http://10.0.0.7:8090`. */
+  async ask(origin: string): Promise<Answer> {
+    const abort = new AbortController()
+    const deadline = this.clock.after(DEADLINE_MS, () => abort.abort())
+    const failed = (how: string, gone = false) => ({ problem: `peer ${origin} ${how}`, gone })
+    try {
+      const { statusCode, body } = await request(new URL('/status', origin), {
+        dispatcher: this.dispatcher,
+        reset: true,
+        signal: abort.signal,
+      })
+      const text = await body.text()
+      if (statusCode !== 200) return failed(`answered ${statusCode}`)
+      return { said: parsed(text), problem: null }
+    } catch (error) {
+      return abort.signal.aborted
+        ? failed(`did not answer within ${DEADLINE_MS / 1000} s`)
+        : failed(`cannot be asked: ${codeOf(error)}`, true)
+    } finally {
+      deadline.cancel()
+    }
+  }
+
+  close(): void {
+    void this.dispatcher.destroy()
+  }
+}
+
+export function originOf(address: string, port: number): string {
+  return new URL(`http://${isIPv6(address) ? `[${address}]` : address}:${port}`).origin
+}
+
+export function codeOf(error: unknown): string {
+  return (error as NodeJS.ErrnoException).code ?? (error as Error).message
+}
+
+/** `null`: no JSON. */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return null
+  }
+}

@@ -1,0 +1,231 @@
+import type { Clock, Timer } from '../clock.ts'
+import type { AgentOptions } from '../config/options.ts'
+import { ApiError } from '../kube/errors.ts'
+import { microTime } from '../kube/micro-time.ts'
+import type { Kind, KubeObjects } from '../kube/objects.ts'
+import type { Log } from '../observe/log.ts'
+import { eventOf, type Happening, type KubeEvent, type Reference } from './happenings.ts'
+
+const EVENT: Kind = { kind: 'Event', resource: 'events.events.k8s.io', base: '/apis/events.k8s.io/v1' }
+
+export type EventsApi = Pick<KubeObjects, 'namespace' | 'create' | 'patchOwn' | 'close'>
+export type Events = Pick<KubeEvents, 'happened' | 'end'>
+
+export interface KubeEventsOptions {
+  readonly identity: string
+  /** `null`: this replica is no pod that it knows of. `api`: the objects of its namespace. */
+  readonly pod: { readonly name: string; readonly uid: string; readonly api: EventsApi } | null
+  readonly lease: { readonly name: string; readonly api: EventsApi }
+  /** `undefined`: it was not seen yet. */
+  readonly leaseUid: () => string | undefined
+  readonly clock: Clock
+  readonly log: Pick<Log, 'info' | 'warn'>
+}
+
+export interface KubeEventsParts extends Pick<KubeEventsOptions, 'clock' | 'log'> {
+  readonly options: Pick<AgentOptions, 'identity' | 'leaseName'> & {
+    readonly pod: Pick<AgentOptions['pod'], 'name' | 'uid'>
+  }
+  readonly objects: (around: 'pod' | 'lease') => Promise<EventsApi>
+}
+
+/** Asks the API server for nothing before something happens. */
+export async function connectEvents({ options, objects, ...parts }: KubeEventsParts) {
+  const { identity, leaseName, pod } = options
+  const { name, uid } = pod
+  const [ofLease, around] = [await objects('lease'), await objects('pod')]
+  // One connection is enough where both are in one namespace.
+  const api = around.namespace === ofLease.namespace ? ofLease : around
+  const own = {
+    ...parts,
+    identity,
+    lease: { name: leaseName, api: ofLease },
+    pod: name === null || uid === null ? null : { name, uid, api },
+  }
+  return (wiring: Pick<KubeEventsOptions, 'leaseUid'>): KubeEvents => new KubeEvents({ ...own, ...wiring })
+}
+
+/** The same that happened to the same object again and again: one Event, with a count. */
+interface Series {
+  readonly api: EventsApi
+  readonly event: KubeEvent
+  count: number
+  /** How many of them the API server has heard of. */
+  written: number
+  /** When it happened last. */
+  at: { readonly mono: number; readonly wall: number }
+}
+
+/** How long one request may take. */
+const DEADLINE_MS = 5_000
+/** What happened while the API server was away is worth telling afterwards, but not for ever. */
+const GIVE_UP_MS = 5 * 60_000
+const FIRST_PAUSE_MS = 1_000
+const LONGEST_PAUSE_MS = 30_000
+/** What comes while so many wait is dropped. */
+const MOST_WAITING = 64
+/** So many requests at once, and one more each so often: a replica that flaps is no burden. */
+const BURST = 20
+const REFILL_MS = 10_000
+/** As in client-go: what happens again later than this is an Event of its own. */
+const SERIES_MS = 6 * 60_000
+const MOST_SERIES = 64
+/** How long the end of the process waits for what is not told yet. */
+const FAREWELL_MS = 2_000
+
+/** Trying again may help. */
+const PASSING = new Set(['timeout', 'network', 'server', 'throttled', 'unauthorized'])
+
+/**
+ * Tells the cluster what happens to this replica, by Events on its pod and on the Lease. Nothing waits for them: they go over
+ * connections of their own, from a queue that drops, and where they cannot be written all else goes on.
+ */
+export class KubeEvents {
+  private readonly options: KubeEventsOptions
+  private readonly series = new Map<string, Series>()
+  private readonly waiting: Series[] = []
+  private sending: Promise<void> | null = null
+  private resting: Timer | null = null
+  private tokens = BURST
+  /** Monotonic ms, when `tokens` was so. */
+  private countedAt: number
+  private closed = false
+  private saidNoPod = false
+  /** Why Events were not written, by the code of the last line of the log; `null`: they were, or none failed. */
+  private said: string | null = null
+
+  constructor(options: KubeEventsOptions) {
+    this.options = options
+    this.countedAt = options.clock.mono()
+  }
+
+  happened(what: Happening): void {
+    const { pod, lease, log } = this.options
+    const ofPod: Reference | null = pod && {
+      apiVersion: 'v1',
+      kind: 'Pod',
+      namespace: pod.api.namespace,
+      name: pod.name,
+      uid: pod.uid,
+    }
+    const uid = this.options.leaseUid()
+    const ofLease: Reference = {
+      apiVersion: 'coordination.k8s.io/v1',
+      kind: 'Lease',
+      namespace: lease.api.namespace,
+      name: lease.name,
+      ...(uid !== undefined && { uid }),
+    }
+    if (pod !== null && ofPod !== null) this.add(what, pod.api, ofPod, ofLease)
+    else if (!this.saidNoPod)
+      log.info('Events are on the Lease alone: no pod is known by POD_NAME and POD_UID')
+    this.saidNoPod ||= pod === null
+    this.add(what, lease.api, ofLease, ofPod)
+    this.sending ??= this.send()
+  }
+
+  /** Resolves once everything is told, or the time for that is up. */
+  async end(): Promise<void> {
+    const { clock, pod, lease } = this.options
+    if (this.sending !== null) {
+      const late = Promise.withResolvers<void>()
+      const timer = clock.after(FAREWELL_MS, late.resolve)
+      await Promise.race([this.sending, late.promise])
+      timer.cancel()
+    }
+    this.closed = true
+    this.resting?.cancel()
+    pod?.api.close()
+    lease.api.close()
+  }
+
+  private add(what: Happening, api: EventsApi, regarding: Reference, related: Reference | null): void {
+    const { identity, clock } = this.options
+    const at = clock.now()
+    const key = [regarding.kind, regarding.uid, what.reason, what.epoch, what.code].join(' ')
+    let one = this.series.get(key)
+    if (one === undefined || at.mono - one.at.mono >= SERIES_MS) {
+      if (this.waiting.length >= MOST_WAITING) return
+      one = { api, event: eventOf(what, identity, at.wall, regarding, related), count: 0, written: 0, at }
+      this.remember(key, one)
+    }
+    one.count++
+    one.at = at
+    if (!this.waiting.includes(one)) this.waiting.push(one)
+  }
+
+  /** Whatever began first is forgotten first: if it goes on, that is an Event of its own. */
+  private remember(key: string, one: Series): void {
+    this.series.delete(key)
+    this.series.set(key, one)
+    const [oldest] = this.series.keys()
+    if (this.series.size > MOST_SERIES) this.series.delete(oldest!)
+  }
+
+  private forget(one: Series): void {
+    for (const [key, other] of this.series) if (other === one) this.series.delete(key)
+  }
+
+  private async send(): Promise<void> {
+    let pauseMs = FIRST_PAUSE_MS
+    for (let one = this.waiting[0]; one !== undefined; one = this.waiting[0]) {
+      await this.permission()
+      try {
+        await this.write(one)
+        this.said = null
+        pauseMs = FIRST_PAUSE_MS
+        this.waiting.shift()
+        if (one.written < one.count) this.waiting.push(one)
+      } catch (error) {
+        if (this.closed) return
+        if (this.passes(error, one)) {
+          await this.rest(pauseMs)
+          pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS)
+        } else {
+          this.waiting.shift()
+          this.forget(one)
+          this.say(error as Error)
+        }
+      }
+    }
+    this.sending = null
+  }
+
+  private async write(one: Series): Promise<void> {
+    const { api, event, written, count, at } = one
+    const more = count > 1 ? { series: { count, lastObservedTime: microTime(at.wall) } } : {}
+    try {
+      if (written > 0) await api.patchOwn(EVENT, event.metadata.name, more, DEADLINE_MS)
+      else await api.create(EVENT, { ...event, ...more }, DEADLINE_MS)
+      one.written = count
+    } catch (error) {
+      if (!(error instanceof ApiError) || error.code !== 'already_exists') throw error
+      // An earlier attempt was carried out, and its answer lost.
+      one.written = 1
+    }
+  }
+
+  private passes(error: unknown, { at }: Series): boolean {
+    const waitedMs = this.options.clock.mono() - at.mono
+    return error instanceof ApiError && PASSING.has(error.code) && waitedMs < GIVE_UP_MS
+  }
+
+  private say(error: Error): void {
+    const code = error instanceof ApiError ? error.code : error.name
+    if (this.said !== code) this.options.log.warn(`what happens here is not told by Events: ${error.message}`)
+    this.said = code
+  }
+
+  private async permission(): Promise<void> {
+    const now = this.options.clock.mono()
+    this.tokens = Math.min(BURST, this.tokens + (now - this.countedAt) / REFILL_MS) - 1
+    this.countedAt = now
+    if (this.tokens < 0) await this.rest(-this.tokens * REFILL_MS)
+  }
+
+  private rest(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.resting = this.options.clock.after(ms, resolve)
+    })
+  }
+}

@@ -1,0 +1,93 @@
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import { promisify } from 'node:util'
+import { stringify } from 'yaml'
+import { hasPrometheus } from '../harness/prometheus.ts'
+import { Replica } from '../observe/replica.ts'
+import { dashboard, dashboardQueries, filled, metricsIn, rules } from './queries.ts'
+
+const run = promisify(execFile)
+const missing = hasPrometheus() ? false : 'SKIPPED: install prometheus (with promtool) to parse the queries'
+if (missing) console.error(missing)
+/** Of Grafana itself: nobody has to install a plugin. */
+const BUILT_IN = ['row', 'stat', 'state-timeline', 'table', 'timeseries']
+const VALUES = { namespace: 'flows', lease: 'one', pod: 'a|b', __rate_interval: '1m' }
+const board = dashboard()
+
+describe('the dashboard', () => {
+  test('is made of panels that Grafana has built in, each with a description and queries', () => {
+    assert.deepEqual([board.uid, board.schemaVersion], ['langflow-leader', 39])
+    const ids = board.panels.map(({ id }) => id)
+    assert.equal(new Set(ids).size, ids.length)
+    for (const { type, title, description, datasource, targets = [] } of board.panels) {
+      assert.ok(BUILT_IN.includes(type) && title, title)
+      if (type === 'row') continue
+      assert.match(description!, /\.$/, title)
+      assert.ok(targets.length > 0, title)
+      for (const one of [{ datasource }, ...targets]) assert.equal(one.datasource?.uid, '$' + '{datasource}')
+      assert.equal(new Set(targets.map(({ refId }) => refId)).size, targets.length, title)
+    }
+  })
+
+  test('no panel lies on another, and none beside the page', () => {
+    const taken = new Map<string, string>()
+    for (const { title, gridPos } of board.panels) {
+      const { x, y, w, h } = gridPos
+      assert.ok(w > 0 && h > 0 && x + w <= 24, title)
+      for (let column = x; column < x + w; column++)
+        for (let line = y; line < y + h; line++) {
+          const place = `${column},${line}`
+          assert.equal(taken.get(place), undefined, `${title} lies on ${taken.get(place)}`)
+          taken.set(place, title)
+        }
+    }
+  })
+
+  test('each query asks for the chosen namespace, and names no variable that there is none of', () => {
+    const variables = board.templating.list.map(({ name }) => name)
+    assert.deepEqual(variables, ['datasource', 'namespace', 'lease', 'pod'])
+    for (const [where, query] of dashboardQueries(board)) {
+      assert.match(query, /namespace="\$namespace"/, where)
+      assert.doesNotMatch(filled(query, VALUES), /\$/, where)
+    }
+    for (const { name, definition = '' } of board.templating.list) {
+      const named = [...definition.matchAll(/\$(\w+)/g)].map(([, variable]) => variable!)
+      for (const other of named) assert.ok(variables.indexOf(other) < variables.indexOf(name), name)
+    }
+  })
+
+  test('each query is PromQL', { skip: missing }, async () => {
+    const queries = dashboardQueries(board).map(([, query], n) => ({
+      record: `query:${n}`,
+      expr: filled(query, VALUES),
+    }))
+    const dir = mkdtempSync(join(tmpdir(), 'dashboard-test-'))
+    try {
+      const file = join(dir, 'rules.yaml')
+      writeFileSync(file, stringify({ groups: [{ name: 'dashboard', rules: queries }] }))
+      await run('promtool', ['check', 'rules', file])
+    } finally {
+      rmSync(dir, { recursive: true })
+    }
+  })
+
+  test('each metric that dashboard or rules name is one of the agent', async () => {
+    const text = await new Replica().metrics.expose()
+    const known = new Set(
+      [...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)].flatMap(([, name, type]) =>
+        type === 'histogram' ? ['bucket', 'sum', 'count'].map((part) => `${name}_${part}`) : [name!],
+      ),
+    )
+    const asked = [
+      ...dashboardQueries(board),
+      ...board.templating.list.map(({ name, definition = '' }) => [name, definition] as const),
+      ...rules().map(({ alert, record, expr }) => [alert ?? record!, expr] as const),
+    ]
+    for (const [where, query] of asked)
+      for (const metric of metricsIn(query)) assert.ok(known.has(metric), `${where}: ${metric}`)
+  })
+})

@@ -1,0 +1,65 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { parse } from 'yaml'
+import { DEPLOY } from './manifests.ts'
+
+const MONITORING = join(DEPLOY, 'components/monitoring')
+export const RULES = join(MONITORING, 'alerts.yaml')
+const DASHBOARD = join(MONITORING, 'dashboard.json')
+
+/** A rule that fires an alert has all but `record`, one that records has that and `expr`. */
+export interface Rule {
+  alert?: string
+  record?: string
+  expr: string
+  for?: string
+  labels: { severity: string }
+  annotations: { summary: string; description: string; runbook_url: string }
+}
+
+export function rules(): Rule[] {
+  const { groups } = parse(readFileSync(RULES, 'utf8')) as { groups: { rules: Rule[] }[] }
+  return groups.flatMap((group) => group.rules)
+}
+
+export interface Panel {
+  id: number
+  type: string
+  title: string
+  description?: string
+  datasource?: { uid: string }
+  gridPos: { x: number; y: number; w: number; h: number }
+  targets?: { refId: string; expr: string; datasource: { uid: string } }[]
+}
+
+export interface Dashboard {
+  uid: string
+  schemaVersion: number
+  panels: Panel[]
+  templating: { list: { name: string; definition?: string }[] }
+  annotations: { list: { name: string; expr: string }[] }
+}
+
+export function dashboard(): Dashboard {
+  return JSON.parse(readFileSync(DASHBOARD, 'utf8')) as Dashboard
+}
+
+/** What the dashboard asks, by what it is shown as. */
+export function dashboardQueries({ panels, annotations }: Dashboard = dashboard()): [string, string][] {
+  return [
+    ...panels.flatMap(({ title, targets = [] }) =>
+      targets.map(({ refId, expr }): [string, string] => [`${title}, ${refId}`, expr]),
+    ),
+    ...annotations.list.map(({ name, expr }): [string, string] => [name, expr]),
+  ]
+}
+
+/** As Grafana fills a query in. */
+export function filled(query: string, values: Readonly<Record<string, string>>): string {
+  return query.replaceAll(/\$(\w+)/g, (whole, name: string) => values[name] ?? whole)
+}
+
+/** Of what its own agents expose: without what the rules record and what Prometheus itself adds. */
+export function metricsIn(query: string): string[] {
+  return query.match(/\b(?:langflow_leader|leader_election|process)_\w+/g) ?? []
+}

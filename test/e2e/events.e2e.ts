@@ -1,0 +1,180 @@
+import assert from 'node:assert/strict'
+import { after, before, describe, type TestContext, test } from 'node:test'
+import { systemClock } from '../../agent/clock.ts'
+import { connectLeaseApi } from '../../agent/lease/lease-api.ts'
+import { HAPPENING_REASONS } from '../../agent/replica/happenings.ts'
+import { connectEvents, type KubeEvents } from '../../agent/replica/kube-events.ts'
+import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
+import { FAST, type ReplicaOptions } from '../harness/replica.ts'
+import { ApiServerScene, LEASE } from '../harness/scene.ts'
+import { Series } from '../harness/wait.ts'
+
+/** As `kubectl get events` has it. */
+interface CoreEvent {
+  readonly involvedObject: { readonly kind: string; readonly name: string; readonly uid: string }
+  readonly reason: string
+  readonly type: string
+  readonly message: string
+  readonly reportingComponent: string
+  readonly reportingInstance: string
+  readonly series?: { readonly count: number }
+}
+
+/** Each replica has a Pod object that nobody runs. */
+class EventsScene extends ApiServerScene {
+  static async start(t: TestContext, plane: ControlPlane): Promise<EventsScene> {
+    const scene = await EventsScene.open(plane)
+    t.after(() => scene.close())
+    return scene
+  }
+
+  async podObject(name: string): Promise<string> {
+    const containers = [{ name: 'langflow', image: 'langflow' }]
+    await this.apply({ apiVersion: 'v1', kind: 'Pod', metadata: { name }, spec: { containers } })
+    return (await this.kubectl('get', 'pod', name, '-o', 'jsonpath={.metadata.uid}')).stdout
+  }
+
+  protected override async prepare(name: string, more: Partial<ReplicaOptions>) {
+    const env = { POD_NAME: name, POD_UID: await this.podObject(name) }
+    return super.prepare(name, { flags: FAST, ...more, env })
+  }
+
+  async events(): Promise<CoreEvent[]> {
+    const { stdout } = await this.kubectl('get', 'events', '-o', 'json')
+    return (JSON.parse(stdout) as { items: CoreEvent[] }).items
+  }
+
+  /** Takes the right away. */
+  async withoutRight(): Promise<void> {
+    const { stdout } = await this.kubectl('get', 'role', 'langflow-leader', '-o', 'json')
+    const { rules } = JSON.parse(stdout) as { rules: { apiGroups: string[] }[] }
+    const kept = rules.filter(({ apiGroups }) => !apiGroups.includes('events.k8s.io'))
+    assert.equal(kept.length, rules.length - 1)
+    await this.kubectl(
+      'patch',
+      'role',
+      'langflow-leader',
+      '--type=merge',
+      '-p',
+      JSON.stringify({ rules: kept }),
+    )
+  }
+
+  /** Of a replica that is the test, with the rights of deploy/. */
+  async teller(name: string): Promise<{ events: KubeEvents; answers: Series<string>; said: string[] }> {
+    const said: string[] = []
+    const answers = new Series<string>(() => said.join('\n'))
+    const connection = await connectLeaseApi({
+      name: LEASE,
+      namespace: this.namespace,
+      kubeconfig: this.kubeconfig(name),
+      clock: systemClock,
+      userAgent: 'test',
+      onRequest: (verb, code) => answers.add(`${verb} ${code}`),
+    })
+    const connect = await connectEvents({
+      options: { identity: `${name}_1`, leaseName: LEASE, pod: { name, uid: await this.podObject(name) } },
+      objects: connection.objects,
+      clock: systemClock,
+      log: { info: (line) => void said.push(line), warn: (line) => void said.push(line) },
+    })
+    const { stdout: uid } = await this.kubectl('get', 'lease', LEASE, '-o', 'jsonpath={.metadata.uid}')
+    const events = connect({ leaseUid: () => uid })
+    this.atEnd(() => events.end())
+    return { events, answers, said }
+  }
+}
+
+let plane: ControlPlane
+
+before(async () => {
+  plane = await startControlPlane()
+})
+
+after(() => plane?.close())
+
+describe('Events on a real API server', { concurrency: 3 }, () => {
+  test('tell the term of a leader on its pod and on the Lease, and kubectl shows them there', async (t) => {
+    const scene = await EventsScene.start(t, plane)
+    const a = await scene.replica('a')
+    await a.event('serving')
+    assert.equal(await a.stop(), 0)
+    const told = await scene.events()
+    const of = (kind: string) =>
+      told.filter(({ involvedObject }) => involvedObject.kind === kind).map(({ reason }) => reason)
+    const term = ['LeaderAcquired', 'Serving', 'SteppedDown']
+    assert.deepEqual([of('Pod').sort(), of('Lease').sort()], [term, term])
+    for (const { type, message, reportingComponent, reportingInstance } of told) {
+      assert.deepEqual([type, reportingComponent, reportingInstance], ['Normal', 'langflow-leader', 'a'])
+      assert.match(message, /^a .*\(epoch 1(, \w+)?\)$/)
+    }
+    for (const [kind, name] of [
+      ['pod', 'a'],
+      ['lease', LEASE],
+    ] as const) {
+      const { stdout } = await scene.kubectl('describe', kind, name)
+      assert.match(
+        stdout,
+        /Normal +LeaderAcquired +\S+ +langflow-leader +a acquired the Lease: nobody held it before \(epoch 1, never_held\)/,
+      )
+      assert.match(stdout, /SteppedDown .*\(epoch 1, terminated\)/)
+    }
+  })
+
+  test('of each kind are taken, and counted where the same happens again', async (t) => {
+    const scene = await EventsScene.start(t, plane)
+    // No more are sent at once.
+    for (const [name, reasons] of [
+      ['a', HAPPENING_REASONS.slice(0, 10)],
+      ['b', HAPPENING_REASONS.slice(10)],
+    ] as const) {
+      const { events, answers } = await scene.teller(name)
+      for (const reason of reasons) events.happened({ reason, epoch: 1, because: '’'.repeat(500) })
+      await answers.next('all Events', () => answers.list.length === 2 * reasons.length)
+      assert.deepEqual(new Set(answers.list), new Set(['create 201']))
+    }
+    const told = new Set((await scene.events()).map(({ reason }) => reason))
+    assert.deepEqual(told, new Set(HAPPENING_REASONS))
+
+    const { events, answers, said } = await scene.teller('c')
+    for (const happened of [2, 4, 6]) {
+      events.happened({ reason: 'LeadershipInDoubt', epoch: 1, code: 'no_renewal' })
+      await answers.next('both Events', () => answers.list.length === happened)
+    }
+    assert.deepEqual(answers.list, [
+      'create 201',
+      'create 201',
+      'patch 200',
+      'patch 200',
+      'patch 200',
+      'patch 200',
+    ])
+    const doubts = (await scene.events()).filter(({ reportingInstance }) => reportingInstance === 'c_1')
+    assert.deepEqual(
+      doubts.map(({ involvedObject, series }) => [involvedObject.kind, series?.count]).sort(),
+      [
+        ['Lease', 3],
+        ['Pod', 3],
+      ],
+    )
+    assert.deepEqual(said, [])
+  })
+
+  test('need a right of their own: without it the log says so once, and all else goes on', async (t) => {
+    const scene = await EventsScene.start(t, plane)
+    await scene.withoutRight()
+    const a = await scene.replica('a')
+    await a.event('serving')
+    assert.equal((await a.status()).problem, null)
+    assert.equal(await a.stop(), 0)
+    assert.deepEqual(await scene.events(), [])
+    const said = a.lines
+      .filter(({ msg }) => msg.includes('Events'))
+      .map(({ level, msg }) => `${level}: ${msg}`)
+    assert.deepEqual(said, [
+      `warn: what happens here is not told by Events: ServiceAccount "${scene.namespace}/langflow-leader" may not "create" ` +
+        `events.events.k8s.io in namespace "${scene.namespace}": add the verb to its Role`,
+    ])
+    assert.ok(a.events().includes('released'))
+  })
+})

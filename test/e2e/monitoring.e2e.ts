@@ -1,0 +1,204 @@
+import assert from 'node:assert/strict'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { parse, stringify } from 'yaml'
+import type { Stage } from '../../agent/demo/report.ts'
+import { LAST_DRILL } from '../../agent/lease/operation.ts'
+import { DemoProcess } from '../demo/demo-process.ts'
+import { dashboard, dashboardQueries, filled, metricsIn, rules } from '../deploy/queries.ts'
+import { freePort } from '../harness/free-port.ts'
+import { hasPrometheus } from '../harness/prometheus.ts'
+import { Guard, ServerProcess } from '../harness/server-process.ts'
+import { until } from '../harness/wait.ts'
+
+const missing = hasPrometheus() ? false : 'SKIPPED: install prometheus to scrape a running demo'
+if (missing) console.error(missing)
+
+/** How much sooner an alert fires here than its `for` says. */
+const SOONER = 20
+const EVERY_MS = 500
+/** So many evaluations without an alert are a quiet time: longer than peers are asked anew. */
+const QUIET = 30
+const NAMESPACE = 'default'
+const LEASE = 'langflow-leader-lock'
+/** A metric with its matchers, as PromQL writes it. */
+const SELECTOR = /\b[a-z]\w+(?:\{[^}]*\})?/g
+/** As somebody chooses them in Grafana. */
+const VALUES = {
+  namespace: NAMESPACE,
+  lease: LEASE,
+  pod: 'replica-a|replica-b|replica-c',
+  __rate_interval: '1m',
+}
+const UNITS_S = { s: 1, m: 60, h: 3600, d: 86_400 } as const
+
+/** What a healthy demo has no reason to expose. */
+const RARE: Readonly<Record<string, string>> = {
+  langflow_leader_standby_memory_bytes: 'of warm standbys alone; the stand-in is cold',
+  langflow_leader_flows_info: 'of a LangFlow with LANGFLOW_LOAD_FLOWS_PATH',
+  langflow_leader_peers_ready: 'of a leader with --peers',
+}
+
+interface Sample {
+  metric: Record<string, string>
+  value: [number, string]
+}
+
+describe('a Prometheus that scrapes a running demo', { skip: missing }, () => {
+  const dir = mkdtempSync(join(tmpdir(), 'monitoring-test-'))
+  const guard = new Guard(dir)
+  let demo: DemoProcess
+  let stage: Stage
+  let prometheus: ServerProcess
+  let url: string
+
+  before(async () => {
+    demo = new DemoProcess(['--stay', '--json'])
+    await demo.line(/^\{/)
+    stage = JSON.parse(demo.stdout[0]!) as Stage
+    const port = await freePort()
+    url = `http://127.0.0.1:${port}`
+    writeFileSync(join(dir, 'rules.yaml'), stringify({ groups: [{ name: 'all', rules: soonerRules() }] }))
+    writeFileSync(join(dir, 'prometheus.yaml'), stringify(configOf(stage)))
+    prometheus = new ServerProcess(
+      'prometheus',
+      [
+        `--config.file=${dir}/prometheus.yaml`,
+        `--storage.tsdb.path=${dir}/data`,
+        `--web.listen-address=127.0.0.1:${port}`,
+      ],
+      join(dir, 'log'),
+    )
+    guard.watch([prometheus])
+    await prometheus.ready('prometheus', async () => (await fetch(`${url}/-/ready`)).ok)
+  })
+  after(async () => {
+    await prometheus?.stop()
+    await demo?.dispose()
+    await guard.close()
+    rmSync(dir, { recursive: true, force: true })
+  })
+
+  async function ask(query: string): Promise<Sample[]> {
+    const answer = await fetch(`${url}/api/v1/query?${new URLSearchParams({ query })}`)
+    const { status, error, data } = (await answer.json()) as {
+      status: string
+      error?: string
+      data: { result: Sample[] }
+    }
+    assert.equal(status, 'success', `${query}: ${error}`)
+    return data.result
+  }
+  const names = async (query: string, label: string) =>
+    (await ask(query)).map(({ metric }) => metric[label]!).sort()
+
+  test('finds nothing to complain of in a quiet time', async () => {
+    await until('a quiet time', async () => {
+      const seen = await ask(`min(count_over_time(langflow_leader:lease:info[10m])) >= ${QUIET}`)
+      return seen.length > 0
+    })
+    assert.deepEqual(await ask('ALERTS'), [])
+  })
+
+  test('finds each series that rules and dashboard name, and answers each query', async () => {
+    await patchLease({ [LAST_DRILL]: `${new Date().toISOString()} ok` })
+    await until(
+      'the last drill is told',
+      async () => (await ask('langflow_leader_last_drill_ok')).length === 3,
+    )
+    const { status, data } = (await (await fetch(`${url}/api/v1/rules`)).json()) as {
+      status: string
+      data: { groups: { rules: { name: string; health: string; lastError?: string }[] }[] }
+    }
+    assert.equal(status, 'success')
+    for (const { name, health, lastError } of data.groups.flatMap((group) => group.rules))
+      assert.equal(health, 'ok', `${name}: ${lastError}`)
+    const variables = dashboard().templating.list.flatMap(({ definition }) => definition ?? [])
+    const queries = dashboardQueries().map(([, query]) => filled(query, VALUES))
+    for (const query of queries) await ask(query)
+    const selectors = [
+      ...queries,
+      ...variables.map((one) => filled(one, VALUES)),
+      ...rules().map(({ expr }) => expr),
+    ]
+      .flatMap((query) => query.match(SELECTOR) ?? [])
+      .filter((selector) => metricsIn(selector).length > 0)
+    for (const selector of new Set(selectors))
+      if (!(metricsIn(selector)[0]! in RARE))
+        assert.notDeepEqual(await ask(`count(${selector})`), [], `there is no ${selector}`)
+  })
+
+  test('complains of a crash, and of nothing else, until another replica serves', async () => {
+    const [leader] = await names('langflow_leader_gate_open == 1', 'pod')
+    await api('DELETE', `/api/v1/namespaces/${NAMESPACE}/pods/${leader}`)
+    const firing = () => names('ALERTS{alertstate="firing"}', 'alertname')
+    await until('an alert', async () => (await firing()).length > 0)
+    assert.deepEqual(await firing(), ['LangflowIsNotServed'])
+    await until('the end of it', async () => (await firing()).length === 0)
+    const [next] = await names('langflow_leader_gate_open == 1', 'pod')
+    assert.notEqual(next, leader)
+    await until(
+      'three replicas again',
+      async () => (await names('langflow_leader:lease:info', 'pod')).length === 3,
+    )
+    const ever = 'group by (alertname) (max_over_time(ALERTS{alertstate="firing"}[1h]))'
+    assert.deepEqual(await names(ever, 'alertname'), ['LangflowIsNotServed'])
+    const because = `langflow_leader_transitions_total{pod="${next}", direction="acquired"}`
+    assert.deepEqual(await names(because, 'reason'), ['expired'])
+  })
+
+  async function api(
+    method: string,
+    path: string,
+    headers: Record<string, string> = {},
+    body?: object,
+  ): Promise<void> {
+    const { clusters } = parse(readFileSync(stage.kubeconfig, 'utf8')) as {
+      clusters: [{ cluster: { server: string } }]
+    }
+    const answer = await fetch(`${clusters[0].cluster.server}${path}`, {
+      method,
+      headers,
+      ...(body && { body: JSON.stringify(body) }),
+    })
+    assert.ok(answer.ok, await answer.text())
+  }
+  const patchLease = (annotations: Record<string, string>) =>
+    api(
+      'PATCH',
+      `/apis/coordination.k8s.io/v1/namespaces/${NAMESPACE}/leases/${LEASE}`,
+      { 'content-type': 'application/merge-patch+json' },
+      { metadata: { annotations } },
+    )
+})
+
+function configOf({ agents }: Stage): object {
+  return {
+    global: {
+      scrape_interval: `${EVERY_MS}ms`,
+      scrape_timeout: `${EVERY_MS}ms`,
+      evaluation_interval: `${EVERY_MS}ms`,
+    },
+    rule_files: ['rules.yaml'],
+    scrape_configs: [
+      {
+        job_name: 'demo',
+        static_configs: Object.entries(agents).map(([pod, agent]) => ({
+          targets: [new URL(agent).host],
+          labels: { namespace: NAMESPACE, pod },
+        })),
+      },
+    ],
+  }
+}
+
+/** The rules that are delivered, whose alerts fire sooner. */
+function soonerRules(): object[] {
+  return rules().map((rule) => {
+    if (rule.for === undefined) return rule
+    const [, count, unit] = /^(\d+)([smhd])$/.exec(rule.for)!
+    return { ...rule, for: `${(Number(count) * UNITS_S[unit as keyof typeof UNITS_S] * 1000) / SOONER}ms` }
+  })
+}

@@ -1,0 +1,252 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import type { Fact } from '../../agent/election/state.ts'
+import { HISTORY, historyOf } from '../../agent/lease/history.ts'
+import type { Lease } from '../../agent/lease/lease.ts'
+import { Candidate, heldBy, released } from './candidate.ts'
+
+const PAUSED = 'langflow-leader/paused'
+const UNTIL = 'langflow-leader/paused-until'
+const SWITCHOVER = 'langflow-leader/switchover-to'
+const FAILED: Fact = {
+  type: 'workload_failed',
+  code: 'workload_unhealthy',
+  reason: 'it is unhealthy',
+  remedy: 'handover',
+}
+
+/** `null`: removed. */
+function noted(lease: Lease, notes: Record<string, string | null>): Lease {
+  const { resourceVersion = '' } = lease.metadata
+  const all = Object.entries({ ...lease.metadata.annotations, ...notes }).filter(
+    ([, value]) => value !== null,
+  )
+  return {
+    ...lease,
+    metadata: {
+      ...lease.metadata,
+      resourceVersion: `${resourceVersion}0`,
+      annotations: Object.fromEntries(all) as Record<string, string>,
+    },
+  }
+}
+
+/** An operator writes into the Lease as it was seen last. */
+function operator(c: Candidate, notes: Record<string, string | null>): Candidate {
+  return c.sees(noted(c.state.seen?.lease as Lease, notes))
+}
+
+function inMs(c: Candidate, ms: number): string {
+  return new Date(c.now.wall + ms).toISOString()
+}
+
+describe('while the Lease is paused', () => {
+  test('nobody takes it, whether it is released or has expired, and whoever waits takes it afterwards', () => {
+    for (const lease of [released(50), heldBy('other', 50)]) {
+      const c = Candidate.follower().sees(noted(lease, { [PAUSED]: 'true' }))
+      c.wait(60_000)
+      assert.deepEqual(c.effects('write'), [])
+      assert.match(c.last.decision, /paused, so that no takeover starts/)
+      operator(c, { [PAUSED]: null })
+      assert.equal(c.write.kind, 'acquire')
+    }
+  })
+
+  test('a follower takes it at the moment at which the pause ends, although nothing is heard then', () => {
+    const c = Candidate.follower()
+    c.sees(noted(released(50), { [PAUSED]: 'true', [UNTIL]: inMs(c, 30_000) }))
+    c.wait(29_999)
+    assert.deepEqual(c.effects('write'), [])
+    c.wait(1)
+    assert.equal(c.write.kind, 'acquire')
+    assert.equal(c.notes?.[PAUSED], undefined)
+    assert.equal(c.notes?.[UNTIL], undefined)
+  })
+
+  test('a restarted agent takes its own grant back', () => {
+    const c = Candidate.follower()
+    c.workload({ alive: 'yes', canRun: false, epoch: 3, identity: 'me', killAt: c.mono + 10_000 })
+    c.sees(noted(heldBy('me', 50), { [PAUSED]: 'true' }))
+    assert.equal(c.write.kind, 'resume')
+  })
+
+  test('the leader renews, and leaves a workload alone that fails, until it is resumed', () => {
+    for (const told of [
+      (c: Candidate) => c.tell(FAILED),
+      (c: Candidate) => c.workload({ failed: 'LangFlow lost its worker' }),
+      (c: Candidate) => c.workload({ alive: 'no', canRun: true }),
+    ]) {
+      const c = operator(Candidate.leader(), { [PAUSED]: 'true' })
+      told(c)
+      c.pass(2_000)
+      assert.equal(c.write.kind, 'renew')
+      assert.deepEqual([...c.effects('drain'), ...c.effects('start'), ...c.effects('restart')], [])
+      c.acknowledge()
+      operator(c, { [PAUSED]: null })
+      assert.equal(c.effects('drain').length, 1)
+    }
+  })
+
+  test('one that gets well again by itself is no reason to hand over afterwards', () => {
+    const c = operator(Candidate.leader(), { [PAUSED]: 'true' }).tell(FAILED)
+    c.tell({ type: 'workload_healthy', took: null })
+    operator(c, { [PAUSED]: null })
+    assert.deepEqual(c.effects('drain'), [])
+  })
+
+  test('the leader makes way for nobody, but ends when it is told to', () => {
+    const c = operator(Candidate.leader(), { [PAUSED]: 'true' })
+    c.tell({ type: 'step_down', code: 'newer_revision', reason: 'it is ready' })
+    assert.deepEqual(c.effects('drain'), [])
+    c.tell({ type: 'terminate', reason: 'SIGTERM' })
+    assert.equal(c.effects('drain').length, 1)
+  })
+
+  test('rule 1 holds: without a renewal it is in doubt, and loses the Lease', () => {
+    const c = operator(Candidate.leader(), { [PAUSED]: 'true' })
+    c.pass(14_000)
+    assert.deepEqual(c.events(), ['doubt', 'lost'])
+    assert.equal(c.effects('kill').length, 1)
+  })
+
+  test('the leader takes the annotations away once the pause is over', () => {
+    const c = Candidate.leader()
+    operator(c, { [PAUSED]: 'true', [UNTIL]: inMs(c, 3_000), 'langflow-leader/pause-reason': 'x', team: 'y' })
+    c.pass(2_000)
+    assert.equal(c.notes?.[PAUSED], 'true')
+    c.acknowledge().pass(2_000)
+    assert.deepEqual(c.notes, { team: 'y' })
+  })
+})
+
+describe('a switchover', () => {
+  const asked = (to: string | null): Fact => ({
+    type: 'step_down',
+    code: 'switchover',
+    reason: 'an operator asked for it',
+    to,
+  })
+  const stopped = (c: Candidate) => c.tell({ type: 'drained' }).workload({ alive: 'no', canRun: true })
+
+  test('is a handover in the planned order, whose release names whom the operator did and takes the request away', () => {
+    const c = operator(Candidate.leader(), { [SWITCHOVER]: 'b' }).tell(asked('b_1'))
+    c.tell({ type: 'successor', identity: 'c_1' })
+    stopped(c)
+    assert.equal(c.write.kind, 'release')
+    assert.equal(c.notes?.['langflow-leader/successor'], 'b_1')
+    assert.equal(c.notes?.[SWITCHOVER], undefined)
+  })
+
+  test('to whoever comes first goes to the one that is prepared best', () => {
+    const c = operator(Candidate.leader(), { [SWITCHOVER]: '*' }).tell({ type: 'successor', identity: 'c_1' })
+    stopped(c.tell(asked(null)))
+    assert.equal(c.notes?.['langflow-leader/successor'], 'c_1')
+  })
+
+  test('leaves the Lease to others for two retry periods, and then takes it again', () => {
+    const c = stopped(Candidate.leader().tell(asked(null))).acknowledge()
+    c.takesAfter(4_000)
+  })
+
+  test('that is refused is taken out of the Lease at once, and nothing else is done', () => {
+    const c = operator(Candidate.leader(), { [SWITCHOVER]: 'b', team: 'y' }).pass(500)
+    c.tell({ type: 'switchover_refused', to: 'b', reason: 'it is not ready' })
+    assert.deepEqual([c.write.kind, c.notes], ['renew', { team: 'y' }])
+    c.acknowledge()
+    assert.deepEqual(c.state.refusal, { to: 'b', reason: 'it is not ready', open: false })
+    assert.deepEqual(c.effects('drain'), [])
+  })
+
+  test('that is asked for again after a refusal stays there until it is answered', () => {
+    const c = operator(Candidate.leader(), { [SWITCHOVER]: 'b' })
+    c.tell({ type: 'switchover_refused', to: 'b', reason: 'it is not ready' }).acknowledge()
+    operator(c, { [SWITCHOVER]: 'b' }).pass(2_000)
+    assert.equal(c.notes?.[SWITCHOVER], 'b')
+  })
+
+  test('that was asked of a leader which is gone is taken away by whoever follows', () => {
+    const c = Candidate.follower().sees(noted(released(50), { [SWITCHOVER]: 'b' }))
+    assert.equal(c.write.kind, 'acquire')
+    assert.equal(c.notes?.[SWITCHOVER], undefined)
+  })
+
+  test('by its pod’s name alone gives precedence to its replica', () => {
+    const successor = { 'langflow-leader/successor': 'b' }
+    const named = Candidate.follower({ identity: 'b_1' }).sees(noted(released(50), successor))
+    assert.equal(named.write.kind, 'acquire')
+    const other = Candidate.follower({ identity: 'c_1' }).sees(noted(released(50), successor))
+    other.takesAfter(2_000)
+  })
+})
+
+describe('the history of terms', () => {
+  const terms = (c: Candidate) => historyOf(c.write.lease)
+
+  test('begins with the term that takes the Lease, and gets its phases once it serves', () => {
+    const c = Candidate.follower().sees(released(50))
+    const [first] = terms(c)
+    assert.deepEqual(
+      [first?.epoch, first?.holder, first?.because, first?.ended, first?.gapMs],
+      [4, 'me', 'released', null, null],
+    )
+    c.acknowledge().tell({ type: 'workload_healthy', took: { startMs: 1_200, healthyMs: 30 } })
+    c.pass(2_000)
+    assert.deepEqual(terms(c)[0]?.phases, { detectMs: 0, acquireMs: 0, startMs: 1_200, healthyMs: 30 })
+  })
+
+  test('is left as it is by a renewal that has nothing to add', () => {
+    const c = Candidate.follower().sees(released(50)).acknowledge()
+    c.tell({ type: 'workload_healthy', took: { startMs: 1, healthyMs: 2 } }).pass(2_000)
+    const noted = c.write.lease.metadata.annotations?.[HISTORY]
+    c.acknowledge()
+      .tell({ type: 'workload_healthy', took: { startMs: 9, healthyMs: 9 } })
+      .pass(2_000)
+    assert.equal(c.write.lease.metadata.annotations?.[HISTORY], noted)
+  })
+
+  test('says why a released term ended, how long its stop took, and what the next one’s gap is', () => {
+    const c = Candidate.follower().sees(released(50)).acknowledge()
+    c.workload({ alive: 'yes', canRun: false, epoch: 4, identity: 'me' }).pass(2_000).acknowledge()
+    c.tell({ type: 'step_down', code: 'newer_revision', reason: 'it is ready' })
+    c.mono += 300
+    c.tell({ type: 'drained' })
+    c.mono += 500
+    c.workload({ alive: 'no', canRun: true })
+    const [term] = terms(c)
+    assert.deepEqual([term?.endedBecause, term?.stopMs], ['newer_revision', 800])
+    const next = Candidate.follower({ identity: 'next_1' }).sees(c.commit())
+    next.mono += 40
+    next.acknowledge().tell({ type: 'workload_healthy', took: { startMs: 1_000, healthyMs: 200 } })
+    next.pass(2_000)
+    assert.deepEqual(
+      terms(next).map(({ holder, gapMs, endedBecause }) => [holder, gapMs, endedBecause]),
+      [
+        ['next', 2_040, null],
+        ['me', null, 'newer_revision'],
+      ],
+    )
+  })
+
+  test('closes what a holder that vanished has left open, with its last renewal', () => {
+    const lost = Candidate.follower().sees(released(50)).acknowledge()
+    const next = Candidate.follower({ identity: 'next_1' }).sees(lost.state.seen?.lease as Lease)
+    next.takesAfter(15_000)
+    const [, before] = terms(next)
+    assert.deepEqual([before?.holder, before?.endedBecause, before?.stopMs], ['me', 'expired', null])
+    assert.equal(before?.ended, before?.began)
+  })
+
+  test('goes on where a restarted agent took its grant back', () => {
+    const lost = Candidate.follower().sees(released(50)).acknowledge()
+    const lease = lost.state.seen?.lease as Lease
+    const c = Candidate.follower()
+    c.workload({ alive: 'yes', canRun: false, epoch: 4, identity: 'me', killAt: c.mono + 10_000 })
+    c.sees(lease).acknowledge()
+    c.tell({ type: 'terminate', reason: 'SIGTERM' }).tell({ type: 'drained' })
+    c.workload({ alive: 'no', canRun: true })
+    assert.deepEqual(
+      terms(c).map(({ epoch, because, endedBecause }) => [epoch, because, endedBecause]),
+      [[4, 'released', 'terminated']],
+    )
+  })
+})

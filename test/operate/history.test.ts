@@ -1,0 +1,51 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { PastTerm } from '../../agent/lease/history.ts'
+import { historyTable } from '../../agent/operate/history.ts'
+
+const NOW = Date.parse('2026-01-02T03:04:05Z')
+
+const LASTS: PastTerm = {
+  epoch: 8,
+  holder: 'langflow-1',
+  began: '2026-01-02T03:00:00Z',
+  because: 'released',
+  phases: { detectMs: 12, acquireMs: 8.4, startMs: 960, healthyMs: 1_240 },
+  gapMs: 2_220,
+  ended: null,
+  endedBecause: null,
+  stopMs: null,
+}
+
+const VANISHED: PastTerm = {
+  ...LASTS,
+  epoch: 7,
+  holder: 'langflow-0',
+  began: '2026-01-01T00:00:00Z',
+  because: 'never_held',
+  phases: { detectMs: 0, acquireMs: 5, startMs: null, healthyMs: null },
+  gapMs: null,
+  ended: '2026-01-02T03:00:00Z',
+  endedBecause: 'switchover',
+  stopMs: 800,
+}
+
+test('the history is a table, newest first', () => {
+  assert.equal(
+    historyTable([LASTS, VANISHED], NOW),
+    [
+      'EPOCH  HOLDER      BEGAN                 LASTED  BECAUSE     ENDED       DETECT  ACQUIRE  START  HEALTHY  NO SERVER',
+      '8      langflow-1  2026-01-02T03:00:00Z  4m5s    released    lasts       12ms    8ms      960ms  1.2s     2.2s',
+      '7      langflow-0  2026-01-01T00:00:00Z  1d3h    never_held  switchover  0ms     5ms      -      -        -',
+      '',
+    ].join('\n'),
+  )
+})
+
+test('one that ended in a way that this version does not know is not said to last', () => {
+  assert.match(historyTable([{ ...VANISHED, endedBecause: null }], NOW), / unknown /)
+})
+
+test('a Lease without a history says so', () => {
+  assert.equal(historyTable([], NOW), 'The Lease remembers no term.\n')
+})

@@ -1,0 +1,364 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { ApiError, type ApiErrorCode } from '../../agent/kube/errors.ts'
+import type { Happening } from '../../agent/replica/happenings.ts'
+import { type EventsApi, KubeEvents } from '../../agent/replica/kube-events.ts'
+import { settled, VirtualClock } from '../harness/virtual-clock.ts'
+
+interface Body {
+  readonly metadata: { readonly namespace: string; readonly annotations: Readonly<Record<string, string>> }
+  readonly eventTime: string
+  readonly note: string
+  readonly regarding?: { readonly kind: string; readonly namespace: string }
+  readonly series?: { readonly count: number }
+}
+
+interface Written {
+  readonly verb: 'create' | 'patch'
+  readonly name: string
+  readonly body: Body
+}
+
+const ACQUIRED: Happening = { reason: 'LeaderAcquired', epoch: 7, code: 'released', because: 'it was free' }
+const DOUBT: Happening = { reason: 'LeadershipInDoubt', epoch: 7, code: 'no_renewal' }
+const MINUTES = 60_000
+
+/** What the API server answers: nothing wrong, an error, or nothing until it is told to. */
+type Answer = 'ok' | ApiErrorCode | Promise<void>
+
+/** Events of a replica whose API server is the test. */
+class Bench {
+  readonly clock = new VirtualClock()
+  readonly written: Written[] = []
+  readonly said: string[] = []
+  readonly infos: string[] = []
+  readonly closed: string[] = []
+  readonly events: KubeEvents
+  answer: Answer = 'ok'
+
+  constructor({ isPod = true, podNamespace = 'team' } = {}) {
+    this.events = new KubeEvents({
+      identity: 'langflow-0_b9d8',
+      pod: isPod ? { name: 'langflow-0', uid: 'b9d8', api: this.api(podNamespace) } : null,
+      lease: { name: 'lock', api: this.api('team') },
+      leaseUid: () => 'c7',
+      clock: this.clock,
+      log: { warn: (line) => void this.said.push(line), info: (line) => void this.infos.push(line) },
+    })
+  }
+
+  private api(namespace: string): EventsApi {
+    const answer = async (verb: Written['verb'], name: string, body: object) => {
+      this.written.push({ verb, name, body: body as Body })
+      const { answer } = this
+      if (answer instanceof Promise) await answer
+      else if (answer !== 'ok') throw new ApiError(answer, `it is ${answer}`)
+      return { metadata: { name, uid: 'u', resourceVersion: '1' } }
+    }
+    return {
+      namespace,
+      create: (_, event) => answer('create', event.metadata.name, event),
+      patchOwn: (_, name, fields) => answer('patch', name, fields),
+      close: () => void this.closed.push(namespace),
+    }
+  }
+
+  /** What was written since this was asked last. */
+  async take(passMs = 0): Promise<Written[]> {
+    await this.clock.pass(passMs)
+    await settled()
+    return this.written.splice(0)
+  }
+}
+
+const kinds = (written: readonly Written[]) =>
+  written.map(({ verb, body }) => `${verb} ${body.regarding?.kind ?? ''}`.trim())
+const counts = (written: readonly Written[]) => written.map(({ body }) => body.series?.count ?? 1)
+
+describe('what happens to a replica', () => {
+  test('is an Event on its pod, and one on the Lease, each of which names the other', async () => {
+    const b = new Bench()
+    b.events.happened(ACQUIRED)
+    const [ofPod, ofLease, ...more] = await b.take()
+    const pod = { apiVersion: 'v1', kind: 'Pod', namespace: 'team', name: 'langflow-0', uid: 'b9d8' }
+    const lease = {
+      apiVersion: 'coordination.k8s.io/v1',
+      kind: 'Lease',
+      namespace: 'team',
+      name: 'lock',
+      uid: 'c7',
+    }
+    const time = new Date(b.clock.now().wall).toISOString().replace('Z', '000Z')
+    const event = (regarding: object, related: object, name: string | undefined) => ({
+      apiVersion: 'events.k8s.io/v1',
+      kind: 'Event',
+      metadata: {
+        name,
+        namespace: 'team',
+        annotations: { 'langflow-leader/epoch': '7', 'langflow-leader/code': 'released' },
+      },
+      eventTime: time,
+      reportingController: 'langflow-leader',
+      reportingInstance: 'langflow-0_b9d8',
+      action: 'Acquire',
+      reason: 'LeaderAcquired',
+      type: 'Normal',
+      note: 'langflow-0 acquired the Lease: it was free (epoch 7, released)',
+      regarding,
+      related,
+    })
+    assert.deepEqual(ofPod?.body, event(pod, lease, ofPod?.name))
+    assert.deepEqual(ofLease?.body, event(lease, pod, ofLease?.name))
+    assert.match(ofPod!.name, /^langflow-0\.[0-9a-f]{16}$/)
+    assert.match(ofLease!.name, /^lock\.[0-9a-f]{16}$/)
+    assert.deepEqual([more, b.said, b.infos], [[], [], []])
+  })
+
+  test('is on the Lease alone where there is no pod, which is said once', async () => {
+    const b = new Bench({ isPod: false })
+    b.events.happened(ACQUIRED)
+    b.events.happened(DOUBT)
+    const written = await b.take()
+    assert.deepEqual(kinds(written), ['create Lease', 'create Lease'])
+    assert.match(written[0]!.body.note, /^langflow-0_b9d8 acquired/)
+    assert.equal('related' in written[0]!.body, false)
+    assert.deepEqual([b.infos.length, b.said], [1, []])
+  })
+
+  test('is told in the namespace of what it is about', async () => {
+    const b = new Bench({ podNamespace: 'pods' })
+    b.events.happened(DOUBT)
+    const told = (await b.take()).map(({ body }) => [body.metadata.namespace, body.regarding?.namespace])
+    assert.deepEqual(told, [
+      ['pods', 'pods'],
+      ['team', 'team'],
+    ])
+  })
+
+  test('fits into what the API server takes, without a secret, and its end is not cut', async () => {
+    const b = new Bench()
+    const because = `Bearer abc.def ${'’'.repeat(2_000)}`
+    b.events.happened({ reason: 'CannotGoOn', epoch: 7, code: 'identity_taken', because })
+    const [event] = await b.take()
+    const { note } = event!.body
+    assert.ok(
+      Buffer.byteLength(note) <= 1_024 && Buffer.byteLength(note) > 1_010,
+      String(Buffer.byteLength(note)),
+    )
+    assert.match(note, /^langflow-0 ends: Bearer \[redacted\] ’.*[^�]�? \(epoch 7, identity_taken\)$/)
+  })
+})
+
+describe('the same again', () => {
+  test('is counted in one Event', async () => {
+    const b = new Bench()
+    b.events.happened(DOUBT)
+    const [first] = await b.take()
+    b.events.happened(DOUBT)
+    const [again, ...more] = await b.take(1_000)
+    const lastObservedTime = new Date(b.clock.now().wall - 1_000).toISOString().replace('Z', '000Z')
+    assert.deepEqual(
+      [again?.verb, again?.name, again?.body],
+      ['patch', first?.name, { series: { count: 2, lastObservedTime } }],
+    )
+    assert.equal(more.length, 1)
+    b.events.happened(DOUBT)
+    assert.deepEqual(counts(await b.take()), [3, 3])
+  })
+
+  test('is one Event with a count where it happens before the first was told', async () => {
+    const b = new Bench()
+    for (let i = 0; i < 3; i++) b.events.happened(DOUBT)
+    const written = await b.take()
+    assert.deepEqual(
+      [kinds(written), counts(written)],
+      [
+        ['create Pod', 'create Lease'],
+        [3, 3],
+      ],
+    )
+  })
+
+  test('is told afterwards where it happens while it is being told', async () => {
+    const b = new Bench()
+    const { promise, resolve } = Promise.withResolvers<void>()
+    b.answer = promise
+    b.events.happened(DOUBT)
+    await b.take()
+    b.events.happened(DOUBT)
+    b.answer = 'ok'
+    resolve()
+    const written = await b.take()
+    assert.deepEqual(
+      [kinds(written), counts(written)],
+      [
+        ['create Lease', 'patch'],
+        [2, 2],
+      ],
+    )
+  })
+
+  for (const [what, other] of [
+    ['in another epoch', { ...DOUBT, epoch: 8 }],
+    ['for another reason', { ...DOUBT, code: 'deadman' }],
+    ['of another kind', ACQUIRED],
+  ] as const) {
+    test(`${what} is an Event of its own`, async () => {
+      const b = new Bench()
+      b.events.happened(DOUBT)
+      b.events.happened(other)
+      assert.deepEqual(kinds(await b.take()), ['create Pod', 'create Lease', 'create Pod', 'create Lease'])
+    })
+  }
+
+  test('is an Event of its own after six minutes', async () => {
+    const b = new Bench()
+    b.events.happened(DOUBT)
+    await b.take(6 * MINUTES - 1)
+    b.events.happened(DOUBT)
+    assert.deepEqual(kinds(await b.take(6 * MINUTES)), ['patch', 'patch'])
+    b.events.happened(DOUBT)
+    assert.deepEqual(kinds(await b.take()), ['create Pod', 'create Lease'])
+  })
+
+  test('is an Event of its own where the API server has forgotten the first', async () => {
+    const b = new Bench()
+    b.events.happened(DOUBT)
+    await b.take()
+    b.answer = 'not_found'
+    b.events.happened(DOUBT)
+    assert.deepEqual(kinds(await b.take()), ['patch', 'patch'])
+    b.answer = 'ok'
+    b.events.happened(DOUBT)
+    assert.deepEqual(kinds(await b.take()), ['create Pod', 'create Lease'])
+  })
+})
+
+describe('an API server', () => {
+  test('that does not permit it is asked once for each Event, and the log says so once', async () => {
+    const b = new Bench()
+    b.answer = 'forbidden'
+    b.events.happened(ACQUIRED)
+    b.events.happened(DOUBT)
+    assert.equal((await b.take(10 * MINUTES)).length, 4)
+    assert.deepEqual(b.said, ['what happens here is not told by Events: it is forbidden'])
+    // The right is given, and taken again.
+    b.answer = 'ok'
+    b.events.happened(DOUBT)
+    assert.deepEqual(kinds(await b.take()), ['create Pod', 'create Lease'])
+    b.answer = 'forbidden'
+    b.events.happened(ACQUIRED)
+    await b.take()
+    assert.equal(b.said.length, 2)
+  })
+
+  test('that is away is asked again, less and less often, and told all when it is back, with the time it happened', async () => {
+    const b = new Bench()
+    b.answer = 'timeout'
+    const time = new Date(b.clock.now().wall).toISOString().replace('Z', '000Z')
+    b.events.happened(DOUBT)
+    const pauses: number[] = []
+    let from = b.clock.mono()
+    await b.take()
+    for (let i = 0; i < 7; i++) {
+      await b.take(b.clock.next() - b.clock.mono())
+      pauses.push(b.clock.mono() - from)
+      from = b.clock.mono()
+    }
+    assert.deepEqual(pauses, [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000])
+    b.answer = 'ok'
+    const written = await b.take(30_000)
+    assert.deepEqual(kinds(written), ['create Pod', 'create Lease'])
+    assert.equal(written[0]!.body.eventTime, time)
+    assert.deepEqual(b.said, [])
+  })
+
+  test('that stays away is told no more of what happened five minutes ago', async () => {
+    const b = new Bench()
+    b.answer = 'network'
+    b.events.happened(DOUBT)
+    await b.take(6 * MINUTES)
+    b.answer = 'ok'
+    assert.deepEqual(await b.take(10 * MINUTES), [])
+    assert.deepEqual(b.said, ['what happens here is not told by Events: it is network'])
+  })
+
+  test('whose answer to a first attempt was lost has the Event already', async () => {
+    const b = new Bench()
+    b.answer = 'timeout'
+    b.events.happened(DOUBT)
+    await b.take()
+    b.answer = 'already_exists'
+    assert.deepEqual(kinds(await b.take(1_000)), ['create Pod', 'create Lease'])
+    b.answer = 'ok'
+    b.events.happened(DOUBT)
+    assert.deepEqual(counts(await b.take()), [2, 2])
+    assert.deepEqual(b.said, [])
+  })
+
+  test('is never asked more than 20 times at once, and then six times a minute', async () => {
+    const b = new Bench()
+    for (let epoch = 0; epoch < 20; epoch++) b.events.happened({ ...DOUBT, epoch })
+    assert.equal((await b.take(1)).length, 20)
+    assert.equal((await b.take(MINUTES)).length, 6)
+    assert.equal((await b.take(3 * MINUTES)).length, 14)
+    await b.take(10 * MINUTES)
+    for (let epoch = 20; epoch < 40; epoch++) b.events.happened({ ...DOUBT, epoch })
+    assert.equal((await b.take(1)).length, 20)
+  })
+
+  test('that does not answer is not told more than 64 Events', async () => {
+    const b = new Bench()
+    const { promise, resolve } = Promise.withResolvers<void>()
+    b.answer = promise
+    for (let epoch = 0; epoch < 100; epoch++) b.events.happened({ ...DOUBT, epoch })
+    b.answer = 'ok'
+    resolve()
+    const told = await b.take(60 * MINUTES)
+    assert.equal(told.length, 64)
+    assert.equal(told.at(-1)?.body.metadata.annotations['langflow-leader/epoch'], '31')
+    // There is room again.
+    b.events.happened({ ...DOUBT, epoch: 100 })
+    assert.equal((await b.take()).length, 2)
+  })
+})
+
+describe('the end of the agent', () => {
+  test('waits until the last Event is told', async () => {
+    const b = new Bench()
+    const { promise, resolve } = Promise.withResolvers<void>()
+    b.answer = promise
+    b.events.happened(ACQUIRED)
+    const end = b.events.end()
+    await b.take()
+    assert.deepEqual(b.closed, [])
+    b.answer = 'ok'
+    resolve()
+    await end
+    assert.equal((await b.take()).length, 1)
+    assert.deepEqual(b.closed, ['team', 'team'])
+    assert.equal(b.clock.next(), Number.POSITIVE_INFINITY, 'no timer keeps the process')
+  })
+
+  test('waits for two seconds at most', async () => {
+    const b = new Bench()
+    b.answer = 'network'
+    b.events.happened(ACQUIRED)
+    let ended = false
+    void b.events.end().then(() => {
+      ended = true
+    })
+    await b.take(1_999)
+    assert.equal(ended, false)
+    await b.take(1)
+    assert.equal(ended, true)
+    assert.equal(b.clock.next(), Number.POSITIVE_INFINITY)
+    assert.deepEqual(await b.take(10 * MINUTES), [])
+  })
+
+  test('is at once where there is nothing to tell', async () => {
+    const b = new Bench()
+    await b.events.end()
+    assert.deepEqual(b.closed, ['team', 'team'])
+  })
+})
