@@ -8,7 +8,7 @@ import { type Container, type Manifest, manifestsIn, named, only, type PodSpec }
 export const DEFAULTS: InjectOptions = {
   container: null,
   entrypoint: null,
-  image: 'langflow-leader:1.2.3',
+  image: 'registry.example.org/langflow-leader:1.2.3',
   traffic: 'readiness',
   leaseName: null,
   targetPort: null,
@@ -84,5 +84,6 @@ ${spec && `  ${spec}\n`}  template:
 ${pod && `      ${pod}\n`}      containers:
         - name: langflow
           image: langflowai/langflow:1.13.0
+          envFrom: [{ secretRef: { name: flows } }]
 ${command && `          ${command}\n`}${container && `          ${container}\n`}`
 }
