@@ -260,6 +260,7 @@ const EXAMPLES: readonly Example[] = [
   {
     code: 'template-text',
     message: /^it has text at spec\.template\.spec\.containers\.0\.image that nobody rendered \(\$\{TAG\}\)/,
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: as envsubst would replace it.
     change: ({ langflow }) => (langflow.image = 'langflow:${TAG}'),
   },
   {
