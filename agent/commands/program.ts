@@ -1,5 +1,6 @@
 import { createProgram, invocationOf, runProgram } from '../config/program.ts'
 import { addAgent } from './agent.ts'
+import { addCheck } from './check.ts'
 import { addCompletion } from './completion.ts'
 import { addDemo } from './demo.ts'
 import { addHistory } from './history.ts'
@@ -15,6 +16,7 @@ import { addSwitchover } from './switchover.ts'
 const { name, args } = invocationOf(process.argv)
 const program = createProgram(process.env, name)
 addAgent(program)
+addCheck(program)
 addCompletion(program)
 addDemo(program)
 addHistory(program)
