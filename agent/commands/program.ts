@@ -1,6 +1,7 @@
 import { createProgram, runProgram } from '../config/program.ts'
 import { addAgent } from './agent.ts'
 import { addDemo } from './demo.ts'
+import { addDrill } from './drill.ts'
 import { addHistory } from './history.ts'
 import { addInject } from './inject.ts'
 import { addInstall } from './install.ts'
@@ -14,6 +15,7 @@ import { addSwitchover } from './switchover.ts'
 const program = createProgram()
 addAgent(program)
 addDemo(program)
+addDrill(program)
 addHistory(program)
 addInject(program)
 addInstall(program)
