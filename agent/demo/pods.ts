@@ -50,10 +50,15 @@ export function servePods(leaseName: string, pods: () => readonly PlayedPod[]) {
     if (pod === undefined) throw notFound('pods', name)
     const isDeleted = method === 'DELETE' && proxy === undefined
     if (!isDeleted && method !== 'GET') throw notAllowed()
-    if (isDeleted) pod.delete()
+    if (isDeleted && !isRehearsal(request)) pod.delete()
     if (proxy === undefined) return { code: 200, body: podObject(pod, leaseName) }
     return passOn(pod, Number(port), `${below}${query.size === 0 ? '' : `?${query}`}`)
   }
+}
+
+/** Clients say it in either place. */
+function isRehearsal({ query, body }: ApiRequest): boolean {
+  return query.get('dryRun') === 'All' || /"dryRun":\s*\["All"\]/.test(body)
 }
 
 /** Pods are not versioned here: nobody watches or writes them. */

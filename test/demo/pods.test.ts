@@ -115,9 +115,13 @@ describe("the demo's pods", () => {
     assert.equal((await fetch(pods$('/a:8090/proxy/status'), { method: 'DELETE' })).status, 405)
   })
 
-  test('are deleted by name', async () => {
-    const { code, body } = await ask('/a', { method: 'DELETE' })
-    assert.deepEqual([code, (body.metadata as { uid: string }).uid], [200, 'uid-of-a'])
+  test('are deleted by name, unless it is a rehearsal', async () => {
+    const body = JSON.stringify({ kind: 'DeleteOptions', dryRun: ['All'] })
+    assert.equal((await ask('/a?dryRun=All', { method: 'DELETE' })).code, 200)
+    assert.equal((await ask('/a', { method: 'DELETE', body })).code, 200)
+    assert.deepEqual(deleted, [])
+    const { code, body: pod } = await ask('/a', { method: 'DELETE' })
+    assert.deepEqual([code, (pod.metadata as { uid: string }).uid], [200, 'uid-of-a'])
     assert.equal((await ask('', { method: 'DELETE' })).code, 405)
     assert.equal((await ask('/c', { method: 'DELETE' })).code, 404)
     assert.deepEqual(deleted, ['a'])
