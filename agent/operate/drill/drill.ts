@@ -184,10 +184,10 @@ class Run {
     const { plan } = before
     tell(`${name}: ${plan.from} leads in term ${plan.epoch}`)
     if (name === 'switchover') this.#asked = plan
+    const diary = new Diary(this.#prober, tell)
     const did = await scenario.play(this.#stage, before)
     if (name !== 'switchover') this.#done = true
-    const diary = new Diary(this.#prober, tell)
-    diary.saw(did)
+    diary.saw(did, diary.fromMs)
     const { wellAgainMs, problem } = await this.#recovers(scenario, before, able, diary)
     await this.#pause(QUIET_MS)
     const span = { fromMs, toMs: this.#prober.now() }
@@ -379,9 +379,9 @@ class Diary {
     return this.#prober.now() - this.fromMs
   }
 
-  saw(what: string): void {
-    this.moments.push({ atMs: this.#prober.now(), what })
-    this.#tell(`${`+${readable(this.sinceMs)}`.padStart(10)}  ${what}`)
+  saw(what: string, atMs = this.#prober.now()): void {
+    this.moments.push({ atMs, what })
+    this.#tell(`${`+${readable(atMs - this.fromMs)}`.padStart(10)}  ${what}`)
   }
 }
 

@@ -14,14 +14,16 @@ const LANES = { phases: 12, answers: 44, failures: 124, axis: 158 }
 const ANSWERS_HEIGHT = 66
 /** About so many marks has the axis. */
 const MARKS = 10
+/** A bar that is narrower has no number. */
+const ROOM_FOR_NUMBER = 14
 const STEPS_MS = [500, 1_000, 2_000, 5_000, 10_000, 20_000, 30_000, 60_000, 120_000, 300_000, 600_000]
 /** Told apart by shape and words as well: a failed request is a cross, an outage is hatched, a verdict has a sign. */
 const SIGNS: Readonly<Record<Result, string>> = { ok: '✓', missed: '▲', failed: '✕' }
 
 const STYLE = `
-:root { color-scheme: light dark; --ink: #1b1f24; --soft: #57606a; --line: #d0d7de; --page: #fff; --good: #0072b2; --bad: #d55e00; --phase: #8c959f; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #9198a1; --line: #3d444d; --page: #0d1117; --good: #56b4e9; --bad: #ff9e4a; --phase: #6e7681; } }
-@media print { :root { color-scheme: light; --ink: #000; --soft: #333; --line: #bbb; --page: #fff; --good: #0072b2; --bad: #d55e00; --phase: #8c959f; } section { break-inside: avoid; } }
+:root { color-scheme: light dark; --ink: #1b1f24; --soft: #57606a; --line: #d0d7de; --page: #fff; --good: #0072b2; --bad: #d55e00; --phase: #6e7781; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #9198a1; --line: #3d444d; --page: #0d1117; --good: #56b4e9; --bad: #ff9e4a; --phase: #9198a1; } }
+@media print { :root { color-scheme: light; --ink: #000; --soft: #333; --line: #bbb; --page: #fff; --good: #0072b2; --bad: #d55e00; --phase: #6e7781; } section { break-inside: avoid; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 70rem; padding: 1.5rem; font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page); }
 h1 { line-height: 1.2; } h2 { margin-top: 2.5rem; }
@@ -41,6 +43,7 @@ svg .failure { stroke: var(--bad); stroke-width: 1.6; }
 svg .outage { fill: url(#hatch); } svg .hatch { stroke: var(--bad); stroke-width: 1; opacity: .55; }
 svg .fault { stroke: var(--ink); stroke-dasharray: 4 3; }
 svg .phase { fill: var(--phase); stroke: var(--page); }
+svg .number { fill: var(--page); font-weight: 600; }
 `
 
 /** The report as one file that needs nothing else, and runs nothing. */
@@ -108,8 +111,10 @@ function sectionOf(one: Played, probes: readonly Probe[], n: number): string {
 <p>It proves that ${escaped(SCENARIO[scenario].proves)}.</p>
 ${problem === null ? '' : `<p class="verdict ${result}">${SIGNS[result]} ${escaped(problem)}</p>`}
 <div class="scroll">${timeLineOf(one, probes, n)}</div>
-<ul>
+<ol>
 ${moments.map(({ atMs, what }) => `<li>+${readable(atMs - faultMs)}: ${escaped(what)}</li>`).join('\n')}
+</ol>
+<ul>
 ${describeTerms(one)
   .map((line) => `<li>${escaped(line)}</li>`)
   .join('\n')}
@@ -148,7 +153,12 @@ function timeLineOf(one: Played, probes: readonly Probe[], n: number): string {
   const bars = moments.map(({ atMs, what }, i) => {
     const end = moments[i + 1]?.atMs ?? span.toMs
     const wide = place(Math.max(2, Number(x(end)) - Number(x(atMs))))
-    return `<rect class="phase" x="${x(atMs)}" y="${LANES.phases}" width="${wide}" height="14"><title>${escaped(what)}</title></rect>`
+    return (
+      `<rect class="phase" x="${x(atMs)}" y="${LANES.phases}" width="${wide}" height="14"><title>${escaped(what)}</title></rect>` +
+      (Number(wide) < ROOM_FOR_NUMBER
+        ? ''
+        : `<text class="number" x="${x(atMs + (end - atMs) / 2)}" y="${LANES.phases + 11}" text-anchor="middle">${i + 1}</text>`)
+    )
   })
   const step = STEPS_MS.find((ms) => length / ms <= MARKS) ?? length
   const marks: string[] = []
