@@ -172,6 +172,7 @@ export class Demo {
       `--kubeconfig=${kubeconfig}`,
       `--lease-namespace=${LEASE.namespace}`,
       `--lease-name=${LEASE.name}`,
+      `--peers=${places.map(({ agentPort }) => `127.0.0.1:${agentPort}`)}`,
       ...Object.entries(timings).map(([timing, ms]) => `${flagOf(timing)}=${formatDuration(ms)}`),
     ]
     // This program's own settings are for the demo and not for its replicas.

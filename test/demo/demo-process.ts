@@ -48,6 +48,15 @@ export class DemoProcess {
     return until(`a line like ${pattern}`, () => this.stdout.some((line) => pattern.test(line)), HANGS_MS)
   }
 
+  /** Resolves once a line of its progress matches `then`, after one that matches `first`. */
+  toldAfter(first: RegExp, then: RegExp): Promise<void> {
+    const told = () => {
+      const at = this.stderr.findIndex((line) => first.test(line))
+      return at >= 0 && this.stderr.slice(at).some((line) => then.test(line))
+    }
+    return until(`a line like ${then} after one like ${first}`, told, HANGS_MS)
+  }
+
   /** The command lines of all that lives, and what lies in its temporary directory, not looked into: it may go meanwhile. */
   left(): string[] {
     return [...this.alive(), ...readdirSync(this.#tmp)]

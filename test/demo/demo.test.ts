@@ -1,12 +1,18 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import { readFileSync, statSync } from 'node:fs'
 import { createServer } from 'node:net'
+import { dirname } from 'node:path'
 import { describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import type { Result } from '../../agent/demo/report.ts'
+import type { Result, Stage } from '../../agent/demo/report.ts'
+import { POD } from '../../agent/kube/objects.ts'
+import { Cluster, holderRow } from '../../agent/operate/cluster.ts'
 import { DemoProcess, FAST } from './demo-process.ts'
 
 const SILENT = fileURLToPath(new URL('./fixtures/silent-workload.mjs', import.meta.url))
+
+const OPERATED = { leaseName: 'langflow-leader-lock', leaseNamespace: null, context: null }
 
 function resultOf(demo: DemoProcess): Result {
   return JSON.parse(demo.stdout.at(-1) ?? '') as Result
@@ -68,6 +74,45 @@ describe('demo', { concurrency: 2 }, () => {
     assert.equal(result.overlapMs, 0)
     assert.equal(result.overlapFrom, 'answers')
     assert.match(demo.stderr.join('\n'), /since this workload writes no beats/)
+    assert.deepEqual(demo.left(), [])
+  })
+
+  test('one that stays can be operated by its kubeconfig, and a pod that is deleted comes back as another', async (t) => {
+    const demo = new DemoProcess(['--stay', '--json', ...FAST], {
+      LANGFLOW_LOAD_FLOWS_PATH: dirname(SILENT),
+      LANGFLOW_SECRET_KEY: 'k'.repeat(43),
+    })
+    t.after(() => demo.dispose())
+    await demo.line(/^\{/)
+    const stage = JSON.parse(demo.stdout[0] ?? '') as Stage
+    assert.deepEqual(Object.keys(stage.agents), ['replica-a', 'replica-b', 'replica-c'])
+    assert.equal(statSync(stage.kubeconfig).mode & 0o777, 0o600)
+    const cluster = await Cluster.connect({ ...OPERATED, kubeconfig: stage.kubeconfig })
+    t.after(() => cluster.close())
+    const rows = await cluster.replicas()
+    const leader = holderRow(await cluster.lease(), rows)!.pod
+    assert.deepEqual(
+      rows.map(({ pod, status }) => [pod, status?.couldTakeOver]),
+      ['replica-a', 'replica-b', 'replica-c'].map((pod) => [pod, pod !== leader]),
+    )
+    // From the launcher's container to whoever asks the agent.
+    const digests = rows.map(({ status }) => `${status?.flowsDigest} ${status?.secretKeyDigest}`)
+    assert.match(digests[0]!, /^[0-9a-f]{12} [0-9a-f]{8}$/)
+    assert.deepEqual(new Set(digests).size, 1)
+    const seen = await (await fetch(`${stage.agents[leader]}/replicas`)).json()
+    assert.equal((seen as unknown[]).length, 3)
+
+    const { objects } = cluster
+    const { uid } = (await objects.get(POD, leader, 5_000)).metadata
+    const deleted = `/api/v1/namespaces/default/pods/${leader}`
+    const { clusters } = JSON.parse(readFileSync(stage.kubeconfig, 'utf8'))
+    await fetch(clusters[0].cluster.server + deleted, { method: 'DELETE' })
+    assert.notEqual((await objects.get(POD, leader, 5_000)).metadata.uid, uid)
+    await demo.toldAfter(/ended \(SIGKILL\); it comes back/, new RegExp(`${leader}  stands by`))
+    await demo.toldAfter(/ended \(SIGKILL\); it comes back/, / serves: /)
+
+    demo.signal('SIGINT')
+    assert.equal(await demo.ended, 130)
     assert.deepEqual(demo.left(), [])
   })
 
