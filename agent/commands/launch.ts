@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path'
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
 import { type LauncherOptions, launcherOptions } from '../config/options.ts'
+import { DigestWatch } from '../launcher/digests.ts'
 import {
   faultOfSecretKey,
   givenEnvironment,
@@ -67,6 +68,7 @@ async function launch(options: LauncherOptions): Promise<number> {
   const service = serveLauncher({
     command,
     langflow,
+    digests: (changed) => new DigestWatch({ env: given, clock, changed }),
     stopTimeoutMs: options.stopTimeoutMs,
     alone,
     log,

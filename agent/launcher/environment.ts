@@ -38,12 +38,16 @@ export function faultOfSecretKey(command: readonly string[], env: NodeJS.Process
   const key = env[SECRET_KEY]
   if (!key)
     return `${SECRET_KEY} is not in LangFlow's environment: unless its own script or env file sets one, each replica makes a key for itself, and reads no API key and no credential that another one has stored; ${ADVICE}`
-  if (key.length < AS_IT_IS || isFernetKey(key)) return null
+  if (key.length < AS_IT_IS || fernetKey(key) !== null) return null
   return `${SECRET_KEY} is not 32 url-safe base64-encoded bytes: LangFlow runs, but can store no API key and no credential; ${ADVICE}`
 }
 
-/** As LangFlow pads it and Python's `Fernet` reads it: both alphabets, and what is in neither is skipped. */
-function isFernetKey(key: string): boolean {
+/**
+ * The 32 bytes of a key, as LangFlow pads it and Python's `Fernet` reads it: both alphabets, and what is in neither is skipped;
+ * `null`: it is no such key.
+ */
+export function fernetKey(key: string): Buffer | null {
   const padded = key + '='.repeat((4 - (key.length % 4)) % 4)
-  return /^[\w+/-]{43}=/.test(padded.replace(/[^\w+/=-]/g, ''))
+  const [, digits] = /^([\w+/-]{43})=/.exec(padded.replace(/[^\w+/=-]/g, '')) ?? []
+  return digits === undefined ? null : Buffer.from(digits, 'base64url')
 }

@@ -1,5 +1,6 @@
 import { type LinkClient, type LinkClientHandlers, readBoot } from '../link/client.ts'
 import {
+  type Digests,
   describeExit,
   describeLoss,
   type ToLauncher,
@@ -9,6 +10,7 @@ import {
 import type { Log } from '../observe/log.ts'
 import { LogThrottle } from '../observe/log-throttle.ts'
 import type { ProcessTree } from '../processes/process-tree.ts'
+import type { DigestWatch } from './digests.ts'
 import { Launcher, type LauncherMachine } from './launcher.ts'
 import type { Standby } from './standby/kept-standby.ts'
 
@@ -19,6 +21,8 @@ export interface LauncherServiceOptions {
   /** The version of the LangFlow that it would start now; `null`: unknown. */
   readonly langflow: () => string | null
   /** From SIGTERM to SIGKILL, where no agent is there to decide. */
+  /** Looks at what replicas must have alike, and tells what it finds. */
+  readonly digests: (changed: (digests: Digests) => void) => Pick<DigestWatch, 'found' | 'look' | 'close'>
   readonly stopTimeoutMs: number
   readonly alone: boolean
   readonly log: Log
@@ -80,7 +84,9 @@ export function serveLauncher(options: LauncherServiceOptions): LauncherService 
     wearOut(`LangFlow ${old} was replaced by ${now}`)
     return true
   }
+  const digests = options.digests((digests) => link.send({ type: 'digests', digests }))
   const standbyChanged = () => {
+    digests.look()
     // It is given up where what it has read has changed.
     if (!ending && launcher.view().state === 'idle') isReplaced()
     launcher.standbyChanged()
@@ -117,6 +123,8 @@ export function serveLauncher(options: LauncherServiceOptions): LauncherService 
         mark = message.tree
         log.info('connected to the agent')
         if (ending) link.send({ type: 'terminating' })
+        if (digests.found !== null) link.send({ type: 'digests', digests: digests.found })
+        digests.look()
         if (message.standby !== 'cold') standby ??= machine.newStandby(() => mark, message, standbyChanged)
         launcher.meet(message.port, alone ? null : machine.tree(mark), message.spare)
       } else if (message.type === 'ping') {
@@ -126,6 +134,7 @@ export function serveLauncher(options: LauncherServiceOptions): LauncherService 
         link.send({ type: 'workload', view: launcher.view(), cause })
       } else {
         launcher.receive(message)
+        if (message.type === 'start') digests.look()
       }
     },
     down(reason) {
@@ -151,6 +160,7 @@ export function serveLauncher(options: LauncherServiceOptions): LauncherService 
     },
     ended: ended.promise.then((code) => {
       standby?.discard()
+      digests.close()
       link.close()
       return code
     }),

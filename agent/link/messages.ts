@@ -139,6 +139,15 @@ export interface BootReading {
   readonly mono: number
 }
 
+/** Of what replicas must have alike, to compare them by; `null`: there is none, or unknown. */
+export interface Digests {
+  /** Of the files that LangFlow loads its flows from. */
+  readonly flows: string | null
+  readonly secretKey: string | null
+}
+
+export const UNKNOWN_DIGESTS: Digests = { flows: null, secretKey: null }
+
 export type ToAgent =
   | {
       type: 'hello'
@@ -158,6 +167,8 @@ export type ToAgent =
     }
   | { type: 'workload'; view: WorkloadView; cause: WorkloadCause }
   | { type: 'pong'; id: number; clocks?: BootReading }
+  /** After a welcome as soon as they are known, and with each change; an older launcher never tells them. */
+  | { type: 'digests'; digests: Digests }
   /** The launcher itself was asked to end (SIGTERM): stop the workload, then hand over. */
   | { type: 'terminating' }
 

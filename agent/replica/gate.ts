@@ -21,7 +21,10 @@ export interface ReplicaFacts {
   readonly now: Instant
   readonly state: ElectionState
   readonly decision: string
-  readonly workload: Pick<Supervisor, 'view' | 'launcher' | 'canRun' | 'healthy' | 'lastProbe' | 'draining'>
+  readonly workload: Pick<
+    Supervisor,
+    'view' | 'launcher' | 'canRun' | 'healthy' | 'lastProbe' | 'draining' | 'digests'
+  >
   readonly peers: PeersView | null
   readonly podAgeMs: number | null
   /** See `AgentStatus`. */

@@ -70,8 +70,8 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
     switchover: switchoverView(state),
     lastDrill: lastDrillOf(lease),
     history: historyOf(lease),
-    flowsDigest: null,
-    secretKeyDigest: null,
+    flowsDigest: workload.digests.flows,
+    secretKeyDigest: workload.digests.secretKey,
     checks,
   }
 }

@@ -10,6 +10,7 @@ import {
   NOTHING,
   type ToAgent,
   type ToLauncher,
+  UNKNOWN_DIGESTS,
   type WorkloadCause,
   type WorkloadView,
 } from '../link/messages.ts'
@@ -104,6 +105,8 @@ export class Supervisor {
   private launcherEnds = false
   /** The version of the LangFlow that it starts; `null`: unknown. */
   private langflow: string | null = null
+  /** What it tells of what it starts LangFlow from. */
+  digests = UNKNOWN_DIGESTS
   private heartbeats = 0
   private unanswered = 0
 
@@ -325,6 +328,7 @@ export class Supervisor {
     this.options.log.info(`launcher ${returning ? 're' : ''}connected`, { launcherPid: pid, alone, langflow })
     this.alone = alone
     this.langflow = langflow ?? null
+    this.digests = UNKNOWN_DIGESTS
     this.launcherEnds = false
     this.unanswered = 0
     this.refusedGrant = null
@@ -350,6 +354,8 @@ export class Supervisor {
       const wasSilent = this.launcher === 'silent'
       this.unanswered = 0
       if (wasSilent) this.report()
+    } else if (message.type === 'digests') {
+      this.digests = message.digests
     } else if (message.type === 'terminating') {
       this.launcherEnds = true
       this.report()

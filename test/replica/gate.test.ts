@@ -2,7 +2,13 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { later } from '../../agent/clock.ts'
 import type { ElectionState } from '../../agent/election/state.ts'
-import { COLD, NOTHING, type StandbyView, type WorkloadState } from '../../agent/link/messages.ts'
+import {
+  COLD,
+  NOTHING,
+  type StandbyView,
+  UNKNOWN_DIGESTS,
+  type WorkloadState,
+} from '../../agent/link/messages.ts'
 import { checksOf, couldServe, isInDoubt, isReady, standsBy } from '../../agent/replica/gate.ts'
 import { Candidate, CONFIG } from '../election/candidate.ts'
 
@@ -34,7 +40,15 @@ function facts(state: ElectionState, does: WorkloadState, its: Case = {}) {
     options: CONFIG,
     state,
     now: later(LEADER.now, afterMs),
-    workload: { view, launcher, canRun: does === 'idle', healthy, lastProbe: null, draining: null },
+    workload: {
+      view,
+      launcher,
+      canRun: does === 'idle',
+      healthy,
+      lastProbe: null,
+      draining: null,
+      digests: UNKNOWN_DIGESTS,
+    },
   }
 }
 

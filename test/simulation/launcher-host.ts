@@ -30,6 +30,7 @@ export class LauncherHost {
     const service = serveLauncher({
       command: ['langflow'],
       langflow: () => config.langflow,
+      digests: () => ({ found: null, look: () => {}, close: () => {} }),
       stopTimeoutMs: config.stopTimeoutMs,
       alone: mode === 'pod',
       log: logTo((line) => world.trace(replica.instance, () => `launcher: ${line()}`)),

@@ -399,6 +399,17 @@ describe('a workload', () => {
     assert.equal(b.workload.langflow, null)
   })
 
+  test('has the digests that its launcher tells, and none of an earlier launcher', () => {
+    const b = new Bench()
+    b.connect()
+    assert.deepEqual(b.supervisor.digests, { flows: null, secretKey: null })
+    const digests = { flows: '0123456789ab', secretKey: '01234567' }
+    b.handlers.received({ type: 'digests', digests })
+    assert.deepEqual(b.supervisor.digests, digests)
+    b.connect()
+    assert.deepEqual(b.supervisor.digests, { flows: null, secretKey: null })
+  })
+
   test('is prepared while what stands by is ready, and as warm as was asked for', () => {
     const cases: [StandbyMode, Partial<StandbyView>, prepared: boolean][] = [
       ['cold', {}, true],
