@@ -3,6 +3,7 @@ import { addAgent } from './agent.ts'
 import { addCheck } from './check.ts'
 import { addCompletion } from './completion.ts'
 import { addDemo } from './demo.ts'
+import { addDrill } from './drill.ts'
 import { addHistory } from './history.ts'
 import { addInject } from './inject.ts'
 import { addInstall } from './install.ts'
@@ -19,6 +20,7 @@ addAgent(program)
 addCheck(program)
 addCompletion(program)
 addDemo(program)
+addDrill(program)
 addHistory(program)
 addInject(program)
 addInstall(program)
