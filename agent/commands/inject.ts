@@ -14,11 +14,12 @@ export function addInject(program: Command): void {
   injectOptions(command).action(async () => {
     const { files, options } = parseInjectOptions(command, process.env, !process.stdin.isTTY)
     const { write } = await import('../operate/output.ts')
-    const { readInput } = await import('../inject/stream.ts')
+    const { readInput } = await import('../manifests/stream.ts')
     const { inject, uninject } = await import('../inject/inject.ts')
     const input = await readInput(files)
-    const { text, warnings } = options === null ? uninject(input) : inject(input, options)
-    for (const warning of warnings) process.stderr.write(`langflow-leader: ${warning}\n`)
+    const { text, summary, warnings } = options === null ? uninject(input) : inject(input, options)
+    for (const line of [...summary, ...warnings.map((one) => `warning: ${one}`)])
+      process.stderr.write(`langflow-leader: ${line}\n`)
     await write(text)
   })
 }

@@ -69,6 +69,7 @@ export function write(text: string): Promise<void> {
       reject(new FatalError(`cannot write to standard output: ${error.message}`, { cause: error }))
     process.stdout.once('error', fail)
     process.stdout.write(text, (error) => {
+      // A failure is also an event, after this: it must still find its listener.
       if (error) return fail(error)
       process.stdout.off('error', fail)
       resolve()
