@@ -50,10 +50,15 @@ export function servePods(leaseName: string, pods: () => readonly PlayedPod[]) {
     if (pod === undefined) throw notFound('pods', name)
     const isDeleted = method === 'DELETE' && proxy === undefined
     if (!isDeleted && method !== 'GET') throw notAllowed()
-    if (isDeleted && !isDryRun(request)) pod.delete()
+    if (isDeleted && !isRehearsal(request)) pod.delete()
     if (proxy === undefined) return { code: 200, body: podObject(pod, leaseName) }
     return passOn(pod, Number(port), `${below}${query.size === 0 ? '' : `?${query}`}`)
   }
+}
+
+/** Clients say it in either place. */
+function isRehearsal({ query, body }: ApiRequest): boolean {
+  return query.get('dryRun') === 'All' || /"dryRun":\s*\["All"\]/.test(body)
 }
 
 /** Pods are not versioned here: nobody watches or writes them. */
@@ -143,22 +148,14 @@ async function passOn({ agentPort, port }: PlayedPod, asked: number, path: strin
   }
 }
 
-function isDryRun({ query, body }: ApiRequest): boolean {
-  // kubectl has it in the body, others in the query.
-  return query.has('dryRun') || (body !== '' && (parsed(body).dryRun ?? null) !== null)
-}
-
 function allowed({ path, body }: ApiRequest): object {
   const kind = path.includes('/self') ? 'SelfSubjectAccessReview' : 'SubjectAccessReview'
-  const apiVersion = 'authorization.k8s.io/v1'
-  return { kind, apiVersion, metadata: {}, spec: parsed(body).spec, status: { allowed: true } }
-}
-
-/** Throws `Failure`. */
-function parsed(body: string): Readonly<Record<string, unknown>> {
+  let asked: { spec?: unknown }
   try {
-    return JSON.parse(body) ?? {}
+    asked = JSON.parse(body)
   } catch (error) {
     throw new Failure(400, 'BadRequest', (error as Error).message)
   }
+  const apiVersion = 'authorization.k8s.io/v1'
+  return { kind, apiVersion, metadata: {}, spec: asked?.spec, status: { allowed: true } }
 }
