@@ -16,7 +16,8 @@ export interface PlayedPod {
   /** Where its agent listens on 127.0.0.1, as in a pod on 8090; the same of its workload, as on 7860. */
   readonly agentPort: number
   readonly port: number
-  delete(): void
+  /** `force`: without the time to hand over, as when its node is gone. */
+  delete(force: boolean): void
 }
 
 const NAMESPACE = 'default'
@@ -50,13 +51,18 @@ export function servePods(leaseName: string, pods: () => readonly PlayedPod[]) {
     if (pod === undefined) throw notFound('pods', name)
     const isDeleted = method === 'DELETE' && proxy === undefined
     if (!isDeleted && method !== 'GET') throw notAllowed()
-    if (isDeleted && !isRehearsal(request)) pod.delete()
+    if (isDeleted && !isRehearsal(request)) pod.delete(isForced(request))
     if (proxy === undefined) return { code: 200, body: podObject(pod, leaseName) }
     return passOn(pod, Number(port), `${below}${query.size === 0 ? '' : `?${query}`}`)
   }
 }
 
-/** Clients say it in either place. */
+/** As `kubectl delete --grace-period=0 --force` asks. Clients say it in either place. */
+function isForced({ query, body }: ApiRequest): boolean {
+  return query.get('gracePeriodSeconds') === '0' || /"gracePeriodSeconds":\s*0\b/.test(body)
+}
+
+/** The same of a dry run. */
 function isRehearsal({ query, body }: ApiRequest): boolean {
   return query.get('dryRun') === 'All' || /"dryRun":\s*\["All"\]/.test(body)
 }

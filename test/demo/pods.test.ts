@@ -15,7 +15,7 @@ import { SERVING } from '../observe/replica.ts'
 const LEASE = SERVING.lease.name
 
 describe("the demo's pods", () => {
-  const deleted: string[] = []
+  const deleted: string[][] = []
   const api = new LeaseServer(
     systemClock,
     servePods(LEASE, () => pods),
@@ -43,7 +43,7 @@ describe("the demo's pods", () => {
       ready: false,
       agentPort,
       port: 1,
-      delete: () => deleted.push(name),
+      delete: (force) => deleted.push([name, force ? 'by force' : 'in order']),
       ...more,
     })
     pods = [pod('a', { ready: true }), pod('b', { runs: false, agentPort: 1 })]
@@ -124,7 +124,10 @@ describe("the demo's pods", () => {
     assert.deepEqual([code, (pod.metadata as { uid: string }).uid], [200, 'uid-of-a'])
     assert.equal((await ask('', { method: 'DELETE' })).code, 405)
     assert.equal((await ask('/c', { method: 'DELETE' })).code, 404)
-    assert.deepEqual(deleted, ['a'])
+    assert.equal((await ask('/b?gracePeriodSeconds=0', { method: 'DELETE' })).code, 200)
+    assert.equal((await ask('/b', { method: 'DELETE', body: '{"gracePeriodSeconds":0}' })).code, 200)
+    const byForce = ['b', 'by force']
+    assert.deepEqual(deleted, [['a', 'in order'], byForce, byForce])
   })
 
   test('everybody may do everything, and what there is can be found', async () => {

@@ -132,7 +132,7 @@ describe('a Prometheus that scrapes a running demo', { skip: missing }, () => {
 
   test('complains of a crash, and of nothing else, until another replica serves', async () => {
     const [leader] = await names('langflow_leader_gate_open == 1', 'pod')
-    await api('DELETE', `/api/v1/namespaces/${NAMESPACE}/pods/${leader}`)
+    await api('DELETE', `/api/v1/namespaces/${NAMESPACE}/pods/${leader}?gracePeriodSeconds=0`)
     const firing = () => names('ALERTS{alertstate="firing"}', 'alertname')
     await until('an alert', async () => (await firing()).length > 0)
     assert.deepEqual(await firing(), ['LangflowIsNotServed'])
