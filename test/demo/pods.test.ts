@@ -61,8 +61,8 @@ describe("the demo's pods", () => {
     const cluster = await Cluster.connect({
       leaseName: LEASE,
       leaseNamespace: null,
-      kubeconfig,
       context: null,
+      kubeconfig,
     })
     t.after(() => cluster.close())
     const [a, b, ...more] = await cluster.replicas()
