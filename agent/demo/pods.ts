@@ -51,20 +51,11 @@ export function servePods(leaseName: string, pods: () => readonly PlayedPod[]) {
     if (pod === undefined) throw notFound('pods', name)
     const isDeleted = method === 'DELETE' && proxy === undefined
     if (!isDeleted && method !== 'GET') throw notAllowed()
-    if (isDeleted && !isRehearsal(request)) pod.delete(isForced(request))
+    const { isRehearsal, force } = deletionOf(request)
+    if (isDeleted && !isRehearsal) pod.delete(force)
     if (proxy === undefined) return { code: 200, body: podObject(pod, leaseName) }
     return passOn(pod, Number(port), `${below}${query.size === 0 ? '' : `?${query}`}`)
   }
-}
-
-/** As `kubectl delete --grace-period=0 --force` asks. Clients say it in either place. */
-function isForced({ query, body }: ApiRequest): boolean {
-  return query.get('gracePeriodSeconds') === '0' || /"gracePeriodSeconds":\s*0\b/.test(body)
-}
-
-/** The same of a dry run. */
-function isRehearsal({ query, body }: ApiRequest): boolean {
-  return query.get('dryRun') === 'All' || /"dryRun":\s*\["All"\]/.test(body)
 }
 
 /** Pods are not versioned here: nobody watches or writes them. */
@@ -154,14 +145,24 @@ async function passOn({ agentPort, port }: PlayedPod, asked: number, path: strin
   }
 }
 
+/** kubectl has its options in the body, others in the query. */
+function deletionOf({ query, body }: ApiRequest) {
+  const { dryRun = query.get('dryRun'), gracePeriodSeconds = query.get('gracePeriodSeconds') } =
+    body === '' ? {} : parsed(body)
+  return { isRehearsal: (dryRun ?? null) !== null, force: String(gracePeriodSeconds) === '0' }
+}
+
 function allowed({ path, body }: ApiRequest): object {
   const kind = path.includes('/self') ? 'SelfSubjectAccessReview' : 'SubjectAccessReview'
-  let asked: { spec?: unknown }
+  const apiVersion = 'authorization.k8s.io/v1'
+  return { kind, apiVersion, metadata: {}, spec: parsed(body).spec, status: { allowed: true } }
+}
+
+/** Throws `Failure`. */
+function parsed(body: string): Readonly<Record<string, unknown>> {
   try {
-    asked = JSON.parse(body)
+    return JSON.parse(body) ?? {}
   } catch (error) {
     throw new Failure(400, 'BadRequest', (error as Error).message)
   }
-  const apiVersion = 'authorization.k8s.io/v1'
-  return { kind, apiVersion, metadata: {}, spec: asked?.spec, status: { allowed: true } }
 }
