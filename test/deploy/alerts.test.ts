@@ -47,6 +47,8 @@ const STEADY: Readonly<Record<string, string>> = {
   'problem b': '0+0x800',
   'last_drill_timestamp_seconds a': '0+0x800',
   'last_drill_ok a': '1+0x800',
+  // Another program that elects, in the same pod.
+  'leader_election_master_status{name="another"} b:9090': '1+0x800',
   ...others('x'),
   ...others('y'),
 }
@@ -71,13 +73,11 @@ interface Case {
 }
 
 const ONE = { namespace: 'flows', lease: 'one' }
-/** The labels of all that is scraped from a pod. */
-const targetOf = (pod: string) => ({
-  namespace: pod === 'y' ? 'others' : 'flows',
-  pod,
-  job: 'pods',
-  instance: `${pod}:8090`,
-})
+/** The labels of all that is scraped from a pod, or from a port of it. */
+function targetOf(target: string) {
+  const [pod, port = '8090'] = target.split(':') as [string, string?]
+  return { namespace: pod === 'y' ? 'others' : 'flows', pod, job: 'pods', instance: `${pod}:${port}` }
+}
 const all = (series: RegExp, values: string) =>
   Object.fromEntries(
     Object.keys(STEADY)
@@ -95,7 +95,7 @@ const CASES: Readonly<Record<string, Case>> = {
     summary: 'No replica of LangFlow takes traffic in flows (one).',
   },
   LangflowReportsNothing: {
-    series: all(/ [ab]$/, '1+0x8 stale'),
+    series: all(/ [ab](:|$)/, '1+0x8 stale'),
     quiet: '4m',
     fires: '4m30s',
     labels: ONE,
@@ -273,13 +273,26 @@ describe('the alerts', () => {
       )
     })
 
-  test('LangflowReportsNothing: also where nobody ever did', { skip: missing }, () => {
-    const { annotations, labels } = alerts.get('LangflowReportsNothing')!
-    const summary = 'No replica of LangFlow reports.'
-    const told = { exp_labels: labels, exp_annotations: { ...annotations, summary } }
-    const moment = { eval_time: '2m', alertname: 'LangflowReportsNothing', exp_alerts: [told] }
-    return play({ up: '1+0x40' }, [], [moment])
-  })
+  for (const [when, series, silent] of [
+    ['where nobody ever did', { up: '1+0x40' }, [[{}, 'No replica of LangFlow reports.']]],
+    [
+      'of each LangFlow where all fall silent',
+      all(/./, '1+0x8 stale'),
+      [
+        [ONE, 'No replica of LangFlow reports in flows (one).'],
+        [{ namespace: 'flows', lease: 'two' }, 'No replica of LangFlow reports in flows (two).'],
+        [{ namespace: 'others', lease: 'one' }, 'No replica of LangFlow reports in others (one).'],
+      ],
+    ],
+  ] as const)
+    test(`LangflowReportsNothing: ${when}`, { skip: missing }, () => {
+      const { annotations, labels } = alerts.get('LangflowReportsNothing')!
+      const told = silent.map(([own, summary]) => ({
+        exp_labels: { ...labels, ...own },
+        exp_annotations: { ...annotations, summary },
+      }))
+      return play(series, [], [{ eval_time: '4m30s', alertname: 'LangflowReportsNothing', exp_alerts: told }])
+    })
 
   /** What promtool says where these alerts, and no others, fire at these times. */
   async function play(
@@ -310,13 +323,14 @@ describe('the alerts', () => {
 
 /** As Prometheus has the series that is called `NAME{LABELS} POD` above. */
 function seriesOf(short: string, job: string): string {
-  const [, metric, own = '', pod] = /^(\w+)(?:\{(.+)\})?(?: (\w))?$/.exec(short)!
-  if (pod === undefined) return metric!
+  const [, metric, own = '', target] = /^(\w+)(?:\{(.+)\})?(?: (\S+))?$/.exec(short)!
+  if (target === undefined) return metric!
   const labels = [
     own,
-    ...Object.entries({ ...targetOf(pod), job }).map(([name, value]) => `${name}="${value}"`),
+    ...Object.entries({ ...targetOf(target), job }).map(([name, value]) => `${name}="${value}"`),
   ]
-  if (metric === 'leader_election_master_status') labels.push(`name="${pod === 'x' ? 'two' : 'one'}"`)
+  if (metric === 'leader_election_master_status' && own === '')
+    labels.push(`name="${target === 'x' ? 'two' : 'one'}"`)
   const family = metric!.startsWith('leader_election') ? metric : `langflow_leader_${metric}`
   return `${family}{${labels.filter(Boolean).join(',')}}`
 }
