@@ -291,7 +291,7 @@ describe('the alerts', () => {
         exp_labels: { ...labels, ...own },
         exp_annotations: { ...annotations, summary },
       }))
-      return play(series, [], [{ eval_time: '4m30s', alertname: 'LangflowReportsNothing', exp_alerts: told }])
+      return play(series, [], [{ eval_time: '6m', alertname: 'LangflowReportsNothing', exp_alerts: told }])
     })
 
   /** What promtool says where these alerts, and no others, fire at these times. */
