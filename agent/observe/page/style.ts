@@ -34,7 +34,7 @@ summary { cursor: pointer; color: var(--faint); }
 .news { --tone: var(--news); --wash: var(--news-wash); }
 header { border-left: .4rem solid var(--tone); padding-left: 1rem; }
 .margin { margin-top: 1rem; }
-.margin svg { display: block; width: 100%; height: .6rem; border-radius: .3rem; }
+.margin svg { display: block; width: 100%; height: 10px; border-radius: 5px; }
 .margin .all { fill: var(--line); } .margin .mark { fill: var(--ink); }
 #left { fill: var(--tone); transform-origin: left; }
 .margin p { display: flex; flex-wrap: wrap; justify-content: space-between; column-gap: 1rem; margin-top: .3rem; }

@@ -153,7 +153,7 @@ describe('the page', () => {
     const history = [
       TERM,
       { ...ended, endedBecause: 'expired' as const },
-      { ...ended, epoch: 5, phases: never, gapMs: null, endedBecause: 'start_refused' as const },
+      { ...ended, epoch: 5, phases: never, gapMs: null, endedBecause: 'start_refused' as const, stopMs: 84 },
     ]
     shows(
       [leads('langflow-0', { history })],
@@ -163,6 +163,7 @@ describe('the page', () => {
       '1.73 s without a server. detect 3 ms, acquire 14 ms, start 1.21 s, healthy 290 ms',
       '2026-01-02 01:04:05 UTC , for 59 min 58 s',
       'Began: the Lease was released. Ended: it vanished.',
+      'Began: the Lease was released. Ended: LangFlow could not be started, and it was stopped within 84 ms.',
       'detect 3 ms, acquire 14 ms; it never served',
     )
     shows([leads('langflow-0')], 'The Lease remembers none yet.')

@@ -1,0 +1,295 @@
+import assert from 'node:assert/strict'
+import { before, describe, type TestContext, test } from 'node:test'
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
+import { openBrowser, openTab } from '../harness/browser.ts'
+import { freePort } from '../harness/free-port.ts'
+import { FAST } from '../harness/replica.ts'
+import { EmbeddedScene } from '../harness/scene.ts'
+import { serve } from '../observe/client.ts'
+import { follows, leads, silent, TERM } from '../observe/page/replicas.ts'
+import { Replica } from '../observe/replica.ts'
+
+let browser: Browser
+before(async (t) => {
+  browser = await openBrowser(t as TestContext)
+})
+
+function verdict(page: Page, sentence: string): Promise<void> {
+  return page.getByRole('heading', { level: 1, name: sentence, exact: true }).waitFor()
+}
+
+test('while the leader changes: a page shows the new one without a reload, and where it is read from again', async (t) => {
+  const scene = await EmbeddedScene.open(t)
+  const [pa, pb] = [await freePort(), await freePort()]
+  const peers = `--peers=127.0.0.1:${pa},127.0.0.1:${pb}`
+  const flags = (port: number) => [...FAST, `--listen=127.0.0.1:${port}`, peers]
+  const a = await scene.replica('a', { flags: flags(pa) })
+  await a.event('serving')
+  const b = await scene.replica('b', { flags: flags(pb) })
+  await b.event('standby_ready')
+
+  const leaders = await openTab(t, browser)
+  const { page, complaints } = await openTab(t, browser)
+  await leaders.page.goto(`http://127.0.0.1:${pa}/`)
+  await page.goto(`http://127.0.0.1:${pb}/`)
+  await verdict(page, 'a leads; b could take over')
+  await page.evaluate('window.same = true')
+  const heading = await page.$('h1')
+  await page.getByText('More of b').focus()
+  await page.keyboard.press('Enter')
+
+  for (const pid of [a.launcherPid(), a.workloadPid(), a.pid]) process.kill(pid, 'SIGKILL')
+  await leaders.page.getByText(/^This replica does not answer\. Last seen \d+ s ago/).waitFor()
+  await verdict(page, 'b leads; nobody could take over')
+  await page.locator('#replica-a').getByText('no answer').waitFor()
+  await page.locator('#replica-b').getByText('holding the Lease').waitFor()
+  // A live region is announced only where it is still the same element.
+  assert.equal(await heading?.textContent(), 'b leads; nobody could take over')
+  assert.equal(await page.evaluate('document.activeElement.textContent'), 'More of b')
+  assert.equal(await page.locator('#replica-b details').getAttribute('open'), '')
+
+  const c = await scene.replica('c', { flags: flags(pa) })
+  await c.event('standby_ready')
+  for (const tab of [page, leaders.page]) await verdict(tab, 'b leads; c could take over')
+  await leaders.page.locator('#stale').waitFor({ state: 'hidden' })
+  assert.equal(await page.evaluate('window.same'), true)
+  assert.deepEqual(complaints, [])
+  // What Chromium says of a server that is not there.
+  assert.deepEqual(
+    leaders.complaints.filter((text) => !/net::ERR_(CONNECTION_\w+|EMPTY_RESPONSE)/.test(text)),
+    [],
+  )
+})
+
+/** A page on replicas that say what the test has them say. */
+async function open(t: TestContext, replica: Replica, options: BrowserContextOptions = {}) {
+  const server = await serve(t, replica)
+  const tab = await openTab(t, browser, options)
+  const url = `http://127.0.0.1:${server.port}/`
+  return { ...tab, url, go: () => tab.page.goto(url) }
+}
+
+const LONG = 'langflow-production-europe-west-7d9c5b8f4'
+const WORD = 'x'.repeat(300)
+
+/** One of everything that a page can show. */
+function everything(): Replica {
+  const standby = {
+    mode: 'cold',
+    wanted: 'warm',
+    state: 'preparing',
+    reason: WORD,
+    memoryBytes: null,
+  } as const
+  const { status } = leads(`${LONG}-a1b2c`, {
+    problem: WORD,
+    pause: { until: null, reason: WORD },
+    switchover: { to: `${LONG}-d3e4f`, state: 'refused', reason: WORD },
+    lastDrill: { at: '2026-01-01T03:04:05Z', result: 'ok' },
+    history: Array.from({ length: 12 }, (_, n) => ({ ...TERM, epoch: 12 - n, holder: `${LONG}-a1b2c` })),
+    flowsDigest: 'f1',
+  })
+  const replica = new Replica(status!)
+  const unable = { couldTakeOver: false, unable: WORD, decision: WORD, flowsDigest: 'f2' }
+  replica.others = [
+    follows(`${LONG}-d3e4f`, { ...unable, standby }),
+    follows(`${LONG}-g5h6i`),
+    silent('10.0.0.7:8090'),
+  ]
+  return replica
+}
+
+describe('a page in a browser', { concurrency: 3 }, () => {
+  test('runs nothing that stands in a name or a reason, at first and later', async (t) => {
+    const hostile = `</script></style><img src=x onerror=window.hit=1><script>window.hit=1</script>"' onfocus=window.hit=1 autofocus x='`
+    const replica = everything()
+    const { page, complaints, go } = await open(t, replica)
+    replica.now = { ...replica.now, identity: hostile, decision: hostile, problem: hostile }
+    const history = [{ ...TERM, holder: hostile, because: hostile as 'released', began: hostile }]
+    await go()
+    await page.getByText(hostile).first().waitFor()
+    replica.now = { ...replica.now, pause: { until: hostile, reason: `later ${hostile}` }, history }
+    replica.others = [{ pod: hostile, node: hostile, status: null, problem: hostile }]
+    await page.getByText(`later ${hostile}`).waitFor()
+    assert.equal(await page.evaluate('window.hit'), undefined)
+    assert.equal(await page.locator('img, script:not(body > script:last-child)').count(), 0)
+    assert.deepEqual(complaints, [])
+  })
+
+  test('cannot load, run or send anything else: its policy holds', async (t) => {
+    const { page, complaints, go } = await open(t, everything())
+    await go()
+    await page.evaluate(`
+      document.body.append(Object.assign(document.createElement('script'), { textContent: 'window.hit = 1' }))
+      document.body.append(Object.assign(document.createElement('img'), { src: '/livez' }))
+      fetch('http://localhost:1/').catch(() => { window.sent = 'refused' })`)
+    await page.waitForFunction('window.sent')
+    assert.equal(await page.evaluate('window.hit'), undefined)
+    for (const directive of ['script-src', 'default-src', 'connect-src'])
+      assert.ok(
+        complaints.some((text) => /Content Security Policy/.test(text) && text.includes(directive)),
+        `${directive}: ${complaints}`,
+      )
+  })
+
+  for (const colorScheme of ['light', 'dark'] as const) {
+    test(`can be read in ${colorScheme} mode: each text stands out from what is behind it`, async (t) => {
+      const { page, go } = await open(t, everything(), { colorScheme })
+      await go()
+      for (const summary of await page.locator('summary').all()) await summary.click()
+      const faint = await page.evaluate(FAINT_TEXTS)
+      assert.deepEqual(faint, [])
+      const [background] = (await page.evaluate(
+        'getComputedStyle(document.body).backgroundColor.match(/\\d+/g)',
+      )) as string[]
+      assert.equal(Number(background) > 128, colorScheme === 'light')
+    })
+  }
+
+  for (const width of [320, 390, 1280]) {
+    test(`fits a screen of ${width} pixels, whatever the names`, async (t) => {
+      const { page, go } = await open(t, everything(), { viewport: { width, height: 800 } })
+      await go()
+      for (const summary of await page.locator('summary').all()) await summary.click()
+      assert.equal(await page.evaluate('document.documentElement.scrollWidth'), width)
+    })
+  }
+
+  test('is used with the keyboard: each control in its order, with a mark around it, and none gets lost', async (t) => {
+    const replica = everything()
+    const { page, complaints, go } = await open(t, replica)
+    await go()
+    const controls = await page.locator('summary, a').allTextContents()
+    assert.ok(controls.length > 6)
+    for (const control of controls) {
+      await page.keyboard.press('Tab')
+      const [text, outline] = (await page.evaluate(
+        '[document.activeElement.textContent, getComputedStyle(document.activeElement).outlineStyle]',
+      )) as [string, string]
+      assert.deepEqual([text, outline], [control, 'solid'])
+    }
+    const name = `More of ${LONG}-g5h6i`
+    await page.getByText(name).focus()
+    await page.keyboard.press('Space')
+    // The others come in another order, and with one more.
+    replica.others = [
+      follows('langflow-early', { decision: 'has just come' }),
+      ...[...replica.others].reverse(),
+    ]
+    await page.getByText('has just come').waitFor()
+    assert.equal(await page.locator(`#replica-${LONG}-g5h6i details`).getAttribute('open'), '')
+    assert.equal(await page.locator('details[open]').count(), 1)
+    assert.deepEqual(complaints, [])
+  })
+
+  test('is asked for once a second while somebody looks, and at once when somebody looks again', async (t) => {
+    const replica = everything()
+    let asked = 0
+    const { page, go } = await open(t, replica)
+    page.on('request', () => {
+      asked++
+    })
+    await page.clock.install({ time: 0 })
+    await page.clock.pauseAt(1_000)
+    await go()
+    for (const n of [2, 3, 4]) {
+      replica.now = { ...replica.now, decision: `look ${n}` }
+      await page.clock.runFor(999)
+      assert.equal(asked, n - 1)
+      await page.clock.runFor(1)
+      await page.getByText(`look ${n}`).waitFor()
+      assert.equal(asked, n)
+    }
+    const show = (hidden: boolean) =>
+      page.evaluate(`
+        Object.defineProperty(document, 'hidden', { get: () => ${hidden}, configurable: true })
+        document.dispatchEvent(new Event('visibilitychange'))`)
+    await show(true)
+    await page.clock.runFor(60_000)
+    assert.equal(asked, 4)
+    replica.now = { ...replica.now, decision: 'look again' }
+    await show(false)
+    await page.getByText('look again').waitFor()
+    assert.equal(asked, 5)
+  })
+
+  test('lets the margin drain in between, but for those who want less motion', async (t) => {
+    const replica = everything()
+    for (const [reducedMotion, bars] of [
+      ['no-preference', 1],
+      ['reduce', 0],
+    ] as const) {
+      const { page, go } = await open(t, replica, { reducedMotion })
+      await go()
+      await page.waitForFunction(`document.querySelector('#left').getAnimations().length === ${bars}`)
+    }
+  })
+
+  test('can be read without scripts, and loads itself anew then', async (t) => {
+    const replica = everything()
+    const { page, go } = await open(t, replica, { javaScriptEnabled: false })
+    await go()
+    await page.getByRole('heading', { level: 1 }).waitFor()
+    await page.locator('footer noscript').waitFor()
+    replica.now = { ...replica.now, decision: 'something else' }
+    await page.getByText('something else').waitFor()
+  })
+
+  test('of another version than the replica that answers now is loaded anew', async (t) => {
+    const { page, url } = await open(t, everything())
+    let earlier = 1
+    await page.route(url, async (route) => {
+      if (earlier-- <= 0) return route.continue()
+      const response = await route.fetch()
+      const { 'content-security-policy': _, ...headers } = response.headers()
+      const body = (await response.text()).replace('</style>', 'h1 { color: red }</style>')
+      await route.fulfill({ response, headers, body })
+    })
+    await page.goto(url)
+    await page.waitForEvent('load')
+    await page.waitForFunction(
+      'document.styleSheets[0] && !document.querySelector("style").textContent.includes("red")',
+    )
+  })
+
+  test('says so when the replica answers with an error, and when it answers again', async (t) => {
+    const replica = everything()
+    const { page, go } = await open(t, replica)
+    await go()
+    const broken = t.mock.method(replica, 'status', () => {
+      throw new Error('x')
+    })
+    await page.getByText('This replica answers 500').waitFor()
+    assert.equal(await page.locator('main').getAttribute('class'), 'stale')
+    broken.mock.restore()
+    await page.locator('#stale').waitFor({ state: 'hidden' })
+    assert.equal(await page.locator('main').getAttribute('class'), null)
+  })
+})
+
+/** Each text of less contrast than WCAG AA asks for (4.5; 3 for a large one), with its ratio. */
+const FAINT_TEXTS = `(() => {
+  const parts = (color) => {
+    const [r, g, b, a = 1] = color.match(/[\\d.]+/g).map(Number)
+    return { rgb: [r, g, b], a }
+  }
+  const light = ({ rgb }) => {
+    const [r, g, b] = rgb.map((c) => (c /= 255) <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b
+  }
+  const behind = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const color = parts(getComputedStyle(at).backgroundColor)
+      if (color.a > 0) return color
+    }
+    return parts('rgb(255, 255, 255)')
+  }
+  return [...document.querySelectorAll('body *')].flatMap((element) => {
+    const says = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim())
+    if (!says || !element.checkVisibility() || ['SCRIPT', 'NOSCRIPT'].includes(element.tagName)) return []
+    const style = getComputedStyle(element)
+    const [a, b] = [light(parts(style.color)), light(behind(element))].sort((x, y) => y - x)
+    const ratio = (a + 0.05) / (b + 0.05)
+    return ratio < (parseFloat(style.fontSize) >= 24 ? 3 : 4.5) ? [element.className + ' ' + element.textContent + ' ' + ratio] : []
+  })
+})()`
