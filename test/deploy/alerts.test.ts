@@ -11,7 +11,8 @@ import { PROMETHEUS_RULE, prometheusRule } from './prometheus-rule.ts'
 import { RULES, rules } from './queries.ts'
 
 const run = promisify(execFile)
-const RUNBOOK = join(import.meta.dirname, '../../docs/runbook.md')
+const DOCS = join(import.meta.dirname, '../../docs')
+const read = (page: string) => readFileSync(join(DOCS, page), 'utf8')
 const missing = hasPrometheus() ? false : 'SKIPPED: install prometheus (with promtool) to test the alerts'
 if (missing) console.error(missing)
 
@@ -228,7 +229,7 @@ describe('the alerts', () => {
   })
 
   test('each has a section of the runbook that says what to look at, what to do and what not', () => {
-    const [, ...sections] = readFileSync(RUNBOOK, 'utf8').split(/^## (?=Langflow)/m)
+    const [, ...sections] = read('runbook.md').split(/^## (?=Langflow)/m)
     assert.deepEqual(
       sections.map((section) => section.split('\n', 1)[0]),
       [...alerts.keys()],
@@ -242,6 +243,16 @@ describe('the alerts', () => {
       assert.deepEqual([page!.endsWith('/docs/runbook.md'), anchor], [true, name.toLowerCase()])
       assert.match(labels.severity, /^(critical|warning)$/)
     }
+  })
+
+  test('the runbook names commands that there are', () => {
+    const commands = [...read('reference.md').matchAll(/^## (\w+)$/gm)].map(([, name]) => name)
+    const named = [...read('runbook.md').matchAll(/\blangflow-leader ([a-z]+)/g)].map(([, name]) => name)
+    assert.ok(named.length > 5)
+    assert.deepEqual(
+      named.filter((name) => !commands.includes(name)),
+      [],
+    )
   })
 
   test('each has a case here', () => {
