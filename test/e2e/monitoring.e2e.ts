@@ -18,9 +18,9 @@ if (missing) console.error(missing)
 
 /** How much sooner an alert fires here than its `for` says. */
 const SOONER = 20
-const EVERY_MS = 500
+const EVERY_MS = 1_000
 /** So many evaluations without an alert are a quiet time: longer than peers are asked anew. */
-const QUIET = 30
+const QUIET = 15
 const NAMESPACE = 'default'
 const LEASE = 'langflow-leader-lock'
 /** A metric with its matchers, as PromQL writes it. */
