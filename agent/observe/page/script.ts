@@ -93,7 +93,7 @@ export function live(): void {
   async function update(): Promise<void> {
     let text: string
     try {
-      const answer = await fetch('/', { cache: 'no-store', signal: AbortSignal.timeout(DEADLINE_MS) })
+      const answer = await fetch('./', { cache: 'no-store', signal: AbortSignal.timeout(DEADLINE_MS) })
       if (!answer.ok) return tell(`answers ${answer.status}`)
       text = await answer.text()
     } catch {
