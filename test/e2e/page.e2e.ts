@@ -168,16 +168,27 @@ describe('a page in a browser', { concurrency: 3 }, () => {
       )) as [string, string]
       assert.deepEqual([text, outline], [control, 'solid'])
     }
-    const name = `More of ${LONG}-g5h6i`
+    const name = `More of ${LONG}-d3e4f`
     await page.getByText(name).focus()
     await page.keyboard.press('Space')
+    const has = (text: string) =>
+      page.waitForFunction(`document.activeElement.textContent === ${JSON.stringify(text)}`)
+    await has(name)
+    // Less stands in its card than before, and then more.
+    const [first, ...rest] = replica.others
+    replica.others = [follows(`${LONG}-d3e4f`, { decision: 'nothing is wrong' }), ...rest]
+    await page.getByText('nothing is wrong').waitFor()
+    await has(name)
+    replica.others = [first!, ...rest]
+    await page.getByText('nothing is wrong').waitFor({ state: 'detached' })
+    await has(name)
     // The others come in another order, and with one more.
     replica.others = [
       follows('langflow-early', { decision: 'has just come' }),
       ...[...replica.others].reverse(),
     ]
     await page.getByText('has just come').waitFor()
-    assert.equal(await page.locator(`#replica-${LONG}-g5h6i details`).getAttribute('open'), '')
+    assert.equal(await page.locator(`#replica-${LONG}-d3e4f details`).getAttribute('open'), '')
     assert.equal(await page.locator('details[open]').count(), 1)
     assert.deepEqual(complaints, [])
   })
