@@ -180,7 +180,8 @@ export class LeaseServer {
 
   async #answer(request: ApiRequest): Promise<Answer> {
     try {
-      if (EVENTS.test(request.path) && request.method !== 'GET') return heard(request)
+      if (EVENTS.test(request.path) && (request.method === 'POST' || request.method === 'PATCH'))
+        return heard(request)
       if (request.verb === 'other') return await this.#beside(request)
       if (request.verb === 'list') return { code: 200, body: this.#list(request) }
       const { type, lease } = this.#plan(request)

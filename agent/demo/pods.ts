@@ -50,7 +50,7 @@ export function servePods(leaseName: string, pods: () => readonly PlayedPod[]) {
     if (pod === undefined) throw notFound('pods', name)
     const isDeleted = method === 'DELETE' && proxy === undefined
     if (!isDeleted && method !== 'GET') throw notAllowed()
-    if (isDeleted) pod.delete()
+    if (isDeleted && !isDryRun(request)) pod.delete()
     if (proxy === undefined) return { code: 200, body: podObject(pod, leaseName) }
     return passOn(pod, Number(port), `${below}${query.size === 0 ? '' : `?${query}`}`)
   }
@@ -143,14 +143,22 @@ async function passOn({ agentPort, port }: PlayedPod, asked: number, path: strin
   }
 }
 
+function isDryRun({ query, body }: ApiRequest): boolean {
+  // kubectl has it in the body, others in the query.
+  return query.has('dryRun') || (body !== '' && (parsed(body).dryRun ?? null) !== null)
+}
+
 function allowed({ path, body }: ApiRequest): object {
   const kind = path.includes('/self') ? 'SelfSubjectAccessReview' : 'SubjectAccessReview'
-  let asked: { spec?: unknown }
+  const apiVersion = 'authorization.k8s.io/v1'
+  return { kind, apiVersion, metadata: {}, spec: parsed(body).spec, status: { allowed: true } }
+}
+
+/** Throws `Failure`. */
+function parsed(body: string): Readonly<Record<string, unknown>> {
   try {
-    asked = JSON.parse(body)
+    return JSON.parse(body) ?? {}
   } catch (error) {
     throw new Failure(400, 'BadRequest', (error as Error).message)
   }
-  const apiVersion = 'authorization.k8s.io/v1'
-  return { kind, apiVersion, metadata: {}, spec: asked?.spec, status: { allowed: true } }
 }

@@ -59,14 +59,15 @@ export function guideOf({ kubeconfig, agents }: Stage, program: string): string 
     [`${program} status`, 'who leads, and could another take over'],
     [`${program} switchover`, 'hand over, now'],
     ['kubectl delete pod replica-a', 'here a crash: SIGKILL to all of it'],
-    ['kubectl annotate lease langflow-leader-lock langflow-leader/paused=true', ''],
   ] as const
   const widest = Math.max(...commands.map(([command]) => command.length))
   return [
     'All three are up, until Ctrl-C. In another terminal:',
     '',
     `  export KUBECONFIG=${kubeconfig}`,
-    ...commands.map(([command, about]) => `  ${command.padEnd(widest)}  ${about && `# ${about}`}`.trimEnd()),
+    ...commands.map(([command, about]) => `  ${command.padEnd(widest)}  # ${about}`),
+    '',
+    'The page of each replica:',
     '',
     ...Object.entries(agents).map(([name, url]) => `  ${name}  ${url}`),
   ].join('\n')

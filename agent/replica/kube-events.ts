@@ -90,9 +90,8 @@ export class KubeEvents {
   /** Monotonic ms, when `tokens` was so. */
   private countedAt: number
   private closed = false
-  private saidNoPod = false
-  /** Why Events were not written, by the code of the last line of the log; `null`: they were, or none failed. */
-  private said: string | null = null
+  /** What the log need not hear again. */
+  private readonly said = new Set<string>()
 
   constructor(options: KubeEventsOptions) {
     this.options = options
@@ -100,15 +99,8 @@ export class KubeEvents {
   }
 
   happened(what: Happening): void {
-    const { pod, lease, log } = this.options
-    const ofPod: Reference | null = pod && {
-      apiVersion: 'v1',
-      kind: 'Pod',
-      namespace: pod.api.namespace,
-      name: pod.name,
-      uid: pod.uid,
-    }
-    const uid = this.options.leaseUid()
+    const { pod, lease, leaseUid, log } = this.options
+    const uid = leaseUid()
     const ofLease: Reference = {
       apiVersion: 'coordination.k8s.io/v1',
       kind: 'Lease',
@@ -116,11 +108,16 @@ export class KubeEvents {
       name: lease.name,
       ...(uid !== undefined && { uid }),
     }
-    if (pod !== null && ofPod !== null) this.add(what, pod.api, ofPod, ofLease)
-    else if (!this.saidNoPod)
-      log.info('Events are on the Lease alone: no pod is known by POD_NAME and POD_UID')
-    this.saidNoPod ||= pod === null
-    this.add(what, lease.api, ofLease, ofPod)
+    if (pod === null) {
+      const line = 'Events are on the Lease alone: no pod is known by POD_NAME and POD_UID'
+      this.once('no pod', () => log.info(line))
+      this.add(what, lease.api, ofLease, null)
+    } else {
+      const { api, name, uid } = pod
+      const ofPod: Reference = { apiVersion: 'v1', kind: 'Pod', namespace: api.namespace, name, uid }
+      this.add(what, api, ofPod, ofLease)
+      this.add(what, lease.api, ofLease, ofPod)
+    }
     this.sending ??= this.send()
   }
 
@@ -172,7 +169,6 @@ export class KubeEvents {
       await this.permission()
       try {
         await this.write(one)
-        this.said = null
         pauseMs = FIRST_PAUSE_MS
         this.waiting.shift()
         if (one.written < one.count) this.waiting.push(one)
@@ -184,7 +180,7 @@ export class KubeEvents {
         } else {
           this.waiting.shift()
           this.forget(one)
-          this.say(error as Error)
+          this.say(one, error as Error)
         }
       }
     }
@@ -210,10 +206,17 @@ export class KubeEvents {
     return error instanceof ApiError && PASSING.has(error.code) && waitedMs < GIVE_UP_MS
   }
 
-  private say(error: Error): void {
-    const code = error instanceof ApiError ? error.code : error.name
-    if (this.said !== code) this.options.log.warn(`what happens here is not told by Events: ${error.message}`)
-    this.said = code
+  private say({ api, written }: Series, error: Error): void {
+    const why = error instanceof ApiError ? error.code : error.name
+    const line = `what happens here is not told by Events: ${error.message}`
+    const key = [written === 0 ? 'create' : 'patch', api.namespace, why].join(' ')
+    this.once(key, () => this.options.log.warn(line))
+  }
+
+  private once(key: string, say: () => void): void {
+    if (this.said.has(key)) return
+    this.said.add(key)
+    say()
   }
 
   private async permission(): Promise<void> {

@@ -61,14 +61,14 @@ describe("the demo's pods", () => {
     const cluster = await Cluster.connect({
       leaseName: LEASE,
       leaseNamespace: null,
-      kubeconfig,
       context: null,
+      kubeconfig,
     })
     t.after(() => cluster.close())
     const [a, b, ...more] = await cluster.replicas()
     assert.deepEqual([a?.pod, a?.status?.identity, a?.problem], ['a', SERVING.identity, null])
     assert.deepEqual([b?.pod, b?.status, more], ['b', null, []])
-    assert.match(b?.problem ?? '', /its agent does not run: ContainerCreating/)
+    assert.equal(b?.problem, 'its agent does not run: ContainerCreating')
   })
 
   test('are listed by name, label and namespace, as they are', async () => {
@@ -115,9 +115,14 @@ describe("the demo's pods", () => {
     assert.equal((await fetch(pods$('/a:8090/proxy/status'), { method: 'DELETE' })).status, 405)
   })
 
-  test('are deleted by name', async () => {
+  test('are deleted by name, and not in a dry run', async () => {
     const { code, body } = await ask('/a', { method: 'DELETE' })
     assert.deepEqual([code, (body.metadata as { uid: string }).uid], [200, 'uid-of-a'])
+    for (const [query, body] of [
+      ['?dryRun=All', null],
+      ['', '{"dryRun":["All"]}'],
+    ] as const)
+      assert.equal((await ask(`/a${query}`, { method: 'DELETE', body })).code, 200)
     assert.equal((await ask('', { method: 'DELETE' })).code, 405)
     assert.equal((await ask('/c', { method: 'DELETE' })).code, 404)
     assert.deepEqual(deleted, ['a'])

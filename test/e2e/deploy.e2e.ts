@@ -18,7 +18,7 @@ const KUBECTL = join(controlPlaneAssets(), 'kubectl')
 const component = (name: string) => `components/${name}`
 const TRAFFIC = [[], ['traffic-label'], ['traffic-slice']]
 const STANDBY = [[], ['standby-warm']]
-const OTHERS = ['postgresql', 'monitoring', 'preset-fast']
+const OTHERS = ['postgresql', 'monitoring', 'preset-fast', 'drill']
 /** The others alone, and all of them with each mode, in both orders. */
 const COMBINATIONS = [
   ...OTHERS.map((one) => [one]),
@@ -187,6 +187,7 @@ describe('deploy/ on kube-apiserver', () => {
     const anyone = new Set(await rights('anyone'))
     const more = (await rights(ACCOUNT)).filter((line) => !anyone.has(line))
     assert.deepEqual(more.sort(), [
+      'events.events.k8s.io [] [] [create patch]',
       'leases.coordination.k8s.io [] [] [create]',
       'leases.coordination.k8s.io [] [langflow-leader-lock] [get watch update]',
     ])

@@ -242,11 +242,13 @@ describe('an API server', () => {
     b.events.happened(DOUBT)
     assert.equal((await b.take(10 * MINUTES)).length, 4)
     assert.deepEqual(b.said, ['what happens here is not told by Events: it is forbidden'])
-    // The right is given, and taken again.
+    // Once the right is given it needs no restart.
     b.answer = 'ok'
     b.events.happened(DOUBT)
     assert.deepEqual(kinds(await b.take()), ['create Pod', 'create Lease'])
+    // Another one is missing still.
     b.answer = 'forbidden'
+    b.events.happened(DOUBT)
     b.events.happened(ACQUIRED)
     await b.take()
     assert.equal(b.said.length, 2)
