@@ -1,7 +1,9 @@
 import { createProgram, invocationOf, runProgram } from '../config/program.ts'
 import { addAgent } from './agent.ts'
+import { addCheck } from './check.ts'
 import { addCompletion } from './completion.ts'
 import { addDemo } from './demo.ts'
+import { addDrill } from './drill.ts'
 import { addHistory } from './history.ts'
 import { addInject } from './inject.ts'
 import { addInstall } from './install.ts'
@@ -15,8 +17,10 @@ import { addSwitchover } from './switchover.ts'
 const { name, args } = invocationOf(process.argv)
 const program = createProgram(process.env, name)
 addAgent(program)
+addCheck(program)
 addCompletion(program)
 addDemo(program)
+addDrill(program)
 addHistory(program)
 addInject(program)
 addInstall(program)

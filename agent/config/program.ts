@@ -61,6 +61,9 @@ export function createProgram(env: NodeJS.ProcessEnv = process.env, name = 'lang
 /** What LangFlow's environment is given; a command that is run from there finds them. */
 const GIVEN_TO_LANGFLOW = ['LEADER_EPOCH', 'LEADER_IDENTITY']
 
+/** A secret that commands read from the environment alone: what is on a command line is read by others. */
+export const API_KEY = 'LEADER_API_KEY'
+
 /** Kubernetes adds such variables for every Service in the namespace, so also for one named `leader-…`. */
 const SERVICE_LINK =
   /^LEADER(?:_[A-Z0-9_]+)?_(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)$/
@@ -71,7 +74,7 @@ const SERVICE_LINK =
  */
 function unknownVariable(program: Command, env: NodeJS.ProcessEnv): string | null {
   const flags = new Set(flagsOf(program))
-  const known = new Set([...GIVEN_TO_LANGFLOW, ...[...flags].map(variableOf)])
+  const known = new Set([...GIVEN_TO_LANGFLOW, API_KEY, ...[...flags].map(variableOf)])
   const unknown = Object.keys(env)
     .sort()
     .find((name) => name.startsWith('LEADER_') && !known.has(name) && !SERVICE_LINK.test(name))

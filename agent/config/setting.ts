@@ -130,3 +130,17 @@ function shown(text: string): string {
   const safe = text.replace(/\/\/[^/]*@/, '//***@')
   return safe.length > 120 ? `${safe.slice(0, 120)}...` : safe
 }
+
+/** What was said of these settings, by flag or by variable: each by its variable, as it was typed. */
+export function saidSettings(
+  command: Command,
+  settings: Settings,
+  env: NodeJS.ProcessEnv,
+): { readonly name: string; readonly value: string }[] {
+  return Object.keys(settings).flatMap((key) => {
+    const name = variableOf(flagOf(key))
+    const typed: string | true | undefined = command.getOptionValue(attributeOf(key))
+    const value = typed ?? env[name]
+    return value ? [{ name, value: String(value) }] : []
+  })
+}

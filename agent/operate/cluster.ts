@@ -92,7 +92,7 @@ export class Cluster {
     const answer = await this.objects.proxied(pod, this.ports.get(pod) ?? AGENT_PORT, '/status', DEADLINE_MS)
     const status = statusOf(answer)
     if (status === null) throw new ApiError('network', NO_STATUS)
-    return asTold(status, answer as object)
+    return status
   }
 
   close(): void {
@@ -148,13 +148,6 @@ export class Cluster {
       return code === 'not_found' ? null : { ...row, problem: silence(error as ApiError, port) }
     }
   }
-}
-
-/** What operators cannot ask of an agent of an earlier version, its status does not have, other than where there is nothing of it. */
-export function asTold(status: AgentStatus, told: object): AgentStatus {
-  if ('switchover' in told) return status
-  const { switchover: _s, pause: _p, ...known } = status
-  return known as AgentStatus
 }
 
 const LIST = new Intl.ListFormat('en-GB')
