@@ -45,10 +45,10 @@ export function factsOf(manifests: readonly Manifest[], container: string | null
     const installations = findLangflows(manifests, container).map((target) =>
       read(readWorkload(target), manifests),
     )
-    return { manifests, installations, unfound: null, self: null, cluster: null }
+    return { manifests, installations, unfound: null, bare: [], cluster: null }
   } catch (error) {
     if (!(error instanceof FatalError)) throw error
-    return { manifests, installations: [], unfound: error.message, self: null, cluster: null }
+    return { manifests, installations: [], unfound: error.message, bare: [], cluster: null }
   }
 }
 
