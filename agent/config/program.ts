@@ -1,3 +1,4 @@
+import { basename } from 'node:path'
 import { Command, CommanderError, type ErrorOptions, type HelpContext } from 'commander'
 import { exitCodeOf, reportOf, UsageError } from '../exit.ts'
 import { VERSION } from '../version.ts'
@@ -28,12 +29,24 @@ function sentence(message: string): string {
     .replace(/\.$/, '')
 }
 
+/** What kubectl calls the program as `kubectl langflow-leader`, and what it asks for completion of that. */
+const PLUGIN = 'kubectl-langflow_leader'
+const PLUGIN_COMPLETION = 'kubectl_complete-langflow_leader'
+
+/** How this process was called, for usage texts and for what it is to do. `argv`: of node and the program as well. */
+export function invocationOf([, path = '', ...args]: readonly string[]): { name: string; args: string[] } {
+  const called = basename(path)
+  if (called === PLUGIN_COMPLETION)
+    return { name: 'kubectl langflow-leader', args: ['complete', '--', ...args] }
+  return { name: called === PLUGIN ? 'kubectl langflow-leader' : 'langflow-leader', args }
+}
+
 /**
  * The program without its commands; each adds itself with `.command(name)`. Every flag of every command is also an
  * environment variable, and one that belongs to no command is a usage error before any action runs.
  */
-export function createProgram(env: NodeJS.ProcessEnv = process.env): Command {
-  const program: Command = new OneLineCommand('langflow-leader')
+export function createProgram(env: NodeJS.ProcessEnv = process.env, name = 'langflow-leader'): Command {
+  const program: Command = new OneLineCommand(name)
   return program
     .description('Keeps exactly one LangFlow acting on Kubernetes.')
     .version(VERSION)
@@ -48,6 +61,9 @@ export function createProgram(env: NodeJS.ProcessEnv = process.env): Command {
 /** What LangFlow's environment is given; a command that is run from there finds them. */
 const GIVEN_TO_LANGFLOW = ['LEADER_EPOCH', 'LEADER_IDENTITY']
 
+/** A secret that commands read from the environment alone: what is on a command line is read by others. */
+export const API_KEY = 'LEADER_API_KEY'
+
 /** Kubernetes adds such variables for every Service in the namespace, so also for one named `leader-…`. */
 const SERVICE_LINK =
   /^LEADER(?:_[A-Z0-9_]+)?_(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)$/
@@ -58,7 +74,7 @@ const SERVICE_LINK =
  */
 function unknownVariable(program: Command, env: NodeJS.ProcessEnv): string | null {
   const flags = new Set(flagsOf(program))
-  const known = new Set([...GIVEN_TO_LANGFLOW, ...[...flags].map(variableOf)])
+  const known = new Set([...GIVEN_TO_LANGFLOW, API_KEY, ...[...flags].map(variableOf)])
   const unknown = Object.keys(env)
     .sort()
     .find((name) => name.startsWith('LEADER_') && !known.has(name) && !SERVICE_LINK.test(name))

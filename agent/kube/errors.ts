@@ -43,7 +43,7 @@ export class ApiError extends Error {
   }
 }
 
-export type Verb = 'get' | 'list' | 'update' | 'patch' | 'create' | 'watch'
+export type Verb = 'get' | 'list' | 'update' | 'patch' | 'create' | 'delete' | 'watch'
 
 /** What a request is about, in the words of `kubectl` and of RBAC. */
 export interface Subject {
@@ -184,7 +184,7 @@ export function nonsense({ verb, server }: Target, what: string, status?: number
 }
 
 function writes(verb: Verb): boolean {
-  return verb === 'update' || verb === 'patch' || verb === 'create'
+  return verb === 'update' || verb === 'patch' || verb === 'create' || verb === 'delete'
 }
 
 interface Failure {

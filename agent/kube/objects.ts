@@ -1,4 +1,4 @@
-import { nonsense, type Target, type Verb } from './errors.ts'
+import { type ApiError, nonsense, type Target, type Verb } from './errors.ts'
 import { type Call, KubeRequests, type KubeRequestsOptions, type Over } from './requests.ts'
 import { type ObjectWatch, type ObjectWatchHandlers, openWatch } from './watch.ts'
 
@@ -57,14 +57,24 @@ export interface WrittenObject {
 /** Objects of one namespace. Each request has a deadline, in milliseconds; all rejections are `ApiError`. */
 export type ObjectsApi = Pick<KubeObjects, 'namespace' | 'get' | 'list' | 'patch' | 'update' | 'close'>
 
+/** What a command in a container said and how it ended. */
+export interface Executed {
+  /** `null`: the connection ended before the command was known to have, as where it ended its own container. */
+  readonly exitCode: number | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
 /** Objects in a Kubernetes API server, over connections of their own: a renewal never waits for one of somebody else. */
 export class KubeObjects {
   readonly namespace: string
+  private readonly options: KubeRequestsOptions
   private readonly requests: KubeRequests
   private readonly watches = new Set<ObjectWatch>()
 
   constructor(options: KubeRequestsOptions) {
     this.namespace = options.namespace
+    this.options = options
     // What was opened under the old CA ends in order, and whoever watches opens it again under the new one.
     this.requests = new KubeRequests(options, () => {
       for (const watch of this.watches) watch.end()
@@ -114,6 +124,39 @@ export class KubeObjects {
   /** Compare-and-swap on `metadata.resourceVersion`. */
   update(kind: Kind, object: WrittenObject, deadlineMs: number): Promise<KubeObject> {
     return this.one(this.call('update', kind, object.metadata.name, object), deadlineMs)
+  }
+
+  /** Deletes the object that has this UID: 409 where another has taken its name. */
+  async delete(kind: Kind, { metadata }: KubeObject, deadlineMs: number, dryRun = false): Promise<void> {
+    const { name, uid } = metadata
+    const body = { kind: 'DeleteOptions', apiVersion: 'v1', preconditions: { uid } }
+    const query: Record<string, string> = dryRun ? { dryRun: 'All' } : {}
+    await this.requests.send(this.call('delete', kind, name, body, query), deadlineMs)
+  }
+
+  /**
+   * Runs a command, its program and arguments, in a container that runs, without a shell. First it is asked without a WebSocket, since
+   * only then an error says why.
+   */
+  async execute(
+    pod: string,
+    container: string,
+    command: readonly string[],
+    deadlineMs: number,
+  ): Promise<Executed> {
+    const query = new URLSearchParams({ container, stdout: 'true', stderr: 'true' })
+    for (const word of command) query.append('command', word)
+    const at = `${POD.base}/namespaces/${encodeURIComponent(this.namespace)}/pods/${encodeURIComponent(pod)}/exec?${query}`
+    const about = { kind: 'Pod', resource: 'pods/exec', name: pod }
+    const call: Call = { verb: 'get', about, path: at }
+    const refused = await this.requests.send(call, deadlineMs).then(
+      () => null,
+      (error) => error as ApiError,
+    )
+    // "Upgrade request required": it would do.
+    if (refused?.status !== 400 && refused !== null) throw refused
+    const { executeAt } = await import('./exec.ts')
+    return executeAt(this.options, call, this.requests.target(call), deadlineMs)
   }
 
   /** Has the API server say whether it would take this write, without making it. */

@@ -77,6 +77,7 @@ const METHODS = {
   create: 'POST',
   update: 'PUT',
   patch: 'PATCH',
+  delete: 'DELETE',
 } as const satisfies Record<Verb, Dispatcher.HttpMethod>
 
 /**

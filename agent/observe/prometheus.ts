@@ -1,5 +1,6 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { Timings } from '../config/timings.ts'
+import type { Verb } from '../kube/errors.ts'
 import type { ReasonCode } from '../lease/reasons.ts'
 import { whyColder } from '../link/messages.ts'
 import { VERSION } from '../version.ts'
@@ -24,7 +25,7 @@ export interface Metrics {
   /** Phases of a takeover, each measured from the end of the one before. */
   takeover(phase: (typeof PHASES)[number], durationMs: number): void
   stopped(durationMs: number): void
-  apiRequest(verb: 'get' | 'list' | 'update' | 'patch' | 'create' | 'watch', code: string): void
+  apiRequest(verb: Verb, code: string): void
 }
 
 export interface Exposition {

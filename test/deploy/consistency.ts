@@ -30,7 +30,10 @@ export interface PodTemplate {
 }
 
 export function podTemplates(manifests: readonly Manifest[]): PodTemplate[] {
-  return manifests.flatMap(({ spec }) => (spec?.template ? [spec.template as PodTemplate] : []))
+  return manifests.flatMap(({ spec }) => {
+    const template = (spec?.jobTemplate?.spec ?? spec)?.template
+    return template ? [template as PodTemplate] : []
+  })
 }
 
 export function plainEnv({ env = [] }: Container): Record<string, string> {
@@ -140,7 +143,7 @@ function assertRights(manifests: readonly Manifest[], { leaseName, traffic }: Ag
       },
     ],
   }
-  assert.deepEqual(only(manifests, 'Role').rules, [
+  assert.deepEqual(only(manifests, 'Role', 'langflow-leader').rules, [
     { ...LEASES, resourceNames: [leaseName], verbs: ['get', 'watch', 'update'] },
     { ...LEASES, verbs: ['create'] },
     { apiGroups: ['events.k8s.io'], resources: ['events'], verbs: ['create', 'patch'] },

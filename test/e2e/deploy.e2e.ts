@@ -18,7 +18,7 @@ const KUBECTL = join(controlPlaneAssets(), 'kubectl')
 const component = (name: string) => `components/${name}`
 const TRAFFIC = [[], ['traffic-label'], ['traffic-slice']]
 const STANDBY = [[], ['standby-warm']]
-const OTHERS = ['postgresql', 'monitoring', 'preset-fast']
+const OTHERS = ['postgresql', 'monitoring', 'preset-fast', 'drill']
 /** The others alone, and all of them with each mode, in both orders. */
 const COMBINATIONS = [
   ...OTHERS.map((one) => [one]),

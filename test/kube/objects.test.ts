@@ -134,3 +134,18 @@ test('429 says how long to wait', async () => {
   const error = await failure(objects.update(POD, object, LATER_MS))
   assert.deepEqual([error.code, error.retryAfterMs, error.mayHaveCommitted], ['throttled', 3000, false])
 })
+
+test('an object is deleted only as the one that was seen, and whether it may be can be asked', async () => {
+  await using server = await ScriptedServer.start((_, response) => reply(response, 200, {}))
+  using objects = objectsFor(fixedAccess(server.url))
+  await objects.delete(POD, object, LATER_MS, true)
+  await objects.delete(POD, object, LATER_MS)
+  const body = JSON.stringify({ kind: 'DeleteOptions', apiVersion: 'v1', preconditions: { uid: 'u' } })
+  assert.deepEqual(
+    server.requests.map(({ method, url, body }) => [method, url.pathname + url.search, body]),
+    [
+      ['DELETE', '/api/v1/namespaces/ns/pods/a?dryRun=All', body],
+      ['DELETE', '/api/v1/namespaces/ns/pods/a', body],
+    ],
+  )
+})

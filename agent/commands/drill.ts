@@ -1,0 +1,70 @@
+import type { Command } from 'commander'
+import { systemClock } from '../clock.ts'
+import { addExamples } from '../config/examples.ts'
+import { type DrillSettings, drillOptions } from '../operate/drill/settings.ts'
+
+export function addDrill(program: Command): void {
+  const command = program
+    .command('drill')
+    .description('do to the leader what must not hurt, and measure what users notice')
+  const read = drillOptions(command)
+  addExamples(command, [
+    ['Move leadership while /health is asked', '--service http://localhost:7860'],
+    [
+      'Run a flow all along, play everything, and write a report with a time line',
+      '--service https://langflow.example.org --flow echo --scenario all --report drill.html',
+    ],
+    ['For a script, with stricter limits', '--service http://langflow:7860 --rto 5s --yes -o json'],
+  ])
+  command.action(async () => {
+    const options = read(process.env)
+    const { terminal } = await import('../operate/confirm.ts')
+    const person = options.yes ? null : terminal(process)
+    if (!options.yes && person === null) command.error('there is no terminal to ask on: add --yes')
+    const { operating } = await import('../operate/output.ts')
+    const format = options.output === 'markdown' ? 'table' : options.output
+    await operating(format, () => runDrill(options, format, person))
+  })
+}
+
+async function runDrill(
+  options: DrillSettings,
+  format: 'table' | 'json' | 'yaml',
+  person: import('../operate/confirm.ts').Terminal | null,
+): Promise<void> {
+  const { Cluster } = await import('../operate/cluster.ts')
+  const { confirm } = await import('../operate/confirm.ts')
+  const { drill, prepare } = await import('../operate/drill/drill.ts')
+  const { handsOn } = await import('../operate/drill/hands.ts')
+  const { markdownOf } = await import('../operate/drill/markdown.ts')
+  const { question } = await import('../operate/drill/report.ts')
+  const { serviceAt } = await import('../operate/drill/service.ts')
+  const { EXIT_CODES } = await import('../operate/exit-codes.ts')
+  const { interruption } = await import('../operate/interruption.ts')
+  const { formatted, write } = await import('../operate/output.ts')
+  const html = options.report === null ? null : await import('../operate/drill/html.ts')
+  const keeping = options.keepIn === null ? null : await import('../operate/drill/keep.ts')
+  using interrupted = interruption()
+  const { signal } = interrupted
+  const cluster = await Cluster.connect(options)
+  try {
+    const stage = {
+      cluster,
+      hands: handsOn(cluster.objects),
+      clock: systemClock,
+      service: serviceAt({ url: options.service, flow: options.flow, apiKey: options.apiKey }),
+      tell: (line: string) => void process.stderr.write(`${line}\n`),
+    }
+    if (options.report !== null) html?.claim(options.report)
+    if (options.keepIn !== null) await keeping?.find(cluster.objects, options.keepIn)
+    const prepared = await prepare(stage, options.scenarios)
+    if (person !== null) await confirm(person, question(options.scenarios, prepared.plan), signal)
+    const { report, probes } = await drill(stage, options, prepared, signal)
+    await write(formatted(format, report, () => markdownOf(report)))
+    if (options.report !== null) html?.writeReport(options.report, report, probes)
+    if (options.keepIn !== null) await keeping?.keep(cluster.objects, options.keepIn, report)
+    if (report.result !== 'ok') process.exitCode = EXIT_CODES.failed
+  } finally {
+    cluster.close()
+  }
+}

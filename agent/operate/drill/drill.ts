@@ -1,0 +1,390 @@
+import { randomBytes } from 'node:crypto'
+import { addAbortListener } from 'node:events'
+import { pause } from '../../clock.ts'
+import { historyOf } from '../../lease/history.ts'
+import { epochOf, holderOf } from '../../lease/lease.ts'
+import { DRILL, drillOf, LAST_DRILL, podOf } from '../../lease/operation.ts'
+import { OperationError } from '../exit-codes.ts'
+import { swap } from '../swap.ts'
+import { type Plan, withdraw } from '../switchover.ts'
+import { measure, missing, type Probe } from './measure.ts'
+import { Prober } from './prober.ts'
+import {
+  judge,
+  type Limits,
+  type Moment,
+  type Played,
+  type Report,
+  type Result,
+  readable,
+  worst,
+} from './report.ts'
+import { SCENARIO, type Scenario } from './scenarios.ts'
+import type { Service } from './service.ts'
+import type { ScenarioName } from './settings.ts'
+import { type Fit, fit, lookAt, type Stage, summaryOf } from './sight.ts'
+
+export interface DrillOptions {
+  readonly scenarios: readonly ScenarioName[]
+  /** How many attempts of the prober: 1 to 10. */
+  readonly perSecond: number
+  readonly limits: Limits
+  /** How long a scenario may take until the replicas are as well as before. */
+  readonly timeoutMs: number
+}
+
+export interface DrillStage extends Stage {
+  readonly service: Service
+  /** Tells a person what happens, one sentence a line. */
+  tell(line: string): void
+}
+
+export interface Drilled {
+  readonly report: Report
+  readonly probes: readonly Probe[]
+}
+
+/** So many attempts may fail before a drill gives up, since nobody is served; nothing was done by then. */
+const FIRST_ATTEMPTS = 3
+/** How long users are watched before each fault, and after all is well again: longer than the renewal that notes a term's phases. */
+const QUIET_MS = 3_000
+/** How often Lease and replicas are looked at. */
+const LOOK_MS = 500
+/** By how much longer than its scenarios a drill may last. */
+const MARGIN_MS = 60_000
+
+/** Whether these scenarios could be played now. Rejects with an `OperationError` that says why not; changes nothing. */
+export async function prepare(stage: Stage, scenarios: readonly ScenarioName[]): Promise<Fit> {
+  const sight = await lookAt(
+    stage,
+    scenarios.some((name) => SCENARIO[name].needsPod),
+  )
+  const wallMs = stage.clock.now().wall
+  refuseBeside(drillOf(sight.lease, wallMs))
+  const before = fit(sight, 1, wallMs)
+  for (const name of scenarios) await SCENARIO[name].rehearse(stage, before)
+  return before
+}
+
+function refuseBeside(until: string | null): void {
+  if (until === null) return
+  throw new OperationError(
+    'drill',
+    `another drill is under way: wait until it is over, by ${until} at the latest`,
+  )
+}
+
+/**
+ * Plays the scenarios one after the other, each once the replicas are as well as before, while a prober uses the service. Rejects
+ * with an `OperationError` where nothing was done, or once `signal` aborts; by then it has taken back whatever can be.
+ */
+export async function drill(
+  stage: DrillStage,
+  options: DrillOptions,
+  prepared: Fit,
+  signal: AbortSignal,
+): Promise<Drilled> {
+  const run = new Run(stage, options, signal)
+  try {
+    await run.begin()
+    for (const name of options.scenarios) {
+      await run.play(name, prepared.plan.candidates.length)
+      if (run.result === 'failed') break
+    }
+  } catch (error) {
+    await run.giveUp(error)
+  }
+  return run.end()
+}
+
+/** One drill under way. */
+class Run {
+  readonly #stage: DrillStage
+  readonly #options: DrillOptions
+  readonly #limits: Limits
+  readonly #signal: AbortSignal
+  readonly #prober: Prober
+  readonly #began: string
+  readonly #played: Played[] = []
+  readonly #notes: string[] = []
+  /** Numbers of messages that are known to be missing. */
+  readonly #lost = new Set<number>()
+  /** What the Lease says for as long as it lasts; `null`: nothing. */
+  #mark: string | null = null
+  /** A switchover that was asked for and has not happened yet. */
+  #asked: Plan | null = null
+  /** Something was done that cannot be taken back. */
+  #done = false
+
+  constructor(stage: DrillStage, options: DrillOptions, signal: AbortSignal) {
+    this.#stage = stage
+    this.#options = options
+    this.#signal = signal
+    this.#prober = new Prober(stage.service, options.perSecond, stage.clock)
+    this.#began = this.#wallTime()
+    const stores = stage.service.rows !== null
+    this.#limits = { ...options.limits, rpoRows: stores ? options.limits.rpoRows : null }
+    if (!stores)
+      this.#notes.push('No RPO is measured: without a flow (--flow) nothing is stored that could be missing.')
+  }
+
+  get result(): Result {
+    return worst(this.#played.map(({ result }) => result))
+  }
+
+  /** Rejects where users are not served before anything was done, or what they are told is not stored. */
+  async begin(): Promise<void> {
+    const { service } = this.#stage
+    this.#prober.start()
+    const { number, problem } = await this.#unlessStopped(this.#prober.tried(FIRST_ATTEMPTS))
+    if (problem !== null)
+      throw new OperationError(
+        'not_served',
+        `users are not served before the drill: ${service.what}: ${problem}`,
+      )
+    const kept = await service.rows?.kept().catch((error: Error) => {
+      throw new OperationError(
+        'not_served',
+        `what is stored cannot be read, so that no RPO is measured: ${error.message}`,
+      )
+    })
+    if (kept !== undefined && !kept.has(number))
+      throw new OperationError(
+        'not_served',
+        `${service.what} answers and stores no message: give --flow one with a Chat Input that stores its messages, or ` +
+          'leave it out to measure no RPO',
+      )
+    await this.#tellOthers()
+  }
+
+  async #tellOthers(): Promise<void> {
+    const { clock, cluster } = this.#stage
+    const { timeoutMs, scenarios } = this.#options
+    const until = new Date(clock.now().wall + scenarios.length * (timeoutMs + MARGIN_MS)).toISOString()
+    const mark = `${until} ${randomBytes(4).toString('hex')}`
+    try {
+      await swap(cluster, (lease) => {
+        refuseBeside(drillOf(lease, clock.now().wall))
+        return { [DRILL]: mark }
+      })
+      this.#mark = mark
+    } catch (error) {
+      if (!(error instanceof OperationError && error.code === 'no_rights')) throw error
+      this.#notes.push(`The Lease does not tell of this drill: ${error.message}.`)
+    }
+  }
+
+  /** `able`: how many others could take over before the drill. */
+  async play(name: ScenarioName, able: number): Promise<void> {
+    const { clock, tell } = this.#stage
+    const scenario = SCENARIO[name]
+    const fromMs = this.#prober.now()
+    await this.#pause(QUIET_MS)
+    const before = fit(await lookAt(this.#stage, scenario.needsPod), able, clock.now().wall)
+    const { plan } = before
+    tell(`${name}: ${plan.from} leads in term ${plan.epoch}`)
+    if (name === 'switchover') this.#asked = plan
+    const diary = new Diary(this.#prober, tell)
+    const did = await scenario.play(this.#stage, before)
+    if (name !== 'switchover') this.#done = true
+    diary.saw(did, diary.fromMs)
+    const { wellAgainMs, problem } = await this.#recovers(scenario, before, able, diary)
+    await this.#pause(QUIET_MS)
+    const span = { fromMs, toMs: this.#prober.now() }
+    await this.#unlessStopped(this.#prober.settled())
+    const measured = measure(this.#prober.probes, span)
+    const stored = problem === null ? await this.#missingRows() : null
+    const rpoRows = typeof stored === 'number' ? stored : null
+    // Only now it says how long each phase took.
+    const lease = await this.#stage.cluster.lease()
+    const failed = problem ?? (typeof stored === 'string' ? stored : null)
+    this.#played.push({
+      scenario: name,
+      ...(failed === null
+        ? judge(this.#limits, measured, rpoRows)
+        : ({ result: 'failed', problem: failed } as const)),
+      did,
+      from: plan.from,
+      to: holderOf(lease) === '' ? null : podOf(holderOf(lease)),
+      epochBefore: plan.epoch,
+      epochAfter: epochOf(lease),
+      faultMs: diary.fromMs,
+      span,
+      wellAgainMs,
+      measured,
+      rpoRows,
+      terms: historyOf(lease)
+        .filter(({ epoch }) => epoch >= plan.epoch)
+        .reverse(),
+      moments: diary.moments,
+    })
+  }
+
+  /** Watches until the replicas are as well as before, or never will be. */
+  async #recovers(
+    scenario: Scenario,
+    before: Fit,
+    able: number,
+    diary: Diary,
+  ): Promise<Pick<Played, 'wellAgainMs' | 'problem'>> {
+    const { clock } = this.#stage
+    const { timeoutMs } = this.#options
+    const deadline = clock.mono() + timeoutMs
+    let happened = false
+    let told = summaryOf(before)
+    for (;;) {
+      await this.#pause(LOOK_MS)
+      let lacks = 'it had no effect'
+      try {
+        const now = await lookAt(this.#stage, scenario.watchesPod)
+        happened ||= scenario.happened(before, now)
+        if (happened) {
+          this.#asked = null
+          this.#done = true
+        }
+        const said = summaryOf(now)
+        if (said !== told) diary.saw(said)
+        told = said
+        fit(now, able, clock.now().wall)
+        if (happened) {
+          diary.saw('as many replicas as before could take over again')
+          return { wellAgainMs: diary.sinceMs, problem: null }
+        }
+      } catch (error) {
+        if (!(error instanceof OperationError)) throw error
+        if (error.code === 'refused') return { wellAgainMs: null, problem: error.message }
+        lacks = error.message
+      }
+      if (clock.mono() >= deadline)
+        return { wellAgainMs: null, problem: `not well again within ${readable(timeoutMs)}: ${lacks}` }
+    }
+  }
+
+  /** How many rows that were acknowledged are missing for the first time, or why that cannot be told. */
+  async #missingRows(): Promise<number | string | null> {
+    const { rows } = this.#stage.service
+    if (rows === null) return null
+    // What is acknowledged from now on may not be among what is read.
+    const acknowledged = [...this.#prober.probes]
+    const kept = await this.#unlessStopped(rows.kept().catch((error: Error) => error.message))
+    if (typeof kept === 'string') return `what is stored cannot be read any more: ${kept}`
+    const lost = missing(acknowledged, kept).filter((number) => !this.#lost.has(number))
+    for (const number of lost) this.#lost.add(number)
+    return lost.length
+  }
+
+  /** Once something was played, what keeps the others from being played is part of the report; else nothing is left of the drill. */
+  async giveUp(error: unknown): Promise<void> {
+    const refused = error instanceof OperationError && error.code !== 'interrupted'
+    if (refused && this.#played.length > 0) {
+      this.#notes.push(`The drill ended early: ${error.message}.`)
+      return
+    }
+    const undone = await this.#cleanUp(null)
+    if (!this.#signal.aborted) throw error
+    const rest = this.#done ? ['what was done to the replicas mends by itself'] : []
+    throw new OperationError('interrupted', ['interrupted', ...undone, ...rest].join('; '))
+  }
+
+  async end(): Promise<Drilled> {
+    const skipped = this.#options.scenarios.slice(this.#played.length)
+    const result = skipped.length > 0 ? 'failed' : this.result
+    const undone = await this.#cleanUp(result)
+    const { cluster, service } = this.#stage
+    const stays =
+      service.rows === null
+        ? []
+        : ["The runs stay in LangFlow's logs and build history, which it trims by itself."]
+    const report: Report = {
+      namespace: cluster.namespace,
+      lease: cluster.leaseName,
+      began: this.#began,
+      ended: this.#wallTime(),
+      result,
+      probe: service.what,
+      perSecond: this.#options.perSecond,
+      limits: this.#limits,
+      scenarios: this.#played,
+      skipped,
+      notes: [...this.#notes, ...undone.map(asSentence), ...stays],
+    }
+    return { report, probes: this.#prober.probes }
+  }
+
+  /** Ends the prober and takes back whatever can be. Resolves to what became of it. `result`: of a drill that has ended. */
+  async #cleanUp(result: Result | null): Promise<string[]> {
+    const { cluster, service } = this.#stage
+    const undone: string[] = []
+    const attempt = async (what: string, act: () => Promise<string | null>) => {
+      const said = await act().catch((error: Error) => `${what}: ${error.message}`)
+      if (said !== null) undone.push(said)
+    }
+    const asked = this.#asked
+    if (asked !== null)
+      await attempt('a switchover may still be asked for', async () =>
+        (await withdraw(cluster, asked)) === 'withdrawn'
+          ? 'the switchover that was asked for is taken back'
+          : 'the switchover had begun, and goes on',
+      )
+    await this.#prober.stop()
+    const { rows } = service
+    if (rows !== null && this.#prober.probes.length > 0)
+      await attempt('the messages of the drill stay', async () => {
+        await rows.forget()
+        return 'the messages of the drill are deleted'
+      })
+    if (this.#mark !== null)
+      await attempt('the Lease does not say that the drill is over', async () => {
+        await swap(cluster, ({ metadata }) => {
+          const own = metadata.annotations?.[DRILL] === this.#mark
+          const last = result !== null && { [LAST_DRILL]: `${this.#wallTime()} ${result}` }
+          return own || last !== false ? { ...(own && { [DRILL]: null }), ...last } : null
+        })
+        return null
+      })
+    return undone
+  }
+
+  #wallTime(): string {
+    return new Date(this.#stage.clock.now().wall).toISOString()
+  }
+
+  #pause(ms: number): Promise<void> {
+    return this.#unlessStopped(pause(this.#stage.clock, ms))
+  }
+
+  async #unlessStopped<T>(awaited: Promise<T>): Promise<T> {
+    const stopped = Promise.withResolvers<never>()
+    using _ = addAbortListener(this.#signal, () =>
+      stopped.reject(new OperationError('interrupted', 'interrupted')),
+    )
+    return await Promise.race([awaited, stopped.promise])
+  }
+}
+
+/** What was seen since the fault. */
+class Diary {
+  readonly moments: Moment[] = []
+  readonly fromMs: number
+  readonly #prober: Prober
+  readonly #tell: (line: string) => void
+
+  constructor(prober: Prober, tell: (line: string) => void) {
+    this.#prober = prober
+    this.#tell = tell
+    this.fromMs = prober.now()
+  }
+
+  get sinceMs(): number {
+    return this.#prober.now() - this.fromMs
+  }
+
+  saw(what: string, atMs = this.#prober.now()): void {
+    this.moments.push({ atMs, what })
+    this.#tell(`${`+${readable(atMs - this.fromMs)}`.padStart(10)}  ${what}`)
+  }
+}
+
+function asSentence(text: string): string {
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}.`
+}

@@ -1,0 +1,103 @@
+import type { KubeObject } from '../../kube/objects.ts'
+import { epochOf, holderOf } from '../../lease/lease.ts'
+import { switchoverOf } from '../../lease/operation.ts'
+import { holderRow } from '../cluster.ts'
+import { OperationError } from '../exit-codes.ts'
+import { ANYBODY, requestSwitchover } from '../switchover.ts'
+import { agentOf, kill, rehearse, workerOf } from './crash.ts'
+import type { ScenarioName } from './settings.ts'
+import type { Fit, Sight, Stage } from './sight.ts'
+
+export interface Scenario {
+  /** What a good result says, as the end of "It proves that …". */
+  readonly proves: string
+  /** Whether the leader's pod has to be looked at. */
+  readonly needsPod: boolean
+  /** Whether it has to be looked at again and again. */
+  readonly watchesPod: boolean
+  /** Throws an `OperationError` where it could not be played; changes nothing. */
+  rehearse(stage: Stage, before: Fit): Promise<void>
+  /** Resolves to what was done, in one sentence. */
+  play(stage: Stage, before: Fit): Promise<string>
+  /** Whether it has taken effect. Throws an `OperationError` once it never will. */
+  happened(before: Fit, now: Sight): boolean
+}
+
+const isNewTerm = ({ plan }: Fit, { lease }: Sight) =>
+  epochOf(lease) > plan.epoch && holderOf(lease) !== '' && holderOf(lease) !== plan.holder
+
+export const SCENARIO: Readonly<Record<ScenarioName, Scenario>> = {
+  switchover: {
+    proves: 'another replica takes over when an operator asks for it',
+    needsPod: false,
+    watchesPod: false,
+    async rehearse() {},
+    async play({ cluster, clock }, { plan }) {
+      await requestSwitchover(cluster, clock, ANYBODY, plan)
+      return `asked ${plan.from} to hand over to whoever is prepared best`
+    },
+    happened(before, now) {
+      const status = holderRow(now.lease, now.rows)?.status
+      const refused = status?.switchover?.state === 'refused' && switchoverOf(now.lease) === null
+      if (refused && epochOf(now.lease) === before.plan.epoch)
+        throw new OperationError(
+          'refused',
+          `${before.plan.from} refused to hand over: ${status.switchover?.reason ?? 'it does not say why'}`,
+        )
+      return isNewTerm(before, now)
+    },
+  },
+  'crash-langflow': {
+    proves: 'a LangFlow that is killed, as for want of memory, is followed by another',
+    needsPod: true,
+    watchesPod: false,
+    rehearse: ({ hands }, before) => rehearse(hands, podOf(before), workerOf(podOf(before))),
+    async play({ hands }, before) {
+      const pid = await kill(hands, podOf(before), workerOf(podOf(before)))
+      return `killed LangFlow's worker in ${before.plan.from} (pid ${pid}, SIGKILL)`
+    },
+    happened(before, now) {
+      if (isNewTerm(before, now)) return true
+      // Restarted in place, where no other replica was ready at that moment.
+      const orderedAt = ({ lease, rows }: Sight) => holderRow(lease, rows)?.status?.workload.orderedAt ?? null
+      return orderedAt(now) !== null && orderedAt(now) !== orderedAt(before)
+    },
+  },
+  'crash-agent': {
+    proves: 'an agent that is killed costs no request: LangFlow goes on, in the same term',
+    needsPod: true,
+    watchesPod: true,
+    rehearse: ({ hands }, before) => rehearse(hands, podOf(before), agentOf(podOf(before))),
+    async play({ hands }, before) {
+      const pid = await kill(hands, podOf(before), agentOf(podOf(before)))
+      return `killed the agent of ${before.plan.from} (pid ${pid}, SIGKILL)`
+    },
+    happened(before, now) {
+      const { container } = agentOf(podOf(before))
+      return isNewTerm(before, now) || restartsOf(now.pod, container) > restartsOf(before.pod, container)
+    },
+  },
+  'delete-pod': {
+    proves: 'a pod that is deleted, as by a drain of its node, hands over before it ends, and is replaced',
+    needsPod: true,
+    watchesPod: false,
+    rehearse: ({ hands }, before) => hands.remove(podOf(before), true),
+    async play({ hands }, before) {
+      await hands.remove(podOf(before), false)
+      return `deleted the pod ${before.plan.from}, as kubectl delete pod does`
+    },
+    happened: isNewTerm,
+  },
+}
+
+function podOf({ pod, plan }: Fit): KubeObject {
+  if (pod === null) throw new OperationError('unknown_pod', `there is no pod ${plan.from}, which leads`)
+  return pod
+}
+
+function restartsOf(pod: KubeObject | null, container: string): number {
+  type Statuses = { name: string; restartCount: number }[] | undefined
+  const { initContainerStatuses, containerStatuses } = (pod?.status ?? {}) as Record<string, Statuses>
+  const statuses = [...(initContainerStatuses ?? []), ...(containerStatuses ?? [])]
+  return statuses.find(({ name }) => name === container)?.restartCount ?? 0
+}

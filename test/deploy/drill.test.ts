@@ -1,0 +1,105 @@
+import assert from 'node:assert/strict'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import { createProgram } from '../../agent/config/program.ts'
+import { type DrillSettings, drillOptions } from '../../agent/operate/drill/settings.ts'
+import { VERSION } from '../../agent/version.ts'
+import { assertRestricted, assertWhole, type PodTemplate, plainEnv } from './consistency.ts'
+import { BASE, DEPLOY, named, only, readManifests } from './manifests.ts'
+
+const files = readManifests(join(DEPLOY, 'components/drill'))
+const manifests = [...files.values()]
+const base = [...readManifests(BASE).values()]
+const { schedule, suspend, concurrencyPolicy, jobTemplate } = only(manifests, 'CronJob').spec
+const job = jobTemplate.spec
+const template = job.template as PodTemplate
+const container = named(template.spec.containers, 'drill')
+
+/** What the drill is told, with the Secret that may be there. */
+async function told(secret: NodeJS.ProcessEnv = {}): Promise<DrillSettings> {
+  const env = { ...plainEnv(container), ...secret }
+  const program = createProgram(env)
+  const command = program.command('drill')
+  const read = drillOptions(command)
+  let settings: DrillSettings | undefined
+  command.action(() => {
+    settings = read(env)
+  })
+  await program.parseAsync(container.args!, { from: 'user' })
+  return settings!
+}
+
+describe('deploy/components/drill', () => {
+  test('its pod is as restricted as all others', () => {
+    assertRestricted(template)
+    assertWhole(template)
+  })
+
+  test("its image is this version's", () => {
+    const images = files.get('kustomization.yaml')!.images
+    assert.deepEqual(images, [{ name: container.image, newName: container.image, newTag: VERSION }])
+  })
+
+  test('it moves leadership through the Service of LangFlow, and asks nobody', async () => {
+    const { scenarios, service, yes, keepIn, flow, apiKey } = await told()
+    const { metadata, spec } = only(base, 'Service', 'langflow')
+    assert.deepEqual(scenarios, ['switchover'])
+    assert.equal(service, `http://${metadata.name}:${spec.ports[0].port}`)
+    assert.equal(keepIn, only(manifests, 'ConfigMap').metadata.name)
+    assert.deepEqual([yes, flow, apiKey], [true, null, null])
+  })
+
+  test('with its Secret it runs a flow', async () => {
+    const { flow, apiKey } = await told({ LEADER_FLOW: 'echo', LEADER_API_KEY: 'sk-1' })
+    assert.deepEqual([flow, apiKey], ['echo', 'sk-1'])
+    for (const [name, key] of [
+      ['LEADER_FLOW', 'flow'],
+      ['LEADER_API_KEY', 'api-key'],
+    ] as const)
+      assert.deepEqual(named(container.env!, name).valueFrom?.secretKeyRef, {
+        name: 'langflow-leader-drill',
+        key,
+        optional: true,
+      })
+  })
+
+  test('it may do what a switchover needs on the one Lease and the one ConfigMap, and nothing else', async () => {
+    const { leaseName, keepIn } = await told()
+    const core = { apiGroups: [''] }
+    assert.deepEqual(only(manifests, 'Role').rules, [
+      {
+        apiGroups: ['coordination.k8s.io'],
+        resources: ['leases'],
+        resourceNames: [leaseName],
+        verbs: ['get', 'patch'],
+      },
+      { ...core, resources: ['pods'], verbs: ['get', 'list'] },
+      { ...core, resources: ['pods/proxy'], verbs: ['get'] },
+      { ...core, resources: ['configmaps'], resourceNames: [keepIn], verbs: ['get', 'update'] },
+    ])
+    const account = only(manifests, 'ServiceAccount')
+    const { roleRef, subjects } = only(manifests, 'RoleBinding')
+    assert.equal(account.automountServiceAccountToken, false)
+    assert.equal(roleRef.name, only(manifests, 'Role').metadata.name)
+    assert.deepEqual(subjects, [{ kind: 'ServiceAccount', name: account.metadata.name }])
+    assert.equal(template.spec.serviceAccountName, account.metadata.name)
+  })
+
+  test('the NetworkPolicy lets it reach LangFlow, and no selector takes it for LangFlow', () => {
+    const { ingress, podSelector } = only(base, 'NetworkPolicy').spec
+    const labels = template.metadata.labels!
+    assert.deepEqual({ ...labels, ...ingress[0].from[0].podSelector.matchLabels }, labels)
+    assert.notDeepEqual({ ...labels, ...podSelector.matchLabels }, labels)
+  })
+
+  test('it runs each month, alone and once, and has the time to end by itself', async () => {
+    const { timeoutMs } = await told()
+    assert.deepEqual([schedule, suspend, concurrencyPolicy], ['0 9 1 * *', undefined, 'Forbid'])
+    assert.deepEqual([job.backoffLimit, job.template.spec.restartPolicy], [0, 'Never'])
+    assert.ok(job.activeDeadlineSeconds * 1_000 > timeoutMs + 5 * 60_000)
+  })
+
+  test('applying it again keeps the reports', () => {
+    assert.deepEqual(Object.keys(only(manifests, 'ConfigMap')).sort(), ['apiVersion', 'kind', 'metadata'])
+  })
+})

@@ -1,0 +1,399 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { ApiError } from '../../../agent/kube/errors.ts'
+import { DRILL, LAST_DRILL, lastDrillOf, PAUSED, SWITCHOVER_TO } from '../../../agent/lease/operation.ts'
+import { prepare } from '../../../agent/operate/drill/drill.ts'
+import type { ScenarioName } from '../../../agent/operate/drill/settings.ts'
+import { OperationError } from '../../../agent/operate/exit-codes.ts'
+import { LEADER, STANDBY } from '../scripted-cluster.ts'
+import { Drilling, ScriptedStage } from './scripted-stage.ts'
+
+const AFTER_THE_FAULT_MS = 4_000
+const REFUSED = { to: '*', state: 'refused', reason: 'langflow-1 is not ready' } as const
+
+/** Up to the moment at which the request stands in the Lease, 3 s after the first request of the prober. */
+async function asked(stage = new ScriptedStage(), options: Parameters<Drilling['begin']>[0] = {}) {
+  const drilling = await new Drilling(stage).begin(options)
+  await drilling.step(AFTER_THE_FAULT_MS)
+  return drilling
+}
+
+/** The switchover that was asked for happens, and all is well again. */
+async function switched(drilling: Drilling, epoch = 8, pod = 'langflow-1'): Promise<void> {
+  const { stage } = drilling
+  await drilling.step(1_000, () => {
+    stage.acquire(pod, epoch)
+    stage.problem = 'status 503'
+  })
+  await drilling.step(10_000, () => {
+    stage.serve(pod, epoch)
+    stage.problem = null
+  })
+}
+
+describe('a drill of a switchover', () => {
+  test('passes where users were served again in time, and nothing that was stored is missing', async () => {
+    const stage = new ScriptedStage()
+    const drilling = await asked(stage)
+    assert.equal(stage.cluster.annotations[SWITCHOVER_TO], '*')
+    assert.match(stage.cluster.annotations[DRILL] ?? '', /^\S+Z \w+$/)
+    await switched(drilling)
+    const { report, probes } = drilling.drilled!
+    const [played] = report.scenarios
+    assert.equal(report.result, 'ok')
+    assert.deepEqual([report.skipped, report.limits], [[], { rtoMs: 30_000, rpoRows: 0 }])
+    assert.deepEqual(
+      [played?.from, played?.to, played?.epochBefore, played?.epochAfter],
+      ['langflow-0', 'langflow-1', 7, 8],
+    )
+    assert.deepEqual([played?.measured.failed, played?.measured.rtoMs, played?.rpoRows], [5, 1_200, 0])
+    assert.ok(probes.length > 30)
+    assert.deepEqual(
+      played?.moments.map(({ what }) => what),
+      [
+        'asked langflow-0 to hand over to whoever is prepared best',
+        'langflow-1 holds the Lease in term 8, and starts LangFlow',
+        'langflow-1 serves in term 8',
+        'as many replicas as before could take over again',
+      ],
+    )
+  })
+
+  test('is told to others while it lasts, and its end to those who come later', async () => {
+    const drilling = await asked()
+    await switched(drilling)
+    const { annotations } = drilling.stage.cluster
+    assert.equal(annotations[DRILL], undefined)
+    const lease = await drilling.stage.cluster.lease()
+    assert.deepEqual(lastDrillOf(lease)?.result, 'ok')
+    assert.equal(drilling.stage.forgotten, 1)
+  })
+
+  test('misses its limits where users waited longer', async () => {
+    const drilling = await asked(undefined, { limits: { rtoMs: 1_000, rpoRows: 0 } })
+    await switched(drilling)
+    const { report } = drilling.drilled!
+    assert.equal(report.result, 'missed')
+    assert.equal(report.scenarios[0]?.problem, 'nobody was served for 1.2 s, which is longer than 1.0 s')
+    assert.match(drilling.stage.cluster.annotations[LAST_DRILL] ?? '', / missed$/)
+  })
+
+  test('misses its limits where rows are lost that were acknowledged', async () => {
+    const drilling = await asked()
+    drilling.stage.stored.delete(2)
+    drilling.stage.stored.delete(5)
+    await switched(drilling)
+    const [played] = drilling.drilled!.report.scenarios
+    assert.deepEqual([played?.result, played?.rpoRows], ['missed', 2])
+    assert.equal(played?.problem, '2 rows that had been acknowledged are missing')
+  })
+
+  test('fails where the leader takes the request out of the Lease', async () => {
+    const drilling = await asked()
+    const { cluster } = drilling.stage
+    await drilling.step(10_000, () => {
+      cluster.note({ [SWITCHOVER_TO]: null })
+      cluster.show('langflow-0', { ...LEADER, switchover: REFUSED })
+    })
+    const { report } = drilling.drilled!
+    assert.equal(report.result, 'failed')
+    assert.equal(report.scenarios[0]?.problem, 'langflow-0 refused to hand over: langflow-1 is not ready')
+  })
+
+  test('fails where the replicas are not as well as before in time, and takes the request back', async () => {
+    const drilling = await asked()
+    await drilling.step(70_000)
+    const { report } = drilling.drilled!
+    assert.equal(report.result, 'failed')
+    assert.match(
+      report.scenarios[0]?.problem ?? '',
+      /^not well again within 60\.0 s: a switchover .* was asked for/,
+    )
+    assert.equal(drilling.stage.cluster.annotations[SWITCHOVER_TO], undefined)
+    assert.ok(report.notes.includes('The switchover that was asked for is taken back.'))
+  })
+
+  test('fails where users get no answer any more', async () => {
+    const drilling = await asked()
+    await drilling.step(10_000, () => {
+      drilling.stage.acquire('langflow-1', 8)
+      drilling.stage.serve('langflow-1', 8)
+      drilling.stage.problem = 'connection refused'
+    })
+    assert.equal(drilling.drilled?.report.scenarios[0]?.problem, 'no good answer came any more')
+  })
+
+  test('waits for a standby to be ready again, also through an API server that is away', async () => {
+    const drilling = await asked()
+    const { stage } = drilling
+    await drilling.step(5_000, () => {
+      stage.acquire('langflow-1', 8)
+      stage.serve('langflow-1', 8)
+      stage.cluster.show('langflow-0', {
+        ...STANDBY,
+        couldTakeOver: false,
+        unable: 'its standby is not prepared',
+      })
+    })
+    await drilling.step(5_000, () => {
+      stage.cluster.away = new OperationError('unreachable', 'no connection')
+    })
+    assert.equal(drilling.drilled, undefined)
+    await drilling.step(5_000, () => {
+      stage.cluster.away = null
+      stage.cluster.show('langflow-0', STANDBY)
+    })
+    const [played] = drilling.drilled!.report.scenarios
+    assert.equal(played?.result, 'ok')
+    assert.ok((played?.wellAgainMs ?? 0) >= 10_000)
+  })
+
+  test('measures no RPO without a flow, and says so', async () => {
+    const stage = new ScriptedStage()
+    stage.service = { ...stage.service, rows: null }
+    const drilling = await asked(stage)
+    await switched(drilling)
+    const { report } = drilling.drilled!
+    assert.deepEqual([report.result, report.limits.rpoRows, report.scenarios[0]?.rpoRows], ['ok', null, null])
+    assert.match(report.notes[0] ?? '', /^No RPO is measured/)
+  })
+
+  test('does without telling others where it may not write the Lease', async () => {
+    const stage = new ScriptedStage()
+    const forbidden = new ApiError('forbidden', 'user "eve" may not "patch" the Lease', { status: 403 })
+    stage.cluster.arriving = () => forbidden
+    const drilling = await new Drilling(stage).begin({ scenarios: ['delete-pod'] })
+    await drilling.step(AFTER_THE_FAULT_MS)
+    await switched(drilling)
+    assert.equal(drilling.drilled?.report.result, 'ok')
+    const told = drilling.drilled?.report.notes.filter((note) => note.includes('may not "patch"'))
+    assert.deepEqual(told, ['The Lease does not tell of this drill: user "eve" may not "patch" the Lease.'])
+  })
+})
+
+describe('nothing is done', () => {
+  const refusals: [when: string, change: (stage: ScriptedStage) => void, code: string][] = [
+    ['while it is paused', ({ cluster }) => cluster.note({ [PAUSED]: 'true' }), 'paused'],
+    [
+      'while a switchover is asked for',
+      ({ cluster }) => cluster.note({ [SWITCHOVER_TO]: '*' }),
+      'switchover',
+    ],
+    [
+      'while another drill is under way',
+      ({ cluster }) => cluster.note({ [DRILL]: '2999-01-01T00:00:00.000Z aabbccdd' }),
+      'drill',
+    ],
+    [
+      'where nobody could take over',
+      ({ cluster }) => {
+        for (const pod of ['langflow-1', 'langflow-2'])
+          cluster.show(pod, { ...STANDBY, couldTakeOver: false })
+      },
+      'not_ready',
+    ],
+    ['where nobody leads', ({ cluster }) => cluster.write({ holderIdentity: '' }), 'nobody_leads'],
+    [
+      'where the leader does not serve yet',
+      ({ cluster }) =>
+        cluster.show('langflow-0', { ...LEADER, traffic: { ...LEADER.traffic, gate: 'closed' } }),
+      'nobody_leads',
+    ],
+  ]
+  for (const [when, change, code] of refusals)
+    test(when, async () => {
+      const stage = new ScriptedStage()
+      change(stage)
+      await assert.rejects(prepare(stage, ['switchover']), (error: OperationError) => {
+        assert.deepEqual([error.code, error.exitCode], [code, 3])
+        return true
+      })
+      assert.deepEqual(stage.cluster.written, [])
+    })
+
+  test('beside a drill that ended without a word, once its time is over', async () => {
+    const stage = new ScriptedStage()
+    stage.cluster.note({ [DRILL]: '2001-01-01T00:00:00.000Z aabbccdd' })
+    await prepare(stage, ['switchover'])
+  })
+
+  const unserved: [when: string, change: (stage: ScriptedStage) => void, told: RegExp][] = [
+    [
+      'where users are not served',
+      (stage) => {
+        stage.problem = 'connection refused'
+      },
+      /^users are not served before the drill: POST \/run\/echo: connection refused$/,
+    ],
+    [
+      'where the flow stores nothing',
+      (stage) => {
+        stage.stores = false
+      },
+      /answers and stores no message: give --flow one with a Chat Input/,
+    ],
+    [
+      'where what is stored cannot be read',
+      ({ service }) => {
+        service.rows!.kept = () => Promise.reject(new Error('LangFlow answers 403'))
+      },
+      /^what is stored cannot be read, so that no RPO is measured: LangFlow answers 403$/,
+    ],
+  ]
+  for (const [when, change, told] of unserved)
+    test(when, async () => {
+      const stage = new ScriptedStage()
+      change(stage)
+      const drilling = await asked(stage)
+      await drilling.step(10_000)
+      assert.match(drilling.error?.message ?? '', told)
+      assert.equal((drilling.error as OperationError).exitCode, 3)
+      assert.deepEqual(stage.cluster.written, [])
+      assert.equal(stage.forgotten, 1)
+    })
+
+  test('where two begin at once: one of them is told', async () => {
+    const stage = new ScriptedStage()
+    const one = await new Drilling(stage).begin()
+    const other = await new Drilling(stage).begin()
+    await one.step(1_000)
+    const errors = [one.error, other.error].filter((error) => error !== undefined)
+    assert.equal(errors.length, 1)
+    assert.match(errors[0]?.message ?? '', /^another drill is under way/)
+    await one.step(120_000)
+  })
+
+  test('where it is paused at the last moment: the mark is taken back', async () => {
+    const drilling = await new Drilling(new ScriptedStage()).begin()
+    await drilling.step(1_000)
+    await drilling.step(10_000, () => drilling.stage.cluster.note({ [PAUSED]: 'true' }))
+    assert.equal((drilling.error as OperationError).code, 'paused')
+    assert.deepEqual(drilling.stage.cluster.annotations, { [PAUSED]: 'true' })
+  })
+})
+
+describe('Ctrl-C', () => {
+  test('takes the request, the mark and the messages back', async () => {
+    const drilling = await asked()
+    await drilling.step(10_000, () => drilling.ctrlC.abort())
+    const error = drilling.error as OperationError
+    assert.equal(error.exitCode, 130)
+    assert.equal(
+      error.message,
+      'interrupted; the switchover that was asked for is taken back; the messages of the drill are deleted',
+    )
+    assert.deepEqual(drilling.stage.cluster.annotations, {})
+    assert.equal(drilling.stage.forgotten, 1)
+  })
+
+  test('says what cannot be taken back', async () => {
+    const drilling = await asked(undefined, { scenarios: ['delete-pod'] })
+    await drilling.step(10_000, () => drilling.ctrlC.abort())
+    assert.match(drilling.error?.message ?? '', /; what was done to the replicas mends by itself$/)
+    assert.deepEqual(drilling.stage.cluster.annotations, {})
+  })
+})
+
+describe('the crashes', () => {
+  const played = async (name: ScenarioName, happens: (stage: ScriptedStage) => void) => {
+    const drilling = await asked(undefined, { scenarios: [name] })
+    await drilling.step(10_000, () => happens(drilling.stage))
+    return drilling
+  }
+
+  test("kill LangFlow's worker by the node beside its launcher, and see the next term", async () => {
+    const { stage, drilled } = await played('crash-langflow', (stage) => {
+      stage.acquire('langflow-2', 8)
+      stage.serve('langflow-2', 8)
+    })
+    assert.deepEqual(stage.executed, [
+      'langflow-0 langflow /opt/langflow-leader/node --version',
+      'langflow-0 langflow /opt/langflow-leader/node --eval',
+    ])
+    const [one] = drilled!.report.scenarios
+    assert.deepEqual([one?.result, one?.to], ['ok', 'langflow-2'])
+    assert.equal(one?.did, "killed LangFlow's worker in langflow-0 (pid 7, SIGKILL)")
+  })
+
+  test('see a LangFlow that is restarted in place', async () => {
+    const { drilled } = await played('crash-langflow', ({ cluster }) =>
+      cluster.show('langflow-0', { ...LEADER, workload: { ...LEADER.workload, orderedAt: 1e9 } }),
+    )
+    const [one] = drilled!.report.scenarios
+    assert.deepEqual([one?.result, one?.to, one?.epochAfter], ['ok', 'langflow-0', 7])
+  })
+
+  test('kill the agent by the node of its image, and see it start again in the same term', async () => {
+    const { stage, drilled } = await played('crash-agent', (stage) => {
+      stage.restarts = 1
+    })
+    assert.equal(stage.executed.at(-1), 'langflow-0 agent /usr/lib/langflow-leader/node --eval')
+    assert.deepEqual([drilled!.report.result, drilled!.report.scenarios[0]?.epochAfter], ['ok', 7])
+  })
+
+  test('fail where nothing came of them', async () => {
+    const drilling = await asked(undefined, { scenarios: ['crash-agent'] })
+    await drilling.step(70_000)
+    assert.equal(
+      drilling.drilled?.report.scenarios[0]?.problem,
+      'not well again within 60.0 s: it had no effect',
+    )
+  })
+
+  test('delete the pod that leads, and no other', async () => {
+    const { stage } = await played('delete-pod', (stage) => {
+      stage.acquire('langflow-1', 8)
+      stage.serve('langflow-1', 8)
+    })
+    assert.deepEqual(stage.deleted, ['langflow-0'])
+  })
+
+  test('are refused before anything is done where the API server runs no commands', async () => {
+    const stage = new ScriptedStage()
+    stage.execution = new OperationError('impossible', 'this API server runs no commands in pods')
+    await assert.rejects(prepare(stage, ['switchover', 'crash-agent']), { code: 'impossible', exitCode: 3 })
+    assert.deepEqual(stage.cluster.written, [])
+  })
+})
+
+describe('several scenarios', () => {
+  const two: readonly ScenarioName[] = ['switchover', 'delete-pod']
+
+  test('are played one after the other', async () => {
+    const drilling = await asked(undefined, { scenarios: two })
+    await switched(drilling)
+    assert.deepEqual(drilling.stage.deleted, ['langflow-1'])
+    await switched(drilling, 9, 'langflow-0')
+    const { report } = drilling.drilled!
+    assert.deepEqual(
+      report.scenarios.map(({ scenario, from, to }) => [scenario, from, to]),
+      [
+        ['switchover', 'langflow-0', 'langflow-1'],
+        ['delete-pod', 'langflow-1', 'langflow-0'],
+      ],
+    )
+    assert.equal(report.result, 'ok')
+  })
+
+  test('are not played after one that failed', async () => {
+    const drilling = await asked(undefined, { scenarios: two })
+    await drilling.step(70_000)
+    assert.deepEqual(drilling.drilled?.report.skipped, ['delete-pod'])
+    assert.deepEqual(drilling.stage.deleted, [])
+  })
+
+  test('end with a report where somebody pauses in between', async () => {
+    const drilling = await asked(undefined, { scenarios: two })
+    const { stage } = drilling
+    await drilling.step(4_500, () => {
+      stage.acquire('langflow-1', 8)
+      stage.serve('langflow-1', 8)
+    })
+    await drilling.step(10_000, () => stage.cluster.note({ [PAUSED]: 'true' }))
+    const { report } = drilling.drilled!
+    assert.deepEqual([report.result, report.skipped, stage.deleted], ['failed', ['delete-pod'], []])
+    assert.ok(
+      report.notes.some((note) => note.startsWith('The drill ended early: paused until somebody resumes')),
+    )
+  })
+})
