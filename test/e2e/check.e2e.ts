@@ -59,6 +59,7 @@ describe('check -f', () => {
         (one) => `components/${one}`,
       ),
     },
+    'base with a drill': { resources: ['base'], components: ['components/drill'] },
     'the StatefulSet': { resources: ['examples/statefulset'] },
     'the StatefulSet, label': {
       resources: ['examples/statefulset'],

@@ -1,3 +1,4 @@
+import type { Command } from 'commander'
 import {
   type AgentOptions,
   agentOptions,
@@ -106,7 +107,7 @@ function programOf({ command, args }: Fields): { command: string; args: string[]
 /** As the program itself would read them at its start. `env`: without what is in no manifest. */
 export function readOptions<T>(
   name: string,
-  reader: (command: import('commander').Command) => (env: NodeJS.ProcessEnv) => T,
+  reader: (command: Command) => (env: NodeJS.ProcessEnv) => T,
   args: readonly string[],
   env: NodeJS.ProcessEnv,
 ): { options: T | null; fault: string | null } {

@@ -21,7 +21,7 @@ export const OPERATOR_RULES: Rules<ClusterRule> = Object.fromEntries(
               unknown: `whether you may ${shown(right)} is not to be seen: the API server does not say`,
             }
           if (allowed === false)
-            yield `you may not ${shown(right)} in namespace ${namespace}: ask for that verb if you need ${need.for}`
+            yield `you may not ${shown(right)} in namespace ${namespace}: ask for that verb if you need ${need.for} (deploy/components/operator-role has it)`
         }
       },
     } satisfies ClusterRule,
