@@ -18,6 +18,7 @@ const ROOMS = [
   'traffic',
   'peers',
   'replica',
+  'manifests',
   'operate',
   'inject',
   'install',

@@ -1,5 +1,7 @@
-import { createProgram, runProgram } from '../config/program.ts'
+import { createProgram, invocationOf, runProgram } from '../config/program.ts'
 import { addAgent } from './agent.ts'
+import { addCheck } from './check.ts'
+import { addCompletion } from './completion.ts'
 import { addDemo } from './demo.ts'
 import { addDrill } from './drill.ts'
 import { addHistory } from './history.ts'
@@ -12,8 +14,11 @@ import { addRun } from './run.ts'
 import { addStatus } from './status.ts'
 import { addSwitchover } from './switchover.ts'
 
-const program = createProgram()
+const { name, args } = invocationOf(process.argv)
+const program = createProgram(process.env, name)
 addAgent(program)
+addCheck(program)
+addCompletion(program)
 addDemo(program)
 addDrill(program)
 addHistory(program)
@@ -25,4 +30,4 @@ addResume(program)
 addRun(program)
 addStatus(program)
 addSwitchover(program)
-process.exitCode = await runProgram(program, process.argv.slice(2))
+process.exitCode = await runProgram(program, args)

@@ -6,7 +6,7 @@ import type { Command } from 'commander'
 import { defaultIdentity, FIELDS, type Pod, podOf } from './pod.ts'
 import { addSettings, readSettings, type Values } from './setting.ts'
 import { AGENT_SETTINGS, SHARED_SETTINGS } from './settings.ts'
-import { contradiction, type Timings, timingsOf } from './timings.ts'
+import { contradiction, type SaidTimings, type Timings, timingsOf } from './timings.ts'
 
 type Said = Values<typeof AGENT_SETTINGS>
 
@@ -94,7 +94,7 @@ export function runOptions(command: Command): Reader<RunOptions> {
 function toAgentOptions(command: Command, said: Said, env: NodeJS.ProcessEnv): AgentOptions {
   const { preset: _, endpointSlice, ...rest } = said
   const timings = timingsOf(said)
-  const problem = contradiction({ ...timings, onDoubt: said.onDoubt }) ?? clash(said)
+  const problem = conflictIn(said)
   if (problem !== null) command.error(problem)
   const pod = podOf(env, { named: said.identity !== null, hasPeers: said.peers !== null })
   try {
@@ -105,8 +105,20 @@ function toAgentOptions(command: Command, said: Said, env: NodeJS.ProcessEnv): A
   }
 }
 
-function clash({ listen, target, spare, standby }: Said): string | null {
-  if (listen.port !== 0 && listen.port === target.port)
+/** What contradicts what in an agent's settings, in one sentence that says what to change; `null`: nothing. */
+export function conflictIn(
+  said: SaidTimings & Pick<Said, 'onDoubt'> & Parameters<typeof clash>[0],
+): string | null {
+  return contradiction({ ...timingsOf(said), onDoubt: said.onDoubt }) ?? clash(said)
+}
+
+function clash({
+  listen,
+  target,
+  spare,
+  standby,
+}: Pick<Said, 'listen' | 'spare' | 'standby'> & { readonly target: Said['target'] | null }): string | null {
+  if (listen.port !== 0 && listen.port === target?.port)
     return `--listen and --target have the same port (${listen.port}): give each its own`
   if (spare && standby !== 'warm')
     return '--spare keeps a warm LangFlow beside the one that serves: set --standby=warm as well'

@@ -1,3 +1,4 @@
+import { basename } from 'node:path'
 import { Command, CommanderError, type ErrorOptions, type HelpContext } from 'commander'
 import { exitCodeOf, reportOf, UsageError } from '../exit.ts'
 import { VERSION } from '../version.ts'
@@ -28,12 +29,24 @@ function sentence(message: string): string {
     .replace(/\.$/, '')
 }
 
+/** What kubectl calls the program as `kubectl langflow-leader`, and what it asks for completion of that. */
+const PLUGIN = 'kubectl-langflow_leader'
+const PLUGIN_COMPLETION = 'kubectl_complete-langflow_leader'
+
+/** How this process was called, for usage texts and for what it is to do. `argv`: of node and the program as well. */
+export function invocationOf([, path = '', ...args]: readonly string[]): { name: string; args: string[] } {
+  const called = basename(path)
+  if (called === PLUGIN_COMPLETION)
+    return { name: 'kubectl langflow-leader', args: ['complete', '--', ...args] }
+  return { name: called === PLUGIN ? 'kubectl langflow-leader' : 'langflow-leader', args }
+}
+
 /**
  * The program without its commands; each adds itself with `.command(name)`. Every flag of every command is also an
  * environment variable, and one that belongs to no command is a usage error before any action runs.
  */
-export function createProgram(env: NodeJS.ProcessEnv = process.env): Command {
-  const program: Command = new OneLineCommand('langflow-leader')
+export function createProgram(env: NodeJS.ProcessEnv = process.env, name = 'langflow-leader'): Command {
+  const program: Command = new OneLineCommand(name)
   return program
     .description('Keeps exactly one LangFlow acting on Kubernetes.')
     .version(VERSION)

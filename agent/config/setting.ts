@@ -12,6 +12,8 @@ export interface Setting<T> {
   readonly otherwise?: string
   readonly about: string
   readonly group: string
+  /** All that it may be, where that is a few words. */
+  readonly choices?: readonly string[]
   /** Throws an Error whose one sentence says what to write instead. */
   readonly parse: (text: string) => T
 }
@@ -39,7 +41,8 @@ export function choice<const T extends string>(
   fallback: T = choices[0],
 ) {
   const list = choices.join(', ')
-  return setting('<choice>', fallback, `${about}: ${list}`, (text) => oneOf(choices, text, `one of ${list}`))
+  const parse = (text: string) => oneOf(choices, text, `one of ${list}`)
+  return { ...setting('<choice>', fallback, `${about}: ${list}`, parse), choices }
 }
 
 export function onOff(about: string) {
@@ -75,13 +78,25 @@ export function variableOf(flag: string): string {
   return `LEADER_${flag.slice(2).replaceAll('-', '_').toUpperCase()}`
 }
 
+/** Not commander's own choices, which check and describe a value in words of their own. */
+const CHOICES = new WeakMap<Option, readonly string[]>()
+
+/** All that an option of `addSettings` may be; none where that is more than a few words. */
+export function choicesOf(option: Option): readonly string[] {
+  return CHOICES.get(option) ?? []
+}
+
 export function addSettings(command: Command, settings: Settings): Command {
-  for (const [key, { short, argument, about, group, fallback, otherwise }] of Object.entries(settings)) {
+  for (const [key, { short, argument, about, group, fallback, otherwise, choices }] of Object.entries(
+    settings,
+  )) {
     const flag = flagOf(key)
     const unset = fallback ?? otherwise
     const notes = unset === undefined ? variableOf(flag) : `default: ${unset}; ${variableOf(flag)}`
     const flags = `${short === undefined ? '' : `${short}, `}${flag} ${argument}`.trim()
-    command.addOption(new Option(flags, `${about} (${notes})`).helpGroup(`${group}:`))
+    const option = new Option(flags, `${about} (${notes})`).helpGroup(`${group}:`)
+    if (choices !== undefined) CHOICES.set(option, choices)
+    command.addOption(option)
   }
   return command
 }
@@ -114,4 +129,18 @@ export function readSettings<S extends Settings>(
 function shown(text: string): string {
   const safe = text.replace(/\/\/[^/]*@/, '//***@')
   return safe.length > 120 ? `${safe.slice(0, 120)}...` : safe
+}
+
+/** What was said of these settings, by flag or by variable: each by its variable, as it was typed. */
+export function saidSettings(
+  command: Command,
+  settings: Settings,
+  env: NodeJS.ProcessEnv,
+): { readonly name: string; readonly value: string }[] {
+  return Object.keys(settings).flatMap((key) => {
+    const name = variableOf(flagOf(key))
+    const typed: string | true | undefined = command.getOptionValue(attributeOf(key))
+    const value = typed ?? env[name]
+    return value ? [{ name, value: String(value) }] : []
+  })
 }

@@ -4,6 +4,7 @@ import {
   formatDuration,
   parseCount,
   parseDuration,
+  parseFile,
   parseIdentity,
   parseLeaseDuration,
   parseListen,
@@ -84,7 +85,7 @@ export const AGENT_SETTINGS = {
       '<file>',
       'in-cluster, else $KUBECONFIG, else ~/.kube/config',
       'how to reach the API server',
-      parsePath,
+      parseFile,
     ),
     identity: optional(
       '<name>',

@@ -1,6 +1,6 @@
 import { accessSync, constants, statSync } from 'node:fs'
 import { isIP, isIPv4 } from 'node:net'
-import { delimiter, isAbsolute, join, normalize } from 'node:path'
+import { delimiter, isAbsolute, join, normalize, resolve } from 'node:path'
 
 // What the text of a flag means. Each `parse` function throws an Error whose one sentence says what to write instead.
 
@@ -184,6 +184,12 @@ export function parsePath(text: string): string {
   if (!isAbsolute(text) || text.includes('\0'))
     throw new Error('use an absolute path, such as /run/langflow-leader')
   return normalize(text)
+}
+
+/** A file by its path, from the working directory where it is not absolute. */
+export function parseFile(text: string): string {
+  if (text.includes('\0')) throw new Error('use a path, such as ./kubeconfig')
+  return resolve(text)
 }
 
 /** `sun_path` in Linux's `sockaddr_un` holds 108 bytes, one of them the final NUL. */

@@ -1,55 +1,88 @@
 import { isDeepStrictEqual } from 'node:util'
 import { FatalError } from '../exit.ts'
-import { refuseUnfit, strangersTo, warningsFor } from './checks.ts'
-import { findLangflows } from './langflow.ts'
-import { asFields, dig, type Manifest, manifestsIn, titleOf, unfit } from './manifest.ts'
+import { findLangflows } from '../manifests/langflow.ts'
+import {
+  asFields,
+  dig,
+  type Manifest,
+  manifestsIn,
+  type StreamManifest,
+  titleOf,
+  unfit,
+} from '../manifests/manifest.ts'
+import { documentOf, type Input, parseStream, render, type StreamDocument } from '../manifests/stream.ts'
+import { LEADER, ROLE_LABEL, readWorkload, servicesOf, type Workload } from '../manifests/workload.ts'
+import { check } from '../operate/check/check.ts'
+import { factsOf } from '../operate/check/installation.ts'
+import { lossesOf, refuseUnfit, strangersTo } from './checks.ts'
 import { ADDED_FOR, objectsFor } from './objects.ts'
 import { edit, RECORD, undo } from './record.ts'
 import type { InjectOptions } from './settings.ts'
-import { documentOf, type Input, parseStream, render, type StreamDocument } from './stream.ts'
-import { LEADER, ROLE_LABEL, readWorkload, servicesOf, type Workload } from './workload.ts'
+import { summaryOf } from './summary.ts'
 import { editsFor } from './wrap.ts'
 
 export interface Injected {
   readonly text: string
-  /** One sentence each. */
+  /** What was put in, or taken out, and where: a line each. */
+  readonly summary: readonly string[]
+  /** One sentence each, with the code of its rule where it has one. */
   readonly warnings: readonly string[]
 }
 
 /** Wraps each LangFlow of the stream, anew where it was wrapped already. Throws `FatalError`, and then nothing is done. */
 export function inject(input: Input, options: InjectOptions): Injected {
-  const { documents, found } = strip(parseStream(input))
+  const { documents, changed: before } = strip(parseStream(input))
   const clean = structuredClone(valuesOf(documents))
-  const wrapped = new Set(found.map(placeOf))
+  const wrapped = new Set(before.map(placeOf))
   const manifests = documents.flatMap(manifestsIn)
   const owners = new Map(manifests.map((manifest) => [placeOf(manifest), 'the stream itself']))
   const targets = findLangflows(manifests, options.container)
+  const summary: string[] = []
   const warnings = targets.flatMap((target) => {
     const workload = readWorkload(target, options)
     refuseUnfit(workload, options)
     const { manifest } = workload
-    const services = servicesOf(workload, manifests)
     const running = wrapped.has(placeOf(manifest)) ? [] : strangersTo(manifest)
-    const sentences = [...running, ...warningsFor(workload, options.traffic, services.length)]
-    if (options.traffic === 'label') services.forEach(restrict)
-    edit(manifest, [...editsFor(workload, options)])
-    addObjects(workload, options, documents, owners)
+    const sentences = [...running, ...lossesOf(workload)]
+    const services = options.traffic === 'label' ? servicesOf(workload, manifests) : []
+    const restricted = services.flatMap(restrict)
+    const changes = edit(manifest, [...editsFor(workload, options)])
+    summary.push(
+      ...summaryOf(manifest, changes, addObjects(workload, options, documents, owners)),
+      ...restricted,
+    )
     return titled(manifest, sentences)
   })
+  warnings.push(...brokenRules(documents, options.container))
   const text = render(documents)
   if (!isDeepStrictEqual(valuesOf(strip(parseStream({ ...input, text })).documents), clean))
     throw new FatalError(
       `${targets.map(({ manifest }) => titleOf(manifest)).join(', ')}: written in a form of YAML that could not be restored afterwards: write it plainly, as kubectl create --dry-run=client -o yaml does`,
     )
-  return { text, warnings }
+  return { text, summary, warnings }
 }
 
 /** Takes out of the stream all that `inject` put in. Throws `FatalError`. */
 export function uninject(input: Input): Injected {
-  const { documents, found } = strip(parseStream(input))
-  if (found.length === 0)
-    return { text: input.text, warnings: ['nothing in this stream was put in by inject'] }
-  return { text: render(documents), warnings: found.flatMap((one) => titled(one, strangersTo(one))) }
+  const { documents, changed, added } = strip(parseStream(input))
+  if (changed.length + added.length === 0)
+    return { text: input.text, summary: [], warnings: ['nothing in this stream was put in by inject'] }
+  const summary = [
+    ...changed.map((one) => `${titleOf(one)}: as it was before`),
+    ...added.map((one) => `${titleOf(one)}: taken out`),
+  ]
+  const warnings = [...changed, ...added].flatMap((one) => titled(one, strangersTo(one)))
+  return { text: render(documents), summary, warnings }
+}
+
+/** What the rules of `check` find in the result. What is not to be seen in a stream is not worth a warning. */
+function brokenRules(documents: readonly StreamDocument[], container: string | null): string[] {
+  const results = check(factsOf(documents.flatMap(manifestsIn), container))
+  return results.flatMap(({ code, findings }) =>
+    findings
+      .filter(({ outcome }) => outcome !== 'unknown')
+      .map(({ object, message }) => `${object === null ? '' : `${object}: `}${message} [${code}]`),
+  )
 }
 
 /** The stream without what `inject` put in, and what of it was changed or added by it. */
@@ -64,7 +97,7 @@ function strip(documents: StreamDocument[]) {
   }
   const changed = manifests.filter((one) => annotated(RECORD)(one) && !added.includes(one))
   changed.forEach(undo)
-  return { documents, found: [...changed, ...added] }
+  return { documents, changed, added }
 }
 
 function valuesOf(documents: readonly StreamDocument[]): unknown[] {
@@ -79,10 +112,10 @@ function titled(manifest: Manifest, sentences: readonly string[]): string[] {
   return sentences.map((sentence) => `${titleOf(manifest)}: ${sentence}`)
 }
 
-/** Has the Service select the leader only, unless it does. */
-function restrict(service: Manifest): void {
-  if (ROLE_LABEL in asFields(dig(service.value, 'spec', 'selector'))) return
-  edit(service, [{ path: ['spec', 'selector', ROLE_LABEL], to: LEADER }])
+/** Has the Service select the leader only, unless it does. Returns what was done. */
+function restrict(service: Manifest): string[] {
+  if (ROLE_LABEL in asFields(dig(service.value, 'spec', 'selector'))) return []
+  return [...summaryOf(service, edit(service, [{ path: ['spec', 'selector', ROLE_LABEL], to: LEADER }]), [])]
 }
 
 /**
@@ -90,14 +123,14 @@ function restrict(service: Manifest): void {
  * objects of the stream are, since two LangFlows must not share what tells them apart.
  */
 function addObjects(
-  workload: Workload,
-  { traffic }: InjectOptions,
+  workload: Workload<StreamManifest>,
+  options: InjectOptions,
   documents: StreamDocument[],
   owners: Map<string, string>,
-): void {
+) {
   const { manifest } = workload
   const { document, list, value, namespace } = manifest
-  const objects = objectsFor(workload, traffic)
+  const objects = objectsFor(workload, options)
   for (const { kind, metadata } of objects) {
     const place = placeOf({ namespace, kind, name: metadata.name })
     const owner = owners.get(place)
@@ -110,4 +143,5 @@ function addObjects(
   }
   if (list === null) documents.splice(documents.indexOf(document), 0, ...objects.map(documentOf))
   else list.splice(list.indexOf(value), 0, ...objects)
+  return objects
 }

@@ -1,13 +1,15 @@
-import { titleOf } from './manifest.ts'
-import { AGENT_PORT } from './pod.ts'
-import type { Traffic } from './settings.ts'
-import { podLabels, type Workload } from './workload.ts'
+import { titleOf } from '../manifests/manifest.ts'
+import { podLabels, type Workload } from '../manifests/workload.ts'
+import type { InjectOptions, Traffic } from './settings.ts'
 
 /** By this annotation an object is known to be there for a LangFlow only, also where Helm has changed its labels. */
 export const ADDED_FOR = 'langflow-leader/injected-for'
 
 /** What the replicas need beside their pods, in the order in which it is to be applied. */
-export function objectsFor({ manifest, names, ownAccount, ...workload }: Workload, traffic: Traffic) {
+export function objectsFor(
+  { manifest, names, ownAccount, ...workload }: Workload,
+  { traffic, port }: Pick<InjectOptions, 'traffic' | 'port'>,
+) {
   const namespace = manifest.namespace === null ? {} : { namespace: manifest.namespace }
   const object = (apiVersion: string, kind: string, name: string, more: object = {}) => ({
     apiVersion,
@@ -34,7 +36,7 @@ export function objectsFor({ manifest, names, ownAccount, ...workload }: Workloa
         clusterIP: 'None',
         publishNotReadyAddresses: true,
         selector: podLabels(workload),
-        ports: [{ name: 'agent', port: AGENT_PORT, targetPort: AGENT_PORT }],
+        ports: [{ name: 'agent', port, targetPort: port }],
       },
     }),
   ]

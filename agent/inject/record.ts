@@ -1,6 +1,6 @@
 import * as z from 'zod/mini'
+import { asList, dig, type Fields, isFields, type Manifest, unfit } from '../manifests/manifest.ts'
 import { VERSION } from '../version.ts'
-import { asList, dig, type Fields, isFields, type Manifest, unfit } from './manifest.ts'
 
 const PATH = z.array(z.union([z.string(), z.object({ name: z.string() })]))
 /** Through maps by their keys, and to an item of a list by its `name`, since its place may change. */
@@ -24,7 +24,7 @@ const CHANGE = z.object({
   /** It was taken out from behind this key; `null`: it was the first. */
   after: z.optional(z.nullable(z.string())),
 })
-type Change = z.infer<typeof CHANGE>
+export type Change = z.infer<typeof CHANGE>
 const CONTENT = z.object({
   version: z.string(),
   changes: z.array(CHANGE),
@@ -33,7 +33,7 @@ const CONTENT = z.object({
 })
 
 /** Edits an object, and keeps in its annotations what it takes to undo that, whoever changes it since. */
-export function edit(manifest: Manifest, edits: Iterable<Edit>): void {
+export function edit(manifest: Manifest, edits: Iterable<Edit>): readonly Change[] {
   const changes = [...edits].flatMap((one) => apply(manifest, one))
   const metadata = mapAt(manifest, ['metadata'])
   const annotations = metadata.annotations ?? {}
@@ -41,6 +41,7 @@ export function edit(manifest: Manifest, edits: Iterable<Edit>): void {
   const saved = Object.keys(annotations).length > 0 ? {} : savedOf(metadata, 'annotations')
   const record = JSON.stringify({ version: VERSION, changes, ...saved })
   metadata.annotations = { ...annotations, [RECORD]: record }
+  return changes
 }
 
 function apply(manifest: Manifest, { path, to, head }: Edit): Change[] {
@@ -137,7 +138,7 @@ function follow(value: unknown, path: Path): unknown {
 }
 
 /** As people write it: spec.template.spec.containers[langflow] */
-function shown(path: Path): string {
+export function shown(path: Path): string {
   return path
     .map((step) => (typeof step === 'object' ? `[${step.name}]` : `.${step}`))
     .join('')

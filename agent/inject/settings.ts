@@ -1,10 +1,29 @@
+import { dirname } from 'node:path'
 import type { Command } from 'commander'
-import { addSettings, flagOf, group, readSettings, type Values } from '../config/setting.ts'
-import { AGENT_SETTINGS } from '../config/settings.ts'
-import { parseNamespace, parseObjectName, splitWords } from '../config/values.ts'
+import { conflictIn } from '../config/options.ts'
+import {
+  addSettings,
+  flagOf,
+  group,
+  readSettings,
+  saidSettings,
+  type Values,
+  variableOf,
+} from '../config/setting.ts'
+import { AGENT_SETTINGS, SHARED_SETTINGS } from '../config/settings.ts'
+import {
+  formatListen,
+  type Listen,
+  parseListen,
+  parseNamespace,
+  parseObjectName,
+  splitWords,
+} from '../config/values.ts'
+import { addFilenames, readFilenames } from '../manifests/filenames.ts'
+import { GRACE_SPARE_MS } from '../manifests/pod.ts'
 import { VERSION } from '../version.ts'
 
-const INJECT_SETTINGS = group('Injection', {
+const INJECTION_SETTINGS = group('Injection', {
   uninject: {
     argument: '',
     about: 'take out what inject put in',
@@ -27,24 +46,62 @@ const INJECT_SETTINGS = group('Injection', {
     about: "the agent's image",
     parse: parseImage,
   },
-  standby: AGENT_SETTINGS.standby,
+})
+
+// An identity is each replica's own, the Lease is where the pods are, and slice mode is not for inject.
+const { identity: _i, leaseNamespace: _n, endpointSlice: _e, ...OF_AGENT } = AGENT_SETTINGS
+const { fallback: _f, ...LEASE_NAME } = OF_AGENT.leaseName
+const { fallback: _g, ...TARGET } = OF_AGENT.target
+
+/** What the agents are to be told. */
+const TOLD_SETTINGS = {
+  ...OF_AGENT,
+  leaseName: { ...LEASE_NAME, otherwise: "<workload's name>-leader", parse: parseObjectName },
+  // A file in the agent's container: only there it is known what a path means.
+  kubeconfig: { ...OF_AGENT.kubeconfig, otherwise: 'in-cluster', parse: (text: string) => text },
+  target: { ...TARGET, otherwise: 'http://127.0.0.1 and the port where LangFlow listens' },
+  peers: { ...OF_AGENT.peers, otherwise: "<workload's name>-members, a Service that is added" },
   traffic: {
-    argument: '<choice>',
-    fallback: 'readiness',
+    ...OF_AGENT.traffic,
     about: 'how only the leader is reached: readiness, label',
     parse: parseTraffic,
   },
-  leaseName: {
-    argument: '<name>',
-    otherwise: "<workload's name>-leader",
-    about: 'the Lease that the replicas compete for',
-    parse: parseObjectName,
-  },
-})
+  listen: { ...OF_AGENT.listen, parse: parsePodListen },
+}
+
+const INJECT_SETTINGS = { ...INJECTION_SETTINGS, ...TOLD_SETTINGS }
+
+export type Traffic = ReturnType<typeof parseTraffic>
+
+export interface Variable {
+  readonly name: string
+  readonly value: string
+}
 
 /** How a LangFlow is to be wrapped. */
-export type InjectOptions = Omit<Values<typeof INJECT_SETTINGS>, 'uninject'>
-export type Traffic = InjectOptions['traffic']
+export interface InjectOptions {
+  /** LangFlow's; `null`: the one that looks like it. */
+  readonly container: string | null
+  /** `null`: not known. */
+  readonly entrypoint: readonly string[] | null
+  readonly image: string
+  /** `null`: by the workload's name. */
+  readonly leaseName: string | null
+  /** Where LangFlow listens; `null`: where its manifest says. */
+  readonly targetPort: number | null
+  readonly traffic: Traffic
+  /** What else the agents are told, as it was typed. */
+  readonly agentVariables: readonly Variable[]
+  /** Of these, what the launchers are told as well. */
+  readonly launcherVariables: readonly Variable[]
+  /** Where the agents listen, 1 to 65535. */
+  readonly port: number
+  /** The directory of the socket between agent and launcher. */
+  readonly socketDir: string
+  readonly stateDir: string
+  /** The least time that a pod has to end, in whole seconds. */
+  readonly graceSeconds: number
+}
 
 export interface InjectInput {
   /** In their order; `-` is standard input. At least one. */
@@ -55,29 +112,56 @@ export interface InjectInput {
 
 /** Adds the flags of `inject` to its command. */
 export function injectOptions(command: Command): Command {
-  const repeated = (file: string, others: readonly string[] = []) => [...others, file]
-  command.option(
-    '-f, --filename <file>',
-    'manifests; again for more, - for standard input (LEADER_FILENAME)',
-    repeated,
-  )
-  return addSettings(command, INJECT_SETTINGS)
+  return addSettings(addFilenames(command), INJECT_SETTINGS)
 }
 
 /** Reads what `injectOptions` added. `piped`: whether standard input is no terminal. Ends with a usage error. */
 export function parseInjectOptions(command: Command, env: NodeJS.ProcessEnv, piped: boolean): InjectInput {
-  const said = command.getOptionValue('filename') ?? (env.LEADER_FILENAME ? [env.LEADER_FILENAME] : null)
+  const said = readFilenames(command, env)
   if (said === null && !piped) command.error('name a file with -f, or pipe manifests in')
-  const files: string[] = said ?? ['-']
-  if (files.includes('')) command.error("--filename '': name a file, or - for standard input")
-  const twice = files.find((file, i) => files.indexOf(file) !== i)
-  if (twice !== undefined) command.error(`--filename ${twice} is there twice: name it once`)
-  const { uninject, ...options } = readSettings(command, INJECT_SETTINGS, env)
-  if (uninject !== true) return { files, options }
-  const useless = Object.keys(options).find((key) => command.getOptionValue(key) !== undefined)
+  const files = said ?? ['-']
+  const { uninject, ...values } = readSettings(command, INJECT_SETTINGS, env)
+  if (uninject !== true) {
+    const problem = conflictIn(values)
+    if (problem !== null) command.error(problem)
+    return { files, options: toOptions(values, saidSettings(command, TOLD_SETTINGS, env)) }
+  }
+  const useless = Object.keys(values).find(
+    (key) => command.getOptionValue(key.replace(/Ms$/, '')) !== undefined,
+  )
   if (useless !== undefined)
     command.error(`${flagOf(useless)} means nothing to --uninject, which takes everything out: leave one out`)
   return { files, options: null }
+}
+
+/** Those that follow from the workload, or decide on more than a variable. */
+const OWN = new Set(['LEADER_LEASE_NAME', 'LEADER_TRAFFIC'])
+const SHARED = new Set(Object.keys(SHARED_SETTINGS).map((key) => variableOf(flagOf(key))))
+
+function toOptions(
+  values: Omit<Values<typeof INJECT_SETTINGS>, 'uninject'>,
+  said: readonly Variable[],
+): InjectOptions {
+  const { container, entrypoint, image, leaseName, traffic } = values
+  return {
+    ...{ container, entrypoint, image, leaseName, traffic },
+    targetPort: values.target?.port ?? null,
+    agentVariables: said.filter(({ name }) => !OWN.has(name)),
+    launcherVariables: said.filter(({ name }) => SHARED.has(name)),
+    port: values.listen.port,
+    socketDir: dirname(values.socket),
+    stateDir: values.stateDir,
+    graceSeconds: Math.ceil((values.drainTimeoutMs + values.stopTimeoutMs + GRACE_SPARE_MS) / 1000),
+  }
+}
+
+function parsePodListen(text: string): Listen {
+  const listen = parseListen(text)
+  if (listen.host !== null || listen.port === 0)
+    throw new Error(
+      `probes and the other agents ask the pod's own address: leave the host out and name a port, such as ${formatListen({ host: null, port: listen.port || 8090 })}`,
+    )
+  return listen
 }
 
 function parseImage(text: string): string {

@@ -1,21 +1,19 @@
 import { isDeepStrictEqual } from 'node:util'
-import { asFields, asList, asNumber } from './manifest.ts'
+import { asFields, asList, asNumber } from '../manifests/manifest.ts'
 import {
-  AGENT_PORT,
-  GRACE_SECONDS,
   initContainers,
   LAUNCH,
-  LIVENESS_PROBE,
-  MOUNTS,
+  mounts,
+  probes,
   RESTRICTED,
   RESTRICTED_POD,
-  STARTUP_PROBE,
+  ROLLOUT_HASH,
   userFor,
   VOLUMES,
-} from './pod.ts'
+} from '../manifests/pod.ts'
+import { DEFAULT_PORT, type Workload } from '../manifests/workload.ts'
 import type { Edit, Path } from './record.ts'
 import type { InjectOptions } from './settings.ts'
-import { DEFAULT_PORT, type Workload } from './workload.ts'
 
 const POD: Path = ['spec', 'template', 'spec']
 
@@ -31,25 +29,30 @@ export function* editsFor(workload: Workload, options: InjectOptions): Generator
   if (!isDeepStrictEqual(spec.strategy, strategy)) yield { path: ['spec', 'strategy'], to: strategy }
 }
 
-function* inContainer({ langflow, container }: Workload, { entrypoint }: InjectOptions): Generator<Edit> {
+function* inContainer({ langflow, container }: Workload, options: InjectOptions): Generator<Edit> {
+  const { entrypoint, port, socketDir, launcherVariables } = options
   const at = (key: string): Path => [...POD, 'containers', { name: container }, key]
   // First: it is found again by the key before it.
   yield { path: at('readinessProbe') }
-  yield { path: at('livenessProbe'), to: LIVENESS_PROBE }
-  yield { path: at('startupProbe'), to: STARTUP_PROBE }
-  yield { path: at('volumeMounts'), head: MOUNTS }
+  yield { path: at('livenessProbe'), to: probes(port).liveness }
+  yield { path: at('startupProbe'), to: probes(port).startup }
+  yield { path: at('volumeMounts'), head: mounts(socketDir) }
+  if (launcherVariables.length > 0) yield { path: at('env'), head: launcherVariables }
   if (asList(langflow.command).length > 0) yield { path: at('command'), head: LAUNCH }
   else yield { path: at('command'), to: [...LAUNCH, ...(entrypoint ?? [])] }
 }
 
 function* inPod(workload: Workload, options: InjectOptions): Generator<Edit> {
-  const { pod, langflow, names, ownAccount } = workload
+  const { manifest, pod, langflow, names, ownAccount } = workload
+  const { port, socketDir, stateDir, graceSeconds } = options
   const { own, supplementalGroups } = userFor(pod, langflow)
   const added = initContainers({
     image: options.image,
     securityContext: { ...RESTRICTED, ...RESTRICTED_POD, ...own },
     variables: variables(workload, options),
     readyIsLeader: options.traffic === 'readiness',
+    ...{ port, socketDir, stateDir },
+    ...(manifest.kind === 'Rollout' ? { templateHash: ROLLOUT_HASH } : {}),
   })
   yield { path: [...POD, 'volumes'], head: VOLUMES }
   yield { path: [...POD, 'initContainers'], head: added }
@@ -58,8 +61,8 @@ function* inPod(workload: Workload, options: InjectOptions): Generator<Edit> {
     if (isThere) yield { path: [...POD, 'securityContext', 'supplementalGroups'], to: supplementalGroups }
     else yield { path: [...POD, 'securityContext'], to: { supplementalGroups } }
   }
-  if ((asNumber(pod.terminationGracePeriodSeconds) ?? 0) < GRACE_SECONDS)
-    yield { path: [...POD, 'terminationGracePeriodSeconds'], to: GRACE_SECONDS }
+  if ((asNumber(pod.terminationGracePeriodSeconds) ?? 0) < graceSeconds)
+    yield { path: [...POD, 'terminationGracePeriodSeconds'], to: graceSeconds }
   if (pod.automountServiceAccountToken !== false)
     yield { path: [...POD, 'automountServiceAccountToken'], to: false }
   if (!ownAccount) return
@@ -68,13 +71,17 @@ function* inPod(workload: Workload, options: InjectOptions): Generator<Edit> {
   yield { path: [...POD, 'serviceAccount'], to: names.account }
 }
 
-function variables({ names, port }: Workload, { standby, traffic }: InjectOptions) {
-  const all = [
-    { name: 'LEADER_PEERS', value: `${names.members}:${AGENT_PORT}` },
+/** What the agent is told: where nothing else was said, what follows from the workload. */
+function variables({ names, port }: Workload, options: InjectOptions) {
+  const { traffic, agentVariables } = options
+  const own = [
+    { name: 'LEADER_PEERS', value: `${names.members}:${options.port}` },
     { name: 'LEADER_LEASE_NAME', value: names.lease },
     { name: 'LEADER_TARGET', value: `http://127.0.0.1:${port}`, unless: `http://127.0.0.1:${DEFAULT_PORT}` },
-    { name: 'LEADER_STANDBY', value: standby, unless: 'cold' },
     { name: 'LEADER_TRAFFIC', value: traffic, unless: 'readiness' },
   ]
-  return all.filter(({ value, unless }) => value !== unless).map(({ name, value }) => ({ name, value }))
+  const needed = own.filter(
+    ({ name, value, unless }) => value !== unless && !agentVariables.some((one) => one.name === name),
+  )
+  return [...needed.map(({ name, value }) => ({ name, value })), ...agentVariables]
 }

@@ -37,7 +37,10 @@ const timings = z.looseObject({
   killMarginMs: z.number(),
 })
 
-/** What came with this version has a default; what a later one adds is passed on. */
+/**
+ * What came with this version has a default, but for what is done on request, which an earlier one does not do; what a later one
+ * adds is passed on.
+ */
 const Shape = z.looseObject({
   identity: z.string().check(z.regex(/^[\x21-\x7e]{1,512}$/)),
   version: z.string(),
@@ -92,9 +95,9 @@ const Shape = z.looseObject({
   peers: z.nullable(z.looseObject({ ready: z.number(), seen: z.number() })),
   traffic: z.looseObject({ mode: z.string(), gate: word<AgentStatus['traffic']['gate']>(), routedTo: text }),
   timings: z._default(timings, USUAL),
-  pause: lacking(z.looseObject({ until: text, reason: text })),
-  switchover: lacking(
-    z.looseObject({ to: z.string(), state: word<SwitchoverView['state']>(), reason: text }),
+  pause: z.optional(z.nullable(z.looseObject({ until: text, reason: text }))),
+  switchover: z.optional(
+    z.nullable(z.looseObject({ to: z.string(), state: word<SwitchoverView['state']>(), reason: text })),
   ),
   lastDrill: lacking(z.looseObject({ at: z.string(), result: z.enum(['ok', 'missed', 'failed']) })),
   history: z._default(z.array(term), []),
@@ -106,5 +109,5 @@ const Shape = z.looseObject({
 /** A replica's `/status` as another one told it, maybe of another version; `null`: it is none. */
 export function statusOf(said: unknown): AgentStatus | null {
   const read = z.safeParse(Shape, said)
-  return read.success ? read.data : null
+  return read.success ? (read.data as AgentStatus) : null
 }

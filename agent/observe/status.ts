@@ -82,9 +82,9 @@ export interface AgentStatus {
     readonly routedTo: string | null
   }
   readonly timings: Timings
-  /** What operators asked for through the Lease; `null`: nothing. */
-  readonly pause: Pause | null
-  readonly switchover: SwitchoverView | null
+  /** What operators asked for through the Lease; `null`: nothing; absent: this version does not listen. */
+  readonly pause: Pause | null | undefined
+  readonly switchover: SwitchoverView | null | undefined
   readonly lastDrill: LastDrill | null
   /** The last terms, newest first; see `PastTerm`. */
   readonly history: readonly PastTerm[]

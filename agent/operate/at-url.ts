@@ -1,6 +1,7 @@
-import type { ReplicaRow } from './cluster.ts'
+import type { ReplicaRow } from '../observe/status.ts'
+import { statusOf } from '../observe/status-shape.ts'
 import { OperationError } from './exit-codes.ts'
-import { readRows, readStatus, rowOf } from './read-status.ts'
+import { readRows, rowOf } from './read-status.ts'
 
 const DEADLINE_MS = 5_000
 
@@ -16,7 +17,7 @@ export async function replicasAt(base: URL): Promise<ReplicaRow[]> {
     throw noAgent(base)
   }
   // Of a version that tells of itself alone.
-  const status = readStatus(await ask(base, 'status'))
+  const status = statusOf(await ask(base, 'status'))
   if (status === null) throw noAgent(base)
   return [rowOf(status)]
 }

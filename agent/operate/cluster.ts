@@ -7,10 +7,11 @@ import { holderOf } from '../lease/lease.ts'
 import { LEASE } from '../lease/lease-api.ts'
 import { podOf } from '../lease/operation.ts'
 import type { AgentStatus, ReplicaRow } from '../observe/status.ts'
+import { statusOf } from '../observe/status-shape.ts'
 import { VERSION } from '../version.ts'
 import { AGENT_PORT, type AgentContainer, agentOf } from './agent-container.ts'
 import { asOperationError, OperationError } from './exit-codes.ts'
-import { NO_STATUS, readStatus } from './read-status.ts'
+import { NO_STATUS } from './read-status.ts'
 
 export type { ReplicaRow }
 
@@ -71,14 +72,16 @@ export class Cluster {
   /** Every pod whose agent competes for the Lease, in the order of their names. Rejects with an `OperationError`. */
   async replicas(): Promise<ReplicaRow[]> {
     try {
-      const agents = (await this.agents()).filter(
-        ({ leaseName }) => (leaseName ?? this.leaseName) === this.leaseName,
+      const isOurs = (name: string | null | undefined) => name === this.leaseName
+      const agents = (await this.agents()).filter(({ leaseName }) => leaseName === null || isOurs(leaseName))
+      const told = await Promise.all(
+        agents.map(async (agent) => ({ row: await this.row(agent), leaseName: agent.leaseName })),
       )
-      const rows = await Promise.all(agents.map((agent) => this.row(agent)))
-      return rows
-        .filter((row) => row !== null)
-        .filter(({ status }) => status === null || status.lease.name === this.leaseName)
-        .sort((a, b) => (a.pod < b.pod ? -1 : 1))
+      // Which Lease a pod takes from elsewhere its agent alone can tell.
+      const rows = told.flatMap(({ row, leaseName }) =>
+        row !== null && isOurs(leaseName ?? row.status?.lease.name ?? this.leaseName) ? [row] : [],
+      )
+      return rows.sort((a, b) => (a.pod < b.pod ? -1 : 1))
     } catch (error) {
       throw asOperationError(error)
     }
@@ -87,7 +90,7 @@ export class Cluster {
   /** Of one pod's agent, at the port where it was when all were asked. Rejects with `ApiError`. */
   async status(pod: string): Promise<AgentStatus> {
     const answer = await this.objects.proxied(pod, this.ports.get(pod) ?? AGENT_PORT, '/status', DEADLINE_MS)
-    const status = readStatus(answer)
+    const status = statusOf(answer)
     if (status === null) throw new ApiError('network', NO_STATUS)
     return status
   }

@@ -1,24 +1,26 @@
 import type { PastTerm } from '../lease/history.ts'
-import { type Paint, plain, span, table } from './output.ts'
+import { type Cell, type Paint, plain, span, table } from './output.ts'
 
 /** The terms as a table, newest first as they come. @param wallMs now */
 export function historyTable(terms: readonly PastTerm[], wallMs: number, paint: Paint = plain): string {
   if (terms.length === 0) return 'The Lease remembers no term.\n'
-  const rows = terms.map(({ epoch, holder, began, because, phases, gapMs, ended, endedBecause }) => [
+  const rows = terms.map(({ epoch, holder, began, because, phases, gapMs, stopMs, ...end }) => [
     String(epoch),
     holder,
     began,
-    span((ended === null ? wallMs : Date.parse(ended)) - Date.parse(began)),
+    span((end.ended === null ? wallMs : Date.parse(end.ended)) - Date.parse(began)),
     because,
-    endedBecause ?? (ended === null ? (['green', 'lasts'] as const) : 'unknown'),
-    seconds(phases.detectMs),
-    seconds(phases.acquireMs),
-    seconds(phases.startMs),
-    seconds(phases.healthyMs),
-    seconds(gapMs),
+    ...[phases.detectMs, phases.acquireMs, phases.startMs, phases.healthyMs, gapMs].map(seconds),
+    endCell(end),
+    seconds(stopMs),
   ])
-  const head = 'EPOCH,HOLDER,BEGAN,LASTED,BECAUSE,ENDED,DETECT,ACQUIRE,START,HEALTHY,NO SERVER'
-  return `${table(head.split(','), rows, paint)}\n`
+  return `${table(HEAD, rows, paint)}\n`
+}
+
+const HEAD = 'EPOCH,HOLDER,BEGAN,LASTED,BECAUSE,DETECT,ACQUIRE,START,HEALTHY,NO SERVER,ENDED,STOP'.split(',')
+
+function endCell({ ended, endedBecause }: Pick<PastTerm, 'ended' | 'endedBecause'>): Cell {
+  return endedBecause ?? (ended === null ? ['green', 'lasts'] : 'unknown')
 }
 
 /** In seconds, as a takeover is told; short ones in milliseconds. `null`: unknown, or it never came to that. */

@@ -69,8 +69,10 @@ export function write(text: string): Promise<void> {
       reject(new FatalError(`cannot write to standard output: ${error.message}`, { cause: error }))
     process.stdout.once('error', fail)
     process.stdout.write(text, (error) => {
+      // A failure is also an event, after this: it must still find its listener.
+      if (error) return fail(error)
       process.stdout.off('error', fail)
-      error ? fail(error) : resolve()
+      resolve()
     })
   })
 }

@@ -1,8 +1,7 @@
 import type { PastTerm } from '../lease/history.ts'
 import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
 import { isOfPod, type Pause, pauseOf, podOf, switchoverOf } from '../lease/operation.ts'
-import type { AgentStatus, SwitchoverView } from '../observe/status.ts'
-import type { ReplicaRow } from './cluster.ts'
+import type { AgentStatus, ReplicaRow, SwitchoverView } from '../observe/status.ts'
 
 /** Who leads, and could another take over: what `status` tells, also as JSON and YAML. */
 export interface Overview {

@@ -17,16 +17,19 @@ const PAUSE_SETTINGS = {
 
 const RESUME_SETTINGS = { ...CLUSTER_SETTINGS, ...OUTPUT_SETTINGS }
 
+export type PauseOptions = Values<typeof PAUSE_SETTINGS>
+export type ResumeOptions = Values<typeof RESUME_SETTINGS>
+
 // Each adds the flags to its command, and returns what reads them: it ends with a usage error where something is wrong.
 
-export function pauseOptions(command: Command): () => Values<typeof PAUSE_SETTINGS> {
+export function pauseOptions(command: Command): (env?: NodeJS.ProcessEnv) => PauseOptions {
   addSettings(command, PAUSE_SETTINGS)
-  return () => readSettings(command, PAUSE_SETTINGS, process.env)
+  return (env = process.env) => readSettings(command, PAUSE_SETTINGS, env)
 }
 
-export function resumeOptions(command: Command): () => Values<typeof RESUME_SETTINGS> {
+export function resumeOptions(command: Command): (env?: NodeJS.ProcessEnv) => ResumeOptions {
   addSettings(command, RESUME_SETTINGS)
-  return () => readSettings(command, RESUME_SETTINGS, process.env)
+  return (env = process.env) => readSettings(command, RESUME_SETTINGS, env)
 }
 
 function parseReason(text: string): string {

@@ -1,8 +1,7 @@
 import { oneLine } from '../exit.ts'
 import type { PastTerm } from '../lease/history.ts'
 import { podOf } from '../lease/operation.ts'
-import type { AgentStatus } from '../observe/status.ts'
-import type { ReplicaRow } from './cluster.ts'
+import type { AgentStatus, ReplicaRow } from '../observe/status.ts'
 import { type Cell, type Paint, plain, span, table } from './output.ts'
 import { type Overview, stateOf } from './overview.ts'
 

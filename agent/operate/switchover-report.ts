@@ -19,10 +19,11 @@ export function describeSwitched(switched: Switched, plan: Plan): string {
     ms === null ? [] : [`${name.slice(0, -'Ms'.length)} ${seconds(ms)}`],
   )
   const gap = `${about}${seconds(gapMs)}${parts.length > 0 ? ` (${parts.join(', ')})` : ''}`
-  const lines = [`${to} leads and serves instead of ${from}; nobody served for ${gap}`]
+  const leads = to === from ? `${to} leads and serves again` : `${to} leads and serves instead of ${from}`
+  const lines = [`${leads}; nobody served for ${gap}`]
   if (crashed) lines.push(`${from} ended before it could hand over: its Lease had to expire`)
   if (isElsewhere(switched, plan))
-    lines.push(`${plan.to} was to lead, and did not take over: see langflow-leader status`)
+    lines.push(`${whom(plan)} was to lead, and did not take over: see langflow-leader status`)
   return `${lines.join('\n')}\n`
 }
 
@@ -30,9 +31,9 @@ export function describeRequested({ from, candidates }: Plan): string {
   return `${from} is asked to hand over to ${candidates.join(' or ')}; see langflow-leader status\n`
 }
 
-/** Another one leads than was asked for. */
-export function isElsewhere({ to }: Switched, { to: asked }: Plan): boolean {
-  return asked !== ANYBODY && to !== asked
+/** Another one leads than was asked for, or the same as before. */
+export function isElsewhere({ from, to }: Switched, { to: asked }: Plan): boolean {
+  return to === from || (asked !== ANYBODY && to !== asked)
 }
 
 // What is printed for programs.
@@ -41,8 +42,12 @@ export function requestedResult({ from, to }: Plan) {
   return { result: 'requested', asked: to, from }
 }
 
-export function switchedResult(switched: Switched, { to }: Plan) {
-  return { result: 'switched', asked: to, ...switched }
+export function switchedResult(switched: Switched, plan: Plan) {
+  return { result: isElsewhere(switched, plan) ? 'elsewhere' : 'switched', asked: plan.to, ...switched }
+}
+
+function whom({ to, candidates }: Plan): string {
+  return to === ANYBODY ? candidates.join(' or ') : to
 }
 
 function seconds(ms: number): string {

@@ -27,9 +27,9 @@ const SWITCHOVER_SETTINGS = {
 export type SwitchoverOptions = Values<typeof SWITCHOVER_SETTINGS>
 
 /** Adds the flags to its command, and returns what reads them: it ends with a usage error where something is wrong. */
-export function switchoverOptions(command: Command): () => SwitchoverOptions {
+export function switchoverOptions(command: Command): (env?: NodeJS.ProcessEnv) => SwitchoverOptions {
   addSettings(command, SWITCHOVER_SETTINGS)
-  return () => readSettings(command, SWITCHOVER_SETTINGS, process.env)
+  return (env = process.env) => readSettings(command, SWITCHOVER_SETTINGS, env)
 }
 
 /** As kubectl prints it, `pod/langflow-0`, or its name alone; `*`: whoever is prepared best. */

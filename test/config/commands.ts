@@ -9,11 +9,18 @@ import {
 } from '../../agent/config/options.ts'
 import { createProgram } from '../../agent/config/program.ts'
 import {
+  type PauseOptions,
+  pauseOptions,
+  type ResumeOptions,
+  resumeOptions,
+} from '../../agent/operate/pause-settings.ts'
+import {
   type HistoryOptions,
   historyOptions,
   type StatusOptions,
   statusOptions,
 } from '../../agent/operate/settings.ts'
+import { type SwitchoverOptions, switchoverOptions } from '../../agent/operate/switchover-settings.ts'
 
 export interface Parsed {
   agent?: AgentOptions
@@ -21,6 +28,9 @@ export interface Parsed {
   run?: RunOptions
   status?: StatusOptions
   history?: HistoryOptions
+  switchover?: SwitchoverOptions
+  pause?: PauseOptions
+  resume?: ResumeOptions
 }
 
 /** The real options on commands that only tell what they understood. */
@@ -33,6 +43,9 @@ export function programThatTells(env: NodeJS.ProcessEnv = {}): { program: Comman
     ['run', 'run', runOptions],
     ['status', 'status', statusOptions],
     ['history', 'history', historyOptions],
+    ['switchover', 'switchover', switchoverOptions],
+    ['pause', 'pause', pauseOptions],
+    ['resume', 'resume', resumeOptions],
   ] as const
   for (const [name, key, options] of commands) {
     const command = program.command(name)

@@ -85,7 +85,7 @@ const all = (series: RegExp, values: string) =>
       .map((one) => [one, values]),
   )
 
-/** Each alert, but for what is missing everywhere. */
+/** Each alert, and after a comma in which case. */
 const CASES: Readonly<Record<string, Case>> = {
   LangflowIsNotServed: {
     series: { 'gate_open a': '1+0x8 0+0x40' },
@@ -117,6 +117,13 @@ const CASES: Readonly<Record<string, Case>> = {
   },
   LangflowHasNoStandby: {
     series: { 'peers_ready a': '1+0x8 0+0x60' },
+    quiet: '12m',
+    fires: '12m30s',
+    labels: ONE,
+    summary: 'Nobody would take LangFlow over in flows (one) if its leader failed.',
+  },
+  'LangflowHasNoStandby, without --peers': {
+    series: { 'peers_ready a': '_', 'could_take_over b': '1+0x8 0+0x60' },
     quiet: '12m',
     fires: '12m30s',
     labels: ONE,
@@ -210,6 +217,8 @@ const CASES: Readonly<Record<string, Case>> = {
   },
 }
 
+const alertOf = (name: string) => name.split(',', 1)[0]!
+
 describe('the alerts', () => {
   const dir = mkdtempSync(join(tmpdir(), 'alerts-test-'))
   after(() => rmSync(dir, { recursive: true }))
@@ -236,7 +245,7 @@ describe('the alerts', () => {
   })
 
   test('each has a case here', () => {
-    assert.deepEqual(Object.keys(CASES), [...alerts.keys()])
+    assert.deepEqual([...new Set(Object.keys(CASES).map(alertOf))], [...alerts.keys()])
   })
 
   test('promtool takes the file', { skip: missing }, async () => {
@@ -245,17 +254,22 @@ describe('the alerts', () => {
 
   test('nothing fires where all is well', { skip: missing }, () => play(STEADY, [{ at: '2h', firing: [] }]))
 
+  test('nothing fires where two jobs scrape each target', { skip: missing }, () =>
+    play(STEADY, [{ at: '12m', firing: [] }], [], ['pods', 'annotations']),
+  )
+
   for (const [name, { series, quiet, fires, labels, summary }] of Object.entries(CASES))
     test(`${name}: not before its time, and nothing else`, { skip: missing }, () => {
-      const { annotations, labels: own } = alerts.get(name)!
+      const alert = alertOf(name)
+      const { annotations, labels: own } = alerts.get(alert)!
       const told = { exp_labels: { ...labels, ...own }, exp_annotations: { ...annotations, summary } }
       return play(
         { ...STEADY, ...series },
         [
           { at: quiet, firing: [] },
-          { at: fires, firing: [name] },
+          { at: fires, firing: [alert] },
         ],
-        [{ eval_time: fires, alertname: name, exp_alerts: [told] }],
+        [{ eval_time: fires, alertname: alert, exp_alerts: [told] }],
       )
     })
 
@@ -272,11 +286,14 @@ describe('the alerts', () => {
     series: Readonly<Record<string, string>>,
     moments: readonly { at: string; firing: readonly string[] }[],
     alerts: readonly object[] = [],
+    jobs: readonly string[] = ['pods'],
   ): Promise<void> {
     const file = join(dir, 'case.yaml')
     const one = {
       interval: '15s',
-      input_series: Object.entries(series).map(([name, values]) => ({ series: seriesOf(name), values })),
+      input_series: jobs.flatMap((job) =>
+        Object.entries(series).map(([name, values]) => ({ series: seriesOf(name, job), values })),
+      ),
       alert_rule_test: alerts,
       promql_expr_test: moments.map(({ at, firing }) => ({
         expr: 'group by (alertname) (ALERTS{alertstate="firing"})',
@@ -292,10 +309,13 @@ describe('the alerts', () => {
 })
 
 /** As Prometheus has the series that is called `NAME{LABELS} POD` above. */
-function seriesOf(short: string): string {
+function seriesOf(short: string, job: string): string {
   const [, metric, own = '', pod] = /^(\w+)(?:\{(.+)\})?(?: (\w))?$/.exec(short)!
   if (pod === undefined) return metric!
-  const labels = [own, ...Object.entries(targetOf(pod)).map(([name, value]) => `${name}="${value}"`)]
+  const labels = [
+    own,
+    ...Object.entries({ ...targetOf(pod), job }).map(([name, value]) => `${name}="${value}"`),
+  ]
   if (metric === 'leader_election_master_status') labels.push(`name="${pod === 'x' ? 'two' : 'one'}"`)
   const family = metric!.startsWith('leader_election') ? metric : `langflow_leader_${metric}`
   return `${family}{${labels.filter(Boolean).join(',')}}`

@@ -12,11 +12,11 @@ import {
   RESTRICTED_POD,
   STARTUP_PROBE,
   VOLUMES,
-} from '../../agent/inject/pod.ts'
+} from '../../agent/manifests/pod.ts'
 import { BASE, DEPLOY, named, only, type PodSpec, readManifests } from './manifests.ts'
 
 /** That a pod has the same beside LangFlow however it got it. */
-describe('agent/inject/pod.ts is the source', () => {
+describe('agent/manifests/pod.ts is the source', () => {
   test('for deploy/base', () => {
     const pod = only(readManifests(BASE).values(), 'Deployment').spec.template.spec as PodSpec
     const wanted = initContainers({

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
@@ -37,8 +37,6 @@ const UNITS_S = { s: 1, m: 60, h: 3600, d: 86_400 } as const
 /** What a healthy demo has no reason to expose. */
 const RARE: Readonly<Record<string, string>> = {
   langflow_leader_standby_memory_bytes: 'of warm standbys alone; the stand-in is cold',
-  langflow_leader_flows_info: 'of a LangFlow with LANGFLOW_LOAD_FLOWS_PATH',
-  langflow_leader_peers_ready: 'of a leader with --peers',
 }
 
 interface Sample {
@@ -55,7 +53,9 @@ describe('a Prometheus that scrapes a running demo', { skip: missing }, () => {
   let url: string
 
   before(async () => {
-    demo = new DemoProcess(['--stay', '--json'])
+    mkdirSync(join(dir, 'flows'))
+    writeFileSync(join(dir, 'flows/one.json'), '{}')
+    demo = new DemoProcess(['--stay', '--json'], { LANGFLOW_LOAD_FLOWS_PATH: join(dir, 'flows') })
     await demo.line(/^\{/)
     stage = JSON.parse(demo.stdout[0]!) as Stage
     const port = await freePort()

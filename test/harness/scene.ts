@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { systemClock } from '../../agent/clock.ts'
 import { kubeconfigFor, LeaseServer } from '../../agent/demo/api-server.ts'
+import { servePods } from '../../agent/demo/pods.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
 import { isDead, readStat } from '../../agent/processes/proc.ts'
 import { type ControlPlane, deployRights } from './control-plane.ts'
@@ -31,7 +32,7 @@ export abstract class Scene {
   /** The file that the workloads write to. */
   readonly log: string
   readonly #ends: (() => Promise<unknown>)[] = []
-  readonly #replicas: Replica[] = []
+  protected readonly replicas: Replica[] = []
 
   protected constructor() {
     this.dir = mkdtempSync(join(tmpdir(), 'scene-'))
@@ -61,7 +62,7 @@ export abstract class Scene {
   ): Promise<Replica & Linked> {
     const { link, ...options } = await this.#linked(identity, more, before)
     const replica = await Replica.start(options)
-    this.#replicas.push(replica)
+    this.replicas.push(replica)
     this.atEnd(() => replica.stop())
     return Object.assign(replica, { link })
   }
@@ -146,7 +147,7 @@ export abstract class Scene {
     const beats = await this.finish()
     assertOneActed(beats)
     // A pod's workload knows only its pid in a namespace that is gone.
-    const here = new Set(this.#replicas.map(({ name }) => name))
+    const here = new Set(this.replicas.map(({ name }) => name))
     const pids = new Set(beats.filter(({ replica }) => here.has(replica)).map(({ pid }) => pid))
     for (const pid of pids) assert.ok(!lives(pid), `workload ${pid} lives on`)
   }
@@ -164,7 +165,22 @@ class EmbeddedLeaseApi extends LeaseServer {
 
 /** On the embedded API, which ends with the test. */
 export class EmbeddedScene extends Scene {
-  readonly api = new EmbeddedLeaseApi(systemClock)
+  /** Has the replicas as pods as well. */
+  readonly api = new EmbeddedLeaseApi(
+    systemClock,
+    servePods(LEASE, () =>
+      this.replicas.map((replica) => ({
+        name: replica.name,
+        uid: replica.name,
+        createdAt: 0,
+        runs: !replica.ended,
+        ready: !replica.ended,
+        agentPort: replica.httpPort,
+        port: replica.port,
+        delete: () => replica.signal('SIGKILL'),
+      })),
+    ),
+  )
 
   static async open(t: TestContext): Promise<EmbeddedScene> {
     return await new EmbeddedScene().begin(t)

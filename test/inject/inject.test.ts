@@ -9,7 +9,7 @@ import {
   RESTRICTED_POD,
   STARTUP_PROBE,
   VOLUMES,
-} from '../../agent/inject/pod.ts'
+} from '../../agent/manifests/pod.ts'
 import { BASE, manifestsIn, only, readManifests } from '../deploy/manifests.ts'
 import {
   agentOf,
@@ -200,7 +200,7 @@ describe('label mode', () => {
     const services = [service('s', 'app: flows', 8000), service('t, namespace: other')]
     const text = [deployment({ metadata: ', namespace: flows' }), ...services].join('---\n')
     assert.deepEqual(warningsOf(text, { traffic: 'label' }), [
-      'Deployment/app: no Service in this stream leads to it: add langflow-leader/role: leader to the selector of the one that its clients use',
+      'Deployment/app: no Service in this stream leads to it: add langflow-leader/role: leader to the selector of the one that its clients use [service-leader]',
     ])
   })
 
@@ -271,16 +271,18 @@ describe('the command', () => {
 describe('a warning', () => {
   test('says that one replica has none to take over', () => {
     assert.deepEqual(warningsOf(deployment().replace('replicas: 2', 'replicas: 1')), [
-      'Deployment/app: it has one replica, so that none can take over: set replicas to 2 or more',
+      'Deployment/app: it has one replica, so that none can take over: set replicas to 2 or more [replicas-one]',
     ])
     assert.deepEqual(warningsOf(deployment()), [])
   })
 
-  test('says what cannot be changed in a StatefulSet that makes its pods one by one', () => {
+  test('is what the rules of check find in the result, with the code of the rule', () => {
     const three = ide.replace('replicas: 2', 'replicas: 3')
-    assert.match(warningsOf(three)[0] ?? '', /^StatefulSet\/flows: of its 3 replicas the third is never made/)
+    const ordered = (text: string, options = {}) =>
+      warningsOf(text, options).filter((warning) => warning.endsWith(' [pods-one-by-one]'))
+    assert.match(ordered(three)[0] ?? '', /^StatefulSet\/flows: of its 3 replicas the third is never made/)
     const parallel = three.replace('serviceName:', 'podManagementPolicy: Parallel\n  serviceName:')
-    for (const warnings of [warningsOf(three, { traffic: 'label' }), warningsOf(parallel), warningsOf(ide)])
+    for (const warnings of [ordered(three, { traffic: 'label' }), ordered(parallel), ordered(ide)])
       assert.deepEqual(warnings, [])
   })
 
@@ -301,5 +303,45 @@ describe('a warning', () => {
     assert.deepEqual(warningsOf(wrapped), [])
     assert.deepEqual(uninject(asInput(wrapped)).warnings, [sentence])
     assert.deepEqual(warningsOf(running.replace('{ replicas: 2 }', '{}')), [])
+  })
+})
+
+describe('a Rollout of Argo', () => {
+  const rollout = (strategy: string) =>
+    deployment({ spec: `strategy: ${strategy}` })
+      .replace('apps/v1', 'argoproj.io/v1alpha1')
+      .replace('kind: Deployment', 'kind: Rollout')
+  const service =
+    'kind: Service\nmetadata: { name: s }\nspec: { selector: { app: flows }, ports: [{ port: 7860 }] }\n'
+
+  test('is wrapped in label mode, and its pods say their own hash', () => {
+    const text = `${rollout('{ canary: {} }')}---\n${service}`
+    const wrapped = injected(text, { traffic: 'label' })
+    const agent = agentOf(podOf(wrapped, 'Rollout'))
+    const hash = agent.env?.find(({ name }) => name === 'POD_TEMPLATE_HASH')?.valueFrom?.fieldRef
+    assert.equal(hash?.fieldPath, "metadata.labels['rollouts-pod-template-hash']")
+    assert.deepEqual(find(wrapped, 'Rollout').spec.strategy, { canary: {} })
+    assert.deepEqual(manifestsIn(uninjected(wrapped)), manifestsIn(text))
+    assert.deepEqual(warningsOf(text, { traffic: 'label' }), [])
+  })
+
+  test('is refused where it would lead clients to one revision, wait for two Ready pods, or has its pods from elsewhere', () => {
+    for (const [strategy, traffic, message] of [
+      ['{ canary: {} }', 'readiness', /^Rollout\/app: Argo Rollouts waits for more than one Ready pod/],
+      [
+        '{ blueGreen: { activeService: s } }',
+        'label',
+        /^Rollout\/app: its strategy leads clients to one revision/,
+      ],
+      ['{ canary: { stableService: s } }', 'label', /leads clients to one revision/],
+    ] as const)
+      assert.throws(() => injected(rollout(strategy), { traffic }), { name: 'FatalError', message })
+    const referring = (name: string) =>
+      `apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: { name: r }\nspec: { workloadRef: { kind: Deployment, name: ${name} } }\n`
+    const message =
+      /^Rollout\/r: it takes its pods from Deployment\/app \(workloadRef\): write that template into the Rollout/
+    for (const text of [referring('app'), `${deployment()}---\n${referring('app')}`])
+      assert.throws(() => injected(text, { traffic: 'label' }), { name: 'FatalError', message })
+    injected(`${deployment()}---\n${referring('another')}`)
   })
 })

@@ -12,7 +12,10 @@ describe('a pod in which one at a time could not be kept is refused', () => {
     [{ pod: 'hostPID: true' }, /^Deployment\/app: with hostPID the launcher cannot be PID 1/],
     [{ pod: 'hostPID: yes' }, /with hostPID/],
     [{ pod: 'shareProcessNamespace: true' }, /: with shareProcessNamespace the launcher cannot be PID 1/],
-    [{ pod: 'hostNetwork: true' }, /: with hostNetwork port 8090 and the loopback address are the node's/],
+    [
+      { pod: 'hostNetwork: true' },
+      /: with hostNetwork the agent's port and the loopback address are the node's/,
+    ],
     [{ pod: 'os: { name: windows }' }, /^Deployment\/app: it is for Windows nodes/],
     [{ pod: 'nodeSelector: { kubernetes.io/os: windows }' }, /Windows/],
     [{ pod: 'initContainers: [{ name: install, image: x }]' }, /it has a container named install already/],
@@ -69,7 +72,10 @@ describe('LangFlow', () => {
 
   test('may be called anything where there is nothing else', () => {
     assert.match(injected(nginx), /langflow-leader\/injected/)
-    refused(`${nginx}---\n${nginx}`, /^found no LangFlow: no Deployment or StatefulSet has a container named/)
+    refused(
+      `${nginx}---\n${nginx}`,
+      /^found no LangFlow: no Deployment, StatefulSet or Rollout has a container named/,
+    )
   })
 
   test('is not guessed where two containers look like it', () => {
@@ -113,11 +119,15 @@ describe('YAML that cannot be handled', () => {
   test('is named with its file and line', () => {
     const parts = [
       { name: 'app.yaml', firstLine: 0 },
-      { name: 'other.yaml', firstLine: 12 },
+      { name: 'other.yaml', firstLine: 13 },
     ]
     assert.throws(() => inject({ text: `${deployment()}---\na: [1\nb: 2\n`, parts }, DEFAULTS), {
       message: /^other\.yaml, line [234]: not valid YAML: [^\n]+$/,
     })
+    refused(
+      'image: {{ if .Values.tag }}{{ end }}\n',
+      /^app\.yaml, line 1: not valid YAML: .*: it is a template, render it first/,
+    )
     refused('a: "\\q"\n', /^app\.yaml, line 1: not valid YAML: Invalid escape sequence \\q$/)
     refused(`${deployment()}---\na: *nobody\n`, /^app\.yaml, line 1\d: not valid YAML: Unresolved alias/)
   })

@@ -2,16 +2,29 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { inject, uninject } from '../../agent/inject/inject.ts'
 import type { InjectOptions } from '../../agent/inject/settings.ts'
-import type { Input } from '../../agent/inject/stream.ts'
+import type { Input } from '../../agent/manifests/stream.ts'
 import { type Container, type Manifest, manifestsIn, named, only, type PodSpec } from '../deploy/manifests.ts'
 
 export const DEFAULTS: InjectOptions = {
   container: null,
   entrypoint: null,
-  image: 'langflow-leader:1.2.3',
-  standby: 'cold',
+  image: 'registry.example.org/langflow-leader:1.2.3',
   traffic: 'readiness',
   leaseName: null,
+  targetPort: null,
+  agentVariables: [],
+  launcherVariables: [],
+  port: 8090,
+  socketDir: '/run/langflow-leader',
+  stateDir: '/var/lib/langflow-leader',
+  graceSeconds: 45,
+}
+
+export type Options = Partial<InjectOptions> & { readonly standby?: 'cold' | 'warm' }
+
+function withDefaults({ standby = 'cold', ...options }: Options): InjectOptions {
+  const agentVariables = standby === 'cold' ? [] : [{ name: 'LEADER_STANDBY', value: standby }]
+  return { ...DEFAULTS, agentVariables, ...options }
 }
 
 /** The shapes of the official charts: `stateful-backend` of langflow-ide, `runtime-deployment` of langflow-runtime. */
@@ -23,12 +36,12 @@ export function asInput(text: string): Input {
   return { text, parts: [{ name: 'app.yaml', firstLine: 0 }] }
 }
 
-export function injected(text: string, options: Partial<InjectOptions> = {}): string {
-  return inject(asInput(text), { ...DEFAULTS, ...options }).text
+export function injected(text: string, options: Options = {}): string {
+  return inject(asInput(text), withDefaults(options)).text
 }
 
-export function warningsOf(text: string, options: Partial<InjectOptions> = {}): readonly string[] {
-  return inject(asInput(text), { ...DEFAULTS, ...options }).warnings
+export function warningsOf(text: string, options: Options = {}): readonly string[] {
+  return inject(asInput(text), withDefaults(options)).warnings
 }
 
 export function uninjected(text: string): string {
@@ -71,5 +84,6 @@ ${spec && `  ${spec}\n`}  template:
 ${pod && `      ${pod}\n`}      containers:
         - name: langflow
           image: langflowai/langflow:1.13.0
+          envFrom: [{ secretRef: { name: flows } }]
 ${command && `          ${command}\n`}${container && `          ${container}\n`}`
 }

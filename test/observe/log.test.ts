@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { type StdioOptions, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, openSync } from 'node:fs'
+import { closeSync, openSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import { createLog, EVENTS, type LogOptions } from '../../agent/observe/log.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
@@ -160,6 +161,33 @@ describe('the log', () => {
       assert.deepEqual([ended.stderr, ended.status], ['alive', 0])
     } finally {
       closeSync(full)
+    }
+  })
+})
+
+describe('the queries of the runbook', () => {
+  it('ask for fields that a line has', () => {
+    const page = readFileSync(join(import.meta.dirname, '../../docs/runbook.md'), 'utf8')
+    const section = page.split('## One switch across replicas\n')[1]!.split('\n## ')[0]!
+    const queries = [...section.matchAll(/^```(?:sh|logql|esql)\n([\s\S]*?)^```/gm)].map(
+      ([, query]) => query!,
+    )
+    assert.equal(queries.length, 3)
+    const { log, last } = logged()
+    log.event('lost', { epoch: 7, reason: 'no answer', code: 'no_renewal' })
+    const fields = ['time', 'identity', 'component', 'event', 'epoch', 'code', 'reason']
+    for (const field of fields) assert.ok(field in last(), field)
+    // As `.identity`, `{{.identity}}`, `leader.identity`, `identity="identity"`.
+    for (const query of queries) {
+      const asked = [...query.matchAll(/(?:[[ (]|\{\{|leader)\.(\w+)|\w+="([a-z]+)"/g)].map(
+        ([, one, other]) => one ?? other,
+      )
+      assert.deepEqual(
+        [...new Set(asked)].filter((field) => !fields.includes(field!)),
+        [],
+        query,
+      )
+      assert.ok(asked.length >= 6, query)
     }
   })
 })

@@ -1,6 +1,5 @@
 import type { KubeObject } from '../../agent/kube/objects.ts'
-import type { AgentStatus } from '../../agent/observe/status.ts'
-import type { ReplicaRow } from '../../agent/operate/cluster.ts'
+import type { AgentStatus, ReplicaRow } from '../../agent/observe/status.ts'
 import { FOLLOWING, SERVING } from '../observe/replica.ts'
 
 /** `a` serves, and `b` could take over. */

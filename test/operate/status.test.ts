@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import type { AgentStatus } from '../../agent/observe/status.ts'
-import type { ReplicaRow } from '../../agent/operate/cluster.ts'
+import type { AgentStatus, ReplicaRow } from '../../agent/observe/status.ts'
 import type { Paint } from '../../agent/operate/output.ts'
 import { overviewFrom } from '../../agent/operate/overview.ts'
 import { type Look, statusTable } from '../../agent/operate/status.ts'
@@ -97,7 +96,7 @@ const TERM: AgentStatus['history'][number] = {
   gapMs: 5,
   ended: '2026-01-02T03:00:00Z',
   endedBecause: 'switchover',
-  stopMs: 800,
+  stopMs: 80,
 }
 
 test('with the names that pods and nodes commonly have it fits 120 columns, also in the middle of a rollout', () => {

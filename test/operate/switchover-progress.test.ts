@@ -5,7 +5,7 @@ import type { AgentStatus } from '../../agent/observe/status.ts'
 import { OperationError } from '../../agent/operate/exit-codes.ts'
 import { requestSwitchover } from '../../agent/operate/switchover.ts'
 import { followSwitchover, type Phase, type Switched } from '../../agent/operate/switchover-progress.ts'
-import { describeSwitched, isElsewhere } from '../../agent/operate/switchover-report.ts'
+import { describeSwitched, isElsewhere, switchedResult } from '../../agent/operate/switchover-report.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 import { identityOf, LEADER, ScriptedCluster, STANDBY } from './scripted-cluster.ts'
 
@@ -215,6 +215,23 @@ describe('a switchover that is followed', () => {
       'acquired langflow-2',
       'serving langflow-2',
     ])
+  })
+
+  test('fails where the same one leads again', async (t) => {
+    const one = await Followed.begin(t, '*')
+    await one.step(() => {
+      one.release()
+      one.acquire('langflow-0')
+    })
+    await one.step(() => one.serve('langflow-0'))
+    one.ctrlC.abort()
+    const again = await one.outcome
+    const plan = { from: 'langflow-0', holder: '', epoch: 7, to: '*', candidates: ['langflow-1'] } as const
+    assert.equal(switchedResult(again, plan).result, 'elsewhere')
+    assert.match(
+      describeSwitched(again, plan),
+      /^langflow-0 leads and serves again; .*\nlangflow-1 was to lead/,
+    )
   })
 
   test('and whose leader dies, ends with whoever follows it, and says so', async (t) => {

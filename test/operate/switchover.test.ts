@@ -3,8 +3,8 @@ import { describe, test } from 'node:test'
 import { ApiError } from '../../agent/kube/errors.ts'
 import { PAUSE_REASON, PAUSED, PAUSED_UNTIL, SWITCHOVER_TO } from '../../agent/lease/operation.ts'
 import type { AgentStatus } from '../../agent/observe/status.ts'
+import { statusOf } from '../../agent/observe/status-shape.ts'
 import { OperationError } from '../../agent/operate/exit-codes.ts'
-import { readStatus } from '../../agent/operate/read-status.ts'
 import { lookAt, type Plan, requestSwitchover, withdraw } from '../../agent/operate/switchover.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 import { identityOf, LEADER, row, ScriptedCluster, STANDBY } from './scripted-cluster.ts'
@@ -201,9 +201,9 @@ describe('a switchover is refused, and nothing written, where', () => {
 
 test('an agent that knows neither switchover nor pause is told from one where there is none', () => {
   const { switchover: _s, pause: _p, ...old } = LEADER
-  const { switchover, pause } = readStatus(structuredClone(old)) as AgentStatus
+  const { switchover, pause } = statusOf(structuredClone(old)) as AgentStatus
   assert.deepEqual([switchover, pause], [undefined, undefined])
-  const now = readStatus(structuredClone(LEADER)) as AgentStatus
+  const now = statusOf(structuredClone(LEADER)) as AgentStatus
   assert.deepEqual([now.switchover, now.pause], [null, null])
 })
 

@@ -81,10 +81,14 @@ function writeOutAliases(yaml: Document.Parsed): void {
 }
 
 /** One sentence on YAML that cannot be read, with its file and line. `line`: of the stream, from 0. */
-function broken({ parts }: Input, line: number, error: Error): FatalError {
+function broken({ parts, text }: Input, line: number, error: Error): FatalError {
   const { name, firstLine } = parts.findLast((part) => part.firstLine <= line)!
   const [what = ''] = error.message.replace(/ at line \d+, column \d+:?\s[\s\S]*$/, '').split('\n')
-  return new FatalError(`${name}, line ${line - firstLine + 1}: not valid YAML: ${what}`, { cause: error })
+  const isTemplate = text.split('\n')[line]?.includes('{{')
+  const advice = isTemplate ? ': it is a template, render it first (helm template)' : ''
+  return new FatalError(`${name}, line ${line - firstLine + 1}: not valid YAML: ${what}${advice}`, {
+    cause: error,
+  })
 }
 
 function lineOf(error: YAMLParseError): number {

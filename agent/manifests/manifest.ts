@@ -1,11 +1,8 @@
 import { FatalError } from '../exit.ts'
 import type { StreamDocument } from './stream.ts'
 
-/** One object of the stream: a document, or an item of a List. */
+/** One object, as somebody wrote it. */
 export interface Manifest {
-  readonly document: StreamDocument
-  /** `null`: it is a document of its own. */
-  readonly list: unknown[] | null
   readonly value: Fields
   readonly kind: string
   readonly name: string
@@ -13,19 +10,29 @@ export interface Manifest {
   readonly namespace: string | null
 }
 
+/** One object of a stream: a document, or an item of a List. */
+export interface StreamManifest extends Manifest {
+  readonly document: StreamDocument
+  /** `null`: it is a document of its own. */
+  readonly list: unknown[] | null
+}
+
 /** The objects in a document: itself, or what it lists. */
-export function manifestsIn(document: StreamDocument): Manifest[] {
+export function manifestsIn(document: StreamDocument): StreamManifest[] {
   const { value } = document
   const items = dig(value, 'kind') === 'List' ? dig(value, 'items') : null
   const list = Array.isArray(items) ? items : null
-  return (list ?? [value]).filter(isFields).map((object) => ({
-    document,
-    list,
-    value: object,
-    kind: asText(object.kind),
-    name: asText(dig(object, 'metadata', 'name')),
-    namespace: asText(dig(object, 'metadata', 'namespace')) || null,
-  }))
+  return (list ?? [value]).filter(isFields).map((object) => ({ document, list, ...manifestOf(object) }))
+}
+
+/** An object by itself, of a stream or as the API server sends it. */
+export function manifestOf(value: Fields): Manifest {
+  return {
+    value,
+    kind: asText(value.kind),
+    name: asText(dig(value, 'metadata', 'name')),
+    namespace: asText(dig(value, 'metadata', 'namespace')) || null,
+  }
 }
 
 export function titleOf({ kind, name }: { readonly kind: string; readonly name: string }): string {

@@ -1,16 +1,19 @@
 import { createHash } from 'node:crypto'
 import type { Target } from './langflow.ts'
 import { asFields, asList, asNumber, asText, dig, type Fields, type Manifest } from './manifest.ts'
-import type { InjectOptions } from './settings.ts'
 
 export const ROLE_LABEL = 'langflow-leader/role'
 export const LEADER = 'leader'
 export const DEFAULT_PORT = 7860
 
 /** What is to be known of a LangFlow to wrap it. */
-export type Workload = ReturnType<typeof readWorkload>
+export type Workload<M extends Manifest = Manifest> = ReturnType<typeof readWorkload<M>>
 
-export function readWorkload({ manifest, container }: Target, { leaseName }: InjectOptions) {
+/** `leaseName`, `targetPort`: where they were given; `null`: they follow from the workload. */
+export function readWorkload<M extends Manifest>(
+  { manifest, container }: Target<M>,
+  { leaseName = null, targetPort = null }: { leaseName?: string | null; targetPort?: number | null } = {},
+) {
   const spec = asFields(manifest.value.spec)
   const template = asFields(spec.template)
   const pod = asFields(template.spec)
@@ -25,7 +28,9 @@ export function readWorkload({ manifest, container }: Target, { leaseName }: Inj
     langflow,
     container,
     /** Where LangFlow listens. */
-    port: portOf(langflow),
+    port: targetPort ?? portOf(langflow) ?? DEFAULT_PORT,
+    /** Whether that is said, or only usual. */
+    portIsSaid: targetPort !== null || portOf(langflow) !== null,
     replicas: asNumber(spec.replicas) ?? 1,
     /** Of the objects that go with it. */
     names: {
@@ -46,7 +51,10 @@ export function podLabels({ spec, template }: Pick<Workload, 'spec' | 'template'
 }
 
 /** The Services by which LangFlow itself is reached. */
-export function servicesOf(workload: Workload, manifests: readonly Manifest[]): Manifest[] {
+export function servicesOf<M extends Manifest>(
+  workload: Pick<Workload, 'manifest' | 'template' | 'langflow' | 'port'>,
+  manifests: readonly M[],
+): M[] {
   return manifests.filter(
     (manifest) =>
       manifest.kind === 'Service' &&
@@ -57,18 +65,18 @@ export function servicesOf(workload: Workload, manifests: readonly Manifest[]): 
 }
 
 /** Charts name the namespace in some manifests, and leave it to the command in others. */
-function inOneNamespace(a: Manifest, b: Manifest): boolean {
+export function inOneNamespace(a: Pick<Manifest, 'namespace'>, b: Pick<Manifest, 'namespace'>): boolean {
   return a.namespace === null || b.namespace === null || a.namespace === b.namespace
 }
 
 /** Whether it selects the leader's pod, which has the role label beside those of the template. */
-function selects({ value }: Manifest, { template }: Workload): boolean {
+function selects({ value }: Manifest, { template }: Pick<Workload, 'template'>): boolean {
   const labels: Fields = { ...asFields(dig(template, 'metadata', 'labels')), [ROLE_LABEL]: LEADER }
   const selector = Object.entries(asFields(dig(value, 'spec', 'selector')))
   return selector.length > 0 && selector.every(([name, wanted]) => labels[name] === wanted)
 }
 
-function leadsTo(port: unknown, { langflow, port: wanted }: Workload): boolean {
+function leadsTo(port: unknown, { langflow, port: wanted }: Pick<Workload, 'langflow' | 'port'>): boolean {
   const target = dig(port, 'targetPort') ?? dig(port, 'port')
   if (typeof target !== 'string') return target === wanted
   return asList(langflow.ports).some(
@@ -76,8 +84,8 @@ function leadsTo(port: unknown, { langflow, port: wanted }: Workload): boolean {
   )
 }
 
-/** From what LangFlow is told, else from what its container declares. */
-function portOf(langflow: Fields): number {
+/** From what LangFlow is told, else from what its container declares; `null`: it says nothing. */
+function portOf(langflow: Fields): number | null {
   const words = [...asList(langflow.command), ...asList(langflow.args)].join(' ')
   const flags = new Set([...words.matchAll(/--port[ =]["']?(\d+)\b/g)].map(([, port]) => Number(port)))
   const [flag] = flags
@@ -86,7 +94,7 @@ function portOf(langflow: Fields): number {
   const said = Number(dig(variable, 'value'))
   if (said > 0) return said
   const declared = asList(langflow.ports).map((port) => asNumber(dig(port, 'containerPort')))
-  return declared.length === 1 && declared[0] ? declared[0] : DEFAULT_PORT
+  return declared.length === 1 && declared[0] ? declared[0] : null
 }
 
 const LONGEST_SUBDOMAIN = 253

@@ -7,11 +7,13 @@ import { asFields, asList, asNumber, type Fields } from './manifest.ts'
 
 export const PROGRAM_DIR = '/opt/langflow-leader'
 export const SOCKET_DIR = '/run/langflow-leader'
-const STATE_DIR = '/var/lib/langflow-leader'
+export const STATE_DIR = '/var/lib/langflow-leader'
 const TOKEN_DIR = '/var/run/secrets/kubernetes.io/serviceaccount'
 export const AGENT_PORT = 8090
 
-/** Time to drain (5 s) and to stop (30 s), and some to spare. */
+/** What a pod has to end beside the time to drain and to stop, in milliseconds. */
+export const GRACE_SPARE_MS = 10_000
+/** With 5 s to drain and 30 s to stop. */
 export const GRACE_SECONDS = 45
 
 /** What LangFlow's own command is put behind: the launcher is PID 1. */
@@ -25,18 +27,26 @@ export const LAUNCH = [
 ] as const
 
 /** In LangFlow's container: read-only, so that no flow can replace the socket or the program. */
-export const MOUNTS = [
-  { name: 'program', mountPath: PROGRAM_DIR, readOnly: true },
-  { name: 'socket', mountPath: SOCKET_DIR, readOnly: true },
-] as const
+export function mounts(socketDir: string) {
+  return [
+    { name: 'program', mountPath: PROGRAM_DIR, readOnly: true },
+    { name: 'socket', mountPath: socketDir, readOnly: true },
+  ] as const
+}
+
+export const MOUNTS = mounts(SOCKET_DIR)
 
 const STARTUP = { periodSeconds: 1, failureThreshold: 60 } as const
 /** What does not answer does not react to SIGTERM either: the pod's own grace would only be lost time. */
 const LIVENESS = { periodSeconds: 5, timeoutSeconds: 3, terminationGracePeriodSeconds: 5 } as const
 
 /** Of LangFlow's container, asked of the agent about the launcher: never about leadership. */
-export const STARTUP_PROBE = { httpGet: { path: '/workloadz', port: AGENT_PORT }, ...STARTUP } as const
-export const LIVENESS_PROBE = { httpGet: { path: '/workloadz', port: AGENT_PORT }, ...LIVENESS } as const
+export function probes(port: number) {
+  const httpGet = { path: '/workloadz', port }
+  return { startup: { httpGet, ...STARTUP }, liveness: { httpGet, ...LIVENESS } } as const
+}
+
+export const { startup: STARTUP_PROBE, liveness: LIVENESS_PROBE } = probes(AGENT_PORT)
 
 export const VOLUMES = [
   { name: 'program', emptyDir: {} },
@@ -78,11 +88,27 @@ interface AgentParts {
   readonly variables: readonly { readonly name: string; readonly value: string }[]
   /** Whether only the leader's pod is Ready. */
   readonly readyIsLeader: boolean
+  /** What is told by flags, where it is not as usual. */
+  readonly port?: number
+  readonly socketDir?: string
+  readonly stateDir?: string
+  /** Which label has the hash of the template, as a field of the downward API. */
+  readonly templateHash?: string
 }
 
 /** `install` and the native sidecar `agent`. */
-export function initContainers({ image, securityContext, variables, readyIsLeader }: AgentParts) {
-  const fields = Object.entries(POD_FIELDS).map(([name, fieldPath]) => ({
+export function initContainers({
+  image,
+  securityContext,
+  variables,
+  readyIsLeader,
+  port = AGENT_PORT,
+  socketDir = SOCKET_DIR,
+  stateDir = STATE_DIR,
+  templateHash = POD_FIELDS.POD_TEMPLATE_HASH,
+}: AgentParts) {
+  const paths = { ...POD_FIELDS, POD_TEMPLATE_HASH: templateHash }
+  const fields = Object.entries(paths).map(([name, fieldPath]) => ({
     name,
     valueFrom: { fieldRef: { fieldPath } },
   }))
@@ -103,7 +129,7 @@ export function initContainers({ image, securityContext, variables, readyIsLeade
       restartPolicy: 'Always',
       args: ['agent'],
       env: [...fields, ...variables],
-      ports: [{ name: 'agent', containerPort: AGENT_PORT }],
+      ports: [{ name: 'agent', containerPort: port }],
       startupProbe: { httpGet: live, ...STARTUP },
       livenessProbe: { httpGet: live, ...LIVENESS },
       // It closes by an answer: one that is late, on a busy node or in a crowd of clients, closes nothing.
@@ -111,13 +137,16 @@ export function initContainers({ image, securityContext, variables, readyIsLeade
       securityContext,
       resources: { requests: { cpu: '20m', memory: '96Mi' }, limits: { memory: '192Mi' } },
       volumeMounts: [
-        { name: 'socket', mountPath: SOCKET_DIR },
-        { name: 'agent-state', mountPath: STATE_DIR },
+        { name: 'socket', mountPath: socketDir },
+        { name: 'agent-state', mountPath: stateDir },
         { name: 'token', mountPath: TOKEN_DIR, readOnly: true },
       ],
     },
   ] as const
 }
+
+/** Of a Rollout's pods. */
+export const ROLLOUT_HASH = "metadata.labels['rollouts-pod-template-hash']"
 
 /** The user and group of the agent's image, and of LangFlow's official one (whose group is 0). */
 const IMAGE_ID = 1000

@@ -1,0 +1,38 @@
+import type { Command } from 'commander'
+import { checkOptions } from '../operate/check/settings.ts'
+import { EXIT_CODES } from '../operate/exit-codes.ts'
+import { operating, paintFor, write } from '../operate/output.ts'
+
+export function addCheck(program: Command): void {
+  const command = program
+    .command('check')
+    .description('tell what would keep failover from working, in a cluster or in manifests')
+  const read = checkOptions(command)
+  command.action(async () => {
+    const options = read(process.env)
+    const { check } = await import('../operate/check/check.ts')
+    const { report, summaryOf } = await import('../operate/check/report.ts')
+    await operating(options.output, async () => {
+      const results = check(
+        await (options.files === null ? fromCluster(options) : fromFiles(options.files, options)),
+      )
+      const summary = summaryOf(results, options.failOn)
+      await write(report(results, summary, options.output, paintFor(process.stdout)))
+      if (!summary.ok) process.exitCode = EXIT_CODES.failed
+    })
+  })
+}
+
+type Options = ReturnType<ReturnType<typeof checkOptions>>
+
+async function fromFiles(files: readonly string[], { container }: Options) {
+  const { parseStream, readInput } = await import('../manifests/stream.ts')
+  const { manifestsIn } = await import('../manifests/manifest.ts')
+  const { factsOf } = await import('../operate/check/installation.ts')
+  return factsOf(parseStream(await readInput(files)).flatMap(manifestsIn), container)
+}
+
+async function fromCluster({ cluster, container }: Options) {
+  const { gather } = await import('../operate/check/gather.ts')
+  return gather({ ...cluster, container })
+}

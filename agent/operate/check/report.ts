@@ -1,0 +1,72 @@
+import { oneLine } from '../../exit.ts'
+import { type Format, formatted, type Paint, plain } from '../output.ts'
+import type { Outcome, Result } from './check.ts'
+import type { Severity } from './rule.ts'
+
+/** Where each code is explained. */
+const PAGE = 'docs/check.md'
+
+export interface Summary {
+  readonly ok: boolean
+  readonly errors: number
+  readonly warnings: number
+  readonly unknown: number
+}
+
+/** How many findings there are. `ok`: none that `failOn` is about. */
+export function summaryOf(results: readonly Result[], failOn: Severity): Summary {
+  const count = (outcome: Outcome) =>
+    results.flatMap(({ findings }) => findings).filter((one) => one.outcome === outcome).length
+  const [errors, warnings] = [count('error'), count('warning')]
+  return {
+    ok: errors === 0 && (failOn === 'error' || warnings === 0),
+    errors,
+    warnings,
+    unknown: count('unknown'),
+  }
+}
+
+/** The results as they are printed, for people as `linkerd check` prints its own. */
+export function report(
+  results: readonly Result[],
+  summary: Summary,
+  format: Format,
+  paint: Paint = plain,
+): string {
+  return formatted(format, { ...summary, checks: results }, () => asText(results, summary, paint))
+}
+
+const MARKS = {
+  ok: ['green', '√'],
+  unknown: ['dim', '?'],
+  warning: ['yellow', '‼'],
+  error: ['red', '×'],
+} as const satisfies Record<Outcome, unknown>
+
+function asText(results: readonly Result[], summary: Summary, paint: Paint): string {
+  let text = ''
+  for (const [group, rules] of Map.groupBy(results, (result) => result.group)) {
+    text += `${paint('bold', group)}\n${'-'.repeat(group.length)}\n`
+    for (const { code, about, outcome, findings, details } of rules) {
+      const [style, mark] = MARKS[outcome]
+      text += `${paint(style, mark)} ${about}${details.length > 0 ? ` (${details.join(', ')})` : ''}\n`
+      for (const { outcome: own, object, message } of findings) {
+        const other = own === outcome ? '' : `${MARKS[own][1]} `
+        text += `    ${other}${oneLine(object === null ? message : `${object}: ${message}`)}\n`
+      }
+      if (findings.length > 0) text += `    ${paint('dim', `see ${PAGE}#${code}`)}\n`
+    }
+    text += '\n'
+  }
+  const { errors, warnings, unknown } = summary
+  const counted = [
+    number(errors, 'error'),
+    number(warnings, 'warning'),
+    ...(unknown > 0 ? [`${unknown} not to be seen`] : []),
+  ].join(', ')
+  return `${text}${paint(summary.ok ? 'green' : 'red', `${summary.ok ? '√' : '×'} ${counted}`)}\n`
+}
+
+function number(count: number, noun: string): string {
+  return `${count === 0 ? 'no' : count} ${noun}${count === 1 ? '' : 's'}`
+}

@@ -1,0 +1,175 @@
+import { faultOfSecretKey } from '../../../launcher/environment.ts'
+import { looksLikeLangflow, repositoryOf } from '../../../manifests/langflow.ts'
+import { asFields, asList, asText, dig, isFields, isTrue } from '../../../manifests/manifest.ts'
+import { inOneNamespace } from '../../../manifests/workload.ts'
+import { isAbsent } from '../environment.ts'
+import type { Installation } from '../installation.ts'
+import type { LangflowRule } from '../rule.ts'
+
+const SECRET_KEY = 'LANGFLOW_SECRET_KEY'
+const DATABASE_URL = 'LANGFLOW_DATABASE_URL'
+
+/** What stands in charts beside LangFlow, or is taken for it. */
+const OTHERS =
+  /(^|\/)(nginx(-unprivileged)?|httpd|caddy|haproxy|traefik|envoy|postgres(ql)?|pgbouncer|redis|valkey|langflow-frontend)$/
+
+/** About LangFlow itself, whatever runs beside it. */
+export const LANGFLOW_RULES = {
+  'langflow-image': {
+    severity: 'error',
+    about: 'what was taken for LangFlow is LangFlow',
+    *find({ langflow, container }) {
+      const image = asText(langflow.image)
+      if (OTHERS.test(repositoryOf(langflow)))
+        yield `its container ${container} runs ${image}, which is no LangFlow: name LangFlow's with --container`
+      else if (!looksLikeLangflow(langflow))
+        yield {
+          warning: `its container ${container} (${image}) was taken for LangFlow, since there is no other: where it is none, name LangFlow's with --container`,
+        }
+    },
+  },
+  'replicas-one': {
+    severity: 'warning',
+    about: 'there is a replica that could take over',
+    *find({ replicas }) {
+      if (replicas === 1) yield 'it has one replica, so that none can take over: set replicas to 2 or more'
+    },
+  },
+  'database-shared': {
+    severity: 'error',
+    about: 'all replicas have one database',
+    *find(one) {
+      const { replicas, env } = one
+      const url = env.values[DATABASE_URL]
+      if (replicas < 2) return
+      if (url !== undefined && /^sqlite/i.test(url))
+        yield `its ${replicas} replicas have a SQLite database each (${DATABASE_URL}), so that flows do not follow the leader: name one PostgreSQL for all of them`
+      const isUnset = isAbsent(env, DATABASE_URL)
+      const optional = env.elsewhere.get(DATABASE_URL)
+      if (isUnset === null)
+        yield {
+          unknown: `whether all replicas have one database is not to be seen: ${DATABASE_URL} may come from ${optional?.from ?? env.sources.join(' or ')}, and without it each pod has a SQLite of its own`,
+        }
+      if (isUnset !== true) return
+      if (mentions(one, DATABASE_URL))
+        yield {
+          unknown: `whether all replicas have one database is not to be seen: its own command sets ${DATABASE_URL}`,
+        }
+      else if (isAbsent(env, 'LANGFLOW_LOAD_FLOWS_PATH') === false)
+        yield {
+          warning: `its flows come from files, and all else (messages, users, stored keys) is in a SQLite of each pod's own, which does not follow the leader: set ${DATABASE_URL} to one PostgreSQL, unless nothing else is kept`,
+        }
+      else
+        yield `its ${replicas} replicas have a SQLite database each, so that flows do not follow the leader: set ${DATABASE_URL} to one PostgreSQL for all of them`
+    },
+  },
+  'secret-key': {
+    severity: 'error',
+    about: 'LANGFLOW_SECRET_KEY is one that LangFlow can encrypt with',
+    *find(one) {
+      const { env, langflow, replicas } = one
+      const isUnset = isAbsent(env, SECRET_KEY)
+      const words = [...asList(langflow.command), ...asList(langflow.args)].map(asText)
+      const place = env.elsewhere.get(SECRET_KEY)?.from ?? env.sources.join(' or ')
+      if (isUnset === false && env.values[SECRET_KEY] === undefined) {
+        yield { unknown: `whether ${SECRET_KEY} can work is not to be seen: it comes from ${place}` }
+        return
+      }
+      const fault = faultOfSecretKey(['langflow run', ...words], env.values)
+      if (fault === null) return
+      if (isUnset === null)
+        yield { unknown: `whether ${SECRET_KEY} is set is not to be seen: it may come from ${place}` }
+      else if (isUnset && mentions(one, SECRET_KEY))
+        yield { unknown: `whether ${SECRET_KEY} can work is not to be seen: its own command sets it` }
+      else yield isUnset && replicas < 2 ? { warning: fault } : fault
+    },
+  },
+  'auto-login': {
+    severity: 'warning',
+    about: 'LangFlow asks who somebody is',
+    *find({ env }) {
+      if (isTrue(env.values.LANGFLOW_AUTO_LOGIN))
+        yield 'with LANGFLOW_AUTO_LOGIN whoever reaches it is its superuser, who runs any code: remove it, and set LANGFLOW_SUPERUSER_PASSWORD'
+    },
+  },
+  'local-files': {
+    severity: 'warning',
+    about: 'files that users upload follow the leader',
+    *find({ replicas, env }) {
+      const type = env.values.LANGFLOW_STORAGE_TYPE ?? 'local'
+      if (replicas < 2 || type !== 'local' || isAbsent(env, 'LANGFLOW_STORAGE_TYPE') === null) return
+      if (isAbsent(env, DATABASE_URL) === true) return
+      yield 'files that users upload stay in the pod that led at the time: set LANGFLOW_STORAGE_TYPE to s3, or mount one ReadWriteMany volume at LANGFLOW_CONFIG_DIR, unless nobody uploads any'
+    },
+  },
+  'volume-shared': {
+    severity: 'error',
+    about: 'every replica can mount its volumes',
+    *find({ manifest, pod, replicas }, { manifests }) {
+      if (replicas < 2) return
+      for (const volume of asList(pod.volumes)) {
+        const claim = asText(dig(volume, 'persistentVolumeClaim', 'claimName'))
+        const found = manifests.find(
+          (one) =>
+            one.kind === 'PersistentVolumeClaim' && one.name === claim && inOneNamespace(one, manifest),
+        )
+        if (claim === '' || found === undefined) continue
+        const modes = asList(dig(found.value, 'spec', 'accessModes'))
+        if (modes.some((mode) => mode === 'ReadWriteMany' || mode === 'ReadOnlyMany')) continue
+        yield `its ${replicas} replicas share the claim ${claim}, which only one ${modes.includes('ReadWriteOncePod') ? 'pod' : 'node'} can mount (${modes.join(', ')}), so that another one never starts: use a ReadWriteMany claim, or none where there is a PostgreSQL`
+      }
+    },
+  },
+  'template-text': {
+    severity: 'error',
+    about: 'the manifests are rendered',
+    *find({ manifest }, { manifests }) {
+      for (const { kind, name, value } of manifests) {
+        if (!RENDERED.has(kind) && value !== manifest.value) continue
+        const found = templateText(value, [])
+        if (found !== null)
+          yield `${value === manifest.value ? 'it' : `${kind}/${name}`} has text at ${found.path} that nobody rendered (${found.text}): render it first, as helm template, kustomize or envsubst do`
+      }
+    },
+  },
+} as const satisfies Record<string, LangflowRule>
+
+/** Whether its own command, such as a shell's script, speaks of a variable. */
+function mentions({ langflow }: Installation, variable: string): boolean {
+  return [...asList(langflow.command), ...asList(langflow.args)].join(' ').includes(variable)
+}
+
+/** Kinds that hold no templates of somebody else's. */
+const RENDERED = new Set([
+  'Deployment',
+  'StatefulSet',
+  'Rollout',
+  'Service',
+  'ServiceAccount',
+  'Lease',
+  'Role',
+  'RoleBinding',
+  'PersistentVolumeClaim',
+  'NetworkPolicy',
+  'PodDisruptionBudget',
+  'HorizontalPodAutoscaler',
+  'Ingress',
+])
+/** Scripts have such text of their own, and annotations are anybody's. */
+const SCRIPTS = new Set(['command', 'args', 'exec', 'annotations'])
+
+function templateText(value: unknown, path: readonly string[]): { path: string; text: string } | null {
+  if (typeof value === 'string') {
+    const [text] = /\{\{.*?\}\}|\$\{\w+\}|<no value>/s.exec(value) ?? []
+    return text === undefined ? null : { path: path.join('.'), text: text.slice(0, 60) }
+  }
+  for (const [key, one] of Object.entries(Array.isArray(value) ? value : asFields(value))) {
+    // YAML reads {{ .Values.image }} as a map whose key is a map.
+    if (isFields(value) && /^\{ .* \}$/.test(key))
+      return { path: path.join('.'), text: `{${key}}`.slice(0, 60) }
+    if (SCRIPTS.has(key)) continue
+    const found = templateText(one, [...path, key])
+    if (found !== null) return found
+  }
+  return null
+}

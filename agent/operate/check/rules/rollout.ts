@@ -1,0 +1,105 @@
+import { asFields, asNumber, asText, dig } from '../../../manifests/manifest.ts'
+import { inOneNamespace } from '../../../manifests/workload.ts'
+import type { AgentRule } from '../rule.ts'
+import { matches } from '../selector.ts'
+
+/** Whether rollouts, drains and scaling end, and leave a leader. */
+export const ROLLOUT_RULES = {
+  'rollout-strategy': {
+    severity: 'error',
+    about: 'rollouts end',
+    *find({ manifest, spec, replicas, agent }) {
+      const { mode } = agent.options.traffic
+      const least = Math.max(1, replicas - 1)
+      if (manifest.kind === 'Rollout') {
+        yield* ofRollout(spec.strategy, mode)
+        return
+      }
+      if (manifest.kind === 'StatefulSet') {
+        const { type = 'RollingUpdate', rollingUpdate } = asFields(spec.updateStrategy)
+        const unavailable = amount(dig(rollingUpdate, 'maxUnavailable') ?? 1, replicas, Math.floor)
+        if (mode === 'readiness' && type === 'RollingUpdate' && unavailable < least)
+          yield `its rollouts stop at pods that are never Ready, since with --traffic=readiness only the leader's is: set updateStrategy.rollingUpdate.maxUnavailable to ${least}, or use --traffic=label`
+        return
+      }
+      const { type = 'RollingUpdate', rollingUpdate } = asFields(spec.strategy)
+      if (type === 'Recreate') {
+        yield {
+          warning: `with the strategy Recreate nobody serves from the old pods' end to the new ones' start: use RollingUpdate with maxSurge 0 and maxUnavailable ${least}`,
+        }
+        return
+      }
+      const surge = amount(dig(rollingUpdate, 'maxSurge') ?? '25%', replicas, Math.ceil)
+      const down = amount(dig(rollingUpdate, 'maxUnavailable') ?? '25%', replicas, Math.floor)
+      if (mode === 'readiness' && (surge > 0 || down < least))
+        yield `its rollouts wait for a second Ready pod, which never comes with --traffic=readiness (maxSurge ${surge}, maxUnavailable ${down}): set maxSurge to 0 and maxUnavailable to ${least}, and look at what replaced that`
+    },
+  },
+  'pods-one-by-one': {
+    severity: 'error',
+    about: 'every replica is made',
+    *find({ manifest, spec, replicas, agent }) {
+      const ordered = manifest.kind === 'StatefulSet' && spec.podManagementPolicy !== 'Parallel'
+      if (ordered && agent.options.traffic.mode === 'readiness' && replicas > 2)
+        yield `of its ${replicas} replicas the third is never made, since the second one never gets Ready: set podManagementPolicy to Parallel, which an existing StatefulSet must be deleted for (kubectl delete --cascade=orphan), or use --traffic label`
+    },
+  },
+  'disruption-budget': {
+    severity: 'error',
+    about: 'a node can be drained',
+    *find(one, { manifests }) {
+      const { replicas, agent, template, manifest } = one
+      const readiness = agent.options.traffic.mode === 'readiness'
+      const ready = readiness ? 1 : replicas
+      const labels = asFields(dig(template, 'metadata', 'labels'))
+      for (const { kind, name, namespace, value } of manifests) {
+        if (kind !== 'PodDisruptionBudget' || !inOneNamespace({ namespace }, manifest)) continue
+        const spec = asFields(value.spec)
+        if (!matches(spec.selector, labels)) continue
+        const wanted =
+          spec.minAvailable !== undefined
+            ? amount(spec.minAvailable, replicas, Math.ceil)
+            : replicas - amount(spec.maxUnavailable ?? 0, replicas, Math.ceil)
+        if (wanted < ready) continue
+        yield readiness
+          ? `PodDisruptionBudget/${name} wants ${wanted} Ready pods, and with --traffic=readiness there is never more than one, so that no drain can evict the leader: remove it, or use --traffic=label`
+          : `PodDisruptionBudget/${name} wants all ${replicas} pods Ready, so that no drain can evict one: set maxUnavailable to 1`
+      }
+    },
+  },
+  autoscaler: {
+    severity: 'warning',
+    about: 'nothing changes the number of replicas',
+    *find(one, { manifests }) {
+      const { manifest } = one
+      for (const { kind, name, namespace, value } of manifests) {
+        const target = dig(value, 'spec', 'scaleTargetRef')
+        const isOurs =
+          (kind === 'HorizontalPodAutoscaler' || kind === 'ScaledObject') &&
+          inOneNamespace({ namespace }, manifest) &&
+          (asText(dig(target, 'kind')) || 'Deployment') === manifest.kind &&
+          dig(target, 'name') === manifest.name
+        if (isOurs)
+          yield `${kind}/${name} changes how many replicas there are, and more replicas are only more standbys: remove it, and give LangFlow more CPU instead`
+      }
+    },
+  },
+} as const satisfies Record<string, AgentRule>
+
+/** A Rollout of Argo's: it leads clients to a revision, whoever leads. */
+export function* ofRollout(strategy: unknown, mode: string): Generator<string> {
+  const canary = asFields(dig(strategy, 'canary'))
+  if (mode === 'readiness')
+    yield 'Argo Rollouts waits for more than one Ready pod, and with --traffic readiness there is one: use --traffic label'
+  else if (
+    dig(strategy, 'blueGreen') !== undefined ||
+    ['stableService', 'canaryService', 'trafficRouting'].some((key) => canary[key] !== undefined)
+  )
+    yield 'its strategy leads clients to one revision, while the leader may be of the other: use canary without stableService, canaryService and trafficRouting'
+}
+
+/** A number of pods, or a part of them such as `25%`. */
+function amount(value: unknown, of: number, round: (value: number) => number): number {
+  const [, percent] = /^(\d+)%$/.exec(asText(value)) ?? []
+  return percent === undefined ? (asNumber(value) ?? Number(value)) : round((Number(percent) / 100) * of)
+}

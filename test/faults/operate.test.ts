@@ -1,0 +1,143 @@
+import assert from 'node:assert/strict'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { text } from 'node:stream/consumers'
+import { describe, test } from 'node:test'
+import { SWITCHOVER_TO } from '../../agent/lease/operation.ts'
+import { BUNDLE } from '../harness/bundle.ts'
+import { EmbeddedScene, LEASE } from '../harness/scene.ts'
+import { Series } from '../harness/wait.ts'
+
+/** Also where many share the machine nothing is to be lost by the clock. */
+const CALM = { flags: ['--drain-timeout=1m'] }
+
+/** One command that operates, as somebody runs it with a kubeconfig. */
+class Command {
+  readonly lines = new Series<string>()
+  readonly #child: ChildProcess
+  readonly #stderr: Promise<string>
+  #stdout = ''
+
+  constructor(scene: EmbeddedScene, ...args: string[]) {
+    const all = [BUNDLE, ...args, `--kubeconfig=${scene.kubeconfig('operator')}`]
+    this.#child = spawn(process.execPath, all, { stdio: ['ignore', 'pipe', 'pipe'] })
+    this.#child.stdout!.setEncoding('utf8').on('data', (chunk: string) => {
+      this.#stdout += chunk
+      this.lines.add(...chunk.split('\n'))
+    })
+    this.#stderr = text(this.#child.stderr!)
+    scene.atEnd(async () => void this.#child.kill('SIGKILL'))
+  }
+
+  ctrlC(): void {
+    this.#child.kill('SIGINT')
+  }
+
+  async end(): Promise<{ code: number; stdout: string; stderr: string }> {
+    const [code] = await once(this.#child, 'close')
+    return { code, stdout: this.#stdout, stderr: await this.#stderr }
+  }
+}
+
+describe('operating real replicas', { concurrency: 4 }, () => {
+  test('switchover: the named one serves, and each phase was told', async (t) => {
+    const scene = await EmbeddedScene.open(t)
+    const [a, b] = await scene.pair(CALM)
+    const { code, stdout, stderr } = await new Command(
+      scene,
+      ...['switchover', '--to=b', '--yes', '--output=json'],
+    ).end()
+    assert.equal(code, 0, stderr)
+    const { gapMs, phases, ...result } = JSON.parse(stdout)
+    const { took, ...rest } = result
+    assert.deepEqual(rest, {
+      result: 'switched',
+      asked: 'b',
+      from: 'a',
+      to: 'b',
+      epoch: 2,
+      crashed: false,
+      gapFrom: 'leader',
+    })
+    assert.ok(gapMs > 0 && gapMs >= took.stopMs + took.healthyMs, stdout)
+    assert.deepEqual([phases[0].phase, phases.at(-1).phase], ['requested', 'serving'])
+    assert.match(stderr, /0\.0 s {2}requested {2}b\n(.*\n)* .* s {2}serving {4}b\n$/)
+    assert.equal((await a.event('released')).code, 'switchover')
+    assert.equal((await b.get('/readyz')).status, 200)
+    const again = await new Command(scene, 'switchover', '--to=b', '--yes', '--output=json').end()
+    assert.deepEqual([again.code, JSON.parse(again.stdout).error.code], [3, 'already_leads'])
+  })
+
+  test('switchover: a Ctrl-C when the leader drains already ends the looking on, and nothing else', async (t) => {
+    const scene = await EmbeddedScene.open(t)
+    const [a, b] = await scene.pair(CALM)
+    const held = new AbortController()
+    await fetch(`http://127.0.0.1:${a.port}/stream`, { signal: held.signal })
+    const command = new Command(scene, 'switchover', '--yes')
+    await command.lines.next('draining', (line) => /draining {3}a$/.test(line))
+    command.ctrlC()
+    const { code, stderr } = await command.end()
+    assert.equal(code, 130)
+    assert.match(stderr, /^langflow-leader: interrupted: a had begun to hand over already, which goes on/)
+    held.abort()
+    await b.event('serving')
+  })
+
+  test('switchover: what the leader does not see in time, or before a Ctrl-C, is taken back', async (t) => {
+    const scene = await EmbeddedScene.open(t)
+    // Long enough without a renewal for both.
+    const [a] = await scene.pair({ flags: ['--lease-duration=90s', '--renew-deadline=80s'] })
+    await a.link.refuse()
+    scene.atEnd(() => a.link.heal())
+    const late = await new Command(scene, 'switchover', '--yes', '--timeout=1s', '--output=json').end()
+    assert.deepEqual([late.code, JSON.parse(late.stdout).error.code], [124, 'timed_out'])
+    assert.match(
+      late.stderr,
+      /langflow-leader: nobody else serves after 1s: the request is taken back, and a goes on\n$/,
+    )
+    const command = new Command(scene, 'switchover', '--yes')
+    await command.lines.next('requested', (line) => /requested {2}b$/.test(line))
+    assert.equal(scene.api.lease(LEASE)?.metadata.annotations?.[SWITCHOVER_TO], '*')
+    command.ctrlC()
+    const { code, stderr } = await command.end()
+    assert.equal(code, 130)
+    assert.equal(stderr, 'langflow-leader: interrupted: the request is taken back, and a goes on\n')
+    assert.equal(scene.api.lease(LEASE)?.metadata.annotations?.[SWITCHOVER_TO], undefined)
+    assert.equal((await a.get('/readyz')).status, 200)
+  })
+
+  test('pause and resume: every replica shows it, and nobody switches over meanwhile', async (t) => {
+    const scene = await EmbeddedScene.open(t)
+    const [a, b] = await scene.pair(CALM)
+    const paused = await new Command(scene, 'pause', '--for=10m', '--reason=upgrade', '--output=json').end()
+    assert.equal(paused.code, 0, paused.stderr)
+    const { after, replicas } = JSON.parse(paused.stdout)
+    assert.equal(after.reason, 'upgrade')
+    const shows = { shows: true, problem: null }
+    assert.deepEqual(replicas, [
+      { pod: 'a', ...shows },
+      { pod: 'b', ...shows },
+    ])
+    assert.deepEqual([(await a.status()).pause, (await b.status()).pause], [after, after])
+    const refused = await new Command(scene, 'switchover', '--yes').end()
+    assert.equal(refused.code, 3)
+    assert.match(
+      refused.stderr,
+      /^langflow-leader: paused until \S+ \(upgrade\): resume first, with langflow-leader resume\n$/,
+    )
+    const resumed = await new Command(scene, 'resume').end()
+    assert.equal(resumed.code, 0, resumed.stderr)
+    assert.match(
+      resumed.stdout,
+      /^resumed; it was paused until \S+ \(upgrade\)\na leads; .*\nshown by a, b\n$/,
+    )
+    assert.equal((await b.status()).pause, null)
+  })
+
+  test('without a terminal nobody can be asked: it says how to go on, and does nothing', async (t) => {
+    const scene = await EmbeddedScene.open(t)
+    const { code, stderr } = await new Command(scene, 'switchover').end()
+    assert.equal(code, 2)
+    assert.match(stderr, /^langflow-leader switchover: there is no terminal to ask on: add --yes; see /)
+  })
+})

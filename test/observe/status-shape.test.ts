@@ -1,0 +1,26 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { statusOf } from '../../agent/observe/status-shape.ts'
+import { FOLLOWING, SERVING } from './replica.ts'
+
+describe("another replica's status", () => {
+  test('is read as it is', () => {
+    for (const status of [SERVING, FOLLOWING]) assert.deepEqual(statusOf(structuredClone(status)), status)
+  })
+
+  test('of a newer version keeps what is not known here', () => {
+    const newer = { ...SERVING, later: 1, lease: { ...SERVING.lease, shard: 2 } }
+    assert.deepEqual(statusOf(newer), newer)
+  })
+
+  test('of an older version has nothing where that one tells nothing', () => {
+    const { unable, timings, pause, switchover, history, flowsDigest, secretKeyDigest, lastDrill, ...older } =
+      SERVING
+    assert.deepEqual(statusOf(older), SERVING)
+  })
+
+  test('is none without who it is, what it is and what it competes for', () => {
+    const wrong = [null, [], 'ok', {}, { ...SERVING, identity: 1 }, { ...SERVING, role: 'x' }]
+    for (const value of [...wrong, { ...SERVING, lease: {} }]) assert.equal(statusOf(value), null)
+  })
+})
