@@ -123,7 +123,8 @@ function roleOf(status: AgentStatus): [level: string, role: string] {
     if (status.leadership.doubt) return ['bad', 'in doubt']
     return status.traffic.gate === 'open' ? ['leads good', 'leads'] : ['leads warning', 'leads, not serving']
   }
-  return status.couldTakeOver ? ['good', 'could take over'] : ['warning', 'could not take over']
+  if (!status.couldTakeOver) return ['warning', 'could not take over']
+  return status.pause ? ['warning', 'could take over, once resumed'] : ['good', 'could take over']
 }
 
 function workloadOf({ workload, traffic }: AgentStatus): string {
