@@ -1,7 +1,5 @@
 import type { Command } from 'commander'
 import { checkOptions } from '../operate/check/settings.ts'
-import { EXIT_CODES } from '../operate/exit-codes.ts'
-import { operating, paintFor, write } from '../operate/output.ts'
 
 export function addCheck(program: Command): void {
   const command = program
@@ -10,6 +8,8 @@ export function addCheck(program: Command): void {
   const read = checkOptions(command)
   command.action(async () => {
     const options = read(process.env)
+    const { EXIT_CODES } = await import('../operate/exit-codes.ts')
+    const { operating, paintFor, write } = await import('../operate/output.ts')
     const { check } = await import('../operate/check/check.ts')
     const { report, summaryOf } = await import('../operate/check/report.ts')
     await operating(options.output, async () => {

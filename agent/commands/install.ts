@@ -1,10 +1,11 @@
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
+import { addExamples } from '../config/examples.ts'
 import { install } from '../install/install.ts'
 import { VERSION } from '../version.ts'
 
 export function addInstall(program: Command): void {
-  program
+  const command = program
     .command('install')
     .description("copy tini, node and this program to where LangFlow's container starts them from")
     .argument('<dir>', 'a directory on a volume that both containers mount')
@@ -16,4 +17,5 @@ export function addInstall(program: Command): void {
           `  ${target}/node --disable-sigusr1 ${target}/langflow-leader.mjs launch -- langflow run ...\n`,
       )
     })
+  addExamples(command, [['From an init container, on a volume of the pod', '/opt/langflow-leader']])
 }

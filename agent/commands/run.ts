@@ -1,6 +1,7 @@
 import { rmSync } from 'node:fs'
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
+import { addExamples } from '../config/examples.ts'
 import { type RunOptions, runOptions } from '../config/options.ts'
 import { makeDirectory } from '../directory.ts'
 import { LauncherProcess } from '../launcher/launcher-process.ts'
@@ -17,6 +18,10 @@ export function addRun(program: Command): void {
     .command('run')
     .description('agent and launcher in one, for a single container or a VM')
   const read = runOptions(command)
+  addExamples(command, [
+    ['Beside others like it, with a Kubernetes API as the lock', '-- langflow run --host 0.0.0.0'],
+    ['From a machine outside of the cluster', '--kubeconfig ~/.kube/config -- langflow run'],
+  ])
   command.action(async () => {
     process.exitCode = await run(read())
   })

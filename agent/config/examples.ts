@@ -14,6 +14,6 @@ export function addExamples(
   examples: readonly (readonly [does: string, rest: string])[],
 ): Command {
   const text = () =>
-    examples.map(([does, rest]) => `  # ${does}\n  ${`${pathOf(command)} ${rest}`.trim()}\n`).join('\n')
+    examples.map(([does, rest]) => `  # ${does}\n  ${`${pathOf(command)} ${rest}`.trim()}`).join('\n\n')
   return command.addHelpText('after', () => `\nExamples:\n${text()}`)
 }

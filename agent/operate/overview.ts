@@ -100,7 +100,7 @@ function problemsOf({ lease, pause, replicas }: Omit<Overview, 'ok' | 'problems'
 function whyNobody(holder: string | null, replicas: readonly ReplicaRow[]): string {
   if (holder === null) return 'the Lease has no holder'
   const row = replicas.find(({ pod, status }) => status?.identity === holder || isOfPod(holder, pod))
-  if (row === undefined) return `${podOf(holder)} holds the Lease, and is none of the replicas here`
+  if (row === undefined) return `${podOf(holder)} holds the Lease, and is none of these replicas`
   if (row.status === null) return `${row.pod} holds the Lease, and does not tell its status`
   return `${row.pod} holds the Lease, and is ${stateOf(row.status)}`
 }

@@ -87,14 +87,15 @@ async function repeated(
   }
 }
 
-function screen({ text }: View, failure: string | null, { stdout, clock, periodMs }: WatchOptions): string {
-  const time = new Date(clock.now().wall).toLocaleTimeString('en-GB')
+function screen({ text }: View, failure: string | null, { stdout, periodMs }: WatchOptions): string {
+  const time = new Date().toLocaleTimeString('en-GB')
   const top = `${time}, every ${periodMs / 1000} s; Ctrl-C ends`
   const lines = [
     failure === null ? top : `${top}. Not as of now: ${failure}`,
     '',
     ...text.trimEnd().split('\n'),
   ]
-  const fitting = lines.slice(0, stdout.rows)
+  // Some terminals do not know their size, and say 0.
+  const fitting = lines.slice(0, stdout.rows || undefined)
   return `${HOME}${fitting.map((line) => `${line}${REST_OF_LINE}`).join('\n')}${REST_OF_SCREEN}`
 }

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { CLUSTER_SETTINGS } from '../../agent/operate/settings.ts'
+import { sourceOf } from '../../agent/operate/source.ts'
 import { mono, until } from '../harness/wait.ts'
 import { containersOf, identityOf, isReady } from './kube.ts'
 import {
@@ -22,6 +24,24 @@ scenario('deploy/base installs under restricted Pod Security, and one of two pod
   assert.deepEqual((await one.pods()).filter(isReady).map(identityOf), [identityOf(leader)])
   assert.equal(epoch, 1)
   assert.equal((await one.status(leader)).problem, null)
+})
+
+scenario('an operator sees both pods through the API server, and that one could take over', async (one) => {
+  await one.settled()
+  using source = await sourceOf(null, {
+    leaseName: CLUSTER_SETTINGS.leaseName.fallback,
+    leaseNamespace: one.namespace,
+    kubeconfig: null,
+    context: null,
+  })
+  const { ok, problems, replicas } = await source.overview()
+  assert.deepEqual([ok, problems], [true, []])
+  const pods = (await one.pods()).map(({ metadata: { name } }) => name).sort()
+  assert.deepEqual(
+    replicas.map(({ pod, node, problem }) => [pod, node !== null, problem]),
+    pods.map((name) => [name, true, null]),
+  )
+  assert.equal((await source.history())[0]?.epoch, 1)
 })
 
 scenario('requests through the Service reach only the leader, and none fails', onlyLeaderAnswers)

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it, type TestContext } from 'node:test'
-import { runProgram } from '../../agent/config/program.ts'
+import { addExamples } from '../../agent/config/examples.ts'
+import { createProgram, invocationOf, runProgram } from '../../agent/config/program.ts'
 import { FatalError } from '../../agent/exit.ts'
 import { VERSION } from '../../agent/version.ts'
 import { programThatTells } from './commands.ts'
@@ -10,6 +11,9 @@ async function run(t: TestContext, args: string[], env: NodeJS.ProcessEnv = {}) 
   const { program, parsed } = programThatTells(env)
   program.command('fail').action(() => {
     throw new FatalError('the socket directory /run/x is not writable: mount it so\nthat it is')
+  })
+  program.command('refuse').action(() => {
+    throw new FatalError('no', { exitCode: 3 })
   })
   program.command('break').action(() => {
     throw new TypeError('a defect')
@@ -127,6 +131,36 @@ describe('the program', () => {
     assert.equal(
       stderr,
       'langflow-leader: the socket directory /run/x is not writable: mount it so\\u000athat it is\n',
+    )
+  })
+
+  it('ends with the exit code of a failure that has one', async (t) => {
+    assert.equal((await run(t, ['refuse'])).code, 3)
+  })
+
+  it('knows whether kubectl called it, to run something or to complete it', () => {
+    const called = (as: string) => invocationOf(['node', `/usr/local/bin/${as}`, 'status', ''])
+    const args = ['status', '']
+    assert.deepEqual(called('langflow-leader'), { name: 'langflow-leader', args })
+    assert.deepEqual(called('kubectl-langflow_leader'), { name: 'kubectl langflow-leader', args })
+    assert.deepEqual(called('kubectl_complete-langflow_leader'), {
+      name: 'kubectl langflow-leader',
+      args: ['complete', '--', ...args],
+    })
+  })
+
+  it('ends the help of a command with examples, as it was called', () => {
+    const program = createProgram({}, 'kubectl langflow-leader')
+    const command = addExamples(program.command('status'), [
+      ['All of it', ''],
+      ['Again', '--watch'],
+    ])
+    const help: string[] = []
+    command.configureOutput({ writeOut: (text) => void help.push(text) }).outputHelp()
+    const examples = help.join('').split('\nExamples:\n')[1]
+    assert.equal(
+      examples,
+      '  # All of it\n  kubectl langflow-leader status\n\n  # Again\n  kubectl langflow-leader status --watch\n',
     )
   })
 

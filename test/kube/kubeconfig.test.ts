@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, test } from 'node:test'
-import { KubeConfigError } from '../../agent/kube/access.ts'
+import { findAccess, KubeConfigError } from '../../agent/kube/access.ts'
 import { ApiError } from '../../agent/kube/errors.ts'
 import type { LeaseConnectionOptions } from '../../agent/lease/lease-api.ts'
 import { connected, leaseAt, reply, ScriptedServer, status } from './scripted-server.ts'
@@ -181,6 +181,24 @@ test('a changed kubeconfig counts at once; a broken one does not, nor does anoth
     server.requests.map(({ headers }) => headers.authorization),
     ['Bearer one', 'Bearer two', 'Bearer two', 'Bearer three'],
   )
+})
+
+test('another context than the current one may be named, and then a pod is none', async () => {
+  await using server = await leaseServer()
+  const told = kubeconfig('http://127.0.0.1:1', { token: 'one' }) as Record<string, unknown[]>
+  const path = write('config', {
+    ...told,
+    contexts: [{ name: 'elsewhere', context: { cluster: 'd', user: 'u' } }, ...(told.contexts ?? [])],
+    clusters: [{ name: 'd', cluster: { server: server.url } }, ...(told.clusters ?? [])],
+  })
+  const inPod = { KUBERNETES_SERVICE_HOST: '127.0.0.1', KUBERNETES_SERVICE_PORT: '1', KUBECONFIG: path }
+  write('token', 'of the pod')
+  const from = { env: inPod, serviceAccountDirectory: dir }
+  assert.match((await findAccess(from)).source, /^the ServiceAccount token/)
+  assert.equal((await findAccess({ ...from, context: 'elsewhere' })).server.origin, server.url)
+  await assert.rejects(findAccess({ ...from, context: 'nowhere' }), {
+    message: /has no context "nowhere", which --context names \(it has elsewhere, /,
+  })
 })
 
 test('several files are merged as kubectl merges them', async () => {

@@ -32,7 +32,7 @@ test('objects are read, listed, created, patched and updated as the API expects'
     server.requests.map(({ method, url, body }) => [method, url.pathname, url.searchParams.toString(), body]),
     [
       ['GET', `${root}/a`, '', ''],
-      ['GET', root, 'labelSelector=x%2Frole%3Dleader%2Cx%2Flease%3Dl', ''],
+      ['GET', root, 'labelSelector=x%2Frole%3Dleader%2Cx%2Flease%3Dl&limit=100', ''],
       ['PATCH', `${root}/a`, '', JSON.stringify(patch)],
       ['POST', '/clients/a/apis/coordination.k8s.io/v1/namespaces/ns/leases', '', JSON.stringify(object)],
       [
@@ -50,6 +50,17 @@ test('objects are read, listed, created, patched and updated as the API expects'
   assert.equal(patched?.['content-type'], 'application/merge-patch+json')
   assert.equal(created?.['content-type'], 'application/json')
   assert.deepEqual(seen, ['get 200', 'list 200', 'patch 200', 'create 201', 'update 200', 'update 200'])
+})
+
+test('a long list is read a page after the other', async () => {
+  const named = (name: string) => ({ metadata: { ...object.metadata, name } })
+  await using server = await ScriptedServer.start(({ url }, response) => {
+    const page = Number(url.searchParams.get('continue') ?? 1)
+    const rest = page < 3 ? { continue: String(page + 1) } : {}
+    reply(response, 200, { metadata: rest, items: [named(`p${page}`)] })
+  })
+  using objects = objectsFor(fixedAccess(server.url))
+  assert.deepEqual(await objects.list(POD, {}, LATER_MS), ['p1', 'p2', 'p3'].map(named))
 })
 
 const NO_OBJECTS: [body: string, told: string][] = [

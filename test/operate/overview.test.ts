@@ -64,7 +64,7 @@ describe('it is as it should be', () => {
       'its holder is somebody else',
       [STANDBY, THIRD],
       leaseWith({}, 'x_1'),
-      ['nobody serves: x holds the Lease, and is none of the replicas here'],
+      ['nobody serves: x holds the Lease, and is none of these replicas'],
     ],
     [
       'two say that they serve',

@@ -83,11 +83,16 @@ describe('on a terminal', () => {
     await it.finish()
   })
 
-  test('it takes no more lines than there are', async () => {
-    const it = watching([view('a\nb\nc')], { isTTY: true, rows: 4 })
-    await settled()
-    await it.finish()
-    assert.deepEqual(it.written[1]?.split('\n').length, 4)
+  test('it takes no more lines than there are, as far as they are known', async () => {
+    for (const [rows, taken] of [
+      [4, 4],
+      [0, 5],
+    ] as const) {
+      const it = watching([view('a\nb\nc')], { isTTY: true, rows })
+      await settled()
+      await it.finish()
+      assert.deepEqual(it.written[1]?.split('\n').length, taken)
+    }
   })
 })
 

@@ -84,13 +84,15 @@ export function card(
       : false
   return html`<li class="card ${level}" id="replica-${pod}"><h3>${pod}${here}</h3>
 <p class="badge ${level}">${role}</p>
-<p>${status.decision}</p>
+${role !== 'leads' && html`<p>${status.decision}</p>`}
 ${status.unable !== null && html`<p class="why">Cannot take over: ${status.unable}</p>`}
 ${standby.reason !== null && html`<p class="why">${standby.reason}</p>`}
 ${otherKey && html`<p class="why">Its LANGFLOW_SECRET_KEY is not the leader’s: it cannot read what LangFlow has encrypted</p>`}
 ${table(facts)}
 <details><summary>More of ${pod}</summary>
 ${table([
+  // It counts seconds of its own, beside those of the bar.
+  ['Decision', role === 'leads' ? status.decision : null],
   ['Identity', status.identity],
   [
     'Agent',
