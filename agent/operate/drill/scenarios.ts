@@ -63,7 +63,7 @@ export const SCENARIO: Readonly<Record<ScenarioName, Scenario>> = {
     },
   },
   'crash-agent': {
-    proves: 'an agent that is killed costs no request: LangFlow goes on, in the same term',
+    proves: 'LangFlow outlives an agent that is killed, and goes on in the same term',
     needsPod: true,
     watchesPod: true,
     rehearse: ({ hands }, before) => rehearse(hands, podOf(before), agentOf(podOf(before))),
