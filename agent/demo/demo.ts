@@ -233,7 +233,7 @@ export class Demo {
       ...replica.born,
       runs: replica.runs,
       ready: this.#door.isOpenTo(replica.name),
-      delete: () => void replica.crash(),
+      delete: (force) => void (force ? replica.crash() : replica.stop()),
     }))
   }
 

@@ -16,7 +16,8 @@ export interface PlayedPod {
   /** Where its agent listens on 127.0.0.1, as in a pod on 8090; the same of its workload, as on 7860. */
   readonly agentPort: number
   readonly port: number
-  delete(): void
+  /** `force`: without the time to hand over, as when its node is gone. */
+  delete(force: boolean): void
 }
 
 const NAMESPACE = 'default'
@@ -50,7 +51,8 @@ export function servePods(leaseName: string, pods: () => readonly PlayedPod[]) {
     if (pod === undefined) throw notFound('pods', name)
     const isDeleted = method === 'DELETE' && proxy === undefined
     if (!isDeleted && method !== 'GET') throw notAllowed()
-    if (isDeleted && !isDryRun(request)) pod.delete()
+    const { isRehearsal, force } = deletionOf(request)
+    if (isDeleted && !isRehearsal) pod.delete(force)
     if (proxy === undefined) return { code: 200, body: podObject(pod, leaseName) }
     return passOn(pod, Number(port), `${below}${query.size === 0 ? '' : `?${query}`}`)
   }
@@ -143,9 +145,11 @@ async function passOn({ agentPort, port }: PlayedPod, asked: number, path: strin
   }
 }
 
-function isDryRun({ query, body }: ApiRequest): boolean {
-  // kubectl has it in the body, others in the query.
-  return query.has('dryRun') || (body !== '' && (parsed(body).dryRun ?? null) !== null)
+/** kubectl has its options in the body, others in the query. */
+function deletionOf({ query, body }: ApiRequest) {
+  const { dryRun = query.get('dryRun'), gracePeriodSeconds = query.get('gracePeriodSeconds') } =
+    body === '' ? {} : parsed(body)
+  return { isRehearsal: (dryRun ?? null) !== null, force: String(gracePeriodSeconds) === '0' }
 }
 
 function allowed({ path, body }: ApiRequest): object {

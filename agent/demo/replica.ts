@@ -39,7 +39,9 @@ export class Replica {
   readonly name: string
   /** Whether the agent has ended and all of its output was read. */
   hasEnded = false
-  /** Of the pod that it plays: another one as soon as it is made to crash. */
+  /** Nothing has ended it, and nothing was done that ends it at once. */
+  runs = true
+  /** Of the pod that it plays: another one as soon as it is told to end. */
   born = birth()
   readonly #options: ReplicaOptions
   #child: ChildProcess | null = null
@@ -53,14 +55,11 @@ export class Replica {
     this.#options = options
   }
 
-  get runs(): boolean {
-    return !this.hasEnded && !this.#mayEnd
-  }
-
   start(): void {
     const { workspace, heard, ended } = this.#options
     this.#mayEnd = false
     this.hasEnded = false
+    this.runs = true
     const child = this.#spawn()
     this.#child = child
     let lastWords = ''
@@ -79,6 +78,7 @@ export class Replica {
     })
     const end = (how: string) => {
       this.hasEnded = true
+      this.runs = false
       const expected = this.#mayEnd
       if (!this.#dismissed) ended(expected || lastWords === '' ? how : `${how}: ${lastWords}`, expected)
     }
@@ -89,6 +89,7 @@ export class Replica {
   /** SIGKILL to agent, launcher and workload. Resolves once nothing of them lives. */
   async crash(): Promise<void> {
     this.#mayEnd = true
+    this.runs = false
     this.born = birth()
     await killReplica(this.#options.workspace.mark(this.name))
   }
@@ -96,6 +97,7 @@ export class Replica {
   /** Asks the agent to hand over and to end. */
   stop(): void {
     this.#mayEnd = true
+    this.born = birth()
     this.#child?.kill('SIGTERM')
   }
 

@@ -58,7 +58,7 @@ export function guideOf({ kubeconfig, agents }: Stage, program: string): string 
   const commands = [
     [`${program} status`, 'who leads, and could another take over'],
     [`${program} switchover`, 'hand over, now'],
-    ['kubectl delete pod replica-a', 'here a crash: SIGKILL to all of it'],
+    ['kubectl delete pod replica-a', 'it hands over and comes back; a crash with --force --grace-period=0'],
   ] as const
   const widest = Math.max(...commands.map(([command]) => command.length))
   return [

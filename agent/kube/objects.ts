@@ -126,12 +126,13 @@ export class KubeObjects {
     return this.one(this.call('update', kind, object.metadata.name, object), deadlineMs)
   }
 
-  /** Deletes the object that has this UID: 409 where another has taken its name. */
-  async delete(kind: Kind, { metadata }: KubeObject, deadlineMs: number, dryRun = false): Promise<void> {
+  /** Deletes the object that has this UID: 409 where another has taken its name. `rehearsal`: asks whether that would be allowed. */
+  async delete(kind: Kind, { metadata }: KubeObject, deadlineMs: number, rehearsal = false): Promise<void> {
     const { name, uid } = metadata
-    const body = { kind: 'DeleteOptions', apiVersion: 'v1', preconditions: { uid } }
-    const query: Record<string, string> = dryRun ? { dryRun: 'All' } : {}
-    await this.requests.send(this.call('delete', kind, name, body, query), deadlineMs)
+    // Not in the query, which the API server does not read where there is a body.
+    const dryRun = rehearsal ? { dryRun: ['All'] } : {}
+    const body = { kind: 'DeleteOptions', apiVersion: 'v1', preconditions: { uid }, ...dryRun }
+    await this.requests.send(this.call('delete', kind, name, body), deadlineMs)
   }
 
   /**

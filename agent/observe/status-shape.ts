@@ -95,6 +95,7 @@ const Shape = z.looseObject({
   peers: z.nullable(z.looseObject({ ready: z.number(), seen: z.number() })),
   traffic: z.looseObject({ mode: z.string(), gate: word<AgentStatus['traffic']['gate']>(), routedTo: text }),
   timings: z._default(timings, USUAL),
+  // Absent: of a version that cannot be paused.
   pause: z.optional(z.nullable(z.looseObject({ until: text, reason: text }))),
   switchover: z.optional(
     z.nullable(z.looseObject({ to: z.string(), state: word<SwitchoverView['state']>(), reason: text })),

@@ -73,7 +73,7 @@ export async function requestSwitchover(
   let plan = planned
   await swap(cluster, (lease) => {
     const now = planSwitchover(lease, rows, to, clock.now().wall)
-    if (plan !== null && (now.holder !== plan.holder || now.epoch !== plan.epoch))
+    if (plan !== null && now.holder !== plan.holder)
       throw new OperationError('conflict', `${plan.from} no longer leads, ${now.from} does: start again`)
     plan = now
     return { [SWITCHOVER_TO]: to }

@@ -106,7 +106,8 @@ describe('demo', { concurrency: 2 }, () => {
     const { uid } = (await objects.get(POD, leader, 5_000)).metadata
     const deleted = `/api/v1/namespaces/default/pods/${leader}`
     const { clusters } = JSON.parse(readFileSync(stage.kubeconfig, 'utf8'))
-    await fetch(clusters[0].cluster.server + deleted, { method: 'DELETE' })
+    const deletion = `${clusters[0].cluster.server}${deleted}?gracePeriodSeconds=0`
+    await fetch(deletion, { method: 'DELETE' })
     assert.notEqual((await objects.get(POD, leader, 5_000)).metadata.uid, uid)
     await demo.toldAfter(/ended \(SIGKILL\); it comes back/, new RegExp(`${leader}  stands by`))
     await demo.toldAfter(/ended \(SIGKILL\); it comes back/, / serves: /)

@@ -15,7 +15,7 @@ import { SERVING } from '../observe/replica.ts'
 const LEASE = SERVING.lease.name
 
 describe("the demo's pods", () => {
-  const deleted: string[] = []
+  const deleted: string[][] = []
   const api = new LeaseServer(
     systemClock,
     servePods(LEASE, () => pods),
@@ -43,7 +43,7 @@ describe("the demo's pods", () => {
       ready: false,
       agentPort,
       port: 1,
-      delete: () => deleted.push(name),
+      delete: (force) => deleted.push([name, force ? 'by force' : 'in order']),
       ...more,
     })
     pods = [pod('a', { ready: true }), pod('b', { runs: false, agentPort: 1 })]
@@ -115,17 +115,19 @@ describe("the demo's pods", () => {
     assert.equal((await fetch(pods$('/a:8090/proxy/status'), { method: 'DELETE' })).status, 405)
   })
 
-  test('are deleted by name, and not in a dry run', async () => {
-    const { code, body } = await ask('/a', { method: 'DELETE' })
-    assert.deepEqual([code, (body.metadata as { uid: string }).uid], [200, 'uid-of-a'])
-    for (const [query, body] of [
-      ['?dryRun=All', null],
-      ['', '{"dryRun":["All"]}'],
-    ] as const)
-      assert.equal((await ask(`/a${query}`, { method: 'DELETE', body })).code, 200)
+  test('are deleted by name, unless it is a rehearsal', async () => {
+    const body = JSON.stringify({ kind: 'DeleteOptions', dryRun: ['All'] })
+    assert.equal((await ask('/a?dryRun=All', { method: 'DELETE' })).code, 200)
+    assert.equal((await ask('/a', { method: 'DELETE', body })).code, 200)
+    assert.deepEqual(deleted, [])
+    const { code, body: pod } = await ask('/a', { method: 'DELETE' })
+    assert.deepEqual([code, (pod.metadata as { uid: string }).uid], [200, 'uid-of-a'])
     assert.equal((await ask('', { method: 'DELETE' })).code, 405)
     assert.equal((await ask('/c', { method: 'DELETE' })).code, 404)
-    assert.deepEqual(deleted, ['a'])
+    assert.equal((await ask('/b?gracePeriodSeconds=0', { method: 'DELETE' })).code, 200)
+    assert.equal((await ask('/b', { method: 'DELETE', body: '{"gracePeriodSeconds":0}' })).code, 200)
+    const byForce = ['b', 'by force']
+    assert.deepEqual(deleted, [['a', 'in order'], byForce, byForce])
   })
 
   test('everybody may do everything, and what there is can be found', async () => {

@@ -11,7 +11,8 @@ import { PROMETHEUS_RULE, prometheusRule } from './prometheus-rule.ts'
 import { RULES, rules } from './queries.ts'
 
 const run = promisify(execFile)
-const RUNBOOK = join(import.meta.dirname, '../../docs/runbook.md')
+const DOCS = join(import.meta.dirname, '../../docs')
+const read = (page: string) => readFileSync(join(DOCS, page), 'utf8')
 const missing = hasPrometheus() ? false : 'SKIPPED: install prometheus (with promtool) to test the alerts'
 if (missing) console.error(missing)
 
@@ -47,6 +48,8 @@ const STEADY: Readonly<Record<string, string>> = {
   'problem b': '0+0x800',
   'last_drill_timestamp_seconds a': '0+0x800',
   'last_drill_ok a': '1+0x800',
+  // Another program that elects, in the same pod.
+  'leader_election_master_status{name="another"} b:9090': '1+0x800',
   ...others('x'),
   ...others('y'),
 }
@@ -71,13 +74,11 @@ interface Case {
 }
 
 const ONE = { namespace: 'flows', lease: 'one' }
-/** The labels of all that is scraped from a pod. */
-const targetOf = (pod: string) => ({
-  namespace: pod === 'y' ? 'others' : 'flows',
-  pod,
-  job: 'pods',
-  instance: `${pod}:8090`,
-})
+/** The labels of all that is scraped from a pod, or from a port of it. */
+function targetOf(target: string) {
+  const [pod, port = '8090'] = target.split(':') as [string, string?]
+  return { namespace: pod === 'y' ? 'others' : 'flows', pod, job: 'pods', instance: `${pod}:${port}` }
+}
 const all = (series: RegExp, values: string) =>
   Object.fromEntries(
     Object.keys(STEADY)
@@ -95,7 +96,7 @@ const CASES: Readonly<Record<string, Case>> = {
     summary: 'No replica of LangFlow takes traffic in flows (one).',
   },
   LangflowReportsNothing: {
-    series: all(/ [ab]$/, '1+0x8 stale'),
+    series: all(/ [ab](:|$)/, '1+0x8 stale'),
     quiet: '4m',
     fires: '4m30s',
     labels: ONE,
@@ -228,7 +229,7 @@ describe('the alerts', () => {
   })
 
   test('each has a section of the runbook that says what to look at, what to do and what not', () => {
-    const [, ...sections] = readFileSync(RUNBOOK, 'utf8').split(/^## (?=Langflow)/m)
+    const [, ...sections] = read('runbook.md').split(/^## (?=Langflow)/m)
     assert.deepEqual(
       sections.map((section) => section.split('\n', 1)[0]),
       [...alerts.keys()],
@@ -242,6 +243,16 @@ describe('the alerts', () => {
       assert.deepEqual([page!.endsWith('/docs/runbook.md'), anchor], [true, name.toLowerCase()])
       assert.match(labels.severity, /^(critical|warning)$/)
     }
+  })
+
+  test('the runbook names commands that there are', () => {
+    const commands = [...read('reference.md').matchAll(/^## (\w+)$/gm)].map(([, name]) => name)
+    const named = [...read('runbook.md').matchAll(/\blangflow-leader ([a-z]+)/g)].map(([, name]) => name)
+    assert.ok(named.length > 5)
+    assert.deepEqual(
+      named.filter((name) => !commands.includes(name)),
+      [],
+    )
   })
 
   test('each has a case here', () => {
@@ -273,13 +284,26 @@ describe('the alerts', () => {
       )
     })
 
-  test('LangflowReportsNothing: also where nobody ever did', { skip: missing }, () => {
-    const { annotations, labels } = alerts.get('LangflowReportsNothing')!
-    const summary = 'No replica of LangFlow reports.'
-    const told = { exp_labels: labels, exp_annotations: { ...annotations, summary } }
-    const moment = { eval_time: '2m', alertname: 'LangflowReportsNothing', exp_alerts: [told] }
-    return play({ up: '1+0x40' }, [], [moment])
-  })
+  for (const [when, series, silent] of [
+    ['where nobody ever did', { up: '1+0x40' }, [[{}, 'No replica of LangFlow reports.']]],
+    [
+      'of each LangFlow where all fall silent',
+      all(/./, '1+0x8 stale'),
+      [
+        [ONE, 'No replica of LangFlow reports in flows (one).'],
+        [{ namespace: 'flows', lease: 'two' }, 'No replica of LangFlow reports in flows (two).'],
+        [{ namespace: 'others', lease: 'one' }, 'No replica of LangFlow reports in others (one).'],
+      ],
+    ],
+  ] as const)
+    test(`LangflowReportsNothing: ${when}`, { skip: missing }, () => {
+      const { annotations, labels } = alerts.get('LangflowReportsNothing')!
+      const told = silent.map(([own, summary]) => ({
+        exp_labels: { ...labels, ...own },
+        exp_annotations: { ...annotations, summary },
+      }))
+      return play(series, [], [{ eval_time: '6m', alertname: 'LangflowReportsNothing', exp_alerts: told }])
+    })
 
   /** What promtool says where these alerts, and no others, fire at these times. */
   async function play(
@@ -310,13 +334,14 @@ describe('the alerts', () => {
 
 /** As Prometheus has the series that is called `NAME{LABELS} POD` above. */
 function seriesOf(short: string, job: string): string {
-  const [, metric, own = '', pod] = /^(\w+)(?:\{(.+)\})?(?: (\w))?$/.exec(short)!
-  if (pod === undefined) return metric!
+  const [, metric, own = '', target] = /^(\w+)(?:\{(.+)\})?(?: (\S+))?$/.exec(short)!
+  if (target === undefined) return metric!
   const labels = [
     own,
-    ...Object.entries({ ...targetOf(pod), job }).map(([name, value]) => `${name}="${value}"`),
+    ...Object.entries({ ...targetOf(target), job }).map(([name, value]) => `${name}="${value}"`),
   ]
-  if (metric === 'leader_election_master_status') labels.push(`name="${pod === 'x' ? 'two' : 'one'}"`)
+  if (metric === 'leader_election_master_status' && own === '')
+    labels.push(`name="${target === 'x' ? 'two' : 'one'}"`)
   const family = metric!.startsWith('leader_election') ? metric : `langflow_leader_${metric}`
   return `${family}{${labels.filter(Boolean).join(',')}}`
 }

@@ -59,6 +59,7 @@ describe('check -f', () => {
         (one) => `components/${one}`,
       ),
     },
+    'base with a drill': { resources: ['base'], components: ['components/drill'] },
     'the StatefulSet': { resources: ['examples/statefulset'] },
     'the StatefulSet, label': {
       resources: ['examples/statefulset'],
@@ -175,6 +176,26 @@ describe('check of a cluster', () => {
       ],
       'error',
     )
+  })
+
+  test('an agent whose workload is not known is looked at by its pod', async () => {
+    const alone = await plane.newNamespace()
+    const env = [{ name: 'LEADER_LEASE_NAME', value: 'mine' }]
+    const spec = {
+      serviceAccountName: 'default',
+      initContainers: [{ name: 'agent', image: 'x', restartPolicy: 'Always', args: ['agent'], env }],
+      containers: [{ name: 'langflow', image: 'x' }],
+    }
+    const pod = { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'p', namespace: alone }, spec }
+    await plane.kubectl(['apply', '-f', '-'], JSON.stringify(pod))
+    const said = await run(['-n', alone, '--kubeconfig', plane.adminKubeconfig, '-o', 'json'])
+    const {
+      'langflow-found': found,
+      'replica-answers': answers,
+      'agent-update-lease': update,
+    } = outcomes(said)
+    assert.deepEqual([found, answers, update], ['ok', 'warning', 'error'])
+    assert.match(messages(said, 'lease-object'), /^there is no Lease mine, so/)
   })
 
   test("in a pod, the agent's own account looks at what it needs itself", async () => {

@@ -18,9 +18,9 @@ if (missing) console.error(missing)
 
 /** How much sooner an alert fires here than its `for` says. */
 const SOONER = 20
-const EVERY_MS = 500
+const EVERY_MS = 1_000
 /** So many evaluations without an alert are a quiet time: longer than peers are asked anew. */
-const QUIET = 30
+const QUIET = 15
 const NAMESPACE = 'default'
 const LEASE = 'langflow-leader-lock'
 /** A metric with its matchers, as PromQL writes it. */
@@ -132,7 +132,7 @@ describe('a Prometheus that scrapes a running demo', { skip: missing }, () => {
 
   test('complains of a crash, and of nothing else, until another replica serves', async () => {
     const [leader] = await names('langflow_leader_gate_open == 1', 'pod')
-    await api('DELETE', `/api/v1/namespaces/${NAMESPACE}/pods/${leader}`)
+    await api('DELETE', `/api/v1/namespaces/${NAMESPACE}/pods/${leader}?gracePeriodSeconds=0`)
     const firing = () => names('ALERTS{alertstate="firing"}', 'alertname')
     await until('an alert', async () => (await firing()).length > 0)
     assert.deepEqual(await firing(), ['LangflowIsNotServed'])

@@ -42,7 +42,7 @@ test('while the leader changes: a page shows the new one without a reload, and w
   await leaders.page.getByText(/^This replica does not answer\. Last seen \d+ s ago/).waitFor()
   await verdict(page, 'b leads; nobody could take over')
   await page.locator('#replica-a').getByText('no answer').waitFor()
-  await page.locator('#replica-b').getByText('holding the Lease').waitFor()
+  await page.locator('#replica-b').getByText('serves', { exact: true }).waitFor()
   // A live region is announced only where it is still the same element.
   assert.equal(await heading?.textContent(), 'b leads; nobody could take over')
   assert.equal(await page.evaluate('document.activeElement.textContent'), 'More of b')
@@ -168,16 +168,27 @@ describe('a page in a browser', { concurrency: 3 }, () => {
       )) as [string, string]
       assert.deepEqual([text, outline], [control, 'solid'])
     }
-    const name = `More of ${LONG}-g5h6i`
+    const name = `More of ${LONG}-d3e4f`
     await page.getByText(name).focus()
     await page.keyboard.press('Space')
+    const has = (text: string) =>
+      page.waitForFunction(`document.activeElement.textContent === ${JSON.stringify(text)}`)
+    await has(name)
+    // Less stands in its card than before, and then more.
+    const [first, ...rest] = replica.others
+    replica.others = [follows(`${LONG}-d3e4f`, { decision: 'nothing is wrong' }), ...rest]
+    await page.getByText('nothing is wrong').waitFor()
+    await has(name)
+    replica.others = [first!, ...rest]
+    await page.getByText('nothing is wrong').waitFor({ state: 'detached' })
+    await has(name)
     // The others come in another order, and with one more.
     replica.others = [
       follows('langflow-early', { decision: 'has just come' }),
       ...[...replica.others].reverse(),
     ]
     await page.getByText('has just come').waitFor()
-    assert.equal(await page.locator(`#replica-${LONG}-g5h6i details`).getAttribute('open'), '')
+    assert.equal(await page.locator(`#replica-${LONG}-d3e4f details`).getAttribute('open'), '')
     assert.equal(await page.locator('details[open]').count(), 1)
     assert.deepEqual(complaints, [])
   })
@@ -193,7 +204,7 @@ describe('a page in a browser', { concurrency: 3 }, () => {
     await page.clock.pauseAt(1_000)
     await go()
     for (const n of [2, 3, 4]) {
-      replica.now = { ...replica.now, decision: `look ${n}` }
+      replica.now = { ...replica.now, problem: `look ${n}` }
       await page.clock.runFor(999)
       assert.equal(asked, n - 1)
       await page.clock.runFor(1)
@@ -207,7 +218,7 @@ describe('a page in a browser', { concurrency: 3 }, () => {
     await show(true)
     await page.clock.runFor(60_000)
     assert.equal(asked, 4)
-    replica.now = { ...replica.now, decision: 'look again' }
+    replica.now = { ...replica.now, problem: 'look again' }
     await show(false)
     await page.getByText('look again').waitFor()
     assert.equal(asked, 5)
@@ -231,7 +242,7 @@ describe('a page in a browser', { concurrency: 3 }, () => {
     await go()
     await page.getByRole('heading', { level: 1 }).waitFor()
     await page.locator('footer noscript').waitFor()
-    replica.now = { ...replica.now, decision: 'something else' }
+    replica.now = { ...replica.now, problem: 'something else' }
     await page.getByText('something else').waitFor()
   })
 

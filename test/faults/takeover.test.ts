@@ -153,7 +153,7 @@ describe('LangFlow fails on the leader', { concurrency: 4 }, () => {
       /^LangFlow is restarted in place: LangFlow ended by itself \(SIGKILL\); no other replica is ready$/
     assert.equal(a.lines.filter(({ level, msg }) => level === 'warn' && why.test(msg)).length, 1)
     const metrics = (await a.get('/metrics')).text
-    assert.match(metrics, /^langflow_leader_restarts_total\{reason="langflow_ended_by_itself_sigkill"\} 1$/m)
+    assert.match(metrics, /^langflow_leader_restarts_total\{reason="workload_exited"\} 1$/m)
     assert.match(metrics, /^langflow_leader_peers_ready 0$/m)
   })
 })

@@ -4,6 +4,9 @@ import { type Browser, type BrowserContextOptions, chromium, type Page } from 'p
 /** Debian's. */
 export const CHROMIUM = '/usr/bin/chromium'
 
+/** Only the end of a test that hangs. */
+const HANGS_MS = 90_000
+
 /** A real browser, which ends with the test. */
 export async function openBrowser(t: Pick<TestContext, 'after'>): Promise<Browser> {
   // Root has no sandbox of Chromium's; it sees nothing here but pages of ours.
@@ -26,6 +29,7 @@ export async function openTab(
 ): Promise<Tab> {
   const context = await browser.newContext(options)
   t.after(() => context.close())
+  context.setDefaultTimeout(HANGS_MS)
   const page = await context.newPage()
   const complaints: string[] = []
   page.on('console', (message) => {

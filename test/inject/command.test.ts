@@ -94,7 +94,7 @@ describe('langflow-leader inject', () => {
   test('tells on standard error what was put where, and what was taken out', () => {
     const said = (args: string[], stdin: string) =>
       run(args, { stdin, env: { LEADER_IMAGE: 'registry.example.org/leader:7' } }).stderr.replaceAll(
-        'langflow-leader: ',
+        /^langflow-leader: /gm,
         '',
       )
     assert.equal(

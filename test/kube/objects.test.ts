@@ -151,12 +151,12 @@ test('an object is deleted only as the one that was seen, and whether it may be 
   using objects = objectsFor(fixedAccess(server.url))
   await objects.delete(POD, object, LATER_MS, true)
   await objects.delete(POD, object, LATER_MS)
-  const body = JSON.stringify({ kind: 'DeleteOptions', apiVersion: 'v1', preconditions: { uid: 'u' } })
+  const options = { kind: 'DeleteOptions', apiVersion: 'v1', preconditions: { uid: 'u' } }
   assert.deepEqual(
     server.requests.map(({ method, url, body }) => [method, url.pathname + url.search, body]),
     [
-      ['DELETE', '/api/v1/namespaces/ns/pods/a?dryRun=All', body],
-      ['DELETE', '/api/v1/namespaces/ns/pods/a', body],
+      ['DELETE', '/api/v1/namespaces/ns/pods/a', JSON.stringify({ ...options, dryRun: ['All'] })],
+      ['DELETE', '/api/v1/namespaces/ns/pods/a', JSON.stringify(options)],
     ],
   )
 })

@@ -217,6 +217,22 @@ describe('a switchover that is followed', () => {
     ])
   })
 
+  test('ends with whoever serves at last, where the one that was meant served for a moment', async (t) => {
+    const one = await Followed.begin(t)
+    await one.step(() => {
+      one.release()
+      one.acquire('langflow-1')
+      one.serve('langflow-1')
+    })
+    await one.step()
+    await one.step(() => one.acquire('langflow-2', 9))
+    await one.step(() => one.serve('langflow-2'))
+    one.cluster.remember({ epoch: 9, gapMs: 700 })
+    await one.step()
+    assert.deepEqual((await one.outcome).to, 'langflow-2')
+    assert.equal(one.phases().at(-1), 'serving langflow-2')
+  })
+
   test('fails where the same one leads again', async (t) => {
     const one = await Followed.begin(t, '*')
     await one.step(() => {
@@ -294,6 +310,15 @@ describe('a switchover that is followed fails where', () => {
     const { code, message } = await one.failure()
     assert.equal(code, 'interrupted')
     assert.match(message, /^interrupted: langflow-0 had begun to hand over already, which goes on/)
+  })
+
+  test('Ctrl-C comes afterwards, and the leader answers no more: it says so as well', async (t) => {
+    const one = await Followed.begin(t)
+    await one.drain()
+    await one.step((cluster) => cluster.show('langflow-0', 'connection refused'))
+    one.ctrlC.abort()
+    await one.step()
+    assert.match((await one.failure()).message, /^interrupted: langflow-0 had begun/)
   })
 
   test('Ctrl-C came before it was written', async (t) => {

@@ -56,7 +56,7 @@ describe('the rows of peers', () => {
       ...earlier
     } = OTHER_ONE
     const { rows } = bench({ [OTHER]: says(earlier) })
-    assert.deepEqual((await rows.ask())[0]?.status, OTHER_ONE)
+    assert.deepEqual({ pause, switchover, ...(await rows.ask())[0]?.status }, OTHER_ONE)
   })
 
   test('say why there is no status, under the name that it had when it last answered', async () => {

@@ -76,7 +76,7 @@ try {
     await tab.close()
   }
   const viewport = { width: 1200, height: 1000 }
-  await shoot('page.png', { viewport })
+  await shoot('page.png', { viewport }, { fullPage: true })
   await shoot('page-phone.png', { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2 })
 
   const text = await command('status')

@@ -37,7 +37,7 @@ function render(rows: readonly ReplicaRow[]): string {
   const { level, sentence, leader } = verdictOf(rows)
   const now = Date.parse(own.now)
   const { lease, history, lastDrill } = leader ?? own
-  const led = leader?.lease.since ? `, ${roughly(now - Date.parse(leader.lease.since))} long` : ''
+  const led = leader?.lease.since ? `, for ${roughly(now - Date.parse(leader.lease.since))}` : ''
   const pod = podOf(own.identity)
   return html`<!doctype html>
 <html lang="en">
@@ -54,7 +54,7 @@ function render(rows: readonly ReplicaRow[]): string {
 <main>
 <header class="${level}">
 <p class="faint">${lease.namespace}/${lease.name}, epoch ${lease.epoch}${led}</p>
-<h1 id="verdict" aria-live="polite" aria-atomic="true">${sentence}</h1>
+<h1 id="verdict" aria-live="polite" aria-atomic="true">${unbroken(sentence)}</h1>
 ${leader !== null && margin(leader)}
 </header>
 ${notices(rows, now)}
@@ -70,10 +70,17 @@ ${terms(history, now)}
 </main>
 <footer>
 <p>As ${pod} sees it at ${utc(own.now)}, langflow-leader ${own.version}. <noscript>Without scripts this page loads itself anew every 5 s.</noscript></p>
-<nav aria-label="The same for programs"><a href="/replicas">/replicas</a> <a href="/status">/status</a> <a href="/metrics">/metrics</a></nav>
+<nav aria-label="The same for programs"><a href="replicas">/replicas</a> <a href="status">/status</a> <a href="metrics">/metrics</a></nav>
 </footer>
 <script>${new Html(SCRIPT)}</script>
 </body>
 </html>
 `.text
+}
+
+/** No name is broken at its hyphens while it fits into a line. */
+function unbroken(sentence: string): Html[] {
+  return sentence
+    .split(' ')
+    .map((word, n) => html`${n > 0 && ' '}${word.includes('-') ? html`<span>${word}</span>` : word}`)
 }

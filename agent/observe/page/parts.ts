@@ -84,13 +84,15 @@ export function card(
       : false
   return html`<li class="card ${level}" id="replica-${pod}"><h3>${pod}${here}</h3>
 <p class="badge ${level}">${role}</p>
-<p>${status.decision}</p>
+${role !== 'leads' && html`<p>${status.decision}</p>`}
 ${status.unable !== null && html`<p class="why">Cannot take over: ${status.unable}</p>`}
 ${standby.reason !== null && html`<p class="why">${standby.reason}</p>`}
 ${otherKey && html`<p class="why">Its LANGFLOW_SECRET_KEY is not the leader’s: it cannot read what LangFlow has encrypted</p>`}
 ${table(facts)}
 <details><summary>More of ${pod}</summary>
 ${table([
+  // It counts seconds of its own, beside those of the bar.
+  ['Decision', role === 'leads' ? status.decision : null],
   ['Identity', status.identity],
   [
     'Agent',
@@ -121,7 +123,8 @@ function roleOf(status: AgentStatus): [level: string, role: string] {
     if (status.leadership.doubt) return ['bad', 'in doubt']
     return status.traffic.gate === 'open' ? ['leads good', 'leads'] : ['leads warning', 'leads, not serving']
   }
-  return status.couldTakeOver ? ['good', 'could take over'] : ['warning', 'could not take over']
+  if (!status.couldTakeOver) return ['warning', 'could not take over']
+  return status.pause ? ['warning', 'could take over, once resumed'] : ['good', 'could take over']
 }
 
 function workloadOf({ workload, traffic }: AgentStatus): string {

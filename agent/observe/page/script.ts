@@ -7,11 +7,14 @@ interface Page extends PageNode {
 }
 interface PageNode {
   readonly nodeName: string
+  /** Of an element; '': it has none. */
+  readonly id?: string
   readonly nextSibling: PageNode | null
   readonly firstChild: PageNode | null
   readonly childNodes: Iterable<PageNode>
   textContent: string | null
   insertBefore(node: PageNode, before: PageNode | null): void
+  remove(): void
 }
 interface PageElement extends PageNode {
   readonly id: string
@@ -22,7 +25,6 @@ interface PageElement extends PageNode {
   getAttribute(name: string): string | null
   setAttribute(name: string, value: string): void
   removeAttribute(name: string): void
-  remove(): void
   animate(frames: object[], timing: object): { cancel(): void; pause(): void }
 }
 declare const document: Page
@@ -40,29 +42,40 @@ export function live(): void {
   let seenAt = performance.now()
   let bar: ReturnType<PageElement['animate']> | undefined
 
-  /** Makes `now` what `next` is. What has an id is found by it wherever it stands. */
+  /** What is to become `child`, at or after `at`: of the same kind, and of the same id where it has one. */
+  function counterpart(at: PageNode | null, { nodeName, id }: PageNode): PageNode | null {
+    if (nodeName.startsWith('#')) return at?.nodeName === nodeName ? at : null
+    for (let one = at; one; one = one.nextSibling) if (one.nodeName === nodeName && one.id === id) return one
+    return null
+  }
+
+  /** Makes `now` what `next` is. */
   function become(now: PageElement, next: PageElement): void {
     for (const { name, value } of next.attributes)
       if (now.getAttribute(name) !== value) now.setAttribute(name, value)
     // What a reader has unfolded stays so.
     for (const { name } of [...now.attributes])
       if (next.getAttribute(name) === null && name !== 'open') now.removeAttribute(name)
+    const ids = new Set([...next.children].map(({ id }) => id).filter((id) => id !== ''))
     let at = now.firstChild
+    const drop = (gone: PageNode) => {
+      at = gone.nextSibling
+      gone.remove()
+    }
     for (const child of [...next.childNodes]) {
-      const { id, nodeName } = child as PageElement
-      const same = id ? [...now.children].find((one) => one.id === id) : at
-      if (same && same.nodeName === nodeName && ((same as PageElement).id ?? '') === (id ?? '')) {
-        if (same !== at) now.insertBefore(same, at)
-        if (!nodeName.startsWith('#')) become(same as PageElement, child as PageElement)
-        else if (same.textContent !== child.textContent) same.textContent = child.textContent
-        at = same.nextSibling
-      } else now.insertBefore(child, at)
+      const same = counterpart(at, child)
+      if (!same) {
+        now.insertBefore(child, at)
+        continue
+      }
+      // What is gone goes first: what is moved instead would lose the focus.
+      while (at && at !== same && !ids.has(at.id ?? '')) drop(at)
+      if (at !== same) now.insertBefore(same, at)
+      if (!same.nodeName.startsWith('#')) become(same as PageElement, child as PageElement)
+      else if (same.textContent !== child.textContent) same.textContent = child.textContent
+      at = same.nextSibling
     }
-    while (at) {
-      const rest = at.nextSibling
-      ;(at as PageElement).remove()
-      at = rest
-    }
+    while (at) drop(at)
   }
 
   /** Lets the bar drain in between. */
@@ -93,7 +106,7 @@ export function live(): void {
   async function update(): Promise<void> {
     let text: string
     try {
-      const answer = await fetch('/', { cache: 'no-store', signal: AbortSignal.timeout(DEADLINE_MS) })
+      const answer = await fetch('./', { cache: 'no-store', signal: AbortSignal.timeout(DEADLINE_MS) })
       if (!answer.ok) return tell(`answers ${answer.status}`)
       text = await answer.text()
     } catch {

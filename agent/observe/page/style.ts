@@ -21,6 +21,7 @@ body {
 }
 main.stale > * { opacity: .5; }
 h1 { font-size: clamp(1.4rem, 4.5vw, 2rem); line-height: 1.2; font-weight: 650; text-wrap: balance; }
+h1 span { display: inline-block; max-width: 100%; }
 h2 { font-size: 1.05rem; margin: 2rem 0 .75rem; }
 h3 { font-size: 1rem; }
 ul, ol { list-style: none; padding: 0; }

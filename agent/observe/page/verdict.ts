@@ -3,7 +3,7 @@ import type { AgentStatus, ReplicaRow } from '../status.ts'
 import { listed } from './words.ts'
 
 export interface Verdict {
-  /** `good`: exactly one serves, and another one could take over. */
+  /** `good`: exactly one serves, and another one could and may take over. */
   readonly level: 'good' | 'warning' | 'bad'
   /** Who leads and who could take over, in one sentence without a full stop. Changes only when one of both does. */
   readonly sentence: string
@@ -18,20 +18,21 @@ export function verdictOf(rows: readonly ReplicaRow[]): Verdict {
   if (pods.length > 1)
     return { level: 'bad', sentence: `${listed(pods)} both say that they lead`, leader: null }
   const heirs = rows.filter(({ status }) => status?.couldTakeOver).map(({ pod }) => pod)
-  const next =
-    heirs.length > 0
-      ? `; ${listed(heirs)} could take over`
-      : rows.length > 1
-        ? '; nobody could take over'
-        : '; no other replica is known here'
+  const paused = rows.some(({ status }) => status?.pause)
+  const next = paused ? '; takeovers are paused' : nextOf(heirs, rows.length)
   const leader = leading[0]?.status ?? null
   if (leader === null) return { ...withoutLeader(rows, next), leader }
   const { doing, serves } = doingOf(leader)
   return {
-    level: leader.leadership.doubt ? 'bad' : serves && heirs.length > 0 ? 'good' : 'warning',
+    level: leader.leadership.doubt ? 'bad' : serves && heirs.length > 0 && !paused ? 'good' : 'warning',
     sentence: `${pods[0]} ${doing}${next}`,
     leader,
   }
+}
+
+function nextOf(heirs: readonly string[], replicas: number): string {
+  if (heirs.length > 0) return `; ${listed(heirs)} could take over`
+  return replicas > 1 ? '; nobody could take over' : '; no other replica is known here'
 }
 
 function withoutLeader(rows: readonly ReplicaRow[], next: string): Omit<Verdict, 'leader'> {

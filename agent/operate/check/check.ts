@@ -65,13 +65,13 @@ export const CATALOGUE: readonly Entry[] = [
   },
   ...entries('LangFlow', LANGFLOW_RULES, aboutLangflows, false),
   ...entries('Pods', { ...UNSAFE_RULES, ...PRESENCE_RULES }, aboutLangflows, false),
-  ...entries('Pods', SETTINGS_RULES, aboutLangflowsAndSelf, false),
+  ...entries('Pods', SETTINGS_RULES, aboutAllLangflows, false),
   ...entries('Pods', POD_RULES, aboutAgents, false),
-  ...entries("The agent's rights", AGENT_RIGHT_RULES, aboutAgentsAndSelf, false),
+  ...entries("The agent's rights", AGENT_RIGHT_RULES, aboutAllAgents, false),
   ...entries('Network', NETWORK_RULES, aboutAgents, false),
   ...entries('Rollouts, drains and scaling', ROLLOUT_RULES, aboutAgents, false),
-  ...entries('What runs', LEASE_RULES, aboutAgentsAndSelf, false),
-  ...entries('What runs', RUNNING_RULES, aboutAgents, true),
+  ...entries('What runs', LEASE_RULES, aboutAllAgents, false),
+  ...entries('What runs', RUNNING_RULES, aboutAllAgents, true),
 ]
 
 /** Looks at what is known by every rule that it can be looked at by. */
@@ -129,16 +129,16 @@ function aboutLangflows(rule: LangflowRule, facts: Facts): Told[] | null {
   return aboutEach(rule, facts.installations, facts)
 }
 
-function aboutLangflowsAndSelf(rule: LangflowRule, facts: Facts): Told[] | null {
-  return aboutEach(rule, withSelf(facts), facts)
+function aboutAllLangflows(rule: LangflowRule, facts: Facts): Told[] | null {
+  return aboutEach(rule, withBare(facts), facts)
 }
 
 function aboutAgents(rule: AgentRule, facts: Facts): Told[] | null {
   return aboutEach(rule, facts.installations.filter(isInstalled), facts)
 }
 
-function aboutAgentsAndSelf(rule: AgentRule, facts: Facts): Told[] | null {
-  return aboutEach(rule, withSelf(facts).filter(isInstalled), facts)
+function aboutAllAgents(rule: AgentRule, facts: Facts): Told[] | null {
+  return aboutEach(rule, withBare(facts).filter(isInstalled), facts)
 }
 
 function aboutEach<I extends Installation>(
@@ -153,8 +153,8 @@ function aboutEach<I extends Installation>(
   )
 }
 
-function withSelf({ installations, self }: Facts): readonly Installation[] {
-  return self === null ? installations : [...installations, self]
+function withBare({ installations, bare }: Facts): readonly Installation[] {
+  return [...installations, ...bare]
 }
 
 function isInstalled(one: Installation): one is Installed {

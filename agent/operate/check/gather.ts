@@ -118,8 +118,10 @@ class Inquiry {
     )
     const account = await this.#account()
     const isInPod = Boolean(env.KUBERNETES_SERVICE_HOST) && account !== null
-    const self = installations.length === 0 && isInPod ? selfIn(env, namespace, account) : null
-    const all = self === null ? installations : [self]
+    const inPods = installations.length === 0 ? agentsIn(pods ?? [], leaseName) : []
+    const isSelf = installations.length + inPods.length === 0 && isInPod
+    const bare = isSelf ? [selfIn(env, namespace, account)] : inPods
+    const all = [...installations, ...bare]
     const leaseNames = [...new Set(all.flatMap(({ agent }) => agent?.options?.leaseName ?? []))]
     if (leaseNames.length === 0) leaseNames.push(leaseName ?? 'langflow-leader-lock')
 
@@ -128,10 +130,10 @@ class Inquiry {
     for (const name of leaseNames) {
       const exists = await this.#exists(name)
       if (exists !== null) leases.set(name, exists)
-      if (pods !== null && self === null) replicas.set(name, await this.#replicas(name))
+      if (pods !== null) replicas.set(name, await this.#replicas(name))
     }
     const measured = await this.#measure(leaseNames[0]!)
-    const isAgent = self !== null || installations.some((one) => accountName(one) === account)
+    const isAgent = isSelf || all.some((one) => accountName(one) === account)
     const agentRights = await this.#agentRights(all, isAgent)
     const cluster: ClusterFacts = {
       namespace,
@@ -143,17 +145,19 @@ class Inquiry {
       clientNamespaces: await this.#clientNamespaces(),
       pods,
       hidden: this.#hidden,
-      ownRights: isAgent ? [] : await this.#ownRights(leaseNames),
+      ownRights: isAgent ? [] : ((await this.#quietly(() => this.#ownRights(leaseNames))) ?? []),
       agentRights: (name) => agentRights.get(name) ?? null,
       leases,
       replicas: (name) => replicas.get(name) ?? null,
     }
     const unfound =
-      facts.unfound ??
-      (installations.length === 0
-        ? `no LangFlow in namespace ${namespace} competes for the Lease ${leaseName}: look at --lease-name`
-        : null)
-    return { ...facts, installations, unfound, self, cluster }
+      bare.length > 0 && !isSelf
+        ? null
+        : (facts.unfound ??
+          (installations.length === 0
+            ? `no LangFlow in namespace ${namespace} competes for the Lease ${leaseName}: look at --lease-name`
+            : null))
+    return { ...facts, installations, unfound, bare, cluster }
   }
 
   async #list(kind: string, apiVersion: string, plural: string): Promise<Manifest[]> {
@@ -420,6 +424,20 @@ function withPodOf(manifest: Manifest, pods: readonly Fields[] | null): Manifest
   if (pod === undefined) return manifest
   const spec = { ...asFields(manifest.value.spec), template: { ...template, spec: pod.spec } }
   return { ...manifest, value: { ...manifest.value, spec } }
+}
+
+/** Agents in pods that no known workload makes, one for each Lease. */
+function agentsIn(pods: readonly Fields[], leaseName: string | null): Installation[] {
+  const found = new Map<string, Installation>()
+  for (const pod of pods) {
+    const { metadata, spec } = pod
+    const container = asText(dig(asList(dig(spec, 'containers'))[0], 'name'))
+    const manifest = manifestOf({ kind: 'Pod', metadata, spec: { template: { metadata, spec } } })
+    const one = read(readWorkload({ manifest, container }), [])
+    const own = one.agent?.options?.leaseName
+    if (own !== undefined && (leaseName ?? own) === own && !found.has(own)) found.set(own, one)
+  }
+  return [...found.values()]
 }
 
 /** The agent of this very pod, by its own environment. */

@@ -1,3 +1,4 @@
+import type { Command } from 'commander'
 import {
   type AgentOptions,
   agentOptions,
@@ -45,10 +46,10 @@ export function factsOf(manifests: readonly Manifest[], container: string | null
     const installations = findLangflows(manifests, container).map((target) =>
       read(readWorkload(target), manifests),
     )
-    return { manifests, installations, unfound: null, self: null, cluster: null }
+    return { manifests, installations, unfound: null, bare: [], cluster: null }
   } catch (error) {
     if (!(error instanceof FatalError)) throw error
-    return { manifests, installations: [], unfound: error.message, self: null, cluster: null }
+    return { manifests, installations: [], unfound: error.message, bare: [], cluster: null }
   }
 }
 
@@ -106,7 +107,7 @@ function programOf({ command, args }: Fields): { command: string; args: string[]
 /** As the program itself would read them at its start. `env`: without what is in no manifest. */
 export function readOptions<T>(
   name: string,
-  reader: (command: import('commander').Command) => (env: NodeJS.ProcessEnv) => T,
+  reader: (command: Command) => (env: NodeJS.ProcessEnv) => T,
   args: readonly string[],
   env: NodeJS.ProcessEnv,
 ): { options: T | null; fault: string | null } {

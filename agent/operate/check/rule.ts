@@ -12,8 +12,11 @@ export interface Facts {
   readonly installations: readonly Installation[]
   /** Why no LangFlow could be told from the rest, in one sentence; `null`: it could. */
   readonly unfound: string | null
-  /** The agent whose own account asks where it may not read the manifest of its pod; `null`: nobody such asks. */
-  readonly self: Installation | null
+  /**
+   * Agents of which only settings and account are known, where there are no installations: pods that nobody's manifest is
+   * known of, and the pod that asks about itself.
+   */
+  readonly bare: readonly Installation[]
   /** What only a cluster knows; `null`: manifests alone were given. */
   readonly cluster: ClusterFacts | null
 }

@@ -32,9 +32,9 @@ export class Prober {
     this.#beganAt = clock.mono()
   }
 
-  /** Milliseconds since the drill began. */
+  /** Whole milliseconds since the drill began. */
   now(): number {
-    return this.#clock.mono() - this.#beganAt
+    return Math.round(this.#clock.mono() - this.#beganAt)
   }
 
   start(): void {

@@ -23,8 +23,7 @@ export interface Scenario {
   happened(before: Fit, now: Sight): boolean
 }
 
-const isNewTerm = ({ plan }: Fit, { lease }: Sight) =>
-  epochOf(lease) > plan.epoch && holderOf(lease) !== '' && holderOf(lease) !== plan.holder
+const isNewTerm = ({ plan }: Fit, { lease }: Sight) => epochOf(lease) > plan.epoch && holderOf(lease) !== ''
 
 export const SCENARIO: Readonly<Record<ScenarioName, Scenario>> = {
   switchover: {
@@ -44,7 +43,7 @@ export const SCENARIO: Readonly<Record<ScenarioName, Scenario>> = {
           'refused',
           `${before.plan.from} refused to hand over: ${status.switchover?.reason ?? 'it does not say why'}`,
         )
-      return isNewTerm(before, now)
+      return isNewTerm(before, now) && holderOf(now.lease) !== before.plan.holder
     },
   },
   'crash-langflow': {
@@ -64,7 +63,7 @@ export const SCENARIO: Readonly<Record<ScenarioName, Scenario>> = {
     },
   },
   'crash-agent': {
-    proves: 'an agent that is killed costs no request: LangFlow goes on, in the same term',
+    proves: 'LangFlow outlives an agent that is killed, and goes on in the same term',
     needsPod: true,
     watchesPod: true,
     rehearse: ({ hands }, before) => rehearse(hands, podOf(before), agentOf(podOf(before))),

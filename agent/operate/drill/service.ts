@@ -33,7 +33,7 @@ const ROWS_MS = 20_000
 const PAGE = 200
 /** More than the fastest prober sends within a day. */
 const MOST_PAGES = 10_000
-const HEALTH = /^\s*\{\s*"status"\s*:\s*"ok"\s*\}\s*$/
+const Health = z.looseObject({ status: z.literal('ok') })
 const Messages = z.array(z.looseObject({ text: z.nullish(z.string()) }))
 
 export function serviceAt(options: ServiceOptions): Service {
@@ -47,7 +47,7 @@ function healthOf(url: string): Service {
     async ask(_, signal) {
       const { status, text } = await answer(`${url}/health`, { signal })
       if (status !== 200) return `status ${status}`
-      return HEALTH.test(text) ? null : "an answer that is not LangFlow's"
+      return z.safeParse(Health, parsed(text)).success ? null : "an answer that is not LangFlow's"
     },
   }
 }
@@ -82,7 +82,7 @@ function flowOf({ url, apiKey }: ServiceOptions, flow: string): Service {
           const signal = AbortSignal.timeout(ROWS_MS)
           const { status, text } = await answer(`${stored}?${query}`, { headers, signal })
           if (status !== 200) throw new Error(`LangFlow answers ${status} to what is stored${detailOf(text)}`)
-          const messages = z.parse(Messages, JSON.parse(text))
+          const messages = z.parse(Messages, parsed(text))
           for (const { text } of messages) {
             const number = numbered.exec(text ?? '')?.[1]
             if (number !== undefined) numbers.add(Number(number))
@@ -129,10 +129,15 @@ const WORDS: Readonly<Record<string, string>> = {
 
 /** FastAPI's own word. */
 function detailOf(text: string): string {
+  const { detail } = (parsed(text) ?? {}) as { detail?: unknown }
+  return typeof detail === 'string' ? ` (${detail.slice(0, 120)})` : ''
+}
+
+/** `null`: it is no JSON. */
+function parsed(text: string): unknown {
   try {
-    const { detail } = JSON.parse(text) as { detail?: unknown }
-    return typeof detail === 'string' ? ` (${detail.slice(0, 120)})` : ''
+    return JSON.parse(text)
   } catch {
-    return ''
+    return null
   }
 }

@@ -65,7 +65,8 @@ describe('the page', () => {
     const page = renderPage([leads('langflow-0'), follows('langflow-1'), silent('langflow-2')])
     const sentence = 'langflow-0 leads; langflow-1 could take over'
     assert.match(page, new RegExp(`<title>${sentence}</title>`))
-    assert.match(page, new RegExp(`<h1 id="verdict" aria-live="polite" aria-atomic="true">${sentence}</h1>`))
+    assert.match(page, /<h1 id="verdict" aria-live="polite" aria-atomic="true">/)
+    assert.ok(textOf(page).split('\n').includes(sentence))
     assert.match(page, /<header class="good">/)
   })
 
@@ -99,7 +100,7 @@ describe('the page', () => {
       ],
       'langflow-0 this page',
       'leads',
-      'holding the Lease in epoch 7, 13.2 s left',
+      'Decision holding the Lease in epoch 7, 13.2 s left',
       'LangFlow serves, 1.13.0',
       'could not take over',
       'Cannot take over: the launcher is missing',

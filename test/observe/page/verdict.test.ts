@@ -39,6 +39,11 @@ const CASES: [level: string, sentence: string, rows: ReplicaRow[]][] = [
     `${A} is in doubt whether it leads; ${B} could take over`,
     [leads(A, inLeadership({ doubt: true })), follows(B)],
   ],
+  [
+    'warning',
+    `${A} leads; takeovers are paused`,
+    [follows(B), leads(A, { pause: { until: null, reason: null } })],
+  ],
   ['bad', `${A} and ${B} both say that they lead`, [leads(A), leads(B), follows(C)]],
   ['bad', `Nobody leads; ${B} could take over`, [follows(B, { lease: OPEN_LEASE }), silent(C)]],
   ['warning', `${A} holds the Lease; ${B} could take over`, [follows(B)]],

@@ -2,6 +2,7 @@ import { type Fields, manifestOf } from '../../../agent/manifests/manifest.ts'
 import { check, type Finding, type Result } from '../../../agent/operate/check/check.ts'
 import type { ClusterFacts } from '../../../agent/operate/check/cluster-facts.ts'
 import { factsOf } from '../../../agent/operate/check/installation.ts'
+import { OPERATOR_NEEDS, operatorRight } from '../../../agent/operate/check/rights.ts'
 import { manifestsIn } from '../../deploy/manifests.ts'
 import { deployment, injected, type Options } from '../../inject/streams.ts'
 
@@ -39,7 +40,10 @@ export const QUIET: ClusterFacts = {
   clientNamespaces: ['ingress'],
   pods: [],
   hidden: new Map(),
-  ownRights: [],
+  ownRights: Object.values(OPERATOR_NEEDS).map((need) => ({
+    right: operatorRight(need, 'app-leader'),
+    allowed: true,
+  })),
   agentRights: () => null,
   leases: new Map([['app-leader', true]]),
   replicas: () => null,

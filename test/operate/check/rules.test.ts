@@ -689,6 +689,11 @@ const EXAMPLES: readonly Example[] = [
     },
   },
   {
+    code: 'timings-same',
+    message: /^Pod\/app-0 and Pod\/app-1 have different timings/,
+    cluster: { replicas: replicas({ timings: { leaseDurationMs: 1 } }, { timings: { leaseDurationMs: 2 } }) },
+  },
+  {
     code: 'flows-same',
     message: /^Pod\/app-0 and Pod\/app-1 load different flows/,
     cluster: { replicas: replicas({ flowsDigest: 'a' }, { flowsDigest: 'b' }) },
@@ -738,7 +743,7 @@ describe('nothing is found where nothing is wrong', () => {
 
   test('also with what those who know add to it', () => {
     const all = structuredClone(healthy({ traffic: 'label' })) as Loose[]
-    const { spec, pod } = partsOf(all)
+    const { spec, pod, langflow } = partsOf(all)
     spec.template.metadata.annotations = {
       'linkerd.io/inject': 'enabled',
       'config.linkerd.io/skip-outbound-ports': '443,8090',
@@ -748,6 +753,9 @@ describe('nothing is found where nothing is wrong', () => {
       'traffic.sidecar.istio.io/excludeInboundPorts': '8090',
     }
     pod.volumes.push({ name: 'data', persistentVolumeClaim: { claimName: 'data' } })
+    langflow.volumeMounts.push({ name: 'data', mountPath: '/data' })
+    setEnv(langflow, 'LANGFLOW_STORAGE_TYPE')
+    setEnv(langflow, 'LANGFLOW_CONFIG_DIR', '/data/config')
     all.push(
       { kind: 'PersistentVolumeClaim', metadata: { name: 'data' }, spec: { accessModes: ['ReadWriteMany'] } },
       budget({ maxUnavailable: 1 }),

@@ -377,9 +377,13 @@ describe('several scenarios', () => {
 
   test('are not played after one that failed', async () => {
     const drilling = await asked(undefined, { scenarios: two })
-    await drilling.step(70_000)
+    const { cluster, deleted } = drilling.stage
+    await drilling.step(20_000, () => {
+      cluster.note({ [SWITCHOVER_TO]: null })
+      cluster.show('langflow-0', { ...LEADER, switchover: REFUSED })
+    })
     assert.deepEqual(drilling.drilled?.report.skipped, ['delete-pod'])
-    assert.deepEqual(drilling.stage.deleted, [])
+    assert.deepEqual(deleted, [])
   })
 
   test('end with a report where somebody pauses in between', async () => {

@@ -1,4 +1,5 @@
 import { asFields, asList, asText, dig, type Fields } from '../../../manifests/manifest.ts'
+import type { AgentStatus } from '../../../observe/status.ts'
 import type { Replicas } from '../cluster-facts.ts'
 import type { AgentRule, ClusterRule, Facts, Installed } from '../rule.ts'
 
@@ -136,9 +137,22 @@ export const RUNNING_RULES = {
       yield* differing(
         one,
         cluster,
-        'secretKeyDigest',
+        ({ secretKeyDigest }) => secretKeyDigest,
         (pods) =>
           `${pods} have different LANGFLOW_SECRET_KEYs, so that after a takeover no stored API key and no credential can be read: give all replicas one Secret, and restart them`,
+      )
+    },
+  },
+  'timings-same': {
+    severity: 'warning',
+    about: 'all replicas have the same timings',
+    *find(one, { cluster }) {
+      yield* differing(
+        one,
+        cluster,
+        ({ timings }) => timings && JSON.stringify(timings),
+        (pods) =>
+          `${pods} have different timings (--lease-duration, --renew-deadline, --retry-period, --kill-margin): wait for the rollout, or give all replicas the same`,
       )
     },
   },
@@ -149,7 +163,7 @@ export const RUNNING_RULES = {
       yield* differing(
         one,
         cluster,
-        'flowsDigest',
+        ({ flowsDigest }) => flowsDigest,
         (pods) =>
           `${pods} load different flows from files (LANGFLOW_LOAD_FLOWS_PATH), so that a takeover changes flows: wait for the rollout, or give all replicas the same files`,
       )
@@ -195,11 +209,11 @@ function clocksOf({ rows }: Replicas): { pod: string; atMs: number }[] {
 function* differing(
   one: Installed,
   cluster: Facts['cluster'],
-  digest: 'secretKeyDigest' | 'flowsDigest',
+  pick: (status: Partial<AgentStatus>) => string | null | undefined,
   sentence: (pods: string) => string,
 ): Generator<string> {
   const known = rowsOf(one, cluster).flatMap(({ pod, status }) => {
-    const value = status?.[digest] ?? null
+    const value = status === null ? null : (pick(status) ?? null)
     return value === null ? [] : [{ pod, value }]
   })
   const other = known.find(({ value }) => value !== known[0]?.value)

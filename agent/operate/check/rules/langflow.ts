@@ -3,7 +3,7 @@ import { looksLikeLangflow, repositoryOf } from '../../../manifests/langflow.ts'
 import { asFields, asList, asText, dig, isFields, isTrue } from '../../../manifests/manifest.ts'
 import { inOneNamespace } from '../../../manifests/workload.ts'
 import { isAbsent } from '../environment.ts'
-import type { Installation } from '../installation.ts'
+import { type Installation, mountAt } from '../installation.ts'
 import type { LangflowRule } from '../rule.ts'
 
 const SECRET_KEY = 'LANGFLOW_SECRET_KEY'
@@ -95,10 +95,14 @@ export const LANGFLOW_RULES = {
   'local-files': {
     severity: 'warning',
     about: 'files that users upload follow the leader',
-    *find({ replicas, env }) {
+    *find({ replicas, env, langflow, pod }) {
       const type = env.values.LANGFLOW_STORAGE_TYPE ?? 'local'
       if (replicas < 2 || type !== 'local' || isAbsent(env, 'LANGFLOW_STORAGE_TYPE') === null) return
       if (isAbsent(env, DATABASE_URL) === true) return
+      const mount = mountAt(langflow, env.values.LANGFLOW_CONFIG_DIR ?? '')
+      const volume = asList(pod.volumes).find((one) => dig(one, 'name') === mount?.volume)
+      // Whether all replicas can mount it is for another rule.
+      if (dig(volume, 'persistentVolumeClaim') !== undefined) return
       yield 'files that users upload stay in the pod that led at the time: set LANGFLOW_STORAGE_TYPE to s3, or mount one ReadWriteMany volume at LANGFLOW_CONFIG_DIR, unless nobody uploads any'
     },
   },

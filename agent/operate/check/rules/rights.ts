@@ -15,8 +15,13 @@ export const OPERATOR_RULES: Rules<ClusterRule> = Object.fromEntries(
       *find({ namespace, leaseNames, ownRights }: Parameters<ClusterRule['find']>[0]) {
         for (const name of need.named ? leaseNames : leaseNames.slice(0, 1)) {
           const right = operatorRight(need, name)
-          if (verdict(ownRights, right) === false)
-            yield `you may not ${shown(right)} in namespace ${namespace}: ask for that verb if you need ${need.for}`
+          const allowed = verdict(ownRights, right)
+          if (allowed === null)
+            yield {
+              unknown: `whether you may ${shown(right)} is not to be seen: the API server does not say`,
+            }
+          if (allowed === false)
+            yield `you may not ${shown(right)} in namespace ${namespace}: ask for that verb if you need ${need.for} (deploy/components/operator-role has it)`
         }
       },
     } satisfies ClusterRule,
@@ -30,7 +35,11 @@ export const AGENT_RIGHT_RULES: Rules<AgentRule> = Object.fromEntries(
     {
       severity: need.severity,
       about: `the agent may ${need.verb} ${need.resource}`,
-      applies: ({ agent: { options } }) => options.kubeconfig === null && rightOf(need, options) !== null,
+      // What is no pod of a cluster has no account.
+      applies: ({ agent: { options }, manifest, ownAccount }) =>
+        options.kubeconfig === null &&
+        rightOf(need, options) !== null &&
+        !(manifest.kind === 'Pod' && ownAccount),
       *find(one: Installed, facts: Facts): Generator<Said> {
         const right = rightOf(need, one.agent.options)
         if (right === null) return
