@@ -10,6 +10,7 @@ import type { AgentStatus, ReplicaRow } from '../observe/status.ts'
 import { statusOf } from '../observe/status-shape.ts'
 import { VERSION } from '../version.ts'
 import { AGENT_PORT, type AgentContainer, agentOf } from './agent-container.ts'
+import { replicasAt } from './at-url.ts'
 import { asOperationError, OperationError } from './exit-codes.ts'
 import { NO_STATUS } from './read-status.ts'
 
@@ -22,6 +23,8 @@ export interface ClusterOptions {
   readonly kubeconfig: string | null
   /** Of the kubeconfig; `null`: its current one. */
   readonly context: string | null
+  /** An agent that tells of all replicas; absent or `null`: each is asked through the API server. */
+  readonly url?: URL | null
 }
 
 /** How long one request may take, in milliseconds. */
@@ -32,21 +35,28 @@ export class Cluster {
   readonly namespace: string
   readonly leaseName: string
   readonly objects: KubeObjects
+  private readonly url: URL | null
   private readonly ports = new Map<string, number>()
 
-  constructor(objects: KubeObjects, leaseName: string) {
+  constructor(objects: KubeObjects, leaseName: string, url: URL | null = null) {
     this.objects = objects
     this.namespace = objects.namespace
     this.leaseName = leaseName
+    this.url = url
   }
 
   /** Asks nothing yet. Rejects with an `OperationError` where there is no kubeconfig that can be used. */
-  static async connect({ leaseName, leaseNamespace, kubeconfig, context }: ClusterOptions): Promise<Cluster> {
+  static async connect(options: ClusterOptions): Promise<Cluster> {
+    const { leaseName, leaseNamespace, kubeconfig, context, url = null } = options
     try {
       const access = await findAccess({ kubeconfig: kubeconfig ?? undefined, context: context ?? undefined })
       const namespace = leaseNamespace ?? access.namespace ?? 'default'
       const userAgent = `langflow-leader/${VERSION}`
-      return new Cluster(new KubeObjects({ access, namespace, clock: systemClock, userAgent }), leaseName)
+      return new Cluster(
+        new KubeObjects({ access, namespace, clock: systemClock, userAgent }),
+        leaseName,
+        url,
+      )
     } catch (error) {
       throw asOperationError(error)
     }
@@ -71,6 +81,7 @@ export class Cluster {
 
   /** Every pod whose agent competes for the Lease, in the order of their names. Rejects with an `OperationError`. */
   async replicas(): Promise<ReplicaRow[]> {
+    if (this.url !== null) return this.replicasAt(this.url)
     try {
       const isOurs = (name: string | null | undefined) => name === this.leaseName
       const agents = (await this.agents()).filter(({ leaseName }) => leaseName === null || isOurs(leaseName))
@@ -89,6 +100,11 @@ export class Cluster {
 
   /** Of one pod's agent, at the port where it was when all were asked. Rejects with `ApiError`. */
   async status(pod: string): Promise<AgentStatus> {
+    if (this.url !== null) {
+      const row = (await this.replicasAt(this.url)).find((one) => one.pod === pod)
+      if (row?.status) return row.status
+      throw new ApiError('network', row?.problem ?? `${pod} is not among the replicas at ${this.url.href}`)
+    }
     const answer = await this.objects.proxied(pod, this.ports.get(pod) ?? AGENT_PORT, '/status', DEADLINE_MS)
     const status = statusOf(answer)
     if (status === null) throw new ApiError('network', NO_STATUS)
@@ -97,6 +113,14 @@ export class Cluster {
 
   close(): void {
     this.objects.close()
+  }
+
+  /** Those of this Lease, in the order of their names. */
+  private async replicasAt(url: URL): Promise<ReplicaRow[]> {
+    const isOurs = ({ lease }: AgentStatus) =>
+      lease.name === this.leaseName && lease.namespace === this.namespace
+    const rows = (await replicasAt(url)).filter(({ status }) => status === null || isOurs(status))
+    return rows.sort((a, b) => (a.pod < b.pod ? -1 : 1))
   }
 
   [Symbol.dispose](): void {

@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import { addSettings, group, optional, readSettings, type Values } from '../config/setting.ts'
 import { parseDuration } from '../config/values.ts'
 import { LONGEST_REASON } from '../lease/operation.ts'
-import { CLUSTER_SETTINGS, OUTPUT_SETTINGS } from './settings.ts'
+import { OPERATE_SETTINGS, OUTPUT_SETTINGS } from './settings.ts'
 
 const PAUSE_SETTINGS = {
   ...group('Pause', {
@@ -11,11 +11,11 @@ const PAUSE_SETTINGS = {
     ),
     reason: optional('<text>', 'none', 'why, for whoever looks', parseReason),
   }),
-  ...CLUSTER_SETTINGS,
+  ...OPERATE_SETTINGS,
   ...OUTPUT_SETTINGS,
 }
 
-const RESUME_SETTINGS = { ...CLUSTER_SETTINGS, ...OUTPUT_SETTINGS }
+const RESUME_SETTINGS = { ...OPERATE_SETTINGS, ...OUTPUT_SETTINGS }
 
 export type PauseOptions = Values<typeof PAUSE_SETTINGS>
 export type ResumeOptions = Values<typeof RESUME_SETTINGS>

@@ -36,6 +36,19 @@ export const CLUSTER_SETTINGS = group('Cluster', {
   context: optional('<name>', 'the current one', 'which context of the kubeconfig', (text) => text),
 })
 
+/** The same, for what asks both the Lease and the replicas. */
+export const OPERATE_SETTINGS = {
+  ...CLUSTER_SETTINGS,
+  ...group('Cluster', {
+    url: optional(
+      '<url>',
+      'each pod is asked through the API server',
+      "one replica's agent, which tells of itself and its peers, where the API server cannot reach the pods",
+      parseUrl,
+    ),
+  }),
+}
+
 /** How the answer is printed. */
 export const OUTPUT_SETTINGS = group('Output', {
   output: {

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { addSettings, group, onOff, optional, readSettings, setting, type Values } from '../config/setting.ts'
 import { parseDuration } from '../config/values.ts'
-import { CLUSTER_SETTINGS, OUTPUT_SETTINGS } from './settings.ts'
+import { OPERATE_SETTINGS, OUTPUT_SETTINGS } from './settings.ts'
 
 const SWITCHOVER_SETTINGS = {
   ...group('Switchover', {
@@ -20,7 +20,7 @@ const SWITCHOVER_SETTINGS = {
       (text) => parseDuration(text, 1_000),
     ),
   }),
-  ...CLUSTER_SETTINGS,
+  ...OPERATE_SETTINGS,
   ...OUTPUT_SETTINGS,
 }
 

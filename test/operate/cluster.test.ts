@@ -172,6 +172,25 @@ describe('the replicas', () => {
   })
 })
 
+test('one agent tells of all replicas of the Lease where the API server does not reach the pods', async () => {
+  const here = { ...SERVING, lease: { ...SERVING.lease, namespace: 'ns', name: 'lock' } }
+  const row = (pod: string, of: object | null) => ({ pod, node: null, status: of, problem: of && null })
+  const silent = { pod: 'c', node: null, status: null, problem: 'no answer' }
+  await using one = await ScriptedServer.start((_, response) =>
+    reply(response, 200, [row('b', here), row('a', here), silent, row('x', SERVING)]),
+  )
+  await using it = await clusterWith([])
+  const cluster = new Cluster(it.cluster.objects, 'lock', new URL(one.url))
+  assert.deepEqual(
+    (await cluster.replicas()).map(({ pod }) => pod),
+    ['a', 'b', 'c'],
+  )
+  assert.equal((await cluster.status('a')).role, 'leader')
+  await assert.rejects(cluster.status('c'), /no answer/)
+  await assert.rejects(cluster.status('x'), /x is not among the replicas at http/)
+  assert.deepEqual(it.server.requests, [])
+})
+
 describe('the Lease', () => {
   test('is read, and annotated where nobody else wrote it meanwhile', async () => {
     await using it = await clusterWith([], { [LEASES]: [200, leaseAt('7')] })

@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import { API_KEY } from '../../config/program.ts'
 import { addSettings, choice, group, onOff, optional, readSettings, setting } from '../../config/setting.ts'
 import { parseDuration, parseObjectName } from '../../config/values.ts'
-import { CLUSTER_SETTINGS } from '../settings.ts'
+import { OPERATE_SETTINGS } from '../settings.ts'
 
 /** In the order in which `all` plays them. */
 export const SCENARIOS = ['switchover', 'crash-langflow', 'crash-agent', 'delete-pod'] as const
@@ -32,7 +32,7 @@ const DRILL_SETTINGS = {
     ),
     yes: { ...onOff('do not ask; needed where there is no terminal to ask on'), short: '-y' },
   }),
-  ...CLUSTER_SETTINGS,
+  ...OPERATE_SETTINGS,
   ...group('Output', {
     output: {
       ...choice(['markdown', 'json', 'yaml'], 'how the report is printed: for people, or for programs'),
