@@ -9,13 +9,11 @@ COPY package.json package-lock.json .npmrc ./
 RUN npm ci --ignore-scripts
 COPY agent ./agent
 COPY deploy/bundle ./deploy/bundle
-# Started by name as well: kubectl exec POD -c agent -- langflow-leader status --url http://127.0.0.1:8090. Beside a kubectl it
-# is its plugin: kubectl langflow-leader status.
+# Started by name as well: kubectl exec POD -c agent -- langflow-leader status --url http://127.0.0.1:8090.
 RUN node deploy/bundle/build.mjs /image/usr/lib/langflow-leader/langflow-leader.mjs \
  && sed -i '1s|.*|#!/usr/lib/langflow-leader/node|' /image/usr/lib/langflow-leader/langflow-leader.mjs \
  && mkdir -p /image/usr/local/bin \
- && for name in langflow-leader kubectl-langflow_leader kubectl_complete-langflow_leader; do \
-      ln -s /usr/lib/langflow-leader/langflow-leader.mjs /image/usr/local/bin/$name; done
+ && ln -s /usr/lib/langflow-leader/langflow-leader.mjs /image/usr/local/bin/langflow-leader
 RUN npm sbom --sbom-format cyclonedx --omit dev > npm.cdx.json
 
 FROM docker.io/library/node:24-bookworm-slim AS programs
