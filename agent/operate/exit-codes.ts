@@ -27,7 +27,6 @@ export const ERROR_CODES = {
   not_ready: EXIT_CODES.refused,
   already_leads: EXIT_CODES.refused,
   paused: EXIT_CODES.refused,
-  not_paused: EXIT_CODES.refused,
   /** Another switchover is under way. */
   switchover: EXIT_CODES.refused,
   /** Another drill is under way. */
