@@ -6,7 +6,7 @@ import { redact, redactText } from './redact.ts'
 
 type Level = 'debug' | 'info' | 'warn' | 'error' | 'fatal'
 
-/** The log's `event` field, each with its level and its sentence. What each means is in docs/operations.md. */
+/** The log's `event` field, each with its level and its sentence. What each means is in docs/signals.md. */
 const SENTENCES = {
   campaigning: ['info', 'waiting for the Lease'],
   leader_observed: ['info', 'another replica leads'],
