@@ -7,6 +7,7 @@ import { defaultIdentity, FIELDS, type Pod, podOf } from './pod.ts'
 import { addSettings, readSettings, type Values } from './setting.ts'
 import { AGENT_SETTINGS, SHARED_SETTINGS } from './settings.ts'
 import { contradiction, type SaidTimings, type Timings, timingsOf } from './timings.ts'
+import { listed } from './values.ts'
 
 type Said = Values<typeof AGENT_SETTINGS>
 
@@ -148,11 +149,10 @@ function trafficOf(mode: TrafficOptions['mode'], endpointSlice: string | null, p
 function complete<K extends keyof typeof FIELDS>(mode: string, pod: Pod, needed: readonly K[]) {
   const absent = needed.filter((key) => pod[key] === null).map((key) => FIELDS[key])
   if (absent.length === 0) return pod as { readonly [key in K]: string }
-  const list = new Intl.ListFormat('en-GB')
   throw new Error(
-    `--traffic=${mode} needs ${list.format(absent.map(({ variable }) => variable))}: add ` +
+    `--traffic=${mode} needs ${listed(absent.map(({ variable }) => variable))}: add ` +
       `${absent.length > 1 ? 'them' : 'it'} to the container's env with valueFrom.fieldRef.fieldPath ` +
-      `${list.format(absent.map(({ path }) => path))}; outside of a pod only --traffic=readiness works`,
+      `${listed(absent.map(({ path }) => path))}; outside of a pod only --traffic=readiness works`,
   )
 }
 

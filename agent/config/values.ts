@@ -50,6 +50,25 @@ export function formatDuration(ms: number): string {
   return text
 }
 
+/** For people: `0.9 s`, `15.4 s` */
+export function seconds(ms: number): string {
+  return `${(ms / 1000).toFixed(1)} s`
+}
+
+/** For people, as coarse as it may be: `86 ms`, `15.4 s`, `2 min 5 s` */
+export function readable(ms: number): string {
+  if (ms < 1000) return `${Math.round(ms)} ms`
+  if (ms < 100_000) return seconds(ms)
+  const whole = Math.round(ms / 1000)
+  return `${Math.floor(whole / 60)} min ${whole % 60} s`
+}
+
+/** `a`, `a and b`, `a, b and c` */
+export function listed(words: readonly string[], conjunction: 'and' | 'or' = 'and'): string {
+  const last = words.at(-1) ?? ''
+  return words.length < 2 ? last : `${words.slice(0, -1).join(', ')} ${conjunction} ${last}`
+}
+
 /** In whole seconds, as the Lease has it; from 2 s, since 1 s is how a holder says that it gave the Lease up. */
 export function parseLeaseDuration(text: string): number {
   const ms = parseDuration(text, 2000)

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { styleText } from 'node:util'
 import { systemClock } from '../clock.ts'
 import { flagOf } from '../config/setting.ts'
-import { formatDuration } from '../config/values.ts'
+import { formatDuration, readable, seconds } from '../config/values.ts'
 import { FatalError } from '../exit.ts'
 import { kubeconfigFor, LeaseServer } from './api-server.ts'
 import { actingIntervals, type Beat, overlapMs, RHYTHMS, readBeats } from './beats.ts'
@@ -14,7 +14,7 @@ import { ask, EVERY_MS, repeat, SteadyClient } from './client.ts'
 import { FrontDoor, type Place, REPLICA_HEADER } from './front-door.ts'
 import { type PlayedPod, servePods } from './pods.ts'
 import { findPlaces, langflowEnvironment, Replica, type ReplicaEvent } from './replica.ts'
-import { guideOf, type Result, readable, reportOf, type Stage, sentenceOf } from './report.ts'
+import { guideOf, type Result, reportOf, type Stage, sentenceOf } from './report.ts'
 import type { DemoOptions } from './settings.ts'
 import { FAULTS, KINDS, recover, type Takeover, takeOver } from './takeover.ts'
 import { selfCommand, selfTyped, Workspace } from './workspace.ts'
@@ -302,7 +302,7 @@ export class Demo {
 
   #tell(text: string, replica: string | null = null): void {
     const stream = this.#stream
-    const at = styleText('dim', `${(this.#elapsedMs() / 1_000).toFixed(1).padStart(6)} s`, { stream })
+    const at = styleText('dim', seconds(this.#elapsedMs()).padStart(8), { stream })
     const told = replica === null ? styleText('bold', text, { stream }) : `  ${replica}  ${text}`
     stream.write(`${at}  ${told}\n`)
   }

@@ -1,6 +1,7 @@
 import { styleText } from 'node:util'
 import Table from 'cli-table3'
 import type { Timings } from '../config/timings.ts'
+import { readable } from '../config/values.ts'
 import type { EventName } from '../observe/log.ts'
 import { RHYTHMS } from './beats.ts'
 import type { ReplicaEvent } from './replica.ts'
@@ -71,11 +72,6 @@ export function guideOf({ kubeconfig, agents }: Stage, program: string): string 
     '',
     ...Object.entries(agents).map(([name, url]) => `  ${name}  ${url}`),
   ].join('\n')
-}
-
-/** `86 ms`, `15.4 s`. */
-export function readable(ms: number): string {
-  return ms < 1_000 ? `${Math.round(ms)} ms` : `${(ms / 1_000).toFixed(1)} s`
 }
 
 /** The final table, its legend, and the verdict; in colours where the stream takes them. */

@@ -1,4 +1,5 @@
 import { systemClock } from '../clock.ts'
+import { listed } from '../config/values.ts'
 import { findAccess } from '../kube/access.ts'
 import { ApiError } from '../kube/errors.ts'
 import { type KubeObject, KubeObjects, POD } from '../kube/objects.ts'
@@ -144,7 +145,7 @@ export class Cluster {
       (name) => name !== this.leaseName,
     )
     const known = names.filter((name) => name !== null).sort()
-    if (known.length > 0) return `; the pods here compete for ${LIST.format(known)}: give --lease-name`
+    if (known.length > 0) return `; the pods here compete for ${listed(known)}: give --lease-name`
     if (agents.length > 0) return ': kubectl apply the Lease of deploy/base, or let an agent make it'
     return ', and none of its pods has an agent: give -n with the namespace of LangFlow'
   }
@@ -173,8 +174,6 @@ export class Cluster {
     }
   }
 }
-
-const LIST = new Intl.ListFormat('en-GB')
 
 /** Why a pod did not answer through the API server, which gives 503 where it cannot reach it. */
 function silence({ code, message, status }: ApiError, port: number): string {

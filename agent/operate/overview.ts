@@ -1,3 +1,4 @@
+import { listed } from '../config/values.ts'
 import type { PastTerm } from '../lease/history.ts'
 import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
 import { isOfPod, type Pause, pauseOf, podOf, switchoverOf } from '../lease/operation.ts'
@@ -79,8 +80,6 @@ function judged(overview: Omit<Overview, 'ok' | 'problems'>): Overview {
   return { ...overview, ok: problems.length === 0, problems }
 }
 
-const LIST = new Intl.ListFormat('en-GB')
-
 function problemsOf({ lease, pause, replicas }: Omit<Overview, 'ok' | 'problems'>): string[] {
   if (replicas.length === 0) return ['no pod here competes for the Lease']
   const problems: string[] = []
@@ -88,9 +87,9 @@ function problemsOf({ lease, pause, replicas }: Omit<Overview, 'ok' | 'problems'
     replicas.flatMap(({ pod, status }) => (status !== null && which(status) ? [pod] : []))
   const serving = podsOf(serves)
   const leading = podsOf(({ role }) => role === 'leader')
-  if (leading.length > 1) problems.push(`${leading.length} say that they lead: ${LIST.format(leading)}`)
+  if (leading.length > 1) problems.push(`${leading.length} say that they lead: ${listed(leading)}`)
   if (serving.length === 0) problems.push(`nobody serves: ${whyNobody(lease.holder, replicas)}`)
-  if (serving.length > 1) problems.push(`${serving.length} serve at once: ${LIST.format(serving)}`)
+  if (serving.length > 1) problems.push(`${serving.length} serve at once: ${listed(serving)}`)
   if (podsOf(({ couldTakeOver }) => couldTakeOver).length === 0)
     problems.push(`no ${replicas.length === 1 ? 'second replica is there to' : 'other could'} take over`)
   if (pause !== null) problems.push('it is paused: no takeover starts')

@@ -1,9 +1,10 @@
+import { listed, seconds } from '../config/values.ts'
 import { ANYBODY, type Plan } from './switchover.ts'
 import type { Phase, Switched } from './switchover-progress.ts'
 
 /** `Switch over from langflow-0 to langflow-1 or langflow-2?` */
 export function question({ from, candidates }: Plan): string {
-  return `Switch over from ${from} to ${new Intl.ListFormat('en-GB', { type: 'disjunction' }).format(candidates)}?`
+  return `Switch over from ${from} to ${listed(candidates, 'or')}?`
 }
 
 /** `   1.3 s  released   langflow-0` */
@@ -48,8 +49,4 @@ export function switchedResult(switched: Switched, plan: Plan) {
 
 function whom({ to, candidates }: Plan): string {
   return to === ANYBODY ? candidates.join(' or ') : to
-}
-
-function seconds(ms: number): string {
-  return `${(ms / 1000).toFixed(1)} s`
 }

@@ -1,4 +1,5 @@
 import type { Clock } from '../clock.ts'
+import { listed } from '../config/values.ts'
 import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
 import { type Pause, pauseOf, podOf, SWITCHOVER_TO, switchoverOf } from '../lease/operation.ts'
 import type { AgentStatus } from '../observe/status.ts'
@@ -166,7 +167,8 @@ function ableOne(rows: readonly ReplicaRow[], leader: ReplicaRow | null, to: str
   const row = rows.find(({ pod }) => pod === to)
   if (row === undefined) {
     const others = rows.filter((one) => one !== leader).map(({ pod }) => pod)
-    const there = others.length === 0 ? 'there is no other replica' : `the other replicas are ${list(others)}`
+    const there =
+      others.length === 0 ? 'there is no other replica' : `the other replicas are ${listed(others)}`
     throw new OperationError('unknown_pod', `no replica is called ${to}: ${there}`)
   }
   if (row === leader) throw new OperationError('already_leads', `${to} leads already`)
@@ -182,5 +184,3 @@ function whyUnable({ status, problem }: ReplicaRow): string | null {
   // One of an earlier version does not say why.
   return status.unable ?? status.problem ?? 'it is not ready'
 }
-
-const list = (words: readonly string[]) => new Intl.ListFormat('en-GB').format(words)

@@ -5,6 +5,7 @@ import {
   findExecutable,
   formatDuration,
   formatListen,
+  listed,
   parseDuration,
   parseIdentity,
   parseLeaseDuration,
@@ -15,6 +16,7 @@ import {
   parsePeers,
   parseSocket,
   parseTarget,
+  readable,
   splitWords,
 } from '../../agent/config/values.ts'
 
@@ -227,6 +229,21 @@ describe('what was read', () => {
   it('can be written again: an address', () => {
     for (const text of [':8090', '127.0.0.1:0', '[::1]:8090'])
       assert.equal(formatListen(parseListen(text)), text)
+  })
+})
+
+describe('for people', () => {
+  it('times are as coarse as they may be', () => {
+    assert.deepEqual([0.4, 86, 15_430, 125_000].map(readable), ['0 ms', '86 ms', '15.4 s', '2 min 5 s'])
+  })
+
+  it('a list has a word before its last one', () => {
+    const lists = [[], ['a'], ['a', 'b'], ['a', 'b', 'c']]
+    assert.deepEqual(
+      lists.map((words) => listed(words)),
+      ['', 'a', 'a and b', 'a, b and c'],
+    )
+    assert.equal(listed(['a', 'b', 'c'], 'or'), 'a, b or c')
   })
 })
 

@@ -19,7 +19,12 @@ function shown(value: Value): string {
   if (value === null || value === false) return ''
   if (value instanceof Html) return value.text
   if (typeof value === 'object') return value.map(shown).join('')
-  return String(value).replace(/[&<>"']/g, (c) => ENTITIES[c]!)
+  return escaped(String(value))
+}
+
+/** Text as it may stand in markup, also within the quotes of an attribute. */
+export function escaped(text: string): string {
+  return text.replace(/[&<>"']/g, (c) => ENTITIES[c]!)
 }
 
 const ENTITIES: Readonly<Record<string, string>> = {

@@ -1,3 +1,4 @@
+import { seconds } from '../../config/values.ts'
 import type { PastTerm, Phases } from '../../lease/history.ts'
 import type { AgentStatus, ReplicaRow } from '../status.ts'
 import { type Html, html, type Value } from './html.ts'
@@ -16,7 +17,7 @@ export function margin({ leadership, timings }: AgentStatus): Html | null {
   const percent = (ms: number) => Math.round((1_000 * Math.min(all, ms)) / all) / 10
   return html`<div class="margin ${level}">
 <svg viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true"><rect class="all" width="100" height="1"/><rect id="left" data-left="${left}" width="${percent(left)}" height="1"/><rect class="mark" x="${percent(doubtLeft)}" width=".25" height="1"/></svg>
-<p><span><b>${(left / 1_000).toFixed(1)} s</b> until LangFlow is killed, unless the Lease is renewed</span> <span class="faint">frozen at the mark</span></p>
+<p><span><b>${seconds(left)}</b> until LangFlow is killed, unless the Lease is renewed</span> <span class="faint">frozen at the mark</span></p>
 </div>`
 }
 
@@ -102,7 +103,7 @@ ${table([
     'Lease',
     `epoch ${status.lease.epoch}, held by ${status.lease.holder || 'nobody'}, watch ${status.lease.watch}`,
   ],
-  ['Killed in', leadership.killInMs === null ? null : `${(leadership.killInMs / 1_000).toFixed(1)} s`],
+  ['Killed in', leadership.killInMs === null ? null : seconds(leadership.killInMs)],
   ['Launcher', status.workload.launcher],
   ['Process', status.workload.pid],
   ['Health', status.workload.lastProbe],

@@ -1,6 +1,6 @@
+import { listed } from '../../config/values.ts'
 import { podOf } from '../../lease/operation.ts'
 import type { AgentStatus, ReplicaRow } from '../status.ts'
-import { listed } from './words.ts'
 
 export interface Verdict {
   /** `good`: exactly one serves, and another one could and may take over. */

@@ -66,12 +66,6 @@ export function roughly(ms: number): string {
   return ms < 60_000 ? `${Math.floor(Math.max(0, ms) / 1_000)} s` : lasting(ms)
 }
 
-/** `a`, `a and b`, `a, b and c` */
-export function listed(words: readonly string[]): string {
-  const last = words.at(-1) ?? ''
-  return words.length < 2 ? last : `${words.slice(0, -1).join(', ')} and ${last}`
-}
-
 /** `2026-01-02 03:04:05 UTC` of an RFC 3339 time, or the text itself where it is none. */
 export function utc(time: string): string {
   const at = Date.parse(time)

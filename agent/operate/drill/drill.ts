@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { addAbortListener } from 'node:events'
 import { pause } from '../../clock.ts'
+import { readable } from '../../config/values.ts'
 import { historyOf } from '../../lease/history.ts'
 import { epochOf, holderOf } from '../../lease/lease.ts'
 import { DRILL, drillOf, LAST_DRILL, podOf } from '../../lease/operation.ts'
@@ -9,16 +10,7 @@ import { swap } from '../swap.ts'
 import { type Plan, withdraw } from '../switchover.ts'
 import { measure, missing, type Probe } from './measure.ts'
 import { Prober } from './prober.ts'
-import {
-  judge,
-  type Limits,
-  type Moment,
-  type Played,
-  type Report,
-  type Result,
-  readable,
-  worst,
-} from './report.ts'
+import { judge, type Limits, type Moment, type Played, type Report, type Result, worst } from './report.ts'
 import { SCENARIO, type Scenario } from './scenarios.ts'
 import type { Service } from './service.ts'
 import type { ScenarioName } from './settings.ts'

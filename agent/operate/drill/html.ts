@@ -1,9 +1,11 @@
 import { createHash } from 'node:crypto'
 import { closeSync, openSync, writeFileSync } from 'node:fs'
+import { readable } from '../../config/values.ts'
 import { FatalError } from '../../exit.ts'
+import { escaped } from '../../observe/page/html.ts'
 import { describeTerms, rowOf, sentenceOnLimits, sentenceOnProbe, VERDICTS } from './markdown.ts'
 import type { Probe } from './measure.ts'
-import { type Played, type Report, type Result, readable } from './report.ts'
+import type { Played, Report, Result } from './report.ts'
 import { SCENARIO } from './scenarios.ts'
 
 /** Of the time line, in its own units; it scales with the page. */
@@ -184,16 +186,4 @@ ${marks.join('')}
 
 function place(units: number): string {
   return String(Math.round(units * 10) / 10)
-}
-
-const ENTITIES: Readonly<Record<string, string>> = {
-  '&': '&amp;',
-  '<': '&lt;',
-  '>': '&gt;',
-  '"': '&quot;',
-  "'": '&#39;',
-}
-
-function escaped(text: string): string {
-  return text.replace(/[&<>"']/g, (c) => ENTITIES[c] as string)
 }

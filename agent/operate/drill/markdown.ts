@@ -1,5 +1,6 @@
+import { readable } from '../../config/values.ts'
 import type { PastTerm } from '../../lease/history.ts'
-import { type Played, type Report, type Result, readable, rows } from './report.ts'
+import { type Played, type Report, type Result, rows } from './report.ts'
 import { SCENARIO } from './scenarios.ts'
 
 export const VERDICTS: Readonly<Record<Result, string>> = {

@@ -1,3 +1,4 @@
+import { listed, readable } from '../../config/values.ts'
 import type { PastTerm } from '../../lease/history.ts'
 import type { LastDrill } from '../../lease/operation.ts'
 import type { Plan } from '../switchover.ts'
@@ -63,14 +64,6 @@ export interface Moment {
   readonly what: string
 }
 
-/** `86 ms`, `15.4 s`, `2 min 5 s` */
-export function readable(ms: number): string {
-  if (ms < 1_000) return `${Math.round(ms)} ms`
-  if (ms < 100_000) return `${(ms / 1_000).toFixed(1)} s`
-  const seconds = Math.round(ms / 1_000)
-  return `${Math.floor(seconds / 60)} min ${seconds % 60} s`
-}
-
 /** The worst of them. */
 export function worst(results: readonly Result[]): Result {
   return (['failed', 'missed'] as const).find((one) => results.includes(one)) ?? 'ok'
@@ -101,6 +94,6 @@ export function rows(count: number): string {
 }
 
 /** `Play switchover and delete-pod on langflow-0, which leads?` */
-export function question(scenarios: readonly ScenarioName[], { from }: Plan): string {
-  return `Play ${new Intl.ListFormat('en-GB').format(scenarios)} on ${from}, which leads?`
+export function drillQuestion(scenarios: readonly ScenarioName[], { from }: Plan): string {
+  return `Play ${listed(scenarios)} on ${from}, which leads?`
 }

@@ -5,7 +5,7 @@ import { htmlOf } from '../../../agent/operate/drill/html.ts'
 import { keep, withReport } from '../../../agent/operate/drill/keep.ts'
 import { markdownOf } from '../../../agent/operate/drill/markdown.ts'
 import type { Probe } from '../../../agent/operate/drill/measure.ts'
-import { judge, type Played, type Report, readable } from '../../../agent/operate/drill/report.ts'
+import { judge, type Played, type Report } from '../../../agent/operate/drill/report.ts'
 import { fixedAccess, objectsFor, reply, ScriptedServer, status } from '../../kube/scripted-server.ts'
 
 const PLAYED: Played = {
@@ -93,10 +93,6 @@ describe('the verdict', () => {
   for (const [rtoMs, rpoRows, result, problem] of cases)
     test(`of RTO ${rtoMs} ms and RPO ${rpoRows} is ${result}`, () =>
       assert.deepEqual(judge(limits, { rtoMs }, rpoRows), { result, problem }))
-})
-
-test('times are readable', () => {
-  assert.deepEqual([0.4, 86, 15_430, 125_000].map(readable), ['0 ms', '86 ms', '15.4 s', '2 min 5 s'])
 })
 
 describe('in Markdown', () => {

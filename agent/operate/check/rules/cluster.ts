@@ -1,3 +1,4 @@
+import { seconds } from '../../../config/values.ts'
 import { asFields, asList, asText, dig, type Fields } from '../../../manifests/manifest.ts'
 import type { AgentStatus } from '../../../observe/status.ts'
 import type { Replicas } from '../cluster-facts.ts'
@@ -47,7 +48,7 @@ export const SERVER_RULES = {
       if (aheadMs === null)
         yield { unknown: 'whether clocks agree is not to be seen: the API server sends no date' }
       else if (Math.abs(aheadMs) > LARGEST_SKEW_MS + withinMs)
-        yield `this machine's clock is ${seconds(aheadMs)} ${aheadMs > 0 ? 'ahead of' : 'behind'} the API server's, so that pauses end at another time than you say: set it by NTP`
+        yield `this machine's clock is ${seconds(Math.abs(aheadMs))} ${aheadMs > 0 ? 'ahead of' : 'behind'} the API server's, so that pauses end at another time than you say: set it by NTP`
     },
   },
   'objects-visible': {
@@ -218,8 +219,4 @@ function* differing(
   })
   const other = known.find(({ value }) => value !== known[0]?.value)
   if (other !== undefined) yield sentence(`Pod/${known[0]!.pod} and Pod/${other.pod}`)
-}
-
-function seconds(ms: number): string {
-  return `${(Math.abs(ms) / 1000).toFixed(1)} s`
 }
