@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
 import { addExamples } from '../config/examples.ts'
+import { ANYBODY } from '../lease/operation.ts'
 import type { Terminal } from '../operate/confirm.ts'
 import { type SwitchoverOptions, switchoverOptions } from '../operate/switchover-settings.ts'
 
@@ -32,7 +33,7 @@ async function switchover(options: SwitchoverOptions, person: Terminal | null): 
   const { EXIT_CODES } = await import('../operate/exit-codes.ts')
   const { interruption } = await import('../operate/interruption.ts')
   const { formatted, write } = await import('../operate/output.ts')
-  const { ANYBODY, lookAt, requestSwitchover } = await import('../operate/switchover.ts')
+  const { lookAt, requestSwitchover } = await import('../operate/switchover.ts')
   const { followSwitchover } = await import('../operate/switchover-progress.ts')
   const report = await import('../operate/switchover-report.ts')
   using interrupted = interruption()

@@ -2,8 +2,10 @@ import type { Lease } from './lease.ts'
 
 // What operators write into the Lease: whoever may patch it may operate, and nobody else.
 
-/** Whom the leader is to hand over to: the name of a pod, or `*` for whoever is prepared best. */
+/** Whom the leader is to hand over to: the name of a pod, or `ANYBODY`. */
 export const SWITCHOVER_TO = 'langflow-leader/switchover-to'
+/** The leader chooses whoever is prepared best. */
+export const ANYBODY = '*'
 /** `true`: the leader stays, LangFlow is left alone, no takeover starts. */
 export const PAUSED = 'langflow-leader/paused'
 /** RFC 3339: until when a pause lasts, by each replica's wall clock. */
@@ -37,6 +39,15 @@ export function pauseOf(lease: Lease | null, wallMs: number): Pause | null {
   }
 }
 
+/** How a pause without an end is told. */
+export const UNTIL_RESUMED = 'until somebody resumes'
+
+/** `until 2026-01-02T03:04:05.000Z (database upgrade)` */
+export function describePause({ until, reason }: Pause): string {
+  const how = until === null ? UNTIL_RESUMED : `until ${until}`
+  return reason === null ? how : `${how} (${reason})`
+}
+
 /** Whether a pause had an end, and that has passed. */
 export function pauseIsOver(lease: Lease | null, wallMs: number): boolean {
   return lease?.metadata.annotations?.[PAUSED] === 'true' && pauseOf(lease, wallMs) === null
@@ -45,6 +56,11 @@ export function pauseIsOver(lease: Lease | null, wallMs: number): boolean {
 /** The name of a pod, or `*`; `null`: nobody asks for a switchover. */
 export function switchoverOf(lease: Lease | null): string | null {
   return lease?.metadata.annotations?.[SWITCHOVER_TO] || null
+}
+
+/** Whom a switchover is to, in a sentence. `to`: the name of a pod, or `*`. */
+export function describeTarget(to: string): string {
+  return to === ANYBODY ? 'whoever is prepared best' : to
 }
 
 /** Whether a replica's identity, `<pod name>_<pod UID>`, is of the pod of that name; outside of pods it may be the name itself. */

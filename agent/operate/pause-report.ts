@@ -1,10 +1,10 @@
+import { describePause, type Pause } from '../lease/operation.ts'
 import type { PauseChange, Shown } from './pause.ts'
-import { describePause } from './switchover.ts'
 
 /** What came of `pause`, for people: one sentence each line. */
 export function describePaused({ before, after, leader, replicas }: PauseChange): string {
   const lines = [
-    `${before === null ? '' : `was ${describePause(before)}; now `}${after === null ? 'not paused' : describePause(after)}`,
+    `${before === null ? '' : `was ${paused(before)}; now `}${after === null ? 'not paused' : paused(after)}`,
     leader === null
       ? 'nobody leads, and nobody takes over until then: nobody serves'
       : `${leader} stays the leader; LangFlow is left alone where it fails, and nobody takes over. Without the API server it still stops`,
@@ -15,12 +15,16 @@ export function describePaused({ before, after, leader, replicas }: PauseChange)
 /** What came of `resume`. */
 export function describeResumed({ before, leader, replicas }: PauseChange): string {
   const lines = [
-    before === null ? 'nothing was paused' : `resumed; it was ${describePause(before)}`,
+    before === null ? 'nothing was paused' : `resumed; it was ${paused(before)}`,
     leader === null
       ? 'nobody leads; whoever could take over does'
       : `${leader} leads; others take over again where it fails`,
   ]
   return [...lines, ...describeShown(replicas)].map((line) => `${line}\n`).join('')
+}
+
+function paused(pause: Pause): string {
+  return `paused ${describePause(pause)}`
 }
 
 /** Whether every replica that answers goes by it. */

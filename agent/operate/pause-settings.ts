@@ -1,12 +1,12 @@
 import type { Command } from 'commander'
 import { addSettings, group, optional, readSettings, type Values } from '../config/setting.ts'
 import { parseDuration } from '../config/values.ts'
-import { LONGEST_REASON } from '../lease/operation.ts'
+import { LONGEST_REASON, UNTIL_RESUMED } from '../lease/operation.ts'
 import { OPERATE_SETTINGS, OUTPUT_SETTINGS } from './settings.ts'
 
 const PAUSE_SETTINGS = {
   ...group('Pause', {
-    forMs: optional('<duration>', 'until somebody resumes', 'how long it lasts, such as 30m', (text) =>
+    forMs: optional('<duration>', UNTIL_RESUMED, 'how long it lasts, such as 30m', (text) =>
       parseDuration(text, 1_000),
     ),
     reason: optional('<text>', 'none', 'why, for whoever looks', parseReason),

@@ -1,6 +1,6 @@
 import { oneLine } from '../exit.ts'
 import type { PastTerm } from '../lease/history.ts'
-import { podOf } from '../lease/operation.ts'
+import { describeTarget, podOf, UNTIL_RESUMED } from '../lease/operation.ts'
 import type { AgentStatus, ReplicaRow } from '../observe/status.ts'
 import { type Cell, type Paint, plain, span, table } from './output.ts'
 import { type Overview, stateOf } from './overview.ts'
@@ -86,14 +86,12 @@ function warningsOf({ pause, switchover, replicas }: Overview, wallMs: number): 
   const lines: string[] = []
   if (pause !== null) {
     const { until, reason } = pause
-    const left =
-      until === null ? 'until somebody resumes' : `until ${until} (${span(Date.parse(until) - wallMs)} left)`
+    const left = until === null ? UNTIL_RESUMED : `until ${until} (${span(Date.parse(until) - wallMs)} left)`
     lines.push(`Paused ${left}${reason === null ? '' : `: ${reason}`}`)
   }
   if (switchover !== null) {
     const { to, state, reason } = switchover
-    const target = to === '*' ? 'whoever is prepared best' : to
-    lines.push(`Switchover to ${target}: ${state}${reason === null ? '' : `: ${reason}`}`)
+    lines.push(`Switchover to ${describeTarget(to)}: ${state}${reason === null ? '' : `: ${reason}`}`)
   }
   for (const row of replicas) lines.push(...notesOf(row).map((note) => `${row.pod}: ${note}`))
   return lines

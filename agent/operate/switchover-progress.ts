@@ -2,11 +2,11 @@ import { type Clock, pause, type Timer } from '../clock.ts'
 import { formatDuration } from '../config/values.ts'
 import { historyOf, type Phases } from '../lease/history.ts'
 import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
-import { podOf, switchoverOf } from '../lease/operation.ts'
+import { ANYBODY, podOf, switchoverOf } from '../lease/operation.ts'
 import type { AgentStatus } from '../observe/status.ts'
 import { OperationError } from './exit-codes.ts'
 import type { Operable } from './swap.ts'
-import { ANYBODY, isHandingOver, type Plan, withdraw } from './switchover.ts'
+import { isHandingOver, type Plan, withdraw } from './switchover.ts'
 
 /** What a switchover goes through, in this order; one that was too short to be seen is left out. */
 const PHASES = ['requested', 'draining', 'stopped', 'released', 'acquired', 'serving'] as const

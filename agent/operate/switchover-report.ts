@@ -1,5 +1,6 @@
 import { listed, seconds } from '../config/values.ts'
-import { ANYBODY, type Plan } from './switchover.ts'
+import { ANYBODY } from '../lease/operation.ts'
+import type { Plan } from './switchover.ts'
 import type { Phase, Switched } from './switchover-progress.ts'
 
 /** `Switch over from langflow-0 to langflow-1 or langflow-2?` */

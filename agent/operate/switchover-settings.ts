@@ -1,11 +1,12 @@
 import type { Command } from 'commander'
 import { addSettings, group, onOff, optional, readSettings, setting, type Values } from '../config/setting.ts'
 import { parseDuration } from '../config/values.ts'
+import { ANYBODY, describeTarget } from '../lease/operation.ts'
 import { OPERATE_SETTINGS, OUTPUT_SETTINGS } from './settings.ts'
 
 const SWITCHOVER_SETTINGS = {
   ...group('Switchover', {
-    to: optional('<pod>', 'whoever is prepared best', 'who is to lead', parsePod),
+    to: optional('<pod>', describeTarget(ANYBODY), 'who is to lead', parsePod),
     yes: { ...onOff('do not ask; needed where there is no terminal to ask on'), short: '-y' },
     wait: setting(
       '[boolean]',
@@ -35,7 +36,7 @@ export function switchoverOptions(command: Command): (env?: NodeJS.ProcessEnv) =
 /** As kubectl prints it, `pod/langflow-0`, or its name alone; `*`: whoever is prepared best. */
 function parsePod(text: string): string {
   const name = text.replace(/^pods?\//, '')
-  if (name === '*' || /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/.test(name)) return name
+  if (name === ANYBODY || /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/.test(name)) return name
   throw new Error('give the name of a pod, such as langflow-1, or leave it out')
 }
 

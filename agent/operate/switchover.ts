@@ -1,14 +1,19 @@
 import type { Clock } from '../clock.ts'
 import { listed } from '../config/values.ts'
 import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
-import { type Pause, pauseOf, podOf, SWITCHOVER_TO, switchoverOf } from '../lease/operation.ts'
+import {
+  ANYBODY,
+  describePause,
+  describeTarget,
+  pauseOf,
+  podOf,
+  SWITCHOVER_TO,
+  switchoverOf,
+} from '../lease/operation.ts'
 import type { AgentStatus } from '../observe/status.ts'
 import { holderRow, type ReplicaRow } from './cluster.ts'
 import { OperationError } from './exit-codes.ts'
 import { type Operable, swap } from './swap.ts'
-
-/** The leader chooses whoever is prepared best. */
-export const ANYBODY = '*'
 
 /** A switchover that was possible when it was looked at. */
 export interface Plan {
@@ -45,7 +50,10 @@ export function planSwitchover(lease: Lease, rows: readonly ReplicaRow[], to: st
     )
   const pause = pauseOf(lease, wallMs)
   if (pause !== null)
-    throw new OperationError('paused', `${describePause(pause)}: resume first, with langflow-leader resume`)
+    throw new OperationError(
+      'paused',
+      `paused ${describePause(pause)}: resume first, with langflow-leader resume`,
+    )
   const busy = underWay(lease, from, status)
   if (busy !== null) throw new OperationError('switchover', `${busy}: wait until it is over`)
   const candidates = to === ANYBODY ? ableOnes(rows, leader) : [ableOne(rows, leader, to)]
@@ -108,20 +116,13 @@ export function isHandingOver({ switchover, leadership }: AgentStatus): boolean 
   return switchover?.state === 'under way' || leadership.steppingDown !== null
 }
 
-/** `paused until 2026-01-02T03:04:05.000Z (database upgrade)` */
-export function describePause({ until, reason }: Pause): string {
-  const how = until === null ? 'paused until somebody resumes' : `paused until ${until}`
-  return reason === null ? how : `${how} (${reason})`
-}
-
 /** What keeps the leader from anything else, in one sentence; `null`: nothing. */
 export function underWay(lease: Lease, from: string, status: AgentStatus | null): string | null {
   const asked = switchoverOf(lease)
-  const whom = (to: string) => (to === ANYBODY ? 'whoever is prepared best' : to)
   if (asked !== null)
-    return `a switchover from ${from} to ${whom(asked)} was asked for already${writing(lease)}`
+    return `a switchover from ${from} to ${describeTarget(asked)} was asked for already${writing(lease)}`
   if (status?.switchover?.state === 'under way')
-    return `${from} is switching over to ${whom(status.switchover.to)} already`
+    return `${from} is switching over to ${describeTarget(status.switchover.to)} already`
   const why = status?.leadership.steppingDown ?? null
   return why === null ? null : `${from} is handing over already (${why})`
 }

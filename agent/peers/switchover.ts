@@ -1,6 +1,6 @@
 import type { Fact, Term } from '../election/state.ts'
 import type { Lease } from '../lease/lease.ts'
-import { isOfPod, podOf, switchoverOf } from '../lease/operation.ts'
+import { ANYBODY, describeTarget, isOfPod, podOf, switchoverOf } from '../lease/operation.ts'
 import type { Peers } from './peers.ts'
 
 export interface SwitchoverOptions {
@@ -59,7 +59,7 @@ export class Switchover {
       tell({
         type: 'step_down',
         code: 'switchover',
-        reason: `an operator asked for a switchover to ${named(to)}`,
+        reason: `an operator asked for a switchover to ${describeTarget(to)}`,
         ...target,
       })
   }
@@ -68,10 +68,10 @@ export class Switchover {
   private target(to: string): { readonly to: string | null } | string {
     const { identity, peers, paused } = this.options
     if (paused()) return 'the Lease is paused: resume it first'
-    if (to !== '*' && isOfPod(identity, to)) return `${to} leads already`
-    if (peers === null) return { to: to === '*' ? null : to }
+    if (to !== ANYBODY && isOfPod(identity, to)) return `${to} leads already`
+    if (peers === null) return { to: to === ANYBODY ? null : to }
     const { members } = peers
-    if (to === '*')
+    if (to === ANYBODY)
       return members.some(({ ready }) => ready) ? { to: null } : 'no other replica could take over now'
     const member = members.find((one) => isOfPod(one.identity, to))
     if (member?.ready) return { to: member.identity }
@@ -80,8 +80,4 @@ export class Switchover {
       ? `no replica of the name ${to} answers; others are: ${others || 'none'}`
       : `${to} could not take over now: its /status says why`
   }
-}
-
-function named(to: string): string {
-  return to === '*' ? 'any other replica' : to
 }

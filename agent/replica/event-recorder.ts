@@ -2,7 +2,7 @@ import type { Clock } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
 import type { OutwardEffect } from '../election/elector.ts'
 import type { ElectionState, Why } from '../election/state.ts'
-import type { Pause } from '../lease/operation.ts'
+import { describePause, describeTarget, type Pause } from '../lease/operation.ts'
 import type { ReasonCode } from '../lease/reasons.ts'
 import type { StandbyMode } from '../link/messages.ts'
 import type { EventName, Fields, Log } from '../observe/log.ts'
@@ -118,7 +118,7 @@ export class EventRecorder {
     else {
       const { epoch } = term
       if (paused && !this.paused) {
-        const because = describePause(pause)
+        const because = describePause(pause ?? { until: null, reason: null })
         log.warn(`paused ${because}`, { epoch })
         events.happened({ reason: 'Paused', epoch, because })
       }
@@ -128,7 +128,7 @@ export class EventRecorder {
       }
       this.paused = paused
       if (refusal?.open && refusal !== this.refusal) {
-        const because = `to ${refusal.to === '*' ? 'any other replica' : refusal.to}: ${refusal.reason}`
+        const because = `to ${describeTarget(refusal.to)}: ${refusal.reason}`
         log.warn(`refused a switchover ${because}`, { epoch })
         events.happened({ reason: 'SwitchoverRefused', epoch, because })
       }
@@ -200,9 +200,4 @@ export class EventRecorder {
     if (problem !== null) repeats.happened(key, problem, fields)
     else repeats.over(key, over)
   }
-}
-
-function describePause(pause: Pause | null): string {
-  const until = pause?.until == null ? 'until somebody resumes' : `until ${pause.until}`
-  return pause?.reason == null ? until : `${until}: ${pause.reason}`
 }

@@ -2,7 +2,7 @@ import { coolDownEnds } from '../election/follower.ts'
 import { killAt } from '../election/state.ts'
 import { historyOf } from '../lease/history.ts'
 import { epochOf, holderOf, langflowOf } from '../lease/lease.ts'
-import { lastDrillOf, pauseOf, switchoverOf } from '../lease/operation.ts'
+import { ANYBODY, lastDrillOf, pauseOf, switchoverOf } from '../lease/operation.ts'
 import type { AgentStatus } from '../observe/status.ts'
 import { VERSION } from '../version.ts'
 import { checksOf, inabilityOf, type ReplicaFacts, standsBy, whyNot } from './gate.ts'
@@ -79,7 +79,7 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
 function switchoverView({ seen, term, refusal }: ReplicaFacts['state']): AgentStatus['switchover'] {
   const to = switchoverOf(seen?.lease ?? null)
   if (term?.stepDown?.code === 'switchover')
-    return { to: to ?? term.stepDown.to ?? '*', state: 'under way', reason: null }
+    return { to: to ?? term.stepDown.to ?? ANYBODY, state: 'under way', reason: null }
   if (refusal !== null && (to === null || refusal.open))
     return { to: refusal.to, state: 'refused', reason: refusal.reason }
   return to === null ? null : { to, state: 'requested', reason: null }

@@ -131,7 +131,11 @@ describe('Events on a real API server', { concurrency: 3 }, () => {
       await scene.kubectl('annotate', 'lease', LEASE, ...annotations)
       await a.find(String(line), ({ msg }) => line.test(msg))
     }
-    await annotate(/^paused until somebody resumes: a backup$/, `${PAUSED}=true`, `${PAUSE_REASON}=a backup`)
+    await annotate(
+      /^paused until somebody resumes \(a backup\)$/,
+      `${PAUSED}=true`,
+      `${PAUSE_REASON}=a backup`,
+    )
     await annotate(/^paused no more$/, `${PAUSED}-`, `${PAUSE_REASON}-`)
     await annotate(/^refused a switchover to a: a leads already$/, `${SWITCHOVER_TO}=a`)
     a.link.partition()

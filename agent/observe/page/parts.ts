@@ -1,5 +1,6 @@
 import { seconds } from '../../config/values.ts'
 import type { PastTerm, Phases } from '../../lease/history.ts'
+import { describeTarget, UNTIL_RESUMED } from '../../lease/operation.ts'
 import type { AgentStatus, ReplicaRow } from '../status.ts'
 import { type Html, html, type Value } from './html.ts'
 import { lasting, roughly, utc, whyBegan, whyEnded } from './words.ts'
@@ -32,14 +33,14 @@ export function notices(rows: readonly ReplicaRow[], now: number): Html[] {
   if (pause) {
     const until =
       pause.until === null
-        ? 'until somebody resumes'
+        ? UNTIL_RESUMED
         : `for ${roughly(Date.parse(pause.until) - now)} more, until ${utc(pause.until)}`
     shown.push(
       notice('warning', `Paused ${until}: no takeover starts`, pause.reason && `Reason: ${pause.reason}`),
     )
   }
   if (switchover) {
-    const to = switchover.to === '*' ? 'whoever is prepared best' : switchover.to
+    const to = describeTarget(switchover.to)
     shown.push(
       switchover.state === 'refused'
         ? notice('bad', `The switchover to ${to} was refused`, switchover.reason)

@@ -1,9 +1,9 @@
 import type { KubeObject } from '../../kube/objects.ts'
 import { epochOf, holderOf } from '../../lease/lease.ts'
-import { switchoverOf } from '../../lease/operation.ts'
+import { ANYBODY, describeTarget, switchoverOf } from '../../lease/operation.ts'
 import { holderRow } from '../cluster.ts'
 import { OperationError } from '../exit-codes.ts'
-import { ANYBODY, requestSwitchover } from '../switchover.ts'
+import { requestSwitchover } from '../switchover.ts'
 import { agentOf, kill, rehearse, workerOf } from './crash.ts'
 import type { ScenarioName } from './settings.ts'
 import type { Fit, Sight, Stage } from './sight.ts'
@@ -33,7 +33,7 @@ export const SCENARIO: Readonly<Record<ScenarioName, Scenario>> = {
     async rehearse() {},
     async play({ cluster, clock }, { plan }) {
       await requestSwitchover(cluster, clock, ANYBODY, plan)
-      return `asked ${plan.from} to hand over to whoever is prepared best`
+      return `asked ${plan.from} to hand over to ${describeTarget(ANYBODY)}`
     },
     happened(before, now) {
       const status = holderRow(now.lease, now.rows)?.status

@@ -1,11 +1,11 @@
 import type { Clock } from '../../clock.ts'
 import type { KubeObject } from '../../kube/objects.ts'
 import { epochOf, holderOf, type Lease } from '../../lease/lease.ts'
-import { podOf } from '../../lease/operation.ts'
+import { ANYBODY, podOf } from '../../lease/operation.ts'
 import { holderRow, type ReplicaRow } from '../cluster.ts'
 import { OperationError } from '../exit-codes.ts'
 import type { Operable } from '../swap.ts'
-import { ANYBODY, type Plan, planSwitchover } from '../switchover.ts'
+import { type Plan, planSwitchover } from '../switchover.ts'
 import type { Hands } from './hands.ts'
 
 /** What a drill looks at and acts on. */
