@@ -1,3 +1,5 @@
+import { AGENT_PORT } from '../manifests/pod.ts'
+import { DEFAULT_PORT } from '../manifests/workload.ts'
 import { type Answer, type ApiRequest, Failure, notAllowed, notFound, notServed } from './api-server.ts'
 import { ask } from './client.ts'
 import { DISCOVERY } from './discovery.ts'
@@ -21,8 +23,6 @@ export interface PlayedPod {
 }
 
 const NAMESPACE = 'default'
-const AGENT_PORT = 8090
-const LANGFLOW_PORT = 7860
 const PODS = /^\/api\/v1\/namespaces\/([^/]+)\/pods(?:\/([^/:]+)(?::(\d+))?(?:\/(proxy)(\/.*)?)?)?$/
 const REVIEWS = /^\/apis\/authorization\.k8s\.io\/v1\/(?:self)?subjectaccessreviews$/
 const EQUALITY = /^([^!=]+)==?([^=]*)$/
@@ -93,7 +93,7 @@ function podObject({ name, uid, createdAt, runs, ready }: PlayedPod, leaseName: 
           ports: [{ name: 'agent', containerPort: AGENT_PORT }],
         },
       ],
-      containers: [{ name: 'langflow', ports: [{ name: 'http', containerPort: LANGFLOW_PORT }] }],
+      containers: [{ name: 'langflow', ports: [{ name: 'http', containerPort: DEFAULT_PORT }] }],
     },
     status: {
       phase: runs ? 'Running' : 'Pending',
@@ -128,7 +128,7 @@ function equalities(selector: string | null): (readonly [string, string])[] {
 }
 
 async function passOn({ agentPort, port }: PlayedPod, asked: number, path: string): Promise<Answer> {
-  const at = { [AGENT_PORT]: agentPort, [LANGFLOW_PORT]: port }[asked]
+  const at = { [AGENT_PORT]: agentPort, [DEFAULT_PORT]: port }[asked]
   const unreachable = (why: string) =>
     new Failure(
       503,

@@ -6,8 +6,8 @@ import { asFields, asList, asNumber, type Fields } from './manifest.ts'
  */
 
 export const PROGRAM_DIR = '/opt/langflow-leader'
-export const SOCKET_DIR = '/run/langflow-leader'
-export const STATE_DIR = '/var/lib/langflow-leader'
+const SOCKET_DIR = '/run/langflow-leader'
+const STATE_DIR = '/var/lib/langflow-leader'
 const TOKEN_DIR = '/var/run/secrets/kubernetes.io/serviceaccount'
 export const AGENT_PORT = 8090
 

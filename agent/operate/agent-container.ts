@@ -1,10 +1,10 @@
 import { basename } from 'node:path'
 import { AGENT_SETTINGS } from '../config/settings.ts'
-import { parseListen } from '../config/values.ts'
 import type { KubeObject } from '../kube/objects.ts'
+import { AGENT_PORT } from '../manifests/pod.ts'
 
 /** Of a container, what says that an agent runs in it and how it was told so. */
-interface Container {
+export interface Container {
   readonly name: string
   readonly image?: string
   readonly command?: readonly string[]
@@ -44,17 +44,19 @@ export interface AgentContainer {
   readonly absence: string | null
 }
 
-export const AGENT_PORT = parseListen(AGENT_SETTINGS.listen.fallback).port
-
 /** `null`: no agent runs in this pod, or none will any more. */
 export function agentOf(pod: KubeObject): AgentContainer | null {
-  const spec = pod.spec as { containers?: Container[]; initContainers?: Container[] } | undefined
   const status = (pod.status ?? {}) as PodStatus
   if (status.phase === 'Succeeded' || status.phase === 'Failed') return null
-  const container = [...(spec?.initContainers ?? []), ...(spec?.containers ?? [])].find(runsAgent)
+  const container = containersOf(pod).find(runsAgent)
   if (container === undefined) return null
   const absence = absenceOf(container, status)
   return { leaseName: leaseNameOf(container), port: portOf(container), absence }
+}
+
+export function containersOf({ spec }: KubeObject): Container[] {
+  const { initContainers = [], containers = [] } = (spec ?? {}) as Record<string, Container[] | undefined>
+  return [...initContainers, ...containers]
 }
 
 /** By the name of its port, which `deploy/` and `inject` give it, or by what it starts. */
@@ -79,7 +81,7 @@ function portOf(container: Container): number {
 }
 
 /** The text of a setting; `null`: it comes from elsewhere, `undefined`: nothing is said. */
-function saidBy(container: Container, flag: string, variable: string): string | null | undefined {
+export function saidBy(container: Container, flag: string, variable: string): string | null | undefined {
   const { command = [], args = [], env = [], envFrom = [] } = container
   const words = [...command, ...args]
   const at = words.findIndex((word) => word === flag || word.startsWith(`${flag}=`))

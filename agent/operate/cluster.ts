@@ -7,15 +7,14 @@ import type { Lease } from '../lease/lease.ts'
 import { holderOf } from '../lease/lease.ts'
 import { LEASE } from '../lease/lease-api.ts'
 import { podOf } from '../lease/operation.ts'
+import { AGENT_PORT } from '../manifests/pod.ts'
 import type { AgentStatus, ReplicaRow } from '../observe/status.ts'
 import { statusOf } from '../observe/status-shape.ts'
 import { VERSION } from '../version.ts'
-import { AGENT_PORT, type AgentContainer, agentOf } from './agent-container.ts'
+import { type AgentContainer, agentOf } from './agent-container.ts'
 import { replicasAt } from './at-url.ts'
 import { asOperationError, OperationError } from './exit-codes.ts'
 import { NO_STATUS } from './read-status.ts'
-
-export type { ReplicaRow }
 
 export interface ClusterOptions {
   readonly leaseName: string

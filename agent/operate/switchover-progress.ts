@@ -5,6 +5,7 @@ import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
 import { ANYBODY, podOf, switchoverOf } from '../lease/operation.ts'
 import type { AgentStatus } from '../observe/status.ts'
 import { OperationError } from './exit-codes.ts'
+import { serves } from './overview.ts'
 import type { Operable } from './swap.ts'
 import { isHandingOver, type Plan, withdraw } from './switchover.ts'
 
@@ -100,7 +101,7 @@ export class SwitchoverProgress {
   sawStatus(pod: string, status: AgentStatus, knew: boolean): void {
     if (pod !== this.subject || this.served !== null) return
     if (this.epoch > this.plan.epoch) {
-      if (serves(status, this.epoch)) this.conclude(status)
+      if (serves(status) && status.lease.epoch === this.epoch) this.conclude(status)
     } else if (isHandingOver(status)) {
       this.reach('draining', pod)
       if (status.workload.state === 'idle') this.reach('stopped', pod)
@@ -246,8 +247,4 @@ async function givenUp(cluster: Operable, plan: Plan, progress: SwitchoverProgre
   if (progress.begun || fate === 'begun')
     return `${from} had begun to hand over already, which goes on; see langflow-leader status`
   return fate === 'withdrawn' ? `the request is taken back, and ${from} goes on` : fate
-}
-
-function serves({ role, lease, traffic }: AgentStatus, epoch: number): boolean {
-  return role === 'leader' && lease.epoch === epoch && traffic.gate === 'open'
 }

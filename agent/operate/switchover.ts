@@ -10,8 +10,8 @@ import {
   SWITCHOVER_TO,
   switchoverOf,
 } from '../lease/operation.ts'
-import type { AgentStatus } from '../observe/status.ts'
-import { holderRow, type ReplicaRow } from './cluster.ts'
+import type { AgentStatus, ReplicaRow } from '../observe/status.ts'
+import { holderRow } from './cluster.ts'
 import { OperationError } from './exit-codes.ts'
 import { type Operable, swap } from './swap.ts'
 
@@ -179,7 +179,7 @@ function ableOne(rows: readonly ReplicaRow[], leader: ReplicaRow | null, to: str
 }
 
 /** Why a follower could not take over, in one sentence; `null`: it could. */
-function whyUnable({ status, problem }: ReplicaRow): string | null {
+export function whyUnable({ status, problem }: ReplicaRow): string | null {
   if (status === null) return problem
   if (status.couldTakeOver) return null
   // One of an earlier version does not say why.

@@ -1,5 +1,5 @@
 import type { Fields } from '../../manifests/manifest.ts'
-import type { ReplicaRow } from '../cluster.ts'
+import type { ReplicaRow } from '../../observe/status.ts'
 import type { Right } from './rights.ts'
 
 /** What only a cluster knows. Whatever this user may not see is `null`, and `hidden` says why. */

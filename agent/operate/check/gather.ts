@@ -1,5 +1,6 @@
 import { type Clock, systemClock } from '../../clock.ts'
 import { agentOptions } from '../../config/options.ts'
+import { AGENT_SETTINGS } from '../../config/settings.ts'
 import { findAccess } from '../../kube/access.ts'
 import { ApiError, type Subject } from '../../kube/errors.ts'
 import { KubeObjects } from '../../kube/objects.ts'
@@ -123,7 +124,7 @@ class Inquiry {
     const bare = isSelf ? [selfIn(env, namespace, account)] : inPods
     const all = [...installations, ...bare]
     const leaseNames = [...new Set(all.flatMap(({ agent }) => agent?.options?.leaseName ?? []))]
-    if (leaseNames.length === 0) leaseNames.push(leaseName ?? 'langflow-leader-lock')
+    if (leaseNames.length === 0) leaseNames.push(leaseName ?? AGENT_SETTINGS.leaseName.fallback)
 
     const leases = new Map<string, boolean>()
     const replicas = new Map<string, Replicas>()

@@ -1,4 +1,6 @@
 import type { KubeObject } from '../../kube/objects.ts'
+import { DEFAULT_PORT } from '../../manifests/workload.ts'
+import { containersOf, saidBy } from '../agent-container.ts'
 import { OperationError } from '../exit-codes.ts'
 import type { Hands } from './hands.ts'
 
@@ -11,20 +13,12 @@ export interface Victim {
   readonly script: string
 }
 
-interface Container {
-  readonly name: string
-  readonly command?: readonly string[]
-  readonly args?: readonly string[]
-  readonly env?: readonly { readonly name: string; readonly value?: string }[]
-}
-
 const PROGRAM = 'langflow-leader.mjs'
 /** Of the agent's image. */
 const AGENT_NODE = '/usr/lib/langflow-leader/node'
-const LANGFLOW_PORT = 7860
 
 /** The agent of a pod: what the init of its container started. Throws an `OperationError` where it has no container of its own. */
-export function agentOf(pod: KubeObject): Victim {
+export function agentVictim(pod: KubeObject): Victim {
   const agent = containersOf(pod).find(
     ({ command, args = [] }) => command === undefined && args[0] === 'agent',
   )
@@ -37,7 +31,7 @@ export function agentOf(pod: KubeObject): Victim {
 }
 
 /** The worker of a pod's LangFlow. Throws an `OperationError` where no container of the pod has a launcher. */
-export function workerOf(pod: KubeObject): Victim {
+export function workerVictim(pod: KubeObject): Victim {
   const containers = containersOf(pod)
   const launched = containers.find(({ command = [] }) => command[2]?.endsWith(PROGRAM))
   const node = launched?.command?.[0]
@@ -47,13 +41,10 @@ export function workerOf(pod: KubeObject): Victim {
       `no container of ${pod.metadata.name} starts LangFlow by ${PROGRAM}: drill another scenario`,
     )
   const target = containers
-    .flatMap(({ env = [], args = [] }) => [
-      ...env.filter(({ name }) => name === 'LEADER_TARGET').map(({ value }) => value),
-      ...args.filter((arg) => arg.startsWith('--target=')),
-    ])
+    .map((container) => saidBy(container, '--target', 'LEADER_TARGET'))
     .map((text) => Number(/:(\d+)\/?$/.exec(text ?? '')?.[1]))
     .find((port) => port > 0)
-  return { container: launched.name, node, script: `(${killWorker})(${target ?? LANGFLOW_PORT})` }
+  return { container: launched.name, node, script: `(${killWorker})(${target ?? DEFAULT_PORT})` }
 }
 
 /** Sees whether a command can be run there at all, and changes nothing. */
@@ -80,11 +71,6 @@ export async function kill(
     'failed',
     `nothing was killed in ${pod.metadata.name}, container ${container}: ${why}`,
   )
-}
-
-function containersOf({ spec }: KubeObject): Container[] {
-  const { initContainers = [], containers = [] } = (spec ?? {}) as Record<string, Container[] | undefined>
-  return [...initContainers, ...containers]
 }
 
 // What follows runs in a pod, as the text of each function: they use nothing but their arguments and Node.

@@ -14,7 +14,7 @@ import { judge, type Limits, type Moment, type Played, type Report, type Result,
 import { SCENARIO, type Scenario } from './scenarios.ts'
 import type { Service } from './service.ts'
 import type { ScenarioName } from './settings.ts'
-import { type Fit, fit, lookAt, type Stage, summaryOf } from './sight.ts'
+import { type Fit, fit, observe, type Stage, summaryOf } from './sight.ts'
 
 export interface DrillOptions {
   readonly scenarios: readonly ScenarioName[]
@@ -47,7 +47,7 @@ const MARGIN_MS = 60_000
 
 /** Whether these scenarios could be played now. Rejects with an `OperationError` that says why not; changes nothing. */
 export async function prepare(stage: Stage, scenarios: readonly ScenarioName[]): Promise<Fit> {
-  const sight = await lookAt(
+  const sight = await observe(
     stage,
     scenarios.some((name) => SCENARIO[name].needsPod),
   )
@@ -172,7 +172,7 @@ class Run {
     const scenario = SCENARIO[name]
     const fromMs = this.#prober.now()
     await this.#pause(QUIET_MS)
-    const before = fit(await lookAt(this.#stage, scenario.needsPod), able, clock.now().wall)
+    const before = fit(await observe(this.#stage, scenario.needsPod), able, clock.now().wall)
     const { plan } = before
     tell(`${name}: ${plan.from} leads in term ${plan.epoch}`)
     if (name === 'switchover') this.#asked = plan
@@ -228,7 +228,7 @@ class Run {
       await this.#pause(LOOK_MS)
       let lacks = 'it had no effect'
       try {
-        const now = await lookAt(this.#stage, scenario.watchesPod)
+        const now = await observe(this.#stage, scenario.watchesPod)
         happened ||= scenario.happened(before, now)
         if (happened) {
           this.#asked = null

@@ -4,7 +4,7 @@ import { ANYBODY, describeTarget, switchoverOf } from '../../lease/operation.ts'
 import { holderRow } from '../cluster.ts'
 import { OperationError } from '../exit-codes.ts'
 import { requestSwitchover } from '../switchover.ts'
-import { agentOf, kill, rehearse, workerOf } from './crash.ts'
+import { agentVictim, kill, rehearse, workerVictim } from './crash.ts'
 import type { ScenarioName } from './settings.ts'
 import type { Fit, Sight, Stage } from './sight.ts'
 
@@ -50,9 +50,9 @@ export const SCENARIO: Readonly<Record<ScenarioName, Scenario>> = {
     proves: 'a LangFlow that is killed, as for want of memory, is followed by another',
     needsPod: true,
     watchesPod: false,
-    rehearse: ({ hands }, before) => rehearse(hands, podOf(before), workerOf(podOf(before))),
+    rehearse: ({ hands }, before) => rehearse(hands, podOf(before), workerVictim(podOf(before))),
     async play({ hands }, before) {
-      const pid = await kill(hands, podOf(before), workerOf(podOf(before)))
+      const pid = await kill(hands, podOf(before), workerVictim(podOf(before)))
       return `killed LangFlow's worker in ${before.plan.from} (pid ${pid}, SIGKILL)`
     },
     happened(before, now) {
@@ -66,13 +66,13 @@ export const SCENARIO: Readonly<Record<ScenarioName, Scenario>> = {
     proves: 'LangFlow outlives an agent that is killed, and goes on in the same term',
     needsPod: true,
     watchesPod: true,
-    rehearse: ({ hands }, before) => rehearse(hands, podOf(before), agentOf(podOf(before))),
+    rehearse: ({ hands }, before) => rehearse(hands, podOf(before), agentVictim(podOf(before))),
     async play({ hands }, before) {
-      const pid = await kill(hands, podOf(before), agentOf(podOf(before)))
+      const pid = await kill(hands, podOf(before), agentVictim(podOf(before)))
       return `killed the agent of ${before.plan.from} (pid ${pid}, SIGKILL)`
     },
     happened(before, now) {
-      const { container } = agentOf(podOf(before))
+      const { container } = agentVictim(podOf(before))
       return isNewTerm(before, now) || restartsOf(now.pod, container) > restartsOf(before.pod, container)
     },
   },

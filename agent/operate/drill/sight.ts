@@ -2,10 +2,12 @@ import type { Clock } from '../../clock.ts'
 import type { KubeObject } from '../../kube/objects.ts'
 import { epochOf, holderOf, type Lease } from '../../lease/lease.ts'
 import { ANYBODY, podOf } from '../../lease/operation.ts'
-import { holderRow, type ReplicaRow } from '../cluster.ts'
+import type { ReplicaRow } from '../../observe/status.ts'
+import { holderRow } from '../cluster.ts'
 import { OperationError } from '../exit-codes.ts'
+import { serves } from '../overview.ts'
 import type { Operable } from '../swap.ts'
-import { type Plan, planSwitchover } from '../switchover.ts'
+import { type Plan, planSwitchover, whyUnable } from '../switchover.ts'
 import type { Hands } from './hands.ts'
 
 /** What a drill looks at and acts on. */
@@ -29,7 +31,7 @@ export interface Fit extends Sight {
 }
 
 /** The replicas after the Lease: whatever it says, they say nothing older. */
-export async function lookAt({ cluster, hands }: Stage, withPod: boolean): Promise<Sight> {
+export async function observe({ cluster, hands }: Stage, withPod: boolean): Promise<Sight> {
   const lease = await cluster.lease()
   const rows = await cluster.replicas()
   const leader = withPod ? holderRow(lease, rows) : null
@@ -46,12 +48,12 @@ export function fit(sight: Sight, able: number, wallMs: number): Fit {
   const { lease, rows } = sight
   const plan = planSwitchover(lease, rows, ANYBODY, wallMs)
   const leader = holderRow(lease, rows)
-  if (!serves(leader))
+  if (leader?.status == null || !serves(leader.status))
     throw new OperationError('nobody_leads', `${plan.from} leads and does not serve yet: see status`)
   const count = plan.candidates.length
   if (count >= able) return { ...sight, plan }
   const others = rows.filter((row) => row !== leader && row.status?.couldTakeOver !== true)
-  const why = others.map(({ pod, status, problem }) => `${pod}: ${status?.unable ?? problem ?? 'not ready'}`)
+  const why = others.map((row) => `${row.pod}: ${whyUnable(row)}`)
   throw new OperationError(
     'not_ready',
     `${count} of ${able} other replicas could take over (${why.join('; ') || 'the others are gone'})`,
@@ -64,14 +66,9 @@ export function summaryOf({ lease, rows }: Sight): string {
   if (holder === '') return 'the Lease is released'
   const row = holderRow(lease, rows)
   const [who, term] = [podOf(holder), `in term ${epochOf(lease)}`]
-  if (serves(row)) return `${who} serves ${term}`
   const holds = `${who} holds the Lease ${term}`
   if (row === null || row.status === null) return `${holds}, and does not answer`
+  if (serves(row.status)) return `${who} serves ${term}`
   if (row.status.leadership.steppingDown !== null) return `${holds}, and hands over`
   return row.status.role === 'leader' ? `${holds}, and starts LangFlow` : holds
-}
-
-function serves(row: ReplicaRow | null): boolean {
-  const status = row?.status
-  return status?.role === 'leader' && status.workload.healthy && status.traffic.gate === 'open'
 }

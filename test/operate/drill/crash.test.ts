@@ -6,16 +6,17 @@ import { describe, type TestContext, test } from 'node:test'
 import { promisify } from 'node:util'
 import type { Executed } from '../../../agent/kube/objects.ts'
 import {
-  agentOf,
+  agentVictim,
   kill,
   killAgent,
   killWorker,
   rehearse,
-  workerOf,
+  workerVictim,
 } from '../../../agent/operate/drill/crash.ts'
 import type { Hands } from '../../../agent/operate/drill/hands.ts'
 import { readStat } from '../../../agent/processes/proc.ts'
 import { freePort } from '../../harness/free-port.ts'
+import { until } from '../../harness/wait.ts'
 import { podOf } from './scripted-stage.ts'
 
 const TREE = join(import.meta.dirname, '../../launcher/fixtures/served-tree.mjs')
@@ -24,20 +25,20 @@ const pod = podOf('langflow-0')
 /** As it is run in a pod: its text, by another Node. */
 const evaluate = (script: string) => promisify(execFile)(process.execPath, ['--eval', script])
 
-async function gone(pid: number): Promise<void> {
-  while (!['Z', undefined].includes(readStat(pid)?.state)) await new Promise(setImmediate)
-}
+const gone = (pid: number) =>
+  until(`the end of ${pid}`, () => ['Z', undefined].includes(readStat(pid)?.state))
 
 describe("LangFlow's worker", () => {
   async function served(t: TestContext) {
     const port = await freePort()
     const tree = spawn(process.execPath, [TREE, String(port)], { detached: true, stdio: 'ignore' })
     t.after(() => process.kill(-tree.pid!, 'SIGKILL'))
-    for (;;) {
-      const answer = await fetch(`http://127.0.0.1:${port}`).catch(() => null)
-      if (answer !== null)
-        return { port, ...((await answer.json()) as { worker: number; master: number; parent: number }) }
-    }
+    let answer = null as Response | null
+    await until(`an answer on port ${port}`, async () => {
+      answer = await fetch(`http://127.0.0.1:${port}`).catch(() => null)
+      return answer !== null
+    })
+    return { port, ...((await answer!.json()) as { worker: number; master: number; parent: number }) }
   }
 
   test('is killed, and what it was forked from is not', async (t) => {
@@ -54,7 +55,7 @@ describe("LangFlow's worker", () => {
   })
 
   test('is looked for by the node beside its launcher, on the port that the agent watches', () => {
-    assert.deepEqual(workerOf(pod), {
+    assert.deepEqual(workerVictim(pod), {
       container: 'langflow',
       node: '/opt/langflow-leader/node',
       script: `(${killWorker})(7860)`,
@@ -62,7 +63,9 @@ describe("LangFlow's worker", () => {
     const told = structuredClone(pod) as ReturnType<typeof podOf>
     const [, agent] = (told.spec as { initContainers: { env: object[] }[] }).initContainers
     agent?.env.push({ name: 'LEADER_TARGET', value: 'http://127.0.0.1:8000' })
-    assert.equal(workerOf(told).script, `(${killWorker})(8000)`)
+    assert.equal(workerVictim(told).script, `(${killWorker})(8000)`)
+    Object.assign(agent ?? {}, { args: ['agent', '--target', 'http://127.0.0.1:8001'] })
+    assert.equal(workerVictim(told).script, `(${killWorker})(8001)`)
   })
 })
 
@@ -83,7 +86,7 @@ describe('the agent', () => {
   })
 
   test('is run by the node of its image', () => {
-    assert.deepEqual(agentOf(pod), {
+    assert.deepEqual(agentVictim(pod), {
       container: 'agent',
       node: '/usr/lib/langflow-leader/node',
       script: `(${killAgent})()`,
@@ -96,7 +99,7 @@ test('a pod in which agent and LangFlow share a container has neither', () => {
     ...pod,
     spec: { containers: [{ name: 'langflow', command: ['node', 'x.mjs', 'run', '--'] }] },
   }
-  for (const find of [agentOf, workerOf])
+  for (const find of [agentVictim, workerVictim])
     assert.throws(() => find(single), {
       code: 'impossible',
       message: /^no container of langflow-0 .*: drill another scenario$/,
@@ -104,7 +107,7 @@ test('a pod in which agent and LangFlow share a container has neither', () => {
 })
 
 describe('what a command in a container comes to', () => {
-  const victim = agentOf(pod)
+  const victim = agentVictim(pod)
   const handsThatSay = (executed: Partial<Executed>): Hands => ({
     pod: async () => pod,
     remove: async () => {},
