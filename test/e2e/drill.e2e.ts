@@ -12,6 +12,7 @@ import { Cluster } from '../../agent/operate/cluster.ts'
 import type { Report } from '../../agent/operate/drill/report.ts'
 import { DemoProcess, FAST } from '../demo/demo-process.ts'
 import { BUNDLE } from '../harness/bundle.ts'
+import { until } from '../harness/wait.ts'
 
 /** The program as it is delivered, against real replicas. */
 describe('a drill of the demo', () => {
@@ -95,7 +96,7 @@ describe('a drill of the demo', () => {
     const drill = start()
     const end = ended(drill)
     // It has begun once the Lease says so.
-    while ((await cluster.lease()).metadata.annotations?.[DRILL] === undefined);
+    await until('the drill', async () => (await cluster.lease()).metadata.annotations?.[DRILL] !== undefined)
     drill.kill('SIGINT')
     const { code, stderr } = await end
     assert.deepEqual([code, stderr], [130, 'langflow-leader: interrupted\n'])
