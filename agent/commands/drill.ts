@@ -18,9 +18,8 @@ export function addDrill(program: Command): void {
   ])
   command.action(async () => {
     const options = read(process.env)
-    const { terminal } = await import('../operate/confirm.ts')
-    const person = options.yes ? null : terminal(process)
-    if (!options.yes && person === null) command.error('there is no terminal to ask on: add --yes')
+    const { whomToAsk } = await import('../operate/confirm.ts')
+    const person = whomToAsk(command, options.yes)
     const { operating } = await import('../operate/output.ts')
     const format = options.output === 'markdown' ? 'table' : options.output
     await operating(format, () => runDrill(options, format, person))
@@ -42,29 +41,25 @@ async function runDrill(
   const { EXIT_CODES } = await import('../operate/exit-codes.ts')
   const { interruption } = await import('../operate/interruption.ts')
   const { formatted, write } = await import('../operate/output.ts')
-  const html = options.report === null ? null : await import('../operate/drill/html.ts')
+  const { claim } = await import('../operate/drill/html.ts')
   const keeping = options.keepIn === null ? null : await import('../operate/drill/keep.ts')
   using interrupted = interruption()
   const { signal } = interrupted
-  const cluster = await Cluster.connect(options)
-  try {
-    const stage = {
-      cluster,
-      hands: handsOn(cluster.objects),
-      clock: systemClock,
-      service: serviceAt({ url: options.service, flow: options.flow, apiKey: options.apiKey }),
-      tell: (line: string) => void process.stderr.write(`${line}\n`),
-    }
-    if (options.report !== null) html?.claim(options.report)
-    if (options.keepIn !== null) await keeping?.find(cluster.objects, options.keepIn)
-    const prepared = await prepare(stage, options.scenarios)
-    if (person !== null) await confirm(person, drillQuestion(options.scenarios, prepared.plan), signal)
-    const { report, probes } = await drill(stage, options, prepared, signal)
-    await write(formatted(format, report, () => markdownOf(report)))
-    if (options.report !== null) html?.writeReport(options.report, report, probes)
-    if (options.keepIn !== null) await keeping?.keep(cluster.objects, options.keepIn, report)
-    if (report.result !== 'ok') process.exitCode = EXIT_CODES.failed
-  } finally {
-    cluster.close()
+  using cluster = await Cluster.connect(options)
+  const stage = {
+    cluster,
+    hands: handsOn(cluster.objects),
+    clock: systemClock,
+    service: serviceAt({ url: options.service, flow: options.flow, apiKey: options.apiKey }),
+    tell: (line: string) => void process.stderr.write(`${line}\n`),
   }
+  using file = options.report === null ? null : claim(options.report)
+  if (options.keepIn !== null) await keeping?.find(cluster.objects, options.keepIn)
+  const prepared = await prepare(stage, options.scenarios)
+  if (person !== null) await confirm(person, drillQuestion(options.scenarios, prepared.plan), signal)
+  const { report, probes } = await drill(stage, options, prepared, signal)
+  await write(formatted(format, report, () => markdownOf(report)))
+  file?.write(report, probes)
+  if (options.keepIn !== null) await keeping?.keep(cluster.objects, options.keepIn, report)
+  if (report.result !== 'ok') process.exitCode = EXIT_CODES.failed
 }

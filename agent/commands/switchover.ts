@@ -18,9 +18,8 @@ export function addSwitchover(program: Command): void {
   ])
   command.action(async () => {
     const said = options()
-    const { terminal } = await import('../operate/confirm.ts')
-    const person = said.yes ? null : terminal(process)
-    if (!said.yes && person === null) command.error('there is no terminal to ask on: add --yes')
+    const { whomToAsk } = await import('../operate/confirm.ts')
+    const person = whomToAsk(command, said.yes)
     const { operating } = await import('../operate/output.ts')
     process.exitCode = await operating(said.output, () => switchover(said, person))
   })

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { createInterface } from 'node:readline/promises'
 import type { Readable, Writable } from 'node:stream'
+import type { Command } from 'commander'
 import { OperationError } from './exit-codes.ts'
 
 export interface Terminal {
@@ -8,9 +9,14 @@ export interface Terminal {
   readonly output: Writable
 }
 
-/** Where a person can be asked; `null`: nowhere. What is asked does not go where the result goes. */
-export function terminal({ stdin, stderr }: NodeJS.Process): Terminal | null {
-  return stdin.isTTY && stderr.isTTY ? { input: stdin, output: stderr } : null
+/**
+ * Where a person is to be asked; `null`: `yes` says that nobody is. Ends with a usage error where there is no terminal. What is
+ * asked does not go where the result goes.
+ */
+export function whomToAsk(command: Command, yes: boolean, { stdin, stderr } = process): Terminal | null {
+  if (yes) return null
+  if (stdin.isTTY && stderr.isTTY) return { input: stdin, output: stderr }
+  return command.error('there is no terminal to ask on: add --yes')
 }
 
 /** Whether the answer is yes. Rejects with an `OperationError` where somebody interrupts, or says anything else. */

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { closeSync, openSync, writeFileSync } from 'node:fs'
+import { closeSync, openSync, rmSync, writeFileSync } from 'node:fs'
 import { readable } from '../../config/values.ts'
 import { FatalError } from '../../exit.ts'
 import { escaped } from '../../observe/page/html.ts'
@@ -87,19 +87,41 @@ ${skipped.length > 0 ? `<p>Not played: ${skipped.join(', ')}.</p>` : ''}
 `
 }
 
+/** A file that a report can be written to. Where none was, it is removed again, and one from before stays as it is. */
+export interface Claim extends Disposable {
+  /** Throws a `FatalError` where the file cannot be written. */
+  write(report: Report, probes: readonly Probe[]): void
+}
+
 /** Sees that the report can be written, before there is one. Throws a `FatalError`. */
-export function claim(file: string): void {
-  writing(file, () => closeSync(openSync(file, 'a')))
+export function claim(file: string): Claim {
+  let isEmpty = writing(file, () => isMade(file))
+  return {
+    write(report, probes) {
+      writing(file, () => writeFileSync(file, htmlOf(report, probes)))
+      isEmpty = false
+    },
+    [Symbol.dispose]() {
+      if (isEmpty) rmSync(file, { force: true })
+    },
+  }
 }
 
-/** Throws a `FatalError` where the file cannot be written. */
-export function writeReport(file: string, report: Report, probes: readonly Probe[]): void {
-  writing(file, () => writeFileSync(file, htmlOf(report, probes)))
-}
-
-function writing(file: string, act: () => void): void {
+/** Whether the file was not there. */
+function isMade(file: string): boolean {
   try {
-    act()
+    closeSync(openSync(file, 'ax'))
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+    closeSync(openSync(file, 'a'))
+    return false
+  }
+}
+
+function writing<T>(file: string, act: () => T): T {
+  try {
+    return act()
   } catch (error) {
     throw new FatalError(`cannot write the report to ${file}: ${(error as Error).message}`, { cause: error })
   }

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { describe, test } from 'node:test'
-import { htmlOf } from '../../../agent/operate/drill/html.ts'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, describe, test } from 'node:test'
+import { claim, htmlOf } from '../../../agent/operate/drill/html.ts'
 import { keep, withReport } from '../../../agent/operate/drill/keep.ts'
 import { markdownOf } from '../../../agent/operate/drill/markdown.ts'
 import type { Probe } from '../../../agent/operate/drill/measure.ts'
@@ -93,6 +96,40 @@ describe('the verdict', () => {
   for (const [rtoMs, rpoRows, result, problem] of cases)
     test(`of RTO ${rtoMs} ms and RPO ${rpoRows} is ${result}`, () =>
       assert.deepEqual(judge(limits, { rtoMs }, rpoRows), { result, problem }))
+})
+
+describe('the file of a report', () => {
+  const dir = mkdtempSync(join(tmpdir(), 'report-'))
+  after(() => rmSync(dir, { recursive: true }))
+  const file = join(dir, 'drill.html')
+  const drilled = (report: Report | null) => {
+    using claimed = claim(file)
+    if (report !== null) claimed.write(report, PROBES)
+  }
+
+  test('is not left where a drill ends without a report', () => {
+    drilled(null)
+    assert.deepEqual(readdirSync(dir), [])
+  })
+
+  test('keeps what it had there', () => {
+    writeFileSync(file, 'of last month')
+    drilled(null)
+    assert.equal(readFileSync(file, 'utf8'), 'of last month')
+  })
+
+  test('has the report, and nothing of the one before', () => {
+    writeFileSync(file, 'x'.repeat(1_000_000))
+    drilled(REPORT)
+    assert.equal(readFileSync(file, 'utf8'), htmlOf(REPORT, PROBES))
+    rmSync(file)
+    drilled(REPORT)
+    assert.equal(readFileSync(file, 'utf8'), htmlOf(REPORT, PROBES))
+  })
+
+  test('is refused before the drill where it cannot be written', () => {
+    assert.throws(() => claim(dir), { message: /^cannot write the report to .*: EISDIR/ })
+  })
 })
 
 describe('in Markdown', () => {
