@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import { createProgram } from '../../agent/config/program.ts'
-import { type DrillSettings, drillOptions } from '../../agent/operate/drill/settings.ts'
+import type { DrillSettings } from '../../agent/operate/drill/settings.ts'
 import { VERSION } from '../../agent/version.ts'
+import { drillSaid } from '../operate/drill/said.ts'
 import { assertRestricted, assertWhole, type PodTemplate, plainEnv } from './consistency.ts'
 import { BASE, DEPLOY, named, only, readManifests } from './manifests.ts'
 
@@ -16,17 +16,10 @@ const template = job.template as PodTemplate
 const container = named(template.spec.containers, 'drill')
 
 /** What the drill is told, with the Secret that may be there. */
-async function told(secret: NodeJS.ProcessEnv = {}): Promise<DrillSettings> {
-  const env = { ...plainEnv(container), ...secret }
-  const program = createProgram(env)
-  const command = program.command('drill')
-  const read = drillOptions(command)
-  let settings: DrillSettings | undefined
-  command.action(() => {
-    settings = read(env)
-  })
-  await program.parseAsync(container.args!, { from: 'user' })
-  return settings!
+function told(secret: NodeJS.ProcessEnv = {}): Promise<DrillSettings> {
+  const [name, ...words] = container.args!
+  assert.equal(name, 'drill')
+  return drillSaid(words, { ...plainEnv(container), ...secret })
 }
 
 describe('deploy/components/drill', () => {

@@ -10,20 +10,10 @@ import { encodeHistory } from '../../agent/lease/history.ts'
 import { DEPLOY } from '../deploy/manifests.ts'
 import { BUNDLE } from '../harness/bundle.ts'
 import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
+import { TERM } from '../observe/replica.ts'
 
 const LEASE = 'langflow-leader-lock'
 const OPERATOR = 'langflow-leader-operator'
-const TERM = {
-  epoch: 6,
-  holder: 'a',
-  began: '2026-01-02T03:00:00Z',
-  because: 'released',
-  phases: { detectMs: 1, acquireMs: 2, startMs: 3, healthyMs: 4 },
-  gapMs: 1_234,
-  ended: null,
-  endedBecause: null,
-  stopMs: null,
-} as const
 
 /** A pod that nobody runs: kube-apiserver alone has no kubelet. */
 function pod(name: string, agent: object | null) {

@@ -6,8 +6,8 @@ import { freePort } from '../harness/free-port.ts'
 import { FAST } from '../harness/replica.ts'
 import { EmbeddedScene } from '../harness/scene.ts'
 import { serve } from '../observe/client.ts'
-import { follows, leads, silent, TERM } from '../observe/page/replicas.ts'
-import { Replica } from '../observe/replica.ts'
+import { follows, leads } from '../observe/page/replicas.ts'
+import { Replica, silent, TERM } from '../observe/replica.ts'
 
 let browser: Browser
 before(async (t) => {

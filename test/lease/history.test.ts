@@ -9,18 +9,9 @@ import {
   type PastTerm,
 } from '../../agent/lease/history.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
+import { TERM } from '../observe/replica.ts'
 
-const TERM: PastTerm = {
-  epoch: 7,
-  holder: 'langflow-7d9c5b8f6-abcde',
-  began: '2026-01-02T03:04:05Z',
-  because: 'released',
-  phases: { detectMs: 12, acquireMs: 4, startMs: 1_200, healthyMs: 3 },
-  gapMs: 1_300,
-  ended: '2026-01-02T04:04:05Z',
-  endedBecause: 'switchover',
-  stopMs: 80,
-}
+const ENDED: PastTerm = { ...TERM, ended: '2026-01-02T04:04:05Z', endedBecause: 'switchover', stopMs: 80 }
 
 function noted(history: string | undefined): Lease {
   return { metadata: { annotations: history === undefined ? {} : { [HISTORY]: history } } }
@@ -33,16 +24,13 @@ test('terms are read as they were written, the newest first', () => {
     phases: { detectMs: 15_000, acquireMs: 0, startMs: null, healthyMs: null },
     because: 'expired',
     gapMs: null,
-    ended: null,
-    endedBecause: null,
-    stopMs: null,
   }
-  assert.deepEqual(historyOf(noted(encodeHistory([lasting, TERM]))), [lasting, TERM])
+  assert.deepEqual(historyOf(noted(encodeHistory([lasting, ENDED]))), [lasting, ENDED])
 })
 
 test('at most 50 terms are kept, in at most 8 KiB, whatever the pods are called', () => {
   for (const holder of ['a', 'x'.repeat(63), 'ü'.repeat(200)]) {
-    const many = Array.from({ length: 60 }, (_, n) => ({ ...TERM, holder, epoch: 100 - n }))
+    const many = Array.from({ length: 60 }, (_, n) => ({ ...ENDED, holder, epoch: 100 - n }))
     const text = encodeHistory(many)
     assert.ok(Buffer.byteLength(text) <= MOST_BYTES)
     const kept = historyOf(noted(text))
@@ -53,10 +41,10 @@ test('at most 50 terms are kept, in at most 8 KiB, whatever the pods are called'
 })
 
 test('what is no history, or no term, is left out', () => {
-  const good = encodeHistory([TERM]).slice(1, -1)
+  const good = encodeHistory([ENDED]).slice(1, -1)
   for (const nonsense of ['', '{', '7', '{}', 'null', 'x'.repeat(3 * MOST_BYTES), undefined])
     assert.deepEqual(historyOf(noted(nonsense)), [], String(nonsense).slice(0, 20))
   for (const entry of ['[]', '{}', '[1,2]', good.replace('"released"', '"because"'), good.replace('7', '-7')])
-    assert.deepEqual(historyOf(noted(`[${entry},${good}]`)), [TERM], entry)
+    assert.deepEqual(historyOf(noted(`[${entry},${good}]`)), [ENDED], entry)
   assert.deepEqual(historyOf(null), [])
 })

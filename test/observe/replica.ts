@@ -1,3 +1,4 @@
+import type { PastTerm } from '../../agent/lease/history.ts'
 import { podOf } from '../../agent/lease/operation.ts'
 import { COLD } from '../../agent/link/messages.ts'
 import { createMetrics } from '../../agent/observe/prometheus.ts'
@@ -80,6 +81,23 @@ export const FOLLOWING: AgentStatus = {
     { name: 'workload', ok: false, detail: 'not running' },
     { name: 'gate', ok: false, detail: 'closed' },
   ],
+}
+
+/** A term that began after a release, an hour before `SERVING.now`, and lasts. */
+export const TERM: PastTerm = {
+  epoch: 7,
+  holder: 'langflow-0',
+  began: '2026-01-02T02:04:05Z',
+  because: 'released',
+  phases: { detectMs: 3, acquireMs: 14, startMs: 1_210, healthyMs: 290 },
+  gapMs: 1_734,
+  ended: null,
+  endedBecause: null,
+  stopMs: null,
+}
+
+export function silent(pod: string, problem = 'no answer on port 8090'): ReplicaRow {
+  return { pod, node: null, status: null, problem }
 }
 
 /** What the HTTP routes read, to be changed in the middle of a test. */

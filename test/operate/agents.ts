@@ -16,10 +16,6 @@ export function changed({ pod, status, node }: ReplicaRow, change: Partial<Agent
   return { pod, node, status: { ...(status as AgentStatus), ...change }, problem: null }
 }
 
-export function silent(pod: string, problem = 'no answer on port 8090'): ReplicaRow {
-  return { pod, node: null, status: null, problem }
-}
-
 /** A pod as `deploy/base` makes it. */
 export function podWith(container: object, status: object = { phase: 'Running' }, name = 'a'): KubeObject {
   return {

@@ -2,25 +2,21 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { PastTerm } from '../../agent/lease/history.ts'
 import { historyTable } from '../../agent/operate/history.ts'
+import { TERM } from '../observe/replica.ts'
 
 const NOW = Date.parse('2026-01-02T03:04:05Z')
 
 const LASTS: PastTerm = {
+  ...TERM,
   epoch: 8,
   holder: 'langflow-1',
   began: '2026-01-02T03:00:00Z',
-  because: 'released',
   phases: { detectMs: 12, acquireMs: 8.4, startMs: 960, healthyMs: 1_240 },
   gapMs: 2_220,
-  ended: null,
-  endedBecause: null,
-  stopMs: null,
 }
 
 const VANISHED: PastTerm = {
-  ...LASTS,
-  epoch: 7,
-  holder: 'langflow-0',
+  ...TERM,
   began: '2026-01-01T00:00:00Z',
   because: 'never_held',
   phases: { detectMs: 0, acquireMs: 5, startMs: null, healthyMs: null },

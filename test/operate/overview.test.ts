@@ -3,8 +3,8 @@ import { describe, test } from 'node:test'
 import type { Lease } from '../../agent/lease/lease.ts'
 import type { AgentStatus, ReplicaRow } from '../../agent/observe/status.ts'
 import { historyFrom, keyOf, overviewFrom, overviewOf, stateOf } from '../../agent/operate/overview.ts'
-import { FOLLOWING, SERVING } from '../observe/replica.ts'
-import { changed, LEADER, row, STANDBY, silent } from './agents.ts'
+import { FOLLOWING, SERVING, silent } from '../observe/replica.ts'
+import { changed, LEADER, row, STANDBY } from './agents.ts'
 
 const NOW = Date.parse('2026-01-02T03:04:05Z')
 

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { readRows } from '../../agent/operate/read-status.ts'
-import { LEADER, silent } from './agents.ts'
+import { silent } from '../observe/replica.ts'
+import { LEADER } from './agents.ts'
 
 test('rows that a replica tells are read, with a reason where one has no status', () => {
   const row = silent('b', 'connection refused')

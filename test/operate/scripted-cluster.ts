@@ -5,7 +5,7 @@ import type { Lease } from '../../agent/lease/lease.ts'
 import type { AgentStatus, ReplicaRow } from '../../agent/observe/status.ts'
 import { OperationError } from '../../agent/operate/exit-codes.ts'
 import type { Operable } from '../../agent/operate/swap.ts'
-import { FOLLOWING, SERVING } from '../observe/replica.ts'
+import { FOLLOWING, SERVING, TERM } from '../observe/replica.ts'
 
 type Notes = Readonly<Record<string, string | null>>
 
@@ -109,16 +109,4 @@ export class ScriptedCluster implements Operable {
     const found = this.rows.find((one) => one.pod === pod)?.status
     if (found) this.show(pod, change(found))
   }
-}
-
-const TERM: PastTerm = {
-  epoch: 7,
-  holder: 'langflow-0',
-  began: '2026-01-02T03:00:00Z',
-  because: 'released',
-  phases: { detectMs: 1, acquireMs: 2, startMs: 3, healthyMs: 4 },
-  gapMs: null,
-  ended: null,
-  endedBecause: null,
-  stopMs: null,
 }

@@ -4,8 +4,8 @@ import type { AgentStatus, ReplicaRow } from '../../agent/observe/status.ts'
 import type { Paint } from '../../agent/operate/output.ts'
 import { overviewFrom } from '../../agent/operate/overview.ts'
 import { type Look, statusTable } from '../../agent/operate/status.ts'
-import { FOLLOWING, SERVING } from '../observe/replica.ts'
-import { changed, LEADER, row, STANDBY, silent } from './agents.ts'
+import { FOLLOWING, SERVING, silent, TERM } from '../observe/replica.ts'
+import { changed, LEADER, row, STANDBY } from './agents.ts'
 
 const NOW = Date.parse('2026-01-02T03:04:05Z')
 
@@ -86,18 +86,6 @@ describe('a column', () => {
     assert.equal(since({ podAgeMs: null }), '-')
   })
 })
-
-const TERM: AgentStatus['history'][number] = {
-  epoch: 6,
-  holder: 'a',
-  began: '2026-01-02T02:00:00Z',
-  because: 'released',
-  phases: { detectMs: 1, acquireMs: 2, startMs: 3, healthyMs: 4 },
-  gapMs: 5,
-  ended: '2026-01-02T03:00:00Z',
-  endedBecause: 'switchover',
-  stopMs: 80,
-}
 
 test('with the names that pods and nodes commonly have it fits 120 columns, also in the middle of a rollout', () => {
   const rows = ['x2x7q', 'abcde', 'zzzzz'].map((end, i) =>

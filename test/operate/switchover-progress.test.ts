@@ -7,6 +7,7 @@ import { requestSwitchover } from '../../agent/operate/switchover.ts'
 import { followSwitchover, type Phase, type Switched } from '../../agent/operate/switchover-progress.ts'
 import { describeSwitched, isElsewhere, switchedResult } from '../../agent/operate/switchover-report.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
+import { TERM } from '../observe/replica.ts'
 import { identityOf, LEADER, ScriptedCluster, STANDBY } from './scripted-cluster.ts'
 
 const draining: AgentStatus = {
@@ -107,7 +108,7 @@ describe('a switchover that is followed', () => {
       crashed: false,
       gapMs: 1_234,
       gapFrom: 'leader',
-      took: { stopMs: 1_224, detectMs: 1, acquireMs: 2, startMs: 3, healthyMs: 4 },
+      took: { stopMs: 1_224, ...TERM.phases },
     })
     assert.deepEqual(phases, one.told)
     assert.deepEqual(one.phases(), [

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { verdictOf } from '../../../agent/observe/page/verdict.ts'
 import type { ReplicaRow } from '../../../agent/observe/status.ts'
-import { SERVING } from '../replica.ts'
-import { follows, leads, silent } from './replicas.ts'
+import { SERVING, silent } from '../replica.ts'
+import { follows, leads } from './replicas.ts'
 
 const CLOSED = { ...SERVING.traffic, gate: 'closed' } as const
 const OPEN_LEASE = { ...SERVING.lease, holder: '', self: false }

@@ -1,25 +1,13 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { createProgram } from '../../../agent/config/program.ts'
-import { type DrillSettings, drillOptions, SCENARIOS } from '../../../agent/operate/drill/settings.ts'
-
-async function parsed(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<DrillSettings> {
-  const program = createProgram(env)
-  const command = program.command('drill')
-  const read = drillOptions(command)
-  let settings: DrillSettings | undefined
-  command.action(() => {
-    settings = read(env)
-  })
-  await program.parseAsync(['drill', ...args], { from: 'user' })
-  return settings!
-}
+import { SCENARIOS } from '../../../agent/operate/drill/settings.ts'
+import { drillSaid } from './said.ts'
 
 const SERVICE = '--service=https://example.org/langflow/'
 
 test('what is not said has its default', async () => {
   const { scenarios, service, flow, apiKey, perSecond, limits, timeoutMs, yes, report, keepIn } =
-    await parsed([SERVICE])
+    await drillSaid([SERVICE])
   assert.deepEqual(scenarios, ['switchover'])
   assert.equal(service, 'https://example.org/langflow')
   assert.deepEqual([flow, apiKey, report, keepIn, yes], [null, null, null, null, false])
@@ -27,13 +15,16 @@ test('what is not said has its default', async () => {
 })
 
 test('all is every scenario', async () => {
-  assert.deepEqual((await parsed([SERVICE, '--scenario=all'])).scenarios, SCENARIOS)
+  assert.deepEqual((await drillSaid([SERVICE, '--scenario=all'])).scenarios, SCENARIOS)
 })
 
 test('the API key is read from the environment, and from nowhere else', async () => {
   const env = { LEADER_API_KEY: 'sk-1' }
-  assert.equal((await parsed([SERVICE, '--flow=echo'], env)).apiKey, 'sk-1')
-  await assert.rejects(parsed([SERVICE, '--flow=echo', '--api-key=sk-1']), /unknown option '--api-key=sk-1'/)
+  assert.equal((await drillSaid([SERVICE, '--flow=echo'], env)).apiKey, 'sk-1')
+  await assert.rejects(
+    drillSaid([SERVICE, '--flow=echo', '--api-key=sk-1']),
+    /unknown option '--api-key=sk-1'/,
+  )
 })
 
 describe('a usage error', () => {
@@ -55,5 +46,5 @@ describe('a usage error', () => {
   ]
   for (const [args, env, told] of cases)
     test(`${args.join(' ') || 'nothing'} says what to write instead`, () =>
-      assert.rejects(parsed(args, env), { exitCode: 2, message: told }))
+      assert.rejects(drillSaid(args, env), { exitCode: 2, message: told }))
 })
