@@ -798,12 +798,10 @@ const EXAMPLES: readonly Example[] = [
   {
     code: 'token-beside-flows',
     message: /has the token of the agent's account/,
-    change: ({ all, pod }) => {
-      delete pod.serviceAccountName
-      delete pod.automountServiceAccountToken
-      const metadata = { name: 'app-langflow-leader' }
-      // Named as inject would name an account, and not that of these pods.
-      all.push({ kind: 'ServiceAccount', metadata, automountServiceAccountToken: false })
+    // The stream has an account named as inject names them, which these pods do not use.
+    change: ({ pod }) => {
+      for (const key of ['serviceAccountName', 'serviceAccount', 'automountServiceAccountToken'])
+        delete pod[key]
     },
   },
   {
