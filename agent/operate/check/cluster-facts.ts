@@ -24,7 +24,7 @@ export interface ClusterFacts {
   readonly clientNamespaces: readonly string[] | null
   /** Every pod of the namespace. */
   readonly pods: readonly Fields[] | null
-  /** What this user may not see, each with a sentence: by kind, as `Secret/langflow`, or `PROXY`. */
+  /** What this user may not see, each with a sentence: by kind, by object such as `Secret/langflow`, or `PROXY`. */
   readonly hidden: ReadonlyMap<string, string>
   /** What this user may do. */
   readonly ownRights: readonly Verdict[]

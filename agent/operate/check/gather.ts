@@ -201,7 +201,9 @@ class Inquiry {
   async #named(installations: readonly Installation[]): Promise<Manifest[]> {
     const wanted = installations.flatMap(({ langflow, pod, agent }) => [
       ...objectsNamedBy(langflow, READ_SECRETS),
-      ...[...secretsMounted(langflow, pod)].map((name) => ({ kind: 'Secret', name })),
+      ...[langflow, ...(agent === null ? [] : [agent.container])].flatMap((container) =>
+        [...secretsMounted(container, pod)].map((name) => ({ kind: 'Secret', name })),
+      ),
       ...(agent === null ? [] : objectsNamedBy(agent.container, /^LEADER_/)),
     ])
     const unique = new Map(wanted.map((one) => [`${one.kind}/${one.name}`, one]))

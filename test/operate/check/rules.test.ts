@@ -805,6 +805,38 @@ const EXAMPLES: readonly Example[] = [
     },
   },
   {
+    code: 'token-beside-flows',
+    outcome: 'unknown',
+    message: /has the token of the agent's account is not to be seen: no$/,
+    change: ({ pod }) => delete pod.automountServiceAccountToken,
+    cluster: hidden('ServiceAccount'),
+  },
+  {
+    code: 'agent-token',
+    outcome: 'unknown',
+    message: /has a token is not to be seen: it would be in Secret\/robot$/,
+    change: ({ pod }) =>
+      Object.assign(
+        pod.volumes.find(({ name }: Loose) => name === 'token'),
+        { projected: undefined, secret: { secretName: 'robot' } },
+      ),
+  },
+  {
+    code: 'service-leader',
+    outcome: 'unknown',
+    message: /^whether Services lead to the leader alone is not to be seen: no$/,
+    options: label,
+    change: ({ all, service }) => void all.splice(all.indexOf(service), 1),
+    cluster: hidden('Service'),
+  },
+  {
+    code: 'service-leader',
+    outcome: 'unknown',
+    message: /^whether there is an EndpointSlice langflow-leader is not to be seen: no$/,
+    change: ({ agent }) => setEnv(agent, 'LEADER_TRAFFIC', 'slice'),
+    cluster: hidden('EndpointSlice'),
+  },
+  {
     code: 'mesh-istio',
     message: /^Istio's proxy stands between an agent and the others: add 8090 to .*excludeOutboundPorts$/,
     change: annotate({ ...IN_ISTIO, ...PAST_API }),

@@ -24,6 +24,7 @@ export const NETWORK_RULES = {
   'service-leader': {
     severity: 'error',
     about: 'Services lead to the leader alone',
+    sees: ['Service'],
     *find(one, { manifests, cluster }) {
       const { traffic } = one.agent.options
       const services = servicesOf(one, manifests)
@@ -44,8 +45,12 @@ export const NETWORK_RULES = {
       if (traffic.mode !== 'slice') return
       const slice = find(one, manifests, 'EndpointSlice', traffic.endpointSlice)
       const service = asText(dig(slice?.value, 'metadata', 'labels', 'kubernetes.io/service-name'))
-      if (slice === undefined && cluster?.hidden.has('EndpointSlice')) return
-      if (slice === undefined)
+      const hidden = cluster?.hidden.get('EndpointSlice')
+      if (slice === undefined && hidden !== undefined)
+        yield {
+          unknown: `whether there is an EndpointSlice ${traffic.endpointSlice} is not to be seen: ${hidden}`,
+        }
+      else if (slice === undefined)
         yield `there is no EndpointSlice ${traffic.endpointSlice}, which --traffic=slice writes the leader's address into: apply it, as deploy/components/traffic-slice has it`
       else if (service === '')
         yield `EndpointSlice/${slice.name} belongs to no Service: give it the label kubernetes.io/service-name`
@@ -368,7 +373,7 @@ function holdsInVain({ agent }: Installed, settings: Fields): string {
 function contains(ranges: readonly string[], address: string | null): boolean | null {
   if (ranges.length === 0) return false
   if (ranges.some((range) => range === '*' || range.endsWith('/0'))) return true
-  if (address === null) return null
+  if (address === null || isIP(address) === 0) return null
   const family = familyOf(address)
   const known = new BlockList()
   for (const range of ranges) {

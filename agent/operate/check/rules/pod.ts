@@ -232,12 +232,14 @@ export const POD_RULES = {
     about: 'the agent has a token for the API server',
     *find(one, { manifests }) {
       const { agent, pod } = one
-      if (agent.options.kubeconfig !== null) return
-      if (
-        automounts(one, manifests) ||
-        tokenVolumes(pod, manifests).has(mountAt(agent.container, TOKEN_DIR)?.volume ?? '')
-      )
+      if (agent.options.kubeconfig !== null || automounts(one, manifests)) return
+      const name = mountAt(agent.container, TOKEN_DIR)?.volume ?? ''
+      if (tokenVolumes(pod, manifests).has(name)) return
+      const [secret] = secretsIn(asList(pod.volumes).find((volume) => dig(volume, 'name') === name))
+      if (secret !== undefined && !manifests.some((one) => one.kind === 'Secret' && one.name === secret)) {
+        yield { unknown: `whether its agent has a token is not to be seen: it would be in Secret/${secret}` }
         return
+      }
       yield `its agent has no token for the API server: mount a projected serviceAccountToken at ${TOKEN_DIR} in the container ${agent.container.name}`
     },
   },
@@ -245,9 +247,14 @@ export const POD_RULES = {
     severity: 'error',
     about: 'no flow has the token of the agent',
     applies: isBeside,
-    *find(one, { manifests }) {
+    *find(one, { manifests, cluster }) {
       const { pod, langflow, container } = one
-      if (automounts(one, manifests))
+      const hidden = cluster?.hidden.get('ServiceAccount')
+      if (pod.automountServiceAccountToken === undefined && hidden !== undefined)
+        yield {
+          unknown: `whether its container ${container} has the token of the agent's account is not to be seen: ${hidden}`,
+        }
+      else if (automounts(one, manifests))
         yield `its container ${container} has the token of the agent's account, so that a flow can write the Lease: set automountServiceAccountToken: false, and mount a projected token in the agent alone`
       for (const mount of asList(langflow.volumeMounts))
         if (tokenVolumes(pod, manifests).has(asText(dig(mount, 'name'))))
