@@ -67,9 +67,9 @@ function take(input: Input, state: Follower): Follower {
   if (!workload.canRun)
     return decide(state, `${standing}; no idle launcher is connected, so this replica does not campaign`)
 
-  // 2. Is it paused?
+  // 2. Is it paused? The leader stays: what this replica held last it may take again.
   const pause = pauseOf(seen.lease, now.wall)
-  if (pause !== null) {
+  if (pause !== null && holder !== config.identity) {
     const [until, at] =
       pause.until === null
         ? ['', NEVER]
@@ -81,7 +81,7 @@ function take(input: Input, state: Follower): Follower {
   const free = freeAt(input, state, seen)
   const cool = coolDownEnds(state)
   const wait = precedence(config, state, seen)
-  const first = wait.ms === 0 ? free : Math.max(free, seen.changedAt) + wait.ms
+  const first = wait.ms === 0 ? free : Math.max(free, seen.changedAt, state.resumedAt) + wait.ms
   const at = Math.max(first, cool, nextAttemptAt)
   if (now.mono < at) {
     const left = `${((at - now.mono) / 1000).toFixed(1)} s`

@@ -30,7 +30,8 @@ export function historyNote(
   const known = historyOf(lease)
   const own = known.find((past) => past.epoch === term.epoch)
   const earlier = known.filter((past) => past.epoch < term.epoch)
-  const present = presentOf(term, own ?? null, earlier[0] ?? null, holder)
+  const before = earlier[0]?.epoch === term.epoch - 1 ? earlier[0] : null
+  const present = presentOf(term, own ?? null, before, holder)
   if (present === null) return undefined
   const { stepDown } = term
   const entry =

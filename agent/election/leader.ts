@@ -204,8 +204,10 @@ export function extend({ config, now }: Input, before: Held, write: Write): Held
  * one changes nothing.
  */
 export function remedyFailure(input: Input, state: Leading, failure: Failure): Held {
-  if (state.paused) return { ...state, setAside: state.setAside ?? failure }
   const { remedy, ...why } = failure
+  // A start that its launcher gave up in doubt is under way still.
+  const goesOn = failure.code === 'deadman' && remedy === 'restart'
+  if (state.paused && !goesOn) return { ...state, setAside: failure }
   if (remedy === 'handover') return beginStepDown(input, state, { ...why, failed: true })
   if (state.term.restarting !== null) return state
   const { stopTimeoutMs } = input.config
@@ -217,25 +219,26 @@ export function remedyFailure(input: Input, state: Leading, failure: Failure): H
 export function notePause(input: Input, before: CandidateState): CandidateState {
   const paused = pauseOf(before.seen?.lease ?? null, input.now.wall) !== null
   if (paused === before.paused) return before
-  const state = { ...before, paused }
+  const { setAside } = before
+  const state = { ...before, paused, setAside: null, resumedAt: paused ? before.resumedAt : input.now.mono }
   if (paused || state.phase !== 'leading') return state
-  const { setAside } = state
-  const seenTo = setAside === null ? state : remedyFailure(input, { ...state, setAside: null }, setAside)
+  // What got well again by itself is no reason any more.
+  const seenTo = setAside === null || state.workload.well ? state : remedyFailure(input, state, setAside)
   return seenTo.phase === 'leading' ? noticeFailure(input, seenTo) : seenTo
 }
 
 /** The workload serves: the first time in this term that is the end of a takeover. */
 export function noteHealth(state: Held, took: Pick<Phases, 'startMs' | 'healthyMs'> | null): Held {
   const { phases } = state.term
-  const healthy = { ...state, setAside: null }
-  if (took === null || phases === null || phases.healthyMs !== null) return healthy
-  return withTerm(healthy, { phases: { ...phases, ...took } })
+  if (took === null || phases === null || phases.healthyMs !== null) return state
+  return withTerm(state, { phases: { ...phases, ...took } })
 }
 
 /** That it ended, or serves nobody, may have been told while the launcher had no agent to tell it to. */
 export function noticeFailure(input: Input, before: Leading): Held {
-  if (before.paused) return before
-  const { term, workload } = before
+  const { term, workload, paused } = before
+  // What this replica has stopped itself it starts again.
+  if (paused && term.restarting === null) return before
   const { canRun, failed } = workload
   const ended = workload.alive === 'no'
   const toBeStarted = !term.startOrdered || term.restarting !== null

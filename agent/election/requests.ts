@@ -67,7 +67,7 @@ export function sendWrite<S extends CandidateState>(
     lease: {
       ...(base ?? { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease' }),
       metadata: annotated(
-        base?.metadata ?? {},
+        base?.metadata ?? (kind === 'recreate' ? { annotations: state.lastNotes } : {}),
         notesFor(input, state, { kind, because, unchangedMs, epoch }),
       ),
       spec: { ...base?.spec, ...holder, renewTime, ...acquireTime, leaseTransitions },

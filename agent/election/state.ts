@@ -96,6 +96,8 @@ export const NO_WORKLOAD = {
   killAt: null as number | null,
   /** Why it serves nobody, although it lives. */
   failed: null as string | null,
+  /** It answers its health requests, and its launcher the agent. */
+  well: false,
   stopFailed: null as string | null,
 }
 export type Workload = Readonly<typeof NO_WORKLOAD>
@@ -122,6 +124,8 @@ const SHARED = {
   highestEpoch: 0,
   /** How often somebody else wrote the Lease in this replica's name (rule 8). */
   strangers: 0,
+  /** The annotations that the Lease had last, for a holder that makes it anew. */
+  lastNotes: {} as Readonly<Record<string, string>>,
   /** Holder last reported with `leader_observed`. */
   reportedHolder: null as string | null,
   watchUp: false,
@@ -179,6 +183,8 @@ const SHARED = {
 
   // What operators asked for through the Lease.
   paused: false,
+  /** Monotonic ms, when the last pause was over; 0: there was none. */
+  resumedAt: 0,
   /** What is to be done about a workload that failed while the Lease was paused, once it no longer is. */
   setAside: null as Failure | null,
   /** The last request for a switchover that was refused; `open`: it is still to be taken out of the Lease. */

@@ -189,6 +189,7 @@ function observeLease(
   const { refusal } = before
   const state: CandidateState = {
     ...before,
+    lastNotes: lease.metadata.annotations ?? {},
     refusal: refusal?.open && switchoverOf(lease) !== refusal.to ? { ...refusal, open: false } : refusal,
     vacantNotBefore: vacantFrom(input, before, lease),
     seen: {

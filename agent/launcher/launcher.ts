@@ -368,8 +368,10 @@ export class Launcher {
   }
 
   private serves(): void {
-    const { orderedAt, servedSince } = this.workload
+    const { orderedAt, servedSince, loss } = this.workload
     if (orderedAt !== null) this.change({ servedSince: servedSince ?? this.machine.clock.mono() })
+    // Its master has made another one. A master is made by nobody.
+    if (loss?.role === 'worker') this.change({ loss: null })
     this.keepSpare()
   }
 

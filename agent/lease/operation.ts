@@ -18,6 +18,8 @@ export const DRILL = 'langflow-leader/drill'
 /** When the last drill ended and how: `<RFC 3339> ok|missed|failed`. */
 export const LAST_DRILL = 'langflow-leader/last-drill'
 
+/** Of a pod. */
+const LONGEST_NAME = 253
 /** Longer ones are cut where they are shown. */
 export const LONGEST_REASON = 200
 
@@ -55,7 +57,7 @@ export function pauseIsOver(lease: Lease | null, wallMs: number): boolean {
 
 /** The name of a pod, or `*`; `null`: nobody asks for a switchover. */
 export function switchoverOf(lease: Lease | null): string | null {
-  return lease?.metadata.annotations?.[SWITCHOVER_TO] || null
+  return lease?.metadata.annotations?.[SWITCHOVER_TO]?.slice(0, LONGEST_NAME) || null
 }
 
 /** Whom a switchover is to, in a sentence. `to`: the name of a pod, or `*`. */

@@ -2,7 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { PAGE_POLICY, renderPage } from './page/page.ts'
 import type { Exposition } from './prometheus.ts'
 import { redactText } from './redact.ts'
-import type { AgentStatus, Check, StatusSource } from './status.ts'
+import type { AgentStatus, Check, ReplicaRow, StatusSource } from './status.ts'
 
 const TEXT = 'text/plain; charset=utf-8'
 const JSON_TYPE = 'application/json; charset=utf-8'
@@ -14,7 +14,23 @@ function send(reply: FastifyReply, code: number, type: string, body: string): Fa
 }
 
 function json(reply: FastifyReply, code: number, value: unknown): FastifyReply {
-  return send(reply, code, JSON_TYPE, `${redactText(JSON.stringify(value))}\n`)
+  return send(reply, code, JSON_TYPE, jsonText(value))
+}
+
+function jsonText(value: unknown): string {
+  return `${redactText(JSON.stringify(value))}\n`
+}
+
+type Rows = readonly ReplicaRow[]
+const jsonOfRows = new WeakMap<Rows, string>()
+const pages = new WeakMap<Rows, string>()
+const pageText = (rows: Rows) => redactText(renderPage(rows))
+
+/** However many ask within a second, what they are shown is written once. */
+function once(written: WeakMap<Rows, string>, write: (rows: Rows) => string, rows: Rows): string {
+  const text = written.get(rows) ?? write(rows)
+  written.set(rows, text)
+  return text
 }
 
 /** Adds every route of the contract; all are GET and HEAD, none changes anything. */
@@ -30,11 +46,12 @@ export function addRoutes(server: FastifyInstance, source: StatusSource, metrics
     '/workloadz': (_, reply) => probe(reply, source.launcherAnswers(), 'the launcher does not answer'),
     '/leader': (_, reply) => json(reply, 200, leaderOf(source.status())),
     '/status': (_, reply) => json(reply, 200, source.status()),
-    '/replicas': async (_, reply) => json(reply, 200, await source.replicas()),
+    '/replicas': async (_, reply) =>
+      send(reply, 200, JSON_TYPE, once(jsonOfRows, jsonText, await source.replicas())),
     '/': async (_, reply) => {
-      const page = renderPage(await source.replicas())
+      const page = once(pages, pageText, await source.replicas())
       reply.header('content-security-policy', PAGE_POLICY).header('referrer-policy', 'no-referrer')
-      return send(reply, 200, 'text/html; charset=utf-8', redactText(page))
+      return send(reply, 200, 'text/html; charset=utf-8', page)
     },
     '/metrics': async (_, reply) => send(reply, 200, metrics.contentType, await metrics.expose()),
   }

@@ -168,6 +168,7 @@ export class Cluster {
         throw new OperationError(
           'no_rights',
           `${message}, or ask one replica without it: kubectl port-forward ${name} ${port}, then --url http://127.0.0.1:${port}`,
+          { cause: error },
         )
       return code === 'not_found' ? null : { ...row, problem: silence(error as ApiError, port) }
     }

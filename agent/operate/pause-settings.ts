@@ -7,7 +7,7 @@ import { OPERATE_SETTINGS, OUTPUT_SETTINGS } from './settings.ts'
 const PAUSE_SETTINGS = {
   ...group('Pause', {
     forMs: optional('<duration>', UNTIL_RESUMED, 'how long it lasts, such as 30m', (text) =>
-      parseDuration(text, 1_000),
+      parseDuration(text, 10_000),
     ),
     reason: optional('<text>', 'none', 'why, for whoever looks', parseReason),
   }),

@@ -5,7 +5,7 @@ import type { AgentStatus, ReplicaRow } from '../observe/status.ts'
 import { holderRow } from './cluster.ts'
 import { OperationError } from './exit-codes.ts'
 import { type Operable, swap } from './swap.ts'
-import { underWay } from './switchover.ts'
+import { isHandingOver, underWay } from './switchover.ts'
 
 /** Whether a replica goes by what the Lease says now. */
 export interface Shown {
@@ -67,6 +67,7 @@ export async function pause(
       [PAUSE_REASON]: reason ?? before?.reason ?? null,
     }
   })
+  await refuseIfHandingOver(cluster, lease, rows)
   const after = pauseOf(lease, 0)
   const isShown = ({ pause }: AgentStatus) => pause?.until === after?.until && pause?.reason === after?.reason
   return { before, after, leader: leaderOf(lease, rows), replicas: await shown(cluster, clock, isShown) }
@@ -91,6 +92,22 @@ export async function resume(cluster: Operable, clock: Clock): Promise<PauseChan
     leader: leaderOf(lease, rows),
     replicas: await shown(cluster, clock, isShown),
   }
+}
+
+/** A leader that began to hand over before it heard of the pause goes on with it, and nobody could follow. */
+async function refuseIfHandingOver(
+  cluster: Operable,
+  lease: Lease,
+  rows: readonly ReplicaRow[],
+): Promise<void> {
+  const pod = holderRow(lease, rows)?.pod ?? null
+  const status = pod === null ? null : await cluster.status(pod).catch(() => null)
+  if (status === null || !isHandingOver(status)) return
+  await swap(cluster, () => ({ [PAUSED]: null, [PAUSED_UNTIL]: null, [PAUSE_REASON]: null }))
+  throw new OperationError(
+    'switchover',
+    `${pod} hands over (${status.leadership.steppingDown ?? 'to another one'}), so the pause is taken back: pause when it is over`,
+  )
 }
 
 /** Replicas judge a pause by their own clocks: the leader's counts, not that of whoever pauses. Unix time in milliseconds. */

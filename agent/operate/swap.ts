@@ -13,19 +13,19 @@ const ATTEMPTS = 5
 
 /**
  * Writes what `change` makes of the newest version of the Lease upon that version alone: where somebody else was faster, it
- * is asked again. It throws where nothing may be written, and returns `null` where nothing needs to be. Resolves to the
+ * is asked again; `unsure`: an earlier write may have been made. It throws where nothing may be written, and returns `null` where nothing needs to be. Resolves to the
  * Lease as it then is.
  */
 export async function swap(
   cluster: Pick<Operable, 'lease' | 'annotate'>,
-  change: (lease: Lease) => Annotations | null,
+  change: (lease: Lease, unsure: boolean) => Annotations | null,
 ): Promise<Lease> {
   let unsure: Annotations | null = null
   for (let attempt = 1; ; attempt++) {
     const lease = await cluster.lease()
     // An answer that never came is no reason to take one's own write for somebody else's.
     if (unsure !== null && carries(lease, unsure)) return lease
-    const annotations = change(lease)
+    const annotations = change(lease, unsure !== null)
     if (annotations === null) return lease
     try {
       return await cluster.annotate(lease, annotations)

@@ -80,7 +80,10 @@ export async function requestSwitchover(
 ): Promise<Plan> {
   const rows = await cluster.replicas()
   let plan = planned
-  await swap(cluster, (lease) => {
+  await swap(cluster, (lease, unsure) => {
+    // A leader with nothing open may have done by now what it was asked for.
+    if (unsure && plan !== null && (holderOf(lease) !== plan.holder || epochOf(lease) !== plan.epoch))
+      return null
     const now = planSwitchover(lease, rows, to, clock.now().wall)
     if (plan !== null && now.holder !== plan.holder)
       throw new OperationError('conflict', `${plan.from} no longer leads, ${now.from} does: start again`)

@@ -32,7 +32,10 @@ export class Switchover {
       this.request = null
       return
     }
-    if (this.request?.to === to && this.request.epoch === present.epoch) return
+    if (this.request?.to === to && this.request.epoch === present.epoch) {
+      if (peers === null) this.decide()
+      return
+    }
     this.request = { to, epoch: present.epoch, answered: false }
     // Who was ready, or not, some seconds ago is asked again first.
     if (peers === null) this.decide()

@@ -245,6 +245,7 @@ export class Replica implements StatusSource {
       podAgeMs: this.parts.podAgeMs(),
       routedTo: this.steering.view.routedTo,
       problem:
+        leftAlone(state) ??
         this.absence.problem ??
         this.supervisor.refusedGrant ??
         this.ownerProblem ??
@@ -323,4 +324,9 @@ export function remedyFor(
   // One that fails soon after each start is none the better for another one here: with its back-off another may try.
   if (servedMs === null || servedMs < leaseDurationMs) return 'handover'
   return onCrash === 'restart' || ready === 0 ? 'restart' : 'handover'
+}
+
+/** What failed while the Lease is paused. */
+function leftAlone({ setAside, workload }: ElectionState): string | null {
+  return setAside === null || workload.well ? null : `left alone while paused: ${setAside.reason}`
 }

@@ -22,6 +22,8 @@ export interface HealthHandlers {
  */
 export type ProbedState = 'starting' | 'served' | 'healthy'
 
+/** How often it is told that a start takes too long. */
+const START_OVERDUE_MS = 5_000
 /** While LangFlow starts, its probe repeats faster: each interval would be time without service. */
 const STARTING_INTERVAL_MS = 100
 
@@ -184,6 +186,13 @@ export class WorkloadHealth {
     this.probe.start(this.healthy ? 'healthy' : served ? 'served' : 'starting')
   }
 
+  /** It may serve no more: it does not count as healthy until it answers again. */
+  recheck(): void {
+    if (!this.healthy) return
+    this.healthy = false
+    this.watch()
+  }
+
   /** It stands still: nothing is asked of it, and once it goes on it is as healthy as it was. */
   pause(): void {
     this.probe.stop()
@@ -211,16 +220,18 @@ export class WorkloadHealth {
   }
 
   /** Counted once, from the order: also what its launcher waits for, and what doubt takes, is time without service. */
-  private limitStart(): void {
+  private limitStart(againMs = 0): void {
     const { clock, startTimeoutMs, failed } = this.options
     this.startTimer?.cancel()
     const left = this.orderedAt + startTimeoutMs - clock.mono()
-    this.startTimer = clock.after(Math.max(0, left), () =>
+    this.startTimer = clock.after(Math.max(left, againMs), () => {
+      // Told again: whoever leads by then may not have led yet, or had to leave it alone.
+      this.limitStart(START_OVERDUE_MS)
       failed({
         code: 'start_timeout',
         reason: `LangFlow was not healthy within ${startTimeoutMs / 1000} s of its start`,
-      }),
-    )
+      })
+    })
   }
 
   /** Milliseconds that the present phase took; the next one begins now. */

@@ -144,12 +144,17 @@ export class Supervisor {
       clock,
       startTimeoutMs,
       metrics,
-      failed: (why) => this.failed(why),
+      failed: (why) => {
+        this.failed(why)
+        this.report()
+      },
       served: (took) => {
-        tell({ type: 'workload_healthy', took })
         this.servedEpoch = this.view.epoch
+        if (this.isUnserved) this.view = { ...this.view, loss: null }
         // Told with each time that this is found: the launcher keeps the first.
         this.link.send({ type: 'healthy' })
+        tell({ type: 'workload_healthy', took })
+        this.report()
       },
       changed,
     })
@@ -396,8 +401,10 @@ export class Supervisor {
     // Without its reaper, its launcher ends as well, and starts nothing any more.
     else if (kind === 'exited' && cause.unreaped) this.fail(exitOf(cause))
     else if (kind === 'exited') this.failed(exitOf(cause))
-    else if (kind === 'bereft') this.failed({ code: 'workload_lost', reason: describeLoss(cause.loss) })
-    else if (kind === 'killed' || kind === 'stopped') {
+    else if (kind === 'bereft') {
+      this.health.recheck()
+      this.failed({ code: 'workload_lost', reason: describeLoss(cause.loss) })
+    } else if (kind === 'killed' || kind === 'stopped') {
       this.endKillTimer()
       metrics.stopped(cause.durationMs)
       // Nobody ordered it: the launcher’s own deadman did. A start that still waited for its standby is ordered again.
@@ -510,6 +517,7 @@ export class Supervisor {
         identity,
         killAt,
         failed: loss === null ? null : describeLoss(loss),
+        well: this.healthy && this.launcher === 'connected' && loss === null,
         stopFailed:
           state === 'unstoppable'
             ? 'the workload could not be stopped'

@@ -210,7 +210,7 @@ describe('deploy/components/auto-inject on kube-apiserver', () => {
       [told.standby, told.traffic.mode, told.drainTimeoutMs, told.stopTimeoutMs],
       ['warm', 'label', 5_000, 20_000],
     )
-    assert.deepEqual(told.peers, { host: 'langflow-members', port: 8090 })
+    assert.deepEqual(told.peers, [{ host: 'langflow-members', port: 8090 }])
     const targets = agent.env?.flatMap(({ name, value }) => (name === 'LEADER_TARGET' ? [value] : []))
     assert.deepEqual(targets, ['http://127.0.0.1:7'])
     assert.equal(agent.readinessProbe?.httpGet.path, '/readyz?exclude=leadership')

@@ -84,10 +84,16 @@ describe('check of a cluster', () => {
     plane = await startControlPlane()
     namespace = await plane.newNamespace()
     await apply((await build(KUBECTL, { resources: ['base'] })).text)
+    await applySecret(`${'k'.repeat(42)}A=`)
   })
   after(() => plane?.close())
 
   const apply = (text: string) => plane.kubectl(['apply', `--namespace=${namespace}`, '-f', '-'], text)
+  const applySecret = (key: string) => {
+    const value = (text: string) => Buffer.from(text).toString('base64')
+    const data = { 'secret-key': value(key), 'database-url': value('postgresql://db/flows') }
+    return apply(JSON.stringify({ apiVersion: 'v1', kind: 'Secret', metadata: { name: 'langflow' }, data }))
+  }
   const asked = (kubeconfig: string, ...args: string[]) =>
     run(['-n', namespace, '--kubeconfig', kubeconfig, '-o', 'json', ...args])
   /** An account that may do this in the namespace. */
@@ -114,8 +120,6 @@ describe('check of a cluster', () => {
     const said = await asked(plane.adminKubeconfig)
     const found = Object.entries(outcomes(said)).filter(([, outcome]) => outcome !== 'ok')
     assert.deepEqual(Object.fromEntries(found), {
-      'database-shared': 'unknown',
-      'secret-key': 'unknown',
       'local-files': 'warning',
       'image-registry': 'warning',
       'network-ingress': 'warning',
@@ -128,9 +132,7 @@ describe('check of a cluster', () => {
     const role = ['role', ACCOUNT, `--namespace=${namespace}`]
     const before = (await plane.kubectl(['get', ...role, '-o', 'json'])).stdout
     const key = '0123456789abcdef'.repeat(4)
-    const value = (text: string) => Buffer.from(text).toString('base64')
-    const data = { 'secret-key': value(key), 'database-url': value('postgresql://db/flows') }
-    await apply(JSON.stringify({ apiVersion: 'v1', kind: 'Secret', metadata: { name: 'langflow' }, data }))
+    await applySecret(key)
     const patch = '[{"op":"replace","path":"/rules/0/verbs","value":["get","watch"]}]'
     await plane.kubectl(['patch', ...role, '--type=json', `--patch=${patch}`])
     const said = await asked(plane.adminKubeconfig)
@@ -145,6 +147,9 @@ describe('check of a cluster', () => {
     const { rules } = JSON.parse(before) as { rules: object[] }
     await plane.kubectl(['patch', ...role, '--type=merge', `--patch=${JSON.stringify({ rules })}`])
     await plane.kubectl(['delete', 'secret', 'langflow', `--namespace=${namespace}`])
+    const gone = await asked(plane.adminKubeconfig)
+    assert.match(messages(gone, 'variable-sources'), /^there is no Secret "langflow" \(LANGFLOW_SECRET_KEY/m)
+    assert.deepEqual([gone.code, outcomes(gone)['secret-key']], [1, 'unknown'])
   })
 
   test('whoever may see the workload only is told what was not looked at, and what cannot be operated', async () => {
@@ -159,7 +164,7 @@ describe('check of a cluster', () => {
       'operator-patch-lease',
     ])
       assert.equal(found[code], 'warning', code)
-    for (const code of ['objects-visible', 'agent-update-lease', 'peers'])
+    for (const code of ['objects-visible', 'agent-update-lease', 'peers', 'disruption-budget', 'pod-starts'])
       assert.equal(found[code], 'unknown', code)
     assert.match(
       messages(said, 'objects-visible'),

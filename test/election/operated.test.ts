@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import { inability } from '../../agent/election/ability.ts'
 import type { Fact } from '../../agent/election/state.ts'
 import { HISTORY, historyOf } from '../../agent/lease/history.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
@@ -89,9 +90,45 @@ describe('while the Lease is paused', () => {
 
   test('one that gets well again by itself is no reason to hand over afterwards', () => {
     const c = operator(Candidate.leader(), { [PAUSED]: 'true' }).tell(FAILED)
-    c.tell({ type: 'workload_healthy', took: null })
+    c.workload({ well: true })
     operator(c, { [PAUSED]: null })
     assert.deepEqual(c.effects('drain'), [])
+  })
+
+  test('what was being started again when it was paused is started', () => {
+    const c = Candidate.leader().tell({ ...FAILED, remedy: 'restart' })
+    operator(c, { [PAUSED]: 'true' }).workload({ alive: 'no', canRun: true })
+    assert.deepEqual(c.effects('start'), [{ type: 'start', epoch: 4 }])
+    const givenUp = operator(Candidate.leader(), { [PAUSED]: 'true' })
+    givenUp.tell({ ...FAILED, code: 'deadman', remedy: 'restart' })
+    assert.equal(givenUp.effects('restart').length, 1)
+  })
+
+  test('who held it before may take it again, once it has expired', () => {
+    const c = Candidate.follower().sees(noted(heldBy('me', 50), { [PAUSED]: 'true' }))
+    c.takesAfter(15_000)
+  })
+
+  test('a follower stays able to take over, although a holder that is gone renews no more', () => {
+    const c = Candidate.follower().sees(noted(heldBy('other', 50), { [PAUSED]: 'true' }))
+    c.tell({ type: 'rehearsed', error: null }).wait(60_000)
+    assert.equal(inability(c.config, c.state, c.now), null)
+  })
+
+  test('the leader keeps it paused where the Lease is deleted, and the history as well', () => {
+    const c = Candidate.follower().sees(released(50)).acknowledge()
+    c.workload({ alive: 'yes', canRun: false, epoch: 4, identity: 'me' })
+    operator(c, { [PAUSED]: 'true', team: 'y' }).sees(null)
+    assert.equal(c.write.kind, 'recreate')
+    assert.deepEqual(c.notes, { [PAUSED]: 'true', team: 'y' })
+    assert.equal(historyOf(c.write.lease).length, 1)
+  })
+
+  test('afterwards one that is prepared goes before one that is not', () => {
+    const cold = Candidate.follower().workload({ prepared: false })
+    cold.sees(noted(released(50), { [PAUSED]: 'true' })).wait(60_000)
+    operator(cold, { [PAUSED]: null })
+    cold.takesAfter(2_000)
   })
 
   test('the leader makes way for nobody, but ends when it is told to', () => {
@@ -234,6 +271,18 @@ describe('the history of terms', () => {
     const [, before] = terms(next)
     assert.deepEqual([before?.holder, before?.endedBecause, before?.stopMs], ['me', 'expired', null])
     assert.equal(before?.ended, before?.began)
+  })
+
+  test('knows no gap where it does not know the term before', () => {
+    const c = Candidate.follower().sees(released(50)).acknowledge()
+    c.tell({ type: 'workload_healthy', took: { startMs: 1, healthyMs: 2 } }).pass(2_000)
+    assert.equal(terms(c)[0]?.gapMs, null)
+    const later = noted(released(60, 'other', { leaseTransitions: 9 }), {
+      [HISTORY]: c.write.lease.metadata.annotations?.[HISTORY] ?? '',
+    })
+    const next = Candidate.follower({ identity: 'next_1' }).sees(later).acknowledge()
+    next.tell({ type: 'workload_healthy', took: { startMs: 1, healthyMs: 2 } }).pass(2_000)
+    assert.deepEqual([terms(next)[0]?.epoch, terms(next)[0]?.gapMs], [10, null])
   })
 
   test('goes on where a restarted agent took its grant back', () => {

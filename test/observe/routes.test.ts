@@ -144,6 +144,18 @@ describe('/replicas', () => {
   })
 })
 
+it('/ and /replicas are written once for one look at the replicas, however many ask', async (t) => {
+  const replica = new Replica()
+  const rows = await replica.replicas()
+  replica.replicas = async () => rows
+  const server = await serve(t, replica)
+  for (const path of ['/', '/replicas']) {
+    const { body } = await ask(server, path)
+    Object.assign(rows, [{ ...rows[0], pod: `not-${path}` }])
+    assert.equal((await ask(server, path)).body, body)
+  }
+})
+
 describe('/metrics', () => {
   it('is the text format of Prometheus', async (t) => {
     const { status, headers, body } = await ask(await serve(t, new Replica()), '/metrics')

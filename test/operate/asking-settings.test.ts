@@ -7,6 +7,7 @@ const CLUSTER = {
   leaseNamespace: null,
   kubeconfig: null,
   context: null,
+  url: null,
   output: 'table',
 }
 

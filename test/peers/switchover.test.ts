@@ -100,6 +100,16 @@ test('without peers the operator is believed', () => {
   assert.deepEqual(fact?.type === 'step_down' && fact.to, 'd')
 })
 
+test('without peers a request that was made in doubt is looked into once that is over', () => {
+  const bench = new Bench(false)
+  bench.term = { ...TERM, doubt: true }
+  bench.asked('d')
+  assert.deepEqual(bench.told, [])
+  bench.term = TERM
+  bench.switchover.look()
+  assert.equal(bench.told.length, 1)
+})
+
 test('in doubt the request waits, and who steps down already has answered it', () => {
   const bench = new Bench()
   bench.term = { ...TERM, doubt: true }

@@ -85,7 +85,8 @@ export class LeaseRules {
     if (isAcquisition(after)) {
       const pause = pauseOf(before, 0)
       // One with an end is over by a clock that anybody may set.
-      if (pause !== null && pause.until === null)
+      const stays = before !== null && holderOf(before) === holderOf(after)
+      if (pause !== null && pause.until === null && !stays)
         throw new Violation('pause', `${writer} took the Lease over while it was paused`)
       this.checkEpoch(after, writer)
       this.overtakeDisplaced(writer)

@@ -54,7 +54,7 @@ test test/election/ability.test.ts
 
 @ agent/election/follower.ts
 # pause: takes over what an operator paused
-- if (pause !== null) {
+- if (pause !== null && holder !== config.identity) {
 + if (pause !== null && now.mono < 0) {
 among takeovers paused; evicted; replica lost; exits
 # 1: waits for the API server before it kills what has no leadership
@@ -90,8 +90,8 @@ among replica lost; cut
 
 @ agent/election/leader.ts
 # pause: hands over although an operator paused that
-- if (state.paused) return { ...state, setAside: state.setAside ?? failure }
-+ if (state.paused && input.now.mono < 0) return state
+- if (state.paused && !goesOn) return
++ if (state.paused && goesOn && input.now.mono < 0) return
 test test/election/operated.test.ts
 # 2: stamps the deadline of a renewal at the reply
 - withTerm(before, { renewedAt: write.sentAt })

@@ -135,14 +135,17 @@ export class Standings {
       const standing = this.of(replica)
       if (replica.network.blackHoled) standing.deadAt = now
       if (replica.prepared) standing.preparedAt = now
-      const paused = pauseOf(this.lease, replica.kernel.now().wall) !== null
-      const fit = isFit(replica) && !paused && !this.judge.versions.keepsAway(replica.config)
+      const fit = isFit(replica) && !this.isPaused(replica) && !this.judge.versions.keepsAway(replica.config)
       if (now < standing.disturbedUntil || !fit) standing.fitSince = null
       else standing.fitSince ??= now
       if (standing.fitSince !== null && now > this.leadsBy(replica, standing)) this.late(replica, standing)
     }
     this.checkTaking(now)
     this.checkStarting(now)
+  }
+
+  private isPaused({ kernel }: Replica): boolean {
+    return this.lease?.metadata.annotations !== undefined && pauseOf(this.lease, kernel.now().wall) !== null
   }
 
   private leadsBy({ config, identity }: Replica, { fitSince, deadAt }: Standing): number {

@@ -831,3 +831,45 @@ describe('a workload that is stopped', () => {
     }
   })
 })
+
+describe('whether it is well', () => {
+  test('is what its health requests and its launcher say, and is told when that changes', async () => {
+    const b = await new Bench().running()
+    assert.equal(b.workload.well, false)
+    b.probe.healthy()
+    assert.equal(b.workload.well, true)
+    b.probe.unhealthy('/health: 500')
+    assert.equal(b.workload.well, false)
+    b.probe.healthy()
+    b.answers = false
+    await b.clock.pass(4_000)
+    assert.equal(b.workload.well, false)
+    b.pong()
+    assert.equal(b.workload.well, true)
+  })
+
+  test('is asked anew once it has lost its worker, and what was lost is over with the next good answer', async () => {
+    const b = await new Bench().serving(500)
+    b.lose('worker')
+    assert.deepEqual([b.workload.well, b.probes.at(-1), b.supervisor.healthy], [false, 'served', false])
+    b.probe.healthy()
+    assert.deepEqual([b.workload.well, b.workload.failed], [true, null])
+    b.lose('master')
+    b.probe.healthy()
+    assert.deepEqual([b.workload.well, b.workload.failed], [false, 'LangFlow lost its master (pid 7)'])
+  })
+
+  test('is told again and again of a start that takes too long, until it is healthy', async () => {
+    const b = await new Bench().running()
+    await b.clock.pass(60_000)
+    await b.clock.pass(5_000)
+    const overdue = 'LangFlow was not healthy within 60 s of its start'
+    assert.deepEqual(
+      b.failures.map(({ reason }) => reason),
+      [overdue, overdue],
+    )
+    b.probe.healthy()
+    await b.clock.pass(60_000)
+    assert.equal(b.failures.length, 2)
+  })
+})

@@ -22,16 +22,8 @@ function hashOf(text: string): string {
   return `sha256-${createHash('sha256').update(text).digest('base64')}`
 }
 
-const pages = new WeakMap<readonly ReplicaRow[], string>()
-
 /** All replicas as a page, this one first; see `live` for how it stays up to date. */
 export function renderPage(rows: readonly ReplicaRow[]): string {
-  const page = pages.get(rows) ?? render(rows)
-  pages.set(rows, page)
-  return page
-}
-
-function render(rows: readonly ReplicaRow[]): string {
   const own = rows[0]?.status
   if (!own) throw new Error('a page is made by a replica, which knows its own status')
   const { level, sentence, leader } = verdictOf(rows)

@@ -71,7 +71,7 @@ export const CATALOGUE: readonly Entry[] = [
   ...entries('Network', NETWORK_RULES, aboutAgents, false),
   ...entries('Rollouts, drains and scaling', ROLLOUT_RULES, aboutAgents, false),
   ...entries('What runs', LEASE_RULES, aboutAllAgents, false),
-  ...entries('What runs', RUNNING_RULES, aboutAllAgents, true),
+  ...entries('What runs', RUNNING_RULES, aboutRunning, true),
 ]
 
 /** Looks at what is known by every rule that it can be looked at by. */
@@ -141,6 +141,11 @@ function aboutAllAgents(rule: AgentRule, facts: Facts): Told[] | null {
   return aboutEach(rule, withBare(facts).filter(isInstalled), facts)
 }
 
+/** An agent that looks at itself must start whatever the others do. */
+function aboutRunning(rule: AgentRule, facts: Facts): Told[] | null {
+  return facts.cluster?.isAgent ? null : aboutAllAgents(rule, facts)
+}
+
 function aboutEach<I extends Installation>(
   rule: Rule<[one: I, facts: Facts]>,
   all: readonly I[],
@@ -148,9 +153,17 @@ function aboutEach<I extends Installation>(
 ): Told[] | null {
   const concerned = all.filter((one) => rule.applies?.(one, facts) !== false)
   if (concerned.length === 0) return null
-  return concerned.flatMap((one) =>
+  const told = concerned.flatMap((one) =>
     [...rule.find(one, facts)].map((said) => ({ object: titleOf(one.manifest), said })),
   )
+  return told.length > 0 ? told : unseen(rule, facts)
+}
+
+function unseen<S extends readonly unknown[]>({ sees = [], about }: Rule<S>, { cluster }: Facts): Told[] {
+  const why = sees.map((what) => cluster?.hidden.get(what)).find((one) => one !== undefined)
+  return why === undefined
+    ? []
+    : [{ object: null, said: { unknown: `whether ${about} is not to be seen: ${why}` } }]
 }
 
 function withBare({ installations, bare }: Facts): readonly Installation[] {

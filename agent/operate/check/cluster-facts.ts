@@ -2,6 +2,9 @@ import type { Fields } from '../../manifests/manifest.ts'
 import type { ReplicaRow } from '../../observe/status.ts'
 import type { Right } from './rights.ts'
 
+/** What is hidden where agents may not be asked through the API server. */
+export const PROXY = 'pods/proxy'
+
 /** What only a cluster knows. Whatever this user may not see is `null`, and `hidden` says why. */
 export interface ClusterFacts {
   readonly namespace: string
@@ -15,11 +18,13 @@ export interface ClusterFacts {
   readonly clock: Clock
   /** How many nodes there are, counted up to two. */
   readonly nodes: number | null
+  /** Where pods reach the API server; `null`: not known. */
+  readonly apiAddress: string | null
   /** Names of the namespaces with the label `langflow-leader/client`. */
   readonly clientNamespaces: readonly string[] | null
   /** Every pod of the namespace. */
   readonly pods: readonly Fields[] | null
-  /** What this user may not see, by kind, each with a sentence. */
+  /** What this user may not see, each with a sentence: by kind, by object such as `Secret/langflow`, or `PROXY`. */
   readonly hidden: ReadonlyMap<string, string>
   /** What this user may do. */
   readonly ownRights: readonly Verdict[]
@@ -27,7 +32,7 @@ export interface ClusterFacts {
   agentRights(account: string, lease: string): readonly Verdict[] | null
   /** The Leases of the namespace that were looked for, and whether they are there. */
   readonly leases: ReadonlyMap<string, boolean>
-  /** The replicas of a Lease, and how long it took to ask all of them, in milliseconds; `null`: pods may not be listed. */
+  /** The replicas of a Lease, and how long it took to ask all of them, in milliseconds; `null`: they were not asked. */
   replicas(lease: string): Replicas | null
 }
 

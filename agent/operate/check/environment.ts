@@ -7,6 +7,15 @@ export interface Environment {
   readonly elsewhere: ReadonlyMap<string, Elsewhere>
   /** Whole objects that are not known here, such as `Secret/langflow`: any variable may come from them. */
   readonly sources: readonly string[]
+  /** Objects that do not exist, and without which no container starts, each with what comes from it. */
+  readonly missing: readonly Missing[]
+}
+
+export interface Missing {
+  readonly kind: 'Secret' | 'ConfigMap'
+  readonly name: string
+  /** `null`: any variable. */
+  readonly variable: string | null
 }
 
 interface Elsewhere {
@@ -24,16 +33,27 @@ const DOWNWARD: Readonly<Record<string, string>> = {
   'status.podIP': '10.0.0.1',
 }
 
-export function environmentOf(container: Fields, manifests: readonly Manifest[]): Environment {
+/** `absent`: what certainly does not exist, such as `Secret/langflow`. */
+export function environmentOf(
+  container: Fields,
+  manifests: readonly Manifest[],
+  absent: ReadonlySet<string>,
+): Environment {
   const values: Record<string, string> = {}
   const elsewhere = new Map<string, Elsewhere>()
   const sources: string[] = []
+  const missing: Missing[] = []
   for (const source of asList(container.envFrom)) {
     const [kind, key] =
-      'secretRef' in asFields(source) ? ['Secret', 'secretRef'] : ['ConfigMap', 'configMapRef']
-    const name = asText(dig(source, key!, 'name'))
-    const data = dataOf(manifests, kind!, name)
-    if (data === null) sources.push(`${kind}/${name}`)
+      'secretRef' in asFields(source)
+        ? (['Secret', 'secretRef'] as const)
+        : (['ConfigMap', 'configMapRef'] as const)
+    const name = asText(dig(source, key, 'name'))
+    const data = dataOf(manifests, kind, name)
+    const optional = dig(source, key, 'optional') === true
+    const isGone = absent.has(`${kind}/${name}`)
+    if (isGone && !optional) missing.push({ kind, name, variable: null })
+    if (data === null && !(isGone && optional)) sources.push(`${kind}/${name}`)
     for (const [own, value] of Object.entries(data ?? {})) values[asText(dig(source, 'prefix')) + own] = value
   }
   for (const one of asList(container.env)) {
@@ -48,13 +68,15 @@ export function environmentOf(container: Fields, manifests: readonly Manifest[])
       const reference = referenceOf(one)
       if (reference === null) continue
       const { kind, object, key, optional } = reference
-      const data = dataOf(manifests, kind, object)
+      const isGone = absent.has(`${kind}/${object}`)
+      if (isGone && !optional) missing.push({ kind, name: object, variable: name })
+      const data = dataOf(manifests, kind, object) ?? (isGone && optional ? {} : null)
       const found = data?.[key]
       if (found !== undefined) values[name] = found
       else if (data === null) elsewhere.set(name, { from: `the key ${key} of ${kind}/${object}`, optional })
     }
   }
-  return { values, elsewhere, sources }
+  return { values, elsewhere, sources, missing }
 }
 
 /** Whether nothing sets a variable; `null`: that cannot be known. */
@@ -62,6 +84,21 @@ export function isAbsent(environment: Environment, name: string): boolean | null
   if (environment.values[name]) return false
   if (environment.elsewhere.has(name)) return environment.elsewhere.get(name)!.optional ? null : false
   return environment.sources.length > 0 ? null : true
+}
+
+/** The Secrets that a container's volumes show it. */
+export function* secretsMounted(container: Fields, pod: Fields): Generator<string> {
+  for (const volume of asList(pod.volumes)) {
+    const name = dig(volume, 'name')
+    if (asList(container.volumeMounts).some((mount) => dig(mount, 'name') === name)) yield* secretsIn(volume)
+  }
+}
+
+/** The Secrets that a volume shows. */
+export function* secretsIn(volume: unknown): Generator<string> {
+  const own = dig(volume, 'secret', 'secretName')
+  const projected = asList(dig(volume, 'projected', 'sources')).map((source) => dig(source, 'secret', 'name'))
+  for (const name of [own, ...projected]) if (typeof name === 'string') yield name
 }
 
 /** The objects that a container's variables come from: whole ones, and those with a variable of such a name. */

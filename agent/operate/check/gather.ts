@@ -17,10 +17,17 @@ import {
 import { readWorkload } from '../../manifests/workload.ts'
 import { VERSION } from '../../version.ts'
 import { Cluster, type ClusterOptions } from '../cluster.ts'
-import { asOperationError } from '../exit-codes.ts'
-import type { Clock as ClockFacts, ClusterFacts, Latency, Replicas, Verdict } from './cluster-facts.ts'
-import { objectsNamedBy } from './environment.ts'
-import { factsOf, type Installation, read, readOptions } from './installation.ts'
+import { asOperationError, OperationError } from '../exit-codes.ts'
+import {
+  type Clock as ClockFacts,
+  type ClusterFacts,
+  type Latency,
+  PROXY,
+  type Replicas,
+  type Verdict,
+} from './cluster-facts.ts'
+import { environmentOf, objectsNamedBy, secretsMounted } from './environment.ts'
+import { accountOf, factsOf, type Installation, read, readOptions } from './installation.ts'
 import { AGENT_NEEDS, OPERATOR_NEEDS, operatorRight, type Right, rightOf, sameRight } from './rights.ts'
 import type { Facts } from './rule.ts'
 
@@ -29,7 +36,7 @@ const DEADLINE_MS = 5_000
 /** Enough for a median, and half a second on a usual connection. */
 const LATENCY_REQUESTS = 20
 /** Of LangFlow's, those whose Secret is read, if this user may: they are looked at, and never shown. */
-const READ_SECRETS = /^LANGFLOW_(SECRET_KEY|DATABASE_URL)$/
+const READ_SECRETS = /^LANGFLOW_(SECRET_KEY|DATABASE_URL|AUTO_LOGIN)$/
 const AUTO_INJECT = 'langflow-leader/inject'
 
 export interface Wanted extends Omit<ClusterOptions, 'leaseName'> {
@@ -97,6 +104,7 @@ class Inquiry {
   readonly #requests: KubeRequests
   readonly #objects: KubeObjects
   readonly #hidden = new Map<string, string>()
+  readonly #absent = new Set<string>()
 
   constructor(question: Question, requests: KubeRequests, objects: KubeObjects) {
     this.#question = question
@@ -113,28 +121,35 @@ class Inquiry {
     const pods = await this.#pods()
     const manifests = found.flat().map((manifest) => withPodOf(manifest, pods))
     const first = factsOf(manifests, container)
-    const facts = factsOf([...manifests, ...(await this.#named(first.installations))], container)
+    const named = await this.#named(first.installations)
+    const facts = factsOf([...manifests, ...named], container, this.#absent)
     const installations = facts.installations.filter(
       ({ agent }) => leaseName === null || (agent?.options?.leaseName ?? leaseName) === leaseName,
     )
     const account = await this.#account()
     const isInPod = Boolean(env.KUBERNETES_SERVICE_HOST) && account !== null
     const inPods = installations.length === 0 ? agentsIn(pods ?? [], leaseName) : []
-    const isSelf = installations.length + inPods.length === 0 && isInPod
+    // In a pod of theirs it looks at itself, not at the others.
+    const isSelf =
+      isInPod &&
+      installations.length === 0 &&
+      (inPods.length === 0 || inPods.some((one) => accountOf(one) === account))
     const bare = isSelf ? [selfIn(env, namespace, account)] : inPods
     const all = [...installations, ...bare]
     const leaseNames = [...new Set(all.flatMap(({ agent }) => agent?.options?.leaseName ?? []))]
     if (leaseNames.length === 0) leaseNames.push(leaseName ?? AGENT_SETTINGS.leaseName.fallback)
 
+    const isAgent = isSelf || all.some((one) => accountOf(one) === account)
     const leases = new Map<string, boolean>()
     const replicas = new Map<string, Replicas>()
     for (const name of leaseNames) {
       const exists = await this.#exists(name)
       if (exists !== null) leases.set(name, exists)
-      if (pods !== null) replicas.set(name, await this.#replicas(name))
+      // An agent asks the others itself, and may not by way of the API server.
+      const told = pods === null || isAgent ? null : await this.#replicas(name)
+      if (told !== null) replicas.set(name, told)
     }
     const measured = await this.#measure(leaseNames[0]!)
-    const isAgent = isSelf || all.some((one) => accountName(one) === account)
     const agentRights = await this.#agentRights(all, isAgent)
     const cluster: ClusterFacts = {
       namespace,
@@ -143,6 +158,7 @@ class Inquiry {
       leaseNames,
       ...measured,
       nodes: await this.#count('/api/v1/nodes?limit=2', 'nodes'),
+      apiAddress: await this.#apiAddress(),
       clientNamespaces: await this.#clientNamespaces(),
       pods,
       hidden: this.#hidden,
@@ -184,8 +200,11 @@ class Inquiry {
 
   /** What LangFlow's and the agent's variables come from, as far as it matters. */
   async #named(installations: readonly Installation[]): Promise<Manifest[]> {
-    const wanted = installations.flatMap(({ langflow, agent }) => [
+    const wanted = installations.flatMap(({ langflow, pod, agent }) => [
       ...objectsNamedBy(langflow, READ_SECRETS),
+      ...[langflow, ...(agent === null ? [] : [agent.container])].flatMap((container) =>
+        [...secretsMounted(container, pod)].map((name) => ({ kind: 'Secret', name })),
+      ),
       ...(agent === null ? [] : objectsNamedBy(agent.container, /^LEADER_/)),
     ])
     const unique = new Map(wanted.map((one) => [`${one.kind}/${one.name}`, one]))
@@ -194,10 +213,19 @@ class Inquiry {
         const plural = kind === 'Secret' ? 'secrets' : 'configmaps'
         const path = `/api/v1/namespaces/${encodeURIComponent(this.#question.namespace)}/${plural}/${encodeURIComponent(name)}`
         const value = await this.#seen(`${kind}/${name}`, path, plural, name)
-        return value?.metadata === undefined ? [] : [manifestOf({ ...value, kind })]
+        if (value === null) return []
+        if (value.metadata !== undefined) return [manifestOf({ ...value, kind })]
+        this.#absent.add(`${kind}/${name}`)
+        return []
       }),
     )
     return found.flat()
+  }
+
+  async #apiAddress(): Promise<string | null> {
+    const path = '/api/v1/namespaces/default/services/kubernetes'
+    const value = await this.#quietly(() => this.#get(path, 'services', 'kubernetes'))
+    return asText(dig(value, 'spec', 'clusterIP')) || null
   }
 
   async #clientNamespaces(): Promise<string[] | null> {
@@ -211,11 +239,18 @@ class Inquiry {
     return value === null ? null : asList(value.items).length
   }
 
-  async #replicas(leaseName: string): Promise<Replicas> {
+  /** `null`: this user may not ask them. */
+  async #replicas(leaseName: string): Promise<Replicas | null> {
     const { clock } = this.#question
     const from = clock.mono()
-    const rows = await new Cluster(this.#objects, leaseName).replicas()
-    return { rows, tookMs: clock.mono() - from }
+    try {
+      const rows = await new Cluster(this.#objects, leaseName).replicas()
+      return { rows, tookMs: clock.mono() - from }
+    } catch (error) {
+      if (!(error instanceof OperationError) || error.code !== 'no_rights') throw error
+      this.#hide(PROXY, error.cause)
+      return null
+    }
   }
 
   /** Whether the Lease is there; `null`: this user may not see it. */
@@ -292,7 +327,7 @@ class Inquiry {
     for (const one of all) {
       const options = one.agent?.options
       if (options == null) continue
-      const account = accountName(one)
+      const account = accountOf(one)
       const rights = Object.values(AGENT_NEEDS).flatMap((need) => rightOf(need, options) ?? [])
       const verdicts = await this.#quietly(() =>
         Promise.all(
@@ -405,11 +440,6 @@ function callOf(verb: Call['verb'], path: string, resource: string, name: string
   return { verb, about, path }
 }
 
-/** The account of its pods, in their namespace. */
-function accountName({ ownAccount, names }: Installation): string {
-  return ownAccount ? 'default' : names.account
-}
-
 function distinct(rights: readonly Right[]): Right[] {
   return rights.filter((right, i) => rights.findIndex((one) => sameRight(one, right)) === i)
 }
@@ -451,5 +481,8 @@ function selfIn(env: NodeJS.ProcessEnv, namespace: string, account: string): Ins
   })
   const { options, fault } = readOptions('agent', agentOptions, [], Object.fromEntries(told))
   const one = read(readWorkload({ manifest, container: '' }), [])
-  return { ...one, agent: { container: {}, place: 'sidecar', options, fault } }
+  return {
+    ...one,
+    agent: { container: {}, env: environmentOf({}, [], new Set()), place: 'sidecar', options, fault },
+  }
 }

@@ -26,6 +26,7 @@ export interface Installation extends Workload {
 
 export interface Agent {
   readonly container: Fields
+  readonly env: Environment
   /** `run`: in LangFlow's own container. */
   readonly place: 'sidecar' | 'init container' | 'container' | 'run'
   /** What it is told; `null`: it would not start. */
@@ -40,11 +41,18 @@ export interface Launcher {
   readonly fault: string | null
 }
 
-/** What manifests say, without asking anybody. `container`: the name that was given for LangFlow's; `null`: none. */
-export function factsOf(manifests: readonly Manifest[], container: string | null): Facts {
+/**
+ * What manifests say, without asking anybody. `container`: the name that was given for LangFlow's; `null`: none. `absent`: what
+ * certainly does not exist, such as `Secret/langflow`.
+ */
+export function factsOf(
+  manifests: readonly Manifest[],
+  container: string | null,
+  absent: ReadonlySet<string> = new Set(),
+): Facts {
   try {
     const installations = findLangflows(manifests, container).map((target) =>
-      read(readWorkload(target), manifests),
+      read(readWorkload(target), manifests, absent),
     )
     return { manifests, installations, unfound: null, bare: [], cluster: null }
   } catch (error) {
@@ -54,9 +62,13 @@ export function factsOf(manifests: readonly Manifest[], container: string | null
 }
 
 /** Reads what of this program is in the pods of a LangFlow. */
-export function read(workload: Workload, manifests: readonly Manifest[]): Installation {
+export function read(
+  workload: Workload,
+  manifests: readonly Manifest[],
+  absent: ReadonlySet<string> = new Set(),
+): Installation {
   const { pod, langflow } = workload
-  const env = environmentOf(langflow, manifests)
+  const env = environmentOf(langflow, manifests, absent)
   const own = programOf(langflow)
   const launcher: Launcher | null =
     own?.command === 'launch'
@@ -64,7 +76,12 @@ export function read(workload: Workload, manifests: readonly Manifest[]): Instal
       : own?.command === 'run'
         ? { command: 'run', ...launcherOfRun(own.args, env.values) }
         : null
-  return { ...workload, env, launcher, agent: agentIn(pod, langflow, manifests) }
+  return { ...workload, env, launcher, agent: agentIn(pod, langflow, manifests, absent) }
+}
+
+/** The account of its pods, in their namespace. */
+export function accountOf({ ownAccount, names }: Workload): string {
+  return ownAccount ? 'default' : names.account
 }
 
 function launcherOfRun(args: readonly string[], env: NodeJS.ProcessEnv) {
@@ -72,22 +89,28 @@ function launcherOfRun(args: readonly string[], env: NodeJS.ProcessEnv) {
   return { options: options?.launcher ?? null, fault }
 }
 
-function agentIn(pod: Fields, langflow: Fields, manifests: readonly Manifest[]): Agent | null {
+function agentIn(
+  pod: Fields,
+  langflow: Fields,
+  manifests: readonly Manifest[],
+  absent: ReadonlySet<string>,
+): Agent | null {
   const initial = asList(pod.initContainers).map(asFields)
   for (const container of [...initial, ...asList(pod.containers).map(asFields)]) {
     const own = programOf(container)
-    const env = () => environmentOf(container, manifests).values
-    if (own?.command === 'agent') {
+    if (own?.command !== 'agent' && own?.command !== 'run') continue
+    const env = environmentOf(container, manifests, absent)
+    if (own.command === 'agent') {
       const place = !initial.includes(container)
         ? 'container'
         : container.restartPolicy === 'Always'
           ? 'sidecar'
           : 'init container'
-      return { container, place, ...readOptions('agent', agentOptions, own.args, env()) }
+      return { container, env, place, ...readOptions('agent', agentOptions, own.args, env.values) }
     }
-    if (own?.command === 'run' && container === langflow) {
-      const { options, fault } = readOptions('run', runOptions, own.args, env())
-      return { container, place: 'run', options: options?.agent ?? null, fault }
+    if (container === langflow) {
+      const { options, fault } = readOptions('run', runOptions, own.args, env.values)
+      return { container, env, place: 'run', options: options?.agent ?? null, fault }
     }
   }
   return null

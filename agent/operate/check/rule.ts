@@ -35,6 +35,8 @@ export interface Rule<Subject extends readonly unknown[]> {
   readonly about: string
   /** Whether there is anything that it could be about (default: there is). */
   readonly applies?: (...subject: Subject) => boolean
+  /** What it looks through, as in `ClusterFacts.hidden`: where that is hidden, to find nothing means nothing. */
+  readonly sees?: readonly string[]
   readonly find: (...subject: Subject) => Iterable<Said>
 }
 

@@ -1,4 +1,16 @@
-import { asFields, asList, asText, dig } from '../../manifests/manifest.ts'
+import { asFields, asList, asText, dig, type Fields } from '../../manifests/manifest.ts'
+import type { Workload } from '../../manifests/workload.ts'
+
+/** The pods that a workload has made, by their labels. */
+export function podsOf(
+  { template }: Pick<Workload, 'template'>,
+  pods: readonly Fields[] | null = [],
+): readonly Fields[] {
+  const wanted = Object.entries(asFields(dig(template, 'metadata', 'labels')))
+  return (pods ?? []).filter((pod) =>
+    wanted.every(([name, value]) => dig(pod, 'metadata', 'labels', name) === value),
+  )
+}
 
 /** Whether a label selector, as NetworkPolicies and budgets have it, matches; an empty one matches everything. */
 export function matches(selector: unknown, labels: Readonly<Record<string, unknown>>): boolean {

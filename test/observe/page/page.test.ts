@@ -216,11 +216,4 @@ describe('the page', () => {
     const ids = [...page.matchAll(/ id="([^"]*)"/g)].map(([, id]) => id)
     assert.deepEqual(ids, [...new Set(ids)])
   })
-
-  it('is made once for one look at the replicas', () => {
-    const rows = [leads('langflow-0')]
-    const page = renderPage(rows)
-    Object.assign(rows, [leads('another')])
-    assert.equal(renderPage(rows), page)
-  })
 })

@@ -37,6 +37,7 @@ export const QUIET: ClusterFacts = {
   latency: { requests: 20, medianMs: 4, slowestMs: 30 },
   clock: { aheadMs: 200, withinMs: 502 },
   nodes: 2,
+  apiAddress: '10.96.0.1',
   clientNamespaces: ['ingress'],
   pods: [],
   hidden: new Map(),
@@ -52,10 +53,10 @@ export const QUIET: ClusterFacts = {
 export function resultsOf(
   objects: readonly object[],
   cluster: ClusterFacts | null = null,
-  container: string | null = null,
+  absent: ReadonlySet<string> = new Set(),
 ) {
   const manifests = objects.map((object) => manifestOf(object as Fields))
-  return check({ ...factsOf(manifests, container), cluster })
+  return check({ ...factsOf(manifests, null, absent), cluster })
 }
 
 /** What was found, by the code of its rule. */

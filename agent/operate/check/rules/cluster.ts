@@ -1,8 +1,9 @@
 import { seconds } from '../../../config/values.ts'
-import { asFields, asList, asText, dig, type Fields } from '../../../manifests/manifest.ts'
+import { asList, asText, dig, type Fields } from '../../../manifests/manifest.ts'
 import type { AgentStatus } from '../../../observe/status.ts'
-import type { Replicas } from '../cluster-facts.ts'
+import { PROXY, type Replicas } from '../cluster-facts.ts'
 import type { AgentRule, ClusterRule, Facts, Installed } from '../rule.ts'
+import { podsOf } from '../selector.ts'
 
 /** The first with native sidecars. */
 const LEAST_MINOR = 29
@@ -55,7 +56,8 @@ export const SERVER_RULES = {
     severity: 'warning',
     about: 'all that matters may be read',
     *find({ hidden }) {
-      for (const [kind, why] of hidden) yield { unknown: `${kind} objects were not looked at: ${why}` }
+      for (const [what, why] of hidden)
+        yield { unknown: `${what} ${what.includes('/') ? 'was' : 'objects were'} not looked at: ${why}` }
     },
   },
 } as const satisfies Record<string, ClusterRule>
@@ -65,14 +67,16 @@ export const LEASE_RULES = {
   'lease-object': {
     severity: 'warning',
     about: 'the Lease exists',
+    sees: ['Lease'],
     *find({ agent, manifest }, { manifests, cluster }) {
       const { leaseName } = agent.options
       const exists =
-        cluster?.leases.get(leaseName) ??
-        manifests.some(
-          (one) => one.kind === 'Lease' && one.name === leaseName && one.namespace === manifest.namespace,
-        )
-      if (!exists)
+        cluster === null
+          ? manifests.some(
+              (one) => one.kind === 'Lease' && one.name === leaseName && one.namespace === manifest.namespace,
+            )
+          : cluster.leases.get(leaseName)
+      if (exists === false)
         yield `there is no Lease ${leaseName}${cluster === null ? ' in this stream' : ''}, so that the first start waits for a lease duration: apply one, without a spec`
     },
   },
@@ -83,8 +87,9 @@ export const RUNNING_RULES = {
   'image-pull': {
     severity: 'error',
     about: 'every image can be pulled',
+    sees: ['Pod'],
     *find(one, { cluster }) {
-      for (const pod of podsOf(one, cluster))
+      for (const pod of podsOf(one, cluster?.pods))
         for (const { image, reason } of waiting(pod))
           if (/^(ErrImage|ImagePull|InvalidImageName|ErrImageNeverPull)/.test(reason))
             yield `Pod/${nameOf(pod)} cannot pull the image ${image} (${reason}): name one that its node can pull, or give it imagePullSecrets`
@@ -93,8 +98,9 @@ export const RUNNING_RULES = {
   'pod-starts': {
     severity: 'error',
     about: 'every container starts',
+    sees: ['Pod'],
     *find(one, { cluster }) {
-      for (const pod of podsOf(one, cluster))
+      for (const pod of podsOf(one, cluster?.pods))
         for (const { name, reason, message } of waiting(pod))
           if (/^(CreateContainer|RunContainerError|CrashLoopBackOff)/.test(reason))
             yield `the container ${name} of Pod/${nameOf(pod)} does not start (${reason}${message}): read kubectl logs ${nameOf(pod)} -c ${name} --previous`
@@ -103,6 +109,7 @@ export const RUNNING_RULES = {
   'replica-answers': {
     severity: 'warning',
     about: 'every agent answers',
+    sees: ['Pod', PROXY],
     *find(one, { cluster }) {
       for (const { pod, problem } of rowsOf(one, cluster))
         if (problem !== null) yield `Pod/${pod} does not answer: ${problem}`
@@ -111,6 +118,7 @@ export const RUNNING_RULES = {
   'replica-problem': {
     severity: 'error',
     about: 'no agent reports a problem',
+    sees: ['Pod', PROXY],
     *find(one, { cluster }) {
       for (const { pod, status } of rowsOf(one, cluster))
         if (status?.problem) yield `Pod/${pod} says: ${status.problem}`
@@ -119,6 +127,7 @@ export const RUNNING_RULES = {
   'clock-replicas': {
     severity: 'warning',
     about: "the replicas' clocks agree",
+    sees: ['Pod', PROXY],
     *find({ agent }, { cluster }) {
       const replicas = cluster?.replicas(agent.options.leaseName) ?? null
       if (replicas === null) return
@@ -134,6 +143,7 @@ export const RUNNING_RULES = {
   'secret-key-same': {
     severity: 'error',
     about: 'all replicas have one LANGFLOW_SECRET_KEY',
+    sees: ['Pod', PROXY],
     *find(one, { cluster }) {
       yield* differing(
         one,
@@ -147,6 +157,7 @@ export const RUNNING_RULES = {
   'timings-same': {
     severity: 'warning',
     about: 'all replicas have the same timings',
+    sees: ['Pod', PROXY],
     *find(one, { cluster }) {
       yield* differing(
         one,
@@ -160,6 +171,7 @@ export const RUNNING_RULES = {
   'flows-same': {
     severity: 'warning',
     about: 'all replicas load the same flows from files',
+    sees: ['Pod', PROXY],
     *find(one, { cluster }) {
       yield* differing(
         one,
@@ -171,13 +183,6 @@ export const RUNNING_RULES = {
     },
   },
 } as const satisfies Record<string, AgentRule>
-
-function podsOf({ template }: Installed, cluster: Facts['cluster']): readonly Fields[] {
-  const wanted = Object.entries(asFields(dig(template, 'metadata', 'labels')))
-  return (cluster?.pods ?? []).filter((pod) =>
-    wanted.every(([name, value]) => dig(pod, 'metadata', 'labels', name) === value),
-  )
-}
 
 function rowsOf({ agent }: Installed, cluster: Facts['cluster']) {
   return cluster?.replicas(agent.options.leaseName)?.rows ?? []

@@ -1,13 +1,14 @@
 import { faultOfSecretKey } from '../../../launcher/environment.ts'
 import { looksLikeLangflow, repositoryOf } from '../../../manifests/langflow.ts'
-import { asFields, asList, asText, dig, isFields, isTrue } from '../../../manifests/manifest.ts'
+import { asFields, asList, asText, dig, type Fields, isFields } from '../../../manifests/manifest.ts'
 import { inOneNamespace } from '../../../manifests/workload.ts'
-import { isAbsent } from '../environment.ts'
+import { type Environment, isAbsent } from '../environment.ts'
 import { type Installation, mountAt } from '../installation.ts'
 import type { LangflowRule } from '../rule.ts'
 
 const SECRET_KEY = 'LANGFLOW_SECRET_KEY'
 const DATABASE_URL = 'LANGFLOW_DATABASE_URL'
+const AUTO_LOGIN = 'LANGFLOW_AUTO_LOGIN'
 
 /** What stands in charts beside LangFlow, or is taken for it. */
 const OTHERS =
@@ -42,13 +43,19 @@ export const LANGFLOW_RULES = {
       const { replicas, env } = one
       const url = env.values[DATABASE_URL]
       if (replicas < 2) return
+      const claim = claimAt(one, sqliteFile(one))
+      if (claim !== null) {
+        yield {
+          warning: `its ${replicas} replicas share one SQLite file on the claim ${claim}: the locks of a network file system are not to be relied on, so that it may break at a takeover: set ${DATABASE_URL} to one PostgreSQL`,
+        }
+        return
+      }
       if (url !== undefined && /^sqlite/i.test(url))
         yield `its ${replicas} replicas have a SQLite database each (${DATABASE_URL}), so that flows do not follow the leader: name one PostgreSQL for all of them`
       const isUnset = isAbsent(env, DATABASE_URL)
-      const optional = env.elsewhere.get(DATABASE_URL)
       if (isUnset === null)
         yield {
-          unknown: `whether all replicas have one database is not to be seen: ${DATABASE_URL} may come from ${optional?.from ?? env.sources.join(' or ')}, and without it each pod has a SQLite of its own`,
+          unknown: `whether all replicas have one database is not to be seen: ${DATABASE_URL} may come from ${placeOf(env, DATABASE_URL)}, and without it each pod has a SQLite of its own`,
         }
       if (isUnset !== true) return
       if (mentions(one, DATABASE_URL))
@@ -70,7 +77,7 @@ export const LANGFLOW_RULES = {
       const { env, langflow, replicas } = one
       const isUnset = isAbsent(env, SECRET_KEY)
       const words = [...asList(langflow.command), ...asList(langflow.args)].map(asText)
-      const place = env.elsewhere.get(SECRET_KEY)?.from ?? env.sources.join(' or ')
+      const place = placeOf(env, SECRET_KEY)
       if (isUnset === false && env.values[SECRET_KEY] === undefined) {
         yield { unknown: `whether ${SECRET_KEY} can work is not to be seen: it comes from ${place}` }
         return
@@ -84,40 +91,66 @@ export const LANGFLOW_RULES = {
       else yield isUnset && replicas < 2 ? { warning: fault } : fault
     },
   },
+  'variable-sources': {
+    severity: 'error',
+    about: 'what variables come from exists',
+    *find({ env, agent }) {
+      const all = [...env.missing, ...(agent?.env.missing ?? [])]
+      const byName = Map.groupBy(all, ({ kind, name }) => `${kind} "${name}"`)
+      for (const [object, missing] of byName) {
+        const wanting = new Set(missing.map(({ variable }) => variable ?? 'envFrom'))
+        yield `there is no ${object} (${[...wanting].join(', ')}), so that no pod starts: make it`
+      }
+    },
+  },
   'auto-login': {
     severity: 'warning',
     about: 'LangFlow asks who somebody is',
     *find({ env }) {
-      if (isTrue(env.values.LANGFLOW_AUTO_LOGIN))
+      const isUnset = isAbsent(env, AUTO_LOGIN)
+      if (isUnset !== true && env.values[AUTO_LOGIN] === undefined)
+        yield {
+          unknown: `whether LangFlow lets everybody in is not to be seen: ${AUTO_LOGIN} may come from ${placeOf(env, AUTO_LOGIN)}`,
+        }
+      if (isTruth(env.values[AUTO_LOGIN]))
         yield 'with LANGFLOW_AUTO_LOGIN whoever reaches it is its superuser, who runs any code: remove it, and set LANGFLOW_SUPERUSER_PASSWORD'
     },
   },
   'local-files': {
     severity: 'warning',
     about: 'files that users upload follow the leader',
-    *find({ replicas, env, langflow, pod }) {
+    *find(one) {
+      const { replicas, env } = one
       const type = env.values.LANGFLOW_STORAGE_TYPE ?? 'local'
       if (replicas < 2 || type !== 'local' || isAbsent(env, 'LANGFLOW_STORAGE_TYPE') === null) return
       if (isAbsent(env, DATABASE_URL) === true) return
-      const mount = mountAt(langflow, env.values.LANGFLOW_CONFIG_DIR ?? '')
-      const volume = asList(pod.volumes).find((one) => dig(one, 'name') === mount?.volume)
       // Whether all replicas can mount it is for another rule.
-      if (dig(volume, 'persistentVolumeClaim') !== undefined) return
+      if (claimAt(one, env.values.LANGFLOW_CONFIG_DIR ?? '') !== null) return
       yield 'files that users upload stay in the pod that led at the time: set LANGFLOW_STORAGE_TYPE to s3, or mount one ReadWriteMany volume at LANGFLOW_CONFIG_DIR, unless nobody uploads any'
     },
   },
   'volume-shared': {
     severity: 'error',
     about: 'every replica can mount its volumes',
-    *find({ manifest, pod, replicas }, { manifests }) {
+    *find({ manifest, spec, pod, replicas }, { manifests, cluster }) {
       if (replicas < 2) return
       for (const volume of asList(pod.volumes)) {
-        const claim = asText(dig(volume, 'persistentVolumeClaim', 'claimName'))
+        const claim = sharedClaim(spec, volume)
+        if (claim === null) continue
         const found = manifests.find(
           (one) =>
             one.kind === 'PersistentVolumeClaim' && one.name === claim && inOneNamespace(one, manifest),
         )
-        if (claim === '' || found === undefined) continue
+        if (found === undefined) {
+          const hidden = cluster?.hidden.get('PersistentVolumeClaim')
+          if (cluster !== null && hidden === undefined)
+            yield `there is no PersistentVolumeClaim ${claim}, so that no pod starts: apply one with ReadWriteMany`
+          else
+            yield {
+              unknown: `whether every replica can mount the claim ${claim} is not to be seen: ${hidden ?? 'it is not in this stream'}`,
+            }
+          continue
+        }
         const modes = asList(dig(found.value, 'spec', 'accessModes'))
         if (modes.some((mode) => mode === 'ReadWriteMany' || mode === 'ReadOnlyMany')) continue
         yield `its ${replicas} replicas share the claim ${claim}, which only one ${modes.includes('ReadWriteOncePod') ? 'pod' : 'node'} can mount (${modes.join(', ')}), so that another one never starts: use a ReadWriteMany claim, or none where there is a PostgreSQL`
@@ -127,12 +160,18 @@ export const LANGFLOW_RULES = {
   'template-text': {
     severity: 'error',
     about: 'the manifests are rendered',
+    // What an API server has was rendered; its template text is somebody's own.
+    applies: (_, { cluster }) => cluster === null,
     *find({ manifest }, { manifests }) {
       for (const { kind, name, value } of manifests) {
         if (!RENDERED.has(kind) && value !== manifest.value) continue
-        const found = templateText(value, [])
-        if (found !== null)
-          yield `${value === manifest.value ? 'it' : `${kind}/${name}`} has text at ${found.path} that nobody rendered (${found.text}): render it first, as helm template, kustomize or envsubst do`
+        const all = [...templateTexts(value, [])]
+        // A prompt, or what an application renders itself, may be in a variable.
+        const certain = all.find(({ path }) => !/(^|\.)env\.\d+\.value$/.test(path))
+        const found = certain ?? all[0]
+        if (found === undefined) continue
+        const sentence = `${value === manifest.value ? 'it' : `${kind}/${name}`} has text at ${found.path} that nobody rendered (${found.text}): render it first, as helm template, kustomize or envsubst do`
+        yield certain === undefined ? { warning: `${sentence}, unless it is meant so` } : sentence
       }
     },
   },
@@ -141,6 +180,41 @@ export const LANGFLOW_RULES = {
 /** Whether its own command, such as a shell's script, speaks of a variable. */
 function mentions({ langflow }: Installation, variable: string): boolean {
   return [...asList(langflow.command), ...asList(langflow.args)].join(' ').includes(variable)
+}
+
+function placeOf({ elsewhere, sources }: Environment, variable: string): string {
+  return elsewhere.get(variable)?.from ?? sources.join(' or ')
+}
+
+/** As pydantic reads it. */
+function isTruth(value: string | undefined): boolean {
+  return /^(1|t|true|y|yes|on)$/i.test(value ?? '')
+}
+
+/** Where LangFlow has its SQLite; '': in its own container, or in none. */
+function sqliteFile(one: Installation): string {
+  const { env } = one
+  const { values } = env
+  const url = values[DATABASE_URL]
+  if (url !== undefined)
+    return /^sqlite(?:\+\w+)?:\/\/\/(\/[^?]*)/i.exec(url)?.[1]?.replace(/^\/+/, '/') ?? ''
+  const isUnset = isAbsent(env, DATABASE_URL) === true && !mentions(one, DATABASE_URL)
+  return isUnset && isTruth(values.LANGFLOW_SAVE_DB_IN_CONFIG_DIR) ? (values.LANGFLOW_CONFIG_DIR ?? '') : ''
+}
+
+/** The claim that a container of all replicas has at this path; `null`: each has files of its own there. */
+function claimAt({ spec, pod, langflow }: Installation, path: string): string | null {
+  const mount = mountAt(langflow, path)
+  const volume = asList(pod.volumes).find((one) => dig(one, 'name') === mount?.volume)
+  return sharedClaim(spec, volume)
+}
+
+/** The claim that all replicas share; `null`: none, or each has one of its own by a template. */
+function sharedClaim(spec: Readonly<Fields>, volume: unknown): string | null {
+  const own = asList(spec.volumeClaimTemplates).some(
+    (one) => dig(one, 'metadata', 'name') === dig(volume, 'name'),
+  )
+  return own ? null : asText(dig(volume, 'persistentVolumeClaim', 'claimName')) || null
 }
 
 /** Kinds that hold no templates of somebody else's. */
@@ -162,18 +236,16 @@ const RENDERED = new Set([
 /** Scripts have such text of their own, and annotations are anybody's. */
 const SCRIPTS = new Set(['command', 'args', 'exec', 'annotations'])
 
-function templateText(value: unknown, path: readonly string[]): { path: string; text: string } | null {
+function* templateTexts(value: unknown, path: readonly string[]): Generator<{ path: string; text: string }> {
   if (typeof value === 'string') {
     const [text] = /\{\{.*?\}\}|\$\{\w+\}|<no value>/s.exec(value) ?? []
-    return text === undefined ? null : { path: path.join('.'), text: text.slice(0, 60) }
+    if (text !== undefined) yield { path: path.join('.'), text: text.slice(0, 60) }
+    return
   }
   for (const [key, one] of Object.entries(Array.isArray(value) ? value : asFields(value))) {
     // YAML reads {{ .Values.image }} as a map whose key is a map.
     if (isFields(value) && /^\{ .* \}$/.test(key))
-      return { path: path.join('.'), text: `{${key}}`.slice(0, 60) }
-    if (SCRIPTS.has(key)) continue
-    const found = templateText(one, [...path, key])
-    if (found !== null) return found
+      yield { path: path.join('.'), text: `{${key}}`.slice(0, 60) }
+    else if (!SCRIPTS.has(key)) yield* templateTexts(one, [...path, key])
   }
-  return null
 }

@@ -1,3 +1,4 @@
+import { BlockList, isIP } from 'node:net'
 import {
   asFields,
   asList,
@@ -9,18 +10,21 @@ import {
 } from '../../../manifests/manifest.ts'
 import { inOneNamespace, LEADER, ROLE_LABEL, servicesOf } from '../../../manifests/workload.ts'
 import type { AgentRule, Facts, Installed } from '../rule.ts'
-import { matches } from '../selector.ts'
+import { matches, podsOf } from '../selector.ts'
 
 /** Whoever has it may call LangFlow, by the NetworkPolicy of deploy/base. */
 const CLIENT_LABEL = 'langflow-leader/client'
 /** Where API servers listen, behind their Service or not. */
-const API_PORTS = [443, 6443, 8443]
+const API_PORTS = [443, 6443, 8443, 16443]
+/** Was in alpha and beta under other names. */
+const LINKERD_NATIVE = /^config(\.alpha|\.beta)?\.linkerd\.io\/proxy-enable-native-sidecar$/
 
 /** Who reaches whom. */
 export const NETWORK_RULES = {
   'service-leader': {
     severity: 'error',
     about: 'Services lead to the leader alone',
+    sees: ['Service'],
     *find(one, { manifests, cluster }) {
       const { traffic } = one.agent.options
       const services = servicesOf(one, manifests)
@@ -41,8 +45,12 @@ export const NETWORK_RULES = {
       if (traffic.mode !== 'slice') return
       const slice = find(one, manifests, 'EndpointSlice', traffic.endpointSlice)
       const service = asText(dig(slice?.value, 'metadata', 'labels', 'kubernetes.io/service-name'))
-      if (slice === undefined && cluster?.hidden.has('EndpointSlice')) return
-      if (slice === undefined)
+      const hidden = cluster?.hidden.get('EndpointSlice')
+      if (slice === undefined && hidden !== undefined)
+        yield {
+          unknown: `whether there is an EndpointSlice ${traffic.endpointSlice} is not to be seen: ${hidden}`,
+        }
+      else if (slice === undefined)
         yield `there is no EndpointSlice ${traffic.endpointSlice}, which --traffic=slice writes the leader's address into: apply it, as deploy/components/traffic-slice has it`
       else if (service === '')
         yield `EndpointSlice/${slice.name} belongs to no Service: give it the label kubernetes.io/service-name`
@@ -87,12 +95,14 @@ export const NETWORK_RULES = {
   'network-egress': {
     severity: 'error',
     about: 'no NetworkPolicy keeps the agent from the API server and the other agents',
+    sees: ['NetworkPolicy'],
     *find(one, { manifests }) {
       const policies = policiesFor(one, manifests, 'Egress')
       if (policies.length === 0) return
       const rules = policies.flatMap(({ value }) => asList(dig(value, 'spec', 'egress')))
       const names = policies.map(({ name }) => `NetworkPolicy/${name}`).join(' and ')
       const { peers, listen } = one.agent.options
+      const ports = asList(one.agent.container.ports)
       // The API server is no pod: no selector of pods or namespaces can name it.
       const toApi = rules.filter(
         (rule) =>
@@ -103,7 +113,7 @@ export const NETWORK_RULES = {
         yield `${names} ${verb(policies)} the agent from the API server: add an egress rule for its port (443, 6443) with the ipBlock of its addresses`
       if (
         peers !== null &&
-        !rules.some((rule) => opens(rule, listen.port, 'TCP', []) && reachesPods(rule, 'to', one))
+        !rules.some((rule) => opens(rule, listen.port, 'TCP', ports) && reachesPods(rule, 'to', one))
       )
         yield `${names} ${verb(policies)} the agents from each other: add an egress rule to these pods on port ${listen.port}`
       if (!rules.some((rule) => opens(rule, 53, 'UDP', [])))
@@ -113,6 +123,7 @@ export const NETWORK_RULES = {
   'network-ingress': {
     severity: 'error',
     about: 'no NetworkPolicy keeps callers from LangFlow and the agents from each other',
+    sees: ['NetworkPolicy'],
     *find(one, { manifests, cluster }) {
       const policies = policiesFor(one, manifests, 'Ingress')
       if (policies.length === 0) return
@@ -138,35 +149,63 @@ export const NETWORK_RULES = {
     about: "Istio's proxy lets the agent reach the API server at any time",
     *find(one, facts) {
       const settings = podMetadata(one)
-      const namespace = namespaceLabels(one, facts)
+      const namespace = namespaceMetadata(one, facts)
       const asked = settings['sidecar.istio.io/inject']
+      const revisions = [settings['istio.io/rev'], namespace['istio.io/rev']]
       const isIn =
         asked === undefined
-          ? namespace['istio-injection'] === 'enabled' || typeof namespace['istio.io/rev'] === 'string'
+          ? namespace['istio-injection'] === 'enabled' ||
+            revisions.some((revision) => asText(revision) !== '')
           : String(asked) === 'true'
+      if (!isIn && asked === undefined) yield* meshUnseen('Istio', facts)
       if (!isIn) return
       const prefix = 'traffic.sidecar.istio.io'
+      const { cluster } = facts
       const { port } = one.agent.options.listen
       const outside = list(settings[`${prefix}/excludeOutboundPorts`])
-      if (!outside.includes('443') && list(settings[`${prefix}/excludeOutboundIPRanges`]).length === 0)
-        yield `Istio's proxy stands between the agent and the API server: it starts after the agent and ends before it has released the Lease; annotate the pods with ${prefix}/excludeOutboundIPRanges: <the API server's cluster IP>/32, or ${prefix}/excludeOutboundPorts: "443,${port}"`
+      const isNative =
+        String(settings['sidecar.istio.io/nativeSidecar']) === 'true' ||
+        hasNative('istio-proxy', one, cluster)
+      const ranges = list(settings[`${prefix}/excludeOutboundIPRanges`])
+      const passes = outside.includes('443') || contains(ranges, cluster?.apiAddress ?? null)
+      const advice = `annotate the pods with ${prefix}/excludeOutboundIPRanges: <the API server's cluster IP>/32, or ${prefix}/excludeOutboundPorts: "443,${port}"`
+      if (passes === null)
+        yield {
+          unknown: `whether ${prefix}/excludeOutboundIPRanges (${ranges.join(', ')}) has the API server's cluster IP is not to be seen: compare it with kubectl get service kubernetes -n default`,
+        }
+      else if (!passes)
+        yield isNative
+          ? { warning: `${between('Istio')}: ${advice}` }
+          : `${between('Istio')}: it starts after the agent and ends before it has released the Lease${holdsInVain(one, settings)}; ${advice}`
+      if (!outside.includes(String(port)))
+        yield `Istio's proxy stands between an agent and the others: add ${port} to ${prefix}/excludeOutboundPorts`
       if (!list(settings[`${prefix}/excludeInboundPorts`]).includes(String(port)))
-        yield `Istio's proxy stands between the agents: annotate the pods with ${prefix}/excludeInboundPorts: "${port}" and add ${port} to ${prefix}/excludeOutboundPorts`
+        yield `Istio's proxy stands before the agent: annotate the pods with ${prefix}/excludeInboundPorts: "${port}"`
     },
   },
   'mesh-linkerd': {
     severity: 'error',
     about: "Linkerd's proxy lets the agent reach the API server at any time",
     *find(one, facts) {
-      const settings = podMetadata(one)
-      const inject = settings['linkerd.io/inject'] ?? namespaceAnnotations(one, facts)['linkerd.io/inject']
+      const settings = { ...namespaceMetadata(one, facts), ...podMetadata(one) }
+      const inject = settings['linkerd.io/inject']
+      if (inject === undefined) yield* meshUnseen('Linkerd', facts)
       if (inject !== 'enabled' && inject !== 'ingress') return
       const prefix = 'config.linkerd.io'
-      const port = String(one.agent.options.listen.port)
+      const { port } = one.agent.options.listen
+      const isNative =
+        Object.entries(settings).some(
+          ([name, value]) => LINKERD_NATIVE.test(name) && String(value) === 'true',
+        ) || hasNative('linkerd-proxy', one, facts.cluster)
       const outbound = list(settings[`${prefix}/skip-outbound-ports`])
-      if (!outbound.includes('443') || !outbound.includes(port))
-        yield `Linkerd's proxy stands between the agent, the API server and the other agents, and starts after the agent: annotate the pods with ${prefix}/skip-outbound-ports: "443,${port}"`
-      if (!list(settings[`${prefix}/skip-inbound-ports`]).includes(port))
+      const advice = `annotate the pods with ${prefix}/skip-outbound-ports: "443,${port}"`
+      if (!includesPort(outbound, 443))
+        yield isNative
+          ? { warning: `${between('Linkerd')}: ${advice}` }
+          : `${between('Linkerd')}, and starts after the agent: ${advice}`
+      if (!includesPort(outbound, port))
+        yield `Linkerd's proxy stands between an agent and the others: add ${port} to ${prefix}/skip-outbound-ports`
+      if (!includesPort(list(settings[`${prefix}/skip-inbound-ports`]), port))
         yield `Linkerd's proxy stands before the agent: annotate the pods with ${prefix}/skip-inbound-ports: "${port}"`
     },
   },
@@ -180,17 +219,30 @@ function* labelled(names: string, one: Installed, manifests: readonly Manifest[]
     (manifest) => ['Ingress', 'HTTPRoute'].includes(manifest.kind) && inOneNamespace(manifest, one.manifest),
   )
   if (cluster !== null) {
-    const pods = cluster.pods?.some((pod) => dig(pod, 'metadata', 'labels', CLIENT_LABEL) === 'true')
-    if (cluster.clientNamespaces?.length === 0 && pods === false)
-      yield {
-        warning: `${names} lets only those with the label ${CLIENT_LABEL} call LangFlow, and nobody has it: ${advice}`,
-      }
+    const { clientNamespaces, pods } = cluster
+    const who = `${names} lets only those with the label ${CLIENT_LABEL} call LangFlow`
+    if (clientNamespaces?.length || pods?.some(isClient)) return
+    if (clientNamespaces === null || pods === null)
+      yield { unknown: `${who}, and whether anybody has it is not to be seen (${advice})` }
+    else yield { warning: `${who}, and nobody has it: ${advice}` }
     return
   }
   if (routes.length > 0 && !manifests.some((manifest) => manifest.kind === 'Namespace' && labelled(manifest)))
     yield {
       unknown: `whether ${routes.map(({ kind, name }) => `${kind}/${name}`).join(' and ')} may call LangFlow is not to be seen: ${names} asks for the label ${CLIENT_LABEL} (${advice})`,
     }
+}
+
+/** Not those that call only now and then: a drill, and what has ended. */
+function isClient(pod: Fields): boolean {
+  const labels = asFields(dig(pod, 'metadata', 'labels'))
+  const phase = asText(dig(pod, 'status', 'phase'))
+  return (
+    labels[CLIENT_LABEL] === 'true' &&
+    labels['app.kubernetes.io/name'] !== 'langflow-leader-drill' &&
+    phase !== 'Succeeded' &&
+    phase !== 'Failed'
+  )
 }
 
 function verb(policies: readonly Manifest[]): string {
@@ -280,12 +332,69 @@ function namespaceOf({ manifest }: Installed, manifests: readonly Manifest[]): M
   return namespaces.find(({ name }) => name === manifest.namespace)
 }
 
-function namespaceLabels(one: Installed, { manifests }: Facts): Readonly<Fields> {
-  return asFields(dig(namespaceOf(one, manifests)?.value, 'metadata', 'labels'))
+/** Labels and annotations, by both of which meshes are told what to do. */
+function namespaceMetadata(one: Installed, { manifests }: Facts): Readonly<Fields> {
+  const { value } = namespaceOf(one, manifests) ?? {}
+  return { ...asFields(dig(value, 'metadata', 'labels')), ...asFields(dig(value, 'metadata', 'annotations')) }
 }
 
-function namespaceAnnotations(one: Installed, { manifests }: Facts): Readonly<Fields> {
-  return asFields(dig(namespaceOf(one, manifests)?.value, 'metadata', 'annotations'))
+/** Nothing of the pods' own says whether they are in a mesh, and their namespace may not be read. */
+function* meshUnseen(mesh: string, { cluster }: Facts) {
+  const why = cluster?.hidden.get('Namespace')
+  if (why !== undefined)
+    yield { unknown: `whether the namespace puts ${mesh}'s proxy into the pods is not to be seen: ${why}` }
+}
+
+/** Whether the mesh's proxy is an init container that stays: it starts before the agent and ends after it. */
+function hasNative(name: string, one: Installed, cluster: Facts['cluster']): boolean {
+  return [one.pod, ...podsOf(one, cluster?.pods).map((pod) => pod.spec)].some((pod) =>
+    asList(dig(pod, 'initContainers')).some(
+      (container) => dig(container, 'name') === name && dig(container, 'restartPolicy') === 'Always',
+    ),
+  )
+}
+
+function between(mesh: string): string {
+  return `${mesh}'s proxy stands between the agent and the API server`
+}
+
+/** Those who set it take it for the answer. */
+function holdsInVain({ agent }: Installed, settings: Fields): string {
+  const config = settings['proxy.istio.io/config']
+  const holds = /holdApplicationUntilProxyStarts"?:\s*true/.test(
+    typeof config === 'string' ? config : JSON.stringify(config ?? ''),
+  )
+  return holds && agent.place === 'sidecar'
+    ? ' (holdApplicationUntilProxyStarts does not help: the agent is an init container, and those start before)'
+    : ''
+}
+
+/** Whether CIDRs have an address; `null`: that is not known. */
+function contains(ranges: readonly string[], address: string | null): boolean | null {
+  if (ranges.length === 0) return false
+  if (ranges.some((range) => range === '*' || range.endsWith('/0'))) return true
+  if (address === null || isIP(address) === 0) return null
+  const family = familyOf(address)
+  const known = new BlockList()
+  for (const range of ranges) {
+    const [net = '', bits] = range.split('/')
+    const most = isIP(net) === 6 ? 128 : 32
+    const length = bits === undefined ? most : Number(/^\d+$/.exec(bits)?.[0] ?? Number.NaN)
+    if (isIP(net) !== 0 && length <= most) known.addSubnet(net, length, familyOf(net))
+  }
+  return known.check(address, family)
+}
+
+function familyOf(address: string): 'ipv4' | 'ipv6' {
+  return isIP(address) === 6 ? 'ipv6' : 'ipv4'
+}
+
+/** Whether ports and ranges of ports, such as `443` and `8000-9000`, have this one. */
+function includesPort(ports: readonly string[], port: number): boolean {
+  return ports.some((one) => {
+    const [from, to = from] = one.split('-').map(Number)
+    return from !== undefined && to !== undefined && from <= port && port <= to
+  })
 }
 
 function list(value: unknown): string[] {

@@ -11,9 +11,12 @@ import {
   type Manifest,
 } from '../../../manifests/manifest.ts'
 import { PROGRAM_DIR } from '../../../manifests/pod.ts'
-import { type Installation, mountAt } from '../installation.ts'
+import { inOneNamespace } from '../../../manifests/workload.ts'
+import { secretsIn } from '../environment.ts'
+import { accountOf, type Installation, mountAt } from '../installation.ts'
 import type { AgentRule, Installed, LangflowRule } from '../rule.ts'
 
+const TOKEN_TYPE = 'kubernetes.io/service-account-token'
 const TOKEN_DIR = '/var/run/secrets/kubernetes.io/serviceaccount'
 /** What a planned stop takes beside its two timeouts. */
 const STOP_SPARE_MS = 5_000
@@ -229,12 +232,14 @@ export const POD_RULES = {
     about: 'the agent has a token for the API server',
     *find(one, { manifests }) {
       const { agent, pod } = one
-      if (agent.options.kubeconfig !== null) return
-      if (
-        automounts(one, manifests) ||
-        tokenVolumes(pod).has(mountAt(agent.container, TOKEN_DIR)?.volume ?? '')
-      )
+      if (agent.options.kubeconfig !== null || automounts(one, manifests)) return
+      const name = mountAt(agent.container, TOKEN_DIR)?.volume ?? ''
+      if (tokenVolumes(pod, manifests).has(name)) return
+      const [secret] = secretsIn(asList(pod.volumes).find((volume) => dig(volume, 'name') === name))
+      if (secret !== undefined && !manifests.some((one) => one.kind === 'Secret' && one.name === secret)) {
+        yield { unknown: `whether its agent has a token is not to be seen: it would be in Secret/${secret}` }
         return
+      }
       yield `its agent has no token for the API server: mount a projected serviceAccountToken at ${TOKEN_DIR} in the container ${agent.container.name}`
     },
   },
@@ -242,12 +247,17 @@ export const POD_RULES = {
     severity: 'error',
     about: 'no flow has the token of the agent',
     applies: isBeside,
-    *find(one, { manifests }) {
+    *find(one, { manifests, cluster }) {
       const { pod, langflow, container } = one
-      if (automounts(one, manifests))
+      const hidden = cluster?.hidden.get('ServiceAccount')
+      if (pod.automountServiceAccountToken === undefined && hidden !== undefined)
+        yield {
+          unknown: `whether its container ${container} has the token of the agent's account is not to be seen: ${hidden}`,
+        }
+      else if (automounts(one, manifests))
         yield `its container ${container} has the token of the agent's account, so that a flow can write the Lease: set automountServiceAccountToken: false, and mount a projected token in the agent alone`
       for (const mount of asList(langflow.volumeMounts))
-        if (tokenVolumes(pod).has(asText(dig(mount, 'name'))))
+        if (tokenVolumes(pod, manifests).has(asText(dig(mount, 'name'))))
           yield `its container ${container} mounts a token (the volume ${dig(mount, 'name')}), so that a flow can write the Lease: mount it only in the agent`
     },
   },
@@ -310,15 +320,24 @@ function userOf(pod: Fields, container: Fields) {
 }
 
 /** Whether every container gets the account's token. */
-function automounts({ pod, names }: Installation | Installed, manifests: readonly Manifest[]): boolean {
-  const account = manifests.find((one) => one.kind === 'ServiceAccount' && one.name === names.account)
+function automounts(installation: Installation, manifests: readonly Manifest[]): boolean {
+  const { pod, manifest } = installation
+  const name = accountOf(installation)
+  const account = manifests.find(
+    (one) => one.kind === 'ServiceAccount' && one.name === name && inOneNamespace(one, manifest),
+  )
   return isTrue(pod.automountServiceAccountToken ?? account?.value.automountServiceAccountToken ?? true)
 }
 
-/** The names of the volumes that hold a token. */
-function tokenVolumes(pod: Fields): Set<string> {
-  const holding = asList(pod.volumes).filter((volume) =>
-    asList(dig(volume, 'projected', 'sources')).some((source) => 'serviceAccountToken' in asFields(source)),
+/** The names of the volumes that hold a token, as far as it is known which Secrets do. */
+function tokenVolumes(pod: Fields, manifests: readonly Manifest[]): Set<string> {
+  const isToken = (name: string) =>
+    manifests.some((one) => one.kind === 'Secret' && one.name === name && one.value.type === TOKEN_TYPE)
+  const holding = asList(pod.volumes).filter(
+    (volume) =>
+      asList(dig(volume, 'projected', 'sources')).some(
+        (source) => 'serviceAccountToken' in asFields(source),
+      ) || [...secretsIn(volume)].some(isToken),
   )
   return new Set(holding.map((volume) => asText(dig(volume, 'name'))))
 }

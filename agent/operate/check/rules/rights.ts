@@ -1,4 +1,5 @@
 import type { Verdict } from '../cluster-facts.ts'
+import { accountOf } from '../installation.ts'
 import { AGENT_NEEDS, grants, OPERATOR_NEEDS, operatorRight, rightOf, sameRight, shown } from '../rights.ts'
 import type { AgentRule, ClusterRule, Facts, Installed, Said } from '../rule.ts'
 
@@ -43,7 +44,7 @@ export const AGENT_RIGHT_RULES: Rules<AgentRule> = Object.fromEntries(
       *find(one: Installed, facts: Facts): Generator<Said> {
         const right = rightOf(need, one.agent.options)
         if (right === null) return
-        const name = one.ownAccount ? 'default' : one.names.account
+        const name = accountOf(one)
         const namespace = one.manifest.namespace
         const asked = facts.cluster?.agentRights(name, one.agent.options.leaseName) ?? null
         const allowed =

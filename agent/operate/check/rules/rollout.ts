@@ -17,7 +17,10 @@ export const ROLLOUT_RULES = {
       }
       if (manifest.kind === 'StatefulSet') {
         const { type = 'RollingUpdate', rollingUpdate } = asFields(spec.updateStrategy)
-        const unavailable = amount(dig(rollingUpdate, 'maxUnavailable') ?? 1, replicas, Math.floor)
+        const unavailable = Math.max(
+          1,
+          amount(dig(rollingUpdate, 'maxUnavailable') ?? 1, replicas, Math.floor),
+        )
         if (mode === 'readiness' && type === 'RollingUpdate' && unavailable < least)
           yield `its rollouts stop at pods that are never Ready, since with --traffic=readiness only the leader's is: set updateStrategy.rollingUpdate.maxUnavailable to ${least}, or use --traffic=label`
         return
@@ -30,7 +33,9 @@ export const ROLLOUT_RULES = {
         return
       }
       const surge = amount(dig(rollingUpdate, 'maxSurge') ?? '25%', replicas, Math.ceil)
-      const down = amount(dig(rollingUpdate, 'maxUnavailable') ?? '25%', replicas, Math.floor)
+      const said = amount(dig(rollingUpdate, 'maxUnavailable') ?? '25%', replicas, Math.floor)
+      // Where both are rounded to 0 Kubernetes takes one pod, so that rollouts end.
+      const down = surge === 0 ? Math.max(1, said) : said
       if (mode === 'readiness' && (surge > 0 || down < least))
         yield `its rollouts wait for a second Ready pod, which never comes with --traffic=readiness (maxSurge ${surge}, maxUnavailable ${down}): set maxSurge to 0 and maxUnavailable to ${least}, and look at what replaced that`
     },
@@ -47,6 +52,7 @@ export const ROLLOUT_RULES = {
   'disruption-budget': {
     severity: 'error',
     about: 'a node can be drained',
+    sees: ['PodDisruptionBudget'],
     *find(one, { manifests }) {
       const { replicas, agent, template, manifest } = one
       const readiness = agent.options.traffic.mode === 'readiness'
@@ -70,6 +76,7 @@ export const ROLLOUT_RULES = {
   autoscaler: {
     severity: 'warning',
     about: 'nothing changes the number of replicas',
+    sees: ['HorizontalPodAutoscaler'],
     *find(one, { manifests }) {
       const { manifest } = one
       for (const { kind, name, namespace, value } of manifests) {
