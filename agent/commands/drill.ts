@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
 import { addExamples } from '../config/examples.ts'
 import { type DrillSettings, drillOptions } from '../operate/drill/settings.ts'
+import { interruption } from '../operate/interruption.ts'
 
 export function addDrill(program: Command): void {
   const command = program
@@ -18,12 +19,14 @@ export function addDrill(program: Command): void {
   ])
   command.action(async () => {
     const options = read(process.env)
+    // Before all that takes time: whoever interrupts is told so.
+    using interrupted = interruption()
     const { terminal } = await import('../operate/confirm.ts')
     const person = options.yes ? null : terminal(process)
     if (!options.yes && person === null) command.error('there is no terminal to ask on: add --yes')
     const { operating } = await import('../operate/output.ts')
     const format = options.output === 'markdown' ? 'table' : options.output
-    await operating(format, () => runDrill(options, format, person))
+    await operating(format, () => runDrill(options, format, person, interrupted.signal))
   })
 }
 
@@ -31,21 +34,20 @@ async function runDrill(
   options: DrillSettings,
   format: 'table' | 'json' | 'yaml',
   person: import('../operate/confirm.ts').Terminal | null,
+  signal: AbortSignal,
 ): Promise<void> {
   const { Cluster } = await import('../operate/cluster.ts')
   const { confirm } = await import('../operate/confirm.ts')
-  const { drill, prepare } = await import('../operate/drill/drill.ts')
+  const { drill, prepare, unlessStopped } = await import('../operate/drill/drill.ts')
   const { handsOn } = await import('../operate/drill/hands.ts')
   const { markdownOf } = await import('../operate/drill/markdown.ts')
   const { question } = await import('../operate/drill/report.ts')
   const { serviceAt } = await import('../operate/drill/service.ts')
   const { EXIT_CODES } = await import('../operate/exit-codes.ts')
-  const { interruption } = await import('../operate/interruption.ts')
   const { formatted, write } = await import('../operate/output.ts')
   const html = options.report === null ? null : await import('../operate/drill/html.ts')
   const keeping = options.keepIn === null ? null : await import('../operate/drill/keep.ts')
-  using interrupted = interruption()
-  const { signal } = interrupted
+  const { noteRefusal } = await import('../operate/drill/refusal.ts')
   const cluster = await Cluster.connect(options)
   try {
     const stage = {
@@ -56,10 +58,21 @@ async function runDrill(
       tell: (line: string) => void process.stderr.write(`${line}\n`),
     }
     if (options.report !== null) html?.claim(options.report)
-    if (options.keepIn !== null) await keeping?.find(cluster.objects, options.keepIn)
-    const prepared = await prepare(stage, options.scenarios)
-    if (person !== null) await confirm(person, question(options.scenarios, prepared.plan), signal)
-    const { report, probes } = await drill(stage, options, prepared, signal)
+    const preparing = async () => {
+      if (options.keepIn !== null) await keeping?.find(cluster.objects, options.keepIn)
+      return await prepare(stage, options.scenarios)
+    }
+    const play = async () => {
+      const prepared = await unlessStopped(preparing(), signal, 'interrupted: nothing was done')
+      if (person !== null) await confirm(person, question(options.scenarios, prepared.plan), signal)
+      return await drill(stage, options, prepared, signal)
+    }
+    const { report, probes } = await play().catch(async (error) => {
+      if (options.keepIn !== null)
+        for (const line of await noteRefusal(stage, cluster.objects, options, options.keepIn, error))
+          stage.tell(line)
+      throw error
+    })
     await write(formatted(format, report, () => markdownOf(report)))
     if (options.report !== null) html?.writeReport(options.report, report, probes)
     if (options.keepIn !== null) await keeping?.keep(cluster.objects, options.keepIn, report)

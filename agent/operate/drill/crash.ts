@@ -1,5 +1,5 @@
 import type { KubeObject } from '../../kube/objects.ts'
-import { OperationError } from '../exit-codes.ts'
+import { mayHaveHappened, OperationError } from '../exit-codes.ts'
 import type { Hands } from './hands.ts'
 
 /** What can be killed, and by which program of its own container; no container of ours has a shell. */
@@ -22,6 +22,8 @@ const PROGRAM = 'langflow-leader.mjs'
 /** Of the agent's image. */
 const AGENT_NODE = '/usr/lib/langflow-leader/node'
 const LANGFLOW_PORT = 7860
+/** Of a command that SIGKILL ended, as it does with its container. */
+const KILLED = 137
 
 /** The agent of a pod: what the init of its container started. Throws an `OperationError` where it has no container of its own. */
 export function agentOf(pod: KubeObject): Victim {
@@ -66,20 +68,35 @@ export async function rehearse(hands: Hands, pod: KubeObject, { container, node 
   )
 }
 
-/** Resolves to the pid that was killed, as its container numbers it. */
+/**
+ * Resolves to how it was killed, in a few words, with its pid as its container numbers it. They say so where that is not known: what
+ * ends the container ends the answer as well. Rejects with an `OperationError` where nothing was killed.
+ */
 export async function kill(
   hands: Hands,
   pod: KubeObject,
   { container, node, script }: Victim,
 ): Promise<string> {
-  const { stdout, stderr } = await hands.execute(pod.metadata.name, container, [node, '--eval', script])
+  const executed = await hands
+    .execute(pod.metadata.name, container, [node, '--eval', script])
+    .catch((error: Error) => {
+      if (mayHaveHappened(error)) return error.message
+      throw error
+    })
+  if (typeof executed === 'string') return unsure(executed)
+  const { exitCode, stdout, stderr } = executed
   const [, pid] = /^killing (\d+)$/m.exec(stdout) ?? []
-  if (pid !== undefined) return pid
+  if (pid !== undefined) return `pid ${pid}, SIGKILL`
+  if (exitCode === null || exitCode === KILLED) return unsure('the command ended before it said so')
   const why = stderr.trim().split('\n').at(-1) || 'it says nothing'
   throw new OperationError(
     'failed',
     `nothing was killed in ${pod.metadata.name}, container ${container}: ${why}`,
   )
+}
+
+function unsure(why: string): string {
+  return `SIGKILL; whether it came is not known: ${why}`
 }
 
 function containersOf({ spec }: KubeObject): Container[] {

@@ -5,7 +5,7 @@ import { podOf } from '../../lease/operation.ts'
 import { holderRow, type ReplicaRow } from '../cluster.ts'
 import { OperationError } from '../exit-codes.ts'
 import type { Operable } from '../swap.ts'
-import { ANYBODY, type Plan, planSwitchover } from '../switchover.ts'
+import { ANYBODY, describePause, type Plan, planSwitchover } from '../switchover.ts'
 import type { Hands } from './hands.ts'
 
 /** What a drill looks at and acts on. */
@@ -45,6 +45,15 @@ export async function lookAt({ cluster, hands }: Stage, withPod: boolean): Promi
 export function fit(sight: Sight, able: number, wallMs: number): Fit {
   const { lease, rows } = sight
   const plan = planSwitchover(lease, rows, ANYBODY, wallMs)
+  for (const { pod, status } of rows) {
+    // It is paused for as long as a replica takes it to be, whatever the clock says here.
+    const paused = status?.pause ?? null
+    if (paused !== null)
+      throw new OperationError(
+        'paused',
+        `${describePause(paused)}, by the clock of ${pod}: resume first, with langflow-leader resume`,
+      )
+  }
   const leader = holderRow(lease, rows)
   if (!serves(leader))
     throw new OperationError('nobody_leads', `${plan.from} leads and does not serve yet: see status`)
