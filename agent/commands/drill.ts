@@ -10,7 +10,7 @@ export function addDrill(program: Command): void {
     .description('do to the leader what must not hurt, and measure what users notice')
   const read = drillOptions(command)
   addExamples(command, [
-    ['Move leadership while /health is asked', '--service http://localhost:7860'],
+    ['Move leadership while /health is asked', '--service https://langflow.example.org'],
     [
       'Run a flow all along, play everything, and write a report with a time line',
       '--service https://langflow.example.org --flow echo --scenario all --report drill.html',
