@@ -68,6 +68,14 @@ describe('a drill of a switchover', () => {
     )
   })
 
+  test('looks at no pod, which the Role of the monthly drill does not allow', async () => {
+    const stage = new ScriptedStage()
+    stage.hands.pod = () => Promise.reject(new OperationError('no_rights', 'may not "get" pods'))
+    const drilling = await asked(stage)
+    await switched(drilling)
+    assert.equal(drilling.drilled?.report.result, 'ok')
+  })
+
   test('is told to others while it lasts, and its end to those who come later', async () => {
     const drilling = await asked()
     await switched(drilling)
