@@ -33,7 +33,10 @@ export async function executeAt(
   let exitCode: number | null = null
   let opened = false
   const failed = (why: string) =>
-    new ApiError('network', `cannot run a command in the pod "${target.name}": ${why}`)
+    // Once it is open the command may run, whatever is told of it.
+    new ApiError('network', `cannot run a command in the pod "${target.name}": ${why}`, {
+      mayHaveCommitted: opened,
+    })
   const { promise, resolve, reject } = Promise.withResolvers<void>()
   const timer = setTimeout(() => reject(failed(`it did not end within ${deadlineMs} ms`)), deadlineMs)
   socket.addEventListener('open', () => {

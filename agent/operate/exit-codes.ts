@@ -68,6 +68,12 @@ export function asOperationError(error: unknown): unknown {
   return new OperationError(codeOf(error), error.message, { cause: error })
 }
 
+/** Whether what failed may have been carried out nevertheless: its answer never came. */
+export function mayHaveHappened(error: unknown): boolean {
+  const cause = error instanceof OperationError ? error.cause : error
+  return cause instanceof ApiError && cause.mayHaveCommitted
+}
+
 function codeOf({ code }: ApiError): ErrorCode {
   if (code === 'forbidden' || code === 'unauthorized') return 'no_rights'
   if (code === 'not_found') return 'no_lease'

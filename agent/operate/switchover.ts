@@ -73,7 +73,7 @@ export async function lookAt(cluster: Operable, clock: Clock, to: string): Promi
  * @param planned what somebody has agreed to; `null`: nobody was asked
  */
 export async function requestSwitchover(
-  cluster: Operable,
+  cluster: Pick<Operable, 'lease' | 'annotate' | 'replicas'>,
   clock: Clock,
   to: string,
   planned: Plan | null,

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { after, before, describe, test } from 'node:test'
+import { kubeconfigFor } from '../../agent/demo/api-server.ts'
 import type { Stage } from '../../agent/demo/report.ts'
 import { DRILL, lastDrillOf, SWITCHOVER_TO } from '../../agent/lease/operation.ts'
 import { Cluster } from '../../agent/operate/cluster.ts'
@@ -13,6 +14,7 @@ import type { Report } from '../../agent/operate/drill/report.ts'
 import { DemoProcess, FAST } from '../demo/demo-process.ts'
 import { BUNDLE } from '../harness/bundle.ts'
 import { until } from '../harness/wait.ts'
+import { ScriptedServer } from '../kube/scripted-server.ts'
 
 /** The program as it is delivered, against real replicas. */
 describe('a drill of the demo', () => {
@@ -89,6 +91,19 @@ describe('a drill of the demo', () => {
   test('kills nothing where the API server runs no commands in pods', async () => {
     const { code, stdout } = await ended(start('--scenario=all', '-o', 'json'))
     assert.deepEqual([code, JSON.parse(stdout).error.code], [3, 'impossible'])
+  })
+
+  test('is interrupted while an API server does not answer: it says so at once', async () => {
+    const asked = Promise.withResolvers<void>()
+    await using silent = await ScriptedServer.start(() => asked.resolve())
+    const kubeconfig = join(dir, 'silent')
+    writeFileSync(kubeconfig, kubeconfigFor(silent.url))
+    const drill = start(`--kubeconfig=${kubeconfig}`)
+    const end = ended(drill)
+    await asked.promise
+    drill.kill('SIGINT')
+    const { code, stderr } = await end
+    assert.deepEqual([code, stderr], [130, 'langflow-leader: interrupted: nothing was done\n'])
   })
 
   test('is interrupted before its fault: nothing is left of it', async () => {

@@ -114,13 +114,14 @@ test('a command that does not end is given up', async (t) => {
   const { objects } = await execServer(t, () => {})
   await assert.rejects(objects.execute('a', 'agent', ['x'], 200), {
     message: 'cannot run a command in the pod "a": it did not end within 200 ms',
+    mayHaveCommitted: true,
   })
 })
 
 test('without the right to do so nothing is tried, and the error names it', async (t) => {
   const { objects, upgrades } = await execServer(t, () => {}, 403)
   await assert.rejects(objects.execute('a', 'agent', ['x'], SOON_MS), (error: ApiError) => {
-    assert.equal(error.code, 'forbidden')
+    assert.deepEqual([error.code, error.mayHaveCommitted], ['forbidden', false])
     assert.equal(
       error.message,
       'user "eve" may not "get" pods/exec "a" in namespace "ns": add the verb to its Role',

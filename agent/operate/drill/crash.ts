@@ -1,7 +1,7 @@
 import type { KubeObject } from '../../kube/objects.ts'
 import { DEFAULT_PORT } from '../../manifests/workload.ts'
 import { containersOf, saidBy } from '../agent-container.ts'
-import { OperationError } from '../exit-codes.ts'
+import { mayHaveHappened, OperationError } from '../exit-codes.ts'
 import type { Hands } from './hands.ts'
 
 /** What can be killed, and by which program of its own container; no container of ours has a shell. */
@@ -16,6 +16,8 @@ export interface Victim {
 const PROGRAM = 'langflow-leader.mjs'
 /** Of the agent's image. */
 const AGENT_NODE = '/usr/lib/langflow-leader/node'
+/** Of a command that SIGKILL ended, as it does with its container. */
+const KILLED = 137
 
 /** The agent of a pod: what the init of its container started. Throws an `OperationError` where it has no container of its own. */
 export function agentVictim(pod: KubeObject): Victim {
@@ -57,20 +59,35 @@ export async function rehearse(hands: Hands, pod: KubeObject, { container, node 
   )
 }
 
-/** Resolves to the pid that was killed, as its container numbers it. */
+/**
+ * Resolves to how it was killed, in a few words, with its pid as its container numbers it. They say so where that is not known: what
+ * ends the container ends the answer as well. Rejects with an `OperationError` where nothing was killed.
+ */
 export async function kill(
   hands: Hands,
   pod: KubeObject,
   { container, node, script }: Victim,
 ): Promise<string> {
-  const { stdout, stderr } = await hands.execute(pod.metadata.name, container, [node, '--eval', script])
+  const executed = await hands
+    .execute(pod.metadata.name, container, [node, '--eval', script])
+    .catch((error: Error) => {
+      if (mayHaveHappened(error)) return error.message
+      throw error
+    })
+  if (typeof executed === 'string') return unsure(executed)
+  const { exitCode, stdout, stderr } = executed
   const [, pid] = /^killing (\d+)$/m.exec(stdout) ?? []
-  if (pid !== undefined) return pid
+  if (pid !== undefined) return `pid ${pid}, SIGKILL`
+  if (exitCode === null || exitCode === KILLED) return unsure('the command ended before it said so')
   const why = stderr.trim().split('\n').at(-1) || 'it says nothing'
   throw new OperationError(
     'failed',
     `nothing was killed in ${pod.metadata.name}, container ${container}: ${why}`,
   )
+}
+
+function unsure(why: string): string {
+  return `SIGKILL; whether it came is not known: ${why}`
 }
 
 // What follows runs in a pod, as the text of each function: they use nothing but their arguments and Node.

@@ -3,7 +3,7 @@ import { addAbortListener } from 'node:events'
 import { pause } from '../../clock.ts'
 import { readable } from '../../config/values.ts'
 import { historyOf } from '../../lease/history.ts'
-import { epochOf, holderOf } from '../../lease/lease.ts'
+import { epochOf, holderOf, type Lease } from '../../lease/lease.ts'
 import { DRILL, drillOf, LAST_DRILL, podOf } from '../../lease/operation.ts'
 import { OperationError } from '../exit-codes.ts'
 import { swap } from '../swap.ts'
@@ -175,12 +175,14 @@ class Run {
     const before = fit(await observe(this.#stage, scenario.needsPod), able, clock.now().wall)
     const { plan } = before
     tell(`${name}: ${plan.from} leads in term ${plan.epoch}`)
-    if (name === 'switchover') this.#asked = plan
     const diary = new Diary(this.#prober, tell)
     const did = await scenario.play(this.#stage, before)
-    if (name !== 'switchover') this.#done = true
+    // From now on it counts as played, whatever cannot be found out.
+    const deadline = clock.mono() + this.#options.timeoutMs
+    if (name === 'switchover') this.#asked = plan
+    else this.#done = true
     diary.saw(did, diary.fromMs)
-    const { wellAgainMs, problem } = await this.#recovers(scenario, before, able, diary)
+    const { wellAgainMs, problem } = await this.#recovers(scenario, before, able, diary, deadline)
     await this.#pause(QUIET_MS)
     const span = { fromMs, toMs: this.#prober.now() }
     await this.#unlessStopped(this.#prober.settled())
@@ -188,8 +190,10 @@ class Run {
     const stored = problem === null ? await this.#missingRows() : null
     const rpoRows = typeof stored === 'number' ? stored : null
     // Only now it says how long each phase took.
-    const lease = await this.#stage.cluster.lease()
-    const failed = problem ?? (typeof stored === 'string' ? stored : null)
+    const after = await this.#leaseBy(deadline)
+    const lease = typeof after === 'string' ? null : after
+    const holder = lease === null ? '' : holderOf(lease)
+    const failed = problem ?? [stored, after].find((one) => typeof one === 'string') ?? null
     this.#played.push({
       scenario: name,
       ...(failed === null
@@ -197,9 +201,9 @@ class Run {
         : ({ result: 'failed', problem: failed } as const)),
       did,
       from: plan.from,
-      to: holderOf(lease) === '' ? null : podOf(holderOf(lease)),
+      to: holder === '' ? null : podOf(holder),
       epochBefore: plan.epoch,
-      epochAfter: epochOf(lease),
+      epochAfter: lease === null ? plan.epoch : epochOf(lease),
       faultMs: diary.fromMs,
       span,
       wellAgainMs,
@@ -218,10 +222,9 @@ class Run {
     before: Fit,
     able: number,
     diary: Diary,
+    deadline: number,
   ): Promise<Pick<Played, 'wellAgainMs' | 'problem'>> {
     const { clock } = this.#stage
-    const { timeoutMs } = this.#options
-    const deadline = clock.mono() + timeoutMs
     let happened = false
     let told = summaryOf(before)
     for (;;) {
@@ -244,11 +247,31 @@ class Run {
         }
       } catch (error) {
         if (!(error instanceof OperationError)) throw error
-        if (error.code === 'refused') return { wellAgainMs: null, problem: error.message }
+        if (error.code === 'refused') {
+          this.#asked = null
+          return { wellAgainMs: null, problem: error.message }
+        }
         lacks = error.message
       }
       if (clock.mono() >= deadline)
-        return { wellAgainMs: null, problem: `not well again within ${readable(timeoutMs)}: ${lacks}` }
+        return {
+          wellAgainMs: null,
+          problem: `not well again within ${readable(this.#options.timeoutMs)}: ${lacks}`,
+        }
+    }
+  }
+
+  /** The Lease, or why it cannot be read in time. */
+  async #leaseBy(deadline: number): Promise<Lease | string> {
+    for (;;) {
+      try {
+        return await this.#stage.cluster.lease()
+      } catch (error) {
+        if (!(error instanceof OperationError)) throw error
+        if (this.#stage.clock.mono() >= deadline)
+          return `what came of it cannot be read any more: ${error.message}`
+      }
+      await this.#pause(LOOK_MS)
     }
   }
 
@@ -345,13 +368,20 @@ class Run {
     return this.#unlessStopped(pause(this.#stage.clock, ms))
   }
 
-  async #unlessStopped<T>(awaited: Promise<T>): Promise<T> {
-    const stopped = Promise.withResolvers<never>()
-    using _ = addAbortListener(this.#signal, () =>
-      stopped.reject(new OperationError('interrupted', 'interrupted')),
-    )
-    return await Promise.race([awaited, stopped.promise])
+  #unlessStopped<T>(awaited: Promise<T>): Promise<T> {
+    return unlessStopped(awaited, this.#signal, 'interrupted')
   }
+}
+
+/** Rejects with this sentence once `signal` aborts. */
+export async function unlessStopped<T>(
+  awaited: Promise<T>,
+  signal: AbortSignal,
+  sentence: string,
+): Promise<T> {
+  const stopped = Promise.withResolvers<never>()
+  using _ = addAbortListener(signal, () => stopped.reject(new OperationError('interrupted', sentence)))
+  return await Promise.race([awaited, stopped.promise])
 }
 
 /** What was seen since the fault. */

@@ -16,12 +16,16 @@ export function markdownOf(report: Report): string {
   const head = ['scenario', 'result', 'RTO', 'RPO', 'failed requests', 'longest wait', 'well again after']
   const paragraphs = [
     `# Drill of ${began.slice(0, 10)}: ${VERDICTS[result]}`,
-    `Lease \`${namespace}/${lease}\`, from ${began} to ${ended}. ${sentenceOnProbe(probe, perSecond)}\n${sentenceOnLimits(report)}`,
-    tableOf(
-      head,
-      scenarios.map((one) => rowOf(one, limits.rpoRows !== null)),
-    ),
-    ...scenarios.map(sectionOf),
+    ...(scenarios.length > 0
+      ? [
+          `Lease \`${namespace}/${lease}\`, from ${began} to ${ended}. ${sentenceOnProbe(probe, perSecond)}\n${sentenceOnLimits(report)}`,
+          tableOf(
+            head,
+            scenarios.map((one) => rowOf(one, limits.rpoRows !== null)),
+          ),
+          ...scenarios.map(sectionOf),
+        ]
+      : [`Lease \`${namespace}/${lease}\`, at ${began}.`]),
     ...(skipped.length > 0 ? [`Not played: ${skipped.join(', ')}.`] : []),
     notes.map((note) => `- ${escaped(note)}`).join('\n'),
   ]

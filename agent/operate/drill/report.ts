@@ -20,8 +20,9 @@ export interface Report {
   readonly probe: string
   readonly perSecond: number
   readonly limits: Limits
+  /** None: the drill was refused. */
   readonly scenarios: readonly Played[]
-  /** Scenarios that were not played any more, since one failed. */
+  /** Scenarios that were not played, since one failed or all were refused. */
   readonly skipped: readonly ScenarioName[]
   /** What else there is to know, each one sentence. */
   readonly notes: readonly string[]

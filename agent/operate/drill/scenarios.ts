@@ -2,7 +2,7 @@ import type { KubeObject } from '../../kube/objects.ts'
 import { epochOf, holderOf } from '../../lease/lease.ts'
 import { ANYBODY, describeTarget, switchoverOf } from '../../lease/operation.ts'
 import { holderRow } from '../cluster.ts'
-import { OperationError } from '../exit-codes.ts'
+import { mayHaveHappened, OperationError } from '../exit-codes.ts'
 import { requestSwitchover } from '../switchover.ts'
 import { agentVictim, kill, rehearse, workerVictim } from './crash.ts'
 import type { ScenarioName } from './settings.ts'
@@ -17,7 +17,7 @@ export interface Scenario {
   readonly watchesPod: boolean
   /** Throws an `OperationError` where it could not be played; changes nothing. */
   rehearse(stage: Stage, before: Fit): Promise<void>
-  /** Resolves to what was done, in one sentence. */
+  /** Resolves to what was done, or may have been, in one sentence. Rejects with an `OperationError` where nothing was done. */
   play(stage: Stage, before: Fit): Promise<string>
   /** Whether it has taken effect. Throws an `OperationError` once it never will. */
   happened(before: Fit, now: Sight): boolean
@@ -32,8 +32,24 @@ export const SCENARIO: Readonly<Record<ScenarioName, Scenario>> = {
     watchesPod: false,
     async rehearse() {},
     async play({ cluster, clock }, { plan }) {
-      await requestSwitchover(cluster, clock, ANYBODY, plan)
-      return `asked ${plan.from} to hand over to ${describeTarget(ANYBODY)}`
+      let unsure = false
+      const noting = {
+        lease: () => cluster.lease(),
+        replicas: () => cluster.replicas(),
+        annotate: (...write: Parameters<typeof cluster.annotate>) =>
+          cluster.annotate(...write).catch((error) => {
+            unsure ||= mayHaveHappened(error)
+            throw error
+          }),
+      }
+      const asked = `asked ${plan.from} to hand over to ${describeTarget(ANYBODY)}`
+      return await requestSwitchover(noting, clock, ANYBODY, plan).then(
+        () => asked,
+        (error: Error) => {
+          if (unsure) return `${asked}; whether it was told is not known: ${error.message}`
+          throw error
+        },
+      )
     },
     happened(before, now) {
       const status = holderRow(now.lease, now.rows)?.status
@@ -52,8 +68,8 @@ export const SCENARIO: Readonly<Record<ScenarioName, Scenario>> = {
     watchesPod: false,
     rehearse: ({ hands }, before) => rehearse(hands, podOf(before), workerVictim(podOf(before))),
     async play({ hands }, before) {
-      const pid = await kill(hands, podOf(before), workerVictim(podOf(before)))
-      return `killed LangFlow's worker in ${before.plan.from} (pid ${pid}, SIGKILL)`
+      const how = await kill(hands, podOf(before), workerVictim(podOf(before)))
+      return `killed LangFlow's worker in ${before.plan.from} (${how})`
     },
     happened(before, now) {
       if (isNewTerm(before, now)) return true
@@ -68,8 +84,8 @@ export const SCENARIO: Readonly<Record<ScenarioName, Scenario>> = {
     watchesPod: true,
     rehearse: ({ hands }, before) => rehearse(hands, podOf(before), agentVictim(podOf(before))),
     async play({ hands }, before) {
-      const pid = await kill(hands, podOf(before), agentVictim(podOf(before)))
-      return `killed the agent of ${before.plan.from} (pid ${pid}, SIGKILL)`
+      const how = await kill(hands, podOf(before), agentVictim(podOf(before)))
+      return `killed the agent of ${before.plan.from} (${how})`
     },
     happened(before, now) {
       const { container } = agentVictim(podOf(before))
@@ -82,8 +98,14 @@ export const SCENARIO: Readonly<Record<ScenarioName, Scenario>> = {
     watchesPod: false,
     rehearse: ({ hands }, before) => hands.remove(podOf(before), true),
     async play({ hands }, before) {
-      await hands.remove(podOf(before), false)
-      return `deleted the pod ${before.plan.from}, as kubectl delete pod does`
+      const did = `deleted the pod ${before.plan.from}, as kubectl delete pod does`
+      return await hands.remove(podOf(before), false).then(
+        () => did,
+        (error: Error) => {
+          if (mayHaveHappened(error)) return `${did}; whether it was done is not known: ${error.message}`
+          throw error
+        },
+      )
     },
     happened: isNewTerm,
   },

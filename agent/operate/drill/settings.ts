@@ -47,7 +47,7 @@ const DRILL_SETTINGS = {
     keepIn: optional(
       '<name>',
       'nowhere',
-      'a ConfigMap, which exists, that is given the report and keeps the last 12',
+      'a ConfigMap, which exists, that is given the report and keeps the last 12; the Lease then tells of a refusal as well',
       parseObjectName,
     ),
   }),

@@ -1,7 +1,7 @@
 import type { Clock } from '../../clock.ts'
 import type { KubeObject } from '../../kube/objects.ts'
 import { epochOf, holderOf, type Lease } from '../../lease/lease.ts'
-import { ANYBODY, podOf } from '../../lease/operation.ts'
+import { ANYBODY, describePause, podOf } from '../../lease/operation.ts'
 import type { ReplicaRow } from '../../observe/status.ts'
 import { holderRow } from '../cluster.ts'
 import { OperationError } from '../exit-codes.ts'
@@ -47,6 +47,15 @@ export async function observe({ cluster, hands }: Stage, withPod: boolean): Prom
 export function fit(sight: Sight, able: number, wallMs: number): Fit {
   const { lease, rows } = sight
   const plan = planSwitchover(lease, rows, ANYBODY, wallMs)
+  for (const { pod, status } of rows) {
+    // It is paused for as long as a replica takes it to be, whatever the clock says here.
+    const paused = status?.pause ?? null
+    if (paused !== null)
+      throw new OperationError(
+        'paused',
+        `paused ${describePause(paused)}, by the clock of ${pod}: resume first, with langflow-leader resume`,
+      )
+  }
   const leader = holderRow(lease, rows)
   if (leader?.status == null || !serves(leader.status))
     throw new OperationError('nobody_leads', `${plan.from} leads and does not serve yet: see status`)

@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { promisify } from 'node:util'
+import { ApiError } from '../../../agent/kube/errors.ts'
 import type { Executed } from '../../../agent/kube/objects.ts'
 import {
   agentVictim,
@@ -14,6 +15,7 @@ import {
   workerVictim,
 } from '../../../agent/operate/drill/crash.ts'
 import type { Hands } from '../../../agent/operate/drill/hands.ts'
+import { asOperationError } from '../../../agent/operate/exit-codes.ts'
 import { readStat } from '../../../agent/processes/proc.ts'
 import { freePort } from '../../harness/free-port.ts'
 import { until } from '../../harness/wait.ts'
@@ -115,7 +117,27 @@ describe('what a command in a container comes to', () => {
   })
 
   test('a container that ended with what was killed has said so before', async () => {
-    assert.equal(await kill(handsThatSay({ exitCode: null, stdout: 'killing 8\n' }), pod, victim), '8')
+    const said = await kill(handsThatSay({ exitCode: null, stdout: 'killing 8\n' }), pod, victim)
+    assert.equal(said, 'pid 8, SIGKILL')
+  })
+
+  test('one that ended without a word, or of whose end nothing is heard, may have killed', async () => {
+    for (const exitCode of [null, 137])
+      assert.equal(
+        await kill(handsThatSay({ exitCode }), pod, victim),
+        'SIGKILL; whether it came is not known: the command ended before it said so',
+      )
+    const silent = (mayHaveCommitted: boolean): Hands => ({
+      ...handsThatSay({}),
+      execute: async () => {
+        throw asOperationError(new ApiError('network', 'it did not end', { mayHaveCommitted }))
+      },
+    })
+    assert.equal(
+      await kill(silent(true), pod, victim),
+      'SIGKILL; whether it came is not known: it did not end',
+    )
+    await assert.rejects(kill(silent(false), pod, victim), { code: 'unreachable', message: 'it did not end' })
   })
 
   test('one that killed nothing says why', async () => {

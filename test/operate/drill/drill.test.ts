@@ -1,14 +1,23 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { ApiError } from '../../../agent/kube/errors.ts'
-import { DRILL, LAST_DRILL, lastDrillOf, PAUSED, SWITCHOVER_TO } from '../../../agent/lease/operation.ts'
+import {
+  DRILL,
+  LAST_DRILL,
+  lastDrillOf,
+  PAUSED,
+  PAUSED_UNTIL,
+  SWITCHOVER_TO,
+} from '../../../agent/lease/operation.ts'
 import { prepare } from '../../../agent/operate/drill/drill.ts'
 import type { ScenarioName } from '../../../agent/operate/drill/settings.ts'
-import { OperationError } from '../../../agent/operate/exit-codes.ts'
+import { asOperationError, OperationError } from '../../../agent/operate/exit-codes.ts'
 import { LEADER, STANDBY } from '../scripted-cluster.ts'
 import { Drilling, ScriptedStage } from './scripted-stage.ts'
 
 const AFTER_THE_FAULT_MS = 4_000
+const AWAY = new OperationError('unreachable', 'no connection')
+const LOST = new ApiError('timeout', 'no answer', { mayHaveCommitted: true })
 const REFUSED = { to: '*', state: 'refused', reason: 'langflow-1 is not ready' } as const
 
 /** Up to the moment at which the request stands in the Lease, 3 s after the first request of the prober. */
@@ -59,6 +68,14 @@ describe('a drill of a switchover', () => {
     )
   })
 
+  test('looks at no pod, which the Role of the monthly drill does not allow', async () => {
+    const stage = new ScriptedStage()
+    stage.hands.pod = () => Promise.reject(new OperationError('no_rights', 'may not "get" pods'))
+    const drilling = await asked(stage)
+    await switched(drilling)
+    assert.equal(drilling.drilled?.report.result, 'ok')
+  })
+
   test('is told to others while it lasts, and its end to those who come later', async () => {
     const drilling = await asked()
     await switched(drilling)
@@ -98,6 +115,10 @@ describe('a drill of a switchover', () => {
     const { report } = drilling.drilled!
     assert.equal(report.result, 'failed')
     assert.equal(report.scenarios[0]?.problem, 'langflow-0 refused to hand over: langflow-1 is not ready')
+    assert.deepEqual(
+      report.notes.filter((note) => note.includes('taken back')),
+      [],
+    )
   })
 
   test('fails where the replicas are not as well as before in time, and takes the request back', async () => {
@@ -136,7 +157,7 @@ describe('a drill of a switchover', () => {
       })
     })
     await drilling.step(5_000, () => {
-      stage.cluster.away = new OperationError('unreachable', 'no connection')
+      stage.cluster.away = AWAY
     })
     assert.equal(drilling.drilled, undefined)
     await drilling.step(5_000, () => {
@@ -146,6 +167,52 @@ describe('a drill of a switchover', () => {
     const [played] = drilling.drilled!.report.scenarios
     assert.equal(played?.result, 'ok')
     assert.ok((played?.wellAgainMs ?? 0) >= 10_000)
+  })
+
+  /** The API server is away once all is well again, before the Lease tells how it came about. */
+  async function awayAtLast(options: Parameters<Drilling['begin']>[0] = {}) {
+    const drilling = await asked(undefined, options)
+    const { stage } = drilling
+    await drilling.step(1_500, () => {
+      stage.acquire('langflow-1', 8)
+      stage.serve('langflow-1', 8)
+    })
+    await drilling.step(5_000, () => {
+      stage.cluster.away = AWAY
+    })
+    assert.deepEqual([drilling.drilled, drilling.error], [undefined, undefined])
+    return drilling
+  }
+
+  test('is not lost with an API server that is away for a moment at the end', async () => {
+    const drilling = await awayAtLast()
+    await drilling.step(5_000, () => {
+      drilling.stage.cluster.away = null
+    })
+    const [played] = drilling.drilled!.report.scenarios
+    assert.deepEqual([played?.result, played?.to, played?.epochAfter], ['ok', 'langflow-1', 8])
+    assert.match(drilling.stage.cluster.annotations[LAST_DRILL] ?? '', / ok$/)
+  })
+
+  test('fails with a report where the Lease cannot be read any more, and was played nevertheless', async () => {
+    const drilling = await awayAtLast({ scenarios: ['switchover', 'delete-pod'] })
+    await drilling.step(60_000)
+    const { report } = drilling.drilled!
+    const [played] = report.scenarios
+    assert.deepEqual([report.result, report.skipped, played?.to], ['failed', ['delete-pod'], null])
+    assert.equal(played?.problem, 'what came of it cannot be read any more: no connection')
+    assert.equal(played?.measured.failed, 0)
+  })
+
+  test('goes on watching where it may have been asked for although no answer came', async () => {
+    const stage = new ScriptedStage()
+    // The first write is the mark of the drill.
+    stage.cluster.arriving = (attempt) => (attempt === 1 ? null : LOST)
+    const drilling = await asked(stage)
+    await switched(drilling)
+    const [played] = drilling.drilled!.report.scenarios
+    assert.equal(played?.result, 'ok')
+    assert.match(played?.did ?? '', /; whether it was told is not known: no answer$/)
   })
 
   test('measures no RPO without a flow, and says so', async () => {
@@ -211,6 +278,19 @@ describe('nothing is done', () => {
       assert.deepEqual(stage.cluster.written, [])
     })
 
+  test('while a replica takes it to be paused, whatever the clock says here', async () => {
+    const stage = new ScriptedStage()
+    const until = '2001-01-01T00:00:00.000Z'
+    stage.cluster.note({ [PAUSED]: 'true', [PAUSED_UNTIL]: until })
+    stage.cluster.show('langflow-1', { ...STANDBY, pause: undefined })
+    await prepare(stage, ['switchover'])
+    stage.cluster.show('langflow-0', { ...LEADER, pause: { until, reason: 'upgrade' } })
+    await assert.rejects(prepare(stage, ['switchover']), {
+      code: 'paused',
+      message: /^paused until 2001-\S+ \(upgrade\), by the clock of langflow-0: resume first/,
+    })
+  })
+
   test('beside a drill that ended without a word, once its time is over', async () => {
     const stage = new ScriptedStage()
     stage.cluster.note({ [DRILL]: '2001-01-01T00:00:00.000Z aabbccdd' })
@@ -261,6 +341,16 @@ describe('nothing is done', () => {
     assert.equal(errors.length, 1)
     assert.match(errors[0]?.message ?? '', /^another drill is under way/)
     await one.step(120_000)
+  })
+
+  test('where somebody else asks for the same a moment before: that request stays', async () => {
+    const stage = new ScriptedStage()
+    stage.cluster.arriving = (attempt) => {
+      if (attempt === 2) stage.cluster.note({ [SWITCHOVER_TO]: '*' })
+    }
+    const drilling = await asked(stage)
+    assert.equal((drilling.error as OperationError).code, 'switchover')
+    assert.deepEqual(stage.cluster.annotations, { [SWITCHOVER_TO]: '*' })
   })
 
   test('where it is paused at the last moment: the mark is taken back', async () => {
@@ -346,6 +436,20 @@ describe('the crashes', () => {
       stage.serve('langflow-1', 8)
     })
     assert.deepEqual(stage.deleted, ['langflow-0'])
+  })
+
+  test('are watched as well where no answer tells whether they were carried out', async () => {
+    const stage = new ScriptedStage()
+    const { remove } = stage.hands
+    stage.hands.remove = async (pod, rehearsal) => {
+      await remove(pod, rehearsal)
+      if (!rehearsal) throw asOperationError(LOST)
+    }
+    const drilling = await asked(stage, { scenarios: ['delete-pod'] })
+    await switched(drilling)
+    const [one] = drilling.drilled!.report.scenarios
+    assert.equal(one?.result, 'ok')
+    assert.match(one?.did ?? '', /does; whether it was done is not known: no answer$/)
   })
 
   test('are refused before anything is done where the API server runs no commands', async () => {

@@ -167,6 +167,15 @@ describe('in Markdown', () => {
   })
 })
 
+test('in Markdown of a drill that was refused: what it asked for is no matter', () => {
+  const text = markdownOf({ ...REPORT, result: 'failed', scenarios: [], skipped: ['switchover'] })
+  assert.equal(
+    text,
+    '# Drill of 2026-01-02: failed\n\nLease `team/langflow-leader-lock`, at 2026-01-02T03:04:00.123Z.\n\n' +
+      'Not played: switchover.\n\n- The messages of the drill are deleted.\n',
+  )
+})
+
 describe('in HTML', () => {
   const page = htmlOf({ ...REPORT, notes: ['<script>alert(1)</script>'] }, PROBES)
 
