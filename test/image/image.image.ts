@@ -105,7 +105,7 @@ describe('the image', () => {
       const { code, output } = await image.start(['inject', '-f', destination], mounts).result()
       assert.equal(code, 0, output)
       // What was added goes to standard error.
-      const manifests = output.replace(/^langflow-leader: .*\n/gm, '')
+      const manifests = output.replace(/^langflow-leader: .*\n?/gm, '')
       assert.notEqual(manifests, output)
       assert.equal(podOf(manifests).initContainers[0]?.image, `langflow-leader:${VERSION}`)
     })
