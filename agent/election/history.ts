@@ -10,10 +10,12 @@ const LASTS = { gapMs: null, ended: null, endedBecause: null, stopMs: null } as 
  */
 export function historyNote(
   { config, now }: Pick<Input, 'config' | 'now'>,
-  { seen, term }: ElectionState,
+  { seen, term, lastNotes }: ElectionState,
   write: Pick<Write, 'kind' | 'because' | 'unchangedMs'> & { readonly epoch: number },
 ): string | undefined {
   const lease = seen?.lease ?? null
+  // Also of a Lease that was deleted.
+  const known = historyOf({ metadata: { annotations: lastNotes } })
   const at = new Date(now.wall).toISOString()
   const holder = podOf(config.identity)
   const { kind, because, epoch } = write
@@ -21,13 +23,9 @@ export function historyNote(
     const phases = { detectMs: write.unchangedMs, acquireMs: 0, startMs: null, healthyMs: null }
     const begun = { ...LASTS, epoch, holder, began: at, because: because.code, phases }
     const left = { ended: lease?.spec?.renewTime ?? at, endedBecause: 'expired' } as const
-    return encodeHistory([
-      begun,
-      ...historyOf(lease).map((past) => (past.ended ? past : { ...past, ...left })),
-    ])
+    return encodeHistory([begun, ...known.map((past) => (past.ended ? past : { ...past, ...left }))])
   }
   if (term === null) return undefined
-  const known = historyOf(lease)
   const own = known.find((past) => past.epoch === term.epoch)
   const earlier = known.filter((past) => past.epoch < term.epoch)
   const before = earlier[0]?.epoch === term.epoch - 1 ? earlier[0] : null
@@ -39,8 +37,7 @@ export function historyNote(
       ? { ...present, ended: at, endedBecause: stepDown.code, stopMs: now.mono - stepDown.closedAt }
       : present
   // Most renewals have nothing to add.
-  const noted = lease?.metadata.annotations?.[HISTORY]
-  return noted?.includes(encodeTerm(entry)) ? undefined : encodeHistory([entry, ...earlier])
+  return lastNotes[HISTORY]?.includes(encodeTerm(entry)) ? undefined : encodeHistory([entry, ...earlier])
 }
 
 /** This term as it is to be remembered; `null`: an earlier agent began it, and nothing of it is known. */

@@ -9,6 +9,7 @@ import { Candidate, heldBy, released } from './candidate.ts'
 const PAUSED = 'langflow-leader/paused'
 const UNTIL = 'langflow-leader/paused-until'
 const SWITCHOVER = 'langflow-leader/switchover-to'
+const EARLIER = '[[3,"other",1700000000,"released",0,0,1,2,null,1700000500,"terminated",9]]'
 const FAILED: Fact = {
   type: 'workload_failed',
   code: 'workload_unhealthy',
@@ -116,12 +117,17 @@ describe('while the Lease is paused', () => {
   })
 
   test('the leader keeps it paused where the Lease is deleted, and the history as well', () => {
-    const c = Candidate.follower().sees(released(50)).acknowledge()
+    const c = Candidate.follower()
+      .sees(noted(released(50), { [HISTORY]: EARLIER }))
+      .acknowledge()
     c.workload({ alive: 'yes', canRun: false, epoch: 4, identity: 'me' })
     operator(c, { [PAUSED]: 'true', team: 'y' }).sees(null)
     assert.equal(c.write.kind, 'recreate')
     assert.deepEqual(c.notes, { [PAUSED]: 'true', team: 'y' })
-    assert.equal(historyOf(c.write.lease).length, 1)
+    assert.deepEqual(
+      historyOf(c.write.lease).map(({ epoch }) => epoch),
+      [4, 3],
+    )
   })
 
   test('afterwards one that is prepared goes before one that is not', () => {
