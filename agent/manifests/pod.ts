@@ -13,8 +13,6 @@ export const AGENT_PORT = 8090
 
 /** What a pod has to end beside the time to drain and to stop, in milliseconds. */
 export const GRACE_SPARE_MS = 10_000
-/** With 5 s to drain and 30 s to stop. */
-export const GRACE_SECONDS = 45
 
 /** What LangFlow's own command is put behind: the launcher is PID 1. */
 export const LAUNCH = [
@@ -34,8 +32,6 @@ export function mounts(socketDir: string) {
   ] as const
 }
 
-export const MOUNTS = mounts(SOCKET_DIR)
-
 const STARTUP = { periodSeconds: 1, failureThreshold: 60 } as const
 /** What does not answer does not react to SIGTERM either: the pod's own grace would only be lost time. */
 const LIVENESS = { periodSeconds: 5, timeoutSeconds: 3, terminationGracePeriodSeconds: 5 } as const
@@ -45,8 +41,6 @@ export function probes(port: number) {
   const httpGet = { path: '/workloadz', port }
   return { startup: { httpGet, ...STARTUP }, liveness: { httpGet, ...LIVENESS } } as const
 }
-
-export const { startup: STARTUP_PROBE, liveness: LIVENESS_PROBE } = probes(AGENT_PORT)
 
 export const VOLUMES = [
   { name: 'program', emptyDir: {} },

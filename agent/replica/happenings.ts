@@ -6,7 +6,7 @@ import { redactText } from '../observe/redact.ts'
 type EventType = 'Normal' | 'Warning'
 
 /** What may happen to a replica: the `reason` of the Event, which never changes, its type, its `action`, and words. */
-const HAPPENINGS = {
+export const HAPPENINGS = {
   LeaderAcquired: ['Normal', 'Acquire', 'acquired the Lease'],
   Serving: ['Normal', 'OpenGate', 'serves: LangFlow is healthy, and the gate is open'],
   LeadershipInDoubt: ['Warning', 'CloseGate', 'closed the gate: its leadership is in doubt'],
@@ -24,7 +24,6 @@ const HAPPENINGS = {
 } as const satisfies Record<string, readonly [EventType, string, string]>
 
 export type HappeningReason = keyof typeof HAPPENINGS
-export const HAPPENING_REASONS = Object.keys(HAPPENINGS) as readonly HappeningReason[]
 
 export interface Happening {
   readonly reason: HappeningReason

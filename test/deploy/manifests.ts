@@ -1,6 +1,12 @@
 import { readdirSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { parseAllDocuments } from 'yaml'
+import { AGENT_SETTINGS } from '../../agent/config/settings.ts'
+import { AGENT_PORT, mounts, probes } from '../../agent/manifests/pod.ts'
+
+/** What LangFlow's container has where no flag says otherwise. */
+export const MOUNTS = mounts(dirname(AGENT_SETTINGS.socket.fallback))
+export const { startup: STARTUP_PROBE, liveness: LIVENESS_PROBE } = probes(AGENT_PORT)
 
 export const DEPLOY = join(import.meta.dirname, '../../deploy')
 export const BASE = join(DEPLOY, 'base')

@@ -1,19 +1,31 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
+import { AGENT_SETTINGS } from '../../agent/config/settings.ts'
 import {
-  GRACE_SECONDS,
+  GRACE_SPARE_MS,
   initContainers,
   LAUNCH,
-  LIVENESS_PROBE,
-  MOUNTS,
   POD_FIELDS,
   RESTRICTED,
   RESTRICTED_POD,
-  STARTUP_PROBE,
   VOLUMES,
 } from '../../agent/manifests/pod.ts'
-import { BASE, DEPLOY, named, only, type PodSpec, readManifests } from './manifests.ts'
+import {
+  BASE,
+  DEPLOY,
+  LIVENESS_PROBE,
+  MOUNTS,
+  named,
+  only,
+  type PodSpec,
+  readManifests,
+  STARTUP_PROBE,
+} from './manifests.ts'
+
+const { drainTimeoutMs, stopTimeoutMs } = AGENT_SETTINGS
+const GRACE_MS = [drainTimeoutMs, stopTimeoutMs].map(({ fallback, parse }) => parse(fallback))
+const GRACE_SECONDS = GRACE_MS.reduce((sum, ms) => sum + ms, GRACE_SPARE_MS) / 1000
 
 /** That a pod has the same beside LangFlow however it got it. */
 describe('agent/manifests/pod.ts is the source', () => {

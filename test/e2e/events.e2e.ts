@@ -3,12 +3,14 @@ import { after, before, describe, type TestContext, test } from 'node:test'
 import { systemClock } from '../../agent/clock.ts'
 import { connectLeaseApi } from '../../agent/lease/lease-api.ts'
 import { PAUSE_REASON, PAUSED, SWITCHOVER_TO } from '../../agent/lease/operation.ts'
-import { HAPPENING_REASONS } from '../../agent/replica/happenings.ts'
+import { HAPPENINGS, type HappeningReason } from '../../agent/replica/happenings.ts'
 import { connectEvents, type KubeEvents } from '../../agent/replica/kube-events.ts'
 import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
 import { FAST, type ReplicaOptions } from '../harness/replica.ts'
 import { ApiServerScene, LEASE } from '../harness/scene.ts'
 import { Series } from '../harness/wait.ts'
+
+const REASONS = Object.keys(HAPPENINGS) as HappeningReason[]
 
 /** As `kubectl get events` has it. */
 interface CoreEvent {
@@ -166,8 +168,8 @@ describe('Events on a real API server', { concurrency: 3 }, () => {
     const scene = await EventsScene.start(t, plane)
     // No more are sent at once.
     for (const [name, reasons] of [
-      ['a', HAPPENING_REASONS.slice(0, 10)],
-      ['b', HAPPENING_REASONS.slice(10)],
+      ['a', REASONS.slice(0, 10)],
+      ['b', REASONS.slice(10)],
     ] as const) {
       const { events, answers } = await scene.teller(name)
       for (const reason of reasons) events.happened({ reason, epoch: 1, because: '’'.repeat(500) })
@@ -175,7 +177,7 @@ describe('Events on a real API server', { concurrency: 3 }, () => {
       assert.deepEqual(new Set(answers.list), new Set(['create 201']))
     }
     const told = new Set((await scene.events()).map(({ reason }) => reason))
-    assert.deepEqual(told, new Set(HAPPENING_REASONS))
+    assert.deepEqual(told, new Set(REASONS))
 
     const { events, answers, said } = await scene.teller('c')
     for (const happened of [2, 4, 6]) {

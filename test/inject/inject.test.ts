@@ -1,16 +1,16 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { uninject } from '../../agent/inject/inject.ts'
+import { LAUNCH, RESTRICTED, RESTRICTED_POD, VOLUMES } from '../../agent/manifests/pod.ts'
 import {
-  LAUNCH,
+  BASE,
   LIVENESS_PROBE,
   MOUNTS,
-  RESTRICTED,
-  RESTRICTED_POD,
+  manifestsIn,
+  only,
+  readManifests,
   STARTUP_PROBE,
-  VOLUMES,
-} from '../../agent/manifests/pod.ts'
-import { BASE, manifestsIn, only, readManifests } from '../deploy/manifests.ts'
+} from '../deploy/manifests.ts'
 import {
   agentOf,
   asInput,
