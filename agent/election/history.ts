@@ -1,4 +1,4 @@
-import { encodeHistory, encodeTerm, HISTORY, historyOf, type PastTerm } from '../lease/history.ts'
+import { encodeHistory, encodeTerm, HISTORY, type PastTerm } from '../lease/history.ts'
 import { podOf } from '../lease/operation.ts'
 import type { ElectionState, Input, Term, Write } from './state.ts'
 
@@ -10,12 +10,10 @@ const LASTS = { gapMs: null, ended: null, endedBecause: null, stopMs: null } as 
  */
 export function historyNote(
   { config, now }: Pick<Input, 'config' | 'now'>,
-  { seen, term, lastNotes }: ElectionState,
+  { seen, term, lastNotes, history: known }: ElectionState,
   write: Pick<Write, 'kind' | 'because' | 'unchangedMs'> & { readonly epoch: number },
 ): string | undefined {
   const lease = seen?.lease ?? null
-  // Also of a Lease that was deleted.
-  const known = historyOf({ metadata: { annotations: lastNotes } })
   const at = new Date(now.wall).toISOString()
   const holder = podOf(config.identity)
   const { kind, because, epoch } = write

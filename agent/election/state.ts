@@ -2,7 +2,7 @@ import { type Instant, later } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
 import type { Timings } from '../config/timings.ts'
 import type { ApiError } from '../kube/errors.ts'
-import type { Phases } from '../lease/history.ts'
+import type { PastTerm, Phases } from '../lease/history.ts'
 import type { Lease } from '../lease/lease.ts'
 import type { AcquiredBecause, EndedBecause, ReasonCode } from '../lease/reasons.ts'
 import type { Grant } from '../link/messages.ts'
@@ -126,6 +126,8 @@ const SHARED = {
   strangers: 0,
   /** The annotations that the Lease had last, for a holder that makes it anew. */
   lastNotes: {} as Readonly<Record<string, string>>,
+  /** The terms in them, newest first: read only where they change, for a renewal is often. */
+  history: [] as readonly PastTerm[],
   /** Holder last reported with `leader_observed`. */
   reportedHolder: null as string | null,
   watchUp: false,

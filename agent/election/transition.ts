@@ -1,5 +1,6 @@
 import type { Instant } from '../clock.ts'
 import type { ApiError } from '../kube/errors.ts'
+import { HISTORY, historyOf } from '../lease/history.ts'
 import { epochOf, holderOf, isNewer, type Lease, sameRecord } from '../lease/lease.ts'
 import { switchoverOf } from '../lease/operation.ts'
 import { judgeVersion, mayWrite, noteRefusal, rehearse, rehearseAgain, rehearsed } from './ability.ts'
@@ -186,10 +187,12 @@ function observeLease(
   const last = seen?.lease ?? null
   const holder = holderOf(lease)
   const changed = last === null || last.metadata.uid !== lease.metadata.uid || !sameRecord(last, lease)
-  const { refusal } = before
+  const { refusal, lastNotes, history } = before
+  const notes = lease.metadata.annotations ?? {}
   const state: CandidateState = {
     ...before,
-    lastNotes: lease.metadata.annotations ?? {},
+    lastNotes: notes,
+    history: notes[HISTORY] === lastNotes[HISTORY] ? history : historyOf(lease),
     refusal: refusal?.open && switchoverOf(lease) !== refusal.to ? { ...refusal, open: false } : refusal,
     vacantNotBefore: vacantFrom(input, before, lease),
     seen: {

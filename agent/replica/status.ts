@@ -1,6 +1,5 @@
 import { coolDownEnds } from '../election/follower.ts'
 import { killAt } from '../election/state.ts'
-import { historyOf } from '../lease/history.ts'
 import { epochOf, holderOf, langflowOf } from '../lease/lease.ts'
 import { ANYBODY, lastDrillOf, pauseOf, switchoverOf } from '../lease/operation.ts'
 import type { AgentStatus } from '../observe/status.ts'
@@ -69,7 +68,7 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
     pause: pauseOf(lease, now.wall),
     switchover: switchoverView(state),
     lastDrill: lastDrillOf(lease),
-    history: historyOf(lease),
+    history: state.history,
     flowsDigest: workload.digests.flows,
     secretKeyDigest: workload.digests.secretKey,
     checks,

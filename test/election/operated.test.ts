@@ -247,6 +247,17 @@ describe('the history of terms', () => {
     assert.equal(c.write.lease.metadata.annotations?.[HISTORY], noted)
   })
 
+  test('is read again only where it has changed', () => {
+    const c = Candidate.follower().sees(released(50)).acknowledge()
+    const { history } = c.state
+    c.pass(2_000).acknowledge()
+    assert.equal(c.state.history, history)
+    c.tell({ type: 'workload_healthy', took: { startMs: 1, healthyMs: 2 } })
+      .pass(2_000)
+      .acknowledge()
+    assert.notEqual(c.state.history, history)
+  })
+
   test('says why a released term ended, how long its stop took, and what the next one’s gap is', () => {
     const c = Candidate.follower().sees(released(50)).acknowledge()
     c.workload({ alive: 'yes', canRun: false, epoch: 4, identity: 'me' }).pass(2_000).acknowledge()
