@@ -142,7 +142,6 @@ export function beginTerm(input: Input, before: Free, write: Write, lease: Lease
     coolDown: null,
     strangers: 0,
     successor: null,
-    setAside: null,
     reportedHolder: config.identity,
     term: {
       epoch: epochOf(lease),
@@ -344,7 +343,8 @@ function withTerm<S extends Held>(state: S, patch: Partial<S['term']>): S {
 
 function withoutTerm(state: Held): Free {
   const { ending } = state
+  const free = { ...state, term: null, setAside: null }
   return ending === null
-    ? { ...state, term: null, phase: 'follower', ending }
-    : { ...state, term: null, phase: 'ending', ending, exited: false }
+    ? { ...free, phase: 'follower', ending }
+    : { ...free, phase: 'ending', ending, exited: false }
 }

@@ -147,9 +147,10 @@ describe('while the Lease is paused', () => {
 
   test('rule 1 holds: without a renewal it is in doubt, and loses the Lease', () => {
     const c = operator(Candidate.leader(), { [PAUSED]: 'true' })
-    c.pass(14_000)
+    c.tell(FAILED).pass(14_000)
     assert.deepEqual(c.events(), ['doubt', 'lost'])
     assert.equal(c.effects('kill').length, 1)
+    assert.equal(c.state.setAside, null)
   })
 
   test('the leader takes the annotations away once the pause is over', () => {
