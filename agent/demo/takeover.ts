@@ -58,6 +58,12 @@ export async function takeOver(kind: Kind, leader: Replica, demo: Demo): Promise
     client.gap(from, to, acquired.at),
   )
 
+  // Its launcher confirms the end on its own time: on a busy machine after the next one serves.
+  if (kind === 'hang') {
+    await demo.until(`${from}'s launcher to confirm the end`, serveWithinMs, () =>
+      find('workload_stopped', from),
+    )
+  }
   const sinceFault = (event: ReplicaEvent | undefined) => (event ? Math.round(event.at - faultAt) : null)
   const released = find('released', from)
   return {
