@@ -1,6 +1,6 @@
 import { encodeHistory, encodeTerm, HISTORY, type PastTerm } from '../lease/history.ts'
 import { podOf } from '../lease/operation.ts'
-import type { ElectionState, Input, Term, Write } from './state.ts'
+import type { ElectionState, Input, Seen, Term, Write } from './state.ts'
 
 const LASTS = { gapMs: null, ended: null, endedBecause: null, stopMs: null } as const
 
@@ -11,43 +11,60 @@ const LASTS = { gapMs: null, ended: null, endedBecause: null, stopMs: null } as 
 export function historyNote(
   { config, now }: Pick<Input, 'config' | 'now'>,
   { seen, term, lastNotes, history: known }: ElectionState,
-  write: Pick<Write, 'kind' | 'because' | 'unchangedMs'> & { readonly epoch: number },
+  write: Pick<Write, 'kind' | 'because' | 'detectMs'> & { readonly epoch: number },
 ): string | undefined {
   const lease = seen?.lease ?? null
   const at = new Date(now.wall).toISOString()
   const holder = podOf(config.identity)
-  const { kind, because, epoch } = write
+  const { kind, because, epoch, detectMs } = write
   if (kind === 'acquire' && because !== null) {
-    const phases = { detectMs: write.unchangedMs, acquireMs: 0, startMs: null, healthyMs: null }
+    const phases = { detectMs, acquireMs: 0, startMs: null, healthyMs: null }
     const begun = { ...LASTS, epoch, holder, began: at, because: because.code, phases }
     const left = { ended: lease?.spec?.renewTime ?? at, endedBecause: 'expired' } as const
     return encodeHistory([begun, ...known.map((past) => (past.ended ? past : { ...past, ...left }))])
   }
-  if (term === null) return undefined
-  const own = known.find((past) => past.epoch === term.epoch)
+  if (term === null || term.phases === null) return undefined
+  const { acquireTime, phases, stepDown } = term
   const earlier = known.filter((past) => past.epoch < term.epoch)
-  const before = earlier[0]?.epoch === term.epoch - 1 ? earlier[0] : null
-  const present = presentOf(term, own ?? null, before, holder)
-  if (present === null) return undefined
-  const { stepDown } = term
+  const present = {
+    ...LASTS,
+    epoch: term.epoch,
+    holder,
+    began: acquireTime,
+    because: term.because,
+    phases,
+    gapMs: gapOf(term, earlier),
+    // Whoever follows a holder that vanishes while it stops counts from the closing of its gate as well.
+    stopMs: stepDown && now.mono - stepDown.closedAt,
+  }
   const entry =
-    kind === 'release' && stepDown !== null
-      ? { ...present, ended: at, endedBecause: stepDown.code, stopMs: now.mono - stepDown.closedAt }
-      : present
+    kind === 'release' && stepDown !== null ? { ...present, ended: at, endedBecause: stepDown.code } : present
   // Most renewals have nothing to add.
   return lastNotes[HISTORY]?.includes(encodeTerm(entry)) ? undefined : encodeHistory([entry, ...earlier])
 }
 
-/** This term as it is to be remembered; `null`: an earlier agent began it, and nothing of it is known. */
-function presentOf(
-  { epoch, acquireTime, because, phases }: Term,
-  own: PastTerm | null,
-  before: PastTerm | null,
-  holder: string,
-): PastTerm | null {
-  if (phases === null) return own
+/**
+ * Milliseconds for which the Lease has been free, or left alone: as this replica watched it, or from when its last holder wrote
+ * it, by the wall clocks of both, where that is more than such clocks, and what is known a moment late, make. It is told, and
+ * decides nothing (rule 6).
+ */
+export function detectedAfter({ config, now }: Pick<Input, 'config' | 'now'>, seen: Seen | null): number {
+  const watchedMs = seen === null ? 0 : now.mono - seen.changedAt
+  const writtenMs = now.wall - Date.parse(seen?.lease?.spec?.renewTime ?? '')
+  return writtenMs > watchedMs + config.retryPeriodMs ? writtenMs : watchedMs
+}
+
+/** @param earlier the terms before this one, newest first */
+function gapOf({ epoch, acquireTime, phases }: Term, earlier: readonly PastTerm[]): number | null {
+  if (phases === null || phases.healthyMs === null) return null
   const { detectMs, acquireMs, startMs, healthyMs } = phases
-  const served = startMs !== null && healthyMs !== null && before !== null
-  const gapMs = served ? (before.stopMs ?? 0) + detectMs + acquireMs + startMs + healthyMs : null
-  return { ...LASTS, epoch, holder, began: acquireTime, because, phases, gapMs }
+  const servedAfterMs = acquireMs + (startMs ?? 0) + healthyMs
+  const at = earlier.findIndex((past, n) => past.epoch !== epoch - 1 - n || past.phases.healthyMs !== null)
+  const last = earlier[at]
+  if (last === undefined || last.epoch !== epoch - 1 - at || last.ended === null) return null
+  const { ended, stopMs } = last
+  const sinceMs = (stopMs ?? 0) + detectMs
+  // Of terms in between, which never served, it is known when they were.
+  const endedMs = at === 0 ? 0 : Date.parse(acquireTime) - Date.parse(ended) + (stopMs ?? 0)
+  return Math.max(sinceMs, endedMs) + servedAfterMs
 }

@@ -133,8 +133,12 @@ export function beginTerm(input: Input, before: Free, write: Write, lease: Lease
   const { config, now } = input
   if (reached(now, killAt(config, write.sentAt))) return before
   const resumed = write.kind === 'resume'
-  const { ending } = before
+  const { ending, history } = before
   const acquireMs = now.mono - write.sentAt.mono
+  const epoch = epochOf(lease)
+  const begun = { detectMs: write.detectMs, acquireMs, startMs: null, healthyMs: null }
+  // Of a term that an earlier agent began it is told as that noted it.
+  const noted = resumed ? history.find((term) => term.epoch === epoch) : undefined
   const leading: Leading = {
     ...before,
     phase: 'leading',
@@ -144,10 +148,10 @@ export function beginTerm(input: Input, before: Free, write: Write, lease: Lease
     successor: null,
     reportedHolder: config.identity,
     term: {
-      epoch: epochOf(lease),
+      epoch,
       acquireTime: lease.spec?.acquireTime ?? write.renewTime,
-      because: write.because?.code ?? 'own_write',
-      phases: resumed ? null : { detectMs: write.unchangedMs, acquireMs, startMs: null, healthyMs: null },
+      because: noted?.because ?? write.because?.code ?? 'own_write',
+      phases: resumed ? (noted?.phases ?? null) : begun,
       renewedAt: write.sentAt,
       startedAt: now.mono,
       doubt: false,
@@ -227,10 +231,19 @@ export function notePause(input: Input, before: CandidateState): CandidateState 
 }
 
 /** The workload serves: the first time in this term that is the end of a takeover. */
-export function noteHealth(state: Held, took: Pick<Phases, 'startMs' | 'healthyMs'> | null): Held {
-  const { phases } = state.term
-  if (took === null || phases === null || phases.healthyMs !== null) return state
-  return withTerm(state, { phases: { ...phases, ...took } })
+export function noteHealth(
+  { now }: Input,
+  state: Held,
+  took: Pick<Phases, 'startMs' | 'healthyMs'> | null,
+): Held {
+  const { phases, acquireTime } = state.term
+  if (phases === null || phases.healthyMs !== null) return state
+  // What an earlier agent of this pod ordered to start has taken all of the term so far.
+  const whole = {
+    startMs: null,
+    healthyMs: Math.max(0, now.wall - Date.parse(acquireTime) - phases.acquireMs),
+  }
+  return withTerm(state, { phases: { ...phases, ...(took ?? whole) } })
 }
 
 /** That it ended, or serves nobody, may have been told while the launcher had no agent to tell it to. */

@@ -15,7 +15,7 @@ import {
 } from '../lease/lease.ts'
 import { pauseIsOver } from '../lease/operation.ts'
 import { isOlder } from '../package-version.ts'
-import { historyNote } from './history.ts'
+import { detectedAfter, historyNote } from './history.ts'
 import {
   type CandidateConfig,
   type CandidateState,
@@ -55,6 +55,7 @@ export function sendWrite<S extends CandidateState>(
   const begins = kind === 'acquire' || kind === 'release'
   const acquireTime = begins ? { acquireTime: renewTime } : term && { acquireTime: term.acquireTime }
   const unchangedMs = seen === null ? 0 : now.mono - seen.changedAt
+  const detectMs = detectedAfter(input, seen)
   const leaseTransitions = Math.min(epoch, LARGEST_TRANSITIONS)
   const write: Write = {
     id,
@@ -64,11 +65,12 @@ export function sendWrite<S extends CandidateState>(
     sentAt: now,
     because,
     unchangedMs,
+    detectMs,
     lease: {
       ...(base ?? { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease' }),
       metadata: annotated(
         base?.metadata ?? (kind === 'recreate' ? { annotations: state.lastNotes } : {}),
-        notesFor(input, state, { kind, because, unchangedMs, epoch }),
+        notesFor(input, state, { kind, because, detectMs, epoch }),
       ),
       spec: { ...base?.spec, ...holder, renewTime, ...acquireTime, leaseTransitions },
     },
@@ -108,7 +110,7 @@ function requestDeadline(config: CandidateConfig, { term }: ElectionState, now: 
 function notesFor(
   input: Input,
   state: ElectionState,
-  write: Pick<Write, 'kind' | 'because' | 'unchangedMs'> & { readonly epoch: number },
+  write: Pick<Write, 'kind' | 'because' | 'detectMs'> & { readonly epoch: number },
 ): Notes {
   const { owner, identity, allowOlder } = input.config
   const { workload, seen, term, refusal } = state

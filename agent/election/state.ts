@@ -40,6 +40,8 @@ export interface Write {
   /** Of an `acquire` or a `resume`: why it could be written; and how long the Lease had been unchanged, in milliseconds. */
   readonly because: Why<AcquiredBecause> | null
   readonly unchangedMs: number
+  /** Of an `acquire`: how long nobody had led by then, in milliseconds, as far as is known; for the history alone. */
+  readonly detectMs: number
 }
 
 export interface StepDown extends Why<EndedBecause> {
@@ -60,7 +62,7 @@ export interface Term {
   readonly epoch: number
   readonly acquireTime: string
   readonly because: AcquiredBecause
-  /** How long its beginning took; `null`: it was taken back from an earlier agent, who noted that. */
+  /** How long its beginning took; `null`: it was taken back from an earlier agent, whose note of that is lost. */
   readonly phases: Phases | null
   /** Send time of the last acknowledged write. */
   readonly renewedAt: Instant

@@ -114,7 +114,7 @@ function observe(input: Input, state: CandidateState): CandidateState {
     case 'workload_failed':
       return state.phase === 'leading' ? remedyFailure(input, state, failureOf(fact)) : state
     case 'workload_healthy':
-      return state.term === null ? state : noteHealth(state, fact.took)
+      return state.term === null ? state : noteHealth(input, state, fact.took)
     case 'successor':
       return { ...state, successor: fact.identity }
     case 'barred':

@@ -25,13 +25,16 @@ export interface PastTerm {
   readonly began: string
   readonly because: AcquiredBecause
   readonly phases: Phases
-  /** From the last moment in which the term before served to the first in which this one did; `null`: unknown, or it never did. */
+  /** From the last moment in which a term before served to the first in which this one did; `null`: unknown, or it never did. */
   readonly gapMs: number | null
   /** `null`: it lasts. Of a holder that vanished, its last renewal. */
   readonly ended: string | null
   /** `expired`: its holder vanished; `null`: it lasts. */
   readonly endedBecause: EndedBecause | 'expired' | null
-  /** From closing the gate to the release, in milliseconds; `null`: it was not released, or nobody knows. */
+  /**
+   * From closing the gate to the release, in milliseconds, or to the last renewal of a holder that vanished meanwhile; `null`:
+   * the gate was not closed, or nobody knows.
+   */
   readonly stopMs: number | null
 }
 

@@ -226,6 +226,33 @@ describe('a switchover', () => {
 describe('the history of terms', () => {
   const terms = (c: Candidate) => historyOf(c.write.lease)
 
+  /** What it writes is acknowledged; a second later it serves, and has written so. */
+  const serves = (c: Candidate): Candidate => {
+    const { identity } = c.config
+    c.acknowledge().workload({ alive: 'yes', canRun: false, epoch: c.state.highestEpoch, identity })
+    c.mono += 1_000
+    return c
+      .tell({ type: 'workload_healthy', took: { startMs: 1_000, healthyMs: 0 } })
+      .pass(1_000)
+      .acknowledge()
+  }
+
+  /** Another one, that starts `ms` later and sees the Lease as this one left it for the first time. */
+  const later = (c: Candidate, ms: number, identity = 'next_1'): Candidate => {
+    const next = Candidate.follower({ identity })
+    next.mono = c.mono + ms
+    return next.sees(c.state.seen?.lease ?? null)
+  }
+
+  const handedOver = (c: Candidate): Candidate =>
+    c
+      .tell({ type: 'step_down', code: 'newer_revision', reason: 'it is ready' })
+      .tell({ type: 'drained' })
+      .workload({ alive: 'no', canRun: true })
+      .acknowledge()
+
+  const gap = (c: Candidate): number | null | undefined => historyOf(c.state.seen?.lease ?? null)[0]?.gapMs
+
   test('begins with the term that takes the Lease, and gets its phases once it serves', () => {
     const c = Candidate.follower().sees(released(50))
     const [first] = terms(c)
@@ -260,8 +287,7 @@ describe('the history of terms', () => {
   })
 
   test('says why a released term ended, how long its stop took, and what the next one’s gap is', () => {
-    const c = Candidate.follower().sees(released(50)).acknowledge()
-    c.workload({ alive: 'yes', canRun: false, epoch: 4, identity: 'me' }).pass(2_000).acknowledge()
+    const c = serves(Candidate.follower().sees(released(50)))
     c.tell({ type: 'step_down', code: 'newer_revision', reason: 'it is ready' })
     c.mono += 300
     c.tell({ type: 'drained' })
@@ -301,6 +327,66 @@ describe('the history of terms', () => {
     const next = Candidate.follower({ identity: 'next_1' }).sees(later).acknowledge()
     next.tell({ type: 'workload_healthy', took: { startMs: 1, healthyMs: 2 } }).pass(2_000)
     assert.deepEqual([terms(next)[0]?.epoch, terms(next)[0]?.gapMs], [10, null])
+  })
+
+  test('counts the time in which nobody was there to take a released Lease', () => {
+    const next = serves(later(handedOver(serves(Candidate.follower().sees(released(50)))), 20_000))
+    assert.deepEqual(
+      [historyOf(next.state.seen?.lease ?? null)[0]?.phases.detectMs, gap(next)],
+      [20_000, 21_000],
+    )
+  })
+
+  test('counts from the last renewal where whoever follows a holder that vanished has not watched it', () => {
+    const lost = serves(Candidate.follower().sees(released(50)))
+    const next = later(lost, 9_000)
+    next.takesAfter(15_000)
+    assert.equal(gap(serves(next)), 9_000 + 15_000 + 1_000)
+  })
+
+  test('takes clocks that are a retry period apart for what was watched, and no earlier write for a later one', () => {
+    for (const ms of [1_900, -60_000]) {
+      const next = serves(later(handedOver(serves(Candidate.follower().sees(released(50)))), ms))
+      assert.equal(gap(next), 1_000)
+    }
+  })
+
+  test('counts from the closing of its gate where a holder vanished while it drained', () => {
+    const c = serves(Candidate.follower().sees(released(50)))
+    c.tell({ type: 'step_down', code: 'newer_revision', reason: 'it is ready' }).pass(2_000).acknowledge()
+    const lease = c.state.seen?.lease ?? null
+    const [term] = historyOf(lease)
+    assert.deepEqual([term?.ended, term?.endedBecause, term?.stopMs], [null, null, 2_000])
+    const next = later(c, 0)
+    next.takesAfter(15_000)
+    const [, before] = terms(next)
+    assert.deepEqual([before?.endedBecause, before?.stopMs], ['expired', 2_000])
+    assert.equal(gap(serves(next)), 2_000 + 15_000 + 1_000)
+  })
+
+  test('passes what went before a term that never served on to the next one', () => {
+    const first = handedOver(serves(Candidate.follower().sees(released(50))))
+    const never = later(first, 0, 'never_1').acknowledge()
+    never.workload({ alive: 'yes', canRun: false, epoch: 5, identity: 'never_1' })
+    for (const _ of 'abc') never.pass(2_000).acknowledge()
+    const next = serves(later(handedOver(never), 0))
+    assert.deepEqual(
+      historyOf(next.state.seen?.lease ?? null).map(({ gapMs }) => gapMs),
+      [7_000, null, null],
+    )
+  })
+
+  test('knows that a term served whose agent restarted before it did', () => {
+    const first = handedOver(serves(Candidate.follower().sees(released(50))))
+    const begun = later(first, 0, 'me').acknowledge()
+    const c = Candidate.follower()
+    c.mono = begun.mono + 3_000
+    c.workload({ alive: 'yes', canRun: false, epoch: 5, identity: 'me', killAt: c.mono + 10_000 })
+    c.sees(begun.state.seen?.lease ?? null).acknowledge()
+    c.mono += 1_000
+    c.tell({ type: 'workload_healthy', took: null }).pass(2_000)
+    const [term] = terms(c)
+    assert.deepEqual([term?.because, term?.phases.healthyMs, term?.gapMs], ['released', 4_000, 4_000])
   })
 
   test('goes on where a restarted agent took its grant back', () => {

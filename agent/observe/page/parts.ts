@@ -178,7 +178,7 @@ function term(
   return html`<li id="term-${epoch}-${began}"${ended === null && html` class="now"`}>
 <h3>${holder} <span class="faint">epoch ${epoch}</span></h3>
 <p><time datetime="${began}">${utc(began)}</time>, ${span}</p>
-<p>Began: ${whyBegan(because)}.${endedBecause !== null && html` Ended: ${whyEnded(endedBecause)}${stopMs !== null && html`, and it was stopped within ${lasting(stopMs)}`}.`}</p>
+<p>Began: ${whyBegan(because)}.${endedBecause !== null && html` Ended: ${whyEnded(endedBecause)}${stopMs !== null && endedBecause !== 'expired' && html`, and it was stopped within ${lasting(stopMs)}`}.`}</p>
 ${phaseBar(phases, longest)}
 <p>${gapMs !== null && html`<b>${lasting(gapMs)}</b> without a server. `}<span class="faint">${told(phases)}</span></p>
 </li>`
