@@ -31,6 +31,7 @@ import {
   type Held,
   type Input,
   NEVER,
+  type Shared,
   type Write,
 } from './state.ts'
 import { heldFor, observeAbsence, vacantFrom } from './vacancy.ts'
@@ -193,7 +194,7 @@ function observeLease(
     ...before,
     lastNotes: notes,
     history: notes[HISTORY] === lastNotes[HISTORY] ? history : historyOf(lease),
-    refusal: refusal?.open && switchoverOf(lease) !== refusal.to ? { ...refusal, open: false } : refusal,
+    refusal: stillRefused(refusal, last, lease),
     vacantNotBefore: vacantFrom(input, before, lease),
     seen: {
       lease,
@@ -217,6 +218,15 @@ function observeLease(
   const { renewTime, acquireTime } = lease.spec ?? {}
   const known = [renewTime, acquireTime].some((time) => state.written.includes(time ?? ''))
   return known ? state : strangerSeen(input, state)
+}
+
+/** What was refused is told until another switchover is asked for, or the term in which it was is over. */
+function stillRefused(refusal: Shared['refusal'], last: Lease | null, lease: Lease): Shared['refusal'] {
+  if (refusal === null || last === null) return refusal
+  const asked = switchoverOf(lease)
+  const termOver = holderOf(lease) !== holderOf(last) || epochOf(lease) !== epochOf(last)
+  if (termOver || (asked !== null && !(refusal.open && asked === refusal.to))) return null
+  return refusal.open && asked === null ? { ...refusal, open: false } : refusal
 }
 
 /** Of one that did not hold the Lease. */

@@ -208,6 +208,24 @@ describe('a switchover', () => {
     assert.equal(c.notes?.[SWITCHOVER], 'b')
   })
 
+  test('that was refused is remembered until another is asked for, or another term begins', () => {
+    const refused = () => {
+      const c = operator(Candidate.leader(), { [SWITCHOVER]: 'b' })
+      return c.tell({ type: 'switchover_refused', to: 'b', reason: 'it is not ready' }).acknowledge()
+    }
+    for (const to of ['b', 'c']) {
+      const c = operator(refused(), { [SWITCHOVER]: to })
+      assert.equal(c.state.refusal, null)
+    }
+    const changed = operator(Candidate.leader(), { [SWITCHOVER]: 'b' })
+    changed.tell({ type: 'switchover_refused', to: 'b', reason: 'it is not ready' })
+    assert.equal(operator(changed, { [SWITCHOVER]: 'c' }).state.refusal, null)
+    const c = refused().pass(2_000).acknowledge()
+    assert.equal(c.state.refusal?.reason, 'it is not ready')
+    stopped(c.tell(asked(null))).acknowledge()
+    assert.equal(c.state.refusal, null)
+  })
+
   test('that was asked of a leader which is gone is taken away by whoever follows', () => {
     const c = Candidate.follower().sees(noted(released(50), { [SWITCHOVER]: 'b' }))
     assert.equal(c.write.kind, 'acquire')
