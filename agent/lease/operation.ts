@@ -55,14 +55,14 @@ export function pauseIsOver(lease: Lease | null, wallMs: number): boolean {
   return lease?.metadata.annotations?.[PAUSED] === 'true' && pauseOf(lease, wallMs) === null
 }
 
-/** The name of a pod, or `*`; `null`: nobody asks for a switchover. */
+/** The name of a pod, or `*`, or '' where somebody asked and named nobody; `null`: nobody asks for a switchover. */
 export function switchoverOf(lease: Lease | null): string | null {
-  return lease?.metadata.annotations?.[SWITCHOVER_TO]?.slice(0, LONGEST_NAME) || null
+  return lease?.metadata.annotations?.[SWITCHOVER_TO]?.trim().slice(0, LONGEST_NAME) ?? null
 }
 
-/** Whom a switchover is to, in a sentence. `to`: the name of a pod, or `*`. */
+/** Whom a switchover is to, in a sentence. `to`: the name of a pod, or `*`, or ''. */
 export function describeTarget(to: string): string {
-  return to === ANYBODY ? 'whoever is prepared best' : to
+  return to === ANYBODY ? 'whoever is prepared best' : to || 'nobody'
 }
 
 /** Whether a replica's identity, `<pod name>_<pod UID>`, is of the pod of that name; outside of pods it may be the name itself. */

@@ -70,6 +70,8 @@ export class Switchover {
   /** Whom to name as the successor; or why there is none, in one sentence. */
   private target(to: string): { readonly to: string | null } | string {
     const { identity, peers, paused } = this.options
+    if (to === '')
+      return `it names nobody: write the name of a pod, or ${ANYBODY} for whoever is prepared best`
     if (paused()) return 'the Lease is paused: resume it first'
     if (to !== ANYBODY && isOfPod(identity, to)) return `${to} leads already`
     if (peers === null) return { to: to === ANYBODY ? null : to }

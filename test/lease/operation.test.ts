@@ -39,7 +39,8 @@ test('a Lease is paused while its annotation says "true", and until the time tha
 
 test('a switchover is asked for to a pod, or to any', () => {
   assert.equal(switchoverOf(noted({})), null)
-  assert.equal(switchoverOf(noted({ 'switchover-to': '' })), null)
+  for (const nobody of ['', ' ']) assert.equal(switchoverOf(noted({ 'switchover-to': nobody })), '')
+  assert.equal(switchoverOf(noted({ 'switchover-to': ' replica-a\n' })), 'replica-a')
   assert.equal(switchoverOf(noted({ 'switchover-to': '*' })), '*')
 })
 

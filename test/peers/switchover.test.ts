@@ -87,6 +87,8 @@ test('what would leave nobody to serve is refused, with the reason', () => {
   assert.match(new Bench().asked('a').refusal ?? '', /a leads already/)
   assert.match(new Bench().asked('c').refusal ?? '', /c could not take over now/)
   assert.match(new Bench().asked('d').refusal ?? '', /no replica of the name d answers; others are: b, c/)
+  assert.match(new Bench().asked('').refusal ?? '', /^it names nobody: write the name of a pod, or \* for/)
+  assert.match(new Bench(false).asked('').refusal ?? '', /^it names nobody/)
   const paused = new Bench()
   paused.paused = true
   assert.match(paused.asked('b').refusal ?? '', /paused/)
