@@ -41,6 +41,13 @@ export function pauseOf(lease: Lease | null, wallMs: number): Pause | null {
   }
 }
 
+/** Where somebody may believe that it is paused: what is wrong with how the Lease says so, and what to write; `null`: nothing. */
+export function pauseFault(lease: Lease | null): string | null {
+  const paused = lease?.metadata.annotations?.[PAUSED]
+  if (paused === undefined || paused === 'true' || paused === 'false') return null
+  return `the annotation ${PAUSED} of the Lease is "${paused.slice(0, 40)}", which pauses nothing: write exactly "true", or remove it`
+}
+
 /** How a pause without an end is told. */
 export const UNTIL_RESUMED = 'until somebody resumes'
 

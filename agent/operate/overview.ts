@@ -1,7 +1,7 @@
 import { listed } from '../config/values.ts'
 import type { PastTerm } from '../lease/history.ts'
 import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
-import { isOfPod, type Pause, pauseOf, podOf, switchoverOf } from '../lease/operation.ts'
+import { isOfPod, type Pause, pauseFault, pauseOf, podOf, switchoverOf } from '../lease/operation.ts'
 import type { AgentStatus, ReplicaRow, SwitchoverView } from '../observe/status.ts'
 
 /** Who leads, and could another take over: what `status` tells, also as JSON and YAML. */
@@ -31,12 +31,15 @@ export function overviewOf(lease: Lease, replicas: readonly ReplicaRow[], wallMs
   const since = holder === null ? null : (lease.spec?.acquireTime ?? null)
   const to = switchoverOf(lease)
   const requested = to === null ? null : ({ to, state: 'requested', reason: null } as const)
-  return judged({
-    lease: { namespace, name, holder, epoch: epochOf(lease), since },
-    pause: pauseOf(lease, wallMs),
-    switchover: leaderIn(replicas)?.switchover ?? requested,
-    replicas,
-  })
+  return judged(
+    {
+      lease: { namespace, name, holder, epoch: epochOf(lease), since },
+      pause: pauseOf(lease, wallMs),
+      switchover: leaderIn(replicas)?.switchover ?? requested,
+      replicas,
+    },
+    pauseFault(lease),
+  )
 }
 
 /** As the replicas alone tell: the leader, or whoever answers; `null`: nobody does. */
@@ -75,8 +78,9 @@ function leaderIn(replicas: readonly ReplicaRow[]): AgentStatus | null {
   return leaders.sort((a, b) => b.lease.epoch - a.lease.epoch)[0] ?? null
 }
 
-function judged(overview: Omit<Overview, 'ok' | 'problems'>): Overview {
-  const problems = problemsOf(overview)
+/** @param fault what is wrong with what operators wrote, in one sentence */
+function judged(overview: Omit<Overview, 'ok' | 'problems'>, fault: string | null = null): Overview {
+  const problems = [...problemsOf(overview), ...(fault === null ? [] : [fault])]
   return { ...overview, ok: problems.length === 0, problems }
 }
 

@@ -3,7 +3,7 @@ import { Elector, type OutwardEffect } from '../election/elector.ts'
 import type { ElectionState, Fact, Remedy } from '../election/state.ts'
 import { epochProblem, langflowFault, ownerProblem } from '../lease/lease.ts'
 import type { LeaseApi } from '../lease/lease-api.ts'
-import { pauseOf, podOf } from '../lease/operation.ts'
+import { pauseFault, pauseOf, podOf } from '../lease/operation.ts'
 import { whyColder } from '../link/messages.ts'
 import type { HttpServer } from '../observe/http-server.ts'
 import type { Log } from '../observe/log.ts'
@@ -250,6 +250,7 @@ export class Replica implements StatusSource {
         this.supervisor.refusedGrant ??
         this.ownerProblem ??
         epochProblem(state.seen?.lease ?? null) ??
+        pauseFault(state.seen?.lease ?? null) ??
         state.outdated ??
         this.steering.view.problem ??
         this.makingWay?.problem ??

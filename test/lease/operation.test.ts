@@ -4,6 +4,7 @@ import type { Lease } from '../../agent/lease/lease.ts'
 import {
   isOfPod,
   lastDrillOf,
+  pauseFault,
   pauseIsOver,
   pauseOf,
   podOf,
@@ -35,6 +36,19 @@ test('a Lease is paused while its annotation says "true", and until the time tha
     false,
   ])
   assert.equal(pauseOf(null, NOW), null)
+})
+
+test('a pause that is written in another way pauses nothing, and one sentence says how to', () => {
+  for (const fine of [{}, { paused: 'true' }, { paused: 'false' }] as Record<string, string>[])
+    assert.equal(pauseFault(noted(fine)), null)
+  assert.equal(pauseFault(null), null)
+  for (const value of ['yes', 'True', '']) {
+    assert.equal(pauseOf(noted({ paused: value }), NOW), null)
+    assert.equal(
+      pauseFault(noted({ paused: value })),
+      `the annotation langflow-leader/paused of the Lease is "${value}", which pauses nothing: write exactly "true", or remove it`,
+    )
+  }
 })
 
 test('a switchover is asked for to a pod, or to any', () => {

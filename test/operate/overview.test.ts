@@ -41,6 +41,14 @@ describe('it is as it should be', () => {
     ['there is one alone', [LEADER], leaseWith(), ['no second replica is there to take over']],
     ['the other is not ready', [LEADER, unready(STANDBY)], leaseWith(), ['no other could take over']],
     ['the other is silent', [LEADER, silent('b')], leaseWith(), ['no other could take over']],
+    [
+      'whoever paused it by hand did not',
+      [LEADER, STANDBY],
+      leaseWith({ 'langflow-leader/paused': 'yes' }),
+      [
+        'the annotation langflow-leader/paused of the Lease is "yes", which pauses nothing: write exactly "true", or remove it',
+      ],
+    ],
     ['it is paused', [LEADER, STANDBY], leaseWith(PAUSED), ['it is paused: no takeover starts']],
     [
       'LangFlow does not serve yet',
