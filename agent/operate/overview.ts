@@ -111,10 +111,11 @@ function whyNobody(holder: string | null, replicas: readonly ReplicaRow[]): stri
 /** What a replica does, in a word or two: `serving` of the leader that does, `ready` of a follower that could take over. */
 export function stateOf(status: AgentStatus): string {
   const { role, workload, leadership, standby, langflow, couldTakeOver } = status
-  if (workload.state === 'unstoppable' || workload.state === 'stopping') return workload.state
+  if (workload.state === 'unstoppable') return workload.state
+  if (leadership.steppingDown !== null && !leadership.doubt) return 'stepping down'
+  if (workload.state === 'stopping') return workload.state
   if (role === 'leader') {
     if (leadership.doubt) return 'in doubt'
-    if (leadership.steppingDown !== null) return 'stepping down'
     if (serves(status)) return 'serving'
     if (workload.launcher !== 'connected') return `launcher ${workload.launcher}`
     return workload.servedSince === null ? 'starting' : 'not healthy'

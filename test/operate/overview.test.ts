@@ -160,6 +160,15 @@ describe('the state of a replica', () => {
     ['serving', SERVING],
     ['in doubt', { ...SERVING, leadership: { ...leadership, doubt: true } }],
     ['stepping down', { ...SERVING, traffic: closed, leadership: { ...leadership, steppingDown: 'x' } }],
+    [
+      'stepping down',
+      {
+        ...SERVING,
+        traffic: closed,
+        leadership: { ...leadership, steppingDown: 'x' },
+        workload: { ...workload, state: 'stopping' },
+      },
+    ],
     ['stopping', { ...SERVING, traffic: closed, workload: { ...workload, state: 'stopping' } }],
     ['starting', { ...SERVING, traffic: closed, workload: { ...workload, servedSince: null } }],
     ['not healthy', { ...SERVING, traffic: closed }],
