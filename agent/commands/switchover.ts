@@ -32,7 +32,7 @@ async function switchover(options: SwitchoverOptions, person: Terminal | null): 
   const { EXIT_CODES } = await import('../operate/exit-codes.ts')
   const { interruption } = await import('../operate/interruption.ts')
   const { formatted, write } = await import('../operate/output.ts')
-  const { lookAt, requestSwitchover } = await import('../operate/switchover.ts')
+  const { lookAt, requestSwitchover, unlessGivenUp } = await import('../operate/switchover.ts')
   const { followSwitchover } = await import('../operate/switchover-progress.ts')
   const report = await import('../operate/switchover-report.ts')
   using interrupted = interruption()
@@ -40,9 +40,16 @@ async function switchover(options: SwitchoverOptions, person: Terminal | null): 
   const { output, timeoutMs } = options
   const asked = options.to ?? ANYBODY
   using cluster = await Cluster.connect(options)
-  const planned = person === null ? null : await lookAt(cluster, systemClock, asked)
+  const planned =
+    person === null
+      ? null
+      : await unlessGivenUp(cluster, systemClock, { timeoutMs, signal }, (it) =>
+          lookAt(it, systemClock, asked),
+        )
   if (person !== null && planned !== null) await confirm(person, report.question(planned), signal)
-  const plan = await requestSwitchover(cluster, systemClock, asked, planned)
+  const plan = await unlessGivenUp(cluster, systemClock, { timeoutMs, signal }, (it) =>
+    requestSwitchover(it, systemClock, asked, planned),
+  )
   if (!options.wait) {
     const result = report.requestedResult(plan)
     await write(formatted(output, result, () => report.describeRequested(plan)))

@@ -116,7 +116,7 @@ function codeOf(verb: Verb, status: number, detail: Status | undefined): ApiErro
 function sentence(target: Target, code: ApiErrorCode, status: number, detail: Status | undefined): string {
   const { verb, kind, namespace, name, server, source } = target
   const what = name === null ? target.resource : `the ${kind} "${name}"`
-  const said = detail?.message === undefined ? '' : `: ${detail.message.replace(/\s+/g, ' ').slice(0, 400)}`
+  const said = !detail?.message ? '' : `: ${detail.message.replace(/\s+/g, ' ').slice(0, 400)}`
   switch (code) {
     case 'forbidden':
       return forbidden(target, said)

@@ -1,7 +1,7 @@
 import { ApiError } from '../kube/errors.ts'
 import type { Lease } from '../lease/lease.ts'
 import type { Cluster } from './cluster.ts'
-import { asOperationError } from './exit-codes.ts'
+import { asOperationError, OperationError } from './exit-codes.ts'
 
 /** What operating needs of a cluster. */
 export type Operable = Pick<Cluster, 'leaseName' | 'namespace' | 'lease' | 'annotate' | 'replicas' | 'status'>
@@ -31,8 +31,16 @@ export async function swap(
       return await cluster.annotate(lease, annotations)
     } catch (error) {
       const { code, mayHaveCommitted } = error instanceof ApiError ? error : unforeseen(error)
-      if (attempt === ATTEMPTS || !(code === 'conflict' || mayHaveCommitted)) throw asOperationError(error)
-      if (mayHaveCommitted) unsure = annotations
+      const again = code === 'conflict' || mayHaveCommitted
+      if (attempt < ATTEMPTS && again) {
+        if (mayHaveCommitted) unsure = annotations
+        continue
+      }
+      const told = asOperationError(error)
+      if (!again || !(told instanceof OperationError)) throw told
+      throw new OperationError(told.code, `${told.message}, ${ATTEMPTS} times in a row: try again`, {
+        cause: error,
+      })
     }
   }
 }

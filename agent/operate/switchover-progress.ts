@@ -246,5 +246,5 @@ async function givenUp(cluster: Operable, plan: Plan, progress: SwitchoverProgre
   const fate = await withdraw(cluster, plan).catch((error: Error) => error.message)
   if (progress.begun || fate === 'begun')
     return `${from} had begun to hand over already, which goes on; see langflow-leader status`
-  return fate === 'withdrawn' ? `the request is taken back, and ${from} goes on` : fate
+  return fate === 'withdrawn' ? 'the request is taken back' : fate
 }

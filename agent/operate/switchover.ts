@@ -1,5 +1,5 @@
 import type { Clock } from '../clock.ts'
-import { listed } from '../config/values.ts'
+import { formatDuration, listed } from '../config/values.ts'
 import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
 import {
   ANYBODY,
@@ -12,7 +12,7 @@ import {
 } from '../lease/operation.ts'
 import type { AgentStatus, ReplicaRow } from '../observe/status.ts'
 import { holderRow } from './cluster.ts'
-import { OperationError } from './exit-codes.ts'
+import { mayHaveHappened, OperationError } from './exit-codes.ts'
 import { type Operable, swap } from './swap.ts'
 
 /** A switchover that was possible when it was looked at. */
@@ -91,6 +91,60 @@ export async function requestSwitchover(
     return { [SWITCHOVER_TO]: to }
   })
   return plan as unknown as Plan
+}
+
+/**
+ * Rejects with `timed_out` or `interrupted` where `request` has not come to an end by then, and says whether anything may have been
+ * asked for. `request` is given the cluster to write with, which takes no write any more afterwards.
+ */
+export async function unlessGivenUp<T>(
+  cluster: Operable,
+  clock: Clock,
+  { timeoutMs, signal }: { readonly timeoutMs: number; readonly signal: AbortSignal },
+  request: (cluster: Operable) => Promise<T>,
+): Promise<T> {
+  const given = Promise.withResolvers<never>()
+  let over = false
+  let unanswered = false
+  const giveUp = (code: 'timed_out' | 'interrupted', what: string) => {
+    over = true
+    const { leaseName, namespace } = cluster
+    const fate = unanswered
+      ? 'the API server has not answered the request, so that it may have been made: see langflow-leader status, and take it back with ' +
+        `kubectl annotate lease ${leaseName} --namespace=${namespace} ${SWITCHOVER_TO}-`
+      : 'nothing was asked for'
+    given.reject(new OperationError(code, `${what}: ${fate}`))
+  }
+  const annotate: Operable['annotate'] = async (lease, annotations) => {
+    if (over) throw new OperationError('interrupted', 'given up')
+    unanswered = true
+    try {
+      return await cluster.annotate(lease, annotations)
+    } catch (error) {
+      unanswered = mayHaveHappened(error)
+      throw error
+    }
+  }
+  const timer = clock.after(timeoutMs, () =>
+    giveUp('timed_out', `no answer after ${formatDuration(timeoutMs)}`),
+  )
+  const interrupt = () => giveUp('interrupted', 'interrupted')
+  signal.addEventListener('abort', interrupt)
+  if (signal.aborted) interrupt()
+  const limited = {
+    leaseName: cluster.leaseName,
+    namespace: cluster.namespace,
+    lease: () => cluster.lease(),
+    replicas: () => cluster.replicas(),
+    status: (pod: string) => cluster.status(pod),
+    annotate,
+  }
+  try {
+    return await Promise.race([given.promise, request(limited)])
+  } finally {
+    timer.cancel()
+    signal.removeEventListener('abort', interrupt)
+  }
 }
 
 /** What became of a request that was taken back. `begun`: the leader had begun with it, which goes on. */

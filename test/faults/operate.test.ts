@@ -93,7 +93,7 @@ describe('operating real replicas', { concurrency: 4 }, () => {
     assert.deepEqual([late.code, JSON.parse(late.stdout).error.code], [124, 'timed_out'])
     assert.match(
       late.stderr,
-      /langflow-leader: nobody else serves after 1s: the request is taken back, and a goes on\n$/,
+      /langflow-leader: nobody else serves after 1s: the request is taken back\n$/,
     )
     const command = new Command(scene, 'switchover', '--yes')
     await command.lines.next('requested', (line) => /requested {2}b$/.test(line))
@@ -101,7 +101,7 @@ describe('operating real replicas', { concurrency: 4 }, () => {
     command.ctrlC()
     const { code, stderr } = await command.end()
     assert.equal(code, 130)
-    assert.equal(stderr, 'langflow-leader: interrupted: the request is taken back, and a goes on\n')
+    assert.equal(stderr, 'langflow-leader: interrupted: the request is taken back\n')
     assert.equal(scene.api.lease(LEASE)?.metadata.annotations?.[SWITCHOVER_TO], undefined)
     assert.equal((await a.get('/readyz')).status, 200)
   })

@@ -299,7 +299,7 @@ describe('a switchover that is followed fails where', () => {
     await one.step()
     const { code, message } = await one.failure()
     assert.equal(code, 'interrupted')
-    assert.equal(message, 'interrupted: the request is taken back, and langflow-0 goes on')
+    assert.equal(message, 'interrupted: the request is taken back')
     assert.deepEqual(one.cluster.annotations, {})
   })
 
@@ -347,7 +347,7 @@ describe('a switchover that is followed fails where', () => {
     await one.clock.pass(100)
     const { code, message } = await one.failure()
     assert.equal(code, 'timed_out')
-    assert.equal(message, 'nobody else serves after 5s: the request is taken back, and langflow-0 goes on')
+    assert.equal(message, 'nobody else serves after 5s: the request is taken back')
     assert.deepEqual(one.cluster.annotations, {})
   })
 

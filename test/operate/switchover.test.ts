@@ -5,7 +5,13 @@ import { PAUSE_REASON, PAUSED, PAUSED_UNTIL, SWITCHOVER_TO } from '../../agent/l
 import type { AgentStatus } from '../../agent/observe/status.ts'
 import { statusOf } from '../../agent/observe/status-shape.ts'
 import { OperationError } from '../../agent/operate/exit-codes.ts'
-import { lookAt, type Plan, requestSwitchover, withdraw } from '../../agent/operate/switchover.ts'
+import {
+  lookAt,
+  type Plan,
+  requestSwitchover,
+  unlessGivenUp,
+  withdraw,
+} from '../../agent/operate/switchover.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 import { identityOf, LEADER, row, ScriptedCluster, STANDBY } from './scripted-cluster.ts'
 
@@ -271,6 +277,41 @@ describe('a switchover is asked for', () => {
       return true
     })
     assert.deepEqual(cluster.written, [])
+  })
+})
+
+describe('whoever waits no longer for an API server that hangs', () => {
+  const hanging = new Promise<never>(() => {})
+  const begin = (cluster: ScriptedCluster, signal: AbortSignal) =>
+    unlessGivenUp(cluster, clock, { timeoutMs: 3_000, signal }, (it) =>
+      requestSwitchover(it, clock, '*', null),
+    ).catch((error: OperationError) => error)
+
+  test('is told that nothing was asked for, where nothing was written', async () => {
+    const cluster = new ScriptedCluster()
+    cluster.replicas = () => hanging
+    const ctrlC = new AbortController()
+    const ended = begin(cluster, ctrlC.signal)
+    ctrlC.abort()
+    assert.deepEqual(await ended, new OperationError('interrupted', 'interrupted: nothing was asked for'))
+  })
+
+  test('is told how to take back what may have been asked for, where the write has no answer', async () => {
+    const cluster = new ScriptedCluster()
+    const sent = Promise.withResolvers<void>()
+    cluster.annotate = () => {
+      sent.resolve()
+      return hanging
+    }
+    const ended = begin(cluster, new AbortController().signal)
+    await sent.promise
+    await clock.pass(3_000)
+    const error = (await ended) as OperationError
+    assert.equal(error.code, 'timed_out')
+    assert.match(
+      error.message,
+      /^no answer after 3s: .* may have been made: .*langflow-leader\/switchover-to-$/,
+    )
   })
 })
 
