@@ -30,11 +30,15 @@ export function reportOf(error: unknown): string {
   return `langflow-leader: unexpected error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`
 }
 
-/** Line breaks and other control characters shown as escapes, so that no input can forge a second line. */
+/** Line breaks and other control characters shown as escapes, so that no input can forge a second line, or reorder one. */
 export function oneLine(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-  return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, escaped)
+  return text.replace(CONTROLS, escaped)
 }
+
+/** All that show nothing themselves, but change how a terminal or a page shows the rest; the last are of direction. */
+const CONTROLS =
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g
 
 function escaped(c: string): string {
   return `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`

@@ -50,7 +50,7 @@ export interface KubeEvent {
 }
 
 /** What the API server takes at most. */
-const NOTE_BYTES = 1_024
+export const NOTE_BYTES = 1_024
 const INSTANCE_LENGTH = 128
 /** A name may have 253 characters; what makes it unique comes after these. */
 const NAME_LENGTH = 200

@@ -4,7 +4,7 @@ import { ApiError } from '../kube/errors.ts'
 import { microTime } from '../kube/micro-time.ts'
 import type { Kind, KubeObjects } from '../kube/objects.ts'
 import type { Log } from '../observe/log.ts'
-import { eventOf, type Happening, type KubeEvent, type Reference } from './happenings.ts'
+import { eventOf, type Happening, type KubeEvent, NOTE_BYTES, type Reference } from './happenings.ts'
 
 const EVENT: Kind = { kind: 'Event', resource: 'events.events.k8s.io', base: '/apis/events.k8s.io/v1' }
 
@@ -139,7 +139,9 @@ export class KubeEvents {
   private add(what: Happening, api: EventsApi, regarding: Reference, related: Reference | null): void {
     const { identity, clock } = this.options
     const at = clock.now()
-    const key = [regarding.kind, regarding.uid, what.reason, what.epoch, what.code].join(' ')
+    // What has a code is the same in other words, which may hold a pid; what has none is told by its words alone.
+    const same = what.code ?? what.because?.slice(0, NOTE_BYTES)
+    const key = [regarding.kind, regarding.uid, what.reason, what.epoch, same].join(' ')
     let one = this.series.get(key)
     if (one === undefined || at.mono - one.at.mono >= SERIES_MS) {
       if (this.waiting.length >= MOST_WAITING) return

@@ -35,6 +35,7 @@ describe('a table', () => {
 
   test('shows control characters as such', () => {
     assert.equal(table(['A'], [['x\n\u001b[31m']]), 'A\nx\\u000a\\u001b[31m')
+    assert.equal(table(['A'], [['\u202ex\u2066\u200f']]), 'A\n\\u202ex\\u2066\\u200f')
   })
 })
 

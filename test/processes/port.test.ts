@@ -68,20 +68,33 @@ test('open connections are told by the address of their client, at the server’
   assert.deepEqual(openConnections(port), [])
 })
 
-test('/proc/net/tcp is parsed for both address lengths', () => {
-  const text = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+const SOCKETS = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 0100007F:1EB4 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 4711 1 0 100 0 0 10 0
   10: 00000000000000000000000001000000:0050 00000000000000000000000000000000:0000 01 00000000:00000000 00:00000000 00000000     0        0 12 1 0
+1100: 0100007F:8050 0100007F:1EB4 06 00000000:00000000 03:00000E5B 00000000     0        0 0 3 0000000000000000
 `
-  assert.deepEqual(parseSockets(text), [
-    { localPort: 7860, ends: '0100007F:1EB4 00000000:0000', state: '0A', inode: '4711' },
+
+test('/proc/net/tcp is parsed for both address lengths, and one local port', () => {
+  assert.deepEqual(parseSockets(SOCKETS, 7860), [
+    { ends: '0100007F:1EB4 00000000:0000', state: '0A', inode: '4711' },
+  ])
+  assert.deepEqual(parseSockets(SOCKETS, 80), [
     {
-      localPort: 80,
       ends: '00000000000000000000000001000000:0050 00000000000000000000000000000000:0000',
       state: '01',
       inode: '12',
     },
   ])
+})
+
+// A drain looks ten times a second, and a launcher at each start.
+test('thousands of closed connections of others cost hardly any memory', () => {
+  const [, , , closed] = SOCKETS.split('\n')
+  const text = `${closed}\n`.repeat(4_000)
+  const before = process.memoryUsage().heapUsed
+  assert.equal(parseSockets(text, 7860).length, 0)
+  const used = process.memoryUsage().heapUsed - before
+  assert.ok(used < 2_000_000, `${used} bytes`)
 })
 
 test('an address is told in either form, and an IPv4 one behind an IPv6 socket as itself', () => {

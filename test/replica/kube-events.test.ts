@@ -21,6 +21,8 @@ interface Written {
 
 const ACQUIRED: Happening = { reason: 'LeaderAcquired', epoch: 7, code: 'released', because: 'it was free' }
 const DOUBT: Happening = { reason: 'LeadershipInDoubt', epoch: 7, code: 'no_renewal' }
+const REFUSED: Happening = { reason: 'SwitchoverRefused', epoch: 7, because: 'to b: there is no b' }
+const LONG = 'a'.repeat(2_000)
 const MINUTES = 60_000
 
 /** What the API server answers: nothing wrong, an error, or nothing until it is told to. */
@@ -198,16 +200,30 @@ describe('the same again', () => {
     )
   })
 
-  for (const [what, other] of [
-    ['in another epoch', { ...DOUBT, epoch: 8 }],
-    ['for another reason', { ...DOUBT, code: 'deadman' }],
-    ['of another kind', ACQUIRED],
+  for (const [what, first, other] of [
+    ['in another epoch', DOUBT, { ...DOUBT, epoch: 8 }],
+    ['for another reason', DOUBT, { ...DOUBT, code: 'deadman' }],
+    ['of another kind', DOUBT, ACQUIRED],
+    ['without a code, in other words,', REFUSED, { ...REFUSED, because: 'to a: a leads already' }],
   ] as const) {
     test(`${what} is an Event of its own`, async () => {
       const b = new Bench()
-      b.events.happened(DOUBT)
+      b.events.happened(first)
       b.events.happened(other)
       assert.deepEqual(kinds(await b.take()), ['create Pod', 'create Lease', 'create Pod', 'create Lease'])
+    })
+  }
+
+  for (const [what, one] of [
+    // Pids and durations differ each time.
+    ['with a code, in other words,', ACQUIRED],
+    ['without a code, in words that differ where no note shows them,', { ...REFUSED, because: LONG }],
+  ] as const) {
+    test(`${what} is the same`, async () => {
+      const b = new Bench()
+      b.events.happened(one)
+      b.events.happened({ ...one, because: `${one.because} again` })
+      assert.deepEqual(counts(await b.take()), [2, 2])
     })
   }
 

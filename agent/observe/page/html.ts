@@ -1,3 +1,5 @@
+import { oneLine } from '../../exit.ts'
+
 /** Markup that is safe to send: made by `html` alone, which escapes every value. */
 export class Html {
   readonly text: string
@@ -22,9 +24,9 @@ function shown(value: Value): string {
   return escaped(String(value))
 }
 
-/** Text as it may stand in markup, also within the quotes of an attribute. */
+/** Text as it may stand in markup, also within the quotes of an attribute: one line, control characters escaped. */
 export function escaped(text: string): string {
-  return text.replace(/[&<>"']/g, (c) => ENTITIES[c]!)
+  return oneLine(text).replace(/[&<>"']/g, (c) => ENTITIES[c]!)
 }
 
 const ENTITIES: Readonly<Record<string, string>> = {

@@ -184,9 +184,10 @@ describe('the page', () => {
   })
 
   it('shows markup in any text as text', () => {
-    const hostile = `</style></td><script>alert("x")</script><img src='x' onerror=alert(1)>&amp;" autofocus onfocus='x`
+    const hostile = `</style></td><script>alert("x")</script><img src='x' onerror=alert(1)>&amp;" autofocus onfocus='x\u0000\u001b\u202e\u2066`
     const rows = EVERYTHING.map((row) => withEveryText(row, hostile))
     const page = renderPage(rows)
+    assert.doesNotMatch(page.replaceAll('\n', ''), /\p{C}/u)
     assert.doesNotMatch(page, /<script>alert|<img|alert\("| onfocus='/)
     assert.deepEqual(page.match(/<\/(style|script)>/g), ['</style>', '</script>'])
     const shown = page.match(
