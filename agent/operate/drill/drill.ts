@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto'
 import { addAbortListener } from 'node:events'
-import { pause } from '../../clock.ts'
 import { readable } from '../../config/values.ts'
 import { historyOf } from '../../lease/history.ts'
 import { epochOf, holderOf, type Lease } from '../../lease/lease.ts'
@@ -364,8 +363,11 @@ class Run {
     return new Date(this.#stage.clock.now().wall).toISOString()
   }
 
-  #pause(ms: number): Promise<void> {
-    return this.#unlessStopped(pause(this.#stage.clock, ms))
+  /** Leaves no timer that would keep the process. */
+  async #pause(ms: number): Promise<void> {
+    const over = Promise.withResolvers<void>()
+    const timer = this.#stage.clock.after(ms, over.resolve)
+    await this.#unlessStopped(over.promise).finally(() => timer.cancel())
   }
 
   #unlessStopped<T>(awaited: Promise<T>): Promise<T> {

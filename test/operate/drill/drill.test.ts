@@ -363,6 +363,36 @@ describe('nothing is done', () => {
 })
 
 describe('Ctrl-C', () => {
+  const moments: [when: string, interrupt: (drilling: Drilling) => void][] = [
+    ['before the first request', ({ ctrlC }) => ctrlC.abort()],
+    [
+      'while the first request is under way',
+      ({ stage, ctrlC }) => {
+        const ended = Promise.withResolvers<string>()
+        stage.service.ask = () => ended.promise
+        stage.clock.after(100, () => ctrlC.abort())
+        stage.clock.after(200, () => ended.resolve('status 503'))
+      },
+    ],
+    [
+      'while the mark is written',
+      ({ stage, ctrlC }) => {
+        stage.cluster.arriving = () => ctrlC.abort()
+      },
+    ],
+    ['before the fault', ({ stage, ctrlC }) => void stage.clock.after(1_000, () => ctrlC.abort())],
+  ]
+  for (const [when, interrupt] of moments)
+    test(`${when} leaves neither a mark nor a timer that would keep the process`, async () => {
+      const drilling = new Drilling(new ScriptedStage())
+      interrupt(drilling)
+      await drilling.begin()
+      await drilling.step(1_500)
+      assert.equal((drilling.error as OperationError).exitCode, 130)
+      assert.deepEqual(drilling.stage.cluster.annotations, {})
+      assert.equal(drilling.stage.clock.next(), Number.POSITIVE_INFINITY)
+    })
+
   test('takes the request, the mark and the messages back', async () => {
     const drilling = await asked()
     await drilling.step(10_000, () => drilling.ctrlC.abort())
