@@ -74,5 +74,6 @@ async function runDrill(
   await write(formatted(format, report, () => markdownOf(report)))
   file?.write(report, probes)
   if (options.keepIn !== null) await keeping?.keep(cluster.objects, options.keepIn, report)
-  if (report.result !== 'ok') process.exitCode = EXIT_CODES.failed
+  if (report.result !== 'ok')
+    process.exitCode = report.result === 'interrupted' ? EXIT_CODES.interrupted : EXIT_CODES.failed
 }

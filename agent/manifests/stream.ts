@@ -1,5 +1,6 @@
+import { isUtf8 } from 'node:buffer'
 import { readFileSync } from 'node:fs'
-import { text as readAll } from 'node:stream/consumers'
+import { buffer as readAll } from 'node:stream/consumers'
 import { isDeepStrictEqual } from 'node:util'
 import { type Document, type Node, parseAllDocuments, stringify, visit, type YAMLParseError } from 'yaml'
 import { FatalError } from '../exit.ts'
@@ -28,10 +29,11 @@ export async function readInput(files: readonly string[]): Promise<Input> {
   let text = ''
   const parts: Input['parts'][number][] = []
   for (const file of files) {
+    const name = file === STDIN ? 'standard input' : file
     const read = file === STDIN ? await readAll(process.stdin) : readFile(file)
-    const own = read.replace(/^\ufeff/, '').replaceAll('\r\n', '\n')
+    const own = textOf(name, read).replaceAll('\r\n', '\n')
     if (text !== '') text += `${text.endsWith('\n') ? '' : '\n'}${/^---(\s|$)/.test(own) ? '' : '---\n'}`
-    parts.push({ name: file === STDIN ? 'standard input' : file, firstLine: linesIn(text) })
+    parts.push({ name, firstLine: linesIn(text) })
     text += own
   }
   return { text, parts }
@@ -43,13 +45,19 @@ const UNREADABLE: Record<string, string> = {
   EACCES: 'it may not be read',
 }
 
-function readFile(file: string): string {
+function readFile(file: string): Buffer {
   try {
-    return readFileSync(file, 'utf8')
+    return readFileSync(file)
   } catch (error) {
     const { code = '', message } = error as NodeJS.ErrnoException
     throw new FatalError(`cannot read ${file}: ${UNREADABLE[code] ?? message}`, { cause: error })
   }
+}
+
+function textOf(name: string, read: Buffer): string {
+  // UTF-16 without its mark is valid UTF-8, of which every second character is this one.
+  if (isUtf8(read) && !read.includes(0)) return new TextDecoder().decode(read)
+  throw new FatalError(`${name} is not UTF-8 text: save it as that`)
 }
 
 /** Throws `FatalError` with file and line where the YAML is broken. */
@@ -61,6 +69,7 @@ export function parseStream(input: Input): StreamDocument[] {
     const [error] = yaml.errors
     if (error !== undefined) throw broken(input, lineOf(error), error)
     try {
+      refuseCycles(yaml)
       yaml.toJS()
     } catch (error) {
       throw broken(input, linesIn(input.text.slice(0, start)), error as Error)
@@ -74,6 +83,16 @@ export function parseStream(input: Input): StreamDocument[] {
   })
 }
 
+/** What contains itself has no end once it is written out. Throws an `Error`. */
+function refuseCycles(yaml: Document.Parsed): void {
+  visit(yaml, {
+    Alias: (_, alias, ancestors) => {
+      const node = alias.resolve(yaml)
+      if (ancestors.some((one) => one === node)) throw new Error(`the alias *${alias.source} contains itself`)
+    },
+  })
+}
+
 /** Puts a copy in the place of each alias, so that a change is made where it is meant and nowhere else. */
 function writeOutAliases(yaml: Document.Parsed): void {
   visit(yaml, { Alias: (_, alias) => alias.resolve(yaml)?.clone() as Node })
@@ -84,11 +103,15 @@ function writeOutAliases(yaml: Document.Parsed): void {
 function broken({ parts, text }: Input, line: number, error: Error): FatalError {
   const { name, firstLine } = parts.findLast((part) => part.firstLine <= line)!
   const [what = ''] = error.message.replace(/ at line \d+, column \d+:?\s[\s\S]*$/, '').split('\n')
+  const isTooDeep = /call stack/.test(what)
   const isTemplate = text.split('\n')[line]?.includes('{{')
   const advice = isTemplate ? ': it is a template, render it first (helm template)' : ''
-  return new FatalError(`${name}, line ${line - firstLine + 1}: not valid YAML: ${what}${advice}`, {
-    cause: error,
-  })
+  return new FatalError(
+    `${name}, line ${line - firstLine + 1}: not valid YAML: ${isTooDeep ? 'it is nested too deeply' : what}${advice}`,
+    {
+      cause: error,
+    },
+  )
 }
 
 function lineOf(error: YAMLParseError): number {

@@ -114,7 +114,7 @@ describe('a drill of the demo', () => {
     await until('the drill', async () => (await cluster.lease()).metadata.annotations?.[DRILL] !== undefined)
     drill.kill('SIGINT')
     const { code, stderr } = await end
-    assert.deepEqual([code, stderr], [130, 'langflow-leader: interrupted\n'])
+    assert.deepEqual([code, stderr], [130, 'langflow-leader: interrupted: nothing was done\n'])
     const { annotations } = (await cluster.lease()).metadata
     assert.deepEqual([annotations?.[DRILL], annotations?.[SWITCHOVER_TO]], [undefined, undefined])
     const last = 'langflow-leader/last-drill'

@@ -196,11 +196,14 @@ const WRONG: Cases = [
   [['app.yaml'], /too many arguments/],
   [[], /LEADER_UNINJECT 'please': use true or false/, { env: { LEADER_UNINJECT: 'please' } }],
 ]
+const utf16 = join(dir, 'utf16')
+writeFileSync(utf16, deployment(), 'utf16le')
 const UNFIT: Cases = [
   [[], /^langflow-leader: Deployment\/app: with hostPID/, { stdin: deployment({ pod: 'hostPID: true' }) }],
   [[], /^langflow-leader: standard input, line \d: not valid YAML/, { stdin: 'a: [\n' }],
   [[], /found no LangFlow/, { stdin: '' }],
   [['-f', join(dir, 'none')], /^langflow-leader: cannot read \S+none: there is no such file$/m],
+  [['-f', utf16], /^langflow-leader: \S+utf16 is not UTF-8 text: save it as that$/m],
   [['-f', dir], /^langflow-leader: cannot read \S+: it is a directory: name its files one by one$/m],
 ]
 for (const [what, code, cases] of [

@@ -129,6 +129,8 @@ describe('YAML that cannot be handled', () => {
       /^app\.yaml, line 1: not valid YAML: .*: it is a template, render it first/,
     )
     refused('a: "\\q"\n', /^app\.yaml, line 1: not valid YAML: Invalid escape sequence \\q$/)
+    refused('kind: &m { labels: *m }\n', /^app\.yaml, line 1: not valid YAML: the alias \*m contains itself$/)
+    refused(`a: ${'['.repeat(10_000)}`, /^app\.yaml, line 1: not valid YAML: it is nested too deeply$/)
     refused(`${deployment()}---\na: *nobody\n`, /^app\.yaml, line 1\d: not valid YAML: Unresolved alias/)
   })
 

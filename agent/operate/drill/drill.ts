@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto'
 import { addAbortListener } from 'node:events'
-import { pause } from '../../clock.ts'
 import { readable } from '../../config/values.ts'
 import { historyOf } from '../../lease/history.ts'
 import { epochOf, holderOf, type Lease } from '../../lease/lease.ts'
@@ -42,6 +41,8 @@ const FIRST_ATTEMPTS = 3
 const QUIET_MS = 3_000
 /** How often Lease and replicas are looked at. */
 const LOOK_MS = 500
+/** Before the fault. */
+const INTERRUPTED = 'interrupted: nothing was done'
 /** By how much longer than its scenarios a drill may last. */
 const MARGIN_MS = 60_000
 
@@ -68,7 +69,8 @@ function refuseBeside(until: string | null): void {
 
 /**
  * Plays the scenarios one after the other, each once the replicas are as well as before, while a prober uses the service. Rejects
- * with an `OperationError` where nothing was done, or once `signal` aborts; by then it has taken back whatever can be.
+ * with an `OperationError` where nothing was done, and by then has taken back whatever can be: also once `signal` aborts. From the
+ * first fault on it resolves to a report.
  */
 export async function drill(
   stage: DrillStage,
@@ -81,7 +83,7 @@ export async function drill(
     await run.begin()
     for (const name of options.scenarios) {
       await run.play(name, prepared.plan.candidates.length)
-      if (run.result === 'failed') break
+      if (run.isOver) break
     }
   } catch (error) {
     await run.giveUp(error)
@@ -95,6 +97,8 @@ class Run {
   readonly #options: DrillOptions
   readonly #limits: Limits
   readonly #signal: AbortSignal
+  /** Resolves once somebody interrupts. */
+  readonly #stopped: Promise<void>
   readonly #prober: Prober
   readonly #began: string
   readonly #played: Played[] = []
@@ -107,11 +111,14 @@ class Run {
   #asked: Plan | null = null
   /** Something was done that cannot be taken back. */
   #done = false
+  /** What became of the scenarios that were not played after others. */
+  #rest: Result = 'ok'
 
   constructor(stage: DrillStage, options: DrillOptions, signal: AbortSignal) {
     this.#stage = stage
     this.#options = options
     this.#signal = signal
+    this.#stopped = new Promise((resolve) => addAbortListener(signal, () => resolve()))
     this.#prober = new Prober(stage.service, options.perSecond, stage.clock)
     this.#began = this.#wallTime()
     const stores = stage.service.rows !== null
@@ -120,15 +127,21 @@ class Run {
       this.#notes.push('No RPO is measured: without a flow (--flow) nothing is stored that could be missing.')
   }
 
-  get result(): Result {
-    return worst(this.#played.map(({ result }) => result))
+  /** Whether no other scenario is to be played. */
+  get isOver(): boolean {
+    return this.#result === 'failed' || this.#result === 'interrupted'
+  }
+
+  get #result(): Result {
+    return worst([...this.#played.map(({ result }) => result), this.#rest])
   }
 
   /** Rejects where users are not served before anything was done, or what they are told is not stored. */
   async begin(): Promise<void> {
     const { service } = this.#stage
     this.#prober.start()
-    const { number, problem } = await this.#unlessStopped(this.#prober.tried(FIRST_ATTEMPTS))
+    const tried = this.#prober.tried(FIRST_ATTEMPTS)
+    const { number, problem } = await unlessStopped(tried, this.#signal, INTERRUPTED)
     if (problem !== null)
       throw new OperationError(
         'not_served',
@@ -173,11 +186,12 @@ class Run {
     const fromMs = this.#prober.now()
     await this.#pause(QUIET_MS)
     const before = fit(await observe(this.#stage, scenario.needsPod), able, clock.now().wall)
+    if (this.#signal.aborted) throw new OperationError('interrupted', INTERRUPTED)
     const { plan } = before
     tell(`${name}: ${plan.from} leads in term ${plan.epoch}`)
     const diary = new Diary(this.#prober, tell)
     const did = await scenario.play(this.#stage, before)
-    // From now on it counts as played, whatever cannot be found out.
+    // From now on it counts as played, whatever cannot be found out and whoever interrupts.
     const deadline = clock.mono() + this.#options.timeoutMs
     if (name === 'switchover') this.#asked = plan
     else this.#done = true
@@ -185,9 +199,9 @@ class Run {
     const { wellAgainMs, problem } = await this.#recovers(scenario, before, able, diary, deadline)
     await this.#pause(QUIET_MS)
     const span = { fromMs, toMs: this.#prober.now() }
-    await this.#unlessStopped(this.#prober.settled())
+    await Promise.race([this.#prober.settled(), this.#stopped])
     const measured = measure(this.#prober.probes, span)
-    const stored = problem === null ? await this.#missingRows() : null
+    const stored = problem === null && !this.#signal.aborted ? await this.#missingRows() : null
     const rpoRows = typeof stored === 'number' ? stored : null
     // Only now it says how long each phase took.
     const after = await this.#leaseBy(deadline)
@@ -196,9 +210,11 @@ class Run {
     const failed = problem ?? [stored, after].find((one) => typeof one === 'string') ?? null
     this.#played.push({
       scenario: name,
-      ...(failed === null
-        ? judge(this.#limits, measured, rpoRows)
-        : ({ result: 'failed', problem: failed } as const)),
+      ...(this.#signal.aborted
+        ? ({ result: 'interrupted', problem: 'it was ended before all was measured' } as const)
+        : failed === null
+          ? judge(this.#limits, measured, rpoRows)
+          : ({ result: 'failed', problem: failed } as const)),
       did,
       from: plan.from,
       to: holder === '' ? null : podOf(holder),
@@ -216,7 +232,7 @@ class Run {
     })
   }
 
-  /** Watches until the replicas are as well as before, or never will be. */
+  /** Watches until the replicas are as well as before, or never will be, or somebody interrupts. */
   async #recovers(
     scenario: Scenario,
     before: Fit,
@@ -229,6 +245,7 @@ class Run {
     let told = summaryOf(before)
     for (;;) {
       await this.#pause(LOOK_MS)
+      if (this.#signal.aborted) return { wellAgainMs: null, problem: null }
       let lacks = 'it had no effect'
       try {
         const now = await observe(this.#stage, scenario.watchesPod)
@@ -268,7 +285,7 @@ class Run {
         return await this.#stage.cluster.lease()
       } catch (error) {
         if (!(error instanceof OperationError)) throw error
-        if (this.#stage.clock.mono() >= deadline)
+        if (this.#stage.clock.mono() >= deadline || this.#signal.aborted)
           return `what came of it cannot be read any more: ${error.message}`
       }
       await this.#pause(LOOK_MS)
@@ -281,7 +298,9 @@ class Run {
     if (rows === null) return null
     // What is acknowledged from now on may not be among what is read.
     const acknowledged = [...this.#prober.probes]
-    const kept = await this.#unlessStopped(rows.kept().catch((error: Error) => error.message))
+    const reading = rows.kept().catch((error: Error) => error.message)
+    const kept = await Promise.race([reading, this.#stopped])
+    if (kept === undefined) return null
     if (typeof kept === 'string') return `what is stored cannot be read any more: ${kept}`
     const lost = missing(acknowledged, kept).filter((number) => !this.#lost.has(number))
     for (const number of lost) this.#lost.add(number)
@@ -290,26 +309,27 @@ class Run {
 
   /** Once something was played, what keeps the others from being played is part of the report; else nothing is left of the drill. */
   async giveUp(error: unknown): Promise<void> {
-    const refused = error instanceof OperationError && error.code !== 'interrupted'
-    if (refused && this.#played.length > 0) {
-      this.#notes.push(`The drill ended early: ${error.message}.`)
+    const interrupted = error instanceof OperationError && error.code === 'interrupted'
+    if (error instanceof OperationError && this.#played.length > 0) {
+      this.#rest = interrupted ? 'interrupted' : 'failed'
+      if (!interrupted) this.#notes.push(`The drill ended early: ${error.message}.`)
       return
     }
     const undone = await this.#cleanUp(null)
-    if (!this.#signal.aborted) throw error
-    const rest = this.#done ? ['what was done to the replicas mends by itself'] : []
-    throw new OperationError('interrupted', ['interrupted', ...undone, ...rest].join('; '))
+    throw interrupted ? new OperationError('interrupted', [error.message, ...undone].join('; ')) : error
   }
 
   async end(): Promise<Drilled> {
     const skipped = this.#options.scenarios.slice(this.#played.length)
-    const result = skipped.length > 0 ? 'failed' : this.result
+    const result = this.#result
     const undone = await this.#cleanUp(result)
     const { cluster, service } = this.#stage
     const stays =
       service.rows === null
         ? []
         : ["The runs stay in LangFlow's logs and build history, which it trims by itself."]
+    const mends =
+      result === 'interrupted' && this.#done ? ['What was done to the replicas mends by itself.'] : []
     const report: Report = {
       namespace: cluster.namespace,
       lease: cluster.leaseName,
@@ -321,7 +341,7 @@ class Run {
       limits: this.#limits,
       scenarios: this.#played,
       skipped,
-      notes: [...this.#notes, ...undone.map(asSentence), ...stays],
+      notes: [...this.#notes, ...undone.map(asSentence), ...mends, ...stays],
     }
     return { report, probes: this.#prober.probes }
   }
@@ -352,7 +372,8 @@ class Run {
       await attempt('the Lease does not say that the drill is over', async () => {
         await swap(cluster, ({ metadata }) => {
           const own = metadata.annotations?.[DRILL] === this.#mark
-          const last = result !== null && { [LAST_DRILL]: `${this.#wallTime()} ${result}` }
+          const noted = result === 'interrupted' ? 'failed' : result
+          const last = noted !== null && { [LAST_DRILL]: `${this.#wallTime()} ${noted}` }
           return own || last !== false ? { ...(own && { [DRILL]: null }), ...last } : null
         })
         return null
@@ -364,12 +385,12 @@ class Run {
     return new Date(this.#stage.clock.now().wall).toISOString()
   }
 
-  #pause(ms: number): Promise<void> {
-    return this.#unlessStopped(pause(this.#stage.clock, ms))
-  }
-
-  #unlessStopped<T>(awaited: Promise<T>): Promise<T> {
-    return unlessStopped(awaited, this.#signal, 'interrupted')
+  /** Until somebody interrupts at the longest, and then leaves no timer that would keep the process. */
+  async #pause(ms: number): Promise<void> {
+    const over = Promise.withResolvers<void>()
+    const timer = this.#stage.clock.after(ms, over.resolve)
+    await Promise.race([over.promise, this.#stopped])
+    timer.cancel()
   }
 }
 

@@ -20,7 +20,7 @@ const MARKS = 10
 const ROOM_FOR_NUMBER = 14
 const STEPS_MS = [500, 1_000, 2_000, 5_000, 10_000, 20_000, 30_000, 60_000, 120_000, 300_000, 600_000]
 /** Told apart by shape and words as well: a failed request is a cross, an outage is hatched, a verdict has a sign. */
-const SIGNS: Readonly<Record<Result, string>> = { ok: '✓', missed: '▲', failed: '✕' }
+const SIGNS: Readonly<Record<Result, string>> = { ok: '✓', missed: '▲', failed: '✕', interrupted: '■' }
 
 const STYLE = `
 :root { color-scheme: light dark; --ink: #1b1f24; --soft: #57606a; --line: #d0d7de; --page: #fff; --good: #0072b2; --bad: #d55e00; --phase: #6e7781; }
@@ -35,7 +35,7 @@ p, li { max-width: 50rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .35rem .8rem .35rem 0; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap; }
 code { overflow-wrap: anywhere; }
-.ok { color: var(--good); } .missed, .failed { color: var(--bad); }
+.ok { color: var(--good); } .missed, .failed, .interrupted { color: var(--bad); }
 .verdict { font-weight: 600; }
 svg { display: block; width: 100%; min-width: 40rem; height: auto; font: 12px system-ui, sans-serif; }
 svg text { fill: var(--soft); }

@@ -7,6 +7,7 @@ export const VERDICTS: Readonly<Record<Result, string>> = {
   ok: 'passed',
   missed: 'missed its limits',
   failed: 'failed',
+  interrupted: 'interrupted',
 }
 
 /** The report for people: a verdict, a table of the scenarios, and what each of them was like. */

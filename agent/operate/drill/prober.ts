@@ -21,6 +21,8 @@ export class Prober {
   readonly #beganAt: number
   readonly #underWay = new Map<number, Promise<void>>()
   readonly #dropped = new AbortController()
+  /** Resolves with the next attempt that ends. */
+  #ended = Promise.withResolvers<void>()
   #timer: Timer | null = null
   #sent = 0
 
@@ -50,7 +52,7 @@ export class Prober {
     timer.cancel()
   }
 
-  /** Resolves to the first good answer of an attempt that is sent from now on, or to the `count`th failure. */
+  /** Resolves to the first good answer of an attempt that is sent from now on, or to the `count`th failure; never once no more are sent. */
   async tried(count: number): Promise<Probe> {
     const from = this.now()
     for (;;) {
@@ -58,19 +60,14 @@ export class Prober {
       const good = since.find(({ problem }) => problem === null)
       if (good !== undefined) return good
       if (since.length >= count) return since[count - 1] as Probe
-      await this.#next()
+      // Not by a timer: where no more are sent, it would keep the process for good.
+      await this.#ended.promise
     }
   }
 
   /** Resolves once all that was sent before now has ended. */
   async settled(): Promise<void> {
     await Promise.all(this.#underWay.values())
-  }
-
-  async #next(): Promise<void> {
-    const [first] = this.#underWay.values()
-    if (first !== undefined) await Promise.race(this.#underWay.values())
-    else await new Promise<void>((resolve) => this.#clock.after(this.everyMs, resolve))
   }
 
   #tick(dueAt: number): void {
@@ -92,5 +89,7 @@ export class Prober {
     if (this.#dropped.signal.aborted) return
     const said = late.signal.aborted ? `no answer within ${ATTEMPT_MS / 1000} s` : problem
     this.probes.push({ number, sentMs, endedMs: this.now(), problem: said })
+    this.#ended.resolve()
+    this.#ended = Promise.withResolvers()
   }
 }

@@ -5,8 +5,8 @@ import type { Plan } from '../switchover.ts'
 import type { Measured, Span } from './measure.ts'
 import type { ScenarioName } from './settings.ts'
 
-/** `missed`: all went well but took longer, or lost more, than is allowed. */
-export type Result = LastDrill['result']
+/** `missed`: all went well but took longer, or lost more, than is allowed. `interrupted`: somebody ended it, which the Lease notes as failed. */
+export type Result = LastDrill['result'] | 'interrupted'
 
 /** What a drill found; `-o json` prints it as it is. Times in milliseconds since the drill began. */
 export interface Report {
@@ -22,7 +22,7 @@ export interface Report {
   readonly limits: Limits
   /** None: the drill was refused. */
   readonly scenarios: readonly Played[]
-  /** Scenarios that were not played, since one failed or all were refused. */
+  /** Scenarios that were not played, since one failed, all were refused, or somebody interrupted. */
   readonly skipped: readonly ScenarioName[]
   /** What else there is to know, each one sentence. */
   readonly notes: readonly string[]
@@ -67,7 +67,7 @@ export interface Moment {
 
 /** The worst of them. */
 export function worst(results: readonly Result[]): Result {
-  return (['failed', 'missed'] as const).find((one) => results.includes(one)) ?? 'ok'
+  return (['interrupted', 'failed', 'missed'] as const).find((one) => results.includes(one)) ?? 'ok'
 }
 
 /** How one scenario did by the limits: its result, and what was missed. */

@@ -363,24 +363,98 @@ describe('nothing is done', () => {
 })
 
 describe('Ctrl-C', () => {
-  test('takes the request, the mark and the messages back', async () => {
-    const drilling = await asked()
-    await drilling.step(10_000, () => drilling.ctrlC.abort())
-    const error = drilling.error as OperationError
-    assert.equal(error.exitCode, 130)
+  const moments: [when: string, interrupt: (drilling: Drilling) => void][] = [
+    ['before the first request', ({ ctrlC }) => ctrlC.abort()],
+    [
+      'while the first request is under way',
+      ({ stage, ctrlC }) => {
+        const ended = Promise.withResolvers<string>()
+        stage.service.ask = () => ended.promise
+        stage.clock.after(100, () => ctrlC.abort())
+        stage.clock.after(200, () => ended.resolve('status 503'))
+      },
+    ],
+    [
+      'while the mark is written',
+      ({ stage, ctrlC }) => {
+        stage.cluster.arriving = () => ctrlC.abort()
+      },
+    ],
+    ['before the fault', ({ stage, ctrlC }) => void stage.clock.after(1_000, () => ctrlC.abort())],
+  ]
+  for (const [when, interrupt] of moments)
+    test(`${when} leaves neither a mark nor a timer that would keep the process`, async () => {
+      const drilling = new Drilling(new ScriptedStage())
+      interrupt(drilling)
+      await drilling.begin()
+      await drilling.step(1_500)
+      assert.equal((drilling.error as OperationError).exitCode, 130)
+      assert.deepEqual(drilling.stage.cluster.annotations, {})
+      assert.equal(drilling.stage.clock.next(), Number.POSITIVE_INFINITY)
+    })
+
+  test('before the fault says that nothing was done', async () => {
+    const drilling = await new Drilling(new ScriptedStage()).begin()
+    await drilling.step(1_000)
+    await drilling.step(1_000, () => drilling.ctrlC.abort())
     assert.equal(
-      error.message,
-      'interrupted; the switchover that was asked for is taken back; the messages of the drill are deleted',
+      drilling.error?.message,
+      'interrupted: nothing was done; the messages of the drill are deleted',
     )
-    assert.deepEqual(drilling.stage.cluster.annotations, {})
     assert.equal(drilling.stage.forgotten, 1)
+  })
+
+  test('after the fault leaves a report, and takes the request, the mark and the messages back', async () => {
+    const drilling = await asked(undefined, { scenarios: ['switchover', 'delete-pod'] })
+    const { stage, ctrlC } = drilling
+    await drilling.step(1_000)
+    await drilling.step(0, () => ctrlC.abort())
+    const { report } = drilling.drilled!
+    const [played] = report.scenarios
+    assert.deepEqual([report.result, report.skipped], ['interrupted', ['delete-pod']])
+    assert.deepEqual(
+      [played?.result, played?.problem, played?.wellAgainMs, played?.rpoRows],
+      ['interrupted', 'it was ended before all was measured', null, null],
+    )
+    assert.match(played?.did ?? '', /^asked langflow-0 to hand over/)
+    assert.deepEqual(report.notes.slice(0, 2), [
+      'The switchover that was asked for is taken back.',
+      'The messages of the drill are deleted.',
+    ])
+    assert.deepEqual(Object.keys(stage.cluster.annotations), [LAST_DRILL])
+    assert.equal(lastDrillOf(await stage.cluster.lease())?.result, 'failed')
+    assert.equal(stage.clock.next(), Number.POSITIVE_INFINITY)
   })
 
   test('says what cannot be taken back', async () => {
     const drilling = await asked(undefined, { scenarios: ['delete-pod'] })
-    await drilling.step(10_000, () => drilling.ctrlC.abort())
-    assert.match(drilling.error?.message ?? '', /; what was done to the replicas mends by itself$/)
-    assert.deepEqual(drilling.stage.cluster.annotations, {})
+    await drilling.step(0, () => drilling.ctrlC.abort())
+    assert.ok(drilling.drilled?.report.notes.includes('What was done to the replicas mends by itself.'))
+  })
+
+  test('between two scenarios leaves a report of the first', async () => {
+    const drilling = await asked(undefined, { scenarios: ['switchover', 'delete-pod'] })
+    const { stage, ctrlC } = drilling
+    await drilling.step(1_000, () => {
+      stage.acquire('langflow-1', 8)
+      stage.serve('langflow-1', 8)
+    })
+    // Users are watched for 3 s after all is well, and for 3 s before the next fault.
+    await drilling.step(4_000)
+    await drilling.step(0, () => ctrlC.abort())
+    const { report } = drilling.drilled!
+    assert.deepEqual(
+      report.scenarios.map(({ scenario, result }) => [scenario, result]),
+      [['switchover', 'ok']],
+    )
+    assert.deepEqual([report.result, report.skipped, stage.deleted], ['interrupted', ['delete-pod'], []])
+  })
+
+  test('while the API server is away waits for nobody', async () => {
+    const drilling = await asked()
+    drilling.stage.cluster.away = AWAY
+    await drilling.step(0, () => drilling.ctrlC.abort())
+    assert.equal(drilling.drilled?.report.result, 'interrupted')
   })
 })
 

@@ -101,3 +101,14 @@ test('all that was sent so far can be waited for, while more is sent', async () 
   assert.equal(await settled, 2)
   await Promise.all([prober.stop(), clock.pass(10_000)])
 })
+
+test('once it has stopped nothing keeps the process, also where somebody still waits for an answer', async () => {
+  const { prober, clock, asked } = new Scripted(5)
+  prober.start()
+  void prober.tried(3)
+  const stopped = prober.stop()
+  asked[0]?.end('status 503')
+  await stopped
+  await clock.pass(1_000)
+  assert.equal(clock.next(), Number.POSITIVE_INFINITY)
+})

@@ -98,6 +98,14 @@ describe('the verdict', () => {
       assert.deepEqual(judge(limits, { rtoMs }, rpoRows), { result, problem }))
 })
 
+test('what was interrupted is called so', () => {
+  const report: Report = { ...REPORT, result: 'interrupted' }
+  assert.ok(markdownOf(report).startsWith('# Drill of 2026-01-02: interrupted\n'))
+  assert.ok(
+    htmlOf(report, PROBES).includes('<span class="interrupted">■</span> Drill of 2026-01-02: interrupted'),
+  )
+})
+
 describe('the file of a report', () => {
   const dir = mkdtempSync(join(tmpdir(), 'report-'))
   after(() => rmSync(dir, { recursive: true }))
