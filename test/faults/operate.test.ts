@@ -91,10 +91,7 @@ describe('operating real replicas', { concurrency: 4 }, () => {
     scene.atEnd(() => a.link.heal())
     const late = await new Command(scene, 'switchover', '--yes', '--timeout=1s', '--output=json').end()
     assert.deepEqual([late.code, JSON.parse(late.stdout).error.code], [124, 'timed_out'])
-    assert.match(
-      late.stderr,
-      /langflow-leader: nobody else serves after 1s: the request is taken back\n$/,
-    )
+    assert.match(late.stderr, /langflow-leader: nobody else serves after 1s: the request is taken back\n$/)
     const command = new Command(scene, 'switchover', '--yes')
     await command.lines.next('requested', (line) => /requested {2}b$/.test(line))
     assert.equal(scene.api.lease(LEASE)?.metadata.annotations?.[SWITCHOVER_TO], '*')
