@@ -38,9 +38,13 @@ export async function swap(
       }
       const told = asOperationError(error)
       if (!again || !(told instanceof OperationError)) throw told
-      throw new OperationError(told.code, `${told.message}, ${ATTEMPTS} times in a row: try again`, {
-        cause: error,
-      })
+      throw new OperationError(
+        told.code,
+        `${told.message}, ${ATTEMPTS} times in a row${told.code === 'conflict' ? ': try again' : ''}`,
+        {
+          cause: error,
+        },
+      )
     }
   }
 }
