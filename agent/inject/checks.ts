@@ -23,7 +23,7 @@ export function refuseUnfit(workload: Workload<StreamManifest>, options: InjectO
 }
 
 function* reasonsAgainst(workload: Workload<StreamManifest>, options: InjectOptions): Generator<string> {
-  const { entrypoint, port: agentPort, socketDir, launcherVariables } = options
+  const { entrypoint, port: agentPort, frontPort, socketDir, launcherVariables } = options
   const { manifest, pod, langflow, container, port } = workload
   const all = [...asList(pod.initContainers), ...asList(pod.containers)].map(asFields)
   if (/^%/m.test(manifest.document.text.split(/^---/m, 1)[0]!))
@@ -44,11 +44,15 @@ function* reasonsAgainst(workload: Workload<StreamManifest>, options: InjectOpti
       yield `its container ${container} has a volume at ${path} already, where inject would mount its own: move it`
   }
 
-  if (port === agentPort)
-    yield `its container ${container} listens on port ${agentPort}, which is the agent's: give it another`
-  for (const { name, ports } of all)
-    if (asList(ports).some((one) => dig(one, 'containerPort') === agentPort))
-      yield `its container ${name} has port ${agentPort}, which is the agent's: give it another`
+  for (const [own, whose] of [
+    [agentPort, "the agent's"],
+    ...(options.traffic === 'front' ? ([[frontPort, "the front's"]] as const) : []),
+  ] as const) {
+    if (port === own) yield `its container ${container} listens on port ${own}, which is ${whose}: give it another`
+    for (const { name, ports } of all)
+      if (asList(ports).some((one) => dig(one, 'containerPort') === own))
+        yield `its container ${name} has port ${own}, which is ${whose}: give it another`
+  }
 
   for (const { name } of launcherVariables)
     if (asList(langflow.env).some((one) => dig(one, 'name') === name))

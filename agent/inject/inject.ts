@@ -16,10 +16,10 @@ import { check } from '../operate/check/check.ts'
 import { factsOf } from '../operate/check/installation.ts'
 import { lossesOf, refuseUnfit, strangersTo } from './checks.ts'
 import { ADDED_FOR, objectsFor } from './objects.ts'
-import { edit, RECORD, undo } from './record.ts'
+import { type Edit, edit, RECORD, undo } from './record.ts'
 import type { InjectOptions } from './settings.ts'
 import { summaryOf } from './summary.ts'
-import { editsFor } from './wrap.ts'
+import { editsFor, leadToFront } from './wrap.ts'
 
 export interface Injected {
   readonly text: string
@@ -44,14 +44,15 @@ export function inject(input: Input, options: InjectOptions): Injected {
     const { manifest } = workload
     const running = wrapped.has(placeOf(manifest)) ? [] : strangersTo(manifest)
     const sentences = [...running, ...lossesOf(workload)]
-    const services = options.traffic === 'label' ? servicesOf(workload, manifests) : []
-    const restricted = services.flatMap(restrict)
+    const services = options.traffic === 'readiness' ? [] : servicesOf(workload, manifests)
+    const led = services.flatMap((service) => lead(service, workload, options))
     const changes = edit(manifest, [...editsFor(workload, options)])
     summary.push(
       ...summaryOf(manifest, changes, addObjects(workload, options, documents, owners)),
-      ...restricted,
+      ...led,
     )
-    return titled(manifest, sentences)
+    const past = options.traffic === 'front' ? services.filter(isHeadless) : []
+    return [...titled(manifest, sentences), ...past.flatMap((service) => titled(service, [pastFront(workload, options)]))]
   })
   warnings.push(...brokenRules(documents, options.container))
   const text = render(documents)
@@ -112,10 +113,23 @@ function titled(manifest: Manifest, sentences: readonly string[]): string[] {
   return sentences.map((sentence) => `${titleOf(manifest)}: ${sentence}`)
 }
 
-/** Has the Service select the leader only, unless it does. Returns what was done. */
-function restrict(service: Manifest): string[] {
-  if (ROLE_LABEL in asFields(dig(service.value, 'spec', 'selector'))) return []
-  return [...summaryOf(service, edit(service, [{ path: ['spec', 'selector', ROLE_LABEL], to: LEADER }]), [])]
+/** Has the Service lead to the leader only, unless it does. Returns what was done. */
+function lead(service: Manifest, workload: Workload, { traffic, frontPort }: InjectOptions): string[] {
+  const edits = traffic === 'front' ? [...leadToFront(service, workload, frontPort)] : [...selectLeader(service)]
+  return edits.length === 0 ? [] : [...summaryOf(service, edit(service, edits), [])]
+}
+
+function* selectLeader({ value }: Manifest): Generator<Edit> {
+  if (ROLE_LABEL in asFields(dig(value, 'spec', 'selector'))) return
+  yield { path: ['spec', 'selector', ROLE_LABEL], to: LEADER }
+}
+
+function isHeadless({ value }: Manifest): boolean {
+  return dig(value, 'spec', 'clusterIP') === 'None'
+}
+
+function pastFront({ port }: Workload, { frontPort }: InjectOptions): string {
+  return `it is headless, so that whoever uses port ${port} of its addresses reaches a pod's LangFlow past the front: use port ${frontPort}, or a Service with an address of its own`
 }
 
 /**

@@ -1,6 +1,7 @@
 import { titleOf } from '../manifests/manifest.ts'
+import type { Traffic } from '../manifests/pod.ts'
 import { podLabels, type Workload } from '../manifests/workload.ts'
-import type { InjectOptions, Traffic } from './settings.ts'
+import type { InjectOptions } from './settings.ts'
 
 /** By this annotation an object is known to be there for a LangFlow only, also where Helm has changed its labels. */
 export const ADDED_FOR = 'langflow-leader/injected-for'

@@ -20,7 +20,7 @@ import {
   splitWords,
 } from '../config/values.ts'
 import { addFilenames, readFilenames } from '../manifests/filenames.ts'
-import { GRACE_SPARE_MS } from '../manifests/pod.ts'
+import { AGENT_PORT, FRONT_PORT, GRACE_SPARE_MS, READY_PATH, type Traffic } from '../manifests/pod.ts'
 import { VERSION } from '../version.ts'
 
 const INJECTION_SETTINGS = group('Injection', {
@@ -48,8 +48,14 @@ const INJECTION_SETTINGS = group('Injection', {
   },
 })
 
-// An identity is each replica's own, the Lease is where the pods are, and slice mode is not for inject.
-const { identity: _i, leaseNamespace: _n, endpointSlice: _e, ...OF_AGENT } = AGENT_SETTINGS
+// Identity and front's address are each replica's own, the Lease is where the pods are, and slice mode is not for inject.
+const {
+  identity: _i,
+  frontAddress: _a,
+  leaseNamespace: _n,
+  endpointSlice: _e,
+  ...OF_AGENT
+} = AGENT_SETTINGS
 const { fallback: _f, ...LEASE_NAME } = OF_AGENT.leaseName
 const { fallback: _g, ...TARGET } = OF_AGENT.target
 
@@ -63,15 +69,14 @@ const TOLD_SETTINGS = {
   peers: { ...OF_AGENT.peers, otherwise: "<workload's name>-members, a Service that is added" },
   traffic: {
     ...OF_AGENT.traffic,
-    about: 'how only the leader is reached: readiness, label',
+    about: 'how only the leader is reached: readiness, front, label',
     parse: parseTraffic,
   },
-  listen: { ...OF_AGENT.listen, parse: parsePodListen },
+  listen: { ...OF_AGENT.listen, parse: (text: string) => parsePodListen(text, AGENT_PORT) },
+  frontListen: { ...OF_AGENT.frontListen, parse: (text: string) => parsePodListen(text, FRONT_PORT) },
 }
 
 const INJECT_SETTINGS = { ...INJECTION_SETTINGS, ...TOLD_SETTINGS }
-
-export type Traffic = ReturnType<typeof parseTraffic>
 
 export interface Variable {
   readonly name: string
@@ -96,6 +101,8 @@ export interface InjectOptions {
   readonly launcherVariables: readonly Variable[]
   /** Where the agents listen, 1 to 65535. */
   readonly port: number
+  /** Where the fronts listen in front mode, 1 to 65535. */
+  readonly frontPort: number
   /** The directory of the socket between agent and launcher. */
   readonly socketDir: string
   readonly stateDir: string
@@ -143,23 +150,27 @@ function toOptions(
   said: readonly Variable[],
 ): InjectOptions {
   const { container, entrypoint, image, leaseName, traffic } = values
+  // A front that ends goes on with what it holds.
+  const holdMs = traffic === 'front' ? values.holdTimeoutMs : 0
+  const endMs = values.drainTimeoutMs + values.stopTimeoutMs + holdMs + GRACE_SPARE_MS
   return {
     ...{ container, entrypoint, image, leaseName, traffic },
     targetPort: values.target?.port ?? null,
     agentVariables: said.filter(({ name }) => !OWN.has(name)),
     launcherVariables: said.filter(({ name }) => SHARED.has(name)),
     port: values.listen.port,
+    frontPort: values.frontListen.port,
     socketDir: dirname(values.socket),
     stateDir: values.stateDir,
-    graceSeconds: Math.ceil((values.drainTimeoutMs + values.stopTimeoutMs + GRACE_SPARE_MS) / 1000),
+    graceSeconds: Math.ceil(endMs / 1000),
   }
 }
 
-function parsePodListen(text: string): Listen {
+function parsePodListen(text: string, usual: number): Listen {
   const listen = parseListen(text)
   if (listen.host !== null || listen.port === 0)
     throw new Error(
-      `probes and the other agents ask the pod's own address: leave the host out and name a port, such as ${formatListen({ host: null, port: listen.port || 8090 })}`,
+      `others ask the pod's own address: leave the host out and name a port, such as ${formatListen({ host: null, port: listen.port || usual })}`,
     )
   return listen
 }
@@ -170,8 +181,8 @@ function parseImage(text: string): string {
   return text
 }
 
-function parseTraffic(text: string): 'readiness' | 'label' {
-  if (text === 'readiness' || text === 'label') return text
+function parseTraffic(text: string): Traffic {
+  if (Object.hasOwn(READY_PATH, text)) return text as Traffic
   const slice = 'inject leaves Services their selectors, which slice does not: '
-  throw new Error(`${text === 'slice' ? slice : ''}use readiness or label`)
+  throw new Error(`${text === 'slice' ? slice : ''}use readiness, front or label`)
 }

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { Target } from './langflow.ts'
 import { asFields, asList, asNumber, asText, dig, type Fields, type Manifest } from './manifest.ts'
+import { FRONT_PORT } from './pod.ts'
 
 export const ROLE_LABEL = 'langflow-leader/role'
 export const LEADER = 'leader'
@@ -20,6 +21,7 @@ export function readWorkload<M extends Manifest>(
   const langflow = asFields(asList(pod.containers).find((one) => dig(one, 'name') === container))
   const account = asText(pod.serviceAccountName) || asText(pod.serviceAccount)
   const { name } = manifest
+  const said = targetPort ?? portOf(langflow, frontPortOf(pod))
   return {
     manifest,
     spec,
@@ -28,9 +30,9 @@ export function readWorkload<M extends Manifest>(
     langflow,
     container,
     /** Where LangFlow listens. */
-    port: targetPort ?? portOf(langflow) ?? DEFAULT_PORT,
+    port: said ?? DEFAULT_PORT,
     /** Whether that is said, or only usual. */
-    portIsSaid: targetPort !== null || portOf(langflow) !== null,
+    portIsSaid: said !== null,
     replicas: asNumber(spec.replicas) ?? 1,
     /** Of the objects that go with it. */
     names: {
@@ -84,8 +86,22 @@ function leadsTo(port: unknown, { langflow, port: wanted }: Pick<Workload, 'lang
   )
 }
 
+/** Where the front of these pods listens, which LangFlow's container declares; `null`: they have none. */
+function frontPortOf(pod: Fields): number | null {
+  const agent = asList(pod.initContainers).find((one) => dig(one, 'name') === 'agent')
+  const told = (name: string) =>
+    asText(
+      dig(
+        asList(dig(agent, 'env')).find((one) => dig(one, 'name') === name),
+        'value',
+      ),
+    )
+  if (told('LEADER_TRAFFIC') !== 'front') return null
+  return Number(/\d+$/.exec(told('LEADER_FRONT_LISTEN'))?.[0] ?? FRONT_PORT)
+}
+
 /** From what LangFlow is told, else from what its container declares; `null`: it says nothing. */
-function portOf(langflow: Fields): number | null {
+function portOf(langflow: Fields, frontPort: number | null): number | null {
   const words = [...asList(langflow.command), ...asList(langflow.args)].join(' ')
   const flags = new Set([...words.matchAll(/--port[ =]["']?(\d+)\b/g)].map(([, port]) => Number(port)))
   const [flag] = flags
@@ -93,7 +109,9 @@ function portOf(langflow: Fields): number | null {
   const variable = asList(langflow.env).find((one) => dig(one, 'name') === 'LANGFLOW_PORT')
   const said = Number(dig(variable, 'value'))
   if (said > 0) return said
-  const declared = asList(langflow.ports).map((port) => asNumber(dig(port, 'containerPort')))
+  const declared = asList(langflow.ports)
+    .map((port) => asNumber(dig(port, 'containerPort')))
+    .filter((port) => port !== frontPort)
   return declared.length === 1 && declared[0] ? declared[0] : null
 }
 

@@ -35,7 +35,7 @@ describe('agent/manifests/pod.ts is the source', () => {
       image: 'langflow-leader',
       securityContext: RESTRICTED,
       variables: [{ name: 'LEADER_PEERS', value: 'langflow-members:8090' }],
-      readyIsLeader: true,
+      traffic: 'readiness',
     })
     assert.deepEqual(pod.initContainers, wanted)
     assert.deepEqual({ ...pod.securityContext, ...RESTRICTED_POD }, pod.securityContext)
@@ -62,7 +62,7 @@ describe('agent/manifests/pod.ts is the source', () => {
         ...RESTRICTED_POD,
       },
       variables: [],
-      readyIsLeader: true,
+      traffic: 'readiness',
     })
     const readiness = {
       ...agent.readinessProbe,

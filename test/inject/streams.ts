@@ -15,6 +15,7 @@ export const DEFAULTS: InjectOptions = {
   agentVariables: [],
   launcherVariables: [],
   port: 8090,
+  frontPort: 8091,
   socketDir: '/run/langflow-leader',
   stateDir: '/var/lib/langflow-leader',
   graceSeconds: 45,
