@@ -48,7 +48,8 @@ function* reasonsAgainst(workload: Workload<StreamManifest>, options: InjectOpti
     [agentPort, "the agent's"],
     ...(options.traffic === 'front' ? ([[frontPort, "the front's"]] as const) : []),
   ] as const) {
-    if (port === own) yield `its container ${container} listens on port ${own}, which is ${whose}: give it another`
+    if (port === own)
+      yield `its container ${container} listens on port ${own}, which is ${whose}: give it another`
     for (const { name, ports } of all)
       if (asList(ports).some((one) => dig(one, 'containerPort') === own))
         yield `its container ${name} has port ${own}, which is ${whose}: give it another`

@@ -47,12 +47,12 @@ export function inject(input: Input, options: InjectOptions): Injected {
     const services = options.traffic === 'readiness' ? [] : servicesOf(workload, manifests)
     const led = services.flatMap((service) => lead(service, workload, options))
     const changes = edit(manifest, [...editsFor(workload, options)])
-    summary.push(
-      ...summaryOf(manifest, changes, addObjects(workload, options, documents, owners)),
-      ...led,
-    )
+    summary.push(...summaryOf(manifest, changes, addObjects(workload, options, documents, owners)), ...led)
     const past = options.traffic === 'front' ? services.filter(isHeadless) : []
-    return [...titled(manifest, sentences), ...past.flatMap((service) => titled(service, [pastFront(workload, options)]))]
+    return [
+      ...titled(manifest, sentences),
+      ...past.flatMap((service) => titled(service, [pastFront(workload, options)])),
+    ]
   })
   warnings.push(...brokenRules(documents, options.container))
   const text = render(documents)
@@ -115,7 +115,8 @@ function titled(manifest: Manifest, sentences: readonly string[]): string[] {
 
 /** Has the Service lead to the leader only, unless it does. Returns what was done. */
 function lead(service: Manifest, workload: Workload, { traffic, frontPort }: InjectOptions): string[] {
-  const edits = traffic === 'front' ? [...leadToFront(service, workload, frontPort)] : [...selectLeader(service)]
+  const edits =
+    traffic === 'front' ? [...leadToFront(service, workload, frontPort)] : [...selectLeader(service)]
   return edits.length === 0 ? [] : [...summaryOf(service, edit(service, edits), [])]
 }
 

@@ -49,13 +49,7 @@ const INJECTION_SETTINGS = group('Injection', {
 })
 
 // Identity and front's address are each replica's own, the Lease is where the pods are, and slice mode is not for inject.
-const {
-  identity: _i,
-  frontAddress: _a,
-  leaseNamespace: _n,
-  endpointSlice: _e,
-  ...OF_AGENT
-} = AGENT_SETTINGS
+const { identity: _i, frontAddress: _a, leaseNamespace: _n, endpointSlice: _e, ...OF_AGENT } = AGENT_SETTINGS
 const { fallback: _f, ...LEASE_NAME } = OF_AGENT.leaseName
 const { fallback: _g, ...TARGET } = OF_AGENT.target
 

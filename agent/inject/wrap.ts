@@ -53,7 +53,8 @@ function* toFront(workload: Workload, frontPort: number, ports: Path): Generator
   const names = namesOf(workload)
   for (const name of names) yield { path: [...ports, { name }, 'containerPort'], to: frontPort }
   if (names.length > 0 || frontPortName(workload) === null) return
-  yield { path: ports, head: [{ name: SERVICE_PORT, containerPort: frontPort }] as const }
+  const added = { name: SERVICE_PORT, containerPort: frontPort }
+  yield { path: ports, head: [added] }
 }
 
 /** Has a Service that leads to LangFlow's port by its number lead to the front. */

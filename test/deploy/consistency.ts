@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import type { AgentOptions } from '../../agent/config/options.ts'
+import { AGENT_SETTINGS } from '../../agent/config/settings.ts'
 import { parse } from '../config/commands.ts'
 import { type Container, type Manifest, named, only, type PodSpec, portOf } from './manifests.ts'
 
@@ -13,6 +14,7 @@ const DOWNWARD = {
 } as const
 const LEASES = { apiGroups: ['coordination.k8s.io'], resources: ['leases'] }
 const LEADER = { 'langflow-leader/role': 'leader' }
+const FRONT = 8091
 const MIB = { Mi: 1, Gi: 1024 } as const
 
 /** The Deployment or StatefulSet of LangFlow itself. */
@@ -93,12 +95,15 @@ export async function assertConsistent(manifests: readonly Manifest[]): Promise<
   const agent = named(pod.initContainers, 'agent')
   const langflow = named(pod.containers, 'langflow')
   const options = await agentOptionsOf(agent)
-  const neededMs = options.drainTimeoutMs + options.stopTimeoutMs + 10_000
+  const { mode } = options.traffic
+  const holdMs =
+    mode === 'front' ? AGENT_SETTINGS.holdTimeoutMs.parse(AGENT_SETTINGS.holdTimeoutMs.fallback) : 0
+  const neededMs = options.drainTimeoutMs + options.stopTimeoutMs + holdMs + 10_000
   assert.ok(pod.terminationGracePeriodSeconds * 1000 >= neededMs)
 
-  const { mode } = options.traffic
-  const ready = mode === 'readiness' ? '/readyz' : '/readyz?exclude=leadership'
-  assert.equal(agent.readinessProbe?.httpGet.path, ready)
+  const ready = { readiness: '/readyz', front: '/frontz' }
+  const wanted = mode in ready ? ready[mode as keyof typeof ready] : '/readyz?exclude=leadership'
+  assert.equal(agent.readinessProbe?.httpGet.path, wanted)
   assert.equal(portOf(agent.readinessProbe, agent), options.listen.port)
   assert.equal(langflow.readinessProbe, undefined)
   assertReached(manifests, options)
@@ -110,7 +115,11 @@ export async function assertConsistent(manifests: readonly Manifest[]): Promise<
 
 /** That the Service leads to the leader, and only there. */
 function assertReached(manifests: readonly Manifest[], { traffic }: AgentOptions): void {
-  const labels = workloadOf(manifests).spec.template.metadata.labels
+  const {
+    metadata: { labels },
+    spec: { containers },
+  } = workloadOf(manifests).spec.template as PodTemplate
+  const langflow = named(containers, 'langflow')
   const services = manifests.filter(isKind('Service'))
   const { spec } = services.find(({ metadata }) => metadata.name === 'langflow') as Manifest
   const slices = manifests.filter(isKind('EndpointSlice'))
@@ -127,12 +136,25 @@ function assertReached(manifests: readonly Manifest[], { traffic }: AgentOptions
   assert.deepEqual(slices, [])
   const wanted = traffic.mode === 'label' ? { ...labels, ...LEADER } : labels
   assert.deepEqual(spec.selector, wanted)
+  assert.equal(
+    named(langflow.ports!, spec.ports[0].targetPort).containerPort,
+    traffic.mode === 'front' ? FRONT : 7860,
+  )
+  if (traffic.mode === 'front') assertFronts(manifests)
+}
+
+/** That the fronts reach each other, and that nobody reaches LangFlow past them. */
+function assertFronts(manifests: readonly Manifest[]): void {
+  const { spec } = only(manifests, 'NetworkPolicy', 'langflow')
+  const ports = spec.ingress.map((rule: Manifest) => rule.ports.map(({ port }: { port: unknown }) => port))
+  assert.deepEqual(ports, [['http'], [8090, FRONT], [8090]])
 }
 
 /** One Role, with what the traffic mode needs and nothing else. */
 function assertRights(manifests: readonly Manifest[], { leaseName, traffic }: AgentOptions): void {
   const more = {
     readiness: [],
+    front: [],
     label: [{ apiGroups: [''], resources: ['pods'], verbs: ['get', 'list', 'patch'] }],
     slice: [
       {

@@ -59,7 +59,7 @@ describe('the folders of deploy/', () => {
   }
 
   test('auto-inject: both policies know the flags of the agent that a pod may choose', () => {
-    const fixed = ['identity', 'kubeconfig', 'socket', 'stateDir', 'listen']
+    const fixed = ['identity', 'kubeconfig', 'socket', 'stateDir', 'listen', 'frontListen', 'frontAddress']
     const chosen = Object.keys(AGENT_SETTINGS).filter((name) => !fixed.includes(name))
     const flags = chosen.map((name) => flagOf(name).slice(2))
     const files = readManifests(join(DEPLOY, 'components/auto-inject'))

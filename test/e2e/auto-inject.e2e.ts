@@ -132,6 +132,17 @@ describe('deploy/components/auto-inject on kube-apiserver', () => {
         ports: [{ containerPort: 8000 }],
       },
     },
+    'ports of other names': {
+      langflow: {
+        ports: [
+          { name: 'web', containerPort: 7860 },
+          { name: 'http', containerPort: 9000 },
+        ],
+      },
+    },
+    'a port without a name beside one that has the usual': {
+      langflow: { ports: [{ containerPort: 7860 }, { name: 'http', containerPort: 9000 }] },
+    },
     'a port of the container': { langflow: { args: [], ports: [{ containerPort: 8000 }] } },
     'a shell': { langflow: { command: ['bash', '-c', 'langflow run --port "7863"'], args: [] } },
   }
@@ -139,6 +150,7 @@ describe('deploy/components/auto-inject on kube-apiserver', () => {
     test(`a labelled pod comes out as \`inject\` writes it: ${what}`, async () => {
       for (const [standby, traffic] of [
         ['cold', 'readiness'],
+        ['warm', 'front'],
         ['warm', 'label'],
       ] as const) {
         const { spec } = plainPod(parts)

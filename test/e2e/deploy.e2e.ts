@@ -16,7 +16,7 @@ import { fixture, injected, podOf, uninjected } from '../inject/streams.ts'
 
 const KUBECTL = join(controlPlaneAssets(), 'kubectl')
 const component = (name: string) => `components/${name}`
-const TRAFFIC = [[], ['traffic-label'], ['traffic-slice']]
+const TRAFFIC = [[], ['traffic-front'], ['traffic-label'], ['traffic-slice']]
 const STANDBY = [[], ['standby-warm']]
 const OTHERS = ['postgresql', 'monitoring', 'preset-fast', 'drill']
 /** The others alone, and all of them with each mode, in both orders. */
@@ -56,7 +56,7 @@ describe('deploy/ as kustomize builds it', () => {
   test('production: standbys are Ready and warm, rollouts add before they take, drains end', async () => {
     const { manifests } = await rendered('production')
     const told = await assertConsistent(manifests)
-    assert.deepEqual([told.traffic.mode, told.standby], ['label', 'warm'])
+    assert.deepEqual([told.traffic.mode, told.standby], ['front', 'warm'])
     const { spec } = workloadOf(manifests)
     assert.deepEqual(spec.strategy.rollingUpdate, { maxSurge: 1, maxUnavailable: 0 })
     const budget = only(manifests, 'PodDisruptionBudget').spec
@@ -151,6 +151,10 @@ describe('deploy/ on kube-apiserver', () => {
       components: ['traffic-slice', 'standby-warm', ...OTHERS].map(component),
     },
     'the StatefulSet': { resources: ['examples/statefulset'] },
+    'the StatefulSet in front mode': {
+      resources: ['examples/statefulset'],
+      components: ['traffic-front', 'standby-warm', ...OTHERS].map(component),
+    },
     'the StatefulSet in slice mode': {
       resources: ['examples/statefulset'],
       components: ['traffic-slice', 'standby-warm', ...OTHERS].map(component),
@@ -197,7 +201,7 @@ describe('deploy/ on kube-apiserver', () => {
     ['stateful-backend', 'StatefulSet', 'flows'],
     ['runtime-deployment', 'Deployment', 'flows-langflow-runtime'],
   ] as const) {
-    for (const traffic of ['readiness', 'label'] as const)
+    for (const traffic of ['readiness', 'front', 'label'] as const)
       test(`injected into ${name}, ${traffic}: every object is taken, and its pods are restricted`, async () => {
         const namespace = await restrictedNamespace()
         const text = injected(inNamespace(name, namespace), { traffic, standby: 'warm' })
@@ -229,7 +233,7 @@ describe('deploy/ on kube-apiserver', () => {
         (await plane.kubectl(['get', kind, workload, `--namespace=${namespace}`, '-oyaml'])).stdout
       await apply(namespace, inNamespace(name, namespace))
       const live = await get()
-      const wrapped = injected(live, { traffic: 'label' })
+      const wrapped = injected(live, { traffic: 'front' })
       assert.deepEqual(manifestsIn(uninjected(wrapped)), manifestsIn(live))
       await apply(namespace, wrapped)
       const restored = uninjected(await get())

@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { uninject } from '../../agent/inject/inject.ts'
+import { findLangflows } from '../../agent/manifests/langflow.ts'
+import { manifestsIn as manifestsOf } from '../../agent/manifests/manifest.ts'
 import { LAUNCH, RESTRICTED, RESTRICTED_POD, VOLUMES } from '../../agent/manifests/pod.ts'
+import { parseStream } from '../../agent/manifests/stream.ts'
+import { readWorkload } from '../../agent/manifests/workload.ts'
 import {
   BASE,
   LIVENESS_PROBE,
@@ -215,6 +219,112 @@ describe('label mode', () => {
   test('leaves a Service that selects the leader already', () => {
     const own = service('s', 'app: flows,   langflow-leader/role: leader')
     assert.ok(injected(`${deployment()}---\n${own}`, { traffic: 'label' }).endsWith(own))
+  })
+})
+
+describe('front mode', () => {
+  const front = { traffic: 'front' } as const
+  const ports = (text: string) => podOf(text).containers[0]?.ports
+  const service = (port: string, more = '') =>
+    `kind: Service\nmetadata: { name: s }\nspec: { selector: { app: flows }, ports: [${port}]${more} }\n`
+  const both = (container: string, port: string, more?: string) =>
+    `${deployment({ container })}---\n${service(port, more)}`
+  const targets = (text: string) =>
+    find(text, 'Service', 's').spec.ports.map((port: { targetPort?: unknown }) => port.targetPort)
+
+  test('asks the front whether the pod is Ready, and gives it memory and time to end', () => {
+    const pod = podOf(injected(deployment(), front))
+    const agent = agentOf(pod)
+    assert.equal(agent.readinessProbe?.httpGet.path, '/frontz')
+    assert.equal(variable(agent, 'LEADER_TRAFFIC'), 'front')
+    assert.deepEqual(agent.resources?.limits, { memory: '512Mi' })
+    assert.equal(pod.terminationGracePeriodSeconds, 75)
+  })
+
+  test('needs no right that readiness mode does not', () => {
+    assert.deepEqual(find(injected(ide, front), 'Role').rules, find(injected(ide), 'Role').rules)
+  })
+
+  for (const [what, container, port, wanted, target] of [
+    [
+      'a name that LangFlow’s port has',
+      'ports: [{ name: web, containerPort: 7860 }]',
+      '{ port: 80, targetPort: web }',
+      [{ name: 'web', containerPort: 8091 }],
+      'web',
+    ],
+    [
+      'its number, where the port has a name',
+      'ports: [{ name: web, containerPort: 7860 }]',
+      '{ port: 80, targetPort: 7860 }',
+      [{ name: 'web', containerPort: 8091 }],
+      'web',
+    ],
+    [
+      'its number, where the port has no name',
+      'ports: [{ containerPort: 7860 }]',
+      '{ port: 80, targetPort: 7860 }',
+      [{ name: 'http', containerPort: 8091 }, { containerPort: 7860 }],
+      'http',
+    ],
+    [
+      'its number alone, where no port is declared',
+      '',
+      '{ port: 7860 }',
+      [{ name: 'http', containerPort: 8091 }],
+      'http',
+    ],
+    [
+      'its number, where another port has the usual name',
+      'ports: [{ containerPort: 7860 }, { name: http, containerPort: 9000 }]',
+      '{ name: a, port: 7860 }, { name: b, port: 9000 }',
+      [{ containerPort: 7860 }, { name: 'http', containerPort: 9000 }],
+      8091,
+    ],
+  ] as const)
+    test(`leads a Service to the front that leads to LangFlow by ${what}, and takes that back`, () => {
+      const text = both(container, port)
+      const wrapped = injected(text, front)
+      assert.deepEqual(ports(wrapped), wanted)
+      assert.equal(targets(wrapped)[0], target)
+      assert.deepEqual(manifestsIn(uninjected(wrapped)), manifestsIn(text))
+      assert.equal(injected(wrapped, front), wrapped)
+    })
+
+  test('leaves the other ports of a Service', () => {
+    const wrapped = injected(
+      both('', '{ name: a, port: 80, targetPort: 7860 }, { name: b, port: 81, targetPort: 9000 }'),
+      front,
+    )
+    assert.deepEqual(targets(wrapped), ['http', 9000])
+  })
+
+  test('takes the port that was given', () => {
+    const wrapped = injected(deployment({ container: 'ports: [{ name: web, containerPort: 7860 }]' }), {
+      ...front,
+      frontPort: 9091,
+    })
+    assert.equal(ports(wrapped)?.[0]?.containerPort, 9091)
+  })
+
+  test('knows where LangFlow listens also in what it has written', () => {
+    const wrapped = injected(deployment({ container: 'ports: [{ containerPort: 9000, name: web }]' }), front)
+    const [langflow] = findLangflows(parseStream(asInput(wrapped)).flatMap(manifestsOf), null)
+    assert.ok(langflow)
+    const { port, portIsSaid } = readWorkload(langflow)
+    assert.deepEqual([port, portIsSaid], [7860, false])
+  })
+
+  test('says that a headless Service leads past the front', () => {
+    assert.match(
+      warningsOf(both('', '{ port: 7860 }', ', clusterIP: None'), front)[0] ?? '',
+      /^Service\/s: it is headless, so that whoever uses port 7860 of its addresses reaches a pod's LangFlow past the front: use port 8091, or a Service with an address of its own$/,
+    )
+  })
+
+  test('lets Argo roll out, and leaves a Deployment its strategy', () => {
+    const recreate = deployment({ spec: 'strategy: { type: Recreate }' })
+    assert.deepEqual(find(injected(recreate, front), 'Deployment').spec.strategy, { type: 'Recreate' })
   })
 })
 

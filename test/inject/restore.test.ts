@@ -7,7 +7,12 @@ import { deployment, find, fixture, injected, podOf, uninjected } from './stream
 
 /** A failure is not made smaller: each try takes a tenth of a second. */
 const RUNS = { numRuns: 30, endOnFailure: true }
-const OPTIONS = [{}, { traffic: 'label' }, { standby: 'warm', leaseName: 'lock' }] as const
+const OPTIONS = [
+  {},
+  { traffic: 'front' },
+  { traffic: 'label' },
+  { standby: 'warm', leaseName: 'lock' },
+] as const
 
 const probe = { httpGet: { path: '/health', port: 'http' }, periodSeconds: 7 }
 const script = 'set -e\n\n# not a comment\nlangflow run --port 7860\n'
@@ -35,6 +40,7 @@ const langflow = some(
     lifecycle: [{ preStop: { exec: { command: ['sleep', '1'] } } }],
     volumeMounts: [null, [], [{ name: 'data', mountPath: '/data' }]],
     securityContext: [{ runAsUser: 1000 }, { runAsUser: 0 }, {}, null],
+    ports: [null, [], [{ containerPort: 7860 }], [{ name: 'web', containerPort: 7860 }]],
     env: [[{ name: 'A', value: 'a # b' }, { name: 'B', value: script }, { name: 'C' }]],
   },
   ['name', 'image', 'command'],
@@ -168,7 +174,7 @@ function podIn(text: string) {
 }
 
 const TOUCHED =
-  'command livenessProbe readinessProbe startupProbe volumeMounts containers initContainers volumes securityContext terminationGracePeriodSeconds automountServiceAccountToken serviceAccountName serviceAccount'
+  'command ports livenessProbe readinessProbe startupProbe volumeMounts containers initContainers volumes securityContext terminationGracePeriodSeconds automountServiceAccountToken serviceAccountName serviceAccount'
 
 function untouched(value: Record<string, unknown>): object {
   return Object.fromEntries(Object.entries(value).filter(([key]) => !TOUCHED.split(' ').includes(key)))
