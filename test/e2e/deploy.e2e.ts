@@ -86,10 +86,27 @@ describe('deploy/ as kustomize builds it', () => {
     const { manifests } = await rendered('examples/single-container')
     const pod = workloadOf(manifests).spec.template.spec as PodSpec
     assert.deepEqual([pod.initContainers.length, pod.containers.length], [1, 1])
-    const { command, readinessProbe, volumeMounts } = named(pod.containers, 'langflow')
+    const { command, readinessProbe, volumeMounts, ports } = named(pod.containers, 'langflow')
     assert.deepEqual(command!.slice(-2), ['run', '--'])
-    assert.equal(readinessProbe?.httpGet.path, '/readyz')
+    assert.equal(readinessProbe?.httpGet.path, '/frontz')
+    assert.deepEqual(ports!.map(({ name, containerPort }) => [name, containerPort]).sort(), [
+      ['agent', 8090],
+      ['http', 8091],
+      ['langflow', 7860],
+    ])
     assert.ok(volumeMounts.some(({ name }) => name === 'token'))
+  })
+
+  test('what stands in front of production leads to its Service', async () => {
+    const { manifests } = await rendered('examples/ingress')
+    const [rule] = only(manifests, 'Ingress').spec.rules
+    const { name, port } = rule.http.paths[0].backend.service
+    const service = only(manifests, 'Service', name).spec
+    assert.equal(service.ports[0].name, port.name)
+    const route = await rendered('examples/gateway')
+    const [backend] = only(route.manifests, 'HTTPRoute').spec.rules[0].backendRefs
+    assert.equal(only(route.manifests, 'Service', backend.name).spec.ports[0].port, backend.port)
+    for (const one of [manifests, route.manifests]) await assertConsistent(one)
   })
 
   test('monitoring: the alerts and the dashboard are in ConfigMaps, as Prometheus and the sidecar of Grafana read them', async () => {
@@ -159,6 +176,7 @@ describe('deploy/ on kube-apiserver', () => {
       resources: ['examples/statefulset'],
       components: ['traffic-slice', 'standby-warm', ...OTHERS].map(component),
     },
+    'production behind an Ingress': { resources: ['examples/ingress'] },
     'the single container': { resources: ['examples/single-container'] },
   }
   for (const [name, overlay] of Object.entries(overlays)) {

@@ -176,7 +176,10 @@ Deployment/app: added beside it ServiceAccount/app-langflow-leader, Role/app-lan
 })
 
 const WRONG: Cases = [
-  [['--traffic', 'slice'], /^langflow-leader inject: --traffic 'slice': .*: use readiness, front or label; see/],
+  [
+    ['--traffic', 'slice'],
+    /^langflow-leader inject: --traffic 'slice': .*: use readiness, front or label; see/,
+  ],
   [['--traffic', 'x'], /--traffic 'x': use readiness, front or label/],
   [['--standby', 'hot'], /--standby 'hot': use one of cold, warm/],
   [['--container', 'A B'], /--container 'A B': use at most 63/],
