@@ -1,6 +1,6 @@
 // What npm run bench:rollouts runs inside a cluster: rollouts of each combination of traffic mode, kind and replicas, one
-// after the other; writes its part of docs/deploy.md. With arguments only those combinations, on stdout: label/Deployment/2,
-// or slice/
+// after the other; writes its part of docs/deploy.md. With arguments only those combinations, on stdout: readiness/Deployment/2,
+// or front/
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { summarise, table, withPart } from '../harness/report.ts'
@@ -12,11 +12,11 @@ type Combination = Required<Pick<InstallationOptions, 'traffic' | 'kind' | 'repl
 
 /** deploy/production with the real LangFlow, instead of the stand-in. */
 const REAL: Combination & InstallationOptions = {
-  ...{ traffic: 'label', kind: 'Deployment', replicas: 2 },
+  ...{ traffic: 'front', kind: 'Deployment', replicas: 2 },
   ...{ base: 'production', components: ['postgresql'], workload: LANGFLOW },
 }
 const COMBINATIONS: readonly Combination[] = [
-  ...(['readiness', 'label', 'slice'] as const).flatMap((traffic) =>
+  ...(['readiness', 'front', 'label', 'slice'] as const).flatMap((traffic) =>
     (['Deployment', 'StatefulSet'] as const).flatMap((kind) =>
       [1, 2, 3].map((replicas) => ({ traffic, kind, replicas })),
     ),
@@ -42,6 +42,7 @@ function shortcomings({ traffic, kind }: Combination, rollout: Rollout): string[
     ...(rollout.allNewMs === null ? ['old pods are left'] : []),
     ...(rollout.handovers >= 1 && rollout.handovers <= most ? [] : [`${rollout.handovers} handovers`]),
     ...(traffic !== 'readiness' && rollout.statusMs === null ? ['rollout status did not succeed'] : []),
+    ...(traffic === 'front' && rollout.failed > 0 ? [`${rollout.failed} failed requests`] : []),
     ...rollout.violations,
   ]
 }

@@ -6,7 +6,7 @@ import { mono } from '../harness/wait.ts'
 import type { Answer } from './lease-history.ts'
 
 export type Kind = 'Deployment' | 'StatefulSet'
-export type Traffic = 'readiness' | 'label' | 'slice'
+export type Traffic = 'readiness' | 'front' | 'label' | 'slice'
 
 const FILE = 'workload.mjs'
 const NODE_IMAGE = 'docker.io/library/node:24-bookworm-slim'
