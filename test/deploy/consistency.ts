@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import type { AgentOptions } from '../../agent/config/options.ts'
-import { AGENT_SETTINGS } from '../../agent/config/settings.ts'
 import { parse } from '../config/commands.ts'
 import { type Container, type Manifest, named, only, type PodSpec, portOf } from './manifests.ts'
 
@@ -96,8 +95,7 @@ export async function assertConsistent(manifests: readonly Manifest[]): Promise<
   const langflow = named(pod.containers, 'langflow')
   const options = await agentOptionsOf(agent)
   const { mode } = options.traffic
-  const holdMs =
-    mode === 'front' ? AGENT_SETTINGS.holdTimeoutMs.parse(AGENT_SETTINGS.holdTimeoutMs.fallback) : 0
+  const holdMs = mode === 'front' ? options.holdTimeoutMs : 0
   const neededMs = options.drainTimeoutMs + options.stopTimeoutMs + holdMs + 10_000
   assert.ok(pod.terminationGracePeriodSeconds * 1000 >= neededMs)
 
