@@ -11,7 +11,7 @@ export interface Check {
 }
 
 export interface PeersView {
-  /** How many would take over now. */
+  /** How many could take over, also while that is paused. */
   readonly ready: number
   /** How many answered lately. */
   readonly seen: number
@@ -27,7 +27,7 @@ export interface AgentStatus {
   readonly podAgeMs: number | null
   readonly now: string
   readonly role: 'leader' | 'follower'
-  /** A follower that nothing keeps from taking over now. */
+  /** A follower that nothing keeps from taking over, but for a pause. */
   readonly couldTakeOver: boolean
   /** Why a follower could not, in one sentence; `null`: it could, or it leads. */
   readonly unable: string | null
@@ -80,6 +80,8 @@ export interface AgentStatus {
      * known, as always in readiness mode, where the kubelet tells it.
      */
     readonly routedTo: string | null
+    /** `null`: it has none. */
+    readonly front: FrontView | null
   }
   readonly timings: Timings
   /** What operators asked for through the Lease; `null`: nothing; absent: this version does not listen. */
@@ -94,6 +96,26 @@ export interface AgentStatus {
   readonly secretKeyDigest: string | null
   /** In the order that `/readyz?verbose` prints them. */
   readonly checks: readonly Check[]
+}
+
+/** What a replica's front does with requests; totals since it began. */
+export interface FrontView {
+  /** Whether clients reach it. */
+  readonly listening: boolean
+  /** Requests that wait for somebody to serve them, and for how long the oldest has. */
+  readonly held: number
+  readonly oldestHeldMs: number
+  /** Sent on and not answered to the end, without streams. */
+  readonly inFlight: number
+  /** SSE answers and websockets. */
+  readonly streams: number
+  readonly forwarded: { readonly langflow: number; readonly leader: number }
+  /** By reason. */
+  readonly failed: Readonly<Record<string, number>>
+  /** For a planned takeover. */
+  readonly streamsEnded: number
+  /** Of its process. */
+  readonly rssBytes: number
 }
 
 export interface SwitchoverView {

@@ -58,6 +58,7 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
       mode: options.traffic.mode,
       gate: checks.every(({ ok }) => ok) ? 'open' : 'closed',
       routedTo: facts.routedTo,
+      front: null,
     },
     timings: {
       leaseDurationMs: options.leaseDurationMs,
