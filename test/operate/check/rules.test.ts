@@ -151,7 +151,7 @@ const EXAMPLES: readonly Example[] = [
     code: 'clock-server',
     outcome: 'unknown',
     message: /sends no date/,
-    cluster: { clock: { aheadMs: null, withinMs: 0 } },
+    cluster: { clock: { aheadMs: null, why: 'the API server sends no date' } },
   },
   {
     code: 'objects-visible',

@@ -45,10 +45,10 @@ export const SERVER_RULES = {
   'clock-server': {
     severity: 'warning',
     about: "this machine's clock agrees with the API server's",
-    *find({ clock: { aheadMs, withinMs } }) {
-      if (aheadMs === null)
-        yield { unknown: 'whether clocks agree is not to be seen: the API server sends no date' }
-      else if (Math.abs(aheadMs) > LARGEST_SKEW_MS + withinMs)
+    *find({ clock }) {
+      const { aheadMs } = clock
+      if (aheadMs === null) yield { unknown: `whether clocks agree is not to be seen: ${clock.why}` }
+      else if (Math.abs(aheadMs) > LARGEST_SKEW_MS + clock.withinMs)
         yield `this machine's clock is ${seconds(Math.abs(aheadMs))} ${aheadMs > 0 ? 'ahead of' : 'behind'} the API server's, so that pauses end at another time than you say: set it by NTP`
     },
   },
