@@ -8,7 +8,7 @@ import { asFields, asList, asNumber, type Fields } from './manifest.ts'
 export const PROGRAM_DIR = '/opt/langflow-leader'
 const SOCKET_DIR = '/run/langflow-leader'
 const STATE_DIR = '/var/lib/langflow-leader'
-const TOKEN_DIR = '/var/run/secrets/kubernetes.io/serviceaccount'
+export const TOKEN_DIR = '/var/run/secrets/kubernetes.io/serviceaccount'
 export const AGENT_PORT = 8090
 
 /** What a pod has to end beside the time to drain and to stop, in milliseconds. */
