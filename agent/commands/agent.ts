@@ -7,6 +7,12 @@ import { isPortFree, openConnections } from '../processes/port.ts'
 import type { Replica } from '../replica/replica.ts'
 import { VERSION } from '../version.ts'
 
+/**
+ * Of the front's process, which optimises JavaScript, unlike the agent: its traffic is worth it. What it forwards lies in buffers
+ * outside of the heap.
+ */
+const FRONT_FLAGS = ['--disable-sigusr1', '--max-old-space-size=64', '--max-semi-space-size=2']
+
 export function addAgent(program: Command): void {
   const command = program
     .command('agent')
@@ -66,12 +72,21 @@ export async function runAgent(
   }
   const { peers: at } = options
   const age = podAge(options.stateDir, clock)
+  const { traffic, front } = await connectTraffic({
+    options,
+    objects,
+    lease: api,
+    clock,
+    metrics,
+    frontCommand: [process.execPath, ...FRONT_FLAGS, process.argv[1] as string, 'front'],
+  })
   const replica: Replica = new Replica({
     options,
     namespace,
     api,
     serverVersion,
-    traffic: await connectTraffic({ options, objects, lease: api, clock }),
+    traffic,
+    front,
     supervisor: ({ alarm, ...wiring }) =>
       new Supervisor({
         ...options,

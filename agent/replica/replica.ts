@@ -1,7 +1,7 @@
 import type { Clock } from '../clock.ts'
 import { Elector, type OutwardEffect } from '../election/elector.ts'
 import type { ElectionState, Fact, Remedy } from '../election/state.ts'
-import { epochProblem, langflowFault, ownerProblem } from '../lease/lease.ts'
+import { epochProblem, type FrontAccess, langflowFault, ownerProblem } from '../lease/lease.ts'
 import type { LeaseApi } from '../lease/lease-api.ts'
 import { pauseFault, pauseOf, podOf } from '../lease/operation.ts'
 import { whyColder } from '../link/messages.ts'
@@ -18,7 +18,15 @@ import { GATE_KNOWN_MS } from '../supervisor/drain.ts'
 import type { Supervisor, SupervisorOptions } from '../supervisor/supervisor.ts'
 import { Steering, type SteeringOptions } from '../traffic/steering.ts'
 import { EventRecorder } from './event-recorder.ts'
-import { couldServe, isInDoubt, isReady, type ReplicaFacts, type ReplicaOptions, standsBy } from './gate.ts'
+import {
+  couldServe,
+  frontFault,
+  isInDoubt,
+  isReady,
+  type ReplicaFacts,
+  type ReplicaOptions,
+  standsBy,
+} from './gate.ts'
 import type { Events, KubeEventsOptions } from './kube-events.ts'
 import { LauncherAbsence } from './launcher-absence.ts'
 import { Look } from './look.ts'
@@ -43,6 +51,8 @@ export interface ReplicaParts {
   readonly api: LeaseApi
   /** Called once. */
   readonly traffic: SteeringOptions['traffic']
+  /** See `CandidateConfig`. */
+  readonly front: FrontAccess | null
   /** Called once. */
   readonly supervisor: (wiring: SupervisorWiring) => Supervisor
   /** Called once; `null`: nobody is asked. */
@@ -127,7 +137,8 @@ export class Replica implements StatusSource {
       traffic: parts.traffic,
       identity,
       leaseDurationMs,
-      lingerMs: pod.name === null ? 0 : GATE_KNOWN_MS,
+      // A front lingers itself, whoever led.
+      lingerMs: pod.name === null || parts.front !== null ? 0 : GATE_KNOWN_MS,
       clock,
       log,
       repeats,
@@ -156,7 +167,7 @@ export class Replica implements StatusSource {
     })
     this.watchRivals = () => others && watchRivals({ ...others, lease, repeats })
     this.elector = new Elector({
-      config: { ...options, owner: pod.owner, salt: parts.salt },
+      config: { ...options, owner: pod.owner, front: parts.front, salt: parts.salt },
       api: parts.api,
       clock,
       metrics,
@@ -195,12 +206,13 @@ export class Replica implements StatusSource {
   /** Resolves to the exit code once nothing is held and nothing lives. */
   async end(): Promise<0 | 1> {
     const code = await this.ended.promise
-    this.elector.stop()
     this.supervisor.close()
     this.absence.close()
     this.rivals?.close()
-    this.peers?.close()
+    // Until then the front is told who leads.
     await Promise.all([this.steering.end(), this.events.end()])
+    this.elector.stop()
+    this.peers?.close()
     await this.http?.close()
     return code
   }
@@ -225,6 +237,10 @@ export class Replica implements StatusSource {
     return couldServe(this.facts)
   }
 
+  frontFault(): string | null {
+    return frontFault(this.facts)
+  }
+
   launcherAnswers(): boolean {
     return this.supervisor.launcher === 'connected'
   }
@@ -243,7 +259,7 @@ export class Replica implements StatusSource {
       workload: this.supervisor,
       peers,
       podAgeMs: this.parts.podAgeMs(),
-      routedTo: this.steering.view.routedTo,
+      traffic: this.steering.view,
       problem:
         leftAlone(state) ??
         this.absence.problem ??

@@ -124,6 +124,7 @@ export class Replica implements StatusSource {
   alive = true
   answers = true
   takesOver = true
+  fault: string | null = null
   others: readonly ReplicaRow[] = []
   readonly metrics = createMetrics({ leaseName: 'langflow-leader-lock', status: () => this.now })
 
@@ -146,6 +147,9 @@ export class Replica implements StatusSource {
   }
   couldServe(): boolean {
     return this.takesOver
+  }
+  frontFault(): string | null {
+    return this.fault
   }
   launcherAnswers(): boolean {
     return this.answers

@@ -40,6 +40,7 @@ function facts(state: ElectionState, does: WorkloadState, its: Case = {}) {
     options: CONFIG,
     state,
     now: later(LEADER.now, afterMs),
+    traffic: { routedTo: null, problem: null, front: null },
     workload: {
       view,
       launcher,
