@@ -8,7 +8,7 @@ import { asFields, asList, asNumber, type Fields } from './manifest.ts'
 export const PROGRAM_DIR = '/opt/langflow-leader'
 const SOCKET_DIR = '/run/langflow-leader'
 const STATE_DIR = '/var/lib/langflow-leader'
-const TOKEN_DIR = '/var/run/secrets/kubernetes.io/serviceaccount'
+export const TOKEN_DIR = '/var/run/secrets/kubernetes.io/serviceaccount'
 export const AGENT_PORT = 8090
 export const FRONT_PORT = 8091
 /** The port of LangFlow's container that Services lead to: the front's where there is one, else LangFlow's. */

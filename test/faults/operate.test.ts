@@ -58,6 +58,7 @@ describe('operating real replicas', { concurrency: 4 }, () => {
       epoch: 2,
       crashed: false,
       gapFrom: 'leader',
+      held: null,
     })
     assert.ok(gapMs > 0 && gapMs >= took.stopMs + took.healthyMs, stdout)
     assert.deepEqual([phases[0].phase, phases.at(-1).phase], ['requested', 'serving'])

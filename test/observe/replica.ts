@@ -2,7 +2,7 @@ import type { PastTerm } from '../../agent/lease/history.ts'
 import { podOf } from '../../agent/lease/operation.ts'
 import { COLD } from '../../agent/link/messages.ts'
 import { createMetrics } from '../../agent/observe/prometheus.ts'
-import type { AgentStatus, ReplicaRow, StatusSource } from '../../agent/observe/status.ts'
+import type { AgentStatus, FrontView, ReplicaRow, StatusSource } from '../../agent/observe/status.ts'
 
 /** A leader that serves. */
 export const SERVING: AgentStatus = {
@@ -81,6 +81,24 @@ export const FOLLOWING: AgentStatus = {
     { name: 'workload', ok: false, detail: 'not running' },
     { name: 'gate', ok: false, detail: 'closed' },
   ],
+}
+
+/** What a front tells that has just begun. */
+export const FRONT: FrontView = {
+  listening: true,
+  held: 0,
+  oldestHeldMs: 0,
+  inFlight: 0,
+  streams: 0,
+  forwarded: { langflow: 0, leader: 0 },
+  failed: { hold_timeout: 0, hold_limit: 0, outcome_unknown: 0, cut: 0, client_gone: 0 },
+  streamsEnded: 0,
+  rssBytes: 90_000_000,
+}
+
+/** The same replica in front mode. */
+export function fronted(status: AgentStatus, front: Partial<FrontView> = {}): AgentStatus {
+  return { ...status, traffic: { ...status.traffic, mode: 'front', front: { ...FRONT, ...front } } }
 }
 
 /** A term that began after a release, an hour before `SERVING.now`, and lasts. */

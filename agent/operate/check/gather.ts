@@ -269,13 +269,14 @@ class Inquiry {
   async #measure(leaseName: string): Promise<{ latency: Latency; clock: ClockFacts }> {
     const { clock } = this.#question
     const took: number[] = []
-    let sent: ClockFacts = { aheadMs: null, withinMs: 0 }
+    let sent: ClockFacts = { aheadMs: null, why: 'the API server sends no date' }
     for (let i = 0; i < LATENCY_REQUESTS; i++) {
       const from = clock.now()
-      const reply = await this.#reply(this.#leasePath(leaseName), 'leases.coordination.k8s.io', leaseName)
+      const reply = await this.#replyOf(leaseName)
       const ms = clock.mono() - from.mono
       took.push(ms)
-      const date = Date.parse(String(reply?.date ?? ''))
+      if (reply instanceof ApiError) sent = { aheadMs: null, why: reply.message }
+      const date = reply instanceof ApiError ? Number.NaN : Date.parse(String(reply.date ?? ''))
       // A date is cut to whole seconds, and was written somewhere between.
       if (!Number.isNaN(date))
         sent = { aheadMs: Math.round(from.wall + ms / 2 - date - 500), withinMs: 500 + ms / 2 }
@@ -288,11 +289,13 @@ class Inquiry {
     }
   }
 
-  async #reply(path: string, resource: string, name: string): Promise<Reply | null> {
+  async #replyOf(leaseName: string): Promise<Reply | ApiError> {
+    const about = { kind: 'Lease', resource: 'leases.coordination.k8s.io', name: leaseName }
     try {
-      return await this.#requests.send(callOf('get', path, resource, name), DEADLINE_MS)
+      return await this.#requests.send({ verb: 'get', about, path: this.#leasePath(leaseName) }, DEADLINE_MS)
     } catch (error) {
-      if (error instanceof ApiError && (error.code === 'forbidden' || error.code === 'not_found')) return null
+      if (error instanceof ApiError && (error.code === 'forbidden' || error.code === 'not_found'))
+        return error
       throw error
     }
   }

@@ -39,7 +39,7 @@ export const QUIET: ClusterFacts = {
   nodes: 2,
   apiAddress: '10.96.0.1',
   clientNamespaces: ['ingress'],
-  pods: [],
+  pods: ['app-0', 'app-1'].map((name) => ({ metadata: { name, labels: { app: 'flows' } } })),
   hidden: new Map(),
   ownRights: Object.values(OPERATOR_NEEDS).map((need) => ({
     right: operatorRight(need, 'app-leader'),

@@ -151,7 +151,7 @@ const EXAMPLES: readonly Example[] = [
     code: 'clock-server',
     outcome: 'unknown',
     message: /sends no date/,
-    cluster: { clock: { aheadMs: null, withinMs: 0 } },
+    cluster: { clock: { aheadMs: null, why: 'the API server sends no date' } },
   },
   {
     code: 'objects-visible',
@@ -1003,6 +1003,36 @@ const EXAMPLES: readonly Example[] = [
       replicas: replicas({ secretKeyDigest: 'a' }, { secretKeyDigest: null }, { secretKeyDigest: 'b' }),
     },
   },
+  ...[
+    'image-pull',
+    'pod-starts',
+    'replica-answers',
+    'replica-problem',
+    'clock-replicas',
+    'secret-key-same',
+  ].map((code) => ({
+    code,
+    outcome: 'unknown' as const,
+    message: /^whether .* is not to be seen: it has no pods$/,
+    cluster: { pods: [] },
+  })),
+  ...[null, 'a'].map((other) => ({
+    code: 'secret-key-same',
+    outcome: 'unknown' as const,
+    message:
+      other === null
+        ? /^whether all replicas have one LANGFLOW_SECRET_KEY is not to be seen: Pod\/app-0 and Pod\/app-1 do not tell$/
+        : /: Pod\/app-0 does not tell$/,
+    cluster: { replicas: replicas({ secretKeyDigest: null }, { secretKeyDigest: other }) },
+  })),
+  {
+    code: 'flows-same',
+    outcome: 'unknown',
+    message:
+      /^whether all replicas load the same flows from files is not to be seen: Pod\/app-0 and Pod\/app-1 do/,
+    change: ({ langflow }) => setEnv(langflow, 'LANGFLOW_LOAD_FLOWS_PATH', '/flows'),
+    cluster: { replicas: replicas({ flowsDigest: null }, { flowsDigest: null }) },
+  },
   {
     code: 'timings-same',
     message: /^Pod\/app-0 and Pod\/app-1 have different timings/,
@@ -1103,6 +1133,11 @@ describe('nothing is found where nothing is wrong', () => {
         what: 'a caller that runs',
         change: ({ all }) => void all.push(clientsOnly),
         cluster: { clientNamespaces: null, pods: [client({}, 'Running')] },
+      },
+      {
+        code: 'flows-same',
+        what: 'no digest of flows where none are loaded from files',
+        cluster: { replicas: replicas({ flowsDigest: null }, { flowsDigest: null }) },
       },
       {
         code: 'volume-shared',

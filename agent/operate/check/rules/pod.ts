@@ -10,14 +10,13 @@ import {
   isTrue,
   type Manifest,
 } from '../../../manifests/manifest.ts'
-import { PROGRAM_DIR } from '../../../manifests/pod.ts'
+import { PROGRAM_DIR, TOKEN_DIR } from '../../../manifests/pod.ts'
 import { inOneNamespace } from '../../../manifests/workload.ts'
 import { secretsIn } from '../environment.ts'
 import { accountOf, type Installation, mountAt } from '../installation.ts'
 import type { AgentRule, Installed, LangflowRule } from '../rule.ts'
 
 const TOKEN_TYPE = 'kubernetes.io/service-account-token'
-const TOKEN_DIR = '/var/run/secrets/kubernetes.io/serviceaccount'
 /** What a planned stop takes beside its two timeouts. */
 const STOP_SPARE_MS = 5_000
 /** Pods with it get what `inject` writes when they are created: deploy/components/auto-inject. */
