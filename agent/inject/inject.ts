@@ -11,12 +11,12 @@ import {
   unfit,
 } from '../manifests/manifest.ts'
 import { documentOf, type Input, parseStream, render, type StreamDocument } from '../manifests/stream.ts'
-import { LEADER, ROLE_LABEL, readWorkload, servicesOf, type Workload } from '../manifests/workload.ts'
+import { readWorkload, servicesOf, type Workload } from '../manifests/workload.ts'
 import { check } from '../operate/check/check.ts'
 import { factsOf } from '../operate/check/installation.ts'
 import { lossesOf, refuseUnfit, strangersTo } from './checks.ts'
 import { ADDED_FOR, objectsFor } from './objects.ts'
-import { type Edit, edit, RECORD, undo } from './record.ts'
+import { edit, RECORD, undo } from './record.ts'
 import type { InjectOptions } from './settings.ts'
 import { summaryOf } from './summary.ts'
 import { editsFor, leadToFront } from './wrap.ts'
@@ -44,15 +44,13 @@ export function inject(input: Input, options: InjectOptions): Injected {
     const { manifest } = workload
     const running = wrapped.has(placeOf(manifest)) ? [] : strangersTo(manifest)
     const sentences = [...running, ...lossesOf(workload)]
-    const services = options.traffic === 'readiness' ? [] : servicesOf(workload, manifests)
-    const led = services.flatMap((service) => lead(service, workload, options))
+    const services = options.traffic === 'front' ? servicesOf(workload, manifests) : []
+    const led = services
+      .filter((service) => !isHeadless(service))
+      .flatMap((service) => lead(service, workload, options))
     const changes = edit(manifest, [...editsFor(workload, options)])
     summary.push(...summaryOf(manifest, changes, addObjects(workload, options, documents, owners)), ...led)
-    const past = options.traffic === 'front' ? services.filter(isHeadless) : []
-    return [
-      ...titled(manifest, sentences),
-      ...past.flatMap((service) => titled(service, [pastFront(workload, options)])),
-    ]
+    return titled(manifest, sentences)
   })
   warnings.push(...brokenRules(documents, options.container))
   const text = render(documents)
@@ -113,24 +111,15 @@ function titled(manifest: Manifest, sentences: readonly string[]): string[] {
   return sentences.map((sentence) => `${titleOf(manifest)}: ${sentence}`)
 }
 
-/** Has the Service lead to the leader only, unless it does. Returns what was done. */
-function lead(service: Manifest, workload: Workload, { traffic, frontPort }: InjectOptions): string[] {
-  const edits =
-    traffic === 'front' ? [...leadToFront(service, workload, frontPort)] : [...selectLeader(service)]
+/** Has the Service lead to the front, unless it does. Returns what was done. */
+function lead(service: Manifest, workload: Workload, { frontPort }: InjectOptions): string[] {
+  const edits = [...leadToFront(service, workload, frontPort)]
   return edits.length === 0 ? [] : [...summaryOf(service, edit(service, edits), [])]
 }
 
-function* selectLeader({ value }: Manifest): Generator<Edit> {
-  if (ROLE_LABEL in asFields(dig(value, 'spec', 'selector'))) return
-  yield { path: ['spec', 'selector', ROLE_LABEL], to: LEADER }
-}
-
+/** Whose clients ask the pods themselves: it leads nowhere, and `check` says so. */
 function isHeadless({ value }: Manifest): boolean {
   return dig(value, 'spec', 'clusterIP') === 'None'
-}
-
-function pastFront({ port }: Workload, { frontPort }: InjectOptions): string {
-  return `it is headless, so that whoever uses port ${port} of its addresses reaches a pod's LangFlow past the front: use port ${frontPort}, or a Service with an address of its own`
 }
 
 /**

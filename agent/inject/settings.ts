@@ -63,7 +63,7 @@ const TOLD_SETTINGS = {
   peers: { ...OF_AGENT.peers, otherwise: "<workload's name>-members, a Service that is added" },
   traffic: {
     ...OF_AGENT.traffic,
-    about: 'how only the leader is reached: readiness, front, label',
+    about: 'how only the leader is reached: readiness, front',
     parse: parseTraffic,
   },
   listen: { ...OF_AGENT.listen, parse: (text: string) => parsePodListen(text, AGENT_PORT) },
@@ -177,6 +177,5 @@ function parseImage(text: string): string {
 
 function parseTraffic(text: string): Traffic {
   if (Object.hasOwn(READY_PATH, text)) return text as Traffic
-  const slice = 'inject leaves Services their selectors, which slice does not: '
-  throw new Error(`${text === 'slice' ? slice : ''}use readiness, front or label`)
+  throw new Error('use readiness or front')
 }

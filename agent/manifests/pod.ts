@@ -15,11 +15,7 @@ export const FRONT_PORT = 8091
 export const SERVICE_PORT = 'http'
 
 /** What the readiness probe asks, in each way to reach only the leader. */
-export const READY_PATH = {
-  readiness: '/readyz',
-  label: '/readyz?exclude=leadership',
-  front: '/frontz',
-} as const
+export const READY_PATH = { readiness: '/readyz', front: '/frontz' } as const
 export type Traffic = keyof typeof READY_PATH
 
 /** What a pod has to end beside the time to drain and to stop, in milliseconds. */

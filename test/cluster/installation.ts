@@ -60,9 +60,9 @@ const NO_DATABASE = 'postgresql://nobody@127.0.0.1:9/none'
 const START_MS = 60_000
 const ALL_NEW_MS = 120_000
 /** How much longer `kubectl rollout status` is given once nothing changes any more; where only the leader is Ready it never ends. */
-const STATUS_MS = { readiness: 2_000, front: 15_000, label: 15_000, slice: 15_000 }
+const STATUS_MS = { readiness: 2_000, front: 15_000 }
 /** How long an answer may take: a front holds a request for 30 s, and then says so. */
-const WITHIN_MS = { readiness: 5_000, front: 40_000, label: 5_000, slice: 5_000 }
+const WITHIN_MS = { readiness: 5_000, front: 40_000 }
 
 /** What deploy/ installs, in a namespace of its own, with a client that never stops asking. */
 export class Installation {

@@ -16,7 +16,7 @@ const REAL: Combination & InstallationOptions = {
   ...{ base: 'production', components: ['postgresql'], workload: LANGFLOW },
 }
 const COMBINATIONS: readonly Combination[] = [
-  ...(['readiness', 'front', 'label', 'slice'] as const).flatMap((traffic) =>
+  ...(['readiness', 'front'] as const).flatMap((traffic) =>
     (['Deployment', 'StatefulSet'] as const).flatMap((kind) =>
       [1, 2, 3].map((replicas) => ({ traffic, kind, replicas })),
     ),

@@ -12,7 +12,6 @@ const DOWNWARD = {
   CONTROLLER_REVISION_HASH: ["metadata.labels['controller-revision-hash']", ''],
 } as const
 const LEASES = { apiGroups: ['coordination.k8s.io'], resources: ['leases'] }
-const LEADER = { 'langflow-leader/role': 'leader' }
 const FRONT = 8091
 const MIB = { Mi: 1, Gi: 1024 } as const
 
@@ -99,9 +98,7 @@ export async function assertConsistent(manifests: readonly Manifest[]): Promise<
   const neededMs = options.drainTimeoutMs + options.stopTimeoutMs + holdMs + 10_000
   assert.ok(pod.terminationGracePeriodSeconds * 1000 >= neededMs)
 
-  const ready = { readiness: '/readyz', front: '/frontz' }
-  const wanted = mode in ready ? ready[mode as keyof typeof ready] : '/readyz?exclude=leadership'
-  assert.equal(agent.readinessProbe?.httpGet.path, wanted)
+  assert.equal(agent.readinessProbe?.httpGet.path, mode === 'front' ? '/frontz' : '/readyz')
   assert.equal(portOf(agent.readinessProbe, agent), options.listen.port)
   assert.equal(langflow.readinessProbe, undefined)
   assertReached(manifests, options)
@@ -111,7 +108,7 @@ export async function assertConsistent(manifests: readonly Manifest[]): Promise<
   return options
 }
 
-/** That the Service leads to the leader, and only there. */
+/** That the Service leads to the front where there is one, else to LangFlow. */
 function assertReached(manifests: readonly Manifest[], { traffic }: AgentOptions): void {
   const {
     metadata: { labels },
@@ -120,20 +117,7 @@ function assertReached(manifests: readonly Manifest[], { traffic }: AgentOptions
   const langflow = named(containers, 'langflow')
   const services = manifests.filter(isKind('Service'))
   const { spec } = services.find(({ metadata }) => metadata.name === 'langflow') as Manifest
-  const slices = manifests.filter(isKind('EndpointSlice'))
-  if (traffic.mode === 'slice') {
-    assert.equal(spec.selector, undefined)
-    assert.equal(slices.length, 1)
-    const { metadata, ports, endpoints } = slices[0] as Manifest
-    assert.equal(metadata.name, traffic.endpointSlice)
-    assert.equal(metadata.labels!['kubernetes.io/service-name'], 'langflow')
-    assert.equal(endpoints, undefined, 'applying it again would take the endpoint of the leader')
-    assert.deepEqual([ports[0].name, ports[0].port], [spec.ports[0].name, 7860])
-    return
-  }
-  assert.deepEqual(slices, [])
-  const wanted = traffic.mode === 'label' ? { ...labels, ...LEADER } : labels
-  assert.deepEqual(spec.selector, wanted)
+  assert.deepEqual(spec.selector, labels)
   assert.equal(
     named(langflow.ports!, spec.ports[0].targetPort).containerPort,
     traffic.mode === 'front' ? FRONT : 7860,
@@ -148,26 +132,12 @@ function assertFronts(manifests: readonly Manifest[]): void {
   assert.deepEqual(ports, [['http'], [8090, FRONT], [8090]])
 }
 
-/** One Role, with what the traffic mode needs and nothing else. */
-function assertRights(manifests: readonly Manifest[], { leaseName, traffic }: AgentOptions): void {
-  const more = {
-    readiness: [],
-    front: [],
-    label: [{ apiGroups: [''], resources: ['pods'], verbs: ['get', 'list', 'patch'] }],
-    slice: [
-      {
-        apiGroups: ['discovery.k8s.io'],
-        resources: ['endpointslices'],
-        resourceNames: ['langflow-leader'],
-        verbs: ['get', 'update'],
-      },
-    ],
-  }
+/** One Role, with the rights that each traffic mode needs and no others. */
+function assertRights(manifests: readonly Manifest[], { leaseName }: AgentOptions): void {
   assert.deepEqual(only(manifests, 'Role', 'langflow-leader').rules, [
     { ...LEASES, resourceNames: [leaseName], verbs: ['get', 'watch', 'update'] },
     { ...LEASES, verbs: ['create'] },
     { apiGroups: ['events.k8s.io'], resources: ['events'], verbs: ['create', 'patch'] },
-    ...more[traffic.mode],
   ])
 }
 

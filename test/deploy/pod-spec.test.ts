@@ -124,8 +124,7 @@ describe('agent/manifests/pod.ts is the source', () => {
       'the sidecar, up to its variables': sidecar.split('ENV')[0]!,
       'the sidecar, from there on': sidecar.split('ENV')[1]!,
       'the fields of the pod': cel(Object.entries(POD_FIELDS), ''),
-      'the readiness of the leader alone': `== 'readiness' ? ${cel(READY_PATH.readiness, '')} :`,
-      'the readiness of a front': `== 'front' ? ${cel(READY_PATH.front, '')} :`,
+      'what readiness is': `== 'front' ? ${cel(READY_PATH.front, '')} : ${cel(READY_PATH.readiness, '')}`,
       'the port of the front': cel(
         { name: SERVICE_PORT, containerPort: FRONT_PORT },
         'Object.spec.containers.ports',

@@ -151,7 +151,6 @@ describe('deploy/components/auto-inject on kube-apiserver', () => {
       for (const [standby, traffic] of [
         ['cold', 'readiness'],
         ['warm', 'front'],
-        ['warm', 'label'],
       ] as const) {
         const { spec } = plainPod(parts)
         const manifest = { apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'a' } }
@@ -203,7 +202,8 @@ describe('deploy/components/auto-inject on kube-apiserver', () => {
     await plane.kubectl(['patch', ...settings, '--type=merge', '--patch', JSON.stringify({ data })])
     const annotations = {
       'langflow-leader/standby': 'warm',
-      'langflow-leader/traffic': 'label',
+      'langflow-leader/traffic': 'front',
+      'langflow-leader/hold-timeout': '10s',
       'langflow-leader/stop-timeout': '20s',
       'langflow-leader/entrypoint': 'tini -- langflow  run',
       'langflow-leader/target': 'http://127.0.0.1:7',
@@ -219,13 +219,13 @@ describe('deploy/components/auto-inject on kube-apiserver', () => {
     const agent = named(spec.initContainers, 'agent')
     const told = await agentOptionsOf(agent)
     assert.deepEqual(
-      [told.standby, told.traffic.mode, told.drainTimeoutMs, told.stopTimeoutMs],
-      ['warm', 'label', 5_000, 20_000],
+      [told.standby, told.traffic.mode, told.drainTimeoutMs, told.stopTimeoutMs, told.holdTimeoutMs],
+      ['warm', 'front', 5_000, 20_000, 10_000],
     )
     assert.deepEqual(told.peers, [{ host: 'langflow-members', port: 8090 }])
     const targets = agent.env?.flatMap(({ name, value }) => (name === 'LEADER_TARGET' ? [value] : []))
     assert.deepEqual(targets, ['http://127.0.0.1:7'])
-    assert.equal(agent.readinessProbe?.httpGet.path, '/readyz?exclude=leadership')
+    assert.equal(agent.readinessProbe?.httpGet.path, '/frontz')
     const langflow = named(spec.containers, 'langflow')
     assert.deepEqual(langflow.env, [{ name: 'LEADER_STOP_TIMEOUT', value: '20s' }])
     assert.deepEqual(langflow.command!.slice(-4), ['tini', '--', 'langflow', 'run'])

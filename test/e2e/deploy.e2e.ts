@@ -11,12 +11,11 @@ import {
   controlPlaneAssets,
   startControlPlane,
 } from '../harness/control-plane.ts'
-import { until } from '../harness/wait.ts'
 import { fixture, injected, podOf, uninjected } from '../inject/streams.ts'
 
 const KUBECTL = join(controlPlaneAssets(), 'kubectl')
 const component = (name: string) => `components/${name}`
-const TRAFFIC = [[], ['traffic-front'], ['traffic-label'], ['traffic-slice']]
+const TRAFFIC = [[], ['traffic-front']]
 const STANDBY = [[], ['standby-warm']]
 const OTHERS = ['postgresql', 'monitoring', 'preset-fast', 'drill']
 /** The others alone, and all of them with each mode, in both orders. */
@@ -163,18 +162,14 @@ describe('deploy/ on kube-apiserver', () => {
     'deploy/base': { resources: ['base'] },
     'deploy/production': { resources: ['production'] },
     'production on trial': { resources: ['production'], components: [component('postgresql')] },
-    'slice, warm, fast': {
+    'front, warm, fast': {
       resources: ['base'],
-      components: ['traffic-slice', 'standby-warm', ...OTHERS].map(component),
+      components: ['traffic-front', 'standby-warm', ...OTHERS].map(component),
     },
     'the StatefulSet': { resources: ['examples/statefulset'] },
     'the StatefulSet in front mode': {
       resources: ['examples/statefulset'],
       components: ['traffic-front', 'standby-warm', ...OTHERS].map(component),
-    },
-    'the StatefulSet in slice mode': {
-      resources: ['examples/statefulset'],
-      components: ['traffic-slice', 'standby-warm', ...OTHERS].map(component),
     },
     'production behind an Ingress': { resources: ['examples/ingress'] },
     'the single container': { resources: ['examples/single-container'] },
@@ -184,19 +179,6 @@ describe('deploy/ on kube-apiserver', () => {
       await assertTaken(await build(KUBECTL, overlay))
     })
   }
-
-  test('applying traffic-slice again leaves the endpoint of the leader', async () => {
-    const { text } = await rendered('base', ['traffic-slice'])
-    const namespace = await restrictedNamespace()
-    await apply(namespace, text)
-    const endpoints = [{ addresses: ['10.1.2.3'], conditions: { ready: true } }]
-    const patch = JSON.stringify({ endpoints })
-    const object = ['endpointslice', 'langflow-leader', `--namespace=${namespace}`]
-    await plane.kubectl(['patch', ...object, '--type=merge', '--patch', patch])
-    await apply(namespace, text)
-    const { stdout } = await plane.kubectl(['get', ...object, '--output=json'])
-    assert.deepEqual((JSON.parse(stdout) as Manifest).endpoints, endpoints)
-  })
 
   test('the Role is all that the account of the agent has', async () => {
     const namespace = await restrictedNamespace()
@@ -219,7 +201,7 @@ describe('deploy/ on kube-apiserver', () => {
     ['stateful-backend', 'StatefulSet', 'flows'],
     ['runtime-deployment', 'Deployment', 'flows-langflow-runtime'],
   ] as const) {
-    for (const traffic of ['readiness', 'front', 'label'] as const)
+    for (const traffic of ['readiness', 'front'] as const)
       test(`injected into ${name}, ${traffic}: every object is taken, and its pods are restricted`, async () => {
         const namespace = await restrictedNamespace()
         const text = injected(inNamespace(name, namespace), { traffic, standby: 'warm' })
@@ -260,31 +242,6 @@ describe('deploy/ on kube-apiserver', () => {
       assert.deepEqual(podOf(await get(), kind, workload), podOf(live, kind, workload))
     })
   }
-
-  test('with the guard, the agent changes its own labels of a pod, and nothing else', async () => {
-    const { text } = await rendered('base', ['traffic-label', 'traffic-label-guard'])
-    const namespace = await restrictedNamespace()
-    await apply(namespace, text)
-    const pod = only((await rendered('base')).manifests, 'Deployment').spec.template
-    await apply(
-      namespace,
-      JSON.stringify({ apiVersion: 'v1', kind: 'Pod', ...pod, metadata: { name: 'one' } }),
-    )
-    const as = `--as=system:serviceaccount:${namespace}:${ACCOUNT}`
-    const which = ['pod', 'one', `--namespace=${namespace}`, '--type=merge', as]
-    const patch = (body: object) =>
-      plane.kubectl(['patch', ...which, '--patch', JSON.stringify(body)]).then(() => 'done', String)
-    const image = (name: string) => ({ spec: { containers: [{ ...pod.spec.containers[0], image: name }] } })
-    const refused = /langflow-leader may change only its own labels and annotations of a pod/
-    await until('the policy is in force', async () => refused.test(await patch(image(`other:${Date.now()}`))))
-    const cost = { 'controller.kubernetes.io/pod-deletion-cost': '1000' }
-    const own = { labels: { 'langflow-leader/role': 'leader' }, annotations: cost }
-    assert.equal(await patch({ metadata: own }), 'done')
-    assert.equal(await patch({ metadata: { labels: { 'langflow-leader/role': null } } }), 'done')
-    assert.match(await patch({ metadata: { labels: { app: 'another' } } }), refused)
-    assert.match(await patch({ metadata: { annotations: { another: 'one' } } }), refused)
-    assert.match(await patch({ metadata: { finalizers: ['a.b/c'] } }), refused)
-  })
 })
 
 /** A chart, whatever namespace it names. */

@@ -96,12 +96,11 @@ describe('the objects beside it', () => {
     assert.equal(podOf(injected(runtime)).serviceAccountName, own)
   })
 
-  test('give the rights that deploy/base gives, and in label mode those on pods', () => {
+  test('give the rights that deploy/base gives, in each traffic mode', () => {
     const base = only(readManifests(BASE).values(), 'Role').rules
     const rules = JSON.parse(JSON.stringify(base).replace('langflow-leader-lock', 'flows-leader'))
-    const pods = { apiGroups: [''], resources: ['pods'], verbs: ['get', 'list', 'patch'] }
     assert.deepEqual(find(injected(ide), 'Role').rules, rules)
-    assert.deepEqual(find(injected(ide, { traffic: 'label' }), 'Role').rules, [...rules, pods])
+    assert.deepEqual(find(injected(ide, { traffic: 'front' }), 'Role').rules, rules)
   })
 
   test('are found by the agent', () => {
@@ -177,48 +176,8 @@ describe('the pod', () => {
     })
     const one = injected(recreate.replace('replicas: 2', 'replicas: 1'))
     assert.equal(find(one, 'Deployment').spec.strategy.rollingUpdate.maxUnavailable, 1)
-    const label = injected(recreate, { traffic: 'label' })
-    assert.deepEqual(find(label, 'Deployment').spec.strategy, { type: 'Recreate' })
-  })
-})
-
-describe('label mode', () => {
-  const text = injected(ide, { traffic: 'label' })
-  const service = (name: string, selector = 'app: flows', port = 7860) =>
-    `kind: Service\nmetadata: { name: ${name} }\nspec: { selector: { ${selector} }, ports: [{ port: ${port} }] }\n`
-
-  test('lets a standby that could take over be Ready', () => {
-    const agent = agentOf(podOf(text, 'StatefulSet'))
-    assert.equal(agent.readinessProbe?.httpGet.path, '/readyz?exclude=leadership')
-    assert.equal(variable(agent, 'LEADER_TRAFFIC'), 'label')
-  })
-
-  test('has the Services that lead to LangFlow select the leader, and no others', () => {
-    const roles = ['flows-backend', 'flows', 'flows-members'].map(
-      (name) => find(text, 'Service', name).spec.selector['langflow-leader/role'],
-    )
-    assert.deepEqual(roles, ['leader', undefined, undefined])
-  })
-
-  test('leaves a Service for another port, and one in another namespace', () => {
-    const services = [service('s', 'app: flows', 8000), service('t, namespace: other')]
-    const text = [deployment({ metadata: ', namespace: flows' }), ...services].join('---\n')
-    assert.deepEqual(warningsOf(text, { traffic: 'label' }), [
-      'Deployment/app: no Service in this stream leads to it: add langflow-leader/role: leader to the selector of the one that its clients use [service-leader]',
-    ])
-  })
-
-  test('can have two LangFlows behind one Service', () => {
-    const both = two(`${service('s')}---\n`)
-    const wrapped = injected(both, { traffic: 'label' })
-    const { selector } = find(wrapped, 'Service', 's').spec
-    assert.deepEqual(selector, { app: 'flows', 'langflow-leader/role': 'leader' })
-    assert.deepEqual(manifestsIn(uninjected(wrapped)), manifestsIn(both))
-  })
-
-  test('leaves a Service that selects the leader already', () => {
-    const own = service('s', 'app: flows,   langflow-leader/role: leader')
-    assert.ok(injected(`${deployment()}---\n${own}`, { traffic: 'label' }).endsWith(own))
+    const front = injected(recreate, { traffic: 'front' })
+    assert.deepEqual(find(front, 'Deployment').spec.strategy, { type: 'Recreate' })
   })
 })
 
@@ -239,10 +198,6 @@ describe('front mode', () => {
     assert.equal(variable(agent, 'LEADER_TRAFFIC'), 'front')
     assert.deepEqual(agent.resources?.limits, { memory: '512Mi' })
     assert.equal(pod.terminationGracePeriodSeconds, 75)
-  })
-
-  test('needs no right that readiness mode does not', () => {
-    assert.deepEqual(find(injected(ide, front), 'Role').rules, find(injected(ide), 'Role').rules)
   })
 
   for (const [what, container, port, wanted, target] of [
@@ -315,16 +270,13 @@ describe('front mode', () => {
     assert.deepEqual([port, portIsSaid], [7860, false])
   })
 
-  test('says that a headless Service leads past the front', () => {
+  test('leaves a headless Service, and says that it leads past the fronts', () => {
+    const text = both('', '{ port: 7860 }', ', clusterIP: None')
+    assert.deepEqual(targets(injected(text, front)), [undefined])
     assert.match(
-      warningsOf(both('', '{ port: 7860 }', ', clusterIP: None'), front)[0] ?? '',
-      /^Service\/s: it is headless, so that whoever uses port 7860 of its addresses reaches a pod's LangFlow past the front: use port 8091, or a Service with an address of its own$/,
+      warningsOf(text, front).join(),
+      /Service\/s is headless, so that whoever uses port 7860 of its addresses reaches LangFlow past the fronts/,
     )
-  })
-
-  test('lets Argo roll out, and leaves a Deployment its strategy', () => {
-    const recreate = deployment({ spec: 'strategy: { type: Recreate }' })
-    assert.deepEqual(find(injected(recreate, front), 'Deployment').spec.strategy, { type: 'Recreate' })
   })
 })
 
@@ -392,7 +344,7 @@ describe('a warning', () => {
       warningsOf(text, options).filter((warning) => warning.endsWith(' [pods-one-by-one]'))
     assert.match(ordered(three)[0] ?? '', /^StatefulSet\/flows: of its 3 replicas the third is never made/)
     const parallel = three.replace('serviceName:', 'podManagementPolicy: Parallel\n  serviceName:')
-    for (const warnings of [ordered(three, { traffic: 'label' }), ordered(parallel), ordered(ide)])
+    for (const warnings of [ordered(three, { traffic: 'front' }), ordered(parallel), ordered(ide)])
       assert.deepEqual(warnings, [])
   })
 
@@ -424,15 +376,15 @@ describe('a Rollout of Argo', () => {
   const service =
     'kind: Service\nmetadata: { name: s }\nspec: { selector: { app: flows }, ports: [{ port: 7860 }] }\n'
 
-  test('is wrapped in label mode, and its pods say their own hash', () => {
+  test('is wrapped in front mode, and its pods say their own hash', () => {
     const text = `${rollout('{ canary: {} }')}---\n${service}`
-    const wrapped = injected(text, { traffic: 'label' })
+    const wrapped = injected(text, { traffic: 'front' })
     const agent = agentOf(podOf(wrapped, 'Rollout'))
     const hash = agent.env?.find(({ name }) => name === 'POD_TEMPLATE_HASH')?.valueFrom?.fieldRef
     assert.equal(hash?.fieldPath, "metadata.labels['rollouts-pod-template-hash']")
     assert.deepEqual(find(wrapped, 'Rollout').spec.strategy, { canary: {} })
     assert.deepEqual(manifestsIn(uninjected(wrapped)), manifestsIn(text))
-    assert.deepEqual(warningsOf(text, { traffic: 'label' }), [])
+    assert.deepEqual(warningsOf(text, { traffic: 'front' }), [])
   })
 
   test('is refused where it would lead clients to one revision, wait for two Ready pods, or has its pods from elsewhere', () => {
@@ -440,10 +392,10 @@ describe('a Rollout of Argo', () => {
       ['{ canary: {} }', 'readiness', /^Rollout\/app: Argo Rollouts waits for more than one Ready pod/],
       [
         '{ blueGreen: { activeService: s } }',
-        'label',
+        'front',
         /^Rollout\/app: its strategy leads clients to one revision/,
       ],
-      ['{ canary: { stableService: s } }', 'label', /leads clients to one revision/],
+      ['{ canary: { stableService: s } }', 'front', /leads clients to one revision/],
     ] as const)
       assert.throws(() => injected(rollout(strategy), { traffic }), { name: 'FatalError', message })
     const referring = (name: string) =>
@@ -451,7 +403,7 @@ describe('a Rollout of Argo', () => {
     const message =
       /^Rollout\/r: it takes its pods from Deployment\/app \(workloadRef\): write that template into the Rollout/
     for (const text of [referring('app'), `${deployment()}---\n${referring('app')}`])
-      assert.throws(() => injected(text, { traffic: 'label' }), { name: 'FatalError', message })
+      assert.throws(() => injected(text, { traffic: 'front' }), { name: 'FatalError', message })
     injected(`${deployment()}---\n${referring('another')}`)
   })
 })

@@ -7,12 +7,7 @@ import { deployment, find, fixture, injected, podOf, uninjected } from './stream
 
 /** A failure is not made smaller: each try takes a tenth of a second. */
 const RUNS = { numRuns: 30, endOnFailure: true }
-const OPTIONS = [
-  {},
-  { traffic: 'front' },
-  { traffic: 'label' },
-  { standby: 'warm', leaseName: 'lock' },
-] as const
+const OPTIONS = [{}, { traffic: 'front' }, { standby: 'warm', leaseName: 'lock' }] as const
 
 const probe = { httpGet: { path: '/health', port: 'http' }, periodSeconds: 7 }
 const script = 'set -e\n\n# not a comment\nlangflow run --port 7860\n'
@@ -211,8 +206,8 @@ describe('the text', () => {
     const json = JSON.stringify(manifestsIn(deployment())[0])
     const charts = [fixture('stateful-backend'), fixture('runtime-deployment')]
     for (const text of [...charts, deployment() + others, json]) {
-      const once = injected(text, { traffic: 'label' })
-      assert.equal(injected(once, { traffic: 'label' }), once)
+      const once = injected(text, { traffic: 'front' })
+      assert.equal(injected(once, { traffic: 'front' }), once)
     }
   })
 
@@ -255,7 +250,7 @@ spec:
         - name: data # and nothing else
           emptyDir: {}
 `
-    const wrapped = injected(text, { traffic: 'label' })
+    const wrapped = injected(text, { traffic: 'front' })
     assert.match(wrapped, /# where flows are\n +- name: data # and nothing else\n/)
     assert.match(wrapped, /# until the last flow has ended\n +\w+: 45 # half a minute\n/)
     assert.match(wrapped, /volumes:\n +- name: program\n/)
