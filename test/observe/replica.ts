@@ -2,7 +2,20 @@ import type { PastTerm } from '../../agent/lease/history.ts'
 import { podOf } from '../../agent/lease/operation.ts'
 import { COLD } from '../../agent/link/messages.ts'
 import { createMetrics } from '../../agent/observe/prometheus.ts'
-import type { AgentStatus, ReplicaRow, StatusSource } from '../../agent/observe/status.ts'
+import type { AgentStatus, FrontView, ReplicaRow, StatusSource } from '../../agent/observe/status.ts'
+
+/** Each number another one. */
+export const FRONT: FrontView = {
+  listening: true,
+  held: 2,
+  oldestHeldMs: 1_500,
+  inFlight: 3,
+  streams: 4,
+  forwarded: { langflow: 500, leader: 60 },
+  failed: { hold_timeout: 5, hold_limit: 6, outcome_unknown: 7, cut: 8, client_gone: 9 },
+  streamsEnded: 10,
+  rssBytes: 90_000_000,
+}
 
 /** A leader that serves. */
 export const SERVING: AgentStatus = {
