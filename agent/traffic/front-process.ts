@@ -69,8 +69,8 @@ export class FrontProcess {
     return promise
   }
 
-  /** Resolves once all that it had accepted is answered, or at `until` (monotonic ms), and it is gone. */
-  async end(until: number): Promise<void> {
+  /** Resolves once all that it had accepted is answered, `until` (monotonic ms) has come or `hurry` resolves, and it is gone. */
+  async end(until: number, hurry: Promise<void>): Promise<void> {
     const { clock } = this.options
     const { child } = this
     this.restart?.cancel()
@@ -79,7 +79,7 @@ export class FrontProcess {
     const gone = new Promise<void>((resolve) => child.once('close', () => resolve()))
     this.send({ type: 'end', until })
     const late = clock.after(Math.max(0, until - clock.mono()) + KILL_AFTER_MS, () => this.ended?.resolve())
-    await Promise.race([this.ended.promise, gone])
+    await Promise.race([this.ended.promise, gone, hurry])
     late.cancel()
     // Its leash.
     this.channel?.destroy()

@@ -48,8 +48,11 @@ export interface Traffic {
   /** Resolves once whoever leads traffic has acknowledged what is wanted; `null`: it has, or there is nothing to tell it. */
   readonly settling: Promise<void> | null
   want(wanted: Wanted): void
-  /** Ends it; requests to the API server that are in flight are abandoned. */
-  close(): Promise<void>
+  /**
+   * Ends it; requests to the API server that are in flight are abandoned. `hurry`: once it resolves nothing else is waited for
+   * either.
+   */
+  close(hurry: Promise<void>): Promise<void>
 }
 
 /** Whoever has traffic led to it. */

@@ -19,6 +19,7 @@ const config = {
   holdLimit: 1000,
   streamGraceMs: 2_000,
 }
+const NO_HURRY = new Promise<void>(() => {})
 const held = (epoch: number): FrontRoute => ({ to: 'nobody', epoch, key: null, closing: null })
 const leads = (epoch: number): FrontRoute => ({ to: 'langflow', epoch, key: 'secret', until: 10_000 })
 
@@ -39,7 +40,7 @@ class Scene {
       held: (ms) => this.waits.push(ms),
     })
     t.after(async () => {
-      const ended = this.front.end(0)
+      const ended = this.front.end(0, NO_HURRY)
       await this.clock.pass(5_000)
       await ended
       rmSync(this.dir, { recursive: true })
@@ -143,7 +144,7 @@ describe('the front as a process of its own', () => {
       changed: () => told.add(front.problem),
       held: () => {},
     })
-    t.after(() => front.end(0))
+    t.after(() => front.end(0, NO_HURRY))
     await front.follow(held(1))
     assert.match((await told.next('a problem', () => true)) ?? '', /^the front cannot be started: .*ENOENT/)
   })
@@ -153,7 +154,7 @@ describe('the front as a process of its own', () => {
     const { front, clock } = scene
     await front.follow(leads(1))
     const { pid } = scene.heard
-    await front.end(clock.mono() + 30_000)
+    await front.end(clock.mono() + 30_000, NO_HURRY)
     assert.deepEqual(scene.heard.messages.at(-1), { type: 'end', until: clock.mono() + 30_000 })
     assert.ok(!lives(pid))
     assert.equal(clock.next(), Number.POSITIVE_INFINITY)
@@ -164,9 +165,20 @@ describe('the front as a process of its own', () => {
     const { front, clock } = scene
     await front.follow(leads(1))
     const { pid } = scene.heard
-    const end = front.end(clock.mono() + 30_000)
+    const end = front.end(clock.mono() + 30_000, NO_HURRY)
     await clock.pass(31_000)
     assert.ok(lives(pid))
+    await clock.pass(1_000)
+    await end
+    assert.ok(!lives(pid))
+  })
+
+  test('that is in a hurry is killed soon, whatever it has to forward', async (t) => {
+    const scene = new Scene(t, 'stays')
+    const { front, clock } = scene
+    await front.follow(leads(1))
+    const { pid } = scene.heard
+    const end = front.end(clock.mono() + 30_000, Promise.resolve())
     await clock.pass(1_000)
     await end
     assert.ok(!lives(pid))
