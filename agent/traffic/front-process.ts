@@ -23,6 +23,8 @@ const KILL_AFTER_MS = 1_000
 export interface FrontProcessOptions {
   /** Makes a front of this same program. */
   readonly command: readonly [string, ...string[]]
+  /** All that it is given of an environment. */
+  readonly env: NodeJS.ProcessEnv
   readonly config: FrontConfig
   readonly clock: Clock
   /** What can be read of it may be another. */
@@ -89,11 +91,11 @@ export class FrontProcess {
   }
 
   private start(): void {
-    const { clock, command, config } = this.options
+    const { clock, command, env, config } = this.options
     const [program, ...args] = command
-    // In a session of its own: what a terminal tells the agent, the agent tells the front. It needs nothing of the environment.
+    // In a session of its own: what a terminal tells the agent, the agent tells the front.
     const child = spawn(program, args, {
-      env: {},
+      env,
       detached: true,
       stdio: ['ignore', 'inherit', 'inherit', 'pipe'],
     })

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { isIP } from 'node:net'
 import type { Clock } from '../clock.ts'
 import type { AgentOptions, FrontOptions } from '../config/options.ts'
+import { variableOf } from '../config/setting.ts'
 import type { ElectionState } from '../election/state.ts'
 import type { FrontConfig } from '../front/messages.ts'
 import type { ObjectsApi } from '../kube/objects.ts'
@@ -100,6 +101,7 @@ export async function connectTraffic(parts: TrafficParts): Promise<ConnectedTraf
   if (traffic.mode === 'front') {
     const front = { address: traffic.address, key: randomBytes(16).toString('base64url') }
     const config = frontConfig(options, traffic)
+    const env = { [variableOf('--log-level')]: options.logLevel }
     const lingerMs = options.pod.name === null ? 0 : GATE_KNOWN_MS
     const shared = { own: front, config: options, lingerMs, endMs: lingerMs + options.holdTimeoutMs, clock }
     return {
@@ -108,7 +110,8 @@ export async function connectTraffic(parts: TrafficParts): Promise<ConnectedTraf
         new FrontTraffic({
           ...shared,
           listener,
-          process: (changed) => new FrontProcess({ command, config, clock, changed, held: metrics.held }),
+          process: (changed) =>
+            new FrontProcess({ command, env, config, clock, changed, held: metrics.held }),
         }),
     }
   }
@@ -135,6 +138,7 @@ type FrontParts = Pick<
   | 'holdTimeoutMs'
   | 'holdLimit'
   | 'streamGraceMs'
+  | 'logLevel'
 >
 
 function frontConfig(options: FrontParts, { listen, from }: FrontOptions): FrontConfig {

@@ -34,6 +34,7 @@ class Scene {
   constructor(t: TestContext, option?: string) {
     this.front = new FrontProcess({
       command: [process.execPath, FRONT, join(this.dir, 'log'), ...(option === undefined ? [] : [option])],
+      env: { LEADER_LOG_LEVEL: 'info' },
       config,
       clock: this.clock,
       changed: () => this.told.add([this.front.listening, this.front.problem]),
@@ -86,10 +87,10 @@ describe('the front as a process of its own', () => {
     assert.deepEqual(scene.waits, [10, 20, 10, 20])
   })
 
-  test('knows nothing of the environment of its agent', async (t) => {
+  test('knows no more of the environment of its agent than it is told', async (t) => {
     const scene = new Scene(t)
     await scene.front.follow(held(1))
-    assert.deepEqual(scene.heard.env, [])
+    assert.deepEqual(scene.heard.env, ['LEADER_LOG_LEVEL'])
   })
 
   test('is started again when it dies, says so meanwhile, and follows what was said last', async (t) => {
@@ -139,6 +140,7 @@ describe('the front as a process of its own', () => {
     const told = new Series<string | null>()
     const front: FrontProcess = new FrontProcess({
       command: ['/nowhere/node'],
+      env: { LEADER_LOG_LEVEL: 'info' },
       config,
       clock,
       changed: () => told.add(front.problem),
