@@ -93,6 +93,7 @@ const KINDS = {
   EndpointSlice: ['discovery.k8s.io/v1', 'endpointslices'],
   NetworkPolicy: ['networking.k8s.io/v1', 'networkpolicies'],
   Ingress: ['networking.k8s.io/v1', 'ingresses'],
+  HTTPRoute: ['gateway.networking.k8s.io/v1', 'httproutes'],
   PodDisruptionBudget: ['policy/v1', 'poddisruptionbudgets'],
   HorizontalPodAutoscaler: ['autoscaling/v2', 'horizontalpodautoscalers'],
   Role: ['rbac.authorization.k8s.io/v1', 'roles'],

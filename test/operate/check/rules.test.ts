@@ -104,6 +104,31 @@ const IN_ISTIO = { 'sidecar.istio.io/inject': 'true', [`${ISTIO}/excludeInboundP
 const PAST_API = { [`${ISTIO}/excludeOutboundIPRanges`]: '10.96.0.0/16' }
 const IN_LINKERD = { 'linkerd.io/inject': 'enabled', 'config.linkerd.io/skip-inbound-ports': '8000-9000' }
 const label: Options = { traffic: 'label' }
+/** As `inject --traffic=front` and deploy/production have it. */
+const fronted = ({ service, agent, langflow, pod }: Parts) => {
+  setEnv(agent, 'LEADER_TRAFFIC', 'front')
+  agent.readinessProbe.httpGet.path = '/frontz'
+  langflow.ports = [{ name: 'http', containerPort: 8091 }]
+  setEnv(langflow, 'LANGFLOW_PORT', '7860')
+  service.spec.ports = [{ name: 'http', port: 7860, targetPort: 'http' }]
+  pod.terminationGracePeriodSeconds = 75
+}
+const front =
+  (change: (parts: Parts) => unknown = () => {}) =>
+  (parts: Parts) => {
+    fronted(parts)
+    change(parts)
+  }
+const between = (...ports: number[]) => ({
+  from: [{ podSelector: { matchLabels: { app: 'flows' } } }],
+  ports: ports.map((port) => ({ port })),
+})
+const ingress = (annotations: object, name = 'flows') => ({
+  kind: 'Ingress',
+  metadata: { name: 'i', annotations },
+  spec: { rules: [{ http: { paths: [{ backend: { service: { name } } }] } }] },
+})
+const NGINX = 'nginx.ingress.kubernetes.io/proxy-read-timeout'
 const pods = (status: object) => [{ metadata: { name: 'app-1', labels: { app: 'flows' } }, status }]
 const waiting = (reason: string) => ({
   containerStatuses: [{ name: 'langflow', image: 'x/y:1', state: { waiting: { reason } } }],
@@ -499,6 +524,129 @@ const EXAMPLES: readonly Example[] = [
       ],
     },
   },
+  {
+    code: 'agent-settings',
+    message: /^its agent would not start: --traffic=front needs POD_IP: add it to/,
+    change: front(({ agent }) => setEnv(agent, 'POD_IP')),
+  },
+  {
+    code: 'agent-port-taken',
+    message: /its container x has port 8091, which is the front's/,
+    change: front(({ pod }) => void pod.containers.push({ name: 'x', ports: [{ containerPort: 8091 }] })),
+  },
+  {
+    code: 'agent-port-taken',
+    message: /its container langflow listens on port 8091, which is the front's/,
+    change: front(({ langflow }) => setEnv(langflow, 'LANGFLOW_PORT', '8091')),
+  },
+  {
+    code: 'agent-probes',
+    message: /readinessProbe asks \/readyz on port 8090: with --traffic=front let it ask \/frontz/,
+    change: front(({ agent }) => (agent.readinessProbe.httpGet.path = '/readyz')),
+  },
+  {
+    code: 'grace-period',
+    message: /\(45\) is shorter than .*, --hold-timeout and 5 s together \(1m10s\).*: set at least 70/,
+    change: front(({ pod }) => (pod.terminationGracePeriodSeconds = 45)),
+  },
+  {
+    code: 'service-leader',
+    message:
+      /^Service\/flows leads to LangFlow's own port 7860, past the fronts, .*: let its targetPort be 8091/,
+    change: front(({ service }) => (service.spec.ports = [{ port: 80, targetPort: 7860 }])),
+  },
+  {
+    code: 'service-leader',
+    outcome: 'warning',
+    message: /^Service\/flows is headless, .*: let them use port 8091/,
+    change: front(
+      ({ service }) => (service.spec = { ...service.spec, clusterIP: 'None', ports: [{ port: 7860 }] }),
+    ),
+  },
+  {
+    code: 'service-leader',
+    message: /^Service\/flows leads to pods that are not Ready, whose fronts can only hold/,
+    change: front(({ service }) => (service.spec.publishNotReadyAddresses = true)),
+  },
+  {
+    code: 'service-leader',
+    outcome: 'warning',
+    message: /^no Service in this stream leads to its fronts/,
+    change: front(({ all, service }) => void all.splice(all.indexOf(service), 1)),
+  },
+  {
+    code: 'route-timeout',
+    message:
+      /^Ingress\/i gives up after 10s \(nginx\..*\), while a front still holds .*\(--hold-timeout 30s\)/,
+    change: front(({ all }) => void all.push(ingress({ [NGINX]: '10' }))),
+  },
+  {
+    code: 'route-timeout',
+    message: /^Ingress\/i gives up after 500ms \(haproxy\.org/,
+    change: front(({ all }) => void all.push(ingress({ 'haproxy.org/timeout-server': '500ms' }))),
+  },
+  {
+    code: 'route-timeout',
+    message: /^HTTPRoute\/r gives up after 15s \(timeouts\.request\)/,
+    change: front(
+      ({ all }) =>
+        void all.push({
+          kind: 'HTTPRoute',
+          metadata: { name: 'r' },
+          spec: { rules: [{ backendRefs: [{ name: 'flows' }], timeouts: { request: '15s' } }] },
+        }),
+    ),
+  },
+  {
+    code: 'route-timeout',
+    outcome: 'unknown',
+    message: /^whether what stands before .* is not to be seen: no$/,
+    change: front(),
+    cluster: hidden('Ingress'),
+  },
+  {
+    code: 'network-ingress',
+    message: /^NetworkPolicy\/deny keeps the fronts from each other: add an ingress rule .* on port 8091/,
+    change: front(
+      ({ all }) =>
+        void all.push(
+          policy({
+            ingress: [
+              between(8090),
+              { from: [{ podSelector: { matchLabels: { app: 'x' } } }], ports: [{ port: 'http' }] },
+            ],
+          }),
+        ),
+    ),
+  },
+  {
+    code: 'network-ingress',
+    message: /^NetworkPolicy\/deny keeps everybody from LangFlow: add an ingress rule for port 8091/,
+    change: front(({ all }) => void all.push(policy({ ingress: [between(8090, 8091)] }))),
+  },
+  {
+    code: 'network-egress',
+    message: /^NetworkPolicy\/deny keeps the fronts from each other: add an egress rule .* on port 8091/,
+    change: front(
+      ({ all }) =>
+        void all.push(
+          egress(
+            { ports: [{ port: 443 }] },
+            { to: [{ podSelector: { matchLabels: { app: 'flows' } } }], ports: [{ port: 8090 }] },
+          ),
+        ),
+    ),
+  },
+  {
+    code: 'mesh-istio',
+    message: /^Istio's proxy stands between a front and the others, .*: add 8091 to .*excludeOutboundPorts/,
+    change: front(annotate({ ...IN_ISTIO, [`${ISTIO}/excludeOutboundPorts`]: '443,8090' })),
+  },
+  {
+    code: 'mesh-linkerd',
+    message: /^Linkerd's proxy stands between a front and the others, .*: add 8091/,
+    change: front(annotate({ ...IN_LINKERD, 'config.linkerd.io/skip-outbound-ports': '443,8090' })),
+  },
   ...['get', 'list', 'patch'].map((verb) => ({
     code: `agent-${verb}-pods`,
     options: label,
@@ -824,7 +972,7 @@ const EXAMPLES: readonly Example[] = [
   {
     code: 'service-leader',
     outcome: 'unknown',
-    message: /^whether Services lead to the leader alone is not to be seen: no$/,
+    message: /^whether Services lead to the leader alone, or to the fronts is not to be seen: no$/,
     options: label,
     change: ({ all, service }) => void all.splice(all.indexOf(service), 1),
     cluster: hidden('Service'),
@@ -1087,6 +1235,28 @@ describe('nothing is found where nothing is wrong', () => {
       assert.deepEqual(findingsIn(results), {})
       assert.deepEqual(findingsIn(resultsOf(healthy(options, kind), QUIET)), {})
     })
+
+  test('Deployment with fronts, a policy and an Ingress', () => {
+    const all = structuredClone(healthy()) as Loose[]
+    const parts = partsOf(all)
+    fronted(parts)
+    assert.deepEqual(findingsIn(resultsOf(all)), {})
+    const toService = { from: [{ podSelector: { matchLabels: { client: 'x' } } }], ports: [{ port: 'http' }] }
+    all.push(
+      policy({ ingress: [toService, between(8090, 8091)] }),
+      ingress({ [NGINX]: '60' }),
+      ingress({ [NGINX]: '1' }, 'other'),
+      budget({ maxUnavailable: 1 }),
+    )
+    annotate({
+      ...IN_LINKERD,
+      'config.linkerd.io/skip-outbound-ports': '443,8000-9000',
+      ...IN_ISTIO,
+      [`${ISTIO}/excludeOutboundPorts`]: '443,8090,8091',
+    })(parts)
+    assert.deepEqual(findingsIn(resultsOf(all)), {})
+    assert.deepEqual(findingsIn(resultsOf(all, QUIET)), {})
+  })
 
   /** Each was taken for a fault once. */
   const FINE: readonly (Pick<Example, 'code' | 'change' | 'kind' | 'cluster'> & { readonly what: string })[] =
