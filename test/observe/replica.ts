@@ -96,6 +96,19 @@ export const FRONT: FrontView = {
   rssBytes: 90_000_000,
 }
 
+/** Each number another one. */
+export const BUSY_FRONT: FrontView = {
+  listening: true,
+  held: 2,
+  oldestHeldMs: 1_500,
+  inFlight: 3,
+  streams: 4,
+  forwarded: { langflow: 500, leader: 60 },
+  failed: { hold_timeout: 5, hold_limit: 6, outcome_unknown: 7, cut: 8, client_gone: 9 },
+  streamsEnded: 10,
+  rssBytes: 90_000_000,
+}
+
 /** The same replica in front mode. */
 export function fronted(status: AgentStatus, front: Partial<FrontView> = {}): AgentStatus {
   return { ...status, traffic: { ...status.traffic, mode: 'front', front: { ...FRONT, ...front } } }
