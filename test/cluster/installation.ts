@@ -214,7 +214,7 @@ export class Installation {
   }
 
   /** Changes the pod template, and returns what its pods carry from now on. */
-  async #changeTemplate(): Promise<string> {
+  async changeTemplate(): Promise<string> {
     this.#changes += 1
     const change = String(this.#changes)
     const patch = { spec: { template: { metadata: { annotations: { 'test/change': change } } } } }
@@ -230,7 +230,7 @@ export class Installation {
     const beatsBefore = this.beats.length
     const giveUp = new AbortController()
     const from = mono()
-    const change = await this.#changeTemplate()
+    const change = await this.changeTemplate()
     const took = (awaited: Promise<unknown>) =>
       awaited.then(
         () => mono() - from,
