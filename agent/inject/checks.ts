@@ -30,7 +30,7 @@ function* reasonsAgainst(workload: Workload<StreamManifest>, options: InjectOpti
     yield 'a % directive stands before it: remove that'
 
   yield* unsafe(read(workload, []), factsOf([], null))
-  if (manifest.kind === 'Rollout') yield* ofRollout(workload.spec.strategy, options.traffic)
+  if (manifest.kind === 'Rollout') yield* ofRollout(options.traffic)
 
   for (const name of ['install', 'agent'])
     if (all.some((one) => one.name === name))

@@ -3,8 +3,6 @@ import type { Target } from './langflow.ts'
 import { asFields, asList, asNumber, asText, dig, type Fields, type Manifest } from './manifest.ts'
 import { FRONT_PORT } from './pod.ts'
 
-export const ROLE_LABEL = 'langflow-leader/role'
-export const LEADER = 'leader'
 export const DEFAULT_PORT = 7860
 
 /** What is to be known of a LangFlow to wrap it. */
@@ -71,9 +69,8 @@ export function inOneNamespace(a: Pick<Manifest, 'namespace'>, b: Pick<Manifest,
   return a.namespace === null || b.namespace === null || a.namespace === b.namespace
 }
 
-/** Whether it selects the leader's pod, which has the role label beside those of the template. */
 function selects({ value }: Manifest, { template }: Pick<Workload, 'template'>): boolean {
-  const labels: Fields = { ...asFields(dig(template, 'metadata', 'labels')), [ROLE_LABEL]: LEADER }
+  const labels = asFields(dig(template, 'metadata', 'labels'))
   const selector = Object.entries(asFields(dig(value, 'spec', 'selector')))
   return selector.length > 0 && selector.every(([name, wanted]) => labels[name] === wanted)
 }

@@ -3,7 +3,7 @@ import { describe, it } from 'node:test'
 import { COLD } from '../../agent/link/messages.ts'
 import type { AgentStatus } from '../../agent/observe/status.ts'
 import { VERSION } from '../../agent/version.ts'
-import { FOLLOWING, BUSY_FRONT, Replica, SERVING } from './replica.ts'
+import { BUSY_FRONT, FOLLOWING, Replica, SERVING } from './replica.ts'
 
 /** What is scraped: the type and help of each family, and the samples by name and labels as they stand in the text. */
 async function scrape(replica: Replica) {
