@@ -20,7 +20,7 @@ import {
   splitWords,
 } from '../config/values.ts'
 import { addFilenames, readFilenames } from '../manifests/filenames.ts'
-import { AGENT_PORT, FRONT_PORT, GRACE_SPARE_MS, READY_PATH, type Traffic } from '../manifests/pod.ts'
+import { AGENT_PORT, FRONT_PORT, GRACE_SPARE_MS, type Traffic } from '../manifests/pod.ts'
 import { VERSION } from '../version.ts'
 
 const INJECTION_SETTINGS = group('Injection', {
@@ -48,8 +48,8 @@ const INJECTION_SETTINGS = group('Injection', {
   },
 })
 
-// Identity and front's address are each replica's own, the Lease is where the pods are, and slice mode is not for inject.
-const { identity: _i, frontAddress: _a, leaseNamespace: _n, endpointSlice: _e, ...OF_AGENT } = AGENT_SETTINGS
+// Identity and front's address are each replica's own, and the Lease is where the pods are.
+const { identity: _i, frontAddress: _a, leaseNamespace: _n, ...OF_AGENT } = AGENT_SETTINGS
 const { fallback: _f, ...LEASE_NAME } = OF_AGENT.leaseName
 const { fallback: _g, ...TARGET } = OF_AGENT.target
 
@@ -61,11 +61,6 @@ const TOLD_SETTINGS = {
   kubeconfig: { ...OF_AGENT.kubeconfig, otherwise: 'in-cluster', parse: (text: string) => text },
   target: { ...TARGET, otherwise: 'http://127.0.0.1 and the port where LangFlow listens' },
   peers: { ...OF_AGENT.peers, otherwise: "<workload's name>-members, a Service that is added" },
-  traffic: {
-    ...OF_AGENT.traffic,
-    about: 'how only the leader is reached: readiness, front',
-    parse: parseTraffic,
-  },
   listen: { ...OF_AGENT.listen, parse: (text: string) => parsePodListen(text, AGENT_PORT) },
   frontListen: { ...OF_AGENT.frontListen, parse: (text: string) => parsePodListen(text, FRONT_PORT) },
 }
@@ -173,9 +168,4 @@ function parseImage(text: string): string {
   if (!/^[a-z0-9][\w./:@-]{0,511}$/.test(text))
     throw new Error('use an image as a pod names it, such as registry.example.org/langflow-leader:0.1.0')
   return text
-}
-
-function parseTraffic(text: string): Traffic {
-  if (Object.hasOwn(READY_PATH, text)) return text as Traffic
-  throw new Error('use readiness or front')
 }

@@ -173,7 +173,7 @@ Deployment/app: added beside it ServiceAccount/app-langflow-leader, Role/app-lan
 })
 
 const WRONG: Cases = [
-  [['--traffic', 'x'], /--traffic 'x': use readiness or front/],
+  [['--traffic', 'x'], /--traffic 'x': use one of readiness, front/],
   [['--standby', 'hot'], /--standby 'hot': use one of cold, warm/],
   [['--container', 'A B'], /--container 'A B': use at most 63/],
   [['--image', 'a b'], /--image 'a b': use an image as a pod names it/],

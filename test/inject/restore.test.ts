@@ -252,7 +252,7 @@ spec:
 `
     const wrapped = injected(text, { traffic: 'front' })
     assert.match(wrapped, /# where flows are\n +- name: data # and nothing else\n/)
-    assert.match(wrapped, /# until the last flow has ended\n +\w+: 45 # half a minute\n/)
+    assert.match(wrapped, /# until the last flow has ended\n +\w+: 75 # half a minute\n/)
     assert.match(wrapped, /volumes:\n +- name: program\n/)
     const restored = uninjected(wrapped)
     assert.equal(restored.slice(restored.indexOf('# ours')), text)

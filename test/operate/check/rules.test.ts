@@ -1306,7 +1306,7 @@ describe('nothing is found where nothing is wrong', () => {
       ...IN_LINKERD,
       'config.linkerd.io/skip-outbound-ports': '443,8000-9000',
       ...IN_ISTIO,
-      [`${ISTIO}/excludeOutboundPorts`]: '443,8090',
+      [`${ISTIO}/excludeOutboundPorts`]: '443,8090,8091',
     }
     mount(parts, DATA)
     setEnv(langflow, 'LANGFLOW_STORAGE_TYPE')
@@ -1317,10 +1317,13 @@ describe('nothing is found where nothing is wrong', () => {
       policy({
         podSelector: { matchExpressions: [{ key: 'app', operator: 'In', values: ['flows'] }] },
         policyTypes: ['Ingress', 'Egress'],
-        ingress: [{ ports: [{ port: 7860 }, { port: 8090 }] }],
+        ingress: [{ ports: [{ port: 8090 }, { port: 8091 }] }],
         egress: [
           { to: [{ ipBlock: { cidr: '10.0.0.0/8' } }], ports: [{ port: 6443 }] },
-          { to: [{ podSelector: { matchLabels: { app: 'flows' } } }], ports: [{ port: 8090 }] },
+          {
+            to: [{ podSelector: { matchLabels: { app: 'flows' } } }],
+            ports: [{ port: 8090, endPort: 8091 }],
+          },
           { ports: [{ port: 53, protocol: 'UDP' }] },
         ],
       }),
