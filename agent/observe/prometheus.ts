@@ -134,7 +134,7 @@ const GAUGES: { readonly [N in Name]?: (now: AgentStatus) => number | boolean | 
   langflow_leader_front_held: ({ traffic: { front } }) => front?.held ?? null,
   langflow_leader_front_in_flight: ({ traffic: { front } }) => front?.inFlight ?? null,
   langflow_leader_front_streams: ({ traffic: { front } }) => front?.streams ?? null,
-  langflow_leader_front_resident_memory_bytes: ({ traffic: { front } }) => front?.rssBytes ?? null,
+  langflow_leader_front_resident_memory_bytes: ({ traffic: { front } }) => front?.rssBytes || null,
   langflow_leader_could_take_over: (now) => now.couldTakeOver,
   langflow_leader_paused: (now) => now.pause !== null,
   langflow_leader_standby_colder: ({ standby }) => whyColder(standby, standby.wanted) !== null,

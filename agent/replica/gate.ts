@@ -75,8 +75,7 @@ export function whyNot(facts: GateFacts): string | null {
   if (coolMs > 0) return `it cools down for ${Math.ceil(coolMs / 1000)} s ${state.coolDown?.after}`
   const unable = inabilityOf(facts)
   if (unable !== null) return unable
-  if (traffic.front?.listening === false)
-    return `its front does not listen: ${traffic.problem ?? 'it starts'}`
+  if (traffic.front?.listening === false) return deafness(traffic)
   if (workload.launcher !== 'connected') return `the launcher is ${workload.launcher}`
   if (!workload.canRun) return `its launcher starts nothing: the workload is ${workload.view.state}`
   const { standby } = workload.view
@@ -92,8 +91,13 @@ export function frontFault(facts: ReplicaFacts): string | null {
   const { traffic, options } = facts
   if (traffic.front === null)
     return `this replica has no front: it runs with --traffic=${options.traffic.mode}`
-  if (!traffic.front.listening) return `the front does not listen: ${traffic.problem ?? 'it starts'}`
+  if (!traffic.front.listening) return deafness(traffic)
   return whyNot(facts) ?? traffic.problem
+}
+
+/** Why a front does not listen. */
+function deafness({ problem }: TrafficView): string {
+  return problem ?? 'its front does not listen yet'
 }
 
 /** See `inability`; a leader has shown that it is able. */

@@ -142,15 +142,8 @@ describe('a front', () => {
       LISTENS,
       'x-1 leads and …',
     ],
-    ['does not while it starts', /^the front does not listen: it starts$/, FOLLOWS, 'idle', DEAF],
-    [
-      'does not where it cannot listen',
-      /^the front .*: the port is taken$/,
-      LEADS,
-      'running',
-      DEAF,
-      'the port is taken',
-    ],
+    ['does not while it starts', /^its front does not listen yet$/, FOLLOWS, 'idle', DEAF],
+    ['does not where it cannot listen', /^the port is taken$/, LEADS, 'running', DEAF, 'the port is taken'],
     [
       'is no other mode',
       /^this replica has no front: it runs with --traffic=readiness$/,
