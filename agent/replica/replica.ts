@@ -92,6 +92,7 @@ export class Replica implements StatusSource {
   private readonly watchRivals: () => ReturnType<typeof watchRivals> | null
   private rivals: ReturnType<typeof watchRivals> | null = null
   private readonly ended = Promise.withResolvers<0 | 1>()
+  private readonly hurried = Promise.withResolvers<void>()
   private readonly steering: Steering
   private http: Pick<HttpServer, 'close'> | null = null
 
@@ -199,8 +200,12 @@ export class Replica implements StatusSource {
 
   /** Hands over in the planned order and ends; a second call does not wait for requests in flight. */
   terminate(reason: string): void {
-    if (this.elector.state.ending !== null) this.elector.tell({ type: 'drained' })
-    else this.elector.tell({ type: 'terminate', reason })
+    if (this.elector.state.ending === null) {
+      this.elector.tell({ type: 'terminate', reason })
+      return
+    }
+    this.hurried.resolve()
+    this.elector.tell({ type: 'drained' })
   }
 
   /** Resolves to the exit code once nothing is held and nothing lives. */
@@ -210,7 +215,7 @@ export class Replica implements StatusSource {
     this.absence.close()
     this.rivals?.close()
     // Until then the front is told who leads.
-    await Promise.all([this.steering.end(), this.events.end()])
+    await Promise.all([this.steering.end(this.hurried.promise), this.events.end()])
     this.elector.stop()
     this.peers?.close()
     await this.http?.close()

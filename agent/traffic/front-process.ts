@@ -23,6 +23,8 @@ const KILL_AFTER_MS = 1_000
 export interface FrontProcessOptions {
   /** Makes a front of this same program. */
   readonly command: readonly [string, ...string[]]
+  /** All that it is given of an environment. */
+  readonly env: NodeJS.ProcessEnv
   readonly config: FrontConfig
   readonly clock: Clock
   /** What can be read of it may be another. */
@@ -69,8 +71,8 @@ export class FrontProcess {
     return promise
   }
 
-  /** Resolves once all that it had accepted is answered, or at `until` (monotonic ms), and it is gone. */
-  async end(until: number): Promise<void> {
+  /** Resolves once all that it had accepted is answered, `until` (monotonic ms) has come or `hurry` resolves, and it is gone. */
+  async end(until: number, hurry: Promise<void>): Promise<void> {
     const { clock } = this.options
     const { child } = this
     this.restart?.cancel()
@@ -79,7 +81,7 @@ export class FrontProcess {
     const gone = new Promise<void>((resolve) => child.once('close', () => resolve()))
     this.send({ type: 'end', until })
     const late = clock.after(Math.max(0, until - clock.mono()) + KILL_AFTER_MS, () => this.ended?.resolve())
-    await Promise.race([this.ended.promise, gone])
+    await Promise.race([this.ended.promise, gone, hurry])
     late.cancel()
     // Its leash.
     this.channel?.destroy()
@@ -89,11 +91,11 @@ export class FrontProcess {
   }
 
   private start(): void {
-    const { clock, command, config } = this.options
+    const { clock, command, env, config } = this.options
     const [program, ...args] = command
-    // In a session of its own: what a terminal tells the agent, the agent tells the front. It needs nothing of the environment.
+    // In a session of its own: what a terminal tells the agent, the agent tells the front.
     const child = spawn(program, args, {
-      env: {},
+      env,
       detached: true,
       stdio: ['ignore', 'inherit', 'inherit', 'pipe'],
     })

@@ -58,11 +58,11 @@ export class FrontTraffic implements Traffic {
   }
 
   /** What was accepted is forwarded until the end, and so is what comes while others do not know yet that this pod ends. */
-  async close(): Promise<void> {
+  async close(hurry: Promise<void>): Promise<void> {
     const { clock, lingerMs, endMs } = this.options
     const until = clock.mono() + endMs
-    await pause(clock, lingerMs)
-    await this.process.end(until)
+    await Promise.race([pause(clock, lingerMs), hurry])
+    await this.process.end(until, hurry)
   }
 }
 

@@ -121,15 +121,17 @@ export class Steering {
    * Ends it once whoever leads traffic has acknowledged that the gate is closed, or the time for it is up, and no sooner than
    * whoever routes can have heard of it: a pod's network ends with its last container, and then a connection hangs that
    * would have been refused.
+   *
+   * @param hurry see `Traffic`
    */
-  async end(): Promise<void> {
+  async end(hurry: Promise<void>): Promise<void> {
     const { clock, lingerMs } = this.options
     this.timer?.cancel()
     this.look()
     await this.followed()
     const left = this.closedAt + lingerMs - clock.mono()
     if (left > 0) await pause(clock, left)
-    await this.traffic.close()
+    await this.traffic.close(hurry)
   }
 
   /** Resolves once the API server follows the gate, or the time for it is up; `null`: it follows already. */

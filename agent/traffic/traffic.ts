@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { isIP } from 'node:net'
 import type { Clock } from '../clock.ts'
 import type { AgentOptions, FrontOptions } from '../config/options.ts'
+import { variableOf } from '../config/setting.ts'
 import type { ElectionState } from '../election/state.ts'
 import type { FrontConfig } from '../front/messages.ts'
 import type { ObjectsApi } from '../kube/objects.ts'
@@ -48,8 +49,11 @@ export interface Traffic {
   /** Resolves once whoever leads traffic has acknowledged what is wanted; `null`: it has, or there is nothing to tell it. */
   readonly settling: Promise<void> | null
   want(wanted: Wanted): void
-  /** Ends it; requests to the API server that are in flight are abandoned. */
-  close(): Promise<void>
+  /**
+   * Ends it; requests to the API server that are in flight are abandoned. `hurry`: once it resolves nothing else is waited for
+   * either.
+   */
+  close(hurry: Promise<void>): Promise<void>
 }
 
 /** Whoever has traffic led to it. */
@@ -97,6 +101,7 @@ export async function connectTraffic(parts: TrafficParts): Promise<ConnectedTraf
   if (traffic.mode === 'front') {
     const front = { address: traffic.address, key: randomBytes(16).toString('base64url') }
     const config = frontConfig(options, traffic)
+    const env = { [variableOf('--log-level')]: options.logLevel }
     const lingerMs = options.pod.name === null ? 0 : GATE_KNOWN_MS
     const shared = { own: front, config: options, lingerMs, endMs: lingerMs + options.holdTimeoutMs, clock }
     return {
@@ -105,7 +110,8 @@ export async function connectTraffic(parts: TrafficParts): Promise<ConnectedTraf
         new FrontTraffic({
           ...shared,
           listener,
-          process: (changed) => new FrontProcess({ command, config, clock, changed, held: metrics.held }),
+          process: (changed) =>
+            new FrontProcess({ command, env, config, clock, changed, held: metrics.held }),
         }),
     }
   }
@@ -132,6 +138,7 @@ type FrontParts = Pick<
   | 'holdTimeoutMs'
   | 'holdLimit'
   | 'streamGraceMs'
+  | 'logLevel'
 >
 
 function frontConfig(options: FrontParts, { listen, from }: FrontOptions): FrontConfig {

@@ -19,6 +19,7 @@ const config = {
   holdLimit: 1000,
   streamGraceMs: 2_000,
 }
+const NO_HURRY = new Promise<void>(() => {})
 const held = (epoch: number): FrontRoute => ({ to: 'nobody', epoch, key: null, closing: null })
 const leads = (epoch: number): FrontRoute => ({ to: 'langflow', epoch, key: 'secret', until: 10_000 })
 
@@ -33,13 +34,14 @@ class Scene {
   constructor(t: TestContext, option?: string) {
     this.front = new FrontProcess({
       command: [process.execPath, FRONT, join(this.dir, 'log'), ...(option === undefined ? [] : [option])],
+      env: { LEADER_LOG_LEVEL: 'info' },
       config,
       clock: this.clock,
       changed: () => this.told.add([this.front.listening, this.front.problem]),
       held: (ms) => this.waits.push(ms),
     })
     t.after(async () => {
-      const ended = this.front.end(0)
+      const ended = this.front.end(0, NO_HURRY)
       await this.clock.pass(5_000)
       await ended
       rmSync(this.dir, { recursive: true })
@@ -85,10 +87,10 @@ describe('the front as a process of its own', () => {
     assert.deepEqual(scene.waits, [10, 20, 10, 20])
   })
 
-  test('knows nothing of the environment of its agent', async (t) => {
+  test('knows no more of the environment of its agent than it is told', async (t) => {
     const scene = new Scene(t)
     await scene.front.follow(held(1))
-    assert.deepEqual(scene.heard.env, [])
+    assert.deepEqual(scene.heard.env, ['LEADER_LOG_LEVEL'])
   })
 
   test('is started again when it dies, says so meanwhile, and follows what was said last', async (t) => {
@@ -138,12 +140,13 @@ describe('the front as a process of its own', () => {
     const told = new Series<string | null>()
     const front: FrontProcess = new FrontProcess({
       command: ['/nowhere/node'],
+      env: { LEADER_LOG_LEVEL: 'info' },
       config,
       clock,
       changed: () => told.add(front.problem),
       held: () => {},
     })
-    t.after(() => front.end(0))
+    t.after(() => front.end(0, NO_HURRY))
     await front.follow(held(1))
     assert.match((await told.next('a problem', () => true)) ?? '', /^the front cannot be started: .*ENOENT/)
   })
@@ -153,7 +156,7 @@ describe('the front as a process of its own', () => {
     const { front, clock } = scene
     await front.follow(leads(1))
     const { pid } = scene.heard
-    await front.end(clock.mono() + 30_000)
+    await front.end(clock.mono() + 30_000, NO_HURRY)
     assert.deepEqual(scene.heard.messages.at(-1), { type: 'end', until: clock.mono() + 30_000 })
     assert.ok(!lives(pid))
     assert.equal(clock.next(), Number.POSITIVE_INFINITY)
@@ -164,9 +167,20 @@ describe('the front as a process of its own', () => {
     const { front, clock } = scene
     await front.follow(leads(1))
     const { pid } = scene.heard
-    const end = front.end(clock.mono() + 30_000)
+    const end = front.end(clock.mono() + 30_000, NO_HURRY)
     await clock.pass(31_000)
     assert.ok(lives(pid))
+    await clock.pass(1_000)
+    await end
+    assert.ok(!lives(pid))
+  })
+
+  test('that is in a hurry is killed soon, whatever it has to forward', async (t) => {
+    const scene = new Scene(t, 'stays')
+    const { front, clock } = scene
+    await front.follow(leads(1))
+    const { pid } = scene.heard
+    const end = front.end(clock.mono() + 30_000, Promise.resolve())
     await clock.pass(1_000)
     await end
     assert.ok(!lives(pid))
