@@ -21,12 +21,13 @@ export function setAside(env: NodeJS.ProcessEnv, command: string | undefined): N
  * parent and standard streams. Without `--disable-sigusr1` whoever may signal the process could open its debugger, and with
  * it do everything in its name; and Node has obeyed its environment before any code of ours runs.
  * The built file holds this function and `setAside` as text, and runs them before all else: they use nothing else of any module.
- * @param v8 flags, not for a front, which is started with its own, for the version of Node that begins with `version`: another might not know one, and then would not start
+ * @param v8 flags for the version of Node that begins with `version`: another might not know one, and then would not start
  */
 export function reexec(v8: readonly string[] = [], version = ''): void {
   const { execArgv, execPath, argv, env } = process
-  const tuned = argv[2] !== 'front' && process.version.startsWith(version)
-  const wanted = ['--disable-sigusr1', ...(tuned ? v8 : [])]
+  // Whoever starts a front gives it flags of its own (agent/front/flags.ts): it would lose its pipe here.
+  const ours = process.version.startsWith(version) && argv[2] !== 'front'
+  const wanted = ['--disable-sigusr1', ...(ours ? v8 : [])]
   const missing = wanted.filter((flag) => !execArgv.includes(flag))
   const clean = setAside(env, argv[2])
   if (missing.length === 0 && Object.keys(clean).every((name) => name in env)) return

@@ -1,17 +1,12 @@
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
 import { type AgentOptions, agentOptions } from '../config/options.ts'
+import { FRONT_NODE_FLAGS } from '../front/flags.ts'
 import { LauncherKeys } from '../link/keys.ts'
 import { createLog } from '../observe/log.ts'
 import { isPortFree, openConnections } from '../processes/port.ts'
 import type { Replica } from '../replica/replica.ts'
 import { VERSION } from '../version.ts'
-
-/**
- * Of the front's process, which optimises JavaScript, unlike the agent: its traffic is worth it. What it forwards lies in buffers
- * outside of the heap.
- */
-const FRONT_FLAGS = ['--disable-sigusr1', '--max-old-space-size=64', '--max-semi-space-size=2']
 
 export function addAgent(program: Command): void {
   const command = program
@@ -78,7 +73,7 @@ export async function runAgent(
     lease: api,
     clock,
     metrics,
-    frontCommand: [process.execPath, ...FRONT_FLAGS, process.argv[1] as string, 'front'],
+    frontCommand: [process.execPath, ...FRONT_NODE_FLAGS, process.argv[1] as string, 'front'],
   })
   const replica: Replica = new Replica({
     options,

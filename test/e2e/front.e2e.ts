@@ -35,25 +35,26 @@ const OUTAGE_MS = 12_000
 class FrontScene extends ApiServerScene {
   readonly doors = new Map<string, Door>()
   private turn = 0
-  readonly client = new Client<Answer>({
-    everyMs: EVERY_MS,
-    withinMs: 60_000,
-    // Each takes a while, so that some are in flight at any time.
-    target: () => this.next('/slow=100'),
-    asked: { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"input":"hello"}' },
-    read: (text) => JSON.parse(text) as Answer,
-  })
+  client!: Client<Answer>
 
   static async start(t: TestContext, plane: ControlPlane, flags = FAST) {
     const scene = await FrontScene.open(plane)
     t.after(async () => {
-      await scene.client.stop()
+      await scene.client?.stop()
       await scene.close()
     })
     const [a, b] = await scene.pair({ flags })
     for (const replica of [a, b])
       await until('a front that takes clients', async () => (await replica.get('/frontz')).status === 200)
     for (const door of scene.doors.values()) door.open = true
+    scene.client = new Client<Answer>({
+      everyMs: EVERY_MS,
+      withinMs: 60_000,
+      // Each takes a while, so that some are in flight at any time.
+      target: () => scene.next('/slow=100'),
+      asked: { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"input":"hello"}' },
+      read: (text) => JSON.parse(text) as Answer,
+    })
     await scene.answers(10, 'a')
     return { scene, a, b }
   }
@@ -96,7 +97,12 @@ class FrontScene extends ApiServerScene {
     const failed = calls.filter(({ failure }) => failure !== null)
     const waits = calls.filter(({ failure }) => failure === null).map((call) => call.endedAt - call.sentAt)
     return {
-      failed: failed.map(({ to, failure, sentAt }) => ({ to, failure, sentAt })),
+      failed: failed.map(({ to, failure, sentAt, endedAt }) => ({
+        to,
+        failure,
+        sentAt,
+        tookMs: endedAt - sentAt,
+      })),
       longestMs: Math.max(...waits),
     }
   }
