@@ -23,14 +23,14 @@ export function refuseUnfit(workload: Workload<StreamManifest>, options: InjectO
 }
 
 function* reasonsAgainst(workload: Workload<StreamManifest>, options: InjectOptions): Generator<string> {
-  const { entrypoint, port: agentPort, socketDir, launcherVariables } = options
+  const { entrypoint, port: agentPort, frontPort, socketDir, launcherVariables } = options
   const { manifest, pod, langflow, container, port } = workload
   const all = [...asList(pod.initContainers), ...asList(pod.containers)].map(asFields)
   if (/^%/m.test(manifest.document.text.split(/^---/m, 1)[0]!))
     yield 'a % directive stands before it: remove that'
 
   yield* unsafe(read(workload, []), factsOf([], null))
-  if (manifest.kind === 'Rollout') yield* ofRollout(workload.spec.strategy, options.traffic)
+  if (manifest.kind === 'Rollout') yield* ofRollout(options.traffic)
 
   for (const name of ['install', 'agent'])
     if (all.some((one) => one.name === name))
@@ -45,11 +45,16 @@ function* reasonsAgainst(workload: Workload<StreamManifest>, options: InjectOpti
   }
   yield* places(options)
 
-  if (port === agentPort)
-    yield `its container ${container} listens on port ${agentPort}, which is the agent's: give it another`
-  for (const { name, ports } of all)
-    if (asList(ports).some((one) => dig(one, 'containerPort') === agentPort))
-      yield `its container ${name} has port ${agentPort}, which is the agent's: give it another`
+  for (const [own, whose] of [
+    [agentPort, "the agent's"],
+    ...(options.traffic === 'front' ? ([[frontPort, "the front's"]] as const) : []),
+  ] as const) {
+    if (port === own)
+      yield `its container ${container} listens on port ${own}, which is ${whose}: give it another`
+    for (const { name, ports } of all)
+      if (asList(ports).some((one) => dig(one, 'containerPort') === own))
+        yield `its container ${name} has port ${own}, which is ${whose}: give it another`
+  }
 
   for (const { name } of launcherVariables)
     if (asList(langflow.env).some((one) => dig(one, 'name') === name))

@@ -54,18 +54,20 @@ describe('check -f', () => {
   const overlays: Record<string, Overlay> = {
     base: { resources: ['base'] },
     production: { resources: ['production'] },
-    'base with everything, slice': {
+    'base with everything, front': {
       resources: ['base'],
-      components: ['traffic-slice', 'standby-warm', 'postgresql', 'monitoring', 'preset-fast'].map(
+      components: ['traffic-front', 'standby-warm', 'postgresql', 'monitoring', 'preset-fast'].map(
         (one) => `components/${one}`,
       ),
     },
     'base with a drill': { resources: ['base'], components: ['components/drill'] },
     'the StatefulSet': { resources: ['examples/statefulset'] },
-    'the StatefulSet, label': {
+    'the StatefulSet, front': {
       resources: ['examples/statefulset'],
-      components: ['components/traffic-label'],
+      components: ['components/traffic-front'],
     },
+    'production behind an Ingress': { resources: ['examples/ingress'] },
+    'production behind a Gateway': { resources: ['examples/gateway'] },
     'the single container': { resources: ['examples/single-container'] },
   }
   for (const [name, overlay] of Object.entries(overlays))
@@ -221,9 +223,11 @@ describe('check of a cluster', () => {
     ])
       assert.equal(found[code], 'ok', code)
     assert.equal(found['operator-patch-lease'], undefined)
-    const wrong = await run(args, { env: { ...env, LEADER_TRAFFIC: 'label', LEADER_LEASE_DURATION: '20s' } })
+    const wrong = await run(args, {
+      env: { ...env, LEADER_LEASE_NAME: 'others', LEADER_LEASE_DURATION: '20s' },
+    })
     assert.equal(wrong.code, 1)
-    assert.equal(outcomes(wrong)['agent-patch-pods'], 'error')
+    assert.equal(outcomes(wrong)['agent-update-lease'], 'error')
     const settings = await run(args, { env: { ...env, LEADER_LEASE_DURATION: '5s' } })
     assert.match(messages(settings, 'agent-settings'), /--lease-duration \(5s\) must be longer/)
   })

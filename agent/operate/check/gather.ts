@@ -28,7 +28,7 @@ import {
 } from './cluster-facts.ts'
 import { environmentOf, objectsNamedBy, secretsMounted } from './environment.ts'
 import { accountOf, factsOf, type Installation, read, readOptions } from './installation.ts'
-import { AGENT_NEEDS, OPERATOR_NEEDS, operatorRight, type Right, rightOf, sameRight } from './rights.ts'
+import { AGENT_NEEDS, OPERATOR_NEEDS, type Right, rightOf, sameRight } from './rights.ts'
 import type { Facts } from './rule.ts'
 
 /** How long one request may take, in milliseconds. */
@@ -90,7 +90,6 @@ const KINDS = {
   Service: ['v1', 'services'],
   ServiceAccount: ['v1', 'serviceaccounts'],
   PersistentVolumeClaim: ['v1', 'persistentvolumeclaims'],
-  EndpointSlice: ['discovery.k8s.io/v1', 'endpointslices'],
   NetworkPolicy: ['networking.k8s.io/v1', 'networkpolicies'],
   Ingress: ['networking.k8s.io/v1', 'ingresses'],
   HTTPRoute: ['gateway.networking.k8s.io/v1', 'httproutes'],
@@ -320,7 +319,7 @@ class Inquiry {
 
   async #ownRights(leaseNames: readonly string[]): Promise<Verdict[]> {
     const rights = leaseNames.flatMap((name) =>
-      Object.values(OPERATOR_NEEDS).map((need) => operatorRight(need, name)),
+      Object.values(OPERATOR_NEEDS).map((need) => rightOf(need, name)),
     )
     return Promise.all(distinct(rights).map(async (right) => ({ right, allowed: await this.#may(right) })))
   }
@@ -332,7 +331,7 @@ class Inquiry {
       const options = one.agent?.options
       if (options == null) continue
       const account = accountOf(one)
-      const rights = Object.values(AGENT_NEEDS).flatMap((need) => rightOf(need, options) ?? [])
+      const rights = Object.values(AGENT_NEEDS).map((need) => rightOf(need, options.leaseName))
       const verdicts = await this.#quietly(() =>
         Promise.all(
           rights.map(async (right) => ({

@@ -101,7 +101,6 @@ describe('what a namespace has', () => {
         POD_NAME: 'b',
         POD_UID: 'u',
         POD_TEMPLATE_HASH: 'h',
-        LEADER_TRAFFIC: 'label',
       },
     )
     assert.deepEqual(
@@ -110,7 +109,7 @@ describe('what a namespace has', () => {
     )
     assert.ok(!asked.includes(PROXIED))
     const found = outcomesOf(facts)
-    assert.deepEqual([found['agent-patch-pods'], found['pod-starts']], ['ok', undefined])
+    assert.deepEqual([found['agent-update-lease'], found['pod-starts']], ['ok', undefined])
     assert.ok(!Object.values(found).includes('error'), JSON.stringify(found))
   })
 

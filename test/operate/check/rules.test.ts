@@ -103,7 +103,7 @@ const ISTIO = 'traffic.sidecar.istio.io'
 const IN_ISTIO = { 'sidecar.istio.io/inject': 'true', [`${ISTIO}/excludeInboundPorts`]: '8090' }
 const PAST_API = { [`${ISTIO}/excludeOutboundIPRanges`]: '10.96.0.0/16' }
 const IN_LINKERD = { 'linkerd.io/inject': 'enabled', 'config.linkerd.io/skip-inbound-ports': '8000-9000' }
-const label: Options = { traffic: 'label' }
+const FRONT: Options = { traffic: 'front' }
 /** As `inject --traffic=front` and deploy/production have it. */
 const fronted = ({ service, agent, langflow, pod }: Parts) => {
   setEnv(agent, 'LEADER_TRAFFIC', 'front')
@@ -421,7 +421,7 @@ const EXAMPLES: readonly Example[] = [
   {
     code: 'langflow-probes',
     message: /so that a standby is never Ready: remove it/,
-    options: label,
+    options: FRONT,
     change: ({ langflow }) => (langflow.readinessProbe = { tcpSocket: { port: 7860 } }),
   },
   {
@@ -647,18 +647,6 @@ const EXAMPLES: readonly Example[] = [
     message: /^Linkerd's proxy stands between a front and the others, .*: add 8091/,
     change: front(annotate({ ...IN_LINKERD, 'config.linkerd.io/skip-outbound-ports': '443,8090' })),
   },
-  ...['get', 'list', 'patch'].map((verb) => ({
-    code: `agent-${verb}-pods`,
-    options: label,
-    message: new RegExp(`may not ${verb} pods, which --traffic=label needs`),
-    change: ({ role }: Parts) =>
-      (role.rules.at(-1).verbs = role.rules.at(-1).verbs.filter((one: string) => one !== verb)),
-  })),
-  ...['get', 'update'].map((verb) => ({
-    code: `agent-${verb}-slice`,
-    message: new RegExp(`may not ${verb} endpointslices.discovery.k8s.io "langflow-leader"`),
-    change: ({ agent }: Parts) => setEnv(agent, 'LEADER_TRAFFIC', 'slice'),
-  })),
   ...['create', 'patch'].map((verb) => ({
     code: `agent-${verb}-events`,
     message: new RegExp(`may not ${verb} events.events.k8s.io`),
@@ -669,24 +657,6 @@ const EXAMPLES: readonly Example[] = [
     code: 'service-leader',
     message: /^Service\/flows leads to pods that are not Ready/,
     change: ({ service }) => (service.spec.publishNotReadyAddresses = true),
-  },
-  {
-    code: 'service-leader',
-    message: /^Service\/flows leads to standbys as well: add langflow-leader\/role: leader/,
-    options: label,
-    change: ({ service }) => delete service.spec.selector['langflow-leader/role'],
-  },
-  {
-    code: 'service-leader',
-    outcome: 'warning',
-    message: /^no Service in this stream leads to it/,
-    options: label,
-    change: ({ all, service }) => void all.splice(all.indexOf(service), 1),
-  },
-  {
-    code: 'service-leader',
-    message: /there is no EndpointSlice langflow-leader/,
-    change: ({ agent }) => setEnv(agent, 'LEADER_TRAFFIC', 'slice'),
   },
   {
     code: 'peers',
@@ -973,16 +943,9 @@ const EXAMPLES: readonly Example[] = [
     code: 'service-leader',
     outcome: 'unknown',
     message: /^whether Services lead to the leader alone, or to the fronts is not to be seen: no$/,
-    options: label,
+    options: FRONT,
     change: ({ all, service }) => void all.splice(all.indexOf(service), 1),
     cluster: hidden('Service'),
-  },
-  {
-    code: 'service-leader',
-    outcome: 'unknown',
-    message: /^whether there is an EndpointSlice langflow-leader is not to be seen: no$/,
-    change: ({ agent }) => setEnv(agent, 'LEADER_TRAFFIC', 'slice'),
-    cluster: hidden('EndpointSlice'),
   },
   {
     code: 'mesh-istio',
@@ -1091,7 +1054,7 @@ const EXAMPLES: readonly Example[] = [
   },
   {
     code: 'disruption-budget',
-    options: label,
+    options: FRONT,
     message: /wants all 2 pods Ready/,
     change: ({ all }) => void all.push(budget({ minAvailable: '100%' })),
   },
@@ -1227,8 +1190,8 @@ describe('a rule tells what breaks it', () => {
 describe('nothing is found where nothing is wrong', () => {
   for (const [options, kind] of [
     [{}, 'Deployment'],
-    [{ traffic: 'label' }, 'Deployment'],
-    [{ traffic: 'label', standby: 'warm' }, 'StatefulSet'],
+    [FRONT, 'Deployment'],
+    [{ ...FRONT, standby: 'warm' }, 'StatefulSet'],
   ] as const)
     test(`${kind}, ${JSON.stringify(options)}`, () => {
       const results = resultsOf(healthy(options, kind))
@@ -1336,14 +1299,14 @@ describe('nothing is found where nothing is wrong', () => {
   })
 
   test('also with what those who know add to it', () => {
-    const all = structuredClone(healthy({ traffic: 'label' })) as Loose[]
+    const all = structuredClone(healthy(FRONT)) as Loose[]
     const parts = partsOf(all)
     const { spec, langflow } = parts
     spec.template.metadata.annotations = {
       ...IN_LINKERD,
       'config.linkerd.io/skip-outbound-ports': '443,8000-9000',
       ...IN_ISTIO,
-      [`${ISTIO}/excludeOutboundPorts`]: '443,8090',
+      [`${ISTIO}/excludeOutboundPorts`]: '443,8090,8091',
     }
     mount(parts, DATA)
     setEnv(langflow, 'LANGFLOW_STORAGE_TYPE')
@@ -1354,10 +1317,13 @@ describe('nothing is found where nothing is wrong', () => {
       policy({
         podSelector: { matchExpressions: [{ key: 'app', operator: 'In', values: ['flows'] }] },
         policyTypes: ['Ingress', 'Egress'],
-        ingress: [{ ports: [{ port: 7860 }, { port: 8090 }] }],
+        ingress: [{ ports: [{ port: 8090 }, { port: 8091 }] }],
         egress: [
           { to: [{ ipBlock: { cidr: '10.0.0.0/8' } }], ports: [{ port: 6443 }] },
-          { to: [{ podSelector: { matchLabels: { app: 'flows' } } }], ports: [{ port: 8090 }] },
+          {
+            to: [{ podSelector: { matchLabels: { app: 'flows' } } }],
+            ports: [{ port: 8090, endPort: 8091 }],
+          },
           { ports: [{ port: 53, protocol: 'UDP' }] },
         ],
       }),

@@ -10,7 +10,7 @@ import {
   type Manifest,
   titleOf,
 } from '../../../manifests/manifest.ts'
-import { inOneNamespace, LEADER, ROLE_LABEL, servicesOf } from '../../../manifests/workload.ts'
+import { inOneNamespace, servicesOf } from '../../../manifests/workload.ts'
 import type { AgentRule, Facts, Installed, Said } from '../rule.ts'
 import { matches, podsOf } from '../selector.ts'
 
@@ -34,32 +34,9 @@ export const NETWORK_RULES = {
         yield* toFronts(one, traffic.listen.port, services, manifests, cluster)
         return
       }
-      for (const { name, value } of services) {
-        const unready = dig(value, 'spec', 'publishNotReadyAddresses') === true
-        const selectsLeader = dig(value, 'spec', 'selector', ROLE_LABEL) === LEADER
-        if (traffic.mode === 'readiness' && unready)
+      for (const { name, value } of services)
+        if (dig(value, 'spec', 'publishNotReadyAddresses') === true)
           yield `Service/${name} leads to pods that are not Ready, so also to standbys: remove publishNotReadyAddresses`
-        if (traffic.mode === 'label' && !selectsLeader)
-          yield `Service/${name} leads to standbys as well: add ${ROLE_LABEL}: ${LEADER} to its selector`
-        if (traffic.mode === 'slice')
-          yield `Service/${name} selects pods by itself, so that it leads to standbys as well: remove its selector, and the endpoints that the cluster made of it`
-      }
-      if (traffic.mode === 'label' && services.length === 0 && !cluster?.hidden.has('Service'))
-        yield {
-          warning: `no Service ${cluster === null ? 'in this stream ' : ''}leads to it: add ${ROLE_LABEL}: ${LEADER} to the selector of the one that its clients use`,
-        }
-      if (traffic.mode !== 'slice') return
-      const slice = find(one, manifests, 'EndpointSlice', traffic.endpointSlice)
-      const service = asText(dig(slice?.value, 'metadata', 'labels', 'kubernetes.io/service-name'))
-      const hidden = cluster?.hidden.get('EndpointSlice')
-      if (slice === undefined && hidden !== undefined)
-        yield {
-          unknown: `whether there is an EndpointSlice ${traffic.endpointSlice} is not to be seen: ${hidden}`,
-        }
-      else if (slice === undefined)
-        yield `there is no EndpointSlice ${traffic.endpointSlice}, which --traffic=slice writes the leader's address into: apply it, as deploy/components/traffic-slice has it`
-      else if (service === '')
-        yield `EndpointSlice/${slice.name} belongs to no Service: give it the label kubernetes.io/service-name`
     },
   },
   'route-timeout': {

@@ -10,7 +10,7 @@ import {
   isTrue,
   type Manifest,
 } from '../../../manifests/manifest.ts'
-import { PROGRAM_DIR, TOKEN_DIR } from '../../../manifests/pod.ts'
+import { PROGRAM_DIR, READY_PATH, TOKEN_DIR } from '../../../manifests/pod.ts'
 import { inOneNamespace } from '../../../manifests/workload.ts'
 import { secretsIn } from '../environment.ts'
 import { accountOf, type Installation, mountAt } from '../installation.ts'
@@ -19,13 +19,6 @@ import type { AgentRule, Installed, LangflowRule } from '../rule.ts'
 const TOKEN_TYPE = 'kubernetes.io/service-account-token'
 /** What a planned stop takes beside its two timeouts. */
 const STOP_SPARE_MS = 5_000
-/** What a readiness probe asks. */
-const READY_PATHS = {
-  readiness: '/readyz',
-  front: '/frontz',
-  label: '/readyz?exclude=leadership',
-  slice: '/readyz?exclude=leadership',
-} as const
 /** Pods with it get what `inject` writes when they are created: deploy/components/auto-inject. */
 const AUTO_INJECT = 'langflow-leader/inject'
 
@@ -162,7 +155,7 @@ export const POD_RULES = {
     *find(one) {
       const { agent } = one
       const { traffic, listen } = agent.options
-      const wanted = READY_PATHS[traffic.mode]
+      const wanted = READY_PATH[traffic.mode]
       const ready = askedBy(agent.container, 'readinessProbe')
       if (ready?.path !== wanted || ready.port !== listen.port)
         yield `its agent's readinessProbe ${ready === null ? 'is missing' : `asks ${ready.path} on port ${ready.port}`}: with --traffic=${traffic.mode} let it ask ${wanted} on port ${listen.port}`

@@ -12,7 +12,7 @@ export const ROLLOUT_RULES = {
       const { mode } = agent.options.traffic
       const least = Math.max(1, replicas - 1)
       if (manifest.kind === 'Rollout') {
-        yield* ofRollout(spec.strategy, mode)
+        yield* ofRollout(mode)
         return
       }
       if (manifest.kind === 'StatefulSet') {
@@ -93,17 +93,10 @@ export const ROLLOUT_RULES = {
   },
 } as const satisfies Record<string, AgentRule>
 
-/** A Rollout of Argo's: it leads clients to a revision, whoever leads. Fronts of any revision forward to the leader. */
-export function* ofRollout(strategy: unknown, mode: string): Generator<string> {
-  if (mode === 'front') return
-  const canary = asFields(dig(strategy, 'canary'))
+/** Of a Rollout of Argo's, which leads clients to a revision, whoever leads: fronts of any revision forward to the leader. */
+export function* ofRollout(mode: string): Generator<string> {
   if (mode === 'readiness')
     yield 'Argo Rollouts waits for more than one Ready pod, and with --traffic readiness there is one: use --traffic front'
-  else if (
-    dig(strategy, 'blueGreen') !== undefined ||
-    ['stableService', 'canaryService', 'trafficRouting'].some((key) => canary[key] !== undefined)
-  )
-    yield 'its strategy leads clients to one revision, while the leader may be of the other: use canary without stableService, canaryService and trafficRouting'
 }
 
 /** A number of pods, or a part of them such as `25%`. */
