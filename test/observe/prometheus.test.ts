@@ -3,7 +3,7 @@ import { describe, it } from 'node:test'
 import { COLD } from '../../agent/link/messages.ts'
 import type { AgentStatus } from '../../agent/observe/status.ts'
 import { VERSION } from '../../agent/version.ts'
-import { BUSY_FRONT, FOLLOWING, Replica, SERVING } from './replica.ts'
+import { FOLLOWING, FRONT, Replica, SERVING } from './replica.ts'
 
 /** What is scraped: the type and help of each family, and the samples by name and labels as they stand in the text. */
 async function scrape(replica: Replica) {
@@ -54,7 +54,7 @@ const SCRAPED: readonly AgentStatus[] = [
     flowsDigest: '5f3c',
     timings: { ...FOLLOWING.timings, killMarginMs: 600 },
   },
-  { ...SERVING, traffic: { ...SERVING.traffic, front: BUSY_FRONT } },
+  { ...SERVING, traffic: { ...SERVING.traffic, front: FRONT } },
 ]
 
 /** What each scrape shows; `undefined`: nothing. */

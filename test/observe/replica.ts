@@ -4,6 +4,19 @@ import { COLD } from '../../agent/link/messages.ts'
 import { createMetrics } from '../../agent/observe/prometheus.ts'
 import type { AgentStatus, FrontView, ReplicaRow, StatusSource } from '../../agent/observe/status.ts'
 
+/** Each number another one. */
+export const FRONT: FrontView = {
+  listening: true,
+  held: 2,
+  oldestHeldMs: 1_500,
+  inFlight: 3,
+  streams: 4,
+  forwarded: { langflow: 500, leader: 60 },
+  failed: { hold_timeout: 5, hold_limit: 6, outcome_unknown: 7, cut: 8, client_gone: 9 },
+  streamsEnded: 10,
+  rssBytes: 90_000_000,
+}
+
 /** A leader that serves. */
 export const SERVING: AgentStatus = {
   identity: 'langflow-0_3f1c',
@@ -84,7 +97,7 @@ export const FOLLOWING: AgentStatus = {
 }
 
 /** What a front tells that has just begun. */
-export const FRONT: FrontView = {
+export const NEW_FRONT: FrontView = {
   listening: true,
   held: 0,
   oldestHeldMs: 0,
@@ -96,22 +109,9 @@ export const FRONT: FrontView = {
   rssBytes: 90_000_000,
 }
 
-/** Each number another one. */
-export const BUSY_FRONT: FrontView = {
-  listening: true,
-  held: 2,
-  oldestHeldMs: 1_500,
-  inFlight: 3,
-  streams: 4,
-  forwarded: { langflow: 500, leader: 60 },
-  failed: { hold_timeout: 5, hold_limit: 6, outcome_unknown: 7, cut: 8, client_gone: 9 },
-  streamsEnded: 10,
-  rssBytes: 90_000_000,
-}
-
 /** The same replica in front mode. */
 export function fronted(status: AgentStatus, front: Partial<FrontView> = {}): AgentStatus {
-  return { ...status, traffic: { ...status.traffic, mode: 'front', front: { ...FRONT, ...front } } }
+  return { ...status, traffic: { ...status.traffic, mode: 'front', front: { ...NEW_FRONT, ...front } } }
 }
 
 /** A term that began after a release, an hour before `SERVING.now`, and lasts. */

@@ -4,7 +4,7 @@ import { describe, it } from 'node:test'
 import { ENDED_BECAUSE } from '../../../agent/lease/reasons.ts'
 import { PAGE_POLICY, renderPage } from '../../../agent/observe/page/page.ts'
 import type { FrontView, ReplicaRow } from '../../../agent/observe/status.ts'
-import { FOLLOWING, FRONT, fronted, SERVING, silent, TERM } from '../replica.ts'
+import { FOLLOWING, fronted, NEW_FRONT, SERVING, silent, TERM } from '../replica.ts'
 import { follows, leads } from './replicas.ts'
 
 /** What a reader sees of it: one line for each element that begins one. */
@@ -119,7 +119,7 @@ describe('the page', () => {
     const busy = {
       ...{ held: 12, oldestHeldMs: 812, inFlight: 3, streams: 1, streamsEnded: 4 },
       forwarded: { langflow: 100, leader: 7 },
-      failed: { ...FRONT.failed, outcome_unknown: 2, novel: 1 },
+      failed: { ...NEW_FRONT.failed, outcome_unknown: 2, novel: 1 },
     }
     shows(
       [
