@@ -22,6 +22,8 @@ export const KEY = 'AAAAAAAAAAAAAAAAAAAAAA'
 /** A front as an agent starts it. */
 export class FrontProcess {
   port = 0
+  /** What it printed. */
+  output = ''
   readonly #child: ChildProcess
   readonly #channel: Duplex
   readonly #said = new Series<FromFront>()
@@ -29,13 +31,20 @@ export class FrontProcess {
 
   private constructor() {
     this.#child = spawn(process.execPath, ['--disable-sigusr1', BUNDLE, 'front'], {
-      stdio: ['ignore', 'ignore', 'inherit', 'pipe'],
+      stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
       // What the test runner leaves in the environment is not an agent's.
       env: { PATH: process.env.PATH },
     })
+    for (const stream of [this.#child.stdout, this.#child.stderr]) {
+      stream?.setEncoding('utf8').on('data', (text: string) => {
+        this.output += text
+      })
+    }
     this.#channel = this.#child.stdio[3] as Duplex
     readMessages<FromFront>(this.#channel, (message) => this.#said.add(message))
-    this.#child.once('exit', (code, signal) => this.#said.end(`the front ended with ${signal ?? code}`))
+    this.#child.once('exit', (code, signal) =>
+      this.#said.end(`the front ended with ${signal ?? code}: ${this.output}`),
+    )
   }
 
   static async start(targetPort: number, config: Partial<FrontConfig> = {}): Promise<FrontProcess> {

@@ -41,12 +41,14 @@ export class ScriptedTarget {
   /** Connections that were ever made. */
   connections = 0
   readonly #server: Server
+  readonly #answer: ((served: Served) => Promise<void>) | undefined
   readonly #sockets = new Set<Socket>()
   readonly #requests: Series<Served>
   #taken = 0
 
-  private constructor(server: Server) {
+  private constructor(server: Server, answer?: (served: Served) => Promise<void>) {
     this.#server = server
+    this.#answer = answer
     this.port = (server.address() as AddressInfo).port
     this.#requests = new Series()
     server.on('connection', (socket: Socket) => {
@@ -57,10 +59,16 @@ export class ScriptedTarget {
     })
   }
 
-  static async listen(): Promise<ScriptedTarget> {
+  /** `answer`: to each request, by itself. */
+  static async listen(answer?: (served: Served) => Promise<void>): Promise<ScriptedTarget> {
     const server = createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1')
     await once(server, 'listening')
-    return new ScriptedTarget(server)
+    return new ScriptedTarget(server, answer)
+  }
+
+  /** All that ever came. */
+  get served(): readonly Served[] {
+    return this.#requests.list
   }
 
   /** What came and was not taken yet. */
@@ -85,6 +93,7 @@ export class ScriptedTarget {
       for (;;) {
         const served = new Served(wire, await wire.request())
         this.#requests.add(served)
+        await this.#answer?.(served)
         await served.answered
       }
     } catch {

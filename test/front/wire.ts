@@ -101,13 +101,12 @@ export class Wire {
     }
   }
 
-  /** Whatever still comes until the other end closes, or the connection breaks. */
-  async rest(): Promise<Buffer> {
+  /** Whatever still comes until the connection ends. `patient`: that may take long. */
+  async rest(patient = false): Promise<Buffer> {
     const pieces: Buffer[] = []
-    try {
-      for (let piece = await this.piece(); piece; piece = await this.piece()) pieces.push(piece)
-    } catch {
-      // Reset: what came before it came.
+    while (this.#read.length > 0 || (await this.#more(patient).catch(brokenOff))) {
+      pieces.push(this.#read)
+      this.#read = Buffer.alloc(0)
     }
     return Buffer.concat(pieces)
   }
@@ -131,6 +130,12 @@ export async function openSocket(port: number): Promise<Socket> {
   const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
   await once(socket, 'connect')
   return socket
+}
+
+/** A connection that breaks ends as well. One on which nothing comes does not. */
+function brokenOff(error: NodeJS.ErrnoException): false {
+  if (error.code === undefined) throw error
+  return false
 }
 
 type Framing = 'chunked' | 'close' | { readonly length: number }
