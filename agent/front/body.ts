@@ -1,0 +1,72 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+
+/** What is read whole before it is sent, so that it can be sent again. */
+const SMALL_BYTES = 64 * 1024
+
+/** The body of a request: unread until the request is about to be sent. */
+export class RequestBody {
+  readonly #request: IncomingMessage
+  readonly #response: ServerResponse
+  readonly #expectsContinue: boolean
+  readonly #size: 'none' | 'small' | 'large'
+  #whole: Buffer | null = null
+  #invited = false
+  /** Whether something was read of one that cannot be kept. */
+  begun = false
+
+  /** @param expectsContinue the client sends nothing of it before it is told to */
+  constructor(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean) {
+    this.#request = request
+    this.#response = response
+    this.#expectsContinue = expectsContinue
+    const { 'content-length': length, 'transfer-encoding': encoding } = request.headers
+    if (encoding !== undefined || Number(length ?? 0) > SMALL_BYTES) this.#size = 'large'
+    else this.#size = Number(length ?? 0) > 0 ? 'small' : 'none'
+  }
+
+  /** It is sent while it arrives, and at most once. */
+  get large(): boolean {
+    return this.#size === 'large'
+  }
+
+  get ready(): boolean {
+    return this.#size !== 'small' || this.#whole !== null
+  }
+
+  /** Whether the client still waits to be told to send it; it might never be sent. */
+  get uninvited(): boolean {
+    return this.#expectsContinue && !this.#invited
+  }
+
+  /** Reads a small one. `false`: the client went before its end. */
+  async read(): Promise<boolean> {
+    this.#invite()
+    try {
+      const chunks: Buffer[] = await this.#request.toArray()
+      this.#whole = Buffer.concat(chunks)
+      return true
+    } catch {
+      return false
+    }
+  }
+
+  toSend(): Buffer | AsyncIterable<Buffer> | null {
+    return this.#size === 'large' ? this.#stream() : this.#whole
+  }
+
+  async *#stream(): AsyncGenerator<Buffer> {
+    this.begun = true
+    this.#invite()
+    try {
+      yield* this.#request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>
+    } finally {
+      // LangFlow answered before it had read all, or its connection broke: the client can read that only once it has sent the rest.
+      this.#request.resume()
+    }
+  }
+
+  #invite(): void {
+    if (this.uninvited) this.#response.writeContinue()
+    this.#invited = true
+  }
+}

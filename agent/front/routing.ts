@@ -1,0 +1,105 @@
+import type { Clock } from '../clock.ts'
+import { formatListen } from '../config/values.ts'
+import { type Hop, isSame } from './hop.ts'
+import type { FrontConfig, FrontRoute } from './messages.ts'
+import { Upstream } from './upstream.ts'
+
+/** How long requests to a leader may still be answered once there is another. */
+const FORMER_LEADER_MS = 1_000
+
+export interface RoutingOptions {
+  readonly config: FrontConfig
+  readonly clock: Clock
+  /** Requests that wait may go. */
+  readonly ready: () => void
+}
+
+/** Where requests go: the route that the agent told last, and the connections that follow from it. */
+export class Routing {
+  readonly #options: RoutingOptions
+  #route: FrontRoute = { to: 'nobody', epoch: 0, key: null, closing: null }
+  #upstream: Upstream | null = null
+  /** Those of earlier routes on which something is still under way. */
+  readonly #former = new Set<Upstream>()
+
+  constructor(options: RoutingOptions) {
+    this.#options = options
+  }
+
+  get epoch(): number {
+    return this.#route.epoch
+  }
+
+  /** Whether the leader stops as planned, and this is its front. */
+  get closing(): boolean {
+    return this.#route.to === 'nobody' && this.#route.closing !== null
+  }
+
+  follow(route: FrontRoute): void {
+    const before = this.#upstream
+    this.#route = route
+    const address = this.#addressOf(route)
+    const hop = { epoch: route.epoch, key: route.key ?? '' }
+    const same =
+      before !== null &&
+      before.options.to === route.to &&
+      before.options.address === address &&
+      isSame(before.options.hop, hop)
+    if (!same) {
+      this.#upstream =
+        address === null || route.to === 'nobody' ? null : this.#connectTo(route.to, address, hop)
+      if (before !== null) this.retire(before)
+    }
+    for (const former of this.#former) {
+      if (former.options.hop.epoch !== route.epoch)
+        this.#options.clock.after(FORMER_LEADER_MS, () => this.#former.has(former) && former.cut())
+    }
+  }
+
+  /** Whether a hop is for this front: it leads, and both mean the same term. */
+  accepts(hop: Hop): boolean {
+    const { to, epoch, key } = this.#route
+    return to !== 'leader' && key !== null && isSame(hop, { epoch, key })
+  }
+
+  /** Where a request may be sent now. */
+  open(): Upstream | null {
+    if (this.#route.to === 'langflow' && this.#options.clock.mono() >= this.#route.until) return null
+    return this.#upstream?.available ? this.#upstream : null
+  }
+
+  /** LangFlow while it is let finish, for a request that another front cannot take back: its own connection, and none that stays. */
+  last(): Upstream {
+    const { epoch, key } = this.#route
+    const address = formatListen(this.#options.config.target)
+    return this.#connectTo('langflow', address, { epoch, key: key ?? '' }, true)
+  }
+
+  /** Takes no more requests, and is closed once those under way are over. */
+  retire(upstream: Upstream): void {
+    this.#former.add(upstream)
+    void upstream.close().finally(() => this.#former.delete(upstream))
+  }
+
+  /** Ends every connection. */
+  cut(): void {
+    for (const upstream of [...this.#former, this.#upstream]) upstream?.cut()
+  }
+
+  #connectTo(to: 'langflow' | 'leader', address: string, hop: Hop, once = false): Upstream {
+    const { clock, config, ready } = this.#options
+    const from = to === 'langflow' ? config.from : null
+    return new Upstream({ to, address, hop, from, once, clock, ready })
+  }
+
+  #addressOf(route: FrontRoute): string | null {
+    switch (route.to) {
+      case 'langflow':
+        return formatListen(this.#options.config.target)
+      case 'leader':
+        return route.address
+      case 'nobody':
+        return null
+    }
+  }
+}
