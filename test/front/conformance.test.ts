@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { after, before, describe, test } from 'node:test'
+import { after, before, beforeEach, describe, test } from 'node:test'
 import { until } from '../harness/wait.ts'
 import { EXCHANGES, type Exchange } from './exchanges.ts'
 import { FrontProcess } from './front-process.ts'
@@ -29,9 +29,12 @@ describe('what passes through fronts', () => {
     await target?.close()
   })
 
+  beforeEach(() => target.forget())
+
   const WAYS = { 'one front': () => leader, 'two fronts': () => follower }
 
   async function play({ play }: Exchange, port: number) {
+    target.forget()
     const stage = new Stage(port, target)
     try {
       await play(stage)

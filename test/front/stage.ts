@@ -3,7 +3,7 @@ import { Series } from '../harness/wait.ts'
 import type { ScriptedTarget, Served } from './scripted-target.ts'
 import { type Header, head, type Message, openSocket, Wire } from './wire.ts'
 
-const WITHIN_MS = 20_000
+const WITHIN_MS = 5_000
 
 /** A client's connection, whose answers go into the transcript. */
 export class Client extends Wire {

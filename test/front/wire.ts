@@ -7,7 +7,7 @@ export type Header = readonly [name: string, value: string]
 
 /** No message is that long before its body: what is, was cut into the wrong pieces. */
 const LONGEST_LINE = 1024 * 1024
-const HANGS_MS = 20_000
+const HANGS_MS = 5_000
 
 /** One end of a connection, read by hand: what a library would repair, or hide, is seen here as it came. */
 export class Wire {
