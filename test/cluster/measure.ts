@@ -14,7 +14,7 @@ import { EventStreams } from './event-streams.ts'
 import { Installation, type InstallationOptions, rendered } from './installation.ts'
 import { isReady, Kube, type Pod } from './kube.ts'
 import { nodeProgram, processesOf } from './processes.ts'
-import { LANGFLOW } from './workload.ts'
+import { fitToNode, LANGFLOW } from './workload.ts'
 
 const MODES = ['front', 'readiness', 'plain'] as const
 type Mode = (typeof MODES)[number]
@@ -58,6 +58,7 @@ async function installPlain(one: Installation, plain: readonly Manifest[]): Prom
   const database = (await rendered('base', ['postgresql'])).filter(({ metadata: { name } }) =>
     name.startsWith('langflow-postgresql'),
   )
+  fitToNode(database)
   const from = { secretKeyRef: { name: 'langflow-postgresql', key: 'database-url' } }
   const container = deployment?.spec.template.spec.containers[0]
   container.env.push(
@@ -65,9 +66,19 @@ async function installPlain(one: Installation, plain: readonly Manifest[]): Prom
     { name: 'LANGFLOW_SECRET_KEY', value: Buffer.alloc(32, 7).toString('base64url') },
   )
   container.readinessProbe = { httpGet: { path: '/health_check', port: 7860 }, periodSeconds: 1 }
+  container.args = ['langflow', 'run', '--host', '0.0.0.0', '--backend-only']
+  // Else the Service's variables overwrite LangFlow's own: LANGFLOW_PORT.
+  if (deployment) deployment.spec.template.spec.enableServiceLinks = false
   // As anybody would who wants no gap.
   if (deployment) deployment.spec.strategy = { rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } }
-  await one.apply([...database, ...plain])
+  await one.apply(database)
+  await one.kubectl('rollout', 'status', 'statefulset/langflow-postgresql', `--timeout=${SETTLED_MS}ms`)
+  // Two that make the tables of an empty database at the same time are in each other's way.
+  const { replicas } = deployment?.spec ?? {}
+  if (deployment) deployment.spec.replicas = 1
+  await one.apply(plain)
+  await one.kubectl('rollout', 'status', one.name, `--timeout=${SETTLED_MS}ms`)
+  await one.kubectl('scale', one.name, `--replicas=${replicas}`)
 }
 
 /** One that is asked, and a way to hurt it. */
