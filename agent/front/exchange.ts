@@ -35,8 +35,6 @@ export class Exchange implements Guest {
   readonly body: RequestBody
   /** Sent again so often, after a connection had broken. */
   repeats = 0
-  /** The client went, or its connection was ended. */
-  gone = false
   /** Gives up what was sent. */
   abort: ((why: Error) => void) | null = null
   /** Where the answer that has begun comes from, and the words of its status line. */
@@ -65,6 +63,11 @@ export class Exchange implements Guest {
     this.body = new RequestBody(request, response, expectsContinue)
     counts.arrived()
     response.once('close', () => this.#closed())
+  }
+
+  /** The client went, or its connection was ended. */
+  get gone(): boolean {
+    return this.#response.closed || this.request.errored !== null
   }
 
   /** Whether it can do no harm that it is done twice. */
@@ -184,7 +187,6 @@ export class Exchange implements Guest {
   #closed(): void {
     const { counts } = this.#options
     const streaming = this.#doing === 'streaming'
-    this.gone = true
     this.#streamOver?.()
     this.#toldWaiting()
     if (this.#response.writableFinished) {

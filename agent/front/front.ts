@@ -73,7 +73,9 @@ class Front {
     this.#clock = clock
     this.#tell = tell
     const throttle = new LogThrottle(log, clock)
-    const trouble: Trouble = (what, { options: { to, address } }, { message }) => {
+    const trouble: Trouble = (what, { closed, options: { to, address } }, { message }) => {
+      // It was ended here, since another leads.
+      if (closed) return
       const whom = `${to === 'langflow' ? 'LangFlow' : "the leader's front"} at ${address}`
       const happened = what === 'missed' ? 'no connection to' : 'a request was not answered by'
       throttle.happened(`${what} ${to}`, `${happened} ${whom}: ${message}`)

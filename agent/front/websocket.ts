@@ -79,8 +79,7 @@ export class WebSockets {
       if (!isHandshake(request)) throw new Refusal(400, 'this is no handshake of a websocket')
       await this.#connect(caller)
     } catch (error) {
-      if (error instanceof Refusal) caller.refuse(error)
-      else if (!caller.gone) throw error
+      caller.refuse(error instanceof Refusal ? error : new Refusal(500, `the front failed: ${error}`))
     }
   }
 
