@@ -1,4 +1,10 @@
-import { type IncomingHttpHeaders, type IncomingMessage, METHODS, type OutgoingHttpHeaders } from 'node:http'
+import {
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  METHODS,
+  type OutgoingHttpHeaders,
+  type ServerResponse,
+} from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import replyFrom from '@fastify/reply-from'
