@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http'
 import { RequestBody } from './body.ts'
 import type { Counts, Doing } from './counts.ts'
+import type { Garbage } from './garbage.ts'
 import { type Hop, hopOf } from './hop.ts'
 import type { Refusal } from './refusal.ts'
 import type { Streams } from './streams.ts'
@@ -20,6 +21,7 @@ export interface ExchangeOptions extends Arrival {
   readonly mono: () => number
   readonly counts: Counts
   readonly streams: Streams
+  readonly garbage: Garbage
   /** Whether the process ends, and each connection with its answer. */
   readonly ending: () => boolean
 }
@@ -52,7 +54,7 @@ export class Exchange implements Guest {
   #streamOver: (() => void) | null = null
 
   constructor(options: ExchangeOptions) {
-    const { request, response, path, order, mono, counts, expectsContinue } = options
+    const { request, response, path, order, mono, counts, garbage, expectsContinue } = options
     this.#options = options
     this.request = request
     this.#response = response
@@ -60,7 +62,7 @@ export class Exchange implements Guest {
     this.order = order
     this.since = mono()
     this.hop = hopOf(request)
-    this.body = new RequestBody(request, response, expectsContinue)
+    this.body = new RequestBody(request, response, expectsContinue, garbage)
     counts.arrived()
     response.once('close', () => this.#closed())
   }
@@ -133,6 +135,7 @@ export class Exchange implements Guest {
   /** @returns whether more may be written now; else `resume` is called */
   write(chunk: Buffer, resume: () => void): boolean {
     this.#begun = true
+    this.#options.garbage.passed(chunk.length)
     if (this.#ended || this.#response.write(chunk)) return true
     this.#response.once('drain', resume)
     return false

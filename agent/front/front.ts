@@ -7,6 +7,7 @@ import { LogThrottle } from '../observe/log-throttle.ts'
 import { Counts } from './counts.ts'
 import { Exchange } from './exchange.ts'
 import { Forwarder, type Trouble } from './forwarder.ts'
+import { Garbage } from './garbage.ts'
 import {
   type FromFront,
   type FrontConfig,
@@ -61,6 +62,7 @@ class Front {
   readonly #room: WaitingRoom<Guest>
   readonly #streams: Streams
   readonly #counts: Counts
+  readonly #garbage = new Garbage()
   readonly #forwarder: Forwarder
   readonly #webSockets: WebSockets
   #app: FastifyInstance | null = null
@@ -108,6 +110,7 @@ class Front {
           mono: () => this.#clock.mono(),
           counts: this.#counts,
           streams: this.#streams,
+          garbage: this.#garbage,
           ending: () => this.#ending !== null,
         })
         arrival.response.once('close', () => this.#room.forget(exchange))
