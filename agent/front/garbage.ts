@@ -6,11 +6,11 @@ const COLLECT_EACH_BYTES = 8 * 1024 * 1024
  * uploads of 200 MB took 160 MB, and so take 105 MB, at the same speed.
  */
 export class Garbage {
-  readonly #collect: () => void
+  readonly #collect: () => unknown
   #bytes = 0
 
   /** Where the process was not given `--expose-gc`, V8 does as it does by itself. */
-  constructor(collect = () => globalThis.gc?.({ type: 'minor' })) {
+  constructor(collect: () => unknown = () => globalThis.gc?.({ type: 'minor' })) {
     this.#collect = collect
   }
 
