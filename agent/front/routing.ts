@@ -17,7 +17,8 @@ export interface RoutingOptions {
 /** Where requests go: the route that the agent told last, and the connections that follow from it. */
 export class Routing {
   readonly #options: RoutingOptions
-  #route: FrontRoute = { to: 'nobody', epoch: 0, key: null, closing: null }
+  #route: FrontRoute = { to: 'nobody', epoch: 0, key: null }
+  #holds = false
   #upstream: Upstream | null = null
   /** Those of earlier routes on which something is still under way. */
   readonly #former = new Set<Upstream>()
@@ -30,14 +31,20 @@ export class Routing {
     return this.#route.epoch
   }
 
-  /** Whether the leader stops as planned, and this is its front. */
-  get closing(): boolean {
-    return this.#route.to === 'nobody' && this.#route.closing !== null
+  /** This is the leader's front, and it stops as planned: until when what is in flight is let finish. `null`: it does not. */
+  get closing(): number | null {
+    return this.#route.to === 'langflow' ? this.#route.closing : null
+  }
+
+  /** Whether LangFlow is let finish, and nothing new is sent to it. */
+  get finishing(): boolean {
+    return this.#holds && this.#granted
   }
 
   follow(route: FrontRoute): void {
     const before = this.#upstream
     this.#route = route
+    this.#holds &&= this.closing !== null
     const address = this.#addressOf(route)
     const hop = { epoch: route.epoch, key: route.key ?? '' }
     const same =
@@ -56,6 +63,13 @@ export class Routing {
     }
   }
 
+  /** In a planned stop: whatever is new waits from now on. */
+  hold(): void {
+    if (this.closing === null) return
+    this.#holds = true
+    this.follow(this.#route)
+  }
+
   /** Whether a hop is for this front: it leads, and both mean the same term. */
   accepts(hop: Hop): boolean {
     const { to, epoch, key } = this.#route
@@ -64,8 +78,7 @@ export class Routing {
 
   /** Where a request may be sent now. */
   open(): Upstream | null {
-    if (this.#route.to === 'langflow' && this.#options.clock.mono() >= this.#route.until) return null
-    return this.#upstream?.available ? this.#upstream : null
+    return this.#granted && this.#upstream?.available ? this.#upstream : null
   }
 
   /** LangFlow while it is let finish, for a request that another front cannot take back: its own connection, and none that stays. */
@@ -86,6 +99,10 @@ export class Routing {
     for (const upstream of [...this.#former, this.#upstream]) upstream?.cut()
   }
 
+  get #granted(): boolean {
+    return this.#route.to !== 'langflow' || this.#options.clock.mono() < this.#route.until
+  }
+
   #connectTo(to: 'langflow' | 'leader', address: string, hop: Hop, once = false): Upstream {
     const { clock, config, ready } = this.#options
     const from = to === 'langflow' ? config.from : null
@@ -95,7 +112,7 @@ export class Routing {
   #addressOf(route: FrontRoute): string | null {
     switch (route.to) {
       case 'langflow':
-        return formatListen(this.#options.config.target)
+        return this.#holds ? null : formatListen(this.#options.config.target)
       case 'leader':
         return route.address
       case 'nobody':

@@ -115,7 +115,7 @@ export class FrontProcess {
 
   /** It has no leader, or is one that does not serve yet. */
   holds(epoch = 1, key: string | null = null): Promise<void> {
-    return this.route({ to: 'nobody', epoch, key, closing: null })
+    return this.route({ to: 'nobody', epoch, key })
   }
 
   async stop(): Promise<void> {

@@ -139,7 +139,7 @@ test('a large upload that another front has begun to send goes through while Lan
     outgoing.end(String((await text(incoming)).length))
   })
   const front = await TestFront.start(t, at(langflow.port))
-  await front.toNobody({ key: KEY, closing: FOR_EVER })
+  await front.closes()
   const headers = { [HOP]: `1 ${KEY}` }
   const large = ask(front.port, '/large', { method: 'POST', body: LARGE, headers })
   const small = ask(front.port, '/small', { method: 'POST', body: 'x', headers })

@@ -31,7 +31,7 @@ test('through planned takeovers under load nothing fails, and each request is do
   for (let i = 0; i < 6; i++) {
     const [leader, next] = (i % 2 === 0 ? [a, b] : [b, a]) as [TestFront, TestFront]
     await sleep(100)
-    await leader.toNobody({ epoch, key: KEY, closing: FOR_EVER })
+    await leader.closes(epoch)
     await next.toNobody({ epoch })
     await leader.counts('all are over', ({ inFlight }) => inFlight === 0)
     // The follower learns of it before the former leader does.

@@ -138,7 +138,7 @@ test('a planned takeover closes each with 1012 once the grace has passed', async
   const sockets = [connectTo(t, leader), connectTo(t, follower)]
   await Promise.all(sockets.map((socket) => once(socket, 'open')))
   const closed = sockets.map((socket) => once(socket, 'close'))
-  await leader.toNobody({ key: KEY, closing: FOR_EVER })
+  await leader.closes()
   for (const [code] of await Promise.all(closed)) assert.equal(code, 1012)
   await until('LangFlow has none', () => langflow.sockets.clients.size === 0, 5000)
   await leader.counts('ended', ({ streams, streamsEnded }) => streams === 0 && streamsEnded === 2)

@@ -20,7 +20,7 @@ const config = {
   streamGraceMs: 2_000,
 }
 const NO_HURRY = new Promise<void>(() => {})
-const held = (epoch: number): FrontRoute => ({ to: 'nobody', epoch, key: null, closing: null })
+const held = (epoch: number): FrontRoute => ({ to: 'nobody', epoch, key: null })
 const leads = (epoch: number): FrontRoute => ({ to: 'langflow', epoch, key: 'secret', until: 10_000 })
 
 class Scene {
