@@ -11,7 +11,10 @@ import type { EventName } from '../observe/log.ts'
 /** What one candidate is told at start. All times in milliseconds. */
 export interface CandidateConfig
   extends Timings,
-    Pick<AgentOptions, 'identity' | 'drainTimeoutMs' | 'stopTimeoutMs' | 'streamGraceMs' | 'onDoubt' | 'allowOlder'> {
+    Pick<
+      AgentOptions,
+      'identity' | 'drainTimeoutMs' | 'stopTimeoutMs' | 'streamGraceMs' | 'onDoubt' | 'allowOlder'
+    > {
   /** The Deployment or StatefulSet that this replica is of, as `Kind/name`; `null`: unknown. */
   readonly owner: string | null
   /** What this replica says of its front while it leads; `null`: it has none. */

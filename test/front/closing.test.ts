@@ -20,12 +20,20 @@ async function openStream(front: TestFront): Promise<IncomingMessage> {
   return incoming
 }
 
-async function streaming(t: TestContext, clock: Clock = systemClock): Promise<TestFront> {
-  const langflow = await fakeLangFlow(t, (_, outgoing) => {
+async function streaming(
+  t: TestContext,
+  clock: Clock = systemClock,
+  streamGraceMs = 300,
+): Promise<TestFront> {
+  const langflow = await fakeLangFlow(t, (incoming, outgoing) => {
+    if (incoming.url !== '/events') {
+      outgoing.end('ok')
+      return
+    }
     outgoing.writeHead(200, SSE)
     outgoing.write('data: 1\n\n')
   })
-  const front = await TestFront.start(t, { ...at(langflow.port), streamGraceMs: 300, clock })
+  const front = await TestFront.start(t, { ...at(langflow.port), streamGraceMs, clock })
   await front.toLangFlow()
   return front
 }
@@ -40,6 +48,65 @@ test('an SSE stream goes on for the grace of a planned takeover, and then ends a
   assert.ok(performance.now() - began >= 290)
   assert.equal(stream.complete, true)
   await front.counts('ended', ({ streams, streamsEnded }) => streams === 0 && streamsEnded === 1)
+})
+
+test('beside a stream requests go on for the grace of a planned takeover; then they wait', async (t) => {
+  const clock = new VirtualClock()
+  const front = await streaming(t, clock)
+  const stream = await openStream(front)
+  await front.closes()
+  assert.equal((await ask(front.port, '/own')).status, 200)
+  assert.equal((await ask(front.port, '/hop', { headers: { [HOP]: `1 ${KEY}` } })).status, 200)
+  await clock.pass(299)
+  // Each renewal brings a new route; the grace does not begin anew with it.
+  await front.closes(1, FOR_EVER, FOR_EVER - 1)
+  assert.equal((await ask(front.port, '/still')).status, 200)
+  await clock.pass(1)
+  assert.equal(await text(stream), 'data: 1\n\n')
+  const arrived = front.arrival()
+  const waits = ask(front.port, '/waits')
+  await arrived
+  await front.closes()
+  await front.toNobody({ key: KEY })
+  await clock.pass(1_000)
+  await front.counts('held', ({ held, streamsEnded }) => held === 1 && streamsEnded === 1)
+  await front.toLangFlow(FOR_EVER, 2)
+  assert.equal((await waits).status, 200)
+})
+
+test('without a stream requests wait from the beginning of a planned takeover on', async (t) => {
+  const front = await streaming(t)
+  await ask(front.port, '/before')
+  await front.closes()
+  const waits = ask(front.port, '/waits')
+  await front.counts('held', ({ held }) => held === 1)
+  await front.toLangFlow(FOR_EVER, 2)
+  assert.equal((await waits).status, 200)
+})
+
+test('requests wait once the last stream has ended by itself, although the grace has not', async (t) => {
+  const front = await streaming(t, systemClock, 60_000)
+  const first = await openStream(front)
+  await front.closes()
+  const later = await openStream(front)
+  first.destroy()
+  await front.counts('one is left', ({ streams }) => streams === 1)
+  assert.equal((await ask(front.port, '/goes-on')).status, 200)
+  later.destroy()
+  await front.counts('none is left', ({ streams }) => streams === 0)
+  const waits = ask(front.port, '/waits')
+  await front.counts('held', ({ held, streamsEnded }) => held === 1 && streamsEnded === 0)
+  await front.toLangFlow(FOR_EVER, 2)
+  assert.equal((await waits).status, 200)
+})
+
+test('streams of which LangFlow is stopped within the grace end at once, and as if they were complete', async (t) => {
+  const front = await streaming(t, new VirtualClock())
+  const stream = await openStream(front)
+  await front.closes()
+  await front.toNobody({ key: KEY })
+  assert.equal(await text(stream), 'data: 1\n\n')
+  assert.equal(stream.complete, true)
 })
 
 test('a takeover that is called off within the grace leaves streams alone', async (t) => {

@@ -106,7 +106,7 @@ export class FrontProcess {
 
   /** Its LangFlow serves. */
   leads(epoch = 1, key = KEY): Promise<void> {
-    return this.route({ to: 'langflow', epoch, key, until: mono() + HOUR_MS })
+    return this.route({ to: 'langflow', epoch, key, until: mono() + HOUR_MS, closing: null })
   }
 
   follows(leader: FrontProcess, epoch = 1, key = KEY): Promise<void> {

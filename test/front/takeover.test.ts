@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { ask, FOR_EVER, fakeLangFlow, KEY, TestFront } from './fixture.ts'
+import { ask, FOR_EVER, fakeLangFlow, TestFront } from './fixture.ts'
 
 const at = (port: number) => ({ target: { host: '127.0.0.1', port } })
 

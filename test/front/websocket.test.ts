@@ -4,7 +4,7 @@ import { type TestContext, test } from 'node:test'
 import WebSocket, { WebSocketServer } from 'ws'
 import { HOP } from '../../agent/front/messages.ts'
 import { until } from '../harness/wait.ts'
-import { type FakeLangFlow, FOR_EVER, fakeLangFlow, heard, KEY, rawConnection, TestFront } from './fixture.ts'
+import { type FakeLangFlow, FOR_EVER, fakeLangFlow, heard, rawConnection, TestFront } from './fixture.ts'
 
 const at = (port: number) => ({ target: { host: '127.0.0.1', port } })
 

@@ -21,7 +21,13 @@ const config = {
 }
 const NO_HURRY = new Promise<void>(() => {})
 const held = (epoch: number): FrontRoute => ({ to: 'nobody', epoch, key: null })
-const leads = (epoch: number): FrontRoute => ({ to: 'langflow', epoch, key: 'secret', until: 10_000 })
+const leads = (epoch: number): FrontRoute => ({
+  to: 'langflow',
+  epoch,
+  key: 'secret',
+  until: 10_000,
+  closing: null,
+})
 
 class Scene {
   readonly clock = new VirtualClock()
