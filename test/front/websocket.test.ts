@@ -144,6 +144,23 @@ test('a planned takeover closes each with 1012 once the grace has passed', async
   await leader.counts('ended', ({ streams, streamsEnded }) => streams === 0 && streamsEnded === 2)
 })
 
+test('a planned takeover does not wait for a LangFlow that leaves the closing unanswered', async (t) => {
+  const left = Promise.withResolvers<void>()
+  const langflow = await socketServer(t, {
+    connected: (socket) => {
+      // What is not read is not answered.
+      socket.pause()
+      ;(socket as unknown as { _socket: Socket })._socket.once('close', () => left.resolve())
+    },
+  })
+  const { leader } = await through(t, langflow)
+  const socket = connectTo(t, leader)
+  await once(socket, 'open')
+  await leader.closes(1, 0)
+  assert.equal((await once(socket, 'close'))[0], 1012)
+  await left.promise
+})
+
 test('one that is relayed to a former leader is closed with 1012 a second after there is another', async (t) => {
   const langflow = await socketServer(t)
   const { follower } = await through(t, langflow)
