@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { HOP, HOP_EPOCH, HOP_EXPECTS } from './messages.ts'
 
-/** RFC 9110, 7.6.1: what is said to the next recipient alone. `trailer` stays in an answer whose trailers are passed. */
+/** RFC 9110, 7.6.1: what is said to the next recipient alone. `trailer` stays where trailers are passed. */
 const OF_ONE_CONNECTION = [
   'connection',
   'keep-alive',
@@ -10,7 +10,7 @@ const OF_ONE_CONNECTION = [
   'transfer-encoding',
   'upgrade',
 ]
-const NOT_FORWARDED = new Set([...OF_ONE_CONNECTION, 'trailer', 'expect', HOP, HOP_EXPECTS])
+const NOT_FORWARDED = new Set([...OF_ONE_CONNECTION, 'expect', HOP, HOP_EXPECTS])
 const NOT_PASSED_BACK = new Set([...OF_ONE_CONNECTION, HOP_EPOCH])
 /** Without these a request would mean something else; a client cannot have them taken away. */
 const NEVER_OF_ONE_CONNECTION = new Set([
@@ -36,6 +36,8 @@ export function forwardedHeaders(request: IncomingMessage, hopped: boolean): str
     const lower = name.toLowerCase()
     if (NOT_FORWARDED.has(lower) || named?.has(lower)) continue
     if (!hopped && lower === 'x-forwarded-for') continue
+    // Trailers come at the end of a chunked body alone.
+    if (lower === 'trailer' && headers['transfer-encoding'] === undefined) continue
     sent.push(name, value)
   }
   if (hopped) return sent

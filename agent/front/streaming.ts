@@ -69,8 +69,6 @@ export async function sendStreaming(
     }
   }
   const passBack = (incoming: IncomingMessage) => {
-    exchange.from = to
-    exchange.statusText = incoming.statusMessage ?? ''
     incoming.on('data', (chunk: Buffer) => {
       if (exchange.write(chunk, () => incoming.resume())) return
       incoming.pause()
@@ -90,6 +88,8 @@ export async function sendStreaming(
     const refusal = refusalIn(upstream, head)
     if (refusal === null) {
       answered = true
+      exchange.from = to
+      exchange.statusText = incoming.statusMessage ?? ''
       begin(head)
       passBack(incoming)
     } else outgoing.destroy()
