@@ -47,7 +47,7 @@ const FULL = {
   standbys: 5,
   front: {
     rounds: 3,
-    warmMs: 1_000,
+    warmMs: 10_000,
     idleMs: 3_000,
     pacedMs: 3_000,
     closedMs: 2_000,
@@ -66,7 +66,7 @@ const QUICK: typeof FULL = {
   standbys: 1,
   front: {
     rounds: 1,
-    warmMs: 200,
+    warmMs: 500,
     idleMs: 500,
     pacedMs: 500,
     closedMs: 500,

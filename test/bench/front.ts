@@ -37,16 +37,18 @@ const CONNECTIONS = 32
 const HOP_MS = { 50: 1, 99: 5 } as const
 const RSS_MB = 130
 const SAMPLE_MS = 250
+/** For the first requests of each way, which find no connection open. */
+const CONNECT_MS = 250
 
 /** What a front costs beside none and beside HAProxy, and what traffic costs the election. */
 export async function measureFront(testbed: Testbed, sizes: FrontSizes): Promise<Section[]> {
-  const { rounds, pacedMs, closedMs, uploads, uploadBytes } = sizes
+  const { rounds, warmMs, pacedMs, closedMs, uploads, uploadBytes } = sizes
   const latency: Table = {
     title: 'Front: latency',
     about: [
       `${RATE} requests/s at even intervals, POST with a body of 1 KiB and an answer of 2 KiB, whatever becomes of those before. From sending to the end of the answer, by the client.`,
       'Client, target and each proxy are processes of their own on loopback. **One hop**: the leader’s front. **Two hops**: a follower’s front, the leader’s front.',
-      `Each way is asked for ${pacedMs / 1000} s at a time, in turns, ${rounds} times. HAProxy has one thread a process, and gives way to other processes as a front does.`,
+      `Each way is asked for ${pacedMs / 1000} s at a time, in turns, ${rounds} times. HAProxy has one thread a process, and gives way to other processes as a front does. Both fronts were busy for ${warmMs / 1000} s before.`,
     ],
     rows: [],
     notes: [],
@@ -95,6 +97,7 @@ export async function measureFront(testbed: Testbed, sizes: FrontSizes): Promise
             if (paths.haproxy === undefined) latency.notes.push('HAProxy is not installed: not measured.')
             const bench = new Bench(paths, loader, sizes)
             await measured(memory, () => bench.idle(memory))
+            await bench.warm()
             await bench.latency(latency, hops, memory)
             await measured(memory, () => bench.uploads(memory))
             await measured(throughput, () => bench.throughput(throughput, cpu, memory))
@@ -127,14 +130,22 @@ class Bench {
     await this.#sampling(rows, 'idle', () => sleep(idleMs))
   }
 
+  /** V8 compiles what runs for some thousands of requests. */
+  async warm(): Promise<void> {
+    const { warmMs } = this.#sizes
+    say(`front: ${warmMs / 1000} s to warm both fronts`)
+    const [, { port }] = this.#paths.front
+    await this.#loader.runAll({ kind: 'closed', port, connections: CONNECTIONS, forMs: warmMs })
+  }
+
   async latency(latency: Table, hops: Table, memory: Table): Promise<void> {
-    const { rounds, warmMs, pacedMs } = this.#sizes
+    const { rounds, pacedMs } = this.#sizes
     const rows = new Map(this.#ways.map((way) => [way, spread(way.what, 'ms')]))
     latency.rows.push(...rows.values())
     const ask = ({ port }: Path, forMs: number) =>
       this.#loader.runAll({ kind: 'paced', port, rate: RATE, forMs })
     say(`front: ${RATE} requests/s`)
-    for (const way of this.#ways) await ask(way, warmMs)
+    for (const way of this.#ways) await ask(way, CONNECT_MS)
     await this.#sampling(memory.rows, `under ${RATE} requests/s`, async () => {
       for (let n = 0; n < rounds; n++)
         for (const [way, row] of rows) row.values.push(...(await ask(way, pacedMs)).ms)
@@ -178,7 +189,7 @@ class Bench {
   }
 
   async throughput(throughput: Table, cpu: Table, memory: Table): Promise<void> {
-    const { rounds, warmMs, closedMs } = this.#sizes
+    const { rounds, closedMs } = this.#sizes
     say(`front: ${CONNECTIONS} connections`)
     const rows = this.#ways.map((way) => ({
       way,
@@ -188,8 +199,6 @@ class Bench {
     const of = (way: Path) => rows.find((one) => one.way === way)!
     throughput.rows.push(...rows.map(({ rate }) => rate))
     cpu.rows.push(...rows.map(({ cost }) => cost))
-    for (const { port } of this.#ways)
-      await this.#loader.runAll({ kind: 'closed', port, connections: CONNECTIONS, forMs: warmMs })
     await this.#peaking(memory.rows, `peak on ${CONNECTIONS} busy connections`, undefined, async () => {
       for (let n = 0; n < rounds; n++)
         for (const { way, rate, cost } of rows) {
