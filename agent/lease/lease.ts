@@ -1,3 +1,4 @@
+import { parseFrontAddress } from '../config/values.ts'
 import { isVersion } from '../package-version.ts'
 import { HISTORY } from './history.ts'
 import { PAUSE_REASON, PAUSED, PAUSED_UNTIL, SWITCHOVER_TO } from './operation.ts'
@@ -99,15 +100,24 @@ const CLOSING = 'closing'
 export type FrontNote = FrontAccess | typeof CLOSING
 
 /**
- * What the holder says of its front; `null`: nothing, as a holder of an older version, which leaves what an earlier one wrote
- * of another epoch.
+ * What the holder says of its front; `null`: nothing that can be used, as a holder of an older version, which leaves what an
+ * earlier one wrote of another epoch.
  */
 export function frontOf(lease: Lease): FrontNote | null {
   if (holderOf(lease) === '') return null
   const [epoch, address, key, ...rest] = (lease.metadata.annotations?.[FRONT] ?? '').split(' ')
   if (epoch !== String(epochOf(lease)) || !address || rest.length > 0) return null
   if (key === undefined) return address === CLOSING ? CLOSING : null
-  return { address, key }
+  return /^[\w-]{1,64}$/.test(key) && isFrontAddress(address) ? { address, key } : null
+}
+
+function isFrontAddress(text: string): boolean {
+  try {
+    parseFrontAddress(text)
+    return true
+  } catch {
+    return false
+  }
 }
 
 /** What a write notes beside the spec; `null`: removed, absent: left as it is. */

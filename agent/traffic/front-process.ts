@@ -17,6 +17,10 @@ const RESTART_MS = 100
 const LONGEST_RESTART_MS = 10_000
 /** One that has lived for so long is no failed start. */
 const LIVED_MS = 30_000
+/** One that listens is asked so often whether it follows its route. */
+const ASK_MS = 1_000
+/** One that says nothing for so long hangs: what it has accepted is lost either way, and nobody else is sent what comes. */
+const SILENT_MS = 3_000
 /** From its last moment to SIGKILL: it has its own deadline. */
 const KILL_AFTER_MS = 1_000
 
@@ -39,8 +43,11 @@ export class FrontProcess {
   private child: ChildProcess | null = null
   private channel: Duplex | null = null
   private restart: Timer | null = null
+  private asking: Timer | null = null
   private failures = 0
   private startedAt = 0
+  /** Monotonic ms: since when an answer is due; `null`: none is. */
+  private askedAt: number | null = null
   private route: FrontRoute | null = null
   private routeId = 0
   /** Whoever waits for a route to be followed, the oldest first. */
@@ -76,6 +83,7 @@ export class FrontProcess {
     const { clock } = this.options
     const { child } = this
     this.restart?.cancel()
+    this.asking?.cancel()
     this.ended = Promise.withResolvers()
     if (child === null) return
     const gone = new Promise<void>((resolve) => child.once('close', () => resolve()))
@@ -126,11 +134,13 @@ export class FrontProcess {
       case 'listening':
         this.listening = true
         this.problem = null
+        this.ask(child)
         break
       case 'failed':
         this.problem = message.reason
         break
       case 'routed':
+        this.askedAt = null
         this.followed(message.id)
         return
       case 'counts':
@@ -142,6 +152,27 @@ export class FrontProcess {
         return
     }
     this.options.changed()
+  }
+
+  /** Again and again, until it ends. */
+  private ask(child: ChildProcess): void {
+    const { clock, changed } = this.options
+    const at = clock.mono()
+    this.asking = clock.after(ASK_MS, () => {
+      if (this.route === null) return this.ask(child)
+      // An agent that was late itself has not heard yet what may have been said in time.
+      const onTime = clock.mono() < at + 2 * ASK_MS
+      if (onTime && this.askedAt !== null && clock.mono() >= this.askedAt + SILENT_MS) {
+        this.listening = false
+        this.problem = `the front did not answer for ${SILENT_MS / 1000} s, and was ended`
+        child.kill('SIGKILL')
+        changed()
+        return
+      }
+      this.askedAt ??= clock.mono()
+      this.send({ type: 'route', id: ++this.routeId, route: this.route })
+      this.ask(child)
+    })
   }
 
   private followed(id: number): void {
@@ -157,6 +188,8 @@ export class FrontProcess {
     this.channel?.destroy()
     this.channel = null
     this.counts = null
+    this.asking?.cancel()
+    this.askedAt = null
     // It may have said itself what was wrong.
     if (this.listening || this.problem === null) this.problem = how
     this.listening = false

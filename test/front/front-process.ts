@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import type { Duplex } from 'node:stream'
+import { FRONT_NODE_FLAGS } from '../../agent/front/flags.ts'
 import {
   type FromFront,
   type FrontConfig,
@@ -29,8 +30,8 @@ export class FrontProcess {
   readonly #said = new Series<FromFront>()
   #routes = 0
 
-  private constructor() {
-    this.#child = spawn(process.execPath, ['--disable-sigusr1', BUNDLE, 'front'], {
+  private constructor(main: string) {
+    this.#child = spawn(process.execPath, [...FRONT_NODE_FLAGS, main, 'front'], {
       stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
       // What the test runner leaves in the environment is not an agent's.
       env: { PATH: process.env.PATH },
@@ -47,8 +48,12 @@ export class FrontProcess {
     )
   }
 
-  static async start(targetPort: number, config: Partial<FrontConfig> = {}): Promise<FrontProcess> {
-    const front = new FrontProcess()
+  static async start(
+    targetPort: number,
+    config: Partial<FrontConfig> = {},
+    main = BUNDLE,
+  ): Promise<FrontProcess> {
+    const front = new FrontProcess(main)
     front.#tell({
       type: 'begin',
       config: {

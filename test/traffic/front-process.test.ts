@@ -8,7 +8,7 @@ import type { FrontRoute } from '../../agent/front/messages.ts'
 import { FrontProcess } from '../../agent/traffic/front-process.ts'
 import { lives } from '../harness/scene.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
-import { Series } from '../harness/wait.ts'
+import { Series, until } from '../harness/wait.ts'
 
 const FRONT = fileURLToPath(new URL('./scripted-front.mjs', import.meta.url))
 const config = {
@@ -31,6 +31,8 @@ const leads = (epoch: number): FrontRoute => ({
 
 class Scene {
   readonly clock = new VirtualClock()
+  /** By how much the front's agent finds the time further on than its timers had it. */
+  aheadMs = 0
   /** Whether it listened, and its problem, whenever that may have changed. */
   readonly told = new Series<readonly [boolean, string | null]>()
   readonly waits: number[] = []
@@ -42,7 +44,7 @@ class Scene {
       command: [process.execPath, FRONT, join(this.dir, 'log'), ...(option === undefined ? [] : [option])],
       env: { LEADER_LOG_LEVEL: 'info' },
       config,
-      clock: this.clock,
+      clock: { ...this.clock, mono: () => this.clock.mono() + this.aheadMs },
       changed: () => this.told.add([this.front.listening, this.front.problem]),
       held: (ms) => this.waits.push(ms),
     })
@@ -118,6 +120,37 @@ describe('the front as a process of its own', () => {
       { type: 'route', id: 3, route: held(3) },
     ])
     assert.equal(front.problem, null)
+  })
+
+  test('that hangs is ended within 4 s and started again', async (t) => {
+    const scene = new Scene(t, 'hangs')
+    const { front, clock } = scene
+    await front.follow(leads(1))
+    const { pid } = scene.heard
+    await clock.pass(3_999)
+    assert.deepEqual([front.listening, front.problem], [true, null])
+    await clock.pass(1)
+    assert.deepEqual(
+      [front.listening, front.problem],
+      [false, 'the front did not answer for 3 s, and was ended'],
+    )
+    const from = scene.told.list.length
+    await until('it is gone', () => !lives(pid), 5_000)
+    await clock.pass(100)
+    await scene.listens(from)
+    assert.equal(front.problem, null)
+  })
+
+  test('is not held for silent because its agent stood still', async (t) => {
+    const scene = new Scene(t, 'hangs')
+    const { front, clock } = scene
+    await front.follow(leads(1))
+    await clock.pass(3_500)
+    scene.aheadMs = 60_000
+    await clock.pass(500)
+    assert.deepEqual([front.listening, front.problem], [true, null])
+    await clock.pass(1_000)
+    assert.equal(front.listening, false)
   })
 
   test('lets nobody wait for one that dies', async (t) => {

@@ -96,6 +96,27 @@ describe('the route of a front', () => {
     ['holds where the leader closes', follower(noted('3 closing')), false, held(3)],
     ['holds where what is said cannot be read', follower(noted('3 10.0.0.2:8091')), false, held(3)],
     ['holds where too much is said', follower(noted('3 10.0.0.2:8091 key more')), false, held(3)],
+    ...[
+      ...[
+        '10.0.0.2:99999 key',
+        '10.0.0.2:0 key',
+        '10.0.0.2 key',
+        'evil.example/..:80 key',
+        '10.0.0.2:80@x:1 key',
+      ],
+      ...[
+        'http://10.0.0.2:8091 key',
+        '[10.0.0.2]:8091 key',
+        ':8091 key',
+        '10.0.0.2:8091 k\u00e9y',
+        '10.0.0.2:8091 k\r\ny',
+      ],
+    ].map((said) => [
+      `holds where ${JSON.stringify(said)} is said`,
+      follower(noted(`3 ${said}`)),
+      false,
+      held(3),
+    ]),
     [
       'holds where an earlier agent of this replica leads',
       follower(noted('3 10.0.0.9:8091 old', 'me')),

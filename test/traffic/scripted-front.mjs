@@ -3,6 +3,7 @@
 //   refuses   cannot listen
 //   dies      with the first route
 //   stays     whatever ends
+//   hangs     once it has followed a route
 import { appendFileSync } from 'node:fs'
 import { Socket } from 'node:net'
 
@@ -45,6 +46,7 @@ function received(message) {
     if (option === 'dies') process.exit(3)
     say({ type: 'counts', counts: NONE, heldMs: [10, 20] })
     say({ type: 'routed', id: message.id })
+    if (option === 'hangs') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)
   }
   if (message.type === 'end' && option !== 'stays') say({ type: 'ended' })
 }
