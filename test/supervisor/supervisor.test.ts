@@ -744,13 +744,14 @@ describe('a workload that fails', () => {
 })
 
 describe('a workload that is stopped', () => {
-  for (const [when, drainMs, notForMs, graceMs] of [
-    ['once everybody knows that the gate is closed', 5_000, 1_900, 33_000],
-    ['late in a long drain: it would end its requests by itself after 30 s', 60_000, 34_900, 55_000],
+  for (const [when, drainMs, streamsMs, notForMs, graceMs] of [
+    ['once everybody knows that the gate is closed', 5_000, 0, 1_900, 33_000],
+    ['no sooner than requests beside streams have ceased to come', 5_000, 1_000, 2_900, 32_000],
+    ['late in a long drain: it would end its requests by itself after 30 s', 60_000, 0, 34_900, 55_000],
   ] as const) {
     test(`is told to end while it drains, ${when}`, async () => {
       const b = await new Bench({ connections: ['10.1.2.3'] }).serving(1_000)
-      b.supervisor.drain(b.clock.mono() + drainMs, 0)
+      b.supervisor.drain(b.clock.mono() + drainMs, streamsMs)
       assert.deepEqual(await b.ordersAfter(notForMs), [])
       assert.deepEqual(await b.ordersAfter(100), [{ type: 'stop', graceMs }])
     })
