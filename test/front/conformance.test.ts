@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { after, before, beforeEach, describe, test } from 'node:test'
 import { until } from '../harness/wait.ts'
-import { EXCHANGES, type Exchange } from './exchanges.ts'
+import { EXCHANGES, type Exchange, websocket } from './exchanges.ts'
+import { BINARY, frame, readWhole } from './frames.ts'
 import { FrontProcess } from './front-process.ts'
 import { ScriptedTarget } from './scripted-target.ts'
 import { asks, Stage, says } from './stage.ts'
@@ -11,6 +12,8 @@ import { chunk, Wire } from './wire.ts'
 const BOUND_BYTES = 130e6
 const MIB = Buffer.alloc(1024 * 1024, 'langflow')
 const UPLOAD_MIB = 200
+/** The largest that uvicorn takes. */
+const LARGE_MESSAGE = 16 * MIB.length
 
 describe('what passes through fronts', () => {
   let target: ScriptedTarget
@@ -172,6 +175,28 @@ describe('what passes through fronts', () => {
       assert.equal(digest, `${UPLOAD_MIB * MIB.length} bytes, ${sha256.digest('hex')}`)
       client.destroy()
       memory.check(t)
+    })
+
+    test(`messages of a websocket wait for a slow client, and large ones pass, through ${way}`, async (t) => {
+      const memory = watchMemory(leader, follower)
+      const { client, served } = await websocket(new Stage(front().port, target))
+      const before = served.wire.socket.bytesWritten
+      const message = frame(BINARY, MIB, { masked: false })
+      const sent = (async () => {
+        for (let i = 0; i < UPLOAD_MIB; i++) await served.send(message)
+        await served.send(frame(BINARY, Buffer.alloc(LARGE_MESSAGE), { masked: false }))
+      })()
+      await stalls(() => served.wire.socket.bytesWritten)
+      const taken = served.wire.socket.bytesWritten - before
+      assert.ok(taken < 64 * MIB.length, `${taken} bytes went somewhere`)
+      for (let i = 0; i < UPLOAD_MIB; i++) assert.ok((await readWhole(client)).payload.equals(MIB))
+      assert.equal((await readWhole(client)).payload.length, LARGE_MESSAGE)
+      await sent
+      memory.check(t)
+      const back = client.send(frame(BINARY, Buffer.alloc(LARGE_MESSAGE), { masked: true }))
+      assert.equal((await readWhole(served.wire)).payload.length, LARGE_MESSAGE)
+      await back
+      client.destroy()
     })
 
     test(`connections to the target are used again, through ${way}`, async () => {

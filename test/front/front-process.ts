@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import type { Duplex } from 'node:stream'
+import { FRONT_NODE_FLAGS } from '../../agent/front/flags.ts'
 import {
   type FromFront,
   type FrontConfig,
@@ -30,7 +31,7 @@ export class FrontProcess {
   #routes = 0
 
   private constructor() {
-    this.#child = spawn(process.execPath, ['--disable-sigusr1', BUNDLE, 'front'], {
+    this.#child = spawn(process.execPath, [...FRONT_NODE_FLAGS, BUNDLE, 'front'], {
       stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
       // What the test runner leaves in the environment is not an agent's.
       env: { PATH: process.env.PATH },
