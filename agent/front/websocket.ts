@@ -274,9 +274,9 @@ class Caller implements Guest {
     const socket = this.#socket
     socket.off('data', this.#heard).off('end', this.#leave).off('close', this.#leave).pause()
     socket.once('close', () => {
+      // Refused after all; one that is relayed ends as the client says.
+      if (this.#doing !== 'streaming') this.far?.terminate()
       this.became('over')
-      // Not where both have said goodbye.
-      this.far?.terminate()
     })
     return { socket, head: Buffer.concat(this.#early) }
   }

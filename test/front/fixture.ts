@@ -1,3 +1,4 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type RequestListener, request, type Server } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
@@ -21,6 +22,9 @@ import { Series } from '../harness/wait.ts'
 
 export const KEY = 'abcdefghijklmnopqrstuv'
 export const FOR_EVER = Number.MAX_SAFE_INTEGER
+
+/** Published by Node's own HTTP servers. */
+const ARRIVAL = 'http.server.request.start'
 
 export interface FakeLangFlow {
   readonly server: Server
@@ -83,8 +87,9 @@ export class TestFront {
       },
     })
     t.after(() => front.stop())
-    const listening = await front.said.next('listening', ({ type }) => type === 'listening')
-    front.port = (listening as { port: number }).port
+    const said = await front.said.next('a word', ({ type }) => type === 'listening' || type === 'failed')
+    if (said.type === 'failed') throw new Error(said.reason)
+    front.port = (said as { port: number }).port
     return front
   }
 
@@ -117,6 +122,18 @@ export class TestFront {
     closing = null,
   }: Partial<Extract<FrontRoute, { to: 'nobody' }>> = {}): Promise<void> {
     return this.route({ to: 'nobody', epoch, key, closing })
+  }
+
+  /** Resolves once the next request has come in. */
+  arrival(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const look = (message: unknown) => {
+      if (((message as { server: Server }).server.address() as AddressInfo | null)?.port !== this.port) return
+      unsubscribe(ARRIVAL, look)
+      resolve()
+    }
+    subscribe(ARRIVAL, look)
+    return promise
   }
 
   /** The first counts, from the last that were told on, that are as wanted. */
@@ -157,7 +174,16 @@ export async function ask(
   path: string,
   { method = 'GET', headers = {}, body }: Asked = {},
 ): Promise<Answer> {
-  const outgoing = request({ host: '127.0.0.1', port, path, method, headers, agent: false })
+  // Node gives a length to the body of some methods alone.
+  const length = body === undefined ? {} : { 'content-length': String(Buffer.byteLength(body)) }
+  const outgoing = request({
+    host: '127.0.0.1',
+    port,
+    path,
+    method,
+    headers: { ...length, ...headers },
+    agent: false,
+  })
   outgoing.end(body)
   const [incoming] = (await once(outgoing, 'response')) as [IncomingMessage]
   return {
