@@ -405,7 +405,6 @@ describe('a front', () => {
       `2 ${KEY}`,
       `1 ${KEY.slice(1)}B`,
       `1 ${KEY.toLowerCase()}`,
-      `99999999999999999999 ${KEY}`,
     ]) {
       test(`that says ${shown(value)} refuses it`, () => refused(leader, hop(value), 1))
     }
@@ -415,7 +414,7 @@ describe('a front', () => {
       `1 ${KEY}A`,
       `1 ${KEY} ${KEY}`,
       `1 ${KEY}, 1 ${KEY}`,
-      `01 ${KEY}`,
+      `99999999999999999999 ${KEY}`,
       `1.0 ${KEY}`,
       `1\t${KEY}`,
       KEY,
