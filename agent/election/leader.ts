@@ -270,7 +270,9 @@ interface StepDownReason extends Why<EndedBecause>, Partial<Pick<StepDown, 'fail
 export function beginStepDown({ config, now }: Input, before: Leading, why: StepDownReason): SteppingDown {
   const { code, reason, failed = false, graceMs = config.stopTimeoutMs, to = null, ending = null } = why
   const since = now.mono
-  const stepDown = { code, reason, failed, graceMs, to, stage: 'draining', since, closedAt: since } as const
+  const { nextWriteId } = before
+  const begun = { stage: 'draining', since, closedAt: since, nextWriteId } as const
+  const stepDown = { code, reason, failed, graceMs, to, ...begun }
   const term = { ...before.term, restarting: null, stepDown }
   const state: SteppingDown = { ...before, phase: 'stepping down', term, ending }
   const told = event(state, 'draining', { code, reason })
@@ -320,12 +322,17 @@ function request(input: Input, state: Held): CandidateState {
   const releasing = state.phase === 'stepping down' && state.term.stepDown.stage === 'releasing'
   // The release of a stopped workload need not wait for the next renewal; a failed one is retried like any write.
   const released = releasing && unresolved.some((write) => write.kind === 'release')
-  const due = input.now.mono >= nextAttemptAt || (releasing && !released)
+  const due = input.now.mono >= nextAttemptAt || (releasing && !released) || isUntold(input, state)
   if (inFlight || !due) return state
   if (mustRead) return sendRead(input, state)
   if (!releasing) return sendWrite(input, state, seen?.lease ? 'renew' : 'recreate')
   // Deleted or emptied meanwhile: there is nothing left to give back.
   return seen?.heldMs ? sendWrite(input, state, 'release') : endTerm(input, state)
+}
+
+/** Whether the other fronts are yet to hear of the step down: what they would go on to send here were refused. */
+function isUntold({ config }: Input, { mustRead, nextWriteId, term: { stepDown } }: Held): boolean {
+  return config.front !== null && !mustRead && stepDown?.nextWriteId === nextWriteId
 }
 
 /** When to look again, and the sentence that says how things stand. */

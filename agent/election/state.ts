@@ -3,7 +3,7 @@ import type { AgentOptions } from '../config/options.ts'
 import type { Timings } from '../config/timings.ts'
 import type { ApiError } from '../kube/errors.ts'
 import type { PastTerm, Phases } from '../lease/history.ts'
-import type { Lease } from '../lease/lease.ts'
+import type { FrontAccess, Lease } from '../lease/lease.ts'
 import type { AcquiredBecause, EndedBecause, ReasonCode } from '../lease/reasons.ts'
 import type { Grant } from '../link/messages.ts'
 import type { EventName } from '../observe/log.ts'
@@ -14,6 +14,8 @@ export interface CandidateConfig
     Pick<AgentOptions, 'identity' | 'drainTimeoutMs' | 'stopTimeoutMs' | 'onDoubt' | 'allowOlder'> {
   /** The Deployment or StatefulSet that this replica is of, as `Kind/name`; `null`: unknown. */
   readonly owner: string | null
+  /** What this replica says of its front while it leads; `null`: it has none. */
+  readonly front: FrontAccess | null
   /** 0 to 999, random for each process: makes the renew times it writes its own, down to the microsecond. */
   readonly salt: number
 }
@@ -53,6 +55,8 @@ export interface StepDown extends Why<EndedBecause> {
   readonly graceMs: number
   /** Monotonic ms, when the gate was closed. */
   readonly closedAt: number
+  /** Id of the next write by then. */
+  readonly nextWriteId: number
   /** Whom an operator named: the pod, or the identity where it is known; `null`: nobody. */
   readonly to: string | null
 }

@@ -48,8 +48,8 @@ const INJECTION_SETTINGS = group('Injection', {
   },
 })
 
-// An identity is each replica's own, the Lease is where the pods are, and slice mode is not for inject.
-const { identity: _i, leaseNamespace: _n, endpointSlice: _e, ...OF_AGENT } = AGENT_SETTINGS
+// Identity and front address are each replica's own, the Lease is where the pods are, and slice mode is not for inject.
+const { identity: _i, leaseNamespace: _n, endpointSlice: _e, frontAddress: _a, ...OF_AGENT } = AGENT_SETTINGS
 const { fallback: _f, ...LEASE_NAME } = OF_AGENT.leaseName
 const { fallback: _g, ...TARGET } = OF_AGENT.target
 

@@ -18,7 +18,7 @@ const CONFLICTS_AT_ONCE = 3
 export interface RoutedTrafficOptions {
   readonly route: Pick<Route, 'routedTo' | 'bring' | 'close'>
   readonly clock: Clock
-  readonly listener: TrafficListener
+  readonly listener: Omit<TrafficListener, 'state'>
 }
 
 /**
@@ -40,7 +40,7 @@ export class RoutedTraffic implements Traffic {
   }
 
   get view(): TrafficView {
-    return { routedTo: this.options.route.routedTo, problem: this.problem }
+    return { routedTo: this.options.route.routedTo, problem: this.problem, front: null }
   }
 
   get settling(): Promise<void> | null {
@@ -55,7 +55,7 @@ export class RoutedTraffic implements Traffic {
     this.begin()
   }
 
-  close(): void {
+  async close(): Promise<void> {
     this.closed = true
     this.timer?.cancel()
     this.options.route.close()

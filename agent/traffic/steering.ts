@@ -47,7 +47,11 @@ export class Steering {
   constructor(options: SteeringOptions) {
     this.options = options
     this.knownFrom = options.clock.mono() + options.leaseDurationMs
-    this.traffic = options.traffic({ look: () => this.look(), changed: () => this.changed() })
+    this.traffic = options.traffic({
+      look: () => this.look(),
+      state: options.state,
+      changed: () => this.changed(),
+    })
   }
 
   get view(): TrafficView {
@@ -114,18 +118,20 @@ export class Steering {
   }
 
   /**
-   * Ends it once the API server has acknowledged that the gate is closed, or the time for it is up, and no sooner than
+   * Ends it once whoever leads traffic has acknowledged that the gate is closed, or the time for it is up, and no sooner than
    * whoever routes can have heard of it: a pod's network ends with its last container, and then a connection hangs that
    * would have been refused.
+   *
+   * @param hurry see `Traffic`
    */
-  async end(): Promise<void> {
+  async end(hurry: Promise<void>): Promise<void> {
     const { clock, lingerMs } = this.options
     this.timer?.cancel()
     this.look()
     await this.followed()
     const left = this.closedAt + lingerMs - clock.mono()
     if (left > 0) await pause(clock, left)
-    this.traffic.close()
+    await this.traffic.close(hurry)
   }
 
   /** Resolves once the API server follows the gate, or the time for it is up; `null`: it follows already. */
@@ -155,10 +161,10 @@ export class Steering {
     const { log, repeats } = this.options
     const { problem, routedTo } = this.traffic.view
     if (problem !== null) repeats.happened('traffic', problem)
-    else repeats.over('traffic', 'the API server leads traffic as the gate says')
+    else repeats.over('traffic', 'traffic is led as the gate says')
     if (routedTo === null || routedTo === this.routedTo) return
     this.routedTo = routedTo
-    log.info('the API server leads traffic to', { pod: routedTo || 'nobody, or another pod' })
+    log.info('traffic is led to', { pod: routedTo || 'nobody, or another pod' })
   }
 }
 

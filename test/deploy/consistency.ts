@@ -133,6 +133,7 @@ function assertReached(manifests: readonly Manifest[], { traffic }: AgentOptions
 function assertRights(manifests: readonly Manifest[], { leaseName, traffic }: AgentOptions): void {
   const more = {
     readiness: [],
+    front: [],
     label: [{ apiGroups: [''], resources: ['pods'], verbs: ['get', 'list', 'patch'] }],
     slice: [
       {

@@ -26,6 +26,7 @@ export const CONFIG: CandidateConfig = {
   onDoubt: 'freeze',
   owner: null,
   allowOlder: false,
+  front: null,
   salt: 1,
 }
 

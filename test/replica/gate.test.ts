@@ -9,7 +9,16 @@ import {
   UNKNOWN_DIGESTS,
   type WorkloadState,
 } from '../../agent/link/messages.ts'
-import { checksOf, couldServe, isInDoubt, isReady, standsBy } from '../../agent/replica/gate.ts'
+import type { FrontView } from '../../agent/observe/status.ts'
+import {
+  checksOf,
+  couldServe,
+  frontFault,
+  isInDoubt,
+  isReady,
+  type ReplicaFacts,
+  standsBy,
+} from '../../agent/replica/gate.ts'
 import { Candidate, CONFIG } from '../election/candidate.ts'
 
 const LEADER = Candidate.leader()
@@ -40,6 +49,7 @@ function facts(state: ElectionState, does: WorkloadState, its: Case = {}) {
     options: CONFIG,
     state,
     now: later(LEADER.now, afterMs),
+    traffic: { routedTo: null, problem: null, front: null },
     workload: {
       view,
       launcher,
@@ -104,5 +114,50 @@ describe('a replica', () => {
       detail,
     })
     assert.ok(checksOf(facts(LEADS, 'running')).at(-1)?.ok)
+  })
+})
+
+describe('a front', () => {
+  const LISTENS = { listening: true } as FrontView
+  const DEAF = { listening: false } as FrontView
+  const started = { standby: { mode: 'warm', state: 'preparing' } } as const
+  for (const [what, fault, state, does, front, problem, more] of [
+    ['takes clients where it leads', null, LEADS, 'running', LISTENS],
+    ['takes clients where it leads and starts yet: they wait', null, LEADS, 'starting', LISTENS],
+    ['takes clients where it could take over', null, FOLLOWS, 'idle', LISTENS],
+    [
+      'does not where it could not take over',
+      /^its standby is preparing$/,
+      FOLLOWS,
+      'idle',
+      LISTENS,
+      null,
+      started,
+    ],
+    [
+      'does not where the leader tells of none',
+      /^x-1 leads and/,
+      FOLLOWS,
+      'idle',
+      LISTENS,
+      'x-1 leads and …',
+    ],
+    ['does not while it starts', /^its front does not listen yet$/, FOLLOWS, 'idle', DEAF],
+    ['does not where it cannot listen', /^the port is taken$/, LEADS, 'running', DEAF, 'the port is taken'],
+    ['is no other mode', /^this replica has no front: it runs with --traffic=label$/, LEADS, 'running', null],
+  ] as [string, RegExp | null, ElectionState, WorkloadState, FrontView | null, string?, Case?][])
+    test(what, () => {
+      const traffic = { routedTo: null, problem: problem ?? null, front }
+      const its = { ...facts(state, does, more), traffic }
+      const options = { ...CONFIG, traffic: { mode: 'label' } }
+      const said = frontFault({ ...its, options } as unknown as ReplicaFacts)
+      if (fault === null) assert.equal(said, null)
+      else assert.match(said ?? '', fault)
+    })
+
+  test('that does not listen keeps its replica from taking over', () => {
+    const its = facts(FOLLOWS, 'idle')
+    assert.equal(standsBy({ ...its, traffic: { ...its.traffic, front: LISTENS } }), true)
+    assert.equal(standsBy({ ...its, traffic: { ...its.traffic, front: DEAF } }), false)
   })
 })

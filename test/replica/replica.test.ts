@@ -52,10 +52,10 @@ test('an agent ends only once the API server leads no traffic to it any more', a
     namespace: 'team',
     api: TAKEN,
     traffic: () => ({
-      view: { routedTo: null, problem: null },
+      view: { routedTo: null, problem: null, front: null },
       settling: acknowledged.promise,
       want: (now) => wanted.push(now),
-      close: () => {
+      close: async () => {
         closed = true
       },
     }),
@@ -67,6 +67,7 @@ test('an agent ends only once the API server leads no traffic to it any more', a
         link: () => ({ connected: false, listen: async () => {}, send: () => {}, close: () => {} }),
         probe: () => ({ start: () => {}, stop: () => {} }),
       }),
+    front: null,
     peers: null,
     events: () => ({ happened: () => {}, end: async () => {} }),
     podAgeMs: () => null,

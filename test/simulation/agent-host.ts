@@ -44,6 +44,7 @@ const UNCOUNTED: Metrics = {
   late: ignore,
   takeover: ignore,
   stopped: ignore,
+  held: ignore,
   apiRequest: ignore,
 }
 
@@ -72,6 +73,8 @@ export class AgentHost {
       namespace: LEASE.namespace,
       api: apiClient(replica, world, process),
       // What traffic is to be is looked at after each turn.
+      // Whoever tells nobody of its gate may have a front.
+      front: config.gateMs === 0 ? { address: '10.1.2.3:8091', key: identity } : null,
       traffic: () => modelTraffic(process, config.gateMs, () => replica.agentMoved(this.stage)),
       supervisor: ({ tell, ...wiring }) =>
         new Supervisor({
@@ -216,7 +219,7 @@ function modelTraffic(process: Process, gateMs: number, looked: () => void): Tra
   let waiting: PromiseWithResolvers<void> | null = null
   let lastChange = 0
   return {
-    view: { routedTo: null, problem: null },
+    view: { routedTo: null, problem: null, front: null },
     get settling() {
       return waiting?.promise ?? null
     },
@@ -232,7 +235,7 @@ function modelTraffic(process: Process, gateMs: number, looked: () => void): Tra
         waiting = null
       })
     },
-    close: ignore,
+    close: async () => {},
   }
 }
 

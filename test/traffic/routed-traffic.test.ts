@@ -124,7 +124,7 @@ describe('traffic that the API server leads', () => {
       }
       scene.traffic.want(OPEN)
       assert.ok(isStill())
-      unwanted(scene)
+      void unwanted(scene)
       assert.ok(!isStill())
     }
   })
@@ -169,7 +169,7 @@ describe('traffic that the API server leads', () => {
     const answer = Promise.withResolvers<void>()
     scene.bring = () => answer.promise
     scene.traffic.want(OPEN)
-    scene.traffic.close()
+    await scene.traffic.close()
     answer.reject(unreachable())
     scene.traffic.want(STANDING_BY)
     await scene.clock.pass(60_000)

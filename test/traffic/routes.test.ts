@@ -151,14 +151,14 @@ for (const [mode, Mode] of Object.entries({ label: Labels, slice: Slice })) {
     it('reaches the leader while its gate is open', async () => {
       const scene: Namespace = new Mode()
       const traffic = await scene.following('a')
-      assert.deepEqual([scene.reached, traffic.view], [['a'], { routedTo: 'a', problem: null }])
+      assert.deepEqual([scene.reached, traffic.view], [['a'], { routedTo: 'a', problem: null, front: null }])
       await follows(traffic, STANDING_BY)
-      assert.deepEqual([scene.reached, traffic.view], [[], { routedTo: '', problem: null }])
+      assert.deepEqual([scene.reached, traffic.view], [[], { routedTo: '', problem: null, front: null }])
     })
 
     it('is not changed by an agent that was restarted, and asks nothing before what is wanted is known', async () => {
       const scene: Namespace = new Mode()
-      ;(await scene.following('a')).close()
+      await (await scene.following('a')).close()
       scene.api.calls.length = 0
       const after = scene.agent('a')
       after.want({ gate: 'unknown' })
@@ -202,7 +202,7 @@ for (const [mode, Mode] of Object.entries({ label: Labels, slice: Slice })) {
       }
       scene.free('b')
       await scene.clock.pass(6_000)
-      assert.deepEqual([scene.reached, traffic.view], [['a'], { routedTo: 'a', problem: null }])
+      assert.deepEqual([scene.reached, traffic.view], [['a'], { routedTo: 'a', problem: null, front: null }])
     })
 
     it('is changed by compare-and-swap: a leader that wrote after the read keeps it', async () => {
@@ -320,7 +320,7 @@ describe('a pod’s label', () => {
     const traffic = await scene.following('a')
     assert.deepEqual(scene.api.writes, ['patch gone', 'patch b', 'patch a'])
     assert.deepEqual([scene.api.labels('b').app, scene.api.annotations('b')[COST]], ['langflow', undefined])
-    assert.deepEqual(traffic.view, { routedTo: 'a', problem: null })
+    assert.deepEqual(traffic.view, { routedTo: 'a', problem: null, front: null })
   })
 
   it('is left alone on every other pod by one that does not lead', async () => {
@@ -450,7 +450,7 @@ describe('an EndpointSlice', () => {
     // What was true when it asked: the new Lease was not there yet.
     late.want({ gate: 'open', epoch: 9, leaseUid: 'u0' })
     await settled()
-    late.close()
+    await late.close()
     lost.answerAgain()
     Object.assign(scene, { holder: 'a', lease: 'u2' })
     await scene.following('a', { epoch: 1, leaseUid: 'u2' })
@@ -504,6 +504,6 @@ describe('an EndpointSlice', () => {
     await settled()
     scene.api.put('web', { addressType: 'IPv4' })
     await scene.clock.pass(6_000)
-    assert.deepEqual(traffic.view, { routedTo: 'a', problem: null })
+    assert.deepEqual(traffic.view, { routedTo: 'a', problem: null, front: null })
   })
 })

@@ -161,7 +161,7 @@ describe('the end of an agent', () => {
       // LangFlow has died in the same moment, so that nothing else is waited for.
       scene.state = { ...scene.state, term: null }
       scene.steering.start()
-      const end = scene.steering.end()
+      const end = scene.steering.end(new Promise(() => {}))
       await scene.clock.pass(CLOSED_WITHIN_MS - 1)
       assert.equal(scene.closed, false)
       if (answers) scene.answer()
@@ -182,7 +182,7 @@ describe('the end of an agent', () => {
       const scene = new Scene({ readiness: true, lingerMs }).tell(STEP_DOWN)
       await scene.clock.pass(closedForMs)
       const from = scene.clock.mono()
-      const endedAt = scene.steering.end().then(() => scene.clock.mono())
+      const endedAt = scene.steering.end(new Promise(() => {})).then(() => scene.clock.mono())
       await scene.clock.pass(10_000)
       assert.equal(await endedAt, from + leftMs)
     })
