@@ -67,10 +67,8 @@ export async function runAgent(
   }
   const { peers: at } = options
   const age = podAge(options.stateDir, clock)
-  const { traffic, front } = await connectTraffic({
+  const { traffic, front } = connectTraffic({
     options,
-    objects,
-    lease: api,
     clock,
     metrics,
     frontCommand: [process.execPath, ...FRONT_NODE_FLAGS, process.argv[1] as string, 'front'],

@@ -7,7 +7,7 @@ import { defaultIdentity, FIELDS, type Pod, podOf } from './pod.ts'
 import { addSettings, readSettings, type Values } from './setting.ts'
 import { AGENT_SETTINGS, SHARED_SETTINGS } from './settings.ts'
 import { contradiction, type SaidTimings, type Timings, timingsOf } from './timings.ts'
-import { formatDuration, formatListen, isOnlyLocal, type Listen, listed } from './values.ts'
+import { formatDuration, formatListen, isOnlyLocal, type Listen } from './values.ts'
 
 type Said = Values<typeof AGENT_SETTINGS>
 
@@ -23,15 +23,7 @@ export interface AgentOptions
 }
 
 /** How only the leader is reached, with what the pod must say of itself for it. */
-export type TrafficOptions =
-  | { readonly mode: 'readiness' }
-  | FrontOptions
-  | { readonly mode: 'label'; readonly pod: { readonly name: string; readonly uid: string } }
-  | {
-      readonly mode: 'slice'
-      readonly pod: { readonly name: string; readonly uid: string; readonly ip: string }
-      readonly endpointSlice: string
-    }
+export type TrafficOptions = { readonly mode: 'readiness' } | FrontOptions
 
 export interface FrontOptions {
   readonly mode: 'front'
@@ -42,7 +34,7 @@ export interface FrontOptions {
   readonly from: string | null
 }
 
-type OfTraffic = Pick<Said, 'traffic' | 'endpointSlice' | 'frontListen' | 'frontAddress'>
+type OfTraffic = Pick<Said, 'traffic' | 'frontListen' | 'frontAddress'>
 
 export interface LauncherOptions extends Values<typeof SHARED_SETTINGS> {
   /** The program and its arguments, as they stood after `--`; at least the program. */
@@ -105,8 +97,8 @@ export function runOptions(command: Command): Reader<RunOptions> {
 }
 
 function toAgentOptions(command: Command, said: Said, env: NodeJS.ProcessEnv): AgentOptions {
-  const { preset: _, traffic, endpointSlice, frontListen, frontAddress, ...rest } = said
-  const ofTraffic = { traffic, endpointSlice, frontListen, frontAddress }
+  const { preset: _, traffic, frontListen, frontAddress, ...rest } = said
+  const ofTraffic = { traffic, frontListen, frontAddress }
   const timings = timingsOf(said)
   const problem = conflictIn(said)
   if (problem !== null) command.error(problem)
@@ -169,42 +161,28 @@ function clashOfFront({
 
 /** Throws an Error that says what to change. */
 function trafficOf(said: OfTraffic, pod: Pod, inPod: boolean): TrafficOptions {
-  const { traffic: mode, endpointSlice, frontAddress } = said
-  if (mode !== 'slice' && endpointSlice !== null)
-    throw new Error(`--endpoint-slice is only for --traffic=slice, not for ${mode}: leave it out`)
-  if (mode !== 'front' && frontAddress !== null)
+  const { traffic: mode, frontListen: listen, frontAddress } = said
+  if (mode === 'readiness') {
+    if (frontAddress === null) return { mode }
     throw new Error(`--front-address is only for --traffic=front, not for ${mode}: leave it out`)
-  switch (mode) {
-    case 'readiness':
-      return { mode }
-    case 'front': {
-      const { frontListen: listen } = said
-      const from = pod.ip === null ? null : ipAddress(pod.ip)
-      const address = formatListen(frontAddress ?? { host: frontHost(listen, pod, inPod), port: listen.port })
-      if (inPod && frontAddress !== null && isOnlyLocal(frontAddress.host))
-        throw new Error(
-          `--front-address '${address}' reaches nobody but this pod itself: name an address of this pod that the others reach, or leave it out`,
-        )
-      return { mode, listen, address, from }
-    }
-    case 'label': {
-      const { name, uid } = complete(mode, pod, ['name', 'uid'])
-      return { mode, pod: { name, uid } }
-    }
-    case 'slice': {
-      const { name, uid, ip } = complete(mode, pod, ['name', 'uid', 'ip'])
-      return {
-        mode,
-        pod: { name, uid, ip: ipAddress(ip) },
-        endpointSlice: endpointSlice ?? 'langflow-leader',
-      }
-    }
   }
+  const from = pod.ip === null ? null : ipAddress(pod.ip)
+  const address = formatListen(frontAddress ?? { host: frontHost(listen, pod, inPod), port: listen.port })
+  if (inPod && frontAddress !== null && isOnlyLocal(frontAddress.host))
+    throw new Error(
+      `--front-address '${address}' reaches nobody but this pod itself: name an address of this pod that the others reach, or leave it out`,
+    )
+  return { mode, listen, address, from }
 }
 
 /** Where nothing names an address for other fronts. */
 function frontHost({ host }: Listen, pod: Pod, inPod: boolean): string {
-  if (inPod) return ipAddress(complete('front', pod, ['ip'], ', or set --front-address').ip)
+  if (pod.ip !== null) return ipAddress(pod.ip)
+  if (inPod)
+    throw new Error(
+      `--traffic=front needs ${FIELDS.ip.variable}: add it to the container's env with valueFrom.fieldRef.fieldPath ` +
+        `${FIELDS.ip.path}, or set --front-address`,
+    )
   // Replicas of one machine.
   return host === null || host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host
 }
@@ -212,21 +190,6 @@ function frontHost({ host }: Listen, pod: Pod, inPod: boolean): string {
 function ipAddress(ip: string): string {
   if (isIP(ip) !== 0) return ip
   throw new Error(`POD_IP '${ip.slice(0, 60)}' is no IP address: take it from ${FIELDS.ip.path}`)
-}
-
-function complete<K extends keyof typeof FIELDS>(
-  mode: string,
-  pod: Pod,
-  needed: readonly K[],
-  otherwise = '; outside of a pod only --traffic=readiness and --traffic=front work',
-) {
-  const absent = needed.filter((key) => pod[key] === null).map((key) => FIELDS[key])
-  if (absent.length === 0) return pod as { readonly [key in K]: string }
-  throw new Error(
-    `--traffic=${mode} needs ${listed(absent.map(({ variable }) => variable))}: add ` +
-      `${absent.length > 1 ? 'them' : 'it'} to the container's env with valueFrom.fieldRef.fieldPath ` +
-      `${listed(absent.map(({ path }) => path))}${otherwise}`,
-  )
 }
 
 /** From the first word that is no flag, everything belongs to the workload, with or without `--` before it. */

@@ -137,13 +137,7 @@ export const AGENT_SETTINGS = {
       'where all replicas’ agents answer, as one name or a list: with none of them ready, a LangFlow that fails is restarted in place',
       parsePeers,
     ),
-    traffic: choice(['readiness', 'front', 'label', 'slice'], 'how only the leader is reached'),
-    endpointSlice: optional(
-      '<name>',
-      'langflow-leader; only for --traffic=slice',
-      "the EndpointSlice that holds the leader's address",
-      parseObjectName,
-    ),
+    traffic: choice(['readiness', 'front'], 'how only the leader is reached'),
     listen: setting(
       '<address>',
       ':8090',

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Garbage } from './garbage.ts'
 
 /** What is read whole before it is sent, so that it can be sent again. */
 const SMALL_BYTES = 64 * 1024
@@ -8,6 +9,7 @@ export class RequestBody {
   readonly #request: IncomingMessage
   readonly #response: ServerResponse
   readonly #expectsContinue: boolean
+  readonly #garbage: Garbage
   readonly #size: 'none' | 'small' | 'large'
   #whole: Buffer | null = null
   #invited = false
@@ -15,7 +17,13 @@ export class RequestBody {
   begun = false
 
   /** @param expectsContinue the client sends nothing of it before it is told to */
-  constructor(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean) {
+  constructor(
+    request: IncomingMessage,
+    response: ServerResponse,
+    expectsContinue: boolean,
+    garbage: Garbage,
+  ) {
+    this.#garbage = garbage
     this.#request = request
     this.#response = response
     this.#expectsContinue = expectsContinue
@@ -58,7 +66,10 @@ export class RequestBody {
     this.begun = true
     this.#invite()
     try {
-      yield* this.#request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>
+      for await (const chunk of this.#request.iterator({ destroyOnReturn: false })) {
+        this.#garbage.passed((chunk as Buffer).length)
+        yield chunk as Buffer
+      }
     } finally {
       // LangFlow answered before it had read all, or its connection broke: the client can read that only once it has sent the rest.
       this.#request.resume()

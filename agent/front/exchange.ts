@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http'
 import { RequestBody } from './body.ts'
 import type { Counts, Doing } from './counts.ts'
+import type { Garbage } from './garbage.ts'
 import { type Hop, hopOf } from './hop.ts'
 import type { Refusal } from './refusal.ts'
 import type { Streams } from './streams.ts'
@@ -20,6 +21,7 @@ export interface ExchangeOptions extends Arrival {
   readonly mono: () => number
   readonly counts: Counts
   readonly streams: Streams
+  readonly garbage: Garbage
   /** Whether the process ends, and each connection with its answer. */
   readonly ending: () => boolean
 }
@@ -35,8 +37,6 @@ export class Exchange implements Guest {
   readonly body: RequestBody
   /** Sent again so often, after a connection had broken. */
   repeats = 0
-  /** The client went, or its connection was ended. */
-  gone = false
   /** Gives up what was sent. */
   abort: ((why: Error) => void) | null = null
   /** Where the answer that has begun comes from, and the words of its status line. */
@@ -54,7 +54,7 @@ export class Exchange implements Guest {
   #streamOver: (() => void) | null = null
 
   constructor(options: ExchangeOptions) {
-    const { request, response, path, order, mono, counts, expectsContinue } = options
+    const { request, response, path, order, mono, counts, garbage, expectsContinue } = options
     this.#options = options
     this.request = request
     this.#response = response
@@ -62,9 +62,14 @@ export class Exchange implements Guest {
     this.order = order
     this.since = mono()
     this.hop = hopOf(request)
-    this.body = new RequestBody(request, response, expectsContinue)
+    this.body = new RequestBody(request, response, expectsContinue, garbage)
     counts.arrived()
     response.once('close', () => this.#closed())
+  }
+
+  /** The client went, or its connection was ended. */
+  get gone(): boolean {
+    return this.#response.closed || this.request.errored !== null
   }
 
   /** Whether it can do no harm that it is done twice. */
@@ -130,6 +135,7 @@ export class Exchange implements Guest {
   /** @returns whether more may be written now; else `resume` is called */
   write(chunk: Buffer, resume: () => void): boolean {
     this.#begun = true
+    this.#options.garbage.passed(chunk.length)
     if (this.#ended || this.#response.write(chunk)) return true
     this.#response.once('drain', resume)
     return false
@@ -184,7 +190,6 @@ export class Exchange implements Guest {
   #closed(): void {
     const { counts } = this.#options
     const streaming = this.#doing === 'streaming'
-    this.gone = true
     this.#streamOver?.()
     this.#toldWaiting()
     if (this.#response.writableFinished) {

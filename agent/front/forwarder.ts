@@ -53,7 +53,7 @@ export class Forwarder {
       }
       const failure = await this.#send(exchange, upstream, begin)
       if (upstream.options.once) this.#options.routing.retire(upstream)
-      if (failure === null || exchange.gone) return
+      if (failure === null) return
       exchange.notSent()
       this.#after(failure, exchange, upstream)
     }
@@ -86,7 +86,7 @@ export class Forwarder {
     }
   }
 
-  /** Resolves with `null` once an answer has begun. */
+  /** Resolves with `null` once an answer has begun, or nobody waits for one. */
   #send(exchange: Exchange, upstream: Upstream, begin: (head: AnswerHead) => void): Promise<Failure | null> {
     const { promise, resolve } = Promise.withResolvers<Failure | null>()
     const { to, hop } = upstream.options
@@ -126,6 +126,10 @@ export class Forwarder {
           exchange.cut()
           return
         }
+        if (exchange.gone) {
+          resolve(null)
+          return
+        }
         const { code } = error as NodeJS.ErrnoException
         if (code === 'UND_ERR_INVALID_ARG' || code === 'UND_ERR_NOT_SUPPORTED') {
           resolve({ what: 'malformed', why: error.message })
@@ -133,7 +137,7 @@ export class Forwarder {
         }
         // Of a large body's request nothing is sent before its first byte.
         const what = sent && (!exchange.body.large || exchange.body.begun) ? 'broke' : 'missed'
-        if (!exchange.gone) this.#options.trouble(what, upstream, error)
+        this.#options.trouble(what, upstream, error)
         resolve({ what })
       },
     }

@@ -7,6 +7,7 @@ import { LogThrottle } from '../observe/log-throttle.ts'
 import { Counts } from './counts.ts'
 import { Exchange } from './exchange.ts'
 import { Forwarder, type Trouble } from './forwarder.ts'
+import { Garbage } from './garbage.ts'
 import {
   type FromFront,
   type FrontConfig,
@@ -61,6 +62,7 @@ class Front {
   readonly #room: WaitingRoom<Guest>
   readonly #streams: Streams
   readonly #counts: Counts
+  readonly #garbage = new Garbage()
   readonly #forwarder: Forwarder
   readonly #webSockets: WebSockets
   #app: FastifyInstance | null = null
@@ -73,7 +75,9 @@ class Front {
     this.#clock = clock
     this.#tell = tell
     const throttle = new LogThrottle(log, clock)
-    const trouble: Trouble = (what, { options: { to, address } }, { message }) => {
+    const trouble: Trouble = (what, { closed, options: { to, address } }, { message }) => {
+      // It was ended here, since another leads.
+      if (closed) return
       const whom = `${to === 'langflow' ? 'LangFlow' : "the leader's front"} at ${address}`
       const happened = what === 'missed' ? 'no connection to' : 'a request was not answered by'
       throttle.happened(`${what} ${to}`, `${happened} ${whom}: ${message}`)
@@ -106,6 +110,7 @@ class Front {
           mono: () => this.#clock.mono(),
           counts: this.#counts,
           streams: this.#streams,
+          garbage: this.#garbage,
           ending: () => this.#ending !== null,
         })
         arrival.response.once('close', () => this.#room.forget(exchange))

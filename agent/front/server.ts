@@ -1,4 +1,10 @@
-import { type IncomingHttpHeaders, type IncomingMessage, METHODS, type OutgoingHttpHeaders } from 'node:http'
+import {
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  METHODS,
+  type OutgoingHttpHeaders,
+  type ServerResponse,
+} from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import replyFrom from '@fastify/reply-from'
@@ -48,10 +54,14 @@ export async function createServer(options: ServerOptions): Promise<FastifyInsta
       shouldUpgradeCallback: ({ headers }) => headers.upgrade?.toLowerCase() === 'websocket',
     },
     clientErrorHandler(error, socket) {
-      if (socket.writable && error.code !== 'ECONNRESET') socket.end(refusalOf(error.code).wholeAnswer)
+      // Nothing may come in the middle of an answer.
+      const { headersSent = false } = answers.get(socket) ?? {}
+      if (socket.writable && error.code !== 'ECONNRESET' && !headersSent)
+        socket.end(refusalOf(error.code).wholeAnswer)
       else socket.destroy()
     },
   })
+  const answers = new WeakMap<Socket, ServerResponse>()
   const expecting = new WeakSet<IncomingMessage>()
   app.server.on('checkContinue', (request, response) => {
     expecting.add(request)
@@ -73,7 +83,11 @@ export async function createServer(options: ServerOptions): Promise<FastifyInsta
     url: '/',
     handler: ({ raw: request, originalUrl: path }, reply) => {
       const arrival = { request, response: reply.raw, path, expectsContinue: expecting.has(request) }
-      const answer = () => answerFrom(options.arrived(arrival), reply)
+      const answer = () => {
+        answers.set(request.socket, reply.raw)
+        reply.raw.once('finish', () => answers.delete(request.socket))
+        answerFrom(options.arrived(arrival), reply)
+      }
       // A client that does not wait for answers has its requests done one after the other all the same.
       if (reply.raw.socket === null) reply.raw.once('socket', answer)
       else answer()

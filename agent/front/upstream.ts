@@ -68,6 +68,11 @@ export class Upstream {
     return !this.#closed && this.#resting === null && !(this.#doubtful && this.#trying)
   }
 
+  /** Whether nothing is sent to it any more: another leads, or nobody. */
+  get closed(): boolean {
+    return this.#closed
+  }
+
   /** A request is sent to it. */
   taken(): void {
     this.#trying = true

@@ -79,49 +79,57 @@ export class WebSockets {
       if (!isHandshake(request)) throw new Refusal(400, 'this is no handshake of a websocket')
       await this.#connect(caller)
     } catch (error) {
-      if (error instanceof Refusal) caller.refuse(error)
-      else if (!caller.gone) throw error
+      caller.refuse(error instanceof Refusal ? error : new Refusal(500, `the front failed: ${error}`))
     }
   }
 
   async #connect(caller: Caller): Promise<void> {
-    const { routing, room, trouble } = this.#options
-    for (let repeats = 0; !caller.gone; ) {
+    const { routing, room } = this.#options
+    while (!caller.gone) {
       if (caller.hop !== null && !routing.accepts(caller.hop)) throw notTheLeader(routing.epoch)
       const upstream = await room.turn(caller)
       caller.became('in flight')
-      const handshake = await this.#shakeHands(caller, upstream)
-      if (handshake === null) {
-        caller.became('arriving')
-        upstream.missed()
-        continue
-      }
-      switch (handshake.what) {
-        case 'open':
-          this.#relay(caller, upstream, handshake.far, handshake.answer)
-          return
-        case 'answered': {
-          const epoch = handshake.answer.headers[HOP_EPOCH]
-          if (
-            upstream.options.to === 'langflow' ||
-            handshake.answer.statusCode !== 421 ||
-            epoch === undefined
-          ) {
-            caller.answer(handshake.answer, upstream)
-            return
-          }
-          handshake.answer.destroy()
-          if (Number(epoch) > upstream.options.hop.epoch) upstream.superseded()
-          else upstream.missed()
-          break
-        }
-        case 'broke':
-          if (caller.gone) return
-          trouble('broke', upstream, handshake.error)
-          if (repeats++ === MAX_REPEATS) throw outcomeUnknown()
-          caller.since = this.#options.mono()
+      // Until it is relayed, or another is asked.
+      const over = upstream.relaying(() => caller.far?.terminate())
+      try {
+        if (await this.#isAnswered(caller, upstream)) return
+      } finally {
+        over()
       }
       caller.became('arriving')
+    }
+  }
+
+  /** Whether the client has what it asked for, or is gone; else it is asked for again. */
+  async #isAnswered(caller: Caller, upstream: Upstream): Promise<boolean> {
+    const handshake = await this.#shakeHands(caller, upstream)
+    if (caller.gone) return true
+    if (handshake === null) {
+      upstream.missed()
+      return false
+    }
+    switch (handshake.what) {
+      case 'open':
+        this.#relay(caller, upstream, handshake.far, handshake.answer)
+        return true
+      case 'answered': {
+        const { answer } = handshake
+        const epoch = answer.headers[HOP_EPOCH]
+        if (upstream.options.to === 'langflow' || answer.statusCode !== 421 || epoch === undefined) {
+          caller.answer(answer, upstream)
+          return true
+        }
+        answer.destroy()
+        if (Number(epoch) > upstream.options.hop.epoch) upstream.superseded()
+        else upstream.missed()
+        return false
+      }
+      case 'broke':
+        this.#options.trouble('broke', upstream, handshake.error)
+        if (caller.repeats >= MAX_REPEATS) throw outcomeUnknown()
+        caller.repeats++
+        caller.since = this.#options.mono()
+        return false
     }
   }
 
@@ -205,6 +213,8 @@ class Caller implements Guest {
   readonly order: number
   readonly hop: Hop | null
   since: number
+  /** Asked for again so often, after a connection had broken. */
+  repeats = 0
   gone = false
   far: WebSocket | null = null
   readonly #socket: Duplex

@@ -68,7 +68,8 @@ const HELP = {
   langflow_leader_event_loop_lag_seconds:
     "How late the agent's own timer comes that fires each second: what else waits for its event loop waits as long.",
   langflow_leader_configured_seconds: 'The timings that this replica was given.',
-  langflow_leader_could_take_over: 'Whether this replica would take over now: 1 if so; 0 on the leader.',
+  langflow_leader_could_take_over:
+    'Whether this replica could take over: 1 if so, also while takeovers are paused; 0 on the leader.',
   langflow_leader_paused: 'Whether an operator has paused takeovers: 1 if so.',
   langflow_leader_standby_colder: 'Whether the standby is colder than wanted: 1 if so, see /status.',
   langflow_leader_grant_refused:
@@ -92,7 +93,7 @@ const HELP = {
   langflow_leader_standby_memory_bytes:
     'Memory (PSS) that the standby held when it became ready; absent where there is none.',
   langflow_leader_peers_ready:
-    'Other replicas that would take over now; absent where this one does not lead, or does not ask.',
+    'Other replicas that could take over, also while that is paused; absent where this one does not lead, or does not ask.',
   langflow_leader_front_up:
     'Whether the front of this replica takes requests: 1 if so; absent where there is none.',
   langflow_leader_front_held: 'Requests that wait in the front for somebody to serve them.',

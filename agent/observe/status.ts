@@ -31,7 +31,7 @@ export interface FrontView {
 }
 
 export interface PeersView {
-  /** How many would take over now. */
+  /** How many could take over, also while that is paused. */
   readonly ready: number
   /** How many answered lately. */
   readonly seen: number
@@ -47,7 +47,7 @@ export interface AgentStatus {
   readonly podAgeMs: number | null
   readonly now: string
   readonly role: 'leader' | 'follower'
-  /** A follower that nothing keeps from taking over now. */
+  /** A follower that nothing keeps from taking over, but for a pause. */
   readonly couldTakeOver: boolean
   /** Why a follower could not, in one sentence; `null`: it could, or it leads. */
   readonly unable: string | null

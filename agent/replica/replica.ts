@@ -18,15 +18,7 @@ import { GATE_KNOWN_MS } from '../supervisor/drain.ts'
 import type { Supervisor, SupervisorOptions } from '../supervisor/supervisor.ts'
 import { Steering, type SteeringOptions } from '../traffic/steering.ts'
 import { EventRecorder } from './event-recorder.ts'
-import {
-  couldServe,
-  frontFault,
-  isInDoubt,
-  isReady,
-  type ReplicaFacts,
-  type ReplicaOptions,
-  standsBy,
-} from './gate.ts'
+import { couldServe, frontFault, isReady, type ReplicaFacts, type ReplicaOptions, standsBy } from './gate.ts'
 import type { Events, KubeEventsOptions } from './kube-events.ts'
 import { LauncherAbsence } from './launcher-absence.ts'
 import { Look } from './look.ts'
@@ -136,8 +128,6 @@ export class Replica implements StatusSource {
     })
     this.steering = new Steering({
       traffic: parts.traffic,
-      identity,
-      leaseDurationMs,
       // A front lingers itself, whoever led.
       lingerMs: pod.name === null || parts.front !== null ? 0 : GATE_KNOWN_MS,
       clock,
@@ -145,7 +135,6 @@ export class Replica implements StatusSource {
       repeats,
       state,
       ready: () => this.ready(),
-      inDoubt: () => isInDoubt({ options, state: state(), now: clock.now() }),
     })
     const others = peers && { peers, podAgeMs, term: () => state().term, clock, tell }
     this.makingWay =
@@ -195,7 +184,6 @@ export class Replica implements StatusSource {
     this.rivals = this.watchRivals()
     this.elector.start()
     this.absence.start()
-    this.steering.start()
   }
 
   /** Hands over in the planned order and ends; a second call does not wait for requests in flight. */

@@ -8,7 +8,7 @@ import { podOf } from '../lease/operation.ts'
 import type { FrontView } from '../observe/status.ts'
 import type { FrontProcess } from './front-process.ts'
 import { leaderFault, type RouteFacts, routeOf } from './front-route.ts'
-import type { Traffic, TrafficListener, TrafficView, Wanted } from './traffic.ts'
+import type { Traffic, TrafficListener, TrafficView } from './traffic.ts'
 
 export interface FrontTrafficOptions {
   readonly process: (changed: () => void) => Pick<FrontProcess, keyof FrontProcess>
@@ -46,9 +46,9 @@ export class FrontTraffic implements Traffic {
     }
   }
 
-  want({ gate }: Wanted): void {
+  follow(gateOpen: boolean): void {
     const { own, config, listener } = this.options
-    const route = routeOf({ state: listener.state(), open: gate === 'open', own, config })
+    const route = routeOf({ state: listener.state(), open: gateOpen, own, config })
     if (isDeepStrictEqual(route, this.route)) return
     this.route = route
     const settling = this.process.follow(route).then(() => {

@@ -6,7 +6,7 @@ import { mono } from '../harness/wait.ts'
 import type { Answer } from './lease-history.ts'
 
 export type Kind = 'Deployment' | 'StatefulSet'
-export type Traffic = 'readiness' | 'label' | 'slice'
+export type Traffic = 'readiness' | 'front'
 
 const FILE = 'workload.mjs'
 const NODE_IMAGE = 'docker.io/library/node:24-bookworm-slim'
@@ -94,7 +94,7 @@ export function asStatefulSet(deployment: Manifest, traffic: Traffic): void {
   deployment.spec = {
     ...spec,
     serviceName: 'langflow-members',
-    // As the components for traffic have it: in parallel a leader that has yet to start LangFlow would be replaced next.
+    // As deploy/components/traffic-front has it.
     podManagementPolicy: byReadiness ? 'Parallel' : 'OrderedReady',
     updateStrategy: { type: 'RollingUpdate', rollingUpdate: { maxUnavailable } },
   }

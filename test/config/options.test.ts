@@ -3,8 +3,6 @@ import { describe, it } from 'node:test'
 import { UsageError } from '../../agent/exit.ts'
 import { parse } from './commands.ts'
 
-/** What label mode must know of the pod. */
-const LABELLED = { name: 'langflow-0', uid: '3f1c' }
 const POD = { POD_NAME: 'langflow-0', POD_UID: '3f1c' }
 
 /** The contract's defaults, word for word where a flag takes words. */
@@ -65,7 +63,7 @@ const FLAGS: [flag: string, variable: string, text: string, meaning: object][] =
   ['--stop-timeout', 'LEADER_STOP_TIMEOUT', '0s', { stopTimeoutMs: 0 }],
   ['--on-crash', 'LEADER_ON_CRASH', 'restart', { onCrash: 'restart' }],
   ['--peers', 'LEADER_PEERS', '[fd00::7]:8090', { peers: [{ host: 'fd00::7', port: 8090 }] }],
-  ['--traffic', 'LEADER_TRAFFIC', 'label', { traffic: { mode: 'label', pod: LABELLED } }],
+  ['--traffic', 'LEADER_TRAFFIC', 'readiness', { traffic: { mode: 'readiness' } }],
   ['--hold-timeout', 'LEADER_HOLD_TIMEOUT', '1m', { holdTimeoutMs: 60_000 }],
   ['--hold-limit', 'LEADER_HOLD_LIMIT', '5000', { holdLimit: 5000 }],
   ['--stream-grace', 'LEADER_STREAM_GRACE', '0', { streamGraceMs: 0 }],
@@ -79,12 +77,6 @@ const SWITCHES: [flag: string, variable: string, meaning: object][] = [
 ]
 
 const FAST = { leaseDurationMs: 6_000, renewDeadlineMs: 4_000, retryPeriodMs: 1_000 }
-const SLICE = { POD_IP: 'fd00::7', LEADER_TRAFFIC: 'slice' }
-const bySlice = (endpointSlice: string) => ({
-  pod: { ...DEFAULTS.pod, ip: 'fd00::7' },
-  traffic: { mode: 'slice', pod: { ...LABELLED, ip: 'fd00::7' }, endpointSlice },
-})
-
 const FRONT = { LEADER_TRAFFIC: 'front', POD_IP: '10.1.2.3' }
 const byFront = (address: string, from: string | null, more: object = {}) => ({
   pod: { ...DEFAULTS.pod, ip: from },
@@ -108,8 +100,6 @@ const RULES: [what: string, args: string[], env: NodeJS.ProcessEnv, meaning: obj
     { ...FAST, leaseDurationMs: 8_000 },
   ],
   ['have --preset=default by default', ['--preset=default'], {}, {}],
-  ['lead traffic by the EndpointSlice of the manifests', [], SLICE, bySlice('langflow-leader')],
-  ['lead traffic by another EndpointSlice', ['--endpoint-slice=web'], SLICE, bySlice('web')],
   ['tell the others the address of the pod', [], FRONT, byFront('10.1.2.3:8091', '10.1.2.3')],
   [
     'put an IPv6 address in brackets',
@@ -209,17 +199,9 @@ describe('an option that cannot be used', () => {
       "--target 'http://***@127.0.0.1:1': leave out user and password, such as http://127.0.0.1:7860",
     '--peers=langflow-members':
       "--peers 'langflow-members': write it as langflow-members:8090, 10.0.0.7:8090 or [fd00::7]:8090",
-    '--endpoint-slice=Web':
-      "--endpoint-slice 'Web': use at most 253 lower-case letters, digits, - and ., with a letter or digit at both ends, such as langflow-leader-lock",
     '--listen=:7860': '--listen and --target have the same port (7860): give each its own',
     '--spare': '--spare keeps a warm LangFlow beside the one that serves: set --standby=warm as well',
-    '--traffic=label --endpoint-slice=web':
-      '--endpoint-slice is only for --traffic=slice, not for label: leave it out',
-    '--traffic=slice':
-      "--traffic=slice needs POD_IP: add it to the container's env with valueFrom.fieldRef.fieldPath status.podIP; outside of a pod only --traffic=readiness and --traffic=front work",
-    'POD_IP=me --traffic=slice': "POD_IP 'me' is no IP address: take it from status.podIP",
-    'POD_NAME= POD_UID= --traffic=label --identity=me':
-      "--traffic=label needs POD_NAME and POD_UID: add them to the container's env with valueFrom.fieldRef.fieldPath metadata.name and metadata.uid; outside of a pod only --traffic=readiness and --traffic=front work",
+    '--traffic=label': "--traffic 'label': use one of readiness, front",
     '--traffic=front':
       "--traffic=front needs POD_IP: add it to the container's env with valueFrom.fieldRef.fieldPath status.podIP, or set --front-address",
     'POD_IP=me --traffic=front': "POD_IP 'me' is no IP address: take it from status.podIP",

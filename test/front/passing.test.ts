@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { text } from 'node:stream/consumers'
 import { test } from 'node:test'
 import { HOP_EPOCH } from '../../agent/front/messages.ts'
+import { until } from '../harness/wait.ts'
 import { fakeLangFlow, heard, rawConnection, TestFront } from './fixture.ts'
 
 const at = (port: number) => ({ target: { host: '127.0.0.1', port } })
@@ -202,4 +203,83 @@ test('what is no request, or is none for this front, is refused', async (t) => {
   const client = await rawConnection(t, front.port)
   client.write('GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\nConnection: close\r\n\r\n')
   assert.match(await heard(client), /^HTTP\/1.1 400 /)
+})
+
+test('an answer that comes before a large body has arrived is passed back, and the connection is good for more', async (t) => {
+  const langflow = await fakeLangFlow(t, ({ method }, outgoing) => {
+    outgoing.writeHead(method === 'POST' ? 413 : 200).end(method)
+  })
+  const front = await TestFront.start(t, at(langflow.port))
+  await front.toLangFlow()
+  const client = await rawConnection(t, front.port)
+  const size = 8 * 1024 * 1024
+  client.write(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${size}\r\n\r\n`)
+  client.write(Buffer.alloc(size, 1))
+  assert.match(await heard(client, 'POST'), /^HTTP\/1.1 413 /)
+  client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
+  assert.match(await heard(client, 'GET'), /^HTTP\/1.1 200 |\nHTTP\/1.1 200 /)
+})
+
+test('a client that goes in the middle of its upload has gone: its outcome is no failure of ours', async (t) => {
+  const langflow = await fakeLangFlow(t, () => {})
+  const front = await TestFront.start(t, at(langflow.port))
+  await front.toLangFlow()
+  const client = await rawConnection(t, front.port)
+  client.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nsome of it')
+  await langflow.seen.next('the upload', () => true)
+  client.destroy()
+  const { failed } = await front.counts('gone', ({ inFlight }) => inFlight === 0)
+  assert.deepEqual([failed.client_gone, failed.outcome_unknown, failed.cut], [1, 0, 0])
+})
+
+test('an answer reaches a slow client whole, and is not gathered in memory meanwhile', async (t) => {
+  const size = 64 * 1024 * 1024
+  let sent = 0
+  const langflow = await fakeLangFlow(t, (_, outgoing) => {
+    const more = () => {
+      while (sent < size) {
+        sent += 65_536
+        if (!outgoing.write(Buffer.alloc(65_536, 1))) {
+          outgoing.once('drain', more)
+          return
+        }
+      }
+      outgoing.end()
+    }
+    outgoing.writeHead(200, { 'content-length': String(size) })
+    more()
+  })
+  const front = await TestFront.start(t, at(langflow.port))
+  await front.toLangFlow()
+  const client = await rawConnection(t, front.port)
+  client.pause()
+  client.write('GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n')
+  await front.counts('in flight', ({ inFlight }) => inFlight === 1)
+  let before = -1
+  await until('LangFlow writes no further', () => {
+    const still = sent === before && sent > 0
+    before = sent
+    return still
+  })
+  assert.ok(sent < size / 2, `${sent} bytes were read of an answer that nobody reads`)
+  let bytes = 0
+  for await (const chunk of client) bytes += (chunk as Buffer).length
+  assert.ok(bytes > size)
+})
+
+test('garbage after a request never comes into the middle of its answer', async (t) => {
+  let end = () => {}
+  const langflow = await fakeLangFlow(t, (_, outgoing) => {
+    outgoing.writeHead(200, { 'content-length': '1000' })
+    outgoing.write('half')
+    end = () => outgoing.end()
+  })
+  const front = await TestFront.start(t, at(langflow.port))
+  await front.toLangFlow()
+  const client = await rawConnection(t, front.port)
+  client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
+  await heard(client, 'half')
+  client.write('nonsense\r\n\r\n')
+  assert.equal(await heard(client), '')
+  end()
 })

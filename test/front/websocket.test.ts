@@ -45,6 +45,8 @@ async function through(t: TestContext, langflow: Pick<FakeLangFlow, 'port'>) {
 
 function connectTo(t: TestContext, front: TestFront, path = '/ws', protocols: string[] = []): WebSocket {
   const socket = new WebSocket(`ws://${front.address}${path}`, protocols, { headers: { cookie: 'a=1; b=2' } })
+  // A test that ends early leaves it half open.
+  socket.on('error', () => {})
   t.after(() => socket.terminate())
   return socket
 }
@@ -122,7 +124,6 @@ test('a handshake waits while nobody serves, and one whose client goes is forgot
   const front = await TestFront.start(t, at(langflow.port))
   const socket = connectTo(t, front)
   const gone = connectTo(t, front)
-  gone.on('error', () => {})
   await front.counts('held', ({ held }) => held === 2)
   gone.terminate()
   await front.counts('one is gone', ({ held, failed }) => held === 1 && failed.client_gone === 1)
@@ -150,6 +151,29 @@ test('one that is relayed to a former leader is closed with 1012 a second after 
   await once(socket, 'open')
   await follower.toNobody({ epoch: 2 })
   assert.equal((await once(socket, 'close'))[0], 1012)
+})
+
+test('a handshake that a former leader refuses, or does not answer, goes to the next', async (t) => {
+  const stuck = await fakeLangFlow(t)
+  stuck.server.on('upgrade', (request) => stuck.seen.add(`UPGRADE ${request.url}`))
+  const langflow = await socketServer(t)
+  const [former, leader, follower] = await Promise.all([
+    TestFront.start(t, at(stuck.port)),
+    TestFront.start(t, at(langflow.port)),
+    TestFront.start(t),
+  ])
+  await former.toLangFlow()
+  await leader.toLangFlow(FOR_EVER, 2)
+  await follower.toLeader(former.address)
+  const unanswered = connectTo(t, follower, '/unanswered')
+  await stuck.seen.next('the handshake', (one) => one === 'UPGRADE /unanswered')
+  await former.toNobody({ epoch: 2 })
+  const refused = connectTo(t, follower, '/refused-once')
+  await follower.counts('one waits', ({ held, inFlight }) => held === 1 && inFlight === 1)
+  const open = Promise.all([once(unanswered, 'open'), once(refused, 'open')])
+  await follower.toLeader(leader.address, 2)
+  await open
+  assert.deepEqual(langflow.asked.map(({ url }) => url).sort(), ['/refused-once', '/unanswered'])
 })
 
 test('when LangFlow dies its clients see the connection break', async (t) => {

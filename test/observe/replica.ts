@@ -96,6 +96,24 @@ export const FOLLOWING: AgentStatus = {
   ],
 }
 
+/** What a front tells that has just begun. */
+export const NEW_FRONT: FrontView = {
+  listening: true,
+  held: 0,
+  oldestHeldMs: 0,
+  inFlight: 0,
+  streams: 0,
+  forwarded: { langflow: 0, leader: 0 },
+  failed: { hold_timeout: 0, hold_limit: 0, outcome_unknown: 0, cut: 0, client_gone: 0 },
+  streamsEnded: 0,
+  rssBytes: 90_000_000,
+}
+
+/** The same replica in front mode. */
+export function fronted(status: AgentStatus, front: Partial<FrontView> = {}): AgentStatus {
+  return { ...status, traffic: { ...status.traffic, mode: 'front', front: { ...NEW_FRONT, ...front } } }
+}
+
 /** A term that began after a release, an hour before `SERVING.now`, and lasts. */
 export const TERM: PastTerm = {
   epoch: 7,

@@ -144,12 +144,18 @@ describe('a front', () => {
     ],
     ['does not while it starts', /^its front does not listen yet$/, FOLLOWS, 'idle', DEAF],
     ['does not where it cannot listen', /^the port is taken$/, LEADS, 'running', DEAF, 'the port is taken'],
-    ['is no other mode', /^this replica has no front: it runs with --traffic=label$/, LEADS, 'running', null],
+    [
+      'is no other mode',
+      /^this replica has no front: it runs with --traffic=readiness$/,
+      LEADS,
+      'running',
+      null,
+    ],
   ] as [string, RegExp | null, ElectionState, WorkloadState, FrontView | null, string?, Case?][])
     test(what, () => {
       const traffic = { routedTo: null, problem: problem ?? null, front }
       const its = { ...facts(state, does, more), traffic }
-      const options = { ...CONFIG, traffic: { mode: 'label' } }
+      const options = { ...CONFIG, traffic: { mode: 'readiness' } }
       const said = frontFault({ ...its, options } as unknown as ReplicaFacts)
       if (fault === null) assert.equal(said, null)
       else assert.match(said ?? '', fault)

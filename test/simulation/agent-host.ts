@@ -68,13 +68,12 @@ export class AgentHost {
         socket: '/run/launcher.sock',
         pod: { name: null, revision: config.revision, owner: config.owner, problem: null },
         onCrash: world.onCrash,
-        traffic: { mode: config.gateMs === 0 ? 'readiness' : 'label' },
+        traffic: { mode: config.gateMs === 0 ? 'readiness' : 'front' },
       },
       namespace: LEASE.namespace,
       api: apiClient(replica, world, process),
       // What traffic is to be is looked at after each turn.
-      // Whoever tells nobody of its gate may have a front.
-      front: config.gateMs === 0 ? { address: '10.1.2.3:8091', key: identity } : null,
+      front: config.gateMs === 0 ? null : { address: '10.1.2.3:8091', key: identity },
       traffic: () => modelTraffic(process, config.gateMs, () => replica.agentMoved(this.stage)),
       supervisor: ({ tell, ...wiring }) =>
         new Supervisor({
@@ -213,9 +212,9 @@ function modelPeers(process: Process, look: () => readonly Member[], asked: (() 
   return peers satisfies Pick<Peers, keyof Peers>
 }
 
-/** The API server acknowledges each change of the gate `gateMs` later; 0: it is told nothing, as in readiness mode. */
+/** The front acknowledges each change of the gate `gateMs` later; 0: there is none, as in readiness mode. */
 function modelTraffic(process: Process, gateMs: number, looked: () => void): Traffic {
-  let current = ''
+  let current: boolean | null = null
   let waiting: PromiseWithResolvers<void> | null = null
   let lastChange = 0
   return {
@@ -223,10 +222,10 @@ function modelTraffic(process: Process, gateMs: number, looked: () => void): Tra
     get settling() {
       return waiting?.promise ?? null
     },
-    want({ gate }) {
+    follow(open) {
       looked()
-      if (gateMs === 0 || gate === current) return
-      current = gate
+      if (gateMs === 0 || open === current) return
+      current = open
       waiting ??= Promise.withResolvers<void>()
       const change = ++lastChange
       process.after(gateMs, () => {

@@ -3,13 +3,10 @@ import { test } from 'node:test'
 import type { ElectionState } from '../../agent/election/state.ts'
 import type { FrontCounts, FrontRoute } from '../../agent/front/messages.ts'
 import { FrontTraffic } from '../../agent/traffic/front-traffic.ts'
-import type { Wanted } from '../../agent/traffic/traffic.ts'
 import { Candidate, CONFIG, heldBy } from '../election/candidate.ts'
 import { settled, VirtualClock } from '../harness/virtual-clock.ts'
 
 const own = { address: '10.0.0.1:8091', key: 'own-key' }
-const OPEN: Wanted = { gate: 'open', epoch: 4 }
-const CLOSED: Wanted = { gate: 'closed', epoch: 4 }
 
 class Scene {
   readonly clock = new VirtualClock()
@@ -43,7 +40,7 @@ class Scene {
     lingerMs: 2_000,
     endMs: 32_000,
     clock: this.clock,
-    listener: { look: () => {}, state: () => this.state, changed: () => {} },
+    listener: { state: () => this.state, changed: () => {} },
   })
 }
 
@@ -51,8 +48,8 @@ test('traffic by a front settles once that follows what is wanted last', async (
   const scene = new Scene()
   const { traffic, acknowledged } = scene
   assert.deepEqual([traffic.settling, traffic.view.routedTo], [null, null])
-  traffic.want(OPEN)
-  traffic.want(CLOSED)
+  traffic.follow(true)
+  traffic.follow(false)
   const { settling } = traffic
   assert.ok(settling)
   acknowledged[0]?.()
@@ -69,14 +66,14 @@ test('traffic by a front settles once that follows what is wanted last', async (
 
 test('a front is told nothing where nothing changes', () => {
   const { traffic, routes } = new Scene()
-  for (let n = 0; n < 3; n++) traffic.want(OPEN)
+  for (let n = 0; n < 3; n++) traffic.follow(true)
   assert.equal(routes.length, 1)
 })
 
 test('a front is seen in the view: to whom, what is wrong, and what it does', () => {
   const scene = new Scene()
   const { traffic, process } = scene
-  traffic.want(OPEN)
+  traffic.follow(true)
   assert.deepEqual([traffic.view.routedTo, traffic.view.problem], ['me', null])
   assert.equal(traffic.view.front?.held, 0)
   const counts = { held: 7, failed: { hold_limit: 1 } } as unknown as FrontCounts
@@ -88,7 +85,7 @@ test('a front is seen in the view: to whom, what is wrong, and what it does', ()
   })
   Object.assign(process, { listening: true, problem: null })
   scene.state = Candidate.follower().sees(heldBy('other-1_uid', 50)).state
-  traffic.want(CLOSED)
+  traffic.follow(false)
   assert.equal(traffic.view.routedTo, '')
   assert.match(traffic.view.problem ?? '', /^other-1 leads and does not say where its front is/)
 })

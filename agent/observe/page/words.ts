@@ -40,6 +40,19 @@ export function whyEnded(code: EndedBecause | 'expired'): string {
   return ENDED[code] ?? code
 }
 
+const FAILED: Readonly<Record<string, string>> = {
+  hold_timeout: 'held for too long',
+  hold_limit: 'with too many held already',
+  outcome_unknown: 'with an unknown outcome',
+  cut: 'cut off in the answer',
+  client_gone: 'given up by the client',
+}
+
+/** Why a request failed at a front, after its number. A later version may have more reasons. */
+export function whyFailed(code: string): string {
+  return FAILED[code] ?? code
+}
+
 const UNITS = [
   ['d', 86_400],
   ['h', 3_600],
