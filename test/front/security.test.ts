@@ -14,6 +14,8 @@ const IDLE_BOUND_BYTES = 200e6
 const WRONG_KEY = 'BBBBBBBBBBBBBBBBBBBBBB'
 const IDLE = 5000
 const CROWD = 1000
+const PIPELINING = 200
+const PIPELINED = 2000
 const SLOW_WITHIN_MS = 30_000
 
 const SMUGGLED = asks('GET /smuggled')
@@ -533,6 +535,21 @@ describe('a front', () => {
     assert.ok(leader.rssBytes <= IDLE_BOUND_BYTES, `${leader.rssBytes} bytes`)
     for (const client of idle) client.destroy()
   })
+
+  for (const state of ['serves', 'holds'] as const) {
+    test(`lives on when clients pipeline thousands of requests and read nothing, and it ${state}`, async (t) => {
+      const front = await FrontProcess.start(target.port)
+      t.after(() => front.stop())
+      await (state === 'serves' ? front.leads() : front.holds())
+      const clients = await connections(front, PIPELINING)
+      await Promise.all(clients.map((client) => client.send(asks('GET /a').repeat(PIPELINED))))
+      await front.leads()
+      assert.equal((await ask(front, asks('GET /beside'))).status, 200)
+      t.diagnostic(`${Math.round(front.rssBytes / 1e6)} MB`)
+      assert.ok(front.rssBytes <= IDLE_BOUND_BYTES, `${front.rssBytes} bytes`)
+      for (const client of clients) client.destroy()
+    })
+  }
 
   test('ends a connection whose head comes too slowly', async (t) => {
     const began = performance.now()
