@@ -14,6 +14,8 @@ const IDLE_BOUND_BYTES = 200e6
 const WRONG_KEY = 'BBBBBBBBBBBBBBBBBBBBBB'
 const IDLE = 5000
 const CROWD = 1000
+const UNFINISHED = 2000
+const LARGEST_KEPT = 64 * 1024
 const PIPELINING = 200
 const PIPELINED = 2000
 const SLOW_WITHIN_MS = 30_000
@@ -534,6 +536,20 @@ describe('a front', () => {
     t.diagnostic(`${Math.round(leader.rssBytes / 1e6)} MB`)
     assert.ok(leader.rssBytes <= IDLE_BOUND_BYTES, `${leader.rssBytes} bytes`)
     for (const client of idle) client.destroy()
+  })
+
+  test('keeps little of bodies that never get whole', async (t) => {
+    const front = await FrontProcess.start(target.port)
+    t.after(() => front.stop())
+    await front.leads()
+    const clients = await connections(front, UNFINISHED)
+    const body = 'b'.repeat(LARGEST_KEPT - 1)
+    const request = post([`Content-Length: ${LARGEST_KEPT}`], body)
+    await Promise.all(clients.map((client) => client.send(request)))
+    assert.equal((await ask(front, asks('GET /beside'))).status, 200)
+    t.diagnostic(`${Math.round(front.rssBytes / 1e6)} MB`)
+    assert.ok(front.rssBytes <= IDLE_BOUND_BYTES, `${front.rssBytes} bytes`)
+    for (const client of clients) client.destroy()
   })
 
   for (const state of ['serves', 'holds'] as const) {
