@@ -8,7 +8,9 @@ const SMALL_BYTES = 64 * 1024
 export class RequestBody {
   readonly #request: IncomingMessage
   readonly #response: ServerResponse
-  readonly #expectsContinue: boolean
+  /** The client sends nothing of it before it is told to. */
+  readonly expectsContinue: boolean
+  readonly chunked: boolean
   readonly #garbage: Garbage
   readonly #size: 'none' | 'small' | 'large'
   #whole: Buffer | null = null
@@ -16,7 +18,6 @@ export class RequestBody {
   /** Whether something was read of one that cannot be kept. */
   begun = false
 
-  /** @param expectsContinue the client sends nothing of it before it is told to */
   constructor(
     request: IncomingMessage,
     response: ServerResponse,
@@ -26,9 +27,10 @@ export class RequestBody {
     this.#garbage = garbage
     this.#request = request
     this.#response = response
-    this.#expectsContinue = expectsContinue
+    this.expectsContinue = expectsContinue
     const { 'content-length': length, 'transfer-encoding': encoding } = request.headers
-    if (encoding !== undefined || Number(length ?? 0) > SMALL_BYTES) this.#size = 'large'
+    this.chunked = encoding !== undefined
+    if (this.chunked || Number(length ?? 0) > SMALL_BYTES) this.#size = 'large'
     else this.#size = Number(length ?? 0) > 0 ? 'small' : 'none'
   }
 
@@ -43,7 +45,7 @@ export class RequestBody {
 
   /** Whether the client still waits to be told to send it; it might never be sent. */
   get uninvited(): boolean {
-    return this.#expectsContinue && !this.#invited
+    return this.expectsContinue && !this.#invited
   }
 
   /** Reads a small one. `false`: the client went before its end. */
@@ -58,11 +60,13 @@ export class RequestBody {
     }
   }
 
-  toSend(): Buffer | AsyncIterable<Buffer> | null {
-    return this.#size === 'large' ? this.#stream() : this.#whole
+  /** Of a small one, once it was read. */
+  get whole(): Buffer | null {
+    return this.#whole
   }
 
-  async *#stream(): AsyncGenerator<Buffer> {
+  /** Of a large one, as it arrives. */
+  async *pieces(): AsyncGenerator<Buffer> {
     this.begun = true
     this.#invite()
     try {

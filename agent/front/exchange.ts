@@ -1,8 +1,15 @@
-import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http'
+import {
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  type OutgoingHttpHeaders,
+  type ServerResponse,
+  STATUS_CODES,
+} from 'node:http'
 import { RequestBody } from './body.ts'
 import type { Counts, Doing } from './counts.ts'
 import type { Garbage } from './garbage.ts'
-import { type Hop, hopOf } from './hop.ts'
+import { passedBackHeaders } from './headers.ts'
+import { expectsThere, hopOf } from './hop.ts'
 import type { Refusal } from './refusal.ts'
 import type { Streams } from './streams.ts'
 import type { Guest } from './waiting-room.ts'
@@ -33,7 +40,7 @@ export class Exchange implements Guest {
   readonly order: number
   since: number
   /** `null`: a client's; else another front forwards it. */
-  readonly hop: Hop | null
+  readonly hop: string | null
   readonly body: RequestBody
   /** Sent again so often, after a connection had broken. */
   repeats = 0
@@ -46,7 +53,6 @@ export class Exchange implements Guest {
   readonly #options: ExchangeOptions
   readonly #response: ServerResponse
   #doing: Doing = 'arriving'
-  #wentLast = false
   #waitedMs: number | null = null
   #counted = false
   #begun = false
@@ -78,6 +84,16 @@ export class Exchange implements Guest {
     return ['GET', 'HEAD', 'OPTIONS'].includes(method) && !this.body.begun
   }
 
+  /** Whether it is sent as it arrives; also what undici does not take, the request for `*`. */
+  get streams(): boolean {
+    return this.body.large || this.path === '*'
+  }
+
+  /** Whether the client, also one behind another front, sends its body once it is told to. */
+  get expectsContinue(): boolean {
+    return this.hop === null ? this.body.expectsContinue : expectsThere(this.request)
+  }
+
   waits(held: boolean): void {
     if (!held) this.#waitedMs = this.#options.mono() - this.since
     this.#become(held ? 'waiting' : 'arriving')
@@ -88,12 +104,6 @@ export class Exchange implements Guest {
     this.since = this.#options.mono()
   }
 
-  goesLast(): boolean {
-    const goes = this.hop !== null && this.body.large && !this.#wentLast
-    this.#wentLast ||= goes
-    return goes
-  }
-
   sent(): void {
     this.#become('in flight')
   }
@@ -102,14 +112,14 @@ export class Exchange implements Guest {
     this.#become('arriving')
   }
 
-  /** An interim answer, 103; others concern one connection alone. */
+  /** An interim answer, such as 103. Node lets nothing but its own kind of hints be written otherwise. */
   inform(status: number, headers: IncomingHttpHeaders): void {
-    if (status !== 103 || this.request.httpVersionMinor === 0 || headers.link === undefined) return
-    try {
-      this.#response.writeEarlyHints(headers as Record<string, string | string[]>)
-    } catch {
-      // Node refuses some links; they are no more than hints.
-    }
+    const { socket, headersSent } = this.#response
+    if (status < 102 || this.request.httpVersionMinor === 0 || headersSent) return
+    const lines = Object.entries(passedBackHeaders(headers, false)).flatMap(([name, value]) =>
+      [value].flat().map((one) => `${name}: ${one}\r\n`),
+    )
+    socket?.write(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${lines.join('')}\r\n`, 'latin1')
   }
 
   /** Whether trailers can follow an answer with these headers. */

@@ -1,36 +1,23 @@
-import type { IncomingHttpHeaders } from 'node:http'
-import type { Dispatcher } from 'undici'
+import type { Clock } from '../clock.ts'
 import type { Exchange } from './exchange.ts'
 import { forwardedHeaders } from './headers.ts'
 import { formatHop } from './hop.ts'
-import { HOP, HOP_EPOCH } from './messages.ts'
-import { bodyGone, notTheLeader, notToBeForwarded, outcomeUnknown } from './refusal.ts'
+import { HOP } from './messages.ts'
+import { notTheLeader, notToBeForwarded, outcomeUnknown } from './refusal.ts'
 import type { Routing } from './routing.ts'
+import { type AnswerHead, type Failure, send, type Trouble } from './sending.ts'
+import { sendStreaming } from './streaming.ts'
 import type { Upstream } from './upstream.ts'
-import type { Guest, WaitingRoom } from './waiting-room.ts'
+import type { WaitingRoom } from './waiting-room.ts'
 
 /** Such a request may be what makes LangFlow's process die. */
 const MAX_REPEATS = 3
 
-export interface AnswerHead {
-  readonly statusCode: number
-  readonly headers: IncomingHttpHeaders
-}
-
-/** What became of a request that was sent, where no answer has begun. */
-type Failure =
-  | { readonly what: 'missed' }
-  | { readonly what: 'broke' }
-  | { readonly what: 'refused'; readonly epoch: number }
-  | { readonly what: 'malformed'; readonly why: string }
-
-/** A connection could not be had, or broke before an answer began. */
-export type Trouble = (what: 'missed' | 'broke', to: Upstream, error: Error) => void
-
 export interface ForwarderOptions {
   readonly routing: Routing
-  readonly room: WaitingRoom<Guest>
+  readonly room: WaitingRoom
   readonly trouble: Trouble
+  readonly clock: Clock
 }
 
 /** Sends a request to whoever serves, as often as it takes and as it is allowed. */
@@ -52,7 +39,6 @@ export class Forwarder {
         continue
       }
       const failure = await this.#send(exchange, upstream, begin)
-      if (upstream.options.once) this.#options.routing.retire(upstream)
       if (failure === null) return
       exchange.notSent()
       this.#after(failure, exchange, upstream)
@@ -75,9 +61,9 @@ export class Forwarder {
         upstream.missed()
         return
       case 'refused':
+        // Before it had asked for the body.
         if (failure.epoch > upstream.options.hop.epoch) upstream.superseded()
         else upstream.missed()
-        if (exchange.body.begun) throw bodyGone()
         return
       case 'broke':
         if (!exchange.repeatable || exchange.repeats >= MAX_REPEATS) throw outcomeUnknown()
@@ -86,73 +72,13 @@ export class Forwarder {
     }
   }
 
-  /** Resolves with `null` once an answer has begun, or nobody waits for one. */
   #send(exchange: Exchange, upstream: Upstream, begin: (head: AnswerHead) => void): Promise<Failure | null> {
-    const { promise, resolve } = Promise.withResolvers<Failure | null>()
     const { to, hop } = upstream.options
+    const { trouble, clock } = this.#options
     const headers = forwardedHeaders(exchange.request, exchange.hop !== null)
     if (to === 'leader') headers.push(HOP, formatHop(hop))
-    let sent = false
-    let answered = false
-    const handler: Dispatcher.DispatchHandler = {
-      onRequestStart(controller) {
-        sent = true
-        upstream.reached()
-        exchange.abort = (why) => controller.abort(why)
-        if (exchange.gone) controller.abort(new Error('the client is gone'))
-      },
-      onResponseStart(_, statusCode, answer, statusText = '') {
-        if (statusCode < 200) return exchange.inform(statusCode, answer)
-        const epoch = answer[HOP_EPOCH]
-        if (to === 'leader' && statusCode === 421 && epoch !== undefined) {
-          resolve({ what: 'refused', epoch: Number(epoch) })
-          return
-        }
-        answered = true
-        exchange.from = to
-        exchange.statusText = statusText
-        begin({ statusCode, headers: answer })
-        resolve(null)
-      },
-      onResponseData(controller, chunk) {
-        if (answered && !exchange.write(chunk, () => controller.resume())) controller.pause()
-      },
-      onResponseEnd(_, trailers) {
-        if (answered) exchange.end(trailers)
-      },
-      onResponseError: (_, error) => {
-        exchange.abort = null
-        if (answered) {
-          exchange.cut()
-          return
-        }
-        if (exchange.gone) {
-          resolve(null)
-          return
-        }
-        const { code } = error as NodeJS.ErrnoException
-        if (code === 'UND_ERR_INVALID_ARG' || code === 'UND_ERR_NOT_SUPPORTED') {
-          resolve({ what: 'malformed', why: error.message })
-          return
-        }
-        // Of a large body's request nothing is sent before its first byte.
-        const what = sent && (!exchange.body.large || exchange.body.begun) ? 'broke' : 'missed'
-        this.#options.trouble(what, upstream, error)
-        resolve({ what })
-      },
-    }
     exchange.sent()
-    upstream.pool.dispatch(
-      {
-        path: exchange.path,
-        method: (exchange.request.method ?? 'GET') as Dispatcher.HttpMethod,
-        headers,
-        body: exchange.body.toSend() as Buffer | null,
-        // By itself undici closes the connection after a HEAD.
-        reset: upstream.options.once,
-      },
-      handler,
-    )
-    return promise
+    const sending = { exchange, upstream, headers, begin, trouble }
+    return exchange.streams ? sendStreaming(sending, clock) : send(sending)
   }
 }

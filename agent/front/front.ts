@@ -6,7 +6,7 @@ import type { Log } from '../observe/log.ts'
 import { LogThrottle } from '../observe/log-throttle.ts'
 import { Counts } from './counts.ts'
 import { Exchange } from './exchange.ts'
-import { Forwarder, type Trouble } from './forwarder.ts'
+import { Forwarder } from './forwarder.ts'
 import { Garbage } from './garbage.ts'
 import {
   type FromFront,
@@ -18,9 +18,10 @@ import {
 } from './messages.ts'
 import { notTheLeader } from './refusal.ts'
 import { Routing } from './routing.ts'
+import type { Trouble } from './sending.ts'
 import { createServer, listen } from './server.ts'
 import { Streams } from './streams.ts'
-import { type Guest, WaitingRoom } from './waiting-room.ts'
+import { WaitingRoom } from './waiting-room.ts'
 import { WebSockets } from './websocket.ts'
 
 /** A process that ends waits so long for what may still come: a Service takes its time to send it elsewhere. */
@@ -59,7 +60,7 @@ class Front {
   readonly #clock: Clock
   readonly #tell: (message: FromFront) => void
   readonly #routing: Routing
-  readonly #room: WaitingRoom<Guest>
+  readonly #room: WaitingRoom
   readonly #streams: Streams
   readonly #counts: Counts
   readonly #garbage = new Garbage()
@@ -84,11 +85,11 @@ class Front {
     }
     const mono = () => clock.mono()
     const { holdTimeoutMs, holdLimit } = config
-    this.#room = new WaitingRoom({ clock, holdTimeoutMs, holdLimit, open: (guest) => this.#open(guest) })
+    this.#room = new WaitingRoom({ clock, holdTimeoutMs, holdLimit, open: () => this.#routing.open() })
     this.#routing = new Routing({ config, clock, ready: () => this.#room.letGo() })
     this.#streams = new Streams(clock, config.streamGraceMs)
     this.#counts = new Counts(clock, () => this.#room.oldestMs, tell)
-    this.#forwarder = new Forwarder({ routing: this.#routing, room: this.#room, trouble })
+    this.#forwarder = new Forwarder({ routing: this.#routing, room: this.#room, trouble, clock })
     this.#webSockets = new WebSockets({
       routing: this.#routing,
       room: this.#room,
@@ -163,11 +164,6 @@ class Front {
   #nextOrder(): number {
     this.#lastArrival = this.#clock.mono()
     return this.#arrivals++
-  }
-
-  #open(guest: Guest) {
-    if (this.#routing.closing && guest.goesLast()) return this.#routing.last()
-    return this.#routing.open()
   }
 }
 

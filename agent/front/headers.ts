@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
-import { HOP, HOP_EPOCH } from './messages.ts'
+import { HOP, HOP_EPOCH, HOP_EXPECTS } from './messages.ts'
 
 /** RFC 9110, 7.6.1: what is said to the next recipient alone. `trailer` stays in an answer whose trailers are passed. */
 const OF_ONE_CONNECTION = [
@@ -10,7 +10,7 @@ const OF_ONE_CONNECTION = [
   'transfer-encoding',
   'upgrade',
 ]
-const NOT_FORWARDED = new Set([...OF_ONE_CONNECTION, 'trailer', 'expect', HOP])
+const NOT_FORWARDED = new Set([...OF_ONE_CONNECTION, 'trailer', 'expect', HOP, HOP_EXPECTS])
 const NOT_PASSED_BACK = new Set([...OF_ONE_CONNECTION, HOP_EPOCH])
 /** Without these a request would mean something else; a client cannot have them taken away. */
 const NEVER_OF_ONE_CONNECTION = new Set([
@@ -20,6 +20,9 @@ const NEVER_OF_ONE_CONNECTION = new Set([
   'x-forwarded-proto',
   'x-forwarded-host',
 ])
+
+/** A trailer says nothing of what RFC 9110, 6.5.1 wants before a body: its length, whom it is for, who asks. */
+const NO_TRAILERS = new Set([...NOT_FORWARDED, ...NEVER_OF_ONE_CONNECTION, 'authorization', 'cookie'])
 
 /**
  * Names and values in turn, as they came: what is sent on. `hopped`: another front forwards it, and has said already for whom.
@@ -43,6 +46,25 @@ export function forwardedHeaders(request: IncomingMessage, hopped: boolean): str
   if (headers['x-forwarded-host'] === undefined && headers.host !== undefined)
     sent.push('x-forwarded-host', headers.host)
   return sent
+}
+
+export function forwardedTrailers({ rawTrailers }: IncomingMessage): [string, string][] {
+  return paired(rawTrailers).filter(([name]) => !NO_TRAILERS.has(name.toLowerCase()))
+}
+
+function paired(flat: readonly string[]): [string, string][] {
+  return flat.flatMap((name, i) => (i % 2 === 0 ? [[name, flat[i + 1] as string] as [string, string]] : []))
+}
+
+/** By name, in lower case; those that come more than once as they came. */
+export function grouped(flat: readonly string[]): Headers {
+  const headers: Headers = {}
+  for (const [name, value] of paired(flat)) {
+    const key = name.toLowerCase()
+    const before = headers[key]
+    headers[key] = before === undefined ? value : [before, value].flat()
+  }
+  return headers
 }
 
 export type Headers = Record<string, string | string[]>

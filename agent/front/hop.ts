@@ -1,6 +1,6 @@
 import { timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
-import { HOP } from './messages.ts'
+import { HOP, HOP_EXPECTS } from './messages.ts'
 
 /** What a front says of itself to the leader's front: in whose term, and that it is a replica. */
 export interface Hop {
@@ -12,15 +12,19 @@ export function formatHop({ epoch, key }: Hop): string {
   return `${epoch} ${key}`
 }
 
-/** `null`: it comes from a client; so does whatever only looks like a hop. */
-export function hopOf(request: IncomingMessage): Hop | null {
-  const value = request.headers[HOP]
-  const [, epoch, key] = /^(\d{1,15}) (\S{1,256})$/.exec(typeof value === 'string' ? value : '') ?? []
-  return epoch === undefined || key === undefined ? null : { epoch: Number(epoch), key }
+/** What says that it comes from a front, true or not; `null`: it comes from a client. */
+export function hopOf({ headers }: IncomingMessage): string | null {
+  const value = headers[HOP]
+  return value === undefined ? null : String(value)
+}
+
+/** Whether the client behind the other front is to be told to send its body. */
+export function expectsThere({ headers }: IncomingMessage): boolean {
+  return headers[HOP_EXPECTS] !== undefined
 }
 
 /** Takes as long for any two of the same length. */
-export function isSame(hop: Hop, own: Hop): boolean {
-  const [a, b] = [Buffer.from(formatHop(hop)), Buffer.from(formatHop(own))]
+export function isSame(said: string, own: Hop): boolean {
+  const [a, b] = [Buffer.from(said), Buffer.from(formatHop(own))]
   return a.length === b.length && timingSafeEqual(a, b)
 }

@@ -1,4 +1,4 @@
-import { STATUS_CODES } from 'node:http'
+import { type IncomingMessage, STATUS_CODES } from 'node:http'
 import { formatDuration } from '../config/values.ts'
 import { type FailedBecause, HOP_EPOCH } from './messages.ts'
 
@@ -57,11 +57,6 @@ export function tooManyHeld(holdLimit: number): Refusal {
   return new Refusal(503, `${holdLimit} requests are waiting for a replica already: ${AGAIN}`, 'hold_limit')
 }
 
-/** It counts as one that is more than can be held: of a large body nothing is kept. */
-export function bodyGone(): Refusal {
-  return new Refusal(503, `the leader changed while this request's body was sent: ${AGAIN}`, 'hold_limit')
-}
-
 export function outcomeUnknown(): Refusal {
   return new Refusal(
     502,
@@ -77,4 +72,11 @@ export function notTheLeader(epoch: number): Refusal {
 
 export function notToBeForwarded(why: string): Refusal {
   return new Refusal(400, `this request cannot be forwarded: ${why}`)
+}
+
+/** What is wrong with a request that Node takes all the same; `null`: nothing. */
+export function faultOf({ httpVersionMajor, rawHeaders }: IncomingMessage): Refusal | null {
+  if (httpVersionMajor !== 1) return new Refusal(505, 'this is no request of HTTP/1.0 or HTTP/1.1')
+  const hosts = rawHeaders.filter((name, i) => i % 2 === 0 && name.toLowerCase() === 'host')
+  return hosts.length > 1 ? notToBeForwarded('it has more than one Host') : null
 }

@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.ts'
 import { formatListen } from '../config/values.ts'
-import { type Hop, isSame } from './hop.ts'
+import { formatHop, type Hop, isSame } from './hop.ts'
 import type { FrontConfig, FrontRoute } from './messages.ts'
 import { Upstream } from './upstream.ts'
 
@@ -44,11 +44,11 @@ export class Routing {
       before !== null &&
       before.options.to === route.to &&
       before.options.address === address &&
-      isSame(before.options.hop, hop)
+      isSame(formatHop(before.options.hop), hop)
     if (!same) {
       this.#upstream =
         address === null || route.to === 'nobody' ? null : this.#connectTo(route.to, address, hop)
-      if (before !== null) this.retire(before)
+      if (before !== null) this.#retire(before)
     }
     for (const former of this.#former) {
       if (former.options.hop.epoch !== route.epoch)
@@ -57,7 +57,7 @@ export class Routing {
   }
 
   /** Whether a hop is for this front: it leads, and both mean the same term. */
-  accepts(hop: Hop): boolean {
+  accepts(hop: string): boolean {
     const { to, epoch, key } = this.#route
     return to !== 'leader' && key !== null && isSame(hop, { epoch, key })
   }
@@ -68,28 +68,15 @@ export class Routing {
     return this.#upstream?.available ? this.#upstream : null
   }
 
-  /** LangFlow while it is let finish, for a request that another front cannot take back: its own connection, and none that stays. */
-  last(): Upstream {
-    const { epoch, key } = this.#route
-    const address = formatListen(this.#options.config.target)
-    return this.#connectTo('langflow', address, { epoch, key: key ?? '' }, true)
-  }
-
-  /** Takes no more requests, and is closed once those under way are over. */
-  retire(upstream: Upstream): void {
-    this.#former.add(upstream)
-    void upstream.close().finally(() => this.#former.delete(upstream))
-  }
-
   /** Ends every connection. */
   cut(): void {
     for (const upstream of [...this.#former, this.#upstream]) upstream?.cut()
   }
 
-  #connectTo(to: 'langflow' | 'leader', address: string, hop: Hop, once = false): Upstream {
+  #connectTo(to: 'langflow' | 'leader', address: string, hop: Hop): Upstream {
     const { clock, config, ready } = this.#options
     const from = to === 'langflow' ? config.from : null
-    return new Upstream({ to, address, hop, from, once, clock, ready })
+    return new Upstream({ to, address, hop, from, clock, ready })
   }
 
   #addressOf(route: FrontRoute): string | null {
@@ -101,5 +88,11 @@ export class Routing {
       case 'nobody':
         return null
     }
+  }
+
+  /** Takes no more requests, and is closed once those under way are over. */
+  #retire(upstream: Upstream): void {
+    this.#former.add(upstream)
+    void upstream.close().finally(() => this.#former.delete(upstream))
   }
 }

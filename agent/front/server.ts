@@ -12,13 +12,13 @@ import fastify, { type FastifyInstance, type FastifyReply, type HTTPMethods } fr
 import type { Dispatcher } from 'undici'
 import type { Listen } from '../config/values.ts'
 import type { Arrival, Exchange } from './exchange.ts'
-import type { AnswerHead } from './forwarder.ts'
 import { passedBackHeaders } from './headers.ts'
-import { Refusal } from './refusal.ts'
+import { faultOf, Refusal } from './refusal.ts'
+import type { AnswerHead } from './sending.ts'
 
 /** As much as load balancers let through; LangFlow's own limit is its own affair. */
 const MAX_HEADER_BYTES = 64 * 1024
-const HEADERS_TIMEOUT_MS = 60_000
+const HEADERS_TIMEOUT_MS = 20_000
 /** Longer than load balancers keep theirs, of which the longest common one is 60 s: whoever closes first risks a request. */
 const KEEP_ALIVE_MS = 75_000
 const CHECK_CONNECTIONS_EVERY_MS = 5_000
@@ -82,6 +82,14 @@ export async function createServer(options: ServerOptions): Promise<FastifyInsta
     method: methods as HTTPMethods[],
     url: '/',
     handler: ({ raw: request, originalUrl: path }, reply) => {
+      const fault = faultOf(request)
+      if (fault !== null) {
+        reply
+          .code(fault.status)
+          .headers({ ...fault.allHeaders, connection: 'close' })
+          .send(fault.body)
+        return
+      }
       const arrival = { request, response: reply.raw, path, expectsContinue: expecting.has(request) }
       const answer = () => {
         answers.set(request.socket, reply.raw)

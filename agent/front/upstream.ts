@@ -22,8 +22,6 @@ export interface UpstreamOptions {
   readonly address: string
   /** The local address of each connection; `null`: any. */
   readonly from: string | null
-  /** Whether each connection is for one request. */
-  readonly once: boolean
   readonly clock: Clock
   /** It may take requests again, or more of them. */
   readonly ready: () => void
@@ -33,9 +31,10 @@ export interface UpstreamOptions {
 export class Upstream {
   readonly options: UpstreamOptions
   readonly pool: Pool
+  readonly maxHeaderBytes = MAX_HEADER_BYTES
   readonly #where: { readonly host: string; readonly port: number }
   readonly #connecting = new Set<Socket>()
-  /** What ends each websocket that is relayed to it. */
+  /** What ends each websocket that is relayed to it, and each body that streams. */
   readonly #relays = new Set<() => void>()
   #relaysOver: (() => void) | null = null
   /** From a failure to get there on, one request at a time is sent, until one got there. */
@@ -138,7 +137,7 @@ export class Upstream {
     })
   }
 
-  /** @returns what is called once the websocket is over */
+  /** @returns what is called once that is over */
   relaying(end: () => void): () => void {
     this.#relays.add(end)
     return () => {

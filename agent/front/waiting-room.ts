@@ -1,43 +1,40 @@
 import type { Clock, Timer } from '../clock.ts'
-import type { Hop } from './hop.ts'
 import { heldTooLong, type Refusal, tooManyHeld } from './refusal.ts'
 import type { Upstream } from './upstream.ts'
 
 /** A request that may have to wait. */
 export interface Guest {
   /** `null`: a client's; else another front forwards it. */
-  readonly hop: Hop | null
+  readonly hop: string | null
   /** Of its arrival: smaller ones go first. */
   readonly order: number
   /** Monotonic ms: from when on its waiting counts. */
   readonly since: number
-  /** Whether it may be sent to a LangFlow that is let finish, since the front it comes from can send it nowhere else: once. */
-  goesLast(): boolean
   /** Called as it begins and as it ends to wait. */
   waits(held: boolean): void
 }
 
-export interface WaitingRoomOptions<G> {
+export interface WaitingRoomOptions {
   readonly clock: Clock
   readonly holdTimeoutMs: number
   readonly holdLimit: number
-  /** Where this one may be sent at once; `null`: it waits. */
-  readonly open: (guest: G) => Upstream | null
+  /** Where a request may be sent at once; `null`: it waits. */
+  readonly open: () => Upstream | null
 }
 
-interface Place<G> {
-  readonly guest: G
+interface Place {
+  readonly guest: Guest
   readonly timer: Timer
   readonly go: (upstream: Upstream) => void
   readonly refuse: (refusal: Error) => void
 }
 
 /** Where requests wait for somebody to serve them. They leave in the order in which they arrived. */
-export class WaitingRoom<G extends Guest> {
-  readonly #options: WaitingRoomOptions<G>
-  #places: Place<G>[] = []
+export class WaitingRoom {
+  readonly #options: WaitingRoomOptions
+  #places: Place[] = []
 
-  constructor(options: WaitingRoomOptions<G>) {
+  constructor(options: WaitingRoomOptions) {
     this.#options = options
   }
 
@@ -51,9 +48,9 @@ export class WaitingRoom<G extends Guest> {
   }
 
   /** Resolves with where this request is to be sent now. Rejects with a `Refusal` where it waits for too long, or too many do. */
-  turn(guest: G): Promise<Upstream> {
+  turn(guest: Guest): Promise<Upstream> {
     if (this.#places.length === 0) {
-      const upstream = this.#options.open(guest)
+      const upstream = this.#options.open()
       if (upstream !== null) {
         upstream.taken()
         return Promise.resolve(upstream)
@@ -77,26 +74,26 @@ export class WaitingRoom<G extends Guest> {
   /** Sends all that may go, those that arrived first before the others. */
   letGo(): void {
     for (const place of [...this.#places]) {
-      const upstream = this.#options.open(place.guest)
-      if (upstream === null) continue
+      const upstream = this.#options.open()
+      if (upstream === null) return
       upstream.taken()
       this.#leave(place)?.go(upstream)
     }
   }
 
   /** Its client is gone. */
-  forget(guest: G): void {
+  forget(guest: Guest): void {
     const place = this.#places.find((one) => one.guest === guest)
     if (place !== undefined) this.#leave(place)?.refuse(new Error('the client is gone'))
   }
 
   /** Refuses those that must not wait any longer. */
-  refuse(whom: (guest: G) => boolean, refusal: Refusal): void {
+  refuse(whom: (guest: Guest) => boolean, refusal: Refusal): void {
     for (const place of this.#places.filter(({ guest }) => whom(guest))) this.#leave(place)?.refuse(refusal)
   }
 
   /** @returns `null`: it waits no more */
-  #leave(place: Place<G>): Place<G> | null {
+  #leave(place: Place): Place | null {
     const at = this.#places.indexOf(place)
     if (at < 0) return null
     this.#places.splice(at, 1)

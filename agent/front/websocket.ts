@@ -2,12 +2,12 @@ import { type IncomingMessage, STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
 import WebSocket, { WebSocketServer } from 'ws'
 import type { Counts, Doing } from './counts.ts'
-import type { Trouble } from './forwarder.ts'
-import { forwardedHeaders, passedBackHeaders } from './headers.ts'
-import { formatHop, type Hop, hopOf } from './hop.ts'
+import { forwardedHeaders, grouped, type Headers, passedBackHeaders } from './headers.ts'
+import { formatHop, hopOf } from './hop.ts'
 import { HOP, HOP_EPOCH } from './messages.ts'
-import { notTheLeader, outcomeUnknown, Refusal } from './refusal.ts'
+import { faultOf, notTheLeader, outcomeUnknown, Refusal } from './refusal.ts'
 import type { Routing } from './routing.ts'
+import type { Trouble } from './sending.ts'
 import type { Streams } from './streams.ts'
 import type { Upstream } from './upstream.ts'
 import type { Guest, WaitingRoom } from './waiting-room.ts'
@@ -35,7 +35,7 @@ const AS_IT_IS = {
 
 export interface WebSocketsOptions {
   readonly routing: Routing
-  readonly room: WaitingRoom<Guest>
+  readonly room: WaitingRoom
   readonly counts: Counts
   readonly streams: Streams
   readonly mono: () => number
@@ -76,6 +76,8 @@ export class WebSockets {
   async upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
     const caller = new Caller(request, socket, head, this.#options)
     try {
+      const fault = faultOf(request)
+      if (fault !== null) throw fault
       if (!isHandshake(request)) throw new Refusal(400, 'this is no handshake of a websocket')
       await this.#connect(caller)
     } catch (error) {
@@ -151,7 +153,7 @@ export class WebSockets {
       finishRequest(handshake) {
         // As the client wrote it, and which of its protocols is chosen is for the two ends.
         handshake.path = caller.request.url ?? '/'
-        const offered = caller.request.headers['sec-websocket-protocol']
+        const offered = grouped(caller.request.rawHeaders)['sec-websocket-protocol']
         if (offered !== undefined) handshake.setHeader('sec-websocket-protocol', offered)
         handshake.end()
       },
@@ -211,7 +213,7 @@ export class WebSockets {
 class Caller implements Guest {
   readonly request: IncomingMessage
   readonly order: number
-  readonly hop: Hop | null
+  readonly hop: string | null
   since: number
   /** Asked for again so often, after a connection had broken. */
   repeats = 0
@@ -238,10 +240,6 @@ class Caller implements Guest {
     // Without reading nobody would see it go.
     socket.once('end', this.#leave)
     socket.on('data', this.#heard)
-  }
-
-  goesLast(): boolean {
-    return false
   }
 
   waits(held: boolean): void {
@@ -340,12 +338,7 @@ function isHandshake({ method, headers }: IncomingMessage): boolean {
 }
 
 /** Without what the handshake of each connection says by itself. */
-function handshakeHeaders(flat: readonly string[]): Record<string, string[]> {
-  const headers: Record<string, string[]> = {}
-  for (let i = 0; i < flat.length; i += 2) {
-    const name = (flat[i] as string).toLowerCase()
-    if (name.startsWith('sec-websocket-')) continue
-    headers[name] = [...(headers[name] ?? []), flat[i + 1] as string]
-  }
-  return headers
+function handshakeHeaders(flat: readonly string[]): Headers {
+  const own = ([name]: [string, unknown]) => name.startsWith('sec-websocket-')
+  return Object.fromEntries(Object.entries(grouped(flat)).filter((header) => !own(header)))
 }
