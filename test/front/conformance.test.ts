@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { after, before, beforeEach, describe, test } from 'node:test'
+import { after, before, beforeEach, describe, type TestContext, test } from 'node:test'
 import { until } from '../harness/wait.ts'
 import { EXCHANGES, type Exchange, websocket } from './exchanges.ts'
 import { BINARY, frame, readWhole } from './frames.ts'
@@ -38,6 +38,18 @@ describe('what passes through fronts', () => {
   beforeEach(() => target.forget())
 
   const WAYS = { 'one front': () => leader, 'two fronts': () => follower }
+
+  /** Fronts that have done nothing yet: whatever a process once took, it may keep. */
+  async function fresh(t: TestContext, way: string) {
+    const last = await FrontProcess.start(target.port)
+    t.after(() => last.stop())
+    await last.leads()
+    if (way === 'one front') return { port: last.port, memory: watchMemory(t, last) }
+    const first = await FrontProcess.start(target.port)
+    t.after(() => first.stop())
+    await first.follows(last)
+    return { port: first.port, memory: watchMemory(t, first, last) }
+  }
 
   async function play({ play }: Exchange, port: number) {
     target.forget()
@@ -121,8 +133,8 @@ describe('what passes through fronts', () => {
 
     for (const framing of ['Content-Length', 'chunked'] as const) {
       test(`an upload of ${UPLOAD_MIB} MiB (${framing}) takes no more memory, through ${way}`, async (t) => {
-        const memory = watchMemory(leader, follower)
-        const client = await Wire.connect(front().port)
+        const { port, memory } = await fresh(t, way)
+        const client = await Wire.connect(port)
         const how =
           framing === 'chunked' ? 'Transfer-Encoding: chunked' : `Content-Length: ${UPLOAD_MIB * MIB.length}`
         const sha256 = createHash('sha256')
@@ -148,13 +160,13 @@ describe('what passes through fronts', () => {
         await served.answer(says('201 Created', 'Content-Length: 0'))
         assert.equal((await client.answer()).status, 201)
         client.destroy()
-        memory.check(t)
+        memory.check()
       })
     }
 
     test(`an answer of ${UPLOAD_MIB} MiB waits for a slow client, through ${way}`, async (t) => {
-      const memory = watchMemory(leader, follower)
-      const client = await Wire.connect(front().port)
+      const { port, memory } = await fresh(t, way)
+      const client = await Wire.connect(port)
       await client.send(asks('GET /large'))
       const served = await target.request()
       const sha256 = createHash('sha256')
@@ -177,12 +189,12 @@ describe('what passes through fronts', () => {
       await sent
       assert.equal(digest, `${UPLOAD_MIB * MIB.length} bytes, ${sha256.digest('hex')}`)
       client.destroy()
-      memory.check(t)
+      memory.check()
     })
 
     test(`messages of a websocket wait for a slow client, through ${way}`, async (t) => {
-      const memory = watchMemory(leader, follower)
-      const { client, served } = await websocket(new Stage(front().port, target))
+      const { port, memory } = await fresh(t, way)
+      const { client, served } = await websocket(new Stage(port, target))
       const before = served.wire.socket.bytesWritten
       const message = MIB.subarray(0, MESSAGE_BYTES)
       const messages = (UPLOAD_MIB * MIB.length) / MESSAGE_BYTES
@@ -196,7 +208,7 @@ describe('what passes through fronts', () => {
       for (let i = 0; i < messages; i++) assert.ok((await readWhole(client)).payload.equals(message))
       await sent
       client.destroy()
-      memory.check(t)
+      memory.check()
     })
 
     test(`a large message of a websocket passes both ways, through ${way}`, async () => {
@@ -285,17 +297,18 @@ async function stalls(bytes: () => number): Promise<void> {
   })
 }
 
-/** How much the fronts took at most, as they go. */
-function watchMemory(...fronts: FrontProcess[]) {
+/** How much each of the fronts took at most, until it is checked. */
+function watchMemory(t: TestContext, ...fronts: FrontProcess[]) {
   let most = 0
   const look = () => {
     most = Math.max(most, ...fronts.map(({ rssBytes }) => rssBytes))
   }
   const timer = setInterval(look, 20)
+  t.after(() => clearInterval(timer))
   return {
-    check(t: { diagnostic(message: string): void }) {
-      clearInterval(timer)
+    check() {
       look()
+      clearInterval(timer)
       t.diagnostic(`a front took ${Math.round(most / 1e6)} MB at most`)
       assert.ok(most <= BOUND_BYTES, `${most} bytes`)
     },

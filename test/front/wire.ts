@@ -27,10 +27,10 @@ export class Wire {
     return new Wire(await openSocket(port))
   }
 
-  /** Resolves once the kernel has taken it, where more than a little is sent. */
-  async send(data: string | Buffer): Promise<void> {
-    const sent = this.socket.write(typeof data === 'string' ? Buffer.from(data, 'latin1') : data)
-    if (!sent) await Promise.race([once(this.socket, 'drain'), once(this.socket, 'close')])
+  /** Resolves once the kernel has taken it, or the connection has ended. */
+  send(data: string | Buffer): Promise<void> {
+    const bytes = typeof data === 'string' ? Buffer.from(data, 'latin1') : data
+    return new Promise((resolve) => this.socket.write(bytes, () => resolve()))
   }
 
   /** No more is said. */
