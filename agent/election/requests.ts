@@ -127,7 +127,12 @@ function notesFor(
     ...(pauseIsOver(seen?.lease ?? null, input.now.wall) && { resumed: true as const }),
     // Once the key's term is about to be over, nobody needs it.
     ...(front !== null && {
-      front: kind === 'release' ? null : term?.stepDown ? ('closing' as const) : front,
+      front:
+        kind === 'release'
+          ? null
+          : term?.stepDown && term.stepDown.toldBy !== null
+            ? ('closing' as const)
+            : front,
     }),
   }
   // A request is for the leader that it was made to.

@@ -11,7 +11,10 @@ import type { EventName } from '../observe/log.ts'
 /** What one candidate is told at start. All times in milliseconds. */
 export interface CandidateConfig
   extends Timings,
-    Pick<AgentOptions, 'identity' | 'drainTimeoutMs' | 'stopTimeoutMs' | 'onDoubt' | 'allowOlder'> {
+    Pick<
+      AgentOptions,
+      'identity' | 'drainTimeoutMs' | 'stopTimeoutMs' | 'streamGraceMs' | 'onDoubt' | 'allowOlder'
+    > {
   /** The Deployment or StatefulSet that this replica is of, as `Kind/name`; `null`: unknown. */
   readonly owner: string | null
   /** What this replica says of its front while it leads; `null`: it has none. */
@@ -55,8 +58,10 @@ export interface StepDown extends Why<EndedBecause> {
   readonly graceMs: number
   /** Monotonic ms, when the gate was closed. */
   readonly closedAt: number
-  /** Id of the next write by then. */
-  readonly nextWriteId: number
+  /** Whether LangFlow served by then, and may go on for as long as it is drained. */
+  readonly served: boolean
+  /** Id of the first write that tells the other fronts to hold; `null`: they go on. */
+  readonly toldBy: number | null
   /** Whom an operator named: the pod, or the identity where it is known; `null`: nobody. */
   readonly to: string | null
 }

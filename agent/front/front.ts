@@ -87,7 +87,7 @@ class Front {
     const { holdTimeoutMs, holdLimit } = config
     this.#room = new WaitingRoom({ clock, holdTimeoutMs, holdLimit, open: () => this.#routing.open() })
     this.#routing = new Routing({ config, clock, ready: () => this.#room.letGo() })
-    this.#streams = new Streams(clock, config.streamGraceMs)
+    this.#streams = new Streams(clock, config.streamGraceMs, () => this.#routing.hold())
     this.#counts = new Counts(clock, () => this.#room.oldestMs, tell)
     this.#forwarder = new Forwarder({ routing: this.#routing, room: this.#room, trouble, clock })
     this.#webSockets = new WebSockets({
@@ -125,8 +125,11 @@ class Front {
   }
 
   follow(id: number, route: FrontRoute): void {
+    const closed = this.#routing.closing !== null
     this.#routing.follow(route)
-    if (this.#routing.closing) this.#streams.endSoon()
+    const { closing } = this.#routing
+    if (closing !== null) this.#streams.endSoon(closing)
+    else if (closed && route.to !== 'langflow') this.#streams.endNow()
     else if (this.#ending === null) this.#streams.goOn()
     // No third front: the one that sent them sends them to the new leader.
     this.#room.refuse(({ hop }) => hop !== null && !this.#routing.accepts(hop), notTheLeader(route.epoch))
@@ -137,7 +140,7 @@ class Front {
   end(until: number): void {
     if (this.#ending !== null) return
     // Whoever holds a stream finds another replica.
-    this.#streams.endSoon()
+    this.#streams.endSoon(until)
     const look = () => {
       const now = this.#clock.mono()
       const quiet = this.#counts.unfinished === 0 && now - this.#lastArrival >= QUIET_MS

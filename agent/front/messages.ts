@@ -15,7 +15,7 @@ export interface FrontConfig {
   readonly holdTimeoutMs: number
   /** How many may wait at a time. */
   readonly holdLimit: number
-  /** How long SSE streams and websockets go on once a planned takeover has begun. */
+  /** How long SSE streams and websockets go on, and requests beside them, once a planned takeover has begun. */
   readonly streamGraceMs: number
 }
 
@@ -24,23 +24,24 @@ export type FrontRoute =
   /**
    * To LangFlow here. Requests that other fronts forward are taken with `key` alone.
    * @property until of the grant: from then on all is held, without another word
+   * @property closing a planned stop, until when what is in flight is let finish: as long as there are streams, and for the grace at
+   * most, requests go on; then they are held, and the streams that are left are ended. `null`: nothing is ended
    */
-  | { readonly to: 'langflow'; readonly epoch: number; readonly key: string; readonly until: number }
+  | {
+      readonly to: 'langflow'
+      readonly epoch: number
+      readonly key: string
+      readonly until: number
+      readonly closing: number | null
+    }
   /** To the leader's front. `address`: `host:port`, with IPv6 in brackets. */
   | { readonly to: 'leader'; readonly epoch: number; readonly key: string; readonly address: string }
   /**
    * To nobody: all is held.
    * @property key of this replica's own term, whose forwarded requests are held as well; `null`: it does not lead, and refuses
    * them
-   * @property closing a planned stop: what is in flight is let finish until then, and streams are ended after the grace;
-   * `null`: nothing is ended
    */
-  | {
-      readonly to: 'nobody'
-      readonly epoch: number
-      readonly key: string | null
-      readonly closing: number | null
-    }
+  | { readonly to: 'nobody'; readonly epoch: number; readonly key: string | null }
 
 export type ToFront =
   | { readonly type: 'begin'; readonly config: FrontConfig }

@@ -17,7 +17,8 @@ export interface RoutingOptions {
 /** Where requests go: the route that the agent told last, and the connections that follow from it. */
 export class Routing {
   readonly #options: RoutingOptions
-  #route: FrontRoute = { to: 'nobody', epoch: 0, key: null, closing: null }
+  #route: FrontRoute = { to: 'nobody', epoch: 0, key: null }
+  #holds = false
   #upstream: Upstream | null = null
   /** Those of earlier routes on which something is still under way. */
   readonly #former = new Set<Upstream>()
@@ -30,14 +31,15 @@ export class Routing {
     return this.#route.epoch
   }
 
-  /** Whether the leader stops as planned, and this is its front. */
-  get closing(): boolean {
-    return this.#route.to === 'nobody' && this.#route.closing !== null
+  /** This is the leader's front, and it stops as planned: until when what is in flight is let finish. `null`: it does not. */
+  get closing(): number | null {
+    return this.#route.to === 'langflow' ? this.#route.closing : null
   }
 
   follow(route: FrontRoute): void {
     const before = this.#upstream
     this.#route = route
+    this.#holds &&= this.closing !== null
     const address = this.#addressOf(route)
     const hop = { epoch: route.epoch, key: route.key ?? '' }
     const same =
@@ -54,6 +56,13 @@ export class Routing {
       if (former.options.hop.epoch !== route.epoch)
         this.#options.clock.after(FORMER_LEADER_MS, () => this.#former.has(former) && former.cut())
     }
+  }
+
+  /** In a planned stop: whatever is new waits from now on. */
+  hold(): void {
+    if (this.closing === null) return
+    this.#holds = true
+    this.follow(this.#route)
   }
 
   /** Whether a hop is for this front: it leads, and both mean the same term. */
@@ -82,7 +91,7 @@ export class Routing {
   #addressOf(route: FrontRoute): string | null {
     switch (route.to) {
       case 'langflow':
-        return formatListen(this.#options.config.target)
+        return this.#holds ? null : formatListen(this.#options.config.target)
       case 'leader':
         return route.address
       case 'nobody':

@@ -187,6 +187,8 @@ export class WebSockets {
         ended = true
         near.close(SERVICE_RESTART, 'service restart')
         far.close(GOING_AWAY)
+        // Its LangFlow is to be stopped, or does not lead: that is not to wait for its part of the handshake.
+        setImmediate(() => far.terminate())
       }
       const streamOver = streams.add(() => {
         counts.streamEnded()
@@ -323,6 +325,8 @@ function pass(from: WebSocket, to: WebSocket): void {
   from.on('pong', (data) => to.readyState === WebSocket.OPEN && to.pong(data))
   from.on('error', () => {})
   from.on('close', (code, reason) => {
+    // It closes by itself.
+    if (to.readyState !== WebSocket.OPEN) return
     if (code === ABNORMAL) to.terminate()
     else if (code === NO_STATUS) to.close()
     else to.close(code, reason)

@@ -96,7 +96,7 @@ export interface FrontAccess {
 
 const CLOSING = 'closing'
 
-/** What the leader says of its front; `closing`: it steps down, and requests are to wait for whoever serves next. */
+/** What the leader says of its front; `closing`: it stops, and requests are to wait for whoever serves next. */
 export type FrontNote = FrontAccess | typeof CLOSING
 
 /**

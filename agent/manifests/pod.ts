@@ -17,6 +17,8 @@ export const SERVICE_PORT = 'http'
 /** What the readiness probe asks, in each way to reach only the leader. */
 export const READY_PATH = { readiness: '/readyz', front: '/frontz' } as const
 export type Traffic = keyof typeof READY_PATH
+/** A gate closes at once; a front holds, and a warm takeover of 1 to 2 s is not to take its pod from the endpoints and back. */
+export const NOT_READY_AFTER = { readiness: 1, front: 3 } as const
 
 /** What a pod has to end beside the time to drain and to stop, in milliseconds. */
 export const GRACE_SPARE_MS = 10_000
@@ -137,7 +139,12 @@ export function initContainers({
       startupProbe: { httpGet: live, ...STARTUP },
       livenessProbe: { httpGet: live, ...LIVENESS },
       // It closes by an answer: one that is late, on a busy node or in a crowd of clients, closes nothing.
-      readinessProbe: { httpGet: ready, periodSeconds: 1, timeoutSeconds: 3, failureThreshold: 1 },
+      readinessProbe: {
+        httpGet: ready,
+        periodSeconds: 1,
+        timeoutSeconds: 3,
+        failureThreshold: NOT_READY_AFTER[traffic],
+      },
       securityContext,
       resources: traffic === 'front' ? WITH_FRONT : WITHOUT_FRONT,
       volumeMounts: [

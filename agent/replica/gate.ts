@@ -85,14 +85,23 @@ export function whyNot(facts: GateFacts): string | null {
 
 /**
  * Why no client is to be sent to this replica's front, in one sentence; `null`: it takes requests, and forwards them or lets them
- * wait for a takeover. Also where it leads and starts yet; not where it could neither forward nor take over.
+ * wait for a takeover. Not where it could neither forward nor take over, nor where it leads and starts yet while another could
+ * hold as well: so a rollout stops at a LangFlow that never serves.
  */
 export function frontFault(facts: ReplicaFacts): string | null {
   const { traffic, options } = facts
   if (traffic.front === null)
     return `this replica has no front: it runs with --traffic=${options.traffic.mode}`
   if (!traffic.front.listening) return deafness(traffic)
-  return whyNot(facts) ?? traffic.problem
+  return whyNot(facts) ?? unserved(facts) ?? traffic.problem
+}
+
+function unserved({ state: { term }, peers }: Pick<ReplicaFacts, 'state' | 'peers'>): string | null {
+  // Of a term that was taken back it may be unknown.
+  const starts = term?.phases?.healthyMs === null
+  return starts && peers !== null && peers.ready > 0
+    ? 'it leads, its LangFlow has not served in this term yet, and another replica could take over'
+    : null
 }
 
 /** Why a front does not listen. */

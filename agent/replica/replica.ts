@@ -278,7 +278,8 @@ export class Replica implements StatusSource {
     else if (effect.type === 'drain') {
       // Whoever was ready a moment ago may be gone: the successor is named when the stop is over.
       this.peers?.askAgain()
-      steering.drain(() => supervisor.drain(effect.until))
+      const graceMs = this.parts.front === null ? 0 : this.parts.options.streamGraceMs
+      steering.drain(() => supervisor.drain(effect.until, graceMs))
     } else if (effect.type === 'stop') steering.stop(() => supervisor.stop(effect.graceMs))
     else if (effect.type === 'restart') {
       this.recorder.restart(effect, this.elector.state)

@@ -18,16 +18,17 @@ export function routeOf(facts: RouteFacts): FrontRoute {
   const { term, seen, highestEpoch } = state
   if (term !== null) {
     const { epoch, renewedAt, stepDown } = term
-    if (stepDown !== null)
-      return { to: 'nobody', epoch, key: own.key, closing: stepDown.closedAt + config.drainTimeoutMs }
-    if (!open) return { to: 'nobody', epoch, key: own.key, closing: null }
-    return { to: 'langflow', epoch, key: own.key, until: doubtAt(config, renewedAt).mono }
+    const draining = stepDown?.stage === 'draining' ? stepDown : null
+    if (draining === null && !(open && stepDown === null)) return { to: 'nobody', epoch, key: own.key }
+    // What LangFlow does not serve any more is not let finish.
+    const closing = draining && draining.closedAt + (draining.served ? config.drainTimeoutMs : 0)
+    return { to: 'langflow', epoch, key: own.key, until: doubtAt(config, renewedAt).mono, closing }
   }
   const lease = seen?.lease ?? null
   const epoch = lease === null ? highestEpoch : epochOf(lease)
   const note = lease === null || holderOf(lease) === config.identity ? null : frontOf(lease)
   if (note === null || note === 'closing' || note.address === own.address)
-    return { to: 'nobody', epoch, key: null, closing: null }
+    return { to: 'nobody', epoch, key: null }
   return { to: 'leader', epoch, key: note.key, address: note.address }
 }
 

@@ -27,7 +27,7 @@ export class Steering {
   private open = false
   /** Monotonic ms. */
   private closedAt = Number.NEGATIVE_INFINITY
-  /** Of the step down that began last; `null`: it has not to be waited for. */
+  /** Of the step down's stage that began last; `null`: it has not to be waited for. */
   private closing: Promise<void> | null = null
 
   constructor(options: SteeringOptions) {
@@ -47,8 +47,8 @@ export class Steering {
   }
 
   /**
-   * A step down begins: no new request is to come before those that came are waited for. The elector's own timeout runs
-   * meanwhile.
+   * A step down begins: who is to come no more is to know that before those that came are waited for. The elector's own timeout
+   * runs meanwhile.
    *
    * @param drain not called where the step down has gone on without it
    */
@@ -59,12 +59,13 @@ export class Steering {
   }
 
   /**
-   * With a short drain the stop comes before the front knows; until it does, or the time for it is up, requests would
-   * meet nothing.
+   * Until the front holds all, or the time for that is up, requests would meet nothing.
    *
    * @param stop not called once nothing is left to be stopped, or a kill has overtaken it
    */
   stop(stop: () => void): void {
+    this.look()
+    this.closing = this.followed()
     this.onceClosed('stopping', stop)
   }
 

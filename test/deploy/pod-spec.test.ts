@@ -7,6 +7,7 @@ import {
   GRACE_SPARE_MS,
   initContainers,
   LAUNCH,
+  NOT_READY_AFTER,
   POD_FIELDS,
   READY_PATH,
   RESTRICTED,
@@ -66,9 +67,10 @@ describe('agent/manifests/pod.ts is the source', () => {
       traffic: 'front',
     })
     const { readinessProbe, resources, env } = named<Container>(spec.initContainers, 'agent')
+    const { httpGet, failureThreshold } = wanted.readinessProbe
     assert.deepEqual(
-      [readinessProbe?.httpGet.path, resources],
-      [wanted.readinessProbe.httpGet.path, wanted.resources],
+      [readinessProbe?.httpGet.path, readinessProbe?.failureThreshold, resources],
+      [httpGet.path, failureThreshold, wanted.resources],
     )
     assert.deepEqual(env, [{ name: 'LEADER_TRAFFIC', value: 'front' }])
     assert.equal(spec.terminationGracePeriodSeconds, FRONT_GRACE_SECONDS)
@@ -101,6 +103,7 @@ describe('agent/manifests/pod.ts is the source', () => {
     const readiness = {
       ...agent.readinessProbe,
       httpGet: { path: '=variables.readiness', port: agent.readinessProbe.httpGet.port },
+      failureThreshold: `=variables.traffic == 'front' ? ${NOT_READY_AFTER.front} : ${NOT_READY_AFTER.readiness}`,
     }
     // Nothing fills in the protocol of what a policy adds.
     const ports = agent.ports.map((port) => ({ ...port, protocol: 'TCP' }))

@@ -31,6 +31,9 @@ const TAKEOVER_MS = 3_000
 /** An API server that is back is noticed by then. */
 const NOTICED_MS = 4_000
 const OUTAGE_MS = 12_000
+/** The default of --stream-grace, and a takeover without it. */
+const GRACE_MS = 2_000
+const WITHOUT_GRACE_MS = 1_500
 
 /** Replicas with a front each, as in pods, and a client that goes to one of them after the other and never tries twice. */
 class FrontScene extends ApiServerScene {
@@ -180,6 +183,29 @@ describe('clients of the fronts', () => {
     assert.ok(longestMs < TAKEOVER_MS, `${longestMs} ms`)
     const { traffic } = await a.status()
     assert.deepEqual([traffic.routedTo, traffic.front?.streamsEnded], ['b', 4])
+  })
+
+  test('do not wait for streams in a switchover, which have their grace', async (t) => {
+    const scene = await FrontScene.empty(t, plane)
+    const env = { LEADER_STREAM_GRACE: `${GRACE_MS}ms` }
+    const [a, b] = await scene.pair({ env })
+    await scene.openDoors(a, b)
+    const streams = Array.from({ length: 10 }, (_, i) => hold('stream', scene.url([a, b][i % 2]!.name)))
+    const held = await Promise.all([...streams, hold('websocket', scene.url(b.name))])
+    const from = mono()
+    await scene.switchOver()
+    const ends = await Promise.all(held.map(({ ended }) => ended))
+    const graceMs = mono() - from
+    assert.deepEqual(ends, [...streams.map(() => 'HTTP 200'), 'closed with 1012'])
+    assert.ok(graceMs >= GRACE_MS, `${graceMs} ms`)
+    await b.event('serving')
+    await scene.answers(20, 'b')
+    const { failed, longestMs } = await scene.outcome()
+    t.diagnostic(
+      `streams ended after ${Math.round(graceMs)} ms, the longest wait was ${Math.round(longestMs)} ms`,
+    )
+    assert.deepEqual(failed, [])
+    assert.ok(longestMs < WITHOUT_GRACE_MS, `${longestMs} ms`)
   })
 
   test('notice the end of the leader’s pod as a pause, also those that come to it meanwhile', async (t) => {

@@ -6,6 +6,11 @@ const NOTE = 'langflow-leader/front'
 const front = { address: '10.1.2.3:8091', key: 'k'.repeat(22) }
 const STEP_DOWN = { type: 'step_down', code: 'newer_revision', reason: 'a test' } as const
 
+/** Whose LangFlow serves. */
+function serving(): Candidate {
+  return Candidate.leader({ front }).workload({ well: true })
+}
+
 /** What the write on its way says of the front. */
 function said(candidate: Candidate): string | undefined {
   return candidate.write.lease.metadata.annotations?.[NOTE]
@@ -38,8 +43,13 @@ describe('the front of a replica', () => {
     assert.deepEqual([c.write.kind, said(c)], ['recreate', `4 10.1.2.3:8091 ${front.key}`])
   })
 
-  test('is closed by a renewal of its own as soon as a step down begins, and is gone from a release', () => {
-    const c = Candidate.leader({ front }).tell(STEP_DOWN)
+  test('goes on for the stream grace of a step down, is closed then by a renewal of its own, and is gone from a release', () => {
+    const c = serving().pass(1_500).tell(STEP_DOWN)
+    assert.equal(c.state.pending, null)
+    assert.equal(said(c.pass(500)), `4 10.1.2.3:8091 ${front.key}`)
+    c.acknowledge().pass(1_499)
+    assert.equal(c.state.pending, null)
+    c.pass(1)
     assert.deepEqual([c.write.kind, said(c)], ['renew', '4 closing'])
     c.acknowledge().pass(1_999)
     assert.equal(c.state.pending, null)
@@ -49,11 +59,29 @@ describe('the front of a replica', () => {
     assert.deepEqual([c.write.kind, said(c)], ['release', undefined])
   })
 
+  test('is closed as soon as LangFlow is stopped, where that is sooner', () => {
+    const c = serving().tell(STEP_DOWN).pass(500)
+    assert.equal(c.state.pending, null)
+    c.tell({ type: 'drained' })
+    assert.deepEqual([c.write.kind, said(c)], ['renew', '4 closing'])
+    c.acknowledge().pass(1_500)
+    assert.equal(c.state.pending, null)
+  })
+
+  for (const [what, fact] of [
+    ['does not serve', STEP_DOWN],
+    ['failed', { type: 'workload_failed', code: 'workload_unhealthy', reason: 'a test', remedy: 'handover' }],
+  ] as const)
+    test(`is closed at once where LangFlow ${what}`, () => {
+      const c = fact === STEP_DOWN ? Candidate.leader({ front }) : serving()
+      assert.equal(said(c.tell(fact)), '4 closing')
+    })
+
   test('is closed right after the answer to a renewal that was on its way', () => {
-    const c = Candidate.leader({ front }).pass(2_000)
-    const { id } = c.tell(STEP_DOWN).write
+    const c = serving().pass(500).tell(STEP_DOWN).pass(1_500)
+    const { id } = c.write
     assert.equal(said(c), `4 10.1.2.3:8091 ${front.key}`)
-    c.pass(10).acknowledge()
+    c.pass(510).acknowledge()
     assert.ok(c.write.id > id)
     assert.equal(said(c), '4 closing')
   })

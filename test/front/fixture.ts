@@ -109,19 +109,20 @@ export class TestFront {
   }
 
   toLangFlow(until = FOR_EVER, epoch = 1, key = KEY): Promise<void> {
-    return this.route({ to: 'langflow', epoch, key, until })
+    return this.route({ to: 'langflow', epoch, key, until, closing: null })
+  }
+
+  /** The leader stops as planned. */
+  closes(epoch = 1, closing = FOR_EVER, until = FOR_EVER): Promise<void> {
+    return this.route({ to: 'langflow', epoch, key: KEY, until, closing })
   }
 
   toLeader(address: string, epoch = 1, key = KEY): Promise<void> {
     return this.route({ to: 'leader', epoch, key, address })
   }
 
-  toNobody({
-    epoch = 1,
-    key = null,
-    closing = null,
-  }: Partial<Extract<FrontRoute, { to: 'nobody' }>> = {}): Promise<void> {
-    return this.route({ to: 'nobody', epoch, key, closing })
+  toNobody({ epoch = 1, key = null }: Partial<Extract<FrontRoute, { to: 'nobody' }>> = {}): Promise<void> {
+    return this.route({ to: 'nobody', epoch, key })
   }
 
   /** Resolves once the next request has come in. */

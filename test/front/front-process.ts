@@ -111,7 +111,7 @@ export class FrontProcess {
 
   /** Its LangFlow serves. */
   leads(epoch = 1, key = KEY): Promise<void> {
-    return this.route({ to: 'langflow', epoch, key, until: mono() + HOUR_MS })
+    return this.route({ to: 'langflow', epoch, key, until: mono() + HOUR_MS, closing: null })
   }
 
   follows(leader: FrontProcess, epoch = 1, key = KEY): Promise<void> {
@@ -120,7 +120,7 @@ export class FrontProcess {
 
   /** It has no leader, or is one that does not serve yet. */
   holds(epoch = 1, key: string | null = null): Promise<void> {
-    return this.route({ to: 'nobody', epoch, key, closing: null })
+    return this.route({ to: 'nobody', epoch, key })
   }
 
   async stop(): Promise<void> {

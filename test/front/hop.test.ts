@@ -82,7 +82,7 @@ test('of a large body nothing is read until it can be sent on, so that it follow
     TestFront.start(t, at(langflow.port)),
     TestFront.start(t),
   ])
-  await former.toNobody({ epoch: 1, key: KEY, closing: FOR_EVER })
+  await former.closes()
   await follower.toLeader(former.address, 1)
   const asked = ask(follower.port, '/a', { method: 'POST', body: LARGE })
   await former.counts("it waits at the leader's", ({ held }) => held === 1)

@@ -40,7 +40,7 @@ test('the process of a front serves as its agent says, and ends with it, but at 
   writeMessage(channel, {
     type: 'route',
     id: 1,
-    route: { to: 'langflow', epoch: 1, key: KEY, until: FOR_EVER },
+    route: { to: 'langflow', epoch: 1, key: KEY, until: FOR_EVER, closing: null },
   })
   await said.next('routed', ({ type }) => type === 'routed')
   const peers: (string | undefined)[] = []

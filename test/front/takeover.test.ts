@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { ask, FOR_EVER, fakeLangFlow, KEY, TestFront } from './fixture.ts'
+import { ask, FOR_EVER, fakeLangFlow, TestFront } from './fixture.ts'
 
 const at = (port: number) => ({ target: { host: '127.0.0.1', port } })
 
@@ -31,7 +31,7 @@ test('through planned takeovers under load nothing fails, and each request is do
   for (let i = 0; i < 6; i++) {
     const [leader, next] = (i % 2 === 0 ? [a, b] : [b, a]) as [TestFront, TestFront]
     await sleep(100)
-    await leader.toNobody({ epoch, key: KEY, closing: FOR_EVER })
+    await leader.closes(epoch)
     await next.toNobody({ epoch })
     await leader.counts('all are over', ({ inFlight }) => inFlight === 0)
     // The follower learns of it before the former leader does.

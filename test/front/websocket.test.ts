@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import type { Socket } from 'node:net'
 import { type TestContext, test } from 'node:test'
 import WebSocket, { WebSocketServer } from 'ws'
 import { HOP } from '../../agent/front/messages.ts'
 import { until } from '../harness/wait.ts'
-import { type FakeLangFlow, FOR_EVER, fakeLangFlow, heard, KEY, rawConnection, TestFront } from './fixture.ts'
+import { type FakeLangFlow, FOR_EVER, fakeLangFlow, heard, rawConnection, TestFront } from './fixture.ts'
 
 const at = (port: number) => ({ target: { host: '127.0.0.1', port } })
 
@@ -138,10 +139,27 @@ test('a planned takeover closes each with 1012 once the grace has passed', async
   const sockets = [connectTo(t, leader), connectTo(t, follower)]
   await Promise.all(sockets.map((socket) => once(socket, 'open')))
   const closed = sockets.map((socket) => once(socket, 'close'))
-  await leader.toNobody({ key: KEY, closing: FOR_EVER })
+  await leader.closes()
   for (const [code] of await Promise.all(closed)) assert.equal(code, 1012)
   await until('LangFlow has none', () => langflow.sockets.clients.size === 0, 5000)
   await leader.counts('ended', ({ streams, streamsEnded }) => streams === 0 && streamsEnded === 2)
+})
+
+test('a planned takeover does not wait for a LangFlow that leaves the closing unanswered', async (t) => {
+  const left = Promise.withResolvers<void>()
+  const langflow = await socketServer(t, {
+    connected: (socket) => {
+      // What is not read is not answered.
+      socket.pause()
+      ;(socket as unknown as { _socket: Socket })._socket.once('close', () => left.resolve())
+    },
+  })
+  const { leader } = await through(t, langflow)
+  const socket = connectTo(t, leader)
+  await once(socket, 'open')
+  await leader.closes(1, 0)
+  assert.equal((await once(socket, 'close'))[0], 1012)
+  await left.promise
 })
 
 test('one that is relayed to a former leader is closed with 1012 a second after there is another', async (t) => {

@@ -37,12 +37,14 @@ interface Case {
   readonly epoch?: number
   readonly standby?: Partial<StandbyView>
   readonly healthy?: false
+  /** How many others could take over. */
+  readonly ready?: number
   /** Since the last renewal was sent. */
   readonly afterMs?: number
 }
 
 function facts(state: ElectionState, does: WorkloadState, its: Case = {}) {
-  const { epoch = 4, standby, healthy = true, afterMs = 0 } = its
+  const { epoch = 4, standby, healthy = true, afterMs = 0, ready = 0 } = its
   const view = { ...NOTHING, state: does, epoch, standby: { ...COLD, ...standby } }
   const launcher = 'connected' as const
   return {
@@ -50,6 +52,7 @@ function facts(state: ElectionState, does: WorkloadState, its: Case = {}) {
     state,
     now: later(LEADER.now, afterMs),
     traffic: { routedTo: null, problem: null, front: null },
+    peers: { ready, seen: ready },
     workload: {
       view,
       launcher,
@@ -118,12 +121,58 @@ describe('a replica', () => {
 })
 
 describe('a front', () => {
+  const SERVED = Candidate.leader().tell({ type: 'workload_healthy', took: null }).state
+  const RESTARTS = { ...SERVED, term: { ...SERVED.term!, restarting: 'LangFlow lost its worker (pid 7)' } }
+  const TAKEN_BACK = { ...LEADS, term: { ...LEADS.term!, phases: null } }
+  const ANOTHER = { ready: 1 }
   const LISTENS = { listening: true } as FrontView
   const DEAF = { listening: false } as FrontView
   const started = { standby: { mode: 'warm', state: 'preparing' } } as const
   for (const [what, fault, state, does, front, problem, more] of [
     ['takes clients where it leads', null, LEADS, 'running', LISTENS],
-    ['takes clients where it leads and starts yet: they wait', null, LEADS, 'starting', LISTENS],
+    [
+      'takes clients where it leads and starts yet, and nobody else could hold',
+      null,
+      LEADS,
+      'starting',
+      LISTENS,
+    ],
+    [
+      'does not where it leads and starts yet, and another could hold',
+      /^it leads, its LangFlow has not served in this term yet, and another replica could take over$/,
+      LEADS,
+      'starting',
+      LISTENS,
+      null,
+      ANOTHER,
+    ],
+    [
+      'takes clients where it is in doubt after it served',
+      null,
+      SERVED,
+      'frozen',
+      LISTENS,
+      null,
+      { ...IN_DOUBT, ...ANOTHER },
+    ],
+    [
+      'takes clients where it is restarted after it served',
+      null,
+      RESTARTS,
+      'starting',
+      LISTENS,
+      null,
+      ANOTHER,
+    ],
+    [
+      'takes clients where it leads since before its agent started',
+      null,
+      TAKEN_BACK,
+      'running',
+      LISTENS,
+      null,
+      ANOTHER,
+    ],
     ['takes clients where it could take over', null, FOLLOWS, 'idle', LISTENS],
     [
       'does not where it could not take over',

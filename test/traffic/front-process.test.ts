@@ -20,8 +20,14 @@ const config = {
   streamGraceMs: 2_000,
 }
 const NO_HURRY = new Promise<void>(() => {})
-const held = (epoch: number): FrontRoute => ({ to: 'nobody', epoch, key: null, closing: null })
-const leads = (epoch: number): FrontRoute => ({ to: 'langflow', epoch, key: 'secret', until: 10_000 })
+const held = (epoch: number): FrontRoute => ({ to: 'nobody', epoch, key: null })
+const leads = (epoch: number): FrontRoute => ({
+  to: 'langflow',
+  epoch,
+  key: 'secret',
+  until: 10_000,
+  closing: null,
+})
 
 class Scene {
   readonly clock = new VirtualClock()

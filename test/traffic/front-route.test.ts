@@ -19,12 +19,13 @@ function noted(note: string, holder = 'other-1_uid', lease = heldBy(holder, 50))
 
 const leader = Candidate.leader({ front: own })
 const doubtAt = leader.mono + CONFIG.renewDeadlineMs
-const stepping = Candidate.leader({ front: own }).tell({
-  type: 'step_down',
-  code: 'newer_revision',
-  reason: 'a test',
-})
-const drained = stepping.mono + CONFIG.drainTimeoutMs
+/** `well`: LangFlow served when it began. */
+function stepping(well: boolean): Candidate {
+  const stepDown = { type: 'step_down', code: 'newer_revision', reason: 'a test' } as const
+  return Candidate.leader({ front: own }).workload({ well }).tell(stepDown)
+}
+const drained = leader.mono + CONFIG.drainTimeoutMs
+const CLOSES = { to: 'langflow', epoch: 4, key: 'own-key', until: doubtAt } as const
 const ended = Candidate.leader({ front: own }).tell({ type: 'terminate', reason: 'SIGTERM' })
 ended.acknowledge().workload({ alive: 'no', canRun: true }).acknowledge()
 const lost = Candidate.leader({ front: own }).sees(
@@ -32,7 +33,7 @@ const lost = Candidate.leader({ front: own }).sees(
 )
 
 function held(epoch: number): FrontRoute {
-  return { to: 'nobody', epoch, key: null, closing: null }
+  return { to: 'nobody', epoch, key: null }
 }
 const REACHED: FrontRoute = { to: 'leader', epoch: 3, key: 'key', address: '10.0.0.2:8091' }
 
@@ -42,25 +43,31 @@ describe('the route of a front', () => {
       'goes to LangFlow up to the renew deadline while the gate is open',
       leader.state,
       true,
-      { to: 'langflow', epoch: 4, key: 'own-key', until: doubtAt },
+      { ...CLOSES, closing: null },
     ],
     [
       'ends here while the gate is closed: what other fronts send is held as well',
       leader.state,
       false,
-      { to: 'nobody', epoch: 4, key: 'own-key', closing: null },
+      { to: 'nobody', epoch: 4, key: 'own-key' },
     ],
     [
-      'closes in a step down until the drain is over, whatever the gate says',
-      stepping.state,
-      true,
-      { to: 'nobody', epoch: 4, key: 'own-key', closing: drained },
-    ],
-    [
-      'closes until then also while LangFlow is being stopped',
-      stepping.acknowledge().tell({ type: 'drained' }).state,
+      'closes in a step down until the drain is over, although the gate is closed',
+      stepping(true).state,
       false,
-      { to: 'nobody', epoch: 4, key: 'own-key', closing: drained },
+      { ...CLOSES, closing: drained },
+    ],
+    [
+      'closes at once in a step down in which LangFlow serves nobody',
+      stepping(false).state,
+      false,
+      { ...CLOSES, closing: leader.mono },
+    ],
+    [
+      'ends here while LangFlow is being stopped, whatever the gate says',
+      stepping(true).tell({ type: 'drained' }).state,
+      true,
+      { to: 'nobody', epoch: 4, key: 'own-key' },
     ],
     ["goes to the leader's front", follower(noted('3 10.0.0.2:8091 key')), false, REACHED],
     [

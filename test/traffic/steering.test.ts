@@ -14,7 +14,7 @@ interface Setting {
   readonly lingerMs?: number
 }
 
-/** A leader that serves, and whose traffic follows; `answer` makes the front acknowledge from then on that it holds. */
+/** A leader that serves, and whose traffic follows; `answer` makes the front acknowledge what it was told last. */
 class Scene {
   readonly clock = new VirtualClock()
   readonly candidate: Candidate
@@ -35,12 +35,8 @@ class Scene {
     this.candidate = Candidate.leader({ drainTimeoutMs })
     this.state = this.candidate.state
     const { clock, told } = this
-    const { promise: acknowledged, resolve } = Promise.withResolvers<void>()
     let settling: Promise<void> | null = null
-    this.answer = resolve
-    void acknowledged.then(() => {
-      settling = null
-    })
+    let drains = false
     const scene = this
     const traffic = {
       get view() {
@@ -50,9 +46,18 @@ class Scene {
         return settling
       },
       follow: (open: boolean) => {
-        if (open === told.at(-1)) return
-        told.push(open)
-        settling = open ? null : acknowledged
+        const before = drains
+        drains = scene.state.term?.stepDown?.stage === 'draining'
+        if (open === told.at(-1) && drains === before) return
+        if (open !== told.at(-1)) told.push(open)
+        const { promise, resolve } = Promise.withResolvers<void>()
+        const earlier = this.answer
+        this.answer = () => {
+          earlier()
+          settling = null
+          resolve()
+        }
+        settling = open ? null : promise
       },
       close: async () => {
         this.closed = true
@@ -95,13 +100,14 @@ class Scene {
 }
 
 describe('a planned stop', () => {
-  it('drains once the front holds', async () => {
+  it('drains once the front closes, and stops LangFlow once it holds all', async () => {
     const scene = new Scene().tell(STEP_DOWN)
     assert.deepEqual(await scene.ordersAfter(500), [])
     scene.answer()
     assert.deepEqual(await scene.ordersAfter(0), ['drain'])
     scene.tell({ type: 'drained' })
-    assert.deepEqual(scene.orders, ['drain'])
+    assert.deepEqual(await scene.ordersAfter(500), ['drain'])
+    scene.answer()
     assert.deepEqual(await scene.ordersAfter(0), ['drain', 'stop'])
   })
 
@@ -116,11 +122,11 @@ describe('a planned stop', () => {
     assert.deepEqual(await scene.ordersAfter(0), ['stop'])
   })
 
-  it('waits no longer than two seconds for a front that does not answer, counted from its beginning', async () => {
+  it('waits no longer than two seconds for a front that does not answer, before it stops LangFlow as well', async () => {
     const scene = new Scene({ drainTimeoutMs: 1_500 }).tell(STEP_DOWN)
     await scene.clock.pass(1_500)
     scene.tell({ type: 'tick' })
-    assert.deepEqual(await scene.ordersAfter(CLOSED_WITHIN_MS - 1_501), [])
+    assert.deepEqual(await scene.ordersAfter(CLOSED_WITHIN_MS - 1), [])
     assert.deepEqual(await scene.ordersAfter(1), ['stop'])
   })
 
