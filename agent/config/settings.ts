@@ -155,7 +155,7 @@ export const AGENT_SETTINGS = {
     streamGraceMs: duration(
       '2s',
       0,
-      'how long streams and websockets go on once a planned takeover has begun; then they are ended',
+      'how long streams and websockets, and requests beside them, go on once a planned takeover has begun',
     ),
     frontListen: setting('<address>', ':8091', 'where the front takes requests', parseFrontListen),
     frontAddress: optional(

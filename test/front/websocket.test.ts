@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import type { Socket } from 'node:net'
 import { type TestContext, test } from 'node:test'
 import WebSocket, { WebSocketServer } from 'ws'
 import { HOP } from '../../agent/front/messages.ts'
@@ -146,20 +145,19 @@ test('a planned takeover closes each with 1012 once the grace has passed', async
 })
 
 test('a planned takeover does not wait for a LangFlow that leaves the closing unanswered', async (t) => {
-  const left = Promise.withResolvers<void>()
+  const opened = Promise.withResolvers<WebSocket>()
   const langflow = await socketServer(t, {
-    connected: (socket) => {
-      // What is not read is not answered.
-      socket.pause()
-      ;(socket as unknown as { _socket: Socket })._socket.once('close', () => left.resolve())
-    },
+    connected: (socket) => opened.resolve(Object.assign(socket, { close: () => {} })),
   })
   const { leader } = await through(t, langflow)
   const socket = connectTo(t, leader)
   await once(socket, 'open')
+  const left = once(await opened.promise, 'close')
+  const began = performance.now()
   await leader.closes(1, 0)
   assert.equal((await once(socket, 'close'))[0], 1012)
-  await left.promise
+  assert.equal((await left)[0], 1001)
+  assert.ok(performance.now() - began < 1_000)
 })
 
 test('one that is relayed to a former leader is closed with 1012 a second after there is another', async (t) => {
