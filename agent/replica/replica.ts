@@ -146,6 +146,7 @@ export class Replica implements StatusSource {
         leaseDurationMs,
         log,
         workload: this.supervisor,
+        unreached: () => this.steering.view.front?.listening === false,
       })
     this.switchover = new Switchover({
       identity,

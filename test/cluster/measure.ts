@@ -40,7 +40,8 @@ const PAGE = join(import.meta.dirname, '../../docs/deploy.md')
 const STREAMS = 10
 /** Two whole LangFlows on two cores. */
 const SETTLED_MS = 300_000
-/** For what comes late: an answer, a stream that breaks. */
+/** What a takeover leaves is over by then, also where nothing shows when it begins; and what comes late has come. */
+const LASTS_MS = 20_000
 const AFTER_MS = 3_000
 /** Longer than any lease. */
 const PATIENCE_MS = 40_000
@@ -121,6 +122,7 @@ class Subject {
     await until('all streams are open', () => streams.open === STREAMS, SETTLED_MS)
     const [from, before] = [mono(), streams.counts]
     await this.play(what)
+    await sleep(LASTS_MS)
     await settled(one, group)
     await sleep(AFTER_MS)
     const calls = client.calls.filter(({ sentAt }) => sentAt >= from)

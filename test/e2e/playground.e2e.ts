@@ -3,6 +3,7 @@ import type { Page } from 'playwright-core'
 import { openBrowser, openTab } from '../harness/browser.ts'
 import { freePort } from '../harness/free-port.ts'
 import { langflowTests, runEcho } from '../harness/langflow.ts'
+import type { Line } from '../harness/logged-process.ts'
 import { LEASE } from '../harness/scene.ts'
 
 const langflowTest = langflowTests()
@@ -43,16 +44,21 @@ langflowTest(
         failed.push(`${why} ${request.url()}`)
     })
     await page.goto(`${origin}/flows`)
+    // The page saves by itself what was built, some seconds later.
+    const saved = page.waitForResponse((response) => response.request().method() === 'PATCH')
     await buildEcho(page)
+    await saved
     await page.getByTestId('playground-btn-flow-io').click()
     await says(page, 'before it')
 
     await scene.kubectl('annotate', 'lease', LEASE, 'langflow-leader/switchover-to=*')
-    await a.event('draining')
+    const draining = await a.event('draining')
     const began = performance.now()
     await says(page, 'while it goes on')
     t.diagnostic(`answered after ${Math.round(performance.now() - began)} ms`)
-    assert.ok(a.events().includes('released'))
+    const moments = [await a.event('workload_stopped'), await a.event('released'), await b.event('serving')]
+    const after = (line: Line) => Date.parse(line.time) - Date.parse(draining.time)
+    t.diagnostic(moments.map((line) => `${line.event} after ${after(line)} ms`).join(', '))
     assert.equal(scene.watch.last().holder, 'b')
     await says(page, 'after it')
     assert.deepEqual(failed, [])

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { after, before, beforeEach, describe, test } from 'node:test'
+import { after, before, beforeEach, describe, type TestContext, test } from 'node:test'
 import { until } from '../harness/wait.ts'
-import { EXCHANGES, type Exchange } from './exchanges.ts'
+import { EXCHANGES, type Exchange, websocket } from './exchanges.ts'
+import { BINARY, frame, readWhole } from './frames.ts'
 import { FrontProcess } from './front-process.ts'
 import { ScriptedTarget } from './scripted-target.ts'
 import { asks, Stage, says } from './stage.ts'
@@ -11,6 +12,11 @@ import { chunk, Wire } from './wire.ts'
 const BOUND_BYTES = 130e6
 const MIB = Buffer.alloc(1024 * 1024, 'langflow')
 const UPLOAD_MIB = 200
+const MESSAGE_BYTES = 64 * 1024
+/** The largest that uvicorn takes. */
+const LARGEST_MESSAGE = 16 * MIB.length
+/** gunicorn's default, which LangFlow leaves: a request that meets the end of its connection has an unknown outcome. */
+const KEEPALIVE_MS = 2000
 
 describe('what passes through fronts', () => {
   let target: ScriptedTarget
@@ -32,6 +38,18 @@ describe('what passes through fronts', () => {
   beforeEach(() => target.forget())
 
   const WAYS = { 'one front': () => leader, 'two fronts': () => follower }
+
+  /** Fronts that have done nothing yet: whatever a process once took, it may keep. */
+  async function fresh(t: TestContext, way: string) {
+    const last = await FrontProcess.start(target.port)
+    t.after(() => last.stop())
+    await last.leads()
+    if (way === 'one front') return { port: last.port, memory: watchMemory(t, last) }
+    const first = await FrontProcess.start(target.port)
+    t.after(() => first.stop())
+    await first.follows(last)
+    return { port: first.port, memory: watchMemory(t, first, last) }
+  }
 
   async function play({ play }: Exchange, port: number) {
     target.forget()
@@ -115,8 +133,8 @@ describe('what passes through fronts', () => {
 
     for (const framing of ['Content-Length', 'chunked'] as const) {
       test(`an upload of ${UPLOAD_MIB} MiB (${framing}) takes no more memory, through ${way}`, async (t) => {
-        const memory = watchMemory(leader, follower)
-        const client = await Wire.connect(front().port)
+        const { port, memory } = await fresh(t, way)
+        const client = await Wire.connect(port)
         const how =
           framing === 'chunked' ? 'Transfer-Encoding: chunked' : `Content-Length: ${UPLOAD_MIB * MIB.length}`
         const sha256 = createHash('sha256')
@@ -142,13 +160,13 @@ describe('what passes through fronts', () => {
         await served.answer(says('201 Created', 'Content-Length: 0'))
         assert.equal((await client.answer()).status, 201)
         client.destroy()
-        memory.check(t)
+        memory.check()
       })
     }
 
     test(`an answer of ${UPLOAD_MIB} MiB waits for a slow client, through ${way}`, async (t) => {
-      const memory = watchMemory(leader, follower)
-      const client = await Wire.connect(front().port)
+      const { port, memory } = await fresh(t, way)
+      const client = await Wire.connect(port)
       await client.send(asks('GET /large'))
       const served = await target.request()
       const sha256 = createHash('sha256')
@@ -171,7 +189,53 @@ describe('what passes through fronts', () => {
       await sent
       assert.equal(digest, `${UPLOAD_MIB * MIB.length} bytes, ${sha256.digest('hex')}`)
       client.destroy()
-      memory.check(t)
+      memory.check()
+    })
+
+    test(`messages of a websocket wait for a slow client, through ${way}`, async (t) => {
+      const { port, memory } = await fresh(t, way)
+      const { client, served } = await websocket(new Stage(port, target))
+      const before = served.wire.socket.bytesWritten
+      const message = MIB.subarray(0, MESSAGE_BYTES)
+      const messages = (UPLOAD_MIB * MIB.length) / MESSAGE_BYTES
+      const sends = async () => {
+        for (let i = 0; i < messages; i++) await served.send(frame(BINARY, message, { masked: false }))
+      }
+      const sent = sends()
+      await stalls(() => served.wire.socket.bytesWritten)
+      const taken = served.wire.socket.bytesWritten - before
+      assert.ok(taken < 64 * MIB.length, `${taken} bytes went somewhere`)
+      for (let i = 0; i < messages; i++) assert.ok((await readWhole(client)).payload.equals(message))
+      await sent
+      client.destroy()
+      memory.check()
+    })
+
+    test(`a large message of a websocket passes both ways, through ${way}`, async () => {
+      const { client, served } = await websocket(new Stage(front().port, target))
+      const message = Buffer.alloc(LARGEST_MESSAGE, 'message')
+      const [back] = await Promise.all([
+        readWhole(client),
+        served.send(frame(BINARY, message, { masked: false })),
+      ])
+      const [there] = await Promise.all([
+        readWhole(served.wire),
+        client.send(frame(BINARY, message, { masked: true })),
+      ])
+      assert.ok(back.payload.equals(message) && there.payload.equals(message))
+      client.destroy()
+    })
+
+    test(`a connection to the target ends before the target would end it, through ${way}`, async () => {
+      const client = await Wire.connect(front().port)
+      await client.send(asks('GET /'))
+      const served = await target.request()
+      await served.send(says('200 OK', 'Content-Length: 0'))
+      await client.answer()
+      const began = performance.now()
+      assert.equal((await served.wire.rest()).length, 0)
+      assert.ok(performance.now() - began < KEEPALIVE_MS, `idle for ${performance.now() - began} ms`)
+      client.destroy()
     })
 
     test(`connections to the target are used again, through ${way}`, async () => {
@@ -233,17 +297,18 @@ async function stalls(bytes: () => number): Promise<void> {
   })
 }
 
-/** How much the fronts took at most, as they go. */
-function watchMemory(...fronts: FrontProcess[]) {
+/** How much each of the fronts took at most, until it is checked. */
+function watchMemory(t: TestContext, ...fronts: FrontProcess[]) {
   let most = 0
   const look = () => {
     most = Math.max(most, ...fronts.map(({ rssBytes }) => rssBytes))
   }
   const timer = setInterval(look, 20)
+  t.after(() => clearInterval(timer))
   return {
-    check(t: { diagnostic(message: string): void }) {
-      clearInterval(timer)
+    check() {
       look()
+      clearInterval(timer)
       t.diagnostic(`a front took ${Math.round(most / 1e6)} MB at most`)
       assert.ok(most <= BOUND_BYTES, `${most} bytes`)
     },

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net'
 import { Series } from '../harness/wait.ts'
 import type { ScriptedTarget, Served } from './scripted-target.ts'
-import { type Header, head, type Message, openSocket, Wire } from './wire.ts'
+import { type Header, head, type Message, openSocket, valuesOf, Wire } from './wire.ts'
 
 const WITHIN_MS = 5_000
 
@@ -96,17 +96,18 @@ export class Stage {
 /** RFC 9110, 7.6.1: of one connection, and none of the next one's business. The same with how a body is framed. */
 const OF_ONE_CONNECTION = ['connection', 'keep-alive', 'proxy-connection', 'te', 'transfer-encoding']
 /**
- * What a front adds is looked at by itself. It may answer an expectation itself (RFC 9110, 10.1.1), and the keys of a
- * websocket are those of one connection.
+ * What a front adds is looked at by itself. It may answer an expectation itself (RFC 9110, 10.1.1), and keys and
+ * extensions of a websocket are those of one connection.
  */
 const REQUEST_MAY_CHANGE = [
   'expect',
+  'sec-websocket-extensions',
   'sec-websocket-key',
   'x-forwarded-for',
   'x-forwarded-host',
   'x-forwarded-proto',
 ]
-const ANSWER_MAY_CHANGE = ['sec-websocket-accept']
+const ANSWER_MAY_CHANGE = ['sec-websocket-accept', 'sec-websocket-extensions']
 
 /** The date that whoever passes an answer on adds to one that has none: the targets here send this one or none at all. */
 export const DATE = 'Thu, 01 Jan 2026 00:00:00 GMT'
@@ -114,18 +115,24 @@ const addedDate = ([name, value]: Header) => name === 'date' && value !== DATE
 /** A request without a body may say so. */
 const emptyBody = ([name, value]: Header) => name === 'content-length' && value === '0'
 
+/** Lists, which may stand in one line as well (RFC 9110, 5.3): where anybody joins them. */
+const LISTS = ['link', 'sec-websocket-protocol']
+
 /** Sorted by name: the order of different names says nothing, that of the same one does. */
 function comparable(
   headers: readonly Header[],
   mayChange: readonly string[] = [],
   maybeAdded: (header: Header) => boolean = () => false,
 ): string[] {
-  return headers
+  const compared = headers
     .map(([name, value]): Header => [name.toLowerCase(), value])
     .filter(([name]) => !OF_ONE_CONNECTION.includes(name) && !mayChange.includes(name))
     .filter((header) => !maybeAdded(header))
-    .sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
-    .map(([name, value]) => `${name}: ${value}`)
+  const names = [...new Set(compared.map(([name]) => name))].sort()
+  return names.flatMap((name) => {
+    const values = valuesOf(compared, name)
+    return (LISTS.includes(name) ? [values.join(', ')] : values).map((value) => `${name}: ${value}`)
+  })
 }
 
 /** The version of HTTP is that of one connection. */

@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
@@ -26,10 +27,10 @@ export class Wire {
     return new Wire(await openSocket(port))
   }
 
-  /** Resolves once the kernel has taken it, where more than a little is sent. */
-  async send(data: string | Buffer): Promise<void> {
-    const sent = this.socket.write(typeof data === 'string' ? Buffer.from(data, 'latin1') : data)
-    if (!sent) await Promise.race([once(this.socket, 'drain'), once(this.socket, 'close')])
+  /** Resolves once the kernel has taken it, or the connection has ended. */
+  send(data: string | Buffer): Promise<void> {
+    const bytes = typeof data === 'string' ? Buffer.from(data, 'latin1') : data
+    return new Promise((resolve) => this.socket.write(bytes, () => resolve()))
   }
 
   /** No more is said. */
@@ -165,6 +166,7 @@ export class Message {
   readonly #wire: Wire
   #left: number
   #ended = false
+  #first = true
 
   constructor(wire: Wire, start: string, headers: readonly Header[], framing: Framing) {
     this.#wire = wire
@@ -239,12 +241,13 @@ export class Message {
     const piece = await this.#wire.piece(Math.min(most, this.#left))
     if (piece === null) throw new Error('cut')
     this.#left -= piece.length
-    if (this.#left === 0 && this.framing === 'chunked') await this.#wire.bytes(2)
     return piece
   }
 
-  /** On to the next one. */
+  /** On to the next one. What ends the one before may come as late as this. */
   async #chunk(): Promise<void> {
+    if (!this.#first) assert.equal(`${await this.#wire.bytes(2)}`, '\r\n')
+    this.#first = false
     const size = await this.#wire.line()
     if (!/^[0-9a-f]+$/i.test(size)) throw new Error(`a chunk that begins with ${JSON.stringify(size)}`)
     this.#left = Number.parseInt(size, 16)

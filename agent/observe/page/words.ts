@@ -17,6 +17,7 @@ const ENDED: Readonly<Record<EndedBecause | 'expired', string>> = {
   switchover: 'an operator asked for a switchover',
   newer_revision: 'a replica of a newer revision was ready',
   faster_standby: 'another replica was ready sooner',
+  front_down: 'requests did not reach it',
   workload_exited: 'LangFlow ended by itself',
   workload_unhealthy: 'LangFlow was unhealthy',
   workload_lost: 'LangFlow lost a worker or its master',
