@@ -128,10 +128,9 @@ export class Installation {
     await (adopt ? adopt(this, manifests) : this.apply(manifests))
     const address = ['get', 'service', 'langflow', '--output=jsonpath={.spec.clusterIP}']
     this.url = `http://${await this.kubectl(...address)}:7860`
-    const { path, read } = this.#workload
+    const { path, read, asked = {}, withinMs = WITHIN_MS[traffic] } = this.#workload
     const target = { to: 'langflow', url: `${this.url}${path}` }
-    const withinMs = WITHIN_MS[traffic]
-    this.client = new Client({ everyMs: 50, withinMs, target: () => target, read })
+    this.client = new Client({ everyMs: 50, withinMs, target: () => target, asked, read })
   }
 
   /** In its namespace. */

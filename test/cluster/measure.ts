@@ -7,14 +7,13 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { readProcesses } from '../../agent/processes/proc.ts'
 import type { Manifest } from '../deploy/manifests.ts'
-import { Client } from '../harness/client.ts'
 import { percentile, table, withPart } from '../harness/report.ts'
 import { mono, until } from '../harness/wait.ts'
 import { EventStreams } from './event-streams.ts'
 import { Installation, type InstallationOptions, rendered } from './installation.ts'
 import { isReady, Kube, type Pod } from './kube.ts'
 import { nodeProgram, processesOf } from './processes.ts'
-import { fitToNode, LANGFLOW } from './workload.ts'
+import { fitToNode, LANGFLOW, type Workload } from './workload.ts'
 
 const MODES = ['front', 'readiness', 'plain'] as const
 type Mode = (typeof MODES)[number]
@@ -46,8 +45,15 @@ const AFTER_MS = 3_000
 /** Longer than any lease. */
 const PATIENCE_MS = 40_000
 const FROZEN_MS = 12_000
+const WORKLOAD: Workload = {
+  ...LANGFLOW,
+  // What nobody may repeat, and LangFlow answers at once.
+  ...{ path: '/api/v1/logout', asked: { method: 'POST' }, withinMs: PATIENCE_MS },
+  read: () => ({ replica: '', epoch: 0, pid: 0, mono: mono() }),
+}
+
 function optionsOf({ mode, kind, replicas }: Group): InstallationOptions {
-  const shared = { kind, replicas, workload: LANGFLOW }
+  const shared = { kind, replicas, workload: WORKLOAD }
   if (mode === 'plain') return { ...shared, adopt: installPlain }
   if (mode === 'front') return { ...shared, base: 'production', components: ['postgresql'] }
   return { ...shared, base: 'base', components: ['standby-warm', 'postgresql'] }
@@ -87,19 +93,11 @@ class Subject {
   readonly one: Installation
   readonly group: Group
   readonly streams: EventStreams
-  private readonly client: Client<number>
-
   private constructor(one: Installation, group: Group, token: string) {
     this.one = one
     this.group = group
     const headers = { authorization: `Bearer ${token}` }
     this.streams = new EventStreams(STREAMS, `${one.url}/api/v1/mcp/sse`, headers)
-    // What nobody may repeat, and LangFlow answers at once.
-    const target = { to: 'langflow', url: `${one.url}/api/v1/logout` }
-    this.client = new Client({
-      ...{ everyMs: 50, withinMs: PATIENCE_MS, target: () => target, asked: { method: 'POST' } },
-      read: (text) => text.length,
-    })
   }
 
   static async start(kube: Kube, group: Group): Promise<Subject> {
@@ -112,12 +110,12 @@ class Subject {
 
   async close(): Promise<void> {
     this.streams.close()
-    void this.client.stop()
     await this.one.close()
   }
 
   async measure(what: What): Promise<Measured> {
-    const { one, group, client, streams } = this
+    const { one, group, streams } = this
+    const { client } = one
     await settled(one, group)
     await until('all streams are open', () => streams.open === STREAMS, SETTLED_MS)
     const [from, before] = [mono(), streams.counts]

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parse } from 'yaml'
 import { DEPLOY, type Manifest, named, only } from '../deploy/manifests.ts'
+import type { Asked } from '../harness/client.ts'
 import { mono } from '../harness/wait.ts'
 import type { Answer } from './lease-history.ts'
 
@@ -16,6 +17,9 @@ export const POSTGRES_IMAGE = 'localhost/postgres:15'
 /** What runs in the place of LangFlow, and how it is asked. */
 export interface Workload {
   readonly path: string
+  readonly asked?: Asked
+  /** How long an answer may take, other than the traffic mode has it. */
+  readonly withinMs?: number
   readonly read: (text: string) => Answer
   /** Changes the Deployment of LangFlow, and returns what it needs beside it. `collector`: where signs of life go, as HOST:PORT. */
   readonly prepare: (deployment: Manifest, collector: string) => Manifest[]
