@@ -50,6 +50,8 @@ export const STAND_IN: Workload = {
 /** The real one. Its answers tell neither replica nor epoch. */
 export const LANGFLOW: Workload = {
   path: '/health_check',
+  // Whoever waits longer for one that has no time piles up more and more requests there.
+  withinMs: 5_000,
   read(text) {
     const { status } = JSON.parse(text) as { status: string }
     if (status !== 'ok') throw new Error(`LangFlow says ${text}`)
