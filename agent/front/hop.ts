@@ -12,6 +12,11 @@ export function formatHop({ epoch, key }: Hop): string {
   return `${epoch} ${key}`
 }
 
+/** Whether it can be said in a header. */
+export function isKey(key: string): boolean {
+  return /^[\w-]{1,64}$/.test(key)
+}
+
 /** What says that it comes from a front, true or not; `null`: it comes from a client. */
 export function hopOf({ headers }: IncomingMessage): string | null {
   const value = headers[HOP]
