@@ -10,10 +10,10 @@ const CONNECT_TIMEOUT_MS = 1_000
 /** After a request that did not get there, the next one is sent. */
 const TRY_AGAIN_MS = 100
 /**
- * Well below the 5 s of gunicorn and uvicorn: a request on a connection that the other end closes at the same moment may or may not
- * have been read.
+ * Well below the 2 s of gunicorn and the 5 s of uvicorn: a request on a connection that the other end closes at the same moment may
+ * or may not have been read.
  */
-const IDLE_MS = 2_000
+const IDLE_MS = 1_000
 const MAX_HEADER_BYTES = 64 * 1024
 
 export interface UpstreamOptions {
