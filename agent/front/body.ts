@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Garbage } from './garbage.ts'
+import { hopOf, isEmptyThere } from './hop.ts'
 
 /** What is read whole before it is sent, so that it can be sent again. */
 const SMALL_BYTES = 64 * 1024
@@ -29,14 +30,20 @@ export class RequestBody {
     this.#response = response
     this.expectsContinue = expectsContinue
     const { 'content-length': length, 'transfer-encoding': encoding } = request.headers
-    this.chunked = encoding !== undefined
-    if (this.chunked || Number(length ?? 0) > SMALL_BYTES) this.#size = 'large'
+    const emptyThere = hopOf(request) !== null && isEmptyThere(request)
+    this.chunked = encoding !== undefined && !emptyThere
+    if (emptyThere) this.#size = 'small'
+    else if (this.chunked || Number(length ?? 0) > SMALL_BYTES) this.#size = 'large'
     else this.#size = Number(length ?? 0) > 0 ? 'small' : 'none'
   }
 
   /** It is sent while it arrives, and at most once. */
   get large(): boolean {
     return this.#size === 'large'
+  }
+
+  get none(): boolean {
+    return this.#size === 'none'
   }
 
   get ready(): boolean {
@@ -48,9 +55,15 @@ export class RequestBody {
     return this.expectsContinue && !this.#invited
   }
 
+  /** Tells the client to send it. */
+  invite(): void {
+    if (this.uninvited) this.#response.writeContinue()
+    this.#invited = true
+  }
+
   /** Reads a small one. `false`: the client went before its end. */
   async read(): Promise<boolean> {
-    this.#invite()
+    this.invite()
     try {
       const chunks: Buffer[] = await this.#request.toArray()
       this.#whole = Buffer.concat(chunks)
@@ -68,7 +81,7 @@ export class RequestBody {
   /** Of a large one, as it arrives. */
   async *pieces(): AsyncGenerator<Buffer> {
     this.begun = true
-    this.#invite()
+    this.invite()
     try {
       for await (const chunk of this.#request.iterator({ destroyOnReturn: false })) {
         this.#garbage.passed((chunk as Buffer).length)
@@ -78,10 +91,5 @@ export class RequestBody {
       // LangFlow answered before it had read all, or its connection broke: the client can read that only once it has sent the rest.
       this.#request.resume()
     }
-  }
-
-  #invite(): void {
-    if (this.uninvited) this.#response.writeContinue()
-    this.#invited = true
   }
 }

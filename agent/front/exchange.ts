@@ -89,8 +89,9 @@ export class Exchange implements Guest {
     return this.body.large || this.path === '*'
   }
 
-  /** Whether the client, also one behind another front, sends its body once it is told to. */
+  /** Whether the client, also one behind another front, sends a body that streams once it is told to. */
   get expectsContinue(): boolean {
+    if (!this.body.large) return false
     return this.hop === null ? this.body.expectsContinue : expectsThere(this.request)
   }
 

@@ -39,7 +39,11 @@ export class Forwarder {
         continue
       }
       const failure = await this.#send(exchange, upstream, begin)
-      if (failure === null) return
+      if (failure === null) {
+        // Where its client went, it may not have got there.
+        upstream.givenBack()
+        return
+      }
       exchange.notSent()
       this.#after(failure, exchange, upstream)
     }
@@ -79,6 +83,7 @@ export class Forwarder {
     if (to === 'leader') headers.push(HOP, formatHop(hop))
     exchange.sent()
     const sending = { exchange, upstream, headers, begin, trouble }
-    return exchange.streams ? sendStreaming(sending, clock) : send(sending)
+    const withheld = to === 'leader' && !exchange.repeatable
+    return withheld || exchange.streams ? sendStreaming(sending, clock) : send(sending)
   }
 }

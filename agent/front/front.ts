@@ -86,7 +86,12 @@ class Front {
     const mono = () => clock.mono()
     const { holdTimeoutMs, holdLimit } = config
     this.#room = new WaitingRoom({ clock, holdTimeoutMs, holdLimit, open: () => this.#routing.open() })
-    this.#routing = new Routing({ config, clock, ready: () => this.#room.letGo() })
+    this.#routing = new Routing({
+      config,
+      clock,
+      ready: () => this.#room.letGo(),
+      unusable: (why) => throttle.happened('route', `nothing is sent to the leader's front: ${why}`),
+    })
     this.#streams = new Streams(clock, config.streamGraceMs, () => this.#routing.hold())
     this.#counts = new Counts(clock, () => this.#room.oldestMs, tell)
     this.#forwarder = new Forwarder({ routing: this.#routing, room: this.#room, trouble, clock })

@@ -1,6 +1,6 @@
 import { timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
-import { HOP, HOP_EXPECTS } from './messages.ts'
+import { HOP, HOP_EMPTY, HOP_EXPECTS } from './messages.ts'
 
 /** What a front says of itself to the leader's front: in whose term, and that it is a replica. */
 export interface Hop {
@@ -12,6 +12,11 @@ export function formatHop({ epoch, key }: Hop): string {
   return `${epoch} ${key}`
 }
 
+/** Whether it can be said in a header. */
+export function isKey(key: string): boolean {
+  return /^[\w-]{1,64}$/.test(key)
+}
+
 /** What says that it comes from a front, true or not; `null`: it comes from a client. */
 export function hopOf({ headers }: IncomingMessage): string | null {
   const value = headers[HOP]
@@ -21,6 +26,11 @@ export function hopOf({ headers }: IncomingMessage): string | null {
 /** Whether the client behind the other front is to be told to send its body. */
 export function expectsThere({ headers }: IncomingMessage): boolean {
   return headers[HOP_EXPECTS] !== undefined
+}
+
+/** Whether the client behind the other front sent no body. */
+export function isEmptyThere({ headers }: IncomingMessage): boolean {
+  return headers[HOP_EMPTY] !== undefined
 }
 
 /** Takes as long for any two of the same length. */

@@ -88,8 +88,10 @@ export type FromFront =
 
 /** Header of a request that a front forwards to the leader's front: `<epoch> <key>`. A client's own is taken away. */
 export const HOP = 'langflow-leader-hop'
-/** Header of a hop whose client sends its body once it is told to: each hop of a large body says that of itself. */
+/** Header of a hop whose client sends its body once it is told to: each hop whose body is withheld says that of itself. */
 export const HOP_EXPECTS = 'langflow-leader-hop-expects'
+/** Header of a hop without a body: it comes as an empty chunked one, so that its end can be withheld. */
+export const HOP_EMPTY = 'langflow-leader-hop-empty'
 /** Header of a refused hop (status 421): the epoch that the refusing front knows. Nothing of the request was read on. */
 export const HOP_EPOCH = 'langflow-leader-epoch'
 

@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.ts'
-import { formatListen } from '../config/values.ts'
-import { formatHop, type Hop, isSame } from './hop.ts'
+import { formatListen, parseFrontAddress } from '../config/values.ts'
+import { formatHop, type Hop, isKey, isSame } from './hop.ts'
 import type { FrontConfig, FrontRoute } from './messages.ts'
 import { Upstream } from './upstream.ts'
 
@@ -12,6 +12,8 @@ export interface RoutingOptions {
   readonly clock: Clock
   /** Requests that wait may go. */
   readonly ready: () => void
+  /** The leader's front cannot be reached as the route says. */
+  readonly unusable: (why: string) => void
 }
 
 /** Where requests go: the route that the agent told last, and the connections that follow from it. */
@@ -82,10 +84,21 @@ export class Routing {
     for (const upstream of [...this.#former, this.#upstream]) upstream?.cut()
   }
 
-  #connectTo(to: 'langflow' | 'leader', address: string, hop: Hop): Upstream {
-    const { clock, config, ready } = this.#options
+  /** `null`: nothing can be sent there, and requests wait for another route. */
+  #connectTo(to: 'langflow' | 'leader', address: string, hop: Hop): Upstream | null {
+    const { clock, config, ready, unusable } = this.#options
     const from = to === 'langflow' ? config.from : null
-    return new Upstream({ to, address, hop, from, clock, ready })
+    try {
+      if (to === 'leader') {
+        parseFrontAddress(address)
+        if (!isKey(hop.key))
+          throw new Error('its key is not one to 64 letters, digits, hyphens and underscores')
+      }
+      return new Upstream({ to, address, hop, from, clock, ready })
+    } catch (error) {
+      unusable((error as Error).message)
+      return null
+    }
   }
 
   #addressOf(route: FrontRoute): string | null {

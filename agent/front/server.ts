@@ -1,4 +1,5 @@
 import {
+  createServer as createHttpServer,
   type IncomingHttpHeaders,
   type IncomingMessage,
   METHODS,
@@ -22,6 +23,8 @@ const HEADERS_TIMEOUT_MS = 20_000
 /** Longer than load balancers keep theirs, of which the longest common one is 60 s: whoever closes first risks a request. */
 const KEEP_ALIVE_MS = 75_000
 const CHECK_CONNECTIONS_EVERY_MS = 5_000
+/** Of one connection; whoever sends more without waiting for answers loses it, since Node reads on whatever is under way. */
+const MAX_IN_FLIGHT = 64
 /** As many as the kernel may let wait to be accepted. */
 const BACKLOG = 4096
 
@@ -36,23 +39,49 @@ export interface ServerOptions {
 const EXCHANGE = Symbol('exchange')
 type Carrier = { [EXCHANGE]: Exchange }
 
+/** What says whether a request is one more than its connection may have under way, which ends it then. */
+function bounded(): (request: IncomingMessage, response: ServerResponse) => boolean {
+  const underWay = new WeakMap<Socket, number>()
+  return ({ socket }, response) => {
+    if (socket.destroyed) return false
+    const count = (underWay.get(socket) ?? 0) + 1
+    underWay.set(socket, count)
+    response.once('close', () => underWay.set(socket, (underWay.get(socket) as number) - 1))
+    if (count <= MAX_IN_FLIGHT) return true
+    stopParsing(socket)
+    socket.destroy()
+    return false
+  }
+}
+
+/** Node makes a request of all that it has read at once, also for a connection that has ended: some 1,600, at 15 µs each. */
+function stopParsing(socket: Socket & { parser?: { onIncoming: () => number } | null }): void {
+  // As after an upgrade: what follows is no HTTP.
+  if (socket.parser) socket.parser.onIncoming = () => 2
+}
+
 /** Takes every method, path and body as it is. */
 export async function createServer(options: ServerOptions): Promise<FastifyInstance> {
+  const takes = bounded()
   const app = fastify({
     logger: false,
     schemaController: { compilersFactory: { buildValidator: noSchema, buildSerializer: noSchema } },
     // One route for whatever path: the router would decode it, and refuse what LangFlow might not.
     rewriteUrl: () => '/',
     exposeHeadRoutes: false,
-    keepAliveTimeout: KEEP_ALIVE_MS,
-    requestTimeout: 0,
-    http: {
-      maxHeaderSize: MAX_HEADER_BYTES,
-      headersTimeout: HEADERS_TIMEOUT_MS,
-      connectionsCheckingInterval: CHECK_CONNECTIONS_EVERY_MS,
-      // Other protocols are not offered: their requests are answered as if they had not asked.
-      shouldUpgradeCallback: ({ headers }) => headers.upgrade?.toLowerCase() === 'websocket',
-    },
+    serverFactory: (handle) =>
+      createHttpServer(
+        {
+          keepAliveTimeout: KEEP_ALIVE_MS,
+          requestTimeout: 0,
+          maxHeaderSize: MAX_HEADER_BYTES,
+          headersTimeout: HEADERS_TIMEOUT_MS,
+          connectionsCheckingInterval: CHECK_CONNECTIONS_EVERY_MS,
+          // Other protocols are not offered: their requests are answered as if they had not asked.
+          shouldUpgradeCallback: ({ headers }) => headers.upgrade?.toLowerCase() === 'websocket',
+        },
+        (request, response) => takes(request, response) && handle(request, response),
+      ),
     clientErrorHandler(error, socket) {
       // Nothing may come in the middle of an answer.
       const { headersSent = false } = answers.get(socket) ?? {}
@@ -64,8 +93,12 @@ export async function createServer(options: ServerOptions): Promise<FastifyInsta
   const answers = new WeakMap<Socket, ServerResponse>()
   const expecting = new WeakSet<IncomingMessage>()
   app.server.on('checkContinue', (request, response) => {
+    if (!takes(request, response)) return
     expecting.add(request)
     app.routing(request, response)
+  })
+  app.server.on('checkExpectation', (request, response) => {
+    if (takes(request, response)) response.writeHead(417).end()
   })
   app.server.on('upgrade', options.upgrade)
   app.server.on('connect', (_, socket: Socket) =>

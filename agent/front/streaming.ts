@@ -1,17 +1,18 @@
-import { type IncomingMessage, request } from 'node:http'
+import { type Agent, type IncomingMessage, request } from 'node:http'
+import type { Socket } from 'node:net'
 import { pipeline } from 'node:stream/promises'
 import type { Clock } from '../clock.ts'
 import { forwardedTrailers, grouped } from './headers.ts'
-import { HOP_EXPECTS } from './messages.ts'
+import { HOP_EMPTY, HOP_EXPECTS } from './messages.ts'
 import { type Failure, refusalIn, type Sending } from './sending.ts'
 
 /** Whoever does not say that a body may come after so long may not know that it could. */
 const UNINVITED_MS = 1_000
 
 /**
- * Sends a request while its body arrives, over a connection of its own: at once with its head, to its last trailer, which undici
- * cannot. To another front it goes with `Expect: 100-continue`: until that one can send it on, nothing is read of the body, and the
- * request may go elsewhere. Resolves with `null` once an answer has begun, or nobody waits for one.
+ * Sends a request while its body arrives: at once with its head, to its last trailer, which undici cannot. To LangFlow it has a
+ * connection of its own. To another front it goes with `Expect: 100-continue`: that one asks for the body once it can send the
+ * request on, and LangFlow has nothing of it before. Resolves with `null` once an answer has begun, or nobody waits for one.
  */
 export async function sendStreaming(
   { exchange, upstream, headers, begin, trouble }: Sending,
@@ -19,37 +20,45 @@ export async function sendStreaming(
 ): Promise<Failure | null> {
   const { to } = upstream.options
   const { body } = exchange
-  const connection = await upstream.dial().catch((error: Error) => {
-    trouble('missed', upstream, error)
-    return null
-  })
-  if (connection === null) return { what: 'missed' }
-  upstream.reached()
-  const { promise, resolve } = Promise.withResolvers<Failure | null>()
-  if (exchange.gone) {
-    connection.destroy()
-    return null
+  let way: { agent: Agent } | { createConnection: () => Socket } = { agent: upstream.agent }
+  if (to === 'langflow') {
+    const connection = await upstream.dial().catch((error: Error) => {
+      trouble('missed', upstream, error)
+      return null
+    })
+    if (connection === null) return { what: 'missed' }
+    if (exchange.gone) connection.destroy()
+    way = { createConnection: () => connection }
   }
+  if (exchange.gone) return null
+  const { promise, resolve } = Promise.withResolvers<Failure | null>()
   const expects = to === 'leader' || exchange.expectsContinue
   if (expects) headers.push('expect', '100-continue')
   if (to === 'leader' && exchange.expectsContinue) headers.push(HOP_EXPECTS, '1')
   if (exchange.request.headers.host === undefined) headers.push('host', upstream.options.address)
-  if (body.chunked) headers.push('transfer-encoding', 'chunked')
+  const empty = to === 'leader' && body.none
+  if (empty) headers.push(HOP_EMPTY, '1')
+  if (empty || body.chunked) headers.push('transfer-encoding', 'chunked')
   const outgoing = request({
     method: exchange.request.method,
     path: exchange.path,
-    headers,
-    createConnection: () => connection,
+    headers: empty ? withoutLength(headers) : headers,
+    ...way,
     maxHeaderSize: upstream.maxHeaderBytes,
   })
-  const over = upstream.relaying(() => outgoing.destroy(new Error('the leader changed')))
-  outgoing.once('close', over)
+  const ended = upstream.relaying(() => outgoing.destroy(new Error('the leader changed')))
+  outgoing.once('close', ended)
+  outgoing.once('socket', () => upstream.reached())
   exchange.abort = (why) => outgoing.destroy(why)
   let answered = false
   let begun = false
   const sendBody = () => {
     if (begun) return
     begun = true
+    if (!body.large) {
+      outgoing.end(body.whole ?? undefined)
+      return
+    }
     // A failure is one of the connection, and told there.
     pipeline(body.pieces(), outgoing, { end: false }).then(
       () => {
@@ -64,8 +73,11 @@ export async function sendStreaming(
     if (answered) exchange.cut()
     else if (exchange.gone) resolve(null)
     else {
-      trouble('broke', upstream, error)
-      resolve({ what: 'broke' })
+      // Where the client expects an answer to its head, LangFlow may have that much.
+      const withheld = to === 'leader' && !begun && !exchange.expectsContinue
+      const what = withheld ? 'missed' : 'broke'
+      trouble(what, upstream, error)
+      resolve({ what })
     }
   }
   const passBack = (incoming: IncomingMessage) => {
@@ -76,7 +88,7 @@ export async function sendStreaming(
     incoming.once('end', () => {
       exchange.end(incoming.trailers)
       // What is left of the body is not for this connection any more.
-      outgoing.destroy()
+      if (!outgoing.writableFinished) outgoing.destroy()
     })
     incoming.once('error', failed)
   }
@@ -95,6 +107,8 @@ export async function sendStreaming(
     } else outgoing.destroy()
     resolve(refusal)
   })
+  // Another front is told before LangFlow has anything of it.
+  if (!expects) body.invite()
   outgoing.flushHeaders()
   if (!expects) sendBody()
   else if (to === 'langflow') {
@@ -102,4 +116,8 @@ export async function sendStreaming(
     outgoing.once('close', () => timer.cancel())
   }
   return promise
+}
+
+function withoutLength(headers: readonly string[]): string[] {
+  return headers.filter((_, i) => headers[i - (i % 2)]?.toLowerCase() !== 'content-length')
 }

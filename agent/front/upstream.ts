@@ -1,4 +1,6 @@
+import { Agent, type ClientRequestArgs } from 'node:http'
 import { connect, type Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { Pool } from 'undici'
 import type { Clock, Timer } from '../clock.ts'
 import type { Hop } from './hop.ts'
@@ -8,10 +10,10 @@ const CONNECT_TIMEOUT_MS = 1_000
 /** After a request that did not get there, the next one is sent. */
 const TRY_AGAIN_MS = 100
 /**
- * Well below the 5 s of gunicorn and uvicorn: a request on a connection that the other end closes at the same moment may or may not
- * have been read.
+ * Well below the 2 s of gunicorn and the 5 s of uvicorn: a request on a connection that the other end closes at the same moment may
+ * or may not have been read.
  */
-const IDLE_MS = 2_000
+const IDLE_MS = 1_000
 const MAX_HEADER_BYTES = 64 * 1024
 
 export interface UpstreamOptions {
@@ -27,10 +29,32 @@ export interface UpstreamOptions {
   readonly ready: () => void
 }
 
+/** Keeps connections for as long as the pool does. */
+class DialingAgent extends Agent {
+  readonly #dial: () => Promise<Socket>
+
+  constructor(dial: () => Promise<Socket>) {
+    super({ keepAlive: true, timeout: IDLE_MS })
+    this.#dial = dial
+  }
+
+  override createConnection(
+    _: ClientRequestArgs,
+    done?: (error: Error | null, socket: Duplex) => void,
+  ): undefined {
+    this.#dial().then(
+      (socket) => done?.(null, socket),
+      (error: Error) => done?.(error, undefined as unknown as Socket),
+    )
+  }
+}
+
 /** Where requests are sent, and the connections to it: LangFlow, or the leader's front, in one term. */
 export class Upstream {
   readonly options: UpstreamOptions
   readonly pool: Pool
+  /** Of requests that `pool` cannot send. */
+  readonly agent: Agent
   readonly maxHeaderBytes = MAX_HEADER_BYTES
   readonly #where: { readonly host: string; readonly port: number }
   readonly #connecting = new Set<Socket>()
@@ -47,6 +71,7 @@ export class Upstream {
     this.options = options
     const { hostname, port } = new URL(`http://${options.address}`)
     this.#where = { host: hostname.replace(/^\[|\]$/g, ''), port: Number(port || 80) }
+    this.agent = new DialingAgent(() => this.dial())
     this.pool = new Pool(`http://${options.address}`, {
       pipelining: 1,
       headersTimeout: 0,

@@ -105,11 +105,11 @@ export class WebSockets {
   /** Whether the client has what it asked for, or is gone; else it is asked for again. */
   async #isAnswered(caller: Caller, upstream: Upstream): Promise<boolean> {
     const handshake = await this.#shakeHands(caller, upstream)
-    if (caller.gone) return true
     if (handshake === null) {
       upstream.missed()
-      return false
+      return caller.gone
     }
+    if (caller.gone) return true
     switch (handshake.what) {
       case 'open':
         this.#relay(caller, upstream, handshake.far, handshake.answer)

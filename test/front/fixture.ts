@@ -2,7 +2,7 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type RequestListener, request, type Server } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
-import { connect } from 'node:net'
+import { connect, createServer as createTcpServer } from 'node:net'
 import { type Duplex, duplexPair } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import type { TestContext } from 'node:test'
@@ -192,6 +192,28 @@ export async function ask(
     headers: incoming.headers,
     body: await text(incoming),
   }
+}
+
+/** A server that takes connections, reads, and says nothing by itself. */
+export async function hungServer(t: TestContext, connected: (socket: Socket) => void = () => {}) {
+  const hung = { address: '', heard: '' }
+  const sockets = new Set<Socket>()
+  const server = createTcpServer((socket) => {
+    sockets.add(socket)
+    socket.on('error', () => {})
+    socket.on('data', (chunk) => {
+      hung.heard += chunk.toString('latin1')
+    })
+    connected(socket)
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => {
+    server.close()
+    for (const socket of sockets) socket.destroy()
+  })
+  hung.address = `127.0.0.1:${(server.address() as AddressInfo).port}`
+  return hung
 }
 
 /** A connection on which a test writes what it likes. */

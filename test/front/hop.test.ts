@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { once } from 'node:events'
 import { request } from 'node:http'
+import type { Socket } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { test } from 'node:test'
 import { HOP, HOP_EPOCH } from '../../agent/front/messages.ts'
 import { until } from '../harness/wait.ts'
-import { ask, FOR_EVER, fakeLangFlow, KEY, TestFront } from './fixture.ts'
+import { ask, FOR_EVER, fakeLangFlow, hungServer, KEY, TestFront } from './fixture.ts'
 
 const at = (port: number) => ({ target: { host: '127.0.0.1', port } })
 const OTHER_KEY = 'vutsrqponmlkjihgfedcba'
@@ -91,6 +93,85 @@ test('of a large body nothing is read until it can be sent on, so that it follow
   await leader.toLangFlow(FOR_EVER, 2)
   await follower.toLeader(leader.address, 2)
   assert.deepEqual([(await asked).body, langflow.seen.list], [String(LARGE.length), ['POST /a']])
+})
+
+const WITHHELD = {
+  'a small body': { method: 'POST', body: 'x' },
+  'no body': { method: 'POST' },
+  'no body, by DELETE': { method: 'DELETE' },
+  'a large body': { method: 'POST', body: LARGE },
+}
+
+for (const [title, asked] of Object.entries(WITHHELD)) {
+  test(`what another front only holds did not reach LangFlow when that one ends: with ${title}`, async (t) => {
+    const langflow = await fakeLangFlow(t, async (incoming, outgoing) => {
+      outgoing.end(JSON.stringify([(await text(incoming)).length, incoming.headers]))
+    })
+    const [former, leader, follower] = await Promise.all([
+      TestFront.start(t),
+      TestFront.start(t, at(langflow.port)),
+      TestFront.start(t),
+    ])
+    await former.toNobody({ epoch: 1, key: KEY })
+    await follower.toLeader(former.address, 1)
+    const answered = ask(follower.port, '/a', asked)
+    await former.counts("it waits at the leader's", ({ held }) => held === 1)
+    await former.stop()
+    await follower.counts('it waits for the next', ({ held }) => held === 1)
+    await leader.toLangFlow(FOR_EVER, 2)
+    await follower.toLeader(leader.address, 2)
+    const { status, body } = await answered
+    const [length, headers] = JSON.parse(body)
+    assert.deepEqual([status, langflow.seen.list], [200, [`${asked.method} /a`]])
+    assert.equal(length, 'body' in asked ? asked.body.length : 0)
+    assert.equal(headers['transfer-encoding'], undefined)
+    assert.deepEqual(
+      Object.keys(headers).filter((name) => name.startsWith('langflow-leader')),
+      [],
+    )
+  })
+
+  test(`what a former leader hangs on goes to the next one within a second: with ${title}`, async (t) => {
+    const hung = await hungServer(t)
+    const langflow = await fakeLangFlow(t)
+    const [leader, follower] = await Promise.all([TestFront.start(t, at(langflow.port)), TestFront.start(t)])
+    await follower.toLeader(hung.address, 1)
+    const answered = ask(follower.port, '/a', asked)
+    await until('its head is there', () => hung.heard.includes('\r\n\r\n'))
+    await leader.toLangFlow(FOR_EVER, 2)
+    await follower.toLeader(leader.address, 2)
+    assert.equal((await answered).status, 200)
+    assert.deepEqual(langflow.seen.list, [`${asked.method} /a`])
+    assert.ok(hung.heard.endsWith('\r\n\r\n'), 'something of the body was sent')
+  })
+}
+
+test('what another front asked the body of, and then broke, is not sent again', async (t) => {
+  const broken = await hungServer(t, (socket) => {
+    socket.write('HTTP/1.1 100 Continue\r\n\r\n')
+    socket.on('data', () => socket.destroy())
+  })
+  const follower = await TestFront.start(t)
+  await follower.toLeader(broken.address, 1)
+  assert.equal((await ask(follower.port, '/a', { method: 'POST', body: 'x' })).status, 502)
+})
+
+test('requests that change something go to another front over connections that are kept', async (t) => {
+  const langflow = await fakeLangFlow(t, (incoming, outgoing) => incoming.pipe(outgoing))
+  const leader = await TestFront.start(t, at(langflow.port))
+  const follower = await TestFront.start(t)
+  await leader.toLangFlow()
+  await follower.toLeader(leader.address)
+  let connections = 0
+  const count = (message: unknown) => {
+    const { socket } = message as { socket: Socket }
+    if (socket.localPort === leader.port) connections++
+  }
+  subscribe('net.server.socket', count)
+  t.after(() => unsubscribe('net.server.socket', count))
+  for (let i = 0; i < 20; i++)
+    assert.equal((await ask(follower.port, '/a', { method: 'POST', body: `${i}` })).body, `${i}`)
+  assert.equal(connections, 1)
 })
 
 test('a front that was just started refuses, and is asked again until it knows that it leads', async (t) => {

@@ -462,6 +462,37 @@ describe('a front', () => {
     })
   })
 
+  for (const [address, key] of [
+    ...[
+      '127.0.0.1:99999',
+      '127.0.0.1:0',
+      '127.0.0.1',
+      'evil.example/..:80',
+      '127.0.0.1:80@x:1',
+      'http://127.0.0.1:80',
+      '',
+    ].map((address) => [address, KEY]),
+    ...['k\u00e9y', 'k\r\nX-Smuggled: 1', ''].map((key) => ['127.0.0.1:1', key]),
+  ] as [string, string][]) {
+    test(`that is told of a leader at ${JSON.stringify(address)} with the key ${shown(key)} holds, and says so once`, async (t) => {
+      const front = await FrontProcess.start(target.port)
+      t.after(() => front.stop())
+      await front.route({ to: 'leader', epoch: 1, key, address })
+      await front.route({ to: 'leader', epoch: 1, key, address })
+      const answers = [asks('GET /attack'), asks('POST /attack'), websocket()].map((one) => ask(front, one))
+      await front.counted('they wait', ({ held }) => held === answers.length)
+      await front.follows(leader)
+      assert.deepEqual(
+        (await Promise.all(answers)).map(({ status }) => status),
+        [200, 200, 200],
+      )
+      const lines = front.output.trim().split('\n')
+      assert.equal(lines.length, 1, front.output)
+      assert.match(lines[0] as string, /nothing is sent to the leader's front/)
+      assert.ok(key === '' || !front.output.includes(key))
+    })
+  }
+
   test('whose hop is refused waits for a newer route, and sends the request once', async () => {
     await follower.follows(leader, 1, WRONG_KEY)
     const answered = ask(follower, `${asks('POST /attack', 'Content-Length: 2')}ab`)
