@@ -4,6 +4,7 @@ import type { Clock, Timer } from '../clock.ts'
 import { formatListen } from '../config/values.ts'
 import type { Log } from '../observe/log.ts'
 import { LogThrottle } from '../observe/log-throttle.ts'
+import { KeptBodies } from './body.ts'
 import { Counts } from './counts.ts'
 import { Exchange } from './exchange.ts'
 import { Forwarder } from './forwarder.ts'
@@ -64,6 +65,7 @@ class Front {
   readonly #streams: Streams
   readonly #counts: Counts
   readonly #garbage = new Garbage()
+  readonly #keptBodies = new KeptBodies()
   readonly #forwarder: Forwarder
   readonly #webSockets: WebSockets
   #app: FastifyInstance | null = null
@@ -117,6 +119,7 @@ class Front {
           counts: this.#counts,
           streams: this.#streams,
           garbage: this.#garbage,
+          keptBodies: this.#keptBodies,
           ending: () => this.#ending !== null,
         })
         arrival.response.once('close', () => this.#room.forget(exchange))

@@ -1,6 +1,5 @@
 import { type Agent, type IncomingMessage, request } from 'node:http'
 import type { Socket } from 'node:net'
-import { pipeline } from 'node:stream/promises'
 import type { Clock } from '../clock.ts'
 import { forwardedTrailers, grouped } from './headers.ts'
 import { HOP_EMPTY, HOP_EXPECTS } from './messages.ts'
@@ -60,13 +59,10 @@ export async function sendStreaming(
       return
     }
     // A failure is one of the connection, and told there.
-    pipeline(body.pieces(), outgoing, { end: false }).then(
-      () => {
-        outgoing.addTrailers(forwardedTrailers(exchange.request))
-        outgoing.end()
-      },
-      () => {},
-    )
+    body.stream(outgoing, () => {
+      outgoing.addTrailers(forwardedTrailers(exchange.request))
+      outgoing.end()
+    })
   }
   const failed = (error: Error) => {
     exchange.abort = null
