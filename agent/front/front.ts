@@ -102,6 +102,7 @@ class Front {
       room: this.#room,
       counts: this.#counts,
       streams: this.#streams,
+      garbage: this.#garbage,
       mono,
       nextOrder: () => this.#nextOrder(),
       trouble,
