@@ -9,7 +9,7 @@ import { type KeptBodies, RequestBody } from './body.ts'
 import type { Counts, Doing } from './counts.ts'
 import type { Garbage } from './garbage.ts'
 import { passedBackHeaders } from './headers.ts'
-import { expectsThere, hopOf } from './hop.ts'
+import { expectsThere, hopOf, waitedThereMs } from './hop.ts'
 import type { Refusal } from './refusal.ts'
 import type { Streams } from './streams.ts'
 import type { Guest } from './waiting-room.ts'
@@ -67,8 +67,8 @@ export class Exchange implements Guest {
     this.#response = response
     this.path = path
     this.order = order
-    this.since = mono()
     this.hop = hopOf(request)
+    this.since = mono() - (this.hop === null ? 0 : waitedThereMs(request))
     this.body = new RequestBody(request, response, expectsContinue, garbage, keptBodies)
     counts.arrived()
     response.once('close', () => this.#closed())

@@ -96,7 +96,13 @@ class Front {
     })
     this.#streams = new Streams(clock, config.streamGraceMs)
     this.#counts = new Counts(clock, () => this.#room.oldestMs, tell)
-    this.#forwarder = new Forwarder({ routing: this.#routing, room: this.#room, trouble, clock })
+    this.#forwarder = new Forwarder({
+      routing: this.#routing,
+      room: this.#room,
+      trouble,
+      clock,
+      holdTimeoutMs,
+    })
     this.#webSockets = new WebSockets({
       routing: this.#routing,
       room: this.#room,

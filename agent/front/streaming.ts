@@ -5,6 +5,8 @@ import { forwardedTrailers, grouped } from './headers.ts'
 import { HOP_EMPTY, HOP_EXPECTS } from './messages.ts'
 import { type Failure, refusalIn, type Sending } from './sending.ts'
 
+/** The other front says by itself that it could not send the request on; one that hangs does not. */
+const OVERDUE_MS = 100
 /** Whoever does not say that a body may come after so long may not know that it could. */
 const UNINVITED_MS = 1_000
 
@@ -15,7 +17,7 @@ const UNINVITED_MS = 1_000
  */
 export async function sendStreaming(
   { exchange, upstream, headers, begin, trouble }: Sending,
-  clock: Clock,
+  { clock, heldUntil }: { readonly clock: Clock; readonly heldUntil: number },
 ): Promise<Failure | null> {
   const { to } = upstream.options
   const { body } = exchange
@@ -35,6 +37,8 @@ export async function sendStreaming(
   if (expects) headers.push('expect', '100-continue')
   if (to === 'leader' && exchange.expectsContinue) headers.push(HOP_EXPECTS, '1')
   if (exchange.request.headers.host === undefined) headers.push('host', upstream.options.address)
+  // Where the client expects an answer to its head, LangFlow may have that much.
+  const withheld = to === 'leader' && !exchange.expectsContinue
   const empty = to === 'leader' && body.none
   if (empty) headers.push(HOP_EMPTY, '1')
   if (empty || body.chunked) headers.push('transfer-encoding', 'chunked')
@@ -69,9 +73,7 @@ export async function sendStreaming(
     if (answered) exchange.cut()
     else if (exchange.gone) resolve(null)
     else {
-      // Where the client expects an answer to its head, LangFlow may have that much.
-      const withheld = to === 'leader' && !begun && !exchange.expectsContinue
-      const what = withheld ? 'missed' : 'broke'
+      const what = withheld && !begun ? 'missed' : 'broke'
       trouble(what, upstream, error)
       resolve({ what })
     }
@@ -107,8 +109,13 @@ export async function sendStreaming(
   if (!expects) body.invite()
   outgoing.flushHeaders()
   if (!expects) sendBody()
-  else if (to === 'langflow') {
-    const timer = clock.after(UNINVITED_MS, () => answered || outgoing.destroyed || sendBody())
+  else if (to === 'langflow' || withheld) {
+    const timer =
+      to === 'langflow'
+        ? clock.after(UNINVITED_MS, () => answered || outgoing.destroyed || sendBody())
+        : clock.after(heldUntil + OVERDUE_MS - clock.mono(), () => {
+            if (!begun && !answered) outgoing.destroy(new Error('it held a request for too long'))
+          })
     outgoing.once('close', () => timer.cancel())
   }
   return promise

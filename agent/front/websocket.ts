@@ -4,8 +4,8 @@ import WebSocket, { WebSocketServer } from 'ws'
 import type { Counts, Doing } from './counts.ts'
 import type { Garbage } from './garbage.ts'
 import { forwardedHeaders, grouped, type Headers, passedBackHeaders } from './headers.ts'
-import { formatHop, hopOf } from './hop.ts'
-import { HOP, HOP_EPOCH } from './messages.ts'
+import { hopHeaders, hopOf, waitedThereMs } from './hop.ts'
+import { HOP_EPOCH } from './messages.ts'
 import { faultOf, notTheLeader, outcomeUnknown, Refusal } from './refusal.ts'
 import type { Routing } from './routing.ts'
 import type { Trouble } from './sending.ts'
@@ -147,7 +147,7 @@ export class WebSockets {
     upstream.reached()
     const { to, hop, address } = upstream.options
     const headers = forwardedHeaders(caller.request, caller.hop !== null)
-    if (to === 'leader') headers.push(HOP, formatHop(hop))
+    if (to === 'leader') headers.push(...hopHeaders(hop, this.#options.mono() - caller.since))
     const far = new WebSocket(`ws://${address}`, [], {
       ...AS_IT_IS,
       createConnection: () => connection,
@@ -235,7 +235,7 @@ class Caller implements Guest {
     this.#options = options
     this.order = options.nextOrder()
     this.hop = hopOf(request)
-    this.since = options.mono()
+    this.since = options.mono() - (this.hop === null ? 0 : waitedThereMs(request))
     options.counts.arrived()
     socket.on('error', () => {})
     socket.once('close', this.#leave)
