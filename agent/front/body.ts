@@ -1,9 +1,28 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Writable } from 'node:stream'
 import type { Garbage } from './garbage.ts'
 import { hopOf, isEmptyThere } from './hop.ts'
 
 /** What is read whole before it is sent, so that it can be sent again. */
 const SMALL_BYTES = 64 * 1024
+/** Of all of these together: beyond it they are sent as larger ones are, while they arrive. */
+const KEPT_BYTES = 16 * 1024 * 1024
+
+/** The bodies that are kept, or are being read whole. */
+export class KeptBodies {
+  #bytes = 0
+
+  /** Whether there is room for one more. */
+  takes(bytes: number): boolean {
+    if (this.#bytes + bytes > KEPT_BYTES) return false
+    this.#bytes += bytes
+    return true
+  }
+
+  gone(bytes: number): void {
+    this.#bytes -= bytes
+  }
+}
 
 /** The body of a request: unread until the request is about to be sent. */
 export class RequestBody {
@@ -13,7 +32,10 @@ export class RequestBody {
   readonly expectsContinue: boolean
   readonly chunked: boolean
   readonly #garbage: Garbage
-  readonly #size: 'none' | 'small' | 'large'
+  readonly #kept: KeptBodies
+  readonly #length: number
+  #size: 'none' | 'small' | 'large'
+  #keptBytes = 0
   #whole: Buffer | null = null
   #invited = false
   /** Whether something was read of one that cannot be kept. */
@@ -24,17 +46,20 @@ export class RequestBody {
     response: ServerResponse,
     expectsContinue: boolean,
     garbage: Garbage,
+    kept: KeptBodies,
   ) {
     this.#garbage = garbage
+    this.#kept = kept
     this.#request = request
     this.#response = response
     this.expectsContinue = expectsContinue
     const { 'content-length': length, 'transfer-encoding': encoding } = request.headers
     const emptyThere = hopOf(request) !== null && isEmptyThere(request)
     this.chunked = encoding !== undefined && !emptyThere
+    this.#length = Number(length ?? 0)
     if (emptyThere) this.#size = 'small'
-    else if (this.chunked || Number(length ?? 0) > SMALL_BYTES) this.#size = 'large'
-    else this.#size = Number(length ?? 0) > 0 ? 'small' : 'none'
+    else if (this.chunked || this.#length > SMALL_BYTES) this.#size = 'large'
+    else this.#size = this.#length > 0 ? 'small' : 'none'
   }
 
   /** It is sent while it arrives, and at most once. */
@@ -61,8 +86,13 @@ export class RequestBody {
     this.#invited = true
   }
 
-  /** Reads a small one. `false`: the client went before its end. */
+  /** Reads a small one, unless too many are kept. `false`: the client went before its end. */
   async read(): Promise<boolean> {
+    if (!this.#kept.takes(this.#length)) {
+      this.#size = 'large'
+      return true
+    }
+    this.#keptBytes = this.#length
     this.invite()
     try {
       const chunks: Buffer[] = await this.#request.toArray()
@@ -73,23 +103,33 @@ export class RequestBody {
     }
   }
 
+  /** It is needed no more. */
+  forget(): void {
+    this.#kept.gone(this.#keptBytes)
+    this.#keptBytes = 0
+  }
+
   /** Of a small one, once it was read. */
   get whole(): Buffer | null {
     return this.#whole
   }
 
-  /** Of a large one, as it arrives. */
-  async *pieces(): AsyncGenerator<Buffer> {
+  /**
+   * Sends a large one as it arrives; `done` is called at its end. Not by an iterator: that keeps the last piece until the next one
+   * comes, and 1,700 of them took 110 MB.
+   */
+  stream(to: Writable, done: () => void): void {
     this.begun = true
     this.invite()
-    try {
-      for await (const chunk of this.#request.iterator({ destroyOnReturn: false })) {
-        this.#garbage.passed((chunk as Buffer).length)
-        yield chunk as Buffer
-      }
-    } finally {
-      // LangFlow answered before it had read all, or its connection broke: the client can read that only once it has sent the rest.
-      this.#request.resume()
-    }
+    const request = this.#request
+    request.on('data', (chunk: Buffer) => this.#garbage.passed(chunk.length))
+    request.on('error', () => {})
+    request.once('end', done)
+    request.pipe(to, { end: false })
+    // LangFlow answered before it had read all, or its connection broke: the client can read that only once it has sent the rest.
+    to.once('close', () => {
+      request.off('end', done)
+      request.resume()
+    })
   }
 }

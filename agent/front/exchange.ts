@@ -5,11 +5,11 @@ import {
   type ServerResponse,
   STATUS_CODES,
 } from 'node:http'
-import { RequestBody } from './body.ts'
+import { type KeptBodies, RequestBody } from './body.ts'
 import type { Counts, Doing } from './counts.ts'
 import type { Garbage } from './garbage.ts'
 import { passedBackHeaders } from './headers.ts'
-import { expectsThere, hopOf } from './hop.ts'
+import { expectsThere, hopOf, waitedThereMs } from './hop.ts'
 import type { Refusal } from './refusal.ts'
 import type { Streams } from './streams.ts'
 import type { Guest } from './waiting-room.ts'
@@ -29,6 +29,7 @@ export interface ExchangeOptions extends Arrival {
   readonly counts: Counts
   readonly streams: Streams
   readonly garbage: Garbage
+  readonly keptBodies: KeptBodies
   /** Whether the process ends, and each connection with its answer. */
   readonly ending: () => boolean
 }
@@ -60,15 +61,15 @@ export class Exchange implements Guest {
   #streamOver: (() => void) | null = null
 
   constructor(options: ExchangeOptions) {
-    const { request, response, path, order, mono, counts, garbage, expectsContinue } = options
+    const { request, response, path, order, mono, counts, garbage, keptBodies, expectsContinue } = options
     this.#options = options
     this.request = request
     this.#response = response
     this.path = path
     this.order = order
-    this.since = mono()
     this.hop = hopOf(request)
-    this.body = new RequestBody(request, response, expectsContinue, garbage)
+    this.since = mono() - (this.hop === null ? 0 : waitedThereMs(request))
+    this.body = new RequestBody(request, response, expectsContinue, garbage, keptBodies)
     counts.arrived()
     response.once('close', () => this.#closed())
   }
@@ -201,6 +202,7 @@ export class Exchange implements Guest {
   #closed(): void {
     const { counts } = this.#options
     const streaming = this.#doing === 'streaming'
+    this.body.forget()
     this.#streamOver?.()
     this.#toldWaiting()
     if (this.#response.writableFinished) {

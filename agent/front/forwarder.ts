@@ -1,8 +1,7 @@
 import type { Clock } from '../clock.ts'
 import type { Exchange } from './exchange.ts'
 import { forwardedHeaders } from './headers.ts'
-import { formatHop } from './hop.ts'
-import { HOP } from './messages.ts'
+import { hopHeaders } from './hop.ts'
 import { notTheLeader, notToBeForwarded, outcomeUnknown } from './refusal.ts'
 import type { Routing } from './routing.ts'
 import { type AnswerHead, type Failure, send, type Trouble } from './sending.ts'
@@ -18,6 +17,7 @@ export interface ForwarderOptions {
   readonly room: WaitingRoom
   readonly trouble: Trouble
   readonly clock: Clock
+  readonly holdTimeoutMs: number
 }
 
 /** Sends a request to whoever serves, as often as it takes and as it is allowed. */
@@ -30,12 +30,16 @@ export class Forwarder {
 
   /** `begin`: the head of the answer is there; its body follows. Rejects with a `Refusal` where there will be none. */
   async forward(exchange: Exchange, begin: (head: AnswerHead) => void): Promise<void> {
+    const { clock } = this.#options
     while (!exchange.gone) {
       const upstream = await this.#turn(exchange)
       if (!exchange.body.ready) {
         // It may take its time, and another may lead by then.
         upstream.givenBack()
+        const began = clock.mono()
         if (!(await exchange.body.read())) return
+        // A slow client is no wait for a replica.
+        exchange.since += clock.mono() - began
         continue
       }
       const failure = await this.#send(exchange, upstream, begin)
@@ -78,12 +82,14 @@ export class Forwarder {
 
   #send(exchange: Exchange, upstream: Upstream, begin: (head: AnswerHead) => void): Promise<Failure | null> {
     const { to, hop } = upstream.options
-    const { trouble, clock } = this.#options
+    const { trouble, clock, holdTimeoutMs } = this.#options
     const headers = forwardedHeaders(exchange.request, exchange.hop !== null)
-    if (to === 'leader') headers.push(HOP, formatHop(hop))
+    if (to === 'leader') headers.push(...hopHeaders(hop, clock.mono() - exchange.since))
     exchange.sent()
     const sending = { exchange, upstream, headers, begin, trouble }
     const withheld = to === 'leader' && !exchange.repeatable
-    return withheld || exchange.streams ? sendStreaming(sending, clock) : send(sending)
+    return withheld || exchange.streams
+      ? sendStreaming(sending, { clock, heldUntil: exchange.since + holdTimeoutMs })
+      : send(sending)
   }
 }

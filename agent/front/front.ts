@@ -4,6 +4,7 @@ import type { Clock, Timer } from '../clock.ts'
 import { formatListen } from '../config/values.ts'
 import type { Log } from '../observe/log.ts'
 import { LogThrottle } from '../observe/log-throttle.ts'
+import { KeptBodies } from './body.ts'
 import { Counts } from './counts.ts'
 import { Exchange } from './exchange.ts'
 import { Forwarder } from './forwarder.ts'
@@ -64,6 +65,7 @@ class Front {
   readonly #streams: Streams
   readonly #counts: Counts
   readonly #garbage = new Garbage()
+  readonly #keptBodies = new KeptBodies()
   readonly #forwarder: Forwarder
   readonly #webSockets: WebSockets
   #app: FastifyInstance | null = null
@@ -94,12 +96,19 @@ class Front {
     })
     this.#streams = new Streams(clock, config.streamGraceMs, () => this.#routing.hold())
     this.#counts = new Counts(clock, () => this.#room.oldestMs, tell)
-    this.#forwarder = new Forwarder({ routing: this.#routing, room: this.#room, trouble, clock })
+    this.#forwarder = new Forwarder({
+      routing: this.#routing,
+      room: this.#room,
+      trouble,
+      clock,
+      holdTimeoutMs,
+    })
     this.#webSockets = new WebSockets({
       routing: this.#routing,
       room: this.#room,
       counts: this.#counts,
       streams: this.#streams,
+      garbage: this.#garbage,
       mono,
       nextOrder: () => this.#nextOrder(),
       trouble,
@@ -117,6 +126,7 @@ class Front {
           counts: this.#counts,
           streams: this.#streams,
           garbage: this.#garbage,
+          keptBodies: this.#keptBodies,
           ending: () => this.#ending !== null,
         })
         arrival.response.once('close', () => this.#room.forget(exchange))

@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
-import { HOP, HOP_EMPTY, HOP_EPOCH, HOP_EXPECTS } from './messages.ts'
+import { HOP, HOP_EMPTY, HOP_EPOCH, HOP_EXPECTS, HOP_WAITED } from './messages.ts'
 
 /** RFC 9110, 7.6.1: what is said to the next recipient alone. `trailer` stays where trailers are passed. */
 const OF_ONE_CONNECTION = [
@@ -10,7 +10,7 @@ const OF_ONE_CONNECTION = [
   'transfer-encoding',
   'upgrade',
 ]
-const NOT_FORWARDED = new Set([...OF_ONE_CONNECTION, 'expect', HOP, HOP_EMPTY, HOP_EXPECTS])
+const NOT_FORWARDED = new Set([...OF_ONE_CONNECTION, 'expect', HOP, HOP_EMPTY, HOP_EXPECTS, HOP_WAITED])
 const NOT_PASSED_BACK = new Set([...OF_ONE_CONNECTION, HOP_EPOCH])
 /** Without these a request would mean something else; a client cannot have them taken away. */
 const NEVER_OF_ONE_CONNECTION = new Set([

@@ -1,6 +1,6 @@
 import { timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
-import { HOP, HOP_EMPTY, HOP_EXPECTS } from './messages.ts'
+import { HOP, HOP_EMPTY, HOP_EXPECTS, HOP_WAITED } from './messages.ts'
 
 /** What a front says of itself to the leader's front: in whose term, and that it is a replica. */
 export interface Hop {
@@ -15,6 +15,16 @@ export function formatHop({ epoch, key }: Hop): string {
 /** Whether it can be said in a header. */
 export function isKey(key: string): boolean {
   return /^[\w-]{1,64}$/.test(key)
+}
+
+/** Names and values in turn: what a hop has beside the headers of its request. */
+export function hopHeaders(hop: Hop, waitedMs: number): string[] {
+  return [HOP, formatHop(hop), HOP_WAITED, String(Math.round(waitedMs))]
+}
+
+/** For how long the other front has held the request. */
+export function waitedThereMs({ headers }: IncomingMessage): number {
+  return Math.max(0, Number(headers[HOP_WAITED]) || 0)
 }
 
 /** What says that it comes from a front, true or not; `null`: it comes from a client. */

@@ -92,6 +92,8 @@ export const HOP = 'langflow-leader-hop'
 export const HOP_EXPECTS = 'langflow-leader-hop-expects'
 /** Header of a hop without a body: it comes as an empty chunked one, so that its end can be withheld. */
 export const HOP_EMPTY = 'langflow-leader-hop-empty'
+/** Header of a hop: for how long the front that sends it has held the request, in ms. */
+export const HOP_WAITED = 'langflow-leader-hop-waited'
 /** Header of a refused hop (status 421): the epoch that the refusing front knows. Nothing of the request was read on. */
 export const HOP_EPOCH = 'langflow-leader-epoch'
 

@@ -1,11 +1,12 @@
 import { type Agent, type IncomingMessage, request } from 'node:http'
 import type { Socket } from 'node:net'
-import { pipeline } from 'node:stream/promises'
 import type { Clock } from '../clock.ts'
 import { forwardedTrailers, grouped } from './headers.ts'
 import { HOP_EMPTY, HOP_EXPECTS } from './messages.ts'
 import { type Failure, refusalIn, type Sending } from './sending.ts'
 
+/** The other front says by itself that it could not send the request on; one that hangs does not. */
+const OVERDUE_MS = 100
 /** Whoever does not say that a body may come after so long may not know that it could. */
 const UNINVITED_MS = 1_000
 
@@ -16,7 +17,7 @@ const UNINVITED_MS = 1_000
  */
 export async function sendStreaming(
   { exchange, upstream, headers, begin, trouble }: Sending,
-  clock: Clock,
+  { clock, heldUntil }: { readonly clock: Clock; readonly heldUntil: number },
 ): Promise<Failure | null> {
   const { to } = upstream.options
   const { body } = exchange
@@ -36,6 +37,8 @@ export async function sendStreaming(
   if (expects) headers.push('expect', '100-continue')
   if (to === 'leader' && exchange.expectsContinue) headers.push(HOP_EXPECTS, '1')
   if (exchange.request.headers.host === undefined) headers.push('host', upstream.options.address)
+  // Where the client expects an answer to its head, LangFlow may have that much.
+  const withheld = to === 'leader' && !exchange.expectsContinue
   const empty = to === 'leader' && body.none
   if (empty) headers.push(HOP_EMPTY, '1')
   if (empty || body.chunked) headers.push('transfer-encoding', 'chunked')
@@ -60,22 +63,17 @@ export async function sendStreaming(
       return
     }
     // A failure is one of the connection, and told there.
-    pipeline(body.pieces(), outgoing, { end: false }).then(
-      () => {
-        outgoing.addTrailers(forwardedTrailers(exchange.request))
-        outgoing.end()
-      },
-      () => {},
-    )
+    body.stream(outgoing, () => {
+      outgoing.addTrailers(forwardedTrailers(exchange.request))
+      outgoing.end()
+    })
   }
   const failed = (error: Error) => {
     exchange.abort = null
     if (answered) exchange.cut()
     else if (exchange.gone) resolve(null)
     else {
-      // Where the client expects an answer to its head, LangFlow may have that much.
-      const withheld = to === 'leader' && !begun && !exchange.expectsContinue
-      const what = withheld ? 'missed' : 'broke'
+      const what = withheld && !begun ? 'missed' : 'broke'
       trouble(what, upstream, error)
       resolve({ what })
     }
@@ -111,8 +109,13 @@ export async function sendStreaming(
   if (!expects) body.invite()
   outgoing.flushHeaders()
   if (!expects) sendBody()
-  else if (to === 'langflow') {
-    const timer = clock.after(UNINVITED_MS, () => answered || outgoing.destroyed || sendBody())
+  else if (to === 'langflow' || withheld) {
+    const timer =
+      to === 'langflow'
+        ? clock.after(UNINVITED_MS, () => answered || outgoing.destroyed || sendBody())
+        : clock.after(heldUntil + OVERDUE_MS - clock.mono(), () => {
+            if (!begun && !answered) outgoing.destroy(new Error('it held a request for too long'))
+          })
     outgoing.once('close', () => timer.cancel())
   }
   return promise

@@ -2,9 +2,10 @@ import { type IncomingMessage, STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
 import WebSocket, { WebSocketServer } from 'ws'
 import type { Counts, Doing } from './counts.ts'
+import type { Garbage } from './garbage.ts'
 import { forwardedHeaders, grouped, type Headers, passedBackHeaders } from './headers.ts'
-import { formatHop, hopOf } from './hop.ts'
-import { HOP, HOP_EPOCH } from './messages.ts'
+import { hopHeaders, hopOf, waitedThereMs } from './hop.ts'
+import { HOP_EPOCH } from './messages.ts'
 import { faultOf, notTheLeader, outcomeUnknown, Refusal } from './refusal.ts'
 import type { Routing } from './routing.ts'
 import type { Trouble } from './sending.ts'
@@ -38,6 +39,7 @@ export interface WebSocketsOptions {
   readonly room: WaitingRoom
   readonly counts: Counts
   readonly streams: Streams
+  readonly garbage: Garbage
   readonly mono: () => number
   readonly nextOrder: () => number
   readonly trouble: Trouble
@@ -145,7 +147,7 @@ export class WebSockets {
     upstream.reached()
     const { to, hop, address } = upstream.options
     const headers = forwardedHeaders(caller.request, caller.hop !== null)
-    if (to === 'leader') headers.push(HOP, formatHop(hop))
+    if (to === 'leader') headers.push(...hopHeaders(hop, this.#options.mono() - caller.since))
     const far = new WebSocket(`ws://${address}`, [], {
       ...AS_IT_IS,
       createConnection: () => connection,
@@ -176,7 +178,7 @@ export class WebSockets {
   }
 
   #relay(caller: Caller, upstream: Upstream, far: WebSocket, answer: IncomingMessage): void {
-    const { counts, streams } = this.#options
+    const { counts, streams, garbage } = this.#options
     const { request } = caller
     this.#answers.set(request, answer)
     const { socket, head } = caller.released()
@@ -203,8 +205,8 @@ export class WebSockets {
         relayOver()
         if (!ended) counts.forwarded(upstream.options.to)
       })
-      pass(near, far)
-      pass(far, near)
+      pass(near, far, garbage)
+      pass(far, near, garbage)
       far.resume()
       socket.resume()
     })
@@ -235,7 +237,7 @@ class Caller implements Guest {
     this.#options = options
     this.order = options.nextOrder()
     this.hop = hopOf(request)
-    this.since = options.mono()
+    this.since = options.mono() - (this.hop === null ? 0 : waitedThereMs(request))
     options.counts.arrived()
     socket.on('error', () => {})
     socket.once('close', this.#leave)
@@ -314,8 +316,9 @@ class Caller implements Guest {
 }
 
 /** Everything that one end says to the other, no faster than that one reads. */
-function pass(from: WebSocket, to: WebSocket): void {
-  from.on('message', (data, binary) => {
+function pass(from: WebSocket, to: WebSocket, garbage: Garbage): void {
+  from.on('message', (data: Buffer, binary) => {
+    garbage.passed(data.length)
     to.send(data, { binary }, () => {
       if (from.isPaused && to.bufferedAmount < MAX_BUFFERED_BYTES) from.resume()
     })

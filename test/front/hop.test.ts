@@ -185,6 +185,34 @@ test('a front that was just started refuses, and is asked again until it knows t
   assert.equal((await asked).status, 200)
 })
 
+test('a request is held no longer by two fronts than by one', async (t) => {
+  const [leader, follower] = await Promise.all([
+    TestFront.start(t, { holdTimeoutMs: 1_000 }),
+    TestFront.start(t, { holdTimeoutMs: 1_000 }),
+  ])
+  await leader.toNobody({ key: KEY })
+  await follower.toNobody()
+  const began = performance.now()
+  const asked = ['GET', 'POST'].map((method) => ask(follower.port, '/a', { method }))
+  await follower.counts('they waited', ({ oldestHeldMs }) => oldestHeldMs >= 500)
+  await follower.toLeader(leader.address)
+  for (const { status, body } of await Promise.all(asked)) {
+    assert.equal(status, 503)
+    assert.match(body, /within 1s: it did not reach LangFlow/)
+  }
+  assert.ok(performance.now() - began < 1_300, `after ${performance.now() - began} ms`)
+})
+
+test("a request that the leader's front does not answer waits no longer than the hold timeout", async (t) => {
+  const hung = await hungServer(t)
+  const follower = await TestFront.start(t, { holdTimeoutMs: 500 })
+  await follower.toLeader(hung.address)
+  const { status, body } = await ask(follower.port, '/a', { method: 'POST', body: 'x' })
+  assert.equal(status, 503)
+  assert.match(body, /within 500ms: it did not reach LangFlow/)
+  await follower.counts('failed', ({ failed }) => failed.hold_timeout === 1)
+})
+
 test('a front that meets its own address sends nothing round and round', async (t) => {
   const front = await TestFront.start(t, { holdTimeoutMs: 500 })
   await front.toLeader(front.address)

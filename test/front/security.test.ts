@@ -576,8 +576,11 @@ describe('a front', () => {
     const clients = await connections(front, UNFINISHED)
     const body = 'b'.repeat(LARGEST_KEPT - 1)
     const request = post([`Content-Length: ${LARGEST_KEPT}`], body)
-    await Promise.all(clients.map((client) => client.send(request)))
-    assert.equal((await ask(front, asks('GET /beside'))).status, 200)
+    // What the kernel hands over at once is no body that is kept.
+    for (let i = 0; i < UNFINISHED; i += 100) {
+      await Promise.all(clients.slice(i, i + 100).map((client) => client.send(request)))
+      assert.equal((await ask(front, asks('GET /beside'))).status, 200)
+    }
     t.diagnostic(`${Math.round(front.rssBytes / 1e6)} MB`)
     assert.ok(front.rssBytes <= IDLE_BOUND_BYTES, `${front.rssBytes} bytes`)
     for (const client of clients) client.destroy()
