@@ -25,7 +25,9 @@ export function setAside(env: NodeJS.ProcessEnv, command: string | undefined): N
  */
 export function reexec(v8: readonly string[] = [], version = ''): void {
   const { execArgv, execPath, argv, env } = process
-  const wanted = ['--disable-sigusr1', ...(process.version.startsWith(version) ? v8 : [])]
+  // Whoever starts a front gives it flags of its own (agent/front/flags.ts): it would lose its pipe here.
+  const ours = process.version.startsWith(version) && argv[2] !== 'front'
+  const wanted = ['--disable-sigusr1', ...(ours ? v8 : [])]
   const missing = wanted.filter((flag) => !execArgv.includes(flag))
   const clean = setAside(env, argv[2])
   if (missing.length === 0 && Object.keys(clean).every((name) => name in env)) return

@@ -15,6 +15,7 @@ const ROOMS = [
   'election',
   'supervisor',
   'launcher',
+  'front',
   'traffic',
   'peers',
   'replica',

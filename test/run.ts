@@ -6,9 +6,9 @@ import { run } from 'node:test'
 import { spec } from 'node:test/reporters'
 
 /** They take the longest; begun last, they would keep one core waiting for them. */
-const FIRST = ['test/simulation/*.test.ts', 'test/hostile/*.test.ts']
+const FIRST = ['test/simulation/*.test.ts', 'test/front/{conformance,security}.test.ts']
 /** They measure what real replicas do in time, which a machine that is busy with the others would say wrong. */
-const MEASURED = 'test/faults/*.test.ts'
+const MEASURED = 'test/{faults,hostile}/*.test.ts'
 /** They look at the processes of the whole machine. */
 const ALONE = 'test/**/process-*.test.ts'
 

@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
 import { type AgentOptions, agentOptions } from '../config/options.ts'
+import { FRONT_NODE_FLAGS } from '../front/flags.ts'
 import { LauncherKeys } from '../link/keys.ts'
 import { createLog } from '../observe/log.ts'
 import { isPortFree, openConnections } from '../processes/port.ts'
@@ -66,12 +67,19 @@ export async function runAgent(
   }
   const { peers: at } = options
   const age = podAge(options.stateDir, clock)
+  const { traffic, front } = connectTraffic({
+    options,
+    clock,
+    metrics,
+    frontCommand: [process.execPath, ...FRONT_NODE_FLAGS, process.argv[1] as string, 'front'],
+  })
   const replica: Replica = new Replica({
     options,
     namespace,
     api,
     serverVersion,
-    traffic: await connectTraffic({ options, objects, lease: api, clock }),
+    traffic,
+    front,
     supervisor: ({ alarm, ...wiring }) =>
       new Supervisor({
         ...options,

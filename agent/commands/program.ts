@@ -4,6 +4,7 @@ import { addCheck } from './check.ts'
 import { addCompletion } from './completion.ts'
 import { addDemo } from './demo.ts'
 import { addDrill } from './drill.ts'
+import { addFront } from './front.ts'
 import { addHistory } from './history.ts'
 import { addInject } from './inject.ts'
 import { addInstall } from './install.ts'
@@ -21,6 +22,7 @@ addCheck(program)
 addCompletion(program)
 addDemo(program)
 addDrill(program)
+addFront(program)
 addHistory(program)
 addInject(program)
 addInstall(program)

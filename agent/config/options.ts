@@ -7,7 +7,7 @@ import { defaultIdentity, FIELDS, type Pod, podOf } from './pod.ts'
 import { addSettings, readSettings, type Values } from './setting.ts'
 import { AGENT_SETTINGS, SHARED_SETTINGS } from './settings.ts'
 import { contradiction, type SaidTimings, type Timings, timingsOf } from './timings.ts'
-import { listed } from './values.ts'
+import { formatDuration, formatListen, isOnlyLocal, type Listen } from './values.ts'
 
 type Said = Values<typeof AGENT_SETTINGS>
 
@@ -15,7 +15,7 @@ export type LogLevel = Said['logLevel']
 
 /** All that an agent is told: each flag by its name, and what follows from the pod. Times in milliseconds. */
 export interface AgentOptions
-  extends Omit<Said, 'preset' | 'endpointSlice' | 'identity' | 'traffic' | keyof Timings>,
+  extends Omit<Said, 'preset' | 'identity' | keyof Timings | keyof OfTraffic>,
     Timings {
   readonly identity: string
   readonly pod: Pod
@@ -23,14 +23,18 @@ export interface AgentOptions
 }
 
 /** How only the leader is reached, with what the pod must say of itself for it. */
-export type TrafficOptions =
-  | { readonly mode: 'readiness' }
-  | { readonly mode: 'label'; readonly pod: { readonly name: string; readonly uid: string } }
-  | {
-      readonly mode: 'slice'
-      readonly pod: { readonly name: string; readonly uid: string; readonly ip: string }
-      readonly endpointSlice: string
-    }
+export type TrafficOptions = { readonly mode: 'readiness' } | FrontOptions
+
+export interface FrontOptions {
+  readonly mode: 'front'
+  readonly listen: Listen
+  /** Where other fronts reach it: `host:port`, with IPv6 in brackets. */
+  readonly address: string
+  /** From where LangFlow is asked; `null`: any local address. */
+  readonly from: string | null
+}
+
+type OfTraffic = Pick<Said, 'traffic' | 'frontListen' | 'frontAddress'>
 
 export interface LauncherOptions extends Values<typeof SHARED_SETTINGS> {
   /** The program and its arguments, as they stood after `--`; at least the program. */
@@ -93,14 +97,16 @@ export function runOptions(command: Command): Reader<RunOptions> {
 }
 
 function toAgentOptions(command: Command, said: Said, env: NodeJS.ProcessEnv): AgentOptions {
-  const { preset: _, endpointSlice, ...rest } = said
+  const { preset: _, traffic, frontListen, frontAddress, ...rest } = said
+  const ofTraffic = { traffic, frontListen, frontAddress }
   const timings = timingsOf(said)
   const problem = conflictIn(said)
   if (problem !== null) command.error(problem)
   const pod = podOf(env, { named: said.identity !== null, hasPeers: said.peers !== null })
   try {
     const identity = said.identity ?? defaultIdentity(env)
-    return { ...rest, ...timings, identity, pod, traffic: trafficOf(said.traffic, endpointSlice, pod) }
+    const inPod = [env.KUBERNETES_SERVICE_HOST, pod.name, pod.ip].some(Boolean)
+    return { ...rest, ...timings, identity, pod, traffic: trafficOf(ofTraffic, pod, inPod) }
   } catch (error) {
     return command.error((error as Error).message)
   }
@@ -118,42 +124,72 @@ function clash({
   target,
   spare,
   standby,
-}: Pick<Said, 'listen' | 'spare' | 'standby'> & { readonly target: Said['target'] | null }): string | null {
+  ...front
+}: Pick<Said, 'listen' | 'spare' | 'standby'> & FrontSaid & { readonly target: Said['target'] | null }):
+  | string
+  | null {
   if (listen.port !== 0 && listen.port === target?.port)
     return `--listen and --target have the same port (${listen.port}): give each its own`
   if (spare && standby !== 'warm')
     return '--spare keeps a warm LangFlow beside the one that serves: set --standby=warm as well'
+  return front.traffic === 'front' ? clashOfFront({ listen, target, ...front }) : null
+}
+
+type FrontSaid = Pick<Said, 'traffic' | 'frontListen' | 'streamGraceMs' | 'drainTimeoutMs'>
+
+function clashOfFront({
+  listen,
+  target,
+  frontListen: { port },
+  streamGraceMs,
+  drainTimeoutMs,
+}: FrontSaid & Pick<Said, 'listen'> & { readonly target: Said['target'] | null }): string | null {
+  for (const [flag, other] of [
+    ['--listen', listen.port],
+    ['--target', target?.port],
+  ])
+    if (other === port) return `--front-listen and ${flag} have the same port (${port}): give each its own`
+  if (target?.origin.startsWith('https:'))
+    return '--traffic=front speaks HTTP with LangFlow: let LangFlow serve HTTP on its loopback address, and --target name that'
+  if (streamGraceMs > drainTimeoutMs)
+    return (
+      `--stream-grace (${formatDuration(streamGraceMs)}) is longer than --drain-timeout (${formatDuration(drainTimeoutMs)}), after ` +
+      'which all is cut off: shorten the one or lengthen the other'
+    )
   return null
 }
 
 /** Throws an Error that says what to change. */
-function trafficOf(mode: TrafficOptions['mode'], endpointSlice: string | null, pod: Pod): TrafficOptions {
-  if (mode !== 'slice' && endpointSlice !== null)
-    throw new Error(`--endpoint-slice is only for --traffic=slice, not for ${mode}: leave it out`)
-  switch (mode) {
-    case 'readiness':
-      return { mode }
-    case 'label': {
-      const { name, uid } = complete(mode, pod, ['name', 'uid'])
-      return { mode, pod: { name, uid } }
-    }
-    case 'slice': {
-      const { name, uid, ip } = complete(mode, pod, ['name', 'uid', 'ip'])
-      if (isIP(ip) === 0)
-        throw new Error(`POD_IP '${ip.slice(0, 60)}' is no IP address: take it from ${FIELDS.ip.path}`)
-      return { mode, pod: { name, uid, ip }, endpointSlice: endpointSlice ?? 'langflow-leader' }
-    }
+function trafficOf(said: OfTraffic, pod: Pod, inPod: boolean): TrafficOptions {
+  const { traffic: mode, frontListen: listen, frontAddress } = said
+  if (mode === 'readiness') {
+    if (frontAddress === null) return { mode }
+    throw new Error(`--front-address is only for --traffic=front, not for ${mode}: leave it out`)
   }
+  const from = pod.ip === null ? null : ipAddress(pod.ip)
+  const address = formatListen(frontAddress ?? { host: frontHost(listen, pod, inPod), port: listen.port })
+  if (inPod && frontAddress !== null && isOnlyLocal(frontAddress.host))
+    throw new Error(
+      `--front-address '${address}' reaches nobody but this pod itself: name an address of this pod that the others reach, or leave it out`,
+    )
+  return { mode, listen, address, from }
 }
 
-function complete<K extends keyof typeof FIELDS>(mode: string, pod: Pod, needed: readonly K[]) {
-  const absent = needed.filter((key) => pod[key] === null).map((key) => FIELDS[key])
-  if (absent.length === 0) return pod as { readonly [key in K]: string }
-  throw new Error(
-    `--traffic=${mode} needs ${listed(absent.map(({ variable }) => variable))}: add ` +
-      `${absent.length > 1 ? 'them' : 'it'} to the container's env with valueFrom.fieldRef.fieldPath ` +
-      `${listed(absent.map(({ path }) => path))}; outside of a pod only --traffic=readiness works`,
-  )
+/** Where nothing names an address for other fronts. */
+function frontHost({ host }: Listen, pod: Pod, inPod: boolean): string {
+  if (pod.ip !== null) return ipAddress(pod.ip)
+  if (inPod)
+    throw new Error(
+      `--traffic=front needs ${FIELDS.ip.variable}: add it to the container's env with valueFrom.fieldRef.fieldPath ` +
+        `${FIELDS.ip.path}, or set --front-address`,
+    )
+  // Replicas of one machine.
+  return host === null || host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host
+}
+
+function ipAddress(ip: string): string {
+  if (isIP(ip) !== 0) return ip
+  throw new Error(`POD_IP '${ip.slice(0, 60)}' is no IP address: take it from ${FIELDS.ip.path}`)
 }
 
 /** From the first word that is no flag, everything belongs to the workload, with or without `--` before it. */

@@ -78,8 +78,18 @@ export function parseLeaseDuration(text: string): number {
 
 /** 1 to 999 */
 export function parseCount(text: string): number {
-  if (/^[1-9]\d{0,2}$/.test(text)) return Number(text)
-  throw new Error('use a whole number from 1 to 999, such as 3')
+  return wholeNumber(text, 999, 3)
+}
+
+/** 1 to 100,000 */
+export function parseHoldLimit(text: string): number {
+  return wholeNumber(text, 100_000, 1000)
+}
+
+/** From 1. */
+function wholeNumber(text: string, most: number, example: number): number {
+  if (/^[1-9]\d{0,8}$/.test(text) && Number(text) <= most) return Number(text)
+  throw new Error(`use a whole number from 1 to ${most}, such as ${example}`)
 }
 
 export interface Listen {
@@ -112,6 +122,13 @@ export function parseListen(text: string): Listen {
   return { host: v6 ?? (host || null), port }
 }
 
+/** As `parseListen`, with a port that is known beforehand: others are told of it. */
+export function parseFrontListen(text: string): Listen {
+  const listen = parseListen(text)
+  if (listen.port === 0) throw new Error('the port is a number from 1 to 65535, such as :8091')
+  return listen
+}
+
 /** An address as one writes it before a port. */
 export function formatListen({ host, port }: Listen): string {
   return `${host === null ? '' : isIP(host) === 6 ? `[${host}]` : host}:${port}`
@@ -124,19 +141,33 @@ const MOST_PEERS = 32
 
 /** Reads `langflow-members:8090`, `10.0.0.7:8090` or `[fd00::7]:8090`, or several of them with commas in between. */
 export function parsePeers(text: string): readonly Peer[] {
-  const peers = text.split(',').map((one) => parsePeer(one.trim()))
+  const examples = ['langflow-members:8090', '10.0.0.7:8090', '[fd00::7]:8090'] as const
+  const peers = text.split(',').map((one) => parsePeer(one.trim(), examples))
   if (peers.length > MOST_PEERS)
     throw new Error(`list at most ${MOST_PEERS}, or one name with the addresses of all replicas`)
   return peers
 }
 
-function parsePeer(text: string): Peer {
-  const examples = ['langflow-members:8090', '10.0.0.7:8090', '[fd00::7]:8090'] as const
+/** See `hostAndPort` for the examples. */
+function parsePeer(text: string, examples: readonly [string, string, string]): Peer {
   const { v6, host, port } = hostAndPort(text, 1, examples)
   if (host === '') throw new Error(writeItAs(examples))
   if (host !== undefined && !DNS_NAME.test(host))
-    throw new Error('the host is a DNS name or an IP address, such as langflow-members:8090')
+    throw new Error(`the host is a DNS name or an IP address, such as ${examples[0]}`)
   return { host: v6 ?? (host as string), port }
+}
+
+/** Where one front is reached, as `parsePeers` reads it. */
+export function parseFrontAddress(text: string): Peer {
+  return parsePeer(text, ['10.0.0.7:8091', 'langflow-0.example.com:8091', '[fd00::7]:8091'])
+}
+
+/** An address that means this very machine, or none, to whoever is told of it. */
+export function isOnlyLocal(host: string): boolean {
+  if (isIP(host) === 0) return /^localhost\.?$/i.test(host)
+  const name = new URL(`http://${formatListen({ host, port: 1 })}`).hostname
+  // An IPv4 address as an IPv6 one: 127.0.0.0/8 is written as ::ffff:7f00:0.
+  return /^(127\.|0\.0\.0\.0$|\[::1?\]$|\[::ffff:(7f|0:0\]))/.test(name)
 }
 
 /** `host:port` or `[v6]:port` in two parts. The first example is the plainest, the last one has brackets. */

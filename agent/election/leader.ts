@@ -82,7 +82,7 @@ export function lead(input: Input, before: Held): CandidateState {
   }
 
   // 5. Take the next stage of a planned stop.
-  if (state.phase === 'stepping down') state = advance(input, state)
+  if (state.phase === 'stepping down') state = close(input, advance(input, state))
 
   // 6. Renew, release, or look.
   const next = request(input, state)
@@ -270,7 +270,9 @@ interface StepDownReason extends Why<EndedBecause>, Partial<Pick<StepDown, 'fail
 export function beginStepDown({ config, now }: Input, before: Leading, why: StepDownReason): SteppingDown {
   const { code, reason, failed = false, graceMs = config.stopTimeoutMs, to = null, ending = null } = why
   const since = now.mono
-  const stepDown = { code, reason, failed, graceMs, to, stage: 'draining', since, closedAt: since } as const
+  const served = before.workload.well && !failed
+  const begun = { stage: 'draining', since, closedAt: since, served, toldBy: null } as const
+  const stepDown = { code, reason, failed, graceMs, to, ...begun }
   const term = { ...before.term, restarting: null, stepDown }
   const state: SteppingDown = { ...before, phase: 'stepping down', term, ending }
   const told = event(state, 'draining', { code, reason })
@@ -287,6 +289,19 @@ function advance({ config, fact, now }: Input, state: SteppingDown): SteppingDow
   const drained = fact.type === 'drained' || now.mono >= stepDown.since + config.drainTimeoutMs
   if (stepDown.stage !== 'draining' || !drained) return state
   return emit(to('stopping'), { type: 'stop', graceMs: stepDown.graceMs })
+}
+
+/** Requests go on beside streams, which have their grace; then, or once LangFlow is stopped, all fronts are to hold. */
+function close({ config, now }: Input, state: SteppingDown): SteppingDown {
+  const { stepDown } = state.term
+  const holds = stepDown.stage !== 'draining' || now.mono >= graceEnds(config, stepDown)
+  if (!holds || stepDown.toldBy !== null) return state
+  return withTerm(state, { stepDown: { ...stepDown, toldBy: state.nextWriteId } })
+}
+
+/** Streams that LangFlow does not serve have none. */
+function graceEnds({ streamGraceMs }: CandidateConfig, { closedAt, served }: StepDown): number {
+  return closedAt + (served ? streamGraceMs : 0)
 }
 
 /**
@@ -320,12 +335,17 @@ function request(input: Input, state: Held): CandidateState {
   const releasing = state.phase === 'stepping down' && state.term.stepDown.stage === 'releasing'
   // The release of a stopped workload need not wait for the next renewal; a failed one is retried like any write.
   const released = releasing && unresolved.some((write) => write.kind === 'release')
-  const due = input.now.mono >= nextAttemptAt || (releasing && !released)
+  const due = input.now.mono >= nextAttemptAt || (releasing && !released) || isUntold(input, state)
   if (inFlight || !due) return state
   if (mustRead) return sendRead(input, state)
   if (!releasing) return sendWrite(input, state, seen?.lease ? 'renew' : 'recreate')
   // Deleted or emptied meanwhile: there is nothing left to give back.
   return seen?.heldMs ? sendWrite(input, state, 'release') : endTerm(input, state)
+}
+
+/** Whether the other fronts are yet to hear that they are to hold: what they would go on to send here were refused. */
+function isUntold({ config }: Input, { mustRead, nextWriteId, term: { stepDown } }: Held): boolean {
+  return config.front !== null && !mustRead && stepDown?.toldBy === nextWriteId
 }
 
 /** When to look again, and the sentence that says how things stand. */
@@ -337,6 +357,7 @@ function plan({ config, now }: Input, state: Held): Held {
     now.mono + untilReached(now, deadline),
     inFlight ? NEVER : nextAttemptAt,
     stepDown?.stage === 'draining' ? stepDown.since + config.drainTimeoutMs : NEVER,
+    stepDown?.toldBy === null ? graceEnds(config, stepDown) : NEVER,
   )
   const leftMs = Math.max(0, untilReached(now, killAt(config, renewedAt)))
   const left = `${(leftMs / 1000).toFixed(1)} s left`

@@ -112,7 +112,7 @@ function notesFor(
   state: ElectionState,
   write: Pick<Write, 'kind' | 'because' | 'detectMs'> & { readonly epoch: number },
 ): Notes {
-  const { owner, identity, allowOlder } = input.config
+  const { owner, identity, allowOlder, front } = input.config
   const { workload, seen, term, refusal } = state
   const { langflow } = workload
   const { kind, epoch } = write
@@ -125,6 +125,15 @@ function notesFor(
     ...(langflow !== null && { langflow: older ? noted : langflow }),
     ...(history !== undefined && { history }),
     ...(pauseIsOver(seen?.lease ?? null, input.now.wall) && { resumed: true as const }),
+    // Once the key's term is about to be over, nobody needs it.
+    ...(front !== null && {
+      front:
+        kind === 'release'
+          ? null
+          : term?.stepDown && term.stepDown.toldBy !== null
+            ? ('closing' as const)
+            : front,
+    }),
   }
   // A request is for the leader that it was made to.
   const answered = { answered: true } as const

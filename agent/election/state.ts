@@ -3,7 +3,7 @@ import type { AgentOptions } from '../config/options.ts'
 import type { Timings } from '../config/timings.ts'
 import type { ApiError } from '../kube/errors.ts'
 import type { PastTerm, Phases } from '../lease/history.ts'
-import type { Lease } from '../lease/lease.ts'
+import type { FrontAccess, Lease } from '../lease/lease.ts'
 import type { AcquiredBecause, EndedBecause, ReasonCode } from '../lease/reasons.ts'
 import type { Grant } from '../link/messages.ts'
 import type { EventName } from '../observe/log.ts'
@@ -11,9 +11,14 @@ import type { EventName } from '../observe/log.ts'
 /** What one candidate is told at start. All times in milliseconds. */
 export interface CandidateConfig
   extends Timings,
-    Pick<AgentOptions, 'identity' | 'drainTimeoutMs' | 'stopTimeoutMs' | 'onDoubt' | 'allowOlder'> {
+    Pick<
+      AgentOptions,
+      'identity' | 'drainTimeoutMs' | 'stopTimeoutMs' | 'streamGraceMs' | 'onDoubt' | 'allowOlder'
+    > {
   /** The Deployment or StatefulSet that this replica is of, as `Kind/name`; `null`: unknown. */
   readonly owner: string | null
+  /** What this replica says of its front while it leads; `null`: it has none. */
+  readonly front: FrontAccess | null
   /** 0 to 999, random for each process: makes the renew times it writes its own, down to the microsecond. */
   readonly salt: number
 }
@@ -53,6 +58,10 @@ export interface StepDown extends Why<EndedBecause> {
   readonly graceMs: number
   /** Monotonic ms, when the gate was closed. */
   readonly closedAt: number
+  /** Whether LangFlow served by then, and may go on for as long as it is drained. */
+  readonly served: boolean
+  /** Id of the first write that tells the other fronts to hold; `null`: they go on. */
+  readonly toldBy: number | null
   /** Whom an operator named: the pod, or the identity where it is known; `null`: nobody. */
   readonly to: string | null
 }

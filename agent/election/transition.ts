@@ -24,6 +24,7 @@ import {
   type CandidateConfig,
   type CandidateState,
   type End,
+  type Ending,
   event,
   type Fact,
   type Failure,
@@ -57,7 +58,7 @@ export function transition(
 ): CandidateState {
   const input: Input = { config, fact, now }
   const begun = { ...before, effects: [], wakeAt: NEVER }
-  if (begun.phase === 'ending' && begun.exited) return begun
+  if (begun.phase === 'ending' && begun.exited) return watchOn(input, begun)
 
   // 1. Fold the fact into what is known. Another holder ends the term at once, an acknowledged write begins or extends it.
   const observed = observe(input, begun)
@@ -81,6 +82,13 @@ export function transition(
     case 'stepping down':
       return state
   }
+}
+
+/** Nothing is decided any more, but whoever forwards what this replica had accepted asks who leads. */
+function watchOn(input: Input, state: Ending): Ending {
+  const { fact, now } = input
+  if (fact.type !== 'lease' || isStale(input, state, fact.lease)) return state
+  return { ...state, seen: { lease: fact.lease, changedAt: now.mono, heldMs: 0 } }
 }
 
 /** Folds the fact into the state. Only what cannot wait is decided here: another holder, an acknowledged write. */

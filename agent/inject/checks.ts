@@ -9,7 +9,7 @@ import {
   type StreamManifest,
   unfit,
 } from '../manifests/manifest.ts'
-import { PROGRAM_DIR, VOLUMES } from '../manifests/pod.ts'
+import { PROGRAM_DIR, TOKEN_DIR, VOLUMES } from '../manifests/pod.ts'
 import type { Workload } from '../manifests/workload.ts'
 import { unsafe } from '../operate/check/check.ts'
 import { factsOf, read } from '../operate/check/installation.ts'
@@ -23,14 +23,14 @@ export function refuseUnfit(workload: Workload<StreamManifest>, options: InjectO
 }
 
 function* reasonsAgainst(workload: Workload<StreamManifest>, options: InjectOptions): Generator<string> {
-  const { entrypoint, port: agentPort, socketDir, launcherVariables } = options
+  const { entrypoint, port: agentPort, frontPort, socketDir, launcherVariables } = options
   const { manifest, pod, langflow, container, port } = workload
   const all = [...asList(pod.initContainers), ...asList(pod.containers)].map(asFields)
   if (/^%/m.test(manifest.document.text.split(/^---/m, 1)[0]!))
     yield 'a % directive stands before it: remove that'
 
   yield* unsafe(read(workload, []), factsOf([], null))
-  if (manifest.kind === 'Rollout') yield* ofRollout(workload.spec.strategy, options.traffic)
+  if (manifest.kind === 'Rollout') yield* ofRollout(options.traffic)
 
   for (const name of ['install', 'agent'])
     if (all.some((one) => one.name === name))
@@ -43,12 +43,18 @@ function* reasonsAgainst(workload: Workload<StreamManifest>, options: InjectOpti
     if ([PROGRAM_DIR, socketDir].some((dir) => path === dir || path.startsWith(`${dir}/`)))
       yield `its container ${container} has a volume at ${path} already, where inject would mount its own: move it`
   }
+  yield* places(options)
 
-  if (port === agentPort)
-    yield `its container ${container} listens on port ${agentPort}, which is the agent's: give it another`
-  for (const { name, ports } of all)
-    if (asList(ports).some((one) => dig(one, 'containerPort') === agentPort))
-      yield `its container ${name} has port ${agentPort}, which is the agent's: give it another`
+  for (const [own, whose] of [
+    [agentPort, "the agent's"],
+    ...(options.traffic === 'front' ? ([[frontPort, "the front's"]] as const) : []),
+  ] as const) {
+    if (port === own)
+      yield `its container ${container} listens on port ${own}, which is ${whose}: give it another`
+    for (const { name, ports } of all)
+      if (asList(ports).some((one) => dig(one, 'containerPort') === own))
+        yield `its container ${name} has port ${own}, which is ${whose}: give it another`
+  }
 
   for (const { name } of launcherVariables)
     if (asList(langflow.env).some((one) => dig(one, 'name') === name))
@@ -59,6 +65,37 @@ function* reasonsAgainst(workload: Workload<StreamManifest>, options: InjectOpti
     yield `its container ${container} has no command, and what its image starts is not known here: say it with --entrypoint, such as --entrypoint 'langflow run'`
   else if (entrypoint.length + asList(langflow.args).length === 0)
     yield `its container ${container} has neither command nor args, so that --entrypoint must say what to start, such as --entrypoint 'langflow run'`
+}
+
+/** Directories that images have, and need as they are. */
+const OF_IMAGES =
+  /^\/((app|bin|boot|etc|home|lib|lib64|media|mnt|opt|root|run|sbin|srv|tmp|usr|var)?|(usr|var)\/\w+|(dev|proc|sys)(\/.*)?)$/
+
+/** What the volumes of socket and state would hide, or show to others. */
+function* places({ socketDir, stateDir }: InjectOptions): Generator<string> {
+  const own = [
+    ['--socket', socketDir],
+    ['--state-dir', stateDir],
+  ] as const
+  for (const [flag, dir] of own)
+    if (OF_IMAGES.test(dir))
+      yield `${flag} would have a volume at ${dir}, where other files are: give it a directory of its own, such as /run/langflow-leader`
+  const others = [
+    ['the program', PROGRAM_DIR],
+    ["the agent's token", TOKEN_DIR],
+  ] as const
+  for (const [[flag, dir], [what, other]] of [
+    ...own.flatMap((one) => others.map((other) => [one, other] as const)),
+    own,
+  ])
+    if (isWithin(dir, other) || isWithin(other, dir))
+      yield `${flag} (${dir}) and ${what} (${other}) are in one directory: give each its own`
+}
+
+/** `/var/run` is `/run` in most images. */
+function isWithin(path: string, dir: string): boolean {
+  const [inner, outer] = [path, dir].map((one) => `${one.replace(/^\/var\/run\//, '/run/')}/`)
+  return inner!.startsWith(outer!)
 }
 
 /** What whoever applies the result should know of what was done to it: sentences without their subject. */

@@ -11,7 +11,7 @@ import {
   unfit,
 } from '../manifests/manifest.ts'
 import { documentOf, type Input, parseStream, render, type StreamDocument } from '../manifests/stream.ts'
-import { LEADER, ROLE_LABEL, readWorkload, servicesOf, type Workload } from '../manifests/workload.ts'
+import { readWorkload, servicesOf, type Workload } from '../manifests/workload.ts'
 import { check } from '../operate/check/check.ts'
 import { factsOf } from '../operate/check/installation.ts'
 import { lossesOf, refuseUnfit, strangersTo } from './checks.ts'
@@ -19,7 +19,7 @@ import { ADDED_FOR, objectsFor } from './objects.ts'
 import { edit, RECORD, undo } from './record.ts'
 import type { InjectOptions } from './settings.ts'
 import { summaryOf } from './summary.ts'
-import { editsFor } from './wrap.ts'
+import { editsFor, leadToFront } from './wrap.ts'
 
 export interface Injected {
   readonly text: string
@@ -44,13 +44,12 @@ export function inject(input: Input, options: InjectOptions): Injected {
     const { manifest } = workload
     const running = wrapped.has(placeOf(manifest)) ? [] : strangersTo(manifest)
     const sentences = [...running, ...lossesOf(workload)]
-    const services = options.traffic === 'label' ? servicesOf(workload, manifests) : []
-    const restricted = services.flatMap(restrict)
+    const services = options.traffic === 'front' ? servicesOf(workload, manifests) : []
+    const led = services
+      .filter((service) => !isHeadless(service))
+      .flatMap((service) => lead(service, workload, options))
     const changes = edit(manifest, [...editsFor(workload, options)])
-    summary.push(
-      ...summaryOf(manifest, changes, addObjects(workload, options, documents, owners)),
-      ...restricted,
-    )
+    summary.push(...summaryOf(manifest, changes, addObjects(workload, options, documents, owners)), ...led)
     return titled(manifest, sentences)
   })
   warnings.push(...brokenRules(documents, options.container))
@@ -112,10 +111,15 @@ function titled(manifest: Manifest, sentences: readonly string[]): string[] {
   return sentences.map((sentence) => `${titleOf(manifest)}: ${sentence}`)
 }
 
-/** Has the Service select the leader only, unless it does. Returns what was done. */
-function restrict(service: Manifest): string[] {
-  if (ROLE_LABEL in asFields(dig(service.value, 'spec', 'selector'))) return []
-  return [...summaryOf(service, edit(service, [{ path: ['spec', 'selector', ROLE_LABEL], to: LEADER }]), [])]
+/** Has the Service lead to the front, unless it does. Returns what was done. */
+function lead(service: Manifest, workload: Workload, { frontPort }: InjectOptions): string[] {
+  const edits = [...leadToFront(service, workload, frontPort)]
+  return edits.length === 0 ? [] : [...summaryOf(service, edit(service, edits), [])]
+}
+
+/** Whose clients ask the pods themselves: it leads nowhere, and `check` says so. */
+function isHeadless({ value }: Manifest): boolean {
+  return dig(value, 'spec', 'clusterIP') === 'None'
 }
 
 /**

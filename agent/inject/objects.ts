@@ -1,6 +1,6 @@
 import { titleOf } from '../manifests/manifest.ts'
 import { podLabels, type Workload } from '../manifests/workload.ts'
-import type { InjectOptions, Traffic } from './settings.ts'
+import type { InjectOptions } from './settings.ts'
 
 /** By this annotation an object is known to be there for a LangFlow only, also where Helm has changed its labels. */
 export const ADDED_FOR = 'langflow-leader/injected-for'
@@ -8,7 +8,7 @@ export const ADDED_FOR = 'langflow-leader/injected-for'
 /** What the replicas need beside their pods, in the order in which it is to be applied. */
 export function objectsFor(
   { manifest, names, ownAccount, ...workload }: Workload,
-  { traffic, port }: Pick<InjectOptions, 'traffic' | 'port'>,
+  { port }: Pick<InjectOptions, 'port'>,
 ) {
   const namespace = manifest.namespace === null ? {} : { namespace: manifest.namespace }
   const object = (apiVersion: string, kind: string, name: string, more: object = {}) => ({
@@ -25,7 +25,7 @@ export function objectsFor(
   const account = object('v1', 'ServiceAccount', names.account, { automountServiceAccountToken: false })
   return [
     ...(ownAccount ? [account] : []),
-    object('rbac.authorization.k8s.io/v1', 'Role', names.role, { rules: rules(names.lease, traffic) }),
+    object('rbac.authorization.k8s.io/v1', 'Role', names.role, { rules: rules(names.lease) }),
     object('rbac.authorization.k8s.io/v1', 'RoleBinding', names.role, {
       roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'Role', name: names.role },
       subjects: [{ kind: 'ServiceAccount', name: names.account, ...namespace }],
@@ -42,13 +42,11 @@ export function objectsFor(
   ]
 }
 
-function rules(lease: string, traffic: Traffic) {
+function rules(lease: string) {
   const leases = { apiGroups: ['coordination.k8s.io'], resources: ['leases'] }
-  const pods = { apiGroups: [''], resources: ['pods'], verbs: ['get', 'list', 'patch'] }
   return [
     { ...leases, resourceNames: [lease], verbs: ['get', 'watch', 'update'] },
     { ...leases, verbs: ['create'] },
     { apiGroups: ['events.k8s.io'], resources: ['events'], verbs: ['create', 'patch'] },
-    ...(traffic === 'label' ? [pods] : []),
   ]
 }

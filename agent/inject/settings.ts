@@ -20,7 +20,7 @@ import {
   splitWords,
 } from '../config/values.ts'
 import { addFilenames, readFilenames } from '../manifests/filenames.ts'
-import { GRACE_SPARE_MS } from '../manifests/pod.ts'
+import { AGENT_PORT, FRONT_PORT, GRACE_SPARE_MS, type Traffic } from '../manifests/pod.ts'
 import { VERSION } from '../version.ts'
 
 const INJECTION_SETTINGS = group('Injection', {
@@ -48,8 +48,8 @@ const INJECTION_SETTINGS = group('Injection', {
   },
 })
 
-// An identity is each replica's own, the Lease is where the pods are, and slice mode is not for inject.
-const { identity: _i, leaseNamespace: _n, endpointSlice: _e, ...OF_AGENT } = AGENT_SETTINGS
+// Identity and front's address are each replica's own, and the Lease is where the pods are.
+const { identity: _i, frontAddress: _a, leaseNamespace: _n, ...OF_AGENT } = AGENT_SETTINGS
 const { fallback: _f, ...LEASE_NAME } = OF_AGENT.leaseName
 const { fallback: _g, ...TARGET } = OF_AGENT.target
 
@@ -61,17 +61,11 @@ const TOLD_SETTINGS = {
   kubeconfig: { ...OF_AGENT.kubeconfig, otherwise: 'in-cluster', parse: (text: string) => text },
   target: { ...TARGET, otherwise: 'http://127.0.0.1 and the port where LangFlow listens' },
   peers: { ...OF_AGENT.peers, otherwise: "<workload's name>-members, a Service that is added" },
-  traffic: {
-    ...OF_AGENT.traffic,
-    about: 'how only the leader is reached: readiness, label',
-    parse: parseTraffic,
-  },
-  listen: { ...OF_AGENT.listen, parse: parsePodListen },
+  listen: { ...OF_AGENT.listen, parse: (text: string) => parsePodListen(text, AGENT_PORT) },
+  frontListen: { ...OF_AGENT.frontListen, parse: (text: string) => parsePodListen(text, FRONT_PORT) },
 }
 
 const INJECT_SETTINGS = { ...INJECTION_SETTINGS, ...TOLD_SETTINGS }
-
-export type Traffic = ReturnType<typeof parseTraffic>
 
 export interface Variable {
   readonly name: string
@@ -96,6 +90,8 @@ export interface InjectOptions {
   readonly launcherVariables: readonly Variable[]
   /** Where the agents listen, 1 to 65535. */
   readonly port: number
+  /** Where the fronts listen in front mode, 1 to 65535. */
+  readonly frontPort: number
   /** The directory of the socket between agent and launcher. */
   readonly socketDir: string
   readonly stateDir: string
@@ -143,23 +139,27 @@ function toOptions(
   said: readonly Variable[],
 ): InjectOptions {
   const { container, entrypoint, image, leaseName, traffic } = values
+  // A front that ends goes on with what it holds.
+  const holdMs = traffic === 'front' ? values.holdTimeoutMs : 0
+  const endMs = values.drainTimeoutMs + values.stopTimeoutMs + holdMs + GRACE_SPARE_MS
   return {
     ...{ container, entrypoint, image, leaseName, traffic },
     targetPort: values.target?.port ?? null,
     agentVariables: said.filter(({ name }) => !OWN.has(name)),
     launcherVariables: said.filter(({ name }) => SHARED.has(name)),
     port: values.listen.port,
+    frontPort: values.frontListen.port,
     socketDir: dirname(values.socket),
     stateDir: values.stateDir,
-    graceSeconds: Math.ceil((values.drainTimeoutMs + values.stopTimeoutMs + GRACE_SPARE_MS) / 1000),
+    graceSeconds: Math.ceil(endMs / 1000),
   }
 }
 
-function parsePodListen(text: string): Listen {
+function parsePodListen(text: string, usual: number): Listen {
   const listen = parseListen(text)
   if (listen.host !== null || listen.port === 0)
     throw new Error(
-      `probes and the other agents ask the pod's own address: leave the host out and name a port, such as ${formatListen({ host: null, port: listen.port || 8090 })}`,
+      `others ask the pod's own address: leave the host out and name a port, such as ${formatListen({ host: null, port: listen.port || usual })}`,
     )
   return listen
 }
@@ -168,10 +168,4 @@ function parseImage(text: string): string {
   if (!/^[a-z0-9][\w./:@-]{0,511}$/.test(text))
     throw new Error('use an image as a pod names it, such as registry.example.org/langflow-leader:0.1.0')
   return text
-}
-
-function parseTraffic(text: string): 'readiness' | 'label' {
-  if (text === 'readiness' || text === 'label') return text
-  const slice = 'inject leaves Services their selectors, which slice does not: '
-  throw new Error(`${text === 'slice' ? slice : ''}use readiness or label`)
 }

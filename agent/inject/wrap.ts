@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
-import { asFields, asList, asNumber } from '../manifests/manifest.ts'
+import { asFields, asList, asNumber, asText, dig, type Manifest } from '../manifests/manifest.ts'
 import {
   initContainers,
   LAUNCH,
@@ -8,6 +8,7 @@ import {
   RESTRICTED,
   RESTRICTED_POD,
   ROLLOUT_HASH,
+  SERVICE_PORT,
   userFor,
   VOLUMES,
 } from '../manifests/pod.ts'
@@ -29,7 +30,8 @@ export function* editsFor(workload: Workload, options: InjectOptions): Generator
   if (!isDeepStrictEqual(spec.strategy, strategy)) yield { path: ['spec', 'strategy'], to: strategy }
 }
 
-function* inContainer({ langflow, container }: Workload, options: InjectOptions): Generator<Edit> {
+function* inContainer(workload: Workload, options: InjectOptions): Generator<Edit> {
+  const { langflow, container } = workload
   const { entrypoint, port, socketDir, launcherVariables } = options
   const at = (key: string): Path => [...POD, 'containers', { name: container }, key]
   // First: it is found again by the key before it.
@@ -37,9 +39,51 @@ function* inContainer({ langflow, container }: Workload, options: InjectOptions)
   yield { path: at('livenessProbe'), to: probes(port).liveness }
   yield { path: at('startupProbe'), to: probes(port).startup }
   yield { path: at('volumeMounts'), head: mounts(socketDir) }
+  if (options.traffic === 'front') yield* toFront(workload, options.frontPort, at('ports'))
   if (launcherVariables.length > 0) yield { path: at('env'), head: launcherVariables }
   if (asList(langflow.command).length > 0) yield { path: at('command'), head: LAUNCH }
   else yield { path: at('command'), to: [...LAUNCH, ...(entrypoint ?? [])] }
+}
+
+/**
+ * Whatever leads to a port of LangFlow by its name leads to the front from now on. Named in LangFlow's container and not in the
+ * agent's: Kubernetes before 1.33 does not find the ports of native sidecars by name, nor does every NetworkPolicy's engine.
+ */
+function* toFront(workload: Workload, frontPort: number, ports: Path): Generator<Edit> {
+  const names = namesOf(workload)
+  for (const name of names) yield { path: [...ports, { name }, 'containerPort'], to: frontPort }
+  if (names.length > 0 || frontPortName(workload) === null) return
+  const added = { name: SERVICE_PORT, containerPort: frontPort }
+  yield { path: ports, head: [added] }
+}
+
+/** Has a Service that leads to LangFlow's port by its number lead to the front. */
+export function* leadToFront(service: Manifest, workload: Workload, frontPort: number): Generator<Edit> {
+  const ports = asList(dig(service.value, 'spec', 'ports'))
+  const targetPort = frontPortName(workload) ?? frontPort
+  const led = ports.filter((port) => (dig(port, 'targetPort') ?? dig(port, 'port')) === workload.port)
+  if (led.some((port) => asText(dig(port, 'name')) === ''))
+    // A port without a name is the only one.
+    yield { path: ['spec', 'ports'], to: ports.map((port) => ({ ...asFields(port), targetPort })) }
+  else
+    for (const port of led)
+      yield { path: ['spec', 'ports', { name: asText(dig(port, 'name')) }, 'targetPort'], to: targetPort }
+}
+
+/** By which name the front is led to; `null`: by its number, since the usual one is another port's. */
+function frontPortName(workload: Workload): string | null {
+  const [name] = namesOf(workload)
+  if (name !== undefined) return name
+  const isTaken = asList(workload.langflow.ports).some((port) => dig(port, 'name') === SERVICE_PORT)
+  return isTaken ? null : SERVICE_PORT
+}
+
+/** The names that LangFlow's port has in its container. */
+function namesOf({ langflow, port }: Workload): string[] {
+  return asList(langflow.ports)
+    .filter((one) => dig(one, 'containerPort') === port)
+    .map((one) => asText(dig(one, 'name')))
+    .filter((name) => name !== '')
 }
 
 function* inPod(workload: Workload, options: InjectOptions): Generator<Edit> {
@@ -50,7 +94,7 @@ function* inPod(workload: Workload, options: InjectOptions): Generator<Edit> {
     image: options.image,
     securityContext: { ...RESTRICTED, ...RESTRICTED_POD, ...own },
     variables: variables(workload, options),
-    readyIsLeader: options.traffic === 'readiness',
+    traffic: options.traffic,
     ...{ port, socketDir, stateDir },
     ...(manifest.kind === 'Rollout' ? { templateHash: ROLLOUT_HASH } : {}),
   })

@@ -18,11 +18,6 @@ export interface Kind {
 }
 
 export const POD: Kind = { kind: 'Pod', resource: 'pods', base: '/api/v1' }
-export const ENDPOINT_SLICE: Kind = {
-  kind: 'EndpointSlice',
-  resource: 'endpointslices.discovery.k8s.io',
-  base: '/apis/discovery.k8s.io/v1',
-}
 
 /** An object as the API server sends it. What is not named here is kept on every update. */
 export interface KubeObject {
@@ -43,7 +38,6 @@ export interface MergePatch {
     /** What must still be so: 422 where the UID is another, 409 where the version is. */
     readonly uid: string
     readonly resourceVersion: string
-    readonly labels?: Readonly<Record<string, string | null>>
     readonly annotations?: Readonly<Record<string, string | null>>
   }
 }
@@ -54,9 +48,6 @@ export interface WrittenObject {
   readonly [field: string]: unknown
 }
 
-/** Objects of one namespace. Each request has a deadline, in milliseconds; all rejections are `ApiError`. */
-export type ObjectsApi = Pick<KubeObjects, 'namespace' | 'get' | 'list' | 'patch' | 'update' | 'close'>
-
 /** What a command in a container said and how it ended. */
 export interface Executed {
   /** `null`: the connection ended before the command was known to have, as where it ended its own container. */
@@ -65,7 +56,10 @@ export interface Executed {
   readonly stderr: string
 }
 
-/** Objects in a Kubernetes API server, over connections of their own: a renewal never waits for one of somebody else. */
+/**
+ * Objects of one namespace in a Kubernetes API server, over connections of their own: a renewal never waits for one of somebody else.
+ * Each request has a deadline, in milliseconds; all rejections are `ApiError`.
+ */
 export class KubeObjects {
   readonly namespace: string
   private readonly options: KubeRequestsOptions
@@ -86,17 +80,10 @@ export class KubeObjects {
   }
 
   /** All of them, a page after the other: a reply must not be too long, and no deadline too short for it. */
-  async list(
-    kind: Kind,
-    labels: Readonly<Record<string, string>>,
-    deadlineMs: number,
-  ): Promise<KubeObject[]> {
-    const labelSelector = Object.entries(labels)
-      .map(([name, value]) => `${name}=${value}`)
-      .join(',')
+  async list(kind: Kind, deadlineMs: number): Promise<KubeObject[]> {
     const all: KubeObject[] = []
     for (let next: string | undefined; ; ) {
-      const query = { labelSelector, limit: PAGE, ...(next === undefined ? {} : { continue: next }) }
+      const query = { limit: PAGE, ...(next === undefined ? {} : { continue: next }) }
       const call = this.call('list', kind, null, undefined, query)
       const { value, status } = await this.json(call, deadlineMs)
       const { items, metadata } = value as { items?: unknown; metadata?: { continue?: string } }

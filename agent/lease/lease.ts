@@ -1,3 +1,4 @@
+import { parseFrontAddress } from '../config/values.ts'
 import { isVersion } from '../package-version.ts'
 import { HISTORY } from './history.ts'
 import { PAUSE_REASON, PAUSED, PAUSED_UNTIL, SWITCHOVER_TO } from './operation.ts'
@@ -41,6 +42,8 @@ const SUCCESSOR = 'langflow-leader/successor'
 const RELEASED = 'langflow-leader/released'
 /** The epoch, once it is larger than `leaseTransitions` can be. */
 const EPOCH = 'langflow-leader/epoch'
+/** How the leader's front is reached, of which epoch (`FrontNote`). With the key in it that fronts trust each other by. */
+const FRONT = 'langflow-leader/front'
 /** The newest version of LangFlow that has led, as far as its leaders knew. */
 export const LANGFLOW = 'langflow-leader/langflow-version'
 
@@ -84,6 +87,39 @@ export function langflowFault(lease: Lease | null): string | null {
   )
 }
 
+/** How a front is reached by those of other replicas: `host:port`, and what they prove by that they are such. */
+export interface FrontAccess {
+  readonly address: string
+  /** A secret. */
+  readonly key: string
+}
+
+const CLOSING = 'closing'
+
+/** What the leader says of its front; `closing`: it stops, and requests are to wait for whoever serves next. */
+export type FrontNote = FrontAccess | typeof CLOSING
+
+/**
+ * What the holder says of its front; `null`: nothing that can be used, as a holder of an older version, which leaves what an
+ * earlier one wrote of another epoch.
+ */
+export function frontOf(lease: Lease): FrontNote | null {
+  if (holderOf(lease) === '') return null
+  const [epoch, address, key, ...rest] = (lease.metadata.annotations?.[FRONT] ?? '').split(' ')
+  if (epoch !== String(epochOf(lease)) || !address || rest.length > 0) return null
+  if (key === undefined) return address === CLOSING ? CLOSING : null
+  return /^[\w-]{1,64}$/.test(key) && isFrontAddress(address) ? { address, key } : null
+}
+
+function isFrontAddress(text: string): boolean {
+  try {
+    parseFrontAddress(text)
+    return true
+  } catch {
+    return false
+  }
+}
+
 /** What a write notes beside the spec; `null`: removed, absent: left as it is. */
 export interface Notes {
   readonly owner?: string
@@ -92,6 +128,8 @@ export interface Notes {
   readonly epoch: number
   readonly langflow?: string
   readonly history?: string
+  /** Of this epoch. */
+  readonly front?: FrontNote | null
   /** The request for a switchover is answered; the pause is over. */
   readonly answered?: true
   readonly resumed?: true
@@ -109,11 +147,16 @@ export function annotated(metadata: Lease['metadata'], notes: Notes): Lease['met
   note(EPOCH, notes.epoch > LARGEST_TRANSITIONS ? String(notes.epoch) : null)
   note(LANGFLOW, notes.langflow)
   note(HISTORY, notes.history)
+  note(FRONT, notes.front && `${notes.epoch} ${frontText(notes.front)}`)
   if (notes.answered) note(SWITCHOVER_TO, null)
   if (notes.resumed) for (const key of [PAUSED, PAUSED_UNTIL, PAUSE_REASON]) note(key, null)
   if (Object.keys(annotations).length > 0) return { ...metadata, annotations }
   const { annotations: _none, ...bare } = metadata
   return bare
+}
+
+function frontText(front: FrontNote): string {
+  return front === CLOSING ? front : `${front.address} ${front.key}`
 }
 
 /** The holder's identity, or '' where nobody holds it. */

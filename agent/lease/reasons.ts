@@ -17,6 +17,7 @@ export const ENDED_BECAUSE = [
   'switchover', // an operator asked for it
   'newer_revision', // a replica of a newer revision is ready
   'faster_standby', // a replica serves sooner than this one starts
+  'front_down', // requests do not reach the leader
   // LangFlow, or its launcher, is to blame.
   'workload_exited',
   'workload_unhealthy',

@@ -8,8 +8,17 @@ import { asFields, asList, asNumber, type Fields } from './manifest.ts'
 export const PROGRAM_DIR = '/opt/langflow-leader'
 const SOCKET_DIR = '/run/langflow-leader'
 const STATE_DIR = '/var/lib/langflow-leader'
-const TOKEN_DIR = '/var/run/secrets/kubernetes.io/serviceaccount'
+export const TOKEN_DIR = '/var/run/secrets/kubernetes.io/serviceaccount'
 export const AGENT_PORT = 8090
+export const FRONT_PORT = 8091
+/** The port of LangFlow's container that Services lead to: the front's where there is one, else LangFlow's. */
+export const SERVICE_PORT = 'http'
+
+/** What the readiness probe asks, in each way to reach only the leader. */
+export const READY_PATH = { readiness: '/readyz', front: '/frontz' } as const
+export type Traffic = keyof typeof READY_PATH
+/** A gate closes at once; a front holds, and a warm takeover of 1 to 2 s is not to take its pod from the endpoints and back. */
+export const NOT_READY_AFTER = { readiness: 1, front: 3 } as const
 
 /** What a pod has to end beside the time to drain and to stop, in milliseconds. */
 export const GRACE_SPARE_MS = 10_000
@@ -75,13 +84,16 @@ export const RESTRICTED = {
 } as const
 export const RESTRICTED_POD = { runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } } as const
 
+const WITHOUT_FRONT = { requests: { cpu: '20m', memory: '96Mi' }, limits: { memory: '192Mi' } } as const
+/** A front is a process of its own, and its connections are buffers: what is hit by the limit is the agent as well. */
+const WITH_FRONT = { requests: { cpu: '50m', memory: '224Mi' }, limits: { memory: '512Mi' } } as const
+
 interface AgentParts {
   readonly image: string
   readonly securityContext: object
   /** Beside `POD_FIELDS`. */
   readonly variables: readonly { readonly name: string; readonly value: string }[]
-  /** Whether only the leader's pod is Ready. */
-  readonly readyIsLeader: boolean
+  readonly traffic: Traffic
   /** What is told by flags, where it is not as usual. */
   readonly port?: number
   readonly socketDir?: string
@@ -95,7 +107,7 @@ export function initContainers({
   image,
   securityContext,
   variables,
-  readyIsLeader,
+  traffic,
   port = AGENT_PORT,
   socketDir = SOCKET_DIR,
   stateDir = STATE_DIR,
@@ -107,7 +119,7 @@ export function initContainers({
     valueFrom: { fieldRef: { fieldPath } },
   }))
   const live = { path: '/livez', port: 'agent' }
-  const ready = { path: readyIsLeader ? '/readyz' : '/readyz?exclude=leadership', port: 'agent' }
+  const ready = { path: READY_PATH[traffic], port: 'agent' }
   return [
     {
       name: 'install',
@@ -127,9 +139,14 @@ export function initContainers({
       startupProbe: { httpGet: live, ...STARTUP },
       livenessProbe: { httpGet: live, ...LIVENESS },
       // It closes by an answer: one that is late, on a busy node or in a crowd of clients, closes nothing.
-      readinessProbe: { httpGet: ready, periodSeconds: 1, timeoutSeconds: 3, failureThreshold: 1 },
+      readinessProbe: {
+        httpGet: ready,
+        periodSeconds: 1,
+        timeoutSeconds: 3,
+        failureThreshold: NOT_READY_AFTER[traffic],
+      },
       securityContext,
-      resources: { requests: { cpu: '20m', memory: '96Mi' }, limits: { memory: '192Mi' } },
+      resources: traffic === 'front' ? WITH_FRONT : WITHOUT_FRONT,
       volumeMounts: [
         { name: 'socket', mountPath: socketDir },
         { name: 'agent-state', mountPath: stateDir },

@@ -1,9 +1,8 @@
 import { createHash } from 'node:crypto'
 import type { Target } from './langflow.ts'
 import { asFields, asList, asNumber, asText, dig, type Fields, type Manifest } from './manifest.ts'
+import { FRONT_PORT } from './pod.ts'
 
-export const ROLE_LABEL = 'langflow-leader/role'
-export const LEADER = 'leader'
 export const DEFAULT_PORT = 7860
 
 /** What is to be known of a LangFlow to wrap it. */
@@ -20,6 +19,7 @@ export function readWorkload<M extends Manifest>(
   const langflow = asFields(asList(pod.containers).find((one) => dig(one, 'name') === container))
   const account = asText(pod.serviceAccountName) || asText(pod.serviceAccount)
   const { name } = manifest
+  const said = targetPort ?? portOf(langflow, frontPortOf(pod))
   return {
     manifest,
     spec,
@@ -28,9 +28,9 @@ export function readWorkload<M extends Manifest>(
     langflow,
     container,
     /** Where LangFlow listens. */
-    port: targetPort ?? portOf(langflow) ?? DEFAULT_PORT,
+    port: said ?? DEFAULT_PORT,
     /** Whether that is said, or only usual. */
-    portIsSaid: targetPort !== null || portOf(langflow) !== null,
+    portIsSaid: said !== null,
     replicas: asNumber(spec.replicas) ?? 1,
     /** Of the objects that go with it. */
     names: {
@@ -69,9 +69,8 @@ export function inOneNamespace(a: Pick<Manifest, 'namespace'>, b: Pick<Manifest,
   return a.namespace === null || b.namespace === null || a.namespace === b.namespace
 }
 
-/** Whether it selects the leader's pod, which has the role label beside those of the template. */
 function selects({ value }: Manifest, { template }: Pick<Workload, 'template'>): boolean {
-  const labels: Fields = { ...asFields(dig(template, 'metadata', 'labels')), [ROLE_LABEL]: LEADER }
+  const labels = asFields(dig(template, 'metadata', 'labels'))
   const selector = Object.entries(asFields(dig(value, 'spec', 'selector')))
   return selector.length > 0 && selector.every(([name, wanted]) => labels[name] === wanted)
 }
@@ -84,8 +83,22 @@ function leadsTo(port: unknown, { langflow, port: wanted }: Pick<Workload, 'lang
   )
 }
 
+/** Where the front of these pods listens, which LangFlow's container declares; `null`: they have none. */
+function frontPortOf(pod: Fields): number | null {
+  const agent = asList(pod.initContainers).find((one) => dig(one, 'name') === 'agent')
+  const told = (name: string) =>
+    asText(
+      dig(
+        asList(dig(agent, 'env')).find((one) => dig(one, 'name') === name),
+        'value',
+      ),
+    )
+  if (told('LEADER_TRAFFIC') !== 'front') return null
+  return Number(/\d+$/.exec(told('LEADER_FRONT_LISTEN'))?.[0] ?? FRONT_PORT)
+}
+
 /** From what LangFlow is told, else from what its container declares; `null`: it says nothing. */
-function portOf(langflow: Fields): number | null {
+function portOf(langflow: Fields, frontPort: number | null): number | null {
   const words = [...asList(langflow.command), ...asList(langflow.args)].join(' ')
   const flags = new Set([...words.matchAll(/--port[ =]["']?(\d+)\b/g)].map(([, port]) => Number(port)))
   const [flag] = flags
@@ -93,7 +106,9 @@ function portOf(langflow: Fields): number | null {
   const variable = asList(langflow.env).find((one) => dig(one, 'name') === 'LANGFLOW_PORT')
   const said = Number(dig(variable, 'value'))
   if (said > 0) return said
-  const declared = asList(langflow.ports).map((port) => asNumber(dig(port, 'containerPort')))
+  const declared = asList(langflow.ports)
+    .map((port) => asNumber(dig(port, 'containerPort')))
+    .filter((port) => port !== frontPort)
   return declared.length === 1 && declared[0] ? declared[0] : null
 }
 

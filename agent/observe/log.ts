@@ -56,7 +56,7 @@ export interface LogOptions {
   /** '' where there is none yet. */
   readonly identity: string
   readonly level: LogLevel
-  readonly component: 'agent' | 'launcher'
+  readonly component: 'agent' | 'launcher' | 'front'
   readonly clock?: Clock
   /** Standard output by default. */
   readonly stream?: DestinationStream

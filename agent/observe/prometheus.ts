@@ -25,6 +25,8 @@ export interface Metrics {
   /** Phases of a takeover, each measured from the end of the one before. */
   takeover(phase: (typeof PHASES)[number], durationMs: number): void
   stopped(durationMs: number): void
+  /** A request waits in the front no more. */
+  held(durationMs: number): void
   apiRequest(verb: Verb, code: string): void
 }
 
@@ -38,6 +40,7 @@ const REQUEST_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5
 const TAKEOVER_BUCKETS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 20, 30, 45, 60, 120, 300, 600]
 const STOP_BUCKETS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 20, 30, 60]
 
+const HOLD_BUCKETS = [0.01, 0.05, 0.1, 0.25, 0.5, 1, 1.5, 2, 3, 5, 10, 15, 20, 30, 60]
 const LAG_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
 const STANDBY_STATES = ['ready', 'preparing', 'none'] as const
@@ -65,7 +68,8 @@ const HELP = {
   langflow_leader_event_loop_lag_seconds:
     "How late the agent's own timer comes that fires each second: what else waits for its event loop waits as long.",
   langflow_leader_configured_seconds: 'The timings that this replica was given.',
-  langflow_leader_could_take_over: 'Whether this replica would take over now: 1 if so; 0 on the leader.',
+  langflow_leader_could_take_over:
+    'Whether this replica could take over: 1 if so, also while takeovers are paused; 0 on the leader.',
   langflow_leader_paused: 'Whether an operator has paused takeovers: 1 if so.',
   langflow_leader_standby_colder: 'Whether the standby is colder than wanted: 1 if so, see /status.',
   langflow_leader_grant_refused:
@@ -89,7 +93,19 @@ const HELP = {
   langflow_leader_standby_memory_bytes:
     'Memory (PSS) that the standby held when it became ready; absent where there is none.',
   langflow_leader_peers_ready:
-    'Other replicas that would take over now; absent where this one does not lead, or does not ask.',
+    'Other replicas that could take over, also while that is paused; absent where this one does not lead, or does not ask.',
+  langflow_leader_front_up:
+    'Whether the front of this replica takes requests: 1 if so; absent where there is none.',
+  langflow_leader_front_held: 'Requests that wait in the front for somebody to serve them.',
+  langflow_leader_front_in_flight:
+    'Requests that the front has sent on and that are not answered yet, without streams.',
+  langflow_leader_front_streams: 'SSE answers and websockets that go through the front.',
+  langflow_leader_front_resident_memory_bytes: "Resident memory size of the front's process in bytes.",
+  langflow_leader_front_forwarded_total:
+    'Requests that were answered to the end, by whom: langflow, or the front of the leader.',
+  langflow_leader_front_failed_total: 'Requests that the front failed, or that failed in it, by reason.',
+  langflow_leader_front_streams_ended_total: 'Streams that the front ended for a planned takeover.',
+  langflow_leader_front_hold_duration_seconds: 'How long requests waited in the front, those that had to.',
   langflow_leader_freezes_total: 'How often the workload was frozen, since its launcher started.',
   langflow_leader_deadman_firings_total:
     'How often the launcher acted on its own because no grant came, since it started.',
@@ -114,6 +130,11 @@ const GAUGES: { readonly [N in Name]?: (now: AgentStatus) => number | boolean | 
   langflow_leader_problem: (now) => now.problem !== null,
   langflow_leader_standby_memory_bytes: (now) => now.standby.memoryBytes,
   langflow_leader_peers_ready: (now) => now.peers?.ready ?? null,
+  langflow_leader_front_up: ({ traffic: { front } }) => front?.listening ?? null,
+  langflow_leader_front_held: ({ traffic: { front } }) => front?.held ?? null,
+  langflow_leader_front_in_flight: ({ traffic: { front } }) => front?.inFlight ?? null,
+  langflow_leader_front_streams: ({ traffic: { front } }) => front?.streams ?? null,
+  langflow_leader_front_resident_memory_bytes: ({ traffic: { front } }) => front?.rssBytes || null,
   langflow_leader_could_take_over: (now) => now.couldTakeOver,
   langflow_leader_paused: (now) => now.pause !== null,
   langflow_leader_standby_colder: ({ standby }) => whyColder(standby, standby.wanted) !== null,
@@ -167,6 +188,10 @@ export function createMetrics(options: {
   const gauges = Object.entries(GAUGES).map(([name, read]) => [gauge(name as Name), read] as const)
   const freezes = counter('langflow_leader_freezes_total')
   const deadmanFirings = counter('langflow_leader_deadman_firings_total')
+  const forwarded = counter('langflow_leader_front_forwarded_total', 'to')
+  const failed = counter('langflow_leader_front_failed_total', 'reason')
+  const streamsEnded = counter('langflow_leader_front_streams_ended_total')
+  const hold = histogram('langflow_leader_front_hold_duration_seconds', HOLD_BUCKETS)
   const memory = gauge('process_resident_memory_bytes')
   const cpu = counter('process_cpu_seconds_total')
   gauge('process_start_time_seconds').set(Math.round(performance.timeOrigin) / 1000)
@@ -194,6 +219,7 @@ export function createMetrics(options: {
     late: (ms) => lag.observe(ms / 1000),
     takeover: (phase, durationMs) => takeover.observe({ phase }, durationMs / 1000),
     stopped: (durationMs) => stop.observe(durationMs / 1000),
+    held: (durationMs) => hold.observe(durationMs / 1000),
     apiRequest: (verb, code) => apiRequests.inc({ verb, code: codeLabel(code) }),
     contentType: registry.contentType,
     expose() {
@@ -211,6 +237,10 @@ export function createMetrics(options: {
       for (const state of STANDBY_STATES) standby.set({ mode, state }, state === present ? 1 : 0)
       for (const [timing, setting] of Object.entries(SETTINGS))
         configured.set({ setting }, status.timings[timing as keyof Timings] / 1000)
+      const { front } = status.traffic
+      for (const [to, total] of Object.entries(front?.forwarded ?? {})) countTo(forwarded, total, { to })
+      for (const [reason, total] of Object.entries(front?.failed ?? {})) countTo(failed, total, { reason })
+      countTo(streamsEnded, front?.streamsEnded ?? 0)
       flows.reset()
       if (status.flowsDigest !== null) flows.set({ digest: status.flowsDigest }, 1)
       memory.set(process.memoryUsage.rss())
@@ -222,9 +252,9 @@ export function createMetrics(options: {
 }
 
 /** A total that falls is a restart, which is what Prometheus takes it for. */
-function countTo(counter: Counter, total: number): void {
-  counter.reset()
-  counter.inc(total)
+function countTo(counter: Counter, total: number, labels: Record<string, string> = {}): void {
+  counter.remove(labels)
+  counter.inc(labels, total)
 }
 
 /** Values of a label whose variety a server decides on: after `limit` different ones, `other`. */

@@ -1,13 +1,15 @@
 const SECRET_KEY = /authorization|token|password|secret|cookie|credential|(?:api|private|client)[-_]?key/i
 const SECRET_TEXT = /\b(Bearer|Basic)\s+[\w.~+/-]+=*|\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?/gi
+/** What fronts trust each other by: in the Lease's annotation, and in the header of a request. */
+const FRONT_KEY = /(langflow-leader[/-](?:front|hop)\W{1,8}\d{1,15} (?:\S{1,300} )?)[\w-]{22}/gi
 const REDACTED = '[redacted]'
 const DEEPEST = 6
 
-/** Text without bearer tokens, basic credentials and JSON web tokens. Valid JSON stays valid. */
+/** Text without bearer tokens, basic credentials, JSON web tokens and keys of fronts. Valid JSON stays valid. */
 export function redactText(text: string): string {
-  return text.replace(SECRET_TEXT, (_, scheme: string | undefined) =>
-    scheme ? `${scheme} ${REDACTED}` : REDACTED,
-  )
+  return text
+    .replace(SECRET_TEXT, (_, scheme: string | undefined) => (scheme ? `${scheme} ${REDACTED}` : REDACTED))
+    .replace(FRONT_KEY, `$1${REDACTED}`)
 }
 
 /**

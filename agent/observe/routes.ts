@@ -43,6 +43,10 @@ export function addRoutes(server: FastifyInstance, source: StatusSource, metrics
       const { ok, text } = readiness(source, 'verbose' in query, excluded)
       return send(reply, ok ? 200 : 503, TEXT, text)
     },
+    '/frontz': (_, reply) => {
+      const fault = source.frontFault()
+      return probe(reply, fault === null, fault ?? '')
+    },
     '/workloadz': (_, reply) => probe(reply, source.launcherAnswers(), 'the launcher does not answer'),
     '/leader': (_, reply) => json(reply, 200, leaderOf(source.status())),
     '/status': (_, reply) => json(reply, 200, source.status()),
@@ -90,7 +94,8 @@ function hasBody({ headers }: FastifyRequest): boolean {
 
 function notFound(reply: FastifyReply): FastifyReply {
   return json(reply, 404, {
-    error: 'no such page: there are /, /livez, /readyz, /workloadz, /leader, /status, /replicas and /metrics',
+    error:
+      'no such page: there are /, /livez, /readyz, /frontz, /workloadz, /leader, /status, /replicas and /metrics',
   })
 }
 

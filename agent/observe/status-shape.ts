@@ -28,6 +28,18 @@ const term = z.looseObject({
   stopMs: lacking(z.number()),
 })
 
+const front = z.looseObject({
+  listening: z.boolean(),
+  held: z.number(),
+  oldestHeldMs: z.number(),
+  inFlight: z.number(),
+  streams: z.number(),
+  forwarded: z.looseObject({ langflow: z.number(), leader: z.number() }),
+  failed: z.record(z.string(), z.number()),
+  streamsEnded: z.number(),
+  rssBytes: z.number(),
+})
+
 /** Where an earlier version does not tell them. */
 const USUAL = { ...PRESETS.default, killMarginMs: 1_000 }
 const timings = z.looseObject({
@@ -93,7 +105,12 @@ const Shape = z.looseObject({
     memoryBytes: number,
   }),
   peers: z.nullable(z.looseObject({ ready: z.number(), seen: z.number() })),
-  traffic: z.looseObject({ mode: z.string(), gate: word<AgentStatus['traffic']['gate']>(), routedTo: text }),
+  traffic: z.looseObject({
+    mode: z.string(),
+    gate: word<AgentStatus['traffic']['gate']>(),
+    routedTo: text,
+    front: lacking(front),
+  }),
   timings: z._default(timings, USUAL),
   // Absent: of a version that cannot be paused.
   pause: z.optional(z.nullable(z.looseObject({ until: text, reason: text }))),

@@ -10,8 +10,28 @@ export interface Check {
   readonly detail: string
 }
 
+/** What a replica's front does. */
+export interface FrontView {
+  /** It takes requests. */
+  readonly listening: boolean
+  /** Requests that wait for somebody to serve them, and for how long the oldest has, in milliseconds. */
+  readonly held: number
+  readonly oldestHeldMs: number
+  /** Sent on and not answered to the end, without streams. */
+  readonly inFlight: number
+  /** SSE answers and websockets. */
+  readonly streams: number
+  /** Since its process began: answered to the end, by whom. */
+  readonly forwarded: { readonly langflow: number; readonly leader: number }
+  /** Since its process began, by reason. */
+  readonly failed: Readonly<Record<string, number>>
+  /** Ended for a planned takeover, since its process began. */
+  readonly streamsEnded: number
+  readonly rssBytes: number
+}
+
 export interface PeersView {
-  /** How many would take over now. */
+  /** How many could take over, also while that is paused. */
   readonly ready: number
   /** How many answered lately. */
   readonly seen: number
@@ -27,7 +47,7 @@ export interface AgentStatus {
   readonly podAgeMs: number | null
   readonly now: string
   readonly role: 'leader' | 'follower'
-  /** A follower that nothing keeps from taking over now. */
+  /** A follower that nothing keeps from taking over, but for a pause. */
   readonly couldTakeOver: boolean
   /** Why a follower could not, in one sentence; `null`: it could, or it leads. */
   readonly unable: string | null
@@ -76,10 +96,12 @@ export interface AgentStatus {
     readonly mode: string
     readonly gate: 'open' | 'closed'
     /**
-     * The pod to which the API server was last known to lead traffic; '': none that this replica knows of; `null`: not
-     * known, as always in readiness mode, where the kubelet tells it.
+     * The pod to which traffic was last known to be led; '': none that this replica knows of; `null`: not known, as always in
+     * readiness mode, where the kubelet tells it.
      */
     readonly routedTo: string | null
+    /** `null`: there is none. */
+    readonly front: FrontView | null
   }
   readonly timings: Timings
   /** What operators asked for through the Lease; `null`: nothing; absent: this version does not listen. */
@@ -130,6 +152,8 @@ export interface StatusSource {
   ready(): boolean
   /** `/readyz?exclude=leadership`: could take over, or serves. */
   couldServe(): boolean
+  /** `/frontz`: why no client is to be sent to this replica's front, in one sentence; `null`: it takes and forwards requests. */
+  frontFault(): string | null
   /** `/workloadz`: the launcher answers. */
   launcherAnswers(): boolean
 }

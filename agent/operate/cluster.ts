@@ -128,7 +128,7 @@ export class Cluster {
   }
 
   private async agents() {
-    const pods = await this.objects.list(POD, {}, DEADLINE_MS)
+    const pods = await this.objects.list(POD, DEADLINE_MS)
     return pods.flatMap((pod) => {
       const agent = agentOf(pod)
       return agent === null ? [] : [{ pod, ...agent }]

@@ -63,7 +63,8 @@ export function keyOf({ lease, problems, pause, switchover, replicas }: Overview
     const { role, standby, couldTakeOver, unable, revision, langflow, flowsDigest } = status
     const { mode, state, reason } = standby
     const own = [role, stateOf(status), status.lease.epoch, mode, state, reason, couldTakeOver, unable]
-    return [pod, node, ...own, status.problem, revision, langflow.version, flowsDigest]
+    const listens = status.traffic.front?.listening
+    return [pod, node, ...own, status.problem, revision, langflow.version, flowsDigest, listens]
   })
   return JSON.stringify([lease, problems, pause, switchover, rows])
 }
@@ -96,6 +97,8 @@ function problemsOf({ lease, pause, replicas }: Omit<Overview, 'ok' | 'problems'
   if (serving.length > 1) problems.push(`${serving.length} serve at once: ${listed(serving)}`)
   if (podsOf(({ couldTakeOver }) => couldTakeOver).length === 0)
     problems.push(`no ${replicas.length === 1 ? 'second replica is there to' : 'other could'} take over`)
+  const deaf = podsOf(({ traffic }) => traffic.front?.listening === false)
+  if (deaf.length > 0) problems.push(`no client reaches the front of ${listed(deaf)}`)
   if (pause !== null) problems.push('it is paused: no takeover starts')
   return problems
 }

@@ -1,7 +1,7 @@
 import { oneLine } from '../exit.ts'
 import type { PastTerm } from '../lease/history.ts'
 import { describeTarget, podOf, UNTIL_RESUMED } from '../lease/operation.ts'
-import type { AgentStatus, ReplicaRow } from '../observe/status.ts'
+import type { AgentStatus, FrontView, ReplicaRow } from '../observe/status.ts'
 import { type Cell, type Paint, plain, span, table } from './output.ts'
 import { type Overview, stateOf } from './overview.ts'
 
@@ -11,6 +11,13 @@ interface Column {
   readonly cell: (status: AgentStatus, wide: boolean) => Cell
   /** Stands in the line below where all replicas have the same, and always in a wide table. */
   readonly common?: string
+  /** There is such a column only where some replica has a front. */
+  readonly ofFronts?: true
+}
+
+function ofFronts(head: string, tell: (front: FrontView) => string): Column {
+  const cell = ({ traffic: { front } }: AgentStatus) => (front === null ? '-' : tell(front))
+  return { head, cell, common: head.toLowerCase(), ofFronts: true }
 }
 
 const COLUMNS: readonly Column[] = [
@@ -28,6 +35,9 @@ const COLUMNS: readonly Column[] = [
     cell: ({ flowsDigest }, wide) => flowsDigest?.slice(0, wide ? undefined : 8) ?? '-',
     common: 'flows',
   },
+  ofFronts('HELD', ({ held, oldestHeldMs }) => (held === 0 ? '0' : `${held}, ${seconds(oldestHeldMs)}`)),
+  ofFronts('IN FLIGHT', ({ inFlight }) => String(inFlight)),
+  ofFronts('STREAMS', ({ streams }) => String(streams)),
 ]
 
 export interface Look {
@@ -43,7 +53,9 @@ export function statusTable(overview: Overview, wallMs: number, look: Partial<Lo
   const statuses = replicas.flatMap(({ status }) => status ?? [])
   const isCommon = ({ cell, common }: Column) =>
     !wide && common !== undefined && new Set(statuses.map((status) => String(cell(status, wide)))).size < 2
-  const columns = COLUMNS.filter((column) => !isCommon(column))
+  const haveFronts = statuses.some(({ traffic }) => traffic.front !== null)
+  const known = COLUMNS.filter((column) => haveFronts || !column.ofFronts)
+  const columns = known.filter((column) => !isCommon(column))
   const rows = replicas.map(({ pod, node, status }) => [
     pod,
     node === null ? '-' : wide ? node : shortened(node),
@@ -57,7 +69,7 @@ export function statusTable(overview: Overview, wallMs: number, look: Partial<Lo
     '',
     table(['POD', 'NODE', ...columns.map(({ head }) => head)], rows, paint),
     '',
-    ...commonLine(statuses[0], COLUMNS.filter(isCommon)).map(oneLine),
+    ...commonLine(statuses[0], known.filter(isCommon)).map(oneLine),
     ...warningsOf(overview, wallMs).map((line) => paint('yellow', oneLine(line))),
     verdictOf(overview, paint),
   ]
@@ -105,7 +117,7 @@ function verdictOf({ ok, problems }: Overview, paint: Paint): string {
 /** What keeps a replica from working as it should, without saying the same twice. */
 function notesOf({ status, problem }: ReplicaRow): string[] {
   if (status === null) return problem === null ? [] : [problem]
-  const { role, couldTakeOver, unable, standby } = status
+  const { role, couldTakeOver, unable, standby, traffic } = status
   const cannot = role === 'follower' && !couldTakeOver ? (unable ?? status.problem ?? status.decision) : null
   const { mode, wanted, reason } = standby
   const colder =
@@ -113,6 +125,8 @@ function notesOf({ status, problem }: ReplicaRow): string[] {
   const notes = [
     cannot === null ? null : `could not take over: ${cannot}`,
     status.problem === cannot ? null : status.problem,
+    // Why it does not is a problem of its own, once it is known.
+    traffic.front?.listening === false && status.problem === null ? 'its front does not listen yet' : null,
     colder,
   ]
   return notes.filter((note) => note !== null && note !== '') as string[]
@@ -131,9 +145,10 @@ function standbyCell({ role, standby, workload }: AgentStatus): Cell {
   return state === 'preparing' ? ['yellow', `${mode}, preparing`] : mode
 }
 
-function takeoverCell({ role, couldTakeOver }: AgentStatus): Cell {
+function takeoverCell({ role, couldTakeOver, pause }: AgentStatus): Cell {
   if (role === 'leader') return '-'
-  return couldTakeOver ? 'yes' : ['yellow', 'no']
+  if (!couldTakeOver) return ['yellow', 'no']
+  return pause ? ['yellow', 'once resumed'] : 'yes'
 }
 
 /** Since when it has led, or followed: its own last term ended, or its pod began. `null`: unknown. */

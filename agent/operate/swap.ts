@@ -10,6 +10,8 @@ type Annotations = Readonly<Record<string, string | null>>
 
 /** How often a write is tried: the leader renews the Lease each few seconds, and others may operate as well. */
 const ATTEMPTS = 5
+/** And how often one that is not answered in time, which takes long. */
+const UNANSWERED = 2
 
 /**
  * Writes what `change` makes of the newest version of the Lease upon that version alone: where somebody else was faster, it
@@ -21,6 +23,7 @@ export async function swap(
   change: (lease: Lease, unsure: boolean) => Annotations | null,
 ): Promise<Lease> {
   let unsure: Annotations | null = null
+  let unanswered = 0
   for (let attempt = 1; ; attempt++) {
     const lease = await cluster.lease()
     // An answer that never came is no reason to take one's own write for somebody else's.
@@ -32,19 +35,17 @@ export async function swap(
     } catch (error) {
       const { code, mayHaveCommitted } = error instanceof ApiError ? error : unforeseen(error)
       const again = code === 'conflict' || mayHaveCommitted
-      if (attempt < ATTEMPTS && again) {
+      if (code === 'timeout') unanswered++
+      if (again && attempt < ATTEMPTS && unanswered < UNANSWERED) {
         if (mayHaveCommitted) unsure = annotations
         continue
       }
       const told = asOperationError(error)
       if (!again || !(told instanceof OperationError)) throw told
-      throw new OperationError(
-        told.code,
-        `${told.message}, ${ATTEMPTS} times in a row${told.code === 'conflict' ? ': try again' : ''}`,
-        {
-          cause: error,
-        },
-      )
+      const advice = told.code === 'conflict' ? 'try again' : 'it may have been written all the same'
+      throw new OperationError(told.code, `${told.message}, ${attempt} times in a row: ${advice}`, {
+        cause: error,
+      })
     }
   }
 }

@@ -3,8 +3,9 @@ import { formatDuration } from '../config/values.ts'
 import { historyOf, type Phases } from '../lease/history.ts'
 import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
 import { ANYBODY, podOf, switchoverOf } from '../lease/operation.ts'
-import type { AgentStatus } from '../observe/status.ts'
+import type { AgentStatus, ReplicaRow } from '../observe/status.ts'
 import { OperationError } from './exit-codes.ts'
+import { FrontsSeen, type Held, mostOf } from './fronts.ts'
 import { serves } from './overview.ts'
 import type { Operable } from './swap.ts'
 import { isHandingOver, type Plan, withdraw } from './switchover.ts'
@@ -20,6 +21,8 @@ export interface Phase {
   readonly pod: string
   /** Milliseconds since the request was written, as seen from here. */
   readonly afterMs: number
+  /** What was seen to wait at the fronts since the phase before; `null`: no replica has one. */
+  readonly held: Held | null
 }
 
 /** A switchover that is over: somebody else serves. */
@@ -35,6 +38,8 @@ export interface Switched {
   /** Who measured that: the new leader, or whoever looked on from here, in steps of `LOOK_MS`. */
   readonly gapFrom: 'leader' | 'seen'
   readonly phases: readonly Phase[]
+  /** What was seen to wait at the fronts, all in all; `null`: no replica has one. */
+  readonly held: Held | null
   /** What the gap consists of, in milliseconds, as both leaders noted it; `null`: unknown. */
   readonly took: ({ readonly stopMs: number | null } & Phases) | null
 }
@@ -57,6 +62,8 @@ export class SwitchoverProgress {
   private readonly done = Promise.withResolvers<Switched>()
   private readonly since: number
   private epoch: number
+  private fronts = new FrontsSeen()
+  private held: Held | null = null
   private lease: Lease | null = null
   private served: AgentStatus | null = null
   private patience: Timer | null = null
@@ -95,6 +102,11 @@ export class SwitchoverProgress {
       this.reach('acquired', this.subject)
     } else if (this.subject === this.plan.from && switchoverOf(lease) !== this.plan.to) this.answered = true
     if (this.served !== null) this.conclude(this.served)
+  }
+
+  /** Whether any of them may have a front. */
+  sawFronts(rows: readonly ReplicaRow[]): boolean {
+    return this.fronts.saw(rows) || rows.every(({ status }) => status === null)
   }
 
   /** @param knew whether the leader had taken the request out of the Lease before it was asked */
@@ -143,6 +155,7 @@ export class SwitchoverProgress {
       gapMs: Math.round(gapMs),
       gapFrom,
       phases: this.phases,
+      held: this.heldSoFar(),
       took: after === undefined ? null : { stopMs: before?.stopMs ?? null, ...after.phases },
     })
   }
@@ -165,11 +178,18 @@ export class SwitchoverProgress {
     return (this.phases.at(-1) as Phase).afterMs - first.afterMs
   }
 
+  private heldSoFar(): Held | null {
+    return this.fronts.held === null ? this.held : mostOf(this.held, this.fronts.held)
+  }
+
   private reach(phase: PhaseName, pod: string): void {
     const last = this.phases.at(-1)
     const place = PHASES.indexOf(phase)
     if (last !== undefined && place <= PHASES.indexOf(last.phase) && last.pod === pod) return
-    const reached = { phase, pod, afterMs: Math.round(this.clock.mono() - this.since) }
+    const { held } = this.fronts
+    this.held = this.heldSoFar()
+    this.fronts = new FrontsSeen()
+    const reached = { phase, pod, afterMs: Math.round(this.clock.mono() - this.since), held }
     this.phases.push(reached)
     this.tell(reached)
   }
@@ -204,13 +224,12 @@ export async function followSwitchover(
   if (signal.aborted) interrupt()
   let over = false
   let problem = ''
-  const keepLooking = async (look: () => Promise<void>) => {
+  const keepLooking = async (look: () => Promise<unknown>) => {
     while (!over) {
       // What cannot be seen for a moment, such as an API server that starts anew, is looked at again.
-      problem = await look().then(
-        () => '',
-        (error: Error) => error.message,
-      )
+      const done = await look().catch((error: Error) => error)
+      problem = done instanceof Error ? done.message : ''
+      if (done === false) return
       await pause(clock, LOOK_MS)
     }
   }
@@ -223,6 +242,8 @@ export async function followSwitchover(
   }
   void keepLooking(atLease)
   void keepLooking(atReplica)
+  // What no replica has is looked at once.
+  void keepLooking(async () => progress.sawFronts(await cluster.replicas()))
   try {
     const end = await Promise.race([progress.switched, given.promise])
     if (typeof end === 'object') return end

@@ -1,5 +1,6 @@
 import { listed, seconds } from '../config/values.ts'
 import { ANYBODY } from '../lease/operation.ts'
+import { describeHeld, describeWaits } from './fronts.ts'
 import type { Plan } from './switchover.ts'
 import type { Phase, Switched } from './switchover-progress.ts'
 
@@ -8,14 +9,14 @@ export function question({ from, candidates }: Plan): string {
   return `Switch over from ${from} to ${listed(candidates, 'or')}?`
 }
 
-/** `   1.3 s  released   langflow-0` */
-export function phaseLine({ phase, pod, afterMs }: Phase): string {
-  return `${seconds(afterMs).padStart(8)}  ${phase.padEnd(9)}  ${pod}\n`
+/** `   1.3 s  released   langflow-0  held: 12, longest 0.8 s` */
+export function phaseLine({ phase, pod, afterMs, held }: Phase): string {
+  return `${`${seconds(afterMs).padStart(8)}  ${phase.padEnd(9)}  ${pod}  ${describeHeld(held)}`.trimEnd()}\n`
 }
 
 /** What came of it, for people: one sentence each line. */
 export function describeSwitched(switched: Switched, plan: Plan): string {
-  const { from, to, crashed, gapMs, gapFrom, took } = switched
+  const { from, to, crashed, gapMs, gapFrom, held, took } = switched
   const about = gapFrom === 'seen' ? 'about ' : ''
   const parts = Object.entries(took ?? {}).flatMap(([name, ms]) =>
     ms === null ? [] : [`${name.slice(0, -'Ms'.length)} ${seconds(ms)}`],
@@ -23,6 +24,7 @@ export function describeSwitched(switched: Switched, plan: Plan): string {
   const gap = `${about}${seconds(gapMs)}${parts.length > 0 ? ` (${parts.join(', ')})` : ''}`
   const leads = to === from ? `${to} leads and serves again` : `${to} leads and serves instead of ${from}`
   const lines = [`${leads}; nobody served for ${gap}`]
+  if (held !== null) lines.push(describeWaits(held))
   if (crashed) lines.push(`${from} ended before it could hand over: its Lease had to expire`)
   if (isElsewhere(switched, plan))
     lines.push(`${whom(plan)} was to lead, and did not take over: see langflow-leader status`)

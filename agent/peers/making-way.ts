@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.ts'
 import { formatDuration } from '../config/values.ts'
-import type { Fact, Term, Why } from '../election/state.ts'
+import type { Fact, Term } from '../election/state.ts'
 import type { EndedBecause } from '../lease/reasons.ts'
 import type { Log } from '../observe/log.ts'
 import type { Supervisor } from '../supervisor/supervisor.ts'
@@ -15,6 +15,8 @@ export interface MakingWayOptions {
   readonly log: Pick<Log, 'info'>
   readonly term: () => Term | null
   readonly workload: Pick<Supervisor, 'served' | 'startsColder'>
+  /** Whether requests have no way in: its front does not listen. */
+  readonly unreached: () => boolean
   readonly tell: (fact: Fact) => void
 }
 
@@ -35,10 +37,16 @@ const APART_LEASES = 4
 /** What has served nobody yet holds nothing back that is worth more time. */
 const STARTING_GRACE_MS = 5_000
 
+const REASONS = {
+  newer_revision: 'a replica of a newer revision is ready',
+  faster_standby: 'a replica whose standby is ready serves sooner than this one starts',
+  front_down: "this replica's front does not listen, and another replica is ready",
+} as const satisfies Partial<Record<EndedBecause, string>>
+
 /**
  * Has the leader name who is best prepared to follow it, and hand over of its own accord: to a newer revision once it serves
- * itself, so that one which only says that it is ready costs no start, and, while it still starts, to a replica that serves
- * sooner.
+ * itself, so that one which only says that it is ready costs no start, while it still starts to a replica that serves sooner, and
+ * to any that could where no request has reached the leader from one look to the next.
  */
 export class MakingWay {
   private readonly options: MakingWayOptions
@@ -46,6 +54,8 @@ export class MakingWay {
   private nextAt = Number.NEGATIVE_INFINITY
   /** Monotonic ms: when one of a newer revision is tried again that was tried in vain; `null`: there is none. */
   private waitsUntil: number | null = null
+  /** As it was when all peers were asked last. */
+  private wasUnreached = false
 
   constructor(options: MakingWayOptions) {
     this.options = options
@@ -61,8 +71,10 @@ export class MakingWay {
 
   /** To be called when all peers were asked once more. */
   asked(): void {
-    const { peers, clock, revision, podAgeMs, term, workload, tell } = this.options
+    const { peers, clock, revision, podAgeMs, term, workload, unreached, tell } = this.options
     const present = term()
+    const stillUnreached = this.wasUnreached && unreached()
+    this.wasUnreached = present !== null && unreached()
     if (present === null) return
     const now = clock.mono()
     const { members } = peers
@@ -77,25 +89,27 @@ export class MakingWay {
     const ends = waiting.flatMap(([, { notBefore, newer }]) => (newer ? [notBefore] : []))
     this.waitsUntil = ends.length > 0 && !newer ? Math.min(...ends) : null
     tell({ type: 'successor', identity: successor })
-    if (successor !== null && ((newer && workload.served) || (faster && workload.startsColder)))
-      this.handOver(successor, newer, present, now)
+    if (successor === null) return
+    if (newer && workload.served) this.handOver(successor, 'newer_revision', present, now)
+    else if (stillUnreached) this.handOver(successor, 'front_down', present, now)
+    else if (faster && workload.startsColder) this.handOver(successor, 'faster_standby', present, now)
   }
 
-  private handOver(successor: string, newer: boolean, { epoch, doubt, stepDown }: Term, now: number): void {
+  private handOver(
+    successor: string,
+    code: keyof typeof REASONS,
+    { epoch, doubt, stepDown }: Term,
+    now: number,
+  ): void {
     const { leaseDurationMs, workload, log, tell } = this.options
     if (doubt || stepDown !== null || now < this.nextAt) return
     const count = (this.tries.get(successor)?.count ?? 0) + 1
     const wait = Math.min(AGAIN_AFTER_MS * 2 ** (count - 1), LATEST_AGAIN_MS)
-    this.tries.set(successor, { count, newer, epoch, notBefore: now + wait })
+    this.tries.set(successor, { count, newer: code === 'newer_revision', epoch, notBefore: now + wait })
     this.nextAt = now + APART_LEASES * leaseDurationMs
-    const why: Why<EndedBecause> = newer
-      ? { code: 'newer_revision', reason: 'a replica of a newer revision is ready' }
-      : {
-          code: 'faster_standby',
-          reason: 'a replica whose standby is ready serves sooner than this one starts',
-        }
-    log.info(`${why.reason}: handing over to it`, { successor })
-    tell({ type: 'step_down', ...why, ...(workload.startsColder && { graceMs: STARTING_GRACE_MS }) })
+    const reason = REASONS[code]
+    log.info(`${reason}: handing over to it`, { successor })
+    tell({ type: 'step_down', code, reason, ...(workload.startsColder && { graceMs: STARTING_GRACE_MS }) })
   }
 }
 

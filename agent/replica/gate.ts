@@ -6,10 +6,11 @@ import { type CandidateConfig, doubtAt, type ElectionState } from '../election/s
 import { holderOf } from '../lease/lease.ts'
 import type { Check, PeersView } from '../observe/status.ts'
 import type { Supervisor } from '../supervisor/supervisor.ts'
+import type { TrafficView } from '../traffic/traffic.ts'
 
 /** What a replica needs to know of its own configuration. */
 export interface ReplicaOptions
-  extends Omit<CandidateConfig, 'owner' | 'salt'>,
+  extends Omit<CandidateConfig, 'owner' | 'front' | 'salt'>,
     Pick<AgentOptions, 'leaseName' | 'socket' | 'standby' | 'onCrash'> {
   readonly pod: Pick<AgentOptions['pod'], 'name' | 'revision' | 'owner' | 'problem'>
   readonly traffic: Pick<AgentOptions['traffic'], 'mode'>
@@ -27,14 +28,13 @@ export interface ReplicaFacts {
   >
   readonly peers: PeersView | null
   readonly podAgeMs: number | null
-  /** See `AgentStatus`. */
-  readonly routedTo: string | null
+  readonly traffic: TrafficView
   /** What else keeps this replica from working as it should. */
   readonly problem: string | null
 }
 
 type Timings = Pick<CandidateConfig, 'leaseDurationMs' | 'renewDeadlineMs' | 'retryPeriodMs' | 'killMarginMs'>
-type GateFacts = Pick<ReplicaFacts, 'state' | 'now' | 'workload'> & { readonly options: Timings }
+type GateFacts = Pick<ReplicaFacts, 'state' | 'now' | 'workload' | 'traffic'> & { readonly options: Timings }
 
 /** The leader, beyond doubt, whose workload runs in its own term and is healthy. */
 export function isReady(facts: GateFacts): boolean {
@@ -44,7 +44,11 @@ export function isReady(facts: GateFacts): boolean {
 }
 
 /** By the clock, which is asked each time: a timer that is late must not hold the gate open. */
-export function isInDoubt({ options, state: { term }, now }: Omit<GateFacts, 'workload'>): boolean {
+export function isInDoubt({
+  options,
+  state: { term },
+  now,
+}: Omit<GateFacts, 'workload' | 'traffic'>): boolean {
   return term !== null && reached(now, doubtAt(options, term.renewedAt))
 }
 
@@ -64,13 +68,14 @@ export function standsBy(facts: GateFacts): boolean {
 
 /** Why a follower would not take over now, in one sentence; `null`: it would, or this replica leads. */
 export function whyNot(facts: GateFacts): string | null {
-  const { state, now, workload } = facts
+  const { state, now, workload, traffic } = facts
   if (state.term !== null) return null
   if (state.ending !== null) return `it ends: ${state.ending.reason}`
   const coolMs = coolDownEnds(state) - now.mono
   if (coolMs > 0) return `it cools down for ${Math.ceil(coolMs / 1000)} s ${state.coolDown?.after}`
   const unable = inabilityOf(facts)
   if (unable !== null) return unable
+  if (traffic.front?.listening === false) return deafness(traffic)
   if (workload.launcher !== 'connected') return `the launcher is ${workload.launcher}`
   if (!workload.canRun) return `its launcher starts nothing: the workload is ${workload.view.state}`
   const { standby } = workload.view
@@ -78,13 +83,39 @@ export function whyNot(facts: GateFacts): string | null {
   return prepared ? null : `its standby is ${standby.state === 'none' ? 'not prepared' : standby.state}`
 }
 
+/**
+ * Why no client is to be sent to this replica's front, in one sentence; `null`: it takes requests, and forwards them or lets them
+ * wait for a takeover. Not where it could neither forward nor take over, nor where it leads and starts yet while another could
+ * hold as well: so a rollout stops at a LangFlow that never serves.
+ */
+export function frontFault(facts: ReplicaFacts): string | null {
+  const { traffic, options } = facts
+  if (traffic.front === null)
+    return `this replica has no front: it runs with --traffic=${options.traffic.mode}`
+  if (!traffic.front.listening) return deafness(traffic)
+  return whyNot(facts) ?? unserved(facts) ?? traffic.problem
+}
+
+function unserved({ state: { term }, peers }: Pick<ReplicaFacts, 'state' | 'peers'>): string | null {
+  // Of a term that was taken back it may be unknown.
+  const starts = term?.phases?.healthyMs === null
+  return starts && peers !== null && peers.ready > 0
+    ? 'it leads, its LangFlow has not served in this term yet, and another replica could take over'
+    : null
+}
+
+/** Why a front does not listen. */
+function deafness({ problem }: TrafficView): string {
+  return problem ?? 'its front does not listen yet'
+}
+
 /** See `inability`; a leader has shown that it is able. */
-export function inabilityOf({ options, state, now }: Omit<GateFacts, 'workload'>): string | null {
+export function inabilityOf({ options, state, now }: Omit<GateFacts, 'workload' | 'traffic'>): string | null {
   return state.term === null ? inability(options, state, now) : null
 }
 
 /** The readiness gate as its conditions, in the order in which `/readyz?verbose` prints them; open when all hold. */
-export function checksOf({ options, state, now, workload }: GateFacts): Check[] {
+export function checksOf({ options, state, now, workload }: Omit<GateFacts, 'traffic'>): Check[] {
   const { term } = state
   const holder = state.seen?.lease ? holderOf(state.seen.lease) : ''
   const doubt = term?.doubt ?? false

@@ -1,7 +1,7 @@
 import type { Clock } from '../clock.ts'
 import { Elector, type OutwardEffect } from '../election/elector.ts'
 import type { ElectionState, Fact, Remedy } from '../election/state.ts'
-import { epochProblem, langflowFault, ownerProblem } from '../lease/lease.ts'
+import { epochProblem, type FrontAccess, langflowFault, ownerProblem } from '../lease/lease.ts'
 import type { LeaseApi } from '../lease/lease-api.ts'
 import { pauseFault, pauseOf, podOf } from '../lease/operation.ts'
 import { whyColder } from '../link/messages.ts'
@@ -18,7 +18,7 @@ import { GATE_KNOWN_MS } from '../supervisor/drain.ts'
 import type { Supervisor, SupervisorOptions } from '../supervisor/supervisor.ts'
 import { Steering, type SteeringOptions } from '../traffic/steering.ts'
 import { EventRecorder } from './event-recorder.ts'
-import { couldServe, isInDoubt, isReady, type ReplicaFacts, type ReplicaOptions, standsBy } from './gate.ts'
+import { couldServe, frontFault, isReady, type ReplicaFacts, type ReplicaOptions, standsBy } from './gate.ts'
 import type { Events, KubeEventsOptions } from './kube-events.ts'
 import { LauncherAbsence } from './launcher-absence.ts'
 import { Look } from './look.ts'
@@ -43,6 +43,8 @@ export interface ReplicaParts {
   readonly api: LeaseApi
   /** Called once. */
   readonly traffic: SteeringOptions['traffic']
+  /** See `CandidateConfig`. */
+  readonly front: FrontAccess | null
   /** Called once. */
   readonly supervisor: (wiring: SupervisorWiring) => Supervisor
   /** Called once; `null`: nobody is asked. */
@@ -82,6 +84,7 @@ export class Replica implements StatusSource {
   private readonly watchRivals: () => ReturnType<typeof watchRivals> | null
   private rivals: ReturnType<typeof watchRivals> | null = null
   private readonly ended = Promise.withResolvers<0 | 1>()
+  private readonly hurried = Promise.withResolvers<void>()
   private readonly steering: Steering
   private http: Pick<HttpServer, 'close'> | null = null
 
@@ -125,15 +128,13 @@ export class Replica implements StatusSource {
     })
     this.steering = new Steering({
       traffic: parts.traffic,
-      identity,
-      leaseDurationMs,
-      lingerMs: pod.name === null ? 0 : GATE_KNOWN_MS,
+      // A front lingers itself, whoever led.
+      lingerMs: pod.name === null || parts.front !== null ? 0 : GATE_KNOWN_MS,
       clock,
       log,
       repeats,
       state,
       ready: () => this.ready(),
-      inDoubt: () => isInDoubt({ options, state: state(), now: clock.now() }),
     })
     const others = peers && { peers, podAgeMs, term: () => state().term, clock, tell }
     this.makingWay =
@@ -145,6 +146,7 @@ export class Replica implements StatusSource {
         leaseDurationMs,
         log,
         workload: this.supervisor,
+        unreached: () => this.steering.view.front?.listening === false,
       })
     this.switchover = new Switchover({
       identity,
@@ -156,7 +158,7 @@ export class Replica implements StatusSource {
     })
     this.watchRivals = () => others && watchRivals({ ...others, lease, repeats })
     this.elector = new Elector({
-      config: { ...options, owner: pod.owner, salt: parts.salt },
+      config: { ...options, owner: pod.owner, front: parts.front, salt: parts.salt },
       api: parts.api,
       clock,
       metrics,
@@ -183,24 +185,28 @@ export class Replica implements StatusSource {
     this.rivals = this.watchRivals()
     this.elector.start()
     this.absence.start()
-    this.steering.start()
   }
 
   /** Hands over in the planned order and ends; a second call does not wait for requests in flight. */
   terminate(reason: string): void {
-    if (this.elector.state.ending !== null) this.elector.tell({ type: 'drained' })
-    else this.elector.tell({ type: 'terminate', reason })
+    if (this.elector.state.ending === null) {
+      this.elector.tell({ type: 'terminate', reason })
+      return
+    }
+    this.hurried.resolve()
+    this.elector.tell({ type: 'drained' })
   }
 
   /** Resolves to the exit code once nothing is held and nothing lives. */
   async end(): Promise<0 | 1> {
     const code = await this.ended.promise
-    this.elector.stop()
     this.supervisor.close()
     this.absence.close()
     this.rivals?.close()
+    // Until then the front is told who leads.
+    await Promise.all([this.steering.end(this.hurried.promise), this.events.end()])
+    this.elector.stop()
     this.peers?.close()
-    await Promise.all([this.steering.end(), this.events.end()])
     await this.http?.close()
     return code
   }
@@ -225,6 +231,10 @@ export class Replica implements StatusSource {
     return couldServe(this.facts)
   }
 
+  frontFault(): string | null {
+    return frontFault(this.facts)
+  }
+
   launcherAnswers(): boolean {
     return this.supervisor.launcher === 'connected'
   }
@@ -243,7 +253,7 @@ export class Replica implements StatusSource {
       workload: this.supervisor,
       peers,
       podAgeMs: this.parts.podAgeMs(),
-      routedTo: this.steering.view.routedTo,
+      traffic: this.steering.view,
       problem:
         leftAlone(state) ??
         this.absence.problem ??
@@ -269,7 +279,8 @@ export class Replica implements StatusSource {
     else if (effect.type === 'drain') {
       // Whoever was ready a moment ago may be gone: the successor is named when the stop is over.
       this.peers?.askAgain()
-      steering.drain(() => supervisor.drain(effect.until))
+      const graceMs = this.parts.front === null ? 0 : this.parts.options.streamGraceMs
+      steering.drain(() => supervisor.drain(effect.until, graceMs))
     } else if (effect.type === 'stop') steering.stop(() => supervisor.stop(effect.graceMs))
     else if (effect.type === 'restart') {
       this.recorder.restart(effect, this.elector.state)

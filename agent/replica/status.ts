@@ -57,7 +57,8 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
     traffic: {
       mode: options.traffic.mode,
       gate: checks.every(({ ok }) => ok) ? 'open' : 'closed',
-      routedTo: facts.routedTo,
+      routedTo: facts.traffic.routedTo,
+      front: facts.traffic.front,
     },
     timings: {
       leaseDurationMs: options.leaseDurationMs,

@@ -37,10 +37,13 @@ export class Drain {
     this.options = options
   }
 
-  /** @param until monotonic ms: others end the wait by then */
-  begin(until: number): void {
+  /**
+   * @param until monotonic ms: others end the wait by then
+   * @param graceMs for how long requests go on to come
+   */
+  begin(until: number, graceMs: number): void {
     const { clock, connections, log, drained, endable } = this.options
-    const endableAt = Math.max(clock.mono() + GATE_KNOWN_MS, until - ENDS_WITHIN_MS)
+    const endableAt = Math.max(clock.mono() + graceMs + GATE_KNOWN_MS, until - ENDS_WITHIN_MS)
     let toldToEnd = false
     let said = { what: '', at: Number.NEGATIVE_INFINITY }
     const look = () => {

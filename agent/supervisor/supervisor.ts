@@ -253,13 +253,14 @@ export class Supervisor {
    * after its answer.
    *
    * @param until monotonic ms: `stop` follows then at the latest
+   * @param graceMs for how long a front goes on to send requests beside streams
    */
-  drain(until: number): void {
+  drain(until: number, graceMs: number): void {
     this.health.stop()
     this.restarting = false
     this.endLoneSpare()
     this.report()
-    this.openDrain.begin(until)
+    this.openDrain.begin(until, graceMs)
   }
 
   /**

@@ -7,6 +7,7 @@ import { LANGFLOW_MISSING, langflowBinary } from '../harness/langflow.ts'
 import { keepingPart, machineFacts, withPart } from '../harness/report.ts'
 import { buildPeer, ourSide } from './contest.ts'
 import { measureCrashes } from './crash.ts'
+import { FRONT_PART, frontText, measureFront } from './front.ts'
 import { measureHandovers } from './handover.ts'
 import { overlapSection } from './overlap.ts'
 import { markdown, type Section, shortcomings } from './report.ts'
@@ -19,10 +20,12 @@ import { TAKEOVER_PART } from './takeover/page.ts'
 import { say, Testbed } from './testbed.ts'
 
 const USAGE = `usage: npm run bench -- [--quick]
+       npm run bench:front -- [--quick]
        npm run bench:takeover -- [--rounds N] [--modes LIST] [--faults LIST]
 
-The first measures the elector, side by side with client-go's. The second has two replicas of a real LangFlow on a real
-PostgreSQL and a real API server, a client that runs a flow ten times a second, and one fault after the other.
+The first measures the elector, side by side with client-go's, and all that the second does: what the front costs, side by
+side with HAProxy. The third has two replicas of a real LangFlow on a real PostgreSQL and a real API server, a client that
+runs a flow ten times a second, and one fault after the other.
 
   --quick         only to see that it works
   --rounds N      how often each fault comes (default: 3)
@@ -42,6 +45,16 @@ const FULL = {
   steady: { settleMs: 60_000, windowMs: 60_000, sampleMs: 5_000 },
   starts: 20,
   standbys: 5,
+  front: {
+    rounds: 3,
+    warmMs: 10_000,
+    idleMs: 3_000,
+    pacedMs: 3_000,
+    closedMs: 2_000,
+    uploads: 3,
+    uploadBytes: 200e6,
+    windowMs: 10_000,
+  },
 }
 
 /** Shows that everything works; its numbers mean little. */
@@ -51,6 +64,16 @@ const QUICK: typeof FULL = {
   steady: { settleMs: 4_000, windowMs: 10_000, sampleMs: 2_000 },
   starts: 3,
   standbys: 1,
+  front: {
+    rounds: 1,
+    warmMs: 500,
+    idleMs: 500,
+    pacedMs: 500,
+    closedMs: 500,
+    uploads: 1,
+    uploadBytes: 20e6,
+    windowMs: 2_000,
+  },
 }
 
 /** Of `all`, those that are named, in the order of `all`. */
@@ -87,14 +110,26 @@ function parse() {
   if (!(Number.isInteger(rounds) && rounds >= 1)) throw new Error('--rounds is a whole number from 1 on')
   const modes = listOf('modes', MODES, values.modes)
   const faults = listOf('faults', Object.keys(FAULTS) as (keyof typeof FAULTS)[], values.faults)
+  const front = positionals[0] === 'front'
   const takeover = positionals[0] === 'takeover'
   const obstacle = takeover ? takeoverObstacle() : undefined
   if (obstacle !== undefined) throw new Error(obstacle)
-  return { out, main, quick, takeover: takeover && { rounds, modes, faults } }
+  return { out, main, quick, front, takeover: takeover && { rounds, modes, faults } }
 }
 
-/** The page, and what it shows. */
-async function measure(testbed: Testbed, quick: boolean): Promise<{ text: string; sections: Section[] }> {
+/** A page or a part of one, and what it shows. */
+interface Result {
+  readonly text: string
+  readonly sections: Section[]
+}
+
+async function measureFrontAlone(testbed: Testbed, quick: boolean): Promise<Result> {
+  const sections = await measureFront(testbed, (quick ? QUICK : FULL).front)
+  return { text: frontText(machineFacts(), sections, quick), sections }
+}
+
+/** The page without takeovers. */
+async function measure(testbed: Testbed, quick: boolean): Promise<Result> {
   const sizes = quick ? QUICK : FULL
   const built = await buildPeer(testbed).catch((error: Error) => error.message)
   const peer = typeof built === 'string' ? undefined : built
@@ -112,7 +147,9 @@ async function measure(testbed: Testbed, quick: boolean): Promise<{ text: string
   const { leases, rounds } = sizes.crashes.ours
   const terms = 1 + sizes.handovers.ours + leases * (1 + rounds) + 1
   sections.splice(2, 0, overlapSection(ours.beats, terms))
-  return { text: markdown([...machineFacts(), fact], sections, quick), sections }
+  const page = markdown([...machineFacts(), fact], sections, quick)
+  const front = await measureFrontAlone(testbed, quick)
+  return { text: withPart(page, FRONT_PART, front.text), sections: [...sections, ...front.sections] }
 }
 
 async function main(): Promise<number> {
@@ -125,18 +162,18 @@ async function main(): Promise<number> {
     process.stderr.write(`${(error as Error).message}\n`)
     return 2
   }
-  const { out, takeover, quick } = options
+  const { out, front, takeover, quick } = options
   const { text, sections } = await (takeover
     ? measureTakeovers(testbed, takeover)
-    : measure(testbed, quick)
+    : front
+      ? measureFrontAlone(testbed, quick)
+      : measure(testbed, quick)
   ).finally(() => testbed.close())
   const page = out !== undefined && existsSync(out) ? readFileSync(out, 'utf8') : ''
+  const part = takeover ? TAKEOVER_PART : front ? FRONT_PART : undefined
   if (out === undefined) process.stdout.write(`${text}\n`)
-  else
-    writeFileSync(
-      out,
-      takeover ? withPart(page, TAKEOVER_PART, text) : keepingPart(text, page, TAKEOVER_PART),
-    )
+  else if (part === undefined) writeFileSync(out, keepingPart(text, page, TAKEOVER_PART))
+  else writeFileSync(out, withPart(page, part, text))
   const wrong = shortcomings(sections)
   say(wrong.length === 0 ? 'every target was met' : `missed:\n${wrong.join('\n')}`)
   return wrong.length === 0 ? 0 : 1

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { LoggedProcess } from '../harness/logged-process.ts'
 import { podObstacle } from '../harness/pod.ts'
@@ -6,6 +5,7 @@ import { ApiServerScene } from '../harness/scene.ts'
 import { Contest, type ourSide, type Side } from './contest.ts'
 import { atMost, figure, measured, type Row, type Section, spread, type Target } from './report.ts'
 import { say, type Testbed } from './testbed.ts'
+import { cpuSeconds, residentMb } from './usage.ts'
 
 /** In milliseconds. */
 export interface Times {
@@ -184,23 +184,4 @@ function about(wanted: number, slack: number): Target {
     text: slack === 0 ? `${wanted}` : `${wanted} ± ${slack}`,
     met: ([value]) => value !== undefined && Math.abs(value - wanted) <= slack + rounding,
   }
-}
-
-/** USER_HZ: clock ticks a second in /proc, the same on every architecture that Node runs on. */
-const TICKS = 100
-
-/** Resident memory (VmRSS) in MB of 10^6 bytes. Throws where the process is gone. */
-function residentMb(pid: number): number {
-  const status = readFileSync(`/proc/${pid}/status`, 'utf8')
-  const kib = /^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]
-  if (kib === undefined) throw new Error(`process ${pid} has no memory any more`)
-  return (Number(kib) * 1024) / 1e6
-}
-
-/** Processor time used so far by all its threads, user and system, in seconds at a resolution of 10 ms. */
-function cpuSeconds(pid: number): number {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
-  // From behind the name, which may hold anything: state is field 3, utime 14, stime 15 (proc_pid_stat(5)).
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-  return (Number(fields[11]) + Number(fields[12])) / TICKS
 }

@@ -18,7 +18,7 @@ const POLICIES = join(DEPLOY, 'components/auto-inject')
 const LEASE = 'langflow-leader-lock'
 
 describe('langflow-leader inject, as docs/inject.md says', () => {
-  const scenario = scenariosOn({ traffic: 'label', adopt })
+  const scenario = scenariosOn({ traffic: 'front', adopt })
 
   scenario('a LangFlow that ran without an agent fails over', deletedLeaderHandsOver)
 
@@ -39,7 +39,7 @@ describe('langflow-leader inject, as docs/inject.md says', () => {
     await one.kubectl('rollout', 'status', one.name, '--timeout=60s')
     assert.deepEqual(await containers(one), [['langflow'], ['langflow']])
     await stopped(one)
-    await rewrite(one, '--traffic=label', `--lease-name=${LEASE}`)
+    await rewrite(one, '--traffic=front', `--lease-name=${LEASE}`)
     await one.kubectl('scale', one.name, '--replicas=2')
   }
 

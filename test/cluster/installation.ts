@@ -60,7 +60,9 @@ const NO_DATABASE = 'postgresql://nobody@127.0.0.1:9/none'
 const START_MS = 60_000
 const ALL_NEW_MS = 120_000
 /** How much longer `kubectl rollout status` is given once nothing changes any more; where only the leader is Ready it never ends. */
-const STATUS_MS = { readiness: 2_000, label: 15_000, slice: 15_000 }
+const STATUS_MS = { readiness: 2_000, front: 15_000 }
+/** How long an answer may take: a front holds a request for 30 s, and then says so. */
+const WITHIN_MS = { readiness: 5_000, front: 40_000 }
 
 /** What deploy/ installs, in a namespace of its own, with a client that never stops asking. */
 export class Installation {
@@ -85,7 +87,7 @@ export class Installation {
   private constructor(kube: Kube, options: InstallationOptions) {
     this.kube = kube
     this.#options = options
-    this.traffic = options.traffic ?? (options.base === 'production' ? 'label' : 'readiness')
+    this.traffic = options.traffic ?? (options.base === 'production' ? 'front' : 'readiness')
     this.name = `${options.kind ?? 'Deployment'}/langflow`.toLowerCase()
     this.#workload = options.workload ?? STAND_IN
     this.lease.follow(kube, this.namespace, this.#end.signal)
@@ -126,9 +128,9 @@ export class Installation {
     await (adopt ? adopt(this, manifests) : this.apply(manifests))
     const address = ['get', 'service', 'langflow', '--output=jsonpath={.spec.clusterIP}']
     this.url = `http://${await this.kubectl(...address)}:7860`
-    const { path, read } = this.#workload
+    const { path, read, asked = {}, withinMs = WITHIN_MS[traffic] } = this.#workload
     const target = { to: 'langflow', url: `${this.url}${path}` }
-    this.client = new Client({ everyMs: 50, withinMs: 5_000, target: () => target, read })
+    this.client = new Client({ everyMs: 50, withinMs, target: () => target, asked, read })
   }
 
   /** In its namespace. */
@@ -211,7 +213,7 @@ export class Installation {
   }
 
   /** Changes the pod template, and returns what its pods carry from now on. */
-  async #changeTemplate(): Promise<string> {
+  async changeTemplate(): Promise<string> {
     this.#changes += 1
     const change = String(this.#changes)
     const patch = { spec: { template: { metadata: { annotations: { 'test/change': change } } } } }
@@ -227,7 +229,7 @@ export class Installation {
     const beatsBefore = this.beats.length
     const giveUp = new AbortController()
     const from = mono()
-    const change = await this.#changeTemplate()
+    const change = await this.changeTemplate()
     const took = (awaited: Promise<unknown>) =>
       awaited.then(
         () => mono() - from,
@@ -258,7 +260,7 @@ export class Installation {
     }
   }
 
-  /** Asks a pod itself, past the Service. */
+  /** Asks the LangFlow of a pod, past the Service. */
   askPod(pod: Pod, path: string, withinMs = 5_000): Promise<Answer> {
     return askOnce(`http://${pod.status.podIP}:7860${path}`, this.#workload.read, { withinMs })
   }

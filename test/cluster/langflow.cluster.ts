@@ -62,6 +62,7 @@ scenario(
     const tally = one.client.since(from)
     t.diagnostic(JSON.stringify(tally))
     assert.ok(tally.longestSilenceMs < AWAY_MS)
+    assert.equal(tally.failed, 0)
     await assertUsesCredential(one, id, apiKey)
   },
 )

@@ -73,7 +73,14 @@ export async function deletedLeaderHandsOver(one: Installation, t: TestContext):
   await followed(one, t, moment)
   const ended = ['draining', 'workload_stopped', 'released']
   assert.deepEqual(eventsOf(one, leader, wall, ...ended), ended)
-  assert.ok(one.client.since(from).longestSilenceMs < SWITCHOVER_MS)
+  assertPlanned(one, from)
+}
+
+/** What a planned takeover costs clients at most: where there are fronts, a pause and no request. */
+export function assertPlanned(one: Installation, from: number): void {
+  const { longestSilenceMs, failed, failures } = one.client.since(from)
+  assert.ok(longestSilenceMs < SWITCHOVER_MS)
+  if (one.traffic === 'front') assert.equal(failed, 0, JSON.stringify(failures))
 }
 
 /** One next term begins, and all settles in it. */
@@ -92,4 +99,5 @@ export async function rollsOut(one: Installation, t: TestContext): Promise<void>
   assert.equal(rollout.handovers, 1)
   assert.ok(rollout.awayMs < SWITCHOVER_MS)
   if (one.traffic !== 'readiness') assert.notEqual(rollout.statusMs, null)
+  if (one.traffic === 'front') assert.equal(rollout.failed, 0)
 }

@@ -14,15 +14,20 @@ interface Process {
 
 /** The one process of a container whose command line has all these words, and not `without`. Throws where it is not one. */
 export function processOf(pod: Pod, container: string, words: readonly string[], without?: string): Process {
-  const id = containersOf(pod)
-    .find(({ name }) => name === container)
-    ?.containerID?.split('//')[1]
-  const found = inCgroups(id as string).filter(
+  const found = processesOf(pod, container).filter(
     ({ command }) => words.every((word) => command.includes(word)) && !(without && command.includes(without)),
   )
   if (found.length !== 1 || found[0] === undefined)
     throw new Error(`${found.length} processes have ${words.join(' and ')} in their command line`)
   return found[0]
+}
+
+/** All that lives in a container. */
+export function processesOf(pod: Pod, container: string): Process[] {
+  const id = containersOf(pod)
+    .find(({ name }) => name === container)
+    ?.containerID?.split('//')[1]
+  return inCgroups(id as string)
 }
 
 /** A program of the node, e.g. `kube-apiserver`. Throws where it does not run. */

@@ -3,9 +3,20 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { until } from '../harness/wait.ts'
 import type { Installation } from './installation.ts'
 import { changeOf, isReady, type Pod } from './kube.ts'
-import { momentOf, onlyLeaderAnswers, rollsOut } from './leadership.ts'
+import {
+  deletedLeaderHandsOver,
+  followed,
+  momentOf,
+  onlyLeaderAnswers,
+  rollsOut,
+  SWITCHOVER_MS,
+} from './leadership.ts'
+import { processOf } from './processes.ts'
 import { scenariosOn } from './scenario.ts'
 
+/** A stand-in answers at once, and is asked each 50 ms. */
+const IN_FLIGHT = 2
+const LEASE_MS = 15_000
 /** A leader asks its peers each 5 s; a pod that is Ready for 5 s lets the rollout go on. */
 const LOOKED_TWICE_MS = 11_000
 /** Container start, probes, and a watch that fails. */
@@ -14,18 +25,46 @@ const SAYS_SO_MS = 45_000
 const scenario = scenariosOn({ base: 'production' })
 
 scenario(
-  'deploy/production installs, both of its pods are Ready, and only the leader is asked',
+  'deploy/production installs, both of its pods are endpoints, and only the leader answers',
   async (one) => {
     await one.kubectl('rollout', 'status', one.name, '--timeout=60s')
     await onlyLeaderAnswers(one)
     assert.equal((await one.pods()).filter(isReady).length, 2)
-    const of = [
+    const of = (path: string) => [
       '--selector=kubernetes.io/service-name=langflow',
-      '--output=jsonpath={.items[*].endpoints[*].addresses[*]}',
+      `--output=jsonpath={.items[*].${path}}`,
     ]
-    assert.equal(await one.kubectl('get', 'endpointslices', ...of), (await one.leader()).status.podIP)
+    const endpoints = await one.kubectl('get', 'endpointslices', ...of('endpoints[*].addresses[*]'))
+    const addresses = (await one.pods()).map(({ status }) => status.podIP)
+    assert.deepEqual(endpoints.split(' ').sort(), addresses.sort())
+    assert.equal(await one.kubectl('get', 'endpointslices', ...of('ports[*].port')), '8091')
+    for (const address of addresses) {
+      const { replica } = (await (await fetch(`http://${address}:8091/`)).json()) as { replica: string }
+      assert.equal(replica, one.lease.holder)
+    }
   },
 )
+
+scenario('a leader whose pod is deleted hands over, and no client notices', deletedLeaderHandsOver)
+
+scenario('where the worker of LangFlow is killed, only what is in flight fails', async (one, t) => {
+  const moment = await momentOf(one)
+  const { leader, from } = moment
+  process.kill(processOf(leader, 'langflow', ['workload.mjs', 'worker']).pid, 'SIGKILL')
+  await followed(one, t, moment)
+  const { failed, failures, longestSilenceMs } = one.client.since(from)
+  assert.ok(failed <= IN_FLIGHT, JSON.stringify(failures))
+  assert.ok(longestSilenceMs < SWITCHOVER_MS)
+})
+
+scenario('where a whole pod is gone at once, only its own connections fail', async (one, t) => {
+  const moment = await momentOf(one)
+  const { leader, from } = moment
+  await one.kubectl('delete', 'pod', leader.metadata.name, '--force', '--grace-period=0')
+  await followed(one, t, moment)
+  const { longestSilenceMs } = one.client.since(from)
+  assert.ok(longestSilenceMs < LEASE_MS + 1_000)
+})
 
 scenario('a rollout of deploy/production ends with success and one handover', rollsOut)
 

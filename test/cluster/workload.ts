@@ -2,11 +2,12 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parse } from 'yaml'
 import { DEPLOY, type Manifest, named, only } from '../deploy/manifests.ts'
+import type { Asked } from '../harness/client.ts'
 import { mono } from '../harness/wait.ts'
 import type { Answer } from './lease-history.ts'
 
 export type Kind = 'Deployment' | 'StatefulSet'
-export type Traffic = 'readiness' | 'label' | 'slice'
+export type Traffic = 'readiness' | 'front'
 
 const FILE = 'workload.mjs'
 const NODE_IMAGE = 'docker.io/library/node:24-bookworm-slim'
@@ -16,6 +17,9 @@ export const POSTGRES_IMAGE = 'localhost/postgres:15'
 /** What runs in the place of LangFlow, and how it is asked. */
 export interface Workload {
   readonly path: string
+  readonly asked?: Asked
+  /** How long an answer may take, other than the traffic mode has it. */
+  readonly withinMs?: number
   readonly read: (text: string) => Answer
   /** Changes the Deployment of LangFlow, and returns what it needs beside it. `collector`: where signs of life go, as HOST:PORT. */
   readonly prepare: (deployment: Manifest, collector: string) => Manifest[]
@@ -46,6 +50,8 @@ export const STAND_IN: Workload = {
 /** The real one. Its answers tell neither replica nor epoch. */
 export const LANGFLOW: Workload = {
   path: '/health_check',
+  // Whoever waits longer for one that has no time piles up more and more requests there.
+  withinMs: 5_000,
   read(text) {
     const { status } = JSON.parse(text) as { status: string }
     if (status !== 'ok') throw new Error(`LangFlow says ${text}`)
@@ -94,7 +100,7 @@ export function asStatefulSet(deployment: Manifest, traffic: Traffic): void {
   deployment.spec = {
     ...spec,
     serviceName: 'langflow-members',
-    // As the components for traffic have it: in parallel a leader that has yet to start LangFlow would be replaced next.
+    // As deploy/components/traffic-front has it.
     podManagementPolicy: byReadiness ? 'Parallel' : 'OrderedReady',
     updateStrategy: { type: 'RollingUpdate', rollingUpdate: { maxUnavailable } },
   }

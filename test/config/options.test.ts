@@ -3,8 +3,6 @@ import { describe, it } from 'node:test'
 import { UsageError } from '../../agent/exit.ts'
 import { parse } from './commands.ts'
 
-/** What label mode must know of the pod. */
-const LABELLED = { name: 'langflow-0', uid: '3f1c' }
 const POD = { POD_NAME: 'langflow-0', POD_UID: '3f1c' }
 
 /** The contract's defaults, word for word where a flag takes words. */
@@ -35,6 +33,9 @@ const DEFAULTS = {
   onCrash: 'handover',
   peers: null,
   traffic: { mode: 'readiness' },
+  holdTimeoutMs: 30_000,
+  holdLimit: 1000,
+  streamGraceMs: 2_000,
   logLevel: 'info',
 }
 
@@ -62,7 +63,10 @@ const FLAGS: [flag: string, variable: string, text: string, meaning: object][] =
   ['--stop-timeout', 'LEADER_STOP_TIMEOUT', '0s', { stopTimeoutMs: 0 }],
   ['--on-crash', 'LEADER_ON_CRASH', 'restart', { onCrash: 'restart' }],
   ['--peers', 'LEADER_PEERS', '[fd00::7]:8090', { peers: [{ host: 'fd00::7', port: 8090 }] }],
-  ['--traffic', 'LEADER_TRAFFIC', 'label', { traffic: { mode: 'label', pod: LABELLED } }],
+  ['--traffic', 'LEADER_TRAFFIC', 'readiness', { traffic: { mode: 'readiness' } }],
+  ['--hold-timeout', 'LEADER_HOLD_TIMEOUT', '1m', { holdTimeoutMs: 60_000 }],
+  ['--hold-limit', 'LEADER_HOLD_LIMIT', '5000', { holdLimit: 5000 }],
+  ['--stream-grace', 'LEADER_STREAM_GRACE', '0', { streamGraceMs: 0 }],
   ['--log-level', 'LEADER_LOG_LEVEL', 'debug', { logLevel: 'debug' }],
 ]
 
@@ -73,10 +77,17 @@ const SWITCHES: [flag: string, variable: string, meaning: object][] = [
 ]
 
 const FAST = { leaseDurationMs: 6_000, renewDeadlineMs: 4_000, retryPeriodMs: 1_000 }
-const SLICE = { POD_IP: 'fd00::7', LEADER_TRAFFIC: 'slice' }
-const bySlice = (endpointSlice: string) => ({
-  pod: { ...DEFAULTS.pod, ip: 'fd00::7' },
-  traffic: { mode: 'slice', pod: { ...LABELLED, ip: 'fd00::7' }, endpointSlice },
+const FRONT = { LEADER_TRAFFIC: 'front', POD_IP: '10.1.2.3' }
+const byFront = (address: string, from: string | null, more: object = {}) => ({
+  pod: { ...DEFAULTS.pod, ip: from },
+  traffic: { mode: 'front', listen: { host: null, port: 8091 }, address, from, ...more },
+})
+/** `run` on a machine. */
+const NO_POD = { POD_NAME: '', POD_UID: '', LEADER_IDENTITY: 'me', LEADER_TRAFFIC: 'front' }
+const onMachine = (address: string, host: string | null = null) => ({
+  identity: 'me',
+  pod: { ...DEFAULTS.pod, name: null, uid: null },
+  traffic: { mode: 'front', listen: { host, port: 8091 }, address, from: null },
 })
 
 const RULES: [what: string, args: string[], env: NodeJS.ProcessEnv, meaning: object][] = [
@@ -89,8 +100,38 @@ const RULES: [what: string, args: string[], env: NodeJS.ProcessEnv, meaning: obj
     { ...FAST, leaseDurationMs: 8_000 },
   ],
   ['have --preset=default by default', ['--preset=default'], {}, {}],
-  ['lead traffic by the EndpointSlice of the manifests', [], SLICE, bySlice('langflow-leader')],
-  ['lead traffic by another EndpointSlice', ['--endpoint-slice=web'], SLICE, bySlice('web')],
+  ['tell the others the address of the pod', [], FRONT, byFront('10.1.2.3:8091', '10.1.2.3')],
+  [
+    'put an IPv6 address in brackets',
+    [],
+    { ...FRONT, POD_IP: 'fd00::7' },
+    byFront('[fd00::7]:8091', 'fd00::7'),
+  ],
+  [
+    'tell the others the port where the front listens',
+    ['--front-listen=:9000'],
+    FRONT,
+    byFront('10.1.2.3:9000', '10.1.2.3', { listen: { host: null, port: 9000 } }),
+  ],
+  [
+    'tell the others the address that was named',
+    ['--front-address=langflow-0.langflow:80'],
+    FRONT,
+    byFront('langflow-0.langflow:80', '10.1.2.3'),
+  ],
+  [
+    'need no POD_IP beside an address',
+    ['--front-address=[fd00::8]:80'],
+    { LEADER_TRAFFIC: 'front' },
+    byFront('[fd00::8]:80', null),
+  ],
+  ['let replicas of one machine reach each other', [], NO_POD, onMachine('127.0.0.1:8091')],
+  [
+    'let others reach the address where the front listens',
+    ['--front-listen=10.0.0.7:8091'],
+    NO_POD,
+    onMachine('10.0.0.7:8091', '10.0.0.7'),
+  ],
   [
     'follow the flag where the environment says something wrong',
     ['--lease-duration', '20s'],
@@ -158,17 +199,31 @@ describe('an option that cannot be used', () => {
       "--target 'http://***@127.0.0.1:1': leave out user and password, such as http://127.0.0.1:7860",
     '--peers=langflow-members':
       "--peers 'langflow-members': write it as langflow-members:8090, 10.0.0.7:8090 or [fd00::7]:8090",
-    '--endpoint-slice=Web':
-      "--endpoint-slice 'Web': use at most 253 lower-case letters, digits, - and ., with a letter or digit at both ends, such as langflow-leader-lock",
     '--listen=:7860': '--listen and --target have the same port (7860): give each its own',
     '--spare': '--spare keeps a warm LangFlow beside the one that serves: set --standby=warm as well',
-    '--traffic=label --endpoint-slice=web':
-      '--endpoint-slice is only for --traffic=slice, not for label: leave it out',
-    '--traffic=slice':
-      "--traffic=slice needs POD_IP: add it to the container's env with valueFrom.fieldRef.fieldPath status.podIP; outside of a pod only --traffic=readiness works",
-    'POD_IP=me --traffic=slice': "POD_IP 'me' is no IP address: take it from status.podIP",
-    'POD_NAME= POD_UID= --traffic=label --identity=me':
-      "--traffic=label needs POD_NAME and POD_UID: add them to the container's env with valueFrom.fieldRef.fieldPath metadata.name and metadata.uid; outside of a pod only --traffic=readiness works",
+    '--traffic=label': "--traffic 'label': use one of readiness, front",
+    '--traffic=front':
+      "--traffic=front needs POD_IP: add it to the container's env with valueFrom.fieldRef.fieldPath status.podIP, or set --front-address",
+    'POD_IP=me --traffic=front': "POD_IP 'me' is no IP address: take it from status.podIP",
+    '--front-address=10.0.0.7:8091':
+      '--front-address is only for --traffic=front, not for readiness: leave it out',
+    '--traffic=front --front-address=localhost:8091':
+      "--front-address 'localhost:8091' reaches nobody but this pod itself: name an address of this pod that the others reach, or leave it out",
+    '--traffic=front --front-address=[::ffff:127.0.0.1]:8091':
+      "--front-address '[::ffff:127.0.0.1]:8091' reaches nobody but this pod itself: name an address of this pod that the others reach, or leave it out",
+    '--front-address=10.0.0.7':
+      "--front-address '10.0.0.7': write it as 10.0.0.7:8091, langflow-0.example.com:8091 or [fd00::7]:8091",
+    '--front-listen=:0': "--front-listen ':0': the port is a number from 1 to 65535, such as :8091",
+    '--traffic=front --front-listen=:8090':
+      '--front-listen and --listen have the same port (8090): give each its own',
+    '--traffic=front --front-listen=:7860':
+      '--front-listen and --target have the same port (7860): give each its own',
+    '--traffic=front --target=https://127.0.0.1:7860':
+      '--traffic=front speaks HTTP with LangFlow: let LangFlow serve HTTP on its loopback address, and --target name that',
+    '--traffic=front --stream-grace=6s':
+      '--stream-grace (6s) is longer than --drain-timeout (5s), after which all is cut off: shorten the one or lengthen the other',
+    '--hold-timeout=0': "--hold-timeout '0': use at least 1ms",
+    '--hold-limit=1000000': "--hold-limit '1000000': use a whole number from 1 to 100000, such as 1000",
     '--preset=fast --renew-deadline=10s':
       '--lease-duration (6s) must be longer than --renew-deadline (10s) and --kill-margin (1s) together: set --lease-duration to at least 12s, or lower one of the others',
     '--lease-duration=11s':

@@ -48,6 +48,13 @@ const STEADY: Readonly<Record<string, string>> = {
   'problem b': '0+0x800',
   'last_drill_timestamp_seconds a': '0+0x800',
   'last_drill_ok a': '1+0x800',
+  'front_up a': '1+0x800',
+  'front_up b': '1+0x800',
+  // A takeover in which some wait at one scrape.
+  'front_held a': '0+0x20 12 0+0x800',
+  'front_held b': '0+0x20 3 0+0x800',
+  'front_failed_total{reason="outcome_unknown"} a': '0+0x20 8+0x800',
+  'front_failed_total{reason="client_gone"} b': '0+5x800',
   // Another program that elects, in the same pod.
   'leader_election_master_status{name="another"} b:9090': '1+0x800',
   ...others('x'),
@@ -95,6 +102,14 @@ const CASES: Readonly<Record<string, Case>> = {
     labels: ONE,
     summary: 'No replica of LangFlow that Prometheus reaches takes traffic in flows (one).',
   },
+  LangflowRequestsWait: {
+    // Each at another front.
+    series: { 'front_held a': '0+0x8 1 0+0x40', 'front_held b': '0+0x9 2+0x40' },
+    quiet: '3m',
+    fires: '3m15s',
+    labels: ONE,
+    summary: 'Requests to LangFlow have waited for a minute in flows (one): 2 now.',
+  },
   LangflowReportsNothing: {
     series: all(/ [ab](:|$)/, '1+0x8 stale'),
     quiet: '4m',
@@ -115,6 +130,13 @@ const CASES: Readonly<Record<string, Case>> = {
     fires: '3m15s',
     labels: { ...ONE, pod: 'a' },
     summary: 'LangFlow of a in flows cannot be stopped, so nobody takes over.',
+  },
+  LangflowFrontDown: {
+    series: { 'front_up b': '1+0x8 0+0x40' },
+    quiet: '4m',
+    fires: '4m15s',
+    labels: { ...ONE, pod: 'b' },
+    summary: 'The front of b in flows takes no requests.',
   },
   LangflowHasNoStandby: {
     series: { 'peers_ready a': '1+0x8 0+0x60' },
@@ -157,6 +179,16 @@ const CASES: Readonly<Record<string, Case>> = {
     fires: '2m30s',
     labels: ONE,
     summary: 'LangFlow changed its leader 6 times in an hour in flows (one).',
+  },
+  LangflowOutcomesUnknown: {
+    series: {
+      'front_failed_total{reason="outcome_unknown"} a': '0+0x8 6+0x60',
+      'front_failed_total{reason="outcome_unknown"} b': '0+0x8 6+0x60',
+    },
+    quiet: '2m',
+    fires: '3m',
+    labels: ONE,
+    summary: '12 requests to LangFlow in flows (one) broke off, and may have been carried out.',
   },
   LangflowRestartsInPlace: {
     series: { 'restarts_total{reason="workload_lost"} a': '0+0x8 1+0x80' },

@@ -12,7 +12,7 @@ const DOWNWARD = {
   CONTROLLER_REVISION_HASH: ["metadata.labels['controller-revision-hash']", ''],
 } as const
 const LEASES = { apiGroups: ['coordination.k8s.io'], resources: ['leases'] }
-const LEADER = { 'langflow-leader/role': 'leader' }
+const FRONT = 8091
 const MIB = { Mi: 1, Gi: 1024 } as const
 
 /** The Deployment or StatefulSet of LangFlow itself. */
@@ -93,12 +93,12 @@ export async function assertConsistent(manifests: readonly Manifest[]): Promise<
   const agent = named(pod.initContainers, 'agent')
   const langflow = named(pod.containers, 'langflow')
   const options = await agentOptionsOf(agent)
-  const neededMs = options.drainTimeoutMs + options.stopTimeoutMs + 10_000
+  const { mode } = options.traffic
+  const holdMs = mode === 'front' ? options.holdTimeoutMs : 0
+  const neededMs = options.drainTimeoutMs + options.stopTimeoutMs + holdMs + 10_000
   assert.ok(pod.terminationGracePeriodSeconds * 1000 >= neededMs)
 
-  const { mode } = options.traffic
-  const ready = mode === 'readiness' ? '/readyz' : '/readyz?exclude=leadership'
-  assert.equal(agent.readinessProbe?.httpGet.path, ready)
+  assert.equal(agent.readinessProbe?.httpGet.path, mode === 'front' ? '/frontz' : '/readyz')
   assert.equal(portOf(agent.readinessProbe, agent), options.listen.port)
   assert.equal(langflow.readinessProbe, undefined)
   assertReached(manifests, options)
@@ -108,46 +108,36 @@ export async function assertConsistent(manifests: readonly Manifest[]): Promise<
   return options
 }
 
-/** That the Service leads to the leader, and only there. */
+/** That the Service leads to the front where there is one, else to LangFlow. */
 function assertReached(manifests: readonly Manifest[], { traffic }: AgentOptions): void {
-  const labels = workloadOf(manifests).spec.template.metadata.labels
+  const {
+    metadata: { labels },
+    spec: { containers },
+  } = workloadOf(manifests).spec.template as PodTemplate
+  const langflow = named(containers, 'langflow')
   const services = manifests.filter(isKind('Service'))
   const { spec } = services.find(({ metadata }) => metadata.name === 'langflow') as Manifest
-  const slices = manifests.filter(isKind('EndpointSlice'))
-  if (traffic.mode === 'slice') {
-    assert.equal(spec.selector, undefined)
-    assert.equal(slices.length, 1)
-    const { metadata, ports, endpoints } = slices[0] as Manifest
-    assert.equal(metadata.name, traffic.endpointSlice)
-    assert.equal(metadata.labels!['kubernetes.io/service-name'], 'langflow')
-    assert.equal(endpoints, undefined, 'applying it again would take the endpoint of the leader')
-    assert.deepEqual([ports[0].name, ports[0].port], [spec.ports[0].name, 7860])
-    return
-  }
-  assert.deepEqual(slices, [])
-  const wanted = traffic.mode === 'label' ? { ...labels, ...LEADER } : labels
-  assert.deepEqual(spec.selector, wanted)
+  assert.deepEqual(spec.selector, labels)
+  assert.equal(
+    named(langflow.ports!, spec.ports[0].targetPort).containerPort,
+    traffic.mode === 'front' ? FRONT : 7860,
+  )
+  if (traffic.mode === 'front') assertFronts(manifests)
 }
 
-/** One Role, with what the traffic mode needs and nothing else. */
-function assertRights(manifests: readonly Manifest[], { leaseName, traffic }: AgentOptions): void {
-  const more = {
-    readiness: [],
-    label: [{ apiGroups: [''], resources: ['pods'], verbs: ['get', 'list', 'patch'] }],
-    slice: [
-      {
-        apiGroups: ['discovery.k8s.io'],
-        resources: ['endpointslices'],
-        resourceNames: ['langflow-leader'],
-        verbs: ['get', 'update'],
-      },
-    ],
-  }
+/** That the fronts reach each other, and that nobody reaches LangFlow past them. */
+function assertFronts(manifests: readonly Manifest[]): void {
+  const { spec } = only(manifests, 'NetworkPolicy', 'langflow')
+  const ports = spec.ingress.map((rule: Manifest) => rule.ports.map(({ port }: { port: unknown }) => port))
+  assert.deepEqual(ports, [['http'], [8090, FRONT], [8090]])
+}
+
+/** One Role, with the rights that each traffic mode needs and no others. */
+function assertRights(manifests: readonly Manifest[], { leaseName }: AgentOptions): void {
   assert.deepEqual(only(manifests, 'Role', 'langflow-leader').rules, [
     { ...LEASES, resourceNames: [leaseName], verbs: ['get', 'watch', 'update'] },
     { ...LEASES, verbs: ['create'] },
     { apiGroups: ['events.k8s.io'], resources: ['events'], verbs: ['create', 'patch'] },
-    ...more[traffic.mode],
   ])
 }
 

@@ -59,7 +59,7 @@ describe('the folders of deploy/', () => {
   }
 
   test('auto-inject: both policies know the flags of the agent that a pod may choose', () => {
-    const fixed = ['identity', 'kubeconfig', 'socket', 'stateDir', 'listen']
+    const fixed = ['identity', 'kubeconfig', 'socket', 'stateDir', 'listen', 'frontListen', 'frontAddress']
     const chosen = Object.keys(AGENT_SETTINGS).filter((name) => !fixed.includes(name))
     const flags = chosen.map((name) => flagOf(name).slice(2))
     const files = readManifests(join(DEPLOY, 'components/auto-inject'))
@@ -91,7 +91,9 @@ describe('the systemd unit', () => {
     assert.equal(words[1], '--disable-sigusr1')
     const { run } = await parse(words.slice(3))
     assert.deepEqual(run!.launcher.command.slice(0, 2), ['/opt/langflow/bin/langflow', 'run'])
-    const neededMs = run!.agent.drainTimeoutMs + run!.agent.stopTimeoutMs + 10_000
+    const { drainTimeoutMs, stopTimeoutMs, holdTimeoutMs, traffic } = run!.agent
+    assert.equal(traffic.mode, 'front')
+    const neededMs = drainTimeoutMs + stopTimeoutMs + holdTimeoutMs + 10_000
     assert.ok(Number(value('TimeoutStopSec')) * 1000 >= neededMs)
   })
 

@@ -3,16 +3,22 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { AGENT_SETTINGS } from '../../agent/config/settings.ts'
 import {
+  FRONT_PORT,
   GRACE_SPARE_MS,
   initContainers,
   LAUNCH,
+  NOT_READY_AFTER,
   POD_FIELDS,
+  READY_PATH,
   RESTRICTED,
   RESTRICTED_POD,
+  SERVICE_PORT,
+  type Traffic,
   VOLUMES,
 } from '../../agent/manifests/pod.ts'
 import {
   BASE,
+  type Container,
   DEPLOY,
   LIVENESS_PROBE,
   MOUNTS,
@@ -23,9 +29,10 @@ import {
   STARTUP_PROBE,
 } from './manifests.ts'
 
-const { drainTimeoutMs, stopTimeoutMs } = AGENT_SETTINGS
-const GRACE_MS = [drainTimeoutMs, stopTimeoutMs].map(({ fallback, parse }) => parse(fallback))
-const GRACE_SECONDS = GRACE_MS.reduce((sum, ms) => sum + ms, GRACE_SPARE_MS) / 1000
+const { drainTimeoutMs, stopTimeoutMs, holdTimeoutMs } = AGENT_SETTINGS
+const usual = ({ fallback, parse }: typeof drainTimeoutMs) => parse(fallback)
+const GRACE_SECONDS = (usual(drainTimeoutMs) + usual(stopTimeoutMs) + GRACE_SPARE_MS) / 1000
+const FRONT_GRACE_SECONDS = GRACE_SECONDS + usual(holdTimeoutMs) / 1000
 
 /** That a pod has the same beside LangFlow however it got it. */
 describe('agent/manifests/pod.ts is the source', () => {
@@ -35,7 +42,7 @@ describe('agent/manifests/pod.ts is the source', () => {
       image: 'langflow-leader',
       securityContext: RESTRICTED,
       variables: [{ name: 'LEADER_PEERS', value: 'langflow-members:8090' }],
-      readyIsLeader: true,
+      traffic: 'readiness',
     })
     assert.deepEqual(pod.initContainers, wanted)
     assert.deepEqual({ ...pod.securityContext, ...RESTRICTED_POD }, pod.securityContext)
@@ -50,28 +57,64 @@ describe('agent/manifests/pod.ts is the source', () => {
     )
   })
 
+  test('for deploy/components/traffic-front', () => {
+    const { spec } = readManifests(join(DEPLOY, 'components/traffic-front')).get('workload.yaml')!.spec
+      .template
+    const [, wanted] = initContainers({
+      image: 'langflow-leader',
+      securityContext: RESTRICTED,
+      variables: [],
+      traffic: 'front',
+    })
+    const { readinessProbe, resources, env } = named<Container>(spec.initContainers, 'agent')
+    const { httpGet, failureThreshold } = wanted.readinessProbe
+    assert.deepEqual(
+      [readinessProbe?.httpGet.path, readinessProbe?.failureThreshold, resources],
+      [httpGet.path, failureThreshold, wanted.resources],
+    )
+    assert.deepEqual(env, [{ name: 'LEADER_TRAFFIC', value: 'front' }])
+    assert.equal(spec.terminationGracePeriodSeconds, FRONT_GRACE_SECONDS)
+    const { ports } = named<Container>(spec.containers, 'langflow')
+    assert.equal(named(ports!, SERVICE_PORT).containerPort, FRONT_PORT)
+    assert.equal(AGENT_SETTINGS.frontListen.fallback, `:${FRONT_PORT}`)
+  })
+
   describe('for the policy of auto-inject, which has it in CEL', () => {
     const files = readManifests(join(DEPLOY, 'components/auto-inject'))
     const policy = JSON.stringify(files.get('mutating-policy.yaml')!.spec)
-    const [install, agent] = initContainers({
-      image: '=variables.data.image',
-      securityContext: {
-        '?runAsUser': '=variables.asUser',
-        '?runAsGroup': '=variables.asGroup',
-        ...RESTRICTED,
-        ...RESTRICTED_POD,
-      },
-      variables: [],
-      readyIsLeader: true,
-    })
+    const parts = (traffic: Traffic) =>
+      initContainers({
+        image: '=variables.data.image',
+        securityContext: {
+          '?runAsUser': '=variables.asUser',
+          '?runAsGroup': '=variables.asGroup',
+          ...RESTRICTED,
+          ...RESTRICTED_POD,
+        },
+        variables: [],
+        traffic,
+      })
+    const [install, agent] = parts('readiness')
+    const [, { resources: withFront }] = parts('front')
+    const ofTraffic = (part: 'requests' | 'limits') => {
+      const [front, others] = [withFront, agent.resources].map((one) => cel(one[part], '.limits'))
+      return `=variables.traffic == 'front' ? ${front} : ${others}`
+    }
     const readiness = {
       ...agent.readinessProbe,
       httpGet: { path: '=variables.readiness', port: agent.readinessProbe.httpGet.port },
+      failureThreshold: `=variables.traffic == 'front' ? ${NOT_READY_AFTER.front} : ${NOT_READY_AFTER.readiness}`,
     }
     // Nothing fills in the protocol of what a policy adds.
     const ports = agent.ports.map((port) => ({ ...port, protocol: 'TCP' }))
     const sidecar = cel(
-      { ...agent, env: '=ENV', ports, readinessProbe: readiness },
+      {
+        ...agent,
+        env: '=ENV',
+        ports,
+        readinessProbe: readiness,
+        resources: { requests: ofTraffic('requests'), limits: ofTraffic('limits') },
+      },
       'Object.spec.initContainers',
     )
     const [emptyDirs, others] = [
@@ -84,7 +127,11 @@ describe('agent/manifests/pod.ts is the source', () => {
       'the sidecar, up to its variables': sidecar.split('ENV')[0]!,
       'the sidecar, from there on': sidecar.split('ENV')[1]!,
       'the fields of the pod': cel(Object.entries(POD_FIELDS), ''),
-      'the readiness of the leader alone': `? ${cel(agent.readinessProbe.httpGet.path, '')} :`,
+      'what readiness is': `== 'front' ? ${cel(READY_PATH.front, '')} : ${cel(READY_PATH.readiness, '')}`,
+      'the port of the front': cel(
+        { name: SERVICE_PORT, containerPort: FRONT_PORT },
+        'Object.spec.containers.ports',
+      ).slice(0, -1),
       'the volumes': `${cel(
         emptyDirs.map(({ name }) => name),
         '',
@@ -95,7 +142,7 @@ describe('agent/manifests/pod.ts is the source', () => {
       'the mount of the socket': cel(MOUNTS[1], 'Object.spec.containers.volumeMounts'),
       'the startup probe': cel(STARTUP_PROBE, 'Object.spec.containers.startupProbe'),
       'the liveness probe': cel(LIVENESS_PROBE, 'Object.spec.containers.livenessProbe'),
-      'the time to end': `: ${GRACE_SECONDS}}`,
+      'the time to end': `== 'front' ? ${FRONT_GRACE_SECONDS} : ${GRACE_SECONDS}`,
     })) {
       test(what, () => {
         assert.ok(squeezed(policy).includes(squeezed(JSON.stringify(expression).slice(1, -1))), expression)

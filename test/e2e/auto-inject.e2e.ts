@@ -132,6 +132,17 @@ describe('deploy/components/auto-inject on kube-apiserver', () => {
         ports: [{ containerPort: 8000 }],
       },
     },
+    'ports of other names': {
+      langflow: {
+        ports: [
+          { name: 'web', containerPort: 7860 },
+          { name: 'http', containerPort: 9000 },
+        ],
+      },
+    },
+    'a port without a name beside one that has the usual': {
+      langflow: { ports: [{ containerPort: 7860 }, { name: 'http', containerPort: 9000 }] },
+    },
     'a port of the container': { langflow: { args: [], ports: [{ containerPort: 8000 }] } },
     'a shell': { langflow: { command: ['bash', '-c', 'langflow run --port "7863"'], args: [] } },
   }
@@ -139,7 +150,7 @@ describe('deploy/components/auto-inject on kube-apiserver', () => {
     test(`a labelled pod comes out as \`inject\` writes it: ${what}`, async () => {
       for (const [standby, traffic] of [
         ['cold', 'readiness'],
-        ['warm', 'label'],
+        ['warm', 'front'],
       ] as const) {
         const { spec } = plainPod(parts)
         const manifest = { apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'a' } }
@@ -191,7 +202,8 @@ describe('deploy/components/auto-inject on kube-apiserver', () => {
     await plane.kubectl(['patch', ...settings, '--type=merge', '--patch', JSON.stringify({ data })])
     const annotations = {
       'langflow-leader/standby': 'warm',
-      'langflow-leader/traffic': 'label',
+      'langflow-leader/traffic': 'front',
+      'langflow-leader/hold-timeout': '10s',
       'langflow-leader/stop-timeout': '20s',
       'langflow-leader/entrypoint': 'tini -- langflow  run',
       'langflow-leader/target': 'http://127.0.0.1:7',
@@ -207,13 +219,13 @@ describe('deploy/components/auto-inject on kube-apiserver', () => {
     const agent = named(spec.initContainers, 'agent')
     const told = await agentOptionsOf(agent)
     assert.deepEqual(
-      [told.standby, told.traffic.mode, told.drainTimeoutMs, told.stopTimeoutMs],
-      ['warm', 'label', 5_000, 20_000],
+      [told.standby, told.traffic.mode, told.drainTimeoutMs, told.stopTimeoutMs, told.holdTimeoutMs],
+      ['warm', 'front', 5_000, 20_000, 10_000],
     )
     assert.deepEqual(told.peers, [{ host: 'langflow-members', port: 8090 }])
     const targets = agent.env?.flatMap(({ name, value }) => (name === 'LEADER_TARGET' ? [value] : []))
     assert.deepEqual(targets, ['http://127.0.0.1:7'])
-    assert.equal(agent.readinessProbe?.httpGet.path, '/readyz?exclude=leadership')
+    assert.equal(agent.readinessProbe?.httpGet.path, '/frontz')
     const langflow = named(spec.containers, 'langflow')
     assert.deepEqual(langflow.env, [{ name: 'LEADER_STOP_TIMEOUT', value: '20s' }])
     assert.deepEqual(langflow.command!.slice(-4), ['tini', '--', 'langflow', 'run'])

@@ -11,12 +11,11 @@ import {
   controlPlaneAssets,
   startControlPlane,
 } from '../harness/control-plane.ts'
-import { until } from '../harness/wait.ts'
 import { fixture, injected, podOf, uninjected } from '../inject/streams.ts'
 
 const KUBECTL = join(controlPlaneAssets(), 'kubectl')
 const component = (name: string) => `components/${name}`
-const TRAFFIC = [[], ['traffic-label'], ['traffic-slice']]
+const TRAFFIC = [[], ['traffic-front']]
 const STANDBY = [[], ['standby-warm']]
 const OTHERS = ['postgresql', 'monitoring', 'preset-fast', 'drill']
 /** The others alone, and all of them with each mode, in both orders. */
@@ -56,7 +55,7 @@ describe('deploy/ as kustomize builds it', () => {
   test('production: standbys are Ready and warm, rollouts add before they take, drains end', async () => {
     const { manifests } = await rendered('production')
     const told = await assertConsistent(manifests)
-    assert.deepEqual([told.traffic.mode, told.standby], ['label', 'warm'])
+    assert.deepEqual([told.traffic.mode, told.standby], ['front', 'warm'])
     const { spec } = workloadOf(manifests)
     assert.deepEqual(spec.strategy.rollingUpdate, { maxSurge: 1, maxUnavailable: 0 })
     const budget = only(manifests, 'PodDisruptionBudget').spec
@@ -86,10 +85,27 @@ describe('deploy/ as kustomize builds it', () => {
     const { manifests } = await rendered('examples/single-container')
     const pod = workloadOf(manifests).spec.template.spec as PodSpec
     assert.deepEqual([pod.initContainers.length, pod.containers.length], [1, 1])
-    const { command, readinessProbe, volumeMounts } = named(pod.containers, 'langflow')
+    const { command, readinessProbe, volumeMounts, ports } = named(pod.containers, 'langflow')
     assert.deepEqual(command!.slice(-2), ['run', '--'])
-    assert.equal(readinessProbe?.httpGet.path, '/readyz')
+    assert.equal(readinessProbe?.httpGet.path, '/frontz')
+    assert.deepEqual(ports!.map(({ name, containerPort }) => [name, containerPort]).sort(), [
+      ['agent', 8090],
+      ['http', 8091],
+      ['langflow', 7860],
+    ])
     assert.ok(volumeMounts.some(({ name }) => name === 'token'))
+  })
+
+  test('what stands in front of production leads to its Service', async () => {
+    const { manifests } = await rendered('examples/ingress')
+    const [rule] = only(manifests, 'Ingress').spec.rules
+    const { name, port } = rule.http.paths[0].backend.service
+    const service = only(manifests, 'Service', name).spec
+    assert.equal(service.ports[0].name, port.name)
+    const route = await rendered('examples/gateway')
+    const [backend] = only(route.manifests, 'HTTPRoute').spec.rules[0].backendRefs
+    assert.equal(only(route.manifests, 'Service', backend.name).spec.ports[0].port, backend.port)
+    for (const one of [manifests, route.manifests]) await assertConsistent(one)
   })
 
   test('monitoring: the alerts and the dashboard are in ConfigMaps, as Prometheus and the sidecar of Grafana read them', async () => {
@@ -146,15 +162,16 @@ describe('deploy/ on kube-apiserver', () => {
     'deploy/base': { resources: ['base'] },
     'deploy/production': { resources: ['production'] },
     'production on trial': { resources: ['production'], components: [component('postgresql')] },
-    'slice, warm, fast': {
+    'front, warm, fast': {
       resources: ['base'],
-      components: ['traffic-slice', 'standby-warm', ...OTHERS].map(component),
+      components: ['traffic-front', 'standby-warm', ...OTHERS].map(component),
     },
     'the StatefulSet': { resources: ['examples/statefulset'] },
-    'the StatefulSet in slice mode': {
+    'the StatefulSet in front mode': {
       resources: ['examples/statefulset'],
-      components: ['traffic-slice', 'standby-warm', ...OTHERS].map(component),
+      components: ['traffic-front', 'standby-warm', ...OTHERS].map(component),
     },
+    'production behind an Ingress': { resources: ['examples/ingress'] },
     'the single container': { resources: ['examples/single-container'] },
   }
   for (const [name, overlay] of Object.entries(overlays)) {
@@ -162,19 +179,6 @@ describe('deploy/ on kube-apiserver', () => {
       await assertTaken(await build(KUBECTL, overlay))
     })
   }
-
-  test('applying traffic-slice again leaves the endpoint of the leader', async () => {
-    const { text } = await rendered('base', ['traffic-slice'])
-    const namespace = await restrictedNamespace()
-    await apply(namespace, text)
-    const endpoints = [{ addresses: ['10.1.2.3'], conditions: { ready: true } }]
-    const patch = JSON.stringify({ endpoints })
-    const object = ['endpointslice', 'langflow-leader', `--namespace=${namespace}`]
-    await plane.kubectl(['patch', ...object, '--type=merge', '--patch', patch])
-    await apply(namespace, text)
-    const { stdout } = await plane.kubectl(['get', ...object, '--output=json'])
-    assert.deepEqual((JSON.parse(stdout) as Manifest).endpoints, endpoints)
-  })
 
   test('the Role is all that the account of the agent has', async () => {
     const namespace = await restrictedNamespace()
@@ -197,7 +201,7 @@ describe('deploy/ on kube-apiserver', () => {
     ['stateful-backend', 'StatefulSet', 'flows'],
     ['runtime-deployment', 'Deployment', 'flows-langflow-runtime'],
   ] as const) {
-    for (const traffic of ['readiness', 'label'] as const)
+    for (const traffic of ['readiness', 'front'] as const)
       test(`injected into ${name}, ${traffic}: every object is taken, and its pods are restricted`, async () => {
         const namespace = await restrictedNamespace()
         const text = injected(inNamespace(name, namespace), { traffic, standby: 'warm' })
@@ -229,7 +233,7 @@ describe('deploy/ on kube-apiserver', () => {
         (await plane.kubectl(['get', kind, workload, `--namespace=${namespace}`, '-oyaml'])).stdout
       await apply(namespace, inNamespace(name, namespace))
       const live = await get()
-      const wrapped = injected(live, { traffic: 'label' })
+      const wrapped = injected(live, { traffic: 'front' })
       assert.deepEqual(manifestsIn(uninjected(wrapped)), manifestsIn(live))
       await apply(namespace, wrapped)
       const restored = uninjected(await get())
@@ -238,31 +242,6 @@ describe('deploy/ on kube-apiserver', () => {
       assert.deepEqual(podOf(await get(), kind, workload), podOf(live, kind, workload))
     })
   }
-
-  test('with the guard, the agent changes its own labels of a pod, and nothing else', async () => {
-    const { text } = await rendered('base', ['traffic-label', 'traffic-label-guard'])
-    const namespace = await restrictedNamespace()
-    await apply(namespace, text)
-    const pod = only((await rendered('base')).manifests, 'Deployment').spec.template
-    await apply(
-      namespace,
-      JSON.stringify({ apiVersion: 'v1', kind: 'Pod', ...pod, metadata: { name: 'one' } }),
-    )
-    const as = `--as=system:serviceaccount:${namespace}:${ACCOUNT}`
-    const which = ['pod', 'one', `--namespace=${namespace}`, '--type=merge', as]
-    const patch = (body: object) =>
-      plane.kubectl(['patch', ...which, '--patch', JSON.stringify(body)]).then(() => 'done', String)
-    const image = (name: string) => ({ spec: { containers: [{ ...pod.spec.containers[0], image: name }] } })
-    const refused = /langflow-leader may change only its own labels and annotations of a pod/
-    await until('the policy is in force', async () => refused.test(await patch(image(`other:${Date.now()}`))))
-    const cost = { 'controller.kubernetes.io/pod-deletion-cost': '1000' }
-    const own = { labels: { 'langflow-leader/role': 'leader' }, annotations: cost }
-    assert.equal(await patch({ metadata: own }), 'done')
-    assert.equal(await patch({ metadata: { labels: { 'langflow-leader/role': null } } }), 'done')
-    assert.match(await patch({ metadata: { labels: { app: 'another' } } }), refused)
-    assert.match(await patch({ metadata: { annotations: { another: 'one' } } }), refused)
-    assert.match(await patch({ metadata: { finalizers: ['a.b/c'] } }), refused)
-  })
 })
 
 /** A chart, whatever namespace it names. */

@@ -25,17 +25,31 @@ const KINDS = {
     check: (file: string) => ['-c', '-f', file],
     start: (file: string) => ['-db', '-f', file],
   },
+  'haproxy-front': {
+    file: 'haproxy/haproxy-front.cfg',
+    check: (file: string) => ['-c', '-f', file],
+    start: (file: string) => ['-db', '-f', file],
+  },
   nginx: {
     file: 'nginx/nginx.conf',
+    check: (file: string) => ['-t', '-c', file],
+    start: (file: string) => ['-c', file, '-g', 'daemon off; error_log stderr;'],
+  },
+  'nginx-front': {
+    file: 'nginx/nginx-front.conf',
     check: (file: string) => ['-t', '-c', file],
     start: (file: string) => ['-c', file, '-g', 'daemon off; error_log stderr;'],
   },
 } as const
 type Kind = keyof typeof KINDS
 
+/** With --traffic=readiness, and with --traffic=front. */
+const TO_LEADER = ['haproxy', 'nginx'] as const
+const TO_FRONTS = ['haproxy-front', 'nginx-front'] as const
+
 /** A real HAProxy or nginx with the file of deploy/examples, in front of two replicas on loopback. Throws what it says where it refuses the file. */
 async function open(t: TestContext, kind: Kind, backends: readonly Stub[]) {
-  const program = find(kind)
+  const program = find(kind.replace('-front', ''))
   const directory = mkdtempSync(join(tmpdir(), `${kind}-`))
   t.after(() => rmSync(directory, { recursive: true }))
   const file = join(directory, 'front.conf')
@@ -45,9 +59,12 @@ async function open(t: TestContext, kind: Kind, backends: readonly Stub[]) {
   for (const [i, backend] of backends.entries()) {
     const address = `10.0.0.1${i + 1}`
     text = text
-      .replaceAll(`${address}:7860 port 8090`, `127.0.0.1:${backend.port} port ${backend.httpPort}`)
+      .replaceAll(
+        RegExp(`${address}:(?:7860|8091) port 8090`, 'g'),
+        `127.0.0.1:${backend.port} port ${backend.httpPort}`,
+      )
       .replaceAll(`${address}:8090`, `127.0.0.1:${backend.httpPort}`)
-      .replaceAll(`${address}:7860`, `127.0.0.1:${backend.port}`)
+      .replaceAll(RegExp(`${address}:(?:7860|8091)`, 'g'), `127.0.0.1:${backend.port}`)
   }
   text = text
     .replace('bind :7860', `bind 127.0.0.1:${port}`)
@@ -82,14 +99,14 @@ function find(program: string): string {
   throw new Error(`${program} is not installed: apt-get install haproxy nginx-light`)
 }
 
-/** An agent and its LangFlow, as far as a front sees them. */
+/** An agent, and LangFlow or the front beside it, as far as a load balancer sees them. */
 interface Stub {
   readonly port: number
   readonly httpPort: number
   ready: boolean
-  /** Of LangFlow: accepts, and answers nobody. */
+  /** Accepts, and answers nobody. */
   frozen: boolean
-  /** How many requests came to LangFlow. */
+  /** How many requests came to LangFlow or the front. */
   asked: number
   /** How many came to the agent. */
   checked: number
@@ -104,7 +121,7 @@ async function listening(t: TestContext, server: Server): Promise<number> {
   return (server.address() as AddressInfo).port
 }
 
-async function stub(t: TestContext, name: string): Promise<Stub> {
+async function stub(t: TestContext, name: string): Promise<Stub & { close(): void }> {
   const self = { ready: false, frozen: true, asked: 0, checked: 0 }
   const langflow = createServer(async (request, response) => {
     self.asked += 1
@@ -116,12 +133,20 @@ async function stub(t: TestContext, name: string): Promise<Stub> {
   })
   const agent = createServer(({ url }, response) => {
     self.checked += 1
-    response.writeHead(self.ready && url === '/readyz' ? 200 : 503).end()
+    response.writeHead(self.ready && (url === '/readyz' || url === '/frontz') ? 200 : 503).end()
   })
-  return Object.assign(self, { port: await listening(t, langflow), httpPort: await listening(t, agent) })
+  const close = () => {
+    langflow.closeAllConnections()
+    langflow.close()
+  }
+  return Object.assign(self, {
+    close,
+    port: await listening(t, langflow),
+    httpPort: await listening(t, agent),
+  })
 }
 
-for (const kind of Object.keys(KINDS) as Kind[]) {
+for (const kind of TO_LEADER) {
   test(`deploy/examples/${kind}: requests go to the leader alone, and its answers come through as they are`, async (t) => {
     const [a, b] = [await stub(t, 'a'), await stub(t, 'b')]
     Object.assign(a, { ready: true, frozen: false })
@@ -162,3 +187,45 @@ for (const kind of Object.keys(KINDS) as Kind[]) {
     assert.deepEqual([nobody.status, b.asked], [503, asked])
   })
 }
+
+for (const kind of TO_FRONTS) {
+  test(`deploy/examples/${kind}: requests go to any front, and none fails where one is gone`, async (t) => {
+    const [a, b] = [await stub(t, 'a'), await stub(t, 'b')]
+    for (const one of [a, b]) Object.assign(one, { ready: true, frozen: false })
+    const ask = await open(t, kind, [a, b])
+    const answer = async () => {
+      const { status, text } = await ask('/run', 'hello')
+      return { status, name: status === 200 ? (JSON.parse(text) as { name: string }).name : '' }
+    }
+    await until('both are used', async () => {
+      await answer()
+      return a.asked > 0 && b.asked > 0
+    })
+    // A front's own answer is passed on, whatever it says: it has waited long enough.
+    for (const code of [404, 502, 503]) {
+      const before = a.asked + b.asked
+      assert.equal((await ask(`/run?code=${code}`, 'once')).status, code)
+      assert.equal(a.asked + b.asked - before, 1)
+    }
+    b.ready = false
+    b.close()
+    for (let i = 0; i < 20; i++) assert.deepEqual(await answer(), { status: 200, name: 'a' })
+  })
+}
+
+test('deploy/examples/haproxy-front: a front that could only hold gets no request', async (t) => {
+  const [a, b] = [await stub(t, 'a'), await stub(t, 'b')]
+  for (const one of [a, b]) Object.assign(one, { ready: true, frozen: false })
+  const ask = await open(t, 'haproxy-front', [a, b])
+  b.ready = false
+  const checked = b.checked
+  await until('it was checked', () => b.checked > checked)
+  await until('it is left out', async () => {
+    const before = b.asked
+    for (let i = 0; i < 4; i++) await ask('/run')
+    return b.asked === before
+  })
+  const before = b.asked
+  for (let i = 0; i < 20; i++) assert.equal((await ask('/run')).status, 200)
+  assert.equal(b.asked, before)
+})

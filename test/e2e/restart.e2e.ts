@@ -227,6 +227,11 @@ langflowTest(
     const isOver = async () =>
       (await Promise.all([url, copy].map((one) => postgres.sql(UNDER_WAY, one)))).every((n) => n === '0')
     await until('what was under way is over in both', isOver, SETTLES_MS)
+    // LangFlow makes them some ten seconds after its start: for each user one, since the port is another than before.
+    const keys = `SELECT count(*) FROM apikey WHERE name LIKE 'MCP Project Starter %' AND created_at > '${killedAt}Z'`
+    const areMade = async () =>
+      (await Promise.all([url, copy].map((one) => postgres.sql(keys, one)))).every((n) => n === '2')
+    await until('both have made the keys of their MCP servers', areMade, SETTLES_MS)
     const seen = async (port: number, home: string, database: string): Promise<Seen> => {
       const api = await answers(port)
       return { port, home, seen: { api, database: await rows(postgres, database) } }

@@ -23,9 +23,11 @@ export const CONFIG: CandidateConfig = {
   killMarginMs: 1_000,
   drainTimeoutMs: 20_000,
   stopTimeoutMs: 30_000,
+  streamGraceMs: 2_000,
   onDoubt: 'freeze',
   owner: null,
   allowOlder: false,
+  front: null,
   salt: 1,
 }
 

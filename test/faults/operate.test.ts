@@ -5,6 +5,8 @@ import { text } from 'node:stream/consumers'
 import { describe, test } from 'node:test'
 import { SWITCHOVER_TO } from '../../agent/lease/operation.ts'
 import { BUNDLE } from '../harness/bundle.ts'
+import { freePort } from '../harness/free-port.ts'
+import { FAST } from '../harness/replica.ts'
 import { EmbeddedScene, LEASE } from '../harness/scene.ts'
 import { Series } from '../harness/wait.ts'
 
@@ -39,6 +41,13 @@ class Command {
   }
 }
 
+/** The status of one request after the other, until `signal`. */
+async function repeated(ask: () => Promise<Response>, signal: AbortSignal): Promise<number[]> {
+  const answers: number[] = []
+  while (!signal.aborted) answers.push((await ask()).status)
+  return answers
+}
+
 describe('operating real replicas', { concurrency: 4 }, () => {
   test('switchover: the named one serves, and each phase was told', async (t) => {
     const scene = await EmbeddedScene.open(t)
@@ -58,6 +67,7 @@ describe('operating real replicas', { concurrency: 4 }, () => {
       epoch: 2,
       crashed: false,
       gapFrom: 'leader',
+      held: null,
     })
     assert.ok(gapMs > 0 && gapMs >= took.stopMs + took.healthyMs, stdout)
     assert.deepEqual([phases[0].phase, phases.at(-1).phase], ['requested', 'serving'])
@@ -129,6 +139,43 @@ describe('operating real replicas', { concurrency: 4 }, () => {
       /^resumed; it was paused until \S+ \(upgrade\)\na leads; .*\nshown by a, b\n$/,
     )
     assert.equal((await b.status()).pause, null)
+  })
+
+  test('with fronts: a drill finds no request that failed, and status, switchover and page tell of the fronts', async (t) => {
+    const scene = await EmbeddedScene.open(t)
+    const ports = [await freePort(), await freePort()] as const
+    const front = (port: number) => ({
+      flags: [...FAST, '--traffic=front', `--front-listen=127.0.0.1:${port}`],
+    })
+    const a = await scene.replica('a', front(ports[0]))
+    await a.event('serving')
+    const b = await scene.replica('b', front(ports[1]))
+    await b.event('standby_ready')
+
+    const drill = await new Command(
+      scene,
+      ...['drill', `--service=http://127.0.0.1:${ports[1]}`, '--rate=10', '--yes', '--output=json'],
+    ).end()
+    assert.equal(drill.code, 0, drill.stdout + drill.stderr)
+    const [played] = JSON.parse(drill.stdout).scenarios
+    assert.deepEqual([played.result, played.measured.failed, played.to], ['ok', 0, 'b'])
+    assert.ok(played.fronts.held.requests >= 0 && played.fronts.streamsEnded === 0, drill.stdout)
+
+    await a.event('standby_ready')
+    const clients = new AbortController()
+    const asked = repeated(() => fetch(`http://127.0.0.1:${ports[0]}/health`), clients.signal)
+    const { code, stdout, stderr } = await new Command(scene, 'switchover', '--yes').end()
+    clients.abort()
+    assert.equal(code, 0, stderr)
+    assert.match(stdout, /^ +0\.0 s {2}requested {2}a\n/)
+    assert.match(stdout, /\n(no|1|up to \d+) requests? (at a time )?(was|were) seen to wait at the fronts/)
+    assert.deepEqual([...new Set(await asked)], [200])
+
+    const status = await new Command(scene, 'status', '--output=wide').end()
+    assert.match(status.stdout, / {2}HELD {2}IN FLIGHT {2}STREAMS\n/)
+    const page = (await a.get('/')).text
+    assert.match(page, /<dt>Front<\/dt><dd>0 held, 0 in flight, 0 streams</)
+    assert.match(page, /<dt>Forwarded<\/dt><dd>\d+ to LangFlow, \d+ to the leader</)
   })
 
   test('without a terminal nobody can be asked: it says how to go on, and does nothing', async (t) => {

@@ -83,6 +83,8 @@ function serve() {
     )
     sockets.add(socket)
     socket.on('error', () => {})
+    // Of an HTTP server's sockets the other half is nobody else's to end.
+    socket.on('end', () => socket.end())
     socket.resume().on('close', () => {
       sockets.delete(socket)
       if (stopping && sockets.size === 0) finish()

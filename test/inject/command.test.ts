@@ -9,7 +9,7 @@ import { after, describe, test } from 'node:test'
 import { VERSION } from '../../agent/version.ts'
 import { manifestsIn } from '../deploy/manifests.ts'
 import { BUNDLE } from '../harness/bundle.ts'
-import { deployment, find, fixture, podOf } from './streams.ts'
+import { agentOf, deployment, find, fixture, podOf, variable } from './streams.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'inject-test-'))
 after(() => rmSync(dir, { recursive: true, force: true }))
@@ -64,12 +64,9 @@ describe('langflow-leader inject', () => {
 
   test('is a post-renderer: the chart in, the chart out, and warnings aside', () => {
     const chart = fixture('runtime-deployment').replace('replicas: 3', 'replicas: 1')
-    const { code, stdout, stderr } = run(['--traffic', 'label'], { stdin: chart })
+    const { code, stdout, stderr } = run(['--traffic', 'front'], { stdin: chart })
     assert.equal(code, 0)
-    assert.equal(
-      find(stdout, 'Service', 'flows-langflow-runtime').spec.selector['langflow-leader/role'],
-      'leader',
-    )
+    assert.equal(variable(agentOf(podOf(stdout)), 'LEADER_TRAFFIC'), 'front')
     assert.match(
       stderr,
       /^langflow-leader: warning: Deployment\/flows-langflow-runtime: it has one replica, [^\n]+ \[replicas-one\]$/m,
@@ -176,8 +173,7 @@ Deployment/app: added beside it ServiceAccount/app-langflow-leader, Role/app-lan
 })
 
 const WRONG: Cases = [
-  [['--traffic', 'slice'], /^langflow-leader inject: --traffic 'slice': .*: use readiness or label; see/],
-  [['--traffic', 'x'], /--traffic 'x': use readiness or label/],
+  [['--traffic', 'x'], /--traffic 'x': use one of readiness, front/],
   [['--standby', 'hot'], /--standby 'hot': use one of cold, warm/],
   [['--container', 'A B'], /--container 'A B': use at most 63/],
   [['--image', 'a b'], /--image 'a b': use an image as a pod names it/],
@@ -189,7 +185,7 @@ const WRONG: Cases = [
   [['--lease-duration', '5s'], /--lease-duration \(5s\) must be longer than --renew-deadline/],
   [['--identity', 'me'], /unknown option '--identity'/],
   [['--entrypoint', `"langflow`], /--entrypoint '"langflow': the quote " is not closed/],
-  [['--uninject', '--traffic', 'label'], /--traffic means nothing to --uninject/],
+  [['--uninject', '--traffic', 'front'], /--traffic means nothing to --uninject/],
   [['-f', '-', '-f', '-'], /--filename - is there twice/],
   [['-f', ''], /--filename '': name a file/],
   [['--nope'], /unknown option '--nope'/],

@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { uninject } from '../../agent/inject/inject.ts'
+import { findLangflows } from '../../agent/manifests/langflow.ts'
+import { manifestsIn as manifestsOf } from '../../agent/manifests/manifest.ts'
 import { LAUNCH, RESTRICTED, RESTRICTED_POD, VOLUMES } from '../../agent/manifests/pod.ts'
+import { parseStream } from '../../agent/manifests/stream.ts'
+import { readWorkload } from '../../agent/manifests/workload.ts'
 import {
   BASE,
   LIVENESS_PROBE,
@@ -92,12 +96,11 @@ describe('the objects beside it', () => {
     assert.equal(podOf(injected(runtime)).serviceAccountName, own)
   })
 
-  test('give the rights that deploy/base gives, and in label mode those on pods', () => {
+  test('give the rights that deploy/base gives, in each traffic mode', () => {
     const base = only(readManifests(BASE).values(), 'Role').rules
     const rules = JSON.parse(JSON.stringify(base).replace('langflow-leader-lock', 'flows-leader'))
-    const pods = { apiGroups: [''], resources: ['pods'], verbs: ['get', 'list', 'patch'] }
     assert.deepEqual(find(injected(ide), 'Role').rules, rules)
-    assert.deepEqual(find(injected(ide, { traffic: 'label' }), 'Role').rules, [...rules, pods])
+    assert.deepEqual(find(injected(ide, { traffic: 'front' }), 'Role').rules, rules)
   })
 
   test('are found by the agent', () => {
@@ -173,48 +176,107 @@ describe('the pod', () => {
     })
     const one = injected(recreate.replace('replicas: 2', 'replicas: 1'))
     assert.equal(find(one, 'Deployment').spec.strategy.rollingUpdate.maxUnavailable, 1)
-    const label = injected(recreate, { traffic: 'label' })
-    assert.deepEqual(find(label, 'Deployment').spec.strategy, { type: 'Recreate' })
+    const front = injected(recreate, { traffic: 'front' })
+    assert.deepEqual(find(front, 'Deployment').spec.strategy, { type: 'Recreate' })
   })
 })
 
-describe('label mode', () => {
-  const text = injected(ide, { traffic: 'label' })
-  const service = (name: string, selector = 'app: flows', port = 7860) =>
-    `kind: Service\nmetadata: { name: ${name} }\nspec: { selector: { ${selector} }, ports: [{ port: ${port} }] }\n`
+describe('front mode', () => {
+  const front = { traffic: 'front' } as const
+  const ports = (text: string) => podOf(text).containers[0]?.ports
+  const service = (port: string, more = '') =>
+    `kind: Service\nmetadata: { name: s }\nspec: { selector: { app: flows }, ports: [${port}]${more} }\n`
+  const both = (container: string, port: string, more?: string) =>
+    `${deployment({ container })}---\n${service(port, more)}`
+  const targets = (text: string) =>
+    find(text, 'Service', 's').spec.ports.map((port: { targetPort?: unknown }) => port.targetPort)
 
-  test('lets a standby that could take over be Ready', () => {
-    const agent = agentOf(podOf(text, 'StatefulSet'))
-    assert.equal(agent.readinessProbe?.httpGet.path, '/readyz?exclude=leadership')
-    assert.equal(variable(agent, 'LEADER_TRAFFIC'), 'label')
+  test('asks the front whether the pod is Ready, and gives it memory and time to end', () => {
+    const pod = podOf(injected(deployment(), front))
+    const agent = agentOf(pod)
+    assert.equal(agent.readinessProbe?.httpGet.path, '/frontz')
+    assert.equal(variable(agent, 'LEADER_TRAFFIC'), 'front')
+    assert.deepEqual(agent.resources?.limits, { memory: '512Mi' })
+    assert.equal(pod.terminationGracePeriodSeconds, 75)
   })
 
-  test('has the Services that lead to LangFlow select the leader, and no others', () => {
-    const roles = ['flows-backend', 'flows', 'flows-members'].map(
-      (name) => find(text, 'Service', name).spec.selector['langflow-leader/role'],
+  for (const [what, container, port, wanted, target] of [
+    [
+      'a name that LangFlow’s port has',
+      'ports: [{ name: web, containerPort: 7860 }]',
+      '{ port: 80, targetPort: web }',
+      [{ name: 'web', containerPort: 8091 }],
+      'web',
+    ],
+    [
+      'its number, where the port has a name',
+      'ports: [{ name: web, containerPort: 7860 }]',
+      '{ port: 80, targetPort: 7860 }',
+      [{ name: 'web', containerPort: 8091 }],
+      'web',
+    ],
+    [
+      'its number, where the port has no name',
+      'ports: [{ containerPort: 7860 }]',
+      '{ port: 80, targetPort: 7860 }',
+      [{ name: 'http', containerPort: 8091 }, { containerPort: 7860 }],
+      'http',
+    ],
+    [
+      'its number alone, where no port is declared',
+      '',
+      '{ port: 7860 }',
+      [{ name: 'http', containerPort: 8091 }],
+      'http',
+    ],
+    [
+      'its number, where another port has the usual name',
+      'ports: [{ containerPort: 7860 }, { name: http, containerPort: 9000 }]',
+      '{ name: a, port: 7860 }, { name: b, port: 9000 }',
+      [{ containerPort: 7860 }, { name: 'http', containerPort: 9000 }],
+      8091,
+    ],
+  ] as const)
+    test(`leads a Service to the front that leads to LangFlow by ${what}, and takes that back`, () => {
+      const text = both(container, port)
+      const wrapped = injected(text, front)
+      assert.deepEqual(ports(wrapped), wanted)
+      assert.equal(targets(wrapped)[0], target)
+      assert.deepEqual(manifestsIn(uninjected(wrapped)), manifestsIn(text))
+      assert.equal(injected(wrapped, front), wrapped)
+    })
+
+  test('leaves the other ports of a Service', () => {
+    const wrapped = injected(
+      both('', '{ name: a, port: 80, targetPort: 7860 }, { name: b, port: 81, targetPort: 9000 }'),
+      front,
     )
-    assert.deepEqual(roles, ['leader', undefined, undefined])
+    assert.deepEqual(targets(wrapped), ['http', 9000])
   })
 
-  test('leaves a Service for another port, and one in another namespace', () => {
-    const services = [service('s', 'app: flows', 8000), service('t, namespace: other')]
-    const text = [deployment({ metadata: ', namespace: flows' }), ...services].join('---\n')
-    assert.deepEqual(warningsOf(text, { traffic: 'label' }), [
-      'Deployment/app: no Service in this stream leads to it: add langflow-leader/role: leader to the selector of the one that its clients use [service-leader]',
-    ])
+  test('takes the port that was given', () => {
+    const wrapped = injected(deployment({ container: 'ports: [{ name: web, containerPort: 7860 }]' }), {
+      ...front,
+      frontPort: 9091,
+    })
+    assert.equal(ports(wrapped)?.[0]?.containerPort, 9091)
   })
 
-  test('can have two LangFlows behind one Service', () => {
-    const both = two(`${service('s')}---\n`)
-    const wrapped = injected(both, { traffic: 'label' })
-    const { selector } = find(wrapped, 'Service', 's').spec
-    assert.deepEqual(selector, { app: 'flows', 'langflow-leader/role': 'leader' })
-    assert.deepEqual(manifestsIn(uninjected(wrapped)), manifestsIn(both))
+  test('knows where LangFlow listens also in what it has written', () => {
+    const wrapped = injected(deployment({ container: 'ports: [{ containerPort: 9000, name: web }]' }), front)
+    const [langflow] = findLangflows(parseStream(asInput(wrapped)).flatMap(manifestsOf), null)
+    assert.ok(langflow)
+    const { port, portIsSaid } = readWorkload(langflow)
+    assert.deepEqual([port, portIsSaid], [7860, false])
   })
 
-  test('leaves a Service that selects the leader already', () => {
-    const own = service('s', 'app: flows,   langflow-leader/role: leader')
-    assert.ok(injected(`${deployment()}---\n${own}`, { traffic: 'label' }).endsWith(own))
+  test('leaves a headless Service, and says that it leads past the fronts', () => {
+    const text = both('', '{ port: 7860 }', ', clusterIP: None')
+    assert.deepEqual(targets(injected(text, front)), [undefined])
+    assert.match(
+      warningsOf(text, front).join(),
+      /Service\/s is headless, so that whoever uses port 7860 of its addresses reaches LangFlow past the fronts/,
+    )
   })
 })
 
@@ -282,7 +344,7 @@ describe('a warning', () => {
       warningsOf(text, options).filter((warning) => warning.endsWith(' [pods-one-by-one]'))
     assert.match(ordered(three)[0] ?? '', /^StatefulSet\/flows: of its 3 replicas the third is never made/)
     const parallel = three.replace('serviceName:', 'podManagementPolicy: Parallel\n  serviceName:')
-    for (const warnings of [ordered(three, { traffic: 'label' }), ordered(parallel), ordered(ide)])
+    for (const warnings of [ordered(three, { traffic: 'front' }), ordered(parallel), ordered(ide)])
       assert.deepEqual(warnings, [])
   })
 
@@ -314,34 +376,33 @@ describe('a Rollout of Argo', () => {
   const service =
     'kind: Service\nmetadata: { name: s }\nspec: { selector: { app: flows }, ports: [{ port: 7860 }] }\n'
 
-  test('is wrapped in label mode, and its pods say their own hash', () => {
+  test('is wrapped in front mode, and its pods say their own hash', () => {
     const text = `${rollout('{ canary: {} }')}---\n${service}`
-    const wrapped = injected(text, { traffic: 'label' })
+    const wrapped = injected(text, { traffic: 'front' })
     const agent = agentOf(podOf(wrapped, 'Rollout'))
     const hash = agent.env?.find(({ name }) => name === 'POD_TEMPLATE_HASH')?.valueFrom?.fieldRef
     assert.equal(hash?.fieldPath, "metadata.labels['rollouts-pod-template-hash']")
     assert.deepEqual(find(wrapped, 'Rollout').spec.strategy, { canary: {} })
     assert.deepEqual(manifestsIn(uninjected(wrapped)), manifestsIn(text))
-    assert.deepEqual(warningsOf(text, { traffic: 'label' }), [])
+    assert.deepEqual(warningsOf(text, { traffic: 'front' }), [])
   })
 
-  test('is refused where it would lead clients to one revision, wait for two Ready pods, or has its pods from elsewhere', () => {
-    for (const [strategy, traffic, message] of [
-      ['{ canary: {} }', 'readiness', /^Rollout\/app: Argo Rollouts waits for more than one Ready pod/],
-      [
-        '{ blueGreen: { activeService: s } }',
-        'label',
-        /^Rollout\/app: its strategy leads clients to one revision/,
-      ],
-      ['{ canary: { stableService: s } }', 'label', /leads clients to one revision/],
-    ] as const)
-      assert.throws(() => injected(rollout(strategy), { traffic }), { name: 'FatalError', message })
+  test('may lead clients to one revision: its fronts forward to the leader, of whatever revision', () => {
+    for (const strategy of ['{ blueGreen: { activeService: s } }', '{ canary: { stableService: s } }'])
+      assert.deepEqual(warningsOf(`${rollout(strategy)}---\n${service}`, { traffic: 'front' }), [])
+  })
+
+  test('is refused where it would wait for two Ready pods, or has its pods from elsewhere', () => {
+    assert.throws(() => injected(rollout('{ canary: {} }')), {
+      name: 'FatalError',
+      message: /^Rollout\/app: Argo Rollouts waits for more than one Ready pod/,
+    })
     const referring = (name: string) =>
       `apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: { name: r }\nspec: { workloadRef: { kind: Deployment, name: ${name} } }\n`
     const message =
       /^Rollout\/r: it takes its pods from Deployment\/app \(workloadRef\): write that template into the Rollout/
     for (const text of [referring('app'), `${deployment()}---\n${referring('app')}`])
-      assert.throws(() => injected(text, { traffic: 'label' }), { name: 'FatalError', message })
+      assert.throws(() => injected(text, { traffic: 'front' }), { name: 'FatalError', message })
     injected(`${deployment()}---\n${referring('another')}`)
   })
 })

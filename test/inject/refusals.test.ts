@@ -45,6 +45,43 @@ describe('a pod in which one at a time could not be kept is refused', () => {
   })
 })
 
+describe('a directory that is not only for what is in it is refused', () => {
+  const TOKEN = '/var/run/secrets/kubernetes.io/serviceaccount'
+  for (const [options, message] of [
+    [{ socketDir: '/' }, /^Deployment\/app: --socket would have a volume at \/, where other files are/],
+    [{ socketDir: '/tmp' }, /--socket would have a volume at \/tmp, /],
+    [{ socketDir: '/proc/1' }, /--socket would have a volume at \/proc\/1, /],
+    [{ stateDir: '/usr/lib' }, /--state-dir would have a volume at \/usr\/lib, /],
+    [{ stateDir: '/' }, /--state-dir would have a volume at \/, /],
+    [
+      { socketDir: '/opt/langflow-leader/x' },
+      /--socket \(.*\) and the program \(\/opt\/langflow-leader\) are/,
+    ],
+    [{ stateDir: '/opt/langflow-leader' }, /--state-dir \(.*\) and the program \(.*\) are in one directory/],
+    [{ stateDir: TOKEN }, /--state-dir \(.*\) and the agent's token \(.*\) are in one directory/],
+    [{ stateDir: '/run/secrets' }, /--state-dir \(\/run\/secrets\) and the agent's token/],
+    [
+      { stateDir: '/run/langflow-leader' },
+      /--socket \(.*\) and --state-dir \(.*\) are in one directory: give each its/,
+    ],
+    [{ stateDir: '/run/langflow-leader/state' }, /are in one directory/],
+    [
+      { socketDir: '/var/lib/langflow-leader/s' },
+      /--socket \(.*\) and --state-dir \(.*\) are in one directory/,
+    ],
+  ] as const)
+    test(JSON.stringify(options), () => refused(deployment(), message, options))
+
+  test('and its good relatives are not', () => {
+    for (const options of [
+      { socketDir: '/run/x', stateDir: '/run/y' },
+      { socketDir: '/sockets', stateDir: '/var/lib/x/y' },
+      { socketDir: '/tmp/x', stateDir: '/opt/langflow-leaders' },
+    ])
+      injected(deployment(), options)
+  })
+})
+
 test('a command that is not known is refused, and an entrypoint that starts nothing', () => {
   const bare = deployment({ command: '' })
   refused(bare, /^Deployment\/app: its container langflow has no command, .* say it with --entrypoint/)

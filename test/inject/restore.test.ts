@@ -7,7 +7,7 @@ import { deployment, find, fixture, injected, podOf, uninjected } from './stream
 
 /** A failure is not made smaller: each try takes a tenth of a second. */
 const RUNS = { numRuns: 30, endOnFailure: true }
-const OPTIONS = [{}, { traffic: 'label' }, { standby: 'warm', leaseName: 'lock' }] as const
+const OPTIONS = [{}, { traffic: 'front' }, { standby: 'warm', leaseName: 'lock' }] as const
 
 const probe = { httpGet: { path: '/health', port: 'http' }, periodSeconds: 7 }
 const script = 'set -e\n\n# not a comment\nlangflow run --port 7860\n'
@@ -35,6 +35,7 @@ const langflow = some(
     lifecycle: [{ preStop: { exec: { command: ['sleep', '1'] } } }],
     volumeMounts: [null, [], [{ name: 'data', mountPath: '/data' }]],
     securityContext: [{ runAsUser: 1000 }, { runAsUser: 0 }, {}, null],
+    ports: [null, [], [{ containerPort: 7860 }], [{ name: 'web', containerPort: 7860 }]],
     env: [[{ name: 'A', value: 'a # b' }, { name: 'B', value: script }, { name: 'C' }]],
   },
   ['name', 'image', 'command'],
@@ -168,7 +169,7 @@ function podIn(text: string) {
 }
 
 const TOUCHED =
-  'command livenessProbe readinessProbe startupProbe volumeMounts containers initContainers volumes securityContext terminationGracePeriodSeconds automountServiceAccountToken serviceAccountName serviceAccount'
+  'command ports livenessProbe readinessProbe startupProbe volumeMounts containers initContainers volumes securityContext terminationGracePeriodSeconds automountServiceAccountToken serviceAccountName serviceAccount'
 
 function untouched(value: Record<string, unknown>): object {
   return Object.fromEntries(Object.entries(value).filter(([key]) => !TOUCHED.split(' ').includes(key)))
@@ -205,8 +206,8 @@ describe('the text', () => {
     const json = JSON.stringify(manifestsIn(deployment())[0])
     const charts = [fixture('stateful-backend'), fixture('runtime-deployment')]
     for (const text of [...charts, deployment() + others, json]) {
-      const once = injected(text, { traffic: 'label' })
-      assert.equal(injected(once, { traffic: 'label' }), once)
+      const once = injected(text, { traffic: 'front' })
+      assert.equal(injected(once, { traffic: 'front' }), once)
     }
   })
 
@@ -249,9 +250,9 @@ spec:
         - name: data # and nothing else
           emptyDir: {}
 `
-    const wrapped = injected(text, { traffic: 'label' })
+    const wrapped = injected(text, { traffic: 'front' })
     assert.match(wrapped, /# where flows are\n +- name: data # and nothing else\n/)
-    assert.match(wrapped, /# until the last flow has ended\n +\w+: 45 # half a minute\n/)
+    assert.match(wrapped, /# until the last flow has ended\n +\w+: 75 # half a minute\n/)
     assert.match(wrapped, /volumes:\n +- name: program\n/)
     const restored = uninjected(wrapped)
     assert.equal(restored.slice(restored.indexOf('# ours')), text)

@@ -15,6 +15,7 @@ export const DEFAULTS: InjectOptions = {
   agentVariables: [],
   launcherVariables: [],
   port: 8090,
+  frontPort: 8091,
   socketDir: '/run/langflow-leader',
   stateDir: '/var/lib/langflow-leader',
   graceSeconds: 45,
@@ -24,7 +25,9 @@ export type Options = Partial<InjectOptions> & { readonly standby?: 'cold' | 'wa
 
 function withDefaults({ standby = 'cold', ...options }: Options): InjectOptions {
   const agentVariables = standby === 'cold' ? [] : [{ name: 'LEADER_STANDBY', value: standby }]
-  return { ...DEFAULTS, agentVariables, ...options }
+  // What is held has time as well.
+  const graceSeconds = options.traffic === 'front' ? 75 : DEFAULTS.graceSeconds
+  return { ...DEFAULTS, agentVariables, graceSeconds, ...options }
 }
 
 /** The shapes of the official charts: `stateful-backend` of langflow-ide, `runtime-deployment` of langflow-runtime. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { ENDPOINT_SLICE, POD } from '../../agent/kube/objects.ts'
+import { POD } from '../../agent/kube/objects.ts'
 import { LEASE } from '../../agent/lease/lease-api.ts'
 import { failure, fixedAccess, leaseAt, objectsFor, reply, ScriptedServer } from './scripted-server.ts'
 
@@ -19,12 +19,12 @@ test('objects are read, listed, created, patched and updated as the API expects'
   using objects = objectsFor(fixedAccess(`${server.url}/clients/a/`), {
     onRequest: (verb, code) => seen.push(`${verb} ${code}`),
   })
-  const patch = { metadata: { uid: 'u', resourceVersion: '7', labels: { x: null } } }
+  const patch = { metadata: { uid: 'u', resourceVersion: '7', annotations: { x: null } } }
   assert.deepEqual(await objects.get(POD, 'a', LATER_MS), object)
-  assert.deepEqual(await objects.list(POD, { 'x/role': 'leader', 'x/lease': 'l' }, LATER_MS), [object])
+  assert.deepEqual(await objects.list(POD, LATER_MS), [object])
   await objects.patch(POD, 'a', patch, LATER_MS)
   await objects.create(LEASE, object, LATER_MS)
-  await objects.update(ENDPOINT_SLICE, object, LATER_MS)
+  await objects.update(LEASE, object, LATER_MS)
   await objects.rehearse('update', POD, object, LATER_MS)
 
   const root = '/clients/a/api/v1/namespaces/ns/pods'
@@ -32,15 +32,10 @@ test('objects are read, listed, created, patched and updated as the API expects'
     server.requests.map(({ method, url, body }) => [method, url.pathname, url.searchParams.toString(), body]),
     [
       ['GET', `${root}/a`, '', ''],
-      ['GET', root, 'labelSelector=x%2Frole%3Dleader%2Cx%2Flease%3Dl&limit=100', ''],
+      ['GET', root, 'limit=100', ''],
       ['PATCH', `${root}/a`, '', JSON.stringify(patch)],
       ['POST', '/clients/a/apis/coordination.k8s.io/v1/namespaces/ns/leases', '', JSON.stringify(object)],
-      [
-        'PUT',
-        '/clients/a/apis/discovery.k8s.io/v1/namespaces/ns/endpointslices/a',
-        '',
-        JSON.stringify(object),
-      ],
+      ['PUT', '/clients/a/apis/coordination.k8s.io/v1/namespaces/ns/leases/a', '', JSON.stringify(object)],
       ['PUT', `${root}/a`, 'dryRun=All', JSON.stringify(object)],
     ],
   )
@@ -60,7 +55,7 @@ test('a long list is read a page after the other', async () => {
     reply(response, 200, { metadata: rest, items: [named(`p${page}`)] })
   })
   using objects = objectsFor(fixedAccess(server.url))
-  assert.deepEqual(await objects.list(POD, {}, LATER_MS), ['p1', 'p2', 'p3'].map(named))
+  assert.deepEqual(await objects.list(POD, LATER_MS), ['p1', 'p2', 'p3'].map(named))
 })
 
 const NO_OBJECTS: [body: string, told: string][] = [
@@ -79,7 +74,7 @@ for (const [body, told] of NO_OBJECTS) {
     assert.equal(error.mayHaveCommitted, true)
     assert.match(error.message, new RegExp(`answered "update" with something that is ${told}$`))
     const listed = told === 'no JSON' ? told : 'no list of pods'
-    assert.match((await failure(objects.list(POD, {}, LATER_MS))).message, new RegExp(`that is ${listed}$`))
+    assert.match((await failure(objects.list(POD, LATER_MS))).message, new RegExp(`that is ${listed}$`))
   })
 }
 
@@ -124,7 +119,7 @@ for (const [verb, told, expected, message] of REFUSALS) {
     using objects = objectsFor(fixedAccess(server.url))
     const calls = {
       get: () => objects.get(LEASE, 'lock', LATER_MS),
-      list: () => objects.list(LEASE, {}, LATER_MS),
+      list: () => objects.list(LEASE, LATER_MS),
       update: () => objects.update(LEASE, leaseAt('7') as never, LATER_MS),
       create: () => objects.create(LEASE, leaseAt('7') as never, LATER_MS),
       patch: () => objects.patch(LEASE, 'lock', object, LATER_MS),

@@ -99,6 +99,9 @@ describe('a secret in the log', () => {
       error,
     })
     log.event('fatal', { epoch: 1, reason: `Bearer ${JWT}`, password: 'hunter2' })
+    const key = `hunter2${'_'.repeat(15)}`
+    log.warn(`refused: ${JSON.stringify({ 'langflow-leader/front': `7 10.1.2.3:8091 ${key}` })}`)
+    log.warn(`refused: langflow-leader-hop: 7 ${key}`)
     for (const line of lines) assert.doesNotMatch(line, /hunter2|eyJ|aHVudGVy/)
     assert.match(lines[0]!, /"token":"\[redacted\]"/)
     assert.match(lines[0]!, /"message":"refused Bearer \[redacted\]"/)

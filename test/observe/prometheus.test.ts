@@ -3,7 +3,7 @@ import { describe, it } from 'node:test'
 import { COLD } from '../../agent/link/messages.ts'
 import type { AgentStatus } from '../../agent/observe/status.ts'
 import { VERSION } from '../../agent/version.ts'
-import { FOLLOWING, Replica, SERVING } from './replica.ts'
+import { FOLLOWING, FRONT, Replica, SERVING } from './replica.ts'
 
 /** What is scraped: the type and help of each family, and the samples by name and labels as they stand in the text. */
 async function scrape(replica: Replica) {
@@ -54,7 +54,7 @@ const SCRAPED: readonly AgentStatus[] = [
     flowsDigest: '5f3c',
     timings: { ...FOLLOWING.timings, killMarginMs: 600 },
   },
-  SERVING,
+  { ...SERVING, traffic: { ...SERVING.traffic, front: FRONT } },
 ]
 
 /** What each scrape shows; `undefined`: nothing. */
@@ -81,6 +81,16 @@ const SHOWN: Readonly<Record<string, readonly (number | undefined)[]>> = {
   last_drill_ok: [undefined, undefined, 1, undefined, 0, undefined],
   'flows_info{digest="5f3c"}': [undefined, undefined, undefined, undefined, 1, undefined],
   'flows_info{digest="a01b"}': [undefined, undefined, undefined, 1, undefined, undefined],
+  front_up: [undefined, undefined, undefined, undefined, undefined, 1],
+  front_held: [undefined, undefined, undefined, undefined, undefined, 2],
+  front_in_flight: [undefined, undefined, undefined, undefined, undefined, 3],
+  front_streams: [undefined, undefined, undefined, undefined, undefined, 4],
+  front_resident_memory_bytes: [undefined, undefined, undefined, undefined, undefined, 90_000_000],
+  'front_forwarded_total{to="langflow"}': [undefined, undefined, undefined, undefined, undefined, 500],
+  'front_forwarded_total{to="leader"}': [undefined, undefined, undefined, undefined, undefined, 60],
+  'front_failed_total{reason="hold_timeout"}': [undefined, undefined, undefined, undefined, undefined, 5],
+  'front_failed_total{reason="client_gone"}': [undefined, undefined, undefined, undefined, undefined, 9],
+  front_streams_ended_total: [0, 0, 0, 0, 0, 10],
   'configured_seconds{setting="lease_duration"}': [15, 15, 15, 15, 15, 15],
   'configured_seconds{setting="renew_deadline"}': [10, 10, 10, 10, 10, 10],
   'configured_seconds{setting="retry_period"}': [2, 2, 2, 2, 2, 2],

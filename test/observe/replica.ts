@@ -2,7 +2,20 @@ import type { PastTerm } from '../../agent/lease/history.ts'
 import { podOf } from '../../agent/lease/operation.ts'
 import { COLD } from '../../agent/link/messages.ts'
 import { createMetrics } from '../../agent/observe/prometheus.ts'
-import type { AgentStatus, ReplicaRow, StatusSource } from '../../agent/observe/status.ts'
+import type { AgentStatus, FrontView, ReplicaRow, StatusSource } from '../../agent/observe/status.ts'
+
+/** Each number another one. */
+export const FRONT: FrontView = {
+  listening: true,
+  held: 2,
+  oldestHeldMs: 1_500,
+  inFlight: 3,
+  streams: 4,
+  forwarded: { langflow: 500, leader: 60 },
+  failed: { hold_timeout: 5, hold_limit: 6, outcome_unknown: 7, cut: 8, client_gone: 9 },
+  streamsEnded: 10,
+  rssBytes: 90_000_000,
+}
 
 /** A leader that serves. */
 export const SERVING: AgentStatus = {
@@ -46,7 +59,7 @@ export const SERVING: AgentStatus = {
   langflow: { version: '1.13.0', newest: '1.13.0', outdated: false },
   standby: { ...COLD, wanted: 'cold' },
   peers: { ready: 1, seen: 2 },
-  traffic: { mode: 'readiness', gate: 'open', routedTo: null },
+  traffic: { mode: 'readiness', gate: 'open', routedTo: null, front: null },
   timings: { leaseDurationMs: 15_000, renewDeadlineMs: 10_000, retryPeriodMs: 2_000, killMarginMs: 1_000 },
   pause: null,
   switchover: null,
@@ -73,7 +86,7 @@ export const FOLLOWING: AgentStatus = {
   leadership: { ...SERVING.leadership, killInMs: null },
   workload: { ...SERVING.workload, state: 'idle', pid: null, healthy: false },
   peers: null,
-  traffic: { mode: 'readiness', gate: 'closed', routedTo: null },
+  traffic: { mode: 'readiness', gate: 'closed', routedTo: null, front: null },
   checks: [
     { name: 'leadership', ok: false, detail: 'held by langflow-1_9d2e' },
     { name: 'lease', ok: true, detail: 'watched' },
@@ -81,6 +94,24 @@ export const FOLLOWING: AgentStatus = {
     { name: 'workload', ok: false, detail: 'not running' },
     { name: 'gate', ok: false, detail: 'closed' },
   ],
+}
+
+/** What a front tells that has just begun. */
+export const NEW_FRONT: FrontView = {
+  listening: true,
+  held: 0,
+  oldestHeldMs: 0,
+  inFlight: 0,
+  streams: 0,
+  forwarded: { langflow: 0, leader: 0 },
+  failed: { hold_timeout: 0, hold_limit: 0, outcome_unknown: 0, cut: 0, client_gone: 0 },
+  streamsEnded: 0,
+  rssBytes: 90_000_000,
+}
+
+/** The same replica in front mode. */
+export function fronted(status: AgentStatus, front: Partial<FrontView> = {}): AgentStatus {
+  return { ...status, traffic: { ...status.traffic, mode: 'front', front: { ...NEW_FRONT, ...front } } }
 }
 
 /** A term that began after a release, an hour before `SERVING.now`, and lasts. */
@@ -106,6 +137,7 @@ export class Replica implements StatusSource {
   alive = true
   answers = true
   takesOver = true
+  fault: string | null = null
   others: readonly ReplicaRow[] = []
   readonly metrics = createMetrics({ leaseName: 'langflow-leader-lock', status: () => this.now })
 
@@ -128,6 +160,9 @@ export class Replica implements StatusSource {
   }
   couldServe(): boolean {
     return this.takesOver
+  }
+  frontFault(): string | null {
+    return this.fault
   }
   launcherAnswers(): boolean {
     return this.answers

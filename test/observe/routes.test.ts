@@ -4,12 +4,22 @@ import type { AgentStatus } from '../../agent/observe/status.ts'
 import { ask, say, serve } from './client.ts'
 import { FOLLOWING, Replica, SERVING } from './replica.ts'
 
-const ROUTES = ['/', '/livez', '/readyz', '/workloadz', '/leader', '/status', '/replicas', '/metrics']
+const ROUTES = [
+  '/',
+  '/livez',
+  '/readyz',
+  '/frontz',
+  '/workloadz',
+  '/leader',
+  '/status',
+  '/replicas',
+  '/metrics',
+]
 const TEXT = 'text/plain; charset=utf-8'
 const JSON_TYPE = 'application/json; charset=utf-8'
 
 describe('a probe', () => {
-  it('of /livez is 503 while the loop is stuck, and one of /workloadz while the launcher does not answer', async (t) => {
+  it('of /livez is 503 while the loop is stuck, one of /workloadz while the launcher does not answer, one of /frontz with a reason', async (t) => {
     const replica = new Replica(FOLLOWING)
     const server = await serve(t, replica)
     const asked = async (path: string) => {
@@ -17,8 +27,9 @@ describe('a probe', () => {
       assert.equal(headers['content-type'], TEXT)
       return [status, body]
     }
-    for (const path of ['/livez', '/workloadz']) assert.deepEqual(await asked(path), [200, 'ok\n'])
-    Object.assign(replica, { alive: false, answers: false })
+    for (const path of ['/livez', '/frontz', '/workloadz']) assert.deepEqual(await asked(path), [200, 'ok\n'])
+    Object.assign(replica, { alive: false, answers: false, fault: 'the front does not listen: it starts' })
+    assert.deepEqual(await asked('/frontz'), [503, 'the front does not listen: it starts\n'])
     assert.deepEqual(await asked('/livez'), [503, "the agent's own loop is stuck\n"])
     assert.deepEqual(await asked('/workloadz'), [503, 'the launcher does not answer\n'])
   })

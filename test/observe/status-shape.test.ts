@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { statusOf } from '../../agent/observe/status-shape.ts'
-import { FOLLOWING, SERVING } from './replica.ts'
+import { FOLLOWING, FRONT, SERVING } from './replica.ts'
 
 describe("another replica's status", () => {
   test('is read as it is', () => {
-    for (const status of [SERVING, FOLLOWING]) assert.deepEqual(statusOf(structuredClone(status)), status)
+    const fronted = { ...SERVING, traffic: { ...SERVING.traffic, front: FRONT } }
+    for (const status of [SERVING, FOLLOWING, fronted])
+      assert.deepEqual(statusOf(structuredClone(status)), status)
   })
 
   test('of a newer version keeps what is not known here', () => {
@@ -16,7 +18,8 @@ describe("another replica's status", () => {
   test('of an older version has nothing where that one tells nothing', () => {
     const { unable, timings, pause, switchover, history, flowsDigest, secretKeyDigest, lastDrill, ...older } =
       SERVING
-    assert.deepEqual({ pause, switchover, ...statusOf(older) }, SERVING)
+    const { front, ...traffic } = SERVING.traffic
+    assert.deepEqual({ pause, switchover, ...statusOf({ ...older, traffic }) }, SERVING)
     // So that whoever asks such a one to pause is told that it cannot.
     assert.equal(statusOf(older)?.pause, undefined)
   })

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import { ApiError } from '../../agent/kube/errors.ts'
 import { PAUSE_REASON, PAUSED, PAUSED_UNTIL, pauseOf, SWITCHOVER_TO } from '../../agent/lease/operation.ts'
 import { OperationError } from '../../agent/operate/exit-codes.ts'
 import { type PauseChange, type PauseRequest, pause, resume } from '../../agent/operate/pause.ts'
@@ -88,6 +89,21 @@ describe('a pause', () => {
     cluster.arriving = (attempt) => (attempt === 1 ? cluster.write({}) : undefined)
     await cluster.pause()
     assert.equal(cluster.written.length, 1)
+  })
+
+  test('that no answer comes to is given up at the second one, and may be written all the same', async () => {
+    const cluster = new Cluster()
+    let attempts = 0
+    cluster.arriving = () => {
+      attempts++
+      return new ApiError('timeout', 'no answer', { mayHaveCommitted: true })
+    }
+    await assert.rejects(cluster.pause(), (error: OperationError) => {
+      assert.equal(error.code, 'unreachable')
+      assert.equal(error.message, 'no answer, 2 times in a row: it may have been written all the same')
+      return true
+    })
+    assert.equal(attempts, 2)
   })
 
   test('is also possible where nobody leads, and says what that means', async () => {

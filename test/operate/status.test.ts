@@ -4,7 +4,7 @@ import type { AgentStatus, ReplicaRow } from '../../agent/observe/status.ts'
 import type { Paint } from '../../agent/operate/output.ts'
 import { overviewFrom } from '../../agent/operate/overview.ts'
 import { type Look, statusTable } from '../../agent/operate/status.ts'
-import { FOLLOWING, SERVING, silent, TERM } from '../observe/replica.ts'
+import { FOLLOWING, fronted, SERVING, silent, TERM } from '../observe/replica.ts'
 import { changed, LEADER, row, STANDBY } from './agents.ts'
 
 const NOW = Date.parse('2026-01-02T03:04:05Z')
@@ -77,6 +77,16 @@ describe('a column', () => {
       assert.deepEqual(column('STANDBY', shown([row('a', status)])), [cell])
     })
 
+  test('says of a follower whether it could take over, and once what', () => {
+    const pause = { until: null, reason: null }
+    const takeover = (change: Partial<AgentStatus>) =>
+      column('TAKEOVER', shown([LEADER, changed(STANDBY, change)]))[1]
+    assert.deepEqual(
+      [takeover({}), takeover({ pause }), takeover({ pause, couldTakeOver: false })],
+      ['yes', 'once resumed', 'no'],
+    )
+  })
+
   test('says since when a follower follows: its last term ended, or its pod began', () => {
     const term = { ...TERM, holder: 'b', ended: '2026-01-02T03:03:45Z' }
     const since = (change: Partial<AgentStatus>) =>
@@ -84,6 +94,41 @@ describe('a column', () => {
     assert.equal(since({ history: [{ ...term, holder: 'a' }, term] }), '20s')
     assert.equal(since({ history: [term], podAgeMs: 5_000 }), '5s')
     assert.equal(since({ podAgeMs: null }), '-')
+  })
+})
+
+describe('of fronts', () => {
+  const busy = row('a', fronted(SERVING, { held: 12, oldestHeldMs: 812, inFlight: 3, streams: 1 }))
+
+  test('it tells what each holds, has sent on and streams', () => {
+    const lines = shown([busy, row('b', fronted(FOLLOWING, { streams: 2 }))])
+    assert.deepEqual(column('HELD', lines), ['12, 0.8s', '0'])
+    assert.deepEqual(column('IN FLIGHT', lines), ['3', '0'])
+    assert.deepEqual(column('STREAMS', lines), ['1', '2'])
+    assert.deepEqual(column('HELD', shown([busy, STANDBY], { wide: true })), ['12, 0.8s', '-'])
+  })
+
+  test('what is the same for all stands below', () => {
+    const lines = shown([row('a', fronted(SERVING)), row('b', fronted(FOLLOWING))])
+    assert.ok(
+      lines.includes(
+        'All replicas: epoch 7, revision 7d9c5b8f4, LangFlow 1.13.0, held 0, in flight 0, streams 0',
+      ),
+    )
+  })
+
+  test('there is no column where no replica has one', () => {
+    assert.doesNotMatch(shown([LEADER, STANDBY], { wide: true }).join('\n'), /HELD|FLIGHT|STREAMS|held/)
+  })
+
+  test('one that does not listen is told of, with the reason where it is known', () => {
+    const deaf = row('b', fronted(FOLLOWING, { listening: false }))
+    const lines = shown([LEADER, deaf])
+    assert.ok(lines.includes('b: its front does not listen yet'))
+    assert.equal(lines.at(-2), 'Not as it should be: no client reaches the front of b.')
+    const problem = 'its front cannot listen: port 8091 is taken'
+    const told = shown([LEADER, changed(deaf, { problem })]).filter((line) => line.startsWith('b: '))
+    assert.deepEqual(told, [`b: ${problem}`])
   })
 })
 

@@ -5,9 +5,14 @@ import type { AgentStatus } from '../../agent/observe/status.ts'
 import { OperationError } from '../../agent/operate/exit-codes.ts'
 import { requestSwitchover } from '../../agent/operate/switchover.ts'
 import { followSwitchover, type Phase, type Switched } from '../../agent/operate/switchover-progress.ts'
-import { describeSwitched, isElsewhere, switchedResult } from '../../agent/operate/switchover-report.ts'
+import {
+  describeSwitched,
+  isElsewhere,
+  phaseLine,
+  switchedResult,
+} from '../../agent/operate/switchover-report.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
-import { TERM } from '../observe/replica.ts'
+import { fronted, TERM } from '../observe/replica.ts'
 import { identityOf, LEADER, ScriptedCluster, STANDBY } from './scripted-cluster.ts'
 
 const draining: AgentStatus = {
@@ -27,9 +32,15 @@ class Followed {
   /** Once it is over. */
   result: Switched | Error | undefined
 
-  static async begin(t: TestContext, to = 'langflow-1', timeoutMs = 120_000): Promise<Followed> {
+  static async begin(
+    t: TestContext,
+    to = 'langflow-1',
+    timeoutMs = 120_000,
+    before: (cluster: ScriptedCluster) => void = () => {},
+  ): Promise<Followed> {
     const one = new Followed()
     const { clock, cluster, ctrlC, told } = one
+    before(cluster)
     const plan = await requestSwitchover(cluster, clock, to, null)
     const tell = (phase: Phase) => void told.push(phase)
     one.outcome = followSwitchover(cluster, clock, plan, { timeoutMs, signal: ctrlC.signal, tell })
@@ -108,6 +119,7 @@ describe('a switchover that is followed', () => {
       crashed: false,
       gapMs: 1_234,
       gapFrom: 'leader',
+      held: null,
       took: { stopMs: 1_224, ...TERM.phases },
     })
     assert.deepEqual(phases, one.told)
@@ -123,6 +135,38 @@ describe('a switchover that is followed', () => {
       one.told.map(({ afterMs }) => afterMs),
       [0, 500, 750, 1_000, 1_250, 1_500],
     )
+  })
+
+  test('tells what waited at the fronts since the phase before, and in all', async (t) => {
+    const one = await Followed.begin(t, 'langflow-1', 120_000, (cluster) =>
+      cluster.showFrom('langflow-2', (status) => fronted(status)),
+    )
+    const waits = (pod: string, held: number, oldestHeldMs: number) =>
+      one.cluster.showFrom(pod, (status) => fronted(status, { held, oldestHeldMs }))
+    await one.drain()
+    await one.step(() => {
+      waits('langflow-1', 2, 100)
+      waits('langflow-2', 10, 240)
+    })
+    await one.step(() => one.release())
+    await one.step(() => {
+      one.acquire('langflow-1')
+      waits('langflow-2', 5, 810)
+    })
+    await one.step(() => one.serve('langflow-1'))
+    one.cluster.remember({ epoch: 8, gapMs: 800 })
+    await one.step(() => waits('langflow-2', 0, 0))
+    const switched = await one.outcome
+    assert.deepEqual(switched.held, { requests: 12, longestMs: 810 })
+    assert.deepEqual(one.told.map(phaseLine), [
+      '   0.0 s  requested  langflow-1\n',
+      '   0.3 s  draining   langflow-0\n',
+      '   0.8 s  released   langflow-0  held: 12, longest 0.2 s\n',
+      '   1.0 s  acquired   langflow-1  held: 12, longest 0.2 s\n',
+      '   1.3 s  serving    langflow-1  held: 5, longest 0.8 s\n',
+    ])
+    const plan = { from: 'langflow-0', holder: '', epoch: 7, to: '*', candidates: ['langflow-1'] } as const
+    assert.match(describeSwitched(switched, plan), /\nup to 12 requests at a time were seen to wait/)
   })
 
   test('leaves out what was too short to be seen', async (t) => {

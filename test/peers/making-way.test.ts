@@ -25,6 +25,7 @@ class Bench {
   members: Member[] = [NEWER]
   term: Term | null = TERM
   readonly workload = { served: true, startsColder: false }
+  unreached = false
   readonly makingWay: MakingWay
 
   constructor() {
@@ -42,6 +43,7 @@ class Bench {
       log: { info: (msg: string) => void this.lines.push(msg) },
       term: () => this.term,
       workload: this.workload,
+      unreached: () => this.unreached,
       tell: (fact) => void this.told.push(fact),
     })
   }
@@ -62,6 +64,49 @@ class Bench {
     return this.told.filter(({ type }) => type === 'step_down').length
   }
 }
+
+describe('a leader whose front does not listen', () => {
+  const SAME: Member = { ...NEWER, identity: 's', revision: 'old', podAgeMs: 500_000 }
+
+  test('hands over once it has not from one look to the next, where another is ready', async () => {
+    const b = new Bench()
+    b.members = [SAME]
+    assert.equal(await b.after(60_000), 0)
+    b.unreached = true
+    b.makingWay.asked()
+    assert.equal(b.stepDowns, 0)
+    b.makingWay.asked()
+    assert.deepEqual(b.told.at(-1), {
+      type: 'step_down',
+      code: 'front_down',
+      reason: "this replica's front does not listen, and another replica is ready",
+    })
+  })
+
+  test('does not where it listened meanwhile, or nobody else is ready', () => {
+    const b = new Bench()
+    b.members = [SAME]
+    for (const unreached of [true, false, true, false]) {
+      b.unreached = unreached
+      b.makingWay.asked()
+    }
+    b.unreached = true
+    b.members = [{ ...SAME, ready: false }]
+    for (let n = 0; n < 3; n++) b.makingWay.asked()
+    assert.equal(b.stepDowns, 0)
+  })
+
+  test('counts from its own term on', () => {
+    const b = new Bench()
+    b.members = [SAME]
+    b.unreached = true
+    b.term = null
+    b.makingWay.asked()
+    b.term = TERM
+    b.makingWay.asked()
+    assert.equal(b.stepDowns, 0)
+  })
+})
 
 describe('a leader makes way for a newer revision', () => {
   test('once, names it, and says so', () => {

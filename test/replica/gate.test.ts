@@ -9,7 +9,16 @@ import {
   UNKNOWN_DIGESTS,
   type WorkloadState,
 } from '../../agent/link/messages.ts'
-import { checksOf, couldServe, isInDoubt, isReady, standsBy } from '../../agent/replica/gate.ts'
+import type { FrontView } from '../../agent/observe/status.ts'
+import {
+  checksOf,
+  couldServe,
+  frontFault,
+  isInDoubt,
+  isReady,
+  type ReplicaFacts,
+  standsBy,
+} from '../../agent/replica/gate.ts'
 import { Candidate, CONFIG } from '../election/candidate.ts'
 
 const LEADER = Candidate.leader()
@@ -28,18 +37,22 @@ interface Case {
   readonly epoch?: number
   readonly standby?: Partial<StandbyView>
   readonly healthy?: false
+  /** How many others could take over. */
+  readonly ready?: number
   /** Since the last renewal was sent. */
   readonly afterMs?: number
 }
 
 function facts(state: ElectionState, does: WorkloadState, its: Case = {}) {
-  const { epoch = 4, standby, healthy = true, afterMs = 0 } = its
+  const { epoch = 4, standby, healthy = true, afterMs = 0, ready = 0 } = its
   const view = { ...NOTHING, state: does, epoch, standby: { ...COLD, ...standby } }
   const launcher = 'connected' as const
   return {
     options: CONFIG,
     state,
     now: later(LEADER.now, afterMs),
+    traffic: { routedTo: null, problem: null, front: null },
+    peers: { ready, seen: ready },
     workload: {
       view,
       launcher,
@@ -104,5 +117,102 @@ describe('a replica', () => {
       detail,
     })
     assert.ok(checksOf(facts(LEADS, 'running')).at(-1)?.ok)
+  })
+})
+
+describe('a front', () => {
+  const SERVED = Candidate.leader().tell({ type: 'workload_healthy', took: null }).state
+  const RESTARTS = { ...SERVED, term: { ...SERVED.term!, restarting: 'LangFlow lost its worker (pid 7)' } }
+  const TAKEN_BACK = { ...LEADS, term: { ...LEADS.term!, phases: null } }
+  const ANOTHER = { ready: 1 }
+  const LISTENS = { listening: true } as FrontView
+  const DEAF = { listening: false } as FrontView
+  const started = { standby: { mode: 'warm', state: 'preparing' } } as const
+  for (const [what, fault, state, does, front, problem, more] of [
+    ['takes clients where it leads', null, LEADS, 'running', LISTENS],
+    [
+      'takes clients where it leads and starts yet, and nobody else could hold',
+      null,
+      LEADS,
+      'starting',
+      LISTENS,
+    ],
+    [
+      'does not where it leads and starts yet, and another could hold',
+      /^it leads, its LangFlow has not served in this term yet, and another replica could take over$/,
+      LEADS,
+      'starting',
+      LISTENS,
+      null,
+      ANOTHER,
+    ],
+    [
+      'takes clients where it is in doubt after it served',
+      null,
+      SERVED,
+      'frozen',
+      LISTENS,
+      null,
+      { ...IN_DOUBT, ...ANOTHER },
+    ],
+    [
+      'takes clients where it is restarted after it served',
+      null,
+      RESTARTS,
+      'starting',
+      LISTENS,
+      null,
+      ANOTHER,
+    ],
+    [
+      'takes clients where it leads since before its agent started',
+      null,
+      TAKEN_BACK,
+      'running',
+      LISTENS,
+      null,
+      ANOTHER,
+    ],
+    ['takes clients where it could take over', null, FOLLOWS, 'idle', LISTENS],
+    [
+      'does not where it could not take over',
+      /^its standby is preparing$/,
+      FOLLOWS,
+      'idle',
+      LISTENS,
+      null,
+      started,
+    ],
+    [
+      'does not where the leader tells of none',
+      /^x-1 leads and/,
+      FOLLOWS,
+      'idle',
+      LISTENS,
+      'x-1 leads and …',
+    ],
+    ['does not while it starts', /^its front does not listen yet$/, FOLLOWS, 'idle', DEAF],
+    ['does not where it cannot listen', /^the port is taken$/, LEADS, 'running', DEAF, 'the port is taken'],
+    [
+      'is no other mode',
+      /^this replica has no front: it runs with --traffic=readiness$/,
+      LEADS,
+      'running',
+      null,
+    ],
+  ] as [string, RegExp | null, ElectionState, WorkloadState, FrontView | null, string?, Case?][])
+    test(what, () => {
+      const traffic = { routedTo: null, problem: problem ?? null, front }
+      const its = { ...facts(state, does, more), traffic }
+      const options = { ...CONFIG, traffic: { mode: 'readiness' } }
+      const said = frontFault({ ...its, options } as unknown as ReplicaFacts)
+      if (fault === null) assert.equal(said, null)
+      else assert.match(said ?? '', fault)
+    })
+
+  test('that does not listen keeps its replica from taking over', () => {
+    const its = facts(FOLLOWS, 'idle')
+    assert.equal(standsBy({ ...its, traffic: { ...its.traffic, front: LISTENS } }), true)
+    assert.equal(standsBy({ ...its, traffic: { ...its.traffic, front: DEAF } }), false)
   })
 })

@@ -6,7 +6,6 @@ import { createLog } from '../../agent/observe/log.ts'
 import { createMetrics } from '../../agent/observe/prometheus.ts'
 import { Replica, remedyFor } from '../../agent/replica/replica.ts'
 import { Supervisor } from '../../agent/supervisor/supervisor.ts'
-import type { Wanted } from '../../agent/traffic/traffic.ts'
 import { parse } from '../config/commands.ts'
 import { heldBy } from '../election/candidate.ts'
 import { settled } from '../harness/virtual-clock.ts'
@@ -41,21 +40,21 @@ const TAKEN: LeaseApi = {
   close: () => {},
 }
 
-test('an agent ends only once the API server leads no traffic to it any more', async () => {
+test('an agent ends only once no traffic is led to it any more', async () => {
   const { agent: options } = await parse(['agent', '--identity=me'])
   assert.ok(options)
   const acknowledged = Promise.withResolvers<void>()
-  const wanted: Wanted[] = []
+  const followed: boolean[] = []
   let closed = false
   const replica: Replica = new Replica({
     options,
     namespace: 'team',
     api: TAKEN,
     traffic: () => ({
-      view: { routedTo: null, problem: null },
+      view: { routedTo: null, problem: null, front: null },
       settling: acknowledged.promise,
-      want: (now) => wanted.push(now),
-      close: () => {
+      follow: (open) => followed.push(open),
+      close: async () => {
         closed = true
       },
     }),
@@ -67,6 +66,7 @@ test('an agent ends only once the API server leads no traffic to it any more', a
         link: () => ({ connected: false, listen: async () => {}, send: () => {}, close: () => {} }),
         probe: () => ({ start: () => {}, stop: () => {} }),
       }),
+    front: null,
     peers: null,
     events: () => ({ happened: () => {}, end: async () => {} }),
     podAgeMs: () => null,
@@ -84,7 +84,7 @@ test('an agent ends only once the API server leads no traffic to it any more', a
   })
   replica.terminate('SIGTERM')
   await settled()
-  assert.deepEqual(wanted.at(-1), { gate: 'closed', epoch: null })
+  assert.equal(followed.at(-1), false)
   assert.deepEqual([code, closed], [null, false])
   acknowledged.resolve()
   await end

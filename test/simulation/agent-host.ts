@@ -44,6 +44,7 @@ const UNCOUNTED: Metrics = {
   late: ignore,
   takeover: ignore,
   stopped: ignore,
+  held: ignore,
   apiRequest: ignore,
 }
 
@@ -67,11 +68,12 @@ export class AgentHost {
         socket: '/run/launcher.sock',
         pod: { name: null, revision: config.revision, owner: config.owner, problem: null },
         onCrash: world.onCrash,
-        traffic: { mode: config.gateMs === 0 ? 'readiness' : 'label' },
+        traffic: { mode: config.gateMs === 0 ? 'readiness' : 'front' },
       },
       namespace: LEASE.namespace,
       api: apiClient(replica, world, process),
       // What traffic is to be is looked at after each turn.
+      front: config.gateMs === 0 ? null : { address: '10.1.2.3:8091', key: identity },
       traffic: () => modelTraffic(process, config.gateMs, () => replica.agentMoved(this.stage)),
       supervisor: ({ tell, ...wiring }) =>
         new Supervisor({
@@ -210,20 +212,20 @@ function modelPeers(process: Process, look: () => readonly Member[], asked: (() 
   return peers satisfies Pick<Peers, keyof Peers>
 }
 
-/** The API server acknowledges each change of the gate `gateMs` later; 0: it is told nothing, as in readiness mode. */
+/** The front acknowledges each change of the gate `gateMs` later; 0: there is none, as in readiness mode. */
 function modelTraffic(process: Process, gateMs: number, looked: () => void): Traffic {
-  let current = ''
+  let current: boolean | null = null
   let waiting: PromiseWithResolvers<void> | null = null
   let lastChange = 0
   return {
-    view: { routedTo: null, problem: null },
+    view: { routedTo: null, problem: null, front: null },
     get settling() {
       return waiting?.promise ?? null
     },
-    want({ gate }) {
+    follow(open) {
       looked()
-      if (gateMs === 0 || gate === current) return
-      current = gate
+      if (gateMs === 0 || open === current) return
+      current = open
       waiting ??= Promise.withResolvers<void>()
       const change = ++lastChange
       process.after(gateMs, () => {
@@ -232,7 +234,7 @@ function modelTraffic(process: Process, gateMs: number, looked: () => void): Tra
         waiting = null
       })
     },
-    close: ignore,
+    close: async () => {},
   }
 }
 

@@ -12,7 +12,7 @@ import type { World } from './world.ts'
 /** `pod`: two containers, the launcher alone in a PID namespace. `run`: the agent starts the launcher itself. */
 export type Mode = 'pod' | 'run'
 
-export interface ReplicaConfig extends Omit<CandidateConfig, 'identity' | 'salt'> {
+export interface ReplicaConfig extends Omit<CandidateConfig, 'identity' | 'front' | 'salt'> {
   readonly standby: 'cold' | 'warm'
   /** One is also kept beside a workload that serves. */
   readonly spare: boolean

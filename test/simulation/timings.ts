@@ -50,6 +50,7 @@ function draw(random: Random, revision: string): ReplicaConfig {
   const standby = random.chance(0.6) ? 'warm' : 'cold'
   const rest = {
     drainTimeoutMs: 5_000,
+    streamGraceMs: 2_000,
     stopTimeoutMs: 6_000,
     owner: null,
     spare: false,

@@ -703,7 +703,7 @@ describe('a workload that fails', () => {
   test('by the loss of its worker is ended at once: nobody answers what is open, and nothing ends in order', async () => {
     const b = await new Bench({ connections: ['10.1.2.3', '10.1.2.3'] }).serving(1_000)
     b.lose('worker')
-    b.supervisor.drain(b.clock.mono() + 5_000)
+    b.supervisor.drain(b.clock.mono() + 5_000, 0)
     await b.clock.pass(0)
     assert.deepEqual(b.facts.at(-1), { type: 'drained' })
     b.supervisor.stop(30_000)
@@ -732,7 +732,7 @@ describe('a workload that fails', () => {
     const b = await new Bench({ connections: ['10.1.2.3', '10.1.2.3'] }).serving(1_000)
     b.lose('master')
     assert.equal(b.workload.failed, 'LangFlow lost its master (pid 7)')
-    b.supervisor.drain(b.clock.mono() + 5_000)
+    b.supervisor.drain(b.clock.mono() + 5_000, 0)
     await b.clock.pass(1_000)
     assert.notEqual(b.facts.at(-1)?.type, 'drained')
     b.connections = []
@@ -744,13 +744,14 @@ describe('a workload that fails', () => {
 })
 
 describe('a workload that is stopped', () => {
-  for (const [when, drainMs, notForMs, graceMs] of [
-    ['once everybody knows that the gate is closed', 5_000, 1_900, 33_000],
-    ['late in a long drain: it would end its requests by itself after 30 s', 60_000, 34_900, 55_000],
+  for (const [when, drainMs, streamsMs, notForMs, graceMs] of [
+    ['once everybody knows that the gate is closed', 5_000, 0, 1_900, 33_000],
+    ['no sooner than requests beside streams have ceased to come', 5_000, 1_000, 2_900, 32_000],
+    ['late in a long drain: it would end its requests by itself after 30 s', 60_000, 0, 34_900, 55_000],
   ] as const) {
     test(`is told to end while it drains, ${when}`, async () => {
       const b = await new Bench({ connections: ['10.1.2.3'] }).serving(1_000)
-      b.supervisor.drain(b.clock.mono() + drainMs)
+      b.supervisor.drain(b.clock.mono() + drainMs, streamsMs)
       assert.deepEqual(await b.ordersAfter(notForMs), [])
       assert.deepEqual(await b.ordersAfter(100), [{ type: 'stop', graceMs }])
     })
@@ -759,7 +760,7 @@ describe('a workload that is stopped', () => {
   test('is drained once nothing is open, and says meanwhile for whom it waits', async () => {
     const b = await new Bench({ connections: ['10.1.2.3'] }).serving(1_000)
     b.said.length = 0
-    b.supervisor.drain(b.clock.mono() + 5_000)
+    b.supervisor.drain(b.clock.mono() + 5_000, 0)
     await b.clock.pass(2_100)
     assert.equal(b.supervisor.draining, '1 connection from 10.1.2.3')
     b.connections = ['10.1.2.3', '10.1.2.3']
@@ -779,7 +780,7 @@ describe('a workload that is stopped', () => {
   test('is not told to end while it drains where it stands still: it would be killed', async () => {
     const b = await new Bench({ connections: ['10.1.2.3'] }).serving(1_000)
     b.freeze()
-    b.supervisor.drain(b.clock.mono() + 5_000)
+    b.supervisor.drain(b.clock.mono() + 5_000, 0)
     assert.deepEqual(await b.ordersAfter(3_000), [])
     b.thaw()
     assert.deepEqual(await b.ordersAfter(100), [{ type: 'stop', graceMs: 31_900 }])
@@ -824,7 +825,7 @@ describe('a workload that is stopped', () => {
       b.hear(KILLED, { ...IDLE, spare: true })
       assert.deepEqual(b.takeOrders(), restarts ? [] : ended)
       assert.equal(b.workload.alive, restarts ? 'no' : 'yes')
-      b.supervisor.drain(b.clock.mono() + 5_000)
+      b.supervisor.drain(b.clock.mono() + 5_000, 0)
       assert.deepEqual(b.takeOrders(), ended)
       b.hear(KILLED, IDLE)
       assert.equal(b.workload.alive, 'no')

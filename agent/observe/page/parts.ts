@@ -3,7 +3,7 @@ import type { PastTerm, Phases } from '../../lease/history.ts'
 import { describeTarget, UNTIL_RESUMED } from '../../lease/operation.ts'
 import type { AgentStatus, ReplicaRow } from '../status.ts'
 import { type Html, html, type Value } from './html.ts'
-import { lasting, roughly, utc, whyBegan, whyEnded } from './words.ts'
+import { lasting, roughly, utc, whyBegan, whyEnded, whyFailed } from './words.ts'
 
 const TERMS_AT_ONCE = 6
 const PHASES = ['detect', 'acquire', 'start', 'healthy'] as const
@@ -74,6 +74,7 @@ export function card(
   const [level, role] = roleOf(status)
   const facts: [string, Value][] = [
     ['LangFlow', `${workloadOf(status)}${langflow.version === null ? '' : `, ${langflow.version}`}`],
+    ['Front', frontOf(status)],
     ['Standby', standbyOf(status)],
     ['Revision', differing(revision, leader?.revision, 'not the leader’s')],
     ['Flows', differing(flowsDigest, leader?.flowsDigest, 'not the leader’s')],
@@ -113,6 +114,7 @@ ${table([
   ['Deadman fired', status.workload.deadmanFirings],
   ['Gate', `${status.traffic.gate} (${status.traffic.mode})`],
   ['Routed to', status.traffic.routedTo],
+  ...frontFacts(status),
 ])}
 <ul class="checks">${status.checks.map(
     ({ name, ok, detail }) =>
@@ -135,6 +137,28 @@ function workloadOf({ workload, traffic }: AgentStatus): string {
   if (traffic.gate === 'open') return 'serves'
   if (workload.healthy) return 'healthy, its gate is closed'
   return workload.servedSince === null ? 'starts' : 'unhealthy'
+}
+
+/** What the front does now. */
+function frontOf({ traffic: { front } }: AgentStatus): Value {
+  if (front === null) return null
+  if (!front.listening) return html`<span class="differs">does not listen</span>`
+  const { held, oldestHeldMs, inFlight, streams } = front
+  const waits = held === 0 ? '0 held' : `${held} held, the longest for ${lasting(oldestHeldMs)}`
+  return `${waits}, ${inFlight} in flight, ${streams} ${streams === 1 ? 'stream' : 'streams'}`
+}
+
+/** What it has done since it began. */
+function frontFacts({ traffic: { front } }: AgentStatus): [string, Value][] {
+  if (front === null) return []
+  const { forwarded, failed, streamsEnded, rssBytes } = front
+  const reasons = Object.entries(failed).filter(([, count]) => count > 0)
+  return [
+    ['Forwarded', `${forwarded.langflow} to LangFlow, ${forwarded.leader} to the leader`],
+    ['Failed', reasons.map(([reason, count]) => `${count} ${whyFailed(reason)}`).join(', ')],
+    ['Streams ended', streamsEnded],
+    ['Memory of the front', `${Math.round(rssBytes / 2 ** 20)} MiB`],
+  ]
 }
 
 function standbyOf({ standby, workload }: AgentStatus): string | null {

@@ -17,6 +17,7 @@ const ENDED: Readonly<Record<EndedBecause | 'expired', string>> = {
   switchover: 'an operator asked for a switchover',
   newer_revision: 'a replica of a newer revision was ready',
   faster_standby: 'another replica was ready sooner',
+  front_down: 'requests did not reach it',
   workload_exited: 'LangFlow ended by itself',
   workload_unhealthy: 'LangFlow was unhealthy',
   workload_lost: 'LangFlow lost a worker or its master',
@@ -38,6 +39,19 @@ export function whyBegan(code: AcquiredBecause): string {
 
 export function whyEnded(code: EndedBecause | 'expired'): string {
   return ENDED[code] ?? code
+}
+
+const FAILED: Readonly<Record<string, string>> = {
+  hold_timeout: 'held for too long',
+  hold_limit: 'with too many held already',
+  outcome_unknown: 'with an unknown outcome',
+  cut: 'cut off in the answer',
+  client_gone: 'given up by the client',
+}
+
+/** Why a request failed at a front, after its number. A later version may have more reasons. */
+export function whyFailed(code: string): string {
+  return FAILED[code] ?? code
 }
 
 const UNITS = [

@@ -7,6 +7,7 @@ import { NETWORK_RULES } from './rules/network.ts'
 import { POD_RULES, PRESENCE_RULES, SETTINGS_RULES, UNSAFE_RULES } from './rules/pod.ts'
 import { AGENT_RIGHT_RULES, OPERATOR_RULES } from './rules/rights.ts'
 import { ROLLOUT_RULES } from './rules/rollout.ts'
+import { podsOf } from './selector.ts'
 
 /** What came of one rule. `unknown`: something that it needs was not to be seen. */
 export type Outcome = 'ok' | 'unknown' | Severity
@@ -143,7 +144,12 @@ function aboutAllAgents(rule: AgentRule, facts: Facts): Told[] | null {
 
 /** An agent that looks at itself must start whatever the others do. */
 function aboutRunning(rule: AgentRule, facts: Facts): Told[] | null {
-  return facts.cluster?.isAgent ? null : aboutAllAgents(rule, facts)
+  if (facts.cluster?.isAgent) return null
+  const pods = facts.cluster?.pods ?? null
+  const unseen = { unknown: `whether ${rule.about} is not to be seen: it has no pods` }
+  const find: AgentRule['find'] = (one, facts) =>
+    pods !== null && podsOf(one, pods).length === 0 ? [unseen] : rule.find(one, facts)
+  return aboutAllAgents({ ...rule, find }, facts)
 }
 
 function aboutEach<I extends Installation>(

@@ -53,10 +53,12 @@ export interface Latency {
   readonly slowestMs: number
 }
 
-/** The API server's clock beside this machine's: `null` where it sends no date. */
-export interface Clock {
-  /** By how much this machine is ahead, in milliseconds; negative: behind. */
-  readonly aheadMs: number | null
-  /** How exact that is. */
-  readonly withinMs: number
-}
+/** The API server's clock beside this machine's. */
+export type Clock =
+  | {
+      /** By how much this machine is ahead, in milliseconds; negative: behind. */
+      readonly aheadMs: number
+      /** How exact that is. */
+      readonly withinMs: number
+    }
+  | { readonly aheadMs: null; readonly why: string }

@@ -28,7 +28,7 @@ import {
 } from './cluster-facts.ts'
 import { environmentOf, objectsNamedBy, secretsMounted } from './environment.ts'
 import { accountOf, factsOf, type Installation, read, readOptions } from './installation.ts'
-import { AGENT_NEEDS, OPERATOR_NEEDS, operatorRight, type Right, rightOf, sameRight } from './rights.ts'
+import { AGENT_NEEDS, OPERATOR_NEEDS, type Right, rightOf, sameRight } from './rights.ts'
 import type { Facts } from './rule.ts'
 
 /** How long one request may take, in milliseconds. */
@@ -90,9 +90,9 @@ const KINDS = {
   Service: ['v1', 'services'],
   ServiceAccount: ['v1', 'serviceaccounts'],
   PersistentVolumeClaim: ['v1', 'persistentvolumeclaims'],
-  EndpointSlice: ['discovery.k8s.io/v1', 'endpointslices'],
   NetworkPolicy: ['networking.k8s.io/v1', 'networkpolicies'],
   Ingress: ['networking.k8s.io/v1', 'ingresses'],
+  HTTPRoute: ['gateway.networking.k8s.io/v1', 'httproutes'],
   PodDisruptionBudget: ['policy/v1', 'poddisruptionbudgets'],
   HorizontalPodAutoscaler: ['autoscaling/v2', 'horizontalpodautoscalers'],
   Role: ['rbac.authorization.k8s.io/v1', 'roles'],
@@ -269,13 +269,14 @@ class Inquiry {
   async #measure(leaseName: string): Promise<{ latency: Latency; clock: ClockFacts }> {
     const { clock } = this.#question
     const took: number[] = []
-    let sent: ClockFacts = { aheadMs: null, withinMs: 0 }
+    let sent: ClockFacts = { aheadMs: null, why: 'the API server sends no date' }
     for (let i = 0; i < LATENCY_REQUESTS; i++) {
       const from = clock.now()
-      const reply = await this.#reply(this.#leasePath(leaseName), 'leases.coordination.k8s.io', leaseName)
+      const reply = await this.#replyOf(leaseName)
       const ms = clock.mono() - from.mono
       took.push(ms)
-      const date = Date.parse(String(reply?.date ?? ''))
+      if (reply instanceof ApiError) sent = { aheadMs: null, why: reply.message }
+      const date = reply instanceof ApiError ? Number.NaN : Date.parse(String(reply.date ?? ''))
       // A date is cut to whole seconds, and was written somewhere between.
       if (!Number.isNaN(date))
         sent = { aheadMs: Math.round(from.wall + ms / 2 - date - 500), withinMs: 500 + ms / 2 }
@@ -288,11 +289,13 @@ class Inquiry {
     }
   }
 
-  async #reply(path: string, resource: string, name: string): Promise<Reply | null> {
+  async #replyOf(leaseName: string): Promise<Reply | ApiError> {
+    const about = { kind: 'Lease', resource: 'leases.coordination.k8s.io', name: leaseName }
     try {
-      return await this.#requests.send(callOf('get', path, resource, name), DEADLINE_MS)
+      return await this.#requests.send({ verb: 'get', about, path: this.#leasePath(leaseName) }, DEADLINE_MS)
     } catch (error) {
-      if (error instanceof ApiError && (error.code === 'forbidden' || error.code === 'not_found')) return null
+      if (error instanceof ApiError && (error.code === 'forbidden' || error.code === 'not_found'))
+        return error
       throw error
     }
   }
@@ -316,7 +319,7 @@ class Inquiry {
 
   async #ownRights(leaseNames: readonly string[]): Promise<Verdict[]> {
     const rights = leaseNames.flatMap((name) =>
-      Object.values(OPERATOR_NEEDS).map((need) => operatorRight(need, name)),
+      Object.values(OPERATOR_NEEDS).map((need) => rightOf(need, name)),
     )
     return Promise.all(distinct(rights).map(async (right) => ({ right, allowed: await this.#may(right) })))
   }
@@ -328,7 +331,7 @@ class Inquiry {
       const options = one.agent?.options
       if (options == null) continue
       const account = accountOf(one)
-      const rights = Object.values(AGENT_NEEDS).flatMap((need) => rightOf(need, options) ?? [])
+      const rights = Object.values(AGENT_NEEDS).map((need) => rightOf(need, options.leaseName))
       const verdicts = await this.#quietly(() =>
         Promise.all(
           rights.map(async (right) => ({

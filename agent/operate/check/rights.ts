@@ -1,4 +1,3 @@
-import type { AgentOptions } from '../../config/options.ts'
 import { asFields, asList, asText, dig, type Manifest } from '../../manifests/manifest.ts'
 import { inOneNamespace } from '../../manifests/workload.ts'
 import type { Severity } from './rule.ts'
@@ -21,13 +20,12 @@ interface Need {
   readonly verb: string
   readonly group: string
   readonly resource: string
-  /** Whether one object is enough, whose name is that of the Lease or the EndpointSlice. */
+  /** Whether one object is enough, whose name is that of the Lease. */
   readonly named: boolean
 }
 
 const LEASE = { group: 'coordination.k8s.io', resource: 'leases', named: true } as const
 const PODS = { group: '', resource: 'pods', named: false } as const
-const SLICE = { group: 'discovery.k8s.io', resource: 'endpointslices', named: true } as const
 const EVENTS = { group: 'events.k8s.io', resource: 'events', named: false } as const
 
 /** Of whoever asks. */
@@ -49,7 +47,7 @@ export const OPERATOR_NEEDS = {
   },
 } as const satisfies Record<string, Need>
 
-/** Of the account that the agent has, by its traffic mode. */
+/** Of the account that the agent has. */
 export const AGENT_NEEDS = {
   'agent-get-lease': { ...LEASE, severity: 'error', verb: 'get', for: 'the election' },
   'agent-watch-lease': { ...LEASE, severity: 'error', verb: 'watch', for: 'the election' },
@@ -61,29 +59,12 @@ export const AGENT_NEEDS = {
     verb: 'create',
     for: 'a Lease that somebody deletes: it has to be applied again by hand',
   },
-  'agent-get-pods': { ...PODS, severity: 'error', verb: 'get', for: '--traffic=label' },
-  'agent-list-pods': { ...PODS, severity: 'error', verb: 'list', for: '--traffic=label' },
-  'agent-patch-pods': { ...PODS, severity: 'error', verb: 'patch', for: '--traffic=label' },
-  'agent-get-slice': { ...SLICE, severity: 'error', verb: 'get', for: '--traffic=slice' },
-  'agent-update-slice': { ...SLICE, severity: 'error', verb: 'update', for: '--traffic=slice' },
   'agent-create-events': { ...EVENTS, severity: 'warning', verb: 'create', for: 'Events' },
   'agent-patch-events': { ...EVENTS, severity: 'warning', verb: 'patch', for: 'Events that repeat' },
 } as const satisfies Record<string, Need>
 
-/** What an agent with these options must be allowed; `null`: it needs nothing of that. */
-export function rightOf(
-  need: Need,
-  { leaseName, traffic }: Pick<AgentOptions, 'leaseName' | 'traffic'>,
-): Right | null {
-  const { verb, group, resource, named } = need
-  if (resource === 'pods' && traffic.mode !== 'label') return null
-  if (resource === 'endpointslices' && traffic.mode !== 'slice') return null
-  const object = traffic.mode === 'slice' && resource === 'endpointslices' ? traffic.endpointSlice : leaseName
-  return { verb, group, resource, name: named ? object : null }
-}
-
-/** What whoever operates a Lease must be allowed. */
-export function operatorRight({ verb, group, resource, named }: Need, leaseName: string): Right {
+/** What somebody needs who operates a Lease, or whose agent competes for it. */
+export function rightOf({ verb, group, resource, named }: Need, leaseName: string): Right {
   return { verb, group, resource, name: named ? leaseName : null }
 }
 

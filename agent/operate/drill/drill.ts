@@ -5,6 +5,7 @@ import { historyOf } from '../../lease/history.ts'
 import { epochOf, holderOf, type Lease } from '../../lease/lease.ts'
 import { DRILL, drillOf, LAST_DRILL, podOf } from '../../lease/operation.ts'
 import { OperationError } from '../exit-codes.ts'
+import { FrontsSeen } from '../fronts.ts'
 import { swap } from '../swap.ts'
 import { type Plan, withdraw } from '../switchover.ts'
 import { measure, missing, type Probe } from './measure.ts'
@@ -190,13 +191,15 @@ class Run {
     const { plan } = before
     tell(`${name}: ${plan.from} leads in term ${plan.epoch}`)
     const diary = new Diary(this.#prober, tell)
+    const fronts = new FrontsSeen()
+    const hasFronts = fronts.saw(before.rows)
     const did = await scenario.play(this.#stage, before)
     // From now on it counts as played, whatever cannot be found out and whoever interrupts.
     const deadline = clock.mono() + this.#options.timeoutMs
     if (name === 'switchover') this.#asked = plan
     else this.#done = true
     diary.saw(did, diary.fromMs)
-    const { wellAgainMs, problem } = await this.#recovers(scenario, before, able, diary, deadline)
+    const { wellAgainMs, problem } = await this.#recovers(scenario, before, able, diary, fronts, deadline)
     await this.#pause(QUIET_MS)
     const span = { fromMs, toMs: this.#prober.now() }
     await Promise.race([this.#prober.settled(), this.#stopped])
@@ -213,7 +216,7 @@ class Run {
       ...(this.#signal.aborted
         ? ({ result: 'interrupted', problem: 'it was ended before all was measured' } as const)
         : failed === null
-          ? judge(this.#limits, measured, rpoRows)
+          ? judge(this.#limits, measured, rpoRows, hasFronts && scenario.isPlanned)
           : ({ result: 'failed', problem: failed } as const)),
       did,
       from: plan.from,
@@ -223,6 +226,7 @@ class Run {
       faultMs: diary.fromMs,
       span,
       wellAgainMs,
+      fronts: fronts.held === null ? null : { held: fronts.held, streamsEnded: fronts.streamsEnded },
       measured,
       rpoRows,
       terms: historyOf(lease)
@@ -238,6 +242,7 @@ class Run {
     before: Fit,
     able: number,
     diary: Diary,
+    fronts: FrontsSeen,
     deadline: number,
   ): Promise<Pick<Played, 'wellAgainMs' | 'problem'>> {
     const { clock } = this.#stage
@@ -249,6 +254,7 @@ class Run {
       let lacks = 'it had no effect'
       try {
         const now = await observe(this.#stage, scenario.watchesPod)
+        fronts.saw(now.rows)
         happened ||= scenario.happened(before, now)
         if (happened) {
           this.#asked = null

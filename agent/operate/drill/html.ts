@@ -3,7 +3,14 @@ import { closeSync, openSync, rmSync, writeFileSync } from 'node:fs'
 import { readable } from '../../config/values.ts'
 import { FatalError } from '../../exit.ts'
 import { escaped } from '../../observe/page/html.ts'
-import { describeTerms, rowOf, sentenceOnLimits, sentenceOnProbe, VERDICTS } from './markdown.ts'
+import {
+  describeFronts,
+  describeTerms,
+  rowOf,
+  sentenceOnLimits,
+  sentenceOnProbe,
+  VERDICTS,
+} from './markdown.ts'
 import type { Probe } from './measure.ts'
 import type { Played, Report, Result } from './report.ts'
 import { SCENARIO } from './scenarios.ts'
@@ -139,9 +146,7 @@ ${problem === null ? '' : `<p class="verdict ${result}">${SIGNS[result]} ${escap
 ${moments.map(({ atMs, what }) => `<li>+${readable(atMs - faultMs)}: ${escaped(what)}</li>`).join('\n')}
 </ol>
 <ul>
-${describeTerms(one)
-  .map((line) => `<li>${escaped(line)}</li>`)
-  .join('\n')}
+${[...describeTerms(one), ...describeFronts(one)].map((line) => `<li>${escaped(line)}</li>`).join('\n')}
 </ul>
 ${failed === '' ? '' : `<p>Failed requests: ${escaped(failed)}.</p>`}
 </section>`

@@ -1,5 +1,6 @@
 import { readable } from '../../config/values.ts'
 import type { PastTerm } from '../../lease/history.ts'
+import { describeWaits } from '../fronts.ts'
 import { type Played, type Report, type Result, rows } from './report.ts'
 import { SCENARIO } from './scenarios.ts'
 
@@ -66,6 +67,14 @@ export function describeTerms({ terms, epochBefore }: Pick<Played, 'terms' | 'ep
   return terms.flatMap((term) => (term.epoch > epochBefore ? [beginOf(term)] : endOf(term)))
 }
 
+/** What was seen at the fronts. */
+export function describeFronts({ fronts }: Pick<Played, 'fronts'>): string[] {
+  if (fronts === null) return []
+  const { held, streamsEnded } = fronts
+  const ended = streamsEnded === 1 ? '1 stream was ended' : `${streamsEnded} streams were ended`
+  return [`${describeWaits(held)}; ${ended}`]
+}
+
 function endOf({ epoch, holder, endedBecause, stopMs }: PastTerm): string[] {
   if (endedBecause === null) return []
   const stop = stopMs === null ? '' : `: stop ${readable(stopMs)}`
@@ -87,9 +96,7 @@ function sectionOf(one: Played): string {
     `## ${scenario}\n\nIt proves that ${SCENARIO[scenario].proves}.`,
     problem === null ? '' : `**${VERDICTS[one.result]}: ${escaped(problem)}.**`,
     moments.map(({ atMs, what }) => `- +${readable(atMs - faultMs)}: ${escaped(what)}`).join('\n'),
-    describeTerms(one)
-      .map((line) => `- ${escaped(line)}`)
-      .join('\n'),
+    [...describeTerms(one), ...describeFronts(one)].map((line) => `- ${escaped(line)}`).join('\n'),
     measured.problems.length === 0
       ? ''
       : `Failed requests: ${measured.problems.map(({ problem, times }) => `${times} × ${escaped(problem)}`).join(', ')}.`,

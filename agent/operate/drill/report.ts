@@ -1,6 +1,7 @@
 import { listed, readable } from '../../config/values.ts'
 import type { PastTerm } from '../../lease/history.ts'
 import type { LastDrill } from '../../lease/operation.ts'
+import type { Held } from '../fronts.ts'
 import type { Plan } from '../switchover.ts'
 import type { Measured, Span } from './measure.ts'
 import type { ScenarioName } from './settings.ts'
@@ -51,6 +52,8 @@ export interface Played {
   readonly span: Span
   /** From the fault until as many replicas as before could take over again; `null`: not in time. */
   readonly wellAgainMs: number | null
+  /** What was seen at the fronts meanwhile; `null`: no replica has one. */
+  readonly fronts: Fronts | null
   readonly measured: Measured
   /** Rows that were acknowledged and are missing: RPO. `null`: not measured. */
   readonly rpoRows: number | null
@@ -58,6 +61,12 @@ export interface Played {
   readonly terms: readonly PastTerm[]
   /** What was seen meanwhile, in its order. */
   readonly moments: readonly Moment[]
+}
+
+export interface Fronts {
+  readonly held: Held
+  /** For a planned takeover. */
+  readonly streamsEnded: number
 }
 
 export interface Moment {
@@ -70,11 +79,12 @@ export function worst(results: readonly Result[]): Result {
   return (['interrupted', 'failed', 'missed'] as const).find((one) => results.includes(one)) ?? 'ok'
 }
 
-/** How one scenario did by the limits: its result, and what was missed. */
+/** How one scenario did by the limits: its result, and what was missed. `mustHold`: no request may fail. */
 export function judge(
   { rtoMs: most, rpoRows: mostRows }: Limits,
-  { rtoMs }: Pick<Measured, 'rtoMs'>,
+  { rtoMs, failed }: Pick<Measured, 'rtoMs' | 'failed'>,
   rpoRows: number | null,
+  mustHold: boolean,
 ): Pick<Played, 'result' | 'problem'> {
   if (rtoMs === null) return { result: 'failed', problem: 'no good answer came any more' }
   const missed = [
@@ -83,6 +93,11 @@ export function judge(
       : []),
     ...(rpoRows !== null && mostRows !== null && rpoRows > mostRows
       ? [`${rows(rpoRows)} that had been acknowledged ${rpoRows === 1 ? 'is' : 'are'} missing`]
+      : []),
+    ...(mustHold && failed > 0
+      ? [
+          `${failed === 1 ? '1 request' : `${failed} requests`} failed, and in a planned takeover the fronts hold each`,
+        ]
       : []),
   ]
   return missed.length === 0

@@ -11,6 +11,8 @@ import type { Fit, Sight, Stage } from './sight.ts'
 export interface Scenario {
   /** What a good result says, as the end of "It proves that …". */
   readonly proves: string
+  /** Whether the leader hands over in order, so that with fronts no request may fail. */
+  readonly isPlanned: boolean
   /** Whether the leader's pod has to be looked at. */
   readonly needsPod: boolean
   /** Whether it has to be looked at again and again. */
@@ -28,6 +30,7 @@ const isNewTerm = ({ plan }: Fit, { lease }: Sight) => epochOf(lease) > plan.epo
 export const SCENARIO: Readonly<Record<ScenarioName, Scenario>> = {
   switchover: {
     proves: 'another replica takes over when an operator asks for it',
+    isPlanned: true,
     needsPod: false,
     watchesPod: false,
     async rehearse() {},
@@ -64,6 +67,7 @@ export const SCENARIO: Readonly<Record<ScenarioName, Scenario>> = {
   },
   'crash-langflow': {
     proves: 'a LangFlow that is killed, as for want of memory, is followed by another',
+    isPlanned: false,
     needsPod: true,
     watchesPod: false,
     rehearse: ({ hands }, before) => rehearse(hands, podOf(before), workerVictim(podOf(before))),
@@ -80,6 +84,7 @@ export const SCENARIO: Readonly<Record<ScenarioName, Scenario>> = {
   },
   'crash-agent': {
     proves: 'LangFlow outlives an agent that is killed, and goes on in the same term',
+    isPlanned: false,
     needsPod: true,
     watchesPod: true,
     rehearse: ({ hands }, before) => rehearse(hands, podOf(before), agentVictim(podOf(before))),
@@ -94,6 +99,7 @@ export const SCENARIO: Readonly<Record<ScenarioName, Scenario>> = {
   },
   'delete-pod': {
     proves: 'a pod that is deleted, as by a drain of its node, hands over before it ends, and is replaced',
+    isPlanned: true,
     needsPod: true,
     watchesPod: false,
     rehearse: ({ hands }, before) => hands.remove(podOf(before), true),

@@ -82,7 +82,9 @@ function flowOf({ url, apiKey }: ServiceOptions, flow: string): Service {
           const signal = AbortSignal.timeout(ROWS_MS)
           const { status, text } = await answer(`${stored}?${query}`, { headers, signal })
           if (status !== 200) throw new Error(`LangFlow answers ${status} to what is stored${detailOf(text)}`)
-          const messages = z.parse(Messages, parsed(text))
+          const { data: messages } = z.safeParse(Messages, parsed(text))
+          if (messages === undefined)
+            throw new Error(`${stored} does not answer with messages: let --service name LangFlow`)
           for (const { text } of messages) {
             const number = numbered.exec(text ?? '')?.[1]
             if (number !== undefined) numbers.add(Number(number))

@@ -3,8 +3,8 @@ import { createHash } from 'node:crypto'
 import { describe, it } from 'node:test'
 import { ENDED_BECAUSE } from '../../../agent/lease/reasons.ts'
 import { PAGE_POLICY, renderPage } from '../../../agent/observe/page/page.ts'
-import type { ReplicaRow } from '../../../agent/observe/status.ts'
-import { FOLLOWING, SERVING, silent, TERM } from '../replica.ts'
+import type { FrontView, ReplicaRow } from '../../../agent/observe/status.ts'
+import { FOLLOWING, fronted, NEW_FRONT, SERVING, silent, TERM } from '../replica.ts'
 import { follows, leads } from './replicas.ts'
 
 /** What a reader sees of it: one line for each element that begins one. */
@@ -56,6 +56,7 @@ const EVERYTHING: readonly ReplicaRow[] = [
     revision: 'r2',
     flowsDigest: 'f2',
     secretKeyDigest: 'k2',
+    traffic: fronted(FOLLOWING, { held: 1, failed: { cut: 1 } }).traffic,
   }),
   silent('langflow-2'),
 ]
@@ -111,6 +112,30 @@ describe('the page', () => {
       'no answer',
       'no answer on port 8090',
     )
+  })
+
+  it('shows what the front of each replica holds, and what has become of requests', () => {
+    const traffic = (front: Partial<FrontView>) => fronted(SERVING, front).traffic
+    const busy = {
+      ...{ held: 12, oldestHeldMs: 812, inFlight: 3, streams: 1, streamsEnded: 4 },
+      forwarded: { langflow: 100, leader: 7 },
+      failed: { ...NEW_FRONT.failed, outcome_unknown: 2, novel: 1 },
+    }
+    shows(
+      [
+        leads('langflow-0', { traffic: traffic(busy) }),
+        follows('langflow-1', { traffic: traffic({}) }),
+        follows('langflow-2', { traffic: traffic({ listening: false }) }),
+      ],
+      'Front 12 held, the longest for 812 ms, 3 in flight, 1 stream',
+      'Forwarded 100 to LangFlow, 7 to the leader',
+      'Failed 2 with an unknown outcome, 1 novel',
+      'Streams ended 4',
+      'Memory of the front 86 MiB',
+      'Front 0 held, 0 in flight, 0 streams',
+      'Front does not listen',
+    )
+    assert.doesNotMatch(textOf(renderPage([leads('langflow-0')])), /Front|Forwarded/)
   })
 
   it('shows a problem of any replica on top, but for what keeps one from taking over', () => {

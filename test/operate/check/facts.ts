@@ -2,7 +2,7 @@ import { type Fields, manifestOf } from '../../../agent/manifests/manifest.ts'
 import { check, type Finding, type Result } from '../../../agent/operate/check/check.ts'
 import type { ClusterFacts } from '../../../agent/operate/check/cluster-facts.ts'
 import { factsOf } from '../../../agent/operate/check/installation.ts'
-import { OPERATOR_NEEDS, operatorRight } from '../../../agent/operate/check/rights.ts'
+import { OPERATOR_NEEDS, rightOf } from '../../../agent/operate/check/rights.ts'
 import { manifestsIn } from '../../deploy/manifests.ts'
 import { deployment, injected, type Options } from '../../inject/streams.ts'
 
@@ -39,10 +39,10 @@ export const QUIET: ClusterFacts = {
   nodes: 2,
   apiAddress: '10.96.0.1',
   clientNamespaces: ['ingress'],
-  pods: [],
+  pods: ['app-0', 'app-1'].map((name) => ({ metadata: { name, labels: { app: 'flows' } } })),
   hidden: new Map(),
   ownRights: Object.values(OPERATOR_NEEDS).map((need) => ({
-    right: operatorRight(need, 'app-leader'),
+    right: rightOf(need, 'app-leader'),
     allowed: true,
   })),
   agentRights: () => null,

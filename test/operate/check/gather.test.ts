@@ -71,6 +71,19 @@ describe('what a namespace has', () => {
     )
   })
 
+  test('is not told of clocks where the Lease cannot be read, and says that', async () => {
+    const lease = '/apis/coordination.k8s.io/v1/namespaces/ns/leases/langflow-leader-lock'
+    for (const [answer, why] of [
+      [FORBIDDEN, /: .*"get" leases\.coordination\.k8s\.io "langflow-leader-lock"/],
+      [[404, status(404, 'NotFound')], /: there is no Lease "langflow-leader-lock"/],
+    ] as const) {
+      const { facts } = await gathered({ [lease]: answer })
+      const said = findingsIn(check(facts))['clock-server']?.[0]
+      assert.equal(said?.outcome, 'unknown')
+      assert.match(said?.message ?? '', why)
+    }
+  })
+
   test('is, for an agent that looks at itself in its pod, that agent alone', async () => {
     const waiting = { state: { waiting: { reason: 'CrashLoopBackOff' } } }
     const pod: Loose = podWith(AGENT, { phase: 'Running', containerStatuses: [{ name: 'x', ...waiting }] })
@@ -88,7 +101,6 @@ describe('what a namespace has', () => {
         POD_NAME: 'b',
         POD_UID: 'u',
         POD_TEMPLATE_HASH: 'h',
-        LEADER_TRAFFIC: 'label',
       },
     )
     assert.deepEqual(
@@ -97,7 +109,7 @@ describe('what a namespace has', () => {
     )
     assert.ok(!asked.includes(PROXIED))
     const found = outcomesOf(facts)
-    assert.deepEqual([found['agent-patch-pods'], found['pod-starts']], ['ok', undefined])
+    assert.deepEqual([found['agent-update-lease'], found['pod-starts']], ['ok', undefined])
     assert.ok(!Object.values(found).includes('error'), JSON.stringify(found))
   })
 

@@ -103,7 +103,32 @@ const ISTIO = 'traffic.sidecar.istio.io'
 const IN_ISTIO = { 'sidecar.istio.io/inject': 'true', [`${ISTIO}/excludeInboundPorts`]: '8090' }
 const PAST_API = { [`${ISTIO}/excludeOutboundIPRanges`]: '10.96.0.0/16' }
 const IN_LINKERD = { 'linkerd.io/inject': 'enabled', 'config.linkerd.io/skip-inbound-ports': '8000-9000' }
-const label: Options = { traffic: 'label' }
+const FRONT: Options = { traffic: 'front' }
+/** As `inject --traffic=front` and deploy/production have it. */
+const fronted = ({ service, agent, langflow, pod }: Parts) => {
+  setEnv(agent, 'LEADER_TRAFFIC', 'front')
+  agent.readinessProbe.httpGet.path = '/frontz'
+  langflow.ports = [{ name: 'http', containerPort: 8091 }]
+  setEnv(langflow, 'LANGFLOW_PORT', '7860')
+  service.spec.ports = [{ name: 'http', port: 7860, targetPort: 'http' }]
+  pod.terminationGracePeriodSeconds = 75
+}
+const front =
+  (change: (parts: Parts) => unknown = () => {}) =>
+  (parts: Parts) => {
+    fronted(parts)
+    change(parts)
+  }
+const between = (...ports: number[]) => ({
+  from: [{ podSelector: { matchLabels: { app: 'flows' } } }],
+  ports: ports.map((port) => ({ port })),
+})
+const ingress = (annotations: object, name = 'flows') => ({
+  kind: 'Ingress',
+  metadata: { name: 'i', annotations },
+  spec: { rules: [{ http: { paths: [{ backend: { service: { name } } }] } }] },
+})
+const NGINX = 'nginx.ingress.kubernetes.io/proxy-read-timeout'
 const pods = (status: object) => [{ metadata: { name: 'app-1', labels: { app: 'flows' } }, status }]
 const waiting = (reason: string) => ({
   containerStatuses: [{ name: 'langflow', image: 'x/y:1', state: { waiting: { reason } } }],
@@ -151,7 +176,7 @@ const EXAMPLES: readonly Example[] = [
     code: 'clock-server',
     outcome: 'unknown',
     message: /sends no date/,
-    cluster: { clock: { aheadMs: null, withinMs: 0 } },
+    cluster: { clock: { aheadMs: null, why: 'the API server sends no date' } },
   },
   {
     code: 'objects-visible',
@@ -396,7 +421,7 @@ const EXAMPLES: readonly Example[] = [
   {
     code: 'langflow-probes',
     message: /so that a standby is never Ready: remove it/,
-    options: label,
+    options: FRONT,
     change: ({ langflow }) => (langflow.readinessProbe = { tcpSocket: { port: 7860 } }),
   },
   {
@@ -499,18 +524,129 @@ const EXAMPLES: readonly Example[] = [
       ],
     },
   },
-  ...['get', 'list', 'patch'].map((verb) => ({
-    code: `agent-${verb}-pods`,
-    options: label,
-    message: new RegExp(`may not ${verb} pods, which --traffic=label needs`),
-    change: ({ role }: Parts) =>
-      (role.rules.at(-1).verbs = role.rules.at(-1).verbs.filter((one: string) => one !== verb)),
-  })),
-  ...['get', 'update'].map((verb) => ({
-    code: `agent-${verb}-slice`,
-    message: new RegExp(`may not ${verb} endpointslices.discovery.k8s.io "langflow-leader"`),
-    change: ({ agent }: Parts) => setEnv(agent, 'LEADER_TRAFFIC', 'slice'),
-  })),
+  {
+    code: 'agent-settings',
+    message: /^its agent would not start: --traffic=front needs POD_IP: add it to/,
+    change: front(({ agent }) => setEnv(agent, 'POD_IP')),
+  },
+  {
+    code: 'agent-port-taken',
+    message: /its container x has port 8091, which is the front's/,
+    change: front(({ pod }) => void pod.containers.push({ name: 'x', ports: [{ containerPort: 8091 }] })),
+  },
+  {
+    code: 'agent-port-taken',
+    message: /its container langflow listens on port 8091, which is the front's/,
+    change: front(({ langflow }) => setEnv(langflow, 'LANGFLOW_PORT', '8091')),
+  },
+  {
+    code: 'agent-probes',
+    message: /readinessProbe asks \/readyz on port 8090: with --traffic=front let it ask \/frontz/,
+    change: front(({ agent }) => (agent.readinessProbe.httpGet.path = '/readyz')),
+  },
+  {
+    code: 'grace-period',
+    message: /\(45\) is shorter than .*, --hold-timeout and 5 s together \(1m10s\).*: set at least 70/,
+    change: front(({ pod }) => (pod.terminationGracePeriodSeconds = 45)),
+  },
+  {
+    code: 'service-leader',
+    message:
+      /^Service\/flows leads to LangFlow's own port 7860, past the fronts, .*: let its targetPort be 8091/,
+    change: front(({ service }) => (service.spec.ports = [{ port: 80, targetPort: 7860 }])),
+  },
+  {
+    code: 'service-leader',
+    outcome: 'warning',
+    message: /^Service\/flows is headless, .*: let them use port 8091/,
+    change: front(
+      ({ service }) => (service.spec = { ...service.spec, clusterIP: 'None', ports: [{ port: 7860 }] }),
+    ),
+  },
+  {
+    code: 'service-leader',
+    message: /^Service\/flows leads to pods that are not Ready, whose fronts can only hold/,
+    change: front(({ service }) => (service.spec.publishNotReadyAddresses = true)),
+  },
+  {
+    code: 'service-leader',
+    outcome: 'warning',
+    message: /^no Service in this stream leads to its fronts/,
+    change: front(({ all, service }) => void all.splice(all.indexOf(service), 1)),
+  },
+  {
+    code: 'route-timeout',
+    message:
+      /^Ingress\/i gives up after 10s \(nginx\..*\), while a front still holds .*\(--hold-timeout 30s\)/,
+    change: front(({ all }) => void all.push(ingress({ [NGINX]: '10' }))),
+  },
+  {
+    code: 'route-timeout',
+    message: /^Ingress\/i gives up after 500ms \(haproxy\.org/,
+    change: front(({ all }) => void all.push(ingress({ 'haproxy.org/timeout-server': '500ms' }))),
+  },
+  {
+    code: 'route-timeout',
+    message: /^HTTPRoute\/r gives up after 15s \(timeouts\.request\)/,
+    change: front(
+      ({ all }) =>
+        void all.push({
+          kind: 'HTTPRoute',
+          metadata: { name: 'r' },
+          spec: { rules: [{ backendRefs: [{ name: 'flows' }], timeouts: { request: '15s' } }] },
+        }),
+    ),
+  },
+  {
+    code: 'route-timeout',
+    outcome: 'unknown',
+    message: /^whether what stands before .* is not to be seen: no$/,
+    change: front(),
+    cluster: hidden('Ingress'),
+  },
+  {
+    code: 'network-ingress',
+    message: /^NetworkPolicy\/deny keeps the fronts from each other: add an ingress rule .* on port 8091/,
+    change: front(
+      ({ all }) =>
+        void all.push(
+          policy({
+            ingress: [
+              between(8090),
+              { from: [{ podSelector: { matchLabels: { app: 'x' } } }], ports: [{ port: 'http' }] },
+            ],
+          }),
+        ),
+    ),
+  },
+  {
+    code: 'network-ingress',
+    message: /^NetworkPolicy\/deny keeps everybody from LangFlow: add an ingress rule for port 8091/,
+    change: front(({ all }) => void all.push(policy({ ingress: [between(8090, 8091)] }))),
+  },
+  {
+    code: 'network-egress',
+    message: /^NetworkPolicy\/deny keeps the fronts from each other: add an egress rule .* on port 8091/,
+    change: front(
+      ({ all }) =>
+        void all.push(
+          egress(
+            { ports: [{ port: 443 }] },
+            { to: [{ podSelector: { matchLabels: { app: 'flows' } } }], ports: [{ port: 8090 }] },
+          ),
+        ),
+    ),
+  },
+  {
+    code: 'mesh-istio',
+    message: /^Istio's proxy stands between a front and the others, .*: add 8091 to .*excludeOutboundPorts/,
+    change: front(annotate({ ...IN_ISTIO, [`${ISTIO}/excludeOutboundPorts`]: '443,8090' })),
+  },
+  {
+    code: 'mesh-linkerd',
+    message: /^Linkerd's proxy stands between a front and the others, .*: add 8091/,
+    change: front(annotate({ ...IN_LINKERD, 'config.linkerd.io/skip-outbound-ports': '443,8090' })),
+  },
   ...['create', 'patch'].map((verb) => ({
     code: `agent-${verb}-events`,
     message: new RegExp(`may not ${verb} events.events.k8s.io`),
@@ -521,24 +657,6 @@ const EXAMPLES: readonly Example[] = [
     code: 'service-leader',
     message: /^Service\/flows leads to pods that are not Ready/,
     change: ({ service }) => (service.spec.publishNotReadyAddresses = true),
-  },
-  {
-    code: 'service-leader',
-    message: /^Service\/flows leads to standbys as well: add langflow-leader\/role: leader/,
-    options: label,
-    change: ({ service }) => delete service.spec.selector['langflow-leader/role'],
-  },
-  {
-    code: 'service-leader',
-    outcome: 'warning',
-    message: /^no Service in this stream leads to it/,
-    options: label,
-    change: ({ all, service }) => void all.splice(all.indexOf(service), 1),
-  },
-  {
-    code: 'service-leader',
-    message: /there is no EndpointSlice langflow-leader/,
-    change: ({ agent }) => setEnv(agent, 'LEADER_TRAFFIC', 'slice'),
   },
   {
     code: 'peers',
@@ -824,17 +942,10 @@ const EXAMPLES: readonly Example[] = [
   {
     code: 'service-leader',
     outcome: 'unknown',
-    message: /^whether Services lead to the leader alone is not to be seen: no$/,
-    options: label,
+    message: /^whether Services lead to the leader alone, or to the fronts is not to be seen: no$/,
+    options: FRONT,
     change: ({ all, service }) => void all.splice(all.indexOf(service), 1),
     cluster: hidden('Service'),
-  },
-  {
-    code: 'service-leader',
-    outcome: 'unknown',
-    message: /^whether there is an EndpointSlice langflow-leader is not to be seen: no$/,
-    change: ({ agent }) => setEnv(agent, 'LEADER_TRAFFIC', 'slice'),
-    cluster: hidden('EndpointSlice'),
   },
   {
     code: 'mesh-istio',
@@ -943,7 +1054,7 @@ const EXAMPLES: readonly Example[] = [
   },
   {
     code: 'disruption-budget',
-    options: label,
+    options: FRONT,
     message: /wants all 2 pods Ready/,
     change: ({ all }) => void all.push(budget({ minAvailable: '100%' })),
   },
@@ -1003,6 +1114,36 @@ const EXAMPLES: readonly Example[] = [
       replicas: replicas({ secretKeyDigest: 'a' }, { secretKeyDigest: null }, { secretKeyDigest: 'b' }),
     },
   },
+  ...[
+    'image-pull',
+    'pod-starts',
+    'replica-answers',
+    'replica-problem',
+    'clock-replicas',
+    'secret-key-same',
+  ].map((code) => ({
+    code,
+    outcome: 'unknown' as const,
+    message: /^whether .* is not to be seen: it has no pods$/,
+    cluster: { pods: [] },
+  })),
+  ...[null, 'a'].map((other) => ({
+    code: 'secret-key-same',
+    outcome: 'unknown' as const,
+    message:
+      other === null
+        ? /^whether all replicas have one LANGFLOW_SECRET_KEY is not to be seen: Pod\/app-0 and Pod\/app-1 do not tell$/
+        : /: Pod\/app-0 does not tell$/,
+    cluster: { replicas: replicas({ secretKeyDigest: null }, { secretKeyDigest: other }) },
+  })),
+  {
+    code: 'flows-same',
+    outcome: 'unknown',
+    message:
+      /^whether all replicas load the same flows from files is not to be seen: Pod\/app-0 and Pod\/app-1 do/,
+    change: ({ langflow }) => setEnv(langflow, 'LANGFLOW_LOAD_FLOWS_PATH', '/flows'),
+    cluster: { replicas: replicas({ flowsDigest: null }, { flowsDigest: null }) },
+  },
   {
     code: 'timings-same',
     message: /^Pod\/app-0 and Pod\/app-1 have different timings/,
@@ -1049,14 +1190,36 @@ describe('a rule tells what breaks it', () => {
 describe('nothing is found where nothing is wrong', () => {
   for (const [options, kind] of [
     [{}, 'Deployment'],
-    [{ traffic: 'label' }, 'Deployment'],
-    [{ traffic: 'label', standby: 'warm' }, 'StatefulSet'],
+    [FRONT, 'Deployment'],
+    [{ ...FRONT, standby: 'warm' }, 'StatefulSet'],
   ] as const)
     test(`${kind}, ${JSON.stringify(options)}`, () => {
       const results = resultsOf(healthy(options, kind))
       assert.deepEqual(findingsIn(results), {})
       assert.deepEqual(findingsIn(resultsOf(healthy(options, kind), QUIET)), {})
     })
+
+  test('Deployment with fronts, a policy and an Ingress', () => {
+    const all = structuredClone(healthy()) as Loose[]
+    const parts = partsOf(all)
+    fronted(parts)
+    assert.deepEqual(findingsIn(resultsOf(all)), {})
+    const toService = { from: [{ podSelector: { matchLabels: { client: 'x' } } }], ports: [{ port: 'http' }] }
+    all.push(
+      policy({ ingress: [toService, between(8090, 8091)] }),
+      ingress({ [NGINX]: '60' }),
+      ingress({ [NGINX]: '1' }, 'other'),
+      budget({ maxUnavailable: 1 }),
+    )
+    annotate({
+      ...IN_LINKERD,
+      'config.linkerd.io/skip-outbound-ports': '443,8000-9000',
+      ...IN_ISTIO,
+      [`${ISTIO}/excludeOutboundPorts`]: '443,8090,8091',
+    })(parts)
+    assert.deepEqual(findingsIn(resultsOf(all)), {})
+    assert.deepEqual(findingsIn(resultsOf(all, QUIET)), {})
+  })
 
   /** Each was taken for a fault once. */
   const FINE: readonly (Pick<Example, 'code' | 'change' | 'kind' | 'cluster'> & { readonly what: string })[] =
@@ -1105,6 +1268,11 @@ describe('nothing is found where nothing is wrong', () => {
         cluster: { clientNamespaces: null, pods: [client({}, 'Running')] },
       },
       {
+        code: 'flows-same',
+        what: 'no digest of flows where none are loaded from files',
+        cluster: { replicas: replicas({ flowsDigest: null }, { flowsDigest: null }) },
+      },
+      {
         code: 'volume-shared',
         what: 'a claim of each replica by a template',
         kind: 'StatefulSet',
@@ -1131,14 +1299,14 @@ describe('nothing is found where nothing is wrong', () => {
   })
 
   test('also with what those who know add to it', () => {
-    const all = structuredClone(healthy({ traffic: 'label' })) as Loose[]
+    const all = structuredClone(healthy(FRONT)) as Loose[]
     const parts = partsOf(all)
     const { spec, langflow } = parts
     spec.template.metadata.annotations = {
       ...IN_LINKERD,
       'config.linkerd.io/skip-outbound-ports': '443,8000-9000',
       ...IN_ISTIO,
-      [`${ISTIO}/excludeOutboundPorts`]: '443,8090',
+      [`${ISTIO}/excludeOutboundPorts`]: '443,8090,8091',
     }
     mount(parts, DATA)
     setEnv(langflow, 'LANGFLOW_STORAGE_TYPE')
@@ -1149,10 +1317,13 @@ describe('nothing is found where nothing is wrong', () => {
       policy({
         podSelector: { matchExpressions: [{ key: 'app', operator: 'In', values: ['flows'] }] },
         policyTypes: ['Ingress', 'Egress'],
-        ingress: [{ ports: [{ port: 7860 }, { port: 8090 }] }],
+        ingress: [{ ports: [{ port: 8090 }, { port: 8091 }] }],
         egress: [
           { to: [{ ipBlock: { cidr: '10.0.0.0/8' } }], ports: [{ port: 6443 }] },
-          { to: [{ podSelector: { matchLabels: { app: 'flows' } } }], ports: [{ port: 8090 }] },
+          {
+            to: [{ podSelector: { matchLabels: { app: 'flows' } } }],
+            ports: [{ port: 8090, endPort: 8091 }],
+          },
           { ports: [{ port: 53, protocol: 'UDP' }] },
         ],
       }),

@@ -23,6 +23,7 @@ const PLAYED: Played = {
   faultMs: 3_000,
   span: { fromMs: 0, toMs: 10_000 },
   wellAgainMs: 4_500,
+  fronts: null,
   measured: {
     requests: 50,
     failed: 2,
@@ -95,7 +96,17 @@ describe('the verdict', () => {
   ]
   for (const [rtoMs, rpoRows, result, problem] of cases)
     test(`of RTO ${rtoMs} ms and RPO ${rpoRows} is ${result}`, () =>
-      assert.deepEqual(judge(limits, { rtoMs }, rpoRows), { result, problem }))
+      assert.deepEqual(judge(limits, { rtoMs, failed: 1 }, rpoRows, false), { result, problem }))
+
+  test('of requests that failed where fronts were to hold them is missed', () => {
+    const judged = (failed: number) => judge(limits, { rtoMs: 500, failed }, 0, true)
+    assert.equal(judged(0).result, 'ok')
+    assert.deepEqual(judged(1), {
+      result: 'missed',
+      problem: '1 request failed, and in a planned takeover the fronts hold each',
+    })
+    assert.match(judged(2).problem ?? '', /^2 requests failed,/)
+  })
 })
 
 test('what was interrupted is called so', () => {
@@ -155,6 +166,15 @@ describe('in Markdown', () => {
     ])
       assert.ok(text.includes(`\n${line}\n`), line)
     assert.ok(text.includes('Allowed: 30.0 s without an answer (RTO), 0 rows lost (RPO).'))
+  })
+
+  test('what was seen at the fronts', () => {
+    const fronts = { held: { requests: 12, longestMs: 812 }, streamsEnded: 1 }
+    const report = { ...REPORT, scenarios: [{ ...PLAYED, fronts }] }
+    const line =
+      'up to 12 requests at a time were seen to wait at the fronts, the longest for 0.8 s; 1 stream was ended'
+    assert.ok(markdownOf(report).includes(`\n- ${line}\n`))
+    assert.ok(htmlOf(report, PROBES).includes(`<li>${line}</li>`))
   })
 
   test('what was not measured, and what was not played', () => {

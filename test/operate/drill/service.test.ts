@@ -65,6 +65,15 @@ describe('with a flow', () => {
     await assert.rejects(ask(service), { message: 'connection refused' })
   })
 
+  test('what answers with something else than messages is no LangFlow, in one sentence', async (t) => {
+    for (const body of [{}, [{ text: 1 }], 'ok', null]) {
+      const { server, service } = await open(t, (_, response) => reply(response, 200, body as object))
+      await assert.rejects(service.rows!.kept(), {
+        message: `${server.url}/lf/api/v1/monitor/messages does not answer with messages: let --service name LangFlow`,
+      })
+    }
+  })
+
   test('what is stored is read page by page, by the numbers in its texts', async (t) => {
     const stored: string[] = []
     const { server, service } = await open(t, ({ method, body, url }, response) => {

@@ -1,8 +1,9 @@
-import { seconds } from '../../../config/values.ts'
+import { listed, seconds } from '../../../config/values.ts'
 import { asList, asText, dig, type Fields } from '../../../manifests/manifest.ts'
 import type { AgentStatus } from '../../../observe/status.ts'
 import { PROXY, type Replicas } from '../cluster-facts.ts'
-import type { AgentRule, ClusterRule, Facts, Installed } from '../rule.ts'
+import { isAbsent } from '../environment.ts'
+import type { AgentRule, ClusterRule, Facts, Installed, Said } from '../rule.ts'
 import { podsOf } from '../selector.ts'
 
 /** The first with native sidecars. */
@@ -45,10 +46,10 @@ export const SERVER_RULES = {
   'clock-server': {
     severity: 'warning',
     about: "this machine's clock agrees with the API server's",
-    *find({ clock: { aheadMs, withinMs } }) {
-      if (aheadMs === null)
-        yield { unknown: 'whether clocks agree is not to be seen: the API server sends no date' }
-      else if (Math.abs(aheadMs) > LARGEST_SKEW_MS + withinMs)
+    *find({ clock }) {
+      const { aheadMs } = clock
+      if (aheadMs === null) yield { unknown: `whether clocks agree is not to be seen: ${clock.why}` }
+      else if (Math.abs(aheadMs) > LARGEST_SKEW_MS + clock.withinMs)
         yield `this machine's clock is ${seconds(Math.abs(aheadMs))} ${aheadMs > 0 ? 'ahead of' : 'behind'} the API server's, so that pauses end at another time than you say: set it by NTP`
     },
   },
@@ -148,6 +149,7 @@ export const RUNNING_RULES = {
       yield* differing(
         one,
         cluster,
+        'all replicas have one LANGFLOW_SECRET_KEY',
         ({ secretKeyDigest }) => secretKeyDigest,
         (pods) =>
           `${pods} have different LANGFLOW_SECRET_KEYs, so that after a takeover no stored API key and no credential can be read: give all replicas one Secret, and restart them`,
@@ -162,6 +164,7 @@ export const RUNNING_RULES = {
       yield* differing(
         one,
         cluster,
+        'all replicas have the same timings',
         ({ timings }) => timings && JSON.stringify(timings),
         (pods) =>
           `${pods} have different timings (--lease-duration, --renew-deadline, --retry-period, --kill-margin): wait for the rollout, or give all replicas the same`,
@@ -173,9 +176,14 @@ export const RUNNING_RULES = {
     about: 'all replicas load the same flows from files',
     sees: ['Pod', PROXY],
     *find(one, { cluster }) {
+      // A digest that is not told may as well be that of no flows.
+      const loadsNone = isAbsent(one.env, 'LANGFLOW_LOAD_FLOWS_PATH') === true
+      const rows = rowsOf(one, cluster)
+      if (loadsNone && rows.every(({ status }) => !status?.flowsDigest)) return
       yield* differing(
         one,
         cluster,
+        'all replicas load the same flows from files',
         ({ flowsDigest }) => flowsDigest,
         (pods) =>
           `${pods} load different flows from files (LANGFLOW_LOAD_FLOWS_PATH), so that a takeover changes flows: wait for the rollout, or give all replicas the same files`,
@@ -212,16 +220,24 @@ function clocksOf({ rows }: Replicas): { pod: string; atMs: number }[] {
   return clocks.filter(({ atMs }) => !Number.isNaN(atMs)).sort((a, b) => a.atMs - b.atMs)
 }
 
+/** @param what is to be the same, as the rest of a sentence that begins with "whether" */
 function* differing(
   one: Installed,
   cluster: Facts['cluster'],
+  what: string,
   pick: (status: Partial<AgentStatus>) => string | null | undefined,
   sentence: (pods: string) => string,
-): Generator<string> {
-  const known = rowsOf(one, cluster).flatMap(({ pod, status }) => {
-    const value = status === null ? null : (pick(status) ?? null)
-    return value === null ? [] : [{ pod, value }]
-  })
+): Generator<Said> {
+  const told = rowsOf(one, cluster).map(({ pod, status }) => ({
+    pod: `Pod/${pod}`,
+    value: status === null ? null : (pick(status) ?? null),
+  }))
+  const known = told.filter(({ value }) => value !== null)
   const other = known.find(({ value }) => value !== known[0]?.value)
-  if (other !== undefined) yield sentence(`Pod/${known[0]!.pod} and Pod/${other.pod}`)
+  const silent = told.filter(({ value }) => value === null).map(({ pod }) => pod)
+  if (other !== undefined) yield sentence(`${known[0]!.pod} and ${other.pod}`)
+  else if (silent.length > 0)
+    yield {
+      unknown: `whether ${what} is not to be seen: ${listed(silent)} ${silent.length === 1 ? 'does' : 'do'} not tell`,
+    }
 }

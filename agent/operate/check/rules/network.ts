@@ -1,4 +1,5 @@
 import { BlockList, isIP } from 'node:net'
+import { formatDuration, parseDuration } from '../../../config/values.ts'
 import {
   asFields,
   asList,
@@ -7,9 +8,10 @@ import {
   dig,
   type Fields,
   type Manifest,
+  titleOf,
 } from '../../../manifests/manifest.ts'
-import { inOneNamespace, LEADER, ROLE_LABEL, servicesOf } from '../../../manifests/workload.ts'
-import type { AgentRule, Facts, Installed } from '../rule.ts'
+import { inOneNamespace, servicesOf } from '../../../manifests/workload.ts'
+import type { AgentRule, Facts, Installed, Said } from '../rule.ts'
 import { matches, podsOf } from '../selector.ts'
 
 /** Whoever has it may call LangFlow, by the NetworkPolicy of deploy/base. */
@@ -23,37 +25,35 @@ const LINKERD_NATIVE = /^config(\.alpha|\.beta)?\.linkerd\.io\/proxy-enable-nati
 export const NETWORK_RULES = {
   'service-leader': {
     severity: 'error',
-    about: 'Services lead to the leader alone',
+    about: 'Services lead to the leader alone, or to the fronts',
     sees: ['Service'],
     *find(one, { manifests, cluster }) {
       const { traffic } = one.agent.options
       const services = servicesOf(one, manifests)
-      for (const { name, value } of services) {
-        const unready = dig(value, 'spec', 'publishNotReadyAddresses') === true
-        const selectsLeader = dig(value, 'spec', 'selector', ROLE_LABEL) === LEADER
-        if (traffic.mode === 'readiness' && unready)
-          yield `Service/${name} leads to pods that are not Ready, so also to standbys: remove publishNotReadyAddresses`
-        if (traffic.mode === 'label' && !selectsLeader)
-          yield `Service/${name} leads to standbys as well: add ${ROLE_LABEL}: ${LEADER} to its selector`
-        if (traffic.mode === 'slice')
-          yield `Service/${name} selects pods by itself, so that it leads to standbys as well: remove its selector, and the endpoints that the cluster made of it`
+      if (traffic.mode === 'front') {
+        yield* toFronts(one, traffic.listen.port, services, manifests, cluster)
+        return
       }
-      if (traffic.mode === 'label' && services.length === 0 && !cluster?.hidden.has('Service'))
-        yield {
-          warning: `no Service ${cluster === null ? 'in this stream ' : ''}leads to it: add ${ROLE_LABEL}: ${LEADER} to the selector of the one that its clients use`,
-        }
-      if (traffic.mode !== 'slice') return
-      const slice = find(one, manifests, 'EndpointSlice', traffic.endpointSlice)
-      const service = asText(dig(slice?.value, 'metadata', 'labels', 'kubernetes.io/service-name'))
-      const hidden = cluster?.hidden.get('EndpointSlice')
-      if (slice === undefined && hidden !== undefined)
-        yield {
-          unknown: `whether there is an EndpointSlice ${traffic.endpointSlice} is not to be seen: ${hidden}`,
-        }
-      else if (slice === undefined)
-        yield `there is no EndpointSlice ${traffic.endpointSlice}, which --traffic=slice writes the leader's address into: apply it, as deploy/components/traffic-slice has it`
-      else if (service === '')
-        yield `EndpointSlice/${slice.name} belongs to no Service: give it the label kubernetes.io/service-name`
+      for (const { name, value } of services)
+        if (dig(value, 'spec', 'publishNotReadyAddresses') === true)
+          yield `Service/${name} leads to pods that are not Ready, so also to standbys: remove publishNotReadyAddresses`
+    },
+  },
+  'route-timeout': {
+    severity: 'warning',
+    about: 'what stands before the fronts waits as long as they do',
+    sees: ['Ingress', 'HTTPRoute'],
+    applies: ({ agent }) => agent.options.traffic.mode === 'front',
+    *find(one, { manifests }) {
+      const { traffic, holdTimeoutMs } = one.agent.options
+      if (traffic.mode !== 'front') return
+      const services = servicesOfFront(one, traffic.listen.port, manifests).map(({ name }) => name)
+      for (const route of manifests) {
+        if (!inOneNamespace(route, one.manifest)) continue
+        for (const { setting, ms } of timeoutsOf(route, services))
+          if (ms < holdTimeoutMs)
+            yield `${titleOf(route)} gives up after ${formatDuration(ms)} (${setting}), while a front still holds the request (--hold-timeout ${formatDuration(holdTimeoutMs)}): make that longer, or --hold-timeout shorter`
+      }
     },
   },
   peers: {
@@ -94,7 +94,7 @@ export const NETWORK_RULES = {
   },
   'network-egress': {
     severity: 'error',
-    about: 'no NetworkPolicy keeps the agent from the API server and the other agents',
+    about: 'no NetworkPolicy keeps the agent from the API server, and the replicas from each other',
     sees: ['NetworkPolicy'],
     *find(one, { manifests }) {
       const policies = policiesFor(one, manifests, 'Egress')
@@ -102,7 +102,8 @@ export const NETWORK_RULES = {
       const rules = policies.flatMap(({ value }) => asList(dig(value, 'spec', 'egress')))
       const names = policies.map(({ name }) => `NetworkPolicy/${name}`).join(' and ')
       const { peers, listen } = one.agent.options
-      const ports = asList(one.agent.container.ports)
+      const ports = portsOf(one)
+      const front = frontPortOf(one)
       // The API server is no pod: no selector of pods or namespaces can name it.
       const toApi = rules.filter(
         (rule) =>
@@ -116,31 +117,41 @@ export const NETWORK_RULES = {
         !rules.some((rule) => opens(rule, listen.port, 'TCP', ports) && reachesPods(rule, 'to', one))
       )
         yield `${names} ${verb(policies)} the agents from each other: add an egress rule to these pods on port ${listen.port}`
+      if (
+        front !== null &&
+        !rules.some((rule) => opens(rule, front, 'TCP', ports) && reachesPods(rule, 'to', one))
+      )
+        yield `${names} ${verb(policies)} the fronts from each other: add an egress rule to these pods on port ${front}`
       if (!rules.some((rule) => opens(rule, 53, 'UDP', [])))
         yield `${names} ${verb(policies)} the pods from DNS, by which they find each other and the database: add an egress rule for port 53`
     },
   },
   'network-ingress': {
     severity: 'error',
-    about: 'no NetworkPolicy keeps callers from LangFlow and the agents from each other',
+    about: 'no NetworkPolicy keeps callers from LangFlow, and the replicas from each other',
     sees: ['NetworkPolicy'],
     *find(one, { manifests, cluster }) {
       const policies = policiesFor(one, manifests, 'Ingress')
       if (policies.length === 0) return
       const rules = policies.flatMap(({ value }) => asList(dig(value, 'spec', 'ingress')))
       const names = policies.map(({ name }) => `NetworkPolicy/${name}`).join(' and ')
-      const { agent, langflow, port } = one
-      const { peers, listen } = agent.options
-      const ports = asList(agent.container.ports)
+      const { peers, listen } = one.agent.options
+      const ports = portsOf(one)
+      const front = frontPortOf(one)
       if (
         peers !== null &&
         !rules.some((rule) => opens(rule, listen.port, 'TCP', ports) && reachesPods(rule, 'from', one))
       )
         yield `${names} ${verb(policies)} the agents from each other: add an ingress rule from these pods on port ${listen.port}`
-      const own = asList(langflow.ports)
-      const toLangflow = rules.filter((rule) => opens(rule, port, 'TCP', own))
+      if (
+        front !== null &&
+        !rules.some((rule) => opens(rule, front, 'TCP', ports) && reachesPods(rule, 'from', one))
+      )
+        yield `${names} ${verb(policies)} the fronts from each other: add an ingress rule from these pods on port ${front}`
+      const entry = front ?? one.port
+      const toLangflow = rules.filter((rule) => opens(rule, entry, 'TCP', ports) && !isForReplicas(rule, one))
       if (toLangflow.length === 0)
-        yield `${names} ${verb(policies)} everybody from LangFlow: add an ingress rule for port ${port}`
+        yield `${names} ${verb(policies)} everybody from LangFlow: add an ingress rule for port ${entry}`
       else if (toLangflow.every(asksForLabel)) yield* labelled(names, one, manifests, cluster)
     },
   },
@@ -179,6 +190,9 @@ export const NETWORK_RULES = {
           : `${between('Istio')}: it starts after the agent and ends before it has released the Lease${holdsInVain(one, settings)}; ${advice}`
       if (!outside.includes(String(port)))
         yield `Istio's proxy stands between an agent and the others: add ${port} to ${prefix}/excludeOutboundPorts`
+      const front = frontPortOf(one)
+      if (front !== null && !outside.includes(String(front)))
+        yield `Istio's proxy stands between a front and the others, and answers for one that is gone: add ${front} to ${prefix}/excludeOutboundPorts, and where mutual TLS is STRICT to excludeInboundPorts`
       if (!list(settings[`${prefix}/excludeInboundPorts`]).includes(String(port)))
         yield `Istio's proxy stands before the agent: annotate the pods with ${prefix}/excludeInboundPorts: "${port}"`
     },
@@ -205,11 +219,102 @@ export const NETWORK_RULES = {
           : `${between('Linkerd')}, and starts after the agent: ${advice}`
       if (!includesPort(outbound, port))
         yield `Linkerd's proxy stands between an agent and the others: add ${port} to ${prefix}/skip-outbound-ports`
+      const front = frontPortOf(one)
+      if (front !== null && !includesPort(outbound, front))
+        yield `Linkerd's proxy stands between a front and the others, and answers for one that is gone: add ${front} to ${prefix}/skip-outbound-ports`
       if (!includesPort(list(settings[`${prefix}/skip-inbound-ports`]), port))
         yield `Linkerd's proxy stands before the agent: annotate the pods with ${prefix}/skip-inbound-ports: "${port}"`
     },
   },
 } as const satisfies Record<string, AgentRule>
+
+/** Where the front listens; `null`: there is none. */
+function frontPortOf({ agent }: Installed): number | null {
+  const { traffic } = agent.options
+  return traffic.mode === 'front' ? traffic.listen.port : null
+}
+
+/** All that the containers of agent and LangFlow declare: names of ports are the pod's. */
+function portsOf({ agent, langflow }: Installed): unknown[] {
+  return [...asList(agent.container.ports), ...asList(langflow.ports)]
+}
+
+function servicesOfFront(one: Installed, port: number, manifests: readonly Manifest[]): Manifest[] {
+  return servicesOf({ ...one, langflow: { ports: portsOf(one) }, port }, manifests)
+}
+
+/** @param past those that lead to LangFlow's own port */
+function* toFronts(
+  one: Installed,
+  port: number,
+  past: readonly Manifest[],
+  manifests: readonly Manifest[],
+  cluster: Facts['cluster'],
+): Generator<Said> {
+  for (const { name, value } of past) {
+    if (dig(value, 'spec', 'clusterIP') === 'None')
+      yield {
+        warning: `Service/${name} is headless, so that whoever uses port ${one.port} of its addresses reaches LangFlow past the fronts: let them use port ${port}`,
+      }
+    else
+      yield `Service/${name} leads to LangFlow's own port ${one.port}, past the fronts, where standbys refuse requests and nothing is held: let its targetPort be ${port}`
+  }
+  const led = servicesOfFront(one, port, manifests)
+  for (const { name, value } of led)
+    if (dig(value, 'spec', 'publishNotReadyAddresses') === true)
+      yield `Service/${name} leads to pods that are not Ready, whose fronts can only hold: remove publishNotReadyAddresses`
+  if (led.length === 0 && past.length === 0 && !cluster?.hidden.has('Service'))
+    yield {
+      warning: `no Service ${cluster === null ? 'in this stream ' : ''}leads to its fronts: let the targetPort of the one that its clients use be ${port}`,
+    }
+}
+
+/** Of ingress-nginx, HAProxy's controllers and the Gateway API. */
+const TIMEOUTS = [
+  'nginx.ingress.kubernetes.io/proxy-read-timeout',
+  'haproxy.org/timeout-server',
+  'haproxy-ingress.github.io/timeout-server',
+] as const
+
+/** How long a route to one of these Services waits for an answer, where it says so. */
+function* timeoutsOf(
+  { kind, value }: Manifest,
+  services: readonly string[],
+): Generator<{ setting: string; ms: number }> {
+  const spec = asFields(value.spec)
+  const isOurs = (name: unknown) => services.includes(asText(name))
+  if (kind === 'Ingress') {
+    const backends = [
+      spec.defaultBackend,
+      ...asList(spec.rules).flatMap((rule) =>
+        asList(dig(rule, 'http', 'paths')).map((path) => dig(path, 'backend')),
+      ),
+    ]
+    if (!backends.some((backend) => isOurs(dig(backend, 'service', 'name')))) return
+    for (const setting of TIMEOUTS) {
+      const ms = durationOf(dig(value, 'metadata', 'annotations', setting))
+      if (ms !== null) yield { setting, ms }
+    }
+  }
+  if (kind !== 'HTTPRoute') return
+  for (const rule of asList(spec.rules).filter((one) =>
+    asList(dig(one, 'backendRefs')).some((backend) => isOurs(dig(backend, 'name'))),
+  ))
+    for (const name of ['request', 'backendRequest']) {
+      const ms = durationOf(dig(rule, 'timeouts', name))
+      if (ms !== null) yield { setting: `timeouts.${name}`, ms }
+    }
+}
+
+/** In milliseconds; a number alone is of seconds. `null`: it says none, or does not limit. */
+function durationOf(value: unknown): number | null {
+  const text = asText(value)
+  try {
+    return parseDuration(/^\d+$/.test(text) ? `${text}s` : text, 1)
+  } catch {
+    return null
+  }
+}
 
 /** Whoever comes from outside comes by an ingress controller, whose namespace needs the label. */
 function* labelled(names: string, one: Installed, manifests: readonly Manifest[], cluster: Facts['cluster']) {
@@ -304,6 +409,21 @@ function reachesPods(rule: unknown, direction: 'from' | 'to', { template }: Inst
         'ipBlock' in asFields(peer) ||
         'namespaceSelector' in asFields(peer) ||
         matches(dig(peer, 'podSelector'), labels),
+    )
+  )
+}
+
+/** Whether nobody else comes by it. */
+function isForReplicas(rule: unknown, { template }: Installed): boolean {
+  const peers = asList(dig(rule, 'from')).map(asFields)
+  const labels = asFields(dig(template, 'metadata', 'labels'))
+  return (
+    peers.length > 0 &&
+    peers.every(
+      ({ podSelector, namespaceSelector, ipBlock }) =>
+        (namespaceSelector ?? ipBlock) === undefined &&
+        Object.keys(asFields(podSelector)).length > 0 &&
+        matches(podSelector, labels),
     )
   )
 }

@@ -10,14 +10,13 @@ import {
   isTrue,
   type Manifest,
 } from '../../../manifests/manifest.ts'
-import { PROGRAM_DIR } from '../../../manifests/pod.ts'
+import { PROGRAM_DIR, READY_PATH, TOKEN_DIR } from '../../../manifests/pod.ts'
 import { inOneNamespace } from '../../../manifests/workload.ts'
 import { secretsIn } from '../environment.ts'
 import { accountOf, type Installation, mountAt } from '../installation.ts'
 import type { AgentRule, Installed, LangflowRule } from '../rule.ts'
 
 const TOKEN_TYPE = 'kubernetes.io/service-account-token'
-const TOKEN_DIR = '/var/run/secrets/kubernetes.io/serviceaccount'
 /** What a planned stop takes beside its two timeouts. */
 const STOP_SPARE_MS = 5_000
 /** Pods with it get what `inject` writes when they are created: deploy/components/auto-inject. */
@@ -134,14 +133,20 @@ export const POD_RULES = {
   },
   'agent-port-taken': {
     severity: 'error',
-    about: "nobody else has the agent's port",
+    about: 'nobody else has the ports of the agent and its front',
     *find({ agent, pod, port, container }) {
-      const own = agent.options.listen.port
-      if (port === own)
-        yield `its container ${container} listens on port ${own}, which is the agent's: give it another`
-      for (const { name, ports } of containersOf(pod))
-        if (name !== agent.container.name && asList(ports).some((one) => dig(one, 'containerPort') === own))
-          yield `its container ${name} has port ${own}, which is the agent's: give it another`
+      const { listen, traffic } = agent.options
+      const fronts = traffic.mode === 'front' ? [{ own: traffic.listen.port, whose: "the front's" }] : []
+      for (const { own, whose } of [{ own: listen.port, whose: "the agent's" }, ...fronts]) {
+        if (port === own)
+          yield `its container ${container} listens on port ${own}, which is ${whose}: give it another`
+        for (const { name, ports } of containersOf(pod)) {
+          // By a port of LangFlow's container, Services and policies name the front's.
+          const mayDeclare = name === agent.container.name || (name === container && own !== listen.port)
+          if (!mayDeclare && asList(ports).some((one) => dig(one, 'containerPort') === own))
+            yield `its container ${name} has port ${own}, which is ${whose}: give it another`
+        }
+      }
     },
   },
   'agent-probes': {
@@ -150,7 +155,7 @@ export const POD_RULES = {
     *find(one) {
       const { agent } = one
       const { traffic, listen } = agent.options
-      const wanted = traffic.mode === 'readiness' ? '/readyz' : '/readyz?exclude=leadership'
+      const wanted = READY_PATH[traffic.mode]
       const ready = askedBy(agent.container, 'readinessProbe')
       if (ready?.path !== wanted || ready.port !== listen.port)
         yield `its agent's readinessProbe ${ready === null ? 'is missing' : `asks ${ready.path} on port ${ready.port}`}: with --traffic=${traffic.mode} let it ask ${wanted} on port ${listen.port}`
@@ -265,11 +270,12 @@ export const POD_RULES = {
     severity: 'error',
     about: 'the pod has time for a planned stop',
     *find({ agent, pod }) {
-      const { drainTimeoutMs, stopTimeoutMs } = agent.options
+      const { drainTimeoutMs, stopTimeoutMs, holdTimeoutMs, traffic } = agent.options
       const seconds = asNumber(pod.terminationGracePeriodSeconds) ?? 30
-      const neededMs = drainTimeoutMs + stopTimeoutMs + STOP_SPARE_MS
+      const holds = traffic.mode === 'front'
+      const neededMs = drainTimeoutMs + stopTimeoutMs + (holds ? holdTimeoutMs : 0) + STOP_SPARE_MS
       if (seconds * 1000 < neededMs)
-        yield `its terminationGracePeriodSeconds (${seconds}) is shorter than --drain-timeout, --stop-timeout and 5 s together (${formatDuration(neededMs)}), so that the kubelet kills it before it has released the Lease: set at least ${Math.ceil(neededMs / 1000)}`
+        yield `its terminationGracePeriodSeconds (${seconds}) is shorter than --drain-timeout, --stop-timeout${holds ? ', --hold-timeout' : ''} and 5 s together (${formatDuration(neededMs)}), so that the kubelet kills it before it has released the Lease${holds ? ' and forwarded what it holds' : ''}: set at least ${Math.ceil(neededMs / 1000)}`
     },
   },
   'stop-timeout': {

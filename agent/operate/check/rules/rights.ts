@@ -1,6 +1,6 @@
 import type { Verdict } from '../cluster-facts.ts'
 import { accountOf } from '../installation.ts'
-import { AGENT_NEEDS, grants, OPERATOR_NEEDS, operatorRight, rightOf, sameRight, shown } from '../rights.ts'
+import { AGENT_NEEDS, grants, OPERATOR_NEEDS, rightOf, sameRight, shown } from '../rights.ts'
 import type { AgentRule, ClusterRule, Facts, Installed, Said } from '../rule.ts'
 
 type Rules<R> = { readonly [code: string]: R }
@@ -15,7 +15,7 @@ export const OPERATOR_RULES: Rules<ClusterRule> = Object.fromEntries(
       applies: ({ isAgent }) => !isAgent,
       *find({ namespace, leaseNames, ownRights }: Parameters<ClusterRule['find']>[0]) {
         for (const name of need.named ? leaseNames : leaseNames.slice(0, 1)) {
-          const right = operatorRight(need, name)
+          const right = rightOf(need, name)
           const allowed = verdict(ownRights, right)
           if (allowed === null)
             yield {
@@ -38,12 +38,9 @@ export const AGENT_RIGHT_RULES: Rules<AgentRule> = Object.fromEntries(
       about: `the agent may ${need.verb} ${need.resource}`,
       // What is no pod of a cluster has no account.
       applies: ({ agent: { options }, manifest, ownAccount }) =>
-        options.kubeconfig === null &&
-        rightOf(need, options) !== null &&
-        !(manifest.kind === 'Pod' && ownAccount),
+        options.kubeconfig === null && !(manifest.kind === 'Pod' && ownAccount),
       *find(one: Installed, facts: Facts): Generator<Said> {
-        const right = rightOf(need, one.agent.options)
-        if (right === null) return
+        const right = rightOf(need, one.agent.options.leaseName)
         const name = accountOf(one)
         const namespace = one.manifest.namespace
         const asked = facts.cluster?.agentRights(name, one.agent.options.leaseName) ?? null

@@ -12,7 +12,7 @@ export const ROLLOUT_RULES = {
       const { mode } = agent.options.traffic
       const least = Math.max(1, replicas - 1)
       if (manifest.kind === 'Rollout') {
-        yield* ofRollout(spec.strategy, mode)
+        yield* ofRollout(mode)
         return
       }
       if (manifest.kind === 'StatefulSet') {
@@ -22,7 +22,7 @@ export const ROLLOUT_RULES = {
           amount(dig(rollingUpdate, 'maxUnavailable') ?? 1, replicas, Math.floor),
         )
         if (mode === 'readiness' && type === 'RollingUpdate' && unavailable < least)
-          yield `its rollouts stop at pods that are never Ready, since with --traffic=readiness only the leader's is: set updateStrategy.rollingUpdate.maxUnavailable to ${least}, or use --traffic=label`
+          yield `its rollouts stop at pods that are never Ready, since with --traffic=readiness only the leader's is: set updateStrategy.rollingUpdate.maxUnavailable to ${least}, or use --traffic=front`
         return
       }
       const { type = 'RollingUpdate', rollingUpdate } = asFields(spec.strategy)
@@ -46,7 +46,7 @@ export const ROLLOUT_RULES = {
     *find({ manifest, spec, replicas, agent }) {
       const ordered = manifest.kind === 'StatefulSet' && spec.podManagementPolicy !== 'Parallel'
       if (ordered && agent.options.traffic.mode === 'readiness' && replicas > 2)
-        yield `of its ${replicas} replicas the third is never made, since the second one never gets Ready: set podManagementPolicy to Parallel, which an existing StatefulSet must be deleted for (kubectl delete --cascade=orphan), or use --traffic label`
+        yield `of its ${replicas} replicas the third is never made, since the second one never gets Ready: set podManagementPolicy to Parallel, which an existing StatefulSet must be deleted for (kubectl delete --cascade=orphan), or use --traffic front`
     },
   },
   'disruption-budget': {
@@ -68,7 +68,7 @@ export const ROLLOUT_RULES = {
             : replicas - amount(spec.maxUnavailable ?? 0, replicas, Math.ceil)
         if (wanted < ready) continue
         yield readiness
-          ? `PodDisruptionBudget/${name} wants ${wanted} Ready pods, and with --traffic=readiness there is never more than one, so that no drain can evict the leader: remove it, or use --traffic=label`
+          ? `PodDisruptionBudget/${name} wants ${wanted} Ready pods, and with --traffic=readiness there is never more than one, so that no drain can evict the leader: remove it, or use --traffic=front`
           : `PodDisruptionBudget/${name} wants all ${replicas} pods Ready, so that no drain can evict one: set maxUnavailable to 1`
       }
     },
@@ -93,16 +93,10 @@ export const ROLLOUT_RULES = {
   },
 } as const satisfies Record<string, AgentRule>
 
-/** A Rollout of Argo's: it leads clients to a revision, whoever leads. */
-export function* ofRollout(strategy: unknown, mode: string): Generator<string> {
-  const canary = asFields(dig(strategy, 'canary'))
+/** Of a Rollout of Argo's, which leads clients to a revision, whoever leads: fronts of any revision forward to the leader. */
+export function* ofRollout(mode: string): Generator<string> {
   if (mode === 'readiness')
-    yield 'Argo Rollouts waits for more than one Ready pod, and with --traffic readiness there is one: use --traffic label'
-  else if (
-    dig(strategy, 'blueGreen') !== undefined ||
-    ['stableService', 'canaryService', 'trafficRouting'].some((key) => canary[key] !== undefined)
-  )
-    yield 'its strategy leads clients to one revision, while the leader may be of the other: use canary without stableService, canaryService and trafficRouting'
+    yield 'Argo Rollouts waits for more than one Ready pod, and with --traffic readiness there is one: use --traffic front'
 }
 
 /** A number of pods, or a part of them such as `25%`. */

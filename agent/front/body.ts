@@ -1,0 +1,135 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Writable } from 'node:stream'
+import type { Garbage } from './garbage.ts'
+import { hopOf, isEmptyThere } from './hop.ts'
+
+/** What is read whole before it is sent, so that it can be sent again. */
+const SMALL_BYTES = 64 * 1024
+/** Of all of these together: beyond it they are sent as larger ones are, while they arrive. */
+const KEPT_BYTES = 16 * 1024 * 1024
+
+/** The bodies that are kept, or are being read whole. */
+export class KeptBodies {
+  #bytes = 0
+
+  /** Whether there is room for one more. */
+  takes(bytes: number): boolean {
+    if (this.#bytes + bytes > KEPT_BYTES) return false
+    this.#bytes += bytes
+    return true
+  }
+
+  gone(bytes: number): void {
+    this.#bytes -= bytes
+  }
+}
+
+/** The body of a request: unread until the request is about to be sent. */
+export class RequestBody {
+  readonly #request: IncomingMessage
+  readonly #response: ServerResponse
+  /** The client sends nothing of it before it is told to. */
+  readonly expectsContinue: boolean
+  readonly chunked: boolean
+  readonly #garbage: Garbage
+  readonly #kept: KeptBodies
+  readonly #length: number
+  #size: 'none' | 'small' | 'large'
+  #keptBytes = 0
+  #whole: Buffer | null = null
+  #invited = false
+  /** Whether something was read of one that cannot be kept. */
+  begun = false
+
+  constructor(
+    request: IncomingMessage,
+    response: ServerResponse,
+    expectsContinue: boolean,
+    garbage: Garbage,
+    kept: KeptBodies,
+  ) {
+    this.#garbage = garbage
+    this.#kept = kept
+    this.#request = request
+    this.#response = response
+    this.expectsContinue = expectsContinue
+    const { 'content-length': length, 'transfer-encoding': encoding } = request.headers
+    const emptyThere = hopOf(request) !== null && isEmptyThere(request)
+    this.chunked = encoding !== undefined && !emptyThere
+    this.#length = Number(length ?? 0)
+    if (emptyThere) this.#size = 'small'
+    else if (this.chunked || this.#length > SMALL_BYTES) this.#size = 'large'
+    else this.#size = this.#length > 0 ? 'small' : 'none'
+  }
+
+  /** It is sent while it arrives, and at most once. */
+  get large(): boolean {
+    return this.#size === 'large'
+  }
+
+  get none(): boolean {
+    return this.#size === 'none'
+  }
+
+  get ready(): boolean {
+    return this.#size !== 'small' || this.#whole !== null
+  }
+
+  /** Whether the client still waits to be told to send it; it might never be sent. */
+  get uninvited(): boolean {
+    return this.expectsContinue && !this.#invited
+  }
+
+  /** Tells the client to send it. */
+  invite(): void {
+    if (this.uninvited) this.#response.writeContinue()
+    this.#invited = true
+  }
+
+  /** Reads a small one, unless too many are kept. `false`: the client went before its end. */
+  async read(): Promise<boolean> {
+    if (!this.#kept.takes(this.#length)) {
+      this.#size = 'large'
+      return true
+    }
+    this.#keptBytes = this.#length
+    this.invite()
+    try {
+      const chunks: Buffer[] = await this.#request.toArray()
+      this.#whole = Buffer.concat(chunks)
+      return true
+    } catch {
+      return false
+    }
+  }
+
+  /** It is needed no more. */
+  forget(): void {
+    this.#kept.gone(this.#keptBytes)
+    this.#keptBytes = 0
+  }
+
+  /** Of a small one, once it was read. */
+  get whole(): Buffer | null {
+    return this.#whole
+  }
+
+  /**
+   * Sends a large one as it arrives; `done` is called at its end. Not by an iterator: that keeps the last piece until the next one
+   * comes, and 1,700 of them took 110 MB.
+   */
+  stream(to: Writable, done: () => void): void {
+    this.begun = true
+    this.invite()
+    const request = this.#request
+    request.on('data', (chunk: Buffer) => this.#garbage.passed(chunk.length))
+    request.on('error', () => {})
+    request.once('end', done)
+    request.pipe(to, { end: false })
+    // LangFlow answered before it had read all, or its connection broke: the client can read that only once it has sent the rest.
+    to.once('close', () => {
+      request.off('end', done)
+      request.resume()
+    })
+  }
+}

@@ -1,0 +1,197 @@
+import type { Duplex } from 'node:stream'
+import type { FastifyInstance } from 'fastify'
+import type { Clock, Timer } from '../clock.ts'
+import { formatListen } from '../config/values.ts'
+import type { Log } from '../observe/log.ts'
+import { LogThrottle } from '../observe/log-throttle.ts'
+import { KeptBodies } from './body.ts'
+import { Counts } from './counts.ts'
+import { Exchange } from './exchange.ts'
+import { Forwarder } from './forwarder.ts'
+import { Garbage } from './garbage.ts'
+import {
+  type FromFront,
+  type FrontConfig,
+  type FrontRoute,
+  readMessages,
+  type ToFront,
+  writeMessage,
+} from './messages.ts'
+import { notTheLeader } from './refusal.ts'
+import { Routing } from './routing.ts'
+import type { Trouble } from './sending.ts'
+import { createServer, listen } from './server.ts'
+import { Streams } from './streams.ts'
+import { WaitingRoom } from './waiting-room.ts'
+import { WebSockets } from './websocket.ts'
+
+/** A process that ends waits so long for what may still come: a Service takes its time to send it elsewhere. */
+const QUIET_MS = 1_000
+
+export interface FrontOptions {
+  readonly clock: Clock
+  readonly log: Log
+}
+
+/** Serves as the agent at the other end of the channel says. Resolves once that end is gone, or the front cannot listen. */
+export async function serveFront(channel: Duplex, options: FrontOptions): Promise<void> {
+  const { promise: over, resolve } = Promise.withResolvers<void>()
+  let front: Front | null = null
+  readMessages<ToFront>(channel, (message) => {
+    if (message.type === 'begin') {
+      front = new Front(message.config, options, (told) => writeMessage(channel, told))
+      void front.begin().catch((error: NodeJS.ErrnoException) => {
+        const reason = noAddress(message.config, error)
+        options.log.error(reason)
+        writeMessage(channel, { type: 'failed', reason })
+        channel.end()
+      })
+    } else if (message.type === 'route') front?.follow(message.id, message.route)
+    else front?.end(message.until)
+  })
+  channel.once('end', resolve).once('close', resolve).once('error', resolve)
+  await over
+  front = front as Front | null
+  front?.stop()
+  channel.destroy()
+}
+
+class Front {
+  readonly #config: FrontConfig
+  readonly #clock: Clock
+  readonly #tell: (message: FromFront) => void
+  readonly #routing: Routing
+  readonly #room: WaitingRoom
+  readonly #streams: Streams
+  readonly #counts: Counts
+  readonly #garbage = new Garbage()
+  readonly #keptBodies = new KeptBodies()
+  readonly #forwarder: Forwarder
+  readonly #webSockets: WebSockets
+  #app: FastifyInstance | null = null
+  #arrivals = 0
+  #lastArrival = 0
+  #ending: Timer | null = null
+
+  constructor(config: FrontConfig, { clock, log }: FrontOptions, tell: (message: FromFront) => void) {
+    this.#config = config
+    this.#clock = clock
+    this.#tell = tell
+    const throttle = new LogThrottle(log, clock)
+    const trouble: Trouble = (what, { closed, options: { to, address } }, { message }) => {
+      // It was ended here, since another leads.
+      if (closed) return
+      const whom = `${to === 'langflow' ? 'LangFlow' : "the leader's front"} at ${address}`
+      const happened = what === 'missed' ? 'no connection to' : 'a request was not answered by'
+      throttle.happened(`${what} ${to}`, `${happened} ${whom}: ${message}`)
+    }
+    const mono = () => clock.mono()
+    const { holdTimeoutMs, holdLimit } = config
+    this.#room = new WaitingRoom({ clock, holdTimeoutMs, holdLimit, open: () => this.#routing.open() })
+    this.#routing = new Routing({
+      config,
+      clock,
+      ready: () => this.#room.letGo(),
+      unusable: (why) => throttle.happened('route', `nothing is sent to the leader's front: ${why}`),
+    })
+    this.#streams = new Streams(clock, config.streamGraceMs, () => this.#routing.hold())
+    this.#counts = new Counts(clock, () => this.#room.oldestMs, tell)
+    this.#forwarder = new Forwarder({
+      routing: this.#routing,
+      room: this.#room,
+      trouble,
+      clock,
+      holdTimeoutMs,
+    })
+    this.#webSockets = new WebSockets({
+      routing: this.#routing,
+      room: this.#room,
+      counts: this.#counts,
+      streams: this.#streams,
+      garbage: this.#garbage,
+      mono,
+      nextOrder: () => this.#nextOrder(),
+      trouble,
+    })
+  }
+
+  /** Rejects where it cannot listen. */
+  async begin(): Promise<void> {
+    this.#app = await createServer({
+      arrived: (arrival) => {
+        const exchange = new Exchange({
+          ...arrival,
+          order: this.#nextOrder(),
+          mono: () => this.#clock.mono(),
+          counts: this.#counts,
+          streams: this.#streams,
+          garbage: this.#garbage,
+          keptBodies: this.#keptBodies,
+          ending: () => this.#ending !== null,
+        })
+        arrival.response.once('close', () => this.#room.forget(exchange))
+        return exchange
+      },
+      forward: (exchange, begin) => this.#forwarder.forward(exchange, begin),
+      upgrade: (request, socket, head) => void this.#webSockets.upgrade(request, socket, head),
+    })
+    const port = await listen(this.#app, this.#config.listen)
+    this.#tell({ type: 'listening', port })
+  }
+
+  follow(id: number, route: FrontRoute): void {
+    const closed = this.#routing.closing !== null
+    this.#routing.follow(route)
+    const { closing } = this.#routing
+    if (closing !== null) this.#streams.endSoon(closing)
+    else if (closed && route.to !== 'langflow') this.#streams.endNow()
+    else if (this.#ending === null) this.#streams.goOn()
+    // No third front: the one that sent them sends them to the new leader.
+    this.#room.refuse(({ hop }) => hop !== null && !this.#routing.accepts(hop), notTheLeader(route.epoch))
+    this.#room.letGo()
+    this.#tell({ type: 'routed', id })
+  }
+
+  end(until: number): void {
+    if (this.#ending !== null) return
+    // Whoever holds a stream finds another replica.
+    this.#streams.endSoon(until)
+    const look = () => {
+      const now = this.#clock.mono()
+      const quiet = this.#counts.unfinished === 0 && now - this.#lastArrival >= QUIET_MS
+      if (quiet || now >= until) {
+        this.#app?.server.close()
+        this.#app?.server.closeIdleConnections()
+        this.#tell({ type: 'ended' })
+        return
+      }
+      this.#ending = this.#clock.after(Math.min(QUIET_MS / 10, until - now), look)
+    }
+    this.#lastArrival = this.#clock.mono()
+    look()
+  }
+
+  /** Ends every connection. */
+  stop(): void {
+    this.#ending?.cancel()
+    this.#app?.server.close()
+    this.#app?.server.closeAllConnections()
+    this.#routing.cut()
+  }
+
+  #nextOrder(): number {
+    this.#lastArrival = this.#clock.mono()
+    return this.#arrivals++
+  }
+}
+
+const CAUSES: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'another program has the port; stop it or choose another port with --front-listen',
+  EACCES: 'not permitted; choose a port from 1024 with --front-listen',
+  EADDRNOTAVAIL: 'this machine does not have the address; choose another with --front-listen',
+}
+
+function noAddress({ listen }: FrontConfig, { code = '', message }: NodeJS.ErrnoException): string {
+  const cause = CAUSES[code] ?? `${message}; choose another address with --front-listen`
+  return `the front cannot listen on ${formatListen(listen)}: ${cause}`
+}

@@ -1,0 +1,120 @@
+import type { Clock } from '../clock.ts'
+import { formatListen, parseFrontAddress } from '../config/values.ts'
+import { formatHop, type Hop, isKey, isSame } from './hop.ts'
+import type { FrontConfig, FrontRoute } from './messages.ts'
+import { Upstream } from './upstream.ts'
+
+/** How long requests to a leader may still be answered once there is another. */
+const FORMER_LEADER_MS = 1_000
+
+export interface RoutingOptions {
+  readonly config: FrontConfig
+  readonly clock: Clock
+  /** Requests that wait may go. */
+  readonly ready: () => void
+  /** The leader's front cannot be reached as the route says. */
+  readonly unusable: (why: string) => void
+}
+
+/** Where requests go: the route that the agent told last, and the connections that follow from it. */
+export class Routing {
+  readonly #options: RoutingOptions
+  #route: FrontRoute = { to: 'nobody', epoch: 0, key: null }
+  #holds = false
+  #upstream: Upstream | null = null
+  /** Those of earlier routes on which something is still under way. */
+  readonly #former = new Set<Upstream>()
+
+  constructor(options: RoutingOptions) {
+    this.#options = options
+  }
+
+  get epoch(): number {
+    return this.#route.epoch
+  }
+
+  /** This is the leader's front, and it stops as planned: until when what is in flight is let finish. `null`: it does not. */
+  get closing(): number | null {
+    return this.#route.to === 'langflow' ? this.#route.closing : null
+  }
+
+  follow(route: FrontRoute): void {
+    const before = this.#upstream
+    this.#route = route
+    this.#holds &&= this.closing !== null
+    const address = this.#addressOf(route)
+    const hop = { epoch: route.epoch, key: route.key ?? '' }
+    const same =
+      before !== null &&
+      before.options.to === route.to &&
+      before.options.address === address &&
+      isSame(formatHop(before.options.hop), hop)
+    if (!same) {
+      this.#upstream =
+        address === null || route.to === 'nobody' ? null : this.#connectTo(route.to, address, hop)
+      if (before !== null) this.#retire(before)
+    }
+    for (const former of this.#former) {
+      if (former.options.hop.epoch !== route.epoch)
+        this.#options.clock.after(FORMER_LEADER_MS, () => this.#former.has(former) && former.cut())
+    }
+  }
+
+  /** In a planned stop: whatever is new waits from now on. */
+  hold(): void {
+    if (this.closing === null) return
+    this.#holds = true
+    this.follow(this.#route)
+  }
+
+  /** Whether a hop is for this front: it leads, and both mean the same term. */
+  accepts(hop: string): boolean {
+    const { to, epoch, key } = this.#route
+    return to !== 'leader' && key !== null && isSame(hop, { epoch, key })
+  }
+
+  /** Where a request may be sent now. */
+  open(): Upstream | null {
+    if (this.#route.to === 'langflow' && this.#options.clock.mono() >= this.#route.until) return null
+    return this.#upstream?.available ? this.#upstream : null
+  }
+
+  /** Ends every connection. */
+  cut(): void {
+    for (const upstream of [...this.#former, this.#upstream]) upstream?.cut()
+  }
+
+  /** `null`: nothing can be sent there, and requests wait for another route. */
+  #connectTo(to: 'langflow' | 'leader', address: string, hop: Hop): Upstream | null {
+    const { clock, config, ready, unusable } = this.#options
+    const from = to === 'langflow' ? config.from : null
+    try {
+      if (to === 'leader') {
+        parseFrontAddress(address)
+        if (!isKey(hop.key))
+          throw new Error('its key is not one to 64 letters, digits, hyphens and underscores')
+      }
+      return new Upstream({ to, address, hop, from, clock, ready })
+    } catch (error) {
+      unusable((error as Error).message)
+      return null
+    }
+  }
+
+  #addressOf(route: FrontRoute): string | null {
+    switch (route.to) {
+      case 'langflow':
+        return this.#holds ? null : formatListen(this.#options.config.target)
+      case 'leader':
+        return route.address
+      case 'nobody':
+        return null
+    }
+  }
+
+  /** Takes no more requests, and is closed once those under way are over. */
+  #retire(upstream: Upstream): void {
+    this.#former.add(upstream)
+    void upstream.close().finally(() => this.#former.delete(upstream))
+  }
+}

@@ -1,0 +1,207 @@
+import {
+  createServer as createHttpServer,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  METHODS,
+  type OutgoingHttpHeaders,
+  type ServerResponse,
+} from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import replyFrom from '@fastify/reply-from'
+import fastify, { type FastifyInstance, type FastifyReply, type HTTPMethods } from 'fastify'
+import type { Dispatcher } from 'undici'
+import type { Listen } from '../config/values.ts'
+import type { Arrival, Exchange } from './exchange.ts'
+import { passedBackHeaders } from './headers.ts'
+import { faultOf, Refusal } from './refusal.ts'
+import type { AnswerHead } from './sending.ts'
+
+/** As much as load balancers let through; LangFlow's own limit is its own affair. */
+const MAX_HEADER_BYTES = 64 * 1024
+const HEADERS_TIMEOUT_MS = 20_000
+/** Longer than load balancers keep theirs, of which the longest common one is 60 s: whoever closes first risks a request. */
+const KEEP_ALIVE_MS = 75_000
+const CHECK_CONNECTIONS_EVERY_MS = 5_000
+/** Of one connection; whoever sends more without waiting for answers loses it, since Node reads on whatever is under way. */
+const MAX_IN_FLIGHT = 64
+/** As many as the kernel may let wait to be accepted. */
+const BACKLOG = 4096
+
+export interface ServerOptions {
+  readonly arrived: (arrival: Arrival) => Exchange
+  /** `begin` is called with the head of the answer; the exchange is given the rest. Rejects with a `Refusal` where there is none. */
+  readonly forward: (exchange: Exchange, begin: (head: AnswerHead) => void) => Promise<void>
+  readonly upgrade: (request: IncomingMessage, socket: Duplex, head: Buffer) => void
+}
+
+/** By which a request finds its exchange again on its way through `reply.from`, where a client cannot put anything. */
+const EXCHANGE = Symbol('exchange')
+type Carrier = { [EXCHANGE]: Exchange }
+
+/** What says whether a request is one more than its connection may have under way, which ends it then. */
+function bounded(): (request: IncomingMessage, response: ServerResponse) => boolean {
+  const underWay = new WeakMap<Socket, number>()
+  return ({ socket }, response) => {
+    if (socket.destroyed) return false
+    const count = (underWay.get(socket) ?? 0) + 1
+    underWay.set(socket, count)
+    response.once('close', () => underWay.set(socket, (underWay.get(socket) as number) - 1))
+    if (count <= MAX_IN_FLIGHT) return true
+    stopParsing(socket)
+    socket.destroy()
+    return false
+  }
+}
+
+/** Node makes a request of all that it has read at once, also for a connection that has ended: some 1,600, at 15 µs each. */
+function stopParsing(socket: Socket & { parser?: { onIncoming: () => number } | null }): void {
+  // As after an upgrade: what follows is no HTTP.
+  if (socket.parser) socket.parser.onIncoming = () => 2
+}
+
+/** Takes every method, path and body as it is. */
+export async function createServer(options: ServerOptions): Promise<FastifyInstance> {
+  const takes = bounded()
+  const app = fastify({
+    logger: false,
+    schemaController: { compilersFactory: { buildValidator: noSchema, buildSerializer: noSchema } },
+    // One route for whatever path: the router would decode it, and refuse what LangFlow might not.
+    rewriteUrl: () => '/',
+    exposeHeadRoutes: false,
+    serverFactory: (handle) =>
+      createHttpServer(
+        {
+          keepAliveTimeout: KEEP_ALIVE_MS,
+          requestTimeout: 0,
+          maxHeaderSize: MAX_HEADER_BYTES,
+          headersTimeout: HEADERS_TIMEOUT_MS,
+          connectionsCheckingInterval: CHECK_CONNECTIONS_EVERY_MS,
+          // Other protocols are not offered: their requests are answered as if they had not asked.
+          shouldUpgradeCallback: ({ headers }) => headers.upgrade?.toLowerCase() === 'websocket',
+        },
+        (request, response) => takes(request, response) && handle(request, response),
+      ),
+    clientErrorHandler(error, socket) {
+      // Nothing may come in the middle of an answer.
+      const { headersSent = false } = answers.get(socket) ?? {}
+      if (socket.writable && error.code !== 'ECONNRESET' && !headersSent)
+        socket.end(refusalOf(error.code).wholeAnswer)
+      else socket.destroy()
+    },
+  })
+  const answers = new WeakMap<Socket, ServerResponse>()
+  const expecting = new WeakSet<IncomingMessage>()
+  app.server.on('checkContinue', (request, response) => {
+    if (!takes(request, response)) return
+    expecting.add(request)
+    app.routing(request, response)
+  })
+  app.server.on('checkExpectation', (request, response) => {
+    if (takes(request, response)) response.writeHead(417).end()
+  })
+  app.server.on('upgrade', options.upgrade)
+  app.server.on('connect', (_, socket: Socket) =>
+    socket.end(new Refusal(405, 'this is no proxy for CONNECT').wholeAnswer),
+  )
+  await app.register(replyFrom, {
+    disableRequestLogging: true,
+    undici: { request: throughExchange(options) },
+  })
+  const methods = METHODS.filter((method) => method !== 'CONNECT')
+  // None has a body that is read here.
+  for (const method of methods) app.addHttpMethod(method, { hasBody: false, overrideExisting: true })
+  app.route({
+    method: methods as HTTPMethods[],
+    url: '/',
+    handler: ({ raw: request, originalUrl: path }, reply) => {
+      const fault = faultOf(request)
+      if (fault !== null) {
+        reply
+          .code(fault.status)
+          .headers({ ...fault.allHeaders, connection: 'close' })
+          .send(fault.body)
+        return
+      }
+      const arrival = { request, response: reply.raw, path, expectsContinue: expecting.has(request) }
+      const answer = () => {
+        answers.set(request.socket, reply.raw)
+        reply.raw.once('finish', () => answers.delete(request.socket))
+        answerFrom(options.arrived(arrival), reply)
+      }
+      // A client that does not wait for answers has its requests done one after the other all the same.
+      if (reply.raw.socket === null) reply.raw.once('socket', answer)
+      else answer()
+    },
+  })
+  await app.ready()
+  return app
+}
+
+/** Rejects where the address cannot be had. Without a host: every address, IPv4 and IPv6, or only IPv4 where there is no IPv6. */
+export async function listen(app: FastifyInstance, { host, port }: Listen): Promise<number> {
+  const { server } = app
+  const at = (address: string) =>
+    new Promise<void>((resolve, reject) => {
+      server.once('error', reject)
+      server.listen({ host: address, port, backlog: BACKLOG }, () => {
+        server.off('error', reject)
+        resolve()
+      })
+    })
+  if (host !== null) await at(host)
+  else {
+    await at('::').catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EAFNOSUPPORT' && error.code !== 'EADDRNOTAVAIL') throw error
+      return at('0.0.0.0')
+    })
+  }
+  return (server.address() as AddressInfo).port
+}
+
+/** The part of undici's `request` that `reply.from` calls: what it gives is sent by the exchange, when and where it may be. */
+function throughExchange({ forward }: ServerOptions): Dispatcher['request'] {
+  type Done = (error: Error | null, answer?: unknown) => void
+  const request = ({ headers }: { headers: Carrier }, done: Done) => {
+    const exchange = headers[EXCHANGE]
+    const stream = { destroy: () => exchange.abort?.(new Error('the client is gone')) }
+    forward(exchange, (head) => done(null, { ...head, body: stream })).catch(done)
+  }
+  return request as unknown as Dispatcher['request']
+}
+
+function answerFrom(exchange: Exchange, reply: FastifyReply): void {
+  reply.from('/', {
+    getUpstream: () => 'http://upstream',
+    queryString: () => '',
+    rewriteRequestHeaders: () => ({ [EXCHANGE]: exchange }) as IncomingHttpHeaders,
+    // What is repeated is not for it to say: by itself it sends each GET that LangFlow answers with 503 again.
+    retryDelay: () => null,
+    rewriteHeaders: (headers) => passedBackHeaders(headers, exchange.chunked(headers)),
+    onResponse(_, reply, { statusCode }) {
+      reply.hijack()
+      exchange.begin(statusCode, reply.getHeaders() as OutgoingHttpHeaders)
+    },
+    onError(reply, { error: { cause } }) {
+      // Such a status is passed on as it is.
+      if (cause === undefined) return
+      reply.hijack()
+      exchange.refuse(cause instanceof Refusal ? cause : new Refusal(500, `the front failed: ${cause}`))
+    },
+  })
+}
+
+function noSchema(): never {
+  throw new Error('no route may have a schema: its compiler is left out of this server')
+}
+
+function refusalOf(code: string | undefined): Refusal {
+  switch (code) {
+    case 'HPE_HEADER_OVERFLOW':
+      return new Refusal(431, `the request line and the headers are longer than ${MAX_HEADER_BYTES} bytes`)
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return new Refusal(408, 'the request took too long to arrive')
+    default:
+      return new Refusal(400, 'this is no HTTP request')
+  }
+}

@@ -1,0 +1,126 @@
+import { type Agent, type IncomingMessage, request } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Clock } from '../clock.ts'
+import { forwardedTrailers, grouped } from './headers.ts'
+import { HOP_EMPTY, HOP_EXPECTS } from './messages.ts'
+import { type Failure, refusalIn, type Sending } from './sending.ts'
+
+/** The other front says by itself that it could not send the request on; one that hangs does not. */
+const OVERDUE_MS = 100
+/** Whoever does not say that a body may come after so long may not know that it could. */
+const UNINVITED_MS = 1_000
+
+/**
+ * Sends a request while its body arrives: at once with its head, to its last trailer, which undici cannot. To LangFlow it has a
+ * connection of its own. To another front it goes with `Expect: 100-continue`: that one asks for the body once it can send the
+ * request on, and LangFlow has nothing of it before. Resolves with `null` once an answer has begun, or nobody waits for one.
+ */
+export async function sendStreaming(
+  { exchange, upstream, headers, begin, trouble }: Sending,
+  { clock, heldUntil }: { readonly clock: Clock; readonly heldUntil: number },
+): Promise<Failure | null> {
+  const { to } = upstream.options
+  const { body } = exchange
+  let way: { agent: Agent } | { createConnection: () => Socket } = { agent: upstream.agent }
+  if (to === 'langflow') {
+    const connection = await upstream.dial().catch((error: Error) => {
+      trouble('missed', upstream, error)
+      return null
+    })
+    if (connection === null) return { what: 'missed' }
+    if (exchange.gone) connection.destroy()
+    way = { createConnection: () => connection }
+  }
+  if (exchange.gone) return null
+  const { promise, resolve } = Promise.withResolvers<Failure | null>()
+  const expects = to === 'leader' || exchange.expectsContinue
+  if (expects) headers.push('expect', '100-continue')
+  if (to === 'leader' && exchange.expectsContinue) headers.push(HOP_EXPECTS, '1')
+  if (exchange.request.headers.host === undefined) headers.push('host', upstream.options.address)
+  // Where the client expects an answer to its head, LangFlow may have that much.
+  const withheld = to === 'leader' && !exchange.expectsContinue
+  const empty = to === 'leader' && body.none
+  if (empty) headers.push(HOP_EMPTY, '1')
+  if (empty || body.chunked) headers.push('transfer-encoding', 'chunked')
+  const outgoing = request({
+    method: exchange.request.method,
+    path: exchange.path,
+    headers: empty ? withoutLength(headers) : headers,
+    ...way,
+    maxHeaderSize: upstream.maxHeaderBytes,
+  })
+  const ended = upstream.relaying(() => outgoing.destroy(new Error('the leader changed')))
+  outgoing.once('close', ended)
+  outgoing.once('socket', () => upstream.reached())
+  exchange.abort = (why) => outgoing.destroy(why)
+  let answered = false
+  let begun = false
+  const sendBody = () => {
+    if (begun) return
+    begun = true
+    if (!body.large) {
+      outgoing.end(body.whole ?? undefined)
+      return
+    }
+    // A failure is one of the connection, and told there.
+    body.stream(outgoing, () => {
+      outgoing.addTrailers(forwardedTrailers(exchange.request))
+      outgoing.end()
+    })
+  }
+  const failed = (error: Error) => {
+    exchange.abort = null
+    if (answered) exchange.cut()
+    else if (exchange.gone) resolve(null)
+    else {
+      const what = withheld && !begun ? 'missed' : 'broke'
+      trouble(what, upstream, error)
+      resolve({ what })
+    }
+  }
+  const passBack = (incoming: IncomingMessage) => {
+    incoming.on('data', (chunk: Buffer) => {
+      if (exchange.write(chunk, () => incoming.resume())) return
+      incoming.pause()
+    })
+    incoming.once('end', () => {
+      exchange.end(incoming.trailers)
+      // What is left of the body is not for this connection any more.
+      if (!outgoing.writableFinished) outgoing.destroy()
+    })
+    incoming.once('error', failed)
+  }
+  outgoing.on('error', failed)
+  outgoing.on('information', (answer) => exchange.inform(answer.statusCode, grouped(answer.rawHeaders)))
+  outgoing.once('continue', sendBody)
+  outgoing.once('response', (incoming) => {
+    const head = { statusCode: incoming.statusCode ?? 502, headers: grouped(incoming.rawHeaders) }
+    const refusal = refusalIn(upstream, head)
+    if (refusal === null) {
+      answered = true
+      exchange.from = to
+      exchange.statusText = incoming.statusMessage ?? ''
+      begin(head)
+      passBack(incoming)
+    } else outgoing.destroy()
+    resolve(refusal)
+  })
+  // Another front is told before LangFlow has anything of it.
+  if (!expects) body.invite()
+  outgoing.flushHeaders()
+  if (!expects) sendBody()
+  else if (to === 'langflow' || withheld) {
+    const timer =
+      to === 'langflow'
+        ? clock.after(UNINVITED_MS, () => answered || outgoing.destroyed || sendBody())
+        : clock.after(heldUntil + OVERDUE_MS - clock.mono(), () => {
+            if (!begun && !answered) outgoing.destroy(new Error('it held a request for too long'))
+          })
+    outgoing.once('close', () => timer.cancel())
+  }
+  return promise
+}
+
+function withoutLength(headers: readonly string[]): string[] {
+  return headers.filter((_, i) => headers[i - (i % 2)]?.toLowerCase() !== 'content-length')
+}

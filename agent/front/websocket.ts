@@ -1,0 +1,351 @@
+import { type IncomingMessage, STATUS_CODES } from 'node:http'
+import type { Duplex } from 'node:stream'
+import WebSocket, { WebSocketServer } from 'ws'
+import type { Counts, Doing } from './counts.ts'
+import type { Garbage } from './garbage.ts'
+import { forwardedHeaders, grouped, type Headers, passedBackHeaders } from './headers.ts'
+import { hopHeaders, hopOf, waitedThereMs } from './hop.ts'
+import { HOP_EPOCH } from './messages.ts'
+import { faultOf, notTheLeader, outcomeUnknown, Refusal } from './refusal.ts'
+import type { Routing } from './routing.ts'
+import type { Trouble } from './sending.ts'
+import type { Streams } from './streams.ts'
+import type { Upstream } from './upstream.ts'
+import type { Guest, WaitingRoom } from './waiting-room.ts'
+
+const MAX_REPEATS = 3
+/** How long the other end may take to close as well. */
+const CLOSE_TIMEOUT_MS = 1_000
+/** What may wait in memory for a slow reader before the other end is read no further. */
+const MAX_BUFFERED_BYTES = 1024 * 1024
+/** What a client may send before it is answered. */
+const MAX_EARLY_BYTES = 64 * 1024
+
+const GOING_AWAY = 1001
+const NO_STATUS = 1005
+const ABNORMAL = 1006
+const SERVICE_RESTART = 1012
+
+/** Messages as they are: each is compressed, and pings are answered, by the ends alone. */
+const AS_IT_IS = {
+  perMessageDeflate: false,
+  autoPong: false,
+  skipUTF8Validation: true,
+  closeTimeout: CLOSE_TIMEOUT_MS,
+}
+
+export interface WebSocketsOptions {
+  readonly routing: Routing
+  readonly room: WaitingRoom
+  readonly counts: Counts
+  readonly streams: Streams
+  readonly garbage: Garbage
+  readonly mono: () => number
+  readonly nextOrder: () => number
+  readonly trouble: Trouble
+}
+
+/** What LangFlow, or the leader's front, made of a handshake. */
+type Handshake =
+  | { readonly what: 'open'; readonly far: WebSocket; readonly answer: IncomingMessage }
+  | { readonly what: 'answered'; readonly answer: IncomingMessage }
+  | { readonly what: 'broke'; readonly error: Error }
+
+/** Websockets: held and sent on as any request, then relayed message by message. */
+export class WebSockets {
+  readonly #options: WebSocketsOptions
+  readonly #server: WebSocketServer
+  /** What a client is told of the other end's handshake, while it is answered. */
+  readonly #answers = new WeakMap<IncomingMessage, IncomingMessage>()
+
+  constructor(options: WebSocketsOptions) {
+    this.#options = options
+    this.#server = new WebSocketServer({
+      ...AS_IT_IS,
+      noServer: true,
+      clientTracking: false,
+      handleProtocols: (_, request) => this.#answers.get(request)?.headers['sec-websocket-protocol'] ?? false,
+    })
+    this.#server.on('headers', (lines, request) => {
+      const answer = passedBackHeaders(this.#answers.get(request)?.headers ?? {}, false)
+      for (const [name, value] of Object.entries(answer)) {
+        if (name.startsWith('sec-websocket-')) continue
+        for (const one of [value].flat()) lines.push(`${name}: ${one}`)
+      }
+    })
+  }
+
+  async upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
+    const caller = new Caller(request, socket, head, this.#options)
+    try {
+      const fault = faultOf(request)
+      if (fault !== null) throw fault
+      if (!isHandshake(request)) throw new Refusal(400, 'this is no handshake of a websocket')
+      await this.#connect(caller)
+    } catch (error) {
+      caller.refuse(error instanceof Refusal ? error : new Refusal(500, `the front failed: ${error}`))
+    }
+  }
+
+  async #connect(caller: Caller): Promise<void> {
+    const { routing, room } = this.#options
+    while (!caller.gone) {
+      if (caller.hop !== null && !routing.accepts(caller.hop)) throw notTheLeader(routing.epoch)
+      const upstream = await room.turn(caller)
+      caller.became('in flight')
+      // Until it is relayed, or another is asked.
+      const over = upstream.relaying(() => caller.far?.terminate())
+      try {
+        if (await this.#isAnswered(caller, upstream)) return
+      } finally {
+        over()
+      }
+      caller.became('arriving')
+    }
+  }
+
+  /** Whether the client has what it asked for, or is gone; else it is asked for again. */
+  async #isAnswered(caller: Caller, upstream: Upstream): Promise<boolean> {
+    const handshake = await this.#shakeHands(caller, upstream)
+    if (handshake === null) {
+      upstream.missed()
+      return caller.gone
+    }
+    if (caller.gone) return true
+    switch (handshake.what) {
+      case 'open':
+        this.#relay(caller, upstream, handshake.far, handshake.answer)
+        return true
+      case 'answered': {
+        const { answer } = handshake
+        const epoch = answer.headers[HOP_EPOCH]
+        if (upstream.options.to === 'langflow' || answer.statusCode !== 421 || epoch === undefined) {
+          caller.answer(answer, upstream)
+          return true
+        }
+        answer.destroy()
+        if (Number(epoch) > upstream.options.hop.epoch) upstream.superseded()
+        else upstream.missed()
+        return false
+      }
+      case 'broke':
+        this.#options.trouble('broke', upstream, handshake.error)
+        if (caller.repeats >= MAX_REPEATS) throw outcomeUnknown()
+        caller.repeats++
+        caller.since = this.#options.mono()
+        return false
+    }
+  }
+
+  /** `null`: it did not get there. */
+  async #shakeHands(caller: Caller, upstream: Upstream): Promise<Handshake | null> {
+    const connection = await upstream.dial().catch((error: Error) => {
+      this.#options.trouble('missed', upstream, error)
+      return null
+    })
+    if (connection === null) return null
+    upstream.reached()
+    const { to, hop, address } = upstream.options
+    const headers = forwardedHeaders(caller.request, caller.hop !== null)
+    if (to === 'leader') headers.push(...hopHeaders(hop, this.#options.mono() - caller.since))
+    const far = new WebSocket(`ws://${address}`, [], {
+      ...AS_IT_IS,
+      createConnection: () => connection,
+      headers: handshakeHeaders(headers),
+      finishRequest(handshake) {
+        // As the client wrote it, and which of its protocols is chosen is for the two ends.
+        handshake.path = caller.request.url ?? '/'
+        const offered = grouped(caller.request.rawHeaders)['sec-websocket-protocol']
+        if (offered !== undefined) handshake.setHeader('sec-websocket-protocol', offered)
+        handshake.end()
+      },
+    })
+    caller.far = far
+    return new Promise((resolve) => {
+      let shaken: IncomingMessage
+      far.once('upgrade', (answer) => {
+        const { 'sec-websocket-protocol': _, ...rest } = answer.headers
+        shaken = Object.assign(Object.create(answer) as IncomingMessage, { headers: answer.headers })
+        answer.headers = rest
+      })
+      far.once('open', () => {
+        far.pause()
+        resolve({ what: 'open', far, answer: shaken })
+      })
+      far.once('unexpected-response', (_, answer) => resolve({ what: 'answered', answer }))
+      far.on('error', (error) => resolve({ what: 'broke', error }))
+    })
+  }
+
+  #relay(caller: Caller, upstream: Upstream, far: WebSocket, answer: IncomingMessage): void {
+    const { counts, streams, garbage } = this.#options
+    const { request } = caller
+    this.#answers.set(request, answer)
+    const { socket, head } = caller.released()
+    this.#server.handleUpgrade(request, socket, head, (near) => {
+      caller.became('streaming')
+      let ended = false
+      const restart = () => {
+        ended = true
+        near.close(SERVICE_RESTART, 'service restart')
+        far.close(GOING_AWAY)
+        // Its LangFlow is to be stopped, or does not lead: that is not to wait for its part of the handshake.
+        setImmediate(() => far.terminate())
+      }
+      const streamOver = streams.add(() => {
+        counts.streamEnded()
+        restart()
+      })
+      const relayOver = upstream.relaying(() => {
+        counts.failed('cut')
+        restart()
+      })
+      near.once('close', () => {
+        streamOver()
+        relayOver()
+        if (!ended) counts.forwarded(upstream.options.to)
+      })
+      pass(near, far, garbage)
+      pass(far, near, garbage)
+      far.resume()
+      socket.resume()
+    })
+  }
+}
+
+/** A client that asks for a websocket, until it has one. */
+class Caller implements Guest {
+  readonly request: IncomingMessage
+  readonly order: number
+  readonly hop: string | null
+  since: number
+  /** Asked for again so often, after a connection had broken. */
+  repeats = 0
+  gone = false
+  far: WebSocket | null = null
+  readonly #socket: Duplex
+  readonly #options: WebSocketsOptions
+  #early: Buffer[]
+  #earlyBytes = 0
+  #doing: Doing = 'arriving'
+  #waitedMs: number | null = null
+
+  constructor(request: IncomingMessage, socket: Duplex, head: Buffer, options: WebSocketsOptions) {
+    this.request = request
+    this.#socket = socket
+    this.#early = [head]
+    this.#options = options
+    this.order = options.nextOrder()
+    this.hop = hopOf(request)
+    this.since = options.mono() - (this.hop === null ? 0 : waitedThereMs(request))
+    options.counts.arrived()
+    socket.on('error', () => {})
+    socket.once('close', this.#leave)
+    // Without reading nobody would see it go.
+    socket.once('end', this.#leave)
+    socket.on('data', this.#heard)
+  }
+
+  waits(held: boolean): void {
+    if (!held) this.#waitedMs = this.#options.mono() - this.since
+    this.became(held ? 'waiting' : 'arriving')
+  }
+
+  became(doing: Doing): void {
+    if (this.#doing === 'over') return
+    this.#options.counts.became(this.#doing, doing)
+    this.#doing = doing
+    if (doing === 'streaming' || doing === 'over') this.#toldWaiting()
+  }
+
+  refuse(refusal: Refusal): void {
+    if (this.gone) return
+    if (refusal.reason !== null) this.#options.counts.failed(refusal.reason)
+    this.#socket.off('close', this.#leave).once('close', () => this.became('over'))
+    this.#socket.end(refusal.wholeAnswer)
+  }
+
+  /** The other end's answer, which is no websocket. */
+  answer(answer: IncomingMessage, upstream: Upstream): void {
+    if (this.gone) return
+    const { statusCode = 502, statusMessage = STATUS_CODES[statusCode] ?? '' } = answer
+    const headers = Object.entries({ ...passedBackHeaders(answer.headers, false), connection: 'close' })
+    const lines = headers.flatMap(([name, value]) => [value].flat().map((one) => `${name}: ${one}\r\n`))
+    this.#socket.off('close', this.#leave).once('close', () => {
+      this.became('over')
+      answer.destroy()
+    })
+    this.#socket.write(`HTTP/1.1 ${statusCode} ${statusMessage}\r\n${lines.join('')}\r\n`)
+    answer.once('end', () => this.#options.counts.forwarded(upstream.options.to))
+    answer.once('error', () => this.#socket.destroy())
+    answer.pipe(this.#socket)
+  }
+
+  /** From now on it is read by somebody else. */
+  released(): { socket: Duplex; head: Buffer } {
+    const socket = this.#socket
+    socket.off('data', this.#heard).off('end', this.#leave).off('close', this.#leave).pause()
+    socket.once('close', () => {
+      // Refused after all; one that is relayed ends as the client says.
+      if (this.#doing !== 'streaming') this.far?.terminate()
+      this.became('over')
+    })
+    return { socket, head: Buffer.concat(this.#early) }
+  }
+
+  readonly #heard = (chunk: Buffer): void => {
+    this.#early.push(chunk)
+    this.#earlyBytes += chunk.length
+    if (this.#earlyBytes > MAX_EARLY_BYTES) this.#leave()
+  }
+
+  readonly #leave = (): void => {
+    if (this.gone) return
+    this.gone = true
+    this.#options.counts.failed('client_gone')
+    this.#options.room.forget(this)
+    this.far?.terminate()
+    this.#socket.destroy()
+    this.became('over')
+  }
+
+  #toldWaiting(): void {
+    if (this.#waitedMs !== null) this.#options.counts.waited(this.#waitedMs)
+    this.#waitedMs = null
+  }
+}
+
+/** Everything that one end says to the other, no faster than that one reads. */
+function pass(from: WebSocket, to: WebSocket, garbage: Garbage): void {
+  from.on('message', (data: Buffer, binary) => {
+    garbage.passed(data.length)
+    to.send(data, { binary }, () => {
+      if (from.isPaused && to.bufferedAmount < MAX_BUFFERED_BYTES) from.resume()
+    })
+    if (to.bufferedAmount >= MAX_BUFFERED_BYTES) from.pause()
+  })
+  from.on('ping', (data) => to.readyState === WebSocket.OPEN && to.ping(data))
+  from.on('pong', (data) => to.readyState === WebSocket.OPEN && to.pong(data))
+  from.on('error', () => {})
+  from.on('close', (code, reason) => {
+    // It closes by itself.
+    if (to.readyState !== WebSocket.OPEN) return
+    if (code === ABNORMAL) to.terminate()
+    else if (code === NO_STATUS) to.close()
+    else to.close(code, reason)
+  })
+}
+
+function isHandshake({ method, headers }: IncomingMessage): boolean {
+  return (
+    method === 'GET' &&
+    headers['sec-websocket-version'] === '13' &&
+    /^[+/\dA-Za-z]{22}==$/.test(headers['sec-websocket-key'] ?? '')
+  )
+}
+
+/** Without what the handshake of each connection says by itself. */
+function handshakeHeaders(flat: readonly string[]): Headers {
+  const own = ([name]: [string, unknown]) => name.startsWith('sec-websocket-')
+  return Object.fromEntries(Object.entries(grouped(flat)).filter((header) => !own(header)))
+}

@@ -1,0 +1,207 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import type { Duplex } from 'node:stream'
+import type { Clock, Timer } from '../clock.ts'
+import {
+  type FromFront,
+  type FrontConfig,
+  type FrontCounts,
+  type FrontRoute,
+  readMessages,
+  type ToFront,
+  writeMessage,
+} from '../front/messages.ts'
+import { giveWay } from '../processes/spawn.ts'
+
+/** Between two starts, doubled with each that fails. */
+const RESTART_MS = 100
+const LONGEST_RESTART_MS = 10_000
+/** One that has lived for so long is no failed start. */
+const LIVED_MS = 30_000
+/** One that listens is asked so often whether it follows its route. */
+const ASK_MS = 1_000
+/** One that says nothing for so long hangs: what it has accepted is lost either way, and nobody else is sent what comes. */
+const SILENT_MS = 3_000
+/** From its last moment to SIGKILL: it has its own deadline. */
+const KILL_AFTER_MS = 1_000
+
+export interface FrontProcessOptions {
+  /** Makes a front of this same program. */
+  readonly command: readonly [string, ...string[]]
+  /** All that it is given of an environment. */
+  readonly env: NodeJS.ProcessEnv
+  readonly config: FrontConfig
+  readonly clock: Clock
+  /** What can be read of it may be another. */
+  readonly changed: () => void
+  /** A request waits no more, after so many ms. */
+  readonly held: (ms: number) => void
+}
+
+/** The front as a child of the agent: started again when it dies, and never outliving it. */
+export class FrontProcess {
+  private readonly options: FrontProcessOptions
+  private child: ChildProcess | null = null
+  private channel: Duplex | null = null
+  private restart: Timer | null = null
+  private asking: Timer | null = null
+  private failures = 0
+  private startedAt = 0
+  /** Monotonic ms: since when an answer is due; `null`: none is. */
+  private askedAt: number | null = null
+  private route: FrontRoute | null = null
+  private routeId = 0
+  /** Whoever waits for a route to be followed, the oldest first. */
+  private waiting: { readonly id: number; readonly followed: () => void }[] = []
+  /** Of the end; resolves once there is nothing to forward any more. */
+  private ended: PromiseWithResolvers<void> | null = null
+  listening = false
+  /** What keeps it from taking requests, in one sentence; `null`: nothing. */
+  problem: string | null = null
+  counts: FrontCounts | null = null
+
+  constructor(options: FrontProcessOptions) {
+    this.options = options
+  }
+
+  /**
+   * Has it follow a route, from its first one on. Resolves once every request that is forwarded follows it, and where there is
+   * nobody who could forward one.
+   */
+  follow(route: FrontRoute): Promise<void> {
+    this.route = route
+    this.routeId++
+    if (this.channel !== null) this.send({ type: 'route', id: this.routeId, route })
+    else if (this.restart === null && this.ended === null) this.start()
+    if (this.channel === null) return Promise.resolve()
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.waiting.push({ id: this.routeId, followed: resolve })
+    return promise
+  }
+
+  /** Resolves once all that it had accepted is answered, `until` (monotonic ms) has come or `hurry` resolves, and it is gone. */
+  async end(until: number, hurry: Promise<void>): Promise<void> {
+    const { clock } = this.options
+    const { child } = this
+    this.restart?.cancel()
+    this.asking?.cancel()
+    this.ended = Promise.withResolvers()
+    if (child === null) return
+    const gone = new Promise<void>((resolve) => child.once('close', () => resolve()))
+    this.send({ type: 'end', until })
+    const late = clock.after(Math.max(0, until - clock.mono()) + KILL_AFTER_MS, () => this.ended?.resolve())
+    await Promise.race([this.ended.promise, gone, hurry])
+    late.cancel()
+    // Its leash.
+    this.channel?.destroy()
+    const stuck = clock.after(KILL_AFTER_MS, () => child.kill('SIGKILL'))
+    await gone
+    stuck.cancel()
+  }
+
+  private start(): void {
+    const { clock, command, env, config } = this.options
+    const [program, ...args] = command
+    // In a session of its own: what a terminal tells the agent, the agent tells the front.
+    const child = spawn(program, args, {
+      env,
+      detached: true,
+      stdio: ['ignore', 'inherit', 'inherit', 'pipe'],
+    })
+    this.startedAt = clock.mono()
+    this.child = child
+    child.on('error', (error) => this.gone(child, `the front cannot be started: ${error.message}`))
+    child.on('exit', (code, signal) =>
+      this.gone(child, `the front has ended (${signal ?? `exit code ${code}`})`),
+    )
+    if (child.pid === undefined) return
+    giveWay(child.pid)
+    const channel = child.stdio[3] as Duplex
+    this.channel = channel
+    // The exit tells what there is to tell.
+    channel.on('error', () => {})
+    readMessages<FromFront>(channel, (message) => this.received(child, message))
+    this.send({ type: 'begin', config })
+    if (this.route !== null) this.send({ type: 'route', id: this.routeId, route: this.route })
+  }
+
+  private send(message: ToFront): void {
+    if (this.channel !== null) writeMessage(this.channel, message)
+  }
+
+  private received(child: ChildProcess, message: FromFront): void {
+    if (this.child !== child) return
+    switch (message.type) {
+      case 'listening':
+        this.listening = true
+        this.problem = null
+        this.ask(child)
+        break
+      case 'failed':
+        this.problem = message.reason
+        break
+      case 'routed':
+        this.askedAt = null
+        this.followed(message.id)
+        return
+      case 'counts':
+        this.counts = message.counts
+        for (const ms of message.heldMs) this.options.held(ms)
+        break
+      case 'ended':
+        this.ended?.resolve()
+        return
+    }
+    this.options.changed()
+  }
+
+  /** Again and again, until it ends. */
+  private ask(child: ChildProcess): void {
+    const { clock, changed } = this.options
+    const at = clock.mono()
+    this.asking = clock.after(ASK_MS, () => {
+      if (this.route === null) return this.ask(child)
+      // An agent that was late itself has not heard yet what may have been said in time.
+      const onTime = clock.mono() < at + 2 * ASK_MS
+      if (onTime && this.askedAt !== null && clock.mono() >= this.askedAt + SILENT_MS) {
+        this.listening = false
+        this.problem = `the front did not answer for ${SILENT_MS / 1000} s, and was ended`
+        child.kill('SIGKILL')
+        changed()
+        return
+      }
+      this.askedAt ??= clock.mono()
+      this.send({ type: 'route', id: ++this.routeId, route: this.route })
+      this.ask(child)
+    })
+  }
+
+  private followed(id: number): void {
+    const left = this.waiting.filter((one) => one.id > id)
+    for (const one of this.waiting) if (one.id <= id) one.followed()
+    this.waiting = left
+  }
+
+  private gone(child: ChildProcess, how: string): void {
+    if (this.child !== child) return
+    const { clock, changed } = this.options
+    this.child = null
+    this.channel?.destroy()
+    this.channel = null
+    this.counts = null
+    this.asking?.cancel()
+    this.askedAt = null
+    // It may have said itself what was wrong.
+    if (this.listening || this.problem === null) this.problem = how
+    this.listening = false
+    this.followed(Number.POSITIVE_INFINITY)
+    if (this.ended === null) {
+      this.failures = clock.mono() - this.startedAt >= LIVED_MS ? 0 : this.failures
+      const pauseMs = Math.min(RESTART_MS * 2 ** this.failures++, LONGEST_RESTART_MS)
+      this.restart = clock.after(pauseMs, () => {
+        this.restart = null
+        this.start()
+      })
+    }
+    changed()
+  }
+}

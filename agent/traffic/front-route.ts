@@ -1,0 +1,45 @@
+import type { CandidateConfig, ElectionState } from '../election/state.ts'
+import { doubtAt } from '../election/state.ts'
+import type { FrontRoute } from '../front/messages.ts'
+import { epochOf, type FrontAccess, frontOf, holderOf } from '../lease/lease.ts'
+import { podOf } from '../lease/operation.ts'
+
+export interface RouteFacts {
+  readonly state: ElectionState
+  /** Whether the gate is open: this replica leads, and its LangFlow serves. */
+  readonly open: boolean
+  readonly own: FrontAccess
+  readonly config: Pick<CandidateConfig, 'identity' | 'renewDeadlineMs' | 'drainTimeoutMs'>
+}
+
+/** Where this replica's front sends requests. A Lease that looks expired changes nothing: its holder may still renew it. */
+export function routeOf(facts: RouteFacts): FrontRoute {
+  const { state, open, own, config } = facts
+  const { term, seen, highestEpoch } = state
+  if (term !== null) {
+    const { epoch, renewedAt, stepDown } = term
+    const draining = stepDown?.stage === 'draining' ? stepDown : null
+    if (draining === null && !(open && stepDown === null)) return { to: 'nobody', epoch, key: own.key }
+    // What LangFlow does not serve any more is not let finish.
+    const closing = draining && draining.closedAt + (draining.served ? config.drainTimeoutMs : 0)
+    return { to: 'langflow', epoch, key: own.key, until: doubtAt(config, renewedAt).mono, closing }
+  }
+  const lease = seen?.lease ?? null
+  const epoch = lease === null ? highestEpoch : epochOf(lease)
+  const note = lease === null || holderOf(lease) === config.identity ? null : frontOf(lease)
+  if (note === null || note === 'closing' || note.address === own.address)
+    return { to: 'nobody', epoch, key: null }
+  return { to: 'leader', epoch, key: note.key, address: note.address }
+}
+
+/** Why this replica's front has nowhere to send requests although another replica leads, in one sentence; `null`: it has. */
+export function leaderFault({ state, own, config }: Omit<RouteFacts, 'open'>): string | null {
+  const lease = state.term === null ? (state.seen?.lease ?? null) : null
+  const holder = lease === null ? '' : holderOf(lease)
+  if (lease === null || holder === '' || holder === config.identity) return null
+  const note = frontOf(lease)
+  if (note === null)
+    return `${podOf(holder)} leads and does not say where its front is, so that requests wait here: give it --traffic=front, in a version that has it`
+  if (note === 'closing' || note.address !== own.address) return null
+  return `${podOf(holder)} leads and says that its front has the address of this replica's (${own.address}): give each its own --front-address`
+}

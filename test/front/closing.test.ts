@@ -1,0 +1,215 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { type IncomingMessage, request, type ServerResponse } from 'node:http'
+import { text } from 'node:stream/consumers'
+import { type TestContext, test } from 'node:test'
+import { type Clock, systemClock } from '../../agent/clock.ts'
+import { HOP } from '../../agent/front/messages.ts'
+import { VirtualClock } from '../harness/virtual-clock.ts'
+import { until } from '../harness/wait.ts'
+import { ask, FOR_EVER, fakeLangFlow, heard, KEY, rawConnection, TestFront } from './fixture.ts'
+
+const at = (port: number) => ({ target: { host: '127.0.0.1', port } })
+const SSE = { 'content-type': 'text/event-stream' }
+
+/** An SSE answer of which the first event has come. */
+async function openStream(front: TestFront): Promise<IncomingMessage> {
+  const outgoing = request({ host: '127.0.0.1', port: front.port, path: '/events', agent: false }).end()
+  const [incoming] = (await once(outgoing, 'response')) as [IncomingMessage]
+  await once(incoming, 'readable')
+  return incoming
+}
+
+async function streaming(
+  t: TestContext,
+  clock: Clock = systemClock,
+  streamGraceMs = 300,
+): Promise<TestFront> {
+  const langflow = await fakeLangFlow(t, (incoming, outgoing) => {
+    if (incoming.url !== '/events') {
+      outgoing.end('ok')
+      return
+    }
+    outgoing.writeHead(200, SSE)
+    outgoing.write('data: 1\n\n')
+  })
+  const front = await TestFront.start(t, { ...at(langflow.port), streamGraceMs, clock })
+  await front.toLangFlow()
+  return front
+}
+
+test('an SSE stream goes on for the grace of a planned takeover, and then ends as if it were complete', async (t) => {
+  const front = await streaming(t)
+  const stream = await openStream(front)
+  await front.counts('streaming', ({ streams, inFlight }) => streams === 1 && inFlight === 0)
+  const began = performance.now()
+  await front.closes()
+  assert.equal(await text(stream), 'data: 1\n\n')
+  assert.ok(performance.now() - began >= 290)
+  assert.equal(stream.complete, true)
+  await front.counts('ended', ({ streams, streamsEnded }) => streams === 0 && streamsEnded === 1)
+})
+
+test('beside a stream requests go on for the grace of a planned takeover; then they wait', async (t) => {
+  const clock = new VirtualClock()
+  const front = await streaming(t, clock)
+  const stream = await openStream(front)
+  await front.closes()
+  assert.equal((await ask(front.port, '/own')).status, 200)
+  assert.equal((await ask(front.port, '/hop', { headers: { [HOP]: `1 ${KEY}` } })).status, 200)
+  await clock.pass(299)
+  // Each renewal brings a new route; the grace does not begin anew with it.
+  await front.closes(1, FOR_EVER, FOR_EVER - 1)
+  assert.equal((await ask(front.port, '/still')).status, 200)
+  await clock.pass(1)
+  assert.equal(await text(stream), 'data: 1\n\n')
+  const arrived = front.arrival()
+  const waits = ask(front.port, '/waits')
+  await arrived
+  await front.closes()
+  await front.toNobody({ key: KEY })
+  await clock.pass(1_000)
+  await front.counts('held', ({ held, streamsEnded }) => held === 1 && streamsEnded === 1)
+  await front.toLangFlow(FOR_EVER, 2)
+  assert.equal((await waits).status, 200)
+})
+
+test('without a stream requests wait from the beginning of a planned takeover on', async (t) => {
+  const front = await streaming(t)
+  await ask(front.port, '/before')
+  await front.closes()
+  const waits = ask(front.port, '/waits')
+  await front.counts('held', ({ held }) => held === 1)
+  await front.toLangFlow(FOR_EVER, 2)
+  assert.equal((await waits).status, 200)
+})
+
+test('requests wait once the last stream has ended by itself, although the grace has not', async (t) => {
+  const front = await streaming(t, systemClock, 60_000)
+  const first = await openStream(front)
+  await front.closes()
+  const later = await openStream(front)
+  first.destroy()
+  await front.counts('one is left', ({ streams }) => streams === 1)
+  assert.equal((await ask(front.port, '/goes-on')).status, 200)
+  later.destroy()
+  await front.counts('none is left', ({ streams }) => streams === 0)
+  const waits = ask(front.port, '/waits')
+  await front.counts('held', ({ held, streamsEnded }) => held === 1 && streamsEnded === 0)
+  await front.toLangFlow(FOR_EVER, 2)
+  assert.equal((await waits).status, 200)
+})
+
+test('streams of which LangFlow is stopped within the grace end at once, and as if they were complete', async (t) => {
+  const front = await streaming(t, new VirtualClock())
+  const stream = await openStream(front)
+  await front.closes()
+  await front.toNobody({ key: KEY })
+  assert.equal(await text(stream), 'data: 1\n\n')
+  assert.equal(stream.complete, true)
+})
+
+test('a takeover that is called off within the grace leaves streams alone', async (t) => {
+  const clock = new VirtualClock()
+  const front = await streaming(t, clock)
+  const stream = await openStream(front)
+  await front.closes()
+  await clock.pass(299)
+  await front.toLangFlow()
+  await clock.pass(10_000)
+  await front.counts('all go on', ({ streams, streamsEnded }) => streams === 1 && streamsEnded === 0)
+  stream.destroy()
+})
+
+test('a stream that begins after the others were ended is ended as it begins', async (t) => {
+  const clock = new VirtualClock()
+  let begin = () => {}
+  const langflow = await fakeLangFlow(t, (_, outgoing) => {
+    begin = () => outgoing.writeHead(200, SSE).write('data: 1\n\n')
+  })
+  const front = await TestFront.start(t, { ...at(langflow.port), streamGraceMs: 300, clock })
+  await front.toLangFlow()
+  const asked = ask(front.port, '/events', { method: 'POST', body: '{}' })
+  await langflow.seen.next('the request', () => true)
+  await front.closes()
+  await clock.pass(300)
+  begin()
+  assert.equal((await asked).status, 200)
+})
+
+test('the stream of a client behind another front ends for it in the same way', async (t) => {
+  const front = await streaming(t)
+  const follower = await TestFront.start(t)
+  await follower.toLeader(front.address)
+  const stream = await openStream(follower)
+  await front.closes()
+  await text(stream)
+  assert.equal(stream.complete, true)
+})
+
+test('what is in flight finishes, what is new waits, and connections that LangFlow has idle are closed at once', async (t) => {
+  const open = new Set<object>()
+  let answer: ServerResponse | null = null
+  const langflow = await fakeLangFlow(t, (incoming, outgoing) => {
+    if (incoming.url === '/slow') answer = outgoing
+    else outgoing.end('ok')
+  })
+  langflow.server.on('connection', (socket) => {
+    open.add(socket)
+    socket.once('close', () => open.delete(socket))
+  })
+  const front = await TestFront.start(t, at(langflow.port))
+  await front.toLangFlow()
+  const slow = ask(front.port, '/slow', { method: 'POST', body: 'x' })
+  await langflow.seen.next('the slow one', (one) => one === 'POST /slow')
+  await ask(front.port, '/quick')
+  assert.equal(open.size, 2)
+  await front.closes()
+  await until('the idle one is closed', () => open.size === 1, 1000)
+  const late = ask(front.port, '/late')
+  await front.counts('held', ({ held, inFlight }) => held === 1 && inFlight === 1)
+  ;(answer as ServerResponse | null)?.end('done')
+  assert.equal((await slow).body, 'done')
+  await until('nothing is connected to LangFlow', () => open.size === 0, 1000)
+  await front.toLangFlow(FOR_EVER, 2)
+  assert.equal((await late).body, 'ok')
+})
+
+test('a process that ends answers what it holds and what still comes, each with Connection: close', async (t) => {
+  const langflow = await fakeLangFlow(t)
+  const front = await TestFront.start(t, at(langflow.port))
+  const held = ask(front.port, '/held')
+  await front.counts('held', ({ held }) => held === 1)
+  front.tell({ type: 'end', until: FOR_EVER })
+  const late = ask(front.port, '/late')
+  await front.counts('held', ({ held }) => held === 2)
+  await front.toLangFlow()
+  for (const { status, headers } of await Promise.all([held, late]))
+    assert.deepEqual([status, headers.connection], [200, 'close'])
+  await front.said.next('ended', ({ type }) => type === 'ended')
+  await assert.rejects(ask(front.port, '/too-late'), { code: 'ECONNREFUSED' })
+})
+
+test('a process that ends does so by its time, whatever is left', async (t) => {
+  const front = await TestFront.start(t)
+  const held = ask(front.port, '/held')
+  await front.counts('held', ({ held }) => held === 1)
+  front.tell({ type: 'end', until: Number(process.hrtime.bigint()) / 1e6 + 300 })
+  await front.said.next('ended', ({ type }) => type === 'ended')
+  await Promise.all([front.stop(), assert.rejects(held)])
+})
+
+test('without its agent a front ends at once', async (t) => {
+  const front = await TestFront.start(t)
+  const client = await rawConnection(t, front.port)
+  client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
+  await front.counts('held', ({ held }) => held === 1)
+  await front.stop()
+  assert.equal(await heard(client).catch(() => ''), '')
+})
+
+test('a front that cannot listen says why, and ends', async (t) => {
+  const taken = await fakeLangFlow(t)
+  const front = TestFront.start(t, { listen: { host: '127.0.0.1', port: taken.port } })
+  await assert.rejects(front, /cannot listen on 127.0.0.1:\d+: another program has the port/)
+})

@@ -1,0 +1,236 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { once } from 'node:events'
+import { createServer, type IncomingMessage, type RequestListener, request, type Server } from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
+import { connect, createServer as createTcpServer } from 'node:net'
+import { type Duplex, duplexPair } from 'node:stream'
+import { text } from 'node:stream/consumers'
+import type { TestContext } from 'node:test'
+import { type Clock, systemClock } from '../../agent/clock.ts'
+import { serveFront } from '../../agent/front/front.ts'
+import {
+  type FromFront,
+  type FrontConfig,
+  type FrontCounts,
+  type FrontRoute,
+  readMessages,
+  type ToFront,
+  writeMessage,
+} from '../../agent/front/messages.ts'
+import { createLog } from '../../agent/observe/log.ts'
+import { Series } from '../harness/wait.ts'
+
+export const KEY = 'abcdefghijklmnopqrstuv'
+export const FOR_EVER = Number.MAX_SAFE_INTEGER
+
+/** Published by Node's own HTTP servers. */
+const ARRIVAL = 'http.server.request.start'
+
+export interface FakeLangFlow {
+  readonly server: Server
+  readonly port: number
+  /** The requests that came, in order: `GET /path`. */
+  readonly seen: Series<string>
+}
+
+/** What stands for LangFlow: answers as it is told, and remembers what came. */
+export async function fakeLangFlow(
+  t: TestContext,
+  answer: RequestListener = (_, response) => response.end('ok'),
+  port = 0,
+): Promise<FakeLangFlow> {
+  const seen = new Series<string>()
+  const server = createServer((incoming, outgoing) => {
+    seen.add(`${incoming.method} ${incoming.url}`)
+    answer(incoming, outgoing)
+  })
+  server.listen(port, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => {
+    server.close()
+    server.closeAllConnections()
+  })
+  return { server, port: (server.address() as AddressInfo).port, seen }
+}
+
+/** A front in this process, with the agent's end of its pipe. */
+export class TestFront {
+  readonly said = new Series<FromFront>()
+  readonly over: Promise<void>
+  port = 0
+  readonly #channel: Duplex
+  #routes = 0
+
+  private constructor(clock: Clock) {
+    const [ours, theirs] = duplexPair()
+    this.#channel = ours
+    readMessages<FromFront>(ours, (message) => this.said.add(message))
+    const log = createLog({ component: 'front', level: 'silent', identity: '' })
+    this.over = serveFront(theirs, { clock, log })
+  }
+
+  static async start(
+    t: TestContext,
+    { clock = systemClock, ...config }: Partial<FrontConfig> & { clock?: Clock } = {},
+  ): Promise<TestFront> {
+    const front = new TestFront(clock)
+    front.tell({
+      type: 'begin',
+      config: {
+        listen: { host: '127.0.0.1', port: 0 },
+        target: { host: '127.0.0.1', port: 1 },
+        from: null,
+        holdTimeoutMs: 30_000,
+        holdLimit: 1000,
+        streamGraceMs: 2_000,
+        ...config,
+      },
+    })
+    t.after(() => front.stop())
+    const said = await front.said.next('a word', ({ type }) => type === 'listening' || type === 'failed')
+    if (said.type === 'failed') throw new Error(said.reason)
+    front.port = (said as { port: number }).port
+    return front
+  }
+
+  get address(): string {
+    return `127.0.0.1:${this.port}`
+  }
+
+  tell(message: ToFront): void {
+    writeMessage(this.#channel, message)
+  }
+
+  /** Resolves once the route is followed. */
+  async route(route: FrontRoute): Promise<void> {
+    const id = ++this.#routes
+    this.tell({ type: 'route', id, route })
+    await this.said.next(`route ${id}`, (message) => message.type === 'routed' && message.id === id)
+  }
+
+  toLangFlow(until = FOR_EVER, epoch = 1, key = KEY): Promise<void> {
+    return this.route({ to: 'langflow', epoch, key, until, closing: null })
+  }
+
+  /** The leader stops as planned. */
+  closes(epoch = 1, closing = FOR_EVER, until = FOR_EVER): Promise<void> {
+    return this.route({ to: 'langflow', epoch, key: KEY, until, closing })
+  }
+
+  toLeader(address: string, epoch = 1, key = KEY): Promise<void> {
+    return this.route({ to: 'leader', epoch, key, address })
+  }
+
+  toNobody({ epoch = 1, key = null }: Partial<Extract<FrontRoute, { to: 'nobody' }>> = {}): Promise<void> {
+    return this.route({ to: 'nobody', epoch, key })
+  }
+
+  /** Resolves once the next request has come in. */
+  arrival(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const look = (message: unknown) => {
+      if (((message as { server: Server }).server.address() as AddressInfo | null)?.port !== this.port) return
+      unsubscribe(ARRIVAL, look)
+      resolve()
+    }
+    subscribe(ARRIVAL, look)
+    return promise
+  }
+
+  /** The first counts, from the last that were told on, that are as wanted. */
+  async counts(what: string, wanted: (counts: FrontCounts) => boolean): Promise<FrontCounts> {
+    const from = Math.max(
+      0,
+      this.said.list.findLastIndex(({ type }) => type === 'counts'),
+    )
+    const found = await this.said.next(
+      what,
+      (message) => message.type === 'counts' && wanted(message.counts),
+      from,
+    )
+    return (found as Extract<FromFront, { type: 'counts' }>).counts
+  }
+
+  async stop(): Promise<void> {
+    this.#channel.end()
+    await this.over
+  }
+}
+
+export interface Answer {
+  readonly status: number
+  readonly headers: IncomingMessage['headers']
+  readonly body: string
+}
+
+export interface Asked {
+  readonly method?: string
+  readonly headers?: Record<string, string | string[]>
+  readonly body?: string | Buffer
+}
+
+/** One request over a connection of its own. */
+export async function ask(
+  port: number,
+  path: string,
+  { method = 'GET', headers = {}, body }: Asked = {},
+): Promise<Answer> {
+  // Node gives a length to the body of some methods alone.
+  const length = body === undefined ? {} : { 'content-length': String(Buffer.byteLength(body)) }
+  const outgoing = request({
+    host: '127.0.0.1',
+    port,
+    path,
+    method,
+    headers: { ...length, ...headers },
+    agent: false,
+  })
+  outgoing.end(body)
+  const [incoming] = (await once(outgoing, 'response')) as [IncomingMessage]
+  return {
+    status: incoming.statusCode ?? 0,
+    headers: incoming.headers,
+    body: await text(incoming),
+  }
+}
+
+/** A server that takes connections, reads, and says nothing by itself. */
+export async function hungServer(t: TestContext, connected: (socket: Socket) => void = () => {}) {
+  const hung = { address: '', heard: '' }
+  const sockets = new Set<Socket>()
+  const server = createTcpServer((socket) => {
+    sockets.add(socket)
+    socket.on('error', () => {})
+    socket.on('data', (chunk) => {
+      hung.heard += chunk.toString('latin1')
+    })
+    connected(socket)
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => {
+    server.close()
+    for (const socket of sockets) socket.destroy()
+  })
+  hung.address = `127.0.0.1:${(server.address() as AddressInfo).port}`
+  return hung
+}
+
+/** A connection on which a test writes what it likes. */
+export async function rawConnection(t: TestContext, port: number): Promise<Socket> {
+  const socket = connect(port, '127.0.0.1')
+  socket.on('error', () => {})
+  await once(socket, 'connect')
+  t.after(() => socket.destroy())
+  return socket
+}
+
+/** All that comes until it contains `wanted`, or until the connection ends. */
+export async function heard(socket: Socket, wanted?: string): Promise<string> {
+  let all = ''
+  for await (const chunk of socket.iterator({ destroyOnReturn: false })) {
+    all += (chunk as Buffer).toString('latin1')
+    if (wanted !== undefined && all.includes(wanted)) break
+  }
+  return all
+}

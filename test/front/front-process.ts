@@ -1,0 +1,135 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import type { Duplex } from 'node:stream'
+import { FRONT_NODE_FLAGS } from '../../agent/front/flags.ts'
+import {
+  type FromFront,
+  type FrontConfig,
+  type FrontCounts,
+  type FrontRoute,
+  readMessages,
+  type ToFront,
+  writeMessage,
+} from '../../agent/front/messages.ts'
+import { BUNDLE } from '../harness/bundle.ts'
+import { mono, Series } from '../harness/wait.ts'
+
+const WITHIN_MS = 5_000
+const HOUR_MS = 3_600_000
+
+export const KEY = 'AAAAAAAAAAAAAAAAAAAAAA'
+
+/** A front as an agent starts it. */
+export class FrontProcess {
+  port = 0
+  /** What it printed. */
+  output = ''
+  readonly #child: ChildProcess
+  readonly #channel: Duplex
+  readonly #said = new Series<FromFront>()
+  #routes = 0
+
+  private constructor(main: string) {
+    this.#child = spawn(process.execPath, [...FRONT_NODE_FLAGS, main, 'front'], {
+      stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+      // What the test runner leaves in the environment is not an agent's.
+      env: { PATH: process.env.PATH },
+    })
+    for (const stream of [this.#child.stdout, this.#child.stderr]) {
+      stream?.setEncoding('utf8').on('data', (text: string) => {
+        this.output += text
+      })
+    }
+    this.#channel = this.#child.stdio[3] as Duplex
+    readMessages<FromFront>(this.#channel, (message) => this.#said.add(message))
+    this.#child.once('exit', (code, signal) =>
+      this.#said.end(`the front ended with ${signal ?? code}: ${this.output}`),
+    )
+  }
+
+  static async start(
+    targetPort: number,
+    config: Partial<FrontConfig> = {},
+    main = BUNDLE,
+  ): Promise<FrontProcess> {
+    const front = new FrontProcess(main)
+    front.#tell({
+      type: 'begin',
+      config: {
+        listen: { host: '127.0.0.1', port: 0 },
+        target: { host: '127.0.0.1', port: targetPort },
+        from: null,
+        holdTimeoutMs: 30_000,
+        holdLimit: 1000,
+        streamGraceMs: 2000,
+        ...config,
+      },
+    })
+    const listening = await front.said('listening')
+    front.port = listening.port
+    return front
+  }
+
+  get pid(): number {
+    return this.#child.pid as number
+  }
+
+  get rssBytes(): number {
+    const kib = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${this.pid}/status`, 'utf8'))
+    return Number(kib?.[1]) * 1024
+  }
+
+  get counts(): FrontCounts | undefined {
+    return this.#said.list.findLast((message) => message.type === 'counts')?.counts
+  }
+
+  async said<T extends FromFront['type']>(type: T): Promise<Extract<FromFront, { type: T }>> {
+    const message = await this.#said.next(type, (one) => one.type === type, 0, WITHIN_MS)
+    return message as Extract<FromFront, { type: T }>
+  }
+
+  /** The first counts, of those already told as well, of which this holds. */
+  async counted(what: string, holds: (counts: FrontCounts) => boolean): Promise<void> {
+    const from = this.#said.list.findLastIndex((message) => message.type === 'counts')
+    const matches = (message: FromFront) => message.type === 'counts' && holds(message.counts)
+    await this.#said.next(what, matches, Math.max(from, 0), WITHIN_MS)
+  }
+
+  /** Resolves once each request follows it. */
+  async route(route: FrontRoute): Promise<void> {
+    this.#routes += 1
+    const id = this.#routes
+    this.#tell({ type: 'route', id, route })
+    await this.#said.next(
+      `route ${id}`,
+      (message) => message.type === 'routed' && message.id === id,
+      0,
+      WITHIN_MS,
+    )
+  }
+
+  /** Its LangFlow serves. */
+  leads(epoch = 1, key = KEY): Promise<void> {
+    return this.route({ to: 'langflow', epoch, key, until: mono() + HOUR_MS, closing: null })
+  }
+
+  follows(leader: FrontProcess, epoch = 1, key = KEY): Promise<void> {
+    return this.route({ to: 'leader', epoch, key, address: `127.0.0.1:${leader.port}` })
+  }
+
+  /** It has no leader, or is one that does not serve yet. */
+  holds(epoch = 1, key: string | null = null): Promise<void> {
+    return this.route({ to: 'nobody', epoch, key })
+  }
+
+  async stop(): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return
+    this.#child.kill('SIGKILL')
+    await once(this.#child, 'exit')
+  }
+
+  #tell(message: ToFront): void {
+    writeMessage(this.#channel, message)
+  }
+}

@@ -1,0 +1,272 @@
+import assert from 'node:assert/strict'
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { once } from 'node:events'
+import { request } from 'node:http'
+import type { Socket } from 'node:net'
+import { text } from 'node:stream/consumers'
+import { test } from 'node:test'
+import { HOP, HOP_EPOCH } from '../../agent/front/messages.ts'
+import { until } from '../harness/wait.ts'
+import { ask, FOR_EVER, fakeLangFlow, hungServer, KEY, TestFront } from './fixture.ts'
+
+const at = (port: number) => ({ target: { host: '127.0.0.1', port } })
+const OTHER_KEY = 'vutsrqponmlkjihgfedcba'
+const LARGE = Buffer.alloc(1024 * 1024, 1)
+
+test("a follower's front forwards to the leader's, which forwards to LangFlow", async (t) => {
+  const langflow = await fakeLangFlow(t, ({ headers }, outgoing) => outgoing.end(JSON.stringify(headers)))
+  const leader = await TestFront.start(t, at(langflow.port))
+  const follower = await TestFront.start(t)
+  await leader.toLangFlow()
+  await follower.toLeader(leader.address)
+  const asked = { headers: { host: 'flows.example', 'x-forwarded-for': '192.0.2.1' } }
+  const { status, body } = await ask(follower.port, '/a', asked)
+  const seen = JSON.parse(body)
+  assert.equal(status, 200)
+  assert.deepEqual(
+    [seen.host, seen['x-forwarded-for'], seen['x-forwarded-host'], seen['x-forwarded-proto'], seen[HOP]],
+    ['flows.example', '192.0.2.1, 127.0.0.1', 'flows.example', 'http', undefined],
+  )
+  await follower.counts('forwarded', ({ forwarded }) => forwarded.leader === 1)
+  await leader.counts('forwarded', ({ forwarded }) => forwarded.langflow === 1)
+})
+
+test('a hop with another key, of another term, or to a replica that does not lead is refused with the epoch', async (t) => {
+  const langflow = await fakeLangFlow(t)
+  const front = await TestFront.start(t, at(langflow.port))
+  await front.toLangFlow(FOR_EVER, 7)
+  const hop = (value: string) => ask(front.port, '/a', { headers: { [HOP]: value } })
+  for (const value of [`7 ${OTHER_KEY}`, `6 ${KEY}`, `8 ${KEY}`, `7 ${KEY}x`, '7 x', '', 'mine']) {
+    const { status, headers } = await hop(value)
+    assert.deepEqual([value, status, headers[HOP_EPOCH]], [value, 421, '7'])
+  }
+  assert.equal((await hop(`7 ${KEY}`)).status, 200)
+  await front.toLeader('127.0.0.1:1', 8)
+  const { status, headers } = await hop(`8 ${KEY}`)
+  assert.deepEqual([status, headers[HOP_EPOCH]], [421, '8'])
+  assert.deepEqual(langflow.seen.list, ['GET /a'])
+})
+
+test("a hop waits at the leader's front, and is refused once that one does not lead any more", async (t) => {
+  const front = await TestFront.start(t)
+  await front.toNobody({ epoch: 3, key: KEY })
+  const hop = ask(front.port, '/a', { method: 'POST', body: 'x', headers: { [HOP]: `3 ${KEY}` } })
+  await front.counts('held', ({ held }) => held === 1)
+  await front.toLeader('127.0.0.1:1', 4)
+  const { status, headers } = await hop
+  assert.deepEqual([status, headers[HOP_EPOCH]], [421, '4'])
+})
+
+test('a refused hop waits for the next leader, and is sent there', async (t) => {
+  const langflow = await fakeLangFlow(t)
+  const [former, leader, follower] = await Promise.all([
+    TestFront.start(t),
+    TestFront.start(t, at(langflow.port)),
+    TestFront.start(t),
+  ])
+  await former.toLeader(leader.address, 2)
+  await leader.toLangFlow(FOR_EVER, 2)
+  await follower.toLeader(former.address, 1)
+  const asked = ask(follower.port, '/a', { method: 'POST', body: 'x' })
+  await follower.counts('held', ({ held }) => held === 1)
+  assert.deepEqual(langflow.seen.list, [])
+  await follower.toLeader(leader.address, 2)
+  assert.equal((await asked).status, 200)
+  assert.deepEqual(langflow.seen.list, ['POST /a'])
+})
+
+test('of a large body nothing is read until it can be sent on, so that it follows the leader as any other', async (t) => {
+  const langflow = await fakeLangFlow(t, async (incoming, outgoing) => {
+    outgoing.end(String((await text(incoming)).length))
+  })
+  const [former, leader, follower] = await Promise.all([
+    TestFront.start(t),
+    TestFront.start(t, at(langflow.port)),
+    TestFront.start(t),
+  ])
+  await former.closes()
+  await follower.toLeader(former.address, 1)
+  const asked = ask(follower.port, '/a', { method: 'POST', body: LARGE })
+  await former.counts("it waits at the leader's", ({ held }) => held === 1)
+  await former.toNobody({ epoch: 2 })
+  await follower.counts('it waits for the next', ({ held }) => held === 1)
+  await leader.toLangFlow(FOR_EVER, 2)
+  await follower.toLeader(leader.address, 2)
+  assert.deepEqual([(await asked).body, langflow.seen.list], [String(LARGE.length), ['POST /a']])
+})
+
+const WITHHELD = {
+  'a small body': { method: 'POST', body: 'x' },
+  'no body': { method: 'POST' },
+  'no body, by DELETE': { method: 'DELETE' },
+  'a large body': { method: 'POST', body: LARGE },
+}
+
+for (const [title, asked] of Object.entries(WITHHELD)) {
+  test(`what another front only holds did not reach LangFlow when that one ends: with ${title}`, async (t) => {
+    const langflow = await fakeLangFlow(t, async (incoming, outgoing) => {
+      outgoing.end(JSON.stringify([(await text(incoming)).length, incoming.headers]))
+    })
+    const [former, leader, follower] = await Promise.all([
+      TestFront.start(t),
+      TestFront.start(t, at(langflow.port)),
+      TestFront.start(t),
+    ])
+    await former.toNobody({ epoch: 1, key: KEY })
+    await follower.toLeader(former.address, 1)
+    const answered = ask(follower.port, '/a', asked)
+    await former.counts("it waits at the leader's", ({ held }) => held === 1)
+    await former.stop()
+    await follower.counts('it waits for the next', ({ held }) => held === 1)
+    await leader.toLangFlow(FOR_EVER, 2)
+    await follower.toLeader(leader.address, 2)
+    const { status, body } = await answered
+    const [length, headers] = JSON.parse(body)
+    assert.deepEqual([status, langflow.seen.list], [200, [`${asked.method} /a`]])
+    assert.equal(length, 'body' in asked ? asked.body.length : 0)
+    assert.equal(headers['transfer-encoding'], undefined)
+    assert.deepEqual(
+      Object.keys(headers).filter((name) => name.startsWith('langflow-leader')),
+      [],
+    )
+  })
+
+  test(`what a former leader hangs on goes to the next one within a second: with ${title}`, async (t) => {
+    const hung = await hungServer(t)
+    const langflow = await fakeLangFlow(t)
+    const [leader, follower] = await Promise.all([TestFront.start(t, at(langflow.port)), TestFront.start(t)])
+    await follower.toLeader(hung.address, 1)
+    const answered = ask(follower.port, '/a', asked)
+    await until('its head is there', () => hung.heard.includes('\r\n\r\n'))
+    await leader.toLangFlow(FOR_EVER, 2)
+    await follower.toLeader(leader.address, 2)
+    assert.equal((await answered).status, 200)
+    assert.deepEqual(langflow.seen.list, [`${asked.method} /a`])
+    assert.ok(hung.heard.endsWith('\r\n\r\n'), 'something of the body was sent')
+  })
+}
+
+test('what another front asked the body of, and then broke, is not sent again', async (t) => {
+  const broken = await hungServer(t, (socket) => {
+    socket.write('HTTP/1.1 100 Continue\r\n\r\n')
+    socket.on('data', () => socket.destroy())
+  })
+  const follower = await TestFront.start(t)
+  await follower.toLeader(broken.address, 1)
+  assert.equal((await ask(follower.port, '/a', { method: 'POST', body: 'x' })).status, 502)
+})
+
+test('requests that change something go to another front over connections that are kept', async (t) => {
+  const langflow = await fakeLangFlow(t, (incoming, outgoing) => incoming.pipe(outgoing))
+  const leader = await TestFront.start(t, at(langflow.port))
+  const follower = await TestFront.start(t)
+  await leader.toLangFlow()
+  await follower.toLeader(leader.address)
+  let connections = 0
+  const count = (message: unknown) => {
+    const { socket } = message as { socket: Socket }
+    if (socket.localPort === leader.port) connections++
+  }
+  subscribe('net.server.socket', count)
+  t.after(() => unsubscribe('net.server.socket', count))
+  for (let i = 0; i < 20; i++)
+    assert.equal((await ask(follower.port, '/a', { method: 'POST', body: `${i}` })).body, `${i}`)
+  assert.equal(connections, 1)
+})
+
+test('a front that was just started refuses, and is asked again until it knows that it leads', async (t) => {
+  const langflow = await fakeLangFlow(t)
+  const leader = await TestFront.start(t, at(langflow.port))
+  const follower = await TestFront.start(t)
+  await follower.toLeader(leader.address)
+  const asked = ask(follower.port, '/a')
+  await follower.counts('held', ({ held }) => held === 1)
+  await leader.toLangFlow()
+  assert.equal((await asked).status, 200)
+})
+
+test('a request is held no longer by two fronts than by one', async (t) => {
+  const [leader, follower] = await Promise.all([
+    TestFront.start(t, { holdTimeoutMs: 1_000 }),
+    TestFront.start(t, { holdTimeoutMs: 1_000 }),
+  ])
+  await leader.toNobody({ key: KEY })
+  await follower.toNobody()
+  const began = performance.now()
+  const asked = ['GET', 'POST'].map((method) => ask(follower.port, '/a', { method }))
+  await follower.counts('they waited', ({ oldestHeldMs }) => oldestHeldMs >= 500)
+  await follower.toLeader(leader.address)
+  for (const { status, body } of await Promise.all(asked)) {
+    assert.equal(status, 503)
+    assert.match(body, /within 1s: it did not reach LangFlow/)
+  }
+  assert.ok(performance.now() - began < 1_300, `after ${performance.now() - began} ms`)
+})
+
+test("a request that the leader's front does not answer waits no longer than the hold timeout", async (t) => {
+  const hung = await hungServer(t)
+  const follower = await TestFront.start(t, { holdTimeoutMs: 500 })
+  await follower.toLeader(hung.address)
+  const { status, body } = await ask(follower.port, '/a', { method: 'POST', body: 'x' })
+  assert.equal(status, 503)
+  assert.match(body, /within 500ms: it did not reach LangFlow/)
+  await follower.counts('failed', ({ failed }) => failed.hold_timeout === 1)
+})
+
+test('a front that meets its own address sends nothing round and round', async (t) => {
+  const front = await TestFront.start(t, { holdTimeoutMs: 500 })
+  await front.toLeader(front.address)
+  assert.equal((await ask(front.port, '/a')).status, 503)
+})
+
+test('when another leads, what is under way to the former leader has a second, and then counts as broken', async (t) => {
+  const stuck = await fakeLangFlow(t, () => {})
+  const langflow = await fakeLangFlow(t)
+  const [former, leader, follower] = await Promise.all([
+    TestFront.start(t, at(stuck.port)),
+    TestFront.start(t, at(langflow.port)),
+    TestFront.start(t),
+  ])
+  await former.toLangFlow()
+  await leader.toLangFlow(FOR_EVER, 2)
+  await follower.toLeader(former.address, 1)
+  const get = ask(follower.port, '/get')
+  const post = ask(follower.port, '/post', { method: 'POST', body: 'x' })
+  await until('both are under way', () => stuck.seen.list.length === 2)
+  await follower.toLeader(leader.address, 2)
+  assert.deepEqual([(await get).status, (await post).status], [200, 502])
+  assert.deepEqual(langflow.seen.list, ['GET /get'])
+})
+
+test('what is under way within one term is left alone: a change of route within it breaks nothing', async (t) => {
+  let answer = () => {}
+  const langflow = await fakeLangFlow(t, (_, outgoing) => {
+    answer = () => outgoing.end('late')
+  })
+  const front = await TestFront.start(t, at(langflow.port))
+  await front.toLangFlow()
+  const asked = ask(front.port, '/a', { method: 'POST', body: 'x' })
+  await langflow.seen.next('the request', () => true)
+  await front.toNobody({ key: KEY })
+  await front.toLangFlow()
+  answer()
+  assert.equal((await asked).body, 'late')
+})
+
+test('a body that arrives slowly and in pieces passes both fronts as it comes', async (t) => {
+  const langflow = await fakeLangFlow(t, (incoming, outgoing) => {
+    incoming.pipe(outgoing)
+  })
+  const leader = await TestFront.start(t, at(langflow.port))
+  const follower = await TestFront.start(t)
+  await leader.toLangFlow()
+  await follower.toLeader(leader.address)
+  const outgoing = request({ host: '127.0.0.1', port: follower.port, method: 'POST', path: '/a' })
+  outgoing.write('one')
+  const [incoming] = await once(outgoing, 'response')
+  const pieces = incoming[Symbol.asyncIterator]()
+  assert.equal(String((await pieces.next()).value), 'one')
+  outgoing.end('two')
+  assert.equal(String((await pieces.next()).value), 'two')
+  assert.equal((await pieces.next()).done, true)
+})

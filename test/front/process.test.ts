@@ -1,0 +1,64 @@
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import type { Duplex } from 'node:stream'
+import { text } from 'node:stream/consumers'
+import { type TestContext, test } from 'node:test'
+import { FRONT_NODE_FLAGS } from '../../agent/front/flags.ts'
+import { type FromFront, readMessages, writeMessage } from '../../agent/front/messages.ts'
+import { BUNDLE } from '../harness/bundle.ts'
+import { Series } from '../harness/wait.ts'
+import { ask, FOR_EVER, fakeLangFlow, KEY } from './fixture.ts'
+
+/** As an agent starts it. */
+function startFront(t: TestContext) {
+  const child = spawn(process.execPath, [...FRONT_NODE_FLAGS, BUNDLE, 'front'], {
+    stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+    env: { PATH: process.env.PATH },
+  })
+  t.after(() => child.kill('SIGKILL'))
+  const channel = child.stdio[3] as Duplex
+  const said = new Series<FromFront>()
+  readMessages<FromFront>(channel, (message) => said.add(message))
+  return { child, channel, said, exited: once(child, 'exit') }
+}
+
+test('the process of a front serves as its agent says, and ends with it, but at no signal', async (t) => {
+  const langflow = await fakeLangFlow(t)
+  const { child, channel, said, exited } = startFront(t)
+  const config = {
+    listen: { host: '127.0.0.1', port: 0 },
+    target: { host: '127.0.0.1', port: langflow.port },
+    from: '127.0.0.2',
+    holdTimeoutMs: 1000,
+    holdLimit: 10,
+    streamGraceMs: 1000,
+  }
+  writeMessage(channel, { type: 'begin', config })
+  const listening = await said.next('listening', ({ type }) => type === 'listening')
+  const { port } = listening as Extract<FromFront, { type: 'listening' }>
+  writeMessage(channel, {
+    type: 'route',
+    id: 1,
+    route: { to: 'langflow', epoch: 1, key: KEY, until: FOR_EVER, closing: null },
+  })
+  await said.next('routed', ({ type }) => type === 'routed')
+  const peers: (string | undefined)[] = []
+  langflow.server.on('request', ({ socket }) => peers.push(socket.remoteAddress))
+  child.kill('SIGTERM')
+  child.kill('SIGINT')
+  assert.equal((await ask(port, '/a')).status, 200)
+  assert.deepEqual(peers, ['127.0.0.2'])
+  channel.end()
+  assert.deepEqual(await exited, [0, null])
+})
+
+test('nobody but an agent can start it', async () => {
+  const child = spawn(process.execPath, [...FRONT_NODE_FLAGS, BUNDLE, 'front'], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    env: { PATH: process.env.PATH },
+  })
+  const [complaint, [code]] = await Promise.all([text(child.stderr), once(child, 'exit')])
+  assert.match(complaint, /^langflow-leader front: only an agent with --traffic=front starts it: .*\n$/)
+  assert.equal(code, 2)
+})

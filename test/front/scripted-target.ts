@@ -1,0 +1,111 @@
+import { once } from 'node:events'
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
+import { Series } from '../harness/wait.ts'
+import { type Message, Wire } from './wire.ts'
+
+const WITHIN_MS = 5_000
+
+/** One request at the target. */
+export class Served {
+  readonly wire: Wire
+  readonly message: Message
+  readonly #answered = Promise.withResolvers<void>()
+
+  constructor(wire: Wire, message: Message) {
+    this.wire = wire
+    this.message = message
+  }
+
+  get answered(): Promise<void> {
+    return this.#answered.promise
+  }
+
+  async send(data: string | Buffer): Promise<void> {
+    await this.wire.send(data)
+  }
+
+  /** Its answer is complete: the next request of this connection may come. */
+  done(): void {
+    this.#answered.resolve()
+  }
+
+  async answer(data: string | Buffer): Promise<void> {
+    await this.send(data)
+    this.done()
+  }
+}
+
+/** In the place of LangFlow: takes what comes off raw sockets, and says what a test tells it to. */
+export class ScriptedTarget {
+  readonly port: number
+  /** Connections that were ever made. */
+  connections = 0
+  readonly #server: Server
+  readonly #answer: ((served: Served) => Promise<void>) | undefined
+  readonly #sockets = new Set<Socket>()
+  readonly #requests: Series<Served>
+  #taken = 0
+
+  private constructor(server: Server, answer?: (served: Served) => Promise<void>) {
+    this.#server = server
+    this.#answer = answer
+    this.port = (server.address() as AddressInfo).port
+    this.#requests = new Series()
+    server.on('connection', (socket: Socket) => {
+      this.connections += 1
+      this.#sockets.add(socket)
+      socket.once('close', () => this.#sockets.delete(socket))
+      void this.#serve(new Wire(socket))
+    })
+  }
+
+  /** `answer`: to each request, by itself. */
+  static async listen(answer?: (served: Served) => Promise<void>): Promise<ScriptedTarget> {
+    const server = createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    return new ScriptedTarget(server, answer)
+  }
+
+  /** All that ever came. */
+  get served(): readonly Served[] {
+    return this.#requests.list
+  }
+
+  /** What came and was not taken yet. */
+  get waiting(): readonly Served[] {
+    return this.#requests.list.slice(this.#taken)
+  }
+
+  /** The next request. */
+  async request(): Promise<Served> {
+    const place = this.#taken
+    const served = await this.#requests.next('a request at the target', () => true, place, WITHIN_MS)
+    this.#taken = place + 1
+    return served
+  }
+
+  /** What nobody asked for belonged to a test that is over. */
+  forget(): void {
+    this.#taken = this.#requests.list.length
+  }
+
+  async close(): Promise<void> {
+    this.#server.close()
+    for (const socket of this.#sockets) socket.destroy()
+    await once(this.#server, 'close')
+  }
+
+  async #serve(wire: Wire): Promise<void> {
+    try {
+      for (;;) {
+        const served = new Served(wire, await wire.request())
+        this.#requests.add(served)
+        await this.#answer?.(served)
+        await served.answered
+      }
+    } catch {
+      // The connection ended between two requests, or in the middle of one that nobody can answer.
+      wire.socket.destroy()
+    }
+  }
+}

@@ -1,0 +1,215 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { type TestContext, test } from 'node:test'
+import WebSocket, { WebSocketServer } from 'ws'
+import { HOP } from '../../agent/front/messages.ts'
+import { until } from '../harness/wait.ts'
+import { type FakeLangFlow, FOR_EVER, fakeLangFlow, heard, rawConnection, TestFront } from './fixture.ts'
+
+const at = (port: number) => ({ target: { host: '127.0.0.1', port } })
+
+interface Options {
+  readonly protocol?: string | false
+  readonly connected?: (socket: WebSocket) => void
+}
+
+async function socketServer(t: TestContext, { protocol = false, connected = echo }: Options = {}) {
+  const langflow = await fakeLangFlow(t)
+  const server = new WebSocketServer({ noServer: true, handleProtocols: () => protocol })
+  const asked: { url?: string | undefined; hop: unknown; cookie?: string | undefined }[] = []
+  langflow.server.on('upgrade', (request, socket, head) => {
+    asked.push({ url: request.url, hop: request.headers[HOP], cookie: request.headers.cookie })
+    if (request.url === '/refused') {
+      socket.end('HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nX-Why: not you\r\n\r\nno')
+      return
+    }
+    server.handleUpgrade(request, socket, head, connected)
+  })
+  t.after(() => {
+    for (const client of server.clients) client.terminate()
+  })
+  return { ...langflow, sockets: server, asked }
+}
+
+function echo(socket: WebSocket): void {
+  socket.on('message', (data, binary) => socket.send(data, { binary }))
+}
+
+async function through(t: TestContext, langflow: Pick<FakeLangFlow, 'port'>) {
+  const leader = await TestFront.start(t, { ...at(langflow.port), streamGraceMs: 200 })
+  const follower = await TestFront.start(t)
+  await leader.toLangFlow()
+  await follower.toLeader(leader.address)
+  return { leader, follower }
+}
+
+function connectTo(t: TestContext, front: TestFront, path = '/ws', protocols: string[] = []): WebSocket {
+  const socket = new WebSocket(`ws://${front.address}${path}`, protocols, { headers: { cookie: 'a=1; b=2' } })
+  // A test that ends early leaves it half open.
+  socket.on('error', () => {})
+  t.after(() => socket.terminate())
+  return socket
+}
+
+test('text, binary, pings and close codes pass through two fronts', async (t) => {
+  const langflow = await socketServer(t)
+  const { follower, leader } = await through(t, langflow)
+  const socket = connectTo(t, follower, '/ws/a%2Fb?q=1|2')
+  await once(socket, 'open')
+  socket.send('text')
+  assert.deepEqual((await once(socket, 'message')).map(String), ['text', 'false'])
+  socket.send(Buffer.from([1, 2, 3]))
+  assert.deepEqual(await once(socket, 'message'), [Buffer.from([1, 2, 3]), true])
+  const large = Buffer.alloc(5 * 1024 * 1024, 7)
+  socket.send(large)
+  assert.deepEqual((await once(socket, 'message'))[0], large)
+  socket.ping('p')
+  assert.equal(String((await once(socket, 'pong'))[0]), 'p')
+  assert.deepEqual(langflow.asked, [{ url: '/ws/a%2Fb?q=1|2', hop: undefined, cookie: 'a=1; b=2' }])
+  await leader.counts('one stream', ({ streams, inFlight }) => streams === 1 && inFlight === 0)
+  const [theirs] = langflow.sockets.clients
+  const closed = Promise.all([once(theirs as WebSocket, 'close'), once(socket, 'close')])
+  socket.close(4321, 'enough')
+  for (const end of await closed) assert.deepEqual(end.map(String), ['4321', 'enough'])
+  await leader.counts('none', ({ streams }) => streams === 0)
+})
+
+for (const [protocol, chosen] of [
+  ['b', 'b'],
+  [false, ''],
+] as const) {
+  test(`of the client's protocols LangFlow chooses ${protocol || 'none'}`, async (t) => {
+    const langflow = await socketServer(t, { protocol })
+    const { leader } = await through(t, langflow)
+    const socket = connectTo(t, leader, '/ws', ['a', 'b'])
+    if (protocol === false) {
+      // This client takes that for a failure; a browser does not.
+      const [error] = await once(socket, 'error')
+      assert.match(error.message, /Server sent no subprotocol/)
+    } else {
+      await once(socket, 'open')
+      assert.equal(socket.protocol, chosen)
+    }
+  })
+}
+
+test('what LangFlow says at once is not lost', async (t) => {
+  const langflow = await socketServer(t, {
+    connected: (socket) => {
+      socket.send('first')
+      socket.close(1000, 'that was all')
+    },
+  })
+  const { follower } = await through(t, langflow)
+  const socket = connectTo(t, follower)
+  const closed = once(socket, 'close')
+  assert.equal(String((await once(socket, 'message'))[0]), 'first')
+  assert.deepEqual((await closed).map(String), ['1000', 'that was all'])
+})
+
+test('a handshake that LangFlow refuses is refused in its words', async (t) => {
+  const langflow = await socketServer(t)
+  const { follower } = await through(t, langflow)
+  const socket = connectTo(t, follower, '/refused')
+  const [, answer] = await once(socket, 'unexpected-response')
+  const chunks: Buffer[] = await answer.toArray()
+  assert.deepEqual(
+    [answer.statusCode, answer.headers['x-why'], String(Buffer.concat(chunks))],
+    [403, 'not you', 'no'],
+  )
+})
+
+test('a handshake waits while nobody serves, and one whose client goes is forgotten', async (t) => {
+  const langflow = await socketServer(t)
+  const front = await TestFront.start(t, at(langflow.port))
+  const socket = connectTo(t, front)
+  const gone = connectTo(t, front)
+  await front.counts('held', ({ held }) => held === 2)
+  gone.terminate()
+  await front.counts('one is gone', ({ held, failed }) => held === 1 && failed.client_gone === 1)
+  await front.toLangFlow()
+  await once(socket, 'open')
+  assert.equal(langflow.asked.length, 1)
+})
+
+test('a planned takeover closes each with 1012 once the grace has passed', async (t) => {
+  const langflow = await socketServer(t)
+  const { leader, follower } = await through(t, langflow)
+  const sockets = [connectTo(t, leader), connectTo(t, follower)]
+  await Promise.all(sockets.map((socket) => once(socket, 'open')))
+  const closed = sockets.map((socket) => once(socket, 'close'))
+  await leader.closes()
+  for (const [code] of await Promise.all(closed)) assert.equal(code, 1012)
+  await until('LangFlow has none', () => langflow.sockets.clients.size === 0, 5000)
+  await leader.counts('ended', ({ streams, streamsEnded }) => streams === 0 && streamsEnded === 2)
+})
+
+test('a planned takeover does not wait for a LangFlow that leaves the closing unanswered', async (t) => {
+  const opened = Promise.withResolvers<WebSocket>()
+  const langflow = await socketServer(t, {
+    connected: (socket) => opened.resolve(Object.assign(socket, { close: () => {} })),
+  })
+  const { leader } = await through(t, langflow)
+  const socket = connectTo(t, leader)
+  await once(socket, 'open')
+  const left = once(await opened.promise, 'close')
+  const began = performance.now()
+  await leader.closes(1, 0)
+  assert.equal((await once(socket, 'close'))[0], 1012)
+  assert.equal((await left)[0], 1001)
+  assert.ok(performance.now() - began < 1_000)
+})
+
+test('one that is relayed to a former leader is closed with 1012 a second after there is another', async (t) => {
+  const langflow = await socketServer(t)
+  const { follower } = await through(t, langflow)
+  const socket = connectTo(t, follower)
+  await once(socket, 'open')
+  await follower.toNobody({ epoch: 2 })
+  assert.equal((await once(socket, 'close'))[0], 1012)
+})
+
+test('a handshake that a former leader refuses, or does not answer, goes to the next', async (t) => {
+  const stuck = await fakeLangFlow(t)
+  stuck.server.on('upgrade', (request) => stuck.seen.add(`UPGRADE ${request.url}`))
+  const langflow = await socketServer(t)
+  const [former, leader, follower] = await Promise.all([
+    TestFront.start(t, at(stuck.port)),
+    TestFront.start(t, at(langflow.port)),
+    TestFront.start(t),
+  ])
+  await former.toLangFlow()
+  await leader.toLangFlow(FOR_EVER, 2)
+  await follower.toLeader(former.address)
+  const unanswered = connectTo(t, follower, '/unanswered')
+  await stuck.seen.next('the handshake', (one) => one === 'UPGRADE /unanswered')
+  await former.toNobody({ epoch: 2 })
+  const refused = connectTo(t, follower, '/refused-once')
+  await follower.counts('one waits', ({ held, inFlight }) => held === 1 && inFlight === 1)
+  const open = Promise.all([once(unanswered, 'open'), once(refused, 'open')])
+  await follower.toLeader(leader.address, 2)
+  await open
+  assert.deepEqual(langflow.asked.map(({ url }) => url).sort(), ['/refused-once', '/unanswered'])
+})
+
+test('when LangFlow dies its clients see the connection break', async (t) => {
+  const langflow = await socketServer(t)
+  const { follower } = await through(t, langflow)
+  const socket = connectTo(t, follower)
+  await once(socket, 'open')
+  for (const client of langflow.sockets.clients) client.terminate()
+  assert.equal((await once(socket, 'close'))[0], 1006)
+})
+
+test('what is no handshake is refused, and another upgrade is answered as if nothing had been asked', async (t) => {
+  const langflow = await socketServer(t)
+  const { leader } = await through(t, langflow)
+  for (const [protocol, status] of [
+    ['websocket', 400],
+    ['h2c', 200],
+  ] as const) {
+    const client = await rawConnection(t, leader.port)
+    client.write(`GET /a HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: ${protocol}\r\n\r\n`)
+    assert.match(await heard(client, '\r\n\r\n'), new RegExp(`^HTTP/1.1 ${status} `))
+  }
+})

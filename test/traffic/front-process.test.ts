@@ -1,0 +1,227 @@
+import assert from 'node:assert/strict'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, type TestContext, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import type { FrontRoute } from '../../agent/front/messages.ts'
+import { FrontProcess } from '../../agent/traffic/front-process.ts'
+import { lives } from '../harness/scene.ts'
+import { VirtualClock } from '../harness/virtual-clock.ts'
+import { Series, until } from '../harness/wait.ts'
+
+const FRONT = fileURLToPath(new URL('./scripted-front.mjs', import.meta.url))
+const config = {
+  listen: { host: null, port: 8091 },
+  target: { host: '127.0.0.1', port: 7860 },
+  from: null,
+  holdTimeoutMs: 30_000,
+  holdLimit: 1000,
+  streamGraceMs: 2_000,
+}
+const NO_HURRY = new Promise<void>(() => {})
+const held = (epoch: number): FrontRoute => ({ to: 'nobody', epoch, key: null })
+const leads = (epoch: number): FrontRoute => ({
+  to: 'langflow',
+  epoch,
+  key: 'secret',
+  until: 10_000,
+  closing: null,
+})
+
+class Scene {
+  readonly clock = new VirtualClock()
+  /** By how much the front's agent finds the time further on than its timers had it. */
+  aheadMs = 0
+  /** Whether it listened, and its problem, whenever that may have changed. */
+  readonly told = new Series<readonly [boolean, string | null]>()
+  readonly waits: number[] = []
+  readonly front: FrontProcess
+  private readonly dir = mkdtempSync(join(tmpdir(), 'front-'))
+
+  constructor(t: TestContext, option?: string) {
+    this.front = new FrontProcess({
+      command: [process.execPath, FRONT, join(this.dir, 'log'), ...(option === undefined ? [] : [option])],
+      env: { LEADER_LOG_LEVEL: 'info' },
+      config,
+      clock: { ...this.clock, mono: () => this.clock.mono() + this.aheadMs },
+      changed: () => this.told.add([this.front.listening, this.front.problem]),
+      held: (ms) => this.waits.push(ms),
+    })
+    t.after(async () => {
+      const ended = this.front.end(0, NO_HURRY)
+      await this.clock.pass(5_000)
+      await ended
+      rmSync(this.dir, { recursive: true })
+    })
+  }
+
+  /** What it was told, from the start of its last process on. */
+  get heard(): { pid: number; env: string[]; messages: object[] } {
+    const lines = readFileSync(join(this.dir, 'log'), 'utf8').trim().split('\n')
+    const told = lines.map((line) => JSON.parse(line))
+    const from = told.findLastIndex((line) => 'pid' in line)
+    return { ...told[from], messages: told.slice(from + 1) }
+  }
+
+  listens(from = 0): Promise<readonly [boolean, string | null]> {
+    return this.told.next('a front that listens', ([listening]) => listening, from)
+  }
+
+  ends(): Promise<readonly [boolean, string | null]> {
+    return this.told.next('the end of a front', ([listening, problem]) => !listening && problem !== null)
+  }
+
+  /** Of as many processes that could not listen: each tells that, and ends. */
+  gone(count: number): Promise<unknown> {
+    return this.told.next('another end', () => this.told.list.length >= 2 * count)
+  }
+}
+
+describe('the front as a process of its own', () => {
+  test('is told its configuration, then each route, and says when it follows', async (t) => {
+    const scene = new Scene(t)
+    const { front } = scene
+    assert.deepEqual([front.listening, front.problem, front.counts], [false, null, null])
+    await front.follow(held(1))
+    await front.follow(leads(2))
+    assert.deepEqual(scene.heard.messages, [
+      { type: 'begin', config },
+      { type: 'route', id: 1, route: held(1) },
+      { type: 'route', id: 2, route: leads(2) },
+    ])
+    assert.deepEqual([front.listening, front.problem], [true, null])
+    assert.deepEqual([front.counts?.held, front.counts?.forwarded], [1, { langflow: 4, leader: 5 }])
+    assert.deepEqual(scene.waits, [10, 20, 10, 20])
+  })
+
+  test('knows no more of the environment of its agent than it is told', async (t) => {
+    const scene = new Scene(t)
+    await scene.front.follow(held(1))
+    assert.deepEqual(scene.heard.env, ['LEADER_LOG_LEVEL'])
+  })
+
+  test('is started again when it dies, says so meanwhile, and follows what was said last', async (t) => {
+    const scene = new Scene(t)
+    const { front, clock } = scene
+    await front.follow(leads(1))
+    process.kill(scene.heard.pid, 'SIGKILL')
+    await scene.ends()
+    assert.deepEqual([front.problem, front.counts], ['the front has ended (SIGKILL)', null])
+    const from = scene.told.list.length
+    // It forwards nothing, so that nobody has to wait.
+    await front.follow(held(2))
+    await clock.pass(100)
+    await scene.listens(from)
+    await front.follow(held(3))
+    assert.deepEqual(scene.heard.messages, [
+      { type: 'begin', config },
+      { type: 'route', id: 2, route: held(2) },
+      { type: 'route', id: 3, route: held(3) },
+    ])
+    assert.equal(front.problem, null)
+  })
+
+  test('that hangs is ended within 4 s and started again', async (t) => {
+    const scene = new Scene(t, 'hangs')
+    const { front, clock } = scene
+    await front.follow(leads(1))
+    const { pid } = scene.heard
+    await clock.pass(3_999)
+    assert.deepEqual([front.listening, front.problem], [true, null])
+    await clock.pass(1)
+    assert.deepEqual(
+      [front.listening, front.problem],
+      [false, 'the front did not answer for 3 s, and was ended'],
+    )
+    const from = scene.told.list.length
+    await until('it is gone', () => !lives(pid), 5_000)
+    await clock.pass(100)
+    await scene.listens(from)
+    assert.equal(front.problem, null)
+  })
+
+  test('is not held for silent because its agent stood still', async (t) => {
+    const scene = new Scene(t, 'hangs')
+    const { front, clock } = scene
+    await front.follow(leads(1))
+    await clock.pass(3_500)
+    scene.aheadMs = 60_000
+    await clock.pass(500)
+    assert.deepEqual([front.listening, front.problem], [true, null])
+    await clock.pass(1_000)
+    assert.equal(front.listening, false)
+  })
+
+  test('lets nobody wait for one that dies', async (t) => {
+    const scene = new Scene(t, 'dies')
+    await scene.front.follow(leads(1))
+    await scene.ends()
+    assert.equal(scene.front.problem, 'the front has ended (exit code 3)')
+  })
+
+  test('is started more and more rarely while it cannot listen, and says why in its own words', async (t) => {
+    const scene = new Scene(t, 'refuses')
+    const { front, clock } = scene
+    await front.follow(held(1))
+    const pauses: number[] = []
+    for (let n = 0; n < 9; n++) {
+      await scene.gone(n + 1)
+      assert.deepEqual([front.listening, front.problem], [false, 'another program has the port'])
+      pauses.push(clock.next() - clock.mono())
+      await clock.pass(clock.next() - clock.mono())
+    }
+    assert.deepEqual(pauses, [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000])
+  })
+
+  test('that cannot be started at all says so', async (t) => {
+    const clock = new VirtualClock()
+    const told = new Series<string | null>()
+    const front: FrontProcess = new FrontProcess({
+      command: ['/nowhere/node'],
+      env: { LEADER_LOG_LEVEL: 'info' },
+      config,
+      clock,
+      changed: () => told.add(front.problem),
+      held: () => {},
+    })
+    t.after(() => front.end(0, NO_HURRY))
+    await front.follow(held(1))
+    assert.match((await told.next('a problem', () => true)) ?? '', /^the front cannot be started: .*ENOENT/)
+  })
+
+  test('ends once it has nothing to forward any more, and is not started again', async (t) => {
+    const scene = new Scene(t)
+    const { front, clock } = scene
+    await front.follow(leads(1))
+    const { pid } = scene.heard
+    await front.end(clock.mono() + 30_000, NO_HURRY)
+    assert.deepEqual(scene.heard.messages.at(-1), { type: 'end', until: clock.mono() + 30_000 })
+    assert.ok(!lives(pid))
+    assert.equal(clock.next(), Number.POSITIVE_INFINITY)
+  })
+
+  test('that does not end is killed after its time', async (t) => {
+    const scene = new Scene(t, 'stays')
+    const { front, clock } = scene
+    await front.follow(leads(1))
+    const { pid } = scene.heard
+    const end = front.end(clock.mono() + 30_000, NO_HURRY)
+    await clock.pass(31_000)
+    assert.ok(lives(pid))
+    await clock.pass(1_000)
+    await end
+    assert.ok(!lives(pid))
+  })
+
+  test('that is in a hurry is killed soon, whatever it has to forward', async (t) => {
+    const scene = new Scene(t, 'stays')
+    const { front, clock } = scene
+    await front.follow(leads(1))
+    const { pid } = scene.heard
+    const end = front.end(clock.mono() + 30_000, Promise.resolve())
+    await clock.pass(1_000)
+    await end
+    assert.ok(!lives(pid))
+  })
+})
