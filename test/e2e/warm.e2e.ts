@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -70,8 +71,9 @@ async function warm(
   const go = async (run = () => runEcho(port, 'here')) => {
     const child = standby.take({ ...environment, LEADER_EPOCH: '1' })
     assert.ok(child)
-    t.after(() => process.kill(-child.pid, 'SIGKILL'))
+    t.after(() => child.exitCode === null && child.signalCode === null && process.kill(-child.pid, 'SIGKILL'))
     await until('it serves', async () => (await run().catch(() => '')) === 'here', SERVES_WITHIN_MS)
+    return child
   }
   return { standby, temporary, go }
 }
@@ -152,6 +154,46 @@ class Mine(Component):
   await go()
   await until('its import', () => existsSync(log), SERVES_WITHIN_MS)
   assert.deepEqual(new Set(readFileSync(log, 'utf8').trim().split('\n')), new Set(['1']))
+})
+
+test('LangFlow looks at its tables once where they are as they should, and ends where they are not', {
+  skip,
+}, async (t) => {
+  const own = mkdtempSync(join(dir, 'looks-'))
+  const log = join(own, 'looks')
+  const url = await postgres.newDatabase()
+  // Python imports it first, so that the script finds it in Alembic's place.
+  const counting = `import os
+from alembic import command
+usual = command.check
+def check(config):
+    open(os.environ["LOOKS"], "a").write("a look\\n")
+    usual(config)
+command.check = check
+`
+  writeFileSync(join(own, 'sitecustomize.py'), counting)
+  const env = { LANGFLOW_DATABASE_URL: url, PYTHONPATH: own, LOOKS: log }
+  const start = async () => {
+    rmSync(log, { force: true })
+    return warm(t, [binary, 'run', '--backend-only'], env)
+  }
+  const looks = () => readFileSync(log, 'utf8').trim().split('\n').length
+  for (const _ of ['with no tables', 'with its tables']) {
+    const { go } = await start()
+    const child = await go()
+    const ended = once(child, 'exit')
+    process.kill(-child.pid, 'SIGKILL')
+    await ended
+  }
+  assert.equal(looks(), 1)
+
+  await postgres.sql('ALTER TABLE "user" ADD COLUMN stray integer', url)
+  const { standby } = await start()
+  const child = standby.take({ LEADER_EPOCH: '3' })
+  assert.ok(child)
+  const [code] = await once(child, 'exit', { signal: AbortSignal.timeout(SERVES_WITHIN_MS) })
+  assert.notEqual(code, 0)
+  assert.equal(looks(), 2)
 })
 
 test('where its home cannot be written it waits before it tries, and says so', { skip }, async (t) => {

@@ -327,6 +327,18 @@ def warm_up():
         config.set_main_option("script_location", os.path.join(os.path.dirname(langflow.__file__), "alembic"))
         ScriptDirectory.from_config(config).get_heads()
 
+    def compare_models_once():
+        """LangFlow compares its models with the database twice in a row, also where the first look finds no difference."""
+        import alembic.command
+        check, passed = alembic.command.check, None
+        def check_again(config):
+            nonlocal passed
+            is_again, passed = passed is config, None
+            if not is_again:
+                check(config)
+                passed = config
+        alembic.command.check = check_again
+
     def hold_server():
         """By then command line and settings are read, and nothing is bound, forked or connected."""
         from langflow.server import LangflowApplication
@@ -340,6 +352,7 @@ def warm_up():
                 step("package files", remember_package_files)
                 step("components", rehearse_components)
                 step("revisions", remember_revisions)
+                step("models", compare_models_once)
                 hold("server")
             for work in after_go:
                 work()
