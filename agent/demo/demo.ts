@@ -11,7 +11,7 @@ import { FatalError } from '../exit.ts'
 import { kubeconfigFor, LeaseServer } from './api-server.ts'
 import { actingIntervals, type Beat, overlapMs, RHYTHMS, readBeats } from './beats.ts'
 import { ask, EVERY_MS, repeat, SteadyClient } from './client.ts'
-import { FrontDoor, type Place, REPLICA_HEADER } from './front-door.ts'
+import { Entrance, type Place, REPLICA_HEADER } from './entrance.ts'
 import { type PlayedPod, servePods } from './pods.ts'
 import { findPlaces, langflowEnvironment, Replica, type ReplicaEvent } from './replica.ts'
 import { guideOf, type Result, reportOf, type Stage, sentenceOf } from './report.ts'
@@ -73,7 +73,7 @@ export async function runDemo(options: DemoOptions, env: NodeJS.ProcessEnv): Pro
   }
 }
 
-/** Three replicas of one Lease behind a front door that a client asks; and what happened so far. */
+/** Three replicas of one Lease behind an entrance that a client asks; and what happened so far. */
 export class Demo {
   readonly client: SteadyClient
   /** In the order in which they were heard. */
@@ -84,7 +84,7 @@ export class Demo {
   readonly #options: DemoOptions
   readonly #env: NodeJS.ProcessEnv
   readonly #stream: NodeJS.WriteStream
-  readonly #door = new FrontDoor()
+  readonly #entrance = new Entrance()
   readonly #api: LeaseServer
   readonly #replicas = new Map<string, Replica>()
   readonly #takeovers: Takeover[] = []
@@ -117,7 +117,7 @@ export class Demo {
     let keepLogs = false
     try {
       const places = await findPlaces(NAMES)
-      await this.#door.open(this.#options.listen, places, this.#abort.signal)
+      await this.#entrance.open(this.#options.listen, places, this.#abort.signal)
       await this.#api.listen()
       workspace = new Workspace(NAMES)
       this.#start(workspace, places)
@@ -135,7 +135,7 @@ export class Demo {
     } finally {
       this.#abort.abort()
       for (const replica of this.#replicas.values()) replica.dismiss()
-      this.#door.close()
+      this.#entrance.close()
       await workspace?.leave(keepLogs)
       await this.#api.close()
     }
@@ -199,7 +199,7 @@ export class Demo {
   async #allUp(): Promise<string> {
     const { events, acquireWithinMs, serveWithinMs } = this
     const { replica: leader } = await this.until('the first leader to serve', serveWithinMs, () =>
-      events.find(({ event, replica }) => event === 'serving' && this.#door.isOpenTo(replica)),
+      events.find(({ event, replica }) => event === 'serving' && this.#entrance.isOpenTo(replica)),
     )
     await this.until('all three replicas', acquireWithinMs, () =>
       NAMES.every(
@@ -215,7 +215,7 @@ export class Demo {
   async #stay(workspace: Workspace, places: readonly Place[]): Promise<never> {
     const stage: Stage = {
       kubeconfig: kubeconfigIn(workspace),
-      frontDoor: this.#door.url,
+      entrance: this.#entrance.url,
       agents: Object.fromEntries(
         places.map(({ name, agentPort }) => [name, `http://127.0.0.1:${agentPort}`]),
       ),
@@ -232,7 +232,7 @@ export class Demo {
       ...replica.place,
       ...replica.born,
       runs: replica.runs,
-      ready: this.#door.isOpenTo(replica.name),
+      ready: this.#entrance.isOpenTo(replica.name),
       delete: (force) => void (force ? replica.crash() : replica.stop()),
     }))
   }
@@ -252,9 +252,9 @@ export class Demo {
   /** One takeover after the other. */
   async #play(first: string): Promise<void> {
     const { client, acquireWithinMs, serveWithinMs } = this
-    const door = this.#door
+    const entrance = this.#entrance
     let leader = first
-    client.start(this.#standIn ? door.url : `${door.url}/health`, this.#abort.signal)
+    client.start(this.#standIn ? entrance.url : `${entrance.url}/health`, this.#abort.signal)
     for (const [n, kind] of KINDS.entries()) {
       await this.until(`the client to be answered by ${leader}`, serveWithinMs, () =>
         client.requests.findLast(({ replica }) => replica === leader),
@@ -296,7 +296,7 @@ export class Demo {
     const client = this.#options.stay ? '' : `; a client asks it each ${EVERY_MS} ms`
     return (
       `langflow-leader demo: three replicas of ${workload}, one Lease (${lease})\n` +
-      `front door ${this.#door.url}, which follows the gates${client}\n\n`
+      `entrance ${this.#entrance.url}, which follows the gates${client}\n\n`
     )
   }
 

@@ -7,7 +7,7 @@ import type { Readable } from 'node:stream'
 import { systemClock } from '../clock.ts'
 import { EVENTS, type EventName } from '../observe/log.ts'
 import { isPortFree } from '../processes/port.ts'
-import type { Place } from './front-door.ts'
+import type { Place } from './entrance.ts'
 import { killReplica, MARKER, selfCommand, type Workspace } from './workspace.ts'
 
 /** One event of a replica's log. */

@@ -27,7 +27,7 @@ export interface Result {
 export interface Stage {
   /** A path. */
   readonly kubeconfig: string
-  readonly frontDoor: string
+  readonly entrance: string
   /** The address of each replica's agent. */
   readonly agents: Readonly<Record<string, string>>
 }

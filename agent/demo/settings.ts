@@ -25,7 +25,7 @@ const DEMO_SETTINGS = {
     listen: setting(
       '<address>',
       '127.0.0.1:0',
-      'where the front door answers; port 0 is any free one',
+      'where the entrance answers; port 0 is any free one',
       parseListen,
     ),
     json: onOff('progress on stderr, and the result as one JSON object on stdout'),

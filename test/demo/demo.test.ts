@@ -122,7 +122,7 @@ describe('demo', { concurrency: 2 }, () => {
   for (const [what, at, signal, code] of [
     ['Ctrl-C leaves nothing behind, not even a stopped agent', /3 of 3: hang/, 'SIGINT', 130],
     ['a demo that is killed leaves nothing behind', /1 of 3: crash/, 'SIGKILL', null],
-    ['SIGTERM before anybody leads leaves nothing behind', /front door/, 'SIGTERM', 143],
+    ['SIGTERM before anybody leads leaves nothing behind', /entrance/, 'SIGTERM', 143],
   ] as const)
     test(what, async (t) => {
       const demo = new DemoProcess(FAST)

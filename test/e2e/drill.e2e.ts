@@ -44,14 +44,7 @@ describe('a drill of the demo', () => {
   const start = (...flags: string[]): ChildProcess =>
     spawn(
       process.execPath,
-      [
-        BUNDLE,
-        'drill',
-        `--kubeconfig=${stage.kubeconfig}`,
-        `--service=${stage.frontDoor}`,
-        '--yes',
-        ...flags,
-      ],
+      [BUNDLE, 'drill', `--kubeconfig=${stage.kubeconfig}`, `--service=${stage.entrance}`, '--yes', ...flags],
       { stdio: ['ignore', 'pipe', 'pipe'] },
     )
 

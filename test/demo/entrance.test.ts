@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { type TestContext, test } from 'node:test'
 import { systemClock } from '../../agent/clock.ts'
 import { SteadyClient } from '../../agent/demo/client.ts'
-import { FrontDoor } from '../../agent/demo/front-door.ts'
+import { Entrance } from '../../agent/demo/entrance.ts'
 import { until } from '../harness/wait.ts'
 
 async function serve(t: TestContext, answer: RequestListener) {
@@ -34,30 +34,30 @@ async function makeReplica(t: TestContext, name: string) {
   return { state, place: { name, agentPort: agent.port, port: workload.port }, workload }
 }
 
-async function openDoor(t: TestContext) {
+async function openEntrance(t: TestContext) {
   const [a, b] = [await makeReplica(t, 'replica-a'), await makeReplica(t, 'replica-b')]
-  const door = new FrontDoor()
+  const entrance = new Entrance()
   const end = new AbortController()
   t.after(() => {
     end.abort()
-    door.close()
+    entrance.close()
   })
-  await door.open({ host: '127.0.0.1', port: 0 }, [a.place, b.place], end.signal)
+  await entrance.open({ host: '127.0.0.1', port: 0 }, [a.place, b.place], end.signal)
   const gate = async ({ state, place }: typeof a, ready: boolean) => {
     state.ready = ready
-    await until(`the gate of ${place.name}`, async () => door.isOpenTo(place.name) === ready)
+    await until(`the gate of ${place.name}`, async () => entrance.isOpenTo(place.name) === ready)
   }
-  return { a, b, door, gate, signal: end.signal }
+  return { a, b, entrance, gate, signal: end.signal }
 }
 
-test('the front door passes requests on to whoever is ready, and says who answered', async (t) => {
-  const { a, b, door, gate } = await openDoor(t)
-  const refused = await fetch(door.url)
+test('the entrance passes requests on to whoever is ready, and says who answered', async (t) => {
+  const { a, b, entrance, gate } = await openEntrance(t)
+  const refused = await fetch(entrance.url)
   assert.equal(refused.status, 503)
   assert.match(await refused.text(), /no replica is ready/)
 
   await gate(a, true)
-  const answer = await fetch(`${door.url}/flow?x=1`, { method: 'POST', body: 'hello' })
+  const answer = await fetch(`${entrance.url}/flow?x=1`, { method: 'POST', body: 'hello' })
   assert.equal(await answer.text(), 'POST /flow?x=1 hello')
   assert.deepEqual(
     [answer.status, answer.headers.get('x-replica'), answer.headers.get('x-from')],
@@ -67,21 +67,21 @@ test('the front door passes requests on to whoever is ready, and says who answer
   await until('the connection to close', async () => a.state.connections === 0)
 
   await gate(a, false)
-  assert.equal((await fetch(door.url)).status, 503)
+  assert.equal((await fetch(entrance.url)).status, 503)
   await gate(b, true)
-  assert.equal((await fetch(door.url)).headers.get('x-replica'), 'replica-b')
+  assert.equal((await fetch(entrance.url)).headers.get('x-replica'), 'replica-b')
 
   b.workload.server.close()
-  const gone = await fetch(door.url)
+  const gone = await fetch(entrance.url)
   assert.equal(gone.status, 502)
   assert.match(await gone.text(), /replica-b: ECONNREFUSED/)
 })
 
 test('a steady client measures the gap from the last good answer to the first of the next', async (t) => {
-  const { a, b, door, gate, signal } = await openDoor(t)
+  const { a, b, entrance, gate, signal } = await openEntrance(t)
   await gate(a, true)
   const client = new SteadyClient(({ headers }) => headers['x-replica'])
-  client.start(door.url, signal)
+  client.start(entrance.url, signal)
   const answers = (name: string) => client.requests.filter(({ replica }) => replica === name)
   await until('an answer', async () => answers('replica-a').length > 0)
   const closedAt = systemClock.mono()

@@ -22,7 +22,7 @@ export interface Place {
 }
 
 /** One port that leads to the replica that is ready: what the kubelet and a Service are in a cluster. */
-export class FrontDoor {
+export class Entrance {
   /** By which it is reached from this machine, once it is open. */
   url = ''
   readonly #server = createServer((incoming, outgoing) => this.#pass(incoming, outgoing))
@@ -94,5 +94,5 @@ function refusal(listen: Listen, { code = '', message }: NodeJS.ErrnoException):
     EACCES: 'this user may not open that port',
   }
   const cause = causes[code] ?? (code || message)
-  return `the front door cannot listen on ${formatListen(listen)} (${cause}): give another --listen, or none for a free port`
+  return `the entrance cannot listen on ${formatListen(listen)} (${cause}): give another --listen, or none for a free port`
 }
