@@ -66,7 +66,7 @@ export class Counts {
     this.#changed()
   }
 
-  now(): FrontCounts {
+  #now(): FrontCounts {
     return {
       held: this.#doing.waiting,
       oldestHeldMs: Math.round(this.#oldestMs()),
@@ -82,7 +82,7 @@ export class Counts {
   #changed(): void {
     this.#due ??= this.#clock.after(AT_MOST_EVERY_MS, () => {
       this.#due = null
-      this.#tell({ type: 'counts', counts: this.now(), heldMs: this.#heldMs })
+      this.#tell({ type: 'counts', counts: this.#now(), heldMs: this.#heldMs })
       this.#heldMs = []
       // Time passes for those that wait.
       if (this.#doing.waiting > 0) this.#changed()

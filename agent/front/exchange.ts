@@ -134,7 +134,9 @@ export class Exchange implements Guest {
   begin(status: number, { connection: _, ...headers }: OutgoingHttpHeaders): void {
     const response = this.#response
     response.sendDate = false
-    response.writeHead(status, this.statusText, { ...headers, ...this.#connection() })
+    // What Node's parsers let through its server does not write.
+    const words = /[^\t -~\x80-\xff]/.test(this.statusText) ? '' : this.statusText
+    response.writeHead(status, words, { ...headers, ...this.#connection() })
     // At once, where nothing follows for the moment.
     setImmediate(() => this.#begun || response.destroyed || response.flushHeaders())
     this.#toldWaiting()

@@ -69,11 +69,11 @@ export class Forwarder {
         upstream.missed()
         return
       case 'refused':
-        // Before it had asked for the body.
-        if (failure.epoch > upstream.options.hop.epoch) upstream.superseded()
-        else upstream.missed()
+        // It has sent nothing on, and a small body that it had asked for is still kept here.
+        upstream.refused(failure.epoch)
         return
       case 'broke':
+        upstream.givenBack()
         if (!exchange.repeatable || exchange.repeats >= MAX_REPEATS) throw outcomeUnknown()
         exchange.repeats++
         exchange.waitsAnew()

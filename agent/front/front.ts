@@ -68,6 +68,7 @@ class Front {
   readonly #keptBodies = new KeptBodies()
   readonly #forwarder: Forwarder
   readonly #webSockets: WebSockets
+  readonly #failed: (error: unknown) => void
   #app: FastifyInstance | null = null
   #arrivals = 0
   #lastArrival = 0
@@ -82,9 +83,12 @@ class Front {
       // It was ended here, since another leads.
       if (closed) return
       const whom = `${to === 'langflow' ? 'LangFlow' : "the leader's front"} at ${address}`
-      const happened = what === 'missed' ? 'no connection to' : 'a request was not answered by'
+      const happened =
+        what === 'missed' ? 'a request did not get through to' : 'a request was not answered by'
       throttle.happened(`${what} ${to}`, `${happened} ${whom}: ${message}`)
     }
+    this.#failed = (error) =>
+      throttle.happened('failed', `the front failed: ${(error as Error).stack ?? error}`)
     const mono = () => clock.mono()
     const { holdTimeoutMs, holdLimit } = config
     this.#room = new WaitingRoom({ clock, holdTimeoutMs, holdLimit, open: () => this.#routing.open() })
@@ -112,6 +116,7 @@ class Front {
       mono,
       nextOrder: () => this.#nextOrder(),
       trouble,
+      failed: this.#failed,
     })
   }
 
@@ -134,6 +139,7 @@ class Front {
       },
       forward: (exchange, begin) => this.#forwarder.forward(exchange, begin),
       upgrade: (request, socket, head) => void this.#webSockets.upgrade(request, socket, head),
+      failed: this.#failed,
     })
     const port = await listen(this.#app, this.#config.listen)
     this.#tell({ type: 'listening', port })

@@ -1,6 +1,9 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { HOP, HOP_EMPTY, HOP_EPOCH, HOP_EXPECTS, HOP_WAITED } from './messages.ts'
 
+/** As much as load balancers let through; LangFlow's own limit is its own affair. */
+export const MAX_HEADER_BYTES = 64 * 1024
+
 /** RFC 9110, 7.6.1: what is said to the next recipient alone. `trailer` stays where trailers are passed. */
 const OF_ONE_CONNECTION = [
   'connection',

@@ -8,7 +8,7 @@ export interface Hop {
   readonly key: string
 }
 
-export function formatHop({ epoch, key }: Hop): string {
+function formatHop({ epoch, key }: Hop): string {
   return `${epoch} ${key}`
 }
 

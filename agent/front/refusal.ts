@@ -1,6 +1,10 @@
 import { type IncomingMessage, STATUS_CODES } from 'node:http'
+import type { Socket } from 'node:net'
 import { formatDuration } from '../config/values.ts'
 import { type FailedBecause, HOP_EPOCH } from './messages.ts'
+
+/** How long a client may say nothing before its connection is closed for good. */
+const LAST_WORDS_MS = 2_000
 
 /** What the front answers by itself. */
 export class Refusal extends Error {
@@ -35,7 +39,16 @@ export class Refusal extends Error {
     }
   }
 
-  /** For a connection that no longer belongs to an HTTP server. */
+  /**
+   * Ends a connection that no longer belongs to an HTTP server. It is read to its end, or what a client still sends would reset
+   * it, and the client might never see this.
+   */
+  end(socket: Socket): void {
+    socket.on('error', () => {})
+    socket.setTimeout(LAST_WORDS_MS, () => socket.destroy())
+    socket.resume().end(this.wholeAnswer)
+  }
+
   get wholeAnswer(): string {
     const headers = Object.entries({ ...this.allHeaders, connection: 'close' })
     const lines = headers.map(([name, value]) => `${name}: ${value}\r\n`).join('')
@@ -43,7 +56,8 @@ export class Refusal extends Error {
   }
 }
 
-const AGAIN = 'it did not reach LangFlow, so that it can be sent again'
+// Also of a GET that may have reached it.
+const AGAIN = 'it can safely be sent again'
 
 export function heldTooLong(holdTimeoutMs: number): Refusal {
   return new Refusal(
@@ -60,7 +74,7 @@ export function tooManyHeld(holdLimit: number): Refusal {
 export function outcomeUnknown(): Refusal {
   return new Refusal(
     502,
-    'the connection broke before LangFlow answered: whether it did what was asked, the outcome, is unknown',
+    'the connection broke before LangFlow answered: it may have done what was asked or not, the outcome is unknown',
     'outcome_unknown',
   )
 }
@@ -72,6 +86,11 @@ export function notTheLeader(epoch: number): Refusal {
 
 export function notToBeForwarded(why: string): Refusal {
   return new Refusal(400, `this request cannot be forwarded: ${why}`)
+}
+
+/** Of what should never happen: the log has it. */
+export function failedItself(): Refusal {
+  return new Refusal(500, 'the front failed: its log says how')
 }
 
 /** What is wrong with a request that Node takes all the same; `null`: nothing. */

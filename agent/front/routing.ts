@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.ts'
 import { formatListen, parseFrontAddress } from '../config/values.ts'
-import { formatHop, type Hop, isKey, isSame } from './hop.ts'
+import { type Hop, isKey, isSame } from './hop.ts'
 import type { FrontConfig, FrontRoute } from './messages.ts'
 import { Upstream } from './upstream.ts'
 
@@ -48,7 +48,8 @@ export class Routing {
       before !== null &&
       before.options.to === route.to &&
       before.options.address === address &&
-      isSame(formatHop(before.options.hop), hop)
+      before.options.hop.epoch === hop.epoch &&
+      before.options.hop.key === hop.key
     if (!same) {
       this.#upstream =
         address === null || route.to === 'nobody' ? null : this.#connectTo(route.to, address, hop)

@@ -32,7 +32,13 @@ export interface Sending {
 }
 
 /** `null`: this is an answer. */
-export function refusalIn({ options }: Upstream, { statusCode, headers }: AnswerHead): Failure | null {
+export function refusalIn(
+  { options }: Upstream,
+  {
+    statusCode,
+    headers,
+  }: { readonly statusCode?: number | undefined; readonly headers: IncomingHttpHeaders },
+): Extract<Failure, { what: 'refused' }> | null {
   const epoch = headers[HOP_EPOCH]
   if (options.to !== 'leader' || statusCode !== 421 || epoch === undefined) return null
   return { what: 'refused', epoch: Number(epoch) }

@@ -7,18 +7,15 @@ import {
   type ServerResponse,
 } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
-import type { Duplex } from 'node:stream'
 import replyFrom from '@fastify/reply-from'
 import fastify, { type FastifyInstance, type FastifyReply, type HTTPMethods } from 'fastify'
 import type { Dispatcher } from 'undici'
 import type { Listen } from '../config/values.ts'
 import type { Arrival, Exchange } from './exchange.ts'
-import { passedBackHeaders } from './headers.ts'
-import { faultOf, Refusal } from './refusal.ts'
+import { MAX_HEADER_BYTES, passedBackHeaders } from './headers.ts'
+import { failedItself, faultOf, Refusal } from './refusal.ts'
 import type { AnswerHead } from './sending.ts'
 
-/** As much as load balancers let through; LangFlow's own limit is its own affair. */
-const MAX_HEADER_BYTES = 64 * 1024
 const HEADERS_TIMEOUT_MS = 20_000
 /** Longer than load balancers keep theirs, of which the longest common one is 60 s: whoever closes first risks a request. */
 const KEEP_ALIVE_MS = 75_000
@@ -32,7 +29,9 @@ export interface ServerOptions {
   readonly arrived: (arrival: Arrival) => Exchange
   /** `begin` is called with the head of the answer; the exchange is given the rest. Rejects with a `Refusal` where there is none. */
   readonly forward: (exchange: Exchange, begin: (head: AnswerHead) => void) => Promise<void>
-  readonly upgrade: (request: IncomingMessage, socket: Duplex, head: Buffer) => void
+  readonly upgrade: (request: IncomingMessage, socket: Socket, head: Buffer) => void
+  /** What should never happen has. */
+  readonly failed: (error: unknown) => void
 }
 
 /** By which a request finds its exchange again on its way through `reply.from`, where a client cannot put anything. */
@@ -100,9 +99,15 @@ export async function createServer(options: ServerOptions): Promise<FastifyInsta
   app.server.on('checkExpectation', (request, response) => {
     if (takes(request, response)) response.writeHead(417).end()
   })
-  app.server.on('upgrade', options.upgrade)
-  app.server.on('connect', (_, socket: Socket) =>
-    socket.end(new Refusal(405, 'this is no proxy for CONNECT').wholeAnswer),
+  // Node lets a client ask for another protocol while it is being answered.
+  const unlessAnswering =
+    (handle: ServerOptions['upgrade']): ServerOptions['upgrade'] =>
+    (request, socket, head) =>
+      answers.has(socket) ? socket.destroy() : handle(request, socket, head)
+  app.server.on('upgrade', unlessAnswering(options.upgrade))
+  app.server.on(
+    'connect',
+    unlessAnswering((_, socket) => new Refusal(405, 'this is no proxy for CONNECT').end(socket)),
   )
   await app.register(replyFrom, {
     disableRequestLogging: true,
@@ -126,8 +131,12 @@ export async function createServer(options: ServerOptions): Promise<FastifyInsta
       const arrival = { request, response: reply.raw, path, expectsContinue: expecting.has(request) }
       const answer = () => {
         answers.set(request.socket, reply.raw)
-        reply.raw.once('finish', () => answers.delete(request.socket))
-        answerFrom(options.arrived(arrival), reply)
+        // By then the next one may be answered.
+        reply.raw.once(
+          'finish',
+          () => answers.get(request.socket) === reply.raw && answers.delete(request.socket),
+        )
+        answerFrom(options.arrived(arrival), reply, options)
       }
       // A client that does not wait for answers has its requests done one after the other all the same.
       if (reply.raw.socket === null) reply.raw.once('socket', answer)
@@ -170,7 +179,7 @@ function throughExchange({ forward }: ServerOptions): Dispatcher['request'] {
   return request as unknown as Dispatcher['request']
 }
 
-function answerFrom(exchange: Exchange, reply: FastifyReply): void {
+function answerFrom(exchange: Exchange, reply: FastifyReply, { failed }: ServerOptions): void {
   reply.from('/', {
     getUpstream: () => 'http://upstream',
     queryString: () => '',
@@ -186,7 +195,8 @@ function answerFrom(exchange: Exchange, reply: FastifyReply): void {
       // Such a status is passed on as it is.
       if (cause === undefined) return
       reply.hijack()
-      exchange.refuse(cause instanceof Refusal ? cause : new Refusal(500, `the front failed: ${cause}`))
+      if (!(cause instanceof Refusal)) failed(cause)
+      exchange.refuse(cause instanceof Refusal ? cause : failedItself())
     },
   })
 }

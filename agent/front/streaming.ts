@@ -1,7 +1,7 @@
 import { type Agent, type IncomingMessage, request } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Clock } from '../clock.ts'
-import { forwardedTrailers, grouped } from './headers.ts'
+import { forwardedTrailers, grouped, MAX_HEADER_BYTES } from './headers.ts'
 import { HOP_EMPTY, HOP_EXPECTS } from './messages.ts'
 import { type Failure, refusalIn, type Sending } from './sending.ts'
 
@@ -47,11 +47,15 @@ export async function sendStreaming(
     path: exchange.path,
     headers: empty ? withoutLength(headers) : headers,
     ...way,
-    maxHeaderSize: upstream.maxHeaderBytes,
+    maxHeaderSize: MAX_HEADER_BYTES,
   })
   const ended = upstream.relaying(() => outgoing.destroy(new Error('the leader changed')))
   outgoing.once('close', ended)
-  outgoing.once('socket', () => upstream.reached())
+  let connected = false
+  outgoing.once('socket', () => {
+    connected = true
+    upstream.reached()
+  })
   exchange.abort = (why) => outgoing.destroy(why)
   let answered = false
   let begun = false
@@ -73,7 +77,7 @@ export async function sendStreaming(
     if (answered) exchange.cut()
     else if (exchange.gone) resolve(null)
     else {
-      const what = withheld && !begun ? 'missed' : 'broke'
+      const what = begun || (connected && !withheld) ? 'broke' : 'missed'
       trouble(what, upstream, error)
       resolve({ what })
     }

@@ -3,20 +3,20 @@ import { connect, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { Pool } from 'undici'
 import type { Clock, Timer } from '../clock.ts'
+import { MAX_HEADER_BYTES } from './headers.ts'
 import type { Hop } from './hop.ts'
 
 /** How long a connection may take to be there. */
 const CONNECT_TIMEOUT_MS = 1_000
-/** After a request that did not get there, the next one is sent. */
+/** How long after a request that did not get there the next one is tried. */
 const TRY_AGAIN_MS = 100
 /**
  * Well below the 2 s of gunicorn and the 5 s of uvicorn: a request on a connection that the other end closes at the same moment may
  * or may not have been read.
  */
 const IDLE_MS = 1_000
-const MAX_HEADER_BYTES = 64 * 1024
 
-export interface UpstreamOptions {
+interface UpstreamOptions {
   readonly to: 'langflow' | 'leader'
   /** As in a route. */
   readonly hop: Hop
@@ -55,13 +55,12 @@ export class Upstream {
   readonly pool: Pool
   /** Of requests that `pool` cannot send. */
   readonly agent: Agent
-  readonly maxHeaderBytes = MAX_HEADER_BYTES
   readonly #where: { readonly host: string; readonly port: number }
   readonly #connecting = new Set<Socket>()
   /** What ends each websocket that is relayed to it, and each body that streams. */
   readonly #relays = new Set<() => void>()
   #relaysOver: (() => void) | null = null
-  /** From a failure to get there on, one request at a time is sent, until one got there. */
+  /** After one that did not get there requests are tried one at a time, until one gets there. */
   #doubtful = false
   #trying = false
   #resting: Timer | null = null
@@ -114,7 +113,7 @@ export class Upstream {
     this.options.ready()
   }
 
-  /** A request did not get there, or was refused unread. */
+  /** A request did not get there. */
   missed(): void {
     this.#doubtful = true
     this.#trying = false
@@ -123,6 +122,12 @@ export class Upstream {
       this.#resting = null
       this.options.ready()
     })
+  }
+
+  /** @param epoch what the other front knows: a later one, if another leads */
+  refused(epoch: number): void {
+    if (epoch > this.options.hop.epoch) this.superseded()
+    else this.missed()
   }
 
   /** Takes no request any more: somebody else leads. */

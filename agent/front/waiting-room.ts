@@ -29,17 +29,16 @@ interface Place {
   readonly refuse: (refusal: Error) => void
 }
 
-/** Where requests wait for somebody to serve them. They leave in the order in which they arrived. */
+/**
+ * Where requests wait for somebody to serve them. They leave in the order in which they arrived; one whose body is still to be read
+ * goes once it is.
+ */
 export class WaitingRoom {
   readonly #options: WaitingRoomOptions
   #places: Place[] = []
 
   constructor(options: WaitingRoomOptions) {
     this.#options = options
-  }
-
-  get size(): number {
-    return this.#places.length
   }
 
   get oldestMs(): number {
@@ -57,7 +56,10 @@ export class WaitingRoom {
       }
     }
     const { clock, holdTimeoutMs, holdLimit } = this.#options
-    if (this.#places.length >= holdLimit) return Promise.reject(tooManyHeld(holdLimit))
+    const newest = this.#places.at(-1)?.guest
+    // One that comes back, since it did not get there, has had its place.
+    if (this.#places.length >= holdLimit && !(newest !== undefined && guest.order < newest.order))
+      return Promise.reject(tooManyHeld(holdLimit))
     return new Promise((go, refuse) => {
       const left = guest.since + holdTimeoutMs - clock.mono()
       const timer = clock.after(Math.max(0, left), () =>

@@ -1,14 +1,13 @@
 import { type IncomingMessage, STATUS_CODES } from 'node:http'
-import type { Duplex } from 'node:stream'
+import type { Socket } from 'node:net'
 import WebSocket, { WebSocketServer } from 'ws'
 import type { Counts, Doing } from './counts.ts'
 import type { Garbage } from './garbage.ts'
 import { forwardedHeaders, grouped, type Headers, passedBackHeaders } from './headers.ts'
 import { hopHeaders, hopOf, waitedThereMs } from './hop.ts'
-import { HOP_EPOCH } from './messages.ts'
-import { faultOf, notTheLeader, outcomeUnknown, Refusal } from './refusal.ts'
+import { failedItself, faultOf, notTheLeader, outcomeUnknown, Refusal } from './refusal.ts'
 import type { Routing } from './routing.ts'
-import type { Trouble } from './sending.ts'
+import { refusalIn, type Trouble } from './sending.ts'
 import type { Streams } from './streams.ts'
 import type { Upstream } from './upstream.ts'
 import type { Guest, WaitingRoom } from './waiting-room.ts'
@@ -20,6 +19,8 @@ const CLOSE_TIMEOUT_MS = 1_000
 const MAX_BUFFERED_BYTES = 1024 * 1024
 /** What a client may send before it is answered. */
 const MAX_EARLY_BYTES = 64 * 1024
+/** Of a client, read whole: as much as LangFlow's own server takes. */
+const MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
 const GOING_AWAY = 1001
 const NO_STATUS = 1005
@@ -43,6 +44,8 @@ export interface WebSocketsOptions {
   readonly mono: () => number
   readonly nextOrder: () => number
   readonly trouble: Trouble
+  /** What should never happen has. */
+  readonly failed: (error: unknown) => void
 }
 
 /** What LangFlow, or the leader's front, made of a handshake. */
@@ -63,6 +66,7 @@ export class WebSockets {
     this.#server = new WebSocketServer({
       ...AS_IT_IS,
       noServer: true,
+      maxPayload: MAX_MESSAGE_BYTES,
       clientTracking: false,
       handleProtocols: (_, request) => this.#answers.get(request)?.headers['sec-websocket-protocol'] ?? false,
     })
@@ -75,7 +79,7 @@ export class WebSockets {
     })
   }
 
-  async upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
+  async upgrade(request: IncomingMessage, socket: Socket, head: Buffer): Promise<void> {
     const caller = new Caller(request, socket, head, this.#options)
     try {
       const fault = faultOf(request)
@@ -83,7 +87,8 @@ export class WebSockets {
       if (!isHandshake(request)) throw new Refusal(400, 'this is no handshake of a websocket')
       await this.#connect(caller)
     } catch (error) {
-      caller.refuse(error instanceof Refusal ? error : new Refusal(500, `the front failed: ${error}`))
+      if (!(error instanceof Refusal) && !caller.gone) this.#options.failed(error)
+      caller.refuse(error instanceof Refusal ? error : failedItself())
     }
   }
 
@@ -118,14 +123,13 @@ export class WebSockets {
         return true
       case 'answered': {
         const { answer } = handshake
-        const epoch = answer.headers[HOP_EPOCH]
-        if (upstream.options.to === 'langflow' || answer.statusCode !== 421 || epoch === undefined) {
+        const refusal = refusalIn(upstream, answer)
+        if (refusal === null) {
           caller.answer(answer, upstream)
           return true
         }
         answer.destroy()
-        if (Number(epoch) > upstream.options.hop.epoch) upstream.superseded()
-        else upstream.missed()
+        upstream.refused(refusal.epoch)
         return false
       }
       case 'broke':
@@ -145,6 +149,10 @@ export class WebSockets {
     })
     if (connection === null) return null
     upstream.reached()
+    if (caller.gone) {
+      connection.destroy()
+      return { what: 'broke', error: new Error('the client is gone') }
+    }
     const { to, hop, address } = upstream.options
     const headers = forwardedHeaders(caller.request, caller.hop !== null)
     if (to === 'leader') headers.push(...hopHeaders(hop, this.#options.mono() - caller.since))
@@ -223,14 +231,14 @@ class Caller implements Guest {
   repeats = 0
   gone = false
   far: WebSocket | null = null
-  readonly #socket: Duplex
+  readonly #socket: Socket
   readonly #options: WebSocketsOptions
   #early: Buffer[]
   #earlyBytes = 0
   #doing: Doing = 'arriving'
   #waitedMs: number | null = null
 
-  constructor(request: IncomingMessage, socket: Duplex, head: Buffer, options: WebSocketsOptions) {
+  constructor(request: IncomingMessage, socket: Socket, head: Buffer, options: WebSocketsOptions) {
     this.request = request
     this.#socket = socket
     this.#early = [head]
@@ -261,8 +269,8 @@ class Caller implements Guest {
   refuse(refusal: Refusal): void {
     if (this.gone) return
     if (refusal.reason !== null) this.#options.counts.failed(refusal.reason)
-    this.#socket.off('close', this.#leave).once('close', () => this.became('over'))
-    this.#socket.end(refusal.wholeAnswer)
+    this.#answered(() => this.became('over'))
+    refusal.end(this.#socket)
   }
 
   /** The other end's answer, which is no websocket. */
@@ -271,26 +279,34 @@ class Caller implements Guest {
     const { statusCode = 502, statusMessage = STATUS_CODES[statusCode] ?? '' } = answer
     const headers = Object.entries({ ...passedBackHeaders(answer.headers, false), connection: 'close' })
     const lines = headers.flatMap(([name, value]) => [value].flat().map((one) => `${name}: ${one}\r\n`))
-    this.#socket.off('close', this.#leave).once('close', () => {
+    this.#answered(() => {
       this.became('over')
       answer.destroy()
     })
     this.#socket.write(`HTTP/1.1 ${statusCode} ${statusMessage}\r\n${lines.join('')}\r\n`)
     answer.once('end', () => this.#options.counts.forwarded(upstream.options.to))
     answer.once('error', () => this.#socket.destroy())
-    answer.pipe(this.#socket)
+    answer.pipe(this.#socket.resume())
   }
 
   /** From now on it is read by somebody else. */
-  released(): { socket: Duplex; head: Buffer } {
-    const socket = this.#socket
-    socket.off('data', this.#heard).off('end', this.#leave).off('close', this.#leave).pause()
-    socket.once('close', () => {
+  released(): { socket: Socket; head: Buffer } {
+    const socket = this.#answered(() => {
       // Refused after all; one that is relayed ends as the client says.
       if (this.#doing !== 'streaming') this.far?.terminate()
       this.became('over')
-    })
+    }).pause()
     return { socket, head: Buffer.concat(this.#early) }
+  }
+
+  /** It has its answer: that it goes then is no news. */
+  #answered(closed: () => void): Socket {
+    const socket = this.#socket
+    return socket
+      .off('data', this.#heard)
+      .off('end', this.#leave)
+      .off('close', this.#leave)
+      .once('close', closed)
   }
 
   readonly #heard = (chunk: Buffer): void => {

@@ -46,7 +46,7 @@ const REASONS = {
 /**
  * Has the leader name who is best prepared to follow it, and hand over of its own accord: to a newer revision once it serves
  * itself, so that one which only says that it is ready costs no start, while it still starts to a replica that serves sooner, and
- * to any that could where no request has reached the leader from one look to the next.
+ * to any that could where the leader's front did not listen at two looks in a row.
  */
 export class MakingWay {
   private readonly options: MakingWayOptions
@@ -54,8 +54,8 @@ export class MakingWay {
   private nextAt = Number.NEGATIVE_INFINITY
   /** Monotonic ms: when one of a newer revision is tried again that was tried in vain; `null`: there is none. */
   private waitsUntil: number | null = null
-  /** As it was when all peers were asked last. */
-  private wasUnreached = false
+  /** The term in which requests did not reach this leader when all peers were asked last; `null`: they did. */
+  private unreachedIn: number | null = null
 
   constructor(options: MakingWayOptions) {
     this.options = options
@@ -73,9 +73,10 @@ export class MakingWay {
   asked(): void {
     const { peers, clock, revision, podAgeMs, term, workload, unreached, tell } = this.options
     const present = term()
-    const stillUnreached = this.wasUnreached && unreached()
-    this.wasUnreached = present !== null && unreached()
+    const before = this.unreachedIn
+    this.unreachedIn = present !== null && unreached() ? present.epoch : null
     if (present === null) return
+    const stillUnreached = before !== null && before === this.unreachedIn
     const now = clock.mono()
     const { members } = peers
     for (const identity of this.tries.keys())
@@ -90,8 +91,8 @@ export class MakingWay {
     this.waitsUntil = ends.length > 0 && !newer ? Math.min(...ends) : null
     tell({ type: 'successor', identity: successor })
     if (successor === null) return
-    if (newer && workload.served) this.handOver(successor, 'newer_revision', present, now)
-    else if (stillUnreached) this.handOver(successor, 'front_down', present, now)
+    if (stillUnreached) this.handOver(successor, 'front_down', present, now)
+    else if (newer && workload.served) this.handOver(successor, 'newer_revision', present, now)
     else if (faster && workload.startsColder) this.handOver(successor, 'faster_standby', present, now)
   }
 
@@ -102,7 +103,9 @@ export class MakingWay {
     now: number,
   ): void {
     const { leaseDurationMs, workload, log, tell } = this.options
-    if (doubt || stepDown !== null || now < this.nextAt) return
+    if (doubt || stepDown !== null) return
+    // Nobody is served meanwhile: that does not wait.
+    if (now < this.nextAt && code !== 'front_down') return
     const count = (this.tries.get(successor)?.count ?? 0) + 1
     const wait = Math.min(AGAIN_AFTER_MS * 2 ** (count - 1), LATEST_AGAIN_MS)
     this.tries.set(successor, { count, newer: code === 'newer_revision', epoch, notBefore: now + wait })

@@ -81,7 +81,7 @@ export class Steering {
     this.look()
     await this.followed()
     const left = this.closedAt + lingerMs - clock.mono()
-    if (left > 0) await pause(clock, left)
+    if (left > 0) await Promise.race([pause(clock, left), hurry])
     await this.traffic.close(hurry)
   }
 
@@ -112,9 +112,10 @@ export class Steering {
     const { log, repeats } = this.options
     const { problem, routedTo } = this.traffic.view
     if (problem !== null) repeats.happened('traffic', problem)
-    else repeats.over('traffic', 'traffic is led as the gate says')
+    else repeats.over('traffic', 'requests reach the leader again')
     if (routedTo === null || routedTo === this.routedTo) return
     this.routedTo = routedTo
-    log.info('traffic is led to', { pod: routedTo || 'nobody' })
+    if (routedTo === '') log.info('requests are held: nobody serves')
+    else log.info('requests go to', { pod: routedTo })
   }
 }

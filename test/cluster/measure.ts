@@ -156,7 +156,7 @@ class Subject {
     if (what === 'delete-pod') await one.kubectl('delete', 'pod', name, '--wait=false')
     else if (what === 'eviction') await evict(one, name)
     else if (what === 'worker-killed') process.kill(workerOf(victim), 'SIGKILL')
-    else for (const pid of firstProcesses(victim)) process.kill(pid, 'SIGKILL')
+    else killAll(firstProcesses(victim))
   }
 }
 
@@ -215,6 +215,17 @@ function workerOf(pod: Pod): number {
 /** Everything of the pod that serves: PID 1 of each container, and the agent. */
 function firstProcesses(pod: Pod): number[] {
   return ['langflow', 'agent'].flatMap((container) => processesOf(pod, container).map(({ pid }) => pid))
+}
+
+/** Some end with those that were killed before them. */
+function killAll(pids: readonly number[]): void {
+  for (const pid of pids) {
+    try {
+      process.kill(pid, 'SIGKILL')
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+    }
+  }
 }
 
 /** Median and, in brackets, the longest. */

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
+import { once } from 'node:events'
+import { createServer } from 'node:net'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import { promisify } from 'node:util'
 import { Client } from '../harness/client.ts'
@@ -274,6 +276,34 @@ describe('clients of the fronts', () => {
       [],
     )
     assert.ok(longestMs < TAKEOVER_MS, `${longestMs} ms`)
+  })
+
+  test('are led to another leader where another program has the port of a front', async (t) => {
+    const scene = await FrontScene.empty(t, plane)
+    const port = await freePort()
+    const a = await scene.replica('a', { flags: [...FAST, `--peers=127.0.0.1:${port}`] })
+    await a.event('serving')
+    const b = await scene.replica('b', { flags: [...FAST, `--listen=127.0.0.1:${port}`] })
+    await b.event('standby_ready')
+    await scene.openDoors(a, { get: (path) => ask(port, path) })
+    const pid = await frontPid(a)
+    scene.shut('a')
+    process.kill(pid, 'SIGKILL')
+    await until('the end of a front', () => !lives(pid))
+    const diedAt = mono()
+    // The next one is a process that first has to begin.
+    const other = createServer((socket) => socket.destroy()).listen(scene.doors.get('a')?.port, '127.0.0.1')
+    t.after(() => other.close())
+    await once(other, 'listening')
+    const { code } = await a.event('draining')
+    assert.equal(code, 'front_down')
+    await b.event('serving')
+    await scene.answers(20, 'b')
+    const { failed } = await scene.outcome()
+    assert.deepEqual(
+      failed.filter(({ sentAt }) => sentAt > diedAt),
+      [],
+    )
   })
 
   test('lose what is in flight when the agent beside a LangFlow dies, and nothing else', {

@@ -2,6 +2,8 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { request } from 'node:http'
 import { test } from 'node:test'
+import type { Upstream } from '../../agent/front/upstream.ts'
+import { WaitingRoom } from '../../agent/front/waiting-room.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 import { until } from '../harness/wait.ts'
 import { ask, fakeLangFlow, heard, rawConnection, TestFront } from './fixture.ts'
@@ -41,7 +43,7 @@ test('what waits for longer than the hold timeout is answered 503 with Retry-Aft
   await clock.pass(1)
   const { status, headers, body } = await asked
   assert.deepEqual([status, headers['retry-after']], [503, '1'])
-  assert.match(JSON.parse(body).error, /within 30s: it did not reach LangFlow/)
+  assert.match(JSON.parse(body).error, /within 30s: it can safely be sent again/)
   await clock.pass(200)
   const told = await front.said.next('its time', (one) => one.type === 'counts' && one.heldMs.length > 0)
   assert.deepEqual(told.type === 'counts' && [told.heldMs, told.counts.failed.hold_timeout], [[30_000], 1])
@@ -151,4 +153,25 @@ test('while LangFlow refuses connections requests wait, and go as soon as it tak
   await clock.pass(100)
   assert.equal((await asked).status, 200)
   assert.deepEqual(langflow.seen.list, ['POST /a'])
+})
+
+test('a request that comes back, since it did not get there, has its place however many wait by then', async () => {
+  const left: number[] = []
+  let isOpen = false
+  const upstream = { taken: () => {} } as Upstream
+  const room = new WaitingRoom({
+    clock: new VirtualClock(),
+    holdTimeoutMs: 30_000,
+    holdLimit: 1,
+    open: () => (isOpen ? upstream : null),
+  })
+  const wait = (order: number) =>
+    room.turn({ hop: null, order, since: 0, waits: () => {} }).then(() => left.push(order))
+  const waiting = [wait(1)]
+  await assert.rejects(wait(2), /1 requests are waiting/)
+  waiting.push(wait(0))
+  isOpen = true
+  room.letGo()
+  await Promise.all(waiting)
+  assert.deepEqual(left, [0, 1])
 })

@@ -6,8 +6,9 @@ import type { Socket } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { test } from 'node:test'
 import { HOP, HOP_EPOCH } from '../../agent/front/messages.ts'
+import { freePort } from '../harness/free-port.ts'
 import { until } from '../harness/wait.ts'
-import { ask, FOR_EVER, fakeLangFlow, hungServer, KEY, TestFront } from './fixture.ts'
+import { ask, FOR_EVER, fakeLangFlow, heard, hungServer, KEY, rawConnection, TestFront } from './fixture.ts'
 
 const at = (port: number) => ({ target: { host: '127.0.0.1', port } })
 const OTHER_KEY = 'vutsrqponmlkjihgfedcba'
@@ -198,7 +199,7 @@ test('a request is held no longer by two fronts than by one', async (t) => {
   await follower.toLeader(leader.address)
   for (const { status, body } of await Promise.all(asked)) {
     assert.equal(status, 503)
-    assert.match(body, /within 1s: it did not reach LangFlow/)
+    assert.match(body, /within 1s: it can safely be sent again/)
   }
   assert.ok(performance.now() - began < 1_300, `after ${performance.now() - began} ms`)
 })
@@ -209,7 +210,7 @@ test("a request that the leader's front does not answer waits no longer than the
   await follower.toLeader(hung.address)
   const { status, body } = await ask(follower.port, '/a', { method: 'POST', body: 'x' })
   assert.equal(status, 503)
-  assert.match(body, /within 500ms: it did not reach LangFlow/)
+  assert.match(body, /within 500ms: it can safely be sent again/)
   await follower.counts('failed', ({ failed }) => failed.hold_timeout === 1)
 })
 
@@ -269,4 +270,47 @@ test('a body that arrives slowly and in pieces passes both fronts as it comes', 
   outgoing.end('two')
   assert.equal(String((await pieces.next()).value), 'two')
   assert.equal((await pieces.next()).done, true)
+})
+
+/** A large body that its client sends once it is told to. */
+const EXPECTING = 'POST /big HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\nExpect: 100-continue\r\n\r\n'
+
+test('an upload whose client waits to be told waits for a leader that cannot be reached, and keeps nobody from being tried', async (t) => {
+  const langflow = await fakeLangFlow(t, (incoming, outgoing) =>
+    incoming.resume().on('end', () => outgoing.end('ok')),
+  )
+  const port = await freePort()
+  const follower = await TestFront.start(t)
+  await follower.toLeader(`127.0.0.1:${port}`)
+  const upload = await rawConnection(t, follower.port)
+  upload.write(EXPECTING)
+  await follower.counts('it waits', ({ held }) => held === 1)
+  const get = ask(follower.port, '/a')
+  await follower.counts('both wait', ({ held }) => held === 2)
+  const leader = await TestFront.start(t, { ...at(langflow.port), listen: { host: '127.0.0.1', port } })
+  await leader.toLangFlow()
+  assert.equal((await get).status, 200)
+  assert.match(await heard(upload, '\r\n\r\n'), /^HTTP\/1\.1 100 /)
+  upload.write(Buffer.alloc(1_000_000))
+  assert.match(await heard(upload, 'ok'), /200 OK/)
+  assert.deepEqual(langflow.seen.list.toSorted(), ['GET /a', 'POST /big'])
+})
+
+test('one whose connection breaks while it is the only one that is tried lets the next one be tried', async (t) => {
+  let breaks = true
+  const langflow = await fakeLangFlow(t, ({ socket }, outgoing) => {
+    if (breaks) socket.destroy()
+    else outgoing.end('ok')
+  })
+  const port = await freePort()
+  const follower = await TestFront.start(t)
+  await follower.toLeader(`127.0.0.1:${port}`)
+  const upload = await rawConnection(t, follower.port)
+  upload.write(EXPECTING)
+  await follower.counts('it waits', ({ held }) => held === 1)
+  const leader = await TestFront.start(t, { ...at(langflow.port), listen: { host: '127.0.0.1', port } })
+  await leader.toLangFlow()
+  assert.match(await heard(upload, '\r\n\r\n'), /^HTTP\/1\.1 (100|502) /)
+  breaks = false
+  assert.equal((await ask(follower.port, '/a')).status, 200)
 })

@@ -3,7 +3,7 @@ import { text } from 'node:stream/consumers'
 import { test } from 'node:test'
 import { HOP_EPOCH } from '../../agent/front/messages.ts'
 import { until } from '../harness/wait.ts'
-import { fakeLangFlow, heard, rawConnection, TestFront } from './fixture.ts'
+import { fakeLangFlow, heard, hungServer, rawConnection, TestFront } from './fixture.ts'
 
 const at = (port: number) => ({ target: { host: '127.0.0.1', port } })
 
@@ -267,19 +267,46 @@ test('an answer reaches a slow client whole, and is not gathered in memory meanw
   assert.ok(bytes > size)
 })
 
-test('garbage after a request never comes into the middle of its answer', async (t) => {
-  let end = () => {}
-  const langflow = await fakeLangFlow(t, (_, outgoing) => {
-    outgoing.writeHead(200, { 'content-length': '1000' })
-    outgoing.write('half')
-    end = () => outgoing.end()
+for (const [what, before, after] of [
+  ['garbage', '', 'nonsense\r\n\r\n'],
+  ['garbage behind two requests', 'GET /first HTTP/1.1\r\nHost: a\r\n\r\n', 'nonsense\r\n\r\n'],
+  ['CONNECT', '', 'CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n'],
+  ['another protocol', '', 'GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n'],
+] as const)
+  test(`${what} after a request never comes into the middle of its answer`, async (t) => {
+    let end = () => {}
+    const langflow = await fakeLangFlow(t, ({ url }, outgoing) => {
+      if (url === '/first') {
+        outgoing.end()
+        return
+      }
+      outgoing.writeHead(200, { 'content-length': '1000' })
+      outgoing.write('half')
+      end = () => outgoing.end()
+    })
+    const front = await TestFront.start(t, at(langflow.port))
+    await front.toLangFlow()
+    const client = await rawConnection(t, front.port)
+    client.write(`${before}GET / HTTP/1.1\r\nHost: a\r\n\r\n`)
+    await heard(client, 'half')
+    client.write(after)
+    assert.equal(await heard(client), '')
+    end()
   })
-  const front = await TestFront.start(t, at(langflow.port))
+
+test('an answer whose words are none that may be written has none', async (t) => {
+  const { address } = await hungServer(t, (socket) =>
+    socket.once('data', () => socket.end('HTTP/1.1 200 o\x01k\r\nContent-Length: 2\r\n\r\nok')),
+  )
+  const [host = '', port] = address.split(':')
+  const front = await TestFront.start(t, { target: { host, port: Number(port) } })
   await front.toLangFlow()
-  const client = await rawConnection(t, front.port)
-  client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
-  await heard(client, 'half')
-  client.write('nonsense\r\n\r\n')
-  assert.equal(await heard(client), '')
-  end()
+  for (const request of [
+    'GET / HTTP/1.1\r\nHost: a\r\n',
+    'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n',
+  ]) {
+    const client = await rawConnection(t, front.port)
+    client.write(`${request}Connection: close\r\n\r\n${request.startsWith('POST') ? '0\r\n\r\n' : ''}`)
+    assert.match(await heard(client), /^HTTP\/1\.1 (200 \r\n|502 )/)
+  }
 })

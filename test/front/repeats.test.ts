@@ -25,7 +25,7 @@ for (const method of ['POST', 'PUT', 'PATCH', 'DELETE']) {
     const { status, headers, body } = await ask(front.port, '/a', { method, body: 'x' })
     assert.equal(status, 502)
     assert.match(headers['content-type'] ?? '', /^application\/json/)
-    assert.match(JSON.parse(body).error, /outcome, is unknown/)
+    assert.match(JSON.parse(body).error, /the outcome is unknown/)
     assert.deepEqual(langflow.seen.list, [`${method} /a`])
     await front.counts('failed', ({ failed }) => failed.outcome_unknown === 1)
   })

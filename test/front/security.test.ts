@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 import { HOP, HOP_EPOCH } from '../../agent/front/messages.ts'
@@ -272,6 +273,22 @@ describe('a front', () => {
       assert.match(answer, /^(HTTP\/1\.1 (4\d\d|501) |closed$)/)
     }
     assert.deepEqual(attacks(), [])
+  })
+
+  test('outlives a client that resets its connection after CONNECT, and lets go of one that never closes it', async () => {
+    for (const front of [leader, follower]) {
+      const asked = asks('CONNECT a:1')
+      const client = await Wire.connect(front.port)
+      await client.send(asked)
+      await client.line()
+      client.destroy()
+      const patient = await Wire.connect(front.port)
+      await patient.send(asked)
+      await patient.line()
+      await patient.send('more')
+      await once(patient.socket, 'close')
+      assert.equal((await ask(front, asks('GET /attack'))).status, 200)
+    }
   })
 
   test('tells nobody the key, not by TRACE either', async () => {

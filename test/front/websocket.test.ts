@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import type { Socket } from 'node:net'
 import { type TestContext, test } from 'node:test'
 import WebSocket, { WebSocketServer } from 'ws'
 import { HOP } from '../../agent/front/messages.ts'
+import { Upstream } from '../../agent/front/upstream.ts'
 import { until } from '../harness/wait.ts'
 import { type FakeLangFlow, FOR_EVER, fakeLangFlow, heard, rawConnection, TestFront } from './fixture.ts'
 
@@ -117,6 +119,52 @@ test('a handshake that LangFlow refuses is refused in its words', async (t) => {
     [answer.statusCode, answer.headers['x-why'], String(Buffer.concat(chunks))],
     [403, 'not you', 'no'],
   )
+  const { forwarded, failed } = await follower.counts('it', (counts) => counts.forwarded.leader === 1)
+  assert.deepEqual([forwarded.leader, failed.client_gone], [1, 0])
+})
+
+test('one that is refused here is counted once, for what it was refused for', async (t) => {
+  const front = await TestFront.start(t, { holdTimeoutMs: 100 })
+  const socket = connectTo(t, front)
+  const [, answer] = await once(socket, 'unexpected-response')
+  assert.equal(answer.statusCode, 503)
+  answer.resume()
+  await once(answer, 'end')
+  const { failed } = await front.counts('it', (counts) => counts.failed.hold_timeout === 1)
+  assert.equal(failed.client_gone, 0)
+  await front.counts('nothing is under way', ({ held, inFlight }) => held + inFlight === 0)
+})
+
+test('a client that goes while its connection is made leaves none behind', async (t) => {
+  const langflow = await socketServer(t)
+  const front = await TestFront.start(t, at(langflow.port))
+  const [dialed, left] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  const { dial } = Upstream.prototype
+  t.mock.method(Upstream.prototype, 'dial', async function (this: Upstream) {
+    dialed.resolve()
+    await left.promise
+    return dial.call(this)
+  })
+  await front.toLangFlow()
+  const socket = connectTo(t, front)
+  await dialed.promise
+  socket.terminate()
+  await front.counts('it is gone', ({ failed }) => failed.client_gone === 1)
+  const connected = once(langflow.server, 'connection')
+  left.resolve()
+  const [connection] = (await connected) as [Socket]
+  await once(connection.resume(), 'close')
+  assert.deepEqual(langflow.asked, [])
+})
+
+test('a message that LangFlow would not take ends its connection', async (t) => {
+  const langflow = await socketServer(t)
+  const { follower } = await through(t, langflow)
+  const socket = connectTo(t, follower)
+  await once(socket, 'open')
+  socket.send(Buffer.alloc(16 * 1024 * 1024 + 1))
+  const [code] = await once(socket, 'close')
+  assert.equal(code, 1009)
 })
 
 test('a handshake waits while nobody serves, and one whose client goes is forgotten', async (t) => {

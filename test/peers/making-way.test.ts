@@ -96,6 +96,29 @@ describe('a leader whose front does not listen', () => {
     assert.equal(b.stepDowns, 0)
   })
 
+  test('hands over also where it has just made way for a newer revision, and would again', () => {
+    const b = new Bench()
+    b.makingWay.asked()
+    b.unreached = true
+    b.makingWay.asked()
+    b.members = [SAME, NEWER]
+    b.makingWay.asked()
+    const codes = b.told.flatMap((fact) => (fact.type === 'step_down' ? [fact.code] : []))
+    assert.deepEqual(codes, ['newer_revision', 'front_down'])
+  })
+
+  test('does not for what it saw in an earlier term', () => {
+    const b = new Bench()
+    b.members = [SAME]
+    b.unreached = true
+    b.makingWay.asked()
+    b.term = { ...TERM, epoch: TERM.epoch + 2 }
+    b.makingWay.asked()
+    assert.equal(b.stepDowns, 0)
+    b.makingWay.asked()
+    assert.equal(b.stepDowns, 1)
+  })
+
   test('counts from its own term on', () => {
     const b = new Bench()
     b.members = [SAME]

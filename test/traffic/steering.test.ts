@@ -70,7 +70,7 @@ class Scene {
       },
       lingerMs,
       clock,
-      log: { info: (_, fields) => this.said.push(`to ${fields?.pod}`) },
+      log: { info: (what, fields) => this.said.push(`${what} ${fields?.pod ?? ''}`.trim()) },
       repeats: { happened: (_, what) => this.said.push(what), over: () => {} },
       state: () => this.state,
       ready: () => this.state.term !== null && this.state.term.stepDown === null && !this.inDoubt,
@@ -212,6 +212,6 @@ describe('steering', () => {
       scene.view.routedTo = routedTo
       scene.listener.changed()
     }
-    assert.deepEqual(scene.said, ['to a', 'to nobody'])
+    assert.deepEqual(scene.said, ['requests go to a', 'requests are held: nobody serves'])
   })
 })
