@@ -74,9 +74,12 @@ export function untilNext(clock: Pick<Clock, 'mono'>, periodMs: number): number 
   return left < periodMs / 2 ? left + periodMs : left
 }
 
-/** Resolves once `ms` milliseconds (>= 0) of monotonic time have passed. */
-export function pause(clock: Pick<Clock, 'after'>, ms: number): Promise<void> {
-  return new Promise((resolve) => clock.after(ms, resolve))
+/** Resolves once `ms` milliseconds (>= 0) of monotonic time have passed, or `hurry` has resolved. */
+export async function pause(clock: Pick<Clock, 'after'>, ms: number, hurry?: Promise<void>): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const timer = clock.after(ms, resolve)
+  await (hurry === undefined ? promise : Promise.race([promise, hurry]))
+  timer.cancel()
 }
 
 export function later(from: Instant, ms: number): Instant {

@@ -61,7 +61,7 @@ export class FrontTraffic implements Traffic {
   async close(hurry: Promise<void>): Promise<void> {
     const { clock, lingerMs, endMs } = this.options
     const until = clock.mono() + endMs
-    await Promise.race([pause(clock, lingerMs), hurry])
+    await pause(clock, lingerMs, hurry)
     await this.process.end(until, hurry)
   }
 }

@@ -81,7 +81,7 @@ export class Steering {
     this.look()
     await this.followed()
     const left = this.closedAt + lingerMs - clock.mono()
-    if (left > 0) await Promise.race([pause(clock, left), hurry])
+    if (left > 0) await pause(clock, left, hurry)
     await this.traffic.close(hurry)
   }
 

@@ -197,6 +197,12 @@ describe('the end of an agent', () => {
 })
 
 describe('steering', () => {
+  it('ends at once in a hurry', async () => {
+    const scene = new Scene({ readiness: true, lingerMs: 2_000 }).tell(STEP_DOWN)
+    await scene.steering.end(Promise.resolve())
+    assert.equal(scene.clock.next(), Number.POSITIVE_INFINITY)
+  })
+
   it('closes the gate of a leader that the clock puts in doubt, whatever the election knows, and opens it again', () => {
     const scene = new Scene()
     for (const inDoubt of [true, false]) {
