@@ -74,8 +74,10 @@ export function* leadToFront(service: Manifest, workload: Workload, frontPort: n
 function frontPortName(workload: Workload): string | null {
   const [name] = namesOf(workload)
   if (name !== undefined) return name
-  const isTaken = asList(workload.langflow.ports).some((port) => dig(port, 'name') === SERVICE_PORT)
-  return isTaken ? null : SERVICE_PORT
+  // A Service leads to the first port of that name that any container of the pod has.
+  const { containers, initContainers } = workload.pod
+  const ports = [...asList(containers), ...asList(initContainers)].flatMap((one) => asList(dig(one, 'ports')))
+  return ports.some((port) => dig(port, 'name') === SERVICE_PORT) ? null : SERVICE_PORT
 }
 
 /** The names that LangFlow's port has in its container. */

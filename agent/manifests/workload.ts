@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { Target } from './langflow.ts'
 import { asFields, asList, asNumber, asText, dig, type Fields, type Manifest } from './manifest.ts'
-import { FRONT_PORT } from './pod.ts'
 
 export const DEFAULT_PORT = 7860
 
@@ -19,7 +18,7 @@ export function readWorkload<M extends Manifest>(
   const langflow = asFields(asList(pod.containers).find((one) => dig(one, 'name') === container))
   const account = asText(pod.serviceAccountName) || asText(pod.serviceAccount)
   const { name } = manifest
-  const said = targetPort ?? portOf(langflow, frontPortOf(pod))
+  const said = targetPort ?? portOf(langflow, frontOf(pod))
   return {
     manifest,
     spec,
@@ -83,8 +82,8 @@ function leadsTo(port: unknown, { langflow, port: wanted }: Pick<Workload, 'lang
   )
 }
 
-/** Where the front of these pods listens, which LangFlow's container declares; `null`: they have none. */
-function frontPortOf(pod: Fields): number | null {
+/** Which port the front of these pods asks LangFlow on, `null` where it is not said; `null`: they have none. */
+function frontOf(pod: Fields): { readonly target: number | null } | null {
   const agent = asList(pod.initContainers).find((one) => dig(one, 'name') === 'agent')
   const told = (name: string) =>
     asText(
@@ -94,11 +93,12 @@ function frontPortOf(pod: Fields): number | null {
       ),
     )
   if (told('LEADER_TRAFFIC') !== 'front') return null
-  return Number(/\d+$/.exec(told('LEADER_FRONT_LISTEN'))?.[0] ?? FRONT_PORT)
+  const port = /:(\d+)\/?$/.exec(told('LEADER_TARGET'))?.[1]
+  return { target: port === undefined ? null : Number(port) }
 }
 
 /** From what LangFlow is told, else from what its container declares; `null`: it says nothing. */
-function portOf(langflow: Fields, frontPort: number | null): number | null {
+function portOf(langflow: Fields, front: ReturnType<typeof frontOf>): number | null {
   const words = [...asList(langflow.command), ...asList(langflow.args)].join(' ')
   const flags = new Set([...words.matchAll(/--port[ =]["']?(\d+)\b/g)].map(([, port]) => Number(port)))
   const [flag] = flags
@@ -106,9 +106,9 @@ function portOf(langflow: Fields, frontPort: number | null): number | null {
   const variable = asList(langflow.env).find((one) => dig(one, 'name') === 'LANGFLOW_PORT')
   const said = Number(dig(variable, 'value'))
   if (said > 0) return said
-  const declared = asList(langflow.ports)
-    .map((port) => asNumber(dig(port, 'containerPort')))
-    .filter((port) => port !== frontPort)
+  // What is declared then is the front's port, in place of LangFlow's.
+  if (front !== null) return front.target
+  const declared = asList(langflow.ports).map((port) => asNumber(dig(port, 'containerPort')))
   return declared.length === 1 && declared[0] ? declared[0] : null
 }
 

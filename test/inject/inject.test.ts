@@ -267,7 +267,26 @@ describe('front mode', () => {
     const [langflow] = findLangflows(parseStream(asInput(wrapped)).flatMap(manifestsOf), null)
     assert.ok(langflow)
     const { port, portIsSaid } = readWorkload(langflow)
+    assert.deepEqual([port, portIsSaid], [9000, true])
+  })
+
+  test('does not take another port that is declared for that of LangFlow', () => {
+    const own = 'ports: [{ containerPort: 7860, name: http }, { containerPort: 9090, name: metrics }]'
+    const [langflow] = findLangflows(
+      parseStream(asInput(injected(deployment({ container: own }), front))).flatMap(manifestsOf),
+      null,
+    )
+    assert.ok(langflow)
+    const { port, portIsSaid } = readWorkload(langflow)
     assert.deepEqual([port, portIsSaid], [7860, false])
+  })
+
+  test('leads no Service to another container whose port has the usual name', () => {
+    const proxy = '{ name: proxy, image: proxy, ports: [{ name: http, containerPort: 4180 }] }'
+    const text = `${deployment().trimEnd()}\n        - ${proxy}\n---\n${service('{ port: 7860 }')}`
+    const wrapped = injected(text, front)
+    assert.deepEqual(targets(wrapped), [8091])
+    assert.equal(ports(wrapped), undefined)
   })
 
   test('leaves a headless Service, and says that it leads past the fronts', () => {

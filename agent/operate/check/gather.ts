@@ -452,9 +452,14 @@ function withPodOf(manifest: Manifest, pods: readonly Fields[] | null): Manifest
   const template = asFields(dig(manifest.value, 'spec', 'template'))
   const labels = Object.entries(asFields(dig(template, 'metadata', 'labels')))
   if (dig(template, 'metadata', 'labels', AUTO_INJECT) !== 'true') return manifest
-  const pod = pods?.find((one) =>
-    labels.every(([name, value]) => dig(one, 'metadata', 'labels', name) === value),
+  const ofTemplate = pods?.filter(
+    (one) =>
+      labels.every(([name, value]) => dig(one, 'metadata', 'labels', name) === value) &&
+      dig(one, 'metadata', 'deletionTimestamp') === undefined &&
+      !['Succeeded', 'Failed'].includes(asText(dig(one, 'status', 'phase'))),
   )
+  const madeAt = (one: Fields) => asText(dig(one, 'metadata', 'creationTimestamp'))
+  const [pod] = ofTemplate?.toSorted((a, b) => madeAt(b).localeCompare(madeAt(a))) ?? []
   if (pod === undefined) return manifest
   const spec = { ...asFields(manifest.value.spec), template: { ...template, spec: pod.spec } }
   return { ...manifest, value: { ...manifest.value, spec } }

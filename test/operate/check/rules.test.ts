@@ -1037,6 +1037,18 @@ const EXAMPLES: readonly Example[] = [
   },
   {
     code: 'rollout-strategy',
+    outcome: 'warning',
+    message: /strategy Recreate .* maxSurge 1 and maxUnavailable 0$/,
+    change: front(({ spec }) => (spec.strategy = { type: 'Recreate' })),
+  },
+  {
+    code: 'rollout-strategy',
+    outcome: 'warning',
+    message: /end all pods at once, .*\(maxSurge 0, maxUnavailable 2\)/,
+    change: front(({ spec }) => (spec.strategy = { rollingUpdate: { maxSurge: 0, maxUnavailable: 2 } })),
+  },
+  {
+    code: 'rollout-strategy',
     kind: 'StatefulSet',
     message: /maxUnavailable to 2/,
     change: ({ spec }) => (spec.replicas = 3),

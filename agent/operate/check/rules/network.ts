@@ -51,7 +51,7 @@ export const NETWORK_RULES = {
       for (const route of manifests) {
         if (!inOneNamespace(route, one.manifest)) continue
         for (const { setting, ms } of timeoutsOf(route, services))
-          if (ms < holdTimeoutMs)
+          if (ms <= holdTimeoutMs)
             yield `${titleOf(route)} gives up after ${formatDuration(ms)} (${setting}), while a front still holds the request (--hold-timeout ${formatDuration(holdTimeoutMs)}): make that longer, or --hold-timeout shorter`
       }
     },
@@ -192,7 +192,7 @@ export const NETWORK_RULES = {
         yield `Istio's proxy stands between an agent and the others: add ${port} to ${prefix}/excludeOutboundPorts`
       const front = frontPortOf(one)
       if (front !== null && !outside.includes(String(front)))
-        yield `Istio's proxy stands between a front and the others, and answers for one that is gone: add ${front} to ${prefix}/excludeOutboundPorts, and where mutual TLS is STRICT to excludeInboundPorts`
+        yield `Istio's proxy stands between a front and the others, and answers for one that is gone: add ${front} to ${prefix}/excludeOutboundPorts, and where mutual TLS is STRICT give these pods a PeerAuthentication with portLevelMtls ${front}: PERMISSIVE, which takes both what clients in the mesh send and what fronts do`
       if (!list(settings[`${prefix}/excludeInboundPorts`]).includes(String(port)))
         yield `Istio's proxy stands before the agent: annotate the pods with ${prefix}/excludeInboundPorts: "${port}"`
     },

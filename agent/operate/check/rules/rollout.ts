@@ -28,7 +28,7 @@ export const ROLLOUT_RULES = {
       const { type = 'RollingUpdate', rollingUpdate } = asFields(spec.strategy)
       if (type === 'Recreate') {
         yield {
-          warning: `with the strategy Recreate nobody serves from the old pods' end to the new ones' start: use RollingUpdate with maxSurge 0 and maxUnavailable ${least}`,
+          warning: `with the strategy Recreate nobody serves from the old pods' end to the new ones' start: use RollingUpdate with ${mode === 'front' ? 'maxSurge 1 and maxUnavailable 0' : `maxSurge 0 and maxUnavailable ${least}`}`,
         }
         return
       }
@@ -36,6 +36,10 @@ export const ROLLOUT_RULES = {
       const said = amount(dig(rollingUpdate, 'maxUnavailable') ?? '25%', replicas, Math.floor)
       // Where both are rounded to 0 Kubernetes takes one pod, so that rollouts end.
       const down = surge === 0 ? Math.max(1, said) : said
+      if (mode === 'front' && surge === 0 && down >= replicas && replicas > 1)
+        yield {
+          warning: `its rollouts end all pods at once, and nobody holds requests then (maxSurge 0, maxUnavailable ${down}): set maxSurge to 1 and maxUnavailable to 0`,
+        }
       if (mode === 'readiness' && (surge > 0 || down < least))
         yield `its rollouts wait for a second Ready pod, which never comes with --traffic=readiness (maxSurge ${surge}, maxUnavailable ${down}): set maxSurge to 0 and maxUnavailable to ${least}, and look at what replaced that`
     },
