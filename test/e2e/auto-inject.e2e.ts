@@ -143,6 +143,14 @@ describe('deploy/components/auto-inject on kube-apiserver', () => {
     'a port without a name beside one that has the usual': {
       langflow: { ports: [{ containerPort: 7860 }, { name: 'http', containerPort: 9000 }] },
     },
+    'a container whose port has the usual name': {
+      spec: {
+        containers: [
+          ...plainPod().spec.containers,
+          { name: 'proxy', image: 'proxy', ports: [{ name: 'http', containerPort: 4180 }] },
+        ],
+      },
+    },
     'a port of the container': { langflow: { args: [], ports: [{ containerPort: 8000 }] } },
     'a shell': { langflow: { command: ['bash', '-c', 'langflow run --port "7863"'], args: [] } },
   }
@@ -208,7 +216,7 @@ describe('deploy/components/auto-inject on kube-apiserver', () => {
       'langflow-leader/entrypoint': 'tini -- langflow  run',
       'langflow-leader/target': 'http://127.0.0.1:7',
     }
-    const ports = [{ containerPort: 8000 }]
+    const ports = [{ containerPort: 8000 }, { name: 'web', containerPort: 7 }]
     const pod = plainPod({ annotations, langflow: { command: undefined, args: [], ports } })
     const patched = async () => {
       const { spec } = await admitted(pod, own)
@@ -225,6 +233,14 @@ describe('deploy/components/auto-inject on kube-apiserver', () => {
     assert.deepEqual(told.peers, [{ host: 'langflow-members', port: 8090 }])
     const targets = agent.env?.flatMap(({ name, value }) => (name === 'LEADER_TARGET' ? [value] : []))
     assert.deepEqual(targets, ['http://127.0.0.1:7'])
+    const led = named(spec.containers, 'langflow').ports?.map(({ name, containerPort }) => [
+      name,
+      containerPort,
+    ])
+    assert.deepEqual(led, [
+      [undefined, 8000],
+      ['web', 8091],
+    ])
     assert.equal(agent.readinessProbe?.httpGet.path, '/frontz')
     const langflow = named(spec.containers, 'langflow')
     assert.deepEqual(langflow.env, [{ name: 'LEADER_STOP_TIMEOUT', value: '20s' }])
