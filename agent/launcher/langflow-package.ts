@@ -1,7 +1,7 @@
-import { readdirSync, readFileSync, realpathSync } from 'node:fs'
+import { readdirSync, realpathSync } from 'node:fs'
 import { basename, delimiter, dirname, join } from 'node:path'
 import { isVersion } from '../package-version.ts'
-import { findProgram } from '../processes/program.ts'
+import { findProgram, headOf } from '../processes/program.ts'
 import { readLangflowCommand } from './langflow-command.ts'
 
 /** As LangFlow itself looks for its version. */
@@ -61,7 +61,7 @@ function versionIn(directory: string): string | null {
 
 function versionOf(file: string): string | null {
   try {
-    const [, version = ''] = /^Version: *(\S+)\s*$/im.exec(readFileSync(file, 'utf8')) ?? []
+    const [, version = ''] = /^Version: *(\S+)\s*$/im.exec(headOf(file)) ?? []
     return isVersion(version) ? version : null
   } catch {
     // Half of it is left of another version.

@@ -22,14 +22,26 @@ export class LauncherProcess {
 
   start(): void {
     const [program, ...args] = this.command
-    // Its standard input is the leash: it closes with this process, however that ends.
-    const child = spawn(program, args, { env: this.env, stdio: ['pipe', 'inherit', 'inherit'] })
-    this.child = child
+    // Its standard input is the leash: it closes with this process, however that ends. In a session of its own: a key that stops or
+    // ends the agent must leave the one that then ends LangFlow.
+    let child: ChildProcess | null = null
     const gone = () => {
       if (this.child !== child) return
       this.child = null
       if (!this.closing) this.restart = this.clock.after(RESTART_MS, () => this.start())
     }
+    try {
+      child = spawn(program, args, {
+        env: this.env,
+        detached: true,
+        stdio: ['pipe', 'inherit', 'inherit'],
+      })
+    } catch {
+      // Node throws some of the reasons, such as too little memory.
+      gone()
+      return
+    }
+    this.child = child
     child.on('error', gone)
     child.on('exit', gone)
     child.stdin?.on('error', () => {})

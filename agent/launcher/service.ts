@@ -20,9 +20,9 @@ export interface LauncherServiceOptions {
   readonly command: readonly string[]
   /** The version of the LangFlow that it would start now; `null`: unknown. */
   readonly langflow: () => string | null
-  /** From SIGTERM to SIGKILL, where no agent is there to decide. */
   /** Looks at what replicas must have alike, and tells what it finds. */
   readonly digests: (changed: (digests: Digests) => void) => Pick<DigestWatch, 'found' | 'look' | 'close'>
+  /** From SIGTERM to SIGKILL, where no agent is there to decide. */
   readonly stopTimeoutMs: number
   readonly alone: boolean
   readonly log: Log

@@ -37,6 +37,8 @@ type Worker = Lineage & { readonly command: string }
 
 /** How often it is looked for who serves until somebody does, for a start. */
 const SEARCH_MS = 1_000
+/** Whoever has more of them is not looked at. */
+const MOST_FDS = 4_096
 /** A search takes 1-5 ms, and 80 on a busy machine of a thousand processes: a 20th of a core then, at the most. */
 const SEARCH_COST = 20
 /** Then it becomes as rare as this part of the time that it has gone on, for a workload that is never found to serve. */
@@ -246,8 +248,11 @@ function findAcceptors(port: number, pids: readonly number[]): { pids: number[];
 function readEpolls(pid: number): string {
   const fds = `/proc/${pid}/fd`
   try {
+    const open = unlessGone(() => readdirSync(fds), [])
+    // A flow may open any number, and the launcher does nothing else meanwhile.
+    if (open.length > MOST_FDS) return 'forbidden'
     // Whatever is closed meanwhile says nothing about the others.
-    return unlessGone(() => readdirSync(fds), [])
+    return open
       .filter((fd) => unlessGone(() => readlinkSync(`${fds}/${fd}`), '') === 'anon_inode:[eventpoll]')
       .map((fd) => unlessGone(() => readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'latin1'), ''))
       .join('')

@@ -169,7 +169,9 @@ export class Peers {
     if (origins.length > 0) this.nextAt = clock.mono() + POLL_MS
     const oldest = clock.mono() - ANSWER_COUNTS_MS
     const isOwn = (origin: string) => (this.own.get(origin) ?? Number.NEGATIVE_INFINITY) >= oldest
-    const others = origins.filter((origin) => !isOwn(origin))
+    // Where a name cannot be resolved for the moment, those that answered are still there.
+    const known = problems.length > 0 ? [...this.answers.values()].map(({ at }) => at) : []
+    const others = [...new Set([...origins, ...known])].filter((origin) => !isOwn(origin))
     const failures = await Promise.all(others.map((origin) => this.askOne(origin)))
     return [...problems.map(({ problem }) => problem), ...failures.filter((failure) => failure !== null)]
   }

@@ -1,4 +1,13 @@
-import { accessSync, closeSync, constants, existsSync, openSync, readSync, statSync } from 'node:fs'
+import {
+  accessSync,
+  closeSync,
+  constants,
+  existsSync,
+  fstatSync,
+  openSync,
+  readSync,
+  statSync,
+} from 'node:fs'
 import { delimiter, join } from 'node:path'
 
 /** Throws one sentence where there is none. */
@@ -46,11 +55,12 @@ function shebangOf(file: string): string | undefined {
   }
 }
 
-/** The first 1,024 bytes of a file, as text. */
+/** The first 1,024 bytes of a file, as text. Throws for what is no file: reading a FIFO would wait for whoever writes. */
 export function headOf(file: string): string {
   const head = Buffer.alloc(1024)
-  const fd = openSync(file, 'r')
+  const fd = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK)
   try {
+    if (!fstatSync(fd).isFile()) throw new Error(`${file} is no file`)
     return head.toString('utf8', 0, readSync(fd, head))
   } finally {
     closeSync(fd)

@@ -343,8 +343,8 @@ export class Supervisor {
     this.starting = false
     this.restarting = returning && this.restarting
     this.view = view
+    if (view.state === 'running' || view.state === 'frozen') this.health.found(view)
     this.viewed()
-    if (view.state === 'running') this.health.found(view)
     if (!returning) return
     if (this.granted !== null) this.link.send({ type: 'grant', grant: this.granted })
     if (this.ending !== null) this.link.send(this.ending)

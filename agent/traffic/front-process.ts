@@ -17,9 +17,11 @@ const RESTART_MS = 100
 const LONGEST_RESTART_MS = 10_000
 /** One that has lived for so long is no failed start. */
 const LIVED_MS = 30_000
+/** One that does not listen by then hangs, and is killed. */
+const LISTENS_WITHIN_MS = 20_000
 /** One that listens is asked so often whether it follows its route. */
 const ASK_MS = 1_000
-/** One that says nothing for so long hangs: what it has accepted is lost either way, and nobody else is sent what comes. */
+/** One that says nothing for so long hangs, and is killed: what it has accepted is lost either way, and so would be what still comes. */
 const SILENT_MS = 3_000
 /** From its last moment to SIGKILL: it has its own deadline. */
 const KILL_AFTER_MS = 1_000
@@ -101,25 +103,34 @@ export class FrontProcess {
   private start(): void {
     const { clock, command, env, config } = this.options
     const [program, ...args] = command
-    // In a session of its own: what a terminal tells the agent, the agent tells the front.
-    const child = spawn(program, args, {
-      env,
-      detached: true,
-      stdio: ['ignore', 'inherit', 'inherit', 'pipe'],
-    })
+    const cannot = ({ message }: Error) => `the front cannot be started: ${message}`
     this.startedAt = clock.mono()
+    let child: ChildProcess
+    try {
+      // In a session of its own: what a terminal tells the agent, the agent tells the front.
+      child = spawn(program, args, {
+        env,
+        detached: true,
+        stdio: ['ignore', 'inherit', 'inherit', 'pipe'],
+      })
+    } catch (error) {
+      // Node throws some of the reasons, such as too little memory.
+      this.gone(null, cannot(error as Error))
+      return
+    }
     this.child = child
-    child.on('error', (error) => this.gone(child, `the front cannot be started: ${error.message}`))
+    child.on('error', (error) => this.gone(child, cannot(error)))
     child.on('exit', (code, signal) =>
       this.gone(child, `the front has ended (${signal ?? `exit code ${code}`})`),
     )
+    const channel = child.stdio[3] as Duplex
+    // The exit, or the error of the start, tells what there is to tell.
+    channel?.on('error', () => {})
     if (child.pid === undefined) return
     giveWay(child.pid)
-    const channel = child.stdio[3] as Duplex
     this.channel = channel
-    // The exit tells what there is to tell.
-    channel.on('error', () => {})
     readMessages<FromFront>(channel, (message) => this.received(child, message))
+    this.asking = clock.after(LISTENS_WITHIN_MS, () => child.kill('SIGKILL'))
     this.send({ type: 'begin', config })
     if (this.route !== null) this.send({ type: 'route', id: this.routeId, route: this.route })
   }
@@ -134,6 +145,7 @@ export class FrontProcess {
       case 'listening':
         this.listening = true
         this.problem = null
+        this.asking?.cancel()
         this.ask(child)
         break
       case 'failed':
@@ -181,7 +193,7 @@ export class FrontProcess {
     this.waiting = left
   }
 
-  private gone(child: ChildProcess, how: string): void {
+  private gone(child: ChildProcess | null, how: string): void {
     if (this.child !== child) return
     const { clock, changed } = this.options
     this.child = null

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import { join } from 'node:path'
@@ -25,6 +26,16 @@ describe('of one replica that is one tree', { concurrency: 4 }, () => {
       (line) => /launcher connected/.test(line.msg),
       a.lines.findIndex((line) => line.event === 'released'),
     )
+  })
+
+  test('a key that stops or ends the agent leaves the launcher', async (t) => {
+    const scene = await EmbeddedScene.open(t)
+    const a = await scene.replica('a')
+    await a.event('serving')
+    // As a terminal tells them apart.
+    const sessionOf = (pid: number) =>
+      execFileSync('ps', ['-o', 'sess=', '-p', String(pid)], { encoding: 'utf8' })
+    assert.notEqual(sessionOf(a.launcherPid()), sessionOf(a.pid))
   })
 
   test('the launcher is frozen: the agent ends it and its workload, then hands over', async (t) => {

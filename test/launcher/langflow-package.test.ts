@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -71,6 +72,15 @@ describe('the version of LangFlow', () => {
     const PYTHONPATH = `/nowhere:${join(machine.dir, 'modules')}`
     assert.equal(machine.version(undefined, { PYTHONPATH }), '1.13.0')
     assert.equal(machine.version(['sh', '-c', `PYTHONPATH=${PYTHONPATH} langflow run`]), '1.13.0')
+  })
+
+  test('is not waited for where a FIFO stands for a file', (t) => {
+    const machine = new Machine(t)
+    machine.install(SITE, 'langflow', '1.13.0')
+    const forged = join(machine.dir, 'modules/langflow-9.0.0.dist-info')
+    mkdirSync(forged, { recursive: true })
+    execFileSync('mkfifo', [join(forged, 'METADATA')])
+    assert.equal(machine.version(undefined, { PYTHONPATH: join(machine.dir, 'modules') }), '1.13.0')
   })
 
   test('is found beside a script that the interpreter of the machine runs', (t) => {

@@ -308,6 +308,21 @@ describe('the peers of a leader', () => {
     assert.equal(resolving.length, 2)
   })
 
+  test('are asked where they answered while their name cannot be resolved', async (t) => {
+    const b = await three(t)
+    let resolves = true
+    b.open(async () => {
+      if (resolves) return b.addresses
+      throw Object.assign(new Error('x'), { code: 'EAI_AGAIN' })
+    })
+    await b.round()
+    const { view } = b.peers
+    assert.ok(view !== null && view.seen > 0)
+    resolves = false
+    for (let round = 0; round < 5; round++) await b.round(5_000)
+    assert.deepEqual(b.peers.view, view)
+  })
+
   test('are told apart by their ports where they share an address', async (t) => {
     const b = await new Bench(t).answers(ME, says('me', false))
     const elsewhere = await new Bench(t).answers(ME, says('other', true))

@@ -615,6 +615,14 @@ describe('the health of a workload', () => {
       await b.clock.pass(1)
       assert.equal(b.failures.length, 1)
     }
+    // Frozen, it is asked once it goes on.
+    const frozen = new Bench()
+    await frozen.supervisor.listen()
+    const [orderedAt, servedSince] = [frozen.clock.mono() - 70_000, frozen.clock.mono() - 20_000]
+    frozen.connect({ ...FROZEN, orderedAt, servedSince }, true)
+    frozen.hear({ kind: 'thawed' }, { ...RUNNING, orderedAt, servedSince })
+    frozen.probe.unhealthy('/health: no answer within 2 s')
+    assert.equal(frozen.failures.length, 1)
     const served = await found(70_000, 20_000)
     assert.deepEqual(served.probes, ['served'])
     served.probe.unhealthy('/health: no answer within 2 s')

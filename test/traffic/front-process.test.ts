@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { ChildProcess } from 'node:child_process'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { constants, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
@@ -38,10 +39,11 @@ class Scene {
   readonly waits: number[] = []
   readonly front: FrontProcess
   private readonly dir = mkdtempSync(join(tmpdir(), 'front-'))
+  readonly log = join(this.dir, 'log')
 
   constructor(t: TestContext, option?: string) {
     this.front = new FrontProcess({
-      command: [process.execPath, FRONT, join(this.dir, 'log'), ...(option === undefined ? [] : [option])],
+      command: [process.execPath, FRONT, this.log, ...(option === undefined ? [] : [option])],
       env: { LEADER_LOG_LEVEL: 'info' },
       config,
       clock: { ...this.clock, mono: () => this.clock.mono() + this.aheadMs },
@@ -58,7 +60,7 @@ class Scene {
 
   /** What it was told, from the start of its last process on. */
   get heard(): { pid: number; env: string[]; messages: object[] } {
-    const lines = readFileSync(join(this.dir, 'log'), 'utf8').trim().split('\n')
+    const lines = readFileSync(this.log, 'utf8').trim().split('\n')
     const told = lines.map((line) => JSON.parse(line))
     const from = told.findLastIndex((line) => 'pid' in line)
     return { ...told[from], messages: told.slice(from + 1) }
@@ -141,6 +143,18 @@ describe('the front as a process of its own', () => {
     assert.equal(front.problem, null)
   })
 
+  test('that hangs before it listens is ended after 20 s', async (t) => {
+    const scene = new Scene(t, 'deaf')
+    const { front, clock } = scene
+    void front.follow(leads(1))
+    await until('it is told what to do', () => existsSync(scene.log) && scene.heard.messages.length > 0)
+    await clock.pass(19_999)
+    assert.equal(front.problem, null)
+    await clock.pass(1)
+    await scene.ends()
+    assert.equal(front.problem, 'the front has ended (SIGKILL)')
+  })
+
   test('is not held for silent because its agent stood still', async (t) => {
     const scene = new Scene(t, 'hangs')
     const { front, clock } = scene
@@ -173,6 +187,21 @@ describe('the front as a process of its own', () => {
     }
     assert.deepEqual(pauses, [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000])
   })
+
+  for (const code of ['EAGAIN', 'ENOMEM'] as const)
+    test(`is started later where no process can be had (${code})`, async (t) => {
+      const { _handle } = new ChildProcess() as unknown as { _handle: { spawn: () => number } }
+      const failing = t.mock.method(Object.getPrototypeOf(_handle), 'spawn', () => -constants.errno[code])
+      const scene = new Scene(t)
+      const { front, clock } = scene
+      await front.follow(leads(1))
+      await scene.ends()
+      failing.mock.restore()
+      assert.match(front.problem ?? '', new RegExp(`^the front cannot be started: spawn .*${code}$`))
+      await clock.pass(100)
+      await scene.listens()
+      assert.equal(front.problem, null)
+    })
 
   test('that cannot be started at all says so', async (t) => {
     const clock = new VirtualClock()

@@ -4,6 +4,7 @@
 //   dies      with the first route
 //   stays     whatever ends
 //   hangs     once it has followed a route
+//   deaf      before it listens
 import { appendFileSync } from 'node:fs'
 import { Socket } from 'node:net'
 
@@ -35,18 +36,23 @@ channel.on('close', () => {
   setInterval(() => {}, 1000)
 })
 
+function hang() {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)
+}
+
 function received(message) {
   note(message)
   if (message.type === 'begin' && option === 'refuses') {
     channel.end(`${JSON.stringify({ type: 'failed', reason: 'another program has the port' })}\n`)
   }
   if (channel.writableEnded) return
+  if (message.type === 'begin' && option === 'deaf') hang()
   if (message.type === 'begin') say({ type: 'listening', port: 8091 })
   if (message.type === 'route') {
     if (option === 'dies') process.exit(3)
     say({ type: 'counts', counts: NONE, heldMs: [10, 20] })
     say({ type: 'routed', id: message.id })
-    if (option === 'hangs') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)
+    if (option === 'hangs') hang()
   }
   if (message.type === 'end' && option !== 'stays') say({ type: 'ended' })
 }

@@ -25,6 +25,10 @@ export interface WarmStandbyOptions {
   readonly changed: (view: StandbyView) => void
 }
 
+const LONGEST_PATH = 4096
+/** As the script has it. */
+const MOST_READ = 500
+
 /** What the process says on its link, once. Where it is a spare, a flow may have got at it. */
 const Word = z.string().check(z.maxLength(200))
 const Waiting = z.object({
@@ -32,7 +36,9 @@ const Waiting = z.object({
   at: Word,
   without: z.array(Word).check(z.maxLength(50)),
   /** Each path with what it was when it was read; `null`: it was not there. */
-  read: z.record(z.string(), z.nullable(z.string())),
+  read: z
+    .record(z.string().check(z.maxLength(LONGEST_PATH)), z.nullable(Word))
+    .check(z.refine((read) => Object.keys(read).length <= MOST_READ)),
 })
 const Said = z.union([Waiting, z.object({ error: Word })])
 
@@ -67,10 +73,14 @@ export class WarmStandby extends KeptStandby {
     this.options = options
   }
 
-  override use(): Promise<void> {
+  /** One that has read what has changed since is given up. */
+  override async use(): Promise<void> {
     const used = super.use()
     this.wake()
-    return used
+    await used
+    // A launcher that hangs here, e.g. on a network's file system, has nothing that executes; the clocks are looked at afterwards.
+    const stale = this.read.find(([path, then]) => stateNow(path) !== then)
+    if (stale !== undefined && this.view.state === 'ready') this.giveUp(stale[0])
   }
 
   /** The process that goes on as the workload, with `env` added to its environment; `null`: start it cold. */
@@ -78,12 +88,6 @@ export class WarmStandby extends KeptStandby {
     const { child, view } = this
     if (child === null || view.state !== 'ready' || child.exitCode !== null || child.signalCode !== null)
       return null
-    // A launcher that hangs here, e.g. on a network's file system, has nothing that executes.
-    const stale = this.read.find(([path, then]) => stateNow(path) !== then)
-    if (stale !== undefined) {
-      this.giveUp(stale[0])
-      return null
-    }
     this.nextLook?.cancel()
     this.wake()
     this.child = null

@@ -419,6 +419,7 @@ while not os.path.exists(os.environ["TMPDIR"] + "/go-on"):
     await prepare()
     const old = await pid()
     writeFileSync(join(dir, 'settings'), 'another')
+    await standby.use()
     assert.equal(standby.take({}), null)
     assert.equal(standby.view.mode, 'cold')
     assert.match(standby.view.reason ?? '', /settings has changed since it was read$/)
