@@ -26,7 +26,7 @@ export interface ElectorOptions {
   /** Runs what was decided. It may hand in further facts; they are taken after the present one. */
   readonly run: (effect: OutwardEffect) => void
   /** Called after each transition. */
-  readonly changed: (state: ElectionState, decision: string) => void
+  readonly changed: (state: ElectionState) => void
 }
 
 /** The loop around the transition function: feeds it facts, and carries out what it decides about the Lease. */
@@ -91,7 +91,7 @@ export class Elector {
     this.state = transition(config, this.state, fact, clock.now())
     for (const effect of this.state.effects) this.carryOut(effect)
     this.arm(this.state.wakeAt)
-    this.options.changed(this.state, this.decision)
+    this.options.changed(this.state)
   }
 
   private arm(at: number): void {

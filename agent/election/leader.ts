@@ -331,11 +331,11 @@ export function endTerm({ config, now }: Input, state: SteppingDown): Free {
 }
 
 function request(input: Input, state: Held): CandidateState {
-  const { inFlight, unresolved, nextAttemptAt, mustRead, seen } = state
+  const { inFlight, unresolved, nextAttemptAt, mustRead, readProblem, seen } = state
   const releasing = state.phase === 'stepping down' && state.term.stepDown.stage === 'releasing'
-  // The release of a stopped workload need not wait for the next renewal; a failed one is retried like any write.
-  const released = releasing && unresolved.some((write) => write.kind === 'release')
-  const due = input.now.mono >= nextAttemptAt || (releasing && !released) || isUntold(input, state)
+  // The release of a stopped workload need not wait for the next renewal; what failed for it is tried again like any write.
+  const tried = unresolved.some((write) => write.kind === 'release') || (mustRead && readProblem !== null)
+  const due = input.now.mono >= nextAttemptAt || (releasing && !tried) || isUntold(input, state)
   if (inFlight || !due) return state
   if (mustRead) return sendRead(input, state)
   if (!releasing) return sendWrite(input, state, seen?.lease ? 'renew' : 'recreate')

@@ -33,7 +33,7 @@ export interface KubeObject {
 }
 
 /** A JSON merge patch: `null` removes. */
-export interface MergePatch {
+interface MergePatch {
   readonly metadata: {
     /** What must still be so: 422 where the UID is another, 409 where the version is. */
     readonly uid: string

@@ -160,7 +160,7 @@ export function hedged<T>(
   })
 }
 
-export interface Update {
+interface Update {
   /** The body that was sent. */
   readonly lease: Lease
   readonly answer: Promise<Lease>

@@ -97,7 +97,7 @@ export interface FrontAccess {
 const CLOSING = 'closing'
 
 /** What the leader says of its front; `closing`: it stops, and requests are to wait for whoever serves next. */
-export type FrontNote = FrontAccess | typeof CLOSING
+type FrontNote = FrontAccess | typeof CLOSING
 
 /**
  * What the holder says of its front; `null`: nothing that can be used, as a holder of an older version, which leaves what an

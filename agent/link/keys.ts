@@ -13,7 +13,7 @@ interface Stored {
   readonly bootId: string
 }
 
-export type Admission =
+type Admission =
   | { readonly refused: string }
   | (Pick<Stored, 'token' | 'tree'> & { readonly refused?: never; readonly returning: boolean })
 

@@ -1,4 +1,4 @@
-import type { Clock } from '../clock.ts'
+import { type Clock, pause } from '../clock.ts'
 import type { Peer } from '../config/values.ts'
 import { podOf } from '../lease/operation.ts'
 import type { ReplicaRow } from '../observe/status.ts'
@@ -53,10 +53,7 @@ export class PeerRows {
       this.found = found
       this.finding = null
     })
-    const late = Promise.withResolvers<void>()
-    const timer = clock.after(NAMED_WITHIN_MS, late.resolve)
-    await Promise.race([this.finding, late.promise])
-    timer.cancel()
+    await pause(clock, NAMED_WITHIN_MS, this.finding)
   }
 
   private async askOne(origin: string): Promise<{ who: string; row: ReplicaRow }> {

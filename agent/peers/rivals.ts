@@ -25,6 +25,7 @@ const AGAIN_MS = 5_000
  */
 export function watchRivals(options: RivalsOptions): { close(): void } {
   const { peers, term, clock, repeats, tell } = options
+  const closing = Promise.withResolvers<void>()
   let closed = false
   const bar = (reason: string | null) => tell({ type: 'barred', reason })
   const look = async () => {
@@ -44,7 +45,8 @@ export function watchRivals(options: RivalsOptions): { close(): void } {
         // Who cannot be reached yet, such as before its name resolves, keeps nobody waiting, and is asked again.
         bar(null)
       }
-      await pause(clock, AGAIN_MS)
+      await pause(clock, AGAIN_MS, closing.promise)
+      if (closed) return
     }
     repeats.over('rivals', 'no other replica competes for another Lease any more')
     bar(null)
@@ -54,6 +56,7 @@ export function watchRivals(options: RivalsOptions): { close(): void } {
   return {
     close: () => {
       closed = true
+      closing.resolve()
     },
   }
 }

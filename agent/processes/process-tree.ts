@@ -55,7 +55,7 @@ export interface ProcessTree {
 }
 
 /** Names the workload's processes in their environment. The value must be unlike that of any other workload. */
-export interface Marker {
+interface Marker {
   readonly name: string
   readonly value: string
 }

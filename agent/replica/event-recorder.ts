@@ -21,7 +21,7 @@ export interface EventRecorderOptions {
 }
 
 /** What the launcher is in trouble with, each as one sentence; `null`: nothing. */
-export interface LauncherTroubles {
+interface LauncherTroubles {
   /** How often it acted on its own since it started. */
   readonly deadmanFirings: number
   readonly refusedGrant: string | null

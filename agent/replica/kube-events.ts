@@ -1,4 +1,4 @@
-import type { Clock, Timer } from '../clock.ts'
+import { type Clock, pause, type Timer } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
 import { ApiError } from '../kube/errors.ts'
 import { microTime } from '../kube/micro-time.ts'
@@ -22,7 +22,7 @@ export interface KubeEventsOptions {
   readonly log: Pick<Log, 'info' | 'warn'>
 }
 
-export interface KubeEventsParts extends Pick<KubeEventsOptions, 'clock' | 'log'> {
+interface KubeEventsParts extends Pick<KubeEventsOptions, 'clock' | 'log'> {
   readonly options: Pick<AgentOptions, 'identity' | 'leaseName'> & {
     readonly pod: Pick<AgentOptions['pod'], 'name' | 'uid'>
   }
@@ -124,12 +124,7 @@ export class KubeEvents {
   /** Resolves once everything is told, or the time for that is up. */
   async end(): Promise<void> {
     const { clock, pod, lease } = this.options
-    if (this.sending !== null) {
-      const late = Promise.withResolvers<void>()
-      const timer = clock.after(FAREWELL_MS, late.resolve)
-      await Promise.race([this.sending, late.promise])
-      timer.cancel()
-    }
+    if (this.sending !== null) await pause(clock, FAREWELL_MS, this.sending)
     this.closed = true
     this.resting?.cancel()
     pod?.api.close()

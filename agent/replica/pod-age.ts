@@ -11,16 +11,19 @@ import { bootId } from '../processes/proc.ts'
 export function podAge(directory: string, clock: Clock): (now: Instant) => number | null {
   const file = join(directory, 'born')
   try {
-    const born = { bootId: bootId(), boot: clock.now().boot }
+    const { boot, mono } = clock.now()
+    const born = { bootId: bootId(), boot, mono }
     writeFileSync(file, JSON.stringify(born), { flag: 'wx', mode: 0o600 })
   } catch {
     // It was there before, or cannot be written: what follows tells which.
   }
   try {
-    const born = JSON.parse(readFileSync(file, 'utf8')) as { bootId: string; boot: number }
+    const born = JSON.parse(readFileSync(file, 'utf8')) as { bootId: string; boot: number; mono: number }
     const wall = statSync(file).mtimeMs
-    const sameBoot = born.bootId === bootId() && Number.isFinite(born.boot)
-    return (now) => Math.max(1, Math.round(sameBoot ? now.boot - born.boot : now.wall - wall))
+    const sameBoot = born.bootId === bootId() && Number.isFinite(born.boot) && Number.isFinite(born.mono)
+    // One of the two has stood still while the machine was suspended, the other may begin anew with each container (see `Instant`).
+    const since = (now: Instant) => Math.max(now.boot - born.boot, now.mono - born.mono)
+    return (now) => Math.max(1, Math.round(sameBoot ? since(now) : now.wall - wall))
   } catch {
     return () => null
   }

@@ -167,18 +167,18 @@ export class Replica implements StatusSource {
     })
   }
 
-  /** Rejects with a `FatalError` where socket or HTTP port cannot be had; then nothing was started. */
+  /** Rejects with a `FatalError` where socket or HTTP port cannot be had; then nothing was started. The socket last: a launcher may wait for it. */
   async start(): Promise<void> {
     const { options, log } = this.parts
-    let http: Awaited<ReturnType<ReplicaParts['http']>>
+    const http = await this.parts.http(this)
+    this.http = http
     try {
       await this.supervisor.listen()
-      http = await this.parts.http(this)
     } catch (error) {
       this.supervisor.close()
+      await http.close()
       throw error
     }
-    this.http = http
     log.event('campaigning', { epoch: 0, lease: this.lease })
     log.info('answering HTTP', { port: http.port })
     if (options.pod.problem !== null) log.warn(options.pod.problem)

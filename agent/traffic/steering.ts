@@ -79,19 +79,18 @@ export class Steering {
   async end(hurry: Promise<void>): Promise<void> {
     const { clock, lingerMs } = this.options
     this.look()
-    await this.followed()
+    await this.followed(hurry)
     const left = this.closedAt + lingerMs - clock.mono()
     if (left > 0) await pause(clock, left, hurry)
     await this.traffic.close(hurry)
   }
 
-  /** Resolves once traffic follows the gate, or the time for it is up; `null`: it follows already. */
-  private followed(): Promise<void> | null {
+  /** Resolves once traffic follows the gate, the time for it is up, or `hurry` has resolved; `null`: it follows already. */
+  private followed(hurry?: Promise<void>): Promise<void> | null {
     const { settling } = this.traffic
     if (settling === null) return null
-    const late = Promise.withResolvers<void>()
-    const timer = this.options.clock.after(CLOSED_WITHIN_MS, late.resolve)
-    return Promise.race([settling, late.promise]).finally(() => timer.cancel())
+    const enough = hurry === undefined ? settling : Promise.race([settling, hurry])
+    return pause(this.options.clock, CLOSED_WITHIN_MS, enough)
   }
 
   private onceClosed(stage: StepDown['stage'], go: () => void): void {

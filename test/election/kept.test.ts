@@ -111,6 +111,18 @@ describe('an answer to a release', () => {
     assert.ok(c.acknowledge().events().includes('released'))
   })
 
+  test('that is a conflict has the Lease read at once, and where that fails again after a retry period', () => {
+    const c = releasing().fail('conflict')
+    const reads = () => c.all.filter(({ type }) => type === 'read').length
+    assert.equal(reads(), 1)
+    c.tell({ type: 'read_failed', error: failure('network') })
+    assert.equal(reads(), 1)
+    c.pass(1_999)
+    assert.equal(reads(), 1)
+    c.pass(1)
+    assert.equal(reads(), 2)
+  })
+
   test('that does not say who released it is a problem: everybody else waits it out', () => {
     assert.match(releasing().answers({ annotations: {} }).state.writeProblem ?? '', /it is no release/)
   })

@@ -22,6 +22,17 @@ describe("a pod's age", () => {
     assert.equal(podAge(path, clock)(clock.now()), 90_000)
   })
 
+  test('is that of the pod also where each container has an uptime of its own, and counts a suspended machine', async (t) => {
+    const path = directory(t)
+    const clock = new VirtualClock()
+    podAge(path, clock)
+    await clock.pass(90_000)
+    clock.bootAhead -= clock.now().boot
+    assert.equal(podAge(path, clock)(clock.now()), 90_000)
+    clock.bootAhead = 60_000
+    assert.equal(podAge(path, clock)(clock.now()), 150_000)
+  })
+
   test('goes on by the wall clock when its machine was restarted', (t) => {
     const path = directory(t)
     const clock = new VirtualClock()
