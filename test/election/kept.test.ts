@@ -111,8 +111,11 @@ describe('an answer to a release', () => {
     assert.ok(c.acknowledge().events().includes('released'))
   })
 
-  test('that is a conflict has the Lease read at once, and where that fails again after a retry period', () => {
-    const c = releasing().fail('conflict')
+  test('waits for a renewal that was under way: a conflict has the Lease read at once, and where that fails again after a retry period', () => {
+    const c = Candidate.leader().pass(2_000)
+    c.tell({ type: 'terminate', reason: 'SIGTERM' }).tell({ type: 'drained' }).workload({ alive: 'no' })
+    assert.equal(c.write.kind, 'renew')
+    c.fail('conflict')
     const reads = () => c.all.filter(({ type }) => type === 'read').length
     assert.equal(reads(), 1)
     c.tell({ type: 'read_failed', error: failure('network') })
