@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 import { HOP, HOP_EPOCH } from '../../agent/front/messages.ts'
+import { until } from '../harness/wait.ts'
 import { frame, TEXT } from './frames.ts'
 import { FrontProcess, KEY } from './front-process.ts'
 import { ScriptedTarget, type Served } from './scripted-target.ts'
@@ -277,6 +277,8 @@ describe('a front', () => {
 
   test('outlives a client that resets its connection after CONNECT, and lets go of one that never closes it', async () => {
     for (const front of [leader, follower]) {
+      const open = () => readdirSync(`/proc/${front.pid}/fd`).length
+      const before = open()
       const asked = asks('CONNECT a:1')
       const client = await Wire.connect(front.port)
       await client.send(asked)
@@ -286,7 +288,7 @@ describe('a front', () => {
       await patient.send(asked)
       await patient.line()
       await patient.send('more')
-      await once(patient.socket, 'close')
+      await until('it lets go', () => open() <= before)
       assert.equal((await ask(front, asks('GET /attack'))).status, 200)
     }
   })
