@@ -88,7 +88,10 @@ export type FromFront =
 
 /** Header of a request that a front forwards to the leader's front: `<epoch> <key>`. A client's own is answered with 421. */
 export const HOP = 'langflow-leader-hop'
-/** Header of a hop: the client, too, sends its body once it is told to. `Expect` alone says nothing of it: each hop whose body is withheld has that. */
+/**
+ * Header of a hop: the client, too, sends its body once it is told to. `Expect` alone says nothing of it: each hop whose body is
+ * withheld has that.
+ */
 export const HOP_EXPECTS = 'langflow-leader-hop-expects'
 /** Header of a hop without a body: it comes as an empty chunked one, so that its end can be withheld. */
 export const HOP_EMPTY = 'langflow-leader-hop-empty'

@@ -58,8 +58,8 @@ export class WaitingRoom {
     const { clock, holdTimeoutMs, holdLimit } = this.#options
     const newest = this.#places.at(-1)?.guest
     // One that comes back, since it did not get there, has had its place.
-    if (this.#places.length >= holdLimit && !(newest !== undefined && guest.order < newest.order))
-      return Promise.reject(tooManyHeld(holdLimit))
+    const isNew = newest === undefined || guest.order > newest.order
+    if (isNew && this.#places.length >= holdLimit) return Promise.reject(tooManyHeld(holdLimit))
     return new Promise((go, refuse) => {
       const left = guest.since + holdTimeoutMs - clock.mono()
       const timer = clock.after(Math.max(0, left), () =>

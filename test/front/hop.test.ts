@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { request } from 'node:http'
 import type { Socket } from 'node:net'
 import { text } from 'node:stream/consumers'
-import { test } from 'node:test'
+import { type TestContext, test } from 'node:test'
 import { HOP, HOP_EPOCH } from '../../agent/front/messages.ts'
 import { freePort } from '../harness/free-port.ts'
 import { until } from '../harness/wait.ts'
@@ -272,23 +272,29 @@ test('a body that arrives slowly and in pieces passes both fronts as it comes', 
   assert.equal((await pieces.next()).done, true)
 })
 
-/** A large body that its client sends once it is told to. */
-const EXPECTING = 'POST /big HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\nExpect: 100-continue\r\n\r\n'
+/** A large body that its client sends once it is told to, held by a follower whose leader is not there yet. */
+async function heldUpload(t: TestContext) {
+  const port = await freePort()
+  const follower = await TestFront.start(t)
+  await follower.toLeader(`127.0.0.1:${port}`)
+  const upload = await rawConnection(t, follower.port)
+  upload.write('POST /big HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\nExpect: 100-continue\r\n\r\n')
+  await follower.counts('it waits', ({ held }) => held === 1)
+  const leads = async (langflow: number) => {
+    const leader = await TestFront.start(t, { ...at(langflow), listen: { host: '127.0.0.1', port } })
+    await leader.toLangFlow()
+  }
+  return { follower, upload, leads }
+}
 
 test('an upload whose client waits to be told waits for a leader that cannot be reached, and keeps nobody from being tried', async (t) => {
   const langflow = await fakeLangFlow(t, (incoming, outgoing) =>
     incoming.resume().on('end', () => outgoing.end('ok')),
   )
-  const port = await freePort()
-  const follower = await TestFront.start(t)
-  await follower.toLeader(`127.0.0.1:${port}`)
-  const upload = await rawConnection(t, follower.port)
-  upload.write(EXPECTING)
-  await follower.counts('it waits', ({ held }) => held === 1)
+  const { follower, upload, leads } = await heldUpload(t)
   const get = ask(follower.port, '/a')
   await follower.counts('both wait', ({ held }) => held === 2)
-  const leader = await TestFront.start(t, { ...at(langflow.port), listen: { host: '127.0.0.1', port } })
-  await leader.toLangFlow()
+  await leads(langflow.port)
   assert.equal((await get).status, 200)
   assert.match(await heard(upload, '\r\n\r\n'), /^HTTP\/1\.1 100 /)
   upload.write(Buffer.alloc(1_000_000))
@@ -302,14 +308,8 @@ test('one whose connection breaks while it is the only one that is tried lets th
     if (breaks) socket.destroy()
     else outgoing.end('ok')
   })
-  const port = await freePort()
-  const follower = await TestFront.start(t)
-  await follower.toLeader(`127.0.0.1:${port}`)
-  const upload = await rawConnection(t, follower.port)
-  upload.write(EXPECTING)
-  await follower.counts('it waits', ({ held }) => held === 1)
-  const leader = await TestFront.start(t, { ...at(langflow.port), listen: { host: '127.0.0.1', port } })
-  await leader.toLangFlow()
+  const { follower, upload, leads } = await heldUpload(t)
+  await leads(langflow.port)
   assert.match(await heard(upload, '\r\n\r\n'), /^HTTP\/1\.1 (100|502) /)
   breaks = false
   assert.equal((await ask(follower.port, '/a')).status, 200)

@@ -225,6 +225,8 @@ while data:
         time.sleep(0.01)
 time.sleep(60)`
   const TOO_LONG = '{"ready":true,"at":"\' + b"x" * 300 + b\'","without":[],"read":{}}'
+  const hasRead = (entries: string) =>
+    says(`b'{"ready":true,"at":"","without":[],"read":{' + ${entries} + b'}}'`)
   const NONSENSE = /^it said what none says$/
   const COLD: Record<string, [imports: string, reason: RegExp, options?: Fake]> = {
     'an import fails': ['import no_such_module', /^ModuleNotFoundError no_such_module$/],
@@ -241,6 +243,11 @@ time.sleep(60)`
     ],
     'its command is not LangFlow’s': ['', /^"uvicorn" is not "langflow run/, { command: ['uvicorn', 'app'] }],
     'it says what none says': [says('b"none"'), NONSENSE],
+    'it says that it has read too many files': [
+      hasRead(`b",".join(b'"%d":null' % n for n in range(501))`),
+      NONSENSE,
+    ],
+    'it says that it has read what no path is': [hasRead(`b'"' + b"x" * 4097 + b'":null'`), NONSENSE],
     'it says too much': [says('b"x" * 5_000_000'), NONSENSE],
     'it says too much at once': [says(`b'${TOO_LONG}'`), NONSENSE],
   }
