@@ -7,7 +7,7 @@ import { join, relative } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { systemClock } from '../clock.ts'
 import { FatalError } from '../exit.ts'
-import { killMarked } from '../processes/process-tree.ts'
+import { createProcessTree } from '../processes/process-tree.ts'
 
 /** Variable that marks all processes of a demo; its value tells the replicas apart. */
 export const MARKER = 'LANGFLOW_LEADER_DEMO'
@@ -78,7 +78,11 @@ export async function cleanUpAfter(dir: string, marks: readonly string[]): Promi
 
 /** Ends every process that carries the mark, stopped ones and those in sessions of their own too. */
 export async function killReplica(mark: string): Promise<void> {
-  while ((await killMarked({ name: MARKER, value: mark }, KILL_WITHIN_MS, systemClock)).length > 0);
+  const marker = { name: MARKER, value: mark }
+  const tree = createProcessTree({ marker, clock: systemClock, alone: false })
+  // A machine that is gone takes all of them at once: none sees the end of another, and acts on it.
+  tree.freeze()
+  while ((await tree.kill(KILL_WITHIN_MS)).length > 0);
 }
 
 async function cleanUp(dir: string, marks: readonly string[], keepLogs: boolean): Promise<void> {
