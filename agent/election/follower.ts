@@ -3,6 +3,7 @@ import { isOfPod, pauseOf } from '../lease/operation.ts'
 import type { AcquiredBecause } from '../lease/reasons.ts'
 import { barrier } from './ability.ts'
 import { sendRead, sendWrite } from './requests.ts'
+import { failedStart, isUnproven } from './revision.ts'
 import {
   type CandidateConfig,
   decide,
@@ -138,8 +139,9 @@ function whyFree(config: CandidateConfig, state: Follower, { lease, heldMs }: Se
 
 /**
  * For how long, in milliseconds, a free Lease is left to others, and to whom: a retry period to the successor that was
- * named, another one to those whose standby is prepared where this one's is not, a lease duration to the Deployment that
- * it belongs to. All of them may be gone for good, so that nobody waits longer.
+ * named, another one to those whose standby is prepared where this one's is not, half of one to a revision that has served, a
+ * lease duration to the Deployment that it belongs to, or to other revisions where the own one has failed. All of them may be
+ * gone for good, so that nobody waits longer.
  */
 function precedence(
   config: CandidateConfig,
@@ -153,8 +155,10 @@ function precedence(
   const owner = foreignOwner(config.owner, lease)
   if (owner !== null) return { ms: config.leaseDurationMs, of: owner }
   const first = successor === null ? none : { ms: config.retryPeriodMs, of: successor }
-  if (state.workload.prepared) return first
-  return { ms: first.ms + config.retryPeriodMs, of: successor ?? 'a replica whose standby is prepared' }
+  const after = (ms: number, of: string) => ({ ms: first.ms + ms, of: successor ?? of })
+  if (failedStart(config, state) !== null) return after(config.leaseDurationMs, 'a revision that has served')
+  if (!state.workload.prepared) return after(config.retryPeriodMs, 'a replica whose standby is prepared')
+  return isUnproven(config, state) ? after(config.retryPeriodMs / 2, 'a revision that has served') : first
 }
 
 /**

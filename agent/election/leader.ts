@@ -5,6 +5,7 @@ import { pauseOf } from '../lease/operation.ts'
 import type { EndedBecause } from '../lease/reasons.ts'
 import type { Grant } from '../link/messages.ts'
 import { sendRead, sendWrite } from './requests.ts'
+import { blamed, trialEnds } from './revision.ts'
 import {
   type CandidateConfig,
   type CandidateState,
@@ -77,6 +78,7 @@ export function lead(input: Input, before: Held): CandidateState {
         code: 'container_ending',
         reason: 'the LangFlow container is ending',
       })
+    else if (now.mono >= trialEnd(state)) state = blame(input, state, overdue(input, state))
     else if (!term.startOrdered && !term.doubt && workload.canRun)
       state = emit(withTerm(state, { startOrdered: true }), { type: 'start', epoch: term.epoch })
   }
@@ -156,6 +158,7 @@ export function beginTerm(input: Input, before: Free, write: Write, lease: Lease
       startedAt: now.mono,
       doubt: false,
       startOrdered: resumed,
+      trialUntil: trialEnds(input, before),
       restarting: null,
       stepDown: null,
     },
@@ -179,6 +182,19 @@ const LAUNCHER_GONE = { code: 'launcher_gone', reason: 'the launcher went away' 
 /** While the Lease is paused it is left alone. */
 function blame(input: Input, state: Leading, why: Why<EndedBecause>): Held {
   return remedyFailure(input, state, { ...why, remedy: 'handover' })
+}
+
+/** Monotonic ms at which a first start is given up; while the Lease is paused, it isn't. */
+function trialEnd({ term, paused }: Held): number {
+  return term.stepDown !== null || paused ? NEVER : (term.trialUntil ?? NEVER)
+}
+
+function overdue({ now }: Input, { term }: Held): Why<EndedBecause> {
+  const seconds = Math.round((now.mono - term.startedAt) / 1000)
+  return {
+    code: 'start_timeout',
+    reason: `LangFlow was not healthy ${seconds} s after its replica took the Lease`,
+  }
 }
 
 /** The right that the last acknowledged write earned. */
@@ -211,7 +227,10 @@ export function remedyFailure(input: Input, state: Leading, failure: Failure): H
   // A start that its launcher gave up in doubt is under way still.
   const goesOn = failure.code === 'deadman' && remedy === 'restart'
   if (state.paused && !goesOn) return { ...state, setAside: failure }
-  if (remedy === 'handover') return beginStepDown(input, state, { ...why, failed: true })
+  if (remedy === 'handover') {
+    const held = state.term.trialUntil === null ? null : blamed(input.config, why)
+    return beginStepDown(input, state, { ...(held ?? why), failed: true, blames: held && why })
+  }
   if (state.term.restarting !== null) return state
   const { stopTimeoutMs } = input.config
   const restarting = withTerm(state, { restarting: why.reason })
@@ -233,9 +252,10 @@ export function notePause(input: Input, before: CandidateState): CandidateState 
 /** The workload serves: the first time in this term that is the end of a takeover. */
 export function noteHealth(
   { now }: Input,
-  state: Held,
+  before: Held,
   took: Pick<Phases, 'startMs' | 'healthyMs'> | null,
 ): Held {
+  const state = withTerm(before, { trialUntil: null })
   const { phases, acquireTime } = state.term
   if (phases === null || phases.healthyMs !== null) return state
   // What an earlier agent of this pod ordered to start has taken all of the term so far.
@@ -262,17 +282,20 @@ export function noticeFailure(input: Input, before: Leading): Held {
   return blame(input, state, { code: 'workload_lost', reason: failed })
 }
 
-interface StepDownReason extends Why<EndedBecause>, Partial<Pick<StepDown, 'failed' | 'graceMs' | 'to'>> {
+interface StepDownReason
+  extends Why<EndedBecause>,
+    Partial<Pick<StepDown, 'failed' | 'blames' | 'graceMs' | 'to'>> {
   readonly ending?: End
 }
 
 /** Rule 3: close the gate, drain while renewing, stop, have it confirmed, release. */
 export function beginStepDown({ config, now }: Input, before: Leading, why: StepDownReason): SteppingDown {
-  const { code, reason, failed = false, graceMs = config.stopTimeoutMs, to = null, ending = null } = why
+  const { code, reason, failed = false, blames = null, to = null, ending = null } = why
+  const { graceMs = config.stopTimeoutMs } = why
   const since = now.mono
   const served = before.workload.well && !failed
   const begun = { stage: 'draining', since, closedAt: since, served, toldBy: null } as const
-  const stepDown = { code, reason, failed, graceMs, to, ...begun }
+  const stepDown = { code, reason, failed, blames, graceMs, to, ...begun }
   const term = { ...before.term, restarting: null, stepDown }
   const state: SteppingDown = { ...before, phase: 'stepping down', term, ending }
   const told = event(state, 'draining', { code, reason })
@@ -356,6 +379,7 @@ function plan({ config, now }: Input, state: Held): Held {
   const wakeAt = Math.min(
     now.mono + untilReached(now, deadline),
     inFlight ? NEVER : nextAttemptAt,
+    trialEnd(state),
     stepDown?.stage === 'draining' ? stepDown.since + config.drainTimeoutMs : NEVER,
     stepDown?.toldBy === null ? graceEnds(config, stepDown) : NEVER,
   )

@@ -16,6 +16,7 @@ import {
 import { pauseIsOver } from '../lease/operation.ts'
 import { isOlder } from '../package-version.ts'
 import { detectedAfter, historyNote } from './history.ts'
+import { revisionsNoted } from './revision.ts'
 import {
   type CandidateConfig,
   type CandidateState,
@@ -120,10 +121,12 @@ function notesFor(
   const noted = seen?.lease ? langflowOf(seen.lease) : null
   const older = langflow !== null && noted !== null && !allowOlder && isOlder(langflow, noted)
   const history = historyNote(input, state, write)
+  const revisions = revisionsNoted(input.config, state)
   const both = {
     epoch,
     ...(langflow !== null && { langflow: older ? noted : langflow }),
     ...(history !== undefined && { history }),
+    ...(revisions !== state.revisions && { revisions: JSON.stringify(revisions) }),
     ...(pauseIsOver(seen?.lease ?? null, input.now.wall) && { resumed: true as const }),
     // Once the key's term is about to be over, nobody needs it.
     ...(front !== null && {
@@ -140,7 +143,8 @@ function notesFor(
   if (kind === 'renew') return refusal?.open ? { ...both, ...answered } : both
   const own = owner === null ? both : { ...both, owner }
   if (kind === 'release') {
-    const successor = term?.stepDown?.to ?? state.successor
+    // The one that is prepared best may be of the very revision that failed.
+    const successor = term?.stepDown?.blames ? null : (term?.stepDown?.to ?? state.successor)
     return { ...own, ...answered, successor, released: { identity, epoch } }
   }
   return { ...own, ...(kind === 'acquire' && answered), successor: null, released: null }

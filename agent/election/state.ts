@@ -5,6 +5,7 @@ import type { ApiError } from '../kube/errors.ts'
 import type { PastTerm, Phases } from '../lease/history.ts'
 import type { FrontAccess, Lease } from '../lease/lease.ts'
 import type { AcquiredBecause, EndedBecause, ReasonCode } from '../lease/reasons.ts'
+import { NO_REVISIONS, type Revisions } from '../lease/revisions.ts'
 import type { Grant } from '../link/messages.ts'
 import type { EventName } from '../observe/log.ts'
 
@@ -13,10 +14,19 @@ export interface CandidateConfig
   extends Timings,
     Pick<
       AgentOptions,
-      'identity' | 'drainTimeoutMs' | 'stopTimeoutMs' | 'streamGraceMs' | 'onDoubt' | 'allowOlder'
+      | 'identity'
+      | 'startTimeoutMs'
+      | 'drainTimeoutMs'
+      | 'stopTimeoutMs'
+      | 'streamGraceMs'
+      | 'onDoubt'
+      | 'allowOlder'
+      | 'standby'
     > {
   /** The Deployment or StatefulSet that this replica is of, as `Kind/name`; `null`: unknown. */
   readonly owner: string | null
+  /** Hash of its pod's template; `null`: unknown, and then no revision counts as unproven here. */
+  readonly revision: string | null
   /** What this replica says of its front while it leads; `null`: it has none. */
   readonly front: FrontAccess | null
   /** 0 to 999, random for each process: makes the renew times it writes its own, down to the microsecond. */
@@ -54,6 +64,8 @@ export interface StepDown extends Why<EndedBecause> {
   readonly since: number
   /** Whether the workload is to blame, so that this replica waits before it campaigns again. */
   readonly failed: boolean
+  /** How a first start failed that is held against the replica's revision; `null`: nothing is. */
+  readonly blames: Why<EndedBecause> | null
   /** From SIGTERM to SIGKILL. */
   readonly graceMs: number
   /** Monotonic ms, when the gate was closed. */
@@ -79,6 +91,8 @@ export interface Term {
   readonly doubt: boolean
   /** Whether `start` was ordered; the launcher refuses a second one by itself. */
   readonly startOrdered: boolean
+  /** Monotonic ms by which an unproven revision must have served; `null`: it is proven, or has served in this term. */
+  readonly trialUntil: number | null
   /** Why the workload is being stopped, to be started again in this term once nothing of it lives. */
   readonly restarting: string | null
   readonly stepDown: StepDown | null
@@ -100,6 +114,8 @@ export const NO_WORKLOAD = {
   ending: false,
   /** The version of the LangFlow that its launcher starts; `null`: unknown. */
   langflow: null as string | null,
+  /** Digest of what its LangFlow is started from (`Digests.inputs`); `null`: unknown. */
+  inputs: null as string | null,
   /** Of the grant that live processes run under, where the launcher told it. */
   epoch: null as number | null,
   identity: null as string | null,
@@ -139,6 +155,8 @@ const SHARED = {
   lastNotes: {} as Readonly<Record<string, string>>,
   /** The terms in them, newest first: read only where they change, for a renewal is often. */
   history: [] as readonly PastTerm[],
+  /** The revisions in them, in the same way. */
+  revisions: NO_REVISIONS as Revisions,
   /** Holder last reported with `leader_observed`. */
   reportedHolder: null as string | null,
   watchUp: false,

@@ -3,6 +3,7 @@ import type { ApiError } from '../kube/errors.ts'
 import { HISTORY, historyOf } from '../lease/history.ts'
 import { epochOf, holderOf, isNewer, type Lease, sameRecord } from '../lease/lease.ts'
 import { switchoverOf } from '../lease/operation.ts'
+import { REVISIONS, revisionsOf } from '../lease/revisions.ts'
 import { judgeVersion, mayWrite, noteRefusal, rehearse, rehearseAgain, rehearsed } from './ability.ts'
 import { follow, leave } from './follower.ts'
 import {
@@ -196,12 +197,13 @@ function observeLease(
   const last = seen?.lease ?? null
   const holder = holderOf(lease)
   const changed = last === null || last.metadata.uid !== lease.metadata.uid || !sameRecord(last, lease)
-  const { refusal, lastNotes, history } = before
+  const { refusal, lastNotes, history, revisions } = before
   const notes = lease.metadata.annotations ?? {}
   const state: CandidateState = {
     ...before,
     lastNotes: notes,
     history: notes[HISTORY] === lastNotes[HISTORY] ? history : historyOf(lease),
+    revisions: notes[REVISIONS] === lastNotes[REVISIONS] ? revisions : revisionsOf(lease),
     refusal: stillRefused(refusal, last, lease),
     vacantNotBefore: vacantFrom(input, before, lease),
     seen: {

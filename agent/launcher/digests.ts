@@ -1,15 +1,17 @@
 import { createHash, createHmac, type Hash } from 'node:crypto'
 import { type BigIntStats, constants } from 'node:fs'
 import { type FileHandle, open, opendir, stat } from 'node:fs/promises'
+import { hostname, networkInterfaces } from 'node:os'
 import { extname, join } from 'node:path'
 import type { Clock, Timer } from '../clock.ts'
 import type { Digests } from '../link/messages.ts'
-import { fernetKey } from './environment.ts'
+import { fernetKey, standbyEnvironment } from './environment.ts'
 
 /** LangFlow loads each `*.json` in it at each start, not those in folders below. */
 const FLOWS_PATH = 'LANGFLOW_LOAD_FLOWS_PATH'
 const FLOWS_DIGITS = 12
 const SECRET_DIGITS = 8
+const INPUTS_DIGITS = 16
 /** What the key is applied to: any text will do that is the same everywhere. */
 const SECRET_TEXT = 'langflow-leader: is it the same key on all replicas?'
 const LOOK_EVERY_MS = 60_000
@@ -78,8 +80,8 @@ export class DigestWatch {
     const flows = directory ? await this.flows.digest(directory).catch(() => null) : null
     this.looking = false
     if (this.closed) return
-    const found = { flows, secretKey: digestOfSecretKey(env) }
-    if (this.told?.flows !== flows || this.told.secretKey !== found.secretKey) {
+    const found = { flows, secretKey: digestOfSecretKey(env), inputs: digestOfInputs(env, flows) }
+    if (this.told?.inputs !== found.inputs || this.told?.flows !== flows) {
       this.told = found
       changed(found)
     }
@@ -93,9 +95,28 @@ export class DigestWatch {
  * password could be guessed from its digest.
  */
 export function digestOfSecretKey({ LANGFLOW_SECRET_KEY: key = '' }: NodeJS.ProcessEnv): string | null {
+  return keyed(key, SECRET_TEXT)?.slice(0, SECRET_DIGITS) ?? null
+}
+
+/**
+ * Tells whether two replicas start LangFlow from the same environment and flows, and nothing of either: it is keyed with the
+ * secret key, and `null` without one of 32 bytes. What names the pod itself differs in each.
+ */
+export function digestOfInputs(env: NodeJS.ProcessEnv, flows: string | null): string | null {
+  const addresses = Object.values(networkInterfaces()).flatMap(
+    (all) => all?.map(({ address }) => address) ?? [],
+  )
+  const ofPod = new Set([hostname(), ...addresses])
+  const given = Object.entries(standbyEnvironment(env)).filter(
+    ([name, value]) => name !== 'HOSTNAME' && !ofPod.has(value ?? ''),
+  )
+  const text = JSON.stringify([given.sort(([a], [b]) => (a < b ? -1 : 1)), flows])
+  return keyed(env.LANGFLOW_SECRET_KEY ?? '', text)?.slice(0, INPUTS_DIGITS) ?? null
+}
+
+function keyed(key: string, text: string): string | null {
   const bytes = fernetKey(key)
-  if (bytes === null) return null
-  return createHmac('sha256', bytes).update(SECRET_TEXT).digest('hex').slice(0, SECRET_DIGITS)
+  return bytes === null ? null : createHmac('sha256', bytes).update(text).digest('hex')
 }
 
 /** The flows in a directory: `sha256sum -- *.json | sha256sum | cut -c1-12`, with the names in the order of the C locale. */

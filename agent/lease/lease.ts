@@ -2,6 +2,7 @@ import { parseFrontAddress } from '../config/values.ts'
 import { isVersion } from '../package-version.ts'
 import { HISTORY } from './history.ts'
 import { PAUSE_REASON, PAUSED, PAUSED_UNTIL, SWITCHOVER_TO } from './operation.ts'
+import { REVISIONS } from './revisions.ts'
 
 /**
  * What a Lease says. Field names follow `coordination.k8s.io/v1`; the meaning of an empty holder, of
@@ -128,6 +129,7 @@ export interface Notes {
   readonly epoch: number
   readonly langflow?: string
   readonly history?: string
+  readonly revisions?: string
   /** Of this epoch. */
   readonly front?: FrontNote | null
   /** The request for a switchover is answered; the pause is over. */
@@ -147,6 +149,7 @@ export function annotated(metadata: Lease['metadata'], notes: Notes): Lease['met
   note(EPOCH, notes.epoch > LARGEST_TRANSITIONS ? String(notes.epoch) : null)
   note(LANGFLOW, notes.langflow)
   note(HISTORY, notes.history)
+  note(REVISIONS, notes.revisions)
   note(FRONT, notes.front && `${notes.epoch} ${frontText(notes.front)}`)
   if (notes.answered) note(SWITCHOVER_TO, null)
   if (notes.resumed) for (const key of [PAUSED, PAUSED_UNTIL, PAUSE_REASON]) note(key, null)

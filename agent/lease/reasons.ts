@@ -19,6 +19,7 @@ export const ENDED_BECAUSE = [
   'faster_standby', // a replica serves sooner than this one starts
   'front_down', // requests do not reach the leader
   // LangFlow, or its launcher, is to blame.
+  'revision_failed', // the first start of a revision that has never served
   'workload_exited',
   'workload_unhealthy',
   'workload_lost', // a worker or its master

@@ -144,6 +144,8 @@ export interface Digests {
   /** Of the files that LangFlow loads its flows from. */
   readonly flows: string | null
   readonly secretKey: string | null
+  /** Of all that LangFlow is started from: its environment and flows; absent: of an older launcher. */
+  readonly inputs?: string | null
 }
 
 export const UNKNOWN_DIGESTS: Digests = { flows: null, secretKey: null }

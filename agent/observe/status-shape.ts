@@ -1,6 +1,7 @@
 import * as z from 'zod/mini'
 import { PRESETS } from '../config/timings.ts'
 import type { PastTerm } from '../lease/history.ts'
+import type { EndedBecause } from '../lease/reasons.ts'
 import type { StandbyMode, StandbyView, WorkloadState } from '../link/messages.ts'
 import type { AgentStatus, Check, SwitchoverView } from './status.ts'
 
@@ -57,6 +58,7 @@ const Shape = z.looseObject({
   identity: z.string().check(z.regex(/^[\x21-\x7e]{1,512}$/)),
   version: z.string(),
   revision: text,
+  onTrial: lacking(z.looseObject({ reason: z.string(), failed: z.nullable(word<EndedBecause>()) })),
   podAgeMs: number,
   now: z.string(),
   role: z.enum(['leader', 'follower']),

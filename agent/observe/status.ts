@@ -1,11 +1,12 @@
 import type { Timings } from '../config/timings.ts'
 import type { PastTerm } from '../lease/history.ts'
 import type { LastDrill, Pause } from '../lease/operation.ts'
+import type { EndedBecause } from '../lease/reasons.ts'
 import type { StandbyMode, StandbyView, WorkloadView } from '../link/messages.ts'
 
 /** One named condition behind `/readyz?verbose`, in the words of `kubectl get --raw /readyz?verbose`. */
 export interface Check {
-  readonly name: 'leadership' | 'lease' | 'launcher' | 'workload' | 'gate'
+  readonly name: 'leadership' | 'lease' | 'revision' | 'launcher' | 'workload' | 'gate'
   readonly ok: boolean
   readonly detail: string
 }
@@ -43,6 +44,11 @@ export interface AgentStatus {
   readonly version: string
   /** Of the template that the pod was made from; `null`: unknown. */
   readonly revision: string | null
+  /**
+   * Why its pod is not Ready for Kubernetes until its revision has served, or, with the code of the failure, no replica makes
+   * way for it any more; `null`: neither.
+   */
+  readonly onTrial: { readonly reason: string; readonly failed: EndedBecause | null } | null
   /** Since the first agent of the pod started; `null`: unknown. */
   readonly podAgeMs: number | null
   readonly now: string

@@ -117,7 +117,7 @@ function verdictOf({ ok, problems }: Overview, paint: Paint): string {
 /** What keeps a replica from working as it should, without saying the same twice. */
 function notesOf({ status, problem }: ReplicaRow): string[] {
   if (status === null) return problem === null ? [] : [problem]
-  const { role, couldTakeOver, unable, standby, traffic } = status
+  const { role, couldTakeOver, unable, standby, traffic, onTrial } = status
   const cannot = role === 'follower' && !couldTakeOver ? (unable ?? status.problem ?? status.decision) : null
   const { mode, wanted, reason } = standby
   const colder =
@@ -125,6 +125,7 @@ function notesOf({ status, problem }: ReplicaRow): string[] {
   const notes = [
     cannot === null ? null : `could not take over: ${cannot}`,
     status.problem === cannot ? null : status.problem,
+    onTrial?.failed === null ? onTrial.reason : null,
     // Why it does not is a problem of its own, once it is known.
     traffic.front?.listening === false && status.problem === null ? 'its front does not listen yet' : null,
     colder,

@@ -14,6 +14,8 @@ export interface MakingWayOptions {
   readonly clock: Pick<Clock, 'mono'>
   readonly log: Pick<Log, 'info'>
   readonly term: () => Term | null
+  /** The last revision whose first start failed; its replicas say themselves whether they could take over again. */
+  readonly failedRevision: () => string | null
   readonly workload: Pick<Supervisor, 'served' | 'startsColder'>
   /** Whether requests have no way in: its front does not listen. */
   readonly unreached: () => boolean
@@ -71,7 +73,7 @@ export class MakingWay {
 
   /** To be called when all peers were asked once more. */
   asked(): void {
-    const { peers, clock, revision, podAgeMs, term, workload, unreached, tell } = this.options
+    const { peers, clock, revision, podAgeMs, term, failedRevision, workload, unreached, tell } = this.options
     const present = term()
     const before = this.unreachedIn
     this.unreachedIn = present !== null && unreached() ? present.epoch : null
@@ -79,8 +81,10 @@ export class MakingWay {
     const stillUnreached = before !== null && before === this.unreachedIn
     const now = clock.mono()
     const { members } = peers
+    const failed = failedRevision()
     for (const identity of this.tries.keys())
-      if (!members.some((member) => member.identity === identity)) this.tries.delete(identity)
+      if (!members.some((one) => one.identity === identity && (failed === null || one.revision !== failed)))
+        this.tries.delete(identity)
     const waiting = [...this.tries].filter(
       ([, { notBefore, epoch }]) => notBefore > now && epoch !== present.epoch,
     )

@@ -2,6 +2,7 @@ import { type Instant, reached } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
 import { inability } from '../election/ability.ts'
 import { coolDownEnds } from '../election/follower.ts'
+import { failedStart, isUnproven } from '../election/revision.ts'
 import { type CandidateConfig, doubtAt, type ElectionState } from '../election/state.ts'
 import { holderOf } from '../lease/lease.ts'
 import type { Check, PeersView } from '../observe/status.ts'
@@ -10,8 +11,8 @@ import type { TrafficView } from '../traffic/traffic.ts'
 
 /** What a replica needs to know of its own configuration. */
 export interface ReplicaOptions
-  extends Omit<CandidateConfig, 'owner' | 'front' | 'salt'>,
-    Pick<AgentOptions, 'leaseName' | 'socket' | 'standby' | 'onCrash'> {
+  extends Omit<CandidateConfig, 'owner' | 'revision' | 'front' | 'salt'>,
+    Pick<AgentOptions, 'leaseName' | 'socket' | 'onCrash'> {
   readonly pod: Pick<AgentOptions['pod'], 'name' | 'revision' | 'owner' | 'problem'>
   readonly traffic: Pick<AgentOptions['traffic'], 'mode'>
 }
@@ -34,7 +35,9 @@ export interface ReplicaFacts {
 }
 
 type Timings = Pick<CandidateConfig, 'leaseDurationMs' | 'renewDeadlineMs' | 'retryPeriodMs' | 'killMarginMs'>
-type GateFacts = Pick<ReplicaFacts, 'state' | 'now' | 'workload' | 'traffic'> & { readonly options: Timings }
+type GateFacts = Pick<ReplicaFacts, 'state' | 'now' | 'workload' | 'traffic'> & {
+  readonly options: Timings & { readonly pod: Pick<AgentOptions['pod'], 'revision'> }
+}
 
 /** The leader, beyond doubt, whose workload runs in its own term and is healthy. */
 export function isReady(facts: GateFacts): boolean {
@@ -48,17 +51,31 @@ export function isInDoubt({
   options,
   state: { term },
   now,
-}: Omit<GateFacts, 'workload' | 'traffic'>): boolean {
+}: Pick<GateFacts, 'state' | 'now'> & { readonly options: Timings }): boolean {
   return term !== null && reached(now, doubtAt(options, term.renewedAt))
 }
 
 /** It serves, stands by, or pauses: in doubt it serves nobody, and nobody else could: there is nowhere better to go. */
 export function couldServe(facts: GateFacts): boolean {
   const { term } = facts.state
+  if (onTrial(facts) !== null) return false
   if (term === null) return standsBy(facts)
   if (!isInDoubt(facts)) return isReady(facts)
   const { epoch, state } = facts.workload.view
   return term.stepDown === null && epoch === term.epoch && (state === 'frozen' || state === 'running')
+}
+
+/**
+ * Why Kubernetes is to keep the pods of the revision that served last, in one sentence; `null`: this replica's revision has
+ * served. Whoever hands over asks whether it could take over, and that doesn't depend on this.
+ */
+export function onTrial({ options: { pod }, state }: Pick<GateFacts, 'options' | 'state'>): string | null {
+  const served = state.term !== null && state.term.trialUntil === null
+  if (served || !isUnproven(pod, state)) return null
+  const failed = failedStart(pod, state)
+  if (failed !== null)
+    return `the first start of revision ${failed.revision} failed, and no replica makes way for it until its template or what LangFlow starts from changes: ${failed.reason}`
+  return `revision ${pod.revision} has not served yet, and ${state.revisions.proven[0]} has: not ready for Kubernetes before it does`
 }
 
 /** A follower that would take over now: nothing is in its way, and what it is to keep ready is. */
@@ -68,13 +85,14 @@ export function standsBy(facts: GateFacts): boolean {
 
 /** Why a follower would not take over now, in one sentence; `null`: it would, or this replica leads. */
 export function whyNot(facts: GateFacts): string | null {
-  const { state, now, workload, traffic } = facts
+  const { options, state, now, workload, traffic } = facts
   if (state.term !== null) return null
   if (state.ending !== null) return `it ends: ${state.ending.reason}`
   const coolMs = coolDownEnds(state) - now.mono
   if (coolMs > 0) return `it cools down for ${Math.ceil(coolMs / 1000)} s ${state.coolDown?.after}`
   const unable = inabilityOf(facts)
   if (unable !== null) return unable
+  if (failedStart(options.pod, state) !== null) return onTrial(facts)
   if (traffic.front?.listening === false) return deafness(traffic)
   if (workload.launcher !== 'connected') return `the launcher is ${workload.launcher}`
   if (!workload.canRun) return `its launcher starts nothing: the workload is ${workload.view.state}`
@@ -93,7 +111,7 @@ export function frontFault(facts: ReplicaFacts): string | null {
   if (traffic.front === null)
     return `this replica has no front: it runs with --traffic=${options.traffic.mode}`
   if (!traffic.front.listening) return deafness(traffic)
-  return whyNot(facts) ?? unserved(facts) ?? traffic.problem
+  return whyNot(facts) ?? onTrial(facts) ?? unserved(facts) ?? traffic.problem
 }
 
 function unserved({ state: { term }, peers }: Pick<ReplicaFacts, 'state' | 'peers'>): string | null {
@@ -110,7 +128,11 @@ function deafness({ problem }: TrafficView): string {
 }
 
 /** See `inability`; a leader has shown that it is able. */
-export function inabilityOf({ options, state, now }: Omit<GateFacts, 'workload' | 'traffic'>): string | null {
+export function inabilityOf({
+  options,
+  state,
+  now,
+}: Pick<GateFacts, 'state' | 'now'> & { readonly options: Timings }): string | null {
   return state.term === null ? inability(options, state, now) : null
 }
 
@@ -123,6 +145,7 @@ export function checksOf({ options, state, now, workload }: Omit<GateFacts, 'tra
   const closed = term?.stepDown?.reason ?? term?.restarting ?? null
   const { launcher, healthy, lastProbe } = workload
   const { state: does } = workload.view
+  const trial = onTrial({ options, state })
   const follower = holder ? `${holder} leads` : 'nobody leads'
   return [
     { name: 'leadership', ok: term !== null, detail: term !== null ? 'this replica leads' : follower },
@@ -133,6 +156,7 @@ export function checksOf({ options, state, now, workload }: Omit<GateFacts, 'tra
         ? 'no renewal was acknowledged by the renew deadline'
         : (unable ?? (term !== null ? 'renewed in time' : 'seen')),
     },
+    { name: 'revision', ok: term !== null || trial === null, detail: trial ?? 'it has served' },
     { name: 'launcher', ok: launcher === 'connected', detail: `the launcher is ${launcher}` },
     {
       name: 'workload',

@@ -143,6 +143,7 @@ export class Replica implements StatusSource {
         ...others,
         term: () => (state().paused ? null : state().term),
         revision: pod.revision,
+        failedRevision: () => state().revisions.failed?.revision ?? null,
         leaseDurationMs,
         log,
         workload: this.supervisor,
@@ -158,7 +159,7 @@ export class Replica implements StatusSource {
     })
     this.watchRivals = () => others && watchRivals({ ...others, lease, repeats })
     this.elector = new Elector({
-      config: { ...options, owner: pod.owner, front: parts.front, salt: parts.salt },
+      config: { ...options, owner: pod.owner, revision: pod.revision, front: parts.front, salt: parts.salt },
       api: parts.api,
       clock,
       metrics,

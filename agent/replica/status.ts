@@ -1,17 +1,20 @@
 import { coolDownEnds } from '../election/follower.ts'
+import { failedStart } from '../election/revision.ts'
 import { killAt } from '../election/state.ts'
 import { epochOf, holderOf, langflowOf } from '../lease/lease.ts'
 import { ANYBODY, lastDrillOf, pauseOf, switchoverOf } from '../lease/operation.ts'
 import type { AgentStatus } from '../observe/status.ts'
 import { VERSION } from '../version.ts'
-import { checksOf, inabilityOf, type ReplicaFacts, standsBy, whyNot } from './gate.ts'
+import { checksOf, inabilityOf, onTrial, type ReplicaFacts, standsBy, whyNot } from './gate.ts'
 
 /** The whole view of one replica, put together from what election and workload know. */
 export function describeReplica(facts: ReplicaFacts): AgentStatus {
   const checks = checksOf(facts)
   const unable = inabilityOf(facts)
+  const trial = onTrial(facts)
   const { options, state, now, workload } = facts
   const { term } = state
+  const failed = failedStart(options.pod, state)?.because ?? null
   const lease = state.seen?.lease ?? null
   const holder = lease === null ? null : holderOf(lease)
   const { standby, ...view } = workload.view
@@ -20,6 +23,7 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
     identity: options.identity,
     version: VERSION,
     revision: options.pod.revision,
+    onTrial: trial === null ? null : { reason: trial, failed },
     podAgeMs: facts.podAgeMs,
     now: new Date(now.wall).toISOString(),
     role: term === null ? 'follower' : 'leader',
@@ -29,7 +33,12 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
     problem:
       state.ending?.code === 1
         ? state.ending.reason
-        : (state.writeProblem ?? state.readProblem ?? state.watchProblem ?? facts.problem ?? unable),
+        : (state.writeProblem ??
+          state.readProblem ??
+          state.watchProblem ??
+          facts.problem ??
+          unable ??
+          (failed === null ? null : trial)),
     lease: {
       namespace: facts.namespace,
       name: options.leaseName,

@@ -362,6 +362,7 @@ export class Supervisor {
       if (wasSilent) this.report()
     } else if (message.type === 'digests') {
       this.digests = message.digests
+      this.report()
     } else if (message.type === 'terminating') {
       this.launcherEnds = true
       this.report()
@@ -514,6 +515,7 @@ export class Supervisor {
         spare,
         ending: this.launcherEnds,
         langflow: this.langflow,
+        inputs: this.digests.inputs ?? null,
         epoch,
         identity,
         killAt,

@@ -12,10 +12,10 @@ import {
   unlinkSync,
   writeFileSync,
 } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
-import { DigestWatch, digestOfSecretKey } from '../../agent/launcher/digests.ts'
+import { DigestWatch, digestOfInputs, digestOfSecretKey } from '../../agent/launcher/digests.ts'
 import type { Digests } from '../../agent/link/messages.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 import { Series } from '../harness/wait.ts'
@@ -103,7 +103,7 @@ describe('the digest of the flows', () => {
     for (const env of [{}, { LANGFLOW_LOAD_FLOWS_PATH: folder.path('none') }]) {
       const other = new Folder(t, env)
       other.watch.look()
-      assert.deepEqual(await other.heard(1), { flows: null, secretKey: null })
+      assert.deepEqual(await other.heard(1), { flows: null, secretKey: null, inputs: null })
     }
   })
 
@@ -167,5 +167,35 @@ describe('the digest of the secret key', () => {
       'a'.repeat(64),
     ])
       assert.equal(digestOf(key), null, key)
+  })
+})
+
+describe('the digest of what LangFlow starts from', () => {
+  const LANGFLOW_SECRET_KEY = randomBytes(32).toString('base64url')
+  const GIVEN = { LANGFLOW_SECRET_KEY, LANGFLOW_DATABASE_URL: 'postgresql://u:wrong@db/x', HOME: '/app' }
+  const digest = digestOfInputs(GIVEN, 'f1')
+
+  test('is the same in a pod that is made anew', () => {
+    assert.match(digest ?? '', /^[0-9a-f]{16}$/)
+    const { HOME, ...others } = GIVEN
+    const ofPod = { HOSTNAME: 'langflow-x', MY_POD: hostname(), MY_IP: '127.0.0.1' }
+    const ofProgram = { KUBERNETES_SERVICE_HOST: '10.0.0.1', LEADER_SOCKET: '/x' }
+    assert.equal(digestOfInputs({ HOME, ...others, ...ofPod, ...ofProgram }, 'f1'), digest)
+  })
+
+  test('changes with the environment, the flows and the key, and is keyed with that', () => {
+    const changed = [
+      digestOfInputs({ ...GIVEN, LANGFLOW_DATABASE_URL: 'postgresql://u:right@db/x' }, 'f1'),
+      digestOfInputs({ ...GIVEN, MORE: '' }, 'f1'),
+      digestOfInputs(GIVEN, 'f2'),
+      digestOfInputs(GIVEN, null),
+      digestOfInputs({ ...GIVEN, LANGFLOW_SECRET_KEY: randomBytes(32).toString('base64url') }, 'f1'),
+    ]
+    assert.equal(new Set([...changed, digest]).size, 6)
+  })
+
+  test('is told of no key from which a password in the environment could be guessed', () => {
+    for (const key of ['', 'a passphrase of more than 32 characters'])
+      assert.equal(digestOfInputs({ ...GIVEN, LANGFLOW_SECRET_KEY: key }, 'f1'), null)
   })
 })

@@ -22,6 +22,7 @@ export const SERVING: AgentStatus = {
   identity: 'langflow-0_3f1c',
   version: '0.1.0',
   revision: '7d9c5b8f4',
+  onTrial: null,
   podAgeMs: 90_000,
   now: '2026-01-02T03:04:05.678Z',
   role: 'leader',

@@ -26,6 +26,7 @@ class Bench {
   term: Term | null = TERM
   readonly workload = { served: true, startsColder: false }
   unreached = false
+  failed: string | null = null
   readonly makingWay: MakingWay
 
   constructor() {
@@ -42,6 +43,7 @@ class Bench {
       clock: this.clock,
       log: { info: (msg: string) => void this.lines.push(msg) },
       term: () => this.term,
+      failedRevision: () => this.failed,
       workload: this.workload,
       unreached: () => this.unreached,
       tell: (fact) => void this.told.push(fact),
@@ -213,6 +215,17 @@ describe('a leader makes way for a newer revision', () => {
     assert.equal(await b.after(60_000), 0)
     b.members = [NEWER]
     assert.equal(await b.after(5_000), 1)
+  })
+
+  test('at once where one of a revision that failed says again that it could: its inputs have changed', async () => {
+    const b = new Bench()
+    assert.equal(await b.after(5_000), 1)
+    b.failed = 'new'
+    b.members = [{ ...NEWER, ready: false }]
+    assert.equal(await b.after(3_600_000), 1)
+    assert.equal(b.makingWay.problem, null)
+    b.members = [NEWER]
+    assert.equal(await b.after(5_000), 2)
   })
 
   test('not where it does not lead', async () => {

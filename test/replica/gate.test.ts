@@ -16,6 +16,7 @@ import {
   frontFault,
   isInDoubt,
   isReady,
+  onTrial,
   type ReplicaFacts,
   standsBy,
 } from '../../agent/replica/gate.ts'
@@ -37,6 +38,7 @@ interface Case {
   readonly epoch?: number
   readonly standby?: Partial<StandbyView>
   readonly healthy?: false
+  readonly revision?: string
   /** How many others could take over. */
   readonly ready?: number
   /** Since the last renewal was sent. */
@@ -44,11 +46,11 @@ interface Case {
 }
 
 function facts(state: ElectionState, does: WorkloadState, its: Case = {}) {
-  const { epoch = 4, standby, healthy = true, afterMs = 0, ready = 0 } = its
+  const { epoch = 4, standby, healthy = true, afterMs = 0, ready = 0, revision = null } = its
   const view = { ...NOTHING, state: does, epoch, standby: { ...COLD, ...standby } }
   const launcher = 'connected' as const
   return {
-    options: CONFIG,
+    options: { ...CONFIG, pod: { revision } },
     state,
     now: later(LEADER.now, afterMs),
     traffic: { routedTo: null, problem: null, front: null },
@@ -118,6 +120,79 @@ describe('a replica', () => {
     })
     assert.ok(checksOf(facts(LEADS, 'running')).at(-1)?.ok)
   })
+})
+
+describe('a replica of a revision that has not served, beside one that has,', () => {
+  const FAILED = { revision: 'new', inputs: null, because: 'workload_exited', reason: 'exit code 1' } as const
+  const OLD = { proven: ['old'], failed: null }
+  const NEW = { revision: 'new' } as const
+  const follows = { ...FOLLOWS, revisions: OLD }
+  const starts = { ...LEADS, revisions: OLD, term: { ...LEADS.term!, trialUntil: 1e9 } } as ElectionState
+  const serves = { ...LEADS, revisions: OLD } as ElectionState
+  for (const [what, could, standby, state, does, more, why] of [
+    [
+      'could take over, and is not Ready',
+      false,
+      true,
+      follows,
+      'idle',
+      NEW,
+      /^revision new has not served yet, and old has/,
+    ],
+    [
+      'is not Ready while it starts',
+      false,
+      false,
+      starts,
+      'starting',
+      NEW,
+      /^revision new has not served yet/,
+    ],
+    [
+      'is not Ready in doubt before it served',
+      false,
+      false,
+      starts,
+      'frozen',
+      { ...NEW, ...IN_DOUBT },
+      /^revision new/,
+    ],
+    ['is Ready as soon as it serves', true, false, serves, 'running', NEW, null],
+    [
+      'is Ready as a follower once another one of it served',
+      true,
+      true,
+      { ...follows, revisions: { proven: ['new', 'old'], failed: FAILED } },
+      'idle',
+      NEW,
+      null,
+    ],
+    ['is Ready where it is the first one', true, true, FOLLOWS, 'idle', NEW, null],
+    ['is Ready where its revision is unknown', true, true, follows, 'idle', {}, null],
+    [
+      'could not take over where its first start failed',
+      false,
+      false,
+      { ...follows, revisions: { ...OLD, failed: FAILED } },
+      'idle',
+      NEW,
+      /^the first start of revision new failed, .*: exit code 1$/,
+    ],
+  ] as [string, boolean, boolean, ElectionState, WorkloadState, Case, RegExp | null][])
+    test(what, () => {
+      const its = facts(state, does, more)
+      const traffic = { routedTo: null, problem: null, front: { listening: true } as FrontView }
+      const front = frontFault({ ...its, traffic } as unknown as ReplicaFacts)
+      assert.deepEqual([couldServe(its), standsBy(its), front === null], [could, standby, could])
+      const detail = onTrial(its)
+      if (why === null) assert.equal(detail, null)
+      else {
+        assert.match(detail ?? '', why)
+        assert.equal(front, detail)
+        const check = checksOf(its).find(({ name }) => name === 'revision')
+        assert.deepEqual(check, { name: 'revision', ok: state.term !== null, detail })
+      }
+    })
 })
 
 describe('a front', () => {
@@ -204,7 +279,7 @@ describe('a front', () => {
     test(what, () => {
       const traffic = { routedTo: null, problem: problem ?? null, front }
       const its = { ...facts(state, does, more), traffic }
-      const options = { ...CONFIG, traffic: { mode: 'readiness' } }
+      const options = { ...its.options, traffic: { mode: 'readiness' } }
       const said = frontFault({ ...its, options } as unknown as ReplicaFacts)
       if (fault === null) assert.equal(said, null)
       else assert.match(said ?? '', fault)

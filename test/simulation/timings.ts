@@ -1,4 +1,5 @@
 import { contradiction, PRESETS } from '../../agent/config/timings.ts'
+import { START_TIMEOUT_MS } from './agent-host.ts'
 import type { Random } from './random.ts'
 import type { ReplicaConfig } from './replica.ts'
 
@@ -52,6 +53,7 @@ function draw(random: Random, revision: string): ReplicaConfig {
     drainTimeoutMs: 5_000,
     streamGraceMs: 2_000,
     stopTimeoutMs: 6_000,
+    startTimeoutMs: START_TIMEOUT_MS,
     owner: null,
     spare: false,
     gateMs: 0,

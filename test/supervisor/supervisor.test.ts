@@ -403,11 +403,11 @@ describe('a workload', () => {
     const b = new Bench()
     b.connect()
     assert.deepEqual(b.supervisor.digests, { flows: null, secretKey: null })
-    const digests = { flows: '0123456789ab', secretKey: '01234567' }
+    const digests = { flows: '0123456789ab', secretKey: '01234567', inputs: '0123456789abcdef' }
     b.handlers.received({ type: 'digests', digests })
-    assert.deepEqual(b.supervisor.digests, digests)
+    assert.deepEqual([b.supervisor.digests, b.workload.inputs], [digests, '0123456789abcdef'])
     b.connect()
-    assert.deepEqual(b.supervisor.digests, { flows: null, secretKey: null })
+    assert.deepEqual([b.supervisor.digests, b.workload.inputs], [{ flows: null, secretKey: null }, null])
   })
 
   test('is prepared while what stands by is ready, and as warm as was asked for', () => {

@@ -18,6 +18,7 @@ const ENDED: Readonly<Record<EndedBecause | 'expired', string>> = {
   newer_revision: 'a replica of a newer revision was ready',
   faster_standby: 'another replica was ready sooner',
   front_down: 'requests did not reach it',
+  revision_failed: 'the first start of its revision failed',
   workload_exited: 'LangFlow ended by itself',
   workload_unhealthy: 'LangFlow was unhealthy',
   workload_lost: 'LangFlow lost a worker or its master',
