@@ -88,11 +88,11 @@ export function whyNot(facts: GateFacts): string | null {
   const { options, state, now, workload, traffic } = facts
   if (state.term !== null) return null
   if (state.ending !== null) return `it ends: ${state.ending.reason}`
+  if (failedStart(options.pod, state) !== null) return onTrial(facts)
   const coolMs = coolDownEnds(state) - now.mono
   if (coolMs > 0) return `it cools down for ${Math.ceil(coolMs / 1000)} s ${state.coolDown?.after}`
   const unable = inabilityOf(facts)
   if (unable !== null) return unable
-  if (failedStart(options.pod, state) !== null) return onTrial(facts)
   if (traffic.front?.listening === false) return deafness(traffic)
   if (workload.launcher !== 'connected') return `the launcher is ${workload.launcher}`
   if (!workload.canRun) return `its launcher starts nothing: the workload is ${workload.view.state}`

@@ -340,6 +340,16 @@ const TABLE = {
       must: 'Handed over as fast with the restart as without.',
     },
   },
+  T29: {
+    'LangFlow of a newer revision exits after its grant': {
+      done: 'Beside two replicas of a revision that serves, one of a newer revision becomes prepared, and the leader hands over to it; its LangFlow exits with code 1. Then a replica of a corrected revision starts beside them.',
+      must: 'An old replica leads again after two takeovers, and makes way for the failed revision no more, which is never Ready; the corrected one leads with no further step.',
+    },
+    'LangFlow of a newer revision is never healthy after its grant': {
+      done: 'The same with a LangFlow whose `/health_check` is always 500.',
+      must: 'The same, at most 60 s after its grant.',
+    },
+  },
 } as const satisfies Record<string, Record<string, FaultCase>>
 
 type Table = typeof TABLE

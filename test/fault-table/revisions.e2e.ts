@@ -1,0 +1,86 @@
+import assert from 'node:assert/strict'
+import { describe } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { freePort } from '../harness/free-port.ts'
+import { ask, askStatus } from '../harness/replica.ts'
+import { until } from '../harness/wait.ts'
+import { type FaultScene, faultTests, SLACK_MS, seconds } from './scene.ts'
+
+const fault = faultTests()
+
+/** So often the kubelet asks in `deploy/`. */
+const PROBE_MS = 1_000
+/** Two times in which a leader asks its peers, and some. */
+const ASKED_TWICE_MS = 11_000
+/** A first start's own limit, until the stop is confirmed. */
+const GIVEN_UP_MS = 62_000
+
+/** Asks as the kubelet does, and collects what was answered with 200. */
+function probed(port: number, stop: AbortSignal): Promise<number> {
+  const asking = async () => {
+    let ready = 0
+    while (!stop.aborted) {
+      const { status } = await ask(port, '/readyz?exclude=leadership').catch(() => ({ status: 0 }))
+      if (status === 200) ready++
+      await sleep(PROBE_MS)
+    }
+    return ready
+  }
+  return asking()
+}
+
+/** Plays a newer revision whose stand-in for LangFlow is given these options, and then a corrected one. */
+async function rollout(scene: FaultScene, workload: readonly string[], withinMs: number): Promise<string> {
+  const stop = new AbortController()
+  scene.atEnd(async () => stop.abort())
+  const names = ['a1', 'a2', 'b', 'c'] as const
+  const ports = new Map<string, number>()
+  for (const name of names) ports.set(name, await freePort())
+  const port = (name: string) => ports.get(name) ?? assert.fail(name)
+  const peers = names.map((name) => `localhost:${port(name)}`).join()
+  const of = (name: string, revision: string) => ({
+    flags: [`--listen=127.0.0.1:${port(name)}`, `--peers=${peers}`],
+    env: { POD_TEMPLATE_HASH: revision },
+  })
+  await scene.leader('a1', of('a1', 'old'))
+  await scene.follower('a2', of('a2', 'old'))
+
+  const b = await scene.pod('b', { ...of('b', 'new'), workload })
+  const failedReady = probed(port('b'), stop.signal)
+  const taken = await scene.takenBy('b')
+  const back = await scene.watch.next('an old holder', ({ holder }) => /^a/.test(holder), taken.index)
+  const tookMs = back.at - taken.at
+  assert.ok(tookMs <= withinMs, `an old replica led again ${tookMs} ms after the grant`)
+  assert.equal(back.epoch, taken.epoch + 1)
+  await until('an old replica serves', async () => (await ask(port(back.holder), '/readyz')).status === 200)
+  const { reason } = await b.agent.event('stepped_down')
+  assert.match(String(reason), /^the first start of revision new failed: LangFlow /)
+  await sleep(ASKED_TWICE_MS)
+  const { couldTakeOver, unable, problem, onTrial } = await askStatus(port('b'))
+  assert.deepEqual([couldTakeOver, problem], [false, unable])
+  assert.match(unable ?? '', /^the first start of revision new failed, and no replica makes way for it/)
+  assert.notEqual(onTrial?.failed ?? null, null)
+  assert.equal(scene.watch.last().epoch, back.epoch)
+
+  const c = await scene.pod('c', of('c', 'fixed'))
+  await c.agent.event('serving')
+  assert.equal(scene.watch.last().epoch, back.epoch + 1)
+  await until('its revision is proven', async () => {
+    const { stdout } = await scene.kubectl('get', 'lease', '-o', 'jsonpath={.items[*].metadata.annotations}')
+    return JSON.parse(JSON.parse(stdout)['langflow-leader/revisions']).proven[0] === 'fixed'
+  })
+  stop.abort()
+  assert.equal(await failedReady, 0, 'the failed revision was Ready')
+  assert.equal(b.agent.events().filter((event) => event === 'acquired').length, 1)
+  return `an old replica led again ${seconds(tookMs)} after the grant; two takeovers, and one to the corrected revision; the failed one said: “${String(reason)}”`
+}
+
+describe('revisions', { concurrency: 2 }, () => {
+  fault('LangFlow of a newer revision exits after its grant', (scene) =>
+    rollout(scene, ['exit=1'], 2_000 + SLACK_MS),
+  )
+
+  fault('LangFlow of a newer revision is never healthy after its grant', (scene) =>
+    rollout(scene, ['unhealthy=1000000'], GIVEN_UP_MS),
+  )
+})
