@@ -5,9 +5,11 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import type { AgentStatus } from '../../agent/observe/status.ts'
 import { VERSION } from '../../agent/version.ts'
 import { mono, until } from '../harness/wait.ts'
 import { type Installation, rendered } from './installation.ts'
+import { changeOf, isReady } from './kube.ts'
 import { scenariosOn } from './scenario.ts'
 import { fitToNode, LANGFLOW } from './workload.ts'
 
@@ -80,6 +82,96 @@ scenario('PID 1 of its container is the launcher, and kubectl exec reaches it', 
   const [program, ...more] = words.split('\0')
   assert.equal(program, '/opt/langflow-leader/node')
   assert.ok(more.includes('--disable-sigusr1') && more.includes('launch'), words)
+})
+
+interface Container {
+  readonly name: string
+  args: string[]
+}
+
+/** What is wrong with a new revision, by what makes it so; each is undone by the next one's change. */
+const TRIES: readonly [what: string, make: { url?: string; args?: (args: string[]) => string[] }][] = [
+  ['a wrong password', { url: `postgresql://langflow:wrong@${DATABASE}/langflow` }],
+  ['a migration that fails', { url: `postgresql://reader:reader@${DATABASE}/langflow` }],
+  ['a command that exits', { args: () => ['sh', '-c', 'exit 3'] }],
+  ['a wrong port', { args: (args) => args.map((arg) => (arg === '7860' ? '7999' : arg)) }],
+]
+/** A third LangFlow is prepared beside two on two cores. */
+const TRIED_MS = 180_000
+/** Beyond a first start's limit of 60 s: the end of that LangFlow, and the start of another one. */
+const LONGEST_TRY_MS = 75_000
+
+scenario('a rollout of a LangFlow that does not start leaves the one that works', async (one, t) => {
+  await one.settled(2, 120_000)
+  await one.available(2)
+  const psql = ['exec', `statefulset/${DATABASE}`, '--', 'sh', '-c']
+  const create = "CREATE ROLE reader LOGIN PASSWORD 'reader'"
+  await one.kubectl(
+    ...psql,
+    `$(ls /usr/lib/postgresql/*/bin/psql) postgresql://langflow:trial-only@127.0.0.1/langflow -c "${create}"`,
+  )
+  const secret = (url: string) =>
+    one.kubectl(
+      'patch',
+      'secret',
+      'langflow',
+      '--patch',
+      JSON.stringify({ stringData: { 'database-url': url } }),
+    )
+  const url = ['get', 'secret', 'langflow', '--output=jsonpath={.data.database-url}']
+  const right = Buffer.from(await one.kubectl(...url), 'base64').toString()
+  const template = await one.kubectl('get', one.name, '--output=jsonpath={.spec.template}')
+  const rollOut = async (change: string, args = (given: string[]) => given) => {
+    const value = JSON.parse(template)
+    value.metadata.annotations = { ...value.metadata.annotations, 'test/change': change }
+    const langflow = value.spec.containers.find(({ name }: Container) => name === 'langflow') as Container
+    langflow.args = args(langflow.args)
+    const patch = JSON.stringify([{ op: 'replace', path: '/spec/template', value }])
+    await one.kubectl('patch', one.name, '--type=json', '--patch', patch)
+  }
+  const old = (await one.pods()).map(({ metadata }) => metadata.name).sort()
+
+  for (const [what, { url: wrong = right, args }] of TRIES) {
+    const { epoch } = one.lease
+    const from = mono()
+    await secret(wrong)
+    await rollOut(what, args)
+    await until(
+      `an old replica leads again after ${what}`,
+      async () => {
+        const tried = (await one.pods()).find((pod) => changeOf(pod) === what)
+        const status: AgentStatus | null = tried?.status.podIP
+          ? await one.status(tried).catch(() => null)
+          : null
+        return /^the first start of revision /.test(status?.unable ?? '') && one.lease.epoch >= epoch + 2
+      },
+      TRIED_MS,
+    )
+    await until('an answer', () => one.client.answered(mono() - 1_000) > 0, LONGEST_TRY_MS)
+    const pods = (await one.pods()).filter(({ metadata }) => metadata.deletionTimestamp === undefined)
+    const names = (some: typeof pods) => some.map(({ metadata }) => metadata.name).sort()
+    assert.deepEqual(names(pods.filter((pod) => changeOf(pod) !== what)), old, what)
+    assert.equal(pods.filter((pod) => changeOf(pod) === what && isReady(pod)).length, 0, what)
+    assert.ok(old.includes((await one.leader()).metadata.name))
+    assert.equal(one.lease.epoch, epoch + 2, `two takeovers after ${what}`)
+    await assert.rejects(one.kubectl('rollout', 'status', one.name, '--timeout=1s'))
+    const { longestSilenceMs, failed, calls } = one.client.since(from)
+    const tried = pods.find((pod) => changeOf(pod) === what) ?? assert.fail(what)
+    const { unable } = await one.status(tried)
+    t.diagnostic(
+      JSON.stringify({ what, tookMs: Math.round(mono() - from), longestSilenceMs, failed, calls, unable }),
+    )
+    assert.ok(longestSilenceMs < LONGEST_TRY_MS, what)
+    await one.available(2)
+  }
+
+  const { epoch } = one.lease
+  await secret(right)
+  await rollOut('corrected')
+  await one.kubectl('rollout', 'status', one.name, '--timeout=5m')
+  await one.settled(2, 120_000)
+  assert.deepEqual((await one.pods()).map(changeOf), ['corrected', 'corrected'])
+  assert.equal(one.lease.epoch, epoch + 1)
 })
 
 /** As the user whose password README has made. */
