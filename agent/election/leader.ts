@@ -78,8 +78,11 @@ export function lead(input: Input, before: Held): CandidateState {
         code: 'container_ending',
         reason: 'the LangFlow container is ending',
       })
-    else if (now.mono >= trialEnd(state)) state = blame(input, state, overdue(input, state))
-    else if (!term.startOrdered && !term.doubt && workload.canRun)
+    else if (now.mono >= trialEnd(state)) {
+      const seconds = Math.round((now.mono - term.startedAt) / 1000)
+      const reason = `LangFlow was not healthy ${seconds} s after its replica took the Lease`
+      state = blame(input, state, { code: 'start_timeout', reason })
+    } else if (!term.startOrdered && !term.doubt && workload.canRun)
       state = emit(withTerm(state, { startOrdered: true }), { type: 'start', epoch: term.epoch })
   }
 
@@ -158,7 +161,7 @@ export function beginTerm(input: Input, before: Free, write: Write, lease: Lease
       startedAt: now.mono,
       doubt: false,
       startOrdered: resumed,
-      trialUntil: trialEnds(input, before),
+      trialUntil: trialEnds(input, before, write.base),
       restarting: null,
       stepDown: null,
     },
@@ -187,14 +190,6 @@ function blame(input: Input, state: Leading, why: Why<EndedBecause>): Held {
 /** Monotonic ms at which a first start is given up; while the Lease is paused, it isn't. */
 function trialEnd({ term, paused }: Held): number {
   return term.stepDown !== null || paused ? NEVER : (term.trialUntil ?? NEVER)
-}
-
-function overdue({ now }: Input, { term }: Held): Why<EndedBecause> {
-  const seconds = Math.round((now.mono - term.startedAt) / 1000)
-  return {
-    code: 'start_timeout',
-    reason: `LangFlow was not healthy ${seconds} s after its replica took the Lease`,
-  }
 }
 
 /** The right that the last acknowledged write earned. */

@@ -1,5 +1,7 @@
+import { type Lease, langflowOf } from '../lease/lease.ts'
 import type { EndedBecause } from '../lease/reasons.ts'
 import { type FailedRevision, type Revisions, withFailed, withProven } from '../lease/revisions.ts'
+import { isOlder } from '../package-version.ts'
 import { type CandidateConfig, type ElectionState, type Input, NEVER, type Why } from './state.ts'
 
 /** A first start from a warm standby may take this long, and any other at least as long. */
@@ -25,12 +27,18 @@ export function failedStart(own: Own, state: ElectionState): FailedRevision | nu
   return inputs !== null && inputs !== failed.inputs ? null : failed
 }
 
-/** Monotonic ms by which a term that begins now must serve; `null`: its revision is proven, or the first one. */
-export function trialEnds(
-  { config, now }: Pick<Input, 'config' | 'now'>,
-  state: ElectionState,
-): number | null {
+/**
+ * Monotonic ms by which a term that begins now must serve; `null`: its revision is proven, or the first one. Where no other
+ * revision has taken the Lease, or none could because its LangFlow is older than this one, only the start timeout counts: a
+ * migration may take that long.
+ *
+ * @param base the Lease as it was before this term
+ */
+export function trialEnds({ config, now }: Input, state: ElectionState, base: Lease | null): number | null {
   if (!isUnproven(config, state)) return null
+  const [own, last] = [state.workload.langflow, base === null ? null : langflowOf(base)]
+  const upgrade = own !== null && last !== null && !config.allowOlder && isOlder(last, own)
+  if (upgrade || failedStart(config, state) !== null) return NEVER
   const warm = config.standby === 'warm' && state.workload.prepared
   const starts = state.history.flatMap(({ phases: { startMs, healthyMs } }) =>
     healthyMs === null ? [] : [(startMs ?? 0) + healthyMs],

@@ -14,15 +14,9 @@ export interface CandidateConfig
   extends Timings,
     Pick<
       AgentOptions,
-      | 'identity'
-      | 'startTimeoutMs'
-      | 'drainTimeoutMs'
-      | 'stopTimeoutMs'
-      | 'streamGraceMs'
-      | 'onDoubt'
-      | 'allowOlder'
-      | 'standby'
-    > {
+      'identity' | 'drainTimeoutMs' | 'stopTimeoutMs' | 'streamGraceMs' | 'onDoubt' | 'allowOlder'
+    >,
+    Pick<AgentOptions, 'standby' | 'startTimeoutMs'> {
   /** The Deployment or StatefulSet that this replica is of, as `Kind/name`; `null`: unknown. */
   readonly owner: string | null
   /** Hash of its pod's template; `null`: unknown, and then no revision counts as unproven here. */

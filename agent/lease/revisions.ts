@@ -9,8 +9,6 @@ const MOST_PROVEN = 10
 /** What Kubernetes takes as the value of a label. */
 const LONGEST_REVISION = 63
 const LONGEST_REASON = 300
-/** Of the annotation's value. */
-const MOST_BYTES = 4 * 1024
 
 export interface FailedRevision {
   readonly revision: string
@@ -45,10 +43,8 @@ const Note = z.object({
 
 /** What the Lease says of revisions. What can't be read counts as not written. */
 export function revisionsOf(lease: Lease): Revisions {
-  const noted = lease.metadata.annotations?.[REVISIONS]
-  if (noted === undefined || noted.length > MOST_BYTES) return NO_REVISIONS
   try {
-    return z.parse(Note, JSON.parse(noted))
+    return z.parse(Note, JSON.parse(lease.metadata.annotations?.[REVISIONS] ?? ''))
   } catch {
     return NO_REVISIONS
   }

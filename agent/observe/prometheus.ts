@@ -89,6 +89,8 @@ const HELP = {
   langflow_leader_workload_healthy: 'Whether the workload answers its health requests: 1 if so.',
   langflow_leader_langflow_outdated:
     'Whether LangFlow here is older than one that has led, so that it does not take over: 1 if so.',
+  langflow_leader_revision_failed:
+    "That the first start of this pod's revision failed, by reason; always 1, absent where it did not.",
   langflow_leader_problem: 'Whether something keeps this replica from working: 1 if so, see /status.',
   langflow_leader_standby_memory_bytes:
     'Memory (PSS) that the standby held when it became ready; absent where there is none.',
@@ -185,6 +187,7 @@ export function createMetrics(options: {
     stop_failed: gauge('langflow_leader_stop_failed'),
   }
   const flows = gauge('langflow_leader_flows_info', 'digest')
+  const revisionFailed = gauge('langflow_leader_revision_failed', 'revision', 'reason')
   const gauges = Object.entries(GAUGES).map(([name, read]) => [gauge(name as Name), read] as const)
   const freezes = counter('langflow_leader_freezes_total')
   const deadmanFirings = counter('langflow_leader_deadman_firings_total')
@@ -243,6 +246,9 @@ export function createMetrics(options: {
       countTo(streamsEnded, front?.streamsEnded ?? 0)
       flows.reset()
       if (status.flowsDigest !== null) flows.set({ digest: status.flowsDigest }, 1)
+      revisionFailed.reset()
+      const { revision, onTrial } = status
+      if (revision !== null && onTrial?.failed) revisionFailed.set({ revision, reason: onTrial.failed }, 1)
       memory.set(process.memoryUsage.rss())
       const { user, system } = process.cpuUsage()
       countTo(cpu, (user + system) / 1e6)

@@ -51,7 +51,7 @@ export function isInDoubt({
   options,
   state: { term },
   now,
-}: Pick<GateFacts, 'state' | 'now'> & { readonly options: Timings }): boolean {
+}: Omit<GateFacts, 'workload' | 'traffic'>): boolean {
   return term !== null && reached(now, doubtAt(options, term.renewedAt))
 }
 
@@ -128,11 +128,7 @@ function deafness({ problem }: TrafficView): string {
 }
 
 /** See `inability`; a leader has shown that it is able. */
-export function inabilityOf({
-  options,
-  state,
-  now,
-}: Pick<GateFacts, 'state' | 'now'> & { readonly options: Timings }): string | null {
+export function inabilityOf({ options, state, now }: Omit<GateFacts, 'workload' | 'traffic'>): string | null {
   return state.term === null ? inability(options, state, now) : null
 }
 

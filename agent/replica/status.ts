@@ -15,6 +15,7 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
   const { options, state, now, workload } = facts
   const { term } = state
   const failed = failedStart(options.pod, state)?.because ?? null
+  const lasting = unable ?? (failed === null ? null : trial)
   const lease = state.seen?.lease ?? null
   const holder = lease === null ? null : holderOf(lease)
   const { standby, ...view } = workload.view
@@ -33,12 +34,7 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
     problem:
       state.ending?.code === 1
         ? state.ending.reason
-        : (state.writeProblem ??
-          state.readProblem ??
-          state.watchProblem ??
-          facts.problem ??
-          unable ??
-          (failed === null ? null : trial)),
+        : (state.writeProblem ?? state.readProblem ?? state.watchProblem ?? facts.problem ?? lasting),
     lease: {
       namespace: facts.namespace,
       name: options.leaseName,

@@ -218,6 +218,13 @@ const CASES: Readonly<Record<string, Case>> = {
     labels: { ...ONE, pod: 'b' },
     summary: 'LangFlow of b in flows is older than one that has led, and does not take over.',
   },
+  LangflowRevisionFailed: {
+    series: { 'revision_failed{revision="5d9c7b",reason="workload_exited"} b': '_x8 1+0x40' },
+    quiet: '3m',
+    fires: '3m15s',
+    labels: { ...ONE, revision: '5d9c7b', reason: 'workload_exited' },
+    summary: 'LangFlow of revision 5d9c7b did not start in flows (one): workload_exited.',
+  },
   LangflowLeaderProblem: {
     series: { 'problem b': '0+0x8 1+0x40' },
     quiet: '7m',

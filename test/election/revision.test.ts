@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { CandidateConfig, Failure, Workload } from '../../agent/election/state.ts'
 import { encodeHistory, HISTORY } from '../../agent/lease/history.ts'
-import { type Lease, successorOf } from '../../agent/lease/lease.ts'
+import { LANGFLOW, type Lease, successorOf } from '../../agent/lease/lease.ts'
 import { type FailedRevision, REVISIONS, type Revisions, revisionsOf } from '../../agent/lease/revisions.ts'
 import { TERM } from '../observe/replica.ts'
 import { Candidate, heldBy, released } from './candidate.ts'
@@ -117,6 +117,23 @@ describe('the first start of an unproven revision', () => {
       [{ revision: null }, OLD_SERVED],
     ] as const)
       assert.equal(givenUpAfter(leader(config, revisions)), 700_000)
+  })
+
+  test('may take the start timeout where no other revision has taken the Lease, or could', () => {
+    const again = leader(NEW, NEW_FAILED, { startMs: 2_000 })
+    assert.equal(renewing(again, 700_000).state.phase, 'leading')
+    const upgraded = Candidate.follower(NEW).workload({ langflow: '1.14.0' })
+    const lease = noted(released(50), OLD_SERVED, 2_000)
+    const annotations = { ...lease.metadata.annotations, [LANGFLOW]: '1.13.0' }
+    upgraded.sees({ ...lease, metadata: { ...lease.metadata, annotations } }).wait(1_000)
+    upgraded.acknowledge().workload(RUNS)
+    assert.equal(renewing(upgraded, 700_000).state.phase, 'leading')
+    // It fails as any other does, and is not Ready before it serves.
+    for (const c of [again, upgraded]) {
+      assert.notEqual(c.state.term?.trialUntil, null)
+      c.tell({ type: 'workload_failed', ...EXITED })
+      assert.equal(c.state.term?.stepDown?.code, 'revision_failed')
+    }
   })
 
   test('is over once LangFlow has served: what comes then is its usual failure', () => {

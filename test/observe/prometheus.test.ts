@@ -45,6 +45,8 @@ const SCRAPED: readonly AgentStatus[] = [
   {
     ...FOLLOWING,
     problem: 'forbidden',
+    revision: '5d9c',
+    onTrial: { reason: 'its first start failed', failed: 'workload_exited' },
     standby: { ...COLD, mode: 'warm', wanted: 'warm', state: 'ready' },
     langflow: { version: '1.12.8', newest: '1.13.0', outdated: true },
     lease: { ...FOLLOWING.lease, epoch: 8, watch: 'down' },
@@ -67,6 +69,14 @@ const SHOWN: Readonly<Record<string, readonly (number | undefined)[]>> = {
   workload_healthy: [1, 1, 1, 1, 0, 1],
   langflow_outdated: [0, 0, 0, 0, 1, 0],
   problem: [0, 0, 0, 0, 1, 0],
+  'revision_failed{revision="5d9c",reason="workload_exited"}': [
+    undefined,
+    undefined,
+    undefined,
+    undefined,
+    1,
+    undefined,
+  ],
   freezes_total: [3, 3, 0, 3, 3, 3],
   deadman_firings_total: [2, 2, 0, 2, 2, 2],
   peers_ready: [1, 1, 0, 1, undefined, 1],

@@ -8,6 +8,7 @@ import { isAcquisition, renewTimeOf } from './knowledge.ts'
 import { LeaseRules } from './lease-rules.ts'
 import type { Limit } from './limits.ts'
 import type { Replica } from './replica.ts'
+import { Revisions } from './revisions.ts'
 import { Standings } from './standings.ts'
 import { Versions } from './versions.ts'
 import { Violation } from './violation.ts'
@@ -31,6 +32,7 @@ export class Judge {
   private readonly guard: Guard
   private readonly standings: Standings
   readonly versions = new Versions()
+  readonly revisions: Revisions
   /** Those whose clocks are never tampered with. */
   private readonly steady: ReadonlySet<Replica>
   private startsLeft: number
@@ -59,6 +61,7 @@ export class Judge {
     this.world = world
     this.guard = new Guard(world)
     this.standings = new Standings(this)
+    this.revisions = new Revisions(() => this.now)
     this.rules = new LeaseRules(this)
     this.startsLeft = mostStarts(plan, ownAccord)
     const unsteady = plan.filter(({ kind }) => UNSTEADY.includes(kind)).flatMap(({ targets }) => targets)
@@ -113,6 +116,7 @@ export class Judge {
       for (const other of acting) this.checkPair(other, replica)
       acting.push(replica)
     }
+    this.revisions.look(this.world.replicas)
     this.standings.look()
   }
 
@@ -166,6 +170,10 @@ export class Judge {
     if (edited) this.borrowed.add(holderOf(after))
     if (this.rules.committed(commit)) this.takeovers++
     this.versions.committed(commit)
+    this.revisions.committed(
+      commit,
+      this.world.replicas.find(({ instance }) => instance === writer),
+    )
     this.standings.committed(commit)
   }
 

@@ -53,6 +53,9 @@ test test/election/ability.test.ts
 +       const lease = await (create
 
 @ agent/election/follower.ts
+# revisions: takes the Lease at once although its revision has failed
+- if (failedStart(config, state) !== null) return after(config.leaseDurationMs, 'a revision that has served')
+among dies at start; evicted; replica lost
 # pause: takes over what an operator paused
 - if (pause !== null && holder !== config.identity) {
 + if (pause !== null && now.mono < 0) {
@@ -165,6 +168,10 @@ among late writes; lease deleted
 +   const why = lostTo(input, state, lease)
 
 @ agent/election/requests.ts
+# revisions: names one of the revision that failed to follow it
+- const successor = term?.stepDown?.blames ? null : (term?.stepDown?.to ?? state.successor)
++ const successor = term?.stepDown?.to ?? state.successor
+among dies at start; evicted; replica lost
 # switchover: names somebody else than the operator did
 - term?.stepDown?.to ?? state.successor
 + state.successor
@@ -354,6 +361,23 @@ test test/processes/process-alone.test.ts
 - if (frozen) awake =
 + if (frozen && child === undefined) awake =
 test test/processes/process-tree.test.ts
+
+@ agent/election/revision.ts
+# revisions: counts as proven what has not served
+- const served = workload.well && stepDown === null && term.trialUntil === null
++ const served = stepDown === null
+# revisions: gives a first start no limit of its own
+- return now.mono + Math.min(config.startTimeoutMs, firstMs)
++ return now.mono + config.startTimeoutMs
+test test/election/revision.test.ts
+# revisions: holds a cut to the API server against the revision
+- if (BLAMELESS.has(code)) return null
+test test/election/revision.test.ts
+
+@ agent/replica/gate.ts
+# revisions: has Kubernetes delete the pods that serve for one that never did
+- if (onTrial(facts) !== null) return false
+test test/replica/gate.test.ts
 
 @ agent/replica/replica.ts
 # restart: starts again in place what never served, for ever

@@ -21,6 +21,8 @@ export const DELAYS = {
   'Lease is gone':
     'Rule 7: an absent Lease is looked for each retry period. One may pass before the wait begins, and one after it has ended.',
   'cooling down': 'A workload that failed on each replica is tried again later, and later each time.',
+  'revision failed':
+    'A revision whose first start failed leaves the Lease to the others for a lease duration.',
   'standby never gets ready':
     'Who was ordered to start while its standby hangs waits for it as long as a start may take, and hands over.',
   'standby is prepared':
@@ -94,6 +96,7 @@ export class Recovery {
         'record says longer': Math.max(0, recordedMs - this.longest('leaseDurationMs')),
         'Lease is gone': goneMs,
         'cooling down': Math.max(0, this.coolFrom - this.start),
+        'revision failed': this.anyYields ? this.longest('leaseDurationMs') : 0,
         'request under way': requestMs,
         'standby never gets ready': hangingMs,
         'standby is prepared': preparedMs,
@@ -120,6 +123,10 @@ export class Recovery {
   private get plainMs(): number {
     const startMs = Math.max(...this.world.replicas.map(({ behaviour }) => behaviour.startMs))
     return this.longest('leaseDurationMs') + this.longest('retryPeriodMs') + startMs + STEPS_MS
+  }
+
+  private get anyYields(): boolean {
+    return this.world.replicas.some(({ config }) => this.world.judge.revisions.yields(config))
   }
 
   private get handoverMs(): number {

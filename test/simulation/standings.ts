@@ -135,7 +135,9 @@ export class Standings {
       const standing = this.of(replica)
       if (replica.network.blackHoled) standing.deadAt = now
       if (replica.prepared) standing.preparedAt = now
-      const fit = isFit(replica) && !this.isPaused(replica) && !this.judge.versions.keepsAway(replica.config)
+      const { versions, revisions } = this.judge
+      const competes = !versions.keepsAway(replica.config) && !revisions.yields(replica.config)
+      const fit = isFit(replica) && !this.isPaused(replica) && competes
       if (now < standing.disturbedUntil || !fit) standing.fitSince = null
       else standing.fitSince ??= now
       if (standing.fitSince !== null && now > this.leadsBy(replica, standing)) this.late(replica, standing)

@@ -12,6 +12,7 @@ export type Invariant =
   | 'pause' // nobody takes over what an operator paused
   | 'epochs grow'
   | 'versions' // no LangFlow is started once a newer one was
+  | 'revisions' // none counts as proven that has not served, and one that failed leaves the Lease to others
   | 'availability' // nothing is frozen while its Lease is renewed, or hands over for no reason
   | 'liveness' // after the last fault heals exactly one serves in time, and goes on serving
 
