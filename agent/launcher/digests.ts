@@ -108,7 +108,7 @@ export function digestOfInputs(env: NodeJS.ProcessEnv, flows: string | null): st
   )
   const ofPod = new Set([hostname(), ...addresses])
   const given = Object.entries(standbyEnvironment(env)).filter(
-    ([name, value]) => name !== 'HOSTNAME' && !ofPod.has(value ?? ''),
+    ([name, value]) => !/^(HOSTNAME|POD_(NAME|UID|IP))$/.test(name) && !ofPod.has(value ?? ''),
   )
   const text = JSON.stringify([given.sort(([a], [b]) => (a < b ? -1 : 1)), flows])
   return keyed(env.LANGFLOW_SECRET_KEY ?? '', text)?.slice(0, INPUTS_DIGITS) ?? null

@@ -178,7 +178,7 @@ describe('the digest of what LangFlow starts from', () => {
   test('is the same in a pod that is made anew', () => {
     assert.match(digest ?? '', /^[0-9a-f]{16}$/)
     const { HOME, ...others } = GIVEN
-    const ofPod = { HOSTNAME: 'langflow-x', MY_POD: hostname(), MY_IP: '127.0.0.1' }
+    const ofPod = { HOSTNAME: 'langflow-x', POD_UID: '3f1c', MY_POD: hostname(), MY_IP: '127.0.0.1' }
     const ofProgram = { KUBERNETES_SERVICE_HOST: '10.0.0.1', LEADER_SOCKET: '/x' }
     assert.equal(digestOfInputs({ HOME, ...others, ...ofPod, ...ofProgram }, 'f1'), digest)
   })
