@@ -172,6 +172,18 @@ describe('below the table', () => {
     assert.equal(lines.at(-2), 'Not as it should be: no other could take over.')
   })
 
+  test('it says what a rollout waits for, and once why a first start failed', () => {
+    const reason = 'revision 5f has not served yet, and 7d has'
+    const told = (change: object) =>
+      shown([LEADER, changed(STANDBY, change)]).filter((line) => line.startsWith('b: '))
+    assert.deepEqual(told({ onTrial: { reason, failed: null } }), [`b: ${reason}`])
+    const unable = 'the first start of revision 5f failed'
+    const failed = { couldTakeOver: false, unable, problem: unable }
+    assert.deepEqual(told({ ...failed, onTrial: { reason: unable, failed: 'workload_exited' } }), [
+      `b: could not take over: ${unable}`,
+    ])
+  })
+
   test('it says what keeps a leader from working as it should', () => {
     assert.ok(
       shown([changed(LEADER, { problem: 'no right to watch' }), STANDBY]).includes('a: no right to watch'),
