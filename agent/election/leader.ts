@@ -224,6 +224,8 @@ export function notePause(input: Input, before: CandidateState): CandidateState 
   if (paused === before.paused) return before
   const { setAside } = before
   const state = { ...before, paused, setAside: null, resumedAt: paused ? before.resumedAt : input.now.mono }
+  if (!paused && state.phase === 'stepping down')
+    return withTerm(state, { stepDown: { ...state.term.stepDown, paused } })
   if (paused || state.phase !== 'leading') return state
   // What got well again by itself is no reason any more.
   const seenTo = setAside === null || state.workload.well ? state : remedyFailure(input, state, setAside)
@@ -272,7 +274,7 @@ export function beginStepDown({ config, now }: Input, before: Leading, why: Step
   const since = now.mono
   const served = before.workload.well && !failed
   const begun = { stage: 'draining', since, closedAt: since, served, toldBy: null } as const
-  const stepDown = { code, reason, failed, graceMs, to, ...begun }
+  const stepDown = { code, reason, failed, graceMs, to, paused: before.paused, ...begun }
   const term = { ...before.term, restarting: null, stepDown }
   const state: SteppingDown = { ...before, phase: 'stepping down', term, ending }
   const told = event(state, 'draining', { code, reason })

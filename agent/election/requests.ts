@@ -113,18 +113,20 @@ function notesFor(
   write: Pick<Write, 'kind' | 'because' | 'detectMs'> & { readonly epoch: number },
 ): Notes {
   const { owner, identity, allowOlder, front } = input.config
-  const { workload, seen, term, refusal } = state
+  const { workload, seen, term, refusal, paused } = state
   const { langflow } = workload
   const { kind, epoch } = write
   // The newest version that has led: written with what takes the Lease, and so before its LangFlow can act.
   const noted = seen?.lease ? langflowOf(seen.lease) : null
   const older = langflow !== null && noted !== null && !allowOlder && isOlder(langflow, noted)
   const history = historyNote(input, state, write)
+  // A pause that came after the step-down began would keep every replica from following it.
+  const tooLate = paused && term?.stepDown?.paused === false
   const both = {
     epoch,
     ...(langflow !== null && { langflow: older ? noted : langflow }),
     ...(history !== undefined && { history }),
-    ...(pauseIsOver(seen?.lease ?? null, input.now.wall) && { resumed: true as const }),
+    ...((tooLate || pauseIsOver(seen?.lease ?? null, input.now.wall)) && { resumed: true as const }),
     // Once the key's term is about to be over, nobody needs it.
     ...(front !== null && {
       front:

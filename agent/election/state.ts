@@ -64,6 +64,8 @@ export interface StepDown extends Why<EndedBecause> {
   readonly toldBy: number | null
   /** Whom an operator named: the pod, or the identity where it is known; `null`: nobody. */
   readonly to: string | null
+  /** Takeovers were paused before it began. */
+  readonly paused: boolean
 }
 
 /** This replica's hold on the Lease. */

@@ -145,6 +145,45 @@ describe('while the Lease is paused', () => {
     assert.equal(c.effects('drain').length, 1)
   })
 
+  const stopped = (c: Candidate) => c.tell({ type: 'drained' }).workload({ alive: 'no', canRun: true })
+  const stepDowns: Record<string, (c: Candidate) => Candidate> = {
+    'its pod ends': (c) => c.tell({ type: 'terminate', reason: 'SIGTERM' }),
+    'its LangFlow container ends': (c) => c.workload({ ending: true }),
+    'it makes way': (c) => c.tell({ type: 'step_down', code: 'newer_revision', reason: 'it is ready' }),
+    'LangFlow fails': (c) => c.tell(FAILED),
+  }
+  const pause = { [PAUSED]: 'true', [UNTIL]: null, 'langflow-leader/pause-reason': 'x' }
+
+  for (const [why, begins] of Object.entries(stepDowns)) {
+    test(`a pause that comes after a step-down began is removed with the release, and a follower takes it: ${why}`, () => {
+      const c = operator(begins(Candidate.leader()), { ...pause, team: 'y' })
+      stopped(c)
+      assert.deepEqual([c.write.kind, c.notes?.[PAUSED], c.notes?.team], ['release', undefined, 'y'])
+      assert.equal(Candidate.follower({ identity: 'next_1' }).sees(c.commit()).write.kind, 'acquire')
+    })
+  }
+
+  test('so is one that comes between a release and its arrival, which is refused then', () => {
+    const c = stopped(Candidate.leader().tell({ type: 'terminate', reason: 'SIGTERM' }))
+    c.fail('conflict').sees(noted(c.state.seen?.lease as Lease, pause), true)
+    assert.deepEqual([c.write.kind, c.notes?.[PAUSED]], ['release', undefined])
+  })
+
+  test('so is one that is made anew while the leader steps down', () => {
+    const c = operator(Candidate.leader(), pause).tell({ type: 'terminate', reason: 'SIGTERM' })
+    stopped(operator(operator(c, { [PAUSED]: null }), pause))
+    assert.deepEqual([c.write.kind, c.notes?.[PAUSED]], ['release', undefined])
+  })
+
+  test('one that the leader has seen before is kept, and no follower takes the Lease', () => {
+    for (const why of ['its pod ends', 'its LangFlow container ends']) {
+      const c = operator(Candidate.leader(), pause)
+      stopped((stepDowns[why] as (c: Candidate) => Candidate)(c))
+      assert.deepEqual([c.write.kind, c.notes?.[PAUSED]], ['release', 'true'])
+      assert.deepEqual(Candidate.follower({ identity: 'next_1' }).sees(c.commit()).effects('write'), [])
+    }
+  })
+
   test('rule 1 holds: without a renewal it is in doubt, and loses the Lease', () => {
     const c = operator(Candidate.leader(), { [PAUSED]: 'true' })
     c.tell(FAILED).pass(14_000)
