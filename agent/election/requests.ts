@@ -94,6 +94,15 @@ export function sendRead<S extends CandidateState>({ config, now }: Input, state
   return emit(sent, { type: 'read', deadlineMs: requestDeadline(config, state, now) })
 }
 
+/** Monotonic ms until which the API server asked to be left alone (Retry-After). No renewal is skipped for that. */
+export function askedToWait(
+  { config, now }: Input,
+  term: ElectionState['term'],
+  { retryAfterMs = 0 }: ApiError,
+): number {
+  return now.mono + (term === null ? retryAfterMs : Math.min(retryAfterMs, config.retryPeriodMs))
+}
+
 /**
  * Half the renew deadline, as the Kubernetes components do it, so that two attempts fit; less once that would
  * carry the request past the doubt, where a new connection is worth more than an old answer.

@@ -38,6 +38,8 @@ function operator(c: Candidate, notes: Record<string, string | null>): Candidate
   return c.sees(noted(c.state.seen?.lease as Lease, notes))
 }
 
+const stopped = (c: Candidate) => c.tell({ type: 'drained' }).workload({ alive: 'no', canRun: true })
+
 function inMs(c: Candidate, ms: number): string {
   return new Date(c.now.wall + ms).toISOString()
 }
@@ -145,7 +147,6 @@ describe('while the Lease is paused', () => {
     assert.equal(c.effects('drain').length, 1)
   })
 
-  const stopped = (c: Candidate) => c.tell({ type: 'drained' }).workload({ alive: 'no', canRun: true })
   const stepDowns: Record<string, (c: Candidate) => Candidate> = {
     'its pod ends': (c) => c.tell({ type: 'terminate', reason: 'SIGTERM' }),
     'its LangFlow container ends': (c) => c.workload({ ending: true }),
@@ -209,7 +210,6 @@ describe('a switchover', () => {
     reason: 'an operator asked for it',
     to,
   })
-  const stopped = (c: Candidate) => c.tell({ type: 'drained' }).workload({ alive: 'no', canRun: true })
 
   test('is a handover in the planned order, whose release names whom the operator did and takes the request away', () => {
     const c = operator(Candidate.leader(), { [SWITCHOVER]: 'b' }).tell(asked('b_1'))
@@ -330,6 +330,23 @@ describe('the history of terms', () => {
       .tell({ type: 'workload_healthy', took: { startMs: 9, healthyMs: 9 } })
       .pass(2_000)
     assert.equal(c.write.lease.metadata.annotations?.[HISTORY], noted)
+  })
+
+  test('counts the time in which a failed LangFlow was left alone while paused, once', () => {
+    const c = serves(Candidate.follower().sees(released(50)))
+    operator(c, { [PAUSED]: 'true' })
+      .tell(FAILED)
+      .workload({ well: false })
+      .pass(2_000)
+      .acknowledge()
+    assert.equal(gap(c), 2_000)
+    c.pass(1_000).tell(FAILED).pass(1_000).acknowledge().workload({ well: true }).pass(2_000).acknowledge()
+    assert.equal(gap(c), 4_000)
+    c.tell(FAILED).workload({ well: false }).pass(1_000)
+    operator(c, { [PAUSED]: null })
+    assert.equal(c.state.phase, 'stepping down')
+    stopped(c)
+    assert.deepEqual([terms(c)[0]?.gapMs, terms(c)[0]?.stopMs], [5_000, 0])
   })
 
   test('is read again only where it has changed', () => {
