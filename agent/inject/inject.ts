@@ -48,7 +48,7 @@ export function inject(input: Input, options: InjectOptions): Injected {
     const led = services
       .filter((service) => !isHeadless(service))
       .flatMap((service) => lead(service, workload, options))
-    const changes = edit(manifest, [...editsFor(workload, options)])
+    const changes = edit(manifest, [...editsFor(workload, options, manifests)])
     summary.push(...summaryOf(manifest, changes, addObjects(workload, options, documents, owners)), ...led)
     return titled(manifest, sentences)
   })
