@@ -13,20 +13,14 @@ import {
   VOLUMES,
 } from '../manifests/pod.ts'
 import { DEFAULT_PORT, type Workload } from '../manifests/workload.ts'
-import { environmentOf, LOG_ENV, lacksLogEnv } from '../operate/check/environment.ts'
 import type { Edit, Path } from './record.ts'
 import type { InjectOptions } from './settings.ts'
 
 const POD: Path = ['spec', 'template', 'spec']
 
 /** What is changed in the workload's manifest. */
-export function* editsFor(
-  workload: Workload,
-  options: InjectOptions,
-  manifests: readonly Manifest[],
-): Generator<Edit> {
-  const environment = environmentOf(workload.langflow, manifests, new Set())
-  yield* inContainer(workload, options, lacksLogEnv(workload.langflow, environment) ? [LOG_ENV] : [])
+export function* editsFor(workload: Workload, options: InjectOptions): Generator<Edit> {
+  yield* inContainer(workload, options)
   yield* inPod(workload, options)
   const { manifest, spec, replicas } = workload
   if (manifest.kind !== 'Deployment' || options.traffic !== 'readiness') return
@@ -36,11 +30,7 @@ export function* editsFor(
   if (!isDeepStrictEqual(spec.strategy, strategy)) yield { path: ['spec', 'strategy'], to: strategy }
 }
 
-function* inContainer(
-  workload: Workload,
-  options: InjectOptions,
-  langflowVariables: readonly (typeof LOG_ENV)[],
-): Generator<Edit> {
+function* inContainer(workload: Workload, options: InjectOptions): Generator<Edit> {
   const { langflow, container } = workload
   const { entrypoint, port, socketDir, launcherVariables } = options
   const at = (key: string): Path => [...POD, 'containers', { name: container }, key]
@@ -50,8 +40,7 @@ function* inContainer(
   yield { path: at('startupProbe'), to: probes(port).startup }
   yield { path: at('volumeMounts'), head: mounts(socketDir) }
   if (options.traffic === 'front') yield* toFront(workload, options.frontPort, at('ports'))
-  const variables = [...launcherVariables, ...langflowVariables]
-  if (variables.length > 0) yield { path: at('env'), head: variables }
+  if (launcherVariables.length > 0) yield { path: at('env'), head: launcherVariables }
   if (asList(langflow.command).length > 0) yield { path: at('command'), head: LAUNCH }
   else yield { path: at('command'), to: [...LAUNCH, ...(entrypoint ?? [])] }
 }

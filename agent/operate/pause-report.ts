@@ -7,9 +7,7 @@ export function describePaused(change: PauseChange): string {
   const leads = leader === null ? 'no replica leads' : `${leader} holds the Lease`
   const lines =
     after === null
-      ? [
-          `not paused: the leader was handing over, or somebody resumed; ${leads}: pause again once one serves`,
-        ]
+      ? [`not paused: the leader was handing over, or somebody resumed; ${leads}: pause again`]
       : [`${before === null ? '' : `was ${paused(before)}; now `}${paused(after)}`, standing(change)]
   return [...lines, ...describeShown(replicas)].map((line) => `${line}\n`).join('')
 }
