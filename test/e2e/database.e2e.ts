@@ -26,9 +26,9 @@ langflowTest(
     }
     const replica = (name: string) => scene.replica(name, { env, flags: ['--standby=warm', '--preset=fast'] })
     const a = await replica('a')
-    await scene.serves(a)
+    await a.event('acquired')
     const b = await replica('b')
-    await scene.standsBy(b)
+    await Promise.all([scene.serves(a), scene.standsBy(b)])
 
     /** Runs flows, freezes the database meanwhile, and says what became of them. */
     const away = async (leader: Replica, ms: number, before: () => Promise<unknown> = async () => {}) => {
