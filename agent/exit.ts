@@ -30,6 +30,13 @@ export function reportOf(error: unknown): string {
   return `langflow-leader: unexpected error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`
 }
 
+/** Writes on standard output. A reader that has ended, such as `head`, has read enough: that is no failure. */
+export function print(text: string): void {
+  // Not for the whole program: a launcher that only looked at the stream would change the pipe that LangFlow shares.
+  if (process.stdout.listenerCount('error') === 0) process.stdout.on('error', () => {})
+  process.stdout.write(text)
+}
+
 /** Line breaks and other control characters shown as escapes, so that no input can forge a second line, or reorder one. */
 export function oneLine(text: string): string {
   return text.replace(CONTROLS, escaped)

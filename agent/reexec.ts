@@ -31,7 +31,11 @@ export function reexec(v8: readonly string[] = [], version = ''): void {
   const missing = wanted.filter((flag) => !execArgv.includes(flag))
   const clean = setAside(env, argv[2])
   if (missing.length === 0 && Object.keys(clean).every((name) => name in env)) return
-  if (process.execve === undefined)
-    throw new Error(`langflow-leader needs Node 24, and this is ${process.version}`)
+  if (process.execve === undefined) {
+    console.error(
+      `langflow-leader: needs Node 24 or newer, and this is Node ${process.version.slice(1)}: install it`,
+    )
+    process.exit(1)
+  }
   process.execve(execPath, [execPath, ...execArgv, ...missing, ...argv.slice(1)], clean)
 }

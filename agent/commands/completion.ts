@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import { complete, SCRIPTS, SHELLS } from '../config/completion.ts'
 import { addExamples } from '../config/examples.ts'
+import { print } from '../exit.ts'
 
 /** `completion`, and the hidden command by which a shell asks at each tab; so does kubectl of its plugin. */
 export function addCompletion(program: Command): void {
@@ -9,7 +10,7 @@ export function addCompletion(program: Command): void {
     .description('what a shell reads to complete commands, flags and their values')
     .addArgument(program.createArgument('<shell>', 'the shell').choices(SHELLS))
     .action((shell: (typeof SHELLS)[number]) => {
-      process.stdout.write(SCRIPTS[shell])
+      print(SCRIPTS[shell])
     })
   addExamples(command, [
     ['In ~/.bashrc: source <(langflow-leader completion bash)', 'bash'],
@@ -20,6 +21,6 @@ export function addCompletion(program: Command): void {
     .command('complete', { hidden: true })
     .argument('[words...]')
     .action((words: string[]) => {
-      process.stdout.write(complete(program, words))
+      print(complete(program, words))
     })
 }

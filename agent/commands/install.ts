@@ -1,6 +1,7 @@
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
 import { addExamples } from '../config/examples.ts'
+import { print } from '../exit.ts'
 import { install } from '../install/install.ts'
 import { VERSION } from '../version.ts'
 
@@ -12,7 +13,7 @@ export function addInstall(program: Command): void {
     .action((dir: string) => {
       const target = resolve(dir)
       install(target, { program: process.argv[1] as string, path: process.env.PATH ?? '' })
-      process.stdout.write(
+      print(
         `installed tini, node ${process.version} and langflow-leader ${VERSION} in ${target}; start LangFlow with:\n` +
           `  ${target}/node --disable-sigusr1 ${target}/langflow-leader.mjs launch -- langflow run ...\n`,
       )

@@ -19,12 +19,12 @@ export function addPause(program: Command): void {
     const { EXIT_CODES } = await import('../operate/exit-codes.ts')
     const { formatted, operating, write } = await import('../operate/output.ts')
     const { pause } = await import('../operate/pause.ts')
-    const { describePaused, isShownByAll } = await import('../operate/pause-report.ts')
+    const { describePaused, isInForce } = await import('../operate/pause-report.ts')
     process.exitCode = await operating(said.output, async () => {
       using cluster = await Cluster.connect(said)
       const change = await pause(cluster, systemClock, said)
       await write(formatted(said.output, change, () => describePaused(change)))
-      return isShownByAll(change.replicas) ? EXIT_CODES.fine : EXIT_CODES.failed
+      return isInForce(change) ? EXIT_CODES.fine : EXIT_CODES.failed
     })
   })
 }

@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
 import { addExamples } from '../config/examples.ts'
+import { print } from '../exit.ts'
 import { ANYBODY } from '../lease/operation.ts'
 import type { Terminal } from '../operate/confirm.ts'
 import { type SwitchoverOptions, switchoverOptions } from '../operate/switchover-settings.ts'
@@ -55,8 +56,8 @@ async function switchover(options: SwitchoverOptions, person: Terminal | null): 
     await write(formatted(output, result, () => report.describeRequested(plan)))
     return EXIT_CODES.fine
   }
-  const progress = output === 'table' ? process.stdout : process.stderr
-  const tell = (phase: Parameters<typeof report.phaseLine>[0]) => void progress.write(report.phaseLine(phase))
+  const show = output === 'table' ? print : (line: string) => void process.stderr.write(line)
+  const tell = (phase: Parameters<typeof report.phaseLine>[0]) => show(report.phaseLine(phase))
   const switched = await followSwitchover(cluster, systemClock, plan, { timeoutMs, signal, tell })
   const result = report.switchedResult(switched, plan)
   await write(formatted(output, result, () => report.describeSwitched(switched, plan)))

@@ -1,6 +1,6 @@
 import { basename } from 'node:path'
 import { Command, CommanderError, type ErrorOptions, type HelpContext } from 'commander'
-import { exitCodeOf, reportOf, UsageError } from '../exit.ts'
+import { exitCodeOf, print, reportOf, UsageError } from '../exit.ts'
 import { VERSION } from '../version.ts'
 import { pathOf } from './examples.ts'
 import { variableOf } from './setting.ts'
@@ -51,6 +51,7 @@ export function createProgram(env: NodeJS.ProcessEnv = process.env, name = 'lang
     .description('Keeps exactly one LangFlow acting on Kubernetes.')
     .version(VERSION)
     .exitOverride()
+    .configureOutput({ writeOut: print })
     .enablePositionalOptions()
     .hook('preAction', (_, command) => {
       const problem = unknownVariable(program, env)

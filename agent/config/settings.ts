@@ -44,7 +44,7 @@ export const SHARED_SETTINGS = {
       'the unix socket between agent and launcher',
       parseSocket,
     ),
-    stopTimeoutMs: duration('30s', 0, 'from SIGTERM to SIGKILL, where no connection is open'),
+    stopTimeoutMs: duration('30s', 0, 'from SIGTERM to SIGKILL, where no connection is open; 5s if it hangs'),
   }),
   ...group('Output', {
     // What pino knows, from all to nothing.

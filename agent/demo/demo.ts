@@ -57,7 +57,8 @@ export async function runDemo(options: DemoOptions, env: NodeJS.ProcessEnv): Pro
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
     process.on(signal, () => demo.end(new Interruption(signal)))
   // What is written later must not end the process before everything is cleared up.
-  stream.on('error', () => demo.end(new Interruption('SIGPIPE')))
+  for (const one of new Set([stream, process.stdout]))
+    one.on('error', () => demo.end(new Interruption('SIGPIPE')))
   try {
     const result = await demo.run()
     stream.write(`\n${reportOf(result, stream)}\n`)

@@ -2,6 +2,7 @@ import { BOOT_RESOLUTION_MS, type Instant } from '../clock.ts'
 import type { ApiError } from '../kube/errors.ts'
 import { durationOf, holderOf, LANGFLOW, langflowOf } from '../lease/lease.ts'
 import { isOlder } from '../package-version.ts'
+import { askedToWait } from './requests.ts'
 import {
   type CandidateConfig,
   type CandidateState,
@@ -83,7 +84,7 @@ export function rehearse({ config, now }: Input, state: Follower): Follower {
 /** How a dry run ended; `null`: the API server would have written. */
 export function rehearsed(input: Input, before: CandidateState, error: ApiError | null): CandidateState {
   const state = { ...before, rehearsal: { ...before.rehearsal, underWay: false } }
-  if (error !== null && isNoAnswer(error)) return rehearseLater(input, state)
+  if (error !== null && isNoAnswer(error)) return rehearseLater(input, state, error)
   const next = error === null ? mayWrite(state) : noteRefusal(input, state, error)
   const granted = before.writeRight === 'refused' && next.writeRight === 'granted'
   return granted ? { ...next, writeProblem: null } : next
@@ -98,21 +99,23 @@ export function mayWrite<S extends CandidateState>(state: S): S {
 export function noteRefusal<S extends CandidateState>(input: Input, state: S, error: ApiError): S {
   if (isNoAnswer(error)) return state
   if (error.code !== 'unauthorized' && error.code !== 'forbidden') return mayWrite(state)
-  return rehearseLater(input, { ...state, writeRight: 'refused', writeProblem: error.message })
+  return rehearseLater(input, { ...state, writeRight: 'refused', writeProblem: error.message }, error)
 }
 
 /** What was known may be so no more. `dueAt`: monotonic ms. */
 export function rehearseAgain<S extends CandidateState>(state: S, dueAt: number): S {
-  return { ...state, rehearsal: { ...state.rehearsal, dueAt } }
+  return { ...state, rehearsal: { ...state.rehearsal, dueAt, failures: 0 } }
 }
 
-function rehearseLater<S extends CandidateState>({ config, now }: Input, state: S): S {
+function rehearseLater<S extends CandidateState>(input: Input, state: S, error: ApiError): S {
+  const { config, now } = input
   const { failures } = state.rehearsal
   const pauseMs = Math.min(config.retryPeriodMs * 2 ** Math.min(failures, 10), LONGEST_PAUSE_MS)
-  return { ...state, rehearsal: { ...state.rehearsal, dueAt: now.mono + pauseMs, failures: failures + 1 } }
+  const dueAt = Math.max(now.mono + pauseMs, askedToWait(input, state.term, error))
+  return { ...state, rehearsal: { ...state.rehearsal, dueAt, failures: failures + 1 } }
 }
 
 /** It was not asked, or could not tell: that says nothing about rights. */
-function isNoAnswer({ code }: ApiError): boolean {
+export function isNoAnswer({ code }: ApiError): boolean {
   return code === 'timeout' || code === 'network' || code === 'server' || code === 'throttled'
 }

@@ -10,7 +10,7 @@ const LASTS = { gapMs: null, ended: null, endedBecause: null, stopMs: null } as 
  */
 export function historyNote(
   { config, now }: Pick<Input, 'config' | 'now'>,
-  { seen, term, lastNotes, history: known }: ElectionState,
+  { seen, term, lastNotes, history: known, setAside }: ElectionState,
   write: Pick<Write, 'kind' | 'because' | 'detectMs'> & { readonly epoch: number },
 ): string | undefined {
   const lease = seen?.lease ?? null
@@ -26,6 +26,7 @@ export function historyNote(
   if (term === null || term.phases === null) return undefined
   const { acquireTime, phases, stepDown } = term
   const earlier = known.filter((past) => past.epoch < term.epoch)
+  const leftAloneMs = term.leftAloneMs + (setAside === null ? 0 : now.mono - setAside.since)
   const present = {
     ...LASTS,
     epoch: term.epoch,
@@ -33,7 +34,7 @@ export function historyNote(
     began: acquireTime,
     because: term.because,
     phases,
-    gapMs: gapOf(term, earlier),
+    gapMs: leftAloneMs > 0 ? (gapOf(term, earlier) ?? 0) + leftAloneMs : gapOf(term, earlier),
     // Whoever follows a holder that vanishes while it stops counts from the closing of its gate as well.
     stopMs: stepDown && now.mono - stepDown.closedAt,
   }

@@ -54,7 +54,8 @@ export function lead(input: Input, before: Held): CandidateState {
   let state = before
   if (!state.term.doubt && reached(now, doubtAt(config, state.term.renewedAt))) {
     const nextAttemptAt = Math.min(state.nextAttemptAt, now.mono + config.retryPeriodMs / 4)
-    const reason = state.writeProblem ?? 'no renewal was acknowledged by the renew deadline'
+    const reason =
+      state.writeProblem ?? state.readProblem ?? 'no renewal was acknowledged by the renew deadline'
     const why = { code: 'no_renewal', reason } as const
     state = event(withTerm({ ...state, nextAttemptAt }, { doubt: true }), 'doubt', why)
   }
@@ -164,6 +165,7 @@ export function beginTerm(input: Input, before: Free, write: Write, lease: Lease
       trialUntil: trialEnds(input, before, write.base),
       restarting: null,
       stepDown: null,
+      leftAloneMs: 0,
     },
   }
   const acquired = event(leading, 'acquired', write.because ?? {}, {
@@ -221,7 +223,8 @@ export function remedyFailure(input: Input, state: Leading, failure: Failure): H
   const { remedy, ...why } = failure
   // A start that its launcher gave up in doubt is under way still.
   const goesOn = failure.code === 'deadman' && remedy === 'restart'
-  if (state.paused && !goesOn) return { ...state, setAside: failure }
+  if (state.paused && !goesOn)
+    return { ...state, setAside: { ...failure, since: state.setAside?.since ?? input.now.mono } }
   if (remedy === 'handover') {
     const held = state.term.trialUntil === null ? null : blamed(input.config, why)
     return beginStepDown(input, state, { ...(held ?? why), failed: true, blames: held && why })
@@ -237,11 +240,23 @@ export function notePause(input: Input, before: CandidateState): CandidateState 
   const paused = pauseOf(before.seen?.lease ?? null, input.now.wall) !== null
   if (paused === before.paused) return before
   const { setAside } = before
-  const state = { ...before, paused, setAside: null, resumedAt: paused ? before.resumedAt : input.now.mono }
+  const resumedAt = paused ? before.resumedAt : input.now.mono
+  const state = { ...(before.phase === 'leading' ? noteLeftAlone(input, before) : before), paused, resumedAt }
+  if (!paused && state.phase === 'stepping down')
+    return withTerm(state, { stepDown: { ...state.term.stepDown, paused } })
   if (paused || state.phase !== 'leading') return state
-  // What got well again by itself is no reason any more.
-  const seenTo = setAside === null || state.workload.well ? state : remedyFailure(input, state, setAside)
+  if (setAside === null) return noticeFailure(input, state)
+  const { since: _, ...failure } = setAside
+  const seenTo = remedyFailure(input, state, failure)
   return seenTo.phase === 'leading' ? noticeFailure(input, seenTo) : seenTo
+}
+
+/** A failure that was set aside is over, or is seen to: how long nobody was served is part of the history. */
+function noteLeftAlone({ now }: Input, state: Leading): Leading {
+  const { setAside, term } = state
+  if (setAside === null) return state
+  const leftAloneMs = term.leftAloneMs + now.mono - setAside.since
+  return withTerm({ ...state, setAside: null }, { leftAloneMs })
 }
 
 /** The workload serves: the first time in this term that is the end of a takeover. */
@@ -262,7 +277,9 @@ export function noteHealth(
 }
 
 /** That it ended, or serves nobody, may have been told while the launcher had no agent to tell it to. */
-export function noticeFailure(input: Input, before: Leading): Held {
+export function noticeFailure(input: Input, told: Leading): Held {
+  // What got well again by itself is no reason any more.
+  const before = told.workload.well ? noteLeftAlone(input, told) : told
   const { term, workload, paused } = before
   // What this replica has stopped itself it starts again.
   if (paused && term.restarting === null) return before
@@ -284,13 +301,15 @@ interface StepDownReason
 }
 
 /** Rule 3: close the gate, drain while renewing, stop, have it confirmed, release. */
-export function beginStepDown({ config, now }: Input, before: Leading, why: StepDownReason): SteppingDown {
+export function beginStepDown(input: Input, leading: Leading, why: StepDownReason): SteppingDown {
+  const { config, now } = input
+  const before = noteLeftAlone(input, leading)
   const { code, reason, failed = false, blames = null, to = null, ending = null } = why
   const { graceMs = config.stopTimeoutMs } = why
   const since = now.mono
   const served = before.workload.well && !failed
   const begun = { stage: 'draining', since, closedAt: since, served, toldBy: null } as const
-  const stepDown = { code, reason, failed, blames, graceMs, to, ...begun }
+  const stepDown = { code, reason, failed, blames, graceMs, to, paused: before.paused, ...begun }
   const term = { ...before.term, restarting: null, stepDown }
   const state: SteppingDown = { ...before, phase: 'stepping down', term, ending }
   const told = event(state, 'draining', { code, reason })

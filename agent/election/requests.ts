@@ -95,6 +95,15 @@ export function sendRead<S extends CandidateState>({ config, now }: Input, state
   return emit(sent, { type: 'read', deadlineMs: requestDeadline(config, state, now) })
 }
 
+/** Monotonic ms until which the API server asked to be left alone (Retry-After). No renewal is skipped for that. */
+export function askedToWait(
+  { config, now }: Input,
+  term: ElectionState['term'],
+  { retryAfterMs = 0 }: ApiError,
+): number {
+  return now.mono + (term === null ? retryAfterMs : Math.min(retryAfterMs, config.retryPeriodMs))
+}
+
 /**
  * Half the renew deadline, as the Kubernetes components do it, so that two attempts fit; less once that would
  * carry the request past the doubt, where a new connection is worth more than an old answer.
@@ -114,7 +123,7 @@ function notesFor(
   write: Pick<Write, 'kind' | 'because' | 'detectMs'> & { readonly epoch: number },
 ): Notes {
   const { owner, identity, allowOlder, front } = input.config
-  const { workload, seen, term, refusal } = state
+  const { workload, seen, term, refusal, paused } = state
   const { langflow } = workload
   const { kind, epoch } = write
   // The newest version that has led: written with what takes the Lease, and so before its LangFlow can act.
@@ -122,12 +131,14 @@ function notesFor(
   const older = langflow !== null && noted !== null && !allowOlder && isOlder(langflow, noted)
   const history = historyNote(input, state, write)
   const revisions = revisionsNoted(input.config, state)
+  // A pause that came after the step-down began would keep every replica from following it.
+  const tooLate = paused && term?.stepDown?.paused === false
   const both = {
     epoch,
     ...(langflow !== null && { langflow: older ? noted : langflow }),
     ...(history !== undefined && { history }),
     ...(revisions !== state.revisions && { revisions: JSON.stringify(revisions) }),
-    ...(pauseIsOver(seen?.lease ?? null, input.now.wall) && { resumed: true as const }),
+    ...((tooLate || pauseIsOver(seen?.lease ?? null, input.now.wall)) && { resumed: true as const }),
     // Once the key's term is about to be over, nobody needs it.
     ...(front !== null && {
       front:

@@ -70,6 +70,8 @@ export interface StepDown extends Why<EndedBecause> {
   readonly toldBy: number | null
   /** Whom an operator named: the pod, or the identity where it is known; `null`: nobody. */
   readonly to: string | null
+  /** Takeovers were paused before it began. */
+  readonly paused: boolean
 }
 
 /** This replica's hold on the Lease. */
@@ -90,6 +92,8 @@ export interface Term {
   /** Why the workload is being stopped, to be started again in this term once nothing of it lives. */
   readonly restarting: string | null
   readonly stepDown: StepDown | null
+  /** For how long in all it served nobody because it was left alone while paused, in milliseconds; the present spell apart. */
+  readonly leftAloneMs: number
 }
 
 /**
@@ -187,7 +191,7 @@ const SHARED = {
    * it is not needed), after `failures` in a row that brought no consent.
    */
   rehearsal: { dueAt: 0, underWay: false, failures: 0 },
-  /** What keeps the Lease from being written, read or watched, in words; `null`: nothing. */
+  /** What keeps the Lease from being written, reached or watched, in words; `null`: nothing. */
   writeProblem: null as string | null,
   readProblem: null as string | null,
   watchProblem: null as string | null,
@@ -210,8 +214,8 @@ const SHARED = {
   paused: false,
   /** Monotonic ms, when the last pause was over; 0: there was none. */
   resumedAt: 0,
-  /** What is to be done about a workload that failed while the Lease was paused, once it no longer is. */
-  setAside: null as Failure | null,
+  /** What is to be done about a workload that failed while the Lease was paused, once it no longer is; `since`: monotonic ms. */
+  setAside: null as (Failure & { readonly since: number }) | null,
   /** The last request for a switchover that was refused; `open`: it is still to be taken out of the Lease. */
   refusal: null as { readonly to: string; readonly reason: string; readonly open: boolean } | null,
 }

@@ -4,7 +4,15 @@ import { HISTORY, historyOf } from '../lease/history.ts'
 import { epochOf, holderOf, isNewer, type Lease, sameRecord } from '../lease/lease.ts'
 import { switchoverOf } from '../lease/operation.ts'
 import { REVISIONS, revisionsOf } from '../lease/revisions.ts'
-import { judgeVersion, mayWrite, noteRefusal, rehearse, rehearseAgain, rehearsed } from './ability.ts'
+import {
+  isNoAnswer,
+  judgeVersion,
+  mayWrite,
+  noteRefusal,
+  rehearse,
+  rehearseAgain,
+  rehearsed,
+} from './ability.ts'
 import { follow, leave } from './follower.ts'
 import {
   beginStepDown,
@@ -20,7 +28,7 @@ import {
   remedyFailure,
   USED_BY_ANOTHER,
 } from './leader.ts'
-import { notKept } from './requests.ts'
+import { askedToWait, notKept } from './requests.ts'
 import {
   type CandidateConfig,
   type CandidateState,
@@ -112,8 +120,11 @@ function observe(input: Input, state: CandidateState): CandidateState {
       return rehearsed(input, state, fact.error)
     case 'read_failed': {
       // With the watch alive only a refused write asks for a read: it is due again after a retry period.
-      const nextAttemptAt = state.mustRead ? now.mono + config.retryPeriodMs : state.nextAttemptAt
-      return { ...state, inFlight: false, readProblem: fact.error.message, nextAttemptAt }
+      const asked = askedToWait(input, state.term, fact.error)
+      const again = Math.max(now.mono + config.retryPeriodMs, asked)
+      const nextAttemptAt = state.mustRead ? again : state.nextAttemptAt
+      const nextPollAt = Math.max(state.nextPollAt, asked)
+      return { ...state, inFlight: false, readProblem: fact.error.message, nextAttemptAt, nextPollAt }
     }
     case 'workload': {
       // A launcher that lived on while the Lease was made anew knows higher epochs than the Lease does.
@@ -309,7 +320,7 @@ function acknowledged(input: Input, before: CandidateState, id: number, lease: L
   const write = pending?.id === id ? pending : unresolved.find((other) => other.id === id)
   const refusal = write === undefined ? null : notKept(write, lease, written)
   if (refusal !== null) return dropped(input, before, id, lease, refusal)
-  const state = mayWrite({ ...before, writeProblem: null, sightedAt: input.now })
+  const state = mayWrite({ ...before, writeProblem: null, readProblem: null, sightedAt: input.now })
   if (write === undefined) return state // the watch was faster
   if (!isStale(input, state, lease)) return observeLease(input, state, lease, write)
   // This, or something newer, was seen already; a creation was judged then.
@@ -351,13 +362,16 @@ function failed(input: Input, earlier: CandidateState, id: number, error: ApiErr
       const base = pending.lease.metadata.resourceVersion
       const newest = seen?.lease?.metadata.resourceVersion
       const mustRead = newest === undefined || (base !== undefined && !isNewer(newest, base))
-      return { ...state, mustRead, nextAttemptAt: now.mono, writeProblem: null }
+      return { ...state, mustRead, nextAttemptAt: now.mono, writeProblem: null, readProblem: null }
     }
     default: {
       // In doubt the first moment in which the API server answers again counts; a timeout has waited already.
       const pause = error.code === 'timeout' ? 0 : config.retryPeriodMs / 4
-      const nextAttemptAt = term?.doubt ? now.mono + pause : state.nextAttemptAt
-      return { ...state, writeProblem: error.message, nextAttemptAt }
+      const asked = Math.max(state.nextAttemptAt, askedToWait(input, term, error))
+      const nextAttemptAt = term?.doubt ? now.mono + pause : asked
+      // That the API server is not reached is over with the next sight of the Lease: a follower may never write again.
+      const problem = isNoAnswer(error) ? 'readProblem' : 'writeProblem'
+      return { ...state, [problem]: error.message, nextAttemptAt }
     }
   }
 }

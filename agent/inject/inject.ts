@@ -13,6 +13,7 @@ import {
 import { documentOf, type Input, parseStream, render, type StreamDocument } from '../manifests/stream.ts'
 import { readWorkload, servicesOf, type Workload } from '../manifests/workload.ts'
 import { check } from '../operate/check/check.ts'
+import { environmentOf, LOG_ENV, lacksLogEnv } from '../operate/check/environment.ts'
 import { factsOf } from '../operate/check/installation.ts'
 import { lossesOf, refuseUnfit, strangersTo } from './checks.ts'
 import { ADDED_FOR, objectsFor } from './objects.ts'
@@ -48,7 +49,10 @@ export function inject(input: Input, options: InjectOptions): Injected {
     const led = services
       .filter((service) => !isHeadless(service))
       .flatMap((service) => lead(service, workload, options))
-    const changes = edit(manifest, [...editsFor(workload, options)])
+    const env = environmentOf(workload.langflow, manifests, new Set())
+    const logs = lacksLogEnv(workload.langflow, env) ? [LOG_ENV] : []
+    const told = { ...options, launcherVariables: [...options.launcherVariables, ...logs] }
+    const changes = edit(manifest, [...editsFor(workload, told)])
     summary.push(...summaryOf(manifest, changes, addObjects(workload, options, documents, owners)), ...led)
     return titled(manifest, sentences)
   })

@@ -1,3 +1,6 @@
+/** No server is believed to need longer. */
+const LONGEST_RETRY_AFTER_MS = 30_000
+
 /** Why a request to the API server failed. */
 export type ApiErrorCode =
   | 'conflict' // 409 on an update: the object has another resourceVersion
@@ -94,7 +97,9 @@ export function refusal(
   return new ApiError(code, sentence(target, code, status, detail), {
     status,
     mayHaveCommitted: status >= 500 && writes(target.verb),
-    retryAfterMs: /^\d{1,4}$/.test(String(retryAfter)) ? Number(retryAfter) * 1000 : undefined,
+    retryAfterMs: /^\d{1,4}$/.test(String(retryAfter))
+      ? Math.min(Number(retryAfter) * 1000, LONGEST_RETRY_AFTER_MS)
+      : undefined,
   })
 }
 

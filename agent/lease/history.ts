@@ -25,7 +25,10 @@ export interface PastTerm {
   readonly began: string
   readonly because: AcquiredBecause
   readonly phases: Phases
-  /** From the last moment in which a term before served to the first in which this one did; `null`: unknown, or it never did. */
+  /**
+   * From the last moment in which a term before served to the first in which this one did, and for how long this one served
+   * nobody while paused; `null`: unknown, or it never did.
+   */
   readonly gapMs: number | null
   /** `null`: it lasts. Of a holder that vanished, its last renewal. */
   readonly ended: string | null

@@ -21,8 +21,6 @@ const SILENT_RETRIES = 2.5
 /** The longest for a read and for opening a watch; not for its whole life. */
 const REQUEST_DEADLINE_MS = 5_000
 const FIRST_PAUSE_MS = 100
-/** The longest that a server's Retry-After is obeyed. */
-const LONGEST_RETRY_AFTER_MS = 30_000
 /** Times the permitted silence: 80 s at the defaults. */
 const MAX_SILENCE_FACTOR = 16
 
@@ -214,8 +212,7 @@ export class LeaseWatcher {
   /** Doubles up to the retry period; its random half keeps candidates from coming back in step. */
   private pauseMs(error: ApiError | undefined): number {
     const longest = Math.min(this.timings.retryPeriodMs, FIRST_PAUSE_MS * 2 ** Math.min(this.shortLived, 16))
-    const asked = Math.min(error?.retryAfterMs ?? 0, LONGEST_RETRY_AFTER_MS)
-    return Math.max(asked, longest * (0.5 + Math.random() / 2))
+    return Math.max(error?.retryAfterMs ?? 0, longest * (0.5 + Math.random() / 2))
   }
 
   /** Short at first, where another connection is worth more than a late answer; longer where servers turn out to be slow. */

@@ -121,7 +121,9 @@ export function stateOf(status: AgentStatus): string {
     if (leadership.doubt) return 'in doubt'
     if (serves(status)) return 'serving'
     if (workload.launcher !== 'connected') return `launcher ${workload.launcher}`
-    return workload.servedSince === null ? 'starting' : 'not healthy'
+    // While paused, nothing starts what has ended.
+    const isLeftAlone = (status.pause ?? null) !== null && workload.state === 'idle'
+    return workload.servedSince === null && !isLeftAlone ? 'starting' : 'not healthy'
   }
   if (couldTakeOver) return 'ready'
   if (workload.launcher !== 'connected') return `launcher ${workload.launcher}`

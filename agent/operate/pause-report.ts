@@ -2,14 +2,31 @@ import { describePause, type Pause } from '../lease/operation.ts'
 import type { PauseChange, Shown } from './pause.ts'
 
 /** What came of `pause`, for people: one sentence each line. */
-export function describePaused({ before, after, leader, replicas }: PauseChange): string {
-  const lines = [
-    `${before === null ? '' : `was ${paused(before)}; now `}${after === null ? 'not paused' : paused(after)}`,
-    leader === null
-      ? 'nobody leads, and nobody takes over until then: nobody serves'
-      : `${leader} stays the leader; LangFlow is left alone where it fails, and nobody takes over. Without the API server it still stops`,
-  ]
+export function describePaused(change: PauseChange): string {
+  const { before, after, leader, replicas } = change
+  const leads = leader === null ? 'no replica leads' : `${leader} holds the Lease`
+  const lines =
+    after === null
+      ? [`not paused: the leader was handing over, or somebody resumed; ${leads}: pause again`]
+      : [`${before === null ? '' : `was ${paused(before)}; now `}${paused(after)}`, standing(change)]
   return [...lines, ...describeShown(replicas)].map((line) => `${line}\n`).join('')
+}
+
+function standing({ leader, replicas }: PauseChange): string {
+  if (leader === null)
+    return 'no replica leads, and none takes over until then: langflow-leader resume lets one take over'
+  const row = replicas.find(({ pod }) => pod === leader)
+  if (row === undefined)
+    return `${leader} holds the Lease, and there is no such pod here: see langflow-leader status`
+  return row.shows
+    ? `${leader} stays the leader; LangFlow is left alone where it fails, and nobody takes over. Without the API server it still stops`
+    : `${leader} holds the Lease, and does not show the pause: see langflow-leader status`
+}
+
+/** A replica leads, and all that answer go by the pause. */
+export function isInForce({ after, leader, replicas }: PauseChange): boolean {
+  const leads = replicas.some(({ pod, shows }) => pod === leader && shows)
+  return after !== null && leads && isShownByAll(replicas)
 }
 
 /** What came of `resume`. */

@@ -1,7 +1,7 @@
 import { type Clock, pause as wait } from '../clock.ts'
 import { holderOf, type Lease } from '../lease/lease.ts'
 import { PAUSE_REASON, PAUSED, PAUSED_UNTIL, type Pause, pauseOf } from '../lease/operation.ts'
-import type { AgentStatus, ReplicaRow } from '../observe/status.ts'
+import type { ReplicaRow } from '../observe/status.ts'
 import { holderRow } from './cluster.ts'
 import { OperationError } from './exit-codes.ts'
 import { type Operable, swap } from './swap.ts'
@@ -54,7 +54,7 @@ export async function pause(
     )
   }
   let before = null as Pause | null
-  const lease = await swap(cluster, (lease) => {
+  await swap(cluster, (lease) => {
     const leader = holderRow(lease, rows)
     const name = leaderOf(lease, rows)
     const busy = name === null ? null : underWay(lease, name, leader?.status ?? null)
@@ -67,47 +67,25 @@ export async function pause(
       [PAUSE_REASON]: reason ?? before?.reason ?? null,
     }
   })
-  await refuseIfHandingOver(cluster, lease, rows)
-  const after = pauseOf(lease, 0)
-  const isShown = ({ pause }: AgentStatus) => pause?.until === after?.until && pause?.reason === after?.reason
-  return { before, after, leader: leaderOf(lease, rows), replicas: await shown(cluster, clock, isShown) }
+  return changed(before, await settled(cluster, clock))
 }
 
 /** Ends a pause, also one that is over and still noted. Otherwise as `pause`. */
 export async function resume(cluster: Operable, clock: Clock): Promise<PauseChange> {
-  const rows = await cluster.replicas()
   let before = null as Pause | null
-  const lease = await swap(cluster, (lease) => {
+  await swap(cluster, (lease) => {
     before = pauseOf(lease, 0)
-    const noted = [PAUSED, PAUSED_UNTIL, PAUSE_REASON].filter(
-      (key) => lease.metadata.annotations?.[key] !== undefined,
-    )
-    return noted.length === 0 ? null : Object.fromEntries(noted.map((key) => [key, null]))
+    return removal(lease)
   })
-  // One of an earlier version knows no pause.
-  const isShown = ({ pause }: AgentStatus) => (pause ?? null) === null
-  return {
-    before,
-    after: null,
-    leader: leaderOf(lease, rows),
-    replicas: await shown(cluster, clock, isShown),
-  }
+  return changed(before, await settled(cluster, clock))
 }
 
-/** A leader that began to hand over before it heard of the pause goes on with it, and nobody could follow. */
-async function refuseIfHandingOver(
-  cluster: Operable,
-  lease: Lease,
-  rows: readonly ReplicaRow[],
-): Promise<void> {
-  const pod = holderRow(lease, rows)?.pod ?? null
-  const status = pod === null ? null : await cluster.status(pod).catch(() => null)
-  if (status === null || !isHandingOver(status)) return
-  await swap(cluster, () => ({ [PAUSED]: null, [PAUSED_UNTIL]: null, [PAUSE_REASON]: null }))
-  throw new OperationError(
-    'switchover',
-    `${pod} hands over (${status.leadership.steppingDown ?? 'to another one'}), so the pause is taken back: pause when it is over`,
+/** The annotations of a pause to remove; `null`: there are none. */
+function removal({ metadata }: Lease): Record<string, null> | null {
+  const noted = [PAUSED, PAUSED_UNTIL, PAUSE_REASON].filter(
+    (key) => metadata.annotations?.[key] !== undefined,
   )
+  return noted.length === 0 ? null : Object.fromEntries(noted.map((key) => [key, null]))
 }
 
 /** Replicas judge a pause by their own clocks: the leader's counts, not that of whoever pauses. Unix time in milliseconds. */
@@ -120,30 +98,58 @@ function leaderOf(lease: Lease, rows: readonly ReplicaRow[]): string | null {
   return holderOf(lease) === '' ? null : (holderRow(lease, rows)?.pod ?? holderOf(lease))
 }
 
-/** Asks all replicas until each that answers shows it, for 5 s at most. */
-async function shown(
-  cluster: Operable,
-  clock: Clock,
-  isShown: (status: AgentStatus) => boolean,
-): Promise<Shown[]> {
+/** The Lease, and what the replicas say of it. */
+interface Look {
+  readonly lease: Lease
+  readonly rows: readonly ReplicaRow[]
+  readonly replicas: readonly Shown[]
+}
+
+function changed(before: Pause | null, { lease, rows, replicas }: Look): PauseChange {
+  return { before, after: pauseOf(lease, 0), leader: leaderOf(lease, rows), replicas }
+}
+
+/** Looks until the leader and each other replica that answers show the pause of the Lease, or its absence; for 5 s at most. */
+async function settled(cluster: Operable, clock: Clock): Promise<Look> {
   const end = clock.mono() + SHOWN_WITHIN_MS
   for (;;) {
-    const rows = await cluster.replicas().catch((error: Error) => error)
+    const look = await lookAt(cluster).catch((error: Error) => error)
     const late = clock.mono() >= end
-    if (!(rows instanceof Error)) {
-      const replicas = rows.map(({ pod, status, problem }) => ({
-        pod,
-        shows: status === null ? null : isShown(status),
-        problem,
-      }))
-      if (late || replicas.every(({ shows }) => shows !== false)) return replicas
+    if (!(look instanceof Error)) {
+      const { lease, rows, replicas } = look
+      const leader = holderRow(lease, rows)
+      if (pauseOf(lease, 0) !== null) await refuseIfHandingOver(cluster, leader)
+      const isLeaderSilent = replicas.find(({ pod }) => pod === leader?.pod)?.shows === null
+      if (late || (!isLeaderSilent && replicas.every(({ shows }) => shows !== false))) return look
     } else if (late) {
-      const { message } = rows
       throw new OperationError(
         'unreachable',
-        `the Lease says so now, but what the replicas show is unknown: ${message}`,
+        `the Lease says so now, but what the replicas show is unknown: ${look.message}`,
       )
     }
     await wait(clock, LOOK_MS)
   }
+}
+
+/** The replicas first: what the Lease says afterwards is the newest. */
+async function lookAt(cluster: Operable): Promise<Look> {
+  const rows = await cluster.replicas()
+  const lease = await cluster.lease()
+  const after = pauseOf(lease, 0)
+  const replicas = rows.map(({ pod, status, problem }) => {
+    const pause = status?.pause
+    const isShown = pause?.until === after?.until && pause?.reason === after?.reason
+    return { pod, shows: status === null ? null : isShown, problem }
+  })
+  return { lease, rows, replicas }
+}
+
+/** No replica could follow a leader that hands over. It removes a later pause itself, but not one that it saw before. */
+async function refuseIfHandingOver(cluster: Operable, leader: ReplicaRow | null): Promise<void> {
+  if (!leader?.status || !isHandingOver(leader.status)) return
+  await swap(cluster, removal)
+  throw new OperationError(
+    'switchover',
+    `${leader.pod} hands over (${leader.status.leadership.steppingDown ?? 'to another one'}), so the pause is taken back: pause when it is over`,
+  )
 }

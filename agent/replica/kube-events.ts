@@ -172,7 +172,7 @@ export class KubeEvents {
       } catch (error) {
         if (this.closed) return
         if (this.passes(error, one)) {
-          await this.rest(pauseMs)
+          await this.rest(Math.max(pauseMs, (error as ApiError).retryAfterMs ?? 0))
           pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS)
         } else {
           this.waiting.shift()

@@ -11,8 +11,8 @@ type ProbeOptions = Pick<AgentOptions, 'target' | 'healthIntervalMs' | 'healthTi
 export interface HealthHandlers {
   /** `/health_check` answered 200: database and cache work. */
   healthy(): void
-  /** As many probes as configured failed in a row. */
-  unhealthy(reason: string): void
+  /** As many probes as configured failed in a row; `hangs`: the last one got no answer. */
+  unhealthy(reason: string, hangs?: boolean): void
   probed(outcome: string): void
 }
 
@@ -78,7 +78,7 @@ export class HealthProbe {
       this.handlers.healthy()
       next(intervalMs, 'healthy', 0)
     } else if (failedNow >= failures) {
-      this.handlers.unhealthy(`${fault} (${failures} times in a row)`)
+      this.handlers.unhealthy(`${fault} (${failures} times in a row)`, fault?.endsWith(this.silence))
       // Unless that ends it, as where the Lease is paused, it may get well again.
       next(intervalMs, 'served', 0)
     } else if (state === 'starting') {
@@ -86,6 +86,10 @@ export class HealthProbe {
     } else {
       next(state === 'healthy' ? untilNext(clock, intervalMs) : intervalMs, state, failedNow)
     }
+  }
+
+  private get silence(): string {
+    return `no answer within ${this.options.healthTimeoutMs / 1000} s`
   }
 
   /** What is wrong, or `null`. Each probe has a connection of its own, so that none outlives the gate. */
@@ -103,7 +107,7 @@ export class HealthProbe {
       await body.dump()
       return statusCode === 200 ? null : `${path}: ${statusCode}`
     } catch (error) {
-      if (abort.signal.aborted) return `${path}: no answer within ${healthTimeoutMs / 1000} s`
+      if (abort.signal.aborted) return `${path}: ${this.silence}`
       return `${path}: ${(error as NodeJS.ErrnoException).code ?? (error as Error).message}`
     } finally {
       deadline.cancel()
@@ -136,6 +140,8 @@ export class WorkloadHealth {
   /** Monotonic ms, when it was healthy for the first time since its start. */
   private servedSince: number | null = null
   healthy = false
+  /** It served, and answers nothing any more. */
+  hangs = false
   lastProbe: string | null = null
 
   constructor(options: WorkloadHealthOptions) {
@@ -143,8 +149,9 @@ export class WorkloadHealth {
     this.orderedAt = options.clock.mono()
     this.probe = options.probe({
       healthy: () => this.becameHealthy(),
-      unhealthy: (reason) => {
+      unhealthy: (reason, hangs = false) => {
         this.healthy = false
+        this.hangs = hangs
         options.failed({ code: 'workload_unhealthy', reason: `LangFlow is unhealthy: ${reason}` })
         options.changed()
       },
@@ -161,6 +168,7 @@ export class WorkloadHealth {
 
   ordered(): void {
     this.servedSince = null
+    this.hangs = false
     this.orderedAt = this.options.clock.mono()
     this.phaseBegan = this.orderedAt
     this.limitStart()
@@ -210,6 +218,7 @@ export class WorkloadHealth {
   private becameHealthy(): void {
     this.startTimer?.cancel()
     this.healthy = true
+    this.hangs = false
     this.servedSince ??= this.options.clock.mono()
     // A LangFlow that a restarted agent found running was not started by this takeover.
     const took = this.phaseBegan === null ? null : { startMs: this.startMs, healthyMs: this.endPhase() }

@@ -55,6 +55,8 @@ export interface SupervisorOptions
 const HEARTBEAT_MS = 1_000
 /** A launcher that answered none of this many heartbeats is frozen or stuck. */
 const SILENT_HEARTBEATS = 4
+/** From SIGTERM to SIGKILL of a LangFlow that answers nothing. */
+const HUNG_GRACE_MS = 5_000
 /** How long the kernel is given to end a PID namespace whose init has died. */
 const NAMESPACE_END_MS = 500
 const PORT_CHECK_MS = 50
@@ -134,7 +136,7 @@ export class Supervisor {
       endable: (leftMs) => {
         // What is frozen would be killed for it.
         if (this.view.state === 'frozen') return false
-        this.sendStop(leftMs + stopTimeoutMs)
+        this.sendStop(leftMs + this.graceOf(stopTimeoutMs))
         return true
       },
       changed,
@@ -297,14 +299,19 @@ export class Supervisor {
     // Without its workers it has nothing to end in order.
     if (this.isUnserved) this.sendStop(0)
     else if (drainMs > 0) {
-      this.sendStop(graceMs)
+      this.sendStop(Math.min(graceMs, drainMs + this.graceOf(graceMs)))
       this.cutOffTimer = machine.clock.after(drainMs, () => this.halt(graceMs, 0))
     } else {
       const open = machine.connections()
       const isOpen = open?.length !== 0
       if (isOpen && this.mayLive) log.warn(`cut off: ${describeConnections(open)}`)
-      this.sendStop(isOpen ? Math.min(graceMs, CUT_OFF_MS) : graceMs)
+      this.sendStop(isOpen ? Math.min(graceMs, CUT_OFF_MS) : this.graceOf(graceMs))
     }
+  }
+
+  /** What hangs ends nothing in order, and users wait for the next one. */
+  private graceOf(ms: number): number {
+    return this.health.hangs ? Math.min(ms, HUNG_GRACE_MS) : ms
   }
 
   /** What has waited beside a workload that has ended: flows may have reached it, so that it ends with their term. */

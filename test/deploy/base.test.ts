@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { dirname } from 'node:path'
 import { describe, test } from 'node:test'
+import { LOG_ENV } from '../../agent/operate/check/environment.ts'
 import { VERSION } from '../../agent/version.ts'
 import { parse } from '../config/commands.ts'
 import { agentOptionsOf, assertConsistent, plainEnv } from './consistency.ts'
@@ -147,6 +148,10 @@ describe('the pod', () => {
     ] as const) {
       assert.deepEqual([from(name)?.name, from(name)?.key], ['langflow', key])
     }
+  })
+
+  test('LangFlow goes on to answer while its database is away', () => {
+    assert.equal(plainEnv(langflow)[LOG_ENV.name], LOG_ENV.value)
   })
 
   test('LangFlow has its state on a volume', () => {

@@ -6,6 +6,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { after, before, describe, test } from 'node:test'
 import { promisify } from 'node:util'
 import { VERSION } from '../../agent/version.ts'
@@ -47,6 +48,17 @@ describe('the built file', () => {
     await once(child.stdout!, 'data')
     return child.pid as number
   }
+  /** Its exit code and standard error where nobody reads what it writes. */
+  async function unread(args: readonly string[]): Promise<[number | null, string]> {
+    const child = spawn(process.execPath, [bundle, ...args], {
+      cwd: scratch,
+      env: {},
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    child.stdout.destroy()
+    const [said, [code]] = await Promise.all([text(child.stderr), once(child, 'close')])
+    return [code, said]
+  }
   const residentBytes = (pid: number) =>
     Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) * 1024
   const launch = (env?: NodeJS.ProcessEnv) =>
@@ -69,7 +81,26 @@ describe('the built file', () => {
     for (const name of commands.filter((command) => command !== 'help')) {
       const help = await run(process.execPath, [bundle, name, '--help'], { cwd: scratch, env: {} })
       assert.match(help.stdout, new RegExp(`^Usage: langflow-leader ${name}`))
+      assert.deepEqual(await unread([name, '--help']), [0, ''])
     }
+  })
+
+  test('says nothing where a reader such as head has ended', async () => {
+    assert.deepEqual(await unread(['completion', 'bash']), [0, ''])
+    assert.deepEqual(await unread(['--version']), [0, ''])
+  })
+
+  test('on a Node that is too old says so in one line', async () => {
+    const older = 'delete process.execve;Object.defineProperty(process,"version",{value:"v20.1.0"})'
+    const started = run(process.execPath, ['--import', `data:text/javascript,${older}`, bundle, 'status'], {
+      cwd: scratch,
+      env: {},
+    })
+    await assert.rejects(started, {
+      code: 1,
+      stdout: '',
+      stderr: 'langflow-leader: needs Node 24 or newer, and this is Node 20.1.0: install it\n',
+    })
   })
 
   test('replaces its process by one with a closed debugger and a clean environment, once', async () => {

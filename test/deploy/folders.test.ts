@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { flagOf } from '../../agent/config/setting.ts'
 import { AGENT_SETTINGS } from '../../agent/config/settings.ts'
+import { LOG_ENV } from '../../agent/operate/check/environment.ts'
 import { VERSION } from '../../agent/version.ts'
 import { parse } from '../config/commands.ts'
 import { BASE, DEPLOY, named, readManifests } from './manifests.ts'
@@ -95,6 +96,10 @@ describe('the systemd unit', () => {
     assert.equal(traffic.mode, 'front')
     const neededMs = drainTimeoutMs + stopTimeoutMs + holdTimeoutMs + 10_000
     assert.ok(Number(value('TimeoutStopSec')) * 1000 >= neededMs)
+  })
+
+  test('has LangFlow go on to answer while its database is away', () => {
+    assert.ok(lines.includes(`Environment=${LOG_ENV.name}=${LOG_ENV.value}`))
   })
 
   test('asks the agent alone to end, kills whatever is left, and starts no usage error again', () => {

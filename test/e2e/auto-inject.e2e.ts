@@ -110,6 +110,12 @@ describe('deploy/components/auto-inject on kube-apiserver', () => {
         initContainers: [{ name: 'first', image: 'first' }],
       },
     },
+    'a form of the log of its own': {
+      langflow: { env: [{ name: 'LANGFLOW_LOG_ENV', value: 'container_csv' }] },
+    },
+    'a form of the log in its script': { langflow: { args: ['LANGFLOW_LOG_ENV=x langflow run'] } },
+    'variables from elsewhere': { langflow: { envFrom: [{ configMapRef: { name: 'c' } }] } },
+    'variables from a Secret': { langflow: { envFrom: [{ secretRef: { name: 's' } }] } },
     'a user of the pod': { spec: { securityContext: { runAsUser: 1234 } } },
     'a user and a group of the container': {
       spec: { securityContext: { runAsUser: 5 } },
@@ -243,7 +249,10 @@ describe('deploy/components/auto-inject on kube-apiserver', () => {
     ])
     assert.equal(agent.readinessProbe?.httpGet.path, '/frontz')
     const langflow = named(spec.containers, 'langflow')
-    assert.deepEqual(langflow.env, [{ name: 'LEADER_STOP_TIMEOUT', value: '20s' }])
+    assert.deepEqual(langflow.env, [
+      { name: 'LEADER_STOP_TIMEOUT', value: '20s' },
+      { name: 'LANGFLOW_LOG_ENV', value: 'container' },
+    ])
     assert.deepEqual(langflow.command!.slice(-4), ['tini', '--', 'langflow', 'run'])
   })
 

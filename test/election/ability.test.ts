@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { inability } from '../../agent/election/ability.ts'
-import type { ApiErrorCode } from '../../agent/kube/errors.ts'
+import { ApiError, type ApiErrorCode } from '../../agent/kube/errors.ts'
 import { Candidate, failure, heldBy, leaseOf, released } from './candidate.ts'
 
 const unable = (c: Candidate) => inability(c.config, c.state, c.now)
@@ -96,6 +96,75 @@ describe('a follower is able to take the Lease over', () => {
     assert.match(c.state.readProblem ?? '', /network/)
     const { readProblem, watchProblem, writeProblem } = watch(c, true).sees(heldBy('leader', 11)).state
     assert.deepEqual([readProblem, watchProblem, writeProblem], [null, null, null])
+  })
+})
+
+describe('the problem of a follower', () => {
+  const problems = ({ state }: Candidate) => [state.writeProblem, state.readProblem, state.watchProblem]
+
+  test('is over when it sees the Lease again, although it may never write again', () => {
+    for (const code of ['timeout', 'network', 'server', 'throttled'] as const) {
+      const c = able().sees(released(11, 'leader')).fail(code)
+      assert.deepEqual(problems(c), [null, `the API server said ${code}`, null])
+      assert.deepEqual(problems(c.sees(heldBy('other', 12))), [null, null, null])
+    }
+  })
+
+  test('that it had as a leader is over then as well', () => {
+    const c = Candidate.leader().pass(2_000).fail('network')
+    c.pass(12_000).workload({ alive: 'no', canRun: true })
+    assert.deepEqual([c.state.phase, problems(c)], ['follower', [null, 'the API server said network', null]])
+    assert.deepEqual(problems(c.sees(heldBy('other', 900))), [null, null, null])
+  })
+
+  test('stays where it is its right to write', () => {
+    const c = able().sees(released(11, 'leader')).fail('forbidden').sees(heldBy('other', 12))
+    assert.deepEqual(problems(c), ['the API server said forbidden', null, null])
+  })
+
+  test('that a first dry run found is looked at again at once when the watch is back', () => {
+    const c = Candidate.follower().workload({ canRun: false }).sees(heldBy('leader', 10))
+    for (let n = 0; n < 8; n++) answered(c.pass(60_000), 'network')
+    answered(
+      watch(watch(c, false, 'cut'), true)
+        .sees(heldBy('leader', 11), true)
+        .forget(),
+      'network',
+    )
+    assert.equal(rehearsals(c.pass(2_000)), 1)
+  })
+})
+
+describe('Retry-After', () => {
+  const asks = (retryAfterMs: number) => new ApiError('throttled', 'slow down', { retryAfterMs })
+
+  test('keeps a follower from writing, reading and trying for as long as it says', () => {
+    const writing = able().sees(released(11, 'leader'))
+    writing.tell({ type: 'write_failed', id: writing.write.id, error: asks(7_000) }).forget()
+    assert.deepEqual(writing.pass(6_999).effects('write'), [])
+    assert.equal(writing.pass(1).write.kind, 'acquire')
+
+    const reading = watch(able(), false, 'cut').pass(2_000)
+    reading.tell({ type: 'read_failed', error: asks(7_000) }).forget()
+    assert.deepEqual(reading.pass(6_999).effects('read'), [])
+    assert.equal(reading.pass(1).effects('read').length, 1)
+
+    const trying = following()
+      .tell({ type: 'rehearsed', error: asks(7_000) })
+      .forget()
+    assert.equal(rehearsals(trying.pass(6_999)), 0)
+    assert.equal(rehearsals(trying.pass(1)), 1)
+  })
+
+  test('of a renewal is obeyed up to a retry period, and not in doubt', () => {
+    const refused = (c: Candidate) => c.tell({ type: 'write_failed', id: c.write.id, error: asks(30_000) })
+    const c = Candidate.leader().pass(3_500)
+    refused(c).forget()
+    assert.deepEqual(c.pass(1_999).effects('write'), [])
+    assert.equal(c.pass(1).write.kind, 'renew')
+    refused(c.pass(4_500)).forget()
+    assert.equal(c.state.term?.doubt, true)
+    assert.equal(c.pass(500).write.kind, 'renew')
   })
 })
 

@@ -38,6 +38,8 @@ function operator(c: Candidate, notes: Record<string, string | null>): Candidate
   return c.sees(noted(c.state.seen?.lease as Lease, notes))
 }
 
+const stopped = (c: Candidate) => c.tell({ type: 'drained' }).workload({ alive: 'no', canRun: true })
+
 function inMs(c: Candidate, ms: number): string {
   return new Date(c.now.wall + ms).toISOString()
 }
@@ -145,6 +147,44 @@ describe('while the Lease is paused', () => {
     assert.equal(c.effects('drain').length, 1)
   })
 
+  const stepDowns: Record<string, (c: Candidate) => Candidate> = {
+    'its pod ends': (c) => c.tell({ type: 'terminate', reason: 'SIGTERM' }),
+    'its LangFlow container ends': (c) => c.workload({ ending: true }),
+    'it makes way': (c) => c.tell({ type: 'step_down', code: 'newer_revision', reason: 'it is ready' }),
+    'LangFlow fails': (c) => c.tell(FAILED),
+  }
+  const pause = { [PAUSED]: 'true', [UNTIL]: null, 'langflow-leader/pause-reason': 'x' }
+
+  for (const [why, begins] of Object.entries(stepDowns)) {
+    test(`a pause that comes after a step-down began is removed with the release, and a follower takes it: ${why}`, () => {
+      const c = operator(begins(Candidate.leader()), { ...pause, team: 'y' })
+      stopped(c)
+      assert.deepEqual([c.write.kind, c.notes?.[PAUSED], c.notes?.team], ['release', undefined, 'y'])
+      assert.equal(Candidate.follower({ identity: 'next_1' }).sees(c.commit()).write.kind, 'acquire')
+    })
+  }
+
+  test('so is one that comes between a release and its arrival, which is refused then', () => {
+    const c = stopped(Candidate.leader().tell({ type: 'terminate', reason: 'SIGTERM' }))
+    c.fail('conflict').sees(noted(c.state.seen?.lease as Lease, pause), true)
+    assert.deepEqual([c.write.kind, c.notes?.[PAUSED]], ['release', undefined])
+  })
+
+  test('so is one that is made anew while the leader steps down', () => {
+    const c = operator(Candidate.leader(), pause).tell({ type: 'terminate', reason: 'SIGTERM' })
+    stopped(operator(operator(c, { [PAUSED]: null }), pause))
+    assert.deepEqual([c.write.kind, c.notes?.[PAUSED]], ['release', undefined])
+  })
+
+  test('one that the leader has seen before is kept, and no follower takes the Lease', () => {
+    for (const why of ['its pod ends', 'its LangFlow container ends']) {
+      const c = operator(Candidate.leader(), pause)
+      stopped((stepDowns[why] as (c: Candidate) => Candidate)(c))
+      assert.deepEqual([c.write.kind, c.notes?.[PAUSED]], ['release', 'true'])
+      assert.deepEqual(Candidate.follower({ identity: 'next_1' }).sees(c.commit()).effects('write'), [])
+    }
+  })
+
   test('rule 1 holds: without a renewal it is in doubt, and loses the Lease', () => {
     const c = operator(Candidate.leader(), { [PAUSED]: 'true' })
     c.tell(FAILED).pass(14_000)
@@ -170,7 +210,6 @@ describe('a switchover', () => {
     reason: 'an operator asked for it',
     to,
   })
-  const stopped = (c: Candidate) => c.tell({ type: 'drained' }).workload({ alive: 'no', canRun: true })
 
   test('is a handover in the planned order, whose release names whom the operator did and takes the request away', () => {
     const c = operator(Candidate.leader(), { [SWITCHOVER]: 'b' }).tell(asked('b_1'))
@@ -291,6 +330,23 @@ describe('the history of terms', () => {
       .tell({ type: 'workload_healthy', took: { startMs: 9, healthyMs: 9 } })
       .pass(2_000)
     assert.equal(c.write.lease.metadata.annotations?.[HISTORY], noted)
+  })
+
+  test('counts the time in which a failed LangFlow was left alone while paused, once', () => {
+    const c = serves(Candidate.follower().sees(released(50)))
+    operator(c, { [PAUSED]: 'true' })
+      .tell(FAILED)
+      .workload({ well: false })
+      .pass(2_000)
+      .acknowledge()
+    assert.equal(gap(c), 2_000)
+    c.pass(1_000).tell(FAILED).pass(1_000).acknowledge().workload({ well: true }).pass(2_000).acknowledge()
+    assert.equal(gap(c), 4_000)
+    c.tell(FAILED).workload({ well: false }).pass(1_000)
+    operator(c, { [PAUSED]: null })
+    assert.equal(c.state.phase, 'stepping down')
+    stopped(c)
+    assert.deepEqual([terms(c)[0]?.gapMs, terms(c)[0]?.stopMs], [5_000, 0])
   })
 
   test('is read again only where it has changed', () => {

@@ -3,6 +3,7 @@ import { chownSync, existsSync, mkdtempSync, readdirSync, writeFileSync } from '
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { readProcesses } from '../../agent/processes/proc.ts'
 import { freePort } from './free-port.ts'
 import { Guard, ServerProcess } from './server-process.ts'
 
@@ -62,8 +63,24 @@ export class Postgres {
     return stdout.trim()
   }
 
+  /** Every process of it stands still: its port takes connections, and answers nothing. */
+  freeze(): void {
+    this.#signal('SIGSTOP')
+  }
+
+  thaw(): void {
+    this.#signal('SIGCONT')
+  }
+
+  #signal(signal: NodeJS.Signals): void {
+    const { pid } = this.#server
+    const all = [...readProcesses()]
+    for (const [child, { ppid }] of all) if (child === pid || ppid === pid) process.kill(child, signal)
+  }
+
   /** Ends the server as `pg_ctl stop -m fast` does, and removes its data. */
   async close(): Promise<void> {
+    if (this.#server.alive) this.thaw()
     await this.#server.stop('SIGINT')
     await this.#guard.close()
   }

@@ -96,7 +96,7 @@ describe('langflow-leader inject', () => {
       )
     assert.equal(
       said([], deployment({ pod: 'automountServiceAccountToken: false' })),
-      `Deployment/app: added program, socket (containers[langflow].volumeMounts); the launcher (containers[langflow].command); program, socket, agent-state, token (volumes); install, agent (initContainers)
+      `Deployment/app: added program, socket (containers[langflow].volumeMounts); LANGFLOW_LOG_ENV (containers[langflow].env); the launcher (containers[langflow].command); program, socket, agent-state, token (volumes); install, agent (initContainers)
 Deployment/app: set containers[langflow].livenessProbe, containers[langflow].startupProbe, securityContext, terminationGracePeriodSeconds, serviceAccountName, serviceAccount, spec.strategy
 Deployment/app: added beside it ServiceAccount/app-langflow-leader, Role/app-langflow-leader, RoleBinding/app-langflow-leader, Lease/app-leader, Service/app-members
 `,

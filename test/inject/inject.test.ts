@@ -425,3 +425,25 @@ describe('a Rollout of Argo', () => {
     injected(`${deployment()}---\n${referring('another')}`)
   })
 })
+
+describe('the form of LangFlow’s log', () => {
+  const map = (data: string) => `kind: ConfigMap\nmetadata: { name: c }\ndata: { ${data} }\n---\n`
+  const from = 'volumeMounts: []\n          envFrom: [{ configMapRef: { name: c } }]'
+  const cases: [what: string, expected: string[], container: string, text?: string][] = [
+    ['is set where nothing sets it', ['container'], ''],
+    ['stays as its variable says', ['x'], 'env: [{ name: LANGFLOW_LOG_ENV, value: x }]'],
+    ['stays as its script says', [], 'args: [LANGFLOW_LOG_ENV=x exec langflow run]'],
+    ['stays as a ConfigMap may say that is not known here', [], from],
+    ['stays as a ConfigMap says', [], from, map('LANGFLOW_LOG_ENV: x')],
+    ['is set where a ConfigMap says nothing of it', ['container'], from, map('A: b')],
+  ]
+  for (const [what, expected, container, text] of cases)
+    test(what, () => {
+      const yaml = injected(
+        `${text ?? ''}${deployment({ container }).replace(/ {10}envFrom: \[\{ secretRef.*\n/, '')}`,
+      )
+      const { env = [] } = podOf(yaml).containers[0]!
+      const values = env.filter(({ name }) => name === 'LANGFLOW_LOG_ENV').map(({ value }) => value)
+      assert.deepEqual(values, expected)
+    })
+})

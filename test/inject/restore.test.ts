@@ -149,6 +149,7 @@ describe('whatever the stream looks like', () => {
         assert.deepEqual(after.containers.slice(1), before.containers.slice(1))
         for (const [list, theirs] of [
           [langflow.command, langflowBefore.command],
+          [langflow.env ?? [], langflowBefore.env],
           [langflow.volumeMounts, langflowBefore.volumeMounts],
           [after.volumes, before.volumes],
           [after.initContainers, before.initContainers],
@@ -169,7 +170,7 @@ function podIn(text: string) {
 }
 
 const TOUCHED =
-  'command ports livenessProbe readinessProbe startupProbe volumeMounts containers initContainers volumes securityContext terminationGracePeriodSeconds automountServiceAccountToken serviceAccountName serviceAccount'
+  'command env ports livenessProbe readinessProbe startupProbe volumeMounts containers initContainers volumes securityContext terminationGracePeriodSeconds automountServiceAccountToken serviceAccountName serviceAccount'
 
 function untouched(value: Record<string, unknown>): object {
   return Object.fromEntries(Object.entries(value).filter(([key]) => !TOUCHED.split(' ').includes(key)))

@@ -172,6 +172,15 @@ describe('the state of a replica', () => {
     ['stopping', { ...SERVING, traffic: closed, workload: { ...workload, state: 'stopping' } }],
     ['starting', { ...SERVING, traffic: closed, workload: { ...workload, servedSince: null } }],
     ['not healthy', { ...SERVING, traffic: closed }],
+    [
+      'not healthy',
+      {
+        ...SERVING,
+        traffic: closed,
+        pause: { until: null, reason: null },
+        workload: { ...workload, state: 'idle', servedSince: null, healthy: false },
+      },
+    ],
     ['launcher silent', { ...SERVING, traffic: closed, workload: { ...workload, launcher: 'silent' } }],
     ['ready', FOLLOWING],
     ['launcher missing', { ...unable, workload: { ...FOLLOWING.workload, launcher: 'missing' } }],

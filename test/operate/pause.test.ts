@@ -4,7 +4,7 @@ import { ApiError } from '../../agent/kube/errors.ts'
 import { PAUSE_REASON, PAUSED, PAUSED_UNTIL, pauseOf, SWITCHOVER_TO } from '../../agent/lease/operation.ts'
 import { OperationError } from '../../agent/operate/exit-codes.ts'
 import { type PauseChange, type PauseRequest, pause, resume } from '../../agent/operate/pause.ts'
-import { describePaused, describeResumed, isShownByAll } from '../../agent/operate/pause-report.ts'
+import { describePaused, describeResumed, isInForce, isShownByAll } from '../../agent/operate/pause-report.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 import { LEADER, ScriptedCluster, STANDBY } from './scripted-cluster.ts'
 
@@ -106,10 +106,70 @@ describe('a pause', () => {
     assert.equal(attempts, 2)
   })
 
-  test('is also possible where nobody leads, and says what that means', async () => {
+  test('is also possible where no replica leads, but is no success then', async () => {
     const cluster = new Cluster()
     cluster.write({ holderIdentity: '' })
-    assert.match(describePaused(await cluster.pause()), /\nnobody leads, and nobody takes over until then/)
+    const change = await cluster.pause()
+    assert.match(describePaused(change), /\nno replica leads, and none takes over until then: /)
+    assert.equal(isInForce(change), false)
+  })
+
+  test('is told of the Lease as it is once the replicas show it, and not as it was written', async () => {
+    const cluster = new Cluster()
+    cluster.carriedOut = () => void setImmediate(() => cluster.write({ holderIdentity: '' }))
+    cluster.seeing = []
+    const change = cluster.pause()
+    await cluster.clock.pass(250)
+    cluster.seeing = PODS
+    await cluster.clock.pass(250)
+    assert.deepEqual([(await change).leader, isInForce(await change)], [null, false])
+  })
+
+  test('that a leader has removed again which handed over is none', async () => {
+    const cluster = new Cluster()
+    cluster.carriedOut = () =>
+      void setImmediate(() => {
+        cluster.note({ [PAUSED]: null })
+        cluster.write({ holderIdentity: 'langflow-1_uid' })
+      })
+    cluster.seeing = []
+    const pausing = cluster.pause()
+    await cluster.clock.pass(500)
+    const change = await pausing
+    assert.deepEqual([change.after, change.leader, isInForce(change)], [null, 'langflow-1', false])
+    assert.match(describePaused(change), /^not paused: the leader was handing over, .*; langflow-1 holds/)
+  })
+
+  test('is taken back where the leader turns out to hand over, whatever it has seen', async () => {
+    const cluster = new Cluster()
+    cluster.seeing = []
+    const refused = assert.rejects(cluster.pause(), (error: OperationError) => {
+      assert.equal(error.code, 'switchover')
+      assert.match(error.message, /^langflow-0 hands over \(SIGTERM\), so the pause is taken back/)
+      return true
+    })
+    await cluster.clock.pass(250)
+    cluster.showFrom('langflow-0', (status) => ({
+      ...status,
+      leadership: { ...status.leadership, steppingDown: 'SIGTERM' },
+    }))
+    await cluster.clock.pass(250)
+    await refused
+    assert.deepEqual(cluster.annotations, {})
+  })
+
+  test('of a leader that does not answer, or whose pod is gone, is no success', async () => {
+    for (const [change, said] of [
+      [(cluster: Cluster) => cluster.show('langflow-0', 'refused'), /holds the Lease, and does not show/],
+      [(cluster: Cluster) => cluster.write({ holderIdentity: 'gone_uid' }), /there is no such pod here/],
+    ] as const) {
+      const cluster = new Cluster()
+      change(cluster)
+      const pausing = cluster.pause()
+      await cluster.clock.pass(5_000)
+      assert.match(describePaused(await pausing), said)
+      assert.equal(isInForce(await pausing), false)
+    }
   })
 
   for (const [what, code, sentence, change] of [

@@ -52,6 +52,8 @@ export class LeaseRules {
   private claim: Claim | null = null
   /** Owners whose name a person replaced, and until when, in real time, they counted on the Lease. */
   private displaced: { readonly owner: string | null; readonly until: number }[] = []
+  /** Real time at which takeovers were paused last. */
+  private pausedAt = 0
 
   constructor(judge: Judge) {
     this.judge = judge
@@ -64,6 +66,7 @@ export class LeaseRules {
   /** The Lease is given from one instance to another from here on. Returns whether it was. */
   committed(commit: Commit): boolean {
     const before = this.claim?.owner
+    if (pauseOf(commit.before, 0) === null && pauseOf(commit.after, 0) !== null) this.pausedAt = this.now
     if (commit.writer === null) this.edited(commit.before, commit.after)
     else if (commit.after !== null) this.written(commit.before, commit.after, commit.writer)
     return commit.writer !== null && this.claim !== null && this.claim.owner !== before
@@ -79,6 +82,7 @@ export class LeaseRules {
     if (holderOf(after) === '') {
       if (before !== null && holderOf(before) !== '' && this.claim?.owner !== writer)
         throw new Violation('rule 4', `${writer} released what ${holderOf(before)} holds`)
+      if (pauseOf(after, 0) !== null) this.releasedPaused(writer)
       this.claim = null
       return
     }
@@ -94,6 +98,15 @@ export class LeaseRules {
     if (this.claim?.owner !== writer) this.taken(before, after, writer)
     const goesOn = this.claim?.owner === writer && before !== null
     this.claim = this.begun(writer, after, durationOf(after, 0), goesOn ? this.claim : null)
+  }
+
+  /** No replica may take what is paused, so that a step-down that began before ends the pause. */
+  private releasedPaused(writer: string): void {
+    const { agent, kernel } = this.judge.replicaOf(writer) ?? {}
+    const stepDown = agent?.elector.state.term?.stepDown
+    if (!kernel || !stepDown || stepDown.paused || kernel.realTimeOf(stepDown.closedAt) >= this.pausedAt)
+      return
+    throw new Violation('pause', `${writer} released the Lease with a pause that is newer than its step-down`)
   }
 
   private begun(owner: string | null, lease: Lease, ms: number | null, earlier: Claim | null): Claim {

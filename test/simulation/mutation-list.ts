@@ -172,6 +172,14 @@ among late writes; lease deleted
 - const successor = term?.stepDown?.blames ? null : (term?.stepDown?.to ?? state.successor)
 + const successor = term?.stepDown?.to ?? state.successor
 among dies at start; evicted; replica lost
+# pause: releases the Lease with a pause that came after its step-down began
+- paused && term?.stepDown?.paused === false
++ paused && term === null
+among takeovers paused; evicted; agent ended
+# pause: removes a pause that it saw before its step-down began
+- paused && term?.stepDown?.paused === false
++ paused && term !== null
+test test/election/operated.test.ts
 # switchover: names somebody else than the operator did
 - term?.stepDown?.to ?? state.successor
 + state.successor

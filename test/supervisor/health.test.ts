@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
 import { systemClock } from '../../agent/clock.ts'
 import { HealthProbe, type ProbedState } from '../../agent/supervisor/health.ts'
+import { freePort } from '../harness/free-port.ts'
 
 const ASKED: Record<ProbedState, string[]> = {
   healthy: ['/health'],
@@ -94,4 +95,28 @@ test('one that was given up, and that nobody ends, is healthy again once it answ
   await done.promise
   probe.stop()
   assert.deepEqual(told, ['unhealthy', 'unhealthy', 'healthy'])
+})
+
+test('a LangFlow that answers nothing hangs, and one that refuses does not', async (t) => {
+  const server = createServer(() => {}).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  t.after(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  const hangs = async (to: number) => {
+    const done = Promise.withResolvers<boolean>()
+    const probe = new HealthProbe(
+      {
+        target: { origin: `http://127.0.0.1:${to}`, port: to },
+        ...{ healthIntervalMs: 5, healthTimeoutMs: 50, healthFailures: 2 },
+      },
+      systemClock,
+      { healthy: () => {}, unhealthy: (_, silent) => done.resolve(silent ?? false), probed: () => {} },
+    )
+    probe.start('healthy')
+    return done.promise.finally(() => probe.stop())
+  }
+  assert.deepEqual([await hangs(port), await hangs(await freePort())], [true, false])
 })

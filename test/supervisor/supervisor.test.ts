@@ -806,6 +806,31 @@ describe('a workload that is stopped', () => {
     }
   })
 
+  test('that hangs has 5 s to end, and the time of its drain', async () => {
+    const hanging = async (setting: Setting = {}) => {
+      const b = await new Bench(setting).serving(20_000)
+      b.probe.unhealthy('/health: no answer within 2 s', true)
+      b.takeOrders()
+      return b
+    }
+    const stopping = await hanging()
+    stopping.supervisor.stop(30_000)
+    stopping.supervisor.stop(200)
+    const grace = (ms: number) => ({ type: 'stop', graceMs: ms })
+    assert.deepEqual(stopping.takeOrders(), [grace(5_000), grace(200)])
+    const draining = await hanging({ connections: ['10.1.2.3'] })
+    draining.supervisor.drain(draining.clock.mono() + 5_000, 0)
+    assert.deepEqual(await draining.ordersAfter(2_100), [grace(3_000 + 5_000)])
+    const restarting = await hanging()
+    restarting.supervisor.restart(30_000, 5_000)
+    assert.deepEqual(restarting.takeOrders(), [{ ...grace(10_000), restarts: true }])
+    const well = await hanging()
+    well.probe.healthy()
+    well.takeOrders()
+    well.supervisor.stop(30_000)
+    assert.deepEqual(well.takeOrders(), [grace(30_000)])
+  })
+
   test('without a drain, to be started again, has the time of one for what is open', async () => {
     const b = await new Bench({ connections: ['10.1.2.3'] }).serving(1_000)
     b.supervisor.restart(30_000, 5_000)

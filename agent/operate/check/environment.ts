@@ -86,6 +86,17 @@ export function isAbsent(environment: Environment, name: string): boolean | null
   return environment.sources.length > 0 ? null : true
 }
 
+/** By default LangFlow renders tracebacks for minutes where its database is away, and answers nothing meanwhile. */
+export const LOG_ENV = { name: 'LANGFLOW_LOG_ENV', value: 'container' } as const
+
+/** Whether nothing that is known here sets it. No Secret is taken for a place of it. */
+export function lacksLogEnv({ command, args }: Fields, { values, elsewhere, sources }: Environment): boolean {
+  const { name } = LOG_ENV
+  const words = [...asList(command), ...asList(args)].join(' ')
+  const isSet = name in values || elsewhere.has(name) || words.includes(name)
+  return !isSet && !sources.some((source) => source.startsWith('ConfigMap/'))
+}
+
 /** The Secrets that a container's volumes show it. */
 export function* secretsMounted(container: Fields, pod: Fields): Generator<string> {
   for (const volume of asList(pod.volumes)) {

@@ -307,6 +307,11 @@ const EXAMPLES: readonly Example[] = [
     change: ({ langflow }) => setEnv(langflow, 'LANGFLOW_AUTO_LOGIN', 'True'),
   },
   {
+    code: 'log-env',
+    message: /^while its database is away, .*: set LANGFLOW_LOG_ENV to container$/,
+    change: ({ langflow }) => setEnv(langflow, 'LANGFLOW_LOG_ENV'),
+  },
+  {
     code: 'local-files',
     message: /stay in the pod that led/,
     change: ({ langflow }) => setEnv(langflow, 'LANGFLOW_STORAGE_TYPE'),

@@ -2,7 +2,7 @@ import { faultOfSecretKey } from '../../../launcher/environment.ts'
 import { looksLikeLangflow, repositoryOf } from '../../../manifests/langflow.ts'
 import { asFields, asList, asText, dig, type Fields, isFields } from '../../../manifests/manifest.ts'
 import { inOneNamespace } from '../../../manifests/workload.ts'
-import { type Environment, isAbsent } from '../environment.ts'
+import { type Environment, isAbsent, LOG_ENV, lacksLogEnv } from '../environment.ts'
 import { type Installation, mountAt } from '../installation.ts'
 import type { LangflowRule } from '../rule.ts'
 
@@ -114,6 +114,14 @@ export const LANGFLOW_RULES = {
         }
       if (isTruth(env.values[AUTO_LOGIN]))
         yield 'with LANGFLOW_AUTO_LOGIN whoever reaches it is its superuser, who runs any code: remove it, and set LANGFLOW_SUPERUSER_PASSWORD'
+    },
+  },
+  'log-env': {
+    severity: 'warning',
+    about: 'LangFlow goes on to answer while its database is away',
+    *find({ langflow, env }) {
+      if (lacksLogEnv(langflow, env))
+        yield `while its database is away, its default log keeps LangFlow from answering for minutes, so that it is taken for dead: set ${LOG_ENV.name} to ${LOG_ENV.value}`
     },
   },
   'local-files': {

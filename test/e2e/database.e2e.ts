@@ -1,0 +1,98 @@
+import assert from 'node:assert/strict'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { PAUSED } from '../../agent/lease/operation.ts'
+import { LOG_ENV } from '../../agent/operate/check/environment.ts'
+import { Client } from '../harness/client.ts'
+import { ECHO_PATH, flowRequest, langflowTests } from '../harness/langflow.ts'
+import type { Replica } from '../harness/replica.ts'
+import { LEASE } from '../harness/scene.ts'
+import { mono, until } from '../harness/wait.ts'
+
+/** As long as a client of a flow waits. */
+const PATIENCE_MS = 15_000
+/** From the thaw to the first answer, and to the last request that fails. */
+const BACK_WITHIN_MS = 5_000
+/** The end of a term, however it comes. */
+const ENDS = ['draining', 'doubt', 'lost', 'released']
+
+const langflowTest = langflowTests()
+
+langflowTest(
+  'a database that is away for 20 s or 60 s moves no leader and ends no LangFlow',
+  async ({ scene, postgres }, t) => {
+    const env = {
+      LANGFLOW_DATABASE_URL: await postgres.newDatabase(),
+      [LOG_ENV.name]: LOG_ENV.value,
+    }
+    const replica = (name: string) => scene.replica(name, { env, flags: ['--standby=warm', '--preset=fast'] })
+    const a = await replica('a')
+    await a.event('acquired')
+    const b = await replica('b')
+    await Promise.all([scene.serves(a), scene.standsBy(b)])
+
+    /** Runs flows, freezes the database meanwhile, and says what became of them. */
+    const away = async (leader: Replica, ms: number, before: () => Promise<unknown> = async () => {}) => {
+      const client = new Client<string>({
+        everyMs: 500,
+        withinMs: PATIENCE_MS,
+        target: () => ({ to: leader.name, url: `http://127.0.0.1:${leader.port}${ECHO_PATH}` }),
+        asked: flowRequest('hello'),
+        read: (text) => text,
+      })
+      try {
+        await before()
+        const frozenAt = mono()
+        postgres.freeze()
+        await sleep(ms).finally(() => postgres.thaw())
+        const thawedAt = mono()
+        await until('flows run again', () => client.answered(thawedAt) >= 10, 60_000)
+        await client.stop()
+        const after = client.calls.filter(({ endedAt }) => endedAt >= thawedAt)
+        const firstMs = Math.min(
+          ...after.filter(({ failure }) => failure === null).map((call) => call.endedAt - thawedAt),
+        )
+        const failed = client.calls.filter(({ failure, sentAt }) => failure !== null && sentAt >= frozenAt)
+        const lastMs = Math.max(0, ...failed.map(({ sentAt }) => sentAt - thawedAt))
+        t.diagnostic(
+          `away for ${ms / 1000} s: ${failed.length} of ${client.calls.filter(({ sentAt }) => sentAt >= frozenAt).length} requests failed; ` +
+            `first answer ${Math.round(firstMs)} ms and last failed request sent ${Math.round(lastMs)} ms after it was back`,
+        )
+        return { firstMs, lastMs }
+      } finally {
+        await client.stop()
+      }
+    }
+    const stays = async (leader: Replica, ms: number) => {
+      const pid = leader.workloadPid()
+      const { lease } = await leader.status()
+      const from = leader.lines.length
+      const { firstMs, lastMs } = await away(leader, ms)
+      assert.ok(firstMs < BACK_WITHIN_MS && lastMs < BACK_WITHIN_MS, `${firstMs} ms, ${lastMs} ms`)
+      const said = leader.lines.slice(from).map(({ event }) => event)
+      assert.deepEqual(
+        said.filter((event) => ENDS.includes(String(event))),
+        [],
+      )
+      const now = await leader.status()
+      assert.deepEqual([now.role, now.lease.epoch, leader.workloadPid()], ['leader', lease.epoch, pid])
+      assert.deepEqual([now.workload.healthy, now.problem], [true, null])
+    }
+
+    await stays(a, 20_000)
+    await stays(a, 60_000)
+    await scene.kubectl('annotate', 'lease', LEASE, `${PAUSED}=true`)
+    await until('it is paused', async () => (await a.status()).pause !== null)
+    await stays(a, 20_000)
+    await scene.kubectl('annotate', 'lease', LEASE, `${PAUSED}-`)
+
+    // The database goes away in the moment in which the next leader begins.
+    await away(b, 20_000, async () => {
+      a.signal('SIGTERM')
+      await b.event('acquired')
+    })
+    await scene.serves(b)
+    const { lease, workload } = await b.status()
+    assert.deepEqual([lease.holder, lease.epoch, workload.healthy], ['b', 2, true])
+    assert.equal(b.events().filter((event) => event === 'acquired').length, 1)
+  },
+)
