@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import {
   createServer as createHttpServer,
   type IncomingHttpHeaders,
@@ -24,6 +25,8 @@ const CHECK_CONNECTIONS_EVERY_MS = 5_000
 const MAX_IN_FLIGHT = 64
 /** As many as the kernel may let wait to be accepted. */
 const BACKLOG = 4096
+/** Files that a front has open beside its connections, and some to spare. */
+const OWN_FILES = 64
 
 export interface ServerOptions {
   readonly arrived: (arrival: Arrival) => Exchange
@@ -32,6 +35,8 @@ export interface ServerOptions {
   readonly upgrade: (request: IncomingMessage, socket: Socket, head: Buffer) => void
   /** What should never happen has. */
   readonly failed: (error: unknown) => void
+  /** A connection was closed, since `most` are open. */
+  readonly dropped: (most: number) => void
 }
 
 /** By which a request finds its exchange again on its way through `reply.from`, where a client cannot put anything. */
@@ -57,6 +62,15 @@ function bounded(): (request: IncomingMessage, response: ServerResponse) => bool
 function stopParsing(socket: Socket & { parser?: { onIncoming: () => number } | null }): void {
   // As after an upgrade: what follows is no HTTP.
   if (socket.parser) socket.parser.onIncoming = () => 2
+}
+
+/**
+ * How many connections of clients the front may have. Each needs a second file, for its connection to LangFlow: if clients that wait used
+ * up all files, none of them could be sent on.
+ */
+function mostConnections(): number {
+  const [, files] = /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'latin1')) ?? []
+  return files === undefined ? Number.POSITIVE_INFINITY : Math.max(1, Math.floor((Number(files) - OWN_FILES) / 2))
 }
 
 /** Takes every method, path and body as it is. */
@@ -89,6 +103,9 @@ export async function createServer(options: ServerOptions): Promise<FastifyInsta
       else socket.destroy()
     },
   })
+  const most = mostConnections()
+  app.server.maxConnections = most
+  app.server.on('drop', () => options.dropped(most))
   const answers = new WeakMap<Socket, ServerResponse>()
   const expecting = new WeakSet<IncomingMessage>()
   app.server.on('checkContinue', (request, response) => {
