@@ -25,7 +25,7 @@ const CHECK_CONNECTIONS_EVERY_MS = 5_000
 const MAX_IN_FLIGHT = 64
 /** As many as the kernel may let wait to be accepted. */
 const BACKLOG = 4096
-/** Files that a front has open beside its connections, and some to spare. */
+/** Files that a front needs beside those of its connections. */
 const OWN_FILES = 64
 
 export interface ServerOptions {
@@ -64,13 +64,11 @@ function stopParsing(socket: Socket & { parser?: { onIncoming: () => number } | 
   if (socket.parser) socket.parser.onIncoming = () => 2
 }
 
-/**
- * How many connections of clients the front may have. Each needs a second file, for its connection to LangFlow: if clients that wait used
- * up all files, none of them could be sent on.
- */
+/** Of clients. Each needs a second file, for its request's way to LangFlow: if those that wait took all files, none could be sent on. */
 function mostConnections(): number {
-  const [, files] = /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'latin1')) ?? []
-  return files === undefined ? Number.POSITIVE_INFINITY : Math.max(1, Math.floor((Number(files) - OWN_FILES) / 2))
+  const [, files = 'Infinity'] =
+    /^Max open files +(\d+)/m.exec(readFileSync('/proc/self/limits', 'latin1')) ?? []
+  return Math.max(1, Math.floor((Number(files) - OWN_FILES) / 2))
 }
 
 /** Takes every method, path and body as it is. */
@@ -103,9 +101,8 @@ export async function createServer(options: ServerOptions): Promise<FastifyInsta
       else socket.destroy()
     },
   })
-  const most = mostConnections()
-  app.server.maxConnections = most
-  app.server.on('drop', () => options.dropped(most))
+  app.server.maxConnections = mostConnections()
+  app.server.on('drop', () => options.dropped(app.server.maxConnections))
   const answers = new WeakMap<Socket, ServerResponse>()
   const expecting = new WeakSet<IncomingMessage>()
   app.server.on('checkContinue', (request, response) => {

@@ -1,5 +1,5 @@
 import { coolDownEnds } from '../election/follower.ts'
-import { killAt } from '../election/state.ts'
+import { killAt, writerWall } from '../election/state.ts'
 import { epochOf, holderOf, langflowOf } from '../lease/lease.ts'
 import { ANYBODY, lastDrillOf, pauseOf, switchoverOf } from '../lease/operation.ts'
 import type { AgentStatus } from '../observe/status.ts'
@@ -66,7 +66,7 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
       retryPeriodMs: options.retryPeriodMs,
       killMarginMs: options.killMarginMs,
     },
-    pause: pauseOf(lease, now.wall),
+    pause: pauseOf(lease, writerWall(state, now)),
     switchover: switchoverView(state),
     lastDrill: lastDrillOf(lease),
     history: state.history,

@@ -70,12 +70,18 @@ test('a front that may open few files keeps enough of them to send on each reque
   t.after(() => front.stop())
   const most = (256 - 64) / 2
   const asked = Array.from({ length: 2 * most }, () =>
-    ask(front.port, '/', { method: 'POST', body: 'a' }).then(({ status }) => status, () => 0),
+    ask(front.port, '/', { method: 'POST', body: 'a' }).then(
+      ({ status }) => status,
+      () => 0,
+    ),
   )
   await front.counted('as many as it takes', ({ held }) => held === most)
   await front.leads()
   const statuses = await Promise.all(asked)
   assert.equal(statuses.filter((status) => status === 200).length, most)
   assert.equal((await ask(front.port, '/')).status, 200)
-  assert.match(front.output, /"a connection was closed: 96 are open, the most that the limit of open files allows; raise /)
+  assert.match(
+    front.output,
+    /"a connection was closed: 96 are open, the most that the limit of open files allows; raise /,
+  )
 })
