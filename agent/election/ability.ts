@@ -49,13 +49,10 @@ export function inability(
 }
 
 /** What is wrong where this node's clock is not that of the last leader's node, and what to do about it; `null`: nothing. */
-export function clockProblem({ term, lastHolder, writerAheadMs }: ElectionState): string | null {
-  if (term !== null || lastHolder === null || Math.abs(writerAheadMs) < CLOCKS_DIFFER_MS) return null
-  const differs = `${Math.round(Math.abs(writerAheadMs) / 1000)} s ${writerAheadMs > 0 ? 'behind' : 'ahead of'}`
-  return (
-    `the clock of this node is ${differs} that of ${podOf(lastHolder.holder)}'s node: synchronise both (NTP), since times in logs and ` +
-    'history are of the node that wrote them'
-  )
+export function clockProblem({ term, lastHolder, writerAheadMs: ms }: ElectionState): string | null {
+  if (term !== null || lastHolder === null || Math.abs(ms) < CLOCKS_DIFFER_MS) return null
+  const differs = `${Math.abs(Math.round(ms / 1000))} s ${ms > 0 ? 'behind' : 'ahead of'} that of ${podOf(lastHolder.holder)}'s node`
+  return `the clock of this node is ${differs}: synchronise both (NTP), since times in logs and history are of the node that wrote them`
 }
 
 /** Why this replica is not to compete for the Lease; `null`: it is. */

@@ -64,13 +64,6 @@ function stopParsing(socket: Socket & { parser?: { onIncoming: () => number } | 
   if (socket.parser) socket.parser.onIncoming = () => 2
 }
 
-/** Of clients. Each needs a second file, for its request's way to LangFlow: if those that wait took all files, none could be sent on. */
-function mostConnections(): number {
-  const [, files = 'Infinity'] =
-    /^Max open files +(\d+)/m.exec(readFileSync('/proc/self/limits', 'latin1')) ?? []
-  return Math.max(1, Math.floor((Number(files) - OWN_FILES) / 2))
-}
-
 /** Takes every method, path and body as it is. */
 export async function createServer(options: ServerOptions): Promise<FastifyInstance> {
   const takes = bounded()
@@ -101,7 +94,10 @@ export async function createServer(options: ServerOptions): Promise<FastifyInsta
       else socket.destroy()
     },
   })
-  app.server.maxConnections = mostConnections()
+  const [, files = Number.POSITIVE_INFINITY] =
+    /^Max open files +(\d+)/m.exec(readFileSync('/proc/self/limits', 'latin1')) ?? []
+  // Each needs a second file, to LangFlow: if clients that wait took all files, none of their requests could be sent on.
+  app.server.maxConnections = Math.max(1, Math.floor((Number(files) - OWN_FILES) / 2))
   app.server.on('drop', () => options.dropped(app.server.maxConnections))
   const answers = new WeakMap<Socket, ServerResponse>()
   const expecting = new WeakSet<IncomingMessage>()
