@@ -1,6 +1,7 @@
 import { BOOT_RESOLUTION_MS, type Instant } from '../clock.ts'
 import type { ApiError } from '../kube/errors.ts'
 import { durationOf, holderOf, LANGFLOW, langflowOf } from '../lease/lease.ts'
+import { podOf } from '../lease/operation.ts'
 import { isOlder } from '../package-version.ts'
 import { askedToWait } from './requests.ts'
 import {
@@ -16,6 +17,8 @@ import {
 
 /** The longest pause between two rehearsals that were refused, or got no answer. */
 const LONGEST_PAUSE_MS = 60_000
+/** Far above what it takes until a write is seen. */
+const CLOCKS_DIFFER_MS = 30_000
 
 /**
  * Why this replica could not take the Lease over if it had to, as far as its own credentials and its way to the API server
@@ -44,6 +47,13 @@ export function inability(
   if (writeRight === 'refused') return writeProblem ?? 'this replica may not write the Lease'
   if (writeRight === 'unknown') return 'it is not known yet whether this replica may write the Lease'
   return null
+}
+
+/** What is wrong where this node's clock is not that of the last leader's node, and what to do about it; `null`: nothing. */
+export function clockProblem({ term, lastHolder, writerAheadMs: ms }: ElectionState): string | null {
+  if (term !== null || lastHolder === null || Math.abs(ms) < CLOCKS_DIFFER_MS) return null
+  const differs = `${Math.abs(Math.round(ms / 1000))} s ${ms > 0 ? 'behind' : 'ahead of'} that of ${podOf(lastHolder.holder)}'s node`
+  return `the clock of this node is ${differs}: synchronise both (NTP), since times in logs and history are of the node that wrote them`
 }
 
 /** Why this replica is not to compete for the Lease; `null`: it is. */

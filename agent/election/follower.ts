@@ -19,6 +19,7 @@ import {
   type Seen,
   type Why,
   wake,
+  writerWall,
 } from './state.ts'
 import { isTimely } from './vacancy.ts'
 
@@ -69,12 +70,13 @@ function take(input: Input, state: Follower): Follower {
     return decide(state, `${standing}; no idle launcher is connected, so this replica does not campaign`)
 
   // 2. Is it paused? The leader stays: what this replica held last it may take again.
-  const pause = pauseOf(seen.lease, now.wall)
+  const wall = writerWall(state, now)
+  const pause = pauseOf(seen.lease, wall)
   if (pause !== null && holder !== config.identity) {
     const [until, at] =
       pause.until === null
         ? ['', NEVER]
-        : [` until ${pause.until}`, now.mono + Date.parse(pause.until) - now.wall]
+        : [` until ${pause.until}`, now.mono + Date.parse(pause.until) - wall]
     return decide(state, `${standing}; paused${until}, so that no takeover starts`, at)
   }
 

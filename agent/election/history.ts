@@ -1,6 +1,6 @@
 import { encodeHistory, encodeTerm, HISTORY, type PastTerm } from '../lease/history.ts'
 import { podOf } from '../lease/operation.ts'
-import type { ElectionState, Input, Seen, Term, Write } from './state.ts'
+import { type ElectionState, type Input, type Term, type Write, writerWall } from './state.ts'
 
 const LASTS = { gapMs: null, ended: null, endedBecause: null, stopMs: null } as const
 
@@ -46,12 +46,13 @@ export function historyNote(
 
 /**
  * Milliseconds for which the Lease has been free, or left alone: as this replica watched it, or from when its last holder wrote
- * it, by the wall clocks of both, where that is more than such clocks, and what is known a moment late, make. It is told, and
+ * it, by its wall clock, where that is more than such clocks, and what is known a moment late, make. It is told, and
  * decides nothing (rule 6).
  */
-export function detectedAfter({ config, now }: Pick<Input, 'config' | 'now'>, seen: Seen | null): number {
+export function detectedAfter({ config, now }: Pick<Input, 'config' | 'now'>, state: ElectionState): number {
+  const { seen } = state
   const watchedMs = seen === null ? 0 : now.mono - seen.changedAt
-  const writtenMs = now.wall - Date.parse(seen?.lease?.spec?.renewTime ?? '')
+  const writtenMs = writerWall(state, now) - Date.parse(seen?.lease?.spec?.renewTime ?? '')
   return writtenMs > watchedMs + config.retryPeriodMs ? writtenMs : watchedMs
 }
 

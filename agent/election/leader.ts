@@ -27,6 +27,7 @@ import {
   type Term,
   type Why,
   type Write,
+  writerWall,
 } from './state.ts'
 
 /** Clock synchronisation slews small errors; a step of more than this is a jump. */
@@ -237,7 +238,7 @@ export function remedyFailure(input: Input, state: Leading, failure: Failure): H
 
 /** An operator pauses, or resumes: what had been left alone is seen to then. */
 export function notePause(input: Input, before: CandidateState): CandidateState {
-  const paused = pauseOf(before.seen?.lease ?? null, input.now.wall) !== null
+  const paused = pauseOf(before.seen?.lease ?? null, writerWall(before, input.now)) !== null
   if (paused === before.paused) return before
   const { setAside } = before
   const resumedAt = paused ? before.resumedAt : input.now.mono

@@ -27,6 +27,7 @@ import {
   killAt,
   type Write,
   type WriteKind,
+  writerWall,
 } from './state.ts'
 
 /** Writes that can still surface as committed are few: one request is in flight at a time. */
@@ -56,7 +57,7 @@ export function sendWrite<S extends CandidateState>(
   const begins = kind === 'acquire' || kind === 'release'
   const acquireTime = begins ? { acquireTime: renewTime } : term && { acquireTime: term.acquireTime }
   const unchangedMs = seen === null ? 0 : now.mono - seen.changedAt
-  const detectMs = detectedAfter(input, seen)
+  const detectMs = detectedAfter(input, state)
   const leaseTransitions = Math.min(epoch, LARGEST_TRANSITIONS)
   const write: Write = {
     id,
@@ -138,7 +139,9 @@ function notesFor(
     ...(langflow !== null && { langflow: older ? noted : langflow }),
     ...(history !== undefined && { history }),
     ...(revisions !== state.revisions && { revisions: JSON.stringify(revisions) }),
-    ...((tooLate || pauseIsOver(seen?.lease ?? null, input.now.wall)) && { resumed: true as const }),
+    ...((tooLate || pauseIsOver(seen?.lease ?? null, writerWall(state, input.now))) && {
+      resumed: true as const,
+    }),
     // Once the key's term is about to be over, nobody needs it.
     ...(front !== null && {
       front:

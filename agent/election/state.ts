@@ -142,6 +142,8 @@ const SHARED = {
   /** `null` until the first read or event. */
   seen: null as Seen | null,
   lastHolder: null as { readonly holder: string; readonly epoch: number } | null,
+  /** How far the wall clock of whoever wrote the Lease last is ahead of this replica's, as it saw that happen, in milliseconds. */
+  writerAheadMs: 0,
   /** Monotonic ms: a vacancy is not believed before; 0: no such reason. */
   vacantNotBefore: 0,
   /** When the Lease was last known not to exist. */
@@ -341,6 +343,11 @@ export function doubtAt(config: Pick<Timings, 'renewDeadlineMs'>, renewedAt: Ins
 /** The workload may not execute from here on (rule 1). */
 export function killAt(config: Timings, renewedAt: Instant): Instant {
   return later(renewedAt, config.leaseDurationMs - config.killMarginMs)
+}
+
+/** Unix time in milliseconds by the clock of whoever wrote the Lease last: pauses end by the leader's. */
+export function writerWall(state: Pick<ElectionState, 'term' | 'writerAheadMs'>, now: Instant): number {
+  return state.term === null ? now.wall + state.writerAheadMs : now.wall
 }
 
 export function emit<S extends CandidateState>(state: S, effect: Effect): S {

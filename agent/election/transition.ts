@@ -223,6 +223,7 @@ function observeLease(
       heldMs: heldFor(input, before, lease),
     },
     lastHolder: holder === '' ? lastHolder : { holder, epoch: epochOf(lease) },
+    writerAheadMs: changed ? aheadOf(input, before, lease) : before.writerAheadMs,
     highestEpoch: Math.max(highestEpoch, epochOf(lease)),
     mustRead: false,
   }
@@ -239,6 +240,12 @@ function observeLease(
   const { renewTime, acquireTime } = lease.spec ?? {}
   const known = [renewTime, acquireTime].some((time) => state.written.includes(time ?? ''))
   return known ? state : strangerSeen(input, state)
+}
+
+/** What a read shows, and what is seen first, may have been written long ago. */
+function aheadOf({ fact, now }: Input, { seen, writerAheadMs }: CandidateState, lease: Lease): number {
+  const ms = Date.parse(lease.spec?.renewTime ?? '') - now.wall
+  return seen === null || Number.isNaN(ms) || (fact.type === 'lease' && fact.fresh) ? writerAheadMs : ms
 }
 
 /** What was refused is told until another switchover is asked for, or the term in which it was is over. */

@@ -69,6 +69,7 @@ class Front {
   readonly #forwarder: Forwarder
   readonly #webSockets: WebSockets
   readonly #failed: (error: unknown) => void
+  readonly #dropped: (most: number) => void
   #app: FastifyInstance | null = null
   #arrivals = 0
   #lastArrival = 0
@@ -89,6 +90,12 @@ class Front {
     }
     this.#failed = (error) =>
       throttle.happened('failed', `the front failed: ${(error as Error).stack ?? error}`)
+    this.#dropped = (most) =>
+      throttle.happened(
+        'dropped',
+        `a connection was closed: ${most} are open, the most that the limit of open files allows; raise the limit (nofile) of the ` +
+          'container agent, or run more replicas',
+      )
     const mono = () => clock.mono()
     const { holdTimeoutMs, holdLimit } = config
     this.#room = new WaitingRoom({ clock, holdTimeoutMs, holdLimit, open: () => this.#routing.open() })
@@ -140,6 +147,7 @@ class Front {
       forward: (exchange, begin) => this.#forwarder.forward(exchange, begin),
       upgrade: (request, socket, head) => void this.#webSockets.upgrade(request, socket, head),
       failed: this.#failed,
+      dropped: this.#dropped,
     })
     const port = await listen(this.#app, this.#config.listen)
     this.#tell({ type: 'listening', port })

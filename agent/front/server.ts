@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import {
   createServer as createHttpServer,
   type IncomingHttpHeaders,
@@ -24,6 +25,8 @@ const CHECK_CONNECTIONS_EVERY_MS = 5_000
 const MAX_IN_FLIGHT = 64
 /** As many as the kernel may let wait to be accepted. */
 const BACKLOG = 4096
+/** Files that a front needs beside those of its connections. */
+const OWN_FILES = 64
 
 export interface ServerOptions {
   readonly arrived: (arrival: Arrival) => Exchange
@@ -32,6 +35,8 @@ export interface ServerOptions {
   readonly upgrade: (request: IncomingMessage, socket: Socket, head: Buffer) => void
   /** What should never happen has. */
   readonly failed: (error: unknown) => void
+  /** A connection was closed, since `most` are open. */
+  readonly dropped: (most: number) => void
 }
 
 /** By which a request finds its exchange again on its way through `reply.from`, where a client cannot put anything. */
@@ -89,6 +94,11 @@ export async function createServer(options: ServerOptions): Promise<FastifyInsta
       else socket.destroy()
     },
   })
+  const [, files = Number.POSITIVE_INFINITY] =
+    /^Max open files +(\d+)/m.exec(readFileSync('/proc/self/limits', 'latin1')) ?? []
+  // Each needs a second file, to LangFlow: if clients that wait took all files, none of their requests could be sent on.
+  app.server.maxConnections = Math.max(1, Math.floor((Number(files) - OWN_FILES) / 2))
+  app.server.on('drop', () => options.dropped(app.server.maxConnections))
   const answers = new WeakMap<Socket, ServerResponse>()
   const expecting = new WeakSet<IncomingMessage>()
   app.server.on('checkContinue', (request, response) => {

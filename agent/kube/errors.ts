@@ -126,7 +126,7 @@ function sentence(target: Target, code: ApiErrorCode, status: number, detail: St
     case 'forbidden':
       return forbidden(target, said)
     case 'unauthorized':
-      return `the API server at ${server} does not accept ${source} (401 Unauthorized)`
+      return `the API server at ${server} does not accept ${source} (401 Unauthorized): renew it, or delete a pod whose ServiceAccount was made again`
     case 'conflict':
       return `${what} has changed since it was read`
     case 'already_exists':

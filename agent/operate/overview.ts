@@ -24,6 +24,8 @@ export interface Overview {
   readonly replicas: readonly ReplicaRow[]
 }
 
+const OTHER_KEY = "its LANGFLOW_SECRET_KEY is not the leader's; give all replicas the same, and restart them"
+
 /** As Lease and replicas tell. @param wallMs now */
 export function overviewOf(lease: Lease, replicas: readonly ReplicaRow[], wallMs: number): Overview {
   const { namespace = '', name = '' } = lease.metadata
@@ -97,6 +99,9 @@ function problemsOf({ lease, pause, replicas }: Omit<Overview, 'ok' | 'problems'
   if (serving.length > 1) problems.push(`${serving.length} serve at once: ${listed(serving)}`)
   if (podsOf(({ couldTakeOver }) => couldTakeOver).length === 0)
     problems.push(`no ${replicas.length === 1 ? 'second replica is there to' : 'other could'} take over`)
+  const key = leaderIn(replicas)?.secretKeyDigest ?? null
+  const others = podsOf(({ secretKeyDigest }) => key !== null && (secretKeyDigest ?? key) !== key)
+  if (others.length > 0) problems.push(`${listed(others)} could not read stored credentials: ${OTHER_KEY}`)
   const deaf = podsOf(({ traffic }) => traffic.front?.listening === false)
   if (deaf.length > 0) problems.push(`no client reaches the front of ${listed(deaf)}`)
   if (pause !== null) problems.push('it is paused: no takeover starts')

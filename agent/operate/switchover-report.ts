@@ -16,7 +16,7 @@ export function phaseLine({ phase, pod, afterMs, held }: Phase): string {
 
 /** What came of it, for people: one sentence each line. */
 export function describeSwitched(switched: Switched, plan: Plan): string {
-  const { from, to, crashed, gapMs, gapFrom, held, took } = switched
+  const { from, to, crashed, gapMs, gapFrom, held, took, phases } = switched
   const about = gapFrom === 'seen' ? 'about ' : ''
   const parts = Object.entries(took ?? {}).flatMap(([name, ms]) =>
     ms === null ? [] : [`${name.slice(0, -'Ms'.length)} ${seconds(ms)}`],
@@ -26,7 +26,10 @@ export function describeSwitched(switched: Switched, plan: Plan): string {
   const lines = [`${leads}; nobody served for ${gap}`]
   if (held !== null) lines.push(describeWaits(held))
   if (crashed) lines.push(`${from} ended before it could hand over: its Lease had to expire`)
-  if (isElsewhere(switched, plan))
+  const led = phases.find(({ phase, pod }) => phase === 'acquired' && plan.candidates.includes(pod))?.pod
+  if (isElsewhere(switched, plan) && led !== undefined)
+    lines.push(`${led} had the Lease before ${to}: langflow-leader history says why its term ended`)
+  else if (isElsewhere(switched, plan))
     lines.push(`${whom(plan)} was to lead, and did not take over: see langflow-leader status`)
   return `${lines.join('\n')}\n`
 }

@@ -166,15 +166,6 @@ export class EventRecorder {
     this.trouble('lease', problem, 'the Lease can be reached again', { decision })
   }
 
-  /** Whether the Lease is another one's; see `ownerProblem`. */
-  owner(problem: string | null): void {
-    this.trouble('owner', problem, 'the Lease belongs to no other Deployment or StatefulSet any more')
-  }
-
-  launcher(problem: string | null): void {
-    this.trouble('launcher', problem, 'a launcher has connected')
-  }
-
   /** Whether epochs have left their field; see `epochProblem`. */
   epoch(problem: string | null): void {
     if (problem !== null && !this.epochsFull) this.options.log.error(`ALARM: ${problem}`)
@@ -195,9 +186,10 @@ export class EventRecorder {
     }
   }
 
-  private trouble(key: string, problem: string | null, over: string, fields?: Fields): void {
+  /** A trouble of this name lasts; `null`: it is over. */
+  trouble(name: string, problem: string | null, over: string, fields?: Fields): void {
     const { repeats } = this.options
-    if (problem !== null) repeats.happened(key, problem, fields)
-    else repeats.over(key, over)
+    if (problem !== null) repeats.happened(name, problem, fields)
+    else repeats.over(name, over)
   }
 }

@@ -1,6 +1,7 @@
 import type { Clock } from '../clock.ts'
+import { clockProblem } from '../election/ability.ts'
 import { Elector, type OutwardEffect } from '../election/elector.ts'
-import type { ElectionState, Fact, Remedy } from '../election/state.ts'
+import { type ElectionState, type Fact, type Remedy, writerWall } from '../election/state.ts'
 import { epochProblem, type FrontAccess, langflowFault, ownerProblem } from '../lease/lease.ts'
 import type { LeaseApi } from '../lease/lease-api.ts'
 import { pauseFault, pauseOf, podOf } from '../lease/operation.ts'
@@ -103,7 +104,7 @@ export class Replica implements StatusSource {
       clock,
       socket: options.socket,
       serverVersion: parts.serverVersion,
-      changed: () => this.recorder.launcher(this.absence.problem),
+      changed: () => this.recorder.trouble('launcher', this.absence.problem, 'a launcher has connected'),
     })
     const { lease } = this
     const asked = () => {
@@ -265,6 +266,7 @@ export class Replica implements StatusSource {
         state.outdated ??
         this.steering.view.problem ??
         this.makingWay?.problem ??
+        clockProblem(state) ??
         options.pod.problem,
     }
   }
@@ -293,12 +295,13 @@ export class Replica implements StatusSource {
 
   private electionChanged(state: ElectionState): void {
     this.recorder.lease(state, this.elector.decision)
-    this.recorder.owner(this.ownerProblem)
+    this.recorder.trouble('owner', this.ownerProblem, 'the Lease belongs to no other workload any more')
     const lease = state.seen?.lease ?? null
     this.recorder.epoch(epochProblem(lease))
+    this.recorder.trouble('clock', clockProblem(state), 'the clocks agree again')
     this.recorder.version(state.outdated ?? langflowFault(lease))
     this.recorder.doubt(state.term?.doubt ?? false)
-    this.recorder.operation(state, pauseOf(lease, this.parts.clock.now().wall))
+    this.recorder.operation(state, pauseOf(lease, writerWall(state, this.parts.clock.now())))
     this.peers?.ask(state.term !== null)
     this.switchover.look()
     this.gateChanged()

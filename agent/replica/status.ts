@@ -1,6 +1,6 @@
 import { coolDownEnds } from '../election/follower.ts'
 import { failedStart } from '../election/revision.ts'
-import { killAt } from '../election/state.ts'
+import { killAt, writerWall } from '../election/state.ts'
 import { epochOf, holderOf, langflowOf } from '../lease/lease.ts'
 import { ANYBODY, lastDrillOf, pauseOf, switchoverOf } from '../lease/operation.ts'
 import type { AgentStatus } from '../observe/status.ts'
@@ -71,7 +71,7 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
       retryPeriodMs: options.retryPeriodMs,
       killMarginMs: options.killMarginMs,
     },
-    pause: pauseOf(lease, now.wall),
+    pause: pauseOf(lease, writerWall(state, now)),
     switchover: switchoverView(state),
     lastDrill: lastDrillOf(lease),
     history: state.history,

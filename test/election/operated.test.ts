@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { inability } from '../../agent/election/ability.ts'
+import { clockProblem, inability } from '../../agent/election/ability.ts'
 import type { Fact } from '../../agent/election/state.ts'
 import { HISTORY, historyOf } from '../../agent/lease/history.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
@@ -66,6 +66,27 @@ describe('while the Lease is paused', () => {
     assert.equal(c.notes?.[PAUSED], undefined)
     assert.equal(c.notes?.[UNTIL], undefined)
   })
+
+  for (const [aheadMs, differs] of [
+    [3_600_000, 'behind'],
+    [-3_600_000, 'ahead of'],
+  ] as const)
+    test(`a follower whose clock is an hour ${differs} the leader’s ends the pause by the leader’s, and says so`, () => {
+      const c = Candidate.follower().sees(heldBy('other', 50))
+      assert.equal(clockProblem(c.state), null)
+      const renewal = heldBy('other', 51, { renewTime: inMs(c, aheadMs) })
+      c.sees(noted(renewal, { [PAUSED]: 'true', [UNTIL]: inMs(c, aheadMs + 30_000) }))
+      assert.match(
+        clockProblem(c.state) ?? '',
+        new RegExp(`is 3600 s ${differs} that of other's node: synchronise`),
+      )
+      c.wait(29_999)
+      assert.deepEqual([c.state.paused, c.effects('write')], [true, []])
+      c.wait(1)
+      assert.deepEqual([c.write.kind, c.notes?.[UNTIL]], ['acquire', undefined])
+      // What this replica has watched itself is told by no clock of others.
+      assert.equal(historyOf(c.write.lease)[0]?.phases.detectMs, 30_000)
+    })
 
   test('a restarted agent takes its own grant back', () => {
     const c = Candidate.follower()

@@ -30,8 +30,9 @@ export class FrontProcess {
   readonly #said = new Series<FromFront>()
   #routes = 0
 
-  private constructor(main: string) {
-    this.#child = spawn(process.execPath, [...FRONT_NODE_FLAGS, main, 'front'], {
+  private constructor(main: string, entry: readonly string[]) {
+    const [program = '', ...args] = [...entry, process.execPath, ...FRONT_NODE_FLAGS, main, 'front']
+    this.#child = spawn(program, args, {
       stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
       // What the test runner leaves in the environment is not an agent's.
       env: { PATH: process.env.PATH },
@@ -48,12 +49,14 @@ export class FrontProcess {
     )
   }
 
+  /** `entry`: a command that executes the rest of its arguments. */
   static async start(
     targetPort: number,
     config: Partial<FrontConfig> = {},
     main = BUNDLE,
+    entry: readonly string[] = [],
   ): Promise<FrontProcess> {
-    const front = new FrontProcess(main)
+    const front = new FrontProcess(main, entry)
     front.#tell({
       type: 'begin',
       config: {

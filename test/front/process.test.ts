@@ -9,6 +9,7 @@ import { type FromFront, readMessages, writeMessage } from '../../agent/front/me
 import { BUNDLE } from '../harness/bundle.ts'
 import { Series } from '../harness/wait.ts'
 import { ask, FOR_EVER, fakeLangFlow, KEY } from './fixture.ts'
+import { FrontProcess } from './front-process.ts'
 
 /** As an agent starts it. */
 function startFront(t: TestContext) {
@@ -61,4 +62,26 @@ test('nobody but an agent can start it', async () => {
   const [complaint, [code]] = await Promise.all([text(child.stderr), once(child, 'exit')])
   assert.match(complaint, /^langflow-leader front: only an agent with --traffic=front starts it: .*\n$/)
   assert.equal(code, 2)
+})
+
+test('a front that may open few files keeps enough of them to send on each request that it holds, and says what is short', async (t) => {
+  const langflow = await fakeLangFlow(t)
+  const front = await FrontProcess.start(langflow.port, {}, BUNDLE, ['prlimit', '--nofile=256:256'])
+  t.after(() => front.stop())
+  const most = (256 - 64) / 2
+  const asked = Array.from({ length: 2 * most }, () =>
+    ask(front.port, '/', { method: 'POST', body: 'a' }).then(
+      ({ status }) => status,
+      () => 0,
+    ),
+  )
+  await front.counted('as many as it takes', ({ held }) => held === most)
+  await front.leads()
+  const statuses = await Promise.all(asked)
+  assert.equal(statuses.filter((status) => status === 200).length, most)
+  assert.equal((await ask(front.port, '/')).status, 200)
+  assert.match(
+    front.output,
+    /"a connection was closed: 96 are open, the most that the limit of open files allows; raise /,
+  )
 })

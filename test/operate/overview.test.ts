@@ -42,6 +42,14 @@ describe('it is as it should be', () => {
     ['the other is not ready', [LEADER, unready(STANDBY)], leaseWith(), ['no other could take over']],
     ['the other is silent', [LEADER, silent('b')], leaseWith(), ['no other could take over']],
     [
+      'another has another secret key',
+      [changed(LEADER, { secretKeyDigest: 'one' }), changed(STANDBY, { secretKeyDigest: 'two' }), THIRD],
+      leaseWith(),
+      [
+        "b could not read stored credentials: its LANGFLOW_SECRET_KEY is not the leader's; give all replicas the same, and restart them",
+      ],
+    ],
+    [
       'whoever paused it by hand did not',
       [LEADER, STANDBY],
       leaseWith({ 'langflow-leader/paused': 'yes' }),

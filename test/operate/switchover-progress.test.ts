@@ -253,7 +253,7 @@ describe('a switchover that is followed', () => {
     assert.ok(isElsewhere(await one.outcome, plan))
     assert.match(
       describeSwitched(await one.outcome, plan),
-      /^langflow-2 leads and serves instead of langflow-0; nobody served for 0\.7 s \(detect .*\nlangflow-1 was to lead, and did not/,
+      /^langflow-2 leads and serves instead of langflow-0; nobody served for 0\.7 s \(detect .*\nlangflow-1 had the Lease before langflow-2: langflow-leader history says why its term ended\n$/,
     )
     assert.deepEqual(one.phases().slice(1), [
       'acquired langflow-1',

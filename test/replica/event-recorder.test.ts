@@ -215,17 +215,16 @@ describe('the cluster is told', () => {
 })
 
 describe('a trouble', () => {
-  const OWNER_OVER = 'the Lease belongs to no other Deployment or StatefulSet any more'
   for (const [what, trouble, said, over] of [
-    ['with its owner', 'owner', 'it is wrong', OWNER_OVER],
-    ['with an absent launcher', 'launcher', 'it is wrong', 'a launcher has connected'],
+    ['with its owner', 'owner', 'it is wrong', 'it is over'],
     ['with versions of LangFlow', 'version', 'it is wrong', null],
     ['with epochs that have left their field is an alarm, and', 'epoch', 'ALARM: it is wrong', null],
   ] as const) {
     test(`${what} is told once, and once more where it comes back`, () => {
       const { said: lines, recorder } = setUp()
       for (const problem of [null, 'it is wrong', 'it is wrong', null, 'it is wrong'])
-        recorder[trouble](problem)
+        if (trouble === 'owner') recorder.trouble(trouble, problem, 'it is over')
+        else recorder[trouble](problem)
       assert.deepEqual(lines(), [said, ...(over === null ? [] : [over]), said])
     })
   }

@@ -138,7 +138,7 @@ export const RUNNING_RULES = {
       const apartMs = last.atMs - first.atMs
       // All were asked at once, and each answered at some time until the last one did.
       if (apartMs > LARGEST_SKEW_MS + replicas.tookMs)
-        yield `the clocks of Pod/${first.pod} and Pod/${last.pod} are ${seconds(apartMs)} apart, so that a pause ends at different times: set their nodes by NTP`
+        yield `the clocks of Pod/${first.pod} and Pod/${last.pod} are ${seconds(apartMs)} apart, so that times in their logs and in history do not compare: set their nodes by NTP`
     },
   },
   'secret-key-same': {
