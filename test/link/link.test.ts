@@ -25,6 +25,9 @@ import { VirtualClock } from '../harness/virtual-clock.ts'
 
 const VIEW = { ...NOTHING, state: 'running', epoch: 3, identity: 'me', pid: 42, killAt: 5 } as const
 
+/** What a new launcher says. */
+const NEW = { alone: true, view: NOTHING }
+
 /** Collects values and lets a test wait for the next one. */
 class Mailbox<T> {
   private readonly arrived: T[] = []
@@ -62,8 +65,8 @@ afterEach(() => {
   rmSync(dir, { recursive: true })
 })
 
-function keysAt(clock: Clock = systemClock): LauncherKeys {
-  return new LauncherKeys(join(dir, 'state'), clock, 15_000)
+function keysAt(clock: Clock = systemClock, look: ConstructorParameters<typeof LauncherKeys>[3] = null) {
+  return new LauncherKeys(join(dir, 'state'), clock, 15_000, look)
 }
 
 async function agent(clock: Clock = systemClock) {
@@ -343,7 +346,7 @@ describe('the keys', () => {
   test('let nobody in without the token while the launcher, or what it ran, may live', async () => {
     const clock = new VirtualClock()
     let keys = keysAt(clock)
-    const { token } = keys.admit(undefined, false) as { token: string }
+    const { token } = keys.admit(NEW, false) as { token: string }
     for (const [end, ms, why] of [
       [() => keys.launcherGone(true), 500, /that has just ended/],
       [() => keys.launcherGone(false), 15_000, /whose connection was cut/],
@@ -352,11 +355,11 @@ describe('the keys', () => {
     ] as const) {
       end()
       await clock.pass(ms - 1)
-      assert.match(keys.admit(undefined, false).refused ?? '', why)
-      assert.deepEqual(keys.admit(token, false), { token, tree: keys.tree, returning: true })
+      assert.match(keys.admit(NEW, false).refused ?? '', why)
+      assert.equal(keys.admit({ ...NEW, token }, false).returning, true)
       await clock.pass(1)
     }
-    assert.equal(keys.admit(undefined, false).refused, undefined)
+    assert.equal(keys.admit(NEW, false).refused, undefined)
   })
 
   test('of an earlier boot count for nothing', () => {
@@ -365,7 +368,7 @@ describe('the keys', () => {
     writeFileSync(file, JSON.stringify({ ...JSON.parse(readFileSync(file, 'utf8')), bootId: 'another' }))
     const keys = keysAt()
     assert.notEqual(keys.tree, tree)
-    assert.equal(keys.admit(undefined, false).refused, undefined)
+    assert.equal(keys.admit(NEW, false).refused, undefined)
   })
 
   test('that cannot be stored are one sentence', () => {

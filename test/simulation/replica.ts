@@ -112,8 +112,7 @@ export class Replica {
     this.identity = this.posingAs ?? this.instance
     this.appearedAt = this.kernel.mono()
     if (this.instances > 1) this.config = this.world.config(true)
-    this.socket.admitted = null
-    this.socket.removed = false
+    this.socket.renew()
     this.knowledge.newInstance()
     this.startAgent()
     this.startLauncher()
@@ -151,6 +150,13 @@ export class Replica {
       const process = this.agent?.process
       process?.deliver(() => process.after(RESPAWN_MS, () => this.startLauncher()))
     }
+  }
+
+  /** Both containers of a pod end in one instant, as where a node lacks memory; the kubelet starts each again. */
+  crashPod(agentBackInMs: number, launcherBackInMs: number): void {
+    this.spare?.kill()
+    this.crashAgent(agentBackInMs)
+    this.crashLauncher(launcherBackInMs)
   }
 
   /** Everything ends in one instant, as when a node fails; another pod comes in its place. */
