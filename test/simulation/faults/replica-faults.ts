@@ -122,10 +122,8 @@ export const REPLICA_FAULTS = {
     rows: ['T20'],
     strike: (world, _fault, replica) =>
       repeated(world, () => {
-        const { launcher, workload, socket, mode } = replica
-        // Of a launcher that is stopped from outside nothing is promised.
-        if (mode === 'pod' && launcher?.process.runs && workload?.executes)
-          poseAsLauncher(socket, workload.process)
+        const { workload, socket, mode } = replica
+        if (mode === 'pod' && workload?.executes) poseAsLauncher(socket, workload.process)
         return POSES_EACH_MS
       }),
   },
