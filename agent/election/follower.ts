@@ -77,11 +77,10 @@ function giveBack(input: Input, state: Follower): Follower {
   return decide(sendWrite(input, state, 'release', POD_RESTARTED), decision)
 }
 
-/** A standby that is prepared goes first. */
+/** A standby that hears of it goes first, and this replica soon after that: it may be the only one. */
 export function gaveBack({ config, now }: Input, state: Free): Free {
   const ended = event(event(state, 'released', POD_RESTARTED), 'stepped_down', POD_RESTARTED)
-  const until = now.mono + config.retryPeriodMs / 2
-  return { ...ended, coolDown: { early: until, full: until, after: 'after its pod was restarted' } }
+  return { ...ended, nextAttemptAt: now.mono + config.retryPeriodMs / 2 }
 }
 
 /** Takes the Lease, or says why not yet. */

@@ -40,12 +40,11 @@ describe('a Lease that this pod held before it was killed whole', () => {
   test('is told and noted as a term that ended with its pod', () => {
     const leader = Candidate.leader()
     const before = leader.pass(2_000).commit()
-    const c = restarted('me 4').sees(before)
-    c.wallAhead += 2_500
-    c.workload({})
-    const [past] = historyOf(c.write.lease)
-    assert.deepEqual([past?.epoch, past?.endedBecause], [4, 'pod_restarted'])
-    assert.ok((past?.stopMs ?? 0) >= 0 && past?.ended)
+    const c = restarted('me 4')
+    c.wallAhead += 4_500
+    const [past] = historyOf(c.sees(before).write.lease)
+    assert.deepEqual([past?.epoch, past?.endedBecause, past?.stopMs], [4, 'pod_restarted', 2_500])
+    assert.notEqual(past?.ended, null)
     c.acknowledge()
     assert.deepEqual(c.events().slice(-2), ['released', 'stepped_down'])
     const [told] = c.effects('event').slice(-1)
@@ -96,11 +95,9 @@ describe('a Lease that this pod held before it was killed whole', () => {
   })
 
   test('of this very process is taken, and not given back', () => {
-    const c = Candidate.leader().pass(2_000)
-    const late = c.commit()
-    c.fail('timeout', true).pass(14_000).workload({ alive: 'no', canRun: true, ended: 'me 4' })
+    const c = Candidate.leader().pass(2_000).fail('timeout', true).pass(14_000)
     assert.equal(c.state.term, null)
-    c.forget().sees(late)
+    c.forget().workload({ alive: 'no', canRun: true, ended: 'me 4' }).fail('timeout', true).pass(2_000)
     assert.deepEqual(kinds(c), ['acquire'])
   })
 })

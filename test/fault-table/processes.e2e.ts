@@ -222,7 +222,7 @@ describe('a pod', { concurrency: 3 }, () => {
     const released = await scene.released()
     const taken = await scene.takenBy(a.options.identity, released.index)
     await a.agent.event('serving')
-    assert.ok(taken.at - hello <= 2_000, `taken ${taken.at - hello} ms after the hello`)
+    assert.ok(taken.at - hello <= 2_500, `taken ${taken.at - hello} ms after the hello`)
     return `leads again ${seconds(taken.at - hello)} after the hello, ${seconds(taken.at - killed)} after the kill`
   })
 

@@ -348,7 +348,7 @@ const TABLE = {
     },
     'every process of the only pod is killed, and the pod is restarted in place': {
       done: 'The same without another replica.',
-      must: 'It leads a new term at most 2 s after the new launcher’s hello.',
+      must: 'It leads a new term at most 2.5 s after the new launcher’s hello.',
     },
     'a new container is started beside one that is still there': {
       done: 'Everything in the leader’s container is stopped (SIGSTOP), as by a frozen cgroup; the agent is killed, and agent and container are started again beside the old container. The old one is killed once another leads.',
