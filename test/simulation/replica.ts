@@ -154,7 +154,6 @@ export class Replica {
 
   /** Both containers of a pod end in one instant, as where a node lacks memory; the kubelet starts each again. */
   crashPod(agentBackInMs: number, launcherBackInMs: number): void {
-    this.spare?.kill()
     this.crashAgent(agentBackInMs)
     this.crashLauncher(launcherBackInMs)
   }
@@ -240,7 +239,8 @@ export class Replica {
   private startLauncher(): void {
     if (this.launcher !== null || this.ending || (this.mode === 'run' && this.agent === null)) return
     // A container starts once the last one is gone, with all that ran in it.
-    if (this.kernel.asleep || (this.mode === 'pod' && this.workload?.present)) {
+    const isLeft = this.workload?.present || this.spare?.present
+    if (this.kernel.asleep || (this.mode === 'pod' && isLeft)) {
       this.in(RESTART_LOOK_MS, () => this.startLauncher())
       return
     }
