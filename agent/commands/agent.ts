@@ -3,6 +3,7 @@ import { systemClock } from '../clock.ts'
 import { type AgentOptions, agentOptions } from '../config/options.ts'
 import { FRONT_NODE_FLAGS } from '../front/flags.ts'
 import { LauncherKeys } from '../link/keys.ts'
+import { lookAtLock } from '../link/launcher-lock.ts'
 import { createLog } from '../observe/log.ts'
 import { isPortFree, openConnections } from '../processes/port.ts'
 import type { Replica } from '../replica/replica.ts'
@@ -19,8 +20,9 @@ export function addAgent(program: Command): void {
   })
 }
 
-export function newKeys(options: AgentOptions): LauncherKeys {
-  return new LauncherKeys(options.stateDir, systemClock, options.leaseDurationMs)
+export function newKeys({ stateDir, socket, leaseDurationMs, identity, pod }: AgentOptions): LauncherKeys {
+  const look = identity === `${pod.name}_${pod.uid}` ? () => lookAtLock(socket) : null
+  return new LauncherKeys(stateDir, systemClock, leaseDurationMs, look)
 }
 
 /** Runs a replica's agent until it is told to end. `reclaim`: see `SupervisorMachine`. Resolves to the exit code. */

@@ -16,6 +16,7 @@ import { serveLauncher } from '../launcher/service.ts'
 import { ServingProcesses } from '../launcher/serving-processes.ts'
 import { WarmStandby } from '../launcher/standby/warm-standby.ts'
 import { LinkClient } from '../link/client.ts'
+import { holdLock } from '../link/launcher-lock.ts'
 import { createLog } from '../observe/log.ts'
 import { isAlone } from '../processes/membership.ts'
 import { describeTaken, isPortFree } from '../processes/port.ts'
@@ -98,6 +99,7 @@ async function launch(options: LauncherOptions): Promise<number> {
       serving: (port, child) =>
         new ServingProcesses({ port, child, clock, note: (level, text) => log[level](text) }),
       environment: (grant) => workloadEnvironment(given, grant),
+      lock: () => holdLock(options.socket),
       unreaped: countUnreaped,
     },
   })

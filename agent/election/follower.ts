@@ -51,8 +51,38 @@ export function follow(input: Input, before: Follower): Follower {
   const pauseMs = toBeCreated ? config.retryPeriodMs / 2 : 0
   const waiting = wake(state, Math.max(lookAt, now.mono + pauseMs))
 
-  // 5. Take it, if it is free.
-  return state.mustRead ? waiting : take(input, waiting)
+  if (state.mustRead) return waiting
+
+  // 5. Give back what an earlier agent of this pod held, if nothing of that lives any more.
+  if (seen?.lease && isOver(config, state, seen.lease) && !state.paused) return giveBack(input, waiting)
+
+  // 6. Take it, if it is free.
+  return take(input, waiting)
+}
+
+const POD_RESTARTED = {
+  code: 'pod_restarted',
+  reason: 'every process of this pod was killed, and nothing of it lives any more',
+} as const
+
+/** Whether this pod led the term that holds the Lease, and nothing of that lives: by its epoch, for an identity may be copied. */
+function isOver({ identity }: CandidateConfig, { workload, written }: Follower, lease: Lease): boolean {
+  const isOfPod = holderOf(lease) === identity && workload.ended === `${identity} ${epochOf(lease)}`
+  // A write of this very process: see `isOwn`.
+  return isOfPod && workload.alive === 'no' && !written.includes(lease.spec?.renewTime ?? '')
+}
+
+/** A compare-and-swap on the record that was seen: a late renewal of the dead agent makes it fail, or fails itself. */
+function giveBack(input: Input, state: Follower): Follower {
+  const decision = `giving the Lease back: ${POD_RESTARTED.reason}`
+  if (input.now.mono < state.nextAttemptAt) return decide(state, decision, state.nextAttemptAt)
+  return decide(sendWrite(input, state, 'release', POD_RESTARTED), decision)
+}
+
+/** A standby that hears of it goes first, and this replica soon after that: it may be the only one. */
+export function gaveBack({ config, now }: Input, state: Free): Free {
+  const ended = event(event(state, 'released', POD_RESTARTED), 'stepped_down', POD_RESTARTED)
+  return { ...ended, nextAttemptAt: now.mono + config.retryPeriodMs / 2 }
 }
 
 /** Takes the Lease, or says why not yet. */
@@ -118,7 +148,8 @@ export function coolDownEnds({ coolDown, seen, written }: ElectionState): number
 function freeAt(input: Input, state: Follower, seen: Seen): number {
   const { lease } = seen
   if (lease === null || seen.heldMs === 0) return state.vacantNotBefore
-  return isOwn(input.config, state, lease) ? seen.changedAt : seen.changedAt + seen.heldMs
+  const isFree = isOwn(input.config, state, lease) || isOver(input.config, state, lease)
+  return isFree ? seen.changedAt : seen.changedAt + seen.heldMs
 }
 
 function whyFree(config: CandidateConfig, state: Follower, { lease, heldMs }: Seen): Why<AcquiredBecause> {
@@ -135,6 +166,7 @@ function whyFree(config: CandidateConfig, state: Follower, { lease, heldMs }: Se
     }
   if (isOwn(config, state, lease))
     return { code: 'own_write', reason: 'a late write of this replica itself holds it' }
+  if (isOver(config, state, lease)) return POD_RESTARTED
   const who = holder === config.identity ? 'an earlier agent of this replica' : holder
   return { code: 'expired', reason: `${who} did not renew it in time` }
 }

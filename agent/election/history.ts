@@ -17,12 +17,15 @@ export function historyNote(
   const at = new Date(now.wall).toISOString()
   const holder = podOf(config.identity)
   const { kind, because, epoch, detectMs } = write
+  const close = (over: Partial<PastTerm>) => known.map((past) => (past.ended ? past : { ...past, ...over }))
   if (kind === 'acquire' && because !== null) {
     const phases = { detectMs, acquireMs: 0, startMs: null, healthyMs: null }
     const begun = { ...LASTS, epoch, holder, began: at, because: because.code, phases }
-    const left = { ended: lease?.spec?.renewTime ?? at, endedBecause: 'expired' } as const
-    return encodeHistory([begun, ...known.map((past) => (past.ended ? past : { ...past, ...left }))])
+    return encodeHistory([begun, ...close({ ended: lease?.spec?.renewTime ?? at, endedBecause: 'expired' })])
   }
+  // Its pod was killed. It served until its last renewal, as far as is known.
+  if (kind === 'release' && because !== null)
+    return encodeHistory(close({ ended: at, endedBecause: 'pod_restarted', stopMs: Math.round(detectMs) }))
   if (term === null || term.phases === null) return undefined
   const { acquireTime, phases, stepDown } = term
   const earlier = known.filter((past) => past.epoch < term.epoch)

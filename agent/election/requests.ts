@@ -37,7 +37,7 @@ const REMEMBERED_WRITES = 32
  * Sends a write. Its body keeps everything of the Lease that this program does not own, and its `resourceVersion`: every write
  * is a compare-and-swap (rule 4), except for a creation, which the API server refuses when the Lease exists.
  *
- * @param because of an `acquire`: why the Lease is free
+ * @param because of an `acquire`: why the Lease is free; of a `release`: why it is given back by a replica that doesn't lead
  */
 export function sendWrite<S extends CandidateState>(
   input: Input,
@@ -125,8 +125,9 @@ function notesFor(
 ): Notes {
   const { owner, identity, allowOlder, front } = input.config
   const { workload, seen, term, refusal, paused } = state
-  const { langflow } = workload
   const { kind, epoch } = write
+  // Which LangFlow led in a term that ended with its pod is noted already, and is not this replica's to say.
+  const langflow = kind === 'release' && write.because !== null ? null : workload.langflow
   // The newest version that has led: written with what takes the Lease, and so before its LangFlow can act.
   const noted = seen?.lease ? langflowOf(seen.lease) : null
   const older = langflow !== null && noted !== null && !allowOlder && isOlder(langflow, noted)

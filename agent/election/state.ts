@@ -46,7 +46,7 @@ export interface Write {
   readonly renewTime: string
   /** The moment before it was sent: the origin of every deadline it earns (rule 2). */
   readonly sentAt: Instant
-  /** Of an `acquire` or a `resume`: why it could be written; and how long the Lease had been unchanged, in milliseconds. */
+  /** Of an `acquire`, a `resume` or a follower's `release`: why it could be written; and how long the Lease had been unchanged, in milliseconds. */
   readonly because: Why<AcquiredBecause> | null
   readonly unchangedMs: number
   /** Of an `acquire`: how long nobody had led by then, in milliseconds, as far as is known; for the history alone. */
@@ -119,6 +119,8 @@ export const NO_WORKLOAD = {
   identity: null as string | null,
   /** Monotonic ms: until when that grant lasts. */
   killAt: null as number | null,
+  /** The last term of earlier launchers of this pod, as `identity epoch`, if it is proven that nothing of it lives any more. */
+  ended: null as string | null,
   /** Why it serves nobody, although it lives. */
   failed: null as string | null,
   /** It answers its health requests, and its launcher the agent. */

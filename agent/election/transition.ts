@@ -13,7 +13,7 @@ import {
   rehearseAgain,
   rehearsed,
 } from './ability.ts'
-import { follow, leave } from './follower.ts'
+import { follow, gaveBack, leave } from './follower.ts'
 import {
   beginStepDown,
   beginTerm,
@@ -287,6 +287,7 @@ function committed(input: Input, before: CandidateState, write: Write, lease: Le
       if (state.term === null || write.sentAt.mono <= state.term.renewedAt.mono) return state
       return extend(input, state, write)
     case 'release':
+      if (write.because !== null && state.term === null) return gaveBack(input, state)
       return state.phase === 'stepping down' ? endTerm(input, state) : state
   }
 }

@@ -31,6 +31,8 @@ export interface LauncherServiceOptions {
     tree(mark: string): ProcessTree
     /** What starts go on from; `changed`: it is another one now. */
     newStandby(mark: () => string, welcome: Welcome, changed: () => void): Standby
+    /** Takes the lock by which this launcher's death is proven, and keeps it with what is returned; `null`: it can't have it. */
+    lock(): object | null
     /** How many processes have ended that nobody will ever reap. */
     unreaped(): number
   }
@@ -54,6 +56,7 @@ export function serveLauncher(options: LauncherServiceOptions): LauncherService 
   const { clock } = machine
   let mark = ''
   let ending = false
+  let lock = null as object | null
   let standby = null as Standby | null
   const repeats = new LogThrottle(log, clock)
   let exitCode = 0
@@ -122,6 +125,9 @@ export function serveLauncher(options: LauncherServiceOptions): LauncherService 
       if (message.type === 'welcome') {
         mark = message.tree
         log.info('connected to the agent')
+        // Before anything is run. If others share its PID namespace, its death proves nothing.
+        if (alone) lock ??= machine.lock()
+        if (lock !== null) link.send({ type: 'locked' })
         if (ending) link.send({ type: 'terminating' })
         if (digests.found !== null) link.send({ type: 'digests', digests: digests.found })
         digests.look()

@@ -7,6 +7,7 @@ export const ACQUIRED_BECAUSE = [
   'cleared', // somebody emptied its holder, and a whole lease duration is over
   'own_write', // a late write of this replica itself holds it
   'resumed', // a restarted agent took its own grant back
+  'pod_restarted', // every process of its pod was killed, and the pod is back while the Lease is paused
 ] as const
 
 /** Why a term ended, or is about to. */
@@ -18,6 +19,7 @@ export const ENDED_BECAUSE = [
   'newer_revision', // a replica of a newer revision is ready
   'faster_standby', // a replica serves sooner than this one starts
   'front_down', // requests do not reach the leader
+  'pod_restarted', // every process of its pod was killed, and the pod is back
   // LangFlow, or its launcher, is to blame.
   'revision_failed', // the first start of a revision that has never served
   'workload_exited',

@@ -171,6 +171,8 @@ export type ToAgent =
   | { type: 'pong'; id: number; clocks?: BootReading }
   /** After a welcome as soon as they are known, and with each change; an older launcher never tells them. */
   | { type: 'digests'; digests: Digests }
+  /** After a welcome: it has the lock by which its death is proven; an older launcher never tells. */
+  | { type: 'locked' }
   /** The launcher itself was asked to end (SIGTERM): stop the workload, then hand over. */
   | { type: 'terminating' }
 

@@ -20,8 +20,8 @@ import {
 export type Hello = Extract<ToAgent, { type: 'hello' }>
 
 export interface LinkHandlers {
-  /** A launcher is connected; `returning`: it proved to be the one that this agent's keys were given to. */
-  connected(hello: Hello, returning: boolean): void
+  /** A launcher is connected; `returning`: it proved to be the one that this agent's keys were given to; `ended`: see `Workload`. */
+  connected(hello: Hello, returning: boolean, ended: string | null): void
   received(message: Exclude<ToAgent, Hello>): void
   /** `byPeer`: the launcher's own end closed the connection, as its death does; not this agent. */
   gone(byPeer: boolean): void
@@ -137,6 +137,7 @@ export class LinkServer {
 
   send(message: ToLauncher): void {
     if (this.launcher === null) return
+    if (message.type === 'grant') this.parts.keys.granted(message.grant)
     if (message.type !== 'grant') writeLine(this.launcher, message)
     else writeLine(this.launcher, { ...message, grant: this.bootOffset.translate(message.grant) })
   }
@@ -188,6 +189,7 @@ export class LinkServer {
     const received = (message: ToAgent) => {
       if (this.launcher === socket) {
         if (message.type === 'pong') this.compare(message.clocks)
+        if (message.type === 'locked') keys.locked()
         if (message.type === 'hello') turnAway('a second hello')
         else handlers.received(message)
       } else if (this.closed) {
@@ -211,15 +213,14 @@ export class LinkServer {
     const { keys, handlers } = this.parts
     const { target, standby, spare, startTimeoutMs } = this.parts.options
     const mismatch = this.mismatch(hello)
-    const admission =
-      mismatch === null ? keys.admit(hello.token, this.launcher !== null) : { refused: mismatch }
+    const admission = mismatch === null ? keys.admit(hello, this.launcher !== null) : { refused: mismatch }
     if (admission.refused !== undefined) {
       writeLine(socket, { type: 'refused', reason: admission.refused })
       socket.destroySoon()
       this.turnedAway(admission.refused)
       return false
     }
-    const { token, tree, returning } = admission
+    const { token, tree, returning, ended = null } = admission
     const previous = this.launcher
     this.launcher = socket
     this.bootOffset.forget()
@@ -228,7 +229,7 @@ export class LinkServer {
     previous?.destroy()
     const { port } = target
     writeLine(socket, { type: 'welcome', token, tree, port, standby, spare, startTimeoutMs })
-    handlers.connected(hello, returning)
+    handlers.connected(hello, returning, ended)
     return true
   }
 

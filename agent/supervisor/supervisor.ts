@@ -107,6 +107,7 @@ export class Supervisor {
   private launcherEnds = false
   /** The version of the LangFlow that it starts; `null`: unknown. */
   private langflow: string | null = null
+  private ended: string | null = null
   /** What it tells of what it starts LangFlow from. */
   digests = UNKNOWN_DIGESTS
   private heartbeats = 0
@@ -123,7 +124,7 @@ export class Supervisor {
     const { probe, startTimeoutMs, stopTimeoutMs, log, metrics, tell, changed, machine } = options
     const { clock } = machine
     this.link = options.link({
-      connected: (hello, returning) => this.connected(hello, returning),
+      connected: (hello, returning, ended) => this.connected(hello, returning, ended),
       received: (message) => this.received(message),
       gone: (byPeer) => this.gone(byPeer),
     })
@@ -336,10 +337,11 @@ export class Supervisor {
     this.killTimer = null
   }
 
-  private connected(hello: Hello, returning: boolean): void {
+  private connected(hello: Hello, returning: boolean, ended: string | null): void {
     const { pid, alone, langflow, view } = hello
     this.options.log.info(`launcher ${returning ? 're' : ''}connected`, { launcherPid: pid, alone, langflow })
     this.alone = alone
+    this.ended = ended
     this.langflow = langflow ?? null
     this.digests = UNKNOWN_DIGESTS
     this.launcherEnds = false
@@ -526,6 +528,7 @@ export class Supervisor {
         epoch,
         identity,
         killAt,
+        ended: this.ended,
         failed: loss === null ? null : describeLoss(loss),
         well: this.healthy && this.launcher === 'connected' && loss === null,
         stopFailed:

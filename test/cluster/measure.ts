@@ -12,7 +12,7 @@ import { mono, until } from '../harness/wait.ts'
 import { EventStreams } from './event-streams.ts'
 import { Installation, type InstallationOptions, rendered } from './installation.ts'
 import { isReady, Kube, type Pod } from './kube.ts'
-import { nodeProgram, processesOf } from './processes.ts'
+import { killContainers, nodeProgram, processesOf } from './processes.ts'
 import { fitToNode, LANGFLOW, type Workload } from './workload.ts'
 
 const MODES = ['front', 'readiness', 'plain'] as const
@@ -156,7 +156,7 @@ class Subject {
     if (what === 'delete-pod') await one.kubectl('delete', 'pod', name, '--wait=false')
     else if (what === 'eviction') await evict(one, name)
     else if (what === 'worker-killed') process.kill(workerOf(victim), 'SIGKILL')
-    else killAll(firstProcesses(victim))
+    else killContainers(victim)
   }
 }
 
@@ -210,22 +210,6 @@ function workerOf(pod: Pod): number {
   const worker = [...pids].filter((pid) => pids.has(parentOf(pid)) && !parents.has(pid)).sort((a, b) => a - b)
   if (worker[0] === undefined) throw new Error(`${pod.metadata.name} has no worker`)
   return worker[0]
-}
-
-/** Everything of the pod that serves: PID 1 of each container, and the agent. */
-function firstProcesses(pod: Pod): number[] {
-  return ['langflow', 'agent'].flatMap((container) => processesOf(pod, container).map(({ pid }) => pid))
-}
-
-/** Some end with those that were killed before them. */
-function killAll(pids: readonly number[]): void {
-  for (const pid of pids) {
-    try {
-      process.kill(pid, 'SIGKILL')
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
-    }
-  }
 }
 
 /** Median and, in brackets, the longest. */

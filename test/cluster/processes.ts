@@ -30,6 +30,18 @@ export function processesOf(pod: Pod, container: string): Process[] {
   return inCgroups(id as string)
 }
 
+/** SIGKILL to everything in both containers; the kubelet starts them again in the same pod. */
+export function killContainers(pod: Pod): void {
+  for (const { pid } of ['langflow', 'agent'].flatMap((container) => processesOf(pod, container))) {
+    try {
+      process.kill(pid, 'SIGKILL')
+    } catch (error) {
+      // Some end with those that were killed before them.
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+    }
+  }
+}
+
 /** A program of the node, e.g. `kube-apiserver`. Throws where it does not run. */
 export function nodeProgram(name: string): Process {
   const found = [...readProcesses().values()].find(({ pid, comm }) => comm === name && lives(pid))

@@ -5,18 +5,21 @@ import type { Installation } from './installation.ts'
 import { changeOf, isReady, type Pod } from './kube.ts'
 import {
   deletedLeaderHandsOver,
+  eventsOf,
   followed,
   momentOf,
   onlyLeaderAnswers,
   rollsOut,
   SWITCHOVER_MS,
 } from './leadership.ts'
-import { processOf } from './processes.ts'
+import { killContainers, processOf } from './processes.ts'
 import { scenariosOn } from './scenario.ts'
 
 /** A stand-in answers at once, and is asked each 50 ms. */
 const IN_FLIGHT = 2
 const LEASE_MS = 15_000
+/** The kubelet's restart of two containers, the proof, and a takeover. */
+const RESTARTED_MS = 6_000
 /** A leader asks its peers each 5 s; a pod that is Ready for 5 s lets the rollout go on. */
 const LOOKED_TWICE_MS = 11_000
 /** Container start, probes, and a watch that fails. */
@@ -56,6 +59,23 @@ scenario('where the worker of LangFlow is killed, only what is in flight fails',
   assert.ok(failed <= IN_FLIGHT, JSON.stringify(failures))
   assert.ok(longestSilenceMs < SWITCHOVER_MS)
 })
+
+scenario(
+  'where both containers of the leader’s pod are killed, nobody waits for its Lease to expire',
+  async (one, t) => {
+    const moment = await momentOf(one)
+    const { leader, from, wall } = moment
+    killContainers(leader)
+    await followed(one, t, moment)
+    const waits = one.client.calls
+      .filter(({ sentAt }) => sentAt >= from)
+      .map((call) => call.endedAt - call.sentAt)
+    t.diagnostic(`longest wait ${Math.max(...waits).toFixed(0)} ms of ${waits.length}`)
+    assert.deepEqual(eventsOf(one, leader, wall, 'released'), ['released'])
+    assert.ok(Math.max(...waits) < RESTARTED_MS)
+    assert.ok(one.client.since(from).longestSilenceMs < RESTARTED_MS)
+  },
+)
 
 scenario('where a whole pod is gone at once, only its own connections fail', async (one, t) => {
   const moment = await momentOf(one)

@@ -183,6 +183,71 @@ describe('a process', { concurrency: 5 }, () => {
   })
 })
 
+/** A pod whose identity is that of the downward API, and no other's. */
+function inPod(name: string): [identity: string, options: Partial<ReplicaOptions>] {
+  return [`${name}_uid-${name}`, { env: { POD_NAME: name, POD_UID: `uid-${name}` } }]
+}
+
+/** Monotonic ms of the new launcher's first hello, whatever it was answered. */
+async function firstHello(pod: Pod): Promise<number> {
+  await pod.agent.find('a hello', ({ msg }) => /turned somebody away|launcher connected/.test(msg))
+  return mono()
+}
+
+async function killedAndRestarted(pod: Pod): Promise<{ killed: number; hello: number }> {
+  const killed = mono()
+  pod.kill()
+  await Promise.all([pod.agent.gone, pod.container.gone])
+  pod.startAgent()
+  pod.startContainer()
+  return { killed, hello: await firstHello(pod) }
+}
+
+describe('a pod', { concurrency: 3 }, () => {
+  fault('every process of the leader’s pod is killed, and the pod is restarted in place', async (scene) => {
+    const a = await scene.leader(...inPod('a'))
+    const b = await scene.follower('b')
+    const { killed, hello } = await killedAndRestarted(a)
+    const { code } = await a.agent.event('released')
+    assert.equal(code, 'pod_restarted')
+    const { released, took, acted } = await scene.handedOver(a, b)
+    assert.ok(released + took - hello <= 1_000, `taken ${released + took - hello} ms after the hello`)
+    await a.agent.event('standby_ready')
+    return `next holder ${seconds(released + took - hello)} after the new launcher’s hello; another acted ${seconds(acted - killed)} after the kill`
+  })
+
+  fault('every process of the only pod is killed, and the pod is restarted in place', async (scene) => {
+    const a = await scene.leader(...inPod('a'))
+    const { killed, hello } = await killedAndRestarted(a)
+    const released = await scene.released()
+    const taken = await scene.takenBy(a.options.identity, released.index)
+    await a.agent.event('serving')
+    assert.ok(taken.at - hello <= 2_500, `taken ${taken.at - hello} ms after the hello`)
+    return `leads again ${seconds(taken.at - hello)} after the hello, ${seconds(taken.at - killed)} after the kill`
+  })
+
+  fault('a new container is started beside one that is still there', async (scene) => {
+    const a = await scene.leader(...inPod('a'))
+    const b = await scene.follower('b')
+    const old = a.tree()?.all ?? assert.fail()
+    const launcher = a.launcherPid()
+    process.kill(launcher, 'SIGSTOP')
+    for (const { pid } of old) process.kill(pid, 'SIGSTOP')
+    scene.atEnd(async () => process.kill(launcher, 'SIGKILL'))
+    a.agent.signal('SIGKILL')
+    await a.agent.gone
+    a.startAgent()
+    a.startContainer()
+    await firstHello(a)
+    await b.agent.event('serving')
+    const taken = await scene.takenBy('b')
+    const waited = taken.at - scene.recordBefore(taken).at
+    assert.ok(waited >= LEASE_MS && waited <= LEASE_MS + 300, `taken after ${waited} ms`)
+    assert.ok(!a.agent.events().includes('released'))
+    return `turned away; next holder ${seconds(waited)} after the last renewal`
+  })
+})
+
 type Outcomes = Readonly<Record<string, string>>
 
 /** What a process of LangFlow's user does in its container to the process that has this pid there. */

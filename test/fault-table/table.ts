@@ -340,6 +340,21 @@ const TABLE = {
       must: 'Handed over as fast with the restart as without.',
     },
   },
+  T23: {
+    'every process of the leader’s pod is killed, and the pod is restarted in place': {
+      done: 'SIGKILL of agent, launcher and LangFlow at one instant; agent and container are started again at once, with the same UID and volumes.',
+      must: 'The next holder at most 1 s after the new launcher’s hello; the Lease is released with the reason `pod_restarted`.',
+      clientGo: CRASH,
+    },
+    'every process of the only pod is killed, and the pod is restarted in place': {
+      done: 'The same without another replica.',
+      must: 'It leads a new term at most 2.5 s after the new launcher’s hello.',
+    },
+    'a new container is started beside one that is still there': {
+      done: 'Everything in the leader’s container is stopped (SIGSTOP), as by a frozen cgroup; the agent is killed, and agent and container are started again beside the old container. The old one is killed once another leads.',
+      must: 'The old launcher still has its lock: no early release, the Lease expires.',
+    },
+  },
   T29: {
     'LangFlow of a newer revision exits after its grant': {
       done: 'Beside two replicas of a revision that serves, one of a newer revision becomes prepared, and the leader hands over to it; its LangFlow exits with code 1. Then a replica of a corrected revision starts beside them.',

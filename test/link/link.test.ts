@@ -25,6 +25,9 @@ import { VirtualClock } from '../harness/virtual-clock.ts'
 
 const VIEW = { ...NOTHING, state: 'running', epoch: 3, identity: 'me', pid: 42, killAt: 5 } as const
 
+/** What a new launcher says. */
+const NEW = { alone: true, view: NOTHING }
+
 /** Collects values and lets a test wait for the next one. */
 class Mailbox<T> {
   private readonly arrived: T[] = []
@@ -62,8 +65,8 @@ afterEach(() => {
   rmSync(dir, { recursive: true })
 })
 
-function keysAt(clock: Clock = systemClock): LauncherKeys {
-  return new LauncherKeys(join(dir, 'state'), clock, 15_000)
+function keysAt(clock: Clock = systemClock, look: ConstructorParameters<typeof LauncherKeys>[3] = null) {
+  return new LauncherKeys(join(dir, 'state'), clock, 15_000, look)
 }
 
 async function agent(clock: Clock = systemClock) {
@@ -343,7 +346,7 @@ describe('the keys', () => {
   test('let nobody in without the token while the launcher, or what it ran, may live', async () => {
     const clock = new VirtualClock()
     let keys = keysAt(clock)
-    const { token } = keys.admit(undefined, false) as { token: string }
+    const { token } = keys.admit(NEW, false) as { token: string }
     for (const [end, ms, why] of [
       [() => keys.launcherGone(true), 500, /that has just ended/],
       [() => keys.launcherGone(false), 15_000, /whose connection was cut/],
@@ -352,11 +355,11 @@ describe('the keys', () => {
     ] as const) {
       end()
       await clock.pass(ms - 1)
-      assert.match(keys.admit(undefined, false).refused ?? '', why)
-      assert.deepEqual(keys.admit(token, false), { token, tree: keys.tree, returning: true })
+      assert.match(keys.admit(NEW, false).refused ?? '', why)
+      assert.ok('returning' in keys.admit({ ...NEW, token }, false))
       await clock.pass(1)
     }
-    assert.equal(keys.admit(undefined, false).refused, undefined)
+    assert.equal(keys.admit(NEW, false).refused, undefined)
   })
 
   test('of an earlier boot count for nothing', () => {
@@ -365,11 +368,216 @@ describe('the keys', () => {
     writeFileSync(file, JSON.stringify({ ...JSON.parse(readFileSync(file, 'utf8')), bootId: 'another' }))
     const keys = keysAt()
     assert.notEqual(keys.tree, tree)
-    assert.equal(keys.admit(undefined, false).refused, undefined)
+    assert.equal(keys.admit(NEW, false).refused, undefined)
   })
 
   test('that cannot be stored are one sentence', () => {
     writeFileSync(join(dir, 'state'), '')
     assert.throws(keysAt, (error) => error instanceof FatalError && /--state-dir/.test(error.message))
   })
+})
+
+/** A pod of which both programs come and go, on a virtual clock, as far as keys and lock are concerned. */
+class KilledPod {
+  readonly clock = new VirtualClock()
+  /** Of the file beside the socket. */
+  file = { id: 'file 1', held: false }
+  byHand = false
+  private keys!: LauncherKeys
+  private token: string | undefined
+
+  /** Both start, and lead epoch 3. */
+  leads({ locks = true } = {}): this {
+    this.agent().launcher()
+    assert.ok(this.token)
+    if (locks) this.locks()
+    return this.granted(3)
+  }
+
+  agent(): this {
+    this.keys = keysAt(this.clock, this.byHand ? null : () => ({ ...this.file }))
+    return this
+  }
+
+  /** A new launcher comes; what the agent says to it. */
+  launcher(parts: Partial<typeof NEW> = {}): this {
+    this.token = undefined
+    return this.hello(parts)
+  }
+
+  hello(parts: Partial<typeof NEW> = {}): this {
+    const { token } = this
+    const answer = this.keys.admit({ ...NEW, ...(token === undefined ? {} : { token }), ...parts }, false)
+    this.answer = answer.refused ?? answer.ended ?? 'welcome'
+    if (answer.refused === undefined) this.token = answer.token
+    return this
+  }
+
+  answer = ''
+
+  locks(): this {
+    this.file.held = true
+    this.keys.locked()
+    return this
+  }
+
+  granted(epoch: number): this {
+    const instant = { mono: 0, boot: 0, wall: 0 }
+    this.keys.granted({ identity: 'me', epoch, doubtAt: instant, killAt: instant, onDoubt: 'freeze' })
+    return this
+  }
+
+  /** The kernel drops the lock of a launcher that was killed. */
+  unlocked(): this {
+    this.file.held = false
+    return this
+  }
+
+  /** The agent that lives sees the launcher's connection end. */
+  gone(byPeer = true): this {
+    this.keys.launcherGone(byPeer)
+    return this
+  }
+
+  async pass(ms: number): Promise<this> {
+    await this.clock.pass(ms)
+    return this
+  }
+}
+
+describe('that the last launcher is dead', () => {
+  const EARLIER = 'waiting for the launcher an earlier agent of this pod was connected to'
+  type Play = (pod: KilledPod) => KilledPod | Promise<KilledPod>
+  const rows: [string, Play, string][] = [
+    [
+      'is proven 500 ms after its lock was seen free',
+      async (p) => (await p.leads().unlocked().agent().pass(500)).launcher(),
+      'me 3',
+    ],
+    ['is not proven before', async (p) => (await p.leads().unlocked().agent().pass(499)).launcher(), EARLIER],
+    [
+      'is not proven while its lock is held, whatever a flow says',
+      async (p) => (await p.leads().agent().pass(14_999)).launcher(),
+      EARLIER,
+    ],
+    [
+      'is not proven where its lock is held for good',
+      async (p) => (await p.leads().agent().pass(15_000)).launcher(),
+      'welcome',
+    ],
+    [
+      'is proven where it dies only after the agent has come',
+      async (p) => {
+        await p.leads().agent().pass(3_000)
+        await p.unlocked().launcher().pass(500)
+        return p.launcher()
+      },
+      'me 3',
+    ],
+    [
+      'is proven to an agent that comes after the new launcher has knocked',
+      async (p) => (await p.leads().unlocked().agent().launcher().pass(500)).launcher(),
+      'me 3',
+    ],
+    [
+      'is proven to an agent that lives',
+      async (p) => (await p.leads().unlocked().gone().pass(500)).launcher(),
+      'me 3',
+    ],
+    [
+      'is not proven where it was cut off and lives',
+      async (p) => (await p.leads().gone(false).pass(15_000)).launcher(),
+      'welcome',
+    ],
+    [
+      'is not proven by an older launcher, which has no lock',
+      async (p) => (await p.leads({ locks: false }).agent().pass(15_000)).launcher(),
+      'welcome',
+    ],
+    [
+      'is not proven by another file in the place of its own',
+      async (p) => {
+        p.leads().file = { id: 'file 2', held: false }
+        await p.agent().pass(15_000)
+        return p.launcher()
+      },
+      'welcome',
+    ],
+    [
+      'is not proven where the next one shares its PID namespace',
+      async (p) => (await p.leads().unlocked().agent().pass(15_000)).launcher({ alone: false }),
+      'welcome',
+    ],
+    [
+      'is not proven where the next one runs something already',
+      async (p) => (await p.leads().unlocked().agent().pass(500)).launcher({ view: VIEW as never }),
+      EARLIER,
+    ],
+    [
+      'is not proven where a name was given by hand',
+      async (p) => {
+        p.byHand = true
+        await p.leads().unlocked().agent().pass(15_000)
+        return p.launcher()
+      },
+      'welcome',
+    ],
+    ['is not proven by its return', (p) => p.leads().agent().hello(), 'welcome'],
+    [
+      'stays proven when the agent is killed again',
+      async (p) => {
+        await p.leads().unlocked().agent().pass(500)
+        return p.launcher().locks().agent().hello()
+      },
+      'me 3',
+    ],
+    [
+      'stays proven when both are killed again',
+      async (p) => {
+        await p.leads().unlocked().agent().pass(500)
+        await p.launcher().locks().unlocked().agent().pass(500)
+        return p.launcher()
+      },
+      'me 3',
+    ],
+    [
+      'says nothing once the next one was granted a term',
+      async (p) => {
+        await p.leads().unlocked().agent().pass(500)
+        return p.launcher().locks().granted(4).agent().hello()
+      },
+      'welcome',
+    ],
+    [
+      'is of the term that the next one was granted, once that is dead too',
+      async (p) => {
+        await p.leads().unlocked().agent().pass(500)
+        await p.launcher().locks().granted(4).unlocked().agent().pass(500)
+        return p.launcher()
+      },
+      'me 4',
+    ],
+    [
+      'is of the same term where that went on with the next one',
+      async (p) => {
+        await p.leads().unlocked().gone().pass(500)
+        return p.launcher().locks().granted(3).agent().hello()
+      },
+      'welcome',
+    ],
+    [
+      'is not proven by the death of one that came without proof',
+      async (p) => {
+        await p.leads().agent().pass(15_000)
+        p.file = { id: 'file 1', held: false }
+        await p.launcher().locks().unlocked().agent().pass(500)
+        return p.launcher()
+      },
+      'welcome',
+    ],
+  ]
+  for (const [what, play, answer] of rows)
+    test(what, async () => {
+      assert.equal((await play(new KilledPod())).answer, answer)
+    })
 })

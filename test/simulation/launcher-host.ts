@@ -54,6 +54,7 @@ export class LauncherHost {
           close: () => {},
         }),
         environment: (grant) => ({ LEADER_EPOCH: String(grant.epoch) }),
+        lock: () => socket.lock(process),
         unreaped: () => 0,
       },
     })

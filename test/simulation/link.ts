@@ -1,5 +1,9 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import type { LinkClientHandlers } from '../../agent/link/client.ts'
-import type { BootReading, ToAgent, ToLauncher } from '../../agent/link/messages.ts'
+import { LauncherKeys } from '../../agent/link/keys.ts'
+import { type BootReading, NOTHING, type ToAgent, type ToLauncher } from '../../agent/link/messages.ts'
 import { BootOffset, type Hello, type LinkHandlers } from '../../agent/link/server.ts'
 import type { LauncherLink } from '../../agent/supervisor/supervisor.ts'
 import type { Process } from './process.ts'
@@ -8,6 +12,7 @@ import type { Random } from './random.ts'
 interface Connection {
   readonly launcher: Process
   readonly received: (message: ToLauncher) => void
+  readonly refused: () => void
   readonly closed: (reason: string) => void
   open: boolean
   /** Real time of the last message each way: nothing overtakes. */
@@ -19,8 +24,18 @@ const RECONNECT_MS = 50
 /** How often the agent looks whether its socket is still there. */
 const LOOK_MS = 1_000
 const CLOCK_TOLERANCE_MS = 5_000
-/** For how long after a launcher's end what it ran is kept from posing as the next one. */
-const ENDING_MS = 500
+/** For what agents keep in files; each pod has a directory of its own. */
+let states: string | null = null
+let pods = 0
+
+function newStateDir(): string {
+  if (states === null) {
+    const made = mkdtempSync(join(tmpdir(), 'simulation-'))
+    process.once('exit', () => rmSync(made, { recursive: true, force: true }))
+    states = made
+  }
+  return join(states, String(pods++))
+}
 
 /** The socket of one replica: it is there while an agent listens on it. */
 export class Socket {
@@ -32,24 +47,39 @@ export class Socket {
   agent: AgentEnd | null = null
   /** Somebody deleted its file; connections that exist go on. */
   removed = false
-  /** What the agent's private directory keeps: to which launcher its token was given. */
-  admitted: Process | null = null
+  /** The agent's private directory. */
+  stateDir = ''
+  /** Launchers that have the lock beside the socket. */
+  readonly lockedBy = new Set<Process>()
 
   constructor(random: Random) {
     this.random = random
+  }
+
+  /** Another pod has it from now on. */
+  renew(): void {
+    if (this.stateDir !== '') rmSync(this.stateDir, { recursive: true, force: true })
+    this.stateDir = newStateDir()
+    this.removed = false
+  }
+
+  /** The kernel drops the lock with its holder, before all that this one ran is dead. */
+  lock(launcher: Process): object {
+    this.lockedBy.add(launcher)
+    launcher.onDeath(() => this.lockedBy.delete(launcher))
+    return launcher
   }
 }
 
 type Welcome = Omit<Extract<ToLauncher, { type: 'welcome' }>, 'type' | 'token' | 'tree' | 'port'>
 
-/** The agent's end: it lets in one launcher by the rules of `LinkServer` and `LauncherKeys`. */
+/** The agent's end: it lets in one launcher by the rules of `LinkServer`, with the real `LauncherKeys`. */
 export class AgentEnd implements LauncherLink {
   private readonly socket: Socket
   private readonly process: Process
   private readonly handlers: LinkHandlers
   private readonly welcome: Welcome
-  /** Until then, in monotonic ms, nobody but the launcher that was let in last may connect. */
-  private closedUntil: number
+  private readonly keys: LauncherKeys
   private launcher: Connection | null = null
   private readonly connections = new Set<Connection>()
   private readonly bootOffset = new BootOffset()
@@ -65,7 +95,8 @@ export class AgentEnd implements LauncherLink {
     this.process = process
     this.handlers = handlers
     this.welcome = welcome
-    this.closedUntil = socket.admitted === null ? 0 : process.mono() + grantLifeMs
+    const look = () => ({ id: 'lock', held: socket.lockedBy.size > 0 })
+    this.keys = new LauncherKeys(socket.stateDir, process, grantLifeMs, look)
     process.onDeath(() => this.close())
   }
 
@@ -87,6 +118,7 @@ export class AgentEnd implements LauncherLink {
     const { launcher, process, socket } = this
     if (launcher === null) return
     const isGrant = message.type === 'grant'
+    if (isGrant) this.keys.granted(message.grant)
     const said = isGrant ? { ...message, grant: this.bootOffset.translate(message.grant) } : message
     process.act(() => {
       this.down(launcher, () => launcher.received(said))
@@ -113,34 +145,34 @@ export class AgentEnd implements LauncherLink {
     this.up(connection, () => {
       if (this.launcher !== connection || message.type === 'hello') return
       if (message.type === 'pong') this.compare(message.clocks)
+      if (message.type === 'locked') this.keys.locked()
       this.handlers.received(message)
     })
   }
 
   private greet(connection: Connection, hello: Hello): void {
-    const returning = this.socket.admitted === connection.launcher
-    const refused = this.refusal(hello, returning)
-    if (refused !== null) {
+    const admission = this.admit(hello)
+    if (admission.refused !== undefined) {
+      const { refused } = admission
+      this.down(connection, connection.refused)
       this.drop(connection, refused)
       return
     }
-    this.socket.admitted = connection.launcher
+    const { token, tree, returning, ended = null } = admission
     this.bootOffset.forget()
     this.compare(hello.clocks)
     const previous = this.launcher
     this.launcher = connection
     if (previous !== null) this.drop(previous, 'another connection took its place')
-    const known = { token: 'token', tree: 'tree', port: 7860 }
-    this.down(connection, () => connection.received({ type: 'welcome', ...known, ...this.welcome }))
-    this.handlers.connected(hello, returning)
+    const welcome = { type: 'welcome', token, tree, port: 7860, ...this.welcome } as const
+    this.down(connection, () => connection.received(welcome))
+    this.handlers.connected(hello, returning, ended)
   }
 
-  private refusal(hello: Hello, returning: boolean): string | null {
+  private admit(hello: Hello): ReturnType<LauncherKeys['admit']> {
     if (Math.abs(this.process.mono() - hello.mono) >= CLOCK_TOLERANCE_MS)
-      return 'agent and launcher do not share one monotonic clock'
-    if (returning) return null
-    if (this.launcher !== null) return 'another launcher is connected'
-    return this.process.mono() < this.closedUntil ? 'waiting for the launcher that was connected last' : null
+      return { refused: 'agent and launcher do not share one monotonic clock' }
+    return this.keys.admit(hello, this.launcher !== null)
   }
 
   private compare(theirs: BootReading | undefined): void {
@@ -154,7 +186,7 @@ export class AgentEnd implements LauncherLink {
       this.connections.delete(connection)
       if (this.launcher !== connection) return
       this.launcher = null
-      this.closedUntil = this.process.mono() + ENDING_MS
+      this.keys.launcherGone(true)
       this.handlers.gone(true)
     })
   }
@@ -197,6 +229,11 @@ export function launcherEnd(socket: Socket, process: Process, handlers: LinkClie
   let connection: Connection | null = null
   let agent: AgentEnd | null = null
   let told = false
+  let token: string | undefined
+  const refused = () => {
+    const { state, spare } = handlers.hello().view
+    if (state === 'idle' && !spare) token = undefined
+  }
   const closed = (reason: string) => {
     end.connected = false
     if (!told) handlers.down(reason)
@@ -207,6 +244,7 @@ export function launcherEnd(socket: Socket, process: Process, handlers: LinkClie
     if (message.type === 'welcome') {
       end.connected = true
       told = false
+      token = message.token
     }
     if (end.connected) handlers.received(message)
   }
@@ -218,8 +256,8 @@ export function launcherEnd(socket: Socket, process: Process, handlers: LinkClie
         return
       }
       agent = socket.agent
-      connection = { launcher: process, open: true, lastUp: 0, lastDown: 0, received, closed }
-      agent.accept(connection, handlers.hello())
+      connection = { launcher: process, open: true, lastUp: 0, lastDown: 0, received, refused, closed }
+      agent.accept(connection, { ...handlers.hello(), ...(token === undefined ? {} : { token }) })
     },
     send(message: ToAgent) {
       const [over, to] = [connection, agent]
@@ -228,4 +266,13 @@ export function launcherEnd(socket: Socket, process: Process, handlers: LinkClie
     close() {},
   }
   return end
+}
+
+/** A flow of LangFlow's container connects, and says that it is a new launcher which runs nothing. */
+export function poseAsLauncher(socket: Socket, launcher: Process): void {
+  if (socket.agent === null || socket.removed) return
+  const ignore = () => {}
+  const connection = { launcher, open: true, lastUp: 0, lastDown: 0, received: ignore, refused: ignore }
+  const hello = { type: 'hello', version: 1, pid: 1, alone: true, mono: launcher.mono() } as const
+  socket.agent.accept({ ...connection, closed: ignore }, { ...hello, view: NOTHING })
 }

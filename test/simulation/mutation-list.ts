@@ -74,6 +74,26 @@ test test/election/transition.test.ts
 among lease deleted; agent blocked; replica lost
 # 8: takes a grant back whoever holds the Lease
 - holderOf(seen.lease) === config.identity &&
+# 8: gives back whatever is held in its identity, once an earlier term is proven dead
+- && workload.ended ===
++ && workload.ended !== null || '' ===
+test test/election/restarted.test.ts
+# 4: gives back what another one holds
+- holderOf(lease) === identity && workload.ended
++ workload.ended
+test test/election/restarted.test.ts
+# 3: gives back beside a workload that may live
+- isOfPod && workload.alive === 'no' &&
++ isOfPod &&
+test test/election/restarted.test.ts
+# pause: gives back what nobody may take
+- isOver(config, state, seen.lease) && !state.paused
++ isOver(config, state, seen.lease)
+test test/election/restarted.test.ts
+# 11: takes back at once what a prepared standby could follow in
+- { ...ended, nextAttemptAt: now.mono + config.retryPeriodMs / 2 }
++ { ...ended, nextAttemptAt: now.mono }
+test test/election/restarted.test.ts
 # 11: lets who is unprepared take a Lease that expired as soon as anybody
 - return { ms: first.ms + config.retryPeriodMs,
 + return { ms: first.ms + (heldMs === 0 ? config.retryPeriodMs : 0),
@@ -331,6 +351,32 @@ test test/lease/lease-api.test.ts
 - const SILENT_RETRIES = 2.5
 + const SILENT_RETRIES = 25
 among watch black-holed; connections black-holed; replica lost; evicted
+
+@ agent/link/keys.ts
+# 3: takes a launcher for dead whose lock is held
+- if (found?.id === this.stored.lock && found?.held === false) this.freeSince ??= now
++ if (found !== undefined) this.freeSince ??= now
+among flow poses as launcher; agent killed; launcher frozen; launcher blocked
+# 3: takes another file in the place of a launcher’s lock for that lock
+- found?.id === this.stored.lock && found?.held === false
++ found?.held === false
+test test/link/link.test.ts
+# 3: leaves the kernel no time to end what a dead launcher ran
+- now >= this.freeSince + ENDING_MS
++ now >= this.freeSince
+test test/link/link.test.ts
+# 3: takes the last launcher for dead because another one comes
+- (dead && stored.term) || stored.ended || null
++ stored.term || stored.ended || null
+test test/link/link.test.ts
+# 3: takes it for dead because one comes that shares its PID namespace, or runs something
+- alone && view.state === 'idle' && !view.spare && this.isProvedDead()
++ this.isProvedDead()
+test test/link/link.test.ts
+# 3: takes a term for dead that the next launcher was granted
+- this.save({ ...this.stored, term, ended: null })
++ this.save({ ...this.stored, term })
+test test/link/link.test.ts
 
 @ agent/link/server.ts
 # 1: hands grants on by a boot clock that its launcher does not have

@@ -112,8 +112,7 @@ export class Replica {
     this.identity = this.posingAs ?? this.instance
     this.appearedAt = this.kernel.mono()
     if (this.instances > 1) this.config = this.world.config(true)
-    this.socket.admitted = null
-    this.socket.removed = false
+    this.socket.renew()
     this.knowledge.newInstance()
     this.startAgent()
     this.startLauncher()
@@ -151,6 +150,12 @@ export class Replica {
       const process = this.agent?.process
       process?.deliver(() => process.after(RESPAWN_MS, () => this.startLauncher()))
     }
+  }
+
+  /** Both containers of a pod end in one instant, as where a node lacks memory; the kubelet starts each again. */
+  crashPod(agentBackInMs: number, launcherBackInMs: number): void {
+    this.crashAgent(agentBackInMs)
+    this.crashLauncher(launcherBackInMs)
   }
 
   /** Everything ends in one instant, as when a node fails; another pod comes in its place. */
@@ -234,7 +239,8 @@ export class Replica {
   private startLauncher(): void {
     if (this.launcher !== null || this.ending || (this.mode === 'run' && this.agent === null)) return
     // A container starts once the last one is gone, with all that ran in it.
-    if (this.kernel.asleep || (this.mode === 'pod' && this.workload?.present)) {
+    const isLeft = this.workload?.present || this.spare?.present
+    if (this.kernel.asleep || (this.mode === 'pod' && isLeft)) {
       this.in(RESTART_LOOK_MS, () => this.startLauncher())
       return
     }

@@ -121,13 +121,14 @@ class Bench {
   }
 
   /** `returning`: not a new launcher, which has not looked for remains yet. */
-  connect(view: Partial<WorkloadView> = {}, returning = false, langflow?: string): void {
+  connect(view: Partial<WorkloadView> = {}, returning = false, langflow?: string, ended?: string): void {
     this.connected = true
     const { alone, clock } = this
     const its = { pid: 1, alone, mono: clock.mono(), view: { ...NOTHING, ...view } }
     this.handlers.connected(
       { type: 'hello', version: 1, ...its, ...(langflow === undefined ? {} : { langflow }) },
       returning,
+      ended ?? null,
     )
   }
 

@@ -8,6 +8,7 @@ const BEGAN: Readonly<Record<AcquiredBecause, string>> = {
   cleared: 'somebody emptied the Lease',
   own_write: 'a late write of its own held the Lease',
   resumed: 'a restarted agent took its grant back',
+  pod_restarted: 'its pod was killed and restarted',
 }
 
 const ENDED: Readonly<Record<EndedBecause | 'expired', string>> = {
@@ -19,6 +20,7 @@ const ENDED: Readonly<Record<EndedBecause | 'expired', string>> = {
   faster_standby: 'another replica was ready sooner',
   front_down: 'requests did not reach it',
   revision_failed: 'the first start of its revision failed',
+  pod_restarted: 'its pod was killed and restarted',
   workload_exited: 'LangFlow ended by itself',
   workload_unhealthy: 'LangFlow was unhealthy',
   workload_lost: 'LangFlow lost a worker or its master',

@@ -58,7 +58,7 @@ export const CALM: readonly FaultKind[] = [
 ]
 
 /** Ends of a replica, and how many handovers each costs at most. */
-const ENDS: Partial<Record<FaultKind, number>> = { evicted: 1, 'replica lost': 1, twin: 2 }
+const ENDS: Partial<Record<FaultKind, number>> = { evicted: 1, 'pod killed': 1, 'replica lost': 1, twin: 2 }
 export const HANDOVERS = Object.keys(ENDS) as FaultKind[]
 
 /**

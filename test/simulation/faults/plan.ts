@@ -32,6 +32,18 @@ const GROUPS: readonly (readonly FaultKind[])[] = [
     'launcher frozen',
   ],
   ['launcher flaps', 'lingers when killed'],
+  [
+    'pod killed',
+    'pod killed',
+    'lingers when killed',
+    'late writes',
+    'answers lost',
+    'agent killed',
+    'launcher killed',
+    'flow poses as launcher',
+    'twin',
+    'lease deleted',
+  ],
   ['agent killed', 'holder replaced', 'writes lost'],
   [...CALM, ...HANDOVERS],
   [

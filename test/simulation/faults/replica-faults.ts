@@ -1,4 +1,5 @@
 import type { Stage } from '../agent-host.ts'
+import { poseAsLauncher } from '../link.ts'
 import type { Process } from '../process.ts'
 import type { Replica } from '../replica.ts'
 import { type Behaviour, GOOD_BEHAVIOUR, type Workload } from '../workload.ts'
@@ -9,6 +10,7 @@ const BLOCKED_MS = 20_000
 const HOUR_MS = 3_600_000
 /** What is started again is so after this part of the fault's duration. */
 const BACK_AFTER = 1 / 4
+const POSES_EACH_MS = 20
 /** Degrees below which a replica that is evicted names who is to follow it, dead or alive, and below which it lives on. */
 const NAMES_A_SUCCESSOR = 1 / 2
 const STEPS_DOWN = 1 / 4
@@ -106,6 +108,23 @@ export const REPLICA_FAULTS = {
       repeated(world, () => {
         replica.crashLauncher(100)
         return 300 + degree * 2_000
+      }),
+  },
+  'pod killed': {
+    rows: ['T23'],
+    // Which of the two is back first is left to chance.
+    strike: (_world, { ms, degree }, replica) =>
+      replica.mode === 'pod' && replica.agent !== null && replica.launcher !== null
+        ? replica.crashPod(ms * BACK_AFTER * degree, ms * BACK_AFTER * (1 - degree))
+        : MISSED,
+  },
+  'flow poses as launcher': {
+    rows: ['T20'],
+    strike: (world, _fault, replica) =>
+      repeated(world, () => {
+        const { workload, socket, mode } = replica
+        if (mode === 'pod' && workload?.executes) poseAsLauncher(socket, workload.process)
+        return POSES_EACH_MS
       }),
   },
   'replica lost': { rows: ['T6'], strike: (_world, { ms }, replica) => replica.crash(ms) },

@@ -1,0 +1,89 @@
+import assert from 'node:assert/strict'
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, test } from 'node:test'
+import { holdLock, lookAtLock } from '../../agent/link/launcher-lock.ts'
+
+let dir: string
+let socket: string
+let children: ChildProcess[]
+
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'lock-'))
+  socket = join(dir, 'launcher.sock')
+  children = []
+})
+
+afterEach(() => {
+  for (const child of children) child.kill('SIGKILL')
+  rmSync(dir, { recursive: true })
+})
+
+const HOLD = `
+  const { holdLock } = await import(${JSON.stringify(import.meta.resolve('../../agent/link/launcher-lock.ts'))})
+  const lock = holdLock(process.argv[1])
+  console.log(lock !== null)
+  setInterval(() => lock, 60_000)
+`
+
+/** A process that asks for the lock, as `entry` lets it; whether it got it. */
+async function holder(entry: readonly string[] = []): Promise<{ child: ChildProcess; got: boolean }> {
+  const [program, ...args] = [...entry, process.execPath, '--input-type=module', '--eval', HOLD, socket]
+  const child = spawn(program as string, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+  children.push(child)
+  const [said] = (await once(child.stdout as NodeJS.ReadableStream, 'data')) as [Buffer]
+  return { child, got: String(said).trim() === 'true' }
+}
+
+const READ_ONLY = [
+  'unshare',
+  '--mount',
+  'sh',
+  '-c',
+  'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$@"',
+]
+const mayMount = spawnSync('unshare', ['--mount', 'true']).status === 0
+
+describe('the lock of a launcher', () => {
+  test('is held until its process is dead, and by the same file', async () => {
+    const { id, held } = lookAtLock(socket)
+    assert.equal(held, false)
+    const { child, got } = await holder()
+    assert.deepEqual([got, lookAtLock(socket)], [true, { id, held: true }])
+    child.kill('SIGSTOP')
+    assert.deepEqual(lookAtLock(socket), { id, held: true })
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+    assert.deepEqual(lookAtLock(socket), { id, held: false })
+  })
+
+  test('works through a read-only mount', { skip: !mayMount && 'no mount namespace to be had' }, async () => {
+    lookAtLock(socket)
+    const { got } = await holder([...READ_ONLY, dir])
+    assert.deepEqual([got, lookAtLock(socket).held], [true, true])
+  })
+
+  test('is held for as long as any process has it, such as a flow', async () => {
+    lookAtLock(socket)
+    const [launcher] = [await holder(), await holder()]
+    launcher.child.kill('SIGKILL')
+    await once(launcher.child, 'exit')
+    assert.equal(lookAtLock(socket).held, true)
+  })
+
+  test('is not to be had where no agent has made its file', () => {
+    assert.equal(holdLock(socket), null)
+    assert.equal(holdLock(join(dir, 'nowhere', 'launcher.sock')), null)
+  })
+
+  test('of another file is told from it', () => {
+    const { id } = lookAtLock(socket)
+    const first = holdLock(socket)
+    rmSync(`${socket}.lock`)
+    assert.notEqual(lookAtLock(socket).id, id)
+    first?.close()
+  })
+})
