@@ -1,7 +1,7 @@
 import type { Clock } from '../clock.ts'
 import { Elector, type OutwardEffect } from '../election/elector.ts'
 import type { ElectionState, Fact, Remedy } from '../election/state.ts'
-import { epochProblem, type FrontAccess, langflowFault, ownerProblem } from '../lease/lease.ts'
+import { epochProblem, type FrontAccess, holderServes, langflowFault, ownerProblem } from '../lease/lease.ts'
 import type { LeaseApi } from '../lease/lease-api.ts'
 import { pauseFault, pauseOf, podOf } from '../lease/operation.ts'
 import { whyColder } from '../link/messages.ts'
@@ -298,6 +298,7 @@ export class Replica implements StatusSource {
     this.recorder.version(state.outdated ?? langflowFault(lease))
     this.recorder.doubt(state.term?.doubt ?? false)
     this.recorder.operation(state, pauseOf(lease, this.parts.clock.now().wall))
+    this.supervisor.leaderServes = state.term === null && holderServes(lease, state.history)
     this.peers?.ask(state.term !== null)
     this.switchover.look()
     this.gateChanged()
