@@ -254,14 +254,15 @@ async function settled(one: Installation, { mode, replicas }: Group): Promise<vo
 async function installFlow(one: Installation, token: string): Promise<void> {
   const [pod] = await one.pods()
   const exec = ['exec', '--stdin', pod?.metadata.name ?? '', '--container=langflow', '--']
+  const script = 'python - /tmp/echo.json >&2 && cat /tmp/echo.json'
   const written = await one.kube.kubectl(
-    [`--namespace=${one.namespace}`, ...exec, 'python', '-', '/dev/stdout'],
+    [`--namespace=${one.namespace}`, ...exec, 'sh', '-c', script],
     readFileSync(FLOW, 'utf8'),
   )
   const answer = await fetch(`${one.url}/api/v1/flows/`, {
     method: 'POST',
     headers: { 'content-type': 'application/json', authorization: `Bearer ${token}` },
-    body: written.slice(written.indexOf('{')),
+    body: written,
   })
   if (!answer.ok) throw new Error(`LangFlow took no flow: ${answer.status} ${await answer.text()}`)
 }
