@@ -98,9 +98,9 @@ test('a follower tells its launcher once the leader has noted that it serves', a
     const api = { ...TAKEN, read: async () => ({ ...lease, metadata }) }
     const replica = await agentOn(api, { ...OPEN, close: async () => {} }, sent)
     await settled()
-    assert.equal(sent.filter(({ type }) => type === 'prepare').length, told)
     replica.terminate('SIGTERM')
     await replica.end()
+    assert.equal(sent.filter(({ type }) => type === 'prepare').length, told)
   }
 })
 
