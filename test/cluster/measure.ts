@@ -38,6 +38,9 @@ const WHATS = [
 ] as const
 type What = (typeof WHATS)[number]
 
+/** In front mode no request fails in these: logs are printed where one did. */
+const UNNOTICED: ReadonlySet<What> = new Set<What>(['switchover', 'rollout', 'eviction', 'delete-pod'])
+
 interface Group {
   readonly mode: Mode
   readonly kind: 'Deployment' | 'StatefulSet'
@@ -378,6 +381,8 @@ async function measureAll(): Promise<void> {
         for (let n = 0; n < times; n++) {
           const round = { row: nameOf(group, what), kubernetes, measured: await subject.measure(what) }
           rounds.push(round)
+          if (UNNOTICED.has(what) && group.mode === 'front' && round.measured.failed > 0)
+            process.stderr.write(`${await subject.one.evidence()}\n`)
           const line = `${JSON.stringify(round)}\n`
           process.stderr.write(line)
           if (options.results !== undefined) appendFileSync(options.results, line)
