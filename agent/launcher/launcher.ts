@@ -42,8 +42,11 @@ const FREEZE_SETTLES_MS = 1_000
 const AWAKE_LOOKS = 2
 /** From when the workload is healthy: its first users come before its spare. */
 const SPARE_AFTER_MS = 10_000
-/** From its end: its successor starts now, perhaps on the same node, and comes before the next standby. */
-const STANDBY_AFTER_MS = 3_000
+/**
+ * The longest wait of a standby for another replica's start, perhaps on the same node: its clients wait, and a preparation takes as
+ * much CPU as a start. The agent ends the wait once the leader serves.
+ */
+const STANDBY_AFTER_MS = 10_000
 
 /**
  * Holds the workload: runs it only while a grant lasts, on its own clocks. It trusts the agent for the right to run,
@@ -132,7 +135,7 @@ export class Launcher {
     }
     this.met = true
     // First, so that nobody takes it for prepared.
-    if (this.state === 'idle') this.machine.standby()?.prepare()
+    if (this.state === 'idle') this.machine.standby()?.prepare(STANDBY_AFTER_MS)
     this.tell({ kind: 'met' })
   }
 
@@ -144,6 +147,7 @@ export class Launcher {
     if (message.type === 'grant') this.accept(message.grant)
     else if (message.type === 'start') void this.start(message.epoch)
     else if (message.type === 'healthy') this.serves()
+    else if (message.type === 'prepare' && this.state === 'idle') this.machine.standby()?.prepare()
     else if (message.type === 'stop') this.stop(message.graceMs, message.restarts)
     else if (message.type === 'kill') this.kill()
   }

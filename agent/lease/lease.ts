@@ -1,6 +1,6 @@
 import { parseFrontAddress } from '../config/values.ts'
 import { isVersion } from '../package-version.ts'
-import { HISTORY } from './history.ts'
+import { HISTORY, type PastTerm } from './history.ts'
 import { PAUSE_REASON, PAUSED, PAUSED_UNTIL, SWITCHOVER_TO } from './operation.ts'
 import { REVISIONS } from './revisions.ts'
 
@@ -165,6 +165,12 @@ function frontText(front: FrontNote): string {
 /** The holder's identity, or '' where nobody holds it. */
 export function holderOf(lease: Lease): string {
   return lease.spec?.holderIdentity ?? ''
+}
+
+/** Whether the holder has noted that its LangFlow serves. @param terms of this Lease, newest first */
+export function holderServes(lease: Lease | null, [present]: readonly PastTerm[]): boolean {
+  if (lease === null || present === undefined || holderOf(lease) === '') return false
+  return present.epoch === epochOf(lease) && present.phases.healthyMs !== null
 }
 
 /**

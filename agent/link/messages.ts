@@ -197,6 +197,8 @@ export type ToLauncher =
   | { type: 'start'; epoch: number }
   /** The workload has become healthy: an agent that is started anew learns so from the view. */
   | { type: 'healthy' }
+  /** The leader serves: the standby is no longer put off for its start. An older launcher waits its time. */
+  | { type: 'prepare' }
   /**
    * SIGTERM, SIGKILL after `graceMs`, then confirm; told again, it can only be earlier. The grant goes on
    * meanwhile. `restarts`: a start follows under it, so that the spare is kept.

@@ -2,7 +2,7 @@ import type { Clock } from '../clock.ts'
 import { clockProblem } from '../election/ability.ts'
 import { Elector, type OutwardEffect } from '../election/elector.ts'
 import { type ElectionState, type Fact, type Remedy, writerWall } from '../election/state.ts'
-import { epochProblem, type FrontAccess, langflowFault, ownerProblem } from '../lease/lease.ts'
+import { epochProblem, type FrontAccess, holderServes, langflowFault, ownerProblem } from '../lease/lease.ts'
 import type { LeaseApi } from '../lease/lease-api.ts'
 import { pauseFault, pauseOf, podOf } from '../lease/operation.ts'
 import { whyColder } from '../link/messages.ts'
@@ -302,6 +302,7 @@ export class Replica implements StatusSource {
     this.recorder.version(state.outdated ?? langflowFault(lease))
     this.recorder.doubt(state.term?.doubt ?? false)
     this.recorder.operation(state, pauseOf(lease, writerWall(state, this.parts.clock.now())))
+    this.supervisor.leaderServes = state.term === null && holderServes(lease, state.history)
     this.peers?.ask(state.term !== null)
     this.switchover.look()
     this.gateChanged()

@@ -85,6 +85,7 @@ export class Supervisor {
   private ending: Extract<ToLauncher, { type: 'stop' | 'kill' }> | null = null
   /** It is being stopped, and a start follows in the same term. */
   private restarting = false
+  private othersServe = false
 
   // Actual.
   view: WorkloadView = NOTHING
@@ -205,6 +206,12 @@ export class Supervisor {
   get launcher(): 'connected' | 'missing' | 'silent' {
     if (!this.link.connected) return 'missing'
     return this.unanswered >= SILENT_HEARTBEATS ? 'silent' : 'connected'
+  }
+
+  /** Whether another replica leads and serves. The launcher hears it once, and again after each meeting. */
+  set leaderServes(serves: boolean) {
+    if (serves && !this.othersServe) this.link.send({ type: 'prepare' })
+    this.othersServe = serves
   }
 
   /** A launcher answers, runs nothing by all that is known, and was not asked to end. */
@@ -384,6 +391,7 @@ export class Supervisor {
     if (kind === 'met') {
       this.met = true
       this.orphaned = false
+      if (this.othersServe) this.link.send({ type: 'prepare' })
     }
     // The end of a spare alone, which the launcher may tell while the order is on its way, is none.
     const { state, orderedAt } = this.view

@@ -1,3 +1,4 @@
+import { encodeHistory, HISTORY } from '../../agent/lease/history.ts'
 import { LangflowScene, runEcho } from '../harness/langflow.ts'
 import { writeLease } from '../harness/scene.ts'
 import { atMost, measured, ratioText, type Section, spread } from './report.ts'
@@ -5,6 +6,16 @@ import { say, type Testbed } from './testbed.ts'
 
 /** Longer than any standby takes to be prepared. */
 const HELD_SECONDS = 600
+/** What a leader notes that serves: a follower prepares its standby then. `writeLease` writes epoch 9. */
+const SERVES = {
+  [HISTORY]: encodeHistory([
+    {
+      ...{ epoch: 9, holder: 'another', began: new Date().toISOString(), because: 'never_held', gapMs: null },
+      phases: { detectMs: 0, acquireMs: 0, startMs: 0, healthyMs: 0 },
+      ...{ ended: null, endedBecause: null, stopMs: null },
+    },
+  ]),
+}
 
 /** A follower with a real LangFlow behind a Lease that the bench holds, and releases once the follower stands by. */
 export async function measureStandbys(testbed: Testbed, count: number): Promise<Section> {
@@ -27,7 +38,7 @@ export async function measureStandbys(testbed: Testbed, count: number): Promise<
     await testbed.onScene(LangflowScene.open(testbed.plane), async (scene) => {
       for (let n = 1; n <= count; n++)
         for (const mode of ['cold', 'warm'] as const) {
-          await writeLease(testbed.plane, scene.namespace, 'another', HELD_SECONDS)
+          await writeLease(testbed.plane, scene.namespace, 'another', HELD_SECONDS, SERVES)
           const begun = performance.now()
           const identity = `${mode}-${n}`
           const flags = [`--standby=${mode}`]

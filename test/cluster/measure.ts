@@ -1,17 +1,25 @@
 // What npm run bench:cluster runs inside a cluster: what a client notices of each kind of takeover, with the real LangFlow on
 // PostgreSQL, in front mode, in readiness mode, and with two LangFlows of a plain Deployment that know of no leader. Writes its
-// part of docs/deploy.md. With arguments only those rows, on stdout: front/Deployment/2/rollout, or plain/; the last number is how
-// often, such as `front/ 3`.
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+// part of docs/deploy.md. With arguments only those rows, on stdout: front/Deployment/2/rollout, or plain/; a number says how
+// often, such as `front/ 3`. With --results FILE each round is added to that file, and the tables are of all rounds in it, so that
+// many short runs make one measurement; with `--results FILE 0` nothing is measured, and the page is written from the file.
+import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { parseArgs } from 'node:util'
+import { historyOf } from '../../agent/lease/history.ts'
+import type { Lease } from '../../agent/lease/lease.ts'
+import { ANYBODY, SWITCHOVER_TO } from '../../agent/lease/operation.ts'
 import { readProcesses } from '../../agent/processes/proc.ts'
-import type { Manifest } from '../deploy/manifests.ts'
+import { type Manifest, named } from '../deploy/manifests.ts'
+import { type Call, Client } from '../harness/client.ts'
+import { API_KEY, ECHO_PATH, flowRequest, saidBy } from '../harness/langflow.ts'
 import { percentile, table, withPart } from '../harness/report.ts'
 import { mono, until } from '../harness/wait.ts'
 import { EventStreams } from './event-streams.ts'
 import { Installation, type InstallationOptions, rendered } from './installation.ts'
 import { isReady, Kube, type Pod } from './kube.ts'
+import { PHASES, type Phases, takeoversAfter } from './phases.ts'
 import { killContainers, nodeProgram, processesOf } from './processes.ts'
 import { fitToNode, LANGFLOW, type Workload } from './workload.ts'
 
@@ -19,8 +27,19 @@ const MODES = ['front', 'readiness', 'plain'] as const
 type Mode = (typeof MODES)[number]
 
 /** In this order: what kills comes last. */
-const WHATS = ['rollout', 'eviction', 'delete-pod', 'worker-killed', 'replica-killed', 'api-frozen'] as const
+const WHATS = [
+  'switchover',
+  'rollout',
+  'eviction',
+  'delete-pod',
+  'worker-killed',
+  'replica-killed',
+  'api-frozen',
+] as const
 type What = (typeof WHATS)[number]
+
+/** In front mode no request fails in these: logs are printed where one did. */
+const UNNOTICED: ReadonlySet<What> = new Set<What>(['switchover', 'rollout', 'eviction', 'delete-pod'])
 
 interface Group {
   readonly mode: Mode
@@ -30,7 +49,10 @@ interface Group {
 }
 
 const GROUPS: readonly Group[] = [
-  ...MODES.map((mode) => ({ mode, kind: 'Deployment' as const, replicas: 2, whats: WHATS })),
+  ...MODES.map((mode) => ({
+    ...{ mode, kind: 'Deployment' as const, replicas: 2 },
+    whats: WHATS.filter((what) => mode !== 'plain' || what !== 'switchover'),
+  })),
   { mode: 'front', kind: 'Deployment', replicas: 3, whats: ['rollout'] },
   { mode: 'front', kind: 'StatefulSet', replicas: 2, whats: ['rollout'] },
 ]
@@ -45,11 +67,21 @@ const AFTER_MS = 3_000
 /** Longer than any lease. */
 const PATIENCE_MS = 40_000
 const FROZEN_MS = 12_000
+/** Runs of a flow: what nobody may repeat. */
+const EVERY_MS = 200
+const SAID = 'who is there?'
+const FLOW = join(import.meta.dirname, '../harness/flows/echo-flow.py')
 const WORKLOAD: Workload = {
   ...LANGFLOW,
-  // What nobody may repeat, and LangFlow answers at once.
-  ...{ path: '/api/v1/logout', asked: { method: 'POST' }, withinMs: PATIENCE_MS },
-  read: () => ({ replica: '', epoch: 0, pid: 0, mono: mono() }),
+  prepare(deployment, collector) {
+    const beside = LANGFLOW.prepare(deployment, collector)
+    named<Manifest['spec']>(deployment.spec.template.spec.containers, 'langflow').env.push(
+      { name: 'LANGFLOW_API_KEY_SOURCE', value: 'env' },
+      { name: 'LANGFLOW_API_KEY', value: API_KEY },
+      { name: 'LANGFLOW_SKIP_AUTH_AUTO_LOGIN', value: 'true' },
+    )
+    return beside
+  },
 }
 
 function optionsOf({ mode, kind, replicas }: Group): InstallationOptions {
@@ -105,6 +137,15 @@ class Subject {
     await settled(one, group)
     const answer = await fetch(`${one.url}/api/v1/auto_login`)
     const { access_token: token } = (await answer.json()) as { access_token: string }
+    await installFlow(one, token)
+    await one.client.stop()
+    const target = { to: 'langflow', url: `${one.url}${ECHO_PATH}` }
+    const read = (text: string) => {
+      if (saidBy(text) !== SAID) throw new Error('another answer than the flow gives')
+      return { replica: '', epoch: 0, pid: 0, mono: mono() }
+    }
+    const asked = flowRequest(SAID)
+    one.client = new Client({ everyMs: EVERY_MS, withinMs: PATIENCE_MS, target: () => target, asked, read })
     return new Subject(one, group, token)
   }
 
@@ -118,7 +159,7 @@ class Subject {
     const { client } = one
     await settled(one, group)
     await until('all streams are open', () => streams.open === STREAMS, SETTLED_MS)
-    const [from, before] = [mono(), streams.counts]
+    const [from, before, { epoch }] = [mono(), streams.counts, one.lease]
     await this.play(what)
     await sleep(LASTS_MS)
     await settled(one, group)
@@ -126,6 +167,7 @@ class Subject {
     const calls = client.calls.filter(({ sentAt }) => sentAt >= from)
     const after = streams.counts
     return {
+      takeovers: group.mode === 'plain' ? [] : await this.takeoversAfter(epoch, calls),
       calls: calls.length,
       failed: calls.filter(({ failure }) => failure !== null).length,
       longestWaitMs: Math.max(...calls.map(({ sentAt, endedAt }) => endedAt - sentAt)),
@@ -137,8 +179,25 @@ class Subject {
     }
   }
 
+  private async takeoversAfter(epoch: number, calls: readonly Call[]): Promise<Phases[]> {
+    const { kube, namespace, logs } = this.one
+    const path = `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases/langflow-leader-lock`
+    const lease = await kube.get<Lease>(path)
+    const logOf = (pod: string) => logs.ours(pod)
+    return takeoversAfter(epoch, {
+      terms: historyOf(lease),
+      logOf,
+      calls,
+      wallAtMono0: Date.now() - mono(),
+    })
+  }
+
   private async play(what: What): Promise<void> {
     const { one, group } = this
+    if (what === 'switchover') {
+      await one.kubectl('annotate', 'lease/langflow-leader-lock', `${SWITCHOVER_TO}=${ANYBODY}`)
+      return
+    }
     if (what === 'rollout') {
       await one.changeTemplate()
       return
@@ -161,6 +220,7 @@ class Subject {
 }
 
 interface Measured {
+  readonly takeovers: readonly Phases[]
   readonly calls: number
   readonly failed: number
   readonly longestWaitMs: number
@@ -193,6 +253,23 @@ async function settled(one: Installation, { mode, replicas }: Group): Promise<vo
   )
 }
 
+/** The flow `echo`, of the components of the LangFlow that runs there. */
+async function installFlow(one: Installation, token: string): Promise<void> {
+  const [pod] = await one.pods()
+  const exec = ['exec', '--stdin', pod?.metadata.name ?? '', '--container=langflow', '--']
+  const script = 'python - /tmp/echo.json >&2 && cat /tmp/echo.json'
+  const written = await one.kube.kubectl(
+    [`--namespace=${one.namespace}`, ...exec, 'sh', '-c', script],
+    readFileSync(FLOW, 'utf8'),
+  )
+  const answer = await fetch(`${one.url}/api/v1/flows/`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', authorization: `Bearer ${token}` },
+    body: written,
+  })
+  if (!answer.ok) throw new Error(`LangFlow took no flow: ${answer.status} ${await answer.text()}`)
+}
+
 /** As a drain does it. */
 async function evict(one: Installation, name: string): Promise<void> {
   const eviction = { apiVersion: 'policy/v1', kind: 'Eviction', metadata: { name, namespace: one.namespace } }
@@ -217,61 +294,108 @@ function seconds(times: readonly number[]): string {
   return `${(percentile(times, 0.5) / 1000).toFixed(2)} s (${(Math.max(...times) / 1000).toFixed(2)})`
 }
 
-function row({ mode, kind, replicas }: Group, what: What, all: readonly Measured[]): string[] {
-  const each = (of: (one: Measured) => number) => all.map(of).join(', ')
+/** One round of the measurement, as it stands in the file of results. */
+interface Round {
+  readonly row: string
+  readonly kubernetes: string
+  readonly measured: Measured
+}
+
+function rowOf([name, all]: [string, readonly Round[]]): string[] {
+  const rounds = all.map(({ measured }) => measured)
+  const each = (of: (one: Measured) => number) => rounds.map(of).join(', ')
   return [
-    mode,
-    `${kind}, ${replicas}`,
-    what,
+    ...wordsOf(name),
     String(all.length),
-    all.map(({ failed, calls }) => `${failed} of ${calls}`).join(', '),
-    seconds(all.map(({ longestWaitMs }) => longestWaitMs)),
-    seconds(all.map(({ longestSilenceMs }) => longestSilenceMs)),
+    rounds.map(({ failed, calls }) => `${failed} of ${calls}`).join(', '),
+    seconds(rounds.map(({ longestWaitMs }) => longestWaitMs)),
+    seconds(rounds.map(({ longestSilenceMs }) => longestSilenceMs)),
     each(({ ended }) => ended),
     each(({ cut }) => cut),
     each(({ refused }) => refused),
   ]
 }
 
-const wanted = process.argv.slice(2)
-const times = /^\d+$/.test(wanted.at(-1) ?? '') ? Number(wanted.pop()) : 5
-const isWanted = ({ mode, kind, replicas }: Group, what: What) =>
-  wanted.length === 0 || wanted.some((name) => `${mode}/${kind}/${replicas}/${what}`.startsWith(name))
-const kube = new Kube()
-const rows: string[][] = []
-for (const group of GROUPS) {
-  const whats = group.whats.filter((what) => isWanted(group, what))
-  if (whats.length === 0) continue
-  const subject = await Subject.start(kube, group)
-  try {
-    for (const what of whats) {
-      const all: Measured[] = []
-      for (let round = 0; round < times; round++) {
-        const measured = await subject.measure(what)
-        all.push(measured)
-        process.stderr.write(
-          `${group.mode}/${group.kind}/${group.replicas}/${what}: ${JSON.stringify(measured)}\n`,
-        )
-      }
-      rows.push(row(group, what, all))
-    }
-  } catch (error) {
-    process.exitCode = 1
-    process.stderr.write(`${(error as Error).stack}\n${await subject.one.evidence()}\n`)
-  } finally {
-    await subject.close()
-  }
+/** `[]`: nobody took over, or nobody noted it. */
+function phaseRowOf([name, all]: [string, readonly Round[]]): string[][] {
+  const takeovers = all.flatMap(({ measured }) => measured.takeovers)
+  if (takeovers.length === 0) return []
+  const cells = (Object.keys(PHASES) as (keyof Phases)[]).map((phase) => {
+    const known = takeovers.flatMap((one) => one[phase] ?? [])
+    return known.length === 0 ? '-' : seconds(known)
+  })
+  return [[...wordsOf(name), String(takeovers.length), ...cells]]
 }
-const { gitVersion } = await kube.get<{ gitVersion: string }>('/version')
-await kube.close()
-const names = 'mode|workload|what|n|failed|longest wait|longest silence|streams ended|cut|not opened'
-const text = [
-  `Written by \`npm run bench:cluster\` on a cluster of one node with two cores (date: ${new Date().toISOString().slice(0, 10)}; Kubernetes: ${gitVersion}), with LangFlow 1.13.0 on PostgreSQL. A client sends 20 POSTs a second through the Service, each on a connection of its own, and never tries twice; ten SSE streams of LangFlow's MCP server are opened again where they end. Times: median and, in brackets, the longest. \`front\` is deploy/production, \`readiness\` deploy/base with warm standbys, \`plain\` two LangFlows that both act. Streams *ended* had their proper end, *cut* had none.`,
-  table(
-    names.split('|'),
-    names.split('|').map((_, n) => (n < 3 ? '-' : '-:')),
+
+function wordsOf(name: string): string[] {
+  const [mode = '', kind = '', replicas = '', what = ''] = name.split('/')
+  return [mode, `${kind}, ${replicas}`, what]
+}
+
+function tableOf(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  return table(
+    head,
+    head.map((_, n) => (n < 3 ? '-' : '-:')),
     rows,
-  ),
+  )
+}
+
+const { values: options, positionals: wanted } = parseArgs({
+  allowPositionals: true,
+  options: { results: { type: 'string' } },
+})
+const times = /^\d+$/.test(wanted.at(-1) ?? '') ? Number(wanted.pop()) : 5
+const nameOf = ({ mode, kind, replicas }: Group, what: What) => `${mode}/${kind}/${replicas}/${what}`
+const isWanted = (name: string) => wanted.length === 0 || wanted.some((one) => name.startsWith(one))
+const rounds: Round[] = []
+if (options.results !== undefined && existsSync(options.results))
+  for (const line of readFileSync(options.results, 'utf8').trim().split('\n'))
+    rounds.push(JSON.parse(line) as Round)
+if (times > 0) await measureAll()
+
+async function measureAll(): Promise<void> {
+  const kube = new Kube()
+  const { gitVersion: kubernetes } = await kube.get<{ gitVersion: string }>('/version')
+  for (const group of GROUPS) {
+    const whats = group.whats.filter((what) => isWanted(nameOf(group, what)))
+    if (whats.length === 0) continue
+    const subject = await Subject.start(kube, group)
+    try {
+      for (const what of whats)
+        for (let n = 0; n < times; n++) {
+          const round = { row: nameOf(group, what), kubernetes, measured: await subject.measure(what) }
+          rounds.push(round)
+          if (UNNOTICED.has(what) && group.mode === 'front' && round.measured.failed > 0)
+            process.stderr.write(`${await subject.one.evidence()}\n`)
+          const line = `${JSON.stringify(round)}\n`
+          process.stderr.write(line)
+          if (options.results !== undefined) appendFileSync(options.results, line)
+        }
+    } catch (error) {
+      process.exitCode = 1
+      process.stderr.write(`${(error as Error).stack}\n${await subject.one.evidence()}\n`)
+    } finally {
+      await subject.close()
+    }
+  }
+  await kube.close()
+}
+
+// In the order of GROUPS, whatever was measured first.
+const byName = GROUPS.flatMap((group) => group.whats.map((what) => nameOf(group, what))).flatMap(
+  (name): [string, Round[]][] => {
+    const all = rounds.filter(({ row }) => row === name)
+    return all.length === 0 ? [] : [[name, all]]
+  },
+)
+const head = ['mode', 'workload', 'what', 'n']
+const ends = ['failed', 'longest wait', 'longest silence', 'streams ended', 'cut', 'not opened']
+const versions = [...new Set(rounds.map(({ kubernetes }) => kubernetes))].join(', ')
+const text = [
+  `Written by \`npm run bench:cluster\` on a cluster of one node with two cores (date: ${new Date().toISOString().slice(0, 10)}; Kubernetes: ${versions}), with LangFlow 1.13.0 on PostgreSQL. A client runs a flow ${1000 / EVERY_MS} times a second through the Service (\`POST ${ECHO_PATH}\`), each on a connection of its own, and never tries twice; ten SSE streams of LangFlow's MCP server are opened again where they end. Times: median and, in brackets, the longest. \`front\` is deploy/production, \`readiness\` deploy/base with warm standbys, \`plain\` two LangFlows that both act. Streams *ended* had their proper end, *cut* had none.`,
+  tableOf([...head, ...ends], byName.map(rowOf)),
+  'Where the time of each takeover goes, by the Lease and the logs. Each phase counts from the end of the one before: the leader drains, stops LangFlow and releases; the next one notices and acquires, starts LangFlow, finds it healthy, and the first client is answered.',
+  tableOf([...head, ...Object.values(PHASES)], byName.flatMap(phaseRowOf)),
 ].join('\n\n')
 if (wanted.length > 0) process.stdout.write(`${text}\n`)
 else writeFileSync(PAGE, withPart(existsSync(PAGE) ? readFileSync(PAGE, 'utf8') : '', 'rollouts', text))

@@ -9,7 +9,7 @@ import { type Postgres, startPostgres } from './postgres.ts'
 import type { Replica, ReplicaOptions } from './replica.ts'
 import { ApiServerScene } from './scene.ts'
 
-const API_KEY = 'sk-e2e-0001'
+export const API_KEY = 'sk-e2e-0001'
 
 function binaryOf(variable: string): string | undefined {
   const binary = process.env[variable]
@@ -77,6 +77,11 @@ export async function runEcho(port: number, text: string, flow = 'echo'): Promis
   const response = await fetch(`http://127.0.0.1:${port}/api/v1/run/${flow}?stream=false`, flowRequest(text))
   const body = await response.text()
   if (response.status !== 200) throw new Error(`the flow answered ${response.status}: ${body.slice(0, 500)}`)
+  return saidBy(body)
+}
+
+/** What a run of a flow said, of its whole answer. */
+export function saidBy(body: string): string {
   const answer = JSON.parse(body) as { outputs: { outputs: { results: { message: { text: string } } }[] }[] }
   return answer.outputs[0]?.outputs[0]?.results.message.text ?? ''
 }

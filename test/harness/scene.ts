@@ -271,16 +271,17 @@ export class ApiServerScene extends Scene {
   }
 }
 
-/** Writes the Lease as another holder would; `''` releases it. */
+/** Writes the Lease as another holder would, with these annotations; `''` releases it. */
 export async function writeLease(
   plane: ControlPlane,
   namespace: string,
   holderIdentity: string,
   leaseDurationSeconds: number,
+  notes: Readonly<Record<string, string>> = {},
 ): Promise<void> {
   const now = new Date().toISOString().replace('Z', '000Z')
   const spec = { holderIdentity, leaseDurationSeconds, acquireTime: now, renewTime: now, leaseTransitions: 9 }
-  const annotations = { 'langflow-leader/released': holderIdentity === '' ? 'another 9' : null }
+  const annotations = { 'langflow-leader/released': holderIdentity === '' ? 'another 9' : null, ...notes }
   const patch = JSON.stringify({ metadata: { annotations }, spec })
   await plane.kubectl(['patch', 'lease', LEASE, `--namespace=${namespace}`, '--type=merge', '-p', patch])
 }

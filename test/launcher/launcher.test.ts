@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { later } from '../../agent/clock.ts'
 import { Launcher } from '../../agent/launcher/launcher.ts'
-import type { Standby } from '../../agent/launcher/standby/kept-standby.ts'
+import { KeptStandby, PREPARING, type Standby } from '../../agent/launcher/standby/kept-standby.ts'
 import {
   COLD,
   CUT_OFF_MS,
@@ -140,6 +140,18 @@ function fakeStandby(calls: string[], used: Promise<void> = Promise.resolve()) {
     },
   }
   return standby
+}
+
+/** One that is begun and never ready. */
+class KeptForTest extends KeptStandby {
+  begunAt: number | null = null
+
+  protected override begin(): void {
+    this.begunAt ??= this.clock.mono()
+    this.become(PREPARING)
+  }
+
+  protected override end(): void {}
 }
 
 describe('a grant', () => {
@@ -623,9 +635,37 @@ describe('a standby', () => {
     const { b, settle } = await waiting()
     settle()
     await b.clock.pass(0)
-    assert.deepEqual([b.kinds.at(-1), b.calls], ['started', ['prepare after 0 ms', 'use']])
+    assert.deepEqual([b.kinds.at(-1), b.calls], ['started', ['prepare after 10000 ms', 'use']])
     await b.kill()
-    assert.deepEqual([b.state, b.calls.at(-1)], ['idle', 'prepare after 3000 ms'])
+    assert.deepEqual([b.state, b.calls.at(-1)], ['idle', 'prepare after 10000 ms'])
+  })
+
+  test('waits for the leader to serve, for 10 s at most, and never holds up a start', async () => {
+    const lead = (b: Bench) => {
+      b.grant({ epoch: 2 })
+      void b.start(2)
+    }
+    for (const [what, play, begunAfterMs] of [
+      ['nobody says that one serves', () => {}, 10_000],
+      ['the leader serves', (b: Bench) => b.launcher.receive({ type: 'prepare' }), 4_000],
+      ['this replica is to lead', lead, 4_000],
+    ] as const) {
+      const { b, settle } = await waiting()
+      settle()
+      const standby = new KeptForTest(b.clock, () => {})
+      b.standby = standby
+      await b.clock.pass(0)
+      b.launcher.receive({ type: 'prepare' })
+      assert.equal(standby.begunAt, null, 'not beside the workload')
+      await b.kill()
+      const since = b.clock.mono()
+      await b.clock.pass(3_999)
+      assert.deepEqual([standby.begunAt, standby.view.state], [null, 'none'])
+      await b.clock.pass(1)
+      play(b)
+      await b.clock.pass(6_000)
+      assert.equal((standby.begunAt ?? 0) - since, begunAfterMs, what)
+    }
   })
 
   test('is waited for by a start, but not past the end of its grant', async () => {
@@ -656,10 +696,10 @@ describe('a standby', () => {
     await b.kill()
     settle()
     await b.clock.pass(100)
-    assert.deepEqual([b.state, b.calls], ['unstoppable', ['prepare after 0 ms', 'use']])
+    assert.deepEqual([b.state, b.calls], ['unstoppable', ['prepare after 10000 ms', 'use']])
     b.tree.obeysKill = true
     await b.clock.pass(2_000)
-    assert.deepEqual([b.state, b.kinds.at(-1), b.calls.at(-1)], ['idle', 'killed', 'prepare after 3000 ms'])
+    assert.deepEqual([b.state, b.kinds.at(-1), b.calls.at(-1)], ['idle', 'killed', 'prepare after 10000 ms'])
     assert.ok(!b.kinds.includes('start_refused'))
   })
 })
@@ -674,7 +714,7 @@ describe('a spare', () => {
     b.launcher.meet(7860, null, true)
     await b.started()
     b.launcher.receive({ type: 'healthy' })
-    assert.deepEqual(calls, ['prepare after 0 ms', 'use', 'prepare after 10000 ms'])
+    assert.deepEqual(calls, ['prepare after 10000 ms', 'use', 'prepare after 10000 ms'])
     calls.length = 0
     return { b, calls, standby }
   }
@@ -716,7 +756,7 @@ describe('a spare', () => {
     await b.clock.pass(100)
     assert.deepEqual(b.tree.calls, ['kill'])
     assert.deepEqual(b.kinds, ['stopping', 'killed'])
-    assert.deepEqual([b.view.spare, calls.at(-1)], [false, 'prepare after 3000 ms'])
+    assert.deepEqual([b.view.spare, calls.at(-1)], [false, 'prepare after 10000 ms'])
   })
 
   test('ends where an agent comes that wants none, and is not begun again', async () => {
@@ -753,7 +793,7 @@ describe('a spare', () => {
     const { b, calls } = await spared()
     b.clock.bootAhead += 20_000
     await b.clock.pass(200)
-    assert.deepEqual([b.state, calls], ['idle', ['discard', 'prepare after 3000 ms']])
+    assert.deepEqual([b.state, calls], ['idle', ['discard', 'prepare after 10000 ms']])
   })
 
   test('ends with a workload that SIGKILL does not end otherwise', async () => {

@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { epochOf, epochProblem, type Lease, langflowFault, ownerProblem } from '../../agent/lease/lease.ts'
+import {
+  epochOf,
+  epochProblem,
+  holderServes,
+  type Lease,
+  langflowFault,
+  ownerProblem,
+} from '../../agent/lease/lease.ts'
 import { leaseAt } from '../kube/scripted-server.ts'
+import { TERM } from '../observe/replica.ts'
 
 const EPOCH = 'langflow-leader/epoch'
 const LARGEST = 2 ** 31 - 1
@@ -26,6 +34,23 @@ test('the epoch is read from what can be one', () => {
   for (const said of ['7', '-1', 'x', '', '99999999999999999999', '3e9'])
     assert.equal(of(LARGEST, said), LARGEST)
   assert.equal(of(2 ** 40), LARGEST)
+})
+
+test('the holder serves once it has noted that in the term of its epoch', () => {
+  const lease = noted({}, TERM.epoch)
+  const starting = { ...TERM, phases: { ...TERM.phases, healthyMs: null } }
+  const free = { ...lease, spec: { ...lease.spec, holderIdentity: '' } }
+  assert.deepEqual(
+    [
+      holderServes(lease, [TERM, starting]),
+      holderServes(lease, [starting, TERM]),
+      holderServes(lease, [{ ...TERM, epoch: TERM.epoch - 1 }]),
+      holderServes(lease, []),
+      holderServes(free, [TERM]),
+      holderServes(null, [TERM]),
+    ],
+    [true, false, false, false, false, false],
+  )
 })
 
 const THEIRS = noted({ 'langflow-leader/owner': 'Deployment/theirs' })

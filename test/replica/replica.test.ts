@@ -1,14 +1,17 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { systemClock } from '../../agent/clock.ts'
+import { encodeHistory, HISTORY } from '../../agent/lease/history.ts'
 import type { LeaseApi } from '../../agent/lease/lease-api.ts'
+import type { ToLauncher } from '../../agent/link/messages.ts'
 import { createLog } from '../../agent/observe/log.ts'
 import { createMetrics } from '../../agent/observe/prometheus.ts'
-import { Replica, remedyFor } from '../../agent/replica/replica.ts'
+import { Replica, type ReplicaParts, remedyFor } from '../../agent/replica/replica.ts'
 import { Supervisor } from '../../agent/supervisor/supervisor.ts'
 import { parse } from '../config/commands.ts'
 import { heldBy } from '../election/candidate.ts'
 import { settled } from '../harness/virtual-clock.ts'
+import { TERM } from '../observe/replica.ts'
 
 const LEASE_MS = 15_000
 const hands = { onCrash: 'handover', leaseDurationMs: LEASE_MS } as const
@@ -40,30 +43,30 @@ const TAKEN: LeaseApi = {
   close: () => {},
 }
 
-test('an agent ends only once no traffic is led to it any more', async () => {
+/** An agent whose launcher is there, and takes every message. */
+async function agentOn(
+  api: LeaseApi,
+  traffic: ReturnType<ReplicaParts['traffic']>,
+  sent: ToLauncher[],
+): Promise<Replica> {
   const { agent: options } = await parse(['agent', '--identity=me'])
   assert.ok(options)
-  const acknowledged = Promise.withResolvers<void>()
-  const followed: boolean[] = []
-  let closed = false
   const replica: Replica = new Replica({
     options,
     namespace: 'team',
-    api: TAKEN,
-    traffic: () => ({
-      view: { routedTo: null, problem: null, front: null },
-      settling: acknowledged.promise,
-      follow: (open) => followed.push(open),
-      close: async () => {
-        closed = true
-      },
-    }),
+    api,
+    traffic: () => traffic,
     supervisor: (wiring) =>
       new Supervisor({
         ...options,
         ...wiring,
         machine: { clock: systemClock, portFree: async () => true, connections: () => [] },
-        link: () => ({ connected: false, listen: async () => {}, send: () => {}, close: () => {} }),
+        link: () => ({
+          connected: true,
+          listen: async () => {},
+          send: (one) => sent.push(one),
+          close: () => {},
+        }),
         probe: () => ({ start: () => {}, stop: () => {} }),
       }),
     front: null,
@@ -78,6 +81,42 @@ test('an agent ends only once no traffic is led to it any more', async () => {
     salt: 0,
   })
   await replica.start()
+  return replica
+}
+
+const OPEN = { view: { routedTo: null, problem: null, front: null }, settling: null, follow: () => {} }
+
+test('a follower tells its launcher once the leader has noted that it serves', async () => {
+  for (const [healthyMs, told] of [
+    [290, 1],
+    [null, 0],
+  ] as const) {
+    const lease = heldBy('other', 1, { leaseTransitions: TERM.epoch })
+    const history = encodeHistory([{ ...TERM, phases: { ...TERM.phases, healthyMs } }])
+    const metadata = { ...lease.metadata, annotations: { [HISTORY]: history } }
+    const sent: ToLauncher[] = []
+    const api = { ...TAKEN, read: async () => ({ ...lease, metadata }) }
+    const replica = await agentOn(api, { ...OPEN, close: async () => {} }, sent)
+    await settled()
+    replica.terminate('SIGTERM')
+    await replica.end()
+    assert.equal(sent.filter(({ type }) => type === 'prepare').length, told)
+  }
+})
+
+test('an agent ends only once no traffic is led to it any more', async () => {
+  const acknowledged = Promise.withResolvers<void>()
+  const followed: boolean[] = []
+  let closed = false
+  const traffic = {
+    ...OPEN,
+    settling: acknowledged.promise,
+    follow: (open: boolean) => followed.push(open),
+    close: async () => {
+      closed = true
+    },
+  }
+  const replica = await agentOn(TAKEN, traffic, [])
   let code: number | null = null
   const end = replica.end().then((its) => {
     code = its

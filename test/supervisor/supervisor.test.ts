@@ -252,6 +252,25 @@ describe('a launcher', () => {
     assert.deepEqual([b.workload.ending, b.workload.canRun], [false, true])
   })
 
+  test('is told that the leader serves when that begins, and with each meeting while it lasts', async () => {
+    const b = await new Bench().idle()
+    const told = () => b.takeOrders().map(({ type }) => type)
+    b.supervisor.leaderServes = false
+    assert.deepEqual(told(), [])
+    b.supervisor.leaderServes = true
+    b.supervisor.leaderServes = true
+    assert.deepEqual(told(), ['prepare'])
+    b.reconnect()
+    assert.deepEqual(told(), [])
+    b.hear({ kind: 'met' })
+    assert.deepEqual(told(), ['prepare'])
+    b.supervisor.leaderServes = false
+    b.hear({ kind: 'met' })
+    assert.deepEqual(told(), [])
+    b.supervisor.leaderServes = true
+    assert.deepEqual(told(), ['prepare'])
+  })
+
   test('is asked for a sign of life by a timer whose lateness tells how busy the agent is', async () => {
     const b = await new Bench().idle()
     await b.clock.pass(2_000)

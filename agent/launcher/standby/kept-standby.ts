@@ -47,12 +47,18 @@ export abstract class KeptStandby {
   get view(): StandbyView {
     const { current } = this
     // What is to be prepared soon is not ready, and nothing is wrong with it.
-    return this.again !== null && current.reason === null ? { ...current, mode: 'warm' } : current
+    return this.isPutOff ? { ...current, mode: 'warm' } : current
   }
 
-  /** Begins to prepare one, unless there is one already. */
+  /** It waits for its time, and not because it failed. */
+  private get isPutOff(): boolean {
+    return this.again !== null && this.current.reason === null
+  }
+
+  /** Begins to prepare one, unless there is one already. One that was put off is begun as soon as it is asked for without a wait. */
   prepare(afterMs = 0): void {
-    if (this.keeping) return
+    if (this.keeping && (afterMs > 0 || !this.isPutOff)) return
+    this.rest()
     this.keeping = true
     if (this.unfit) return
     if (afterMs > 0) this.later(afterMs)
@@ -62,7 +68,7 @@ export abstract class KeptStandby {
   /** The workload is about to start: nothing more is prepared. Resolves once it is ready, or never will be. */
   async use(): Promise<void> {
     // Due soon, it is waited for all the same; what has failed is not.
-    const isDue = this.again !== null && this.current.reason === null
+    const isDue = this.isPutOff
     this.rest()
     this.failures = 0
     if (isDue) this.prepareNow()

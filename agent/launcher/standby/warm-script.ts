@@ -312,6 +312,21 @@ def warm_up():
             vars(component_cache).clear()
             vars(component_cache).update(before)
 
+    def remember_manifests():
+        """LangFlow looks through the file lists of all packages for extensions. They are looked at again where one comes or goes."""
+        from lfx.extension.loader import _plugins
+        find = remembering(_plugins._distribution_manifest_path, lambda distribution: str(distribution._path))
+        _plugins._distribution_manifest_path = find
+
+    def rehearse_flow():
+        """Makes a graph that nobody runs: what the first of a process reads and parses is kept for all that follow."""
+        from lfx.components.input_output import ChatInput, ChatOutput
+        from lfx.graph import Graph
+        heard = ChatInput(_id="ChatInput-rehearsal")
+        said = ChatOutput(_id="ChatOutput-rehearsal").set(input_value=heard.message_response)
+        flow = Graph(heard, said).dump(name="rehearsal")
+        Graph.from_payload(flow["data"], flow_id="rehearsal", user_id="rehearsal")
+
     def remember_revisions():
         """Alembic loads each of LangFlow's revisions anew whenever it looks at a database."""
         import alembic.autogenerate.api, alembic.command, alembic.runtime.environment, alembic.util.pyfiles as pyfiles, langflow
@@ -350,9 +365,11 @@ def warm_up():
                     app_factory = lambda: application
                     step("request", request_health, application)
                 step("package files", remember_package_files)
+                step("manifests", remember_manifests)
                 step("components", rehearse_components)
                 step("revisions", remember_revisions)
                 step("models", compare_models_once)
+                step("flow", rehearse_flow)
                 hold("server")
             for work in after_go:
                 work()

@@ -86,6 +86,19 @@ describe('a standby that is kept', () => {
     await used
   })
 
+  test('that was put off is begun once it is asked for without a wait; one that failed waits its time', async () => {
+    const { standby, isBegunAfter } = bench()
+    standby.prepare(MINUTE_MS)
+    standby.prepare(2 * MINUTE_MS)
+    assert.equal(standby.prepared, 0)
+    standby.prepare()
+    standby.prepare()
+    assert.equal(standby.prepared, 1)
+    standby.hasFailed()
+    standby.prepare()
+    await isBegunAfter(1)
+  })
+
   test('is tried again after it failed: after 60 s, then each time after twice as long, at most 15 min', async () => {
     const { standby, isBegunAfter } = bench()
     standby.atOnce = () => standby.hasFailed()
