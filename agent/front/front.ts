@@ -89,7 +89,6 @@ class Front {
     }
     this.#failed = (error) =>
       throttle.happened('failed', `the front failed: ${(error as Error).stack ?? error}`)
-    const mono = () => clock.mono()
     const { holdTimeoutMs, holdLimit } = config
     this.#room = new WaitingRoom({ clock, holdTimeoutMs, holdLimit, open: () => this.#routing.open() })
     this.#routing = new Routing({
@@ -113,7 +112,8 @@ class Front {
       counts: this.#counts,
       streams: this.#streams,
       garbage: this.#garbage,
-      mono,
+      clock,
+      holdTimeoutMs,
       nextOrder: () => this.#nextOrder(),
       trouble,
       failed: this.#failed,
@@ -140,6 +140,7 @@ class Front {
       forward: (exchange, begin) => this.#forwarder.forward(exchange, begin),
       upgrade: (request, socket, head) => void this.#webSockets.upgrade(request, socket, head),
       failed: this.#failed,
+      clock: this.#clock,
     })
     const port = await listen(this.#app, this.#config.listen)
     this.#tell({ type: 'listening', port })
@@ -155,7 +156,7 @@ class Front {
     // No third front: the one that sent them sends them to the new leader.
     this.#room.refuse(({ hop }) => hop !== null && !this.#routing.accepts(hop), notTheLeader(route.epoch))
     this.#room.letGo()
-    this.#tell({ type: 'routed', id })
+    this.#tell({ type: 'routed', id, unheard: this.#routing.unheard })
   }
 
   end(until: number): void {
