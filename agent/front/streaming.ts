@@ -48,6 +48,7 @@ export async function sendStreaming(
     ...way,
     maxHeaderSize: MAX_HEADER_BYTES,
   })
+  outgoing.maxHeadersCount = 0
   const ended = upstream.relaying(() => outgoing.destroy(new Error('the leader changed')))
   outgoing.once('close', ended)
   outgoing.once('socket', () => upstream.reached())
