@@ -233,11 +233,11 @@ for (const [title, asked] of Object.entries({
   })
 
   test(`${title} that LangFlow has is waited for, however long it takes`, async (t) => {
-    const langflow = await fakeLangFlow(t, (_, outgoing) => void setTimeout(() => outgoing.end(), 1_000))
+    const langflow = await fakeLangFlow(t, (_, outgoing) => void setTimeout(() => outgoing.end(), 700))
     langflow.server.on('upgrade', (_, socket) =>
-      setTimeout(() => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n'), 1_000),
+      setTimeout(() => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n'), 700),
     )
-    langflow.server.on('checkContinue', (_, outgoing) => void setTimeout(() => outgoing.end(), 1_000))
+    langflow.server.on('checkContinue', (_, outgoing) => void setTimeout(() => outgoing.end(), 700))
     const config = { ...at(langflow.port), holdTimeoutMs: 300 }
     const [leader, follower] = await Promise.all([TestFront.start(t, config), TestFront.start(t, config)])
     await leader.toLangFlow()

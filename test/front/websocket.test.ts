@@ -303,8 +303,10 @@ test('a handshake that ends LangFlow is sent twice in its life, and what was onl
 
 test('a handshake whose front ends after LangFlow had it was an attempt', async (t) => {
   const taking = await hungServer(t, (socket) => {
-    socket.write('HTTP/1.1 102 Processing\r\n\r\n')
-    socket.once('data', () => setTimeout(() => socket.destroy(), 100))
+    socket.once('data', () => {
+      socket.write('HTTP/1.1 102 Processing\r\n\r\n')
+      setTimeout(() => socket.destroy(), 100)
+    })
   })
   const entry = await TestFront.start(t)
   await entry.toLeader(taking.address, 1)
