@@ -39,12 +39,13 @@ export class Exchange implements Guest {
   readonly request: IncomingMessage
   readonly path: string
   readonly order: number
+  /** From its first arrival on, also at another front, without the time that its client took for its body. */
   since: number
   /** `null`: a client's; else another front forwards it. */
   readonly hop: string | null
   readonly body: RequestBody
-  /** Sent again so often, after a connection had broken. */
-  repeats = 0
+  /** How many LangFlows may have ended while they had it. */
+  attempts = 0
   /** Gives up what was sent. */
   abort: ((why: Error) => void) | null = null
   /** Where the answer that has begun comes from, and the words of its status line. */
@@ -99,11 +100,6 @@ export class Exchange implements Guest {
   waits(held: boolean): void {
     if (!held) this.#waitedMs = this.#options.mono() - this.since
     this.#become(held ? 'waiting' : 'arriving')
-  }
-
-  /** Its time to wait starts anew: it has been with LangFlow meanwhile. */
-  waitsAnew(): void {
-    this.since = this.#options.mono()
   }
 
   sent(): void {

@@ -2,15 +2,12 @@ import type { Clock } from '../clock.ts'
 import type { Exchange } from './exchange.ts'
 import { forwardedHeaders } from './headers.ts'
 import { hopHeaders } from './hop.ts'
-import { notTheLeader, notToBeForwarded, outcomeUnknown } from './refusal.ts'
+import { attempted, notTheLeader, notToBeForwarded } from './refusal.ts'
 import type { Routing } from './routing.ts'
 import { type AnswerHead, type Failure, send, type Trouble } from './sending.ts'
 import { sendStreaming } from './streaming.ts'
 import type { Upstream } from './upstream.ts'
 import type { WaitingRoom } from './waiting-room.ts'
-
-/** Such a request may be what makes LangFlow's process die. */
-const MAX_REPEATS = 3
 
 export interface ForwarderOptions {
   readonly routing: Routing
@@ -74,9 +71,7 @@ export class Forwarder {
         return
       case 'broke':
         upstream.givenBack()
-        if (!exchange.repeatable || exchange.repeats >= MAX_REPEATS) throw outcomeUnknown()
-        exchange.repeats++
-        exchange.waitsAnew()
+        attempted(exchange, exchange.repeatable, this.#options.routing.epoch)
     }
   }
 
@@ -87,8 +82,7 @@ export class Forwarder {
     if (to === 'leader') headers.push(...hopHeaders(hop, clock.mono() - exchange.since))
     exchange.sent()
     const sending = { exchange, upstream, headers, begin, trouble }
-    const withheld = to === 'leader' && !exchange.repeatable
-    return withheld || exchange.streams
+    return to === 'leader' || exchange.streams
       ? sendStreaming(sending, { clock, heldUntil: exchange.since + holdTimeoutMs })
       : send(sending)
   }

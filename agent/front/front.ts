@@ -96,7 +96,6 @@ class Front {
         `a connection was closed: ${most} are open, the most that the limit of open files allows; raise the limit (nofile) of the ` +
           'container agent, or run more replicas',
       )
-    const mono = () => clock.mono()
     const { holdTimeoutMs, holdLimit } = config
     this.#room = new WaitingRoom({ clock, holdTimeoutMs, holdLimit, open: () => this.#routing.open() })
     this.#routing = new Routing({
@@ -120,7 +119,8 @@ class Front {
       counts: this.#counts,
       streams: this.#streams,
       garbage: this.#garbage,
-      mono,
+      clock,
+      holdTimeoutMs,
       nextOrder: () => this.#nextOrder(),
       trouble,
       failed: this.#failed,
@@ -148,6 +148,7 @@ class Front {
       upgrade: (request, socket, head) => void this.#webSockets.upgrade(request, socket, head),
       failed: this.#failed,
       dropped: this.#dropped,
+      clock: this.#clock,
     })
     const port = await listen(this.#app, this.#config.listen)
     this.#tell({ type: 'listening', port })
@@ -163,7 +164,7 @@ class Front {
     // No third front: the one that sent them sends them to the new leader.
     this.#room.refuse(({ hop }) => hop !== null && !this.#routing.accepts(hop), notTheLeader(route.epoch))
     this.#room.letGo()
-    this.#tell({ type: 'routed', id })
+    this.#tell({ type: 'routed', id, unheard: this.#routing.unheard })
   }
 
   end(until: number): void {

@@ -22,9 +22,10 @@ export function hopHeaders(hop: Hop, waitedMs: number): string[] {
   return [HOP, formatHop(hop), HOP_WAITED, String(Math.round(waitedMs))]
 }
 
-/** For how long the other front has held the request. */
+/** How long ago the request came to the other front. */
 export function waitedThereMs({ headers }: IncomingMessage): number {
-  return Math.max(0, Number(headers[HOP_WAITED]) || 0)
+  const value = String(headers[HOP_WAITED])
+  return /^\d{1,9}$/.test(value) ? Number(value) : 0
 }
 
 /** What says that it comes from a front, true or not; `null`: it comes from a client. */

@@ -76,12 +76,22 @@ export interface FrontCounts {
  */
 export type FailedBecause = 'hold_timeout' | 'hold_limit' | 'outcome_unknown' | 'cut' | 'client_gone'
 
+/** Since when (monotonic ms) the front at this address has answered no hop, and why not as far as is known. */
+export interface Unheard {
+  readonly address: string
+  readonly since: number
+  readonly because: string
+}
+
 export type FromFront =
   | { readonly type: 'listening'; readonly port: number }
   /** It cannot listen, and ends. One sentence. */
   | { readonly type: 'failed'; readonly reason: string }
-  /** Every request that is forwarded from now on follows route `id`. */
-  | { readonly type: 'routed'; readonly id: number }
+  /**
+   * Every request that is forwarded from now on follows route `id`. `unheard`: of the leader's front, where that is where they go; else
+   * `null`.
+   */
+  | { readonly type: 'routed'; readonly id: number; readonly unheard: Unheard | null }
   /** At most once in 200 ms, and only where something changed. `heldMs`: of each request that waits no more. */
   | { readonly type: 'counts'; readonly counts: FrontCounts; readonly heldMs: readonly number[] }
   | { readonly type: 'ended' }
@@ -95,10 +105,16 @@ export const HOP = 'langflow-leader-hop'
 export const HOP_EXPECTS = 'langflow-leader-hop-expects'
 /** Header of a hop without a body: it comes as an empty chunked one, so that its end can be withheld. */
 export const HOP_EMPTY = 'langflow-leader-hop-empty'
-/** Header of a hop: for how long the front that sends it has held the request, in ms. */
+/** Header of a hop: how long ago the request came to the front that sends it, in whole ms. */
 export const HOP_WAITED = 'langflow-leader-hop-waited'
-/** Header of a refused hop (status 421): the epoch that the refusing front knows. Nothing of the request was read on. */
+/**
+ * Header of the answer to a hop for which there is none of LangFlow, with the epoch that the answering front knows. Status 421: nothing
+ * of the request was read on. 502: LangFlow's connection broke, and the front to which the request came first decides what follows.
+ */
 export const HOP_EPOCH = 'langflow-leader-epoch'
+
+/** Interim status of a hop whose client waits for an answer to its head: LangFlow may have that much. */
+export const HOP_TAKEN = 102
 
 /** Reads JSON lines; the channel is destroyed at one that is none. */
 export function readMessages<Message>(channel: Duplex, received: (message: Message) => void): void {

@@ -1,10 +1,12 @@
 import { type IncomingMessage, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import { formatDuration } from '../config/values.ts'
-import { type FailedBecause, HOP_EPOCH } from './messages.ts'
+import { type FailedBecause, HOP, HOP_EPOCH } from './messages.ts'
 
 /** How long a client may say nothing before its connection is closed for good. */
 const LAST_WORDS_MS = 2_000
+/** As many as Node takes by itself, which drops the others without a word. */
+const MAX_HEADERS = 1_000
 
 /** What the front answers by itself. */
 export class Refusal extends Error {
@@ -58,6 +60,8 @@ export class Refusal extends Error {
 
 // Also of a GET that may have reached it.
 const AGAIN = 'it can safely be sent again'
+const OUTCOME_UNKNOWN =
+  'the connection broke before LangFlow answered: it may have done what was asked or not, the outcome is unknown'
 
 export function heldTooLong(holdTimeoutMs: number): Refusal {
   return new Refusal(
@@ -71,12 +75,24 @@ export function tooManyHeld(holdLimit: number): Refusal {
   return new Refusal(503, `${holdLimit} requests are waiting for a replica already: ${AGAIN}`, 'hold_limit')
 }
 
-export function outcomeUnknown(): Refusal {
-  return new Refusal(
-    502,
-    'the connection broke before LangFlow answered: it may have done what was asked or not, the outcome is unknown',
-    'outcome_unknown',
-  )
+/** The first time that LangFlow may have ended while it had a request, that may have been by chance. */
+const MAX_ATTEMPTS = 2
+
+interface Attempted {
+  /** `null`: a client's; else another front forwards it. */
+  readonly hop: string | null
+  attempts: number
+}
+
+/**
+ * The connection broke: counts that, and returns where the request may be sent once more in its life. That is for the front to which
+ * it came first: it outlives the leaders, and counts those connections that broke with a whole pod as well.
+ */
+export function attempted(request: Attempted, repeatable: boolean, epoch: number): void {
+  request.attempts++
+  if (request.hop !== null) throw new Refusal(502, OUTCOME_UNKNOWN, null, { [HOP_EPOCH]: String(epoch) })
+  if (!repeatable || request.attempts === MAX_ATTEMPTS)
+    throw new Refusal(502, OUTCOME_UNKNOWN, 'outcome_unknown')
 }
 
 /** Of a hop that is not for this front: the front that sent it waits for the leader of that epoch. */
@@ -94,8 +110,11 @@ export function failedItself(): Refusal {
 }
 
 /** What is wrong with a request that Node takes all the same; `null`: nothing. */
-export function faultOf({ httpVersionMajor, rawHeaders }: IncomingMessage): Refusal | null {
+export function faultOf({ httpVersionMajor, headers, rawHeaders }: IncomingMessage): Refusal | null {
   if (httpVersionMajor !== 1) return new Refusal(505, 'this is no request of HTTP/1.0 or HTTP/1.1')
+  // Those of a hop are the client's, and some of the other front's.
+  if (headers[HOP] === undefined && rawHeaders.length > 2 * MAX_HEADERS)
+    return new Refusal(431, `the request has more than ${MAX_HEADERS} headers`)
   const hosts = rawHeaders.filter((name, i) => i % 2 === 0 && name.toLowerCase() === 'host')
   return hosts.length > 1 ? notToBeForwarded('it has more than one Host') : null
 }

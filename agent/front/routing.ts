@@ -1,7 +1,7 @@
 import type { Clock } from '../clock.ts'
 import { formatListen, parseFrontAddress } from '../config/values.ts'
 import { type Hop, isKey, isSame } from './hop.ts'
-import type { FrontConfig, FrontRoute } from './messages.ts'
+import type { FrontConfig, FrontRoute, Unheard } from './messages.ts'
 import { Upstream } from './upstream.ts'
 
 /** How long requests to a leader may still be answered once there is another. */
@@ -36,6 +36,11 @@ export class Routing {
   /** This is the leader's front, and it stops as planned: until when what is in flight is let finish. `null`: it does not. */
   get closing(): number | null {
     return this.#route.to === 'langflow' ? this.#route.closing : null
+  }
+
+  /** See `Upstream`. */
+  get unheard(): Unheard | null {
+    return this.#upstream?.unheard ?? null
   }
 
   follow(route: FrontRoute): void {

@@ -32,20 +32,20 @@ export interface Sending {
 }
 
 /** `null`: this is an answer. */
-export function refusalIn(
+export function failureIn(
   { options }: Upstream,
   {
     statusCode,
     headers,
   }: { readonly statusCode?: number | undefined; readonly headers: IncomingHttpHeaders },
-): Extract<Failure, { what: 'refused' }> | null {
+): Extract<Failure, { what: 'refused' | 'broke' }> | null {
   const epoch = headers[HOP_EPOCH]
-  if (options.to !== 'leader' || statusCode !== 421 || epoch === undefined) return null
-  return { what: 'refused', epoch: Number(epoch) }
+  if (options.to !== 'leader' || epoch === undefined) return null
+  return statusCode === 421 ? { what: 'refused', epoch: Number(epoch) } : { what: 'broke' }
 }
 
 /**
- * Sends a request whose body, if it has one, was read, over a connection that other requests use after it. Resolves with `null`
+ * Sends LangFlow a request whose body, if it has one, was read, over a connection that other requests use after it. Resolves with `null`
  * once an answer has begun, or nobody waits for one.
  */
 export function send({ exchange, upstream, headers, begin, trouble }: Sending): Promise<Failure | null> {
@@ -61,21 +61,17 @@ export function send({ exchange, upstream, headers, begin, trouble }: Sending): 
     },
     onResponseStart(_, statusCode, answer, statusText = '') {
       if (statusCode < 200) return exchange.inform(statusCode, answer)
-      const head = { statusCode, headers: answer }
-      const refusal = refusalIn(upstream, head)
-      answered = refusal === null
-      if (answered) {
-        exchange.from = upstream.options.to
-        exchange.statusText = statusText
-        begin(head)
-      }
-      resolve(refusal)
+      answered = true
+      exchange.from = 'langflow'
+      exchange.statusText = statusText
+      begin({ statusCode, headers: answer })
+      resolve(null)
     },
     onResponseData(controller, chunk) {
-      if (answered && !exchange.write(chunk, () => controller.resume())) controller.pause()
+      if (!exchange.write(chunk, () => controller.resume())) controller.pause()
     },
     onResponseEnd(_, trailers) {
-      if (answered) exchange.end(trailers)
+      exchange.end(trailers)
     },
     onResponseError(_, error) {
       exchange.abort = null

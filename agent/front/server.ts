@@ -11,6 +11,7 @@ import type { AddressInfo, Socket } from 'node:net'
 import replyFrom from '@fastify/reply-from'
 import fastify, { type FastifyInstance, type FastifyReply, type HTTPMethods } from 'fastify'
 import type { Dispatcher } from 'undici'
+import { type Clock, pause } from '../clock.ts'
 import type { Listen } from '../config/values.ts'
 import type { Arrival, Exchange } from './exchange.ts'
 import { MAX_HEADER_BYTES, passedBackHeaders } from './headers.ts'
@@ -23,6 +24,8 @@ const KEEP_ALIVE_MS = 75_000
 const CHECK_CONNECTIONS_EVERY_MS = 5_000
 /** Of one connection; whoever sends more without waiting for answers loses it, since Node reads on whatever is under way. */
 const MAX_IN_FLIGHT = 64
+/** How long after a client has sent its last it is found out whether it still reads. */
+const STILL_READS_MS = 200
 /** As many as the kernel may let wait to be accepted. */
 const BACKLOG = 4096
 /** Files that a front needs beside those of its connections. */
@@ -37,6 +40,7 @@ export interface ServerOptions {
   readonly failed: (error: unknown) => void
   /** A connection was closed, since `most` are open. */
   readonly dropped: (most: number) => void
+  readonly clock: Clock
 }
 
 /** By which a request finds its exchange again on its way through `reply.from`, where a client cannot put anything. */
@@ -62,6 +66,21 @@ function bounded(): (request: IncomingMessage, response: ServerResponse) => bool
 function stopParsing(socket: Socket & { parser?: { onIncoming: () => number } | null }): void {
   // As after an upgrade: what follows is no HTTP.
   if (socket.parser) socket.parser.onIncoming = () => 2
+}
+
+/**
+ * The client sends no more. Half-closed it still reads; one that is gone resets the connection when something is written, which the
+ * next write finds. So both are told to go on, twice: each client of HTTP/1.1 must be able to skip that. One that says so in the
+ * middle of an answer of unknown length has had enough of it: that may be silent for long.
+ */
+async function halfClosed(socket: Socket, answer: ServerResponse | undefined, clock: Clock): Promise<void> {
+  if (answer?.headersSent && answer.chunkedEncoding) socket.end()
+  if (answer?.req.httpVersionMinor !== 1) return
+  for (let i = 0; i < 2; i++) {
+    await pause(clock, STILL_READS_MS)
+    if (answer.headersSent || answer.closed) return
+    answer.writeContinue()
+  }
 }
 
 /** Takes every method, path and body as it is. */
@@ -100,6 +119,12 @@ export async function createServer(options: ServerOptions): Promise<FastifyInsta
   app.server.maxConnections = Math.max(1, Math.floor((Number(files) - OWN_FILES) / 2))
   app.server.on('drop', () => options.dropped(app.server.maxConnections))
   const answers = new WeakMap<Socket, ServerResponse>()
+  // Node would drop those beyond 1,000 without a word.
+  app.server.maxHeadersCount = 0
+  Object.assign(app.server, { httpAllowHalfOpen: true })
+  app.server.on('connection', (socket: Socket) =>
+    socket.once('end', () => void halfClosed(socket, answers.get(socket), options.clock)),
+  )
   const expecting = new WeakSet<IncomingMessage>()
   app.server.on('checkContinue', (request, response) => {
     if (!takes(request, response)) return
@@ -205,7 +230,7 @@ function answerFrom(exchange: Exchange, reply: FastifyReply, { failed }: ServerO
       // Such a status is passed on as it is.
       if (cause === undefined) return
       reply.hijack()
-      if (!(cause instanceof Refusal)) failed(cause)
+      if (!(cause instanceof Refusal) && !exchange.gone) failed(cause)
       exchange.refuse(cause instanceof Refusal ? cause : failedItself())
     },
   })

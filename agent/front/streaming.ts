@@ -2,18 +2,19 @@ import { type Agent, type IncomingMessage, request } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Clock } from '../clock.ts'
 import { forwardedTrailers, grouped, MAX_HEADER_BYTES } from './headers.ts'
-import { HOP_EMPTY, HOP_EXPECTS } from './messages.ts'
-import { type Failure, refusalIn, type Sending } from './sending.ts'
+import { HOP_EMPTY, HOP_EXPECTS, HOP_TAKEN } from './messages.ts'
+import { type Failure, failureIn, type Sending } from './sending.ts'
 
 /** The other front says by itself that it could not send the request on; one that hangs does not. */
-const OVERDUE_MS = 100
+export const OVERDUE_MS = 100
 /** Whoever does not say that a body may come after so long may not know that it could. */
 const UNINVITED_MS = 1_000
 
 /**
  * Sends a request while its body arrives: at once with its head, to its last trailer, which undici cannot. To LangFlow it has a
  * connection of its own. To another front it goes with `Expect: 100-continue`: that one asks for the body once it can send the
- * request on, and LangFlow has nothing of it before. Resolves with `null` once an answer has begun, or nobody waits for one.
+ * request on, and LangFlow has nothing of it before; where the client expects an answer to its head, that one says when LangFlow has
+ * the head. Resolves with `null` once an answer has begun, or nobody waits for one.
  */
 export async function sendStreaming(
   { exchange, upstream, headers, begin, trouble }: Sending,
@@ -37,8 +38,6 @@ export async function sendStreaming(
   if (expects) headers.push('expect', '100-continue')
   if (to === 'leader' && exchange.expectsContinue) headers.push(HOP_EXPECTS, '1')
   if (exchange.request.headers.host === undefined) headers.push('host', upstream.options.address)
-  // Where the client expects an answer to its head, LangFlow may have that much.
-  const withheld = to === 'leader' && !exchange.expectsContinue
   const empty = to === 'leader' && body.none
   if (empty) headers.push(HOP_EMPTY, '1')
   if (empty || body.chunked) headers.push('transfer-encoding', 'chunked')
@@ -49,16 +48,15 @@ export async function sendStreaming(
     ...way,
     maxHeaderSize: MAX_HEADER_BYTES,
   })
+  outgoing.maxHeadersCount = 0
   const ended = upstream.relaying(() => outgoing.destroy(new Error('the leader changed')))
   outgoing.once('close', ended)
-  let connected = false
-  outgoing.once('socket', () => {
-    connected = true
-    upstream.reached()
-  })
+  outgoing.once('socket', () => upstream.reached())
   exchange.abort = (why) => outgoing.destroy(why)
   let answered = false
   let begun = false
+  /** Whether LangFlow may have something of it. */
+  let taken = to === 'langflow'
   const sendBody = () => {
     if (begun) return
     begun = true
@@ -77,7 +75,7 @@ export async function sendStreaming(
     if (answered) exchange.cut()
     else if (exchange.gone) resolve(null)
     else {
-      const what = begun || (connected && !withheld) ? 'broke' : 'missed'
+      const what = taken ? 'broke' : 'missed'
       trouble(what, upstream, error)
       resolve({ what })
     }
@@ -95,30 +93,36 @@ export async function sendStreaming(
     incoming.once('error', failed)
   }
   outgoing.on('error', failed)
-  outgoing.on('information', (answer) => exchange.inform(answer.statusCode, grouped(answer.rawHeaders)))
+  outgoing.on('information', ({ statusCode, rawHeaders }) => {
+    upstream.heard()
+    taken = true
+    if (to === 'langflow' || statusCode !== HOP_TAKEN) exchange.inform(statusCode, grouped(rawHeaders))
+  })
   outgoing.once('continue', sendBody)
   outgoing.once('response', (incoming) => {
+    upstream.heard()
     const head = { statusCode: incoming.statusCode ?? 502, headers: grouped(incoming.rawHeaders) }
-    const refusal = refusalIn(upstream, head)
-    if (refusal === null) {
+    const failure = failureIn(upstream, head)
+    if (failure === null) {
       answered = true
       exchange.from = to
       exchange.statusText = incoming.statusMessage ?? ''
       begin(head)
       passBack(incoming)
     } else outgoing.destroy()
-    resolve(refusal)
+    resolve(failure)
   })
   // Another front is told before LangFlow has anything of it.
   if (!expects) body.invite()
+  if (to === 'langflow' && exchange.hop !== null && exchange.expectsContinue) exchange.inform(HOP_TAKEN, {})
   outgoing.flushHeaders()
   if (!expects) sendBody()
-  else if (to === 'langflow' || withheld) {
+  else {
     const timer =
       to === 'langflow'
         ? clock.after(UNINVITED_MS, () => answered || outgoing.destroyed || sendBody())
-        : clock.after(heldUntil + OVERDUE_MS - clock.mono(), () => {
-            if (!begun && !answered) outgoing.destroy(new Error('it held a request for too long'))
+        : clock.after(Math.max(0, heldUntil + OVERDUE_MS - clock.mono()), () => {
+            if (!taken && !answered) outgoing.destroy(new Error('it held a request for too long'))
           })
     outgoing.once('close', () => timer.cancel())
   }

@@ -1,10 +1,11 @@
-import { Agent, type ClientRequestArgs } from 'node:http'
+import { Agent, type ClientRequestArgs, request } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { Pool } from 'undici'
 import type { Clock, Timer } from '../clock.ts'
 import { MAX_HEADER_BYTES } from './headers.ts'
 import type { Hop } from './hop.ts'
+import { HOP, HOP_EPOCH, type Unheard } from './messages.ts'
 
 /** How long a connection may take to be there. */
 const CONNECT_TIMEOUT_MS = 1_000
@@ -15,6 +16,11 @@ const TRY_AGAIN_MS = 100
  * or may not have been read.
  */
 const IDLE_MS = 1_000
+/** The kernel asks after a silent peer from here on; one that is gone is noticed half a minute later. */
+const KEEP_ALIVE_PROBE_MS = 15_000
+/** How often the leader's front is asked whether it is there, and for how long its answer is waited for. */
+const ASK_MS = 1_000
+const ANSWERS_WITHIN_MS = 2_000
 
 interface UpstreamOptions {
   readonly to: 'langflow' | 'leader'
@@ -64,10 +70,15 @@ export class Upstream {
   #doubtful = false
   #trying = false
   #resting: Timer | null = null
+  #asking: Timer | null = null
+  /** Monotonic ms: when the leader's front last answered a hop in any way, and what has become of those since. */
+  #heardAt: number
+  #unheardBecause = 'it has not answered yet'
   #closed = false
 
   constructor(options: UpstreamOptions) {
     this.options = options
+    this.#heardAt = options.clock.mono()
     const { hostname, port } = new URL(`http://${options.address}`)
     this.#where = { host: hostname.replace(/^\[|\]$/g, ''), port: Number(port || 80) }
     this.agent = new DialingAgent(() => this.dial())
@@ -85,6 +96,7 @@ export class Upstream {
         )
       },
     })
+    if (options.to === 'leader') this.#askSoon()
   }
 
   get available(): boolean {
@@ -94,6 +106,17 @@ export class Upstream {
   /** Whether nothing is sent to it any more: another leads, or nobody. */
   get closed(): boolean {
     return this.#closed
+  }
+
+  /** Since when the leader's front has not answered; `null`: this is LangFlow. */
+  get unheard(): Unheard | null {
+    const { to, address } = this.options
+    return to === 'leader' ? { address, since: this.#heardAt, because: this.#unheardBecause } : null
+  }
+
+  /** The leader's front has answered a hop, or asked for its body. */
+  heard(): void {
+    this.#heardAt = this.options.clock.mono()
   }
 
   /** A request is sent to it. */
@@ -134,6 +157,7 @@ export class Upstream {
   superseded(): void {
     this.#closed = true
     this.#resting?.cancel()
+    this.#asking?.cancel()
   }
 
   /** A connection of its own. Rejects where there is none in time. */
@@ -145,6 +169,7 @@ export class Upstream {
         ...(from !== null && { localAddress: from }),
         noDelay: true,
         keepAlive: true,
+        keepAliveInitialDelay: KEEP_ALIVE_PROBE_MS,
       })
       const timer = clock.after(CONNECT_TIMEOUT_MS, () => socket.destroy(new Error('not connected in time')))
       this.#connecting.add(socket)
@@ -155,6 +180,8 @@ export class Upstream {
       }
       const connected = () => {
         settle()
+        // Node writes a head in it that is sent before its body.
+        socket.setDefaultEncoding('latin1')
         resolve(socket)
       }
       const failed = (error: Error) => {
@@ -165,6 +192,42 @@ export class Upstream {
       socket.once('connect', connected).once('error', failed)
       if (this.#closed) socket.destroy(new Error('closed'))
     })
+  }
+
+  #askSoon(): void {
+    const { clock } = this.options
+    this.#asking = clock.after(ASK_MS, async () => {
+      if (clock.mono() - this.#heardAt >= ASK_MS) await this.#ask()
+      if (!this.#closed) this.#askSoon()
+    })
+  }
+
+  /** Sends a hop that each front answers by itself with 421, so that one to which no request comes knows as well. */
+  #ask(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const asked = request({
+      ...this.#where,
+      agent: this.agent,
+      method: 'HEAD',
+      headers: { [HOP]: 'are you there' },
+    })
+    const late = this.options.clock.after(ANSWERS_WITHIN_MS, () =>
+      asked.destroy(new Error(`no answer within ${ANSWERS_WITHIN_MS / 1000} s`)),
+    )
+    asked.once('response', (answer) => {
+      if (answer.headers[HOP_EPOCH] !== undefined) this.heard()
+      else this.#unheardBecause = `it is no front: its answer is ${answer.statusCode}`
+      answer.resume()
+    })
+    asked.on('error', ({ message }) => {
+      this.#unheardBecause = message
+    })
+    asked.once('close', () => {
+      late.cancel()
+      resolve()
+    })
+    asked.end()
+    return promise
   }
 
   /** @returns what is called once that is over */
@@ -191,6 +254,7 @@ export class Upstream {
 
   /** Whatever is still under way breaks. */
   cut(): void {
+    this.superseded()
     void this.pool.destroy(new Error('the leader changed'))
     for (const end of [...this.#relays]) end()
   }

@@ -1,18 +1,20 @@
 import { type IncomingMessage, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import WebSocket, { WebSocketServer } from 'ws'
+import type { Clock } from '../clock.ts'
 import type { Counts, Doing } from './counts.ts'
 import type { Garbage } from './garbage.ts'
 import { forwardedHeaders, grouped, type Headers, passedBackHeaders } from './headers.ts'
 import { hopHeaders, hopOf, waitedThereMs } from './hop.ts'
-import { failedItself, faultOf, notTheLeader, outcomeUnknown, Refusal } from './refusal.ts'
+import { HOP_TAKEN } from './messages.ts'
+import { attempted, failedItself, faultOf, notTheLeader, Refusal } from './refusal.ts'
 import type { Routing } from './routing.ts'
-import { refusalIn, type Trouble } from './sending.ts'
+import { failureIn, type Trouble } from './sending.ts'
+import { OVERDUE_MS } from './streaming.ts'
 import type { Streams } from './streams.ts'
 import type { Upstream } from './upstream.ts'
 import type { Guest, WaitingRoom } from './waiting-room.ts'
 
-const MAX_REPEATS = 3
 /** How long the other end may take to close as well. */
 const CLOSE_TIMEOUT_MS = 1_000
 /** What may wait in memory for a slow reader before the other end is read no further. */
@@ -41,7 +43,8 @@ export interface WebSocketsOptions {
   readonly counts: Counts
   readonly streams: Streams
   readonly garbage: Garbage
-  readonly mono: () => number
+  readonly clock: Clock
+  readonly holdTimeoutMs: number
   readonly nextOrder: () => number
   readonly trouble: Trouble
   /** What should never happen has. */
@@ -52,7 +55,8 @@ export interface WebSocketsOptions {
 type Handshake =
   | { readonly what: 'open'; readonly far: WebSocket; readonly answer: IncomingMessage }
   | { readonly what: 'answered'; readonly answer: IncomingMessage }
-  | { readonly what: 'broke'; readonly error: Error }
+  /** `broke`: LangFlow may have had it. */
+  | { readonly what: 'missed' | 'broke'; readonly error: Error }
 
 /** Websockets: held and sent on as any request, then relayed message by message. */
 export class WebSockets {
@@ -112,50 +116,49 @@ export class WebSockets {
   /** Whether the client has what it asked for, or is gone; else it is asked for again. */
   async #isAnswered(caller: Caller, upstream: Upstream): Promise<boolean> {
     const handshake = await this.#shakeHands(caller, upstream)
-    if (handshake === null) {
-      upstream.missed()
-      return caller.gone
+    if (caller.gone) {
+      upstream.givenBack()
+      return true
     }
-    if (caller.gone) return true
     switch (handshake.what) {
       case 'open':
         this.#relay(caller, upstream, handshake.far, handshake.answer)
         return true
       case 'answered': {
         const { answer } = handshake
-        const refusal = refusalIn(upstream, answer)
-        if (refusal === null) {
+        const failure = failureIn(upstream, answer)
+        if (failure === null) {
           caller.answer(answer, upstream)
           return true
         }
         answer.destroy()
-        upstream.refused(refusal.epoch)
+        if (failure.what === 'refused') upstream.refused(failure.epoch)
+        else attempted(caller, true, this.#options.routing.epoch)
         return false
       }
+      case 'missed':
       case 'broke':
-        this.#options.trouble('broke', upstream, handshake.error)
-        if (caller.repeats >= MAX_REPEATS) throw outcomeUnknown()
-        caller.repeats++
-        caller.since = this.#options.mono()
+        this.#options.trouble(handshake.what, upstream, handshake.error)
+        if (handshake.what === 'missed') upstream.missed()
+        else attempted(caller, true, this.#options.routing.epoch)
         return false
     }
   }
 
-  /** `null`: it did not get there. */
-  async #shakeHands(caller: Caller, upstream: Upstream): Promise<Handshake | null> {
-    const connection = await upstream.dial().catch((error: Error) => {
-      this.#options.trouble('missed', upstream, error)
-      return null
-    })
-    if (connection === null) return null
+  async #shakeHands(caller: Caller, upstream: Upstream): Promise<Handshake> {
+    const connection = await upstream.dial().catch((error: Error) => error)
+    if (connection instanceof Error) return { what: 'missed', error: connection }
     upstream.reached()
     if (caller.gone) {
       connection.destroy()
-      return { what: 'broke', error: new Error('the client is gone') }
+      return { what: 'missed', error: new Error('the client is gone') }
     }
+    const { clock, holdTimeoutMs } = this.#options
     const { to, hop, address } = upstream.options
     const headers = forwardedHeaders(caller.request, caller.hop !== null)
-    if (to === 'leader') headers.push(...hopHeaders(hop, this.#options.mono() - caller.since))
+    if (to === 'leader') headers.push(...hopHeaders(hop, clock.mono() - caller.since))
+    else if (caller.hop !== null) caller.taken()
+    let what: 'missed' | 'broke' = to === 'leader' ? 'missed' : 'broke'
     const far = new WebSocket(`ws://${address}`, [], {
       ...AS_IT_IS,
       createConnection: () => connection,
@@ -165,11 +168,17 @@ export class WebSockets {
         handshake.path = caller.request.url ?? '/'
         const offered = grouped(caller.request.rawHeaders)['sec-websocket-protocol']
         if (offered !== undefined) handshake.setHeader('sec-websocket-protocol', offered)
+        handshake.once('information', () => {
+          what = 'broke'
+        })
         handshake.end()
       },
     })
     caller.far = far
-    return new Promise((resolve) => {
+    const late = clock.after(Math.max(0, caller.since + holdTimeoutMs + OVERDUE_MS - clock.mono()), () => {
+      if (what === 'missed' && far.readyState === WebSocket.CONNECTING) far.terminate()
+    })
+    return new Promise<Handshake>((resolve) => {
       let shaken: IncomingMessage
       far.once('upgrade', (answer) => {
         const { 'sec-websocket-protocol': _, ...rest } = answer.headers
@@ -181,8 +190,8 @@ export class WebSockets {
         resolve({ what: 'open', far, answer: shaken })
       })
       far.once('unexpected-response', (_, answer) => resolve({ what: 'answered', answer }))
-      far.on('error', (error) => resolve({ what: 'broke', error }))
-    })
+      far.on('error', (error) => resolve({ what, error }))
+    }).finally(() => late.cancel())
   }
 
   #relay(caller: Caller, upstream: Upstream, far: WebSocket, answer: IncomingMessage): void {
@@ -227,8 +236,7 @@ class Caller implements Guest {
   readonly order: number
   readonly hop: string | null
   since: number
-  /** Asked for again so often, after a connection had broken. */
-  repeats = 0
+  attempts = 0
   gone = false
   far: WebSocket | null = null
   readonly #socket: Socket
@@ -245,7 +253,7 @@ class Caller implements Guest {
     this.#options = options
     this.order = options.nextOrder()
     this.hop = hopOf(request)
-    this.since = options.mono() - (this.hop === null ? 0 : waitedThereMs(request))
+    this.since = options.clock.mono() - (this.hop === null ? 0 : waitedThereMs(request))
     options.counts.arrived()
     socket.on('error', () => {})
     socket.once('close', this.#leave)
@@ -255,7 +263,7 @@ class Caller implements Guest {
   }
 
   waits(held: boolean): void {
-    if (!held) this.#waitedMs = this.#options.mono() - this.since
+    if (!held) this.#waitedMs = this.#options.clock.mono() - this.since
     this.became(held ? 'waiting' : 'arriving')
   }
 
@@ -264,6 +272,11 @@ class Caller implements Guest {
     this.#options.counts.became(this.#doing, doing)
     this.#doing = doing
     if (doing === 'streaming' || doing === 'over') this.#toldWaiting()
+  }
+
+  /** Of a hop: LangFlow may have it from now on. */
+  taken(): void {
+    this.#socket.write(`HTTP/1.1 ${HOP_TAKEN} ${STATUS_CODES[HOP_TAKEN]}\r\n\r\n`)
   }
 
   refuse(refusal: Refusal): void {

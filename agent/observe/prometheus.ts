@@ -102,6 +102,8 @@ const HELP = {
   langflow_leader_front_in_flight:
     'Requests that the front has sent on and that are not answered yet, without streams.',
   langflow_leader_front_streams: 'SSE answers and websockets that go through the front.',
+  langflow_leader_front_leader_unreachable:
+    "The address of the leader's front, where that does not answer this replica's although the leader is well: always 1, else absent.",
   langflow_leader_front_resident_memory_bytes: "Resident memory size of the front's process in bytes.",
   langflow_leader_front_forwarded_total:
     'Requests that were answered to the end, by whom: langflow, or the front of the leader.',
@@ -188,6 +190,7 @@ export function createMetrics(options: {
   }
   const flows = gauge('langflow_leader_flows_info', 'digest')
   const revisionFailed = gauge('langflow_leader_revision_failed', 'revision', 'reason')
+  const unreachable = gauge('langflow_leader_front_leader_unreachable', 'address')
   const gauges = Object.entries(GAUGES).map(([name, read]) => [gauge(name as Name), read] as const)
   const freezes = counter('langflow_leader_freezes_total')
   const deadmanFirings = counter('langflow_leader_deadman_firings_total')
@@ -244,6 +247,8 @@ export function createMetrics(options: {
       for (const [to, total] of Object.entries(front?.forwarded ?? {})) countTo(forwarded, total, { to })
       for (const [reason, total] of Object.entries(front?.failed ?? {})) countTo(failed, total, { reason })
       countTo(streamsEnded, front?.streamsEnded ?? 0)
+      unreachable.reset()
+      if (front?.unreachable) unreachable.set({ address: front.unreachable }, 1)
       flows.reset()
       if (status.flowsDigest !== null) flows.set({ digest: status.flowsDigest }, 1)
       revisionFailed.reset()

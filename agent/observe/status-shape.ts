@@ -39,6 +39,7 @@ const front = z.looseObject({
   failed: z.record(z.string(), z.number()),
   streamsEnded: z.number(),
   rssBytes: z.number(),
+  unreachable: lacking(z.string()),
 })
 
 /** Where an earlier version does not tell them. */

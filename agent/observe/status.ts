@@ -29,6 +29,8 @@ export interface FrontView {
   /** Ended for a planned takeover, since its process began. */
   readonly streamsEnded: number
   readonly rssBytes: number
+  /** The address of the leader's front, which does not answer this one although the leader is well; `null`: it answers. */
+  readonly unreachable: string | null
 }
 
 export interface PeersView {

@@ -8,6 +8,7 @@ import {
   type FrontRoute,
   readMessages,
   type ToFront,
+  type Unheard,
   writeMessage,
 } from '../front/messages.ts'
 import { giveWay } from '../processes/spawn.ts'
@@ -60,6 +61,8 @@ export class FrontProcess {
   /** What keeps it from taking requests, in one sentence; `null`: nothing. */
   problem: string | null = null
   counts: FrontCounts | null = null
+  /** As the front said last; `null`: it sends nothing to another front. */
+  unheard: Unheard | null = null
 
   constructor(options: FrontProcessOptions) {
     this.options = options
@@ -71,6 +74,7 @@ export class FrontProcess {
    */
   follow(route: FrontRoute): Promise<void> {
     this.route = route
+    this.unheard = null
     this.routeId++
     if (this.channel !== null) this.send({ type: 'route', id: this.routeId, route })
     else if (this.restart === null && this.ended === null) this.start()
@@ -154,7 +158,10 @@ export class FrontProcess {
       case 'routed':
         this.askedAt = null
         this.followed(message.id)
-        return
+        // Of an earlier route it is no news.
+        if (message.id !== this.routeId || this.unheard === message.unheard) return
+        this.unheard = message.unheard
+        break
       case 'counts':
         this.counts = message.counts
         for (const ms of message.heldMs) this.options.held(ms)
@@ -200,6 +207,7 @@ export class FrontProcess {
     this.channel?.destroy()
     this.channel = null
     this.counts = null
+    this.unheard = null
     this.asking?.cancel()
     this.askedAt = null
     // It may have said itself what was wrong.

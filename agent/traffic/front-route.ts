@@ -1,8 +1,11 @@
 import type { CandidateConfig, ElectionState } from '../election/state.ts'
 import { doubtAt } from '../election/state.ts'
-import type { FrontRoute } from '../front/messages.ts'
+import type { FrontRoute, Unheard } from '../front/messages.ts'
 import { epochOf, type FrontAccess, frontOf, holderOf } from '../lease/lease.ts'
 import { podOf } from '../lease/operation.ts'
+
+/** How long the leader's front may answer no hop. */
+const UNHEARD_MS = 5_000
 
 export interface RouteFacts {
   readonly state: ElectionState
@@ -42,4 +45,18 @@ export function leaderFault({ state, own, config }: Omit<RouteFacts, 'open'>): s
     return `${podOf(holder)} leads and does not say where its front is, so that requests wait here: give it --traffic=front, in a version that has it`
   if (note === 'closing' || note.address !== own.address) return null
   return `${podOf(holder)} leads and says that its front has the address of this replica's (${own.address}): give each its own --front-address`
+}
+
+/**
+ * Whether the leader's front cannot be reached from here although the leader is well: it has renewed the Lease after that front had
+ * answered nothing for 5 s. One that does not renew is in doubt, and requests wait for its successor.
+ */
+export function isUnreachable(
+  { state: { term, seen }, config }: Pick<RouteFacts, 'state' | 'config'>,
+  unheard: Unheard | null,
+  now: number,
+): unheard is Unheard {
+  if (unheard === null || term !== null || seen === null) return false
+  const { changedAt } = seen
+  return changedAt >= unheard.since + UNHEARD_MS && now < changedAt + config.renewDeadlineMs
 }

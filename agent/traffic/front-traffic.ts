@@ -1,13 +1,13 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Clock } from '../clock.ts'
 import { pause } from '../clock.ts'
-import type { FrontCounts, FrontRoute } from '../front/messages.ts'
+import type { FrontCounts, FrontRoute, Unheard } from '../front/messages.ts'
 import type { FrontAccess } from '../lease/lease.ts'
 import { holderOf } from '../lease/lease.ts'
 import { podOf } from '../lease/operation.ts'
 import type { FrontView } from '../observe/status.ts'
 import type { FrontProcess } from './front-process.ts'
-import { leaderFault, type RouteFacts, routeOf } from './front-route.ts'
+import { isUnreachable, leaderFault, type RouteFacts, routeOf } from './front-route.ts'
 import type { Traffic, TrafficListener, TrafficView } from './traffic.ts'
 
 export interface FrontTrafficOptions {
@@ -35,14 +35,19 @@ export class FrontTraffic implements Traffic {
   }
 
   get view(): TrafficView {
-    const { own, config, listener } = this.options
+    const { own, config, listener, clock } = this.options
     const { process, route } = this
-    const lease = listener.state().seen?.lease ?? null
+    const state = listener.state()
+    const lease = state.seen?.lease ?? null
+    const unreachable = isUnreachable({ state, config }, process.unheard, clock.mono())
+      ? process.unheard
+      : null
     const to = { langflow: config.identity, leader: lease === null ? '' : holderOf(lease), nobody: '' }
     return {
       routedTo: route === null ? null : podOf(to[route.to]),
-      problem: process.problem ?? leaderFault({ state: listener.state(), own, config }),
-      front: viewOf(process),
+      problem:
+        process.problem ?? leaderFault({ state, own, config }) ?? (unreachable && silence(unreachable)),
+      front: { ...viewOf(process), unreachable: unreachable?.address ?? null },
     }
   }
 
@@ -77,6 +82,13 @@ const NONE: FrontCounts = {
   rssBytes: 0,
 }
 
-function viewOf({ listening, counts }: Pick<FrontProcess, 'listening' | 'counts'>): FrontView {
+function silence({ address, because }: Unheard): string {
+  return `the leader's front at ${address} does not answer (${because}), so that requests wait here: let the replicas reach each other's fronts`
+}
+
+function viewOf({
+  listening,
+  counts,
+}: Pick<FrontProcess, 'listening' | 'counts'>): Omit<FrontView, 'unreachable'> {
   return { listening, ...(counts ?? NONE) }
 }

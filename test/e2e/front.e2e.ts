@@ -246,6 +246,49 @@ describe('clients of the fronts', () => {
     assert.ok(longestMs < TAKEOVER_MS, `${longestMs} ms`)
   })
 
+  test('lose two LangFlows at most to a request that ends each, and wait for two takeovers', async (t) => {
+    const { scene } = await FrontScene.start(t, plane)
+    const began = mono()
+    const { status } = await ask(scene.doors.get('b')?.port ?? 0, '/die')
+    assert.equal(status, 502)
+    assert.ok(mono() - began < 30_000)
+    const from = scene.client.answers.length
+    await until('answers again', () => scene.client.answers.length >= from + 20)
+    const epochs = scene.client.answers.map(({ epoch }) => epoch)
+    assert.equal(Math.max(...epochs.slice(from)), 3)
+    const { failed, longestMs } = await scene.outcome()
+    assert.ok(
+      failed.every(({ failure }) => failure === 'status 502'),
+      JSON.stringify(failed),
+    )
+    t.diagnostic(`the longest wait was ${Math.round(longestMs)} ms`)
+    assert.ok(longestMs < 2 * TAKEOVER_MS, `${longestMs} ms`)
+  })
+
+  test('are sent to no front that does not reach the leader’s, although it could take over', async (t) => {
+    const scene = await FrontScene.empty(t, plane)
+    const address = `127.0.0.1:${await freePort()}`
+    const a = await scene.replica('a', { env: { LEADER_FRONT_ADDRESS: address } })
+    await a.event('serving')
+    const b = await scene.replica('b')
+    await b.event('standby_ready')
+    await until('a front that reaches nobody', async () => (await b.get('/frontz')).status === 503)
+    assert.match(
+      (await b.get('/frontz')).text,
+      new RegExp(`the leader's front at ${address} does not answer`),
+    )
+    const { problem, couldTakeOver } = await b.status()
+    assert.deepEqual([problem?.includes(address), couldTakeOver], [true, true])
+    assert.match(
+      (await b.get('/metrics')).text,
+      new RegExp(`front_leader_unreachable{address="${address}"} 1`),
+    )
+    assert.equal((await a.get('/frontz')).status, 200)
+    await scene.switchOver()
+    await b.event('serving')
+    assert.equal((await b.get('/frontz')).status, 200)
+  })
+
   test('lose what is in flight when the leader’s replica dies, and nothing else', async (t) => {
     const { scene, a, b } = await FrontScene.start(t, plane)
     const pid = await frontPid(a)

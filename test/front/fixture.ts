@@ -6,6 +6,7 @@ import { connect, createServer as createTcpServer } from 'node:net'
 import { type Duplex, duplexPair } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import type { TestContext } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type Clock, systemClock } from '../../agent/clock.ts'
 import { serveFront } from '../../agent/front/front.ts'
 import {
@@ -15,6 +16,7 @@ import {
   type FrontRoute,
   readMessages,
   type ToFront,
+  type Unheard,
   writeMessage,
 } from '../../agent/front/messages.ts'
 import { createLog } from '../../agent/observe/log.ts'
@@ -57,6 +59,8 @@ export async function fakeLangFlow(
 export class TestFront {
   readonly said = new Series<FromFront>()
   readonly over: Promise<void>
+  /** The lines of its log. */
+  readonly logged: string[] = []
   port = 0
   readonly #channel: Duplex
   #routes = 0
@@ -65,7 +69,8 @@ export class TestFront {
     const [ours, theirs] = duplexPair()
     this.#channel = ours
     readMessages<FromFront>(ours, (message) => this.said.add(message))
-    const log = createLog({ component: 'front', level: 'silent', identity: '' })
+    const stream = { write: (line: string) => void this.logged.push(line) }
+    const log = createLog({ component: 'front', level: 'info', identity: '', stream })
     this.over = serveFront(theirs, { clock, log })
   }
 
@@ -123,6 +128,17 @@ export class TestFront {
 
   toNobody({ epoch = 1, key = null }: Partial<Extract<FrontRoute, { to: 'nobody' }>> = {}): Promise<void> {
     return this.route({ to: 'nobody', epoch, key })
+  }
+
+  /** What it says of the leader's front, once that is as wanted. */
+  async unheard(wanted: (unheard: Unheard) => boolean, route: FrontRoute): Promise<Unheard> {
+    for (;;) {
+      await this.route(route)
+      const said = this.said.list.findLast(({ type }) => type === 'routed')
+      const { unheard } = said as Extract<FromFront, { type: 'routed' }>
+      if (unheard !== null && wanted(unheard)) return unheard
+      await sleep(50)
+    }
   }
 
   /** Resolves once the next request has come in. */

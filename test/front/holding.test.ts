@@ -70,6 +70,7 @@ test('a client that gives up is forgotten, and never reaches LangFlow', async (t
   await front.toLangFlow()
   await ask(front.port, '/b')
   assert.deepEqual(langflow.seen.list, ['GET /b'])
+  assert.deepEqual(front.logged, [])
 })
 
 test('no body is asked for while its request waits', async (t) => {

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { request } from 'node:http'
 import type { Socket } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { type TestContext, test } from 'node:test'
-import { HOP, HOP_EPOCH } from '../../agent/front/messages.ts'
+import { HOP, HOP_EPOCH, HOP_WAITED } from '../../agent/front/messages.ts'
 import { freePort } from '../harness/free-port.ts'
 import { until } from '../harness/wait.ts'
 import { ask, FOR_EVER, fakeLangFlow, heard, hungServer, KEY, rawConnection, TestFront } from './fixture.ts'
@@ -97,6 +98,7 @@ test('of a large body nothing is read until it can be sent on, so that it follow
 })
 
 const WITHHELD = {
+  GET: { method: 'GET' },
   'a small body': { method: 'POST', body: 'x' },
   'no body': { method: 'POST' },
   'no body, by DELETE': { method: 'DELETE' },
@@ -204,14 +206,103 @@ test('a request is held no longer by two fronts than by one', async (t) => {
   assert.ok(performance.now() - began < 1_300, `after ${performance.now() - began} ms`)
 })
 
-test("a request that the leader's front does not answer waits no longer than the hold timeout", async (t) => {
+const UPGRADE = {
+  connection: 'upgrade',
+  upgrade: 'websocket',
+  'sec-websocket-version': '13',
+  'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==',
+}
+for (const [title, asked] of Object.entries({
+  GET: { method: 'GET' },
+  HEAD: { method: 'HEAD' },
+  'a POST': { method: 'POST', body: 'x' },
+  'an upload whose client waits to be told': {
+    method: 'POST',
+    headers: { 'content-length': '1000000', expect: '100-continue' },
+  },
+  'a websocket': { headers: UPGRADE },
+})) {
+  test(`${title} that the leader's front does not answer waits no longer than the hold timeout`, async (t) => {
+    const hung = await hungServer(t)
+    const follower = await TestFront.start(t, { holdTimeoutMs: 500 })
+    await follower.toLeader(hung.address)
+    const { status, body } = await ask(follower.port, '/a', asked)
+    assert.equal(status, 503)
+    if (title !== 'HEAD') assert.match(body, /within 500ms: it can safely be sent again/)
+    await follower.counts('failed', ({ failed }) => failed.hold_timeout === 1)
+  })
+
+  test(`${title} that LangFlow has is waited for, however long it takes`, async (t) => {
+    const langflow = await fakeLangFlow(t, (_, outgoing) => void setTimeout(() => outgoing.end(), 700))
+    langflow.server.on('upgrade', (_, socket) =>
+      setTimeout(() => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n'), 700),
+    )
+    langflow.server.on('checkContinue', (_, outgoing) => void setTimeout(() => outgoing.end(), 700))
+    const config = { ...at(langflow.port), holdTimeoutMs: 300 }
+    const [leader, follower] = await Promise.all([TestFront.start(t, config), TestFront.start(t, config)])
+    await leader.toLangFlow()
+    await follower.toLeader(leader.address)
+    assert.equal((await ask(follower.port, '/a', asked)).status, 200)
+  })
+}
+
+test('a hop connection is probed by the kernel within 15 s of silence', async (t) => {
   const hung = await hungServer(t)
-  const follower = await TestFront.start(t, { holdTimeoutMs: 500 })
+  const follower = await TestFront.start(t)
   await follower.toLeader(hung.address)
-  const { status, body } = await ask(follower.port, '/a', { method: 'POST', body: 'x' })
-  assert.equal(status, 503)
-  assert.match(body, /within 500ms: it can safely be sent again/)
-  await follower.counts('failed', ({ failed }) => failed.hold_timeout === 1)
+  ask(follower.port, '/a').catch(() => {})
+  await until('its head is there', () => hung.heard.includes('GET /a'))
+  const port = Number(hung.address.split(':')[1]).toString(16).toUpperCase()
+  await until('a timer of the kernel', () => {
+    const lines = readFileSync('/proc/net/tcp', 'utf8').split('\n')
+    // Local and remote address, state (established), queues, timer (keep-alive) and when it fires, in ticks of 10 ms.
+    return lines.some((line) => {
+      const [, , to, state, , timer = ''] = line.trim().split(/\s+/)
+      const [kind, ticks = ''] = timer.split(':')
+      return (
+        to?.endsWith(`:${port}`) && state === '01' && kind === '02' && Number.parseInt(ticks, 16) <= 1_500
+      )
+    })
+  })
+})
+
+test("a front says since when the leader's has answered nothing, also while no request comes", async (t) => {
+  const [hung, leader, follower] = await Promise.all([hungServer(t), TestFront.start(t), TestFront.start(t)])
+  const other = await fakeLangFlow(t)
+  const to = (address: string, epoch = 1) => ({ to: 'leader', epoch, key: KEY, address }) as const
+  await leader.toNobody({ key: KEY })
+  const first = await follower.unheard(() => true, to(leader.address))
+  const second = await follower.unheard(({ since }) => since > first.since, to(leader.address))
+  await leader.stop()
+  const refused = await follower.unheard(({ because }) => /ECONNREFUSED/.test(because), to(leader.address))
+  assert.equal(refused.address, leader.address)
+  assert.ok(refused.since >= second.since)
+  const silent = await follower.unheard(({ because }) => /no answer/.test(because), to(hung.address, 2))
+  assert.ok(silent.since > refused.since, 'another leader has its own time')
+  await follower.unheard(
+    ({ because }) => because === 'it is no front: its answer is 200',
+    to(`127.0.0.1:${other.port}`, 3),
+  )
+  await follower.toNobody()
+  assert.equal(
+    (follower.said.list.findLast(({ type }) => type === 'routed') as { unheard: unknown }).unheard,
+    null,
+  )
+})
+
+test('no number in the header of a hop harms, nor does one that a client forges', async (t) => {
+  const front = await TestFront.start(t, { holdTimeoutMs: 300 })
+  await front.toNobody({ key: KEY })
+  const hop = (waited: string, key = KEY) =>
+    ask(front.port, '/a', { headers: { [HOP]: `1 ${key}`, [HOP_WAITED]: waited } })
+  for (const waited of ['1e308', 'Infinity', '-5', 'NaN', '0x10', '9'.repeat(400), '', '1, 2'])
+    assert.equal((await hop(waited, OTHER_KEY)).status, 421)
+  const began = performance.now()
+  const answers = await Promise.all(['1e308', 'Infinity', '-5', '9'.repeat(400)].map((waited) => hop(waited)))
+  assert.deepEqual(new Set(answers.map(({ status }) => status)), new Set([503]))
+  assert.ok(performance.now() - began >= 300, 'one did not wait at all')
+  assert.equal((await hop('999999999')).status, 503)
+  await front.counts('sane times', ({ oldestHeldMs }) => oldestHeldMs >= 0 && oldestHeldMs < 1e10)
 })
 
 test('a front that meets its own address sends nothing round and round', async (t) => {

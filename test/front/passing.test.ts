@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { connect } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { test } from 'node:test'
 import { HOP_EPOCH } from '../../agent/front/messages.ts'
@@ -308,5 +309,65 @@ test('an answer whose words are none that may be written has none', async (t) =>
     const client = await rawConnection(t, front.port)
     client.write(`${request}Connection: close\r\n\r\n${request.startsWith('POST') ? '0\r\n\r\n' : ''}`)
     assert.match(await heard(client), /^HTTP\/1\.1 (200 \r\n|502 )/)
+  }
+})
+
+const GO_ON = 'HTTP/1.1 100 Continue\r\n\r\n'
+
+test('a client that half-closes after its request has its answer, also where it was held', async (t) => {
+  const langflow = await fakeLangFlow(t, (_, outgoing) => void setTimeout(() => outgoing.end('done'), 100))
+  const front = await TestFront.start(t, at(langflow.port))
+  for (const head of [
+    'GET / HTTP/1.1\r\nHost: a\r\n\r\n',
+    'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx',
+    'GET / HTTP/1.0\r\n\r\n',
+  ]) {
+    await front.toNobody()
+    const client = connect({ port: front.port, host: '127.0.0.1', allowHalfOpen: true })
+    client.end(head)
+    await front.counts('it waits', ({ held }) => held === 1)
+    // By that the front finds out whether it is gone.
+    if (head.includes('1.1')) await heard(client, `${GO_ON}${GO_ON}`)
+    await front.toLangFlow()
+    assert.match(await heard(client), /^HTTP\/1.1 200 .*done/s)
+    client.destroy()
+  }
+  await front.counts(
+    'all were answered',
+    ({ forwarded, failed }) => forwarded.langflow === 3 && failed.client_gone === 0,
+  )
+})
+
+test('a client that goes in the middle of a stream that says nothing is gone', async (t) => {
+  const langflow = await fakeLangFlow(t, (_, outgoing) => {
+    outgoing.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders()
+  })
+  const front = await TestFront.start(t, at(langflow.port))
+  await front.toLangFlow()
+  const client = await rawConnection(t, front.port)
+  client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
+  await front.counts('a stream', ({ streams }) => streams === 1)
+  client.destroy()
+  await front.counts('none', ({ streams }) => streams === 0)
+})
+
+test('1,000 headers pass through two fronts, and more are refused with that reason', async (t) => {
+  const langflow = await fakeLangFlow(t, ({ rawHeaders }, outgoing) => {
+    outgoing.end(String(rawHeaders.filter((name) => name.startsWith('x-h')).length))
+  })
+  langflow.server.maxHeadersCount = 0
+  const leader = await TestFront.start(t, at(langflow.port))
+  const follower = await TestFront.start(t)
+  await leader.toLangFlow()
+  await follower.toLeader(leader.address)
+  const asked = async (port: number, count: number) => {
+    const client = await rawConnection(t, port)
+    const lines = Array.from({ length: count - 2 }, (_, i) => `x-h${i}: 1\r\n`).join('')
+    client.write(`GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n${lines}\r\n`)
+    return heard(client)
+  }
+  for (const { port } of [leader, follower]) {
+    assert.match(await asked(port, 1_000), /^HTTP\/1.1 200 .*998/s)
+    assert.match(await asked(port, 1_001), /^HTTP\/1.1 431 .*the request has more than 1000 headers/s)
   }
 })

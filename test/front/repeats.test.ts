@@ -1,6 +1,15 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
-import { ask, fakeLangFlow, TestFront } from './fixture.ts'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { freePort } from '../harness/free-port.ts'
+import { until } from '../harness/wait.ts'
+import { ask, FOR_EVER, fakeLangFlow, KEY, TestFront } from './fixture.ts'
+import { FrontProcess, KEY as PROCESS_KEY } from './front-process.ts'
 
 const at = (port: number) => ({ target: { host: '127.0.0.1', port } })
 
@@ -31,30 +40,118 @@ for (const method of ['POST', 'PUT', 'PATCH', 'DELETE']) {
   })
 }
 
-test('a GET that breaks whatever it is sent to is not sent for ever', async (t) => {
+test('a GET that breaks whatever it is sent to is sent twice in its life', async (t) => {
   const langflow = await fakeLangFlow(t, ({ socket }) => socket.destroy())
   const front = await TestFront.start(t, at(langflow.port))
   await front.toLangFlow()
   assert.equal((await ask(front.port, '/a')).status, 502)
-  assert.equal(langflow.seen.list.length, 4)
+  assert.equal(langflow.seen.list.length, 2)
 })
 
-test('an answer that breaks in its middle is cut for the client as well, and nothing is sent again', async (t) => {
-  const langflow = await fakeLangFlow(t, (incoming, outgoing) => {
-    outgoing.writeHead(200, { 'content-length': '10' })
-    outgoing.write('half', () => incoming.socket.destroy())
+test('it is counted by the front to which it came, whichever fronts forward it', async (t) => {
+  let broke = () => {}
+  const first = await fakeLangFlow(t, ({ socket }) => {
+    broke = () => socket.destroy()
   })
-  const front = await TestFront.start(t, at(langflow.port))
-  await front.toLangFlow()
-  await assert.rejects(ask(front.port, '/a'), { code: 'ECONNRESET' })
-  assert.deepEqual(langflow.seen.list, ['GET /a'])
-  await front.counts('cut', ({ failed }) => failed.cut === 1)
+  const second = await fakeLangFlow(t, ({ socket }) => socket.destroy())
+  const [former, leader, entry] = await Promise.all([
+    TestFront.start(t, at(first.port)),
+    TestFront.start(t, at(second.port)),
+    TestFront.start(t),
+  ])
+  await former.toLangFlow(FOR_EVER, 1)
+  await entry.toLeader(former.address, 1)
+  const asked = ask(entry.port, '/a')
+  await first.seen.next('the first attempt', () => true)
+  await former.toNobody({ epoch: 1, key: KEY })
+  broke()
+  await former.counts('it waits again', ({ held }) => held === 1)
+  await former.toNobody({ epoch: 2 })
+  await leader.toLangFlow(FOR_EVER, 2)
+  await entry.toLeader(leader.address, 2)
+  const { status, body } = await asked
+  assert.equal(status, 502)
+  assert.match(JSON.parse(body).error, /^[^.]*the outcome is unknown$/)
+  assert.deepEqual([first.seen.list.length, second.seen.list.length], [1, 1])
+  await entry.counts('once', ({ failed }) => failed.outcome_unknown === 1)
+  await former.counts('not there', ({ inFlight, failed }) => inFlight === 0 && failed.outcome_unknown === 0)
 })
 
-test('a 503 of LangFlow is passed back, and not taken for a reason to ask again', async (t) => {
-  const langflow = await fakeLangFlow(t, (_, outgoing) => outgoing.writeHead(503).end('busy'))
-  const front = await TestFront.start(t, at(langflow.port))
+test('what a front only held when it ended was not sent yet, however often', async (t) => {
+  const langflow = await fakeLangFlow(t, (incoming, outgoing) => {
+    if (langflow.seen.list.length === 1) incoming.socket.destroy()
+    else outgoing.end()
+  })
+  const [entry, leader] = await Promise.all([TestFront.start(t), TestFront.start(t, at(langflow.port))])
+  await entry.toNobody()
+  const asked = ask(entry.port, '/a')
+  for (let epoch = 1; epoch <= 3; epoch++) {
+    const holding = await TestFront.start(t)
+    await holding.toNobody({ epoch, key: KEY })
+    await entry.toLeader(holding.address, epoch)
+    await holding.counts('it waits', ({ held }) => held === 1)
+    await holding.stop()
+  }
+  await leader.toLangFlow(FOR_EVER, 4)
+  await entry.toLeader(leader.address, 4)
+  assert.equal((await asked).status, 200)
+  assert.equal(langflow.seen.list.length, 2)
+})
+
+test('the hold timeout counts from the first arrival, whatever breaks', async (t) => {
+  const langflow = await fakeLangFlow(t, ({ socket }) => void setTimeout(() => socket.destroy(), 500))
+  const front = await TestFront.start(t, { ...at(langflow.port), holdTimeoutMs: 1_000 })
   await front.toLangFlow()
-  const { status, body } = await ask(front.port, '/a')
-  assert.deepEqual([status, body, langflow.seen.list.length], [503, 'busy', 1])
+  const began = performance.now()
+  const asked = ask(front.port, '/a')
+  await langflow.seen.next('the request', () => true)
+  await front.toNobody()
+  assert.equal((await asked).status, 503)
+  assert.ok(performance.now() - began < 1_400, `after ${performance.now() - began} ms`)
+})
+
+/** Stands for LangFlow, and exits when it is asked for `/die`. */
+async function mortal(t: TestContext, log: string) {
+  const port = await freePort()
+  const child = spawn(process.execPath, [WORKLOAD, String(port), log], { stdio: 'ignore' })
+  t.after(() => child.kill('SIGKILL'))
+  await until('it answers', () => ask(port, '/health').then(Boolean, () => false))
+  return { port, exited: once(child, 'exit'), ended: () => child.exitCode !== null }
+}
+const WORKLOAD = fileURLToPath(new URL('../harness/workload.mjs', import.meta.url))
+
+test('a GET that ends LangFlow ends two, and is answered 502; what comes meanwhile waits for the third', async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'repeats-'))
+  t.after(() => rmSync(directory, { recursive: true }))
+  const langflows = await Promise.all([0, 1, 2].map(() => mortal(t, join(directory, 'log'))))
+  const fronts = await Promise.all(
+    langflows.map(({ port }) => FrontProcess.start(port, { holdTimeoutMs: 10_000 })),
+  )
+  t.after(() => Promise.all(fronts.map((front) => front.stop())))
+  const [a, b, c] = fronts as [FrontProcess, FrontProcess, FrontProcess]
+  const leads = async (leader: FrontProcess, epoch: number) => {
+    await leader.leads(epoch)
+    for (const front of fronts) if (front !== leader) await front.follows(leader, epoch)
+  }
+  await leads(a, 1)
+  const began = performance.now()
+  const deadly = ask(b.port, '/die')
+  await langflows[0]?.exited
+  // As its agent has it: the gate is closed, and the term goes on.
+  await a.holds(1, PROCESS_KEY)
+  const others = fronts.map(({ port }) => ask(port, '/health', { method: 'POST', body: '{}' }))
+  await a.counted('they wait', ({ held }) => held === 4)
+  await leads(b, 2)
+  await langflows[1]?.exited
+  const { status, body } = await deadly
+  assert.deepEqual([status, Object.keys(JSON.parse(body))], [502, ['error']])
+  assert.ok(performance.now() - began < 10_000)
+  await leads(c, 3)
+  // What its LangFlow had when that ended has an unknown outcome.
+  for (const other of others) assert.ok([200, 502].includes((await other).status))
+  assert.equal((await ask(b.port, '/health')).status, 200)
+  assert.deepEqual(
+    langflows.map(({ ended }) => ended()),
+    [true, true, false],
+  )
 })

@@ -6,7 +6,16 @@ import WebSocket, { WebSocketServer } from 'ws'
 import { HOP } from '../../agent/front/messages.ts'
 import { Upstream } from '../../agent/front/upstream.ts'
 import { until } from '../harness/wait.ts'
-import { type FakeLangFlow, FOR_EVER, fakeLangFlow, heard, rawConnection, TestFront } from './fixture.ts'
+import {
+  type FakeLangFlow,
+  FOR_EVER,
+  fakeLangFlow,
+  heard,
+  hungServer,
+  KEY,
+  rawConnection,
+  TestFront,
+} from './fixture.ts'
 
 const at = (port: number) => ({ target: { host: '127.0.0.1', port } })
 
@@ -260,4 +269,47 @@ test('what is no handshake is refused, and another upgrade is answered as if not
     client.write(`GET /a HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: ${protocol}\r\n\r\n`)
     assert.match(await heard(client, '\r\n\r\n'), new RegExp(`^HTTP/1.1 ${status} `))
   }
+})
+
+test('a handshake that ends LangFlow is sent twice in its life, and what was only held is no attempt', async (t) => {
+  const breaks = async () => {
+    const langflow = await fakeLangFlow(t)
+    langflow.server.on('upgrade', (request, socket) => {
+      langflow.seen.add(request.url ?? '')
+      socket.destroy()
+    })
+    return langflow
+  }
+  const langflows = await Promise.all([breaks(), breaks()])
+  const [first, second] = await Promise.all(langflows.map(({ port }) => TestFront.start(t, at(port))))
+  const [holding, entry] = await Promise.all([TestFront.start(t), TestFront.start(t)])
+  await holding.toNobody({ epoch: 1, key: KEY })
+  await entry.toLeader(holding.address, 1)
+  const answered = once(connectTo(t, entry), 'unexpected-response')
+  await holding.counts('it waits', ({ held }) => held === 1)
+  await holding.stop()
+  await entry.counts('it waits here', ({ held }) => held === 1)
+  await first?.toLangFlow(FOR_EVER, 2)
+  const broke = langflows[0]?.seen.next('the first attempt', () => true)
+  await entry.toLeader(first?.address ?? '', 2)
+  await broke
+  await second?.toLangFlow(FOR_EVER, 3)
+  await entry.toLeader(second?.address ?? '', 3)
+  const [, answer] = await answered
+  assert.equal(answer.statusCode, 502)
+  const seen = langflows.map(({ seen }) => seen.list.length)
+  assert.equal(seen[0]! + seen[1]!, 2, `${seen}`)
+})
+
+test('a handshake whose front ends after LangFlow had it was an attempt', async (t) => {
+  const taking = await hungServer(t, (socket) => {
+    socket.once('data', () => {
+      socket.write('HTTP/1.1 102 Processing\r\n\r\n')
+      setTimeout(() => socket.destroy(), 100)
+    })
+  })
+  const entry = await TestFront.start(t)
+  await entry.toLeader(taking.address, 1)
+  const [, answer] = await once(connectTo(t, entry), 'unexpected-response')
+  assert.equal(answer.statusCode, 502)
 })

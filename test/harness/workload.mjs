@@ -8,7 +8,7 @@
 //   start=MS       answers nobody before
 //   parent         serves nothing itself, but keeps a worker that does, as gunicorn's master
 //
-// /slow=MS answers after MS, /stream never ends, /socket is a websocket: SIGTERM waits for all of them.
+// /slow=MS answers after MS, /die ends it, /stream never ends, /socket is a websocket: SIGTERM waits for all of them.
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { createSocket } from 'node:dgram'
@@ -57,6 +57,7 @@ function serve() {
 
   const server = createServer((request, response) => {
     if (request.url === '/sicken') sick = true
+    if (request.url === '/die') process.exit(1)
     // More than a pipe holds, without waiting for it.
     if (request.url === '/shout')
       spawn('sh', ['-c', 'head -c 1000000 /dev/zero'], { stdio: ['ignore', 'inherit', 'ignore'] })

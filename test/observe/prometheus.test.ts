@@ -56,7 +56,7 @@ const SCRAPED: readonly AgentStatus[] = [
     flowsDigest: '5f3c',
     timings: { ...FOLLOWING.timings, killMarginMs: 600 },
   },
-  { ...SERVING, traffic: { ...SERVING.traffic, front: FRONT } },
+  { ...SERVING, traffic: { ...SERVING.traffic, front: { ...FRONT, unreachable: '10.0.0.2:8091' } } },
 ]
 
 /** What each scrape shows; `undefined`: nothing. */
@@ -101,6 +101,14 @@ const SHOWN: Readonly<Record<string, readonly (number | undefined)[]>> = {
   'front_failed_total{reason="hold_timeout"}': [undefined, undefined, undefined, undefined, undefined, 5],
   'front_failed_total{reason="client_gone"}': [undefined, undefined, undefined, undefined, undefined, 9],
   front_streams_ended_total: [0, 0, 0, 0, 0, 10],
+  'front_leader_unreachable{address="10.0.0.2:8091"}': [
+    undefined,
+    undefined,
+    undefined,
+    undefined,
+    undefined,
+    1,
+  ],
   'configured_seconds{setting="lease_duration"}': [15, 15, 15, 15, 15, 15],
   'configured_seconds{setting="renew_deadline"}': [10, 10, 10, 10, 10, 10],
   'configured_seconds{setting="retry_period"}': [2, 2, 2, 2, 2, 2],

@@ -15,6 +15,7 @@ export const FRONT: FrontView = {
   failed: { hold_timeout: 5, hold_limit: 6, outcome_unknown: 7, cut: 8, client_gone: 9 },
   streamsEnded: 10,
   rssBytes: 90_000_000,
+  unreachable: null,
 }
 
 /** A leader that serves. */
@@ -108,6 +109,7 @@ export const NEW_FRONT: FrontView = {
   failed: { hold_timeout: 0, hold_limit: 0, outcome_unknown: 0, cut: 0, client_gone: 0 },
   streamsEnded: 0,
   rssBytes: 90_000_000,
+  unreachable: null,
 }
 
 /** The same replica in front mode. */

@@ -3,7 +3,7 @@ import { describe, test } from 'node:test'
 import type { ElectionState } from '../../agent/election/state.ts'
 import type { FrontRoute } from '../../agent/front/messages.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
-import { leaderFault, routeOf } from '../../agent/traffic/front-route.ts'
+import { isUnreachable, leaderFault, routeOf } from '../../agent/traffic/front-route.ts'
 import { Candidate, CONFIG, heldBy, released } from '../election/candidate.ts'
 
 const own = { address: '10.0.0.1:8091', key: 'own-key' }
@@ -162,5 +162,28 @@ describe('a leader whose front cannot be reached', () => {
       const said = leaderFault({ state, own, config: CONFIG })
       if (fault === null) assert.equal(said, null)
       else assert.match(said ?? '', fault)
+    })
+})
+
+describe("a leader's front that answers nothing", () => {
+  const watched = Candidate.follower().sees(noted('3 10.0.0.2:8091 key'))
+  const renewedAt = watched.state.seen?.changedAt as number
+  for (const [what, state, silentMs, afterMs, unreachable] of [
+    ['is unreachable once the leader has renewed after 5 s of it', watched.state, 5_000, 0, true],
+    ['is not before', watched.state, 4_999, 4_999, false],
+    ['is up to the doubt of the leader', watched.state, 9_000, CONFIG.renewDeadlineMs - 1, true],
+    [
+      'is no fault of a leader in doubt, for which requests wait',
+      watched.state,
+      9_000,
+      CONFIG.renewDeadlineMs,
+      false,
+    ],
+    ["is not this replica's own", leader.state, 9_000, 0, false],
+  ] as [string, ElectionState, number, number, boolean][])
+    test(what, () => {
+      const unheard = { address: '10.0.0.2:8091', since: renewedAt - silentMs, because: 'a test' }
+      assert.equal(isUnreachable({ state, config: CONFIG }, unheard, renewedAt + afterMs), unreachable)
+      assert.equal(isUnreachable({ state, config: CONFIG }, null, renewedAt + afterMs), false)
     })
 })

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { ElectionState } from '../../agent/election/state.ts'
-import type { FrontCounts, FrontRoute } from '../../agent/front/messages.ts'
+import type { FrontCounts, FrontRoute, Unheard } from '../../agent/front/messages.ts'
 import { FrontTraffic } from '../../agent/traffic/front-traffic.ts'
 import { Candidate, CONFIG, heldBy } from '../election/candidate.ts'
 import { settled, VirtualClock } from '../harness/virtual-clock.ts'
@@ -20,6 +20,7 @@ class Scene {
     listening: true,
     problem: null as string | null,
     counts: null as FrontCounts | null,
+    unheard: null as Unheard | null,
     follow: (route: FrontRoute): Promise<void> => {
       this.routes.push(route)
       const { promise, resolve } = Promise.withResolvers<void>()
@@ -81,13 +82,23 @@ test('a front is seen in the view: to whom, what is wrong, and what it does', ()
   assert.deepEqual(traffic.view, {
     routedTo: 'me',
     problem: 'the front has ended (SIGKILL)',
-    front: { listening: false, ...counts },
+    front: { listening: false, ...counts, unreachable: null },
   })
   Object.assign(process, { listening: true, problem: null })
   scene.state = Candidate.follower().sees(heldBy('other-1_uid', 50)).state
   traffic.follow(false)
   assert.equal(traffic.view.routedTo, '')
   assert.match(traffic.view.problem ?? '', /^other-1 leads and does not say where its front is/)
+  const lease = heldBy('other-1_uid', 51)
+  const annotations = { 'langflow-leader/front': '3 10.0.0.2:8091 key' }
+  scene.state = Candidate.follower().sees({ ...lease, metadata: { ...lease.metadata, annotations } }).state
+  const since = (scene.state.seen?.changedAt ?? 0) - 5_000
+  process.unheard = { address: '10.0.0.2:8091', since, because: 'connect ECONNREFUSED' }
+  assert.equal(traffic.view.front?.unreachable, '10.0.0.2:8091')
+  assert.match(
+    traffic.view.problem ?? '',
+    /^the leader's front at 10\.0\.0\.2:8091 does not answer \(connect ECONN/,
+  )
 })
 
 test('a front ends once others can have heard that its pod does, or at once in a hurry', async () => {
