@@ -71,6 +71,10 @@ export function tooManyHeld(holdLimit: number): Refusal {
   return new Refusal(503, `${holdLimit} requests are waiting for a replica already: ${AGAIN}`, 'hold_limit')
 }
 
+export function noMemoryLeft(): Refusal {
+  return new Refusal(503, `this front has no memory left for another request: ${AGAIN}`)
+}
+
 export function outcomeUnknown(): Refusal {
   return new Refusal(
     502,
