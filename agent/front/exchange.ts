@@ -39,6 +39,7 @@ export interface ExchangeOptions extends Arrival {
 export class Exchange implements Guest {
   readonly request: IncomingMessage
   readonly path: string
+  readonly urgent: boolean
   readonly order: number
   since: number
   /** `null`: a client's; else another front forwards it. */
@@ -67,6 +68,7 @@ export class Exchange implements Guest {
     this.request = request
     this.#response = response
     this.path = path
+    this.urgent = /^\/health(_check)?(\?|$)/.test(path)
     this.order = order
     this.hop = hopOf(request)
     this.since = mono() - (this.hop === null ? 0 : waitedThereMs(request))

@@ -126,6 +126,7 @@ export class WebSockets {
       upstream.missed()
       return caller.gone
     }
+    this.#options.room.answered(caller)
     if (caller.gone) return true
     switch (handshake.what) {
       case 'open':
@@ -235,6 +236,7 @@ export class WebSockets {
 /** A client that asks for a websocket, until it has one. */
 class Caller implements Guest {
   readonly request: IncomingMessage
+  readonly urgent = false
   readonly order: number
   readonly hop: string | null
   since: number
