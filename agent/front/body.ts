@@ -1,28 +1,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Writable } from 'node:stream'
+import type { Budget } from './budget.ts'
 import type { Garbage } from './garbage.ts'
 import { hopOf, isEmptyThere } from './hop.ts'
 
 /** What is read whole before it is sent, so that it can be sent again. */
 const SMALL_BYTES = 64 * 1024
-/** Of all of these together: beyond it they are sent as larger ones are, while they arrive. */
-const KEPT_BYTES = 16 * 1024 * 1024
-
-/** The bodies that are kept, or are being read whole. */
-export class KeptBodies {
-  #bytes = 0
-
-  /** Whether there is room for one more. */
-  takes(bytes: number): boolean {
-    if (this.#bytes + bytes > KEPT_BYTES) return false
-    this.#bytes += bytes
-    return true
-  }
-
-  gone(bytes: number): void {
-    this.#bytes -= bytes
-  }
-}
+/** Of the budget: bodies that would take it are sent as larger ones are, while they arrive. */
+const RESERVE_BYTES = 48 * 1024 * 1024
 
 /** The body of a request: unread until the request is about to be sent. */
 export class RequestBody {
@@ -32,7 +17,7 @@ export class RequestBody {
   readonly expectsContinue: boolean
   readonly chunked: boolean
   readonly #garbage: Garbage
-  readonly #kept: KeptBodies
+  readonly #budget: Budget
   readonly #length: number
   #size: 'none' | 'small' | 'large'
   #keptBytes = 0
@@ -46,10 +31,10 @@ export class RequestBody {
     response: ServerResponse,
     expectsContinue: boolean,
     garbage: Garbage,
-    kept: KeptBodies,
+    budget: Budget,
   ) {
     this.#garbage = garbage
-    this.#kept = kept
+    this.#budget = budget
     this.#request = request
     this.#response = response
     this.expectsContinue = expectsContinue
@@ -86,9 +71,9 @@ export class RequestBody {
     this.#invited = true
   }
 
-  /** Reads a small one, unless too many are kept. `false`: the client went before its end. */
+  /** Reads a small one, unless the budget is spent. `false`: the client went before its end. */
   async read(): Promise<boolean> {
-    if (!this.#kept.takes(this.#length)) {
+    if (!this.#budget.takes(this.#length, RESERVE_BYTES)) {
       this.#size = 'large'
       return true
     }
@@ -105,7 +90,7 @@ export class RequestBody {
 
   /** It is needed no more. */
   forget(): void {
-    this.#kept.gone(this.#keptBytes)
+    this.#budget.gone(this.#keptBytes)
     this.#keptBytes = 0
   }
 

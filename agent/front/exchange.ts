@@ -5,7 +5,8 @@ import {
   type ServerResponse,
   STATUS_CODES,
 } from 'node:http'
-import { type KeptBodies, RequestBody } from './body.ts'
+import { RequestBody } from './body.ts'
+import type { Budget } from './budget.ts'
 import type { Counts, Doing } from './counts.ts'
 import type { Garbage } from './garbage.ts'
 import { passedBackHeaders } from './headers.ts'
@@ -29,7 +30,7 @@ export interface ExchangeOptions extends Arrival {
   readonly counts: Counts
   readonly streams: Streams
   readonly garbage: Garbage
-  readonly keptBodies: KeptBodies
+  readonly budget: Budget
   /** Whether the process ends, and each connection with its answer. */
   readonly ending: () => boolean
 }
@@ -38,6 +39,7 @@ export interface ExchangeOptions extends Arrival {
 export class Exchange implements Guest {
   readonly request: IncomingMessage
   readonly path: string
+  readonly urgent: boolean
   readonly order: number
   /** From its first arrival on, also at another front, without the time that its client took for its body. */
   since: number
@@ -62,15 +64,16 @@ export class Exchange implements Guest {
   #streamOver: (() => void) | null = null
 
   constructor(options: ExchangeOptions) {
-    const { request, response, path, order, mono, counts, garbage, keptBodies, expectsContinue } = options
+    const { request, response, path, order, mono, counts, garbage, budget, expectsContinue } = options
     this.#options = options
     this.request = request
     this.#response = response
     this.path = path
+    this.urgent = /^\/health(_check)?(\?|$)/.test(path)
     this.order = order
     this.hop = hopOf(request)
     this.since = mono() - (this.hop === null ? 0 : waitedThereMs(request))
-    this.body = new RequestBody(request, response, expectsContinue, garbage, keptBodies)
+    this.body = new RequestBody(request, response, expectsContinue, garbage, budget)
     counts.arrived()
     response.once('close', () => this.#closed())
   }

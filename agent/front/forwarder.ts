@@ -27,19 +27,25 @@ export class Forwarder {
 
   /** `begin`: the head of the answer is there; its body follows. Rejects with a `Refusal` where there will be none. */
   async forward(exchange: Exchange, begin: (head: AnswerHead) => void): Promise<void> {
-    const { clock } = this.#options
+    const { clock, room } = this.#options
+    const answered = (head: AnswerHead) => {
+      room.answered(exchange)
+      begin(head)
+    }
     while (!exchange.gone) {
       const upstream = await this.#turn(exchange)
       if (!exchange.body.ready) {
         // It may take its time, and another may lead by then.
         upstream.givenBack()
+        // Another front has all of it.
+        if (exchange.hop === null) room.forget(exchange)
         const began = clock.mono()
         if (!(await exchange.body.read())) return
         // A slow client is no wait for a replica.
         exchange.since += clock.mono() - began
         continue
       }
-      const failure = await this.#send(exchange, upstream, begin)
+      const failure = await this.#send(exchange, upstream, answered)
       if (failure === null) {
         // Where its client went, it may not have got there.
         upstream.givenBack()

@@ -4,7 +4,7 @@ import type { Clock, Timer } from '../clock.ts'
 import { formatListen } from '../config/values.ts'
 import type { Log } from '../observe/log.ts'
 import { LogThrottle } from '../observe/log-throttle.ts'
-import { KeptBodies } from './body.ts'
+import { Budget } from './budget.ts'
 import { Counts } from './counts.ts'
 import { Exchange } from './exchange.ts'
 import { Forwarder } from './forwarder.ts'
@@ -65,7 +65,7 @@ class Front {
   readonly #streams: Streams
   readonly #counts: Counts
   readonly #garbage = new Garbage()
-  readonly #keptBodies = new KeptBodies()
+  readonly #budget = new Budget(() => this.#counts.failed('hold_limit'))
   readonly #forwarder: Forwarder
   readonly #webSockets: WebSockets
   readonly #failed: (error: unknown) => void
@@ -119,6 +119,7 @@ class Front {
       counts: this.#counts,
       streams: this.#streams,
       garbage: this.#garbage,
+      budget: this.#budget,
       clock,
       holdTimeoutMs,
       nextOrder: () => this.#nextOrder(),
@@ -138,7 +139,7 @@ class Front {
           counts: this.#counts,
           streams: this.#streams,
           garbage: this.#garbage,
-          keptBodies: this.#keptBodies,
+          budget: this.#budget,
           ending: () => this.#ending !== null,
         })
         arrival.response.once('close', () => this.#room.forget(exchange))
@@ -146,6 +147,7 @@ class Front {
       },
       forward: (exchange, begin) => this.#forwarder.forward(exchange, begin),
       upgrade: (request, socket, head) => void this.#webSockets.upgrade(request, socket, head),
+      budget: this.#budget,
       failed: this.#failed,
       dropped: this.#dropped,
       clock: this.#clock,

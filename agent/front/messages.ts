@@ -71,7 +71,7 @@ export interface FrontCounts {
 }
 
 /**
- * `hold_timeout`, `hold_limit`: 503, nothing was sent. `outcome_unknown`: 502, it was sent and its connection broke.
+ * `hold_timeout`, `hold_limit` (also of memory): 503, nothing was sent. `outcome_unknown`: 502, it was sent and its connection broke.
  * `cut`: an answer that had begun broke. `client_gone`: the client went first.
  */
 export type FailedBecause = 'hold_timeout' | 'hold_limit' | 'outcome_unknown' | 'cut' | 'client_gone'

@@ -75,6 +75,10 @@ export function tooManyHeld(holdLimit: number): Refusal {
   return new Refusal(503, `${holdLimit} requests are waiting for a replica already: ${AGAIN}`, 'hold_limit')
 }
 
+export function noMemoryLeft(): Refusal {
+  return new Refusal(503, `this front has no memory left for another request: ${AGAIN}`)
+}
+
 /** The first time that LangFlow may have ended while it had a request, that may have been by chance. */
 const MAX_ATTEMPTS = 2
 

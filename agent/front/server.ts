@@ -13,6 +13,7 @@ import fastify, { type FastifyInstance, type FastifyReply, type HTTPMethods } fr
 import type { Dispatcher } from 'undici'
 import { type Clock, pause } from '../clock.ts'
 import type { Listen } from '../config/values.ts'
+import type { Budget } from './budget.ts'
 import type { Arrival, Exchange } from './exchange.ts'
 import { MAX_HEADER_BYTES, passedBackHeaders } from './headers.ts'
 import { failedItself, faultOf, Refusal } from './refusal.ts'
@@ -22,7 +23,7 @@ const HEADERS_TIMEOUT_MS = 20_000
 /** Longer than load balancers keep theirs, of which the longest common one is 60 s: whoever closes first risks a request. */
 const KEEP_ALIVE_MS = 75_000
 const CHECK_CONNECTIONS_EVERY_MS = 5_000
-/** Of one connection; whoever sends more without waiting for answers loses it, since Node reads on whatever is under way. */
+/** Of one connection; whoever sends more at once loses it, since Node makes requests of all that it has read. */
 const MAX_IN_FLIGHT = 64
 /** How long after a client has sent its last it is found out whether it still reads. */
 const STILL_READS_MS = 200
@@ -36,6 +37,7 @@ export interface ServerOptions {
   /** `begin` is called with the head of the answer; the exchange is given the rest. Rejects with a `Refusal` where there is none. */
   readonly forward: (exchange: Exchange, begin: (head: AnswerHead) => void) => Promise<void>
   readonly upgrade: (request: IncomingMessage, socket: Socket, head: Buffer) => void
+  readonly budget: Budget
   /** What should never happen has. */
   readonly failed: (error: unknown) => void
   /** A connection was closed, since `most` are open. */
@@ -54,7 +56,12 @@ function bounded(): (request: IncomingMessage, response: ServerResponse) => bool
     if (socket.destroyed) return false
     const count = (underWay.get(socket) ?? 0) + 1
     underWay.set(socket, count)
-    response.once('close', () => underWay.set(socket, (underWay.get(socket) as number) - 1))
+    response.once('close', () => {
+      underWay.set(socket, (underWay.get(socket) as number) - 1)
+      if (underWay.get(socket) === 1) socket.resume()
+    })
+    // The kernel keeps what follows; beside a single one it is read, or nobody would see the client go. Node resumes it after each.
+    if (count > 1) queueMicrotask(() => (underWay.get(socket) as number) > 1 && socket.pause())
     if (count <= MAX_IN_FLIGHT) return true
     stopParsing(socket)
     socket.destroy()
@@ -98,6 +105,8 @@ export async function createServer(options: ServerOptions): Promise<FastifyInsta
           keepAliveTimeout: KEEP_ALIVE_MS,
           requestTimeout: 0,
           maxHeaderSize: MAX_HEADER_BYTES,
+          // So much and what is read at once is kept of a body that waits: with Node's own 64 KiB twice as much.
+          highWaterMark: 16 * 1024,
           headersTimeout: HEADERS_TIMEOUT_MS,
           connectionsCheckingInterval: CHECK_CONNECTIONS_EVERY_MS,
           // Other protocols are not offered: their requests are answered as if they had not asked.
@@ -106,6 +115,8 @@ export async function createServer(options: ServerOptions): Promise<FastifyInsta
         (request, response) => takes(request, response) && handle(request, response),
       ),
     clientErrorHandler(error, socket) {
+      // What follows a request is read no further: that makes it no slow head.
+      if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && answers.has(socket)) return
       // Nothing may come in the middle of an answer.
       const { headersSent = false } = answers.get(socket) ?? {}
       if (socket.writable && error.code !== 'ECONNRESET' && !headersSent)
@@ -155,7 +166,7 @@ export async function createServer(options: ServerOptions): Promise<FastifyInsta
     method: methods as HTTPMethods[],
     url: '/',
     handler: ({ raw: request, originalUrl: path }, reply) => {
-      const fault = faultOf(request)
+      const fault = faultOf(request) ?? options.budget.refuses(request, reply.raw)
       if (fault !== null) {
         reply
           .code(fault.status)

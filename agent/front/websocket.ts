@@ -2,6 +2,7 @@ import { type IncomingMessage, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import WebSocket, { WebSocketServer } from 'ws'
 import type { Clock } from '../clock.ts'
+import type { Budget } from './budget.ts'
 import type { Counts, Doing } from './counts.ts'
 import type { Garbage } from './garbage.ts'
 import { forwardedHeaders, grouped, type Headers, passedBackHeaders } from './headers.ts'
@@ -24,10 +25,17 @@ const MAX_EARLY_BYTES = 64 * 1024
 /** Of a client, read whole: as much as LangFlow's own server takes. */
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
+/** Of the budget: a client whose incomplete message would take it is sent away, and no end is read before its message is sent on. */
+const RESERVE_BYTES = 32 * 1024 * 1024
+/** What a message takes beside its bytes. */
+const MESSAGE_BYTES = 512
+const CONTROL_HEAD_BYTES = 6
+
 const GOING_AWAY = 1001
 const NO_STATUS = 1005
 const ABNORMAL = 1006
 const SERVICE_RESTART = 1012
+const TRY_AGAIN_LATER = 1013
 
 /** Messages as they are: each is compressed, and pings are answered, by the ends alone. */
 const AS_IT_IS = {
@@ -43,6 +51,7 @@ export interface WebSocketsOptions {
   readonly counts: Counts
   readonly streams: Streams
   readonly garbage: Garbage
+  readonly budget: Budget
   readonly clock: Clock
   readonly holdTimeoutMs: number
   readonly nextOrder: () => number
@@ -71,6 +80,7 @@ export class WebSockets {
       ...AS_IT_IS,
       noServer: true,
       maxPayload: MAX_MESSAGE_BYTES,
+      maxFragments: 1024,
       clientTracking: false,
       handleProtocols: (_, request) => this.#answers.get(request)?.headers['sec-websocket-protocol'] ?? false,
     })
@@ -86,7 +96,7 @@ export class WebSockets {
   async upgrade(request: IncomingMessage, socket: Socket, head: Buffer): Promise<void> {
     const caller = new Caller(request, socket, head, this.#options)
     try {
-      const fault = faultOf(request)
+      const fault = faultOf(request) ?? this.#options.budget.refuses(request, socket)
       if (fault !== null) throw fault
       if (!isHandshake(request)) throw new Refusal(400, 'this is no handshake of a websocket')
       await this.#connect(caller)
@@ -116,6 +126,7 @@ export class WebSockets {
   /** Whether the client has what it asked for, or is gone; else it is asked for again. */
   async #isAnswered(caller: Caller, upstream: Upstream): Promise<boolean> {
     const handshake = await this.#shakeHands(caller, upstream)
+    if (handshake.what === 'open' || handshake.what === 'answered') this.#options.room.answered(caller)
     if (caller.gone) {
       upstream.givenBack()
       return true
@@ -195,7 +206,7 @@ export class WebSockets {
   }
 
   #relay(caller: Caller, upstream: Upstream, far: WebSocket, answer: IncomingMessage): void {
-    const { counts, streams, garbage } = this.#options
+    const { counts, streams } = this.#options
     const { request } = caller
     this.#answers.set(request, answer)
     const { socket, head } = caller.released()
@@ -222,8 +233,9 @@ export class WebSockets {
         relayOver()
         if (!ended) counts.forwarded(upstream.options.to)
       })
-      pass(near, far, garbage)
-      pass(far, near, garbage)
+      bound(near, socket, this.#options)
+      pass(near, far, this.#options)
+      pass(far, near, this.#options)
       far.resume()
       socket.resume()
     })
@@ -233,6 +245,7 @@ export class WebSockets {
 /** A client that asks for a websocket, until it has one. */
 class Caller implements Guest {
   readonly request: IncomingMessage
+  readonly urgent = false
   readonly order: number
   readonly hop: string | null
   since: number
@@ -344,17 +357,46 @@ class Caller implements Guest {
   }
 }
 
-/** Everything that one end says to the other, no faster than that one reads. */
-function pass(from: WebSocket, to: WebSocket, garbage: Garbage): void {
-  from.on('message', (data: Buffer, binary) => {
-    garbage.passed(data.length)
-    to.send(data, { binary }, () => {
-      if (from.isPaused && to.bufferedAmount < MAX_BUFFERED_BYTES) from.resume()
-    })
-    if (to.bufferedAmount >= MAX_BUFFERED_BYTES) from.pause()
+/** What a client has said of a message that is not complete yet counts. */
+function bound(near: WebSocket, socket: Socket, { garbage, budget }: WebSocketsOptions): void {
+  let bytes = 0
+  const gone = (some: number) => {
+    budget.gone(some)
+    bytes -= some
+  }
+  // Before the end of a message is found in it.
+  socket.prependListener('data', ({ length }: Buffer) => {
+    garbage.passed(length)
+    if (budget.takes(length, RESERVE_BYTES)) bytes += length
+    else {
+      near.close(TRY_AGAIN_LATER, 'no memory left for this message')
+      setImmediate(() => near.terminate())
+    }
   })
-  from.on('ping', (data) => to.readyState === WebSocket.OPEN && to.ping(data))
-  from.on('pong', (data) => to.readyState === WebSocket.OPEN && to.pong(data))
+  for (const end of ['message', 'close']) near.on(end, () => gone(bytes))
+  for (const control of ['ping', 'pong'])
+    near.on(control, ({ length }: Buffer) => gone(Math.min(bytes, CONTROL_HEAD_BYTES + length)))
+}
+
+/** Everything that one end says to the other, no faster than that one reads. */
+function pass(from: WebSocket, to: WebSocket, { garbage, budget }: WebSocketsOptions): void {
+  let waiting = 0
+  const relay = ({ length }: Buffer, send: (sent: () => void) => void) => {
+    const bytes = length + MESSAGE_BYTES
+    const taken = budget.takes(bytes, RESERVE_BYTES)
+    garbage.passed(length)
+    waiting += bytes
+    send(() => {
+      if (taken) budget.gone(bytes)
+      waiting -= bytes
+      if (from.isPaused && waiting < MAX_BUFFERED_BYTES) from.resume()
+    })
+    if (!taken || waiting >= MAX_BUFFERED_BYTES) from.pause()
+  }
+  const open = () => to.readyState === WebSocket.OPEN
+  from.on('message', (data: Buffer, binary) => relay(data, (sent) => to.send(data, { binary }, sent)))
+  from.on('ping', (data) => open() && relay(data, (sent) => to.ping(data, undefined, sent)))
+  from.on('pong', (data) => open() && relay(data, (sent) => to.pong(data, undefined, sent)))
   from.on('error', () => {})
   from.on('close', (code, reason) => {
     // It closes by itself.

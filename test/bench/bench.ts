@@ -10,7 +10,7 @@ import { measureCrashes } from './crash.ts'
 import { FRONT_PART, frontText, measureFront } from './front.ts'
 import { measureHandovers } from './handover.ts'
 import { overlapSection } from './overlap.ts'
-import { markdown, type Section, shortcomings } from './report.ts'
+import { markdown, RELEASE_PART, type Section, shortcomings } from './report.ts'
 import { measureStandbys } from './standby.ts'
 import { measureStarts } from './start.ts'
 import { measureSteady } from './steady.ts'
@@ -172,7 +172,8 @@ async function main(): Promise<number> {
   const page = out !== undefined && existsSync(out) ? readFileSync(out, 'utf8') : ''
   const part = takeover ? TAKEOVER_PART : front ? FRONT_PART : undefined
   if (out === undefined) process.stdout.write(`${text}\n`)
-  else if (part === undefined) writeFileSync(out, keepingPart(text, page, TAKEOVER_PART))
+  else if (part === undefined)
+    writeFileSync(out, keepingPart(keepingPart(text, page, RELEASE_PART), page, TAKEOVER_PART))
   else writeFileSync(out, withPart(page, part, text))
   const wrong = shortcomings(sections)
   say(wrong.length === 0 ? 'every target was met' : `missed:\n${wrong.join('\n')}`)

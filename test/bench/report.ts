@@ -1,5 +1,8 @@
 import { type Fact, percentile, summarise, table } from '../harness/report.ts'
 
+/** The name of the part of docs/benchmarks.md that release.ts writes. */
+export const RELEASE_PART = 'release'
+
 /** What a row must show. Without a single value nothing is met. */
 export interface Target {
   readonly text: string

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { request } from 'node:http'
 import { test } from 'node:test'
 import type { Upstream } from '../../agent/front/upstream.ts'
-import { WaitingRoom } from '../../agent/front/waiting-room.ts'
+import { type Guest, WaitingRoom } from '../../agent/front/waiting-room.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 import { until } from '../harness/wait.ts'
 import { ask, fakeLangFlow, heard, rawConnection, TestFront } from './fixture.ts'
@@ -156,23 +156,166 @@ test('while LangFlow refuses connections requests wait, and go as soon as it tak
   assert.deepEqual(langflow.seen.list, ['POST /a'])
 })
 
-test('a request that comes back, since it did not get there, has its place however many wait by then', async () => {
-  const left: number[] = []
-  let isOpen = false
-  const upstream = { taken: () => {} } as Upstream
+/** A room in front of a LangFlow, and what it was sent. */
+function roomOf({ holdLimit = 1000 } = {}) {
+  const clock = new VirtualClock()
+  const sent: number[] = []
+  const langflow = { isOpen: false, to: 'langflow' }
+  const upstream = { taken: () => {}, options: langflow } as unknown as Upstream
   const room = new WaitingRoom({
-    clock: new VirtualClock(),
+    clock,
     holdTimeoutMs: 30_000,
-    holdLimit: 1,
-    open: () => (isOpen ? upstream : null),
+    holdLimit,
+    open: () => (langflow.isOpen ? upstream : null),
   })
-  const wait = (order: number) =>
-    room.turn({ hop: null, order, since: 0, waits: () => {} }).then(() => left.push(order))
-  const waiting = [wait(1)]
-  await assert.rejects(wait(2), /1 requests are waiting/)
-  waiting.push(wait(0))
-  isOpen = true
-  room.letGo()
+  const guest = (order: number, more: Partial<Guest> = {}): Guest => ({
+    hop: null,
+    urgent: false,
+    order,
+    since: clock.mono(),
+    waits: () => {},
+    ...more,
+  })
+  const turn = async (one: Guest) => {
+    await room.turn(one)
+    sent.push(one.order)
+  }
+  const wait = (order: number, more?: Partial<Guest>) => {
+    const one = guest(order, more)
+    turn(one).catch(() => {})
+    return one
+  }
+  /** LangFlow serves, and all that may go has gone. */
+  const opens = async () => {
+    langflow.isOpen = true
+    room.letGo()
+    await clock.pass(0)
+  }
+  return { clock, sent, langflow, room, guest, turn, wait, opens }
+}
+
+test('a request that comes back, since it did not get there, has its place however many wait by then', async () => {
+  const { room, sent, langflow, guest, turn, opens } = roomOf({ holdLimit: 1 })
+  langflow.isOpen = true
+  const back = guest(0)
+  await turn(back)
+  langflow.isOpen = false
+  const waiting = [turn(guest(1))]
+  await assert.rejects(room.turn(guest(2)), /1 requests are waiting/)
+  waiting.push(turn(back))
+  await opens()
   await Promise.all(waiting)
-  assert.deepEqual(left, [0, 1])
+  assert.deepEqual(sent, [0, 0, 1])
+})
+
+test('those that waited at another front go by when they came there, and are not held to the limit again', async () => {
+  const { clock, sent, wait, opens } = roomOf({ holdLimit: 1 })
+  wait(0)
+  for (const [order, waitedMs] of [
+    [1, 500],
+    [2, -1],
+    [3, 1_000],
+  ] as const)
+    wait(order, { hop: '1 key', since: clock.mono() - waitedMs })
+  await opens()
+  assert.deepEqual(sent, [3, 1, 0, 2])
+})
+
+test('requests that waited are sent eight at first, and five more with four answers, until nobody has waited for a second', async () => {
+  const { clock, sent, room, wait, opens } = roomOf()
+  const guests = Array.from({ length: 20 }, (_, order) => wait(order))
+  await opens()
+  assert.equal(sent.length, 8)
+  guests.push(wait(20))
+  for (const one of guests.slice(0, 4)) room.answered(one)
+  await clock.pass(0)
+  assert.equal(sent.length, 8 + 5)
+  for (const one of guests.slice(4, 10)) room.answered(one)
+  await clock.pass(0)
+  assert.deepEqual(sent, [...Array(21).keys()])
+  await clock.pass(999)
+  for (let order = 50; order < 60; order++) guests.push(wait(order))
+  // There is room for eleven, and eleven are with LangFlow.
+  assert.equal(sent.length, 21)
+  for (const one of guests.slice(10)) room.answered(one)
+  for (const one of guests.slice(10)) room.answered(one)
+  await clock.pass(1_000)
+  for (let order = 100; order < 200; order++) wait(order)
+  await clock.pass(0)
+  assert.equal(sent.length, 31 + 100)
+})
+
+test('one that has read its body in the place that it was given goes at once, though older ones wait by then', async () => {
+  const { clock, sent, turn, wait, opens } = roomOf()
+  const guests = Array.from({ length: 8 }, (_, order) => wait(order))
+  wait(8)
+  await opens()
+  wait(9, { hop: '1 key', since: clock.mono() - 1_000 })
+  await turn(guests[7]!)
+  assert.deepEqual(sent, [0, 1, 2, 3, 4, 5, 6, 7, 7])
+})
+
+test('what LangFlow does not answer for two seconds takes no place any longer, and makes room for as much more', async () => {
+  const { clock, sent, wait, opens } = roomOf()
+  for (let order = 0; order < 100; order++) wait(order)
+  await opens()
+  await clock.pass(1_999)
+  assert.equal(sent.length, 8)
+  await clock.pass(1)
+  assert.equal(sent.length, 24)
+  await clock.pass(2_000)
+  assert.equal(sent.length, 56)
+})
+
+test('where LangFlow answers others meanwhile, such a request makes less room', async () => {
+  const { clock, sent, room, wait, opens } = roomOf()
+  const guests = Array.from({ length: 50 }, (_, order) => wait(order))
+  await opens()
+  await clock.pass(1_000)
+  room.answered(guests[0]!)
+  await clock.pass(1_000)
+  // Ten places, one of them taken.
+  assert.equal(sent.length, 9 + 9)
+})
+
+test('one whose client goes takes no place, neither in the queue nor at LangFlow', async () => {
+  const { clock, sent, room, wait, opens } = roomOf()
+  const guests = Array.from({ length: 20 }, (_, order) => wait(order))
+  await opens()
+  for (const order of [8, 9, 0]) room.forget(guests[order]!)
+  await clock.pass(0)
+  assert.deepEqual(sent, [0, 1, 2, 3, 4, 5, 6, 7, 10])
+})
+
+test('requests for the health of LangFlow wait behind nobody', async () => {
+  const { clock, sent, wait, opens } = roomOf()
+  for (let order = 0; order < 20; order++) wait(order)
+  wait(100, { urgent: true })
+  await opens()
+  wait(101, { urgent: true })
+  await clock.pass(0)
+  assert.deepEqual(sent, [100, 0, 1, 2, 3, 4, 5, 6, 7, 101])
+})
+
+test('the requests of all fronts go through the window of the leader, and one whose turn does not come in time is answered 503', async (t) => {
+  const langflow = await fakeLangFlow(t, (incoming, outgoing) => {
+    if (incoming.url === '/health_check') outgoing.end('ok')
+  })
+  const clock = new VirtualClock()
+  const leader = await TestFront.start(t, at(langflow.port))
+  const follower = await TestFront.start(t, { clock, holdTimeoutMs: 1_000 })
+  const none = () => {}
+  for (let i = 0; i < 8; i++) ask(leader.port, `/${i}`).catch(none)
+  await leader.counts('eight held', ({ held }) => held === 8)
+  await leader.toLangFlow()
+  await until('eight at LangFlow', () => langflow.seen.list.length === 8)
+  await follower.toLeader(leader.address)
+  const late = ask(follower.port, '/late', { method: 'POST', body: 'late' })
+  await leader.counts('it waits', ({ held }) => held === 1)
+  assert.equal((await ask(follower.port, '/health_check')).body, 'ok')
+  await clock.pass(2_000)
+  const { status, body } = await late
+  assert.equal(status, 503)
+  assert.match(JSON.parse(body).error, /within 1s: it can safely be sent again/)
+  assert.ok(!langflow.seen.list.includes('POST /late'))
 })

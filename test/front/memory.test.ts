@@ -1,0 +1,120 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { peakMb } from '../bench/usage.ts'
+import { acceptOf, BINARY, frame, PING } from './frames.ts'
+import { FrontProcess, KEY } from './front-process.ts'
+import { ScriptedTarget } from './scripted-target.ts'
+import { asks, says } from './stage.ts'
+import { Wire } from './wire.ts'
+
+const BOUND_MB = 256
+const HELD = 1000
+const PIPELINING = 74
+const PIPELINED = 64
+const WEBSOCKETS = 40
+const MESSAGE_BYTES = 16 * 1024 * 1024
+const LARGE_BYTES = 1024 * 1024
+
+const UPGRADE = [
+  'Connection: Upgrade',
+  'Upgrade: websocket',
+  'Sec-WebSocket-Version: 13',
+  'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
+]
+
+/** LangFlow, which opens each websocket, and neither reads nor says anything on it. */
+function langflow(): Promise<ScriptedTarget> {
+  return ScriptedTarget.listen(async (served) => {
+    const key = served.message.value('sec-websocket-key')
+    const open = ['Upgrade: websocket', 'Connection: Upgrade', `Sec-WebSocket-Accept: ${acceptOf(key ?? '')}`]
+    if (key !== undefined) {
+      served.wire.socket.pause()
+      return served.send(says('101 Switching Protocols', ...open))
+    }
+    await served.message.rest()
+    await served.answer(`${says('200 OK', 'Content-Length: 2')}ok`)
+  })
+}
+
+async function websocket(front: FrontProcess): Promise<Wire> {
+  const client = await Wire.connect(front.port)
+  await client.send(asks('GET /ws', ...UPGRADE))
+  assert.equal((await client.answer()).status, 101)
+  return client
+}
+
+test('unfinished messages and pipelined heads beside 1,000 held requests stay below 256 MB, and those are answered', async (t) => {
+  const target = await langflow()
+  t.after(() => target.close())
+  const front = await FrontProcess.start(target.port, { holdLimit: HELD + PIPELINING })
+  t.after(() => front.stop())
+  await front.leads()
+  const websockets = await Promise.all(Array.from({ length: WEBSOCKETS }, () => websocket(front)))
+  await front.holds(1, KEY)
+
+  const held = await Promise.all(Array.from({ length: HELD }, () => Wire.connect(front.port)))
+  const request = asks('POST /held', `Cookie: ${'c'.repeat(1024)}`, 'Content-Length: 2')
+  for (const client of held) await client.send(`${request}ab`)
+  await front.counted('all wait', ({ held }) => held === HELD)
+
+  const pipelined = Buffer.from(asks('GET /attack', `X-A: ${'a'.repeat(60_000)}`).repeat(PIPELINED))
+  const pipelining = await Promise.all(Array.from({ length: PIPELINING }, () => Wire.connect(front.port)))
+  for (const client of pipelining) void client.send(pipelined)
+  await front.counted('the first of each waits', ({ held }) => held === HELD + PIPELINING)
+  const unfinished = frame(BINARY, Buffer.alloc(MESSAGE_BYTES), { masked: true }).subarray(0, -1)
+  await Promise.all(websockets.map((client) => client.send(unfinished)))
+
+  await front.leads()
+  const statuses = await Promise.all(held.map(async (client) => (await client.answer()).status))
+  assert.deepEqual([...new Set(statuses)], [200])
+  t.diagnostic(`${Math.round(peakMb(front.pid))} MB`)
+  assert.ok(peakMb(front.pid) < BOUND_MB, `${peakMb(front.pid)} MB`)
+  for (const client of [...held, ...pipelining, ...websockets]) client.destroy()
+})
+
+for (const [title, sent] of Object.entries({
+  'whole messages': frame(BINARY, Buffer.alloc(MESSAGE_BYTES), { masked: true }),
+  'small messages': Buffer.concat(Array(10_000).fill(frame(BINARY, 'a', { masked: true }))),
+  pings: Buffer.concat(Array(100_000).fill(frame(PING, 'a'.repeat(100), { masked: true }))),
+})) {
+  test(`${title} on ${WEBSOCKETS} websockets that LangFlow does not read stay below 256 MB`, async (t) => {
+    const target = await langflow()
+    t.after(() => target.close())
+    const front = await FrontProcess.start(target.port)
+    t.after(() => front.stop())
+    await front.leads()
+    const websockets = await Promise.all(Array.from({ length: WEBSOCKETS }, () => websocket(front)))
+    for (const client of websockets) void client.send(sent)
+    // What the kernel hands over at once is read before the request that comes behind it.
+    for (let i = 0; i < 100; i++) {
+      const client = await Wire.connect(front.port)
+      await client.send(asks('GET /beside', 'Connection: close'))
+      assert.equal((await client.answer()).status, 200)
+      client.destroy()
+    }
+    t.diagnostic(`${Math.round(peakMb(front.pid))} MB`)
+    assert.ok(peakMb(front.pid) < BOUND_MB, `${peakMb(front.pid)} MB`)
+    for (const client of websockets) client.destroy()
+  })
+}
+
+test('large bodies of 1,000 requests that wait stay with their clients, below 256 MB', async (t) => {
+  const target = await langflow()
+  t.after(() => target.close())
+  const front = await FrontProcess.start(target.port)
+  t.after(() => front.stop())
+  await front.holds()
+  const clients = await Promise.all(Array.from({ length: HELD }, () => Wire.connect(front.port)))
+  const request = Buffer.concat([
+    Buffer.from(asks('POST /large', `Content-Length: ${LARGE_BYTES}`)),
+    Buffer.alloc(LARGE_BYTES),
+  ])
+  for (const client of clients) void client.send(request)
+  await front.counted('all wait', ({ held }) => held === HELD)
+  await front.leads()
+  const statuses = await Promise.all(clients.map(async (client) => (await client.answer()).status))
+  assert.deepEqual([...new Set(statuses)], [200])
+  t.diagnostic(`${Math.round(peakMb(front.pid))} MB`)
+  assert.ok(peakMb(front.pid) < BOUND_MB, `${peakMb(front.pid)} MB`)
+  for (const client of clients) client.destroy()
+})
