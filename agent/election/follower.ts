@@ -192,7 +192,9 @@ function precedence(
   const after = (ms: number, of: string) => ({ ms: first.ms + ms, of: successor ?? of })
   if (failedStart(config, state) !== null) return after(config.leaseDurationMs, 'a revision that has served')
   if (!state.workload.prepared) return after(config.retryPeriodMs, 'a replica whose standby is prepared')
-  return isUnproven(config, state) ? after(config.retryPeriodMs / 2, 'a revision that has served') : first
+  // Never more than a retry period for one that is prepared (rule 11).
+  if (successor !== null || !isUnproven(config, state)) return first
+  return { ms: config.retryPeriodMs / 2, of: 'a revision that has served' }
 }
 
 /**

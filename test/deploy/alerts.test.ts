@@ -219,7 +219,7 @@ const CASES: Readonly<Record<string, Case>> = {
     summary: 'LangFlow of b in flows is older than one that has led, and does not take over.',
   },
   LangflowRevisionFailed: {
-    series: { 'revision_failed{revision="5d9c7b",reason="workload_exited"} b': '_x8 1+0x40' },
+    series: { 'revision_failed{revision="5d9c7b",reason="workload_exited"} b': '_x9 1+0x40' },
     quiet: '3m',
     fires: '3m15s',
     labels: { ...ONE, revision: '5d9c7b', reason: 'workload_exited' },
