@@ -11,7 +11,7 @@ import { mono, until } from '../harness/wait.ts'
 /** As long as a client of a flow waits. */
 const PATIENCE_MS = 15_000
 /** From the thaw to the first answer, and to the last request that fails. */
-const BACK_WITHIN_MS = 5_000
+const BACK_WITHIN_MS = 10_000
 /** The end of a term, however it comes. */
 const ENDS = ['draining', 'doubt', 'lost', 'released']
 
