@@ -298,7 +298,7 @@ export class Replica implements StatusSource {
     this.recorder.trouble('owner', this.ownerProblem, 'the Lease belongs to no other workload any more')
     const lease = state.seen?.lease ?? null
     this.recorder.epoch(epochProblem(lease))
-    this.recorder.trouble('clock', clockProblem(state), 'the clocks agree again')
+    this.recorder.trouble('clock', clockProblem(state), 'the clocks agree, or this replica leads itself')
     this.recorder.version(state.outdated ?? langflowFault(lease))
     this.recorder.doubt(state.term?.doubt ?? false)
     this.recorder.operation(state, pauseOf(lease, writerWall(state, this.parts.clock.now())))
