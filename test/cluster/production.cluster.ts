@@ -18,8 +18,8 @@ import { scenariosOn } from './scenario.ts'
 /** A stand-in answers at once, and is asked each 50 ms. */
 const IN_FLIGHT = 2
 const LEASE_MS = 15_000
-/** The kubelet's restart of two containers, the proof, and a takeover. */
-const RESTARTED_MS = 6_000
+/** The kubelet's restart of two containers and a takeover; a stand-in is no warm standby, and leaves one a retry period. */
+const RESTARTED_MS = 6_000 + 2_000
 /** A leader asks its peers each 5 s; a pod that is Ready for 5 s lets the rollout go on. */
 const LOOKED_TWICE_MS = 11_000
 /** Container start, probes, and a watch that fails. */
