@@ -12,7 +12,6 @@ import {
   fakeLangFlow,
   heard,
   hungServer,
-  KEY,
   rawConnection,
   TestFront,
 } from './fixture.ts'
@@ -282,12 +281,15 @@ test('a handshake that ends LangFlow is sent twice in its life, and what was onl
   }
   const langflows = await Promise.all([breaks(), breaks()])
   const [first, second] = await Promise.all(langflows.map(({ port }) => TestFront.start(t, at(port))))
-  const [holding, entry] = await Promise.all([TestFront.start(t), TestFront.start(t)])
-  await holding.toNobody({ epoch: 1, key: KEY })
+  // In the place of a front that holds it, and ends.
+  const sockets: Socket[] = []
+  const holding = await hungServer(t, (socket) => sockets.push(socket))
+  const entry = await TestFront.start(t)
   await entry.toLeader(holding.address, 1)
   const answered = once(connectTo(t, entry), 'unexpected-response')
-  await holding.counts('it waits', ({ held }) => held === 1)
-  await holding.stop()
+  await until('it is there', () => /upgrade/i.test(holding.heard))
+  for (const socket of sockets) socket.destroy()
+  await entry.toNobody({ epoch: 1 })
   await entry.counts('it waits here', ({ held }) => held === 1)
   await first?.toLangFlow(FOR_EVER, 2)
   const broke = langflows[0]?.seen.next('the first attempt', () => true)
