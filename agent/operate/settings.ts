@@ -80,7 +80,7 @@ const STATUS_SETTINGS = {
       short: '-o',
     },
     watch: {
-      ...onOff('again every 2 s until Ctrl-C; where that is no terminal, whenever it changes'),
+      ...onOff('again every 2 s until Ctrl-C'),
       short: '-w',
     },
   }),
