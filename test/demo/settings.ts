@@ -1,7 +1,7 @@
 import { accessSync, constants, statSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import type { Command } from 'commander'
-import { addSettings, group, onOff, optional, readSettings, setting } from '../../agent/config/setting.ts'
+import { addFlags, group, onOff, optional, readFlags, setting } from '../../agent/config/setting.ts'
 import { TIMING_SETTINGS } from '../../agent/config/settings.ts'
 import { contradiction, type Timings, timingsOf } from '../../agent/config/timings.ts'
 import { type Listen, parseListen, splitWords } from '../../agent/config/values.ts'
@@ -38,9 +38,9 @@ const DEMO_SETTINGS = {
 
 /** Adds the demo's flags to its command, and returns what reads them: it ends with a usage error where something is wrong. */
 export function demoOptions(command: Command): () => DemoOptions {
-  addSettings(command, DEMO_SETTINGS)
+  addFlags(command, DEMO_SETTINGS)
   return () => {
-    const { command: workload, listen, json, stay, ...said } = readSettings(command, DEMO_SETTINGS, {})
+    const { command: workload, listen, json, stay, ...said } = readFlags(command, DEMO_SETTINGS)
     const timings = timingsOf(said)
     const problem = contradiction({ ...timings, onDoubt: 'freeze' })
     if (problem !== null) command.error(problem)
