@@ -23,7 +23,6 @@ const ROOMS = [
   'operate',
   'inject',
   'install',
-  'demo',
   'commands',
 ]
 

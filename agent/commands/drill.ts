@@ -11,69 +11,45 @@ export function addDrill(program: Command): void {
   const read = drillOptions(command)
   addExamples(command, [
     ['Move leadership while /health is asked', '--service https://langflow.example.org'],
-    [
-      'Run a flow all along, play everything, and write a report with a time line',
-      '--service https://langflow.example.org --flow echo --scenario all --report drill.html',
-    ],
+    ["Delete the leader's pod while a flow is run", '--service URL --flow echo --scenario delete-pod'],
     ['For a script, with stricter limits', '--service http://langflow:7860 --rto 5s --yes -o json'],
   ])
   command.action(async () => {
     const options = read(process.env)
-    // Before all that takes time: whoever interrupts is told so.
-    using interrupted = interruption()
     const { whomToAsk } = await import('../operate/confirm.ts')
     const person = whomToAsk(command, options.yes)
     const { operating } = await import('../operate/output.ts')
-    const format = options.output === 'markdown' ? 'table' : options.output
-    await operating(format, () => runDrill(options, format, person, interrupted.signal))
+    await operating(options.output, () => runDrill(options, person))
   })
 }
 
 async function runDrill(
   options: DrillSettings,
-  format: 'table' | 'json' | 'yaml',
   person: import('../operate/confirm.ts').Terminal | null,
-  signal: AbortSignal,
 ): Promise<void> {
   const { Cluster } = await import('../operate/cluster.ts')
   const { confirm } = await import('../operate/confirm.ts')
-  const { drill, prepare, unlessStopped } = await import('../operate/drill/drill.ts')
-  const { handsOn } = await import('../operate/drill/hands.ts')
-  const { markdownOf } = await import('../operate/drill/markdown.ts')
-  const { drillQuestion } = await import('../operate/drill/report.ts')
-  const { serviceAt } = await import('../operate/drill/service.ts')
+  const { drill } = await import('../operate/drill/drill.ts')
+  const { textOf } = await import('../operate/drill/report.ts')
+  const { prepare } = await import('../operate/drill/scenarios.ts')
+  const { flowAt, healthAt } = await import('../operate/drill/service.ts')
   const { EXIT_CODES } = await import('../operate/exit-codes.ts')
   const { formatted, write } = await import('../operate/output.ts')
-  const { claim } = await import('../operate/drill/html.ts')
-  const keeping = options.keepIn === null ? null : await import('../operate/drill/keep.ts')
-  const { noteRefusal } = await import('../operate/drill/refusal.ts')
+  using interrupted = interruption()
   using cluster = await Cluster.connect(options)
+  const { service: url, flow, apiKey, scenario } = options
   const stage = {
     cluster,
-    hands: handsOn(cluster.objects),
+    objects: cluster.objects,
     clock: systemClock,
-    service: serviceAt({ url: options.service, flow: options.flow, apiKey: options.apiKey }),
+    service: flow === null ? healthAt(url) : flowAt(url, flow, apiKey),
     tell: (line: string) => void process.stderr.write(`${line}\n`),
   }
-  using file = options.report === null ? null : claim(options.report)
-  const preparing = async () => {
-    if (options.keepIn !== null) await keeping?.find(cluster.objects, options.keepIn)
-    return await prepare(stage, options.scenarios)
+  if (person !== null) {
+    const { plan } = await prepare(stage, 1)
+    await confirm(person, `Play ${scenario} on ${plan.from}, which leads?`, interrupted.signal)
   }
-  const play = async () => {
-    const prepared = await unlessStopped(preparing(), signal, 'interrupted: nothing was done')
-    if (person !== null) await confirm(person, drillQuestion(options.scenarios, prepared.plan), signal)
-    return await drill(stage, options, prepared, signal)
-  }
-  const { report, probes } = await play().catch(async (error) => {
-    if (options.keepIn !== null)
-      for (const line of await noteRefusal(stage, cluster.objects, options, options.keepIn, error))
-        stage.tell(line)
-    throw error
-  })
-  await write(formatted(format, report, () => markdownOf(report)))
-  file?.write(report, probes)
-  if (options.keepIn !== null) await keeping?.keep(cluster.objects, options.keepIn, report)
-  if (report.result !== 'ok')
-    process.exitCode = report.result === 'interrupted' ? EXIT_CODES.interrupted : EXIT_CODES.failed
+  const report = await drill(stage, options, interrupted.signal)
+  await write(formatted(options.output, report, () => textOf(report)))
+  if (report.result !== 'ok') process.exitCode = EXIT_CODES.failed
 }

@@ -12,7 +12,7 @@ export function addInject(program: Command): void {
     ['Take it out again', '-f injected.yaml --uninject'],
   ])
   injectOptions(command).action(async () => {
-    const { files, options } = parseInjectOptions(command, process.env, !process.stdin.isTTY)
+    const { files, options } = parseInjectOptions(command, !process.stdin.isTTY)
     const { write } = await import('../operate/output.ts')
     const { readInput } = await import('../manifests/stream.ts')
     const { inject, uninject } = await import('../inject/inject.ts')

@@ -2,7 +2,6 @@ import { createProgram, invocationOf, runProgram } from '../config/program.ts'
 import { addAgent } from './agent.ts'
 import { addCheck } from './check.ts'
 import { addCompletion } from './completion.ts'
-import { addDemo } from './demo.ts'
 import { addDrill } from './drill.ts'
 import { addFront } from './front.ts'
 import { addHistory } from './history.ts'
@@ -20,7 +19,6 @@ const program = createProgram(process.env, name)
 addAgent(program)
 addCheck(program)
 addCompletion(program)
-addDemo(program)
 addDrill(program)
 addFront(program)
 addHistory(program)

@@ -29,7 +29,6 @@ async function status({ output, watch: again, url, ...at }: StatusOptions): Prom
   const { interruption } = await import('../operate/interruption.ts')
   const { EXIT_CODES } = await import('../operate/exit-codes.ts')
   const { formatted, paintFor, write } = await import('../operate/output.ts')
-  const { keyOf } = await import('../operate/overview.ts')
   const { statusTable } = await import('../operate/status.ts')
   const { sourceOf } = await import('../operate/source.ts')
   const { watch } = await import('../operate/watch.ts')
@@ -44,7 +43,7 @@ async function status({ output, watch: again, url, ...at }: StatusOptions): Prom
       () => statusTable(overview, Date.now(), look),
       again && !stdout.isTTY,
     )
-    return { text, key: keyOf(overview), ok: overview.ok }
+    return { text, ok: overview.ok }
   }
   if (!again) {
     const { text, ok } = await read()
@@ -54,11 +53,11 @@ async function status({ output, watch: again, url, ...at }: StatusOptions): Prom
   using interrupted = interruption()
   const warn = (sentence: string) => void stderr.write(`langflow-leader: ${sentence}\n`)
   await watch({
-    read,
+    read: async () => (await read()).text,
     periodMs: PERIOD_MS,
     signal: interrupted.signal,
     clock: systemClock,
-    stdout,
+    isTerminal: stdout.isTTY,
     write,
     warn,
   })

@@ -1,5 +1,5 @@
 import type { Command, Option } from 'commander'
-import { choicesOf } from './setting.ts'
+import { aboutOf, choicesOf } from './setting.ts'
 
 /*
  * Shell completion in the protocol of Cobra, which kubectl speaks to its plugins: a line for each candidate, after a tab what it
@@ -73,10 +73,11 @@ function pathsOf(placeholder: string): number {
 
 function flagsOf(command: Command): Candidate[] {
   const options = command.createHelp().visibleOptions(command)
-  return options.flatMap(({ short, long, description }) => {
-    const about = description.replace(/ \([^()]*LEADER_[A-Z_]+\)$/, '')
-    return [long, short].flatMap((value) => (value === undefined ? [] : { value, about }))
-  })
+  return options.flatMap((option) =>
+    [option.long, option.short].flatMap((value) =>
+      value === undefined ? [] : { value, about: aboutOf(option) },
+    ),
+  )
 }
 
 function starting(typed: string, candidates: readonly Candidate[]): Candidate[] {

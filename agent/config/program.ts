@@ -3,7 +3,7 @@ import { Command, CommanderError, type ErrorOptions, type HelpContext } from 'co
 import { exitCodeOf, print, reportOf, UsageError } from '../exit.ts'
 import { VERSION } from '../version.ts'
 import { pathOf } from './examples.ts'
-import { variableOf } from './setting.ts'
+import { hasVariable, variableOf } from './setting.ts'
 
 /** A command whose every usage error is a `UsageError` of one line, thrown instead of ending the process. */
 class OneLineCommand extends Command {
@@ -42,8 +42,8 @@ export function invocationOf([, path = '', ...args]: readonly string[]): { name:
 }
 
 /**
- * The program without its commands; each adds itself with `.command(name)`. Every flag of every command is also an
- * environment variable, and one that belongs to no command is a usage error before any action runs.
+ * The program without its commands; each adds itself with `.command(name)`. Every flag of a command that runs in
+ * pods is also an environment variable, and one that belongs to no such flag is a usage error before any action runs.
  */
 export function createProgram(env: NodeJS.ProcessEnv = process.env, name = 'langflow-leader'): Command {
   const program: Command = new OneLineCommand(name)
@@ -74,7 +74,7 @@ const SERVICE_LINK =
  * would otherwise leave a default in force without a word.
  */
 function unknownVariable(program: Command, env: NodeJS.ProcessEnv): string | null {
-  const flags = new Set(flagsOf(program))
+  const flags = new Set(flagsWithVariable(program))
   const known = new Set([...GIVEN_TO_LANGFLOW, API_KEY, ...[...flags].map(variableOf)])
   const unknown = Object.keys(env)
     .sort()
@@ -84,8 +84,9 @@ function unknownVariable(program: Command, env: NodeJS.ProcessEnv): string | nul
   return `unknown environment variable ${unknown} ${near ? `(did you mean ${variableOf(near)}?)` : 'in a prefix that is kept for this program; remove it'}`
 }
 
-function flagsOf(command: Command): string[] {
-  return [...command.options.flatMap(({ long }) => long ?? []), ...command.commands.flatMap(flagsOf)]
+function flagsWithVariable(command: Command): string[] {
+  const own = command.options.filter(hasVariable).flatMap(({ long }) => long ?? [])
+  return [...own, ...command.commands.flatMap(flagsWithVariable)]
 }
 
 /** The flag that commander would suggest for a misspelled one. */

@@ -81,24 +81,56 @@ export function variableOf(flag: string): string {
 /** Not commander's own choices, which check and describe a value in words of their own. */
 const CHOICES = new WeakMap<Option, readonly string[]>()
 
+/** Those that a variable can set as well. */
+const VARIABLES = new WeakSet<Option>()
+
+export function hasVariable(option: Option): boolean {
+  return VARIABLES.has(option)
+}
+
 /** All that an option of `addSettings` may be; none where that is more than a few words. */
 export function choicesOf(option: Option): readonly string[] {
   return CHOICES.get(option) ?? []
 }
 
+/** The settings of a command that runs in pods: each is a flag and a variable. */
 export function addSettings(command: Command, settings: Settings): Command {
-  for (const [key, { short, argument, about, group, fallback, otherwise, choices }] of Object.entries(
-    settings,
-  )) {
-    const flag = flagOf(key)
-    const unset = fallback ?? otherwise
-    const notes = unset === undefined ? variableOf(flag) : `default: ${unset}; ${variableOf(flag)}`
-    const flags = `${short === undefined ? '' : `${short}, `}${flag} ${argument}`.trim()
-    const option = new Option(flags, `${about} (${notes})`).helpGroup(`${group}:`)
-    if (choices !== undefined) CHOICES.set(option, choices)
+  for (const [key, setting] of Object.entries(settings)) {
+    const option = optionOf(key, setting, variableOf(flagOf(key)))
+    VARIABLES.add(option)
     command.addOption(option)
   }
   return command
+}
+
+/** The settings of a command that only a person types: flags alone. */
+export function addFlags(command: Command, settings: Settings): Command {
+  for (const [key, setting] of Object.entries(settings)) command.addOption(optionOf(key, setting, null))
+  return command
+}
+
+function optionOf(key: string, setting: Setting<unknown>, variable: string | null): Option {
+  const { short, argument, about, group, fallback, otherwise, choices } = setting
+  const unset = fallback ?? otherwise
+  const notes = [unset === undefined ? null : `default: ${unset}`, variable].filter((note) => note !== null)
+  const flags = `${short === undefined ? '' : `${short}, `}${flagOf(key)} ${argument}`.trim()
+  const description = notes.length === 0 ? about : `${about} (${notes.join('; ')})`
+  const option = new Option(flags, description).helpGroup(`${group}:`)
+  if (choices !== undefined) CHOICES.set(option, choices)
+  return option
+}
+
+/** The description of an option as its command was given it, without the notes on default and variable. */
+export function aboutOf({ description }: Option): string {
+  return description.replace(NOTES, '')
+}
+
+/** The notes that end a description: what happens without the flag, and its variable. */
+export const NOTES = / \((?:default: (?<unset>.*?)(?:; LEADER_[A-Z_]+)?|LEADER_[A-Z_]+)\)$/
+
+/** Reads each setting of `addFlags` from its flag, else its fallback. Ends with a usage error. */
+export function readFlags<S extends Settings>(command: Command, settings: S): Values<S> {
+  return readSettings(command, settings, {})
 }
 
 /**
@@ -131,16 +163,13 @@ function shown(text: string): string {
   return safe.length > 120 ? `${safe.slice(0, 120)}...` : safe
 }
 
-/** What was said of these settings, by flag or by variable: each by its variable, as it was typed. */
-export function saidSettings(
+/** What was typed of these settings: each by its variable, as it was typed. */
+export function typedSettings(
   command: Command,
   settings: Settings,
-  env: NodeJS.ProcessEnv,
 ): { readonly name: string; readonly value: string }[] {
   return Object.keys(settings).flatMap((key) => {
-    const name = variableOf(flagOf(key))
-    const typed: string | true | undefined = command.getOptionValue(attributeOf(key))
-    const value = typed ?? env[name]
-    return value ? [{ name, value: String(value) }] : []
+    const value: string | true | undefined = command.getOptionValue(attributeOf(key))
+    return value ? [{ name: variableOf(flagOf(key)), value: String(value) }] : []
   })
 }

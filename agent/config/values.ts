@@ -1,6 +1,5 @@
-import { accessSync, constants, statSync } from 'node:fs'
 import { isIP, isIPv4 } from 'node:net'
-import { delimiter, isAbsolute, join, normalize, resolve } from 'node:path'
+import { isAbsolute, normalize, resolve } from 'node:path'
 
 // What the text of a flag means. Each `parse` function throws an Error whose one sentence says what to write instead.
 
@@ -267,21 +266,4 @@ export function splitWords(text: string): string[] {
         plain ?? single ?? double.replace(/\\(["\\$`])/g, '$1'),
     ),
   )
-}
-
-/** What `program` means: the path itself, or the first such executable file in PATH; `null` where there is none. */
-export function findExecutable(program: string, path: string): string | null {
-  const candidates = program.includes('/')
-    ? [program]
-    : path.split(delimiter).map((dir) => join(dir || '.', program))
-  return candidates.find(isExecutable) ?? null
-}
-
-function isExecutable(file: string): boolean {
-  try {
-    accessSync(file, constants.X_OK)
-    return statSync(file).isFile()
-  } catch {
-    return false
-  }
 }

@@ -2,11 +2,11 @@ import { dirname } from 'node:path'
 import type { Command } from 'commander'
 import { conflictIn } from '../config/options.ts'
 import {
-  addSettings,
+  addFlags,
   flagOf,
   group,
-  readSettings,
-  saidSettings,
+  readFlags,
+  typedSettings,
   type Values,
   variableOf,
 } from '../config/setting.ts'
@@ -108,19 +108,19 @@ export interface InjectInput {
 
 /** Adds the flags of `inject` to its command. */
 export function injectOptions(command: Command): Command {
-  return addSettings(addFilenames(command), INJECT_SETTINGS)
+  return addFlags(addFilenames(command), INJECT_SETTINGS)
 }
 
 /** Reads what `injectOptions` added. `piped`: whether standard input is no terminal. Ends with a usage error. */
-export function parseInjectOptions(command: Command, env: NodeJS.ProcessEnv, piped: boolean): InjectInput {
-  const said = readFilenames(command, env)
+export function parseInjectOptions(command: Command, piped: boolean): InjectInput {
+  const said = readFilenames(command)
   if (said === null && !piped) command.error('name a file with -f, or pipe manifests in')
   const files = said ?? ['-']
-  const { uninject, ...values } = readSettings(command, INJECT_SETTINGS, env)
+  const { uninject, ...values } = readFlags(command, INJECT_SETTINGS)
   if (uninject !== true) {
     const problem = conflictIn(values)
     if (problem !== null) command.error(problem)
-    return { files, options: toOptions(values, saidSettings(command, TOLD_SETTINGS, env)) }
+    return { files, options: toOptions(values, typedSettings(command, TOLD_SETTINGS)) }
   }
   const useless = Object.keys(values).find(
     (key) => command.getOptionValue(key.replace(/Ms$/, '')) !== undefined,
@@ -136,7 +136,7 @@ const SHARED = new Set(Object.keys(SHARED_SETTINGS).map((key) => variableOf(flag
 
 function toOptions(
   values: Omit<Values<typeof INJECT_SETTINGS>, 'uninject'>,
-  said: readonly Variable[],
+  typed: readonly Variable[],
 ): InjectOptions {
   const { container, entrypoint, image, leaseName, traffic } = values
   // A front that ends goes on with what it holds.
@@ -145,8 +145,8 @@ function toOptions(
   return {
     ...{ container, entrypoint, image, leaseName, traffic },
     targetPort: values.target?.port ?? null,
-    agentVariables: said.filter(({ name }) => !OWN.has(name)),
-    launcherVariables: said.filter(({ name }) => SHARED.has(name)),
+    agentVariables: typed.filter(({ name }) => !OWN.has(name)),
+    launcherVariables: typed.filter(({ name }) => SHARED.has(name)),
     port: values.listen.port,
     frontPort: values.frontListen.port,
     socketDir: dirname(values.socket),

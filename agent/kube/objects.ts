@@ -1,4 +1,4 @@
-import { type ApiError, nonsense, type Target, type Verb } from './errors.ts'
+import { nonsense, type Target, type Verb } from './errors.ts'
 import { type Call, KubeRequests, type KubeRequestsOptions, type Over } from './requests.ts'
 import { type ObjectWatch, type ObjectWatchHandlers, openWatch } from './watch.ts'
 
@@ -48,27 +48,17 @@ export interface WrittenObject {
   readonly [field: string]: unknown
 }
 
-/** What a command in a container said and how it ended. */
-export interface Executed {
-  /** `null`: the connection ended before the command was known to have, as where it ended its own container. */
-  readonly exitCode: number | null
-  readonly stdout: string
-  readonly stderr: string
-}
-
 /**
  * Objects of one namespace in a Kubernetes API server, over connections of their own: a renewal never waits for one of somebody else.
  * Each request has a deadline, in milliseconds; all rejections are `ApiError`.
  */
 export class KubeObjects {
   readonly namespace: string
-  private readonly options: KubeRequestsOptions
   private readonly requests: KubeRequests
   private readonly watches = new Set<ObjectWatch>()
 
   constructor(options: KubeRequestsOptions) {
     this.namespace = options.namespace
-    this.options = options
     // What was opened under the old CA ends in order, and whoever watches opens it again under the new one.
     this.requests = new KubeRequests(options, () => {
       for (const watch of this.watches) watch.end()
@@ -113,38 +103,18 @@ export class KubeObjects {
     return this.one(this.call('update', kind, object.metadata.name, object), deadlineMs)
   }
 
-  /** Deletes the object that has this UID: 409 where another has taken its name. `rehearsal`: asks whether that would be allowed. */
-  async delete(kind: Kind, { metadata }: KubeObject, deadlineMs: number, rehearsal = false): Promise<void> {
+  /** Deletes the object that has this UID: 409 where another has taken its name. `graceSeconds`: instead of its own time to end. */
+  async delete(
+    kind: Kind,
+    { metadata }: KubeObject,
+    deadlineMs: number,
+    graceSeconds?: number,
+  ): Promise<void> {
     const { name, uid } = metadata
     // Not in the query, which the API server does not read where there is a body.
-    const dryRun = rehearsal ? { dryRun: ['All'] } : {}
-    const body = { kind: 'DeleteOptions', apiVersion: 'v1', preconditions: { uid }, ...dryRun }
+    const options = { preconditions: { uid }, gracePeriodSeconds: graceSeconds }
+    const body = { kind: 'DeleteOptions', apiVersion: 'v1', ...options }
     await this.requests.send(this.call('delete', kind, name, body), deadlineMs)
-  }
-
-  /**
-   * Runs a command, its program and arguments, in a container that runs, without a shell. First it is asked without a WebSocket, since
-   * only then an error says why.
-   */
-  async execute(
-    pod: string,
-    container: string,
-    command: readonly string[],
-    deadlineMs: number,
-  ): Promise<Executed> {
-    const query = new URLSearchParams({ container, stdout: 'true', stderr: 'true' })
-    for (const word of command) query.append('command', word)
-    const at = `${POD.base}/namespaces/${encodeURIComponent(this.namespace)}/pods/${encodeURIComponent(pod)}/exec?${query}`
-    const about = { kind: 'Pod', resource: 'pods/exec', name: pod }
-    const call: Call = { verb: 'get', about, path: at }
-    const refused = await this.requests.send(call, deadlineMs).then(
-      () => null,
-      (error) => error as ApiError,
-    )
-    // "Upgrade request required": it would do.
-    if (refused?.status !== 400 && refused !== null) throw refused
-    const { executeAt } = await import('./exec.ts')
-    return executeAt(this.options, call, this.requests.target(call), deadlineMs)
   }
 
   /** Has the API server say whether it would take this write, without making it. */

@@ -13,8 +13,6 @@ export const PAUSED_UNTIL = 'langflow-leader/paused-until'
 /** Why it is paused, for people. */
 export const PAUSE_REASON = 'langflow-leader/pause-reason'
 
-/** The drill that is under way: `<RFC 3339> <its own name>`, by when it has ended at the latest. */
-export const DRILL = 'langflow-leader/drill'
 /** When the last drill ended and how: `<RFC 3339> ok|missed|failed`. */
 export const LAST_DRILL = 'langflow-leader/last-drill'
 
@@ -95,10 +93,4 @@ export function lastDrillOf(lease: Lease | null): LastDrill | null {
     /^(\S+) (ok|missed|failed)$/.exec(lease?.metadata.annotations?.[LAST_DRILL] ?? '') ?? []
   if (Number.isNaN(Date.parse(at))) return null
   return { at, result: result as LastDrill['result'] }
-}
-
-/** Until when a drill may be under way (RFC 3339); `null`: there is none. `wallMs`: now, by the wall clock. */
-export function drillOf(lease: Lease | null, wallMs: number): string | null {
-  const [until = ''] = (lease?.metadata.annotations?.[DRILL] ?? '').split(' ')
-  return Date.parse(until) > wallMs ? until : null
 }

@@ -1,8 +1,8 @@
 import { asFields, asList, asNumber, type Fields } from './manifest.ts'
 
 /*
- * What every pod has beside LangFlow itself: the source for `inject`, and for `deploy/base` and the policy of
- * `deploy/components/auto-inject`, which test/deploy/pod-spec.test.ts compares with it.
+ * What every pod has beside LangFlow itself: the source for `inject`, and for `deploy/base`, which
+ * test/deploy/pod-spec.test.ts compares with it.
  */
 
 export const PROGRAM_DIR = '/opt/langflow-leader'
@@ -18,7 +18,7 @@ export const SERVICE_PORT = 'http'
 export const READY_PATH = { readiness: '/readyz', front: '/frontz' } as const
 export type Traffic = keyof typeof READY_PATH
 /** A gate closes at once; a front holds, and a warm takeover of 1 to 2 s is not to take its pod from the endpoints and back. */
-export const NOT_READY_AFTER = { readiness: 1, front: 3 } as const
+const NOT_READY_AFTER = { readiness: 1, front: 3 } as const
 
 /** What a pod has to end beside the time to drain and to stop, in milliseconds. */
 export const GRACE_SPARE_MS = 10_000
@@ -68,7 +68,7 @@ export const VOLUMES = [
 ] as const
 
 /** What the agent is told about its pod. A Deployment's pods have the first hash, a StatefulSet's the second. */
-export const POD_FIELDS = {
+const POD_FIELDS = {
   POD_NAME: 'metadata.name',
   POD_UID: 'metadata.uid',
   POD_IP: 'status.podIP',

@@ -29,12 +29,8 @@ export const ERROR_CODES = {
   paused: EXIT_CODES.refused,
   /** Another switchover is under way. */
   switchover: EXIT_CODES.refused,
-  /** Another drill is under way. */
-  drill: EXIT_CODES.refused,
   /** Users are not served before anything was done, or not so that it can be measured. */
   not_served: EXIT_CODES.refused,
-  /** This API server, or this pod, does not let a drill do it. */
-  impossible: EXIT_CODES.refused,
   /** The leader took the request out of the Lease, and did nothing. */
   refused: EXIT_CODES.refused,
   /** Somebody else wrote the Lease meanwhile, again and again. */

@@ -1,5 +1,5 @@
 import { seconds } from '../config/values.ts'
-import type { FrontView, ReplicaRow } from '../observe/status.ts'
+import type { ReplicaRow } from '../observe/status.ts'
 
 /** What waits at the fronts of all replicas. */
 export interface Held {
@@ -7,36 +7,19 @@ export interface Held {
   readonly longestMs: number
 }
 
-/** Of every replica that has a front and tells of it. */
-function frontsOf(rows: readonly ReplicaRow[]): { identity: string; front: FrontView }[] {
-  return rows.flatMap(({ status }) => {
-    const front = status?.traffic.front ?? null
-    return status === null || front === null ? [] : [{ identity: status.identity, front }]
-  })
-}
-
 /** What was seen of the fronts, of all looks together. */
 export class FrontsSeen {
   /** The most that waited at one look, and the longest wait of any; `null`: no front was seen. */
   held: Held | null = null
-  /** Streams and websockets that were ended for a planned takeover, since the first look at each front. */
-  streamsEnded = 0
-  readonly #totals = new Map<string, number>()
 
   /** Whether any of these has a front. */
   saw(rows: readonly ReplicaRow[]): boolean {
-    const fronts = frontsOf(rows)
+    const fronts = rows.flatMap(({ status }) => status?.traffic.front ?? [])
     if (fronts.length === 0) return false
     this.held = mostOf(this.held, {
-      requests: fronts.reduce((sum, { front }) => sum + front.held, 0),
-      longestMs: Math.max(...fronts.map(({ front }) => front.oldestHeldMs)),
+      requests: fronts.reduce((sum, { held }) => sum + held, 0),
+      longestMs: Math.max(...fronts.map(({ oldestHeldMs }) => oldestHeldMs)),
     })
-    for (const { identity, front } of fronts) {
-      const before = this.#totals.get(identity) ?? front.streamsEnded
-      // One that was started again counts from 0.
-      this.streamsEnded += front.streamsEnded < before ? front.streamsEnded : front.streamsEnded - before
-      this.#totals.set(identity, front.streamsEnded)
-    }
     return true
   }
 }

@@ -58,19 +58,6 @@ export function historyFrom(replicas: readonly ReplicaRow[]): readonly PastTerm[
   return (leaderIn(replicas) ?? replicas.find(({ status }) => status !== null)?.status)?.history ?? []
 }
 
-/** What makes two of them differ: everything but how time goes by. */
-export function keyOf({ lease, problems, pause, switchover, replicas }: Overview): string {
-  const rows = replicas.map(({ pod, node, status, problem }) => {
-    if (status === null) return [pod, node, problem]
-    const { role, standby, couldTakeOver, unable, revision, langflow, flowsDigest } = status
-    const { mode, state, reason } = standby
-    const own = [role, stateOf(status), status.lease.epoch, mode, state, reason, couldTakeOver, unable]
-    const listens = status.traffic.front?.listening
-    return [pod, node, ...own, status.problem, revision, langflow.version, flowsDigest, listens]
-  })
-  return JSON.stringify([lease, problems, pause, switchover, rows])
-}
-
 export function serves({ role, traffic }: AgentStatus): boolean {
   return role === 'leader' && traffic.gate === 'open'
 }

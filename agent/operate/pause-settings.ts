@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { addSettings, group, optional, readSettings, type Values } from '../config/setting.ts'
+import { addFlags, group, optional, readFlags, type Values } from '../config/setting.ts'
 import { parseDuration } from '../config/values.ts'
 import { LONGEST_REASON, UNTIL_RESUMED } from '../lease/operation.ts'
 import { OPERATE_SETTINGS, OUTPUT_SETTINGS } from './settings.ts'
@@ -22,14 +22,14 @@ export type ResumeOptions = Values<typeof RESUME_SETTINGS>
 
 // Each adds the flags to its command, and returns what reads them: it ends with a usage error where something is wrong.
 
-export function pauseOptions(command: Command): (env?: NodeJS.ProcessEnv) => PauseOptions {
-  addSettings(command, PAUSE_SETTINGS)
-  return (env = process.env) => readSettings(command, PAUSE_SETTINGS, env)
+export function pauseOptions(command: Command): () => PauseOptions {
+  addFlags(command, PAUSE_SETTINGS)
+  return () => readFlags(command, PAUSE_SETTINGS)
 }
 
-export function resumeOptions(command: Command): (env?: NodeJS.ProcessEnv) => ResumeOptions {
-  addSettings(command, RESUME_SETTINGS)
-  return (env = process.env) => readSettings(command, RESUME_SETTINGS, env)
+export function resumeOptions(command: Command): () => ResumeOptions {
+  addFlags(command, RESUME_SETTINGS)
+  return () => readFlags(command, RESUME_SETTINGS)
 }
 
 function parseReason(text: string): string {

@@ -1,18 +1,18 @@
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
 import {
-  addSettings,
+  addFlags,
   choice,
   flagOf,
   group,
   onOff,
   optional,
-  readSettings,
+  readFlags,
   type Values,
 } from '../config/setting.ts'
 import { AGENT_SETTINGS } from '../config/settings.ts'
 
-// What every command that operates is told, in the same words: `readSettings(command, { ...CLUSTER_SETTINGS, … }, env)`.
+// What every command that operates is told, in the same words: `readFlags(command, { ...CLUSTER_SETTINGS, … })`.
 
 /** Which Lease, and with whose rights. */
 export const CLUSTER_SETTINGS = group('Cluster', {
@@ -80,7 +80,7 @@ const STATUS_SETTINGS = {
       short: '-o',
     },
     watch: {
-      ...onOff('again every 2 s until Ctrl-C; where that is no terminal, whenever it changes'),
+      ...onOff('again every 2 s until Ctrl-C'),
       short: '-w',
     },
   }),
@@ -91,18 +91,18 @@ const HISTORY_SETTINGS = { ...SOURCE_SETTINGS, ...OUTPUT_SETTINGS }
 export type StatusOptions = Values<typeof STATUS_SETTINGS>
 export type HistoryOptions = Values<typeof HISTORY_SETTINGS>
 
-type Reader<Options> = (env?: NodeJS.ProcessEnv) => Options
+type Reader<Options> = () => Options
 
 // Each adds the flags to its command, and returns what reads them: it ends with a usage error where something is wrong.
 
 export function statusOptions(command: Command): Reader<StatusOptions> {
-  addSettings(command, STATUS_SETTINGS)
-  return (env = process.env) => fromOnePlace(command, readSettings(command, STATUS_SETTINGS, env))
+  addFlags(command, STATUS_SETTINGS)
+  return () => fromOnePlace(command, readFlags(command, STATUS_SETTINGS))
 }
 
 export function historyOptions(command: Command): Reader<HistoryOptions> {
-  addSettings(command, HISTORY_SETTINGS)
-  return (env = process.env) => fromOnePlace(command, readSettings(command, HISTORY_SETTINGS, env))
+  addFlags(command, HISTORY_SETTINGS)
+  return () => fromOnePlace(command, readFlags(command, HISTORY_SETTINGS))
 }
 
 function fromOnePlace<T extends { readonly url: URL | null }>(command: Command, said: T): T {

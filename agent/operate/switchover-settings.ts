@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { addSettings, group, onOff, optional, readSettings, setting, type Values } from '../config/setting.ts'
+import { addFlags, group, onOff, optional, readFlags, setting, type Values } from '../config/setting.ts'
 import { parseDuration } from '../config/values.ts'
 import { ANYBODY, describeTarget } from '../lease/operation.ts'
 import { OPERATE_SETTINGS, OUTPUT_SETTINGS } from './settings.ts'
@@ -28,9 +28,9 @@ const SWITCHOVER_SETTINGS = {
 export type SwitchoverOptions = Values<typeof SWITCHOVER_SETTINGS>
 
 /** Adds the flags to its command, and returns what reads them: it ends with a usage error where something is wrong. */
-export function switchoverOptions(command: Command): (env?: NodeJS.ProcessEnv) => SwitchoverOptions {
-  addSettings(command, SWITCHOVER_SETTINGS)
-  return (env = process.env) => readSettings(command, SWITCHOVER_SETTINGS, env)
+export function switchoverOptions(command: Command): () => SwitchoverOptions {
+  addFlags(command, SWITCHOVER_SETTINGS)
+  return () => readFlags(command, SWITCHOVER_SETTINGS)
 }
 
 /** As kubectl prints it, `pod/langflow-0`, or its name alone; `*`: whoever is prepared best. */

@@ -2,19 +2,15 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
-import { after, before, describe } from 'node:test'
-import { parseAllDocuments } from 'yaml'
-import { DEPLOY, type Manifest } from '../deploy/manifests.ts'
-import { until } from '../harness/wait.ts'
+import { describe } from 'node:test'
+import type { Manifest } from '../deploy/manifests.ts'
 import type { Installation } from './installation.ts'
-import { containersOf, Kube } from './kube.ts'
-import { deletedLeaderHandsOver, onlyLeaderAnswers, rollsOut } from './leadership.ts'
+import { containersOf } from './kube.ts'
+import { deletedLeaderHandsOver, rollsOut } from './leadership.ts'
 import { scenariosOn } from './scenario.ts'
-import { deploymentOf, plainLangflow } from './workload.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
-const POLICIES = join(DEPLOY, 'components/auto-inject')
-/** The one whose history is followed; also what auto-inject takes by default. */
+/** The Lease whose history is followed. */
 const LEASE = 'langflow-leader-lock'
 
 describe('langflow-leader inject, as docs/inject.md says', () => {
@@ -57,50 +53,6 @@ describe('langflow-leader inject, as docs/inject.md says', () => {
     child.stdin.end(found)
     const written = await text(child.stdout)
     await one.kube.kubectl([`--namespace=${one.namespace}`, 'apply', '-f', '-'], written)
-  }
-})
-
-describe('deploy/components/auto-inject', () => {
-  const kube = new Kube()
-  before(async () => {
-    await kube.kubectl(['apply', '-k', POLICIES])
-    const probe = 'auto-inject-probe'
-    await kube.kubectl(['create', 'namespace', probe])
-    await kube.kubectl(['apply', '-k', join(POLICIES, 'namespace'), `--namespace=${probe}`])
-    const { spec, metadata } = deploymentOf(labelled(plainLangflow())).spec.template
-    const pod = { apiVersion: 'v1', kind: 'Pod', metadata: { ...metadata, name: 'probe' }, spec }
-    const create = ['create', '--dry-run=server', '--output=json', `--namespace=${probe}`, '-f', '-']
-    await until(
-      'the policies are in force',
-      async () => {
-        const made = await kube.kubectl(create, JSON.stringify(pod)).catch(() => null)
-        return made !== null && (JSON.parse(made) as Manifest).spec.initContainers !== undefined
-      },
-      30_000,
-    )
-    await kube.kubectl(['delete', 'namespace', probe, '--wait=false'])
-  })
-  after(async () => {
-    await kube.kubectl(['delete', '-k', POLICIES])
-    await kube.close()
-  })
-
-  const scenario = scenariosOn({ adopt })
-
-  scenario('a LangFlow whose pods have the label gets an agent, and fails over', deletedLeaderHandsOver)
-
-  scenario('requests through the Service reach only its leader', onlyLeaderAnswers)
-
-  async function adopt(one: Installation, plain: readonly Manifest[]): Promise<void> {
-    const rendered = await kube.kubectl(['kustomize', join(POLICIES, 'namespace')])
-    await one.apply(parseAllDocuments(rendered).map((document) => document.toJS() as Manifest))
-    await one.apply(labelled(plain))
-  }
-
-  function labelled(manifests: readonly Manifest[]): readonly Manifest[] {
-    const { metadata } = deploymentOf(manifests).spec.template
-    metadata.labels = { ...metadata.labels, 'langflow-leader/inject': 'true' }
-    return manifests
   }
 })
 

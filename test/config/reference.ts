@@ -3,13 +3,12 @@ import { globSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Command, Option } from 'commander'
 import { createProgram } from '../../agent/config/program.ts'
+import { aboutOf, NOTES } from '../../agent/config/setting.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 export const PAGE = join(ROOT, 'docs/reference.md')
 const BEGIN = '<!-- flags: begin, written by npm run reference -->'
 const END = '<!-- flags: end -->'
-/** How `addSettings` ends a flag's description. */
-const NOTES = / \((?:default: (?<unset>.*); )?LEADER_[A-Z_]+\)$/
 
 /** The whole program, with every command of agent/commands. */
 async function wholeProgram(): Promise<Command> {
@@ -59,14 +58,9 @@ function sectionOf(command: Command, known: ReadonlyMap<string | undefined, stri
   return parts.join('\n\n')
 }
 
-function rowOf({ flags, description }: Option): string {
-  const notes = NOTES.exec(description)
-  if (notes === null) throw new Error(`'${description}' does not end with its variable`)
-  const unset = (notes.groups?.unset ?? '').replace(/^\S+$/, '`$&`')
-  return `| \`${flags}\` | ${unset} | ${description.slice(0, notes.index)} |`.replaceAll(
-    /<(?![^`|]*`)/g,
-    '&lt;',
-  )
+function rowOf(option: Option): string {
+  const unset = (NOTES.exec(option.description)?.groups?.unset ?? '').replace(/^\S+$/, '`$&`')
+  return `| \`${option.flags}\` | ${unset} | ${aboutOf(option)} |`.replaceAll(/<(?![^`|]*`)/g, '&lt;')
 }
 
 if (import.meta.main) writeFileSync(PAGE, await referencePage(readFileSync(PAGE, 'utf8')))

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
 import {
-  findExecutable,
   formatDuration,
   formatListen,
   listed,
@@ -245,12 +244,4 @@ describe('for people', () => {
     )
     assert.equal(listed(['a', 'b', 'c'], 'or'), 'a, b or c')
   })
-})
-
-it('a program is found in PATH, or by its path, if it may be executed', () => {
-  assert.equal(findExecutable('sh', '/nowhere:/bin'), '/bin/sh')
-  assert.equal(findExecutable('/bin/sh', ''), '/bin/sh')
-  assert.equal(findExecutable('sh', '/nowhere'), null)
-  assert.equal(findExecutable('/etc/passwd', ''), null)
-  assert.equal(findExecutable('/bin', ''), null)
 })

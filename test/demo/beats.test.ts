@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { actingIntervals, type Interval, overlapMs } from '../../agent/demo/beats.ts'
+import { actingIntervals, type Interval, overlapMs } from './beats.ts'
 
 const RHYTHM = { periodMs: 10, silenceMs: 100 }
 

@@ -5,8 +5,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
-import { BUNDLE } from '../harness/bundle.ts'
 import { until } from '../harness/wait.ts'
+
+const MAIN = join(import.meta.dirname, 'main.ts')
 
 /** Five times faster than by default. */
 export const FAST = [
@@ -28,7 +29,7 @@ export class DemoProcess {
   readonly #tmp = mkdtempSync(join(tmpdir(), 'demo-test-'))
 
   constructor(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
-    this.#child = spawn(process.execPath, [BUNDLE, 'demo', ...args], {
+    this.#child = spawn(process.execPath, [MAIN, ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, TMPDIR: this.#tmp, DEMO_TEST: this.#mark, ...env },
     })

@@ -5,10 +5,10 @@ import { createServer } from 'node:net'
 import { dirname } from 'node:path'
 import { describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import type { Result, Stage } from '../../agent/demo/report.ts'
 import { POD } from '../../agent/kube/objects.ts'
 import { Cluster, holderRow } from '../../agent/operate/cluster.ts'
 import { DemoProcess, FAST } from './demo-process.ts'
+import type { Result, Stage } from './report.ts'
 
 const SILENT = fileURLToPath(new URL('./fixtures/silent-workload.mjs', import.meta.url))
 
@@ -66,9 +66,7 @@ describe('demo', { concurrency: 2 }, () => {
   })
 
   test('a workload that writes no beats is judged by the answers of its ports', async (t) => {
-    const demo = new DemoProcess(['--command', `'${process.execPath}' '${SILENT}'`, ...FAST], {
-      LEADER_JSON: 'true',
-    })
+    const demo = new DemoProcess(['--json', '--command', `'${process.execPath}' '${SILENT}'`, ...FAST])
     t.after(() => demo.dispose())
     assert.equal(await demo.ended, 0, demo.stderr.join('\n'))
     const result = resultOf(demo)

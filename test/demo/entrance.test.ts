@@ -4,9 +4,9 @@ import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { type TestContext, test } from 'node:test'
 import { systemClock } from '../../agent/clock.ts'
-import { SteadyClient } from '../../agent/demo/client.ts'
-import { Entrance } from '../../agent/demo/entrance.ts'
 import { until } from '../harness/wait.ts'
+import { SteadyClient } from './client.ts'
+import { Entrance } from './entrance.ts'
 
 async function serve(t: TestContext, answer: RequestListener) {
   const server = createServer(answer).listen(0, '127.0.0.1')

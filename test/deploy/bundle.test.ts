@@ -77,7 +77,7 @@ describe('the built file', () => {
   test('has every command', async () => {
     const { stdout } = await run(process.execPath, [bundle, '--help'], { cwd: scratch, env: {} })
     const commands = [...stdout.matchAll(/^ {2}([a-z]+) /gm)].map(([, name]) => name as string)
-    for (const name of ['agent', 'demo', 'install', 'launch', 'run']) assert.ok(commands.includes(name), name)
+    for (const name of ['agent', 'install', 'launch', 'run']) assert.ok(commands.includes(name), name)
     for (const name of commands.filter((command) => command !== 'help')) {
       const help = await run(process.execPath, [bundle, name, '--help'], { cwd: scratch, env: {} })
       assert.match(help.stdout, new RegExp(`^Usage: langflow-leader ${name}`))

@@ -2,12 +2,9 @@ import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import { flagOf } from '../../agent/config/setting.ts'
-import { AGENT_SETTINGS } from '../../agent/config/settings.ts'
 import { LOG_ENV } from '../../agent/operate/check/environment.ts'
-import { VERSION } from '../../agent/version.ts'
 import { parse } from '../config/commands.ts'
-import { BASE, DEPLOY, named, readManifests } from './manifests.ts'
+import { DEPLOY, readManifests } from './manifests.ts'
 
 interface Patch {
   path?: string
@@ -42,7 +39,7 @@ describe('the folders of deploy/', () => {
     })
   }
 
-  for (const folder of folders('components').filter((folder) => !folder.includes('namespace'))) {
+  for (const folder of folders('components')) {
     test(`${folder}: is a component, for a Deployment and for a StatefulSet`, () => {
       const { kind, patches = [] } = kustomizationOf(folder) as { kind: string; patches?: Patch[] }
       assert.equal(kind, 'Component')
@@ -58,28 +55,6 @@ describe('the folders of deploy/', () => {
       }
     })
   }
-
-  test('auto-inject: both policies know the flags of the agent that a pod may choose', () => {
-    const fixed = ['identity', 'kubeconfig', 'socket', 'stateDir', 'listen', 'frontListen', 'frontAddress']
-    const chosen = Object.keys(AGENT_SETTINGS).filter((name) => !fixed.includes(name))
-    const flags = chosen.map((name) => flagOf(name).slice(2))
-    const files = readManifests(join(DEPLOY, 'components/auto-inject'))
-    for (const file of ['mutating-policy.yaml', 'validating-policy.yaml']) {
-      const { expression } = named(
-        files.get(file)!.spec.variables as { name: string; expression: string }[],
-        'flags',
-      )
-      const known = [...expression.split(']')[0]!.matchAll(/'([a-z-]+)'/g)].map(([, flag]) => flag)
-      assert.deepEqual(known.sort(), flags.sort(), file)
-    }
-  })
-
-  test('auto-inject gives the image of this version', () => {
-    const { data } = readManifests(join(DEPLOY, 'components/auto-inject/namespace')).get('settings.yaml')!
-    const [{ newName, newTag }] = readManifests(BASE).get('kustomization.yaml')!.images
-    assert.equal(data.image, `${newName}:${newTag}`)
-    assert.equal(newTag, VERSION)
-  })
 })
 
 describe('the systemd unit', () => {

@@ -101,13 +101,13 @@ describe('an operator with a real API server', () => {
     assert.deepEqual([code, JSON.parse(stdout)], [0, { terms: [TERM] }])
   })
 
-  test('is told of a change while looking on, and ends it with Ctrl-C', async () => {
+  test('sees a change while looking on, and ends it with Ctrl-C', async () => {
     const child = start('status', '--watch', '-o', 'json')
     const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
     const holder = async () => JSON.parse((await lines.next()).value ?? '{}').lease?.holder
     assert.equal(await holder(), 'a_1')
     await kubectl('patch', 'lease', LEASE, '--type=merge', '-p', '{"spec":{"holderIdentity":"b_2"}}')
-    assert.equal(await holder(), 'b_2')
+    while ((await holder()) !== 'b_2');
     const ended = once(child, 'close')
     child.kill('SIGINT')
     assert.deepEqual(await ended, [130, null])

@@ -154,12 +154,11 @@ describe('operating real replicas', { concurrency: 4 }, () => {
 
     const drill = await new Command(
       scene,
-      ...['drill', `--service=http://127.0.0.1:${ports[1]}`, '--rate=10', '--yes', '--output=json'],
+      ...['drill', `--service=http://127.0.0.1:${ports[1]}`, '--yes', '--output=json'],
     ).end()
     assert.equal(drill.code, 0, drill.stdout + drill.stderr)
-    const [played] = JSON.parse(drill.stdout).scenarios
-    assert.deepEqual([played.result, played.measured.failed, played.to], ['ok', 0, 'b'])
-    assert.ok(played.fronts.held.requests >= 0 && played.fronts.streamsEnded === 0, drill.stdout)
+    const { result, measured, to } = JSON.parse(drill.stdout)
+    assert.deepEqual([result, measured.failed, to], ['ok', 0, 'b'])
 
     await a.event('standby_ready')
     const clients = new AbortController()
@@ -174,8 +173,7 @@ describe('operating real replicas', { concurrency: 4 }, () => {
     const status = await new Command(scene, 'status', '--output=wide').end()
     assert.match(status.stdout, / {2}HELD {2}IN FLIGHT {2}STREAMS\n/)
     const page = (await a.get('/')).text
-    assert.match(page, /<dt>Front<\/dt><dd>0 held, 0 in flight, 0 streams</)
-    assert.match(page, /<dt>Forwarded<\/dt><dd>\d+ to LangFlow, \d+ to the leader</)
+    assert.match(page, /<dt>Front<\/dt><dd>0 held, 0 in flight, streams: 0</)
   })
 
   test('without a terminal nobody can be asked: it says how to go on, and does nothing', async (t) => {

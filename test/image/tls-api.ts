@@ -6,7 +6,7 @@ import { pipeline } from 'node:stream'
 import type { TestContext } from 'node:test'
 import { createServer } from 'node:tls'
 import { systemClock } from '../../agent/clock.ts'
-import { LeaseServer } from '../../agent/demo/api-server.ts'
+import { LeaseServer } from '../harness/api/api-server.ts'
 import { makeCertificate } from '../harness/certificate.ts'
 
 const LEASE = 'langflow-leader-lock'

@@ -73,29 +73,26 @@ describe('langflow-leader inject', () => {
     )
   })
 
-  test('has a variable for each flag', () => {
-    const env = {
-      LEADER_FILENAME: file('bare.yaml', deployment({ command: '' })),
-      LEADER_ENTRYPOINT: `sh -c 'exec langflow run'`,
-      LEADER_IMAGE: 'registry.example.org/leader:7',
-      LEADER_CONTAINER: 'langflow',
-    }
-    const { stdout } = run([], { env })
+  test('takes what its image starts, its image, and the name of its container', () => {
+    const bare = file('bare.yaml', deployment({ command: '' }))
+    const image = 'registry.example.org/leader:7'
+    const flags = ['--entrypoint', `sh -c 'exec langflow run'`, '--image', image, '--container', 'langflow']
+    const { stdout } = run(['-f', bare, ...flags])
     const pod = podOf(stdout)
     assert.deepEqual(pod.containers[0]?.command?.slice(5), ['sh', '-c', 'exec langflow run'])
-    assert.equal(pod.initContainers[0]?.image, 'registry.example.org/leader:7')
-    const out = run([], { stdin: stdout, env: { LEADER_UNINJECT: 'true' } })
+    assert.equal(pod.initContainers[0]?.image, image)
+    const out = run(['--uninject'], { stdin: stdout })
     assert.deepEqual(manifestsIn(out.stdout), manifestsIn(deployment({ command: '' })))
   })
 
   test('tells on standard error what was put where, and what was taken out', () => {
     const said = (args: string[], stdin: string) =>
-      run(args, { stdin, env: { LEADER_IMAGE: 'registry.example.org/leader:7' } }).stderr.replaceAll(
-        /^langflow-leader: /gm,
-        '',
-      )
+      run(args, { stdin }).stderr.replaceAll(/^langflow-leader: /gm, '')
     assert.equal(
-      said([], deployment({ pod: 'automountServiceAccountToken: false' })),
+      said(
+        ['--image', 'registry.example.org/leader:7'],
+        deployment({ pod: 'automountServiceAccountToken: false' }),
+      ),
       `Deployment/app: added program, socket (containers[langflow].volumeMounts); LANGFLOW_LOG_ENV (containers[langflow].env); the launcher (containers[langflow].command); program, socket, agent-state, token (volumes); install, agent (initContainers)
 Deployment/app: set containers[langflow].livenessProbe, containers[langflow].startupProbe, securityContext, terminationGracePeriodSeconds, serviceAccountName, serviceAccount, spec.strategy
 Deployment/app: added beside it ServiceAccount/app-langflow-leader, Role/app-langflow-leader, RoleBinding/app-langflow-leader, Lease/app-leader, Service/app-members
@@ -190,7 +187,6 @@ const WRONG: Cases = [
   [['-f', ''], /--filename '': name a file/],
   [['--nope'], /unknown option '--nope'/],
   [['app.yaml'], /too many arguments/],
-  [[], /LEADER_UNINJECT 'please': use true or false/, { env: { LEADER_UNINJECT: 'please' } }],
 ]
 const utf16 = join(dir, 'utf16')
 writeFileSync(utf16, deployment(), 'utf16le')

@@ -141,16 +141,16 @@ test('429 says how long to wait', async () => {
   assert.deepEqual([error.code, error.retryAfterMs, error.mayHaveCommitted], ['throttled', 3000, false])
 })
 
-test('an object is deleted only as the one that was seen, and whether it may be can be asked', async () => {
+test('an object is deleted only as the one that was seen, and with less time to end where that is asked for', async () => {
   await using server = await ScriptedServer.start((_, response) => reply(response, 200, {}))
   using objects = objectsFor(fixedAccess(server.url))
-  await objects.delete(POD, object, LATER_MS, true)
+  await objects.delete(POD, object, LATER_MS, 0)
   await objects.delete(POD, object, LATER_MS)
   const options = { kind: 'DeleteOptions', apiVersion: 'v1', preconditions: { uid: 'u' } }
   assert.deepEqual(
     server.requests.map(({ method, url, body }) => [method, url.pathname + url.search, body]),
     [
-      ['DELETE', '/api/v1/namespaces/ns/pods/a', JSON.stringify({ ...options, dryRun: ['All'] })],
+      ['DELETE', '/api/v1/namespaces/ns/pods/a', JSON.stringify({ ...options, gracePeriodSeconds: 0 })],
       ['DELETE', '/api/v1/namespaces/ns/pods/a', JSON.stringify(options)],
     ],
   )

@@ -39,7 +39,6 @@ describe('what switchover, pause and resume are told', () => {
       ],
       [true, true, true, false],
     )
-    assert.equal((await parse(['switchover'], { LEADER_WAIT: 'false' })).switchover?.wait, false)
   })
 
   test('is how long and why', async () => {

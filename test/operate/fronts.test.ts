@@ -11,7 +11,7 @@ describe('what is seen at the fronts', () => {
   test('is nothing where no replica has one', () => {
     const seen = new FrontsSeen()
     assert.equal(seen.saw([row('a', SERVING), silent('b')]), false)
-    assert.deepEqual([seen.held, seen.streamsEnded], [null, 0])
+    assert.equal(seen.held, null)
   })
 
   test('is the most that waited at one look, at all fronts together, and the longest wait of any look', () => {
@@ -20,16 +20,6 @@ describe('what is seen at the fronts', () => {
     seen.saw([a({ held: 1, oldestHeldMs: 800 }), silent('b')])
     seen.saw([a(), b()])
     assert.deepEqual(seen.held, { requests: 12, longestMs: 800 })
-  })
-
-  test('is how many streams were ended since, also by a front that was started again or came later', () => {
-    const seen = new FrontsSeen()
-    seen.saw([a({ streamsEnded: 5 })])
-    assert.equal(seen.streamsEnded, 0)
-    seen.saw([a({ streamsEnded: 7 }), b({ streamsEnded: 100 })])
-    assert.equal(seen.streamsEnded, 2)
-    seen.saw([a({ streamsEnded: 1 }), b({ streamsEnded: 101 })])
-    assert.equal(seen.streamsEnded, 4)
   })
 })
 

@@ -22,13 +22,13 @@ describe('what a command that operates is told', () => {
     assert.equal(status?.kubeconfig, join(process.cwd(), 'kube/config'))
   })
 
-  test('comes from the environment as well, as in a container of an agent', async () => {
-    const env = { LEADER_LEASE_NAME: 'lock', LEADER_OUTPUT: 'json' }
-    const { history } = await parse(['history', '--url', 'http://127.0.0.1:8090'], env)
-    assert.deepEqual(
-      [history?.leaseName, history?.output, history?.url?.href],
-      ['lock', 'json', 'http://127.0.0.1:8090/'],
-    )
+  test('comes from its flags alone, also in a container of an agent', async () => {
+    const { history } = await parse(['history'], { LEADER_LEASE_NAME: 'lock' })
+    assert.equal(history?.leaseName, 'langflow-leader-lock')
+    await assert.rejects(parse(['history'], { LEADER_CONTEXT: 'prod' }), {
+      name: 'UsageError',
+      message: /unknown environment variable LEADER_CONTEXT /,
+    })
   })
 
   const wrong: [args: string[], problem: RegExp][] = [

@@ -21,18 +21,6 @@ function shown(value: Value): string {
   if (value === null || value === false) return ''
   if (value instanceof Html) return value.text
   if (typeof value === 'object') return value.map(shown).join('')
-  return escaped(String(value))
-}
-
-/** Text as it may stand in markup, also within the quotes of an attribute: one line, control characters escaped. */
-export function escaped(text: string): string {
-  return oneLine(text).replace(/[&<>"']/g, (c) => ENTITIES[c]!)
-}
-
-const ENTITIES: Readonly<Record<string, string>> = {
-  '&': '&amp;',
-  '<': '&lt;',
-  '>': '&gt;',
-  '"': '&quot;',
-  "'": '&#39;',
+  // One line, control characters escaped.
+  return oneLine(String(value)).replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`)
 }

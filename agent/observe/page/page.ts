@@ -2,9 +2,10 @@ import { createHash } from 'node:crypto'
 import { podOf } from '../../lease/operation.ts'
 import type { ReplicaRow } from '../status.ts'
 import { Html, html } from './html.ts'
-import { card, margin, notices, terms } from './parts.ts'
+import { card, margin, notices } from './parts.ts'
 import { live } from './script.ts'
 import { STYLE } from './style.ts'
+import { terms } from './terms.ts'
 import { verdictOf } from './verdict.ts'
 import { roughly, utc } from './words.ts'
 
@@ -30,7 +31,6 @@ export function renderPage(rows: readonly ReplicaRow[]): string {
   const now = Date.parse(own.now)
   const { lease, history, lastDrill } = leader ?? own
   const led = leader?.lease.since ? `, for ${roughly(now - Date.parse(leader.lease.since))}` : ''
-  const pod = podOf(own.identity)
   return html`<!doctype html>
 <html lang="en">
 <head>
@@ -43,10 +43,11 @@ export function renderPage(rows: readonly ReplicaRow[]): string {
 </head>
 <body>
 <p id="stale" class="notice bad" role="status" hidden></p>
+<p id="said" role="status"></p>
 <main>
 <header class="${level}">
 <p class="faint">${lease.namespace}/${lease.name}, epoch ${lease.epoch}${led}</p>
-<h1 id="verdict" aria-live="polite" aria-atomic="true">${unbroken(sentence)}</h1>
+<h1>${sentence.split(' ').map((word) => html`<span>${word}</span> `)}</h1>
 ${leader !== null && margin(leader)}
 </header>
 ${notices(rows, now)}
@@ -59,20 +60,11 @@ ${notices(rows, now)}
 ${lastDrill !== null && html`<p class="faint">Last drill: ${lastDrill.result}, ${roughly(now - Date.parse(lastDrill.at))} ago (${utc(lastDrill.at)})</p>`}
 ${terms(history, now)}
 </section>
+<p class="foot">As ${podOf(own.identity)} sees it at ${utc(own.now)}, langflow-leader ${own.version}. <noscript>Without scripts this page loads itself anew every 5 s.</noscript></p>
 </main>
-<footer>
-<p>As ${pod} sees it at ${utc(own.now)}, langflow-leader ${own.version}. <noscript>Without scripts this page loads itself anew every 5 s.</noscript></p>
 <nav aria-label="The same for programs"><a href="replicas">/replicas</a> <a href="status">/status</a> <a href="metrics">/metrics</a></nav>
-</footer>
 <script>${new Html(SCRIPT)}</script>
 </body>
 </html>
 `.text
-}
-
-/** No name is broken at its hyphens while it fits into a line. */
-function unbroken(sentence: string): Html[] {
-  return sentence
-    .split(' ')
-    .map((word, n) => html`${n > 0 && ' '}${word.includes('-') ? html`<span>${word}</span>` : word}`)
 }

@@ -20,14 +20,14 @@ body {
   color: var(--ink); background: var(--page); max-width: 66rem; margin: 0 auto; padding: 1.5rem 1rem 3rem;
 }
 main.stale > * { opacity: .5; }
+#said { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 h1 { font-size: clamp(1.4rem, 4.5vw, 2rem); line-height: 1.2; font-weight: 650; text-wrap: balance; }
 h1 span { display: inline-block; max-width: 100%; }
 h2 { font-size: 1.05rem; margin: 2rem 0 .75rem; }
 h3 { font-size: 1rem; }
 ul, ol { list-style: none; padding: 0; }
 a { color: var(--news); }
-a:focus-visible, summary:focus-visible { outline: 2px solid var(--news); outline-offset: 3px; border-radius: 3px; }
-summary { cursor: pointer; color: var(--faint); }
+a:focus-visible { outline: 2px solid var(--news); outline-offset: 3px; border-radius: 3px; }
 .faint { color: var(--faint); font-size: .9rem; font-weight: 400; }
 .good { --tone: var(--good); --wash: var(--good-wash); }
 .warning { --tone: var(--warning); --wash: var(--warning-wash); }
@@ -37,7 +37,8 @@ header { border-left: .4rem solid var(--tone); padding-left: 1rem; }
 .margin { margin-top: 1rem; }
 .margin svg { display: block; width: 100%; height: 10px; border-radius: 5px; }
 .margin .all { fill: var(--line); } .margin .mark { fill: var(--ink); }
-#left { fill: var(--tone); transform-origin: left; }
+.still, .moving { fill: var(--tone); } .still { display: none; }
+@media (prefers-reduced-motion: reduce) { .still { display: inline; } .moving { display: none; } }
 .margin p { display: flex; flex-wrap: wrap; justify-content: space-between; column-gap: 1rem; margin-top: .3rem; }
 .notice { background: var(--wash); border-left: .25rem solid var(--tone); padding: .5rem .8rem; margin-top: 1rem; border-radius: 0 .4rem .4rem 0; }
 .cards { display: grid; gap: 1rem; align-items: start; grid-template-columns: repeat(auto-fill, minmax(min(19rem, 100%), 1fr)); }
@@ -49,10 +50,6 @@ header { border-left: .4rem solid var(--tone); padding-left: 1rem; }
 dl { border-top: 1px solid var(--line); font-size: .9rem; }
 dl div { display: grid; grid-template-columns: 7.5rem 1fr; gap: .5rem; padding: .2rem 0; border-bottom: 1px solid var(--line); }
 dt { color: var(--faint); }
-dd { margin: 0; }
-details dl { margin-top: .5rem; }
-.checks { font-size: .9rem; margin-top: .5rem; }
-.checks .good { color: var(--good); }
 .terms { border-left: 2px solid var(--line); margin-left: .4rem; padding-left: 1.3rem; }
 .terms li { position: relative; padding-bottom: 1.2rem; }
 .terms li::before {
@@ -68,6 +65,6 @@ details dl { margin-top: .5rem; }
 .legend span::before { content: ''; display: inline-block; width: .7rem; height: .7rem; border-radius: .2rem; margin-right: .35rem; background: var(--phase); }
 .detect { --phase: var(--detect); } .acquire { --phase: var(--acquire); } .start { --phase: var(--start); } .healthy { --phase: var(--healthy); }
 .phases rect { fill: var(--phase); }
-footer { border-top: 1px solid var(--line); margin-top: 2.5rem; padding-top: 1rem; color: var(--faint); font-size: .85rem; }
-footer a { display: inline-block; padding: .3rem .8rem .3rem 0; }
+.foot { border-top: 1px solid var(--line); margin-top: 2.5rem; padding-top: 1rem; color: var(--faint); font-size: .85rem; }
+nav a { display: inline-block; padding: .3rem .8rem .3rem 0; font-size: .85rem; }
 `

@@ -21,13 +21,16 @@ export function verdictOf(rows: readonly ReplicaRow[]): Verdict {
   const paused = rows.some(({ status }) => status?.pause)
   const next = paused ? '; takeovers are paused' : nextOf(heirs, rows.length)
   const leader = leading[0]?.status ?? null
-  if (leader === null) return { ...withoutLeader(rows, next), leader }
-  const { doing, serves } = doingOf(leader)
-  return {
-    level: leader.leadership.doubt ? 'bad' : serves && heirs.length > 0 && !paused ? 'good' : 'warning',
-    sentence: `${pods[0]} ${doing}${next}`,
-    leader,
+  if (leader === null) {
+    const holder = rows[0]?.status?.lease.holder
+    return holder
+      ? { level: 'warning', sentence: `${podOf(holder)} holds the Lease${next}`, leader }
+      : { level: 'bad', sentence: `Nobody leads${next}`, leader }
   }
+  const doing = doingOf(leader)
+  const isWell = doing === 'leads' && heirs.length > 0 && !paused
+  const level = leader.leadership.doubt ? 'bad' : isWell ? 'good' : 'warning'
+  return { level, sentence: `${pods[0]} ${doing}${next}`, leader }
 }
 
 function nextOf(heirs: readonly string[], replicas: number): string {
@@ -35,21 +38,9 @@ function nextOf(heirs: readonly string[], replicas: number): string {
   return replicas > 1 ? '; nobody could take over' : '; no other replica is known here'
 }
 
-function withoutLeader(rows: readonly ReplicaRow[], next: string): Omit<Verdict, 'leader'> {
-  const holder = rows[0]?.status?.lease.holder
-  if (!holder) return { level: 'bad', sentence: `Nobody leads${next}` }
-  const pod = podOf(holder)
-  const isKnown = rows.some((row) => row.pod === pod)
-  const sentence = isKnown
-    ? `${pod} holds the Lease and does not say that it leads${next}`
-    : `${pod} holds the Lease${next}`
-  return { level: 'warning', sentence }
-}
-
-function doingOf({ leadership, traffic, workload }: AgentStatus): { doing: string; serves: boolean } {
-  if (leadership.doubt) return { doing: 'is in doubt whether it leads', serves: false }
-  if (leadership.steppingDown !== null) return { doing: 'is stepping down', serves: false }
-  if (traffic.gate === 'open') return { doing: 'leads', serves: true }
-  const starting = workload.servedSince === null
-  return { doing: starting ? 'leads and is starting LangFlow' : 'leads and does not serve', serves: false }
+function doingOf({ leadership, traffic, workload }: AgentStatus): string {
+  if (leadership.doubt) return 'is in doubt whether it leads'
+  if (leadership.steppingDown !== null) return 'is stepping down'
+  if (traffic.gate === 'open') return 'leads'
+  return workload.servedSince === null ? 'leads and is starting LangFlow' : 'leads and does not serve'
 }

@@ -1,62 +1,3 @@
-import type { AcquiredBecause, EndedBecause } from '../../lease/reasons.ts'
-
-const BEGAN: Readonly<Record<AcquiredBecause, string>> = {
-  released: 'the Lease was released',
-  expired: 'the leader before did not renew the Lease',
-  never_held: 'nobody had held the Lease',
-  deleted: 'the Lease was deleted',
-  cleared: 'somebody emptied the Lease',
-  own_write: 'a late write of its own held the Lease',
-  resumed: 'a restarted agent took its grant back',
-  pod_restarted: 'its pod was killed and restarted',
-}
-
-const ENDED: Readonly<Record<EndedBecause | 'expired', string>> = {
-  expired: 'it vanished',
-  terminated: 'the agent was told to end',
-  container_ending: "LangFlow's container was told to end",
-  switchover: 'an operator asked for a switchover',
-  newer_revision: 'a replica of a newer revision was ready',
-  faster_standby: 'another replica was ready sooner',
-  front_down: 'requests did not reach it',
-  revision_failed: 'the first start of its revision failed',
-  pod_restarted: 'its pod was killed and restarted',
-  workload_exited: 'LangFlow ended by itself',
-  workload_unhealthy: 'LangFlow was unhealthy',
-  workload_lost: 'LangFlow lost a worker or its master',
-  start_refused: 'LangFlow could not be started',
-  start_timeout: 'LangFlow did not become healthy in time',
-  launcher_gone: 'the launcher was gone',
-  launcher_silent: 'the launcher did not answer',
-  deadman: 'the launcher stopped LangFlow by itself',
-  no_renewal: 'no renewal was acknowledged in time',
-  held_by_other: 'another replica held the Lease',
-  lease_gone: 'the Lease was deleted',
-  identity_taken: 'another process used its name',
-}
-
-/** Why a term began, as the second half of a sentence. A later version may have more reasons. */
-export function whyBegan(code: AcquiredBecause): string {
-  return BEGAN[code] ?? code
-}
-
-export function whyEnded(code: EndedBecause | 'expired'): string {
-  return ENDED[code] ?? code
-}
-
-const FAILED: Readonly<Record<string, string>> = {
-  hold_timeout: 'held for too long',
-  hold_limit: 'with too many held already',
-  outcome_unknown: 'with an unknown outcome',
-  cut: 'cut off in the answer',
-  client_gone: 'given up by the client',
-}
-
-/** Why a request failed at a front, after its number. A later version may have more reasons. */
-export function whyFailed(code: string): string {
-  return FAILED[code] ?? code
-}
-
 const UNITS = [
   ['d', 86_400],
   ['h', 3_600],
@@ -78,7 +19,7 @@ export function lasting(ms: number): string {
   return parts.filter((part) => part !== '').join(' ')
 }
 
-/** The same, as coarse as what changes only from time to time: whole seconds, then minutes. */
+/** The same in whole seconds, then minutes. */
 export function roughly(ms: number): string {
   return ms < 60_000 ? `${Math.floor(Math.max(0, ms) / 1_000)} s` : lasting(ms)
 }

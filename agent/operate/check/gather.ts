@@ -37,7 +37,6 @@ const DEADLINE_MS = 5_000
 const LATENCY_REQUESTS = 20
 /** Of LangFlow's, those whose Secret is read, if this user may: they are looked at, and never shown. */
 const READ_SECRETS = /^LANGFLOW_(SECRET_KEY|DATABASE_URL|AUTO_LOGIN)$/
-const AUTO_INJECT = 'langflow-leader/inject'
 
 export interface Wanted extends Omit<ClusterOptions, 'leaseName'> {
   /** Of which Lease the LangFlows are; `null`: any. */
@@ -119,7 +118,7 @@ class Inquiry {
       this.#namespace(),
     ])
     const pods = await this.#pods()
-    const manifests = found.flat().map((manifest) => withPodOf(manifest, pods))
+    const manifests = found.flat()
     const first = factsOf(manifests, container)
     const named = await this.#named(first.installations)
     const facts = factsOf([...manifests, ...named], container, this.#absent)
@@ -445,24 +444,6 @@ function callOf(verb: Call['verb'], path: string, resource: string, name: string
 
 function distinct(rights: readonly Right[]): Right[] {
   return rights.filter((right, i) => rights.findIndex((one) => sameRight(one, right)) === i)
-}
-
-/** A policy of the cluster adds the agent to pods, not to their template: what it made of one counts. */
-function withPodOf(manifest: Manifest, pods: readonly Fields[] | null): Manifest {
-  const template = asFields(dig(manifest.value, 'spec', 'template'))
-  const labels = Object.entries(asFields(dig(template, 'metadata', 'labels')))
-  if (dig(template, 'metadata', 'labels', AUTO_INJECT) !== 'true') return manifest
-  const ofTemplate = pods?.filter(
-    (one) =>
-      labels.every(([name, value]) => dig(one, 'metadata', 'labels', name) === value) &&
-      dig(one, 'metadata', 'deletionTimestamp') === undefined &&
-      !['Succeeded', 'Failed'].includes(asText(dig(one, 'status', 'phase'))),
-  )
-  const madeAt = (one: Fields) => asText(dig(one, 'metadata', 'creationTimestamp'))
-  const [pod] = ofTemplate?.toSorted((a, b) => madeAt(b).localeCompare(madeAt(a))) ?? []
-  if (pod === undefined) return manifest
-  const spec = { ...asFields(manifest.value.spec), template: { ...template, spec: pod.spec } }
-  return { ...manifest, value: { ...manifest.value, spec } }
 }
 
 /** Agents in pods that no known workload makes, one for each Lease. */

@@ -44,7 +44,7 @@ export function checkOptions(command: Command): (env: NodeJS.ProcessEnv) => Chec
     ['For a program', '-o json'],
   ])
   return (env) => {
-    const files = readFilenames(command, env)
+    const files = readFilenames(command)
     const { container, failOn, output, ...cluster } = readSettings(command, CHECK_SETTINGS, env)
     const useless = Object.keys(cluster).find((key) => command.getOptionValue(key) !== undefined)
     if (files !== null && useless !== undefined)

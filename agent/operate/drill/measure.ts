@@ -1,4 +1,4 @@
-/** One attempt to use the service; nothing is tried twice. Times in milliseconds since the drill began. */
+/** One attempt to use the service; nothing is tried twice. Times in milliseconds since the prober began. */
 export interface Probe {
   /** From 1 on; the number in its message. */
   readonly number: number
@@ -8,13 +8,7 @@ export interface Probe {
   readonly problem: string | null
 }
 
-/** From one moment to another, in milliseconds since the drill began. */
-export interface Span {
-  readonly fromMs: number
-  readonly toMs: number
-}
-
-/** How users fared in a span. */
+/** How users fared. */
 export interface Measured {
   readonly requests: number
   readonly failed: number
@@ -22,52 +16,28 @@ export interface Measured {
   readonly problems: readonly { readonly problem: string; readonly times: number }[]
   /** The slowest good answer; `null`: there was none. */
   readonly longestWaitMs: number | null
-  /** The longest time from one good answer to the next: RTO. `null`: no good answer came any more. */
+  /** The longest time from one good answer to the next: RTO. `null`: no good answer followed the last failure. */
   readonly rtoMs: number | null
-  /** When that was. */
-  readonly outage: Span
+  /** How many messages were acknowledged and are not stored: RPO. `null`: not measured. */
+  readonly lost: number | null
 }
 
-/** Of all probes that were under way in the span. The service counts as good at its beginning, where no probe says so. */
-export function measure(probes: readonly Probe[], { fromMs, toMs }: Span): Measured {
-  const within = probes.filter(({ sentMs, endedMs }) => sentMs <= toMs && endedMs >= fromMs)
-  const good = within.filter(({ problem }) => problem === null)
-  const bad = within.flatMap(({ problem }) => problem ?? [])
-  const answers = probes
-    .filter(({ problem, sentMs }) => problem === null && sentMs <= toMs)
-    .map(({ endedMs }) => endedMs)
-    .sort((a, b) => a - b)
-  const before = answers.findLast((at) => at <= fromMs) ?? fromMs
-  const after = answers.filter((at) => at > fromMs)
-  let outage = { fromMs: before, toMs: after[0] ?? toMs }
-  for (const [n, at] of after.entries()) {
-    const next = after[n + 1]
-    if (next !== undefined && next - at > outage.toMs - outage.fromMs) outage = { fromMs: at, toMs: next }
-  }
-  const last = after.at(-1)
-  // Failures that no good answer follows: it is not over.
-  const over = last !== undefined && !within.some((one) => one.problem !== null && one.sentMs > last)
+/** The service counts as good when the prober begins. `kept`: the numbers of the messages that are stored; `null`: none are. */
+export function measure(probes: readonly Probe[], kept: ReadonlySet<number> | null): Measured {
+  const good = probes.filter(({ problem }) => problem === null)
+  const bad = probes.filter(({ problem }) => problem !== null)
+  const answeredMs = good.map(({ endedMs }) => endedMs).sort((a, b) => a - b)
+  const lastMs = answeredMs.at(-1)
+  const isOver = lastMs !== undefined && bad.every(({ sentMs }) => sentMs <= lastMs)
+  const problems = Map.groupBy(bad, ({ problem }) => problem as string)
   return {
-    requests: within.length,
+    requests: probes.length,
     failed: bad.length,
-    problems: tally(bad),
-    longestWaitMs:
-      good.length === 0 ? null : Math.max(...good.map(({ sentMs, endedMs }) => endedMs - sentMs)),
-    rtoMs: over ? outage.toMs - outage.fromMs : null,
-    outage: over ? outage : { fromMs: last ?? before, toMs },
+    problems: [...problems]
+      .map(([problem, { length: times }]) => ({ problem, times }))
+      .sort((a, b) => b.times - a.times),
+    longestWaitMs: lastMs === undefined ? null : Math.max(...good.map((one) => one.endedMs - one.sentMs)),
+    rtoMs: isOver ? Math.max(...answeredMs.map((at, i) => at - (answeredMs[i - 1] ?? 0))) : null,
+    lost: kept && good.filter(({ number }) => !kept.has(number)).length,
   }
-}
-
-function tally(problems: readonly string[]): { problem: string; times: number }[] {
-  return [...Map.groupBy(problems, (problem) => problem)]
-    .map(([problem, { length: times }]) => ({ problem, times }))
-    .sort((a, b) => b.times - a.times)
-}
-
-/** The numbers of the messages that were acknowledged and are not kept: RPO is how many. */
-export function missing(probes: readonly Probe[], kept: ReadonlySet<number>): number[] {
-  return probes
-    .filter(({ problem, number }) => problem === null && !kept.has(number))
-    .map(({ number }) => number)
-    .sort((a, b) => a - b)
 }

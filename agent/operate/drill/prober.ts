@@ -1,12 +1,11 @@
-import { addAbortListener } from 'node:events'
 import type { Clock, Timer } from '../../clock.ts'
 import type { Probe } from './measure.ts'
 import type { Service } from './service.ts'
 
 /** How long one attempt may take, in milliseconds: as long as a front holds a request at most. */
 export const ATTEMPT_MS = 30_000
-/** The same, once no more are sent. */
-const LAST_ATTEMPTS_MS = 5_000
+/** An attempt each 200 ms. */
+export const EVERY_MS = 200
 
 /**
  * Somebody who uses the service all along: one attempt each period, whatever became of those before, none of them tried twice, so
@@ -15,81 +14,52 @@ const LAST_ATTEMPTS_MS = 5_000
 export class Prober {
   /** In the order in which they ended. */
   readonly probes: Probe[] = []
-  readonly everyMs: number
   readonly #service: Pick<Service, 'ask'>
   readonly #clock: Clock
+  readonly #quit: AbortSignal
   readonly #beganAt: number
-  readonly #underWay = new Map<number, Promise<void>>()
-  readonly #dropped = new AbortController()
-  /** Resolves with the next attempt that ends. */
-  #ended = Promise.withResolvers<void>()
+  readonly #underWay = new Set<Promise<void>>()
   #timer: Timer | null = null
   #sent = 0
 
-  /** @param perSecond from 1 to 10 */
-  constructor(service: Pick<Service, 'ask'>, perSecond: number, clock: Clock) {
-    this.everyMs = 1_000 / perSecond
+  /** Begins. What is under way when `quit` aborts is dropped, and counts for nothing. */
+  constructor(service: Pick<Service, 'ask'>, clock: Clock, quit: AbortSignal) {
     this.#service = service
     this.#clock = clock
+    this.#quit = quit
     this.#beganAt = clock.mono()
+    this.#tick(this.#beganAt)
   }
 
-  /** Whole milliseconds since the drill began. */
-  now(): number {
-    return Math.round(this.#clock.mono() - this.#beganAt)
-  }
-
-  start(): void {
-    this.#tick(this.#clock.mono())
-  }
-
-  /** Sends no more. Resolves once what is under way has ended; soon it is dropped. */
+  /** Sends no more. Resolves once all that was sent has ended. */
   async stop(): Promise<void> {
     this.#timer?.cancel()
-    this.#timer = null
-    const timer = this.#clock.after(LAST_ATTEMPTS_MS, () => this.#dropped.abort())
-    await this.settled()
-    timer.cancel()
-  }
-
-  /** Resolves to the first good answer of an attempt that is sent from now on, or to the `count`th failure; never once no more are sent. */
-  async tried(count: number): Promise<Probe> {
-    const from = this.now()
-    for (;;) {
-      const since = this.probes.filter(({ sentMs }) => sentMs >= from)
-      const good = since.find(({ problem }) => problem === null)
-      if (good !== undefined) return good
-      if (since.length >= count) return since[count - 1] as Probe
-      // Not by a timer: where no more are sent, it would keep the process for good.
-      await this.#ended.promise
-    }
-  }
-
-  /** Resolves once all that was sent before now has ended. */
-  async settled(): Promise<void> {
-    await Promise.all(this.#underWay.values())
+    await Promise.all(this.#underWay)
   }
 
   #tick(dueAt: number): void {
-    const number = ++this.#sent
-    const attempt = this.#attempt(number).finally(() => this.#underWay.delete(number))
-    this.#underWay.set(number, attempt)
+    const attempt = this.#attempt(++this.#sent).finally(() => this.#underWay.delete(attempt))
+    this.#underWay.add(attempt)
     // A steady rate: a late timer does not make the next one later. One that is very late catches nothing up.
-    const next = Math.max(dueAt + this.everyMs, this.#clock.mono())
+    const next = Math.max(dueAt + EVERY_MS, this.#clock.mono())
     this.#timer = this.#clock.after(next - this.#clock.mono(), () => this.#tick(next))
   }
 
   async #attempt(number: number): Promise<void> {
     const late = new AbortController()
     const timer = this.#clock.after(ATTEMPT_MS, () => late.abort())
-    using _ = addAbortListener(this.#dropped.signal, () => late.abort())
-    const sentMs = this.now()
-    const problem = await this.#service.ask(number, late.signal).catch((error: Error) => error.message)
+    const sentMs = this.#now()
+    const ended = AbortSignal.any([late.signal, this.#quit])
+    // A host with several addresses of which none answers has a code alone.
+    const said = await this.#service.ask(number, ended).catch(({ message, code }) => message || code)
     timer.cancel()
-    if (this.#dropped.signal.aborted) return
-    const said = late.signal.aborted ? `no answer within ${ATTEMPT_MS / 1000} s` : problem
-    this.probes.push({ number, sentMs, endedMs: this.now(), problem: said })
-    this.#ended.resolve()
-    this.#ended = Promise.withResolvers()
+    if (this.#quit.aborted) return
+    const problem = late.signal.aborted ? `no answer within ${ATTEMPT_MS / 1000} s` : said
+    this.probes.push({ number, sentMs, endedMs: this.#now(), problem })
+  }
+
+  /** Whole milliseconds since the first attempt. */
+  #now(): number {
+    return Math.round(this.#clock.mono() - this.#beganAt)
   }
 }

@@ -1,130 +1,73 @@
-import type { KubeObject } from '../../kube/objects.ts'
+import type { Clock } from '../../clock.ts'
+import { type KubeObjects, POD } from '../../kube/objects.ts'
 import { epochOf, holderOf } from '../../lease/lease.ts'
 import { ANYBODY, describeTarget, switchoverOf } from '../../lease/operation.ts'
 import { holderRow } from '../cluster.ts'
-import { mayHaveHappened, OperationError } from '../exit-codes.ts'
-import { requestSwitchover } from '../switchover.ts'
-import { agentVictim, kill, rehearse, workerVictim } from './crash.ts'
-import type { ScenarioName } from './settings.ts'
-import type { Fit, Sight, Stage } from './sight.ts'
+import { asOperationError, OperationError } from '../exit-codes.ts'
+import { overviewOf } from '../overview.ts'
+import type { Operable } from '../swap.ts'
+import { type Plan, planSwitchover, requestSwitchover } from '../switchover.ts'
+import type { Service } from './service.ts'
+import type { Scenario } from './settings.ts'
 
-export interface Scenario {
-  /** What a good result says, as the end of "It proves that …". */
-  readonly proves: string
-  /** Whether the leader hands over in order, so that with fronts no request may fail. */
-  readonly isPlanned: boolean
-  /** Whether the leader's pod has to be looked at. */
-  readonly needsPod: boolean
-  /** Whether it has to be looked at again and again. */
-  readonly watchesPod: boolean
-  /** Throws an `OperationError` where it could not be played; changes nothing. */
-  rehearse(stage: Stage, before: Fit): Promise<void>
-  /** Resolves to what was done, or may have been, in one sentence. Rejects with an `OperationError` where nothing was done. */
-  play(stage: Stage, before: Fit): Promise<string>
-  /** Whether it has taken effect. Throws an `OperationError` once it never will. */
-  happened(before: Fit, now: Sight): boolean
+/** What a drill looks at and acts on. */
+export interface Stage {
+  readonly cluster: Operable
+  readonly objects: Pick<KubeObjects, 'get' | 'delete'>
+  readonly clock: Clock
+  readonly service: Service
+  /** Tells a person what happens, one sentence a line. */
+  tell(line: string): void
 }
 
-const isNewTerm = ({ plan }: Fit, { lease }: Sight) => epochOf(lease) > plan.epoch && holderOf(lease) !== ''
+/** How long a request to the API server may take, in milliseconds. */
+const DEADLINE_MS = 5_000
 
-export const SCENARIO: Readonly<Record<ScenarioName, Scenario>> = {
-  switchover: {
-    proves: 'another replica takes over when an operator asks for it',
-    isPlanned: true,
-    needsPod: false,
-    watchesPod: false,
-    async rehearse() {},
-    async play({ cluster, clock }, { plan }) {
-      let unsure = false
-      const noting = {
-        lease: () => cluster.lease(),
-        replicas: () => cluster.replicas(),
-        annotate: (...write: Parameters<typeof cluster.annotate>) =>
-          cluster.annotate(...write).catch((error) => {
-            unsure ||= mayHaveHappened(error)
-            throw error
-          }),
-      }
-      const asked = `asked ${plan.from} to hand over to ${describeTarget(ANYBODY)}`
-      return await requestSwitchover(noting, clock, ANYBODY, plan).then(
-        () => asked,
-        (error: Error) => {
-          if (unsure) return `${asked}; whether it was told is not known: ${error.message}`
-          throw error
-        },
-      )
-    },
-    happened(before, now) {
-      const status = holderRow(now.lease, now.rows)?.status
-      const refused = status?.switchover?.state === 'refused' && switchoverOf(now.lease) === null
-      if (refused && epochOf(now.lease) === before.plan.epoch)
-        throw new OperationError(
-          'refused',
-          `${before.plan.from} refused to hand over: ${status.switchover?.reason ?? 'it does not say why'}`,
-        )
-      return isNewTerm(before, now) && holderOf(now.lease) !== before.plan.holder
-    },
-  },
-  'crash-langflow': {
-    proves: 'a LangFlow that is killed, as for want of memory, is followed by another',
-    isPlanned: false,
-    needsPod: true,
-    watchesPod: false,
-    rehearse: ({ hands }, before) => rehearse(hands, podOf(before), workerVictim(podOf(before))),
-    async play({ hands }, before) {
-      const how = await kill(hands, podOf(before), workerVictim(podOf(before)))
-      return `killed LangFlow's worker in ${before.plan.from} (${how})`
-    },
-    happened(before, now) {
-      if (isNewTerm(before, now)) return true
-      // Restarted in place, where no other replica was ready at that moment.
-      const orderedAt = ({ lease, rows }: Sight) => holderRow(lease, rows)?.status?.workload.orderedAt ?? null
-      return orderedAt(now) !== null && orderedAt(now) !== orderedAt(before)
-    },
-  },
-  'crash-agent': {
-    proves: 'LangFlow outlives an agent that is killed, and goes on in the same term',
-    isPlanned: false,
-    needsPod: true,
-    watchesPod: true,
-    rehearse: ({ hands }, before) => rehearse(hands, podOf(before), agentVictim(podOf(before))),
-    async play({ hands }, before) {
-      const how = await kill(hands, podOf(before), agentVictim(podOf(before)))
-      return `killed the agent of ${before.plan.from} (${how})`
-    },
-    happened(before, now) {
-      const { container } = agentVictim(podOf(before))
-      return isNewTerm(before, now) || restartsOf(now.pod, container) > restartsOf(before.pod, container)
-    },
-  },
-  'delete-pod': {
-    proves: 'a pod that is deleted, as by a drain of its node, hands over before it ends, and is replaced',
-    isPlanned: true,
-    needsPod: true,
-    watchesPod: false,
-    rehearse: ({ hands }, before) => hands.remove(podOf(before), true),
-    async play({ hands }, before) {
-      const did = `deleted the pod ${before.plan.from}, as kubectl delete pod does`
-      return await hands.remove(podOf(before), false).then(
-        () => did,
-        (error: Error) => {
-          if (mayHaveHappened(error)) return `${did}; whether it was done is not known: ${error.message}`
-          throw error
-        },
-      )
-    },
-    happened: isNewTerm,
-  },
+/**
+ * Who leads and who could take over; `hasFronts`: fronts hold requests meanwhile. Rejects with an `OperationError` unless one serves,
+ * at least `able` others could take over, and nothing is paused or under way.
+ */
+export async function prepare({ cluster, clock }: Pick<Stage, 'cluster' | 'clock'>, able: number) {
+  const lease = await cluster.lease()
+  const rows = await cluster.replicas()
+  const wallMs = clock.now().wall
+  const plan = planSwitchover(lease, rows, ANYBODY, wallMs)
+  const { problems } = overviewOf(lease, rows, wallMs)
+  if (problems.length > 0) throw new OperationError('not_ready', problems.join('; '))
+  const count = plan.candidates.length
+  if (count < able)
+    throw new OperationError('not_ready', `${count} of ${able} other replicas could take over: see status`)
+  return { plan, hasFronts: rows.some(({ status }) => (status?.traffic.front ?? null) !== null) }
 }
 
-function podOf({ pod, plan }: Fit): KubeObject {
-  if (pod === null) throw new OperationError('unknown_pod', `there is no pod ${plan.from}, which leads`)
-  return pod
+/** Does it to the leader. Resolves to what was done, in a few words. Rejects with an `OperationError`. */
+export async function act(
+  scenario: Scenario,
+  { cluster, objects, clock }: Stage,
+  plan: Plan,
+): Promise<string> {
+  if (scenario === 'switchover') {
+    await requestSwitchover(cluster, clock, ANYBODY, plan)
+    return `asked ${plan.from} to hand over to ${describeTarget(ANYBODY)}`
+  }
+  const isForced = scenario === 'force-delete-pod'
+  try {
+    const pod = await objects.get(POD, plan.from, DEADLINE_MS)
+    await objects.delete(POD, pod, DEADLINE_MS, isForced ? 0 : undefined)
+  } catch (error) {
+    throw asOperationError(error)
+  }
+  return `deleted the pod ${plan.from}${isForced ? ' without the time to hand over' : ''}`
 }
 
-function restartsOf(pod: KubeObject | null, container: string): number {
-  type Statuses = { name: string; restartCount: number }[] | undefined
-  const { initContainerStatuses, containerStatuses } = (pod?.status ?? {}) as Record<string, Statuses>
-  const statuses = [...(initContainerStatuses ?? []), ...(containerStatuses ?? [])]
-  return statuses.find(({ name }) => name === container)?.restartCount ?? 0
+/** Whether another term has begun. Rejects with an `OperationError` once none will, since the leader has refused a switchover. */
+export async function happened(scenario: Scenario, { cluster }: Stage, plan: Plan): Promise<boolean> {
+  const { from, holder, epoch } = plan
+  const lease = await cluster.lease()
+  if (epochOf(lease) > epoch) return ![holder, ''].includes(holderOf(lease))
+  const isAnswered = scenario === 'switchover' && switchoverOf(lease) === null
+  const answer = isAnswered ? holderRow(lease, await cluster.replicas())?.status?.switchover : undefined
+  if (answer?.state !== 'refused') return false
+  const why = answer.reason ?? 'it does not say why'
+  throw new OperationError('refused', `${from} refused to hand over: ${why}`)
 }

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { request } from 'undici'
 import * as z from 'zod/mini'
+import { OperationError } from '../exit-codes.ts'
 
 /** LangFlow as its users reach it. */
 export interface Service {
@@ -8,138 +9,89 @@ export interface Service {
   readonly what: string
   /** One attempt. Resolves to why there was no good answer, in a few words, or to `null`. */
   ask(number: number, signal: AbortSignal): Promise<string | null>
-  /** What the answers are remembered by; `null`: nothing is stored, so that no RPO can be measured. */
-  readonly rows: Rows | null
-}
-
-export interface Rows {
-  /** The numbers of all messages that are stored. Rejects where LangFlow does not say. */
-  kept(): Promise<Set<number>>
-  /** Deletes them. */
-  forget(): Promise<void>
-}
-
-export interface ServiceOptions {
-  /** Where users reach LangFlow, without a slash at the end. */
-  readonly url: string
-  /** Which flow is run, by its id or its endpoint name; `null`: LangFlow's `/health` is asked instead. */
-  readonly flow: string | null
-  readonly apiKey: string | null
+  /**
+   * The numbers of the messages that are stored, and what deletes them; `null`: none are, so that no RPO can be measured. Both reject
+   * with an `OperationError` where LangFlow does not do it.
+   */
+  readonly messages: { kept(): Promise<Set<number>>; forget(): Promise<void> } | null
 }
 
 /** How long LangFlow may take to tell, or to delete, what is stored, in milliseconds. */
-const ROWS_MS = 20_000
+const STORED_MS = 20_000
 /** What LangFlow answers at most at once. */
 const PAGE = 200
-/** More than the fastest prober sends within a day. */
-const MOST_PAGES = 10_000
 const Health = z.looseObject({ status: z.literal('ok') })
-const Messages = z.array(z.looseObject({ text: z.nullish(z.string()) }))
+const Stored = z.array(z.looseObject({ text: z.nullish(z.string()) }))
 
-export function serviceAt(options: ServiceOptions): Service {
-  return options.flow === null ? healthOf(options.url) : flowOf(options, options.flow)
-}
-
-function healthOf(url: string): Service {
+/** @param url where users reach LangFlow, without a slash at the end */
+export function healthAt(url: string): Service {
   return {
     what: `GET ${url}/health`,
-    rows: null,
+    messages: null,
     async ask(_, signal) {
-      const { status, text } = await answer(`${url}/health`, { signal })
+      const { status, json } = await answer(`${url}/health`, { signal })
       if (status !== 200) return `status ${status}`
-      return z.safeParse(Health, parsed(text)).success ? null : "an answer that is not LangFlow's"
+      return z.safeParse(Health, json).success ? null : "an answer that is not LangFlow's"
     },
   }
 }
 
-/** Runs a flow with a number in each message, in a session of this drill's own. */
-function flowOf({ url, apiKey }: ServiceOptions, flow: string): Service {
+/** Runs a flow, by its id or its endpoint name, with a number in each message, in a session of this drill's own. */
+export function flowAt(url: string, flow: string, apiKey: string | null): Service {
   const session = `langflow-leader-drill-${randomBytes(6).toString('hex')}`
   const headers = { 'content-type': 'application/json', ...(apiKey !== null && { 'x-api-key': apiKey }) }
-  const messageOf = (number: number) => `${session} message ${number}.`
-  const numbered = new RegExp(`${session} message (\\d+)\\.`)
   const run = `${url}/api/v1/run/${encodeURIComponent(flow)}?stream=false`
   const stored = `${url}/api/v1/monitor/messages`
-  return {
-    what: `POST ${run}`,
-    async ask(number, signal) {
-      const message = { input_value: messageOf(number), input_type: 'chat', output_type: 'chat' }
-      const body = JSON.stringify({ ...message, session_id: session })
-      const { status, text } = await answer(run, { method: 'POST', headers, body, signal })
-      if (status === 200) return null
-      return `status ${status}${status < 500 ? detailOf(text) : ''}`
-    },
-    rows: {
-      async kept() {
-        const numbers = new Set<number>()
-        // The newest come first: what is stored meanwhile moves others to later pages, and hides none.
-        for (let page = 0; page < MOST_PAGES; page++) {
-          const query = new URLSearchParams({
-            session_id: session,
-            limit: String(PAGE),
-            offset: String(page * PAGE),
-          })
-          const signal = AbortSignal.timeout(ROWS_MS)
-          const { status, text } = await answer(`${stored}?${query}`, { headers, signal })
-          if (status !== 200) throw new Error(`LangFlow answers ${status} to what is stored${detailOf(text)}`)
-          const { data: messages } = z.safeParse(Messages, parsed(text))
-          if (messages === undefined)
-            throw new Error(`${stored} does not answer with messages: let --service name LangFlow`)
-          for (const { text } of messages) {
-            const number = numbered.exec(text ?? '')?.[1]
-            if (number !== undefined) numbers.add(Number(number))
-          }
-          if (messages.length < PAGE) break
-        }
-        return numbers
-      },
-      async forget() {
-        const signal = AbortSignal.timeout(ROWS_MS)
-        const { status } = await answer(`${stored}/session/${session}`, { method: 'DELETE', headers, signal })
-        if (status >= 300) throw new Error(`LangFlow answers ${status} to their deletion`)
-      },
-    },
+
+  async function ask(number: number, signal: AbortSignal): Promise<string | null> {
+    const text = `${session} message ${number}.`
+    const message = { input_value: text, input_type: 'chat', output_type: 'chat', session_id: session }
+    const { status } = await answer(run, { method: 'POST', headers, body: JSON.stringify(message), signal })
+    return status === 200 ? null : `status ${status}`
   }
-}
 
-interface Asked {
-  readonly method?: 'GET' | 'POST' | 'DELETE'
-  readonly headers?: Record<string, string>
-  readonly body?: string
-  readonly signal: AbortSignal
-}
-
-/** Over a connection of its own, as a new user: it goes wherever the service leads to now, and an idle one would be drained. */
-async function answer(url: string, asked: Asked): Promise<{ status: number; text: string }> {
-  try {
-    const { statusCode, body } = await request(url, { ...asked, reset: true })
-    return { status: statusCode, text: await body.text() }
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException
-    throw new Error(code === undefined ? message : (WORDS[code] ?? `${message} (${code})`), { cause: error })
+  async function kept(): Promise<Set<number>> {
+    const numbered = new RegExp(`${session} message (\\d+)\\.`)
+    const numbers = new Set<number>()
+    // The newest come first: what is stored meanwhile moves others to later pages, and hides none.
+    for (let offset = 0; ; offset += PAGE) {
+      const page = await answerOfStore('GET', `?session_id=${session}&limit=${PAGE}&offset=${offset}`)
+      const { data: messages } = z.safeParse(Stored, page)
+      if (messages === undefined)
+        throw notServed(`${stored} does not answer with messages: let --service name LangFlow`)
+      for (const { text } of messages) {
+        const [, number] = numbered.exec(text ?? '') ?? []
+        if (number !== undefined) numbers.add(Number(number))
+      }
+      if (messages.length < PAGE) return numbers
+    }
   }
-}
 
-const WORDS: Readonly<Record<string, string>> = {
-  ECONNREFUSED: 'connection refused',
-  ECONNRESET: 'connection reset',
-  EPIPE: 'connection reset',
-  UND_ERR_SOCKET: 'connection closed',
-  ENOTFOUND: 'the host name is unknown',
-  EAI_AGAIN: 'the host name cannot be resolved at the moment',
-}
-
-/** FastAPI's own word. */
-function detailOf(text: string): string {
-  const { detail } = (parsed(text) ?? {}) as { detail?: unknown }
-  return typeof detail === 'string' ? ` (${detail.slice(0, 120)})` : ''
-}
-
-/** `null`: it is no JSON. */
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return null
+  async function forget(): Promise<void> {
+    await answerOfStore('DELETE', `/session/${session}`)
   }
+
+  async function answerOfStore(method: 'GET' | 'DELETE', rest: string): Promise<unknown> {
+    const signal = AbortSignal.timeout(STORED_MS)
+    const { status, json } = await answer(`${stored}${rest}`, { method, headers, signal }).catch((error) => {
+      throw notServed(`LangFlow does not tell what is stored: ${error.message}`)
+    })
+    if (status < 300) return json
+    throw notServed(`LangFlow answers ${status} to ${method} ${stored}`)
+  }
+
+  return { what: `POST ${run}`, ask, messages: { kept, forget } }
+}
+
+export function notServed(sentence: string): OperationError {
+  return new OperationError('not_served', sentence)
+}
+
+/**
+ * Over a connection of its own, as a new user: it goes wherever the service leads to now, and an idle one would be drained. `json`:
+ * `null` where it is none.
+ */
+async function answer(url: string, asked: NonNullable<Parameters<typeof request>[1]>) {
+  const { statusCode, body } = await request(url, { ...asked, reset: true })
+  return { status: statusCode, json: await body.json().catch(() => null) }
 }

@@ -1,6 +1,6 @@
 import { after, before, describe } from 'node:test'
 import { systemClock } from '../../../agent/clock.ts'
-import { LeaseServer } from '../../../agent/demo/api-server.ts'
+import { LeaseServer } from './api-server.ts'
 import { conformance } from './conformance.ts'
 
 describe('the embedded Lease API', () => {

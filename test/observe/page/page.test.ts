@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { describe, it } from 'node:test'
-import { ENDED_BECAUSE } from '../../../agent/lease/reasons.ts'
 import { PAGE_POLICY, renderPage } from '../../../agent/observe/page/page.ts'
 import type { FrontView, ReplicaRow } from '../../../agent/observe/status.ts'
-import { FOLLOWING, fronted, NEW_FRONT, SERVING, silent, TERM } from '../replica.ts'
+import { FOLLOWING, fronted, SERVING, silent, TERM } from '../replica.ts'
 import { follows, leads } from './replicas.ts'
 
 /** What a reader sees of it: one line for each element that begins one. */
@@ -16,8 +15,7 @@ function textOf(page: string): string {
     .replace(/<[^>]+>/g, ' ')
     .replace(/ +/g, ' ')
     .replace(/ ?\n[\n ]*/g, '\n')
-    .replaceAll('&#39;', "'")
-    .replaceAll('&quot;', '"')
+    .replace(/&#(\d+);/g, (_, code) => String.fromCharCode(Number(code)))
 }
 
 function shows(rows: readonly ReplicaRow[], ...lines: (string | RegExp)[]): void {
@@ -66,7 +64,6 @@ describe('the page', () => {
     const page = renderPage([leads('langflow-0'), follows('langflow-1'), silent('langflow-2')])
     const sentence = 'langflow-0 leads; langflow-1 could take over'
     assert.match(page, new RegExp(`<title>${sentence}</title>`))
-    assert.match(page, /<h1 id="verdict" aria-live="polite" aria-atomic="true">/)
     assert.ok(textOf(page).split('\n').includes(sentence))
     assert.match(page, /<header class="good">/)
   })
@@ -74,14 +71,17 @@ describe('the page', () => {
   it('shows how long the leader may go on without a renewal, and where it is frozen', () => {
     const page = renderPage([follows('langflow-1'), leads('langflow-0')])
     assert.match(textOf(page), /\n13\.3 s until LangFlow is killed, unless the Lease is renewed/)
-    assert.match(page, /<rect id="left" data-left="13250" width="94\.6" height="1"\/>/)
+    assert.match(
+      page,
+      /<rect class="moving" width="94\.6" height="1"><animate attributeName="width" to="0" dur="13250ms" fill="freeze"\/>/,
+    )
     assert.match(page, /<rect class="mark" x="28\.6"/)
     const margin = (killInMs: number) =>
       /class="margin (\w+)"/.exec(
         renderPage([leads('a', { leadership: { ...SERVING.leadership, killInMs } })]),
       )?.[1]
     assert.deepEqual([6_001, 6_000, 4_001, 4_000].map(margin), ['good', 'warning', 'warning', 'bad'])
-    assert.doesNotMatch(renderPage([follows('langflow-1')]), /id="left"/)
+    assert.doesNotMatch(renderPage([follows('langflow-1')]), /class="moving"/)
   })
 
   it('shows each replica: what it does, why it could not take over, and what differs from the leader', () => {
@@ -101,41 +101,32 @@ describe('the page', () => {
       ],
       'langflow-0 this page',
       'leads',
-      'Decision holding the Lease in epoch 7, 13.2 s left',
       'LangFlow serves, 1.13.0',
       'could not take over',
       'Cannot take over: the launcher is missing',
       'it ended (exit code 1)',
       'Standby cold, preparing, colder than warm',
       'Flows f2 not the leader’s',
-      /^Its LANGFLOW_SECRET_KEY is not the leader’s/m,
+      'Secret key k2 not the leader’s',
       'no answer',
       'no answer on port 8090',
     )
   })
 
-  it('shows what the front of each replica holds, and what has become of requests', () => {
+  it('shows what the front of each replica holds', () => {
     const traffic = (front: Partial<FrontView>) => fronted(SERVING, front).traffic
-    const busy = {
-      ...{ held: 12, oldestHeldMs: 812, inFlight: 3, streams: 1, streamsEnded: 4 },
-      forwarded: { langflow: 100, leader: 7 },
-      failed: { ...NEW_FRONT.failed, outcome_unknown: 2, novel: 1 },
-    }
+    const busy = { held: 12, oldestHeldMs: 812, inFlight: 3, streams: 1 }
     shows(
       [
         leads('langflow-0', { traffic: traffic(busy) }),
         follows('langflow-1', { traffic: traffic({}) }),
         follows('langflow-2', { traffic: traffic({ listening: false }) }),
       ],
-      'Front 12 held, the longest for 812 ms, 3 in flight, 1 stream',
-      'Forwarded 100 to LangFlow, 7 to the leader',
-      'Failed 2 with an unknown outcome, 1 novel',
-      'Streams ended 4',
-      'Memory of the front 86 MiB',
-      'Front 0 held, 0 in flight, 0 streams',
+      'Front 12 held, the longest for 812 ms, 3 in flight, streams: 1',
+      'Front 0 held, 0 in flight, streams: 0',
       'Front does not listen',
     )
-    assert.doesNotMatch(textOf(renderPage([leads('langflow-0')])), /Front|Forwarded/)
+    assert.doesNotMatch(textOf(renderPage([leads('langflow-0')])), /Front/)
   })
 
   it('shows a problem of any replica on top, but for what keeps one from taking over', () => {
@@ -153,17 +144,17 @@ describe('the page', () => {
     const pause = { until: '2026-01-02T03:34:05.678Z', reason: 'the database is upgraded' }
     shows(
       asked({ pause }),
-      'Paused for 30 min more, until 2026-01-02 03:34:05 UTC: no takeover starts Reason: the database is upgraded',
+      'Paused for 30 min more, until 2026-01-02 03:34:05 UTC: no takeover starts the database is upgraded',
     )
     shows(
       asked({ pause: { until: null, reason: null } }),
       'Paused until somebody resumes: no takeover starts',
     )
     const switchover = { to: 'langflow-1', state: 'under way', reason: null } as const
-    shows(asked({ switchover }), 'A switchover to langflow-1 is under way')
+    shows(asked({ switchover }), 'Switchover to langflow-1: under way')
     shows(
       asked({ switchover: { to: '*', state: 'refused', reason: 'it is paused' } }),
-      'The switchover to whoever is prepared best was refused it is paused',
+      'Switchover to whoever is prepared best: refused it is paused',
     )
     const leadership = { ...SERVING.leadership, steppingDown: 'SIGTERM' }
     shows(asked({ leadership }), 'The leader steps down SIGTERM')
@@ -185,27 +176,22 @@ describe('the page', () => {
       [leads('langflow-0', { history })],
       'langflow-0 epoch 7',
       '2026-01-02 02:04:05 UTC , for 1 h, until now',
-      'Began: the Lease was released.',
+      'Began: released.',
       '1.73 s without a server. detect 3 ms, acquire 14 ms, start 1.21 s, healthy 290 ms',
       '2026-01-02 01:04:05 UTC , for 59 min 58 s',
-      'Began: the Lease was released. Ended: it vanished.',
-      'Began: the Lease was released. Ended: LangFlow could not be started, and it was stopped within 84 ms.',
+      'Began: released. Ended: expired.',
+      'Began: released. Ended: start refused, stopped within 84 ms.',
       'detect 3 ms, acquire 14 ms; it never served',
     )
-    shows([leads('langflow-0')], 'The Lease remembers none yet.')
   })
 
-  it('shows a reason of a later version as its code, and folds what is long ago', () => {
-    const novel = { ...TERM, because: 'novel', endedBecause: 'quite_novel', ended: TERM.began } as never
-    shows([leads('langflow-0', { history: [novel] })], 'Began: novel. Ended: quite_novel.')
+  it('shows the last ten terms, and how many there are', () => {
     const history = Array.from({ length: 50 }, (_, n) => ({ ...TERM, epoch: 50 - n }))
-    shows([leads('langflow-0', { history })], '44 earlier terms')
-    for (const endedBecause of ENDED_BECAUSE) {
-      const [, why] = /Ended: (.+)\./.exec(
-        textOf(renderPage([leads('a', { history: [{ ...TERM, ended: TERM.began, endedBecause }] })])),
-      )!
-      assert.match(why ?? '', /^[^_]+ [^_]+$/)
-    }
+    shows(
+      [leads('langflow-0', { history })],
+      'langflow-0 epoch 41',
+      'Shown: 10 of 50; langflow-leader history tells them all.',
+    )
   })
 
   it('shows markup in any text as text', () => {
@@ -215,10 +201,9 @@ describe('the page', () => {
     assert.doesNotMatch(page.replaceAll('\n', ''), /\p{C}/u)
     assert.doesNotMatch(page, /<script>alert|<img|alert\("| onfocus='/)
     assert.deepEqual(page.match(/<\/(style|script)>/g), ['</style>', '</script>'])
-    const shown = page.match(
-      /&lt;\/style&gt;&lt;\/td&gt;&lt;script&gt;alert\(&quot;x&quot;\)&lt;\/script&gt;&lt;img src=&#39;x&#39; onerror=alert\(1\)&gt;&amp;amp;&quot; autofocus/g,
-    )
-    assert.ok(shown!.length > 40, `${shown!.length}`)
+    const escaped = hostile.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`).split('\u0000', 1)[0]!
+    const shown = page.split(escaped).length - 1
+    assert.ok(shown > 20, `${shown}`)
   })
 
   it('has the very style sheet and the very script that its policy names', () => {

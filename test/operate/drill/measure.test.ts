@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { measure, missing, type Probe } from '../../../agent/operate/drill/measure.ts'
+import { measure, type Probe } from '../../../agent/operate/drill/measure.ts'
 
 /** One each 200 ms that takes 20 ms, but for those that are told otherwise. */
 function probes(count: number, told: Readonly<Record<number, Partial<Probe>>> = {}): Probe[] {
@@ -11,24 +11,23 @@ function probes(count: number, told: Readonly<Record<number, Partial<Probe>>> = 
 }
 
 const refused = { problem: 'connection refused' }
-const SPAN = { fromMs: 400, toMs: 2_000 }
 
 describe('how users fared', () => {
   test('where nothing happened, RTO is the rhythm of the prober', () => {
-    assert.deepEqual(measure(probes(20), SPAN), {
-      requests: 9,
+    assert.deepEqual(measure(probes(20), null), {
+      requests: 20,
       failed: 0,
       problems: [],
       longestWaitMs: 20,
       rtoMs: 200,
-      outage: { fromMs: 220, toMs: 420 },
+      lost: null,
     })
   })
 
   test('RTO is the longest time from one good answer to the next, whatever failed in between', () => {
     const all = probes(20, { 4: refused, 5: refused, 6: { problem: 'status 503' } })
-    assert.deepEqual(measure(all, SPAN), {
-      requests: 9,
+    assert.deepEqual(measure(all, null), {
+      requests: 20,
       failed: 3,
       problems: [
         { problem: 'connection refused', times: 2 },
@@ -36,7 +35,7 @@ describe('how users fared', () => {
       ],
       longestWaitMs: 20,
       rtoMs: 800,
-      outage: { fromMs: 420, toMs: 1_220 },
+      lost: null,
     })
   })
 
@@ -47,35 +46,31 @@ describe('how users fared', () => {
       6: { endedMs: 1_510 },
       7: { endedMs: 1_520 },
     }
-    const { failed, longestWaitMs, rtoMs } = measure(probes(20, held), SPAN)
+    const { failed, longestWaitMs, rtoMs } = measure(probes(20, held), null)
     assert.deepEqual([failed, longestWaitMs, rtoMs], [0, 900, 1_000])
   })
 
-  test('an outage that began before the span counts from its own beginning', () => {
-    const all = probes(20, { 2: refused, 3: refused, 4: refused })
-    assert.deepEqual(measure(all, SPAN).outage, { fromMs: 20, toMs: 820 })
-  })
-
-  test('it is not over where failures come after the last good answer', () => {
+  test('an outage is not over where failures come after the last good answer', () => {
     const all = probes(11).map((one) => (one.sentMs > 1_200 ? { ...one, ...refused } : one))
-    const { rtoMs, outage } = measure(all, SPAN)
-    assert.deepEqual([rtoMs, outage], [null, { fromMs: 1_220, toMs: 2_000 }])
+    assert.equal(measure(all, null).rtoMs, null)
   })
 
   test('it is not over where no good answer ever came', () => {
-    const all = probes(11).map((one) => ({ ...one, ...refused }))
-    const { rtoMs, longestWaitMs, outage } = measure(all, SPAN)
-    assert.deepEqual([rtoMs, longestWaitMs, outage], [null, null, SPAN])
+    const { rtoMs, longestWaitMs } = measure(
+      probes(11).map((one) => ({ ...one, ...refused })),
+      null,
+    )
+    assert.deepEqual([rtoMs, longestWaitMs], [null, null])
   })
 
   test('one that fails long after it was sent, beside good ones, does not make it last', () => {
-    const all = probes(20, { 4: { ...refused, endedMs: 30_000 } })
-    assert.deepEqual([measure(all, SPAN).failed, measure(all, SPAN).rtoMs], [1, 400])
+    const { failed, rtoMs } = measure(probes(20, { 4: { ...refused, endedMs: 30_000 } }), null)
+    assert.deepEqual([failed, rtoMs], [1, 400])
   })
 })
 
-test('RPO is what was acknowledged and is not kept; what failed may be kept or not', () => {
+test('RPO is how many were acknowledged and are not kept; what failed may be kept or not', () => {
   const all = probes(5, { 2: refused, 3: refused })
-  assert.deepEqual(missing(all, new Set([1, 3, 4])), [5])
-  assert.deepEqual(missing(all, new Set([1, 4, 5])), [])
+  assert.equal(measure(all, new Set([1, 3, 4])).lost, 1)
+  assert.equal(measure(all, new Set([1, 4, 5])).lost, 0)
 })

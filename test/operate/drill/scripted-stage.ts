@@ -1,41 +1,15 @@
 import type { KubeObject } from '../../../agent/kube/objects.ts'
 import { SWITCHOVER_TO } from '../../../agent/lease/operation.ts'
 import type { AgentStatus } from '../../../agent/observe/status.ts'
-import {
-  type Drilled,
-  type DrillOptions,
-  type DrillStage,
-  drill,
-  prepare,
-} from '../../../agent/operate/drill/drill.ts'
-import type { Hands } from '../../../agent/operate/drill/hands.ts'
+import { drill } from '../../../agent/operate/drill/drill.ts'
+import type { Report } from '../../../agent/operate/drill/report.ts'
+import type { Stage } from '../../../agent/operate/drill/scenarios.ts'
 import type { Service } from '../../../agent/operate/drill/service.ts'
-import type { OperationError } from '../../../agent/operate/exit-codes.ts'
 import { VirtualClock } from '../../harness/virtual-clock.ts'
 import { identityOf, LEADER, ScriptedCluster, STANDBY } from '../scripted-cluster.ts'
 
-/** As `deploy/base` makes it. */
-export function podOf(name: string, restartCount = 0): KubeObject {
-  const launch = [
-    '/opt/langflow-leader/node',
-    '--disable-sigusr1',
-    '/opt/langflow-leader/langflow-leader.mjs',
-  ]
-  return {
-    metadata: { name, uid: `uid-${name}`, resourceVersion: '1' },
-    spec: {
-      initContainers: [
-        { name: 'install', args: ['install', '/opt/langflow-leader'] },
-        { name: 'agent', args: ['agent'], env: [{ name: 'LEADER_PEERS', value: 'langflow-members:8090' }] },
-      ],
-      containers: [{ name: 'langflow', command: [...launch, 'launch', '--'], args: ['langflow', 'run'] }],
-    },
-    status: { initContainerStatuses: [{ name: 'agent', restartCount }], containerStatuses: [] },
-  }
-}
-
-/** Three replicas of which the first leads, LangFlow for users, and hands that kill: on one virtual clock. */
-export class ScriptedStage implements DrillStage {
+/** Three replicas of which the first leads, pods that can be deleted, and LangFlow for users: on one virtual clock. */
+export class ScriptedStage implements Stage {
   readonly clock = new VirtualClock()
   readonly cluster = new ScriptedCluster()
   readonly told: string[] = []
@@ -45,37 +19,25 @@ export class ScriptedStage implements DrillStage {
   /** Whether what is acknowledged is stored as well. */
   stores = true
   forgotten = 0
-  readonly executed: string[] = []
-  readonly deleted: string[] = []
-  restarts = 0
-  /** What running a command comes to. */
-  execution: OperationError | null = null
+  /** Names of pods, with the grace that was asked for. */
+  readonly deleted: [name: string, graceSeconds: number | undefined][] = []
   service: Service = {
     what: 'POST /run/echo',
     ask: async (number) => {
       if (this.problem === null && this.stores) this.stored.add(number)
       return this.problem
     },
-    rows: {
+    messages: {
       kept: async () => new Set(this.stored),
       forget: async () => {
         this.forgotten++
       },
     },
   }
-  readonly hands: Hands = {
-    pod: async (name) => podOf(name, this.restarts),
-    remove: async ({ metadata }, rehearsal) => {
-      if (!rehearsal) this.deleted.push(metadata.name)
-    },
-    execute: async (pod, container, [node = '', flag = '']) => {
-      if (this.execution !== null) throw this.execution
-      this.executed.push(`${pod} ${container} ${node} ${flag}`)
-      return {
-        exitCode: flag === '--version' ? 0 : null,
-        stdout: flag === '--eval' ? 'killing 7\n' : '',
-        stderr: '',
-      }
+  readonly objects: Stage['objects'] = {
+    get: async (_, name): Promise<KubeObject> => ({ metadata: { name, uid: 'u', resourceVersion: '1' } }),
+    delete: async (_, { metadata }, __, graceSeconds) => {
+      this.deleted.push([metadata.name, graceSeconds])
     },
   }
 
@@ -100,37 +62,26 @@ function statusOf(epoch: number, gate: 'open' | 'closed'): AgentStatus {
   return { ...LEADER, lease: { ...LEADER.lease, epoch }, traffic: { ...LEADER.traffic, gate } }
 }
 
+export type Options = Partial<Parameters<typeof drill>[1]>
+
 /** A drill under way. */
 export class Drilling {
   readonly stage: ScriptedStage
   readonly ctrlC = new AbortController()
-  drilled: Drilled | undefined
+  report: Report | undefined
   error: Error | undefined
 
-  constructor(stage: ScriptedStage) {
+  constructor(stage: ScriptedStage, options: Options = {}) {
     this.stage = stage
-  }
-
-  async begin(options: Partial<DrillOptions> = {}): Promise<this> {
-    const { stage, ctrlC } = this
-    const scenarios = options.scenarios ?? (['switchover'] as const)
-    const prepared = await prepare(stage, scenarios)
-    const all: DrillOptions = {
-      scenarios,
-      perSecond: 5,
-      limits: { rtoMs: 30_000, rpoRows: 0 },
-      timeoutMs: 60_000,
-      ...options,
-    }
-    drill(stage, all, prepared, ctrlC.signal).then(
-      (drilled) => {
-        this.drilled = drilled
+    const all = { scenario: 'switchover', rtoMs: 30_000, timeoutMs: 60_000, ...options } as const
+    drill(stage, all, this.ctrlC.signal).then(
+      (report) => {
+        this.report = report
       },
       (error) => {
         this.error = error
       },
     )
-    return this
   }
 
   /** What happens, and the time that passes after it. */

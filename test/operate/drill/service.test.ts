@@ -1,13 +1,17 @@
 import assert from 'node:assert/strict'
 import { describe, type TestContext, test } from 'node:test'
-import { type Service, type ServiceOptions, serviceAt } from '../../../agent/operate/drill/service.ts'
+import { flowAt, healthAt, type Service } from '../../../agent/operate/drill/service.ts'
 import { reply, type Script, ScriptedServer } from '../../kube/scripted-server.ts'
 
-async function open(t: TestContext, script: Script, options: Partial<ServiceOptions> = {}) {
+async function serve(t: TestContext, script: Script) {
   const server = await ScriptedServer.start(script)
   t.after(() => server[Symbol.asyncDispose]())
-  const service = serviceAt({ url: `${server.url}/lf`, flow: 'echo', apiKey: 'sk-1', ...options })
-  return { server, service }
+  return server
+}
+
+async function open(t: TestContext, script: Script) {
+  const server = await serve(t, script)
+  return { server, service: flowAt(`${server.url}/lf`, 'echo', 'sk-1') }
 }
 
 const ask = (service: Service, number = 1) => service.ask(number, new AbortController().signal)
@@ -20,12 +24,11 @@ describe('without a flow', () => {
       [503, '{"status":"ok"}', 'status 503'],
     ]
     for (const [code, body, problem] of answers) {
-      const { server, service } = await open(t, (_, response) => response.writeHead(code).end(body), {
-        flow: null,
-      })
+      const server = await serve(t, (_, response) => response.writeHead(code).end(body))
+      const service = healthAt(`${server.url}/lf`)
       assert.equal(await ask(service), problem)
       assert.equal(server.requests[0]?.url.pathname, '/lf/health')
-      assert.equal(service.rows, null)
+      assert.equal(service.messages, null)
     }
   })
 })
@@ -46,29 +49,22 @@ describe('with a flow', () => {
     assert.equal(server.connections, 2)
   })
 
-  test('a failure says what LangFlow says of it, and never what it may hold', async (t) => {
-    const answers: [number, object, string][] = [
-      [403, { detail: 'Invalid or missing API key' }, 'status 403 (Invalid or missing API key)'],
-      [404, { detail: { code: 1 } }, 'status 404'],
-      [500, { detail: 'a stack trace' }, 'status 500'],
-    ]
-    for (const [code, body, problem] of answers) {
-      const { service } = await open(t, (_, response) => reply(response, code, body))
-      assert.equal(await ask(service), problem)
-    }
+  test('a failure says its status', async (t) => {
+    const { service } = await open(t, (_, response) => reply(response, 403, {}))
+    assert.equal(await ask(service), 'status 403')
   })
 
-  test('an attempt that meets nobody, or is cut off, says so', async (t) => {
+  test('an attempt that meets nobody, or is cut off, is a failure', async (t) => {
     const { server, service } = await open(t, ({ socket }) => void socket.destroy())
-    await assert.rejects(ask(service), { message: /^connection (closed|reset)$/ })
+    await assert.rejects(ask(service))
     await server[Symbol.asyncDispose]()
-    await assert.rejects(ask(service), { message: 'connection refused' })
+    await assert.rejects(ask(service), { code: 'ECONNREFUSED' })
   })
 
   test('what answers with something else than messages is no LangFlow, in one sentence', async (t) => {
     for (const body of [{}, [{ text: 1 }], 'ok', null]) {
       const { server, service } = await open(t, (_, response) => reply(response, 200, body as object))
-      await assert.rejects(service.rows!.kept(), {
+      await assert.rejects(service.messages!.kept(), {
         message: `${server.url}/lf/api/v1/monitor/messages does not answer with messages: let --service name LangFlow`,
       })
     }
@@ -91,7 +87,7 @@ describe('with a flow', () => {
       ])
     })
     for (let number = 1; number <= 150; number++) await ask(service, number)
-    const kept = await service.rows?.kept()
+    const kept = await service.messages?.kept()
     assert.deepEqual(
       [...(kept ?? [])].sort((a, b) => a - b),
       Array.from({ length: 150 }, (_, i) => i + 1),
@@ -112,7 +108,7 @@ describe('with a flow', () => {
         { text: 'message 8.' },
       ]),
     )
-    assert.deepEqual(await service.rows?.kept(), new Set())
+    assert.deepEqual(await service.messages?.kept(), new Set())
   })
 
   test('what is stored is deleted by its session', async (t) => {
@@ -120,7 +116,7 @@ describe('with a flow', () => {
       method === 'DELETE' ? void response.writeHead(204).end() : reply(response, 200, {}),
     )
     await ask(service)
-    await service.rows?.forget()
+    await service.messages?.forget()
     const [run, deletion] = server.requests
     const session = JSON.parse(run?.body ?? '').session_id
     assert.deepEqual(
@@ -131,7 +127,8 @@ describe('with a flow', () => {
 
   test('a LangFlow that does not tell, or does not delete, is an error', async (t) => {
     const { service } = await open(t, (_, response) => reply(response, 403, { detail: 'no' }))
-    await assert.rejects(service.rows!.kept(), { message: 'LangFlow answers 403 to what is stored (no)' })
-    await assert.rejects(service.rows!.forget(), { message: 'LangFlow answers 403 to their deletion' })
+    const refused = { code: 'not_served', message: /^LangFlow answers 403 to/ }
+    await assert.rejects(service.messages!.kept(), refused)
+    await assert.rejects(service.messages!.forget(), refused)
   })
 })

@@ -1,21 +1,15 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { SCENARIOS } from '../../../agent/operate/drill/settings.ts'
 import { drillSaid } from './said.ts'
 
 const SERVICE = '--service=https://example.org/langflow/'
 
 test('what is not said has its default', async () => {
-  const { scenarios, service, flow, apiKey, perSecond, limits, timeoutMs, yes, report, keepIn } =
-    await drillSaid([SERVICE])
-  assert.deepEqual(scenarios, ['switchover'])
+  const { scenario, service, flow, apiKey, rtoMs, timeoutMs, yes, output } = await drillSaid([SERVICE])
+  assert.deepEqual([scenario, output, yes], ['switchover', 'table', false])
   assert.equal(service, 'https://example.org/langflow')
-  assert.deepEqual([flow, apiKey, report, keepIn, yes], [null, null, null, null, false])
-  assert.deepEqual([perSecond, limits, timeoutMs], [5, { rtoMs: 30_000, rpoRows: 0 }, 600_000])
-})
-
-test('all is every scenario', async () => {
-  assert.deepEqual((await drillSaid([SERVICE, '--scenario=all'])).scenarios, SCENARIOS)
+  assert.deepEqual([flow, apiKey], [null, null])
+  assert.deepEqual([rtoMs, timeoutMs], [30_000, 600_000])
 })
 
 test('the API key is read from the environment, and from nowhere else', async () => {
@@ -33,11 +27,12 @@ describe('a usage error', () => {
     [['--service=langflow:7860'], {}, /--service 'langflow:7860': write an http or https URL/],
     [['--service=http://me:secret@x'], {}, /'http:\/\/\*\*\*@x': leave out user and password/],
     [['--service=http://x/?a=b'], {}, /end it with the path at which LangFlow begins/],
-    [[SERVICE, '--flow=a/b'], {}, /--flow 'a\/b': use the id of a flow, or its endpoint name/],
-    [[SERVICE, '--rate=11'], {}, /--rate '11': use a whole number from 1 to 10/],
-    [[SERVICE, '--rpo=-1'], {}, /--rpo '-1': use a whole number, such as 0/],
     [[SERVICE, '--rto=5'], {}, /--rto '5': a duration needs a unit/],
-    [[SERVICE, '--scenario=node'], {}, /--scenario 'node': use one of switchover, crash-langflow/],
+    [
+      [SERVICE, '--scenario=node'],
+      {},
+      /--scenario 'node': use one of switchover, delete-pod, force-delete-pod/,
+    ],
     [
       [SERVICE],
       { LEADER_API_KEY: 'sk-1' },

@@ -19,8 +19,6 @@ import type { AgentRule, Installed, LangflowRule } from '../rule.ts'
 const TOKEN_TYPE = 'kubernetes.io/service-account-token'
 /** What a planned stop takes beside its two timeouts. */
 const STOP_SPARE_MS = 5_000
-/** Pods with it get what `inject` writes when they are created: deploy/components/auto-inject. */
-const AUTO_INJECT = 'langflow-leader/inject'
 
 /** What no pod with a launcher may be. `inject` refuses these. */
 export const UNSAFE_RULES = {
@@ -59,8 +57,8 @@ export const PRESENCE_RULES = {
   'agent-missing': {
     severity: 'error',
     about: 'the pods have an agent',
-    *find({ agent, template }) {
-      if (agent === null && dig(template, 'metadata', 'labels', AUTO_INJECT) !== 'true')
+    *find({ agent }) {
+      if (agent === null)
         yield 'its pods have no agent, so that every replica acts: pipe it through langflow-leader inject'
     },
   },

@@ -3,11 +3,12 @@ import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join, relative } from 'node:path'
+import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
-import { systemClock } from '../clock.ts'
-import { FatalError } from '../exit.ts'
-import { createProcessTree } from '../processes/process-tree.ts'
+import { systemClock } from '../../agent/clock.ts'
+import { FatalError } from '../../agent/exit.ts'
+import { createProcessTree } from '../../agent/processes/process-tree.ts'
+import { BUNDLE } from '../harness/bundle.ts'
 
 /** Variable that marks all processes of a demo; its value tells the replicas apart. */
 export const MARKER = 'LANGFLOW_LEADER_DEMO'
@@ -17,18 +18,12 @@ const LONGEST_PARENT = 50
 /** How long one round of SIGKILL goes on before the next. */
 const KILL_WITHIN_MS = 3_000
 
-/** What starts this same program again, whether it runs from sources or from its one bundled file. */
-export function selfCommand(...args: string[]): [string, ...string[]] {
-  return [process.execPath, ...process.execArgv, process.argv[1] as string, ...args]
-}
+/** The product, as it is delivered. */
+export const PRODUCT = [process.execPath, BUNDLE] as const
 
-/** The same for people to type, from where they are. */
-export function selfTyped(): string {
-  const typed = [process.execPath, process.argv[1] as string].map((path) => {
-    const near = relative(process.cwd(), path)
-    return near.startsWith('..') ? path : near
-  })
-  return typed.join(' ')
+/** What runs a script of the demo. */
+export function scriptCommand(name: 'workload.ts' | 'cleanup.ts', ...args: string[]): [string, ...string[]] {
+  return [process.execPath, join(import.meta.dirname, name), ...args]
 }
 
 /**
@@ -47,7 +42,7 @@ export class Workspace {
   constructor(replicas: readonly string[]) {
     this.#marks = replicas.map((name) => this.mark(name))
     mkdirSync(this.logs)
-    const [program, ...args] = selfCommand('demo-cleanup', this.dir, ...this.#marks)
+    const [program, ...args] = scriptCommand('cleanup.ts', this.dir, ...this.#marks)
     this.#cleanup = spawn(program, args, { detached: true, stdio: ['pipe', 'ignore', 'ignore'] })
     this.#cleanup.stdin?.on('error', () => {})
     this.#cleaned = once(this.#cleanup, 'exit').then(

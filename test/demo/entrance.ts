@@ -2,9 +2,10 @@ import { once } from 'node:events'
 import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { pipeline } from 'node:stream'
-import { formatListen, type Listen } from '../config/values.ts'
-import { FatalError } from '../exit.ts'
-import { ask, repeat } from './client.ts'
+import { formatListen, type Listen } from '../../agent/config/values.ts'
+import { FatalError } from '../../agent/exit.ts'
+import { ask } from '../harness/ask.ts'
+import { repeat } from './client.ts'
 
 /** Names the replica that answered. */
 export const REPLICA_HEADER = 'x-replica'

@@ -4,11 +4,11 @@ import { appendFileSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
-import { systemClock } from '../clock.ts'
-import { EVENTS, type EventName } from '../observe/log.ts'
-import { isPortFree } from '../processes/port.ts'
+import { systemClock } from '../../agent/clock.ts'
+import { EVENTS, type EventName } from '../../agent/observe/log.ts'
+import { isPortFree } from '../../agent/processes/port.ts'
 import type { Place } from './entrance.ts'
-import { killReplica, MARKER, selfCommand, type Workspace } from './workspace.ts'
+import { killReplica, MARKER, PRODUCT, type Workspace } from './workspace.ts'
 
 /** One event of a replica's log. */
 export interface ReplicaEvent {
@@ -121,7 +121,8 @@ export class Replica {
     // A new directory each time: in the old one an agent would wait for its earlier launcher.
     const dir = join(workspace.dir, `${this.name}.${++this.#starts}`)
     mkdirSync(dir)
-    const [program, ...args] = selfCommand(
+    const [program, ...args] = [
+      ...PRODUCT,
       'run',
       ...flags,
       `--identity=${this.name}`,
@@ -131,7 +132,7 @@ export class Replica {
       `--state-dir=${join(dir, 'state')}`,
       '--',
       ...command,
-    )
+    ]
     return spawn(program, args, {
       env: { ...env, [MARKER]: workspace.mark(this.name) },
       detached: true,

@@ -1,23 +1,24 @@
 import { once } from 'node:events'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { constants } from 'node:os'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { styleText } from 'node:util'
-import { systemClock } from '../clock.ts'
-import { flagOf } from '../config/setting.ts'
-import { formatDuration, readable, seconds } from '../config/values.ts'
-import { FatalError } from '../exit.ts'
-import { kubeconfigFor, LeaseServer } from './api-server.ts'
+import { systemClock } from '../../agent/clock.ts'
+import { flagOf } from '../../agent/config/setting.ts'
+import { formatDuration, readable, seconds } from '../../agent/config/values.ts'
+import { FatalError } from '../../agent/exit.ts'
+import { kubeconfigFor, LeaseServer } from '../harness/api/api-server.ts'
+import { type PlayedPod, servePods } from '../harness/api/pods.ts'
+import { ask } from '../harness/ask.ts'
 import { actingIntervals, type Beat, overlapMs, RHYTHMS, readBeats } from './beats.ts'
-import { ask, EVERY_MS, repeat, SteadyClient } from './client.ts'
+import { EVERY_MS, repeat, SteadyClient } from './client.ts'
 import { Entrance, type Place, REPLICA_HEADER } from './entrance.ts'
-import { type PlayedPod, servePods } from './pods.ts'
 import { findPlaces, langflowEnvironment, Replica, type ReplicaEvent } from './replica.ts'
 import { guideOf, type Result, reportOf, type Stage, sentenceOf } from './report.ts'
 import type { DemoOptions } from './settings.ts'
 import { FAULTS, KINDS, recover, type Takeover, takeOver } from './takeover.ts'
-import { selfCommand, selfTyped, Workspace } from './workspace.ts'
+import { PRODUCT, scriptCommand, Workspace } from './workspace.ts'
 
 const NAMES = ['replica-a', 'replica-b', 'replica-c']
 const LEASE = { name: 'langflow-leader-lock', namespace: 'default' }
@@ -185,7 +186,7 @@ export class Demo {
         place,
         workspace,
         flags,
-        command: command ?? selfCommand('demo-workload', String(place.port), ...beats),
+        command: command ?? scriptCommand('workload.ts', String(place.port), ...beats),
         env: this.#standIn ? env : langflowEnvironment(env, place.port, home),
         heard: (event) => this.#heard(event),
         ended: (how, expected) => void this.#ended(replica, how, expected),
@@ -221,7 +222,7 @@ export class Demo {
         places.map(({ name, agentPort }) => [name, `http://127.0.0.1:${agentPort}`]),
       ),
     }
-    this.#stream.write(`\n${guideOf(stage, selfTyped())}\n\n`)
+    this.#stream.write(`\n${guideOf(stage, typed(PRODUCT))}\n\n`)
     if (this.#options.json) process.stdout.write(`${JSON.stringify(stage)}\n`)
     const { signal } = this.#abort
     if (!signal.aborted) await once(signal, 'abort')
@@ -296,7 +297,7 @@ export class Demo {
     const lease = [leaseDurationMs, renewDeadlineMs, retryPeriodMs].map(formatDuration).join(' / ')
     const client = this.#options.stay ? '' : `; a client asks it each ${EVERY_MS} ms`
     return (
-      `langflow-leader demo: three replicas of ${workload}, one Lease (${lease})\n` +
+      `demo: three replicas of ${workload}, one Lease (${lease})\n` +
       `entrance ${this.#entrance.url}, which follows the gates${client}\n\n`
     )
   }
@@ -348,6 +349,15 @@ export class Demo {
     }
     return beats
   }
+}
+
+/** A command as people type it from where they are. */
+function typed(command: readonly string[]): string {
+  const paths = command.map((path) => {
+    const near = relative(process.cwd(), path)
+    return near.startsWith('..') ? path : near
+  })
+  return paths.join(' ')
 }
 
 function kubeconfigIn(workspace: Workspace): string {

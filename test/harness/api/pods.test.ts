@@ -6,11 +6,11 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { systemClock } from '../../agent/clock.ts'
-import { kubeconfigFor, LeaseServer } from '../../agent/demo/api-server.ts'
-import { type PlayedPod, servePods } from '../../agent/demo/pods.ts'
-import { Cluster } from '../../agent/operate/cluster.ts'
-import { SERVING } from '../observe/replica.ts'
+import { systemClock } from '../../../agent/clock.ts'
+import { Cluster } from '../../../agent/operate/cluster.ts'
+import { SERVING } from '../../observe/replica.ts'
+import { kubeconfigFor, LeaseServer } from './api-server.ts'
+import { type PlayedPod, servePods } from './pods.ts'
 
 const LEASE = SERVING.lease.name
 

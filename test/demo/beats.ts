@@ -2,8 +2,8 @@ import { once } from 'node:events'
 import { openSync, readdirSync, readFileSync, writeSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
-import { systemClock } from '../clock.ts'
-import { FatalError } from '../exit.ts'
+import { systemClock } from '../../agent/clock.ts'
+import { FatalError } from '../../agent/exit.ts'
 
 /** LangFlow's own two health answers. */
 const HEALTH: Readonly<Record<string, object>> = {
@@ -21,7 +21,7 @@ export async function serveStandIn(
   env: NodeJS.ProcessEnv,
 ): Promise<void> {
   const { LEADER_IDENTITY: replica, LEADER_EPOCH: epoch } = env
-  if (!replica || !epoch) throw new FatalError('demo-workload is for the demo: run langflow-leader demo')
+  if (!replica || !epoch) throw new FatalError('this is started by the demo: npm run demo')
   const beating = beatsDir === null ? undefined : beat(join(beatsDir, `${replica}.${epoch}.${process.pid}`))
   const hello = { replica, epoch: Number(epoch), text: `Hello from ${replica}, leader in epoch ${epoch}.` }
   const server = createServer(({ url = '' }, response) => {

@@ -1,24 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { request } from 'undici'
-import { systemClock } from '../clock.ts'
-
-export interface Answer {
-  readonly status: number
-  readonly headers: Readonly<Record<string, string | string[] | undefined>>
-  readonly body: string
-}
-
-/**
- * One GET on a connection of its own: an idle one would look like work that a drain has to wait for. Rejects where there is no
- * whole answer in time.
- */
-export async function ask(url: string, timeoutMs: number): Promise<Answer> {
-  const { statusCode, headers, body } = await request(url, {
-    signal: AbortSignal.timeout(timeoutMs),
-    reset: true,
-  })
-  return { status: statusCode, headers, body: await body.text() }
-}
+import { systemClock } from '../../agent/clock.ts'
+import { type Answer, ask } from '../harness/ask.ts'
 
 /** Calls `act`, which must not reject, at once and then `everyMs` after each time it has ended, until `signal` aborts. */
 export async function repeat(

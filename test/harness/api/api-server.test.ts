@@ -4,11 +4,11 @@ import { mkdtempDisposable } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { systemClock } from '../../agent/clock.ts'
-import { kubeconfigFor, LeaseServer } from '../../agent/demo/api-server.ts'
-import { connectLeaseApi } from '../../agent/lease/lease-api.ts'
-import { connectEvents } from '../../agent/replica/kube-events.ts'
-import { Series } from '../harness/wait.ts'
+import { systemClock } from '../../../agent/clock.ts'
+import { connectLeaseApi } from '../../../agent/lease/lease-api.ts'
+import { connectEvents } from '../../../agent/replica/kube-events.ts'
+import { Series } from '../wait.ts'
+import { kubeconfigFor, LeaseServer } from './api-server.ts'
 
 test('the demo hears of what happens to its replicas', async () => {
   const api = new LeaseServer(systemClock)

@@ -1,8 +1,10 @@
+import { accessSync, constants, statSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
 import type { Command } from 'commander'
-import { addSettings, group, onOff, optional, readSettings, setting } from '../config/setting.ts'
-import { TIMING_SETTINGS } from '../config/settings.ts'
-import { contradiction, type Timings, timingsOf } from '../config/timings.ts'
-import { findExecutable, type Listen, parseListen, splitWords } from '../config/values.ts'
+import { addFlags, group, onOff, optional, readFlags, setting } from '../../agent/config/setting.ts'
+import { TIMING_SETTINGS } from '../../agent/config/settings.ts'
+import { contradiction, type Timings, timingsOf } from '../../agent/config/timings.ts'
+import { type Listen, parseListen, splitWords } from '../../agent/config/values.ts'
 
 export interface DemoOptions {
   readonly timings: Timings
@@ -36,15 +38,9 @@ const DEMO_SETTINGS = {
 
 /** Adds the demo's flags to its command, and returns what reads them: it ends with a usage error where something is wrong. */
 export function demoOptions(command: Command): () => DemoOptions {
-  addSettings(command, DEMO_SETTINGS)
+  addFlags(command, DEMO_SETTINGS)
   return () => {
-    const {
-      command: workload,
-      listen,
-      json,
-      stay,
-      ...said
-    } = readSettings(command, DEMO_SETTINGS, process.env)
+    const { command: workload, listen, json, stay, ...said } = readFlags(command, DEMO_SETTINGS)
     const timings = timingsOf(said)
     const problem = contradiction({ ...timings, onDoubt: 'freeze' })
     if (problem !== null) command.error(problem)
@@ -61,4 +57,21 @@ function parseCommand(text: string): string[] {
       ? `${program} is no executable file`
       : `there is no program ${program} in PATH; install it, or give its path`,
   )
+}
+
+/** What `program` means: the path itself, or the first such executable file in PATH; `null` where there is none. */
+function findExecutable(program: string, path: string): string | null {
+  const candidates = program.includes('/')
+    ? [program]
+    : path.split(delimiter).map((dir) => join(dir || '.', program))
+  return candidates.find(isExecutable) ?? null
+}
+
+function isExecutable(file: string): boolean {
+  try {
+    accessSync(file, constants.X_OK)
+    return statSync(file).isFile()
+  } catch {
+    return false
+  }
 }

@@ -1,7 +1,7 @@
-import { AGENT_PORT } from '../manifests/pod.ts'
-import { DEFAULT_PORT } from '../manifests/workload.ts'
+import { AGENT_PORT } from '../../../agent/manifests/pod.ts'
+import { DEFAULT_PORT } from '../../../agent/manifests/workload.ts'
+import { ask } from '../ask.ts'
 import { type Answer, type ApiRequest, Failure, notAllowed, notFound, notServed } from './api-server.ts'
-import { ask } from './client.ts'
 import { DISCOVERY } from './discovery.ts'
 
 /** A replica as the pod that it plays. */

@@ -5,8 +5,8 @@ import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { isDeepStrictEqual } from 'node:util'
 import * as z from 'zod/mini'
-import type { Clock, Timer } from '../clock.ts'
-import type { Lease } from '../lease/lease.ts'
+import type { Clock, Timer } from '../../../agent/clock.ts'
+import type { Lease } from '../../../agent/lease/lease.ts'
 
 type Verb = 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'delete' | 'other'
 

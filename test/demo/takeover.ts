@@ -1,5 +1,5 @@
-import { systemClock } from '../clock.ts'
-import type { EventName } from '../observe/log.ts'
+import { systemClock } from '../../agent/clock.ts'
+import type { EventName } from '../../agent/observe/log.ts'
 import type { Demo } from './demo.ts'
 import type { Replica, ReplicaEvent } from './replica.ts'
 

@@ -1,0 +1,19 @@
+// What `npm run demo` runs.
+
+import { addExamples } from '../../agent/config/examples.ts'
+import { createProgram, runProgram } from '../../agent/config/program.ts'
+import { runDemo } from './demo.ts'
+import { demoOptions } from './settings.ts'
+
+// It reads flags alone: variables are for the product.
+const program = createProgram({}, 'demo').description('Watch three replicas take over from each other.')
+const options = demoOptions(program)
+addExamples(program, [
+  ['Three takeovers, and then it ends', ''],
+  ['Three replicas that stay, for the commands that operate them', '--stay'],
+  ['With LangFlow itself', '--command "langflow run --backend-only"'],
+])
+program.action(async () => {
+  process.exitCode = await runDemo(options(), process.env)
+})
+process.exitCode = await runProgram(program, process.argv.slice(2))
