@@ -7,8 +7,8 @@ import { spec } from 'node:test/reporters'
 
 /** They take the longest; begun last, they would keep one core waiting for them. */
 const FIRST = ['test/simulation/*.test.ts', 'test/front/{conformance,security}.test.ts']
-/** They measure what real replicas do in time, which a machine that is busy with the others would say wrong. */
-const MEASURED = 'test/{faults,hostile}/*.test.ts'
+/** They measure time or memory of real processes; a machine that is busy with the other tests would falsify both. */
+const MEASURED = 'test/{faults/*,hostile/*,front/memory}.test.ts'
 /** They look at the processes of the whole machine. */
 const ALONE = 'test/**/process-*.test.ts'
 
