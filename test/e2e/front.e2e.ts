@@ -267,8 +267,9 @@ describe('clients of the fronts', () => {
 
   test('are sent to no front that does not reach the leader’s, although it could take over', async (t) => {
     const scene = await FrontScene.empty(t, plane)
-    const address = `127.0.0.1:${await freePort()}`
-    const a = await scene.replica('a', { env: { LEADER_FRONT_ADDRESS: address } })
+    // Its front listens on another address of this machine.
+    const a = await scene.replica('a', { env: { POD_IP: '127.0.0.9' } })
+    const address = `127.0.0.9:${scene.doors.get('a')?.port}`
     await a.event('serving')
     const b = await scene.replica('b')
     await b.event('standby_ready')
