@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, test } from 'node:test'
@@ -22,17 +22,23 @@ afterEach(() => {
   rmSync(dir, { recursive: true })
 })
 
+/** Once it has the lock it also opens and closes whatever it is told on its standard input. */
 const HOLD = `
+  const { closeSync, openSync } = await import('node:fs')
   const { holdLock } = await import(${JSON.stringify(import.meta.resolve('../../agent/link/launcher-lock.ts'))})
   const lock = holdLock(process.argv[1])
   console.log(lock !== null)
   setInterval(() => lock, 60_000)
+  process.stdin.on('data', (path) => {
+    closeSync(openSync(String(path), 'r+'))
+    console.log('closed')
+  })
 `
 
 /** A process that asks for the lock, as `entry` lets it; whether it got it. */
 async function holder(entry: readonly string[] = []): Promise<{ child: ChildProcess; got: boolean }> {
   const [program, ...args] = [...entry, process.execPath, '--input-type=module', '--eval', HOLD, socket]
-  const child = spawn(program as string, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(program as string, args, { stdio: ['pipe', 'pipe', 'inherit'] })
   children.push(child)
   const [said] = (await once(child.stdout as NodeJS.ReadableStream, 'data')) as [Buffer]
   return { child, got: String(said).trim() === 'true' }
@@ -71,6 +77,16 @@ describe('the lock of a launcher', () => {
     const [launcher] = [await holder(), await holder()]
     launcher.child.kill('SIGKILL')
     await once(launcher.child, 'exit')
+    assert.equal(lookAtLock(socket).held, true)
+  })
+
+  test('is held whatever its holder reads through a link that a flow made to the file', async () => {
+    lookAtLock(socket)
+    const { child } = await holder()
+    const link = join(dir, 'flow.json')
+    symlinkSync(`${socket}.lock`, link)
+    child.stdin?.write(link)
+    await once(child.stdout as NodeJS.ReadableStream, 'data')
     assert.equal(lookAtLock(socket).held, true)
   })
 
