@@ -11,7 +11,7 @@ import { mono, until } from '../harness/wait.ts'
 /** As long as a client of a flow waits. */
 const PATIENCE_MS = 15_000
 /** From the thaw to the first answer, and to the last request that fails. */
-const BACK_WITHIN_MS = 10_000
+const BACK_WITHIN_MS = 20_000
 /** The end of a term, however it comes. */
 const ENDS = ['draining', 'doubt', 'lost', 'released']
 
@@ -33,7 +33,7 @@ langflowTest(
     /** Runs flows, freezes the database meanwhile, and says what became of them. */
     const away = async (leader: Replica, ms: number, before: () => Promise<unknown> = async () => {}) => {
       const client = new Client<string>({
-        everyMs: 500,
+        everyMs: 1_000,
         withinMs: PATIENCE_MS,
         target: () => ({ to: leader.name, url: `http://127.0.0.1:${leader.port}${ECHO_PATH}` }),
         asked: flowRequest('hello'),
