@@ -243,7 +243,7 @@ function observeLease(
 /** What a read shows, and what is seen first, may have been written long ago. */
 function aheadOf({ fact, now }: Input, { seen, writerAheadMs }: CandidateState, lease: Lease): number {
   const ms = Date.parse(lease.spec?.renewTime ?? '') - now.wall
-  return seen === null || Number.isNaN(ms) || (fact.type === 'lease' && fact.fresh) ? writerAheadMs : ms
+  return seen === null || Number.isNaN(ms) || (fact.type === 'lease' && !fact.watched) ? writerAheadMs : ms
 }
 
 /** What was refused is told until another switchover is asked for, or the term in which it was is over. */
