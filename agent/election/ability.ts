@@ -3,7 +3,6 @@ import type { ApiError } from '../kube/errors.ts'
 import { durationOf, holderOf, LANGFLOW, langflowOf } from '../lease/lease.ts'
 import { podOf } from '../lease/operation.ts'
 import { isOlder } from '../package-version.ts'
-import { askedToWait } from './requests.ts'
 import {
   type CandidateConfig,
   type CandidateState,
@@ -117,11 +116,10 @@ export function rehearseAgain<S extends CandidateState>(state: S, dueAt: number)
   return { ...state, rehearsal: { ...state.rehearsal, dueAt, failures: 0 } }
 }
 
-function rehearseLater<S extends CandidateState>(input: Input, state: S, error: ApiError): S {
-  const { config, now } = input
+function rehearseLater<S extends CandidateState>({ config, now }: Input, state: S, error: ApiError): S {
   const { failures } = state.rehearsal
   const pauseMs = Math.min(config.retryPeriodMs * 2 ** Math.min(failures, 10), LONGEST_PAUSE_MS)
-  const dueAt = Math.max(now.mono + pauseMs, askedToWait(input, state.term, error))
+  const dueAt = now.mono + Math.max(pauseMs, error.retryAfterMs ?? 0)
   return { ...state, rehearsal: { ...state.rehearsal, dueAt, failures: failures + 1 } }
 }
 

@@ -45,7 +45,7 @@ export class Elector {
       options.api,
       options.clock,
       {
-        observed: (lease) => this.tell({ type: 'lease', lease, fresh: false }),
+        observed: (lease, watched) => this.tell({ type: 'lease', lease, fresh: false, watched }),
         up: () => this.tell({ type: 'watch', up: true, problem: null }),
         down: (error) => this.tell({ type: 'watch', up: false, problem: error?.message ?? null }),
       },
@@ -117,7 +117,7 @@ export class Elector {
       const lease = await (create
         ? api.create(write.lease, deadlineMs)
         : api.update(write.lease, deadlineMs, (seen) =>
-            this.tell({ type: 'lease', lease: seen, fresh: false }),
+            this.tell({ type: 'lease', lease: seen, fresh: false, watched: false }),
           ))
       metrics.renewal('acknowledged', clock.mono() - write.sentAt.mono)
       this.watcher.expect(lease)
@@ -144,7 +144,7 @@ export class Elector {
     try {
       const lease = await api.read(deadlineMs)
       this.watcher.expect(lease)
-      this.tell({ type: 'lease', lease, fresh: true })
+      this.tell({ type: 'lease', lease, fresh: true, watched: false })
     } catch (cause) {
       this.tell({ type: 'read_failed', error: asApiError(cause) })
     }

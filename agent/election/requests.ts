@@ -96,13 +96,12 @@ export function sendRead<S extends CandidateState>({ config, now }: Input, state
   return emit(sent, { type: 'read', deadlineMs: requestDeadline(config, state, now) })
 }
 
-/** Monotonic ms until which the API server asked to be left alone (Retry-After). No renewal is skipped for that. */
-export function askedToWait(
-  { config, now }: Input,
-  term: ElectionState['term'],
-  { retryAfterMs = 0 }: ApiError,
-): number {
-  return now.mono + (term === null ? retryAfterMs : Math.min(retryAfterMs, config.retryPeriodMs))
+/**
+ * Monotonic ms until which the API server asked to be left alone (Retry-After). No renewal is skipped for that, no grant is
+ * lost that is to be taken back, and no Lease stays free for longer than by rule 11.
+ */
+export function askedToWait({ config, now }: Input, { retryAfterMs = 0 }: ApiError): number {
+  return now.mono + Math.min(retryAfterMs, config.retryPeriodMs)
 }
 
 /**

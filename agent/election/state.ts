@@ -273,8 +273,13 @@ export interface Failure extends Why<EndedBecause> {
 }
 
 export type Fact =
-  /** The object as a watch event or a read showed it; `fresh`: from a read that was sent after the last fact. */
-  | { readonly type: 'lease'; readonly lease: Lease | null; readonly fresh: boolean }
+  /** The object: `watched`, by an event, as it was written; otherwise by a read, `fresh` if sent after the last fact. */
+  | {
+      readonly type: 'lease'
+      readonly lease: Lease | null
+      readonly fresh: boolean
+      readonly watched: boolean
+    }
   | { readonly type: 'watch'; readonly up: boolean; readonly problem: string | null }
   | { readonly type: 'written'; readonly id: number; readonly lease: Lease }
   | { readonly type: 'write_failed'; readonly id: number; readonly error: ApiError }

@@ -120,10 +120,8 @@ function observe(input: Input, state: CandidateState): CandidateState {
       return rehearsed(input, state, fact.error)
     case 'read_failed': {
       // With the watch alive only a refused write asks for a read: it is due again after a retry period.
-      const asked = askedToWait(input, state.term, fact.error)
-      const again = Math.max(now.mono + config.retryPeriodMs, asked)
-      const nextAttemptAt = state.mustRead ? again : state.nextAttemptAt
-      const nextPollAt = Math.max(state.nextPollAt, asked)
+      const nextAttemptAt = state.mustRead ? now.mono + config.retryPeriodMs : state.nextAttemptAt
+      const nextPollAt = Math.max(state.nextPollAt, askedToWait(input, fact.error))
       return { ...state, inFlight: false, readProblem: fact.error.message, nextAttemptAt, nextPollAt }
     }
     case 'workload': {
@@ -245,7 +243,7 @@ function observeLease(
 /** What a read shows, and what is seen first, may have been written long ago. */
 function aheadOf({ fact, now }: Input, { seen, writerAheadMs }: CandidateState, lease: Lease): number {
   const ms = Date.parse(lease.spec?.renewTime ?? '') - now.wall
-  return seen === null || Number.isNaN(ms) || (fact.type === 'lease' && fact.fresh) ? writerAheadMs : ms
+  return seen === null || Number.isNaN(ms) || (fact.type === 'lease' && !fact.watched) ? writerAheadMs : ms
 }
 
 /** What was refused is told until another switchover is asked for, or the term in which it was is over. */
@@ -375,7 +373,7 @@ function failed(input: Input, earlier: CandidateState, id: number, error: ApiErr
     default: {
       // In doubt the first moment in which the API server answers again counts; a timeout has waited already.
       const pause = error.code === 'timeout' ? 0 : config.retryPeriodMs / 4
-      const asked = Math.max(state.nextAttemptAt, askedToWait(input, term, error))
+      const asked = Math.max(state.nextAttemptAt, askedToWait(input, error))
       const nextAttemptAt = term?.doubt ? now.mono + pause : asked
       // That the API server is not reached is over with the next sight of the Lease: a follower may never write again.
       const problem = isNoAnswer(error) ? 'readProblem' : 'writeProblem'

@@ -5,8 +5,8 @@ import { durationOf, holderOf, isNewer, type Lease } from './lease.ts'
 import type { LeaseApi, OpenWatch, WatchEvent } from './lease-api.ts'
 
 export interface WatcherHandlers {
-  /** The Lease as last seen; `null`: it does not exist. Never older than what was told before. */
-  observed(lease: Lease | null): void
+  /** The Lease as last seen; `null`: none. Never older than what was told before. `watched`: by an event, as it was written. */
+  observed(lease: Lease | null, watched: boolean): void
   /** The watch is open and up to date: no polling needed. */
   up(): void
   /** The watch is lost; called once for each `up`, and for the first failed attempt. */
@@ -120,7 +120,7 @@ export class LeaseWatcher {
     this.expected = undefined
     if (!this.isAsSeen(lease)) this.changed(lease)
     this.position = lease?.metadata.resourceVersion
-    this.handlers.observed(lease)
+    this.handlers.observed(lease, false)
   }
 
   private apply(event: WatchEvent): void {
@@ -132,7 +132,7 @@ export class LeaseWatcher {
     if (!news || event.type === 'bookmark') return
     this.changed(lease)
     this.awaitChange()
-    this.handlers.observed(lease)
+    this.handlers.observed(lease, true)
   }
 
   private isAsSeen(lease: Lease | null): boolean {

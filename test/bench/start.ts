@@ -51,7 +51,7 @@ async function agentOf(testbed: Testbed, scene: ApiServerScene, identity: string
 /** Milliseconds until the line of an event, or until any. */
 async function timed(command: readonly string[], scene: ApiServerScene, event?: string): Promise<number> {
   const begun = performance.now()
-  const one = new LoggedProcess('start', command)
+  const one = new LoggedProcess('start', command, {}, () => true)
   scene.atEnd(() => one.stop())
   await one.find(event ?? 'a line', (line) => line.event === event)
   const took = performance.now() - begun

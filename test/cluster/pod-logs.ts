@@ -1,5 +1,5 @@
 import { closeSync, globSync, openSync, readSync } from 'node:fs'
-import type { Line } from '../harness/logged-process.ts'
+import { type Line, parseLine } from '../harness/logged-process.ts'
 
 const LOOK_MS = 100
 
@@ -60,13 +60,5 @@ export class PodLogs {
         this.lines.push({ pod, container, at, text: words.join(' ') })
       }
     }
-  }
-}
-
-function parseLine(text: string): Line | undefined {
-  try {
-    return text.startsWith('{') ? (JSON.parse(text) as Line) : undefined
-  } catch {
-    return undefined
   }
 }

@@ -138,17 +138,43 @@ describe('the problem of a follower', () => {
 describe('Retry-After', () => {
   const asks = (retryAfterMs: number) => new ApiError('throttled', 'slow down', { retryAfterMs })
 
-  test('keeps a follower from writing, reading and trying for as long as it says', () => {
-    const writing = able().sees(released(11, 'leader'))
-    writing.tell({ type: 'write_failed', id: writing.write.id, error: asks(7_000) }).forget()
-    assert.deepEqual(writing.pass(6_999).effects('write'), [])
-    assert.equal(writing.pass(1).write.kind, 'acquire')
+  const refused = (c: Candidate) =>
+    c.state.pending === null
+      ? c.tell({ type: 'read_failed', error: asks(30_000) })
+      : c.tell({ type: 'write_failed', id: c.write.id, error: asks(30_000) })
+  const restarted = () => {
+    const c = Candidate.follower()
+    return c.workload({ alive: 'yes', canRun: false, epoch: 3, identity: 'me', killAt: c.mono + 9_000 })
+  }
+  const ended = () => Candidate.follower().workload({ ended: 'me 3' }).sees(heldBy('me', 10))
+  const free = () => able().sees(released(11, 'leader'))
+  const absent = () => watch(Candidate.follower(), false).pass(0).sees(null, true).pass(2_000)
 
-    const reading = watch(able(), false, 'cut').pass(2_000)
-    reading.tell({ type: 'read_failed', error: asks(7_000) }).forget()
-    assert.deepEqual(reading.pass(6_999).effects('read'), [])
-    assert.equal(reading.pass(1).effects('read').length, 1)
+  for (const [what, kind, underWay] of [
+    ['a grant being taken back', 'resume', () => restarted().sees(heldBy('me', 10))],
+    ['the first read of an agent that was restarted', 'read', () => watch(restarted(), false)],
+    ['a Lease being given back', 'release', ended],
+    ['a Lease being taken that was released', 'acquire', free],
+    ['a Lease being taken that has expired', 'acquire', () => able().pass(15_000)],
+    ['a read after a conflict', 'read', () => free().fail('conflict')],
+    ['a read of a Lease that is absent', 'read', absent],
+    ['a read while the watch is lost', 'read', () => watch(able(), false, 'cut').pass(2_000)],
+  ] as const)
+    test(`is obeyed up to a retry period for ${what}`, () => {
+      const c = underWay()
+      const sent = () =>
+        c.all.flatMap((effect) =>
+          effect.type === 'write' ? [effect.write.kind] : effect.type === 'read' ? ['read'] : [],
+        )
+      assert.equal(sent().at(-1), kind)
+      refused(c).forget()
+      c.pass(1_999)
+      assert.deepEqual(sent(), [])
+      c.pass(1)
+      assert.deepEqual(sent(), [kind])
+    })
 
+  test('keeps a follower from another dry run for as long as it says', () => {
     const trying = following()
       .tell({ type: 'rehearsed', error: asks(7_000) })
       .forget()
@@ -157,7 +183,6 @@ describe('Retry-After', () => {
   })
 
   test('of a renewal is obeyed up to a retry period, and not in doubt', () => {
-    const refused = (c: Candidate) => c.tell({ type: 'write_failed', id: c.write.id, error: asks(30_000) })
     const c = Candidate.leader().pass(3_500)
     refused(c).forget()
     assert.deepEqual(c.pass(1_999).effects('write'), [])

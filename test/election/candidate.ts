@@ -99,8 +99,8 @@ export class Candidate {
     return this
   }
 
-  sees(lease: Lease | null, fresh = false): this {
-    return this.tell({ type: 'lease', lease, fresh })
+  sees(lease: Lease | null, fresh = false, watched = !fresh): this {
+    return this.tell({ type: 'lease', lease, fresh, watched })
   }
 
   workload(patch: Partial<Workload>): this {

@@ -88,6 +88,18 @@ describe('while the Lease is paused', () => {
       assert.equal(historyOf(c.write.lease)[0]?.phases.detectMs, 30_000)
     })
 
+  test('a follower that was blind for five minutes does not take its own clock to be ahead of the leader’s', () => {
+    const c = Candidate.follower().sees(noted(heldBy('other', 50), { [PAUSED]: 'true' }))
+    c.wait(300_000)
+    const renewal = heldBy('other', 200, { renewTime: inMs(c, -299_000) })
+    c.sees(noted(renewal, { [PAUSED]: 'true', [UNTIL]: inMs(c, 30_000) }), false, false)
+    assert.equal(clockProblem(c.state), null)
+    c.wait(29_999)
+    assert.deepEqual(c.effects('write'), [])
+    c.wait(1)
+    assert.equal(c.write.kind, 'acquire')
+  })
+
   test('a restarted agent takes its own grant back', () => {
     const c = Candidate.follower()
     c.workload({ alive: 'yes', canRun: false, epoch: 3, identity: 'me', killAt: c.mono + 10_000 })

@@ -9,13 +9,29 @@ import { Series } from './wait.ts'
 export interface Line {
   readonly level: string
   readonly time: string
-  readonly component: 'agent' | 'launcher'
+  readonly component: 'agent' | 'launcher' | 'front'
   readonly identity: string
   readonly event?: EventName
   readonly epoch?: number
   readonly reason?: string
   readonly msg: string
   readonly [field: string]: unknown
+}
+
+const COMPONENTS: readonly unknown[] = ['agent', 'launcher', 'front'] satisfies Line['component'][]
+
+/** LangFlow's own JSON lines have an `event` as well, and stand in the same output. */
+const isOurs = ({ component }: Partial<Line>) => COMPONENTS.includes(component)
+
+/** `undefined`: the workload's own output, or a usage error. */
+export function parseLine(text: string, isLine = isOurs): Line | undefined {
+  if (!text.startsWith('{')) return undefined
+  try {
+    const line = JSON.parse(text) as Line
+    return isLine(line) ? line : undefined
+  } catch {
+    return undefined
+  }
 }
 
 /** A child process that is read through the JSON lines it logs. */
@@ -27,10 +43,13 @@ export class LoggedProcess {
   readonly gone: Promise<unknown>
   /** Its end, once all of its output has been read. */
   readonly exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>
+  private readonly isLine: typeof isOurs
   private readonly log = new Series<Line>(() => `\n${this.name}:\n${this.output.join('\n')}`)
 
-  constructor(name: string, command: readonly string[], env: NodeJS.ProcessEnv = {}) {
+  /** @param isLine other programs log other lines */
+  constructor(name: string, command: readonly string[], env: NodeJS.ProcessEnv = {}, isLine = isOurs) {
     this.name = name
+    this.isLine = isLine
     const [program, ...args] = command
     this.process = spawn(program as string, args, {
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -67,14 +86,8 @@ export class LoggedProcess {
 
   private hear(text: string): void {
     this.output.push(text)
-    let line: Line
-    try {
-      line = JSON.parse(text) as Line
-    } catch {
-      // The workload's own output, or a usage error.
-      return
-    }
-    this.log.add(line)
+    const line = parseLine(text, this.isLine)
+    if (line !== undefined) this.log.add(line)
   }
 
   /** The first line since `from` lines that matches; rejects with the log when it does not come. */

@@ -22,6 +22,8 @@ type Step = number | WatchEvent | ApiError | typeof END | { readonly expect: Lea
 class Scene {
   readonly clock = new VirtualClock()
   readonly log: string[] = []
+  /** Of what was observed. */
+  readonly watched: boolean[] = []
   /** To the reads, one after the other; the last one stays. */
   reads: Answer[]
   opens: ((handlers: WatchHandlers) => void | Promise<void>)[] = []
@@ -50,8 +52,10 @@ class Scene {
       api as LeaseApi,
       this.clock,
       {
-        observed: (lease) =>
-          this.log.push(`observed ${lease === null ? 'nothing' : lease.metadata.resourceVersion}`),
+        observed: (lease, watched) => {
+          this.log.push(`observed ${lease === null ? 'nothing' : lease.metadata.resourceVersion}`)
+          this.watched.push(watched)
+        },
         up: () => this.log.push('up'),
         down: (error) => this.log.push(`down ${error?.code ?? '-'}`),
       },
@@ -207,6 +211,13 @@ test('where the read shows what the watch did not bring, that is told and watche
     assert.deepEqual(await scene.play(SILENCE_MS), told)
     assert.equal(scene.openWatches, 1)
   }
+})
+
+test('what a read shows, at first, after a loss or of a silence, is not told as watched: it may be old', async () => {
+  const scene = await Scene.up()
+  scene.reads = [leaseAt('7'), leaseAt('9')]
+  await scene.play(changed('6'), lost, RETRY_MS, changed('8'), SILENCE_MS)
+  assert.deepEqual(scene.watched, [false, true, false, true, false])
 })
 
 test('a read that is not answered is a loss: it reads again within a retry period', async () => {

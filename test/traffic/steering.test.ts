@@ -137,7 +137,7 @@ describe('a planned stop', () => {
 
   it('that is overtaken by a kill is not carried out afterwards, and does not delay that', async () => {
     const scene = new Scene({ drainTimeoutMs: 0 }).tell(STEP_DOWN)
-    scene.tell({ type: 'lease', lease: heldBy('other', 900), fresh: true })
+    scene.tell({ type: 'lease', lease: heldBy('other', 900), fresh: true, watched: false })
     assert.equal(scene.state.term, null)
     assert.deepEqual(scene.orders, ['kill'])
     assert.deepEqual(await scene.ordersAfter(10_000), ['kill'])
