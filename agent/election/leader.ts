@@ -163,7 +163,7 @@ export function beginTerm(input: Input, before: Free, write: Write, lease: Lease
       startedAt: now.mono,
       doubt: false,
       startOrdered: resumed,
-      trialUntil: trialEnds(input, before, write.base),
+      trialUntil: trialEnds(input, before),
       restarting: null,
       stepDown: null,
       leftAloneMs: 0,

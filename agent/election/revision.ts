@@ -1,4 +1,3 @@
-import { type Lease, langflowOf } from '../lease/lease.ts'
 import type { EndedBecause } from '../lease/reasons.ts'
 import { type FailedRevision, type Revisions, withFailed, withProven } from '../lease/revisions.ts'
 import { isOlder } from '../package-version.ts'
@@ -21,22 +20,20 @@ export function isUnproven({ revision }: Own, { revisions: { proven } }: Electio
 
 /** The failed first start of the own revision, while nothing that LangFlow starts from has changed since; `null`: none. */
 export function failedStart(own: Own, state: ElectionState): FailedRevision | null {
-  const { failed } = state.revisions
-  if (failed === null || failed.revision !== own.revision || !isUnproven(own, state)) return null
+  if (!isUnproven(own, state)) return null
   const { inputs } = state.workload
-  return inputs !== null && inputs !== failed.inputs ? null : failed
+  const failed = state.revisions.failed.filter(({ revision }) => revision === own.revision)
+  return failed.find((one) => inputs === null || one.inputs === inputs) ?? null
 }
 
 /**
  * Monotonic ms by which a term that begins now must serve; `null`: its revision is proven, or the first one. Where no other
  * revision has taken the Lease, or none could because its LangFlow is older than this one, only the start timeout counts: a
- * migration may take that long.
- *
- * @param base the Lease as it was before this term
+ * migration may take that long. The newest version that has led doesn't say that: an earlier term of this start may have.
  */
-export function trialEnds({ config, now }: Input, state: ElectionState, base: Lease | null): number | null {
+export function trialEnds({ config, now }: Input, state: ElectionState): number | null {
   if (!isUnproven(config, state)) return null
-  const [own, last] = [state.workload.langflow, base === null ? null : langflowOf(base)]
+  const [own, last] = [state.workload.langflow, state.revisions.langflow]
   const upgrade = own !== null && last !== null && !config.allowOlder && isOlder(last, own)
   if (upgrade || failedStart(config, state) !== null) return NEVER
   const warm = config.standby === 'warm' && state.workload.prepared
@@ -63,5 +60,6 @@ export function revisionsNoted({ revision }: Own, { revisions, term, workload }:
     return withFailed(revisions, { revision, inputs: workload.inputs, because: code, reason })
   }
   const served = workload.well && stepDown === null && term.trialUntil === null
-  return served && revisions.proven[0] !== revision ? withProven(revisions, revision) : revisions
+  const noted = revisions.proven[0] === revision && revisions.langflow === workload.langflow
+  return served && !noted ? withProven(revisions, revision, workload.langflow) : revisions
 }

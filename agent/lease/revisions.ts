@@ -2,13 +2,16 @@ import * as z from 'zod/mini'
 import type { Lease } from './lease.ts'
 import { ENDED_BECAUSE, type EndedBecause } from './reasons.ts'
 
-/** The revisions that have served, and the one whose first start failed: one annotation, written by the holder alone. */
+/** The revisions that have served, and the first starts that failed: one annotation, written by the holder alone. */
 export const REVISIONS = 'langflow-leader/revisions'
 /** More than anybody rolls back over; a revision that served before these counts as new. */
 const MOST_PROVEN = 10
+/** What a LangFlow starts from may differ from pod to pod, and two revisions may fail side by side. */
+const MOST_FAILED = 10
 /** What Kubernetes takes as the value of a label. */
 const LONGEST_REVISION = 63
 const LONGEST_REASON = 300
+const LONGEST_VERSION = 64
 
 export interface FailedRevision {
   readonly revision: string
@@ -23,11 +26,13 @@ export interface FailedRevision {
 export interface Revisions {
   /** The one that served last first. */
   readonly proven: readonly string[]
-  /** The last one whose first start failed; `null`: none. */
-  readonly failed: FailedRevision | null
+  /** LangFlow's version in the one that served last; `null`: unknown. */
+  readonly langflow: string | null
+  /** The first starts that failed, the latest first: one for each revision and what it was started from. */
+  readonly failed: readonly FailedRevision[]
 }
 
-export const NO_REVISIONS: Revisions = { proven: [], failed: null }
+export const NO_REVISIONS: Revisions = { proven: [], langflow: null, failed: [] }
 
 const revision = z.string().check(z.minLength(1), z.maxLength(LONGEST_REVISION))
 const Failed = z.object({
@@ -38,7 +43,8 @@ const Failed = z.object({
 })
 const Note = z.object({
   proven: z.catch(z.array(revision).check(z.maxLength(MOST_PROVEN)), []),
-  failed: z.catch(z.nullable(Failed), null),
+  langflow: z.catch(z.nullable(z.string().check(z.maxLength(LONGEST_VERSION))), null),
+  failed: z.catch(z.array(Failed).check(z.maxLength(MOST_FAILED)), []),
 })
 
 /** What the Lease says of revisions. What can't be read counts as not written. */
@@ -50,16 +56,24 @@ export function revisionsOf(lease: Lease): Revisions {
   }
 }
 
-/** A replica of this revision serves. */
-export function withProven({ proven, failed }: Revisions, revision: string): Revisions {
+/** A replica of this revision serves, with this version of LangFlow. */
+export function withProven(
+  { proven, failed }: Revisions,
+  revision: string,
+  langflow: string | null,
+): Revisions {
   const others = proven.filter((other) => other !== revision)
   return {
     proven: [revision, ...others].slice(0, MOST_PROVEN),
-    failed: failed?.revision === revision ? null : failed,
+    langflow: langflow?.slice(0, LONGEST_VERSION) ?? null,
+    failed: failed.filter((one) => one.revision !== revision),
   }
 }
 
 /** A revision's first start has failed. */
-export function withFailed({ proven }: Revisions, failed: FailedRevision): Revisions {
-  return { proven, failed: { ...failed, reason: failed.reason.slice(0, LONGEST_REASON) } }
+export function withFailed({ failed, ...known }: Revisions, failure: FailedRevision): Revisions {
+  const { revision, inputs, reason } = failure
+  const others = failed.filter((one) => one.revision !== revision || one.inputs !== inputs)
+  const clipped = { ...failure, reason: reason.slice(0, LONGEST_REASON) }
+  return { ...known, failed: [clipped, ...others].slice(0, MOST_FAILED) }
 }

@@ -9,13 +9,12 @@ import type { Member, Peers } from './peers.ts'
 export interface MakingWayOptions {
   readonly peers: Pick<Peers, 'members'>
   readonly revision: string | null
+  readonly unproven: () => boolean
   readonly podAgeMs: () => number | null
   readonly leaseDurationMs: number
   readonly clock: Pick<Clock, 'mono'>
   readonly log: Pick<Log, 'info'>
   readonly term: () => Term | null
-  /** The last revision whose first start failed; its replicas say themselves whether they could take over again. */
-  readonly failedRevision: () => string | null
   readonly workload: Pick<Supervisor, 'served' | 'startsColder'>
   /** Whether requests have no way in: its front does not listen. */
   readonly unreached: () => boolean
@@ -24,6 +23,8 @@ export interface MakingWayOptions {
 
 interface Try {
   readonly count: number
+  /** What was tried. */
+  readonly revision: string | null
   /** Whether it was for its revision. */
   readonly newer: boolean
   /** Of the term that was given up for it; until that has ended it is no try in vain. */
@@ -73,7 +74,7 @@ export class MakingWay {
 
   /** To be called when all peers were asked once more. */
   asked(): void {
-    const { peers, clock, revision, podAgeMs, term, failedRevision, workload, unreached, tell } = this.options
+    const { peers, clock, revision, unproven, podAgeMs, term, workload, unreached, tell } = this.options
     const present = term()
     const before = this.unreachedIn
     this.unreachedIn = present !== null && unreached() ? present.epoch : null
@@ -81,17 +82,20 @@ export class MakingWay {
     const stillUnreached = before !== null && before === this.unreachedIn
     const now = clock.mono()
     const { members } = peers
-    const failed = failedRevision()
-    for (const identity of this.tries.keys())
-      if (!members.some((one) => one.identity === identity && (failed === null || one.revision !== failed)))
+    for (const [identity, tried] of this.tries)
+      if (!members.some((one) => one.identity === identity && one.revision === tried.revision))
         this.tries.delete(identity)
     const waiting = [...this.tries].filter(
       ([, { notBefore, epoch }]) => notBefore > now && epoch !== present.epoch,
     )
     const inVain = new Set(waiting.map(([identity]) => identity))
-    const own = { revision, podAgeMs: podAgeMs() }
+    const own = { revision, unproven: unproven(), podAgeMs: podAgeMs() }
     const { successor, newer, faster } = succession(own, members, inVain)
-    const ends = waiting.flatMap(([, { notBefore, newer }]) => (newer ? [notBefore] : []))
+    // One whose first start failed says itself why it could not take over.
+    const couldAgain = new Set(members.filter(({ ready }) => ready).map(({ identity }) => identity))
+    const ends = waiting.flatMap(([identity, { notBefore, newer }]) =>
+      newer && couldAgain.has(identity) ? [notBefore] : [],
+    )
     this.waitsUntil = ends.length > 0 && !newer ? Math.min(...ends) : null
     tell({ type: 'successor', identity: successor })
     if (successor === null) return
@@ -106,13 +110,15 @@ export class MakingWay {
     { epoch, doubt, stepDown }: Term,
     now: number,
   ): void {
-    const { leaseDurationMs, workload, log, tell } = this.options
+    const { peers, leaseDurationMs, workload, log, tell } = this.options
     if (doubt || stepDown !== null) return
     // Nobody is served meanwhile: that does not wait.
     if (now < this.nextAt && code !== 'front_down') return
     const count = (this.tries.get(successor)?.count ?? 0) + 1
     const wait = Math.min(AGAIN_AFTER_MS * 2 ** (count - 1), LATEST_AGAIN_MS)
-    this.tries.set(successor, { count, newer: code === 'newer_revision', epoch, notBefore: now + wait })
+    const revision = peers.members.find(({ identity }) => identity === successor)?.revision ?? null
+    const newer = code === 'newer_revision'
+    this.tries.set(successor, { count, revision, newer, epoch, notBefore: now + wait })
     this.nextAt = now + APART_LEASES * leaseDurationMs
     const reason = REASONS[code]
     log.info(`${reason}: handing over to it`, { successor })
@@ -121,7 +127,7 @@ export class MakingWay {
 }
 
 /** What this replica knows of its own pod. */
-export type Own = Pick<Member, 'revision' | 'podAgeMs'>
+export type Own = Pick<Member, 'revision' | 'unproven' | 'podAgeMs'>
 
 interface Succession {
   /** Who should follow a leader that releases now; `null`: nobody is ready. */
@@ -139,10 +145,14 @@ interface Succession {
 export function succession(own: Own, others: readonly Member[], inVain: ReadonlySet<string>): Succession {
   const ages = new Map(others.map(({ revision }) => [revision, ageOf(revision, own, others)]))
   const ownAge = ageOf(own.revision, own, others)
-  /** The younger the newer; one that is not known to be newer is as good as the own one, or worse. */
-  const rank = ({ revision }: Member): number => {
+  /**
+   * The younger the newer; one that is not known to be newer is as good as the own one, or worse. An unproven one is newer at any
+   * age, or its rollout would wait for good: pods of the old revision may be made anew while it waits.
+   */
+  const rank = ({ revision, unproven }: Member): number => {
     const age = ages.get(revision) ?? null
     if (revision === own.revision) return Number.MAX_SAFE_INTEGER
+    if (unproven && !own.unproven) return age ?? Number.MAX_SAFE_INTEGER - 1
     return age !== null && ownAge !== null && age < ownAge ? age : Number.POSITIVE_INFINITY
   }
   const order = [

@@ -18,6 +18,8 @@ export interface Member {
   readonly warm: boolean
   /** Of its pod's template; `null`: it does not know. */
   readonly revision: string | null
+  /** Whether no replica of that revision has served, so that it isn't Ready for Kubernetes; an earlier version does not tell. */
+  readonly unproven: boolean
   /** How long ago its pod started, in milliseconds by its own clock; `null`: it does not know. */
   readonly podAgeMs: number | null
   /** What it competes for: namespace and name, as `team/lock`. */
@@ -53,6 +55,7 @@ const Answer = z.object({
   couldTakeOver: z.boolean(),
   lease: z.object({ namespace: z.string(), name: z.string() }),
   revision: z._default(z.nullable(z.string().check(z.maxLength(253))), null),
+  onTrial: z._default(z.unknown(), null),
   podAgeMs: z._default(z.nullable(z.number()), null),
   standby: z.optional(z.object({ wanted: z.string(), mode: z.string() })),
 })
@@ -187,7 +190,7 @@ export class Peers {
     }
     const answer = z.safeParse(Answer, answered.said)
     if (!answer.success) return `peer ${origin} answered with something else than a status`
-    const { couldTakeOver: ready, role, lease, standby, ...said } = answer.data
+    const { couldTakeOver: ready, role, lease, standby, onTrial, ...said } = answer.data
     if (said.identity === identity) this.own.set(origin, askedAt)
     else
       this.remember({
@@ -195,6 +198,7 @@ export class Peers {
         lease: `${lease.namespace}/${lease.name}`,
         leads: role === 'leader',
         ready,
+        unproven: onTrial !== null,
         prepared: standby?.mode === standby?.wanted,
         warm: (standby?.mode ?? 'cold') !== 'cold',
         at: origin,

@@ -12,7 +12,7 @@ import type { TrafficView } from '../traffic/traffic.ts'
 /** What a replica needs to know of its own configuration. */
 export interface ReplicaOptions
   extends Omit<CandidateConfig, 'owner' | 'revision' | 'front' | 'salt'>,
-    Pick<AgentOptions, 'leaseName' | 'socket' | 'onCrash'> {
+    Pick<AgentOptions, 'leaseName' | 'socket' | 'onCrash' | 'peers'> {
   readonly pod: Pick<AgentOptions['pod'], 'name' | 'revision' | 'owner' | 'problem'>
   readonly traffic: Pick<AgentOptions['traffic'], 'mode'>
 }
@@ -36,7 +36,8 @@ export interface ReplicaFacts {
 
 type Timings = Pick<CandidateConfig, 'leaseDurationMs' | 'renewDeadlineMs' | 'retryPeriodMs' | 'killMarginMs'>
 type GateFacts = Pick<ReplicaFacts, 'state' | 'now' | 'workload' | 'traffic'> & {
-  readonly options: Timings & { readonly pod: Pick<AgentOptions['pod'], 'revision'> }
+  readonly options: Timings &
+    Pick<AgentOptions, 'peers'> & { readonly pod: Pick<AgentOptions['pod'], 'revision'> }
 }
 
 /** The leader, beyond doubt, whose workload runs in its own term and is healthy. */
@@ -69,12 +70,17 @@ export function couldServe(facts: GateFacts): boolean {
  * Why Kubernetes is to keep the pods of the revision that served last, in one sentence; `null`: this replica's revision has
  * served. Whoever hands over asks whether it could take over, and that doesn't depend on this.
  */
-export function onTrial({ options: { pod }, state }: Pick<GateFacts, 'options' | 'state'>): string | null {
+export function onTrial({
+  options: { pod, peers },
+  state,
+}: Pick<GateFacts, 'options' | 'state'>): string | null {
   const served = state.term !== null && state.term.trialUntil === null
   if (served || !isUnproven(pod, state)) return null
   const failed = failedStart(pod, state)
   if (failed !== null)
     return `the first start of revision ${failed.revision} failed, and no replica makes way for it until its template or what LangFlow starts from changes: ${failed.reason}`
+  // Without peers no leader hands over to it: its turn comes when the old pods end.
+  if (peers === null) return null
   return `revision ${pod.revision} has not served yet, and ${state.revisions.proven[0]} has: not ready for Kubernetes before it does`
 }
 

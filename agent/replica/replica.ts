@@ -1,6 +1,7 @@
 import type { Clock } from '../clock.ts'
 import { clockProblem } from '../election/ability.ts'
 import { Elector, type OutwardEffect } from '../election/elector.ts'
+import { isUnproven } from '../election/revision.ts'
 import { type ElectionState, type Fact, type Remedy, writerWall } from '../election/state.ts'
 import { epochProblem, type FrontAccess, holderServes, langflowFault, ownerProblem } from '../lease/lease.ts'
 import type { LeaseApi } from '../lease/lease-api.ts'
@@ -144,7 +145,7 @@ export class Replica implements StatusSource {
         ...others,
         term: () => (state().paused ? null : state().term),
         revision: pod.revision,
-        failedRevision: () => state().revisions.failed?.revision ?? null,
+        unproven: () => isUnproven(pod, state()),
         leaseDurationMs,
         log,
         workload: this.supervisor,

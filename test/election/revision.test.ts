@@ -2,17 +2,25 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { CandidateConfig, Failure, Workload } from '../../agent/election/state.ts'
 import { encodeHistory, HISTORY } from '../../agent/lease/history.ts'
-import { LANGFLOW, type Lease, successorOf } from '../../agent/lease/lease.ts'
-import { type FailedRevision, REVISIONS, type Revisions, revisionsOf } from '../../agent/lease/revisions.ts'
+import { type Lease, successorOf } from '../../agent/lease/lease.ts'
+import {
+  type FailedRevision,
+  NO_REVISIONS,
+  REVISIONS,
+  type Revisions,
+  revisionsOf,
+} from '../../agent/lease/revisions.ts'
 import { TERM } from '../observe/replica.ts'
 import { Candidate, heldBy, released } from './candidate.ts'
 
 const NEW: Partial<CandidateConfig> = { revision: 'new' }
 const OLD: Partial<CandidateConfig> = { revision: 'old' }
-const OLD_SERVED: Revisions = { proven: ['old'], failed: null }
+const OLD_SERVED: Revisions = { proven: ['old'], langflow: null, failed: [] }
 const REASON = 'LangFlow ended by itself (exit code 1)'
 const FAILED: FailedRevision = { revision: 'new', inputs: 'a1', because: 'workload_exited', reason: REASON }
-const NEW_FAILED: Revisions = { proven: ['old'], failed: FAILED }
+const NEW_FAILED: Revisions = { ...OLD_SERVED, failed: [FAILED] }
+const BOTH_FAILED: Revisions = { ...OLD_SERVED, failed: [{ ...FAILED, inputs: 'b2' }, FAILED] }
+const THIRD_FAILED: Revisions = { ...OLD_SERVED, failed: [{ ...FAILED, revision: 'third' }, FAILED] }
 const EXITED: Failure = { code: 'workload_exited', reason: REASON, remedy: 'handover' }
 const RUNS: Partial<Workload> = { alive: 'yes', canRun: false, epoch: 4, identity: 'me' }
 const GONE: Partial<Workload> = { alive: 'no', canRun: true }
@@ -61,15 +69,15 @@ describe('a revision is proven', () => {
   for (const [what, before, after] of [
     ['where none was: a first installation', null, ['new']],
     ['beside those that served before it', OLD_SERVED, ['new', 'old']],
-    ['again, as the one that served last', { proven: ['old', 'new'], failed: null }, ['new', 'old']],
+    ['again, as the one that served last', { ...OLD_SERVED, proven: ['old', 'new'] }, ['new', 'old']],
     ['although it failed before', NEW_FAILED, ['new', 'old']],
   ] as const)
     test(`by the first renewal while its LangFlow serves, ${what}`, () => {
       const c = leader(NEW, before)
       c.pass(2_000)
-      assert.deepEqual(writes(c), before ?? { proven: [], failed: null })
+      assert.deepEqual(writes(c), before ?? NO_REVISIONS)
       serves(c.acknowledge()).pass(2_000)
-      assert.deepEqual(writes(c), { proven: after, failed: null })
+      assert.deepEqual(writes(c), { proven: after, langflow: null, failed: [] })
       // Said once.
       const said = c.write.lease
       c.acknowledge().pass(2_000)
@@ -77,10 +85,7 @@ describe('a revision is proven', () => {
     })
 
   test('not where it is unknown', () => {
-    assert.deepEqual(writes(serves(leader({ revision: null }, null)).pass(2_000)), {
-      proven: [],
-      failed: null,
-    })
+    assert.deepEqual(writes(serves(leader({ revision: null }, null)).pass(2_000)), NO_REVISIONS)
   })
 
   test('once more after somebody took the note away, or wrote nonsense', () => {
@@ -88,7 +93,16 @@ describe('a revision is proven', () => {
     const { [REVISIONS]: _, ...annotations } = c.state.lastNotes
     const lease = c.state.seen?.lease as Lease
     c.sees({ ...lease, metadata: { ...lease.metadata, resourceVersion: '900', annotations } })
-    assert.deepEqual(writes(c.pass(2_000)), { proven: ['new'], failed: null })
+    assert.deepEqual(writes(c.pass(2_000)), { ...OLD_SERVED, proven: ['new'] })
+  })
+
+  test('with the version of its LangFlow, also where that is another one than before', () => {
+    const c = serves(leader(NEW, OLD_SERVED, { langflow: '1.13.0' }).workload({ langflow: '1.13.0' })).pass(
+      2_000,
+    )
+    assert.equal(writes(c).langflow, '1.13.0')
+    c.acknowledge().workload({ langflow: '1.13.1' }).pass(2_000)
+    assert.deepEqual(writes(c), { proven: ['new', 'old'], langflow: '1.13.1', failed: [] })
   })
 })
 
@@ -122,14 +136,20 @@ describe('the first start of an unproven revision', () => {
   test('may take the start timeout where no other revision has taken the Lease, or could', () => {
     const again = leader(NEW, NEW_FAILED, { startMs: 2_000 })
     assert.equal(renewing(again, 700_000).state.phase, 'leading')
-    const upgraded = Candidate.follower(NEW).workload({ langflow: '1.14.0' })
-    const lease = noted(released(50), OLD_SERVED, 2_000)
-    const annotations = { ...lease.metadata.annotations, [LANGFLOW]: '1.13.0' }
-    upgraded.sees({ ...lease, metadata: { ...lease.metadata, annotations } }).wait(1_000)
-    upgraded.acknowledge().workload(RUNS)
-    assert.equal(renewing(upgraded, 700_000).state.phase, 'leading')
+    const upgrade = { langflow: '1.14.0' }
+    const upgraded = leader(NEW, { ...OLD_SERVED, langflow: '1.13.0' }, { ...upgrade, startMs: 2_000 })
+    const lease = upgraded.state.seen?.lease as Lease
+    const restarted = Candidate.follower(NEW)
+    restarted
+      .workload({ ...RUNS, ...upgrade, killAt: restarted.mono + 12_000 })
+      .sees(lease)
+      .acknowledge()
+    const second = Candidate.follower({ ...NEW, identity: 'second' }).workload(upgrade)
+    second.sees(lease).wait(20_000)
+    second.acknowledge().workload({ ...RUNS, identity: 'second', epoch: 5 })
+    for (const c of [upgraded, restarted, second]) assert.equal(renewing(c, 700_000).state.phase, 'leading')
     // It fails as any other does, and is not Ready before it serves.
-    for (const c of [again, upgraded]) {
+    for (const c of [again, upgraded, restarted, second]) {
       assert.notEqual(c.state.term?.trialUntil, null)
       c.tell({ type: 'workload_failed', ...EXITED })
       assert.equal(c.state.term?.stepDown?.code, 'revision_failed')
@@ -174,7 +194,7 @@ describe('the first start of an unproven revision', () => {
     const c = leader(NEW, OLD_SERVED, { startMs: 2_000 })
     givenUpAfter(c)
     c.pass(2_000)
-    const { failed } = writes(c)
+    const [failed] = writes(c).failed
     assert.deepEqual([failed?.revision, failed?.because], ['new', 'start_timeout'])
     assert.equal(failed?.reason, 'LangFlow was not healthy 60 s after its replica took the Lease')
   })
@@ -224,8 +244,11 @@ describe('a free Lease', () => {
     ['no later where it is not prepared either', 15_000, NEW, NEW_FAILED, { prepared: false }],
     ['no sooner where nobody knows what it starts from', 15_000, NEW, NEW_FAILED, { inputs: null }],
     ['as by a new one where what it starts from has changed since', 1_000, NEW, NEW_FAILED, { inputs: 'b2' }],
+    ['a lease duration later by each of two whose inputs differ', 15_000, NEW, BOTH_FAILED],
+    ['a lease duration later by the other one as well', 15_000, NEW, BOTH_FAILED, { inputs: 'b2' }],
+    ['a lease duration later although another revision failed since', 15_000, NEW, THIRD_FAILED],
     ['at once by one of which nothing is known', 0, { revision: null }, NEW_FAILED],
-    ['at once by the first revision', 0, NEW, { proven: [], failed: FAILED }],
+    ['at once by the first revision', 0, NEW, { ...NEW_FAILED, proven: [] }],
   ]
   for (const [what, ms, config, revisions, workload] of rows) {
     test(`is taken ${what}`, () => {

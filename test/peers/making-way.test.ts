@@ -11,6 +11,7 @@ const NEWER: Member = {
   prepared: true,
   warm: true,
   revision: 'new',
+  unproven: false,
   podAgeMs: 9_000,
   lease: 'team/lock',
   leads: false,
@@ -26,7 +27,6 @@ class Bench {
   term: Term | null = TERM
   readonly workload = { served: true, startsColder: false }
   unreached = false
-  failed: string | null = null
   readonly makingWay: MakingWay
 
   constructor() {
@@ -38,12 +38,12 @@ class Bench {
         },
       },
       revision: 'old',
+      unproven: () => false,
       podAgeMs: () => 600_000,
       leaseDurationMs: 15_000,
       clock: this.clock,
       log: { info: (msg: string) => void this.lines.push(msg) },
       term: () => this.term,
-      failedRevision: () => this.failed,
       workload: this.workload,
       unreached: () => this.unreached,
       tell: (fact) => void this.told.push(fact),
@@ -217,15 +217,33 @@ describe('a leader makes way for a newer revision', () => {
     assert.equal(await b.after(5_000), 1)
   })
 
-  test('at once where one of a revision that failed says again that it could: its inputs have changed', async () => {
+  test('with the same back-off where its first start failed, and it says again that it could', async () => {
     const b = new Bench()
     assert.equal(await b.after(5_000), 1)
-    b.failed = 'new'
     b.members = [{ ...NEWER, ready: false }]
     assert.equal(await b.after(65_000), 1)
     assert.equal(b.makingWay.problem, null)
     b.members = [NEWER]
-    assert.equal(await b.after(5_000), 2)
+    assert.equal(await b.after(45_000), 1)
+    assert.equal(await b.after(10_000), 2)
+  })
+
+  test('ever more seldom where each of two says that it could as soon as the other one failed', async () => {
+    const b = new Bench()
+    const [one, other] = [NEWER, { ...NEWER, identity: 'm' }]
+    for (let n = 0; n < 720; n++) {
+      const last = b.told.findLast((fact) => fact.type === 'successor')
+      b.members = [one, other].map((member) => ({ ...member, ready: member.identity !== last?.identity }))
+      await b.after(5_000)
+    }
+    assert.ok(b.stepDowns <= 12, `${b.stepDowns} handovers in an hour`)
+  })
+
+  test('at once where a replica of the same name is of another revision by then', async () => {
+    const b = new Bench()
+    assert.equal(await b.after(60_000), 1)
+    b.members = [{ ...NEWER, revision: 'corrected' }]
+    assert.equal(await b.after(10_000), 2)
   })
 
   test('not where it does not lead', async () => {
@@ -278,10 +296,10 @@ function member(identity: string, more: Partial<Member> = {}): Member {
 }
 
 describe('who follows a leader', () => {
-  const OLD: Own = { revision: 'old', podAgeMs: 600_000 }
-  const NEW: Own = { revision: 'new', podAgeMs: 20_000 }
-  const YOUNG: Own = { revision: 'old', podAgeMs: 5_000 }
-  const ROLLED_BACK: Own = { revision: 'second', podAgeMs: 300_000 }
+  const OLD: Own = { revision: 'old', unproven: false, podAgeMs: 600_000 }
+  const NEW: Own = { revision: 'new', unproven: false, podAgeMs: 20_000 }
+  const YOUNG: Own = { revision: 'old', unproven: false, podAgeMs: 5_000 }
+  const ROLLED_BACK: Own = { revision: 'second', unproven: false, podAgeMs: 300_000 }
   const [a, elder] = [member('a'), member('elder')]
   const newer = member('n', { revision: 'new', podAgeMs: 10_000 })
   const unprepared = member('u', { prepared: false })
@@ -289,6 +307,7 @@ describe('who follows a leader', () => {
   const second = member('second', { revision: 'b', podAgeMs: 300_000 })
   const third = member('third', { revision: 'c', podAgeMs: 20_000, prepared: false })
   const ofFirst = member('f', { revision: 'first', podAgeMs: 9_000 })
+  const waited = member('w', { revision: 'new', unproven: true, podAgeMs: 3_600_000 })
   const anew = member('anew', { podAgeMs: 2_000 })
 
   const rows: [what: string, own: Own, others: Member[], successor: string | null, newer: boolean][] = [
@@ -317,6 +336,17 @@ describe('who follows a leader', () => {
     ['is of no newer revision where its own age is unknown', { ...OLD, podAgeMs: null }, [newer], 'n', false],
     ['is of no newer one where its age is unknown', OLD, [{ ...newer, podAgeMs: null }], 'n', false],
     ['is of no newer one where that is unknown', OLD, [{ ...newer, revision: null }], 'n', false],
+    ['is of an unproven one also where the old pods were made anew since', YOUNG, [anew, waited], 'w', true],
+    ['is of an unproven one whose age is unknown', OLD, [{ ...waited, podAgeMs: null }], 'w', true],
+    ['is of an unproven one where its own is unknown', { ...OLD, revision: null }, [waited], 'w', true],
+    ['is of no older one where both are unproven', { ...YOUNG, unproven: true }, [waited], 'w', false],
+    [
+      'is of no newer one that tells of the own revision as unproven',
+      OLD,
+      [{ ...a, unproven: true }],
+      'a',
+      false,
+    ],
   ]
   for (const [what, own, others, successor, newer] of rows) {
     test(what, () => {
@@ -343,7 +373,7 @@ describe('who follows a leader', () => {
     ] as const) {
       const says = (podAgeMs: number, of: number) =>
         succession(
-          { revision: `${podAgeMs}`, podAgeMs },
+          { revision: `${podAgeMs}`, unproven: false, podAgeMs },
           [member('x', { revision: 'x', podAgeMs: of })],
           new Set(),
         ).newer

@@ -101,18 +101,22 @@ describe('the peers of a leader', () => {
   test('tell what they are made from, how old and how well prepared they are; earlier versions do not', async (t) => {
     const b = new Bench(t)
     const standby = { wanted: 'warm', mode: 'cold', more: 'ignored' }
-    await b.answers(OTHER, says('new', true, LEASE, { revision: 'r2', podAgeMs: 9_000, standby }))
+    await b.answers(
+      OTHER,
+      says('new', true, LEASE, { revision: 'r2', onTrial: { reason: 'a test' }, podAgeMs: 9_000, standby }),
+    )
     await b.answers(THIRD, says('earlier', true))
     await b.open().round()
-    const known = b.peers.members.map(({ identity, prepared, revision, podAgeMs }) => [
+    const known = b.peers.members.map(({ identity, prepared, revision, unproven, podAgeMs }) => [
       identity,
       prepared,
       revision,
+      unproven,
       podAgeMs,
     ])
     assert.deepEqual(known.sort(), [
-      ['earlier', true, null, null],
-      ['new', false, 'r2', 9_000],
+      ['earlier', true, null, false, null],
+      ['new', false, 'r2', true, 9_000],
     ])
   })
 

@@ -11,6 +11,7 @@ const LEADER: Member = {
   prepared: true,
   warm: false,
   revision: null,
+  unproven: false,
   podAgeMs: 5_000,
   lease: 'team/lock',
   leads: true,

@@ -14,6 +14,7 @@ function member(identity: string, ready: boolean): Member {
     prepared: ready,
     warm: ready,
     revision: null,
+    unproven: false,
     podAgeMs: null,
     lease: 'team/lock',
     leads: false,

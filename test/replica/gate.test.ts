@@ -39,6 +39,7 @@ interface Case {
   readonly standby?: Partial<StandbyView>
   readonly healthy?: false
   readonly revision?: string
+  readonly peers?: null
   /** How many others could take over. */
   readonly ready?: number
   /** Since the last renewal was sent. */
@@ -46,11 +47,11 @@ interface Case {
 }
 
 function facts(state: ElectionState, does: WorkloadState, its: Case = {}) {
-  const { epoch = 4, standby, healthy = true, afterMs = 0, ready = 0, revision = null } = its
+  const { epoch = 4, standby, healthy = true, afterMs = 0, ready = 0, revision = null, peers = [] } = its
   const view = { ...NOTHING, state: does, epoch, standby: { ...COLD, ...standby } }
   const launcher = 'connected' as const
   return {
-    options: { ...CONFIG, pod: { revision } },
+    options: { ...CONFIG, peers, pod: { revision } },
     state,
     now: later(LEADER.now, afterMs),
     traffic: { routedTo: null, problem: null, front: null },
@@ -124,7 +125,7 @@ describe('a replica', () => {
 
 describe('a replica of a revision that has not served, beside one that has,', () => {
   const FAILED = { revision: 'new', inputs: null, because: 'workload_exited', reason: 'exit code 1' } as const
-  const OLD = { proven: ['old'], failed: null }
+  const OLD = { proven: ['old'], langflow: null, failed: [] }
   const NEW = { revision: 'new' } as const
   const follows = { ...FOLLOWS, revisions: OLD }
   const starts = { ...LEADS, revisions: OLD, term: { ...LEADS.term!, trialUntil: 1e9 } } as ElectionState
@@ -162,7 +163,7 @@ describe('a replica of a revision that has not served, beside one that has,', ()
       'is Ready as a follower once another one of it served',
       true,
       true,
-      { ...follows, revisions: { proven: ['new', 'old'], failed: FAILED } },
+      { ...follows, revisions: { ...OLD, proven: ['new', 'old'], failed: [FAILED] } },
       'idle',
       NEW,
       null,
@@ -173,10 +174,28 @@ describe('a replica of a revision that has not served, beside one that has,', ()
       'could not take over where its first start failed',
       false,
       false,
-      { ...follows, revisions: { ...OLD, failed: FAILED } },
+      { ...follows, revisions: { ...OLD, failed: [FAILED] } },
       'idle',
       NEW,
       /^the first start of revision new failed, .*: exit code 1$/,
+    ],
+    [
+      'is Ready without peers: no leader would hand over to it',
+      true,
+      true,
+      follows,
+      'idle',
+      { ...NEW, peers: null },
+      null,
+    ],
+    [
+      'could not take over where its first start failed, without peers as well',
+      false,
+      false,
+      { ...follows, revisions: { ...OLD, failed: [FAILED] } },
+      'idle',
+      { ...NEW, peers: null },
+      /^the first start of revision new failed/,
     ],
   ] as [string, boolean, boolean, ElectionState, WorkloadState, Case, RegExp | null][])
     test(what, () => {

@@ -68,6 +68,7 @@ export class AgentHost {
         socket: '/run/launcher.sock',
         pod: { name: null, revision: config.revision, owner: config.owner, problem: null },
         onCrash: world.onCrash,
+        peers: world.asks ? [] : null,
         traffic: { mode: config.gateMs === 0 ? 'readiness' : 'front' },
       },
       namespace: LEASE.namespace,
@@ -125,13 +126,14 @@ export class AgentHost {
 
   /** What it tells others of itself. */
   get member(): Member {
-    const { identity, couldTakeOver, standby, revision, podAgeMs } = this.product.status()
+    const { identity, couldTakeOver, standby, revision, onTrial, podAgeMs } = this.product.status()
     return {
       identity,
       ready: couldTakeOver,
       prepared: standby.mode === standby.wanted,
       warm: standby.mode !== 'cold',
       revision,
+      unproven: onTrial !== null,
       podAgeMs,
       lease: `${LEASE.namespace}/${LEASE.name}`,
       leads: false,

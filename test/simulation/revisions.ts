@@ -9,17 +9,17 @@ const SLOWEST_RATE = 0.9995
 
 interface Note {
   readonly proven: readonly string[]
-  readonly failed: { readonly revision: string } | null
+  readonly failed: readonly { readonly revision: string }[]
 }
 
 /** What the Lease says. Judged by these lines, not by those of the product. */
 function noted(lease: Lease | null): Note {
   const text = lease?.metadata.annotations?.['langflow-leader/revisions']
-  return text === undefined ? { proven: [], failed: null } : (JSON.parse(text) as Note)
+  return text === undefined ? { proven: [], failed: [] } : (JSON.parse(text) as Note)
 }
 
 function hasFailed({ proven, failed }: Note, revision: string): boolean {
-  return failed?.revision === revision && proven.length > 0 && !proven.includes(revision)
+  return failed.some((one) => one.revision === revision) && proven.length > 0 && !proven.includes(revision)
 }
 
 /** No revision counts as proven that has not served; one whose first start failed leaves the Lease to others. */
