@@ -16,7 +16,7 @@ import {
 import { pauseIsOver } from '../lease/operation.ts'
 import { isOlder } from '../package-version.ts'
 import { detectedAfter, historyNote } from './history.ts'
-import { revisionsNoted } from './revision.ts'
+import { failedStart, revisionsNoted } from './revision.ts'
 import {
   type CandidateConfig,
   type CandidateState,
@@ -158,7 +158,8 @@ function notesFor(
   const own = owner === null ? both : { ...both, owner }
   if (kind === 'release') {
     // The one that is prepared best may be of the very revision that failed.
-    const successor = term?.stepDown?.blames ? null : (term?.stepDown?.to ?? state.successor)
+    const failed = term?.stepDown?.blames || failedStart(input.config, state) !== null
+    const successor = term?.stepDown?.to ?? (failed ? null : state.successor)
     return { ...own, ...answered, successor, released: { identity, epoch } }
   }
   return { ...own, ...(kind === 'acquire' && answered), successor: null, released: null }

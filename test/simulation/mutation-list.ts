@@ -95,12 +95,12 @@ test test/election/restarted.test.ts
 + { ...ended, nextAttemptAt: now.mono }
 test test/election/restarted.test.ts
 # 11: lets who is unprepared take a Lease that expired as soon as anybody
-- return { ms: first.ms + config.retryPeriodMs,
-+ return { ms: first.ms + (heldMs === 0 ? config.retryPeriodMs : 0),
+- if (!state.workload.prepared) return after(config.retryPeriodMs,
++ if (!state.workload.prepared) return after(heldMs === 0 ? config.retryPeriodMs : 0,
 among standby lost; standby hangs; replica lost
 # 11: lets who is unprepared take a Lease that was released as soon as anybody
-- return { ms: first.ms + config.retryPeriodMs,
-+ return { ms: first.ms + (heldMs === 0 ? 0 : config.retryPeriodMs),
+- if (!state.workload.prepared) return after(config.retryPeriodMs,
++ if (!state.workload.prepared) return after(heldMs === 0 ? 0 : config.retryPeriodMs,
 among standby lost; standby hangs; agent ended; evicted
 # 11: leaves a released Lease to its named successor for two lease durations
 - successor === null ? none : { ms: config.retryPeriodMs, of: successor }
@@ -113,8 +113,8 @@ among replica lost; cut
 
 @ agent/election/leader.ts
 # pause: hands over although an operator paused that
-- if (state.paused && !goesOn) return
-+ if (state.paused && goesOn && input.now.mono < 0) return
+- if (state.paused && !goesOn)
++ if (state.paused && goesOn && input.now.mono < 0)
 test test/election/operated.test.ts
 # 2: stamps the deadline of a renewal at the reply
 - withTerm(before, { renewedAt: write.sentAt })
@@ -189,8 +189,8 @@ among late writes; lease deleted
 
 @ agent/election/requests.ts
 # revisions: names one of the revision that failed to follow it
-- const successor = term?.stepDown?.blames ? null : (term?.stepDown?.to ?? state.successor)
-+ const successor = term?.stepDown?.to ?? state.successor
+- ?? (failed ? null : state.successor)
++ ?? state.successor
 among dies at start; evicted; replica lost
 # pause: releases the Lease with a pause that came after its step-down began
 - paused && term?.stepDown?.paused === false
@@ -201,8 +201,8 @@ among takeovers paused; evicted; agent ended
 + paused && term !== null
 test test/election/operated.test.ts
 # switchover: names somebody else than the operator did
-- term?.stepDown?.to ?? state.successor
-+ state.successor
+- term?.stepDown?.to ?? (failed
++ (failed
 test test/election/operated.test.ts
 # switchover: leaves a request that was refused in the Lease
 - refusal?.open ? { ...both, ...answered } : both
@@ -389,8 +389,8 @@ test test/link/boot-offset.test.ts
 
 @ agent/peers/making-way.ts
 # 11: goes on starting from nothing although a prepared replica would serve at once
-- ((newer && workload.served) || (faster && workload.startsColder))
-+ (newer && workload.served)
+- else if (faster && workload.startsColder)
++ else if (faster && workload.startsColder && now < 0)
 among standby hangs; standby fails; replica lost; evicted
 
 # revisions: lets a revision wait for good beside younger pods of the one that serves
@@ -480,8 +480,8 @@ among launcher flaps; lingers when killed; link slow
 # 9: never campaigns again once its launcher was silent
 - if (wasSilent) this.report()
 # 11: lets an open connection hold a stop up after its drain
-- isOpen ? Math.min(graceMs, CUT_OFF_MS) : graceMs
-+ isOpen ? graceMs : graceMs
+- isOpen ? Math.min(graceMs, CUT_OFF_MS) :
++ isOpen ? graceMs :
 test test/supervisor/supervisor.test.ts
 # 3: releases beside its spare
 - if (this.hasLoneSpare) this.sendStop(0)

@@ -54,7 +54,13 @@ export class Revisions {
           'revisions',
           `${by.instance} took the Lease after ${Math.round(freeMs)} ms, and its revision has failed`,
         )
-      if (holderOf(after) === '' && hasFailed(note, by.config.revision) && successorOf(after) !== null)
+      const asked = before.metadata.annotations?.['langflow-leader/switchover-to'] !== undefined
+      if (
+        holderOf(after) === '' &&
+        hasFailed(note, by.config.revision) &&
+        successorOf(after) !== null &&
+        !asked
+      )
         throw new Violation('revisions', `${by.instance} failed, and names who follows it`)
     }
     this.lease = after
