@@ -200,7 +200,10 @@ export class WebSockets {
         far.pause()
         resolve({ what: 'open', far, answer: shaken })
       })
-      far.once('unexpected-response', (_, answer) => resolve({ what: 'answered', answer }))
+      far.once('unexpected-response', (_, answer) => {
+        answer.once('close', () => connection.destroy())
+        resolve({ what: 'answered', answer })
+      })
       far.on('error', (error) => resolve({ what, error }))
     }).finally(() => late.cancel())
   }

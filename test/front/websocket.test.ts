@@ -131,6 +131,22 @@ test('a handshake that LangFlow refuses is refused in its words', async (t) => {
   assert.deepEqual([forwarded.leader, failed.client_gone], [1, 0])
 })
 
+test('a connection on which LangFlow refused a handshake is closed, and may break', async (t) => {
+  const sockets: Socket[] = []
+  const { address } = await hungServer(t, (socket) => {
+    sockets.push(socket)
+    socket.once('data', () => socket.write('HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno'))
+  })
+  const front = await TestFront.start(t, at(Number(address.split(':')[1])))
+  await front.toLangFlow()
+  const dialed = t.mock.method(Upstream.prototype, 'dial')
+  const [, answer] = await once(connectTo(t, front), 'unexpected-response')
+  const connection = await (dialed.mock.calls[0]?.result as Promise<Socket>)
+  connection.emit('error', new Error('reset'))
+  answer.resume()
+  if (!sockets[0]?.destroyed) await once(sockets[0] as Socket, 'close')
+})
+
 test('one that is refused here is counted once, for what it was refused for', async (t) => {
   const front = await TestFront.start(t, { holdTimeoutMs: 100 })
   const socket = connectTo(t, front)
