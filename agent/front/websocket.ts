@@ -297,6 +297,7 @@ class Caller implements Guest {
 
   refuse(refusal: Refusal): void {
     if (this.gone) return
+    this.#options.room.forget(this)
     if (refusal.reason !== null) this.#options.counts.failed(refusal.reason)
     this.#answered(() => this.became('over'))
     refusal.end(this.#socket)

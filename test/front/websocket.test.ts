@@ -5,6 +5,7 @@ import { type TestContext, test } from 'node:test'
 import WebSocket, { WebSocketServer } from 'ws'
 import { HOP } from '../../agent/front/messages.ts'
 import { Upstream } from '../../agent/front/upstream.ts'
+import { VirtualClock } from '../harness/virtual-clock.ts'
 import { until } from '../harness/wait.ts'
 import {
   type FakeLangFlow,
@@ -317,6 +318,20 @@ test('a handshake that ends LangFlow is sent twice in its life, and what was onl
   assert.equal(answer.statusCode, 502)
   const seen = langflows.map(({ seen }) => seen.list.length)
   assert.equal(seen[0]! + seen[1]!, 2, `${seen}`)
+})
+
+test('a handshake that is refused makes room for the next at once', async (t) => {
+  const langflow = await fakeLangFlow(t)
+  langflow.server.on('upgrade', (_, socket) => socket.destroy())
+  const clock = new VirtualClock()
+  const front = await TestFront.start(t, { clock, ...at(langflow.port) })
+  const answered = Array.from({ length: 9 }, () => once(connectTo(t, front), 'unexpected-response'))
+  await until('all wait', async () => {
+    await clock.pass(100)
+    return front.said.list.some((one) => one.type === 'counts' && one.counts.held === 9)
+  })
+  await front.toLangFlow()
+  for (const [, answer] of await Promise.all(answered)) assert.equal(answer.statusCode, 502)
 })
 
 test('a handshake whose front ends after LangFlow had it was an attempt', async (t) => {
