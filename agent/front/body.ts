@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import { IncomingMessage, type ServerResponse } from 'node:http'
 import type { Writable } from 'node:stream'
 import { finished } from 'node:stream/promises'
 import type { Budget } from './budget.ts'
@@ -29,7 +29,6 @@ export class RequestBody {
   /** Small pieces that came while the stream of the request had one that nobody has read yet. */
   #small: Buffer = Buffer.alloc(0)
   #smallBytes = 0
-  readonly #push: IncomingMessage['push']
   /** Whether something was read of one that cannot be kept. */
   begun = false
 
@@ -52,7 +51,6 @@ export class RequestBody {
     if (emptyThere) this.#size = 'small'
     else if (this.chunked || this.#length > SMALL_BYTES) this.#size = 'large'
     else this.#size = this.#length > 0 ? 'small' : 'none'
-    this.#push = request.push.bind(request)
     if (this.#size !== 'none') request.push = (piece: Buffer | null) => this.#arrived(piece)
   }
 
@@ -92,7 +90,7 @@ export class RequestBody {
     let bytes = 0
     this.#request.on('data', (piece: Buffer) => {
       bytes += piece.copy(whole, bytes)
-      setImmediate(this.#joined)
+      setImmediate(this.#pushSmall)
     })
     try {
       await finished(this.#request, { writable: false })
@@ -128,7 +126,7 @@ export class RequestBody {
       request.pause()
       to.write(piece, () => {
         request.resume()
-        this.#joined()
+        this.#pushSmall()
       })
     }
     request.on('data', relay)
@@ -136,42 +134,31 @@ export class RequestBody {
     request.once('end', done)
     // LangFlow answered before it had read all, or its connection broke: the client can read that only once it has sent the rest.
     to.once('close', () => {
-      request
-        .off('data', relay)
-        .off('end', done)
-        .on('data', () => setImmediate(this.#joined))
-      request.resume()
+      request.off('data', relay).off('end', done)
+      request.on('data', () => setImmediate(this.#pushSmall)).resume()
     })
   }
 
   /** In the place of the stream's own `push`. */
   #arrived(piece: Buffer | null): boolean {
     if (piece === null || piece.length >= PIECE_BYTES) {
-      this.#pushSmall()
-      return this.#push(piece)
+      this.#pushSmall(true)
+      return IncomingMessage.prototype.push.call(this.#request, piece)
     }
-    if (this.#smallBytes === 0) setImmediate(this.#joined)
+    if (this.#smallBytes === 0) setImmediate(this.#pushSmall)
     const bytes = this.#smallBytes + piece.length
-    if (bytes > this.#small.length) {
-      const larger = Buffer.allocUnsafeSlow(Math.max(1024, 2 * bytes))
-      this.#small.copy(larger, 0, 0, this.#smallBytes)
-      this.#small = larger
-    }
+    if (bytes > this.#small.length) this.#small = Buffer.concat([this.#small], Math.max(1024, 2 * bytes))
     piece.copy(this.#small, this.#smallBytes)
     this.#smallBytes = bytes
     return this.#request.readableLength + bytes < this.#request.readableHighWaterMark
   }
 
-  /** Once the one before is read. */
-  readonly #joined = (): void => {
-    if (this.#request.readableLength === 0) this.#pushSmall()
-  }
-
-  #pushSmall(): void {
-    if (this.#smallBytes === 0) return
+  /** Once the one before was read, or something else follows. */
+  readonly #pushSmall = (follows = false): void => {
+    if (this.#smallBytes === 0 || (this.#request.readableLength > 0 && !follows)) return
     const joined = this.#small.subarray(0, this.#smallBytes)
     this.#small = Buffer.alloc(0)
     this.#smallBytes = 0
-    this.#push(joined)
+    IncomingMessage.prototype.push.call(this.#request, joined)
   }
 }

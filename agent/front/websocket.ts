@@ -316,6 +316,8 @@ class Caller implements Guest {
     this.#socket.write(`HTTP/1.1 ${statusCode} ${statusMessage}\r\n${lines.join('')}\r\n`)
     answer.once('end', () => this.#options.counts.forwarded(upstream.options.to))
     answer.once('error', () => this.#socket.destroy())
+    // Nobody else would see it go while the rest is long in coming.
+    this.#socket.once('end', () => this.#socket.destroy())
     answer.pipe(this.#socket.resume())
   }
 

@@ -148,6 +148,24 @@ test('a connection on which LangFlow refused a handshake is closed, and may brea
   if (!sockets[0]?.destroyed) await once(sockets[0] as Socket, 'close')
 })
 
+test('a client that goes while the answer that refuses it is long in coming is noticed', async (t) => {
+  const sockets: Socket[] = []
+  const { address } = await hungServer(t, (socket) => {
+    sockets.push(socket)
+    socket.once('data', () => socket.write('HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nn'))
+  })
+  const front = await TestFront.start(t, at(Number(address.split(':')[1])))
+  await front.toLangFlow()
+  const client = await rawConnection(t, front.port)
+  client.write(
+    'GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n' +
+      'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n',
+  )
+  await heard(client, '\r\n\r\nn')
+  client.end()
+  await once(sockets[0] as Socket, 'close')
+})
+
 test('one that is refused here is counted once, for what it was refused for', async (t) => {
   const front = await TestFront.start(t, { holdTimeoutMs: 100 })
   const socket = connectTo(t, front)
