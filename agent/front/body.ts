@@ -1,11 +1,14 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import { IncomingMessage, type ServerResponse } from 'node:http'
 import type { Writable } from 'node:stream'
+import { finished } from 'node:stream/promises'
 import type { Budget } from './budget.ts'
 import type { Garbage } from './garbage.ts'
 import { hopOf, isEmptyThere } from './hop.ts'
 
 /** What is read whole before it is sent, so that it can be sent again. */
 const SMALL_BYTES = 64 * 1024
+/** Smaller pieces are joined: each takes some 400 bytes beside its own, and 64 KiB can hold 10,000 chunks of a byte. */
+const PIECE_BYTES = 4 * 1024
 /** Of the budget: bodies that would take it are sent as larger ones are, while they arrive. */
 const RESERVE_BYTES = 48 * 1024 * 1024
 
@@ -23,6 +26,9 @@ export class RequestBody {
   #keptBytes = 0
   #whole: Buffer | null = null
   #invited = false
+  /** Small pieces that came while the stream of the request had one that nobody has read yet. */
+  #small: Buffer = Buffer.alloc(0)
+  #smallBytes = 0
   /** Whether something was read of one that cannot be kept. */
   begun = false
 
@@ -45,6 +51,7 @@ export class RequestBody {
     if (emptyThere) this.#size = 'small'
     else if (this.chunked || this.#length > SMALL_BYTES) this.#size = 'large'
     else this.#size = this.#length > 0 ? 'small' : 'none'
+    if (this.#size !== 'none') request.push = (piece: Buffer | null) => this.#arrived(piece)
   }
 
   /** It is sent while it arrives, and at most once. */
@@ -79,9 +86,15 @@ export class RequestBody {
     }
     this.#keptBytes = this.#length
     this.invite()
+    const whole = Buffer.alloc(this.#length)
+    let bytes = 0
+    this.#request.on('data', (piece: Buffer) => {
+      bytes += piece.copy(whole, bytes)
+      setImmediate(this.#pushSmall)
+    })
     try {
-      const chunks: Buffer[] = await this.#request.toArray()
-      this.#whole = Buffer.concat(chunks)
+      await finished(this.#request, { writable: false })
+      this.#whole = whole
       return true
     } catch {
       return false
@@ -107,14 +120,45 @@ export class RequestBody {
     this.begun = true
     this.invite()
     const request = this.#request
-    request.on('data', (chunk: Buffer) => this.#garbage.passed(chunk.length))
+    const relay = (piece: Buffer) => {
+      this.#garbage.passed(piece.length)
+      // One after the other: what is joined meanwhile is one piece.
+      request.pause()
+      to.write(piece, () => {
+        request.resume()
+        this.#pushSmall()
+      })
+    }
+    request.on('data', relay)
     request.on('error', () => {})
     request.once('end', done)
-    request.pipe(to, { end: false })
     // LangFlow answered before it had read all, or its connection broke: the client can read that only once it has sent the rest.
     to.once('close', () => {
-      request.off('end', done)
-      request.resume()
+      request.off('data', relay).off('end', done)
+      request.on('data', () => setImmediate(this.#pushSmall)).resume()
     })
+  }
+
+  /** In the place of the stream's own `push`. */
+  #arrived(piece: Buffer | null): boolean {
+    if (piece === null || piece.length >= PIECE_BYTES) {
+      this.#pushSmall(true)
+      return IncomingMessage.prototype.push.call(this.#request, piece)
+    }
+    if (this.#smallBytes === 0) setImmediate(this.#pushSmall)
+    const bytes = this.#smallBytes + piece.length
+    if (bytes > this.#small.length) this.#small = Buffer.concat([this.#small], Math.max(1024, 2 * bytes))
+    piece.copy(this.#small, this.#smallBytes)
+    this.#smallBytes = bytes
+    return this.#request.readableLength + bytes < this.#request.readableHighWaterMark
+  }
+
+  /** Once the one before was read, or something else follows. */
+  readonly #pushSmall = (follows = false): void => {
+    if (this.#smallBytes === 0 || (this.#request.readableLength > 0 && !follows)) return
+    const joined = this.#small.subarray(0, this.#smallBytes)
+    this.#small = Buffer.alloc(0)
+    this.#smallBytes = 0
+    IncomingMessage.prototype.push.call(this.#request, joined)
   }
 }

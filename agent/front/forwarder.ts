@@ -4,7 +4,7 @@ import { forwardedHeaders } from './headers.ts'
 import { hopHeaders } from './hop.ts'
 import { attempted, notTheLeader, notToBeForwarded } from './refusal.ts'
 import type { Routing } from './routing.ts'
-import { type AnswerHead, type Failure, send, type Trouble } from './sending.ts'
+import { type AnswerHead, type Failure, type Sending, send, type Trouble } from './sending.ts'
 import { sendStreaming } from './streaming.ts'
 import type { Upstream } from './upstream.ts'
 import type { WaitingRoom } from './waiting-room.ts'
@@ -45,7 +45,11 @@ export class Forwarder {
         exchange.since += clock.mono() - began
         continue
       }
-      const failure = await this.#send(exchange, upstream, answered)
+      const failure = await this.#send(exchange, upstream, answered).catch((error) => {
+        // Or nothing else would be tried, where this was the one request that was.
+        upstream.givenBack()
+        throw error
+      })
       if (failure === null) {
         // Where its client went, it may not have got there.
         upstream.givenBack()
@@ -81,7 +85,7 @@ export class Forwarder {
     }
   }
 
-  #send(exchange: Exchange, upstream: Upstream, begin: (head: AnswerHead) => void): Promise<Failure | null> {
+  async #send(exchange: Exchange, upstream: Upstream, begin: Sending['begin']): Promise<Failure | null> {
     const { to, hop } = upstream.options
     const { trouble, clock, holdTimeoutMs } = this.#options
     const headers = forwardedHeaders(exchange.request, exchange.hop !== null)

@@ -63,7 +63,7 @@ function paired(flat: readonly string[]): [string, string][] {
 
 /** By name, in lower case; those that come more than once as they came. */
 export function grouped(flat: readonly string[]): Headers {
-  const headers: Headers = {}
+  const headers: Headers = Object.create(null)
   for (const [name, value] of paired(flat)) {
     const key = name.toLowerCase()
     const before = headers[key]
@@ -77,7 +77,7 @@ export type Headers = Record<string, string | string[]>
 /** Of an answer: what the client is told. `chunked`: trailers can follow. */
 export function passedBackHeaders(answer: IncomingHttpHeaders, chunked: boolean): Headers {
   const named = namedIn(answer.connection)
-  const passed: Headers = {}
+  const passed: Headers = Object.create(null)
   for (const [name, value] of Object.entries(answer)) {
     if (value === undefined || NOT_PASSED_BACK.has(name) || named?.has(name)) continue
     if (name === 'trailer' && !chunked) continue

@@ -77,11 +77,13 @@ function stopParsing(socket: Socket & { parser?: { onIncoming: () => number } | 
 
 /**
  * The client sends no more. Half-closed it still reads; one that is gone resets the connection when something is written, which the
- * next write finds. So both are told to go on, twice: each client of HTTP/1.1 must be able to skip that. One that says so in the
+ * next write finds. So both are told to go on, twice: each client of HTTP/1.1 must be able to skip that. One of HTTP/1.0 cannot be
+ * told, and is taken to be gone. One that says so in the
  * middle of an answer of unknown length has had enough of it: that may be silent for long.
  */
 async function halfClosed(socket: Socket, answer: ServerResponse | undefined, clock: Clock): Promise<void> {
   if (answer?.headersSent && answer.chunkedEncoding) socket.end()
+  if (answer?.req.httpVersionMinor === 0 && !answer.headersSent) socket.destroy()
   if (answer?.req.httpVersionMinor !== 1) return
   for (let i = 0; i < 2; i++) {
     await pause(clock, STILL_READS_MS)

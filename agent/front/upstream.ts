@@ -180,6 +180,8 @@ export class Upstream {
       }
       const connected = () => {
         settle()
+        // Whoever has it may let go of it while it is open.
+        socket.on('error', () => {})
         // Node writes a head in it that is sent before its body.
         socket.setDefaultEncoding('latin1')
         resolve(socket)

@@ -132,6 +132,7 @@ export class WaitingRoom {
     if (this.#upstream !== upstream || (!waits && clock.mono() - this.#emptySince >= QUIET_MS)) {
       this.#upstream = upstream
       this.#size = UNBOUNDED
+      for (const timer of this.#taken.values()) timer.cancel()
       this.#taken.clear()
     }
     if (waits && this.#size === UNBOUNDED && upstream.options.to === 'langflow') this.#size = FIRST_SIZE

@@ -200,7 +200,10 @@ export class WebSockets {
         far.pause()
         resolve({ what: 'open', far, answer: shaken })
       })
-      far.once('unexpected-response', (_, answer) => resolve({ what: 'answered', answer }))
+      far.once('unexpected-response', (_, answer) => {
+        answer.once('close', () => connection.destroy())
+        resolve({ what: 'answered', answer })
+      })
       far.on('error', (error) => resolve({ what, error }))
     }).finally(() => late.cancel())
   }
@@ -294,6 +297,7 @@ class Caller implements Guest {
 
   refuse(refusal: Refusal): void {
     if (this.gone) return
+    this.#options.room.forget(this)
     if (refusal.reason !== null) this.#options.counts.failed(refusal.reason)
     this.#answered(() => this.became('over'))
     refusal.end(this.#socket)
@@ -312,6 +316,8 @@ class Caller implements Guest {
     this.#socket.write(`HTTP/1.1 ${statusCode} ${statusMessage}\r\n${lines.join('')}\r\n`)
     answer.once('end', () => this.#options.counts.forwarded(upstream.options.to))
     answer.once('error', () => this.#socket.destroy())
+    // Nobody else would see it go while the rest is long in coming.
+    this.#socket.once('end', () => this.#socket.destroy())
     answer.pipe(this.#socket.resume())
   }
 

@@ -161,7 +161,8 @@ function roomOf({ holdLimit = 1000 } = {}) {
   const clock = new VirtualClock()
   const sent: number[] = []
   const langflow = { isOpen: false, to: 'langflow' }
-  const upstream = { taken: () => {}, options: langflow } as unknown as Upstream
+  const inTerm = () => ({ taken: () => {}, options: langflow }) as unknown as Upstream
+  let upstream = inTerm()
   const room = new WaitingRoom({
     clock,
     holdTimeoutMs: 30_000,
@@ -191,7 +192,10 @@ function roomOf({ holdLimit = 1000 } = {}) {
     room.letGo()
     await clock.pass(0)
   }
-  return { clock, sent, langflow, room, guest, turn, wait, opens }
+  const replaced = () => {
+    upstream = inTerm()
+  }
+  return { clock, sent, langflow, room, guest, turn, wait, opens, replaced }
 }
 
 test('a request that comes back, since it did not get there, has its place however many wait by then', async () => {
@@ -276,6 +280,23 @@ test('where LangFlow answers others meanwhile, such a request makes less room', 
   await clock.pass(1_000)
   // Ten places, one of them taken.
   assert.equal(sent.length, 9 + 9)
+})
+
+test('one that is sent again in another term has its whole time there', async () => {
+  const { clock, sent, langflow, guest, turn, wait, opens, replaced } = roomOf()
+  const again = guest(0)
+  void turn(again)
+  for (let order = 1; order < 8; order++) wait(order)
+  await opens()
+  await clock.pass(1_000)
+  langflow.isOpen = false
+  for (let order = 10; order < 30; order++) wait(order)
+  void turn(again)
+  replaced()
+  await opens()
+  assert.equal(sent.length, 8 + 8)
+  await clock.pass(1_000)
+  assert.equal(sent.length, 8 + 8)
 })
 
 test('one whose client goes takes no place, neither in the queue nor at LangFlow', async () => {

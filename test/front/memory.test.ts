@@ -14,6 +14,8 @@ const PIPELINED = 64
 const WEBSOCKETS = 40
 const MESSAGE_BYTES = 16 * 1024 * 1024
 const LARGE_BYTES = 1024 * 1024
+const CHUNKING = 100
+const PIECES = 10_000
 
 const UPGRADE = [
   'Connection: Upgrade',
@@ -118,3 +120,23 @@ test('large bodies of 1,000 requests that wait stay with their clients, below 25
   assert.ok(peakMb(front.pid) < BOUND_MB, `${peakMb(front.pid)} MB`)
   for (const client of clients) client.destroy()
 })
+
+for (const serves of [false, true]) {
+  test(`chunks of one byte of ${CHUNKING} requests that ${serves ? 'LangFlow does not read' : 'wait'} stay below 256 MB`, async (t) => {
+    const target = await ScriptedTarget.listen(async ({ wire }) => void wire.socket.pause())
+    t.after(() => target.close())
+    const front = await FrontProcess.start(target.port)
+    t.after(() => front.stop())
+    await (serves ? front.leads() : front.holds())
+    const request = asks('POST /small', 'Transfer-Encoding: chunked') + '1\r\na\r\n'.repeat(PIECES)
+    const clients = await Promise.all(Array.from({ length: CHUNKING }, () => Wire.connect(front.port)))
+    for (const client of clients) void client.send(request)
+    await front.counted('all are here', ({ held, inFlight }) => held + inFlight === CHUNKING)
+    const beside = await Wire.connect(front.port)
+    await beside.send(asks('GET /beside'))
+    await front.counted('another one too', ({ held, inFlight }) => held + inFlight === CHUNKING + 1)
+    t.diagnostic(`${Math.round(peakMb(front.pid))} MB`)
+    assert.ok(peakMb(front.pid) < BOUND_MB, `${peakMb(front.pid)} MB`)
+    for (const client of [beside, ...clients]) client.destroy()
+  })
+}

@@ -5,6 +5,7 @@ import { type TestContext, test } from 'node:test'
 import WebSocket, { WebSocketServer } from 'ws'
 import { HOP } from '../../agent/front/messages.ts'
 import { Upstream } from '../../agent/front/upstream.ts'
+import { VirtualClock } from '../harness/virtual-clock.ts'
 import { until } from '../harness/wait.ts'
 import {
   type FakeLangFlow,
@@ -129,6 +130,40 @@ test('a handshake that LangFlow refuses is refused in its words', async (t) => {
   )
   const { forwarded, failed } = await follower.counts('it', (counts) => counts.forwarded.leader === 1)
   assert.deepEqual([forwarded.leader, failed.client_gone], [1, 0])
+})
+
+test('a connection on which LangFlow refused a handshake is closed, and may break', async (t) => {
+  const sockets: Socket[] = []
+  const { address } = await hungServer(t, (socket) => {
+    sockets.push(socket)
+    socket.once('data', () => socket.write('HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno'))
+  })
+  const front = await TestFront.start(t, at(Number(address.split(':')[1])))
+  await front.toLangFlow()
+  const dialed = t.mock.method(Upstream.prototype, 'dial')
+  const [, answer] = await once(connectTo(t, front), 'unexpected-response')
+  const connection = await (dialed.mock.calls[0]?.result as Promise<Socket>)
+  connection.emit('error', new Error('reset'))
+  answer.resume()
+  if (!sockets[0]?.destroyed) await once(sockets[0] as Socket, 'close')
+})
+
+test('a client that goes while the answer that refuses it is long in coming is noticed', async (t) => {
+  const sockets: Socket[] = []
+  const { address } = await hungServer(t, (socket) => {
+    sockets.push(socket)
+    socket.once('data', () => socket.write('HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nn'))
+  })
+  const front = await TestFront.start(t, at(Number(address.split(':')[1])))
+  await front.toLangFlow()
+  const client = await rawConnection(t, front.port)
+  client.write(
+    'GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n' +
+      'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n',
+  )
+  await heard(client, '\r\n\r\nn')
+  client.end()
+  await once(sockets[0] as Socket, 'close')
 })
 
 test('one that is refused here is counted once, for what it was refused for', async (t) => {
@@ -301,6 +336,20 @@ test('a handshake that ends LangFlow is sent twice in its life, and what was onl
   assert.equal(answer.statusCode, 502)
   const seen = langflows.map(({ seen }) => seen.list.length)
   assert.equal(seen[0]! + seen[1]!, 2, `${seen}`)
+})
+
+test('a handshake that is refused makes room for the next at once', async (t) => {
+  const langflow = await fakeLangFlow(t)
+  langflow.server.on('upgrade', (_, socket) => socket.destroy())
+  const clock = new VirtualClock()
+  const front = await TestFront.start(t, { clock, ...at(langflow.port) })
+  const answered = Array.from({ length: 9 }, () => once(connectTo(t, front), 'unexpected-response'))
+  await until('all wait', async () => {
+    await clock.pass(100)
+    return front.said.list.some((one) => one.type === 'counts' && one.counts.held === 9)
+  })
+  await front.toLangFlow()
+  for (const [, answer] of await Promise.all(answered)) assert.equal(answer.statusCode, 502)
 })
 
 test('a handshake whose front ends after LangFlow had it was an attempt', async (t) => {
