@@ -1,6 +1,6 @@
 # The image of agent and init container: node, a static tini and the one bundled file in /usr/lib/langflow-leader, with the
-# libraries that node needs. No shell, no package manager. `install` copies that directory to any other; an image volume of
-# it (subPath usr/lib/langflow-leader) is mounted in the same place.
+# libraries that node needs; and mkfifo for the agent. No shell, no package manager. `install` copies the first directory to any
+# other; an image volume of it (subPath usr/lib/langflow-leader) is mounted in the same place.
 
 # The same for every platform.
 FROM --platform=$BUILDPLATFORM docker.io/library/node:24-bookworm-slim AS bundle
@@ -38,7 +38,7 @@ LABEL org.opencontainers.image.title="langflow-leader" \
       org.opencontainers.image.revision="$REVISION"
 COPY --from=programs /image/ /
 COPY LICENSE /LICENSE
-ENV NODE_ENV=production PATH=/usr/local/bin:/usr/lib/langflow-leader
+ENV NODE_ENV=production PATH=/usr/local/bin:/usr/lib/langflow-leader:/usr/libexec/langflow-leader
 USER 1000:1000
 ENTRYPOINT ["/usr/lib/langflow-leader/tini", "--", "/usr/lib/langflow-leader/node", "--disable-sigusr1", "/usr/lib/langflow-leader/langflow-leader.mjs"]
 CMD ["agent"]

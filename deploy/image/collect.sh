@@ -30,9 +30,21 @@ patchelf --page-size 65536 --force-rpath --set-rpath '$ORIGIN/lib' \
 install -m 644 "$root$home/lib/$loader" "$root$home/loader"
 chmod 111 "$root$home/lib/$loader"
 
+# The agent makes the lock of its launcher with mkfifo, for Node can't. What LangFlow's container gets has no part of it.
+tools=/usr/libexec/langflow-leader
+mkfifo=$(command -v mkfifo)
+install -D -m 755 "$mkfifo" "$root$tools/mkfifo"
+for library in $(ldd "$mkfifo" | grep -o '/[^ ]*'); do
+  [ -e "$root$home/lib/${library##*/}" ] || {
+    install -m 644 "$library" "$root$tools/"
+    libraries="$libraries $library"
+  }
+done
+patchelf --force-rpath --set-rpath "$tools:$home/lib" --set-interpreter "$home/lib/$loader" "$root$tools/mkfifo"
+
 # Which Debian packages that was, in the place where scanners of images look for it; and their licences.
 packages=$(for library in $libraries; do dpkg-query -S "*/${library##*/}"; done | cut -d: -f1 | sort -u)
-for package in $packages tini; do
+for package in $packages coreutils tini; do
   dpkg-query -s "$package" > "$root/var/lib/dpkg/status.d/$package"
   licence=/usr/share/doc/$package/copyright
   [ ! -e "$licence" ] || install -D -m 644 "$licence" "$root$licence"

@@ -47,9 +47,13 @@ describe('the image', () => {
     assert.ok(label('revision'))
   })
 
-  test('holds three programs and the libraries of node: no shell, no package manager', () => {
+  test('holds three programs, the libraries of node, and mkfifo: no shell, no package manager', async () => {
     const programs = image.programs().filter((path) => !path.startsWith(`${PROGRAM}/lib/`))
-    assert.deepEqual(programs, [`${PROGRAM}/langflow-leader.mjs`, `${PROGRAM}/node`, `${PROGRAM}/tini`])
+    assert.deepEqual(programs, [
+      ...[`${PROGRAM}/langflow-leader.mjs`, `${PROGRAM}/node`, `${PROGRAM}/tini`],
+      '/usr/libexec/langflow-leader/mkfifo',
+    ])
+    assert.equal((await image.execute(['mkfifo', '--version']).result()).code, 0)
     const libraries = image.files().filter((path) => path.startsWith(`${PROGRAM}/lib/`))
     assert.ok(libraries.length >= 5, `${libraries}`)
     for (const path of libraries) assert.match(path, /\.so(\.\d+)*$/)
