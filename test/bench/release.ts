@@ -180,7 +180,7 @@ async function measure(
             `${what}: first answer after the release`,
             'ms',
             first,
-            isNew ? atMost(single + LATER_MS, 'ms') : undefined,
+            isNew ? atMost(Math.round(single + LATER_MS), 'ms') : undefined,
           ),
           figure(
             `${what}: clients that gave up after ${PATIENCE_MS / 1000} s`,
