@@ -206,7 +206,8 @@ async function measure(
     }
     return sections
   } finally {
-    await langflow.stop('SIGKILL')
+    // By SIGKILL its workers would outlive it.
+    await langflow.stop()
   }
 }
 
