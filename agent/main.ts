@@ -1,4 +1,4 @@
 import { reexec } from './reexec.ts'
 
 reexec()
-await import('./commands/program.ts')
+await import('./program.ts')

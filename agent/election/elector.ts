@@ -1,5 +1,5 @@
 import type { Clock, Timer } from '../clock.ts'
-import { ApiError } from '../kube/errors.ts'
+import { ApiError } from '../kube/kube-errors.ts'
 import type { Lease } from '../lease/lease.ts'
 import type { LeaseApi } from '../lease/lease-api.ts'
 import { LeaseWatcher } from '../lease/lease-watcher.ts'

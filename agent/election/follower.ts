@@ -1,9 +1,10 @@
 import { epochOf, foreignOwner, holderOf, type Lease, looksNeverHeld, successorOf } from '../lease/lease.ts'
-import { isOfPod, pauseOf } from '../lease/operation.ts'
+import { isOfPod, pauseOf } from '../lease/operator-annotations.ts'
 import type { AcquiredBecause } from '../lease/reasons.ts'
-import { barrier } from './ability.ts'
-import { sendRead, sendWrite } from './requests.ts'
-import { failedStart, isUnproven } from './revision.ts'
+import { isTimely } from './absent-lease.ts'
+import { barrier } from './eligibility.ts'
+import { sendRead, sendWrite } from './lease-requests.ts'
+import { failedStart, isUnproven } from './revision-trial.ts'
 import {
   type CandidateConfig,
   decide,
@@ -21,7 +22,6 @@ import {
   wake,
   writerWall,
 } from './state.ts'
-import { isTimely } from './vacancy.ts'
 
 /** What everybody but the holder does: watch, wait, and take the Lease once it is free. */
 export function follow(input: Input, before: Follower): Follower {

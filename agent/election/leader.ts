@@ -1,11 +1,11 @@
 import { reached, untilReached } from '../clock.ts'
-import type { Phases } from '../lease/history.ts'
 import { epochOf, holderOf, type Lease, looksNeverHeld } from '../lease/lease.ts'
-import { pauseOf } from '../lease/operation.ts'
+import type { Phases } from '../lease/lease-history.ts'
+import { pauseOf } from '../lease/operator-annotations.ts'
 import type { EndedBecause } from '../lease/reasons.ts'
-import type { Grant } from '../link/messages.ts'
-import { sendRead, sendWrite } from './requests.ts'
-import { blamed, trialEnds } from './revision.ts'
+import type { Grant } from '../link/link-messages.ts'
+import { sendRead, sendWrite } from './lease-requests.ts'
+import { blamed, trialEnds } from './revision-trial.ts'
 import {
   type CandidateConfig,
   type CandidateState,

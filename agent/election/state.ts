@@ -1,12 +1,12 @@
 import { type Instant, later } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
 import type { Timings } from '../config/timings.ts'
-import type { ApiError } from '../kube/errors.ts'
-import type { PastTerm, Phases } from '../lease/history.ts'
+import type { ApiError } from '../kube/kube-errors.ts'
 import type { FrontAccess, Lease } from '../lease/lease.ts'
+import type { PastTerm, Phases } from '../lease/lease-history.ts'
+import { NO_REVISIONS, type Revisions } from '../lease/proven-revisions.ts'
 import type { AcquiredBecause, EndedBecause, ReasonCode } from '../lease/reasons.ts'
-import { NO_REVISIONS, type Revisions } from '../lease/revisions.ts'
-import type { Grant } from '../link/messages.ts'
+import type { Grant } from '../link/link-messages.ts'
 import type { EventName } from '../observe/log.ts'
 
 /** What one candidate is told at start. All times in milliseconds. */

@@ -1,9 +1,10 @@
 import type { Instant } from '../clock.ts'
-import type { ApiError } from '../kube/errors.ts'
-import { HISTORY, historyOf } from '../lease/history.ts'
+import type { ApiError } from '../kube/kube-errors.ts'
 import { epochOf, holderOf, isNewer, type Lease, sameRecord } from '../lease/lease.ts'
-import { switchoverOf } from '../lease/operation.ts'
-import { REVISIONS, revisionsOf } from '../lease/revisions.ts'
+import { HISTORY, historyOf } from '../lease/lease-history.ts'
+import { switchoverOf } from '../lease/operator-annotations.ts'
+import { REVISIONS, revisionsOf } from '../lease/proven-revisions.ts'
+import { heldFor, observeAbsence, vacantFrom } from './absent-lease.ts'
 import {
   isNoAnswer,
   judgeVersion,
@@ -12,7 +13,7 @@ import {
   rehearse,
   rehearseAgain,
   rehearsed,
-} from './ability.ts'
+} from './eligibility.ts'
 import { follow, gaveBack, leave } from './follower.ts'
 import {
   beginStepDown,
@@ -28,7 +29,7 @@ import {
   remedyFailure,
   USED_BY_ANOTHER,
 } from './leader.ts'
-import { askedToWait, notKept } from './requests.ts'
+import { askedToWait, notKept } from './lease-requests.ts'
 import {
   type CandidateConfig,
   type CandidateState,
@@ -44,7 +45,6 @@ import {
   type Shared,
   type Write,
 } from './state.ts'
-import { heldFor, observeAbsence, vacantFrom } from './vacancy.ts'
 
 /** Outcomes that can still surface are those of the last few writes. */
 const REMEMBERED_FAILURES = 16

@@ -2,7 +2,7 @@ import { IncomingMessage, type ServerResponse } from 'node:http'
 import type { Writable } from 'node:stream'
 import { finished } from 'node:stream/promises'
 import type { Budget } from './budget.ts'
-import type { Garbage } from './garbage.ts'
+import type { Garbage } from './collect-garbage.ts'
 import { hopOf, isEmptyThere } from './hop.ts'
 
 /** What is read whole before it is sent, so that it can be sent again. */

@@ -1,5 +1,5 @@
 import type { Clock, Timer } from '../clock.ts'
-import type { FailedBecause, FromFront, FrontCounts } from './messages.ts'
+import type { FailedBecause, FromFront, FrontCounts } from './front-messages.ts'
 
 const AT_MOST_EVERY_MS = 200
 

@@ -5,10 +5,10 @@ import { formatListen } from '../config/values.ts'
 import type { Log } from '../observe/log.ts'
 import { LogThrottle } from '../observe/log-throttle.ts'
 import { Budget } from './budget.ts'
+import { Garbage } from './collect-garbage.ts'
 import { Counts } from './counts.ts'
 import { Exchange } from './exchange.ts'
 import { Forwarder } from './forwarder.ts'
-import { Garbage } from './garbage.ts'
 import {
   type FromFront,
   type FrontConfig,
@@ -16,11 +16,11 @@ import {
   readMessages,
   type ToFront,
   writeMessage,
-} from './messages.ts'
+} from './front-messages.ts'
+import { createServer, listen } from './front-server.ts'
 import { notTheLeader } from './refusal.ts'
 import { Routing } from './routing.ts'
 import type { Trouble } from './sending.ts'
-import { createServer, listen } from './server.ts'
 import { Streams } from './streams.ts'
 import { WaitingRoom } from './waiting-room.ts'
 import { WebSockets } from './websocket.ts'

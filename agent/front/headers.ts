@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
-import { HOP, HOP_EMPTY, HOP_EPOCH, HOP_EXPECTS, HOP_WAITED } from './messages.ts'
+import { HOP, HOP_EMPTY, HOP_EPOCH, HOP_EXPECTS, HOP_WAITED } from './front-messages.ts'
 
 /** As much as load balancers let through; LangFlow's own limit is its own affair. */
 export const MAX_HEADER_BYTES = 64 * 1024

@@ -1,6 +1,6 @@
 import { timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
-import { HOP, HOP_EMPTY, HOP_EXPECTS, HOP_WAITED } from './messages.ts'
+import { HOP, HOP_EMPTY, HOP_EXPECTS, HOP_WAITED } from './front-messages.ts'
 
 /** What a front says of itself to the leader's front: in whose term, and that it is a replica. */
 export interface Hop {

@@ -1,7 +1,7 @@
 import { type IncomingMessage, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import { formatDuration } from '../config/values.ts'
-import { type FailedBecause, HOP, HOP_EPOCH } from './messages.ts'
+import { type FailedBecause, HOP, HOP_EPOCH } from './front-messages.ts'
 
 /** How long a client may say nothing before its connection is closed for good. */
 const LAST_WORDS_MS = 2_000

@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Dispatcher } from 'undici'
 import type { Exchange } from './exchange.ts'
-import { HOP_EPOCH } from './messages.ts'
+import { HOP_EPOCH } from './front-messages.ts'
 import type { Upstream } from './upstream.ts'
 
 export interface AnswerHead {

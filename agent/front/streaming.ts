@@ -1,8 +1,8 @@
 import { type Agent, type IncomingMessage, request } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Clock } from '../clock.ts'
+import { HOP_EMPTY, HOP_EXPECTS, HOP_TAKEN } from './front-messages.ts'
 import { forwardedTrailers, grouped, MAX_HEADER_BYTES } from './headers.ts'
-import { HOP_EMPTY, HOP_EXPECTS, HOP_TAKEN } from './messages.ts'
 import { type Failure, failureIn, type Sending } from './sending.ts'
 
 /** The other front says by itself that it could not send the request on; one that hangs does not. */

@@ -3,9 +3,9 @@ import { connect, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { Pool } from 'undici'
 import type { Clock, Timer } from '../clock.ts'
+import { HOP, HOP_EPOCH, type Unheard } from './front-messages.ts'
 import { MAX_HEADER_BYTES } from './headers.ts'
 import type { Hop } from './hop.ts'
-import { HOP, HOP_EPOCH, type Unheard } from './messages.ts'
 
 /** How long a connection may take to be there. */
 const CONNECT_TIMEOUT_MS = 1_000

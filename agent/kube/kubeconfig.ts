@@ -4,7 +4,7 @@ import { dirname, resolve } from 'node:path'
 // The package's index would load its whole generated client: 50 MB that nothing here uses.
 import { KubeConfig } from '@kubernetes/client-node/dist/config.js'
 import { parse, type YAMLParseError } from 'yaml'
-import { type KubeAccess, KubeConfigError, type KubeCredentials } from './access.ts'
+import { type KubeAccess, KubeConfigError, type KubeCredentials } from './kube-access.ts'
 
 type Fields = Record<string, unknown>
 type Section = 'contexts' | 'clusters' | 'users'

@@ -8,7 +8,7 @@ import {
   type WorkloadCause,
   type WorkloadState,
   type WorkloadView,
-} from '../link/messages.ts'
+} from '../link/link-messages.ts'
 import type { Exit, ProcessTree } from '../processes/process-tree.ts'
 import type { ServingProcesses } from './serving-processes.ts'
 import type { Standby } from './standby/kept-standby.ts'

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { basename } from 'node:path'
 import type { Clock } from '../clock.ts'
-import { describeLoss, type Loss } from '../link/messages.ts'
+import { describeLoss, type Loss } from '../link/link-messages.ts'
 import { listeners } from '../processes/port.ts'
 import {
   commandLineOf,

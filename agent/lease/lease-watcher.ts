@@ -1,6 +1,6 @@
 import type { Clock, Timer } from '../clock.ts'
 import type { Timings } from '../config/timings.ts'
-import { ApiError } from '../kube/errors.ts'
+import { ApiError } from '../kube/kube-errors.ts'
 import { durationOf, holderOf, isNewer, type Lease } from './lease.ts'
 import type { LeaseApi, OpenWatch, WatchEvent } from './lease-api.ts'
 

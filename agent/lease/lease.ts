@@ -1,8 +1,8 @@
 import { parseFrontAddress } from '../config/values.ts'
 import { isVersion } from '../package-version.ts'
-import { HISTORY, type PastTerm } from './history.ts'
-import { PAUSE_REASON, PAUSED, PAUSED_UNTIL, SWITCHOVER_TO } from './operation.ts'
-import { REVISIONS } from './revisions.ts'
+import { HISTORY, type PastTerm } from './lease-history.ts'
+import { PAUSE_REASON, PAUSED, PAUSED_UNTIL, SWITCHOVER_TO } from './operator-annotations.ts'
+import { REVISIONS } from './proven-revisions.ts'
 
 /**
  * What a Lease says. Field names follow `coordination.k8s.io/v1`; the meaning of an empty holder, of

@@ -2,10 +2,10 @@ import fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
 import { type Clock, systemClock } from '../clock.ts'
 import { formatListen, type Listen } from '../config/values.ts'
 import { FatalError } from '../exit.ts'
+import type { StatusSource } from './agent-status.ts'
 import { ConnectionLimiter, MAX_HEAD_BYTES, type Refusal } from './connection-limiter.ts'
+import { addRoutes } from './http-routes.ts'
 import type { Exposition } from './prometheus.ts'
-import { addRoutes } from './routes.ts'
-import type { StatusSource } from './status.ts'
 
 export interface HttpServerOptions {
   readonly listen: Listen

@@ -1,10 +1,10 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { Timings } from '../config/timings.ts'
-import type { Verb } from '../kube/errors.ts'
+import type { Verb } from '../kube/kube-errors.ts'
 import type { ReasonCode } from '../lease/reasons.ts'
-import { whyColder } from '../link/messages.ts'
+import { whyColder } from '../link/link-messages.ts'
 import { VERSION } from '../version.ts'
-import type { AgentStatus } from './status.ts'
+import type { AgentStatus } from './agent-status.ts'
 
 export interface Metrics {
   /** `leader_election_master_status{name}`, as client-go names it. */

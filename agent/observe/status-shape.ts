@@ -1,9 +1,9 @@
 import * as z from 'zod/mini'
 import { PRESETS } from '../config/timings.ts'
-import type { PastTerm } from '../lease/history.ts'
+import type { PastTerm } from '../lease/lease-history.ts'
 import type { EndedBecause } from '../lease/reasons.ts'
-import type { StandbyMode, StandbyView, WorkloadState } from '../link/messages.ts'
-import type { AgentStatus, Check, SwitchoverView } from './status.ts'
+import type { StandbyMode, StandbyView, WorkloadState } from '../link/link-messages.ts'
+import type { AgentStatus, Check, SwitchoverView } from './agent-status.ts'
 
 /** A word that a later version may have more of. */
 const word = <T extends string>() => z.custom<T>((value) => typeof value === 'string')

@@ -1,9 +1,9 @@
 import { type Clock, pause } from '../clock.ts'
 import type { Peer } from '../config/values.ts'
-import { podOf } from '../lease/operation.ts'
-import type { ReplicaRow } from '../observe/status.ts'
+import { podOf } from '../lease/operator-annotations.ts'
+import type { ReplicaRow } from '../observe/agent-status.ts'
 import { statusOf } from '../observe/status-shape.ts'
-import { type Found, find, type Resolve } from './names.ts'
+import { type Found, find, type Resolve } from './peer-names.ts'
 import type { StatusRequests } from './status-requests.ts'
 
 export interface PeerRowsOptions {

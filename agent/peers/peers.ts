@@ -1,9 +1,9 @@
 import * as z from 'zod/mini'
 import type { Clock, Timer } from '../clock.ts'
 import type { Peer } from '../config/values.ts'
+import type { PeersView, ReplicaRow } from '../observe/agent-status.ts'
 import type { LogThrottle } from '../observe/log-throttle.ts'
-import type { PeersView, ReplicaRow } from '../observe/status.ts'
-import { find, type Resolve } from './names.ts'
+import { find, type Resolve } from './peer-names.ts'
 import { PeerRows } from './peer-rows.ts'
 import { StatusRequests } from './status-requests.ts'
 

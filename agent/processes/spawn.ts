@@ -2,9 +2,9 @@ import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { constants, getPriority, setPriority } from 'node:os'
 import { type Clock, pause } from '../clock.ts'
+import { checkProgram } from './executable.ts'
 import { glanceAtProcesses, type ProcessIdentity, readStat } from './proc.ts'
 import type { Exit } from './process-tree.ts'
-import { checkProgram } from './program.ts'
 
 /** tini, as a subreaper: processes of the workload are started below it, and it reaps what they leave. */
 export interface Reaper {

@@ -1,10 +1,10 @@
 import { type Clock, pause, type Timer } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
-import { ApiError } from '../kube/errors.ts'
+import { ApiError } from '../kube/kube-errors.ts'
+import type { Kind, KubeObjects } from '../kube/kube-objects.ts'
 import { microTime } from '../kube/micro-time.ts'
-import type { Kind, KubeObjects } from '../kube/objects.ts'
 import type { Log } from '../observe/log.ts'
-import { eventOf, type Happening, type KubeEvent, NOTE_BYTES, type Reference } from './happenings.ts'
+import { eventOf, type Happening, type KubeEvent, NOTE_BYTES, type Reference } from './event-reasons.ts'
 
 const EVENT: Kind = { kind: 'Event', resource: 'events.events.k8s.io', base: '/apis/events.k8s.io/v1' }
 

@@ -3,7 +3,7 @@ import { type Clock, type Timer, untilNext } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
 import type { Why } from '../election/state.ts'
 import type { EndedBecause } from '../lease/reasons.ts'
-import type { WorkloadView } from '../link/messages.ts'
+import type { WorkloadView } from '../link/link-messages.ts'
 import type { Metrics } from '../observe/prometheus.ts'
 
 type ProbeOptions = Pick<AgentOptions, 'target' | 'healthIntervalMs' | 'healthTimeoutMs' | 'healthFailures'>

@@ -13,8 +13,8 @@ import {
   UNKNOWN_DIGESTS,
   type WorkloadCause,
   type WorkloadView,
-} from '../link/messages.ts'
-import type { Hello, LinkHandlers, LinkServer } from '../link/server.ts'
+} from '../link/link-messages.ts'
+import type { Hello, LinkHandlers, LinkServer } from '../link/link-server.ts'
 import type { Log } from '../observe/log.ts'
 import type { LogThrottle } from '../observe/log-throttle.ts'
 import type { Metrics } from '../observe/prometheus.ts'

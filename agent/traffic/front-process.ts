@@ -10,7 +10,7 @@ import {
   type ToFront,
   type Unheard,
   writeMessage,
-} from '../front/messages.ts'
+} from '../front/front-messages.ts'
 import { giveWay } from '../processes/spawn.ts'
 
 /** Between two starts, doubled with each that fails. */

@@ -1,8 +1,8 @@
 import type { CandidateConfig, ElectionState } from '../election/state.ts'
 import { doubtAt } from '../election/state.ts'
-import type { FrontRoute, Unheard } from '../front/messages.ts'
+import type { FrontRoute, Unheard } from '../front/front-messages.ts'
 import { epochOf, type FrontAccess, frontOf, holderOf } from '../lease/lease.ts'
-import { podOf } from '../lease/operation.ts'
+import { podOf } from '../lease/operator-annotations.ts'
 
 /** How long the leader's front may answer no hop. */
 const UNHEARD_MS = 5_000

@@ -31,7 +31,7 @@ const withoutGeneratedClient = {
 
 const { outputFiles, metafile } = await build({
   // Not agent/main.ts: the file begins with what that one does first.
-  entryPoints: { main: 'agent/commands/program.ts' },
+  entryPoints: { main: 'agent/program.ts' },
   outdir: 'dist',
   absWorkingDir: root,
   write: false,

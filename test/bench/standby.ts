@@ -1,4 +1,4 @@
-import { encodeHistory, HISTORY } from '../../agent/lease/history.ts'
+import { encodeHistory, HISTORY } from '../../agent/lease/lease-history.ts'
 import { LangflowScene, runEcho } from '../harness/langflow.ts'
 import { writeLease } from '../harness/scene.ts'
 import { atMost, measured, ratioText, type Section, spread } from './report.ts'

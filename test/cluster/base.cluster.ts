@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
-import { CLUSTER_SETTINGS } from '../../agent/operate/settings.ts'
-import { sourceOf } from '../../agent/operate/source.ts'
+import { CLUSTER_SETTINGS } from '../../agent/cli/cluster-settings.ts'
+import { sourceOf } from '../../agent/cli/status-source.ts'
 import { mono, until } from '../harness/wait.ts'
 import { containersOf, identityOf, isReady } from './kube.ts'
 import {

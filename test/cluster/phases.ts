@@ -1,4 +1,4 @@
-import type { PastTerm } from '../../agent/lease/history.ts'
+import type { PastTerm } from '../../agent/lease/lease-history.ts'
 import type { Call } from '../harness/client.ts'
 import type { Line } from '../harness/logged-process.ts'
 

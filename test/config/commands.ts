@@ -1,5 +1,19 @@
 import type { Command } from 'commander'
 import {
+  type HistoryOptions,
+  historyOptions,
+  type StatusOptions,
+  statusOptions,
+} from '../../agent/cli/cluster-settings.ts'
+import {
+  type PauseOptions,
+  pauseOptions,
+  type ResumeOptions,
+  resumeOptions,
+} from '../../agent/cli/pause-settings.ts'
+import { type SwitchoverOptions, switchoverOptions } from '../../agent/cli/switchover-settings.ts'
+import { createProgram } from '../../agent/config/command-line.ts'
+import {
   type AgentOptions,
   agentOptions,
   type LauncherOptions,
@@ -7,20 +21,6 @@ import {
   type RunOptions,
   runOptions,
 } from '../../agent/config/options.ts'
-import { createProgram } from '../../agent/config/program.ts'
-import {
-  type PauseOptions,
-  pauseOptions,
-  type ResumeOptions,
-  resumeOptions,
-} from '../../agent/operate/pause-settings.ts'
-import {
-  type HistoryOptions,
-  historyOptions,
-  type StatusOptions,
-  statusOptions,
-} from '../../agent/operate/settings.ts'
-import { type SwitchoverOptions, switchoverOptions } from '../../agent/operate/switchover-settings.ts'
 
 export interface Parsed {
   agent?: AgentOptions

@@ -2,7 +2,7 @@
 import { globSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Command, Option } from 'commander'
-import { createProgram } from '../../agent/config/program.ts'
+import { createProgram } from '../../agent/config/command-line.ts'
 import { aboutOf, NOTES } from '../../agent/config/setting.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
@@ -10,10 +10,10 @@ export const PAGE = join(ROOT, 'docs/reference.md')
 const BEGIN = '<!-- flags: begin, written by npm run reference -->'
 const END = '<!-- flags: end -->'
 
-/** The whole program, with every command of agent/commands. */
+/** The whole program, with every command of both layers. */
 async function wholeProgram(): Promise<Command> {
   const program = createProgram({})
-  for (const file of globSync('agent/commands/!(program).ts', { cwd: ROOT }).sort()) {
+  for (const file of globSync('agent/{commands,cli}/**/*-command.ts', { cwd: ROOT })) {
     const exported: Record<string, unknown> = await import(join(ROOT, file))
     for (const [name, add] of Object.entries(exported))
       if (/^add[A-Z]/.test(name)) (add as (program: Command) => void)(program)
@@ -27,7 +27,8 @@ export async function referencePage(page: string): Promise<string> {
   const agent = commands.find((command) => command.name() === 'agent')
   if (agent === undefined) throw new Error('there is no command agent')
   // Those that start its own processes are hidden, and have no flags.
-  const shown = [agent, ...commands.filter((one) => one !== agent && one.options.length > 0)]
+  const others = commands.filter((one) => one !== agent && one.options.length > 0)
+  const shown = [agent, ...others.sort((a, b) => a.name().localeCompare(b.name()))]
   const known = new Map(agent.options.map((option) => [option.long, rowOf(option)]))
   const sections = shown.map(
     (one) => `## ${one.name()}\n\n${sectionOf(one, one === agent ? new Map() : known)}`,

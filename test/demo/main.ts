@@ -1,7 +1,7 @@
 // What `npm run demo` runs.
 
+import { createProgram, runProgram } from '../../agent/config/command-line.ts'
 import { addExamples } from '../../agent/config/examples.ts'
-import { createProgram, runProgram } from '../../agent/config/program.ts'
 import { runDemo } from './demo.ts'
 import { demoOptions } from './settings.ts'
 

@@ -1,8 +1,8 @@
 import { accessSync, constants, statSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import type { Command } from 'commander'
+import { TIMING_SETTINGS } from '../../agent/config/agent-settings.ts'
 import { addFlags, group, onOff, optional, readFlags, setting } from '../../agent/config/setting.ts'
-import { TIMING_SETTINGS } from '../../agent/config/settings.ts'
 import { contradiction, type Timings, timingsOf } from '../../agent/config/timings.ts'
 import { type Listen, parseListen, splitWords } from '../../agent/config/values.ts'
 

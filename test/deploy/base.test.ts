@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { dirname } from 'node:path'
 import { describe, test } from 'node:test'
-import { LOG_ENV } from '../../agent/operate/check/environment.ts'
+import { LOG_ENV } from '../../agent/cli/check/container-environment.ts'
 import { VERSION } from '../../agent/version.ts'
 import { parse } from '../config/commands.ts'
 import { agentOptionsOf, assertConsistent, plainEnv } from './consistency.ts'

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import type { DrillSettings } from '../../agent/operate/drill/settings.ts'
+import type { DrillSettings } from '../../agent/cli/drill/drill-settings.ts'
 import { VERSION } from '../../agent/version.ts'
-import { drillSaid } from '../operate/drill/said.ts'
+import { drillSaid } from '../cli/drill/said.ts'
 import { assertRestricted, assertWhole, type PodTemplate, plainEnv } from './consistency.ts'
 import { BASE, DEPLOY, named, only, readManifests } from './manifests.ts'
 

@@ -1,8 +1,8 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { parseAllDocuments } from 'yaml'
-import { AGENT_SETTINGS } from '../../agent/config/settings.ts'
-import { AGENT_PORT, mounts, probes } from '../../agent/manifests/pod.ts'
+import { AGENT_PORT, mounts, probes } from '../../agent/cli/manifests/pod-spec.ts'
+import { AGENT_SETTINGS } from '../../agent/config/agent-settings.ts'
 
 /** What LangFlow's container has where no flag says otherwise. */
 export const MOUNTS = mounts(dirname(AGENT_SETTINGS.socket.fallback))

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import { AGENT_SETTINGS } from '../../agent/config/settings.ts'
 import {
   FRONT_PORT,
   GRACE_SPARE_MS,
@@ -11,7 +10,8 @@ import {
   RESTRICTED_POD,
   SERVICE_PORT,
   VOLUMES,
-} from '../../agent/manifests/pod.ts'
+} from '../../agent/cli/manifests/pod-spec.ts'
+import { AGENT_SETTINGS } from '../../agent/config/agent-settings.ts'
 import {
   BASE,
   type Container,
@@ -31,7 +31,7 @@ const GRACE_SECONDS = (usual(drainTimeoutMs) + usual(stopTimeoutMs) + GRACE_SPAR
 const FRONT_GRACE_SECONDS = GRACE_SECONDS + usual(holdTimeoutMs) / 1000
 
 /** That a pod has the same beside LangFlow however it got it. */
-describe('agent/manifests/pod.ts is the source', () => {
+describe('agent/cli/manifests/pod-spec.ts is the source', () => {
   test('for deploy/base', () => {
     const pod = only(readManifests(BASE).values(), 'Deployment').spec.template.spec as PodSpec
     const wanted = initContainers({

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { parse } from 'yaml'
+import { fixture, injected, podOf, uninjected } from '../cli/inject/streams.ts'
 import { assertConsistent, podTemplates, workloadOf } from '../deploy/consistency.ts'
 import { type Built, build, type Overlay } from '../deploy/kustomize.ts'
 import { type Manifest, manifestsIn, named, only, type PodSpec } from '../deploy/manifests.ts'
@@ -11,7 +12,6 @@ import {
   controlPlaneAssets,
   startControlPlane,
 } from '../harness/control-plane.ts'
-import { fixture, injected, podOf, uninjected } from '../inject/streams.ts'
 
 const KUBECTL = join(controlPlaneAssets(), 'kubectl')
 const component = (name: string) => `components/${name}`

@@ -11,9 +11,9 @@ import {
   type Write,
 } from '../../agent/election/state.ts'
 import { transition } from '../../agent/election/transition.ts'
-import { ApiError, type ApiErrorCode } from '../../agent/kube/errors.ts'
-import { HISTORY } from '../../agent/lease/history.ts'
+import { ApiError, type ApiErrorCode } from '../../agent/kube/kube-errors.ts'
 import type { Lease, LeaseSpec } from '../../agent/lease/lease.ts'
+import { HISTORY } from '../../agent/lease/lease-history.ts'
 
 export const CONFIG: CandidateConfig = {
   identity: 'me',

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { clockProblem, inability } from '../../agent/election/ability.ts'
+import { clockProblem, inability } from '../../agent/election/eligibility.ts'
 import type { Fact } from '../../agent/election/state.ts'
-import { HISTORY, historyOf } from '../../agent/lease/history.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
+import { HISTORY, historyOf } from '../../agent/lease/lease-history.ts'
 import { Candidate, heldBy, released } from './candidate.ts'
 
 const PAUSED = 'langflow-leader/paused'

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { inability } from '../../agent/election/ability.ts'
+import { inability } from '../../agent/election/eligibility.ts'
 import { LANGFLOW, type Lease, langflowOf } from '../../agent/lease/lease.ts'
 import { Candidate, heldBy, released } from './candidate.ts'
 

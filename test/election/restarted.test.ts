@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { HISTORY, historyOf } from '../../agent/lease/history.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
+import { HISTORY, historyOf } from '../../agent/lease/lease-history.ts'
 import { Candidate, heldBy, RELEASED, released } from './candidate.ts'
 
 const OWN = heldBy('me', 10)

@@ -18,7 +18,7 @@ import {
   type ToFront,
   type Unheard,
   writeMessage,
-} from '../../agent/front/messages.ts'
+} from '../../agent/front/front-messages.ts'
 import { createLog } from '../../agent/observe/log.ts'
 import { Series } from '../harness/wait.ts'
 

@@ -11,7 +11,7 @@ import {
   readMessages,
   type ToFront,
   writeMessage,
-} from '../../agent/front/messages.ts'
+} from '../../agent/front/front-messages.ts'
 import { BUNDLE } from '../harness/bundle.ts'
 import { mono, Series } from '../harness/wait.ts'
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { connect } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { test } from 'node:test'
-import { HOP_EPOCH } from '../../agent/front/messages.ts'
+import { HOP_EPOCH } from '../../agent/front/front-messages.ts'
 import { until } from '../harness/wait.ts'
 import { fakeLangFlow, heard, hungServer, rawConnection, TestFront } from './fixture.ts'
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
-import { HOP, HOP_EPOCH } from '../../agent/front/messages.ts'
+import { HOP, HOP_EPOCH } from '../../agent/front/front-messages.ts'
 import { until } from '../harness/wait.ts'
 import { frame, TEXT } from './frames.ts'
 import { FrontProcess, KEY } from './front-process.ts'

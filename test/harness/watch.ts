@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { Agent, request } from 'undici'
-import type { KubeObject } from '../../agent/kube/objects.ts'
+import type { KubeObject } from '../../agent/kube/kube-objects.ts'
 import type { ControlPlane } from './control-plane.ts'
 import { mono, Series } from './wait.ts'
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { MAX_LINE_BYTES, NOTHING } from '../../agent/link/messages.ts'
+import { MAX_LINE_BYTES, NOTHING } from '../../agent/link/link-messages.ts'
 import type { Conversation, Findings } from './fixtures/attacks.ts'
 import { careless, HostileScene, skip } from './hostile-scene.ts'
 

@@ -3,8 +3,8 @@ import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, test } from 'node:test'
-import { findAccess, KubeConfigError } from '../../agent/kube/access.ts'
-import { ApiError } from '../../agent/kube/errors.ts'
+import { findAccess, KubeConfigError } from '../../agent/kube/kube-access.ts'
+import { ApiError } from '../../agent/kube/kube-errors.ts'
 import type { LeaseConnectionOptions } from '../../agent/lease/lease-api.ts'
 import { connected, leaseAt, reply, ScriptedServer, status } from './scripted-server.ts'
 

@@ -9,7 +9,7 @@ import {
   type Loss,
   type WorkloadCause,
   type WorkloadState,
-} from '../../agent/link/messages.ts'
+} from '../../agent/link/link-messages.ts'
 import { settled, VirtualClock } from '../harness/virtual-clock.ts'
 import { FakeTree } from './fake-tree.ts'
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { ApiError } from '../../agent/kube/errors.ts'
+import { ApiError } from '../../agent/kube/kube-errors.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 import {

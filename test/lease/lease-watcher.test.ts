@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { ApiError } from '../../agent/kube/errors.ts'
+import { ApiError } from '../../agent/kube/kube-errors.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
 import type { LeaseApi, WatchEvent, WatchHandlers } from '../../agent/lease/lease-api.ts'
 import { LeaseWatcher } from '../../agent/lease/lease-watcher.ts'

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { type Instant, later } from '../../agent/clock.ts'
-import { readBoot } from '../../agent/link/client.ts'
-import type { Grant } from '../../agent/link/messages.ts'
-import { BootOffset } from '../../agent/link/server.ts'
+import { readBoot } from '../../agent/link/link-client.ts'
+import type { Grant } from '../../agent/link/link-messages.ts'
+import { BootOffset } from '../../agent/link/link-server.ts'
 
 const DAY_MS = 86_400_000
 const STEP_MS = 10

@@ -1,8 +1,8 @@
-import type { PastTerm } from '../../agent/lease/history.ts'
-import { podOf } from '../../agent/lease/operation.ts'
-import { COLD } from '../../agent/link/messages.ts'
+import type { PastTerm } from '../../agent/lease/lease-history.ts'
+import { podOf } from '../../agent/lease/operator-annotations.ts'
+import { COLD } from '../../agent/link/link-messages.ts'
+import type { AgentStatus, FrontView, ReplicaRow, StatusSource } from '../../agent/observe/agent-status.ts'
 import { createMetrics } from '../../agent/observe/prometheus.ts'
-import type { AgentStatus, FrontView, ReplicaRow, StatusSource } from '../../agent/observe/status.ts'
 
 /** Each number another one. */
 export const FRONT: FrontView = {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import type { AgentStatus } from '../../agent/observe/status.ts'
+import type { AgentStatus } from '../../agent/observe/agent-status.ts'
 import { PeerRows, type PeerRowsOptions } from '../../agent/peers/peer-rows.ts'
 import type { Answer } from '../../agent/peers/status-requests.ts'
 import { settled, VirtualClock } from '../harness/virtual-clock.ts'

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { initialState, type Term } from '../../agent/election/state.ts'
 import { LogThrottle } from '../../agent/observe/log-throttle.ts'
+import type { Happening } from '../../agent/replica/event-reasons.ts'
 import { EventRecorder } from '../../agent/replica/event-recorder.ts'
-import type { Happening } from '../../agent/replica/happenings.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 
 function setUp(onCrash: 'handover' | 'restart' = 'handover') {

@@ -8,8 +8,8 @@ import {
   type StandbyView,
   UNKNOWN_DIGESTS,
   type WorkloadState,
-} from '../../agent/link/messages.ts'
-import type { FrontView } from '../../agent/observe/status.ts'
+} from '../../agent/link/link-messages.ts'
+import type { FrontView } from '../../agent/observe/agent-status.ts'
 import {
   checksOf,
   couldServe,

@@ -1,4 +1,4 @@
-import { ApiError, type ApiErrorCode } from '../../agent/kube/errors.ts'
+import { ApiError, type ApiErrorCode } from '../../agent/kube/kube-errors.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
 import type { LeaseApi } from '../../agent/lease/lease-api.ts'
 import { hedged, verifiedUpdate } from '../../agent/lease/lease-api.ts'

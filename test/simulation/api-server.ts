@@ -1,4 +1,4 @@
-import type { ApiErrorCode } from '../../agent/kube/errors.ts'
+import type { ApiErrorCode } from '../../agent/kube/kube-errors.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
 import type { WatchEvent } from '../../agent/lease/lease-api.ts'
 import type { Timeline } from './timeline.ts'

@@ -1,4 +1,4 @@
-import { type LauncherService, serveLauncher } from '../../agent/launcher/service.ts'
+import { type LauncherService, serveLauncher } from '../../agent/launcher/launcher-service.ts'
 import type { Exit } from '../../agent/processes/process-tree.ts'
 import { logTo } from './agent-host.ts'
 import { launcherEnd } from './link.ts'

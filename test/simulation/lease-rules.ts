@@ -1,5 +1,5 @@
 import { durationOf, epochOf, holderOf, type Lease, sameRecord } from '../../agent/lease/lease.ts'
-import { pauseOf } from '../../agent/lease/operation.ts'
+import { pauseOf } from '../../agent/lease/operator-annotations.ts'
 import type { Commit } from './api-server.ts'
 import type { Judge } from './judge.ts'
 import { isAcquisition, isVacant, neverHeld, renewTimeOf, versionOf } from './knowledge.ts'

@@ -19,7 +19,7 @@ test test/config/options.test.ts
 + if (renewDeadlineMs < 0)
 test test/config/options.test.ts
 
-@ agent/election/ability.ts
+@ agent/election/eligibility.ts
 # versions: takes over with an older LangFlow what a newer one has led
 - noted === null || !isOlder(langflow, noted)) return null
 + noted === null || noted !== '') return null
@@ -31,7 +31,7 @@ among cut; refused; forbidden; token expired
 # 11: says that it could take over although it may not write the Lease
 - if (writeRight === 'refused')
 + if (seen === null)
-test test/election/ability.test.ts
+test test/election/eligibility.test.ts
 
 @ agent/election/state.ts
 # 1: leaves out the kill margin
@@ -187,7 +187,7 @@ among late writes; lease deleted
 +   if (holderOf(lease) === input.config.identity) return state
 +   const why = lostTo(input, state, lease)
 
-@ agent/election/requests.ts
+@ agent/election/lease-requests.ts
 # revisions: names one of the revision that failed to follow it
 - ?? (failed ? null : state.successor)
 + ?? state.successor
@@ -229,7 +229,7 @@ among evicted; replica lost
 - return emit({ ...state, killOrdered: true }, { type: 'kill' })
 + return state
 
-@ agent/election/vacancy.ts
+@ agent/election/absent-lease.ts
 # 6: believes a holder that was cleared by hand
 - looksNeverHeld(lease) || isReleased(lease, state.lastHolder)
 + holderOf(lease) === ''
@@ -281,7 +281,7 @@ test test/launcher/launcher.test.ts
 # 3: keeps its spare through a planned stop
 - if (!restarts) this.endSpare()
 
-@ agent/launcher/service.ts
+@ agent/launcher/launcher-service.ts
 # 12: goes on in a container in which nobody reaps the dead
 - if (cause.kind === 'exited' && cause.unreaped) wearOut(
 + if (cause.kind === 'exited' && cause.unreaped) String(
@@ -354,7 +354,7 @@ test test/lease/lease-api.test.ts
 + const SILENT_RETRIES = 25
 among watch black-holed; connections black-holed; replica lost; evicted
 
-@ agent/link/keys.ts
+@ agent/link/launcher-keys.ts
 # 3: takes a launcher for dead whose lock is held
 - if (found?.id === this.stored.lock && found?.held === false) this.freeSince ??= now
 + if (found !== undefined) this.freeSince ??= now
@@ -380,7 +380,7 @@ test test/link/link.test.ts
 + this.save({ ...this.stored, term })
 test test/link/link.test.ts
 
-@ agent/link/server.ts
+@ agent/link/link-server.ts
 # 1: hands grants on by a boot clock that its launcher does not have
 - boot: instant.boot - ms
 + boot: instant.boot
@@ -389,7 +389,7 @@ test test/link/link.test.ts
 + this.ms = Math.max(ms, this.ms ?? ms)
 test test/link/boot-offset.test.ts
 
-@ agent/peers/making-way.ts
+@ agent/peers/succession.ts
 # 11: goes on starting from nothing although a prepared replica would serve at once
 - else if (faster && workload.startsColder)
 + else if (faster && workload.startsColder && now < 0)
@@ -397,23 +397,23 @@ among standby hangs; standby fails; replica lost; evicted
 
 # revisions: lets a revision wait for good beside younger pods of the one that serves
 - if (unproven && !own.unproven) return age ?? Number.MAX_SAFE_INTEGER - 1
-test test/peers/making-way.test.ts
+test test/peers/succession.test.ts
 # revisions: forgets what was tried in vain as soon as its first start has failed
 - one.identity === identity && one.revision === tried.revision
 + one.ready && one.identity === identity && one.revision === tried.revision
-test test/peers/making-way.test.ts
+test test/peers/succession.test.ts
 
-@ agent/peers/switchover.ts
+@ agent/peers/switchover-request.ts
 # switchover: hands over to one that could not take over
 - if (member?.ready) return
 + if (member) return
-test test/peers/switchover.test.ts
+test test/peers/switchover-request.test.ts
 
-@ agent/peers/rivals.ts
+@ agent/peers/other-leases.ts
 # 1: competes for a Lease of its own beside peers that compete for another one
 - if (lease === own.lease) return false
 + if (lease !== '') return false
-test test/peers/rivals.test.ts
+test test/peers/other-leases.test.ts
 
 @ agent/processes/membership.ts
 # 12: is no PID 1, and takes itself for alone
@@ -426,27 +426,27 @@ test test/processes/process-alone.test.ts
 + if (frozen && child === undefined) awake =
 test test/processes/process-tree.test.ts
 
-@ agent/lease/revisions.ts
+@ agent/lease/proven-revisions.ts
 # revisions: forgets that the first start of one pod failed with the failure of the next
 - failed: [clipped, ...others].slice(0, MOST_FAILED)
 + failed: [clipped]
-test test/lease/revisions.test.ts
+test test/lease/proven-revisions.test.ts
 
-@ agent/election/revision.ts
+@ agent/election/revision-trial.ts
 # revisions: knows no failure but the last one
 - const failed = state.revisions.failed.filter(
 + const failed = state.revisions.failed.slice(0, 1).filter(
-test test/election/revision.test.ts
+test test/election/revision-trial.test.ts
 # revisions: counts as proven what has not served
 - const served = workload.well && stepDown === null && term.trialUntil === null
 + const served = stepDown === null
 # revisions: gives a first start no limit of its own
 - return now.mono + Math.min(config.startTimeoutMs, firstMs)
 + return now.mono + config.startTimeoutMs
-test test/election/revision.test.ts
+test test/election/revision-trial.test.ts
 # revisions: holds a cut to the API server against the revision
 - if (BLAMELESS.has(code)) return null
-test test/election/revision.test.ts
+test test/election/revision-trial.test.ts
 
 @ agent/replica/gate.ts
 # revisions: has Kubernetes delete the pods that serve for one that never did

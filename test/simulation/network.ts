@@ -1,4 +1,4 @@
-import type { ApiErrorCode } from '../../agent/kube/errors.ts'
+import type { ApiErrorCode } from '../../agent/kube/kube-errors.ts'
 import type { Random } from './random.ts'
 
 /** What a network fault does to the way between one machine and the API server. */

@@ -1,6 +1,6 @@
 import { coolDownEnds } from '../../agent/election/follower.ts'
 import { holderOf, type Lease, successorOf } from '../../agent/lease/lease.ts'
-import { pauseOf } from '../../agent/lease/operation.ts'
+import { pauseOf } from '../../agent/lease/operator-annotations.ts'
 import { ASK_MS } from './agent-host.ts'
 import type { Commit } from './api-server.ts'
 import type { Fault } from './faults/fault.ts'

@@ -1,4 +1,4 @@
-import { ApiError, type ApiErrorCode } from '../../agent/kube/errors.ts'
+import { ApiError, type ApiErrorCode } from '../../agent/kube/kube-errors.ts'
 import type { OpenWatch, WatchHandlers } from '../../agent/lease/lease-api.ts'
 import type { Watcher } from './api-server.ts'
 import type { Connection } from './network.ts'

@@ -1,4 +1,4 @@
-import type { Loss } from '../../agent/link/messages.ts'
+import type { Loss } from '../../agent/link/link-messages.ts'
 import type { Exit, LiveProcess, ProcessTree } from '../../agent/processes/process-tree.ts'
 import { Process } from './process.ts'
 import type { Random } from './random.ts'

@@ -12,8 +12,8 @@ import {
   type ToLauncher,
   type WorkloadCause,
   type WorkloadView,
-} from '../../agent/link/messages.ts'
-import type { LinkHandlers } from '../../agent/link/server.ts'
+} from '../../agent/link/link-messages.ts'
+import type { LinkHandlers } from '../../agent/link/link-server.ts'
 import type { HealthHandlers, ProbedState } from '../../agent/supervisor/health.ts'
 import { Supervisor } from '../../agent/supervisor/supervisor.ts'
 import { settled, VirtualClock } from '../harness/virtual-clock.ts'

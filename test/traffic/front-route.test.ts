@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { ElectionState } from '../../agent/election/state.ts'
-import type { FrontRoute } from '../../agent/front/messages.ts'
+import type { FrontRoute } from '../../agent/front/front-messages.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
 import { isUnreachable, leaderFault, routeOf } from '../../agent/traffic/front-route.ts'
 import { Candidate, CONFIG, heldBy, released } from '../election/candidate.ts'

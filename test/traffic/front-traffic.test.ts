@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { ElectionState } from '../../agent/election/state.ts'
-import type { FrontCounts, FrontRoute, Unheard } from '../../agent/front/messages.ts'
+import type { FrontCounts, FrontRoute, Unheard } from '../../agent/front/front-messages.ts'
 import { FrontTraffic } from '../../agent/traffic/front-traffic.ts'
 import { Candidate, CONFIG, heldBy } from '../election/candidate.ts'
 import { settled, VirtualClock } from '../harness/virtual-clock.ts'

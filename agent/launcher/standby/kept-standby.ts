@@ -1,5 +1,5 @@
 import type { Clock, Timer } from '../../clock.ts'
-import { COLD, type StandbyView } from '../../link/messages.ts'
+import { COLD, type StandbyView } from '../../link/link-messages.ts'
 
 /**
  * From when it was last ready, or has failed without that, until it is tried again; twice as long each time, since it costs a

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
-import { podOf } from '../../lease/operation.ts'
-import type { ReplicaRow } from '../status.ts'
+import { podOf } from '../../lease/operator-annotations.ts'
+import type { ReplicaRow } from '../agent-status.ts'
 import { Html, html } from './html.ts'
 import { card, margin, notices } from './parts.ts'
 import { live } from './script.ts'

@@ -1,6 +1,6 @@
 import { seconds } from '../../config/values.ts'
-import { describeTarget, podOf, UNTIL_RESUMED } from '../../lease/operation.ts'
-import type { AgentStatus, FrontView, ReplicaRow } from '../status.ts'
+import { describeTarget, podOf, UNTIL_RESUMED } from '../../lease/operator-annotations.ts'
+import type { AgentStatus, FrontView, ReplicaRow } from '../agent-status.ts'
 import { type Html, html, type Value } from './html.ts'
 import { lasting, roughly, utc } from './words.ts'
 

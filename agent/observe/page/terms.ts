@@ -1,4 +1,4 @@
-import type { PastTerm, Phases } from '../../lease/history.ts'
+import type { PastTerm, Phases } from '../../lease/lease-history.ts'
 import { type Html, html } from './html.ts'
 import { lasting, roughly, utc } from './words.ts'
 

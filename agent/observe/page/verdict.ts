@@ -1,6 +1,6 @@
 import { listed } from '../../config/values.ts'
-import { podOf } from '../../lease/operation.ts'
-import type { AgentStatus, ReplicaRow } from '../status.ts'
+import { podOf } from '../../lease/operator-annotations.ts'
+import type { AgentStatus, ReplicaRow } from '../agent-status.ts'
 
 export interface Verdict {
   /** `good`: exactly one serves, and another one could and may take over. */

@@ -1,5 +1,5 @@
-import { AGENT_PORT } from '../../../agent/manifests/pod.ts'
-import { DEFAULT_PORT } from '../../../agent/manifests/workload.ts'
+import { AGENT_PORT } from '../../../agent/cli/manifests/pod-spec.ts'
+import { DEFAULT_PORT } from '../../../agent/cli/manifests/workload.ts'
 import { ask } from '../ask.ts'
 import { type Answer, type ApiRequest, Failure, notAllowed, notFound, notServed } from './api-server.ts'
 import { DISCOVERY } from './discovery.ts'

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { KeptStandby, PREPARING } from '../../../agent/launcher/standby/kept-standby.ts'
-import { COLD } from '../../../agent/link/messages.ts'
+import { COLD } from '../../../agent/link/link-messages.ts'
 import { settled, VirtualClock } from '../../harness/virtual-clock.ts'
 
 const MINUTE_MS = 60_000

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { describe, it } from 'node:test'
+import type { FrontView, ReplicaRow } from '../../../agent/observe/agent-status.ts'
 import { PAGE_POLICY, renderPage } from '../../../agent/observe/page/page.ts'
-import type { FrontView, ReplicaRow } from '../../../agent/observe/status.ts'
 import { FOLLOWING, fronted, SERVING, silent, TERM } from '../replica.ts'
 import { follows, leads } from './replicas.ts'
 

@@ -1,5 +1,5 @@
 import type { Lease, LeaseSpec } from '../../../agent/lease/lease.ts'
-import { PAUSED, PAUSED_UNTIL, SWITCHOVER_TO } from '../../../agent/lease/operation.ts'
+import { PAUSED, PAUSED_UNTIL, SWITCHOVER_TO } from '../../../agent/lease/operator-annotations.ts'
 import type { Replica } from '../replica.ts'
 import type { World } from '../world.ts'
 import { type Fault, type Kind, MISSED, once, type Row, repeated } from './fault.ts'

@@ -1,4 +1,4 @@
-import type { ApiErrorCode } from '../../../agent/kube/errors.ts'
+import type { ApiErrorCode } from '../../../agent/kube/kube-errors.ts'
 import type { Connection, Disturbance } from '../network.ts'
 import type { World } from '../world.ts'
 import { type Kind, once, type Row, type Strike } from './fault.ts'

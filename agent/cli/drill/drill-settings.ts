@@ -1,0 +1,59 @@
+import type { Command } from 'commander'
+import { API_KEY } from '../../config/command-line.ts'
+import { addSettings, choice, group, onOff, optional, readSettings, setting } from '../../config/setting.ts'
+import { parseDuration } from '../../config/values.ts'
+import { OPERATE_SETTINGS, OUTPUT_SETTINGS } from '../cluster-settings.ts'
+
+export const SCENARIOS = ['switchover', 'delete-pod', 'force-delete-pod'] as const
+export type Scenario = (typeof SCENARIOS)[number]
+
+const DRILL_SETTINGS = {
+  ...group('Drill', {
+    scenario: choice(SCENARIOS, 'what is done to the leader'),
+    service: {
+      argument: '<url>',
+      about: 'where users reach LangFlow, such as http://langflow:7860',
+      parse: parseService,
+    },
+    flow: optional(
+      '<id or name>',
+      '/health alone, which measures no RPO',
+      `which flow is run all along; it stores its messages. Its API key is read from ${API_KEY} alone`,
+      (text) => text,
+    ),
+    rtoMs: setting('<duration>', '30s', 'how long users may go without an answer', (text) =>
+      parseDuration(text, 1),
+    ),
+    timeoutMs: setting('<duration>', '10m', 'how long until the replicas must be as well as before', (text) =>
+      parseDuration(text, 1_000),
+    ),
+    yes: { ...onOff('do not ask; needed where there is no terminal to ask on'), short: '-y' },
+  }),
+  ...OPERATE_SETTINGS,
+  ...OUTPUT_SETTINGS,
+}
+
+export type DrillSettings = ReturnType<ReturnType<typeof drillOptions>>
+
+/** Adds the flags of `drill` to its command, and returns what reads them: it ends with a usage error where something is wrong. */
+export function drillOptions(command: Command) {
+  addSettings(command, DRILL_SETTINGS)
+  return (env: NodeJS.ProcessEnv) => {
+    const { service, ...said } = readSettings(command, DRILL_SETTINGS, env)
+    if (service === null)
+      return command.error('say where users reach LangFlow: --service http://langflow:7860')
+    const apiKey = env[API_KEY] || null
+    if (apiKey !== null && said.flow === null)
+      command.error(`${API_KEY} is of no use without a flow: name one with --flow`)
+    return { ...said, service, apiKey }
+  }
+}
+
+function parseService(text: string): string {
+  const like = 'such as http://langflow:7860'
+  const url = URL.parse(text)
+  if (url === null || !/^https?:$/.test(url.protocol)) throw new Error(`write an http or https URL, ${like}`)
+  if (url.username || url.password) throw new Error(`leave out user and password, ${like}`)
+  if (url.search || url.hash) throw new Error(`end it with the path at which LangFlow begins, ${like}`)
+  return url.href.replace(/\/+$/, '')
+}

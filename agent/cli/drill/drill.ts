@@ -1,0 +1,145 @@
+import { addAbortListener } from 'node:events'
+import type { Clock } from '../../clock.ts'
+import { readable } from '../../config/values.ts'
+import { holderOf } from '../../lease/lease.ts'
+import { historyOf } from '../../lease/lease-history.ts'
+import { LAST_DRILL, type LastDrill, podOf } from '../../lease/operator-annotations.ts'
+import { swap } from '../annotate-lease.ts'
+import { mayHaveHappened, OperationError } from '../exit-codes.ts'
+import { type Plan, withdraw } from '../switchover.ts'
+import { judge, type Report } from './drill-report.ts'
+import type { DrillSettings } from './drill-settings.ts'
+import { notServed } from './langflow-service.ts'
+import { measure, type Probe } from './measure.ts'
+import { Prober } from './prober.ts'
+import { act, happened, prepare, type Stage } from './scenarios.ts'
+
+type Options = Pick<DrillSettings, 'scenario' | 'rtoMs' | 'timeoutMs'>
+
+/** How long users are watched before the fault, and after all is well again: longer than the renewal that notes a term's phases. */
+const QUIET_MS = 3_000
+/** How often Lease and replicas are looked at. */
+const LOOK_MS = 500
+
+/**
+ * Does something to the leader while a prober uses the service, and notes in the Lease how it went. Resolves to a report once all is
+ * well again. Rejects with an `OperationError` where nothing was done, where it does not end well, and once `signal` aborts.
+ */
+export async function drill(stage: Stage, options: Options, signal: AbortSignal): Promise<Report> {
+  const { clock, cluster, service, tell } = stage
+  const quit = new AbortController()
+  const prober = new Prober(service, clock, quit.signal)
+  let did: string | null = null
+  let asked: Plan | null = null
+  try {
+    await servedBefore(stage, prober.probes, signal)
+    const { plan, hasFronts } = await prepare(stage, 1)
+    if (options.scenario === 'switchover') asked = plan
+    did = await act(options.scenario, stage, plan)
+    tell(did)
+    const wellAgainMs = await recovered(stage, options, plan, signal)
+    asked = null
+    await pause(clock, QUIET_MS, signal)
+    await prober.stop()
+    const measured = measure(prober.probes, (await service.messages?.kept()) ?? null)
+    const mustHold = hasFronts && options.scenario !== 'force-delete-pod'
+    const problem = judge(measured, options.rtoMs, mustHold)
+    // Only now it says how long each phase took.
+    const lease = await cluster.lease()
+    await note(stage, problem === null ? 'ok' : 'missed')
+    return {
+      namespace: cluster.namespace,
+      lease: cluster.leaseName,
+      ended: new Date(clock.now().wall).toISOString(),
+      scenario: options.scenario,
+      result: problem === null ? 'ok' : 'missed',
+      problem,
+      did,
+      from: plan.from,
+      to: podOf(holderOf(lease)),
+      rtoLimitMs: options.rtoMs,
+      measured,
+      wellAgainMs,
+      terms: historyOf(lease).filter(({ epoch }) => epoch >= plan.epoch),
+    }
+  } catch (error) {
+    if (did === null && !mayHaveHappened(error)) asked = null
+    // Also where nothing was done: nobody looks at a drill that a schedule began, but metrics and alerts tell of it.
+    if (did !== null || !signal.aborted) await note(stage, 'failed')
+    throw error
+  } finally {
+    quit.abort()
+    await prober.stop()
+    if (asked !== null) await takeBack(stage, asked)
+    await service.messages
+      ?.forget()
+      .catch(({ message }) => tell(`the messages of the drill stay: ${message}`))
+  }
+}
+
+/** Watches users before the fault. Rejects where they are not served, or what they are told is not stored. */
+async function servedBefore(
+  { clock, service }: Stage,
+  probes: readonly Probe[],
+  signal: AbortSignal,
+): Promise<void> {
+  await pause(clock, QUIET_MS, signal)
+  while (probes.every(({ problem }) => problem !== null)) {
+    if (probes.length > 0)
+      throw notServed(`users are not served before the drill: ${service.what}: ${probes[0]?.problem}`)
+    await pause(clock, LOOK_MS, signal)
+  }
+  // What is acknowledged from now on may not be among what is read.
+  const acknowledged = [...probes]
+  const kept = await service.messages?.kept()
+  if (kept !== undefined && measure(acknowledged, kept).lost !== 0)
+    throw notServed(`${service.what} answers and stores no message: give --flow one that stores them`)
+}
+
+/** Resolves to how long it took until the replicas were as well as before. Rejects with an `OperationError` where they never will be. */
+async function recovered(
+  stage: Stage,
+  { scenario, timeoutMs }: Options,
+  plan: Plan,
+  signal: AbortSignal,
+): Promise<number> {
+  const { clock, tell } = stage
+  const beganAt = clock.mono()
+  for (let lacks = 'it had no effect'; ; ) {
+    await pause(clock, LOOK_MS, signal)
+    const afterMs = Math.round(clock.mono() - beganAt)
+    try {
+      if (await happened(scenario, stage, plan)) {
+        await prepare(stage, plan.candidates.length)
+        tell(`as many replicas as before could take over again after ${readable(afterMs)}`)
+        return afterMs
+      }
+    } catch (error) {
+      if (!(error instanceof OperationError) || error.code === 'refused') throw error
+      lacks = error.message
+    }
+    if (afterMs >= timeoutMs)
+      throw new OperationError('failed', `not well again within ${readable(timeoutMs)}: ${lacks}`)
+  }
+}
+
+async function takeBack({ cluster, tell }: Stage, plan: Plan): Promise<void> {
+  const taken = await withdraw(cluster, plan).catch((error: Error) => error.message)
+  if (taken !== 'begun') tell(taken === 'withdrawn' ? 'the switchover is not asked for any more' : taken)
+}
+
+/** Notes in the Lease when a drill ended and how. */
+async function note({ cluster, clock, tell }: Stage, result: LastDrill['result']): Promise<void> {
+  const last = `${new Date(clock.now().wall).toISOString()} ${result}`
+  await swap(cluster, () => ({ [LAST_DRILL]: last })).catch(({ message }: Error) =>
+    tell(`the Lease does not tell of this drill: ${message}`),
+  )
+}
+
+/** Rejects as soon as `signal` aborts, and leaves no timer that would keep the process. */
+async function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
+  const over = Promise.withResolvers<void>()
+  const timer = clock.after(ms, over.resolve)
+  using _ = addAbortListener(signal, () => over.reject(new OperationError('interrupted', 'interrupted')))
+  await over.promise.finally(() => timer.cancel())
+}

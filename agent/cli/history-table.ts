@@ -1,0 +1,30 @@
+import type { PastTerm } from '../lease/lease-history.ts'
+import { type Cell, type Paint, plain, span, table } from './output.ts'
+
+/** The terms as a table, newest first as they come. @param wallMs now */
+export function historyTable(terms: readonly PastTerm[], wallMs: number, paint: Paint = plain): string {
+  if (terms.length === 0) return 'The Lease remembers no term.\n'
+  const rows = terms.map(({ epoch, holder, began, because, phases, gapMs, stopMs, ...end }) => [
+    String(epoch),
+    holder,
+    began,
+    span((end.ended === null ? wallMs : Date.parse(end.ended)) - Date.parse(began)),
+    because,
+    ...[phases.detectMs, phases.acquireMs, phases.startMs, phases.healthyMs, gapMs].map(seconds),
+    endCell(end),
+    seconds(stopMs),
+  ])
+  return `${table(HEAD, rows, paint)}\n`
+}
+
+const HEAD = 'EPOCH,HOLDER,BEGAN,LASTED,BECAUSE,DETECT,ACQUIRE,START,HEALTHY,NO SERVER,ENDED,STOP'.split(',')
+
+function endCell({ ended, endedBecause }: Pick<PastTerm, 'ended' | 'endedBecause'>): Cell {
+  return endedBecause ?? (ended === null ? ['green', 'lasts'] : 'unknown')
+}
+
+/** In seconds, as a takeover is told; short ones in milliseconds. `null`: unknown, or it never came to that. */
+function seconds(ms: number | null): string {
+  if (ms === null) return '-'
+  return ms < 1000 ? `${Math.round(ms)}ms` : `${(ms / 1000).toFixed(1)}s`
+}

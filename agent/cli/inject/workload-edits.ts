@@ -1,0 +1,133 @@
+import { isDeepStrictEqual } from 'node:util'
+import { asFields, asList, asNumber, asText, dig, type Manifest } from '../manifests/manifest.ts'
+import {
+  initContainers,
+  LAUNCH,
+  mounts,
+  probes,
+  RESTRICTED,
+  RESTRICTED_POD,
+  ROLLOUT_HASH,
+  SERVICE_PORT,
+  userFor,
+  VOLUMES,
+} from '../manifests/pod-spec.ts'
+import { DEFAULT_PORT, type Workload } from '../manifests/workload.ts'
+import type { InjectOptions } from './inject-settings.ts'
+import type { Edit, Path } from './injection-record.ts'
+
+const POD: Path = ['spec', 'template', 'spec']
+
+/** What is changed in the workload's manifest. */
+export function* editsFor(workload: Workload, options: InjectOptions): Generator<Edit> {
+  yield* inContainer(workload, options)
+  yield* inPod(workload, options)
+  const { manifest, spec, replicas } = workload
+  if (manifest.kind !== 'Deployment' || options.traffic !== 'readiness') return
+  // Exactly one pod is ever Ready: a surge would wait for a second one that never comes.
+  const rollingUpdate = { maxSurge: 0, maxUnavailable: Math.max(1, replicas - 1) }
+  const strategy = { type: 'RollingUpdate', rollingUpdate }
+  if (!isDeepStrictEqual(spec.strategy, strategy)) yield { path: ['spec', 'strategy'], to: strategy }
+}
+
+function* inContainer(workload: Workload, options: InjectOptions): Generator<Edit> {
+  const { langflow, container } = workload
+  const { entrypoint, port, socketDir, launcherVariables } = options
+  const at = (key: string): Path => [...POD, 'containers', { name: container }, key]
+  // First: it is found again by the key before it.
+  yield { path: at('readinessProbe') }
+  yield { path: at('livenessProbe'), to: probes(port).liveness }
+  yield { path: at('startupProbe'), to: probes(port).startup }
+  yield { path: at('volumeMounts'), head: mounts(socketDir) }
+  if (options.traffic === 'front') yield* toFront(workload, options.frontPort, at('ports'))
+  if (launcherVariables.length > 0) yield { path: at('env'), head: launcherVariables }
+  if (asList(langflow.command).length > 0) yield { path: at('command'), head: LAUNCH }
+  else yield { path: at('command'), to: [...LAUNCH, ...(entrypoint ?? [])] }
+}
+
+/**
+ * Whatever leads to a port of LangFlow by its name leads to the front from now on. Named in LangFlow's container and not in the
+ * agent's: Kubernetes before 1.33 does not find the ports of native sidecars by name, nor does every NetworkPolicy's engine.
+ */
+function* toFront(workload: Workload, frontPort: number, ports: Path): Generator<Edit> {
+  const names = namesOf(workload)
+  for (const name of names) yield { path: [...ports, { name }, 'containerPort'], to: frontPort }
+  if (names.length > 0 || frontPortName(workload) === null) return
+  const added = { name: SERVICE_PORT, containerPort: frontPort }
+  yield { path: ports, head: [added] }
+}
+
+/** Has a Service that leads to LangFlow's port by its number lead to the front. */
+export function* leadToFront(service: Manifest, workload: Workload, frontPort: number): Generator<Edit> {
+  const ports = asList(dig(service.value, 'spec', 'ports'))
+  const targetPort = frontPortName(workload) ?? frontPort
+  const led = ports.filter((port) => (dig(port, 'targetPort') ?? dig(port, 'port')) === workload.port)
+  if (led.some((port) => asText(dig(port, 'name')) === ''))
+    // A port without a name is the only one.
+    yield { path: ['spec', 'ports'], to: ports.map((port) => ({ ...asFields(port), targetPort })) }
+  else
+    for (const port of led)
+      yield { path: ['spec', 'ports', { name: asText(dig(port, 'name')) }, 'targetPort'], to: targetPort }
+}
+
+/** By which name the front is led to; `null`: by its number, since the usual one is another port's. */
+function frontPortName(workload: Workload): string | null {
+  const [name] = namesOf(workload)
+  if (name !== undefined) return name
+  // A Service leads to the first port of that name that any container of the pod has.
+  const { containers, initContainers } = workload.pod
+  const ports = [...asList(containers), ...asList(initContainers)].flatMap((one) => asList(dig(one, 'ports')))
+  return ports.some((port) => dig(port, 'name') === SERVICE_PORT) ? null : SERVICE_PORT
+}
+
+/** The names that LangFlow's port has in its container. */
+function namesOf({ langflow, port }: Workload): string[] {
+  return asList(langflow.ports)
+    .filter((one) => dig(one, 'containerPort') === port)
+    .map((one) => asText(dig(one, 'name')))
+    .filter((name) => name !== '')
+}
+
+function* inPod(workload: Workload, options: InjectOptions): Generator<Edit> {
+  const { manifest, pod, langflow, names, ownAccount } = workload
+  const { port, socketDir, stateDir, graceSeconds } = options
+  const { own, supplementalGroups } = userFor(pod, langflow)
+  const added = initContainers({
+    image: options.image,
+    securityContext: { ...RESTRICTED, ...RESTRICTED_POD, ...own },
+    variables: variables(workload, options),
+    traffic: options.traffic,
+    ...{ port, socketDir, stateDir },
+    ...(manifest.kind === 'Rollout' ? { templateHash: ROLLOUT_HASH } : {}),
+  })
+  yield { path: [...POD, 'volumes'], head: VOLUMES }
+  yield { path: [...POD, 'initContainers'], head: added }
+  if (supplementalGroups !== null) {
+    const isThere = Object.keys(asFields(pod.securityContext)).length > 0
+    if (isThere) yield { path: [...POD, 'securityContext', 'supplementalGroups'], to: supplementalGroups }
+    else yield { path: [...POD, 'securityContext'], to: { supplementalGroups } }
+  }
+  if ((asNumber(pod.terminationGracePeriodSeconds) ?? 0) < graceSeconds)
+    yield { path: [...POD, 'terminationGracePeriodSeconds'], to: graceSeconds }
+  if (pod.automountServiceAccountToken !== false)
+    yield { path: [...POD, 'automountServiceAccountToken'], to: false }
+  if (!ownAccount) return
+  yield { path: [...POD, 'serviceAccountName'], to: names.account }
+  // The API server fills in the old name of this field, and takes the account from there when the new one is removed.
+  yield { path: [...POD, 'serviceAccount'], to: names.account }
+}
+
+/** What the agent is told: where nothing else was said, what follows from the workload. */
+function variables({ names, port }: Workload, options: InjectOptions) {
+  const { traffic, agentVariables } = options
+  const own = [
+    { name: 'LEADER_PEERS', value: `${names.members}:${options.port}` },
+    { name: 'LEADER_LEASE_NAME', value: names.lease },
+    { name: 'LEADER_TARGET', value: `http://127.0.0.1:${port}`, unless: `http://127.0.0.1:${DEFAULT_PORT}` },
+    { name: 'LEADER_TRAFFIC', value: traffic, unless: 'readiness' },
+  ]
+  const needed = own.filter(
+    ({ name, value, unless }) => value !== unless && !agentVariables.some((one) => one.name === name),
+  )
+  return [...needed.map(({ name, value }) => ({ name, value })), ...agentVariables]
+}

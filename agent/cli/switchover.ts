@@ -1,0 +1,244 @@
+import type { Clock } from '../clock.ts'
+import { formatDuration, listed } from '../config/values.ts'
+import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
+import {
+  ANYBODY,
+  describePause,
+  describeTarget,
+  pauseOf,
+  podOf,
+  SWITCHOVER_TO,
+  switchoverOf,
+} from '../lease/operator-annotations.ts'
+import type { AgentStatus, ReplicaRow } from '../observe/agent-status.ts'
+import { type Operable, swap } from './annotate-lease.ts'
+import { holderRow } from './cluster.ts'
+import { mayHaveHappened, OperationError } from './exit-codes.ts'
+
+/** A switchover that was possible when it was looked at. */
+export interface Plan {
+  /** The leader's pod, or its identity where that names none. */
+  readonly from: string
+  /** The leader's identity, and its term. */
+  readonly holder: string
+  readonly epoch: number
+  /** As the Lease is to say it: the name of a pod, or `*`. */
+  readonly to: string
+  /** The pods of which one is to lead. */
+  readonly candidates: readonly [string, ...string[]]
+}
+
+/**
+ * Whether this switchover is possible now. `to`: the name of a pod, or `*`. Throws an `OperationError` that says why it is not.
+ *
+ * @param wallMs now, by the wall clock
+ */
+export function planSwitchover(lease: Lease, rows: readonly ReplicaRow[], to: string, wallMs: number): Plan {
+  const holder = holderOf(lease)
+  if (holder === '')
+    throw new OperationError(
+      'nobody_leads',
+      'nobody leads, so there is nobody to switch over from: a replica that can takes the Lease by itself; see status',
+    )
+  const leader = holderRow(lease, rows)
+  const from = leader?.pod ?? podOf(holder)
+  const status = answerOf(leader, from)
+  if (status.switchover === undefined)
+    throw new OperationError(
+      'too_old',
+      `${from} runs langflow-leader ${status.version}, which knows no switchover: update it first`,
+    )
+  const pause = pauseOf(lease, wallMs)
+  if (pause !== null)
+    throw new OperationError(
+      'paused',
+      `paused ${describePause(pause)}: resume first, with langflow-leader resume`,
+    )
+  const busy = underWay(lease, from, status)
+  if (busy !== null) throw new OperationError('switchover', `${busy}: wait until it is over`)
+  const candidates = to === ANYBODY ? ableOnes(rows, leader) : [ableOne(rows, leader, to)]
+  return { from, holder, epoch: epochOf(lease), to, candidates: candidates as [string, ...string[]] }
+}
+
+/** Reads Lease and replicas, and plans. Rejects with an `OperationError`. */
+export async function lookAt(cluster: Operable, clock: Clock, to: string): Promise<Plan> {
+  const lease = await cluster.lease()
+  return planSwitchover(lease, await cluster.replicas(), to, clock.now().wall)
+}
+
+/**
+ * Asks the leader for a switchover that is possible now, by one compare-and-swap. Resolves once the Lease says so, which is
+ * before anything has come of it. Rejects with an `OperationError`; nothing is asked for then.
+ *
+ * @param planned what somebody has agreed to; `null`: nobody was asked
+ */
+export async function requestSwitchover(
+  cluster: Pick<Operable, 'lease' | 'annotate' | 'replicas'>,
+  clock: Clock,
+  to: string,
+  planned: Plan | null,
+): Promise<Plan> {
+  const rows = await cluster.replicas()
+  let plan = planned
+  await swap(cluster, (lease, unsure) => {
+    // A leader with nothing open may have done by now what it was asked for.
+    if (unsure && plan !== null && (holderOf(lease) !== plan.holder || epochOf(lease) !== plan.epoch))
+      return null
+    const now = planSwitchover(lease, rows, to, clock.now().wall)
+    if (plan !== null && now.holder !== plan.holder)
+      throw new OperationError('conflict', `${plan.from} no longer leads, ${now.from} does: start again`)
+    plan = now
+    return { [SWITCHOVER_TO]: to }
+  })
+  return plan as unknown as Plan
+}
+
+/**
+ * Rejects with `timed_out` or `interrupted` where `request` has not come to an end by then, and says whether anything may have been
+ * asked for. `request` is given the cluster to write with, which takes no write any more afterwards.
+ */
+export async function unlessGivenUp<T>(
+  cluster: Operable,
+  clock: Clock,
+  { timeoutMs, signal }: { readonly timeoutMs: number; readonly signal: AbortSignal },
+  request: (cluster: Operable) => Promise<T>,
+): Promise<T> {
+  const given = Promise.withResolvers<never>()
+  let over = false
+  let unanswered = false
+  const giveUp = (code: 'timed_out' | 'interrupted', what: string) => {
+    over = true
+    const { leaseName, namespace } = cluster
+    const fate = unanswered
+      ? 'the API server has not answered the request, so that it may have been made: see langflow-leader status, and take it back with ' +
+        `kubectl annotate lease ${leaseName} --namespace=${namespace} ${SWITCHOVER_TO}-`
+      : 'nothing was asked for'
+    given.reject(new OperationError(code, `${what}: ${fate}`))
+  }
+  const annotate: Operable['annotate'] = async (lease, annotations) => {
+    if (over) throw new OperationError('interrupted', 'given up')
+    unanswered = true
+    try {
+      return await cluster.annotate(lease, annotations)
+    } catch (error) {
+      unanswered = mayHaveHappened(error)
+      throw error
+    }
+  }
+  const timer = clock.after(timeoutMs, () =>
+    giveUp('timed_out', `no answer after ${formatDuration(timeoutMs)}`),
+  )
+  const interrupt = () => giveUp('interrupted', 'interrupted')
+  signal.addEventListener('abort', interrupt)
+  if (signal.aborted) interrupt()
+  const limited = {
+    leaseName: cluster.leaseName,
+    namespace: cluster.namespace,
+    lease: () => cluster.lease(),
+    replicas: () => cluster.replicas(),
+    status: (pod: string) => cluster.status(pod),
+    annotate,
+  }
+  try {
+    return await Promise.race([given.promise, request(limited)])
+  } finally {
+    timer.cancel()
+    signal.removeEventListener('abort', interrupt)
+  }
+}
+
+/** What became of a request that was taken back. `begun`: the leader had begun with it, which goes on. */
+export type Withdrawal = 'withdrawn' | 'begun'
+
+/** Takes a request back where the Lease still says it. Rejects with an `OperationError` that says how to do it by hand. */
+export async function withdraw(cluster: Operable, { from, holder, epoch, to }: Plan): Promise<Withdrawal> {
+  const lease = await swap(cluster, (lease) =>
+    switchoverOf(lease) === to ? { [SWITCHOVER_TO]: null } : null,
+  ).catch((error: Error) => {
+    const { namespace, leaseName } = cluster
+    throw new OperationError(
+      'failed',
+      `the request could not be taken back: ${error.message}; take it back with ` +
+        `kubectl annotate lease ${leaseName} --namespace=${namespace} ${SWITCHOVER_TO}-`,
+      { cause: error },
+    )
+  })
+  if (holderOf(lease) !== holder || epochOf(lease) !== epoch) return 'begun'
+  // It may have begun between two looks at it. Where it does not answer, it has not been seen to.
+  const status = await cluster.status(from).catch(() => null)
+  return status !== null && isHandingOver(status) ? 'begun' : 'withdrawn'
+}
+
+export function isHandingOver({ switchover, leadership }: AgentStatus): boolean {
+  return switchover?.state === 'under way' || leadership.steppingDown !== null
+}
+
+/** What keeps the leader from anything else, in one sentence; `null`: nothing. */
+export function underWay(lease: Lease, from: string, status: AgentStatus | null): string | null {
+  const asked = switchoverOf(lease)
+  if (asked !== null)
+    return `a switchover from ${from} to ${describeTarget(asked)} was asked for already${writing(lease)}`
+  if (status?.switchover?.state === 'under way')
+    return `${from} is switching over to ${describeTarget(status.switchover.to)} already`
+  const why = status?.leadership.steppingDown ?? null
+  return why === null ? null : `${from} is handing over already (${why})`
+}
+
+/** Who asked and when, as far as the API server noted it: ` (kubectl-annotate, 2026-01-02T03:04:05Z)`. */
+function writing({ metadata }: Lease): string {
+  const notes = Array.isArray(metadata.managedFields) ? (metadata.managedFields as ManagedFields[]) : []
+  const note = notes.find(
+    ({ fieldsV1 }) => fieldsV1?.['f:metadata']?.['f:annotations']?.[`f:${SWITCHOVER_TO}`] !== undefined,
+  )
+  const known = [note?.manager, note?.time].filter((one) => one !== undefined)
+  return known.length === 0 ? '' : ` (${known.join(', ')})`
+}
+
+interface ManagedFields {
+  readonly manager?: string
+  readonly time?: string
+  readonly fieldsV1?: { 'f:metadata'?: { 'f:annotations'?: Record<string, unknown> } }
+}
+
+function answerOf(leader: ReplicaRow | null, from: string): AgentStatus {
+  if (leader === null)
+    throw new OperationError(
+      'leader_silent',
+      `${from} holds the Lease, and there is no such pod here: wait until the Lease has expired, or see status`,
+    )
+  if (leader.status !== null) return leader.status
+  throw new OperationError(
+    'leader_silent',
+    `${from} leads and does not tell whether it could hand over: ${leader.problem}`,
+  )
+}
+
+function ableOnes(rows: readonly ReplicaRow[], leader: ReplicaRow | null): string[] {
+  const others = rows.filter((row) => row !== leader)
+  const able = others.filter((row) => whyUnable(row) === null).map(({ pod }) => pod)
+  if (able.length > 0) return able
+  const why = others.map((row) => `${row.pod}: ${whyUnable(row)}`).join('; ')
+  throw new OperationError('not_ready', `nobody else could take over: ${why || 'there is one replica only'}`)
+}
+
+function ableOne(rows: readonly ReplicaRow[], leader: ReplicaRow | null, to: string): string {
+  const row = rows.find(({ pod }) => pod === to)
+  if (row === undefined) {
+    const others = rows.filter((one) => one !== leader).map(({ pod }) => pod)
+    const there =
+      others.length === 0 ? 'there is no other replica' : `the other replicas are ${listed(others)}`
+    throw new OperationError('unknown_pod', `no replica is called ${to}: ${there}`)
+  }
+  if (row === leader) throw new OperationError('already_leads', `${to} leads already`)
+  const why = whyUnable(row)
+  if (why !== null) throw new OperationError('not_ready', `${to} could not take over: ${why}`)
+  return to
+}
+
+/** Why a follower could not take over, in one sentence; `null`: it could. */
+export function whyUnable({ status, problem }: ReplicaRow): string | null {
+  if (status === null) return problem
+  if (status.couldTakeOver) return null
+  // One of an earlier version does not say why.
+  return status.unable ?? status.problem ?? 'it is not ready'
+}

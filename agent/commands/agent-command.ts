@@ -1,0 +1,111 @@
+import type { Command } from 'commander'
+import { systemClock } from '../clock.ts'
+import { type AgentOptions, agentOptions } from '../config/options.ts'
+import { FRONT_NODE_FLAGS } from '../front/flags.ts'
+import { LauncherKeys } from '../link/launcher-keys.ts'
+import { lookAtLock } from '../link/launcher-lock.ts'
+import { createLog } from '../observe/log.ts'
+import { isPortFree, openConnections } from '../processes/port.ts'
+import type { Replica } from '../replica/replica.ts'
+import { VERSION } from '../version.ts'
+
+export function addAgent(program: Command): void {
+  const command = program
+    .command('agent')
+    .description('elect, gate and hand over: the sidecar beside a launcher')
+  const read = agentOptions(command)
+  command.action(async () => {
+    const options = read()
+    process.exitCode = await runAgent(options, newKeys(options))
+  })
+}
+
+export function newKeys({ stateDir, socket, leaseDurationMs, identity, pod }: AgentOptions): LauncherKeys {
+  const look = identity === `${pod.name}_${pod.uid}` ? () => lookAtLock(socket) : null
+  return new LauncherKeys(stateDir, systemClock, leaseDurationMs, look)
+}
+
+/** Runs a replica's agent until it is told to end. `reclaim`: see `SupervisorMachine`. Resolves to the exit code. */
+export async function runAgent(
+  options: AgentOptions,
+  keys: LauncherKeys,
+  own: { reclaim?: () => Promise<void>; started?: () => void } = {},
+): Promise<number> {
+  const log = createLog({ component: 'agent', level: options.logLevel, identity: options.identity })
+  // From the first moment on a signal asks for the planned end; one that comes too early waits.
+  const started = Promise.withResolvers<Replica>()
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const)
+    process.on(signal, () => void started.promise.then((replica) => replica.terminate(signal)))
+  const { port } = options.target
+  // Loaded here, so that a launcher, which runs from the same file, does not pay their memory.
+  const { connectLeaseApi } = await import('../lease/lease-api.ts')
+  const { startHttpServer } = await import('../observe/http-server.ts')
+  const { createMetrics } = await import('../observe/prometheus.ts')
+  const { Peers } = await import('../peers/peers.ts')
+  const { connectEvents } = await import('../replica/kube-events.ts')
+  const { podAge } = await import('../replica/pod-age.ts')
+  const { Replica } = await import('../replica/replica.ts')
+  const { LinkServer } = await import('../link/link-server.ts')
+  const { HealthProbe } = await import('../supervisor/health.ts')
+  const { Supervisor } = await import('../supervisor/supervisor.ts')
+  const { connectTraffic } = await import('../traffic/traffic.ts')
+  const metrics = createMetrics({ leaseName: options.leaseName, status: () => replica.status() })
+  const clock = systemClock
+  const connection = await connectLeaseApi({
+    name: options.leaseName,
+    ...(options.leaseNamespace === null ? {} : { namespace: options.leaseNamespace }),
+    ...(options.kubeconfig === null ? {} : { kubeconfig: options.kubeconfig }),
+    clock,
+    userAgent: `langflow-leader/${VERSION} (${options.identity})`,
+    onRequest: (verb, code) => metrics.apiRequest(verb, code),
+  })
+  log.info('the Lease is reached through', { server: connection.server, source: connection.source })
+  const { api, objects, namespace, serverVersion } = connection
+  const machine = {
+    clock,
+    portFree: () => isPortFree(port),
+    connections: () => openConnections(port),
+    ...(own.reclaim === undefined ? {} : { reclaim: own.reclaim }),
+  }
+  const { peers: at } = options
+  const age = podAge(options.stateDir, clock)
+  const { traffic, front } = connectTraffic({
+    options,
+    clock,
+    metrics,
+    frontCommand: [process.execPath, ...FRONT_NODE_FLAGS, process.argv[1] as string, 'front'],
+  })
+  const replica: Replica = new Replica({
+    options,
+    namespace,
+    api,
+    serverVersion,
+    traffic,
+    front,
+    supervisor: ({ alarm, ...wiring }) =>
+      new Supervisor({
+        ...options,
+        ...wiring,
+        machine,
+        link: (handlers) => new LinkServer({ options, keys, clock, handlers, alarm }),
+        probe: (handlers) => new HealthProbe(options, clock, handlers),
+      }),
+    peers: at === null ? null : (wiring) => new Peers({ at, clock, ...wiring }),
+    events: await connectEvents({ options, objects, clock, log }),
+    podAgeMs: () => age(clock.now()),
+    http: (source) => startHttpServer({ listen: options.listen, source, metrics }),
+    clock,
+    log,
+    metrics,
+    salt: Math.floor(Math.random() * 1000),
+  })
+  try {
+    await replica.start()
+  } catch (error) {
+    api.close()
+    throw error
+  }
+  own.started?.()
+  started.resolve(replica)
+  return replica.end()
+}

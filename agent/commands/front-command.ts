@@ -1,0 +1,40 @@
+import { fstatSync } from 'node:fs'
+import { Socket } from 'node:net'
+import type { Command } from 'commander'
+import { systemClock } from '../clock.ts'
+import { SHARED_SETTINGS } from '../config/agent-settings.ts'
+import { variableOf } from '../config/setting.ts'
+
+/** The agent's end of it is told in agent/front/front-messages.ts. */
+const CHANNEL = 3
+
+/** The process in which an agent with `--traffic=front` has its traffic: hidden, since only an agent can tell it what to do. */
+export function addFront(program: Command): void {
+  const command = program.command('front', { hidden: true }).action(async () => {
+    if (!isPipe(CHANNEL))
+      command.error(
+        "only an agent with --traffic=front starts it: there is no agent's pipe at file descriptor 3",
+      )
+    const [{ serveFront }, { createLog }] = await Promise.all([
+      import('../front/front.ts'),
+      import('../observe/log.ts'),
+    ])
+    // Its agent says when it ends, also where the whole process group is told to.
+    process.on('SIGTERM', () => {})
+    process.on('SIGINT', () => {})
+    const { fallback, parse } = SHARED_SETTINGS.logLevel
+    const level = parse(process.env[variableOf('--log-level')] ?? fallback)
+    const log = createLog({ component: 'front', level, identity: '' })
+    await serveFront(new Socket({ fd: CHANNEL }), { clock: systemClock, log })
+    process.exit()
+  })
+}
+
+function isPipe(fd: number): boolean {
+  try {
+    const stat = fstatSync(fd)
+    return stat.isSocket() || stat.isFIFO()
+  } catch {
+    return false
+  }
+}

@@ -1,0 +1,134 @@
+import { existsSync, rmSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import type { Command } from 'commander'
+import { systemClock } from '../clock.ts'
+import { type LauncherOptions, launcherOptions } from '../config/options.ts'
+import { DigestWatch } from '../launcher/flow-digests.ts'
+import { coldStart } from '../launcher/langflow-command.ts'
+import { langflowVersion } from '../launcher/langflow-package.ts'
+import { serveLauncher } from '../launcher/launcher-service.ts'
+import { ServingProcesses } from '../launcher/serving-processes.ts'
+import { WarmStandby } from '../launcher/standby/warm-standby.ts'
+import {
+  faultOfSecretKey,
+  givenEnvironment,
+  standbyEnvironment,
+  workloadEnvironment,
+} from '../launcher/workload-environment.ts'
+import { holdLock } from '../link/launcher-lock.ts'
+import { LinkClient } from '../link/link-client.ts'
+import { createLog } from '../observe/log.ts'
+import { isAlone } from '../processes/membership.ts'
+import { describeTaken, isPortFree } from '../processes/port.ts'
+import { countUnreaped } from '../processes/proc.ts'
+import { createProcessTree } from '../processes/process-tree.ts'
+import { spawnCommand } from '../processes/spawn.ts'
+
+/** Variable that marks the workload's processes, so that they are found wherever they went. */
+export const MARKER = 'LANGFLOW_LEADER_TREE'
+
+export function addLaunch(program: Command): void {
+  const command = program
+    .command('launch')
+    .description('run LangFlow as the agent in the other container says')
+  const read = launcherOptions(command)
+  command.action(async () => {
+    process.exitCode = await launch(read())
+  })
+}
+
+async function launch(options: LauncherOptions): Promise<number> {
+  const alone = isAlone()
+  const leash = process.env[WITH_AGENT]
+  delete process.env[WITH_AGENT] // none of the workload's business
+  const log = createLog({ component: 'launcher', level: options.logLevel, identity: '' })
+  const given = givenEnvironment(process.env)
+  const reaper = { command: alone ? findReaper() : [], warn: once((sentence) => log.warn(sentence)) }
+  if (alone && reaper.command.length === 0)
+    log.warn(`there is no tini beside ${process.execPath}: nobody reaps what LangFlow's processes leave`)
+  if (!alone && leash === undefined)
+    log.warn(
+      'the launcher is not PID 1, so that a flow can stop or kill it: make it the command of its container',
+    )
+  const fault = faultOfSecretKey(options.command, given)
+  if (fault !== null) log.warn(fault)
+  const parentGone = leash === undefined ? null : process.stdin
+  let outlived = false
+  parentGone?.once('end', () => {
+    outlived = true
+  })
+  const langflow = () => langflowVersion(options.command, given)
+  if (langflow() === null && options.command.some((word) => word.includes('langflow')))
+    log.warn(
+      "this command does not show LangFlow's version, so nothing keeps an older LangFlow from a newer one's database: start it by " +
+        '"langflow run …", "python -m langflow run …", or "sh -c" with one of them and nothing else',
+    )
+  const { command } = options
+  const clock = systemClock
+  let standby = null as WarmStandby | null
+  const service = serveLauncher({
+    command,
+    langflow,
+    digests: (changed) => new DigestWatch({ env: given, clock, changed }),
+    stopTimeoutMs: options.stopTimeoutMs,
+    alone,
+    log,
+    link: (handlers) => new LinkClient(options.socket, clock, handlers),
+    machine: {
+      clock,
+      tree: (mark) =>
+        createProcessTree({
+          marker: { name: MARKER, value: mark },
+          clock,
+          alone,
+          reaper,
+          spare: () => standby?.processes ?? [],
+          async spawn(command, env) {
+            const child = standby?.take(env) ?? null
+            if (child !== null) return child
+            const start = coldStart(command, env)
+            return spawnCommand(start.command, start.env, reaper)
+          },
+        }),
+      newStandby(mark, { startTimeoutMs }, changed) {
+        const environment = () => ({ ...standbyEnvironment(given), [MARKER]: mark() })
+        standby = new WarmStandby({ startTimeoutMs, command, environment, clock, reaper, changed })
+        return standby
+      },
+      portHolder: async (port) => ((await isPortFree(port)) ? null : describeTaken(port)),
+      serving: (port, child) =>
+        new ServingProcesses({ port, child, clock, note: (level, text) => log[level](text) }),
+      environment: (grant) => workloadEnvironment(given, grant),
+      lock: () => holdLock(options.socket),
+      unreaped: countUnreaped,
+    },
+  })
+  process.on('SIGTERM', service.terminate)
+  process.on('SIGINT', service.terminate)
+  parentGone?.resume().on('close', service.orphaned)
+  const code = await service.ended
+  parentGone?.destroy()
+  // An agent that was killed could not do it.
+  if (leash && outlived) rmSync(leash, { recursive: true, force: true })
+  return code
+}
+
+/** The tini that was installed beside this node. */
+function findReaper(): string[] {
+  const tini = join(dirname(process.execPath), 'tini')
+  return existsSync(tini) ? [tini, '-s', '--'] : []
+}
+
+function once(tell: (sentence: string) => void): (sentence: string) => void {
+  let told = false
+  return (sentence) => {
+    if (!told) tell(sentence)
+    told = true
+  }
+}
+
+/**
+ * Set by `run` for its own launcher, whose standard input it holds open: that launcher must not outlive it. The value is
+ * the directory that goes with both, or ''.
+ */
+export const WITH_AGENT = 'LANGFLOW_LEADER_WITH_AGENT'

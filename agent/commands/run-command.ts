@@ -1,0 +1,77 @@
+import { rmSync } from 'node:fs'
+import type { Command } from 'commander'
+import { systemClock } from '../clock.ts'
+import { addExamples } from '../config/examples.ts'
+import { type RunOptions, runOptions } from '../config/options.ts'
+import { makeDirectory } from '../directory.ts'
+import { LauncherProcess } from '../launcher/launcher-process.ts'
+import { killMarked } from '../processes/process-tree.ts'
+import { setAside } from '../reexec.ts'
+import { newKeys, runAgent } from './agent-command.ts'
+import { MARKER, WITH_AGENT } from './launch-command.ts'
+
+/** How long one round of SIGKILL goes on before the next. */
+const KILL_WITHIN_MS = 3_000
+
+export function addRun(program: Command): void {
+  const command = program
+    .command('run')
+    .description('agent and launcher in one, for a single container or a VM')
+  const read = runOptions(command)
+  addExamples(command, [
+    ['Beside others like it, with a Kubernetes API as the lock', '-- langflow run --host 0.0.0.0'],
+    ['From a machine outside of the cluster', '--kubeconfig ~/.kube/config -- langflow run'],
+  ])
+  command.action(async () => {
+    process.exitCode = await run(read())
+  })
+}
+
+async function run(options: RunOptions): Promise<number> {
+  const { privateDir } = options
+  if (privateDir !== null) makeDirectory(privateDir, 0o700)
+  try {
+    const keys = newKeys(options.agent)
+    const env = launcherEnvironment(privateDir ?? '')
+    const launcher = new LauncherProcess(launcherCommand(options), env, systemClock)
+    const marker = { name: MARKER, value: keys.tree }
+    const killRest = async () => {
+      // What cannot be told counts as alive.
+      const left = () => killMarked(marker, KILL_WITHIN_MS, systemClock).catch(() => ['unknown'])
+      while ((await left()).length > 0);
+    }
+    const code = await runAgent(options.agent, keys, {
+      started: () => launcher.start(),
+      reclaim: async () => {
+        await launcher.kill()
+        await killRest()
+      },
+    })
+    await launcher.close()
+    // A launcher that died while it prepared a standby has left it.
+    await killRest()
+    return code
+  } finally {
+    if (privateDir !== null) rmSync(privateDir, { recursive: true, force: true })
+  }
+}
+
+function launcherCommand({ launcher }: RunOptions): [string, ...string[]] {
+  return [
+    process.execPath,
+    ...process.execArgv,
+    process.argv[1] as string,
+    'launch',
+    `--socket=${launcher.socket}`,
+    `--stop-timeout=${launcher.stopTimeoutMs}ms`,
+    `--log-level=${launcher.logLevel}`,
+    '--',
+    ...launcher.command,
+  ]
+}
+
+/** The agent's own settings are none of the launcher's. */
+function launcherEnvironment(privateDir: string): NodeJS.ProcessEnv {
+  const kept = Object.entries(process.env).filter(([name]) => !name.startsWith('LEADER_'))
+  return { ...setAside(Object.fromEntries(kept), 'launch'), [WITH_AGENT]: privateDir }
+}

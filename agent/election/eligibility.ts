@@ -1,0 +1,129 @@
+import { BOOT_RESOLUTION_MS, type Instant } from '../clock.ts'
+import type { ApiError } from '../kube/kube-errors.ts'
+import { durationOf, holderOf, LANGFLOW, langflowOf } from '../lease/lease.ts'
+import { podOf } from '../lease/operator-annotations.ts'
+import { isOlder } from '../package-version.ts'
+import {
+  type CandidateConfig,
+  type CandidateState,
+  type ElectionState,
+  emit,
+  type Follower,
+  type Input,
+  NEVER,
+  wake,
+} from './state.ts'
+
+/** The longest pause between two rehearsals that were refused, or got no answer. */
+const LONGEST_PAUSE_MS = 60_000
+/** Far above what it takes until a write is seen. */
+const CLOCKS_DIFFER_MS = 30_000
+
+/**
+ * Why this replica could not take the Lease over if it had to, as far as its own credentials and its way to the API server
+ * go: one sentence; `null`: it could. Outages that end within a lease duration and a retry period do not count; the time in
+ * which the machine was suspended does.
+ */
+export function inability(
+  config: Pick<CandidateConfig, 'leaseDurationMs' | 'retryPeriodMs'>,
+  state: ElectionState,
+  now: Instant,
+): string | null {
+  const { seen, sightedAt, watchUp, writeRight, writeProblem, readProblem, watchProblem } = state
+  const bar = barrier(state)
+  if (bar !== null) return bar
+  const cause = readProblem ?? watchProblem
+  const because = cause === null ? '' : `: ${cause}`
+  if (seen === null || sightedAt === null) return `this replica has not seen the Lease yet${because}`
+  // Nobody renews one that nobody holds, or whose holder is gone while it is paused. One that is absent is read each retry
+  // period, whatever the watch says.
+  const silentForGood = watchUp && seen.lease !== null && (holderOf(seen.lease) === '' || state.paused)
+  const blindMs = Math.max(now.mono - sightedAt.mono, now.boot - sightedAt.boot - BOOT_RESOLUTION_MS)
+  const recordedMs = seen.lease === null ? 0 : durationOf(seen.lease, config.leaseDurationMs)
+  const toleratedMs = Math.max(config.leaseDurationMs, recordedMs) + config.retryPeriodMs
+  if (!silentForGood && blindMs > toleratedMs)
+    return `this replica has not seen the Lease for ${Math.round(blindMs / 1000)} s${because}`
+  if (writeRight === 'refused') return writeProblem ?? 'this replica may not write the Lease'
+  if (writeRight === 'unknown') return 'it is not known yet whether this replica may write the Lease'
+  return null
+}
+
+/** What is wrong where this node's clock is not that of the last leader's node, and what to do about it; `null`: nothing. */
+export function clockProblem({ term, lastHolder, writerAheadMs: ms }: ElectionState): string | null {
+  if (term !== null || lastHolder === null || Math.abs(ms) < CLOCKS_DIFFER_MS) return null
+  const differs = `${Math.abs(Math.round(ms / 1000))} s ${ms > 0 ? 'behind' : 'ahead of'} that of ${podOf(lastHolder.holder)}'s node`
+  return `the clock of this node is ${differs}: synchronise both (NTP), since times in logs and history are of the node that wrote them`
+}
+
+/** Why this replica is not to compete for the Lease; `null`: it is. */
+export function barrier({ barred, outdated }: ElectionState): string | null {
+  return barred ?? outdated
+}
+
+/**
+ * An older LangFlow that is started on the database of a newer one destroys a part of it. The Lease says who has led, and is
+ * looked at in each transition that could take it.
+ */
+export function judgeVersion<S extends CandidateState>({ config }: Input, state: S): S {
+  return { ...state, outdated: config.allowOlder ? null : outdated(state) }
+}
+
+function outdated({ seen, term, workload: { langflow } }: ElectionState): string | null {
+  const noted = seen === null || seen.lease === null ? null : langflowOf(seen.lease)
+  if (langflow === null || noted === null || !isOlder(langflow, noted)) return null
+  return term === null
+    ? `LangFlow ${langflow} of this replica is older than ${noted}, which has led, and would damage the database that ${noted} has ` +
+        `migrated: use ${noted} or newer here, or, where a backup from before is restored, --allow-older (LEADER_ALLOW_OLDER=true)`
+    : `LangFlow ${langflow} leads here although the Lease says that ${noted} has led: it goes on, and no replica of its version ` +
+        `would follow it; where no ${noted} has run, set the Lease's annotation ${LANGFLOW} to ${langflow}`
+}
+
+/**
+ * Has a follower make sure that it may write the Lease, by a dry run: at the first sight of it, and after trouble. A leader
+ * knows by its renewals.
+ */
+export function rehearse({ config, now }: Input, state: Follower): Follower {
+  const { seen, rehearsal, inFlight } = state
+  if (seen === null || rehearsal.underWay || inFlight) return state
+  if (now.mono < rehearsal.dueAt) return wake(state, rehearsal.dueAt)
+  const due = { ...state, rehearsal: { ...rehearsal, underWay: true } }
+  return emit(due, { type: 'rehearse', lease: seen.lease, deadlineMs: config.renewDeadlineMs / 2 })
+}
+
+/** How a dry run ended; `null`: the API server would have written. */
+export function rehearsed(input: Input, before: CandidateState, error: ApiError | null): CandidateState {
+  const state = { ...before, rehearsal: { ...before.rehearsal, underWay: false } }
+  if (error !== null && isNoAnswer(error)) return rehearseLater(input, state, error)
+  const next = error === null ? mayWrite(state) : noteRefusal(input, state, error)
+  const granted = before.writeRight === 'refused' && next.writeRight === 'granted'
+  return granted ? { ...next, writeProblem: null } : next
+}
+
+/** A write was acknowledged, or what was refused was not the right to write. */
+export function mayWrite<S extends CandidateState>(state: S): S {
+  return { ...state, writeRight: 'granted', rehearsal: { ...state.rehearsal, dueAt: NEVER, failures: 0 } }
+}
+
+/** What a failed write tells of the right to write. One that was refused for its credentials is expected to be again. */
+export function noteRefusal<S extends CandidateState>(input: Input, state: S, error: ApiError): S {
+  if (isNoAnswer(error)) return state
+  if (error.code !== 'unauthorized' && error.code !== 'forbidden') return mayWrite(state)
+  return rehearseLater(input, { ...state, writeRight: 'refused', writeProblem: error.message }, error)
+}
+
+/** What was known may be so no more. `dueAt`: monotonic ms. */
+export function rehearseAgain<S extends CandidateState>(state: S, dueAt: number): S {
+  return { ...state, rehearsal: { ...state.rehearsal, dueAt, failures: 0 } }
+}
+
+function rehearseLater<S extends CandidateState>({ config, now }: Input, state: S, error: ApiError): S {
+  const { failures } = state.rehearsal
+  const pauseMs = Math.min(config.retryPeriodMs * 2 ** Math.min(failures, 10), LONGEST_PAUSE_MS)
+  const dueAt = now.mono + Math.max(pauseMs, error.retryAfterMs ?? 0)
+  return { ...state, rehearsal: { ...state.rehearsal, dueAt, failures: failures + 1 } }
+}
+
+/** It was not asked, or could not tell: that says nothing about rights. */
+export function isNoAnswer({ code }: ApiError): boolean {
+  return code === 'timeout' || code === 'network' || code === 'server' || code === 'throttled'
+}

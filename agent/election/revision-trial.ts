@@ -1,0 +1,65 @@
+import { type FailedRevision, type Revisions, withFailed, withProven } from '../lease/proven-revisions.ts'
+import type { EndedBecause } from '../lease/reasons.ts'
+import { isOlder } from '../package-version.ts'
+import { type CandidateConfig, type ElectionState, type Input, NEVER, type Why } from './state.ts'
+
+/** A first start from a warm standby may take this long, and any other at least as long. */
+const FIRST_START_MS = 60_000
+/** A cold one may take so many times as long as the longest that the Lease's history remembers: the last may have been warm. */
+const TIMES_LONGEST = 3
+
+type Own = Pick<CandidateConfig, 'revision'>
+
+/** Failures that say nothing of the revision: the leader's way to the API server was cut, or its machine stood still. */
+const BLAMELESS: ReadonlySet<EndedBecause> = new Set(['deadman', 'launcher_silent'])
+
+/** No replica of the own revision has served yet, and one of another revision has. */
+export function isUnproven({ revision }: Own, { revisions: { proven } }: ElectionState): boolean {
+  return revision !== null && proven.length > 0 && !proven.includes(revision)
+}
+
+/** The failed first start of the own revision, while nothing that LangFlow starts from has changed since; `null`: none. */
+export function failedStart(own: Own, state: ElectionState): FailedRevision | null {
+  if (!isUnproven(own, state)) return null
+  const { inputs } = state.workload
+  const failed = state.revisions.failed.filter(({ revision }) => revision === own.revision)
+  return failed.find((one) => inputs === null || one.inputs === inputs) ?? null
+}
+
+/**
+ * Monotonic ms by which a term that begins now must serve; `null`: its revision is proven, or the first one. Where no other
+ * revision has taken the Lease, or none could because its LangFlow is older than this one, only the start timeout counts: a
+ * migration may take that long. The newest version that has led doesn't say that: an earlier term of this start may have.
+ */
+export function trialEnds({ config, now }: Input, state: ElectionState): number | null {
+  if (!isUnproven(config, state)) return null
+  const [own, last] = [state.workload.langflow, state.revisions.langflow]
+  const upgrade = own !== null && last !== null && !config.allowOlder && isOlder(last, own)
+  if (upgrade || failedStart(config, state) !== null) return NEVER
+  const warm = config.standby === 'warm' && state.workload.prepared
+  const starts = state.history.flatMap(({ phases: { startMs, healthyMs } }) =>
+    healthyMs === null ? [] : [(startMs ?? 0) + healthyMs],
+  )
+  const coldMs = starts.length === 0 ? NEVER : TIMES_LONGEST * Math.max(...starts)
+  const firstMs = warm ? FIRST_START_MS : Math.max(FIRST_START_MS, coldMs)
+  return now.mono + Math.min(config.startTimeoutMs, firstMs)
+}
+
+/** Why a term ends in which an unproven revision failed; `null`: the failure says nothing of the revision. */
+export function blamed({ revision }: Own, { code, reason }: Why<EndedBecause>): Why<EndedBecause> | null {
+  if (BLAMELESS.has(code)) return null
+  return { code: 'revision_failed', reason: `the first start of revision ${revision} failed: ${reason}` }
+}
+
+/** What the holder notes of revisions with its next write. */
+export function revisionsNoted({ revision }: Own, { revisions, term, workload }: ElectionState): Revisions {
+  if (revision === null || term === null) return revisions
+  const { stepDown } = term
+  if (stepDown?.blames) {
+    const { code, reason } = stepDown.blames
+    return withFailed(revisions, { revision, inputs: workload.inputs, because: code, reason })
+  }
+  const served = workload.well && stepDown === null && term.trialUntil === null
+  const noted = revisions.proven[0] === revision && revisions.langflow === workload.langflow
+  return served && !noted ? withProven(revisions, revision, workload.langflow) : revisions
+}

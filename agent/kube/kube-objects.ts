@@ -1,0 +1,211 @@
+import { nonsense, type Target, type Verb } from './kube-errors.ts'
+import { type Call, KubeRequests, type KubeRequestsOptions, type Over } from './kube-requests.ts'
+import { type ObjectWatch, type ObjectWatchHandlers, openWatch } from './kube-watch.ts'
+
+/** Seconds. As in client-go's reflector a random time from here to its double, so that not all watches end at once. */
+const LEAST_WATCH_SECONDS = 300
+
+/** How many objects of a list come with one reply. */
+const PAGE = '100'
+
+/** A kind of namespaced object. */
+export interface Kind {
+  readonly kind: string
+  /** As RBAC names it, e.g. `pods`. */
+  readonly resource: string
+  /** What its paths begin with, e.g. `/api/v1`. */
+  readonly base: string
+}
+
+export const POD: Kind = { kind: 'Pod', resource: 'pods', base: '/api/v1' }
+
+/** An object as the API server sends it. What is not named here is kept on every update. */
+export interface KubeObject {
+  readonly metadata: {
+    readonly name: string
+    readonly uid: string
+    readonly resourceVersion: string
+    readonly labels?: Readonly<Record<string, string>> | null
+    readonly annotations?: Readonly<Record<string, string>> | null
+    readonly [field: string]: unknown
+  }
+  readonly [field: string]: unknown
+}
+
+/** A JSON merge patch: `null` removes. */
+interface MergePatch {
+  readonly metadata: {
+    /** What must still be so: 422 where the UID is another, 409 where the version is. */
+    readonly uid: string
+    readonly resourceVersion: string
+    readonly annotations?: Readonly<Record<string, string | null>>
+  }
+}
+
+/** What is written of an object: one that does not exist yet has no version. */
+export interface WrittenObject {
+  readonly metadata: { readonly name: string; readonly [field: string]: unknown }
+  readonly [field: string]: unknown
+}
+
+/**
+ * Objects of one namespace in a Kubernetes API server, over connections of their own: a renewal never waits for one of somebody else.
+ * Each request has a deadline, in milliseconds; all rejections are `ApiError`.
+ */
+export class KubeObjects {
+  readonly namespace: string
+  private readonly requests: KubeRequests
+  private readonly watches = new Set<ObjectWatch>()
+
+  constructor(options: KubeRequestsOptions) {
+    this.namespace = options.namespace
+    // What was opened under the old CA ends in order, and whoever watches opens it again under the new one.
+    this.requests = new KubeRequests(options, () => {
+      for (const watch of this.watches) watch.end()
+    })
+  }
+
+  get(kind: Kind, name: string, deadlineMs: number, over?: Over): Promise<KubeObject> {
+    return this.one(this.call('get', kind, name), deadlineMs, over)
+  }
+
+  /** All of them, a page after the other: a reply must not be too long, and no deadline too short for it. */
+  async list(kind: Kind, deadlineMs: number): Promise<KubeObject[]> {
+    const all: KubeObject[] = []
+    for (let next: string | undefined; ; ) {
+      const query = { limit: PAGE, ...(next === undefined ? {} : { continue: next }) }
+      const call = this.call('list', kind, null, undefined, query)
+      const { value, status } = await this.json(call, deadlineMs)
+      const { items, metadata } = value as { items?: unknown; metadata?: { continue?: string } }
+      if (!Array.isArray(items) || !items.every(isObject))
+        throw nonsense(this.requests.target(call), `something that is no list of ${kind.resource}`, status)
+      all.push(...items)
+      next = metadata?.continue || undefined
+      if (next === undefined) return all
+    }
+  }
+
+  create(kind: Kind, object: WrittenObject, deadlineMs: number): Promise<KubeObject> {
+    return this.one(this.call('create', kind, object.metadata.name, object), deadlineMs)
+  }
+
+  patch(kind: Kind, name: string, patch: MergePatch, deadlineMs: number): Promise<KubeObject> {
+    return this.one(this.call('patch', kind, name, patch), deadlineMs)
+  }
+
+  /** Changes these fields, whatever else has changed: for what nobody else writes. */
+  patchOwn(kind: Kind, name: string, fields: object, deadlineMs: number): Promise<KubeObject> {
+    return this.one(this.call('patch', kind, name, fields), deadlineMs)
+  }
+
+  /** Compare-and-swap on `metadata.resourceVersion`. */
+  update(kind: Kind, object: WrittenObject, deadlineMs: number): Promise<KubeObject> {
+    return this.one(this.call('update', kind, object.metadata.name, object), deadlineMs)
+  }
+
+  /** Deletes the object that has this UID: 409 where another has taken its name. `graceSeconds`: instead of its own time to end. */
+  async delete(
+    kind: Kind,
+    { metadata }: KubeObject,
+    deadlineMs: number,
+    graceSeconds?: number,
+  ): Promise<void> {
+    const { name, uid } = metadata
+    // Not in the query, which the API server does not read where there is a body.
+    const options = { preconditions: { uid }, gracePeriodSeconds: graceSeconds }
+    const body = { kind: 'DeleteOptions', apiVersion: 'v1', ...options }
+    await this.requests.send(this.call('delete', kind, name, body), deadlineMs)
+  }
+
+  /** Has the API server say whether it would take this write, without making it. */
+  async rehearse(
+    verb: 'create' | 'update',
+    kind: Kind,
+    object: WrittenObject,
+    deadlineMs: number,
+  ): Promise<void> {
+    const call = this.call(verb, kind, object.metadata.name, object, { dryRun: 'All' })
+    await this.requests.send(call, deadlineMs)
+  }
+
+  /**
+   * Watches one object. Without `resourceVersion` the server first sends its present state, if any. Resolves once the server
+   * has answered 200.
+   */
+  watch<T extends object = KubeObject>(
+    kind: Kind,
+    name: string,
+    resourceVersion: string | undefined,
+    handlers: ObjectWatchHandlers<T>,
+    deadlineMs: number,
+  ): Promise<ObjectWatch> {
+    const call = this.call('watch', kind, name, undefined, {
+      watch: '1',
+      fieldSelector: `metadata.name=${name}`,
+      allowWatchBookmarks: 'true',
+      timeoutSeconds: String(Math.round(LEAST_WATCH_SECONDS * (1 + Math.random()))),
+      ...(resourceVersion === undefined ? {} : { resourceVersion }),
+    })
+    return openWatch(this.requests, call, handlers, deadlineMs, this.watches)
+  }
+
+  /** What a pod answers at this port and path, through the API server; JSON. */
+  async proxied(pod: string, port: number, path: string, deadlineMs: number): Promise<unknown> {
+    const at = `${POD.base}/namespaces/${encodeURIComponent(this.namespace)}/pods/${encodeURIComponent(pod)}:${port}/proxy${path}`
+    const about = { kind: 'Pod', resource: 'pods/proxy', name: `${pod}:${port}` }
+    return (await this.json({ verb: 'get', about, path: at }, deadlineMs)).value
+  }
+
+  /** For the message of an error. */
+  target(verb: Verb, kind: Kind, name: string): Target {
+    return this.requests.target(this.call(verb, kind, name))
+  }
+
+  close(): void {
+    for (const watch of this.watches) watch.close()
+    this.requests.close()
+  }
+
+  private call(
+    verb: Verb,
+    kind: Kind,
+    name: string | null,
+    body?: object,
+    query: Readonly<Record<string, string>> = {},
+  ): Call {
+    const collection = `${kind.base}/namespaces/${encodeURIComponent(this.namespace)}/${kind.resource.split('.', 1)[0]}`
+    const ofCollection = name === null || verb === 'create' || verb === 'watch'
+    const path = ofCollection ? collection : `${collection}/${encodeURIComponent(name)}`
+    const search = Object.keys(query).length === 0 ? '' : `?${new URLSearchParams(query)}`
+    return {
+      verb,
+      about: { ...kind, name },
+      path: path + search,
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    }
+  }
+
+  private async one(call: Call, deadlineMs: number, over?: Over): Promise<KubeObject> {
+    const { value, status } = await this.json(call, deadlineMs, over)
+    if (isObject(value)) return value
+    throw nonsense(this.requests.target(call), `something that is no ${call.about.kind}`, status)
+  }
+
+  private async json(
+    call: Call,
+    deadlineMs: number,
+    over?: Over,
+  ): Promise<{ value: unknown; status: number }> {
+    const { body, status } = await this.requests.send(call, deadlineMs, over)
+    try {
+      return { value: JSON.parse(body) ?? {}, status }
+    } catch {
+      throw nonsense(this.requests.target(call), 'something that is no JSON', status)
+    }
+  }
+}
+
+function isObject(value: unknown): value is KubeObject {
+  const { metadata } = (value ?? {}) as { metadata?: Partial<KubeObject['metadata']> }
+  return typeof metadata?.resourceVersion === 'string' && typeof metadata.name === 'string'
+}

@@ -1,0 +1,363 @@
+import { addAbortListener } from 'node:events'
+import type { Socket } from 'node:net'
+import { buildConnector, Client, type Dispatcher, ProxyAgent } from 'undici'
+import type { Clock } from '../clock.ts'
+import { type KubeAccess, KubeConfigError, type KubeCredentials } from './kube-access.ts'
+import {
+  ApiError,
+  breakdown,
+  lateness,
+  nonsense,
+  parseStatus,
+  refusal,
+  type Subject,
+  type Target,
+  type Verb,
+} from './kube-errors.ts'
+
+/** Below the 90 s after which a Go server closes an idle connection, so that no request meets one just closed. */
+const IDLE_MS = 30_000
+/** The kernel asks after a silent peer from here on; one that is gone is noticed half a minute later. */
+const KEEP_ALIVE_PROBE_MS = 15_000
+/** Far above any Lease; keeps a confused server from filling the memory. */
+const MAX_REPLY_BYTES = 4 * 1024 * 1024
+
+export interface KubeRequestsOptions {
+  readonly access: KubeAccess
+  readonly namespace: string
+  readonly clock: Clock
+  /** Its part before the slash becomes the field manager in `metadata.managedFields`. */
+  readonly userAgent: string
+  /** Called for each request sent, with its HTTP status, or `timeout`, or `network`. */
+  readonly onRequest?: ((verb: Verb, code: string) => void) | undefined
+}
+
+export interface Call {
+  readonly verb: Verb
+  readonly about: Subject
+  /** Below the server's own base path. */
+  readonly path: string
+  readonly body?: string
+}
+
+export type Over = 'any connection' | 'a new connection'
+
+export interface Reply {
+  readonly status: number
+  readonly retryAfter: string | string[] | undefined
+  /** When the server answered by its own clock, as HTTP has it: whole seconds. */
+  readonly date: string | string[] | undefined
+  /** Empty where the reply was streamed. */
+  readonly body: string
+}
+
+/** A reply that goes on. */
+export interface Stream {
+  /** Resolves at its end in order; rejects with `ApiError`, also after `cut()`. */
+  readonly ended: Promise<void>
+  cut(): void
+}
+
+interface StreamHandlers {
+  /** The server answered 200; data follows. */
+  opened(): void
+  data(chunk: Buffer): void
+}
+
+/** The end of one request's time, on the program's clock. */
+interface Deadline {
+  readonly ms: number
+  readonly passed: AbortSignal
+}
+
+const METHODS = {
+  get: 'GET',
+  list: 'GET',
+  watch: 'GET',
+  create: 'POST',
+  update: 'PUT',
+  patch: 'PATCH',
+  delete: 'DELETE',
+} as const satisfies Record<Verb, Dispatcher.HttpMethod>
+
+/**
+ * Requests to the API server, each with a deadline, after which its connection is destroyed. A request is sent once; only
+ * after a 401, which says that nothing was done, a second time with credentials read anew. Requests that follow each other
+ * share the connection that was answered last; one that finds it busy gets another, so that nothing ever waits behind a
+ * request that hangs.
+ */
+export class KubeRequests {
+  private readonly options: KubeRequestsOptions
+  private readonly replaced: () => void
+  private readonly connections = new Set<Connection>()
+  private idle: Connection | undefined
+  /** Which server and TLS identity new connections are opened for. */
+  private key: string | undefined
+  private closed = false
+
+  /** @param replaced called when the server, its CA or the client certificate have changed */
+  constructor(options: KubeRequestsOptions, replaced: () => void = () => {}) {
+    this.options = options
+    this.replaced = replaced
+  }
+
+  /** Resolves with a reply of success; rejects with `ApiError`. */
+  send(call: Call, deadlineMs: number, over: Over = 'any connection'): Promise<Reply> {
+    return this.authenticated(call, deadlineMs, (credentials, deadline) =>
+      this.exchange(call, credentials, deadline, this.take(credentials, over)),
+    )
+  }
+
+  /** Resolves when the server has answered 200; the deadline ends there. `data` may be called before. */
+  stream(call: Call, data: (chunk: Buffer) => void, deadlineMs: number): Promise<Stream> {
+    return this.authenticated(
+      call,
+      deadlineMs,
+      (credentials, deadline) =>
+        new Promise<Stream>((resolve, reject) => {
+          const connection = this.take(credentials, 'any connection')
+          const opened = () => resolve({ ended, cut: () => this.destroy(connection) })
+          const ended = this.exchange(call, credentials, deadline, connection, { opened, data }).then(
+            ({ status }) => {
+              if (status !== 200) throw nonsense(this.target(call), `status ${status}`, status)
+            },
+          )
+          ended.catch(reject)
+        }),
+    )
+  }
+
+  target({ verb, about }: Call): Target {
+    const { namespace, access } = this.options
+    return {
+      ...about,
+      verb,
+      namespace,
+      server: access.server.origin + basePath(access),
+      source: access.source,
+    }
+  }
+
+  close(): void {
+    this.closed = true
+    for (const connection of this.connections) this.destroy(connection)
+  }
+
+  private async authenticated<T>(
+    call: Call,
+    ms: number,
+    run: (credentials: KubeCredentials, deadline: Deadline) => Promise<T>,
+  ): Promise<T> {
+    const end = new AbortController()
+    const timer = this.options.clock.after(ms, () => end.abort())
+    const deadline = { ms, passed: end.signal }
+    try {
+      return await run(await this.credentials(call, deadline), deadline)
+    } catch (error) {
+      if (!(error instanceof ApiError) || error.status !== 401) throw error
+      this.options.access.reload()
+      return await run(await this.credentials(call, deadline), deadline)
+    } finally {
+      timer.cancel()
+    }
+  }
+
+  private async credentials(call: Call, { ms, passed }: Deadline): Promise<KubeCredentials> {
+    const late = Promise.withResolvers<never>()
+    using _ = addAbortListener(passed, () => late.reject(lateness(this.target(call), ms, false)))
+    try {
+      const credentials = await Promise.race([this.options.access.credentials(), late.promise])
+      if (this.closed) throw new ApiError('network', 'the connection to the API server was closed')
+      return credentials
+    } catch (error) {
+      throw error instanceof KubeConfigError ? new ApiError('unauthorized', error.message) : error
+    }
+  }
+
+  /** One attempt. The connection is kept for the next one at the end of a reply, and destroyed otherwise. */
+  private async exchange(
+    call: Call,
+    credentials: KubeCredentials,
+    { ms, passed }: Deadline,
+    connection: Connection,
+    stream?: StreamHandlers,
+  ): Promise<Reply> {
+    const report = (code: string) => this.options.onRequest?.(call.verb, code)
+    using listener = addAbortListener(passed, () => this.destroy(connection))
+    let isOpen = false
+    const opened = () => {
+      isOpen = true
+      listener[Symbol.dispose]()
+      report('200')
+      stream?.opened()
+    }
+    let reply: Reply
+    try {
+      reply = await connection.exchange(this.wire(call, credentials), stream && { ...stream, opened })
+    } catch (error) {
+      this.destroy(connection)
+      const failure = passed.aborted
+        ? lateness(this.target(call), ms, connection.handedOver)
+        : breakdown(this.target(call), error, connection.handedOver)
+      if (!isOpen) report(failure.code)
+      throw failure
+    }
+    if (stream === undefined) this.keep(connection)
+    else this.destroy(connection)
+    const { status, body, retryAfter } = reply
+    if (!isOpen) report(String(status))
+    if (status >= 200 && status < 300) return reply
+    throw refusal(this.target(call), status, parseStatus(body), retryAfter)
+  }
+
+  private wire({ verb, path, body }: Call, { server, headers }: KubeCredentials): Dispatcher.DispatchOptions {
+    const type = verb === 'patch' ? 'application/merge-patch+json' : 'application/json'
+    return {
+      origin: server.origin,
+      path: basePath({ server }) + path,
+      method: METHODS[verb],
+      headers: {
+        accept: 'application/json',
+        'user-agent': this.options.userAgent,
+        ...(body === undefined ? {} : { 'content-type': type }),
+        ...headers,
+      },
+      body: body ?? null,
+    }
+  }
+
+  private take(credentials: KubeCredentials, over: Over): Connection {
+    const { server, tls, proxy } = credentials
+    const key = JSON.stringify([server, tls, proxy])
+    if (key !== this.key) {
+      const first = this.key === undefined
+      this.key = key
+      if (this.idle !== undefined) this.destroy(this.idle)
+      if (!first) this.replaced()
+    }
+    const { idle } = this
+    if (over === 'any connection' && idle !== undefined) {
+      this.idle = undefined
+      return idle
+    }
+    const connection = new Connection(key, credentials)
+    this.connections.add(connection)
+    return connection
+  }
+
+  /** After a reply that was read to its end: whatever lay idle before is less sure to lead to a server. */
+  private keep(connection: Connection): void {
+    const stale = connection.key !== this.key || !this.connections.has(connection)
+    const spare = stale ? connection : this.idle
+    if (spare !== undefined) this.destroy(spare)
+    if (!stale) this.idle = connection
+  }
+
+  private destroy(connection: Connection): void {
+    if (this.idle === connection) this.idle = undefined
+    this.connections.delete(connection)
+    connection.destroy()
+  }
+}
+
+/** No timer of undici's takes part: whoever sends a request destroys its connection when it is late. */
+const OPTIONS = {
+  allowH2: false,
+  pipelining: 1,
+  keepAliveTimeout: IDLE_MS,
+  keepAliveMaxTimeout: IDLE_MS,
+  headersTimeout: 0,
+  bodyTimeout: 0,
+  connectTimeout: 0,
+} as const
+
+/** One connection, for one request at a time. */
+class Connection {
+  readonly key: string
+  /** Whether the last request reached a connected socket, so that the server may have carried it out. */
+  handedOver = false
+  private readonly dispatcher: Dispatcher
+  private socket: Socket | undefined
+
+  constructor(key: string, { server, tls, proxy }: KubeCredentials) {
+    this.key = key
+    if (proxy !== undefined) {
+      this.dispatcher = new ProxyAgent({ ...OPTIONS, uri: proxy, requestTls: tls, connections: 1 })
+      return
+    }
+    const connect = buildConnector({
+      ...tls,
+      allowH2: false,
+      timeout: 0,
+      maxCachedSessions: 0,
+      keepAliveInitialDelay: KEEP_ALIVE_PROBE_MS,
+    })
+    this.dispatcher = new Client(server.origin, {
+      ...OPTIONS,
+      connect: (to, done) => {
+        // Not in the types: the connector returns its socket.
+        this.socket = connect(to, done) as unknown as Socket
+      },
+    })
+  }
+
+  /**
+   * Sends one request and resolves at the end of its reply; a reply of status 200 is streamed instead of collected where
+   * there are `stream` handlers. Rejects where no complete reply came.
+   */
+  exchange(request: Dispatcher.DispatchOptions, stream?: StreamHandlers): Promise<Reply> {
+    this.handedOver = false
+    return new Promise((resolve, reject) => {
+      let status = 0
+      let retryAfter: Reply['retryAfter']
+      let date: Reply['date']
+      let size = 0
+      const chunks: Buffer[] = []
+      this.dispatcher.dispatch(request, {
+        onRequestStart: () => {
+          this.handedOver = true
+        },
+        onResponseStart: (_, code, headers) => {
+          status = code
+          retryAfter = headers['retry-after']
+          date = headers.date
+          if (status === 200) stream?.opened()
+        },
+        onResponseData: (controller, chunk) => {
+          if (status === 200 && stream !== undefined) return stream.data(chunk)
+          size += chunk.length
+          if (size > MAX_REPLY_BYTES) controller.abort(new Error('the reply is too long'))
+          else chunks.push(chunk)
+        },
+        onResponseEnd: () => resolve({ status, retryAfter, date, body: Buffer.concat(chunks).toString() }),
+        onResponseError: (_, error) => reject(error),
+      })
+    })
+  }
+
+  /** Closes the socket at once. undici alone would let one that is still connecting go on. */
+  destroy(): void {
+    this.socket?.destroy()
+    this.dispatcher.destroy().catch(() => {})
+  }
+}
+
+function basePath({ server }: { readonly server: URL }): string {
+  return server.pathname.replace(/\/$/, '')
+}
+
+/** Major and minor version of the API server, such as `1.37`; `null` where it says none. Rejects with `ApiError`. */
+export async function askVersion(options: KubeRequestsOptions): Promise<string | null> {
+  const requests = new KubeRequests(options)
+  const about = { kind: 'version', resource: 'version', name: null }
+  try {
+    const { body } = await requests.send({ verb: 'get', about, path: '/version' }, 5_000)
+    // Providers write things such as `28+`.
+    const [major, minor] = ['major', 'minor'].map(
+      (part) => new RegExp(`"${part}":\\s*"(\\d+)`).exec(body)?.[1],
+    )
+    return major === undefined || minor === undefined ? null : `${major}.${minor}`
+  } finally {
+    requests.close()
+  }
+}

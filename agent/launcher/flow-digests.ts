@@ -1,0 +1,197 @@
+import { createHash, createHmac, type Hash } from 'node:crypto'
+import { type BigIntStats, constants } from 'node:fs'
+import { type FileHandle, open, opendir, stat } from 'node:fs/promises'
+import { hostname, networkInterfaces } from 'node:os'
+import { extname, join } from 'node:path'
+import type { Clock, Timer } from '../clock.ts'
+import type { Digests } from '../link/link-messages.ts'
+import { fernetKey, standbyEnvironment } from './workload-environment.ts'
+
+/** LangFlow loads each `*.json` in it at each start, not those in folders below. */
+const FLOWS_PATH = 'LANGFLOW_LOAD_FLOWS_PATH'
+const FLOWS_DIGITS = 12
+const SECRET_DIGITS = 8
+const INPUTS_DIGITS = 16
+/** What the key is applied to: any text will do that is the same everywhere. */
+const SECRET_TEXT = 'langflow-leader: is it the same key on all replicas?'
+const LOOK_EVERY_MS = 60_000
+/** Beyond these nothing is said of the flows: the launcher has more urgent work. */
+const MOST_ENTRIES = 1_024
+const MOST_BYTES = 64 * 1024 * 1024
+/** Between two chunks everything else has its turn. */
+const CHUNK_BYTES = 128 * 1024
+
+export interface DigestWatchOptions {
+  /** LangFlow's. */
+  readonly env: NodeJS.ProcessEnv
+  readonly clock: Pick<Clock, 'after'>
+  /** Told what was found, the first time and with each change. */
+  readonly changed: (digests: Digests) => void
+  readonly limits?: Limits
+}
+
+interface Limits {
+  readonly entries: number
+  readonly bytes: number
+}
+
+/**
+ * What replicas must have alike, as short digests by which they can be compared. It reads the flows again only where their
+ * metadata has changed, one chunk after the other and never twice at a time: a slow volume delays nothing but the digest.
+ */
+export class DigestWatch {
+  private readonly options: DigestWatchOptions
+  private readonly flows: FlowFiles
+  private looking = false
+  private again = false
+  private timer: Timer | null = null
+  private closed = false
+  /** `null`: not looked yet. */
+  private told: Digests | null = null
+
+  constructor(options: DigestWatchOptions) {
+    this.options = options
+    const { entries, bytes } = options.limits ?? { entries: MOST_ENTRIES, bytes: MOST_BYTES }
+    this.flows = new FlowFiles({ entries, bytes })
+  }
+
+  /** What is known by now; `null`: nothing yet. */
+  get found(): Digests | null {
+    return this.told
+  }
+
+  /** Looks now, and then each minute. */
+  look(): void {
+    if (this.closed) return
+    this.again = this.looking
+    if (!this.looking) void this.read()
+  }
+
+  close(): void {
+    this.closed = true
+    this.timer?.cancel()
+  }
+
+  private async read(): Promise<void> {
+    const { env, clock, changed } = this.options
+    this.looking = true
+    this.timer?.cancel()
+    const directory = env[FLOWS_PATH]
+    const flows = directory ? await this.flows.digest(directory).catch(() => null) : null
+    this.looking = false
+    if (this.closed) return
+    const found = { flows, secretKey: digestOfSecretKey(env), inputs: digestOfInputs(env, flows) }
+    if (this.told?.inputs !== found.inputs || this.told?.flows !== flows) {
+      this.told = found
+      changed(found)
+    }
+    if (this.again) this.look()
+    else this.timer = clock.after(LOOK_EVERY_MS, () => this.look())
+  }
+}
+
+/**
+ * Tells nothing of the key but whether two replicas have the same one; `null`: there is none, or none of 32 bytes, since a
+ * password could be guessed from its digest.
+ */
+export function digestOfSecretKey({ LANGFLOW_SECRET_KEY: key = '' }: NodeJS.ProcessEnv): string | null {
+  return keyed(key, SECRET_TEXT)?.slice(0, SECRET_DIGITS) ?? null
+}
+
+/**
+ * Tells whether two replicas start LangFlow from the same environment and flows, and nothing of either: it is keyed with the
+ * secret key, and `null` without one of 32 bytes. What names the pod itself differs in each.
+ */
+export function digestOfInputs(env: NodeJS.ProcessEnv, flows: string | null): string | null {
+  const addresses = Object.values(networkInterfaces()).flatMap(
+    (all) => all?.map(({ address }) => address) ?? [],
+  )
+  const ofPod = new Set([hostname(), ...addresses])
+  const given = Object.entries(standbyEnvironment(env)).filter(
+    ([name, value]) => !/^(HOSTNAME|POD_(NAME|UID|IP))$/.test(name) && !ofPod.has(value ?? ''),
+  )
+  const text = JSON.stringify([given.sort(([a], [b]) => (a < b ? -1 : 1)), flows])
+  return keyed(env.LANGFLOW_SECRET_KEY ?? '', text)?.slice(0, INPUTS_DIGITS) ?? null
+}
+
+function keyed(key: string, text: string): string | null {
+  const bytes = fernetKey(key)
+  return bytes === null ? null : createHmac('sha256', bytes).update(text).digest('hex')
+}
+
+/** The flows in a directory: `sha256sum -- *.json | sha256sum | cut -c1-12`, with the names in the order of the C locale. */
+class FlowFiles {
+  private readonly limits: Limits
+  private last = { signature: '', digest: '' }
+
+  constructor(limits: Limits) {
+    this.limits = limits
+  }
+
+  /** Rejects where something cannot be read, or is too much. */
+  async digest(directory: string): Promise<string> {
+    const files = await this.files(directory)
+    const signature = JSON.stringify([directory, files.map(({ name, seen }) => [name, signatureOf(seen)])])
+    if (signature === this.last.signature) return this.last.digest
+    const hash = createHash('sha256')
+    let room = this.limits.bytes
+    for (const { name } of files) {
+      const content = createHash('sha256')
+      room -= await addContent(content, join(directory, name), room)
+      hash.update(`${content.digest('hex')}  ${name}\n`)
+    }
+    const digest = hash.digest('hex').slice(0, FLOWS_DIGITS)
+    this.last = { signature, digest }
+    return digest
+  }
+
+  /** As LangFlow finds them: through links, but regular files alone. */
+  private async files(directory: string): Promise<{ name: string; seen: BigIntStats }[]> {
+    const names: string[] = []
+    let entries = 0
+    for await (const { name } of await opendir(directory)) {
+      if (++entries > this.limits.entries) throw new Error('too many files')
+      if (extname(name) === '.json') names.push(name)
+    }
+    const files = []
+    let bytes = 0n
+    for (const name of names.sort()) {
+      const seen = await stat(join(directory, name), { bigint: true }).catch(nothingThere)
+      if (!seen?.isFile()) continue
+      bytes += seen.size
+      if (bytes > this.limits.bytes) throw new Error('too large')
+      files.push({ name, seen })
+    }
+    return files
+  }
+}
+
+/** A link that leads nowhere, or in a circle. */
+function nothingThere(error: NodeJS.ErrnoException): null {
+  if (error.code === 'ENOENT' || error.code === 'ELOOP') return null
+  throw error
+}
+
+function signatureOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
+  return [dev, ino, size, mtimeNs, ctimeNs].join(' ')
+}
+
+/** Resolves to the number of bytes; rejects where they are more than `room`. */
+async function addContent(hash: Hash, path: string, room: number): Promise<number> {
+  // It may have become a pipe meanwhile, on which a plain open would wait for a writer.
+  const file: FileHandle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  try {
+    if (!(await file.stat()).isFile()) throw new Error('no file any more')
+    const chunk = Buffer.allocUnsafe(CHUNK_BYTES)
+    let total = 0
+    for (;;) {
+      const { bytesRead } = await file.read(chunk, 0, CHUNK_BYTES)
+      if (bytesRead === 0) return total
+      total += bytesRead
+      if (total > room) throw new Error('too large')
+      hash.update(chunk.subarray(0, bytesRead))
+    }
+  } finally {
+    await file.close()
+  }
+}

@@ -1,0 +1,53 @@
+import type { Grant } from '../link/link-messages.ts'
+import { ASIDE } from '../reexec.ts'
+
+/** What LangFlow's container was given, under its own names again. */
+export function givenEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const given = (name: string) => (name.startsWith(ASIDE) ? name.slice(ASIDE.length) : name)
+  return Object.fromEntries(Object.entries(env).map(([name, value]) => [given(name), value]))
+}
+
+/**
+ * What LangFlow's container was given, but for every `KUBERNETES_*` and `LEADER_*`: no flow finds the API server or this
+ * program's settings. Other service links (`FOO_SERVICE_HOST`) stay: a flow may use them.
+ */
+export function standbyEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !/^(KUBERNETES|LEADER)_/.test(name)))
+}
+
+/** The same, with `LEADER_EPOCH` and `LEADER_IDENTITY`, which the workload's own code may use as a fencing token. */
+export function workloadEnvironment(
+  env: NodeJS.ProcessEnv,
+  { epoch, identity }: Pick<Grant, 'epoch' | 'identity'>,
+): NodeJS.ProcessEnv {
+  return { ...standbyEnvironment(env), LEADER_EPOCH: String(epoch), LEADER_IDENTITY: identity }
+}
+
+const SECRET_KEY = 'LANGFLOW_SECRET_KEY'
+/** What LangFlow takes as it is; of anything shorter it takes the SHA-256. */
+const AS_IT_IS = 32
+const ADVICE =
+  "set it, the same on all replicas, to what `openssl rand -base64 32 | tr '+/' '-_'` prints (44 characters)"
+
+/**
+ * One sentence where the key in LangFlow's environment lets it encrypt nothing, or is none that replicas share; `null`:
+ * nothing is known to be wrong. It never holds the key.
+ */
+export function faultOfSecretKey(command: readonly string[], env: NodeJS.ProcessEnv): string | null {
+  if (!/\blangflow(\.__main__)?\s+run\b/.test(command.join(' '))) return null
+  const key = env[SECRET_KEY]
+  if (!key)
+    return `${SECRET_KEY} is not in LangFlow's environment: unless its own script or env file sets one, each replica makes a key for itself, and reads no API key and no credential that another one has stored; ${ADVICE}`
+  if (key.length < AS_IT_IS || fernetKey(key) !== null) return null
+  return `${SECRET_KEY} is not 32 url-safe base64-encoded bytes: LangFlow runs, but can store no API key and no credential; ${ADVICE}`
+}
+
+/**
+ * The 32 bytes of a key, as LangFlow pads it and Python's `Fernet` reads it: both alphabets, and what is in neither is skipped;
+ * `null`: it is no such key.
+ */
+export function fernetKey(key: string): Buffer | null {
+  const padded = key + '='.repeat((4 - (key.length % 4)) % 4)
+  const [, digits] = /^([\w+/-]{43})=/.exec(padded.replace(/[^\w+/=-]/g, '')) ?? []
+  return digits === undefined ? null : Buffer.from(digits, 'base64url')
+}

@@ -1,0 +1,335 @@
+import { once } from 'node:events'
+import { chmodSync, lstatSync, rmSync, statSync, unlinkSync } from 'node:fs'
+import { connect, createServer, type Socket } from 'node:net'
+import { dirname } from 'node:path'
+import { BOOT_RESOLUTION_MS, type Clock, type Instant, type Timer, untilNext } from '../clock.ts'
+import type { AgentOptions } from '../config/options.ts'
+import { makeDirectory } from '../directory.ts'
+import { FatalError } from '../exit.ts'
+import { isVersion } from '../package-version.ts'
+import type { LauncherKeys } from './launcher-keys.ts'
+import {
+  type BootReading,
+  type Grant,
+  readLines,
+  type ToAgent,
+  type ToLauncher,
+  writeLine,
+} from './link-messages.ts'
+
+export type Hello = Extract<ToAgent, { type: 'hello' }>
+
+export interface LinkHandlers {
+  /** A launcher is connected; `returning`: it proved to be the one that this agent's keys were given to; `ended`: see `Workload`. */
+  connected(hello: Hello, returning: boolean, ended: string | null): void
+  received(message: Exclude<ToAgent, Hello>): void
+  /** `byPeer`: the launcher's own end closed the connection, as its death does; not this agent. */
+  gone(byPeer: boolean): void
+}
+
+export interface LinkServerOptions {
+  readonly options: Pick<AgentOptions, 'socket' | 'target' | 'standby' | 'spare' | 'startTimeoutMs'>
+  readonly keys: LauncherKeys
+  readonly clock: Clock
+  readonly handlers: LinkHandlers
+  /**
+   * Somebody did what no launcher does, or the socket was tampered with: one of a few sentences. It may be told
+   * thousands of times a second.
+   */
+  readonly alarm: (what: string) => void
+}
+
+/** Longest path of a unix socket on Linux, without its final zero byte. */
+const MAX_SOCKET_PATH_BYTES = 107
+const HELLO_WITHIN_MS = 2_000
+const MAX_STRANGERS = 8
+const LOOK_MS = 1_000
+/** Both ends must read one and the same monotonic clock; a hello does not travel longer than this. */
+const CLOCK_TOLERANCE_MS = 5_000
+
+/**
+ * The agent's end of the link: one launcher at a time. Whoever connects is a stranger until its hello is accepted,
+ * and strangers are few, short-lived, and heard for one line only.
+ */
+export class LinkServer {
+  private readonly parts: LinkServerOptions
+  private server = this.newServer()
+  /** Of the socket that this agent made; 0: none. */
+  private inode = 0
+  private readonly strangers = new Set<Socket>()
+  private launcher: Socket | null = null
+  private readonly bootOffset = new BootOffset()
+  private closed = false
+  private watch: Timer | null = null
+
+  constructor(parts: LinkServerOptions) {
+    this.parts = parts
+  }
+
+  private newServer() {
+    // An error, e.g. that no file descriptor is left for a connection, ends nothing: others may be accepted.
+    return createServer((socket) => this.accept(socket)).on('error', () => {})
+  }
+
+  /** Rejects with a `FatalError` where the socket cannot be made, or another agent answers on it. */
+  async listen(): Promise<void> {
+    const { socket: path } = this.parts.options
+    if (Buffer.byteLength(path) > MAX_SOCKET_PATH_BYTES) {
+      throw new FatalError(
+        `the socket path is longer than ${MAX_SOCKET_PATH_BYTES} bytes: choose a shorter --socket`,
+      )
+    }
+    try {
+      makeDirectory(dirname(path))
+    } catch (error) {
+      throw new FatalError(`cannot create the directory of --socket ${path}: ${reasonOf(error)}`)
+    }
+    await removeStale(path)
+    await this.bind()
+    this.look()
+  }
+
+  private async bind(): Promise<void> {
+    const { socket: path } = this.parts.options
+    try {
+      await once(this.server.listen(path), 'listening')
+    } catch (error) {
+      throw new FatalError(
+        `cannot listen on --socket ${path}: ${reasonOf(error)}; make its directory writable`,
+      )
+    }
+    // The other container may run under another user that shares the group of the volume (fsGroup).
+    chmodSync(path, 0o660)
+    this.inode = inodeOf(path)
+  }
+
+  /** A socket that somebody removed or replaced is made again: nobody could connect any more. */
+  private look(): void {
+    const { clock } = this.parts
+    this.watch = clock.after(untilNext(clock, LOOK_MS), async () => {
+      await this.restore()
+      this.look()
+    })
+  }
+
+  private async restore(): Promise<void> {
+    const { alarm, options } = this.parts
+    const path = options.socket
+    const found = inodeOf(path)
+    if (found === this.inode) return
+    alarm(
+      `the socket was ${found === 0 ? 'removed' : 'replaced'}: only the agent may mount its directory writable`,
+    )
+    // Not awaited: it ends with its last connection, and the launcher's is to stay.
+    this.server.close()
+    this.server = this.newServer()
+    try {
+      rmSync(path, { force: true })
+      await this.bind()
+    } catch {
+      // Tried again at the next look.
+    }
+  }
+
+  get connected(): boolean {
+    return this.launcher !== null
+  }
+
+  send(message: ToLauncher): void {
+    if (this.launcher === null) return
+    if (message.type === 'grant') this.parts.keys.granted(message.grant)
+    if (message.type !== 'grant') writeLine(this.launcher, message)
+    else writeLine(this.launcher, { ...message, grant: this.bootOffset.translate(message.grant) })
+  }
+
+  close(): void {
+    this.closed = true
+    this.watch?.cancel()
+    this.server.close()
+    for (const socket of this.strangers) socket.destroy()
+    const { launcher } = this
+    this.launcher = null
+    launcher?.end()
+    launcher?.unref()
+  }
+
+  private accept(socket: Socket): void {
+    const { clock, keys, handlers } = this.parts
+    const turnAway = (reason: string) => {
+      socket.destroy()
+      this.turnedAway(reason)
+    }
+    const [oldest] = this.strangers
+    if (oldest !== undefined && this.strangers.size >= MAX_STRANGERS) {
+      // At once: more may arrive before it is closed.
+      this.strangers.delete(oldest)
+      oldest.destroy()
+      this.turnedAway(`more than ${MAX_STRANGERS} that said nothing yet`)
+    }
+    this.strangers.add(socket)
+    const helloTimeout = clock.after(HELLO_WITHIN_MS, () => turnAway('it said nothing'))
+    let byPeer = false
+    socket.on('end', () => {
+      byPeer = true
+    })
+    // 'close' follows.
+    socket.on('error', ({ code }: NodeJS.ErrnoException) => {
+      if (code === 'ECONNRESET' || code === 'EPIPE') byPeer = true
+    })
+    socket.on('close', () => {
+      helloTimeout.cancel()
+      this.strangers.delete(socket)
+      if (this.launcher !== socket) return
+      this.launcher = null
+      keys.launcherGone(byPeer)
+      handlers.gone(byPeer)
+    })
+    // A stranger is heard for one line: what follows it was sent before the answer could be read.
+    let heard = false
+    const received = (message: ToAgent) => {
+      if (this.launcher === socket) {
+        if (message.type === 'pong') this.compare(message.clocks)
+        if (message.type === 'locked') keys.locked()
+        if (message.type === 'hello') turnAway('a second hello')
+        else handlers.received(message)
+      } else if (this.closed) {
+        // A launcher may still send when this agent ends.
+      } else if (!heard && isHello(message)) {
+        heard = true
+        if (this.greet(socket, message)) helloTimeout.cancel()
+      } else {
+        turnAway(heard ? 'more than a hello' : 'its first line is no hello')
+      }
+    }
+    readLines(socket, received, turnAway)
+  }
+
+  private turnedAway(reason: string): void {
+    this.parts.alarm(`turned somebody away from the launcher's socket: ${reason}`)
+  }
+
+  /** Returns whether it is the launcher now. */
+  private greet(socket: Socket, hello: Hello): boolean {
+    const { keys, handlers } = this.parts
+    const { target, standby, spare, startTimeoutMs } = this.parts.options
+    const mismatch = this.mismatch(hello)
+    const admission = mismatch === null ? keys.admit(hello, this.launcher !== null) : { refused: mismatch }
+    if (admission.refused !== undefined) {
+      writeLine(socket, { type: 'refused', reason: admission.refused })
+      socket.destroySoon()
+      this.turnedAway(admission.refused)
+      return false
+    }
+    const { token, tree, returning, ended = null } = admission
+    const previous = this.launcher
+    this.launcher = socket
+    this.bootOffset.forget()
+    this.compare(hello.clocks)
+    this.strangers.delete(socket)
+    previous?.destroy()
+    const { port } = target
+    writeLine(socket, { type: 'welcome', token, tree, port, standby, spare, startTimeoutMs })
+    handlers.connected(hello, returning, ended)
+    return true
+  }
+
+  private compare(theirs: BootReading | undefined): void {
+    if (theirs !== undefined) this.bootOffset.heard(theirs, this.parts.clock.now())
+  }
+
+  private mismatch(hello: Hello): string | null {
+    if (hello.version !== 1) return 'agent and launcher are of different versions: install the same one'
+    if (Math.abs(this.parts.clock.mono() - hello.mono) < CLOCK_TOLERANCE_MS) return null
+    return 'agent and launcher do not share one monotonic clock: run both on one kernel'
+  }
+}
+
+/**
+ * How far an agent's boot clock is ahead of its launcher's: each container may have a /proc/uptime of its own (lxcfs, sysbox).
+ * The monotonic clock is one; a suspend moves both boot clocks away from it. By the order of the four readings - the
+ * launcher's boot, its mono, the agent's mono, its boot - one that falls between any two of them makes the agent's clock
+ * seem further ahead than it is, and a grant shorter, never longer. Of all readings the least difference is therefore the
+ * right one.
+ */
+export class BootOffset {
+  private ms: number | null = null
+
+  /** Another launcher has come. */
+  forget(): void {
+    this.ms = null
+  }
+
+  /** The launcher's reading has arrived; `now` is read after that. */
+  heard(theirs: BootReading, now: Instant): void {
+    const ms = now.boot - now.mono - (theirs.boot - theirs.mono)
+    this.ms = Math.min(ms, this.ms ?? ms)
+  }
+
+  /** The same grant on the launcher's clocks. */
+  translate(grant: Grant): Grant {
+    const ms = this.ms ?? 0
+    // It is one and the same clock, read at two moments.
+    if (Math.abs(ms) <= BOOT_RESOLUTION_MS) return grant
+    const at = (instant: Instant) => ({ ...instant, boot: instant.boot - ms })
+    return { ...grant, doubtAt: at(grant.doubtAt), killAt: at(grant.killAt) }
+  }
+}
+
+/** Whoever has not been let in may have sent anything. */
+function isHello(message: ToAgent): message is Hello {
+  if (message.type !== 'hello') return false
+  const { token, pid, alone, mono, clocks, langflow, view } = message as Partial<Hello>
+  return (
+    (token === undefined || typeof token === 'string') &&
+    typeof pid === 'number' &&
+    typeof alone === 'boolean' &&
+    typeof mono === 'number' &&
+    (clocks === undefined || (typeof clocks?.boot === 'number' && typeof clocks.mono === 'number')) &&
+    (langflow === undefined || (typeof langflow === 'string' && isVersion(langflow))) &&
+    typeof view?.state === 'string'
+  )
+}
+
+/** 0 where there is nothing, or nothing that can be looked at. A link is not followed. */
+function inodeOf(path: string): number {
+  try {
+    return lstatSync(path).ino
+  } catch {
+    return 0
+  }
+}
+
+async function removeStale(path: string): Promise<void> {
+  let isSocket: boolean
+  try {
+    isSocket = statSync(path).isSocket()
+  } catch {
+    return
+  }
+  if (!isSocket)
+    throw new FatalError(`--socket ${path} exists and is no socket: remove it or choose another path`)
+  const probe = connect(path)
+  const answered = await once(probe, 'connect', { signal: AbortSignal.timeout(HELLO_WITHIN_MS) }).then(
+    () => true,
+    // One that lets its callers wait is there.
+    ({ name }: Error) => name === 'AbortError',
+  )
+  probe.destroy()
+  if (answered)
+    throw new FatalError(`another agent answers on --socket ${path}: stop it or choose another path`)
+  try {
+    unlinkSync(path)
+  } catch (error) {
+    throw new FatalError(
+      `cannot replace the socket that an earlier agent left at ${path}: ${reasonOf(error)}`,
+    )
+  }
+}
+
+function reasonOf(error: unknown): string {
+  const { code, message } = error as NodeJS.ErrnoException
+  if (code === 'EACCES' || code === 'EPERM') return 'permission denied'
+  if (code === 'EROFS') return 'the file system is read-only'
+  if (code === 'ENOTDIR' || code === 'EEXIST') return 'a part of the path is no directory'
+  return code ?? message
+}

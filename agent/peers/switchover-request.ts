@@ -1,0 +1,88 @@
+import type { Fact, Term } from '../election/state.ts'
+import type { Lease } from '../lease/lease.ts'
+import { ANYBODY, describeTarget, isOfPod, podOf, switchoverOf } from '../lease/operator-annotations.ts'
+import type { Peers } from './peers.ts'
+
+export interface SwitchoverOptions {
+  readonly identity: string
+  /** `null`: nobody is asked, so that whoever asks for a switchover must know that the other one could take over. */
+  readonly peers: Pick<Peers, 'members' | 'askAgain'> | null
+  readonly term: () => Term | null
+  readonly lease: () => Lease | null
+  readonly paused: () => boolean
+  readonly tell: (fact: Fact) => void
+}
+
+/** Has the leader hand over where an operator asks for it in the Lease, and say no where that would leave nobody to serve. */
+export class Switchover {
+  private readonly options: SwitchoverOptions
+  /** The request that is being looked into, or was answered, as the Lease still has it; `null`: there is none. */
+  private request: { readonly to: string; readonly epoch: number; answered: boolean } | null = null
+
+  constructor(options: SwitchoverOptions) {
+    this.options = options
+  }
+
+  /** To be called when the Lease may have changed. */
+  look(): void {
+    const { term, lease, peers } = this.options
+    const to = switchoverOf(lease())
+    const present = term()
+    if (to === null || present === null) {
+      this.request = null
+      return
+    }
+    if (this.request?.to === to && this.request.epoch === present.epoch) {
+      if (peers === null) this.decide()
+      return
+    }
+    this.request = { to, epoch: present.epoch, answered: false }
+    // Who was ready, or not, some seconds ago is asked again first.
+    if (peers === null) this.decide()
+    else peers.askAgain()
+  }
+
+  /** To be called when all peers were asked once more. */
+  asked(): void {
+    this.decide()
+  }
+
+  private decide(): void {
+    const { request } = this
+    const { term, tell } = this.options
+    const present = term()
+    // In doubt nobody can say what will be.
+    if (request === null || request.answered || present === null || present.doubt) return
+    request.answered = true
+    if (present.stepDown !== null) return
+    const { to } = request
+    const target = this.target(to)
+    if (typeof target === 'string') tell({ type: 'switchover_refused', to, reason: target })
+    else
+      tell({
+        type: 'step_down',
+        code: 'switchover',
+        reason: `an operator asked for a switchover to ${describeTarget(to)}`,
+        ...target,
+      })
+  }
+
+  /** Whom to name as the successor; or why there is none, in one sentence. */
+  private target(to: string): { readonly to: string | null } | string {
+    const { identity, peers, paused } = this.options
+    if (to === '')
+      return `it names nobody: write the name of a pod, or ${ANYBODY} for whoever is prepared best`
+    if (paused()) return 'the Lease is paused: resume it first'
+    if (to !== ANYBODY && isOfPod(identity, to)) return `${to} leads already`
+    if (peers === null) return { to: to === ANYBODY ? null : to }
+    const { members } = peers
+    if (to === ANYBODY)
+      return members.some(({ ready }) => ready) ? { to: null } : 'no other replica could take over now'
+    const member = members.find((one) => isOfPod(one.identity, to))
+    if (member?.ready) return { to: member.identity }
+    const others = members.map((one) => podOf(one.identity)).join(', ')
+    return member === undefined
+      ? `no replica of the name ${to} answers; others are: ${others || 'none'}`
+      : `${to} could not take over now: its /status says why`
+  }
+}

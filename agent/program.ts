@@ -1,0 +1,33 @@
+import { addCheck } from './cli/check/check-command.ts'
+import { addCompletion } from './cli/completion-command.ts'
+import { addDrill } from './cli/drill/drill-command.ts'
+import { addHistory } from './cli/history-command.ts'
+import { addInject } from './cli/inject/inject-command.ts'
+import { addPause } from './cli/pause-command.ts'
+import { addResume } from './cli/resume-command.ts'
+import { addStatus } from './cli/status-command.ts'
+import { addSwitchover } from './cli/switchover-command.ts'
+import { addAgent } from './commands/agent-command.ts'
+import { addFront } from './commands/front-command.ts'
+import { addInstall } from './commands/install-command.ts'
+import { addLaunch } from './commands/launch-command.ts'
+import { addRun } from './commands/run-command.ts'
+import { createProgram, invocationOf, runProgram } from './config/command-line.ts'
+
+const { name, args } = invocationOf(process.argv)
+const program = createProgram(process.env, name)
+addAgent(program)
+addCheck(program)
+addCompletion(program)
+addDrill(program)
+addFront(program)
+addHistory(program)
+addInject(program)
+addInstall(program)
+addLaunch(program)
+addPause(program)
+addResume(program)
+addRun(program)
+addStatus(program)
+addSwitchover(program)
+process.exitCode = await runProgram(program, args)

@@ -1,0 +1,91 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { agentOf } from '../../agent/cli/agent-container.ts'
+import { AGENT, podWith } from './agents.ts'
+
+const LEASE = 'langflow-leader-lock'
+const env = (name: string, value: string) => ({ env: [{ name, value }] })
+
+describe('the agent of a pod', () => {
+  const found: [what: string, container: object, leaseName: string | null, port: number][] = [
+    ['is that of deploy/base', AGENT, LEASE, 8090],
+    [
+      'has the port of its name',
+      { args: ['agent'], ports: [{ name: 'agent', containerPort: 9090 }] },
+      LEASE,
+      9090,
+    ],
+    ['has the port that it listens on', { ...AGENT, ...env('LEADER_LISTEN', '[::]:9191') }, LEASE, 9191],
+    ['has the port of --listen', { args: ['agent', '--listen', ':9292'] }, LEASE, 9292],
+    ['has the usual port where it takes any', { args: ['agent', '--listen=:0'] }, LEASE, 8090],
+    ['competes for the Lease of its variable', { ...AGENT, ...env('LEADER_LEASE_NAME', 'x') }, 'x', 8090],
+    [
+      'competes for the Lease of its flag rather',
+      { args: ['agent', '--lease-name=y'], ...env('LEADER_LEASE_NAME', 'x') },
+      'y',
+      8090,
+    ],
+    ['competes for one that only itself can tell', { ...AGENT, envFrom: [{ configMapRef: {} }] }, null, 8090],
+    [
+      'competes for one that the pod takes from elsewhere',
+      { ...AGENT, env: [{ name: 'LEADER_LEASE_NAME', valueFrom: { configMapKeyRef: {} } }] },
+      null,
+      8090,
+    ],
+    [
+      'is started by its path',
+      { command: ['node', '/opt/langflow-leader.mjs'], args: ['agent', '--lease-name', 'x'] },
+      'x',
+      8090,
+    ],
+    [
+      'is run together with a launcher',
+      { image: 'r/langflow-leader:1', args: ['run', '--', 'x'] },
+      LEASE,
+      8090,
+    ],
+    [
+      'is the default of an image',
+      { image: 'r/x:1', ports: [{ name: 'agent', containerPort: 1 }] },
+      LEASE,
+      1,
+    ],
+  ]
+  for (const [what, container, leaseName, port] of found)
+    test(what, () => {
+      assert.deepEqual(agentOf(podWith(container)), { leaseName, port, absence: null })
+    })
+
+  const none: [what: string, container: object, status?: object][] = [
+    ["nothing but LangFlow's container", { name: 'x', args: ['langflow', 'run'] }],
+    ["somebody else's run", { image: 'langflow', args: ['run', '--', 'x'] }],
+    ['a launcher alone', { command: ['node', '/opt/langflow-leader.mjs', 'launch', '--'], args: ['x'] }],
+    ['a pod that has failed, such as an evicted one', AGENT, { phase: 'Failed' }],
+    ['a pod that is done', AGENT, { phase: 'Succeeded' }],
+  ]
+  for (const [what, container, status] of none)
+    test(`is in no pod with ${what}`, () => {
+      assert.equal(agentOf(podWith(container, status)), null)
+    })
+
+  const state = (state: object) => ({ phase: 'Pending', initContainerStatuses: [{ name: 'agent', state }] })
+  const absent: [status: object, absence: string | null][] = [
+    [state({ waiting: { reason: 'ImagePullBackOff' } }), 'its agent does not run: ImagePullBackOff'],
+    [state({ terminated: { reason: 'OOMKilled' } }), 'its agent does not run: OOMKilled'],
+    [{ phase: 'Pending' }, 'its agent does not run yet: the pod is Pending'],
+    [
+      {
+        phase: 'Pending',
+        conditions: [{ type: 'PodScheduled', status: 'False', message: '0/3 nodes are available' }],
+      },
+      'no node has room for it: 0/3 nodes are available',
+    ],
+    // LangFlow's image is still being pulled.
+    [state({ running: {} }), null],
+    [{}, null],
+  ]
+  for (const [status, absence] of absent)
+    test(`${absence === null ? 'may answer' : 'cannot answer'}: ${JSON.stringify(status)}`, () => {
+      assert.equal(agentOf(podWith(AGENT, status))?.absence, absence)
+    })
+})

@@ -1,0 +1,32 @@
+import type { KubeObject } from '../../agent/kube/kube-objects.ts'
+import type { AgentStatus, ReplicaRow } from '../../agent/observe/agent-status.ts'
+import { FOLLOWING, SERVING } from '../observe/replica.ts'
+
+/** `a` serves, and `b` could take over. */
+export const LEADER = row('a', SERVING)
+export const STANDBY = row('b', FOLLOWING)
+
+/** A replica that tells this status in its own name. */
+export function row(pod: string, status: AgentStatus, node: string | null = `node-${pod}`): ReplicaRow {
+  const lease = { ...status.lease, holder: 'a_uid' }
+  return { pod, node, status: { ...status, identity: `${pod}_uid`, lease }, problem: null }
+}
+
+export function changed({ pod, status, node }: ReplicaRow, change: Partial<AgentStatus>): ReplicaRow {
+  return { pod, node, status: { ...(status as AgentStatus), ...change }, problem: null }
+}
+
+/** A pod as `deploy/base` makes it. */
+export function podWith(container: object, status: object = { phase: 'Running' }, name = 'a'): KubeObject {
+  return {
+    metadata: { name, uid: `uid-${name}`, resourceVersion: '1' },
+    spec: {
+      nodeName: `node-${name}`,
+      initContainers: [{ name: 'install', args: ['install', '/opt/x'] }, container],
+      containers: [{ name: 'langflow', args: ['langflow', 'run'] }],
+    },
+    status,
+  }
+}
+
+export const AGENT = { name: 'agent', args: ['agent'], ports: [{ name: 'agent', containerPort: 8090 }] }

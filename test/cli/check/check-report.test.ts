@@ -1,0 +1,60 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { parse } from 'yaml'
+import type { Result } from '../../../agent/cli/check/check.ts'
+import { report, summaryOf } from '../../../agent/cli/check/check-report.ts'
+
+const result = (code: string, outcome: Result['outcome'], ...findings: Result['findings']): Result => ({
+  code,
+  group: code.startsWith('api') ? 'Kubernetes' : 'Pods',
+  about: `${code} is fine`,
+  outcome,
+  findings,
+  details: code === 'api-latency' ? ['4 ms'] : [],
+})
+const error = { outcome: 'error', object: 'Deployment/app', message: 'it is not: change\nit' } as const
+const warning = { outcome: 'warning', object: null, message: 'it may not be' } as const
+const unknown = { outcome: 'unknown', object: null, message: 'nobody may look' } as const
+const RESULTS = [
+  result('api-latency', 'ok'),
+  result('pod-a', 'error', error, warning),
+  result('pod-b', 'unknown', unknown),
+]
+
+describe('the report', () => {
+  test('for people has a mark for each rule, and below it what was found and where to read on', () => {
+    assert.equal(
+      report(RESULTS, summaryOf(RESULTS, 'error'), 'table'),
+      `Kubernetes
+----------
+√ api-latency is fine (4 ms)
+
+Pods
+----
+× pod-a is fine
+    Deployment/app: it is not: change\\u000ait
+    ‼ it may not be
+    see docs/check.md#pod-a
+? pod-b is fine
+    nobody may look
+    see docs/check.md#pod-b
+
+× 1 error, 1 warning, 1 not to be seen
+`,
+    )
+  })
+
+  test('for programs has the same', () => {
+    const summary = { ok: false, errors: 1, warnings: 1, unknown: 1 }
+    const whole = { ...summary, checks: RESULTS }
+    assert.deepEqual(JSON.parse(report(RESULTS, summary, 'json')), whole)
+    assert.deepEqual(parse(report(RESULTS, summary, 'yaml')), whole)
+  })
+
+  test('is fine without errors, or without warnings either where they count', () => {
+    const ok = (results: Result[], failOn: 'error' | 'warning') => summaryOf(results, failOn).ok
+    const warned = result('pod-c', 'warning', warning)
+    assert.deepEqual([ok([warned], 'error'), ok([warned], 'warning')], [true, false])
+    assert.deepEqual([ok([RESULTS[2]!], 'warning'), ok([RESULTS[1]!], 'error')], [true, false])
+  })
+})

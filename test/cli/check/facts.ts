@@ -1,0 +1,66 @@
+import { check, type Finding, type Result } from '../../../agent/cli/check/check.ts'
+import type { ClusterFacts } from '../../../agent/cli/check/cluster-facts.ts'
+import { factsOf } from '../../../agent/cli/check/installation.ts'
+import { OPERATOR_NEEDS, rightOf } from '../../../agent/cli/check/rights.ts'
+import { type Fields, manifestOf } from '../../../agent/cli/manifests/manifest.ts'
+import { manifestsIn } from '../../deploy/manifests.ts'
+import { deployment, injected, type Options } from '../inject/streams.ts'
+
+// biome-ignore lint/suspicious/noExplicitAny: the tests change whatever field a rule looks at.
+export type Loose = any
+
+/** Objects by their kind, and by `Kind/name` where there are several, for tests to change. */
+export type Objects = Record<string, Loose>
+
+const KEY = 'k'.repeat(42).concat('A=')
+const SERVICE =
+  'kind: Service\nmetadata: { name: flows }\nspec: { selector: { app: flows }, ports: [{ port: 7860 }] }\n'
+const ENV = `env: [{ name: LANGFLOW_DATABASE_URL, value: "postgresql://db/flows" }, { name: LANGFLOW_SECRET_KEY, value: "${KEY}" }, { name: LANGFLOW_STORAGE_TYPE, value: s3 }]`
+
+/** A LangFlow in which nothing is found. */
+export function healthy(options: Options = {}, kind = 'Deployment'): Fields[] {
+  const plain = deployment({ container: ENV }).replace(
+    '          envFrom: [{ secretRef: { name: flows } }]\n',
+    '',
+  )
+  return manifestsIn(
+    injected(`${SERVICE}---\n${plain.replace('kind: Deployment', `kind: ${kind}`)}`, options),
+  )
+}
+
+/** Nothing is wrong with it. */
+export const QUIET: ClusterFacts = {
+  namespace: 'flows',
+  version: '1.34',
+  isAgent: false,
+  leaseNames: ['app-leader'],
+  latency: { requests: 20, medianMs: 4, slowestMs: 30 },
+  clock: { aheadMs: 200, withinMs: 502 },
+  nodes: 2,
+  apiAddress: '10.96.0.1',
+  clientNamespaces: ['ingress'],
+  pods: ['app-0', 'app-1'].map((name) => ({ metadata: { name, labels: { app: 'flows' } } })),
+  hidden: new Map(),
+  ownRights: Object.values(OPERATOR_NEEDS).map((need) => ({
+    right: rightOf(need, 'app-leader'),
+    allowed: true,
+  })),
+  agentRights: () => null,
+  leases: new Map([['app-leader', true]]),
+  replicas: () => null,
+}
+
+export function resultsOf(
+  objects: readonly object[],
+  cluster: ClusterFacts | null = null,
+  absent: ReadonlySet<string> = new Set(),
+) {
+  const manifests = objects.map((object) => manifestOf(object as Fields))
+  return check({ ...factsOf(manifests, null, absent), cluster })
+}
+
+/** What was found, by the code of its rule. */
+export function findingsIn(results: readonly Result[]): Record<string, readonly Finding[]> {
+  const found = results.filter(({ findings }) => findings.length > 0)
+  return Object.fromEntries(found.map(({ code, findings }) => [code, findings]))
+}

@@ -1,0 +1,256 @@
+import assert from 'node:assert/strict'
+import { EventEmitter, once } from 'node:events'
+import { describe, test } from 'node:test'
+import { Cluster, holderRow } from '../../agent/cli/cluster.ts'
+import { OperationError } from '../../agent/cli/exit-codes.ts'
+import { type Clock, systemClock } from '../../agent/clock.ts'
+import type { KubeObject } from '../../agent/kube/kube-objects.ts'
+import { VirtualClock } from '../harness/virtual-clock.ts'
+import {
+  fixedAccess,
+  leaseAt,
+  objectsFor,
+  type Received,
+  reply,
+  ScriptedServer,
+  status,
+  within,
+} from '../kube/scripted-server.ts'
+import { FOLLOWING, SERVING } from '../observe/replica.ts'
+import { AGENT, LEADER, podWith, STANDBY } from './agents.ts'
+
+const LEASES = '/apis/coordination.k8s.io/v1/namespaces/ns/leases/lock'
+const PODS = '/api/v1/namespaces/ns/pods'
+const LOCK = { env: [{ name: 'LEADER_LEASE_NAME', value: 'lock' }] }
+const own = (of: object = SERVING) => ({ ...of, lease: { ...SERVING.lease, name: 'lock' } })
+
+type Answer = readonly [code: number, body: object | string] | 'never'
+
+/** A cluster with these pods; `answers`: to what else is asked, by its path. */
+async function clusterWith(
+  pods: readonly KubeObject[],
+  answers: Readonly<Record<string, Answer>> = {},
+  clock: Clock = systemClock,
+) {
+  const asked = new EventEmitter()
+  const server = await ScriptedServer.start(({ url }: Received, response) => {
+    asked.emit(String(server.requests.length))
+    const known: Readonly<Record<string, Answer>> = { [PODS]: [200, { items: pods }], ...answers }
+    const answer = known[url.pathname] ?? ([404, status(404, 'NotFound')] as const)
+    if (answer !== 'never') reply(response, ...answer)
+  })
+  const objects = objectsFor(fixedAccess(server.url), { clock })
+  const cluster = new Cluster(objects, 'lock')
+  return {
+    cluster,
+    server,
+    /** Resolves with the request of that number, which is yet to come. */
+    asked: (count: number) => once(asked, String(count)),
+    [Symbol.asyncDispose]: () => {
+      cluster.close()
+      return server[Symbol.asyncDispose]()
+    },
+  }
+}
+
+async function failure(promise: Promise<unknown>): Promise<OperationError> {
+  const error = await within(promise).then(
+    () => null,
+    (reason) => reason,
+  )
+  assert.ok(error instanceof OperationError, String(error))
+  return error
+}
+
+const proxied = (pod: string, port = 8090) => `${PODS}/${pod}:${port}/proxy/status`
+const agent = { ...AGENT, ...LOCK }
+
+describe('the replicas', () => {
+  test('are the pods whose agents compete for the Lease, by their names', async () => {
+    const pods = [
+      podWith(agent, {}, 'b'),
+      podWith({ ...AGENT, env: [{ name: 'LEADER_LEASE_NAME', value: 'other' }] }, {}, 'x'),
+      podWith({ name: 'web', args: ['nginx'] }, {}, 'y'),
+      podWith({ ...AGENT, envFrom: [{}] }, {}, 'a'),
+      podWith({ ...AGENT, envFrom: [{}] }, {}, 'z'),
+    ]
+    await using it = await clusterWith(pods, {
+      [proxied('a')]: [200, own()],
+      [proxied('b')]: [200, own(FOLLOWING)],
+      [proxied('z')]: [200, SERVING],
+    })
+    const rows = await it.cluster.replicas()
+    assert.deepEqual(
+      rows.map(({ pod, node, problem, status }) => [pod, node, problem, status?.role]),
+      [
+        ['a', 'node-a', null, 'leader'],
+        ['b', 'node-b', null, 'follower'],
+      ],
+    )
+  })
+
+  test('are asked at the port where their agents listen', async () => {
+    const port = { ...agent, ports: [{ name: 'agent', containerPort: 9090 }] }
+    await using it = await clusterWith([podWith(port)], { [proxied('a', 9090)]: [200, own()] })
+    assert.equal((await it.cluster.replicas())[0]?.status?.role, 'leader')
+  })
+
+  const unreachable = (message: string) =>
+    [503, status(503, 'ServiceUnavailable', `error trying to reach service: ${message}`)] as const
+  const silent: [what: string, answer: Answer, problem: RegExp][] = [
+    [
+      'refuses the connection',
+      unreachable('dial tcp 10.0.0.7:8090: connect: connection refused'),
+      /^nothing listens on its port 8090: its agent does not run$/,
+    ],
+    [
+      'cannot be reached',
+      unreachable('dial tcp 10.0.0.7:8090: i/o timeout'),
+      /^the API server does not reach its port 8090: its node is away, or a NetworkPolicy keeps/,
+    ],
+    ['fails otherwise', unreachable('no preferred addresses found'), /answered 503 .*no preferred addresses/],
+    ['tells something else', [200, { kind: 'Hello' }], /^it answers, but not with the status of an agent/],
+    ['tells something that is no JSON', [200, '<html>'], /^it answers, but not with the status of an agent/],
+    ['has no such page', [404, '404 page not found'], /^it answers, but not with the status of an agent/],
+  ]
+  for (const [what, answer, problem] of silent)
+    test(`include one that ${what}, with the reason`, async () => {
+      await using it = await clusterWith([podWith(agent), podWith(agent, {}, 'b')], {
+        [proxied('a')]: answer,
+        [proxied('b')]: [200, own(FOLLOWING)],
+      })
+      const [a, b] = await it.cluster.replicas()
+      assert.match(a?.problem ?? '', problem)
+      assert.equal(a?.status, null)
+      assert.equal(b?.status?.role, 'follower')
+    })
+
+  test('include those that do not answer in time, all of them within one deadline', async () => {
+    const pods = ['a', 'b', 'c'].map((name) => podWith(agent, {}, name))
+    const answers = Object.fromEntries(['a', 'b', 'c'].map((name) => [proxied(name), 'never'] as const))
+    const clock = new VirtualClock()
+    await using it = await clusterWith(pods, answers, clock)
+    const told = it.cluster.replicas()
+    await it.asked(1 + pods.length)
+    await clock.pass(5_000)
+    const rows = await within(told)
+    assert.match(rows[0]?.problem ?? '', /^no answer on port 8090 within 5 s: it hangs, or a NetworkPolicy /)
+    assert.equal(rows.length, 3)
+  })
+
+  test('include one whose agent does not run, which is not asked', async () => {
+    await using it = await clusterWith([podWith(agent, { phase: 'Pending' })])
+    const [row] = await it.cluster.replicas()
+    assert.equal(row?.problem, 'its agent does not run yet: the pod is Pending')
+    assert.equal(it.server.requests.length, 1)
+  })
+
+  test('do not include one that is gone by now', async () => {
+    await using it = await clusterWith([podWith(agent)])
+    assert.deepEqual(await it.cluster.replicas(), [])
+  })
+
+  const forbidden = (what: string) =>
+    [
+      403,
+      status(403, 'Forbidden', `${what} is forbidden: User "me" cannot do that in the namespace "ns"`),
+    ] as const
+  test('cannot be told without the right to list pods, or to ask them', async () => {
+    await using list = await clusterWith([], { [PODS]: forbidden('pods') })
+    const unlisted = await failure(list.cluster.replicas())
+    assert.equal(
+      unlisted.message,
+      'user "me" may not "list" pods in namespace "ns": add the verb to its Role',
+    )
+    await using ask = await clusterWith([podWith(agent)], { [proxied('a')]: forbidden('pods "a:8090"') })
+    const unasked = await failure(ask.cluster.replicas())
+    assert.match(
+      unasked.message,
+      /^user "me" may not "get" pods\/proxy "a:8090" .*: add the verb to its Role, or .*port-forward a 8090, then --url/,
+    )
+    for (const { code, exitCode } of [unlisted, unasked]) assert.deepEqual([code, exitCode], ['no_rights', 4])
+  })
+})
+
+test('one agent tells of all replicas of the Lease where the API server does not reach the pods', async () => {
+  const here = { ...SERVING, lease: { ...SERVING.lease, namespace: 'ns', name: 'lock' } }
+  const row = (pod: string, of: object | null) => ({ pod, node: null, status: of, problem: of && null })
+  const silent = { pod: 'c', node: null, status: null, problem: 'no answer' }
+  await using one = await ScriptedServer.start((_, response) =>
+    reply(response, 200, [row('b', here), row('a', here), silent, row('x', SERVING)]),
+  )
+  await using it = await clusterWith([])
+  const cluster = new Cluster(it.cluster.objects, 'lock', new URL(one.url))
+  assert.deepEqual(
+    (await cluster.replicas()).map(({ pod }) => pod),
+    ['a', 'b', 'c'],
+  )
+  assert.equal((await cluster.status('a')).role, 'leader')
+  await assert.rejects(cluster.status('c'), /no answer/)
+  await assert.rejects(cluster.status('x'), /x is not among the replicas at http/)
+  assert.deepEqual(it.server.requests, [])
+})
+
+describe('the Lease', () => {
+  test('is read, and annotated where nobody else wrote it meanwhile', async () => {
+    await using it = await clusterWith([], { [LEASES]: [200, leaseAt('7')] })
+    const lease = await it.cluster.lease()
+    assert.deepEqual(lease, leaseAt('7'))
+    await it.cluster.annotate(lease, { x: '1', y: null })
+    const [, patch] = it.server.requests
+    assert.equal(patch?.headers['content-type'], 'application/merge-patch+json')
+    assert.deepEqual(JSON.parse(patch?.body ?? ''), {
+      metadata: { uid: 'u', resourceVersion: '7', annotations: { x: '1', y: null } },
+    })
+  })
+
+  const named = (name: string, lease: string) =>
+    podWith({ ...AGENT, env: [{ name: 'LEADER_LEASE_NAME', value: lease }] }, {}, name)
+  const absent: [where: string, pods: KubeObject[], advice: string][] = [
+    [
+      'the pods compete for others',
+      [named('a', 'y'), named('b', 'x'), named('c', 'y')],
+      '; the pods here compete for x and y: give --lease-name',
+    ],
+    [
+      'they would make it',
+      [podWith(agent)],
+      ': kubectl apply the Lease of deploy/base, or let an agent make it',
+    ],
+    ['there is no agent', [], ', and none of its pods has an agent: give -n with the namespace of LangFlow'],
+  ]
+  for (const [where, pods, advice] of absent)
+    test(`that is not there is told with what to do where ${where}`, async () => {
+      await using it = await clusterWith(pods)
+      const { code, exitCode, message } = await failure(it.cluster.lease())
+      assert.deepEqual([code, exitCode], ['no_lease', 3])
+      assert.equal(message, `there is no Lease "lock" in namespace "ns"${advice}`)
+    })
+
+  const failing: [answer: readonly [number, object | string], code: string][] = [
+    [[403, status(403, 'Forbidden')], 'no_rights'],
+    [[401, status(401, 'Unauthorized')], 'no_rights'],
+    [[500, status(500, 'InternalError')], 'unreachable'],
+    [[200, '<html>login</html>'], 'unreachable'],
+  ]
+  for (const [answer, code] of failing)
+    test(`that cannot be read for ${answer[0]} is an error with the code ${code}`, async () => {
+      await using it = await clusterWith([], { [LEASES]: answer })
+      const error = await failure(it.cluster.lease())
+      assert.deepEqual([error.code, error.exitCode], [code, 4])
+    })
+})
+
+test("the holder's row is that of its identity, or of its pod where it does not answer", () => {
+  const lease = leaseAt('1', 'a_uid')
+  assert.equal(holderRow(lease, [STANDBY, LEADER]), LEADER)
+  const silent = { ...LEADER, status: null, problem: 'x' }
+  assert.equal(holderRow(lease, [STANDBY, silent]), silent)
+  assert.equal(holderRow(leaseAt('1', 'c_uid'), [STANDBY, LEADER]), null)
+})
+
+test('without a kubeconfig there is no cluster, and a code says so', async () => {
+  const options = { leaseName: 'lock', leaseNamespace: null, context: null }
+  const { code, exitCode } = await failure(Cluster.connect({ ...options, kubeconfig: '/none' }))
+  assert.deepEqual([code, exitCode], ['no_kubeconfig', 4])
+})

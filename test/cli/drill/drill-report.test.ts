@@ -1,0 +1,75 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { judge, type Report, textOf } from '../../../agent/cli/drill/drill-report.ts'
+import { TERM } from '../../observe/replica.ts'
+
+const REPORT: Report = {
+  namespace: 'team',
+  lease: 'langflow-leader-lock',
+  ended: '2026-01-02T03:04:12.000Z',
+  scenario: 'switchover',
+  result: 'ok',
+  problem: null,
+  did: 'asked langflow-0 to hand over to whoever is prepared best',
+  from: 'langflow-0',
+  to: 'langflow-1',
+  rtoLimitMs: 30_000,
+  measured: {
+    requests: 50,
+    failed: 2,
+    problems: [{ problem: 'status 503', times: 2 }],
+    longestWaitMs: 310,
+    rtoMs: 900,
+    lost: 0,
+  },
+  wellAgainMs: 4_500,
+  terms: [{ ...TERM, epoch: 8, holder: 'langflow-1', because: 'released' }],
+}
+
+describe('the verdict', () => {
+  const cases: [rtoMs: number | null, lost: number | null, problem: string | null][] = [
+    [1_000, 0, null],
+    [1_001, null, 'nobody was served for 1.0 s, which is longer than 1.0 s'],
+    [500, 1, 'messages that were acknowledged are missing: 1'],
+    [
+      2_000,
+      2,
+      'nobody was served for 2.0 s, which is longer than 1.0 s; messages that were acknowledged are missing: 2',
+    ],
+    [null, 0, 'no good answer came any more'],
+  ]
+  for (const [rtoMs, lost, problem] of cases)
+    test(`of RTO ${rtoMs} ms and ${lost} lost messages is ${problem}`, () =>
+      assert.equal(judge({ rtoMs, lost, failed: 1 }, 1_000, false), problem))
+
+  test('of requests that failed where fronts were to hold them is missed', () => {
+    const judged = (failed: number) => judge({ rtoMs: 500, lost: 0, failed }, 1_000, true)
+    assert.equal(judged(0), null)
+    assert.equal(judged(2), 'requests failed: 2, and in a planned takeover the fronts hold each')
+  })
+})
+
+test('the report has a line for each fact, and the terms as history shows them', () => {
+  const text = textOf(REPORT)
+  for (const line of [
+    'Drill of team/langflow-leader-lock: switchover, 2026-01-02T03:04:12.000Z',
+    'result:           passed',
+    'done:             asked langflow-0 to hand over to whoever is prepared best',
+    'RTO:              900 ms (allowed: 30.0 s)',
+    'RPO:              0 messages',
+    'failed requests:  2 of 50 (2 × status 503)',
+    'longest wait:     310 ms',
+    'well again after: 4.5 s',
+  ])
+    assert.ok(text.split('\n').includes(line), `${line}\n${text}`)
+  assert.match(text, /\nEPOCH +HOLDER .*\n8 +langflow-1 /)
+})
+
+test('the report says what was missed, and what was not measured', () => {
+  const measured = { ...REPORT.measured, lost: null, failed: 0, problems: [], rtoMs: null }
+  const text = textOf({ ...REPORT, result: 'missed', problem: 'too slow', measured })
+  assert.match(text, /result: +missed its limits: too slow\n/)
+  assert.match(text, /RTO: +not over \(allowed/)
+  assert.match(text, /RPO: +not measured\n/)
+  assert.match(text, /failed requests: +0 of 50\n/)
+})

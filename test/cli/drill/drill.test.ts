@@ -1,0 +1,250 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { notServed } from '../../../agent/cli/drill/langflow-service.ts'
+import { prepare } from '../../../agent/cli/drill/scenarios.ts'
+import { OperationError } from '../../../agent/cli/exit-codes.ts'
+import { ApiError } from '../../../agent/kube/kube-errors.ts'
+import { LAST_DRILL, PAUSED, SWITCHOVER_TO } from '../../../agent/lease/operator-annotations.ts'
+import { fronted } from '../../observe/replica.ts'
+import { LEADER, STANDBY } from '../scripted-cluster.ts'
+import { Drilling, type Options, ScriptedStage } from './scripted-stage.ts'
+
+/** Users are watched for 3 s before the fault. */
+const AFTER_THE_FAULT_MS = 3_500
+const AWAY = new OperationError('unreachable', 'no connection')
+const REFUSED = { to: '*', state: 'refused', reason: 'langflow-1 is not ready' } as const
+
+async function begun(stage = new ScriptedStage(), options: Options = {}) {
+  const drilling = new Drilling(stage, options)
+  await drilling.step(AFTER_THE_FAULT_MS)
+  return drilling
+}
+
+/** Another replica leads, and all is well again. */
+async function takenOver(drilling: Drilling): Promise<void> {
+  const { stage } = drilling
+  await drilling.step(1_000, () => {
+    stage.acquire('langflow-1', 8)
+    stage.problem = 'status 503'
+  })
+  await drilling.step(10_000, () => {
+    stage.serve('langflow-1', 8)
+    stage.problem = null
+  })
+}
+
+const resultOf = ({ report }: Drilling) => report!
+const lastOf = ({ stage }: Drilling) => stage.cluster.annotations[LAST_DRILL]?.split(' ')[1]
+
+describe('a drill', () => {
+  test('of a switchover passes where users were served again in time, and no message is lost', async () => {
+    const drilling = await begun()
+    const { stage } = drilling
+    assert.equal(stage.cluster.annotations[SWITCHOVER_TO], '*')
+    await takenOver(drilling)
+    const { result, problem, from, to, measured } = drilling.report!
+    assert.deepEqual([result, problem, from, to], ['ok', null, 'langflow-0', 'langflow-1'])
+    assert.deepEqual([measured.failed, measured.rtoMs, measured.lost], [5, 1_200, 0])
+    assert.deepEqual([lastOf(drilling), stage.forgotten], ['ok', 1])
+    assert.equal(stage.clock.next(), Number.POSITIVE_INFINITY)
+  })
+
+  for (const [scenario, graceSeconds] of [
+    ['delete-pod', undefined],
+    ['force-delete-pod', 0],
+  ] as const)
+    test(`of ${scenario} deletes the pod that leads`, async () => {
+      const drilling = await begun(undefined, { scenario })
+      await takenOver(drilling)
+      assert.deepEqual(drilling.stage.deleted, [['langflow-0', graceSeconds]])
+      assert.deepEqual([drilling.report?.result, drilling.report?.to], ['ok', 'langflow-1'])
+    })
+
+  test('looks at no pod for a switchover, which the Role of the monthly drill does not allow', async () => {
+    const stage = new ScriptedStage()
+    stage.objects.get = () => Promise.reject(AWAY)
+    const drilling = await begun(stage)
+    await takenOver(drilling)
+    assert.equal(drilling.report?.result, 'ok')
+  })
+
+  test('misses its limits where users waited longer', async () => {
+    const drilling = await begun(undefined, { rtoMs: 1_000 })
+    await takenOver(drilling)
+    assert.equal(drilling.report?.problem, 'nobody was served for 1.2 s, which is longer than 1.0 s')
+    assert.equal(lastOf(drilling), 'missed')
+  })
+
+  test('misses its limits where messages are lost that were acknowledged', async () => {
+    const drilling = await begun()
+    drilling.stage.stored.delete(2)
+    drilling.stage.stored.delete(5)
+    await takenOver(drilling)
+    const { result, measured } = drilling.report!
+    assert.deepEqual([result, measured.lost], ['missed', 2])
+  })
+
+  test('with fronts misses its limits where a request failed, but not where its pod had no time', async () => {
+    for (const [scenario, result] of [
+      ['delete-pod', 'missed'],
+      ['force-delete-pod', 'ok'],
+    ] as const) {
+      const stage = new ScriptedStage()
+      stage.cluster.showFrom('langflow-0', (status) => fronted(status))
+      const drilling = await begun(stage, { scenario })
+      await takenOver(drilling)
+      assert.equal(drilling.report?.result, result)
+    }
+  })
+
+  test('measures no RPO without a flow', async () => {
+    const stage = new ScriptedStage()
+    stage.service = { ...stage.service, messages: null }
+    const drilling = await begun(stage)
+    await takenOver(drilling)
+    assert.deepEqual([drilling.report?.result, drilling.report?.measured.lost], ['ok', null])
+  })
+
+  test('waits for a standby to be ready again, also through an API server that is away', async () => {
+    const drilling = await begun()
+    const { stage } = drilling
+    await drilling.step(5_000, () => {
+      stage.acquire('langflow-1', 8)
+      stage.serve('langflow-1', 8)
+      stage.cluster.show('langflow-0', { ...STANDBY, couldTakeOver: false })
+    })
+    await drilling.step(5_000, () => {
+      stage.cluster.away = AWAY
+    })
+    assert.equal(drilling.report, undefined)
+    await drilling.step(5_000, () => {
+      stage.cluster.away = null
+      stage.cluster.show('langflow-0', STANDBY)
+    })
+    const { result, wellAgainMs } = resultOf(drilling)
+    assert.equal(result, 'ok')
+    assert.ok(wellAgainMs >= 10_000)
+  })
+
+  test('fails where the leader refuses', async () => {
+    const drilling = await begun()
+    const { cluster } = drilling.stage
+    await drilling.step(10_000, () => {
+      cluster.note({ [SWITCHOVER_TO]: null })
+      cluster.show('langflow-0', { ...LEADER, switchover: REFUSED })
+    })
+    assert.equal(drilling.error?.message, 'langflow-0 refused to hand over: langflow-1 is not ready')
+    assert.equal(lastOf(drilling), 'failed')
+  })
+
+  test('fails where the replicas are not as well as before in time, and takes the request back', async () => {
+    const drilling = await begun()
+    await drilling.step(70_000)
+    assert.equal(drilling.error?.message, 'not well again within 60.0 s: it had no effect')
+    assert.equal(drilling.stage.cluster.annotations[SWITCHOVER_TO], undefined)
+    assert.equal(drilling.stage.told.at(-1), 'the switchover is not asked for any more')
+    assert.equal(lastOf(drilling), 'failed')
+  })
+
+  test('takes a request back that may have been made, and nobody else’s', async () => {
+    const lost = new ApiError('timeout', 'no answer', { mayHaveCommitted: true })
+    const unsure = new ScriptedStage()
+    unsure.cluster.arriving = (attempt) => (attempt <= 2 ? lost : null)
+    const drilling = await begun(unsure)
+    assert.match(drilling.error?.message ?? '', /it may have been written all the same$/)
+    assert.equal(unsure.told.at(-1), 'the switchover is not asked for any more')
+
+    const other = new ScriptedStage()
+    other.clock.after(1_000, () => other.cluster.note({ [SWITCHOVER_TO]: '*' }))
+    assert.match((await begun(other)).error?.message ?? '', /was asked for already/)
+    assert.equal(other.cluster.annotations[SWITCHOVER_TO], '*')
+  })
+
+  test('fails where what is stored cannot be read any more', async () => {
+    const drilling = await begun()
+    drilling.stage.service.messages!.kept = () => Promise.reject(notServed('LangFlow answers 500'))
+    await takenOver(drilling)
+    assert.deepEqual([drilling.error?.message, lastOf(drilling)], ['LangFlow answers 500', 'failed'])
+  })
+})
+
+describe('nothing is done', () => {
+  const refusals: [when: string, change: (stage: ScriptedStage) => void, code: string][] = [
+    ['while it is paused', ({ cluster }) => cluster.note({ [PAUSED]: 'true' }), 'paused'],
+    [
+      'while a switchover is asked for',
+      ({ cluster }) => cluster.note({ [SWITCHOVER_TO]: '*' }),
+      'switchover',
+    ],
+    [
+      'where nobody could take over',
+      ({ cluster }) => {
+        for (const pod of ['langflow-1', 'langflow-2'])
+          cluster.show(pod, { ...STANDBY, couldTakeOver: false })
+      },
+      'not_ready',
+    ],
+    ['where nobody leads', ({ cluster }) => cluster.write({ holderIdentity: '' }), 'nobody_leads'],
+    [
+      'where the leader does not serve yet',
+      ({ cluster }) =>
+        cluster.show('langflow-0', { ...LEADER, traffic: { ...LEADER.traffic, gate: 'closed' } }),
+      'not_ready',
+    ],
+  ]
+  for (const [when, change, code] of refusals)
+    test(when, async () => {
+      const stage = new ScriptedStage()
+      change(stage)
+      await assert.rejects(prepare(stage, 1), { code, exitCode: 3 })
+      assert.deepEqual(stage.cluster.written, [])
+    })
+
+  const unserved: [when: string, change: (stage: ScriptedStage) => void, told: RegExp][] = [
+    [
+      'where users are not served',
+      (stage) => {
+        stage.problem = 'connection refused'
+      },
+      /^users are not served before the drill: POST \/run\/echo: connection refused$/,
+    ],
+    [
+      'where the flow stores nothing',
+      (stage) => {
+        stage.stores = false
+      },
+      /answers and stores no message: give --flow one that stores them/,
+    ],
+  ]
+  for (const [when, change, told] of unserved)
+    test(`${when}, and it counts as a drill that failed`, async () => {
+      const stage = new ScriptedStage()
+      change(stage)
+      const drilling = await begun(stage)
+      assert.match(drilling.error?.message ?? '', told)
+      assert.equal((drilling.error as OperationError).exitCode, 3)
+      assert.deepEqual(Object.keys(stage.cluster.annotations), [LAST_DRILL])
+      assert.equal(lastOf(drilling), 'failed')
+    })
+})
+
+describe('Ctrl-C', () => {
+  test('before the fault leaves nothing', async () => {
+    const drilling = new Drilling(new ScriptedStage())
+    const { stage, ctrlC } = drilling
+    await drilling.step(1_000)
+    await drilling.step(100, () => ctrlC.abort())
+    assert.equal((drilling.error as OperationError).exitCode, 130)
+    assert.deepEqual([stage.cluster.annotations, stage.forgotten], [{}, 1])
+    assert.equal(stage.clock.next(), Number.POSITIVE_INFINITY)
+  })
+
+  test('after the fault takes the request and the messages back, and counts as failed', async () => {
+    const drilling = await begun()
+    const { stage, ctrlC } = drilling
+    await drilling.step(100, () => ctrlC.abort())
+    assert.equal((drilling.error as OperationError).exitCode, 130)
+    assert.deepEqual([Object.keys(stage.cluster.annotations), stage.forgotten], [[LAST_DRILL], 1])
+    assert.equal(stage.clock.next(), Number.POSITIVE_INFINITY)
+  })
+})

@@ -1,0 +1,134 @@
+import assert from 'node:assert/strict'
+import { describe, type TestContext, test } from 'node:test'
+import { flowAt, healthAt, type Service } from '../../../agent/cli/drill/langflow-service.ts'
+import { reply, type Script, ScriptedServer } from '../../kube/scripted-server.ts'
+
+async function serve(t: TestContext, script: Script) {
+  const server = await ScriptedServer.start(script)
+  t.after(() => server[Symbol.asyncDispose]())
+  return server
+}
+
+async function open(t: TestContext, script: Script) {
+  const server = await serve(t, script)
+  return { server, service: flowAt(`${server.url}/lf`, 'echo', 'sk-1') }
+}
+
+const ask = (service: Service, number = 1) => service.ask(number, new AbortController().signal)
+
+describe('without a flow', () => {
+  test('only the answer of LangFlow itself is good, and nothing is stored', async (t) => {
+    const answers: [number, string, string | null][] = [
+      [200, '{"status":"ok"}', null],
+      [200, '<html>login</html>', "an answer that is not LangFlow's"],
+      [503, '{"status":"ok"}', 'status 503'],
+    ]
+    for (const [code, body, problem] of answers) {
+      const server = await serve(t, (_, response) => response.writeHead(code).end(body))
+      const service = healthAt(`${server.url}/lf`)
+      assert.equal(await ask(service), problem)
+      assert.equal(server.requests[0]?.url.pathname, '/lf/health')
+      assert.equal(service.messages, null)
+    }
+  })
+})
+
+describe('with a flow', () => {
+  test('each attempt is one run in the session of this drill, with its number and the key, over a connection of its own', async (t) => {
+    const { server, service } = await open(t, (_, response) => reply(response, 200, {}))
+    assert.deepEqual([await ask(service, 1), await ask(service, 2)], [null, null])
+    const bodies = server.requests.map(({ body }) => JSON.parse(body))
+    const [first] = server.requests
+    assert.deepEqual(
+      [first?.method, first?.url.pathname, first?.url.search],
+      ['POST', '/lf/api/v1/run/echo', '?stream=false'],
+    )
+    assert.equal(first?.headers['x-api-key'], 'sk-1')
+    assert.equal(bodies[0].session_id, bodies[1].session_id)
+    assert.match(bodies[1].input_value, new RegExp(`^${bodies[1].session_id} message 2\\.$`))
+    assert.equal(server.connections, 2)
+  })
+
+  test('a failure says its status', async (t) => {
+    const { service } = await open(t, (_, response) => reply(response, 403, {}))
+    assert.equal(await ask(service), 'status 403')
+  })
+
+  test('an attempt that meets nobody, or is cut off, is a failure', async (t) => {
+    const { server, service } = await open(t, ({ socket }) => void socket.destroy())
+    await assert.rejects(ask(service))
+    await server[Symbol.asyncDispose]()
+    await assert.rejects(ask(service), { code: 'ECONNREFUSED' })
+  })
+
+  test('what answers with something else than messages is no LangFlow, in one sentence', async (t) => {
+    for (const body of [{}, [{ text: 1 }], 'ok', null]) {
+      const { server, service } = await open(t, (_, response) => reply(response, 200, body as object))
+      await assert.rejects(service.messages!.kept(), {
+        message: `${server.url}/lf/api/v1/monitor/messages does not answer with messages: let --service name LangFlow`,
+      })
+    }
+  })
+
+  test('what is stored is read page by page, by the numbers in its texts', async (t) => {
+    const stored: string[] = []
+    const { server, service } = await open(t, ({ method, body, url }, response) => {
+      if (method === 'POST') {
+        const { input_value } = JSON.parse(body)
+        // As LangFlow does: what is heard, and what is said.
+        stored.unshift(input_value, `You said: ${input_value}`)
+        return reply(response, 200, {})
+      }
+      const offset = Number(url.searchParams.get('offset'))
+      const page = stored.slice(offset, offset + Number(url.searchParams.get('limit')))
+      reply(response, 200, [
+        ...page.map((text) => ({ text, sender: 'User' })),
+        ...(offset === 0 ? [{ text: null }] : []),
+      ])
+    })
+    for (let number = 1; number <= 150; number++) await ask(service, number)
+    const kept = await service.messages?.kept()
+    assert.deepEqual(
+      [...(kept ?? [])].sort((a, b) => a - b),
+      Array.from({ length: 150 }, (_, i) => i + 1),
+    )
+    const asked = server.requests.filter(({ method }) => method === 'GET')
+    assert.deepEqual(
+      asked.map(({ url }) => url.searchParams.get('offset')),
+      ['0', '200'],
+    )
+    const sessions = new Set(asked.map(({ url }) => url.searchParams.get('session_id')))
+    assert.deepEqual([...sessions], [JSON.parse(server.requests[0]?.body ?? '').session_id])
+  })
+
+  test('texts of others, or of another drill, count for nothing', async (t) => {
+    const { service } = await open(t, (_, response) =>
+      reply(response, 200, [
+        { text: 'langflow-leader-drill-000000000000 message 7.' },
+        { text: 'message 8.' },
+      ]),
+    )
+    assert.deepEqual(await service.messages?.kept(), new Set())
+  })
+
+  test('what is stored is deleted by its session', async (t) => {
+    const { server, service } = await open(t, ({ method }, response) =>
+      method === 'DELETE' ? void response.writeHead(204).end() : reply(response, 200, {}),
+    )
+    await ask(service)
+    await service.messages?.forget()
+    const [run, deletion] = server.requests
+    const session = JSON.parse(run?.body ?? '').session_id
+    assert.deepEqual(
+      [deletion?.method, deletion?.url.pathname],
+      ['DELETE', `/lf/api/v1/monitor/messages/session/${session}`],
+    )
+  })
+
+  test('a LangFlow that does not tell, or does not delete, is an error', async (t) => {
+    const { service } = await open(t, (_, response) => reply(response, 403, { detail: 'no' }))
+    const refused = { code: 'not_served', message: /^LangFlow answers 403 to/ }
+    await assert.rejects(service.messages!.kept(), refused)
+    await assert.rejects(service.messages!.forget(), refused)
+  })
+})

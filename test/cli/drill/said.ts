@@ -1,0 +1,18 @@
+import { type DrillSettings, drillOptions } from '../../../agent/cli/drill/drill-settings.ts'
+import { createProgram } from '../../../agent/config/command-line.ts'
+
+/** What `drill` reads from these words after its name. */
+export async function drillSaid(
+  words: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+): Promise<DrillSettings> {
+  const program = createProgram(env)
+  const command = program.command('drill')
+  const read = drillOptions(command)
+  let settings: DrillSettings | undefined
+  command.action(() => {
+    settings = read(env)
+  })
+  await program.parseAsync(['drill', ...words], { from: 'user' })
+  return settings!
+}

@@ -1,0 +1,449 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { uninject } from '../../../agent/cli/inject/inject.ts'
+import { findLangflows } from '../../../agent/cli/manifests/langflow-container.ts'
+import { manifestsIn as manifestsOf } from '../../../agent/cli/manifests/manifest.ts'
+import { parseStream } from '../../../agent/cli/manifests/manifest-stream.ts'
+import { LAUNCH, RESTRICTED, RESTRICTED_POD, VOLUMES } from '../../../agent/cli/manifests/pod-spec.ts'
+import { readWorkload } from '../../../agent/cli/manifests/workload.ts'
+import {
+  BASE,
+  LIVENESS_PROBE,
+  MOUNTS,
+  manifestsIn,
+  only,
+  readManifests,
+  STARTUP_PROBE,
+} from '../../deploy/manifests.ts'
+import {
+  agentOf,
+  asInput,
+  deployment,
+  find,
+  fixture,
+  injected,
+  podOf,
+  uninjected,
+  variable,
+  warningsOf,
+} from './streams.ts'
+
+const ide = fixture('stateful-backend')
+const runtime = fixture('runtime-deployment')
+const two = (joint = '') => `${deployment()}---\n${joint}${deployment().replace('name: app', 'name: other')}`
+
+for (const [name, text, kind, workload] of [
+  ['langflow-ide', ide, 'StatefulSet', 'flows'],
+  ['langflow-runtime', runtime, 'Deployment', 'flows-langflow-runtime'],
+] as const) {
+  describe(`the chart ${name}`, () => {
+    const { containers: before } = podOf(text, kind, workload)
+    const pod = podOf(injected(text), kind, workload)
+
+    test('its shell is started by the launcher, with the same arguments', () => {
+      assert.deepEqual(pod.containers[0]?.command, [...LAUNCH, '/bin/bash', '-c'])
+      assert.deepEqual(pod.containers[0]?.args, before[0]?.args)
+    })
+
+    test('LangFlow has no token, and probes that ask only the agent', () => {
+      const { volumeMounts, readinessProbe, startupProbe, livenessProbe } = pod.containers[0]!
+      assert.equal(pod.automountServiceAccountToken, false)
+      assert.deepEqual(volumeMounts, [...MOUNTS, ...(before[0]?.volumeMounts ?? [])])
+      const probes = [readinessProbe, startupProbe, livenessProbe]
+      assert.deepEqual(probes, [undefined, STARTUP_PROBE, LIVENESS_PROBE])
+      assert.deepEqual(pod.volumes, VOLUMES)
+    })
+
+    test('the added containers meet the Pod Security Standard "restricted" by themselves', () => {
+      const user = { runAsUser: 1000, runAsGroup: 1000 }
+      for (const { securityContext } of pod.initContainers)
+        assert.deepEqual(securityContext, { ...RESTRICTED, ...RESTRICTED_POD, ...user })
+    })
+  })
+}
+
+test('a frontend of the same chart is left alone', () => {
+  for (const options of [{}, { container: 'langflow-ide' }])
+    assert.deepEqual(find(injected(ide, options), 'Deployment'), find(ide, 'Deployment'))
+})
+
+describe('the objects beside it', () => {
+  test('are named after the workload, in its namespace, and come before it', () => {
+    const all = manifestsIn(injected(runtime))
+    assert.deepEqual(
+      all.map(({ kind, metadata }) => `${kind}/${metadata.name}`),
+      [
+        'Service/flows-langflow-runtime',
+        'ServiceAccount/flows-langflow-runtime-langflow-leader',
+        'Role/flows-langflow-runtime-langflow-leader',
+        'RoleBinding/flows-langflow-runtime-langflow-leader',
+        'Lease/flows-langflow-runtime-leader',
+        'Service/flows-langflow-runtime-members',
+        'Deployment/flows-langflow-runtime',
+      ],
+    )
+    for (const { metadata } of all.slice(1, 6)) {
+      assert.equal((metadata as { namespace?: string }).namespace, 'flows')
+      assert.equal(metadata.labels?.['app.kubernetes.io/managed-by'], 'langflow-leader')
+    }
+  })
+
+  test('bind the pods’ own account where they have one, and make one where they have none', () => {
+    const subject = (text: string) => only(manifestsIn(text), 'RoleBinding').subjects
+    assert.deepEqual(subject(injected(ide)), [{ kind: 'ServiceAccount', name: 'flows' }])
+    const own = 'flows-langflow-runtime-langflow-leader'
+    assert.deepEqual(subject(injected(runtime)), [{ kind: 'ServiceAccount', name: own, namespace: 'flows' }])
+    assert.equal(podOf(injected(runtime)).serviceAccountName, own)
+  })
+
+  test('give the rights that deploy/base gives, in each traffic mode', () => {
+    const base = only(readManifests(BASE).values(), 'Role').rules
+    const rules = JSON.parse(JSON.stringify(base).replace('langflow-leader-lock', 'flows-leader'))
+    assert.deepEqual(find(injected(ide), 'Role').rules, rules)
+    assert.deepEqual(find(injected(ide, { traffic: 'front' }), 'Role').rules, rules)
+  })
+
+  test('are found by the agent', () => {
+    const agent = agentOf(podOf(injected(ide), 'StatefulSet'))
+    assert.equal(variable(agent, 'LEADER_LEASE_NAME'), find(injected(ide), 'Lease').metadata.name)
+    assert.equal(variable(agent, 'LEADER_PEERS'), 'flows-members:8090')
+    const { selector } = find(injected(ide), 'Service', 'flows-members').spec
+    assert.deepEqual(selector, { app: 'langflow', release: 'flows', 'langflow-scope': 'backend' })
+    const named = injected(ide, { leaseName: 'lock' })
+    assert.equal(find(named, 'Lease').metadata.name, 'lock')
+    assert.deepEqual(find(named, 'Role').rules[0].resourceNames, ['lock'])
+  })
+
+  test('have names that the API takes, whatever the workload is called', () => {
+    const text = injected(deployment().replace('name: app', `name: 2.${'long-'.repeat(45)}name`))
+    const service = find(text, 'Service').metadata.name
+    assert.match(service, /^[a-z][-a-z0-9]{0,62}$/)
+    for (const { metadata } of manifestsIn(text)) assert.ok(metadata.name.length <= 253)
+    assert.equal(variable(agentOf(podOf(text)), 'LEADER_PEERS'), `${service}:8090`)
+  })
+
+  test('of two LangFlows in one stream are two sets, and share no Lease', () => {
+    const leases = manifestsIn(injected(two())).filter(({ kind }) => kind === 'Lease')
+    assert.deepEqual(
+      leases.map(({ metadata }) => metadata.name),
+      ['app-leader', 'other-leader'],
+    )
+    assert.throws(() => injected(two(), { leaseName: 'lock' }), {
+      message: /^Deployment\/other: it would need a Lease named lock, which Deployment\/app has already/,
+    })
+    assert.throws(() => injected(`${deployment()}---\nkind: Lease\nmetadata: { name: app-leader }\n`), {
+      message:
+        /^Deployment\/app: it would need a Lease named app-leader, which the stream itself has already/,
+    })
+  })
+})
+
+describe('the pod', () => {
+  for (const [parts, seconds] of [
+    [{}, 45],
+    [{ pod: 'terminationGracePeriodSeconds: 30' }, 45],
+    [{ pod: 'terminationGracePeriodSeconds: 300' }, 300],
+  ] as const)
+    test(`has ${seconds} s to end where it says ${JSON.stringify(parts)}`, () => {
+      assert.equal(podOf(injected(deployment(parts))).terminationGracePeriodSeconds, seconds)
+    })
+
+  for (const [parts, port] of [
+    [{}, undefined],
+    [{ container: 'ports: [{ containerPort: 9000 }]' }, 9000],
+    [{ container: 'env: [{ name: LANGFLOW_PORT, value: "9001" }]' }, 9001],
+    [{ container: 'args: [--port, "9002"]' }, 9002],
+    [{ command: `command: [sh, -c, 'exec langflow run --port="9003"']` }, 9003],
+    [{ container: 'ports: [{ containerPort: 1 }, { containerPort: 2 }]' }, undefined],
+  ] as const)
+    test(`has an agent that asks LangFlow where it listens: ${JSON.stringify(parts)}`, () => {
+      const target = variable(agentOf(podOf(injected(deployment(parts)))), 'LEADER_TARGET')
+      assert.equal(target, port && `http://127.0.0.1:${port}`)
+    })
+
+  test('has the standby and the image that were asked for', () => {
+    const pod = podOf(injected(deployment(), { standby: 'warm', image: 'registry.example.org/leader:2' }))
+    assert.equal(variable(agentOf(pod), 'LEADER_STANDBY'), 'warm')
+    for (const { image } of pod.initContainers) assert.equal(image, 'registry.example.org/leader:2')
+  })
+
+  test('in readiness mode never waits in a rollout for a second Ready pod', () => {
+    const recreate = deployment({ spec: 'strategy: { type: Recreate }' })
+    const { strategy } = find(injected(runtime), 'Deployment').spec
+    assert.deepEqual(strategy, {
+      type: 'RollingUpdate',
+      rollingUpdate: { maxSurge: 0, maxUnavailable: 2 },
+    })
+    const one = injected(recreate.replace('replicas: 2', 'replicas: 1'))
+    assert.equal(find(one, 'Deployment').spec.strategy.rollingUpdate.maxUnavailable, 1)
+    const front = injected(recreate, { traffic: 'front' })
+    assert.deepEqual(find(front, 'Deployment').spec.strategy, { type: 'Recreate' })
+  })
+})
+
+describe('front mode', () => {
+  const front = { traffic: 'front' } as const
+  const ports = (text: string) => podOf(text).containers[0]?.ports
+  const service = (port: string, more = '') =>
+    `kind: Service\nmetadata: { name: s }\nspec: { selector: { app: flows }, ports: [${port}]${more} }\n`
+  const both = (container: string, port: string, more?: string) =>
+    `${deployment({ container })}---\n${service(port, more)}`
+  const targets = (text: string) =>
+    find(text, 'Service', 's').spec.ports.map((port: { targetPort?: unknown }) => port.targetPort)
+
+  test('asks the front whether the pod is Ready, and gives it memory and time to end', () => {
+    const pod = podOf(injected(deployment(), front))
+    const agent = agentOf(pod)
+    assert.equal(agent.readinessProbe?.httpGet.path, '/frontz')
+    assert.equal(variable(agent, 'LEADER_TRAFFIC'), 'front')
+    assert.deepEqual(agent.resources?.limits, { memory: '512Mi' })
+    assert.equal(pod.terminationGracePeriodSeconds, 75)
+  })
+
+  for (const [what, container, port, wanted, target] of [
+    [
+      'a name that LangFlow’s port has',
+      'ports: [{ name: web, containerPort: 7860 }]',
+      '{ port: 80, targetPort: web }',
+      [{ name: 'web', containerPort: 8091 }],
+      'web',
+    ],
+    [
+      'its number, where the port has a name',
+      'ports: [{ name: web, containerPort: 7860 }]',
+      '{ port: 80, targetPort: 7860 }',
+      [{ name: 'web', containerPort: 8091 }],
+      'web',
+    ],
+    [
+      'its number, where the port has no name',
+      'ports: [{ containerPort: 7860 }]',
+      '{ port: 80, targetPort: 7860 }',
+      [{ name: 'http', containerPort: 8091 }, { containerPort: 7860 }],
+      'http',
+    ],
+    [
+      'its number alone, where no port is declared',
+      '',
+      '{ port: 7860 }',
+      [{ name: 'http', containerPort: 8091 }],
+      'http',
+    ],
+    [
+      'its number, where another port has the usual name',
+      'ports: [{ containerPort: 7860 }, { name: http, containerPort: 9000 }]',
+      '{ name: a, port: 7860 }, { name: b, port: 9000 }',
+      [{ containerPort: 7860 }, { name: 'http', containerPort: 9000 }],
+      8091,
+    ],
+  ] as const)
+    test(`leads a Service to the front that leads to LangFlow by ${what}, and takes that back`, () => {
+      const text = both(container, port)
+      const wrapped = injected(text, front)
+      assert.deepEqual(ports(wrapped), wanted)
+      assert.equal(targets(wrapped)[0], target)
+      assert.deepEqual(manifestsIn(uninjected(wrapped)), manifestsIn(text))
+      assert.equal(injected(wrapped, front), wrapped)
+    })
+
+  test('leaves the other ports of a Service', () => {
+    const wrapped = injected(
+      both('', '{ name: a, port: 80, targetPort: 7860 }, { name: b, port: 81, targetPort: 9000 }'),
+      front,
+    )
+    assert.deepEqual(targets(wrapped), ['http', 9000])
+  })
+
+  test('takes the port that was given', () => {
+    const wrapped = injected(deployment({ container: 'ports: [{ name: web, containerPort: 7860 }]' }), {
+      ...front,
+      frontPort: 9091,
+    })
+    assert.equal(ports(wrapped)?.[0]?.containerPort, 9091)
+  })
+
+  test('knows where LangFlow listens also in what it has written', () => {
+    const wrapped = injected(deployment({ container: 'ports: [{ containerPort: 9000, name: web }]' }), front)
+    const [langflow] = findLangflows(parseStream(asInput(wrapped)).flatMap(manifestsOf), null)
+    assert.ok(langflow)
+    const { port, portIsSaid } = readWorkload(langflow)
+    assert.deepEqual([port, portIsSaid], [9000, true])
+  })
+
+  test('does not take another port that is declared for that of LangFlow', () => {
+    const own = 'ports: [{ containerPort: 7860, name: http }, { containerPort: 9090, name: metrics }]'
+    const [langflow] = findLangflows(
+      parseStream(asInput(injected(deployment({ container: own }), front))).flatMap(manifestsOf),
+      null,
+    )
+    assert.ok(langflow)
+    const { port, portIsSaid } = readWorkload(langflow)
+    assert.deepEqual([port, portIsSaid], [7860, false])
+  })
+
+  test('leads no Service to another container whose port has the usual name', () => {
+    const proxy = '{ name: proxy, image: proxy, ports: [{ name: http, containerPort: 4180 }] }'
+    const text = `${deployment().trimEnd()}\n        - ${proxy}\n---\n${service('{ port: 7860 }')}`
+    const wrapped = injected(text, front)
+    assert.deepEqual(targets(wrapped), [8091])
+    assert.equal(ports(wrapped), undefined)
+  })
+
+  test('leaves a headless Service, and says that it leads past the fronts', () => {
+    const text = both('', '{ port: 7860 }', ', clusterIP: None')
+    assert.deepEqual(targets(injected(text, front)), [undefined])
+    assert.match(
+      warningsOf(text, front).join(),
+      /Service\/s is headless, so that whoever uses port 7860 of its addresses reaches LangFlow past the fronts/,
+    )
+  })
+})
+
+describe('the user', () => {
+  const both = { user: 1001, group: 0, pod: { runAsUser: 1001, runAsGroup: 0 } }
+  const unknown = { user: undefined, group: undefined }
+  const image = { user: 1000, group: 1000 }
+  for (const [what, pod, container, wanted] of [
+    ['is LangFlow’s', '{ runAsUser: 1001, runAsGroup: 0 }', '{}', both],
+    ['is its container’s', '{ runAsUser: 1001, runAsGroup: 0 }', '{ runAsUser: 7 }', { ...both, user: 7 }],
+    ['shares its group with an unknown one', '{}', '{}', { ...unknown, pod: { supplementalGroups: [1000] } }],
+    [
+      'shares its group beside others',
+      '{ supplementalGroups: [7] }',
+      '{}',
+      { ...unknown, pod: { supplementalGroups: [7, 1000] } },
+    ],
+    ['changes no owner of volumes', '{ fsGroup: 7 }', '{}', { ...unknown, pod: { fsGroup: 7 } }],
+    ['has the pod’s group', '{ runAsGroup: 7 }', '{}', { ...unknown, pod: { runAsGroup: 7 } }],
+    [
+      'is never root',
+      '{ runAsUser: 0 }',
+      '{}',
+      { ...image, pod: { runAsUser: 0, supplementalGroups: [1000] } },
+    ],
+  ] as const)
+    test(`of the agent ${what}`, () => {
+      const context = (own: string) => `securityContext: ${own}`
+      const wrapped = podOf(injected(deployment({ pod: context(pod), container: context(container) })))
+      const { runAsUser: user, runAsGroup: group } = agentOf(wrapped).securityContext
+      assert.deepEqual({ user, group, pod: wrapped.securityContext }, wanted)
+    })
+})
+
+describe('the command', () => {
+  for (const [what, parts, entrypoint, command] of [
+    ['is the image’s own where the template has none', { command: '' }, ['x', 'y'], ['x', 'y']],
+    ['is the image’s own where the template has an empty one', { command: 'command: []' }, ['x'], ['x']],
+    [
+      'is in the arguments of an image without an entrypoint',
+      { command: '', container: 'args: [langflow, run]' },
+      [],
+      [],
+    ],
+    ['of the template comes before one that was given', {}, ['other'], ['langflow', 'run']],
+  ] as const)
+    test(what, () => {
+      const [langflow] = podOf(injected(deployment(parts), { entrypoint })).containers
+      assert.deepEqual(langflow?.command, [...LAUNCH, ...command])
+      if ('container' in parts) assert.deepEqual(langflow?.args, ['langflow', 'run'])
+    })
+})
+
+describe('a warning', () => {
+  test('says that one replica has none to take over', () => {
+    assert.deepEqual(warningsOf(deployment().replace('replicas: 2', 'replicas: 1')), [
+      'Deployment/app: it has one replica, so that none can take over: set replicas to 2 or more [replicas-one]',
+    ])
+    assert.deepEqual(warningsOf(deployment()), [])
+  })
+
+  test('is what the rules of check find in the result, with the code of the rule', () => {
+    const three = ide.replace('replicas: 2', 'replicas: 3')
+    const ordered = (text: string, options = {}) =>
+      warningsOf(text, options).filter((warning) => warning.endsWith(' [pods-one-by-one]'))
+    assert.match(ordered(three)[0] ?? '', /^StatefulSet\/flows: of its 3 replicas the third is never made/)
+    const parallel = three.replace('serviceName:', 'podManagementPolicy: Parallel\n  serviceName:')
+    for (const warnings of [ordered(three, { traffic: 'front' }), ordered(parallel), ordered(ide)])
+      assert.deepEqual(warnings, [])
+  })
+
+  test('says who loses the token', () => {
+    const sidecar = '        - { name: backup, image: backup }\n'
+    const [warning] = warningsOf(deployment() + sidecar)
+    assert.match(warning ?? '', /^Deployment\/app: backup loses the API server's token/)
+    const without = deployment({ pod: 'automountServiceAccountToken: false' })
+    assert.deepEqual(warningsOf(without + sidecar), [])
+  })
+
+  test('says that pods which run without an agent would act beside those with one, and the other way round', () => {
+    const sentence =
+      'Deployment/app: it has 2 running pods: scale it to 0 before you apply this, and back afterwards, since pods with an agent and pods without one act at once'
+    const running = `${deployment()}status: { replicas: 2 }\n`
+    assert.deepEqual(warningsOf(running), [sentence])
+    const wrapped = injected(running)
+    assert.deepEqual(warningsOf(wrapped), [])
+    assert.deepEqual(uninject(asInput(wrapped)).warnings, [sentence])
+    assert.deepEqual(warningsOf(running.replace('{ replicas: 2 }', '{}')), [])
+  })
+})
+
+describe('a Rollout of Argo', () => {
+  const rollout = (strategy: string) =>
+    deployment({ spec: `strategy: ${strategy}` })
+      .replace('apps/v1', 'argoproj.io/v1alpha1')
+      .replace('kind: Deployment', 'kind: Rollout')
+  const service =
+    'kind: Service\nmetadata: { name: s }\nspec: { selector: { app: flows }, ports: [{ port: 7860 }] }\n'
+
+  test('is wrapped in front mode, and its pods say their own hash', () => {
+    const text = `${rollout('{ canary: {} }')}---\n${service}`
+    const wrapped = injected(text, { traffic: 'front' })
+    const agent = agentOf(podOf(wrapped, 'Rollout'))
+    const hash = agent.env?.find(({ name }) => name === 'POD_TEMPLATE_HASH')?.valueFrom?.fieldRef
+    assert.equal(hash?.fieldPath, "metadata.labels['rollouts-pod-template-hash']")
+    assert.deepEqual(find(wrapped, 'Rollout').spec.strategy, { canary: {} })
+    assert.deepEqual(manifestsIn(uninjected(wrapped)), manifestsIn(text))
+    assert.deepEqual(warningsOf(text, { traffic: 'front' }), [])
+  })
+
+  test('may lead clients to one revision: its fronts forward to the leader, of whatever revision', () => {
+    for (const strategy of ['{ blueGreen: { activeService: s } }', '{ canary: { stableService: s } }'])
+      assert.deepEqual(warningsOf(`${rollout(strategy)}---\n${service}`, { traffic: 'front' }), [])
+  })
+
+  test('is refused where it would wait for two Ready pods, or has its pods from elsewhere', () => {
+    assert.throws(() => injected(rollout('{ canary: {} }')), {
+      name: 'FatalError',
+      message: /^Rollout\/app: Argo Rollouts waits for more than one Ready pod/,
+    })
+    const referring = (name: string) =>
+      `apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: { name: r }\nspec: { workloadRef: { kind: Deployment, name: ${name} } }\n`
+    const message =
+      /^Rollout\/r: it takes its pods from Deployment\/app \(workloadRef\): write that template into the Rollout/
+    for (const text of [referring('app'), `${deployment()}---\n${referring('app')}`])
+      assert.throws(() => injected(text, { traffic: 'front' }), { name: 'FatalError', message })
+    injected(`${deployment()}---\n${referring('another')}`)
+  })
+})
+
+describe('the form of LangFlow’s log', () => {
+  const map = (data: string) => `kind: ConfigMap\nmetadata: { name: c }\ndata: { ${data} }\n---\n`
+  const from = 'volumeMounts: []\n          envFrom: [{ configMapRef: { name: c } }]'
+  const cases: [what: string, expected: string[], container: string, text?: string][] = [
+    ['is set where nothing sets it', ['container'], ''],
+    ['stays as its variable says', ['x'], 'env: [{ name: LANGFLOW_LOG_ENV, value: x }]'],
+    ['stays as its script says', [], 'args: [LANGFLOW_LOG_ENV=x exec langflow run]'],
+    ['stays as a ConfigMap may say that is not known here', [], from],
+    ['stays as a ConfigMap says', [], from, map('LANGFLOW_LOG_ENV: x')],
+    ['is set where a ConfigMap says nothing of it', ['container'], from, map('A: b')],
+  ]
+  for (const [what, expected, container, text] of cases)
+    test(what, () => {
+      const yaml = injected(
+        `${text ?? ''}${deployment({ container }).replace(/ {10}envFrom: \[\{ secretRef.*\n/, '')}`,
+      )
+      const { env = [] } = podOf(yaml).containers[0]!
+      const values = env.filter(({ name }) => name === 'LANGFLOW_LOG_ENV').map(({ value }) => value)
+      assert.deepEqual(values, expected)
+    })
+})

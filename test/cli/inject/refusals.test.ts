@@ -1,0 +1,198 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { inject } from '../../../agent/cli/inject/inject.ts'
+import { DEFAULTS, deployment, injected, podOf } from './streams.ts'
+
+function refused(text: string, message: RegExp, options = {}): void {
+  assert.throws(() => injected(text, options), { name: 'FatalError', message })
+}
+
+describe('a pod in which one at a time could not be kept is refused', () => {
+  for (const [parts, message] of [
+    [{ pod: 'hostPID: true' }, /^Deployment\/app: with hostPID the launcher cannot be PID 1/],
+    [{ pod: 'hostPID: yes' }, /with hostPID/],
+    [{ pod: 'shareProcessNamespace: true' }, /: with shareProcessNamespace the launcher cannot be PID 1/],
+    [
+      { pod: 'hostNetwork: true' },
+      /: with hostNetwork the agent's port and the loopback address are the node's/,
+    ],
+    [{ pod: 'os: { name: windows }' }, /^Deployment\/app: it is for Windows nodes/],
+    [{ pod: 'nodeSelector: { kubernetes.io/os: windows }' }, /Windows/],
+    [{ pod: 'initContainers: [{ name: install, image: x }]' }, /it has a container named install already/],
+    [{ pod: 'initContainers: [{ name: agent, image: x }]' }, /a container named agent already/],
+    [{ pod: 'volumes: [{ name: token, emptyDir: {} }]' }, /it has a volume named token already/],
+    [
+      { pod: 'initContainers: [{ name: x, image: x, ports: [{ containerPort: 8090 }] }]' },
+      /its container x has port 8090/,
+    ],
+    [
+      { container: 'volumeMounts: [{ name: x, mountPath: /opt/langflow-leader/ }]' },
+      /its container langflow has a volume at \/opt\/langflow-leader already/,
+    ],
+    [
+      { container: 'volumeMounts: [{ name: x, mountPath: /run/langflow-leader/x }]' },
+      /has a volume at \/run\/langflow-leader\/x already/,
+    ],
+    [{ container: 'ports: [{ containerPort: 8090 }, { containerPort: 1 }]' }, /langflow has port 8090/],
+    [{ container: 'args: [--port, "8090"]' }, /its container langflow listens on port 8090/],
+  ] as const)
+    test(Object.values(parts).join(), () => refused(deployment(parts), message))
+
+  test('and its good relatives are not', () => {
+    for (const pod of ['hostPID: false', 'hostNetwork: false', 'nodeSelector: { kubernetes.io/os: linux }'])
+      injected(deployment({ pod }))
+    injected(deployment({ container: 'volumeMounts: [{ name: x, mountPath: /opt/langflow-leaders }]' }))
+  })
+})
+
+describe('a directory that is not only for what is in it is refused', () => {
+  const TOKEN = '/var/run/secrets/kubernetes.io/serviceaccount'
+  for (const [options, message] of [
+    [{ socketDir: '/' }, /^Deployment\/app: --socket would have a volume at \/, where other files are/],
+    [{ socketDir: '/tmp' }, /--socket would have a volume at \/tmp, /],
+    [{ socketDir: '/proc/1' }, /--socket would have a volume at \/proc\/1, /],
+    [{ stateDir: '/usr/lib' }, /--state-dir would have a volume at \/usr\/lib, /],
+    [{ stateDir: '/' }, /--state-dir would have a volume at \/, /],
+    [
+      { socketDir: '/opt/langflow-leader/x' },
+      /--socket \(.*\) and the program \(\/opt\/langflow-leader\) are/,
+    ],
+    [{ stateDir: '/opt/langflow-leader' }, /--state-dir \(.*\) and the program \(.*\) are in one directory/],
+    [{ stateDir: TOKEN }, /--state-dir \(.*\) and the agent's token \(.*\) are in one directory/],
+    [{ stateDir: '/run/secrets' }, /--state-dir \(\/run\/secrets\) and the agent's token/],
+    [
+      { stateDir: '/run/langflow-leader' },
+      /--socket \(.*\) and --state-dir \(.*\) are in one directory: give each its/,
+    ],
+    [{ stateDir: '/run/langflow-leader/state' }, /are in one directory/],
+    [
+      { socketDir: '/var/lib/langflow-leader/s' },
+      /--socket \(.*\) and --state-dir \(.*\) are in one directory/,
+    ],
+  ] as const)
+    test(JSON.stringify(options), () => refused(deployment(), message, options))
+
+  test('and its good relatives are not', () => {
+    for (const options of [
+      { socketDir: '/run/x', stateDir: '/run/y' },
+      { socketDir: '/sockets', stateDir: '/var/lib/x/y' },
+      { socketDir: '/tmp/x', stateDir: '/opt/langflow-leaders' },
+    ])
+      injected(deployment(), options)
+  })
+})
+
+test('a command that is not known is refused, and an entrypoint that starts nothing', () => {
+  const bare = deployment({ command: '' })
+  refused(bare, /^Deployment\/app: its container langflow has no command, .* say it with --entrypoint/)
+  refused(bare, /has neither command nor args, so that --entrypoint must say/, { entrypoint: [] })
+})
+
+describe('LangFlow', () => {
+  const nginx = deployment().replaceAll(/langflow/g, 'nginx')
+  const second = '        - name: other\n          image: registry.example.org:5000/team/langflow@sha256:00\n'
+  const plain = deployment({ command: 'command: [/start]' }).replace('langflowai/langflow:', 'x:')
+  const unnamed = plain.replace('name: langflow', 'name: web')
+
+  for (const [how, text] of [
+    ['its container’s name', plain],
+    ['its image', unnamed.replace('x:1.13.0', 'langflowai/langflow')],
+    ['its image in a registry', unnamed.replace('x:1.13.0', 'r.example.org:5000/my-langflow:1')],
+    ['the image of the backend', unnamed.replace('x:1.13.0', 'langflowai/langflow-backend:1')],
+    ['its command', unnamed.replace('[/start]', '[sh, -c, "exec python -m langflow run"]')],
+  ] as const)
+    test(`is found by ${how}`, () => {
+      const others = `${nginx}---\n`
+      assert.match(injected(others + text), /langflow-leader\/injected/)
+      assert.ok(injected(others + text).startsWith(others))
+    })
+
+  test('may be called anything where there is nothing else', () => {
+    assert.match(injected(nginx), /langflow-leader\/injected/)
+    refused(
+      `${nginx}---\n${nginx}`,
+      /^found no LangFlow: no Deployment, StatefulSet or Rollout has a container named/,
+    )
+  })
+
+  test('is not guessed where two containers look like it', () => {
+    const two = deployment({ command: 'command: [start]' }) + second
+    refused(two, /^Deployment\/app: the containers langflow and other both look like LangFlow: .*--container/)
+    const launched = (text: string) =>
+      podOf(text).containers.map(({ command }) => command?.includes('launch') ?? false)
+    assert.deepEqual(launched(injected(two, { container: 'langflow' })), [true, false])
+    // One of them says that it runs LangFlow.
+    assert.deepEqual(launched(injected(deployment() + second)), [true, false])
+  })
+
+  test('must be there', () => {
+    for (const text of ['', '# nothing\n', 'kind: ConfigMap\n', '--- text\n', '[]\n'])
+      refused(text, /^found no LangFlow: .*; name its container with --container$/)
+    const options = { container: 'web' }
+    refused(deployment(), /has a container named web; look at --container$/, options)
+  })
+
+  test('of a kind that is not handled is refused, by name', () => {
+    for (const kind of ['DaemonSet', 'ReplicaSet', 'Job', 'Rollout']) {
+      const other = deployment().replace('kind: Deployment', `kind: ${kind}`)
+      const sentence = new RegExp(`^${kind}/app: its container langflow runs LangFlow`)
+      refused(`${other}---\n${deployment()}`, sentence)
+    }
+    const pod = 'kind: Pod\nmetadata: { name: p }\nspec: { containers: [{ name: langflow, image: x }] }\n'
+    refused(pod, /^Pod\/p: its container langflow runs LangFlow/)
+    const cron = `kind: CronJob\nmetadata: { name: c }\nspec: { jobTemplate: { spec: { template: { spec: { containers: [{ name: x, command: [langflow, run] }] } } } } }\n`
+    refused(cron, /^CronJob\/c: /)
+    refused(deployment().replace('apps/v1', 'extensions/v1beta1'), /^Deployment\/app: .*apps\/v1/)
+  })
+
+  test('may be what a Job uses for something else', () => {
+    const job =
+      'kind: Job\nmetadata: { name: j }\nspec: { template: { spec: { containers: [{ name: x, image: langflowai/langflow, command: [langflow, migration] }] } } }\n'
+    assert.ok(injected(`${job}---\n${deployment()}`).startsWith(job))
+  })
+})
+
+describe('YAML that cannot be handled', () => {
+  test('is named with its file and line', () => {
+    const parts = [
+      { name: 'app.yaml', firstLine: 0 },
+      { name: 'other.yaml', firstLine: 13 },
+    ]
+    assert.throws(() => inject({ text: `${deployment()}---\na: [1\nb: 2\n`, parts }, DEFAULTS), {
+      message: /^other\.yaml, line [234]: not valid YAML: [^\n]+$/,
+    })
+    refused(
+      'image: {{ if .Values.tag }}{{ end }}\n',
+      /^app\.yaml, line 1: not valid YAML: .*: it is a template, render it first/,
+    )
+    refused('a: "\\q"\n', /^app\.yaml, line 1: not valid YAML: Invalid escape sequence \\q$/)
+    refused('kind: &m { labels: *m }\n', /^app\.yaml, line 1: not valid YAML: the alias \*m contains itself$/)
+    refused(`a: ${'['.repeat(10_000)}`, /^app\.yaml, line 1: not valid YAML: it is nested too deeply$/)
+    refused(`${deployment()}---\na: *nobody\n`, /^app\.yaml, line 1\d: not valid YAML: Unresolved alias/)
+  })
+
+  for (const [what, text, message] of [
+    [
+      'a merge key',
+      deployment({ container: '<<: { readinessProbe: { httpGet: { port: 1 } } }' }),
+      /^Deployment\/app: its readinessProbe comes from a YAML merge key/,
+    ],
+    [
+      'a key that is there twice',
+      deployment({ container: 'command: [langflow, run]' }),
+      /^Deployment\/app: the key command is there twice/,
+    ],
+    [
+      'a map in place of a list',
+      deployment({ pod: 'volumes: { a: b }' }),
+      /^Deployment\/app: spec\.template\.spec\.volumes is not a list/,
+    ],
+    [
+      'a list in place of a map',
+      deployment({ metadata: ', annotations: [a]' }),
+      /metadata\.annotations is not a map/,
+    ],
+    ['a directive', `%YAML 1.2\n---\n${deployment()}`, /^Deployment\/app: a % directive stands before it/],
+  ] as const)
+    test(`is refused for ${what}`, () => refused(text, message))
+})

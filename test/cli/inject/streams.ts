@@ -1,0 +1,99 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { inject, uninject } from '../../../agent/cli/inject/inject.ts'
+import type { InjectOptions } from '../../../agent/cli/inject/inject-settings.ts'
+import type { Input } from '../../../agent/cli/manifests/manifest-stream.ts'
+import {
+  type Container,
+  type Manifest,
+  manifestsIn,
+  named,
+  only,
+  type PodSpec,
+} from '../../deploy/manifests.ts'
+
+export const DEFAULTS: InjectOptions = {
+  container: null,
+  entrypoint: null,
+  image: 'registry.example.org/langflow-leader:1.2.3',
+  traffic: 'readiness',
+  leaseName: null,
+  targetPort: null,
+  agentVariables: [],
+  launcherVariables: [],
+  port: 8090,
+  frontPort: 8091,
+  socketDir: '/run/langflow-leader',
+  stateDir: '/var/lib/langflow-leader',
+  graceSeconds: 45,
+}
+
+export type Options = Partial<InjectOptions> & { readonly standby?: 'cold' | 'warm' }
+
+function withDefaults({ standby = 'cold', ...options }: Options): InjectOptions {
+  const agentVariables = standby === 'cold' ? [] : [{ name: 'LEADER_STANDBY', value: standby }]
+  // What is held has time as well.
+  const graceSeconds = options.traffic === 'front' ? 75 : DEFAULTS.graceSeconds
+  return { ...DEFAULTS, agentVariables, graceSeconds, ...options }
+}
+
+/** The shapes of the official charts: `stateful-backend` of langflow-ide, `runtime-deployment` of langflow-runtime. */
+export function fixture(name: 'stateful-backend' | 'runtime-deployment'): string {
+  return readFileSync(join(import.meta.dirname, 'fixtures', `${name}.yaml`), 'utf8')
+}
+
+export function asInput(text: string): Input {
+  return { text, parts: [{ name: 'app.yaml', firstLine: 0 }] }
+}
+
+export function injected(text: string, options: Options = {}): string {
+  return inject(asInput(text), withDefaults(options)).text
+}
+
+export function warningsOf(text: string, options: Options = {}): readonly string[] {
+  return inject(asInput(text), withDefaults(options)).warnings
+}
+
+export function uninjected(text: string): string {
+  return uninject(asInput(text)).text
+}
+
+export function find(text: string, kind: string, name?: string): Manifest {
+  return only(manifestsIn(text), kind, name)
+}
+
+export function podOf(text: string, kind = 'Deployment', name?: string): PodSpec {
+  return find(text, kind, name).spec.template.spec
+}
+
+export function agentOf(pod: PodSpec): Container {
+  return named(pod.initContainers, 'agent')
+}
+
+export function variable(container: Container, name: string): string | undefined {
+  return container.env?.find((one) => one.name === name)?.value
+}
+
+/** A Deployment with one container as given, and what its pod and its spec have beside that: all as YAML of one line. */
+export function deployment({
+  container = '',
+  pod = '',
+  spec = '',
+  metadata = '',
+  command = 'command: [langflow, run]',
+} = {}) {
+  return `apiVersion: apps/v1
+kind: Deployment
+metadata: { name: app${metadata} }
+spec:
+  replicas: 2
+  selector: { matchLabels: { app: flows } }
+${spec && `  ${spec}\n`}  template:
+    metadata: { labels: { app: flows } }
+    spec:
+${pod && `      ${pod}\n`}      containers:
+        - name: langflow
+          image: langflowai/langflow:1.13.0
+          envFrom: [{ secretRef: { name: flows } }]
+${command && `          ${command}\n`}${container && `          ${container}\n`}`
+}

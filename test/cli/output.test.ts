@@ -1,0 +1,123 @@
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, type TestContext, test } from 'node:test'
+import { ERROR_CODES, type ErrorCode, OperationError } from '../../agent/cli/exit-codes.ts'
+import { type Format, formatted, operating, type Paint, span, table } from '../../agent/cli/output.ts'
+import { FatalError } from '../../agent/exit.ts'
+
+describe('a table', () => {
+  test('has columns two spaces apart and no line that ends with a space', () => {
+    assert.equal(
+      table(
+        ['POD', 'STATE'],
+        [
+          ['langflow-0', 'serving'],
+          ['b', '-'],
+        ],
+      ),
+      'POD         STATE\nlangflow-0  serving\nb           -',
+    )
+  })
+
+  test('paints what is to be painted, which takes no room', () => {
+    const paint: Paint = (_, text) => `\u001b[31m${text}\u001b[39m`
+    const lines = table(
+      ['A', 'B'],
+      [
+        [['red', 'x'], 'y'],
+        ['longer', 'z'],
+      ],
+      paint,
+    )
+    assert.equal(lines, 'A       B\n\u001b[31mx\u001b[39m       y\nlonger  z')
+  })
+
+  test('shows control characters as such', () => {
+    assert.equal(table(['A'], [['x\n\u001b[31m']]), 'A\nx\\u000a\\u001b[31m')
+    assert.equal(table(['A'], [['\u202ex\u2066\u200f']]), 'A\n\\u202ex\\u2066\\u200f')
+  })
+})
+
+const SPANS: [ms: number | null, text: string][] = [
+  [0, '0s'],
+  [-5_000, '0s'],
+  [999, '0s'],
+  [59_999, '59s'],
+  [192_000, '3m12s'],
+  [3_600_000, '1h'],
+  [3_660_000, '1h1m'],
+  [90_000_000, '1d1h'],
+  [null, '-'],
+  [Number.NaN, '-'],
+]
+test('a time span has at most two units', () => {
+  for (const [ms, text] of SPANS) assert.equal(span(ms), text)
+})
+
+describe('an answer', () => {
+  const value = { terms: [{ epoch: 7, holder: 'a' }] }
+  const asTable = () => 'EPOCH\n'
+  const formats: [format: Format, oneOfMany: boolean, text: string][] = [
+    ['table', false, 'EPOCH\n'],
+    ['wide', true, 'EPOCH\n\n'],
+    ['json', false, `${JSON.stringify(value, null, 2)}\n`],
+    ['json', true, '{"terms":[{"epoch":7,"holder":"a"}]}\n'],
+    ['yaml', false, 'terms:\n  - epoch: 7\n    holder: a\n'],
+    ['yaml', true, '---\nterms:\n  - epoch: 7\n    holder: a\n'],
+  ]
+  for (const [format, oneOfMany, text] of formats)
+    test(`as ${format}${oneOfMany ? ', one of many' : ''}`, () => {
+      assert.equal(formatted(format, value, asTable, oneOfMany), text)
+    })
+})
+
+describe('a command that operates', () => {
+  async function failing(t: TestContext, format: Format, error: Error) {
+    let printed = ''
+    t.mock.method(process.stdout, 'write', (text: string, done?: () => void) => {
+      printed += text
+      done?.()
+      return true
+    })
+    try {
+      await assert.rejects(
+        operating(format, async () => {
+          throw error
+        }),
+        error,
+      )
+    } finally {
+      t.mock.restoreAll()
+    }
+    return printed
+  }
+
+  const refusal = new OperationError('not_ready', 'b is\nnot ready')
+  test('tells a failure as data where data was asked for', async (t) => {
+    const told = { error: { code: 'not_ready', message: 'b is\\u000anot ready' } }
+    assert.deepEqual(JSON.parse(await failing(t, 'json', refusal)), told)
+    assert.equal(
+      await failing(t, 'yaml', refusal),
+      formatted('yaml', told, () => ''),
+    )
+    assert.deepEqual(JSON.parse(await failing(t, 'json', new FatalError('x'))).error.code, 'failed')
+  })
+
+  test('leaves it to standard error otherwise, and so a defect in any case', async (t) => {
+    assert.equal(await failing(t, 'table', refusal), '')
+    assert.equal(await failing(t, 'json', new TypeError('a defect')), '')
+  })
+
+  test('ends with the exit code of its error, as docs/reference.md has it', () => {
+    for (const code of Object.keys(ERROR_CODES) as ErrorCode[])
+      assert.equal(new OperationError(code, 'x').exitCode, ERROR_CODES[code])
+    const page = readFileSync(join(import.meta.dirname, '../../docs/reference.md'), 'utf8')
+    const [, section = ''] = page.split('## Exit codes')
+    const rows = [...section.matchAll(/^\| (\d+) \|.* \| (`.*`) \|$/gm)]
+    const documented = rows.flatMap(([, exitCode, codes = '']) =>
+      codes.split(', ').map((code) => [code.replaceAll('`', ''), Number(exitCode)]),
+    )
+    assert.deepEqual(Object.fromEntries(documented), ERROR_CODES)
+  })
+})

@@ -1,0 +1,57 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { OperationError } from '../../agent/cli/exit-codes.ts'
+import { replicasAt } from '../../agent/cli/replica-at-url.ts'
+import { reply, type Script, ScriptedServer } from '../kube/scripted-server.ts'
+import { FOLLOWING, SERVING } from '../observe/replica.ts'
+import { LEADER, STANDBY } from './agents.ts'
+
+const routes =
+  (pages: Readonly<Record<string, object | string>>): Script =>
+  ({ url }, response) => {
+    const page = pages[url.pathname]
+    reply(response, page === undefined ? 404 : 200, page ?? { error: 'no such page' })
+  }
+
+async function asked(script: Script, path = ''): Promise<unknown> {
+  await using server = await ScriptedServer.start(script)
+  return await replicasAt(new URL(server.url + path))
+}
+
+describe('one replica', () => {
+  test('tells of itself and its peers, also behind a path', async () => {
+    const rows = [LEADER, STANDBY]
+    assert.deepEqual(await asked(routes({ '/replicas': rows })), rows)
+    assert.deepEqual(await asked(routes({ '/api/proxy/replicas': rows }), '/api/proxy'), rows)
+  })
+
+  test('of a version that knows no peers tells of itself alone', async () => {
+    const { history, ...older } = FOLLOWING
+    const row = { pod: 'langflow-0', node: null, status: FOLLOWING, problem: null }
+    assert.deepEqual(await asked(routes({ '/status': older })), [row])
+  })
+
+  const NO_AGENT =
+    /^http:\/\/127\.0\.0\.1:\d+\/ answers, but not as an agent does: give the address of its --listen/
+  const wrong: [what: string, script: Script, told: RegExp][] = [
+    ['knows no page', routes({}), NO_AGENT],
+    ['tells something else', routes({ '/replicas': { error: 'x' } }), NO_AGENT],
+    ['tells no JSON', routes({ '/replicas': '<html>' }), NO_AGENT],
+    ['tells no status', routes({ '/status': { ...SERVING, role: 'x' } }), NO_AGENT],
+    ['fails', (_, response) => reply(response, 503, 'x'), /\/replicas answers 503$/],
+    [
+      'cuts the connection',
+      ({ socket }) => socket.destroy(),
+      /^cannot reach http:\S+\/replicas: UND_ERR_SOCKET$/,
+    ],
+  ]
+  for (const [what, script, told] of wrong)
+    test(`that ${what} is one sentence and the code unreachable`, async () => {
+      await assert.rejects(asked(script), (error) => {
+        assert.ok(error instanceof OperationError)
+        assert.match(error.message, told)
+        assert.deepEqual([error.code, error.exitCode], ['unreachable', 4])
+        return true
+      })
+    })
+})

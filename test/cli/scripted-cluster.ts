@@ -1,0 +1,112 @@
+import type { Operable } from '../../agent/cli/annotate-lease.ts'
+import { OperationError } from '../../agent/cli/exit-codes.ts'
+import { ApiError } from '../../agent/kube/kube-errors.ts'
+import type { Lease } from '../../agent/lease/lease.ts'
+import type { PastTerm } from '../../agent/lease/lease-history.ts'
+import { encodeHistory, HISTORY } from '../../agent/lease/lease-history.ts'
+import type { AgentStatus, ReplicaRow } from '../../agent/observe/agent-status.ts'
+import { FOLLOWING, SERVING, TERM } from '../observe/replica.ts'
+
+type Notes = Readonly<Record<string, string | null>>
+
+export const LEADER: AgentStatus = SERVING
+export const STANDBY: AgentStatus = FOLLOWING
+
+/** What a pod's agent answers, or why it does not. */
+export function row(pod: string, status: AgentStatus | string): ReplicaRow {
+  return typeof status === 'string'
+    ? { pod, node: 'node-a', status: null, problem: status }
+    : { pod, node: 'node-a', status: { ...status, identity: identityOf(pod) }, problem: null }
+}
+
+export function identityOf(pod: string): string {
+  return `${pod}_uid`
+}
+
+/** Who leads first, in epoch 7. */
+const FIRST = 'langflow-0'
+
+/** One Lease and three replicas, that a test changes as the leader, another operator or a failure would. */
+export class ScriptedCluster implements Operable {
+  readonly leaseName = 'langflow-leader-lock'
+  readonly namespace = 'team'
+  rows: ReplicaRow[] = [row(FIRST, LEADER), row('langflow-1', STANDBY), row('langflow-2', STANDBY)]
+  /** Each write that was acknowledged, in order. */
+  readonly written: Notes[] = []
+  /** What happens before a write arrives; an error is its answer, with nothing written. */
+  arriving: (attempt: number) => unknown = () => {}
+  /** The same once it is carried out. */
+  carriedOut: (attempt: number) => unknown = () => {}
+  /** What is thrown instead of any answer. */
+  away: Error | null = null
+  private attempts = 0
+  private present: Lease = {
+    metadata: { name: this.leaseName, uid: 'u', resourceVersion: '1' },
+    spec: { holderIdentity: identityOf(FIRST), leaseTransitions: 7, leaseDurationSeconds: 15 },
+  }
+
+  lease = async (): Promise<Lease> => {
+    if (this.away) throw this.away
+    return structuredClone(this.present)
+  }
+
+  annotate = async (lease: Lease, annotations: Notes): Promise<Lease> => {
+    if (this.away) throw this.away
+    const attempt = ++this.attempts
+    const failure = this.arriving(attempt)
+    if (failure instanceof Error) throw failure
+    if (lease.metadata.resourceVersion !== this.present.metadata.resourceVersion)
+      throw new ApiError('conflict', 'the Lease has changed since it was read', { status: 409 })
+    this.note(annotations)
+    this.written.push(annotations)
+    const lost = this.carriedOut(attempt)
+    if (lost instanceof Error) throw lost
+    return this.lease()
+  }
+
+  replicas = async (): Promise<ReplicaRow[]> => {
+    if (this.away) throw this.away
+    return this.rows
+  }
+
+  status = async (pod: string): Promise<AgentStatus> => {
+    const found = (await this.replicas()).find((one) => one.pod === pod)
+    if (found?.status) return found.status
+    throw new OperationError('unreachable', found?.problem ?? `there is no Pod "${pod}"`)
+  }
+
+  get annotations(): Readonly<Record<string, string>> {
+    return this.present.metadata.annotations ?? {}
+  }
+
+  /** Somebody writes annotations. */
+  note(notes: Notes): void {
+    const annotations = { ...this.annotations, ...notes }
+    const left = Object.entries(annotations).filter(([, value]) => value !== null) as [string, string][]
+    this.write({ annotations: Object.fromEntries(left) })
+  }
+
+  /** Somebody writes the record, with the next version. */
+  write({ annotations, ...spec }: { annotations?: Record<string, string> } & Lease['spec']): void {
+    const { metadata } = this.present
+    const resourceVersion = String(Number(metadata.resourceVersion) + 1)
+    this.present = {
+      metadata: { ...metadata, resourceVersion, ...(annotations ? { annotations } : {}) },
+      spec: { ...this.present.spec, ...spec },
+    }
+  }
+
+  remember(...terms: readonly Partial<PastTerm>[]): void {
+    this.note({ [HISTORY]: encodeHistory(terms.map((term) => ({ ...TERM, ...term }))) })
+  }
+
+  /** What one replica answers from now on. */
+  show(pod: string, status: AgentStatus | string): void {
+    this.rows = this.rows.map((one) => (one.pod === pod ? row(pod, status) : one))
+  }
+
+  showFrom(pod: string, change: (status: AgentStatus) => AgentStatus): void {
+    const found = this.rows.find((one) => one.pod === pod)?.status
+    if (found) this.show(pod, change(found))
+  }
+}

@@ -1,0 +1,172 @@
+import assert from 'node:assert/strict'
+import { describe, it, type TestContext } from 'node:test'
+import { createProgram, invocationOf, runProgram } from '../../agent/config/command-line.ts'
+import { addExamples } from '../../agent/config/examples.ts'
+import { FatalError } from '../../agent/exit.ts'
+import { VERSION } from '../../agent/version.ts'
+import { programThatTells } from './commands.ts'
+
+/** Runs the program in this process and keeps what it prints. */
+async function run(t: TestContext, args: string[], env: NodeJS.ProcessEnv = {}) {
+  const { program, parsed } = programThatTells(env)
+  program.command('fail').action(() => {
+    throw new FatalError('the socket directory /run/x is not writable: mount it so\nthat it is')
+  })
+  program.command('refuse').action(() => {
+    throw new FatalError('no', { exitCode: 3 })
+  })
+  program.command('break').action(() => {
+    throw new TypeError('a defect')
+  })
+  const printed = { stdout: '', stderr: '' }
+  for (const name of ['stdout', 'stderr'] as const) {
+    t.mock.method(process[name], 'write', (text: string) => {
+      printed[name] += text
+      return true
+    })
+  }
+  try {
+    const code = await runProgram(program, args)
+    return { code, parsed, ...printed }
+  } finally {
+    t.mock.restoreAll()
+  }
+}
+
+describe('a command line that cannot be understood', () => {
+  /** Each with the command that tells of it. */
+  const cases: [args: string[], command: string, problem: string][] = [
+    [['agent', '--foo'], ' agent', "unknown option '--foo'"],
+    [['agent', '--lease-nam', 'x'], ' agent', "unknown option '--lease-nam' (did you mean --lease-name?)"],
+    [['--foo'], '', "unknown option '--foo'"],
+    [[], '', 'missing command'],
+    [['agnt'], '', "unknown command 'agnt' (did you mean agent?)"],
+    [['agent', 'x'], ' agent', "too many arguments for 'agent'. Expected 0 arguments but got 1"],
+    [['agent', '--lease-name'], ' agent', "option '--lease-name <name>' argument missing"],
+    [['agent', '--foo\nall is well'], ' agent', "unknown option '--foo\\u000aall is well'"],
+    [['launch', '--foo', '--', 'x'], ' launch', "unknown option '--foo'"],
+  ]
+  for (const [args, command, problem] of cases)
+    it(`is one line on stderr and exit code 2: ${JSON.stringify(args)}`, async (t) => {
+      const name = `langflow-leader${command}`
+      const stderr = `${name}: ${problem}; see '${name} --help'\n`
+      assert.deepEqual(await run(t, args), { code: 2, stdout: '', stderr, parsed: {} })
+    })
+})
+
+describe('a LEADER_ variable that nothing reads', () => {
+  const wrong: [what: string, args: string[], env: NodeJS.ProcessEnv, line: RegExp][] = [
+    [
+      'is an error that names the nearest',
+      ['agent'],
+      { LEADER_LEASE_DURATIN: '20s' },
+      /^langflow-leader agent: unknown environment variable LEADER_LEASE_DURATIN \(did you mean LEADER_LEASE_DURATION\?\); see 'langflow-leader agent --help'\n$/,
+    ],
+    [
+      'is an error that says to remove it where none is near',
+      ['launch', '--', 'x'],
+      { LEADER_OF_THE_PACK: '1' },
+      /^langflow-leader launch: unknown environment variable LEADER_OF_THE_PACK .*remove it; see/,
+    ],
+  ]
+  for (const [what, args, env, line] of wrong)
+    it(what, async (t) => {
+      const { code, stderr } = await run(t, args, env)
+      assert.equal(code, 2)
+      assert.match(stderr, line)
+    })
+
+  const right: [what: string, env: NodeJS.ProcessEnv][] = [
+    ['is no error where another command reads it', { LEADER_DRAIN_TIMEOUT: '1s' }],
+    [
+      'is no error where LangFlow was given it, or Kubernetes adds it for a Service',
+      {
+        LEADER_EPOCH: '7',
+        LEADER_SERVICE_HOST: '10.0.0.1',
+        LEADER_SERVICE_PORT: '80',
+        LEADER_SERVICE_PORT_HTTP: '80',
+        LEADER_PORT: 'tcp://10.0.0.1:80',
+        LEADER_ELECTION_PORT_80_TCP: 'tcp://10.0.0.1:80',
+        LEADER_ELECTION_PORT_80_TCP_ADDR: '10.0.0.1',
+      },
+    ],
+    ['is only one that begins so', { LEADERSHIP: '1', leader_x: '1' }],
+  ]
+  for (const [what, env] of right)
+    it(what, async (t) => {
+      const { code, stderr, parsed } = await run(t, ['launch', '--', 'x'], env)
+      assert.deepEqual([code, stderr, parsed.launcher?.command], [0, '', ['x']])
+    })
+})
+
+describe('the program', () => {
+  const prints: [what: string, args: string[], env: NodeJS.ProcessEnv, ...printed: RegExp[]][] = [
+    ['prints its version', ['--version'], {}, new RegExp(`^${VERSION} $`)],
+    [
+      'lists each flag with its default and its variable',
+      ['agent', '--help'],
+      {},
+      /Timing: --preset .* --lease-duration <duration> .*\(default: 15s; fast: 6s; LEADER_LEASE_DURATION\)/,
+      /--listen <address> .*\(default: :8090; LEADER_LISTEN\)/,
+      /--kubeconfig <file> .*\(default: in-cluster, else \$KUBECONFIG, else ~\/\.kube\/config; LEADER_KUBECONFIG\)/,
+    ],
+    ['prints help also where the environment is wrong', ['agent', '--help'], { LEADER_X: '1' }, /^Usage: /],
+    [
+      'shows how a command is given',
+      ['run', '--help'],
+      {},
+      /^Usage: langflow-leader run \[options\] -- COMMAND\.\.\. /,
+    ],
+  ]
+  for (const [what, args, env, ...printed] of prints)
+    it(what, async (t) => {
+      const { code, stdout } = await run(t, args, env)
+      assert.equal(code, 0)
+      for (const pattern of printed) assert.match(stdout.replace(/\s+/g, ' '), pattern)
+    })
+
+  it('ends with 1 and one line after a failure that was foreseen', async (t) => {
+    const { code, stderr } = await run(t, ['fail'])
+    assert.equal(code, 1)
+    assert.equal(
+      stderr,
+      'langflow-leader: the socket directory /run/x is not writable: mount it so\\u000athat it is\n',
+    )
+  })
+
+  it('ends with the exit code of a failure that has one', async (t) => {
+    assert.equal((await run(t, ['refuse'])).code, 3)
+  })
+
+  it('knows whether kubectl called it, to run something or to complete it', () => {
+    const called = (as: string) => invocationOf(['node', `/usr/local/bin/${as}`, 'status', ''])
+    const args = ['status', '']
+    assert.deepEqual(called('langflow-leader'), { name: 'langflow-leader', args })
+    assert.deepEqual(called('kubectl-langflow_leader'), { name: 'kubectl langflow-leader', args })
+    assert.deepEqual(called('kubectl_complete-langflow_leader'), {
+      name: 'kubectl langflow-leader',
+      args: ['complete', '--', ...args],
+    })
+  })
+
+  it('ends the help of a command with examples, as it was called', () => {
+    const program = createProgram({}, 'kubectl langflow-leader')
+    const command = addExamples(program.command('status'), [
+      ['All of it', ''],
+      ['Again', '--watch'],
+    ])
+    const help: string[] = []
+    command.configureOutput({ writeOut: (text) => void help.push(text) }).outputHelp()
+    const examples = help.join('').split('\nExamples:\n')[1]
+    assert.equal(
+      examples,
+      '  # All of it\n  kubectl langflow-leader status\n\n  # Again\n  kubectl langflow-leader status --watch\n',
+    )
+  })
+
+  it('ends with 1 and the stack after a defect', async (t) => {
+    const { code, stderr } = await run(t, ['break'])
+    assert.equal(code, 1)
+    assert.match(stderr, /^langflow-leader: unexpected error: TypeError: a defect\n +at /)
+  })
+})

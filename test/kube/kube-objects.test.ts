@@ -1,0 +1,157 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { POD } from '../../agent/kube/kube-objects.ts'
+import { LEASE } from '../../agent/lease/lease-api.ts'
+import { failure, fixedAccess, leaseAt, objectsFor, reply, ScriptedServer } from './scripted-server.ts'
+
+const LATER_MS = 5_000
+const object = { metadata: { name: 'a', uid: 'u', resourceVersion: '7' }, unknown: { kept: true } }
+
+test('objects are read, listed, created, patched and updated as the API expects', async () => {
+  await using server = await ScriptedServer.start((request, response) =>
+    reply(
+      response,
+      request.method === 'POST' ? 201 : 200,
+      request.url.search === '' ? object : { items: [object] },
+    ),
+  )
+  const seen: string[] = []
+  using objects = objectsFor(fixedAccess(`${server.url}/clients/a/`), {
+    onRequest: (verb, code) => seen.push(`${verb} ${code}`),
+  })
+  const patch = { metadata: { uid: 'u', resourceVersion: '7', annotations: { x: null } } }
+  assert.deepEqual(await objects.get(POD, 'a', LATER_MS), object)
+  assert.deepEqual(await objects.list(POD, LATER_MS), [object])
+  await objects.patch(POD, 'a', patch, LATER_MS)
+  await objects.create(LEASE, object, LATER_MS)
+  await objects.update(LEASE, object, LATER_MS)
+  await objects.rehearse('update', POD, object, LATER_MS)
+
+  const root = '/clients/a/api/v1/namespaces/ns/pods'
+  assert.deepEqual(
+    server.requests.map(({ method, url, body }) => [method, url.pathname, url.searchParams.toString(), body]),
+    [
+      ['GET', `${root}/a`, '', ''],
+      ['GET', root, 'limit=100', ''],
+      ['PATCH', `${root}/a`, '', JSON.stringify(patch)],
+      ['POST', '/clients/a/apis/coordination.k8s.io/v1/namespaces/ns/leases', '', JSON.stringify(object)],
+      ['PUT', '/clients/a/apis/coordination.k8s.io/v1/namespaces/ns/leases/a', '', JSON.stringify(object)],
+      ['PUT', `${root}/a`, 'dryRun=All', JSON.stringify(object)],
+    ],
+  )
+  const [get, , patched, created] = server.requests.map(({ headers }) => headers)
+  assert.equal(get?.authorization, 'Bearer secret-token')
+  assert.equal(get?.['user-agent'], 'test/1')
+  assert.equal(patched?.['content-type'], 'application/merge-patch+json')
+  assert.equal(created?.['content-type'], 'application/json')
+  assert.deepEqual(seen, ['get 200', 'list 200', 'patch 200', 'create 201', 'update 200', 'update 200'])
+})
+
+test('a long list is read a page after the other', async () => {
+  const named = (name: string) => ({ metadata: { ...object.metadata, name } })
+  await using server = await ScriptedServer.start(({ url }, response) => {
+    const page = Number(url.searchParams.get('continue') ?? 1)
+    const rest = page < 3 ? { continue: String(page + 1) } : {}
+    reply(response, 200, { metadata: rest, items: [named(`p${page}`)] })
+  })
+  using objects = objectsFor(fixedAccess(server.url))
+  assert.deepEqual(await objects.list(POD, LATER_MS), ['p1', 'p2', 'p3'].map(named))
+})
+
+const NO_OBJECTS: [body: string, told: string][] = [
+  ['<html>login</html>', 'no JSON'],
+  ['', 'no JSON'],
+  ['[]', 'no Pod'],
+  ['null', 'no Pod'],
+  ['{"metadata":{}}', 'no Pod'],
+]
+for (const [body, told] of NO_OBJECTS) {
+  test(`200 with ${body === '' ? 'nothing' : body} is no answer, and a write may have been applied`, async () => {
+    await using server = await ScriptedServer.start((_, response) => reply(response, 200, body))
+    using objects = objectsFor(fixedAccess(server.url))
+    const error = await failure(objects.update(POD, object, LATER_MS))
+    assert.equal(error.code, 'network')
+    assert.equal(error.mayHaveCommitted, true)
+    assert.match(error.message, new RegExp(`answered "update" with something that is ${told}$`))
+    const listed = told === 'no JSON' ? told : 'no list of pods'
+    assert.match((await failure(objects.list(POD, LATER_MS))).message, new RegExp(`that is ${listed}$`))
+  })
+}
+
+const forbidden = (user: string) =>
+  `403 Forbidden: leases.coordination.k8s.io "lock" is forbidden: User "${user}" cannot do that in the namespace "ns"`
+const ACCOUNT = forbidden('system:serviceaccount:ns:agent')
+const MAY_NOT =
+  'ServiceAccount "ns/agent" may not "update" leases.coordination.k8s.io "lock" in namespace "ns"'
+
+/** The status, and the reason of its `Status`, if it has one; what it says more. */
+const REFUSALS: [
+  verb: 'get' | 'list' | 'update' | 'create' | 'patch',
+  status: string,
+  code: string,
+  RegExp,
+][] = [
+  ['update', '409 Conflict', 'conflict', /^the Lease "lock" has changed since it was read$/],
+  ['create', '409 AlreadyExists', 'already_exists', /^the Lease "lock" already exists in namespace "ns"$/],
+  ['update', '404 NotFound', 'not_found', /^there is no Lease "lock" in namespace "ns"$/],
+  ['create', '404 NotFound', 'not_found', /^namespace "ns" does not exist$/],
+  ['get', '404', 'invalid', /is it a Kubernetes API server\?$/],
+  ['update', ACCOUNT, 'forbidden', new RegExp(`^${MAY_NOT}: add the verb to its Role$`)],
+  ['patch', ACCOUNT, 'forbidden', /may not "patch" leases.coordination.k8s.io "lock" in/],
+  ['list', ACCOUNT, 'forbidden', /may not "list" leases.coordination.k8s.io in namespace/],
+  ['create', forbidden('mia'), 'forbidden', /^user "mia" may not "create" leases.* in namespace "ns": add/],
+  ['create', '403 Forbidden: ns is being terminated', 'forbidden', /forbids to "create".*being terminated$/],
+  ['update', '422 Invalid: spec is bad', 'invalid', /422 to "update" of the Lease "lock": spec is bad$/],
+  ['get', '302', 'invalid', /302/],
+  ['update', '500 InternalError', 'server', /500/],
+  ['patch', '500 InternalError: etcd is away', 'server', /500 to "patch" of the Lease "lock": etcd is away$/],
+  ['update', '504', 'server', /504/],
+  ['get', '503', 'server', /503/],
+]
+for (const [verb, told, expected, message] of REFUSALS) {
+  test(`${told} to "${verb}" becomes ${expected}`, async () => {
+    const [, status = '', reason, said = reason] = /^(\d+)(?: (\w+))?(?:: (.*))?$/.exec(told) ?? []
+    const code = Number(status)
+    const body = { kind: 'Status', status: 'Failure', code, reason, message: said }
+    await using server = await ScriptedServer.start((_, response) =>
+      reply(response, code, reason === undefined ? '<html>' : body),
+    )
+    using objects = objectsFor(fixedAccess(server.url))
+    const calls = {
+      get: () => objects.get(LEASE, 'lock', LATER_MS),
+      list: () => objects.list(LEASE, LATER_MS),
+      update: () => objects.update(LEASE, leaseAt('7') as never, LATER_MS),
+      create: () => objects.create(LEASE, leaseAt('7') as never, LATER_MS),
+      patch: () => objects.patch(LEASE, 'lock', object, LATER_MS),
+    }
+    const error = await failure(calls[verb]())
+    assert.deepEqual([error.code, error.status], [expected, code])
+    assert.match(error.message, message)
+    assert.equal(error.mayHaveCommitted, code >= 500 && verb !== 'get')
+    assert.equal(server.requests.length, 1, 'no refusal is answered with a second attempt')
+  })
+}
+
+test('429 says how long to wait', async () => {
+  await using server = await ScriptedServer.start((_, response) =>
+    reply(response, 429, { kind: 'Status' }, { 'retry-after': '3' }),
+  )
+  using objects = objectsFor(fixedAccess(server.url))
+  const error = await failure(objects.update(POD, object, LATER_MS))
+  assert.deepEqual([error.code, error.retryAfterMs, error.mayHaveCommitted], ['throttled', 3000, false])
+})
+
+test('an object is deleted only as the one that was seen, and with less time to end where that is asked for', async () => {
+  await using server = await ScriptedServer.start((_, response) => reply(response, 200, {}))
+  using objects = objectsFor(fixedAccess(server.url))
+  await objects.delete(POD, object, LATER_MS, 0)
+  await objects.delete(POD, object, LATER_MS)
+  const options = { kind: 'DeleteOptions', apiVersion: 'v1', preconditions: { uid: 'u' } }
+  assert.deepEqual(
+    server.requests.map(({ method, url, body }) => [method, url.pathname + url.search, body]),
+    [
+      ['DELETE', '/api/v1/namespaces/ns/pods/a', JSON.stringify({ ...options, gracePeriodSeconds: 0 })],
+      ['DELETE', '/api/v1/namespaces/ns/pods/a', JSON.stringify(options)],
+    ],
+  )
+})

@@ -1,0 +1,183 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createServer, type Socket } from 'node:net'
+import { test } from 'node:test'
+import { systemClock } from '../../agent/clock.ts'
+import type { KubeObjects } from '../../agent/kube/kube-objects.ts'
+import { askVersion } from '../../agent/kube/kube-requests.ts'
+import { LEASE } from '../../agent/lease/lease-api.ts'
+import {
+  failure,
+  fixedAccess,
+  leaseAt,
+  objectsFor,
+  reply,
+  type Script,
+  ScriptedServer,
+  status,
+  within,
+} from './scripted-server.ts'
+
+const LATER_MS = 5_000
+/** Long enough for a loopback exchange, short enough to wait for. */
+const SOON_MS = 150
+
+const update = (objects: KubeObjects, deadlineMs = LATER_MS) =>
+  objects.update(LEASE, leaseAt('7') as never, deadlineMs)
+const read = (objects: KubeObjects, deadlineMs = LATER_MS) => objects.get(LEASE, 'lock', deadlineMs)
+
+/** @param committed whether the write may have been applied */
+async function fails(
+  promise: Promise<unknown>,
+  code: string,
+  committed: boolean,
+  message = /./,
+): Promise<void> {
+  const error = await failure(promise)
+  assert.deepEqual([error.code, error.mayHaveCommitted], [code, committed])
+  assert.match(error.message, message)
+}
+
+test('requests that follow each other share one connection', async () => {
+  await using server = await ScriptedServer.start((_, response) => reply(response, 200, leaseAt('8')))
+  using objects = objectsFor(fixedAccess(server.url))
+  for (let i = 0; i < 20; i++) await update(objects)
+  server.script = (_, response) => reply(response, 409, status(409, 'Conflict'))
+  for (let i = 0; i < 20; i++) await failure(update(objects))
+  assert.deepEqual([server.requests.length, server.connections], [40, 1])
+})
+
+test('at its deadline a request destroys its socket, and a late reply is not taken for the answer to the next', async () => {
+  const held: Parameters<Script>[1][] = []
+  await using server = await ScriptedServer.start((_, response) => void held.push(response))
+  const seen: string[] = []
+  using objects = objectsFor(fixedAccess(server.url), {
+    onRequest: (verb, code) => seen.push(`${verb} ${code}`),
+  })
+
+  await fails(update(objects, SOON_MS), 'timeout', true, /did not answer "update" within 150 ms$/)
+  const hung = server.requests[0]?.socket
+  for (const response of held) reply(response, 200, leaseAt('late'))
+  if (hung?.closed === false) await within(once(hung, 'close'))
+
+  server.script = (_, response) => reply(response, 200, leaseAt('9'))
+  assert.equal((await update(objects)).metadata.resourceVersion, '9')
+  assert.notEqual(server.requests.at(-1)?.socket, hung)
+  assert.deepEqual(seen, ['update timeout', 'update 200'])
+})
+
+test('a request does not wait behind one that hangs', async () => {
+  await using server = await ScriptedServer.start((request, response) => {
+    if (request.method === 'PUT') reply(response, 200, leaseAt('8'))
+  })
+  using objects = objectsFor(fixedAccess(server.url))
+  const hanging = failure(read(objects, SOON_MS))
+  assert.equal((await update(objects)).metadata.resourceVersion, '8')
+  assert.equal((await hanging).mayHaveCommitted, false)
+})
+
+test('a connection that is not made in time was certainly no write', async () => {
+  // Accepts by the kernel alone and never speaks TLS: the handshake hangs.
+  const mute = createServer().listen(0, '127.0.0.1')
+  await once(mute, 'listening')
+  const { port } = mute.address() as { port: number }
+  const accepted: Socket[] = []
+  mute.on('connection', (socket) => accepted.push(socket.on('error', () => {}).resume()))
+  using objects = objectsFor(fixedAccess(`https://127.0.0.1:${port}`))
+  try {
+    const late = /^no connection to the API server at https:.* within 150 ms$/
+    await fails(update(objects, SOON_MS), 'timeout', false, late)
+    if (accepted[0]?.closed === false) await within(once(accepted[0], 'close'))
+  } finally {
+    mute.close()
+  }
+})
+
+test('a refused connection was certainly no write, nor was an unknown host', async () => {
+  const server = await ScriptedServer.start(() => {})
+  const { url } = server
+  await server[Symbol.asyncDispose]()
+  using objects = objectsFor(fixedAccess(url))
+  const { message, ...refused } = await failure(update(objects))
+  assert.deepEqual([refused.code, refused.mayHaveCommitted], ['network', false])
+  assert.equal(message, `cannot reach the API server at ${url}: connection refused (ECONNREFUSED)`)
+  using nowhere = objectsFor(fixedAccess('http://no-such-host.invalid:1'))
+  await fails(update(nowhere), 'network', false, /the host name (is unknown|cannot be resolved)/)
+})
+
+/** Whether a write may have been applied; a read never was. */
+const TROUBLE: [what: string, Script, code: string, committed: boolean, message?: RegExp][] = [
+  ['a reset after the request was sent', ({ socket }) => socket.resetAndDestroy(), 'network', true],
+  ['a reply that stops in the middle', half, 'timeout', true],
+  ['a reply without end', flood, 'network', true, /the reply is too long/],
+  [
+    'a second 401, which names where the credentials came from,',
+    (_, response) => reply(response, 401, status(401, 'Unauthorized')),
+    'unauthorized',
+    false,
+    /^the API server at .* does not accept a test \(401 Unauthorized\): renew it, or /,
+  ],
+]
+for (const [what, script, code, committed, message] of TROUBLE)
+  test(`${what} is ${code}: a write ${committed ? 'may have been' : 'was certainly not'} applied`, async () => {
+    await using server = await ScriptedServer.start(script)
+    using objects = objectsFor(fixedAccess(server.url))
+    const deadlineMs = code === 'timeout' ? SOON_MS : LATER_MS
+    await fails(update(objects, deadlineMs), code, committed, message)
+    assert.equal(server.requests.length, code === 'unauthorized' ? 2 : 1)
+    await fails(read(objects, deadlineMs), code, false, message)
+  })
+
+function half(...[, response]: Parameters<Script>): void {
+  response.writeHead(200, { 'content-length': '1000' })
+  response.write('{"half')
+}
+
+function flood(...[, response]: Parameters<Script>): void {
+  const more = () => {
+    while (response.write('x'.repeat(65_536)));
+    response.once('drain', more)
+  }
+  more()
+}
+
+test('plain http instead of TLS is named', async () => {
+  await using server = await ScriptedServer.start(() => {})
+  using objects = objectsFor(fixedAccess(server.url.replace('http:', 'https:')))
+  await fails(update(objects), 'network', false, /it does not speak TLS/)
+})
+
+test('after a 401 credentials are read again and the request is sent once more', async () => {
+  await using server = await ScriptedServer.start((_, response) =>
+    server.requests.length === 1
+      ? reply(response, 401, status(401, 'Unauthorized'))
+      : reply(response, 200, leaseAt('8')),
+  )
+  const access = fixedAccess(server.url)
+  using objects = objectsFor(access)
+  assert.equal((await update(objects)).metadata.resourceVersion, '8')
+  assert.deepEqual([access.reloads, server.requests.length], [1, 2])
+})
+
+test('credentials that never come count against the deadline', async () => {
+  const access = { ...fixedAccess('http://127.0.0.1:1'), credentials: () => new Promise<never>(() => {}) }
+  using objects = objectsFor(access)
+  await fails(update(objects, SOON_MS), 'timeout', false)
+})
+
+test('closing ends what is in flight', async () => {
+  await using server = await ScriptedServer.start(() => objects.close())
+  using objects = objectsFor(fixedAccess(server.url))
+  await fails(update(objects), 'network', true)
+  await fails(read(objects), 'network', false)
+})
+
+test('the version of the server is asked for as providers write it', async () => {
+  const versions = [{ major: '1', minor: '28+' }, {}]
+  await using server = await ScriptedServer.start((_, response) =>
+    reply(response, 200, versions.shift() ?? {}),
+  )
+  const access = fixedAccess(server.url)
+  const asked = () => askVersion({ access, namespace: 'ns', clock: systemClock, userAgent: 'test/1' })
+  assert.deepEqual([await asked(), await asked()], ['1.28', null])
+})

@@ -1,0 +1,210 @@
+import assert from 'node:assert/strict'
+import type { ServerResponse } from 'node:http'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import type { ApiError } from '../../agent/kube/kube-errors.ts'
+import type { KubeObjects } from '../../agent/kube/kube-objects.ts'
+import { LineReader, type ObjectEvent, type ObjectWatch } from '../../agent/kube/kube-watch.ts'
+import { LEASE } from '../../agent/lease/lease-api.ts'
+import {
+  failure,
+  fixedAccess,
+  leaseAt,
+  objectsFor,
+  reply,
+  ScriptedServer,
+  status,
+  within,
+} from './scripted-server.ts'
+
+const LATER_MS = 5_000
+
+/** What one watch delivered until it ended. */
+class Recorder {
+  readonly events: ObjectEvent[] = []
+  readonly ended = Promise.withResolvers<ApiError | undefined>()
+  endings = 0
+  watch: ObjectWatch | undefined
+  private arrived = Promise.withResolvers<void>()
+
+  async open(objects: KubeObjects, resourceVersion?: string, deadlineMs = LATER_MS): Promise<this> {
+    const handlers = {
+      event: (event: ObjectEvent) => {
+        this.events.push(event)
+        this.arrived.resolve()
+      },
+      ended: (error?: ApiError) => {
+        this.endings++
+        this.ended.resolve(error)
+      },
+    }
+    this.watch = await objects.watch(LEASE, 'lock', resourceVersion, handlers, deadlineMs)
+    return this
+  }
+
+  /** Resolves once there is an event. */
+  first(): Promise<void> {
+    return within(this.arrived.promise)
+  }
+
+  end(): Promise<ApiError | undefined> {
+    return within(this.ended.promise)
+  }
+}
+
+const line = (type: string, object: object) => `${JSON.stringify({ type, object })}\n`
+
+test('the watch is on the one object, with bookmarks, and for 5 to 10 minutes', async () => {
+  await using server = await ScriptedServer.start((_, response) => response.writeHead(200).end())
+  using objects = objectsFor(fixedAccess(server.url))
+  await (await new Recorder().open(objects, '41')).end()
+  await (await new Recorder().open(objects)).end()
+  const [first, second] = server.requests.map(({ url }) => url)
+  assert.equal(first?.pathname, '/apis/coordination.k8s.io/v1/namespaces/ns/leases')
+  const { timeoutSeconds, ...query } = Object.fromEntries(first?.searchParams ?? [])
+  assert.deepEqual(query, {
+    watch: '1',
+    fieldSelector: 'metadata.name=lock',
+    allowWatchBookmarks: 'true',
+    resourceVersion: '41',
+  })
+  assert.ok(Number(timeoutSeconds) >= 300 && Number(timeoutSeconds) <= 600, timeoutSeconds)
+  assert.equal(second?.searchParams.has('resourceVersion'), false)
+})
+
+test('events arrive as they are sent, and an orderly end is no error', async () => {
+  await using server = await ScriptedServer.start((_, response) => {
+    response.write(line('ADDED', leaseAt('1')))
+    response.write(line('MODIFIED', leaseAt('2')) + line('BOOKMARK', { metadata: { resourceVersion: '5' } }))
+    response.end(line('DELETED', leaseAt('6')))
+  })
+  using objects = objectsFor(fixedAccess(server.url))
+  const recorder = await new Recorder().open(objects)
+  assert.equal(await recorder.end(), undefined)
+  assert.deepEqual(recorder.events, [
+    { type: 'changed', object: leaseAt('1') },
+    { type: 'changed', object: leaseAt('2') },
+    { type: 'bookmark', resourceVersion: '5' },
+    { type: 'deleted', resourceVersion: '6' },
+  ])
+})
+
+const ENDINGS: [name: string, text: string, code: string, message: RegExp][] = [
+  ['ERROR with code 410', line('ERROR', status(410, 'Expired')), 'gone', /too old/],
+  ['ERROR with code 500', line('ERROR', status(500, 'InternalError', 'boom')), 'server', /boom/],
+  ['ERROR with nothing', line('ERROR', {}), 'network', /no event/],
+  ['garbage', 'x{}\n', 'network', /no event/],
+  ['an unknown type', line('RENAMED', leaseAt('2')), 'network', /no event/],
+  ['an object without metadata', line('ADDED', {}), 'network', /no event/],
+  ['a null', 'null\n', 'network', /no event/],
+  ['half a line', line('MODIFIED', leaseAt('2')).slice(0, 40), 'network', /middle of an event/],
+  ['a line of 5 MiB', 'x'.repeat(5 * 1024 * 1024), 'network', /no event/],
+]
+for (const [name, text, code, message] of ENDINGS) {
+  test(`${name} ends the watch with ${code}, after the events before it`, async () => {
+    await using server = await ScriptedServer.start((_, response) => {
+      response.end(line('ADDED', leaseAt('1')) + text)
+    })
+    using objects = objectsFor(fixedAccess(server.url))
+    const recorder = await new Recorder().open(objects)
+    const error = await recorder.end()
+    assert.equal(error?.code, code)
+    assert.match(error?.message ?? '', message)
+    assert.equal(error?.mayHaveCommitted, false)
+    assert.deepEqual(recorder.events, [{ type: 'changed', object: leaseAt('1') }])
+    assert.equal(recorder.endings, 1)
+  })
+}
+
+test('a cut connection ends the watch with an error', async () => {
+  await using server = await ScriptedServer.start((_, response) =>
+    response.write(line('ADDED', leaseAt('1'))),
+  )
+  using objects = objectsFor(fixedAccess(server.url))
+  const recorder = await new Recorder().open(objects)
+  await recorder.first()
+  server.reset()
+  assert.equal((await recorder.end())?.code, 'network')
+})
+
+test('an open watch outlives its deadline, and requests go over another connection meanwhile', async () => {
+  let stream: ServerResponse | undefined
+  await using server = await ScriptedServer.start((request, response) => {
+    if (!request.url.searchParams.has('watch')) return reply(response, 200, leaseAt('1'))
+    stream = response
+    response.writeHead(200).flushHeaders()
+  })
+  using objects = objectsFor(fixedAccess(server.url))
+  const recorder = await new Recorder().open(objects, '1', 100)
+  // Passes 100 ms with real requests, which also time out where the watch holds them up.
+  const start = performance.now()
+  while (performance.now() - start < 150) await objects.update(LEASE, leaseAt('1') as never, LATER_MS)
+  stream?.write(line('MODIFIED', leaseAt('2')))
+  await recorder.first()
+  assert.equal(server.connections, 2)
+})
+
+test('a watch that is refused, hangs, or answers nonsense rejects', async () => {
+  await using server = await ScriptedServer.start((_, response) => reply(response, 410, status(410, 'Gone')))
+  const seen: string[] = []
+  using objects = objectsFor(fixedAccess(server.url), {
+    onRequest: (verb, code) => seen.push(`${verb} ${code}`),
+  })
+  assert.equal((await failure(new Recorder().open(objects))).code, 'gone')
+  server.script = (_, response) => reply(response, 204, '')
+  assert.equal((await failure(new Recorder().open(objects))).code, 'network')
+  server.script = () => {}
+  assert.equal((await failure(new Recorder().open(objects, undefined, 100))).code, 'timeout')
+  assert.deepEqual(seen, ['watch 410', 'watch 204', 'watch timeout'])
+})
+
+test('a watch is opened again with fresh credentials after a 401', async () => {
+  await using server = await ScriptedServer.start((_, response) =>
+    server.requests.length === 1
+      ? reply(response, 401, status(401, 'Unauthorized'))
+      : response.writeHead(200).end(),
+  )
+  const access = fixedAccess(server.url)
+  using objects = objectsFor(access)
+  assert.equal(await (await new Recorder().open(objects)).end(), undefined)
+  assert.equal(access.reloads, 1)
+})
+
+test('after close nothing is delivered and the socket is gone', async () => {
+  let stream: ServerResponse | undefined
+  await using server = await ScriptedServer.start((_, response) => {
+    stream = response
+    response.write(line('ADDED', leaseAt('1')))
+  })
+  using objects = objectsFor(fixedAccess(server.url))
+  const recorder = await new Recorder().open(objects)
+  await recorder.first()
+  const closed = new Promise((resolve) => stream?.once('close', resolve))
+  recorder.watch?.close()
+  stream?.write(line('MODIFIED', leaseAt('2')))
+  await within(closed)
+  assert.equal(recorder.events.length, 1)
+  assert.equal(recorder.endings, 0)
+})
+
+test('lines are the same however the bytes are cut', () => {
+  const words = fc.array(
+    fc.string({ unit: 'grapheme', maxLength: 30 }).map((word) => word.replaceAll('\n', ' ')),
+  )
+  fc.assert(
+    fc.property(words, fc.array(fc.nat(400), { maxLength: 30 }), (expected, cuts) => {
+      const bytes = Buffer.from(expected.map((word) => `${word}\n`).join(''))
+      const ends = [...cuts.sort((a, b) => a - b), bytes.length]
+      const reader = new LineReader()
+      const lines = ends.flatMap((end, i) => reader.push(bytes.subarray(ends[i - 1] ?? 0, end)))
+      assert.deepEqual([lines, reader.complete], [expected, true])
+    }),
+  )
+})
+
+test('a line without end is given up at 4 MiB', () => {
+  const reader = new LineReader()
+  const mebibyte = Buffer.alloc(1024 * 1024, 'x')
+  for (let i = 0; i < 4; i++) assert.deepEqual(reader.push(mebibyte), [])
+  assert.equal(reader.push(mebibyte), null)
+})

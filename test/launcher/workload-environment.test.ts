@@ -1,0 +1,100 @@
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { describe, test } from 'node:test'
+import {
+  faultOfSecretKey,
+  givenEnvironment,
+  workloadEnvironment,
+} from '../../agent/launcher/workload-environment.ts'
+import { setAside } from '../../agent/reexec.ts'
+
+test('the workload sees neither the cluster nor the launcher’s settings, but who leads', () => {
+  const env = {
+    PATH: '/bin',
+    KUBERNETES_SERVICE_HOST: '10.0.0.1',
+    KUBERNETES_PORT_443_TCP: 'tcp://10.0.0.1:443',
+    LEADER_SOCKET: '/run/socket',
+    LEADER_EPOCH: '6',
+    POSTGRES_SERVICE_HOST: '10.0.0.2',
+    LANGFLOW_LEADER_NOTE: 'stays',
+    MY_KUBERNETES_NOTE: 'stays',
+  }
+  const before = { ...env }
+  assert.deepEqual(workloadEnvironment(env, { epoch: 7, identity: 'pod-0_uid' }), {
+    PATH: '/bin',
+    POSTGRES_SERVICE_HOST: '10.0.0.2',
+    LANGFLOW_LEADER_NOTE: 'stays',
+    MY_KUBERNETES_NOTE: 'stays',
+    LEADER_EPOCH: '7',
+    LEADER_IDENTITY: 'pod-0_uid',
+  })
+  assert.deepEqual(env, before)
+})
+
+test('a launcher takes its own options alone, an agent what does not change Node; LangFlow is given all', () => {
+  const env = {
+    PATH: '/bin',
+    NODE_OPTIONS: '--inspect',
+    NODE_EXTRA_CA_CERTS: '/ca.pem',
+    LD_PRELOAD: '/jemalloc.so',
+    HTTPS_PROXY: 'http://proxy',
+    LEADER_SOCKET: '/socket',
+  }
+  const agent = setAside(env, 'agent')
+  for (const name of ['PATH', 'NODE_EXTRA_CA_CERTS', 'HTTPS_PROXY', 'LEADER_SOCKET']) assert.ok(name in agent)
+  for (const name of ['NODE_OPTIONS', 'LD_PRELOAD']) assert.ok(!(name in agent))
+  const launcher = setAside(agent, 'launch')
+  assert.deepEqual(
+    Object.keys(launcher).filter((name) => !name.startsWith('LANGFLOW_LEADER_')),
+    ['LEADER_SOCKET'],
+  )
+  assert.deepEqual(setAside(launcher, 'launch'), launcher)
+  assert.deepEqual(givenEnvironment(launcher), env)
+})
+
+const COMMAND = ['langflow', 'run', '--host', '0.0.0.0']
+const faultOf = (key: string, command: readonly string[] = COMMAND) =>
+  faultOfSecretKey(command, { LANGFLOW_SECRET_KEY: key })
+
+/** 43 of them are 258 bits: 32 bytes, and two bits that nobody reads. */
+const DATA = 'abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG'
+
+describe('the secret key that LangFlow is given', () => {
+  const GOOD = {
+    'as openssl and tr print it': randomBytes(32).toString('base64url').padEnd(44, '='),
+    'in the other alphabet': `+/${DATA.slice(2)}=`,
+    'without the padding, which LangFlow adds': DATA,
+    'with a line break after it': `${DATA}=\n`,
+    'shorter than 32 characters, of which LangFlow takes the SHA-256': 'a'.repeat(31),
+  }
+  test('is good in each form in which LangFlow can encrypt with it', () => {
+    for (const [form, key] of Object.entries(GOOD)) assert.equal(faultOf(key), null, form)
+  })
+
+  const BAD = {
+    'of openssl rand -hex 32': randomBytes(32).toString('hex'),
+    'of openssl rand -hex 16': randomBytes(16).toString('hex'),
+    'a passphrase': 'a passphrase of more than 32 characters',
+    'of 33 bytes': `${DATA}H`,
+    'of 31 bytes': `${DATA.slice(1)}==`,
+    'whose line break is in the place of the padding': `${DATA}\n`,
+  }
+  test('is complained of where LangFlow can encrypt nothing with it, and not shown', () => {
+    for (const [form, key] of Object.entries(BAD)) {
+      const said = faultOf(key) ?? ''
+      assert.match(said, /^LANGFLOW_SECRET_KEY is not 32 url-safe base64-encoded bytes: /, form)
+      assert.ok(!said.includes(key))
+    }
+  })
+
+  test('is missed: without one each replica makes its own', () => {
+    assert.match(faultOf('') ?? '', /^LANGFLOW_SECRET_KEY is not in LangFlow's environment: /)
+    assert.equal(faultOfSecretKey(['bash', '-c', 'source x; langflow run'], {}), faultOf(''))
+    assert.equal(faultOfSecretKey(['python', '-m', 'langflow', 'run'], {}), faultOf(''))
+  })
+
+  test('is not needed by what is no LangFlow', () => {
+    assert.equal(faultOf('', ['node', 'server.mjs']), null)
+    assert.equal(faultOf('', ['langflow', 'superuser']), null)
+  })
+})

@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { Lease } from '../../agent/lease/lease.ts'
+import {
+  isOfPod,
+  lastDrillOf,
+  pauseFault,
+  pauseIsOver,
+  pauseOf,
+  podOf,
+  switchoverOf,
+} from '../../agent/lease/operator-annotations.ts'
+
+const NOW = Date.parse('2026-01-02T03:00:00Z')
+
+function noted(notes: Record<string, string>): Lease {
+  const annotations = Object.entries(notes).map(([key, value]) => [`langflow-leader/${key}`, value])
+  return { metadata: { annotations: Object.fromEntries(annotations) } }
+}
+
+test('a Lease is paused while its annotation says "true", and until the time that it names', () => {
+  const pauses = (notes: Record<string, string>) => [
+    pauseOf(noted(notes), NOW),
+    pauseIsOver(noted(notes), NOW),
+  ]
+  const forGood = { until: null, reason: null }
+  assert.deepEqual(pauses({}), [null, false])
+  assert.deepEqual(pauses({ paused: 'false' }), [null, false])
+  assert.deepEqual(pauses({ paused: 'true' }), [forGood, false])
+  const later = '2026-01-02T03:00:00.001Z'
+  assert.deepEqual(pauses({ paused: 'true', 'paused-until': later }), [{ ...forGood, until: later }, false])
+  assert.deepEqual(pauses({ paused: 'true', 'paused-until': '2026-01-02T03:00:00Z' }), [null, true])
+  assert.deepEqual(pauses({ paused: 'true', 'paused-until': 'tomorrow' }), [forGood, false])
+  assert.deepEqual(pauses({ paused: 'true', 'pause-reason': 'upgrade' }), [
+    { until: null, reason: 'upgrade' },
+    false,
+  ])
+  assert.equal(pauseOf(null, NOW), null)
+})
+
+test('a pause that is written in another way pauses nothing, and one sentence says how to', () => {
+  for (const fine of [{}, { paused: 'true' }, { paused: 'false' }] as Record<string, string>[])
+    assert.equal(pauseFault(noted(fine)), null)
+  assert.equal(pauseFault(null), null)
+  for (const value of ['yes', 'True', '']) {
+    assert.equal(pauseOf(noted({ paused: value }), NOW), null)
+    assert.equal(
+      pauseFault(noted({ paused: value })),
+      `the annotation langflow-leader/paused of the Lease is "${value}", which pauses nothing: write exactly "true", or remove it`,
+    )
+  }
+})
+
+test('a switchover is asked for to a pod, or to any', () => {
+  assert.equal(switchoverOf(noted({})), null)
+  for (const nobody of ['', ' ']) assert.equal(switchoverOf(noted({ 'switchover-to': nobody })), '')
+  assert.equal(switchoverOf(noted({ 'switchover-to': ' replica-a\n' })), 'replica-a')
+  assert.equal(switchoverOf(noted({ 'switchover-to': '*' })), '*')
+})
+
+test('an identity is of the pod that it begins with', () => {
+  assert.ok(isOfPod('langflow-0_3f1c', 'langflow-0'))
+  assert.ok(isOfPod('replica-a', 'replica-a'))
+  assert.ok(!isOfPod('langflow-01_3f1c', 'langflow-0'))
+  assert.equal(podOf('langflow-0_3f1c'), 'langflow-0')
+  assert.equal(podOf('replica-a'), 'replica-a')
+})
+
+test('the last drill is what its annotation says', () => {
+  const at = '2026-01-02T03:00:00Z'
+  assert.deepEqual(lastDrillOf(noted({ 'last-drill': `${at} missed` })), { at, result: 'missed' })
+  for (const nonsense of ['', at, `${at} fine`, 'today ok'])
+    assert.equal(lastDrillOf(noted({ 'last-drill': nonsense })), null)
+})

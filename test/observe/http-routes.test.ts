@@ -1,0 +1,291 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import type { AgentStatus } from '../../agent/observe/agent-status.ts'
+import { ask, say, serve } from './client.ts'
+import { FOLLOWING, Replica, SERVING } from './replica.ts'
+
+const ROUTES = [
+  '/',
+  '/livez',
+  '/readyz',
+  '/frontz',
+  '/workloadz',
+  '/leader',
+  '/status',
+  '/replicas',
+  '/metrics',
+]
+const TEXT = 'text/plain; charset=utf-8'
+const JSON_TYPE = 'application/json; charset=utf-8'
+
+describe('a probe', () => {
+  it('of /livez is 503 while the loop is stuck, one of /workloadz while the launcher does not answer, one of /frontz with a reason', async (t) => {
+    const replica = new Replica(FOLLOWING)
+    const server = await serve(t, replica)
+    const asked = async (path: string) => {
+      const { status, body, headers } = await ask(server, path)
+      assert.equal(headers['content-type'], TEXT)
+      return [status, body]
+    }
+    for (const path of ['/livez', '/frontz', '/workloadz']) assert.deepEqual(await asked(path), [200, 'ok\n'])
+    Object.assign(replica, { alive: false, answers: false, fault: 'the front does not listen: it starts' })
+    assert.deepEqual(await asked('/frontz'), [503, 'the front does not listen: it starts\n'])
+    assert.deepEqual(await asked('/livez'), [503, "the agent's own loop is stuck\n"])
+    assert.deepEqual(await asked('/workloadz'), [503, 'the launcher does not answer\n'])
+  })
+})
+
+describe('/readyz', () => {
+  const UNABLE: AgentStatus = {
+    ...FOLLOWING,
+    couldTakeOver: false,
+    checks: FOLLOWING.checks.map((check) =>
+      check.name === 'launcher' ? { ...check, ok: false, detail: 'missing\nfor 3 s' } : check,
+    ),
+  }
+  const EXCLUDED = 'exclude=leadership'
+  const PASSED = 'readyz check passed\n'
+  const FAILED = 'readyz check failed\n'
+  const SERVES = `[+]leadership ok\n[+]lease ok\n[+]launcher ok\n[+]workload ok\n[+]gate ok\n`
+  const NOT_LEADING =
+    '[-]leadership failed: held by langflow-1_9d2e\n[+]lease ok\n[+]launcher ok\n[-]workload failed: not running\n' +
+    '[-]gate failed: closed\n'
+  const WAIVED =
+    '[+]leadership excluded: ok\n[+]lease ok\n[+]launcher ok\n[+]workload excluded: ok\n[+]gate excluded: ok\n'
+  const CANNOT =
+    '[+]leadership excluded: ok\n[+]lease ok\n[-]launcher failed: missing for 3 s\n[-]workload failed: not running\n' +
+    '[-]gate failed: closed\n'
+  const warned = (names: string) => `warn: some health checks cannot be excluded: no matches for ${names}\n`
+  const ANYTHING = [
+    '',
+    '?',
+    '?x=1',
+    '?__proto__=1',
+    '?exclude=',
+    '?verbose[]=1',
+    '?%zz',
+    '?a=%zz&&&==',
+  ] as const
+  const VERBOSE = ['?verbose', '?verbose=', '?verbose=1'] as const
+
+  const rows: [what: string, status: AgentStatus, queries: readonly string[], code: number, body: string][] =
+    [
+      ['is ok on the leader that serves, whatever else is asked', SERVING, ANYTHING, 200, 'ok\n'],
+      ['lists each check when asked to', SERVING, VERBOSE, 200, SERVES + PASSED],
+      ['is 503 on a follower and says why without being asked', FOLLOWING, [''], 503, NOT_LEADING + FAILED],
+      ['is ok where a follower could take over and may', FOLLOWING, [`?${EXCLUDED}`], 200, 'ok\n'],
+      ['lists what was not required', FOLLOWING, [`?verbose&${EXCLUDED}`], 200, WAIVED + PASSED],
+      [
+        'is 503 where it could not, in one line for each check',
+        UNABLE,
+        [`?${EXCLUDED}`],
+        503,
+        CANNOT + FAILED,
+      ],
+      [
+        'warns about what cannot be excluded, and requires it',
+        FOLLOWING,
+        ['?exclude=gate&exclude=%3Cb%3E'],
+        503,
+        NOT_LEADING + warned('"gate","?b?"') + FAILED,
+      ],
+      [
+        'warns also where it is ready',
+        FOLLOWING,
+        [`?verbose&${EXCLUDED}&exclude=x`],
+        200,
+        WAIVED + warned('"x"') + PASSED,
+      ],
+    ]
+  for (const [what, now, queries, code, text] of rows) {
+    it(what, async (t) => {
+      const replica = new Replica(now)
+      replica.takesOver = now.couldTakeOver
+      const server = await serve(t, replica)
+      for (const query of queries) {
+        const { status, body, headers } = await ask(server, `/readyz${query}`)
+        assert.deepEqual([status, body, headers['content-type']], [code, text, TEXT], query)
+      }
+    })
+  }
+})
+
+describe('/leader', () => {
+  const since = '"2026-01-02T03:00:00.000000Z"'
+  const nobody = (holder: string | null) => ({ ...FOLLOWING.lease, holder, since: null })
+  for (const [what, now, holder, self, at] of [
+    ['on the leader', SERVING, 'langflow-0_3f1c', true, since],
+    ['on a follower', FOLLOWING, 'langflow-1_9d2e', false, since],
+    ['where nobody leads', { ...FOLLOWING, lease: nobody('') }, '', false, 'null'],
+    ['where there is no Lease', { ...FOLLOWING, lease: nobody(null) }, '', false, 'null'],
+  ] as const) {
+    it(`has exactly four fields ${what}`, async (t) => {
+      const { status, headers, body } = await ask(await serve(t, new Replica(now)), '/leader')
+      assert.deepEqual([status, headers['content-type']], [200, JSON_TYPE])
+      assert.equal(body, `{"holder":"${holder}","self":${self},"epoch":7,"since":${at}}\n`)
+    })
+  }
+})
+
+describe('/status', () => {
+  it('is the whole view as JSON', async (t) => {
+    const { status, headers, body } = await ask(await serve(t, new Replica()), '/status')
+    assert.deepEqual([status, headers['content-type']], [200, JSON_TYPE])
+    assert.deepEqual(JSON.parse(body), SERVING)
+  })
+
+  it('and the page show no token that got into a message', async (t) => {
+    const problem = 'forbidden: "Bearer eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2ln" was sent'
+    const server = await serve(t, new Replica({ ...SERVING, problem }))
+    const { body } = await ask(server, '/status')
+    assert.equal(JSON.parse(body).problem, 'forbidden: "Bearer [redacted]" was sent')
+    assert.doesNotMatch((await ask(server, '/')).body, /eyJ/)
+  })
+})
+
+describe('/replicas', () => {
+  it('is a row for each replica, this one first', async (t) => {
+    const replica = new Replica()
+    const silent = { pod: '10.0.0.7:8090', node: null, status: null, problem: 'it does not answer' }
+    replica.others = [{ pod: 'langflow-1', node: null, status: FOLLOWING, problem: null }, silent]
+    const { status, headers, body } = await ask(await serve(t, replica), '/replicas')
+    assert.deepEqual([status, headers['content-type']], [200, JSON_TYPE])
+    const own = { pod: 'langflow-0', node: null, status: SERVING, problem: null }
+    assert.deepEqual(JSON.parse(body), [own, ...replica.others])
+  })
+})
+
+it('/ and /replicas are written once for one look at the replicas, however many ask', async (t) => {
+  const replica = new Replica()
+  const rows = await replica.replicas()
+  replica.replicas = async () => rows
+  const server = await serve(t, replica)
+  for (const path of ['/', '/replicas']) {
+    const { body } = await ask(server, path)
+    Object.assign(rows, [{ ...rows[0], pod: `not-${path}` }])
+    assert.equal((await ask(server, path)).body, body)
+  }
+})
+
+describe('/metrics', () => {
+  it('is the text format of Prometheus', async (t) => {
+    const { status, headers, body } = await ask(await serve(t, new Replica()), '/metrics')
+    assert.deepEqual([status, headers['content-type']], [200, 'text/plain; version=0.0.4; charset=utf-8'])
+    assert.match(body, /^# TYPE leader_election_master_status gauge$/m)
+  })
+})
+
+describe('/', () => {
+  it('is a page with one style sheet and one script, which may ask this replica and nobody else', async (t) => {
+    const { status, headers, body } = await ask(await serve(t, new Replica()), '/')
+    assert.deepEqual([status, headers['content-type']], [200, 'text/html; charset=utf-8'])
+    const policy = headers['content-security-policy'] as string
+    const hash = "'sha256-[\\w+/]{43}='"
+    assert.match(
+      policy,
+      new RegExp(
+        `^default-src 'none'; script-src ${hash}; style-src ${hash}; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'$`,
+      ),
+    )
+    assert.doesNotMatch(body, /<link|<img|<form|javascript:| style=| on\w+=| src=|url\(|@import/i)
+    assert.equal(body.match(/<script/g)?.length, 1)
+  })
+})
+
+describe('every route', () => {
+  it('answers HEAD as GET, without a body', async (t) => {
+    const server = await serve(t, new Replica())
+    for (const route of ROUTES) {
+      const get = await ask(server, route)
+      const head = await ask(server, route, { method: 'HEAD' })
+      assert.deepEqual([head.status, head.body], [get.status, ''], route)
+      assert.equal(head.headers['content-type'], get.headers['content-type'])
+      for (const { headers } of [get, head]) {
+        const { 'x-content-type-options': options, 'cache-control': cache } = headers
+        assert.deepEqual([options, cache], ['nosniff', 'no-store'])
+      }
+    }
+  })
+
+  it('refuses every other method, before it reads the body, whatever that is', async (t) => {
+    const server = await serve(t, new Replica())
+    for (const route of ROUTES) {
+      for (const method of ['POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE', 'PROPFIND', 'PURGE']) {
+        const { status, headers, body } = await ask(server, `${route}?x=1`, { method })
+        const told = [status, headers.allow, headers['content-type']]
+        assert.deepEqual(told, [405, 'GET, HEAD', JSON_TYPE], `${method} ${route}`)
+        assert.match(body, /^\{"error":"[^\n]+"\}\n$/)
+      }
+    }
+    for (const type of ['application/json', 'x/y', '']) {
+      const headers = { 'content-type': type }
+      const answer = await ask(server, '/leader', { method: 'POST', body: '{', headers })
+      assert.deepEqual([answer.status, answer.headers.connection], [405, 'close'])
+    }
+  })
+
+  it('takes no body with GET', async (t) => {
+    const server = await serve(t, new Replica())
+    const { status, body } = await ask(server, '/livez', { body: 'x', headers: { 'content-length': 1 } })
+    assert.deepEqual([status, body], [400, '{"error":"send the request without a body"}\n'])
+    const chunked = await ask(server, '/livez', { body: 'x', headers: { 'transfer-encoding': 'chunked' } })
+    assert.equal(chunked.status, 400)
+    assert.equal((await ask(server, '/livez', { headers: { 'content-length': 0 } })).status, 200)
+  })
+
+  it('answers 500 in one line where the status cannot be told', async (t) => {
+    const replica = new Replica()
+    const server = await serve(t, replica)
+    t.mock.method(replica, 'status', () => {
+      throw new Error('hunter2')
+    })
+    for (const route of ['/', '/leader', '/status', '/replicas']) {
+      const { status, body } = await ask(server, route)
+      assert.deepEqual([status, body], [500, '{"error":"the status cannot be told"}\n'])
+    }
+  })
+})
+
+describe('what is no route', () => {
+  it('is 404, with any method', async (t) => {
+    const server = await serve(t, new Replica())
+    const near = ['/livez/', '/LIVEZ', '//livez', '/livez%00', '/../livez']
+    for (const path of ['/nope', '/favicon.ico', '/__proto__', ...near]) {
+      for (const method of ['GET', 'POST', 'PROPFIND']) {
+        const { status, headers, body } = await ask(server, path, { method })
+        const told = [status, headers['content-type'], headers.allow]
+        assert.deepEqual(told, [404, JSON_TYPE, undefined], `${method} ${path}`)
+        assert.match(body, /^\{"error":"no such page: [^\n]+"\}\n$/)
+      }
+    }
+  })
+
+  it('is 400 where the path is malformed', async (t) => {
+    const { status, body } = await ask(await serve(t, new Replica()), '/%zz')
+    assert.deepEqual([status, body], [400, '{"error":"the path is malformed"}\n'])
+  })
+})
+
+describe('what is no request', () => {
+  const BAD = '400 Bad Request'
+  const LARGE = '431 Request Header Fields Too Large'
+  const head = 'GET /livez HTTP/1.1\r\nHost: x\r\n'
+  const cases: [what: string, bytes: string, status: string][] = [
+    ['garbage', 'garbage\r\n\r\n', BAD],
+    ['an unknown method', 'FOO / HTTP/1.1\r\nHost: x\r\n\r\n', BAD],
+    ['a request without a host', 'GET / HTTP/1.1\r\n\r\n', BAD],
+    ['two lengths', `${head}Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n`, BAD],
+    ['a TLS client', '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03', BAD],
+    ['headers without end', `${head}X: ${'a'.repeat(9000)}\r\n\r\n`, LARGE],
+    ['a path without end', `GET /${'a'.repeat(9000)} HTTP/1.1\r\nHost: x\r\n\r\n`, LARGE],
+  ]
+  for (const [what, bytes, status] of cases) {
+    it(`ends the connection after a proper status: ${what}`, async (t) => {
+      const server = await serve(t, new Replica())
+      const answer = await say(t, server, bytes)
+      assert.equal(answer.split('\r\n', 1)[0], `HTTP/1.1 ${status}`)
+      assert.match(answer, /\r\nConnection: close\r\n/i)
+      assert.equal((await ask(server, '/livez')).status, 200)
+    })
+  }
+})

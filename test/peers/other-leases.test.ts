@@ -1,0 +1,141 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import type { Fact, Term } from '../../agent/election/state.ts'
+import { watchRivals } from '../../agent/peers/other-leases.ts'
+import type { Member } from '../../agent/peers/peers.ts'
+import { VirtualClock } from '../harness/virtual-clock.ts'
+
+const LEADER: Member = {
+  identity: 'old',
+  ready: false,
+  prepared: true,
+  warm: false,
+  revision: null,
+  unproven: false,
+  podAgeMs: 5_000,
+  lease: 'team/lock',
+  leads: true,
+}
+const FELLOW: Member = { ...LEADER, lease: 'team/lock-2' }
+const ASKING = 'asking the other replicas which Lease they compete for'
+
+class Bench {
+  readonly clock = new VirtualClock()
+  readonly told: (string | null)[] = []
+  readonly lines: string[] = []
+  surveys = 0
+  term: Term | null = null
+  survey: () => Promise<readonly Member[]> = async () => [FELLOW]
+  rivals: ReturnType<typeof watchRivals> | null = null
+
+  async start(): Promise<this> {
+    this.rivals = watchRivals({
+      peers: {
+        survey: () => {
+          this.surveys++
+          return this.survey()
+        },
+      },
+      lease: 'team/lock-2',
+      podAgeMs: () => 60_000,
+      term: () => this.term,
+      clock: this.clock,
+      repeats: {
+        happened: (_, msg) => void this.lines.push(msg),
+        over: (_, msg) => void this.lines.push(msg),
+      },
+      tell: (fact: Fact) => void (fact.type === 'barred' && this.told.push(fact.reason)),
+    })
+    await this.clock.pass(0)
+    return this
+  }
+}
+
+describe('a replica that starts', () => {
+  test('asks the others once before it competes', async () => {
+    const b = await new Bench().start()
+    assert.deepEqual(b.told, [ASKING, null])
+    await b.clock.pass(60_000)
+    assert.equal(b.surveys, 1)
+  })
+
+  test('does not compete while one leads by another Lease, and says in one sentence what to do', async () => {
+    const b = new Bench()
+    b.survey = async () => [LEADER]
+    await b.start()
+    const problem =
+      'old leads by the Lease "team/lock", and this replica is to compete for "team/lock-2", which would make two leaders: ' +
+      'set --lease-name and --lease-namespace as there, or end all replicas that compete for "team/lock" first'
+    assert.deepEqual([b.told, b.lines], [[ASKING, problem], [problem]])
+    await b.clock.pass(10_000)
+    assert.equal(b.surveys, 3)
+    b.survey = async () => [FELLOW]
+    await b.clock.pass(5_000)
+    assert.deepEqual(
+      [b.told.at(-1), b.lines.at(-1)],
+      [null, 'no other replica competes for another Lease any more'],
+    )
+    await b.clock.pass(60_000)
+    assert.equal(b.surveys, 4)
+  })
+
+  const follower: Member = { ...LEADER, leads: false }
+  for (const [what, others, reason] of [
+    [
+      'does not compete while one is older that competes for another Lease',
+      [{ ...follower, podAgeMs: 60_001 }],
+      /^old was here first and competes for the Lease "team\/lock"/,
+    ],
+    [
+      'names the leader rather than another one that was there before',
+      [{ ...follower, identity: 'older', podAgeMs: 90_000 }, LEADER],
+      /^old leads by the Lease "team\/lock"/,
+    ],
+    ['competes beside one that is younger and does not lead', [{ ...follower, podAgeMs: 59_999 }], null],
+    ['competes beside one of an unknown age that does not lead', [{ ...follower, podAgeMs: null }], null],
+  ] as const) {
+    test(what, async () => {
+      const b = new Bench()
+      b.survey = async () => others
+      const last = (await b.start()).told.at(-1)
+      if (reason === null) assert.equal(last, null)
+      else assert.match(last ?? '', reason)
+    })
+  }
+
+  test('does not wait longer than two seconds for others that cannot be reached', async () => {
+    const b = new Bench()
+    b.survey = () => new Promise(() => {})
+    await b.start()
+    await b.clock.pass(1_999)
+    assert.deepEqual(b.told, [ASKING])
+    await b.clock.pass(1)
+    assert.deepEqual(b.told, [ASKING, null])
+  })
+
+  test('asks again while nobody answers, and competes meanwhile', async () => {
+    const b = new Bench()
+    b.survey = async () => []
+    await b.start()
+    assert.deepEqual(b.told, [ASKING, null])
+    b.survey = async () => [LEADER]
+    await b.clock.pass(5_000)
+    assert.match(b.told.at(-1) ?? '', /^old leads by the Lease/)
+  })
+
+  test('goes on where it has taken its own grant back meanwhile', async () => {
+    const b = new Bench()
+    b.survey = async () => [LEADER]
+    b.term = {} as Term
+    assert.deepEqual((await b.start()).told, [ASKING, null])
+  })
+
+  test('asks no more once it ends', async () => {
+    const b = new Bench()
+    b.survey = async () => [LEADER]
+    await b.start()
+    b.rivals?.close()
+    await b.clock.pass(60_000)
+    assert.equal(b.told.length, 2)
+  })
+})

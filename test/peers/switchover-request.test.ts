@@ -1,0 +1,136 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { Fact, Term } from '../../agent/election/state.ts'
+import type { Lease } from '../../agent/lease/lease.ts'
+import type { Member } from '../../agent/peers/peers.ts'
+import { Switchover } from '../../agent/peers/switchover-request.ts'
+
+const TERM = { epoch: 1, doubt: false, stepDown: null } as Term
+
+function member(identity: string, ready: boolean): Member {
+  return {
+    identity,
+    ready,
+    prepared: ready,
+    warm: ready,
+    revision: null,
+    unproven: false,
+    podAgeMs: null,
+    lease: 'team/lock',
+    leads: false,
+  }
+}
+
+class Bench {
+  readonly told: Fact[] = []
+  asks = 0
+  to: string | null = null
+  term: Term | null = TERM
+  paused = false
+  members: Member[] = [member('b_1', true), member('c_1', false)]
+  readonly switchover: Switchover
+
+  constructor(hasPeers = true) {
+    const bench = this
+    const peers = {
+      get members() {
+        return bench.members
+      },
+      askAgain: () => void this.asks++,
+    }
+    this.switchover = new Switchover({
+      identity: 'a_1',
+      peers: hasPeers ? peers : null,
+      term: () => this.term,
+      lease: () => this.lease,
+      paused: () => this.paused,
+      tell: (fact) => void this.told.push(fact),
+    })
+  }
+
+  private get lease(): Lease {
+    return { metadata: { annotations: this.to === null ? {} : { 'langflow-leader/switchover-to': this.to } } }
+  }
+
+  /** The Lease says so, and the peers answer. */
+  asked(to: string | null): this {
+    this.to = to
+    this.switchover.look()
+    this.switchover.asked()
+    return this
+  }
+
+  get refusal(): string | null {
+    const [fact] = this.told
+    return fact?.type === 'switchover_refused' ? fact.reason : null
+  }
+}
+
+test('the peers are asked anew before anything is decided, and then once', () => {
+  const bench = new Bench()
+  bench.to = 'b'
+  bench.switchover.look()
+  bench.switchover.look()
+  assert.deepEqual([bench.asks, bench.told], [1, []])
+  bench.switchover.asked()
+  bench.switchover.asked()
+  assert.deepEqual(bench.told, [
+    { type: 'step_down', code: 'switchover', reason: 'an operator asked for a switchover to b', to: 'b_1' },
+  ])
+})
+
+test('any other replica will do where the operator says so', () => {
+  const [fact] = new Bench().asked('*').told
+  assert.deepEqual(fact?.type === 'step_down' && fact.to, null)
+})
+
+test('what would leave nobody to serve is refused, with the reason', () => {
+  assert.match(new Bench().asked('a').refusal ?? '', /a leads already/)
+  assert.match(new Bench().asked('c').refusal ?? '', /c could not take over now/)
+  assert.match(new Bench().asked('d').refusal ?? '', /no replica of the name d answers; others are: b, c/)
+  assert.match(new Bench().asked('').refusal ?? '', /^it names nobody: write the name of a pod, or \* for/)
+  assert.match(new Bench(false).asked('').refusal ?? '', /^it names nobody/)
+  const paused = new Bench()
+  paused.paused = true
+  assert.match(paused.asked('b').refusal ?? '', /paused/)
+  const alone = new Bench()
+  alone.members = [member('c_1', false)]
+  assert.match(alone.asked('*').refusal ?? '', /no other replica could take over/)
+})
+
+test('without peers the operator is believed', () => {
+  const [fact] = new Bench(false).asked('d').told
+  assert.deepEqual(fact?.type === 'step_down' && fact.to, 'd')
+})
+
+test('without peers a request that was made in doubt is looked into once that is over', () => {
+  const bench = new Bench(false)
+  bench.term = { ...TERM, doubt: true }
+  bench.asked('d')
+  assert.deepEqual(bench.told, [])
+  bench.term = TERM
+  bench.switchover.look()
+  assert.equal(bench.told.length, 1)
+})
+
+test('in doubt the request waits, and who steps down already has answered it', () => {
+  const bench = new Bench()
+  bench.term = { ...TERM, doubt: true }
+  assert.deepEqual(bench.asked('b').told, [])
+  bench.term = TERM
+  bench.switchover.asked()
+  assert.equal(bench.told.length, 1)
+  const ending = new Bench()
+  ending.term = { ...TERM, stepDown: {} as never }
+  assert.deepEqual(ending.asked('b').told, [])
+})
+
+test('a request that is made again, or in another term, is looked into again; a follower leaves it', () => {
+  const bench = new Bench().asked('c').asked(null).asked('c')
+  assert.equal(bench.told.length, 2)
+  bench.term = { ...TERM, epoch: 2 }
+  bench.asked('c')
+  assert.equal(bench.told.length, 3)
+  bench.term = null
+  assert.equal(bench.asked('c').told.length, 3)
+})
