@@ -138,11 +138,10 @@ function stateCell(status: AgentStatus): Cell {
   return [state === 'serving' || state === 'ready' ? 'green' : 'yellow', state]
 }
 
-function standbyCell({ role, standby, workload }: AgentStatus): Cell {
-  if (role === 'leader' && !workload.spare) return '-'
+function standbyCell({ role, standby }: AgentStatus): Cell {
+  if (role === 'leader') return '-'
   const { mode, wanted, state } = standby
   if (mode !== wanted) return ['yellow', `${mode}, not ${wanted}`]
-  if (role === 'leader') return `${mode} spare`
   return state === 'preparing' ? ['yellow', `${mode}, preparing`] : mode
 }
 

@@ -82,7 +82,6 @@ async function launch(options: LauncherOptions): Promise<number> {
           clock,
           alone,
           reaper,
-          spare: () => standby?.processes ?? [],
           async spawn(command, env) {
             const child = standby?.take(env) ?? null
             if (child !== null) return child

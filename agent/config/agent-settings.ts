@@ -110,7 +110,6 @@ export const AGENT_SETTINGS = {
       parsePath,
     ),
     standby: choice(['cold', 'warm'], 'what a follower keeps ready'),
-    spare: onOff('keep a warm one also beside the LangFlow that serves, to restart it from: 620 MB more'),
     allowOlder: onOff(
       'take over also what a newer LangFlow has led: only after a backup from before was restored',
     ),

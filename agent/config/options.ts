@@ -122,16 +122,10 @@ export function conflictIn(
 function clash({
   listen,
   target,
-  spare,
-  standby,
   ...front
-}: Pick<Said, 'listen' | 'spare' | 'standby'> & FrontSaid & { readonly target: Said['target'] | null }):
-  | string
-  | null {
+}: Pick<Said, 'listen'> & FrontSaid & { readonly target: Said['target'] | null }): string | null {
   if (listen.port !== 0 && listen.port === target?.port)
     return `--listen and --target have the same port (${listen.port}): give each its own`
-  if (spare && standby !== 'warm')
-    return '--spare keeps a warm LangFlow beside the one that serves: set --standby=warm as well'
   return front.traffic === 'front' ? clashOfFront({ listen, target, ...front }) : null
 }
 

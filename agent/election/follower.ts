@@ -258,7 +258,7 @@ export function leave(input: Input, before: Ending): Ending {
   const state = reportHolder(before)
   const { pending, workload, ending } = state
   if (pending !== null) return decide(state, 'ending: waiting for the answer to the last write')
-  if (workload.alive !== 'no' || workload.spare)
+  if (workload.alive !== 'no')
     return decide(killNews(input, state), 'ending: waiting until nothing of the workload lives')
   const exited = emit({ ...state, exited: true }, { type: 'exit', code: ending.code })
   return decide(exited, `ended: ${ending.reason}`)

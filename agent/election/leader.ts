@@ -319,10 +319,9 @@ export function beginStepDown(input: Input, leading: Leading, why: StepDownReaso
 
 function advance({ config, fact, now }: Input, state: SteppingDown): SteppingDown {
   const { stepDown } = state.term
-  const { alive, spare } = state.workload
   const to = (stage: StepDown['stage']) =>
     withTerm(state, { stepDown: { ...stepDown, stage, since: now.mono } })
-  const gone = alive === 'no' && !spare
+  const gone = state.workload.alive === 'no'
   if (gone && stepDown.stage !== 'releasing') return to('releasing')
   const drained = fact.type === 'drained' || now.mono >= stepDown.since + config.drainTimeoutMs
   if (stepDown.stage !== 'draining' || !drained) return state

@@ -106,8 +106,6 @@ export const NO_WORKLOAD = {
   canRun: false,
   /** It would start from the standby that was asked for, and not from a colder one or one that is being prepared. */
   prepared: false,
-  /** One waits that its flows may have reached: it is to end with the term. */
-  spare: false,
   /** The launcher was asked to end: its workload has to be handed over. */
   ending: false,
   /** The version of the LangFlow that its launcher starts; `null`: unknown. */

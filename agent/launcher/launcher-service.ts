@@ -64,9 +64,7 @@ export function serveLauncher(options: LauncherServiceOptions): LauncherService 
   const ended = Promise.withResolvers<number>()
 
   const finishIfIdle = (view: WorkloadView) => {
-    if (!ending || view.state !== 'idle') return
-    if (view.spare) launcher.stop(0)
-    else ended.resolve(exitCode)
+    if (ending && view.state === 'idle') ended.resolve(exitCode)
   }
   /** The whole container is to be made anew, as soon as nothing runs. */
   const wearOut = (reason: string) => {
@@ -132,7 +130,7 @@ export function serveLauncher(options: LauncherServiceOptions): LauncherService 
         if (digests.found !== null) link.send({ type: 'digests', digests: digests.found })
         digests.look()
         if (message.standby !== 'cold') standby ??= machine.newStandby(() => mark, message, standbyChanged)
-        launcher.meet(message.port, alone ? null : machine.tree(mark), message.spare)
+        launcher.meet(message.port, alone ? null : machine.tree(mark))
       } else if (message.type === 'ping') {
         link.send({ type: 'pong', id: message.id, clocks: readBoot(clock) })
       } else if (message.type === 'start' && (ending || isReplaced())) {

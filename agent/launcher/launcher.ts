@@ -40,8 +40,6 @@ const PORT_CHECK_MS = 10
 const FREEZE_SETTLES_MS = 1_000
 /** How often in a row somebody may be met awake after that. */
 const AWAKE_LOOKS = 2
-/** From when the workload is healthy: its first users come before its spare. */
-const SPARE_AFTER_MS = 10_000
 /**
  * The longest wait of a standby for another replica's start, perhaps on the same node: its clients wait, and a preparation takes as
  * much CPU as a start. The agent ends the wait once the leader serves.
@@ -66,15 +64,12 @@ export class Launcher {
   private timer: Timer | null = null
 
   // What runs.
-  private workload: Omit<WorkloadView, 'killAt' | 'spare' | 'standby'> = NOTHING
+  private workload: Omit<WorkloadView, 'killAt' | 'standby'> = NOTHING
   private port = 0
   private tree: ProcessTree | null = null
   private serving: ReturnType<LauncherMachine['serving']> | null = null
   /** What an earlier launcher left was looked for. */
   private met = false
-  private wantsSpare = false
-  /** The standby, where it was begun beside the workload. */
-  private spare: Standby | null = null
 
   // How it is frozen and ended.
   /** Monotonic ms, of the first freeze since it last ran. */
@@ -100,18 +95,12 @@ export class Launcher {
     return {
       ...this.workload,
       killAt: this.grant?.killAt.mono ?? null,
-      spare: this.hasSpare,
       standby: this.machine.standby()?.view ?? COLD,
     }
   }
 
   private get state(): WorkloadState {
     return this.workload.state
-  }
-
-  /** One waits that flows may have reached: it is to live only as long as the grant under which it was begun. */
-  private get hasSpare(): boolean {
-    return (this.spare?.view.state ?? 'none') !== 'none'
   }
 
   /** It was told to end, and may still do so by itself. */
@@ -121,14 +110,9 @@ export class Launcher {
 
   // 1. What the agent says.
 
-  /**
-   * It meets an agent, a new one perhaps, which may want no spare. Remains of an earlier launcher are killed before this one
-   * counts as idle; it leaves none itself.
-   */
-  meet(port: number, remains: ProcessTree | null, wantsSpare: boolean): void {
-    if (!wantsSpare) this.endSpare()
+  /** It meets an agent. Remains of an earlier launcher are killed before this one counts as idle; it leaves none itself. */
+  meet(port: number, remains: ProcessTree | null): void {
     this.port = port
-    this.wantsSpare = wantsSpare
     if (!this.met && this.state === 'idle' && !isGone(remains)) {
       this.tree = remains
       void this.end()
@@ -148,16 +132,15 @@ export class Launcher {
     else if (message.type === 'start') void this.start(message.epoch)
     else if (message.type === 'healthy') this.serves()
     else if (message.type === 'prepare' && this.state === 'idle') this.machine.standby()?.prepare()
-    else if (message.type === 'stop') this.stop(message.graceMs, message.restarts)
+    else if (message.type === 'stop') this.stop(message.graceMs)
     else if (message.type === 'kill') this.kill()
   }
 
   /**
    * SIGTERM, SIGKILL after `graceMs`, confirm; again, it can only be earlier. What is frozen, or in doubt, must not execute:
-   * it is killed. `restarts`: a start follows under the same grant.
+   * it is killed.
    */
-  stop(graceMs: number, restarts = false): void {
-    if (!restarts) this.endSpare()
+  stop(graceMs: number): void {
     if (this.state === 'idle') {
       this.tell({ kind: 'nothing' })
     } else if (this.state === 'frozen' || !this.mayExecute()) {
@@ -200,9 +183,8 @@ export class Launcher {
     if (held !== null && grant.epoch === held.epoch && grant.killAt.mono < held.killAt.mono)
       return 'it is older than the one in force'
     if (reached(this.machine.clock.now(), grant.killAt)) return 'it has expired'
-    const lives = this.state !== 'idle' || this.hasSpare
     // Of what an earlier launcher has left nobody knows the epoch.
-    if (!lives || epoch === null || epoch === grant.epoch) return null
+    if (this.state === 'idle' || epoch === null || epoch === grant.epoch) return null
     return `processes of epoch ${epoch} still live`
   }
 
@@ -220,7 +202,7 @@ export class Launcher {
     this.timer?.cancel()
     this.timer = null
     const { grant } = this
-    if (grant === null || (this.state === 'idle' && !this.hasSpare)) return
+    if (grant === null || this.state === 'idle') return
     const now = this.machine.clock.now()
     if (reached(now, grant.killAt)) {
       this.fire()
@@ -242,7 +224,6 @@ export class Launcher {
   private fire(): void {
     // A newer one of the same epoch may follow.
     this.grant = null
-    this.dropSpare()
     if (this.isBeingKilled) return
     this.tell({ kind: 'deadman', reason: 'the grant is over' })
     void this.end()
@@ -250,7 +231,6 @@ export class Launcher {
 
   private suspend(grant: Grant, doubt: boolean): void {
     const { clock } = this.machine
-    this.endSpare()
     if (this.state === 'stopping') {
       // Frozen it could not end, and going on would be execution: by either clock.
       const over = clock.now().wall >= grant.killAt.wall
@@ -299,11 +279,9 @@ export class Launcher {
       return
     }
     this.move('running', { kind: 'thawed' })
-    this.keepSpare()
   }
 
   private giveUp(reason: string): void {
-    this.dropSpare()
     this.tell({ kind: 'deadman', reason })
     void this.end()
   }
@@ -360,7 +338,6 @@ export class Launcher {
       }
       return
     }
-    this.spare = null
     this.serving = machine.serving(port, pid)
     this.tell({ kind: 'started' })
     this.watchClocks()
@@ -376,7 +353,6 @@ export class Launcher {
     if (orderedAt !== null) this.change({ servedSince: servedSince ?? this.machine.clock.mono() })
     // Its master has made another one. A master is made by nobody.
     if (loss?.role === 'worker') this.change({ loss: null })
-    this.keepSpare()
   }
 
   /** The first process has ended; others of its tree may go on serving without it. */
@@ -391,30 +367,13 @@ export class Launcher {
     void this.end()
   }
 
-  private keepSpare(): void {
-    const standby = this.machine.standby()
-    const { state, servedSince } = this.workload
-    if (!this.wantsSpare || standby === null || state !== 'running' || servedSince === null) return
-    this.spare = standby
-    standby.prepare(SPARE_AFTER_MS)
-  }
-
-  /** That it is gone is confirmed with the workload's end. */
-  private dropSpare(): void {
-    this.spare?.discard()
-    this.spare = null
-  }
-
-  /** Where it waits alone that has to be confirmed. */
-  private endSpare(): void {
-    if (this.state === 'idle') this.endAll()
-    else this.dropSpare()
-  }
-
   private endAll(): void {
-    const lives = this.state !== 'idle' || this.hasSpare
-    this.dropSpare()
-    if (lives) void this.end()
+    if (this.state !== 'idle') void this.end()
+  }
+
+  /** A start that still waits for its standby is over: what waits counts as the workload from the order to start on. */
+  private abandonStart(): void {
+    if (this.serving === null) this.machine.standby()?.discard()
   }
 
   /**
@@ -427,6 +386,7 @@ export class Launcher {
     const since = clock.mono()
     if (this.state === 'running') {
       this.move('stopping', { kind: 'stopping' })
+      this.abandonStart()
       this.tellToEnd()
     }
     const { killAt: before } = this
@@ -436,9 +396,7 @@ export class Launcher {
     let cut = false
     const look = async () => {
       this.serving?.finish()
-      // Twice: a spare may be dropped meanwhile.
-      const gone =
-        isGone(this.tree) && (await this.machine.portHolder(this.port)) === null && isGone(this.tree)
+      const gone = isGone(this.tree) && (await this.machine.portHolder(this.port)) === null
       if (!this.isEndingInOrder || this.killAt === null) return
       const now = clock.mono()
       if (gone) {
@@ -464,7 +422,7 @@ export class Launcher {
     }
   }
 
-  /** SIGKILL until nothing lives but a spare that is to, and the port is free; an alarm for as long as that fails. */
+  /** SIGKILL until nothing lives, and the port is free; an alarm for as long as that fails. */
   private async end(): Promise<void> {
     if (this.isBeingKilled) return
     const { clock } = this.machine
@@ -474,13 +432,10 @@ export class Launcher {
     this.killAt = null
     const since = clock.mono()
     if (this.state !== 'stopping') this.move('stopping', { kind: 'stopping' })
+    this.abandonStart()
     for (;;) {
       const left = await this.killOnce(this.tree)
-      if (left === null && isGone(this.tree)) break
-      // A spare was dropped meanwhile.
-      if (left === null) continue
-      // Without it the whole PID namespace can be killed.
-      this.dropSpare()
+      if (left === null) break
       this.move('unstoppable', { kind: 'stop_failed', reason: left })
       await pause(clock, KILL_AGAIN_MS)
     }
@@ -514,7 +469,6 @@ export class Launcher {
     this.frozenSince = null
     this.tree = null
     this.serving = null
-    if (!this.hasSpare) this.dropSpare()
     this.machine.standby()?.prepare(STANDBY_AFTER_MS)
     this.change({ state: 'idle', loss: null, pid: null, orderedAt: null, servedSince: null })
     this.watchClocks()

@@ -81,7 +81,7 @@ export class LauncherKeys {
       return { ...stored, returning: true }
     }
     if (occupied) return { refused: 'another launcher is connected' }
-    const dead = alone && view.state === 'idle' && !view.spare && this.isProvedDead()
+    const dead = alone && view.state === 'idle' && this.isProvedDead()
     if (!dead && this.clock.mono() < closed.until) return { refused: closed.reason }
     const ended = (dead && stored.term) || stored.ended || null
     const next = { ...stored, token: newSecret(), lock: null, term: null, ended }

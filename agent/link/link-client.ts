@@ -49,8 +49,7 @@ export class LinkClient {
       if (message.type === 'refused') {
         reason = message.reason
         // An agent that forgot it; one that runs nothing may come as a new launcher.
-        const { state, spare } = this.handlers.hello().view
-        if (state === 'idle' && !spare) this.token = undefined
+        if (this.handlers.hello().view.state === 'idle') this.token = undefined
       }
       if (message.type === 'welcome') {
         this.token = message.token

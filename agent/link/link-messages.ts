@@ -14,7 +14,7 @@ export type StandbyMode = 'cold' | 'warm'
 export interface StandbyView {
   /** What it would start from now: `cold` also where something warmer could not be prepared. */
   readonly mode: StandbyMode
-  /** `none`: nothing is kept, since the mode needs nothing, or since the workload runs and has no spare. */
+  /** `none`: nothing is kept, since the mode needs nothing, or since the workload runs. */
   readonly state: 'none' | 'preparing' | 'ready'
   /** Why it is colder than it was asked to be, or starts slower than it could, in one sentence; `null`: neither. */
   readonly reason: string | null
@@ -66,8 +66,6 @@ export interface WorkloadView {
   readonly servedSince: number | null
   /** What the running workload has lost of those that served. */
   readonly loss: Loss | null
-  /** A standby is kept beside the workload: flows may have reached it, so that it is to end with the term. */
-  readonly spare: boolean
   readonly standby: StandbyView
 }
 
@@ -89,7 +87,6 @@ export const NOTHING: WorkloadView = {
   orderedAt: null,
   servedSince: null,
   loss: null,
-  spare: false,
   standby: COLD,
 }
 
@@ -184,8 +181,6 @@ export type ToLauncher =
       tree: string
       port: number
       standby: StandbyMode
-      /** One is also to be kept beside a workload that serves. */
-      spare: boolean
       /** How long the standby may take to be prepared. */
       startTimeoutMs: number
     }
@@ -199,11 +194,8 @@ export type ToLauncher =
   | { type: 'healthy' }
   /** The leader serves: the standby is no longer put off for its start. An older launcher waits its time. */
   | { type: 'prepare' }
-  /**
-   * SIGTERM, SIGKILL after `graceMs`, then confirm; told again, it can only be earlier. The grant goes on
-   * meanwhile. `restarts`: a start follows under it, so that the spare is kept.
-   */
-  | { type: 'stop'; graceMs: number; restarts?: true }
+  /** SIGTERM, SIGKILL after `graceMs`, then confirm; told again, it can only be earlier. The grant goes on meanwhile. */
+  | { type: 'stop'; graceMs: number }
   /** SIGKILL everything now; ends the grant. */
   | { type: 'kill' }
 

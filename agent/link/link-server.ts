@@ -28,7 +28,7 @@ export interface LinkHandlers {
 }
 
 export interface LinkServerOptions {
-  readonly options: Pick<AgentOptions, 'socket' | 'target' | 'standby' | 'spare' | 'startTimeoutMs'>
+  readonly options: Pick<AgentOptions, 'socket' | 'target' | 'standby' | 'startTimeoutMs'>
   readonly keys: LauncherKeys
   readonly clock: Clock
   readonly handlers: LinkHandlers
@@ -211,7 +211,7 @@ export class LinkServer {
   /** Returns whether it is the launcher now. */
   private greet(socket: Socket, hello: Hello): boolean {
     const { keys, handlers } = this.parts
-    const { target, standby, spare, startTimeoutMs } = this.parts.options
+    const { target, standby, startTimeoutMs } = this.parts.options
     const mismatch = this.mismatch(hello)
     const admission = mismatch === null ? keys.admit(hello, this.launcher !== null) : { refused: mismatch }
     if (admission.refused !== undefined) {
@@ -228,7 +228,7 @@ export class LinkServer {
     this.strangers.delete(socket)
     previous?.destroy()
     const { port } = target
-    writeLine(socket, { type: 'welcome', token, tree, port, standby, spare, startTimeoutMs })
+    writeLine(socket, { type: 'welcome', token, tree, port, standby, startTimeoutMs })
     handlers.connected(hello, returning, ended)
     return true
   }

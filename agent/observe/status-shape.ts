@@ -93,7 +93,6 @@ const Shape = z.looseObject({
     orderedAt: number,
     servedSince: number,
     loss: z.nullable(z.looseObject({ role: z.enum(['worker', 'master']), pids: z.array(z.number()) })),
-    spare: z.boolean(),
     launcher: word<AgentStatus['workload']['launcher']>(),
     healthy: z.boolean(),
     lastProbe: text,

@@ -66,8 +66,6 @@ export interface ProcessTreeOptions {
   /** What `isAlone()` said when this process started. */
   readonly alone: boolean
   readonly reaper?: Reaper
-  /** What waits beside the workload, and is no part of it for as long as it is to be kept. */
-  readonly spare?: () => readonly ProcessIdentity[]
   /** How the command is started; by default from nothing. Resolves within the turn in which the child came to be. */
   readonly spawn?: typeof spawnCommand
 }
@@ -91,7 +89,6 @@ export function createProcessTree({
   clock,
   alone,
   reaper = NO_REAPER,
-  spare = () => [],
   spawn = spawnCommand,
 }: ProcessTreeOptions): ProcessTree {
   const variable = Buffer.from(`${marker.name}=${marker.value}\0`)
@@ -105,9 +102,7 @@ export function createProcessTree({
 
   function scan(): Scan {
     const table = alone ? readProcesses() : null
-    const found = table === null ? scanByEvidence() : { table, members: findAloneMembers(table) }
-    for (const one of spare()) if (isSame(one, found.members.get(one.pid))) found.members.delete(one.pid)
-    return found
+    return table === null ? scanByEvidence() : { table, members: findAloneMembers(table) }
   }
 
   function scanByEvidence(): Scan {
@@ -163,7 +158,7 @@ export function createProcessTree({
 
   function killOnce(): LiveProcess[] {
     signalChildGroup('SIGKILL')
-    if (alone && spare().length === 0) killNamespace()
+    if (alone) killNamespace()
     const found = scan()
     const targets = living(found)
     signalAll(targets, found, 'SIGKILL')

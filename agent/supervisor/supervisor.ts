@@ -83,8 +83,6 @@ export class Supervisor {
   private granted: Grant | null = null
   /** The last order, if it was to end the workload. */
   private ending: Extract<ToLauncher, { type: 'stop' | 'kill' }> | null = null
-  /** It is being stopped, and a start follows in the same term. */
-  private restarting = false
   private othersServe = false
 
   // Actual.
@@ -220,12 +218,7 @@ export class Supervisor {
   }
 
   private get mayLive(): boolean {
-    return this.starting || this.view.state !== 'idle' || this.hasLoneSpare
-  }
-
-  /** All that lives is what has waited beside the workload, for no start that is to follow. */
-  private get hasLoneSpare(): boolean {
-    return this.view.state === 'idle' && this.view.spare && !this.starting && !this.restarting
+    return this.starting || this.view.state !== 'idle'
   }
 
   /** Nobody accepts connections any more. */
@@ -244,7 +237,6 @@ export class Supervisor {
     // A kill that met nothing is answered by nothing.
     this.endKillTimer()
     this.starting = true
-    this.restarting = false
     this.ending = null
     this.health.ordered()
     this.link.send({ type: 'start', epoch })
@@ -253,7 +245,6 @@ export class Supervisor {
 
   /** Stopped, to be started again in the same epoch; requests have `drainMs` to end. */
   restart(graceMs: number, drainMs: number): void {
-    this.restarting = true
     this.halt(graceMs, drainMs)
   }
 
@@ -267,8 +258,6 @@ export class Supervisor {
    */
   drain(until: number, graceMs: number): void {
     this.health.stop()
-    this.restarting = false
-    this.endLoneSpare()
     this.report()
     this.openDrain.begin(until, graceMs)
   }
@@ -279,13 +268,11 @@ export class Supervisor {
    * @param graceMs from SIGTERM to SIGKILL, where nothing is open
    */
   stop(graceMs: number): void {
-    this.restarting = false
     this.halt(graceMs, 0)
   }
 
   kill(): void {
     const { machine, killMarginMs } = this.options
-    this.restarting = false
     this.rest()
     this.health.stop()
     this.granted = null
@@ -322,13 +309,8 @@ export class Supervisor {
     return this.health.hangs ? Math.min(ms, HUNG_GRACE_MS) : ms
   }
 
-  /** What has waited beside a workload that has ended: flows may have reached it, so that it ends with their term. */
-  private endLoneSpare(): void {
-    if (this.hasLoneSpare) this.sendStop(0)
-  }
-
   private sendStop(graceMs: number): void {
-    this.ending = this.restarting ? { type: 'stop', graceMs, restarts: true } : { type: 'stop', graceMs }
+    this.ending = { type: 'stop', graceMs }
     this.link.send(this.ending)
   }
 
@@ -357,7 +339,6 @@ export class Supervisor {
     this.met = returning
     if (returning) this.orphaned = false
     this.starting = false
-    this.restarting = returning && this.restarting
     this.view = view
     if (view.state === 'running' || view.state === 'frozen') this.health.found(view)
     this.viewed()
@@ -393,10 +374,7 @@ export class Supervisor {
       this.orphaned = false
       if (this.othersServe) this.link.send({ type: 'prepare' })
     }
-    // The end of a spare alone, which the launcher may tell while the order is on its way, is none.
-    const { state, orderedAt } = this.view
-    const ofSpare = orderedAt === null && (state === 'stopping' || state === 'unstoppable')
-    if (ANSWERS_TO_START.has(kind) && !ofSpare) this.starting = false
+    if (ANSWERS_TO_START.has(kind)) this.starting = false
     this.view = view
   }
 
@@ -406,7 +384,6 @@ export class Supervisor {
     if (state === 'frozen') this.health.pause()
     // What was told before the order to start came says nothing of that start.
     else if (state !== 'running' && !this.starting) this.health.stop()
-    this.endLoneSpare()
     this.report()
   }
 
@@ -468,7 +445,7 @@ export class Supervisor {
     const reason = 'the launcher is gone'
     this.health.stop()
     // One that came and went before it had looked for what is left changes nothing.
-    this.orphaned ||= this.mayLive || this.view.spare
+    this.orphaned ||= this.mayLive
     this.starting = false
     this.report()
     // Also an idle one may have been told to start.
@@ -522,14 +499,13 @@ export class Supervisor {
 
   private report(): void {
     const { standby: wanted, tell, changed } = this.options
-    const { state, epoch, identity, killAt, loss, spare, standby } = this.view
+    const { state, epoch, identity, killAt, loss, standby } = this.view
     tell({
       type: 'workload',
       workload: {
         alive: this.orphaned ? 'maybe' : this.mayLive ? 'yes' : 'no',
         canRun: this.canRun,
         prepared: standby.mode === wanted && (wanted === 'cold' || standby.state === 'ready'),
-        spare,
         ending: this.launcherEnds,
         langflow: this.langflow,
         inputs: this.digests.inputs ?? null,

@@ -70,7 +70,6 @@ describe('a column', () => {
     [{ ...FOLLOWING, standby: { ...warm, state: 'preparing' } }, 'warm, preparing'],
     [{ ...FOLLOWING, standby: { ...warm, mode: 'cold' } }, 'cold, not warm'],
     [{ ...SERVING, standby: warm }, '-'],
-    [{ ...SERVING, standby: warm, workload: { ...SERVING.workload, spare: true } }, 'warm spare'],
   ]
   for (const [status, cell] of standbys)
     test(`says of a standby: ${cell}`, () => {

@@ -21,7 +21,6 @@ const DEFAULTS = {
   stateDir: '/var/lib/langflow-leader',
   target: { origin: 'http://127.0.0.1:7860', port: 7860 },
   standby: 'cold',
-  spare: false,
   allowOlder: false,
   onDoubt: 'freeze',
   healthIntervalMs: 1000,
@@ -73,7 +72,6 @@ const FLAGS: [flag: string, variable: string, text: string, meaning: object][] =
 /** And those without one, which their variables set to `true`. */
 const SWITCHES: [flag: string, variable: string, meaning: object][] = [
   ['--allow-older', 'LEADER_ALLOW_OLDER', { allowOlder: true }],
-  ['--spare', 'LEADER_SPARE', { spare: true }],
 ]
 
 const FAST = { leaseDurationMs: 6_000, renewDeadlineMs: 4_000, retryPeriodMs: 1_000 }
@@ -166,13 +164,10 @@ describe("the agent's options", () => {
 
   for (const [flag, variable, meaning] of SWITCHES)
     it(`take ${flag} from the command line or from ${variable}`, async () => {
-      // A spare is a warm one.
-      const warm = ['agent', '--standby=warm']
-      const off = { ...DEFAULTS, standby: 'warm' }
-      const on = { ...off, ...meaning }
-      assert.deepEqual((await parse([...warm, flag], POD)).agent, on)
-      assert.deepEqual((await parse(warm, { ...POD, [variable]: 'true' })).agent, on)
-      assert.deepEqual((await parse(warm, { ...POD, [variable]: 'false' })).agent, off)
+      const on = { ...DEFAULTS, ...meaning }
+      assert.deepEqual((await parse(['agent', flag], POD)).agent, on)
+      assert.deepEqual((await parse(['agent'], { ...POD, [variable]: 'true' })).agent, on)
+      assert.deepEqual((await parse(['agent'], { ...POD, [variable]: 'false' })).agent, DEFAULTS)
     })
 
   it('are no others', async () => {
@@ -200,7 +195,6 @@ describe('an option that cannot be used', () => {
     '--peers=langflow-members':
       "--peers 'langflow-members': write it as langflow-members:8090, 10.0.0.7:8090 or [fd00::7]:8090",
     '--listen=:7860': '--listen and --target have the same port (7860): give each its own',
-    '--spare': '--spare keeps a warm LangFlow beside the one that serves: set --standby=warm as well',
     '--traffic=label': "--traffic 'label': use one of readiness, front",
     '--traffic=front':
       "--traffic=front needs POD_IP: add it to the container's env with valueFrom.fieldRef.fieldPath status.podIP, or set --front-address",

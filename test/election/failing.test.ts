@@ -82,16 +82,6 @@ describe('a workload that is restarted in place', () => {
     assert.equal(steppingDown(restarting().workload({ alive: 'no' })), 'the launcher went away')
   })
 
-  test('is handed over only once its spare is gone as well', () => {
-    const c = restarting()
-      .tell(terminate)
-      .workload({ ...ENDED, spare: true })
-    assert.equal(c.state.term?.stepDown?.stage, 'draining')
-    c.tell({ type: 'drained' })
-    assert.deepEqual([c.effects('stop').length, c.state.term?.stepDown?.stage], [1, 'stopping'])
-    assert.equal(c.workload({ spare: false }).write.kind, 'release')
-  })
-
   test('is not restarted once its term is ending', () => {
     const c = Candidate.leader().tell(terminate).tell(restart)
     assert.deepEqual([c.effects('restart').length, c.state.term?.restarting], [0, null])

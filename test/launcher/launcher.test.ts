@@ -104,8 +104,8 @@ class Bench {
     return this
   }
 
-  stop(graceMs: number, more: { restarts?: true } = {}): void {
-    this.launcher.receive({ type: 'stop', graceMs, ...more })
+  stop(graceMs: number): void {
+    this.launcher.receive({ type: 'stop', graceMs })
   }
 
   async kill(): Promise<void> {
@@ -607,13 +607,13 @@ describe('the workload', () => {
   test('of an earlier launcher is killed before this one counts as idle; its own is left alone at a later meeting', async () => {
     const b = new Bench()
     b.tree.running = true
-    b.launcher.meet(7860, b.tree, false)
+    b.launcher.meet(7860, b.tree)
     assert.deepEqual([b.state, b.view.epoch], ['stopping', null])
     b.grant({ epoch: 5 })
     await settled()
     assert.deepEqual([b.state, b.kinds.includes('grant_refused')], ['idle', false])
     b.tree.running = true
-    b.launcher.meet(7860, b.tree, false)
+    b.launcher.meet(7860, b.tree)
     await b.clock.pass(100)
     assert.deepEqual(b.tree.calls, ['kill'])
   })
@@ -625,7 +625,7 @@ describe('a standby', () => {
     const b = new Bench()
     const { promise, resolve } = Promise.withResolvers<void>()
     b.standby = fakeStandby(b.calls, promise)
-    b.launcher.meet(7860, null, false)
+    b.launcher.meet(7860, null)
     b.grant()
     await b.start()
     return { b, settle: resolve }
@@ -696,111 +696,10 @@ describe('a standby', () => {
     await b.kill()
     settle()
     await b.clock.pass(100)
-    assert.deepEqual([b.state, b.calls], ['unstoppable', ['prepare after 10000 ms', 'use']])
+    assert.deepEqual([b.state, b.calls], ['unstoppable', ['prepare after 10000 ms', 'use', 'discard']])
     b.tree.obeysKill = true
     await b.clock.pass(2_000)
     assert.deepEqual([b.state, b.kinds.at(-1), b.calls.at(-1)], ['idle', 'killed', 'prepare after 10000 ms'])
     assert.ok(!b.kinds.includes('start_refused'))
-  })
-})
-
-describe('a spare', () => {
-  /** A workload that serves, with a spare that is ready. */
-  async function spared() {
-    const b = new Bench()
-    const { calls } = b
-    const standby = fakeStandby(calls)
-    b.standby = standby
-    b.launcher.meet(7860, null, true)
-    await b.started()
-    b.launcher.receive({ type: 'healthy' })
-    assert.deepEqual(calls, ['prepare after 10000 ms', 'use', 'prepare after 10000 ms'])
-    calls.length = 0
-    return { b, calls, standby }
-  }
-
-  test('is kept by a stop that a start follows, and used by that start', async () => {
-    const { b, calls } = await spared()
-    b.stop(3_000, { restarts: true })
-    await b.clock.pass(100)
-    assert.deepEqual([b.state, b.view.spare], ['idle', true])
-    await b.start()
-    assert.deepEqual([b.state, calls.includes('discard'), calls.at(-1)], ['running', false, 'use'])
-  })
-
-  for (const order of [{ type: 'stop', graceMs: 3_000 }, { type: 'kill' }] as const)
-    test(`ends with any other ${order.type}, before its workload counts as idle`, async () => {
-      const { b, calls } = await spared()
-      b.tree.obeysTerm = b.tree.obeysKill = false
-      b.launcher.receive(order)
-      assert.deepEqual(calls, ['discard'])
-      await b.clock.pass(100)
-      assert.notEqual(b.state, 'idle')
-    })
-
-  test('that is only due is not begun beside a workload that is told to end', async () => {
-    const { b, calls, standby } = await spared()
-    standby.view = COLD
-    b.tree.obeysTerm = false
-    b.stop(3_000)
-    assert.deepEqual([b.state, calls], ['stopping', ['discard']])
-  })
-
-  test('outlives a workload that ends by itself, until it is told to stop', async () => {
-    const { b, calls } = await spared()
-    b.tree.end({ code: 1, signal: null })
-    await b.clock.pass(100)
-    assert.deepEqual([b.state, b.view.spare, calls.includes('discard')], ['idle', true, false])
-    b.tree.calls.length = b.causes.length = 0
-    b.stop(0)
-    await b.clock.pass(100)
-    assert.deepEqual(b.tree.calls, ['kill'])
-    assert.deepEqual(b.kinds, ['stopping', 'killed'])
-    assert.deepEqual([b.view.spare, calls.at(-1)], [false, 'prepare after 10000 ms'])
-  })
-
-  test('ends where an agent comes that wants none, and is not begun again', async () => {
-    const { b, calls } = await spared()
-    b.launcher.meet(7860, null, true)
-    assert.deepEqual([b.view.spare, calls], [true, []])
-    b.launcher.meet(7860, null, false)
-    b.launcher.receive({ type: 'healthy' })
-    assert.deepEqual([b.state, b.view.spare, calls], ['running', false, ['discard']])
-    const alone = (await spared()).b
-    alone.stop(3_000, { restarts: true })
-    await alone.clock.pass(100)
-    alone.tree.calls.length = 0
-    alone.launcher.meet(7860, null, false)
-    await settled()
-    assert.deepEqual([alone.state, alone.view.spare, alone.tree.calls], ['idle', false, ['kill']])
-  })
-
-  test('ends in doubt, also where nothing runs any more, and is prepared again after a thaw', async () => {
-    const { b, calls } = await spared()
-    await b.clock.pass(DOUBT_MS)
-    assert.deepEqual([b.state, calls], ['frozen', ['discard']])
-    b.grant()
-    assert.deepEqual([b.state, calls.at(-1)], ['running', 'prepare after 10000 ms'])
-    b.stop(3_000, { restarts: true })
-    await b.clock.pass(100)
-    assert.deepEqual([b.state, b.view.spare], ['idle', true])
-    b.tree.calls.length = 0
-    await b.clock.pass(DOUBT_MS)
-    assert.deepEqual([b.tree.calls, b.view.spare], [['kill'], false])
-  })
-
-  test('ends with the grant, also where the machine slept past its doubt', async () => {
-    const { b, calls } = await spared()
-    b.clock.bootAhead += 20_000
-    await b.clock.pass(200)
-    assert.deepEqual([b.state, calls], ['idle', ['discard', 'prepare after 10000 ms']])
-  })
-
-  test('ends with a workload that SIGKILL does not end otherwise', async () => {
-    const { b, calls } = await spared()
-    b.tree.obeysTerm = b.tree.obeysKill = false
-    b.stop(0, { restarts: true })
-    await b.clock.pass(0)
-    assert.deepEqual([b.state, calls], ['unstoppable', ['discard']])
   })
 })

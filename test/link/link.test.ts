@@ -79,7 +79,6 @@ async function agent(clock: Clock = systemClock) {
       socket: socketPath,
       target: { origin: 'http://127.0.0.1:7860', port: 7860 },
       standby: 'warm',
-      spare: true,
       startTimeoutMs: 60_000,
     },
     keys: keysAt(),

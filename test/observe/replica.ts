@@ -52,7 +52,6 @@ export const SERVING: AgentStatus = {
     orderedAt: 1,
     servedSince: 2,
     loss: null,
-    spare: false,
     launcher: 'connected',
     healthy: true,
     lastProbe: '/health 200',

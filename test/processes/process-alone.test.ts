@@ -33,9 +33,6 @@ test('whoever comes in from outside is not alone, although PID 1 has started nob
     },
   }))
 
-test('as PID 1, a launcher spares what is to go on waiting, and nothing once it is to be spared no more', (t) =>
-  inside(t, 'beside a spare'))
-
 test('when PID 1 is SIGKILLed from outside, the kernel kills everything it had started', async (t) => {
   const mark = randomUUID()
   const marked = () =>

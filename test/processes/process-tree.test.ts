@@ -6,13 +6,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { pause, systemClock } from '../../agent/clock.ts'
-import {
-  isDead,
-  type ProcessIdentity,
-  type ProcessStat,
-  readProcesses,
-  readStat,
-} from '../../agent/processes/proc.ts'
+import { isDead, type ProcessStat, readProcesses, readStat } from '../../agent/processes/proc.ts'
 import { createProcessTree, type Exit, killMarked } from '../../agent/processes/process-tree.ts'
 import { signalAll } from '../../agent/processes/signals.ts'
 import { blocksSignals, spawnBlocked, standBy, TWO, touchOf } from './fixtures/bystanders.ts'
@@ -23,9 +17,9 @@ const KILL_MS = 20_000
 const fixture = (name: string) => join(import.meta.dirname, 'fixtures', name)
 
 /** A tree whose marker no other test has; whatever is left of it is killed at the end. */
-function plant(spare: readonly ProcessIdentity[] = []) {
+function plant() {
   const marker = { name: VARIABLE, value: randomUUID() }
-  const tree = createProcessTree({ marker, clock: systemClock, alone: false, spare: () => spare })
+  const tree = createProcessTree({ marker, clock: systemClock, alone: false })
   const exited = Promise.withResolvers<Exit>()
   return {
     marker,
@@ -42,29 +36,6 @@ function isAlive(pid: number): boolean {
 }
 
 const livingOf = (pids: readonly number[]) => pids.filter(isAlive)
-
-test('a spare is no part of the workload, whatever becomes of that, for as long as it is to be kept', async () => {
-  const spare: ProcessIdentity[] = []
-  await using planted = plant(spare)
-  using family = describeFamily({ children: [{ start: 'setsid' }, { start: 'daemon' }] })
-  const pid = await planted.start(family.command)
-  await family.ready()
-  const env = { ...process.env, [planted.marker.name]: planted.marker.value }
-  const waiting = spawn('sleep', ['60'], { detached: true, env, stdio: 'ignore' })
-  spare.push(readStat(waiting.pid!)!)
-  // Without a parent each is told to end.
-  process.kill(pid, 'SIGKILL')
-  await planted.exited
-  planted.tree.freeze()
-  assert.equal(readStat(waiting.pid!)?.state, 'S')
-  planted.tree.terminate()
-  assert.deepEqual(await planted.tree.kill(KILL_MS), [])
-  assert.deepEqual([planted.tree.alive(), isAlive(waiting.pid!)], [[], true])
-  const ended = once(waiting, 'exit')
-  spare.length = 0
-  assert.deepEqual(await planted.tree.kill(KILL_MS), [])
-  assert.deepEqual(await ended, [null, 'SIGKILL'])
-})
 
 test('a command runs with the marker in a session of its own, and its exit is told once', async () => {
   await using planted = plant()

@@ -58,7 +58,7 @@ export class AgentHost {
     const process = new Process(kernel, world.random)
     const trace = (line: () => string) => world.trace(replica.instance, line)
     const log = logTo((line) => trace(() => `agent: ${line()}`))
-    const { standby, spare } = config
+    const { standby } = config
     this.process = process
     this.product = new ProductReplica({
       options: {
@@ -93,7 +93,6 @@ export class AgentHost {
           link: (handlers) =>
             new AgentEnd(socket, process, config.leaseDurationMs, handlers, {
               standby,
-              spare,
               startTimeoutMs: START_TIMEOUT_MS,
             }),
           probe: (handlers) => modelProbe(process, () => replica.workload?.healthy ?? false, handlers),
@@ -173,11 +172,10 @@ function reclaim(replica: Replica, agent: Process): Promise<void> {
   agent.act(() => {
     replica.crashLauncher(RESPAWN_MS)
     replica.workload?.kill()
-    replica.spare?.kill()
   })
   return new Promise((resolve) => {
     const look = () => {
-      if (replica.workload?.present || replica.spare?.present) agent.after(RECLAIM_LOOK_MS, look)
+      if (replica.workload?.present) agent.after(RECLAIM_LOOK_MS, look)
       else resolve()
     }
     look()

@@ -35,8 +35,7 @@ export class Guard {
 
   /** Asked only where a workload acts that should not. */
   limit(replica: Replica): Limit | null {
-    const { kernel, mode, agent, knowledge } = replica
-    const workload = replica.workload?.present ? replica.workload : (replica.spare ?? replica.workload)
+    const { kernel, mode, agent, knowledge, workload } = replica
     if (kernel.unseenSince(knowledge.acknowledgedAt) > 0) return 'no clock shows a pause'
     const awakeFor = this.now - kernel.wokeAt
     if (awakeFor < CLOCK_CHECK_MS + REACTION_MS) return 'machine woke up'

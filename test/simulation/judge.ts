@@ -108,8 +108,7 @@ export class Judge {
       if (this.hindered.has(replica)) this.hinderedAt.set(replica, this.now)
       if (hindered(replica)) this.hindered.add(replica)
       else this.hindered.delete(replica)
-      const { workload, spare } = replica
-      if (spare?.executes) this.checkDeadlines(replica, spare)
+      const { workload } = replica
       if (workload?.stopped) this.checkFreeze(replica, workload)
       if (!workload?.executes) continue
       this.checkDeadlines(replica, workload)
@@ -143,14 +142,13 @@ export class Judge {
   }
 
   sends(replica: Replica, lease: Lease): void {
-    const { identity, instance, workload, spare, knowledge } = replica
+    const { identity, instance, workload, knowledge } = replica
     knowledge.sends(lease)
     if (identity !== instance) this.borrowed.add(identity)
     this.writers.set(renewTimeOf(lease), instance)
     if (holderOf(lease) === '') {
       if (workload?.present)
         throw new Violation('rule 3', `${identity} releases while ${nameOf(replica)} lives`)
-      if (spare?.present) throw new Violation('rule 3', `${identity} releases while its spare lives`)
     } else if (isAcquisition(lease) && knowledge.strangers.size >= STRANGERS_NOTICED) {
       throw new Violation('rule 8', `${identity} campaigns although another one writes in its name`)
     }

@@ -39,8 +39,7 @@ export class LauncherHost {
         clock: process,
         tree: () => this.tree(),
         newStandby: (_mark, { startTimeoutMs }, changed) => {
-          const beside = () => this.spareOf(replica.workload)
-          this.standby = new ModelStandby({ process, random, behaviour, startTimeoutMs, beside, changed })
+          this.standby = new ModelStandby({ process, random, behaviour, startTimeoutMs, changed })
           return this.standby
         },
         portHolder: () =>
@@ -82,8 +81,7 @@ export class LauncherHost {
 
   private tree() {
     const { process, replica } = this
-    const dropped = () => (replica.spare === this.standby?.spare ? null : replica.spare)
-    return workloadTree(process, (epoch, exited) => this.spawn(epoch, exited), replica.workload, dropped)
+    return workloadTree(process, (epoch, exited) => this.spawn(epoch, exited), replica.workload)
   }
 
   private spawn(epoch: number, exited: (exit: Exit) => void): Workload {
@@ -96,16 +94,5 @@ export class LauncherHost {
       workload.process.after(world.random.between(10, 500), () => workload.exit(false))
     world.started(replica, workload, earlier)
     return workload
-  }
-
-  /** What waits beside the workload that runs now, for as long as it is kept: flows may have reached it. */
-  private spareOf(workload: Workload | null): Workload | null {
-    const { process, replica, world } = this
-    if (!workload?.present) return null
-    const start = { epoch: workload.epoch, prepared: false }
-    const spare = new Workload(replica, world.random, process, start, () => {})
-    process.onDeath(() => spare.kill())
-    replica.spare = spare
-    return spare
   }
 }

@@ -231,8 +231,7 @@ export function launcherEnd(socket: Socket, process: Process, handlers: LinkClie
   let told = false
   let token: string | undefined
   const refused = () => {
-    const { state, spare } = handlers.hello().view
-    if (state === 'idle' && !spare) token = undefined
+    if (handlers.hello().view.state === 'idle') token = undefined
   }
   const closed = (reason: string) => {
     end.connected = false

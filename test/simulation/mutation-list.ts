@@ -147,10 +147,6 @@ test test/election/failing.test.ts
 - return emit(restarting, { type: 'restart', ...why, graceMs: stopTimeoutMs })
 + return kill(restarting)
 test test/election/failing.test.ts
-# 3: does not wait with a release for its spare
-- const gone = alive === 'no' && !spare
-+ const gone = alive === 'no' && spare !== null
-test test/election/failing.test.ts
 
 @ agent/election/transition.ts
 # 2: takes any answer for an acknowledgement
@@ -269,17 +265,6 @@ test test/launcher/launcher.test.ts
 # doubt: goes on in doubt when it was told to stop
 - if (this.isEndingInOrder && (!this.stoppedInDoubt || over)) {
 + if (this.isEndingInOrder && (!this.stoppedInDoubt || over) && grant.onDoubt !== 'freeze') {
-# 1: keeps its spare past the grant
--     this.grant = null
--     this.dropSpare()
-+     this.grant = null
-test test/launcher/launcher.test.ts
-# doubt: keeps its spare in doubt
--     this.endSpare()
--     if (
-+     if (
-# 3: keeps its spare through a planned stop
-- if (!restarts) this.endSpare()
 
 @ agent/launcher/launcher-service.ts
 # 12: goes on in a container in which nobody reaps the dead
@@ -299,12 +284,12 @@ test test/launcher/standby/warm-standby.test.ts
 + await this.machine.standby()?.use().then(() => this.machine.standby()?.discard())
 among replica lost; standby lost; evicted
 # 11: prepares no standby again after a term
-- if (!this.hasSpare) this.dropSpare()
+-     this.serving = null
 -     this.machine.standby()?.prepare(STANDBY_AFTER_MS)
-+ if (!this.hasSpare) this.dropSpare()
++     this.serving = null
 test test/launcher/launcher.test.ts
 # 1: starts again before the old workload is dead
-- if (left === null && isGone(this.tree)) break
+- if (left === null) break
 + break
 # doubt: does not freeze in doubt
 - this.tree?.freeze().awake ?? 0
@@ -372,7 +357,7 @@ test test/link/link.test.ts
 + stored.term || stored.ended || null
 test test/link/link.test.ts
 # 3: takes it for dead because one comes that shares its PID namespace, or runs something
-- alone && view.state === 'idle' && !view.spare && this.isProvedDead()
+- alone && view.state === 'idle' && this.isProvedDead()
 + this.isProvedDead()
 test test/link/link.test.ts
 # 3: takes a term for dead that the next launcher was granted
@@ -474,18 +459,15 @@ test test/supervisor/supervisor.test.ts
 # 3: forgets an order to start that is under way
 - this.starting = true
 # 3: takes a workload for dead when its launcher is
-- this.orphaned ||= this.mayLive || this.view.spare
+- this.orphaned ||= this.mayLive
 # 3: believes a launcher that came and went without having looked
-- this.orphaned ||= this.mayLive || this.view.spare
-+ this.orphaned = this.mayLive || this.view.spare
+- this.orphaned ||= this.mayLive
++ this.orphaned = this.mayLive
 among launcher flaps; lingers when killed; link slow
 # 9: never campaigns again once its launcher was silent
 - if (wasSilent) this.report()
 # 11: lets an open connection hold a stop up after its drain
 - isOpen ? Math.min(graceMs, CUT_OFF_MS) :
 + isOpen ? graceMs :
-test test/supervisor/supervisor.test.ts
-# 3: releases beside its spare
-- if (this.hasLoneSpare) this.sendStop(0)
 test test/supervisor/supervisor.test.ts
 `

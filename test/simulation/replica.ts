@@ -14,8 +14,6 @@ export type Mode = 'pod' | 'run'
 
 export interface ReplicaConfig extends Omit<CandidateConfig, 'identity' | 'front' | 'salt'> {
   readonly standby: 'cold' | 'warm'
-  /** One is also kept beside a workload that serves. */
-  readonly spare: boolean
   /** From the order to drain until whoever routes to it is told: 0, but where the agent itself tells them. */
   readonly gateMs: number
   /** Of its pod's template. */
@@ -63,8 +61,6 @@ export class Replica {
   agent: AgentHost | null = null
   launcher: LauncherHost | null = null
   workload: Workload | null = null
-  /** What was begun to be kept beside it last. */
-  spare: Workload | null = null
   /** Its agent is told to end as soon as it is at this. */
   endAt: Stage | null = null
   /** Real time at which something of it was started last. */
@@ -165,7 +161,6 @@ export class Replica {
     this.agent = this.launcher = null
     this.ending = this.gone = true
     this.workload?.kill(0)
-    this.spare?.kill(0)
     this.in(backInMs, () => this.replaced())
   }
 
@@ -239,8 +234,7 @@ export class Replica {
   private startLauncher(): void {
     if (this.launcher !== null || this.ending || (this.mode === 'run' && this.agent === null)) return
     // A container starts once the last one is gone, with all that ran in it.
-    const isLeft = this.workload?.present || this.spare?.present
-    if (this.kernel.asleep || (this.mode === 'pod' && isLeft)) {
+    if (this.kernel.asleep || (this.mode === 'pod' && this.workload?.present)) {
       this.in(RESTART_LOOK_MS, () => this.startLauncher())
       return
     }

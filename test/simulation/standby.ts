@@ -2,7 +2,7 @@ import type { Timer } from '../../agent/clock.ts'
 import { KeptStandby, PREPARING } from '../../agent/launcher/standby/kept-standby.ts'
 import type { Process } from './process.ts'
 import type { Random } from './random.ts'
-import type { Behaviour, Workload } from './workload.ts'
+import type { Behaviour } from './workload.ts'
 
 export interface ModelStandbyParts {
   /** The launcher. */
@@ -10,8 +10,6 @@ export interface ModelStandbyParts {
   readonly random: Random
   readonly behaviour: Behaviour
   readonly startTimeoutMs: number
-  /** What lives of it, where it is begun beside a workload that runs, whose flows may reach it; otherwise `null`. */
-  readonly beside: () => Workload | null
   readonly changed: () => void
 }
 
@@ -19,8 +17,6 @@ export interface ModelStandbyParts {
 export class ModelStandby extends KeptStandby {
   private readonly parts: ModelStandbyParts
   private timers: Timer[] = []
-  /** What lives of the one that is kept, see `beside`. */
-  spare: Workload | null = null
   /** It is being prepared, and will never be ready. */
   hangs = false
   isReady = false
@@ -31,9 +27,8 @@ export class ModelStandby extends KeptStandby {
   }
 
   protected override begin(): void {
-    const { process, random, behaviour, startTimeoutMs, beside } = this.parts
+    const { process, random, behaviour, startTimeoutMs } = this.parts
     const { prepareMs, preparingFails, preparingHangs } = behaviour
-    this.spare = beside()
     this.hangs = preparingHangs && !preparingFails
     this.become(PREPARING)
     this.timers = [process.after(startTimeoutMs, () => this.fail('it took too long'))]
@@ -45,8 +40,6 @@ export class ModelStandby extends KeptStandby {
   /** Whether a start may go on from it, which uses it up. */
   take(): boolean {
     if (!this.isReady) return false
-    // It goes on as the workload.
-    this.spare?.vanish()
     this.end()
     this.goesOn()
     return true
@@ -67,8 +60,5 @@ export class ModelStandby extends KeptStandby {
     for (const timer of this.timers) timer.cancel()
     this.hangs = false
     this.isReady = false
-    const { spare } = this
-    this.spare = null
-    this.parts.process.act(() => spare?.kill())
   }
 }

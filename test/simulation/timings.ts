@@ -18,11 +18,9 @@ export class Timings {
     const before = draw(random, 'old')
     const after = random.chance(0.25) ? change(random, before) : null
     const [older, newer] = versionsOf(versions)
-    const spare = before.standby === 'warm' && versions.chance(0.5)
     const gateMs = versions.chance(0.3) ? versions.between(0, 2_000) : 0
-    this.before = { ...before, ...older, spare, gateMs }
-    const isSpared = spare && after?.standby === 'warm'
-    this.after = after === null ? null : { ...after, ...newer, spare: isSpared, gateMs }
+    this.before = { ...before, ...older, gateMs }
+    this.after = after === null ? null : { ...after, ...newer, gateMs }
   }
 
   /** Whether replicas of two revisions meet. */
@@ -55,7 +53,6 @@ function draw(random: Random, revision: string): ReplicaConfig {
     stopTimeoutMs: 6_000,
     startTimeoutMs: START_TIMEOUT_MS,
     owner: null,
-    spare: false,
     gateMs: 0,
     ...UNKNOWN,
   }

@@ -139,11 +139,6 @@ export class Workload {
     })
   }
 
-  /** What is left is another one's. */
-  vanish(): void {
-    this.live = this.present = false
-  }
-
   /** SIGSTOP by somebody else, who continues it unless the launcher has frozen it meanwhile. */
   halt(): () => void {
     this.halted = true
@@ -188,15 +183,14 @@ export class Workload {
 
 const LOOK_MS = 5
 
-/** What the launcher does to the workload's processes; `dropped`: a spare that is kept no more. */
+/** What the launcher does to the workload's processes. */
 export function workloadTree(
   launcher: Process,
   spawn: (epoch: number, exited: (exit: Exit) => void) => Workload,
   workload: Workload | null,
-  dropped: () => Workload | null,
 ): ProcessTree {
   const alive = (): LiveProcess[] =>
-    workload?.present || dropped()?.present ? [{ pid: 42, startTime: '1', state: 'S', comm: 'langflow' }] : []
+    workload?.present ? [{ pid: 42, startTime: '1', state: 'S', comm: 'langflow' }] : []
   return {
     alive,
     async start(_command, env, exited) {

@@ -380,16 +380,6 @@ describe('a workload', () => {
     })
   }
 
-  test('may live from the order to start, also where the launcher tells of a spare’s end meanwhile', async () => {
-    const b = await new Bench().starting()
-    b.hear({ kind: 'stopping' }, { state: 'stopping' })
-    b.hear(KILLED)
-    assert.equal(b.workload.alive, 'yes')
-    b.hear({ kind: 'started' }, RUNNING)
-    b.hear(KILLED)
-    assert.equal(b.workload.alive, 'no')
-  })
-
   test('may live in every state but idle', () => {
     for (const state of ['running', 'frozen', 'stopping', 'unstoppable'] as const) {
       const b = new Bench()
@@ -843,7 +833,7 @@ describe('a workload that is stopped', () => {
     assert.deepEqual(await draining.ordersAfter(2_100), [grace(3_000 + 5_000)])
     const restarting = await hanging()
     restarting.supervisor.restart(30_000, 5_000)
-    assert.deepEqual(restarting.takeOrders(), [{ ...grace(10_000), restarts: true }])
+    assert.deepEqual(restarting.takeOrders(), [grace(10_000)])
     const well = await hanging()
     well.probe.healthy()
     well.takeOrders()
@@ -854,8 +844,8 @@ describe('a workload that is stopped', () => {
   test('without a drain, to be started again, has the time of one for what is open', async () => {
     const b = await new Bench({ connections: ['10.1.2.3'] }).serving(1_000)
     b.supervisor.restart(30_000, 5_000)
-    assert.deepEqual(await b.ordersAfter(4_900), [{ type: 'stop', graceMs: 30_000, restarts: true }])
-    assert.deepEqual(await b.ordersAfter(100), [{ type: 'stop', graceMs: CUT_OFF_MS, restarts: true }])
+    assert.deepEqual(await b.ordersAfter(4_900), [{ type: 'stop', graceMs: 30_000 }])
+    assert.deepEqual(await b.ordersAfter(100), [{ type: 'stop', graceMs: CUT_OFF_MS }])
   })
 
   test('and started again is not stopped for what was open before', async () => {
@@ -867,22 +857,6 @@ describe('a workload that is stopped', () => {
     b.connections = ['10.1.2.3']
     b.takeOrders()
     assert.deepEqual(await b.ordersAfter(6_000), [])
-  })
-
-  test('leaves a spare, which ends before the term does unless a start follows', async () => {
-    for (const restarts of [true, false]) {
-      const b = await new Bench().serving(1_000)
-      if (restarts) b.supervisor.restart(30_000, 5_000)
-      const ended: ToLauncher[] = [{ type: 'stop', graceMs: 0 }]
-      b.takeOrders()
-      b.hear(KILLED, { ...IDLE, spare: true })
-      assert.deepEqual(b.takeOrders(), restarts ? [] : ended)
-      assert.equal(b.workload.alive, restarts ? 'no' : 'yes')
-      b.supervisor.drain(b.clock.mono() + 5_000, 0)
-      assert.deepEqual(b.takeOrders(), ended)
-      b.hear(KILLED, IDLE)
-      assert.equal(b.workload.alive, 'no')
-    }
   })
 })
 

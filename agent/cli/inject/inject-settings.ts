@@ -27,7 +27,7 @@ const INJECTION_SETTINGS = group('Injection', {
   uninject: {
     argument: '',
     about: 'take out what inject put in',
-    parse: AGENT_SETTINGS.spare.parse,
+    parse: AGENT_SETTINGS.allowOlder.parse,
   },
   container: {
     argument: '<name>',

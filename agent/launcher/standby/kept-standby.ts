@@ -13,8 +13,8 @@ export const PREPARING: StandbyView = { ...COLD, mode: 'warm', state: 'preparing
 export type Standby = Pick<KeptStandby, 'view' | 'prepare' | 'use' | 'discard'>
 
 /**
- * The launcher's standby: kept while the workload does not run, or beside it as its spare, and used up by its start. One that
- * fails, also while it waits, is prepared again later.
+ * The launcher's standby: kept while the workload does not run, and used up by its start. One that fails, also while it waits,
+ * is prepared again later.
  */
 export abstract class KeptStandby {
   protected readonly clock: Clock

@@ -29,7 +29,7 @@ const LONGEST_PATH = 4096
 /** As the script has it. */
 const MOST_READ = 500
 
-/** What the process says on its link, once. Where it is a spare, a flow may have got at it. */
+/** What the process says on its link, once. */
 const Word = z.string().check(z.maxLength(200))
 const Waiting = z.object({
   ready: z.literal(true),
@@ -62,7 +62,7 @@ export class WarmStandby extends KeptStandby {
   private readonly options: WarmStandbyOptions
   private child: Started | null = null
   /** What waits, or is being prepared for that: the child, and below tini the interpreter. It has forked nothing. */
-  processes: ProcessIdentity[] = []
+  private processes: ProcessIdentity[] = []
   private initial: NodeJS.ProcessEnv = {}
   private read: Read = []
   private timeout: Timer | null = null
@@ -127,7 +127,7 @@ export class WarmStandby extends KeptStandby {
     linkOf(child)?.destroy()
   }
 
-  /** A flow may have stopped it, while it waited beside that one. */
+  /** Another process of its container may have stopped it. */
   private wake(): void {
     for (const one of this.processes) signalSame(one, 'SIGCONT')
   }

@@ -10,8 +10,6 @@ export interface Fate {
   readonly reasons: Readonly<Record<string, number>>
   /** From the fault to the first good answer by another than the old leader. */
   readonly nextMs: number
-  /** From the fault to the first good answer to a request that was sent after it. */
-  readonly restartMs: number
   /** The longest time from one good answer to the next. */
   readonly silenceMs: number
   /** The longest that a good answer took. */
@@ -24,15 +22,12 @@ export function fateOf(calls: readonly Call[], faultAt: number, old: string): Fa
   const failed = calls.filter(({ failure }) => failure !== null)
   const reasons: Record<string, number> = {}
   for (const { failure } of failed) reasons[failure as string] = (reasons[failure as string] ?? 0) + 1
-  const firstMs = (is: (call: Call) => boolean) =>
-    (good.find(is)?.endedAt ?? Number.POSITIVE_INFINITY) - faultAt
   return {
     sent: calls.length,
     failed: failed.length,
     inFlight: failed.filter(({ sentAt }) => sentAt < faultAt).length,
     reasons,
-    nextMs: firstMs(({ to }) => to !== old),
-    restartMs: firstMs(({ sentAt }) => sentAt >= faultAt),
+    nextMs: (good.find(({ to }) => to !== old)?.endedAt ?? Number.POSITIVE_INFINITY) - faultAt,
     silenceMs: Math.max(0, ...good.map(({ endedAt }, n) => endedAt - (good[n - 1]?.endedAt ?? faultAt))),
     slowestMs: Math.max(0, ...good.map(({ sentAt, endedAt }) => endedAt - sentAt)),
   }

@@ -4,16 +4,9 @@ import { until } from '../../harness/wait.ts'
 import type { Pair } from './pair.ts'
 import type { Routes } from './routes.ts'
 
-/** The coldest first, as in all tables; `spare`: one replica alone, which restarts its LangFlow in place from a warm one beside it. */
-export const MODES = ['cold', 'warm', 'spare'] as const
+/** The coldest first, as in all tables. */
+export const MODES = ['cold', 'warm'] as const
 export type Mode = (typeof MODES)[number]
-
-/** What its replicas are told. */
-export const MODE_FLAGS: Readonly<Record<Mode, readonly string[]>> = {
-  cold: ['--standby=cold'],
-  warm: ['--standby=warm'],
-  spare: ['--standby=warm', '--spare', '--on-crash=restart'],
-}
 
 export interface Fault {
   readonly title: string

@@ -41,11 +41,7 @@ export async function measureTakeovers(
       for (let left = rounds; left > 0; left -= ROUNDS_A_PAIR)
         for (const mode of modes)
           for (const isFast of [false, true]) {
-            // A replica alone restarts its LangFlow in place; with another fault nobody would take over.
-            const mine = measured.filter(
-              ({ name, fault }) =>
-                (fault.isFast ?? false) === isFast && (mode !== 'spare' || name === 'worker'),
-            )
+            const mine = measured.filter(({ fault }) => (fault.isFast ?? false) === isFast)
             if (mine.length === 0) continue
             say(`${mode}, ${mine.map(({ name }) => name).join(', ')}: starting replicas`)
             const scene = await LangflowScene.open(testbed.plane)

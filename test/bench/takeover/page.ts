@@ -48,8 +48,7 @@ type Told = [what: string, unit: string, values: readonly number[], target?: Tar
 
 /** Of a fault after which another replica takes over. */
 function rowsOfMove(mode: Mode, name: FaultName, rounds: readonly Round[]): Told[] {
-  const isAimedAt = mode === 'spare' || (mode === 'warm' && (name === 'worker' || name === 'switchover'))
-  const who = mode === 'spare' ? ', in place' : ' of the next holder'
+  const isAimedAt = mode === 'warm' && (name === 'worker' || name === 'switchover')
   const sinceGo = rounds.flatMap(({ phases: { start, healthy, answer } }) =>
     start === undefined || healthy === undefined || answer === undefined ? [] : [start + healthy + answer],
   )
@@ -63,7 +62,7 @@ function rowsOfMove(mode: Mode, name: FaultName, rounds: readonly Round[]): Told
   ]
   return [
     [
-      `fault → first good answer${who}`,
+      'fault → first good answer of the next holder',
       'ms',
       rounds.map(({ outageMs }) => outageMs),
       isAimedAt ? percentileAtMost(50, 1_700, 'ms') : undefined,

@@ -2,7 +2,7 @@ import type { LangflowScene } from '../../harness/langflow.ts'
 import type { Pod } from '../../harness/pod.ts'
 import { until } from '../../harness/wait.ts'
 import type { Testbed } from '../testbed.ts'
-import { FAST_FLAGS, MODE_FLAGS, type Mode } from './faults.ts'
+import { FAST_FLAGS, type Mode } from './faults.ts'
 
 /** A cold start, and a standby prepared after it, on a machine that does nothing else. */
 const SETTLED_WITHIN_MS = 240_000
@@ -16,7 +16,7 @@ export interface PairOptions {
   readonly database: string
 }
 
-/** Replicas of LangFlow on one Lease and one database, as pods: one leads, and the other, but in mode `spare`, stands by. */
+/** Replicas of LangFlow on one Lease and one database, as pods: one leads, and the other stands by. */
 export class Pair {
   readonly options: PairOptions
   pods: Pod[] = []
@@ -32,10 +32,10 @@ export class Pair {
     // Not both at once: two that find an empty database would both make its tables.
     const serves = async () => (await this.#leader()) !== undefined
     await until('the first replica serves', serves, SETTLED_WITHIN_MS)
-    if (this.options.mode !== 'spare') await this.#add()
+    await this.#add()
   }
 
-  /** Waits until one serves and the other, or in mode `spare` itself, would take over from a standby of the wanted mode. */
+  /** Waits until one serves and the other would take over from a standby of the wanted mode. */
   async settle(): Promise<{ leader: Pod; standby: Pod }> {
     const { mode } = this.options
     let found: { leader: Pod; standby: Pod } | undefined
@@ -43,7 +43,7 @@ export class Pair {
       `one serves and the other stands by (${mode})`,
       async () => {
         const leader = await this.#leader()
-        const standby = mode === 'spare' ? leader : this.pods.find((pod) => pod !== leader)
+        const standby = this.pods.find((pod) => pod !== leader)
         if (leader === undefined || standby === undefined || !(await this.#standsBy(standby))) return false
         found = { leader, standby }
         return true
@@ -73,7 +73,7 @@ export class Pair {
 
   async #standsBy(pod: Pod): Promise<boolean> {
     const { mode } = this.options
-    if (!(await isOk(pod, mode === 'spare' ? '/readyz' : '/readyz?exclude=leadership'))) return false
+    if (!(await isOk(pod, '/readyz?exclude=leadership'))) return false
     const { standby } = await pod.status()
     if (standby.reason !== null)
       throw new Error(`${pod.options.identity} is a ${standby.mode} standby: ${standby.reason}`)
@@ -86,7 +86,7 @@ export class Pair {
     const identity = `${mode}-${this.#started}`
     const pod = await scene.pod(identity, {
       ...testbed.direct(scene, identity),
-      flags: [...MODE_FLAGS[mode], ...(isFast ? FAST_FLAGS : [])],
+      flags: [`--standby=${mode}`, ...(isFast ? FAST_FLAGS : [])],
       env: { LANGFLOW_DATABASE_URL: database },
     })
     this.pods.push(pod)

@@ -42,7 +42,7 @@ export interface Round extends Fate {
 
 /** Throws where the fault did something else than it may. */
 export async function playRound(pair: Pair, fault: Fault): Promise<Round> {
-  const { mode, isFast } = pair.options
+  const { isFast } = pair.options
   const { leader, standby } = await pair.settle()
   const old = leader.options.identity
   const routes = new Routes(pair.pods)
@@ -67,7 +67,7 @@ export async function playRound(pair: Pair, fault: Fault): Promise<Round> {
     const seen = client.calls.length
     const [faultAt, faultWall] = [mono(), Date.now()]
     await fault.inject({ pair, leader, routes })
-    const moves = fault.moves && mode !== 'spare'
+    const { moves } = fault
     const [since, by] = moves ? [faultAt, standby.options.identity] : [mono(), undefined]
     const recovered = () => client.answered(since, by) >= ENOUGH
     await until('answers after the fault', recovered, RECOVERED_WITHIN_MS)
@@ -76,7 +76,7 @@ export async function playRound(pair: Pair, fault: Fault): Promise<Round> {
     const now = await workOf(leader).catch(() => 'nothing')
     if (fault.survives && now !== before) throw new Error(`${old} ran ${before}, and now it runs ${now}`)
     const fate = fateOf(client.calls.slice(seen), faultAt, old)
-    const outageMs = moves ? fate.nextMs : mode === 'spare' ? fate.restartMs : fate.silenceMs
+    const outageMs = moves ? fate.nextMs : fate.silenceMs
     const phases = moves ? phasesOf(faultWall, faultWall + outageMs, linesOf(leader), linesOf(standby)) : {}
     await fault.mend?.(pair, leader)
     return { ...fate, outageMs, closedMs, phases }
