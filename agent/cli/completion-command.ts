@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { addExamples } from '../config/examples.ts'
+import { addExamples } from '../config/command-line.ts'
 import { print } from '../exit.ts'
 import { complete, SCRIPTS, SHELLS } from './completion.ts'
 

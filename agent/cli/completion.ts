@@ -1,5 +1,4 @@
 import type { Command, Option } from 'commander'
-import { aboutOf, choicesOf } from '../config/setting.ts'
 
 /*
  * Shell completion in the protocol of Cobra, which kubectl speaks to its plugins: a line for each candidate, after a tab what it
@@ -61,7 +60,7 @@ function takesNext(option: Option | null): Option | null {
 }
 
 function ofValue(option: Option, typed: string, before: string): string {
-  const values = choicesOf(option).map((value) => ({ value: `${before}${value}`, about: '' }))
+  const values = (option.argChoices ?? []).map((value) => ({ value: `${before}${value}`, about: '' }))
   return answer(starting(`${before}${typed}`, values), values.length > 0 ? NO_FILES : pathsOf(option.flags))
 }
 
@@ -75,7 +74,7 @@ function flagsOf(command: Command): Candidate[] {
   const options = command.createHelp().visibleOptions(command)
   return options.flatMap((option) =>
     [option.long, option.short].flatMap((value) =>
-      value === undefined ? [] : { value, about: aboutOf(option) },
+      value === undefined ? [] : { value, about: option.description },
     ),
   )
 }

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { addExamples } from '../config/examples.ts'
+import { addExamples } from '../config/command-line.ts'
 import { historyOptions } from './cluster-settings.ts'
 
 export function addHistory(program: Command): void {

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
-import { addExamples } from '../config/examples.ts'
+import { addExamples } from '../config/command-line.ts'
 import { resumeOptions } from './pause-settings.ts'
 
 export function addResume(program: Command): void {

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
-import { addExamples } from '../config/examples.ts'
+import { addExamples } from '../config/command-line.ts'
 import { type StatusOptions, statusOptions } from './cluster-settings.ts'
 
 /** Between two looks of `--watch`. */

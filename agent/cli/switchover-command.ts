@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
-import { addExamples } from '../config/examples.ts'
+import { addExamples } from '../config/command-line.ts'
 import { print } from '../exit.ts'
 import { ANYBODY } from '../lease/operator-annotations.ts'
 import type { Terminal } from './confirm.ts'
