@@ -60,7 +60,7 @@ describe('demo', { concurrency: 2 }, () => {
     assert.equal(demo.stdout.length, 1)
     const told = demo.stderr.join('\n')
     assert.match(told, /1 of 3: crash of replica-[abc]: SIGKILL/)
-    assert.match(told, /^hang +[abc] -> [abc] +4 /m)
+    assert.match(told, /│ hang {2}│ [abc] -> [abc] │ {5}4 │/)
     assert.match(told, /Two replicas acting at once: 0 ms, from/)
     assert.ok(!told.includes('\u001b'), 'a pipe gets no colours')
   })

@@ -1,5 +1,5 @@
 import { styleText } from 'node:util'
-import { table } from '../../agent/cli/output.ts'
+import Table from 'cli-table3'
 import type { Timings } from '../../agent/config/timings.ts'
 import { readable } from '../../agent/config/values.ts'
 import type { EventName } from '../../agent/observe/log.ts'
@@ -99,15 +99,17 @@ export function reportOf(result: Result, stream: NodeJS.WriteStream): string {
   ].join('\n')
 }
 
-const HEAD = ['FAULT', 'LEADER', 'EPOCH', 'DETECT', 'START', 'HEALTHY', 'GAP', 'FAILED']
-
 function tableOf(takeovers: readonly Takeover[]): string {
-  const rows = takeovers.map(({ kind, from, to, epoch, failedRequests, ...times }) => {
-    const { detectMs, startMs, healthyMs, gapMs } = times
-    const inWords = [detectMs, startMs, healthyMs, gapMs].map(readable)
-    return [kind, `${short(from)} -> ${short(to)}`, String(epoch), ...inWords, String(failedRequests)]
+  const table = new Table({
+    head: ['fault', 'leader', 'epoch', 'detect', 'start', 'healthy', 'gap', 'failed'],
+    colAligns: ['left', 'left', 'right', 'right', 'right', 'right', 'right', 'right'],
+    style: { head: [], border: [] },
   })
-  return table(HEAD, rows)
+  for (const { kind, from, to, epoch, detectMs, startMs, healthyMs, gapMs, failedRequests } of takeovers) {
+    const times = [detectMs, startMs, healthyMs, gapMs].map(readable)
+    table.push([kind, `${short(from)} -> ${short(to)}`, epoch, ...times, failedRequests])
+  }
+  return table.toString()
 }
 
 function storyOf({ kind, from, to, oldDeadMs, frozenMs, handoverMs }: Takeover): string {
