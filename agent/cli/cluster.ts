@@ -3,8 +3,7 @@ import { listed } from '../config/values.ts'
 import { findAccess } from '../kube/kube-access.ts'
 import { ApiError } from '../kube/kube-errors.ts'
 import { type KubeObject, KubeObjects, POD } from '../kube/kube-objects.ts'
-import type { Lease } from '../lease/lease.ts'
-import { holderOf } from '../lease/lease.ts'
+import { holderOf, type Lease } from '../lease/lease.ts'
 import { LEASE } from '../lease/lease-api.ts'
 import { podOf } from '../lease/operator-annotations.ts'
 import type { AgentStatus, ReplicaRow } from '../observe/agent-status.ts'
@@ -12,9 +11,7 @@ import { statusOf } from '../observe/status-shape.ts'
 import { VERSION } from '../version.ts'
 import { type AgentContainer, agentOf } from './agent-container.ts'
 import { asOperationError, OperationError } from './exit-codes.ts'
-import { AGENT_PORT } from './manifests/pod-spec.ts'
-import { NO_STATUS } from './read-status.ts'
-import { replicasAt } from './replica-at-url.ts'
+import { NO_STATUS, replicasAt } from './replica-at-url.ts'
 
 export interface ClusterOptions {
   readonly leaseName: string
@@ -27,16 +24,20 @@ export interface ClusterOptions {
   readonly url?: URL | null
 }
 
+/** What operating needs of a cluster. */
+export type Operable = Pick<Cluster, 'leaseName' | 'namespace' | 'lease' | 'annotate' | 'replicas'>
+
+export type Annotations = Readonly<Record<string, string | null>>
+
 /** How long one request may take, in milliseconds. */
 const DEADLINE_MS = 5_000
 
-/** A Lease and the replicas that compete for it, with the rights of whoever asks. All rejections are of one sentence. */
-export class Cluster {
+/** A Lease and the replicas that compete for it, with the rights of the user. Each rejection is one sentence. */
+export class Cluster implements Disposable {
   readonly namespace: string
   readonly leaseName: string
   readonly objects: KubeObjects
   private readonly url: URL | null
-  private readonly ports = new Map<string, number>()
 
   constructor(objects: KubeObjects, leaseName: string, url: URL | null = null) {
     this.objects = objects
@@ -45,24 +46,21 @@ export class Cluster {
     this.url = url
   }
 
-  /** Asks nothing yet. Rejects with an `OperationError` where there is no kubeconfig that can be used. */
+  /** Asks nothing yet. Rejects with an `OperationError` if there is no kubeconfig that can be used. */
   static async connect(options: ClusterOptions): Promise<Cluster> {
     const { leaseName, leaseNamespace, kubeconfig, context, url = null } = options
     try {
       const access = await findAccess({ kubeconfig: kubeconfig ?? undefined, context: context ?? undefined })
       const namespace = leaseNamespace ?? access.namespace ?? 'default'
       const userAgent = `langflow-leader/${VERSION}`
-      return new Cluster(
-        new KubeObjects({ access, namespace, clock: systemClock, userAgent }),
-        leaseName,
-        url,
-      )
+      const objects = new KubeObjects({ access, namespace, clock: systemClock, userAgent })
+      return new Cluster(objects, leaseName, url)
     } catch (error) {
       throw asOperationError(error)
     }
   }
 
-  /** Rejects with an `OperationError`, which says what the pods here compete for where it is not this Lease. */
+  /** Rejects with an `OperationError`; without this Lease, it says which Leases the pods here compete for. */
   async lease(): Promise<Lease> {
     try {
       return (await this.objects.get(LEASE, this.leaseName, DEADLINE_MS)) as unknown as Lease
@@ -73,58 +71,52 @@ export class Cluster {
   }
 
   /** Compare-and-swap: writes these annotations upon this version of the Lease; `null` removes. Rejects with `ApiError`. */
-  async annotate(lease: Lease, annotations: Readonly<Record<string, string | null>>): Promise<Lease> {
+  async annotate(lease: Lease, annotations: Annotations): Promise<Lease> {
     const { uid = '', resourceVersion = '' } = lease.metadata
     const patch = { metadata: { uid, resourceVersion, annotations } }
     return (await this.objects.patch(LEASE, this.leaseName, patch, DEADLINE_MS)) as unknown as Lease
   }
 
-  /** Every pod whose agent competes for the Lease, in the order of their names. Rejects with an `OperationError`. */
-  async replicas(): Promise<ReplicaRow[]> {
-    if (this.url !== null) return this.replicasAt(this.url)
+  /**
+   * Every pod whose agent competes for the Lease, in the order of their names. Rejects with an `OperationError`.
+   *
+   * @param statusMs how long each agent may take to answer
+   */
+  async replicas(statusMs = DEADLINE_MS): Promise<ReplicaRow[]> {
     try {
-      const isOurs = (name: string | null | undefined) => name === this.leaseName
-      const agents = (await this.agents()).filter(({ leaseName }) => leaseName === null || isOurs(leaseName))
-      const told = await Promise.all(
-        agents.map(async (agent) => ({ row: await this.row(agent), leaseName: agent.leaseName })),
-      )
-      // Which Lease a pod takes from elsewhere its agent alone can tell.
-      const rows = told.flatMap(({ row, leaseName }) =>
-        row !== null && isOurs(leaseName ?? row.status?.lease.name ?? this.leaseName) ? [row] : [],
-      )
+      const rows = this.url === null ? await this.replicasOfPods(statusMs) : await this.replicasAt(this.url)
       return rows.sort((a, b) => (a.pod < b.pod ? -1 : 1))
     } catch (error) {
       throw asOperationError(error)
     }
   }
 
-  /** Of one pod's agent, at the port where it was when all were asked. Rejects with `ApiError`. */
-  async status(pod: string): Promise<AgentStatus> {
-    if (this.url !== null) {
-      const row = (await this.replicasAt(this.url)).find((one) => one.pod === pod)
-      if (row?.status) return row.status
-      throw new ApiError('network', row?.problem ?? `${pod} is not among the replicas at ${this.url.href}`)
-    }
-    const answer = await this.objects.proxied(pod, this.ports.get(pod) ?? AGENT_PORT, '/status', DEADLINE_MS)
-    const status = statusOf(answer)
-    if (status === null) throw new ApiError('network', NO_STATUS)
-    return status
-  }
-
   close(): void {
     this.objects.close()
   }
 
-  /** Those of this Lease, in the order of their names. */
+  [Symbol.dispose](): void {
+    this.close()
+  }
+
   private async replicasAt(url: URL): Promise<ReplicaRow[]> {
     const isOurs = ({ lease }: AgentStatus) =>
       lease.name === this.leaseName && lease.namespace === this.namespace
-    const rows = (await replicasAt(url)).filter(({ status }) => status === null || isOurs(status))
-    return rows.sort((a, b) => (a.pod < b.pod ? -1 : 1))
+    return (await replicasAt(url)).filter(({ status }) => status === null || isOurs(status))
   }
 
-  [Symbol.dispose](): void {
-    this.close()
+  private async replicasOfPods(statusMs: number): Promise<ReplicaRow[]> {
+    const agents = await this.agents()
+    const rows = await Promise.all(
+      agents.map(async (agent) => {
+        if ((agent.leaseName ?? this.leaseName) !== this.leaseName) return null
+        const row = await this.row(agent, statusMs)
+        // If the pod takes the name of its Lease from elsewhere, only its agent can tell it.
+        const leaseName = agent.leaseName ?? row?.status?.lease.name ?? this.leaseName
+        return leaseName === this.leaseName ? row : null
+      }),
+    )
+    return rows.filter((row) => row !== null)
   }
 
   private async agents() {
@@ -135,59 +127,98 @@ export class Cluster {
     })
   }
 
-  /** What to give instead of a Lease that is not there, as the rest of a sentence. */
+  /** What to give instead of a Lease that does not exist, as the rest of a sentence. */
   private async otherLeases(): Promise<string> {
-    // Without the right to list pods it is left at what is known.
+    // Without the right to list pods there is no advice.
     const agents = await this.agents().catch(() => null)
     if (agents === null) return ''
-    const names = [...new Set(agents.map(({ leaseName }) => leaseName))].filter(
-      (name) => name !== this.leaseName,
-    )
-    const known = names.filter((name) => name !== null).sort()
-    if (known.length > 0) return `; the pods here compete for ${listed(known)}: give --lease-name`
+    const names = new Set(agents.flatMap(({ leaseName }) => leaseName ?? []))
+    names.delete(this.leaseName)
+    if (names.size > 0) return `; the pods here compete for ${listed([...names].sort())}: give --lease-name`
     if (agents.length > 0) return ': kubectl apply the Lease of deploy/base, or let an agent make it'
     return ', and none of its pods has an agent: give -n with the namespace of LangFlow'
   }
 
   /** `null`: the pod is gone. */
-  private async row({
-    pod,
-    port,
-    absence,
-  }: { pod: KubeObject } & AgentContainer): Promise<ReplicaRow | null> {
+  private async row(
+    { pod, port, absence }: { pod: KubeObject } & AgentContainer,
+    statusMs: number,
+  ): Promise<ReplicaRow | null> {
     const { name } = pod.metadata
     const spec = pod.spec as { nodeName?: string } | undefined
     const row = { pod: name, node: spec?.nodeName ?? null, status: null }
     if (absence !== null) return { ...row, problem: absence }
     try {
-      this.ports.set(name, port)
-      return { ...row, status: await this.status(name), problem: null }
+      const status = statusOf(await this.objects.proxied(name, port, '/status', statusMs))
+      return status === null ? { ...row, problem: NO_STATUS } : { ...row, status, problem: null }
     } catch (error) {
-      const { code, message } = error as ApiError
-      if (code === 'forbidden' || code === 'unauthorized')
-        throw new OperationError(
-          'no_rights',
-          `${message}, or ask one replica without it: kubectl port-forward ${name} ${port}, then --url http://127.0.0.1:${port}`,
-          { cause: error },
-        )
-      return code === 'not_found' ? null : { ...row, problem: silence(error as ApiError, port) }
+      if (!(error instanceof ApiError)) throw error
+      if (error.code === 'not_found') return null
+      if (error.code !== 'forbidden' && error.code !== 'unauthorized')
+        return { ...row, problem: silence(error, port, statusMs) }
+      const way = `kubectl port-forward ${name} ${port}, then --url http://127.0.0.1:${port}`
+      throw asOperationError(error, `, or ask one replica without it: ${way}`)
     }
   }
 }
 
-/** Why a pod did not answer through the API server, which gives 503 where it cannot reach it. */
-function silence({ code, message, status }: ApiError, port: number): string {
+/** Why a pod did not answer through the API server, which gives 503 if it cannot reach the pod. */
+function silence({ code, message, status }: ApiError, port: number, statusMs: number): string {
   if (status === 200 || status === 404) return NO_STATUS
   if (code === 'timeout')
-    return `no answer on port ${port} within ${DEADLINE_MS / 1000} s: it hangs, or a NetworkPolicy keeps the API server from it`
+    return `no answer on port ${port} within ${statusMs / 1000} s: it hangs, or a NetworkPolicy keeps the API server from it`
   if (/connection refused/.test(message)) return `nothing listens on its port ${port}: its agent does not run`
   if (/i\/o timeout|no route to host|context deadline exceeded/.test(message))
     return `the API server does not reach its port ${port}: its node is away, or a NetworkPolicy keeps the API server from it`
   return message
 }
 
-/** The row of who holds the Lease; `null`: nobody, or none of these. */
+/** The row of the holder of the Lease; `null`: there is none, or it is none of these. */
 export function holderRow(lease: Lease, rows: readonly ReplicaRow[]): ReplicaRow | null {
-  const holder = holderOf(lease)
-  return rows.find(({ pod, status }) => status?.identity === holder || pod === podOf(holder)) ?? null
+  return rowOf(holderOf(lease), rows)
+}
+
+export function rowOf(identity: string, rows: readonly ReplicaRow[]): ReplicaRow | null {
+  return rows.find(({ pod, status }) => status?.identity === identity || pod === podOf(identity)) ?? null
+}
+
+/** How often a write is tried: the leader renews the Lease each few seconds, and others may operate as well. */
+const ATTEMPTS = 5
+/** How often of these without an answer in time, which takes long. */
+const UNANSWERED = 2
+
+/**
+ * Writes the annotations that `change` returns for the newest version of the Lease, upon that version alone: after a conflict it is
+ * called again. `unsure`: an earlier write may have been made. It throws if nothing may be written, and returns `null` if nothing needs
+ * to be. Resolves to the Lease as it then is.
+ */
+export async function swap(
+  cluster: Pick<Operable, 'lease' | 'annotate'>,
+  change: (lease: Lease, unsure: boolean) => Annotations | null,
+): Promise<Lease> {
+  let unsure: Annotations | null = null
+  let unanswered = 0
+  for (let attempt = 1; ; attempt++) {
+    const lease = await cluster.lease()
+    // The answer to our write may have been lost: do not take it for that of another operator.
+    if (unsure !== null && carries(lease, unsure)) return lease
+    const annotations = change(lease, unsure !== null)
+    if (annotations === null) return lease
+    try {
+      return await cluster.annotate(lease, annotations)
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error
+      const { code, mayHaveCommitted } = error
+      if (code !== 'conflict' && !mayHaveCommitted) throw asOperationError(error)
+      if (code === 'timeout') unanswered++
+      if (mayHaveCommitted) unsure = annotations
+      if (attempt < ATTEMPTS && unanswered < UNANSWERED) continue
+      const advice = code === 'conflict' ? 'try again' : 'it may have been written all the same'
+      throw asOperationError(error, `, ${attempt} times in a row: ${advice}`)
+    }
+  }
+}
+
+function carries({ metadata }: Lease, annotations: Annotations): boolean {
+  return Object.entries(annotations).every(([key, value]) => (metadata.annotations?.[key] ?? null) === value)
 }

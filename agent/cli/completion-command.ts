@@ -1,17 +1,21 @@
-import type { Command } from 'commander'
-import { addExamples } from '../config/examples.ts'
+import type { Command, Option } from 'commander'
+import { addExamples } from '../config/command-line.ts'
 import { print } from '../exit.ts'
-import { complete, SCRIPTS, SHELLS } from './completion.ts'
 
-/** `completion`, and the hidden command by which a shell asks at each tab; so does kubectl of its plugin. */
+/*
+ * Shell completion in the protocol of Cobra, which kubectl speaks to its plugins: a line for each candidate, after a tab its
+ * description, and at the end `:` with what the shell completes beside them.
+ */
+
+const SHELLS = ['bash', 'zsh', 'fish'] as const
+
+/** `completion`, and the hidden command that a shell runs at each tab; kubectl runs it for its plugin. */
 export function addCompletion(program: Command): void {
   const command = program
     .command('completion')
     .description('what a shell reads to complete commands, flags and their values')
     .addArgument(program.createArgument('<shell>', 'the shell').choices(SHELLS))
-    .action((shell: (typeof SHELLS)[number]) => {
-      print(SCRIPTS[shell])
-    })
+    .action((shell: (typeof SHELLS)[number]) => print(SCRIPTS[shell]))
   addExamples(command, [
     ['In ~/.bashrc: source <(langflow-leader completion bash)', 'bash'],
     ['In ~/.zshrc, after compinit: source <(langflow-leader completion zsh)', 'zsh'],
@@ -20,7 +24,130 @@ export function addCompletion(program: Command): void {
   program
     .command('complete', { hidden: true })
     .argument('[words...]')
-    .action((words: string[]) => {
-      print(complete(program, words))
-    })
+    .action((words: string[]) => print(complete(program, words)))
+}
+
+/** In Cobra's numbers. */
+const FILES = 0
+const NO_FILES = 4
+const DIRECTORIES = 16
+
+interface Candidate {
+  readonly value: string
+  readonly about?: string
+}
+
+/** What may stand for the last of these words, after the others; '': nothing of it is typed yet. */
+export function complete(program: Command, words: readonly string[]): string {
+  const typed = words.at(-1) ?? ''
+  let command = program
+  let awaiting: Option | undefined
+  for (const word of words.slice(0, -1)) {
+    if (awaiting !== undefined) awaiting = undefined
+    // The rest is the workload's command.
+    else if (word === '--') return answer('', [], FILES)
+    else if (word.startsWith('-'))
+      awaiting = command.options.find((one) => one.required && isNamed(one, word))
+    else command = command.commands.find((one) => one.name() === word) ?? command
+  }
+  if (awaiting !== undefined) return ofValue(typed, awaiting, '')
+  const [flag = '', value] = typed.split(/=(.*)/s, 2)
+  const assigned = command.options.find((one) => isNamed(one, flag))
+  if (value !== undefined && assigned !== undefined) return ofValue(typed, assigned, `${flag}=`)
+  if (typed.startsWith('-')) return answer(typed, flagsOf(command), NO_FILES)
+  const names = command.createHelp().visibleCommands(command)
+  const commands = names.map((one) => ({ value: one.name(), about: one.description() }))
+  const [argument] = command.registeredArguments
+  const choices = (argument?.argChoices ?? []).map((value) => ({ value }))
+  const beside = argument === undefined || argument.argChoices ? NO_FILES : pathsOf(`<${argument.name()}>`)
+  return answer(typed, [...commands, ...choices], beside)
+}
+
+function isNamed({ short, long }: Option, word: string): boolean {
+  return word === short || word === long
+}
+
+function ofValue(typed: string, { argChoices = [], flags }: Option, before: string): string {
+  const values = argChoices.map((value) => ({ value: `${before}${value}` }))
+  return answer(typed, values, values.length > 0 ? NO_FILES : pathsOf(flags))
+}
+
+/** By the placeholder of an option's or an argument's value. */
+function pathsOf(placeholder: string): number {
+  if (/<(file|path)>$/.test(placeholder)) return FILES
+  return /<dir>$/.test(placeholder) ? DIRECTORIES : NO_FILES
+}
+
+function flagsOf(command: Command): Candidate[] {
+  const options = command.createHelp().visibleOptions(command)
+  return options.flatMap(({ long, short, description }) =>
+    [long, short].flatMap((value) => (value === undefined ? [] : { value, about: description })),
+  )
+}
+
+function answer(typed: string, candidates: readonly Candidate[], beside: number): string {
+  const lines = candidates
+    .filter(({ value }) => value.startsWith(typed))
+    .map(({ value, about }) => (about ? `${value}\t${about}` : value))
+  return `${[...lines, `:${beside}`].join('\n')}\n`
+}
+
+/** What a shell reads once, e.g. `source <(langflow-leader completion bash)`. What the user types is not evaluated. */
+export const SCRIPTS: Readonly<Record<(typeof SHELLS)[number], string>> = {
+  bash: `# bash completion for langflow-leader
+__langflow_leader() {
+  local line=\${COMP_LINE:0:COMP_POINT} words out current
+  read -ra words <<< "$line"
+  [[ $line == *[[:space:]] ]] && words+=('')
+  mapfile -t out < <(langflow-leader complete -- "\${words[@]:1}" 2>/dev/null)
+  [[ \${#out[@]} -eq 0 ]] && return
+  case "\${out[-1]}" in
+    :0) compopt -o default ;;
+    :16) compopt -o dirnames ;;
+  esac
+  unset 'out[-1]'
+  # Bash itself takes what stands before the last = or : for another word.
+  current=\${words[-1]}
+  COMPREPLY=("\${out[@]%%$'\\t'*}")
+  COMPREPLY=("\${COMPREPLY[@]#"\${current%"\${current##*[=:]}"}"}")
+}
+complete -F __langflow_leader langflow-leader
+`,
+  zsh: `#compdef langflow-leader
+_langflow_leader() {
+  local -a lines described
+  local line value
+  lines=("\${(@f)$(langflow-leader complete -- "\${(@)words[2,CURRENT]}" 2>/dev/null)}")
+  for line in "\${(@)lines[1,-2]}"; do
+    value=\${line%%$'\\t'*}
+    if [[ $line == *$'\\t'* ]]; then described+=("\${value//:/\\\\:}:\${line#*$'\\t'}")
+    else described+=("\${value//:/\\\\:}")
+    fi
+  done
+  case "\${lines[-1]}" in
+    :0) compset -P '*='; _files ;;
+    :16) compset -P '*='; _files -/ ;;
+    *) _describe langflow-leader described ;;
+  esac
+}
+if [[ \${funcstack[1]} == _langflow_leader ]]; then _langflow_leader "$@"
+else compdef _langflow_leader langflow-leader
+fi
+`,
+  fish: `# fish completion for langflow-leader
+function __langflow_leader
+  set -l words (commandline -opc)
+  set -l current (commandline -ct)
+  set -l lines (langflow-leader complete -- $words[2..] "$current" 2>/dev/null)
+  test (count $lines) -gt 0; or return
+  test (count $lines) -gt 1; and string join \\n -- $lines[1..-2]
+  switch $lines[-1]
+    case :0
+      __fish_complete_path "$current"
+    case :16
+      __fish_complete_directories "$current" ''
+  end
+end
+complete -c langflow-leader -f -a '(__langflow_leader)'
+`,
 }

@@ -2,10 +2,10 @@ import { FatalError } from '../exit.ts'
 import { KubeConfigError } from '../kube/kube-access.ts'
 import { ApiError } from '../kube/kube-errors.ts'
 
-/** The exit codes of commands that operate: what scripts may count on. A wrong command line is 2 everywhere. */
+/** The exit codes of commands for people: scripts rely on them. A wrong command line is 2 everywhere. */
 export const EXIT_CODES = {
   fine: 0,
-  /** It failed, or it is not as it should be. */
+  /** The command failed, or the state is not as it should be. */
   failed: 1,
   usage: 2,
   /** The state of things does not allow it; nothing was done. */
@@ -16,7 +16,7 @@ export const EXIT_CODES = {
   interrupted: 130,
 } as const
 
-/** Why a command could not do what it was told: the stable words of `{"error": {"code": …}}`, each with its exit code. */
+/** Why a command failed: the stable words of `{"error": {"code": …}}`, each with its exit code. */
 export const ERROR_CODES = {
   failed: EXIT_CODES.failed,
   no_lease: EXIT_CODES.refused,
@@ -33,11 +33,11 @@ export const ERROR_CODES = {
   not_served: EXIT_CODES.refused,
   /** The leader took the request out of the Lease, and did nothing. */
   refused: EXIT_CODES.refused,
-  /** Somebody else wrote the Lease meanwhile, again and again. */
+  /** Others wrote the Lease meanwhile, again and again. */
   conflict: EXIT_CODES.refused,
   /** An agent is of a version that does not know this yet. */
   too_old: EXIT_CODES.refused,
-  /** Whoever was asked said no. */
+  /** The user did not confirm. */
   declined: EXIT_CODES.refused,
   unreachable: EXIT_CODES.unreachable,
   no_rights: EXIT_CODES.unreachable,
@@ -48,7 +48,7 @@ export const ERROR_CODES = {
 
 export type ErrorCode = keyof typeof ERROR_CODES
 
-/** A command that operates could not: one sentence that says what to change. */
+/** Why a command failed, in one sentence that says what to change. */
 export class OperationError extends FatalError {
   readonly code: ErrorCode
   constructor(code: ErrorCode, sentence: string, options: { cause?: unknown } = {}) {
@@ -57,14 +57,17 @@ export class OperationError extends FatalError {
   }
 }
 
-/** A failed request to the API server, or a kubeconfig that cannot be used, as an operator is told; all else as it is. */
-export function asOperationError(error: unknown): unknown {
+/**
+ * A failed request to the API server, or a kubeconfig that cannot be used, as an operator is told, with `more` after it; other errors
+ * are returned as they are.
+ */
+export function asOperationError(error: unknown, more = ''): unknown {
   if (error instanceof KubeConfigError) return new OperationError('no_kubeconfig', error.message)
   if (!(error instanceof ApiError)) return error
-  return new OperationError(codeOf(error), error.message, { cause: error })
+  return new OperationError(codeOf(error), `${error.message}${more}`, { cause: error })
 }
 
-/** Whether what failed may have been carried out nevertheless: its answer never came. */
+/** Whether a request that failed may have been carried out nevertheless: its answer never came. */
 export function mayHaveHappened(error: unknown): boolean {
   const cause = error instanceof OperationError ? error.cause : error
   return cause instanceof ApiError && cause.mayHaveCommitted

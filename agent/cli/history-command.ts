@@ -1,26 +1,30 @@
 import type { Command } from 'commander'
-import { addExamples } from '../config/examples.ts'
-import { historyOptions } from './cluster-settings.ts'
+import { addExamples } from '../config/command-line.ts'
+import { addFlags, readFlags } from '../config/setting.ts'
+import { OUTPUT_SETTINGS, SOURCE_SETTINGS } from './cluster-settings.ts'
+
+export const HISTORY_SETTINGS = { ...SOURCE_SETTINGS, ...OUTPUT_SETTINGS }
 
 export function addHistory(program: Command): void {
   const command = program
     .command('history')
     .description('the last terms: who led, why each began and ended, and how long nobody served')
-  const options = historyOptions(command)
+  addFlags(command, HISTORY_SETTINGS)
   addExamples(command, [
     ['The terms that the Lease remembers, newest first', '-n langflow'],
     ['The longest time without a server, in milliseconds', "-o json | jq '[.terms[].gapMs // 0] | max'"],
   ])
   command.action(async () => {
-    const { output, url, ...at } = options()
+    const { output, ...from } = readFlags(command, HISTORY_SETTINGS)
     const { formatted, operating, paintFor, write } = await import('./output.ts')
     const { historyTable } = await import('./history-table.ts')
-    const { sourceOf } = await import('./status-source.ts')
+    const { sourceOf } = await import('./overview.ts')
     await operating(output, async () => {
-      using source = await sourceOf(url, at)
+      using source = await sourceOf(from)
       const terms = await source.history()
-      const asTable = () => historyTable(terms, Date.now(), paintFor(process.stdout))
-      await write(formatted(output, { terms }, asTable))
+      await write(
+        formatted(output, { terms }, () => historyTable(terms, Date.now(), paintFor(process.stdout))),
+      )
     })
   })
 }

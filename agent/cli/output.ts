@@ -1,5 +1,4 @@
 import { styleText } from 'node:util'
-import Table from 'cli-table3'
 import { stringify } from 'yaml'
 import { FatalError, oneLine } from '../exit.ts'
 import { OperationError } from './exit-codes.ts'
@@ -8,31 +7,31 @@ export type Format = 'table' | 'wide' | 'json' | 'yaml'
 
 type Style = 'bold' | 'dim' | 'green' | 'yellow' | 'red'
 
-/** How text is emphasised, or not. */
+/** Styles a text, or returns it as it is. */
 export type Paint = (style: Style, text: string) => string
 
 export const plain: Paint = (_, text) => text
 
-/** With colours where `stream` is a terminal that wants them (NO_COLOR). */
+/** With colours if `stream` is a terminal that takes them (NO_COLOR). */
 export function paintFor(stream: NodeJS.WriteStream): Paint {
   return (style, text) => styleText(style, text, { stream })
 }
 
-/** What stands in one place of a table. */
+/** What stands in one place of a table: a word or a name of printable ASCII, each as wide as it has characters. */
 export type Cell = string | readonly [Style, string]
 
 /** Columns under their heads, two spaces apart and without lines, as kubectl prints them; control characters escaped. */
 export function table(head: readonly string[], rows: readonly (readonly Cell[])[], paint = plain): string {
-  const none = { top: '', 'top-mid': '', 'top-left': '', 'top-right': '', bottom: '', 'bottom-mid': '' }
-  const nor = { 'bottom-left': '', 'bottom-right': '', left: '', 'left-mid': '', mid: '', 'mid-mid': '' }
-  const lines = new Table({
-    head: [...head],
-    chars: { ...none, ...nor, right: '', 'right-mid': '', middle: '' },
-    style: { head: [], border: [], 'padding-left': 0, 'padding-right': 2 },
-  })
-  const shown = (cell: Cell) => (typeof cell === 'string' ? oneLine(cell) : paint(cell[0], oneLine(cell[1])))
-  lines.push(...rows.map((row) => row.map(shown)))
-  return lines.toString().replaceAll(/ +$/gm, '')
+  const shown = [head, ...rows].map((row) =>
+    row.map((cell) => {
+      const text = oneLine(typeof cell === 'string' ? cell : cell[1])
+      return { text: typeof cell === 'string' ? text : paint(cell[0], text), width: text.length }
+    }),
+  )
+  const widths = head.map((_, column) => Math.max(...shown.map((row) => row[column]?.width ?? 0)))
+  const padded = ({ text, width }: { text: string; width: number }, column: number) =>
+    text + ' '.repeat((widths[column] ?? 0) - width)
+  return shown.map((row) => row.map(padded).join('  ').trimEnd()).join('\n')
 }
 
 const UNITS = { d: 86_400_000, h: 3_600_000, m: 60_000, s: 1000 } as const
@@ -53,8 +52,8 @@ export function span(ms: number | null): string {
 }
 
 /**
- * `value` in the format that was asked for; `asTable`: the same for people, with a line break at its end. `oneOfMany`: others
- * follow, each as a line of JSON or a document of YAML.
+ * `value` in this format; `asTable`: the same for people, with a line break at its end. `oneOfMany`: others follow, each as a line of
+ * JSON or a document of YAML.
  */
 export function formatted(format: Format, value: unknown, asTable: () => string, oneOfMany = false): string {
   if (format === 'json') return `${JSON.stringify(value, null, oneOfMany ? undefined : 2)}\n`
@@ -62,7 +61,7 @@ export function formatted(format: Format, value: unknown, asTable: () => string,
   return `${asTable()}${oneOfMany ? '\n' : ''}`
 }
 
-/** Writes on standard output. Rejects with a `FatalError` where whoever was to read it has ended. */
+/** Writes on standard output. Rejects with a `FatalError` if its reader has ended. */
 export function write(text: string): Promise<void> {
   return new Promise((resolve, reject) => {
     const fail = (error: Error) =>
@@ -78,7 +77,7 @@ export function write(text: string): Promise<void> {
 }
 
 /**
- * Runs a command that operates. A failure that was foreseen is one sentence on standard error in any case, and with
+ * Runs a command for people. A failure that was foreseen is one sentence on standard error in any case, and with
  * `-o json` or `-o yaml` also `{"error": {"code", "message"}}` on standard output, for scripts.
  */
 export async function operating<T>(format: Format, run: () => Promise<T>): Promise<T> {

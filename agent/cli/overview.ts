@@ -1,15 +1,11 @@
 import { listed } from '../config/values.ts'
 import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
-import type { PastTerm } from '../lease/lease-history.ts'
-import {
-  isOfPod,
-  type Pause,
-  pauseFault,
-  pauseOf,
-  podOf,
-  switchoverOf,
-} from '../lease/operator-annotations.ts'
+import { historyOf, type PastTerm } from '../lease/lease-history.ts'
+import { type Pause, pauseFault, pauseOf, podOf, switchoverOf } from '../lease/operator-annotations.ts'
 import type { AgentStatus, ReplicaRow, SwitchoverView } from '../observe/agent-status.ts'
+import { Cluster, type ClusterOptions, rowOf } from './cluster.ts'
+import { OperationError } from './exit-codes.ts'
+import { replicasAt } from './replica-at-url.ts'
 
 /** Who leads, and could another take over: what `status` tells, also as JSON and YAML. */
 export interface Overview {
@@ -31,7 +27,38 @@ export interface Overview {
   readonly replicas: readonly ReplicaRow[]
 }
 
-const OTHER_KEY = "its LANGFLOW_SECRET_KEY is not the leader's; give all replicas the same, and restart them"
+/** What `status` and `history` read. All rejections are `OperationError`. */
+export interface Source extends Disposable {
+  overview(): Promise<Overview>
+  /** Newest first. */
+  history(): Promise<readonly PastTerm[]>
+}
+
+/** One replica's agent, or, if `url` is `null`, a cluster. */
+export async function sourceOf({ url, ...options }: ClusterOptions): Promise<Source> {
+  if (url) return replicaSource(url)
+  const cluster = await Cluster.connect(options)
+  return {
+    overview: async () => {
+      const [lease, replicas] = await Promise.all([cluster.lease(), cluster.replicas()])
+      return overviewOf(lease, replicas, Date.now())
+    },
+    history: async () => historyOf(await cluster.lease()),
+    [Symbol.dispose]: () => cluster.close(),
+  }
+}
+
+function replicaSource(url: URL): Source {
+  return {
+    overview: async () => {
+      const overview = overviewFrom(await replicasAt(url))
+      if (overview !== null) return overview
+      throw new OperationError('unreachable', `${url.href} knows of no replica that tells its status`)
+    },
+    history: async () => bestKnown(await replicasAt(url))?.history ?? [],
+    [Symbol.dispose]: () => {},
+  }
+}
 
 /** As Lease and replicas tell. @param wallMs now */
 export function overviewOf(lease: Lease, replicas: readonly ReplicaRow[], wallMs: number): Overview {
@@ -40,48 +67,49 @@ export function overviewOf(lease: Lease, replicas: readonly ReplicaRow[], wallMs
   const since = holder === null ? null : (lease.spec?.acquireTime ?? null)
   const to = switchoverOf(lease)
   const requested = to === null ? null : ({ to, state: 'requested', reason: null } as const)
-  return judged(
-    {
-      lease: { namespace, name, holder, epoch: epochOf(lease), since },
-      pause: pauseOf(lease, wallMs),
-      switchover: leaderIn(replicas)?.switchover ?? requested,
-      replicas,
-    },
-    pauseFault(lease),
-  )
+  const overview = {
+    lease: { namespace, name, holder, epoch: epochOf(lease), since },
+    pause: pauseOf(lease, wallMs),
+    switchover: leaderIn(replicas)?.switchover ?? requested,
+    replicas,
+  }
+  const fault = pauseFault(lease)
+  return judged(overview, fault === null ? [] : [fault])
 }
 
-/** As the replicas alone tell: the leader, or whoever answers; `null`: nobody does. */
+/** As the replicas alone tell; `null`: none answers. */
 export function overviewFrom(replicas: readonly ReplicaRow[]): Overview | null {
-  const known = leaderIn(replicas) ?? replicas.find(({ status }) => status !== null)?.status ?? null
+  const known = bestKnown(replicas)
   if (known === null) return null
   const { namespace, name, holder, epoch, since } = known.lease
   const lease = { namespace, name, holder: holder || null, epoch, since }
-  return judged({ lease, pause: known.pause ?? null, switchover: known.switchover ?? null, replicas })
-}
-
-/** The last terms, newest first, as the leader or whoever answers knows them. */
-export function historyFrom(replicas: readonly ReplicaRow[]): readonly PastTerm[] {
-  return (leaderIn(replicas) ?? replicas.find(({ status }) => status !== null)?.status)?.history ?? []
+  return judged({ lease, pause: known.pause ?? null, switchover: known.switchover ?? null, replicas }, [])
 }
 
 export function serves({ role, traffic }: AgentStatus): boolean {
   return role === 'leader' && traffic.gate === 'open'
 }
 
-/** The one of the highest epoch, where two say that they lead. */
+/** The leader, or any replica that answers; `null`: none does. */
+function bestKnown(replicas: readonly ReplicaRow[]): AgentStatus | null {
+  return leaderIn(replicas) ?? replicas.find(({ status }) => status !== null)?.status ?? null
+}
+
+/** The one of the highest epoch, if two say that they lead. */
 function leaderIn(replicas: readonly ReplicaRow[]): AgentStatus | null {
   const leaders = replicas.flatMap(({ status }) => (status?.role === 'leader' ? [status] : []))
   return leaders.sort((a, b) => b.lease.epoch - a.lease.epoch)[0] ?? null
 }
 
-/** @param fault what is wrong with what operators wrote, in one sentence */
-function judged(overview: Omit<Overview, 'ok' | 'problems'>, fault: string | null = null): Overview {
-  const problems = [...problemsOf(overview), ...(fault === null ? [] : [fault])]
+type Unjudged = Omit<Overview, 'ok' | 'problems'>
+
+/** @param faults what is wrong with what operators wrote, in one sentence each */
+function judged(overview: Unjudged, faults: readonly string[]): Overview {
+  const problems = [...problemsOf(overview), ...faults]
   return { ...overview, ok: problems.length === 0, problems }
 }
 
-function problemsOf({ lease, pause, replicas }: Omit<Overview, 'ok' | 'problems'>): string[] {
+function problemsOf({ lease, pause, replicas }: Unjudged): string[] {
   if (replicas.length === 0) return ['no pod here competes for the Lease']
   const problems: string[] = []
   const podsOf = (which: (status: AgentStatus) => boolean) =>
@@ -95,7 +123,11 @@ function problemsOf({ lease, pause, replicas }: Omit<Overview, 'ok' | 'problems'
     problems.push(`no ${replicas.length === 1 ? 'second replica is there to' : 'other could'} take over`)
   const key = leaderIn(replicas)?.secretKeyDigest ?? null
   const others = podsOf(({ secretKeyDigest }) => key !== null && (secretKeyDigest ?? key) !== key)
-  if (others.length > 0) problems.push(`${listed(others)} could not read stored credentials: ${OTHER_KEY}`)
+  if (others.length > 0)
+    problems.push(
+      `${listed(others)} could not read stored credentials: its LANGFLOW_SECRET_KEY is not the leader's; ` +
+        'give all replicas the same, and restart them',
+    )
   const deaf = podsOf(({ traffic }) => traffic.front?.listening === false)
   if (deaf.length > 0) problems.push(`no client reaches the front of ${listed(deaf)}`)
   if (pause !== null) problems.push('it is paused: no takeover starts')
@@ -104,8 +136,8 @@ function problemsOf({ lease, pause, replicas }: Omit<Overview, 'ok' | 'problems'
 
 function whyNobody(holder: string | null, replicas: readonly ReplicaRow[]): string {
   if (holder === null) return 'the Lease has no holder'
-  const row = replicas.find(({ pod, status }) => status?.identity === holder || isOfPod(holder, pod))
-  if (row === undefined) return `${podOf(holder)} holds the Lease, and is none of these replicas`
+  const row = rowOf(holder, replicas)
+  if (row === null) return `${podOf(holder)} holds the Lease, and is none of these replicas`
   if (row.status === null) return `${row.pod} holds the Lease, and does not tell its status`
   return `${row.pod} holds the Lease, and is ${stateOf(row.status)}`
 }

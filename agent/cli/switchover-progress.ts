@@ -1,22 +1,20 @@
-import { type Clock, pause, type Timer } from '../clock.ts'
-import { formatDuration } from '../config/values.ts'
+import { addAbortListener } from 'node:events'
+import { type Clock, pause } from '../clock.ts'
+import { formatDuration, seconds } from '../config/values.ts'
 import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
 import { historyOf, type Phases } from '../lease/lease-history.ts'
 import { ANYBODY, podOf, switchoverOf } from '../lease/operator-annotations.ts'
 import type { AgentStatus, ReplicaRow } from '../observe/agent-status.ts'
-import type { Operable } from './annotate-lease.ts'
+import type { Operable } from './cluster.ts'
 import { OperationError } from './exit-codes.ts'
-import { FrontsSeen, type Held, mostOf } from './held-requests.ts'
 import { serves } from './overview.ts'
 import { isHandingOver, type Plan, withdraw } from './switchover.ts'
 
-/** What a switchover goes through, in this order; one that was too short to be seen is left out. */
+/** The phases of a switchover, in this order; one that was too short to be seen is left out. */
 const PHASES = ['requested', 'draining', 'stopped', 'released', 'acquired', 'serving'] as const
 
-export type PhaseName = (typeof PHASES)[number]
-
 export interface Phase {
-  readonly phase: PhaseName
+  readonly phase: (typeof PHASES)[number]
   /** Whose it is. */
   readonly pod: string
   /** Milliseconds since the request was written, as seen from here. */
@@ -25,17 +23,23 @@ export interface Phase {
   readonly held: Held | null
 }
 
-/** A switchover that is over: somebody else serves. */
+/** What waits at the fronts of all replicas: the most at one look, and the longest wait of any. */
+export interface Held {
+  readonly requests: number
+  readonly longestMs: number
+}
+
+/** A switchover that is over: a leader serves again. */
 export interface Switched {
   readonly from: string
-  /** Who serves; another one than was asked for where that one did not take over. */
+  /** The pod that serves; another one than was asked for if that one did not take over. */
   readonly to: string
   readonly epoch: number
   /** The leader ended before it could hand over, so that the Lease had to expire. */
   readonly crashed: boolean
-  /** How long nobody served, in milliseconds. */
+  /** The time without a server, in milliseconds. */
   readonly gapMs: number
-  /** Who measured that: the new leader, or whoever looked on from here, in steps of `LOOK_MS`. */
+  /** Who measured that: the new leader, or this program, in steps of `LOOK_MS`. */
   readonly gapFrom: 'leader' | 'seen'
   readonly phases: readonly Phase[]
   /** What was seen to wait at the fronts, all in all; `null`: no replica has one. */
@@ -44,228 +48,219 @@ export interface Switched {
   readonly took: ({ readonly stopMs: number | null } & Phases) | null
 }
 
-/** Time between two looks at the Lease, or at one replica, in milliseconds. */
+/** Time between two looks at Lease and replicas, and how long a replica may take to answer, in milliseconds. */
 const LOOK_MS = 250
+const STATUS_WITHIN_MS = 2_000
 /** How many retry periods the new leader has for writing how long nobody served. */
 const NOTED_WITHIN_RETRIES = 2
 
-/** Puts together what is seen of Lease and replicas. */
-export class SwitchoverProgress {
-  /** Who matters now: the leader, then whoever follows it. */
-  subject: string
-  /** The leader has taken the request out of the Lease, so that it knows it. */
-  answered = false
-  readonly phases: Phase[] = []
-  private readonly plan: Plan
-  private readonly clock: Clock
-  private readonly tell: (phase: Phase) => void
-  private readonly done = Promise.withResolvers<Switched>()
-  private readonly since: number
-  private epoch: number
-  private fronts = new FrontsSeen()
-  private held: Held | null = null
-  private lease: Lease | null = null
-  private served: AgentStatus | null = null
-  private patience: Timer | null = null
-
-  /** From now on; the request has just been written. `tell`: called for each phase. */
-  constructor(plan: Plan, clock: Clock, tell: (phase: Phase) => void) {
-    this.plan = plan
-    this.clock = clock
-    this.tell = tell
-    this.since = clock.mono()
-    this.subject = plan.from
-    this.epoch = plan.epoch
-    this.reach('requested', plan.to === ANYBODY ? plan.candidates.join(' or ') : plan.to)
-  }
-
-  /** Rejects with an `OperationError` where it came to nothing. */
-  get switched(): Promise<Switched> {
-    return this.done.promise
-  }
-
-  get begun(): boolean {
-    return this.phases.length > 1
-  }
-
-  sawLease(lease: Lease): void {
-    this.lease = lease
-    const holder = holderOf(lease)
-    const epoch = epochOf(lease)
-    if (holder === '') this.reach('released', this.subject)
-    else if (epoch > this.epoch) {
-      this.epoch = epoch
-      this.subject = podOf(holder)
-      this.served = null
-      this.patience?.cancel()
-      // Whoever took over from the one that was meant begins anew.
-      this.reach('acquired', this.subject)
-    } else if (this.subject === this.plan.from && switchoverOf(lease) !== this.plan.to) this.answered = true
-    if (this.served !== null) this.conclude(this.served)
-  }
-
-  /** Whether any of them may have a front. */
-  sawFronts(rows: readonly ReplicaRow[]): boolean {
-    return this.fronts.saw(rows) || rows.every(({ status }) => status === null)
-  }
-
-  /** @param knew whether the leader had taken the request out of the Lease before it was asked */
-  sawStatus(pod: string, status: AgentStatus, knew: boolean): void {
-    if (pod !== this.subject || this.served !== null) return
-    if (this.epoch > this.plan.epoch) {
-      if (serves(status) && status.lease.epoch === this.epoch) this.conclude(status)
-    } else if (isHandingOver(status)) {
-      this.reach('draining', pod)
-      if (status.workload.state === 'idle') this.reach('stopped', pod)
-    } else if (knew && status.lease.self) this.fail(status)
-  }
-
-  /** Once it serves, the new leader writes how long nobody did; where it does not, what was seen has to do. */
-  private conclude(status: AgentStatus): void {
-    if (this.served === null) {
-      this.served = status
-      this.reach('serving', this.subject)
-      const { retryPeriodMs } = status.timings
-      this.patience = this.clock.after(NOTED_WITHIN_RETRIES * retryPeriodMs, () => this.hurry())
-    }
-    const noted = this.term(this.epoch)?.gapMs ?? null
-    if (noted !== null) this.end(noted, 'leader')
-  }
-
-  /** Whoever waits for the new leader's word alone waits no more. */
-  hurry(): void {
-    if (this.served !== null) this.end(this.seenGap(), 'seen')
-  }
-
-  /** Nothing comes any more. */
-  close(): void {
-    this.patience?.cancel()
-  }
-
-  private end(gapMs: number, gapFrom: Switched['gapFrom']): void {
-    this.patience?.cancel()
-    const { from, epoch } = this.plan
-    const before = this.term(epoch)
-    const after = this.term(this.epoch)
-    this.done.resolve({
-      from,
-      to: this.subject,
-      epoch: this.epoch,
-      crashed: before?.endedBecause === 'expired',
-      gapMs: Math.round(gapMs),
-      gapFrom,
-      phases: this.phases,
-      held: this.heldSoFar(),
-      took: after === undefined ? null : { stopMs: before?.stopMs ?? null, ...after.phases },
-    })
-  }
-
-  private fail({ switchover }: AgentStatus): void {
-    const { from, to } = this.plan
-    const why =
-      switchover?.state === 'refused' && switchover.to === to
-        ? `${from} refuses to hand over: ${switchover.reason}`
-        : `somebody else took the request back before ${from} had begun with it`
-    this.done.reject(new OperationError('refused', why))
-  }
-
-  private term(epoch: number) {
-    return historyOf(this.lease).find((term) => term.epoch === epoch)
-  }
-
-  private seenGap(): number {
-    const first = this.phases.find(({ phase }) => phase !== 'requested') as Phase
-    return (this.phases.at(-1) as Phase).afterMs - first.afterMs
-  }
-
-  private heldSoFar(): Held | null {
-    return this.fronts.held === null ? this.held : mostOf(this.held, this.fronts.held)
-  }
-
-  private reach(phase: PhaseName, pod: string): void {
-    const last = this.phases.at(-1)
-    const place = PHASES.indexOf(phase)
-    if (last !== undefined && place <= PHASES.indexOf(last.phase) && last.pod === pod) return
-    const { held } = this.fronts
-    this.held = this.heldSoFar()
-    this.fronts = new FrontsSeen()
-    const reached = { phase, pod, afterMs: Math.round(this.clock.mono() - this.since), held }
-    this.phases.push(reached)
-    this.tell(reached)
-  }
-}
-
-interface Limits {
+interface Follow {
   /** Milliseconds from the request to the time-out. */
   readonly timeoutMs: number
   /** Ctrl-C. */
   readonly signal: AbortSignal
+  /** Called for each phase, the first time it is seen. */
+  readonly tell: (phase: Phase) => void
 }
 
 /**
- * Looks on from the moment of the request until somebody else serves. Rejects with an `OperationError` where it came to nothing,
- * and after time-out and Ctrl-C; the request is taken back then, unless the leader has begun with it.
+ * Looks at Lease and replicas again and again, from the moment of the request until a leader serves. Rejects with an `OperationError`
+ * if it came to nothing, and after time-out and Ctrl-C; then the request is taken back, unless the leader has begun with it.
  */
 export async function followSwitchover(
   cluster: Operable,
   clock: Clock,
   plan: Plan,
-  { timeoutMs, signal, tell }: Limits & { readonly tell: (phase: Phase) => void },
+  { timeoutMs, signal, tell }: Follow,
 ): Promise<Switched> {
   const progress = new SwitchoverProgress(plan, clock, tell)
-  const given = Promise.withResolvers<'timed_out' | 'interrupted'>()
-  const giveUp = (why: 'timed_out' | 'interrupted') => {
-    progress.hurry()
-    given.resolve(why)
-  }
-  const timer = clock.after(timeoutMs, () => giveUp('timed_out'))
-  const interrupt = () => giveUp('interrupted')
-  signal.addEventListener('abort', interrupt)
-  if (signal.aborted) interrupt()
-  let over = false
+  const limit = new AbortController()
+  const timer = clock.after(timeoutMs, () => limit.abort('timed_out'))
+  using _ = addAbortListener(signal, () => limit.abort('interrupted'))
+  const ended = new Promise<void>((resolve) => addAbortListener(limit.signal, () => resolve()))
   let problem = ''
-  const keepLooking = async (look: () => Promise<unknown>) => {
-    while (!over) {
-      // What cannot be seen for a moment, such as an API server that starts anew, is looked at again.
-      const done = await look().catch((error: Error) => error)
-      problem = done instanceof Error ? done.message : ''
-      if (done === false) return
-      await pause(clock, LOOK_MS)
-    }
-  }
-  const atLease = async () => {
-    progress.sawLease(await cluster.lease())
-  }
-  const atReplica = async () => {
-    const { subject, answered } = progress
-    progress.sawStatus(subject, await cluster.status(subject), answered)
-  }
-  void keepLooking(atLease)
-  void keepLooking(atReplica)
-  // What no replica has is looked at once.
-  void keepLooking(async () => progress.sawFronts(await cluster.replicas()))
+  const look = async () => ({
+    lease: await cluster.lease(),
+    rows: await cluster.replicas(STATUS_WITHIN_MS),
+  })
   try {
-    const end = await Promise.race([progress.switched, given.promise])
-    if (typeof end === 'object') return end
-    over = true
-    const cause =
-      end === 'interrupted'
-        ? end
-        : `nobody else serves after ${formatDuration(timeoutMs)}${problem && `: ${problem}`}`
-    throw new OperationError(end, `${cause}: ${await givenUp(cluster, plan, progress)}`)
+    for (;;) {
+      // If nothing can be read for a moment, such as during a restart of the API server, the next look may succeed.
+      const seen = await Promise.race([look().catch((error: Error) => error), ended])
+      if (seen !== undefined) problem = seen instanceof Error ? `: ${seen.message}` : ''
+      if (seen !== undefined && !(seen instanceof Error)) progress.saw(seen.lease, seen.rows)
+      const { aborted, reason } = limit.signal
+      const switched = progress.outcome(aborted)
+      if (switched !== null) return switched
+      if (aborted) {
+        const late = `nobody else serves after ${formatDuration(timeoutMs)}${problem}`
+        const cause = reason === 'timed_out' ? late : 'interrupted'
+        throw new OperationError(reason, `${cause}: ${await givenUp(cluster, plan, progress.begun)}`)
+      }
+      await pause(clock, LOOK_MS, ended)
+    }
   } finally {
-    over = true
     timer.cancel()
-    progress.close()
-    signal.removeEventListener('abort', interrupt)
   }
 }
 
 /** Takes the request back, and says what became of it. */
-async function givenUp(cluster: Operable, plan: Plan, progress: SwitchoverProgress): Promise<string> {
-  const { from } = plan
+async function givenUp(cluster: Operable, plan: Plan, begun: boolean): Promise<string> {
   const fate = await withdraw(cluster, plan).catch((error: Error) => error.message)
-  if (progress.begun || fate === 'begun')
-    return `${from} had begun to hand over already, which goes on; see langflow-leader status`
+  if (begun || fate === 'begun')
+    return `${plan.from} had begun to hand over already, which goes on; see langflow-leader status`
   return fate === 'withdrawn' ? 'the request is taken back' : fate
+}
+
+/** Puts together what is seen of Lease and replicas. */
+class SwitchoverProgress {
+  private readonly plan: Plan
+  private readonly clock: Clock
+  private readonly tell: (phase: Phase) => void
+  private readonly since: number
+  private readonly phases: Phase[] = []
+  private lease: Lease | null = null
+  private epoch: number
+  /** The pod of the leader, or of the one that follows it. */
+  private subject: string
+  /** Since the last phase. */
+  private held: Held | null = null
+  /** Until when, in monotonic milliseconds, the new leader may note how long nobody served; `null`: it does not serve yet. */
+  private notedBy: number | null = null
+
+  /** The request has just been written. */
+  constructor(plan: Plan, clock: Clock, tell: (phase: Phase) => void) {
+    this.plan = plan
+    this.clock = clock
+    this.tell = tell
+    this.since = clock.mono()
+    this.epoch = plan.epoch
+    this.subject = plan.from
+    this.reach('requested', plan.candidates.join(' or '))
+  }
+
+  /** The leader has begun to hand over. */
+  get begun(): boolean {
+    return this.phases.length > 1
+  }
+
+  /** Throws an `OperationError` if nothing will come of it. @param rows read after the Lease */
+  saw(lease: Lease, rows: readonly ReplicaRow[]): void {
+    this.lease = lease
+    this.held = mostOf([this.held, heldAt(rows)])
+    if (holderOf(lease) === '') this.reach('released', this.subject)
+    else if (epochOf(lease) > this.epoch) {
+      // If another replica takes over from the new leader, it begins anew.
+      this.epoch = epochOf(lease)
+      this.subject = podOf(holderOf(lease))
+      this.notedBy = null
+      this.reach('acquired', this.subject)
+    }
+    const status = rows.find(({ pod }) => pod === this.subject)?.status ?? null
+    if (status === null || this.notedBy !== null) return
+    if (this.epoch > this.plan.epoch) {
+      if (!serves(status) || status.lease.epoch !== this.epoch) return
+      this.reach('serving', this.subject)
+      this.notedBy = this.clock.mono() + NOTED_WITHIN_RETRIES * status.timings.retryPeriodMs
+    } else if (isHandingOver(status)) {
+      this.reach('draining', this.subject)
+      if (status.workload.state === 'idle') this.reach('stopped', this.subject)
+    } else if (switchoverOf(lease) !== this.plan.to && status.lease.self) {
+      throw new OperationError('refused', whyRefused(status, this.plan))
+    }
+  }
+
+  /** `null`: it is not over. @param isLast do not wait for the new leader's note: the time that was seen has to do */
+  outcome(isLast: boolean): Switched | null {
+    if (this.notedBy === null) return null
+    const terms = historyOf(this.lease)
+    const before = terms.find(({ epoch }) => epoch === this.plan.epoch)
+    const after = terms.find(({ epoch }) => epoch === this.epoch)
+    const notedMs = after?.gapMs ?? null
+    if (notedMs === null && !isLast && this.clock.mono() < this.notedBy) return null
+    const seenMs = (this.phases.at(-1)?.afterMs ?? 0) - (this.phases[1]?.afterMs ?? 0)
+    return {
+      from: this.plan.from,
+      to: this.subject,
+      epoch: this.epoch,
+      crashed: before?.endedBecause === 'expired',
+      gapMs: Math.round(notedMs ?? seenMs),
+      gapFrom: notedMs === null ? 'seen' : 'leader',
+      phases: this.phases,
+      held: mostOf([this.held, ...this.phases.map(({ held }) => held)]),
+      took: after === undefined ? null : { stopMs: before?.stopMs ?? null, ...after.phases },
+    }
+  }
+
+  private reach(phase: Phase['phase'], pod: string): void {
+    const last = this.phases.at(-1)
+    if (last !== undefined && last.pod === pod && PHASES.indexOf(phase) <= PHASES.indexOf(last.phase)) return
+    const reached = { phase, pod, afterMs: Math.round(this.clock.mono() - this.since), held: this.held }
+    this.held = null
+    this.phases.push(reached)
+    this.tell(reached)
+  }
+}
+
+function whyRefused({ switchover }: AgentStatus, { from, to }: Plan): string {
+  return switchover?.state === 'refused' && switchover.to === to
+    ? `${from} refuses to hand over: ${switchover.reason}`
+    : `somebody else took the request back before ${from} had begun with it`
+}
+
+function heldAt(rows: readonly ReplicaRow[]): Held | null {
+  const fronts = rows.flatMap(({ status }) => status?.traffic.front ?? [])
+  if (fronts.length === 0) return null
+  return {
+    requests: fronts.reduce((sum, { held }) => sum + held, 0),
+    longestMs: Math.max(...fronts.map(({ oldestHeldMs }) => oldestHeldMs)),
+  }
+}
+
+function mostOf(all: readonly (Held | null)[]): Held | null {
+  const seen = all.filter((held) => held !== null)
+  if (seen.length === 0) return null
+  return {
+    requests: Math.max(...seen.map(({ requests }) => requests)),
+    longestMs: Math.max(...seen.map(({ longestMs }) => longestMs)),
+  }
+}
+
+/** Another pod leads than was asked for, or the same as before. */
+export function isElsewhere({ from, to }: Switched, { to: asked }: Plan): boolean {
+  return to === from || (asked !== ANYBODY && to !== asked)
+}
+
+/** `   1.3 s  released   langflow-0  held: 12, longest 0.8 s` */
+export function phaseLine({ phase, pod, afterMs, held }: Phase): string {
+  const waits =
+    held === null || held.requests === 0 ? '' : `held: ${held.requests}, longest ${seconds(held.longestMs)}`
+  return `${`${seconds(afterMs).padStart(8)}  ${phase.padEnd(9)}  ${pod}  ${waits}`.trimEnd()}\n`
+}
+
+/** What came of it, for people: one sentence each line. */
+export function describeSwitched(switched: Switched, plan: Plan): string {
+  const { from, to, crashed, gapMs, gapFrom, held, took, phases } = switched
+  const parts = Object.entries(took ?? {}).flatMap(([name, ms]) =>
+    ms === null ? [] : [`${name.slice(0, -'Ms'.length)} ${seconds(ms)}`],
+  )
+  const gap = `${gapFrom === 'seen' ? 'about ' : ''}${seconds(gapMs)}${parts.length > 0 ? ` (${parts.join(', ')})` : ''}`
+  const leads = to === from ? `${to} leads and serves again` : `${to} leads and serves instead of ${from}`
+  const lines = [`${leads}; nobody served for ${gap}`]
+  if (held !== null) lines.push(describeWaits(held))
+  if (crashed) lines.push(`${from} ended before it could hand over: its Lease had to expire`)
+  const led = phases.find(({ phase, pod }) => phase === 'acquired' && plan.candidates.includes(pod))?.pod
+  if (isElsewhere(switched, plan) && led !== undefined)
+    lines.push(`${led} had the Lease before ${to}: langflow-leader history says why its term ended`)
+  else if (isElsewhere(switched, plan))
+    lines.push(
+      `${plan.candidates.join(' or ')} was to lead, and did not take over: see langflow-leader status`,
+    )
+  return `${lines.join('\n')}\n`
+}
+
+function describeWaits({ requests, longestMs }: Held): string {
+  if (requests === 0) return 'no request was seen to wait at the fronts'
+  if (requests === 1) return `1 request was seen to wait at the fronts, for ${seconds(longestMs)}`
+  return `up to ${requests} requests at a time were seen to wait at the fronts, the longest for ${seconds(longestMs)}`
 }

@@ -1,5 +1,5 @@
 import type { Clock } from '../clock.ts'
-import { formatDuration, listed } from '../config/values.ts'
+import { listed } from '../config/values.ts'
 import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
 import {
   ANYBODY,
@@ -11,25 +11,24 @@ import {
   switchoverOf,
 } from '../lease/operator-annotations.ts'
 import type { AgentStatus, ReplicaRow } from '../observe/agent-status.ts'
-import { type Operable, swap } from './annotate-lease.ts'
-import { holderRow } from './cluster.ts'
-import { mayHaveHappened, OperationError } from './exit-codes.ts'
+import { holderRow, type Operable, swap } from './cluster.ts'
+import { OperationError } from './exit-codes.ts'
 
-/** A switchover that was possible when it was looked at. */
+/** A switchover that was possible when Lease and replicas were read. */
 export interface Plan {
   /** The leader's pod, or its identity where that names none. */
   readonly from: string
   /** The leader's identity, and its term. */
   readonly holder: string
   readonly epoch: number
-  /** As the Lease is to say it: the name of a pod, or `*`. */
+  /** What the Lease shall say: the name of a pod, or `*`. */
   readonly to: string
-  /** The pods of which one is to lead. */
+  /** The pods of which one will lead. */
   readonly candidates: readonly [string, ...string[]]
 }
 
 /**
- * Whether this switchover is possible now. `to`: the name of a pod, or `*`. Throws an `OperationError` that says why it is not.
+ * Whether this switchover is possible now. `to`: the name of a pod, or `*`. Throws an `OperationError` that says why not.
  *
  * @param wallMs now, by the wall clock
  */
@@ -60,28 +59,40 @@ export function planSwitchover(lease: Lease, rows: readonly ReplicaRow[], to: st
   return { from, holder, epoch: epochOf(lease), to, candidates: candidates as [string, ...string[]] }
 }
 
-/** Reads Lease and replicas, and plans. Rejects with an `OperationError`. */
-export async function lookAt(cluster: Operable, clock: Clock, to: string): Promise<Plan> {
+/** Rejects with an `OperationError`. */
+export async function readPlan(cluster: Operable, clock: Clock, to: string): Promise<Plan> {
   const lease = await cluster.lease()
   return planSwitchover(lease, await cluster.replicas(), to, clock.now().wall)
 }
 
+/** `Switch over from langflow-0 to langflow-1 or langflow-2?` */
+export function question({ from, candidates }: Plan): string {
+  return `Switch over from ${from} to ${listed(candidates, 'or')}?`
+}
+
 /**
- * Asks the leader for a switchover that is possible now, by one compare-and-swap. Resolves once the Lease says so, which is
- * before anything has come of it. Rejects with an `OperationError`; nothing is asked for then.
+ * Asks the leader for a switchover that is possible now, by one compare-and-swap. Resolves once the Lease says so, before the leader
+ * has answered. Rejects with an `OperationError` if nothing, or perhaps nothing, was asked for. A request to the API server that is
+ * under way when `signal` aborts is waited for: then it is certain whether the Lease was written.
  *
- * @param planned what somebody has agreed to; `null`: nobody was asked
+ * @param confirmed what a user has agreed to; `null`: nobody was asked
  */
 export async function requestSwitchover(
-  cluster: Pick<Operable, 'lease' | 'annotate' | 'replicas'>,
+  cluster: Operable,
   clock: Clock,
   to: string,
-  planned: Plan | null,
+  confirmed: Plan | null,
+  signal?: AbortSignal,
 ): Promise<Plan> {
   const rows = await cluster.replicas()
-  let plan = planned
+  let plan = confirmed
   await swap(cluster, (lease, unsure) => {
-    // A leader with nothing open may have done by now what it was asked for.
+    if (signal?.aborted)
+      throw new OperationError(
+        'interrupted',
+        `interrupted: ${unsure ? `it may have been asked for: ${howToTakeBack(cluster)}` : 'nothing was asked for'}`,
+      )
+    // A leader with nothing open may already have done what it was asked for.
     if (unsure && plan !== null && (holderOf(lease) !== plan.holder || epochOf(lease) !== plan.epoch))
       return null
     const now = planSwitchover(lease, rows, to, clock.now().wall)
@@ -93,79 +104,35 @@ export async function requestSwitchover(
   return plan as unknown as Plan
 }
 
-/**
- * Rejects with `timed_out` or `interrupted` where `request` has not come to an end by then, and says whether anything may have been
- * asked for. `request` is given the cluster to write with, which takes no write any more afterwards.
- */
-export async function unlessGivenUp<T>(
-  cluster: Operable,
-  clock: Clock,
-  { timeoutMs, signal }: { readonly timeoutMs: number; readonly signal: AbortSignal },
-  request: (cluster: Operable) => Promise<T>,
-): Promise<T> {
-  const given = Promise.withResolvers<never>()
-  let over = false
-  let unanswered = false
-  const giveUp = (code: 'timed_out' | 'interrupted', what: string) => {
-    over = true
-    const { leaseName, namespace } = cluster
-    const fate = unanswered
-      ? 'the API server has not answered the request, so that it may have been made: see langflow-leader status, and take it back with ' +
-        `kubectl annotate lease ${leaseName} --namespace=${namespace} ${SWITCHOVER_TO}-`
-      : 'nothing was asked for'
-    given.reject(new OperationError(code, `${what}: ${fate}`))
-  }
-  const annotate: Operable['annotate'] = async (lease, annotations) => {
-    if (over) throw new OperationError('interrupted', 'given up')
-    unanswered = true
-    try {
-      return await cluster.annotate(lease, annotations)
-    } catch (error) {
-      unanswered = mayHaveHappened(error)
-      throw error
-    }
-  }
-  const timer = clock.after(timeoutMs, () =>
-    giveUp('timed_out', `no answer after ${formatDuration(timeoutMs)}`),
-  )
-  const interrupt = () => giveUp('interrupted', 'interrupted')
-  signal.addEventListener('abort', interrupt)
-  if (signal.aborted) interrupt()
-  const limited = {
-    leaseName: cluster.leaseName,
-    namespace: cluster.namespace,
-    lease: () => cluster.lease(),
-    replicas: () => cluster.replicas(),
-    status: (pod: string) => cluster.status(pod),
-    annotate,
-  }
-  try {
-    return await Promise.race([given.promise, request(limited)])
-  } finally {
-    timer.cancel()
-    signal.removeEventListener('abort', interrupt)
-  }
+export function describeRequested({ from, candidates }: Plan): string {
+  return `${from} is asked to hand over to ${candidates.join(' or ')}; see langflow-leader status\n`
 }
 
-/** What became of a request that was taken back. `begun`: the leader had begun with it, which goes on. */
-export type Withdrawal = 'withdrawn' | 'begun'
+function howToTakeBack({ namespace, leaseName }: Operable): string {
+  return `take it back with kubectl annotate lease ${leaseName} --namespace=${namespace} ${SWITCHOVER_TO}-`
+}
 
-/** Takes a request back where the Lease still says it. Rejects with an `OperationError` that says how to do it by hand. */
-export async function withdraw(cluster: Operable, { from, holder, epoch, to }: Plan): Promise<Withdrawal> {
+/**
+ * Takes a request back, if the Lease still says it. `begun`: the leader had begun with it, and goes on. Rejects with an
+ * `OperationError` that says how to do it by hand.
+ */
+export async function withdraw(
+  cluster: Operable,
+  { from, holder, epoch, to }: Plan,
+): Promise<'withdrawn' | 'begun'> {
   const lease = await swap(cluster, (lease) =>
     switchoverOf(lease) === to ? { [SWITCHOVER_TO]: null } : null,
   ).catch((error: Error) => {
-    const { namespace, leaseName } = cluster
     throw new OperationError(
       'failed',
-      `the request could not be taken back: ${error.message}; take it back with ` +
-        `kubectl annotate lease ${leaseName} --namespace=${namespace} ${SWITCHOVER_TO}-`,
+      `the request could not be taken back: ${error.message}; ${howToTakeBack(cluster)}`,
       { cause: error },
     )
   })
   if (holderOf(lease) !== holder || epochOf(lease) !== epoch) return 'begun'
-  // It may have begun between two looks at it. Where it does not answer, it has not been seen to.
-  const status = await cluster.status(from).catch(() => null)
+  // The leader may have begun just before. If it does not answer, it has not read the request.
+  const rows = await cluster.replicas().catch(() => [])
+  const status = rows.find(({ pod }) => pod === from)?.status ?? null
   return status !== null && isHandingOver(status) ? 'begun' : 'withdrawn'
 }
 
@@ -173,7 +140,7 @@ export function isHandingOver({ switchover, leadership }: AgentStatus): boolean 
   return switchover?.state === 'under way' || leadership.steppingDown !== null
 }
 
-/** What keeps the leader from anything else, in one sentence; `null`: nothing. */
+/** The switchover or other handover that the leader is busy with, in one sentence; `null`: none. */
 export function underWay(lease: Lease, from: string, status: AgentStatus | null): string | null {
   const asked = switchoverOf(lease)
   if (asked !== null)
@@ -184,7 +151,7 @@ export function underWay(lease: Lease, from: string, status: AgentStatus | null)
   return why === null ? null : `${from} is handing over already (${why})`
 }
 
-/** Who asked and when, as far as the API server noted it: ` (kubectl-annotate, 2026-01-02T03:04:05Z)`. */
+/** Who asked and when, if the API server noted it: ` (kubectl-annotate, 2026-01-02T03:04:05Z)`. */
 function writing({ metadata }: Lease): string {
   const notes = Array.isArray(metadata.managedFields) ? (metadata.managedFields as ManagedFields[]) : []
   const note = notes.find(
@@ -239,6 +206,6 @@ function ableOne(rows: readonly ReplicaRow[], leader: ReplicaRow | null, to: str
 export function whyUnable({ status, problem }: ReplicaRow): string | null {
   if (status === null) return problem
   if (status.couldTakeOver) return null
-  // One of an earlier version does not say why.
+  // An agent of an earlier version does not say why.
   return status.unable ?? status.problem ?? 'it is not ready'
 }

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
-import { addExamples } from '../config/examples.ts'
+import { addExamples } from '../config/command-line.ts'
 import { print } from '../exit.ts'
 import { install } from '../install/install.ts'
 import { VERSION } from '../version.ts'

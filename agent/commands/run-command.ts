@@ -1,7 +1,7 @@
 import { rmSync } from 'node:fs'
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
-import { addExamples } from '../config/examples.ts'
+import { addExamples } from '../config/command-line.ts'
 import { type RunOptions, runOptions } from '../config/options.ts'
 import { makeDirectory } from '../directory.ts'
 import { LauncherProcess } from '../launcher/launcher-process.ts'

@@ -2,8 +2,7 @@ import { basename } from 'node:path'
 import { Command, CommanderError, type ErrorOptions, type HelpContext } from 'commander'
 import { exitCodeOf, print, reportOf, UsageError } from '../exit.ts'
 import { VERSION } from '../version.ts'
-import { pathOf } from './examples.ts'
-import { hasVariable, variableOf } from './setting.ts'
+import { optionDescription, SettingOption, variableOf } from './setting.ts'
 
 /** A command whose every usage error is a `UsageError` of one line, thrown instead of ending the process. */
 class OneLineCommand extends Command {
@@ -21,12 +20,31 @@ class OneLineCommand extends Command {
   }
 }
 
-/** Commander's `error: unknown option '--x'\n(Did you mean --y?)` as the middle of a line. */
+/** Commander's `error: unknown option '--x'\n(Did you mean --y?)` as the middle of a line, without passwords. */
 function sentence(message: string): string {
   return message
     .replace(/^error: /, '')
     .replace(/\n\(Did you mean ([^\n]*)\?\)$/, ' (did you mean $1?)')
     .replace(/\.$/, '')
+    .replace(/\/\/[^/]*@/, '//***@')
+}
+
+/** `langflow-leader agent`, or `kubectl langflow-leader agent` if the user typed that. */
+function pathOf(command: Command): string {
+  return command.parent ? `${pathOf(command.parent)} ${command.name()}` : command.name()
+}
+
+/**
+ * Ends the help of a command with examples: what each does, and what is typed after the command's own name ('': nothing),
+ * e.g. `['Ask for it again and again', '--watch']`.
+ */
+export function addExamples(
+  command: Command,
+  examples: readonly (readonly [does: string, rest: string])[],
+): Command {
+  const text = () =>
+    examples.map(([does, rest]) => `  # ${does}\n  ${`${pathOf(command)} ${rest}`.trim()}`).join('\n\n')
+  return command.addHelpText('after', () => `\nExamples:\n${text()}`)
 }
 
 /** What kubectl calls the program as `kubectl langflow-leader`, and what it asks for completion of that. */
@@ -52,6 +70,7 @@ export function createProgram(env: NodeJS.ProcessEnv = process.env, name = 'lang
     .version(VERSION)
     .exitOverride()
     .configureOutput({ writeOut: print })
+    .configureHelp({ optionDescription })
     .enablePositionalOptions()
     .hook('preAction', (_, command) => {
       const problem = unknownVariable(program, env)
@@ -70,27 +89,33 @@ const SERVICE_LINK =
   /^LEADER(?:_[A-Z0-9_]+)?_(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)$/
 
 /**
- * The sentence for a `LEADER_*` variable that no command of the program knows; `null` where there is none. A typo
- * would otherwise leave a default in force without a word.
+ * The sentence for a `LEADER_*` variable that no command reads; `null`: there is none. Otherwise a typo would silently leave a
+ * default in force.
  */
 function unknownVariable(program: Command, env: NodeJS.ProcessEnv): string | null {
-  const flags = new Set(flagsWithVariable(program))
-  const known = new Set([...GIVEN_TO_LANGFLOW, API_KEY, ...[...flags].map(variableOf)])
+  const flags = flagsWithVariable(program)
+  const known = new Set([...GIVEN_TO_LANGFLOW, API_KEY, ...flags.map(variableOf)])
   const unknown = Object.keys(env)
     .sort()
     .find((name) => name.startsWith('LEADER_') && !known.has(name) && !SERVICE_LINK.test(name))
   if (unknown === undefined) return null
   const near = nearest(`--${unknown.slice('LEADER_'.length).toLowerCase().replaceAll('_', '-')}`, flags)
-  return `unknown environment variable ${unknown} ${near ? `(did you mean ${variableOf(near)}?)` : 'in a prefix that is kept for this program; remove it'}`
+  const advice = near
+    ? `(did you mean ${variableOf(near)}?)`
+    : 'in a prefix that is kept for this program; remove it'
+  return `unknown environment variable ${unknown} ${advice}`
 }
 
+/** Each once. */
 function flagsWithVariable(command: Command): string[] {
-  const own = command.options.filter(hasVariable).flatMap(({ long }) => long ?? [])
-  return [...own, ...command.commands.flatMap(flagsWithVariable)]
+  const own = command.options.flatMap((option) =>
+    option instanceof SettingOption && option.variable !== null ? (option.long ?? []) : [],
+  )
+  return [...new Set([...own, ...command.commands.flatMap(flagsWithVariable)])]
 }
 
 /** The flag that commander would suggest for a misspelled one. */
-function nearest(flag: string, flags: Iterable<string>): string | null {
+function nearest(flag: string, flags: readonly string[]): string | null {
   const command = new OneLineCommand()
   for (const one of flags) command.option(one)
   try {

@@ -6,14 +6,16 @@ export interface Setting<T> {
   readonly short?: string
   /** As `--help` shows it, e.g. `<duration>`; '': a flag without a value, whose variable says `true` or `false`. */
   readonly argument: string
-  /** As one would type it; without one the value may be absent. */
+  /** As a user would type it; without one the value may be absent. */
   readonly fallback?: string
-  /** What happens where it is absent, for `--help`. */
+  /** What happens if it is absent, for `--help`. */
   readonly otherwise?: string
   readonly about: string
   readonly group: string
-  /** All that it may be, where that is a few words. */
+  /** The allowed values, if they are a few words. */
   readonly choices?: readonly string[]
+  /** The settings that are an error beside this one. */
+  readonly conflicts?: readonly string[]
   /** Throws an Error whose one sentence says what to write instead. */
   readonly parse: (text: string) => T
 }
@@ -21,7 +23,7 @@ export interface Setting<T> {
 /** Settings by the names of their flags in code: `leaseDurationMs` for `--lease-duration`. */
 export type Settings = Readonly<Record<string, Setting<unknown>>>
 
-/** What the settings say, once read; `null` where nothing was said and there is no fallback. */
+/** The values of settings; `null`: not set, and there is no fallback. */
 export type Values<S extends Settings> = {
   readonly [K in keyof S]: ReturnType<S[K]['parse']> | (S[K] extends { fallback: string } ? never : null)
 }
@@ -78,55 +80,46 @@ export function variableOf(flag: string): string {
   return `LEADER_${flag.slice(2).replaceAll('-', '_').toUpperCase()}`
 }
 
-/** Not commander's own choices, which check and describe a value in words of their own. */
-const CHOICES = new WeakMap<Option, readonly string[]>()
+/**
+ * A flag with the variable that sets it as well. Not commander's own `env()`: that reads the environment of this process alone, takes
+ * an empty variable for a value and `false` for a boolean that is on; `check` reads the environment of other containers.
+ */
+export class SettingOption extends Option {
+  /** `null`: only the command line sets it. */
+  readonly variable: string | null
 
-/** Those that a variable can set as well. */
-const VARIABLES = new WeakSet<Option>()
-
-export function hasVariable(option: Option): boolean {
-  return VARIABLES.has(option)
+  constructor(key: string, setting: Setting<unknown>, variable: string | null) {
+    const { short, argument, about, group, fallback, otherwise, choices } = setting
+    super(`${short === undefined ? '' : `${short}, `}${flagOf(key)} ${argument}`.trim(), about)
+    this.variable = variable
+    this.helpGroup(`${group}:`)
+    this.default(undefined, fallback ?? otherwise)
+    if (choices !== undefined) this.argChoices = [...choices]
+    if (setting.conflicts !== undefined) this.conflicts([...setting.conflicts])
+  }
 }
 
-/** All that an option of `addSettings` may be; none where that is more than a few words. */
-export function choicesOf(option: Option): readonly string[] {
-  return CHOICES.get(option) ?? []
+/** How `--help` describes an option: with its default and its variable. */
+export function optionDescription(option: Option): string {
+  const unset = option.defaultValueDescription
+  const variable = option instanceof SettingOption ? option.variable : null
+  const notes = [unset === undefined ? null : `default: ${unset}`, variable].filter((note) => note !== null)
+  return notes.length === 0 ? option.description : `${option.description} (${notes.join('; ')})`
 }
 
 /** The settings of a command that runs in pods: each is a flag and a variable. */
 export function addSettings(command: Command, settings: Settings): Command {
-  for (const [key, setting] of Object.entries(settings)) {
-    const option = optionOf(key, setting, variableOf(flagOf(key)))
-    VARIABLES.add(option)
-    command.addOption(option)
-  }
+  for (const [key, setting] of Object.entries(settings))
+    command.addOption(new SettingOption(key, setting, variableOf(flagOf(key))))
   return command
 }
 
 /** The settings of a command that only a person types: flags alone. */
 export function addFlags(command: Command, settings: Settings): Command {
-  for (const [key, setting] of Object.entries(settings)) command.addOption(optionOf(key, setting, null))
+  for (const [key, setting] of Object.entries(settings))
+    command.addOption(new SettingOption(key, setting, null))
   return command
 }
-
-function optionOf(key: string, setting: Setting<unknown>, variable: string | null): Option {
-  const { short, argument, about, group, fallback, otherwise, choices } = setting
-  const unset = fallback ?? otherwise
-  const notes = [unset === undefined ? null : `default: ${unset}`, variable].filter((note) => note !== null)
-  const flags = `${short === undefined ? '' : `${short}, `}${flagOf(key)} ${argument}`.trim()
-  const description = notes.length === 0 ? about : `${about} (${notes.join('; ')})`
-  const option = new Option(flags, description).helpGroup(`${group}:`)
-  if (choices !== undefined) CHOICES.set(option, choices)
-  return option
-}
-
-/** The description of an option as its command was given it, without the notes on default and variable. */
-export function aboutOf({ description }: Option): string {
-  return description.replace(NOTES, '')
-}
-
-/** The notes that end a description: what happens without the flag, and its variable. */
-export const NOTES = / \((?:default: (?<unset>.*?)(?:; LEADER_[A-Z_]+)?|LEADER_[A-Z_]+)\)$/
 
 /** Reads each setting of `addFlags` from its flag, else its fallback. Ends with a usage error. */
 export function readFlags<S extends Settings>(command: Command, settings: S): Values<S> {
@@ -151,16 +144,11 @@ export function readSettings<S extends Settings>(
       return [key, parse(String(text))]
     } catch (error) {
       const source = typed === undefined ? variableOf(flag) : flag
-      return command.error(`${source} '${shown(String(text))}': ${(error as Error).message}`)
+      const shown = String(text).replace(/^(.{120}).+$/s, '$1...')
+      return command.error(`${source} '${shown}': ${(error as Error).message}`)
     }
   })
   return Object.fromEntries(values)
-}
-
-/** A value as an error may repeat it: without what could be a password, and not endless. */
-function shown(text: string): string {
-  const safe = text.replace(/\/\/[^/]*@/, '//***@')
-  return safe.length > 120 ? `${safe.slice(0, 120)}...` : safe
 }
 
 /** What was typed of these settings: each by its variable, as it was typed. */

@@ -185,9 +185,6 @@ test('one agent tells of all replicas of the Lease where the API server does not
     (await cluster.replicas()).map(({ pod }) => pod),
     ['a', 'b', 'c'],
   )
-  assert.equal((await cluster.status('a')).role, 'leader')
-  await assert.rejects(cluster.status('c'), /no answer/)
-  await assert.rejects(cluster.status('x'), /x is not among the replicas at http/)
   assert.deepEqual(it.server.requests, [])
 })
 

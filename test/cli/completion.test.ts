@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { complete, SCRIPTS } from '../../agent/cli/completion.ts'
+import { complete, SCRIPTS } from '../../agent/cli/completion-command.ts'
 import { createProgram } from '../../agent/config/command-line.ts'
 import { addSettings, choice, group, onOff, optional } from '../../agent/config/setting.ts'
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { historyFrom, overviewFrom, overviewOf, stateOf } from '../../agent/cli/overview.ts'
+import { overviewFrom, overviewOf, stateOf } from '../../agent/cli/overview.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
 import type { AgentStatus, ReplicaRow } from '../../agent/observe/agent-status.ts'
 import { FOLLOWING, SERVING, silent } from '../observe/replica.ts'
@@ -139,11 +139,10 @@ describe('an overview', () => {
     assert.equal(overviewFrom([silent('a')]), null)
   })
 
-  test('takes the history from the leader of the highest epoch', () => {
-    const term = { epoch: 6, holder: 'b', began: '2026-01-02T02:00:00Z' } as AgentStatus['history'][number]
+  test('takes a pause from the leader of the highest epoch', () => {
+    const pause = { until: null, reason: 'backup' }
     const stale = changed(THIRD, { role: 'leader', lease: { ...SERVING.lease, epoch: 6 } })
-    assert.deepEqual(historyFrom([stale, changed(LEADER, { history: [term] })]), [term])
-    assert.deepEqual(historyFrom([silent('a')]), [])
+    assert.deepEqual(overviewFrom([stale, changed(LEADER, { pause })])?.pause, pause)
   })
 })
 

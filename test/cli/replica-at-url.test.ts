@@ -2,8 +2,9 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { OperationError } from '../../agent/cli/exit-codes.ts'
 import { replicasAt } from '../../agent/cli/replica-at-url.ts'
+import type { ReplicaRow } from '../../agent/observe/agent-status.ts'
 import { reply, type Script, ScriptedServer } from '../kube/scripted-server.ts'
-import { FOLLOWING, SERVING } from '../observe/replica.ts'
+import { SERVING, silent } from '../observe/replica.ts'
 import { LEADER, STANDBY } from './agents.ts'
 
 const routes =
@@ -25,10 +26,13 @@ describe('one replica', () => {
     assert.deepEqual(await asked(routes({ '/api/proxy/replicas': rows }), '/api/proxy'), rows)
   })
 
-  test('of a version that knows no peers tells of itself alone', async () => {
-    const { history, ...older } = FOLLOWING
-    const row = { pod: 'langflow-0', node: null, status: FOLLOWING, problem: null }
-    assert.deepEqual(await asked(routes({ '/status': older })), [row])
+  test('gives a reason for each peer without a status', async () => {
+    const odd = { ...silent('b'), status: { identity: 'b_1' }, problem: null }
+    const [, c, b] = (await asked(
+      routes({ '/replicas': [LEADER, silent('c', 'refused'), odd] }),
+    )) as ReplicaRow[]
+    assert.deepEqual(c, silent('c', 'refused'))
+    assert.match(b?.problem ?? '', /not with the status of an agent/)
   })
 
   const NO_AGENT =
@@ -36,8 +40,8 @@ describe('one replica', () => {
   const wrong: [what: string, script: Script, told: RegExp][] = [
     ['knows no page', routes({}), NO_AGENT],
     ['tells something else', routes({ '/replicas': { error: 'x' } }), NO_AGENT],
+    ['tells no rows', routes({ '/replicas': [SERVING] }), NO_AGENT],
     ['tells no JSON', routes({ '/replicas': '<html>' }), NO_AGENT],
-    ['tells no status', routes({ '/status': { ...SERVING, role: 'x' } }), NO_AGENT],
     ['fails', (_, response) => reply(response, 503, 'x'), /\/replicas answers 503$/],
     [
       'cuts the connection',

@@ -1,5 +1,4 @@
-import type { Operable } from '../../agent/cli/annotate-lease.ts'
-import { OperationError } from '../../agent/cli/exit-codes.ts'
+import type { Operable } from '../../agent/cli/cluster.ts'
 import { ApiError } from '../../agent/kube/kube-errors.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
 import type { PastTerm } from '../../agent/lease/lease-history.ts'
@@ -67,12 +66,6 @@ export class ScriptedCluster implements Operable {
   replicas = async (): Promise<ReplicaRow[]> => {
     if (this.away) throw this.away
     return this.rows
-  }
-
-  status = async (pod: string): Promise<AgentStatus> => {
-    const found = (await this.replicas()).find((one) => one.pod === pod)
-    if (found?.status) return found.status
-    throw new OperationError('unreachable', found?.problem ?? `there is no Pod "${pod}"`)
   }
 
   get annotations(): Readonly<Record<string, string>> {

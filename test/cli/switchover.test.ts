@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { OperationError } from '../../agent/cli/exit-codes.ts'
-import { lookAt, type Plan, requestSwitchover, unlessGivenUp, withdraw } from '../../agent/cli/switchover.ts'
+import { type Plan, readPlan, requestSwitchover, withdraw } from '../../agent/cli/switchover.ts'
 import { ApiError } from '../../agent/kube/kube-errors.ts'
 import { PAUSE_REASON, PAUSED, PAUSED_UNTIL, SWITCHOVER_TO } from '../../agent/lease/operator-annotations.ts'
 import type { AgentStatus } from '../../agent/observe/agent-status.ts'
@@ -262,7 +262,7 @@ describe('a switchover is asked for', () => {
 
   test('only of the leader that somebody agreed to', async () => {
     const cluster = new ScriptedCluster()
-    const planned = await lookAt(cluster, clock, '*')
+    const planned = await readPlan(cluster, clock, '*')
     cluster.write({ holderIdentity: identityOf('langflow-1'), leaseTransitions: 8 })
     cluster.show('langflow-0', STANDBY)
     await assert.rejects(request(cluster, '*', planned), (error: OperationError) => {
@@ -274,38 +274,25 @@ describe('a switchover is asked for', () => {
   })
 })
 
-describe('whoever waits no longer for an API server that hangs', () => {
-  const hanging = new Promise<never>(() => {})
-  const begin = (cluster: ScriptedCluster, signal: AbortSignal) =>
-    unlessGivenUp(cluster, clock, { timeoutMs: 3_000, signal }, (it) =>
-      requestSwitchover(it, clock, '*', null),
-    ).catch((error: OperationError) => error)
+describe('Ctrl-C', () => {
+  const interrupted = { code: 'interrupted', exitCode: 130 }
 
-  test('is told that nothing was asked for, where nothing was written', async () => {
+  test('before the write: nothing is asked for', async () => {
     const cluster = new ScriptedCluster()
-    cluster.replicas = () => hanging
-    const ctrlC = new AbortController()
-    const ended = begin(cluster, ctrlC.signal)
-    ctrlC.abort()
-    assert.deepEqual(await ended, new OperationError('interrupted', 'interrupted: nothing was asked for'))
+    const asked = requestSwitchover(cluster, clock, '*', null, AbortSignal.abort())
+    await assert.rejects(asked, { ...interrupted, message: /nothing was asked for/ })
+    assert.deepEqual(cluster.written, [])
   })
 
-  test('is told how to take back what may have been asked for, where the write has no answer', async () => {
+  test('during a write without an answer: it says how to take back what may have been asked for', async () => {
     const cluster = new ScriptedCluster()
-    const sent = Promise.withResolvers<void>()
-    cluster.annotate = () => {
-      sent.resolve()
-      return hanging
+    const ctrlC = new AbortController()
+    cluster.arriving = () => {
+      ctrlC.abort()
+      return timeout()
     }
-    const ended = begin(cluster, new AbortController().signal)
-    await sent.promise
-    await clock.pass(3_000)
-    const error = (await ended) as OperationError
-    assert.equal(error.code, 'timed_out')
-    assert.match(
-      error.message,
-      /^no answer after 3s: .* may have been made: .*langflow-leader\/switchover-to-$/,
-    )
+    const asked = requestSwitchover(cluster, clock, '*', null, ctrlC.signal)
+    await assert.rejects(asked, { ...interrupted, message: /may have been asked for: .* kubectl annotate/ })
   })
 })
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { CLUSTER_SETTINGS } from '../../agent/cli/cluster-settings.ts'
-import { sourceOf } from '../../agent/cli/status-source.ts'
+import { sourceOf } from '../../agent/cli/overview.ts'
 import { mono, until } from '../harness/wait.ts'
 import { containersOf, identityOf, isReady } from './kube.ts'
 import {
@@ -28,11 +28,12 @@ scenario('deploy/base installs under restricted Pod Security, and one of two pod
 
 scenario('an operator sees both pods through the API server, and that one could take over', async (one) => {
   await one.settled()
-  using source = await sourceOf(null, {
+  using source = await sourceOf({
     leaseName: CLUSTER_SETTINGS.leaseName.fallback,
     leaseNamespace: one.namespace,
     kubeconfig: null,
     context: null,
+    url: null,
   })
   const { ok, problems, replicas } = await source.overview()
   assert.deepEqual([ok, problems], [true, []])

@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { Report } from '../../agent/cli/drill/drill-report.ts'
-import { SCENARIOS } from '../../agent/cli/drill/drill-settings.ts'
+import { SCENARIOS } from '../../agent/cli/drill/drill-command.ts'
 import { until } from '../harness/wait.ts'
 import { scenariosOn } from './scenario.ts'
 

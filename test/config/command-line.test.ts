@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it, type TestContext } from 'node:test'
-import { createProgram, invocationOf, runProgram } from '../../agent/config/command-line.ts'
-import { addExamples } from '../../agent/config/examples.ts'
+import { addExamples, createProgram, invocationOf, runProgram } from '../../agent/config/command-line.ts'
 import { FatalError } from '../../agent/exit.ts'
 import { VERSION } from '../../agent/version.ts'
 import { programThatTells } from './commands.ts'

@@ -1,56 +1,40 @@
 import type { Command } from 'commander'
-import {
-  type HistoryOptions,
-  historyOptions,
-  type StatusOptions,
-  statusOptions,
-} from '../../agent/cli/cluster-settings.ts'
-import {
-  type PauseOptions,
-  pauseOptions,
-  type ResumeOptions,
-  resumeOptions,
-} from '../../agent/cli/pause-settings.ts'
-import { type SwitchoverOptions, switchoverOptions } from '../../agent/cli/switchover-settings.ts'
+import { HISTORY_SETTINGS } from '../../agent/cli/history-command.ts'
+import { PAUSE_SETTINGS, RESUME_SETTINGS } from '../../agent/cli/pause-command.ts'
+import { STATUS_SETTINGS } from '../../agent/cli/status-command.ts'
+import { SWITCHOVER_SETTINGS } from '../../agent/cli/switchover-command.ts'
 import { createProgram } from '../../agent/config/command-line.ts'
-import {
-  type AgentOptions,
-  agentOptions,
-  type LauncherOptions,
-  launcherOptions,
-  type RunOptions,
-  runOptions,
-} from '../../agent/config/options.ts'
+import { agentOptions, launcherOptions, runOptions } from '../../agent/config/options.ts'
+import { addFlags, readFlags, type Settings } from '../../agent/config/setting.ts'
 
-export interface Parsed {
-  agent?: AgentOptions
-  launcher?: LauncherOptions
-  run?: RunOptions
-  status?: StatusOptions
-  history?: HistoryOptions
-  switchover?: SwitchoverOptions
-  pause?: PauseOptions
-  resume?: ResumeOptions
+function reader<S extends Settings>(settings: S) {
+  return (command: Command) => {
+    addFlags(command, settings)
+    return () => readFlags(command, settings)
+  }
 }
+
+const READERS = {
+  agent: agentOptions,
+  launcher: launcherOptions,
+  run: runOptions,
+  status: reader(STATUS_SETTINGS),
+  history: reader(HISTORY_SETTINGS),
+  switchover: reader(SWITCHOVER_SETTINGS),
+  pause: reader(PAUSE_SETTINGS),
+  resume: reader(RESUME_SETTINGS),
+}
+
+export type Parsed = { [K in keyof typeof READERS]?: ReturnType<ReturnType<(typeof READERS)[K]>> }
 
 /** The real options on commands that only tell what they understood. */
 export function programThatTells(env: NodeJS.ProcessEnv = {}): { program: Command; parsed: Parsed } {
   const program = createProgram(env)
   const parsed: Parsed = {}
-  const commands = [
-    ['agent', 'agent', agentOptions],
-    ['launch', 'launcher', launcherOptions],
-    ['run', 'run', runOptions],
-    ['status', 'status', statusOptions],
-    ['history', 'history', historyOptions],
-    ['switchover', 'switchover', switchoverOptions],
-    ['pause', 'pause', pauseOptions],
-    ['resume', 'resume', resumeOptions],
-  ] as const
-  for (const [name, key, options] of commands) {
-    const command = program.command(name)
+  for (const [name, options] of Object.entries(READERS)) {
+    const command = program.command(name === 'launcher' ? 'launch' : name)
     const read = options(command)
-    command.action(() => void Object.assign(parsed, { [key]: read(env) }))
+    command.action(() => void Object.assign(parsed, { [name]: read(env) }))
   }
   return { program, parsed }
 }

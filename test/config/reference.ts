@@ -3,7 +3,6 @@ import { globSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Command, Option } from 'commander'
 import { createProgram } from '../../agent/config/command-line.ts'
-import { aboutOf, NOTES } from '../../agent/config/setting.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 export const PAGE = join(ROOT, 'docs/reference.md')
@@ -60,8 +59,8 @@ function sectionOf(command: Command, known: ReadonlyMap<string | undefined, stri
 }
 
 function rowOf(option: Option): string {
-  const unset = (NOTES.exec(option.description)?.groups?.unset ?? '').replace(/^\S+$/, '`$&`')
-  return `| \`${option.flags}\` | ${unset} | ${aboutOf(option)} |`.replaceAll(/<(?![^`|]*`)/g, '&lt;')
+  const unset = (option.defaultValueDescription ?? '').replace(/^\S+$/, '`$&`')
+  return `| \`${option.flags}\` | ${unset} | ${option.description} |`.replaceAll(/<(?![^`|]*`)/g, '&lt;')
 }
 
 if (import.meta.main) writeFileSync(PAGE, await referencePage(readFileSync(PAGE, 'utf8')))

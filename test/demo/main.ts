@@ -1,7 +1,6 @@
 // What `npm run demo` runs.
 
-import { createProgram, runProgram } from '../../agent/config/command-line.ts'
-import { addExamples } from '../../agent/config/examples.ts'
+import { addExamples, createProgram, runProgram } from '../../agent/config/command-line.ts'
 import { runDemo } from './demo.ts'
 import { demoOptions } from './settings.ts'
 

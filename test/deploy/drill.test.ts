@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import type { DrillSettings } from '../../agent/cli/drill/drill-settings.ts'
+import type { DrillSettings } from '../../agent/cli/drill/drill-command.ts'
 import { VERSION } from '../../agent/version.ts'
 import { drillSaid } from '../cli/drill/said.ts'
 import { assertRestricted, assertWhole, type PodTemplate, plainEnv } from './consistency.ts'

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { addExamples } from '../../config/examples.ts'
+import { addExamples } from '../../config/command-line.ts'
 import { addSettings, choice, flagOf, group, optional, readSettings } from '../../config/setting.ts'
 import { parseNamespace } from '../../config/values.ts'
 import type { ClusterOptions } from '../cluster.ts'

@@ -1,8 +1,39 @@
 import type { Command } from 'commander'
-import { systemClock } from '../../clock.ts'
-import { addExamples } from '../../config/examples.ts'
-import { interruption } from '../interruption.ts'
-import { type DrillSettings, drillOptions } from './drill-settings.ts'
+import { API_KEY, addExamples } from '../../config/command-line.ts'
+import { addSettings, choice, group, onOff, optional, readSettings, setting } from '../../config/setting.ts'
+import { parseDuration } from '../../config/values.ts'
+import { OPERATE_SETTINGS, OUTPUT_SETTINGS } from '../cluster-settings.ts'
+
+export const SCENARIOS = ['switchover', 'delete-pod', 'force-delete-pod'] as const
+export type Scenario = (typeof SCENARIOS)[number]
+
+const DRILL_SETTINGS = {
+  ...group('Drill', {
+    scenario: choice(SCENARIOS, 'what is done to the leader'),
+    service: {
+      argument: '<url>',
+      about: 'where users reach LangFlow, such as http://langflow:7860',
+      parse: parseService,
+    },
+    flow: optional(
+      '<id or name>',
+      '/health alone, which measures no RPO',
+      `which flow is run all along; it stores its messages. Its API key is read from ${API_KEY} alone`,
+      (text) => text,
+    ),
+    rtoMs: setting('<duration>', '30s', 'how long users may go without an answer', (text) =>
+      parseDuration(text, 1),
+    ),
+    timeoutMs: setting('<duration>', '10m', 'how long until the replicas must be as well as before', (text) =>
+      parseDuration(text, 1_000),
+    ),
+    yes: { ...onOff('do not ask; needed where there is no terminal to ask on'), short: '-y' },
+  }),
+  ...OPERATE_SETTINGS,
+  ...OUTPUT_SETTINGS,
+}
+
+export type DrillSettings = ReturnType<ReturnType<typeof drillOptions>>
 
 export function addDrill(program: Command): void {
   const command = program
@@ -16,40 +47,32 @@ export function addDrill(program: Command): void {
   ])
   command.action(async () => {
     const options = read(process.env)
-    const { whomToAsk } = await import('../confirm.ts')
-    const person = whomToAsk(command, options.yes)
-    const { operating } = await import('../output.ts')
-    await operating(options.output, () => runDrill(options, person))
+    const { terminalToAskOn } = await import('../terminal.ts')
+    const terminal = terminalToAskOn(command, options.yes)
+    const { runDrill } = await import('./drill.ts')
+    process.exitCode = await runDrill(options, terminal)
   })
 }
 
-async function runDrill(
-  options: DrillSettings,
-  person: import('../confirm.ts').Terminal | null,
-): Promise<void> {
-  const { Cluster } = await import('../cluster.ts')
-  const { confirm } = await import('../confirm.ts')
-  const { drill } = await import('./drill.ts')
-  const { textOf } = await import('./drill-report.ts')
-  const { prepare } = await import('./scenarios.ts')
-  const { flowAt, healthAt } = await import('./langflow-service.ts')
-  const { EXIT_CODES } = await import('../exit-codes.ts')
-  const { formatted, write } = await import('../output.ts')
-  using interrupted = interruption()
-  using cluster = await Cluster.connect(options)
-  const { service: url, flow, apiKey, scenario } = options
-  const stage = {
-    cluster,
-    objects: cluster.objects,
-    clock: systemClock,
-    service: flow === null ? healthAt(url) : flowAt(url, flow, apiKey),
-    tell: (line: string) => void process.stderr.write(`${line}\n`),
+/** Adds the flags of `drill`, and returns the function that reads them: it ends with a usage error. Variables set them as well, for a CronJob. */
+export function drillOptions(command: Command) {
+  addSettings(command, DRILL_SETTINGS)
+  return (env: NodeJS.ProcessEnv) => {
+    const { service, ...said } = readSettings(command, DRILL_SETTINGS, env)
+    if (service === null)
+      return command.error('say where users reach LangFlow: --service http://langflow:7860')
+    const apiKey = env[API_KEY] || null
+    if (apiKey !== null && said.flow === null)
+      command.error(`${API_KEY} is of no use without a flow: name one with --flow`)
+    return { ...said, service, apiKey }
   }
-  if (person !== null) {
-    const { plan } = await prepare(stage, 1)
-    await confirm(person, `Play ${scenario} on ${plan.from}, which leads?`, interrupted.signal)
-  }
-  const report = await drill(stage, options, interrupted.signal)
-  await write(formatted(options.output, report, () => textOf(report)))
-  if (report.result !== 'ok') process.exitCode = EXIT_CODES.failed
+}
+
+function parseService(text: string): string {
+  const like = 'such as http://langflow:7860'
+  const url = URL.parse(text)
+  if (url === null || !/^https?:$/.test(url.protocol)) throw new Error(`write an http or https URL, ${like}`)
+  if (url.username || url.password) throw new Error(`leave out user and password, ${like}`)
+  if (url.search || url.hash) throw new Error(`end it with the path at which LangFlow begins, ${like}`)
+  return url.href.replace(/\/+$/, '')
 }

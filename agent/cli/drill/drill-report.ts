@@ -1,8 +1,8 @@
 import { readable } from '../../config/values.ts'
 import type { PastTerm } from '../../lease/lease-history.ts'
 import { historyTable } from '../history-table.ts'
-import type { Scenario } from './drill-settings.ts'
-import type { Measured } from './measure.ts'
+import type { Scenario } from './drill-command.ts'
+import type { Measured } from './prober.ts'
 
 /** What a drill found; `-o json` prints it as it is. */
 export interface Report {

@@ -1,17 +1,18 @@
 import { addAbortListener } from 'node:events'
-import type { Clock } from '../../clock.ts'
+import { type Clock, systemClock } from '../../clock.ts'
 import { readable } from '../../config/values.ts'
 import { holderOf } from '../../lease/lease.ts'
 import { historyOf } from '../../lease/lease-history.ts'
 import { LAST_DRILL, type LastDrill, podOf } from '../../lease/operator-annotations.ts'
-import { swap } from '../annotate-lease.ts'
-import { mayHaveHappened, OperationError } from '../exit-codes.ts'
+import { Cluster, swap } from '../cluster.ts'
+import { EXIT_CODES, mayHaveHappened, OperationError } from '../exit-codes.ts'
+import { formatted, operating, write } from '../output.ts'
 import { type Plan, withdraw } from '../switchover.ts'
-import { judge, type Report } from './drill-report.ts'
-import type { DrillSettings } from './drill-settings.ts'
-import { notServed } from './langflow-service.ts'
-import { measure, type Probe } from './measure.ts'
-import { Prober } from './prober.ts'
+import { confirm, interruption, type Terminal } from '../terminal.ts'
+import type { DrillSettings } from './drill-command.ts'
+import { judge, type Report, textOf } from './drill-report.ts'
+import { flowAt, healthAt, notServed } from './langflow-service.ts'
+import { measure, type Probe, Prober } from './prober.ts'
 import { act, happened, prepare, type Stage } from './scenarios.ts'
 
 type Options = Pick<DrillSettings, 'scenario' | 'rtoMs' | 'timeoutMs'>
@@ -20,6 +21,29 @@ type Options = Pick<DrillSettings, 'scenario' | 'rtoMs' | 'timeoutMs'>
 const QUIET_MS = 3_000
 /** How often Lease and replicas are looked at. */
 const LOOK_MS = 500
+
+/** Resolves to the exit code. @param terminal where to ask for confirmation; `null`: do not ask */
+export function runDrill(options: DrillSettings, terminal: Terminal | null): Promise<number> {
+  const { service, flow, apiKey, scenario, output } = options
+  return operating(output, async () => {
+    using interrupted = interruption()
+    using cluster = await Cluster.connect(options)
+    const stage = {
+      cluster,
+      objects: cluster.objects,
+      clock: systemClock,
+      service: flow === null ? healthAt(service) : flowAt(service, flow, apiKey),
+      tell: (line: string) => void process.stderr.write(`${line}\n`),
+    }
+    if (terminal !== null) {
+      const { plan } = await prepare(stage, 1)
+      await confirm(terminal, `Play ${scenario} on ${plan.from}, which leads?`, interrupted.signal)
+    }
+    const report = await drill(stage, options, interrupted.signal)
+    await write(formatted(output, report, () => textOf(report)))
+    return report.result === 'ok' ? EXIT_CODES.fine : EXIT_CODES.failed
+  })
+}
 
 /**
  * Does something to the leader while a prober uses the service, and notes in the Lease how it went. Resolves to a report once all is

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { addExamples } from '../../config/examples.ts'
+import { addExamples } from '../../config/command-line.ts'
 import { injectOptions, parseInjectOptions } from './inject-settings.ts'
 
 export function addInject(program: Command): void {

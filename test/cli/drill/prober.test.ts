@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
-import { ATTEMPT_MS, Prober } from '../../../agent/cli/drill/prober.ts'
+import { describe, test } from 'node:test'
+import { ATTEMPT_MS, measure, type Probe, Prober } from '../../../agent/cli/drill/prober.ts'
 import { VirtualClock } from '../../harness/virtual-clock.ts'
 
 type Outcome = string | null | Error
@@ -74,4 +74,77 @@ test('what is under way when all is given up is no failure', async () => {
   await prober.stop()
   assert.deepEqual(prober.probes, [])
   assert.equal(clock.next(), Number.POSITIVE_INFINITY)
+})
+
+/** One each 200 ms that takes 20 ms, but for those that are told otherwise. */
+function probes(count: number, told: Readonly<Record<number, Partial<Probe>>> = {}): Probe[] {
+  return Array.from({ length: count }, (_, i) => {
+    const sentMs = i * 200
+    return { number: i + 1, sentMs, endedMs: sentMs + 20, problem: null, ...told[i + 1] }
+  })
+}
+
+const refused = { problem: 'connection refused' }
+
+describe('how users fared', () => {
+  test('where nothing happened, RTO is the rhythm of the prober', () => {
+    assert.deepEqual(measure(probes(20), null), {
+      requests: 20,
+      failed: 0,
+      problems: [],
+      longestWaitMs: 20,
+      rtoMs: 200,
+      lost: null,
+    })
+  })
+
+  test('RTO is the longest time from one good answer to the next, whatever failed in between', () => {
+    const all = probes(20, { 4: refused, 5: refused, 6: { problem: 'status 503' } })
+    assert.deepEqual(measure(all, null), {
+      requests: 20,
+      failed: 3,
+      problems: [
+        { problem: 'connection refused', times: 2 },
+        { problem: 'status 503', times: 1 },
+      ],
+      longestWaitMs: 20,
+      rtoMs: 800,
+      lost: null,
+    })
+  })
+
+  test('a request that waits is no failure, and its wait is told', () => {
+    const held = {
+      4: { endedMs: 1_500 },
+      5: { endedMs: 1_500 },
+      6: { endedMs: 1_510 },
+      7: { endedMs: 1_520 },
+    }
+    const { failed, longestWaitMs, rtoMs } = measure(probes(20, held), null)
+    assert.deepEqual([failed, longestWaitMs, rtoMs], [0, 900, 1_000])
+  })
+
+  test('an outage is not over where failures come after the last good answer', () => {
+    const all = probes(11).map((one) => (one.sentMs > 1_200 ? { ...one, ...refused } : one))
+    assert.equal(measure(all, null).rtoMs, null)
+  })
+
+  test('it is not over where no good answer ever came', () => {
+    const { rtoMs, longestWaitMs } = measure(
+      probes(11).map((one) => ({ ...one, ...refused })),
+      null,
+    )
+    assert.deepEqual([rtoMs, longestWaitMs], [null, null])
+  })
+
+  test('one that fails long after it was sent, beside good ones, does not make it last', () => {
+    const { failed, rtoMs } = measure(probes(20, { 4: { ...refused, endedMs: 30_000 } }), null)
+    assert.deepEqual([failed, rtoMs], [1, 400])
+  })
+})
+
+test('RPO is how many were acknowledged and are not kept; what failed may be kept or not', () => {
+  const all = probes(5, { 2: refused, 3: refused })
+  assert.equal(measure(all, new Set([1, 3, 4])).lost, 1)
+  assert.equal(measure(all, new Set([1, 4, 5])).lost, 0)
 })

@@ -1,4 +1,4 @@
-import { type DrillSettings, drillOptions } from '../../../agent/cli/drill/drill-settings.ts'
+import { type DrillSettings, drillOptions } from '../../../agent/cli/drill/drill-command.ts'
 import { createProgram } from '../../../agent/config/command-line.ts'
 
 /** What `drill` reads from these words after its name. */

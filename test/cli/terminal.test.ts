@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { PassThrough } from 'node:stream'
 import { describe, test } from 'node:test'
-import { confirm } from '../../agent/cli/confirm.ts'
+import { confirm } from '../../agent/cli/terminal.ts'
 
 function asked(signal = new AbortController().signal) {
   const input = new PassThrough()

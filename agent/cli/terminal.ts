@@ -4,22 +4,40 @@ import type { Readable, Writable } from 'node:stream'
 import type { Command } from 'commander'
 import { OperationError } from './exit-codes.ts'
 
+/** Ctrl-C, SIGTERM or a closed terminal, once: a second one ends the process at once. */
+export function interruption(): { readonly signal: AbortSignal } & Disposable {
+  const controller = new AbortController()
+  const abort = () => controller.abort()
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+  for (const name of signals) process.once(name, abort)
+  return {
+    signal: controller.signal,
+    [Symbol.dispose]: () => {
+      for (const name of signals) process.off(name, abort)
+    },
+  }
+}
+
 export interface Terminal {
   readonly input: Readable
   readonly output: Writable
 }
 
 /**
- * Where a person is to be asked; `null`: `yes` says that nobody is. Ends with a usage error where there is no terminal. What is
- * asked does not go where the result goes.
+ * The terminal to ask on; `null`: `--yes` skips the question. Ends with a usage error if there is no terminal. The question does not go
+ * where the result goes.
  */
-export function whomToAsk(command: Command, yes: boolean, { stdin, stderr } = process): Terminal | null {
+export function terminalToAskOn(
+  command: Command,
+  yes: boolean,
+  { stdin, stderr } = process,
+): Terminal | null {
   if (yes) return null
   if (stdin.isTTY && stderr.isTTY) return { input: stdin, output: stderr }
   return command.error('there is no terminal to ask on: add --yes')
 }
 
-/** Whether the answer is yes. Rejects with an `OperationError` where somebody interrupts, or says anything else. */
+/** Resolves if the answer is yes. Rejects with an `OperationError` after any other answer and after Ctrl-C. */
 export async function confirm(
   { input, output }: Terminal,
   question: string,

@@ -1,0 +1,81 @@
+import assert from 'node:assert/strict'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import { parse } from '../config/commands.ts'
+
+const CLUSTER = {
+  leaseName: 'langflow-leader-lock',
+  leaseNamespace: null,
+  kubeconfig: null,
+  context: null,
+  url: null,
+  output: 'table',
+}
+
+describe('the flags of commands for people', () => {
+  test('have defaults: ask, and wait for two minutes', async () => {
+    const { switchover } = await parse(['switchover'])
+    assert.deepEqual(switchover, { to: null, yes: false, wait: true, timeoutMs: 120_000, ...CLUSTER })
+    assert.deepEqual((await parse(['pause'])).pause, { forMs: null, reason: null, ...CLUSTER })
+    assert.deepEqual((await parse(['resume'])).resume, CLUSTER)
+    assert.deepEqual((await parse(['history'])).history, CLUSTER)
+  })
+
+  test("are kubectl's, also in one letter", async () => {
+    const args = ['status', '-n', 'team', '-o', 'wide', '-w', '--context', 'prod']
+    const expected = { ...CLUSTER, leaseNamespace: 'team', context: 'prod', output: 'wide', watch: true }
+    assert.deepEqual((await parse(args)).status, expected)
+  })
+
+  test('may name a kubeconfig by a relative path', async () => {
+    const { status } = await parse(['status', '--kubeconfig', 'kube/config'])
+    assert.equal(status?.kubeconfig, join(process.cwd(), 'kube/config'))
+  })
+
+  test('name a pod as kubectl prints it, by its name alone, or none', async () => {
+    for (const [text, to] of Object.entries({
+      'pod/langflow-1': 'langflow-1',
+      'langflow-1': 'langflow-1',
+      '*': '*',
+    }))
+      assert.equal((await parse(['switchover', '--to', text])).switchover?.to, to)
+  })
+
+  test('say whether to wait as those of kubectl do', async () => {
+    const waits = async (...args: string[]) => (await parse(['switchover', ...args])).switchover?.wait
+    const all = [await waits('--wait'), await waits('--wait', '-y'), await waits('--wait=true')]
+    assert.deepEqual([...all, await waits('--wait=false')], [true, true, true, false])
+  })
+
+  test('say how long a pause is and why', async () => {
+    const { pause } = await parse(['pause', '--for', '1h30m', '--reason', ' database upgrade '])
+    assert.deepEqual([pause?.forMs, pause?.reason], [5_400_000, 'database upgrade'])
+  })
+
+  test('are no variables, also in the container of an agent', async () => {
+    const { history } = await parse(['history'], { LEADER_LEASE_NAME: 'lock' })
+    assert.equal(history?.leaseName, 'langflow-leader-lock')
+    await assert.rejects(parse(['history'], { LEADER_CONTEXT: 'prod' }), {
+      name: 'UsageError',
+      message: /LEADER_CONTEXT/,
+    })
+  })
+
+  const wrong: readonly (readonly [args: readonly string[], problem: RegExp])[] = [
+    [['switchover', '--to', 'Pod 1'], /--to 'Pod 1': give the name of a pod/],
+    [['switchover', '--wait=maybe'], /--wait 'maybe': use true or false/],
+    [['switchover', '--timeout', '0'], /--timeout '0': use at least 1s/],
+    [['pause', '--for', '30'], /--for '30': a duration needs a unit/],
+    [['pause', '--for', '2h26h'], /use at most 24h/],
+    [['pause', '--reason', ' '], /--reason ' ': say why/],
+    [['pause', '--reason', 'a\nb'], /one line/],
+    [['pause', '--reason', 'x'.repeat(201)], /at most 200 characters/],
+    [['status', '--url', '127.0.0.1:8090'], /--url '127.0.0.1:8090': write it as an http or https URL/],
+    [['status', '--url', 'http://a', '-n', 'b'], /--url.* cannot be used with .*--lease-namespace/],
+    [['history', '-o', 'wide'], /--output 'wide': use one of table, json, yaml/],
+  ]
+  for (const [args, problem] of wrong)
+    test(`are a usage error: ${args.join(' ').slice(0, 40).replace('\n', ' ')}`, async () => {
+      await assert.rejects(parse([...args]), { name: 'UsageError', message: problem })
+    })
+})
