@@ -6,14 +6,15 @@ import { run } from 'node:test'
 import { spec } from 'node:test/reporters'
 
 /** They take the longest; begun last, they would keep one core waiting for them. */
-const FIRST = ['test/simulation/*.test.ts', 'test/front/{conformance,security}.test.ts']
-/** They measure time or memory of real processes; a machine that is busy with the other tests would falsify both. */
-const MEASURED = 'test/{faults/*,hostile/*,front/memory}.test.ts'
-/** They look at the processes of the whole machine. */
-const ALONE = 'test/**/process-*.test.ts'
+const FIRST = [
+  'test/simulation/*.test.ts',
+  'test/front/{security,hop,conformance}.test.ts',
+  'test/fault-table/*.test.ts',
+]
+/** They measure the memory of real processes, or look at the processes of the whole machine. */
+const ALONE = 'test/{front/memory,**/process-*}.test.ts'
 
 const alone = globSync(ALONE)
-const measured = globSync(MEASURED)
 const beside = [...new Set([...FIRST, 'test/**/*.test.ts'].flatMap((pattern) => globSync(pattern).sort()))]
 
 /** Runs the files in their order. */
@@ -28,7 +29,7 @@ async function play(files: string[], concurrency: number): Promise<void> {
 
 // Most of them wait for processes most of the time.
 await play(
-  beside.filter((file) => !alone.includes(file) && !measured.includes(file)),
-  availableParallelism() + 1,
+  beside.filter((file) => !alone.includes(file)),
+  availableParallelism() + 2,
 )
-await play([...measured, ...alone], 1)
+await play(alone, 1)

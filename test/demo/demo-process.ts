@@ -9,13 +9,6 @@ import { until } from '../harness/wait.ts'
 
 const MAIN = join(import.meta.dirname, 'main.ts')
 
-/** Five times faster than by default. */
-export const FAST = [
-  '--lease-duration=3s',
-  '--renew-deadline=2s',
-  '--retry-period=500ms',
-  '--kill-margin=500ms',
-]
 /** Only the end of a test that hangs. */
 const HANGS_MS = 60_000
 
@@ -70,10 +63,6 @@ export class DemoProcess {
         ? [read(`/proc/${pid}/cmdline`).replaceAll('\0', ' ')]
         : []
     })
-  }
-
-  files(): string[] {
-    return readdirSync(this.#tmp, { recursive: true, encoding: 'utf8' })
   }
 
   /** Resolves once nothing lives and nothing lies there. */

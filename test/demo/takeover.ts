@@ -1,98 +1,108 @@
-import { systemClock } from '../../agent/clock.ts'
 import type { EventName } from '../../agent/observe/log.ts'
-import type { Demo } from './demo.ts'
-import type { Replica, ReplicaEvent } from './replica.ts'
+import type { Client } from '../harness/client.ts'
+import type { Line } from '../harness/logged-process.ts'
+import { mono, until } from '../harness/wait.ts'
+import type { DemoReplica } from './replica.ts'
 
 /** What is done to the leader, for people. */
 export const FAULTS = {
-  crash: 'SIGKILL to agent, launcher and workload',
+  crash: 'SIGKILL to agent, launcher, front and workload',
   stop: 'SIGTERM to the agent, a planned handover',
-  hang: 'SIGSTOP to the agent, the launcher is alone',
+  hang: 'SIGSTOP to the agent; its launcher is alone',
 } as const
 export type Kind = keyof typeof FAULTS
-export const KINDS = Object.keys(FAULTS) as Kind[]
+
+/** What the workload answers, as far as the demo reads it. */
+export interface Answer {
+  readonly replica: string
+  readonly epoch: number
+}
 
 /** One takeover as it was measured; times in milliseconds. */
 export interface Takeover {
   readonly kind: Kind
   readonly from: string
   readonly to: string
-  /** The new holder's. */
+  /** The new leader's. */
   readonly epoch: number
-  /** Fault to the next holder's `acquired`. */
+  /** CLOCK_MONOTONIC. */
+  readonly faultAt: number
+  /** Fault to the next leader's `acquired`. */
   readonly detectMs: number
   /** `acquired` to `workload_started`. */
   readonly startMs: number
   /** `workload_started` to `serving`. */
   readonly healthyMs: number
-  /** The client's last good answer of the old holder to the first of the new one. */
-  readonly gapMs: number
-  readonly failedRequests: number
-  /** Fault to the old workload's end, as the old launcher confirmed it; `null`: nobody was left to say so. */
+  /** Between the last answer of the old leader and the first of the new one, as the client saw it. */
+  readonly pauseMs: number
+  /** Fault to the old workload's end, as its launcher confirmed it; `null`: the launcher was killed as well. */
   readonly oldDeadMs: number | null
   /** hang: fault to `workload_frozen`. */
   readonly frozenMs: number | null
-  /** stop: `released` to the next holder's `acquired`. */
+  /** stop: `released` to the next leader's `acquired`. */
   readonly handoverMs: number | null
 }
 
-/** Does `kind` to the leader and measures what follows, until another replica has answered the client. */
-export async function takeOver(kind: Kind, leader: Replica, demo: Demo): Promise<Takeover> {
-  const { events, client, acquireWithinMs, serveWithinMs } = demo
-  const from = leader.name
-  const mark = events.length
-  const find = (name: EventName, by: string) =>
-    events.slice(mark).find(({ event, replica }) => event === name && replica === by)
-  const faultAt = systemClock.mono()
+/** Does `kind` to the leader, and measures until another replica has answered the client. */
+export async function takeOver(
+  kind: Kind,
+  leader: DemoReplica,
+  replicas: readonly DemoReplica[],
+  client: Client<Answer>,
+): Promise<Takeover> {
+  const others = replicas.filter((one) => one !== leader)
+  const logs = new Map(replicas.map((one) => [one, { log: one.log, from: one.log.lines.length }]))
+  const next = async (replica: DemoReplica, event: EventName) => {
+    const { log, from } = logs.get(replica)!
+    return await log.event(event, from)
+  }
+  const [faultAt, wall] = [mono(), Date.now()]
   await leader[kind]()
 
-  const acquired = await demo.until('another replica to acquire the Lease', acquireWithinMs, () =>
-    events.slice(mark).find(({ event, replica }) => event === 'acquired' && replica !== from),
-  )
-  const { replica: to, epoch } = acquired
-  const started = await demo.until(`${to} to start its workload`, serveWithinMs, () =>
-    find('workload_started', to),
-  )
-  const serving = await demo.until(`${to} to serve`, serveWithinMs, () => find('serving', to))
-  const { gapMs, failed } = await demo.until(`the client to be answered by ${to}`, serveWithinMs, () =>
-    client.gap(from, to, acquired.at),
-  )
-
-  // Its launcher confirms the end on its own time: on a busy machine after the next one serves.
-  if (kind === 'hang') {
-    await demo.until(`${from}'s launcher to confirm the end`, serveWithinMs, () =>
-      find('workload_stopped', from),
+  const acquiredBy = others.map(async (one) => ({ successor: one, acquired: await next(one, 'acquired') }))
+  const { successor, acquired } = await Promise.any(acquiredBy)
+  const started = await next(successor, 'workload_started')
+  const serving = await next(successor, 'serving')
+  const answersOf = (name: string) =>
+    client.calls.filter(
+      ({ answer, endedAt }) => answer?.replica === name && (name === leader.name || endedAt > faultAt),
     )
-  }
-  const sinceFault = (event: ReplicaEvent | undefined) => (event ? Math.round(event.at - faultAt) : null)
-  const released = find('released', from)
+  await until(`an answer of ${successor.name}`, () => answersOf(successor.name).length > 0)
+  // Its launcher confirms the end on its own: on a busy machine after the next leader serves.
+  const ended = kind === 'crash' ? undefined : await next(leader, 'workload_stopped')
+  const { log, from } = logs.get(leader)!
+  const said = (name: EventName) => log.lines.slice(from).find(({ event }) => event === name)
+  const between = (a: Line | undefined, b: Line | undefined) =>
+    a && b ? Math.max(0, Date.parse(b.time) - Date.parse(a.time)) : null
+  const sinceFault = (line: Line | undefined) => (line ? Math.max(0, Date.parse(line.time) - wall) : null)
   return {
     kind,
-    from,
-    to,
-    epoch,
-    detectMs: Math.round(acquired.at - faultAt),
-    startMs: Math.round(started.at - acquired.at),
-    healthyMs: Math.round(serving.at - started.at),
-    gapMs: Math.round(gapMs),
-    failedRequests: failed,
-    oldDeadMs: sinceFault(find('workload_stopped', from)),
-    frozenMs: sinceFault(find('workload_frozen', from)),
-    // Both learn of the same write, and the new holder may be the first to log it.
-    handoverMs: released ? Math.max(0, Math.round(acquired.at - released.at)) : null,
+    from: leader.name,
+    to: successor.name,
+    epoch: Number(acquired.epoch),
+    faultAt,
+    detectMs: sinceFault(acquired)!,
+    startMs: between(acquired, started)!,
+    healthyMs: between(started, serving)!,
+    pauseMs: Math.round(
+      answersOf(successor.name)[0]!.endedAt - (answersOf(leader.name).at(-1)?.endedAt ?? faultAt),
+    ),
+    oldDeadMs: sinceFault(ended),
+    frozenMs: sinceFault(said('workload_frozen')),
+    handoverMs: between(said('released'), acquired),
   }
 }
 
-/** Brings the third replica back, however it was lost. */
-export async function recover({ kind, from }: Takeover, replica: Replica, demo: Demo): Promise<void> {
-  const mark = demo.events.length
+/** Brings the replica back, whatever was done to it, and waits until it could take over. */
+export async function recover(kind: Kind, replica: DemoReplica): Promise<void> {
+  const { log } = replica
+  const from = log.lines.length
   if (kind === 'hang') {
     replica.thaw()
-  } else {
-    await demo.until(`${from} to end`, demo.acquireWithinMs, () => replica.hasEnded)
-    replica.start()
+    await log.event('standby_ready', from)
+    return
   }
-  await demo.until(`${from} to stand by again`, demo.acquireWithinMs, () =>
-    demo.events.slice(mark).find(({ replica, event }) => replica === from && event === 'standby_ready'),
-  )
+  await log.exited
+  replica.start()
+  await replica.log.event('standby_ready')
 }

@@ -3,10 +3,10 @@ import { execFile } from 'node:child_process'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { promisify } from 'node:util'
-import { DemoProcess, FAST } from '../demo/demo-process.ts'
+import { DemoProcess } from '../demo/demo-process.ts'
 
 test('kubectl finds what the demo has: Leases to annotate, pods to delete', async (t) => {
-  const demo = new DemoProcess(['--stay', '--json', ...FAST])
+  const demo = new DemoProcess(['--stay', '--json', '--fast'])
   t.after(() => demo.dispose())
   await demo.line(/^\{/)
   const { kubeconfig } = JSON.parse(demo.stdout[0] ?? '')

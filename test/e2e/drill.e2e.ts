@@ -6,7 +6,7 @@ import { after, before, describe, test } from 'node:test'
 import { Cluster } from '../../agent/cli/cluster.ts'
 import type { Report } from '../../agent/cli/drill/drill-report.ts'
 import { LAST_DRILL, lastDrillOf, SWITCHOVER_TO } from '../../agent/lease/operator-annotations.ts'
-import { DemoProcess, FAST } from '../demo/demo-process.ts'
+import { DemoProcess } from '../demo/demo-process.ts'
 import type { Stage } from '../demo/report.ts'
 import { BUNDLE } from '../harness/bundle.ts'
 import { ScriptedServer } from '../kube/scripted-server.ts'
@@ -18,7 +18,7 @@ describe('a drill of the demo', () => {
   let cluster: Cluster
 
   before(async () => {
-    demo = new DemoProcess(['--stay', '--json', ...FAST])
+    demo = new DemoProcess(['--stay', '--json', '--fast'])
     await demo.line(/^\{/)
     stage = JSON.parse(demo.stdout[0] ?? '')
     const { kubeconfig } = stage
@@ -34,12 +34,20 @@ describe('a drill of the demo', () => {
     await demo?.dispose()
   })
 
-  const start = (...flags: string[]): ChildProcess =>
-    spawn(
-      process.execPath,
-      [BUNDLE, 'drill', `--kubeconfig=${stage.kubeconfig}`, `--service=${stage.entrance}`, '--yes', ...flags],
-      { stdio: ['ignore', 'pipe', 'pipe'] },
-    )
+  /** Its prober goes to the front of a follower. */
+  async function start(...flags: string[]): Promise<ChildProcess> {
+    const { spec } = await cluster.lease()
+    const [, front] = Object.entries(stage.fronts).find(([name]) => name !== spec?.holderIdentity) ?? []
+    const command = [
+      BUNDLE,
+      'drill',
+      `--kubeconfig=${stage.kubeconfig}`,
+      `--service=${front}`,
+      '--yes',
+      ...flags,
+    ]
+    return spawn(process.execPath, command, { stdio: ['ignore', 'pipe', 'pipe'] })
+  }
 
   async function ended(drill: ChildProcess) {
     const [[code], stdout, stderr] = await Promise.all([
@@ -51,7 +59,7 @@ describe('a drill of the demo', () => {
   }
 
   test('moves leadership, measures it, and tells it to whoever comes later', async () => {
-    const { code, stdout, stderr } = await ended(start('-o', 'json'))
+    const { code, stdout, stderr } = await ended(await start('-o', 'json'))
     assert.equal(code, 0, stderr)
     const { result, from, to, terms } = JSON.parse(stdout) as Report
     assert.equal(result, 'ok')
@@ -63,7 +71,7 @@ describe('a drill of the demo', () => {
   })
 
   test('deletes a pod, and misses a limit that nobody can keep', async () => {
-    const { code, stdout } = await ended(start('--scenario=delete-pod', '--rto=1ms'))
+    const { code, stdout } = await ended(await start('--scenario=delete-pod', '--rto=1ms'))
     assert.equal(code, 1)
     assert.match(stdout, /^result: +missed its limits: nobody was served for /m)
     assert.match(stdout, /^done: +deleted the pod replica-[abc]$/m)
@@ -73,7 +81,7 @@ describe('a drill of the demo', () => {
     const { metadata } = await cluster.lease()
     const asked = Promise.withResolvers<void>()
     await using silent = await ScriptedServer.start(() => asked.resolve())
-    const drill = start(`--service=${silent.url}`)
+    const drill = await start(`--service=${silent.url}`)
     const end = ended(drill)
     await asked.promise
     drill.kill('SIGINT')

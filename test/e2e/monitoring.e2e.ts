@@ -38,11 +38,6 @@ const UNITS_S = { s: 1, m: 60, h: 3600, d: 86_400 } as const
 const RARE: Readonly<Record<string, string>> = {
   langflow_leader_standby_memory_bytes: 'of warm standbys alone; the stand-in is cold',
   langflow_leader_revision_failed: 'of a failed rollout alone; promtool plays its alert',
-  ...Object.fromEntries(
-    ['up', 'held', 'in_flight', 'streams', 'resident_memory_bytes', 'forwarded_total', 'failed_total'].map(
-      (one) => [`langflow_leader_front_${one}`, 'of fronts alone; the demo has none'],
-    ),
-  ),
 }
 
 interface Sample {

@@ -9,7 +9,7 @@ import { mono } from '../harness/wait.ts'
 import { warmLangflow } from '../harness/warm-langflow.ts'
 import { type FaultScene, faultTests, SLACK_MS, seconds } from './scene.ts'
 
-const fault = faultTests()
+const { fault } = faultTests()
 
 /** The launcher compares its clocks each 100 ms; a kill and a beat under way come on top. */
 const LOOK_MS = 100

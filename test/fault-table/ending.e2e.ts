@@ -14,7 +14,7 @@ const NAMES = {
   idle: 'an idle connection',
 } as const
 
-const fault = faultTests()
+const { fault, quickFault } = faultTests()
 
 /** As the kubelet ends a pod: both containers must end with code 0. Returns how long that took, in ms. */
 async function ends(pod: LinkedPod): Promise<number> {
@@ -56,7 +56,7 @@ describe('SIGTERM', { concurrency: 5 }, () => {
     return `ended after ${seconds(await ends(a))}; ${nextHolder(await scene.handedOver(a, b))}`
   })
 
-  fault('SIGTERM while serving', async (scene) => {
+  quickFault('SIGTERM while serving', async (scene) => {
     const [a, b] = await scene.pods()
     return `ended after ${seconds(await ends(a))}; ${nextHolder(await scene.handedOver(a, b))}`
   })

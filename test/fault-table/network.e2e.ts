@@ -17,7 +17,7 @@ import {
   seconds,
 } from './scene.ts'
 
-const fault = faultTests({ audit: true })
+const { fault, quickFault } = faultTests({ audit: true })
 
 function conflicts(scene: FaultScene): number {
   return scene.plane
@@ -26,7 +26,7 @@ function conflicts(scene: FaultScene): number {
 }
 
 describe('the network', { concurrency: 5 }, () => {
-  fault('a planned stop is cut off, another takes over, and the link heals', async (scene) => {
+  quickFault('a planned stop is cut off, another takes over, and the link heals', async (scene) => {
     const [a, b] = await scene.pods()
     const request = await hold('request', `http://127.0.0.1:${a.port}`)
     a.agent.signal('SIGTERM')
@@ -60,7 +60,7 @@ describe('the network', { concurrency: 5 }, () => {
     return `LangFlow dead ${seconds(scene.lastBeat('a') - doubt)} after the doubt; ${next.holder === '' ? 'released' : 'taken over'} ${seconds(next.at - scene.lastBeat('a'))} later`
   })
 
-  fault('a renewal commits and its reply is lost', async (scene) => {
+  quickFault('a renewal commits and its reply is lost', async (scene) => {
     const [a, b] = await scene.pods()
     const acknowledged = await scene.renewal(a)
     a.link.flow({ toClient: 'hold' })
@@ -95,7 +95,7 @@ describe('the network', { concurrency: 5 }, () => {
     return `acted until ${seconds(acted)}, dead ${seconds(dead)} after that renewal had committed; the next holder came after ${seconds(taken.at - committed.at)}`
   })
 
-  fault('the link is cut while stopping', async (scene) => {
+  quickFault('the link is cut while stopping', async (scene) => {
     const [a, b] = await scene.pods({ workload: ['ignore-term'] })
     a.agent.signal('SIGTERM')
     await a.agent.event('draining')
@@ -237,7 +237,7 @@ describe('an API server that loses its power', { concurrency: 5 }, () => {
 const READING_MS = 50
 
 describe('the Lease', { concurrency: 4 }, () => {
-  fault('the Lease is edited to another live holder', async (scene) => {
+  quickFault('the Lease is edited to another live holder', async (scene) => {
     const [a, b] = await scene.pods()
     const acted: number[] = []
     const waited: number[] = []
@@ -297,7 +297,7 @@ describe('the Lease', { concurrency: 4 }, () => {
     return `taken ${seconds(waited)} after the deletion, ${seconds(silent)} after the old LangFlow’s last sign of life`
   })
 
-  fault('a second agent with the same identity', async (scene) => {
+  quickFault('a second agent with the same identity', async (scene) => {
     const [a] = await scene.pods()
     const began = mono()
     const twin = await scene.pod('a')

@@ -14,6 +14,7 @@ import {
   confirmedDead,
   DEAD_MS,
   DOUBT_MS,
+  type FaultPlane,
   type FaultScene,
   faultTests,
   LEASE_MS,
@@ -22,15 +23,15 @@ import {
   seconds,
 } from './scene.ts'
 
-const fault = faultTests()
+const { fault, quickFault } = faultTests()
 
 /** How the next holder came, in words; fails where it came late, or LangFlow acted or lived (until `dead`) for too long. */
-async function afterCrash(scene: FaultScene, b: LinkedPod, dead: number): Promise<string> {
+async function afterCrash(scene: FaultScene<FaultPlane>, b: LinkedPod, dead: number): Promise<string> {
   await b.agent.event('serving')
   const taken = await scene.takenBy('b')
   const last = scene.recordBefore(taken)
   const [waited, acted] = [taken.at - last.at, scene.lastBeat('a') - last.at]
-  assert.ok(waited >= LEASE_MS && waited <= LEASE_MS + 300, `taken after ${waited} ms`)
+  assert.ok(waited >= LEASE_MS && waited <= LEASE_MS + 2 * SLACK_MS, `taken after ${waited} ms`)
   assert.ok(acted <= DOUBT_MS + SLACK_MS, `acted for ${acted} ms`)
   const lived = dead - last.at
   assert.ok(lived <= DEAD_MS, `dead after ${lived} ms`)
@@ -52,7 +53,7 @@ async function livenessProbeFails({ httpPort }: Pod): Promise<void> {
 }
 
 describe('a process', { concurrency: 5 }, () => {
-  fault('the agent is killed and comes back', async (scene) => {
+  quickFault('the agent is killed and comes back', async (scene) => {
     const [a] = await scene.pods()
     a.agent.signal('SIGKILL')
     await a.agent.exited
@@ -67,7 +68,7 @@ describe('a process', { concurrency: 5 }, () => {
     return `serving again ${seconds(served - killed)} after its start; the same process, never frozen`
   })
 
-  fault('the agent is killed and stays away', async (scene) => {
+  quickFault('the agent is killed and stays away', async (scene) => {
     const [a, b] = await scene.pods()
     a.agent.signal('SIGKILL')
     await a.container.event('deadman_fired')
@@ -88,7 +89,7 @@ describe('a process', { concurrency: 5 }, () => {
     return measured
   })
 
-  fault('the launcher is killed', async (scene) => {
+  quickFault('the launcher is killed', async (scene) => {
     const [a, b] = await scene.pods()
     const killed = mono()
     process.kill(a.launcherPid(), 'SIGKILL')
@@ -128,7 +129,7 @@ describe('a process', { concurrency: 5 }, () => {
     return 'the term went on; the new launcher connected'
   })
 
-  fault('agent and launcher of one tree: the agent is killed', async (scene) => {
+  quickFault('agent and launcher of one tree: the agent is killed', async (scene) => {
     const a = await scene.replica('a')
     await a.event('serving')
     const b = await scene.follower('b')
@@ -140,14 +141,14 @@ describe('a process', { concurrency: 5 }, () => {
     return `LangFlow’s last sign of life ${Math.max(0, Math.round(scene.lastBeat('a') - killed))} ms after the kill; ${measured}`
   })
 
-  fault('the whole replica is killed', async (scene) => {
+  quickFault('the whole replica is killed', async (scene) => {
     const [a, b] = await scene.pods()
     a.kill()
     await a.container.exited
     return afterCrash(scene, b, mono())
   })
 
-  fault('LangFlow ignores SIGTERM and leaves daemons', async (scene) => {
+  quickFault('LangFlow ignores SIGTERM and leaves daemons', async (scene) => {
     const [a, b] = await scene.pods({ flags: ['--stop-timeout=3s'], workload: ['ignore-term', 'daemon'] })
     assert.equal(scene.processes('a').size, 2)
     a.agent.signal('SIGTERM')

@@ -10,7 +10,7 @@ import { mono, until } from '../harness/wait.ts'
 import { warmLangflow } from '../harness/warm-langflow.ts'
 import { type FaultScene, faultTests, LEASE_MS, plain, seconds } from './scene.ts'
 
-const fault = faultTests()
+const { fault } = faultTests()
 
 /** What stands as the problem in `/status`, where that is not the reason itself: what the API server said comes first. */
 const PROBLEMS: Record<string, RegExp> = {

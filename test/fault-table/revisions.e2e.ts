@@ -6,7 +6,7 @@ import { ask, askStatus } from '../harness/replica.ts'
 import { until } from '../harness/wait.ts'
 import { type FaultScene, faultTests, SLACK_MS, seconds } from './scene.ts'
 
-const fault = faultTests()
+const { fault } = faultTests()
 
 /** So often the kubelet asks in `deploy/`. */
 const PROBE_MS = 1_000

@@ -1,25 +1,34 @@
 import assert from 'node:assert/strict'
-import { after, before, type TestContext, test } from 'node:test'
+import { after, type TestContext, test } from 'node:test'
 import { type ControlPlane, type ControlPlaneOptions, startControlPlane } from '../harness/control-plane.ts'
 import { assertOneActed, type Beat, lateBeats, overlapMs } from '../harness/judge.ts'
 import { type Pod, podObstacle } from '../harness/pod.ts'
-import type { ReplicaOptions } from '../harness/replica.ts'
-import { ApiServerScene, type Linked } from '../harness/scene.ts'
+import { FAST, type ReplicaOptions } from '../harness/replica.ts'
+import { type Linked, type SceneServer, ServerScene } from '../harness/scene.ts'
 import { mono, until } from '../harness/wait.ts'
 import type { Sighting } from '../harness/watch.ts'
 import { record } from './document.ts'
+import { EmbeddedPlane } from './embedded-plane.ts'
 import { CASES, type CaseName } from './table.ts'
 
-/** What the default timings promise, in ms from the send of the last acknowledged renewal: nothing executes from here on. */
-export const DOUBT_MS = 10_000
-/** Nothing lives from here on, and the confirmation of that has been read: 14 s, and what both take. */
-export const DEAD_MS = 14_300
+/** `npm test` plays the quick scenes on the embedded API server, with `FAST` timings; otherwise all have the defaults. */
+const embedded = process.env.FAULT_TABLE_API === 'embedded'
+
+/** What the timings promise, in ms from the send of the last acknowledged renewal: nothing executes from here on. */
+export const DOUBT_MS = embedded ? 2_000 : 10_000
+/** Nothing lives from here on, and the confirmation of that has been read: the kill deadline, and what both take. */
+export const DEAD_MS = embedded ? 4_000 : 14_300
 /** Another may lead. */
-export const LEASE_MS = 15_000
-/** Until a timer has fired and a beat that was under way is written. */
-export const SLACK_MS = 150
-/** Until the kill deadline, at least, right after a renewal: it comes 14 s after one, and one comes every 2 s. */
-const JUST_RENEWED_MS = 12_500
+export const LEASE_MS = embedded ? 4_000 : 15_000
+/** Until a timer has fired and a beat that was under way is written. `npm test` measures nothing: other tests run beside it. */
+export const SLACK_MS = embedded ? 1_000 : 150
+/** An API server that is away for so long leaves the leader in doubt, and alive. */
+export const OUTAGE_MS = embedded ? 2_000 : 12_000
+/** Until the kill deadline, at least, right after a renewal. */
+const JUST_RENEWED_MS = embedded ? 3_050 : 12_500
+
+/** What every scene needs of its API server. */
+export type FaultPlane = SceneServer & Pick<ControlPlane, 'pause' | 'resume' | 'close'>
 
 /** A pod, and the link between it and the API server. */
 export type LinkedPod = Pod & Linked
@@ -36,8 +45,13 @@ interface Handover {
   readonly acted: number
 }
 
-/** Pods with the product's default timings. */
-export class FaultScene extends ApiServerScene {
+/** Pods on a real API server, or on either one. */
+export class FaultScene<S extends FaultPlane = ControlPlane> extends ServerScene<S> {
+  protected override prepare(identity: string, more: Partial<ReplicaOptions>) {
+    const flags = [...(embedded ? FAST : []), ...(more.flags ?? [])]
+    return super.prepare(identity, { ...more, flags })
+  }
+
   /** A serving leader, and a follower that is ready to take over. */
   async pods(more: Partial<ReplicaOptions> = {}): Promise<[leader: LinkedPod, follower: LinkedPod]> {
     return [await this.leader('a', more), await this.follower('b')]
@@ -111,20 +125,25 @@ export class FaultScene extends ApiServerScene {
 }
 
 /**
- * Rows as tests, on an API server of their own. `run` plays a row and returns what was measured, in a few words; that no two
- * workloads acted at once is judged here, from what they wrote themselves.
+ * Cases as tests, on an API server of their own: `quickFault` also in `npm test`, on the embedded one. `run` plays a case and
+ * returns what was measured, in a few words; that no two workloads acted at once is judged here, from what they wrote themselves.
  */
 export function faultTests(options: ControlPlaneOptions = {}) {
-  let plane: ControlPlane
-  before(async () => {
-    plane = await startControlPlane(options)
-  })
-  after(() => plane?.close())
+  let plane: Promise<ControlPlane | EmbeddedPlane> | undefined
+  const started = () => {
+    plane ??= embedded ? EmbeddedPlane.start() : startControlPlane(options)
+    return plane
+  }
+  after(async () => (await plane)?.close())
   const skip = podObstacle() ?? false
-  return (name: CaseName, run: (scene: FaultScene, t: TestContext) => Promise<string>): void => {
+  const play = <S extends FaultPlane>(
+    name: CaseName,
+    run: (scene: FaultScene<S>, t: TestContext) => Promise<string>,
+  ) => {
     const { fault, wakesUp = false } = CASES.find((one) => one.name === name) ?? assert.fail(name)
     test(`${fault}: ${name}`, { skip }, async (t) => {
-      const scene = await FaultScene.open(plane)
+      const place = await ServerScene.place((await started()) as unknown as S)
+      const scene = new FaultScene<S>(...place)
       let beats: Beat[]
       let measured: string
       try {
@@ -138,6 +157,13 @@ export function faultTests(options: ControlPlaneOptions = {}) {
       record({ name, measured, ...judged })
       if (!wakesUp) assertOneActed(beats)
     })
+  }
+  return {
+    fault: (name: CaseName, run: (scene: FaultScene, t: TestContext) => Promise<string>) => {
+      if (!embedded) play<ControlPlane>(name, run)
+    },
+    quickFault: (name: CaseName, run: (scene: FaultScene<FaultPlane>, t: TestContext) => Promise<string>) =>
+      play<FaultPlane>(name, run),
   }
 }
 

@@ -177,6 +177,15 @@ export class ControlPlane {
     return this.#kubeconfig(namespace, account, token)
   }
 
+  /** Applies the Lease and the rights of deploy/base, and returns a kubeconfig with a bound token of its ServiceAccount. */
+  async deployRights(namespace: string, duration?: string): Promise<string> {
+    for (const file of ['service-account', 'role', 'role-binding', 'lease']) {
+      const manifest = readFileSync(join(BASE, `${file}.yaml`), 'utf8')
+      await this.kubectl(['apply', `--namespace=${namespace}`, '-f', '-'], manifest)
+    }
+    return this.serviceAccountKubeconfig(namespace, ACCOUNT, duration)
+  }
+
   /** What was asked of kube-apiserver, from its audit log (option `audit`): a watch counts once, when it opens. */
   requests({ userAgent = '', ...exact }: AuditFilter = {}): AuditRecord[] {
     if (!this.#options.audit)
@@ -306,21 +315,6 @@ export function controlPlaneAssets(): string {
 const BASE = join(import.meta.dirname, '../../deploy/base')
 /** What deploy/base calls the ServiceAccount. */
 export const ACCOUNT = 'langflow-leader'
-
-/** Applies the Lease and the rights of deploy/base, and returns a kubeconfig with a bound token of its ServiceAccount. */
-export async function deployRights(
-  plane: ControlPlane,
-  namespace: string,
-  duration?: string,
-): Promise<string> {
-  for (const file of ['service-account', 'role', 'role-binding', 'lease']) {
-    await plane.kubectl(
-      ['apply', `--namespace=${namespace}`, '-f', '-'],
-      readFileSync(join(BASE, `${file}.yaml`), 'utf8'),
-    )
-  }
-  return plane.serviceAccountKubeconfig(namespace, ACCOUNT, duration)
-}
 
 /** One request that kube-apiserver has answered; a watch as soon as it is open. */
 interface AuditRecord {

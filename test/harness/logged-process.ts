@@ -46,14 +46,24 @@ export class LoggedProcess {
   private readonly isLine: typeof isOurs
   private readonly log = new Series<Line>(() => `\n${this.name}:\n${this.output.join('\n')}`)
 
-  /** @param isLine other programs log other lines */
-  constructor(name: string, command: readonly string[], env: NodeJS.ProcessEnv = {}, isLine = isOurs) {
+  /**
+   * @param isLine other programs log other lines
+   * @param detached in a session of its own, which a terminal's signals do not reach
+   */
+  constructor(
+    name: string,
+    command: readonly string[],
+    env: NodeJS.ProcessEnv = {},
+    isLine = isOurs,
+    detached = false,
+  ) {
     this.name = name
     this.isLine = isLine
     const [program, ...args] = command
     this.process = spawn(program as string, args, {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, ...env },
+      detached,
     })
     for (const stream of [this.process.stdout, this.process.stderr]) {
       createInterface({ input: stream as NodeJS.ReadableStream }).on('line', (line) => this.hear(line))
@@ -84,7 +94,7 @@ export class LoggedProcess {
     this.process.stdout?.pause()
   }
 
-  private hear(text: string): void {
+  protected hear(text: string): void {
     this.output.push(text)
     const line = parseLine(text, this.isLine)
     if (line !== undefined) this.log.add(line)

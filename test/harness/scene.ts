@@ -8,13 +8,13 @@ import type { Lease } from '../../agent/lease/lease.ts'
 import { isDead, readStat } from '../../agent/processes/proc.ts'
 import { kubeconfigFor, LeaseServer } from './api/api-server.ts'
 import { servePods } from './api/pods.ts'
-import { type ControlPlane, deployRights } from './control-plane.ts'
+import type { ControlPlane } from './control-plane.ts'
 import { TcpProxy } from './faults/tcp-proxy.ts'
 import { assertOneActed, type Beat, readBeats } from './judge.ts'
 import { Pod } from './pod.ts'
 import { Replica, type ReplicaOptions } from './replica.ts'
 import { mono, Series } from './wait.ts'
-import { type Sighting, type Watch, watchLease } from './watch.ts'
+import { patchLease, type Sighting, type Watch, watchLease } from './watch.ts'
 
 export const LEASE = 'langflow-leader-lock'
 
@@ -207,12 +207,28 @@ export class EmbeddedScene extends Scene {
   }
 }
 
-/** Where such a scene is. */
-export type Place = readonly [plane: ControlPlane, namespace: string, rights: string, watch: Watch<Sighting>]
+/** An API server on 127.0.0.1 that scenes share: the real one, or the embedded one. */
+export interface SceneServer {
+  readonly serverUrl: string
+  readonly adminToken: string
+  /** The certificate to trust; `undefined`: plain HTTP. */
+  readonly caFile: string | undefined
+  newNamespace(): Promise<string>
+  /** Makes what deploy/base needs there, and returns the path of a kubeconfig with the rights of an agent. */
+  deployRights(namespace: string, duration?: string): Promise<string>
+}
 
-/** On a real API server, in a namespace of its own, with the rights of deploy/ and no more; each replica has a link. */
-export class ApiServerScene extends Scene {
-  readonly plane: ControlPlane
+/** Where such a scene is. */
+export type Place<S extends SceneServer = ControlPlane> = readonly [
+  plane: S,
+  namespace: string,
+  rights: string,
+  watch: Watch<Sighting>,
+]
+
+/** On an API server, in a namespace of its own, with the rights of deploy/ and no more; each replica has a link. */
+export class ServerScene<S extends SceneServer> extends Scene {
+  readonly plane: S
   readonly namespace: string
   /** What the API server tells of the Lease; ends with that server. */
   readonly watch: Watch<Sighting>
@@ -220,7 +236,7 @@ export class ApiServerScene extends Scene {
   tokenFile: string | undefined
   readonly #rights: string
 
-  constructor(...[plane, namespace, rights, watch]: Place) {
+  constructor(...[plane, namespace, rights, watch]: Place<S>) {
     super()
     this.plane = plane
     this.namespace = namespace
@@ -229,15 +245,10 @@ export class ApiServerScene extends Scene {
     this.atEnd(() => watch.close())
   }
 
-  /** Whoever opens it closes it. */
-  static async open<S>(this: new (...place: Place) => S, plane: ControlPlane): Promise<S> {
-    return new this(...(await ApiServerScene.place(plane)))
-  }
-
   /** `duration`: that of its agents' token. */
-  protected static async place(plane: ControlPlane, duration?: string): Promise<Place> {
+  static async place<S extends SceneServer>(plane: S, duration?: string): Promise<Place<S>> {
     const namespace = await plane.newNamespace()
-    const rights = await deployRights(plane, namespace, duration)
+    const rights = await plane.deployRights(namespace, duration)
     return [plane, namespace, rights, await watchLease(plane, namespace, LEASE)]
   }
 
@@ -251,23 +262,32 @@ export class ApiServerScene extends Scene {
 
   protected override kubeconfigText(port: number): string {
     const config = JSON.parse(readFileSync(this.#rights, 'utf8'))
-    config.clusters[0].cluster.server = `https://127.0.0.1:${port}`
+    config.clusters[0].cluster.server = `${new URL(this.plane.serverUrl).protocol}//127.0.0.1:${port}`
     if (this.tokenFile !== undefined) config.users[0].user = { tokenFile: this.tokenFile }
     return JSON.stringify(config)
   }
 
+  /** As admin: a merge patch of the Lease. */
+  patch(spec: object): Promise<void> {
+    return patchLease(this.plane, this.namespace, LEASE, { spec })
+  }
+
   /** As admin, in its namespace. */
-  kubectl(...args: string[]): Promise<{ stdout: string }> {
+  kubectl(this: ServerScene<ControlPlane>, ...args: string[]): Promise<{ stdout: string }> {
     return this.plane.kubectl([`--namespace=${this.namespace}`, ...args])
   }
 
-  async apply(...manifests: object[]): Promise<void> {
+  async apply(this: ServerScene<ControlPlane>, ...manifests: object[]): Promise<void> {
     const list = JSON.stringify({ apiVersion: 'v1', kind: 'List', items: manifests })
     await this.plane.kubectl(['apply', '--validate=strict', `--namespace=${this.namespace}`, '-f', '-'], list)
   }
+}
 
-  patch(spec: object): Promise<unknown> {
-    return this.kubectl('patch', 'lease', LEASE, '--type=merge', '-p', JSON.stringify({ spec }))
+/** On a real API server. */
+export class ApiServerScene extends ServerScene<ControlPlane> {
+  /** The caller closes it. */
+  static async open<S>(this: new (...place: Place) => S, plane: ControlPlane): Promise<S> {
+    return new this(...(await ServerScene.place(plane)))
   }
 }
 

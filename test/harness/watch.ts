@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { Agent, request } from 'undici'
 import type { KubeObject } from '../../agent/kube/kube-objects.ts'
-import type { ControlPlane } from './control-plane.ts'
+import type { SceneServer } from './scene.ts'
 import { mono, Series } from './wait.ts'
 
 /** One version of an object, as the test itself received it. */
@@ -21,6 +21,16 @@ export interface Sighting extends Version {
   readonly epoch: number
 }
 
+type Reached = Pick<SceneServer, 'serverUrl' | 'adminToken' | 'caFile'>
+
+/** Connections of the admin. */
+function adminConnections({ caFile }: Reached): Agent {
+  const connect = caFile === undefined ? {} : { ca: readFileSync(caFile) }
+  return new Agent({ connect, bodyTimeout: 0 })
+}
+
+/** An API server that hangs does not answer a patch. */
+const PATCHED_WITHIN_MS = 5_000
 const WATCH_SECONDS = 7_200
 
 /** A test's own eye on the objects of one collection, as admin, with nothing of the product in it. */
@@ -37,11 +47,11 @@ export class Watch<T extends Version = Version> {
 
   /** Resolves once the API server has opened the watch. `path`: e.g. `/api/v1/namespaces/default/pods`. */
   static async open<T extends Version>(
-    plane: ControlPlane,
+    plane: Reached,
     path: string,
     read: (version: Version) => T,
   ): Promise<Watch<T>> {
-    const dispatcher = new Agent({ connect: { ca: readFileSync(plane.caFile) }, bodyTimeout: 0 })
+    const dispatcher = adminConnections(plane)
     const watch = new Watch(dispatcher, read)
     const query = `${path.includes('?') ? '&' : '?'}watch=true&timeoutSeconds=${WATCH_SECONDS}`
     const headers = { authorization: `Bearer ${plane.adminToken}` }
@@ -94,13 +104,15 @@ export class Watch<T extends Version = Version> {
   }
 }
 
-export function watchObjects(plane: ControlPlane, path: string): Promise<Watch> {
+export function watchObjects(plane: Reached, path: string): Promise<Watch> {
   return Watch.open(plane, path, (version) => version)
 }
 
+const leasesOf = (namespace: string) => `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases`
+
 /** The Lease need not exist yet. A bench measures both contenders by it. */
-export function watchLease(plane: ControlPlane, namespace: string, name: string): Promise<Watch<Sighting>> {
-  const path = `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases?fieldSelector=metadata.name%3D${name}`
+export function watchLease(plane: Reached, namespace: string, name: string): Promise<Watch<Sighting>> {
+  const path = `${leasesOf(namespace)}?fieldSelector=metadata.name%3D${name}`
   return Watch.open(plane, path, (version) => {
     const { holderIdentity = '', leaseTransitions = 0 } = (version.object.spec ?? {}) as {
       holderIdentity?: string
@@ -108,4 +120,28 @@ export function watchLease(plane: ControlPlane, namespace: string, name: string)
     }
     return { ...version, holder: version.deleted ? '' : holderIdentity, epoch: leaseTransitions }
   })
+}
+
+/** As admin: a merge patch. */
+export async function patchLease(
+  plane: Reached,
+  namespace: string,
+  name: string,
+  patch: object,
+): Promise<void> {
+  const dispatcher = adminConnections(plane)
+  const headers = {
+    authorization: `Bearer ${plane.adminToken}`,
+    'content-type': 'application/merge-patch+json',
+  }
+  const { statusCode, body } = await request(`${plane.serverUrl}${leasesOf(namespace)}/${name}`, {
+    dispatcher,
+    method: 'PATCH',
+    headers,
+    headersTimeout: PATCHED_WITHIN_MS,
+    body: JSON.stringify(patch),
+  })
+  const answer = await body.text()
+  await dispatcher.destroy()
+  if (statusCode !== 200) throw new Error(`the patch of ${name} was answered ${statusCode}: ${answer}`)
 }

@@ -1,6 +1,6 @@
+import { request } from 'undici'
 import { AGENT_PORT } from '../../../agent/cli/manifests/pod-spec.ts'
 import { DEFAULT_PORT } from '../../../agent/cli/manifests/workload.ts'
-import { ask } from '../ask.ts'
 import { type Answer, type ApiRequest, Failure, notAllowed, notFound, notServed } from './api-server.ts'
 import { DISCOVERY } from './discovery.ts'
 
@@ -137,8 +137,17 @@ async function passOn({ agentPort, port }: PlayedPod, asked: number, path: strin
     )
   if (at === undefined) throw unreachable('connect: connection refused')
   try {
-    const { status, headers, body } = await ask(`http://127.0.0.1:${at}${path}`, PROXY_WITHIN_MS)
-    return { code: status, contentType: String(headers['content-type'] ?? 'text/plain'), body }
+    const signal = AbortSignal.timeout(PROXY_WITHIN_MS)
+    // On a connection of its own: an idle one would look like work that a drain has to wait for.
+    const { statusCode, headers, body } = await request(`http://127.0.0.1:${at}${path}`, {
+      signal,
+      reset: true,
+    })
+    return {
+      code: statusCode,
+      contentType: String(headers['content-type'] ?? 'text/plain'),
+      body: await body.text(),
+    }
   } catch (error) {
     const refused = (error as NodeJS.ErrnoException).code === 'ECONNREFUSED'
     throw unreachable(refused ? 'connect: connection refused' : 'i/o timeout')

@@ -1,19 +1,26 @@
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
+import { LANGFLOW } from '../../agent/lease/lease.ts'
 import { freePort } from '../harness/free-port.ts'
 import { podObstacle } from '../harness/pod.ts'
-import { EmbeddedScene, lives } from '../harness/scene.ts'
-import { mono, until } from '../harness/wait.ts'
+import { FAST } from '../harness/replica.ts'
+import { EmbeddedScene, LEASE, lives } from '../harness/scene.ts'
+import { mono } from '../harness/wait.ts'
+import { warmLangflow } from '../harness/warm-langflow.ts'
 
 /** LangFlow's processes in small; its master would have another worker only after so long. */
 const TREE = join(import.meta.dirname, '../launcher/fixtures/served-tree.mjs')
 const NEVER_MS = '3600000'
+/** The renew deadline of `FAST`; the next leader acts two seconds after it at the earliest. */
+const DOUBT_MS = 2_000
+const SLACK_MS = 1_000
 
-describe('of one replica that is one tree', { concurrency: 4 }, () => {
+describe('agent and launcher in one tree', { concurrency: 4 }, () => {
   test('the launcher is killed: the agent ends what it left, hands over, and starts another launcher', async (t) => {
     const scene = await EmbeddedScene.open(t)
     const [a, b] = await scene.pair()
@@ -28,11 +35,11 @@ describe('of one replica that is one tree', { concurrency: 4 }, () => {
     )
   })
 
-  test('a key that stops or ends the agent leaves the launcher', async (t) => {
+  test('a terminal’s signals to the agent do not reach the launcher', async (t) => {
     const scene = await EmbeddedScene.open(t)
     const a = await scene.replica('a')
     await a.event('serving')
-    // As a terminal tells them apart.
+    // A terminal signals a whole session.
     const sessionOf = (pid: number) =>
       execFileSync('ps', ['-o', 'sess=', '-p', String(pid)], { encoding: 'utf8' })
     assert.notEqual(sessionOf(a.launcherPid()), sessionOf(a.pid))
@@ -66,20 +73,6 @@ describe('of one replica that is one tree', { concurrency: 4 }, () => {
     assert.deepEqual(await b.exited, { code: 0, signal: null })
   })
 
-  test('the whole tree is frozen past its lease: nothing acts when it wakes up', async (t) => {
-    const scene = await EmbeddedScene.open(t)
-    const [a, b] = await scene.pair()
-    const [agent, launcher, workload] = [a.pid, a.launcherPid(), a.workloadPid()]
-    for (const pid of [workload, launcher, agent]) process.kill(pid, 'SIGSTOP')
-    await b.event('serving')
-    const before = scene.beats('a').length
-    // The workload itself stays stopped: only what was built to, wakes.
-    for (const pid of [launcher, agent]) process.kill(pid, 'SIGCONT')
-    // Launcher or agent, whoever is first.
-    await until('the end of the workload', () => !lives(workload))
-    assert.equal(scene.beats('a').length, before)
-  })
-
   test('the worker is killed while a client waits to be accepted: nothing waits for that client', async (t) => {
     const scene = await EmbeddedScene.open(t)
     const port = await freePort()
@@ -107,8 +100,35 @@ describe('of one replica that is one tree', { concurrency: 4 }, () => {
   })
 })
 
-describe('of a pod', { concurrency: 2, skip: podObstacle() ?? false }, () => {
-  test('the agent is killed and nobody reads the container’s log any more: the deadman fires all the same', async (t) => {
+/** Gives an imitated LangFlow the metadata of an installed one. */
+function addMetadata(modules: string, version: string): void {
+  const info = join(modules, `langflow_base-${version}.dist-info`)
+  mkdirSync(info, { recursive: true })
+  writeFileSync(join(info, 'METADATA'), `Metadata-Version: 2.4\nName: langflow-base\nVersion: ${version}\n`)
+}
+
+test('a LangFlow that was replaced on the disk is started only in a term under its own version', {
+  skip: spawnSync('python3', ['--version']).status === 0 ? false : 'there is no python3',
+}, async (t) => {
+  const scene = await EmbeddedScene.open(t)
+  const made = warmLangflow(scene.dir)
+  const modules = made.env.PYTHONPATH as string
+  addMetadata(modules, '1.12.8')
+  const a = await scene.replica('a', { ...made, flags: [...made.flags, ...FAST, '--on-crash=restart'] })
+  await a.event('serving')
+  rmSync(join(modules, 'langflow_base-1.12.8.dist-info'), { recursive: true })
+  addMetadata(modules, '1.13.0')
+  const from = a.lines.length
+  process.kill(a.workloadPid(), 'SIGKILL')
+  await a.event('serving', from)
+  assert.equal(scene.api.lease(LEASE)?.metadata.annotations?.[LANGFLOW], '1.13.0')
+  const epochs = a.lines.filter(({ event }) => event === 'workload_started').map(({ epoch }) => epoch)
+  // In the term of epoch 2 the launcher noticed the new version, and started nothing.
+  assert.deepEqual(epochs, [1, 3])
+})
+
+describe('agent and launcher in two containers', { concurrency: 2, skip: podObstacle() ?? false }, () => {
+  test('the agent is killed and the container’s log is no longer read: the deadman fires', async (t) => {
     const scene = await EmbeddedScene.open(t)
     const a = await scene.pod('a')
     await a.agent.event('serving')
@@ -121,7 +141,7 @@ describe('of a pod', { concurrency: 2, skip: podObstacle() ?? false }, () => {
     a.agent.signal('SIGKILL')
     await b.agent.event('serving')
     const acted = scene.lastBeat('a') - killed
-    assert.ok(acted < 2_000 + 100, `acted for ${acted} ms`)
+    assert.ok(acted < DOUBT_MS + SLACK_MS, `acted for ${acted} ms`)
     process.kill(a.launcherPid(), 'SIGKILL')
   })
 

@@ -1,0 +1,99 @@
+import assert from 'node:assert/strict'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { text } from 'node:stream/consumers'
+import { describe, test } from 'node:test'
+import { SWITCHOVER_TO } from '../../agent/lease/operator-annotations.ts'
+import { BUNDLE } from '../harness/bundle.ts'
+import { EmbeddedScene, LEASE } from '../harness/scene.ts'
+import { Series } from '../harness/wait.ts'
+
+/** Default timings: on a busy machine no Lease is lost to a late renewal. */
+const CALM = { flags: [] }
+
+/** One command, as an operator runs it with a kubeconfig. */
+class Command {
+  readonly lines = new Series<string>()
+  readonly #child: ChildProcess
+  readonly #stderr: Promise<string>
+  #stdout = ''
+
+  constructor(scene: EmbeddedScene, ...args: string[]) {
+    const all = [BUNDLE, ...args, `--kubeconfig=${scene.kubeconfig('operator')}`]
+    this.#child = spawn(process.execPath, all, { stdio: ['ignore', 'pipe', 'pipe'] })
+    this.#child.stdout!.setEncoding('utf8').on('data', (chunk: string) => {
+      this.#stdout += chunk
+      this.lines.add(...chunk.split('\n'))
+    })
+    this.#stderr = text(this.#child.stderr!)
+    scene.atEnd(async () => void this.#child.kill('SIGKILL'))
+  }
+
+  ctrlC(): void {
+    this.#child.kill('SIGINT')
+  }
+
+  async end(): Promise<{ code: number; stdout: string; stderr: string }> {
+    const [code] = await once(this.#child, 'close')
+    return { code, stdout: this.#stdout, stderr: await this.#stderr }
+  }
+}
+
+describe('operating real replicas', { concurrency: 4 }, () => {
+  test('switchover: the named replica serves, and each phase is reported', async (t) => {
+    const scene = await EmbeddedScene.open(t)
+    const [a, b] = await scene.pair(CALM)
+    const { code, stdout, stderr } = await new Command(
+      scene,
+      ...['switchover', '--to=b', '--yes', '--output=json'],
+    ).end()
+    assert.equal(code, 0, stderr)
+    const { result, from, to, epoch, gapMs, took, phases } = JSON.parse(stdout)
+    assert.deepEqual([result, from, to, epoch], ['switched', 'a', 'b', 2])
+    assert.ok(gapMs > 0 && gapMs >= took.stopMs + took.healthyMs, stdout)
+    assert.deepEqual([phases[0].phase, phases.at(-1).phase], ['requested', 'serving'])
+    assert.equal((await a.event('released')).code, 'switchover')
+    assert.equal((await b.get('/readyz')).status, 200)
+    const again = await new Command(scene, 'switchover', '--to=b', '--yes', '--output=json').end()
+    assert.deepEqual([again.code, JSON.parse(again.stdout).error.code], [3, 'already_leads'])
+  })
+
+  test('switchover: a request that the leader has not read is withdrawn after the timeout, and on Ctrl-C', async (t) => {
+    const scene = await EmbeddedScene.open(t)
+    // A lease that outlives both commands.
+    const [a] = await scene.pair({ flags: ['--lease-duration=90s', '--renew-deadline=80s'] })
+    await a.link.refuse()
+    scene.atEnd(() => a.link.heal())
+    const late = await new Command(scene, 'switchover', '--yes', '--timeout=1s', '--output=json').end()
+    assert.deepEqual([late.code, JSON.parse(late.stdout).error.code], [124, 'timed_out'])
+    assert.equal(scene.api.lease(LEASE)?.metadata.annotations?.[SWITCHOVER_TO], undefined)
+    const command = new Command(scene, 'switchover', '--yes')
+    await command.lines.next('requested', (line) => /requested {2}b$/.test(line))
+    assert.equal(scene.api.lease(LEASE)?.metadata.annotations?.[SWITCHOVER_TO], '*')
+    command.ctrlC()
+    assert.equal((await command.end()).code, 130)
+    assert.equal(scene.api.lease(LEASE)?.metadata.annotations?.[SWITCHOVER_TO], undefined)
+    assert.equal((await a.get('/readyz')).status, 200)
+  })
+
+  test('pause and resume: every replica shows it, and a switchover is refused meanwhile', async (t) => {
+    const scene = await EmbeddedScene.open(t)
+    const [a, b] = await scene.pair(CALM)
+    const paused = await new Command(scene, 'pause', '--for=10m', '--reason=upgrade', '--output=json').end()
+    assert.equal(paused.code, 0, paused.stderr)
+    const { after, replicas } = JSON.parse(paused.stdout)
+    assert.equal(after.reason, 'upgrade')
+    const shows = { shows: true, problem: null }
+    assert.deepEqual(replicas, [
+      { pod: 'a', ...shows },
+      { pod: 'b', ...shows },
+    ])
+    assert.deepEqual([(await a.status()).pause, (await b.status()).pause], [after, after])
+    const refused = await new Command(scene, 'switchover', '--yes').end()
+    assert.equal(refused.code, 3)
+    assert.match(refused.stderr, /paused until \S+ \(upgrade\)/)
+    const resumed = await new Command(scene, 'resume').end()
+    assert.equal(resumed.code, 0, resumed.stderr)
+    assert.deepEqual([(await a.status()).pause, (await b.status()).pause], [null, null])
+  })
+})
