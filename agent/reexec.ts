@@ -25,7 +25,7 @@ export function setAside(env: NodeJS.ProcessEnv, command: string | undefined): N
  */
 export function reexec(v8: readonly string[] = [], version = ''): void {
   const { execArgv, execPath, argv, env } = process
-  // Whoever starts a front gives it flags of its own (agent/front/flags.ts): it would lose its pipe here.
+  // Whoever starts a front gives it flags of its own (agent/traffic/front-process.ts): it would lose its pipe here.
   const ours = process.version.startsWith(version) && argv[2] !== 'front'
   const wanted = ['--disable-sigusr1', ...(ours ? v8 : [])]
   const missing = wanted.filter((flag) => !execArgv.includes(flag))

@@ -1,12 +1,12 @@
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
 import { type AgentOptions, agentOptions } from '../config/options.ts'
-import { FRONT_NODE_FLAGS } from '../front/flags.ts'
 import { LauncherKeys } from '../link/launcher-keys.ts'
 import { lookAtLock } from '../link/launcher-lock.ts'
 import { createLog } from '../observe/log.ts'
 import { isPortFree, openConnections } from '../processes/port.ts'
 import type { Replica } from '../replica/replica.ts'
+import { FRONT_NODE_FLAGS } from '../traffic/front-process.ts'
 import { VERSION } from '../version.ts'
 
 export function addAgent(program: Command): void {

@@ -1,9 +1,8 @@
 import { IncomingMessage, type ServerResponse } from 'node:http'
 import type { Writable } from 'node:stream'
 import { finished } from 'node:stream/promises'
-import type { Budget } from './budget.ts'
-import type { Garbage } from './collect-garbage.ts'
 import { hopOf, isEmptyThere } from './hop.ts'
+import type { Budget, Garbage } from './memory.ts'
 
 /** What is read whole before it is sent, so that it can be sent again. */
 const SMALL_BYTES = 64 * 1024
@@ -19,6 +18,8 @@ export class RequestBody {
   /** The client sends nothing of it before it is told to. */
   readonly expectsContinue: boolean
   readonly chunked: boolean
+  /** There is none, and no header says so. */
+  readonly unsized: boolean
   readonly #garbage: Garbage
   readonly #budget: Budget
   readonly #length: number
@@ -47,6 +48,7 @@ export class RequestBody {
     const { 'content-length': length, 'transfer-encoding': encoding } = request.headers
     const emptyThere = hopOf(request) !== null && isEmptyThere(request)
     this.chunked = encoding !== undefined && !emptyThere
+    this.unsized = !this.chunked && length === undefined
     this.#length = Number(length ?? 0)
     if (emptyThere) this.#size = 'small'
     else if (this.chunked || this.#length > SMALL_BYTES) this.#size = 'large'

@@ -1,27 +1,25 @@
-import {
-  type IncomingHttpHeaders,
-  type IncomingMessage,
-  type OutgoingHttpHeaders,
-  type ServerResponse,
-  STATUS_CODES,
-} from 'node:http'
+import { type IncomingMessage, type InformationEvent, type ServerResponse, STATUS_CODES } from 'node:http'
+import type { Socket } from 'node:net'
 import { RequestBody } from './body.ts'
-import type { Budget } from './budget.ts'
-import type { Garbage } from './collect-garbage.ts'
 import type { Counts, Doing } from './counts.ts'
-import { passedBackHeaders } from './headers.ts'
+import { forwardedTrailers, passedBackHeaders } from './headers.ts'
 import { expectsThere, hopOf, waitedThereMs } from './hop.ts'
+import type { Budget, Garbage } from './memory.ts'
 import type { Refusal } from './refusal.ts'
 import type { Streams } from './streams.ts'
+import type { Tunnel } from './tunnel.ts'
 import type { Guest } from './waiting-room.ts'
+
+/** Where an answer comes from. */
+export type Source = 'langflow' | 'leader'
 
 export interface Arrival {
   readonly request: IncomingMessage
   readonly response: ServerResponse
-  /** As the client wrote it. */
-  readonly path: string
   /** The client sends the body once it is told to. */
   readonly expectsContinue: boolean
+  /** The client asks for a websocket. `null`: it does not. */
+  readonly tunnel: Tunnel | null
 }
 
 export interface ExchangeOptions extends Arrival {
@@ -38,6 +36,7 @@ export interface ExchangeOptions extends Arrival {
 /** One request of a client, and its answer. */
 export class Exchange implements Guest {
   readonly request: IncomingMessage
+  /** As the client wrote it. */
   readonly path: string
   readonly urgent: boolean
   readonly order: number
@@ -50,26 +49,25 @@ export class Exchange implements Guest {
   attempts = 0
   /** Gives up what was sent. */
   abort: ((why: Error) => void) | null = null
-  /** Where the answer that has begun comes from, and the words of its status line. */
-  from: 'langflow' | 'leader' = 'langflow'
-  statusText = ''
-
   readonly #options: ExchangeOptions
   readonly #response: ServerResponse
   #doing: Doing = 'arriving'
   #waitedMs: number | null = null
+  #from: Source = 'langflow'
+  /** Once it is open. */
+  #tunnel: Tunnel | null = null
   #counted = false
   #begun = false
   #ended = false
   #streamOver: (() => void) | null = null
 
   constructor(options: ExchangeOptions) {
-    const { request, response, path, order, mono, counts, garbage, budget, expectsContinue } = options
+    const { request, response, order, mono, counts, garbage, budget, expectsContinue } = options
     this.#options = options
     this.request = request
     this.#response = response
-    this.path = path
-    this.urgent = /^\/health(_check)?(\?|$)/.test(path)
+    this.path = request.url ?? '/'
+    this.urgent = /^\/health(_check)?(\?|$)/.test(this.path)
     this.order = order
     this.hop = hopOf(request)
     this.since = mono() - (this.hop === null ? 0 : waitedThereMs(request))
@@ -89,9 +87,9 @@ export class Exchange implements Guest {
     return ['GET', 'HEAD', 'OPTIONS'].includes(method) && !this.body.begun
   }
 
-  /** Whether it is sent as it arrives; also what undici does not take, the request for `*`. */
-  get streams(): boolean {
-    return this.body.large || this.path === '*'
+  /** Whether the client asks for a websocket. */
+  get upgrades(): boolean {
+    return this.#options.tunnel !== null
   }
 
   /** Whether the client, also one behind another front, sends a body that streams once it is told to. */
@@ -114,35 +112,29 @@ export class Exchange implements Guest {
   }
 
   /** An interim answer, such as 103. Node lets nothing but its own kind of hints be written otherwise. */
-  inform(status: number, headers: IncomingHttpHeaders): void {
+  inform({ statusCode, ...answer }: Pick<InformationEvent, 'statusCode' | 'headers' | 'rawHeaders'>): void {
     const { socket, headersSent } = this.#response
-    if (status < 102 || this.request.httpVersionMinor === 0 || headersSent) return
-    const lines = Object.entries(passedBackHeaders(headers, false)).flatMap(([name, value]) =>
-      [value].flat().map((one) => `${name}: ${one}\r\n`),
-    )
-    socket?.write(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${lines.join('')}\r\n`, 'latin1')
+    if (statusCode < 102 || this.request.httpVersionMinor === 0 || headersSent) return
+    const lines = passedBackHeaders(answer, false).map((text, i) => text + (i % 2 === 0 ? ': ' : '\r\n'))
+    const start = `HTTP/1.1 ${statusCode} ${STATUS_CODES[statusCode] ?? ''}\r\n`
+    socket?.write(`${start}${lines.join('')}\r\n`, 'latin1')
   }
 
-  /** Whether trailers can follow an answer with these headers. */
-  chunked(headers: IncomingHttpHeaders): boolean {
-    const { method, httpVersionMinor } = this.request
-    return httpVersionMinor > 0 && method !== 'HEAD' && headers['content-length'] === undefined
-  }
-
-  /** @param headers what the client is told, without those of its connection */
-  begin(status: number, { connection: _, ...headers }: OutgoingHttpHeaders): void {
-    const response = this.#response
-    response.sendDate = false
-    // What Node's parsers let through its server does not write.
-    const words = /[^\t -~\x80-\xff]/.test(this.statusText) ? '' : this.statusText
-    response.writeHead(status, words, { ...headers, ...this.#connection() })
+  begin(answer: IncomingMessage, from: Source): void {
+    this.#writeHead(answer, from, this.#connection())
     // At once, where nothing follows for the moment.
-    setImmediate(() => this.#begun || response.destroyed || response.flushHeaders())
-    this.#toldWaiting()
-    const type = headers['content-type']
-    if (typeof type !== 'string' || !/^text\/event-stream\b/i.test(type)) return
-    this.#become('streaming')
-    this.#streamOver = this.#options.streams.add(() => this.#endStream())
+    setImmediate(() => this.#begun || this.#response.destroyed || this.#response.flushHeaders())
+    if (/^text\/event-stream\b/i.test(answer.headers['content-type'] ?? '')) this.#streams()
+  }
+
+  /** LangFlow has agreed to the websocket, which ends as its two ends say. */
+  open(answer: IncomingMessage, from: Source, far: Socket, head: Buffer): void {
+    this.#writeHead(answer, from, ['connection', 'Upgrade', 'upgrade', 'websocket'])
+    this.#response.flushHeaders()
+    this.abort = () => far.destroy()
+    this.#tunnel = this.#options.tunnel
+    this.#tunnel?.open(far, head)
+    this.#streams()
   }
 
   /** @returns whether more may be written now; else `resume` is called */
@@ -154,12 +146,11 @@ export class Exchange implements Guest {
     return false
   }
 
-  end(trailers: IncomingHttpHeaders): void {
+  end(answer: IncomingMessage): void {
     if (this.#ended) return
-    this.#begun = true
-    this.#ended = true
-    if (Object.keys(trailers).length > 0) this.#response.addTrailers(trailers as OutgoingHttpHeaders)
-    this.#response.end()
+    const trailers = forwardedTrailers(answer)
+    if (trailers.length > 0) this.#response.addTrailers(trailers)
+    this.#end()
   }
 
   /** The answer broke: the client must not take it for a whole one. */
@@ -167,7 +158,9 @@ export class Exchange implements Guest {
     if (this.#ended || this.gone) return
     this.#counted = true
     this.#options.counts.failed('cut')
-    this.#response.destroy()
+    this.#ended = true
+    if (this.#tunnel === null) this.#response.destroy()
+    else this.#tunnel.restart()
   }
 
   refuse(refusal: Refusal): void {
@@ -176,23 +169,58 @@ export class Exchange implements Guest {
     if (refusal.reason !== null) this.#options.counts.failed(refusal.reason)
     this.#ended = true
     this.#counted = true
-    this.#response.writeHead(refusal.status, { ...refusal.allHeaders, ...this.#connection() })
+    this.#response.writeHead(refusal.status, [
+      ...Object.entries(refusal.allHeaders).flat(),
+      ...this.#connection(),
+    ])
     this.#response.end(this.request.method === 'HEAD' ? undefined : refusal.body)
+  }
+
+  #writeHead(answer: IncomingMessage, from: Source, connection: string[]): void {
+    const { statusCode = 502, statusMessage = '' } = answer
+    const response = this.#response
+    response.sendDate = false
+    // What Node's parsers let through its server does not write.
+    const words = /[^\t -~\x80-\xff]/.test(statusMessage) ? '' : statusMessage
+    const headers = passedBackHeaders(answer, this.#chunked(answer))
+    response.writeHead(statusCode, words, [...headers, ...connection])
+    this.#from = from
+    this.#toldWaiting()
+  }
+
+  /** Whether trailers can follow. */
+  #chunked({ statusCode = 502, headers }: IncomingMessage): boolean {
+    const { method, httpVersionMinor } = this.request
+    const hasBody = method !== 'HEAD' && statusCode >= 200 && statusCode !== 204 && statusCode !== 304
+    return httpVersionMinor > 0 && hasBody && headers['content-length'] === undefined
   }
 
   /**
    * Closing a connection on which something is unread resets it, and the client might never see the answer. One that waits to be told
    * to send its body may send it or not, and nobody could tell what comes next.
    */
-  #connection(): OutgoingHttpHeaders {
+  #connection(): string[] {
     const closes = this.body.uninvited || (this.#options.ending() && this.request.complete)
-    return closes ? { connection: 'close' } : {}
+    return closes ? ['connection', 'close'] : []
+  }
+
+  #streams(): void {
+    this.#become('streaming')
+    this.#streamOver = this.#options.streams.add(() => this.#endStream())
   }
 
   #endStream(): void {
     this.#options.counts.streamEnded()
-    this.end({})
+    this.#counted ||= this.#tunnel !== null
+    this.#end()
     this.abort?.(new Error('the stream was ended'))
+  }
+
+  #end(): void {
+    this.#begun = true
+    this.#ended = true
+    if (this.#tunnel === null) this.#response.end()
+    else this.#tunnel.restart()
   }
 
   #toldWaiting(): void {
@@ -206,12 +234,10 @@ export class Exchange implements Guest {
     this.body.forget()
     this.#streamOver?.()
     this.#toldWaiting()
-    if (this.#response.writableFinished) {
-      if (!this.#counted) counts.forwarded(this.from)
-    } else {
-      if (!this.#counted && !streaming) counts.failed('client_gone')
-      this.abort?.(new Error('the client is gone'))
-    }
+    const whole = this.#response.writableFinished || this.#tunnel !== null
+    if (whole && !this.#counted) counts.forwarded(this.#from)
+    if (!whole && !this.#counted && !streaming) counts.failed('client_gone')
+    if (!this.#response.writableFinished) this.abort?.(new Error('the client is gone'))
     this.#become('over')
   }
 

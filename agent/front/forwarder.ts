@@ -2,10 +2,9 @@ import type { Clock } from '../clock.ts'
 import type { Exchange } from './exchange.ts'
 import { forwardedHeaders } from './headers.ts'
 import { hopHeaders } from './hop.ts'
-import { attempted, notTheLeader, notToBeForwarded } from './refusal.ts'
+import { attempted, notTheLeader } from './refusal.ts'
 import type { Routing } from './routing.ts'
-import { type AnswerHead, type Failure, type Sending, send, type Trouble } from './sending.ts'
-import { sendStreaming } from './streaming.ts'
+import { type Failure, Sending, type Trouble } from './sending.ts'
 import type { Upstream } from './upstream.ts'
 import type { WaitingRoom } from './waiting-room.ts'
 
@@ -25,13 +24,9 @@ export class Forwarder {
     this.#options = options
   }
 
-  /** `begin`: the head of the answer is there; its body follows. Rejects with a `Refusal` where there will be none. */
-  async forward(exchange: Exchange, begin: (head: AnswerHead) => void): Promise<void> {
+  /** Resolves once an answer has begun, or its client is gone. Rejects with a `Refusal` where there will be none. */
+  async forward(exchange: Exchange): Promise<void> {
     const { clock, room } = this.#options
-    const answered = (head: AnswerHead) => {
-      room.answered(exchange)
-      begin(head)
-    }
     while (!exchange.gone) {
       const upstream = await this.#turn(exchange)
       if (!exchange.body.ready) {
@@ -45,7 +40,7 @@ export class Forwarder {
         exchange.since += clock.mono() - began
         continue
       }
-      const failure = await this.#send(exchange, upstream, answered).catch((error) => {
+      const failure = await this.#send(exchange, upstream).catch((error) => {
         // Or nothing else would be tried, where this was the one request that was.
         upstream.givenBack()
         throw error
@@ -69,9 +64,6 @@ export class Forwarder {
   /** Returns where it may be sent again; throws a `Refusal` where it may not. */
   #after(failure: Failure, exchange: Exchange, upstream: Upstream): void {
     switch (failure.what) {
-      case 'malformed':
-        upstream.givenBack()
-        throw notToBeForwarded(failure.why)
       case 'missed':
         upstream.missed()
         return
@@ -85,15 +77,14 @@ export class Forwarder {
     }
   }
 
-  async #send(exchange: Exchange, upstream: Upstream, begin: Sending['begin']): Promise<Failure | null> {
+  async #send(exchange: Exchange, upstream: Upstream): Promise<Failure | null> {
     const { to, hop } = upstream.options
-    const { trouble, clock, holdTimeoutMs } = this.#options
+    const { room, trouble, clock, holdTimeoutMs } = this.#options
     const headers = forwardedHeaders(exchange.request, exchange.hop !== null)
     if (to === 'leader') headers.push(...hopHeaders(hop, clock.mono() - exchange.since))
     exchange.sent()
-    const sending = { exchange, upstream, headers, begin, trouble }
-    return to === 'leader' || exchange.streams
-      ? sendStreaming(sending, { clock, heldUntil: exchange.since + holdTimeoutMs })
-      : send(sending)
+    const heldUntil = exchange.since + holdTimeoutMs
+    const answered = () => room.answered(exchange)
+    return new Sending({ exchange, upstream, headers, answered, trouble, clock, heldUntil }).outcome
   }
 }

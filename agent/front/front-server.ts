@@ -1,28 +1,25 @@
 import { readFileSync } from 'node:fs'
 import {
   createServer as createHttpServer,
-  type IncomingHttpHeaders,
   type IncomingMessage,
-  METHODS,
-  type OutgoingHttpHeaders,
-  type ServerResponse,
+  type Server,
+  ServerResponse,
 } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
-import replyFrom from '@fastify/reply-from'
-import fastify, { type FastifyInstance, type FastifyReply, type HTTPMethods } from 'fastify'
-import type { Dispatcher } from 'undici'
 import { type Clock, pause } from '../clock.ts'
 import type { Listen } from '../config/values.ts'
-import type { Budget } from './budget.ts'
-import type { Arrival, Exchange } from './exchange.ts'
-import { MAX_HEADER_BYTES, passedBackHeaders } from './headers.ts'
-import { failedItself, faultOf, Refusal } from './refusal.ts'
-import type { AnswerHead } from './sending.ts'
+import type { Arrival } from './exchange.ts'
+import { MAX_HEADER_BYTES } from './headers.ts'
+import type { Budget, Garbage } from './memory.ts'
+import { faultOf, lastWords, Refusal } from './refusal.ts'
+import { Tunnel } from './tunnel.ts'
 
 const HEADERS_TIMEOUT_MS = 20_000
 /** Longer than load balancers keep theirs, of which the longest common one is 60 s: whoever closes first risks a request. */
 const KEEP_ALIVE_MS = 75_000
 const CHECK_CONNECTIONS_EVERY_MS = 5_000
+/** The kernel asks after a silent client from here on: one that is gone is noticed, although nothing is written to it. */
+const KEEP_ALIVE_PROBE_MS = 15_000
 /** Of one connection; whoever sends more at once loses it, since Node makes requests of all that it has read. */
 const MAX_IN_FLIGHT = 64
 /** How long after a client has sent its last it is found out whether it still reads. */
@@ -33,21 +30,13 @@ const BACKLOG = 4096
 const OWN_FILES = 64
 
 export interface ServerOptions {
-  readonly arrived: (arrival: Arrival) => Exchange
-  /** `begin` is called with the head of the answer; the exchange is given the rest. Rejects with a `Refusal` where there is none. */
-  readonly forward: (exchange: Exchange, begin: (head: AnswerHead) => void) => Promise<void>
-  readonly upgrade: (request: IncomingMessage, socket: Socket, head: Buffer) => void
+  readonly arrived: (arrival: Arrival) => void
   readonly budget: Budget
-  /** What should never happen has. */
-  readonly failed: (error: unknown) => void
+  readonly garbage: Garbage
   /** A connection was closed, since `most` are open. */
   readonly dropped: (most: number) => void
   readonly clock: Clock
 }
-
-/** By which a request finds its exchange again on its way through `reply.from`, where a client cannot put anything. */
-const EXCHANGE = Symbol('exchange')
-type Carrier = { [EXCHANGE]: Exchange }
 
 /** What says whether a request is one more than its connection may have under way, which ends it then. */
 function bounded(): (request: IncomingMessage, response: ServerResponse) => boolean {
@@ -93,111 +82,112 @@ async function halfClosed(socket: Socket, answer: ServerResponse | undefined, cl
 }
 
 /** Takes every method, path and body as it is. */
-export async function createServer(options: ServerOptions): Promise<FastifyInstance> {
-  const takes = bounded()
-  const app = fastify({
-    logger: false,
-    schemaController: { compilersFactory: { buildValidator: noSchema, buildSerializer: noSchema } },
-    // One route for whatever path: the router would decode it, and refuse what LangFlow might not.
-    rewriteUrl: () => '/',
-    exposeHeadRoutes: false,
-    serverFactory: (handle) =>
-      createHttpServer(
-        {
-          keepAliveTimeout: KEEP_ALIVE_MS,
-          requestTimeout: 0,
-          maxHeaderSize: MAX_HEADER_BYTES,
-          // So much and what is read at once is kept of a body that waits: with Node's own 64 KiB twice as much.
-          highWaterMark: 16 * 1024,
-          headersTimeout: HEADERS_TIMEOUT_MS,
-          connectionsCheckingInterval: CHECK_CONNECTIONS_EVERY_MS,
-          // Other protocols are not offered: their requests are answered as if they had not asked.
-          shouldUpgradeCallback: ({ headers }) => headers.upgrade?.toLowerCase() === 'websocket',
-        },
-        (request, response) => takes(request, response) && handle(request, response),
-      ),
-    clientErrorHandler(error, socket) {
-      // What follows a request is read no further: that makes it no slow head.
-      if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && answers.has(socket)) return
-      // Nothing may come in the middle of an answer.
-      const { headersSent = false } = answers.get(socket) ?? {}
-      if (socket.writable && error.code !== 'ECONNRESET' && !headersSent)
-        socket.end(refusalOf(error.code).wholeAnswer)
-      else socket.destroy()
-    },
+export function createServer(options: ServerOptions): Server {
+  const server = createHttpServer({
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    requestTimeout: 0,
+    maxHeaderSize: MAX_HEADER_BYTES,
+    // So much and what is read at once is kept of a body that waits: with Node's own 64 KiB twice as much.
+    highWaterMark: 16 * 1024,
+    headersTimeout: HEADERS_TIMEOUT_MS,
+    connectionsCheckingInterval: CHECK_CONNECTIONS_EVERY_MS,
+    keepAlive: true,
+    keepAliveInitialDelay: KEEP_ALIVE_PROBE_MS,
+    // Other protocols are not offered: their requests are answered as if they had not asked.
+    shouldUpgradeCallback: ({ headers }) => headers.upgrade?.toLowerCase() === 'websocket',
   })
   const [, files = Number.POSITIVE_INFINITY] =
     /^Max open files +(\d+)/m.exec(readFileSync('/proc/self/limits', 'latin1')) ?? []
   // Each needs a second file, to LangFlow: if clients that wait took all files, none of their requests could be sent on.
-  app.server.maxConnections = Math.max(1, Math.floor((Number(files) - OWN_FILES) / 2))
-  app.server.on('drop', () => options.dropped(app.server.maxConnections))
-  const answers = new WeakMap<Socket, ServerResponse>()
+  server.maxConnections = Math.max(1, Math.floor((Number(files) - OWN_FILES) / 2))
   // Node would drop those beyond 1,000 without a word.
-  app.server.maxHeadersCount = 0
-  Object.assign(app.server, { httpAllowHalfOpen: true })
-  app.server.on('connection', (socket: Socket) =>
+  server.maxHeadersCount = 0
+  Object.assign(server, { httpAllowHalfOpen: true })
+  server.on('drop', () => options.dropped(server.maxConnections))
+  const answers = new WeakMap<Socket, ServerResponse>()
+  server.on('connection', (socket: Socket) =>
     socket.once('end', () => void halfClosed(socket, answers.get(socket), options.clock)),
   )
-  const expecting = new WeakSet<IncomingMessage>()
-  app.server.on('checkContinue', (request, response) => {
-    if (!takes(request, response)) return
-    expecting.add(request)
-    app.routing(request, response)
-  })
-  app.server.on('checkExpectation', (request, response) => {
+  server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) =>
+    refuseConnection(socket, error.code, answers.get(socket)),
+  )
+  listenForRequests(server, answers, options)
+  return server
+}
+
+function listenForRequests(
+  server: Server,
+  answers: WeakMap<Socket, ServerResponse>,
+  { arrived, budget, garbage }: ServerOptions,
+): void {
+  const takes = bounded()
+  const arrive = (arrival: Arrival) => {
+    const { request, response } = arrival
+    const { socket } = request
+    const fault = faultOf(arrival) ?? budget.refuses(request, response)
+    if (fault !== null) {
+      response.writeHead(fault.status, { ...fault.allHeaders, connection: 'close' }).end(fault.body)
+      return
+    }
+    const answer = () => {
+      answers.set(socket, response)
+      // By then the next one may be answered.
+      response.once('finish', () => answers.get(socket) === response && answers.delete(socket))
+      arrived(arrival)
+    }
+    // A client that does not wait for answers has its requests done one after the other all the same.
+    if (response.socket === null) response.once('socket', answer)
+    else answer()
+  }
+  for (const [event, expectsContinue] of [
+    ['request', false],
+    ['checkContinue', true],
+  ] as const)
+    server.on(event, (request, response) => {
+      if (takes(request, response)) arrive({ request, response, expectsContinue, tunnel: null })
+    })
+  server.on('checkExpectation', (request, response) => {
     if (takes(request, response)) response.writeHead(417).end()
   })
-  // Node lets a client ask for another protocol while it is being answered.
-  const unlessAnswering =
-    (handle: ServerOptions['upgrade']): ServerOptions['upgrade'] =>
-    (request, socket, head) =>
-      answers.has(socket) ? socket.destroy() : handle(request, socket, head)
-  app.server.on('upgrade', unlessAnswering(options.upgrade))
-  app.server.on(
-    'connect',
-    unlessAnswering((_, socket) => new Refusal(405, 'this is no proxy for CONNECT').end(socket)),
-  )
-  await app.register(replyFrom, {
-    disableRequestLogging: true,
-    undici: { request: throughExchange(options) },
+  server.on('upgrade', (request, socket: Socket, head) => {
+    // Node lets a client ask for another protocol while it is being answered.
+    if (answers.has(socket)) {
+      socket.destroy()
+      return
+    }
+    const tunnel = new Tunnel(socket, head, garbage)
+    arrive({ request, response: answerOn(socket, request), expectsContinue: false, tunnel })
   })
-  const methods = METHODS.filter((method) => method !== 'CONNECT')
-  // None has a body that is read here.
-  for (const method of methods) app.addHttpMethod(method, { hasBody: false, overrideExisting: true })
-  app.route({
-    method: methods as HTTPMethods[],
-    url: '/',
-    handler: ({ raw: request, originalUrl: path }, reply) => {
-      const fault = faultOf(request) ?? options.budget.refuses(request, reply.raw)
-      if (fault !== null) {
-        reply
-          .code(fault.status)
-          .headers({ ...fault.allHeaders, connection: 'close' })
-          .send(fault.body)
-        return
-      }
-      const arrival = { request, response: reply.raw, path, expectsContinue: expecting.has(request) }
-      const answer = () => {
-        answers.set(request.socket, reply.raw)
-        // By then the next one may be answered.
-        reply.raw.once(
-          'finish',
-          () => answers.get(request.socket) === reply.raw && answers.delete(request.socket),
-        )
-        answerFrom(options.arrived(arrival), reply, options)
-      }
-      // A client that does not wait for answers has its requests done one after the other all the same.
-      if (reply.raw.socket === null) reply.raw.once('socket', answer)
-      else answer()
-    },
+  server.on('connect', (_, socket: Socket) => {
+    if (answers.has(socket)) socket.destroy()
+    else new Refusal(405, 'this is no proxy for CONNECT').end(socket)
   })
-  await app.ready()
-  return app
+}
+
+/** Node makes no answer to a request for another protocol. */
+function answerOn(socket: Socket, request: IncomingMessage): ServerResponse {
+  const response = new ServerResponse(request)
+  response.shouldKeepAlive = false
+  response.assignSocket(socket)
+  response.once('finish', () => lastWords(socket).end())
+  return response
+}
+
+function refuseConnection(
+  socket: Socket,
+  code: string | undefined,
+  answer: ServerResponse | undefined,
+): void {
+  // What follows a request is read no further: that makes it no slow head.
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT' && answer !== undefined) return
+  // Nothing may come in the middle of an answer.
+  if (socket.writable && code !== 'ECONNRESET' && !answer?.headersSent)
+    socket.end(refusalOf(code).wholeAnswer)
+  else socket.destroy()
 }
 
 /** Rejects where the address cannot be had. Without a host: every address, IPv4 and IPv6, or only IPv4 where there is no IPv6. */
-export async function listen(app: FastifyInstance, { host, port }: Listen): Promise<number> {
-  const { server } = app
+export async function listen(server: Server, { host, port }: Listen): Promise<number> {
   const at = (address: string) =>
     new Promise<void>((resolve, reject) => {
       server.once('error', reject)
@@ -214,43 +204,6 @@ export async function listen(app: FastifyInstance, { host, port }: Listen): Prom
     })
   }
   return (server.address() as AddressInfo).port
-}
-
-/** The part of undici's `request` that `reply.from` calls: what it gives is sent by the exchange, when and where it may be. */
-function throughExchange({ forward }: ServerOptions): Dispatcher['request'] {
-  type Done = (error: Error | null, answer?: unknown) => void
-  const request = ({ headers }: { headers: Carrier }, done: Done) => {
-    const exchange = headers[EXCHANGE]
-    const stream = { destroy: () => exchange.abort?.(new Error('the client is gone')) }
-    forward(exchange, (head) => done(null, { ...head, body: stream })).catch(done)
-  }
-  return request as unknown as Dispatcher['request']
-}
-
-function answerFrom(exchange: Exchange, reply: FastifyReply, { failed }: ServerOptions): void {
-  reply.from('/', {
-    getUpstream: () => 'http://upstream',
-    queryString: () => '',
-    rewriteRequestHeaders: () => ({ [EXCHANGE]: exchange }) as IncomingHttpHeaders,
-    // What is repeated is not for it to say: by itself it sends each GET that LangFlow answers with 503 again.
-    retryDelay: () => null,
-    rewriteHeaders: (headers) => passedBackHeaders(headers, exchange.chunked(headers)),
-    onResponse(_, reply, { statusCode }) {
-      reply.hijack()
-      exchange.begin(statusCode, reply.getHeaders() as OutgoingHttpHeaders)
-    },
-    onError(reply, { error: { cause } }) {
-      // Such a status is passed on as it is.
-      if (cause === undefined) return
-      reply.hijack()
-      if (!(cause instanceof Refusal) && !exchange.gone) failed(cause)
-      exchange.refuse(cause instanceof Refusal ? cause : failedItself())
-    },
-  })
-}
-
-function noSchema(): never {
-  throw new Error('no route may have a schema: its compiler is left out of this server')
 }
 
 function refusalOf(code: string | undefined): Refusal {

@@ -1,13 +1,11 @@
+import type { Server } from 'node:http'
 import type { Duplex } from 'node:stream'
-import type { FastifyInstance } from 'fastify'
 import type { Clock, Timer } from '../clock.ts'
 import { formatListen } from '../config/values.ts'
 import type { Log } from '../observe/log.ts'
 import { LogThrottle } from '../observe/log-throttle.ts'
-import { Budget } from './budget.ts'
-import { Garbage } from './collect-garbage.ts'
 import { Counts } from './counts.ts'
-import { Exchange } from './exchange.ts'
+import { type Arrival, Exchange } from './exchange.ts'
 import { Forwarder } from './forwarder.ts'
 import {
   type FromFront,
@@ -18,12 +16,12 @@ import {
   writeMessage,
 } from './front-messages.ts'
 import { createServer, listen } from './front-server.ts'
-import { notTheLeader } from './refusal.ts'
+import { Budget, Garbage } from './memory.ts'
+import { failedItself, notTheLeader, Refusal } from './refusal.ts'
 import { Routing } from './routing.ts'
 import type { Trouble } from './sending.ts'
 import { Streams } from './streams.ts'
 import { WaitingRoom } from './waiting-room.ts'
-import { WebSockets } from './websocket.ts'
 
 /** A process that ends waits so long for what may still come: a Service takes its time to send it elsewhere. */
 const QUIET_MS = 1_000
@@ -67,10 +65,9 @@ class Front {
   readonly #garbage = new Garbage()
   readonly #budget = new Budget(() => this.#counts.failed('hold_limit'))
   readonly #forwarder: Forwarder
-  readonly #webSockets: WebSockets
   readonly #failed: (error: unknown) => void
   readonly #dropped: (most: number) => void
-  #app: FastifyInstance | null = null
+  #server: Server | null = null
   #arrivals = 0
   #lastArrival = 0
   #ending: Timer | null = null
@@ -113,46 +110,18 @@ class Front {
       clock,
       holdTimeoutMs,
     })
-    this.#webSockets = new WebSockets({
-      routing: this.#routing,
-      room: this.#room,
-      counts: this.#counts,
-      streams: this.#streams,
-      garbage: this.#garbage,
-      budget: this.#budget,
-      clock,
-      holdTimeoutMs,
-      nextOrder: () => this.#nextOrder(),
-      trouble,
-      failed: this.#failed,
-    })
   }
 
   /** Rejects where it cannot listen. */
   async begin(): Promise<void> {
-    this.#app = await createServer({
-      arrived: (arrival) => {
-        const exchange = new Exchange({
-          ...arrival,
-          order: this.#nextOrder(),
-          mono: () => this.#clock.mono(),
-          counts: this.#counts,
-          streams: this.#streams,
-          garbage: this.#garbage,
-          budget: this.#budget,
-          ending: () => this.#ending !== null,
-        })
-        arrival.response.once('close', () => this.#room.forget(exchange))
-        return exchange
-      },
-      forward: (exchange, begin) => this.#forwarder.forward(exchange, begin),
-      upgrade: (request, socket, head) => void this.#webSockets.upgrade(request, socket, head),
+    this.#server = createServer({
+      arrived: (arrival) => this.#arrived(arrival),
       budget: this.#budget,
-      failed: this.#failed,
+      garbage: this.#garbage,
       dropped: this.#dropped,
       clock: this.#clock,
     })
-    const port = await listen(this.#app, this.#config.listen)
+    const port = await listen(this.#server, this.#config.listen)
     this.#tell({ type: 'listening', port })
   }
 
@@ -177,8 +146,8 @@ class Front {
       const now = this.#clock.mono()
       const quiet = this.#counts.unfinished === 0 && now - this.#lastArrival >= QUIET_MS
       if (quiet || now >= until) {
-        this.#app?.server.close()
-        this.#app?.server.closeIdleConnections()
+        this.#server?.close()
+        this.#server?.closeIdleConnections()
         this.#tell({ type: 'ended' })
         return
       }
@@ -191,14 +160,28 @@ class Front {
   /** Ends every connection. */
   stop(): void {
     this.#ending?.cancel()
-    this.#app?.server.close()
-    this.#app?.server.closeAllConnections()
+    this.#server?.close()
+    this.#server?.closeAllConnections()
     this.#routing.cut()
   }
 
-  #nextOrder(): number {
+  #arrived(arrival: Arrival): void {
     this.#lastArrival = this.#clock.mono()
-    return this.#arrivals++
+    const exchange = new Exchange({
+      ...arrival,
+      order: this.#arrivals++,
+      mono: () => this.#clock.mono(),
+      counts: this.#counts,
+      streams: this.#streams,
+      garbage: this.#garbage,
+      budget: this.#budget,
+      ending: () => this.#ending !== null,
+    })
+    arrival.response.once('close', () => this.#room.forget(exchange))
+    this.#forwarder.forward(exchange).catch((error) => {
+      if (!(error instanceof Refusal) && !exchange.gone) this.#failed(error)
+      exchange.refuse(error instanceof Refusal ? error : failedItself())
+    })
   }
 }
 

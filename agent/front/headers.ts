@@ -1,4 +1,4 @@
-import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import { HOP, HOP_EMPTY, HOP_EPOCH, HOP_EXPECTS, HOP_WAITED } from './front-messages.ts'
 
 /** As much as load balancers let through; LangFlow's own limit is its own affair. */
@@ -27,63 +27,55 @@ const NEVER_OF_ONE_CONNECTION = new Set([
 /** A trailer says nothing of what RFC 9110, 6.5.1 wants before a body: its length, whom it is for, who asks. */
 const NO_TRAILERS = new Set([...NOT_FORWARDED, ...NEVER_OF_ONE_CONNECTION, 'authorization', 'cookie'])
 
+/** What Node gives of a message, also of one that only informs. */
+type Message = Pick<IncomingMessage, 'headers' | 'rawHeaders'>
+
 /**
  * Names and values in turn, as they came: what is sent on. `hopped`: another front forwards it, and has said already for whom.
  */
 export function forwardedHeaders(request: IncomingMessage, hopped: boolean): string[] {
-  const { rawHeaders, headers, socket } = request
-  const named = namedIn(headers.connection)
-  const sent: string[] = []
-  for (let i = 0; i < rawHeaders.length; i += 2) {
-    const [name, value] = [rawHeaders[i] as string, rawHeaders[i + 1] as string]
-    const lower = name.toLowerCase()
-    if (NOT_FORWARDED.has(lower) || named?.has(lower)) continue
-    if (!hopped && lower === 'x-forwarded-for') continue
-    // Trailers come at the end of a chunked body alone.
-    if (lower === 'trailer' && headers['transfer-encoding'] === undefined) continue
-    sent.push(name, value)
-  }
+  const { headers, socket } = request
+  // Trailers come at the end of a chunked body alone.
+  const sent = without(NOT_FORWARDED, request, headers['transfer-encoding'] !== undefined)
   if (hopped) return sent
   const before = headers['x-forwarded-for']
   const peer = socket.remoteAddress?.replace(/^::ffff:(?=\d+\.)/, '') ?? 'unknown'
-  sent.push('x-forwarded-for', before === undefined ? peer : `${before}, ${peer}`)
-  if (headers['x-forwarded-proto'] === undefined) sent.push('x-forwarded-proto', 'http')
+  const own = before === undefined ? sent : withoutName('x-forwarded-for', sent)
+  own.push('x-forwarded-for', before === undefined ? peer : `${before}, ${peer}`)
+  if (headers['x-forwarded-proto'] === undefined) own.push('x-forwarded-proto', 'http')
   if (headers['x-forwarded-host'] === undefined && headers.host !== undefined)
-    sent.push('x-forwarded-host', headers.host)
-  return sent
+    own.push('x-forwarded-host', headers.host)
+  return own
 }
 
+/** Names and values in turn, as they came: what the client is told of an answer. `chunked`: trailers can follow. */
+export function passedBackHeaders(answer: Message, chunked: boolean): string[] {
+  return without(NOT_PASSED_BACK, answer, chunked)
+}
+
+/** Names with their values. */
 export function forwardedTrailers({ rawTrailers }: IncomingMessage): [string, string][] {
-  return paired(rawTrailers).filter(([name]) => !NO_TRAILERS.has(name.toLowerCase()))
+  const pairs = rawTrailers.flatMap((name, i) =>
+    i % 2 === 0 ? [[name, rawTrailers[i + 1]] as [string, string]] : [],
+  )
+  return pairs.filter(([name]) => !NO_TRAILERS.has(name.toLowerCase()))
 }
 
-function paired(flat: readonly string[]): [string, string][] {
-  return flat.flatMap((name, i) => (i % 2 === 0 ? [[name, flat[i + 1] as string] as [string, string]] : []))
+/** Names and values in turn, without those of one name, in lower case. */
+export function withoutName(name: string, flat: readonly string[]): string[] {
+  return flat.filter((_, i) => flat[i - (i % 2)]?.toLowerCase() !== name)
 }
 
-/** By name, in lower case; those that come more than once as they came. */
-export function grouped(flat: readonly string[]): Headers {
-  const headers: Headers = Object.create(null)
-  for (const [name, value] of paired(flat)) {
-    const key = name.toLowerCase()
-    const before = headers[key]
-    headers[key] = before === undefined ? value : [before, value].flat()
+function without(names: Set<string>, { headers, rawHeaders }: Message, trailers: boolean): string[] {
+  const named = namedIn(headers.connection)
+  const left: string[] = []
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i] as string
+    const lower = name.toLowerCase()
+    if (names.has(lower) || named?.has(lower) || (lower === 'trailer' && !trailers)) continue
+    left.push(name, rawHeaders[i + 1] as string)
   }
-  return headers
-}
-
-export type Headers = Record<string, string | string[]>
-
-/** Of an answer: what the client is told. `chunked`: trailers can follow. */
-export function passedBackHeaders(answer: IncomingHttpHeaders, chunked: boolean): Headers {
-  const named = namedIn(answer.connection)
-  const passed: Headers = Object.create(null)
-  for (const [name, value] of Object.entries(answer)) {
-    if (value === undefined || NOT_PASSED_BACK.has(name) || named?.has(name)) continue
-    if (name === 'trailer' && !chunked) continue
-    passed[name] = value
-  }
-  return passed
+  return left
 }
 
 function namedIn(connection: string | undefined): Set<string> | null {

@@ -1,12 +1,16 @@
 import { type IncomingMessage, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import { formatDuration } from '../config/values.ts'
+import type { Arrival } from './exchange.ts'
 import { type FailedBecause, HOP, HOP_EPOCH } from './front-messages.ts'
 
 /** How long a client may say nothing before its connection is closed for good. */
 const LAST_WORDS_MS = 2_000
 /** As many as Node takes by itself, which drops the others without a word. */
 const MAX_HEADERS = 1_000
+
+/** A path, a whole URL, or all of the server. */
+const FORWARDED_TARGET = /^(\*$|\/|https?:\/\/)[!-~]*$/i
 
 /** What the front answers by itself. */
 export class Refusal extends Error {
@@ -41,14 +45,9 @@ export class Refusal extends Error {
     }
   }
 
-  /**
-   * Ends a connection that no longer belongs to an HTTP server. It is read to its end, or what a client still sends would reset
-   * it, and the client might never see this.
-   */
+  /** Ends a connection that no longer belongs to an HTTP server. */
   end(socket: Socket): void {
-    socket.on('error', () => {})
-    socket.setTimeout(LAST_WORDS_MS, () => socket.destroy())
-    socket.resume().end(this.wholeAnswer)
+    lastWords(socket.on('error', () => {})).end(this.wholeAnswer)
   }
 
   get wholeAnswer(): string {
@@ -56,6 +55,11 @@ export class Refusal extends Error {
     const lines = headers.map(([name, value]) => `${name}: ${value}\r\n`).join('')
     return `HTTP/1.1 ${this.status} ${STATUS_CODES[this.status]}\r\n${lines}\r\n${this.body}`
   }
+}
+
+/** It is read to its end, or what a client still sends would reset it, and the client might never see its answer. */
+export function lastWords(socket: Socket): Socket {
+  return socket.setTimeout(LAST_WORDS_MS, () => socket.destroy()).resume()
 }
 
 // Also of a GET that may have reached it.
@@ -104,21 +108,33 @@ export function notTheLeader(epoch: number): Refusal {
   return new Refusal(421, 'this replica does not lead', null, { [HOP_EPOCH]: String(epoch) })
 }
 
-export function notToBeForwarded(why: string): Refusal {
-  return new Refusal(400, `this request cannot be forwarded: ${why}`)
-}
-
 /** Of what should never happen: the log has it. */
 export function failedItself(): Refusal {
   return new Refusal(500, 'the front failed: its log says how')
 }
 
 /** What is wrong with a request that Node takes all the same; `null`: nothing. */
-export function faultOf({ httpVersionMajor, headers, rawHeaders }: IncomingMessage): Refusal | null {
+export function faultOf({ request, tunnel }: Pick<Arrival, 'request' | 'tunnel'>): Refusal | null {
+  const { httpVersionMajor, headers, rawHeaders, url = '' } = request
   if (httpVersionMajor !== 1) return new Refusal(505, 'this is no request of HTTP/1.0 or HTTP/1.1')
   // Those of a hop are the client's, and some of the other front's.
   if (headers[HOP] === undefined && rawHeaders.length > 2 * MAX_HEADERS)
     return new Refusal(431, `the request has more than ${MAX_HEADERS} headers`)
   const hosts = rawHeaders.filter((name, i) => i % 2 === 0 && name.toLowerCase() === 'host')
-  return hosts.length > 1 ? notToBeForwarded('it has more than one Host') : null
+  if (hosts.length > 1) return new Refusal(400, 'this request cannot be forwarded: it has more than one Host')
+  if (!FORWARDED_TARGET.test(url))
+    return new Refusal(400, 'this request cannot be forwarded: its path has bytes beyond ASCII, or is none')
+  if (tunnel !== null && !isHandshake(request)) return new Refusal(400, 'this is no handshake of a websocket')
+  return null
+}
+
+function isHandshake({ method, httpVersionMinor, headers }: IncomingMessage): boolean {
+  return (
+    method === 'GET' &&
+    httpVersionMinor === 1 &&
+    headers['transfer-encoding'] === undefined &&
+    Number(headers['content-length'] ?? 0) === 0 &&
+    headers['sec-websocket-version'] === '13' &&
+    /^[+/\dA-Za-z]{22}==$/.test(headers['sec-websocket-key'] ?? '')
+  )
 }

@@ -1,10 +1,8 @@
 import { Agent, type ClientRequestArgs, request } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { Pool } from 'undici'
 import type { Clock, Timer } from '../clock.ts'
 import { HOP, HOP_EPOCH, type Unheard } from './front-messages.ts'
-import { MAX_HEADER_BYTES } from './headers.ts'
 import type { Hop } from './hop.ts'
 
 /** How long a connection may take to be there. */
@@ -35,9 +33,10 @@ interface UpstreamOptions {
   readonly ready: () => void
 }
 
-/** Keeps connections for as long as the pool does. */
-class DialingAgent extends Agent {
+/** The connections of one upstream, which are used again until it is closed. */
+class Connections extends Agent {
   readonly #dial: () => Promise<Socket>
+  #closed = false
 
   constructor(dial: () => Promise<Socket>) {
     super({ keepAlive: true, timeout: IDLE_MS })
@@ -53,17 +52,26 @@ class DialingAgent extends Agent {
       (error: Error) => done?.(error, undefined as unknown as Socket),
     )
   }
+
+  override keepSocketAlive(socket: Duplex): boolean {
+    // Node's types leave out that it says whether the connection is kept.
+    return !this.#closed && (super.keepSocketAlive(socket) as unknown as boolean)
+  }
+
+  /** Each connection ends as soon as no request is under way on it. */
+  close(): void {
+    this.#closed = true
+    for (const idle of Object.values(this.freeSockets).flat()) idle?.destroy()
+  }
 }
 
 /** Where requests are sent, and the connections to it: LangFlow, or the leader's front, in one term. */
 export class Upstream {
   readonly options: UpstreamOptions
-  readonly pool: Pool
-  /** Of requests that `pool` cannot send. */
-  readonly agent: Agent
+  readonly agent: Connections
   readonly #where: { readonly host: string; readonly port: number }
   readonly #connecting = new Set<Socket>()
-  /** What ends each websocket that is relayed to it, and each body that streams. */
+  /** What ends each request and each websocket that is under way. */
   readonly #relays = new Set<() => void>()
   #relaysOver: (() => void) | null = null
   /** After one that did not get there requests are tried one at a time, until one gets there. */
@@ -81,21 +89,7 @@ export class Upstream {
     this.#heardAt = options.clock.mono()
     const { hostname, port } = new URL(`http://${options.address}`)
     this.#where = { host: hostname.replace(/^\[|\]$/g, ''), port: Number(port || 80) }
-    this.agent = new DialingAgent(() => this.dial())
-    this.pool = new Pool(`http://${options.address}`, {
-      pipelining: 1,
-      headersTimeout: 0,
-      bodyTimeout: 0,
-      keepAliveTimeout: IDLE_MS,
-      keepAliveMaxTimeout: IDLE_MS,
-      maxHeaderSize: MAX_HEADER_BYTES,
-      connect: (_, done) => {
-        this.dial().then(
-          (socket) => done(null, socket),
-          (error: Error) => done(error, null),
-        )
-      },
-    })
+    this.agent = new Connections(() => this.#dial())
     if (options.to === 'leader') this.#askSoon()
   }
 
@@ -156,12 +150,13 @@ export class Upstream {
   /** Takes no request any more: somebody else leads. */
   superseded(): void {
     this.#closed = true
+    this.agent.close()
     this.#resting?.cancel()
     this.#asking?.cancel()
   }
 
-  /** A connection of its own. Rejects where there is none in time. */
-  dial(): Promise<Socket> {
+  /** Rejects where there is no connection in time. */
+  #dial(): Promise<Socket> {
     const { from, clock } = this.options
     return new Promise((resolve, reject) => {
       const socket = connect({
@@ -247,7 +242,6 @@ export class Upstream {
   async close(): Promise<void> {
     this.superseded()
     for (const socket of this.#connecting) socket.destroy(new Error('closed'))
-    await this.pool.close()
     if (this.#relays.size > 0)
       await new Promise<void>((resolve) => {
         this.#relaysOver = resolve
@@ -257,7 +251,6 @@ export class Upstream {
   /** Whatever is still under way breaks. */
   cut(): void {
     this.superseded()
-    void this.pool.destroy(new Error('the leader changed'))
     for (const end of [...this.#relays]) end()
   }
 }

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import type { Duplex } from 'node:stream'
-import { FRONT_NODE_FLAGS } from '../../agent/front/flags.ts'
+import { FRONT_NODE_FLAGS } from '../../agent/traffic/front-process.ts'
 import {
   type FromFront,
   type FrontConfig,
