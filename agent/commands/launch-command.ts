@@ -6,7 +6,7 @@ import { type LauncherOptions, launcherOptions } from '../config/options.ts'
 import { DigestWatch } from '../launcher/flow-digests.ts'
 import { coldStart } from '../launcher/langflow-command.ts'
 import { langflowVersion } from '../launcher/langflow-package.ts'
-import { serveLauncher } from '../launcher/launcher-service.ts'
+import { Launcher } from '../launcher/launcher.ts'
 import { ServingProcesses } from '../launcher/serving-processes.ts'
 import { WarmStandby } from '../launcher/standby/warm-standby.ts'
 import {
@@ -66,7 +66,7 @@ async function launch(options: LauncherOptions): Promise<number> {
   const { command } = options
   const clock = systemClock
   let standby = null as WarmStandby | null
-  const service = serveLauncher({
+  const launcher = new Launcher({
     command,
     langflow,
     digests: (changed) => new DigestWatch({ env: given, clock, changed }),
@@ -102,10 +102,12 @@ async function launch(options: LauncherOptions): Promise<number> {
       unreaped: countUnreaped,
     },
   })
-  process.on('SIGTERM', service.terminate)
-  process.on('SIGINT', service.terminate)
-  parentGone?.resume().on('close', service.orphaned)
-  const code = await service.ended
+  const terminate = () => launcher.tell({ type: 'leave', defect: null })
+  process.on('SIGTERM', terminate)
+  process.on('SIGINT', terminate)
+  parentGone?.resume().on('close', () => launcher.tell({ type: 'orphaned' }))
+  launcher.start()
+  const code = await launcher.ended
   parentGone?.destroy()
   // An agent that was killed could not do it.
   if (leash && outlived) rmSync(leash, { recursive: true, force: true })

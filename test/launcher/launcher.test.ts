@@ -3,10 +3,12 @@ import { describe, test } from 'node:test'
 import { later } from '../../agent/clock.ts'
 import { Launcher } from '../../agent/launcher/launcher.ts'
 import { KeptStandby, PREPARING, type Standby } from '../../agent/launcher/standby/kept-standby.ts'
+import type { LinkClientHandlers } from '../../agent/link/link-client.ts'
 import {
   COLD,
-  CUT_OFF_MS,
   type Loss,
+  type ToAgent,
+  type ToLauncher,
   type WorkloadCause,
   type WorkloadState,
 } from '../../agent/link/link-messages.ts'
@@ -15,6 +17,8 @@ import { FakeTree } from './fake-tree.ts'
 
 const DOUBT_MS = 10_000
 const KILL_MS = 14_000
+const STOP_MS = 5_000
+const ignore = () => {}
 const TAKEN = 'port 7860 is already taken by "nginx" (pid 7)'
 const unreadable = (): never => {
   throw new Error('/proc cannot be read')
@@ -40,11 +44,34 @@ class Bench {
   readonly calls: string[] = []
   /** It can be told to cut off what it does. */
   hears = true
-  readonly launcher = new Launcher(
-    ['langflow'],
-    {
+  version = '1.13.0'
+  unreaped = 0
+  readonly link = {
+    connected: true,
+    start: ignore,
+    send: (message: ToAgent) => this.hear(message),
+    close: ignore,
+  }
+  /** What the agent was sent. */
+  readonly said: string[] = []
+  private heard!: LinkClientHandlers
+  readonly options = {
+    command: ['langflow'],
+    langflow: () => this.version,
+    digests: () => ({ found: null, look: ignore, close: ignore }),
+    stopTimeoutMs: STOP_MS,
+    alone: false,
+    log: { event: ignore, debug: ignore, info: ignore, warn: ignore, error: ignore },
+    link: (handlers: LinkClientHandlers) => {
+      this.heard = handlers
+      return this.link
+    },
+    machine: {
       clock: this.clock,
       tree: () => this.tree,
+      newStandby: () => this.standby as Standby,
+      lock: () => null,
+      unreaped: () => this.unreaped,
       portHolder: () => this.holder(),
       serving: () => ({
         check: () => {
@@ -55,18 +82,32 @@ class Bench {
         finish: () => void this.finished++,
         cutOff: () => this.tree.calls.push('cut off') > 0 && this.hears,
       }),
-      standby: () => this.standby,
       environment: () => ({}),
     },
-    (_, cause) => this.causes.push(cause),
-  )
+  }
+  readonly launcher = new Launcher(this.options)
 
   constructor(tree: Partial<FakeTree> = {}) {
     Object.assign(this.tree, tree)
   }
 
   get view() {
-    return this.launcher.view()
+    return this.heard.hello().view
+  }
+
+  private hear(message: ToAgent): void {
+    const isView = message.type === 'workload'
+    this.said.push(isView ? `${message.type} ${message.cause.kind}` : message.type)
+    if (isView) this.causes.push(message.cause)
+  }
+
+  receive(message: ToLauncher): void {
+    this.heard.received(message)
+  }
+
+  meet(): void {
+    const standby = this.standby === null ? 'cold' : 'warm'
+    this.receive({ type: 'welcome', token: '', tree: '', port: 7860, standby, startTimeoutMs: 1_000 })
   }
 
   get state(): WorkloadState {
@@ -88,11 +129,11 @@ class Bench {
   }
 
   grant(granted?: Granted): void {
-    this.launcher.receive(this.grantOf(granted))
+    this.receive(this.grantOf(granted))
   }
 
   async start(epoch = 1): Promise<void> {
-    this.launcher.receive({ type: 'start', epoch })
+    this.receive({ type: 'start', epoch })
     await settled()
   }
 
@@ -105,11 +146,11 @@ class Bench {
   }
 
   stop(graceMs: number): void {
-    this.launcher.receive({ type: 'stop', graceMs })
+    this.receive({ type: 'stop', graceMs })
   }
 
   async kill(): Promise<void> {
-    this.launcher.receive({ type: 'kill' })
+    this.receive({ type: 'kill' })
     await settled()
   }
 
@@ -154,66 +195,6 @@ class KeptForTest extends KeptStandby {
   protected override end(): void {}
 }
 
-describe('a grant', () => {
-  test('lets the workload start in its own epoch only, and not in doubt', async () => {
-    const b = new Bench()
-    await b.start()
-    b.grant({ epoch: 2 })
-    await b.start(1)
-    await b.clock.pass(DOUBT_MS)
-    await b.start(2)
-    assert.deepEqual(b.kinds, ['start_refused', 'start_refused', 'start_refused'])
-    assert.deepEqual(b.tree.calls, [])
-  })
-
-  test('is refused where it is older, of an earlier epoch, expired, or beside processes of another epoch', async () => {
-    const b = await new Bench().started({ epoch: 2, renewedAgo: 1_000 })
-    const { killAt } = b.view
-    b.grant({ epoch: 2, renewedAgo: 1_001 })
-    b.grant({ epoch: 1 })
-    b.grant({ epoch: 3, renewedAgo: KILL_MS })
-    b.grant({ epoch: 3 })
-    assert.deepEqual(b.reasons, [
-      'it is older than the one in force',
-      'epoch 1 is over',
-      'it has expired',
-      'processes of epoch 2 still live',
-    ])
-    assert.equal(b.view.killAt, killAt)
-  })
-
-  test('is accepted where it is newer, or told again; that is told after a refusal alone', async () => {
-    const b = await new Bench().started()
-    await b.clock.pass(1_000)
-    b.grant()
-    b.grant()
-    assert.deepEqual(b.kinds, [])
-    b.grant({ epoch: 0 })
-    b.grant()
-    b.grant({ renewedAgo: -1 })
-    assert.deepEqual(b.kinds, ['grant_refused', 'grant_accepted'])
-    assert.equal(b.view.killAt, b.clock.mono() + KILL_MS + 1)
-  })
-
-  test('is over with its epoch, and every earlier one, once the agent has ordered a kill', async () => {
-    const b = await new Bench().started({ epoch: 2 })
-    await b.kill()
-    await b.kill()
-    b.grant({ epoch: 2 })
-    b.grant({ epoch: 1 })
-    assert.deepEqual(b.reasons, ['epoch 2 is over', 'epoch 1 is over'])
-    await b.started({ epoch: 3 })
-    assert.equal(b.view.epoch, 3)
-  })
-
-  test('that has run out may be followed by another one of its epoch', async () => {
-    const b = await new Bench().started()
-    await b.clock.pass(KILL_MS)
-    assert.equal(b.state, 'idle')
-    await b.started()
-  })
-})
-
 describe('the deadman', () => {
   test('freezes at the doubt and kills at the end of the grant, without any message', async () => {
     const b = await new Bench().started()
@@ -233,22 +214,6 @@ describe('the deadman', () => {
     await b.becomes('frozen', DOUBT_MS, 'running')
   })
 
-  test('does not thaw on a grant that is in doubt already', async () => {
-    const b = await new Bench().started({ renewedAgo: 1_000 })
-    await b.clock.pass(DOUBT_MS)
-    b.grant({ renewedAgo: DOUBT_MS })
-    assert.deepEqual([b.state, b.view.killAt], ['frozen', b.clock.mono() + KILL_MS - DOUBT_MS])
-  })
-
-  test('freezes once more, without a word, what has got away', async () => {
-    const b = await new Bench().started()
-    await b.clock.pass(DOUBT_MS)
-    b.tree.frozen = false
-    await b.clock.pass(100)
-    assert.ok(b.tree.frozen)
-    assert.deepEqual(b.kinds, ['frozen'])
-  })
-
   test('kills what does not stay frozen for a second', async () => {
     const b = await new Bench().started()
     b.tree.staysFrozen = false
@@ -256,55 +221,11 @@ describe('the deadman', () => {
     assert.deepEqual(b.reasons, ['the workload does not stay frozen'])
   })
 
-  test('with on-doubt=stop leaves the stop until the end of the grant, and fires once', async () => {
-    const b = await new Bench({ obeysTerm: false }).started({ onDoubt: 'stop' })
-    await b.becomes('stopping', DOUBT_MS, 'running')
-    await b.clock.pass(KILL_MS - DOUBT_MS - 1)
-    assert.deepEqual(b.tree.calls, ['start', 'terminate', 'cut off'])
-    assert.deepEqual([b.state, b.view.deadmanFirings], ['stopping', 1])
-    await b.clock.pass(1)
-    assert.equal(b.state, 'idle')
-  })
-
-  test('kills what is still stopping when leadership comes into doubt', async () => {
-    const b = await new Bench({ obeysTerm: false }).started()
-    await b.clock.pass(5_000)
-    b.stop(30_000)
-    await b.becomes('idle', DOUBT_MS - 5_000, 'stopping')
-  })
-
   test('kills at once when the machine wakes up from a sleep past the deadline', async () => {
     const b = await new Bench().started()
     b.clock.bootAhead += 30_000
     await b.clock.pass(100)
     assert.equal(b.state, 'idle')
-  })
-
-  for (const onDoubt of ['freeze', 'stop'] as const)
-    test(`only freezes when the wall clock alone jumps ahead, until the agent has asked: on-doubt=${onDoubt}`, async () => {
-      const b = await new Bench().started({ onDoubt, renewedAgo: 1_000 })
-      const old = b.grantOf({ onDoubt })
-      b.clock.wallAhead += KILL_MS - 1_000 - 100 - 1
-      await b.clock.pass(100)
-      assert.equal(b.state, 'running')
-      b.clock.wallAhead += 100 + 1_000
-      await b.clock.pass(100)
-      assert.equal(b.state, 'frozen')
-      b.launcher.receive(old)
-      assert.equal(b.state, 'frozen', 'a grant from before does not thaw')
-      b.grant({ onDoubt })
-      assert.equal(b.state, 'running')
-      b.clock.wallAhead -= 7_200_000
-      await b.clock.pass(100)
-      assert.equal(b.state, 'running')
-    })
-
-  test('does not let a workload go on that is being stopped when the wall clock alone jumps ahead', async () => {
-    const b = await new Bench({ obeysTerm: false }).started()
-    b.stop(30_000)
-    b.clock.wallAhead += 3_600_000
-    await b.clock.pass(400)
-    assert.deepEqual([b.state, b.tree.calls.at(-1)], ['idle', 'kill'])
   })
 
   for (const signal of ['freeze', 'thaw'] as const)
@@ -333,47 +254,6 @@ describe('a stop', () => {
     assert.deepEqual(b.kinds, ['stopping', 'stopped'])
   })
 
-  test('reaches those whom the first process left without passing it on', async () => {
-    const b = await new Bench({ obeysTerm: false }).started()
-    b.stop(3_000)
-    b.tree.exited({ code: 0, signal: null })
-    assert.deepEqual(b.tree.calls, ['start', 'terminate', 'terminate'])
-  })
-
-  // How long it lives where it is told to stop, and again after some time with another grace, and where it cannot be told to cut
-  // off what it does (deaf).
-  type Again = [afterMs: number, graceMs: number]
-  const GRACES: Record<string, [graceMs: number, again: Again | null, deaf: boolean, leftMs: number]> = {
-    'all its grace': [3_000, null, false, 3_000],
-    'all its grace, where it cannot cut anything off': [3_000, null, true, 3_000],
-    'what is left of it where it is told again with more': [5_000, [2_000, 30_000], false, 3_000],
-    'the shorter grace that it is told again': [30_000, [2_000, 5_000], true, 5_000],
-    'what cutting off takes, where it is hurried': [10_000, [2_000, CUT_OFF_MS], false, CUT_OFF_MS],
-    'no more time where it is hurried, has had that much, and is deaf': [
-      10_000,
-      [2_000, CUT_OFF_MS],
-      true,
-      25,
-    ],
-    'that much in all where it is hurried earlier': [10_000, [400, CUT_OFF_MS], true, CUT_OFF_MS - 400],
-  }
-  for (const [name, [graceMs, again, deaf, leftMs]] of Object.entries(GRACES))
-    test(`leaves ${name}`, async () => {
-      const b = await new Bench({ obeysTerm: false }).started()
-      b.hears = !deaf
-      b.stop(graceMs)
-      if (again !== null) {
-        await b.clock.pass(again[0])
-        b.stop(again[1])
-      }
-      await b.clock.pass(leftMs - 25)
-      assert.equal(b.state, 'stopping')
-      await b.clock.pass(25)
-      assert.equal(b.state, 'idle')
-      assert.deepEqual(b.kinds, ['stopping', 'killed'])
-      assert.deepEqual(b.tree.calls, ['start', 'terminate', 'cut off', 'kill'])
-    })
-
   test('has what is still being done cut off in time, and looks all along whether those that serve have ended', async () => {
     const b = await new Bench({ obeysTerm: false }).started()
     b.stop(3_000)
@@ -384,38 +264,11 @@ describe('a stop', () => {
     assert.ok(b.finished > 100)
   })
 
-  test('takes nothing over from an earlier one', async () => {
-    const b = await new Bench().started()
-    b.stop(1_000)
-    await b.clock.pass(100)
-    b.tree.obeysTerm = false
-    await b.started()
-    b.stop(5_000)
-    await b.clock.pass(3_700)
-    assert.ok(!b.tree.calls.includes('cut off'))
-    await b.clock.pass(1_300)
-    assert.equal(b.state, 'idle')
-  })
-
-  test('of a frozen workload kills it: nothing may execute in doubt', async () => {
-    const b = await new Bench().started()
-    await b.clock.pass(DOUBT_MS)
-    b.stop(3_000)
-    await settled()
-    assert.deepEqual(b.tree.calls, ['start', 'freeze', 'kill'])
-  })
-
   test('kills once its time is over where it cannot be told whom to tell to end', async () => {
     const b = await new Bench().started()
     b.tree.terminate = unreadable
     b.stop(3_000)
     await b.becomes('idle', 3_000, 'stopping')
-  })
-
-  test('of nothing is answered', async () => {
-    const b = new Bench()
-    b.stop(3_000)
-    assert.deepEqual(b.kinds, ['nothing'])
   })
 })
 
@@ -484,96 +337,9 @@ describe('those that serve', () => {
     await b.clock.pass(1_000)
     assert.deepEqual([b.state, b.causes.length, b.tree.calls], ['running', 1, ['start']])
   })
-
-  test('are not looked at while they are frozen; what was lost meanwhile is told with the thaw', async () => {
-    const b = await new Bench().started()
-    await b.clock.pass(DOUBT_MS)
-    b.loss = loss
-    await b.clock.pass(2_000)
-    assert.deepEqual(b.kinds, ['frozen'])
-    b.grant()
-    assert.deepEqual(b.kinds, ['frozen', 'thawed', 'bereft'])
-  })
-
-  test('are not looked at while the workload ends, or after it', async () => {
-    const b = await new Bench({ obeysTerm: false }).started()
-    b.stop(2_000)
-    b.loss = loss
-    await b.clock.pass(5_000)
-    assert.deepEqual([b.state, b.kinds], ['idle', ['stopping', 'killed']])
-  })
 })
 
 describe('the workload', () => {
-  test('is that of the grant that it was started under, also when it has ended', async () => {
-    const b = await new Bench().started({ epoch: 3 })
-    await b.kill()
-    const { epoch, identity, pid } = b.view
-    assert.deepEqual({ epoch, identity, pid }, { epoch: 3, identity: 'me', pid: null })
-  })
-
-  test('is not started on a taken port', async () => {
-    const b = new Bench()
-    b.holder = async () => TAKEN
-    b.grant()
-    await b.start()
-    assert.deepEqual(b.causes, [{ kind: 'start_refused', reason: TAKEN }])
-    assert.deepEqual(b.tree.calls, [])
-  })
-
-  /** A start that has yet to be told who holds the port. */
-  async function asking() {
-    const b = new Bench()
-    const { promise, resolve } = Promise.withResolvers<string | null>()
-    b.holder = () => promise
-    b.grant()
-    await b.start()
-    b.holder = async () => null
-    return { b, answer: () => resolve(null) }
-  }
-
-  test('that came to be in doubt before it was started leaves nothing that stands still', async () => {
-    const { b, answer } = await asking()
-    await b.clock.pass(1_000)
-    b.grant()
-    await b.clock.pass(DOUBT_MS)
-    assert.equal(b.state, 'frozen')
-    answer()
-    await settled()
-    assert.deepEqual([b.state, ...b.tree.calls], ['idle', 'freeze', 'kill'])
-  })
-
-  test('is not started once nothing may execute any more', async () => {
-    const { b, answer } = await asking()
-    b.clock.wallAhead += KILL_MS
-    answer()
-    await settled()
-    assert.deepEqual([b.reasons, b.tree.calls], [['the grant ended before the start'], []])
-  })
-
-  test('is remembered to have been ordered, and to have been healthy, for as long as it lives', async () => {
-    const b = await new Bench().started()
-    const orderedAt = b.clock.mono()
-    await b.clock.pass(5_000)
-    const servedSince = b.clock.mono()
-    b.launcher.receive({ type: 'healthy' })
-    await b.clock.pass(1_000)
-    b.launcher.receive({ type: 'healthy' })
-    const remembered = () => [b.view.orderedAt, b.view.servedSince]
-    assert.deepEqual(remembered(), [orderedAt, servedSince])
-    await b.kill()
-    b.launcher.receive({ type: 'healthy' })
-    assert.deepEqual(remembered(), [null, null])
-  })
-
-  test('that ends by itself is cleaned up after, since its children may serve on', async () => {
-    const b = await new Bench().started()
-    b.tree.exited({ code: 1, signal: null })
-    await settled()
-    assert.deepEqual(b.kinds, ['exited', 'killed'])
-    assert.equal(b.tree.running, false)
-  })
-
   test('that fails once there is a process is refused, and counts as idle only when that is gone', async () => {
     const b = new Bench()
     const start = b.tree.start.bind(b.tree)
@@ -607,13 +373,13 @@ describe('the workload', () => {
   test('of an earlier launcher is killed before this one counts as idle; its own is left alone at a later meeting', async () => {
     const b = new Bench()
     b.tree.running = true
-    b.launcher.meet(7860, b.tree)
+    b.meet()
     assert.deepEqual([b.state, b.view.epoch], ['stopping', null])
     b.grant({ epoch: 5 })
     await settled()
     assert.deepEqual([b.state, b.kinds.includes('grant_refused')], ['idle', false])
     b.tree.running = true
-    b.launcher.meet(7860, b.tree)
+    b.meet()
     await b.clock.pass(100)
     assert.deepEqual(b.tree.calls, ['kill'])
   })
@@ -625,7 +391,7 @@ describe('a standby', () => {
     const b = new Bench()
     const { promise, resolve } = Promise.withResolvers<void>()
     b.standby = fakeStandby(b.calls, promise)
-    b.launcher.meet(7860, null)
+    b.meet()
     b.grant()
     await b.start()
     return { b, settle: resolve }
@@ -642,26 +408,21 @@ describe('a standby', () => {
 
   test('waits for the leader to serve, for 10 s at most, and never holds up a start', async () => {
     const lead = (b: Bench) => {
-      b.grant({ epoch: 2 })
-      void b.start(2)
+      b.grant()
+      void b.start()
     }
     for (const [what, play, begunAfterMs] of [
       ['nobody says that one serves', () => {}, 10_000],
-      ['the leader serves', (b: Bench) => b.launcher.receive({ type: 'prepare' }), 4_000],
+      ['the leader serves', (b: Bench) => b.receive({ type: 'prepare' }), 4_000],
       ['this replica is to lead', lead, 4_000],
     ] as const) {
-      const { b, settle } = await waiting()
-      settle()
+      const b = new Bench()
       const standby = new KeptForTest(b.clock, () => {})
       b.standby = standby
-      await b.clock.pass(0)
-      b.launcher.receive({ type: 'prepare' })
-      assert.equal(standby.begunAt, null, 'not beside the workload')
-      await b.kill()
+      b.meet()
       const since = b.clock.mono()
-      await b.clock.pass(3_999)
+      await b.clock.pass(4_000)
       assert.deepEqual([standby.begunAt, standby.view.state], [null, 'none'])
-      await b.clock.pass(1)
       play(b)
       await b.clock.pass(6_000)
       assert.equal((standby.begunAt ?? 0) - since, begunAfterMs, what)
@@ -701,5 +462,47 @@ describe('a standby', () => {
     await b.clock.pass(2_000)
     assert.deepEqual([b.state, b.kinds.at(-1), b.calls.at(-1)], ['idle', 'killed', 'prepare after 10000 ms'])
     assert.ok(!b.kinds.includes('start_refused'))
+  })
+})
+
+describe('a launcher', () => {
+  test('takes no message for an event of its own, whatever a peer calls it', async () => {
+    const b = await new Bench().started()
+    await b.clock.pass(DOUBT_MS)
+    for (const forged of [
+      { type: 'thaw' },
+      { type: 'killed', left: null },
+      { type: 'prepared', start: 1, holder: null },
+    ])
+      b.receive(forged as unknown as ToLauncher)
+    assert.deepEqual([b.state, b.kinds], ['frozen', ['frozen']])
+  })
+
+  test('announces its end before the agent can order the next start where too many processes were left', async () => {
+    const b = await new Bench().started()
+    b.options.alone = true
+    b.unreaped = 101
+    b.stop(1_000)
+    await b.clock.pass(100)
+    assert.deepEqual(b.said.slice(-2), ['terminating', 'workload stopped'])
+    assert.equal(await b.launcher.ended, 1)
+  })
+
+  test('refuses to start another LangFlow than its agent was told of, and ends for a new container', async () => {
+    const b = new Bench()
+    b.meet()
+    b.version = '1.14.0'
+    b.grant()
+    await b.start()
+    assert.deepEqual([b.said.at(-1), b.tree.calls], ['workload start_refused', []])
+    assert.equal(await b.launcher.ended, 1)
+  })
+
+  test('stops the workload itself where it is told to end and has no agent', async () => {
+    const b = await new Bench().started()
+    b.link.connected = false
+    b.launcher.tell({ type: 'leave', defect: null })
+    await b.clock.pass(STOP_MS)
+    assert.deepEqual([b.state, await b.launcher.ended], ['idle', 0])
   })
 })

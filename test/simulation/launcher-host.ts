@@ -1,4 +1,4 @@
-import { type LauncherService, serveLauncher } from '../../agent/launcher/launcher-service.ts'
+import { Launcher } from '../../agent/launcher/launcher.ts'
 import type { Exit } from '../../agent/processes/process-tree.ts'
 import { logTo } from './agent-host.ts'
 import { launcherEnd } from './link.ts'
@@ -10,11 +10,10 @@ import type { World } from './world.ts'
 
 const PORT_LOOK_MS = 1
 
-/** One launcher process: the real service on the model's link and processes. */
+/** One launcher process: the real launcher on the model's link and processes. */
 export class LauncherHost {
   readonly process: Process
-  readonly terminate: LauncherService['terminate']
-  readonly orphan: LauncherService['orphaned']
+  private readonly launcher: Launcher
   private readonly replica: Replica
   private readonly world: World
   private standby: ModelStandby | null = null
@@ -27,7 +26,7 @@ export class LauncherHost {
     this.process = process
     this.replica = replica
     this.world = world
-    const service = serveLauncher({
+    this.launcher = new Launcher({
       command: ['langflow'],
       langflow: () => config.langflow,
       digests: () => ({ found: null, look: () => {}, close: () => {} }),
@@ -57,9 +56,16 @@ export class LauncherHost {
         unreaped: () => 0,
       },
     })
-    this.terminate = service.terminate
-    this.orphan = service.orphaned
-    void service.ended.then(() => process.act(() => exited(process)))
+    this.launcher.start()
+    void this.launcher.ended.then(() => process.act(() => exited(process)))
+  }
+
+  terminate(): void {
+    this.launcher.tell({ type: 'leave', defect: null })
+  }
+
+  orphan(): void {
+    this.launcher.tell({ type: 'orphaned' })
   }
 
   get prepared(): boolean {

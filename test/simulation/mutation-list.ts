@@ -244,11 +244,11 @@ among lease deleted; cut
 - before !== null && (before.lease
 + before !== null && before.lease?.metadata.uid !== lease.metadata.uid && (before.lease
 
-@ agent/launcher/launcher.ts
+@ agent/launcher/launcher-step.ts
 # 1: has no deadman in the launcher
--   private watchClocks(): void {
-+   private watchClocks(): void {
-+     if (this.machine !== undefined) return
+- function watchClocks(before: LauncherRecord, now: Instant): LauncherRecord {
++ function watchClocks(before: LauncherRecord, now: Instant): LauncherRecord {
++   if (now.mono > 0) return before
 # 1: accepts older grants
 - grant.epoch === held.epoch && grant.killAt.mono < held.killAt.mono
 + grant.epoch < held.epoch
@@ -258,49 +258,53 @@ among lease deleted; cut
 # 1: leaves what the wall clock puts in question running with --on-doubt=stop
 - if (grant.onDoubt === 'freeze' || !doubt)
 + if (grant.onDoubt === 'freeze')
-test test/launcher/launcher.test.ts
+test test/launcher/launcher-step.test.ts
 # doubt: thaws on a grant that is in doubt already
-- if (this.state === 'frozen' && this.mayExecute()) this.thaw()
-+ if (this.state === 'frozen') this.thaw()
+- if (phase.name !== 'frozen' || !mayExecute(record, now))
++ if (phase.name !== 'frozen')
 # doubt: goes on in doubt when it was told to stop
-- if (this.isEndingInOrder && (!this.stoppedInDoubt || over)) {
-+ if (this.isEndingInOrder && (!this.stoppedInDoubt || over) && grant.onDoubt !== 'freeze') {
-
-@ agent/launcher/launcher-service.ts
+- (phase.reason === 'doubt' && !over)
++ grant.onDoubt === 'freeze' || !over
+# doubt: leaves running what is woken again and again
+- return awakeLooks < AWAKE_LOOKS ?
++ return awakeLooks >= 0 ?
+test test/launcher/launcher-step.test.ts
 # 12: goes on in a container in which nobody reaps the dead
-- if (cause.kind === 'exited' && cause.unreaped) wearOut(
-+ if (cause.kind === 'exited' && cause.unreaped) String(
-test test/hostile/launcher.test.ts
+- return exit.unreaped ?
++ return exit.code === 77 ?
+test test/launcher/launcher-step.test.ts
+
+@ agent/launcher/launcher-ending.ts
+# 1: starts again before the old workload is dead
+- if (left === null) return rest(
++ if (left !== undefined) return rest(
+# 11: prepares no standby again after a term
+- tell(prepareStandby(emit(known, { type: 'rest' })), cause)
++ tell(emit(known, { type: 'rest' }), cause)
+test test/launcher/launcher-step.test.ts
+
+@ agent/launcher/workload-processes.ts
+# 11: starts a workload from nothing although its standby is ready
+- await standby?.use()
++ await standby?.use().then(() => standby.discard())
+among replica lost; standby lost; evicted
+# doubt: does not freeze in doubt
+- this.tree?.freeze().awake ?? 0
++ 0
+# doubt: never thaws
+-       this.tree?.thaw()
++ 
+
+@ agent/launcher/launcher.ts
+# 12: takes a message of the link for an event of its own
+-     if (!ORDERS.has(message.type)) return
+test test/launcher/launcher.test.ts
 
 @ agent/launcher/standby/warm-standby.ts
 # restart: goes on from a standby that has read what has changed since
 - stateNow(path) !== then
 + stateNow(path) === ''
 test test/launcher/standby/warm-standby.test.ts
-
-@ agent/launcher/launcher.ts
-# 11: starts a workload from nothing although its standby is ready
-- await this.machine.standby()?.use()
-+ await this.machine.standby()?.use().then(() => this.machine.standby()?.discard())
-among replica lost; standby lost; evicted
-# 11: prepares no standby again after a term
--     this.serving = null
--     this.machine.standby()?.prepare(STANDBY_AFTER_MS)
-+     this.serving = null
-test test/launcher/launcher.test.ts
-# 1: starts again before the old workload is dead
-- if (left === null) break
-+ break
-# doubt: does not freeze in doubt
-- this.tree?.freeze().awake ?? 0
-+ 0
-# doubt: leaves running what is woken again and again
-- if (this.awakeLooks >= AWAKE_LOOKS)
-+ if (this.awakeLooks < 0)
-test test/launcher/launcher.test.ts
-# doubt: never thaws
--       this.tree?.thaw()
-+ 
 
 @ agent/lease/lease.ts
 # 6: believes a release that nobody says to have made

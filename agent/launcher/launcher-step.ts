@@ -1,0 +1,291 @@
+import { type Instant, reached, untilReached } from '../clock.ts'
+import type { Grant } from '../link/link-messages.ts'
+import {
+  cutOff,
+  endByForce,
+  endInOrder,
+  exitIfIdle,
+  killed,
+  leave,
+  prepareStandby,
+  rest,
+  stopChecked,
+} from './launcher-ending.ts'
+import {
+  emit,
+  isEndingByForce,
+  isIdle,
+  know,
+  type LauncherEvent,
+  type LauncherRecord,
+  type Of,
+  tell,
+} from './launcher-phase.ts'
+
+export interface LauncherConfig {
+  /** From SIGTERM to SIGKILL if no agent is there to decide. */
+  readonly stopTimeoutMs: number
+}
+
+/** How often, while something lives, the clocks are compared, and it is looked whether those that serve still do. */
+const CLOCK_CHECK_MS = 100
+/** From the first SIGSTOP on: after that no process can still be on its way to a stop, or be born. */
+const FREEZE_SETTLES_MS = 1_000
+/** How many looks in a row may find a process awake after that. */
+const AWAKE_LOOKS = 2
+
+/**
+ * Whether the workload may run, decided: takes one event in and returns the next record, with the effects to carry out. A pure
+ * function; the launcher runs its effects, and the simulation runs it under a virtual clock.
+ *
+ * The agent is trusted for the right to run, never for the end of it: the deadman freezes and kills by the clocks alone.
+ */
+export function step(
+  config: LauncherConfig,
+  before: LauncherRecord,
+  event: LauncherEvent,
+  now: Instant,
+): LauncherRecord {
+  const record: LauncherRecord = { ...before, effects: [] }
+  switch (event.type) {
+    // 1. What the agent says.
+    case 'met':
+      return meet(record, event, now)
+    case 'grant':
+      return accept(record, event.grant, now)
+    case 'start':
+      return start(record, event.epoch, now)
+    case 'healthy':
+      return serve(record, now)
+    case 'prepare':
+      return isIdle(record) ? emit(record, { type: 'prepare standby', afterMs: 0 }) : record
+    case 'stop':
+      return stop(record, event.graceMs, now)
+    case 'kill':
+      return kill(record, now)
+
+    // 2. The deadman.
+    case 'clock':
+      return watchClocks(record, now)
+    case 'frozen':
+      return foundAwake(record, event, now)
+    case 'signal failed':
+      return isEndingByForce(record) || isIdle(record) ? record : giveUp(record, event.reason, now)
+
+    // 3. The workload, from the order to start until nothing of it lives.
+    case 'prepared':
+      return prepared(record, event, now)
+    case 'launched':
+      return launched(record, event, now)
+    case 'launch failed':
+      return launchFailed(record, event, now)
+    case 'lost':
+      return lost(record, event)
+    case 'exited':
+      return exited(record, event, now)
+    case 'stop checked':
+      return stopChecked(record, event, now)
+    case 'cut off':
+      return cutOff(record, event.heard, now)
+    case 'killed':
+      return killed(record, event.left, now)
+
+    // 4. The end of the launcher itself.
+    case 'leave':
+      return leave(record, event.defect)
+    case 'orphaned':
+      return exitIfIdle(kill({ ...record, leaving: record.leaving ?? 0 }, now))
+    case 'link down':
+      // Without an agent none can drain and hand over; the deadman would come to the same end, later.
+      return record.leaving === null || isIdle(record) ? record : stop(record, config.stopTimeoutMs, now)
+  }
+}
+
+// 1. What the agent says.
+
+/** Remains of an earlier launcher are killed before this one counts as idle; it leaves none itself. */
+function meet(before: LauncherRecord, { remains }: Of<'met'>, now: Instant): LauncherRecord {
+  const met = { ...before, met: true }
+  const record = remains ? endByForce(met, 'remains', now) : prepareStandby(met)
+  // The standby first: until it is put off it would count as prepared.
+  return tell(record, { kind: 'met' })
+}
+
+function accept(before: LauncherRecord, grant: Grant, now: Instant): LauncherRecord {
+  const { grant: held, refusing, phase } = before
+  // Told again after the link was down: nothing changes.
+  const isInForce = grant.epoch === held?.epoch && grant.killAt.mono === held.killAt.mono
+  const refused = isInForce ? null : refusalOf(before, grant, now)
+  if (refused !== null) return tell({ ...before, refusing: true }, { kind: 'grant_refused', reason: refused })
+  const granted = { ...before, refusing: false, grant: isInForce ? held : grant }
+  const record = refusing ? tell(granted, { kind: 'grant_accepted' }) : granted
+  if (phase.name !== 'frozen' || !mayExecute(record, now)) return watchClocks(record, now)
+  const thawed = emit({ ...record, phase: { name: phase.from } }, { type: 'thaw' })
+  return watchClocks(tell(thawed, { kind: 'thawed' }), now)
+}
+
+/** Why a grant cannot take the place of the one in force, for people; `null`: it can. */
+function refusalOf(record: LauncherRecord, grant: Grant, now: Instant): string | null {
+  const { grant: held, closedEpoch, facts } = record
+  if (grant.epoch <= closedEpoch || (held !== null && grant.epoch < held.epoch))
+    return `epoch ${grant.epoch} is over`
+  if (held !== null && grant.epoch === held.epoch && grant.killAt.mono < held.killAt.mono)
+    return 'it is older than the one in force'
+  if (reached(now, grant.killAt)) return 'it has expired'
+  // The epoch of an earlier launcher's remains is unknown.
+  if (isIdle(record) || facts.epoch === null || facts.epoch === grant.epoch) return null
+  return `processes of epoch ${facts.epoch} still live`
+}
+
+function start(record: LauncherRecord, epoch: number, now: Instant): LauncherRecord {
+  const { grant, leaving } = record
+  if (leaving !== null) return tell(record, { kind: 'start_refused', reason: 'the launcher is ending' })
+  if (grant?.epoch !== epoch || !mayExecute(record, now) || !isIdle(record))
+    return tell(record, { kind: 'start_refused', reason: `no grant of epoch ${epoch} allows it` })
+  const facts = { ...record.facts, epoch, identity: grant.identity, orderedAt: now.mono }
+  const begun: LauncherRecord = { ...record, phase: { name: 'preparing' }, start: record.start + 1, facts }
+  return emit(begun, { type: 'prepare', start: begun.start })
+}
+
+function serve(record: LauncherRecord, now: Instant): LauncherRecord {
+  const { orderedAt, servedSince, loss } = record.facts
+  return know(record, {
+    servedSince: orderedAt === null ? servedSince : (servedSince ?? now.mono),
+    // Its master has made another worker. No process makes another master.
+    loss: loss?.role === 'worker' ? null : loss,
+  })
+}
+
+/** A stop that is ordered again can only be earlier. What is frozen, or in doubt, must not execute: it is killed. */
+function stop(record: LauncherRecord, graceMs: number, now: Instant): LauncherRecord {
+  if (isIdle(record)) return tell(record, { kind: 'nothing' })
+  if (record.phase.name === 'frozen' || !mayExecute(record, now)) return endByForce(record, 'order', now)
+  return endInOrder(record, 'order', graceMs, now)
+}
+
+/** SIGKILL everything now. The grant is over, and its epoch with it. */
+function kill(record: LauncherRecord, now: Instant): LauncherRecord {
+  const closedEpoch = Math.max(record.closedEpoch, record.grant?.epoch ?? record.closedEpoch)
+  return endByForce({ ...record, closedEpoch, grant: null }, 'order', now)
+}
+
+// 2. The deadman.
+
+/** Not without a grant, in doubt, or after the grant's end by the wall clock alone. */
+function mayExecute({ grant }: LauncherRecord, now: Instant): boolean {
+  return grant !== null && !reached(now, grant.doubtAt) && now.wall < grant.killAt.wall
+}
+
+/** At each deadline of the grant, and in between: a suspended machine wakes up without its timers firing. */
+function watchClocks(before: LauncherRecord, now: Instant): LauncherRecord {
+  const { grant, phase } = before
+  if (grant === null || isIdle(before)) return before
+  if (reached(now, grant.killAt)) return fire(before, now)
+  const doubt = reached(now, grant.doubtAt)
+  const left = untilReached(now, doubt ? grant.killAt : grant.doubtAt)
+  const afterMs = Math.min(CLOCK_CHECK_MS, Math.max(0, left))
+  const record = emit(before, { type: 'check clocks', afterMs })
+  // The wall clock alone may be wrong: it stops nothing for good, but nothing runs until the agent has asked.
+  if (doubt || now.wall >= grant.killAt.wall) return suspend(record, grant, doubt, now)
+  // Whether to go on without those that served is for the agent to say, which closes the gate first.
+  return phase.name === 'running' ? emit(record, { type: 'check serving' }) : record
+}
+
+function fire(record: LauncherRecord, now: Instant): LauncherRecord {
+  // A newer one of the same epoch may follow.
+  const over = { ...record, grant: null }
+  if (isEndingByForce(over)) return over
+  return endByForce(tell(over, { kind: 'deadman', reason: 'the grant is over' }), 'grant over', now)
+}
+
+function suspend(record: LauncherRecord, grant: Grant, doubt: boolean, now: Instant): LauncherRecord {
+  const { phase } = record
+  if (phase.name === 'idle') return record
+  if (phase.name === 'ending') {
+    // Frozen it could not end, and going on would be execution: by either clock.
+    const over = now.wall >= grant.killAt.wall
+    if (isEndingByForce(record) || (phase.reason === 'doubt' && !over)) return record
+    return giveUp(record, 'leadership is in doubt while stopping', now)
+  }
+  // Once more, if it is frozen: what was being born during the first freeze may have got away.
+  if (phase.name === 'frozen') return emit(record, { type: 'freeze', at: now.mono })
+  if (grant.onDoubt === 'freeze' || !doubt) return freeze(record, phase.name, now)
+  const told = tell(record, { kind: 'deadman', reason: 'leadership is in doubt' })
+  return endInOrder(told, 'doubt', grant.killAt.mono - now.mono, now)
+}
+
+function freeze(record: LauncherRecord, from: 'preparing' | 'running', now: Instant): LauncherRecord {
+  const phase = { name: 'frozen', from, since: now.mono, awakeLooks: 0 } as const
+  return tell(emit({ ...record, phase }, { type: 'freeze', at: now.mono }), { kind: 'frozen' })
+}
+
+function foundAwake(record: LauncherRecord, { at, awake }: Of<'frozen'>, now: Instant): LauncherRecord {
+  const { phase } = record
+  if (phase.name !== 'frozen') return record
+  const isSettled = at - phase.since >= FREEZE_SETTLES_MS
+  const awakeLooks = isSettled && awake > 0 ? phase.awakeLooks + 1 : 0
+  const next = { ...record, phase: { ...phase, awakeLooks } }
+  return awakeLooks < AWAKE_LOOKS ? next : giveUp(next, 'the workload does not stay frozen', now)
+}
+
+function giveUp(record: LauncherRecord, reason: string, now: Instant): LauncherRecord {
+  return endByForce(tell(record, { kind: 'deadman', reason }), 'doubt', now)
+}
+
+// 3. The workload, from the order to start until nothing of it lives.
+
+function prepared(record: LauncherRecord, { start, holder }: Of<'prepared'>, now: Instant): LauncherRecord {
+  const { grant, phase } = record
+  if (!isUnderWay(record, start)) return record
+  if (holder !== null) return refuse(record, holder, now)
+  if (grant === null || phase.name === 'frozen' || !mayExecute(record, now))
+    return refuse(record, 'the grant ended before the start', now)
+  return emit(record, { type: 'launch', start, grant })
+}
+
+function launched(before: LauncherRecord, { start, pid }: Of<'launched'>, now: Instant): LauncherRecord {
+  if (start !== before.start || isIdle(before)) return before
+  const record = know(before, { pid })
+  // It has ended already, or is to.
+  if (isEndingByForce(record)) return record
+  const { phase } = record
+  const begun = emit(
+    phase.name === 'ending'
+      ? emit(record, { type: 'terminate' }) // that was ordered meanwhile, and could not reach it yet
+      : { ...record, phase: phase.name === 'frozen' ? { ...phase, from: 'running' } : { name: 'running' } },
+    { type: 'watch serving', pid },
+  )
+  return watchClocks(tell(begun, { kind: 'started' }), now)
+}
+
+function launchFailed(record: LauncherRecord, failed: Of<'launch failed'>, now: Instant): LauncherRecord {
+  const { start, reason, gone } = failed
+  if (!isUnderWay(record, start)) return record
+  if (gone || record.phase.name === 'frozen') return refuse(record, reason, now)
+  // It failed once there was a process, as where no file descriptor is left to look at it.
+  return endByForce(record, 'failed start', now, { kind: 'start_refused', reason })
+}
+
+/** Nothing was started. */
+function refuse(record: LauncherRecord, reason: string, now: Instant): LauncherRecord {
+  // A standby that stands still now would never take up its work again.
+  if (record.phase.name === 'frozen') return endByForce(record, 'failed start', now)
+  return rest(record, { kind: 'start_refused', reason })
+}
+
+function lost(record: LauncherRecord, { loss }: Of<'lost'>): LauncherRecord {
+  return record.phase.name === 'running' ? tell(know(record, { loss }), { kind: 'bereft', loss }) : record
+}
+
+function exited(record: LauncherRecord, { start, exit }: Of<'exited'>, now: Instant): LauncherRecord {
+  if (start !== record.start || isIdle(record) || isEndingByForce(record)) return record
+  // The processes that it would have passed the signal on to have yet to get it.
+  if (record.phase.name === 'ending') return emit(record, { type: 'terminate' })
+  const ended = endByForce(record, 'exit', now, { kind: 'exited', ...exit })
+  return exit.unreaped ? leave(ended, 'nobody reaps what LangFlow leaves any more') : ended
+}
+
+/** The start is the last one, and neither over nor ending: that is told by itself. */
+function isUnderWay({ phase, start }: LauncherRecord, of: number): boolean {
+  return start === of && phase.name !== 'idle' && phase.name !== 'ending'
+}
