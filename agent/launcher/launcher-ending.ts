@@ -68,7 +68,7 @@ export function stopChecked(
   return emit({ ...record, phase: { ...phase, cutOff: true } }, { type: 'cut off' })
 }
 
-export function cutOff(record: LauncherRecord, heard: boolean, now: Instant): LauncherRecord {
+export function cutOff(record: LauncherRecord, { heard }: Of<'cut off'>, now: Instant): LauncherRecord {
   const { phase } = record
   if (phase.name !== 'ending' || phase.manner === 'by force') return record
   if (heard || !phase.hurried) return checkStopAgain(record, phase, now)
@@ -104,7 +104,7 @@ export function endByForce(
   return emit(abandonStart(told, record), { type: 'kill', afterMs: 0 })
 }
 
-export function killed(record: LauncherRecord, left: string | null, now: Instant): LauncherRecord {
+export function killed(record: LauncherRecord, { left }: Of<'killed'>, now: Instant): LauncherRecord {
   const { phase } = record
   if (phase.name !== 'ending' || phase.manner === 'in order') return record
   if (left === null) return rest(record, { kind: 'killed', durationMs: now.mono - phase.since })

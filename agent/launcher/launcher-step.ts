@@ -34,6 +34,13 @@ const FREEZE_SETTLES_MS = 1_000
 /** How many looks in a row may find a process awake after that. */
 const AWAKE_LOOKS = 2
 
+type Step<Type extends LauncherEvent['type']> = (
+  record: LauncherRecord,
+  event: Of<Type>,
+  now: Instant,
+  config: LauncherConfig,
+) => LauncherRecord
+
 /**
  * Whether the workload may run, decided: takes one event in and returns the next record, with the effects to carry out. A pure
  * function; the launcher runs its effects, and the simulation runs it under a virtual clock.
@@ -46,59 +53,45 @@ export function step(
   event: LauncherEvent,
   now: Instant,
 ): LauncherRecord {
-  const record: LauncherRecord = { ...before, effects: [] }
-  switch (event.type) {
-    // 1. What the agent says.
-    case 'met':
-      return meet(record, event, now)
-    case 'grant':
-      return accept(record, event.grant, now)
-    case 'start':
-      return start(record, event.epoch, now)
-    case 'healthy':
-      return serve(record, now)
-    case 'prepare':
-      return isIdle(record) ? emit(record, { type: 'prepare standby', afterMs: 0 }) : record
-    case 'stop':
-      return stop(record, event.graceMs, now)
-    case 'kill':
-      return kill(record, now)
+  const decide = STEPS[event.type] as Step<LauncherEvent['type']>
+  return decide({ ...before, effects: [] }, event, now, config)
+}
 
-    // 2. The deadman.
-    case 'clock':
-      return watchClocks(record, now)
-    case 'frozen':
-      return foundAwake(record, event, now)
-    case 'signal failed':
-      return isEndingByForce(record) || isIdle(record) ? record : giveUp(record, event.reason, now)
+const STEPS: { readonly [Type in LauncherEvent['type']]: Step<Type> } = {
+  // 1. What the agent says.
+  met: meet,
+  grant: accept,
+  start,
+  healthy: serve,
+  prepare: (record) => (isIdle(record) ? emit(record, { type: 'prepare standby', afterMs: 0 }) : record),
+  stop,
+  kill,
 
-    // 3. The workload, from the order to start until nothing of it lives.
-    case 'prepared':
-      return prepared(record, event, now)
-    case 'launched':
-      return launched(record, event, now)
-    case 'launch failed':
-      return launchFailed(record, event, now)
-    case 'lost':
-      return lost(record, event)
-    case 'exited':
-      return exited(record, event, now)
-    case 'stop checked':
-      return stopChecked(record, event, now)
-    case 'cut off':
-      return cutOff(record, event.heard, now)
-    case 'killed':
-      return killed(record, event.left, now)
+  // 2. The deadman.
+  clock: (record, _, now) => watchClocks(record, now),
+  frozen: foundAwake,
+  'signal failed': (record, { reason }, now) => giveUp(record, reason, now),
 
-    // 4. The end of the launcher itself.
-    case 'leave':
-      return leave(record, event.defect)
-    case 'orphaned':
-      return exitIfIdle(kill({ ...record, leaving: record.leaving ?? 0 }, now))
-    case 'link down':
-      // Without an agent none can drain and hand over; the deadman would come to the same end, later.
-      return record.leaving === null || isIdle(record) ? record : stop(record, config.stopTimeoutMs, now)
-  }
+  // 3. The workload, from the order to start until nothing of it lives.
+  prepared,
+  launched,
+  'launch failed': launchFailed,
+  lost,
+  exited,
+  'stop checked': stopChecked,
+  'cut off': cutOff,
+  killed,
+
+  // 4. The end of the launcher itself.
+  leave: (record, { defect }) => leave(record, defect),
+  orphaned(record, _, now) {
+    return exitIfIdle(kill({ ...record, leaving: record.leaving ?? 0 }, { type: 'kill' }, now))
+  },
+  'link down'(record, _, now, { stopTimeoutMs }) {
+    // Without an agent none can drain and hand over; the deadman would come to the same end, later.
+    if (record.leaving === null || isIdle(record)) return record
+    return stop(record, { graceMs: stopTimeoutMs }, now)
+  },
 }
 
 // 1. What the agent says.
@@ -111,7 +104,7 @@ function meet(before: LauncherRecord, { remains }: Of<'met'>, now: Instant): Lau
   return tell(record, { kind: 'met' })
 }
 
-function accept(before: LauncherRecord, grant: Grant, now: Instant): LauncherRecord {
+function accept(before: LauncherRecord, { grant }: Of<'grant'>, now: Instant): LauncherRecord {
   const { grant: held, refusing, phase } = before
   // Told again after the link was down: nothing changes.
   const isInForce = grant.epoch === held?.epoch && grant.killAt.mono === held.killAt.mono
@@ -137,7 +130,7 @@ function refusalOf(record: LauncherRecord, grant: Grant, now: Instant): string |
   return `processes of epoch ${facts.epoch} still live`
 }
 
-function start(record: LauncherRecord, epoch: number, now: Instant): LauncherRecord {
+function start(record: LauncherRecord, { epoch }: Of<'start'>, now: Instant): LauncherRecord {
   const { grant, leaving } = record
   if (leaving !== null) return tell(record, { kind: 'start_refused', reason: 'the launcher is ending' })
   if (grant?.epoch !== epoch || !mayExecute(record, now) || !isIdle(record))
@@ -147,7 +140,7 @@ function start(record: LauncherRecord, epoch: number, now: Instant): LauncherRec
   return emit(begun, { type: 'prepare', start: begun.start })
 }
 
-function serve(record: LauncherRecord, now: Instant): LauncherRecord {
+function serve(record: LauncherRecord, _: Of<'healthy'>, now: Instant): LauncherRecord {
   const { orderedAt, servedSince, loss } = record.facts
   return know(record, {
     servedSince: orderedAt === null ? servedSince : (servedSince ?? now.mono),
@@ -157,14 +150,14 @@ function serve(record: LauncherRecord, now: Instant): LauncherRecord {
 }
 
 /** A stop that is ordered again can only be earlier. What is frozen, or in doubt, must not execute: it is killed. */
-function stop(record: LauncherRecord, graceMs: number, now: Instant): LauncherRecord {
+function stop(record: LauncherRecord, { graceMs }: Omit<Of<'stop'>, 'type'>, now: Instant): LauncherRecord {
   if (isIdle(record)) return tell(record, { kind: 'nothing' })
   if (record.phase.name === 'frozen' || !mayExecute(record, now)) return endByForce(record, 'order', now)
   return endInOrder(record, 'order', graceMs, now)
 }
 
 /** SIGKILL everything now. The grant is over, and its epoch with it. */
-function kill(record: LauncherRecord, now: Instant): LauncherRecord {
+function kill(record: LauncherRecord, _: Of<'kill'>, now: Instant): LauncherRecord {
   const closedEpoch = Math.max(record.closedEpoch, record.grant?.epoch ?? record.closedEpoch)
   return endByForce({ ...record, closedEpoch, grant: null }, 'order', now)
 }
@@ -204,7 +197,7 @@ function suspend(record: LauncherRecord, grant: Grant, doubt: boolean, now: Inst
   if (phase.name === 'ending') {
     // Frozen it could not end, and going on would be execution: by either clock.
     const over = now.wall >= grant.killAt.wall
-    if (isEndingByForce(record) || (phase.reason === 'doubt' && !over)) return record
+    if (phase.reason === 'doubt' && !over) return record
     return giveUp(record, 'leadership is in doubt while stopping', now)
   }
   // Once more, if it is frozen: what was being born during the first freeze may have got away.
@@ -229,6 +222,7 @@ function foundAwake(record: LauncherRecord, { at, awake }: Of<'frozen'>, now: In
 }
 
 function giveUp(record: LauncherRecord, reason: string, now: Instant): LauncherRecord {
+  if (isEndingByForce(record) || isIdle(record)) return record
   return endByForce(tell(record, { kind: 'deadman', reason }), 'doubt', now)
 }
 

@@ -13,6 +13,7 @@ import type { Log } from '../observe/log.ts'
 import { LogThrottle } from '../observe/log-throttle.ts'
 import type { DigestWatch } from './flow-digests.ts'
 import {
+  type EffectOf,
   INITIAL_RECORD,
   type LauncherEffect,
   type LauncherEvent,
@@ -125,7 +126,10 @@ export class Launcher {
 
   private turn(event: LauncherEvent): void {
     this.record = step(this.options, this.record, event, this.options.machine.clock.now())
-    for (const effect of this.record.effects) this.carryOut(effect)
+    for (const effect of this.record.effects) {
+      const carryOut = this.deeds[effect.type] as (effect: LauncherEffect) => unknown
+      carryOut(effect)
+    }
   }
 
   // 1. The agent.
@@ -213,46 +217,29 @@ export class Launcher {
 
   // 2. What was decided.
 
-  private carryOut(effect: LauncherEffect) {
-    const { processes } = this
-    switch (effect.type) {
-      case 'tell':
-        return this.report(this.view(effect.view), effect.cause)
-      case 'check clocks':
-        return this.checkClocks(effect.afterMs)
-      case 'prepare standby':
-        return this.standby?.prepare(effect.afterMs)
-      case 'discard standby':
-        return this.standby?.discard()
-      case 'prepare':
-        return void processes.prepare(effect.start, this.standby)
-      case 'launch':
-        return void processes.launch(effect.start, effect.grant)
-      case 'watch serving':
-        return processes.watchServing(effect.pid)
-      case 'check serving':
-        return processes.checkServing()
-      case 'freeze':
-        return processes.freeze(effect.at)
-      case 'thaw':
-        return processes.thaw()
-      case 'terminate':
-        return processes.terminate()
-      case 'check stop':
-        return processes.checkStop(effect.start, effect.afterMs)
-      case 'cut off':
-        return processes.cutOff()
-      case 'kill':
-        return void processes.kill(effect.afterMs)
-      case 'rest':
+  private readonly deeds: { readonly [Type in LauncherEffect['type']]: (effect: EffectOf<Type>) => unknown } =
+    {
+      tell: ({ view, cause }) => this.report(this.view(view), cause),
+      'check clocks': ({ afterMs }) => this.checkClocks(afterMs),
+      'prepare standby': ({ afterMs }) => this.standby?.prepare(afterMs),
+      'discard standby': () => this.standby?.discard(),
+      prepare: ({ start }) => this.processes.prepare(start, this.standby),
+      launch: ({ start, grant }) => this.processes.launch(start, grant),
+      'watch serving': ({ pid }) => this.processes.watchServing(pid),
+      'check serving': () => this.processes.checkServing(),
+      freeze: ({ at }) => this.processes.freeze(at),
+      thaw: () => this.processes.thaw(),
+      terminate: () => this.processes.terminate(),
+      'check stop': ({ start, afterMs }) => this.processes.checkStop(start, afterMs),
+      'cut off': () => this.processes.cutOff(),
+      kill: ({ afterMs }) => this.processes.kill(afterMs),
+      rest: () => {
         this.clockTimer?.cancel()
-        return processes.rest()
-      case 'announce end':
-        return this.announceEnd(effect.defect)
-      case 'exit':
-        return this.exit.resolve(effect.code)
+        this.processes.rest()
+      },
+      'announce end': ({ defect }) => this.announceEnd(defect),
+      exit: ({ code }) => this.exit.resolve(code),
     }
-  }
 
   private checkClocks(afterMs: number): void {
     this.clockTimer?.cancel()

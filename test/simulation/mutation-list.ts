@@ -263,8 +263,8 @@ test test/launcher/launcher-step.test.ts
 - if (phase.name !== 'frozen' || !mayExecute(record, now))
 + if (phase.name !== 'frozen')
 # doubt: goes on in doubt when it was told to stop
-- (phase.reason === 'doubt' && !over)
-+ grant.onDoubt === 'freeze' || (phase.reason === 'doubt' && !over)
+- if (phase.reason === 'doubt' && !over)
++ if (grant.onDoubt === 'freeze' || (phase.reason === 'doubt' && !over))
 # doubt: leaves running what is woken again and again
 - return awakeLooks < AWAKE_LOOKS ?
 + return awakeLooks >= 0 ?
