@@ -13,7 +13,7 @@ type Said = Values<typeof AGENT_SETTINGS>
 
 export type LogLevel = Said['logLevel']
 
-/** All that an agent is told: each flag by its name, and what follows from the pod. Times in milliseconds. */
+/** All options of an agent: each flag by its name, and what follows from the pod. Times in milliseconds. */
 export interface AgentOptions
   extends Omit<Said, 'preset' | 'identity' | keyof Timings | keyof OfTraffic>,
     Timings {
@@ -22,7 +22,7 @@ export interface AgentOptions
   readonly traffic: TrafficOptions
 }
 
-/** How only the leader is reached, with what the pod must say of itself for it. */
+/** How only the leader is reached, with the pod's addresses that this needs. */
 export type TrafficOptions = { readonly mode: 'readiness' } | FrontOptions
 
 export interface FrontOptions {
@@ -30,7 +30,7 @@ export interface FrontOptions {
   readonly listen: Listen
   /** Where other fronts reach it: `host:port`, with IPv6 in brackets. */
   readonly address: string
-  /** From where LangFlow is asked; `null`: any local address. */
+  /** The local address of connections to LangFlow; `null`: any. */
   readonly from: string | null
 }
 
@@ -45,13 +45,13 @@ export interface RunOptions {
   readonly agent: AgentOptions
   readonly launcher: LauncherOptions
   /**
-   * Where socket and state are unless the flags name other places: a path that does not exist yet, to be made with
-   * mode 0700 and removed at the end; `null`: nothing is to be made.
+   * The directory of socket and state, unless flags name other places: a path that does not exist yet, to be made with
+   * mode 0700 and removed at the end; `null`: there is no such directory.
    */
   readonly privateDir: string | null
 }
 
-/** Without a pod around it, `run` shares its socket with nobody, and needs no directory that only root can make. */
+/** Outside of a pod, `run` shares its socket with no other program, and needs no directory that only root can make. */
 const RUN_SETTINGS = {
   ...AGENT_SETTINGS,
   socket: inPrivate(AGENT_SETTINGS.socket),
@@ -64,7 +64,7 @@ function inPrivate<S extends { readonly fallback: string }>({ fallback: _, ...se
 
 type Reader<Options> = (env?: NodeJS.ProcessEnv) => Options
 
-// Each adds the flags to its command, and returns what reads them: it ends with a usage error where something is wrong.
+// Each adds the flags to its command, and returns the function that reads them: it ends with a usage error.
 
 export function agentOptions(command: Command): Reader<AgentOptions> {
   addSettings(command, AGENT_SETTINGS)
@@ -112,7 +112,7 @@ function toAgentOptions(command: Command, said: Said, env: NodeJS.ProcessEnv): A
   }
 }
 
-/** What contradicts what in an agent's settings, in one sentence that says what to change; `null`: nothing. */
+/** A contradiction in an agent's settings, in one sentence that says what to change; `null`: there is none. */
 export function conflictIn(
   said: SaidTimings & Pick<Said, 'onDoubt'> & Parameters<typeof clash>[0],
 ): string | null {
@@ -169,7 +169,7 @@ function trafficOf(said: OfTraffic, pod: Pod, inPod: boolean): TrafficOptions {
   return { mode, listen, address, from }
 }
 
-/** Where nothing names an address for other fronts. */
+/** The address for other fronts, if no flag names one. */
 function frontHost({ host }: Listen, pod: Pod, inPod: boolean): string {
   if (pod.ip !== null) return ipAddress(pod.ip)
   if (inPod)
@@ -177,7 +177,7 @@ function frontHost({ host }: Listen, pod: Pod, inPod: boolean): string {
       `--traffic=front needs ${FIELDS.ip.variable}: add it to the container's env with valueFrom.fieldRef.fieldPath ` +
         `${FIELDS.ip.path}, or set --front-address`,
     )
-  // Replicas of one machine.
+  // Replicas on one machine.
   return host === null || host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host
 }
 
