@@ -98,51 +98,34 @@ export function runOptions(command: Command): Reader<RunOptions> {
 
 function toAgentOptions(command: Command, said: Said, env: NodeJS.ProcessEnv): AgentOptions {
   const { preset: _, traffic, frontListen, frontAddress, ...rest } = said
-  const ofTraffic = { traffic, frontListen, frontAddress }
-  const timings = timingsOf(said)
   const problem = conflictIn(said)
   if (problem !== null) command.error(problem)
   const pod = podOf(env, { named: said.identity !== null, hasPeers: said.peers !== null })
   try {
     const identity = said.identity ?? defaultIdentity(env)
     const inPod = [env.KUBERNETES_SERVICE_HOST, pod.name, pod.ip].some(Boolean)
-    return { ...rest, ...timings, identity, pod, traffic: trafficOf(ofTraffic, pod, inPod) }
+    const reached = trafficOf({ traffic, frontListen, frontAddress }, pod, inPod)
+    return { ...rest, ...timingsOf(said), identity, pod, traffic: reached }
   } catch (error) {
     return command.error((error as Error).message)
   }
 }
 
+type Checked = SaidTimings &
+  Pick<Said, 'onDoubt' | 'listen' | 'traffic' | 'frontListen' | 'streamGraceMs' | 'drainTimeoutMs'> & {
+    /** `null`: not known. */
+    readonly target: Said['target'] | null
+  }
+
 /** A contradiction in an agent's settings, in one sentence that says what to change; `null`: there is none. */
-export function conflictIn(
-  said: SaidTimings & Pick<Said, 'onDoubt'> & Parameters<typeof clash>[0],
-): string | null {
-  return contradiction({ ...timingsOf(said), onDoubt: said.onDoubt }) ?? clash(said)
-}
-
-function clash({
-  listen,
-  target,
-  ...front
-}: Pick<Said, 'listen'> & FrontSaid & { readonly target: Said['target'] | null }): string | null {
-  if (listen.port !== 0 && listen.port === target?.port)
-    return `--listen and --target have the same port (${listen.port}): give each its own`
-  return front.traffic === 'front' ? clashOfFront({ listen, target, ...front }) : null
-}
-
-type FrontSaid = Pick<Said, 'traffic' | 'frontListen' | 'streamGraceMs' | 'drainTimeoutMs'>
-
-function clashOfFront({
-  listen,
-  target,
-  frontListen: { port },
-  streamGraceMs,
-  drainTimeoutMs,
-}: FrontSaid & Pick<Said, 'listen'> & { readonly target: Said['target'] | null }): string | null {
-  for (const [flag, other] of [
-    ['--listen', listen.port],
-    ['--target', target?.port],
-  ])
-    if (other === port) return `--front-listen and ${flag} have the same port (${port}): give each its own`
+export function conflictIn(said: Checked): string | null {
+  const { listen, target, frontListen, streamGraceMs, drainTimeoutMs } = said
+  const problem = contradiction({ ...timingsOf(said), onDoubt: said.onDoubt })
+  if (problem !== null) return problem
+  if (listen.port !== 0 && listen.port === target?.port) return samePort('--listen', '--target', listen)
+  if (said.traffic !== 'front') return null
+  if (frontListen.port === listen.port) return samePort('--front-listen', '--listen', frontListen)
+  if (frontListen.port === target?.port) return samePort('--front-listen', '--target', frontListen)
   if (target?.origin.startsWith('https:'))
     return '--traffic=front speaks HTTP with LangFlow: let LangFlow serve HTTP on its loopback address, and --target name that'
   if (streamGraceMs > drainTimeoutMs)
@@ -151,6 +134,10 @@ function clashOfFront({
       'which all is cut off: shorten the one or lengthen the other'
     )
   return null
+}
+
+function samePort(flag: string, other: string, { port }: Listen): string {
+  return `${flag} and ${other} have the same port (${port}): give each its own`
 }
 
 /** Throws an Error that says what to change. */

@@ -188,19 +188,21 @@ function writeItAs([first, second, third]: readonly [string, string, string]): s
 /** Reads the address of the workload: an http(s) URL of this pod with a port, and nothing else. */
 export function parseTarget(text: string): Target {
   const like = 'such as http://127.0.0.1:7860'
-  // URL drops a scheme's usual port, so that :80 and no port at all can be told apart only in the text.
-  const port = /^https?:\/\/(?:\[[^\]]*\]|[^/:@?#]*):(\d+)\/?$/i.exec(text)?.[1]
-  if (!URL.canParse(text) || !/^https?:/i.test(text))
+  const url = URL.parse(text)
+  if (url === null || !/^https?:$/.test(url.protocol))
     throw new Error(`write it as an http or https URL, ${like}`)
-  const { username, password, pathname, search, hash, hostname, protocol } = new URL(text)
+  const { username, password, pathname, search, hash, hostname, protocol } = url
   if (username || password) throw new Error(`leave out user and password, ${like}`)
   if (pathname !== '/' || search || hash) throw new Error(`leave out everything after the port, ${like}`)
   const isLoopback =
     hostname === 'localhost' || hostname === '[::1]' || (isIPv4(hostname) && hostname.startsWith('127.'))
   if (!isLoopback) throw new Error(`the workload runs beside the agent: use a loopback address, ${like}`)
-  if (port === undefined) throw new Error(`name the port, ${like}`)
-  if (Number(port) === 0) throw new Error(`the port is a number from 1 to 65535, ${like}`)
-  return { origin: `${protocol}//${hostname}:${Number(port)}`, port: Number(port) }
+  // A URL drops the usual port of its scheme: only the text shows whether a port was given.
+  const [, digits] = /:(\d+)\/?$/.exec(text) ?? []
+  if (digits === undefined) throw new Error(`name the port, ${like}`)
+  const port = Number(digits)
+  if (port === 0) throw new Error(`the port is a number from 1 to 65535, ${like}`)
+  return { origin: `${protocol}//${hostname}:${port}`, port }
 }
 
 function matching(pattern: RegExp, sentence: string): (text: string) => string {
