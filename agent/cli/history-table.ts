@@ -1,7 +1,7 @@
 import type { PastTerm } from '../lease/lease-history.ts'
 import { type Cell, type Paint, plain, span, table } from './output.ts'
 
-/** The terms as a table, newest first as they come. @param wallMs now */
+/** The terms as a table, in their order. @param wallMs now */
 export function historyTable(terms: readonly PastTerm[], wallMs: number, paint: Paint = plain): string {
   if (terms.length === 0) return 'The Lease remembers no term.\n'
   const rows = terms.map(({ epoch, holder, began, because, phases, gapMs, stopMs, ...end }) => [
@@ -23,7 +23,7 @@ function endCell({ ended, endedBecause }: Pick<PastTerm, 'ended' | 'endedBecause
   return endedBecause ?? (ended === null ? ['green', 'lasts'] : 'unknown')
 }
 
-/** In seconds, as a takeover is told; short ones in milliseconds. `null`: unknown, or it never came to that. */
+/** In seconds, short times in milliseconds. `null`: unknown, or the term did not get that far. */
 function seconds(ms: number | null): string {
   if (ms === null) return '-'
   return ms < 1000 ? `${Math.round(ms)}ms` : `${(ms / 1000).toFixed(1)}s`

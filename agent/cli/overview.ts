@@ -7,20 +7,20 @@ import { Cluster, type ClusterOptions, rowOf } from './cluster.ts'
 import { OperationError } from './exit-codes.ts'
 import { replicasAt } from './replica-at-url.ts'
 
-/** Who leads, and could another take over: what `status` tells, also as JSON and YAML. */
+/** Who leads, and whether another replica could take over: what `status` shows, also as JSON and YAML. */
 export interface Overview {
   readonly lease: {
     readonly namespace: string
     readonly name: string
-    /** `null`: nobody holds it. */
+    /** `null`: it has no holder. */
     readonly holder: string | null
     readonly epoch: number
-    /** RFC 3339, when the holder acquired it; `null`: nobody holds it, or unknown. */
+    /** RFC 3339, when the holder acquired it; `null`: it has no holder, or unknown. */
     readonly since: string | null
   }
-  /** Exactly one serves, and another could take over. */
+  /** Exactly one replica serves, and another could take over. */
   readonly ok: boolean
-  /** What is not so, in one sentence each; empty where all is `ok`. */
+  /** What is wrong, in one sentence each; empty if `ok`. */
   readonly problems: readonly string[]
   readonly pause: Pause | null
   readonly switchover: SwitchoverView | null
@@ -60,7 +60,7 @@ function replicaSource(url: URL): Source {
   }
 }
 
-/** As Lease and replicas tell. @param wallMs now */
+/** From Lease and replicas. @param wallMs now */
 export function overviewOf(lease: Lease, replicas: readonly ReplicaRow[], wallMs: number): Overview {
   const { namespace = '', name = '' } = lease.metadata
   const holder = holderOf(lease) || null
@@ -77,7 +77,7 @@ export function overviewOf(lease: Lease, replicas: readonly ReplicaRow[], wallMs
   return judged(overview, fault === null ? [] : [fault])
 }
 
-/** As the replicas alone tell; `null`: none answers. */
+/** From the replicas alone; `null`: none answers. */
 export function overviewFrom(replicas: readonly ReplicaRow[]): Overview | null {
   const known = bestKnown(replicas)
   if (known === null) return null
@@ -103,7 +103,7 @@ function leaderIn(replicas: readonly ReplicaRow[]): AgentStatus | null {
 
 type Unjudged = Omit<Overview, 'ok' | 'problems'>
 
-/** @param faults what is wrong with what operators wrote, in one sentence each */
+/** @param faults what is wrong with the annotations of operators, in one sentence each */
 function judged(overview: Unjudged, faults: readonly string[]): Overview {
   const problems = [...problemsOf(overview), ...faults]
   return { ...overview, ok: problems.length === 0, problems }
@@ -142,7 +142,7 @@ function whyNobody(holder: string | null, replicas: readonly ReplicaRow[]): stri
   return `${row.pod} holds the Lease, and is ${stateOf(row.status)}`
 }
 
-/** What a replica does, in a word or two: `serving` of the leader that does, `ready` of a follower that could take over. */
+/** The state of a replica in a word or two: `serving` for a leader that serves, `ready` for a follower that could take over. */
 export function stateOf(status: AgentStatus): string {
   const { role, workload, leadership, standby, langflow, couldTakeOver } = status
   if (workload.state === 'unstoppable') return workload.state
@@ -152,7 +152,7 @@ export function stateOf(status: AgentStatus): string {
     if (leadership.doubt) return 'in doubt'
     if (serves(status)) return 'serving'
     if (workload.launcher !== 'connected') return `launcher ${workload.launcher}`
-    // While paused, nothing starts what has ended.
+    // During a pause, a LangFlow that has ended is not started again.
     const isLeftAlone = (status.pause ?? null) !== null && workload.state === 'idle'
     return workload.servedSince === null && !isLeftAlone ? 'starting' : 'not healthy'
   }

@@ -9,9 +9,9 @@ interface Column {
   readonly head: string
   /** `wide`: in full. */
   readonly cell: (status: AgentStatus, wide: boolean) => Cell
-  /** Stands in the line below where all replicas have the same, and always in a wide table. */
+  /** If all replicas have the same value, the column becomes a part of the line below, named so, unless the table is wide. */
   readonly common?: string
-  /** There is such a column only where some replica has a front. */
+  /** The column is there only if a replica has a front. */
   readonly ofFronts?: true
 }
 
@@ -46,7 +46,7 @@ export interface Look {
   readonly wide: boolean
 }
 
-/** All replicas in one table, what they have in common, and what is to be said beside it. @param wallMs now */
+/** All replicas in one table, what they have in common, warnings and verdict. @param wallMs now */
 export function statusTable(overview: Overview, wallMs: number, look: Partial<Look> = {}): string {
   const { paint = plain, wide = false } = look
   const { replicas } = overview
@@ -93,7 +93,7 @@ function commonLine(status: AgentStatus | undefined, columns: readonly Column[])
   return parts.length === 0 ? [] : [`All replicas: ${parts.join(', ')}`]
 }
 
-/** What operators asked for, and what keeps the replicas from working as they should. @param wallMs now */
+/** What operators asked for, and the problems of the replicas. @param wallMs now */
 function warningsOf({ pause, switchover, replicas }: Overview, wallMs: number): string[] {
   const lines: string[] = []
   if (pause !== null) {
@@ -114,7 +114,7 @@ function verdictOf({ ok, problems }: Overview, paint: Paint): string {
   return paint('red', oneLine(`Not as it should be: ${problems.join('; ')}.`))
 }
 
-/** What keeps a replica from working as it should, without saying the same twice. */
+/** The problems of a replica, each once. */
 function notesOf({ status, problem }: ReplicaRow): string[] {
   if (status === null) return problem === null ? [] : [problem]
   const { role, couldTakeOver, unable, standby, traffic, onTrial } = status
@@ -126,7 +126,7 @@ function notesOf({ status, problem }: ReplicaRow): string[] {
     cannot === null ? null : `could not take over: ${cannot}`,
     status.problem === cannot ? null : status.problem,
     onTrial?.failed === null ? onTrial.reason : null,
-    // Why it does not is a problem of its own, once it is known.
+    // Once the reason is known, it is the problem of its status.
     traffic.front?.listening === false && status.problem === null ? 'its front does not listen yet' : null,
     colder,
   ]
@@ -151,7 +151,7 @@ function takeoverCell({ role, couldTakeOver, pause }: AgentStatus): Cell {
   return pause ? ['yellow', 'once resumed'] : 'yes'
 }
 
-/** Since when it has led, or followed: its own last term ended, or its pod began. `null`: unknown. */
+/** How long it has led, or followed since the end of its last term or the start of its pod. `null`: unknown. */
 function inRoleMs({ role, now, lease, history, identity, podAgeMs }: AgentStatus): number | null {
   const ended = history.find(
     ({ holder, ended }: PastTerm) => ended !== null && holder === podOf(identity),
@@ -168,7 +168,7 @@ function seconds(ms: number | null): string {
 
 const LONGEST_NODE = 16
 
-/** Without its domain; of a long name its end, by which nodes of one pool differ. */
+/** Without its domain; for a long name its end, in which the nodes of a pool differ. */
 function shortened(node: string): string {
   const [label = ''] = node.split('.', 1)
   return label.length > LONGEST_NODE ? `…${label.slice(1 - LONGEST_NODE)}` : label

@@ -51,7 +51,7 @@ export interface Switched {
 /** Time between two looks at Lease and replicas, and how long a replica may take to answer, in milliseconds. */
 const LOOK_MS = 250
 const STATUS_WITHIN_MS = 2_000
-/** How many retry periods the new leader has for writing how long nobody served. */
+/** How many retry periods the new leader has to note the time without a server in the Lease. */
 const NOTED_WITHIN_RETRIES = 2
 
 interface Follow {
@@ -112,7 +112,7 @@ async function givenUp(cluster: Operable, plan: Plan, begun: boolean): Promise<s
   return fate === 'withdrawn' ? 'the request is taken back' : fate
 }
 
-/** Puts together what is seen of Lease and replicas. */
+/** The phases that were seen of a switchover, and its outcome. */
 class SwitchoverProgress {
   private readonly plan: Plan
   private readonly clock: Clock
@@ -125,7 +125,7 @@ class SwitchoverProgress {
   private subject: string
   /** Since the last phase. */
   private held: Held | null = null
-  /** Until when, in monotonic milliseconds, the new leader may note how long nobody served; `null`: it does not serve yet. */
+  /** Deadline for the new leader's note on the time without a server, in monotonic milliseconds; `null`: it does not serve yet. */
   private notedBy: number | null = null
 
   /** The request has just been written. */

@@ -16,7 +16,7 @@ import { OperationError } from './exit-codes.ts'
 
 /** A switchover that was possible when Lease and replicas were read. */
 export interface Plan {
-  /** The leader's pod, or its identity where that names none. */
+  /** The leader's pod, or its identity if that names no pod. */
   readonly from: string
   /** The leader's identity, and its term. */
   readonly holder: string
@@ -75,7 +75,7 @@ export function question({ from, candidates }: Plan): string {
  * has answered. Rejects with an `OperationError` if nothing, or perhaps nothing, was asked for. A request to the API server that is
  * under way when `signal` aborts is waited for: then it is certain whether the Lease was written.
  *
- * @param confirmed what a user has agreed to; `null`: nobody was asked
+ * @param confirmed the plan that the user has confirmed; `null`: it was not asked for
  */
 export async function requestSwitchover(
   cluster: Operable,

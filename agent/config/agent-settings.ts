@@ -25,7 +25,7 @@ function duration(fallback: string, minMs: number, about: string) {
   return setting('<duration>', fallback, about, (text) => parseDuration(text, minMs))
 }
 
-/** A duration that `--preset` decides on where it is not set. */
+/** A duration that `--preset` sets if its flag does not. */
 function preset(timing: keyof typeof PRESETS.default, about: string, parse = atLeastOne) {
   const otherwise = `${formatDuration(PRESETS.default[timing])}; fast: ${formatDuration(PRESETS.fast[timing])}`
   return optional('<duration>', otherwise, about, parse)
@@ -35,7 +35,7 @@ function atLeastOne(text: string): number {
   return parseDuration(text, 1)
 }
 
-/** What agent and launcher must agree on, or both want. */
+/** The settings that agent and launcher share. */
 export const SHARED_SETTINGS = {
   ...group('LangFlow', {
     socket: setting(

@@ -47,11 +47,11 @@ export function addExamples(
   return command.addHelpText('after', () => `\nExamples:\n${text()}`)
 }
 
-/** What kubectl calls the program as `kubectl langflow-leader`, and what it asks for completion of that. */
+/** The names under which kubectl runs the program: as `kubectl langflow-leader`, and for its completion. */
 const PLUGIN = 'kubectl-langflow_leader'
 const PLUGIN_COMPLETION = 'kubectl_complete-langflow_leader'
 
-/** How this process was called, for usage texts and for what it is to do. `argv`: of node and the program as well. */
+/** The name for usage texts, and the arguments. `argv`: with those of node and the program. */
 export function invocationOf([, path = '', ...args]: readonly string[]): { name: string; args: string[] } {
   const called = basename(path)
   if (called === PLUGIN_COMPLETION)
@@ -78,13 +78,13 @@ export function createProgram(env: NodeJS.ProcessEnv = process.env, name = 'lang
     })
 }
 
-/** What LangFlow's environment is given; a command that is run from there finds them. */
+/** LangFlow's environment has these, and so has a command that is run from there. */
 const GIVEN_TO_LANGFLOW = ['LEADER_EPOCH', 'LEADER_IDENTITY']
 
-/** A secret that commands read from the environment alone: what is on a command line is read by others. */
+/** A secret that commands read from the environment alone: other users of a machine can read a command line. */
 export const API_KEY = 'LEADER_API_KEY'
 
-/** Kubernetes adds such variables for every Service in the namespace, so also for one named `leader-…`. */
+/** Kubernetes adds such variables for every Service in the namespace, also for one named `leader-…`. */
 const SERVICE_LINK =
   /^LEADER(?:_[A-Z0-9_]+)?_(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)$/
 
@@ -128,7 +128,7 @@ function nearest(flag: string, flags: readonly string[]): string | null {
 
 /**
  * Runs the command that `args` (without node and script) name. Resolves to the exit code: 2 after a usage error and 1
- * after any other, each told on stderr; else what the action left in `process.exitCode`, or 0.
+ * after any other, each reported on stderr; else what the action left in `process.exitCode`, or 0.
  */
 export async function runProgram(program: Command, args: readonly string[]): Promise<number> {
   try {

@@ -13,7 +13,7 @@ type Said = Values<typeof AGENT_SETTINGS>
 
 export type LogLevel = Said['logLevel']
 
-/** All that an agent is told: each flag by its name, and what follows from the pod. Times in milliseconds. */
+/** All options of an agent: each flag by its name, and what follows from the pod. Times in milliseconds. */
 export interface AgentOptions
   extends Omit<Said, 'preset' | 'identity' | keyof Timings | keyof OfTraffic>,
     Timings {
@@ -22,7 +22,7 @@ export interface AgentOptions
   readonly traffic: TrafficOptions
 }
 
-/** How only the leader is reached, with what the pod must say of itself for it. */
+/** How only the leader is reached, with the pod's addresses that this needs. */
 export type TrafficOptions = { readonly mode: 'readiness' } | FrontOptions
 
 export interface FrontOptions {
@@ -30,7 +30,7 @@ export interface FrontOptions {
   readonly listen: Listen
   /** Where other fronts reach it: `host:port`, with IPv6 in brackets. */
   readonly address: string
-  /** From where LangFlow is asked; `null`: any local address. */
+  /** The local address of connections to LangFlow; `null`: any. */
   readonly from: string | null
 }
 
@@ -45,13 +45,13 @@ export interface RunOptions {
   readonly agent: AgentOptions
   readonly launcher: LauncherOptions
   /**
-   * Where socket and state are unless the flags name other places: a path that does not exist yet, to be made with
-   * mode 0700 and removed at the end; `null`: nothing is to be made.
+   * The directory of socket and state, unless flags name other places: a path that does not exist yet, to be made with
+   * mode 0700 and removed at the end; `null`: there is no such directory.
    */
   readonly privateDir: string | null
 }
 
-/** Without a pod around it, `run` shares its socket with nobody, and needs no directory that only root can make. */
+/** Outside of a pod, `run` shares its socket with no other program, and needs no directory that only root can make. */
 const RUN_SETTINGS = {
   ...AGENT_SETTINGS,
   socket: inPrivate(AGENT_SETTINGS.socket),
@@ -64,7 +64,7 @@ function inPrivate<S extends { readonly fallback: string }>({ fallback: _, ...se
 
 type Reader<Options> = (env?: NodeJS.ProcessEnv) => Options
 
-// Each adds the flags to its command, and returns what reads them: it ends with a usage error where something is wrong.
+// Each adds the flags to its command, and returns the function that reads them: it ends with a usage error.
 
 export function agentOptions(command: Command): Reader<AgentOptions> {
   addSettings(command, AGENT_SETTINGS)
@@ -98,51 +98,34 @@ export function runOptions(command: Command): Reader<RunOptions> {
 
 function toAgentOptions(command: Command, said: Said, env: NodeJS.ProcessEnv): AgentOptions {
   const { preset: _, traffic, frontListen, frontAddress, ...rest } = said
-  const ofTraffic = { traffic, frontListen, frontAddress }
-  const timings = timingsOf(said)
   const problem = conflictIn(said)
   if (problem !== null) command.error(problem)
   const pod = podOf(env, { named: said.identity !== null, hasPeers: said.peers !== null })
   try {
     const identity = said.identity ?? defaultIdentity(env)
     const inPod = [env.KUBERNETES_SERVICE_HOST, pod.name, pod.ip].some(Boolean)
-    return { ...rest, ...timings, identity, pod, traffic: trafficOf(ofTraffic, pod, inPod) }
+    const reached = trafficOf({ traffic, frontListen, frontAddress }, pod, inPod)
+    return { ...rest, ...timingsOf(said), identity, pod, traffic: reached }
   } catch (error) {
     return command.error((error as Error).message)
   }
 }
 
-/** What contradicts what in an agent's settings, in one sentence that says what to change; `null`: nothing. */
-export function conflictIn(
-  said: SaidTimings & Pick<Said, 'onDoubt'> & Parameters<typeof clash>[0],
-): string | null {
-  return contradiction({ ...timingsOf(said), onDoubt: said.onDoubt }) ?? clash(said)
-}
+type Checked = SaidTimings &
+  Pick<Said, 'onDoubt' | 'listen' | 'traffic' | 'frontListen' | 'streamGraceMs' | 'drainTimeoutMs'> & {
+    /** `null`: not known. */
+    readonly target: Said['target'] | null
+  }
 
-function clash({
-  listen,
-  target,
-  ...front
-}: Pick<Said, 'listen'> & FrontSaid & { readonly target: Said['target'] | null }): string | null {
-  if (listen.port !== 0 && listen.port === target?.port)
-    return `--listen and --target have the same port (${listen.port}): give each its own`
-  return front.traffic === 'front' ? clashOfFront({ listen, target, ...front }) : null
-}
-
-type FrontSaid = Pick<Said, 'traffic' | 'frontListen' | 'streamGraceMs' | 'drainTimeoutMs'>
-
-function clashOfFront({
-  listen,
-  target,
-  frontListen: { port },
-  streamGraceMs,
-  drainTimeoutMs,
-}: FrontSaid & Pick<Said, 'listen'> & { readonly target: Said['target'] | null }): string | null {
-  for (const [flag, other] of [
-    ['--listen', listen.port],
-    ['--target', target?.port],
-  ])
-    if (other === port) return `--front-listen and ${flag} have the same port (${port}): give each its own`
+/** A contradiction in an agent's settings, in one sentence that says what to change; `null`: there is none. */
+export function conflictIn(said: Checked): string | null {
+  const { listen, target, frontListen, streamGraceMs, drainTimeoutMs } = said
+  const problem = contradiction({ ...timingsOf(said), onDoubt: said.onDoubt })
+  if (problem !== null) return problem
+  if (listen.port !== 0 && listen.port === target?.port) return samePort('--listen', '--target', listen)
+  if (said.traffic !== 'front') return null
+  if (frontListen.port === listen.port) return samePort('--front-listen', '--listen', frontListen)
+  if (frontListen.port === target?.port) return samePort('--front-listen', '--target', frontListen)
   if (target?.origin.startsWith('https:'))
     return '--traffic=front speaks HTTP with LangFlow: let LangFlow serve HTTP on its loopback address, and --target name that'
   if (streamGraceMs > drainTimeoutMs)
@@ -151,6 +134,10 @@ function clashOfFront({
       'which all is cut off: shorten the one or lengthen the other'
     )
   return null
+}
+
+function samePort(flag: string, other: string, { port }: Listen): string {
+  return `${flag} and ${other} have the same port (${port}): give each its own`
 }
 
 /** Throws an Error that says what to change. */
@@ -169,7 +156,7 @@ function trafficOf(said: OfTraffic, pod: Pod, inPod: boolean): TrafficOptions {
   return { mode, listen, address, from }
 }
 
-/** Where nothing names an address for other fronts. */
+/** The address for other fronts, if no flag names one. */
 function frontHost({ host }: Listen, pod: Pod, inPod: boolean): string {
   if (pod.ip !== null) return ipAddress(pod.ip)
   if (inPod)
@@ -177,7 +164,7 @@ function frontHost({ host }: Listen, pod: Pod, inPod: boolean): string {
       `--traffic=front needs ${FIELDS.ip.variable}: add it to the container's env with valueFrom.fieldRef.fieldPath ` +
         `${FIELDS.ip.path}, or set --front-address`,
     )
-  // Replicas of one machine.
+  // Replicas on one machine.
   return host === null || host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host
 }
 

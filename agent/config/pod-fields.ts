@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
 import { parseIdentity } from './values.ts'
 
-/** What the downward API tells of this agent's pod; `null` where it was not asked to. */
+/** The fields of the downward API of this agent's pod; `null`: the manifest does not ask for it. */
 export interface Pod {
   readonly name: string | null
   readonly uid: string | null
@@ -11,7 +11,7 @@ export interface Pod {
   readonly revision: string | null
   /** What made the pod, as `Deployment/name` or `StatefulSet/name`. */
   readonly owner: string | null
-  /** What its manifest lacks, and what follows from it; `null`: nothing. */
+  /** What the manifest lacks, and the consequence; `null`: nothing. */
   readonly problem: string | null
 }
 
@@ -43,7 +43,7 @@ function lackOf(env: NodeJS.ProcessEnv, { named, hasPeers }: Parameters<typeof p
       'this pod does not say who it is: add POD_NAME (metadata.name) and POD_UID (metadata.uid) to the agent’s env by ' +
       'valueFrom.fieldRef; without them a restarted agent cannot take its term back, and LangFlow is restarted with it'
     )
-  // Asked for and empty: there is none, as in a pod of its own.
+  // If the manifest asks for them and both are empty, the pod has no revision, because no controller made it.
   if (!hasPeers || env.POD_TEMPLATE_HASH !== undefined || env.CONTROLLER_REVISION_HASH !== undefined)
     return null
   return (
@@ -53,7 +53,7 @@ function lackOf(env: NodeJS.ProcessEnv, { named, hasPeers }: Parameters<typeof p
   )
 }
 
-/** By the names that the controllers give; a name so long that they cut it tells nothing. */
+/** From the names that the controllers give; `null` for a name so long that they cut it. */
 function ownerOf(pod: string, template: string | null, controller: string | null): string | null {
   if (template !== null) {
     const end = pod.lastIndexOf(`-${template}-`)
@@ -64,9 +64,9 @@ function ownerOf(pod: string, template: string | null, controller: string | null
 }
 
 /**
- * Who this replica is where `--identity` does not say: the pod by name and UID, so that two pods never share one and
- * a restarted agent in the same pod has the same; outside a pod, one of its own for each process. Throws an Error
- * where the pod says only half of it.
+ * The identity of this replica without `--identity`: the pod's name and UID, so that two pods never share one and a
+ * restarted agent in the same pod has the same; outside a pod, a random one for each process. Throws an Error if only
+ * one of name and UID is set.
  */
 export function defaultIdentity(env: NodeJS.ProcessEnv): string {
   const { POD_NAME: name = '', POD_UID: uid = '' } = env

@@ -151,7 +151,7 @@ export function readSettings<S extends Settings>(
   return Object.fromEntries(values)
 }
 
-/** What was typed of these settings: each by its variable, as it was typed. */
+/** The settings that were typed: each by its variable, with its text. */
 export function typedSettings(
   command: Command,
   settings: Settings,

@@ -1,8 +1,8 @@
 import { formatDuration } from './values.ts'
 
-/** What retries may be stretched by, as client-go's `JitterFactor`. */
+/** The most by which a retry is stretched, as client-go's `JitterFactor`. */
 const JITTER_FACTOR = 1.2
-/** What a kill, or a freeze, takes at most: K of docs/safety.md, in milliseconds. */
+/** The most time that a kill or a freeze takes, in milliseconds: K of docs/safety.md. */
 const LONGEST_KILL_MS = 250
 /** By how much the clock rates of two nodes may differ at least: NTP slews each by 0.05 % at most. */
 const LEAST_DRIFT = 0.001
@@ -20,7 +20,7 @@ export const PRESETS = {
   fast: { leaseDurationMs: 6_000, renewDeadlineMs: 4_000, retryPeriodMs: 1_000 },
 } as const satisfies Record<string, Omit<Timings, 'killMarginMs'>>
 
-/** What was said of the timings, one by one; `null`: the preset decides. */
+/** The timings as they were set one by one; `null`: the preset decides. */
 export type SaidTimings = { readonly [K in keyof Timings]: Timings[K] | null } & {
   readonly preset: keyof typeof PRESETS
   readonly killMarginMs: number
@@ -36,7 +36,7 @@ export function timingsOf({ preset, killMarginMs, ...said }: SaidTimings): Timin
   }
 }
 
-/** What contradicts what in the timings (rule 10), in one sentence that says what to change; `null`: nothing. */
+/** A contradiction in the timings (rule 10), in one sentence that says what to change; `null`: there is none. */
 export function contradiction(timings: Timings & { readonly onDoubt: 'freeze' | 'stop' }): string | null {
   const { leaseDurationMs, renewDeadlineMs, retryPeriodMs, killMarginMs, onDoubt } = timings
   const lease = formatDuration(leaseDurationMs)
@@ -55,7 +55,7 @@ export function contradiction(timings: Timings & { readonly onDoubt: 'freeze' | 
       `${deadline} must be longer than 1.2 times --retry-period (${formatDuration(retryPeriodMs)}): ` +
       `set --renew-deadline to at least ${above(stretched, 100)}, or lower --retry-period`
     )
-  // What executes does so until the freeze, or without one until the kill, and has ended before another may begin.
+  // LangFlow runs until the freeze, or without one until the kill, and must have stopped before another replica may start it.
   const latestMs = Math.floor(leaseDurationMs / (1 + LEAST_DRIFT)) - LONGEST_KILL_MS
   if (onDoubt === 'stop' && leaseDurationMs - killMarginMs > latestMs)
     return (

@@ -1,7 +1,7 @@
 import { isIP, isIPv4 } from 'node:net'
 import { isAbsolute, normalize, resolve } from 'node:path'
 
-// What the text of a flag means. Each `parse` function throws an Error whose one sentence says what to write instead.
+// The values of flags from their texts. Each `parse` function throws an Error whose one sentence says what to write instead.
 
 const UNIT_MS = { h: 3_600_000, m: 60_000, s: 1000, ms: 1 } as const
 const DURATION = /^(?:\d+(?:\.\d+)?(?:ms|h|m|s))+$/
@@ -30,7 +30,7 @@ function milliseconds(text: string): number {
   let ms = 0
   for (const [, number, unit] of text.matchAll(PART))
     ms += Number(number) * UNIT_MS[unit as keyof typeof UNIT_MS]
-  // 0.3 s is 299.99999999999994 ms in binary; what is far from a whole number was written so.
+  // 0.3 s is 299.99999999999994 ms in binary; a number farther from a whole one was written so.
   const rounded = Math.round(ms)
   if (Math.abs(ms - rounded) > 1e-6) throw new Error(`use whole milliseconds, such as ${Math.ceil(ms)}ms`)
   return rounded
@@ -105,7 +105,7 @@ export interface Target {
   readonly port: number
 }
 
-/** Where the agents of all replicas answer. */
+/** An address of the replicas' agents. */
 export interface Peer {
   /** A DNS name or an IP address, without brackets. */
   readonly host: string
@@ -121,21 +121,21 @@ export function parseListen(text: string): Listen {
   return { host: v6 ?? (host || null), port }
 }
 
-/** As `parseListen`, with a port that is known beforehand: others are told of it. */
+/** As `parseListen`, with a fixed port: other replicas must know it. */
 export function parseFrontListen(text: string): Listen {
   const listen = parseListen(text)
   if (listen.port === 0) throw new Error('the port is a number from 1 to 65535, such as :8091')
   return listen
 }
 
-/** An address as one writes it before a port. */
+/** `host:port`, with an IPv6 address in brackets. */
 export function formatListen({ host, port }: Listen): string {
   return `${host === null ? '' : isIP(host) === 6 ? `[${host}]` : host}:${port}`
 }
 
 const DNS_NAME = /^(?=.{1,253}$)[a-z\d]([-a-z\d]*[a-z\d])?(\.[a-z\d]([-a-z\d]*[a-z\d])?)*\.?$/i
 
-/** Whoever has more replicas than this has a name for all of them. */
+/** With more replicas, use one name for all of them. */
 const MOST_PEERS = 32
 
 /** Reads `langflow-members:8090`, `10.0.0.7:8090` or `[fd00::7]:8090`, or several of them with commas in between. */
@@ -161,7 +161,7 @@ export function parseFrontAddress(text: string): Peer {
   return parsePeer(text, ['10.0.0.7:8091', 'langflow-0.example.com:8091', '[fd00::7]:8091'])
 }
 
-/** An address that means this very machine, or none, to whoever is told of it. */
+/** Whether other machines cannot reach this one by this address. */
 export function isOnlyLocal(host: string): boolean {
   if (isIP(host) === 0) return /^localhost\.?$/i.test(host)
   const name = new URL(`http://${formatListen({ host, port: 1 })}`).hostname
@@ -185,22 +185,24 @@ function writeItAs([first, second, third]: readonly [string, string, string]): s
   return `write it as ${first}, ${second} or ${third}`
 }
 
-/** Reads where the workload answers: an http(s) URL of this very pod with a port, and nothing else. */
+/** Reads the address of the workload: an http(s) URL of this pod with a port, and nothing else. */
 export function parseTarget(text: string): Target {
   const like = 'such as http://127.0.0.1:7860'
-  // URL drops a scheme's usual port, so that :80 and no port at all can be told apart only in the text.
-  const port = /^https?:\/\/(?:\[[^\]]*\]|[^/:@?#]*):(\d+)\/?$/i.exec(text)?.[1]
-  if (!URL.canParse(text) || !/^https?:/i.test(text))
+  const url = URL.parse(text)
+  if (url === null || !/^https?:$/.test(url.protocol))
     throw new Error(`write it as an http or https URL, ${like}`)
-  const { username, password, pathname, search, hash, hostname, protocol } = new URL(text)
+  const { username, password, pathname, search, hash, hostname, protocol } = url
   if (username || password) throw new Error(`leave out user and password, ${like}`)
   if (pathname !== '/' || search || hash) throw new Error(`leave out everything after the port, ${like}`)
   const isLoopback =
     hostname === 'localhost' || hostname === '[::1]' || (isIPv4(hostname) && hostname.startsWith('127.'))
   if (!isLoopback) throw new Error(`the workload runs beside the agent: use a loopback address, ${like}`)
-  if (port === undefined) throw new Error(`name the port, ${like}`)
-  if (Number(port) === 0) throw new Error(`the port is a number from 1 to 65535, ${like}`)
-  return { origin: `${protocol}//${hostname}:${Number(port)}`, port: Number(port) }
+  // A URL drops the usual port of its scheme: only the text shows whether a port was given.
+  const [, digits] = /:(\d+)\/?$/.exec(text) ?? []
+  if (digits === undefined) throw new Error(`name the port, ${like}`)
+  const port = Number(digits)
+  if (port === 0) throw new Error(`the port is a number from 1 to 65535, ${like}`)
+  return { origin: `${protocol}//${hostname}:${port}`, port }
 }
 
 function matching(pattern: RegExp, sentence: string): (text: string) => string {
@@ -222,7 +224,7 @@ export const parseNamespace = matching(
   'use at most 63 lower-case letters, digits and -, with a letter or digit at both ends, such as langflow',
 )
 
-/** `holderIdentity`: what the Lease is to show. */
+/** `holderIdentity` of the Lease. */
 export const parseIdentity = matching(
   /^[\x21-\x7e]{1,512}$/,
   'use 1 to 512 printable ASCII characters without spaces, such as langflow-0_3f1c',
@@ -235,7 +237,7 @@ export function parsePath(text: string): string {
   return normalize(text)
 }
 
-/** A file by its path, from the working directory where it is not absolute. */
+/** A file by its path, absolute or from the working directory. */
 export function parseFile(text: string): string {
   if (text.includes('\0')) throw new Error('use a path, such as ./kubeconfig')
   return resolve(text)

@@ -4,13 +4,13 @@ import { historyTable } from '../history-table.ts'
 import type { Scenario } from './drill-command.ts'
 import type { Measured } from './prober.ts'
 
-/** What a drill found; `-o json` prints it as it is. */
+/** The result of a drill; `-o json` prints it as it is. */
 export interface Report {
   readonly namespace: string
   readonly lease: string
   readonly ended: string
   readonly scenario: Scenario
-  /** `missed`: all went well but took longer, or lost more, than is allowed. */
+  /** `missed`: the replicas recovered, but it took longer, or more was lost, than is allowed. */
   readonly result: 'ok' | 'missed'
   /** What was missed, in one sentence; `null`: nothing. */
   readonly problem: string | null
@@ -23,7 +23,7 @@ export interface Report {
   readonly measured: Measured
   /** From the fault until as many replicas as before could take over again. */
   readonly wellAgainMs: number
-  /** The term that was there and those that began meanwhile, newest first, as the Lease remembers them. */
+  /** The term of the first leader and those that followed, newest first, as the Lease remembers them. */
   readonly terms: readonly PastTerm[]
 }
 

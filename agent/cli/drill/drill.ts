@@ -17,9 +17,9 @@ import { act, happened, prepare, type Stage } from './scenarios.ts'
 
 type Options = Pick<DrillSettings, 'scenario' | 'rtoMs' | 'timeoutMs'>
 
-/** How long users are watched before the fault, and after all is well again: longer than the renewal that notes a term's phases. */
+/** How long the prober runs before the fault, and after the recovery: longer than the renewal that notes a term's phases. */
 const QUIET_MS = 3_000
-/** How often Lease and replicas are looked at. */
+/** Time between two looks at Lease and replicas. */
 const LOOK_MS = 500
 
 /** Resolves to the exit code. @param terminal where to ask for confirmation; `null`: do not ask */
@@ -46,8 +46,8 @@ export function runDrill(options: DrillSettings, terminal: Terminal | null): Pro
 }
 
 /**
- * Does something to the leader while a prober uses the service, and notes in the Lease how it went. Resolves to a report once all is
- * well again. Rejects with an `OperationError` where nothing was done, where it does not end well, and once `signal` aborts.
+ * Plays a scenario on the leader while a prober uses the service, and notes the result in the Lease. Resolves to a report once the
+ * replicas have recovered. Rejects with an `OperationError` if nothing was done, if they do not recover, and once `signal` aborts.
  */
 export async function drill(stage: Stage, options: Options, signal: AbortSignal): Promise<Report> {
   const { clock, cluster, service, tell } = stage
@@ -68,7 +68,7 @@ export async function drill(stage: Stage, options: Options, signal: AbortSignal)
     const measured = measure(prober.probes, (await service.messages?.kept()) ?? null)
     const mustHold = hasFronts && options.scenario !== 'force-delete-pod'
     const problem = judge(measured, options.rtoMs, mustHold)
-    // Only now it says how long each phase took.
+    // Only after the renewals that followed does it hold the duration of each phase.
     const lease = await cluster.lease()
     await note(stage, problem === null ? 'ok' : 'missed')
     return {
@@ -88,7 +88,7 @@ export async function drill(stage: Stage, options: Options, signal: AbortSignal)
     }
   } catch (error) {
     if (did === null && !mayHaveHappened(error)) asked = null
-    // Also where nothing was done: nobody looks at a drill that a schedule began, but metrics and alerts tell of it.
+    // Also if nothing was done: metrics and alerts report a scheduled drill that failed, which no person watches.
     if (did !== null || !signal.aborted) await note(stage, 'failed')
     throw error
   } finally {
@@ -101,7 +101,7 @@ export async function drill(stage: Stage, options: Options, signal: AbortSignal)
   }
 }
 
-/** Watches users before the fault. Rejects where they are not served, or what they are told is not stored. */
+/** Probes before the fault. Rejects if users are not served, or if acknowledged messages are not stored. */
 async function servedBefore(
   { clock, service }: Stage,
   probes: readonly Probe[],
@@ -113,14 +113,14 @@ async function servedBefore(
       throw notServed(`users are not served before the drill: ${service.what}: ${probes[0]?.problem}`)
     await pause(clock, LOOK_MS, signal)
   }
-  // What is acknowledged from now on may not be among what is read.
+  // A message that is acknowledged during the request may be missing in its answer.
   const acknowledged = [...probes]
   const kept = await service.messages?.kept()
   if (kept !== undefined && measure(acknowledged, kept).lost !== 0)
     throw notServed(`${service.what} answers and stores no message: give --flow one that stores them`)
 }
 
-/** Resolves to how long it took until the replicas were as well as before. Rejects with an `OperationError` where they never will be. */
+/** Resolves to the time until as many replicas as before could take over. Rejects with an `OperationError` if they do not in time. */
 async function recovered(
   stage: Stage,
   { scenario, timeoutMs }: Options,
@@ -152,7 +152,7 @@ async function takeBack({ cluster, tell }: Stage, plan: Plan): Promise<void> {
   if (taken !== 'begun') tell(taken === 'withdrawn' ? 'the switchover is not asked for any more' : taken)
 }
 
-/** Notes in the Lease when a drill ended and how. */
+/** Notes the end and the result of a drill in the Lease. */
 async function note({ cluster, clock, tell }: Stage, result: LastDrill['result']): Promise<void> {
   const last = `${new Date(clock.now().wall).toISOString()} ${result}`
   await swap(cluster, () => ({ [LAST_DRILL]: last })).catch(({ message }: Error) =>

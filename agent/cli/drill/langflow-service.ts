@@ -10,15 +10,15 @@ export interface Service {
   /** One attempt. Resolves to why there was no good answer, in a few words, or to `null`. */
   ask(number: number, signal: AbortSignal): Promise<string | null>
   /**
-   * The numbers of the messages that are stored, and what deletes them; `null`: none are, so that no RPO can be measured. Both reject
-   * with an `OperationError` where LangFlow does not do it.
+   * Reads the numbers of the stored messages, and deletes these messages; `null`: nothing is stored, and RPO is not measured. Both
+   * reject with an `OperationError` if LangFlow refuses.
    */
   readonly messages: { kept(): Promise<Set<number>>; forget(): Promise<void> } | null
 }
 
-/** How long LangFlow may take to tell, or to delete, what is stored, in milliseconds. */
+/** How long LangFlow may take to list or to delete the stored messages, in milliseconds. */
 const STORED_MS = 20_000
-/** What LangFlow answers at most at once. */
+/** The most messages that LangFlow lists in one answer. */
 const PAGE = 200
 const Health = z.looseObject({ status: z.literal('ok') })
 const Stored = z.array(z.looseObject({ text: z.nullish(z.string()) }))
@@ -53,7 +53,7 @@ export function flowAt(url: string, flow: string, apiKey: string | null): Servic
   async function kept(): Promise<Set<number>> {
     const numbered = new RegExp(`${session} message (\\d+)\\.`)
     const numbers = new Set<number>()
-    // The newest come first: what is stored meanwhile moves others to later pages, and hides none.
+    // The newest come first: a message that is stored meanwhile moves others to later pages, and hides none.
     for (let offset = 0; ; offset += PAGE) {
       const page = await answerOfStore('GET', `?session_id=${session}&limit=${PAGE}&offset=${offset}`)
       const { data: messages } = z.safeParse(Stored, page)
@@ -88,8 +88,8 @@ export function notServed(sentence: string): OperationError {
 }
 
 /**
- * Over a connection of its own, as a new user: it goes wherever the service leads to now, and an idle one would be drained. `json`:
- * `null` where it is none.
+ * Over a connection of its own, as a new user: it goes to the replica that the service leads to now, and an idle one would be
+ * drained. `json`: `null` if the answer is not JSON.
  */
 async function answer(url: string, asked: NonNullable<Parameters<typeof request>[1]>) {
   const { statusCode, body } = await request(url, { ...asked, reset: true })

@@ -7,8 +7,8 @@ export const ATTEMPT_MS = 30_000
 export const EVERY_MS = 200
 
 /**
- * Somebody who uses the service all along: one attempt each period, whatever became of those before, none of them tried twice, so
- * that nothing hides an outage. At most as many are under way as are sent within one attempt's time.
+ * A user who sends one attempt each period, whether or not the earlier ones have ended, and retries none, so that nothing hides an
+ * outage. The number under way is limited by the time that an attempt may take.
  */
 export class Prober {
   /** In the order in which they ended. */
@@ -21,7 +21,7 @@ export class Prober {
   #timer: Timer | null = null
   #sent = 0
 
-  /** Begins. What is under way when `quit` aborts is dropped, and counts for nothing. */
+  /** Begins. Attempts that are under way when `quit` aborts are dropped. */
   constructor(service: Pick<Service, 'ask'>, clock: Clock, quit: AbortSignal) {
     this.#service = service
     this.#clock = clock
@@ -30,7 +30,7 @@ export class Prober {
     this.#tick(this.#beganAt)
   }
 
-  /** Sends no more. Resolves once all that was sent has ended. */
+  /** Sends no more attempts. Resolves once those under way have ended. */
   async stop(): Promise<void> {
     this.#timer?.cancel()
     await Promise.all(this.#underWay)
@@ -39,7 +39,7 @@ export class Prober {
   #tick(dueAt: number): void {
     const attempt = this.#attempt(++this.#sent).finally(() => this.#underWay.delete(attempt))
     this.#underWay.add(attempt)
-    // A steady rate: a late timer does not make the next one later. One that is very late catches nothing up.
+    // A steady rate: a late timer does not delay the next one. After a very late one, no attempts are caught up.
     const next = Math.max(dueAt + EVERY_MS, this.#clock.mono())
     this.#timer = this.#clock.after(next - this.#clock.mono(), () => this.#tick(next))
   }
@@ -49,7 +49,7 @@ export class Prober {
     const timer = this.#clock.after(ATTEMPT_MS, () => late.abort())
     const sentMs = this.#now()
     const ended = AbortSignal.any([late.signal, this.#quit])
-    // A host with several addresses of which none answers has a code alone.
+    // If a host has several addresses and none answers, the error has a code and no message.
     const said = await this.#service.ask(number, ended).catch(({ message, code }) => message || code)
     timer.cancel()
     if (this.#quit.aborted) return
@@ -73,21 +73,21 @@ export interface Probe {
   readonly problem: string | null
 }
 
-/** How users fared. */
+/** What users noticed. */
 export interface Measured {
   readonly requests: number
   readonly failed: number
-  /** What failures said, each once, with how often; the most frequent first. */
+  /** The reasons of failures, each once with its count; the most frequent first. */
   readonly problems: readonly { readonly problem: string; readonly times: number }[]
   /** The slowest good answer; `null`: there was none. */
   readonly longestWaitMs: number | null
   /** The longest time from one good answer to the next: RTO. `null`: no good answer followed the last failure. */
   readonly rtoMs: number | null
-  /** How many messages were acknowledged and are not stored: RPO. `null`: not measured. */
+  /** Number of messages that were acknowledged and are not stored: RPO. `null`: not measured. */
   readonly lost: number | null
 }
 
-/** The service counts as good when the prober begins. `kept`: the numbers of the messages that are stored; `null`: none are. */
+/** The service counts as good when the prober begins. `kept`: the numbers of the stored messages; `null`: RPO is not measured. */
 export function measure(probes: readonly Probe[], kept: ReadonlySet<number> | null): Measured {
   const good = probes.filter(({ problem }) => problem === null)
   const bad = probes.filter(({ problem }) => problem !== null)

