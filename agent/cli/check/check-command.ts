@@ -11,7 +11,7 @@ const { fallback: _, ...LEASE_NAME } = CLUSTER_SETTINGS.leaseName
 const CHECK_SETTINGS = {
   ...group('Check', {
     container: optional('<name>', 'the one that runs LangFlow', "LangFlow's container", parseNamespace),
-    failOn: choice(['error', 'warning'], 'what exit code 1 is for'),
+    failOn: choice(['error', 'warning'], 'the least finding that ends with exit code 1'),
   }),
   ...CLUSTER_SETTINGS,
   leaseName: {
@@ -25,12 +25,12 @@ const CHECK_SETTINGS = {
 export function addCheck(program: Command): void {
   const command = program
     .command('check')
-    .description('tell what would keep failover from working, in a cluster or in manifests')
+    .description('find what would keep failover from working, in a cluster or in manifests')
   addSettings(addFilenames(command), CHECK_SETTINGS)
   addExamples(command, [
-    ['Look at what runs in a namespace, and at its API server', '--lease-namespace langflow'],
-    ['Look at manifests, without a cluster', '-f langflow.yaml'],
-    ['Look at what kustomize makes, in CI', '-f - --fail-on warning < manifests.yaml'],
+    ['Check a namespace, and its API server', '--lease-namespace langflow'],
+    ['Check manifests, without a cluster', '-f langflow.yaml'],
+    ['Check the output of kustomize, in CI', '-f - --fail-on warning < manifests.yaml'],
     ['For a program', '-o json'],
   ])
   command.action(async () => {

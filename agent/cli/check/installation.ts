@@ -36,7 +36,6 @@ export interface Agent {
 }
 
 export interface Launcher {
-  readonly command: 'launch' | 'run'
   readonly options: LauncherOptions | null
   readonly fault: string | null
 }
@@ -70,11 +69,11 @@ export function read(
   const { pod, langflow } = workload
   const env = environmentOf(langflow, manifests, absent)
   const own = programOf(langflow)
-  const launcher: Launcher | null =
+  const launcher =
     own?.command === 'launch'
-      ? { command: 'launch', ...readOptions('launch', launcherOptions, own.args, env.values) }
+      ? readOptions('launch', launcherOptions, own.args, env.values)
       : own?.command === 'run'
-        ? { command: 'run', ...launcherOfRun(own.args, env.values) }
+        ? launcherOfRun(own.args, env.values)
         : null
   return { ...workload, env, launcher, agent: agentIn(pod, langflow, manifests, absent) }
 }

@@ -114,9 +114,8 @@ export const RIGHT_RULES: readonly Rule<Installed>[] = AGENT_NEEDS.map((need) =>
   code: need.code,
   severity: need.severity,
   about: `the agent may ${need.verb} ${need.resource}`,
-  // Only a pod of a cluster has an account.
-  applies: ({ agent: { options }, manifest, ownAccount }) =>
-    options.kubeconfig === null && !(manifest.kind === 'Pod' && ownAccount),
+  // With a kubeconfig, the agent has another account than its pod.
+  applies: ({ agent }) => agent.options.kubeconfig === null,
   *find(one, { manifests, cluster }) {
     const right = rightOf(need, one.agent.options.leaseName)
     const name = accountOf(one)
