@@ -1,38 +1,71 @@
 import type { Command } from 'commander'
-import { checkOptions } from './check-settings.ts'
+import { addExamples } from '../../config/command-line.ts'
+import { addSettings, choice, flagOf, group, optional, readSettings } from '../../config/setting.ts'
+import { parseNamespace } from '../../config/values.ts'
+import { CLUSTER_SETTINGS, OUTPUT_SETTINGS } from '../cluster-settings.ts'
+import { addFilenames, readFilenames } from '../manifests/filename-option.ts'
+import type { Wanted } from './gather.ts'
+
+const { fallback: _, ...LEASE_NAME } = CLUSTER_SETTINGS.leaseName
+
+const CHECK_SETTINGS = {
+  ...group('Check', {
+    container: optional('<name>', 'the one that runs LangFlow', "LangFlow's container", parseNamespace),
+    failOn: choice(['error', 'warning'], 'the least finding that ends with exit code 1'),
+  }),
+  ...CLUSTER_SETTINGS,
+  leaseName: {
+    ...LEASE_NAME,
+    otherwise: 'that of every LangFlow in the namespace',
+    about: 'only the LangFlow of this Lease',
+  },
+  ...OUTPUT_SETTINGS,
+}
 
 export function addCheck(program: Command): void {
   const command = program
     .command('check')
-    .description('tell what would keep failover from working, in a cluster or in manifests')
-  const read = checkOptions(command)
+    .description('find what would keep failover from working, in a cluster or in manifests')
+  addSettings(addFilenames(command), CHECK_SETTINGS)
+  addExamples(command, [
+    ['Check a namespace, and its API server', '--lease-namespace langflow'],
+    ['Check manifests, without a cluster', '-f langflow.yaml'],
+    ['Check the output of kustomize, in CI', '-f - --fail-on warning < manifests.yaml'],
+    ['For a program', '-o json'],
+  ])
   command.action(async () => {
-    const options = read(process.env)
+    const { files, container, failOn, output, ...cluster } = readOptions(command)
     const { EXIT_CODES } = await import('../exit-codes.ts')
     const { operating, paintFor, write } = await import('../output.ts')
     const { check } = await import('./check.ts')
     const { report, summaryOf } = await import('./check-report.ts')
-    await operating(options.output, async () => {
-      const results = check(
-        await (options.files === null ? fromCluster(options) : fromFiles(options.files, options)),
-      )
-      const summary = summaryOf(results, options.failOn)
-      await write(report(results, summary, options.output, paintFor(process.stdout)))
+    await operating(output, async () => {
+      const facts = files === null ? fromCluster({ ...cluster, container }) : fromFiles(files, container)
+      const results = check(await facts)
+      const summary = summaryOf(results, failOn)
+      await write(report(results, summary, output, paintFor(process.stdout)))
       if (!summary.ok) process.exitCode = EXIT_CODES.failed
     })
   })
 }
 
-type Options = ReturnType<ReturnType<typeof checkOptions>>
+/** `files`: manifests instead of a cluster; `null`: a cluster. Ends with a usage error. */
+function readOptions(command: Command) {
+  const files = readFilenames(command)
+  const useless = Object.keys(CLUSTER_SETTINGS).find((key) => command.getOptionValue(key) !== undefined)
+  if (files !== null && useless !== undefined)
+    command.error(`${flagOf(useless)} means nothing to --filename, which asks no cluster: leave one out`)
+  return { files, ...readSettings(command, CHECK_SETTINGS, process.env) }
+}
 
-async function fromFiles(files: readonly string[], { container }: Options) {
+async function fromCluster(wanted: Wanted) {
+  const { gather } = await import('./gather.ts')
+  return gather(wanted)
+}
+
+async function fromFiles(files: readonly string[], container: string | null) {
   const { parseStream, readInput } = await import('../manifests/manifest-stream.ts')
   const { manifestsIn } = await import('../manifests/manifest.ts')
   const { factsOf } = await import('./installation.ts')
   return factsOf(parseStream(await readInput(files)).flatMap(manifestsIn), container)
-}
-
-async function fromCluster({ cluster, container }: Options) {
-  const { gather } = await import('./gather.ts')
-  return gather({ ...cluster, container })
 }

@@ -13,7 +13,7 @@ export interface Summary {
   readonly unknown: number
 }
 
-/** How many findings there are. `ok`: none that `failOn` is about. */
+/** Counts the findings. `ok`: none that `failOn` counts as a failure. */
 export function summaryOf(results: readonly Result[], failOn: Severity): Summary {
   const count = (outcome: Outcome) =>
     results.flatMap(({ findings }) => findings).filter((one) => one.outcome === outcome).length
@@ -26,7 +26,7 @@ export function summaryOf(results: readonly Result[], failOn: Severity): Summary
   }
 }
 
-/** The results as they are printed, for people as `linkerd check` prints its own. */
+/** The results as text, for people in the form of `linkerd check`. */
 export function report(
   results: readonly Result[],
   summary: Summary,
@@ -62,7 +62,7 @@ function asText(results: readonly Result[], summary: Summary, paint: Paint): str
   const counted = [
     number(errors, 'error'),
     number(warnings, 'warning'),
-    ...(unknown > 0 ? [`${unknown} not to be seen`] : []),
+    ...(unknown > 0 ? [`${unknown} unknown`] : []),
   ].join(', ')
   return `${text}${paint(summary.ok ? 'green' : 'red', `${summary.ok ? '√' : '×'} ${counted}`)}\n`
 }

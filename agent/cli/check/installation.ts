@@ -14,13 +14,13 @@ import { readWorkload, type Workload } from '../manifests/workload.ts'
 import { type Environment, environmentOf } from './container-environment.ts'
 import type { Facts } from './rule.ts'
 
-/** One LangFlow with what stands beside it in its pods, as its manifest says. */
+/** One LangFlow with the agent and the launcher in its pods, as its manifest says. */
 export interface Installation extends Workload {
   /** The environment of LangFlow's container. */
   readonly env: Environment
   /** `null`: no container of its pods starts an agent. */
   readonly agent: Agent | null
-  /** What LangFlow's container starts of this program; `null`: LangFlow starts without it. */
+  /** `null`: LangFlow's container starts LangFlow without it. */
   readonly launcher: Launcher | null
 }
 
@@ -29,21 +29,20 @@ export interface Agent {
   readonly env: Environment
   /** `run`: in LangFlow's own container. */
   readonly place: 'sidecar' | 'init container' | 'container' | 'run'
-  /** What it is told; `null`: it would not start. */
+  /** `null`: it would not start. */
   readonly options: AgentOptions | null
   /** Why it would not start; `null`: it would. */
   readonly fault: string | null
 }
 
 export interface Launcher {
-  readonly command: 'launch' | 'run'
   readonly options: LauncherOptions | null
   readonly fault: string | null
 }
 
 /**
- * What manifests say, without asking anybody. `container`: the name that was given for LangFlow's; `null`: none. `absent`: what
- * certainly does not exist, such as `Secret/langflow`.
+ * Facts from manifests alone. `container`: the name given for LangFlow's container; `null`: none. `absent`: objects that
+ * certainly don't exist, such as `Secret/langflow`.
  */
 export function factsOf(
   manifests: readonly Manifest[],
@@ -54,14 +53,14 @@ export function factsOf(
     const installations = findLangflows(manifests, container).map((target) =>
       read(readWorkload(target), manifests, absent),
     )
-    return { manifests, installations, unfound: null, bare: [], cluster: null }
+    return { manifests, installations, unfound: null, self: null, cluster: null }
   } catch (error) {
     if (!(error instanceof FatalError)) throw error
-    return { manifests, installations: [], unfound: error.message, bare: [], cluster: null }
+    return { manifests, installations: [], unfound: error.message, self: null, cluster: null }
   }
 }
 
-/** Reads what of this program is in the pods of a LangFlow. */
+/** Finds agent and launcher in the pods of a LangFlow. */
 export function read(
   workload: Workload,
   manifests: readonly Manifest[],
@@ -70,11 +69,11 @@ export function read(
   const { pod, langflow } = workload
   const env = environmentOf(langflow, manifests, absent)
   const own = programOf(langflow)
-  const launcher: Launcher | null =
+  const launcher =
     own?.command === 'launch'
-      ? { command: 'launch', ...readOptions('launch', launcherOptions, own.args, env.values) }
+      ? readOptions('launch', launcherOptions, own.args, env.values)
       : own?.command === 'run'
-        ? { command: 'run', ...launcherOfRun(own.args, env.values) }
+        ? launcherOfRun(own.args, env.values)
         : null
   return { ...workload, env, launcher, agent: agentIn(pod, langflow, manifests, absent) }
 }
@@ -116,7 +115,7 @@ function agentIn(
   return null
 }
 
-/** Which command of this program a container starts; `null`: none that is known. */
+/** Which command of this program a container starts; `null`: none, or an unknown one. */
 function programOf({ command, args }: Fields): { command: string; args: string[] } | null {
   const words = [...asList(command), ...asList(args)].map(asText)
   const at = words.findIndex((word) => /(^|\/)langflow-leader(\.mjs)?$/.test(word))
@@ -127,7 +126,7 @@ function programOf({ command, args }: Fields): { command: string; args: string[]
     : null
 }
 
-/** As the program itself would read them at its start. `env`: without what is in no manifest. */
+/** Options as the program itself would read them at its start. `env`: without the kubelet's own variables. */
 export function readOptions<T>(
   name: string,
   reader: (command: Command) => (env: NodeJS.ProcessEnv) => T,
@@ -158,7 +157,7 @@ export function readOptions<T>(
   }
 }
 
-/** The volume that a container has at this path, or around it; `null`: none. */
+/** The volume that a container mounts at this path or above it; `null`: none. */
 export function mountAt(
   container: Fields,
   path: string,
@@ -171,4 +170,26 @@ export function mountAt(
     }))
     .filter((mount) => path === mount.path || path.startsWith(`${mount.path}/`))
   return mounts.sort((a, b) => b.path.length - a.path.length)[0] ?? null
+}
+
+/** Whether a label selector, as NetworkPolicies and budgets have it, matches; an empty one matches everything. */
+export function matches(selector: unknown, labels: Readonly<Fields>): boolean {
+  const exact = Object.entries(asFields(dig(selector, 'matchLabels')))
+  if (!exact.every(([name, wanted]) => labels[name] === wanted)) return false
+  return asList(dig(selector, 'matchExpressions')).every((one) => {
+    const own = labels[asText(dig(one, 'key'))]
+    const among = asList(dig(one, 'values')).includes(own)
+    switch (dig(one, 'operator')) {
+      case 'In':
+        return own !== undefined && among
+      case 'NotIn':
+        return own === undefined || !among
+      case 'Exists':
+        return own !== undefined
+      case 'DoesNotExist':
+        return own === undefined
+      default:
+        return false
+    }
+  })
 }

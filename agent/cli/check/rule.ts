@@ -1,53 +1,66 @@
 import type { Manifest } from '../manifests/manifest.ts'
-import type { ClusterFacts } from './cluster-facts.ts'
 import type { Agent, Installation } from './installation.ts'
 
-/** `error`: it does not work, or is not safe. `warning`: it works, and somebody should look. */
+/** `error`: it does not work, or is not safe. `warning`: it works, but may fail later. */
 export type Severity = 'error' | 'warning'
 
-/** All that rules look at; nothing of it changes. */
-export interface Facts {
-  /** Of a stream, or what the API server has of one namespace. */
-  readonly manifests: readonly Manifest[]
-  readonly installations: readonly Installation[]
-  /** Why no LangFlow could be told from the rest, in one sentence; `null`: it could. */
-  readonly unfound: string | null
-  /**
-   * Agents of which only settings and account are known, where there are no installations: pods that nobody's manifest is
-   * known of, and the pod that asks about itself.
-   */
-  readonly bare: readonly Installation[]
-  /** What only a cluster knows; `null`: manifests alone were given. */
-  readonly cluster: ClusterFacts | null
+/** What must hold for a takeover to work, of one kind of subject. */
+export interface Rule<Subject> {
+  /** Stable: scripts may count on it. Its place in docs/check.md has the same name. */
+  readonly code: string
+  readonly severity: Severity
+  /** What holds if the rule finds nothing: a short sentence that can follow "whether". */
+  readonly about: string
+  /** Whether the rule has anything to judge (default: yes). */
+  readonly applies?: (subject: Subject, facts: Facts) => boolean
+  /** The kind that it reads: if `ClusterFacts.hidden` has it, finding nothing proves nothing. */
+  readonly sees?: string
+  readonly find: (subject: Subject, facts: Facts) => Iterable<Said>
 }
 
-/** A sentence that says what is wrong and what to change; what could not be known, and why; or how it is, where that is news. */
+/**
+ * What a rule says: a sentence on what is wrong and what to change; why it can't tell; or a fact worth showing, such as a
+ * measurement. A sentence alone has the rule's severity.
+ */
 export type Said =
   | string
   | { readonly warning: string }
   | { readonly unknown: string }
   | { readonly detail: string }
 
-/** What must hold for something to work. */
-export interface Rule<Subject extends readonly unknown[]> {
-  readonly severity: Severity
-  /** What holds where nothing is found, in a few words. */
-  readonly about: string
-  /** Whether there is anything that it could be about (default: there is). */
-  readonly applies?: (...subject: Subject) => boolean
-  /** What it looks through, as in `ClusterFacts.hidden`: where that is hidden, to find nothing means nothing. */
-  readonly sees?: readonly string[]
-  readonly find: (...subject: Subject) => Iterable<Said>
+/** Everything that the rules judge; none of it changes. */
+export interface Facts {
+  /** Of a stream, or what the API server has of one namespace. */
+  readonly manifests: readonly Manifest[]
+  readonly installations: readonly Installation[]
+  /** Why no LangFlow was found, in one sentence; `null`: one was. */
+  readonly unfound: string | null
+  /** The agent that checks itself in its own pod, of which only settings and account are known; `null`: none. */
+  readonly self: Installation | null
+  /** What only a cluster can tell; `null`: only manifests were given. */
+  readonly cluster: ClusterFacts | null
 }
-
-/** About each LangFlow, whether or not it has an agent. */
-export type LangflowRule = Rule<[one: Installation, facts: Facts]>
-/** About each agent that would start. */
-export type AgentRule = Rule<[one: Installed, facts: Facts]>
-/** About what only a cluster knows. */
-export type ClusterRule = Rule<[cluster: ClusterFacts, facts: Facts]>
 
 /** A LangFlow whose agent would start. */
 export interface Installed extends Installation {
   readonly agent: Agent & { readonly options: NonNullable<Agent['options']> }
+}
+
+export interface ClusterFacts {
+  /** Major and minor version of the API server, such as `1.37`; `null`: it reports none. */
+  readonly version: string | null
+  readonly latency: Latency
+  /** What the caller may not read, each with a sentence: by kind, or by object such as `Secret/langflow`. */
+  readonly hidden: ReadonlyMap<string, string>
+  /** What the agents' accounts may do, by `grantOf`; without those that the caller may not ask about. */
+  readonly grants: ReadonlyMap<string, boolean>
+  /** Whether the agents' Leases exist, by name. */
+  readonly leases: ReadonlyMap<string, boolean>
+}
+
+/** Of reads of one Lease, one after the other, in milliseconds. */
+export interface Latency {
+  readonly requests: number
+  readonly medianMs: number
+  readonly slowestMs: number
 }

@@ -39,7 +39,7 @@ Pods
     nobody may look
     see docs/check.md#pod-b
 
-× 1 error, 1 warning, 1 not to be seen
+× 1 error, 1 warning, 1 unknown
 `,
     )
   })

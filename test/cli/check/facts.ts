@@ -1,16 +1,12 @@
 import { check, type Finding, type Result } from '../../../agent/cli/check/check.ts'
-import type { ClusterFacts } from '../../../agent/cli/check/cluster-facts.ts'
 import { factsOf } from '../../../agent/cli/check/installation.ts'
-import { OPERATOR_NEEDS, rightOf } from '../../../agent/cli/check/rights.ts'
+import type { ClusterFacts } from '../../../agent/cli/check/rule.ts'
 import { type Fields, manifestOf } from '../../../agent/cli/manifests/manifest.ts'
 import { manifestsIn } from '../../deploy/manifests.ts'
 import { deployment, injected, type Options } from '../inject/streams.ts'
 
 // biome-ignore lint/suspicious/noExplicitAny: the tests change whatever field a rule looks at.
 export type Loose = any
-
-/** Objects by their kind, and by `Kind/name` where there are several, for tests to change. */
-export type Objects = Record<string, Loose>
 
 const KEY = 'k'.repeat(42).concat('A=')
 const SERVICE =
@@ -30,24 +26,11 @@ export function healthy(options: Options = {}, kind = 'Deployment'): Fields[] {
 
 /** Nothing is wrong with it. */
 export const QUIET: ClusterFacts = {
-  namespace: 'flows',
   version: '1.34',
-  isAgent: false,
-  leaseNames: ['app-leader'],
   latency: { requests: 20, medianMs: 4, slowestMs: 30 },
-  clock: { aheadMs: 200, withinMs: 502 },
-  nodes: 2,
-  apiAddress: '10.96.0.1',
-  clientNamespaces: ['ingress'],
-  pods: ['app-0', 'app-1'].map((name) => ({ metadata: { name, labels: { app: 'flows' } } })),
   hidden: new Map(),
-  ownRights: Object.values(OPERATOR_NEEDS).map((need) => ({
-    right: rightOf(need, 'app-leader'),
-    allowed: true,
-  })),
-  agentRights: () => null,
+  grants: new Map(),
   leases: new Map([['app-leader', true]]),
-  replicas: () => null,
 }
 
 export function resultsOf(

@@ -6,25 +6,24 @@ import { describe, test } from 'node:test'
 import { check } from '../../../agent/cli/check/check.ts'
 import { gather } from '../../../agent/cli/check/gather.ts'
 import { reply, ScriptedServer, status } from '../../kube/scripted-server.ts'
-import { AGENT, podWith } from '../agents.ts'
 import { findingsIn, healthy, type Loose } from './facts.ts'
 
 type Answer = readonly [code: number, body: object]
 
-const PODS = '/api/v1/namespaces/ns/pods'
+const NAMESPACE = '/api/v1/namespaces/ns'
 const APPS = '/apis/apps/v1/namespaces/ns'
 const FORBIDDEN: Answer = [403, status(403, 'Forbidden', 'x is forbidden: User "me" cannot do that')]
 const REVIEWS = '/apis/authentication.k8s.io/v1/selfsubjectreviews'
 const ACCESS = '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews'
-const PROXIED = `${PODS}/a:8090/proxy/status`
 
-/** What is gathered from an API server that has nothing but these, and the paths that it was asked for. */
+const kept = (object: Loose) => ({ ...object, metadata: { resourceVersion: '1', ...object.metadata } })
+
+/** The facts from an API server that has nothing but these. */
 async function gathered(answers: Readonly<Record<string, Answer>>, env: NodeJS.ProcessEnv = {}) {
   await using server = await ScriptedServer.start(({ url }, response) => {
     const known: Readonly<Record<string, Answer>> = {
       '/version': [200, { major: '1', minor: '34' }],
       [ACCESS]: [200, { status: { allowed: true } }],
-      [PODS]: [200, { items: [] }],
       ...answers,
     }
     reply(response, ...(known[url.pathname] ?? [404, status(404, 'NotFound')]))
@@ -42,8 +41,7 @@ async function gathered(answers: Readonly<Record<string, Answer>>, env: NodeJS.P
       }),
     )
     const wanted = { leaseName: null, leaseNamespace: 'ns', kubeconfig, context: null, container: null }
-    const facts = await gather(wanted, { env })
-    return { facts, asked: server.requests.map(({ url }) => url.pathname) }
+    return await gather(wanted, { env })
   } finally {
     await rm(directory, { recursive: true })
   }
@@ -52,88 +50,41 @@ async function gathered(answers: Readonly<Record<string, Answer>>, env: NodeJS.P
 const outcomesOf = (facts: Parameters<typeof check>[0]) =>
   Object.fromEntries(check(facts).map(({ code, outcome }) => [code, outcome]))
 
-describe('what a namespace has', () => {
-  test('is told also where agents may not be asked by way of the API server', async () => {
-    const { facts } = await gathered({
-      [PODS]: [200, { items: [podWith(AGENT)] }],
-      [PROXIED]: FORBIDDEN,
-      [ACCESS]: [200, { status: { allowed: false } }],
+describe('gather', () => {
+  test('tells a Secret that does not exist from one that may not be read', async () => {
+    const app: Loose = structuredClone(healthy().find(({ kind }) => kind === 'Deployment'))
+    app.spec.template.spec.containers[0].envFrom = ['absent', 'secret'].map((name) => ({
+      secretRef: { name },
+    }))
+    const facts = await gathered({
+      [`${APPS}/deployments`]: [200, { items: [kept(app)] }],
+      [`${NAMESPACE}/secrets/secret`]: FORBIDDEN,
     })
-    assert.match(
-      facts.cluster!.hidden.get('pods/proxy') ?? '',
-      /"get" pods\/proxy "a:8090"[^,]*: add the verb/,
-    )
-    assert.doesNotMatch(facts.cluster!.hidden.get('pods/proxy')!, /--url/)
-    const found = outcomesOf(facts)
-    assert.deepEqual(
-      [found['operator-proxy-pods'], found['replica-answers'], found['replica-problem']],
-      ['warning', 'unknown', 'unknown'],
-    )
+    assert.deepEqual([...facts.cluster!.hidden.keys()], ['Secret/secret'])
+    const { 'variable-sources': found = [] } = findingsIn(check(facts))
+    assert.equal(found.length, 1)
+    assert.match(found[0]!.message, /"absent" \(envFrom\)/)
   })
 
-  test('is not told of clocks where the Lease cannot be read, and says that', async () => {
-    const lease = '/apis/coordination.k8s.io/v1/namespaces/ns/leases/langflow-leader-lock'
-    for (const [answer, why] of [
-      [FORBIDDEN, /: .*"get" leases\.coordination\.k8s\.io "langflow-leader-lock"/],
-      [[404, status(404, 'NotFound')], /: there is no Lease "langflow-leader-lock"/],
-    ] as const) {
-      const { facts } = await gathered({ [lease]: answer })
-      const said = findingsIn(check(facts))['clock-server']?.[0]
-      assert.equal(said?.outcome, 'unknown')
-      assert.match(said?.message ?? '', why)
-    }
-  })
-
-  test('is, for an agent that looks at itself in its pod, that agent alone', async () => {
-    const waiting = { state: { waiting: { reason: 'CrashLoopBackOff' } } }
-    const pod: Loose = podWith(AGENT, { phase: 'Running', containerStatuses: [{ name: 'x', ...waiting }] })
-    pod.spec.serviceAccountName = 'own'
-    const { facts, asked } = await gathered(
-      {
-        [REVIEWS]: [200, { status: { userInfo: { username: 'system:serviceaccount:ns:own' } } }],
-        [PODS]: [200, { items: [pod] }],
-        [PROXIED]: FORBIDDEN,
-        [`${APPS}/deployments`]: FORBIDDEN,
-        [`${APPS}/statefulsets`]: FORBIDDEN,
-      },
-      {
-        KUBERNETES_SERVICE_HOST: '127.0.0.1',
-        POD_NAME: 'b',
-        POD_UID: 'u',
-        POD_TEMPLATE_HASH: 'h',
-      },
+  test('in the pod of an agent gathers that agent alone, by its own account and settings', async () => {
+    const self = [200, { status: { userInfo: { username: 'system:serviceaccount:ns:own' } } }] as const
+    const cannotList = { [`${APPS}/deployments`]: FORBIDDEN, [`${APPS}/statefulsets`]: FORBIDDEN }
+    const settings = { LEADER_LEASE_NAME: 'mine', POD_NAME: 'b', POD_UID: 'u', POD_TEMPLATE_HASH: 'h' }
+    const facts = await gathered(
+      { [REVIEWS]: self, ...cannotList },
+      { KUBERNETES_SERVICE_HOST: '127.0.0.1', ...settings },
     )
-    assert.deepEqual(
-      facts.bare.map(({ manifest }) => manifest.name),
-      ['b'],
-    )
-    assert.ok(!asked.includes(PROXIED))
+    const { self: own, cluster } = facts
+    assert.deepEqual([own?.manifest.name, own?.names.account], ['b', 'own'])
+    assert.deepEqual([...cluster!.leases], [['mine', false]])
     const found = outcomesOf(facts)
-    assert.deepEqual([found['agent-update-lease'], found['pod-starts']], ['ok', undefined])
+    assert.deepEqual([found['agent-update-lease'], found['langflow-found']], ['ok', 'unknown'])
     assert.ok(!Object.values(found).includes('error'), JSON.stringify(found))
   })
 
-  test('tells a Secret that does not exist from one that may not be seen, and what a volume shows', async () => {
-    const app: Loose = structuredClone(healthy().find(({ kind }) => kind === 'Deployment'))
-    const { containers, volumes } = app.spec.template.spec
-    containers[0].envFrom = ['absent', 'secret'].map((name) => ({ secretRef: { name } }))
-    containers[0].volumeMounts.push({ name: 'robot', mountPath: '/robot' })
-    volumes.push({ name: 'robot', secret: { secretName: 'robot' } })
-    const secrets = '/api/v1/namespaces/ns/secrets'
-    const { facts } = await gathered({
-      [`${APPS}/deployments`]: [200, { items: [app] }],
-      [`${secrets}/secret`]: FORBIDDEN,
-      [`${secrets}/robot`]: [
-        200,
-        { metadata: { name: 'robot' }, type: 'kubernetes.io/service-account-token', data: {} },
-      ],
-    })
-    assert.deepEqual([...facts.cluster!.hidden.keys()], ['Secret/secret'])
-    const found = findingsIn(check(facts))
-    assert.deepEqual(
-      found['variable-sources']?.map(({ message }) => message),
-      ['there is no Secret "absent" (envFrom), so that no pod starts: make it'],
-    )
-    assert.match(found['token-beside-flows']![0]!.message, /mounts a token \(the volume robot\)/)
+  test('for a person who runs it in some other pod, finds that there is no LangFlow', async () => {
+    const self = [200, { status: { userInfo: { username: 'system:serviceaccount:ns:ci' } } }] as const
+    const facts = await gathered({ [REVIEWS]: self }, { KUBERNETES_SERVICE_HOST: '127.0.0.1' })
+    assert.deepEqual([facts.self, outcomesOf(facts)['langflow-found']], [null, 'error'])
   })
 })

@@ -16,8 +16,6 @@ describe('a pod in which one at a time could not be kept is refused', () => {
       { pod: 'hostNetwork: true' },
       /: with hostNetwork the agent's port and the loopback address are the node's/,
     ],
-    [{ pod: 'os: { name: windows }' }, /^Deployment\/app: it is for Windows nodes/],
-    [{ pod: 'nodeSelector: { kubernetes.io/os: windows }' }, /Windows/],
     [{ pod: 'initContainers: [{ name: install, image: x }]' }, /it has a container named install already/],
     [{ pod: 'initContainers: [{ name: agent, image: x }]' }, /a container named agent already/],
     [{ pod: 'volumes: [{ name: token, emptyDir: {} }]' }, /it has a volume named token already/],

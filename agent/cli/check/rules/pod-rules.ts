@@ -12,17 +12,16 @@ import {
 } from '../../manifests/manifest.ts'
 import { PROGRAM_DIR, READY_PATH, TOKEN_DIR } from '../../manifests/pod-spec.ts'
 import { inOneNamespace } from '../../manifests/workload.ts'
-import { secretsIn } from '../container-environment.ts'
 import { accountOf, type Installation, mountAt } from '../installation.ts'
-import type { AgentRule, Installed, LangflowRule } from '../rule.ts'
+import type { Installed, Rule } from '../rule.ts'
 
-const TOKEN_TYPE = 'kubernetes.io/service-account-token'
-/** What a planned stop takes beside its two timeouts. */
+/** How long a planned stop takes beyond its timeouts. */
 const STOP_SPARE_MS = 5_000
 
-/** What no pod with a launcher may be. `inject` refuses these. */
-export const UNSAFE_RULES = {
-  'pod-processes': {
+/** Pods in which a launcher cannot be safe. `inject` refuses these. */
+export const UNSAFE_RULES: readonly Rule<Installation>[] = [
+  {
+    code: 'pod-processes',
     severity: 'error',
     about: 'the launcher is PID 1, whose end ends every process of LangFlow',
     *find({ pod }) {
@@ -31,30 +30,21 @@ export const UNSAFE_RULES = {
           yield `with ${name} the launcher cannot be PID 1, whose end ends every process of LangFlow: remove it`
     },
   },
-  'pod-host-network': {
+  {
+    code: 'pod-host-network',
     severity: 'error',
     about: 'the pod has a network of its own',
     *find({ pod }) {
       if (isTrue(pod.hostNetwork))
-        yield "with hostNetwork the agent's port and the loopback address are the node's, where others may answer and ask: remove it"
+        yield "with hostNetwork the agent's port and the loopback address are the node's, so that other programs can answer and ask: remove it"
     },
   },
-  'pod-windows': {
-    severity: 'error',
-    about: 'the pod is for Linux nodes',
-    *find({ pod }) {
-      const systems = ['kubernetes.io/os', 'beta.kubernetes.io/os'].map((label) =>
-        dig(pod, 'nodeSelector', label),
-      )
-      if ([dig(pod, 'os', 'name'), ...systems].includes('windows'))
-        yield 'it is for Windows nodes, and the launcher needs Linux'
-    },
-  },
-} as const satisfies Record<string, LangflowRule>
+]
 
 /** Whether agent and launcher are there. */
-export const PRESENCE_RULES = {
-  'agent-missing': {
+export const PRESENCE_RULES: readonly Rule<Installation>[] = [
+  {
+    code: 'agent-missing',
     severity: 'error',
     about: 'the pods have an agent',
     *find({ agent }) {
@@ -62,7 +52,8 @@ export const PRESENCE_RULES = {
         yield 'its pods have no agent, so that every replica acts: pipe it through langflow-leader inject'
     },
   },
-  'agent-place': {
+  {
+    code: 'agent-place',
     severity: 'error',
     about: 'the agent is a native sidecar',
     applies: hasAgent,
@@ -76,11 +67,12 @@ export const PRESENCE_RULES = {
         }
       if (agent?.place === 'run')
         yield {
-          warning: `its container ${container} has agent and LangFlow together, so that each flow can use the agent's token and a memory limit may end both: where the cluster is 1.29 or newer, use a sidecar`,
+          warning: `its container ${container} has agent and LangFlow together, so that each flow can use the agent's token and a memory limit may end both: on Kubernetes 1.29 or newer, use a sidecar`,
         }
     },
   },
-  'launcher-missing': {
+  {
+    code: 'launcher-missing',
     severity: 'error',
     about: 'LangFlow is started by the launcher',
     applies: hasAgent,
@@ -88,18 +80,17 @@ export const PRESENCE_RULES = {
       if (launcher !== null) return
       const words = [...asList(langflow.command), ...asList(langflow.args)].join(' ')
       if (words.includes('langflow-leader'))
-        yield {
-          unknown: `whether its container ${container} starts the launcher as its first process is not to be seen: its own command names it`,
-        }
+        yield { unknown: `the command of its container ${container} names it, and may start it otherwise` }
       else
         yield `its container ${container} starts LangFlow without the launcher, so that every replica acts: pipe it through langflow-leader inject, and look at what replaced its command since`
     },
   },
-} as const satisfies Record<string, LangflowRule>
+]
 
-/** Whether they start at all. */
-export const SETTINGS_RULES = {
-  'agent-settings': {
+/** Whether agent and launcher start. */
+export const SETTINGS_RULES: readonly Rule<Installation>[] = [
+  {
+    code: 'agent-settings',
     severity: 'error',
     about: 'the agent starts with its flags and variables',
     applies: hasAgent,
@@ -109,18 +100,20 @@ export const SETTINGS_RULES = {
         yield `its launcher would not start: ${launcher.fault}`
     },
   },
-} as const satisfies Record<string, LangflowRule>
+]
 
-/** Whether agent and launcher find each other, and nobody else finds what is theirs. */
-export const POD_RULES = {
-  'agent-identity': {
+/** Whether agent and launcher find each other, and no flow reaches the agent's files and token. */
+export const POD_RULES: readonly Rule<Installed>[] = [
+  {
+    code: 'agent-identity',
     severity: 'error',
     about: 'the agent knows its pod',
     *find({ agent }) {
       if (agent.options.pod.problem !== null) yield agent.options.pod.problem
     },
   },
-  'agent-target': {
+  {
+    code: 'agent-target',
     severity: 'error',
     about: 'the agent asks LangFlow where it listens',
     *find({ agent, port, portIsSaid, container }) {
@@ -129,9 +122,10 @@ export const POD_RULES = {
         yield `its agent asks LangFlow on port ${target.port} (--target), and its container ${container} listens on ${port}: make them the same`
     },
   },
-  'agent-port-taken': {
+  {
+    code: 'agent-port-taken',
     severity: 'error',
-    about: 'nobody else has the ports of the agent and its front',
+    about: 'no other container has the ports of the agent and its front',
     *find({ agent, pod, port, container }) {
       const { listen, traffic } = agent.options
       const fronts = traffic.mode === 'front' ? [{ own: traffic.listen.port, whose: "the front's" }] : []
@@ -147,9 +141,10 @@ export const POD_RULES = {
       }
     },
   },
-  'agent-probes': {
+  {
+    code: 'agent-probes',
     severity: 'error',
-    about: 'probes ask the agent what they should',
+    about: 'probes of the agent ask for the right path and port',
     *find(one) {
       const { agent } = one
       const { traffic, listen } = agent.options
@@ -162,7 +157,8 @@ export const POD_RULES = {
         yield `its agent's livenessProbe asks ${alive.path} on port ${alive.port}: let it ask /livez on port ${listen.port}`
     },
   },
-  'langflow-probes': {
+  {
+    code: 'langflow-probes',
     severity: 'error',
     about: 'no probe asks LangFlow itself, which a standby does not run',
     applies: isBeside,
@@ -179,7 +175,8 @@ export const POD_RULES = {
       }
     },
   },
-  'agent-socket': {
+  {
+    code: 'agent-socket',
     severity: 'error',
     about: 'agent and launcher share the directory of their socket',
     applies: isBeside,
@@ -194,7 +191,8 @@ export const POD_RULES = {
         yield `its agent listens on ${own} and the launcher in container ${container} connects to ${theirs}: give both the same --socket`
     },
   },
-  'langflow-mounts': {
+  {
+    code: 'langflow-mounts',
     severity: 'error',
     about: "no flow can write the agent's files",
     applies: isBeside,
@@ -203,21 +201,19 @@ export const POD_RULES = {
       const socket = launcher?.options == null ? null : mountAt(langflow, dirname(launcher.options.socket))
       for (const mount of [program, socket])
         if (mount !== null && !mount.readOnly)
-          yield `its container ${container} mounts ${mount.path} writable, so that a flow can replace what is in it: mount it readOnly`
+          yield `its container ${container} mounts ${mount.path} writable, so that a flow can replace the files in it: mount it readOnly`
       const state = mountAt(agent.container, agent.options.stateDir)
       if (state === null)
         yield {
           warning: `its agent has no volume at ${agent.options.stateDir} (--state-dir), so that a restarted agent ends its term: mount an emptyDir of its own`,
         }
       for (const other of containersOf(pod))
-        if (
-          other !== agent.container &&
-          asList(other.volumeMounts).some((one) => dig(one, 'name') === state?.volume)
-        )
-          yield `its container ${other.name} mounts the agent's state (the volume ${state?.volume}), by which it can pose as the launcher: mount it only in the agent`
+        if (state !== null && other !== agent.container && mounts(other, state.volume))
+          yield `its container ${other.name} mounts the agent's state (the volume ${state.volume}), by which it can pose as the launcher: mount it only in the agent`
     },
   },
-  'agent-user': {
+  {
+    code: 'agent-user',
     severity: 'error',
     about: 'agent and launcher may use one socket',
     applies: isBeside,
@@ -230,41 +226,39 @@ export const POD_RULES = {
       yield `its agent runs as user ${own.user} and its container ${container} as ${theirs.user}, without a common group, so that the launcher cannot connect: give both one runAsUser, or the pod an fsGroup`
     },
   },
-  'agent-token': {
+  {
+    code: 'agent-token',
     severity: 'error',
     about: 'the agent has a token for the API server',
     *find(one, { manifests }) {
       const { agent, pod } = one
       if (agent.options.kubeconfig !== null || automounts(one, manifests)) return
-      const name = mountAt(agent.container, TOKEN_DIR)?.volume ?? ''
-      if (tokenVolumes(pod, manifests).has(name)) return
-      const [secret] = secretsIn(asList(pod.volumes).find((volume) => dig(volume, 'name') === name))
-      if (secret !== undefined && !manifests.some((one) => one.kind === 'Secret' && one.name === secret)) {
-        yield { unknown: `whether its agent has a token is not to be seen: it would be in Secret/${secret}` }
-        return
-      }
-      yield `its agent has no token for the API server: mount a projected serviceAccountToken at ${TOKEN_DIR} in the container ${agent.container.name}`
+      const name = mountAt(agent.container, TOKEN_DIR)?.volume
+      const volume = asList(pod.volumes).find((volume) => dig(volume, 'name') === name)
+      const secret = dig(volume, 'secret', 'secretName')
+      if (secret !== undefined) yield { unknown: `it would be in Secret/${secret}` }
+      else if (!hasToken(volume))
+        yield `its agent has no token for the API server: mount a projected serviceAccountToken at ${TOKEN_DIR} in the container ${agent.container.name}`
     },
   },
-  'token-beside-flows': {
+  {
+    code: 'token-beside-flows',
     severity: 'error',
     about: 'no flow has the token of the agent',
     applies: isBeside,
     *find(one, { manifests, cluster }) {
       const { pod, langflow, container } = one
       const hidden = cluster?.hidden.get('ServiceAccount')
-      if (pod.automountServiceAccountToken === undefined && hidden !== undefined)
-        yield {
-          unknown: `whether its container ${container} has the token of the agent's account is not to be seen: ${hidden}`,
-        }
+      if (pod.automountServiceAccountToken === undefined && hidden !== undefined) yield { unknown: hidden }
       else if (automounts(one, manifests))
         yield `its container ${container} has the token of the agent's account, so that a flow can write the Lease: set automountServiceAccountToken: false, and mount a projected token in the agent alone`
-      for (const mount of asList(langflow.volumeMounts))
-        if (tokenVolumes(pod, manifests).has(asText(dig(mount, 'name'))))
-          yield `its container ${container} mounts a token (the volume ${dig(mount, 'name')}), so that a flow can write the Lease: mount it only in the agent`
+      for (const volume of asList(pod.volumes).filter(hasToken))
+        if (mounts(langflow, dig(volume, 'name')))
+          yield `its container ${container} mounts a token (the volume ${dig(volume, 'name')}), so that a flow can write the Lease: mount it only in the agent`
     },
   },
-  'grace-period': {
+  {
+    code: 'grace-period',
     severity: 'error',
     about: 'the pod has time for a planned stop',
     *find({ agent, pod }) {
@@ -276,7 +270,8 @@ export const POD_RULES = {
         yield `its terminationGracePeriodSeconds (${seconds}) is shorter than --drain-timeout, --stop-timeout${holds ? ', --hold-timeout' : ''} and 5 s together (${formatDuration(neededMs)}), so that the kubelet kills it before it has released the Lease${holds ? ' and forwarded what it holds' : ''}: set at least ${Math.ceil(neededMs / 1000)}`
     },
   },
-  'stop-timeout': {
+  {
+    code: 'stop-timeout',
     severity: 'warning',
     about: 'agent and launcher have one --stop-timeout',
     *find({ agent, launcher, container }) {
@@ -286,16 +281,7 @@ export const POD_RULES = {
         yield `its agent's --stop-timeout is ${formatDuration(own)} and that of the launcher in container ${container} ${formatDuration(theirs)}: set LEADER_STOP_TIMEOUT in both`
     },
   },
-  'image-registry': {
-    severity: 'warning',
-    about: "the agent's image can be pulled on every node",
-    *find({ agent }, { cluster }) {
-      const image = asText(agent.container.image)
-      if (cluster?.nodes === 1 || image === '' || image.includes('/') || agent.place === 'run') return
-      yield `its agent's image ${image} names no registry, so that only nodes on which it was loaded can start it: push it to one, and name that (--image, or kustomize's images)`
-    },
-  },
-} as const satisfies Record<string, AgentRule>
+]
 
 function hasAgent({ agent }: Installation): boolean {
   return agent !== null
@@ -310,7 +296,7 @@ function containersOf(pod: Fields): Fields[] {
   return [...asList(pod.initContainers), ...asList(pod.containers)].map(asFields) as Fields[]
 }
 
-/** Where an httpGet probe asks; `null`: there is none. */
+/** Path and port of an httpGet probe; `null`: there is none. */
 function askedBy(container: Fields, probe: string): { path: string; port: number | null } | null {
   const asked = asFields(asFields(container[probe]).httpGet)
   if (Object.keys(asked).length === 0) return null
@@ -333,15 +319,13 @@ function automounts(installation: Installation, manifests: readonly Manifest[]):
   return isTrue(pod.automountServiceAccountToken ?? account?.value.automountServiceAccountToken ?? true)
 }
 
-/** The names of the volumes that hold a token, as far as it is known which Secrets do. */
-function tokenVolumes(pod: Fields, manifests: readonly Manifest[]): Set<string> {
-  const isToken = (name: string) =>
-    manifests.some((one) => one.kind === 'Secret' && one.name === name && one.value.type === TOKEN_TYPE)
-  const holding = asList(pod.volumes).filter(
-    (volume) =>
-      asList(dig(volume, 'projected', 'sources')).some(
-        (source) => 'serviceAccountToken' in asFields(source),
-      ) || [...secretsIn(volume)].some(isToken),
+/** Whether a volume holds a token of the pod's account. */
+function hasToken(volume: unknown): boolean {
+  return asList(dig(volume, 'projected', 'sources')).some(
+    (source) => 'serviceAccountToken' in asFields(source),
   )
-  return new Set(holding.map((volume) => asText(dig(volume, 'name'))))
+}
+
+function mounts(container: Fields, volume: unknown): boolean {
+  return asList(container.volumeMounts).some((mount) => dig(mount, 'name') === volume)
 }

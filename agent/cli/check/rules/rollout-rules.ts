@@ -1,11 +1,12 @@
 import { asFields, asNumber, asText, dig } from '../../manifests/manifest.ts'
 import { inOneNamespace } from '../../manifests/workload.ts'
-import { matches } from '../label-selector.ts'
-import type { AgentRule } from '../rule.ts'
+import { matches } from '../installation.ts'
+import type { Installed, Rule } from '../rule.ts'
 
 /** Whether rollouts, drains and scaling end, and leave a leader. */
-export const ROLLOUT_RULES = {
-  'rollout-strategy': {
+export const ROLLOUT_RULES: readonly Rule<Installed>[] = [
+  {
+    code: 'rollout-strategy',
     severity: 'error',
     about: 'rollouts end',
     *find({ manifest, spec, replicas, agent }) {
@@ -28,23 +29,24 @@ export const ROLLOUT_RULES = {
       const { type = 'RollingUpdate', rollingUpdate } = asFields(spec.strategy)
       if (type === 'Recreate') {
         yield {
-          warning: `with the strategy Recreate nobody serves from the old pods' end to the new ones' start: use RollingUpdate with ${mode === 'front' ? 'maxSurge 1 and maxUnavailable 0' : `maxSurge 0 and maxUnavailable ${least}`}`,
+          warning: `with the strategy Recreate no pod serves between the old pods' end and the new pods' start: use RollingUpdate with ${mode === 'front' ? 'maxSurge 1 and maxUnavailable 0' : `maxSurge 0 and maxUnavailable ${least}`}`,
         }
         return
       }
       const surge = amount(dig(rollingUpdate, 'maxSurge') ?? '25%', replicas, Math.ceil)
       const said = amount(dig(rollingUpdate, 'maxUnavailable') ?? '25%', replicas, Math.floor)
-      // Where both are rounded to 0 Kubernetes takes one pod, so that rollouts end.
+      // If both are rounded to 0, Kubernetes takes one pod, so that rollouts end.
       const down = surge === 0 ? Math.max(1, said) : said
       if (mode === 'front' && surge === 0 && down >= replicas && replicas > 1)
         yield {
-          warning: `its rollouts end all pods at once, and nobody holds requests then (maxSurge 0, maxUnavailable ${down}): set maxSurge to 1 and maxUnavailable to 0`,
+          warning: `its rollouts end all pods at once, so that no front holds requests meanwhile (maxSurge 0, maxUnavailable ${down}): set maxSurge to 1 and maxUnavailable to 0`,
         }
       if (mode === 'readiness' && (surge > 0 || down < least))
         yield `its rollouts wait for a second Ready pod, which never comes with --traffic=readiness (maxSurge ${surge}, maxUnavailable ${down}): set maxSurge to 0 and maxUnavailable to ${least}, and look at what replaced that`
     },
   },
-  'pods-one-by-one': {
+  {
+    code: 'pods-one-by-one',
     severity: 'error',
     about: 'every replica is made',
     *find({ manifest, spec, replicas, agent }) {
@@ -53,10 +55,11 @@ export const ROLLOUT_RULES = {
         yield `of its ${replicas} replicas the third is never made, since the second one never gets Ready: set podManagementPolicy to Parallel, which an existing StatefulSet must be deleted for (kubectl delete --cascade=orphan), or use --traffic front`
     },
   },
-  'disruption-budget': {
+  {
+    code: 'disruption-budget',
     severity: 'error',
     about: 'a node can be drained',
-    sees: ['PodDisruptionBudget'],
+    sees: 'PodDisruptionBudget',
     *find(one, { manifests }) {
       const { replicas, agent, template, manifest } = one
       const readiness = agent.options.traffic.mode === 'readiness'
@@ -77,10 +80,11 @@ export const ROLLOUT_RULES = {
       }
     },
   },
-  autoscaler: {
+  {
+    code: 'autoscaler',
     severity: 'warning',
     about: 'nothing changes the number of replicas',
-    sees: ['HorizontalPodAutoscaler'],
+    sees: 'HorizontalPodAutoscaler',
     *find(one, { manifests }) {
       const { manifest } = one
       for (const { kind, name, namespace, value } of manifests) {
@@ -95,15 +99,15 @@ export const ROLLOUT_RULES = {
       }
     },
   },
-} as const satisfies Record<string, AgentRule>
+]
 
-/** Of a Rollout of Argo's, which leads clients to a revision, whoever leads: fronts of any revision forward to the leader. */
+/** Argo Rollouts leads clients to the pods of one revision; only fronts forward them to the leader of any revision. */
 export function* ofRollout(mode: string): Generator<string> {
   if (mode === 'readiness')
     yield 'Argo Rollouts waits for more than one Ready pod, and with --traffic readiness there is one: use --traffic front'
 }
 
-/** A number of pods, or a part of them such as `25%`. */
+/** A number of pods, from a number or a percentage such as `25%`. */
 function amount(value: unknown, of: number, round: (value: number) => number): number {
   const [, percent] = /^(\d+)%$/.exec(asText(value)) ?? []
   return percent === undefined ? (asNumber(value) ?? Number(value)) : round((Number(percent) / 100) * of)
