@@ -26,10 +26,11 @@ export function addCheck(program: Command): void {
 type Options = ReturnType<ReturnType<typeof checkOptions>>
 
 async function fromFiles(files: readonly string[], { container }: Options) {
-  const { parseStream, readInput } = await import('../manifests/manifest-stream.ts')
-  const { manifestsIn } = await import('../manifests/manifest.ts')
+  const { readStream } = await import('../manifests/manifest-stream.ts')
+  const { manifestOf } = await import('../manifests/manifest.ts')
   const { factsOf } = await import('./installation.ts')
-  return factsOf(parseStream(await readInput(files)).flatMap(manifestsIn), container)
+  const { objects } = await readStream(files)
+  return factsOf(objects.map(manifestOf), container)
 }
 
 async function fromCluster({ cluster, container }: Options) {

@@ -1,7 +1,6 @@
 import { faultOfSecretKey } from '../../../launcher/workload-environment.ts'
-import { looksLikeLangflow, repositoryOf } from '../../manifests/langflow-container.ts'
 import { asFields, asList, asText, dig, type Fields, isFields } from '../../manifests/manifest.ts'
-import { inOneNamespace } from '../../manifests/workload.ts'
+import { inOneNamespace, looksLikeLangflow, repositoryOf } from '../../manifests/workload.ts'
 import { type Environment, isAbsent, LOG_ENV, lacksLogEnv } from '../container-environment.ts'
 import { type Installation, mountAt } from '../installation.ts'
 import type { LangflowRule } from '../rule.ts'
