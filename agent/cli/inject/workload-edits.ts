@@ -7,7 +7,6 @@ import {
   probes,
   RESTRICTED,
   RESTRICTED_POD,
-  ROLLOUT_HASH,
   SERVICE_PORT,
   userFor,
   VOLUMES,
@@ -92,10 +91,9 @@ function* inPod(workload: Workload, options: InjectOptions): Generator<Edit> {
   const { image, traffic, port, socketDir, stateDir, graceSeconds } = options
   const { own, supplementalGroups } = userFor(pod, langflow)
   const added = initContainers({
-    ...{ image, traffic, port, socketDir, stateDir },
+    ...{ kind: manifest.kind, image, traffic, port, socketDir, stateDir },
     securityContext: { ...RESTRICTED, ...RESTRICTED_POD, ...own },
     variables: variables(workload, options),
-    ...(manifest.kind === 'Rollout' ? { templateHash: ROLLOUT_HASH } : {}),
   })
   yield { path: [...POD, 'volumes'], head: VOLUMES }
   yield { path: [...POD, 'initContainers'], head: added }

@@ -12,8 +12,6 @@ export interface ManifestStream {
   readonly isJson: boolean
 }
 
-const NUMBER = { tag: 'tag:yaml.org,2002:int', default: true } as const
-
 /** kubectl reads YAML 1.1 without its times, and with the octal numbers of YAML 1.2. */
 const READING = {
   version: '1.1',
@@ -26,17 +24,20 @@ const READING = {
       (tag) => typeof tag === 'string' || (tag.format !== 'TIME' && !tag.tag.endsWith(':timestamp')),
     ),
     {
-      ...NUMBER,
+      tag: 'tag:yaml.org,2002:int',
+      default: true,
       test: /^[-+]?0o[0-7_]+$/i,
       resolve: (text: string) => Number(text.replace(/[-+_]/g, '')) * (text.startsWith('-') ? -1 : 1),
     },
   ],
 } as const
 
-/** Characters that YAML 1.1 takes for line breaks, or refuses: they are written as escapes. */
-const ODD = /[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]/
+/** Go takes this for a number, since it ignores underscores. */
+const NUMBER_OF_GO = /^[-+]?[\d_.]+([box][\da-f_]+|e[-+\d_]+)?$/i
+/** YAML 1.1 takes these for line breaks, or refuses them. */
+const UNPRINTABLE = /[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]/g
 
-/** Text that a reader of YAML 1.1 or 1.2 would take for something else is quoted. */
+/** Text that a reader of YAML 1.1 or 1.2 takes for something else is quoted. */
 const WRITING = {
   compat: 'yaml-1.1',
   lineWidth: 0,
@@ -45,14 +46,12 @@ const WRITING = {
     {
       tag: 'tag:yaml.org,2002:str',
       default: true,
-      identify: (value: unknown) => typeof value === 'string' && ODD.test(value),
+      identify: (value: unknown) =>
+        typeof value === 'string' && (NUMBER_OF_GO.test(value) || value.search(UNPRINTABLE) >= 0),
       resolve: (text: string) => text,
-      stringify: ({ value }: { value: unknown }) =>
-        JSON.stringify(value).replaceAll(new RegExp(ODD, 'g'), escaped),
+      stringify: ({ value }: { value: unknown }) => JSON.stringify(value).replace(UNPRINTABLE, escaped),
     },
     ...tags,
-    // Go ignores underscores in numbers wherever they stand.
-    { ...NUMBER, test: /^[-+]?[\d_.]+([box][\da-f_]+|e[-+\d_]+)?$/i, resolve: (text: string) => text },
   ],
 } as const
 const AS_JSON = {
@@ -79,18 +78,11 @@ export async function readStream(files: readonly string[]): Promise<ManifestStre
   }
 }
 
-const UNREADABLE: Record<string, string> = {
-  ENOENT: 'there is no such file',
-  EISDIR: 'it is a directory: name its files one by one',
-  EACCES: 'permission denied',
-}
-
 function readFile(file: string): Buffer {
   try {
     return readFileSync(file)
   } catch (error) {
-    const { code = '', message } = error as NodeJS.ErrnoException
-    throw new FatalError(`cannot read ${file}: ${UNREADABLE[code] ?? message}`, { cause: error })
+    throw new FatalError(`cannot read ${file}: ${(error as Error).message}`, { cause: error })
   }
 }
 
