@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { describe, test } from 'node:test'
 import {
+  AGENT_PORT,
   FRONT_PORT,
   GRACE_SPARE_MS,
   initContainers,
@@ -30,13 +31,21 @@ const usual = ({ fallback, parse }: typeof drainTimeoutMs) => parse(fallback)
 const GRACE_SECONDS = (usual(drainTimeoutMs) + usual(stopTimeoutMs) + GRACE_SPARE_MS) / 1000
 const FRONT_GRACE_SECONDS = GRACE_SECONDS + usual(holdTimeoutMs) / 1000
 
+const PARTS = {
+  kind: 'Deployment',
+  image: 'langflow-leader',
+  securityContext: RESTRICTED,
+  port: AGENT_PORT,
+  socketDir: dirname(AGENT_SETTINGS.socket.fallback),
+  stateDir: AGENT_SETTINGS.stateDir.fallback,
+}
+
 /** That a pod has the same beside LangFlow however it got it. */
 describe('agent/cli/manifests/pod-spec.ts is the source', () => {
   test('for deploy/base', () => {
     const pod = only(readManifests(BASE).values(), 'Deployment').spec.template.spec as PodSpec
     const wanted = initContainers({
-      image: 'langflow-leader',
-      securityContext: RESTRICTED,
+      ...PARTS,
       variables: [{ name: 'LEADER_PEERS', value: 'langflow-members:8090' }],
       traffic: 'readiness',
     })
@@ -57,8 +66,7 @@ describe('agent/cli/manifests/pod-spec.ts is the source', () => {
     const { spec } = readManifests(join(DEPLOY, 'components/traffic-front')).get('workload.yaml')!.spec
       .template
     const [, wanted] = initContainers({
-      image: 'langflow-leader',
-      securityContext: RESTRICTED,
+      ...PARTS,
       variables: [],
       traffic: 'front',
     })

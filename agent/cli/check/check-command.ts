@@ -64,8 +64,9 @@ async function fromCluster(wanted: Wanted) {
 }
 
 async function fromFiles(files: readonly string[], container: string | null) {
-  const { parseStream, readInput } = await import('../manifests/manifest-stream.ts')
-  const { manifestsIn } = await import('../manifests/manifest.ts')
+  const { readStream } = await import('../manifests/manifest-stream.ts')
+  const { manifestOf } = await import('../manifests/manifest.ts')
   const { factsOf } = await import('./installation.ts')
-  return factsOf(parseStream(await readInput(files)).flatMap(manifestsIn), container)
+  const { objects } = await readStream(files)
+  return factsOf(objects.map(manifestOf), container)
 }

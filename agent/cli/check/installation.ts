@@ -8,9 +8,8 @@ import {
   runOptions,
 } from '../../config/options.ts'
 import { FatalError, UsageError } from '../../exit.ts'
-import { findLangflows } from '../manifests/langflow-container.ts'
 import { asFields, asList, asText, dig, type Fields, type Manifest } from '../manifests/manifest.ts'
-import { readWorkload, type Workload } from '../manifests/workload.ts'
+import { findLangflows, readWorkload, type Workload } from '../manifests/workload.ts'
 import { type Environment, environmentOf } from './container-environment.ts'
 import type { Facts } from './rule.ts'
 

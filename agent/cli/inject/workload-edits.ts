@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
-import { asFields, asList, asNumber, asText, dig, type Manifest } from '../manifests/manifest.ts'
+import { asFields, asList, asNumber, asText, dig, type Manifest, titleOf } from '../manifests/manifest.ts'
 import {
   initContainers,
   LAUNCH,
@@ -7,13 +7,12 @@ import {
   probes,
   RESTRICTED,
   RESTRICTED_POD,
-  ROLLOUT_HASH,
   SERVICE_PORT,
   userFor,
   VOLUMES,
 } from '../manifests/pod-spec.ts'
-import { DEFAULT_PORT, type Workload } from '../manifests/workload.ts'
-import type { InjectOptions } from './inject-settings.ts'
+import { podLabels, type Workload } from '../manifests/workload.ts'
+import type { InjectOptions } from './inject-command.ts'
 import type { Edit, Path } from './injection-record.ts'
 
 const POD: Path = ['spec', 'template', 'spec']
@@ -34,7 +33,6 @@ function* inContainer(workload: Workload, options: InjectOptions): Generator<Edi
   const { langflow, container } = workload
   const { entrypoint, port, socketDir, launcherVariables } = options
   const at = (key: string): Path => [...POD, 'containers', { name: container }, key]
-  // First: it is found again by the key before it.
   yield { path: at('readinessProbe') }
   yield { path: at('livenessProbe'), to: probes(port).liveness }
   yield { path: at('startupProbe'), to: probes(port).startup }
@@ -46,8 +44,8 @@ function* inContainer(workload: Workload, options: InjectOptions): Generator<Edi
 }
 
 /**
- * Whatever leads to a port of LangFlow by its name leads to the front from now on. Named in LangFlow's container and not in the
- * agent's: Kubernetes before 1.33 does not find the ports of native sidecars by name, nor does every NetworkPolicy's engine.
+ * A name of LangFlow's port leads to the front from now on. It stays in LangFlow's container: Kubernetes before 1.33 does not
+ * find the ports of native sidecars by name, nor does every engine of NetworkPolicies.
  */
 function* toFront(workload: Workload, frontPort: number, ports: Path): Generator<Edit> {
   const names = namesOf(workload)
@@ -59,6 +57,8 @@ function* toFront(workload: Workload, frontPort: number, ports: Path): Generator
 
 /** Has a Service that leads to LangFlow's port by its number lead to the front. */
 export function* leadToFront(service: Manifest, workload: Workload, frontPort: number): Generator<Edit> {
+  // The clients of a headless Service ask the pods themselves.
+  if (dig(service.value, 'spec', 'clusterIP') === 'None') return
   const ports = asList(dig(service.value, 'spec', 'ports'))
   const targetPort = frontPortName(workload) ?? frontPort
   const led = ports.filter((port) => (dig(port, 'targetPort') ?? dig(port, 'port')) === workload.port)
@@ -70,7 +70,7 @@ export function* leadToFront(service: Manifest, workload: Workload, frontPort: n
       yield { path: ['spec', 'ports', { name: asText(dig(port, 'name')) }, 'targetPort'], to: targetPort }
 }
 
-/** By which name the front is led to; `null`: by its number, since the usual one is another port's. */
+/** The name by which Services find the front; `null`: only its number, since another port has the usual name. */
 function frontPortName(workload: Workload): string | null {
   const [name] = namesOf(workload)
   if (name !== undefined) return name
@@ -82,30 +82,26 @@ function frontPortName(workload: Workload): string | null {
 
 /** The names that LangFlow's port has in its container. */
 function namesOf({ langflow, port }: Workload): string[] {
-  return asList(langflow.ports)
-    .filter((one) => dig(one, 'containerPort') === port)
-    .map((one) => asText(dig(one, 'name')))
-    .filter((name) => name !== '')
+  const own = asList(langflow.ports).filter((one) => dig(one, 'containerPort') === port)
+  return own.map((one) => asText(dig(one, 'name'))).filter((name) => name !== '')
 }
 
 function* inPod(workload: Workload, options: InjectOptions): Generator<Edit> {
   const { manifest, pod, langflow, names, ownAccount } = workload
-  const { port, socketDir, stateDir, graceSeconds } = options
+  const { image, traffic, port, socketDir, stateDir, graceSeconds } = options
   const { own, supplementalGroups } = userFor(pod, langflow)
   const added = initContainers({
-    image: options.image,
+    ...{ kind: manifest.kind, image, traffic, port, socketDir, stateDir },
     securityContext: { ...RESTRICTED, ...RESTRICTED_POD, ...own },
     variables: variables(workload, options),
-    traffic: options.traffic,
-    ...{ port, socketDir, stateDir },
-    ...(manifest.kind === 'Rollout' ? { templateHash: ROLLOUT_HASH } : {}),
   })
   yield { path: [...POD, 'volumes'], head: VOLUMES }
   yield { path: [...POD, 'initContainers'], head: added }
   if (supplementalGroups !== null) {
+    const path = [...POD, 'securityContext']
     const isThere = Object.keys(asFields(pod.securityContext)).length > 0
-    if (isThere) yield { path: [...POD, 'securityContext', 'supplementalGroups'], to: supplementalGroups }
-    else yield { path: [...POD, 'securityContext'], to: { supplementalGroups } }
+    if (isThere) yield { path: [...path, 'supplementalGroups'], to: supplementalGroups }
+    else yield { path, to: { supplementalGroups } }
   }
   if ((asNumber(pod.terminationGracePeriodSeconds) ?? 0) < graceSeconds)
     yield { path: [...POD, 'terminationGracePeriodSeconds'], to: graceSeconds }
@@ -117,17 +113,63 @@ function* inPod(workload: Workload, options: InjectOptions): Generator<Edit> {
   yield { path: [...POD, 'serviceAccount'], to: names.account }
 }
 
-/** What the agent is told: where nothing else was said, what follows from the workload. */
-function variables({ names, port }: Workload, options: InjectOptions) {
-  const { traffic, agentVariables } = options
+/** The agent's variables: those that follow from the workload, unless they were given, and the given ones. */
+function variables({ names, port }: Workload, { traffic, agentVariables, ...options }: InjectOptions) {
   const own = [
     { name: 'LEADER_PEERS', value: `${names.members}:${options.port}` },
     { name: 'LEADER_LEASE_NAME', value: names.lease },
-    { name: 'LEADER_TARGET', value: `http://127.0.0.1:${port}`, unless: `http://127.0.0.1:${DEFAULT_PORT}` },
-    { name: 'LEADER_TRAFFIC', value: traffic, unless: 'readiness' },
+    { name: 'LEADER_TARGET', value: `http://127.0.0.1:${port}` },
+    { name: 'LEADER_TRAFFIC', value: traffic },
   ]
-  const needed = own.filter(
-    ({ name, value, unless }) => value !== unless && !agentVariables.some((one) => one.name === name),
-  )
-  return [...needed.map(({ name, value }) => ({ name, value })), ...agentVariables]
+  const given = new Set(agentVariables.map(({ name }) => name))
+  return [...own.filter(({ name }) => !given.has(name)), ...agentVariables]
+}
+
+/** The annotation of objects that are there for a LangFlow only. Unlike labels, Helm leaves it alone. */
+export const ADDED_FOR = 'langflow-leader/injected-for'
+
+/** The objects that the replicas need beside their pods, in the order in which they are applied. */
+export function objectsFor(
+  { manifest, names, ownAccount, ...workload }: Workload,
+  { port }: Pick<InjectOptions, 'port'>,
+) {
+  const namespace = manifest.namespace === null ? {} : { namespace: manifest.namespace }
+  const object = (apiVersion: string, kind: string, name: string, more: object = {}) => ({
+    apiVersion,
+    kind,
+    metadata: {
+      name,
+      ...namespace,
+      labels: { 'app.kubernetes.io/managed-by': 'langflow-leader' },
+      annotations: { [ADDED_FOR]: titleOf(manifest) },
+    },
+    ...more,
+  })
+  const account = object('v1', 'ServiceAccount', names.account, { automountServiceAccountToken: false })
+  return [
+    ...(ownAccount ? [account] : []),
+    object('rbac.authorization.k8s.io/v1', 'Role', names.role, { rules: rules(names.lease) }),
+    object('rbac.authorization.k8s.io/v1', 'RoleBinding', names.role, {
+      roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'Role', name: names.role },
+      subjects: [{ kind: 'ServiceAccount', name: names.account, ...namespace }],
+    }),
+    object('coordination.k8s.io/v1', 'Lease', names.lease),
+    object('v1', 'Service', names.members, {
+      spec: {
+        clusterIP: 'None',
+        publishNotReadyAddresses: true,
+        selector: podLabels(workload),
+        ports: [{ name: 'agent', port, targetPort: port }],
+      },
+    }),
+  ]
+}
+
+function rules(lease: string) {
+  const leases = { apiGroups: ['coordination.k8s.io'], resources: ['leases'] }
+  return [
+    { ...leases, resourceNames: [lease], verbs: ['get', 'watch', 'update'] },
+    { ...leases, verbs: ['create'] },
+    { apiGroups: ['events.k8s.io'], resources: ['events'], verbs: ['create', 'patch'] },
+  ]
 }

@@ -6,12 +6,8 @@ export function addFilenames(command: Command): Command {
   return command.option('-f, --filename <file>', 'manifests; again for more, - for standard input', repeated)
 }
 
-/** What `addFilenames` added, in its order; `null`: no file was named. Ends with a usage error. */
+/** The given files in their order; `null`: none. */
 export function readFilenames(command: Command): readonly string[] | null {
   const files: readonly string[] | undefined = command.getOptionValue('filename')
-  if (files === undefined) return null
-  if (files.includes('')) command.error("--filename '': name a file, or - for standard input")
-  const twice = files.find((file, i) => files.indexOf(file) !== i)
-  if (twice !== undefined) command.error(`--filename ${twice} is there twice: name it once`)
-  return files
+  return files ?? null
 }

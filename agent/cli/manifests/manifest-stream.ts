@@ -1,156 +1,136 @@
 import { isUtf8 } from 'node:buffer'
 import { readFileSync } from 'node:fs'
 import { buffer as readAll } from 'node:stream/consumers'
-import { isDeepStrictEqual } from 'node:util'
-import { type Document, type Node, parseAllDocuments, stringify, visit, type YAMLParseError } from 'yaml'
+import { parseAllDocuments, stringify, type Tags, type YAMLParseError } from 'yaml'
 import { FatalError } from '../../exit.ts'
-import { READING, update, WRITING } from './yaml.ts'
+import { type Fields, isFields } from './manifest.ts'
 
-/** Several files as one stream, which remembers where its lines come from. */
-export interface Input {
-  readonly text: string
-  readonly parts: readonly { readonly name: string; readonly firstLine: number }[]
+/** The objects of manifests in their order. A List stands for its items. */
+export interface ManifestStream {
+  readonly objects: Fields[]
+  /** Whether they were read as JSON, and are written as JSON. */
+  readonly isJson: boolean
 }
 
-/** One document of a stream. */
-export interface StreamDocument {
-  /** `null`: it is new. */
-  readonly yaml: Document.Parsed | null
-  /** With its directives and its `---`. */
-  readonly text: string
-  /** What it is to say: it is written as it was read where it says that already. */
-  readonly value: unknown
-}
+/** kubectl reads YAML 1.1 without its times, and with the octal numbers of YAML 1.2. */
+const READING = {
+  version: '1.1',
+  uniqueKeys: false,
+  // The schema of a CRD has numbers that a JavaScript number cannot hold.
+  intAsBigInt: true,
+  logLevel: 'error',
+  customTags: (tags: Tags) => [
+    ...tags.filter(
+      (tag) => typeof tag === 'string' || (tag.format !== 'TIME' && !tag.tag.endsWith(':timestamp')),
+    ),
+    {
+      tag: 'tag:yaml.org,2002:int',
+      default: true,
+      test: /^[-+]?0o[0-7_]+$/i,
+      resolve: (text: string) => Number(text.replace(/[-+_]/g, '')) * (text.startsWith('-') ? -1 : 1),
+    },
+  ],
+} as const
+
+/** Go takes this for a number, since it ignores underscores. */
+const NUMBER_OF_GO = /^[-+]?[\d_.]+([box][\da-f_]+|e[-+\d_]+)?$/i
+/** YAML 1.1 takes these for line breaks, or refuses them. */
+const UNPRINTABLE = /[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]/g
+
+/** Text that a reader of YAML 1.1 or 1.2 takes for something else is quoted. */
+const WRITING = {
+  compat: 'yaml-1.1',
+  lineWidth: 0,
+  aliasDuplicateObjects: false,
+  customTags: (tags: Tags) => [
+    {
+      tag: 'tag:yaml.org,2002:str',
+      default: true,
+      identify: (value: unknown) =>
+        typeof value === 'string' && (NUMBER_OF_GO.test(value) || value.search(UNPRINTABLE) >= 0),
+      resolve: (text: string) => text,
+      stringify: ({ value }: { value: unknown }) => JSON.stringify(value).replace(UNPRINTABLE, escaped),
+    },
+    ...tags,
+  ],
+} as const
+const AS_JSON = {
+  collectionStyle: 'flow',
+  defaultStringType: 'QUOTE_DOUBLE',
+  doubleQuotedAsJSON: true,
+} as const
 
 const STDIN = '-'
 
 /** Reads files in their order, `-` as standard input. Throws `FatalError`. */
-export async function readInput(files: readonly string[]): Promise<Input> {
-  let text = ''
-  const parts: Input['parts'][number][] = []
+export async function readStream(files: readonly string[]): Promise<ManifestStream> {
+  const streams: ManifestStream[] = []
   for (const file of files) {
     const name = file === STDIN ? 'standard input' : file
     const read = file === STDIN ? await readAll(process.stdin) : readFile(file)
-    const own = textOf(name, read).replaceAll('\r\n', '\n')
-    if (text !== '') text += `${text.endsWith('\n') ? '' : '\n'}${/^---(\s|$)/.test(own) ? '' : '---\n'}`
-    parts.push({ name, firstLine: linesIn(text) })
-    text += own
+    // UTF-16 without a byte order mark is valid UTF-8 in which every second character is NUL.
+    if (!isUtf8(read) || read.includes(0)) throw new FatalError(`${name} is not UTF-8 text: save it as UTF-8`)
+    streams.push(parseStream(new TextDecoder().decode(read), name))
   }
-  return { text, parts }
-}
-
-const UNREADABLE: Record<string, string> = {
-  ENOENT: 'there is no such file',
-  EISDIR: 'it is a directory: name its files one by one',
-  EACCES: 'it may not be read',
+  return {
+    objects: streams.flatMap(({ objects }) => objects),
+    isJson: streams.every(({ isJson }) => isJson),
+  }
 }
 
 function readFile(file: string): Buffer {
   try {
     return readFileSync(file)
   } catch (error) {
-    const { code = '', message } = error as NodeJS.ErrnoException
-    throw new FatalError(`cannot read ${file}: ${UNREADABLE[code] ?? message}`, { cause: error })
+    throw new FatalError(`cannot read ${file}: ${(error as Error).message}`, { cause: error })
   }
 }
 
-function textOf(name: string, read: Buffer): string {
-  // UTF-16 without its mark is valid UTF-8, of which every second character is this one.
-  if (isUtf8(read) && !read.includes(0)) return new TextDecoder().decode(read)
-  throw new FatalError(`${name} is not UTF-8 text: save it as that`)
-}
-
-/** Throws `FatalError` with file and line where the YAML is broken. */
-export function parseStream(input: Input): StreamDocument[] {
-  const parsed = parseAllDocuments(input.text, READING)
-  if ('empty' in parsed) return []
-  let start = 0
-  return parsed.map((yaml, i) => {
-    const [error] = yaml.errors
-    if (error !== undefined) throw broken(input, lineOf(error), error)
-    try {
-      refuseCycles(yaml)
-      yaml.toJS()
-    } catch (error) {
-      throw broken(input, linesIn(input.text.slice(0, start)), error as Error)
-    }
-    writeOutAliases(yaml)
-    const end = yaml.range[2]
-    const isLast = i === parsed.length - 1
-    const text = input.text.slice(start, isLast ? undefined : input.text[end] === '\n' ? end + 1 : end)
-    start += text.length
-    return { yaml, text, value: yaml.toJS() }
+/** Throws `FatalError` with the name and the line where the YAML is broken. */
+export function parseStream(text: string, name: string): ManifestStream {
+  const values = valuesIn(text, name).filter((value) => value !== null)
+  const other = values.find((value) => !isFields(value))
+  if (other !== undefined)
+    throw new FatalError(`${name}: a document is no Kubernetes object: ${JSON.stringify(other)}: remove it`)
+  const objects = (values as Fields[]).flatMap((value) => {
+    const items = value.kind === 'List' ? value.items : null
+    return Array.isArray(items) ? items.filter(isFields) : [value]
   })
+  return { objects, isJson: values.length === 1 && /^\s*\{/.test(text) }
 }
 
-/** What contains itself has no end once it is written out. Throws an `Error`. */
-function refuseCycles(yaml: Document.Parsed): void {
-  visit(yaml, {
-    Alias: (_, alias, ancestors) => {
-      const node = alias.resolve(yaml)
-      if (ancestors.some((one) => one === node)) throw new Error(`the alias *${alias.source} contains itself`)
-    },
-  })
-}
-
-/** Puts a copy in the place of each alias, so that a change is made where it is meant and nowhere else. */
-function writeOutAliases(yaml: Document.Parsed): void {
-  visit(yaml, { Alias: (_, alias) => alias.resolve(yaml)?.clone() as Node })
-  visit(yaml, { Value: (_, node) => void delete node.anchor })
-}
-
-/** One sentence on YAML that cannot be read, with its file and line. `line`: of the stream, from 0. */
-function broken({ parts, text }: Input, line: number, error: Error): FatalError {
-  const { name, firstLine } = parts.findLast((part) => part.firstLine <= line)!
-  const [what = ''] = error.message.replace(/ at line \d+, column \d+:?\s[\s\S]*$/, '').split('\n')
-  const isTooDeep = /call stack/.test(what)
-  const isTemplate = text.split('\n')[line]?.includes('{{')
-  const advice = isTemplate ? ': it is a template, render it first (helm template)' : ''
-  return new FatalError(
-    `${name}, line ${line - firstLine + 1}: not valid YAML: ${isTooDeep ? 'it is nested too deeply' : what}${advice}`,
-    {
-      cause: error,
-    },
-  )
-}
-
-function lineOf(error: YAMLParseError): number {
-  return (error.linePos?.[0].line ?? 1) - 1
-}
-
-function linesIn(text: string): number {
-  return text.split('\n').length - 1
-}
-
-export function documentOf(value: object): StreamDocument {
-  return { yaml: null, text: stringify(value, WRITING), value }
-}
-
-/** The stream as text. Throws `FatalError` where a change cannot be written. */
-export function render(documents: readonly StreamDocument[]): string {
-  let all = ''
-  for (const { yaml, text, value } of documents) {
-    const changed = yaml !== null && !isDeepStrictEqual(yaml.toJS(), value)
-    if (all !== '' && !all.endsWith('\n')) all += '\n'
-    if (all !== '' && (changed || yaml?.directives.docStart !== true)) all += '---\n'
-    all += changed ? rewritten(yaml, text, value) : text
-  }
-  return all
-}
-
-/** JSON stays JSON, and lists have the indentation that they had. */
-function rewritten(yaml: Document.Parsed, before: string, value: unknown): string {
-  if (isJson(before.replace(/^---\s/, ''))) return `${JSON.stringify(value, null, 4)}\n`
-  update(yaml, value)
-  const indentSeq = !/^( *)\S.*:\n\1- /m.test(before)
-  return yaml.toString({ lineWidth: 0, indentSeq, directives: false })
-}
-
-function isJson(text: string): boolean {
+function valuesIn(text: string, name: string): unknown[] {
   try {
-    JSON.parse(text)
-    return true
-  } catch {
-    return false
+    return parseAllDocuments(text, READING).map((document) => {
+      if (document.errors[0] !== undefined) throw document.errors[0]
+      return plain(document.toJS())
+    })
+  } catch (error) {
+    const { message, linePos } = error as Partial<YAMLParseError> & Error
+    const line = linePos?.[0].line
+    const place = line === undefined ? name : `${name}, line ${line}`
+    const isTemplate = text.split('\n')[(line ?? 0) - 1]?.includes('{{')
+    const advice = isTemplate ? ': it is a template, render it first (helm template)' : ''
+    const [what = ''] = message.replace(/ at line \d+, column \d+:?\s[\s\S]*$/, '').split('\n')
+    throw new FatalError(`${place}: not valid YAML: ${what}${advice}`, { cause: error })
   }
+}
+
+/** A copy in which aliases share nothing, so that a change is made only where it is meant, and numbers are numbers if possible. */
+function plain(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(plain)
+  if (value instanceof Uint8Array) return Buffer.from(value).toString()
+  if (isFields(value)) return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, plain(one)]))
+  return typeof value === 'bigint' && Number.isSafeInteger(Number(value)) ? Number(value) : value
+}
+
+/** The objects as text: YAML documents, or JSON. */
+export function renderStream({ objects, isJson }: ManifestStream): string {
+  if (!isJson) return objects.map((object) => stringify(object, WRITING)).join('---\n')
+  const value = objects.length === 1 ? objects[0] : { apiVersion: 'v1', kind: 'List', items: objects }
+  return stringify(value, { ...WRITING, ...AS_JSON })
+}
+
+function escaped(character: string): string {
+  return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
 }

@@ -1,31 +1,14 @@
 import { FatalError } from '../../exit.ts'
-import type { StreamDocument } from './manifest-stream.ts'
 
-/** One object, as somebody wrote it. */
+/** One object, of a stream or as the API server sends it. */
 export interface Manifest {
   readonly value: Fields
   readonly kind: string
   readonly name: string
-  /** `null`: the one that the stream is applied to. */
+  /** `null`: the namespace that the stream is applied to. */
   readonly namespace: string | null
 }
 
-/** One object of a stream: a document, or an item of a List. */
-export interface StreamManifest extends Manifest {
-  readonly document: StreamDocument
-  /** `null`: it is a document of its own. */
-  readonly list: unknown[] | null
-}
-
-/** The objects in a document: itself, or what it lists. */
-export function manifestsIn(document: StreamDocument): StreamManifest[] {
-  const { value } = document
-  const items = dig(value, 'kind') === 'List' ? dig(value, 'items') : null
-  const list = Array.isArray(items) ? items : null
-  return (list ?? [value]).filter(isFields).map((object) => ({ document, list, ...manifestOf(object) }))
-}
-
-/** An object by itself, of a stream or as the API server sends it. */
 export function manifestOf(value: Fields): Manifest {
   return {
     value,
@@ -39,12 +22,12 @@ export function titleOf({ kind, name }: { readonly kind: string; readonly name: 
   return `${kind}/${name}`
 }
 
-/** Why one object cannot be handled: a sentence whose subject is the object. */
+/** Why an object can't be handled: a sentence whose subject is the object. */
 export function unfit(manifest: Pick<Manifest, 'kind' | 'name'>, sentence: string): FatalError {
   return new FatalError(`${titleOf(manifest)}: ${sentence}`)
 }
 
-/** Manifests are what others wrote: nothing is known about a value until it was looked at. */
+/** Manifests come from outside: the type of a value is unknown until it was looked at. */
 export type Fields = Record<string, unknown>
 
 export function isFields(value: unknown): value is Fields {
@@ -72,7 +55,7 @@ export function isTrue(value: unknown): boolean {
   return value === true || /^(y|yes|on|true)$/i.test(asText(value))
 }
 
-/** What is at the end of the path; `undefined` where it leads nowhere. */
+/** The value at the end of the path; `undefined` if a step is missing. */
 export function dig(value: unknown, ...path: readonly string[]): unknown {
   return path.reduce<unknown>((at, step) => asFields(at)[step], value)
 }

@@ -6,8 +6,6 @@ import { asFields, asList, asNumber, type Fields } from './manifest.ts'
  */
 
 export const PROGRAM_DIR = '/opt/langflow-leader'
-const SOCKET_DIR = '/run/langflow-leader'
-const STATE_DIR = '/var/lib/langflow-leader'
 export const TOKEN_DIR = '/var/run/secrets/kubernetes.io/serviceaccount'
 export const AGENT_PORT = 8090
 export const FRONT_PORT = 8091
@@ -76,6 +74,9 @@ const POD_FIELDS = {
   CONTROLLER_REVISION_HASH: "metadata.labels['controller-revision-hash']",
 } as const
 
+/** The hash of a Rollout's pods. */
+const ROLLOUT_HASH = "metadata.labels['rollouts-pod-template-hash']"
+
 /** Of each container. The pod's share of the Pod Security Standard "restricted" is `RESTRICTED_POD`. */
 export const RESTRICTED = {
   allowPrivilegeEscalation: false,
@@ -89,31 +90,22 @@ const WITHOUT_FRONT = { requests: { cpu: '20m', memory: '96Mi' }, limits: { memo
 const WITH_FRONT = { requests: { cpu: '50m', memory: '224Mi' }, limits: { memory: '512Mi' } } as const
 
 interface AgentParts {
+  /** The kind of the workload. */
+  readonly kind: string
   readonly image: string
   readonly securityContext: object
   /** Beside `POD_FIELDS`. */
   readonly variables: readonly { readonly name: string; readonly value: string }[]
   readonly traffic: Traffic
-  /** What is told by flags, where it is not as usual. */
-  readonly port?: number
-  readonly socketDir?: string
-  readonly stateDir?: string
-  /** Which label has the hash of the template, as a field of the downward API. */
-  readonly templateHash?: string
+  readonly port: number
+  readonly socketDir: string
+  readonly stateDir: string
 }
 
 /** `install` and the native sidecar `agent`. */
-export function initContainers({
-  image,
-  securityContext,
-  variables,
-  traffic,
-  port = AGENT_PORT,
-  socketDir = SOCKET_DIR,
-  stateDir = STATE_DIR,
-  templateHash = POD_FIELDS.POD_TEMPLATE_HASH,
-}: AgentParts) {
-  const paths = { ...POD_FIELDS, POD_TEMPLATE_HASH: templateHash }
+export function initContainers(parts: AgentParts) {
+  const { kind, image, securityContext, variables, traffic, port, socketDir, stateDir } = parts
+  const paths = kind === 'Rollout' ? { ...POD_FIELDS, POD_TEMPLATE_HASH: ROLLOUT_HASH } : POD_FIELDS
   const fields = Object.entries(paths).map(([name, fieldPath]) => ({
     name,
     valueFrom: { fieldRef: { fieldPath } },
@@ -155,9 +147,6 @@ export function initContainers({
     },
   ] as const
 }
-
-/** Of a Rollout's pods. */
-export const ROLLOUT_HASH = "metadata.labels['rollouts-pod-template-hash']"
 
 /** The user and group of the agent's image, and of LangFlow's official one (whose group is 0). */
 const IMAGE_ID = 1000

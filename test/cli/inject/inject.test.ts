@@ -1,11 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { uninject } from '../../../agent/cli/inject/inject.ts'
-import { findLangflows } from '../../../agent/cli/manifests/langflow-container.ts'
-import { manifestsIn as manifestsOf } from '../../../agent/cli/manifests/manifest.ts'
-import { parseStream } from '../../../agent/cli/manifests/manifest-stream.ts'
+import { manifestOf } from '../../../agent/cli/manifests/manifest.ts'
 import { LAUNCH, RESTRICTED, RESTRICTED_POD, VOLUMES } from '../../../agent/cli/manifests/pod-spec.ts'
-import { readWorkload } from '../../../agent/cli/manifests/workload.ts'
+import { findLangflows, readWorkload } from '../../../agent/cli/manifests/workload.ts'
 import {
   BASE,
   LIVENESS_PROBE,
@@ -17,7 +15,7 @@ import {
 } from '../../deploy/manifests.ts'
 import {
   agentOf,
-  asInput,
+  asStream,
   deployment,
   find,
   fixture,
@@ -129,11 +127,10 @@ describe('the objects beside it', () => {
       ['app-leader', 'other-leader'],
     )
     assert.throws(() => injected(two(), { leaseName: 'lock' }), {
-      message: /^Deployment\/other: it would need a Lease named lock, which Deployment\/app has already/,
+      message: /^Deployment\/other: it would need a Lease\/lock, which Deployment\/app has already/,
     })
     assert.throws(() => injected(`${deployment()}---\nkind: Lease\nmetadata: { name: app-leader }\n`), {
-      message:
-        /^Deployment\/app: it would need a Lease named app-leader, which the stream itself has already/,
+      message: /^Deployment\/app: it would need a Lease\/app-leader, which the stream itself has already/,
     })
   })
 })
@@ -149,16 +146,16 @@ describe('the pod', () => {
     })
 
   for (const [parts, port] of [
-    [{}, undefined],
+    [{}, 7860],
     [{ container: 'ports: [{ containerPort: 9000 }]' }, 9000],
     [{ container: 'env: [{ name: LANGFLOW_PORT, value: "9001" }]' }, 9001],
     [{ container: 'args: [--port, "9002"]' }, 9002],
     [{ command: `command: [sh, -c, 'exec langflow run --port="9003"']` }, 9003],
-    [{ container: 'ports: [{ containerPort: 1 }, { containerPort: 2 }]' }, undefined],
+    [{ container: 'ports: [{ containerPort: 1 }, { containerPort: 2 }]' }, 7860],
   ] as const)
     test(`has an agent that asks LangFlow where it listens: ${JSON.stringify(parts)}`, () => {
       const target = variable(agentOf(podOf(injected(deployment(parts)))), 'LEADER_TARGET')
-      assert.equal(target, port && `http://127.0.0.1:${port}`)
+      assert.equal(target, `http://127.0.0.1:${port}`)
     })
 
   test('has the standby and the image that were asked for', () => {
@@ -264,7 +261,7 @@ describe('front mode', () => {
 
   test('knows where LangFlow listens also in what it has written', () => {
     const wrapped = injected(deployment({ container: 'ports: [{ containerPort: 9000, name: web }]' }), front)
-    const [langflow] = findLangflows(parseStream(asInput(wrapped)).flatMap(manifestsOf), null)
+    const [langflow] = findLangflows(asStream(wrapped).objects.map(manifestOf), null)
     assert.ok(langflow)
     const { port, portIsSaid } = readWorkload(langflow)
     assert.deepEqual([port, portIsSaid], [9000, true])
@@ -273,12 +270,12 @@ describe('front mode', () => {
   test('does not take another port that is declared for that of LangFlow', () => {
     const own = 'ports: [{ containerPort: 7860, name: http }, { containerPort: 9090, name: metrics }]'
     const [langflow] = findLangflows(
-      parseStream(asInput(injected(deployment({ container: own }), front))).flatMap(manifestsOf),
+      asStream(injected(deployment({ container: own }), front)).objects.map(manifestOf),
       null,
     )
     assert.ok(langflow)
     const { port, portIsSaid } = readWorkload(langflow)
-    assert.deepEqual([port, portIsSaid], [7860, false])
+    assert.deepEqual([port, portIsSaid], [7860, true])
   })
 
   test('leads no Service to another container whose port has the usual name', () => {
@@ -367,7 +364,7 @@ describe('a warning', () => {
   test('says who loses the token', () => {
     const sidecar = '        - { name: backup, image: backup }\n'
     const [warning] = warningsOf(deployment() + sidecar)
-    assert.match(warning ?? '', /^Deployment\/app: backup loses the API server's token/)
+    assert.match(warning ?? '', /^Deployment\/app: the API server's token is no longer mounted into backup:/)
     const without = deployment({ pod: 'automountServiceAccountToken: false' })
     assert.deepEqual(warningsOf(without + sidecar), [])
   })
@@ -379,7 +376,7 @@ describe('a warning', () => {
     assert.deepEqual(warningsOf(running), [sentence])
     const wrapped = injected(running)
     assert.deepEqual(warningsOf(wrapped), [])
-    assert.deepEqual(uninject(asInput(wrapped)).warnings, [sentence])
+    assert.deepEqual(uninject(asStream(wrapped)).warnings, [sentence])
     assert.deepEqual(warningsOf(running.replace('{ replicas: 2 }', '{}')), [])
   })
 })

@@ -2,8 +2,10 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { stringify } from 'yaml'
-import { manifestsIn } from '../../deploy/manifests.ts'
-import { deployment, find, fixture, injected, podOf, uninjected } from './streams.ts'
+import { uninject } from '../../../agent/cli/inject/inject.ts'
+import { asList, type Fields, isFields } from '../../../agent/cli/manifests/manifest.ts'
+import { type Manifest, manifestsIn, type PodSpec } from '../../deploy/manifests.ts'
+import { asStream, deployment, find, fixture, injected, podOf, uninjected } from './streams.ts'
 
 /** A failure is not made smaller: each try takes a tenth of a second. */
 const RUNS = { numRuns: 30, endOnFailure: true }
@@ -80,23 +82,10 @@ const service = {
 const list = (...items: object[]) => ({ apiVersion: 'v1', kind: 'List', items })
 
 const WRITERS = {
-  plain: (value: object) => stringify(value),
-  kubectl: (value: object) => stringify(value, { indentSeq: false, lineWidth: 0 }),
-  wide: (value: object) => stringify(value, { indent: 4, defaultStringType: 'QUOTE_SINGLE' }),
+  kubectl: (value: object) => stringify(value, { indentSeq: false }),
   flow: (value: object) => stringify(value, { collectionStyle: 'flow' }),
   json: (value: object) => `${JSON.stringify(value, null, 2)}\n`,
-  commented: (value: object) => commented(stringify(value), 3),
-  crowded: (value: object) => commented(stringify(value), 2),
 } as const
-
-/** With a comment above some lines, and one behind others. */
-function commented(text: string, every: number): string {
-  const lines = text.split('\n').map((line, i) => {
-    if (line === '' || i % every > 1) return line
-    return i % every === 1 ? `${line} # aside ${i}` : `${/^ */.exec(line)}# above ${i}\n${line}`
-  })
-  return lines.join('\n')
-}
 
 /** A stream in which such a workload stands somewhere, alone or in a List. */
 const stream = fc
@@ -107,23 +96,19 @@ const stream = fc
       (own: object) => [own],
       (own: object) => [service, own],
       (own: object) => [own, service],
-      (own: object) => [list(own)],
       (own: object) => [list(service, own), service],
     ),
-    fc.constantFrom('', '---\n', '# head\n---\n', '# head\n', '# head\n\n', '---\n# Source: chart\n'),
-    fc.constantFrom('---\n', '--- # next\n', '...\n---\n', '---\n\n# above\n', '# below\n---\n---\n'),
-    fc.constantFrom('', '---\n', '...\n', '# the end\n'),
+    fc.constantFrom('---\n', '...\n---\n', '# below\n---\n---\n'),
   )
-  .map(([own, write, around, head, joint, end]) => head + around(own).map(write).join(joint) + end)
+  .map(([own, write, around, joint]) => around(own).map(write).join(joint))
 const anyStream = fc.record({ text: stream, options: fc.constantFrom(...OPTIONS) })
 
 describe('whatever the stream looks like', () => {
   test('what was put in can be taken out, also after another program has written the stream anew', () => {
     fc.assert(
-      fc.property(anyStream, fc.constantFrom(null, 'plain', 'json'), ({ text, options }, writer) => {
-        const wrapped = injected(text, options)
-        const anew = writer === null ? wrapped : manifestsIn(wrapped).map(WRITERS[writer]).join('---\n')
-        assert.deepEqual(manifestsIn(uninjected(anew)), manifestsIn(text))
+      fc.property(anyStream, fc.constantFrom(...Object.values(WRITERS)), ({ text, options }, write) => {
+        const anew = objectsIn(injected(text, options)).map(write).join('---\n')
+        assert.deepEqual(objectsIn(uninjected(anew)).map(filled), objectsIn(text).map(filled))
       }),
       RUNS,
     )
@@ -133,7 +118,7 @@ describe('whatever the stream looks like', () => {
     fc.assert(
       fc.property(anyStream, fc.constantFrom(...OPTIONS), ({ text, options }, others) => {
         const twice = injected(injected(text, options), others)
-        assert.deepEqual(manifestsIn(twice), manifestsIn(injected(text, others)))
+        assert.deepEqual(objectsIn(twice).map(filled), objectsIn(injected(text, others)).map(filled))
       }),
       RUNS,
     )
@@ -143,36 +128,47 @@ describe('whatever the stream looks like', () => {
     fc.assert(
       fc.property(anyStream, ({ text, options }) => {
         const [before, after] = [podIn(text), podIn(injected(text, options))]
-        const [langflowBefore, langflow] = [before.containers[0], after.containers[0]]
-        assert.deepEqual(untouched(langflow), untouched(langflowBefore))
-        assert.deepEqual(untouched(after), untouched(before))
-        assert.deepEqual(after.containers.slice(1), before.containers.slice(1))
-        for (const [list, theirs] of [
-          [langflow.command, langflowBefore.command],
-          [langflow.env ?? [], langflowBefore.env],
-          [langflow.volumeMounts, langflowBefore.volumeMounts],
-          [after.volumes, before.volumes],
-          [after.initContainers, before.initContainers],
-        ])
-          assert.deepEqual(list.slice(list.length - (theirs ?? []).length), theirs ?? [])
+        const [langflow, ...sidecars] = after.containers
+        const [langflowBefore, ...sidecarsBefore] = before.containers
+        assert.deepEqual(sidecars, sidecarsBefore)
+        for (const [own, theirs] of [
+          [after, before],
+          [langflow!, langflowBefore!],
+        ] as unknown as Fields[][]) {
+          assert.deepEqual(untouched(own!), untouched(theirs!))
+          for (const key of ['command', 'env', 'volumeMounts', 'volumes', 'initContainers']) {
+            const old = asList(theirs![key])
+            assert.deepEqual(asList(own![key]).slice(asList(own![key]).length - old.length), old)
+          }
+        }
       }),
       RUNS,
     )
   })
 })
 
-/** The pod of the only workload, also in a List. */
-function podIn(text: string) {
-  const all = manifestsIn(text).flatMap((manifest) =>
-    manifest.kind === 'List' ? manifest.items : [manifest],
-  )
-  return all.find(({ kind }) => kind === 'Deployment' || kind === 'StatefulSet').spec.template.spec
+function objectsIn(text: string) {
+  return asStream(text).objects
+}
+
+/** Without what is empty: a list or map that inject has filled is absent afterwards, which means the same. */
+function filled(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(filled)
+  if (!isFields(value)) return value
+  const isEmpty = (one: unknown) => one === null || (typeof one === 'object' && Object.keys(one).length === 0)
+  const entries = Object.entries(value).filter(([, one]) => !isEmpty(one))
+  return Object.fromEntries(entries.map(([key, one]) => [key, filled(one)]))
+}
+
+function podIn(text: string): PodSpec {
+  const all = objectsIn(text) as unknown as Manifest[]
+  return all.find(({ kind }) => kind === 'Deployment' || kind === 'StatefulSet')!.spec.template.spec
 }
 
 const TOUCHED =
   'command env ports livenessProbe readinessProbe startupProbe volumeMounts containers initContainers volumes securityContext terminationGracePeriodSeconds automountServiceAccountToken serviceAccountName serviceAccount'
 
-function untouched(value: Record<string, unknown>): object {
+function untouched(value: Fields): object {
   return Object.fromEntries(Object.entries(value).filter(([key]) => !TOUCHED.split(' ').includes(key)))
 }
 
@@ -180,109 +176,52 @@ describe('what others changed since', () => {
   const text = fixture('runtime-deployment')
 
   test('stays when it is taken out', () => {
-    const edited = injected(text)
-      .replace('langflow-backend:1.13.0', 'langflow-backend:1.14.0')
-      .replace('          image: "', '          readinessProbe: { exec: { command: ["true"] } }\n$&')
-      .replace('      volumes:\n', '      volumes:\n        - name: extra\n          emptyDir: {}\n')
-      .replace(/( +)langflow-leader\/injected:/, '$1note: mine\n$&')
-    const pod = podOf(uninjected(edited))
+    const stream = asStream(injected(text))
+    const own = stream.objects.find(({ kind }) => kind === 'Deployment') as unknown as Manifest
+    const { containers, volumes } = own.spec.template.spec
+    containers[0].image = 'langflowai/langflow-backend:1.14.0'
+    containers[0].readinessProbe = { exec: { command: ['true'] } }
+    volumes.unshift({ name: 'extra', emptyDir: {} })
+    own.metadata.annotations!.note = 'mine'
+    const restored = uninject(stream).text
+    const pod = podOf(restored)
     assert.deepEqual(pod.volumes, [{ name: 'extra', emptyDir: {} }])
     assert.equal(pod.containers[0]?.image, 'langflowai/langflow-backend:1.14.0')
     assert.deepEqual(pod.containers[0]?.readinessProbe, { exec: { command: ['true'] } })
-    assert.deepEqual(find(uninjected(edited), 'Deployment').metadata.annotations, { note: 'mine' })
+    assert.deepEqual(find(restored, 'Deployment').metadata.annotations, { note: 'mine' })
   })
 
-  test('a record that is broken is said', () => {
-    const broken = injected(text).replace('"changes":[', '"changes":[{"added":7},')
-    assert.throws(() => uninjected(broken), {
-      message:
-        'Deployment/flows-langflow-runtime: its annotation langflow-leader/injected is not as this inject writes it: take out what inject added with the version that added it, or by hand',
+  for (const [what, from, to, message] of [
+    [
+      'a damaged record',
+      '"changes":[',
+      '"changes":[{"added":7},',
+      /its annotation langflow-leader\/injected is damaged/,
+    ],
+    [
+      'a renamed container',
+      '- name: langflow-runtime',
+      '- name: other',
+      /it has no containers\[langflow-runtime\], which inject/,
+    ],
+  ] as const)
+    test(`is refused by name if it can't be restored: ${what}`, () => {
+      const wrapped = injected(text)
+      assert.ok(wrapped.includes(from))
+      for (const again of [uninjected, injected])
+        assert.throws(() => again(wrapped.replace(from, to)), { name: 'FatalError', message })
     })
-  })
 })
 
-describe('the text', () => {
-  test('is the same when it is put in twice', () => {
-    const others = '# below\n---\n---\nkind: Other\n...\n'
-    const json = JSON.stringify(manifestsIn(deployment())[0])
-    const charts = [fixture('stateful-backend'), fixture('runtime-deployment')]
-    for (const text of [...charts, deployment() + others, json]) {
-      const once = injected(text, { traffic: 'front' })
-      assert.equal(injected(once, { traffic: 'front' }), once)
-    }
-  })
+test('is written as JSON if it was read as JSON', () => {
+  const text = JSON.stringify(list(service, ...manifestsIn(deployment())))
+  const wrapped = injected(text)
+  assert.equal(JSON.parse(wrapped).items.length, 7)
+  assert.deepEqual(JSON.parse(uninjected(wrapped)), JSON.parse(text))
+})
 
-  test('of what inject has nothing to do with stays as it is to the byte', () => {
-    const odd = '%TAG ! tag:example.org,2026:\n---\n? [complex, key]\n: !thing { a:   b, a: c }\n...\n'
-    const long = `---\nkind: ConfigMap\nmetadata: { name: x }\ndata: { a: "1", long: ${'word '.repeat(80)}end }\n`
-    const text = `${odd}---\n${deployment()}${long}`
-    for (const one of [injected(text), uninjected(injected(text))])
-      assert.ok(one.startsWith(odd) && one.endsWith(long))
-  })
-
-  test('keeps comments with what they are about, and the order of keys', () => {
-    const text = `# ours
-apiVersion: apps/v1
-kind: Deployment
-metadata:
-  name: app
-spec:
-  replicas: 2
-  template:
-    metadata:
-      labels:
-        app: flows
-    spec:
-      # until the last flow has ended
-      terminationGracePeriodSeconds: 30 # half a minute
-      containers:
-        # it
-        - name: langflow # by this name it is found
-          readinessProbe:
-            httpGet:
-              path: /health
-          image: langflow
-          command:
-            # as its documentation says
-            - langflow
-            - run
-      volumes:
-        # where flows are
-        - name: data # and nothing else
-          emptyDir: {}
-`
-    const wrapped = injected(text, { traffic: 'front' })
-    assert.match(wrapped, /# where flows are\n +- name: data # and nothing else\n/)
-    assert.match(wrapped, /# until the last flow has ended\n +\w+: 75 # half a minute\n/)
-    assert.match(wrapped, /volumes:\n +- name: program\n/)
-    const restored = uninjected(wrapped)
-    assert.equal(restored.slice(restored.indexOf('# ours')), text)
-  })
-
-  test('keeps numbers as they are written, which kubectl may read differently', () => {
-    const pod = 'volumes: [{ name: x, secret: { secretName: x, defaultMode: 0640 } }]'
-    assert.match(injected(deployment({ pod })), /defaultMode: 0640 /)
-  })
-
-  test('quotes what kubectl would not take for text', () => {
-    const wrapped = injected(deployment({ command: '' }), { entrypoint: ['langflow', 'run', 'on', '0b1'] })
-    assert.match(wrapped, /- "on"\n +- "0b1"\n/)
-  })
-
-  test('has its lists indented as they were', () => {
-    const kubectl = stringify(manifestsIn(deployment())[0], { indentSeq: false })
-    assert.match(injected(kubectl), /\n {6}volumes:\n {6}- name: program\n/)
-    assert.match(injected(stringify(manifestsIn(deployment())[0])), /\n {6}volumes:\n {8}- name: program\n/)
-  })
-
-  test('stays JSON', () => {
-    const text = JSON.stringify(list(service, ...manifestsIn(deployment())))
-    assert.equal(JSON.parse(injected(text)).items.length, 7)
-    assert.deepEqual(JSON.parse(uninjected(injected(text))), JSON.parse(text))
-  })
-
-  test('has its aliases written out where something is changed', () => {
-    const text = `apiVersion: apps/v1
+test('a change is made in one place also if an alias stands for several', () => {
+  const text = `apiVersion: apps/v1
 kind: Deployment
 metadata: { name: app, labels: &labels { app: flows } }
 spec:
@@ -290,21 +229,16 @@ spec:
   template:
     metadata: { labels: *labels }
     spec:
-      volumes: &v [{ name: x, emptyDir: {} }]
       containers:
         - image: &image langflowai/langflow:1.13.0
           name: langflow
-          readinessProbe: &probe
+          livenessProbe: &probe
             httpGet: { path: /health, port: 7860 }
-          livenessProbe: *probe
-          command: [langflow, run]
-        - { name: other, image: *image, livenessProbe: *probe }
+          command: &command [langflow, run]
+        - { name: other, image: *image, livenessProbe: *probe, command: *command }
 `
-    const wrapped = injected(text)
-    const [langflow, other] = podOf(wrapped).containers
-    assert.equal(other?.image, 'langflowai/langflow:1.13.0')
-    assert.equal(langflow?.livenessProbe?.httpGet.path, '/workloadz')
-    assert.equal(other?.livenessProbe?.httpGet.path, '/health')
-    assert.deepEqual(manifestsIn(uninjected(wrapped)), manifestsIn(text))
-  })
+  const [langflow, other] = podOf(injected(text, { container: 'langflow' })).containers
+  assert.equal(langflow?.livenessProbe?.httpGet.path, '/workloadz')
+  assert.equal(other?.livenessProbe?.httpGet.path, '/health')
+  assert.deepEqual(other?.command, ['langflow', 'run'])
 })

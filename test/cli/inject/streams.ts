@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { inject, uninject } from '../../../agent/cli/inject/inject.ts'
-import type { InjectOptions } from '../../../agent/cli/inject/inject-settings.ts'
-import type { Input } from '../../../agent/cli/manifests/manifest-stream.ts'
+import type { InjectOptions } from '../../../agent/cli/inject/inject-command.ts'
+import { parseStream } from '../../../agent/cli/manifests/manifest-stream.ts'
 import {
   type Container,
   type Manifest,
@@ -42,20 +42,20 @@ export function fixture(name: 'stateful-backend' | 'runtime-deployment'): string
   return readFileSync(join(import.meta.dirname, 'fixtures', `${name}.yaml`), 'utf8')
 }
 
-export function asInput(text: string): Input {
-  return { text, parts: [{ name: 'app.yaml', firstLine: 0 }] }
+export function asStream(text: string) {
+  return parseStream(text, 'app.yaml')
 }
 
 export function injected(text: string, options: Options = {}): string {
-  return inject(asInput(text), withDefaults(options)).text
+  return inject(asStream(text), withDefaults(options)).text
 }
 
 export function warningsOf(text: string, options: Options = {}): readonly string[] {
-  return inject(asInput(text), withDefaults(options)).warnings
+  return inject(asStream(text), withDefaults(options)).warnings
 }
 
 export function uninjected(text: string): string {
-  return uninject(asInput(text)).text
+  return uninject(asStream(text)).text
 }
 
 export function find(text: string, kind: string, name?: string): Manifest {

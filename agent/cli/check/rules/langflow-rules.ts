@@ -1,7 +1,6 @@
 import { faultOfSecretKey } from '../../../launcher/workload-environment.ts'
-import { looksLikeLangflow, repositoryOf } from '../../manifests/langflow-container.ts'
 import { asList, asText, dig, type Fields } from '../../manifests/manifest.ts'
-import { inOneNamespace } from '../../manifests/workload.ts'
+import { inOneNamespace, looksLikeLangflow, repositoryOf } from '../../manifests/workload.ts'
 import { LOG_ENV, lacksLogEnv, variableOf } from '../container-environment.ts'
 import { type Installation, mountAt } from '../installation.ts'
 import type { Facts, Rule } from '../rule.ts'

@@ -1,0 +1,113 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import fc from 'fast-check'
+import { parseAllDocuments } from 'yaml'
+import type { Fields } from '../../../agent/cli/manifests/manifest.ts'
+import { parseStream, renderStream } from '../../../agent/cli/manifests/manifest-stream.ts'
+
+function read(text: string): Fields[] {
+  return parseStream(text, 'app.yaml').objects
+}
+
+describe('manifests are read as kubectl reads them', () => {
+  // As `kubectl label --local -f - -o json` 1.37 prints each.
+  for (const [text, value] of [
+    ['yes', true],
+    ['On', true],
+    ['n', false],
+    ['0640', 416],
+    ['0o640', 416],
+    ['-0o7', -7],
+    ['0x1F', 31],
+    ['0b11', 3],
+    ['1_000', 1000],
+    ['018', 18],
+    ['1e3', 1000],
+    ['12:30', '12:30'],
+    ['2001-12-14', '2001-12-14'],
+    ['"0640"', '0640'],
+    ['9223372036854775807', 9223372036854775807n],
+    ['!!binary aGVsbG8=', 'hello'],
+    ['!thing text', 'text'],
+    ['~', null],
+  ] as const)
+    test(`${text} is ${typeof value} ${value}`, () => assert.deepEqual(read(`a: ${text}`), [{ a: value }]))
+
+  test('aliases and merge keys are written out, and share nothing', () => {
+    const [{ a, b, c }] = read('a: &x { k: [1] }\nb: *x\nc: { <<: *x, d: 2 }') as [Record<string, Fields>]
+    assert.deepEqual([b, c], [{ k: [1] }, { k: [1], d: 2 }])
+    for (const other of [b, c]) assert.notEqual(other!.k, a!.k)
+  })
+
+  test('of a key that is there twice the last counts', () => {
+    assert.deepEqual(read('a: 1\na: 2'), [{ a: 2 }])
+  })
+
+  test('empty documents count for nothing, and a List for its items', () => {
+    const list = 'kind: List\nitems: [{ kind: A }, { kind: B }]\n'
+    const text = `---\n# Source: chart\n---\n${list}...\n---\nkind: C\n---\n`
+    assert.deepEqual(read(text), [{ kind: 'A' }, { kind: 'B' }, { kind: 'C' }])
+  })
+})
+
+describe('YAML that cannot be read is named with its file, and with its line if it has one', () => {
+  for (const [text, message] of [
+    ['kind: A\n---\na: [1\nb: 2\n', /^app\.yaml, line [34]: not valid YAML: [^\n]+$/],
+    ['a: "\\q"\n', /^app\.yaml, line 1: not valid YAML: Invalid escape sequence \\q$/],
+    ['image: {{ if .Values.tag }}{{ end }}\n', /^app\.yaml, line 1: .*: it is a template, render it first/],
+    ['kind: &m { labels: *m }\n', /^app\.yaml: not valid YAML: /],
+    [`a: ${'['.repeat(10_000)}`, /^app\.yaml(, line 1)?: not valid YAML: /],
+    ['a: *nobody\n', /^app\.yaml: not valid YAML: Unresolved alias/],
+    ['--- text\n', /^app\.yaml: a document is no Kubernetes object: "text": remove it$/],
+  ] as const)
+    test(text.slice(0, 40), () => assert.throws(() => read(text), { name: 'FatalError', message }))
+})
+
+/** Words that one of the versions of YAML takes for something other than text, and pieces of such words. */
+const WORD = fc.oneof(
+  fc.constantFrom(...'y No on OFF true ~ null = << 0640 0o640 -0o7 0O17 +_1 1_ 8e7_ 12:30'.split(' ')),
+  fc.constantFrom(...'2001-12-14 .inf .5 1. 1e3 *a'.split(' '), '', ' a ', 'a: b', 'a #b', '- a', '\ttab'),
+  fc.constantFrom('set -e\n\n# no comment\nrun\n', 'trailing \nspace', 'end\n\n\n', 'word '.repeat(80)),
+  fc.stringMatching(/^[-+]?[0-9box_.:eE]{1,8}$/),
+  fc.string({ unit: 'grapheme' }),
+)
+const VALUE = fc.letrec((tie) => ({
+  value: fc.oneof(
+    { maxDepth: 3 },
+    WORD,
+    fc.constantFrom(null, true, false, 416, -1, 0.1, 1e23),
+    fc.array(tie('value'), { maxLength: 3 }),
+    tie('map'),
+  ),
+  map: fc.dictionary(WORD, tie('value'), { maxKeys: 4, noNullPrototype: true }),
+}))
+const OBJECTS = fc.array(VALUE.map as fc.Arbitrary<Fields>, { minLength: 1, maxLength: 3 })
+
+test('what is written says the same to readers of YAML 1.1, of YAML 1.2 and of JSON', () => {
+  fc.assert(
+    fc.property(OBJECTS, fc.boolean(), (objects, isJson) => {
+      const text = renderStream({ objects, isJson })
+      assert.deepEqual(read(text), objects)
+      if (isJson) JSON.parse(text)
+      else
+        for (const version of ['1.1', '1.2'] as const) {
+          const documents = parseAllDocuments(text, { version })
+          assert.deepEqual(
+            documents.map((document) => document.toJS()),
+            objects,
+          )
+        }
+    }),
+    { numRuns: 500 },
+  )
+})
+
+test('a number that JavaScript cannot hold is written as it was read', () => {
+  for (const isJson of [false, true])
+    assert.match(renderStream({ objects: [{ a: 2n ** 63n - 1n }], isJson }), /: 9223372036854775807\b/)
+})
+
+test('what only kubectl takes for a number or a line break is quoted', () => {
+  for (const text of ['+_1', '8e7_', '0O17', '-0o7', '\u2028', '\u0085'])
+    assert.match(renderStream({ objects: [{ a: text }], isJson: false }), /^a: "[!-~]+"\n$/)
+})
