@@ -53,6 +53,7 @@ export class Sending {
   /** Whether LangFlow may have something of it. */
   #taken = false
   #answered = false
+  #settled = false
   #bodyBegun = false
 
   constructor(options: SendingOptions) {
@@ -76,6 +77,8 @@ export class Sending {
       .once('close', () => {
         this.#timer?.cancel()
         over()
+        // Node reports no error where a connection ends that was switched to another protocol unasked.
+        if (!this.#settled) this.#failed(new Error('the connection ended without an answer'))
       })
       .once('socket', () => this.#connected())
       .once('continue', () => this.#sendBody())
@@ -159,7 +162,7 @@ export class Sending {
     const failure = failureIn(upstream, answer)
     if (failure !== null) {
       this.#outgoing.destroy()
-      this.#outcome.resolve(failure)
+      this.#settle(failure)
     } else if (this.#begins(() => exchange.begin(answer, upstream.options.to))) this.#passBack(answer)
   }
 
@@ -169,7 +172,7 @@ export class Sending {
     upstream.heard()
     if (exchange.gone) {
       far.destroy()
-      this.#outcome.resolve(null)
+      this.#settle(null)
       return
     }
     const over = upstream.relaying(() => exchange.cut())
@@ -188,7 +191,7 @@ export class Sending {
     }
     this.#answered = true
     this.#options.answered()
-    this.#outcome.resolve(null)
+    this.#settle(null)
     return true
   }
 
@@ -205,15 +208,20 @@ export class Sending {
     answer.once('error', (error) => this.#failed(error))
   }
 
+  #settle(outcome: Failure | null): void {
+    this.#settled = true
+    this.#outcome.resolve(outcome)
+  }
+
   #failed(error: Error): void {
     const { exchange, upstream, trouble } = this.#options
     exchange.abort = null
     if (this.#answered) exchange.cut()
-    else if (exchange.gone) this.#outcome.resolve(null)
+    else if (exchange.gone) this.#settle(null)
     else {
       const what = this.#taken ? 'broke' : 'missed'
       trouble(what, upstream, error)
-      this.#outcome.resolve({ what })
+      this.#settle({ what })
     }
   }
 }

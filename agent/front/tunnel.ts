@@ -14,13 +14,14 @@ export class Tunnel {
   readonly #garbage: Garbage
   readonly #frames = new Frames()
   readonly #early: Buffer[]
-  #earlyBytes = 0
+  #earlyBytes: number
   #far: Socket | null = null
 
   /** @param head bytes that came with the request, behind its head */
   constructor(near: Socket, head: Buffer, garbage: Garbage) {
     this.#near = near
     this.#early = [head]
+    this.#earlyBytes = head.length
     this.#garbage = garbage
     near.on('error', () => {})
     // A connection that is not read does not show that its client has gone.

@@ -13,7 +13,7 @@ const PIPELINING = 74
 const PIPELINED = 64
 const WEBSOCKETS = 40
 const MESSAGE_BYTES = 16 * 1024 * 1024
-const LARGE_BYTES = 1024 * 1024
+const LARGE_BYTES = 512 * 1024
 const CHUNKING = 100
 const PIECES = 10_000
 
@@ -64,7 +64,7 @@ test('unfinished messages and pipelined heads beside 1,000 held requests stay be
   for (const client of pipelining) void client.send(pipelined)
   await front.counted('the first of each waits', ({ held }) => held === HELD + PIPELINING)
   const unfinished = frame(BINARY, Buffer.alloc(MESSAGE_BYTES), { masked: true }).subarray(0, -1)
-  await Promise.all(websockets.map((client) => client.send(unfinished)))
+  for (const client of websockets) void client.send(unfinished)
 
   await front.leads()
   const statuses = await Promise.all(held.map(async (client) => (await client.answer()).status))

@@ -53,7 +53,7 @@ test('headers go as they were written, but those of the connection', async (t) =
   )
   const mine = pairs(seen[0]?.rawHeaders ?? []).filter((one) => !/^connection:/i.test(one))
   assert.deepEqual(mine, [
-    'host: flows.example',
+    'HOST: flows.example',
     'Cookie: a=1',
     'Cookie: b=2',
     'X-Request-ID: 7',
@@ -109,9 +109,9 @@ test('an answer comes back as it was given, but for headers of the connection', 
   const [head, body] = got.split('\r\n\r\n')
   assert.deepEqual(head?.split('\r\n'), [
     'HTTP/1.1 299 Quite Fine',
-    'set-cookie: a=1',
-    'set-cookie: b=2',
-    'content-length: 2',
+    'Set-Cookie: a=1',
+    'Set-Cookie: b=2',
+    'Content-Length: 2',
     'Connection: close',
   ])
   assert.equal(body, 'ok')
