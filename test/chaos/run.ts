@@ -68,8 +68,18 @@ async function play(options: ReturnType<typeof parse>): Promise<number> {
     return 2
   }
   console.log(summary(outcome))
-  if (outcome.violation !== undefined) say(`\n${outcome.violation}`)
-  return outcome.violation !== undefined ? 1 : interruption.signal.aborted ? 130 : 0
+  if (outcome.violation !== undefined) {
+    say(`\n${outcome.violation}`)
+    return 1
+  }
+  if (interruption.signal.aborted) return 130
+  const { judge, faults, recoveries } = outcome
+  const looked = judge.counts.beats > 0 && judge.counts.readyPolls > 0
+  if (looked && faults.length > 0 && recoveries.length > 0) return 0
+  say(
+    'the run proves nothing: without faults, signs of life, answers or recoveries there was nothing to judge',
+  )
+  return 1
 }
 
 try {

@@ -3,14 +3,7 @@ import { CLUSTER_SETTINGS } from '../../agent/cli/cluster-settings.ts'
 import { sourceOf } from '../../agent/cli/overview.ts'
 import { mono, until } from '../harness/wait.ts'
 import { containersOf, identityOf, isReady } from './kube.ts'
-import {
-  deletedLeaderHandsOver,
-  followed,
-  momentOf,
-  onlyLeaderAnswers,
-  rollsOut,
-  SWITCHOVER_MS,
-} from './leadership.ts'
+import { deletedLeaderHandsOver, momentOf, onlyLeaderAnswers, rollsOut, SWITCHOVER_MS } from './leadership.ts'
 import { processOf } from './processes.ts'
 import { scenariosOn } from './scenario.ts'
 
@@ -49,17 +42,6 @@ scenario('requests through the Service reach only the leader, and none fails', o
 
 scenario('a leader whose pod is deleted hands over before it ends', deletedLeaderHandsOver)
 
-scenario('a leader whose LangFlow loses its worker hands over at once', async (one, t) => {
-  const moment = await momentOf(one)
-  const { leader, from } = moment
-  process.kill(processOf(leader, 'langflow', ['workload.mjs', 'worker']).pid, 'SIGKILL')
-  await followed(one, t, moment)
-  assert.notEqual(one.lease.holder, identityOf(leader))
-  const said = one.logs.ours(leader.metadata.name)
-  assert.ok(said.some(({ reason }) => reason?.startsWith('LangFlow lost its worker')))
-  assert.ok(one.client.since(from).longestSilenceMs < SWITCHOVER_MS)
-})
-
 scenario('LangFlow outlives an agent that is killed, in the same term', async (one, t) => {
   const { leader, epoch, from, pid } = await momentOf(one)
   // The agent's own process, not the init above it.
@@ -77,12 +59,6 @@ scenario('LangFlow outlives an agent that is killed, in the same term', async (o
   assert.equal(one.lease.epoch, epoch)
   assert.equal((await one.askPod(leader, '/')).pid, pid)
   assert.ok(one.client.since(from).longestSilenceMs < SWITCHOVER_MS)
-})
-
-scenario('a leader whose pod is deleted by force is followed by another', async (one, t) => {
-  const moment = await momentOf(one)
-  await one.kubectl('delete', 'pod', moment.leader.metadata.name, '--force', '--grace-period=0')
-  await followed(one, t, moment)
 })
 
 scenario('a rollout of deploy/base replaces every pod with one handover', rollsOut)

@@ -1,11 +1,8 @@
 import assert from 'node:assert/strict'
 import type { TestContext } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
-import { lives } from '../harness/scene.ts'
 import { mono, until } from '../harness/wait.ts'
 import type { Installation } from './installation.ts'
 import type { Pod } from './kube.ts'
-import { nodeProgram } from './processes.ts'
 
 /** A switchover to a stand-in that starts in a second, and the probes and controllers around it. */
 export const SWITCHOVER_MS = 6_000
@@ -37,23 +34,6 @@ export function eventsOf(one: Installation, pod: Pod, since: number, ...events: 
     .filter(({ time }) => Date.parse(time) >= since)
     .sort((a, b) => a.time.localeCompare(b.time))
     .flatMap(({ event }) => (event && events.includes(event) ? [event] : []))
-}
-
-/** Stops the API server for so long, right after a renewal: some of the grant is used up in any case. */
-export async function withoutApiServer(one: Installation, ms: number): Promise<Moment> {
-  const { leader } = await momentOf(one)
-  const isRenewed = async () => ((await one.status(leader)).leadership.killInMs ?? 0) > 13_700
-  await until('a renewal was acknowledged', isRenewed, 10_000)
-  const { pid } = nodeProgram('kube-apiserver')
-  const worker = await one.askPod(leader, '/')
-  const moment = { leader, epoch: one.lease.epoch, pid: worker.pid, from: mono(), wall: Date.now() }
-  process.kill(pid, 'SIGSTOP')
-  try {
-    await sleep(ms)
-  } finally {
-    if (lives(pid)) process.kill(pid, 'SIGCONT')
-  }
-  return moment
 }
 
 /** However it was installed: what a leader is to be asked. */

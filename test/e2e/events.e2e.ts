@@ -2,7 +2,6 @@ import assert from 'node:assert/strict'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import { systemClock } from '../../agent/clock.ts'
 import { connectLeaseApi } from '../../agent/lease/lease-api.ts'
-import { PAUSE_REASON, PAUSED, SWITCHOVER_TO } from '../../agent/lease/operator-annotations.ts'
 import { HAPPENINGS, type HappeningReason } from '../../agent/replica/event-reasons.ts'
 import { connectEvents, type KubeEvents } from '../../agent/replica/kube-events.ts'
 import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
@@ -122,46 +121,6 @@ describe('Events on a real API server', { concurrency: 3 }, () => {
       )
       assert.match(stdout, /SteppedDown .*\(epoch 1, terminated\)/)
     }
-  })
-
-  test('tell what operators ask for, and a doubt once it is over', async (t) => {
-    const scene = await EventsScene.start(t, plane)
-    const flags = ['--lease-duration=40s', '--renew-deadline=4s', '--retry-period=1s']
-    const a = await scene.replica('a', { flags })
-    await a.event('serving')
-    const annotate = async (line: RegExp, ...annotations: string[]) => {
-      await scene.kubectl('annotate', 'lease', LEASE, ...annotations)
-      await a.find(String(line), ({ msg }) => line.test(msg))
-    }
-    await annotate(
-      /^paused until somebody resumes \(a backup\)$/,
-      `${PAUSED}=true`,
-      `${PAUSE_REASON}=a backup`,
-    )
-    await annotate(/^paused no more$/, `${PAUSED}-`, `${PAUSE_REASON}-`)
-    await annotate(/^refused a switchover to a: a leads already$/, `${SWITCHOVER_TO}=a`)
-    a.link.partition()
-    await a.event('doubt')
-    const from = a.lines.length
-    await a.link.heal()
-    await a.event('serving', from)
-    const { text } = await a.get('/metrics')
-    assert.ok(Number(/^langflow_leader_doubt_seconds_total (\S+)$/m.exec(text)?.[1]) > 0)
-    assert.equal(await a.stop(), 0)
-    const told = (await scene.events()).filter(({ involvedObject }) => involvedObject.kind === 'Lease')
-    // On a busy machine a late renewal closes the gate for a moment, without a doubt.
-    const countOf = ({ reason, series }: (typeof told)[number]) =>
-      reason === 'Serving' ? Math.min(series?.count ?? 1, 2) : (series?.count ?? 1)
-    const counts = told.map((event) => `${event.type} ${event.reason} ${countOf(event)}`)
-    assert.deepEqual(counts.sort(), [
-      'Normal LeaderAcquired 1',
-      'Normal Paused 1',
-      'Normal Resumed 1',
-      'Normal Serving 2',
-      'Normal SteppedDown 1',
-      'Warning LeadershipInDoubt 1',
-      'Warning SwitchoverRefused 1',
-    ])
   })
 
   test('of each kind are taken, and counted where the same happens again', async (t) => {

@@ -3,7 +3,7 @@ import { after, type TestContext, test } from 'node:test'
 import { type ControlPlane, type ControlPlaneOptions, startControlPlane } from '../harness/control-plane.ts'
 import { assertOneActed, type Beat, lateBeats, overlapMs } from '../harness/judge.ts'
 import { type Pod, podObstacle } from '../harness/pod.ts'
-import { FAST, type ReplicaOptions } from '../harness/replica.ts'
+import type { ReplicaOptions } from '../harness/replica.ts'
 import { type Linked, type SceneServer, ServerScene } from '../harness/scene.ts'
 import { mono, until } from '../harness/wait.ts'
 import type { Sighting } from '../harness/watch.ts'
@@ -11,21 +11,22 @@ import { record } from './document.ts'
 import { EmbeddedPlane } from './embedded-plane.ts'
 import { CASES, type CaseName } from './table.ts'
 
-/** `npm test` plays the quick scenes on the embedded API server, with `FAST` timings; otherwise all have the defaults. */
+/** `npm test` plays the quick scenes on the embedded API server, with short timings; otherwise all have the defaults. */
 const embedded = process.env.FAULT_TABLE_API === 'embedded'
+const SHORT = ['--lease-duration=5s', '--renew-deadline=3s', '--retry-period=400ms', '--kill-margin=600ms']
 
 /** What the timings promise, in ms from the send of the last acknowledged renewal: nothing executes from here on. */
-export const DOUBT_MS = embedded ? 2_000 : 10_000
+export const DOUBT_MS = embedded ? 3_000 : 10_000
 /** Nothing lives from here on, and the confirmation of that has been read: the kill deadline, and what both take. */
-export const DEAD_MS = embedded ? 4_000 : 14_300
+export const DEAD_MS = embedded ? 5_000 : 14_300
 /** Another may lead. */
-export const LEASE_MS = embedded ? 4_000 : 15_000
+export const LEASE_MS = embedded ? 5_000 : 15_000
 /** Until a timer has fired and a beat that was under way is written. `npm test` measures nothing: other tests run beside it. */
 export const SLACK_MS = embedded ? 1_000 : 150
 /** An API server that is away for so long leaves the leader in doubt, and alive. */
-export const OUTAGE_MS = embedded ? 2_000 : 12_000
+export const OUTAGE_MS = embedded ? 3_000 : 12_000
 /** Until the kill deadline, at least, right after a renewal. */
-const JUST_RENEWED_MS = embedded ? 3_050 : 12_500
+const JUST_RENEWED_MS = embedded ? 4_050 : 12_500
 
 /** What every scene needs of its API server. */
 export type FaultPlane = SceneServer & Pick<ControlPlane, 'pause' | 'resume' | 'close'>
@@ -48,7 +49,7 @@ interface Handover {
 /** Pods on a real API server, or on either one. */
 export class FaultScene<S extends FaultPlane = ControlPlane> extends ServerScene<S> {
   protected override prepare(identity: string, more: Partial<ReplicaOptions>) {
-    const flags = [...(embedded ? FAST : []), ...(more.flags ?? [])]
+    const flags = [...(embedded ? SHORT : []), ...(more.flags ?? [])]
     return super.prepare(identity, { ...more, flags })
   }
 

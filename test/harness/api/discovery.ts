@@ -6,7 +6,7 @@ export const DISCOVERY: Readonly<Record<string, object>> = {
   '/apis': {
     kind: 'APIGroupList',
     apiVersion: 'v1',
-    groups: ['coordination.k8s.io', 'authorization.k8s.io'].map((name) => {
+    groups: ['coordination.k8s.io'].map((name) => {
       const version = { groupVersion: `${name}/v1`, version: 'v1' }
       return { name, versions: [version], preferredVersion: version }
     }),
@@ -23,15 +23,6 @@ export const DISCOVERY: Readonly<Record<string, object>> = {
       verbs: ['create', 'get', 'list', 'patch', 'update', 'watch'],
     },
   ]),
-  '/apis/authorization.k8s.io/v1': resources('authorization.k8s.io/v1', [
-    {
-      name: 'selfsubjectaccessreviews',
-      singularName: '',
-      kind: 'SelfSubjectAccessReview',
-      verbs: ['create'],
-    },
-    { name: 'subjectaccessreviews', singularName: '', kind: 'SubjectAccessReview', verbs: ['create'] },
-  ]),
 }
 
 interface Resource {
@@ -43,11 +34,10 @@ interface Resource {
 }
 
 function resources(groupVersion: string, served: readonly Resource[]): object {
-  const isCluster = ({ name }: Resource) => name.endsWith('subjectaccessreviews')
   return {
     kind: 'APIResourceList',
     apiVersion: 'v1',
     groupVersion,
-    resources: served.map((one) => ({ ...one, namespaced: !isCluster(one) })),
+    resources: served.map((one) => ({ ...one, namespaced: true })),
   }
 }

@@ -24,21 +24,19 @@ export interface PlayedPod {
 
 const NAMESPACE = 'default'
 const PODS = /^\/api\/v1\/namespaces\/([^/]+)\/pods(?:\/([^/:]+)(?::(\d+))?(?:\/(proxy)(\/.*)?)?)?$/
-const REVIEWS = /^\/apis\/authorization\.k8s\.io\/v1\/(?:self)?subjectaccessreviews$/
 const EQUALITY = /^([^!=]+)==?([^=]*)$/
 /** A pod that hangs is waited for no longer. */
 const PROXY_WITHIN_MS = 10_000
 
 /**
  * What operating needs of an API server beside its Leases: the replicas as pods, which it lists, deletes and passes requests on
- * to, what everybody may do (everything), and what there is, for kubectl. `leaseName`: what they compete for.
+ * to, and what it serves, for kubectl. `leaseName`: what they compete for.
  */
 export function servePods(leaseName: string, pods: () => readonly PlayedPod[]) {
   return async (request: ApiRequest): Promise<Answer> => {
     const { method, path, query } = request
     const found = DISCOVERY[path]
     if (found !== undefined && method === 'GET') return { code: 200, body: found }
-    if (REVIEWS.test(path) && method === 'POST') return { code: 201, body: allowed(request) }
     const [matches, namespace, name, port, proxy, below = '/'] = PODS.exec(path) ?? []
     if (matches === undefined) throw notServed()
     const here = namespace === NAMESPACE ? pods() : []
@@ -51,8 +49,7 @@ export function servePods(leaseName: string, pods: () => readonly PlayedPod[]) {
     if (pod === undefined) throw notFound('pods', name)
     const isDeleted = method === 'DELETE' && proxy === undefined
     if (!isDeleted && method !== 'GET') throw notAllowed()
-    const { isRehearsal, force } = deletionOf(request)
-    if (isDeleted && !isRehearsal) pod.delete(force)
+    if (isDeleted) pod.delete(isForced(request))
     if (proxy === undefined) return { code: 200, body: podObject(pod, leaseName) }
     return passOn(pod, Number(port), `${below}${query.size === 0 ? '' : `?${query}`}`)
   }
@@ -155,23 +152,7 @@ async function passOn({ agentPort, port }: PlayedPod, asked: number, path: strin
 }
 
 /** kubectl has its options in the body, others in the query. */
-function deletionOf({ query, body }: ApiRequest) {
-  const { dryRun = query.get('dryRun'), gracePeriodSeconds = query.get('gracePeriodSeconds') } =
-    body === '' ? {} : parsed(body)
-  return { isRehearsal: (dryRun ?? null) !== null, force: String(gracePeriodSeconds) === '0' }
-}
-
-function allowed({ path, body }: ApiRequest): object {
-  const kind = path.includes('/self') ? 'SelfSubjectAccessReview' : 'SubjectAccessReview'
-  const apiVersion = 'authorization.k8s.io/v1'
-  return { kind, apiVersion, metadata: {}, spec: parsed(body).spec, status: { allowed: true } }
-}
-
-/** Throws `Failure`. */
-function parsed(body: string): Readonly<Record<string, unknown>> {
-  try {
-    return JSON.parse(body) ?? {}
-  } catch (error) {
-    throw new Failure(400, 'BadRequest', (error as Error).message)
-  }
+function isForced({ query, body }: ApiRequest): boolean {
+  const options = body === '' ? {} : (JSON.parse(body) as { gracePeriodSeconds?: number })
+  return String(options.gracePeriodSeconds ?? query.get('gracePeriodSeconds')) === '0'
 }

@@ -7,21 +7,21 @@ import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
-import type { Lease } from '../../agent/lease/lease.ts'
-import { historyOf } from '../../agent/lease/lease-history.ts'
-import { ANYBODY, SWITCHOVER_TO } from '../../agent/lease/operator-annotations.ts'
-import { readProcesses } from '../../agent/processes/proc.ts'
-import { type Manifest, named } from '../deploy/manifests.ts'
-import { type Call, Client } from '../harness/client.ts'
-import { API_KEY, ECHO_PATH, flowRequest, saidBy } from '../harness/langflow.ts'
-import { percentile, table, withPart } from '../harness/report.ts'
-import { mono, until } from '../harness/wait.ts'
+import type { Lease } from '../../../agent/lease/lease.ts'
+import { historyOf } from '../../../agent/lease/lease-history.ts'
+import { ANYBODY, SWITCHOVER_TO } from '../../../agent/lease/operator-annotations.ts'
+import { readProcesses } from '../../../agent/processes/proc.ts'
+import { Installation, type InstallationOptions, rendered } from '../../cluster/installation.ts'
+import { isReady, Kube, type Pod } from '../../cluster/kube.ts'
+import { killContainers, nodeProgram, processesOf } from '../../cluster/processes.ts'
+import { fitToNode, LANGFLOW, type Workload } from '../../cluster/workload.ts'
+import { type Manifest, named } from '../../deploy/manifests.ts'
+import { type Call, Client } from '../../harness/client.ts'
+import { API_KEY, ECHO_PATH, flowRequest, saidBy } from '../../harness/langflow.ts'
+import { percentile, table, withPart } from '../../harness/report.ts'
+import { mono, until } from '../../harness/wait.ts'
 import { EventStreams } from './event-streams.ts'
-import { Installation, type InstallationOptions, rendered } from './installation.ts'
-import { isReady, Kube, type Pod } from './kube.ts'
 import { PHASES, type Phases, takeoversAfter } from './phases.ts'
-import { killContainers, nodeProgram, processesOf } from './processes.ts'
-import { fitToNode, LANGFLOW, type Workload } from './workload.ts'
 
 const MODES = ['front', 'readiness', 'plain'] as const
 type Mode = (typeof MODES)[number]
@@ -57,7 +57,7 @@ const GROUPS: readonly Group[] = [
   { mode: 'front', kind: 'StatefulSet', replicas: 2, whats: ['rollout'] },
 ]
 
-const PAGE = join(import.meta.dirname, '../../docs/deploy.md')
+const PAGE = join(import.meta.dirname, '../../../docs/deploy.md')
 const STREAMS = 10
 /** Two whole LangFlows on two cores. */
 const SETTLED_MS = 300_000
@@ -70,7 +70,7 @@ const FROZEN_MS = 12_000
 /** Runs of a flow: what nobody may repeat. */
 const EVERY_MS = 200
 const SAID = 'who is there?'
-const FLOW = join(import.meta.dirname, '../harness/flows/echo-flow.py')
+const FLOW = join(import.meta.dirname, '../../harness/flows/echo-flow.py')
 const WORKLOAD: Workload = {
   ...LANGFLOW,
   prepare(deployment, collector) {

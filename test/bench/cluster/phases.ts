@@ -1,6 +1,6 @@
-import type { PastTerm } from '../../agent/lease/lease-history.ts'
-import type { Call } from '../harness/client.ts'
-import type { Line } from '../harness/logged-process.ts'
+import type { PastTerm } from '../../../agent/lease/lease-history.ts'
+import type { Call } from '../../harness/client.ts'
+import type { Line } from '../../harness/logged-process.ts'
 
 /** The parts of a takeover, each from the end of the one before. */
 export const PHASES = {
