@@ -1,4 +1,4 @@
-import { StringDecoder } from 'node:string_decoder'
+import { JsonLines } from '../json-lines.ts'
 import { ApiError, parseStatus, refusal, type Target } from './kube-errors.ts'
 import type { KubeObject } from './kube-objects.ts'
 import type { Call, KubeRequests, Stream } from './kube-requests.ts'
@@ -19,27 +19,8 @@ export interface ObjectWatch {
   end(): void
 }
 
-/** Far above any object that is watched; a longer line is no event. */
-const MAX_LINE = 4 * 1024 * 1024
-
-/** Cuts a stream of bytes into lines. */
-export class LineReader {
-  private readonly decoder = new StringDecoder()
-  private rest = ''
-
-  /** The lines that this chunk completes; `null` where the line it belongs to is too long. */
-  push(chunk: Buffer): string[] | null {
-    const [first = '', ...others] = this.decoder.write(chunk).split('\n')
-    const lines = [this.rest + first, ...others]
-    this.rest = lines.pop() as string
-    return this.rest.length > MAX_LINE ? null : lines
-  }
-
-  /** Whether the stream ended between two lines. */
-  get complete(): boolean {
-    return this.rest + this.decoder.end() === ''
-  }
-}
+/** In characters: far above any object that is watched. A longer line is no event. */
+const LONGEST_LINE = 4 * 1024 * 1024
 
 /** Opens a watch, which is in `open` for as long as it lives. Resolves once the server has answered 200. */
 export async function openWatch<T extends object>(
@@ -50,7 +31,7 @@ export async function openWatch<T extends object>(
   open: Set<ObjectWatch>,
 ): Promise<ObjectWatch> {
   const target = requests.target(call)
-  const lines = new LineReader()
+  const lines = new JsonLines(LONGEST_LINE)
   let stream: Stream | undefined
   let over = false
 
@@ -66,14 +47,12 @@ export async function openWatch<T extends object>(
   }
   const watch: ObjectWatch = { close, end: () => end() }
   const read = (chunk: Buffer) => {
-    const complete = lines.push(chunk)
-    for (const line of complete ?? []) {
+    for (const { message } of lines.push(chunk)) {
       if (over) return
-      const event = eventIn<T>(line, target)
+      const event = eventIn<T>(message ?? {}, target)
       if (event instanceof ApiError) end(event)
       else handlers.event(event)
     }
-    if (complete === null) end(broken(target, 'holds something that is no event'))
   }
 
   stream = await requests.stream(call, unguarded(read), deadlineMs)
@@ -87,15 +66,9 @@ export async function openWatch<T extends object>(
 }
 
 /** An `ERROR` event, and a line that is no event, give the error that ends the watch. */
-function eventIn<T extends object>(line: string, target: Target): ObjectEvent<T> | ApiError {
+function eventIn<T extends object>(message: object, target: Target): ObjectEvent<T> | ApiError {
   const noEvent = () => broken(target, 'holds something that is no event')
-  let value: { type?: unknown; object?: Partial<KubeObject> | null } | null
-  try {
-    value = JSON.parse(line)
-  } catch {
-    return noEvent()
-  }
-  const { type, object } = value ?? {}
+  const { type, object } = message as { type?: unknown; object?: Partial<KubeObject> | null }
   if (type === 'ERROR') {
     const status = parseStatus(JSON.stringify(object ?? null))
     return status?.code === undefined ? noEvent() : refusal(target, status.code, status)
