@@ -1,8 +1,7 @@
 import { type Clock, pause } from '../clock.ts'
 import type { Peer } from '../config/values.ts'
 import { podOf } from '../lease/operator-annotations.ts'
-import type { ReplicaRow } from '../observe/agent-status.ts'
-import { statusOf } from '../observe/status-shape.ts'
+import { type ReplicaRow, statusOf } from '../observe/agent-status.ts'
 import { type Found, find, type Resolve } from './peer-names.ts'
 import type { StatusRequests } from './status-requests.ts'
 

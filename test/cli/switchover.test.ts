@@ -5,7 +5,7 @@ import { type Plan, readPlan, requestSwitchover, withdraw } from '../../agent/cl
 import { ApiError } from '../../agent/kube/kube-errors.ts'
 import { PAUSE_REASON, PAUSED, PAUSED_UNTIL, SWITCHOVER_TO } from '../../agent/lease/operator-annotations.ts'
 import type { AgentStatus } from '../../agent/observe/agent-status.ts'
-import { statusOf } from '../../agent/observe/status-shape.ts'
+import { statusOf } from '../../agent/observe/agent-status.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 import { identityOf, LEADER, row, ScriptedCluster, STANDBY } from './scripted-cluster.ts'
 
