@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import type { ReplicaRow } from '../../../agent/observe/agent-status.ts'
-import { verdictOf } from '../../../agent/observe/page/verdict.ts'
+import { verdictOf } from '../../../agent/observe/page/page.ts'
 import { SERVING, silent } from '../replica.ts'
 import { follows, leads } from './replicas.ts'
 

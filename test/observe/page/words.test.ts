@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { lasting, roughly, utc } from '../../../agent/observe/page/words.ts'
+import { lasting, roughly, utc } from '../../../agent/observe/page/page-sections.ts'
 
 test('durations are told in two units at most', () => {
   const told = [0, 84.4, 999.4, 1_000, 1_844, 12_340, 60_000, 200_900, 7_500_000, 187_200_000].map(lasting)
