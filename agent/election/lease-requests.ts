@@ -1,6 +1,5 @@
 import type { Instant } from '../clock.ts'
 import { ApiError } from '../kube/kube-errors.ts'
-import { microTime } from '../kube/micro-time.ts'
 import {
   annotated,
   epochAfter,
@@ -11,6 +10,7 @@ import {
   LARGEST_TRANSITIONS,
   type Lease,
   langflowOf,
+  microTime,
   type Notes,
 } from '../lease/lease.ts'
 import { pauseIsOver } from '../lease/operator-annotations.ts'

@@ -1,9 +1,15 @@
 import type { Clock } from '../clock.ts'
 import { findAccess, type KubeAccessOptions } from '../kube/kube-access.ts'
 import { ApiError, lateness } from '../kube/kube-errors.ts'
-import { type Kind, KubeObjects, type WrittenObject } from '../kube/kube-objects.ts'
+import {
+  type Kind,
+  KubeObjects,
+  type ObjectEvent,
+  type ObjectWatch,
+  type ObjectWatchHandlers,
+  type WrittenObject,
+} from '../kube/kube-objects.ts'
 import { askVersion, type KubeRequestsOptions } from '../kube/kube-requests.ts'
-import type { ObjectEvent, ObjectWatch, ObjectWatchHandlers } from '../kube/kube-watch.ts'
 import { type Lease, sameRecord } from './lease.ts'
 
 /** Parts of a read's deadline after which another attempt begins. */

@@ -1,6 +1,6 @@
 import { type Clock, pause } from '../clock.ts'
 import type { Fact, Term } from '../election/state.ts'
-import type { LogThrottle } from '../observe/log-throttle.ts'
+import type { LogThrottle } from '../observe/log.ts'
 import type { Member, Peers } from './peers.ts'
 
 export interface RivalsOptions {

@@ -2,8 +2,7 @@ import { type Clock, pause } from '../clock.ts'
 import type { Peer } from '../config/values.ts'
 import { podOf } from '../lease/operator-annotations.ts'
 import { type ReplicaRow, statusOf } from '../observe/agent-status.ts'
-import { type Found, find, type Resolve } from './peer-names.ts'
-import type { StatusRequests } from './status-requests.ts'
+import { type Found, find, type Resolve, type StatusRequests } from './peer-requests.ts'
 
 export interface PeerRowsOptions {
   readonly at: readonly Peer[]
@@ -76,3 +75,30 @@ export class PeerRows {
 }
 
 const NOBODY: Omit<ReplicaRow, 'pod'> = { node: null, status: null, problem: null }
+
+const COUNTS_MS = 1_000
+
+/** All replicas for whoever asks, however many ask: looked at on demand, at most once a second. */
+export class Look {
+  private readonly clock: Pick<Clock, 'mono'>
+  private readonly look: () => Promise<readonly ReplicaRow[]>
+  private last: Promise<readonly ReplicaRow[]> | null = null
+  private looking = false
+  private until = Number.NEGATIVE_INFINITY
+
+  constructor(clock: Pick<Clock, 'mono'>, look: () => Promise<readonly ReplicaRow[]>) {
+    this.clock = clock
+    this.look = look
+  }
+
+  rows(): Promise<readonly ReplicaRow[]> {
+    const now = this.clock.mono()
+    if (this.last !== null && (this.looking || now < this.until)) return this.last
+    this.looking = true
+    this.until = now + COUNTS_MS
+    this.last = this.look().finally(() => {
+      this.looking = false
+    })
+    return this.last
+  }
+}

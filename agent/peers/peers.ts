@@ -2,10 +2,9 @@ import * as z from 'zod/mini'
 import type { Clock, Timer } from '../clock.ts'
 import type { Peer } from '../config/values.ts'
 import type { PeersView, ReplicaRow } from '../observe/agent-status.ts'
-import type { LogThrottle } from '../observe/log-throttle.ts'
-import { find, type Resolve } from './peer-names.ts'
+import type { LogThrottle } from '../observe/log.ts'
+import { find, type Resolve, StatusRequests } from './peer-requests.ts'
 import { PeerRows } from './peer-rows.ts'
-import { StatusRequests } from './status-requests.ts'
 
 /** What a replica tells of itself and its pod. */
 export interface Member {

@@ -1,8 +1,20 @@
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process'
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import {
+  accessSync,
+  closeSync,
+  existsSync,
+  constants as fileConstants,
+  fstatSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { constants, getPriority, setPriority } from 'node:os'
+import { delimiter, join } from 'node:path'
 import { type Clock, pause } from '../clock.ts'
-import { checkProgram } from './executable.ts'
 import { glanceAtProcesses, type ProcessIdentity, readStat } from './proc.ts'
 import type { Exit } from './process-tree.ts'
 
@@ -161,4 +173,61 @@ function descendants(root: number): number[] {
   for (const pid of found)
     for (const child of children.get(pid) ?? []) if (!found.includes(child.pid)) found.push(child.pid)
   return found
+}
+
+/** Throws one sentence where there is none. */
+export function findProgram(program: string, env: NodeJS.ProcessEnv): string {
+  if (program.includes('/')) return program
+  const found = placesOf(program, env.PATH ?? '').find((file) => errorOf(file) === null)
+  if (found === undefined) throw new Error(`there is no "${program}" in PATH`)
+  return found
+}
+
+/** Throws what execve(2) would answer, as far as that can be foretold. */
+export function checkProgram(file: string, env: NodeJS.ProcessEnv): void {
+  const places = file.includes('/') ? [file] : placesOf(file, env.PATH ?? '/bin:/usr/bin')
+  const answers = places.map(errorOf)
+  const program = places[answers.indexOf(null)]
+  if (program === undefined) throw withCode(answers.find((code) => code !== 'ENOENT') ?? 'ENOENT')
+  const interpreter = shebangOf(program)
+  if (interpreter !== undefined && !existsSync(interpreter)) throw withCode('ENOENT')
+}
+
+function placesOf(program: string, path: string): string[] {
+  return path.split(delimiter).map((directory) => join(directory, program))
+}
+
+/** The code of the error that an attempt to execute the file ends with; `null`: it can be executed. */
+function errorOf(file: string): string | null {
+  try {
+    accessSync(file, fileConstants.X_OK)
+    return statSync(file).isFile() ? null : 'EACCES'
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code ?? 'ENOENT'
+  }
+}
+
+function withCode(code: string): Error {
+  return Object.assign(new Error(code), { code })
+}
+
+/** What the first line of a script names; `undefined`: it is none, or cannot be read. */
+function shebangOf(file: string): string | undefined {
+  try {
+    return /^#!\s*(\S+)/.exec(headOf(file))?.[1]
+  } catch {
+    return undefined
+  }
+}
+
+/** The first 1,024 bytes of a file, as text. Throws for what is no file: reading a FIFO would wait for whoever writes. */
+export function headOf(file: string): string {
+  const head = Buffer.alloc(1024)
+  const fd = openSync(file, fileConstants.O_RDONLY | fileConstants.O_NONBLOCK)
+  try {
+    if (!fstatSync(fd).isFile()) throw new Error(`${file} is no file`)
+    return head.toString('utf8', 0, readSync(fd, head))
+  } finally {
+    closeSync(fd)
+  }
 }

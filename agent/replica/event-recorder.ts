@@ -5,11 +5,9 @@ import type { ElectionState, Why } from '../election/state.ts'
 import { describePause, describeTarget, type Pause } from '../lease/operator-annotations.ts'
 import type { ReasonCode } from '../lease/reasons.ts'
 import type { StandbyMode } from '../link/link-messages.ts'
-import type { EventName, Fields, Log } from '../observe/log.ts'
-import type { LogThrottle } from '../observe/log-throttle.ts'
+import type { EventName, Fields, Log, LogThrottle } from '../observe/log.ts'
 import type { Metrics } from '../observe/prometheus.ts'
-import type { HappeningReason } from './event-reasons.ts'
-import type { Events } from './kube-events.ts'
+import type { Events, HappeningReason } from './kube-events.ts'
 
 export interface EventRecorderOptions {
   readonly onCrash: AgentOptions['onCrash']

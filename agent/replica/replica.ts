@@ -9,22 +9,28 @@ import { pauseFault, pauseOf, podOf } from '../lease/operator-annotations.ts'
 import { whyColder } from '../link/link-messages.ts'
 import type { AgentStatus, ReplicaRow, StatusSource } from '../observe/agent-status.ts'
 import type { HttpServer } from '../observe/http-server.ts'
-import type { Log } from '../observe/log.ts'
-import { LogThrottle } from '../observe/log-throttle.ts'
+import { type Log, LogThrottle } from '../observe/log.ts'
 import type { Metrics } from '../observe/prometheus.ts'
 import { watchRivals } from '../peers/other-leases.ts'
+import { Look } from '../peers/peer-rows.ts'
 import type { Peers, PeersOptions } from '../peers/peers.ts'
 import { MakingWay } from '../peers/succession.ts'
 import { Switchover } from '../peers/switchover-request.ts'
 import { GATE_KNOWN_MS } from '../supervisor/drain.ts'
 import type { Supervisor, SupervisorOptions } from '../supervisor/supervisor.ts'
 import { Steering, type SteeringOptions } from '../traffic/steering.ts'
-import { describeReplica } from './describe-replica.ts'
 import { EventRecorder } from './event-recorder.ts'
-import { couldServe, frontFault, isReady, type ReplicaFacts, type ReplicaOptions, standsBy } from './gate.ts'
 import type { Events, KubeEventsOptions } from './kube-events.ts'
 import { LauncherAbsence } from './launcher-absence.ts'
-import { Look } from './peer-rows-cache.ts'
+import {
+  couldServe,
+  describeReplica,
+  frontFault,
+  isReady,
+  type ReplicaFacts,
+  type ReplicaOptions,
+  standsBy,
+} from './replica-status.ts'
 
 /** What the replica gives to its supervisor. */
 type SupervisorWiring = Pick<

@@ -1,7 +1,6 @@
 import { type Clock, pause } from '../clock.ts'
 import type { ElectionState, StepDown } from '../election/state.ts'
-import type { Log } from '../observe/log.ts'
-import type { LogThrottle } from '../observe/log-throttle.ts'
+import type { Log, LogThrottle } from '../observe/log.ts'
 import type { Traffic, TrafficListener, TrafficView } from './traffic.ts'
 
 /** How long a planned stop waits for its front to hold requests. One that lives needs milliseconds; one that does not forwards none. */

@@ -3,8 +3,12 @@ import { after, before, describe, type TestContext, test } from 'node:test'
 import { systemClock } from '../../agent/clock.ts'
 import { connectLeaseApi } from '../../agent/lease/lease-api.ts'
 import { PAUSE_REASON, PAUSED, SWITCHOVER_TO } from '../../agent/lease/operator-annotations.ts'
-import { HAPPENINGS, type HappeningReason } from '../../agent/replica/event-reasons.ts'
-import { connectEvents, type KubeEvents } from '../../agent/replica/kube-events.ts'
+import {
+  connectEvents,
+  HAPPENINGS,
+  type HappeningReason,
+  type KubeEvents,
+} from '../../agent/replica/kube-events.ts'
 import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
 import { FAST, type ReplicaOptions } from '../harness/replica.ts'
 import { ApiServerScene, LEASE } from '../harness/scene.ts'

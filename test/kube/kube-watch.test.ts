@@ -2,8 +2,7 @@ import assert from 'node:assert/strict'
 import type { ServerResponse } from 'node:http'
 import { test } from 'node:test'
 import type { ApiError } from '../../agent/kube/kube-errors.ts'
-import type { KubeObjects } from '../../agent/kube/kube-objects.ts'
-import type { ObjectEvent, ObjectWatch } from '../../agent/kube/kube-watch.ts'
+import type { KubeObjects, ObjectEvent, ObjectWatch } from '../../agent/kube/kube-objects.ts'
 import { LEASE } from '../../agent/lease/lease-api.ts'
 import {
   failure,

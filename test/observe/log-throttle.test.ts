@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import type { Fields } from '../../agent/observe/log.ts'
-import { LogThrottle } from '../../agent/observe/log-throttle.ts'
+import { type Fields, LogThrottle } from '../../agent/observe/log.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 
 function setUp() {

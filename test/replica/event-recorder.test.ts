@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { initialState, type Term } from '../../agent/election/state.ts'
-import { LogThrottle } from '../../agent/observe/log-throttle.ts'
-import type { Happening } from '../../agent/replica/event-reasons.ts'
+import { LogThrottle } from '../../agent/observe/log.ts'
 import { EventRecorder } from '../../agent/replica/event-recorder.ts'
+import type { Happening } from '../../agent/replica/kube-events.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 
 function setUp(onCrash: 'handover' | 'restart' = 'handover') {

@@ -19,7 +19,7 @@ import {
   onTrial,
   type ReplicaFacts,
   standsBy,
-} from '../../agent/replica/gate.ts'
+} from '../../agent/replica/replica-status.ts'
 import { Candidate, CONFIG } from '../election/candidate.ts'
 
 const LEADER = Candidate.leader()

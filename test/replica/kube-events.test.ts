@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { ApiError, type ApiErrorCode } from '../../agent/kube/kube-errors.ts'
-import type { Happening } from '../../agent/replica/event-reasons.ts'
-import { type EventsApi, KubeEvents } from '../../agent/replica/kube-events.ts'
+import { type EventsApi, type Happening, KubeEvents } from '../../agent/replica/kube-events.ts'
 import { settled, VirtualClock } from '../harness/virtual-clock.ts'
 
 interface Body {

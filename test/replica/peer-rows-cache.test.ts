@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { ReplicaRow } from '../../agent/observe/agent-status.ts'
-import { Look } from '../../agent/replica/peer-rows-cache.ts'
+import { Look } from '../../agent/peers/peer-rows.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 
 const NONE: readonly ReplicaRow[] = []

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
-import { podAge } from '../../agent/replica/pod-age.ts'
+import { podAge } from '../../agent/commands/agent-command.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 
 describe("a pod's age", () => {

@@ -433,7 +433,7 @@ test test/election/revision-trial.test.ts
 - if (BLAMELESS.has(code)) return null
 test test/election/revision-trial.test.ts
 
-@ agent/replica/gate.ts
+@ agent/replica/replica-status.ts
 # revisions: has Kubernetes delete the pods that serve for one that never did
 - if (onTrial(facts) !== null) return false
 test test/replica/gate.test.ts
