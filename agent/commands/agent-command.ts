@@ -62,7 +62,7 @@ export async function runAgent(
     onRequest: (verb, code) => metrics.apiRequest(verb, code),
   })
   log.info('the Lease is reached through', { server: connection.server, source: connection.source })
-  const { api, objects, namespace, serverVersion } = connection
+  const { api, objects, namespace } = connection
   const machine = {
     clock,
     portFree: () => isPortFree(port),
@@ -81,7 +81,6 @@ export async function runAgent(
     options,
     namespace,
     api,
-    serverVersion,
     traffic,
     front,
     supervisor: ({ alarm, ...wiring }) =>

@@ -1,5 +1,12 @@
 import { JsonLines } from '../json-lines.ts'
-import { ApiError, nonsense, parseStatus, refusal, type Target, type Verb } from './kube-errors.ts'
+import {
+  ApiError,
+  parseStatus,
+  refusedRequest,
+  type Target,
+  unexpectedReply,
+  type Verb,
+} from './kube-errors.ts'
 import { type Call, KubeRequests, type KubeRequestsOptions, type Over, type Stream } from './kube-requests.ts'
 
 /** Seconds. As in client-go's reflector a random time from here to its double, so that not all watches end at once. */
@@ -78,7 +85,11 @@ export class KubeObjects {
       const { value, status } = await this.json(call, deadlineMs)
       const { items, metadata } = value as { items?: unknown; metadata?: { continue?: string } }
       if (!Array.isArray(items) || !items.every(isObject))
-        throw nonsense(this.requests.target(call), `something that is no list of ${kind.resource}`, status)
+        throw unexpectedReply(
+          this.requests.target(call),
+          `something that is no list of ${kind.resource}`,
+          status,
+        )
       all.push(...items)
       next = metadata?.continue || undefined
       if (next === undefined) return all
@@ -188,7 +199,7 @@ export class KubeObjects {
   private async one(call: Call, deadlineMs: number, over?: Over): Promise<KubeObject> {
     const { value, status } = await this.json(call, deadlineMs, over)
     if (isObject(value)) return value
-    throw nonsense(this.requests.target(call), `something that is no ${call.about.kind}`, status)
+    throw unexpectedReply(this.requests.target(call), `something that is no ${call.about.kind}`, status)
   }
 
   private async json(
@@ -200,7 +211,7 @@ export class KubeObjects {
     try {
       return { value: JSON.parse(body) ?? {}, status }
     } catch {
-      throw nonsense(this.requests.target(call), 'something that is no JSON', status)
+      throw unexpectedReply(this.requests.target(call), 'something that is no JSON', status)
     }
   }
 }
@@ -278,7 +289,7 @@ function eventIn<T extends object>(message: object, target: Target): ObjectEvent
   const { type, object } = message as { type?: unknown; object?: Partial<KubeObject> | null }
   if (type === 'ERROR') {
     const status = parseStatus(JSON.stringify(object ?? null))
-    return status?.code === undefined ? noEvent() : refusal(target, status.code, status)
+    return status?.code === undefined ? noEvent() : refusedRequest(target, status.code, status)
   }
   if (typeof object?.metadata !== 'object' || object.metadata === null) return noEvent()
   const { resourceVersion } = object.metadata

@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.ts'
 import { findAccess, type KubeAccessOptions } from '../kube/kube-access.ts'
-import { ApiError, lateness } from '../kube/kube-errors.ts'
+import { ApiError, timeoutError } from '../kube/kube-errors.ts'
 import {
   type Kind,
   KubeObjects,
@@ -9,7 +9,7 @@ import {
   type ObjectWatchHandlers,
   type WrittenObject,
 } from '../kube/kube-objects.ts'
-import { askVersion, type KubeRequestsOptions } from '../kube/kube-requests.ts'
+import type { KubeRequestsOptions } from '../kube/kube-requests.ts'
 import { type Lease, sameRecord } from './lease.ts'
 
 /** Parts of a read's deadline after which another attempt begins. */
@@ -71,7 +71,7 @@ export class KubeLeaseApi {
       deadlineMs,
       read: (ms) => this.read(ms),
       seen,
-      late: (afterMs) => lateness(this.objects.target('update', LEASE, this.name), afterMs, true),
+      late: (afterMs) => timeoutError(this.objects.target('update', LEASE, this.name), afterMs, true),
     })
   }
 
@@ -238,8 +238,6 @@ export async function connectLeaseApi(options: LeaseConnectionOptions) {
         ...common,
         namespace: around === 'lease' ? namespace : (access.namespace ?? namespace),
       }),
-    /** The API server's version, such as `1.37`; `null` where it says none. Rejects with `ApiError`. */
-    serverVersion: () => askVersion({ ...common, namespace }),
     /** The API server's URL, for messages. */
     server: access.server.origin + access.server.pathname,
     /** Where the credentials come from, for messages. */

@@ -76,28 +76,29 @@ export class PeerRows {
 
 const NOBODY: Omit<ReplicaRow, 'pod'> = { node: null, status: null, problem: null }
 
-const COUNTS_MS = 1_000
+const ROUND_COUNTS_MS = 1_000
 
-/** All replicas for whoever asks, however many ask: looked at on demand, at most once a second. */
-export class Look {
+/** The rows of all replicas, however many clients want them: the peers are asked on demand, at most once a second. */
+export class PeerRowsCache {
   private readonly clock: Pick<Clock, 'mono'>
-  private readonly look: () => Promise<readonly ReplicaRow[]>
+  private readonly ask: () => Promise<readonly ReplicaRow[]>
   private last: Promise<readonly ReplicaRow[]> | null = null
-  private looking = false
-  private until = Number.NEGATIVE_INFINITY
+  private asking = false
+  /** Monotonic ms. */
+  private countsUntil = Number.NEGATIVE_INFINITY
 
-  constructor(clock: Pick<Clock, 'mono'>, look: () => Promise<readonly ReplicaRow[]>) {
+  constructor(clock: Pick<Clock, 'mono'>, ask: () => Promise<readonly ReplicaRow[]>) {
     this.clock = clock
-    this.look = look
+    this.ask = ask
   }
 
   rows(): Promise<readonly ReplicaRow[]> {
     const now = this.clock.mono()
-    if (this.last !== null && (this.looking || now < this.until)) return this.last
-    this.looking = true
-    this.until = now + COUNTS_MS
-    this.last = this.look().finally(() => {
-      this.looking = false
+    if (this.last !== null && (this.asking || now < this.countsUntil)) return this.last
+    this.asking = true
+    this.countsUntil = now + ROUND_COUNTS_MS
+    this.last = this.ask().finally(() => {
+      this.asking = false
     })
     return this.last
   }

@@ -59,7 +59,7 @@ const Answer = z.object({
   standby: z.optional(z.object({ wanted: z.string(), mode: z.string() })),
 })
 
-interface Heard extends Member {
+interface RecentAnswer extends Member {
   /** Where it answered, such as `http://10.0.0.7:8090`, and when it was asked. */
   readonly at: string
   readonly askedAt: number
@@ -73,7 +73,7 @@ export class Peers {
   private readonly options: PeersOptions
   private readonly requests: StatusRequests
   private readonly rowsForPeople: PeerRows
-  private readonly answers = new Map<string, Heard>()
+  private readonly answers = new Map<string, RecentAnswer>()
   /** When this replica itself answered somewhere; another pod may have the address later. */
   private readonly own = new Map<string, number>()
   private asking = false
@@ -117,7 +117,7 @@ export class Peers {
   }
 
   get members(): readonly Member[] {
-    return this.heard.filter(({ lease }) => lease === this.options.lease)
+    return this.recentMembers.filter(({ lease }) => lease === this.options.lease)
   }
 
   /** Asks everybody once for people who look, whether or not this replica leads; see `PeerRows`. */
@@ -128,10 +128,10 @@ export class Peers {
   /** Asks everybody once, also for one that does not lead: who competes for which Lease, now or a moment ago. */
   async survey(): Promise<readonly Member[]> {
     await this.round()
-    return this.heard
+    return this.recentMembers
   }
 
-  private get heard(): readonly Member[] {
+  private get recentMembers(): readonly Member[] {
     const now = this.options.clock.mono()
     return [...this.answers.values()]
       .filter(({ askedAt }) => askedAt >= now - ANSWER_COUNTS_MS)
@@ -206,13 +206,13 @@ export class Peers {
     return null
   }
 
-  private remember(answer: Heard): void {
+  private remember(answer: RecentAnswer): void {
     // Pods come and go under new names.
     this.forget(({ askedAt }) => askedAt < answer.askedAt - ANSWER_COUNTS_MS)
     this.answers.set(answer.identity, answer)
   }
 
-  private forget(which: (answer: Heard) => boolean): void {
+  private forget(which: (answer: RecentAnswer) => boolean): void {
     for (const [identity, answer] of this.answers) if (which(answer)) this.answers.delete(identity)
   }
 }

@@ -24,7 +24,7 @@ export class Switchover {
   }
 
   /** To be called when the Lease may have changed. */
-  look(): void {
+  leaseChanged(): void {
     const { term, lease, peers } = this.options
     const to = switchoverOf(lease())
     const present = term()

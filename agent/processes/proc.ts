@@ -110,7 +110,7 @@ export function readProcesses(settle: (stat: ProcessStat) => boolean = () => tru
 }
 
 /** Those that live long enough to be met by one look at /proc, however many others come and go. */
-export function glanceAtProcesses(): ProcessStat[] {
+export function listProcesses(): ProcessStat[] {
   return readdirSync('/proc')
     .filter(isPid)
     .flatMap((name) => readStat(Number(name)) ?? [])

@@ -15,7 +15,7 @@ import {
 import { constants, getPriority, setPriority } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { type Clock, pause } from '../clock.ts'
-import { glanceAtProcesses, type ProcessIdentity, readStat } from './proc.ts'
+import { listProcesses, type ProcessIdentity, readStat } from './proc.ts'
 import type { Exit } from './process-tree.ts'
 
 /** tini, as a subreaper: processes of the workload are started below it, and it reaps what they leave. */
@@ -67,19 +67,19 @@ export function spawnBelow(
 
 /**
  * The first process of a command that was started: the child itself, or below a reaper the one that it has forked for it.
- * `null`: it has ended already. All that was started gives way to this process (`giveWay`).
+ * `null`: it has ended already. All that was started gives way to this process (`deprioritize`).
  */
 export async function firstProcess(
   child: Started,
   { command, warn }: Reaper,
   clock: Clock,
 ): Promise<ProcessIdentity | null> {
-  let problem = giveWay(child.pid)
+  let problem = deprioritize(child.pid)
   for (;;) {
     const first = command.length === 0 ? readStat(child.pid) : eldestOf(child.pid)
     if (first !== undefined) {
       // Once more: the first time it may have been too early for what was being forked.
-      problem ??= giveWay(child.pid)
+      problem ??= deprioritize(child.pid)
       if (problem !== null) warn(`LangFlow does not give way to its launcher: ${problem}`)
       return first
     }
@@ -91,7 +91,7 @@ export async function firstProcess(
 
 function eldestOf(parent: number) {
   const born = (stat: { startTime: string }) => Number(stat.startTime)
-  return glanceAtProcesses()
+  return listProcesses()
     .filter(({ ppid }) => ppid === parent)
     .sort((a, b) => born(a) - born(b) || a.pid - b.pid)[0]
 }
@@ -136,7 +136,7 @@ const NICE = 5
  * CPU is they wait. Needs no privilege. What they fork or start later inherits it; what they had before this call is found
  * by looking until a look finds nobody new. Returns why one of them could not be made to; `null`: all do.
  */
-export function giveWay(root: number): string | null {
+export function deprioritize(root: number): string | null {
   let problem: string | null = null
   const attempt = (act: () => void) => {
     try {
@@ -168,7 +168,7 @@ function oomScore(): string {
 }
 
 function descendants(root: number): number[] {
-  const children = Map.groupBy(glanceAtProcesses(), ({ ppid }) => ppid)
+  const children = Map.groupBy(listProcesses(), ({ ppid }) => ppid)
   const found = [root]
   for (const pid of found)
     for (const child of children.get(pid) ?? []) if (!found.includes(child.pid)) found.push(child.pid)

@@ -11,7 +11,7 @@ import { redactText } from '../observe/redact.ts'
 const EVENT: Kind = { kind: 'Event', resource: 'events.events.k8s.io', base: '/apis/events.k8s.io/v1' }
 
 export type EventsApi = Pick<KubeObjects, 'namespace' | 'create' | 'patchOwn' | 'close'>
-export type Events = Pick<KubeEvents, 'happened' | 'end'>
+export type Events = Pick<KubeEvents, 'record' | 'end'>
 
 export interface KubeEventsOptions {
   readonly identity: string
@@ -100,7 +100,7 @@ export class KubeEvents {
     this.countedAt = options.clock.mono()
   }
 
-  happened(what: Happening): void {
+  record(what: ReplicaEvent): void {
     const { pod, lease, leaseUid, log } = this.options
     const uid = leaseUid()
     const ofLease: Reference = {
@@ -133,7 +133,7 @@ export class KubeEvents {
     lease.api.close()
   }
 
-  private add(what: Happening, api: EventsApi, regarding: Reference, related: Reference | null): void {
+  private add(what: ReplicaEvent, api: EventsApi, regarding: Reference, related: Reference | null): void {
     const { identity, clock } = this.options
     const at = clock.now()
     // What has a code is the same in other words, which may hold a pid; what has none is told by its words alone.
@@ -235,7 +235,7 @@ export class KubeEvents {
 type EventType = 'Normal' | 'Warning'
 
 /** What may happen to a replica: the `reason` of the Event, which never changes, its type, its `action`, and words. */
-export const HAPPENINGS = {
+export const EVENT_REASONS = {
   LeaderAcquired: ['Normal', 'Acquire', 'acquired the Lease'],
   Serving: ['Normal', 'OpenGate', 'serves: LangFlow is healthy, and the gate is open'],
   LeadershipInDoubt: ['Warning', 'CloseGate', 'closed the gate: its leadership is in doubt'],
@@ -252,10 +252,10 @@ export const HAPPENINGS = {
   CannotGoOn: ['Warning', 'End', 'ends'],
 } as const satisfies Record<string, readonly [EventType, string, string]>
 
-export type HappeningReason = keyof typeof HAPPENINGS
+export type EventReason = keyof typeof EVENT_REASONS
 
-export interface Happening {
-  readonly reason: HappeningReason
+export interface ReplicaEvent {
+  readonly reason: EventReason
   readonly epoch: number
   readonly code?: ReasonCode | undefined
   /** Why, in one sentence. */
@@ -286,13 +286,13 @@ const NAME_LENGTH = 200
 
 /** As an Event of `events.k8s.io/v1`. `wallMs`: when it happened. */
 export function eventOf(
-  { reason, epoch, code, because, type }: Happening,
+  { reason, epoch, code, because, type }: ReplicaEvent,
   identity: string,
   wallMs: number,
   regarding: Reference,
   related: Reference | null,
 ): KubeEvent {
-  const [usually, action, words] = HAPPENINGS[reason]
+  const [usually, action, words] = EVENT_REASONS[reason]
   const who = [regarding, related].find((one) => one?.kind === 'Pod')?.name ?? identity
   const why = because === undefined ? '' : `: ${because}`
   const term = code === undefined ? `epoch ${epoch}` : `epoch ${epoch}, ${code}`

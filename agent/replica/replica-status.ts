@@ -88,20 +88,20 @@ export function onTrial({
 
 /** A follower that would take over now: nothing is in its way, and what it is to keep ready is. */
 export function standsBy(facts: GateFacts): boolean {
-  return facts.state.term === null && whyNot(facts) === null
+  return facts.state.term === null && takeoverObstacle(facts) === null
 }
 
 /** Why a follower would not take over now, in one sentence; `null`: it would, or this replica leads. */
-export function whyNot(facts: GateFacts): string | null {
+export function takeoverObstacle(facts: GateFacts): string | null {
   const { options, state, now, workload, traffic } = facts
   if (state.term !== null) return null
   if (state.ending !== null) return `it ends: ${state.ending.reason}`
   if (failedStart(options.pod, state) !== null) return onTrial(facts)
   const coolMs = coolDownEnds(state) - now.mono
   if (coolMs > 0) return `it cools down for ${Math.ceil(coolMs / 1000)} s ${state.coolDown?.after}`
-  const unable = inabilityOf(facts)
+  const unable = ineligibilityOf(facts)
   if (unable !== null) return unable
-  if (traffic.front?.listening === false) return deafness(traffic)
+  if (traffic.front?.listening === false) return frontNotListening(traffic)
   if (workload.launcher !== 'connected') return `the launcher is ${workload.launcher}`
   if (!workload.canRun) return `its launcher starts nothing: the workload is ${workload.view.state}`
   const { standby } = workload.view
@@ -118,11 +118,11 @@ export function frontFault(facts: ReplicaFacts): string | null {
   const { traffic, options } = facts
   if (traffic.front === null)
     return `this replica has no front: it runs with --traffic=${options.traffic.mode}`
-  if (!traffic.front.listening) return deafness(traffic)
-  return whyNot(facts) ?? onTrial(facts) ?? unserved(facts) ?? traffic.problem
+  if (!traffic.front.listening) return frontNotListening(traffic)
+  return takeoverObstacle(facts) ?? onTrial(facts) ?? notServingYet(facts) ?? traffic.problem
 }
 
-function unserved({ state: { term }, peers }: Pick<ReplicaFacts, 'state' | 'peers'>): string | null {
+function notServingYet({ state: { term }, peers }: Pick<ReplicaFacts, 'state' | 'peers'>): string | null {
   // Of a term that was taken back it may be unknown.
   const starts = term?.phases?.healthyMs === null
   return starts && peers !== null && peers.ready > 0
@@ -131,12 +131,16 @@ function unserved({ state: { term }, peers }: Pick<ReplicaFacts, 'state' | 'peer
 }
 
 /** Why a front does not listen. */
-function deafness({ problem }: TrafficView): string {
+function frontNotListening({ problem }: TrafficView): string {
   return problem ?? 'its front does not listen yet'
 }
 
 /** See `inability`; a leader has shown that it is able. */
-export function inabilityOf({ options, state, now }: Omit<GateFacts, 'workload' | 'traffic'>): string | null {
+export function ineligibilityOf({
+  options,
+  state,
+  now,
+}: Omit<GateFacts, 'workload' | 'traffic'>): string | null {
   return state.term === null ? inability(options, state, now) : null
 }
 
@@ -145,7 +149,7 @@ export function checksOf({ options, state, now, workload }: Omit<GateFacts, 'tra
   const { term } = state
   const holder = state.seen?.lease ? holderOf(state.seen.lease) : ''
   const doubt = term?.doubt ?? false
-  const unable = inabilityOf({ options, state, now })
+  const unable = ineligibilityOf({ options, state, now })
   const closed = term?.stepDown?.reason ?? term?.restarting ?? null
   const { launcher, healthy, lastProbe } = workload
   const { state: does } = workload.view
@@ -174,7 +178,7 @@ export function checksOf({ options, state, now, workload }: Omit<GateFacts, 'tra
 /** The whole view of one replica, put together from what election and workload know. */
 export function describeReplica(facts: ReplicaFacts): AgentStatus {
   const checks = checksOf(facts)
-  const unable = inabilityOf(facts)
+  const unable = ineligibilityOf(facts)
   const trial = onTrial(facts)
   const { options, state, now, workload } = facts
   const { term } = state
@@ -193,7 +197,7 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
     now: new Date(now.wall).toISOString(),
     role: term === null ? 'follower' : 'leader',
     couldTakeOver: standsBy(facts),
-    unable: whyNot(facts),
+    unable: takeoverObstacle(facts),
     decision: facts.decision,
     problem:
       state.ending?.code === 1

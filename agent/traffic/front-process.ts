@@ -11,7 +11,7 @@ import {
   type Unheard,
   writeMessage,
 } from '../front/front-messages.ts'
-import { giveWay } from '../processes/spawn.ts'
+import { deprioritize } from '../processes/spawn.ts'
 
 /**
  * Node's flags for the process of a front. It needs all that reexec.ts asks for: a process that replaces itself loses the pipe to its
@@ -146,7 +146,7 @@ export class FrontProcess {
     // The exit, or the error of the start, tells what there is to tell.
     channel?.on('error', () => {})
     if (child.pid === undefined) return
-    giveWay(child.pid)
+    deprioritize(child.pid)
     this.channel = channel
     readMessages<FromFront>(channel, (message) => this.received(child, message))
     this.asking = clock.after(LISTENS_WITHIN_MS, () => child.kill('SIGKILL'))

@@ -39,7 +39,7 @@ export class Steering {
   }
 
   /** To be called whenever the gate may have moved. */
-  look(ready = this.options.ready()): void {
+  gateChanged(ready = this.options.ready()): void {
     if (this.open && !ready) this.closedAt = this.options.clock.mono()
     this.open = ready
     this.traffic.follow(ready)
@@ -52,7 +52,7 @@ export class Steering {
    * @param drain not called where the step down has gone on without it
    */
   drain(drain: () => void): void {
-    this.look()
+    this.gateChanged()
     this.closing = this.followed()
     this.onceClosed('draining', drain)
   }
@@ -63,7 +63,7 @@ export class Steering {
    * @param stop not called once nothing is left to be stopped, or a kill has overtaken it
    */
   stop(stop: () => void): void {
-    this.look()
+    this.gateChanged()
     this.closing = this.followed()
     this.onceClosed('stopping', stop)
   }
@@ -77,7 +77,7 @@ export class Steering {
    */
   async end(hurry: Promise<void>): Promise<void> {
     const { clock, lingerMs } = this.options
-    this.look()
+    this.gateChanged()
     await this.followed(hurry)
     const left = this.closedAt + lingerMs - clock.mono()
     if (left > 0) await pause(clock, left, hurry)

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { ReplicaRow } from '../../agent/observe/agent-status.ts'
-import { Look } from '../../agent/peers/peer-rows.ts'
+import { PeerRowsCache } from '../../agent/peers/peer-rows.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 
 const NONE: readonly ReplicaRow[] = []
@@ -9,7 +9,7 @@ const NONE: readonly ReplicaRow[] = []
 test('whoever asks within a second gets the same look, and nobody looks while nobody asks', async () => {
   const clock = new VirtualClock()
   let looks = 0
-  const look = new Look(clock, async () => {
+  const look = new PeerRowsCache(clock, async () => {
     looks++
     return [...NONE]
   })
@@ -28,7 +28,7 @@ test('whoever asks within a second gets the same look, and nobody looks while no
 test('a look that takes longer than a second is the only one', async () => {
   const clock = new VirtualClock()
   const looks: PromiseWithResolvers<readonly ReplicaRow[]>[] = []
-  const look = new Look(clock, () => {
+  const look = new PeerRowsCache(clock, () => {
     looks.push(Promise.withResolvers())
     return (looks.at(-1) as PromiseWithResolvers<readonly ReplicaRow[]>).promise
   })
@@ -45,7 +45,7 @@ test('a look that takes longer than a second is the only one', async () => {
 test('a look that fails is tried again a second later', async () => {
   const clock = new VirtualClock()
   let broken = true
-  const look = new Look(clock, async () => {
+  const look = new PeerRowsCache(clock, async () => {
     if (broken) throw new Error('x')
     return NONE
   })

@@ -81,9 +81,9 @@ export function verdictOf(rows: readonly ReplicaRow[]): Verdict {
   const pods = leading.map(({ pod }) => pod)
   if (pods.length > 1)
     return { level: 'bad', sentence: `${listed(pods)} both say that they lead`, leader: null }
-  const heirs = rows.filter(({ status }) => status?.couldTakeOver).map(({ pod }) => pod)
+  const standbys = rows.filter(({ status }) => status?.couldTakeOver).map(({ pod }) => pod)
   const paused = rows.some(({ status }) => status?.pause)
-  const next = paused ? '; takeovers are paused' : nextOf(heirs, rows.length)
+  const next = paused ? '; takeovers are paused' : nextOf(standbys, rows.length)
   const leader = leading[0]?.status ?? null
   if (leader === null) {
     const holder = rows[0]?.status?.lease.holder
@@ -92,13 +92,13 @@ export function verdictOf(rows: readonly ReplicaRow[]): Verdict {
       : { level: 'bad', sentence: `Nobody leads${next}`, leader }
   }
   const doing = doingOf(leader)
-  const isWell = doing === 'leads' && heirs.length > 0 && !paused
+  const isWell = doing === 'leads' && standbys.length > 0 && !paused
   const level = leader.leadership.doubt ? 'bad' : isWell ? 'good' : 'warning'
   return { level, sentence: `${pods[0]} ${doing}${next}`, leader }
 }
 
-function nextOf(heirs: readonly string[], replicas: number): string {
-  if (heirs.length > 0) return `; ${listed(heirs)} could take over`
+function nextOf(standbys: readonly string[], replicas: number): string {
+  if (standbys.length > 0) return `; ${listed(standbys)} could take over`
   return replicas > 1 ? '; nobody could take over' : '; no other replica is known here'
 }
 

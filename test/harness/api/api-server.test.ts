@@ -32,9 +32,9 @@ test('the demo hears of what happens to its replicas', async () => {
     log: { info: (line) => said.push(line), warn: (line) => said.push(line) },
   })
   const events = connect({ leaseUid: () => undefined })
-  events.happened({ reason: 'Serving', epoch: 1 })
+  events.record({ reason: 'Serving', epoch: 1 })
   await answers.next('both Events', () => answers.list.length === 2)
-  events.happened({ reason: 'Serving', epoch: 1 })
+  events.record({ reason: 'Serving', epoch: 1 })
   await events.end()
   await api.close()
   assert.deepEqual(said, [])
