@@ -14,7 +14,7 @@ import {
   type Notes,
 } from '../lease/lease.ts'
 import { pauseIsOver } from '../lease/operator-annotations.ts'
-import { isOlder } from '../package-version.ts'
+import { isOlder } from '../python-version.ts'
 import { detectedAfter, historyNote } from './history-note.ts'
 import { failedStart, revisionsNoted } from './revision-trial.ts'
 import {

@@ -1,5 +1,5 @@
 import { parseFrontAddress } from '../config/values.ts'
-import { isVersion } from '../package-version.ts'
+import { isVersion } from '../python-version.ts'
 import { HISTORY, type PastTerm } from './lease-history.ts'
 import { PAUSE_REASON, PAUSED, PAUSED_UNTIL, SWITCHOVER_TO } from './operator-annotations.ts'
 import { REVISIONS } from './proven-revisions.ts'

@@ -7,7 +7,7 @@ import type { AgentOptions } from '../config/options.ts'
 import { makeDirectory } from '../directory.ts'
 import { FatalError } from '../exit.ts'
 import { readJsonLines } from '../json-lines.ts'
-import { isVersion } from '../package-version.ts'
+import { isVersion } from '../python-version.ts'
 import type { LauncherKeys } from './launcher-keys.ts'
 import {
   type BootReading,
