@@ -131,16 +131,6 @@ describe('what happens to a replica', () => {
     assert.deepEqual([b.infos.length, b.said], [1, []])
   })
 
-  test('is told in the namespace of what it is about', async () => {
-    const b = new Bench({ podNamespace: 'pods' })
-    b.events.record(DOUBT)
-    const told = (await b.take()).map(({ body }) => [body.metadata.namespace, body.regarding?.namespace])
-    assert.deepEqual(told, [
-      ['pods', 'pods'],
-      ['team', 'team'],
-    ])
-  })
-
   test('fits into what the API server takes, without a secret, and its end is not cut', async () => {
     const b = new Bench()
     const because = `Bearer abc.def ${'’'.repeat(2_000)}`
@@ -376,11 +366,5 @@ describe('the end of the agent', () => {
     assert.equal(ended, true)
     assert.equal(b.clock.next(), Number.POSITIVE_INFINITY)
     assert.deepEqual(await b.take(10 * MINUTES), [])
-  })
-
-  test('is at once where there is nothing to tell', async () => {
-    const b = new Bench()
-    await b.events.end()
-    assert.deepEqual(b.closed, ['team', 'team'])
   })
 })

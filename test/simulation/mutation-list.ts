@@ -436,7 +436,7 @@ test test/election/revision-trial.test.ts
 @ agent/replica/replica-status.ts
 # revisions: has Kubernetes delete the pods that serve for one that never did
 - if (onTrial(facts) !== null) return false
-test test/replica/gate.test.ts
+test test/replica/replica-status.test.ts
 
 @ agent/replica/replica.ts
 # restart: starts again in place what never served, for ever
