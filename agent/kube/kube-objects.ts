@@ -56,7 +56,7 @@ export interface WrittenObject {
 }
 
 /**
- * Objects of one namespace in a Kubernetes API server, over connections of their own: a renewal never waits for one of somebody else.
+ * Objects of one namespace in a Kubernetes API server, over connections of their own: a renewal never waits for another kind of request.
  * Each request has a deadline, in milliseconds; all rejections are `ApiError`.
  */
 export class KubeObjects {
@@ -66,7 +66,7 @@ export class KubeObjects {
 
   constructor(options: KubeRequestsOptions) {
     this.namespace = options.namespace
-    // What was opened under the old CA ends in order, and whoever watches opens it again under the new one.
+    // A watch under the old CA ends in order, and is opened again under the new one.
     this.requests = new KubeRequests(options, () => {
       for (const watch of this.watches) watch.end()
     })
@@ -104,7 +104,7 @@ export class KubeObjects {
     return this.one(this.call('patch', kind, name, patch), deadlineMs)
   }
 
-  /** Changes these fields, whatever else has changed: for what nobody else writes. */
+  /** Changes these fields whatever else has changed: for objects that only this replica writes. */
   patchOwn(kind: Kind, name: string, fields: object, deadlineMs: number): Promise<KubeObject> {
     return this.one(this.call('patch', kind, name, fields), deadlineMs)
   }

@@ -260,7 +260,7 @@ export class KubeRequests {
   }
 }
 
-/** No timer of undici's takes part: whoever sends a request destroys its connection when it is late. */
+/** undici's own timers are off: a late request's connection is destroyed by `KubeRequests`. */
 const OPTIONS = {
   allowH2: false,
   pipelining: 1,

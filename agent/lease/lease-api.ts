@@ -137,7 +137,7 @@ function asLease(object: object): Lease {
 }
 
 /**
- * The first answer of up to three attempts, each of which goes another way: while nobody answers, the next begins, and those
+ * The first answer of up to three attempts, each of which goes another way: while no answer comes, the next begins, and those
  * before it go on. For what may be sent twice. Rejects with the server's refusal, or as the first attempt did.
  */
 export function hedged<T>(
@@ -232,7 +232,7 @@ export async function connectLeaseApi(options: LeaseConnectionOptions) {
   return {
     api: new KubeLeaseApi({ ...common, namespace, name }),
     namespace,
-    /** The objects around this pod, in the namespace of whoever asks, or around the Lease. Whoever opens it closes it. */
+    /** The objects in this pod's own namespace, or in the Lease's. The caller closes them. */
     objects: async (around: 'pod' | 'lease'): Promise<KubeObjects> =>
       new KubeObjects({
         ...common,

@@ -73,7 +73,7 @@ export function successorOf(lease: Lease): string | null {
   return lease.metadata.annotations?.[SUCCESSOR] || null
 }
 
-/** What a write notes of LangFlow's version, or what somebody wrote there; `null`: nothing. */
+/** The version of LangFlow that the Lease notes, as it was written; `null`: none. */
 export function langflowOf(lease: Lease): string | null {
   return lease.metadata.annotations?.[LANGFLOW] || null
 }
@@ -97,7 +97,7 @@ export interface FrontAccess {
 
 const CLOSING = 'closing'
 
-/** What the leader says of its front; `closing`: it stops, and requests are to wait for whoever serves next. */
+/** What the leader says of its front; `closing`: it stops, and requests wait for the next leader. */
 type FrontNote = FrontAccess | typeof CLOSING
 
 /**
@@ -162,7 +162,7 @@ function frontText(front: FrontNote): string {
   return front === CLOSING ? front : `${front.address} ${front.key}`
 }
 
-/** The holder's identity, or '' where nobody holds it. */
+/** The holder's identity, or '' for a Lease without a holder. */
 export function holderOf(lease: Lease): string {
   return lease.spec?.holderIdentity ?? ''
 }
@@ -209,10 +209,10 @@ export function durationOf(lease: Lease, fallbackMs: number): number {
 }
 
 /**
- * A release has client-go's form, no holder and a duration of 1 s, and names who released which term: nobody releases what
- * another one holds, and a holder that someone cleared by hand leaves its duration.
+ * A release has client-go's form, no holder and a duration of 1 s, and names who released which term: a replica releases only
+ * its own Lease, and a holder that was cleared by hand leaves its duration.
  *
- * @param last who held it last; `null`: nobody knows
+ * @param last the last holder; `null`: unknown
  */
 export function isReleased(
   lease: Lease,

@@ -30,11 +30,11 @@ const LINGER_BYTES = 64 * 1024
 const REQUESTS_A_TURN = 4
 
 /**
- * Stands before an HTTP server that shares its event loop with the election, so that nobody who can reach the port
+ * Stands before an HTTP server that shares its event loop with the election, so that no client
  * costs the election its turn. A connection is for one request; what else comes on it is never parsed: a client may
  * send thousands in one packet, and the parser would answer them all at once. A few requests pass in each turn of the
- * loop, in the order in which they were complete. Of too many connections the oldest ends, and a crowd that has not asked
- * yet pushes out nobody who has.
+ * loop, in the order in which they were complete. Of too many connections the oldest ends, and connections without a
+ * request push out none with one.
  */
 export class ConnectionLimiter {
   private readonly options: ConnectionLimiterOptions

@@ -14,7 +14,7 @@ export interface OtherLeasesOptions {
   readonly tell: (fact: Fact) => void
 }
 
-/** Nobody waits longer than this for peers that cannot be reached. */
+/** A start waits no longer than this for peers that cannot be reached. */
 const ANSWERS_WITHIN_MS = 2_000
 const AGAIN_MS = 5_000
 
@@ -42,7 +42,7 @@ export function watchOtherLeases(options: OtherLeasesOptions): { close(): void }
         repeats.happened('rivals', problem)
       } else {
         if (others.length > 0) break
-        // Who cannot be reached yet, such as before its name resolves, keeps nobody waiting, and is asked again.
+        // Peers that cannot be reached yet, such as before their name resolves, delay no start, and are asked again.
         bar(null)
       }
       await pause(clock, AGAIN_MS, closing.promise)

@@ -9,7 +9,7 @@ const LONGEST_ANSWER = 64 * 1024
 
 export type Answer =
   | { readonly said: unknown; readonly problem: null }
-  /** `gone`: nobody is there; one that is only slow may answer the next time. */
+  /** `gone`: no agent is there; a slow one may answer the next time. */
   | { readonly problem: string; readonly gone: boolean }
 
 /** Asks agents for their `/status`: each within 1 s, of at most 64 KiB. */

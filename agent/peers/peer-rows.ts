@@ -19,7 +19,7 @@ const NAMED_WITHIN_MS = 1_000
 /** Another pod may have an address later. */
 const KNOWN_FOR_MS = 60_000
 
-/** The other replicas for people who look. Nothing of it reaches the election. */
+/** The other replicas for the page and `/replicas`. Nothing of it reaches the election. */
 export class PeerRows {
   private readonly options: PeerRowsOptions
   /** Identities by where they answered, so that one that is silent has its name. */
@@ -40,11 +40,11 @@ export class PeerRows {
     const rows = new Map<string, ReplicaRow>()
     const answers = await Promise.all(origins.map((origin) => this.askOne(origin)))
     for (const { who, row } of answers) if (who !== identity && !rows.get(who)?.status) rows.set(who, row)
-    for (const { host, problem } of problems) rows.set(host, { ...NOBODY, pod: host, problem })
+    for (const { host, problem } of problems) rows.set(host, { ...UNKNOWN, pod: host, problem })
     return [...rows.values()].sort((a, b) => (a.pod < b.pod ? -1 : 1))
   }
 
-  /** Anew, but for a name that takes long: then what was found before holds, and nobody asks for it again meanwhile. */
+  /** Resolves the names again. While one takes long, the earlier addresses count, and it is not resolved a second time. */
   private async find(): Promise<void> {
     const { at, resolve, clock } = this.options
     this.finding ??= find(at, resolve).then((found) => {
@@ -62,7 +62,7 @@ export class PeerRows {
     if (status !== null) this.known.set(origin, { identity: status.identity, at: now })
     const known = this.known.get(origin)
     const identity = known !== undefined && known.at >= now - KNOWN_FOR_MS ? known.identity : null
-    const row = { ...NOBODY, pod: identity === null ? new URL(origin).host : podOf(identity) }
+    const row = { ...UNKNOWN, pod: identity === null ? new URL(origin).host : podOf(identity) }
     const who = identity ?? origin
     if (status === null) {
       const problem = answer.problem ?? `peer ${origin} answered with something else than a status`
@@ -74,7 +74,7 @@ export class PeerRows {
   }
 }
 
-const NOBODY: Omit<ReplicaRow, 'pod'> = { node: null, status: null, problem: null }
+const UNKNOWN: Omit<ReplicaRow, 'pod'> = { node: null, status: null, problem: null }
 
 const ROUND_COUNTS_MS = 1_000
 

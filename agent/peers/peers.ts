@@ -88,7 +88,7 @@ export class Peers {
     this.rowsForPeople = new PeerRows({ ...options, requests: this.requests })
   }
 
-  /** Asks from now on, or no more: only a leader has somebody to hand over to. */
+  /** Starts or stops polling: only a leader needs a successor. */
   ask(yes: boolean): void {
     if (yes === this.asking) return
     this.asking = yes
@@ -109,7 +109,7 @@ export class Peers {
     this.requests.close()
   }
 
-  /** How many others answered lately, and how many of them would take over now; `null`: nobody is asked. */
+  /** How many others answered lately, and how many of them would take over now; `null`: the peers are not polled. */
   get view(): PeersView | null {
     if (!this.asking) return null
     const { members } = this
@@ -120,12 +120,12 @@ export class Peers {
     return this.recentMembers.filter(({ lease }) => lease === this.options.lease)
   }
 
-  /** Asks everybody once for people who look, whether or not this replica leads; see `PeerRows`. */
+  /** Asks every peer once for the page and `/replicas`, whether or not this replica leads; see `PeerRows`. */
   rows(): Promise<ReplicaRow[]> {
     return this.rowsForPeople.ask()
   }
 
-  /** Asks everybody once, also for one that does not lead: who competes for which Lease, now or a moment ago. */
+  /** Asks every peer once, whether or not this replica leads: which competes for which Lease, now or a moment ago. */
   async survey(): Promise<readonly Member[]> {
     await this.round()
     return this.recentMembers
@@ -154,7 +154,7 @@ export class Peers {
     this.nextAt = clock.mono() + POLL_MS
     const problems = await this.round()
     this.polling = false
-    // What failed because it was given up, or for nobody, is no trouble.
+    // Requests that were cancelled by `ask(false)` are no failures.
     if (!this.asking) return
     for (const problem of problems) repeats.happened('peers', problem)
     if (problems.length === 0) repeats.over('peers', 'every peer answers')

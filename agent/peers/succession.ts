@@ -35,9 +35,9 @@ interface Try {
 /** One that gave the Lease back, or never came for it, is tried again after so long, and later each time. */
 const AGAIN_AFTER_MS = 120_000
 const LATEST_AGAIN_MS = 3_600_000
-/** Lease durations between two handovers of a leader’s own accord, whoever asks for them: what lies can cost. */
+/** Lease durations between two handovers of a leader’s own accord. It bounds what false answers of peers can cost. */
 const APART_LEASES = 4
-/** What has served nobody yet holds nothing back that is worth more time. */
+/** A LangFlow that has not served yet has no work that is worth more time. */
 const STARTING_GRACE_MS = 5_000
 
 const REASONS = {
@@ -112,7 +112,7 @@ export class VoluntaryHandover {
   ): void {
     const { peers, leaseDurationMs, workload, log, tell } = this.options
     if (doubt || stepDown !== null) return
-    // Nobody is served meanwhile: that does not wait.
+    // No client is served meanwhile, so this handover does not wait.
     if (now < this.nextAt && code !== 'front_down') return
     const count = (this.tries.get(successor)?.count ?? 0) + 1
     const wait = Math.min(AGAIN_AFTER_MS * 2 ** (count - 1), LATEST_AGAIN_MS)
@@ -130,7 +130,7 @@ export class VoluntaryHandover {
 export type OwnPod = Pick<Member, 'revision' | 'unproven' | 'podAgeMs'>
 
 interface Succession {
-  /** Who should follow a leader that releases now; `null`: nobody is ready. */
+  /** The replica that should follow a leader that releases now; `null`: none is ready. */
   readonly successor: string | null
   /** Whether it is of a newer revision, so that the leader should hand over of its own accord. */
   readonly newer: boolean

@@ -20,7 +20,7 @@ import type { Exit } from './process-tree.ts'
 
 /** tini, as a subreaper: processes of the workload are started below it, and it reaps what they leave. */
 export interface Reaper {
-  /** Its command line, up to its `--`. Empty: processes are started directly, where somebody else reaps. */
+  /** Its command line, up to its `--`. Empty: processes are started directly, where another process reaps. */
   readonly command: readonly string[]
   /** One sentence for the log. */
   readonly warn: (sentence: string) => void
@@ -134,7 +134,7 @@ const NICE = 5
 /**
  * Lets a process and all that descend from it give way to this one: where memory is short they are killed first, where the
  * CPU is they wait. Needs no privilege. What they fork or start later inherits it; what they had before this call is found
- * by looking until a look finds nobody new. Returns why one of them could not be made to; `null`: all do.
+ * by scanning until a scan finds no new process. Returns why one of them could not be made to; `null`: all do.
  */
 export function deprioritize(root: number): string | null {
   let problem: string | null = null
@@ -220,7 +220,7 @@ function shebangOf(file: string): string | undefined {
   }
 }
 
-/** The first 1,024 bytes of a file, as text. Throws for what is no file: reading a FIFO would wait for whoever writes. */
+/** The first 1,024 bytes of a file, as text. Throws for what is no file: reading a FIFO would wait for a writer. */
 export function headOf(file: string): string {
   const head = Buffer.alloc(1024)
   const fd = openSync(file, fileConstants.O_RDONLY | fileConstants.O_NONBLOCK)

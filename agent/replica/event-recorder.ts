@@ -29,7 +29,7 @@ interface LauncherTroubles {
   readonly colder: string | null
 }
 
-/** The events of the log that the cluster is told of as well. */
+/** The log events that are Kubernetes Events as well. */
 const EVENT_OF: { readonly [N in EventName]?: EventReason } = {
   acquired: 'LeaderAcquired',
   doubt: 'LeadershipInDoubt',
@@ -58,11 +58,11 @@ export class EventRecorder {
   private stoodBy = false
   private versionProblem: string | null = null
   private deadmanFirings = 0
-  /** What lasts, of which the cluster was told when it began. */
+  /** Troubles that last, each of which was an Event when it began. */
   private readonly lasting = new Set<EventReason>()
   private paused = false
   private refusal: ElectionState['refusal'] = null
-  /** Monotonic ms; `null`: leadership is beyond doubt, or somebody else's. */
+  /** Monotonic ms; `null`: this replica is not in doubt. */
   private doubtSince: number | null = null
 
   constructor(options: EventRecorderOptions) {
@@ -93,7 +93,7 @@ export class EventRecorder {
     this.doubtSince = inDoubt ? (this.doubtSince ?? clock.mono()) : null
   }
 
-  /** A restarted agent tells once more what its launcher did meanwhile. */
+  /** A restarted agent repeats what its launcher did meanwhile. */
   troubles({ deadmanFirings, refusedGrant, stopFailed, colder }: LauncherTroubles, epoch: number): void {
     const { events, metrics } = this.options
     if (deadmanFirings > this.deadmanFirings)

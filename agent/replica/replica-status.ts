@@ -58,7 +58,7 @@ export function isInDoubt({
   return term !== null && reached(now, doubtAt(options, term.renewedAt))
 }
 
-/** It serves, stands by, or pauses: in doubt it serves nobody, and nobody else could: there is nowhere better to go. */
+/** It serves or stands by. A leader in doubt counts as well: it serves no client, but neither could any other replica. */
 export function couldServe(facts: GateFacts): boolean {
   const { term } = facts.state
   if (onTrial(facts) !== null) return false
@@ -70,7 +70,7 @@ export function couldServe(facts: GateFacts): boolean {
 
 /**
  * Why Kubernetes is to keep the pods of the revision that served last, in one sentence; `null`: this replica's revision has
- * served. Whoever hands over asks whether it could take over, and that doesn't depend on this.
+ * served. Whether it could take over doesn't depend on this.
  */
 export function onTrial({
   options: { pod, peers },

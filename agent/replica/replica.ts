@@ -32,16 +32,16 @@ import {
   standsBy,
 } from './replica-status.ts'
 
-/** What the replica gives to its supervisor. */
+/** The replica's part of the options of `Supervisor`. */
 type SupervisorWiring = Pick<
   SupervisorOptions,
   'log' | 'repeats' | 'metrics' | 'remedy' | 'tell' | 'changed'
 > & { readonly alarm: (what: string) => void }
 
-/** What the replica gives to whoever asks its peers. */
+/** The replica's part of the options of `Peers`. */
 type PeersWiring = Pick<PeersOptions, 'identity' | 'lease' | 'repeats' | 'asked'>
 
-/** What the replica gives to whoever tells the cluster what happens. */
+/** The replica's part of the options of `KubeEvents`. */
 type EventsWiring = Pick<KubeEventsOptions, 'leaseUid'>
 
 /** Everything outside of the process, and time and chance: the simulation brings its own. */
@@ -55,7 +55,7 @@ export interface ReplicaParts {
   readonly front: FrontAccess | null
   /** Called once. */
   readonly supervisor: (wiring: SupervisorWiring) => Supervisor
-  /** Called once; `null`: nobody is asked. */
+  /** Called once; `null`: no peer is asked. */
   readonly peers: ((wiring: PeersWiring) => Pick<Peers, keyof Peers>) | null
   /** Called once. */
   readonly events: (wiring: EventsWiring) => Events
@@ -72,7 +72,7 @@ export interface ReplicaParts {
 /** A loop that is this late is stuck; long enough for any pause that a busy node causes. */
 const STUCK_AFTER_MS = 10_000
 
-/** One replica: election, workload and gate put together. Whoever reads it (HTTP, metrics) changes nothing. */
+/** One replica: election, workload and gate put together. Its readers (HTTP, metrics) change nothing. */
 export class Replica implements StatusSource {
   private readonly parts: ReplicaParts
   /** Namespace and name. */
@@ -84,7 +84,7 @@ export class Replica implements StatusSource {
   private readonly peers: Pick<Peers, keyof Peers> | null
   private readonly rowsCache: PeerRowsCache
   private readonly absence: LauncherAbsence
-  /** `null`: nobody is asked. */
+  /** `null`: no peer is asked. */
   private readonly voluntaryHandover: VoluntaryHandover | null
   private readonly switchover: Switchover
   private readonly watchOtherLeases: () => ReturnType<typeof watchOtherLeases> | null
@@ -133,7 +133,7 @@ export class Replica implements StatusSource {
     })
     this.steering = new Steering({
       traffic: parts.traffic,
-      // A front lingers itself, whoever led.
+      // A front lingers itself.
       lingerMs: pod.name === null || parts.front !== null ? 0 : GATE_KNOWN_MS,
       clock,
       log,
@@ -284,7 +284,7 @@ export class Replica implements StatusSource {
     if (effect.type === 'grant') supervisor.grant(effect.grant)
     else if (effect.type === 'start') supervisor.start(effect.epoch)
     else if (effect.type === 'drain') {
-      // Whoever was ready a moment ago may be gone: the successor is named when the stop is over.
+      // A replica that was ready a moment ago may be gone: the successor is named when the stop is over.
       this.peers?.askAgain()
       const graceMs = this.parts.front === null ? 0 : this.parts.options.streamGraceMs
       steering.drain(() => supervisor.drain(effect.until, graceMs))
@@ -335,7 +335,7 @@ export class Replica implements StatusSource {
 
 /**
  * What to do about a LangFlow that failed while this replica leads. `servedMs`: for how long it had served since its
- * start, `null`: it never did; `ready`: how many others would take over now, `null`: nobody knows.
+ * start, `null`: it never did; `ready`: how many others would take over now, `null`: unknown.
  */
 export function remedyFor(
   { onCrash, leaseDurationMs }: Pick<ReplicaOptions, 'onCrash' | 'leaseDurationMs'>,

@@ -68,7 +68,7 @@ export class FrontProcess {
   private askedAt: number | null = null
   private route: FrontRoute | null = null
   private routeId = 0
-  /** Whoever waits for a route to be followed, the oldest first. */
+  /** Callers that wait for a route to be followed, the oldest first. */
   private waiting: { readonly id: number; readonly followed: () => void }[] = []
   /** Of the end; resolves once there is nothing to forward any more. */
   private ended: PromiseWithResolvers<void> | null = null
@@ -84,8 +84,8 @@ export class FrontProcess {
   }
 
   /**
-   * Has it follow a route, from its first one on. Resolves once every request that is forwarded follows it, and where there is
-   * nobody who could forward one.
+   * Has it follow a route, from its first one on. Resolves once every request that is forwarded follows it, or at once if
+   * no front runs.
    */
   follow(route: FrontRoute): Promise<void> {
     this.route = route

@@ -46,8 +46,8 @@ export class Steering {
   }
 
   /**
-   * A step down begins: who is to come no more is to know that before those that came are waited for. The elector's own timeout
-   * runs meanwhile.
+   * A step down begins: new requests are held before those in flight are waited for. The elector's own timeout runs
+   * meanwhile.
    *
    * @param drain not called where the step down has gone on without it
    */
@@ -69,8 +69,8 @@ export class Steering {
   }
 
   /**
-   * Ends it once whoever leads traffic has acknowledged that the gate is closed, or the time for it is up, and no sooner than
-   * whoever routes can have heard of it: a pod's network ends with its last container, and then a connection hangs that
+   * Ends it once the front has acknowledged that the gate is closed, or its time is up, and no sooner than
+   * the Service's routes can have changed: a pod's network ends with its last container, and then a connection hangs that
    * would have been refused.
    *
    * @param hurry see `Traffic`

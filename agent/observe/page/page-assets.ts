@@ -108,7 +108,7 @@ export function live(): void {
   }
 
   async function go(): Promise<void> {
-    // Nobody looks at a hidden tab.
+    // A hidden tab needs no update.
     if (!document.hidden) await update()
     setTimeout(go, EVERY_MS)
   }
