@@ -18,14 +18,14 @@ export function setAside(env: NodeJS.ProcessEnv, command: string | undefined): N
 
 /**
  * Replaces this process by one with a clean environment and with the flags that it must have, where it lacks any: same pid,
- * parent and standard streams. Without `--disable-sigusr1` whoever may signal the process could open its debugger, and with
- * it do everything in its name; and Node has obeyed its environment before any code of ours runs.
+ * parent and standard streams. Without `--disable-sigusr1` any process that may signal this one could open its debugger, and
+ * act in its name; and Node has obeyed its environment before any code of ours runs.
  * The built file holds this function and `setAside` as text, and runs them before all else: they use nothing else of any module.
  * @param v8 flags for the version of Node that begins with `version`: another might not know one, and then would not start
  */
 export function reexec(v8: readonly string[] = [], version = ''): void {
   const { execArgv, execPath, argv, env } = process
-  // Whoever starts a front gives it flags of its own (agent/traffic/front-process.ts): it would lose its pipe here.
+  // The agent starts a front with flags of its own (agent/traffic/front-process.ts): it would lose its pipe here.
   const ours = process.version.startsWith(version) && argv[2] !== 'front'
   const wanted = ['--disable-sigusr1', ...(ours ? v8 : [])]
   const missing = wanted.filter((flag) => !execArgv.includes(flag))

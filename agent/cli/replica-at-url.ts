@@ -1,6 +1,5 @@
 import * as z from 'zod/mini'
-import type { ReplicaRow } from '../observe/agent-status.ts'
-import { statusOf } from '../observe/status-shape.ts'
+import { type ReplicaRow, statusOf } from '../observe/agent-status.ts'
 import { OperationError } from './exit-codes.ts'
 
 export const NO_STATUS = 'it answers, but not with the status of an agent that this version understands'

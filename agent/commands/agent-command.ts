@@ -1,10 +1,13 @@
+import { readFileSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import type { Command } from 'commander'
-import { systemClock } from '../clock.ts'
+import { type Clock, type Instant, systemClock } from '../clock.ts'
 import { type AgentOptions, agentOptions } from '../config/options.ts'
 import { LauncherKeys } from '../link/launcher-keys.ts'
 import { lookAtLock } from '../link/launcher-lock.ts'
 import { createLog } from '../observe/log.ts'
 import { isPortFree, openConnections } from '../processes/port.ts'
+import { bootId } from '../processes/proc.ts'
 import type { Replica } from '../replica/replica.ts'
 import { FRONT_NODE_FLAGS } from '../traffic/front-process.ts'
 import { VERSION } from '../version.ts'
@@ -43,7 +46,6 @@ export async function runAgent(
   const { createMetrics } = await import('../observe/prometheus.ts')
   const { Peers } = await import('../peers/peers.ts')
   const { connectEvents } = await import('../replica/kube-events.ts')
-  const { podAge } = await import('../replica/pod-age.ts')
   const { Replica } = await import('../replica/replica.ts')
   const { LinkServer } = await import('../link/link-server.ts')
   const { HealthProbe } = await import('../supervisor/health.ts')
@@ -60,7 +62,7 @@ export async function runAgent(
     onRequest: (verb, code) => metrics.apiRequest(verb, code),
   })
   log.info('the Lease is reached through', { server: connection.server, source: connection.source })
-  const { api, objects, namespace, serverVersion } = connection
+  const { api, objects, namespace } = connection
   const machine = {
     clock,
     portFree: () => isPortFree(port),
@@ -79,7 +81,6 @@ export async function runAgent(
     options,
     namespace,
     api,
-    serverVersion,
     traffic,
     front,
     supervisor: ({ alarm, ...wiring }) =>
@@ -108,4 +109,30 @@ export async function runAgent(
   own.started?.()
   started.resolve(replica)
   return replica.end()
+}
+
+/**
+ * How long ago the first agent that used `directory` started, in whole milliseconds: in a pod, the pod's age. Counted by
+ * the clock that no one sets; over a restart of the machine by the wall clock, so that only an order of pods may rest on
+ * it. Throws nothing: `null` where it cannot be told.
+ */
+export function podAge(directory: string, clock: Clock): (now: Instant) => number | null {
+  const file = join(directory, 'born')
+  try {
+    const { boot, mono } = clock.now()
+    const born = { bootId: bootId(), boot, mono }
+    writeFileSync(file, JSON.stringify(born), { flag: 'wx', mode: 0o600 })
+  } catch {
+    // It was there before, or cannot be written: what follows tells which.
+  }
+  try {
+    const born = JSON.parse(readFileSync(file, 'utf8')) as { bootId: string; boot: number; mono: number }
+    const wall = statSync(file).mtimeMs
+    const sameBoot = born.bootId === bootId() && Number.isFinite(born.boot) && Number.isFinite(born.mono)
+    // One of the two has stood still while the machine was suspended, the other may begin anew with each container (see `Instant`).
+    const since = (now: Instant) => Math.max(now.boot - born.boot, now.mono - born.mono)
+    return (now) => Math.max(1, Math.round(sameBoot ? since(now) : now.wall - wall))
+  } catch {
+    return () => null
+  }
 }

@@ -2,7 +2,7 @@ import { BOOT_RESOLUTION_MS, type Instant } from '../clock.ts'
 import type { ApiError } from '../kube/kube-errors.ts'
 import { durationOf, holderOf, LANGFLOW, langflowOf } from '../lease/lease.ts'
 import { podOf } from '../lease/operator-annotations.ts'
-import { isOlder } from '../package-version.ts'
+import { isOlder } from '../python-version.ts'
 import {
   type CandidateConfig,
   type CandidateState,

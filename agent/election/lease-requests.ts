@@ -1,6 +1,5 @@
 import type { Instant } from '../clock.ts'
 import { ApiError } from '../kube/kube-errors.ts'
-import { microTime } from '../kube/micro-time.ts'
 import {
   annotated,
   epochAfter,
@@ -11,10 +10,11 @@ import {
   LARGEST_TRANSITIONS,
   type Lease,
   langflowOf,
+  microTime,
   type Notes,
 } from '../lease/lease.ts'
 import { pauseIsOver } from '../lease/operator-annotations.ts'
-import { isOlder } from '../package-version.ts'
+import { isOlder } from '../python-version.ts'
 import { detectedAfter, historyNote } from './history-note.ts'
 import { failedStart, revisionsNoted } from './revision-trial.ts'
 import {

@@ -1,6 +1,6 @@
 import { type FailedRevision, type Revisions, withFailed, withProven } from '../lease/proven-revisions.ts'
 import type { EndedBecause } from '../lease/reasons.ts'
-import { isOlder } from '../package-version.ts'
+import { isOlder } from '../python-version.ts'
 import { type CandidateConfig, type ElectionState, type Input, NEVER, type Why } from './state.ts'
 
 /** A first start from a warm standby may take this long, and any other at least as long. */

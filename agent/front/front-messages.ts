@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream'
+import { readJsonLines } from '../json-lines.ts'
 
 // Agent and front are two processes, so that traffic delays no renewal. They talk in JSON lines over file descriptor 3 of
 // the front: where requests go goes down, what becomes of them goes up. Times are CLOCK_MONOTONIC in ms: both read one clock.
@@ -116,22 +117,9 @@ export const HOP_EPOCH = 'langflow-leader-epoch'
 /** Interim status of a hop whose client waits for an answer to its head: LangFlow may have that much. */
 export const HOP_TAKEN = 102
 
-/** Reads JSON lines; the channel is destroyed at one that is none. */
+/** Reads what the other end of the channel writes; the channel is destroyed at a line that is no message. */
 export function readMessages<Message>(channel: Duplex, received: (message: Message) => void): void {
-  let rest = ''
-  channel.setEncoding('utf8')
-  channel.on('data', (chunk: string) => {
-    const lines = (rest + chunk).split('\n')
-    rest = lines.pop() as string
-    for (const line of lines) {
-      try {
-        received(JSON.parse(line) as Message)
-      } catch (error) {
-        channel.destroy(error as Error)
-        return
-      }
-    }
-  })
+  readJsonLines(channel, Number.POSITIVE_INFINITY, received)
 }
 
 export function writeMessage(channel: Duplex, message: ToFront | FromFront): void {

@@ -123,7 +123,7 @@ function isExecutable(path: string): boolean {
   }
 }
 
-/** Whoever starts the old file meanwhile gets the whole old file. */
+/** A process that opens the old file meanwhile gets the whole old file. */
 function replace(source: string, target: string, prepare?: (draft: string) => void): void {
   const draft = `${target}.new`
   try {

@@ -87,7 +87,7 @@ export function parseStatus(text: string): Status | undefined {
 }
 
 /** The error for an HTTP status other than success, or for the same status inside of a watch. */
-export function refusal(
+export function refusedRequest(
   target: Target,
   status: number,
   detail: Status | undefined,
@@ -158,7 +158,7 @@ function forbidden({ verb, resource, namespace, name }: Target, said: string): s
 }
 
 /** The error for a request whose deadline passed. */
-export function lateness({ verb, server }: Target, deadlineMs: number, handedOver: boolean): ApiError {
+export function timeoutError({ verb, server }: Target, deadlineMs: number, handedOver: boolean): ApiError {
   const ms = Math.round(deadlineMs)
   return new ApiError(
     'timeout',
@@ -170,7 +170,7 @@ export function lateness({ verb, server }: Target, deadlineMs: number, handedOve
 }
 
 /** The error for a connection that could not be made, or broke before the reply was complete. */
-export function breakdown({ verb, server }: Target, cause: unknown, handedOver: boolean): ApiError {
+export function connectionError({ verb, server }: Target, cause: unknown, handedOver: boolean): ApiError {
   const where = handedOver
     ? `lost the connection to the API server at ${server}`
     : `cannot reach the API server at ${server}`
@@ -181,7 +181,7 @@ export function breakdown({ verb, server }: Target, cause: unknown, handedOver: 
 }
 
 /** A reply of success that holds something else than was asked for. */
-export function nonsense({ verb, server }: Target, what: string, status?: number): ApiError {
+export function unexpectedReply({ verb, server }: Target, what: string, status?: number): ApiError {
   return new ApiError('network', `the API server at ${server} answered "${verb}" with ${what}`, {
     mayHaveCommitted: writes(verb),
     status,

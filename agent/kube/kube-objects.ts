@@ -1,6 +1,13 @@
-import { nonsense, type Target, type Verb } from './kube-errors.ts'
-import { type Call, KubeRequests, type KubeRequestsOptions, type Over } from './kube-requests.ts'
-import { type ObjectWatch, type ObjectWatchHandlers, openWatch } from './kube-watch.ts'
+import { JsonLines } from '../json-lines.ts'
+import {
+  ApiError,
+  parseStatus,
+  refusedRequest,
+  type Target,
+  unexpectedReply,
+  type Verb,
+} from './kube-errors.ts'
+import { type Call, KubeRequests, type KubeRequestsOptions, type Over, type Stream } from './kube-requests.ts'
 
 /** Seconds. As in client-go's reflector a random time from here to its double, so that not all watches end at once. */
 const LEAST_WATCH_SECONDS = 300
@@ -49,7 +56,7 @@ export interface WrittenObject {
 }
 
 /**
- * Objects of one namespace in a Kubernetes API server, over connections of their own: a renewal never waits for one of somebody else.
+ * Objects of one namespace in a Kubernetes API server, over connections of their own: a renewal never waits for another kind of request.
  * Each request has a deadline, in milliseconds; all rejections are `ApiError`.
  */
 export class KubeObjects {
@@ -59,7 +66,7 @@ export class KubeObjects {
 
   constructor(options: KubeRequestsOptions) {
     this.namespace = options.namespace
-    // What was opened under the old CA ends in order, and whoever watches opens it again under the new one.
+    // A watch under the old CA ends in order, and is opened again under the new one.
     this.requests = new KubeRequests(options, () => {
       for (const watch of this.watches) watch.end()
     })
@@ -78,7 +85,11 @@ export class KubeObjects {
       const { value, status } = await this.json(call, deadlineMs)
       const { items, metadata } = value as { items?: unknown; metadata?: { continue?: string } }
       if (!Array.isArray(items) || !items.every(isObject))
-        throw nonsense(this.requests.target(call), `something that is no list of ${kind.resource}`, status)
+        throw unexpectedReply(
+          this.requests.target(call),
+          `something that is no list of ${kind.resource}`,
+          status,
+        )
       all.push(...items)
       next = metadata?.continue || undefined
       if (next === undefined) return all
@@ -93,7 +104,7 @@ export class KubeObjects {
     return this.one(this.call('patch', kind, name, patch), deadlineMs)
   }
 
-  /** Changes these fields, whatever else has changed: for what nobody else writes. */
+  /** Changes these fields whatever else has changed: for objects that only this replica writes. */
   patchOwn(kind: Kind, name: string, fields: object, deadlineMs: number): Promise<KubeObject> {
     return this.one(this.call('patch', kind, name, fields), deadlineMs)
   }
@@ -188,7 +199,7 @@ export class KubeObjects {
   private async one(call: Call, deadlineMs: number, over?: Over): Promise<KubeObject> {
     const { value, status } = await this.json(call, deadlineMs, over)
     if (isObject(value)) return value
-    throw nonsense(this.requests.target(call), `something that is no ${call.about.kind}`, status)
+    throw unexpectedReply(this.requests.target(call), `something that is no ${call.about.kind}`, status)
   }
 
   private async json(
@@ -200,7 +211,7 @@ export class KubeObjects {
     try {
       return { value: JSON.parse(body) ?? {}, status }
     } catch {
-      throw nonsense(this.requests.target(call), 'something that is no JSON', status)
+      throw unexpectedReply(this.requests.target(call), 'something that is no JSON', status)
     }
   }
 }
@@ -208,4 +219,99 @@ export class KubeObjects {
 function isObject(value: unknown): value is KubeObject {
   const { metadata } = (value ?? {}) as { metadata?: Partial<KubeObject['metadata']> }
   return typeof metadata?.resourceVersion === 'string' && typeof metadata.name === 'string'
+}
+
+export type ObjectEvent<T extends object = KubeObject> =
+  | { type: 'changed'; object: T }
+  | { type: 'deleted' | 'bookmark'; resourceVersion: string | undefined }
+
+export interface ObjectWatchHandlers<T extends object = KubeObject> {
+  event(event: ObjectEvent<T>): void
+  /** Called exactly once, unless `close()` came first. A server ending the watch in order gives no error. */
+  ended(error?: ApiError): void
+}
+
+export interface ObjectWatch {
+  close(): void
+  /** Ends the watch as a server does. */
+  end(): void
+}
+
+/** In characters: far above any object that is watched. A longer line is no event. */
+const LONGEST_LINE = 4 * 1024 * 1024
+
+/** Opens a watch, which is in `open` for as long as it lives. Resolves once the server has answered 200. */
+export async function openWatch<T extends object>(
+  requests: KubeRequests,
+  call: Call,
+  handlers: ObjectWatchHandlers<T>,
+  deadlineMs: number,
+  open: Set<ObjectWatch>,
+): Promise<ObjectWatch> {
+  const target = requests.target(call)
+  const lines = new JsonLines(LONGEST_LINE)
+  let stream: Stream | undefined
+  let over = false
+
+  const close = () => {
+    over = true
+    open.delete(watch)
+    stream?.cut()
+  }
+  const end = (error?: ApiError) => {
+    if (over) return
+    close()
+    handlers.ended(error)
+  }
+  const watch: ObjectWatch = { close, end: () => end() }
+  const read = (chunk: Buffer) => {
+    for (const { message } of lines.push(chunk)) {
+      if (over) return
+      const event = eventIn<T>(message ?? {}, target)
+      if (event instanceof ApiError) end(event)
+      else handlers.event(event)
+    }
+  }
+
+  stream = await requests.stream(call, unguarded(read), deadlineMs)
+  if (over) stream.cut()
+  else open.add(watch)
+  stream.ended.then(
+    () => end(lines.complete ? undefined : broken(target, 'ended in the middle of an event')),
+    (error: ApiError) => end(error),
+  )
+  return watch
+}
+
+/** An `ERROR` event, and a line that is no event, give the error that ends the watch. */
+function eventIn<T extends object>(message: object, target: Target): ObjectEvent<T> | ApiError {
+  const noEvent = () => broken(target, 'holds something that is no event')
+  const { type, object } = message as { type?: unknown; object?: Partial<KubeObject> | null }
+  if (type === 'ERROR') {
+    const status = parseStatus(JSON.stringify(object ?? null))
+    return status?.code === undefined ? noEvent() : refusedRequest(target, status.code, status)
+  }
+  if (typeof object?.metadata !== 'object' || object.metadata === null) return noEvent()
+  const { resourceVersion } = object.metadata
+  if (type === 'ADDED' || type === 'MODIFIED') return { type: 'changed', object: object as T }
+  if (type === 'DELETED') return { type: 'deleted', resourceVersion }
+  if (type === 'BOOKMARK') return { type: 'bookmark', resourceVersion }
+  return noEvent()
+}
+
+function broken({ server }: Target, how: string): ApiError {
+  return new ApiError('network', `the watch from the API server at ${server} ${how}`)
+}
+
+/** The HTTP client takes an exception in its data handler for a broken stream; a defect of ours must not hide there. */
+function unguarded(data: (chunk: Buffer) => void): (chunk: Buffer) => void {
+  return (chunk) => {
+    try {
+      data(chunk)
+    } catch (defect) {
+      queueMicrotask(() => {
+        throw defect
+      })
+    }
+  }
 }

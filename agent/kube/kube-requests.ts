@@ -5,13 +5,13 @@ import type { Clock } from '../clock.ts'
 import { type KubeAccess, KubeConfigError, type KubeCredentials } from './kube-access.ts'
 import {
   ApiError,
-  breakdown,
-  lateness,
-  nonsense,
+  connectionError,
   parseStatus,
-  refusal,
+  refusedRequest,
   type Subject,
   type Target,
+  timeoutError,
+  unexpectedReply,
   type Verb,
 } from './kube-errors.ts'
 
@@ -119,7 +119,7 @@ export class KubeRequests {
           const opened = () => resolve({ ended, cut: () => this.destroy(connection) })
           const ended = this.exchange(call, credentials, deadline, connection, { opened, data }).then(
             ({ status }) => {
-              if (status !== 200) throw nonsense(this.target(call), `status ${status}`, status)
+              if (status !== 200) throw unexpectedReply(this.target(call), `status ${status}`, status)
             },
           )
           ended.catch(reject)
@@ -164,7 +164,7 @@ export class KubeRequests {
 
   private async credentials(call: Call, { ms, passed }: Deadline): Promise<KubeCredentials> {
     const late = Promise.withResolvers<never>()
-    using _ = addAbortListener(passed, () => late.reject(lateness(this.target(call), ms, false)))
+    using _ = addAbortListener(passed, () => late.reject(timeoutError(this.target(call), ms, false)))
     try {
       const credentials = await Promise.race([this.options.access.credentials(), late.promise])
       if (this.closed) throw new ApiError('network', 'the connection to the API server was closed')
@@ -197,8 +197,8 @@ export class KubeRequests {
     } catch (error) {
       this.destroy(connection)
       const failure = passed.aborted
-        ? lateness(this.target(call), ms, connection.handedOver)
-        : breakdown(this.target(call), error, connection.handedOver)
+        ? timeoutError(this.target(call), ms, connection.handedOver)
+        : connectionError(this.target(call), error, connection.handedOver)
       if (!isOpen) report(failure.code)
       throw failure
     }
@@ -207,7 +207,7 @@ export class KubeRequests {
     const { status, body, retryAfter } = reply
     if (!isOpen) report(String(status))
     if (status >= 200 && status < 300) return reply
-    throw refusal(this.target(call), status, parseStatus(body), retryAfter)
+    throw refusedRequest(this.target(call), status, parseStatus(body), retryAfter)
   }
 
   private wire({ verb, path, body }: Call, { server, headers }: KubeCredentials): Dispatcher.DispatchOptions {
@@ -260,7 +260,7 @@ export class KubeRequests {
   }
 }
 
-/** No timer of undici's takes part: whoever sends a request destroys its connection when it is late. */
+/** undici's own timers are off: a late request's connection is destroyed by `KubeRequests`. */
 const OPTIONS = {
   allowH2: false,
   pipelining: 1,

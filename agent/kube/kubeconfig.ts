@@ -29,7 +29,7 @@ interface Loaded {
  * Access as one or more kubeconfig files describe it: client certificates, tokens, token files, basic authentication,
  * credential plugins, OIDC. The files are read again when they change; a change that cannot be read is passed over.
  * The context is the one that was current at the start, where none is named: an election must not move to another cluster
- * because somebody switched the context. Throws `KubeConfigError`.
+ * because a person switched the context. Throws `KubeConfigError`.
  */
 export function kubeconfigAccess(paths: readonly string[], context?: string): KubeAccess {
   const source = `kubeconfig ${paths.join(', ')}`

@@ -1,6 +1,6 @@
 import { realpathSync } from 'node:fs'
 import { basename, dirname } from 'node:path'
-import { findProgram, headOf } from '../processes/executable.ts'
+import { findProgram, headOf } from '../processes/spawn.ts'
 
 /** How the command of the user would start LangFlow in its own interpreter. */
 interface LangflowStart {

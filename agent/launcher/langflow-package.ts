@@ -1,7 +1,7 @@
 import { readdirSync, realpathSync } from 'node:fs'
 import { basename, delimiter, dirname, join } from 'node:path'
-import { isVersion } from '../package-version.ts'
-import { findProgram, headOf } from '../processes/executable.ts'
+import { findProgram, headOf } from '../processes/spawn.ts'
+import { isVersion } from '../python-version.ts'
 import { readLangflowCommand } from './langflow-command.ts'
 
 /** As LangFlow itself looks for its version. */

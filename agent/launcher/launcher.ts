@@ -9,8 +9,8 @@ import {
   type WorkloadCause,
   type WorkloadView,
 } from '../link/link-messages.ts'
-import type { Log } from '../observe/log.ts'
-import { LogThrottle } from '../observe/log-throttle.ts'
+import { type Log, LogThrottle } from '../observe/log.ts'
+
 import type { DigestWatch } from './flow-digests.ts'
 import {
   type EffectOf,

@@ -5,10 +5,10 @@ import { describeLoss, type Loss } from '../link/link-messages.ts'
 import { listeners } from '../processes/port.ts'
 import {
   commandLineOf,
-  glanceAtProcesses,
   isDead,
   isEnding,
   isSame,
+  listProcesses,
   type ProcessIdentity,
   type ProcessStat,
   readStat,
@@ -137,7 +137,7 @@ export class ServingProcesses {
   /** Workers that live, also those that joined later: what the same masters have forked. */
   private forked({ command }: Worker): ProcessStat[] {
     const masters = new Set(this.masters().map(({ pid }) => pid))
-    return glanceAtProcesses()
+    return listProcesses()
       .filter(({ pid, ppid }) => masters.has(ppid) && !masters.has(pid))
       .filter((stat) => executes(stat) && commandLineOf(stat.pid) === command)
   }
@@ -150,7 +150,7 @@ export class ServingProcesses {
     const { clock, port, child } = this.options
     const began = clock.mono()
     try {
-      const living = glanceAtProcesses().filter((stat) => stat.pid === child || executes(stat))
+      const living = listProcesses().filter((stat) => stat.pid === child || executes(stat))
       const lines = lineages(living, child)
       const { pids, hidden } = findAcceptors(port, [...lines.keys()])
       if (pids.length === 0 && hidden) this.isBlind('files of its processes may not be looked at')

@@ -1,9 +1,15 @@
 import type { Clock } from '../clock.ts'
 import { findAccess, type KubeAccessOptions } from '../kube/kube-access.ts'
-import { ApiError, lateness } from '../kube/kube-errors.ts'
-import { type Kind, KubeObjects, type WrittenObject } from '../kube/kube-objects.ts'
-import { askVersion, type KubeRequestsOptions } from '../kube/kube-requests.ts'
-import type { ObjectEvent, ObjectWatch, ObjectWatchHandlers } from '../kube/kube-watch.ts'
+import { ApiError, timeoutError } from '../kube/kube-errors.ts'
+import {
+  type Kind,
+  KubeObjects,
+  type ObjectEvent,
+  type ObjectWatch,
+  type ObjectWatchHandlers,
+  type WrittenObject,
+} from '../kube/kube-objects.ts'
+import type { KubeRequestsOptions } from '../kube/kube-requests.ts'
 import { type Lease, sameRecord } from './lease.ts'
 
 /** Parts of a read's deadline after which another attempt begins. */
@@ -65,7 +71,7 @@ export class KubeLeaseApi {
       deadlineMs,
       read: (ms) => this.read(ms),
       seen,
-      late: (afterMs) => lateness(this.objects.target('update', LEASE, this.name), afterMs, true),
+      late: (afterMs) => timeoutError(this.objects.target('update', LEASE, this.name), afterMs, true),
     })
   }
 
@@ -131,7 +137,7 @@ function asLease(object: object): Lease {
 }
 
 /**
- * The first answer of up to three attempts, each of which goes another way: while nobody answers, the next begins, and those
+ * The first answer of up to three attempts, each of which goes another way: while no answer comes, the next begins, and those
  * before it go on. For what may be sent twice. Rejects with the server's refusal, or as the first attempt did.
  */
 export function hedged<T>(
@@ -226,14 +232,12 @@ export async function connectLeaseApi(options: LeaseConnectionOptions) {
   return {
     api: new KubeLeaseApi({ ...common, namespace, name }),
     namespace,
-    /** The objects around this pod, in the namespace of whoever asks, or around the Lease. Whoever opens it closes it. */
+    /** The objects in this pod's own namespace, or in the Lease's. The caller closes them. */
     objects: async (around: 'pod' | 'lease'): Promise<KubeObjects> =>
       new KubeObjects({
         ...common,
         namespace: around === 'lease' ? namespace : (access.namespace ?? namespace),
       }),
-    /** The API server's version, such as `1.37`; `null` where it says none. Rejects with `ApiError`. */
-    serverVersion: () => askVersion({ ...common, namespace }),
     /** The API server's URL, for messages. */
     server: access.server.origin + access.server.pathname,
     /** Where the credentials come from, for messages. */

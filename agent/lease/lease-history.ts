@@ -36,7 +36,7 @@ export interface PastTerm {
   readonly endedBecause: EndedBecause | 'expired' | null
   /**
    * From closing the gate to the release, in milliseconds, or to the last renewal of a holder that vanished meanwhile; `null`:
-   * the gate was not closed, or nobody knows.
+   * the gate was not closed, or it is unknown.
    */
   readonly stopMs: number | null
 }

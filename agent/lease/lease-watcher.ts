@@ -66,7 +66,7 @@ export class LeaseWatcher {
     void this.open()
   }
 
-  /** Others have been shown this version, so that the watch is to bring it soon, whoever holds the Lease. */
+  /** Another request has shown this version, so that the watch must bring it soon, whether or not the Lease is held. */
   expect(lease: Lease | null): void {
     const version = lease?.metadata.resourceVersion
     if (this.watch === null || version === undefined || !isNewer(version, this.position)) return
@@ -170,8 +170,8 @@ export class LeaseWatcher {
   }
 
   /**
-   * The holder is silent, or the watch is dead without knowing it: the server lost its power, and nobody sends an end or a
-   * reset. A read goes over a new connection, so that it tells. Where it does not tell in time, the watch counts as lost.
+   * The holder is silent, or the watch is dead and this side cannot notice: a server that lost its power sends neither end
+   * nor reset. A read goes over a new connection, so that it tells. Where it does not tell in time, the watch counts as lost.
    */
   private async checkSilence(): Promise<void> {
     this.silence = null

@@ -1,5 +1,5 @@
 import { parseFrontAddress } from '../config/values.ts'
-import { isVersion } from '../package-version.ts'
+import { isVersion } from '../python-version.ts'
 import { HISTORY, type PastTerm } from './lease-history.ts'
 import { PAUSE_REASON, PAUSED, PAUSED_UNTIL, SWITCHOVER_TO } from './operator-annotations.ts'
 import { REVISIONS } from './proven-revisions.ts'
@@ -73,7 +73,7 @@ export function successorOf(lease: Lease): string | null {
   return lease.metadata.annotations?.[SUCCESSOR] || null
 }
 
-/** What a write notes of LangFlow's version, or what somebody wrote there; `null`: nothing. */
+/** The version of LangFlow that the Lease notes, as it was written; `null`: none. */
 export function langflowOf(lease: Lease): string | null {
   return lease.metadata.annotations?.[LANGFLOW] || null
 }
@@ -97,7 +97,7 @@ export interface FrontAccess {
 
 const CLOSING = 'closing'
 
-/** What the leader says of its front; `closing`: it stops, and requests are to wait for whoever serves next. */
+/** What the leader says of its front; `closing`: it stops, and requests wait for the next leader. */
 type FrontNote = FrontAccess | typeof CLOSING
 
 /**
@@ -162,7 +162,7 @@ function frontText(front: FrontNote): string {
   return front === CLOSING ? front : `${front.address} ${front.key}`
 }
 
-/** The holder's identity, or '' where nobody holds it. */
+/** The holder's identity, or '' for a Lease without a holder. */
 export function holderOf(lease: Lease): string {
   return lease.spec?.holderIdentity ?? ''
 }
@@ -209,10 +209,10 @@ export function durationOf(lease: Lease, fallbackMs: number): number {
 }
 
 /**
- * A release has client-go's form, no holder and a duration of 1 s, and names who released which term: nobody releases what
- * another one holds, and a holder that someone cleared by hand leaves its duration.
+ * A release has client-go's form, no holder and a duration of 1 s, and names who released which term: a replica releases only
+ * its own Lease, and a holder that was cleared by hand leaves its duration.
  *
- * @param last who held it last; `null`: nobody knows
+ * @param last the last holder; `null`: unknown
  */
 export function isReleased(
   lease: Lease,
@@ -252,4 +252,10 @@ export function isNewer(a: string | undefined, b: string | undefined): boolean {
   } catch {
     return a !== b
   }
+}
+
+/** Unix ms as the API's MicroTime, which has exactly six digits; `micros`: the last three of them, 0 to 999. */
+export function microTime(wallMs: number, micros = 0): string {
+  const millis = new Date(wallMs).toISOString().slice(0, -1)
+  return `${millis}${String(micros).padStart(3, '0')}Z`
 }

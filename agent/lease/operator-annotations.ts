@@ -1,10 +1,10 @@
 import type { Lease } from './lease.ts'
 
-// What operators write into the Lease: whoever may patch it may operate, and nobody else.
+// What operators write into the Lease. The right to patch the Lease is the right to operate.
 
 /** Whom the leader is to hand over to: the name of a pod, or `ANYBODY`. */
 export const SWITCHOVER_TO = 'langflow-leader/switchover-to'
-/** The leader chooses whoever is prepared best. */
+/** The leader chooses the best prepared replica. */
 export const ANYBODY = '*'
 /** `true`: the leader stays, LangFlow is left alone, no takeover starts. */
 export const PAUSED = 'langflow-leader/paused'
@@ -22,7 +22,7 @@ const LONGEST_NAME = 253
 export const LONGEST_REASON = 200
 
 export interface Pause {
-  /** RFC 3339; `null`: until somebody resumes. */
+  /** RFC 3339; `null`: until an operator resumes. */
   readonly until: string | null
   readonly reason: string | null
 }
@@ -39,7 +39,7 @@ export function pauseOf(lease: Lease | null, wallMs: number): Pause | null {
   }
 }
 
-/** Where somebody may believe that it is paused: what is wrong with how the Lease says so, and what to write; `null`: nothing. */
+/** Why an annotation that looks like a pause pauses nothing, and what to write instead; `null`: there is no such annotation. */
 export function pauseFault(lease: Lease | null): string | null {
   const paused = lease?.metadata.annotations?.[PAUSED]
   if (paused === undefined || paused === 'true' || paused === 'false') return null
@@ -60,7 +60,7 @@ export function pauseIsOver(lease: Lease | null, wallMs: number): boolean {
   return lease?.metadata.annotations?.[PAUSED] === 'true' && pauseOf(lease, wallMs) === null
 }
 
-/** The name of a pod, or `*`, or '' where somebody asked and named nobody; `null`: nobody asks for a switchover. */
+/** The name of a pod, or `*`, or '' for a request that names no pod; `null`: there is no request for a switchover. */
 export function switchoverOf(lease: Lease | null): string | null {
   return lease?.metadata.annotations?.[SWITCHOVER_TO]?.trim().slice(0, LONGEST_NAME) ?? null
 }

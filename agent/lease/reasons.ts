@@ -4,7 +4,7 @@ export const ACQUIRED_BECAUSE = [
   'expired', // its holder did not renew it in time
   'never_held',
   'deleted', // it was gone for a whole lease duration
-  'cleared', // somebody emptied its holder, and a whole lease duration is over
+  'cleared', // its holder was emptied by hand, and a whole lease duration is over
   'own_write', // a late write of this replica itself holds it
   'resumed', // a restarted agent took its own grant back
   'pod_restarted', // every process of its pod was killed, and the pod is back while the Lease is paused

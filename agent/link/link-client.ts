@@ -1,6 +1,13 @@
 import { connect, type Socket } from 'node:net'
 import type { Clock, Timer } from '../clock.ts'
-import { type BootReading, readLines, type ToAgent, type ToLauncher, writeLine } from './link-messages.ts'
+import { readJsonLines } from '../json-lines.ts'
+import {
+  type BootReading,
+  MAX_LINE_BYTES,
+  type ToAgent,
+  type ToLauncher,
+  writeLine,
+} from './link-messages.ts'
 
 const RECONNECT_MS = 50
 const MAX_REASONS = 10
@@ -44,7 +51,7 @@ export class LinkClient {
       const hello = this.handlers.hello()
       writeLine(socket, this.token === undefined ? hello : { ...hello, token: this.token })
     })
-    readLines<ToLauncher>(socket, (message) => {
+    readJsonLines<ToLauncher>(socket, MAX_LINE_BYTES, (message) => {
       if (this.closed) return
       if (message.type === 'refused') {
         reason = message.reason

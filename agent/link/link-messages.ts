@@ -199,48 +199,9 @@ export type ToLauncher =
   /** SIGKILL everything now; ends the grant. */
   | { type: 'kill' }
 
-/**
- * Reads JSON lines from a socket; the socket is destroyed at a line that is too long or no JSON object, so a hostile
- * peer costs at most one line of memory. `broken` is told why.
- */
-export function readLines<Message>(
-  socket: Socket,
-  received: (message: Message) => void,
-  broken: (reason: string) => void = () => {},
-): void {
-  let rest = ''
-  const tooLong = `a line of more than ${MAX_LINE_BYTES / 1024} KiB`
-  const end = (reason: string) => {
-    socket.destroy()
-    broken(reason)
-  }
-  socket.setEncoding('utf8')
-  socket.on('data', (chunk: string) => {
-    const lines = (rest + chunk).split('\n')
-    rest = lines.pop() as string
-    for (const line of lines) {
-      if (socket.destroyed) return
-      if (line.length > MAX_LINE_BYTES) return end(tooLong)
-      const message = parse(line)
-      if (message === undefined) return end('a line that is no message')
-      received(message as Message)
-    }
-    if (rest.length > MAX_LINE_BYTES && !socket.destroyed) end(tooLong)
-  })
-}
-
 /** Writes one line; a peer that does not read what it is sent is cut off. */
 export function writeLine(socket: Socket, message: ToAgent | ToLauncher): void {
   if (!socket.writable) return
   if (socket.writableLength > MAX_LINE_BYTES) socket.destroy()
   else socket.write(`${JSON.stringify(message)}\n`)
-}
-
-function parse(line: string): object | undefined {
-  try {
-    const value: unknown = JSON.parse(line)
-    return typeof value === 'object' && value !== null && 'type' in value ? value : undefined
-  } catch {
-    return undefined
-  }
 }

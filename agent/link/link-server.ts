@@ -6,12 +6,13 @@ import { BOOT_RESOLUTION_MS, type Clock, type Instant, type Timer, untilNext } f
 import type { AgentOptions } from '../config/options.ts'
 import { makeDirectory } from '../directory.ts'
 import { FatalError } from '../exit.ts'
-import { isVersion } from '../package-version.ts'
+import { readJsonLines } from '../json-lines.ts'
+import { isVersion } from '../python-version.ts'
 import type { LauncherKeys } from './launcher-keys.ts'
 import {
   type BootReading,
   type Grant,
-  readLines,
+  MAX_LINE_BYTES,
   type ToAgent,
   type ToLauncher,
   writeLine,
@@ -201,7 +202,7 @@ export class LinkServer {
         turnAway(heard ? 'more than a hello' : 'its first line is no hello')
       }
     }
-    readLines(socket, received, turnAway)
+    readJsonLines(socket, MAX_LINE_BYTES, received, turnAway)
   }
 
   private turnedAway(reason: string): void {

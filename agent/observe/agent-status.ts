@@ -1,138 +1,211 @@
-import type { Timings } from '../config/timings.ts'
+import * as z from 'zod/mini'
+import { PRESETS, type Timings } from '../config/timings.ts'
 import type { PastTerm } from '../lease/lease-history.ts'
-import type { LastDrill, Pause } from '../lease/operator-annotations.ts'
 import type { EndedBecause } from '../lease/reasons.ts'
-import type { StandbyMode, StandbyView, WorkloadView } from '../link/link-messages.ts'
+import type { StandbyMode, StandbyView, WorkloadState } from '../link/link-messages.ts'
+
+// One definition of /status: what this version writes, and what it reads of a replica of another version. A field that came
+// after 0.1.0 has a default. An operator's request has none, since an earlier version does not carry it out.
+
+/** What a later version adds is passed on; it is no part of the type. */
+const object = <Shape extends z.core.$ZodLooseShape>(shape: Shape) =>
+  z.looseObject(shape) as unknown as z.ZodMiniObject<Shape, z.core.$strip>
+/** A word that a later version may have more of. */
+const word = <T extends string>() => z.custom<T>((value) => typeof value === 'string')
+const text = z.nullable(z.string())
+const number = z.nullable(z.number())
+const lacking = <T extends z.core.SomeType>(type: T) => z._default(z.nullable(type), null)
 
 /** One named condition behind `/readyz?verbose`, in the words of `kubectl get --raw /readyz?verbose`. */
-export interface Check {
-  readonly name: 'leadership' | 'lease' | 'revision' | 'launcher' | 'workload' | 'gate'
-  readonly ok: boolean
-  readonly detail: string
-}
+const Check = object({
+  name: word<'leadership' | 'lease' | 'revision' | 'launcher' | 'workload' | 'gate'>(),
+  ok: z.boolean(),
+  detail: z.string(),
+})
 
 /** What a replica's front does. */
-export interface FrontView {
+const Front = object({
   /** It takes requests. */
-  readonly listening: boolean
-  /** Requests that wait for somebody to serve them, and for how long the oldest has, in milliseconds. */
-  readonly held: number
-  readonly oldestHeldMs: number
+  listening: z.boolean(),
+  /** Requests that wait for a serving leader, and for how long the oldest has, in milliseconds. */
+  held: z.number(),
+  oldestHeldMs: z.number(),
   /** Sent on and not answered to the end, without streams. */
-  readonly inFlight: number
+  inFlight: z.number(),
   /** SSE answers and websockets. */
-  readonly streams: number
+  streams: z.number(),
   /** Since its process began: answered to the end, by whom. */
-  readonly forwarded: { readonly langflow: number; readonly leader: number }
+  forwarded: object({ langflow: z.number(), leader: z.number() }),
   /** Since its process began, by reason. */
-  readonly failed: Readonly<Record<string, number>>
+  failed: z.record(z.string(), z.number()),
   /** Ended for a planned takeover, since its process began. */
-  readonly streamsEnded: number
-  readonly rssBytes: number
+  streamsEnded: z.number(),
+  rssBytes: z.number(),
   /** The address of the leader's front, which does not answer this one although the leader is well; `null`: it answers. */
-  readonly unreachable: string | null
-}
+  unreachable: lacking(z.string()),
+})
 
-export interface PeersView {
+const Peers = object({
   /** How many could take over, also while that is paused. */
-  readonly ready: number
+  ready: z.number(),
   /** How many answered lately. */
-  readonly seen: number
-}
+  seen: z.number(),
+})
 
-/** The whole view of one replica: what `/status` and `langflow-leader status` show. Never holds a secret. */
-export interface AgentStatus {
-  readonly identity: string
-  readonly version: string
+const Switchover = object({
+  /** The name of a pod, or `*`. */
+  to: z.string(),
+  /** `refused`: the leader took it back, and nothing was done. */
+  state: word<'requested' | 'under way' | 'refused'>(),
+  /** Of a refusal; one sentence. */
+  reason: text,
+})
+
+/** A `PastTerm`. */
+const Term = object({
+  epoch: z.number(),
+  holder: z.string(),
+  began: z.string(),
+  because: word<PastTerm['because']>(),
+  phases: object({ detectMs: z.number(), acquireMs: z.number(), startMs: number, healthyMs: number }),
+  gapMs: number,
+  ended: text,
+  endedBecause: z.nullable(word<NonNullable<PastTerm['endedBecause']>>()),
+  stopMs: lacking(z.number()),
+})
+
+/** A `WorkloadView`, and what the agent knows of it. */
+const Workload = object({
+  state: word<WorkloadState>(),
+  epoch: number,
+  identity: text,
+  pid: number,
+  killAt: number,
+  deadmanFirings: z.number(),
+  freezes: z.number(),
+  orderedAt: number,
+  servedSince: number,
+  loss: z.nullable(object({ role: z.enum(['worker', 'master']), pids: z.array(z.number()) })),
+  launcher: word<'connected' | 'missing' | 'silent'>(),
+  healthy: z.boolean(),
+  lastProbe: text,
+  /** What a planned stop waits for, such as `1 connection from 10.1.2.3`; `null`: nothing. */
+  draining: text,
+})
+
+/** Of an earlier version, which does not tell them. */
+const USUAL_TIMINGS: Timings = { ...PRESETS.default, killMarginMs: 1_000 }
+
+const Status = object({
+  identity: z.string().check(z.regex(/^[\x21-\x7e]{1,512}$/)),
+  version: z.string(),
   /** Of the template that the pod was made from; `null`: unknown. */
-  readonly revision: string | null
+  revision: text,
   /**
-   * Why its pod is not Ready for Kubernetes until its revision has served, or, with the code of the failure, no replica makes
+   * Why its pod is not Ready for Kubernetes until its revision has served, or, with the code of the failure, why no replica makes
    * way for it any more; `null`: neither.
    */
-  readonly onTrial: { readonly reason: string; readonly failed: EndedBecause | null } | null
+  onTrial: lacking(object({ reason: z.string(), failed: z.nullable(word<EndedBecause>()) })),
   /** Since the first agent of the pod started; `null`: unknown. */
-  readonly podAgeMs: number | null
-  readonly now: string
-  readonly role: 'leader' | 'follower'
+  podAgeMs: number,
+  now: z.string(),
+  role: z.enum(['leader', 'follower']),
   /** A follower that nothing keeps from taking over, but for a pause. */
-  readonly couldTakeOver: boolean
+  couldTakeOver: z.boolean(),
   /** Why a follower could not, in one sentence; `null`: it could, or it leads. */
-  readonly unable: string | null
+  unable: lacking(z.string()),
   /** The last decision, as one sentence for people. */
-  readonly decision: string
+  decision: z.string(),
   /** What keeps this replica from working as it should, e.g. a missing RBAC permission; `null`: nothing. */
-  readonly problem: string | null
-  readonly lease: {
-    readonly namespace: string
-    readonly name: string
+  problem: text,
+  lease: object({
+    namespace: z.string(),
+    name: z.string(),
     /** `null`: not seen yet, or the Lease does not exist. */
-    readonly holder: string | null
-    readonly self: boolean
-    readonly epoch: number
-    /** RFC 3339, when the holder acquired it; `null`: nobody holds it. */
-    readonly since: string | null
-    readonly watch: 'up' | 'down'
-  }
-  readonly leadership: {
-    readonly doubt: boolean
+    holder: text,
+    self: z.boolean(),
+    epoch: z.number(),
+    /** RFC 3339, when the holder acquired it; `null`: it has no holder. */
+    since: text,
+    watch: z.enum(['up', 'down']),
+  }),
+  leadership: object({
+    doubt: z.boolean(),
     /** Milliseconds until the deadman stops the workload; `null` where this replica does not lead. */
-    readonly killInMs: number | null
-    readonly steppingDown: string | null
+    killInMs: number,
+    steppingDown: text,
     /** Milliseconds until this replica campaigns again; `null`: no cool-down. */
-    readonly coolDownMs: number | null
-  }
-  readonly workload: Omit<WorkloadView, 'standby'> & {
-    readonly launcher: 'connected' | 'missing' | 'silent'
-    readonly healthy: boolean
-    readonly lastProbe: string | null
-    /** What a planned stop waits for, such as `1 connection from 10.1.2.3`; `null`: nothing. */
-    readonly draining: string | null
-  }
-  readonly langflow: {
+    coolDownMs: number,
+  }),
+  workload: Workload,
+  langflow: object({
     /** Of this replica, by its package's metadata; `null`: unknown. */
-    readonly version: string | null
+    version: text,
     /** The newest that has led; `null`: the Lease does not say. */
-    readonly newest: string | null
+    newest: text,
     /** This replica's is older, so that it does not take the Lease. */
-    readonly outdated: boolean
-  }
-  readonly standby: StandbyView & { readonly wanted: StandbyMode }
-  /** `null`: nobody is asked, without `--peers` or because this replica does not lead. */
-  readonly peers: PeersView | null
-  readonly traffic: {
-    readonly mode: string
-    readonly gate: 'open' | 'closed'
+    outdated: z.boolean(),
+  }),
+  standby: object({
+    wanted: word<StandbyMode>(),
+    mode: word<StandbyMode>(),
+    state: word<StandbyView['state']>(),
+    reason: text,
+    memoryBytes: number,
+  }),
+  /** `null`: no peer is asked, without `--peers` or because this replica does not lead. */
+  peers: z.nullable(Peers),
+  traffic: object({
+    mode: z.string(),
+    gate: word<'open' | 'closed'>(),
     /**
      * The pod to which traffic was last known to be led; '': none that this replica knows of; `null`: not known, as always in
      * readiness mode, where the kubelet tells it.
      */
-    readonly routedTo: string | null
+    routedTo: text,
     /** `null`: there is none. */
-    readonly front: FrontView | null
-  }
-  readonly timings: Timings
-  /** What operators asked for through the Lease; `null`: nothing; absent: this version does not listen. */
-  readonly pause: Pause | null | undefined
-  readonly switchover: SwitchoverView | null | undefined
-  readonly lastDrill: LastDrill | null
-  /** The last terms, newest first; see `PastTerm`. */
-  readonly history: readonly PastTerm[]
+    front: lacking(Front),
+  }),
+  timings: z._default(
+    object({
+      leaseDurationMs: z.number(),
+      renewDeadlineMs: z.number(),
+      retryPeriodMs: z.number(),
+      killMarginMs: z.number(),
+    }),
+    USUAL_TIMINGS,
+  ),
+  /** What operators asked for through the Lease; `null`: nothing; absent: its version does not carry it out. */
+  pause: z.optional(z.nullable(object({ until: text, reason: text }))),
+  switchover: z.optional(z.nullable(Switchover)),
+  lastDrill: lacking(object({ at: z.string(), result: z.enum(['ok', 'missed', 'failed']) })),
+  /** The last terms, newest first. */
+  history: z._default(z.array(Term), []),
   /** Of the files that LangFlow loads its flows from, by which replicas can be compared; `null`: it loads none, or unknown. */
-  readonly flowsDigest: string | null
+  flowsDigest: lacking(z.string()),
   /** Of LANGFLOW_SECRET_KEY, which it keys: tells nothing but whether two replicas have the same; `null`: none, or unknown. */
-  readonly secretKeyDigest: string | null
+  secretKeyDigest: lacking(z.string()),
   /** In the order that `/readyz?verbose` prints them. */
-  readonly checks: readonly Check[]
-}
+  checks: z.array(Check),
+})
 
-export interface SwitchoverView {
-  /** The name of a pod, or `*`. */
-  readonly to: string
-  /** `refused`: it was taken back by the leader, and nothing was done. */
-  readonly state: 'requested' | 'under way' | 'refused'
-  /** Of a refusal; one sentence. */
-  readonly reason: string | null
+type Immutable<T> = T extends readonly (infer One)[]
+  ? readonly Immutable<One>[]
+  : T extends object
+    ? { readonly [Key in keyof T]: Immutable<T[Key]> }
+    : T
+
+/** The whole view of one replica: what `/status` and `langflow-leader status` show. Never holds a secret. */
+export type AgentStatus = Immutable<z.infer<typeof Status>>
+export type Check = Immutable<z.infer<typeof Check>>
+export type FrontView = Immutable<z.infer<typeof Front>>
+export type PeersView = Immutable<z.infer<typeof Peers>>
+export type SwitchoverView = Immutable<z.infer<typeof Switchover>>
+
+/** A replica's `/status` as it answered, in this version or another; `null`: it is none. */
+export function statusOf(answer: unknown): AgentStatus | null {
+  const read = z.safeParse(Status, answer)
+  return read.success ? read.data : null
 }
 
 /** One replica as an operator sees it. */
@@ -150,8 +223,8 @@ export interface ReplicaRow {
 export interface StatusSource {
   status(): AgentStatus
   /**
-   * This replica first, then its peers, each asked now or less than a second ago. The very same array as long as it is
-   * that look's.
+   * This replica first, then its peers, each asked now or less than a second ago. The same array for as long as that round
+   * counts.
    */
   replicas(): Promise<readonly ReplicaRow[]>
   /** False once the agent's own loop is stuck: `/livez`. Never false because the API server is away. */

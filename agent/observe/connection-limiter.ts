@@ -30,11 +30,11 @@ const LINGER_BYTES = 64 * 1024
 const REQUESTS_A_TURN = 4
 
 /**
- * Stands before an HTTP server that shares its event loop with the election, so that nobody who can reach the port
+ * Stands before an HTTP server that shares its event loop with the election, so that no client
  * costs the election its turn. A connection is for one request; what else comes on it is never parsed: a client may
  * send thousands in one packet, and the parser would answer them all at once. A few requests pass in each turn of the
- * loop, in the order in which they were complete. Of too many connections the oldest ends, and a crowd that has not asked
- * yet pushes out nobody who has.
+ * loop, in the order in which they were complete. Of too many connections the oldest ends, and connections without a
+ * request push out none with one.
  */
 export class ConnectionLimiter {
   private readonly options: ConnectionLimiterOptions
@@ -69,7 +69,7 @@ export class ConnectionLimiter {
   private arrive(socket: Socket): void {
     addTo(this.asking, socket)
     let head: Buffer = Buffer.alloc(0)
-    const hear = (chunk: Buffer) => {
+    const onData = (chunk: Buffer) => {
       // Copied: the chunk may be a small part of the 64 KiB that were made for it.
       head = Buffer.concat([head, chunk.subarray(0, MAX_HEAD_BYTES - head.length)])
       const end = head.indexOf(END_OF_HEAD)
@@ -77,16 +77,16 @@ export class ConnectionLimiter {
         if (head.length === MAX_HEAD_BYTES) refuse('too long')
         return
       }
-      stopHearing()
+      stopReading()
       this.waitForTurn(socket, end < 0 ? head : head.subarray(0, end + END_OF_HEAD.length))
     }
-    const stopHearing = () => {
+    const stopReading = () => {
       this.asking.delete(socket)
       addTo(this.asked, socket)
-      socket.off('data', hear).pause()
+      socket.off('data', onData).pause()
     }
     const refuse = (why: Refusal) => {
-      stopHearing()
+      stopReading()
       socket.write(this.options.refusal(why))
       this.linger(socket)
     }
@@ -94,7 +94,7 @@ export class ConnectionLimiter {
       if (this.asking.has(socket) && head.length > 0) refuse('too late')
       else socket.destroy()
     })
-    socket.on('data', hear)
+    socket.on('data', onData)
     socket.on('error', () => {}) // 'close' follows
     socket.once('close', () => {
       deadline.cancel()

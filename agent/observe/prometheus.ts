@@ -18,7 +18,7 @@ export interface Metrics {
   restarted(reason: ReasonCode | undefined): void
   /** A doubt about leadership is over. */
   doubted(durationMs: number): void
-  /** Whether something is so that somebody has to look at. */
+  /** Whether a state lasts that needs an operator. */
   alarm(what: 'grant_refused' | 'stop_failed', yes: boolean): void
   /** By so much a timer came too late. */
   late(ms: number): void
@@ -235,7 +235,7 @@ export function createMetrics(options: {
         if (value === null) metric.remove()
         else metric.set(Number(value))
       }
-      // Somebody else counts these.
+      // The launcher counts these.
       countTo(freezes, status.workload.freezes)
       countTo(deadmanFirings, status.workload.deadmanFirings)
       standby.reset()

@@ -1,9 +1,9 @@
 import { type Clock, pause } from '../clock.ts'
 import type { Fact, Term } from '../election/state.ts'
-import type { LogThrottle } from '../observe/log-throttle.ts'
+import type { LogThrottle } from '../observe/log.ts'
 import type { Member, Peers } from './peers.ts'
 
-export interface RivalsOptions {
+export interface OtherLeasesOptions {
   readonly peers: Pick<Peers, 'survey'>
   /** What this replica competes for, as `Member` has it. */
   readonly lease: string
@@ -14,7 +14,7 @@ export interface RivalsOptions {
   readonly tell: (fact: Fact) => void
 }
 
-/** Nobody waits longer than this for peers that cannot be reached. */
+/** A start waits no longer than this for peers that cannot be reached. */
 const ANSWERS_WITHIN_MS = 2_000
 const AGAIN_MS = 5_000
 
@@ -23,7 +23,7 @@ const AGAIN_MS = 5_000
  * one, as when its name is changed in a rolling update: two elections have two leaders. Who was there first goes on. To be
  * called before this replica campaigns.
  */
-export function watchRivals(options: RivalsOptions): { close(): void } {
+export function watchOtherLeases(options: OtherLeasesOptions): { close(): void } {
   const { peers, term, clock, repeats, tell } = options
   const closing = Promise.withResolvers<void>()
   let closed = false
@@ -34,7 +34,7 @@ export function watchRivals(options: RivalsOptions): { close(): void } {
       if (closed) return
       // One that took its own grant back was there before.
       if (term() !== null) break
-      const rivals = others.filter((one) => isRival(one, options))
+      const rivals = others.filter((one) => competesElsewhere(one, options))
       const rival = rivals.find((one) => one.leads) ?? rivals[0]
       if (rival !== undefined) {
         const problem = describe(rival, options.lease)
@@ -42,7 +42,7 @@ export function watchRivals(options: RivalsOptions): { close(): void } {
         repeats.happened('rivals', problem)
       } else {
         if (others.length > 0) break
-        // Who cannot be reached yet, such as before its name resolves, keeps nobody waiting, and is asked again.
+        // Peers that cannot be reached yet, such as before their name resolves, delay no start, and are asked again.
         bar(null)
       }
       await pause(clock, AGAIN_MS, closing.promise)
@@ -61,9 +61,9 @@ export function watchRivals(options: RivalsOptions): { close(): void } {
   }
 }
 
-function isRival(
+function competesElsewhere(
   { lease, leads, podAgeMs }: Member,
-  own: Pick<RivalsOptions, 'lease' | 'podAgeMs'>,
+  own: Pick<OtherLeasesOptions, 'lease' | 'podAgeMs'>,
 ): boolean {
   if (lease === own.lease) return false
   const age = own.podAgeMs()

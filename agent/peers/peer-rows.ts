@@ -1,10 +1,8 @@
 import { type Clock, pause } from '../clock.ts'
 import type { Peer } from '../config/values.ts'
 import { podOf } from '../lease/operator-annotations.ts'
-import type { ReplicaRow } from '../observe/agent-status.ts'
-import { statusOf } from '../observe/status-shape.ts'
-import { type Found, find, type Resolve } from './peer-names.ts'
-import type { StatusRequests } from './status-requests.ts'
+import { type ReplicaRow, statusOf } from '../observe/agent-status.ts'
+import { type Found, find, type Resolve, type StatusRequests } from './peer-requests.ts'
 
 export interface PeerRowsOptions {
   readonly at: readonly Peer[]
@@ -21,7 +19,7 @@ const NAMED_WITHIN_MS = 1_000
 /** Another pod may have an address later. */
 const KNOWN_FOR_MS = 60_000
 
-/** The other replicas for people who look. Nothing of it reaches the election. */
+/** The other replicas for the page and `/replicas`. Nothing of it reaches the election. */
 export class PeerRows {
   private readonly options: PeerRowsOptions
   /** Identities by where they answered, so that one that is silent has its name. */
@@ -42,11 +40,11 @@ export class PeerRows {
     const rows = new Map<string, ReplicaRow>()
     const answers = await Promise.all(origins.map((origin) => this.askOne(origin)))
     for (const { who, row } of answers) if (who !== identity && !rows.get(who)?.status) rows.set(who, row)
-    for (const { host, problem } of problems) rows.set(host, { ...NOBODY, pod: host, problem })
+    for (const { host, problem } of problems) rows.set(host, { ...UNKNOWN, pod: host, problem })
     return [...rows.values()].sort((a, b) => (a.pod < b.pod ? -1 : 1))
   }
 
-  /** Anew, but for a name that takes long: then what was found before holds, and nobody asks for it again meanwhile. */
+  /** Resolves the names again. While one takes long, the earlier addresses count, and it is not resolved a second time. */
   private async find(): Promise<void> {
     const { at, resolve, clock } = this.options
     this.finding ??= find(at, resolve).then((found) => {
@@ -64,7 +62,7 @@ export class PeerRows {
     if (status !== null) this.known.set(origin, { identity: status.identity, at: now })
     const known = this.known.get(origin)
     const identity = known !== undefined && known.at >= now - KNOWN_FOR_MS ? known.identity : null
-    const row = { ...NOBODY, pod: identity === null ? new URL(origin).host : podOf(identity) }
+    const row = { ...UNKNOWN, pod: identity === null ? new URL(origin).host : podOf(identity) }
     const who = identity ?? origin
     if (status === null) {
       const problem = answer.problem ?? `peer ${origin} answered with something else than a status`
@@ -76,4 +74,32 @@ export class PeerRows {
   }
 }
 
-const NOBODY: Omit<ReplicaRow, 'pod'> = { node: null, status: null, problem: null }
+const UNKNOWN: Omit<ReplicaRow, 'pod'> = { node: null, status: null, problem: null }
+
+const ROUND_COUNTS_MS = 1_000
+
+/** The rows of all replicas, however many clients want them: the peers are asked on demand, at most once a second. */
+export class PeerRowsCache {
+  private readonly clock: Pick<Clock, 'mono'>
+  private readonly ask: () => Promise<readonly ReplicaRow[]>
+  private last: Promise<readonly ReplicaRow[]> | null = null
+  private asking = false
+  /** Monotonic ms. */
+  private countsUntil = Number.NEGATIVE_INFINITY
+
+  constructor(clock: Pick<Clock, 'mono'>, ask: () => Promise<readonly ReplicaRow[]>) {
+    this.clock = clock
+    this.ask = ask
+  }
+
+  rows(): Promise<readonly ReplicaRow[]> {
+    const now = this.clock.mono()
+    if (this.last !== null && (this.asking || now < this.countsUntil)) return this.last
+    this.asking = true
+    this.countsUntil = now + ROUND_COUNTS_MS
+    this.last = this.ask().finally(() => {
+      this.asking = false
+    })
+    return this.last
+  }
+}

@@ -2,10 +2,9 @@ import * as z from 'zod/mini'
 import type { Clock, Timer } from '../clock.ts'
 import type { Peer } from '../config/values.ts'
 import type { PeersView, ReplicaRow } from '../observe/agent-status.ts'
-import type { LogThrottle } from '../observe/log-throttle.ts'
-import { find, type Resolve } from './peer-names.ts'
+import type { LogThrottle } from '../observe/log.ts'
+import { find, type Resolve, StatusRequests } from './peer-requests.ts'
 import { PeerRows } from './peer-rows.ts'
-import { StatusRequests } from './status-requests.ts'
 
 /** What a replica tells of itself and its pod. */
 export interface Member {
@@ -60,7 +59,7 @@ const Answer = z.object({
   standby: z.optional(z.object({ wanted: z.string(), mode: z.string() })),
 })
 
-interface Heard extends Member {
+interface RecentAnswer extends Member {
   /** Where it answered, such as `http://10.0.0.7:8090`, and when it was asked. */
   readonly at: string
   readonly askedAt: number
@@ -74,7 +73,7 @@ export class Peers {
   private readonly options: PeersOptions
   private readonly requests: StatusRequests
   private readonly rowsForPeople: PeerRows
-  private readonly answers = new Map<string, Heard>()
+  private readonly answers = new Map<string, RecentAnswer>()
   /** When this replica itself answered somewhere; another pod may have the address later. */
   private readonly own = new Map<string, number>()
   private asking = false
@@ -89,7 +88,7 @@ export class Peers {
     this.rowsForPeople = new PeerRows({ ...options, requests: this.requests })
   }
 
-  /** Asks from now on, or no more: only a leader has somebody to hand over to. */
+  /** Starts or stops polling: only a leader needs a successor. */
   ask(yes: boolean): void {
     if (yes === this.asking) return
     this.asking = yes
@@ -110,7 +109,7 @@ export class Peers {
     this.requests.close()
   }
 
-  /** How many others answered lately, and how many of them would take over now; `null`: nobody is asked. */
+  /** How many others answered lately, and how many of them would take over now; `null`: the peers are not polled. */
   get view(): PeersView | null {
     if (!this.asking) return null
     const { members } = this
@@ -118,21 +117,21 @@ export class Peers {
   }
 
   get members(): readonly Member[] {
-    return this.heard.filter(({ lease }) => lease === this.options.lease)
+    return this.recentMembers.filter(({ lease }) => lease === this.options.lease)
   }
 
-  /** Asks everybody once for people who look, whether or not this replica leads; see `PeerRows`. */
+  /** Asks every peer once for the page and `/replicas`, whether or not this replica leads; see `PeerRows`. */
   rows(): Promise<ReplicaRow[]> {
     return this.rowsForPeople.ask()
   }
 
-  /** Asks everybody once, also for one that does not lead: who competes for which Lease, now or a moment ago. */
+  /** Asks every peer once, whether or not this replica leads: which competes for which Lease, now or a moment ago. */
   async survey(): Promise<readonly Member[]> {
     await this.round()
-    return this.heard
+    return this.recentMembers
   }
 
-  private get heard(): readonly Member[] {
+  private get recentMembers(): readonly Member[] {
     const now = this.options.clock.mono()
     return [...this.answers.values()]
       .filter(({ askedAt }) => askedAt >= now - ANSWER_COUNTS_MS)
@@ -155,7 +154,7 @@ export class Peers {
     this.nextAt = clock.mono() + POLL_MS
     const problems = await this.round()
     this.polling = false
-    // What failed because it was given up, or for nobody, is no trouble.
+    // Requests that were cancelled by `ask(false)` are no failures.
     if (!this.asking) return
     for (const problem of problems) repeats.happened('peers', problem)
     if (problems.length === 0) repeats.over('peers', 'every peer answers')
@@ -207,13 +206,13 @@ export class Peers {
     return null
   }
 
-  private remember(answer: Heard): void {
+  private remember(answer: RecentAnswer): void {
     // Pods come and go under new names.
     this.forget(({ askedAt }) => askedAt < answer.askedAt - ANSWER_COUNTS_MS)
     this.answers.set(answer.identity, answer)
   }
 
-  private forget(which: (answer: Heard) => boolean): void {
+  private forget(which: (answer: RecentAnswer) => boolean): void {
     for (const [identity, answer] of this.answers) if (which(answer)) this.answers.delete(identity)
   }
 }

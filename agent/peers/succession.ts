@@ -6,7 +6,7 @@ import type { Log } from '../observe/log.ts'
 import type { Supervisor } from '../supervisor/supervisor.ts'
 import type { Member, Peers } from './peers.ts'
 
-export interface MakingWayOptions {
+export interface VoluntaryHandoverOptions {
   readonly peers: Pick<Peers, 'members'>
   readonly revision: string | null
   readonly unproven: () => boolean
@@ -17,7 +17,7 @@ export interface MakingWayOptions {
   readonly term: () => Term | null
   readonly workload: Pick<Supervisor, 'served' | 'startsColder'>
   /** Whether requests have no way in: its front does not listen. */
-  readonly unreached: () => boolean
+  readonly frontDown: () => boolean
   readonly tell: (fact: Fact) => void
 }
 
@@ -35,9 +35,9 @@ interface Try {
 /** One that gave the Lease back, or never came for it, is tried again after so long, and later each time. */
 const AGAIN_AFTER_MS = 120_000
 const LATEST_AGAIN_MS = 3_600_000
-/** Lease durations between two handovers of a leader’s own accord, whoever asks for them: what lies can cost. */
+/** Lease durations between two handovers of a leader’s own accord. It bounds what false answers of peers can cost. */
 const APART_LEASES = 4
-/** What has served nobody yet holds nothing back that is worth more time. */
+/** A LangFlow that has not served yet has no work that is worth more time. */
 const STARTING_GRACE_MS = 5_000
 
 const REASONS = {
@@ -51,16 +51,16 @@ const REASONS = {
  * itself, so that one which only says that it is ready costs no start, while it still starts to a replica that serves sooner, and
  * to any that could where the leader's front did not listen at two looks in a row.
  */
-export class MakingWay {
-  private readonly options: MakingWayOptions
+export class VoluntaryHandover {
+  private readonly options: VoluntaryHandoverOptions
   private readonly tries = new Map<string, Try>()
   private nextAt = Number.NEGATIVE_INFINITY
   /** Monotonic ms: when one of a newer revision is tried again that was tried in vain; `null`: there is none. */
   private waitsUntil: number | null = null
   /** The term in which requests did not reach this leader when all peers were asked last; `null`: they did. */
-  private unreachedIn: number | null = null
+  private frontDownIn: number | null = null
 
-  constructor(options: MakingWayOptions) {
+  constructor(options: VoluntaryHandoverOptions) {
     this.options = options
   }
 
@@ -74,12 +74,12 @@ export class MakingWay {
 
   /** To be called when all peers were asked once more. */
   asked(): void {
-    const { peers, clock, revision, unproven, podAgeMs, term, workload, unreached, tell } = this.options
+    const { peers, clock, revision, unproven, podAgeMs, term, workload, frontDown, tell } = this.options
     const present = term()
-    const before = this.unreachedIn
-    this.unreachedIn = present !== null && unreached() ? present.epoch : null
+    const before = this.frontDownIn
+    this.frontDownIn = present !== null && frontDown() ? present.epoch : null
     if (present === null) return
-    const stillUnreached = before !== null && before === this.unreachedIn
+    const stillDown = before !== null && before === this.frontDownIn
     const now = clock.mono()
     const { members } = peers
     for (const [identity, tried] of this.tries)
@@ -90,7 +90,7 @@ export class MakingWay {
     )
     const inVain = new Set(waiting.map(([identity]) => identity))
     const own = { revision, unproven: unproven(), podAgeMs: podAgeMs() }
-    const { successor, newer, faster } = succession(own, members, inVain)
+    const { successor, newer, faster } = chooseSuccessor(own, members, inVain)
     // One whose first start failed says itself why it could not take over.
     const couldAgain = new Set(members.filter(({ ready }) => ready).map(({ identity }) => identity))
     const ends = waiting.flatMap(([identity, { notBefore, newer }]) =>
@@ -99,7 +99,7 @@ export class MakingWay {
     this.waitsUntil = ends.length > 0 && !newer ? Math.min(...ends) : null
     tell({ type: 'successor', identity: successor })
     if (successor === null) return
-    if (stillUnreached) this.handOver(successor, 'front_down', present, now)
+    if (stillDown) this.handOver(successor, 'front_down', present, now)
     else if (newer && workload.served) this.handOver(successor, 'newer_revision', present, now)
     else if (faster && workload.startsColder) this.handOver(successor, 'faster_standby', present, now)
   }
@@ -112,7 +112,7 @@ export class MakingWay {
   ): void {
     const { peers, leaseDurationMs, workload, log, tell } = this.options
     if (doubt || stepDown !== null) return
-    // Nobody is served meanwhile: that does not wait.
+    // No client is served meanwhile, so this handover does not wait.
     if (now < this.nextAt && code !== 'front_down') return
     const count = (this.tries.get(successor)?.count ?? 0) + 1
     const wait = Math.min(AGAIN_AFTER_MS * 2 ** (count - 1), LATEST_AGAIN_MS)
@@ -127,10 +127,10 @@ export class MakingWay {
 }
 
 /** What this replica knows of its own pod. */
-export type Own = Pick<Member, 'revision' | 'unproven' | 'podAgeMs'>
+export type OwnPod = Pick<Member, 'revision' | 'unproven' | 'podAgeMs'>
 
 interface Succession {
-  /** Who should follow a leader that releases now; `null`: nobody is ready. */
+  /** The replica that should follow a leader that releases now; `null`: none is ready. */
   readonly successor: string | null
   /** Whether it is of a newer revision, so that the leader should hand over of its own accord. */
   readonly newer: boolean
@@ -142,7 +142,11 @@ interface Succession {
  * The best of the others: of the newest revision first, then the best prepared, then the oldest. Those that were tried in
  * vain come last, and are no reason to hand over.
  */
-export function succession(own: Own, others: readonly Member[], inVain: ReadonlySet<string>): Succession {
+export function chooseSuccessor(
+  own: OwnPod,
+  others: readonly Member[],
+  inVain: ReadonlySet<string>,
+): Succession {
   const ages = new Map(others.map(({ revision }) => [revision, ageOf(revision, own, others)]))
   const ownAge = ageOf(own.revision, own, others)
   /**
@@ -175,7 +179,7 @@ export function succession(own: Own, others: readonly Member[], inVain: Readonly
  * How old a revision is: as its oldest pod. Hashes have no order, and a pod of an old revision that is made anew in the
  * middle of a rollout is young as well.
  */
-function ageOf(revision: string | null, own: Own, others: readonly Member[]): number | null {
+function ageOf(revision: string | null, own: OwnPod, others: readonly Member[]): number | null {
   const ages = [own, ...others].flatMap((one) =>
     revision !== null && one.revision === revision && one.podAgeMs !== null ? [one.podAgeMs] : [],
   )

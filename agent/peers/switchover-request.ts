@@ -5,7 +5,7 @@ import type { Peers } from './peers.ts'
 
 export interface SwitchoverOptions {
   readonly identity: string
-  /** `null`: nobody is asked, so that whoever asks for a switchover must know that the other one could take over. */
+  /** `null`: no peer is asked, so that the operator has to know that the target could take over. */
   readonly peers: Pick<Peers, 'members' | 'askAgain'> | null
   readonly term: () => Term | null
   readonly lease: () => Lease | null
@@ -13,7 +13,7 @@ export interface SwitchoverOptions {
   readonly tell: (fact: Fact) => void
 }
 
-/** Has the leader hand over where an operator asks for it in the Lease, and say no where that would leave nobody to serve. */
+/** Has the leader hand over if an operator requests it in the Lease, and refuse if no replica could serve then. */
 export class Switchover {
   private readonly options: SwitchoverOptions
   /** The request that is being looked into, or was answered, as the Lease still has it; `null`: there is none. */
@@ -24,7 +24,7 @@ export class Switchover {
   }
 
   /** To be called when the Lease may have changed. */
-  look(): void {
+  leaseChanged(): void {
     const { term, lease, peers } = this.options
     const to = switchoverOf(lease())
     const present = term()
@@ -51,7 +51,7 @@ export class Switchover {
     const { request } = this
     const { term, tell } = this.options
     const present = term()
-    // In doubt nobody can say what will be.
+    // In doubt the outcome is open: the request waits.
     if (request === null || request.answered || present === null || present.doubt) return
     request.answered = true
     if (present.stepDown !== null) return

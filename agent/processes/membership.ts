@@ -3,7 +3,7 @@ import { type ProcessStat, type ProcessTable, readProcesses } from './proc.ts'
 
 /**
  * Whether this process has a PID namespace for itself and what it starts: it is PID 1, as a container's command is. From
- * inside nobody can kill or stop it then, and the kernel kills all others when it ends. Ask once, before the workload
+ * inside no process can kill or stop it then, and the kernel kills all others when it ends. Ask once, before the workload
  * starts. Throws where /proc cannot be read.
  */
 export function isAlone(): boolean {
@@ -13,8 +13,8 @@ export function isAlone(): boolean {
 }
 
 /**
- * Who belongs to the workload in a namespace of one's own: everybody, whatever they cleared or left, except what
- * came in from outside (`kubectl exec`, exec probes), which descends from a process without a parent in here.
+ * The workload's processes in a namespace of its own: all of them, whatever they cleared or left, except those
+ * that came in from outside (`kubectl exec`, exec probes), which descends from a process without a parent in here.
  */
 export function findAloneMembers(table: ProcessTable): Map<number, ProcessStat> {
   const members = new Map<number, ProcessStat>()
@@ -50,7 +50,7 @@ export const NOTHING_KNOWN: Known = { members: new Map(), sessions: new Map() }
  * Who belongs to the workload where others share the PID namespace. A process does if
  *
  * 1. it did in the last scan (same pid and start time), or
- * 2. its session was made by a member: nobody can join a session from outside, or
+ * 2. its session was made by a member: no process can join a session from outside, or
  * 3. it carries the marker, which survives setsid, double forks and reparenting, or
  * 4. its parent belongs.
  *
@@ -68,7 +68,7 @@ export function findMembers(
   self: number,
 ): { members: Map<number, ProcessStat>; known: Known } {
   const excluded = ancestry(table, self)
-  // The kernel gives a pid to nobody else while a session has it as its id: a live leader is the one that was seen, or proof
+  // The kernel does not reuse a pid while a session has it as its id: a live leader is the one that was seen, or proof
   // that the old session is empty.
   const sessions = new Map(
     [...known.sessions].filter(([id, start]) => (table.get(id)?.startTime ?? start) === start),
@@ -97,7 +97,7 @@ function remember(members: ReadonlyMap<number, ProcessStat>, sessions: ReadonlyM
   const made = new Map<number, string>()
   for (const stat of members.values()) {
     starts.set(stat.pid, stat.startTime)
-    // Only a session whose leader belongs: a marked process may well sit in the session of somebody's terminal.
+    // Only a session whose leader belongs: a marked process may well sit in the session of a user's terminal.
     const start = members.get(stat.session)?.startTime ?? sessions.get(stat.session)
     if (start !== undefined) made.set(stat.session, start)
   }

@@ -110,7 +110,7 @@ export function readProcesses(settle: (stat: ProcessStat) => boolean = () => tru
 }
 
 /** Those that live long enough to be met by one look at /proc, however many others come and go. */
-export function glanceAtProcesses(): ProcessStat[] {
+export function listProcesses(): ProcessStat[] {
   return readdirSync('/proc')
     .filter(isPid)
     .flatMap((name) => readStat(Number(name)) ?? [])
@@ -147,7 +147,7 @@ function environmentLayout(pid: number): 'empty' | 'blank' | 'gone' {
   return memory !== '0' && start === end && end !== '0' ? 'empty' : 'blank'
 }
 
-/** It has no environment, and is nobody's workload. */
+/** It has no environment, and never belongs to the workload. */
 export function isKernelThread(stat: ProcessStat): boolean {
   return (stat.flags & 0x0020_0000) !== 0
 }

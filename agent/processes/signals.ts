@@ -7,7 +7,7 @@ export interface Scan {
 }
 
 /**
- * Signals the targets, a whole process group at once where everybody in the group belongs: a group signal reaches
+ * Signals the targets, a whole process group at once where all of the group belong: a group signal reaches
  * children that are being forked, which no walk over pids can. Each target is looked at again right before its
  * signal, so that a reused pid is never hit.
  */
@@ -23,7 +23,7 @@ export function signalAll(
     if (done.has(target.pgrp)) continue
     const now = readStat(target.pid)
     if (!isSame(target, now)) continue
-    // While this one is in its group, the group's number can be nobody else's.
+    // While this one is in its group, the group's number cannot be reused.
     if (now.pgrp > 1 && now.pgrp === target.pgrp && !shared.has(now.pgrp)) {
       done.add(now.pgrp)
       send(-now.pgrp, signal)

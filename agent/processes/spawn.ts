@@ -1,14 +1,26 @@
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process'
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import {
+  accessSync,
+  closeSync,
+  existsSync,
+  constants as fileConstants,
+  fstatSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { constants, getPriority, setPriority } from 'node:os'
+import { delimiter, join } from 'node:path'
 import { type Clock, pause } from '../clock.ts'
-import { checkProgram } from './executable.ts'
-import { glanceAtProcesses, type ProcessIdentity, readStat } from './proc.ts'
+import { listProcesses, type ProcessIdentity, readStat } from './proc.ts'
 import type { Exit } from './process-tree.ts'
 
 /** tini, as a subreaper: processes of the workload are started below it, and it reaps what they leave. */
 export interface Reaper {
-  /** Its command line, up to its `--`. Empty: processes are started directly, where somebody else reaps. */
+  /** Its command line, up to its `--`. Empty: processes are started directly, where another process reaps. */
   readonly command: readonly string[]
   /** One sentence for the log. */
   readonly warn: (sentence: string) => void
@@ -55,19 +67,19 @@ export function spawnBelow(
 
 /**
  * The first process of a command that was started: the child itself, or below a reaper the one that it has forked for it.
- * `null`: it has ended already. All that was started gives way to this process (`giveWay`).
+ * `null`: it has ended already. All that was started gives way to this process (`deprioritize`).
  */
 export async function firstProcess(
   child: Started,
   { command, warn }: Reaper,
   clock: Clock,
 ): Promise<ProcessIdentity | null> {
-  let problem = giveWay(child.pid)
+  let problem = deprioritize(child.pid)
   for (;;) {
     const first = command.length === 0 ? readStat(child.pid) : eldestOf(child.pid)
     if (first !== undefined) {
       // Once more: the first time it may have been too early for what was being forked.
-      problem ??= giveWay(child.pid)
+      problem ??= deprioritize(child.pid)
       if (problem !== null) warn(`LangFlow does not give way to its launcher: ${problem}`)
       return first
     }
@@ -79,7 +91,7 @@ export async function firstProcess(
 
 function eldestOf(parent: number) {
   const born = (stat: { startTime: string }) => Number(stat.startTime)
-  return glanceAtProcesses()
+  return listProcesses()
     .filter(({ ppid }) => ppid === parent)
     .sort((a, b) => born(a) - born(b) || a.pid - b.pid)[0]
 }
@@ -122,9 +134,9 @@ const NICE = 5
 /**
  * Lets a process and all that descend from it give way to this one: where memory is short they are killed first, where the
  * CPU is they wait. Needs no privilege. What they fork or start later inherits it; what they had before this call is found
- * by looking until a look finds nobody new. Returns why one of them could not be made to; `null`: all do.
+ * by scanning until a scan finds no new process. Returns why one of them could not be made to; `null`: all do.
  */
-export function giveWay(root: number): string | null {
+export function deprioritize(root: number): string | null {
   let problem: string | null = null
   const attempt = (act: () => void) => {
     try {
@@ -156,9 +168,66 @@ function oomScore(): string {
 }
 
 function descendants(root: number): number[] {
-  const children = Map.groupBy(glanceAtProcesses(), ({ ppid }) => ppid)
+  const children = Map.groupBy(listProcesses(), ({ ppid }) => ppid)
   const found = [root]
   for (const pid of found)
     for (const child of children.get(pid) ?? []) if (!found.includes(child.pid)) found.push(child.pid)
   return found
+}
+
+/** Throws one sentence where there is none. */
+export function findProgram(program: string, env: NodeJS.ProcessEnv): string {
+  if (program.includes('/')) return program
+  const found = placesOf(program, env.PATH ?? '').find((file) => errorOf(file) === null)
+  if (found === undefined) throw new Error(`there is no "${program}" in PATH`)
+  return found
+}
+
+/** Throws what execve(2) would answer, as far as that can be foretold. */
+export function checkProgram(file: string, env: NodeJS.ProcessEnv): void {
+  const places = file.includes('/') ? [file] : placesOf(file, env.PATH ?? '/bin:/usr/bin')
+  const answers = places.map(errorOf)
+  const program = places[answers.indexOf(null)]
+  if (program === undefined) throw withCode(answers.find((code) => code !== 'ENOENT') ?? 'ENOENT')
+  const interpreter = shebangOf(program)
+  if (interpreter !== undefined && !existsSync(interpreter)) throw withCode('ENOENT')
+}
+
+function placesOf(program: string, path: string): string[] {
+  return path.split(delimiter).map((directory) => join(directory, program))
+}
+
+/** The code of the error that an attempt to execute the file ends with; `null`: it can be executed. */
+function errorOf(file: string): string | null {
+  try {
+    accessSync(file, fileConstants.X_OK)
+    return statSync(file).isFile() ? null : 'EACCES'
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code ?? 'ENOENT'
+  }
+}
+
+function withCode(code: string): Error {
+  return Object.assign(new Error(code), { code })
+}
+
+/** What the first line of a script names; `undefined`: it is none, or cannot be read. */
+function shebangOf(file: string): string | undefined {
+  try {
+    return /^#!\s*(\S+)/.exec(headOf(file))?.[1]
+  } catch {
+    return undefined
+  }
+}
+
+/** The first 1,024 bytes of a file, as text. Throws for what is no file: reading a FIFO would wait for a writer. */
+export function headOf(file: string): string {
+  const head = Buffer.alloc(1024)
+  const fd = openSync(file, fileConstants.O_RDONLY | fileConstants.O_NONBLOCK)
+  try {
+    if (!fstatSync(fd).isFile()) throw new Error(`${file} is no file`)
+    return head.toString('utf8', 0, readSync(fd, head))
+  } finally {
+    closeSync(fd)
+  }
 }

@@ -5,18 +5,16 @@ import type { ElectionState, Why } from '../election/state.ts'
 import { describePause, describeTarget, type Pause } from '../lease/operator-annotations.ts'
 import type { ReasonCode } from '../lease/reasons.ts'
 import type { StandbyMode } from '../link/link-messages.ts'
-import type { EventName, Fields, Log } from '../observe/log.ts'
-import type { LogThrottle } from '../observe/log-throttle.ts'
+import type { EventName, Fields, Log, LogThrottle } from '../observe/log.ts'
 import type { Metrics } from '../observe/prometheus.ts'
-import type { HappeningReason } from './event-reasons.ts'
-import type { Events } from './kube-events.ts'
+import type { EventReason, Events } from './kube-events.ts'
 
 export interface EventRecorderOptions {
   readonly onCrash: AgentOptions['onCrash']
   readonly clock: Pick<Clock, 'mono'>
   readonly log: Pick<Log, 'event' | 'info' | 'warn' | 'error'>
   readonly metrics: Pick<Metrics, 'leading' | 'transition' | 'takeover' | 'restarted' | 'doubted' | 'alarm'>
-  readonly events: Pick<Events, 'happened'>
+  readonly events: Pick<Events, 'record'>
   readonly repeats: Pick<LogThrottle, 'happened' | 'over'>
 }
 
@@ -31,8 +29,8 @@ interface LauncherTroubles {
   readonly colder: string | null
 }
 
-/** The events of the log that the cluster is told of as well. */
-const TOLD: { readonly [N in EventName]?: HappeningReason } = {
+/** The log events that are Kubernetes Events as well. */
+const EVENT_OF: { readonly [N in EventName]?: EventReason } = {
   acquired: 'LeaderAcquired',
   doubt: 'LeadershipInDoubt',
   lost: 'LeadershipLost',
@@ -60,11 +58,11 @@ export class EventRecorder {
   private stoodBy = false
   private versionProblem: string | null = null
   private deadmanFirings = 0
-  /** What lasts, of which the cluster was told when it began. */
-  private readonly lasting = new Set<HappeningReason>()
+  /** Troubles that last, each of which was an Event when it began. */
+  private readonly lasting = new Set<EventReason>()
   private paused = false
   private refusal: ElectionState['refusal'] = null
-  /** Monotonic ms; `null`: leadership is beyond doubt, or somebody else's. */
+  /** Monotonic ms; `null`: this replica is not in doubt. */
   private doubtSince: number | null = null
 
   constructor(options: EventRecorderOptions) {
@@ -74,9 +72,9 @@ export class EventRecorder {
   event({ event, epoch, code, reason, detail }: Extract<OutwardEffect, { type: 'event' }>): void {
     const { log, metrics, events } = this.options
     log.event(event, { epoch, code, reason, ...detail })
-    const told = TOLD[event]
+    const told = EVENT_OF[event]
     const type = told === 'SteppedDown' && !PLANNED.has(code) ? 'Warning' : undefined
-    if (told !== undefined) events.happened({ reason: told, epoch, code, because: reason, type })
+    if (told !== undefined) events.record({ reason: told, epoch, code, because: reason, type })
     if (event === 'acquired') {
       metrics.leading(true)
       metrics.transition('acquired', code)
@@ -95,11 +93,11 @@ export class EventRecorder {
     this.doubtSince = inDoubt ? (this.doubtSince ?? clock.mono()) : null
   }
 
-  /** A restarted agent tells once more what its launcher did meanwhile. */
+  /** A restarted agent repeats what its launcher did meanwhile. */
   troubles({ deadmanFirings, refusedGrant, stopFailed, colder }: LauncherTroubles, epoch: number): void {
     const { events, metrics } = this.options
     if (deadmanFirings > this.deadmanFirings)
-      events.happened({ reason: 'DeadmanFired', epoch, code: 'deadman' })
+      events.record({ reason: 'DeadmanFired', epoch, code: 'deadman' })
     this.deadmanFirings = deadmanFirings
     metrics.alarm('grant_refused', refusedGrant !== null)
     metrics.alarm('stop_failed', stopFailed !== null)
@@ -120,17 +118,17 @@ export class EventRecorder {
       if (paused && !this.paused) {
         const because = describePause(pause ?? { until: null, reason: null })
         log.warn(`paused ${because}`, { epoch })
-        events.happened({ reason: 'Paused', epoch, because })
+        events.record({ reason: 'Paused', epoch, because })
       }
       if (!paused && this.paused) {
         log.info('paused no more', { epoch })
-        events.happened({ reason: 'Resumed', epoch })
+        events.record({ reason: 'Resumed', epoch })
       }
       this.paused = paused
       if (refusal?.open && refusal !== this.refusal) {
         const because = `to ${describeTarget(refusal.to)}: ${refusal.reason}`
         log.warn(`refused a switchover ${because}`, { epoch })
-        events.happened({ reason: 'SwitchoverRefused', epoch, because })
+        events.record({ reason: 'SwitchoverRefused', epoch, because })
       }
     }
     this.refusal = refusal
@@ -141,7 +139,7 @@ export class EventRecorder {
     const { log, events } = this.options
     if (ready && !this.wasReady) {
       log.event('serving', { epoch })
-      events.happened({ reason: 'Serving', epoch })
+      events.record({ reason: 'Serving', epoch })
     }
     if (standsBy && !this.stoodBy) log.event('standby_ready', { epoch, mode })
     this.wasReady = ready
@@ -155,7 +153,7 @@ export class EventRecorder {
     const epoch = term?.epoch ?? highestEpoch
     log.warn(`LangFlow is restarted in place: ${reason}; ${why}`, { epoch, code })
     metrics.restarted(code)
-    events.happened({ reason: 'RestartedInPlace', epoch, code, because: `${reason}; ${why}` })
+    events.record({ reason: 'RestartedInPlace', epoch, code, because: `${reason}; ${why}` })
   }
 
   lease(
@@ -178,11 +176,11 @@ export class EventRecorder {
     this.versionProblem = problem
   }
 
-  private lasts(reason: HappeningReason, because: string | null, epoch: number): void {
+  private lasts(reason: EventReason, because: string | null, epoch: number): void {
     if (because === null) this.lasting.delete(reason)
     else if (!this.lasting.has(reason)) {
       this.lasting.add(reason)
-      this.options.events.happened({ reason, epoch, because })
+      this.options.events.record({ reason, epoch, because })
     }
   }
 

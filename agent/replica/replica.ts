@@ -9,33 +9,39 @@ import { pauseFault, pauseOf, podOf } from '../lease/operator-annotations.ts'
 import { whyColder } from '../link/link-messages.ts'
 import type { AgentStatus, ReplicaRow, StatusSource } from '../observe/agent-status.ts'
 import type { HttpServer } from '../observe/http-server.ts'
-import type { Log } from '../observe/log.ts'
-import { LogThrottle } from '../observe/log-throttle.ts'
+import { type Log, LogThrottle } from '../observe/log.ts'
 import type { Metrics } from '../observe/prometheus.ts'
-import { watchRivals } from '../peers/other-leases.ts'
+import { watchOtherLeases } from '../peers/other-leases.ts'
+import { PeerRowsCache } from '../peers/peer-rows.ts'
 import type { Peers, PeersOptions } from '../peers/peers.ts'
-import { MakingWay } from '../peers/succession.ts'
+import { VoluntaryHandover } from '../peers/succession.ts'
 import { Switchover } from '../peers/switchover-request.ts'
 import { GATE_KNOWN_MS } from '../supervisor/drain.ts'
 import type { Supervisor, SupervisorOptions } from '../supervisor/supervisor.ts'
 import { Steering, type SteeringOptions } from '../traffic/steering.ts'
-import { describeReplica } from './describe-replica.ts'
 import { EventRecorder } from './event-recorder.ts'
-import { couldServe, frontFault, isReady, type ReplicaFacts, type ReplicaOptions, standsBy } from './gate.ts'
 import type { Events, KubeEventsOptions } from './kube-events.ts'
 import { LauncherAbsence } from './launcher-absence.ts'
-import { Look } from './peer-rows-cache.ts'
+import {
+  couldServe,
+  describeReplica,
+  frontFault,
+  isReady,
+  type ReplicaFacts,
+  type ReplicaOptions,
+  standsBy,
+} from './replica-status.ts'
 
-/** What the replica gives to its supervisor. */
+/** The replica's part of the options of `Supervisor`. */
 type SupervisorWiring = Pick<
   SupervisorOptions,
   'log' | 'repeats' | 'metrics' | 'remedy' | 'tell' | 'changed'
 > & { readonly alarm: (what: string) => void }
 
-/** What the replica gives to whoever asks its peers. */
+/** The replica's part of the options of `Peers`. */
 type PeersWiring = Pick<PeersOptions, 'identity' | 'lease' | 'repeats' | 'asked'>
 
-/** What the replica gives to whoever tells the cluster what happens. */
+/** The replica's part of the options of `KubeEvents`. */
 type EventsWiring = Pick<KubeEventsOptions, 'leaseUid'>
 
 /** Everything outside of the process, and time and chance: the simulation brings its own. */
@@ -49,13 +55,11 @@ export interface ReplicaParts {
   readonly front: FrontAccess | null
   /** Called once. */
   readonly supervisor: (wiring: SupervisorWiring) => Supervisor
-  /** Called once; `null`: nobody is asked. */
+  /** Called once; `null`: no peer is asked. */
   readonly peers: ((wiring: PeersWiring) => Pick<Peers, keyof Peers>) | null
   /** Called once. */
   readonly events: (wiring: EventsWiring) => Events
   readonly podAgeMs: () => number | null
-  /** The API server's version, such as `1.37`. */
-  readonly serverVersion: () => Promise<string | null>
   /** Begins to answer. Rejects with a `FatalError` where the address cannot be had. */
   readonly http: (source: StatusSource) => Promise<Pick<HttpServer, 'port' | 'close'>>
   readonly clock: Clock
@@ -68,7 +72,7 @@ export interface ReplicaParts {
 /** A loop that is this late is stuck; long enough for any pause that a busy node causes. */
 const STUCK_AFTER_MS = 10_000
 
-/** One replica: election, workload and gate put together. Whoever reads it (HTTP, metrics) changes nothing. */
+/** One replica: election, workload and gate put together. Its readers (HTTP, metrics) change nothing. */
 export class Replica implements StatusSource {
   private readonly parts: ReplicaParts
   /** Namespace and name. */
@@ -78,13 +82,13 @@ export class Replica implements StatusSource {
   private readonly events: Events
   private readonly recorder: EventRecorder
   private readonly peers: Pick<Peers, keyof Peers> | null
-  private readonly look: Look
+  private readonly rowsCache: PeerRowsCache
   private readonly absence: LauncherAbsence
-  /** `null`: nobody is asked. */
-  private readonly makingWay: MakingWay | null
+  /** `null`: no peer is asked. */
+  private readonly voluntaryHandover: VoluntaryHandover | null
   private readonly switchover: Switchover
-  private readonly watchRivals: () => ReturnType<typeof watchRivals> | null
-  private rivals: ReturnType<typeof watchRivals> | null = null
+  private readonly watchOtherLeases: () => ReturnType<typeof watchOtherLeases> | null
+  private otherLeases: ReturnType<typeof watchOtherLeases> | null = null
   private readonly ended = Promise.withResolvers<0 | 1>()
   private readonly hurried = Promise.withResolvers<void>()
   private readonly steering: Steering
@@ -104,17 +108,16 @@ export class Replica implements StatusSource {
     this.absence = new LauncherAbsence({
       clock,
       socket: options.socket,
-      serverVersion: parts.serverVersion,
       changed: () => this.recorder.trouble('launcher', this.absence.problem, 'a launcher has connected'),
     })
     const { lease } = this
     const asked = () => {
       this.switchover.asked()
-      this.makingWay?.asked()
+      this.voluntaryHandover?.asked()
     }
     const peers = parts.peers?.({ identity, lease, repeats, asked }) ?? null
     this.peers = peers
-    this.look = new Look(clock, async () => {
+    this.rowsCache = new PeerRowsCache(clock, async () => {
       // Its own status is of the moment in which the others have answered.
       const others = (await peers?.rows()) ?? []
       return [{ pod: podOf(identity), node: null, status: this.status(), problem: null }, ...others]
@@ -130,7 +133,7 @@ export class Replica implements StatusSource {
     })
     this.steering = new Steering({
       traffic: parts.traffic,
-      // A front lingers itself, whoever led.
+      // A front lingers itself.
       lingerMs: pod.name === null || parts.front !== null ? 0 : GATE_KNOWN_MS,
       clock,
       log,
@@ -139,9 +142,9 @@ export class Replica implements StatusSource {
       ready: () => this.ready(),
     })
     const others = peers && { peers, podAgeMs, term: () => state().term, clock, tell }
-    this.makingWay =
+    this.voluntaryHandover =
       others &&
-      new MakingWay({
+      new VoluntaryHandover({
         ...others,
         term: () => (state().paused ? null : state().term),
         revision: pod.revision,
@@ -149,7 +152,7 @@ export class Replica implements StatusSource {
         leaseDurationMs,
         log,
         workload: this.supervisor,
-        unreached: () => this.steering.view.front?.listening === false,
+        frontDown: () => this.steering.view.front?.listening === false,
       })
     this.switchover = new Switchover({
       identity,
@@ -159,7 +162,7 @@ export class Replica implements StatusSource {
       paused: () => state().paused,
       tell,
     })
-    this.watchRivals = () => others && watchRivals({ ...others, lease, repeats })
+    this.watchOtherLeases = () => others && watchOtherLeases({ ...others, lease, repeats })
     this.elector = new Elector({
       config: { ...options, owner: pod.owner, revision: pod.revision, front: parts.front, salt: parts.salt },
       api: parts.api,
@@ -185,7 +188,7 @@ export class Replica implements StatusSource {
     log.event('campaigning', { epoch: 0, lease: this.lease })
     log.info('answering HTTP', { port: http.port })
     if (options.pod.problem !== null) log.warn(options.pod.problem)
-    this.rivals = this.watchRivals()
+    this.otherLeases = this.watchOtherLeases()
     this.elector.start()
     this.absence.start()
   }
@@ -205,7 +208,7 @@ export class Replica implements StatusSource {
     const code = await this.ended.promise
     this.supervisor.close()
     this.absence.close()
-    this.rivals?.close()
+    this.otherLeases?.close()
     // Until then the front is told who leads.
     await Promise.all([this.steering.end(this.hurried.promise), this.events.end()])
     this.elector.stop()
@@ -219,7 +222,7 @@ export class Replica implements StatusSource {
   }
 
   replicas(): Promise<readonly ReplicaRow[]> {
-    return this.look.rows()
+    return this.rowsCache.rows()
   }
 
   live(): boolean {
@@ -266,7 +269,7 @@ export class Replica implements StatusSource {
         pauseFault(state.seen?.lease ?? null) ??
         state.outdated ??
         this.steering.view.problem ??
-        this.makingWay?.problem ??
+        this.voluntaryHandover?.problem ??
         clockProblem(state) ??
         options.pod.problem,
     }
@@ -281,7 +284,7 @@ export class Replica implements StatusSource {
     if (effect.type === 'grant') supervisor.grant(effect.grant)
     else if (effect.type === 'start') supervisor.start(effect.epoch)
     else if (effect.type === 'drain') {
-      // Whoever was ready a moment ago may be gone: the successor is named when the stop is over.
+      // A replica that was ready a moment ago may be gone: the successor is named when the stop is over.
       this.peers?.askAgain()
       const graceMs = this.parts.front === null ? 0 : this.parts.options.streamGraceMs
       steering.drain(() => supervisor.drain(effect.until, graceMs))
@@ -305,18 +308,18 @@ export class Replica implements StatusSource {
     this.recorder.operation(state, pauseOf(lease, writerWall(state, this.parts.clock.now())))
     this.supervisor.leaderServes = state.term === null && holderServes(lease, state.history)
     this.peers?.ask(state.term !== null)
-    this.switchover.look()
+    this.switchover.leaseChanged()
     this.gateChanged()
   }
 
   private gateChanged(): void {
-    if (this.supervisor.launcher === 'connected') this.absence.came()
+    if (this.supervisor.launcher === 'connected') this.absence.connected()
     const { facts } = this
     const { term, highestEpoch } = facts.state
     const epoch = term?.epoch ?? highestEpoch
     const { view, refusedGrant } = this.supervisor
     const ready = isReady(facts)
-    this.steering.look(ready)
+    this.steering.gateChanged(ready)
     this.recorder.gate(ready, standsBy(facts), epoch, view.standby.mode)
     this.recorder.troubles(
       {
@@ -332,7 +335,7 @@ export class Replica implements StatusSource {
 
 /**
  * What to do about a LangFlow that failed while this replica leads. `servedMs`: for how long it had served since its
- * start, `null`: it never did; `ready`: how many others would take over now, `null`: nobody knows.
+ * start, `null`: it never did; `ready`: how many others would take over now, `null`: unknown.
  */
 export function remedyFor(
   { onCrash, leaseDurationMs }: Pick<ReplicaOptions, 'onCrash' | 'leaseDurationMs'>,

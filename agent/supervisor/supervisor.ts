@@ -15,8 +15,7 @@ import {
   type WorkloadView,
 } from '../link/link-messages.ts'
 import type { Hello, LinkHandlers, LinkServer } from '../link/link-server.ts'
-import type { Log } from '../observe/log.ts'
-import type { LogThrottle } from '../observe/log-throttle.ts'
+import type { Log, LogThrottle } from '../observe/log.ts'
 import type { Metrics } from '../observe/prometheus.ts'
 import { Drain, describeConnections } from './drain.ts'
 import { WorkloadHealth, type WorkloadHealthOptions } from './health.ts'

@@ -11,7 +11,7 @@ import {
   type Unheard,
   writeMessage,
 } from '../front/front-messages.ts'
-import { giveWay } from '../processes/spawn.ts'
+import { deprioritize } from '../processes/spawn.ts'
 
 /**
  * Node's flags for the process of a front. It needs all that reexec.ts asks for: a process that replaces itself loses the pipe to its
@@ -68,7 +68,7 @@ export class FrontProcess {
   private askedAt: number | null = null
   private route: FrontRoute | null = null
   private routeId = 0
-  /** Whoever waits for a route to be followed, the oldest first. */
+  /** Callers that wait for a route to be followed, the oldest first. */
   private waiting: { readonly id: number; readonly followed: () => void }[] = []
   /** Of the end; resolves once there is nothing to forward any more. */
   private ended: PromiseWithResolvers<void> | null = null
@@ -84,8 +84,8 @@ export class FrontProcess {
   }
 
   /**
-   * Has it follow a route, from its first one on. Resolves once every request that is forwarded follows it, and where there is
-   * nobody who could forward one.
+   * Has it follow a route, from its first one on. Resolves once every request that is forwarded follows it, or at once if
+   * no front runs.
    */
   follow(route: FrontRoute): Promise<void> {
     this.route = route
@@ -146,7 +146,7 @@ export class FrontProcess {
     // The exit, or the error of the start, tells what there is to tell.
     channel?.on('error', () => {})
     if (child.pid === undefined) return
-    giveWay(child.pid)
+    deprioritize(child.pid)
     this.channel = channel
     readMessages<FromFront>(channel, (message) => this.received(child, message))
     this.asking = clock.after(LISTENS_WITHIN_MS, () => child.kill('SIGKILL'))

@@ -1,13 +1,11 @@
 import { isDeepStrictEqual } from 'node:util'
-import type { Clock } from '../clock.ts'
-import { pause } from '../clock.ts'
+import { type Clock, pause } from '../clock.ts'
+import { type CandidateConfig, doubtAt, type ElectionState } from '../election/state.ts'
 import type { FrontCounts, FrontRoute, Unheard } from '../front/front-messages.ts'
-import type { FrontAccess } from '../lease/lease.ts'
-import { holderOf } from '../lease/lease.ts'
+import { epochOf, type FrontAccess, frontOf, holderOf } from '../lease/lease.ts'
 import { podOf } from '../lease/operator-annotations.ts'
 import type { FrontView } from '../observe/agent-status.ts'
 import type { FrontProcess } from './front-process.ts'
-import { isUnreachable, leaderFault, type RouteFacts, routeOf } from './front-route.ts'
 import type { Traffic, TrafficListener, TrafficView } from './traffic.ts'
 
 export interface FrontTrafficOptions {
@@ -91,4 +89,61 @@ function viewOf({
   counts,
 }: Pick<FrontProcess, 'listening' | 'counts'>): Omit<FrontView, 'unreachable'> {
   return { listening, ...(counts ?? NONE) }
+}
+
+/** How long the leader's front may answer no hop. */
+const UNHEARD_MS = 5_000
+
+export interface RouteFacts {
+  readonly state: ElectionState
+  /** Whether the gate is open: this replica leads, and its LangFlow serves. */
+  readonly open: boolean
+  readonly own: FrontAccess
+  readonly config: Pick<CandidateConfig, 'identity' | 'renewDeadlineMs' | 'drainTimeoutMs'>
+}
+
+/** Where this replica's front sends requests. A Lease that looks expired changes nothing: its holder may still renew it. */
+export function routeOf(facts: RouteFacts): FrontRoute {
+  const { state, open, own, config } = facts
+  const { term, seen, highestEpoch } = state
+  if (term !== null) {
+    const { epoch, renewedAt, stepDown } = term
+    const draining = stepDown?.stage === 'draining' ? stepDown : null
+    if (draining === null && !(open && stepDown === null)) return { to: 'nobody', epoch, key: own.key }
+    // What LangFlow does not serve any more is not let finish.
+    const closing = draining && draining.closedAt + (draining.served ? config.drainTimeoutMs : 0)
+    return { to: 'langflow', epoch, key: own.key, until: doubtAt(config, renewedAt).mono, closing }
+  }
+  const lease = seen?.lease ?? null
+  const epoch = lease === null ? highestEpoch : epochOf(lease)
+  const note = lease === null || holderOf(lease) === config.identity ? null : frontOf(lease)
+  if (note === null || note === 'closing' || note.address === own.address)
+    return { to: 'nobody', epoch, key: null }
+  return { to: 'leader', epoch, key: note.key, address: note.address }
+}
+
+/** Why this replica's front has nowhere to send requests although another replica leads, in one sentence; `null`: it has. */
+export function leaderFault({ state, own, config }: Omit<RouteFacts, 'open'>): string | null {
+  const lease = state.term === null ? (state.seen?.lease ?? null) : null
+  const holder = lease === null ? '' : holderOf(lease)
+  if (lease === null || holder === '' || holder === config.identity) return null
+  const note = frontOf(lease)
+  if (note === null)
+    return `${podOf(holder)} leads and does not say where its front is, so that requests wait here: give it --traffic=front, in a version that has it`
+  if (note === 'closing' || note.address !== own.address) return null
+  return `${podOf(holder)} leads and says that its front has the address of this replica's (${own.address}): give each its own --front-address`
+}
+
+/**
+ * Whether the leader's front cannot be reached from here although the leader is well: it has renewed the Lease after that front had
+ * answered nothing for 5 s. One that does not renew is in doubt, and requests wait for its successor.
+ */
+export function isUnreachable(
+  { state: { term, seen }, config }: Pick<RouteFacts, 'state' | 'config'>,
+  unheard: Unheard | null,
+  now: number,
+): unheard is Unheard {
+  if (unheard === null || term !== null || seen === null) return false
+  const { changedAt } = seen
+  return changedAt >= unheard.since + UNHEARD_MS && now < changedAt + config.renewDeadlineMs
 }

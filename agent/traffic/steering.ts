@@ -1,7 +1,6 @@
 import { type Clock, pause } from '../clock.ts'
 import type { ElectionState, StepDown } from '../election/state.ts'
-import type { Log } from '../observe/log.ts'
-import type { LogThrottle } from '../observe/log-throttle.ts'
+import type { Log, LogThrottle } from '../observe/log.ts'
 import type { Traffic, TrafficListener, TrafficView } from './traffic.ts'
 
 /** How long a planned stop waits for its front to hold requests. One that lives needs milliseconds; one that does not forwards none. */
@@ -40,20 +39,20 @@ export class Steering {
   }
 
   /** To be called whenever the gate may have moved. */
-  look(ready = this.options.ready()): void {
+  gateChanged(ready = this.options.ready()): void {
     if (this.open && !ready) this.closedAt = this.options.clock.mono()
     this.open = ready
     this.traffic.follow(ready)
   }
 
   /**
-   * A step down begins: who is to come no more is to know that before those that came are waited for. The elector's own timeout
-   * runs meanwhile.
+   * A step down begins: new requests are held before those in flight are waited for. The elector's own timeout runs
+   * meanwhile.
    *
    * @param drain not called where the step down has gone on without it
    */
   drain(drain: () => void): void {
-    this.look()
+    this.gateChanged()
     this.closing = this.followed()
     this.onceClosed('draining', drain)
   }
@@ -64,21 +63,21 @@ export class Steering {
    * @param stop not called once nothing is left to be stopped, or a kill has overtaken it
    */
   stop(stop: () => void): void {
-    this.look()
+    this.gateChanged()
     this.closing = this.followed()
     this.onceClosed('stopping', stop)
   }
 
   /**
-   * Ends it once whoever leads traffic has acknowledged that the gate is closed, or the time for it is up, and no sooner than
-   * whoever routes can have heard of it: a pod's network ends with its last container, and then a connection hangs that
+   * Ends it once the front has acknowledged that the gate is closed, or its time is up, and no sooner than
+   * the Service's routes can have changed: a pod's network ends with its last container, and then a connection hangs that
    * would have been refused.
    *
    * @param hurry see `Traffic`
    */
   async end(hurry: Promise<void>): Promise<void> {
     const { clock, lingerMs } = this.options
-    this.look()
+    this.gateChanged()
     await this.followed(hurry)
     const left = this.closedAt + lingerMs - clock.mono()
     if (left > 0) await pause(clock, left, hurry)

@@ -27,7 +27,7 @@ export interface TrafficView {
 /** How only the leader is reached. */
 export interface Traffic {
   readonly view: TrafficView
-  /** Resolves once whoever leads traffic has acknowledged what was told; `null`: it has, or there is nothing to tell it. */
+  /** Resolves once the front follows the last route; `null`: it does, or there is no front. */
   readonly settling: Promise<void> | null
   /** To be called whenever the election or the gate may have moved. */
   follow(gateOpen: boolean): void
@@ -35,7 +35,7 @@ export interface Traffic {
   close(hurry: Promise<void>): Promise<void>
 }
 
-/** Whoever has traffic led to it. */
+/** The replica whose traffic this is. */
 export interface TrafficListener {
   state(): ElectionState
   /** Something that the view shows may have changed. */
@@ -108,7 +108,7 @@ function frontConfig(options: FrontParts, { listen, from }: FrontOptions): Front
   return {
     listen,
     target: { host, port: target.port },
-    // An address of the other family reaches nobody.
+    // An address of the other family cannot reach LangFlow.
     from: from !== null && isIP(from) === isIP(host) ? from : null,
     holdTimeoutMs,
     holdLimit,

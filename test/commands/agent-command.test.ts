@@ -1,10 +1,15 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import { mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { describe, test } from 'node:test'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, type TestContext, test } from 'node:test'
+import { podAge } from '../../agent/commands/agent-command.ts'
 import { FAST } from '../harness/replica.ts'
 import { EmbeddedScene } from '../harness/scene.ts'
+import { VirtualClock } from '../harness/virtual-clock.ts'
 
 /** Nothing that waits for something else may keep a process that cannot start. */
 const AT_ONCE_MS = 10_000
@@ -21,5 +26,49 @@ describe('an agent', () => {
     assert.equal((await a.exited).code, 1)
     assert.ok(performance.now() - from < AT_ONCE_MS)
     assert.doesNotMatch(a.output.join('\n'), /no launcher has connected/)
+  })
+})
+
+describe("a pod's age", () => {
+  function directory(t: TestContext): string {
+    const path = mkdtempSync(join(tmpdir(), 'pod-age-'))
+    t.after(() => rmSync(path, { recursive: true }))
+    return path
+  }
+
+  test('goes on when its agent is restarted, whatever becomes of the wall clock', async (t) => {
+    const path = directory(t)
+    const clock = new VirtualClock()
+    podAge(path, clock)
+    clock.wallAhead += 3_600_000
+    await clock.pass(90_000)
+    assert.equal(podAge(path, clock)(clock.now()), 90_000)
+  })
+
+  test('is that of the pod also where each container has an uptime of its own, and counts a suspended machine', async (t) => {
+    const path = directory(t)
+    const clock = new VirtualClock()
+    podAge(path, clock)
+    await clock.pass(90_000)
+    clock.bootAhead -= clock.now().boot
+    assert.equal(podAge(path, clock)(clock.now()), 90_000)
+    clock.bootAhead = 60_000
+    assert.equal(podAge(path, clock)(clock.now()), 150_000)
+  })
+
+  test('goes on by the wall clock when its machine was restarted', (t) => {
+    const path = directory(t)
+    const clock = new VirtualClock()
+    writeFileSync(join(path, 'born'), JSON.stringify({ bootId: 'an earlier one', boot: 5 }))
+    const bornAt = clock.now().wall / 1000 - 90
+    utimesSync(join(path, 'born'), bornAt, bornAt)
+    assert.equal(podAge(path, clock)(clock.now()), 90_000)
+  })
+
+  test('is unknown where nothing can be written, or what was written is no age', (t) => {
+    assert.equal(podAge('/proc/nowhere', new VirtualClock())(new VirtualClock().now()), null)
+    const path = directory(t)
+    writeFileSync(join(path, 'born'), '')
+    assert.equal(podAge(path, new VirtualClock())(new VirtualClock().now()), null)
   })
 })

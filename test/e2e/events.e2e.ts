@@ -2,14 +2,18 @@ import assert from 'node:assert/strict'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import { systemClock } from '../../agent/clock.ts'
 import { connectLeaseApi } from '../../agent/lease/lease-api.ts'
-import { HAPPENINGS, type HappeningReason } from '../../agent/replica/event-reasons.ts'
-import { connectEvents, type KubeEvents } from '../../agent/replica/kube-events.ts'
+import {
+  connectEvents,
+  EVENT_REASONS,
+  type EventReason,
+  type KubeEvents,
+} from '../../agent/replica/kube-events.ts'
 import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
 import { FAST, type ReplicaOptions } from '../harness/replica.ts'
 import { ApiServerScene, LEASE } from '../harness/scene.ts'
 import { Series } from '../harness/wait.ts'
 
-const REASONS = Object.keys(HAPPENINGS) as HappeningReason[]
+const REASONS = Object.keys(EVENT_REASONS) as EventReason[]
 
 /** As `kubectl get events` has it. */
 interface CoreEvent {
@@ -131,7 +135,7 @@ describe('Events on a real API server', { concurrency: 3 }, () => {
       ['b', REASONS.slice(10)],
     ] as const) {
       const { events, answers } = await scene.teller(name)
-      for (const reason of reasons) events.happened({ reason, epoch: 1, because: '’'.repeat(500) })
+      for (const reason of reasons) events.record({ reason, epoch: 1, because: '’'.repeat(500) })
       await answers.next('all Events', () => answers.list.length === 2 * reasons.length)
       assert.deepEqual(new Set(answers.list), new Set(['create 201']))
     }
@@ -140,7 +144,7 @@ describe('Events on a real API server', { concurrency: 3 }, () => {
 
     const { events, answers, said } = await scene.teller('c')
     for (const happened of [2, 4, 6]) {
-      events.happened({ reason: 'LeadershipInDoubt', epoch: 1, code: 'no_renewal' })
+      events.record({ reason: 'LeadershipInDoubt', epoch: 1, code: 'no_renewal' })
       await answers.next('both Events', () => answers.list.length === happened)
     }
     assert.deepEqual(answers.list, [

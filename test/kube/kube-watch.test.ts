@@ -1,10 +1,8 @@
 import assert from 'node:assert/strict'
 import type { ServerResponse } from 'node:http'
 import { test } from 'node:test'
-import fc from 'fast-check'
 import type { ApiError } from '../../agent/kube/kube-errors.ts'
-import type { KubeObjects } from '../../agent/kube/kube-objects.ts'
-import { LineReader, type ObjectEvent, type ObjectWatch } from '../../agent/kube/kube-watch.ts'
+import type { KubeObjects, ObjectEvent, ObjectWatch } from '../../agent/kube/kube-objects.ts'
 import { LEASE } from '../../agent/lease/lease-api.ts'
 import {
   failure,
@@ -185,26 +183,4 @@ test('after close nothing is delivered and the socket is gone', async () => {
   await within(closed)
   assert.equal(recorder.events.length, 1)
   assert.equal(recorder.endings, 0)
-})
-
-test('lines are the same however the bytes are cut', () => {
-  const words = fc.array(
-    fc.string({ unit: 'grapheme', maxLength: 30 }).map((word) => word.replaceAll('\n', ' ')),
-  )
-  fc.assert(
-    fc.property(words, fc.array(fc.nat(400), { maxLength: 30 }), (expected, cuts) => {
-      const bytes = Buffer.from(expected.map((word) => `${word}\n`).join(''))
-      const ends = [...cuts.sort((a, b) => a - b), bytes.length]
-      const reader = new LineReader()
-      const lines = ends.flatMap((end, i) => reader.push(bytes.subarray(ends[i - 1] ?? 0, end)))
-      assert.deepEqual([lines, reader.complete], [expected, true])
-    }),
-  )
-})
-
-test('a line without end is given up at 4 MiB', () => {
-  const reader = new LineReader()
-  const mebibyte = Buffer.alloc(1024 * 1024, 'x')
-  for (let i = 0; i < 4; i++) assert.deepEqual(reader.push(mebibyte), [])
-  assert.equal(reader.push(mebibyte), null)
 })

@@ -260,7 +260,7 @@ describe('what is no route', () => {
     }
   })
 
-  it('is 400 where the path is malformed', async (t) => {
+  it('is 400 if the path is malformed', async (t) => {
     const { status, body } = await ask(await serve(t, new Replica()), '/%zz')
     assert.deepEqual([status, body], [400, '{"error":"the path is malformed"}\n'])
   })

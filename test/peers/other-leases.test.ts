@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { Fact, Term } from '../../agent/election/state.ts'
-import { watchRivals } from '../../agent/peers/other-leases.ts'
+import { watchOtherLeases } from '../../agent/peers/other-leases.ts'
 import type { Member } from '../../agent/peers/peers.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 
@@ -26,10 +26,10 @@ class Bench {
   surveys = 0
   term: Term | null = null
   survey: () => Promise<readonly Member[]> = async () => [FELLOW]
-  rivals: ReturnType<typeof watchRivals> | null = null
+  rivals: ReturnType<typeof watchOtherLeases> | null = null
 
   async start(): Promise<this> {
-    this.rivals = watchRivals({
+    this.rivals = watchOtherLeases({
       peers: {
         survey: () => {
           this.surveys++

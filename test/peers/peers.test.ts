@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { describe, type TestContext, test } from 'node:test'
-import { LogThrottle } from '../../agent/observe/log-throttle.ts'
+import { LogThrottle } from '../../agent/observe/log.ts'
 import { Peers, type PeersOptions } from '../../agent/peers/peers.ts'
 import { settled, VirtualClock } from '../harness/virtual-clock.ts'
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { Fact, Term } from '../../agent/election/state.ts'
 import type { Member } from '../../agent/peers/peers.ts'
-import { MakingWay, type Own, succession } from '../../agent/peers/succession.ts'
+import { chooseSuccessor, type OwnPod, VoluntaryHandover } from '../../agent/peers/succession.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 
 const NEWER: Member = {
@@ -26,12 +26,12 @@ class Bench {
   members: Member[] = [NEWER]
   term: Term | null = TERM
   readonly workload = { served: true, startsColder: false }
-  unreached = false
-  readonly makingWay: MakingWay
+  frontDown = false
+  readonly voluntaryHandover: VoluntaryHandover
 
   constructor() {
     const bench = this
-    this.makingWay = new MakingWay({
+    this.voluntaryHandover = new VoluntaryHandover({
       peers: {
         get members() {
           return bench.members
@@ -45,7 +45,7 @@ class Bench {
       log: { info: (msg: string) => void this.lines.push(msg) },
       term: () => this.term,
       workload: this.workload,
-      unreached: () => this.unreached,
+      frontDown: () => this.frontDown,
       tell: (fact) => void this.told.push(fact),
     })
   }
@@ -54,7 +54,7 @@ class Bench {
   async after(ms: number): Promise<number> {
     for (const until = this.clock.mono() + ms; this.clock.mono() < until; await this.clock.pass(5_000)) {
       const { stepDowns } = this
-      this.makingWay.asked()
+      this.voluntaryHandover.asked()
       // The Lease comes back to it in a later term.
       if (this.term !== null && this.stepDowns > stepDowns)
         this.term = { ...this.term, epoch: this.term.epoch + 2 }
@@ -74,10 +74,10 @@ describe('a leader whose front does not listen', () => {
     const b = new Bench()
     b.members = [SAME]
     assert.equal(await b.after(60_000), 0)
-    b.unreached = true
-    b.makingWay.asked()
+    b.frontDown = true
+    b.voluntaryHandover.asked()
     assert.equal(b.stepDowns, 0)
-    b.makingWay.asked()
+    b.voluntaryHandover.asked()
     assert.deepEqual(b.told.at(-1), {
       type: 'step_down',
       code: 'front_down',
@@ -88,23 +88,23 @@ describe('a leader whose front does not listen', () => {
   test('does not where it listened meanwhile, or nobody else is ready', () => {
     const b = new Bench()
     b.members = [SAME]
-    for (const unreached of [true, false, true, false]) {
-      b.unreached = unreached
-      b.makingWay.asked()
+    for (const frontDown of [true, false, true, false]) {
+      b.frontDown = frontDown
+      b.voluntaryHandover.asked()
     }
-    b.unreached = true
+    b.frontDown = true
     b.members = [{ ...SAME, ready: false }]
-    for (let n = 0; n < 3; n++) b.makingWay.asked()
+    for (let n = 0; n < 3; n++) b.voluntaryHandover.asked()
     assert.equal(b.stepDowns, 0)
   })
 
   test('hands over also where it has just made way for a newer revision, and would again', () => {
     const b = new Bench()
-    b.makingWay.asked()
-    b.unreached = true
-    b.makingWay.asked()
+    b.voluntaryHandover.asked()
+    b.frontDown = true
+    b.voluntaryHandover.asked()
     b.members = [SAME, NEWER]
-    b.makingWay.asked()
+    b.voluntaryHandover.asked()
     const codes = b.told.flatMap((fact) => (fact.type === 'step_down' ? [fact.code] : []))
     assert.deepEqual(codes, ['newer_revision', 'front_down'])
   })
@@ -112,23 +112,23 @@ describe('a leader whose front does not listen', () => {
   test('does not for what it saw in an earlier term', () => {
     const b = new Bench()
     b.members = [SAME]
-    b.unreached = true
-    b.makingWay.asked()
+    b.frontDown = true
+    b.voluntaryHandover.asked()
     b.term = { ...TERM, epoch: TERM.epoch + 2 }
-    b.makingWay.asked()
+    b.voluntaryHandover.asked()
     assert.equal(b.stepDowns, 0)
-    b.makingWay.asked()
+    b.voluntaryHandover.asked()
     assert.equal(b.stepDowns, 1)
   })
 
   test('counts from its own term on', () => {
     const b = new Bench()
     b.members = [SAME]
-    b.unreached = true
+    b.frontDown = true
     b.term = null
-    b.makingWay.asked()
+    b.voluntaryHandover.asked()
     b.term = TERM
-    b.makingWay.asked()
+    b.voluntaryHandover.asked()
     assert.equal(b.stepDowns, 0)
   })
 })
@@ -136,7 +136,7 @@ describe('a leader whose front does not listen', () => {
 describe('a leader makes way for a newer revision', () => {
   test('once, names it, and says so', () => {
     const b = new Bench()
-    b.makingWay.asked()
+    b.voluntaryHandover.asked()
     assert.deepEqual(b.told, [
       { type: 'successor', identity: 'n' },
       { type: 'step_down', code: 'newer_revision', reason: 'a replica of a newer revision is ready' },
@@ -147,19 +147,19 @@ describe('a leader makes way for a newer revision', () => {
   test('and goes on to name it while it steps down for it, however often it asks', () => {
     const b = new Bench()
     b.members = [{ ...NEWER, identity: 'old', revision: 'old', podAgeMs: 500_000 }, NEWER]
-    b.makingWay.asked()
+    b.voluntaryHandover.asked()
     b.term = STEPPING_DOWN
-    b.makingWay.asked()
+    b.voluntaryHandover.asked()
     const named = b.told.flatMap((fact) => (fact.type === 'successor' ? [fact.identity] : []))
     assert.deepEqual(named, ['n', 'n'])
-    assert.equal(b.makingWay.problem, null)
+    assert.equal(b.voluntaryHandover.problem, null)
   })
 
   test('again where it gave the Lease back: after two minutes, then four, and says so meanwhile', async () => {
     const b = new Bench()
     assert.equal(await b.after(115_000), 1)
     assert.match(
-      b.makingWay.problem ?? '',
+      b.voluntaryHandover.problem ?? '',
       /did not keep the Lease that was handed over to it: .* again in 5s$/,
     )
     assert.equal(await b.after(10_000), 2)
@@ -183,8 +183,8 @@ describe('a leader makes way for a newer revision', () => {
     }
     assert.equal(b.stepDowns, 5)
     b.members = []
-    b.makingWay.asked()
-    assert.equal(b.makingWay.problem, null)
+    b.voluntaryHandover.asked()
+    assert.equal(b.voluntaryHandover.problem, null)
   })
 
   for (const term of [{ ...TERM, doubt: true }, STEPPING_DOWN]) {
@@ -222,7 +222,7 @@ describe('a leader makes way for a newer revision', () => {
     assert.equal(await b.after(5_000), 1)
     b.members = [{ ...NEWER, ready: false }]
     assert.equal(await b.after(65_000), 1)
-    assert.equal(b.makingWay.problem, null)
+    assert.equal(b.voluntaryHandover.problem, null)
     b.members = [NEWER]
     assert.equal(await b.after(45_000), 1)
     assert.equal(await b.after(10_000), 2)
@@ -250,7 +250,7 @@ describe('a leader makes way for a newer revision', () => {
     const b = new Bench()
     b.term = null
     assert.equal(await b.after(10_000), 0)
-    assert.deepEqual([b.told, b.makingWay.problem], [[], null])
+    assert.deepEqual([b.told, b.voluntaryHandover.problem], [[], null])
   })
 })
 
@@ -261,13 +261,13 @@ describe('a leader that still starts, from less than was asked for,', () => {
     const b = new Bench()
     b.members = [PREPARED]
     b.workload.startsColder = true
-    b.makingWay.asked()
+    b.voluntaryHandover.asked()
     const reason = 'a replica whose standby is ready serves sooner than this one starts'
     assert.deepEqual(b.told, [
       { type: 'successor', identity: 'p' },
       { type: 'step_down', code: 'faster_standby', reason, graceMs: 5_000 },
     ])
-    assert.equal(b.makingWay.problem, null)
+    assert.equal(b.voluntaryHandover.problem, null)
   })
 
   test('goes on where nobody is prepared, and once it is healthy', async () => {
@@ -285,7 +285,7 @@ describe('a leader that still starts, from less than was asked for,', () => {
     b.members = [PREPARED]
     b.workload.startsColder = true
     assert.equal(await b.after(115_000), 1)
-    assert.equal(b.makingWay.problem, null)
+    assert.equal(b.voluntaryHandover.problem, null)
     assert.equal(await b.after(10_000), 2)
   })
 })
@@ -296,10 +296,10 @@ function member(identity: string, more: Partial<Member> = {}): Member {
 }
 
 describe('who follows a leader', () => {
-  const OLD: Own = { revision: 'old', unproven: false, podAgeMs: 600_000 }
-  const NEW: Own = { revision: 'new', unproven: false, podAgeMs: 20_000 }
-  const YOUNG: Own = { revision: 'old', unproven: false, podAgeMs: 5_000 }
-  const ROLLED_BACK: Own = { revision: 'second', unproven: false, podAgeMs: 300_000 }
+  const OLD: OwnPod = { revision: 'old', unproven: false, podAgeMs: 600_000 }
+  const NEW: OwnPod = { revision: 'new', unproven: false, podAgeMs: 20_000 }
+  const YOUNG: OwnPod = { revision: 'old', unproven: false, podAgeMs: 5_000 }
+  const ROLLED_BACK: OwnPod = { revision: 'second', unproven: false, podAgeMs: 300_000 }
   const [a, elder] = [member('a'), member('elder')]
   const newer = member('n', { revision: 'new', podAgeMs: 10_000 })
   const unprepared = member('u', { prepared: false })
@@ -310,7 +310,7 @@ describe('who follows a leader', () => {
   const waited = member('w', { revision: 'new', unproven: true, podAgeMs: 3_600_000 })
   const anew = member('anew', { podAgeMs: 2_000 })
 
-  const rows: [what: string, own: Own, others: Member[], successor: string | null, newer: boolean][] = [
+  const rows: [what: string, own: OwnPod, others: Member[], successor: string | null, newer: boolean][] = [
     ['is nobody where none is ready', OLD, [unready], null, false],
     ['is of the newest revision, prepared or not', OLD, [a, { ...newer, prepared: false }], 'n', true],
     ['is the better prepared one of a revision', OLD, [unprepared, a], 'a', false],
@@ -350,14 +350,14 @@ describe('who follows a leader', () => {
   ]
   for (const [what, own, others, successor, newer] of rows) {
     test(what, () => {
-      const { faster: _, ...chosen } = succession(own, others, new Set())
+      const { faster: _, ...chosen } = chooseSuccessor(own, others, new Set())
       assert.deepEqual(chosen, { successor, newer })
     })
   }
 
   test('is one that was tried in vain only where nobody else is ready, which is no reason to hand over', () => {
     const choose = (others: Member[], ...inVain: string[]) => {
-      const { successor, newer } = succession(OLD, others, new Set(inVain))
+      const { successor, newer } = chooseSuccessor(OLD, others, new Set(inVain))
       return [successor, newer]
     }
     assert.deepEqual(choose([second, third], 'third'), ['second', true])
@@ -372,7 +372,7 @@ describe('who follows a leader', () => {
       [2_000, 1_000],
     ] as const) {
       const says = (podAgeMs: number, of: number) =>
-        succession(
+        chooseSuccessor(
           { revision: `${podAgeMs}`, unproven: false, podAgeMs },
           [member('x', { revision: 'x', podAgeMs: of })],
           new Set(),
@@ -392,6 +392,6 @@ describe('who follows a leader', () => {
       [false, NEW, warm, ''], // It would have to hand over again.
       [true, NEW, { ...newer, warm: true }, ''],
     ] as const)
-      assert.equal(succession(own, [other], new Set([inVain])).faster, faster)
+      assert.equal(chooseSuccessor(own, [other], new Set([inVain])).faster, faster)
   })
 })

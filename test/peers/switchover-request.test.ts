@@ -55,7 +55,7 @@ class Bench {
   /** The Lease says so, and the peers answer. */
   asked(to: string | null): this {
     this.to = to
-    this.switchover.look()
+    this.switchover.leaseChanged()
     this.switchover.asked()
     return this
   }
@@ -69,8 +69,8 @@ class Bench {
 test('the peers are asked anew before anything is decided, and then once', () => {
   const bench = new Bench()
   bench.to = 'b'
-  bench.switchover.look()
-  bench.switchover.look()
+  bench.switchover.leaseChanged()
+  bench.switchover.leaseChanged()
   assert.deepEqual([bench.asks, bench.told], [1, []])
   bench.switchover.asked()
   bench.switchover.asked()
@@ -109,7 +109,7 @@ test('without peers a request that was made in doubt is looked into once that is
   bench.asked('d')
   assert.deepEqual(bench.told, [])
   bench.term = TERM
-  bench.switchover.look()
+  bench.switchover.leaseChanged()
   assert.equal(bench.told.length, 1)
 })
 

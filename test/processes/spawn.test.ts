@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
 import { getPriority } from 'node:os'
 import { test } from 'node:test'
-import { giveWay } from '../../agent/processes/spawn.ts'
+import { deprioritize } from '../../agent/processes/spawn.ts'
 
 const own = () => Number(readFileSync('/proc/self/oom_score_adj', 'latin1'))
 
@@ -21,7 +21,7 @@ test('a process gives way with all its threads, what it has forked, and what it 
   t.after(() => process.kill(-(child.pid as number), 'SIGKILL'))
   const forked = async () => Number((await once(child.stdout, 'data'))[0])
   const before = await forked()
-  assert.equal(giveWay(child.pid as number), null)
+  assert.equal(deprioritize(child.pid as number), null)
   child.stdin.write('another\n')
   for (const pid of [child.pid as number, before, await forked()]) {
     assert.equal(Number(readFileSync(`/proc/${pid}/oom_score_adj`, 'latin1')), Math.min(1000, own() + 100))
@@ -33,5 +33,5 @@ test('a process gives way with all its threads, what it has forked, and what it 
 test('what has ended needs no word', async () => {
   const child = spawn('true')
   await once(child, 'exit')
-  assert.equal(giveWay(child.pid as number), null)
+  assert.equal(deprioritize(child.pid as number), null)
 })

@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { initialState, type Term } from '../../agent/election/state.ts'
-import { LogThrottle } from '../../agent/observe/log-throttle.ts'
-import type { Happening } from '../../agent/replica/event-reasons.ts'
+import { LogThrottle } from '../../agent/observe/log.ts'
 import { EventRecorder } from '../../agent/replica/event-recorder.ts'
+import type { ReplicaEvent } from '../../agent/replica/kube-events.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 
 function setUp(onCrash: 'handover' | 'restart' = 'handover') {
   const clock = new VirtualClock()
   const lines: unknown[][] = []
-  const told: Happening[] = []
+  const told: ReplicaEvent[] = []
   const counted: unknown[][] = []
   const log = {
     event: (...event: unknown[]) => void lines.push(event),
@@ -25,7 +25,7 @@ function setUp(onCrash: 'handover' | 'restart' = 'handover') {
     onCrash,
     clock,
     log,
-    events: { happened: (what) => void told.push(what) },
+    events: { record: (what) => void told.push(what) },
     metrics: {
       leading: count('leading'),
       transition: count('transition'),

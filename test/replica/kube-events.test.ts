@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { ApiError, type ApiErrorCode } from '../../agent/kube/kube-errors.ts'
-import type { Happening } from '../../agent/replica/event-reasons.ts'
-import { type EventsApi, KubeEvents } from '../../agent/replica/kube-events.ts'
+import { type EventsApi, KubeEvents, type ReplicaEvent } from '../../agent/replica/kube-events.ts'
 import { settled, VirtualClock } from '../harness/virtual-clock.ts'
 
 interface Body {
@@ -19,9 +18,14 @@ interface Written {
   readonly body: Body
 }
 
-const ACQUIRED: Happening = { reason: 'LeaderAcquired', epoch: 7, code: 'released', because: 'it was free' }
-const DOUBT: Happening = { reason: 'LeadershipInDoubt', epoch: 7, code: 'no_renewal' }
-const REFUSED: Happening = { reason: 'SwitchoverRefused', epoch: 7, because: 'to b: there is no b' }
+const ACQUIRED: ReplicaEvent = {
+  reason: 'LeaderAcquired',
+  epoch: 7,
+  code: 'released',
+  because: 'it was free',
+}
+const DOUBT: ReplicaEvent = { reason: 'LeadershipInDoubt', epoch: 7, code: 'no_renewal' }
+const REFUSED: ReplicaEvent = { reason: 'SwitchoverRefused', epoch: 7, because: 'to b: there is no b' }
 const LONG = 'a'.repeat(2_000)
 const MINUTES = 60_000
 
@@ -80,7 +84,7 @@ const counts = (written: readonly Written[]) => written.map(({ body }) => body.s
 describe('what happens to a replica', () => {
   test('is an Event on its pod, and one on the Lease, each of which names the other', async () => {
     const b = new Bench()
-    b.events.happened(ACQUIRED)
+    b.events.record(ACQUIRED)
     const [ofPod, ofLease, ...more] = await b.take()
     const pod = { apiVersion: 'v1', kind: 'Pod', namespace: 'team', name: 'langflow-0', uid: 'b9d8' }
     const lease = {
@@ -118,8 +122,8 @@ describe('what happens to a replica', () => {
 
   test('is on the Lease alone where there is no pod, which is said once', async () => {
     const b = new Bench({ isPod: false })
-    b.events.happened(ACQUIRED)
-    b.events.happened(DOUBT)
+    b.events.record(ACQUIRED)
+    b.events.record(DOUBT)
     const written = await b.take()
     assert.deepEqual(kinds(written), ['create Lease', 'create Lease'])
     assert.match(written[0]!.body.note, /^langflow-0_b9d8 acquired/)
@@ -127,20 +131,10 @@ describe('what happens to a replica', () => {
     assert.deepEqual([b.infos.length, b.said], [1, []])
   })
 
-  test('is told in the namespace of what it is about', async () => {
-    const b = new Bench({ podNamespace: 'pods' })
-    b.events.happened(DOUBT)
-    const told = (await b.take()).map(({ body }) => [body.metadata.namespace, body.regarding?.namespace])
-    assert.deepEqual(told, [
-      ['pods', 'pods'],
-      ['team', 'team'],
-    ])
-  })
-
   test('fits into what the API server takes, without a secret, and its end is not cut', async () => {
     const b = new Bench()
     const because = `Bearer abc.def ${'’'.repeat(2_000)}`
-    b.events.happened({ reason: 'CannotGoOn', epoch: 7, code: 'identity_taken', because })
+    b.events.record({ reason: 'CannotGoOn', epoch: 7, code: 'identity_taken', because })
     const [event] = await b.take()
     const { note } = event!.body
     assert.ok(
@@ -154,9 +148,9 @@ describe('what happens to a replica', () => {
 describe('the same again', () => {
   test('is counted in one Event', async () => {
     const b = new Bench()
-    b.events.happened(DOUBT)
+    b.events.record(DOUBT)
     const [first] = await b.take()
-    b.events.happened(DOUBT)
+    b.events.record(DOUBT)
     const [again, ...more] = await b.take(1_000)
     const lastObservedTime = new Date(b.clock.now().wall - 1_000).toISOString().replace('Z', '000Z')
     assert.deepEqual(
@@ -164,13 +158,13 @@ describe('the same again', () => {
       ['patch', first?.name, { series: { count: 2, lastObservedTime } }],
     )
     assert.equal(more.length, 1)
-    b.events.happened(DOUBT)
+    b.events.record(DOUBT)
     assert.deepEqual(counts(await b.take()), [3, 3])
   })
 
   test('is one Event with a count where it happens before the first was told', async () => {
     const b = new Bench()
-    for (let i = 0; i < 3; i++) b.events.happened(DOUBT)
+    for (let i = 0; i < 3; i++) b.events.record(DOUBT)
     const written = await b.take()
     assert.deepEqual(
       [kinds(written), counts(written)],
@@ -185,9 +179,9 @@ describe('the same again', () => {
     const b = new Bench()
     const { promise, resolve } = Promise.withResolvers<void>()
     b.answer = promise
-    b.events.happened(DOUBT)
+    b.events.record(DOUBT)
     await b.take()
-    b.events.happened(DOUBT)
+    b.events.record(DOUBT)
     b.answer = 'ok'
     resolve()
     const written = await b.take()
@@ -208,8 +202,8 @@ describe('the same again', () => {
   ] as const) {
     test(`${what} is an Event of its own`, async () => {
       const b = new Bench()
-      b.events.happened(first)
-      b.events.happened(other)
+      b.events.record(first)
+      b.events.record(other)
       assert.deepEqual(kinds(await b.take()), ['create Pod', 'create Lease', 'create Pod', 'create Lease'])
     })
   }
@@ -221,31 +215,31 @@ describe('the same again', () => {
   ] as const) {
     test(`${what} is the same`, async () => {
       const b = new Bench()
-      b.events.happened(one)
-      b.events.happened({ ...one, because: `${one.because} again` })
+      b.events.record(one)
+      b.events.record({ ...one, because: `${one.because} again` })
       assert.deepEqual(counts(await b.take()), [2, 2])
     })
   }
 
   test('is an Event of its own after six minutes', async () => {
     const b = new Bench()
-    b.events.happened(DOUBT)
+    b.events.record(DOUBT)
     await b.take(6 * MINUTES - 1)
-    b.events.happened(DOUBT)
+    b.events.record(DOUBT)
     assert.deepEqual(kinds(await b.take(6 * MINUTES)), ['patch', 'patch'])
-    b.events.happened(DOUBT)
+    b.events.record(DOUBT)
     assert.deepEqual(kinds(await b.take()), ['create Pod', 'create Lease'])
   })
 
   test('is an Event of its own where the API server has forgotten the first', async () => {
     const b = new Bench()
-    b.events.happened(DOUBT)
+    b.events.record(DOUBT)
     await b.take()
     b.answer = 'not_found'
-    b.events.happened(DOUBT)
+    b.events.record(DOUBT)
     assert.deepEqual(kinds(await b.take()), ['patch', 'patch'])
     b.answer = 'ok'
-    b.events.happened(DOUBT)
+    b.events.record(DOUBT)
     assert.deepEqual(kinds(await b.take()), ['create Pod', 'create Lease'])
   })
 })
@@ -254,18 +248,18 @@ describe('an API server', () => {
   test('that does not permit it is asked once for each Event, and the log says so once', async () => {
     const b = new Bench()
     b.answer = 'forbidden'
-    b.events.happened(ACQUIRED)
-    b.events.happened(DOUBT)
+    b.events.record(ACQUIRED)
+    b.events.record(DOUBT)
     assert.equal((await b.take(10 * MINUTES)).length, 4)
     assert.deepEqual(b.said, ['what happens here is not told by Events: it is forbidden'])
     // Once the right is given it needs no restart.
     b.answer = 'ok'
-    b.events.happened(DOUBT)
+    b.events.record(DOUBT)
     assert.deepEqual(kinds(await b.take()), ['create Pod', 'create Lease'])
     // Another one is missing still.
     b.answer = 'forbidden'
-    b.events.happened(DOUBT)
-    b.events.happened(ACQUIRED)
+    b.events.record(DOUBT)
+    b.events.record(ACQUIRED)
     await b.take()
     assert.equal(b.said.length, 2)
   })
@@ -274,7 +268,7 @@ describe('an API server', () => {
     const b = new Bench()
     b.answer = 'timeout'
     const time = new Date(b.clock.now().wall).toISOString().replace('Z', '000Z')
-    b.events.happened(DOUBT)
+    b.events.record(DOUBT)
     const pauses: number[] = []
     let from = b.clock.mono()
     await b.take()
@@ -294,7 +288,7 @@ describe('an API server', () => {
   test('that stays away is told no more of what happened five minutes ago', async () => {
     const b = new Bench()
     b.answer = 'network'
-    b.events.happened(DOUBT)
+    b.events.record(DOUBT)
     await b.take(6 * MINUTES)
     b.answer = 'ok'
     assert.deepEqual(await b.take(10 * MINUTES), [])
@@ -304,24 +298,24 @@ describe('an API server', () => {
   test('whose answer to a first attempt was lost has the Event already', async () => {
     const b = new Bench()
     b.answer = 'timeout'
-    b.events.happened(DOUBT)
+    b.events.record(DOUBT)
     await b.take()
     b.answer = 'already_exists'
     assert.deepEqual(kinds(await b.take(1_000)), ['create Pod', 'create Lease'])
     b.answer = 'ok'
-    b.events.happened(DOUBT)
+    b.events.record(DOUBT)
     assert.deepEqual(counts(await b.take()), [2, 2])
     assert.deepEqual(b.said, [])
   })
 
   test('is never asked more than 20 times at once, and then six times a minute', async () => {
     const b = new Bench()
-    for (let epoch = 0; epoch < 20; epoch++) b.events.happened({ ...DOUBT, epoch })
+    for (let epoch = 0; epoch < 20; epoch++) b.events.record({ ...DOUBT, epoch })
     assert.equal((await b.take(1)).length, 20)
     assert.equal((await b.take(MINUTES)).length, 6)
     assert.equal((await b.take(3 * MINUTES)).length, 14)
     await b.take(10 * MINUTES)
-    for (let epoch = 20; epoch < 40; epoch++) b.events.happened({ ...DOUBT, epoch })
+    for (let epoch = 20; epoch < 40; epoch++) b.events.record({ ...DOUBT, epoch })
     assert.equal((await b.take(1)).length, 20)
   })
 
@@ -329,14 +323,14 @@ describe('an API server', () => {
     const b = new Bench()
     const { promise, resolve } = Promise.withResolvers<void>()
     b.answer = promise
-    for (let epoch = 0; epoch < 100; epoch++) b.events.happened({ ...DOUBT, epoch })
+    for (let epoch = 0; epoch < 100; epoch++) b.events.record({ ...DOUBT, epoch })
     b.answer = 'ok'
     resolve()
     const told = await b.take(60 * MINUTES)
     assert.equal(told.length, 64)
     assert.equal(told.at(-1)?.body.metadata.annotations['langflow-leader/epoch'], '31')
     // There is room again.
-    b.events.happened({ ...DOUBT, epoch: 100 })
+    b.events.record({ ...DOUBT, epoch: 100 })
     assert.equal((await b.take()).length, 2)
   })
 })
@@ -346,7 +340,7 @@ describe('the end of the agent', () => {
     const b = new Bench()
     const { promise, resolve } = Promise.withResolvers<void>()
     b.answer = promise
-    b.events.happened(ACQUIRED)
+    b.events.record(ACQUIRED)
     const end = b.events.end()
     await b.take()
     assert.deepEqual(b.closed, [])
@@ -361,7 +355,7 @@ describe('the end of the agent', () => {
   test('waits for two seconds at most', async () => {
     const b = new Bench()
     b.answer = 'network'
-    b.events.happened(ACQUIRED)
+    b.events.record(ACQUIRED)
     let ended = false
     void b.events.end().then(() => {
       ended = true
@@ -372,11 +366,5 @@ describe('the end of the agent', () => {
     assert.equal(ended, true)
     assert.equal(b.clock.next(), Number.POSITIVE_INFINITY)
     assert.deepEqual(await b.take(10 * MINUTES), [])
-  })
-
-  test('is at once where there is nothing to tell', async () => {
-    const b = new Bench()
-    await b.events.end()
-    assert.deepEqual(b.closed, ['team', 'team'])
   })
 })

@@ -437,10 +437,10 @@ test test/election/revision-trial.test.ts
 - if (BLAMELESS.has(code)) return null
 test test/election/revision-trial.test.ts
 
-@ agent/replica/gate.ts
+@ agent/replica/replica-status.ts
 # revisions: has Kubernetes delete the pods that serve for one that never did
 - if (onTrial(facts) !== null) return false
-test test/replica/gate.test.ts
+test test/replica/replica-status.test.ts
 
 @ agent/replica/replica.ts
 # restart: starts again in place what never served, for ever

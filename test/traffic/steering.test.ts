@@ -75,7 +75,7 @@ class Scene {
       state: () => this.state,
       ready: () => this.state.term !== null && this.state.term.stepDown === null && !this.inDoubt,
     })
-    this.steering.look()
+    this.steering.gateChanged()
   }
 
   /** One turn of the election, carried out as the replica does it. */
@@ -88,7 +88,7 @@ class Scene {
       else if (type === 'stop') steering.stop(() => orders.push('stop'))
       else if (type === 'kill') orders.push('kill')
     }
-    steering.look()
+    steering.gateChanged()
     return this
   }
 
@@ -207,7 +207,7 @@ describe('steering', () => {
     const scene = new Scene()
     for (const inDoubt of [true, false]) {
       scene.inDoubt = inDoubt
-      scene.steering.look()
+      scene.steering.gateChanged()
     }
     assert.deepEqual(scene.told, [true, false, true])
   })

@@ -3,7 +3,7 @@ import { mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { giveWay } from '../../../agent/processes/spawn.ts'
+import { deprioritize } from '../../../agent/processes/spawn.ts'
 import { FrontProcess } from '../../front/front-process.ts'
 import { freePort } from '../../harness/free-port.ts'
 import { Guard, ServerProcess } from '../../harness/server-process.ts'
@@ -56,7 +56,7 @@ export async function openPaths(main: string): Promise<Paths> {
   }
   /** What carries traffic gives way, as an agent has it. */
   const givesWay = (pid: number) => {
-    const problem = giveWay(pid)
+    const problem = deprioritize(pid)
     if (problem !== null) say(`process ${pid} does not give way to others: ${problem}`)
     return pid
   }

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { describe, it } from 'node:test'
+import { describe, it, test } from 'node:test'
 import type { FrontView, ReplicaRow } from '../../../agent/observe/agent-status.ts'
-import { PAGE_POLICY, renderPage } from '../../../agent/observe/page/page.ts'
+import { PAGE_POLICY, renderPage, verdictOf } from '../../../agent/observe/page/page.ts'
+import { lasting, roughly, utc } from '../../../agent/observe/page/page-sections.ts'
 import { FOLLOWING, fronted, SERVING, silent, TERM } from '../replica.ts'
 import { follows, leads } from './replicas.ts'
 
@@ -227,4 +228,80 @@ describe('the page', () => {
     const ids = [...page.matchAll(/ id="([^"]*)"/g)].map(([, id]) => id)
     assert.deepEqual(ids, [...new Set(ids)])
   })
+})
+
+const CLOSED = { ...SERVING.traffic, gate: 'closed' } as const
+const OPEN_LEASE = { ...SERVING.lease, holder: '', self: false }
+const inLeadership = (more: object) => ({ leadership: { ...SERVING.leadership, ...more } })
+const [A, B, C] = ['langflow-0', 'langflow-1', 'langflow-2'] as const
+
+const CASES: [level: string, sentence: string, rows: ReplicaRow[]][] = [
+  ['good', `${A} leads; ${B} could take over`, [leads(A), follows(B)]],
+  ['good', `${A} leads; ${B} and ${C} could take over`, [follows(B), leads(A), follows(C)]],
+  [
+    'warning',
+    `${A} leads; nobody could take over`,
+    [leads(A), follows(B, { couldTakeOver: false }), silent(C)],
+  ],
+  ['warning', `${A} leads; no other replica is known here`, [leads(A)]],
+  [
+    'warning',
+    `${A} leads and is starting LangFlow; ${B} could take over`,
+    [leads(A, { traffic: CLOSED, workload: { ...SERVING.workload, servedSince: null } }), follows(B)],
+  ],
+  [
+    'warning',
+    `${A} leads and does not serve; ${B} could take over`,
+    [leads(A, { traffic: CLOSED }), follows(B)],
+  ],
+  [
+    'warning',
+    `${A} is stepping down; ${B} could take over`,
+    [leads(A, inLeadership({ steppingDown: 'SIGTERM' })), follows(B)],
+  ],
+  [
+    'bad',
+    `${A} is in doubt whether it leads; ${B} could take over`,
+    [leads(A, inLeadership({ doubt: true })), follows(B)],
+  ],
+  [
+    'warning',
+    `${A} leads; takeovers are paused`,
+    [follows(B), leads(A, { pause: { until: null, reason: null } })],
+  ],
+  ['bad', `${A} and ${B} both say that they lead`, [leads(A), leads(B), follows(C)]],
+  ['bad', `Nobody leads; ${B} could take over`, [follows(B, { lease: OPEN_LEASE }), silent(C)]],
+  ['warning', `${A} holds the Lease; ${B} could take over`, [follows(B)]],
+  ['warning', `${A} holds the Lease; ${B} could take over`, [follows(B), silent(A)]],
+]
+
+describe('what all replicas come to', () => {
+  for (const [level, sentence, rows] of CASES) {
+    it(`is ${level}: ${sentence}`, () => {
+      const verdict = verdictOf(rows)
+      assert.deepEqual([verdict.level, verdict.sentence], [level, sentence])
+    })
+  }
+})
+
+test('durations are told in two units at most', () => {
+  const told = [0, 84.4, 999.4, 1_000, 1_844, 12_340, 60_000, 200_900, 7_500_000, 187_200_000].map(lasting)
+  assert.deepEqual(told, [
+    '0 ms',
+    '84 ms',
+    '999 ms',
+    '1.00 s',
+    '1.84 s',
+    '12.3 s',
+    '1 min',
+    '3 min 20 s',
+    '2 h 5 min',
+    '2 d 4 h',
+  ])
+  assert.deepEqual([-5, 1_999, 59_999, 60_000].map(roughly), ['0 s', '1 s', '59 s', '1 min'])
+})
+
+test('a time that is none is shown as it is', () => {
+  assert.equal(utc('2026-01-02T03:04:05.678Z'), '2026-01-02 03:04:05 UTC')
+  assert.equal(utc('soon'), 'soon')
 })

@@ -19,7 +19,7 @@ import {
   onTrial,
   type ReplicaFacts,
   standsBy,
-} from '../../agent/replica/gate.ts'
+} from '../../agent/replica/replica-status.ts'
 import { Candidate, CONFIG } from '../election/candidate.ts'
 
 const LEADER = Candidate.leader()
@@ -149,15 +149,6 @@ describe('a replica of a revision that has not served, beside one that has,', ()
       NEW,
       /^revision new has not served yet/,
     ],
-    [
-      'is not Ready in doubt before it served',
-      false,
-      false,
-      starts,
-      'frozen',
-      { ...NEW, ...IN_DOUBT },
-      /^revision new/,
-    ],
     ['is Ready as soon as it serves', true, false, serves, 'running', NEW, null],
     [
       'is Ready as a follower once another one of it served',
@@ -169,7 +160,6 @@ describe('a replica of a revision that has not served, beside one that has,', ()
       null,
     ],
     ['is Ready where it is the first one', true, true, FOLLOWS, 'idle', NEW, null],
-    ['is Ready where its revision is unknown', true, true, follows, 'idle', {}, null],
     [
       'could not take over where its first start failed',
       false,
@@ -187,15 +177,6 @@ describe('a replica of a revision that has not served, beside one that has,', ()
       'idle',
       { ...NEW, peers: null },
       null,
-    ],
-    [
-      'could not take over where its first start failed, without peers as well',
-      false,
-      false,
-      { ...follows, revisions: { ...OLD, failed: [FAILED] } },
-      'idle',
-      { ...NEW, peers: null },
-      /^the first start of revision new failed/,
     ],
   ] as [string, boolean, boolean, ElectionState, WorkloadState, Case, RegExp | null][])
     test(what, () => {

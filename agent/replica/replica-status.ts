@@ -3,11 +3,13 @@ import type { AgentOptions } from '../config/options.ts'
 import { inability } from '../election/eligibility.ts'
 import { coolDownEnds } from '../election/follower.ts'
 import { failedStart, isUnproven } from '../election/revision-trial.ts'
-import { type CandidateConfig, doubtAt, type ElectionState } from '../election/state.ts'
-import { holderOf } from '../lease/lease.ts'
-import type { Check, PeersView } from '../observe/agent-status.ts'
+import { type CandidateConfig, doubtAt, type ElectionState, killAt, writerWall } from '../election/state.ts'
+import { epochOf, holderOf, langflowOf } from '../lease/lease.ts'
+import { ANYBODY, lastDrillOf, pauseOf, switchoverOf } from '../lease/operator-annotations.ts'
+import type { AgentStatus, Check, PeersView } from '../observe/agent-status.ts'
 import type { Supervisor } from '../supervisor/supervisor.ts'
 import type { TrafficView } from '../traffic/traffic.ts'
+import { VERSION } from '../version.ts'
 
 /** What a replica needs to know of its own configuration. */
 export interface ReplicaOptions
@@ -56,7 +58,7 @@ export function isInDoubt({
   return term !== null && reached(now, doubtAt(options, term.renewedAt))
 }
 
-/** It serves, stands by, or pauses: in doubt it serves nobody, and nobody else could: there is nowhere better to go. */
+/** It serves or stands by. A leader in doubt counts as well: it serves no client, but neither could any other replica. */
 export function couldServe(facts: GateFacts): boolean {
   const { term } = facts.state
   if (onTrial(facts) !== null) return false
@@ -68,7 +70,7 @@ export function couldServe(facts: GateFacts): boolean {
 
 /**
  * Why Kubernetes is to keep the pods of the revision that served last, in one sentence; `null`: this replica's revision has
- * served. Whoever hands over asks whether it could take over, and that doesn't depend on this.
+ * served. Whether it could take over doesn't depend on this.
  */
 export function onTrial({
   options: { pod, peers },
@@ -86,20 +88,20 @@ export function onTrial({
 
 /** A follower that would take over now: nothing is in its way, and what it is to keep ready is. */
 export function standsBy(facts: GateFacts): boolean {
-  return facts.state.term === null && whyNot(facts) === null
+  return facts.state.term === null && takeoverObstacle(facts) === null
 }
 
 /** Why a follower would not take over now, in one sentence; `null`: it would, or this replica leads. */
-export function whyNot(facts: GateFacts): string | null {
+export function takeoverObstacle(facts: GateFacts): string | null {
   const { options, state, now, workload, traffic } = facts
   if (state.term !== null) return null
   if (state.ending !== null) return `it ends: ${state.ending.reason}`
   if (failedStart(options.pod, state) !== null) return onTrial(facts)
   const coolMs = coolDownEnds(state) - now.mono
   if (coolMs > 0) return `it cools down for ${Math.ceil(coolMs / 1000)} s ${state.coolDown?.after}`
-  const unable = inabilityOf(facts)
+  const unable = ineligibilityOf(facts)
   if (unable !== null) return unable
-  if (traffic.front?.listening === false) return deafness(traffic)
+  if (traffic.front?.listening === false) return frontNotListening(traffic)
   if (workload.launcher !== 'connected') return `the launcher is ${workload.launcher}`
   if (!workload.canRun) return `its launcher starts nothing: the workload is ${workload.view.state}`
   const { standby } = workload.view
@@ -116,11 +118,11 @@ export function frontFault(facts: ReplicaFacts): string | null {
   const { traffic, options } = facts
   if (traffic.front === null)
     return `this replica has no front: it runs with --traffic=${options.traffic.mode}`
-  if (!traffic.front.listening) return deafness(traffic)
-  return whyNot(facts) ?? onTrial(facts) ?? unserved(facts) ?? traffic.problem
+  if (!traffic.front.listening) return frontNotListening(traffic)
+  return takeoverObstacle(facts) ?? onTrial(facts) ?? notServingYet(facts) ?? traffic.problem
 }
 
-function unserved({ state: { term }, peers }: Pick<ReplicaFacts, 'state' | 'peers'>): string | null {
+function notServingYet({ state: { term }, peers }: Pick<ReplicaFacts, 'state' | 'peers'>): string | null {
   // Of a term that was taken back it may be unknown.
   const starts = term?.phases?.healthyMs === null
   return starts && peers !== null && peers.ready > 0
@@ -129,12 +131,16 @@ function unserved({ state: { term }, peers }: Pick<ReplicaFacts, 'state' | 'peer
 }
 
 /** Why a front does not listen. */
-function deafness({ problem }: TrafficView): string {
+function frontNotListening({ problem }: TrafficView): string {
   return problem ?? 'its front does not listen yet'
 }
 
 /** See `inability`; a leader has shown that it is able. */
-export function inabilityOf({ options, state, now }: Omit<GateFacts, 'workload' | 'traffic'>): string | null {
+export function ineligibilityOf({
+  options,
+  state,
+  now,
+}: Omit<GateFacts, 'workload' | 'traffic'>): string | null {
   return state.term === null ? inability(options, state, now) : null
 }
 
@@ -143,7 +149,7 @@ export function checksOf({ options, state, now, workload }: Omit<GateFacts, 'tra
   const { term } = state
   const holder = state.seen?.lease ? holderOf(state.seen.lease) : ''
   const doubt = term?.doubt ?? false
-  const unable = inabilityOf({ options, state, now })
+  const unable = ineligibilityOf({ options, state, now })
   const closed = term?.stepDown?.reason ?? term?.restarting ?? null
   const { launcher, healthy, lastProbe } = workload
   const { state: does } = workload.view
@@ -167,4 +173,94 @@ export function checksOf({ options, state, now, workload }: Omit<GateFacts, 'tra
     },
     { name: 'gate', ok: closed === null, detail: closed === null ? 'open' : `closed: ${closed}` },
   ]
+}
+
+/** The whole view of one replica, put together from what election and workload know. */
+export function describeReplica(facts: ReplicaFacts): AgentStatus {
+  const checks = checksOf(facts)
+  const unable = ineligibilityOf(facts)
+  const trial = onTrial(facts)
+  const { options, state, now, workload } = facts
+  const { term } = state
+  const failed = failedStart(options.pod, state)?.because ?? null
+  const lasting = unable ?? (failed === null ? null : trial)
+  const lease = state.seen?.lease ?? null
+  const holder = lease === null ? null : holderOf(lease)
+  const { standby, ...view } = workload.view
+  const { launcher, healthy, lastProbe, draining } = workload
+  return {
+    identity: options.identity,
+    version: VERSION,
+    revision: options.pod.revision,
+    onTrial: trial === null ? null : { reason: trial, failed },
+    podAgeMs: facts.podAgeMs,
+    now: new Date(now.wall).toISOString(),
+    role: term === null ? 'follower' : 'leader',
+    couldTakeOver: standsBy(facts),
+    unable: takeoverObstacle(facts),
+    decision: facts.decision,
+    problem:
+      state.ending?.code === 1
+        ? state.ending.reason
+        : (state.writeProblem ?? state.readProblem ?? state.watchProblem ?? facts.problem ?? lasting),
+    lease: {
+      namespace: facts.namespace,
+      name: options.leaseName,
+      holder,
+      self: term !== null,
+      epoch: lease === null ? state.highestEpoch : epochOf(lease),
+      since: holder ? (lease?.spec?.acquireTime ?? null) : null,
+      watch: state.watchUp ? 'up' : 'down',
+    },
+    leadership: {
+      doubt: term?.doubt ?? false,
+      killInMs:
+        term === null ? null : Math.max(0, Math.round(killAt(options, term.renewedAt).mono - now.mono)),
+      steppingDown: term?.stepDown?.reason ?? null,
+      coolDownMs: coolDownEnds(state) > now.mono ? Math.round(coolDownEnds(state) - now.mono) : null,
+    },
+    workload: { ...view, launcher, healthy, lastProbe, draining },
+    langflow: {
+      version: state.workload.langflow,
+      newest: lease === null ? null : langflowOf(lease),
+      outdated: state.outdated !== null,
+    },
+    standby: { wanted: options.standby, ...standby, state: standbyState(facts) },
+    peers: facts.peers,
+    traffic: {
+      mode: options.traffic.mode,
+      gate: checks.every(({ ok }) => ok) ? 'open' : 'closed',
+      routedTo: facts.traffic.routedTo,
+      front: facts.traffic.front,
+    },
+    timings: {
+      leaseDurationMs: options.leaseDurationMs,
+      renewDeadlineMs: options.renewDeadlineMs,
+      retryPeriodMs: options.retryPeriodMs,
+      killMarginMs: options.killMarginMs,
+    },
+    pause: pauseOf(lease, writerWall(state, now)),
+    switchover: switchoverView(state),
+    lastDrill: lastDrillOf(lease),
+    history: state.history,
+    flowsDigest: workload.digests.flows,
+    secretKeyDigest: workload.digests.secretKey,
+    checks,
+  }
+}
+
+function switchoverView({ seen, term, refusal }: ReplicaFacts['state']): AgentStatus['switchover'] {
+  const to = switchoverOf(seen?.lease ?? null)
+  if (term?.stepDown?.code === 'switchover')
+    return { to: to ?? term.stepDown.to ?? ANYBODY, state: 'under way', reason: null }
+  if (refusal !== null && (to === null || refusal.open))
+    return { to: refusal.to, state: 'refused', reason: refusal.reason }
+  return to === null ? null : { to, state: 'requested', reason: null }
+}
+
+/** A cold one is ready as soon as nothing is in the way. */
+function standbyState({ state, workload }: ReplicaFacts): AgentStatus['standby']['state'] {
+  const { standby } = workload.view
+  if (standby.state !== 'none') return standby.state
+  return standby.mode === 'cold' && state.term === null && workload.canRun ? 'ready' : 'none'
 }

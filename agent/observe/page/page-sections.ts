@@ -1,8 +1,8 @@
 import { seconds } from '../../config/values.ts'
+import type { PastTerm, Phases } from '../../lease/lease-history.ts'
 import { describeTarget, podOf, UNTIL_RESUMED } from '../../lease/operator-annotations.ts'
 import type { AgentStatus, FrontView, ReplicaRow } from '../agent-status.ts'
 import { type Html, html, type Value } from './html.ts'
-import { lasting, roughly, utc } from './words.ts'
 
 /** How long LangFlow may go on if no renewal is acknowledged any more: drains away until the next one is. */
 export function margin({ leadership, timings }: AgentStatus): Html | null {
@@ -107,4 +107,85 @@ function differing(own: string | null, leaders: string | null | undefined): Valu
 function table(facts: readonly (readonly [string, Value])[]): Html {
   const known = facts.filter(([, value]) => value !== null)
   return html`<dl>${known.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`
+}
+
+const MOST_SHOWN = 10
+const PHASES = ['detect', 'acquire', 'start', 'healthy'] as const
+
+/** The last terms, newest first, all bars to one scale. */
+export function terms(history: readonly PastTerm[], now: number): Html {
+  const shown = history.slice(0, MOST_SHOWN)
+  const longest = Math.max(1, ...shown.map(({ phases }) => sum(Object.values(phases))))
+  return html`<p class="legend">${PHASES.map((phase) => html`<span class="${phase}">${phase}</span> `)}</p>
+<ol class="terms">${shown.map((one) => term(one, longest, now))}</ol>
+<p class="faint">Shown: ${shown.length} of ${history.length}; langflow-leader history tells them all.</p>`
+}
+
+function term(past: PastTerm, longest: number, now: number): Html {
+  const { epoch, holder, began, phases, gapMs, ended, endedBecause, stopMs } = past
+  const lasted = (ended === null ? now : Date.parse(ended)) - Date.parse(began)
+  const stop = stopMs === null ? '' : `, stopped within ${lasting(stopMs)}`
+  const end = endedBecause === null ? '' : `Ended: ${endedBecause}${stop}.`
+  // Codes, which docs/signals.md explains.
+  const why = `Began: ${past.because}. ${end}`.replaceAll('_', ' ')
+  return html`<li${ended === null && html` class="now"`}>
+<h3>${holder} <span class="faint">epoch ${epoch}</span></h3>
+<p><time datetime="${began}">${utc(began)}</time>, for ${roughly(lasted)}${ended === null && ', until now'}</p>
+<p>${why}</p>
+${phaseBar(phases, longest)}
+<p>${gapMs !== null && html`<b>${lasting(gapMs)}</b> without a server. `}<span class="faint">${told(phases)}</span></p>
+</li>`
+}
+
+function phaseBar(phases: Phases, longest: number): Html {
+  const widths = PHASES.map((phase) => (100 * (phases[`${phase}Ms`] ?? 0)) / longest)
+  const rects = PHASES.map(
+    (phase, n) =>
+      html`<rect class="${phase}" x="${sum(widths.slice(0, n)).toFixed(2)}" width="${widths[n]!.toFixed(2)}" height="1"/>`,
+  )
+  return html`<svg class="phases" viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true">${rects}</svg>`
+}
+
+function told(phases: Phases): string {
+  const known = PHASES.flatMap((phase) => {
+    const ms = phases[`${phase}Ms`]
+    return ms === null ? [] : `${phase} ${lasting(ms)}`
+  })
+  return `${known.join(', ')}${phases.healthyMs === null ? '; it never served' : ''}`
+}
+
+function sum(numbers: readonly (number | null)[]): number {
+  return numbers.reduce<number>((total, one) => total + (one ?? 0), 0)
+}
+
+const UNITS = [
+  ['d', 86_400],
+  ['h', 3_600],
+  ['min', 60],
+  ['s', 1],
+] as const
+
+/** How long something takes, for people: `84 ms`, `1.84 s`, `12.3 s`, `3 min 20 s`, `2 d 4 h`. `ms`: from 0. */
+export function lasting(ms: number): string {
+  if (ms < 1_000) return `${Math.round(ms)} ms`
+  if (ms < 60_000) return `${(ms / 1_000).toFixed(ms < 10_000 ? 2 : 1)} s`
+  let rest = Math.floor(ms / 1_000)
+  const first = UNITS.findIndex(([, size]) => rest >= size)
+  const parts = UNITS.slice(first, first + 2).map(([unit, size]) => {
+    const count = Math.floor(rest / size)
+    rest -= count * size
+    return count === 0 ? '' : `${count} ${unit}`
+  })
+  return parts.filter((part) => part !== '').join(' ')
+}
+
+/** The same in whole seconds, then minutes. */
+export function roughly(ms: number): string {
+  return ms < 60_000 ? `${Math.floor(Math.max(0, ms) / 1_000)} s` : lasting(ms)
+}
+
+/** `2026-01-02 03:04:05 UTC` of an RFC 3339 time, or the text itself where it is none. */
+export function utc(time: string): string {
+  const at = Date.parse(time)
+  return Number.isNaN(at) ? time : `${new Date(at).toISOString().slice(0, 19).replace('T', ' ')} UTC`
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { statusOf } from '../../agent/observe/status-shape.ts'
+import { statusOf } from '../../agent/observe/agent-status.ts'
 import { FOLLOWING, FRONT, SERVING } from './replica.ts'
 
 describe("another replica's status", () => {

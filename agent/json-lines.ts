@@ -1,0 +1,68 @@
+import type { Duplex } from 'node:stream'
+import { StringDecoder } from 'node:string_decoder'
+
+/** One line: a message, or why it is none. */
+export type JsonLine =
+  | { readonly message: object; readonly fault: null }
+  | { readonly message: null; readonly fault: string }
+
+/** Cuts a stream of bytes into lines of JSON, each of them an object with a `type`. Nothing counts after a fault. */
+export class JsonLines {
+  private readonly longest: number
+  private readonly decoder = new StringDecoder()
+  private rest = ''
+
+  /** @param longest of a line, in characters */
+  constructor(longest: number) {
+    this.longest = longest
+  }
+
+  /** The lines that this chunk completes, and a fault as soon as a line is too long. */
+  push(chunk: Buffer): JsonLine[] {
+    const lines = (this.rest + this.decoder.write(chunk)).split('\n')
+    this.rest = lines.pop() as string
+    const read = lines.map((line) => this.read(line))
+    return this.rest.length > this.longest ? [...read, this.tooLong] : read
+  }
+
+  /** Whether the stream ended between two lines. */
+  get complete(): boolean {
+    return this.rest + this.decoder.end() === ''
+  }
+
+  private get tooLong(): JsonLine {
+    return { message: null, fault: `a line of more than ${this.longest / 1024} KiB` }
+  }
+
+  private read(line: string): JsonLine {
+    if (line.length > this.longest) return this.tooLong
+    try {
+      const message: unknown = JSON.parse(line)
+      if (typeof message === 'object' && message !== null && 'type' in message)
+        return { message, fault: null }
+    } catch {
+      // The same fault as for JSON of another kind.
+    }
+    return { message: null, fault: 'a line that is no message' }
+  }
+}
+
+/** Reads the messages of a peer. Its stream is destroyed at the first line that is none; `broken` gets the reason. */
+export function readJsonLines<Message>(
+  stream: Duplex,
+  longest: number,
+  received: (message: Message) => void,
+  broken: (fault: string) => void = () => {},
+): void {
+  const lines = new JsonLines(longest)
+  stream.on('data', (chunk: Buffer) => {
+    for (const { message, fault } of lines.push(chunk)) {
+      if (stream.destroyed) return
+      if (fault === null) received(message as Message)
+      else {
+        stream.destroy()
+        broken(fault)
+      }
+    }
+  })
+}
