@@ -46,7 +46,7 @@ export async function runAgent(
   const { podAge } = await import('../replica/pod-age.ts')
   const { Replica } = await import('../replica/replica.ts')
   const { LinkServer } = await import('../link/link-server.ts')
-  const { HealthProbe } = await import('../supervisor/health.ts')
+  const { HealthProbe } = await import('../supervisor/health-probe.ts')
   const { Supervisor } = await import('../supervisor/supervisor.ts')
   const { connectTraffic } = await import('../traffic/traffic.ts')
   const metrics = createMetrics({ leaseName: options.leaseName, status: () => replica.status() })
