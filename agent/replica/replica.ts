@@ -284,7 +284,7 @@ export class Replica implements StatusSource {
       // Whoever was ready a moment ago may be gone: the successor is named when the stop is over.
       this.peers?.askAgain()
       const graceMs = this.parts.front === null ? 0 : this.parts.options.streamGraceMs
-      steering.drain(() => supervisor.order({ type, drainDeadline: effect.until, graceMs }))
+      steering.drain(() => supervisor.order({ type, drainDeadline: effect.drainDeadline, graceMs }))
     } else if (type === 'stop') steering.stop(() => supervisor.stop(effect.graceMs))
     else if (type === 'restart') {
       this.recorder.restart(effect, this.elector.state)
