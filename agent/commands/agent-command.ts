@@ -48,7 +48,7 @@ export async function runAgent(
   const { connectEvents } = await import('../replica/kube-events.ts')
   const { Replica } = await import('../replica/replica.ts')
   const { LinkServer } = await import('../link/link-server.ts')
-  const { HealthProbe } = await import('../supervisor/health.ts')
+  const { HealthProbe } = await import('../supervisor/health-probe.ts')
   const { Supervisor } = await import('../supervisor/supervisor.ts')
   const { connectTraffic } = await import('../traffic/traffic.ts')
   const metrics = createMetrics({ leaseName: options.leaseName, status: () => replica.status() })

@@ -307,23 +307,23 @@ export function beginStepDown(input: Input, leading: Leading, why: StepDownReaso
   const before = noteLeftAlone(input, leading)
   const { code, reason, failed = false, blames = null, to = null, ending = null } = why
   const { graceMs = config.stopTimeoutMs } = why
-  const since = now.mono
+  const closedAt = now.mono
+  const drainDeadline = closedAt + config.drainTimeoutMs
   const served = before.workload.well && !failed
-  const begun = { stage: 'draining', since, closedAt: since, served, toldBy: null } as const
+  const begun = { stage: 'draining', closedAt, drainDeadline, served, toldBy: null } as const
   const stepDown = { code, reason, failed, blames, graceMs, to, paused: before.paused, ...begun }
   const term = { ...before.term, restarting: null, stepDown }
   const state: SteppingDown = { ...before, phase: 'stepping down', term, ending }
   const told = event(state, 'draining', { code, reason })
-  return emit(told, { type: 'drain', until: since + config.drainTimeoutMs })
+  return emit(told, { type: 'drain', drainDeadline })
 }
 
-function advance({ config, fact, now }: Input, state: SteppingDown): SteppingDown {
+function advance({ fact, now }: Input, state: SteppingDown): SteppingDown {
   const { stepDown } = state.term
-  const to = (stage: StepDown['stage']) =>
-    withTerm(state, { stepDown: { ...stepDown, stage, since: now.mono } })
+  const to = (stage: StepDown['stage']) => withTerm(state, { stepDown: { ...stepDown, stage } })
   const gone = state.workload.alive === 'no'
   if (gone && stepDown.stage !== 'releasing') return to('releasing')
-  const drained = fact.type === 'drained' || now.mono >= stepDown.since + config.drainTimeoutMs
+  const drained = fact.type === 'drained' || now.mono >= stepDown.drainDeadline
   if (stepDown.stage !== 'draining' || !drained) return state
   return emit(to('stopping'), { type: 'stop', graceMs: stepDown.graceMs })
 }
@@ -394,7 +394,7 @@ function plan({ config, now }: Input, state: Held): Held {
     now.mono + untilReached(now, deadline),
     inFlight ? NEVER : nextAttemptAt,
     trialEnd(state),
-    stepDown?.stage === 'draining' ? stepDown.since + config.drainTimeoutMs : NEVER,
+    stepDown?.stage === 'draining' ? stepDown.drainDeadline : NEVER,
     stepDown?.toldBy === null ? graceEnds(config, stepDown) : NEVER,
   )
   const leftMs = Math.max(0, untilReached(now, killAt(config, renewedAt)))

@@ -55,7 +55,6 @@ export interface Write {
 
 export interface StepDown extends Why<EndedBecause> {
   readonly stage: 'draining' | 'stopping' | 'releasing'
-  readonly since: number
   /** Whether the workload is to blame, so that this replica waits before it campaigns again. */
   readonly failed: boolean
   /** How a first start failed that is held against the replica's revision; `null`: nothing is. */
@@ -64,6 +63,8 @@ export interface StepDown extends Why<EndedBecause> {
   readonly graceMs: number
   /** Monotonic ms, when the gate was closed. */
   readonly closedAt: number
+  /** Monotonic ms: LangFlow is stopped then, whatever is still open. */
+  readonly drainDeadline: number
   /** Whether LangFlow served by then, and may go on for as long as it is drained. */
   readonly served: boolean
   /** Id of the first write that tells the other fronts to hold; `null`: they go on. */
@@ -315,8 +316,8 @@ export type Effect =
   | { readonly type: 'rehearse'; readonly lease: Lease | null; readonly deadlineMs: number }
   | { readonly type: 'grant'; readonly grant: Grant }
   | { readonly type: 'start'; readonly epoch: number }
-  /** `until`: monotonic ms, when what is still open will be waited for no longer. */
-  | { readonly type: 'drain'; readonly until: number }
+  /** `drainDeadline`: see `StepDown`. */
+  | { readonly type: 'drain'; readonly drainDeadline: number }
   | { readonly type: 'stop'; readonly graceMs: number }
   /** A stop as well; the start follows in the same epoch. */
   | ({ readonly type: 'restart'; readonly graceMs: number } & Why<EndedBecause>)

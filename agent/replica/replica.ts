@@ -281,19 +281,18 @@ export class Replica implements StatusSource {
 
   private run(effect: OutwardEffect): void {
     const { supervisor, steering } = this
-    if (effect.type === 'grant') supervisor.grant(effect.grant)
-    else if (effect.type === 'start') supervisor.start(effect.epoch)
-    else if (effect.type === 'drain') {
+    const { type } = effect
+    if (type === 'grant' || type === 'start' || type === 'kill') supervisor.order(effect)
+    else if (type === 'drain') {
       // A replica that was ready a moment ago may be gone: the successor is named when the stop is over.
       this.peers?.askAgain()
       const graceMs = this.parts.front === null ? 0 : this.parts.options.streamGraceMs
-      steering.drain(() => supervisor.drain(effect.until, graceMs))
-    } else if (effect.type === 'stop') steering.stop(() => supervisor.stop(effect.graceMs))
-    else if (effect.type === 'restart') {
+      steering.drain(() => supervisor.order({ type, drainDeadline: effect.drainDeadline, graceMs }))
+    } else if (type === 'stop') steering.stop(() => supervisor.stop(effect.graceMs))
+    else if (type === 'restart') {
       this.recorder.restart(effect, this.elector.state)
-      supervisor.restart(effect.graceMs, this.parts.options.drainTimeoutMs)
-    } else if (effect.type === 'kill') supervisor.kill()
-    else if (effect.type === 'exit') this.ended.resolve(effect.code)
+      supervisor.stop(effect.graceMs, this.parts.options.drainTimeoutMs)
+    } else if (type === 'exit') this.ended.resolve(effect.code)
     else this.recorder.event(effect)
   }
 
@@ -306,7 +305,8 @@ export class Replica implements StatusSource {
     this.recorder.version(state.outdated ?? langflowFault(lease))
     this.recorder.doubt(state.term?.doubt ?? false)
     this.recorder.operation(state, pauseOf(lease, writerWall(state, this.parts.clock.now())))
-    this.supervisor.leaderServes = state.term === null && holderServes(lease, state.history)
+    const serves = state.term === null && holderServes(lease, state.history)
+    this.supervisor.order({ type: 'leader_serves', serves })
     this.peers?.ask(state.term !== null)
     this.switchover.leaseChanged()
     this.gateChanged()

@@ -99,7 +99,7 @@ export interface RouteFacts {
   /** Whether the gate is open: this replica leads, and its LangFlow serves. */
   readonly open: boolean
   readonly own: FrontAccess
-  readonly config: Pick<CandidateConfig, 'identity' | 'renewDeadlineMs' | 'drainTimeoutMs'>
+  readonly config: Pick<CandidateConfig, 'identity' | 'renewDeadlineMs'>
 }
 
 /** Where this replica's front sends requests. A Lease that looks expired changes nothing: its holder may still renew it. */
@@ -110,8 +110,8 @@ export function routeOf(facts: RouteFacts): FrontRoute {
     const { epoch, renewedAt, stepDown } = term
     const draining = stepDown?.stage === 'draining' ? stepDown : null
     if (draining === null && !(open && stepDown === null)) return { to: 'nobody', epoch, key: own.key }
-    // What LangFlow does not serve any more is not let finish.
-    const closing = draining && draining.closedAt + (draining.served ? config.drainTimeoutMs : 0)
+    // A LangFlow that does not serve finishes nothing.
+    const closing = draining && (draining.served ? draining.drainDeadline : draining.closedAt)
     return { to: 'langflow', epoch, key: own.key, until: doubtAt(config, renewedAt).mono, closing }
   }
   const lease = seen?.lease ?? null

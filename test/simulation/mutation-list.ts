@@ -447,31 +447,37 @@ test test/replica/replica-status.test.ts
 - if (servedMs === null || servedMs < leaseDurationMs)
 + if (leaseDurationMs === 0)
 
-@ agent/supervisor/health.ts
+@ agent/supervisor/workload-health.ts
 # 11: counts a start timeout anew with each launcher and each thaw
-- const left = this.orderedAt + startTimeoutMs - clock.mono()
-+ const left = startTimeoutMs
-test test/supervisor/supervisor.test.ts
+- const leftMs = before.health.orderedAt + config.startTimeoutMs - now
++ const leftMs = config.startTimeoutMs
+test test/supervisor/workload-step.test.ts
 # 11: forgets with its agent that LangFlow was healthy
-- this.servedSince ??= servedSince ?? null
-test test/supervisor/supervisor.test.ts
+- const known = before.health.servedSince ?? servedSince
++ const known = before.health.servedSince
+test test/supervisor/workload-step.test.ts
 
-@ agent/supervisor/supervisor.ts
+@ agent/supervisor/workload-phase.ts
 # 3: takes a workload for dead while it is being stopped
-- return this.starting || this.view.state !== 'idle'
-+ return this.starting || !['idle', 'stopping'].includes(this.view.state)
+- return phase === 'starting' || view.state !== 'idle'
++ return phase === 'starting' || !['idle', 'stopping'].includes(view.state)
+
+@ agent/supervisor/workload-step.ts
 # 3: forgets an order to start that is under way
-- this.starting = true
+- phase: phase === 'orphaned' ? phase : 'starting' }
++ phase }
 # 3: takes a workload for dead when its launcher is
-- this.orphaned ||= this.mayLive
+- before.phase === 'orphaned' || mayLive(before) ? 'orphaned' : 'idle'
++ 'idle'
 # 3: believes a launcher that came and went without having looked
-- this.orphaned ||= this.mayLive
-+ this.orphaned = this.mayLive
+- before.phase === 'orphaned' || mayLive(before) ? 'orphaned' : 'idle'
++ mayLive(before) ? 'orphaned' : 'idle'
 among launcher flaps; lingers when killed; link slow
 # 9: never campaigns again once its launcher was silent
-- if (wasSilent) this.report()
+- return before.launcher.state === 'silent' ? report(record) : record
++ return record
 # 11: lets an open connection hold a stop up after its drain
-- isOpen ? Math.min(graceMs, CUT_OFF_MS) :
-+ isOpen ? graceMs :
-test test/supervisor/supervisor.test.ts
+- return sendStop(told, Math.min(graceMs, CUT_OFF_MS))
++ return sendStop(told, graceMs)
+test test/supervisor/workload-step.test.ts
 `

@@ -4,7 +4,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
 import { systemClock } from '../../agent/clock.ts'
-import { HealthProbe, type ProbedState } from '../../agent/supervisor/health.ts'
+import { HealthProbe, type ProbedState } from '../../agent/supervisor/health-probe.ts'
 import { freePort } from '../harness/free-port.ts'
 
 const ASKED: Record<ProbedState, string[]> = {

@@ -1,0 +1,111 @@
+import { Pool, request } from 'undici'
+import { type Clock, type Timer, untilNext } from '../clock.ts'
+import type { AgentOptions } from '../config/options.ts'
+
+type ProbeOptions = Pick<AgentOptions, 'target' | 'healthIntervalMs' | 'healthTimeoutMs' | 'healthFailures'>
+
+export interface HealthHandlers {
+  /** `/health_check` answered 200: database and cache work. */
+  healthy(): void
+  /** As many probes as configured failed in a row; `hangs`: the last one got no answer. */
+  unhealthy(reason: string, hangs?: boolean): void
+  probed(outcome: string): void
+}
+
+/**
+ * What LangFlow is when its probe begins. One that starts is asked until it is healthy; of one that `served`, failures of
+ * `/health` count meanwhile; one that is `healthy` is watched.
+ */
+export type ProbedState = 'starting' | 'served' | 'healthy'
+
+/** While LangFlow starts, its probe repeats faster: each interval would be time without service. */
+const STARTING_INTERVAL_MS = 100
+
+/**
+ * Asks LangFlow how it is. To be promoted it must answer `/health_check`, which really asks database and cache;
+ * once it serves only `/health` counts, since a database outage hits every replica alike.
+ */
+export class HealthProbe {
+  private readonly options: ProbeOptions
+  private readonly clock: Clock
+  private readonly handlers: HealthHandlers
+  private timer: Timer | null = null
+  private readonly asking = new Set<AbortController>()
+  private round = 0
+  /** The target is this pod itself, where no certificate authority has a say. */
+  private readonly pool: Pool
+
+  constructor(options: ProbeOptions, clock: Clock, handlers: HealthHandlers) {
+    this.options = options
+    this.clock = clock
+    this.handlers = handlers
+    this.pool = new Pool(options.target.origin, { connect: { rejectUnauthorized: false } })
+  }
+
+  start(state: ProbedState): void {
+    this.stop()
+    void this.probe(++this.round, state, 0)
+  }
+
+  /** Nothing of an earlier round is reported after this. */
+  stop(): void {
+    this.round++
+    this.timer?.cancel()
+    for (const asking of this.asking) asking.abort()
+  }
+
+  /** @param failed how often `/health` has failed in a row */
+  private async probe(round: number, state: ProbedState, failed: number): Promise<void> {
+    const { clock } = this
+    const { healthIntervalMs: intervalMs, healthFailures: failures } = this.options
+    const next = (ms: number, state: ProbedState, failed: number) => {
+      if (round === this.round) this.timer = clock.after(ms, () => void this.probe(round, state, failed))
+    }
+    const path = state === 'healthy' ? '/health' : '/health_check'
+    const counted = state === 'served' ? this.ask('/health') : null
+    const problem = await this.ask(path)
+    const fault = state === 'healthy' ? problem : await counted
+    if (round !== this.round) return
+    this.handlers.probed(problem ?? `${path}: 200`)
+    const failedNow = fault === null ? 0 : failed + 1
+    if (state !== 'healthy' && problem === null) {
+      this.handlers.healthy()
+      next(intervalMs, 'healthy', 0)
+    } else if (failedNow >= failures) {
+      this.handlers.unhealthy(`${fault} (${failures} times in a row)`, fault?.endsWith(this.silence))
+      // Unless that ends it, as where the Lease is paused, it may get well again.
+      next(intervalMs, 'served', 0)
+    } else if (state === 'starting') {
+      next(Math.min(STARTING_INTERVAL_MS, intervalMs), state, 0)
+    } else {
+      next(state === 'healthy' ? untilNext(clock, intervalMs) : intervalMs, state, failedNow)
+    }
+  }
+
+  private get silence(): string {
+    return `no answer within ${this.options.healthTimeoutMs / 1000} s`
+  }
+
+  /** What is wrong, or `null`. Each probe has a connection of its own, so that none outlives the gate. */
+  private async ask(path: string): Promise<string | null> {
+    const { target, healthTimeoutMs } = this.options
+    const abort = new AbortController()
+    this.asking.add(abort)
+    const deadline = this.clock.after(healthTimeoutMs, () => abort.abort())
+    try {
+      const { statusCode, body } = await request(new URL(path, target.origin), {
+        dispatcher: this.pool,
+        reset: true,
+        signal: abort.signal,
+      })
+      await body.dump()
+      return statusCode === 200 ? null : `${path}: ${statusCode}`
+    } catch (error) {
+      if (abort.signal.aborted) return `${path}: ${this.silence}`
+      return `${path}: ${(error as NodeJS.ErrnoException).code ?? (error as Error).message}`
+    } finally {
+      deadline.cancel()
+      this.asking.delete(abort)
+    }
+  }
+}

@@ -1,0 +1,150 @@
+import type { Remedy, Workload } from '../../agent/election/state.ts'
+import {
+  type Grant,
+  NOTHING,
+  type ToLauncher,
+  type WorkloadCause,
+  type WorkloadView,
+} from '../../agent/link/link-messages.ts'
+import {
+  type Deadline,
+  initialRecord,
+  type Order,
+  type WorkloadEffect,
+  type WorkloadEvent,
+  type WorkloadRecord,
+  workloadOf,
+} from '../../agent/supervisor/workload-phase.ts'
+import { step } from '../../agent/supervisor/workload-step.ts'
+
+type View = Partial<WorkloadView>
+/** An event, or the milliseconds that pass. */
+export type Happening = WorkloadEvent | number
+
+export const IDLE: View = { state: 'idle', epoch: 3 }
+export const RUNS: View = { state: 'running', epoch: 3, identity: 'me', pid: 42, killAt: 9 }
+export const FROZEN: View = { ...RUNS, state: 'frozen' }
+export const STOPPING: View = { ...RUNS, state: 'stopping' }
+
+const instant = (mono: number) => ({ mono, boot: mono, wall: mono })
+const GRANTED: Grant = {
+  epoch: 3,
+  identity: 'me',
+  doubtAt: instant(1),
+  killAt: instant(2),
+  onDoubt: 'freeze',
+}
+export const GRANT: Order = { type: 'grant', grant: GRANTED }
+export const START: Order = { type: 'start', epoch: 3 }
+export const KILL: Order = { type: 'kill' }
+export const stop = (graceMs: number, open: readonly string[] | null = [], drainMs = 0): Order => ({
+  type: 'stop',
+  graceMs,
+  drainMs,
+  open,
+})
+
+/** `returning`: not a new launcher, which has not looked for remains yet. */
+export function connect(
+  view: View = {},
+  returning = false,
+  more: { alone?: boolean; langflow?: string } = {},
+): WorkloadEvent {
+  const its = { version: 1, pid: 1, alone: false, mono: 0, view: { ...NOTHING, ...view }, ...more } as const
+  return { type: 'connected', hello: { type: 'hello', ...its }, returning, ended: null }
+}
+export function told(cause: WorkloadCause, view: View = {}): WorkloadEvent {
+  return { type: 'received', message: { type: 'workload', view: { ...NOTHING, ...view }, cause } }
+}
+
+export const MET = told({ kind: 'met' })
+export const STARTED = told({ kind: 'started' }, RUNS)
+export const KILLED = told({ kind: 'killed', durationMs: 5 }, IDLE)
+export const EXITED = told({ kind: 'exited', code: null, signal: 'SIGKILL' }, STOPPING)
+export const FREEZES = told({ kind: 'frozen' }, FROZEN)
+export const THAWS = told({ kind: 'thawed' }, RUNS)
+export const PONG: WorkloadEvent = { type: 'received', message: { type: 'pong', id: 0 } }
+export const GONE: WorkloadEvent = { type: 'gone', byPeer: true }
+export const HEALTHY: WorkloadEvent = { type: 'healthy' }
+export const UNHEALTHY: WorkloadEvent = { type: 'unhealthy', reason: '/health: 500', hangs: false }
+export const HANGS: WorkloadEvent = { type: 'unhealthy', reason: '/health: no answer', hangs: true }
+export const beats = (count: number): WorkloadEvent[] => Array(count).fill({ type: 'heartbeat' })
+export const loses = (role: 'worker' | 'master'): WorkloadEvent => {
+  const loss = { role, pids: [7] }
+  return told({ kind: 'bereft', loss }, { ...RUNS, loss })
+}
+
+/** A launcher that is idle; that was told to start; that runs LangFlow; a LangFlow that has served for 20 s. */
+export const MEETS = [connect(), MET]
+export const STARTS = [...MEETS, START]
+export const RUNNING = [...STARTS, STARTED]
+export const SERVING = [...RUNNING, 500, HEALTHY, 20_000]
+
+/** The pure step with the deadlines that it arms, and without anything that its effects lead to. */
+export class Supervised {
+  record: WorkloadRecord
+  now = 1_000_000
+  effects: WorkloadEffect[] = []
+  private readonly canReclaim: boolean
+  private readonly deadlines = new Map<Deadline, number>()
+
+  constructor(happenings: readonly Happening[] = [], canReclaim = false) {
+    this.canReclaim = canReclaim
+    this.record = initialRecord(this.now)
+    this.after(...happenings)
+  }
+
+  after(...happenings: readonly Happening[]): this {
+    for (const one of happenings) typeof one === 'number' ? this.pass(one) : this.take(one)
+    return this
+  }
+
+  private take(event: WorkloadEvent): void {
+    const { canReclaim } = this
+    const config = { canReclaim, startTimeoutMs: 60_000, stopTimeoutMs: 30_000, killMarginMs: 1_000 }
+    this.record = step(config, this.record, event, this.now)
+    for (const effect of this.record.effects) {
+      this.effects.push(effect)
+      if (effect.type === 'arm') this.deadlines.set(effect.deadline, this.now + effect.ms)
+      else if (effect.type === 'disarm') this.deadlines.delete(effect.deadline)
+      else if (effect.type === 'next') this.take(effect.event)
+    }
+  }
+
+  private pass(ms: number): void {
+    const until = this.now + ms
+    for (;;) {
+      const [next] = [...this.deadlines].filter(([, at]) => at <= until).sort(([, a], [, b]) => a - b)
+      if (next === undefined) break
+      this.deadlines.delete(next[0])
+      this.now = next[1]
+      this.take({ type: next[0] })
+    }
+    this.now = until
+  }
+
+  get workload(): Workload {
+    return workloadOf('cold', this.record)
+  }
+
+  of<Type extends WorkloadEffect['type']>(type: Type): Extract<WorkloadEffect, { type: Type }>[] {
+    return this.effects.filter(
+      (effect): effect is Extract<WorkloadEffect, { type: Type }> => effect.type === type,
+    )
+  }
+
+  /** What the launcher was told, but for heartbeats, since this was asked last. */
+  orders(): ToLauncher[] {
+    const sent = this.of('send').map(({ message }) => message)
+    this.effects = this.effects.filter(({ type }) => type !== 'send')
+    return sent.filter(({ type }) => type !== 'ping')
+  }
+
+  get failures(): { reason: string; remedy: Remedy | { servedMs: number | null } }[] {
+    return this.of('fail').map(({ why, remedy }) => ({ reason: why.reason, remedy }))
+  }
+
+  get probes(): string[] {
+    return this.of('probe').map(({ from }) => from)
+  }
+}
