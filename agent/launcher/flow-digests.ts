@@ -27,12 +27,6 @@ export interface DigestWatchOptions {
   readonly clock: Pick<Clock, 'after'>
   /** Told what was found, the first time and with each change. */
   readonly changed: (digests: Digests) => void
-  readonly limits?: Limits
-}
-
-interface Limits {
-  readonly entries: number
-  readonly bytes: number
 }
 
 /**
@@ -41,23 +35,16 @@ interface Limits {
  */
 export class DigestWatch {
   private readonly options: DigestWatchOptions
-  private readonly flows: FlowFiles
+  private readonly flows = new FlowFiles()
   private looking = false
   private again = false
   private timer: Timer | null = null
   private closed = false
-  /** `null`: not looked yet. */
-  private told: Digests | null = null
+  /** What is known by now; `null`: nothing yet. */
+  found: Digests | null = null
 
   constructor(options: DigestWatchOptions) {
     this.options = options
-    const { entries, bytes } = options.limits ?? { entries: MOST_ENTRIES, bytes: MOST_BYTES }
-    this.flows = new FlowFiles({ entries, bytes })
-  }
-
-  /** What is known by now; `null`: nothing yet. */
-  get found(): Digests | null {
-    return this.told
   }
 
   /** Looks now, and then each minute. */
@@ -81,8 +68,8 @@ export class DigestWatch {
     this.looking = false
     if (this.closed) return
     const found = { flows, secretKey: digestOfSecretKey(env), inputs: digestOfInputs(env, flows) }
-    if (this.told?.inputs !== found.inputs || this.told?.flows !== flows) {
-      this.told = found
+    if (this.found?.inputs !== found.inputs || this.found?.flows !== flows) {
+      this.found = found
       changed(found)
     }
     if (this.again) this.look()
@@ -121,12 +108,7 @@ function keyed(key: string, text: string): string | null {
 
 /** The flows in a directory: `sha256sum -- *.json | sha256sum | cut -c1-12`, with the names in the order of the C locale. */
 class FlowFiles {
-  private readonly limits: Limits
   private last = { signature: '', digest: '' }
-
-  constructor(limits: Limits) {
-    this.limits = limits
-  }
 
   /** Rejects where something cannot be read, or is too much. */
   async digest(directory: string): Promise<string> {
@@ -134,7 +116,7 @@ class FlowFiles {
     const signature = JSON.stringify([directory, files.map(({ name, seen }) => [name, signatureOf(seen)])])
     if (signature === this.last.signature) return this.last.digest
     const hash = createHash('sha256')
-    let room = this.limits.bytes
+    let room = MOST_BYTES
     for (const { name } of files) {
       const content = createHash('sha256')
       room -= await addContent(content, join(directory, name), room)
@@ -150,7 +132,7 @@ class FlowFiles {
     const names: string[] = []
     let entries = 0
     for await (const { name } of await opendir(directory)) {
-      if (++entries > this.limits.entries) throw new Error('too many files')
+      if (++entries > MOST_ENTRIES) throw new Error('too many files')
       if (extname(name) === '.json') names.push(name)
     }
     const files = []
@@ -159,7 +141,7 @@ class FlowFiles {
       const seen = await stat(join(directory, name), { bigint: true }).catch(nothingThere)
       if (!seen?.isFile()) continue
       bytes += seen.size
-      if (bytes > this.limits.bytes) throw new Error('too large')
+      if (bytes > MOST_BYTES) throw new Error('too large')
       files.push({ name, seen })
     }
     return files

@@ -20,7 +20,8 @@ import type { Digests } from '../../agent/link/link-messages.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 import { Series } from '../harness/wait.ts'
 
-const LIMITS = { entries: 20, bytes: 1_000_000 }
+/** As many files in a folder are too many. */
+const TOO_MANY = 1_025
 
 /** A folder of flows, and who looks at it. */
 class Folder {
@@ -30,12 +31,8 @@ class Folder {
   readonly watch: DigestWatch
 
   constructor(t: TestContext, env: NodeJS.ProcessEnv = { LANGFLOW_LOAD_FLOWS_PATH: this.dir }) {
-    this.watch = new DigestWatch({
-      env,
-      clock: this.clock,
-      changed: (digests) => this.told.add(digests),
-      limits: LIMITS,
-    })
+    const changed = (digests: Digests) => this.told.add(digests)
+    this.watch = new DigestWatch({ env, clock: this.clock, changed })
     t.after(() => {
       this.watch.close()
       rmSync(this.dir, { recursive: true })
@@ -57,7 +54,7 @@ async function flowsOf({ dir }: Folder): Promise<string | null> {
   const found = Promise.withResolvers<Digests>()
   const env = { LANGFLOW_LOAD_FLOWS_PATH: dir }
   const clock = new VirtualClock()
-  const watch = new DigestWatch({ env, clock, changed: found.resolve, limits: LIMITS })
+  const watch = new DigestWatch({ env, clock, changed: found.resolve })
   watch.look()
   const { flows } = await found.promise
   watch.close()
@@ -115,9 +112,9 @@ describe('the digest of the flows', () => {
     truncateSync(folder.path('huge.json'), 1e12)
     assert.equal(await flowsOf(folder), null)
     unlinkSync(folder.path('huge.json'))
-    for (let n = 0; n < LIMITS.entries; n++) folder.put(`${n}.txt`, '')
+    for (let n = 0; n < TOO_MANY; n++) folder.put(`${n}.txt`, '')
     assert.equal(await flowsOf(folder), null)
-    for (let n = 0; n < LIMITS.entries; n++) unlinkSync(folder.path(`${n}.txt`))
+    for (let n = 0; n < TOO_MANY; n++) unlinkSync(folder.path(`${n}.txt`))
     assert.equal(await flowsOf(folder), known)
     // Its own memory is a file that nobody can read from its beginning.
     symlinkSync('/proc/self/mem', folder.path('unreadable.json'))

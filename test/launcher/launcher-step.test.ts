@@ -54,13 +54,14 @@ class Steps {
 
   get phase(): string {
     const { phase } = this.record
-    if (phase.name === 'ending') return `ending ${phase.manner}: ${phase.reason}`
+    if (phase.name === 'ending') return `ending ${phase.manner}, ${phase.reason}`
     return phase.name === 'frozen' ? `frozen from ${phase.from}` : phase.name
   }
 
   /** What the last event led to; the next look at the clocks, which almost every one does, apart. */
-  get effects(): string[] {
-    return this.record.effects.map(describeEffect).filter((name) => !name.startsWith('check clocks'))
+  get decision(): string {
+    const effects = this.record.effects.map(describeEffect).filter((name) => !name.startsWith('check clocks'))
+    return effects.length === 0 ? this.phase : `${this.phase}: ${effects.join(', ')}`
   }
 
   get reasons(): string[] {
@@ -102,134 +103,121 @@ const stopping = (graceMs = 30_000) => running().tell(stop(graceMs))
 const stoppingInDoubt = () => running({ onDoubt: 'stop' }).clockAfter(DOUBT_MS)
 const killing = () => running().tell(kill)
 
-/** What happens to whom; the phase that follows, and what is to be done. */
-type Row = [what: string, decided: () => Steps, phase: string, effects: readonly string[]]
-
-function play(rows: readonly Row[]): void {
-  for (const [what, decided, phase, effects] of rows)
-    test(what, () => {
-      const { phase: found, effects: done } = decided()
-      assert.deepEqual([found, ...done], [phase, ...effects])
-    })
+/** By sentence: what happens, and the phase that follows, with what is to be done. */
+function play(rows: Record<string, [decided: () => Steps, expected: string]>): void {
+  for (const [what, [decided, expected]] of Object.entries(rows))
+    test(what, () => assert.equal(decided().decision, expected))
 }
 
 describe('a grant', () => {
-  for (const [what, refused, reason] of [
-    [
-      'that is older than the one in force',
+  const REFUSED: Record<string, [refused: () => Steps, reason: string]> = {
+    'that is older than the one in force': [
       () => running({ renewedAgo: 5 }).grant({ renewedAgo: 6 }),
-      'it is older than the one in force',
+      'older',
     ],
-    ['of an earlier epoch', () => idle().grant({ epoch: 2 }).grant({ epoch: 1 }), 'epoch 1 is over'],
-    ['that has expired', () => idle().grant({ renewedAgo: KILL_MS }), 'it has expired'],
-    [
-      'beside processes of another epoch',
-      () => running().grant({ epoch: 2 }),
-      'processes of epoch 1 still live',
-    ],
-    ['of an epoch that the agent has ended by a kill', () => killing().tell(gone).grant(), 'epoch 1 is over'],
-    [
-      'of an epoch before one that the agent has ended, although a second kill met nothing',
+    'of an earlier epoch': [() => idle().grant({ epoch: 2 }).grant({ epoch: 1 }), 'epoch 1 is over'],
+    'that has expired': [() => idle().grant({ renewedAgo: KILL_MS }), 'expired'],
+    'beside processes of another epoch': [() => running().grant({ epoch: 2 }), 'epoch 1 still live'],
+    'of an epoch that the agent has ended by a kill': [() => killing().tell(gone).grant(), 'epoch 1 is over'],
+    'of an epoch before one that the agent has ended, although a second kill met nothing': [
       () => idle().grant({ epoch: 3 }).tell(kill).tell(kill).grant({ epoch: 2 }),
       'epoch 2 is over',
     ],
-  ] as const)
+  }
+  for (const [what, [refused, reason]] of Object.entries(REFUSED))
     test(`is refused ${what}`, () => {
-      const before = refused().record.grant
-      const steps = refused()
-      assert.deepEqual([steps.effects, steps.reasons], [['tell grant_refused'], [reason]])
-      assert.deepEqual(steps.record.grant, before)
+      const { decision, reasons } = refused()
+      assert.match(decision, /: tell grant_refused$/)
+      assert.ok(reasons[0]?.includes(reason), reasons[0])
     })
-
-  test('is accepted if it is newer, or told again; that is told only after a refusal', () => {
-    const steps = running().pass(1_000).grant().grant()
-    assert.deepEqual(steps.effects, ['check serving'])
-    assert.deepEqual(steps.grant({ epoch: 0 }).grant().effects, ['tell grant_accepted', 'check serving'])
+  play({
+    'is accepted if it is newer, or told again': [
+      () => running().pass(1).grant().grant(),
+      'running: check serving',
+    ],
+    'is told to be accepted after a refusal': [
+      () => running().grant({ epoch: 0 }).grant(),
+      'running: tell grant_accepted, check serving',
+    ],
+    'that has run out may be followed by another one of its epoch': [
+      () => running().clockAfter(KILL_MS).tell(gone).grant().tell(start()),
+      'preparing: prepare',
+    ],
+    'may be of any epoch beside remains of an earlier launcher, whose epoch is unknown': [
+      () => new Steps().tell({ type: 'met', remains: true }).grant({ epoch: 5 }),
+      'ending by force, remains',
+    ],
   })
 
-  test('that has run out may be followed by another one of its epoch', () => {
-    assert.equal(running().clockAfter(KILL_MS).tell(gone).grant().tell(start()).phase, 'preparing')
-  })
-
-  test('may be of any epoch beside remains of an earlier launcher, whose epoch is unknown', () => {
-    assert.deepEqual(new Steps().tell({ type: 'met', remains: true }).grant({ epoch: 5 }).effects, [])
+  test('that is refused leaves the one in force', () => {
+    const { grant } = running().record
+    assert.deepEqual(running().grant({ renewedAgo: 1 }).record.grant, grant)
   })
 })
 
 describe('a start', () => {
-  const REFUSED = ['tell start_refused']
-  const ENDED = ['rest', 'prepare standby in 10000', 'tell start_refused']
   const failed = (isGone: boolean): LauncherEvent => ({
     type: 'launch failed',
     start: 1,
     reason: 'EMFILE',
     gone: isGone,
   })
-  play([
-    ['is refused without a grant', () => idle().tell(start()), 'idle', REFUSED],
-    ['is refused in another epoch than the grant’s', () => idle().grant().tell(start(2)), 'idle', REFUSED],
-    ['is refused in doubt', () => idle().grant({ renewedAgo: DOUBT_MS }).tell(start()), 'idle', REFUSED],
-    [
-      'is refused once the grant is over by the wall clock alone',
+  play({
+    'is refused without a grant': [() => idle().tell(start()), 'idle: tell start_refused'],
+    'is refused in another epoch than the grant’s': [
+      () => idle().grant().tell(start(2)),
+      'idle: tell start_refused',
+    ],
+    'is refused in doubt': [
+      () => idle().grant({ renewedAgo: DOUBT_MS }).tell(start()),
+      'idle: tell start_refused',
+    ],
+    'is refused once the grant is over by the wall clock alone': [
       () => idle().grant().pass(KILL_MS, ['wall']).tell(start()),
-      'idle',
-      REFUSED,
+      'idle: tell start_refused',
     ],
-    ['is refused beside a workload', () => running().tell(start()), 'running', REFUSED],
-    [
-      'is refused while the launcher is to end',
+    'is refused beside a workload': [() => running().tell(start()), 'running: tell start_refused'],
+    'is refused while the launcher is to end': [
       () => stopping().tell(leave).tell(start()),
-      'ending in order: order',
-      REFUSED,
+      'ending in order, order: tell start_refused',
     ],
-    ['waits for its standby and the port', () => preparing(), 'preparing', ['prepare']],
-    ['launches once the port is free', () => preparing().tell(prepared()), 'preparing', ['launch']],
-    ['ends where the port is taken', () => preparing().tell(prepared('it is taken')), 'idle', ENDED],
-    [
-      'ends where nothing may execute any more',
+    'waits for its standby and the port': [() => preparing(), 'preparing: prepare'],
+    'launches once the port is free': [() => preparing().tell(prepared()), 'preparing: launch'],
+    'ends where the port is taken': [
+      () => preparing().tell(prepared('it is taken')),
+      'idle: rest, prepare standby in 10000, tell start_refused',
+    ],
+    'ends where nothing may execute any more': [
       () => preparing().pass(KILL_MS, ['wall']).tell(prepared()),
-      'idle',
-      ENDED,
+      'idle: rest, prepare standby in 10000, tell start_refused',
     ],
-    [
-      'kills what stands still where it came to be in doubt before it was launched',
+    'kills what stands still where it came to be in doubt before it was launched': [
       () => inDoubtEarly().tell(prepared()),
-      'ending by force: failed start',
-      ['tell stopping', 'discard standby', 'kill'],
+      'ending by force, failed start: tell stopping, discard standby, kill',
     ],
-    ['goes on after a thaw', () => inDoubtEarly().grant(), 'preparing', ['thaw', 'tell thawed']],
-    ['runs', () => running(), 'running', ['watch serving', 'tell started', 'check serving']],
-    [
-      'that failed without a process is over',
+    'goes on after a thaw': [() => inDoubtEarly().grant(), 'preparing: thaw, tell thawed'],
+    runs: [() => running(), 'running: watch serving, tell started, check serving'],
+    'that failed without a process is over': [
       () => preparing().tell(prepared()).tell(failed(true)),
-      'idle',
-      ENDED,
+      'idle: rest, prepare standby in 10000, tell start_refused',
     ],
-    [
-      'that failed once there was a process is killed',
+    'that failed once there was a process is killed': [
       () => preparing().tell(prepared()).tell(failed(false)),
-      'ending by force: failed start',
-      ['tell start_refused', 'discard standby', 'kill'],
+      'ending by force, failed start: tell start_refused, discard standby, kill',
     ],
-    [
-      'passes on an end that was ordered before there was a process',
+    'passes on an end that was ordered before there was a process': [
       () => preparing().tell(prepared()).tell(stop(30_000)).tell(launched()),
-      'ending in order: order',
-      ['terminate', 'watch serving', 'tell started'],
+      'ending in order, order: terminate, watch serving, tell started',
     ],
-    [
-      'that is being killed changes nothing',
+    'that is being killed changes nothing': [
       () => preparing().tell(kill).tell(launched()),
-      'ending by force: order',
-      [],
+      'ending by force, order',
     ],
-    [
-      'that is over is none of the next one’s',
+    'that is over is none of the next one’s': [
       () => preparing().tell(kill).tell(gone).grant({ epoch: 2 }).tell(start(2)).tell(launched(1)),
       'preparing',
-      [],
     ],
-  ])
+  })
 
   test('is remembered to have been ordered, and to have served, for as long as its workload lives', () => {
     const steps = running().pass(5_000).tell({ type: 'healthy' }).pass(1_000).tell({ type: 'healthy' })
@@ -241,106 +229,70 @@ describe('a start', () => {
 })
 
 describe('the deadman', () => {
-  const FIRED = ['tell deadman', 'tell stopping', 'kill']
-  const CUT_SHORT = ['tell deadman', 'kill']
   const again = (steps: Steps, awake: number) =>
     steps.clockAfter(1_000).tell({ type: 'frozen', at: steps.mono, awake })
-  play([
-    ['freezes at the doubt', inDoubt, 'frozen from running', ['freeze', 'tell frozen']],
-    ['freezes once more what is frozen', () => inDoubt().clockAfter(100), 'frozen from running', ['freeze']],
-    [
-      'freezes also what was not launched yet',
-      inDoubtEarly,
-      'frozen from preparing',
-      ['freeze', 'tell frozen'],
-    ],
-    [
-      'kills what it froze at the end of the grant',
+  play({
+    'freezes at the doubt': [inDoubt, 'frozen from running: freeze, tell frozen'],
+    'freezes once more what is frozen': [() => inDoubt().clockAfter(100), 'frozen from running: freeze'],
+    'freezes also what was not launched yet': [inDoubtEarly, 'frozen from preparing: freeze, tell frozen'],
+    'kills what it froze at the end of the grant': [
       () => inDoubt().clockAfter(4_000),
-      'ending by force: grant over',
-      FIRED,
+      'ending by force, grant over: tell deadman, tell stopping, kill',
     ],
-    [
-      'kills at once after a sleep past the grant',
+    'kills at once after a sleep past the grant': [
       () => running().clockAfter(KILL_MS + 100, ['boot', 'wall']),
-      'ending by force: grant over',
-      FIRED,
+      'ending by force, grant over: tell deadman, tell stopping, kill',
     ],
-    ['thaws on a newer grant', () => inDoubt().grant(), 'running', ['thaw', 'tell thawed', 'check serving']],
-    [
-      'does not thaw on a grant that is in doubt already',
+    'thaws on a newer grant': [() => inDoubt().grant(), 'running: thaw, tell thawed, check serving'],
+    'does not thaw on a grant that is in doubt already': [
       () =>
         inDoubt()
           .grant({ renewedAgo: DOUBT_MS - 1 })
           .clockAfter(1)
           .grant({ renewedAgo: DOUBT_MS }),
-      'frozen from running',
-      ['freeze'],
+      'frozen from running: freeze',
     ],
-    [
-      'only freezes by the wall clock alone, with on-doubt=stop as well',
+    'only freezes by the wall clock alone, with on-doubt=stop as well': [
       () => running({ onDoubt: 'stop' }).clockAfter(KILL_MS, ['wall']),
-      'frozen from running',
-      ['freeze', 'tell frozen'],
+      'frozen from running: freeze, tell frozen',
     ],
-    [
-      'does not thaw what the wall clock froze on a grant from before',
+    'does not thaw what the wall clock froze on a grant from before': [
       () => running().clockAfter(KILL_MS, ['wall']).grant({ renewedAgo: KILL_MS }),
-      'frozen from running',
-      ['tell grant_refused'],
+      'frozen from running: tell grant_refused',
     ],
-    [
-      'with on-doubt=stop stops in order',
+    'with on-doubt=stop stops in order': [
       stoppingInDoubt,
-      'ending in order: doubt',
-      ['tell deadman', 'tell stopping', 'terminate', 'check stop'],
+      'ending in order, doubt: tell deadman, tell stopping, terminate, check stop',
     ],
-    ['leaves that stop its time', () => stoppingInDoubt().clockAfter(3_999), 'ending in order: doubt', []],
-    [
-      'kills what stops in doubt once the grant is over by the wall clock',
+    'leaves that stop its time': [() => stoppingInDoubt().clockAfter(3_999), 'ending in order, doubt'],
+    'kills what stops in doubt once the grant is over by the wall clock': [
       () => stoppingInDoubt().clockAfter(4_000, ['wall']),
-      'ending by force: doubt',
-      CUT_SHORT,
+      'ending by force, doubt: tell deadman, kill',
     ],
-    [
-      'kills what still stops when the doubt comes',
+    'kills what still stops when the doubt comes': [
       () => stopping().clockAfter(DOUBT_MS),
-      'ending by force: doubt',
-      CUT_SHORT,
+      'ending by force, doubt: tell deadman, kill',
     ],
-    [
-      'kills what still stops when the wall clock alone jumps ahead',
+    'kills what still stops when the wall clock alone jumps ahead': [
       () => stopping().clockAfter(KILL_MS, ['wall']),
-      'ending by force: doubt',
-      CUT_SHORT,
+      'ending by force, doubt: tell deadman, kill',
     ],
-    [
-      'adds nothing to a kill',
-      () => running().tell(exited()).clockAfter(KILL_MS),
-      'ending by force: exit',
-      [],
-    ],
-    [
-      'kills what could not be frozen, or thawed',
+    'adds nothing to a kill': [() => running().tell(exited()).clockAfter(KILL_MS), 'ending by force, exit'],
+    'kills what could not be frozen, or thawed': [
       () => inDoubt().tell({ type: 'signal failed', reason: 'no' }),
-      'ending by force: doubt',
-      FIRED,
+      'ending by force, doubt: tell deadman, tell stopping, kill',
     ],
-    ['leaves what was once found awake', () => again(inDoubt(), 1), 'frozen from running', []],
-    [
-      'kills what is found awake twice in a row',
+    'leaves what was once found awake': [() => again(inDoubt(), 1), 'frozen from running'],
+    'kills what is found awake twice in a row': [
       () => again(again(inDoubt(), 1), 1),
-      'ending by force: doubt',
-      FIRED,
+      'ending by force, doubt: tell deadman, tell stopping, kill',
     ],
-    [
-      'forgets one awake where the next look finds none',
+    'forgets one awake where the next look finds none': [
       () => again(again(again(inDoubt(), 1), 0), 1),
       'frozen from running',
-      [],
     ],
-    ['does nothing where nothing lives', () => idle().grant().clockAfter(KILL_MS), 'idle', []],
-  ])
+    'does nothing where nothing lives': [() => idle().grant().clockAfter(KILL_MS), 'idle'],
+  })
 
   test('looks at each deadline of the grant, and each 100 ms in between', () => {
     const next = (steps: Steps) => steps.record.effects.find(({ type }) => type === 'check clocks')
@@ -356,117 +308,85 @@ describe('the deadman', () => {
 })
 
 describe('an end', () => {
-  const IN_ORDER = ['tell stopping', 'terminate', 'check stop']
-  const STOPPED = ['rest', 'prepare standby in 10000', 'tell stopped']
   const deaf = { type: 'cut off', heard: false } as const
-  play([
-    ['of nothing is answered', () => idle().tell(stop(3_000)), 'idle', ['tell nothing']],
-    ['is ordered', stopping, 'ending in order: order', IN_ORDER],
-    [
-      'of a start that still waits ends its standby as well',
+  play({
+    'of nothing is answered': [() => idle().tell(stop(3_000)), 'idle: tell nothing'],
+    'is ordered': [stopping, 'ending in order, order: tell stopping, terminate, check stop'],
+    'of a start that still waits ends its standby as well': [
       () => preparing().tell(stop(3_000)),
-      'ending in order: order',
-      ['tell stopping', 'discard standby', 'terminate', 'check stop'],
+      'ending in order, order: tell stopping, discard standby, terminate, check stop',
     ],
-    [
-      'of what is frozen is a kill',
+    'of what is frozen is a kill': [
       () => inDoubt().tell(stop(3_000)),
-      'ending by force: order',
-      ['tell stopping', 'kill'],
+      'ending by force, order: tell stopping, kill',
     ],
-    [
-      'in doubt is a kill',
+    'in doubt is a kill': [
       () => running().pass(DOUBT_MS).tell(stop(3_000)),
-      'ending by force: order',
-      ['tell stopping', 'kill'],
+      'ending by force, order: tell stopping, kill',
     ],
-    [
-      'is looked at each 25 ms',
+    'is looked at each 25 ms': [
       () => stopping().tell(stopChecked()),
-      'ending in order: order',
-      ['check stop in 25'],
+      'ending in order, order: check stop in 25',
     ],
-    ['is over once nothing lives', () => stopping().tell(stopChecked(true)), 'idle', STOPPED],
-    [
-      'is not over by what an earlier stop has found',
+    'is over once nothing lives': [
+      () => stopping().tell(stopChecked(true)),
+      'idle: rest, prepare standby in 10000, tell stopped',
+    ],
+    'is not over by what an earlier stop has found': [
       () => stopping().tell(stopChecked(true, 0)),
-      'ending in order: order',
-      [],
+      'ending in order, order',
     ],
-    [
-      'cuts off what is still being done a second before its deadline, once',
+    'cuts off what is still being done a second before its deadline, once': [
       () => stopping().pass(29_000).tell(stopChecked()),
-      'ending in order: order',
-      ['cut off'],
+      'ending in order, order: cut off',
     ],
-    [
-      'kills at its deadline',
+    'kills at its deadline': [
       () => stopping(0).tell(stopChecked()).tell(deaf),
-      'ending by force: order',
-      ['kill'],
+      'ending by force, order: kill',
     ],
-    [
-      'reaches those that the first process left',
+    'has had its time to cut off if it is hurried and deaf': [
+      () => stopping().pass(2_000).tell(stop(CUT_OFF_MS)).tell(stopChecked()).tell(deaf),
+      'ending by force, order: kill',
+    ],
+    'reaches those that the first process left': [
       () => stopping().tell(exited()),
-      'ending in order: order',
-      ['terminate'],
+      'ending in order, order: terminate',
     ],
-    [
-      'that the first process came to by itself kills the others',
+    'that the first process came to by itself kills the others': [
       () => running().tell(exited()),
-      'ending by force: exit',
-      ['tell exited', 'kill'],
+      'ending by force, exit: tell exited, kill',
     ],
-    ['of an earlier start’s process is no news', () => running().tell(exited(0)), 'running', []],
-    [
-      'by force is begun once',
+    'of an earlier start’s process is no news': [() => running().tell(exited(0)), 'running'],
+    'by force is begun once': [
       () => killing().tell(kill).tell(stop(0)).tell(exited()),
-      'ending by force: order',
-      [],
+      'ending by force, order',
     ],
-    [
-      'that fails raises the alarm, and is tried again',
+    'that fails raises the alarm, and is tried again': [
       () => killing().tell({ type: 'killed', left: 'it lives' }),
-      'ending by force: order',
-      ['tell stop_failed', 'kill in 1000'],
+      'ending by force, order: tell stop_failed, kill in 1000',
     ],
-    [
-      'by force is over once nothing lives',
+    'by force is over once nothing lives': [
       () => killing().tell(gone),
-      'idle',
-      ['rest', 'prepare standby in 10000', 'tell killed'],
+      'idle: rest, prepare standby in 10000, tell killed',
     ],
-    [
-      'of an earlier launcher’s remains comes first',
+    'of an earlier launcher’s remains comes first': [
       () => new Steps().tell({ type: 'met', remains: true }),
-      'ending by force: remains',
-      ['tell stopping', 'kill', 'tell met'],
+      'ending by force, remains: tell stopping, kill, tell met',
     ],
-  ])
+  })
 
-  /** Orders after one another, and how long LangFlow has after the last one; whether it hears that it is to cut off its work. */
-  const GRACES: [what: string, steps: Steps, leftMs: number][] = [
-    ['is the order’s', stopping(3_000), 3_000],
-    ['is what is left of it if more is ordered', stopping(5_000).pass(2_000).tell(stop(30_000)), 3_000],
-    ['is the shorter one that is ordered later', stopping(30_000).pass(2_000).tell(stop(5_000)), 5_000],
-    [
-      'is what cutting off takes where it is hurried',
-      stopping(10_000).pass(2_000).tell(stop(CUT_OFF_MS)),
-      CUT_OFF_MS,
-    ],
-    [
-      'is over where it is hurried, had that time, and is deaf',
-      stopping(10_000).pass(2_000).tell(stop(CUT_OFF_MS)).pass(0),
-      -CUT_OFF_MS,
-    ],
-  ]
-  for (const [what, steps, leftMs] of GRACES)
+  const GRACES: Record<string, [steps: Steps, leftMs: number]> = {
+    'is the order’s': [stopping(3_000), 3_000],
+    'is what is left of it if more is ordered': [stopping(5_000).pass(2_000).tell(stop(30_000)), 3_000],
+    'is the shorter one that is ordered later': [stopping(30_000).pass(2_000).tell(stop(5_000)), 5_000],
+    'is what cutting off takes if it is hurried': [stopping().pass(2_000).tell(stop(CUT_OFF_MS)), CUT_OFF_MS],
+  }
+  for (const [what, [steps, leftMs]] of Object.entries(GRACES))
     test(`has a grace, which ${what}`, () => {
-      if (leftMs >= 0) assert.equal(steps.graceLeft, leftMs)
-      else assert.equal(steps.tell(stopChecked()).tell(deaf).phase, 'ending by force: order')
+      assert.equal(steps.graceLeft, leftMs)
     })
 
-  test('that nothing can be told of is stopping; one that left something is unstoppable', () => {
+  test('is told as stopping; one that left something as unstoppable', () => {
     assert.equal(viewOf(stopping().record).state, 'stopping')
     assert.equal(viewOf(killing().tell({ type: 'killed', left: 'it lives' }).record).state, 'unstoppable')
   })
@@ -474,26 +394,20 @@ describe('an end', () => {
 
 describe('a standby', () => {
   const prepare = { type: 'prepare' } as const
-  play([
-    ['is put off when a launcher meets its agent', idle, 'idle', ['prepare standby in 10000', 'tell met']],
-    ['is prepared at once if the leader serves', () => idle().tell(prepare), 'idle', ['prepare standby']],
-    ['is not prepared beside the workload', () => running().tell(prepare), 'running', []],
-  ])
+  play({
+    'is put off when a launcher meets its agent': [idle, 'idle: prepare standby in 10000, tell met'],
+    'is prepared at once if the leader serves': [() => idle().tell(prepare), 'idle: prepare standby'],
+    'is not prepared beside the workload': [() => running().tell(prepare), 'running'],
+  })
 })
 
 describe('a loss of those that serve', () => {
   const worker: Loss = { role: 'worker', pids: [43] }
   const lost = (loss: Loss): LauncherEvent => ({ type: 'lost', loss })
-  play([
-    [
-      'is told, and is for the agent to act on',
-      () => running().tell(lost(worker)),
-      'running',
-      ['tell bereft'],
-    ],
-    ['is not looked for in doubt', () => inDoubt().clockAfter(100), 'frozen from running', ['freeze']],
-    ['is not looked for at an end', () => stopping().clockAfter(100), 'ending in order: order', []],
-  ])
+  play({
+    'is told, and is for the agent to act on': [() => running().tell(lost(worker)), 'running: tell bereft'],
+    'is not looked for at an end': [() => stopping().clockAfter(100), 'ending in order, order'],
+  })
 
   test('is over once LangFlow is healthy again, unless it was the master', () => {
     for (const [loss, left] of [
@@ -508,43 +422,36 @@ describe('a loss of those that serve', () => {
 
 describe('a launcher that is to end', () => {
   const defect = { type: 'leave', defect: 'LangFlow was replaced' } as const
-  play([
-    ['does at once if it is idle', () => idle().tell(leave), 'idle', ['announce end', 'exit']],
-    ['leaves it to the agent to stop the workload', () => running().tell(leave), 'running', ['announce end']],
-    [
-      'stops the workload itself without an agent',
+  play({
+    'does at once if it is idle': [() => idle().tell(leave), 'idle: announce end, exit'],
+    'leaves it to the agent to stop the workload': [() => running().tell(leave), 'running: announce end'],
+    'stops the workload itself without an agent': [
       () => running().tell(leave).tell(linkDown),
-      'ending in order: order',
-      ['tell stopping', 'terminate', 'check stop'],
+      'ending in order, order: tell stopping, terminate, check stop',
     ],
-    ['announces that once', () => running().tell(leave).tell(defect), 'running', []],
-    [
-      'ends once nothing lives, and prepares nothing',
+    'announces that once': [() => running().tell(leave).tell(defect), 'running'],
+    'ends once nothing lives, and prepares nothing': [
       () => stopping().tell(leave).tell(stopChecked(true)),
-      'idle',
-      ['rest', 'tell stopped', 'exit'],
+      'idle: rest, tell stopped, exit',
     ],
-    [
-      'for its agent is gone kills the workload',
+    'and whose agent is gone kills the workload': [
       () => running().tell({ type: 'orphaned' }),
-      'ending by force: order',
-      ['tell stopping', 'kill'],
+      'ending by force, order: tell stopping, kill',
     ],
-    [
-      'for its agent is gone ends at once if it is idle',
+    'and whose agent is gone ends at once if it is idle': [
       () => idle().tell({ type: 'orphaned' }),
-      'idle',
-      ['exit'],
+      'idle: exit',
     ],
-    [
-      'since nobody reaps what LangFlow leaves kills the rest of it',
+    'because its reaper was killed kills the rest of LangFlow': [
       () =>
         running().tell({ type: 'exited', start: 1, exit: { code: null, signal: 'SIGKILL', unreaped: true } }),
-      'ending by force: exit',
-      ['tell exited', 'kill', 'announce end'],
+      'ending by force, exit: tell exited, kill, announce end',
     ],
-    ['not, does nothing when its agent goes away', () => running().tell(linkDown), 'running', []],
-  ])
+  })
+
+  test('is none only because its agent goes away', () => {
+    assert.equal(running().tell(linkDown).decision, 'running')
+  })
 
   test('ends with exit code 1 for a defect, so that its container is made anew', () => {
     assert.deepEqual(idle().tell(defect).record.effects.at(-1), { type: 'exit', code: 1 })
