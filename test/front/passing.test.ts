@@ -3,7 +3,7 @@ import { connect } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { test } from 'node:test'
 import { HOP_EPOCH } from '../../agent/front/front-messages.ts'
-import { fakeLangFlow, heard, hungServer, rawConnection, TestFront } from './fixture.ts'
+import { fakeLangFlow, heard, hungServer, probed, rawConnection, TestFront } from './fixture.ts'
 
 const at = (port: number) => ({ target: { host: '127.0.0.1', port } })
 
@@ -174,6 +174,20 @@ test('a client that half-closes after its request has its answer, also where it 
     'all were answered',
     ({ forwarded, failed }) => forwarded.langflow === 2 && failed.client_gone === 0,
   )
+})
+
+test('a client that half-closes in the middle of an answer with a length is probed by the kernel', async (t) => {
+  const langflow = await fakeLangFlow(t, (_, outgoing) => {
+    outgoing.writeHead(200, { 'content-length': '1000' })
+    outgoing.write('half')
+  })
+  const front = await TestFront.start(t, at(langflow.port))
+  await front.toLangFlow()
+  const client = await rawConnection(t, front.port)
+  client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
+  await heard(client, 'half')
+  client.end()
+  await probed(front.port, 'local', 8)
 })
 
 test('a client of HTTP/1.0 that says no more is gone', async (t) => {
