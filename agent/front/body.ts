@@ -1,7 +1,7 @@
 import { IncomingMessage, type ServerResponse } from 'node:http'
 import type { Writable } from 'node:stream'
 import { finished } from 'node:stream/promises'
-import { hopOf, isEmptyThere } from './hop.ts'
+import { hopOf, isEmptyThere } from './headers.ts'
 import type { Budget, Garbage } from './memory.ts'
 
 /** What is read whole before it is sent, so that it can be sent again. */

@@ -2,12 +2,10 @@ import { type IncomingMessage, type InformationEvent, type ServerResponse, STATU
 import type { Socket } from 'node:net'
 import { RequestBody } from './body.ts'
 import type { Counts, Doing } from './counts.ts'
-import { forwardedTrailers, passedBackHeaders } from './headers.ts'
-import { expectsThere, hopOf, waitedThereMs } from './hop.ts'
+import { expectsThere, forwardedTrailers, hopOf, passedBackHeaders, waitedThereMs } from './headers.ts'
 import type { Budget, Garbage } from './memory.ts'
 import type { Refusal } from './refusal.ts'
-import type { Streams } from './streams.ts'
-import type { Tunnel } from './tunnel.ts'
+import type { Streams, Tunnel } from './streams.ts'
 import type { Guest } from './waiting-room.ts'
 
 /** Where an answer comes from. */

@@ -1,12 +1,14 @@
 import type { Clock } from '../clock.ts'
 import type { Exchange } from './exchange.ts'
-import { forwardedHeaders } from './headers.ts'
-import { hopHeaders } from './hop.ts'
-import { attempted, notTheLeader } from './refusal.ts'
+import { forwardedHeaders, hopHeaders } from './headers.ts'
+import { notTheLeader, outcomeUnknown } from './refusal.ts'
 import type { Routing } from './routing.ts'
 import { type Failure, Sending, type Trouble } from './sending.ts'
 import type { Upstream } from './upstream.ts'
 import type { WaitingRoom } from './waiting-room.ts'
+
+/** The first time that LangFlow may have ended while it had a request, that may have been by chance. */
+const MAX_ATTEMPTS = 2
 
 export interface ForwarderOptions {
   readonly routing: Routing
@@ -73,8 +75,18 @@ export class Forwarder {
         return
       case 'broke':
         upstream.givenBack()
-        attempted(exchange, exchange.repeatable, this.#options.routing.epoch)
+        this.#attempted(exchange)
     }
+  }
+
+  /**
+   * Returns where it may be sent once more in its life. That is for the front to which it came first: it outlives the leaders, and
+   * counts those connections that broke with a whole pod as well.
+   */
+  #attempted(exchange: Exchange): void {
+    exchange.attempts++
+    if (exchange.hop !== null) throw outcomeUnknown(this.#options.routing.epoch)
+    if (!exchange.repeatable || exchange.attempts === MAX_ATTEMPTS) throw outcomeUnknown(null)
   }
 
   async #send(exchange: Exchange, upstream: Upstream): Promise<Failure | null> {

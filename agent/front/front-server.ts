@@ -12,14 +12,13 @@ import type { Arrival } from './exchange.ts'
 import { MAX_HEADER_BYTES } from './headers.ts'
 import type { Budget, Garbage } from './memory.ts'
 import { faultOf, lastWords, Refusal } from './refusal.ts'
-import { Tunnel } from './tunnel.ts'
+import { Tunnel } from './streams.ts'
+import { KEEP_ALIVE_PROBE_MS } from './upstream.ts'
 
 const HEADERS_TIMEOUT_MS = 20_000
 /** Longer than load balancers keep theirs, of which the longest common one is 60 s: whoever closes first risks a request. */
 const KEEP_ALIVE_MS = 75_000
 const CHECK_CONNECTIONS_EVERY_MS = 5_000
-/** The kernel asks after a silent client from here on: one that is gone is noticed, although nothing is written to it. */
-const KEEP_ALIVE_PROBE_MS = 15_000
 /** Of one connection; whoever sends more at once loses it, since Node makes requests of all that it has read. */
 const MAX_IN_FLIGHT = 64
 /** How long after a client has sent its last it is found out whether it still reads. */
@@ -91,6 +90,7 @@ export function createServer(options: ServerOptions): Server {
     highWaterMark: 16 * 1024,
     headersTimeout: HEADERS_TIMEOUT_MS,
     connectionsCheckingInterval: CHECK_CONNECTIONS_EVERY_MS,
+    // A client that has closed its connection is noticed a minute later also where nothing is written to it.
     keepAlive: true,
     keepAliveInitialDelay: KEEP_ALIVE_PROBE_MS,
     // Other protocols are not offered: their requests are answered as if they had not asked.

@@ -4,7 +4,7 @@ import { formatDuration } from '../config/values.ts'
 import type { Arrival } from './exchange.ts'
 import { type FailedBecause, HOP, HOP_EPOCH } from './front-messages.ts'
 
-/** How long a client may say nothing before its connection is closed for good. */
+/** How long a client has to close a connection that was ended here. */
 const LAST_WORDS_MS = 2_000
 /** As many as Node takes by itself, which drops the others without a word. */
 const MAX_HEADERS = 1_000
@@ -59,7 +59,8 @@ export class Refusal extends Error {
 
 /** It is read to its end, or what a client still sends would reset it, and the client might never see its answer. */
 export function lastWords(socket: Socket): Socket {
-  return socket.setTimeout(LAST_WORDS_MS, () => socket.destroy()).resume()
+  const late = setTimeout(() => socket.destroy(), LAST_WORDS_MS)
+  return socket.once('close', () => clearTimeout(late)).resume()
 }
 
 // Also of a GET that may have reached it.
@@ -83,24 +84,11 @@ export function noMemoryLeft(): Refusal {
   return new Refusal(503, `this front has no memory left for another request: ${AGAIN}`)
 }
 
-/** The first time that LangFlow may have ended while it had a request, that may have been by chance. */
-const MAX_ATTEMPTS = 2
-
-interface Attempted {
-  /** `null`: a client's; else another front forwards it. */
-  readonly hop: string | null
-  attempts: number
-}
-
-/**
- * The connection broke: counts that, and returns where the request may be sent once more in its life. That is for the front to which
- * it came first: it outlives the leaders, and counts those connections that broke with a whole pod as well.
- */
-export function attempted(request: Attempted, repeatable: boolean, epoch: number): void {
-  request.attempts++
-  if (request.hop !== null) throw new Refusal(502, OUTCOME_UNKNOWN, null, { [HOP_EPOCH]: String(epoch) })
-  if (!repeatable || request.attempts === MAX_ATTEMPTS)
-    throw new Refusal(502, OUTCOME_UNKNOWN, 'outcome_unknown')
+/** @param epoch of a hop: the front that sent it decides what follows; `null`: a client is told */
+export function outcomeUnknown(epoch: number | null): Refusal {
+  return epoch === null
+    ? new Refusal(502, OUTCOME_UNKNOWN, 'outcome_unknown')
+    : new Refusal(502, OUTCOME_UNKNOWN, null, { [HOP_EPOCH]: String(epoch) })
 }
 
 /** Of a hop that is not for this front: the front that sent it waits for the leader of that epoch. */

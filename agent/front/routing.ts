@@ -1,7 +1,7 @@
 import type { Clock } from '../clock.ts'
 import { formatListen, parseFrontAddress } from '../config/values.ts'
 import type { FrontConfig, FrontRoute, Unheard } from './front-messages.ts'
-import { type Hop, isKey, isSame } from './hop.ts'
+import { type Hop, isKey, isSame } from './headers.ts'
 import { Upstream } from './upstream.ts'
 
 /** How long requests to a leader may still be answered once there is another. */

@@ -1,4 +1,13 @@
+import type { Socket } from 'node:net'
 import type { Clock, Timer } from '../clock.ts'
+import type { Garbage } from './memory.ts'
+
+/** What a client may send before it is answered. */
+const MAX_EARLY_BYTES = 64 * 1024
+/** For how long nothing may move once either end has closed its side of a tunnel. */
+const LINGER_MS = 1_000
+/** Close frame of a server with the code 1012, service restart. */
+const RESTART = Buffer.from([0x88, 2, 1012 >> 8, 1012 & 255])
 
 /** SSE answers and websockets: what has no end of its own is ended, after a grace, when a takeover is planned. */
 export class Streams {
@@ -54,5 +63,113 @@ export class Streams {
 
   #look(): void {
     if (this.#timer !== null && this.#ends.size === 0) this.#noneLeft()
+  }
+}
+
+/** A client's connection on which it asks for a websocket: bytes go both ways as they are, once LangFlow has agreed. */
+export class Tunnel {
+  readonly #near: Socket
+  readonly #garbage: Garbage
+  readonly #frames = new Frames()
+  readonly #early: Buffer[]
+  #earlyBytes: number
+  #far: Socket | null = null
+
+  /** @param head bytes that came with the request, behind its head */
+  constructor(near: Socket, head: Buffer, garbage: Garbage) {
+    this.#near = near
+    this.#early = [head]
+    this.#earlyBytes = head.length
+    this.#garbage = garbage
+    near.on('error', () => {})
+    // A connection that is not read does not show that its client has gone.
+    near.on('data', this.#heard)
+  }
+
+  /** @param head bytes that came with LangFlow's answer, behind its head */
+  open(far: Socket, head: Buffer): void {
+    const near = this.#near
+    this.#far = far.on('error', () => {})
+    near.off('data', this.#heard).pause().unshift(Buffer.concat(this.#early))
+    far.pause().unshift(head)
+    near.on('data', ({ length }: Buffer) => this.#garbage.passed(length))
+    far.on('data', (chunk: Buffer) => {
+      this.#garbage.passed(chunk.length)
+      this.#frames.passed(chunk)
+    })
+    near.pipe(far).pipe(near)
+    for (const [one, other] of [
+      [near, far],
+      [far, near],
+    ] as const) {
+      if (one.readableEnded) this.#linger()
+      one.once('end', () => this.#linger())
+      one.once('close', () => (one.readableEnded ? other.end() : other.destroy()))
+    }
+  }
+
+  /** LangFlow is about to be stopped, or leads no more: its part of the end is not waited for, and the client connects again. */
+  restart(): void {
+    const [near, far] = [this.#near, this.#far]
+    near.unpipe()
+    far?.unpipe().destroy()
+    // In the middle of a frame there is no place for another one.
+    if (near.writable && this.#frames.complete) near.write(RESTART)
+    near.resume().end()
+    this.#linger()
+  }
+
+  /** One end says no more: the tunnel is over once nothing moves towards the client any longer, whatever still comes from it. */
+  #linger(): void {
+    const near = this.#near
+    let before = -1
+    const timer = setInterval(() => {
+      const flushed = near.bytesWritten - near.writableLength
+      if (flushed === before) {
+        clearInterval(timer)
+        near.destroy()
+        this.#far?.destroy()
+      }
+      before = flushed
+    }, LINGER_MS)
+  }
+
+  readonly #heard = (chunk: Buffer): void => {
+    this.#early.push(chunk)
+    this.#earlyBytes += chunk.length
+    if (this.#earlyBytes > MAX_EARLY_BYTES) this.#near.destroy()
+  }
+}
+
+/** Follows the frames that LangFlow sends (RFC 6455, 5.2), to find out where another one may be put between them. */
+class Frames {
+  #head: number[] = []
+  #payloadLeft = 0
+
+  get complete(): boolean {
+    return this.#head.length === 0 && this.#payloadLeft === 0
+  }
+
+  passed(chunk: Buffer): void {
+    for (let at = 0; at < chunk.length; ) {
+      if (this.#payloadLeft > 0) {
+        const bytes = Math.min(this.#payloadLeft, chunk.length - at)
+        this.#payloadLeft -= bytes
+        at += bytes
+      } else this.#headByte(chunk[at++] as number)
+    }
+  }
+
+  #headByte(byte: number): void {
+    this.#head.push(byte)
+    const [, second] = this.#head
+    if (second === undefined) return
+    const short = second & 0x7f
+    const lengthBytes = short === 127 ? 8 : short === 126 ? 2 : 0
+    const maskBytes = second & 0x80 ? 4 : 0
+    if (this.#head.length < 2 + lengthBytes + maskBytes) return
+    const length = this.#head.slice(2, 2 + lengthBytes)
+    this.#payloadLeft = lengthBytes === 0 ? short : length.reduce((sum, one) => sum * 256 + one, 0)
+    this.#head = []
   }
 }

@@ -1,9 +1,10 @@
+import { once } from 'node:events'
 import { Agent, type ClientRequestArgs, request } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Clock, Timer } from '../clock.ts'
 import { HOP, HOP_EPOCH, type Unheard } from './front-messages.ts'
-import type { Hop } from './hop.ts'
+import type { Hop } from './headers.ts'
 
 /** How long a connection may take to be there. */
 const CONNECT_TIMEOUT_MS = 1_000
@@ -15,7 +16,7 @@ const TRY_AGAIN_MS = 100
  */
 const IDLE_MS = 1_000
 /** The kernel asks after a silent peer from here on; one that is gone is noticed half a minute later. */
-const KEEP_ALIVE_PROBE_MS = 15_000
+export const KEEP_ALIVE_PROBE_MS = 15_000
 /** How often the leader's front is asked whether it is there, and for how long its answer is waited for. */
 const ASK_MS = 1_000
 const ANSWERS_WITHIN_MS = 2_000
@@ -156,39 +157,29 @@ export class Upstream {
   }
 
   /** Rejects where there is no connection in time. */
-  #dial(): Promise<Socket> {
+  async #dial(): Promise<Socket> {
     const { from, clock } = this.options
-    return new Promise((resolve, reject) => {
-      const socket = connect({
-        ...this.#where,
-        ...(from !== null && { localAddress: from }),
-        noDelay: true,
-        keepAlive: true,
-        keepAliveInitialDelay: KEEP_ALIVE_PROBE_MS,
-      })
-      const timer = clock.after(CONNECT_TIMEOUT_MS, () => socket.destroy(new Error('not connected in time')))
-      this.#connecting.add(socket)
-      const settle = () => {
-        timer.cancel()
-        this.#connecting.delete(socket)
-        socket.off('connect', connected).off('error', failed)
-      }
-      const connected = () => {
-        settle()
-        // Whoever has it may let go of it while it is open.
-        socket.on('error', () => {})
-        // Node writes a head in it that is sent before its body.
-        socket.setDefaultEncoding('latin1')
-        resolve(socket)
-      }
-      const failed = (error: Error) => {
-        settle()
-        socket.on('error', () => {})
-        reject(error)
-      }
-      socket.once('connect', connected).once('error', failed)
-      if (this.#closed) socket.destroy(new Error('closed'))
+    const socket = connect({
+      ...this.#where,
+      ...(from !== null && { localAddress: from }),
+      noDelay: true,
+      keepAlive: true,
+      keepAliveInitialDelay: KEEP_ALIVE_PROBE_MS,
     })
+    // It may break while no request is under way on it.
+    socket.on('error', () => {})
+    // Node writes a head in it that is sent before its body.
+    socket.setDefaultEncoding('latin1')
+    const timer = clock.after(CONNECT_TIMEOUT_MS, () => socket.destroy(new Error('not connected in time')))
+    this.#connecting.add(socket)
+    if (this.#closed) socket.destroy(new Error('closed'))
+    try {
+      await once(socket, 'connect')
+      return socket
+    } finally {
+      timer.cancel()
+      this.#connecting.delete(socket)
+    }
   }
 
   #askSoon(): void {

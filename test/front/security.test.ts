@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { readdirSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 import { HOP, HOP_EPOCH } from '../../agent/front/front-messages.ts'
 import { until } from '../harness/wait.ts'
@@ -277,8 +277,6 @@ describe('a front', () => {
 
   test('outlives a client that resets its connection after CONNECT, and lets go of one that never closes it', async () => {
     for (const front of [leader, follower]) {
-      const open = () => readdirSync(`/proc/${front.pid}/fd`).length
-      const before = open()
       const asked = asks('CONNECT a:1')
       const client = await Wire.connect(front.port)
       await client.send(asked)
@@ -287,8 +285,11 @@ describe('a front', () => {
       const patient = await Wire.connect(front.port)
       await patient.send(asked)
       await patient.line()
-      await patient.send('more')
-      await until('it lets go', () => open() <= before)
+      // What it still says meets a connection that is closed on the other side.
+      await until('it lets go', async () => {
+        await patient.send('more')
+        return patient.socket.destroyed
+      })
       assert.equal((await ask(front, asks('GET /attack'))).status, 200)
     }
   })
@@ -511,17 +512,6 @@ describe('a front', () => {
       assert.ok(key === '' || !front.output.includes(key))
     })
   }
-
-  test('whose hop is refused waits for a newer route, and sends the request once', async () => {
-    await follower.follows(leader, 1, WRONG_KEY)
-    const answered = ask(follower, `${asks('POST /attack', 'Content-Length: 2')}ab`)
-    await follower.counted('it waits', ({ held }) => held === 1)
-    assert.deepEqual(attacks(), [])
-    await leader.leads(2, WRONG_KEY)
-    await follower.follows(leader, 2, WRONG_KEY)
-    assert.equal((await answered).status, 200)
-    assert.equal(attacks().length, 1)
-  })
 
   test('that meets its own address makes no loop', async (t) => {
     const front = await FrontProcess.start(target.port, { holdTimeoutMs: 500 })

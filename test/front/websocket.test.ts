@@ -114,6 +114,17 @@ test('what one end closes ends for the other, although neither closes its own si
   assert.deepEqual([forwarded.langflow, failed.client_gone, failed.cut], [4, 0, 0])
 })
 
+test('a client that sends on for ever after LangFlow has closed is let go', async (t) => {
+  const langflow = await agreeing(t)
+  const { leader } = await through(t, langflow.port)
+  const client = await opened(t, leader)
+  langflow.wires[0]?.end()
+  await until('it is let go', async () => {
+    await client.send('more')
+    return client.socket.destroyed
+  })
+})
+
 test('a handshake waits while no replica serves, and one whose client goes is forgotten', async (t) => {
   const langflow = await agreeing(t)
   const front = await TestFront.start(t, at(langflow.port))
