@@ -42,11 +42,9 @@ export interface Call {
 
 export type Over = 'any connection' | 'a new connection'
 
-export interface Reply {
+interface Reply {
   readonly status: number
   readonly retryAfter: string | string[] | undefined
-  /** When the server answered by its own clock, as HTTP has it: whole seconds. */
-  readonly date: string | string[] | undefined
   /** Empty where the reply was streamed. */
   readonly body: string
 }
@@ -310,7 +308,6 @@ class Connection {
     return new Promise((resolve, reject) => {
       let status = 0
       let retryAfter: Reply['retryAfter']
-      let date: Reply['date']
       let size = 0
       const chunks: Buffer[] = []
       this.dispatcher.dispatch(request, {
@@ -320,7 +317,6 @@ class Connection {
         onResponseStart: (_, code, headers) => {
           status = code
           retryAfter = headers['retry-after']
-          date = headers.date
           if (status === 200) stream?.opened()
         },
         onResponseData: (controller, chunk) => {
@@ -329,7 +325,7 @@ class Connection {
           if (size > MAX_REPLY_BYTES) controller.abort(new Error('the reply is too long'))
           else chunks.push(chunk)
         },
-        onResponseEnd: () => resolve({ status, retryAfter, date, body: Buffer.concat(chunks).toString() }),
+        onResponseEnd: () => resolve({ status, retryAfter, body: Buffer.concat(chunks).toString() }),
         onResponseError: (_, error) => reject(error),
       })
     })
