@@ -50,11 +50,6 @@ export function asNumber(value: unknown): number | null {
   return typeof value === 'number' ? value : null
 }
 
-/** YAML 1.1, which kubectl reads, has more words for it than 1.2. */
-export function isTrue(value: unknown): boolean {
-  return value === true || /^(y|yes|on|true)$/i.test(asText(value))
-}
-
 /** The value at the end of the path; `undefined` if a step is missing. */
 export function dig(value: unknown, ...path: readonly string[]): unknown {
   return path.reduce<unknown>((at, step) => asFields(at)[step], value)

@@ -158,12 +158,6 @@ describe('the pod', () => {
       assert.equal(target, `http://127.0.0.1:${port}`)
     })
 
-  test('has the standby and the image that were asked for', () => {
-    const pod = podOf(injected(deployment(), { standby: 'warm', image: 'registry.example.org/leader:2' }))
-    assert.equal(variable(agentOf(pod), 'LEADER_STANDBY'), 'warm')
-    for (const { image } of pod.initContainers) assert.equal(image, 'registry.example.org/leader:2')
-  })
-
   test('in readiness mode never waits in a rollout for a second Ready pod', () => {
     const recreate = deployment({ spec: 'strategy: { type: Recreate }' })
     const { strategy } = find(injected(runtime), 'Deployment').spec
@@ -251,32 +245,16 @@ describe('front mode', () => {
     assert.deepEqual(targets(wrapped), ['http', 9000])
   })
 
-  test('takes the port that was given', () => {
-    const wrapped = injected(deployment({ container: 'ports: [{ name: web, containerPort: 7860 }]' }), {
-      ...front,
-      frontPort: 9091,
+  for (const [own, port] of [
+    ['{ containerPort: 9000, name: web }', 9000],
+    ['{ containerPort: 7860, name: http }, { containerPort: 9090, name: metrics }', 7860],
+  ] as const)
+    test(`finds LangFlow's port ${port} also in what it has written`, () => {
+      const wrapped = injected(deployment({ container: `ports: [${own}]` }), { ...front, frontPort: 9091 })
+      assert.equal(ports(wrapped)?.[0]?.containerPort, 9091)
+      const [langflow] = findLangflows(asStream(wrapped).objects.map(manifestOf), null)
+      assert.equal(readWorkload(langflow!).port, port)
     })
-    assert.equal(ports(wrapped)?.[0]?.containerPort, 9091)
-  })
-
-  test('knows where LangFlow listens also in what it has written', () => {
-    const wrapped = injected(deployment({ container: 'ports: [{ containerPort: 9000, name: web }]' }), front)
-    const [langflow] = findLangflows(asStream(wrapped).objects.map(manifestOf), null)
-    assert.ok(langflow)
-    const { port, portIsSaid } = readWorkload(langflow)
-    assert.deepEqual([port, portIsSaid], [9000, true])
-  })
-
-  test('does not take another port that is declared for that of LangFlow', () => {
-    const own = 'ports: [{ containerPort: 7860, name: http }, { containerPort: 9090, name: metrics }]'
-    const [langflow] = findLangflows(
-      asStream(injected(deployment({ container: own }), front)).objects.map(manifestOf),
-      null,
-    )
-    assert.ok(langflow)
-    const { port, portIsSaid } = readWorkload(langflow)
-    assert.deepEqual([port, portIsSaid], [7860, true])
-  })
 
   test('leads no Service to another container whose port has the usual name', () => {
     const proxy = '{ name: proxy, image: proxy, ports: [{ name: http, containerPort: 4180 }] }'
@@ -344,23 +322,6 @@ describe('the command', () => {
 })
 
 describe('a warning', () => {
-  test('says that one replica has none to take over', () => {
-    assert.deepEqual(warningsOf(deployment().replace('replicas: 2', 'replicas: 1')), [
-      'Deployment/app: it has one replica, so that none can take over: set replicas to 2 or more [replicas-one]',
-    ])
-    assert.deepEqual(warningsOf(deployment()), [])
-  })
-
-  test('is what the rules of check find in the result, with the code of the rule', () => {
-    const three = ide.replace('replicas: 2', 'replicas: 3')
-    const ordered = (text: string, options = {}) =>
-      warningsOf(text, options).filter((warning) => warning.endsWith(' [pods-one-by-one]'))
-    assert.match(ordered(three)[0] ?? '', /^StatefulSet\/flows: of its 3 replicas the third is never made/)
-    const parallel = three.replace('serviceName:', 'podManagementPolicy: Parallel\n  serviceName:')
-    for (const warnings of [ordered(three, { traffic: 'front' }), ordered(parallel), ordered(ide)])
-      assert.deepEqual(warnings, [])
-  })
-
   test('says who loses the token', () => {
     const sidecar = '        - { name: backup, image: backup }\n'
     const [warning] = warningsOf(deployment() + sidecar)
@@ -400,11 +361,6 @@ describe('a Rollout of Argo', () => {
     assert.deepEqual(warningsOf(text, { traffic: 'front' }), [])
   })
 
-  test('may lead clients to one revision: its fronts forward to the leader, of whatever revision', () => {
-    for (const strategy of ['{ blueGreen: { activeService: s } }', '{ canary: { stableService: s } }'])
-      assert.deepEqual(warningsOf(`${rollout(strategy)}---\n${service}`, { traffic: 'front' }), [])
-  })
-
   test('is refused where it would wait for two Ready pods, or has its pods from elsewhere', () => {
     assert.throws(() => injected(rollout('{ canary: {} }')), {
       name: 'FatalError',
@@ -426,10 +382,7 @@ describe('the form of LangFlow’s log', () => {
   const cases: [what: string, expected: string[], container: string, text?: string][] = [
     ['is set where nothing sets it', ['container'], ''],
     ['stays as its variable says', ['x'], 'env: [{ name: LANGFLOW_LOG_ENV, value: x }]'],
-    ['stays as its script says', [], 'args: [LANGFLOW_LOG_ENV=x exec langflow run]'],
-    ['stays as a ConfigMap may say that is not known here', [], from],
     ['stays as a ConfigMap says', [], from, map('LANGFLOW_LOG_ENV: x')],
-    ['is set where a ConfigMap says nothing of it', ['container'], from, map('A: b')],
   ]
   for (const [what, expected, container, text] of cases)
     test(what, () => {

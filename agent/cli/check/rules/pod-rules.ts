@@ -7,7 +7,6 @@ import {
   asText,
   dig,
   type Fields,
-  isTrue,
   type Manifest,
 } from '../../manifests/manifest.ts'
 import { PROGRAM_DIR, READY_PATH, TOKEN_DIR } from '../../manifests/pod-spec.ts'
@@ -26,7 +25,7 @@ export const UNSAFE_RULES: readonly Rule<Installation>[] = [
     about: 'the launcher is PID 1, whose end ends every process of LangFlow',
     *find({ pod }) {
       for (const name of ['hostPID', 'shareProcessNamespace'])
-        if (isTrue(pod[name]))
+        if (pod[name] === true)
           yield `with ${name} the launcher cannot be PID 1, whose end ends every process of LangFlow: remove it`
     },
   },
@@ -35,7 +34,7 @@ export const UNSAFE_RULES: readonly Rule<Installation>[] = [
     severity: 'error',
     about: 'the pod has a network of its own',
     *find({ pod }) {
-      if (isTrue(pod.hostNetwork))
+      if (pod.hostNetwork === true)
         yield "with hostNetwork the agent's port and the loopback address are the node's, so that other programs can answer and ask: remove it"
     },
   },
@@ -316,7 +315,7 @@ function automounts(installation: Installation, manifests: readonly Manifest[]):
   const account = manifests.find(
     (one) => one.kind === 'ServiceAccount' && one.name === name && inOneNamespace(one, manifest),
   )
-  return isTrue(pod.automountServiceAccountToken ?? account?.value.automountServiceAccountToken ?? true)
+  return (pod.automountServiceAccountToken ?? account?.value.automountServiceAccountToken) !== false
 }
 
 /** Whether a volume holds a token of the pod's account. */
