@@ -11,7 +11,7 @@ const PT_INTERP = 3
 const LONGEST = 4096
 
 /** The program that the kernel starts to start another one: its dynamic loader. */
-export interface Interpreter {
+interface Interpreter {
   readonly path: string
   /** How many bytes another path may have in its place. */
   readonly room: number

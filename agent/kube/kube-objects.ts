@@ -241,7 +241,7 @@ export interface ObjectWatch {
 const LONGEST_LINE = 4 * 1024 * 1024
 
 /** Opens a watch, which is in `open` for as long as it lives. Resolves once the server has answered 200. */
-export async function openWatch<T extends object>(
+async function openWatch<T extends object>(
   requests: KubeRequests,
   call: Call,
   handlers: ObjectWatchHandlers<T>,

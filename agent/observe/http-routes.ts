@@ -1,8 +1,8 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { AgentStatus, Check, ReplicaRow, StatusSource } from './agent-status.ts'
+import { redactText } from './log.ts'
 import { PAGE_POLICY, renderPage } from './page/page.ts'
 import type { Exposition } from './prometheus.ts'
-import { redactText } from './redact.ts'
 
 const TEXT = 'text/plain; charset=utf-8'
 const JSON_TYPE = 'application/json; charset=utf-8'

@@ -49,7 +49,7 @@ export class StatusRequests {
   }
 }
 
-export function originOf(address: string, port: number): string {
+function originOf(address: string, port: number): string {
   return new URL(`http://${isIPv6(address) ? `[${address}]` : address}:${port}`).origin
 }
 

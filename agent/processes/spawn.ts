@@ -184,7 +184,7 @@ export function findProgram(program: string, env: NodeJS.ProcessEnv): string {
 }
 
 /** Throws what execve(2) would answer, as far as that can be foretold. */
-export function checkProgram(file: string, env: NodeJS.ProcessEnv): void {
+function checkProgram(file: string, env: NodeJS.ProcessEnv): void {
   const places = file.includes('/') ? [file] : placesOf(file, env.PATH ?? '/bin:/usr/bin')
   const answers = places.map(errorOf)
   const program = places[answers.indexOf(null)]

@@ -5,8 +5,7 @@ import { ApiError } from '../kube/kube-errors.ts'
 import type { Kind, KubeObjects } from '../kube/kube-objects.ts'
 import { microTime } from '../lease/lease.ts'
 import type { ReasonCode } from '../lease/reasons.ts'
-import type { Log } from '../observe/log.ts'
-import { redactText } from '../observe/redact.ts'
+import { type Log, redactText } from '../observe/log.ts'
 
 const EVENT: Kind = { kind: 'Event', resource: 'events.events.k8s.io', base: '/apis/events.k8s.io/v1' }
 
@@ -265,7 +264,7 @@ export interface ReplicaEvent {
 }
 
 /** Whom an Event is about, in the words of the API. */
-export interface Reference {
+interface Reference {
   readonly apiVersion: string
   readonly kind: 'Pod' | 'Lease'
   readonly namespace: string
@@ -273,19 +272,19 @@ export interface Reference {
   readonly uid?: string
 }
 
-export interface KubeEvent {
+interface KubeEvent {
   readonly metadata: { readonly name: string; readonly [field: string]: unknown }
   readonly [field: string]: unknown
 }
 
 /** What the API server takes at most. */
-export const NOTE_BYTES = 1_024
+const NOTE_BYTES = 1_024
 const INSTANCE_LENGTH = 128
 /** A name may have 253 characters; what makes it unique comes after these. */
 const NAME_LENGTH = 200
 
 /** As an Event of `events.k8s.io/v1`. `wallMs`: when it happened. */
-export function eventOf(
+function eventOf(
   { reason, epoch, code, because, type }: ReplicaEvent,
   identity: string,
   wallMs: number,

@@ -136,11 +136,7 @@ function frontNotListening({ problem }: TrafficView): string {
 }
 
 /** See `inability`; a leader has shown that it is able. */
-export function ineligibilityOf({
-  options,
-  state,
-  now,
-}: Omit<GateFacts, 'workload' | 'traffic'>): string | null {
+function ineligibilityOf({ options, state, now }: Omit<GateFacts, 'workload' | 'traffic'>): string | null {
   return state.term === null ? inability(options, state, now) : null
 }
 
