@@ -123,7 +123,7 @@ export function podAge(directory: string, clock: Clock): (now: Instant) => numbe
     const born = { bootId: bootId(), boot, mono }
     writeFileSync(file, JSON.stringify(born), { flag: 'wx', mode: 0o600 })
   } catch {
-    // It was there before, or cannot be written: what follows tells which.
+    // The file exists already, or cannot be written: reading it shows which.
   }
   try {
     const born = JSON.parse(readFileSync(file, 'utf8')) as { bootId: string; boot: number; mono: number }

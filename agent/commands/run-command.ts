@@ -48,7 +48,7 @@ async function run(options: RunOptions): Promise<number> {
       },
     })
     await launcher.close()
-    // A launcher that died while it prepared a standby has left it.
+    // A launcher that died during the preparation of a standby leaves its processes.
     await killRest()
     return code
   } finally {
@@ -70,7 +70,7 @@ function launcherCommand({ launcher }: RunOptions): [string, ...string[]] {
   ]
 }
 
-/** The agent's own settings are none of the launcher's. */
+/** The launcher gets none of the agent's own settings. */
 function launcherEnvironment(privateDir: string): NodeJS.ProcessEnv {
   const kept = Object.entries(process.env).filter(([name]) => !name.startsWith('LEADER_'))
   return { ...setAside(Object.fromEntries(kept), 'launch'), [WITH_AGENT]: privateDir }

@@ -13,9 +13,9 @@ export class KubeConfigError extends FatalError {
   override readonly name = 'KubeConfigError'
 }
 
-/** What one request shows to the API server, and where it goes. Holds secrets: never to be logged. */
+/** The credentials and the address of one request. Holds secrets: never to be logged. */
 export interface KubeCredentials {
-  /** May have a base path, and is http only where a kubeconfig says so. */
+  /** May have a base path. It is http only if a kubeconfig names it so. */
   readonly server: URL
   readonly headers: Readonly<Record<string, string>>
   readonly tls: Pick<

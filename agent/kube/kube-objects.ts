@@ -49,7 +49,7 @@ interface MergePatch {
   }
 }
 
-/** What is written of an object: one that does not exist yet has no version. */
+/** An object as it is written. A new one has no version. */
 export interface WrittenObject {
   readonly metadata: { readonly name: string; readonly [field: string]: unknown }
   readonly [field: string]: unknown
@@ -122,7 +122,7 @@ export class KubeObjects {
     graceSeconds?: number,
   ): Promise<void> {
     const { name, uid } = metadata
-    // Not in the query, which the API server does not read where there is a body.
+    // Not in the query: the API server ignores it if there is a body.
     const options = { preconditions: { uid }, gracePeriodSeconds: graceSeconds }
     const body = { kind: 'DeleteOptions', apiVersion: 'v1', ...options }
     await this.requests.send(this.call('delete', kind, name, body), deadlineMs)

@@ -335,7 +335,7 @@ class Connection {
     })
   }
 
-  /** Closes the socket at once. undici alone would let one that is still connecting go on. */
+  /** Closes the socket immediately. undici alone would let a connection attempt continue. */
   destroy(): void {
     this.socket?.destroy()
     this.dispatcher.destroy().catch(() => {})
@@ -346,7 +346,7 @@ function basePath({ server }: { readonly server: URL }): string {
   return server.pathname.replace(/\/$/, '')
 }
 
-/** Major and minor version of the API server, such as `1.37`; `null` where it says none. Rejects with `ApiError`. */
+/** Major and minor version of the API server, such as `1.37`; `null`: unknown. Rejects with `ApiError`. */
 export async function askVersion(options: KubeRequestsOptions): Promise<string | null> {
   const requests = new KubeRequests(options)
   const about = { kind: 'version', resource: 'version', name: null }

@@ -26,10 +26,10 @@ interface Loaded {
 }
 
 /**
- * Access as one or more kubeconfig files describe it: client certificates, tokens, token files, basic authentication,
- * credential plugins, OIDC. The files are read again when they change; a change that cannot be read is passed over.
- * The context is the one that was current at the start, where none is named: an election must not move to another cluster
- * because a person switched the context. Throws `KubeConfigError`.
+ * Access as one or more kubeconfig files describe it: client certificates, tokens, token files, basic authentication, credential
+ * plugins, OIDC. The files are read again when they change; a change that cannot be read is passed over. Without a named context,
+ * it is the one that was current at the start: an election must not move to another cluster because a person switched the
+ * context. Throws `KubeConfigError`.
  */
 export function kubeconfigAccess(paths: readonly string[], context?: string): KubeAccess {
   const source = `kubeconfig ${paths.join(', ')}`
@@ -257,7 +257,7 @@ function signatureOf(paths: readonly string[]): string {
         const stat = statSync(path, { throwIfNoEntry: false, bigint: true })
         return stat === undefined ? '-' : `${stat.dev}:${stat.ino}:${stat.size}:${stat.mtimeNs}`
       } catch (error) {
-        return String((error as NodeJS.ErrnoException).code) // what reads it says the rest
+        return String((error as NodeJS.ErrnoException).code) // reading the file reports the reason
       }
     })
     .join(',')

@@ -19,15 +19,15 @@ export interface Phases {
 
 export interface PastTerm {
   readonly epoch: number
-  /** The holder's pod, or its identity where that names none. */
+  /** The holder's pod, or its identity outside of pods. */
   readonly holder: string
   /** RFC 3339, in whole seconds, by the holder's wall clock. */
   readonly began: string
   readonly because: AcquiredBecause
   readonly phases: Phases
   /**
-   * From the last moment in which a term before served to the first in which this one did, and for how long this one served
-   * nobody while paused; `null`: unknown, or it never did.
+   * From the last moment in which an earlier term served to the first in which this one did, plus the time without service during
+   * a pause; `null`: unknown, or it never served.
    */
   readonly gapMs: number | null
   /** `null`: it lasts. Of a holder that vanished, its last renewal. */
@@ -59,7 +59,7 @@ const Entry = z.tuple([
   z.nullable(count),
 ])
 
-/** The terms that the Lease remembers, newest first. What is no term, or of a later version of this program, is left out. */
+/** The terms that the Lease remembers, newest first. Entries that are no terms, or that a later version wrote, are left out. */
 export function historyOf(lease: Lease | null): PastTerm[] {
   const noted = lease?.metadata.annotations?.[HISTORY]
   if (noted === undefined || noted.length > 2 * MOST_BYTES) return []

@@ -87,7 +87,7 @@ export class LeaseWatcher {
     const attempt = this.attempt
     const current = () => this.attempt === attempt
 
-    // 1. Where the watch cannot go on from what is known, read the present state.
+    // 1. If the watch cannot continue from a known version, read the present state.
     if (this.mustRead) {
       const lease = await this.api.read(this.deadlineMs()).catch(asFailure)
       if (!current()) return
@@ -170,14 +170,14 @@ export class LeaseWatcher {
   }
 
   /**
-   * The holder is silent, or the watch is dead and this side cannot notice: a server that lost its power sends neither end
-   * nor reset. A read goes over a new connection, so that it tells. Where it does not tell in time, the watch counts as lost.
+   * The holder is silent, or the watch is dead and this side cannot notice: a server that lost its power sends neither end nor
+   * reset. A read goes over a new connection, so that its answer decides. Without an answer in time, the watch counts as lost.
    */
   private async checkSilence(): Promise<void> {
     this.silence = null
     const { attempt, changes } = this
     const lease = await this.api.read(this.timings.retryPeriodMs).catch(asFailure)
-    // What the watch brought meanwhile shows that it lives, and is no older.
+    // A change that the watch brought during the read shows that the watch works, and is at least as new.
     if (this.attempt !== attempt || this.changes !== changes) return
     if (lease instanceof ApiError) return this.ended(lease)
     if (this.isAsSeen(lease)) {
@@ -195,7 +195,7 @@ export class LeaseWatcher {
     this.shortLived = lived >= this.timings.retryPeriodMs ? 0 : this.shortLived + 1
     const expected = error === undefined || error.code === 'gone'
     if (error !== undefined) this.mustRead = true
-    // Servers end watches as a matter of routine: that is no loss. One that ends each of them at once is.
+    // Servers end watches as a matter of routine: that is no loss. A server that ends each watch immediately is one.
     if (expected && this.shortLived <= 1) return void this.open()
 
     this.abandon()

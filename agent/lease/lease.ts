@@ -53,7 +53,7 @@ export const LARGEST_TRANSITIONS = 2 ** 31 - 1
 /** Far beyond any that is counted; a larger number was written by hand. */
 const LARGEST_EPOCH = 10 ** 15 - 1
 
-/** The Deployment or StatefulSet to which the Lease belongs, where this replica is of another one; else `null`. */
+/** The Deployment or StatefulSet to which the Lease belongs, if this replica belongs to another one; else `null`. */
 export function foreignOwner(own: string | null, lease: Lease | null): string | null {
   const owner = lease === null ? null : lease.metadata.annotations?.[OWNER] || null
   return own === null || owner === null || owner === own ? null : owner
@@ -78,7 +78,7 @@ export function langflowOf(lease: Lease): string | null {
   return lease.metadata.annotations?.[LANGFLOW] || null
 }
 
-/** What is wrong with what the Lease says of LangFlow's version; `null`: nothing. */
+/** Why the noted version of LangFlow is none, in one sentence; `null`: it is valid, or there is none. */
 export function langflowFault(lease: Lease | null): string | null {
   const noted = lease === null ? null : langflowOf(lease)
   if (noted === null || isVersion(noted)) return null
@@ -97,12 +97,11 @@ export interface FrontAccess {
 
 const CLOSING = 'closing'
 
-/** What the leader says of its front; `closing`: it stops, and requests wait for the next leader. */
+/** The leader's front; `closing`: it stops, and requests wait for the next leader. */
 type FrontNote = FrontAccess | typeof CLOSING
 
 /**
- * What the holder says of its front; `null`: nothing that can be used, as a holder of an older version, which leaves what an
- * earlier one wrote of another epoch.
+ * The holder's front; `null`: unknown. A holder of an older version leaves the note of an earlier epoch, which does not count.
  */
 export function frontOf(lease: Lease): FrontNote | null {
   if (holderOf(lease) === '') return null
@@ -174,8 +173,8 @@ export function holderServes(lease: Lease | null, [present]: readonly PastTerm[]
 }
 
 /**
- * The epoch, the fencing token. It only grows: in `leaseTransitions`, and in an annotation once that is full. What cannot
- * be one counts as none.
+ * The epoch, the fencing token. It only grows: in `leaseTransitions`, and in an annotation once that is full. Any other value
+ * counts as 0.
  */
 export function epochOf(lease: Lease): number {
   const { leaseTransitions = 0 } = lease.spec ?? {}
@@ -202,7 +201,7 @@ export function epochProblem(lease: Lease | null): string | null {
   )
 }
 
-/** The record's own duration in milliseconds, or `fallbackMs` where it says none or nonsense. */
+/** The record's own duration in milliseconds, or `fallbackMs` if it has no valid one. */
 export function durationOf(lease: Lease, fallbackMs: number): number {
   const seconds = lease.spec?.leaseDurationSeconds
   return typeof seconds === 'number' && seconds > 0 ? seconds * 1000 : fallbackMs

@@ -47,7 +47,7 @@ const Note = z.object({
   failed: z.catch(z.array(Failed).check(z.maxLength(MOST_FAILED)), []),
 })
 
-/** What the Lease says of revisions. What can't be read counts as not written. */
+/** The revisions in the Lease. Parts that can't be read count as missing. */
 export function revisionsOf(lease: Lease): Revisions {
   try {
     return z.parse(Note, JSON.parse(lease.metadata.annotations?.[REVISIONS] ?? ''))

@@ -7,7 +7,7 @@ import type { StandbyMode, StandbyView, WorkloadState } from '../link/link-messa
 // One definition of /status: what this version writes, and what it reads of a replica of another version. A field that came
 // after 0.1.0 has a default. An operator's request has none, since an earlier version does not carry it out.
 
-/** What a later version adds is passed on; it is no part of the type. */
+/** Fields that a later version adds are passed on; they are no part of the type. */
 const object = <Shape extends z.core.$ZodLooseShape>(shape: Shape) =>
   z.looseObject(shape) as unknown as z.ZodMiniObject<Shape, z.core.$strip>
 /** A word that a later version may have more of. */
@@ -74,7 +74,7 @@ const Term = object({
   stopMs: lacking(z.number()),
 })
 
-/** A `WorkloadView`, and what the agent knows of it. */
+/** A `WorkloadView`, with the agent's own observations. */
 const Workload = object({
   state: word<WorkloadState>(),
   epoch: number,
@@ -159,8 +159,7 @@ const Status = object({
     mode: z.string(),
     gate: word<'open' | 'closed'>(),
     /**
-     * The pod to which traffic was last known to be led; '': none that this replica knows of; `null`: not known, as always in
-     * readiness mode, where the kubelet tells it.
+     * The pod that gets the traffic as far as this replica has observed; '': none; `null`: unknown, as always in readiness mode.
      */
     routedTo: text,
     /** `null`: there is none. */
@@ -181,9 +180,9 @@ const Status = object({
   lastDrill: lacking(object({ at: z.string(), result: z.enum(['ok', 'missed', 'failed']) })),
   /** The last terms, newest first. */
   history: z._default(z.array(Term), []),
-  /** Of the files that LangFlow loads its flows from, by which replicas can be compared; `null`: it loads none, or unknown. */
+  /** Digest of the files that LangFlow loads its flows from, to compare replicas; `null`: no files, or unknown. */
   flowsDigest: lacking(z.string()),
-  /** Of LANGFLOW_SECRET_KEY, which it keys: tells nothing but whether two replicas have the same; `null`: none, or unknown. */
+  /** Digest keyed by LANGFLOW_SECRET_KEY: only shows whether two replicas have the same key; `null`: no key, or unknown. */
   secretKeyDigest: lacking(z.string()),
   /** In the order that `/readyz?verbose` prints them. */
   checks: z.array(Check),
@@ -202,7 +201,7 @@ export type FrontView = Immutable<z.infer<typeof Front>>
 export type PeersView = Immutable<z.infer<typeof Peers>>
 export type SwitchoverView = Immutable<z.infer<typeof Switchover>>
 
-/** A replica's `/status` as it answered, in this version or another; `null`: it is none. */
+/** Reads the `/status` of a replica of this or another version; `null`: it is no status. */
 export function statusOf(answer: unknown): AgentStatus | null {
   const read = z.safeParse(Status, answer)
   return read.success ? read.data : null

@@ -23,18 +23,17 @@ const MAX_OF_EACH = 256
 const BACKLOG = 4096
 /** From the connection to the end of what is sent back. */
 const WITHIN_MS = 5000
-/** A client is given time to read its answer; so much of what it goes on sending is thrown away. */
+/** Time and bytes for a client that still sends: it reads its answer first, and what it sends is discarded. */
 const LINGER_MS = 1000
 const LINGER_BYTES = 64 * 1024
 /** The Lease is renewed between two turns of the event loop: they have to be short, whatever is asked. */
 const REQUESTS_A_TURN = 4
 
 /**
- * Stands before an HTTP server that shares its event loop with the election, so that no client
- * costs the election its turn. A connection is for one request; what else comes on it is never parsed: a client may
- * send thousands in one packet, and the parser would answer them all at once. A few requests pass in each turn of the
- * loop, in the order in which they were complete. Of too many connections the oldest ends, and connections without a
- * request push out none with one.
+ * Stands before an HTTP server that shares its event loop with the election, so that no client costs the election its turn. A
+ * connection is for one request. Further requests on it are never parsed: a client may send thousands in one packet, and the
+ * parser would answer all of them in one turn. A few requests pass in each turn of the loop, in the order in which they were
+ * complete. Of too many connections the oldest ends, and connections without a request push out none with one.
  */
 export class ConnectionLimiter {
   private readonly options: ConnectionLimiterOptions

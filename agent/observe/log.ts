@@ -37,7 +37,7 @@ export interface EventFields extends Fields {
   /** A stable word for the reason, where there is one. */
   readonly code?: ReasonCode | undefined
   readonly reason?: string | undefined
-  /** Whom it happened to, where that is not the log's own identity: a launcher learns it from its grants. */
+  /** The replica concerned, if not the log's own identity: a launcher has it from its grants. */
   readonly identity?: string
   /** The line for people; by default the event's own. */
   readonly msg?: string
@@ -53,7 +53,7 @@ export interface Log {
 }
 
 export interface LogOptions {
-  /** '' where there is none yet. */
+  /** '': none yet. */
   readonly identity: string
   readonly level: LogLevel
   readonly component: 'agent' | 'launcher' | 'front'
@@ -65,7 +65,7 @@ export interface LogOptions {
 /** Not for callers to set: a second one in the same line would leave a reader to guess. */
 const OWN_FIELDS = new Set(['level', 'time', 'component', 'event', 'msg'])
 
-/** What may wait for a reader that has stalled, in bytes; what comes after is dropped. */
+/** Bytes that wait for a stalled reader; further lines are dropped. */
 const BACKLOG_BYTES = 4 * 1024 * 1024
 
 /**
@@ -181,7 +181,7 @@ export class LogThrottle {
     if (due) trouble.minuteFrom = now
   }
 
-  /** The trouble named `key` is over; says so in one line where it had begun. */
+  /** The trouble named `key` is over: one line if it had been logged. */
   over(key: string, msg: string, fields: Fields = {}): void {
     const trouble = this.troubles.get(key)
     if (trouble === undefined) return

@@ -22,7 +22,7 @@ const KNOWN_FOR_MS = 60_000
 /** The other replicas for the page and `/replicas`. Nothing of it reaches the election. */
 export class PeerRows {
   private readonly options: PeerRowsOptions
-  /** Identities by where they answered, so that one that is silent has its name. */
+  /** Identities by the address at which they answered, so that a silent replica keeps its name. */
   private known = new Map<string, { readonly identity: string; readonly at: number }>()
   private found: Found = { origins: [], problems: [] }
   private finding: Promise<void> | null = null

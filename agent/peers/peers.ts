@@ -6,7 +6,7 @@ import type { LogThrottle } from '../observe/log.ts'
 import { find, type Resolve, StatusRequests } from './peer-requests.ts'
 import { PeerRows } from './peer-rows.ts'
 
-/** What a replica tells of itself and its pod. */
+/** A replica's answer about itself and its pod. */
 export interface Member {
   readonly identity: string
   /** Whether it would take over now. */
@@ -47,7 +47,7 @@ const POLL_MS = 5_000
 /** One answer may be missed, and the one after it take its second. */
 const ANSWER_COUNTS_MS = 2 * POLL_MS + 1_000
 
-/** Of a peer's `/status`; what an earlier version did not tell may be missing. */
+/** The fields of a peer's `/status` that are used; those that came after 0.1.0 may be missing. */
 const Answer = z.object({
   identity: z.string().check(z.regex(/^[\x21-\x7e]{1,512}$/)),
   role: z._default(z.enum(['leader', 'follower']), 'follower'),
@@ -171,7 +171,7 @@ export class Peers {
     if (origins.length > 0) this.nextAt = clock.mono() + POLL_MS
     const oldest = clock.mono() - ANSWER_COUNTS_MS
     const isOwn = (origin: string) => (this.own.get(origin) ?? Number.NEGATIVE_INFINITY) >= oldest
-    // Where a name cannot be resolved for the moment, those that answered are still there.
+    // While a name cannot be resolved, the replicas that answered before still count.
     const known = problems.length > 0 ? [...this.answers.values()].map(({ at }) => at) : []
     const others = [...new Set([...origins, ...known])].filter((origin) => !isOwn(origin))
     const failures = await Promise.all(others.map((origin) => this.askOne(origin)))

@@ -47,15 +47,17 @@ const REASONS = {
 } as const satisfies Partial<Record<EndedBecause, string>>
 
 /**
- * Has the leader name who is best prepared to follow it, and hand over of its own accord: to a newer revision once it serves
- * itself, so that one which only says that it is ready costs no start, while it still starts to a replica that serves sooner, and
- * to any that could where the leader's front did not listen at two looks in a row.
+ * Has the leader name the replica that is best prepared to follow it, and hand over of its own accord: to a newer revision once
+ * it serves itself, so that a false report of readiness costs no start, while it still starts to a replica that serves sooner,
+ * and to any that could where the leader's front did not listen at two looks in a row.
  */
 export class VoluntaryHandover {
   private readonly options: VoluntaryHandoverOptions
   private readonly tries = new Map<string, Try>()
   private nextAt = Number.NEGATIVE_INFINITY
-  /** Monotonic ms: when one of a newer revision is tried again that was tried in vain; `null`: there is none. */
+  /**
+   * Monotonic ms: the next try of a replica of a newer revision that did not keep the Lease; `null`: there is no such replica.
+   */
   private waitsUntil: number | null = null
   /** The term in which requests did not reach this leader when all peers were asked last; `null`: they did. */
   private frontDownIn: number | null = null
@@ -126,7 +128,7 @@ export class VoluntaryHandover {
   }
 }
 
-/** What this replica knows of its own pod. */
+/** This replica's own pod. */
 export type OwnPod = Pick<Member, 'revision' | 'unproven' | 'podAgeMs'>
 
 interface Succession {
@@ -139,8 +141,8 @@ interface Succession {
 }
 
 /**
- * The best of the others: of the newest revision first, then the best prepared, then the oldest. Those that were tried in
- * vain come last, and are no reason to hand over.
+ * The best of the others: of the newest revision first, then the best prepared, then the oldest. Replicas that did not keep the
+ * Lease come last, and are no reason to hand over.
  */
 export function chooseSuccessor(
   own: OwnPod,

@@ -93,7 +93,7 @@ const LISTEN = '0A'
  */
 function readSockets(port: number): Socket[] | undefined {
   try {
-    // Not as latin1, for which Node takes 64 KiB for each of the 4 that the kernel tells at a time.
+    // Not as latin1, for which Node takes 64 KiB for each of the kernel's pieces of 4 KiB.
     return [...parseSockets(readFileSync('/proc/net/tcp', 'utf8'), port), ...parseSockets(readTcp6(), port)]
   } catch {
     return undefined

@@ -78,13 +78,13 @@ export async function firstProcess(
   for (;;) {
     const first = command.length === 0 ? readStat(child.pid) : eldestOf(child.pid)
     if (first !== undefined) {
-      // Once more: the first time it may have been too early for what was being forked.
+      // Again: a process that was being forked may have been missed the first time.
       problem ??= deprioritize(child.pid)
       if (problem !== null) warn(`LangFlow does not give way to its launcher: ${problem}`)
       return first
     }
     if (child.exitCode !== null || child.signalCode !== null) return null
-    // tini forks within a millisecond of its start, where it gets the CPU.
+    // tini forks within a millisecond of its start if it gets the CPU.
     await pause(clock, 1)
   }
 }
@@ -132,9 +132,9 @@ const OOM_SCORE = 100
 const NICE = 5
 
 /**
- * Lets a process and all that descend from it give way to this one: where memory is short they are killed first, where the
- * CPU is they wait. Needs no privilege. What they fork or start later inherits it; what they had before this call is found
- * by scanning until a scan finds no new process. Returns why one of them could not be made to; `null`: all do.
+ * Lets a process and its descendants give way to this one: they are killed first when memory is short, and wait when the CPU is.
+ * Needs no privilege. Processes that they start later inherit it. Those from before this call are found by scanning until a scan
+ * finds no new process. Returns why one of them could not be made to; `null`: all do.
  */
 export function deprioritize(root: number): string | null {
   let problem: string | null = null
@@ -175,7 +175,7 @@ function descendants(root: number): number[] {
   return found
 }
 
-/** Throws one sentence where there is none. */
+/** Throws an error of one sentence if there is no such program. */
 export function findProgram(program: string, env: NodeJS.ProcessEnv): string {
   if (program.includes('/')) return program
   const found = placesOf(program, env.PATH ?? '').find((file) => errorOf(file) === null)
@@ -211,7 +211,7 @@ function withCode(code: string): Error {
   return Object.assign(new Error(code), { code })
 }
 
-/** What the first line of a script names; `undefined`: it is none, or cannot be read. */
+/** The interpreter in the first line of a script; `undefined`: no script, or not readable. */
 function shebangOf(file: string): string | undefined {
   try {
     return /^#!\s*(\S+)/.exec(headOf(file))?.[1]
@@ -220,7 +220,7 @@ function shebangOf(file: string): string | undefined {
   }
 }
 
-/** The first 1,024 bytes of a file, as text. Throws for what is no file: reading a FIFO would wait for a writer. */
+/** The first 1,024 bytes of a file, as text. Throws if it is not a regular file: reading a FIFO would wait for a writer. */
 export function headOf(file: string): string {
   const head = Buffer.alloc(1024)
   const fd = openSync(file, fileConstants.O_RDONLY | fileConstants.O_NONBLOCK)

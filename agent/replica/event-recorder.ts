@@ -170,7 +170,7 @@ export class EventRecorder {
     this.epochsFull = problem !== null
   }
 
-  /** Whether LangFlow is too old here, or what the Lease says of versions is none; see `outdated` and `langflowFault`. */
+  /** Whether LangFlow is too old here, or the version in the Lease is invalid; see `outdated` and `langflowFault`. */
   version(problem: string | null): void {
     if (problem !== null && problem !== this.versionProblem) this.options.log.warn(problem)
     this.versionProblem = problem

@@ -14,7 +14,7 @@ export type Events = Pick<KubeEvents, 'record' | 'end'>
 
 export interface KubeEventsOptions {
   readonly identity: string
-  /** `null`: this replica is no pod that it knows of. `api`: the objects of its namespace. */
+  /** `null`: this replica's pod is unknown. `api`: the objects of its namespace. */
   readonly pod: { readonly name: string; readonly uid: string; readonly api: EventsApi } | null
   readonly lease: { readonly name: string; readonly api: EventsApi }
   /** `undefined`: it was not seen yet. */
@@ -65,7 +65,7 @@ const FIRST_PAUSE_MS = 1_000
 const LONGEST_PAUSE_MS = 30_000
 /** What comes while so many wait is dropped. */
 const MOST_WAITING = 64
-/** So many requests at once, and one more each so often: a replica that flaps is no burden. */
+/** A burst of requests, and then one more per interval, so that a flapping replica is no burden. */
 const BURST = 20
 const REFILL_MS = 10_000
 /** As in client-go: what happens again later than this is an Event of its own. */
@@ -79,7 +79,7 @@ const PASSING = new Set(['timeout', 'network', 'server', 'throttled', 'unauthori
 
 /**
  * Tells the cluster what happens to this replica, by Events on its pod and on the Lease. Nothing waits for them: they go over
- * connections of their own, from a queue that drops, and where they cannot be written all else goes on.
+ * connections of their own, from a queue that drops, and a failure to write them affects nothing else.
  */
 export class KubeEvents {
   private readonly options: KubeEventsOptions
@@ -91,7 +91,7 @@ export class KubeEvents {
   /** Monotonic ms, when `tokens` was so. */
   private countedAt: number
   private closed = false
-  /** What the log need not hear again. */
+  /** Warnings that were logged already. */
   private readonly said = new Set<string>()
 
   constructor(options: KubeEventsOptions) {
@@ -135,7 +135,7 @@ export class KubeEvents {
   private add(what: ReplicaEvent, api: EventsApi, regarding: Reference, related: Reference | null): void {
     const { identity, clock } = this.options
     const at = clock.now()
-    // What has a code is the same in other words, which may hold a pid; what has none is told by its words alone.
+    // With a code, the words may differ, e.g. by a pid. Without a code, the words decide.
     const same = what.code ?? what.because?.slice(0, NOTE_BYTES)
     const key = [regarding.kind, regarding.uid, what.reason, what.epoch, same].join(' ')
     let one = this.series.get(key)
@@ -149,7 +149,7 @@ export class KubeEvents {
     if (!this.waiting.includes(one)) this.waiting.push(one)
   }
 
-  /** Whatever began first is forgotten first: if it goes on, that is an Event of its own. */
+  /** The oldest series is forgotten first: if it continues, it gets an Event of its own. */
   private remember(key: string, one: Series): void {
     this.series.delete(key)
     this.series.set(key, one)

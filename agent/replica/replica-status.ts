@@ -11,7 +11,7 @@ import type { Supervisor } from '../supervisor/supervisor.ts'
 import type { TrafficView } from '../traffic/traffic.ts'
 import { VERSION } from '../version.ts'
 
-/** What a replica needs to know of its own configuration. */
+/** The part of the configuration that decides a replica's status. */
 export interface ReplicaOptions
   extends Omit<CandidateConfig, 'owner' | 'revision' | 'front' | 'salt'>,
     Pick<AgentOptions, 'leaseName' | 'socket' | 'onCrash' | 'peers'> {
@@ -111,8 +111,8 @@ export function takeoverObstacle(facts: GateFacts): string | null {
 
 /**
  * Why no client is to be sent to this replica's front, in one sentence; `null`: it takes requests, and forwards them or lets them
- * wait for a takeover. Not where it could neither forward nor take over, nor where it leads and starts yet while another could
- * hold as well: so a rollout stops at a LangFlow that never serves.
+ * wait for a takeover. A fault as well: a replica that could not take over, and a leader that still starts while another replica
+ * could take over. So a rollout stops at a LangFlow that never serves.
  */
 export function frontFault(facts: ReplicaFacts): string | null {
   const { traffic, options } = facts
@@ -171,7 +171,7 @@ export function checksOf({ options, state, now, workload }: Omit<GateFacts, 'tra
   ]
 }
 
-/** The whole view of one replica, put together from what election and workload know. */
+/** The whole view of one replica, from the state of election and workload. */
 export function describeReplica(facts: ReplicaFacts): AgentStatus {
   const checks = checksOf(facts)
   const unable = ineligibilityOf(facts)

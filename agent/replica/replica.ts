@@ -342,7 +342,7 @@ export function remedyFor(
   servedMs: number | null,
   ready: number | null,
 ): Remedy {
-  // One that fails soon after each start is none the better for another one here: with its back-off another may try.
+  // A LangFlow that fails soon after each start does not improve by a restart here. Another replica tries, with the back-off.
   if (servedMs === null || servedMs < leaseDurationMs) return 'handover'
   return onCrash === 'restart' || ready === 0 ? 'restart' : 'handover'
 }

@@ -31,13 +31,13 @@ export const FRONT_NODE_FLAGS = [
 /** Between two starts, doubled with each that fails. */
 const RESTART_MS = 100
 const LONGEST_RESTART_MS = 10_000
-/** One that has lived for so long is no failed start. */
+/** A front that has lived for so long did not fail at its start. */
 const LIVED_MS = 30_000
-/** One that does not listen by then hangs, and is killed. */
+/** A front that does not listen by then hangs, and is killed. */
 const LISTENS_WITHIN_MS = 20_000
 /** One that listens is asked so often whether it follows its route. */
 const ASK_MS = 1_000
-/** One that says nothing for so long hangs, and is killed: what it has accepted is lost either way, and so would be what still comes. */
+/** A front that is silent for so long hangs, and is killed: its requests are lost either way, and so would be later ones. */
 const SILENT_MS = 3_000
 /** From its last moment to SIGKILL: it has its own deadline. */
 const KILL_AFTER_MS = 1_000
@@ -49,7 +49,7 @@ export interface FrontProcessOptions {
   readonly env: NodeJS.ProcessEnv
   readonly config: FrontConfig
   readonly clock: Clock
-  /** What can be read of it may be another. */
+  /** Called when one of its public fields may have changed. */
   readonly changed: () => void
   /** A request waits no more, after so many ms. */
   readonly held: (ms: number) => void
@@ -126,7 +126,7 @@ export class FrontProcess {
     this.startedAt = clock.mono()
     let child: ChildProcess
     try {
-      // In a session of its own: what a terminal tells the agent, the agent tells the front.
+      // In a session of its own: the agent passes a terminal's signal on to the front.
       child = spawn(program, args, {
         env,
         detached: true,
@@ -143,7 +143,7 @@ export class FrontProcess {
       this.gone(child, `the front has ended (${signal ?? `exit code ${code}`})`),
     )
     const channel = child.stdio[3] as Duplex
-    // The exit, or the error of the start, tells what there is to tell.
+    // The exit, or the error of the start, is reported instead.
     channel?.on('error', () => {})
     if (child.pid === undefined) return
     deprioritize(child.pid)

@@ -14,7 +14,7 @@ export interface FrontTrafficOptions {
   readonly config: RouteFacts['config']
   /** For how long a pod that ends still is sent requests, in ms. */
   readonly lingerMs: number
-  /** How long the front goes on at its end for what it had accepted. */
+  /** Time at its end for requests that it has accepted. */
   readonly endMs: number
   readonly clock: Clock
   readonly listener: TrafficListener
@@ -60,7 +60,7 @@ export class FrontTraffic implements Traffic {
     this.settling = settling
   }
 
-  /** What was accepted is forwarded until the end, and so is what comes while others do not know yet that this pod ends. */
+  /** Accepted requests are forwarded until the end, and so are new ones until clients can have noticed that this pod ends. */
   async close(hurry: Promise<void>): Promise<void> {
     const { clock, lingerMs, endMs } = this.options
     const until = clock.mono() + endMs
@@ -110,7 +110,7 @@ export function routeOf(facts: RouteFacts): FrontRoute {
     const { epoch, renewedAt, stepDown } = term
     const draining = stepDown?.stage === 'draining' ? stepDown : null
     if (draining === null && !(open && stepDown === null)) return { to: 'nobody', epoch, key: own.key }
-    // What LangFlow does not serve any more is not let finish.
+    // Without a serving LangFlow there is nothing to finish.
     const closing = draining && draining.closedAt + (draining.served ? config.drainTimeoutMs : 0)
     return { to: 'langflow', epoch, key: own.key, until: doubtAt(config, renewedAt).mono, closing }
   }

@@ -3,7 +3,10 @@ import type { ElectionState, StepDown } from '../election/state.ts'
 import type { Log, LogThrottle } from '../observe/log.ts'
 import type { Traffic, TrafficListener, TrafficView } from './traffic.ts'
 
-/** How long a planned stop waits for its front to hold requests. One that lives needs milliseconds; one that does not forwards none. */
+/**
+ * How long a planned stop waits for its front to hold requests. A working front needs milliseconds; a dead one forwards no
+ * request.
+ */
 export const CLOSED_WITHIN_MS = 2_000
 
 export interface SteeringOptions {

@@ -13,10 +13,7 @@ import { FrontProcess } from './front-process.ts'
 import { FrontTraffic } from './front-traffic.ts'
 
 export interface TrafficView {
-  /**
-   * The pod to which the front leads traffic; '': none, requests wait; `null`: not known yet, or the kubelet says it
-   * (`readiness`).
-   */
+  /** The pod to which the front forwards; '': none, requests wait; `null`: not known yet, or mode `readiness`. */
   readonly routedTo: string | null
   /** What keeps traffic from following the gate, in one sentence; `null`: nothing. */
   readonly problem: string | null
@@ -61,7 +58,7 @@ export interface TrafficParts {
 export interface ConnectedTraffic {
   /** Called once. */
   readonly traffic: (listener: TrafficListener) => Traffic
-  /** What this replica says of its front while it leads; `null`: it has none. */
+  /** The address and key that this replica publishes while it leads; `null`: it has no front. */
   readonly front: FrontAccess | null
 }
 
