@@ -287,8 +287,8 @@ export class Replica implements StatusSource {
       // A replica that was ready a moment ago may be gone: the successor is named when the stop is over.
       this.peers?.askAgain()
       const graceMs = this.parts.front === null ? 0 : this.parts.options.streamGraceMs
-      steering.drain(() => supervisor.drain(effect.until, graceMs))
-    } else if (effect.type === 'stop') steering.stop(() => supervisor.stop(effect.graceMs))
+      steering.onceClosed('draining', () => supervisor.drain(effect.until, graceMs))
+    } else if (effect.type === 'stop') steering.onceClosed('stopping', () => supervisor.stop(effect.graceMs))
     else if (effect.type === 'restart') {
       this.recorder.restart(effect, this.elector.state)
       supervisor.restart(effect.graceMs, this.parts.options.drainTimeoutMs)
