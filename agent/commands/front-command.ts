@@ -5,7 +5,7 @@ import { systemClock } from '../clock.ts'
 import { SHARED_SETTINGS } from '../config/agent-settings.ts'
 import { variableOf } from '../config/setting.ts'
 
-/** The agent's end of it is told in agent/front/front-messages.ts. */
+/** The pipe to the agent; its messages are in agent/front/front-messages.ts. */
 const CHANNEL = 3
 
 /** The process that takes traffic for an agent with `--traffic=front`. The command is hidden, since only an agent can use it. */

@@ -28,7 +28,7 @@ const EXECUTE_ONLY = 0o111
  * reason as a node that was installed (an image volume); node is readable, since it is copied.
  */
 const READABLE_LOADER = 'loader'
-/** Where the image's node has its dynamic loader and its libraries: in a directory of this name beside it. */
+/** The directory beside the image's node with its dynamic loader and its libraries. */
 const LIBRARIES = 'lib'
 /** For a first start from a cold disk. */
 const CHECK_TIMEOUT_MS = 60_000
@@ -127,7 +127,7 @@ function isExecutable(path: string): boolean {
 function replace(source: string, target: string, prepare?: (draft: string) => void): void {
   const draft = `${target}.new`
   try {
-    // What an install that was killed left may not be writable.
+    // A file that a killed install left may not be writable.
     rmSync(draft, { force: true })
     copyFileSync(source, draft)
     chmodSync(draft, 0o755)

@@ -17,7 +17,7 @@ interface Interpreter {
   readonly room: number
 }
 
-/** What a program of this machine names as its interpreter; `undefined` for a static one and for a script. */
+/** The interpreter in a program's ELF header; `undefined` for a static program and for a script. */
 export function readInterpreter(file: string): Interpreter | undefined {
   return withFile(file, 'r', (fd) => {
     const place = find(fd)
@@ -27,7 +27,7 @@ export function readInterpreter(file: string): Interpreter | undefined {
   })
 }
 
-/** Puts another path there, in a file that no process executes. Throws `RangeError` where there is no room for it. */
+/** Puts another path there, in a file that no process executes. Throws `RangeError` if it is too long. */
 export function writeInterpreter(file: string, path: string): void {
   withFile(file, 'r+', (fd) => {
     const { offset, size } = find(fd) ?? { offset: 0, size: 0 }

@@ -8,7 +8,7 @@ import { FatalError } from '../exit.ts'
 /** Where the kubelet mounts the ServiceAccount's token, CA and namespace. */
 const SERVICE_ACCOUNT_DIRECTORY = '/var/run/secrets/kubernetes.io/serviceaccount'
 
-/** A kubeconfig, or what a pod is given in its place, cannot be used: one sentence that says what to change. */
+/** A kubeconfig, or a pod's ServiceAccount, cannot be used. The message is one sentence with what to change. */
 export class KubeConfigError extends FatalError {
   override readonly name = 'KubeConfigError'
 }
@@ -31,7 +31,7 @@ export interface KubeAccess {
   /** Where the credentials come from, for messages, e.g. `kubeconfig /home/me/.kube/config`. */
   readonly source: string
   readonly server: URL
-  /** What the source names as its namespace. */
+  /** The source's own namespace. */
   readonly namespace: string | undefined
   /**
    * What to show now. Files are read again when they changed, so this is asked before each request.

@@ -148,7 +148,7 @@ function asKubeconfig({ name, cluster, user }: Context, server: URL): object {
   }
 }
 
-/** Adds what client-go tells a plugin in `KUBERNETES_EXEC_INFO`; some refuse to work without it. */
+/** Adds `KUBERNETES_EXEC_INFO` as client-go does; some plugins refuse to work without it. */
 function withExecInfo(exec: Fields, cluster: Fields): Fields {
   const info = {
     apiVersion: exec.apiVersion ?? 'client.authentication.k8s.io/v1',
@@ -249,7 +249,7 @@ function absolute(fields: Fields, directory: string): Fields {
   return { ...fields, ...Object.fromEntries(paths), ...own }
 }
 
-/** What changes when one of the files does. */
+/** A text that changes with each of the files. */
 function signatureOf(paths: readonly string[]): string {
   return paths
     .map((path) => {
@@ -272,7 +272,7 @@ function textIn(fields: Fields, name: string): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined
 }
 
-/** The first line that says something, without anything that could be a token. */
+/** The first line with text, without anything that could be a token. */
 function firstLine(text: string): string {
   const line = text.split('\n').find((candidate) => candidate.trim() !== '') ?? 'it gave no reason'
   return line

@@ -104,7 +104,7 @@ export class KubeLeaseApi {
   }
 
   private updated(lease: Lease): WrittenObject {
-    // Without a version the API server overwrites whatever is there.
+    // Without a version the API server overwrites any state of the object.
     if (!lease.metadata.resourceVersion) throw new ApiError('invalid', 'an update needs a resourceVersion')
     return this.named(lease, lease.metadata)
   }
@@ -137,7 +137,7 @@ function asLease(object: object): Lease {
 
 /**
  * The first answer of up to three attempts, each of which goes another way: while no answer comes, the next begins, and those
- * before it go on. For what may be sent twice. Rejects with the server's refusal, or as the first attempt did.
+ * before it go on. Only for requests that may be sent twice. Rejects with the server's refusal, or as the first attempt did.
  */
 export function hedged<T>(
   clock: Clock,
@@ -191,7 +191,7 @@ export function verifiedUpdate(clock: Clock, update: Update): Promise<Lease> {
     const present = await read(LOOK_PART * deadlineMs).catch(() => undefined)
     if (present === undefined) return
     if (settled) {
-      // The answer was faster; what was read may be newer.
+      // The answer was faster, and the read may be newer.
       if (present !== null) seen(present)
       return
     }

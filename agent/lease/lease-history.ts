@@ -75,7 +75,7 @@ export function historyOf(lease: Lease | null): PastTerm[] {
   })
 }
 
-/** What to write of these terms, newest first: the oldest are left out where they are too many, or too long. */
+/** The annotation for these terms, newest first. The oldest are left out if they are too many, or too long. */
 export function encodeHistory(terms: readonly PastTerm[]): string {
   const entries: string[] = []
   let bytes = 2

@@ -13,10 +13,10 @@ export interface WatcherHandlers {
   down(error: ApiError | undefined): void
 }
 
-/** How often a holder renews; one whose record says a longer duration than this one renews more rarely. */
+/** A holder's expected rhythm. A record with a longer duration is renewed more rarely. */
 type WatcherTimings = Pick<Timings, 'retryPeriodMs' | 'leaseDurationMs'>
 
-/** Retry periods for which the watch of a held Lease may bring no change: that is news, and is looked into. */
+/** Retry periods without a change on the watch of a held Lease, after which it is checked. */
 const SILENT_RETRIES = 2.5
 /** The longest for a read and for opening a watch; not for its whole life. */
 const REQUEST_DEADLINE_MS = 5_000
@@ -24,7 +24,7 @@ const FIRST_PAUSE_MS = 100
 /** Times the permitted silence: 80 s at the defaults. */
 const MAX_SILENCE_FACTOR = 16
 
-/** Keeps one watch on the one Lease open for as long as the process lives. */
+/** Keeps one watch on the Lease open until the process ends. */
 export class LeaseWatcher {
   private readonly api: LeaseApi
   private readonly clock: Clock
@@ -96,7 +96,7 @@ export class LeaseWatcher {
       if (!current()) return
     }
 
-    // 2. Watch from there. What is delivered from now on counts, also before `watch` resolves.
+    // 2. Watch from there. Events count from now on, also before `watch` resolves.
     const handlers = {
       event: (event: WatchEvent) => current() && this.apply(event),
       ended: (error?: ApiError) => current() && this.ended(error),
@@ -128,7 +128,7 @@ export class LeaseWatcher {
     const version = event.type === 'changed' ? event.object.metadata.resourceVersion : event.resourceVersion
     const news = isNewer(version, this.position)
     if (news) this.position = version ?? this.position
-    // A bookmark says how far the server is, and nothing of the holder.
+    // A bookmark shows the server's position, and nothing about the holder.
     if (!news || event.type === 'bookmark') return
     this.changed(lease)
     this.awaitChange()

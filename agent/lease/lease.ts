@@ -20,7 +20,7 @@ export interface LeaseSpec {
   [field: string]: unknown
 }
 
-/** A Lease object as the API server sends it. What is not named here is kept on every write. */
+/** A Lease object as the API server sends it. Other fields are kept on every write. */
 export interface Lease {
   apiVersion?: string
   kind?: string
@@ -43,7 +43,7 @@ const SUCCESSOR = 'langflow-leader/successor'
 const RELEASED = 'langflow-leader/released'
 /** The epoch, once it is larger than `leaseTransitions` can be. */
 const EPOCH = 'langflow-leader/epoch'
-/** How the leader's front is reached, of which epoch (`FrontNote`). With the key in it that fronts trust each other by. */
+/** The leader's epoch, its front's address, and the key by which fronts trust each other (`FrontNote`). */
 const FRONT = 'langflow-leader/front'
 /** The newest version of LangFlow that has led, as far as its leaders knew. */
 export const LANGFLOW = 'langflow-leader/langflow-version'
@@ -59,7 +59,7 @@ export function foreignOwner(own: string | null, lease: Lease | null): string | 
   return own === null || owner === null || owner === own ? null : owner
 }
 
-/** What is wrong where two of them share a Lease, and what to do about it; `null`: nothing. */
+/** Why two of them must not share a Lease, and what to do; `null`: they don't. */
 export function ownerProblem(own: string | null, lease: Lease | null): string | null {
   const owner = foreignOwner(own, lease)
   if (owner === null) return null
@@ -120,7 +120,7 @@ function isFrontAddress(text: string): boolean {
   }
 }
 
-/** What a write notes beside the spec; `null`: removed, absent: left as it is. */
+/** The annotations of a write; `null`: removed, absent: unchanged. */
 export interface Notes {
   readonly owner?: string
   readonly successor?: string | null
@@ -191,7 +191,7 @@ export function epochAfter(highest: number): number {
   return Math.min(highest + 1, LARGEST_EPOCH)
 }
 
-/** What is wrong with a Lease whose epochs no longer fit into its field, and what to do about it; `null`: nothing. */
+/** Why epochs that no longer fit into their field are a problem, and what to do; `null`: they fit. */
 export function epochProblem(lease: Lease | null): string | null {
   if (lease === null || epochOf(lease) < LARGEST_TRANSITIONS) return null
   return (
@@ -229,7 +229,7 @@ export function looksNeverHeld(lease: Lease): boolean {
   return holderOf(lease) === '' && !lease.spec?.renewTime
 }
 
-/** Whether two versions say the same about leadership; annotations and labels do not count. */
+/** Whether two versions have the same holder, epoch and times; annotations and labels do not count. */
 export function sameRecord(a: Lease, b: Lease): boolean {
   return (
     holderOf(a) === holderOf(b) &&

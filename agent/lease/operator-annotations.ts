@@ -1,6 +1,6 @@
 import type { Lease } from './lease.ts'
 
-// What operators write into the Lease. The right to patch the Lease is the right to operate.
+// The annotations that operators write into the Lease. The right to patch the Lease is the right to operate.
 
 /** The requested next leader: the name of a pod, or `ANYBODY`. */
 export const SWITCHOVER_TO = 'langflow-leader/switchover-to'
@@ -18,7 +18,7 @@ export const LAST_DRILL = 'langflow-leader/last-drill'
 
 /** Of a pod. */
 const LONGEST_NAME = 253
-/** Longer ones are cut where they are shown. */
+/** Longer ones are cut for display. */
 export const LONGEST_REASON = 200
 
 export interface Pause {

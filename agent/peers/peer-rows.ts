@@ -31,7 +31,7 @@ export class PeerRows {
     this.options = options
   }
 
-  /** Asks every peer once, within 2 s; one that does not answer is a row with its problem. By their names. */
+  /** Asks every peer once, within 2 s. A peer that does not answer is a row with its problem. By their names. */
   async ask(): Promise<ReplicaRow[]> {
     const { identity } = this.options
     await this.find()
@@ -78,7 +78,7 @@ const UNKNOWN: Omit<ReplicaRow, 'pod'> = { node: null, status: null, problem: nu
 
 const ROUND_COUNTS_MS = 1_000
 
-/** The rows of all replicas, however many clients want them: the peers are asked on demand, at most once a second. */
+/** The rows of all replicas, for any number of clients: the peers are asked on demand, at most once a second. */
 export class PeerRowsCache {
   private readonly clock: Pick<Clock, 'mono'>
   private readonly ask: () => Promise<readonly ReplicaRow[]>

@@ -15,13 +15,15 @@ export interface Member {
   readonly prepared: boolean
   /** Whether it stands by with more than nothing. */
   readonly warm: boolean
-  /** Of its pod's template; `null`: it does not know. */
+  /** Of its pod's template; `null`: unknown. */
   readonly revision: string | null
-  /** Whether no replica of that revision has served, so that it isn't Ready for Kubernetes; an earlier version does not tell. */
+  /**
+   * Whether no replica of that revision has served, so that it isn't Ready for Kubernetes; an earlier version does not report it.
+   */
   readonly unproven: boolean
-  /** How long ago its pod started, in milliseconds by its own clock; `null`: it does not know. */
+  /** How long ago its pod started, in milliseconds by its own clock; `null`: unknown. */
   readonly podAgeMs: number | null
-  /** What it competes for: namespace and name, as `team/lock`. */
+  /** Its Lease: namespace and name, as `team/lock`. */
   readonly lease: string
   readonly leads: boolean
 }
@@ -34,7 +36,7 @@ export interface PeersOptions {
   readonly at: readonly Peer[]
   /** This replica, which is among them. */
   readonly identity: string
-  /** What they compete for, as `Member` has it; others under the same name are rivals. */
+  /** Their Lease, as in `Member`. Replicas at the same address with another Lease are no members. */
   readonly lease: string
   readonly clock: Clock
   readonly repeats: Pick<LogThrottle, 'happened' | 'over'>
@@ -60,7 +62,7 @@ const Answer = z.object({
 })
 
 interface RecentAnswer extends Member {
-  /** Where it answered, such as `http://10.0.0.7:8090`, and when it was asked. */
+  /** The address that answered, such as `http://10.0.0.7:8090`, and the time of the request. */
   readonly at: string
   readonly askedAt: number
 }
@@ -96,7 +98,7 @@ export class Peers {
     if (yes) this.schedule()
   }
 
-  /** Asks once more, out of turn: one that was ready a moment ago may be gone. */
+  /** Asks once more, out of turn: a replica that was ready a moment ago may be gone. */
   askAgain(): void {
     if (!this.asking) return
     this.timer?.cancel()

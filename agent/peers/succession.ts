@@ -27,12 +27,12 @@ interface Try {
   readonly revision: string | null
   /** Whether it was for its revision. */
   readonly newer: boolean
-  /** Of the term that was given up for it; until that has ended it is no try in vain. */
+  /** The term that was given up for it. Until that term has ended, the try has not failed. */
   readonly epoch: number
   readonly notBefore: number
 }
 
-/** One that gave the Lease back, or never came for it, is tried again after so long, and later each time. */
+/** A successor that gave the Lease back, or did not take it, is tried again after this time, which doubles. */
 const AGAIN_AFTER_MS = 120_000
 const LATEST_AGAIN_MS = 3_600_000
 /** Lease durations between two handovers of a leader’s own accord. It bounds what false answers of peers can cost. */
@@ -93,7 +93,7 @@ export class VoluntaryHandover {
     const inVain = new Set(waiting.map(([identity]) => identity))
     const own = { revision, unproven: unproven(), podAgeMs: podAgeMs() }
     const { successor, newer, faster } = chooseSuccessor(own, members, inVain)
-    // One whose first start failed says itself why it could not take over.
+    // A replica whose first start failed reports itself why it could not take over.
     const couldAgain = new Set(members.filter(({ ready }) => ready).map(({ identity }) => identity))
     const ends = waiting.flatMap(([identity, { notBefore, newer }]) =>
       newer && couldAgain.has(identity) ? [notBefore] : [],
@@ -152,8 +152,8 @@ export function chooseSuccessor(
   const ages = new Map(others.map(({ revision }) => [revision, ageOf(revision, own, others)]))
   const ownAge = ageOf(own.revision, own, others)
   /**
-   * The younger the newer; one that is not known to be newer is as good as the own one, or worse. An unproven one is newer at any
-   * age, or its rollout would wait for good: pods of the old revision may be made anew while it waits.
+   * The younger the newer. A revision that is not known to be newer ranks like the own one, or lower. An unproven one is newer at
+   * any age, or its rollout would wait forever: pods of the old revision may be recreated while it waits.
    */
   const rank = ({ revision, unproven }: Member): number => {
     const age = ages.get(revision) ?? null

@@ -108,7 +108,7 @@ export function readProcesses(settle: (stat: ProcessStat) => boolean = () => tru
   throw new Error('cannot tell which processes live: they come and go faster than /proc can be read')
 }
 
-/** Those that live long enough to be met by one look at /proc, however many others come and go. */
+/** The processes that one scan of /proc meets; short-lived ones may be missing. */
 export function listProcesses(): ProcessStat[] {
   return readdirSync('/proc')
     .filter(isPid)
@@ -137,7 +137,7 @@ export function carries(pid: number, variable: Buffer): 'yes' | 'no' | 'blank' |
   return 'no'
 }
 
-/** Tells a program that was started without any environment from one within execve, or without memory. */
+/** Distinguishes a program that was started without an environment from one within execve, or without memory. */
 function environmentLayout(pid: number): 'empty' | 'blank' | 'gone' {
   const line = readStatLine(pid)
   if (line === 'gone') return 'gone'
@@ -187,7 +187,7 @@ export function threadStates(pid: number): string[] {
   return names.flatMap((name) => parseStat(readStatLine(`${pid}/task/${name}`))?.state ?? [])
 }
 
-/** Its arguments, each with a final zero byte; `''`: it has none any more, or they may not be read. */
+/** Its arguments, each with a final zero byte; `''`: gone, or not readable. */
 export function commandLineOf(pid: number): string {
   const length = readProc(`/proc/${pid}/cmdline`)
   return typeof length === 'number' ? scratch.toString('latin1', 0, length) : ''

@@ -42,7 +42,7 @@ export async function spawnCommand(
   const [file = ''] = command
   if (file === '') throw new Error('cannot start the workload: give a command after "--"')
   try {
-    // A reaper that cannot execute it would only say so in its output.
+    // A reaper that cannot execute it would only report that in its output.
     if (reaper.command.length > 0) checkProgram(file, env)
     const child = spawnBelow(reaper, command, env)
     if (child.pid !== undefined) return child as Started
@@ -54,7 +54,7 @@ export async function spawnCommand(
   }
 }
 
-/** Of one that could not be started the pid is `undefined`, and it emits an error. */
+/** A child that could not be started has no pid, and emits an error. */
 export function spawnBelow(
   reaper: Reaper,
   command: readonly string[],
@@ -66,8 +66,8 @@ export function spawnBelow(
 }
 
 /**
- * The first process of a command that was started: the child itself, or below a reaper the one that it has forked for it.
- * `null`: it has ended already. All that was started gives way to this process (`deprioritize`).
+ * The first process of a started command: the child itself, or the process that the reaper forked. `null`: it has ended already.
+ * All its processes give way to this one (`deprioritize`).
  */
 export async function firstProcess(
   child: Started,

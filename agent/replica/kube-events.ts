@@ -59,27 +59,27 @@ interface Series {
 
 /** How long one request may take. */
 const DEADLINE_MS = 5_000
-/** What happened while the API server was away is worth telling afterwards, but not for ever. */
+/** An Event from an outage of the API server is still useful afterwards, for this long. */
 const GIVE_UP_MS = 5 * 60_000
 const FIRST_PAUSE_MS = 1_000
 const LONGEST_PAUSE_MS = 30_000
-/** What comes while so many wait is dropped. */
+/** Further Events are dropped while so many wait. */
 const MOST_WAITING = 64
 /** A burst of requests, and then one more per interval, so that a flapping replica is no burden. */
 const BURST = 20
 const REFILL_MS = 10_000
-/** As in client-go: what happens again later than this is an Event of its own. */
+/** As in client-go: after this time the same event gets an Event of its own. */
 const SERIES_MS = 6 * 60_000
 const MOST_SERIES = 64
-/** How long the end of the process waits for what is not told yet. */
+/** How long the end of the process waits for unwritten Events. */
 const FAREWELL_MS = 2_000
 
 /** Trying again may help. */
 const PASSING = new Set(['timeout', 'network', 'server', 'throttled', 'unauthorized'])
 
 /**
- * Tells the cluster what happens to this replica, by Events on its pod and on the Lease. Nothing waits for them: they go over
- * connections of their own, from a queue that drops, and a failure to write them affects nothing else.
+ * Writes Kubernetes Events on this replica's pod and on the Lease. Nothing waits for them: they go over connections of their own,
+ * from a queue that drops, and a failure to write them affects nothing else.
  */
 export class KubeEvents {
   private readonly options: KubeEventsOptions
@@ -233,7 +233,7 @@ export class KubeEvents {
 
 type EventType = 'Normal' | 'Warning'
 
-/** What may happen to a replica: the `reason` of the Event, which never changes, its type, its `action`, and words. */
+/** The Events of a replica: the `reason`, which never changes, its type, its `action`, and words. */
 export const EVENT_REASONS = {
   LeaderAcquired: ['Normal', 'Acquire', 'acquired the Lease'],
   Serving: ['Normal', 'OpenGate', 'serves: LangFlow is healthy, and the gate is open'],
@@ -277,10 +277,10 @@ interface KubeEvent {
   readonly [field: string]: unknown
 }
 
-/** What the API server takes at most. */
+/** The API server's limit. */
 const NOTE_BYTES = 1_024
 const INSTANCE_LENGTH = 128
-/** A name may have 253 characters; what makes it unique comes after these. */
+/** A name may have 253 characters; the unique part follows after these. */
 const NAME_LENGTH = 200
 
 /** As an Event of `events.k8s.io/v1`. `wallMs`: when it happened. */

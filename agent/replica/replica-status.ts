@@ -32,7 +32,7 @@ export interface ReplicaFacts {
   readonly peers: PeersView | null
   readonly podAgeMs: number | null
   readonly traffic: TrafficView
-  /** What else keeps this replica from working as it should. */
+  /** Any other reason why this replica does not work as it should. */
   readonly problem: string | null
 }
 
@@ -69,7 +69,7 @@ export function couldServe(facts: GateFacts): boolean {
 }
 
 /**
- * Why Kubernetes is to keep the pods of the revision that served last, in one sentence; `null`: this replica's revision has
+ * Why Kubernetes must keep the pods of the revision that served last, in one sentence; `null`: this replica's revision has
  * served. Whether it could take over doesn't depend on this.
  */
 export function onTrial({
@@ -86,7 +86,7 @@ export function onTrial({
   return `revision ${pod.revision} has not served yet, and ${state.revisions.proven[0]} has: not ready for Kubernetes before it does`
 }
 
-/** A follower that would take over now: nothing is in its way, and what it is to keep ready is. */
+/** A follower that would take over now. */
 export function standsBy(facts: GateFacts): boolean {
   return facts.state.term === null && takeoverObstacle(facts) === null
 }
@@ -110,9 +110,9 @@ export function takeoverObstacle(facts: GateFacts): string | null {
 }
 
 /**
- * Why no client is to be sent to this replica's front, in one sentence; `null`: it takes requests, and forwards them or lets them
- * wait for a takeover. A fault as well: a replica that could not take over, and a leader that still starts while another replica
- * could take over. So a rollout stops at a LangFlow that never serves.
+ * Why no client should be sent to this replica's front, in one sentence; `null`: it takes requests, and forwards them or lets
+ * them wait for a takeover. A fault as well: a replica that could not take over, and a leader that still starts while another
+ * replica could take over. So a rollout stops at a LangFlow that never serves.
  */
 export function frontFault(facts: ReplicaFacts): string | null {
   const { traffic, options } = facts
@@ -123,7 +123,7 @@ export function frontFault(facts: ReplicaFacts): string | null {
 }
 
 function notServingYet({ state: { term }, peers }: Pick<ReplicaFacts, 'state' | 'peers'>): string | null {
-  // Of a term that was taken back it may be unknown.
+  // It may be unknown for a term that was taken back.
   const starts = term?.phases?.healthyMs === null
   return starts && peers !== null && peers.ready > 0
     ? 'it leads, its LangFlow has not served in this term yet, and another replica could take over'
@@ -254,7 +254,7 @@ function switchoverView({ seen, term, refusal }: ReplicaFacts['state']): AgentSt
   return to === null ? null : { to, state: 'requested', reason: null }
 }
 
-/** A cold one is ready as soon as nothing is in the way. */
+/** A cold standby is ready as soon as LangFlow could start. */
 function standbyState({ state, workload }: ReplicaFacts): AgentStatus['standby']['state'] {
   const { standby } = workload.view
   if (standby.state !== 'none') return standby.state

@@ -118,7 +118,7 @@ export class Replica implements StatusSource {
     const peers = parts.peers?.({ identity, lease, repeats, asked }) ?? null
     this.peers = peers
     this.rowsCache = new PeerRowsCache(clock, async () => {
-      // Its own status is of the moment in which the others have answered.
+      // Its own status is taken after the others have answered.
       const others = (await peers?.rows()) ?? []
       return [{ pod: podOf(identity), node: null, status: this.status(), problem: null }, ...others]
     })
@@ -347,7 +347,7 @@ export function remedyFor(
   return onCrash === 'restart' || ready === 0 ? 'restart' : 'handover'
 }
 
-/** What failed while the Lease is paused. */
+/** A failure that is left alone because the Lease is paused. */
 function leftAlone({ setAside, workload }: ElectionState): string | null {
   return setAside === null || workload.well ? null : `left alone while paused: ${setAside.reason}`
 }

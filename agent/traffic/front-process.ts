@@ -35,7 +35,7 @@ const LONGEST_RESTART_MS = 10_000
 const LIVED_MS = 30_000
 /** A front that does not listen by then hangs, and is killed. */
 const LISTENS_WITHIN_MS = 20_000
-/** One that listens is asked so often whether it follows its route. */
+/** How often a listening front is asked whether it follows its route. */
 const ASK_MS = 1_000
 /** A front that is silent for so long hangs, and is killed: its requests are lost either way, and so would be later ones. */
 const SILENT_MS = 3_000
@@ -45,7 +45,7 @@ const KILL_AFTER_MS = 1_000
 export interface FrontProcessOptions {
   /** Makes a front of this same program. */
   readonly command: readonly [string, ...string[]]
-  /** All that it is given of an environment. */
+  /** Its whole environment. */
   readonly env: NodeJS.ProcessEnv
   readonly config: FrontConfig
   readonly clock: Clock
@@ -64,7 +64,7 @@ export class FrontProcess {
   private asking: Timer | null = null
   private failures = 0
   private startedAt = 0
-  /** Monotonic ms: since when an answer is due; `null`: none is. */
+  /** Monotonic ms: when the unanswered request was sent; `null`: there is none. */
   private askedAt: number | null = null
   private route: FrontRoute | null = null
   private routeId = 0
@@ -73,7 +73,7 @@ export class FrontProcess {
   /** Of the end; resolves once there is nothing to forward any more. */
   private ended: PromiseWithResolvers<void> | null = null
   listening = false
-  /** What keeps it from taking requests, in one sentence; `null`: nothing. */
+  /** Why it takes no requests, in one sentence; `null`: it does, or starts. */
   problem: string | null = null
   counts: FrontCounts | null = null
   /** As the front said last; `null`: it sends nothing to another front. */
@@ -99,7 +99,10 @@ export class FrontProcess {
     return promise
   }
 
-  /** Resolves once all that it had accepted is answered, `until` (monotonic ms) has come or `hurry` resolves, and it is gone. */
+  /**
+   * Resolves once its accepted requests are answered, `until` (monotonic ms) has come or `hurry` resolves, and its process is
+   * gone.
+   */
   async end(until: number, hurry: Promise<void>): Promise<void> {
     const { clock } = this.options
     const { child } = this
@@ -173,7 +176,7 @@ export class FrontProcess {
       case 'routed':
         this.askedAt = null
         this.followed(message.id)
-        // Of an earlier route it is no news.
+        // An answer to an earlier route is outdated.
         if (message.id !== this.routeId || this.unheard === message.unheard) return
         this.unheard = message.unheard
         break

@@ -102,7 +102,7 @@ export interface RouteFacts {
   readonly config: Pick<CandidateConfig, 'identity' | 'renewDeadlineMs' | 'drainTimeoutMs'>
 }
 
-/** Where this replica's front sends requests. A Lease that looks expired changes nothing: its holder may still renew it. */
+/** The route of this replica's front. A Lease that looks expired changes nothing: its holder may still renew it. */
 export function routeOf(facts: RouteFacts): FrontRoute {
   const { state, open, own, config } = facts
   const { term, seen, highestEpoch } = state
@@ -135,8 +135,8 @@ export function leaderFault({ state, own, config }: Omit<RouteFacts, 'open'>): s
 }
 
 /**
- * Whether the leader's front cannot be reached from here although the leader is well: it has renewed the Lease after that front had
- * answered nothing for 5 s. One that does not renew is in doubt, and requests wait for its successor.
+ * Whether the leader's front cannot be reached from here although the leader is well: it has renewed the Lease after that front
+ * had answered nothing for 5 s. A leader that does not renew is in doubt, and requests wait for its successor.
  */
 export function isUnreachable(
   { state: { term, seen }, config }: Pick<RouteFacts, 'state' | 'config'>,

@@ -15,7 +15,7 @@ import { FrontTraffic } from './front-traffic.ts'
 export interface TrafficView {
   /** The pod to which the front forwards; '': none, requests wait; `null`: not known yet, or mode `readiness`. */
   readonly routedTo: string | null
-  /** What keeps traffic from following the gate, in one sentence; `null`: nothing. */
+  /** Why traffic does not follow the gate, in one sentence; `null`: it does. */
   readonly problem: string | null
   /** `null`: there is none. */
   readonly front: FrontView | null
