@@ -35,7 +35,7 @@ export async function runAgent(
   own: { reclaim?: () => Promise<void>; started?: () => void } = {},
 ): Promise<number> {
   const log = createLog({ component: 'agent', level: options.logLevel, identity: options.identity })
-  // From the first moment on a signal asks for the planned end; one that comes too early waits.
+  // A signal requests the planned end, from the first moment on: before the start is complete, it waits.
   const started = Promise.withResolvers<Replica>()
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const)
     process.on(signal, () => void started.promise.then((replica) => replica.terminate(signal)))
@@ -112,9 +112,9 @@ export async function runAgent(
 }
 
 /**
- * How long ago the first agent that used `directory` started, in whole milliseconds: in a pod, the pod's age. Counted by
- * the clock that no one sets; over a restart of the machine by the wall clock, so that only an order of pods may rest on
- * it. Throws nothing: `null` where it cannot be told.
+ * How long ago the first agent that used `directory` started, in whole milliseconds: in a pod, the pod's age. Counted by a clock
+ * that cannot be set; over a restart of the machine by the wall clock, so only the order of pods may depend on it. Throws
+ * nothing: `null` where it cannot be told.
  */
 export function podAge(directory: string, clock: Clock): (now: Instant) => number | null {
   const file = join(directory, 'born')
@@ -123,7 +123,7 @@ export function podAge(directory: string, clock: Clock): (now: Instant) => numbe
     const born = { bootId: bootId(), boot, mono }
     writeFileSync(file, JSON.stringify(born), { flag: 'wx', mode: 0o600 })
   } catch {
-    // It was there before, or cannot be written: what follows tells which.
+    // The file exists already, or cannot be written: reading it shows which.
   }
   try {
     const born = JSON.parse(readFileSync(file, 'utf8')) as { bootId: string; boot: number; mono: number }

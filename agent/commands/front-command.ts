@@ -5,10 +5,10 @@ import { systemClock } from '../clock.ts'
 import { SHARED_SETTINGS } from '../config/agent-settings.ts'
 import { variableOf } from '../config/setting.ts'
 
-/** The agent's end of it is told in agent/front/front-messages.ts. */
+/** The pipe to the agent; its messages are in agent/front/front-messages.ts. */
 const CHANNEL = 3
 
-/** The process in which an agent with `--traffic=front` has its traffic: hidden, since only an agent can tell it what to do. */
+/** The process that takes traffic for an agent with `--traffic=front`. The command is hidden, since only an agent can use it. */
 export function addFront(program: Command): void {
   const command = program.command('front', { hidden: true }).action(async () => {
     if (!isPipe(CHANNEL))
@@ -19,7 +19,7 @@ export function addFront(program: Command): void {
       import('../front/front.ts'),
       import('../observe/log.ts'),
     ])
-    // Its agent says when it ends, also where the whole process group is told to.
+    // The agent ends it over the channel, also if the whole process group gets the signal.
     process.on('SIGTERM', () => {})
     process.on('SIGINT', () => {})
     const { fallback, parse } = SHARED_SETTINGS.logLevel

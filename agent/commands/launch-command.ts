@@ -109,7 +109,7 @@ async function launch(options: LauncherOptions): Promise<number> {
   launcher.start()
   const code = await launcher.ended
   parentGone?.destroy()
-  // An agent that was killed could not do it.
+  // A killed agent could not remove it itself.
   if (leash && outlived) rmSync(leash, { recursive: true, force: true })
   return code
 }

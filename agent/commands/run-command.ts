@@ -10,7 +10,7 @@ import { setAside } from '../reexec.ts'
 import { newKeys, runAgent } from './agent-command.ts'
 import { MARKER, WITH_AGENT } from './launch-command.ts'
 
-/** How long one round of SIGKILL goes on before the next. */
+/** Duration of one round of SIGKILL. */
 const KILL_WITHIN_MS = 3_000
 
 export function addRun(program: Command): void {
@@ -36,7 +36,7 @@ async function run(options: RunOptions): Promise<number> {
     const launcher = new LauncherProcess(launcherCommand(options), env, systemClock)
     const marker = { name: MARKER, value: keys.tree }
     const killRest = async () => {
-      // What cannot be told counts as alive.
+      // An unknown state counts as alive.
       const left = () => killMarked(marker, KILL_WITHIN_MS, systemClock).catch(() => ['unknown'])
       while ((await left()).length > 0);
     }
@@ -48,7 +48,7 @@ async function run(options: RunOptions): Promise<number> {
       },
     })
     await launcher.close()
-    // A launcher that died while it prepared a standby has left it.
+    // A launcher that died during the preparation of a standby leaves its processes.
     await killRest()
     return code
   } finally {
@@ -70,7 +70,7 @@ function launcherCommand({ launcher }: RunOptions): [string, ...string[]] {
   ]
 }
 
-/** The agent's own settings are none of the launcher's. */
+/** The launcher gets none of the agent's own settings. */
 function launcherEnvironment(privateDir: string): NodeJS.ProcessEnv {
   const kept = Object.entries(process.env).filter(([name]) => !name.startsWith('LEADER_'))
   return { ...setAside(Object.fromEntries(kept), 'launch'), [WITH_AGENT]: privateDir }

@@ -28,14 +28,14 @@ const EXECUTE_ONLY = 0o111
  * reason as a node that was installed (an image volume); node is readable, since it is copied.
  */
 const READABLE_LOADER = 'loader'
-/** Where the image's node has its dynamic loader and its libraries: in a directory of this name beside it. */
+/** The directory beside the image's node with its dynamic loader and its libraries. */
 const LIBRARIES = 'lib'
 /** For a first start from a cold disk. */
 const CHECK_TIMEOUT_MS = 60_000
 
 /**
- * Puts the three programs into `target`, each at once or not at all, and starts them; with them the libraries that the
- * image's node has of its own. Throws `FatalError`.
+ * Puts the three programs into `target`, each atomically, with the libraries that the image's node brings along, and starts them.
+ * Throws `FatalError`.
  */
 export function install(target: string, { program, path }: { program: string; path: string }): void {
   const bundle = realpathSync(program)
@@ -66,8 +66,8 @@ export function install(target: string, { program, path }: { program: string; pa
 }
 
 /**
- * What a node brings along so that it starts in any image: the one of the image does, and so does a copy of it. `null`: it
- * uses the libraries of the machine.
+ * The libraries that a node brings along so that it starts in any image. The image's node has them, and so does a copy of it.
+ * `null`: it uses the libraries of the machine.
  */
 function ownLibraries(node: string) {
   const interpreter = interpreterOf(node)
@@ -127,7 +127,7 @@ function isExecutable(path: string): boolean {
 function replace(source: string, target: string, prepare?: (draft: string) => void): void {
   const draft = `${target}.new`
   try {
-    // What an install that was killed left may not be writable.
+    // A file that a killed install left may not be writable.
     rmSync(draft, { force: true })
     copyFileSync(source, draft)
     chmodSync(draft, 0o755)
@@ -154,7 +154,7 @@ const REASONS: Readonly<Record<string, string>> = {
 /** Starts what was copied, in the way that LangFlow's container will. */
 function check(target: string): void {
   const at = (name: string) => join(target, name)
-  // As a subreaper (-s), since here it is not PID 1. A NODE_OPTIONS of this container says nothing about the other one.
+  // As a subreaper (-s), since here it is not PID 1. NODE_OPTIONS of this container does not apply in the other one.
   const args = ['-s', '--', at('node'), at('langflow-leader.mjs'), '--version']
   try {
     const version = execFileSync(at('tini'), args, {

@@ -11,13 +11,13 @@ const PT_INTERP = 3
 const LONGEST = 4096
 
 /** The program that the kernel starts to start another one: its dynamic loader. */
-export interface Interpreter {
+interface Interpreter {
   readonly path: string
   /** How many bytes another path may have in its place. */
   readonly room: number
 }
 
-/** What a program of this machine names as its interpreter; `undefined` for a static one and for a script. */
+/** The interpreter in a program's ELF header; `undefined` for a static program and for a script. */
 export function readInterpreter(file: string): Interpreter | undefined {
   return withFile(file, 'r', (fd) => {
     const place = find(fd)
@@ -27,7 +27,7 @@ export function readInterpreter(file: string): Interpreter | undefined {
   })
 }
 
-/** Puts another path there, in a file that no process executes. Throws `RangeError` where there is no room for it. */
+/** Puts another path there, in a file that no process executes. Throws `RangeError` if it is too long. */
 export function writeInterpreter(file: string, path: string): void {
   withFile(file, 'r+', (fd) => {
     const { offset, size } = find(fd) ?? { offset: 0, size: 0 }

@@ -8,14 +8,14 @@ import { FatalError } from '../exit.ts'
 /** Where the kubelet mounts the ServiceAccount's token, CA and namespace. */
 const SERVICE_ACCOUNT_DIRECTORY = '/var/run/secrets/kubernetes.io/serviceaccount'
 
-/** A kubeconfig, or what a pod is given in its place, cannot be used: one sentence that says what to change. */
+/** A kubeconfig, or a pod's ServiceAccount, cannot be used. The message is one sentence with what to change. */
 export class KubeConfigError extends FatalError {
   override readonly name = 'KubeConfigError'
 }
 
-/** What one request shows to the API server, and where it goes. Holds secrets: never to be logged. */
+/** The credentials and the address of one request. Holds secrets: never to be logged. */
 export interface KubeCredentials {
-  /** May have a base path, and is http only where a kubeconfig says so. */
+  /** May have a base path. It is http only if a kubeconfig names it so. */
   readonly server: URL
   readonly headers: Readonly<Record<string, string>>
   readonly tls: Pick<
@@ -31,7 +31,7 @@ export interface KubeAccess {
   /** Where the credentials come from, for messages, e.g. `kubeconfig /home/me/.kube/config`. */
   readonly source: string
   readonly server: URL
-  /** What the source names as its namespace. */
+  /** The source's own namespace. */
   readonly namespace: string | undefined
   /**
    * What to show now. Files are read again when they changed, so this is asked before each request.

@@ -48,7 +48,7 @@ export class ApiError extends Error {
 
 export type Verb = 'get' | 'list' | 'update' | 'patch' | 'create' | 'delete' | 'watch'
 
-/** What a request is about, in the words of `kubectl` and of RBAC. */
+/** The object of a request, in the words of `kubectl` and of RBAC. */
 export interface Subject {
   /** E.g. `Lease`. */
   readonly kind: string
@@ -58,7 +58,7 @@ export interface Subject {
   readonly name: string | null
 }
 
-/** What a request was about, for its error message. */
+/** A request's verb and object, for its error message. */
 export interface Target extends Subject {
   readonly verb: Verb
   readonly namespace: string
@@ -68,14 +68,14 @@ export interface Target extends Subject {
   readonly source: string
 }
 
-/** The parts of a Kubernetes `Status` that say why a request failed. */
+/** The parts of a Kubernetes `Status` that explain a failed request. */
 export interface Status {
   readonly code?: number
   readonly reason?: string
   readonly message?: string
 }
 
-/** `undefined` where the text is no `Status`, e.g. a proxy's own error page. */
+/** `undefined`: the text is no `Status`, e.g. a proxy's own error page. */
 export function parseStatus(text: string): Status | undefined {
   try {
     const value: unknown = JSON.parse(text)

@@ -26,7 +26,7 @@ export interface Kind {
 
 export const POD: Kind = { kind: 'Pod', resource: 'pods', base: '/api/v1' }
 
-/** An object as the API server sends it. What is not named here is kept on every update. */
+/** An object as the API server sends it. Other fields are kept on every update. */
 export interface KubeObject {
   readonly metadata: {
     readonly name: string
@@ -42,14 +42,14 @@ export interface KubeObject {
 /** A JSON merge patch: `null` removes. */
 interface MergePatch {
   readonly metadata: {
-    /** What must still be so: 422 where the UID is another, 409 where the version is. */
+    /** Preconditions: 422 for another UID, 409 for another version. */
     readonly uid: string
     readonly resourceVersion: string
     readonly annotations?: Readonly<Record<string, string | null>>
   }
 }
 
-/** What is written of an object: one that does not exist yet has no version. */
+/** An object as it is written. A new one has no version. */
 export interface WrittenObject {
   readonly metadata: { readonly name: string; readonly [field: string]: unknown }
   readonly [field: string]: unknown
@@ -122,13 +122,13 @@ export class KubeObjects {
     graceSeconds?: number,
   ): Promise<void> {
     const { name, uid } = metadata
-    // Not in the query, which the API server does not read where there is a body.
+    // Not in the query: the API server ignores it if there is a body.
     const options = { preconditions: { uid }, gracePeriodSeconds: graceSeconds }
     const body = { kind: 'DeleteOptions', apiVersion: 'v1', ...options }
     await this.requests.send(this.call('delete', kind, name, body), deadlineMs)
   }
 
-  /** Has the API server say whether it would take this write, without making it. */
+  /** A dry run: the API server reports whether it would take this write. */
   async rehearse(
     verb: 'create' | 'update',
     kind: Kind,
@@ -160,7 +160,7 @@ export class KubeObjects {
     return openWatch(this.requests, call, handlers, deadlineMs, this.watches)
   }
 
-  /** What a pod answers at this port and path, through the API server; JSON. */
+  /** A pod's JSON answer at this port and path, through the API server. */
   async proxied(pod: string, port: number, path: string, deadlineMs: number): Promise<unknown> {
     const at = `${POD.base}/namespaces/${encodeURIComponent(this.namespace)}/pods/${encodeURIComponent(pod)}:${port}/proxy${path}`
     const about = { kind: 'Pod', resource: 'pods/proxy', name: `${pod}:${port}` }
@@ -240,8 +240,8 @@ export interface ObjectWatch {
 /** In characters: far above any object that is watched. A longer line is no event. */
 const LONGEST_LINE = 4 * 1024 * 1024
 
-/** Opens a watch, which is in `open` for as long as it lives. Resolves once the server has answered 200. */
-export async function openWatch<T extends object>(
+/** Opens a watch, which is in `open` until it ends. Resolves once the server has answered 200. */
+async function openWatch<T extends object>(
   requests: KubeRequests,
   call: Call,
   handlers: ObjectWatchHandlers<T>,

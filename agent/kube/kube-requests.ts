@@ -17,7 +17,7 @@ import {
 
 /** Below the 90 s after which a Go server closes an idle connection, so that no request meets one just closed. */
 const IDLE_MS = 30_000
-/** The kernel asks after a silent peer from here on; one that is gone is noticed half a minute later. */
+/** The kernel probes a silent peer after this time; a dead one is noticed half a minute later. */
 const KEEP_ALIVE_PROBE_MS = 15_000
 /** Far above any Lease; keeps a confused server from filling the memory. */
 const MAX_REPLY_BYTES = 4 * 1024 * 1024
@@ -79,10 +79,9 @@ const METHODS = {
 } as const satisfies Record<Verb, Dispatcher.HttpMethod>
 
 /**
- * Requests to the API server, each with a deadline, after which its connection is destroyed. A request is sent once; only
- * after a 401, which says that nothing was done, a second time with credentials read anew. Requests that follow each other
- * share the connection that was answered last; one that finds it busy gets another, so that nothing ever waits behind a
- * request that hangs.
+ * Requests to the API server, each with a deadline, after which its connection is destroyed. A request is sent once; only after a
+ * 401, when nothing was done, a second time with credentials read again. Requests that follow each other share the connection
+ * that was answered last; one that finds it busy gets another, so that nothing ever waits behind a request that hangs.
  */
 export class KubeRequests {
   private readonly options: KubeRequestsOptions
@@ -243,7 +242,7 @@ export class KubeRequests {
     return connection
   }
 
-  /** After a reply that was read to its end: whatever lay idle before is less sure to lead to a server. */
+  /** After a complete reply: an earlier idle connection is less sure to lead to a server. */
   private keep(connection: Connection): void {
     const stale = connection.key !== this.key || !this.connections.has(connection)
     const spare = stale ? connection : this.idle
@@ -331,7 +330,7 @@ class Connection {
     })
   }
 
-  /** Closes the socket at once. undici alone would let one that is still connecting go on. */
+  /** Closes the socket immediately. undici alone would let a connection attempt continue. */
   destroy(): void {
     this.socket?.destroy()
     this.dispatcher.destroy().catch(() => {})
@@ -342,7 +341,7 @@ function basePath({ server }: { readonly server: URL }): string {
   return server.pathname.replace(/\/$/, '')
 }
 
-/** Major and minor version of the API server, such as `1.37`; `null` where it says none. Rejects with `ApiError`. */
+/** Major and minor version of the API server, such as `1.37`; `null`: unknown. Rejects with `ApiError`. */
 export async function askVersion(options: KubeRequestsOptions): Promise<string | null> {
   const requests = new KubeRequests(options)
   const about = { kind: 'version', resource: 'version', name: null }

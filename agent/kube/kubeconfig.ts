@@ -26,10 +26,10 @@ interface Loaded {
 }
 
 /**
- * Access as one or more kubeconfig files describe it: client certificates, tokens, token files, basic authentication,
- * credential plugins, OIDC. The files are read again when they change; a change that cannot be read is passed over.
- * The context is the one that was current at the start, where none is named: an election must not move to another cluster
- * because a person switched the context. Throws `KubeConfigError`.
+ * Access as one or more kubeconfig files describe it: client certificates, tokens, token files, basic authentication, credential
+ * plugins, OIDC. The files are read again when they change; a change that cannot be read is passed over. Without a named context,
+ * it is the one that was current at the start: an election must not move to another cluster because a person switched the
+ * context. Throws `KubeConfigError`.
  */
 export function kubeconfigAccess(paths: readonly string[], context?: string): KubeAccess {
   const source = `kubeconfig ${paths.join(', ')}`
@@ -148,7 +148,7 @@ function asKubeconfig({ name, cluster, user }: Context, server: URL): object {
   }
 }
 
-/** Adds what client-go tells a plugin in `KUBERNETES_EXEC_INFO`; some refuse to work without it. */
+/** Adds `KUBERNETES_EXEC_INFO` as client-go does; some plugins refuse to work without it. */
 function withExecInfo(exec: Fields, cluster: Fields): Fields {
   const info = {
     apiVersion: exec.apiVersion ?? 'client.authentication.k8s.io/v1',
@@ -249,7 +249,7 @@ function absolute(fields: Fields, directory: string): Fields {
   return { ...fields, ...Object.fromEntries(paths), ...own }
 }
 
-/** What changes when one of the files does. */
+/** A text that changes with each of the files. */
 function signatureOf(paths: readonly string[]): string {
   return paths
     .map((path) => {
@@ -257,7 +257,7 @@ function signatureOf(paths: readonly string[]): string {
         const stat = statSync(path, { throwIfNoEntry: false, bigint: true })
         return stat === undefined ? '-' : `${stat.dev}:${stat.ino}:${stat.size}:${stat.mtimeNs}`
       } catch (error) {
-        return String((error as NodeJS.ErrnoException).code) // what reads it says the rest
+        return String((error as NodeJS.ErrnoException).code) // reading the file reports the reason
       }
     })
     .join(',')
@@ -272,7 +272,7 @@ function textIn(fields: Fields, name: string): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined
 }
 
-/** The first line that says something, without anything that could be a token. */
+/** The first line with text, without anything that could be a token. */
 function firstLine(text: string): string {
   const line = text.split('\n').find((candidate) => candidate.trim() !== '') ?? 'it gave no reason'
   return line

@@ -45,8 +45,8 @@ export class KubeLeaseApi {
   }
 
   /**
-   * A consistent (quorum) read; `null` where the Lease does not exist. Over a new connection, and over others where that
-   * one brings no answer soon, so that it tells whether there is a way to an API server.
+   * A consistent (quorum) read; `null` where the Lease does not exist. Over a new connection, and over others if that one brings
+   * no answer soon: it shows whether any way to an API server works.
    */
   read(deadlineMs: number): Promise<Lease | null> {
     return hedged(this.clock, deadlineMs, async (leftMs) => {
@@ -60,9 +60,9 @@ export class KubeLeaseApi {
   }
 
   /**
-   * Compare-and-swap on `lease.metadata.resourceVersion`. One that is not answered in two fifths of its time is verified
-   * by a read; where that is answered, it settles what became of the update so far. `seen` is told what else that
-   * showed of the Lease, and the answer where it comes after all.
+   * Compare-and-swap on `lease.metadata.resourceVersion`. An update without an answer after two fifths of its time is verified by
+   * a read. The read's answer decides its outcome. `seen` gets another state of the Lease that the read shows, and an answer that
+   * comes after all.
    */
   async update(lease: Lease, deadlineMs: number, seen: (lease: Lease) => void = () => {}): Promise<Lease> {
     return verifiedUpdate(this.clock, {
@@ -80,8 +80,7 @@ export class KubeLeaseApi {
   }
 
   /**
-   * Has the API server say whether it would take an update of this Lease, or its creation where there is `null`, without
-   * making it. Rejects as the write itself would: e.g. with `conflict`, which the right to write does not stand behind.
+   * A dry run of an update of this Lease, or of its creation for `null`. Rejects as the write itself would: e.g. with `conflict`.
    */
   async rehearse(lease: Lease | null, deadlineMs: number): Promise<void> {
     if (lease !== null) return this.objects.rehearse('update', LEASE, this.updated(lease), deadlineMs)
@@ -105,13 +104,13 @@ export class KubeLeaseApi {
   }
 
   private updated(lease: Lease): WrittenObject {
-    // Without a version the API server overwrites whatever is there.
+    // Without a version the API server overwrites any state of the object.
     if (!lease.metadata.resourceVersion) throw new ApiError('invalid', 'an update needs a resourceVersion')
     return this.named(lease, lease.metadata)
   }
 
   private created(lease: Lease): WrittenObject {
-    // What the API server gives to an object is refused, or misleading, in one that does not exist yet.
+    // The API server sets these fields itself. In a new object they are refused, or misleading.
     const {
       resourceVersion: _v,
       uid: _u,
@@ -138,7 +137,7 @@ function asLease(object: object): Lease {
 
 /**
  * The first answer of up to three attempts, each of which goes another way: while no answer comes, the next begins, and those
- * before it go on. For what may be sent twice. Rejects with the server's refusal, or as the first attempt did.
+ * before it go on. Only for requests that may be sent twice. Rejects with the server's refusal, or as the first attempt did.
  */
 export function hedged<T>(
   clock: Clock,
@@ -180,9 +179,9 @@ interface Update {
 }
 
 /**
- * The connection of an update that is not answered may be dead, or the server slow. A read over a new connection tells
- * what became of it, and is itself the way for the next one. The update is left to itself until its own deadline: a slow
- * server may still carry it out.
+ * The connection of an update that is not answered may be dead, or the server slow. A read over a new connection shows the
+ * outcome, and its connection serves the next update. The update is left to itself until its own deadline: a slow server may
+ * still carry it out.
  */
 export function verifiedUpdate(clock: Clock, update: Update): Promise<Lease> {
   const { lease, answer, deadlineMs, read, late, seen } = update
@@ -192,7 +191,7 @@ export function verifiedUpdate(clock: Clock, update: Update): Promise<Lease> {
     const present = await read(LOOK_PART * deadlineMs).catch(() => undefined)
     if (present === undefined) return
     if (settled) {
-      // The answer was faster; what was read may be newer.
+      // The answer was faster, and the read may be newer.
       if (present !== null) seen(present)
       return
     }

@@ -19,15 +19,15 @@ export interface Phases {
 
 export interface PastTerm {
   readonly epoch: number
-  /** The holder's pod, or its identity where that names none. */
+  /** The holder's pod, or its identity outside of pods. */
   readonly holder: string
   /** RFC 3339, in whole seconds, by the holder's wall clock. */
   readonly began: string
   readonly because: AcquiredBecause
   readonly phases: Phases
   /**
-   * From the last moment in which a term before served to the first in which this one did, and for how long this one served
-   * nobody while paused; `null`: unknown, or it never did.
+   * From the last moment in which an earlier term served to the first in which this one did, plus the time without service during
+   * a pause; `null`: unknown, or it never served.
    */
   readonly gapMs: number | null
   /** `null`: it lasts. Of a holder that vanished, its last renewal. */
@@ -59,7 +59,7 @@ const Entry = z.tuple([
   z.nullable(count),
 ])
 
-/** The terms that the Lease remembers, newest first. What is no term, or of a later version of this program, is left out. */
+/** The terms that the Lease remembers, newest first. Entries that are no terms, or that a later version wrote, are left out. */
 export function historyOf(lease: Lease | null): PastTerm[] {
   const noted = lease?.metadata.annotations?.[HISTORY]
   if (noted === undefined || noted.length > 2 * MOST_BYTES) return []
@@ -75,7 +75,7 @@ export function historyOf(lease: Lease | null): PastTerm[] {
   })
 }
 
-/** What to write of these terms, newest first: the oldest are left out where they are too many, or too long. */
+/** The annotation for these terms, newest first. The oldest are left out if they are too many, or too long. */
 export function encodeHistory(terms: readonly PastTerm[]): string {
   const entries: string[] = []
   let bytes = 2

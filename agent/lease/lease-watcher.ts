@@ -13,10 +13,10 @@ export interface WatcherHandlers {
   down(error: ApiError | undefined): void
 }
 
-/** How often a holder renews; one whose record says a longer duration than this one renews more rarely. */
+/** A holder's expected rhythm. A record with a longer duration is renewed more rarely. */
 type WatcherTimings = Pick<Timings, 'retryPeriodMs' | 'leaseDurationMs'>
 
-/** Retry periods for which the watch of a held Lease may bring no change: that is news, and is looked into. */
+/** Retry periods without a change on the watch of a held Lease, after which it is checked. */
 const SILENT_RETRIES = 2.5
 /** The longest for a read and for opening a watch; not for its whole life. */
 const REQUEST_DEADLINE_MS = 5_000
@@ -24,7 +24,7 @@ const FIRST_PAUSE_MS = 100
 /** Times the permitted silence: 80 s at the defaults. */
 const MAX_SILENCE_FACTOR = 16
 
-/** Keeps one watch on the one Lease open for as long as the process lives. */
+/** Keeps one watch on the Lease open until the process ends. */
 export class LeaseWatcher {
   private readonly api: LeaseApi
   private readonly clock: Clock
@@ -87,7 +87,7 @@ export class LeaseWatcher {
     const attempt = this.attempt
     const current = () => this.attempt === attempt
 
-    // 1. Where the watch cannot go on from what is known, read the present state.
+    // 1. If the watch cannot continue from a known version, read the present state.
     if (this.mustRead) {
       const lease = await this.api.read(this.deadlineMs()).catch(asFailure)
       if (!current()) return
@@ -96,7 +96,7 @@ export class LeaseWatcher {
       if (!current()) return
     }
 
-    // 2. Watch from there. What is delivered from now on counts, also before `watch` resolves.
+    // 2. Watch from there. Events count from now on, also before `watch` resolves.
     const handlers = {
       event: (event: WatchEvent) => current() && this.apply(event),
       ended: (error?: ApiError) => current() && this.ended(error),
@@ -128,7 +128,7 @@ export class LeaseWatcher {
     const version = event.type === 'changed' ? event.object.metadata.resourceVersion : event.resourceVersion
     const news = isNewer(version, this.position)
     if (news) this.position = version ?? this.position
-    // A bookmark says how far the server is, and nothing of the holder.
+    // A bookmark shows the server's position, and nothing about the holder.
     if (!news || event.type === 'bookmark') return
     this.changed(lease)
     this.awaitChange()
@@ -170,14 +170,14 @@ export class LeaseWatcher {
   }
 
   /**
-   * The holder is silent, or the watch is dead and this side cannot notice: a server that lost its power sends neither end
-   * nor reset. A read goes over a new connection, so that it tells. Where it does not tell in time, the watch counts as lost.
+   * The holder is silent, or the watch is dead and this side cannot notice: a server that lost its power sends neither end nor
+   * reset. A read goes over a new connection, so that its answer decides. Without an answer in time, the watch counts as lost.
    */
   private async checkSilence(): Promise<void> {
     this.silence = null
     const { attempt, changes } = this
     const lease = await this.api.read(this.timings.retryPeriodMs).catch(asFailure)
-    // What the watch brought meanwhile shows that it lives, and is no older.
+    // A change that the watch brought during the read shows that the watch works, and is at least as new.
     if (this.attempt !== attempt || this.changes !== changes) return
     if (lease instanceof ApiError) return this.ended(lease)
     if (this.isAsSeen(lease)) {
@@ -195,7 +195,7 @@ export class LeaseWatcher {
     this.shortLived = lived >= this.timings.retryPeriodMs ? 0 : this.shortLived + 1
     const expected = error === undefined || error.code === 'gone'
     if (error !== undefined) this.mustRead = true
-    // Servers end watches as a matter of routine: that is no loss. One that ends each of them at once is.
+    // Servers end watches as a matter of routine: that is no loss. A server that ends each watch immediately is one.
     if (expected && this.shortLived <= 1) return void this.open()
 
     this.abandon()

@@ -20,7 +20,7 @@ export interface LeaseSpec {
   [field: string]: unknown
 }
 
-/** A Lease object as the API server sends it. What is not named here is kept on every write. */
+/** A Lease object as the API server sends it. Other fields are kept on every write. */
 export interface Lease {
   apiVersion?: string
   kind?: string
@@ -43,7 +43,7 @@ const SUCCESSOR = 'langflow-leader/successor'
 const RELEASED = 'langflow-leader/released'
 /** The epoch, once it is larger than `leaseTransitions` can be. */
 const EPOCH = 'langflow-leader/epoch'
-/** How the leader's front is reached, of which epoch (`FrontNote`). With the key in it that fronts trust each other by. */
+/** The leader's epoch, its front's address, and the key by which fronts trust each other (`FrontNote`). */
 const FRONT = 'langflow-leader/front'
 /** The newest version of LangFlow that has led, as far as its leaders knew. */
 export const LANGFLOW = 'langflow-leader/langflow-version'
@@ -53,13 +53,13 @@ export const LARGEST_TRANSITIONS = 2 ** 31 - 1
 /** Far beyond any that is counted; a larger number was written by hand. */
 const LARGEST_EPOCH = 10 ** 15 - 1
 
-/** The Deployment or StatefulSet to which the Lease belongs, where this replica is of another one; else `null`. */
+/** The Deployment or StatefulSet to which the Lease belongs, if this replica belongs to another one; else `null`. */
 export function foreignOwner(own: string | null, lease: Lease | null): string | null {
   const owner = lease === null ? null : lease.metadata.annotations?.[OWNER] || null
   return own === null || owner === null || owner === own ? null : owner
 }
 
-/** What is wrong where two of them share a Lease, and what to do about it; `null`: nothing. */
+/** Why two of them must not share a Lease, and what to do; `null`: they don't. */
 export function ownerProblem(own: string | null, lease: Lease | null): string | null {
   const owner = foreignOwner(own, lease)
   if (owner === null) return null
@@ -78,7 +78,7 @@ export function langflowOf(lease: Lease): string | null {
   return lease.metadata.annotations?.[LANGFLOW] || null
 }
 
-/** What is wrong with what the Lease says of LangFlow's version; `null`: nothing. */
+/** Why the noted version of LangFlow is none, in one sentence; `null`: it is valid, or there is none. */
 export function langflowFault(lease: Lease | null): string | null {
   const noted = lease === null ? null : langflowOf(lease)
   if (noted === null || isVersion(noted)) return null
@@ -97,12 +97,11 @@ export interface FrontAccess {
 
 const CLOSING = 'closing'
 
-/** What the leader says of its front; `closing`: it stops, and requests wait for the next leader. */
+/** The leader's front; `closing`: it stops, and requests wait for the next leader. */
 type FrontNote = FrontAccess | typeof CLOSING
 
 /**
- * What the holder says of its front; `null`: nothing that can be used, as a holder of an older version, which leaves what an
- * earlier one wrote of another epoch.
+ * The holder's front; `null`: unknown. A holder of an older version leaves the note of an earlier epoch, which does not count.
  */
 export function frontOf(lease: Lease): FrontNote | null {
   if (holderOf(lease) === '') return null
@@ -121,7 +120,7 @@ function isFrontAddress(text: string): boolean {
   }
 }
 
-/** What a write notes beside the spec; `null`: removed, absent: left as it is. */
+/** The annotations of a write; `null`: removed, absent: unchanged. */
 export interface Notes {
   readonly owner?: string
   readonly successor?: string | null
@@ -174,8 +173,8 @@ export function holderServes(lease: Lease | null, [present]: readonly PastTerm[]
 }
 
 /**
- * The epoch, the fencing token. It only grows: in `leaseTransitions`, and in an annotation once that is full. What cannot
- * be one counts as none.
+ * The epoch, the fencing token. It only grows: in `leaseTransitions`, and in an annotation once that is full. Any other value
+ * counts as 0.
  */
 export function epochOf(lease: Lease): number {
   const { leaseTransitions = 0 } = lease.spec ?? {}
@@ -192,7 +191,7 @@ export function epochAfter(highest: number): number {
   return Math.min(highest + 1, LARGEST_EPOCH)
 }
 
-/** What is wrong with a Lease whose epochs no longer fit into its field, and what to do about it; `null`: nothing. */
+/** Why epochs that no longer fit into their field are a problem, and what to do; `null`: they fit. */
 export function epochProblem(lease: Lease | null): string | null {
   if (lease === null || epochOf(lease) < LARGEST_TRANSITIONS) return null
   return (
@@ -202,7 +201,7 @@ export function epochProblem(lease: Lease | null): string | null {
   )
 }
 
-/** The record's own duration in milliseconds, or `fallbackMs` where it says none or nonsense. */
+/** The record's own duration in milliseconds, or `fallbackMs` if it has no valid one. */
 export function durationOf(lease: Lease, fallbackMs: number): number {
   const seconds = lease.spec?.leaseDurationSeconds
   return typeof seconds === 'number' && seconds > 0 ? seconds * 1000 : fallbackMs
@@ -230,7 +229,7 @@ export function looksNeverHeld(lease: Lease): boolean {
   return holderOf(lease) === '' && !lease.spec?.renewTime
 }
 
-/** Whether two versions say the same about leadership; annotations and labels do not count. */
+/** Whether two versions have the same holder, epoch and times; annotations and labels do not count. */
 export function sameRecord(a: Lease, b: Lease): boolean {
   return (
     holderOf(a) === holderOf(b) &&

@@ -1,8 +1,8 @@
 import type { Lease } from './lease.ts'
 
-// What operators write into the Lease. The right to patch the Lease is the right to operate.
+// The annotations that operators write into the Lease. The right to patch the Lease is the right to operate.
 
-/** Whom the leader is to hand over to: the name of a pod, or `ANYBODY`. */
+/** The requested next leader: the name of a pod, or `ANYBODY`. */
 export const SWITCHOVER_TO = 'langflow-leader/switchover-to'
 /** The leader chooses the best prepared replica. */
 export const ANYBODY = '*'
@@ -18,7 +18,7 @@ export const LAST_DRILL = 'langflow-leader/last-drill'
 
 /** Of a pod. */
 const LONGEST_NAME = 253
-/** Longer ones are cut where they are shown. */
+/** Longer ones are cut for display. */
 export const LONGEST_REASON = 200
 
 export interface Pause {
@@ -65,7 +65,7 @@ export function switchoverOf(lease: Lease | null): string | null {
   return lease?.metadata.annotations?.[SWITCHOVER_TO]?.trim().slice(0, LONGEST_NAME) ?? null
 }
 
-/** Whom a switchover is to, in a sentence. `to`: the name of a pod, or `*`, or ''. */
+/** The target of a switchover, for a sentence. `to`: the name of a pod, or `*`, or ''. */
 export function describeTarget(to: string): string {
   return to === ANYBODY ? 'whoever is prepared best' : to || 'nobody'
 }
@@ -75,7 +75,7 @@ export function isOfPod(identity: string, pod: string): boolean {
   return identity === pod || identity.startsWith(`${pod}_`)
 }
 
-/** The pod's name in an identity, or the identity where it names none. */
+/** The pod's name in an identity; outside of pods the identity. */
 export function podOf(identity: string): string {
   return /^(.+)_[^_]+$/.exec(identity)?.[1] ?? identity
 }
@@ -87,7 +87,7 @@ export interface LastDrill {
   readonly result: 'ok' | 'missed' | 'failed'
 }
 
-/** `null`: there was none that the Lease remembers. */
+/** `null`: the Lease records none. */
 export function lastDrillOf(lease: Lease | null): LastDrill | null {
   const [, at = '', result] =
     /^(\S+) (ok|missed|failed)$/.exec(lease?.metadata.annotations?.[LAST_DRILL] ?? '') ?? []

@@ -4,18 +4,18 @@ import { ENDED_BECAUSE, type EndedBecause } from './reasons.ts'
 
 /** The revisions that have served, and the first starts that failed: one annotation, written by the holder alone. */
 export const REVISIONS = 'langflow-leader/revisions'
-/** More than anybody rolls back over; a revision that served before these counts as new. */
+/** Enough for any rollback; a revision that served before these counts as new. */
 const MOST_PROVEN = 10
-/** What a LangFlow starts from may differ from pod to pod, and two revisions may fail side by side. */
+/** The inputs of LangFlow may differ from pod to pod, and two revisions may fail side by side. */
 const MOST_FAILED = 10
-/** What Kubernetes takes as the value of a label. */
+/** The limit of Kubernetes for the value of a label. */
 const LONGEST_REVISION = 63
 const LONGEST_REASON = 300
 const LONGEST_VERSION = 64
 
 export interface FailedRevision {
   readonly revision: string
-  /** Digest of what its LangFlow was started from (`Digests.inputs`); `null`: unknown. */
+  /** Digest of its LangFlow's inputs (`Digests.inputs`); `null`: unknown. */
   readonly inputs: string | null
   readonly because: EndedBecause
   /** One sentence. */
@@ -24,9 +24,9 @@ export interface FailedRevision {
 
 /** A revision is the hash of a pod's template; it is proven when a replica of it has served. */
 export interface Revisions {
-  /** The one that served last first. */
+  /** The latest to serve comes first. */
   readonly proven: readonly string[]
-  /** LangFlow's version in the one that served last; `null`: unknown. */
+  /** LangFlow's version in the revision that served last; `null`: unknown. */
   readonly langflow: string | null
   /** The first starts that failed, the latest first: one for each revision and what it was started from. */
   readonly failed: readonly FailedRevision[]
@@ -47,7 +47,7 @@ const Note = z.object({
   failed: z.catch(z.array(Failed).check(z.maxLength(MOST_FAILED)), []),
 })
 
-/** What the Lease says of revisions. What can't be read counts as not written. */
+/** The revisions in the Lease. Parts that can't be read count as missing. */
 export function revisionsOf(lease: Lease): Revisions {
   try {
     return z.parse(Note, JSON.parse(lease.metadata.annotations?.[REVISIONS] ?? ''))

@@ -10,7 +10,7 @@ export const ACQUIRED_BECAUSE = [
   'pod_restarted', // every process of its pod was killed, and the pod is back while the Lease is paused
 ] as const
 
-/** Why a term ended, or is about to. */
+/** Why a term ended, or is going to end. */
 export const ENDED_BECAUSE = [
   // Planned.
   'terminated', // the agent was told to end

@@ -4,10 +4,10 @@ import type { PastTerm } from '../lease/lease-history.ts'
 import type { EndedBecause } from '../lease/reasons.ts'
 import type { StandbyMode, StandbyView, WorkloadState } from '../link/link-messages.ts'
 
-// One definition of /status: what this version writes, and what it reads of a replica of another version. A field that came
-// after 0.1.0 has a default. An operator's request has none, since an earlier version does not carry it out.
+// One definition of /status, for writing and for reading the status of a replica of another version. A field that came after
+// 0.1.0 has a default. An operator's request has none, since an earlier version does not carry it out.
 
-/** What a later version adds is passed on; it is no part of the type. */
+/** Fields that a later version adds are passed on; they are no part of the type. */
 const object = <Shape extends z.core.$ZodLooseShape>(shape: Shape) =>
   z.looseObject(shape) as unknown as z.ZodMiniObject<Shape, z.core.$strip>
 /** A word that a later version may have more of. */
@@ -74,7 +74,7 @@ const Term = object({
   stopMs: lacking(z.number()),
 })
 
-/** A `WorkloadView`, and what the agent knows of it. */
+/** A `WorkloadView`, with the agent's own observations. */
 const Workload = object({
   state: word<WorkloadState>(),
   epoch: number,
@@ -89,11 +89,11 @@ const Workload = object({
   launcher: word<'connected' | 'missing' | 'silent'>(),
   healthy: z.boolean(),
   lastProbe: text,
-  /** What a planned stop waits for, such as `1 connection from 10.1.2.3`; `null`: nothing. */
+  /** Why a planned stop waits, such as `1 connection from 10.1.2.3`; `null`: it does not. */
   draining: text,
 })
 
-/** Of an earlier version, which does not tell them. */
+/** For an earlier version, which does not report them. */
 const USUAL_TIMINGS: Timings = { ...PRESETS.default, killMarginMs: 1_000 }
 
 const Status = object({
@@ -141,7 +141,7 @@ const Status = object({
   langflow: object({
     /** Of this replica, by its package's metadata; `null`: unknown. */
     version: text,
-    /** The newest that has led; `null`: the Lease does not say. */
+    /** The newest version that has led; `null`: not noted in the Lease. */
     newest: text,
     /** This replica's is older, so that it does not take the Lease. */
     outdated: z.boolean(),
@@ -159,8 +159,7 @@ const Status = object({
     mode: z.string(),
     gate: word<'open' | 'closed'>(),
     /**
-     * The pod to which traffic was last known to be led; '': none that this replica knows of; `null`: not known, as always in
-     * readiness mode, where the kubelet tells it.
+     * The pod that gets the traffic as far as this replica has observed; '': none; `null`: unknown, as always in readiness mode.
      */
     routedTo: text,
     /** `null`: there is none. */
@@ -175,15 +174,15 @@ const Status = object({
     }),
     USUAL_TIMINGS,
   ),
-  /** What operators asked for through the Lease; `null`: nothing; absent: its version does not carry it out. */
+  /** An operator's request in the Lease; `null`: none; absent: its version does not carry it out. */
   pause: z.optional(z.nullable(object({ until: text, reason: text }))),
   switchover: z.optional(z.nullable(Switchover)),
   lastDrill: lacking(object({ at: z.string(), result: z.enum(['ok', 'missed', 'failed']) })),
   /** The last terms, newest first. */
   history: z._default(z.array(Term), []),
-  /** Of the files that LangFlow loads its flows from, by which replicas can be compared; `null`: it loads none, or unknown. */
+  /** Digest of the files that LangFlow loads its flows from, to compare replicas; `null`: no files, or unknown. */
   flowsDigest: lacking(z.string()),
-  /** Of LANGFLOW_SECRET_KEY, which it keys: tells nothing but whether two replicas have the same; `null`: none, or unknown. */
+  /** Digest keyed by LANGFLOW_SECRET_KEY: only shows whether two replicas have the same key; `null`: no key, or unknown. */
   secretKeyDigest: lacking(z.string()),
   /** In the order that `/readyz?verbose` prints them. */
   checks: z.array(Check),
@@ -195,14 +194,14 @@ type Immutable<T> = T extends readonly (infer One)[]
     ? { readonly [Key in keyof T]: Immutable<T[Key]> }
     : T
 
-/** The whole view of one replica: what `/status` and `langflow-leader status` show. Never holds a secret. */
+/** The whole view of one replica, as `/status` and `langflow-leader status` show it. Never holds a secret. */
 export type AgentStatus = Immutable<z.infer<typeof Status>>
 export type Check = Immutable<z.infer<typeof Check>>
 export type FrontView = Immutable<z.infer<typeof Front>>
 export type PeersView = Immutable<z.infer<typeof Peers>>
 export type SwitchoverView = Immutable<z.infer<typeof Switchover>>
 
-/** A replica's `/status` as it answered, in this version or another; `null`: it is none. */
+/** Reads the `/status` of a replica of this or another version; `null`: it is no status. */
 export function statusOf(answer: unknown): AgentStatus | null {
   const read = z.safeParse(Status, answer)
   return read.success ? read.data : null
@@ -210,7 +209,7 @@ export function statusOf(answer: unknown): AgentStatus | null {
 
 /** One replica as an operator sees it. */
 export interface ReplicaRow {
-  /** The pod's name; outside of pods the identity, and where nothing is known of it its address. */
+  /** The pod's name; outside of pods the identity, and before the first answer the address. */
   readonly pod: string
   /** `null`: unknown. */
   readonly node: string | null
@@ -222,10 +221,7 @@ export interface ReplicaRow {
 
 export interface StatusSource {
   status(): AgentStatus
-  /**
-   * This replica first, then its peers, each asked now or less than a second ago. The same array for as long as that round
-   * counts.
-   */
+  /** This replica first, then its peers, each asked now or less than a second ago. The same array until the next round. */
   replicas(): Promise<readonly ReplicaRow[]>
   /** False once the agent's own loop is stuck: `/livez`. Never false because the API server is away. */
   live(): boolean
@@ -233,7 +229,9 @@ export interface StatusSource {
   ready(): boolean
   /** `/readyz?exclude=leadership`: could take over, or serves. */
   couldServe(): boolean
-  /** `/frontz`: why no client is to be sent to this replica's front, in one sentence; `null`: it takes and forwards requests. */
+  /**
+   * `/frontz`: why no client should be sent to this replica's front, in one sentence; `null`: it takes and forwards requests.
+   */
   frontFault(): string | null
   /** `/workloadz`: the launcher answers. */
   launcherAnswers(): boolean

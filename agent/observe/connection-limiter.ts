@@ -10,7 +10,7 @@ export interface ConnectionLimiterOptions {
   /** Answers what is let through, one request a connection; it does not listen itself. */
   readonly http: HttpServer
   readonly clock: Clock
-  /** What is sent instead of an answer. */
+  /** The text that is sent instead of an answer. */
   readonly refusal: (why: Refusal) => string
 }
 
@@ -19,22 +19,21 @@ export const MAX_HEAD_BYTES = 8 * 1024
 const END_OF_HEAD = '\r\n\r\n'
 /** Connections whose request is not complete, and as many that wait for their answer or its end. */
 const MAX_OF_EACH = 256
-/** Connections that the kernel keeps until they are accepted. One that finds no room there tries again a second later. */
+/** Connections that the kernel keeps until they are accepted. A client that finds no room tries again a second later. */
 const BACKLOG = 4096
-/** From the connection to the end of what is sent back. */
+/** From the connection to the end of the answer. */
 const WITHIN_MS = 5000
-/** A client is given time to read its answer; so much of what it goes on sending is thrown away. */
+/** Time and bytes for a client that still sends: it reads its answer first, and what it sends is discarded. */
 const LINGER_MS = 1000
 const LINGER_BYTES = 64 * 1024
-/** The Lease is renewed between two turns of the event loop: they have to be short, whatever is asked. */
+/** The Lease is renewed between two turns of the event loop, so that all of them have to be short. */
 const REQUESTS_A_TURN = 4
 
 /**
- * Stands before an HTTP server that shares its event loop with the election, so that no client
- * costs the election its turn. A connection is for one request; what else comes on it is never parsed: a client may
- * send thousands in one packet, and the parser would answer them all at once. A few requests pass in each turn of the
- * loop, in the order in which they were complete. Of too many connections the oldest ends, and connections without a
- * request push out none with one.
+ * Stands before an HTTP server that shares its event loop with the election, so that no client costs the election its turn. A
+ * connection is for one request. Further requests on it are never parsed: a client may send thousands in one packet, and the
+ * parser would answer all of them in one turn. A few requests pass in each turn of the loop, in the order in which they were
+ * complete. Of too many connections the oldest ends, and connections without a request push out none with one.
  */
 export class ConnectionLimiter {
   private readonly options: ConnectionLimiterOptions
@@ -115,7 +114,7 @@ export class ConnectionLimiter {
     if (this.waiting.length > 0) setImmediate(() => this.turn())
   }
 
-  /** A connection on which nothing came but `head`. An HTTP server may be given any duplex stream as one. */
+  /** A connection that carries only `head`. An HTTP server may be given any duplex stream as one. */
   private only(socket: Socket, head: Buffer): Duplex {
     const connection = new Duplex({
       read() {},
@@ -158,7 +157,7 @@ function addTo(crowd: Set<Socket>, socket: Socket): void {
   crowd.add(socket)
 }
 
-/** Anything else is for the parser to refuse, at once. */
+/** The parser refuses anything else immediately. */
 function beginsLikeHttp(head: Buffer): boolean {
   const first = head[0] as number
   return first >= 0x41 && first <= 0x5a

@@ -3,7 +3,6 @@ import { type Clock, systemClock } from '../clock.ts'
 import type { LogLevel } from '../config/options.ts'
 import { formatDuration } from '../config/values.ts'
 import type { ReasonCode } from '../lease/reasons.ts'
-import { redact, redactText } from './redact.ts'
 
 type Level = 'debug' | 'info' | 'warn' | 'error' | 'fatal'
 
@@ -38,7 +37,7 @@ export interface EventFields extends Fields {
   /** A stable word for the reason, where there is one. */
   readonly code?: ReasonCode | undefined
   readonly reason?: string | undefined
-  /** Whom it happened to, where that is not the log's own identity: a launcher learns it from its grants. */
+  /** The replica concerned, if not the log's own identity: a launcher has it from its grants. */
   readonly identity?: string
   /** The line for people; by default the event's own. */
   readonly msg?: string
@@ -54,7 +53,7 @@ export interface Log {
 }
 
 export interface LogOptions {
-  /** '' where there is none yet. */
+  /** '': none yet. */
   readonly identity: string
   readonly level: LogLevel
   readonly component: 'agent' | 'launcher' | 'front'
@@ -66,7 +65,7 @@ export interface LogOptions {
 /** Not for callers to set: a second one in the same line would leave a reader to guess. */
 const OWN_FIELDS = new Set(['level', 'time', 'component', 'event', 'msg'])
 
-/** What may wait for a reader that has stalled, in bytes; what comes after is dropped. */
+/** Bytes that wait for a stalled reader; further lines are dropped. */
 const BACKLOG_BYTES = 4 * 1024 * 1024
 
 /**
@@ -182,7 +181,7 @@ export class LogThrottle {
     if (due) trouble.minuteFrom = now
   }
 
-  /** The trouble named `key` is over; says so in one line where it had begun. */
+  /** The trouble named `key` is over: one line if it had been logged. */
   over(key: string, msg: string, fields: Fields = {}): void {
     const trouble = this.troubles.get(key)
     if (trouble === undefined) return
@@ -190,4 +189,47 @@ export class LogThrottle {
     const lasted = formatDuration(Math.round(this.clock.mono() - trouble.since))
     this.log.info(msg, { ...fields, times: trouble.count, lasted })
   }
+}
+
+const SECRET_KEY = /authorization|token|password|secret|cookie|credential|(?:api|private|client)[-_]?key/i
+const SECRET_TEXT = /\b(Bearer|Basic)\s+[\w.~+/-]+=*|\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?/gi
+/** What fronts trust each other by: in the Lease's annotation, and in the header of a request. */
+const FRONT_KEY = /(langflow-leader[/-](?:front|hop)\W{1,8}\d{1,15} (?:\S{1,300} )?)[\w-]{22}/gi
+const REDACTED = '[redacted]'
+const DEEPEST = 6
+
+/** Text without bearer tokens, basic credentials, JSON web tokens and keys of fronts. Valid JSON stays valid. */
+export function redactText(text: string): string {
+  return text
+    .replace(SECRET_TEXT, (_, scheme: string | undefined) => (scheme ? `${scheme} ${REDACTED}` : REDACTED))
+    .replace(FRONT_KEY, `$1${REDACTED}`)
+}
+
+/**
+ * A plain copy for the log: no value under a key that names a secret, errors as their name, code, message and cause,
+ * nothing circular or deeper than six levels. It is a second line of defence; nothing logs a secret on purpose.
+ */
+export function redact(value: unknown, depth = 0): unknown {
+  if (typeof value === 'string') return redactText(value)
+  if (typeof value === 'bigint') return value.toString()
+  if (typeof value !== 'object' || value === null) return value
+  if (depth >= DEEPEST) return '[...]'
+  if (value instanceof Date) return value
+  if (Array.isArray(value)) return value.map((one) => redact(one, depth + 1))
+  const entries = value instanceof Error ? partsOf(value) : Object.entries(value)
+  return Object.fromEntries(
+    entries.map(([key, one]) => [key, SECRET_KEY.test(key) ? REDACTED : redact(one, depth + 1)]),
+  )
+}
+
+function partsOf(error: Error): [string, unknown][] {
+  const { name, message, cause } = error
+  const code = 'code' in error ? error.code : undefined
+  const parts: [string, unknown][] = [
+    ['name', name],
+    ['code', code],
+    ['message', message],
+    ['cause', cause],
+  ]
+  return parts.filter(([, part]) => part !== undefined)
 }

@@ -5,7 +5,7 @@ import type { Member, Peers } from './peers.ts'
 
 export interface OtherLeasesOptions {
   readonly peers: Pick<Peers, 'survey'>
-  /** What this replica competes for, as `Member` has it. */
+  /** This replica's own Lease, as in `Member`. */
   readonly lease: string
   readonly podAgeMs: () => number | null
   readonly term: () => Term | null
@@ -19,8 +19,8 @@ const ANSWERS_WITHIN_MS = 2_000
 const AGAIN_MS = 5_000
 
 /**
- * Keeps a replica that starts from competing for a Lease of its own while others of the same LangFlow compete for another
- * one, as when its name is changed in a rolling update: two elections have two leaders. Who was there first goes on. To be
+ * Keeps a replica that starts from competing for a Lease of its own while others of the same LangFlow compete for another one, as
+ * when its name is changed in a rolling update: two elections have two leaders. The replica that competed first continues. To be
  * called before this replica campaigns.
  */
 export function watchOtherLeases(options: OtherLeasesOptions): { close(): void } {
@@ -32,7 +32,7 @@ export function watchOtherLeases(options: OtherLeasesOptions): { close(): void }
     for (;;) {
       const others = await Promise.race([peers.survey(), pause(clock, ANSWERS_WITHIN_MS).then(() => [])])
       if (closed) return
-      // One that took its own grant back was there before.
+      // A replica that took its own grant back competed before.
       if (term() !== null) break
       const rivals = others.filter((one) => competesElsewhere(one, options))
       const rival = rivals.find((one) => one.leads) ?? rivals[0]

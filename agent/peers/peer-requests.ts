@@ -49,7 +49,7 @@ export class StatusRequests {
   }
 }
 
-export function originOf(address: string, port: number): string {
+function originOf(address: string, port: number): string {
   return new URL(`http://${isIPv6(address) ? `[${address}]` : address}:${port}`).origin
 }
 
@@ -71,9 +71,9 @@ const MOST_PEERS = 32
 export type Resolve = (host: string) => Promise<readonly string[]>
 
 export interface Found {
-  /** Where agents may answer, such as `http://10.0.0.7:8090`; each once, and at most 32. */
+  /** Addresses of agents, such as `http://10.0.0.7:8090`; each once, and at most 32. */
   readonly origins: readonly string[]
-  /** What is wrong, one sentence for each name that cannot be resolved. */
+  /** One sentence for each name that cannot be resolved. */
   readonly problems: readonly { readonly host: string; readonly problem: string }[]
 }
 

@@ -22,7 +22,7 @@ const KNOWN_FOR_MS = 60_000
 /** The other replicas for the page and `/replicas`. Nothing of it reaches the election. */
 export class PeerRows {
   private readonly options: PeerRowsOptions
-  /** Identities by where they answered, so that one that is silent has its name. */
+  /** Identities by the address at which they answered, so that a silent replica keeps its name. */
   private known = new Map<string, { readonly identity: string; readonly at: number }>()
   private found: Found = { origins: [], problems: [] }
   private finding: Promise<void> | null = null
@@ -31,7 +31,7 @@ export class PeerRows {
     this.options = options
   }
 
-  /** Asks every peer once, within 2 s; one that does not answer is a row with its problem. By their names. */
+  /** Asks every peer once, within 2 s. A peer that does not answer is a row with its problem. By their names. */
   async ask(): Promise<ReplicaRow[]> {
     const { identity } = this.options
     await this.find()
@@ -78,7 +78,7 @@ const UNKNOWN: Omit<ReplicaRow, 'pod'> = { node: null, status: null, problem: nu
 
 const ROUND_COUNTS_MS = 1_000
 
-/** The rows of all replicas, however many clients want them: the peers are asked on demand, at most once a second. */
+/** The rows of all replicas, for any number of clients: the peers are asked on demand, at most once a second. */
 export class PeerRowsCache {
   private readonly clock: Pick<Clock, 'mono'>
   private readonly ask: () => Promise<readonly ReplicaRow[]>

@@ -6,7 +6,7 @@ import type { LogThrottle } from '../observe/log.ts'
 import { find, type Resolve, StatusRequests } from './peer-requests.ts'
 import { PeerRows } from './peer-rows.ts'
 
-/** What a replica tells of itself and its pod. */
+/** A replica's answer about itself and its pod. */
 export interface Member {
   readonly identity: string
   /** Whether it would take over now. */
@@ -15,13 +15,15 @@ export interface Member {
   readonly prepared: boolean
   /** Whether it stands by with more than nothing. */
   readonly warm: boolean
-  /** Of its pod's template; `null`: it does not know. */
+  /** Of its pod's template; `null`: unknown. */
   readonly revision: string | null
-  /** Whether no replica of that revision has served, so that it isn't Ready for Kubernetes; an earlier version does not tell. */
+  /**
+   * Whether no replica of that revision has served, so that it isn't Ready for Kubernetes; an earlier version does not report it.
+   */
   readonly unproven: boolean
-  /** How long ago its pod started, in milliseconds by its own clock; `null`: it does not know. */
+  /** How long ago its pod started, in milliseconds by its own clock; `null`: unknown. */
   readonly podAgeMs: number | null
-  /** What it competes for: namespace and name, as `team/lock`. */
+  /** Its Lease: namespace and name, as `team/lock`. */
   readonly lease: string
   readonly leads: boolean
 }
@@ -34,7 +36,7 @@ export interface PeersOptions {
   readonly at: readonly Peer[]
   /** This replica, which is among them. */
   readonly identity: string
-  /** What they compete for, as `Member` has it; others under the same name are rivals. */
+  /** Their Lease, as in `Member`. Replicas at the same address with another Lease are no members. */
   readonly lease: string
   readonly clock: Clock
   readonly repeats: Pick<LogThrottle, 'happened' | 'over'>
@@ -47,7 +49,7 @@ const POLL_MS = 5_000
 /** One answer may be missed, and the one after it take its second. */
 const ANSWER_COUNTS_MS = 2 * POLL_MS + 1_000
 
-/** Of a peer's `/status`; what an earlier version did not tell may be missing. */
+/** The fields of a peer's `/status` that are used; those that came after 0.1.0 may be missing. */
 const Answer = z.object({
   identity: z.string().check(z.regex(/^[\x21-\x7e]{1,512}$/)),
   role: z._default(z.enum(['leader', 'follower']), 'follower'),
@@ -60,7 +62,7 @@ const Answer = z.object({
 })
 
 interface RecentAnswer extends Member {
-  /** Where it answered, such as `http://10.0.0.7:8090`, and when it was asked. */
+  /** The address that answered, such as `http://10.0.0.7:8090`, and the time of the request. */
   readonly at: string
   readonly askedAt: number
 }
@@ -96,7 +98,7 @@ export class Peers {
     if (yes) this.schedule()
   }
 
-  /** Asks once more, out of turn: one that was ready a moment ago may be gone. */
+  /** Asks once more, out of turn: a replica that was ready a moment ago may be gone. */
   askAgain(): void {
     if (!this.asking) return
     this.timer?.cancel()
@@ -171,7 +173,7 @@ export class Peers {
     if (origins.length > 0) this.nextAt = clock.mono() + POLL_MS
     const oldest = clock.mono() - ANSWER_COUNTS_MS
     const isOwn = (origin: string) => (this.own.get(origin) ?? Number.NEGATIVE_INFINITY) >= oldest
-    // Where a name cannot be resolved for the moment, those that answered are still there.
+    // While a name cannot be resolved, the replicas that answered before still count.
     const known = problems.length > 0 ? [...this.answers.values()].map(({ at }) => at) : []
     const others = [...new Set([...origins, ...known])].filter((origin) => !isOwn(origin))
     const failures = await Promise.all(others.map((origin) => this.askOne(origin)))

@@ -27,12 +27,12 @@ interface Try {
   readonly revision: string | null
   /** Whether it was for its revision. */
   readonly newer: boolean
-  /** Of the term that was given up for it; until that has ended it is no try in vain. */
+  /** The term that was given up for it. Until that term has ended, the try has not failed. */
   readonly epoch: number
   readonly notBefore: number
 }
 
-/** One that gave the Lease back, or never came for it, is tried again after so long, and later each time. */
+/** A successor that gave the Lease back, or did not take it, is tried again after this time, which doubles. */
 const AGAIN_AFTER_MS = 120_000
 const LATEST_AGAIN_MS = 3_600_000
 /** Lease durations between two handovers of a leader’s own accord. It bounds what false answers of peers can cost. */
@@ -47,15 +47,17 @@ const REASONS = {
 } as const satisfies Partial<Record<EndedBecause, string>>
 
 /**
- * Has the leader name who is best prepared to follow it, and hand over of its own accord: to a newer revision once it serves
- * itself, so that one which only says that it is ready costs no start, while it still starts to a replica that serves sooner, and
- * to any that could where the leader's front did not listen at two looks in a row.
+ * Has the leader name the replica that is best prepared to follow it, and hand over of its own accord: to a newer revision once
+ * it serves itself, so that a false report of readiness costs no start, while it still starts to a replica that serves sooner,
+ * and to any that could where the leader's front did not listen at two looks in a row.
  */
 export class VoluntaryHandover {
   private readonly options: VoluntaryHandoverOptions
   private readonly tries = new Map<string, Try>()
   private nextAt = Number.NEGATIVE_INFINITY
-  /** Monotonic ms: when one of a newer revision is tried again that was tried in vain; `null`: there is none. */
+  /**
+   * Monotonic ms: the next try of a replica of a newer revision that did not keep the Lease; `null`: there is no such replica.
+   */
   private waitsUntil: number | null = null
   /** The term in which requests did not reach this leader when all peers were asked last; `null`: they did. */
   private frontDownIn: number | null = null
@@ -91,7 +93,7 @@ export class VoluntaryHandover {
     const inVain = new Set(waiting.map(([identity]) => identity))
     const own = { revision, unproven: unproven(), podAgeMs: podAgeMs() }
     const { successor, newer, faster } = chooseSuccessor(own, members, inVain)
-    // One whose first start failed says itself why it could not take over.
+    // A replica whose first start failed reports itself why it could not take over.
     const couldAgain = new Set(members.filter(({ ready }) => ready).map(({ identity }) => identity))
     const ends = waiting.flatMap(([identity, { notBefore, newer }]) =>
       newer && couldAgain.has(identity) ? [notBefore] : [],
@@ -126,7 +128,7 @@ export class VoluntaryHandover {
   }
 }
 
-/** What this replica knows of its own pod. */
+/** This replica's own pod. */
 export type OwnPod = Pick<Member, 'revision' | 'unproven' | 'podAgeMs'>
 
 interface Succession {
@@ -139,8 +141,8 @@ interface Succession {
 }
 
 /**
- * The best of the others: of the newest revision first, then the best prepared, then the oldest. Those that were tried in
- * vain come last, and are no reason to hand over.
+ * The best of the others: of the newest revision first, then the best prepared, then the oldest. Replicas that did not keep the
+ * Lease come last, and are no reason to hand over.
  */
 export function chooseSuccessor(
   own: OwnPod,
@@ -150,8 +152,8 @@ export function chooseSuccessor(
   const ages = new Map(others.map(({ revision }) => [revision, ageOf(revision, own, others)]))
   const ownAge = ageOf(own.revision, own, others)
   /**
-   * The younger the newer; one that is not known to be newer is as good as the own one, or worse. An unproven one is newer at any
-   * age, or its rollout would wait for good: pods of the old revision may be made anew while it waits.
+   * The younger the newer. A revision that is not known to be newer ranks like the own one, or lower. An unproven one is newer at
+   * any age, or its rollout would wait forever: pods of the old revision may be recreated while it waits.
    */
   const rank = ({ revision, unproven }: Member): number => {
     const age = ages.get(revision) ?? null

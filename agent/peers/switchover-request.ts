@@ -16,7 +16,7 @@ export interface SwitchoverOptions {
 /** Has the leader hand over if an operator requests it in the Lease, and refuse if no replica could serve then. */
 export class Switchover {
   private readonly options: SwitchoverOptions
-  /** The request that is being looked into, or was answered, as the Lease still has it; `null`: there is none. */
+  /** The request in the Lease, pending or answered; `null`: there is none. */
   private request: { readonly to: string; readonly epoch: number; answered: boolean } | null = null
 
   constructor(options: SwitchoverOptions) {
@@ -67,7 +67,7 @@ export class Switchover {
       })
   }
 
-  /** Whom to name as the successor; or why there is none, in one sentence. */
+  /** The successor to name, or the reason for a refusal in one sentence. */
   private target(to: string): { readonly to: string | null } | string {
     const { identity, peers, paused } = this.options
     if (to === '')

@@ -7,7 +7,7 @@ import { type ProcessStat, type ProcessTable, readProcesses } from './proc.ts'
  * starts. Throws where /proc cannot be read.
  */
 export function isAlone(): boolean {
-  // A /proc of another PID namespace would tell about other processes.
+  // A /proc of another PID namespace shows other processes.
   if (process.pid !== 1 || readlinkSync('/proc/self') !== '1') return false
   return findAloneMembers(readProcesses()).size === 0
 }
@@ -36,7 +36,7 @@ function cameFromOutside(table: ProcessTable, stat: ProcessStat): boolean {
   return false
 }
 
-/** What earlier scans learnt, which outlives the evidence: start times, by the pid of each member and the id of each session. */
+/** Findings of earlier scans, which outlive the evidence: start times, by the pid of each member and the id of each session. */
 export interface Known {
   /** Those of the last scan. */
   readonly members: ReadonlyMap<number, string>
@@ -54,12 +54,12 @@ export const NOTHING_KNOWN: Known = { members: new Map(), sessions: new Map() }
  * 3. it carries the marker, which survives setsid, double forks and reparenting, or
  * 4. its parent belongs.
  *
- * 1 and 2 are for processes without a readable marker: a cleared environment, one that setproctitle wrote over
- * (gunicorn, PostgreSQL), or a process that is not dumpable. Such a process is lost only if it also left its
- * session and its parent between two scans.
+ * 1 and 2 are for processes without a readable marker: a cleared environment, one that setproctitle wrote over (gunicorn,
+ * PostgreSQL), or a process that is not dumpable. Such a process is lost only if it also left its session and its parent between
+ * two scans.
  *
- * `marked` holds the pids that carry the marker; it may leave out those of rule 1 (`isKnownMember`).
- * `self` and its ancestors never belong, whatever they carry.
+ * `marked` holds the pids that carry the marker; it may leave out those of rule 1 (`isKnownMember`). `self` and its ancestors
+ * never belong, even if they carry the marker.
  */
 export function findMembers(
   table: ProcessTable,
@@ -79,8 +79,8 @@ export function findMembers(
   for (const stat of candidates)
     if (isKnownMember(known, stat) || sessions.has(stat.session) || marked.has(stat.pid))
       members.set(stat.pid, stat)
-  // A Map's iterator also visits what is added meanwhile: this goes down to the leaves.
-  // Scans are not atomic: the parent's pid may already be another process's.
+  // A Map's iterator also visits entries added during the loop: this descends to the leaves. Scans are not atomic: the parent's
+  // pid may already be another process's.
   for (const [pid, parent] of members)
     for (const child of children.get(pid) ?? [])
       if (Number(child.startTime) >= Number(parent.startTime)) members.set(child.pid, child)

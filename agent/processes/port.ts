@@ -14,7 +14,7 @@ export async function isPortFree(port: number): Promise<boolean> {
   return (await canListen(port, '0.0.0.0')) && (await canListen(port, '::'))
 }
 
-/** One sentence for a taken port, naming who holds it where that can be seen. */
+/** One sentence for a taken port, with the process that holds it if that is visible. */
 export function describeTaken(port: number): string {
   return `port ${port} is already taken by ${findHolder(port) ?? 'a process that cannot be seen from here'}`
 }
@@ -33,8 +33,8 @@ function findHolder(port: number): string | undefined {
 }
 
 /**
- * From where TCP connections to the local port are open: what a drain waits for, an address for each. Only the server's end
- * counts, from any address, idle keep-alive connections and the caller's own included. `null` where that cannot be known.
+ * The clients' addresses of open TCP connections to the local port, for which a drain waits. Only the server's end counts, from
+ * any address, idle keep-alive connections and the caller's own included. `null` where that cannot be known.
  */
 export function openConnections(port: number): string[] | null {
   const sockets = readSockets(port)
@@ -93,7 +93,7 @@ const LISTEN = '0A'
  */
 function readSockets(port: number): Socket[] | undefined {
   try {
-    // Not as latin1, for which Node takes 64 KiB for each of the 4 that the kernel tells at a time.
+    // Not as latin1, for which Node takes 64 KiB for each of the kernel's pieces of 4 KiB.
     return [...parseSockets(readFileSync('/proc/net/tcp', 'utf8'), port), ...parseSockets(readTcp6(), port)]
   } catch {
     return undefined

@@ -27,7 +27,7 @@ const MAX_ROUNDS = 200
 // Everything here reads synchronously, so that one buffer does: a scan costs 8 us a process instead of 18.
 let scratch = Buffer.allocUnsafeSlow(32 * 1024)
 
-/** Reads a whole file to the start of `scratch`; tells its length, or why there is none. */
+/** Reads a whole file to the start of `scratch`. Returns its length, or why it could not be read. */
 function readProc(path: string): number | 'gone' | 'forbidden' {
   let fd: number | undefined
   try {
@@ -74,16 +74,15 @@ export function parseStat(line: string): ProcessStat | undefined {
   }
 }
 
-/** As it is now; `undefined` where there is none, or none that may be looked at. */
+/** As it is now; `undefined`: no such process, or not readable. */
 export function readStat(pid: number): ProcessStat | undefined {
   return parseStat(readStatLine(pid))
 }
 
 /**
- * Every process that /proc shows. Not one instant, but none is missed: whatever ended around the time it was read may
- * have left a child behind, so that the list is read again until each new entry was alive when it was read. `settle`
- * looks further into a process; its `false` asks for another round. Throws where /proc cannot be read, or not fast
- * enough: then nothing may be called dead.
+ * Every process that /proc shows. Not one instant, but no process is missed: a process that ended during the scan may have left a
+ * child, so the list is read again until each new entry was alive when it was read. `settle` looks further into a process; its
+ * `false` asks for another round. Throws where /proc cannot be read, or not fast enough: then nothing may be called dead.
  */
 export function readProcesses(settle: (stat: ProcessStat) => boolean = () => true): Map<number, ProcessStat> {
   const table = new Map<number, ProcessStat>()
@@ -109,7 +108,7 @@ export function readProcesses(settle: (stat: ProcessStat) => boolean = () => tru
   throw new Error('cannot tell which processes live: they come and go faster than /proc can be read')
 }
 
-/** Those that live long enough to be met by one look at /proc, however many others come and go. */
+/** The processes that one scan of /proc meets; short-lived ones may be missing. */
 export function listProcesses(): ProcessStat[] {
   return readdirSync('/proc')
     .filter(isPid)
@@ -131,14 +130,14 @@ export function carries(pid: number, variable: Buffer): 'yes' | 'no' | 'blank' |
   }
   if (typeof length !== 'number') return length === 'gone' ? 'gone' : 'no'
   for (let at = scratch.indexOf(variable); at >= 0; at = scratch.indexOf(variable, at + 1)) {
-    // What lies behind `length` is left over from another read.
+    // The bytes behind `length` are left over from another read.
     if (at + variable.length > length) return 'no'
     if (at === 0 || scratch[at - 1] === 0) return 'yes'
   }
   return 'no'
 }
 
-/** Tells a program that was started without any environment from one within execve, or without memory. */
+/** Distinguishes a program that was started without an environment from one within execve, or without memory. */
 function environmentLayout(pid: number): 'empty' | 'blank' | 'gone' {
   const line = readStatLine(pid)
   if (line === 'gone') return 'gone'
@@ -170,14 +169,14 @@ export function isSame<T extends ProcessIdentity>(a: ProcessIdentity, b: T | und
 }
 
 /**
- * How many dead children PID 1 has. Node reaps only what it has started itself: what lost its parent with tini, or came in
- * from outside, stays in the process table for as long as PID 1 lives.
+ * How many dead children PID 1 has. Node reaps only its own children: a process that lost its parent with tini, or came in from
+ * outside, stays in the process table until PID 1 ends.
  */
 export function countUnreaped(): number {
   return [...readProcesses().values()].filter((stat) => stat.ppid === 1 && isDead(stat)).length
 }
 
-/** State letter of each of its threads; none where it is gone. */
+/** State letters of its threads; empty if it is gone. */
 export function threadStates(pid: number): string[] {
   let names: string[]
   try {
@@ -188,7 +187,7 @@ export function threadStates(pid: number): string[] {
   return names.flatMap((name) => parseStat(readStatLine(`${pid}/task/${name}`))?.state ?? [])
 }
 
-/** Its arguments, each with a final zero byte; `''`: it has none any more, or they may not be read. */
+/** Its arguments, each with a final zero byte; `''`: gone, or not readable. */
 export function commandLineOf(pid: number): string {
   const length = readProc(`/proc/${pid}/cmdline`)
   return typeof length === 'number' ? scratch.toString('latin1', 0, length) : ''

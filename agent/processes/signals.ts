@@ -1,6 +1,6 @@
 import { isSame, type ProcessIdentity, type ProcessStat, type ProcessTable, readStat } from './proc.ts'
 
-/** One look at /proc, and who of it belongs to the workload. */
+/** One scan of /proc, with the processes that belong to the workload. */
 export interface Scan {
   readonly table: ProcessTable
   readonly members: Map<number, ProcessStat>

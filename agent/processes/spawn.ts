@@ -42,7 +42,7 @@ export async function spawnCommand(
   const [file = ''] = command
   if (file === '') throw new Error('cannot start the workload: give a command after "--"')
   try {
-    // A reaper that cannot execute it would only say so in its output.
+    // A reaper that cannot execute it would only report that in its output.
     if (reaper.command.length > 0) checkProgram(file, env)
     const child = spawnBelow(reaper, command, env)
     if (child.pid !== undefined) return child as Started
@@ -54,7 +54,7 @@ export async function spawnCommand(
   }
 }
 
-/** Of one that could not be started the pid is `undefined`, and it emits an error. */
+/** A child that could not be started has no pid, and emits an error. */
 export function spawnBelow(
   reaper: Reaper,
   command: readonly string[],
@@ -66,8 +66,8 @@ export function spawnBelow(
 }
 
 /**
- * The first process of a command that was started: the child itself, or below a reaper the one that it has forked for it.
- * `null`: it has ended already. All that was started gives way to this process (`deprioritize`).
+ * The first process of a started command: the child itself, or the process that the reaper forked. `null`: it has ended already.
+ * All its processes give way to this one (`deprioritize`).
  */
 export async function firstProcess(
   child: Started,
@@ -78,13 +78,13 @@ export async function firstProcess(
   for (;;) {
     const first = command.length === 0 ? readStat(child.pid) : eldestOf(child.pid)
     if (first !== undefined) {
-      // Once more: the first time it may have been too early for what was being forked.
+      // Again: a process that was being forked may have been missed the first time.
       problem ??= deprioritize(child.pid)
       if (problem !== null) warn(`LangFlow does not give way to its launcher: ${problem}`)
       return first
     }
     if (child.exitCode !== null || child.signalCode !== null) return null
-    // tini forks within a millisecond of its start, where it gets the CPU.
+    // tini forks within a millisecond of its start if it gets the CPU.
     await pause(clock, 1)
   }
 }
@@ -132,9 +132,9 @@ const OOM_SCORE = 100
 const NICE = 5
 
 /**
- * Lets a process and all that descend from it give way to this one: where memory is short they are killed first, where the
- * CPU is they wait. Needs no privilege. What they fork or start later inherits it; what they had before this call is found
- * by scanning until a scan finds no new process. Returns why one of them could not be made to; `null`: all do.
+ * Lets a process and its descendants give way to this one: they are killed first when memory is short, and wait when the CPU is.
+ * Needs no privilege. Processes that they start later inherit it. Those from before this call are found by scanning until a scan
+ * finds no new process. Returns why one of them could not be made to; `null`: all do.
  */
 export function deprioritize(root: number): string | null {
   let problem: string | null = null
@@ -175,7 +175,7 @@ function descendants(root: number): number[] {
   return found
 }
 
-/** Throws one sentence where there is none. */
+/** Throws an error of one sentence if there is no such program. */
 export function findProgram(program: string, env: NodeJS.ProcessEnv): string {
   if (program.includes('/')) return program
   const found = placesOf(program, env.PATH ?? '').find((file) => errorOf(file) === null)
@@ -184,7 +184,7 @@ export function findProgram(program: string, env: NodeJS.ProcessEnv): string {
 }
 
 /** Throws what execve(2) would answer, as far as that can be foretold. */
-export function checkProgram(file: string, env: NodeJS.ProcessEnv): void {
+function checkProgram(file: string, env: NodeJS.ProcessEnv): void {
   const places = file.includes('/') ? [file] : placesOf(file, env.PATH ?? '/bin:/usr/bin')
   const answers = places.map(errorOf)
   const program = places[answers.indexOf(null)]
@@ -211,7 +211,7 @@ function withCode(code: string): Error {
   return Object.assign(new Error(code), { code })
 }
 
-/** What the first line of a script names; `undefined`: it is none, or cannot be read. */
+/** The interpreter in the first line of a script; `undefined`: no script, or not readable. */
 function shebangOf(file: string): string | undefined {
   try {
     return /^#!\s*(\S+)/.exec(headOf(file))?.[1]
@@ -220,7 +220,7 @@ function shebangOf(file: string): string | undefined {
   }
 }
 
-/** The first 1,024 bytes of a file, as text. Throws for what is no file: reading a FIFO would wait for a writer. */
+/** The first 1,024 bytes of a file, as text. Throws if it is not a regular file: reading a FIFO would wait for a writer. */
 export function headOf(file: string): string {
   const head = Buffer.alloc(1024)
   const fd = openSync(file, fileConstants.O_RDONLY | fileConstants.O_NONBLOCK)

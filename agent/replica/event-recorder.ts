@@ -18,7 +18,7 @@ export interface EventRecorderOptions {
   readonly repeats: Pick<LogThrottle, 'happened' | 'over'>
 }
 
-/** What the launcher is in trouble with, each as one sentence; `null`: nothing. */
+/** The launcher's troubles, each as one sentence; `null`: none. */
 interface LauncherTroubles {
   /** How often it acted on its own since it started. */
   readonly deadmanFirings: number
@@ -47,10 +47,7 @@ const PLANNED: ReadonlySet<ReasonCode | undefined> = new Set([
   'faster_standby',
 ])
 
-/**
- * What happens to a replica, as its log, its metrics and Events in the cluster tell it; a trouble that lasts is not told each
- * time.
- */
+/** Writes a replica's events to its log, its metrics and as Kubernetes Events; a trouble that lasts is not repeated. */
 export class EventRecorder {
   private readonly options: EventRecorderOptions
   private epochsFull = false
@@ -106,7 +103,7 @@ export class EventRecorder {
     this.lasts('StandbyColder', colder, epoch)
   }
 
-  /** What operators asked for in the Lease: told by the leader, once for all. */
+  /** Pauses and switchovers in the Lease, reported by the leader alone. */
   operation(
     { term, paused, refusal }: Pick<ElectionState, 'term' | 'paused' | 'refusal'>,
     pause: Pause | null,
@@ -146,7 +143,7 @@ export class EventRecorder {
     this.stoodBy = standsBy
   }
 
-  /** LangFlow is to be started again in its term. */
+  /** LangFlow will be started again in its term. */
   restart({ code, reason }: Why, { term, highestEpoch }: Pick<ElectionState, 'term' | 'highestEpoch'>): void {
     const { log, metrics, events, onCrash } = this.options
     const why = onCrash === 'restart' ? '--on-crash=restart' : 'no other replica is ready'
@@ -170,7 +167,7 @@ export class EventRecorder {
     this.epochsFull = problem !== null
   }
 
-  /** Whether LangFlow is too old here, or what the Lease says of versions is none; see `outdated` and `langflowFault`. */
+  /** Whether LangFlow is too old here, or the version in the Lease is invalid; see `outdated` and `langflowFault`. */
   version(problem: string | null): void {
     if (problem !== null && problem !== this.versionProblem) this.options.log.warn(problem)
     this.versionProblem = problem

@@ -5,8 +5,7 @@ import { ApiError } from '../kube/kube-errors.ts'
 import type { Kind, KubeObjects } from '../kube/kube-objects.ts'
 import { microTime } from '../lease/lease.ts'
 import type { ReasonCode } from '../lease/reasons.ts'
-import type { Log } from '../observe/log.ts'
-import { redactText } from '../observe/redact.ts'
+import { type Log, redactText } from '../observe/log.ts'
 
 const EVENT: Kind = { kind: 'Event', resource: 'events.events.k8s.io', base: '/apis/events.k8s.io/v1' }
 
@@ -15,7 +14,7 @@ export type Events = Pick<KubeEvents, 'record' | 'end'>
 
 export interface KubeEventsOptions {
   readonly identity: string
-  /** `null`: this replica is no pod that it knows of. `api`: the objects of its namespace. */
+  /** `null`: this replica's pod is unknown. `api`: the objects of its namespace. */
   readonly pod: { readonly name: string; readonly uid: string; readonly api: EventsApi } | null
   readonly lease: { readonly name: string; readonly api: EventsApi }
   /** `undefined`: it was not seen yet. */
@@ -60,27 +59,27 @@ interface Series {
 
 /** How long one request may take. */
 const DEADLINE_MS = 5_000
-/** What happened while the API server was away is worth telling afterwards, but not for ever. */
+/** An Event from an outage of the API server is still useful afterwards, for this long. */
 const GIVE_UP_MS = 5 * 60_000
 const FIRST_PAUSE_MS = 1_000
 const LONGEST_PAUSE_MS = 30_000
-/** What comes while so many wait is dropped. */
+/** Further Events are dropped while so many wait. */
 const MOST_WAITING = 64
-/** So many requests at once, and one more each so often: a replica that flaps is no burden. */
+/** A burst of requests, and then one more per interval, so that a flapping replica is no burden. */
 const BURST = 20
 const REFILL_MS = 10_000
-/** As in client-go: what happens again later than this is an Event of its own. */
+/** As in client-go: after this time the same event gets an Event of its own. */
 const SERIES_MS = 6 * 60_000
 const MOST_SERIES = 64
-/** How long the end of the process waits for what is not told yet. */
+/** How long the end of the process waits for unwritten Events. */
 const FAREWELL_MS = 2_000
 
 /** Trying again may help. */
 const PASSING = new Set(['timeout', 'network', 'server', 'throttled', 'unauthorized'])
 
 /**
- * Tells the cluster what happens to this replica, by Events on its pod and on the Lease. Nothing waits for them: they go over
- * connections of their own, from a queue that drops, and where they cannot be written all else goes on.
+ * Writes Kubernetes Events on this replica's pod and on the Lease. Nothing waits for them: they go over connections of their own,
+ * from a queue that drops, and a failure to write them affects nothing else.
  */
 export class KubeEvents {
   private readonly options: KubeEventsOptions
@@ -92,7 +91,7 @@ export class KubeEvents {
   /** Monotonic ms, when `tokens` was so. */
   private countedAt: number
   private closed = false
-  /** What the log need not hear again. */
+  /** Warnings that were logged already. */
   private readonly said = new Set<string>()
 
   constructor(options: KubeEventsOptions) {
@@ -136,7 +135,7 @@ export class KubeEvents {
   private add(what: ReplicaEvent, api: EventsApi, regarding: Reference, related: Reference | null): void {
     const { identity, clock } = this.options
     const at = clock.now()
-    // What has a code is the same in other words, which may hold a pid; what has none is told by its words alone.
+    // With a code, the words may differ, e.g. by a pid. Without a code, the words decide.
     const same = what.code ?? what.because?.slice(0, NOTE_BYTES)
     const key = [regarding.kind, regarding.uid, what.reason, what.epoch, same].join(' ')
     let one = this.series.get(key)
@@ -150,7 +149,7 @@ export class KubeEvents {
     if (!this.waiting.includes(one)) this.waiting.push(one)
   }
 
-  /** Whatever began first is forgotten first: if it goes on, that is an Event of its own. */
+  /** The oldest series is forgotten first: if it continues, it gets an Event of its own. */
   private remember(key: string, one: Series): void {
     this.series.delete(key)
     this.series.set(key, one)
@@ -234,7 +233,7 @@ export class KubeEvents {
 
 type EventType = 'Normal' | 'Warning'
 
-/** What may happen to a replica: the `reason` of the Event, which never changes, its type, its `action`, and words. */
+/** The Events of a replica: the `reason`, which never changes, its type, its `action`, and words. */
 export const EVENT_REASONS = {
   LeaderAcquired: ['Normal', 'Acquire', 'acquired the Lease'],
   Serving: ['Normal', 'OpenGate', 'serves: LangFlow is healthy, and the gate is open'],
@@ -265,7 +264,7 @@ export interface ReplicaEvent {
 }
 
 /** Whom an Event is about, in the words of the API. */
-export interface Reference {
+interface Reference {
   readonly apiVersion: string
   readonly kind: 'Pod' | 'Lease'
   readonly namespace: string
@@ -273,19 +272,19 @@ export interface Reference {
   readonly uid?: string
 }
 
-export interface KubeEvent {
+interface KubeEvent {
   readonly metadata: { readonly name: string; readonly [field: string]: unknown }
   readonly [field: string]: unknown
 }
 
-/** What the API server takes at most. */
-export const NOTE_BYTES = 1_024
+/** The API server's limit. */
+const NOTE_BYTES = 1_024
 const INSTANCE_LENGTH = 128
-/** A name may have 253 characters; what makes it unique comes after these. */
+/** A name may have 253 characters; the unique part follows after these. */
 const NAME_LENGTH = 200
 
 /** As an Event of `events.k8s.io/v1`. `wallMs`: when it happened. */
-export function eventOf(
+function eventOf(
   { reason, epoch, code, because, type }: ReplicaEvent,
   identity: string,
   wallMs: number,

@@ -11,7 +11,7 @@ import type { Supervisor } from '../supervisor/supervisor.ts'
 import type { TrafficView } from '../traffic/traffic.ts'
 import { VERSION } from '../version.ts'
 
-/** What a replica needs to know of its own configuration. */
+/** The part of the configuration that decides a replica's status. */
 export interface ReplicaOptions
   extends Omit<CandidateConfig, 'owner' | 'revision' | 'front' | 'salt'>,
     Pick<AgentOptions, 'leaseName' | 'socket' | 'onCrash' | 'peers'> {
@@ -32,7 +32,7 @@ export interface ReplicaFacts {
   readonly peers: PeersView | null
   readonly podAgeMs: number | null
   readonly traffic: TrafficView
-  /** What else keeps this replica from working as it should. */
+  /** Any other reason why this replica does not work as it should. */
   readonly problem: string | null
 }
 
@@ -69,7 +69,7 @@ export function couldServe(facts: GateFacts): boolean {
 }
 
 /**
- * Why Kubernetes is to keep the pods of the revision that served last, in one sentence; `null`: this replica's revision has
+ * Why Kubernetes must keep the pods of the revision that served last, in one sentence; `null`: this replica's revision has
  * served. Whether it could take over doesn't depend on this.
  */
 export function onTrial({
@@ -86,7 +86,7 @@ export function onTrial({
   return `revision ${pod.revision} has not served yet, and ${state.revisions.proven[0]} has: not ready for Kubernetes before it does`
 }
 
-/** A follower that would take over now: nothing is in its way, and what it is to keep ready is. */
+/** A follower that would take over now. */
 export function standsBy(facts: GateFacts): boolean {
   return facts.state.term === null && takeoverObstacle(facts) === null
 }
@@ -110,9 +110,9 @@ export function takeoverObstacle(facts: GateFacts): string | null {
 }
 
 /**
- * Why no client is to be sent to this replica's front, in one sentence; `null`: it takes requests, and forwards them or lets them
- * wait for a takeover. Not where it could neither forward nor take over, nor where it leads and starts yet while another could
- * hold as well: so a rollout stops at a LangFlow that never serves.
+ * Why no client should be sent to this replica's front, in one sentence; `null`: it takes requests, and forwards them or lets
+ * them wait for a takeover. A fault as well: a replica that could not take over, and a leader that still starts while another
+ * replica could take over. So a rollout stops at a LangFlow that never serves.
  */
 export function frontFault(facts: ReplicaFacts): string | null {
   const { traffic, options } = facts
@@ -123,7 +123,7 @@ export function frontFault(facts: ReplicaFacts): string | null {
 }
 
 function notServingYet({ state: { term }, peers }: Pick<ReplicaFacts, 'state' | 'peers'>): string | null {
-  // Of a term that was taken back it may be unknown.
+  // It may be unknown for a term that was taken back.
   const starts = term?.phases?.healthyMs === null
   return starts && peers !== null && peers.ready > 0
     ? 'it leads, its LangFlow has not served in this term yet, and another replica could take over'
@@ -136,11 +136,7 @@ function frontNotListening({ problem }: TrafficView): string {
 }
 
 /** See `inability`; a leader has shown that it is able. */
-export function ineligibilityOf({
-  options,
-  state,
-  now,
-}: Omit<GateFacts, 'workload' | 'traffic'>): string | null {
+function ineligibilityOf({ options, state, now }: Omit<GateFacts, 'workload' | 'traffic'>): string | null {
   return state.term === null ? inability(options, state, now) : null
 }
 
@@ -175,7 +171,7 @@ export function checksOf({ options, state, now, workload }: Omit<GateFacts, 'tra
   ]
 }
 
-/** The whole view of one replica, put together from what election and workload know. */
+/** The whole view of one replica, from the state of election and workload. */
 export function describeReplica(facts: ReplicaFacts): AgentStatus {
   const checks = checksOf(facts)
   const unable = ineligibilityOf(facts)
@@ -258,7 +254,7 @@ function switchoverView({ seen, term, refusal }: ReplicaFacts['state']): AgentSt
   return to === null ? null : { to, state: 'requested', reason: null }
 }
 
-/** A cold one is ready as soon as nothing is in the way. */
+/** A cold standby is ready as soon as LangFlow could start. */
 function standbyState({ state, workload }: ReplicaFacts): AgentStatus['standby']['state'] {
   const { standby } = workload.view
   if (standby.state !== 'none') return standby.state

@@ -118,7 +118,7 @@ export class Replica implements StatusSource {
     const peers = parts.peers?.({ identity, lease, repeats, asked }) ?? null
     this.peers = peers
     this.rowsCache = new PeerRowsCache(clock, async () => {
-      // Its own status is of the moment in which the others have answered.
+      // Its own status is taken after the others have answered.
       const others = (await peers?.rows()) ?? []
       return [{ pod: podOf(identity), node: null, status: this.status(), problem: null }, ...others]
     })
@@ -287,8 +287,9 @@ export class Replica implements StatusSource {
       // A replica that was ready a moment ago may be gone: the successor is named when the stop is over.
       this.peers?.askAgain()
       const graceMs = this.parts.front === null ? 0 : this.parts.options.streamGraceMs
-      steering.drain(() => supervisor.order({ type, drainDeadline: effect.drainDeadline, graceMs }))
-    } else if (type === 'stop') steering.stop(() => supervisor.stop(effect.graceMs))
+      const { drainDeadline } = effect
+      steering.onceClosed('draining', () => supervisor.order({ type, drainDeadline, graceMs }))
+    } else if (type === 'stop') steering.onceClosed('stopping', () => supervisor.stop(effect.graceMs))
     else if (type === 'restart') {
       this.recorder.restart(effect, this.elector.state)
       supervisor.stop(effect.graceMs, this.parts.options.drainTimeoutMs)
@@ -342,12 +343,12 @@ export function remedyFor(
   servedMs: number | null,
   ready: number | null,
 ): Remedy {
-  // One that fails soon after each start is none the better for another one here: with its back-off another may try.
+  // A LangFlow that fails soon after each start does not improve by a restart here. Another replica tries, with the back-off.
   if (servedMs === null || servedMs < leaseDurationMs) return 'handover'
   return onCrash === 'restart' || ready === 0 ? 'restart' : 'handover'
 }
 
-/** What failed while the Lease is paused. */
+/** A failure that is left alone because the Lease is paused. */
 function leftAlone({ setAside, workload }: ElectionState): string | null {
   return setAside === null || workload.well ? null : `left alone while paused: ${setAside.reason}`
 }

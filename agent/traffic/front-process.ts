@@ -31,13 +31,13 @@ export const FRONT_NODE_FLAGS = [
 /** Between two starts, doubled with each that fails. */
 const RESTART_MS = 100
 const LONGEST_RESTART_MS = 10_000
-/** One that has lived for so long is no failed start. */
+/** A front that has lived for so long did not fail at its start. */
 const LIVED_MS = 30_000
-/** One that does not listen by then hangs, and is killed. */
+/** A front that does not listen by then hangs, and is killed. */
 const LISTENS_WITHIN_MS = 20_000
-/** One that listens is asked so often whether it follows its route. */
+/** How often a listening front is asked whether it follows its route. */
 const ASK_MS = 1_000
-/** One that says nothing for so long hangs, and is killed: what it has accepted is lost either way, and so would be what still comes. */
+/** A front that is silent for so long hangs, and is killed: its requests are lost either way, and so would be later ones. */
 const SILENT_MS = 3_000
 /** From its last moment to SIGKILL: it has its own deadline. */
 const KILL_AFTER_MS = 1_000
@@ -45,11 +45,11 @@ const KILL_AFTER_MS = 1_000
 export interface FrontProcessOptions {
   /** Makes a front of this same program. */
   readonly command: readonly [string, ...string[]]
-  /** All that it is given of an environment. */
+  /** Its whole environment. */
   readonly env: NodeJS.ProcessEnv
   readonly config: FrontConfig
   readonly clock: Clock
-  /** What can be read of it may be another. */
+  /** Called when one of its public fields may have changed. */
   readonly changed: () => void
   /** A request waits no more, after so many ms. */
   readonly held: (ms: number) => void
@@ -64,7 +64,7 @@ export class FrontProcess {
   private asking: Timer | null = null
   private failures = 0
   private startedAt = 0
-  /** Monotonic ms: since when an answer is due; `null`: none is. */
+  /** Monotonic ms: when the unanswered request was sent; `null`: there is none. */
   private askedAt: number | null = null
   private route: FrontRoute | null = null
   private routeId = 0
@@ -73,7 +73,7 @@ export class FrontProcess {
   /** Of the end; resolves once there is nothing to forward any more. */
   private ended: PromiseWithResolvers<void> | null = null
   listening = false
-  /** What keeps it from taking requests, in one sentence; `null`: nothing. */
+  /** Why it takes no requests, in one sentence; `null`: it does, or starts. */
   problem: string | null = null
   counts: FrontCounts | null = null
   /** As the front said last; `null`: it sends nothing to another front. */
@@ -99,7 +99,10 @@ export class FrontProcess {
     return promise
   }
 
-  /** Resolves once all that it had accepted is answered, `until` (monotonic ms) has come or `hurry` resolves, and it is gone. */
+  /**
+   * Resolves once its accepted requests are answered, `until` (monotonic ms) has come or `hurry` resolves, and its process is
+   * gone.
+   */
   async end(until: number, hurry: Promise<void>): Promise<void> {
     const { clock } = this.options
     const { child } = this
@@ -126,7 +129,7 @@ export class FrontProcess {
     this.startedAt = clock.mono()
     let child: ChildProcess
     try {
-      // In a session of its own: what a terminal tells the agent, the agent tells the front.
+      // In a session of its own: the agent passes a terminal's signal on to the front.
       child = spawn(program, args, {
         env,
         detached: true,
@@ -143,7 +146,7 @@ export class FrontProcess {
       this.gone(child, `the front has ended (${signal ?? `exit code ${code}`})`),
     )
     const channel = child.stdio[3] as Duplex
-    // The exit, or the error of the start, tells what there is to tell.
+    // The exit, or the error of the start, is reported instead.
     channel?.on('error', () => {})
     if (child.pid === undefined) return
     deprioritize(child.pid)
@@ -173,7 +176,7 @@ export class FrontProcess {
       case 'routed':
         this.askedAt = null
         this.followed(message.id)
-        // Of an earlier route it is no news.
+        // An answer to an earlier route is outdated.
         if (message.id !== this.routeId || this.unheard === message.unheard) return
         this.unheard = message.unheard
         break

@@ -14,7 +14,7 @@ export interface FrontTrafficOptions {
   readonly config: RouteFacts['config']
   /** For how long a pod that ends still is sent requests, in ms. */
   readonly lingerMs: number
-  /** How long the front goes on at its end for what it had accepted. */
+  /** Time at its end for requests that it has accepted. */
   readonly endMs: number
   readonly clock: Clock
   readonly listener: TrafficListener
@@ -60,7 +60,7 @@ export class FrontTraffic implements Traffic {
     this.settling = settling
   }
 
-  /** What was accepted is forwarded until the end, and so is what comes while others do not know yet that this pod ends. */
+  /** Accepted requests are forwarded until the end, and so are new ones until clients can have noticed that this pod ends. */
   async close(hurry: Promise<void>): Promise<void> {
     const { clock, lingerMs, endMs } = this.options
     const until = clock.mono() + endMs
@@ -102,7 +102,7 @@ export interface RouteFacts {
   readonly config: Pick<CandidateConfig, 'identity' | 'renewDeadlineMs'>
 }
 
-/** Where this replica's front sends requests. A Lease that looks expired changes nothing: its holder may still renew it. */
+/** The route of this replica's front. A Lease that looks expired changes nothing: its holder may still renew it. */
 export function routeOf(facts: RouteFacts): FrontRoute {
   const { state, open, own, config } = facts
   const { term, seen, highestEpoch } = state
@@ -135,8 +135,8 @@ export function leaderFault({ state, own, config }: Omit<RouteFacts, 'open'>): s
 }
 
 /**
- * Whether the leader's front cannot be reached from here although the leader is well: it has renewed the Lease after that front had
- * answered nothing for 5 s. One that does not renew is in doubt, and requests wait for its successor.
+ * Whether the leader's front cannot be reached from here although the leader is well: it has renewed the Lease after that front
+ * had answered nothing for 5 s. A leader that does not renew is in doubt, and requests wait for its successor.
  */
 export function isUnreachable(
   { state: { term, seen }, config }: Pick<RouteFacts, 'state' | 'config'>,

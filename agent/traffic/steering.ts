@@ -3,7 +3,10 @@ import type { ElectionState, StepDown } from '../election/state.ts'
 import type { Log, LogThrottle } from '../observe/log.ts'
 import type { Traffic, TrafficListener, TrafficView } from './traffic.ts'
 
-/** How long a planned stop waits for its front to hold requests. One that lives needs milliseconds; one that does not forwards none. */
+/**
+ * How long a planned stop waits for its front to hold requests. A working front needs milliseconds; a dead one forwards no
+ * request.
+ */
 export const CLOSED_WITHIN_MS = 2_000
 
 export interface SteeringOptions {
@@ -26,8 +29,6 @@ export class Steering {
   private open = false
   /** Monotonic ms. */
   private closedAt = Number.NEGATIVE_INFINITY
-  /** Of the step down's stage that began last; `null`: it has not to be waited for. */
-  private closing: Promise<void> | null = null
 
   constructor(options: SteeringOptions) {
     this.options = options
@@ -46,26 +47,25 @@ export class Steering {
   }
 
   /**
-   * A step down begins: new requests are held before those in flight are waited for. The elector's own timeout runs
-   * meanwhile.
+   * Drains or stops the workload once the front has acknowledged that the gate is closed, or its time is up: new requests are held
+   * before those in flight are waited for, and before there is no LangFlow to take them. The elector's own timeout runs meanwhile.
    *
-   * @param drain not called where the step down has gone on without it
+   * @param go not called once the step down is in another stage, is over, or a kill has overtaken it
    */
-  drain(drain: () => void): void {
+  onceClosed(stage: StepDown['stage'], go: () => void): void {
     this.gateChanged()
-    this.closing = this.followed()
-    this.onceClosed('draining', drain)
-  }
-
-  /**
-   * Until the front holds all, or the time for that is up, requests would meet nothing.
-   *
-   * @param stop not called once nothing is left to be stopped, or a kill has overtaken it
-   */
-  stop(stop: () => void): void {
-    this.gateChanged()
-    this.closing = this.followed()
-    this.onceClosed('stopping', stop)
+    const closing = this.followed()
+    if (closing === null) {
+      go()
+      return
+    }
+    const { state } = this.options
+    const epoch = state().term?.epoch
+    // A later term may be in the same stage.
+    void closing.then(() => {
+      const { term } = state()
+      if (term?.epoch === epoch && term?.stepDown?.stage === stage) go()
+    })
   }
 
   /**
@@ -90,20 +90,6 @@ export class Steering {
     if (settling === null) return null
     const enough = hurry === undefined ? settling : Promise.race([settling, hurry])
     return pause(this.options.clock, CLOSED_WITHIN_MS, enough)
-  }
-
-  private onceClosed(stage: StepDown['stage'], go: () => void): void {
-    if (this.closing === null) {
-      go()
-      return
-    }
-    const { state } = this.options
-    const epoch = state().term?.epoch
-    // A later term may be in the same stage.
-    void this.closing.then(() => {
-      const { term } = state()
-      if (term?.epoch === epoch && term?.stepDown?.stage === stage) go()
-    })
   }
 
   private changed(): void {

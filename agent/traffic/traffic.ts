@@ -13,12 +13,9 @@ import { FrontProcess } from './front-process.ts'
 import { FrontTraffic } from './front-traffic.ts'
 
 export interface TrafficView {
-  /**
-   * The pod to which the front leads traffic; '': none, requests wait; `null`: not known yet, or the kubelet says it
-   * (`readiness`).
-   */
+  /** The pod to which the front forwards; '': none, requests wait; `null`: not known yet, or mode `readiness`. */
   readonly routedTo: string | null
-  /** What keeps traffic from following the gate, in one sentence; `null`: nothing. */
+  /** Why traffic does not follow the gate, in one sentence; `null`: it does. */
   readonly problem: string | null
   /** `null`: there is none. */
   readonly front: FrontView | null
@@ -61,7 +58,7 @@ export interface TrafficParts {
 export interface ConnectedTraffic {
   /** Called once. */
   readonly traffic: (listener: TrafficListener) => Traffic
-  /** What this replica says of its front while it leads; `null`: it has none. */
+  /** The address and key that this replica publishes while it leads; `null`: it has no front. */
   readonly front: FrontAccess | null
 }
 

@@ -44,10 +44,7 @@ test('a pause that is written in another way pauses nothing, and one sentence sa
   assert.equal(pauseFault(null), null)
   for (const value of ['yes', 'True', '']) {
     assert.equal(pauseOf(noted({ paused: value }), NOW), null)
-    assert.equal(
-      pauseFault(noted({ paused: value })),
-      `the annotation langflow-leader/paused of the Lease is "${value}", which pauses nothing: write exactly "true", or remove it`,
-    )
+    assert.match(pauseFault(noted({ paused: value })) ?? '', new RegExp(`"${value}".*write exactly "true"`))
   }
 })
 

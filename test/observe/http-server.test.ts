@@ -55,14 +55,13 @@ describe('the address', () => {
     const { port } = other.address() as { port: number }
     await assert.rejects(start('127.0.0.1', port), {
       name: 'FatalError',
-      message: `cannot listen on 127.0.0.1:${port}: another program has the port; stop it or choose another port with --listen`,
+      message: /another program has the port.*--listen$/,
     })
   })
 
   it('that is not of this machine is a failure that says so', async () => {
     await assert.rejects(start('192.0.2.1'), {
-      message:
-        'cannot listen on 192.0.2.1:0: this machine does not have the address; choose another with --listen',
+      message: /^cannot listen on 192\.0\.2\.1:0: this machine does not have the address/,
     })
   })
 })

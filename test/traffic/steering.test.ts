@@ -84,8 +84,8 @@ class Scene {
     this.candidate.mono = this.clock.mono()
     this.state = this.candidate.tell(fact).state
     for (const { type } of this.candidate.last.effects) {
-      if (type === 'drain') steering.drain(() => orders.push('drain'))
-      else if (type === 'stop') steering.stop(() => orders.push('stop'))
+      if (type === 'drain') steering.onceClosed('draining', () => orders.push('drain'))
+      else if (type === 'stop') steering.onceClosed('stopping', () => orders.push('stop'))
       else if (type === 'kill') orders.push('kill')
     }
     steering.gateChanged()

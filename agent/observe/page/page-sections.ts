@@ -184,7 +184,7 @@ export function roughly(ms: number): string {
   return ms < 60_000 ? `${Math.floor(Math.max(0, ms) / 1_000)} s` : lasting(ms)
 }
 
-/** `2026-01-02 03:04:05 UTC` of an RFC 3339 time, or the text itself where it is none. */
+/** An RFC 3339 time as `2026-01-02 03:04:05 UTC`; any other text unchanged. */
 export function utc(time: string): string {
   const at = Date.parse(time)
   return Number.isNaN(at) ? time : `${new Date(at).toISOString().slice(0, 19).replace('T', ' ')} UTC`

@@ -71,11 +71,11 @@ export interface Verdict {
   readonly level: 'good' | 'warning' | 'bad'
   /** Who leads and who could take over, in one sentence without a full stop. Changes only when one of both does. */
   readonly sentence: string
-  /** The one that leads; `null`: none, or several say so. */
+  /** The leader; `null`: no replica leads, or several report that they do. */
   readonly leader: AgentStatus | null
 }
 
-/** What all of it comes to. `rows`: this replica first. */
+/** One verdict for all replicas. `rows`: this replica first. */
 export function verdictOf(rows: readonly ReplicaRow[]): Verdict {
   const leading = rows.filter(({ status }) => status?.role === 'leader')
   const pods = leading.map(({ pod }) => pod)
