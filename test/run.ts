@@ -24,6 +24,9 @@ async function play(files: string[], concurrency: number): Promise<void> {
   events.on('test:fail', () => {
     process.exitCode = 1
   })
+  events.on('test:summary', ({ file, counts }) => {
+    if (file === undefined && counts.passed === 0) process.exitCode = 1
+  })
   for await (const line of events.compose(spec)) process.stdout.write(line)
 }
 

@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Fact, percentile } from '../harness/report.ts'
+import type { Fact } from '../harness/report.ts'
 import { type LatenessSizes, measureLateness } from './front/lateness.ts'
 import { Loader } from './front/loader.ts'
 import { haproxyVersion, openPaths, type Path, type Paths } from './front/paths.ts'
+import { percentile } from './percentiles.ts'
 import {
   atMost,
   describe,

@@ -16,8 +16,10 @@ import {
   langflowEnvironment,
   writeFlow,
 } from '../harness/langflow.ts'
-import { machineFacts, percentile, withPart } from '../harness/report.ts'
+import { machineFacts } from '../harness/report.ts'
 import { ServerProcess } from '../harness/server-process.ts'
+import { withPart } from './page-parts.ts'
+import { percentile } from './percentiles.ts'
 import {
   atMost,
   describe,

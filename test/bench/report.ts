@@ -1,4 +1,5 @@
-import { type Fact, percentile, summarise, table } from '../harness/report.ts'
+import { type Fact, table } from '../harness/report.ts'
+import { percentile, summarise } from './percentiles.ts'
 
 /** The name of the part of docs/benchmarks.md that release.ts writes. */
 export const RELEASE_PART = 'release'

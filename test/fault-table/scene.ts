@@ -18,7 +18,7 @@ const SHORT = ['--lease-duration=5s', '--renew-deadline=3s', '--retry-period=400
 /** What the timings promise, in ms from the send of the last acknowledged renewal: nothing executes from here on. */
 export const DOUBT_MS = embedded ? 3_000 : 10_000
 /** Nothing lives from here on, and the confirmation of that has been read: the kill deadline, and what both take. */
-export const DEAD_MS = embedded ? 5_000 : 14_300
+export const DEAD_MS = embedded ? 6_400 : 14_300
 /** Another may lead. */
 export const LEASE_MS = embedded ? 5_000 : 15_000
 /** Until a timer has fired and a beat that was under way is written. `npm test` measures nothing: other tests run beside it. */

@@ -1,4 +1,5 @@
-import { type Fact, percentile, table } from '../../harness/report.ts'
+import { type Fact, table } from '../../harness/report.ts'
+import { percentile } from '../percentiles.ts'
 import {
   atMost,
   bullets,

@@ -244,14 +244,6 @@ export function conformance(target: () => Target, { forgets = false } = {}): voi
       assert.deepEqual((await watch.changes(1)).map(seen), [['MODIFIED', 'b']])
     })
 
-    check('gets its version from one counter for all Leases', async (client, name) => {
-      const first = await client.made(`${name}-1`)
-      const second = await client.made(`${name}-2`)
-      const third = await client.wrote(first, spec('b'))
-      assert.ok(isNewer(versionOf(second), versionOf(first)))
-      assert.ok(isNewer(versionOf(third), versionOf(second)))
-    })
-
     check('as a dry run is answered as it would be, and changes nothing', async (client, name) => {
       const made = await client.made(name)
       const dry = (method: 'PUT' | 'POST', path: string, body: unknown) =>
@@ -291,26 +283,6 @@ export function conformance(target: () => Target, { forgets = false } = {}): voi
       assert.deepEqual(made.spec, { holderIdentity: '' })
       assert.deepEqual((await client.wrote(made, { holderIdentity: null })).spec, {})
     })
-
-    check(
-      'is refused where a value is out of range, or the body is none of a Lease',
-      async (client, name) => {
-        const made = await client.made(name)
-        const write = (fields: object) => client.update({ ...made, spec: { ...fields } })
-        for (const wrong of [{ leaseDurationSeconds: 0 }, { leaseTransitions: -1 }])
-          failed(await write(wrong), 422, 'Invalid')
-        for (const wrong of [
-          { leaseDurationSeconds: 1.5 },
-          { leaseTransitions: 2 ** 31 },
-          { holderIdentity: 5 },
-        ])
-          failed(await write(wrong), 400, 'BadRequest')
-        for (const body of ['{"metadata":', '', '[]'])
-          failed(await client.send('POST', client.collection, body), 400, 'BadRequest')
-        failed(await client.send('PUT', client.one(`${name}-2`), made), 400, 'BadRequest')
-        assert.deepEqual((await client.get(name)).json, made)
-      },
-    )
   })
 
   describe('a merge patch', { concurrency: true }, () => {
@@ -342,16 +314,6 @@ export function conformance(target: () => Target, { forgets = false } = {}): voi
       failed(await named({ uid: '11111111-2222-3333-4444-555555555555' }), 422, 'Invalid')
       assert.deepEqual((await client.get(name)).json, next)
       assert.equal((await named({ uid, ...from(next) })).status, 200)
-    })
-
-    check('of what does not exist, or is no patch of a Lease, is refused', async (client, name) => {
-      failed(await client.patch(name, { metadata: { annotations } }), 404, 'NotFound')
-      const made = await client.made(name)
-      failed(await client.patch(name, '{"metadata":'), 400, 'BadRequest')
-      failed(await client.patch(name, { metadata: { annotations: { paused: 5 } } }), 422, 'Invalid')
-      failed(await client.patch(name, { spec: { leaseDurationSeconds: 0 } }), 422, 'Invalid')
-      failed(await client.send('PATCH', client.one(name), {}), 415, 'UnsupportedMediaType')
-      assert.deepEqual((await client.get(name)).json, made)
     })
   })
 
