@@ -27,9 +27,9 @@ export interface LauncherConfig {
   readonly stopTimeoutMs: number
 }
 
-/** How often, while something lives, the clocks are compared, and it is looked whether those that serve still do. */
+/** Interval at which the clocks and the serving processes are checked, while a workload lives. */
 const CLOCK_CHECK_MS = 100
-/** From the first SIGSTOP on: after that no process can still be on its way to a stop, or be born. */
+/** Time from the first SIGSTOP after which every process has stopped, and none is being forked any more. */
 const FREEZE_SETTLES_MS = 1_000
 /** How many looks in a row may find a process awake after that. */
 const AWAKE_LOOKS = 2
@@ -180,7 +180,7 @@ function watchClocks(before: LauncherRecord, now: Instant): LauncherRecord {
   const record = emit(before, { type: 'check clocks', afterMs })
   // The wall clock alone may be wrong: it stops nothing for good, but nothing runs until the agent has asked.
   if (doubt || now.wall >= grant.killAt.wall) return suspend(record, grant, doubt, now)
-  // Whether to go on without those that served is for the agent to say, which closes the gate first.
+  // If the serving processes are gone, the agent decides what follows: it closes the gate first.
   return phase.name === 'running' ? emit(record, { type: 'check serving' }) : record
 }
 
@@ -200,7 +200,7 @@ function suspend(record: LauncherRecord, grant: Grant, doubt: boolean, now: Inst
     if (phase.reason === 'doubt' && !over) return record
     return giveUp(record, 'leadership is in doubt while stopping', now)
   }
-  // Once more, if it is frozen: what was being born during the first freeze may have got away.
+  // Freeze again: a process forked during the first freeze may have been missed.
   if (phase.name === 'frozen') return emit(record, { type: 'freeze', at: now.mono })
   if (grant.onDoubt === 'freeze' || !doubt) return freeze(record, phase.name, now)
   const told = tell(record, { kind: 'deadman', reason: 'leadership is in doubt' })
@@ -273,7 +273,7 @@ function lost(record: LauncherRecord, { loss }: Of<'lost'>): LauncherRecord {
 
 function exited(record: LauncherRecord, { start, exit }: Of<'exited'>, now: Instant): LauncherRecord {
   if (start !== record.start || isIdle(record) || isEndingByForce(record)) return record
-  // The processes that it would have passed the signal on to have yet to get it.
+  // It can't pass the signal on to the other processes any more.
   if (record.phase.name === 'ending') return emit(record, { type: 'terminate' })
   const ended = endByForce(record, 'exit', now, { kind: 'exited', ...exit })
   return exit.unreaped ? leave(ended, 'nobody reaps what LangFlow leaves any more') : ended

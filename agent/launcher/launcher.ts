@@ -33,7 +33,7 @@ export interface LauncherMachine extends WorkloadMachine {
   newStandby(mark: () => string, welcome: Welcome, changed: () => void): Standby
   /** Takes the lock by which this launcher's death is proven, and keeps it with what is returned; `null`: it can't have it. */
   lock(): object | null
-  /** How many processes have ended that nobody will ever reap. */
+  /** Number of ended processes that stay zombies for good. */
   unreaped(): number
 }
 
@@ -52,7 +52,7 @@ export interface LauncherOptions {
   readonly machine: LauncherMachine
 }
 
-/** The messages that are events as they stand: no other one is, whatever a peer calls it. */
+/** Messages that count as events. A peer can't send the launcher's other events. */
 const ORDERS = new Set<ToLauncher['type']>(['grant', 'start', 'healthy', 'prepare', 'stop', 'kill'])
 
 /** Each kill leaves a handful, and a whole container may have a thousand. */

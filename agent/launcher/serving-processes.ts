@@ -35,9 +35,9 @@ interface Lineage {
 /** One that accepts connections, and its command line. */
 type Worker = Lineage & { readonly command: string }
 
-/** How often it is looked for who serves until somebody does, for a start. */
+/** First interval between searches for the serving processes. */
 const SEARCH_MS = 1_000
-/** Whoever has more of them is not looked at. */
+/** A process with more of them is skipped. */
 const MOST_FDS = 4_096
 /** A search takes 1-5 ms, and 80 on a busy machine of a thousand processes: a 20th of a core then, at the most. */
 const SEARCH_COST = 20
@@ -54,7 +54,7 @@ export class ServingProcesses {
   private workers: readonly Worker[] = []
   /** These and their ancestors, each once. */
   private watched: readonly ProcessIdentity[] = []
-  /** Monotonic ms: since when nobody is known to serve, and before when it is not looked again who does. */
+  /** Monotonic ms: since when no process is known to serve, and the earliest time of the next search. */
   private since: number
   private searchAt: number
   private blind = false
@@ -96,7 +96,7 @@ export class ServingProcesses {
 
   /**
    * For a workload that was told to end: once all of LangFlow that served has ended, SIGKILL to what they were forked from.
-   * Requests, background tasks and whatever waits to be written are the workers' own; their parents have nothing left to do
+   * Requests, background tasks and pending writes are the workers' own; their parents have nothing left to do
    * but to free their memory, which takes 2 to 8 s (LangFlow 1.13). Another program's parent may have: it is left alone.
    */
   finish(): void {
@@ -116,7 +116,7 @@ export class ServingProcesses {
 
   /**
    * For a workload that was told to end: tells LangFlow's workers to cancel what they are still doing. Returns false where
-   * nobody would hear it, since they were not started so that they can (`CUT_OFF`).
+   * no worker can do so, since none was started with `CUT_OFF`.
    */
   cutOff(): boolean {
     const [first] = this.workers
@@ -143,7 +143,7 @@ export class ServingProcesses {
   }
 
   /**
-   * Those that serve; puts off the next search. Whoever has left the first process does not count: a worker whose master
+   * Those that serve; puts off the next search. A process that does not descend from the first one does not count: a worker whose master
    * has ended may go on accepting, and so may what a worker had forked before it was killed.
    */
   private search(): readonly Worker[] | 'unknown' {
@@ -206,7 +206,7 @@ function lineages(processes: readonly ProcessStat[], root: number): Map<number, 
   const children = Map.groupBy(processes, ({ ppid }) => ppid)
   const found = new Map<number, Lineage>()
   const add = (self: ProcessIdentity, masters: readonly ProcessIdentity[]) => {
-    // Nobody descends from itself: pids were reused while they were read.
+    // No process descends from itself: pids were reused while they were read.
     if (found.has(self.pid)) return
     found.set(self.pid, { self, masters })
     for (const child of children.get(self.pid) ?? []) add(child, [self, ...masters])
@@ -227,7 +227,7 @@ function pidsOf(workers: readonly Worker[]): string {
 /**
  * Which of some processes wait for connections on a local TCP port; `hidden`: of some it may not be seen. To have the listening
  * socket open is not enough: gunicorn's master holds it and never accepts, and so does a worker that it has forked and that is
- * still starting. Who waits has the socket in an epoll instance, as every event loop does (uvicorn, asyncio, Node);
+ * still starting. A process that waits has the socket in an epoll instance, as every event loop does (uvicorn, asyncio, Node);
  * proc_pid_fdinfo(5) tells by its inode. One that blocks in accept(2) or waits in select(2) instead is not found. Throws where it
  * cannot be told now.
  */
@@ -251,7 +251,7 @@ function readEpolls(pid: number): string {
     const open = unlessGone(() => readdirSync(fds), [])
     // A flow may open any number, and the launcher does nothing else meanwhile.
     if (open.length > MOST_FDS) return 'forbidden'
-    // Whatever is closed meanwhile says nothing about the others.
+    // A file that is closed meanwhile says nothing about the others.
     return open
       .filter((fd) => unlessGone(() => readlinkSync(`${fds}/${fd}`), '') === 'anon_inode:[eventpoll]')
       .map((fd) => unlessGone(() => readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'latin1'), ''))
@@ -259,7 +259,7 @@ function readEpolls(pid: number): string {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     if (code === 'EACCES' || code === 'EPERM') return 'forbidden'
-    // E.g. EMFILE: it must not look as if nobody accepted.
+    // E.g. EMFILE: it must not look as if no process accepted.
     throw error
   }
 }

@@ -103,7 +103,7 @@ export class WorkloadProcesses {
     try {
       this.tree?.terminate()
     } catch {
-      // It is unknown what lives: what has not got the signal is killed at the deadline of the stop.
+      // It is unknown which processes live: those without the signal are killed at the deadline of the stop.
     }
   }
 

@@ -31,7 +31,7 @@ const ENDING_MS = 500
 
 /**
  * Tells the launcher from a flow that runs beside it under the same user. The launcher connects before any flow runs
- * and is given a token; while that launcher may live, nobody is let in without it.
+ * and is given a token; while that launcher may live, no peer without the token is let in.
  */
 export class LauncherKeys {
   private readonly file: string

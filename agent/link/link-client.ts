@@ -71,7 +71,7 @@ export class LinkClient {
     socket.on('close', () => {
       this.welcomed = false
       if (this.closed) return
-      // Reasons may alternate, twenty times a second, and whoever answers on the socket may make them up.
+      // Reasons may alternate, twenty times a second, and any process that answers on the socket may make them up.
       if (!this.told.has(reason) && this.told.size < MAX_REASONS) {
         this.told.add(reason)
         this.handlers.down(reason)

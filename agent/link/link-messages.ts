@@ -64,7 +64,7 @@ export interface WorkloadView {
   readonly orderedAt: number | null
   /** The same, when an agent first said that it is healthy; `null`: none has. */
   readonly servedSince: number | null
-  /** What the running workload has lost of those that served. */
+  /** The serving processes that the running workload has lost. */
   readonly loss: Loss | null
   readonly standby: StandbyView
 }
@@ -91,8 +91,8 @@ export const NOTHING: WorkloadView = {
 }
 
 /**
- * Those that served the port are gone while the workload's first process lives. `worker`: nobody accepts connections any
- * more; `master`: somebody may, but nobody looks after it.
+ * The processes that served the port are gone while the workload's first process lives. `worker`: no process accepts connections
+ * any more; `master`: a worker may, but no master looks after it.
  */
 export interface Loss {
   readonly role: 'worker' | 'master'

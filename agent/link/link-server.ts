@@ -34,7 +34,7 @@ export interface LinkServerOptions {
   readonly clock: Clock
   readonly handlers: LinkHandlers
   /**
-   * Somebody did what no launcher does, or the socket was tampered with: one of a few sentences. It may be told
+   * A peer did what no launcher does, or the socket was tampered with: one of a few sentences. It may be told
    * thousands of times a second.
    */
   readonly alarm: (what: string) => void
@@ -49,7 +49,7 @@ const LOOK_MS = 1_000
 const CLOCK_TOLERANCE_MS = 5_000
 
 /**
- * The agent's end of the link: one launcher at a time. Whoever connects is a stranger until its hello is accepted,
+ * The agent's end of the link: one launcher at a time. A peer is a stranger until its hello is accepted,
  * and strangers are few, short-lived, and heard for one line only.
  */
 export class LinkServer {
@@ -104,7 +104,7 @@ export class LinkServer {
     this.inode = inodeOf(path)
   }
 
-  /** A socket that somebody removed or replaced is made again: nobody could connect any more. */
+  /** A socket that was removed or replaced is made again: no launcher could connect any more. */
   private look(): void {
     const { clock } = this.parts
     this.watch = clock.after(untilNext(clock, LOOK_MS), async () => {
@@ -276,7 +276,7 @@ export class BootOffset {
   }
 }
 
-/** Whoever has not been let in may have sent anything. */
+/** A peer that was not let in may have sent anything. */
 function isHello(message: ToAgent): message is Hello {
   if (message.type !== 'hello') return false
   const { token, pid, alone, mono, clocks, langflow, view } = message as Partial<Hello>

@@ -21,7 +21,7 @@ export type LiveProcess = Pick<ProcessStat, 'pid' | 'startTime' | 'state' | 'com
 export interface Exit {
   readonly code: number | null
   readonly signal: NodeJS.Signals | null
-  /** Nobody reaps what lives on, or will be killed: tini, which would have, was killed itself. */
+  /** Processes that live on, or will be killed, stay zombies: tini, which would have reaped them, was killed. */
   readonly unreaped?: true
 }
 
@@ -45,7 +45,7 @@ export interface ProcessTree {
   terminate(): void
   /**
    * SIGSTOP until a scan finds nothing that is not stopped. Returns how many are stopped by then, and how many were awake
-   * when it began: once they are frozen, whoever is awake was thawed by another hand.
+   * when it began: once they are frozen, a process that is awake was continued by another one.
    */
   freeze(): { stopped: number; awake: number }
   /** SIGCONT to what `freeze` stopped. */
@@ -142,7 +142,7 @@ export function createProcessTree({
         if (living(scan()).length === 0) return
         costMs = clock.mono() - began
       } catch {
-        // The next look may succeed; those who need an answer scan themselves and hear of the error.
+        // The next look may succeed; a caller that needs an answer scans by itself and gets the error.
       }
       watch = clock.after(Math.max(WATCH_EVERY_MS, costMs * WATCH_SHARE), look)
     }
@@ -203,7 +203,7 @@ export function createProcessTree({
       const targets = living(found)
       const started = first ?? child
       const leader = targets.find((stat) => isSame(stat, started))
-      // Without its parent nobody would pass the signal on: each has to be told.
+      // Without the parent no process would pass the signal on: each one gets it.
       const led = targets.filter((stat) => stat === leader || stat.pgrp === leader?.pid)
       signalAll(leader ? led : targets, found, 'SIGTERM')
       signalAll(targets.filter(isStopped), found, 'SIGCONT')

@@ -46,7 +46,7 @@ export abstract class KeptStandby {
 
   get view(): StandbyView {
     const { current } = this
-    // What is to be prepared soon is not ready, and nothing is wrong with it.
+    // A standby that is due soon is not ready, and nothing is wrong with it.
     return this.isPutOff ? { ...current, mode: 'warm' } : current
   }
 
@@ -67,7 +67,7 @@ export abstract class KeptStandby {
 
   /** The workload is about to start: nothing more is prepared. Resolves once it is ready, or never will be. */
   async use(): Promise<void> {
-    // Due soon, it is waited for all the same; what has failed is not.
+    // A standby that is due soon is waited for; one that has failed is not.
     const isDue = this.isPutOff
     this.rest()
     this.failures = 0
