@@ -127,7 +127,7 @@ export class Launcher {
   private turn(event: LauncherEvent): void {
     this.record = step(this.options, this.record, event, this.options.machine.clock.now())
     for (const effect of this.record.effects) {
-      const carryOut = this.deeds[effect.type] as (effect: LauncherEffect) => unknown
+      const carryOut = this.handlers[effect.type] as (effect: LauncherEffect) => unknown
       carryOut(effect)
     }
   }
@@ -217,29 +217,30 @@ export class Launcher {
 
   // 2. What was decided.
 
-  private readonly deeds: { readonly [Type in LauncherEffect['type']]: (effect: EffectOf<Type>) => unknown } =
-    {
-      tell: ({ view, cause }) => this.report(this.view(view), cause),
-      'check clocks': ({ afterMs }) => this.checkClocks(afterMs),
-      'prepare standby': ({ afterMs }) => this.standby?.prepare(afterMs),
-      'discard standby': () => this.standby?.discard(),
-      prepare: ({ start }) => this.processes.prepare(start, this.standby),
-      launch: ({ start, grant }) => this.processes.launch(start, grant),
-      'watch serving': ({ pid }) => this.processes.watchServing(pid),
-      'check serving': () => this.processes.checkServing(),
-      freeze: ({ at }) => this.processes.freeze(at),
-      thaw: () => this.processes.thaw(),
-      terminate: () => this.processes.terminate(),
-      'check stop': ({ start, afterMs }) => this.processes.checkStop(start, afterMs),
-      'cut off': () => this.processes.cutOff(),
-      kill: ({ afterMs }) => this.processes.kill(afterMs),
-      rest: () => {
-        this.clockTimer?.cancel()
-        this.processes.rest()
-      },
-      'announce end': ({ defect }) => this.announceEnd(defect),
-      exit: ({ code }) => this.exit.resolve(code),
-    }
+  private readonly handlers: {
+    readonly [Type in LauncherEffect['type']]: (effect: EffectOf<Type>) => unknown
+  } = {
+    tell: ({ view, cause }) => this.report(this.view(view), cause),
+    'check clocks': ({ afterMs }) => this.checkClocks(afterMs),
+    'prepare standby': ({ afterMs }) => this.standby?.prepare(afterMs),
+    'discard standby': () => this.standby?.discard(),
+    prepare: ({ start }) => this.processes.prepare(start, this.standby),
+    launch: ({ start, grant }) => this.processes.launch(start, grant),
+    'watch serving': ({ pid }) => this.processes.watchServing(pid),
+    'check serving': () => this.processes.checkServing(),
+    freeze: ({ at }) => this.processes.freeze(at),
+    thaw: () => this.processes.thaw(),
+    terminate: () => this.processes.terminate(),
+    'check stop': ({ start, afterMs }) => this.processes.checkStop(start, afterMs),
+    'cut off': () => this.processes.cutOff(),
+    kill: ({ afterMs }) => this.processes.kill(afterMs),
+    rest: () => {
+      this.clockTimer?.cancel()
+      this.processes.rest()
+    },
+    'announce end': ({ defect }) => this.announceEnd(defect),
+    exit: ({ code }) => this.exit.resolve(code),
+  }
 
   private checkClocks(afterMs: number): void {
     this.clockTimer?.cancel()
