@@ -1,16 +1,12 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { Lease, LeaseSpec } from '../../agent/lease/lease.ts'
-import { Candidate, heldBy, leaseOf, RELEASED, released } from './candidate.ts'
+import { Candidate, heldBy, leaseOf, noted, RELEASED, released } from './candidate.ts'
 
 const EPOCH = 'langflow-leader/epoch'
 const LARGEST = 2 ** 31 - 1
 const HELD = heldBy('other', 10)
 const LONG = heldBy('other', 10, { leaseDurationSeconds: 30 })
-
-function noted(lease: Lease, annotations: Record<string, string>): Lease {
-  return { ...lease, metadata: { ...lease.metadata, annotations } }
-}
 
 /** Of what somebody else than the holder wrote. */
 const EDITED: LeaseSpec = { renewTime: 'r10' }
