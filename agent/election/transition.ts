@@ -37,7 +37,6 @@ import {
   type Ending,
   event,
   type Fact,
-  type Failure,
   type Free,
   type Held,
   type Input,
@@ -130,8 +129,10 @@ function observe(input: Input, state: CandidateState): CandidateState {
       const told = { ...state, workload: fact.workload, highestEpoch }
       return told.phase === 'leading' ? noticeFailure(input, told) : told
     }
-    case 'workload_failed':
-      return state.phase === 'leading' ? remedyFailure(input, state, failureOf(fact)) : state
+    case 'workload_failed': {
+      const { type: _, ...failure } = fact
+      return state.phase === 'leading' ? remedyFailure(input, state, failure) : state
+    }
     case 'workload_healthy':
       return state.term === null ? state : noteHealth(input, state, fact.took)
     case 'successor':
@@ -151,10 +152,6 @@ function observe(input: Input, state: CandidateState): CandidateState {
     case 'tick':
       return state
   }
-}
-
-function failureOf({ code, reason, remedy }: Failure): Failure {
-  return { code, reason, remedy }
 }
 
 /** An event or a read shows the Lease. */
