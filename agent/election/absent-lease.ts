@@ -5,7 +5,7 @@ import type { CandidateState, Input } from './state.ts'
 /** Retry periods from one proof that the Lease is absent to the next look for it, at most. */
 const ABSENCE_GAP_RETRIES = 2
 
-/** Rule 7: nobody's, but its live holder may re-create it; everybody else waits a whole lease duration. */
+/** Rule 7: a live holder may re-create the Lease at once; any other replica waits a whole lease duration. */
 export function observeAbsence<S extends CandidateState>(input: Input, state: S): S {
   const { seen, term, nextAttemptAt } = state
   const { now } = input
@@ -20,9 +20,9 @@ export function observeAbsence<S extends CandidateState>(input: Input, state: S)
 }
 
 /**
- * Monotonic ms before which a vacancy is not believed. An object that was emptied, or deleted and made anew, while somebody
- * held it looks as if nobody ever did, and who held it between two looks of this replica was never seen. Only at first sight
- * does it count as vacant; otherwise after a whole lease duration, or once a holder has written it again.
+ * Monotonic ms before which a Lease that looks never held doesn't count as vacant. An object that was emptied, or deleted and
+ * made anew, while a replica held it looks that way too, and so does one that was held between two looks. It counts as vacant
+ * at first sight; otherwise after a whole lease duration, or once a holder has written it again.
  */
 export function vacantFrom(input: Input, state: CandidateState, lease: Lease): number {
   const before = state.seen
@@ -31,7 +31,7 @@ export function vacantFrom(input: Input, state: CandidateState, lease: Lease): n
   return mayHaveBeenHeld ? waitedOut(input, state, before.lease) : state.vacantNotBefore
 }
 
-/** What was not looked for a while may have come and gone meanwhile; an answer counts from when it was asked for. */
+/** A Lease may have come and gone since the last look, if that is too long ago. An answer counts from when it was asked for. */
 function wasLookedFor(input: Input, state: CandidateState): boolean {
   const { fact, now, config } = input
   const { absenceSeenAt, readSentAt } = state
@@ -47,14 +47,14 @@ export function isTimely({ fact, now, config }: Input, { readSentAt }: Candidate
 }
 
 /**
- * Milliseconds for which this record is to be left alone from its last change on; 0: its holder gave the Lease up, or nobody
- * ever held it, and `vacantNotBefore` tells from when that is believed.
+ * Milliseconds from its last change for which this record must be left alone; 0: its holder gave the Lease up, or no replica
+ * ever held it, and `vacantNotBefore` says from when that counts.
  */
 export function heldFor({ config }: Input, state: CandidateState, lease: Lease): number {
   const before = state.seen
   if (looksNeverHeld(lease) || isReleased(lease, state.lastHolder)) return 0
   const cleared = holderOf(lease) === ''
-  // Its holder writes a renew time with whatever it changes. Whoever else shortened it took time from a holder that lives.
+  // A holder writes a renew time with every change. Any other writer that shortened the duration took time from a live holder.
   const edited = cleared || before?.lease?.spec?.renewTime === lease.spec?.renewTime
   return Math.max(
     durationOf(lease, config.leaseDurationMs),
@@ -63,7 +63,7 @@ export function heldFor({ config }: Input, state: CandidateState, lease: Lease):
   )
 }
 
-/** Monotonic ms: by then whoever held the Lease has lost it, by the record's duration and by this replica's own. */
+/** Monotonic ms: by then any holder has lost the Lease, by the record's duration and by this replica's own. */
 function waitedOut({ config, now }: Input, state: CandidateState, known: Lease | null): number {
   const { leaseDurationMs } = config
   const recorded = known === null || looksNeverHeld(known) ? 0 : durationOf(known, leaseDurationMs)

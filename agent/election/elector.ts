@@ -53,11 +53,6 @@ export class Elector {
     )
   }
 
-  /** What was decided last, and why. */
-  get decision(): string {
-    return this.state.decision
-  }
-
   start(): void {
     this.watcher.start()
     this.tell({ type: 'tick' })

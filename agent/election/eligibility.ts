@@ -35,8 +35,8 @@ export function inability(
   const cause = readProblem ?? watchProblem
   const because = cause === null ? '' : `: ${cause}`
   if (seen === null || sightedAt === null) return `this replica has not seen the Lease yet${because}`
-  // Nobody renews one that nobody holds, or whose holder is gone while it is paused. One that is absent is read each retry
-  // period, whatever the watch says.
+  // A Lease without a holder, or whose holder is gone while it is paused, isn't renewed. An absent one is read each retry
+  // period, also while the watch is up.
   const silentForGood = watchUp && seen.lease !== null && (holderOf(seen.lease) === '' || state.paused)
   const blindMs = Math.max(now.mono - sightedAt.mono, now.boot - sightedAt.boot - BOOT_RESOLUTION_MS)
   const recordedMs = seen.lease === null ? 0 : durationOf(seen.lease, config.leaseDurationMs)

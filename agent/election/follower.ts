@@ -23,7 +23,7 @@ import {
   writerWall,
 } from './state.ts'
 
-/** What everybody but the holder does: watch, wait, and take the Lease once it is free. */
+/** What every replica but the holder does: watch, wait, and take the Lease once it is free. */
 export function follow(input: Input, before: Follower): Follower {
   const { now, config } = input
 
@@ -143,7 +143,7 @@ export function coolDownEnds({ coolDown, seen, written }: ElectionState): number
 
 /**
  * Monotonic ms from when the Lease may be taken. Rule 6: only what this process itself saw, on its own clock, counts;
- * whoever the holder is, `renewTime` is compared with nothing.
+ * `renewTime` is compared with nothing, not even this replica's own.
  */
 function freeAt(input: Input, state: Follower, seen: Seen): number {
   const { lease } = seen
@@ -175,7 +175,7 @@ function whyFree(config: CandidateConfig, state: Follower, { lease, heldMs }: Se
  * For how long, in milliseconds, a free Lease is left to others, and to whom: a retry period to the successor that was
  * named, another one to those whose standby is prepared where this one's is not, half of one to a revision that has served, a
  * lease duration to the Deployment that it belongs to, or to other revisions where the own one has failed. All of them may be
- * gone for good, so that nobody waits longer.
+ * gone for good, so that no replica waits longer.
  */
 function precedence(
   config: CandidateConfig,
@@ -207,7 +207,7 @@ function isOwn({ identity }: CandidateConfig, { written, created }: Follower, le
 }
 
 /**
- * A creation has no version to compare with. Where this process could not run for a while, whatever happened meanwhile
+ * A creation has no version to compare with. If this process could not run for a while, all that happened meanwhile
  * still lies in its connections, and is heard before the answer to a read.
  */
 function confirmsAbsence(input: Input, state: Follower): boolean {
@@ -217,14 +217,14 @@ function confirmsAbsence(input: Input, state: Follower): boolean {
 
 /**
  * Monotonic ms of the next read. While the watch lives, only a refused write leads to one, and a Lease that is absent or was
- * emptied: nobody renews such a Lease, so a silent watch proves nothing.
+ * emptied: such a Lease isn't renewed, so a silent watch proves nothing.
  */
 function nextLook({ now }: Input, state: Follower): number {
   const { mustRead, watchUp, nextPollAt, nextAttemptAt, readSentAt, seen, vacantNotBefore } = state
   if (mustRead) return nextAttemptAt
   const emptied = seen?.lease && looksNeverHeld(seen.lease) && now.mono < vacantNotBefore
   if (watchUp && seen?.lease !== null && !emptied) return NEVER
-  // Also at the very moment from which it is free: whoever has waited for longest knows the most of it, its epoch above all.
+  // Also at the very moment from which it is free: the replica that has waited for longest should be first, as it knows the epoch.
   const freed = seen?.lease === null && (readSentAt?.mono ?? 0) < vacantNotBefore
   return freed ? Math.min(nextPollAt, vacantNotBefore) : nextPollAt
 }
@@ -273,7 +273,7 @@ function reportHolder<S extends Free>(state: S): S {
   return holder === '' ? reported : event(reported, 'leader_observed', {}, { holder })
 }
 
-/** Ordered anew with whatever is heard, and not by time alone. */
+/** The kill is ordered again with each fact, and not by time alone. */
 function killNews<S extends Free>({ fact }: Input, state: S): S {
   return fact.type === 'tick' ? state : kill(state)
 }

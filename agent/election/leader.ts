@@ -96,7 +96,7 @@ export function lead(input: Input, before: Held): CandidateState {
   return next.term === null ? next : plan(input, next)
 }
 
-/** Why the Lease is lost by the clock; `null`: it is not. */
+/** Why the Lease is lost by the clock; `null`: it isn't lost. */
 function lostByTime({ config, now }: Input, { seen, term }: Held): Why<EndedBecause> | null {
   const deadline = killAt(config, term.renewedAt)
   if (reached(now, deadline)) return { code: 'no_renewal', reason: 'no renewal was acknowledged in time' }
@@ -112,7 +112,7 @@ function lostByTime({ config, now }: Input, { seen, term }: Held): Why<EndedBeca
   }
 }
 
-/** Why the Lease is lost by what it says, when it was not this replica that wrote that; `null`: it is not. */
+/** Why the Lease is lost, by a record that this replica did not write; `null`: it isn't lost. */
 export function lostTo({ config }: Input, { term, written }: Held, lease: Lease): Why<EndedBecause> | null {
   const holder = holderOf(lease)
   const other = (reason: string) => ({ code: 'held_by_other', reason }) as const
@@ -206,7 +206,7 @@ function grantOf(config: CandidateConfig, term: Term): Grant {
   }
 }
 
-/** A renewal was acknowledged: a doubt that it ends is over (compare-and-swap: nobody else held the Lease). */
+/** A renewal was acknowledged, which may end a doubt: by compare-and-swap, no other replica has held the Lease. */
 export function extend({ config, now }: Input, before: Held, write: Write): Held {
   const state = withTerm(before, { renewedAt: write.sentAt })
   const { renewedAt, doubt } = state.term
@@ -236,7 +236,7 @@ export function remedyFailure(input: Input, state: Leading, failure: Failure): H
   return emit(restarting, { type: 'restart', ...why, graceMs: stopTimeoutMs })
 }
 
-/** An operator pauses, or resumes: what had been left alone is seen to then. */
+/** An operator pauses, or resumes: a failure that was set aside meanwhile is acted on then. */
 export function notePause(input: Input, before: CandidateState): CandidateState {
   const paused = pauseOf(before.seen?.lease ?? null, writerWall(before, input.now)) !== null
   if (paused === before.paused) return before
@@ -252,7 +252,7 @@ export function notePause(input: Input, before: CandidateState): CandidateState 
   return seenTo.phase === 'leading' ? noticeFailure(input, seenTo) : seenTo
 }
 
-/** A failure that was set aside is over, or is seen to: how long nobody was served is part of the history. */
+/** A failure that was set aside is over, or is acted on: the time without service is part of the history. */
 function noteLeftAlone({ now }: Input, state: Leading): Leading {
   const { setAside, term } = state
   if (setAside === null) return state
@@ -277,12 +277,12 @@ export function noteHealth(
   return withTerm(state, { phases: { ...phases, ...(took ?? whole) } })
 }
 
-/** That it ended, or serves nobody, may have been told while the launcher had no agent to tell it to. */
+/** The launcher may have had no agent to report to when the workload ended, or ceased to serve. */
 export function noticeFailure(input: Input, told: Leading): Held {
-  // What got well again by itself is no reason any more.
+  // A workload that is well again by itself is no reason to act any more.
   const before = told.workload.well ? noteLeftAlone(input, told) : told
   const { term, workload, paused } = before
-  // What this replica has stopped itself it starts again.
+  // A workload that this replica itself is restarting is started all the same.
   if (paused && term.restarting === null) return before
   const { canRun, failed } = workload
   const ended = workload.alive === 'no'
@@ -342,8 +342,8 @@ function graceEnds({ streamGraceMs }: CandidateConfig, { closedAt, served }: Ste
 }
 
 /**
- * The planned end: nothing lives, nothing is held. A workload that failed here gets its next try later, and later each time, so
- * that another replica gets its chance.
+ * The planned end: nothing lives, nothing is held. If the workload failed here, this replica campaigns again later, and later each
+ * time, so that another one gets its chance.
  */
 export function endTerm({ config, now }: Input, state: SteppingDown): Free {
   const { stepDown, startedAt } = state.term
@@ -380,7 +380,7 @@ function request(input: Input, state: Held): CandidateState {
   return seen?.heldMs ? sendWrite(input, state, 'release') : endTerm(input, state)
 }
 
-/** Whether the other fronts are yet to hear that they are to hold: what they would go on to send here were refused. */
+/** Whether the other fronts are still to be told to hold requests: those that they send here would be refused. */
 function isUntold({ config }: Input, { mustRead, nextWriteId, term: { stepDown } }: Held): boolean {
   return config.front !== null && !mustRead && stepDown?.toldBy === nextWriteId
 }

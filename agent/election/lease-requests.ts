@@ -13,9 +13,9 @@ import {
   microTime,
   type Notes,
 } from '../lease/lease.ts'
-import { pauseIsOver } from '../lease/operator-annotations.ts'
+import { encodeHistory, encodeTerm, HISTORY, type PastTerm } from '../lease/lease-history.ts'
+import { pauseIsOver, podOf } from '../lease/operator-annotations.ts'
 import { isOlder } from '../python-version.ts'
-import { detectedAfter, historyNote } from './history-note.ts'
 import { failedStart, revisionsNoted } from './revision-trial.ts'
 import {
   type CandidateConfig,
@@ -25,6 +25,7 @@ import {
   emit,
   type Input,
   killAt,
+  type Term,
   type Write,
   type WriteKind,
   writerWall,
@@ -32,6 +33,8 @@ import {
 
 /** Writes that can still surface as committed are few: one request is in flight at a time. */
 const REMEMBERED_WRITES = 32
+/** Of a term that goes on. */
+const LASTS = { gapMs: null, ended: null, endedBecause: null, stopMs: null } as const
 
 /**
  * Sends a write. Its body keeps everything of the Lease that this program does not own, and its `resourceVersion`: every write
@@ -116,7 +119,7 @@ function requestDeadline(config: CandidateConfig, { term }: ElectionState, now: 
   return Math.min(half, Math.max(config.retryPeriodMs, untilDoubt), Math.max(1, untilKill))
 }
 
-/** A successor is for the one Lease that was released to it, and so is the word of who released it. */
+/** The next write after a release removes the named successor, and the note of who released. */
 function notesFor(
   input: Input,
   state: ElectionState,
@@ -142,7 +145,7 @@ function notesFor(
     ...((tooLate || pauseIsOver(seen?.lease ?? null, writerWall(state, input.now))) && {
       resumed: true as const,
     }),
-    // Once the key's term is about to be over, nobody needs it.
+    // The key is useless once its term is about to end.
     ...(front !== null && {
       front:
         kind === 'release'
@@ -152,7 +155,7 @@ function notesFor(
             : front,
     }),
   }
-  // A request is for the leader that it was made to.
+  // A request for a switchover is for the leader at that time.
   const answered = { answered: true } as const
   if (kind === 'renew') return refusal?.open ? { ...both, ...answered } : both
   const own = owner === null ? both : { ...both, owner }
@@ -166,8 +169,77 @@ function notesFor(
 }
 
 /**
+ * What a write notes in the Lease's history of terms; `undefined`: nothing new. A write that takes the Lease closes the term that
+ * its holder left open, and a release says why its term ended.
+ */
+function historyNote(
+  { config, now }: Pick<Input, 'config' | 'now'>,
+  { seen, term, lastNotes, history: known, setAside }: ElectionState,
+  write: Pick<Write, 'kind' | 'because' | 'detectMs'> & { readonly epoch: number },
+): string | undefined {
+  const lease = seen?.lease ?? null
+  const at = new Date(now.wall).toISOString()
+  const holder = podOf(config.identity)
+  const { kind, because, epoch, detectMs } = write
+  const close = (over: Partial<PastTerm>) => known.map((past) => (past.ended ? past : { ...past, ...over }))
+  if (kind === 'acquire' && because !== null) {
+    const phases = { detectMs, acquireMs: 0, startMs: null, healthyMs: null }
+    const begun = { ...LASTS, epoch, holder, began: at, because: because.code, phases }
+    return encodeHistory([begun, ...close({ ended: lease?.spec?.renewTime ?? at, endedBecause: 'expired' })])
+  }
+  // The pod was killed, and served until its last renewal, as far as is known.
+  if (kind === 'release' && because !== null)
+    return encodeHistory(close({ ended: at, endedBecause: 'pod_restarted', stopMs: Math.round(detectMs) }))
+  if (term === null || term.phases === null) return undefined
+  const { acquireTime, phases, stepDown } = term
+  const earlier = known.filter((past) => past.epoch < term.epoch)
+  const leftAloneMs = term.leftAloneMs + (setAside === null ? 0 : now.mono - setAside.since)
+  const present = {
+    ...LASTS,
+    epoch: term.epoch,
+    holder,
+    began: acquireTime,
+    because: term.because,
+    phases,
+    gapMs: leftAloneMs > 0 ? (gapOf(term, earlier) ?? 0) + leftAloneMs : gapOf(term, earlier),
+    // If this holder vanishes while it stops, its successor counts from the closing of the gate as well.
+    stopMs: stepDown && now.mono - stepDown.closedAt,
+  }
+  const entry =
+    kind === 'release' && stepDown !== null ? { ...present, ended: at, endedBecause: stepDown.code } : present
+  // Most renewals have nothing to add.
+  return lastNotes[HISTORY]?.includes(encodeTerm(entry)) ? undefined : encodeHistory([entry, ...earlier])
+}
+
+/**
+ * Milliseconds for which the Lease has been free, or was not renewed: as this replica watched it, or since its last holder wrote
+ * it, by that holder's wall clock, if the two differ by more than clocks usually do. It is noted, and decides nothing (rule 6).
+ */
+function detectedAfter({ config, now }: Pick<Input, 'config' | 'now'>, state: ElectionState): number {
+  const { seen } = state
+  const watchedMs = seen === null ? 0 : now.mono - seen.changedAt
+  const writtenMs = writerWall(state, now) - Date.parse(seen?.lease?.spec?.renewTime ?? '')
+  return writtenMs > watchedMs + config.retryPeriodMs ? writtenMs : watchedMs
+}
+
+/** @param earlier the terms before this one, newest first */
+function gapOf({ epoch, acquireTime, phases }: Term, earlier: readonly PastTerm[]): number | null {
+  if (phases === null || phases.healthyMs === null) return null
+  const { detectMs, acquireMs, startMs, healthyMs } = phases
+  const servedAfterMs = acquireMs + (startMs ?? 0) + healthyMs
+  const at = earlier.findIndex((past, n) => past.epoch !== epoch - 1 - n || past.phases.healthyMs !== null)
+  const last = earlier[at]
+  if (last === undefined || last.epoch !== epoch - 1 - at || last.ended === null) return null
+  const { ended, stopMs } = last
+  const sinceMs = (stopMs ?? 0) + detectMs
+  // Terms in between that never served have left their times.
+  const endedMs = at === 0 ? 0 : Date.parse(acquireTime) - Date.parse(ended) + (stopMs ?? 0)
+  return Math.max(sinceMs, endedMs) + servedAfterMs
+}
+
+/**
  * A success is no proof: what stands between this replica and etcd (a mutating webhook, a proxy) may drop a write and answer
- * 200, and nobody else would see the Lease renewed. Says what the answer lacks of the write; `null`: nothing. The renew time
+ * 200, and no other replica would see the Lease renewed. Says what the answer lacks of the write; `null`: nothing. The renew time
  * may come back in another form (some truncate it), but not as it was before.
  *
  * @param written renew times of all of this replica's writes

@@ -49,7 +49,7 @@ export interface Write {
   /** Of an `acquire`, a `resume` or a follower's `release`: why it could be written; and how long the Lease had been unchanged, in milliseconds. */
   readonly because: Why<AcquiredBecause> | null
   readonly unchangedMs: number
-  /** Of an `acquire`: how long nobody had led by then, in milliseconds, as far as is known; for the history alone. */
+  /** Of an `acquire`: how long there had been no leader, in milliseconds, as far as is known. For the history alone. */
   readonly detectMs: number
 }
 
@@ -63,13 +63,13 @@ export interface StepDown extends Why<EndedBecause> {
   readonly graceMs: number
   /** Monotonic ms, when the gate was closed. */
   readonly closedAt: number
-  /** Monotonic ms: LangFlow is stopped then, whatever is still open. */
+  /** Monotonic ms: LangFlow is stopped then, also if connections are still open. */
   readonly drainDeadline: number
   /** Whether LangFlow served by then, and may go on for as long as it is drained. */
   readonly served: boolean
   /** Id of the first write that tells the other fronts to hold; `null`: they go on. */
   readonly toldBy: number | null
-  /** Whom an operator named: the pod, or the identity where it is known; `null`: nobody. */
+  /** The successor that an operator named: its pod, or its identity if known; `null`: none. */
   readonly to: string | null
   /** Takeovers were paused before it began. */
   readonly paused: boolean
@@ -93,7 +93,7 @@ export interface Term {
   /** Why the workload is being stopped, to be started again in this term once nothing of it lives. */
   readonly restarting: string | null
   readonly stepDown: StepDown | null
-  /** For how long in all it served nobody because it was left alone while paused, in milliseconds; the present spell apart. */
+  /** Total milliseconds without service because a failure was set aside while paused, without the present pause. */
   readonly leftAloneMs: number
 }
 
@@ -120,7 +120,7 @@ export const NO_WORKLOAD = {
   killAt: null as number | null,
   /** The last term of earlier launchers of this pod, as `identity epoch`, if it is proven that nothing of it lives any more. */
   ended: null as string | null,
-  /** Why it serves nobody, although it lives. */
+  /** Why it doesn't serve although it lives. */
   failed: null as string | null,
   /** It answers its health requests, and its launcher the agent. */
   well: false,
@@ -133,7 +133,7 @@ export interface Seen {
   readonly lease: Lease | null
   /** Monotonic ms, when the last change of the record was received (rule 6) or its absence noticed (rule 7). */
   readonly changedAt: number
-  /** Milliseconds for which everybody else leaves it alone from then on; 0: it was released, or looks as if never held. */
+  /** Milliseconds from then for which every other replica leaves it alone; 0: it was released, or looks never held. */
   readonly heldMs: number
 }
 
@@ -143,14 +143,14 @@ const SHARED = {
   /** `null` until the first read or event. */
   seen: null as Seen | null,
   lastHolder: null as { readonly holder: string; readonly epoch: number } | null,
-  /** How far the wall clock of whoever wrote the Lease last is ahead of this replica's, as it saw that happen, in milliseconds. */
+  /** Milliseconds by which the last writer's wall clock is ahead of this replica's, as measured when it saw that write. */
   writerAheadMs: 0,
   /** Monotonic ms: a vacancy is not believed before; 0: no such reason. */
   vacantNotBefore: 0,
   /** When the Lease was last known not to exist. */
   absenceSeenAt: null as Instant | null,
   highestEpoch: 0,
-  /** How often somebody else wrote the Lease in this replica's name (rule 8). */
+  /** How often another process wrote the Lease in this replica's name (rule 8). */
   strangers: 0,
   /** The annotations that the Lease had last, for a holder that makes it anew. */
   lastNotes: {} as Readonly<Record<string, string>>,
@@ -200,17 +200,17 @@ const SHARED = {
   watchProblem: null as string | null,
   /** Why this replica is not to compete for the Lease, in words; `null`: it is. */
   barred: null as string | null,
-  /** Why its LangFlow is too old for that, in words; `null`: it is not, or nobody knows. */
+  /** Why its LangFlow is too old for that, in words; `null`: it isn't, or its version is unknown. */
   outdated: null as string | null,
   /** How often in a row the workload failed here. */
   failures: 0,
-  /** Monotonic ms until when it does not campaign; `early` counts only while nobody else has taken the Lease. */
+  /** Monotonic ms until when it does not campaign; `early` counts only while no other replica has taken the Lease. */
   coolDown: null as { readonly early: number; readonly full: number; readonly after: string } | null,
 
   workload: NO_WORKLOAD,
   /** This process has ended a workload of its own: one that still shows up alive runs under no grant to take back. */
   killOrdered: false,
-  /** Whom this replica would have follow it; `null`: whoever comes first. */
+  /** The replica that this one names in its release; `null`: the first one may follow. */
   successor: null as string | null,
 
   // What operators asked for through the Lease.
@@ -351,7 +351,7 @@ export function killAt(config: Timings, renewedAt: Instant): Instant {
   return later(renewedAt, config.leaseDurationMs - config.killMarginMs)
 }
 
-/** Unix time in milliseconds by the clock of whoever wrote the Lease last: pauses end by the leader's. */
+/** Unix time in milliseconds by the clock of the Lease's last writer: a pause ends by the leader's clock. */
 export function writerWall(state: Pick<ElectionState, 'term' | 'writerAheadMs'>, now: Instant): number {
   return state.term === null ? now.wall + state.writerAheadMs : now.wall
 }

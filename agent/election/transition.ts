@@ -37,7 +37,6 @@ import {
   type Ending,
   event,
   type Fact,
-  type Failure,
   type Free,
   type Held,
   type Input,
@@ -49,7 +48,7 @@ import {
 /** Outcomes that can still surface are those of the last few writes. */
 const REMEMBERED_FAILURES = 16
 
-/** One sighting may be a predecessor's write that was still under way; a second one is somebody alive. */
+/** The first sighting may be a predecessor's write that was still under way; a second one is a live process. */
 const STRANGER_SIGHTINGS = 2
 
 /**
@@ -81,7 +80,7 @@ export function transition(
   // 4. The versions of LangFlow are compared.
   const state = judgeVersion(input, led)
 
-  // 5. Whoever does not hold the Lease, or not any more, follows or leaves.
+  // 5. A replica that doesn't hold the Lease, or has just lost it, follows or leaves.
   switch (state.phase) {
     case 'follower':
       return rehearse(input, follow(input, state))
@@ -93,7 +92,7 @@ export function transition(
   }
 }
 
-/** Nothing is decided any more, but whoever forwards what this replica had accepted asks who leads. */
+/** Nothing is decided any more, but this replica's front still forwards requests, and asks who leads. */
 function watchOn(input: Input, state: Ending): Ending {
   const { fact, now } = input
   if (fact.type !== 'lease' || isStale(input, state, fact.lease)) return state
@@ -109,7 +108,7 @@ function observe(input: Input, state: CandidateState): CandidateState {
     case 'watch': {
       const { up, problem } = fact
       const told = { ...state, watchUp: up, watchProblem: problem, sightedAt: up ? now : state.sightedAt }
-      // Whatever kept it from watching may have changed its rights as well.
+      // The trouble that ended the watch may have changed this replica's rights as well.
       return up && state.watchProblem !== null ? rehearseAgain(told, now.mono) : told
     }
     case 'written':
@@ -130,8 +129,10 @@ function observe(input: Input, state: CandidateState): CandidateState {
       const told = { ...state, workload: fact.workload, highestEpoch }
       return told.phase === 'leading' ? noticeFailure(input, told) : told
     }
-    case 'workload_failed':
-      return state.phase === 'leading' ? remedyFailure(input, state, failureOf(fact)) : state
+    case 'workload_failed': {
+      const { type: _, ...failure } = fact
+      return state.phase === 'leading' ? remedyFailure(input, state, failure) : state
+    }
     case 'workload_healthy':
       return state.term === null ? state : noteHealth(input, state, fact.took)
     case 'successor':
@@ -151,10 +152,6 @@ function observe(input: Input, state: CandidateState): CandidateState {
     case 'tick':
       return state
   }
-}
-
-function failureOf({ code, reason, remedy }: Failure): Failure {
-  return { code, reason, remedy }
 }
 
 /** An event or a read shows the Lease. */
@@ -240,13 +237,13 @@ function observeLease(
   return known ? state : strangerSeen(input, state)
 }
 
-/** What a read shows, and what is seen first, may have been written long ago. */
+/** Only a watched change was written just now: a read, and the first sight, may show an old one. */
 function aheadOf({ fact, now }: Input, { seen, writerAheadMs }: CandidateState, lease: Lease): number {
   const ms = Date.parse(lease.spec?.renewTime ?? '') - now.wall
   return seen === null || Number.isNaN(ms) || (fact.type === 'lease' && !fact.watched) ? writerAheadMs : ms
 }
 
-/** What was refused is told until another switchover is asked for, or the term in which it was is over. */
+/** A refusal is shown until another switchover is requested, or its term is over. */
 function stillRefused(refusal: Shared['refusal'], last: Lease | null, lease: Lease): Shared['refusal'] {
   if (refusal === null || last === null) return refusal
   const asked = switchoverOf(lease)
@@ -298,11 +295,11 @@ function holdAgainst(input: Input, state: Held, lease: Lease): CandidateState {
     return why === USED_BY_ANOTHER ? strangerSeen(input, lost) : lost
   }
   if (holderOf(lease) === input.config.identity && epochOf(lease) === state.term.epoch) return state
-  // Cleared, emptied or made anew. Nobody else may believe it yet, and a compare-and-swap tells whether somebody did.
+  // Cleared, emptied or made anew. No replica may take that for a vacancy yet, and a compare-and-swap shows whether one did.
   return { ...state, nextAttemptAt: input.now.mono }
 }
 
-/** Somebody else wrote the Lease in this name. */
+/** Another process wrote the Lease in this replica's name. */
 function strangerSeen({ config }: Input, before: Free): Free {
   const strangers = before.strangers + 1
   const state = { ...before, strangers }

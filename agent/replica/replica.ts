@@ -247,7 +247,8 @@ export class Replica implements StatusSource {
 
   private get facts(): ReplicaFacts {
     const { options, namespace, clock } = this.parts
-    const { state, decision } = this.elector
+    const { state } = this.elector
+    const { decision } = state
     const peers = this.peers?.view ?? null
     const now = clock.now()
     return {
@@ -298,7 +299,7 @@ export class Replica implements StatusSource {
   }
 
   private electionChanged(state: ElectionState): void {
-    this.recorder.lease(state, this.elector.decision)
+    this.recorder.lease(state, this.elector.state.decision)
     this.recorder.trouble('owner', this.ownerProblem, 'the Lease belongs to no other workload any more')
     const lease = state.seen?.lease ?? null
     this.recorder.epoch(epochProblem(lease))

@@ -8,8 +8,8 @@ export interface DrainOptions {
   readonly log: Pick<Log, 'info'>
   readonly drained: () => void
   /**
-   * LangFlow can be told to end: whoever routes knows by now that the gate is closed, so that what is new comes from those that
-   * are connected already. Returns false to be asked again soon.
+   * LangFlow can be told to end: all routers know by now that the gate is closed, so that new requests come only over connections
+   * that are open already. Returns false to be asked again soon.
    *
    * @param leftMs of the drain
    */
@@ -20,9 +20,9 @@ export interface DrainOptions {
 const CHECK_MS = 100
 /** A gate that closed is known to the kubelet within a second, and to every kube-proxy within another one. */
 export const GATE_KNOWN_MS = 2_000
-/** LangFlow (gunicorn) ends requests by itself 30 s after SIGTERM: of a longer drain they are to have all. */
+/** LangFlow (gunicorn) ends requests by itself 30 s after SIGTERM: with a longer drain, SIGTERM is sent later. */
 const ENDS_WITHIN_MS = 25_000
-/** How often the log says what is waited for: where that changes, and where it does not. */
+/** How often the log names the open connections: when they change, and while they don't. */
 const SAY_MS = 1_000
 const REPEAT_MS = 10_000
 
@@ -38,12 +38,12 @@ export class Drain {
   }
 
   /**
-   * @param until monotonic ms: others end the wait by then
-   * @param graceMs for how long requests go on to come
+   * @param drainDeadline monotonic ms: the election ends the wait by then
+   * @param graceMs for how long the fronts go on to send requests
    */
-  begin(until: number, graceMs: number): void {
+  begin(drainDeadline: number, graceMs: number): void {
     const { clock, connections, log, drained, endable } = this.options
-    const endableAt = Math.max(clock.mono() + graceMs + GATE_KNOWN_MS, until - ENDS_WITHIN_MS)
+    const endableAt = Math.max(clock.mono() + graceMs + GATE_KNOWN_MS, drainDeadline - ENDS_WITHIN_MS)
     let toldToEnd = false
     let said = { what: '', at: Number.NEGATIVE_INFINITY }
     const look = () => {
@@ -58,10 +58,10 @@ export class Drain {
       this.become(what)
       if (now >= said.at + (what === said.what ? REPEAT_MS : SAY_MS)) {
         said = { what, at: now }
-        log.info(`draining: ${what}, ${Math.max(0, Math.ceil((until - now) / 1000))} s left`)
+        log.info(`draining: ${what}, ${Math.max(0, Math.ceil((drainDeadline - now) / 1000))} s left`)
       }
       this.timer = clock.after(CHECK_MS, look)
-      if (!toldToEnd && now >= endableAt) toldToEnd = endable(until - now)
+      if (!toldToEnd && now >= endableAt) toldToEnd = endable(drainDeadline - now)
     }
     this.timer?.cancel()
     this.timer = clock.after(0, look)

@@ -33,7 +33,7 @@ const HUNG_GRACE_MS = 5_000
 const NAMESPACE_END_MS = 500
 const PORT_CHECK_MS = 50
 
-/** With these the launcher has seen the order to start, whatever became of it. */
+/** With one of these the launcher has seen the order to start, and either obeyed it or not. */
 const ANSWERS_TO_START: ReadonlySet<WorkloadCause['kind']> = new Set([
   'started',
   'start_refused',

@@ -66,6 +66,13 @@ export function released(resourceVersion: number, by = 'other', more: LeaseSpec 
   return { ...lease, metadata: { ...lease.metadata, annotations } }
 }
 
+/** The Lease with these annotations beside its own; `null`: without that one. */
+export function noted(lease: Lease, notes: Readonly<Record<string, string | null>>): Lease {
+  const all = Object.entries({ ...lease.metadata.annotations, ...notes })
+  const annotations = Object.fromEntries(all.filter(([, value]) => value !== null)) as Record<string, string>
+  return { ...lease, metadata: { ...lease.metadata, annotations } }
+}
+
 export function failure(code: ApiErrorCode, mayHaveCommitted = false): ApiError {
   return new ApiError(code, `the API server said ${code}`, { mayHaveCommitted })
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { Candidate, heldBy, released } from './candidate.ts'
+import { Candidate, heldBy, noted, released } from './candidate.ts'
 
 const NOTE = 'langflow-leader/front'
 const front = { address: '10.1.2.3:8091', key: 'k'.repeat(22) }
@@ -16,17 +16,9 @@ function said(candidate: Candidate): string | undefined {
   return candidate.write.lease.metadata.annotations?.[NOTE]
 }
 
-function noted(value: string, resourceVersion = 50) {
-  const lease = released(resourceVersion)
-  return {
-    ...lease,
-    metadata: { ...lease.metadata, annotations: { ...lease.metadata.annotations, [NOTE]: value } },
-  }
-}
-
 describe('the front of a replica', () => {
   test('is told with what takes the Lease and with each renewal, in the epoch of that', () => {
-    const c = Candidate.follower({ front }).sees(noted('3 10.9.9.9:8091 old'))
+    const c = Candidate.follower({ front }).sees(noted(released(50), { [NOTE]: '3 10.9.9.9:8091 old' }))
     assert.deepEqual([c.write.kind, said(c)], ['acquire', `4 10.1.2.3:8091 ${front.key}`])
     c.acknowledge().workload({ alive: 'yes', canRun: false, epoch: 4, identity: 'me' }).pass(2_000)
     assert.deepEqual([c.write.kind, said(c)], ['renew', `4 10.1.2.3:8091 ${front.key}`])
@@ -95,7 +87,7 @@ describe('the front of a replica', () => {
   })
 
   test('is not told where there is none: no renewal is sent for it, and what another left stays as it is', () => {
-    const c = Candidate.follower().sees(noted('3 10.9.9.9:8091 old'))
+    const c = Candidate.follower().sees(noted(released(50), { [NOTE]: '3 10.9.9.9:8091 old' }))
     assert.equal(said(c), '3 10.9.9.9:8091 old')
     c.acknowledge().workload({ alive: 'yes', canRun: false, epoch: 4, identity: 'me' })
     assert.equal(c.tell(STEP_DOWN).state.pending, null)

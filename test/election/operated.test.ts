@@ -4,7 +4,7 @@ import { clockProblem, inability } from '../../agent/election/eligibility.ts'
 import type { Fact } from '../../agent/election/state.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
 import { HISTORY, historyOf } from '../../agent/lease/lease-history.ts'
-import { Candidate, heldBy, released } from './candidate.ts'
+import { Candidate, heldBy, noted, released } from './candidate.ts'
 
 const PAUSED = 'langflow-leader/paused'
 const UNTIL = 'langflow-leader/paused-until'
@@ -17,25 +17,15 @@ const FAILED: Fact = {
   remedy: 'handover',
 }
 
-/** `null`: removed. */
-function noted(lease: Lease, notes: Record<string, string | null>): Lease {
-  const { resourceVersion = '' } = lease.metadata
-  const all = Object.entries({ ...lease.metadata.annotations, ...notes }).filter(
-    ([, value]) => value !== null,
-  )
-  return {
-    ...lease,
-    metadata: {
-      ...lease.metadata,
-      resourceVersion: `${resourceVersion}0`,
-      annotations: Object.fromEntries(all) as Record<string, string>,
-    },
-  }
+/** An operator writes into the Lease. */
+function edited(lease: Lease, notes: Record<string, string | null>): Lease {
+  const { metadata, ...more } = noted(lease, notes)
+  return { ...more, metadata: { ...metadata, resourceVersion: `${metadata.resourceVersion}0` } }
 }
 
 /** An operator writes into the Lease as it was seen last. */
 function operator(c: Candidate, notes: Record<string, string | null>): Candidate {
-  return c.sees(noted(c.state.seen?.lease as Lease, notes))
+  return c.sees(edited(c.state.seen?.lease as Lease, notes))
 }
 
 const stopped = (c: Candidate) => c.tell({ type: 'drained' }).workload({ alive: 'no', canRun: true })
@@ -47,7 +37,7 @@ function inMs(c: Candidate, ms: number): string {
 describe('while the Lease is paused', () => {
   test('nobody takes it, whether it is released or has expired, and whoever waits takes it afterwards', () => {
     for (const lease of [released(50), heldBy('other', 50)]) {
-      const c = Candidate.follower().sees(noted(lease, { [PAUSED]: 'true' }))
+      const c = Candidate.follower().sees(edited(lease, { [PAUSED]: 'true' }))
       c.wait(60_000)
       assert.deepEqual(c.effects('write'), [])
       assert.match(c.last.decision, /paused, so that no takeover starts/)
@@ -58,7 +48,7 @@ describe('while the Lease is paused', () => {
 
   test('a follower takes it at the moment at which the pause ends, although nothing is heard then', () => {
     const c = Candidate.follower()
-    c.sees(noted(released(50), { [PAUSED]: 'true', [UNTIL]: inMs(c, 30_000) }))
+    c.sees(edited(released(50), { [PAUSED]: 'true', [UNTIL]: inMs(c, 30_000) }))
     c.wait(29_999)
     assert.deepEqual(c.effects('write'), [])
     c.wait(1)
@@ -75,7 +65,7 @@ describe('while the Lease is paused', () => {
       const c = Candidate.follower().sees(heldBy('other', 50))
       assert.equal(clockProblem(c.state), null)
       const renewal = heldBy('other', 51, { renewTime: inMs(c, aheadMs) })
-      c.sees(noted(renewal, { [PAUSED]: 'true', [UNTIL]: inMs(c, aheadMs + 30_000) }))
+      c.sees(edited(renewal, { [PAUSED]: 'true', [UNTIL]: inMs(c, aheadMs + 30_000) }))
       assert.match(
         clockProblem(c.state) ?? '',
         new RegExp(`is 3600 s ${differs} that of other's node: synchronise`),
@@ -89,10 +79,10 @@ describe('while the Lease is paused', () => {
     })
 
   test('a follower that was blind for five minutes does not take its own clock to be ahead of the leader’s', () => {
-    const c = Candidate.follower().sees(noted(heldBy('other', 50), { [PAUSED]: 'true' }))
+    const c = Candidate.follower().sees(edited(heldBy('other', 50), { [PAUSED]: 'true' }))
     c.wait(300_000)
     const renewal = heldBy('other', 200, { renewTime: inMs(c, -299_000) })
-    c.sees(noted(renewal, { [PAUSED]: 'true', [UNTIL]: inMs(c, 30_000) }), false, false)
+    c.sees(edited(renewal, { [PAUSED]: 'true', [UNTIL]: inMs(c, 30_000) }), false, false)
     assert.equal(clockProblem(c.state), null)
     c.wait(29_999)
     assert.deepEqual(c.effects('write'), [])
@@ -103,7 +93,7 @@ describe('while the Lease is paused', () => {
   test('a restarted agent takes its own grant back', () => {
     const c = Candidate.follower()
     c.workload({ alive: 'yes', canRun: false, epoch: 3, identity: 'me', killAt: c.mono + 10_000 })
-    c.sees(noted(heldBy('me', 50), { [PAUSED]: 'true' }))
+    c.sees(edited(heldBy('me', 50), { [PAUSED]: 'true' }))
     assert.equal(c.write.kind, 'resume')
   })
 
@@ -141,19 +131,19 @@ describe('while the Lease is paused', () => {
   })
 
   test('who held it before may take it again, once it has expired', () => {
-    const c = Candidate.follower().sees(noted(heldBy('me', 50), { [PAUSED]: 'true' }))
+    const c = Candidate.follower().sees(edited(heldBy('me', 50), { [PAUSED]: 'true' }))
     c.takesAfter(15_000)
   })
 
   test('a follower stays able to take over, although a holder that is gone renews no more', () => {
-    const c = Candidate.follower().sees(noted(heldBy('other', 50), { [PAUSED]: 'true' }))
+    const c = Candidate.follower().sees(edited(heldBy('other', 50), { [PAUSED]: 'true' }))
     c.tell({ type: 'rehearsed', error: null }).wait(60_000)
     assert.equal(inability(c.config, c.state, c.now), null)
   })
 
   test('the leader keeps it paused where the Lease is deleted, and the history as well', () => {
     const c = Candidate.follower()
-      .sees(noted(released(50), { [HISTORY]: EARLIER }))
+      .sees(edited(released(50), { [HISTORY]: EARLIER }))
       .acknowledge()
     c.workload({ alive: 'yes', canRun: false, epoch: 4, identity: 'me' })
     operator(c, { [PAUSED]: 'true', team: 'y' }).sees(null)
@@ -167,7 +157,7 @@ describe('while the Lease is paused', () => {
 
   test('afterwards one that is prepared goes before one that is not', () => {
     const cold = Candidate.follower().workload({ prepared: false })
-    cold.sees(noted(released(50), { [PAUSED]: 'true' })).wait(60_000)
+    cold.sees(edited(released(50), { [PAUSED]: 'true' })).wait(60_000)
     operator(cold, { [PAUSED]: null })
     cold.takesAfter(2_000)
   })
@@ -199,7 +189,7 @@ describe('while the Lease is paused', () => {
 
   test('so is one that comes between a release and its arrival, which is refused then', () => {
     const c = stopped(Candidate.leader().tell({ type: 'terminate', reason: 'SIGTERM' }))
-    c.fail('conflict').sees(noted(c.state.seen?.lease as Lease, pause), true)
+    c.fail('conflict').sees(edited(c.state.seen?.lease as Lease, pause), true)
     assert.deepEqual([c.write.kind, c.notes?.[PAUSED]], ['release', undefined])
   })
 
@@ -299,16 +289,16 @@ describe('a switchover', () => {
   })
 
   test('that was asked of a leader which is gone is taken away by whoever follows', () => {
-    const c = Candidate.follower().sees(noted(released(50), { [SWITCHOVER]: 'b' }))
+    const c = Candidate.follower().sees(edited(released(50), { [SWITCHOVER]: 'b' }))
     assert.equal(c.write.kind, 'acquire')
     assert.equal(c.notes?.[SWITCHOVER], undefined)
   })
 
   test('by its pod’s name alone gives precedence to its replica', () => {
     const successor = { 'langflow-leader/successor': 'b' }
-    const named = Candidate.follower({ identity: 'b_1' }).sees(noted(released(50), successor))
+    const named = Candidate.follower({ identity: 'b_1' }).sees(edited(released(50), successor))
     assert.equal(named.write.kind, 'acquire')
-    const other = Candidate.follower({ identity: 'c_1' }).sees(noted(released(50), successor))
+    const other = Candidate.follower({ identity: 'c_1' }).sees(edited(released(50), successor))
     other.takesAfter(2_000)
   })
 })
@@ -428,7 +418,7 @@ describe('the history of terms', () => {
     const c = Candidate.follower().sees(released(50)).acknowledge()
     c.tell({ type: 'workload_healthy', took: { startMs: 1, healthyMs: 2 } }).pass(2_000)
     assert.equal(terms(c)[0]?.gapMs, null)
-    const later = noted(released(60, 'other', { leaseTransitions: 9 }), {
+    const later = edited(released(60, 'other', { leaseTransitions: 9 }), {
       [HISTORY]: c.write.lease.metadata.annotations?.[HISTORY] ?? '',
     })
     const next = Candidate.follower({ identity: 'next_1' }).sees(later).acknowledge()

@@ -2,19 +2,12 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { inability } from '../../agent/election/eligibility.ts'
 import { LANGFLOW, type Lease, langflowOf } from '../../agent/lease/lease.ts'
-import { Candidate, heldBy, released } from './candidate.ts'
-
-/** What the Lease says of who has led. */
-function noted(lease: Lease, version: string | null): Lease {
-  const { [LANGFLOW]: _, ...others } = lease.metadata.annotations ?? {}
-  const annotations = version === null ? others : { ...others, [LANGFLOW]: version }
-  return { ...lease, metadata: { ...lease.metadata, annotations } }
-}
+import { Candidate, heldBy, noted, released } from './candidate.ts'
 
 /** Follows a leader of 1.13.0, and knows that it may write. */
 function follower(langflow: string | null, allowOlder = false): Candidate {
   const c = Candidate.follower({ allowOlder }).workload({ langflow })
-  c.sees(noted(heldBy('leader', 10), '1.13.0')).tell({ type: 'rehearsed', error: null })
+  c.sees(noted(heldBy('leader', 10), { [LANGFLOW]: '1.13.0' })).tell({ type: 'rehearsed', error: null })
   return c.forget()
 }
 
@@ -26,14 +19,16 @@ function leader(langflow: string | null, allowOlder = false): Candidate {
 function edit(c: Candidate, version: string | null): Candidate {
   const lease = c.state.seen?.lease as Lease
   const resourceVersion = String(Number(lease.metadata.resourceVersion) + 10)
-  return c.sees(noted({ ...lease, metadata: { ...lease.metadata, resourceVersion } }, version))
+  return c.sees(
+    noted({ ...lease, metadata: { ...lease.metadata, resourceVersion } }, { [LANGFLOW]: version }),
+  )
 }
 
 const written = (c: Candidate): string | null => langflowOf(c.write.lease)
 const unable = (c: Candidate): string | null => inability(c.config, c.state, c.now)
 
 describe('a candidate whose LangFlow is older than one that has led', () => {
-  const freed = noted(released(11, 'leader'), '1.13.0')
+  const freed = noted(released(11, 'leader'), { [LANGFLOW]: '1.13.0' })
 
   test('takes nothing, released, expired or never renewed, and says in one sentence what to change', () => {
     const sentence =
@@ -43,13 +38,17 @@ describe('a candidate whose LangFlow is older than one that has led', () => {
     assert.equal(unable(c), sentence)
     c.sees(freed)
     assert.deepEqual([c.last.decision, unable(c)], [`nobody holds the Lease; ${sentence}`, sentence])
-    const again = noted(heldBy('leader', 12), '1.13.0')
+    const again = noted(heldBy('leader', 12), { [LANGFLOW]: '1.13.0' })
     assert.deepEqual(c.pass(60_000).sees(again).pass(60_000).effects('write'), [])
   })
 
   const older = (allowed = false) => follower('1.12.8', allowed).sees(freed)
   for (const [what, c, version] of [
-    ['once the Lease says nothing of that', older().sees(noted(released(12, 'leader'), null)), '1.12.8'],
+    [
+      'once the Lease says nothing of that',
+      older().sees(noted(released(12, 'leader'), { [LANGFLOW]: null })),
+      '1.12.8',
+    ],
     ['once another launcher has a newer one', older().workload({ langflow: '1.13.1' }), '1.13.1'],
     ['where that is allowed, and writes its own version', older(true), '1.12.8'],
   ] as const)
@@ -69,7 +68,7 @@ describe('a candidate whose LangFlow is older than one that has led', () => {
   test('takes its own grant back all the same', () => {
     const c = new Candidate().tell({ type: 'watch', up: true, problem: null })
     c.workload({ alive: 'yes', epoch: 3, identity: 'me', killAt: c.mono + 9_000, langflow: '1.12.8' })
-    c.sees(noted(heldBy('me', 10), '1.13.0'), true)
+    c.sees(noted(heldBy('me', 10), { [LANGFLOW]: '1.13.0' }), true)
     assert.deepEqual([c.write.kind, written(c)], ['resume', '1.13.0'])
   })
 })
@@ -84,7 +83,7 @@ describe('a candidate takes the Lease', () => {
   ] as const)
     test(`with a LangFlow ${what}`, () => {
       const c = Candidate.follower().workload({ langflow: own })
-      c.sees(noted(released(11), of))
+      c.sees(noted(released(11), { [LANGFLOW]: of }))
       assert.deepEqual([c.write.kind, written(c)], ['acquire', own ?? of])
     })
 
@@ -125,7 +124,7 @@ describe('a leader', () => {
   })
 
   test('that loses the Lease to a newer one does not campaign', () => {
-    const c = leader('1.12.8').sees(noted(heldBy('newer', 900), '1.13.0'))
+    const c = leader('1.12.8').sees(noted(heldBy('newer', 900), { [LANGFLOW]: '1.13.0' }))
     assert.equal(c.state.term, null)
     assert.match(c.workload({ alive: 'no', canRun: true }).last.decision, /LangFlow 1\.12\.8 of this replica/)
     assert.deepEqual(c.pass(60_000).effects('write'), [])

@@ -1,20 +1,12 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { CandidateConfig } from '../../agent/election/state.ts'
-import type { Lease } from '../../agent/lease/lease.ts'
-import { Candidate, heldBy, leaseOf, RELEASED, released } from './candidate.ts'
+import { Candidate, heldBy, leaseOf, noted, RELEASED, released } from './candidate.ts'
 
 const OWNER = 'langflow-leader/owner'
 const SUCCESSOR = 'langflow-leader/successor'
 const THEIRS = { [OWNER]: 'Deployment/theirs' }
 const MINE: Partial<CandidateConfig> = { owner: 'Deployment/mine' }
-
-function noted(lease: Lease, annotations: Record<string, string>): Lease {
-  return {
-    ...lease,
-    metadata: { ...lease.metadata, annotations: { ...lease.metadata.annotations, ...annotations } },
-  }
-}
 
 /** A follower of `leader`, which releases the Lease with these notes. */
 function afterRelease(notes: Record<string, string>, config?: Partial<CandidateConfig>, prepared = true) {

@@ -2,16 +2,12 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { Lease } from '../../agent/lease/lease.ts'
 import { HISTORY, historyOf } from '../../agent/lease/lease-history.ts'
-import { Candidate, heldBy, RELEASED, released } from './candidate.ts'
+import { Candidate, heldBy, noted, RELEASED, released } from './candidate.ts'
 
 const OWN = heldBy('me', 10)
 /** As `heldBy` makes it, by the agent of this pod that is dead. */
 const LATER = heldBy('me', 11)
 const PAUSED = 'langflow-leader/paused'
-
-function noted(lease: Lease, annotations: Record<string, string>): Lease {
-  return { ...lease, metadata: { ...lease.metadata, annotations } }
-}
 
 /** Its pod was killed whole in epoch 3, and it is proven that nothing of that lives. */
 function restarted(ended: string | null = 'me 3'): Candidate {

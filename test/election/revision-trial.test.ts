@@ -11,7 +11,7 @@ import {
   revisionsOf,
 } from '../../agent/lease/proven-revisions.ts'
 import { TERM } from '../observe/replica.ts'
-import { Candidate, heldBy, released } from './candidate.ts'
+import { Candidate, heldBy, noted, released } from './candidate.ts'
 
 const NEW: Partial<CandidateConfig> = { revision: 'new' }
 const OLD: Partial<CandidateConfig> = { revision: 'old' }
@@ -25,11 +25,10 @@ const EXITED: Failure = { code: 'workload_exited', reason: REASON, remedy: 'hand
 const RUNS: Partial<Workload> = { alive: 'yes', canRun: false, epoch: 4, identity: 'me' }
 const GONE: Partial<Workload> = { alive: 'no', canRun: true }
 
-function noted(lease: Lease, revisions: Revisions, startMs?: number): Lease {
+function saying(lease: Lease, revisions: Revisions, startMs?: number): Lease {
   const phases = { ...TERM.phases, startMs: 1_000, healthyMs: (startMs ?? 0) - 1_000 }
   const history = startMs === undefined ? {} : { [HISTORY]: encodeHistory([{ ...TERM, phases }]) }
-  const annotations = { ...lease.metadata.annotations, [REVISIONS]: JSON.stringify(revisions), ...history }
-  return { ...lease, metadata: { ...lease.metadata, annotations } }
+  return noted(lease, { [REVISIONS]: JSON.stringify(revisions), ...history })
 }
 
 /** Took a Lease that says this, its LangFlow is starting. @param startMs how long the last start took */
@@ -40,7 +39,7 @@ function leader(
 ): Candidate {
   const lease = released(50)
   const c = Candidate.follower(config).workload({ inputs: 'a1', ...workload })
-  c.sees(revisions === null ? lease : noted(lease, revisions, startMs))
+  c.sees(revisions === null ? lease : saying(lease, revisions, startMs))
   while (c.state.pending === null) c.wait(500)
   return c.acknowledge().workload(RUNS).forget()
 }
@@ -229,7 +228,7 @@ describe('a free Lease', () => {
   const follower = (config: Partial<CandidateConfig>, revisions: Revisions, more: Partial<Workload> = {}) =>
     Candidate.follower(config)
       .workload({ inputs: 'a1', ...more })
-      .sees(noted(heldBy('leader', 10), revisions))
+      .sees(saying(heldBy('leader', 10), revisions))
   const rows: [string, number, Partial<CandidateConfig>, Revisions, Partial<Workload>?][] = [
     ['at once by a revision that has served', 0, OLD, NEW_FAILED],
     ['half a retry period later by one that has not', 1_000, NEW, OLD_SERVED],
@@ -252,7 +251,7 @@ describe('a free Lease', () => {
   ]
   for (const [what, ms, config, revisions, workload] of rows) {
     test(`is taken ${what}`, () => {
-      const c = follower(config, revisions, workload).sees(noted(released(11, 'leader'), revisions))
+      const c = follower(config, revisions, workload).sees(saying(released(11, 'leader'), revisions))
       c.takesAfter(ms)
     })
     test(`is taken ${what}, also when it expired`, () => {
@@ -261,7 +260,7 @@ describe('a free Lease', () => {
   }
 
   test('is taken at once by an unproven revision that the leader named', () => {
-    const lease = noted(released(11, 'leader'), OLD_SERVED)
+    const lease = saying(released(11, 'leader'), OLD_SERVED)
     const annotations = { ...lease.metadata.annotations, 'langflow-leader/successor': 'me' }
     follower(NEW, OLD_SERVED)
       .sees({ ...lease, metadata: { ...lease.metadata, annotations } })

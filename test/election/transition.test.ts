@@ -20,7 +20,6 @@ describe('a candidate takes', () => {
     ['a Lease that changes once it stood unchanged again', [HELD, 14_000, heldBy('other', 11)], 15_000],
     ['a Lease that got an annotation as if it had not', [HELD, 14_000, ANNOTATED], 1_000],
     ['a held Lease whatever events older than what it knows say', [HELD, released(9)], 15_000],
-    ['a Lease whose holder was cleared by hand after its duration', [HELD, heldBy('', 11)], 15_000],
     ['an absent Lease at the moment from which it is free, not at the next look', [HELD, null], 15_000],
     ['a deleted Lease that reappears empty no sooner', [HELD, null, 5_000, empty(12, {}, 'u2')], 10_000],
     ['a held Lease that somebody made anew after a lease duration', [HELD, empty(12, {}, 'u2')], 15_000],

@@ -166,14 +166,6 @@ describe('a launcher is told', () => {
       workload.orders()
       assert.deepEqual(workload.after(...then).orders(), orders)
     })
-
-  test('and what a drain leaves open is cut off after it, and not after the next start', () => {
-    const workload = new Supervised([...SERVING, stop(30_000, CLIENTS, 5_000)])
-    const [cutOff] = workload.of('cut_off_after')
-    assert.deepEqual([cutOff?.ms, cutOff?.graceMs], [5_000, 30_000])
-    workload.effects = []
-    assert.equal(workload.after(KILLED, START).of('end_drain').length > 0, true)
-  })
 })
 
 describe('a failure', () => {
