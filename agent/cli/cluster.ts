@@ -26,7 +26,7 @@ export interface ClusterOptions {
 /** What operating needs of a cluster. */
 export type Operable = Pick<Cluster, 'leaseName' | 'namespace' | 'lease' | 'annotate' | 'replicas'>
 
-export type Annotations = Readonly<Record<string, string | null>>
+type Annotations = Readonly<Record<string, string | null>>
 
 /** How long one request may take, in milliseconds. */
 const DEADLINE_MS = 5_000

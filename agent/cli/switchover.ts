@@ -203,7 +203,7 @@ function ableOne(rows: readonly ReplicaRow[], leader: ReplicaRow | null, to: str
 }
 
 /** Why a follower could not take over, in one sentence; `null`: it could. */
-export function whyUnable({ status, problem }: ReplicaRow): string | null {
+function whyUnable({ status, problem }: ReplicaRow): string | null {
   if (status === null) return problem
   if (status.couldTakeOver) return null
   // An agent of an earlier version does not say why.

@@ -56,20 +56,6 @@ export const SHARED_SETTINGS = {
   }),
 }
 
-/** `null`: `--preset` decides. */
-export const TIMING_SETTINGS = group('Timing', {
-  preset: choice(['default', 'fast'], 'the timings that are not set one by one'),
-  leaseDurationMs: preset(
-    'leaseDurationMs',
-    "how long a Lease that is not renewed stays its holder's",
-    parseLeaseDuration,
-  ),
-  renewDeadlineMs: preset('renewDeadlineMs', 'without a renewal for so long, leadership is in doubt'),
-  retryPeriodMs: preset('retryPeriodMs', 'between two renewals, or two polls while there is no watch'),
-  // The clock that also counts a machine's sleep has steps of 10 ms, and killing takes a moment.
-  killMarginMs: duration('1s', 100, 'how long before the Lease expires LangFlow is killed'),
-})
-
 export const AGENT_SETTINGS = {
   ...group('Lease', {
     leaseName: setting(
@@ -97,8 +83,18 @@ export const AGENT_SETTINGS = {
       parseIdentity,
     ),
   }),
-  ...TIMING_SETTINGS,
+  // Lease duration, renew deadline and retry period: `null`, if `--preset` sets them.
   ...group('Timing', {
+    preset: choice(['default', 'fast'], 'the timings that are not set one by one'),
+    leaseDurationMs: preset(
+      'leaseDurationMs',
+      "how long a Lease that is not renewed stays its holder's",
+      parseLeaseDuration,
+    ),
+    renewDeadlineMs: preset('renewDeadlineMs', 'without a renewal for so long, leadership is in doubt'),
+    retryPeriodMs: preset('retryPeriodMs', 'between two renewals, or two polls while there is no watch'),
+    // The clock that also counts a machine's sleep has steps of 10 ms, and killing takes a moment.
+    killMarginMs: duration('1s', 100, 'how long before the Lease expires LangFlow is killed'),
     onDoubt: choice(['freeze', 'stop'], 'what happens to LangFlow while leadership is in doubt'),
   }),
   ...group('LangFlow', {

@@ -23,7 +23,7 @@ export interface AgentOptions
 }
 
 /** How only the leader is reached, with the pod's addresses that this needs. */
-export type TrafficOptions = { readonly mode: 'readiness' } | FrontOptions
+type TrafficOptions = { readonly mode: 'readiness' } | FrontOptions
 
 export interface FrontOptions {
   readonly mode: 'front'

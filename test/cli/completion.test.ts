@@ -56,7 +56,7 @@ describe('a word is completed', () => {
     })
 })
 
-/** What the program says to these words, in the shells' tests. */
+/** What the program answers to these words, in the tests of the shells. */
 const ANSWERS: Readonly<Record<string, string>> = {
   hist: 'history\tthe last terms\n:4\n',
   'history --output=': '--output=json\n--output=yaml\n:4\n',
@@ -80,51 +80,43 @@ describe('a shell', () => {
   after(() => rmSync(dir, { recursive: true }))
 
   const has = (shell: string) => spawnSync(shell, ['-c', 'true']).status === 0
-  const run = (shell: string, script: string) => {
-    const { stdout, stderr } = spawnSync(shell, ['-c', script], {
-      env,
-      cwd: dir,
-      encoding: 'utf8',
-      timeout: 30_000,
-    })
+  const run = (shell: string, script: string): string[] => {
+    const options = { env, cwd: dir, encoding: 'utf8', timeout: 30_000 } as const
+    const { stdout, stderr } = spawnSync(shell, ['-c', script], options)
     assert.equal(stderr, '')
-    return stdout
+    return stdout.trim().split('\n')
   }
 
   test('named bash completes, evaluates nothing, and may read the script twice', () => {
-    const tried = [
-      ['langflow-leader hist', 'history'],
+    const tried = {
+      'langflow-leader hist': 'history',
       // Bash takes what follows = for a word of its own.
-      ['langflow-leader history --output=y', 'yaml'],
-      ['langflow-leader history --kubeconfig ', '+o default'],
-      ['langflow-leader install ', '+o dirnames'],
-      ['langflow-leader status --url "$(touch evaluated)" --wat', '--watch'],
-    ]
+      'langflow-leader history --output=y': 'yaml',
+      'langflow-leader history --kubeconfig ': '+o default',
+      'langflow-leader install ': '+o dirnames',
+      'langflow-leader status --url "$(touch evaluated)" --wat': '--watch',
+    }
+    const lines = Object.keys(tried).map((line) => `'${line}'`)
     const script = `
       . ./completion.bash; . ./completion.bash
       compopt() { printf '+%s %s' "\${1#-}" "$2"; }
-      for COMP_LINE in ${tried.map(([line]) => `'${line}'`).join(' ')}; do
+      for COMP_LINE in ${lines.join(' ')}; do
         COMP_POINT=\${#COMP_LINE} COMPREPLY=()
         __langflow_leader
         echo "\${COMPREPLY[*]}"
       done
       complete -p langflow-leader; ls evaluated 2>&1 | grep -c '^evaluated$'`
-    const expected = [
-      ...tried.map(([, answer]) => answer),
-      'complete -F __langflow_leader langflow-leader',
-      '0',
-      '',
-    ]
-    assert.deepEqual(run('bash', script).split('\n'), expected)
+    const expected = [...Object.values(tried), 'complete -F __langflow_leader langflow-leader', '0']
+    assert.deepEqual(run('bash', script), expected)
   })
 
   test('named fish completes', { skip: !has('fish') }, () => {
     const script = `source completion.fish
       complete -C 'langflow-leader hist'; complete -C 'langflow-leader history --output='
       complete -C 'langflow-leader history --kubeconfig ./completion.f'`
-    const lines = run('fish', script).trim().split('\n')
-    assert.match(lines.shift() ?? '', /^history\t/)
-    assert.deepEqual(lines, ['--output=json', '--output=yaml', './completion.fish'])
+    const [first = '', ...rest] = run('fish', script)
+    assert.match(first, /^history\t/)
+    assert.deepEqual(rest, ['--output=json', '--output=yaml', './completion.fish'])
   })
 
   test('named zsh completes', { skip: !has('zsh') }, () => {
@@ -135,10 +127,7 @@ describe('a shell', () => {
       . ./completion.zsh
       try() { words=(langflow-leader "$@"); CURRENT=$#words; _langflow_leader }
       try hist; try history --output=; try history --kubeconfig ''; try install ''`
-    const expected = ['history:the last terms', '--output=json', '--output=yaml', 'files', 'files -/', '']
-    assert.deepEqual(run('zsh', script).split('\n'), [
-      'compdef _langflow_leader langflow-leader',
-      ...expected,
-    ])
+    const completed = ['history:the last terms', '--output=json', '--output=yaml', 'files', 'files -/']
+    assert.deepEqual(run('zsh', script), ['compdef _langflow_leader langflow-leader', ...completed])
   })
 })

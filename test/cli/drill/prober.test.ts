@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { ATTEMPT_MS, measure, type Probe, Prober } from '../../../agent/cli/drill/prober.ts'
+import { ATTEMPT_MS, type Measured, measure, type Probe, Prober } from '../../../agent/cli/drill/prober.ts'
 import { VirtualClock } from '../../harness/virtual-clock.ts'
 
 type Outcome = string | null | Error
@@ -86,65 +86,45 @@ function probes(count: number, told: Readonly<Record<number, Partial<Probe>>> = 
 
 const refused = { problem: 'connection refused' }
 
-describe('how users fared', () => {
-  test('where nothing happened, RTO is the rhythm of the prober', () => {
-    assert.deepEqual(measure(probes(20), null), {
-      requests: 20,
-      failed: 0,
-      problems: [],
-      longestWaitMs: 20,
-      rtoMs: 200,
-      lost: null,
-    })
-  })
+const bad = (one: Probe) => ({ ...one, ...refused })
+const held = { 4: { endedMs: 1_500 }, 5: { endedMs: 1_500 }, 6: { endedMs: 1_510 }, 7: { endedMs: 1_520 } }
+const failures = { 4: refused, 5: refused, 6: { problem: 'status 503' } }
+const late = { 4: { ...refused, endedMs: 30_000 } }
+const REASONS = [
+  { problem: 'connection refused', times: 2 },
+  { problem: 'status 503', times: 1 },
+]
 
-  test('RTO is the longest time from one good answer to the next, whatever failed in between', () => {
-    const all = probes(20, { 4: refused, 5: refused, 6: { problem: 'status 503' } })
-    assert.deepEqual(measure(all, null), {
-      requests: 20,
-      failed: 3,
-      problems: [
-        { problem: 'connection refused', times: 2 },
-        { problem: 'status 503', times: 1 },
-      ],
-      longestWaitMs: 20,
-      rtoMs: 800,
-      lost: null,
-    })
-  })
+describe('what users noticed', () => {
+  const cases: Readonly<Record<string, [all: Probe[], expected: Partial<Measured>]>> = {
+    'without a fault, RTO is the rhythm of the prober': [
+      probes(20),
+      { requests: 20, failed: 0, problems: [], longestWaitMs: 20, rtoMs: 200, lost: null },
+    ],
+    'RTO is the longest time from one good answer to the next, whatever failed in between': [
+      probes(20, failures),
+      { requests: 20, failed: 3, problems: REASONS, longestWaitMs: 20, rtoMs: 800 },
+    ],
+    'a request that waits is no failure, and its wait is measured': [
+      probes(20, held),
+      { failed: 0, longestWaitMs: 900, rtoMs: 1_000 },
+    ],
+    'an outage is not over if failures come after the last good answer': [
+      probes(11).map((one) => (one.sentMs > 1_200 ? bad(one) : one)),
+      { rtoMs: null },
+    ],
+    'it is not over if no good answer ever came': [probes(11).map(bad), { rtoMs: null, longestWaitMs: null }],
+    'a failure that comes long after it was sent, beside good answers, does not make it last': [
+      probes(20, late),
+      { failed: 1, rtoMs: 400 },
+    ],
+  }
+  for (const [what, [all, expected]] of Object.entries(cases))
+    test(what, () => assert.partialDeepStrictEqual(measure(all, null), expected))
 
-  test('a request that waits is no failure, and its wait is told', () => {
-    const held = {
-      4: { endedMs: 1_500 },
-      5: { endedMs: 1_500 },
-      6: { endedMs: 1_510 },
-      7: { endedMs: 1_520 },
-    }
-    const { failed, longestWaitMs, rtoMs } = measure(probes(20, held), null)
-    assert.deepEqual([failed, longestWaitMs, rtoMs], [0, 900, 1_000])
+  test('RPO is the number of messages that were acknowledged and are not stored', () => {
+    const all = probes(5, { 2: refused, 3: refused })
+    assert.equal(measure(all, new Set([1, 3, 4])).lost, 1)
+    assert.equal(measure(all, new Set([1, 4, 5])).lost, 0)
   })
-
-  test('an outage is not over where failures come after the last good answer', () => {
-    const all = probes(11).map((one) => (one.sentMs > 1_200 ? { ...one, ...refused } : one))
-    assert.equal(measure(all, null).rtoMs, null)
-  })
-
-  test('it is not over where no good answer ever came', () => {
-    const { rtoMs, longestWaitMs } = measure(
-      probes(11).map((one) => ({ ...one, ...refused })),
-      null,
-    )
-    assert.deepEqual([rtoMs, longestWaitMs], [null, null])
-  })
-
-  test('one that fails long after it was sent, beside good ones, does not make it last', () => {
-    const { failed, rtoMs } = measure(probes(20, { 4: { ...refused, endedMs: 30_000 } }), null)
-    assert.deepEqual([failed, rtoMs], [1, 400])
-  })
-})
-
-test('RPO is how many were acknowledged and are not kept; what failed may be kept or not', () => {
-  const all = probes(5, { 2: refused, 3: refused })
-  assert.equal(measure(all, new Set([1, 3, 4])).lost, 1)
-  assert.equal(measure(all, new Set([1, 4, 5])).lost, 0)
 })
